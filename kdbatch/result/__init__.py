@@ -1,0 +1,1 @@
+"""Rows: the schema of what runs measure, one writer, one reader."""

@@ -1,0 +1,32 @@
+"""Writes the Parquet files of a run, whole or not at all."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from kdbatch.vocab.publish import publish
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """One number that a run measured. `subset` is what it was measured on, as `ucf101/test01`."""
+
+    name: str
+    value: float
+    unit: str
+    subset: str = ""
+    step: int = 0
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, Any]], *, schema: Mapping[str, pl.DataType]) -> None:
+    """Store `rows`, in order, with exactly the columns of `schema`."""
+    frame = pl.DataFrame(list(rows), schema=dict(schema), orient="row")
+    publish(path, lambda part: frame.write_parquet(part))
+
+
+def write_measures(path: Path, run_id: str, measures: Sequence[Measure], *, schema: Mapping[str, pl.DataType]) -> None:
+    """Store measures as rows of `run_id`."""
+    write_table(path, [{"run_id": run_id, **vars(m)} for m in measures], schema=schema)

@@ -1,0 +1,100 @@
+"""`plan.json`: what an experiment declares, and which run plays which role in which case. The report is built from these."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.publish import load_json, publish_json
+from kdbatch.vocab.read import read
+
+ClaimKind = Literal["beats", "best_at", "mean_gain_at_least", "fewer_blocks_than"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Rows are roles, columns are the cases along `columns` (axes, outermost first), cells are `metric` in percent."""
+
+    id: str
+    title: str
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    metric: str = "top1"
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A sentence of the source, as something that can be checked.
+
+    beats: `who` is above every role of `than` in every case. best_at: `who` is highest where axis = value, for each of the other
+    axes' cases. mean_gain_at_least: `who` minus the mean of `than`, averaged over cases, is at least `points` percentage points.
+    fewer_blocks_than: `who`'s map has a smaller block index than those of `than`; all name maps.
+    """
+
+    id: str
+    says: str
+    kind: ClaimKind
+    who: str
+    than: tuple[str, ...] = ()
+    axis: str = ""
+    value: str = ""
+    points: float = 0.0
+    metric: str = "top1"
+    control: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Map:
+    """A CKA map: `models` are one role (self map) or two; drawn for the case `at`."""
+
+    id: str
+    title: str
+    models: tuple[str, ...]
+    at: dict[str, str]
+    layers: Literal["res", "act", "all"] = "act"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """Run `run_id` plays `role` (T1, student, labels_only, map:...) in `case` (axis -> value) with `seed`."""
+
+    role: str
+    case: dict[str, str]
+    seed: int
+    run_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanRecord:
+    """`runs/plans/<experiment>.<profile>.json`. `roles` maps a role to its title, `axes` an axis to its values in order."""
+
+    experiment: str
+    title: str
+    profile: str
+    source: str
+    axes: dict[str, tuple[str, ...]]
+    roles: dict[str, str]
+    tables: tuple[Table, ...]
+    maps: tuple[Map, ...]
+    claims: tuple[Claim, ...]
+    cells: tuple[Cell, ...]
+
+
+def save_record(runs_dir: Path, record: PlanRecord) -> Path:
+    path = runs_dir / "plans" / f"{record.experiment}.{record.profile}.json"
+    publish_json(path, dataclasses.asdict(record))
+    return path
+
+
+def load_records(runs_dir: Path) -> tuple[PlanRecord, ...]:
+    """Every plan that was submitted, by name.
+
+    Raises:
+        UserError: nothing was submitted yet, or a record is damaged.
+    """
+    paths = sorted((runs_dir / "plans").glob("*.json"))
+    if not paths:
+        raise UserError(f"{runs_dir}/plans holds no plan: nothing was submitted yet. Start with: kdbatch submit jobs/subset_size.yaml")
+    return tuple(read(PlanRecord, load_json(path), where=str(path)) for path in paths)

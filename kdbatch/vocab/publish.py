@@ -1,0 +1,52 @@
+"""Files appear whole or not at all: write `x.part`, then rename (an interrupted writer leaves only a `.part`)."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kdbatch.vocab.errors import UserError
+
+
+def publish(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a temporary file beside `path`, then put it in place atomically.
+
+    The temporary name carries the process id, so two writers never share one; the last to finish wins.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        write(part)
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def publish_text(path: Path, text: str) -> None:
+    publish(path, lambda part: _write_text(part, text))
+
+
+def publish_json(path: Path, value: Any) -> None:
+    """`value` as indented JSON with sorted keys, so that equal values give equal bytes."""
+    publish_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def load_json(path: Path) -> Any:
+    """The JSON value stored in `path`.
+
+    Raises:
+        UserError: the file is missing, unreadable or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
+    except ValueError as error:
+        raise UserError(f"{path}: is not JSON ({error}). Delete it and repeat the command that wrote it.") from error
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

@@ -1,0 +1,108 @@
+"""Types at the door: a parsed YAML, TOML or JSON value becomes a frozen dataclass here, once, or a UserError."""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.pick import nearest
+
+T = TypeVar("T")
+
+
+def read(cls: type[T], raw: Any, *, where: str) -> T:
+    """Build `cls` (a dataclass) from a mapping; nested dataclasses, tuples, dicts, unions and Literals are read in depth.
+
+    Raises:
+        UserError: an unknown or missing field, or a value of the wrong type; `where` and the field's path are named.
+    """
+    return _value(cls, raw, where)
+
+
+def _dataclass(cls: Any, raw: Any, where: str) -> Any:
+    if not isinstance(raw, Mapping):
+        raise UserError(f"{where}: expected the fields of {cls.__name__}, found {_shown(raw)}.")
+    hints = typing.get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls) if f.init}
+    for name in raw:
+        if name not in fields:
+            known = ", ".join(fields) or "none"
+            raise UserError(f"{where}.{name}: {cls.__name__} has no such field.{nearest(str(name), fields)} Fields: {known}.")
+    for name, field in fields.items():
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and name not in raw:
+            raise UserError(f"{where}: {cls.__name__} needs the field {name!r}.")
+    values = {name: _value(hints[name], value, f"{where}.{name}") for name, value in raw.items()}
+    try:
+        return cls(**values)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+
+
+def _value(hint: Any, raw: Any, where: str) -> Any:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return raw
+    if dataclasses.is_dataclass(hint):
+        return _dataclass(hint, raw, where)
+    if origin is typing.Literal:
+        if raw in args and type(raw) in {type(a) for a in args}:
+            return raw
+        raise UserError(f"{where}: found {_shown(raw)}.{nearest(str(raw), [str(a) for a in args])} One of: {', '.join(map(str, args))}.")
+    if origin in (typing.Union, types.UnionType):
+        return _union(args, raw, where)
+    if origin is tuple:
+        return _tuple(args, raw, where)
+    if origin in (dict, Mapping) or hint is dict:
+        return _dict(args, raw, where)
+    return _scalar(hint, raw, where)
+
+
+def _union(args: tuple[Any, ...], raw: Any, where: str) -> Any:
+    if raw is None and type(None) in args:
+        return None
+    choices = [a for a in args if a is not type(None)]
+    if len(choices) == 1:
+        return _value(choices[0], raw, where)
+    for choice in choices:
+        try:
+            return _value(choice, raw, where)
+        except UserError:
+            continue
+    names = " or ".join(getattr(c, "__name__", str(c)) for c in choices)
+    raise UserError(f"{where}: expected {names}, found {_shown(raw)}.")
+
+
+def _tuple(args: tuple[Any, ...], raw: Any, where: str) -> tuple[Any, ...]:
+    if not isinstance(raw, (list, tuple)):
+        raise UserError(f"{where}: expected a list, found {_shown(raw)}.")
+    if len(args) == 2 and args[1] is Ellipsis:
+        return tuple(_value(args[0], item, f"{where}[{i}]") for i, item in enumerate(raw))
+    if len(raw) != len(args):
+        raise UserError(f"{where}: expected {len(args)} values, found {len(raw)}.")
+    return tuple(_value(arg, item, f"{where}[{i}]") for i, (arg, item) in enumerate(zip(args, raw, strict=True)))
+
+
+def _dict(args: tuple[Any, ...], raw: Any, where: str) -> dict[Any, Any]:
+    if not isinstance(raw, Mapping):
+        raise UserError(f"{where}: expected names with values, found {_shown(raw)}.")
+    key_hint, value_hint = args or (Any, Any)
+    return {_value(key_hint, k, where): _value(value_hint, v, f"{where}.{k}") for k, v in raw.items()}
+
+
+def _scalar(hint: Any, raw: Any, where: str) -> Any:
+    if hint is float and isinstance(raw, int) and not isinstance(raw, bool):
+        return float(raw)
+    if isinstance(raw, hint) and not (isinstance(raw, bool) and hint is not bool):
+        return raw
+    raise UserError(f"{where}: expected {_NAMES.get(hint, hint.__name__)}, found {_shown(raw)}.")
+
+
+def _shown(raw: Any) -> str:
+    text = "nothing" if raw is None else repr(raw)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+_NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}

@@ -1,0 +1,110 @@
+"""Recipes: everything that can change a number that a run measures, and nothing else."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from kdbatch.vocab.backbones import Backbone
+from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.shards import Subset
+from kdbatch.vocab.tasks import PretextTask
+from kdbatch.vocab.views import View
+
+RECIPE_VERSION = 1  # raise it when the same recipe starts to give other numbers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """SGD with momentum. The rate rises linearly over `warmup_epochs`, then falls by a cosine to `lr * final_lr_share`, or by
+    `decay_factor` at each of `milestones` (shares of all epochs).
+    """
+
+    epochs: int
+    batch_clips: int
+    lr: float
+    head_lr_factor: float = 1.0
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    warmup_epochs: float = 0.0
+    decay: Literal["cosine", "steps"] = "cosine"
+    final_lr_share: float = 0.0
+    milestones: tuple[float, ...] = ()
+    decay_factor: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_clips < 1 or self.lr <= 0:
+            raise UserError("a schedule needs at least 1 epoch, 1 clip per batch and a positive lr.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """`num_clips` clips evenly spread over each test video, softmax averaged, centre crop."""
+
+    test: Subset
+    num_clips: int = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrain:
+    """A backbone trained on a pretext task, without labels."""
+
+    kind: Literal["pretrain"] = "pretrain"
+    task: PretextTask
+    backbone: Backbone
+    data: Subset
+    view: View
+    schedule: Schedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finetune:
+    """A teacher: its one parent's backbone (none: random weights) and a new head, trained on labels."""
+
+    kind: Literal["finetune"] = "finetune"
+    backbone: Backbone
+    data: Subset
+    view: View
+    schedule: Schedule
+    evaluation: Evaluation
+    dropout: float = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distill:
+    """A student trained on labels and on its parents' softened predictions; without parents it is the labels-only control.
+
+    Loss = hard_weight * CE + soft_weight * temperature^2 * sum_m w_m KL(teacher_m || student), METHODS of AE-KD (Du et al. 2020).
+    `max_teacher_weight` is AE-KD's C: w_m <= C.
+    """
+
+    kind: Literal["distill"] = "distill"
+    backbone: Backbone
+    data: Subset
+    view: View
+    schedule: Schedule
+    evaluation: Evaluation
+    weighting: Literal["none", "equal", "ae-kd"] = "ae-kd"
+    temperature: float = 4.0
+    hard_weight: float = 1.0
+    soft_weight: float = 0.9
+    max_teacher_weight: float = 0.6
+    dropout: float = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compare:
+    """Minibatch CKA between every layer of the first parent and every layer of the last (one parent: a self map)."""
+
+    kind: Literal["compare"] = "compare"
+    data: Subset
+    view: View
+    layers: Literal["res", "act", "all"] = "act"
+    num_clips: int = 1024
+    batch_clips: int = 64
+
+    def __post_init__(self) -> None:
+        if self.batch_clips < 4:
+            raise UserError("compare: the unbiased HSIC needs batches of at least 4 clips.")
+
+
+Recipe = Pretrain | Finetune | Distill | Compare
+KINDS = ("pretrain", "finetune", "distill", "compare")

@@ -1,0 +1,89 @@
+"""A Run and the files of its folder."""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from kdbatch.vocab.publish import load_json, publish_json
+from kdbatch.vocab.read import read
+from kdbatch.vocab.recipes import RECIPE_VERSION, Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One Recipe, one seed, the ids of its parents."""
+
+    recipe: Recipe
+    seed: int
+    parents: tuple[str, ...]
+
+    @cached_property
+    def id(self) -> str:
+        """ "r" and 10 hex digits of a hash over all fields. The letter keeps `12e4567` from ever being read as a number."""
+        text = json.dumps([RECIPE_VERSION, dataclasses.asdict(self)], sort_keys=True)
+        return "r" + hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What a run asks of a node; never changes a number, so never part of an id."""
+
+    gpus: int = 1
+    cpus: int = 8
+    minutes: int = 1440
+    memory_gb: int = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """`run.json`: a Run and where it finds its videos. Parents lie beside the run's own folder."""
+
+    run: Run
+    title: str
+    shards_dir: str
+    decoder: str
+    resources: Resources
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of `runs/<id>/`, by name."""
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    assignment = property(lambda self: self.path / "run.json")
+    status = property(lambda self: self.path / "status.json")
+    lock = property(lambda self: self.path / "lock")
+    checkpoint = property(lambda self: self.path / "checkpoint.pt")
+    model = property(lambda self: self.path / "model.safetensors")
+    rows = property(lambda self: self.path / "rows.parquet")
+    curves = property(lambda self: self.path / "curves.parquet")
+    predictions = property(lambda self: self.path / "predictions.parquet")
+    cka = property(lambda self: self.path / "cka.parquet")
+    done = property(lambda self: self.path / "done.json")
+    log = property(lambda self: self.path / "log.txt")
+    error = property(lambda self: self.path / "error.txt")
+
+    def parent(self, run_id: str) -> "RunFolder":
+        return RunFolder(self.path.parent / run_id)
+
+    def is_done(self) -> bool:
+        return self.done.exists()
+
+    def load(self) -> Assignment:
+        """The run's assignment.
+
+        Raises:
+            UserError: `run.json` is missing or damaged.
+        """
+        return read(Assignment, load_json(self.assignment), where=str(self.assignment))
+
+    def save(self, assignment: Assignment) -> None:
+        publish_json(self.assignment, dataclasses.asdict(assignment))

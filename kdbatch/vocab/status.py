@@ -1,0 +1,55 @@
+"""`status.json`: what a run says of itself. Written by the worker, whole or not at all; squeue and sacct only refine it."""
+
+import dataclasses
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.publish import load_json, publish_json
+from kdbatch.vocab.read import read
+
+State = Literal["queued", "running", "stopped", "done", "failed", "blocked"]
+HEARTBEAT_SECONDS = 15.0
+STALE_SECONDS = 4 * HEARTBEAT_SECONDS
+
+# Exit codes of the worker. 85: progress is saved, start it again. 75: another process holds the run.
+EXIT_DONE, EXIT_BUG, EXIT_USER, EXIT_BUSY, EXIT_BLOCKED, EXIT_STOPPED = 0, 1, 2, 75, 78, 85
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """Times are seconds since 1970. `seconds` is the time spent in all attempts so far, `metric` the last number worth a look."""
+
+    state: State
+    attempt: int = 0
+    step: int = 0
+    num_steps: int = 0
+    started_at: float = 0.0
+    heartbeat_at: float = 0.0
+    seconds: float = 0.0
+    metric: str = ""
+    reason: str = ""
+    host: str = ""
+    pid: int = 0
+    device: str = ""
+    job: str = ""
+
+    def is_stale(self, now: float | None = None) -> bool:
+        """Says `running`, but its heart has not beaten for STALE_SECONDS."""
+        return self.state == "running" and (now or time.time()) - self.heartbeat_at > STALE_SECONDS
+
+
+def save_status(path: Path, status: Status) -> None:
+    publish_json(path, dataclasses.asdict(status))
+
+
+def load_status(path: Path) -> Status | None:
+    """The status, or None where none was written yet. A damaged file counts as none: the worker writes it anew."""
+    if not path.exists():
+        return None
+    try:
+        return read(Status, load_json(path), where=str(path))
+    except UserError:
+        return None

@@ -1,0 +1,38 @@
+"""How a clip is cut from a video and augmented."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augment:
+    """One draw per clip, used for all its frames. Areas are shares of the frame; jitter strengths as in torchvision's ColorJitter."""
+
+    crop: Literal["random-resized", "random", "center"] = "random-resized"
+    min_area: float = 0.25
+    max_area: float = 1.0
+    flip_probability: float = 0.5
+    gray_probability: float = 0.0
+    jitter_probability: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+
+
+CENTER = Augment(crop="center", flip_probability=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """A clip: `num_frames` frames, `stride_frames` apart on a timeline of `fps` frames per second, `size_pixels` square."""
+
+    num_frames: int = 16
+    stride_frames: int = 1
+    fps: float = 25.0
+    size_pixels: int = 112
+    augment: Augment = Augment()
+
+    @property
+    def window_frames(self) -> int:
+        return (self.num_frames - 1) * self.stride_frames + 1
