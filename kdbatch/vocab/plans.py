@@ -8,6 +8,7 @@ from typing import Literal
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.publish import load_json, publish_json
 from kdbatch.vocab.read import read
+from kdbatch.vocab.runs import Resources, Run
 
 ClaimKind = Literal["beats", "best_at", "mean_gain_at_least", "fewer_blocks_than"]
 
@@ -98,3 +99,33 @@ def load_records(runs_dir: Path) -> tuple[PlanRecord, ...]:
     if not paths:
         raise UserError(f"{runs_dir}/plans holds no plan: nothing was submitted yet. Start with: kdbatch submit jobs/subset_size.yaml")
     return tuple(read(PlanRecord, load_json(path), where=str(path)) for path in paths)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedRun:
+    """A Run with what a person and a scheduler want to know of it. `cost_hours` is an estimate in GPU-hours (CPU-hours without a GPU)."""
+
+    run: Run
+    title: str
+    resources: Resources
+    done: bool
+    used_by: tuple[str, ...]
+    cost_hours: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wave:
+    """Runs of one kind that may start together on equal Resources: one SLURM array (more where the site's limit splits it)."""
+
+    name: str
+    resources: Resources
+    run_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Unique runs, parents before children; `waves` hold those that are not done, in order. A value: compare it, print it."""
+
+    records: tuple[PlanRecord, ...]
+    runs: tuple[PlannedRun, ...]
+    waves: tuple[Wave, ...]
