@@ -1,0 +1,1 @@
+"""Job YAML -> Experiment -> Plan, a value that can be printed, compared and tested. Writes nothing."""

@@ -1,0 +1,226 @@
+"""One file of `jobs/`, read: what varies, who teaches, who learns, which controls stand beside, what is drawn and claimed."""
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from kdbatch.plan.files import load_yaml
+from kdbatch.plan.profile import Profile
+from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.pick import nearest, pick
+from kdbatch.vocab.plans import Claim, Map, Table
+from kdbatch.vocab.read import read
+from kdbatch.vocab.tasks import Complexity
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainSpec:
+    """A pretext task on the first videos of a data set."""
+
+    task: str
+    complexity: Complexity = 1
+    dataset: str
+    subset: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherSpec:
+    """A network pretrained without labels (or not at all), then fine-tuned on the target."""
+
+    title: str
+    backbone: str
+    target: str
+    pretrain: PretrainSpec | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentSpec:
+    """A network trained on the target from labels and the softened predictions of `teachers`; without teachers, from labels only."""
+
+    title: str
+    backbone: str
+    target: str
+    teachers: tuple[str, ...]
+    weighting: Literal["none", "equal", "ae-kd"] = "ae-kd"
+    temperature: float = 4.0
+    hard_weight: float = 1.0
+    soft_weight: float = 0.9
+    max_teacher_weight: float = 0.6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One choice of every axis, and who plays in it."""
+
+    values: dict[str, str]
+    teachers: dict[str, TeacherSpec]
+    students: dict[str, StudentSpec]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """The whole file. `students` of a case are the student and its controls: the same fields but for those that a control replaces."""
+
+    name: str
+    title: str
+    source: str
+    axes: dict[str, tuple[str, ...]]
+    cases: tuple[Case, ...]
+    tables: tuple[Table, ...]
+    maps: tuple[Map, ...]
+    claims: tuple[Claim, ...]
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """Role -> title, in the order of the file."""
+        first = self.cases[0]
+        titles = {name: spec.title for name, spec in (first.teachers | first.students).items()}
+        return titles | {f"map:{m.id}": m.title for m in self.maps}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _File:
+    """The file's fields before `$name` is filled in. An axis is a list, or named cases that each set several names."""
+
+    name: str
+    title: str
+    vary: dict[str, Any]
+    teachers: dict[str, Any]
+    student: dict[str, Any]
+    controls: dict[str, Any] = field(default_factory=dict)
+    references: dict[str, Any] = field(default_factory=dict)
+    tables: tuple[Table, ...] = ()
+    maps: tuple[Map, ...] = ()
+    claims: tuple[Claim, ...] = ()
+
+
+def load_experiment(path: Path, profile: Profile) -> Experiment:
+    """Read an experiment at the scale of `profile`.
+
+    Raises:
+        UserError: any mistake in the file, named by its place.
+    """
+    where = str(path)
+    file = read(_File, load_yaml(path), where=where)
+    if file.name != path.stem:
+        raise UserError(f"{where}.name: found {file.name!r}; the name is that of the file: {path.stem}.")
+    axes = {name: _axis_values(raw, name=name, profile=profile, where=f"{where}.vary.{name}") for name, raw in file.vary.items()}
+    cases = tuple(_case(file, values, where=where) for values in _product(axes))
+    experiment = Experiment(
+        name=file.name,
+        title=file.title,
+        source=path.name,
+        axes={name: tuple(values) for name, values in axes.items()},
+        cases=cases,
+        tables=file.tables,
+        maps=tuple(replace(m, at={axis: profile.subsets.get(value, value) for axis, value in m.at.items()}) for m in file.maps),
+        claims=tuple(replace(c, value=profile.subsets.get(c.value, c.value)) for c in file.claims),
+    )
+    _check(experiment, where=where)
+    return experiment
+
+
+def _axis_values(raw: Any, *, name: str, profile: Profile, where: str) -> dict[str, dict[str, str]]:
+    """label -> the names that it sets. A list sets the axis' own name, named cases set theirs as well."""
+    if isinstance(raw, Mapping):
+        values = {str(label): {name: str(label), **read(dict[str, Any], fields, where=f"{where}.{label}")} for label, fields in raw.items()}
+    elif isinstance(raw, list | tuple) and raw and all(isinstance(v, str | int | float) for v in raw):
+        labels = dict.fromkeys(profile.subsets.get(str(v), str(v)) for v in raw)
+        values = {label: {name: label} for label in labels}
+    else:
+        raise UserError(f"{where}: expected a list of values or named cases, found {raw!r}.")
+    kept = profile.keep.get(name, tuple(values))
+    if missing := [k for k in kept if k not in values]:
+        raise UserError(f"{where}: the profile keeps {missing[0]!r}, which is no value of this axis.{nearest(missing[0], values)}")
+    return {label: values[label] for label in values if label in kept}
+
+
+def _product(axes: dict[str, dict[str, dict[str, str]]]) -> list[tuple[dict[str, str], dict[str, Any]]]:
+    """(labels, names to fill in) for every combination, first axis outermost."""
+    cases = []
+    for labels in itertools.product(*axes.values()):
+        names: dict[str, Any] = {}
+        for axis, label in zip(axes, labels, strict=True):
+            names |= axes[axis][label]
+        cases.append((dict(zip(axes, labels, strict=True)), names))
+    return cases
+
+
+def _case(file: _File, values: tuple[dict[str, str], dict[str, Any]], *, where: str) -> Case:
+    labels, names = values
+
+    def fill(raw: Any, place: str) -> Any:
+        return _fill(raw, names, where=f"{where}.{place}")
+
+    teachers = {
+        role: read(TeacherSpec, fill(raw, f"{group}.{role}"), where=f"{where}.{group}.{role}")
+        for group, specs in (("teachers", file.teachers), ("references", file.references))
+        for role, raw in specs.items()
+    }
+    students = {"student": read(StudentSpec, fill(file.student, "student"), where=f"{where}.student")}
+    for role, raw in file.controls.items():
+        place = f"{where}.controls.{role}"
+        changes = read(dict[str, Any], raw, where=place)
+        students[role] = read(StudentSpec, fill({**file.student, **changes}, f"controls.{role}"), where=place)
+    for role, spec in students.items():
+        for teacher in spec.teachers:
+            pick(teachers, teacher, where=f"{where}: {role}.teachers")
+    return Case(values=labels, teachers=teachers, students=students)
+
+
+def _fill(raw: Any, names: dict[str, Any], *, where: str) -> Any:
+    """`$name` becomes the value that this case gives the name; nothing else is looked at."""
+    if isinstance(raw, str) and raw.startswith("$"):
+        return pick(names, raw[1:], where=f"{where}: {raw}")
+    if isinstance(raw, Mapping):
+        return {key: _fill(value, names, where=f"{where}.{key}") for key, value in raw.items()}
+    if isinstance(raw, list | tuple):
+        return [_fill(value, names, where=f"{where}[{i}]") for i, value in enumerate(raw)]
+    return raw
+
+
+def _check(experiment: Experiment, *, where: str) -> None:
+    """Every role, axis and value that tables, maps and claims name must exist: a slip is found here, not in the report."""
+    roles = {role: "" for role in experiment.roles if not role.startswith("map:")}
+    for table in experiment.tables:
+        _check_table(table, roles, experiment.axes, where=f"{where}.tables.{table.id}")
+    for drawn in experiment.maps:
+        _check_map(drawn, roles, experiment.axes, where=f"{where}.maps.{drawn.id}")
+    for claim in experiment.claims:
+        known = {m.id: "" for m in experiment.maps} if claim.kind == "fewer_blocks_than" else roles
+        _check_claim(claim, known, experiment.axes, where=f"{where}.claims.{claim.id}")
+    ids = [x.id for x in (*experiment.tables, *experiment.maps, *experiment.claims)]
+    if twice := sorted({i for i in ids if ids.count(i) > 1}):
+        raise UserError(f"{where}: the id {twice[0]!r} is given twice. Tables, maps and claims need ids of their own.")
+
+
+def _check_table(table: Table, roles: dict[str, str], axes: dict[str, tuple[str, ...]], *, where: str) -> None:
+    for role in table.rows:
+        pick(roles, role, where=f"{where}.rows")
+    for axis in table.columns:
+        pick(axes, axis, where=f"{where}.columns")
+    if sorted(table.columns) != sorted(axes):
+        raise UserError(f"{where}.columns: a column needs every axis once: {', '.join(axes)}.")
+
+
+def _check_map(drawn: Map, roles: dict[str, str], axes: dict[str, tuple[str, ...]], *, where: str) -> None:
+    if not 1 <= len(drawn.models) <= 2:
+        raise UserError(f"{where}.models: one role (a self map) or two, found {len(drawn.models)}.")
+    for role in drawn.models:
+        pick(roles, role, where=f"{where}.models")
+    for axis in drawn.at:
+        pick(axes, axis, where=f"{where}.at")
+    for axis, values in axes.items():
+        pick(dict.fromkeys(values, ""), pick(drawn.at, axis, where=f"{where}.at"), where=f"{where}.at.{axis}")
+
+
+def _check_claim(claim: Claim, known: dict[str, str], axes: dict[str, tuple[str, ...]], *, where: str) -> None:
+    for role in (claim.who, *claim.than):
+        pick(known, role, where=where)
+    if claim.kind == "best_at":
+        values = pick(axes, claim.axis, where=f"{where}.axis")
+        pick(dict.fromkeys(values, ""), claim.value, where=f"{where}.value")
+    elif not claim.than:
+        raise UserError(f"{where}.than: {claim.kind} needs at least one to compare with.")

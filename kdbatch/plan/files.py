@@ -1,0 +1,54 @@
+"""Reads YAML as data: no tags, no repeated keys, and `1e-3` is a number."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kdbatch.vocab.errors import UserError
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that refuses a key given twice: YAML itself would keep the last one in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str | int | float):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be a plain word", key_node.start_mark)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is given twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+# YAML 1.1 reads `1e-3` as a text because it has no dot; people mean the number.
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789"))
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        UserError: the file is missing, unreadable, not YAML or not a mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        hint = f" Experiments here: {_siblings(path)}." if _siblings(path) else ""
+        raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or 'not UTF-8 text'}).{hint}") from error
+    try:
+        raw = yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
+        raise UserError(f"{path}{place}: is not YAML ({getattr(error, 'problem', None) or error}).") from error
+    if not isinstance(raw, dict):
+        raise UserError(f"{path}: expected fields with values, found {type(raw).__name__}.")
+    return raw
+
+
+def _siblings(path: Path) -> str:
+    return ", ".join(str(p) for p in sorted(path.parent.glob("*.yaml")))

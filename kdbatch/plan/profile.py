@@ -1,0 +1,79 @@
+"""A profile: the scale at which every experiment alike is run. `jobs/profiles/<name>.yaml`, beside the experiments."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kdbatch.plan.files import load_yaml
+from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.pick import nearest
+from kdbatch.vocab.read import read
+from kdbatch.vocab.recipes import Schedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipScale:
+    """Every clip of the study: frames, their distance, and the side of the square, as in vocab.views.View."""
+
+    num_frames: int = 16
+    stride_frames: int = 1
+    fps: float = 25.0
+    size_pixels: int = 112
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainScale:
+    """The rate is `lr_factor` times the task's own rate, scaled by batch_clips / 64 as RSPNet does."""
+
+    epochs: int
+    batch_clips: int
+    lr_factor: float = 1.0
+    warmup_epochs: float = 0.0
+    final_lr_share: float = 0.001
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareScale:
+    num_clips: int = 1024
+    batch_clips: int = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """`subsets` replaces sizes (10k: 48 reads 48 videos where an experiment says 10k); `keep` names the values of an axis that are
+    kept; `widths` are by backbone, `tasks` parameters by pretext task; `finetune_augment` "center" is the benchmark's own view.
+    """
+
+    seeds: tuple[int, ...]
+    clip: ClipScale
+    pretrain: PretrainScale
+    finetune: Schedule
+    distill: Schedule
+    compare: CompareScale = CompareScale()
+    dropout: float = 0.5
+    num_eval_clips: int = 10
+    subsets: dict[str, str] = field(default_factory=dict)
+    keep: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    widths: dict[str, float] = field(default_factory=dict)
+    tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
+            raise UserError("seeds: name at least one seed, each once.")
+
+
+def load_profile(experiment: Path, name: str) -> Profile:
+    """The profile `name` of the experiment file's folder.
+
+    Raises:
+        UserError: there is no such profile, or it has a mistake.
+    """
+    folder = experiment.parent / "profiles"
+    path = folder / f"{name}.yaml"
+    if not path.exists():
+        known = [p.stem for p in sorted(folder.glob("*.yaml"))]
+        raise UserError(f"--profile {name}: there is no {path}.{nearest(name, known)} Profiles there: {', '.join(known) or 'none'}.")
+    raw = load_yaml(path)
+    if isinstance(raw.get("subsets"), dict):  # sizes may be written as numbers
+        raw["subsets"] = {str(k): str(v) for k, v in raw["subsets"].items()}
+    return read(Profile, raw, where=str(path))
