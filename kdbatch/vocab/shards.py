@@ -10,6 +10,7 @@ larger subset is asked for, and the first N places are the subset of size N.
 
 import hashlib
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,13 +136,10 @@ def count_from_words(words: str, total: int, *, where: str) -> int:
     Raises:
         UserError: not such words, or more than `total`.
     """
-    text = words.strip().lower().replace("_", "")
-    unit = {"k": 1_000.0, "m": 1_000_000.0, "%": total / 100}.get(text[-1:], 1.0)
-    try:
-        number = total if text == "all" else float(text.rstrip("km%")) * unit
-    except ValueError:
-        number = math.nan
-    if not number >= 1 or (unit == 1.0 and number != int(number)):
+    found = re.fullmatch(r"(\d{1,12}(?:\.\d{1,6})?)([km%]?)", words.strip().lower().replace("_", ""), re.ASCII)
+    unit = {"k": 1e3, "m": 1e6, "%": total / 100}.get(found[2], 1.0) if found else 1.0
+    number = float(total) if words.strip().lower() == "all" else float(found[1]) * unit if found else 0.0
+    if number < 1 or (unit == 1.0 and number != int(number)):
         raise UserError(f"{where}: {words!r} is no number of videos. Write for example 2000, 50k, 10% or all.")
     if number > total:
         raise UserError(f"{where}: {words} videos asked for, but there are only {total}. Write all, or at most {total}.")

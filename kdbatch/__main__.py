@@ -1,0 +1,6 @@
+"""`python -m kdbatch`."""
+
+from kdbatch.cli import main
+
+if __name__ == "__main__":
+    main()

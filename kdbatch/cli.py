@@ -1,0 +1,204 @@
+"""The commands. Each imports the rooms that it needs inside itself: `kdbatch --help` stays fast, and a login node needs no torch."""
+
+import os
+import sys
+from pathlib import Path
+
+from kdbatch.command import command, dispatch
+from kdbatch.vocab.errors import UserError
+
+
+def main() -> None:
+    """The entry point of the `kdbatch` script."""
+    sys.exit(dispatch(Commands(), sys.argv[1:]))
+
+
+class Commands:
+    """kdbatch: what does a small video network learn from an ensemble of self-supervised teachers?
+
+    kdbatch shard k400 --subset 50k           videos -> WebDataset tars
+    kdbatch submit jobs/task_complexity.yaml  experiment -> SLURM GPU arrays, or a local queue
+    kdbatch report                            results -> tables, CKA maps, claims, one page
+    """
+
+    def __dir__(self) -> list[str]:
+        return ["toy", "shard", "plan", "submit", "run", "status", "report"]
+
+    @command
+    def toy(self, folder: Path, *, seed: int = 0, processes: int = 0) -> None:
+        """Write small stand-ins of the four data sets into FOLDER, in their published layouts and codecs."""
+        from kdbatch.shard.toy import write_toy
+        from kdbatch.terminal import progress, say
+
+        with progress("toy videos") as tell:
+            write_toy(folder, seed=seed, processes=processes or _cores(), progress=tell)
+        say(f"The stand-ins of k400, ssv2, ucf101 and hmdb51 lie in {folder}/. Next: cd {folder} && kdbatch shard k400")
+
+    @command
+    def shard(
+        self,
+        dataset: str,
+        *,
+        subset: str = "all",
+        split: str = "",
+        root: str = "",
+        videos_per_shard: int = 250,
+        max_rejected: float = 0.01,
+        processes: int = 0,
+    ) -> None:
+        """Store a data set's videos as WebDataset tars: k400, ssv2, ucf101 or hmdb51.
+
+        --subset takes 50k, 10%, 2000 or all; a larger subset later only adds tars. --root is the folder as its owner publishes it, or
+        stands in kdbatch.toml as [datasets.NAME] root. Type the same command again after an interruption: it goes on.
+        """
+        from kdbatch.shard.build import build_shards
+        from kdbatch.terminal import progress, say
+        from kdbatch.vocab.config import load_config
+        from kdbatch.vocab.datasets import DATASETS
+        from kdbatch.vocab.pick import pick
+
+        config = load_config()
+        known = pick(DATASETS, dataset, where="kdbatch shard")
+        if not root and dataset not in config.datasets:
+            raise UserError(
+                f'{dataset}: where are the videos? Say --root FOLDER, or write into kdbatch.toml: [datasets.{dataset}] root = "FOLDER"'
+            )
+        part = pick(known.part_of, split, where=f"kdbatch shard {dataset} --split") if split else known.parts[0]
+        with progress(f"shard {dataset}") as tell:
+            index = build_shards(
+                dataset,
+                root=Path(root or config.datasets[dataset].root),
+                shards_dir=config.shards_dir,
+                part=part,
+                subset=subset,
+                videos_per_shard=videos_per_shard,
+                max_rejected=max_rejected,
+                processes=processes or _cores(),
+                progress=tell,
+            )
+        shards = index.parts[part].shards
+        count, rejected = sum(s.num_videos for s in shards), sum(s.num_rejected for s in shards)
+        size = sum(s.num_bytes for s in shards) / 1e9
+        note = f"; {rejected} rejected, see rejected.parquet there" if rejected else ""
+        say(f"{dataset}/{part}: {count} videos in {len(shards)} tars, {size:.3f} GB, in {config.shards_dir / dataset}/{note}")
+
+    @command
+    def plan(self, *files: Path, profile: str = "paper") -> None:
+        """Show which runs the experiments in FILES need, what they share and what they will cost. Writes nothing."""
+        from kdbatch.plan.resolve import make_plan
+        from kdbatch.terminal import show_plan
+        from kdbatch.vocab.config import load_config
+
+        config = load_config()
+        plan = make_plan(_experiments(files), profile=profile, config=config)
+        show_plan(plan, num_bytes=_shard_bytes(plan, config))
+
+    @command
+    def submit(self, *files: Path, profile: str = "paper", local: bool = False, jobs: int = 0, dry_run: bool = False) -> int:
+        """Start every run that FILES need and that is not done: as SLURM arrays where there is sbatch, else in a local queue.
+
+        --local forces the queue, --jobs is how many runs it takes at a time (one per GPU, or per core), --dry-run only shows what would
+        be done. Ctrl-C stops the local queue after its runs have saved their progress; the same command goes on.
+        """
+        from kdbatch.launch.site import queue_kind
+        from kdbatch.plan.resolve import make_plan
+        from kdbatch.terminal import say
+        from kdbatch.vocab.config import load_config
+
+        config = load_config()
+        plan = make_plan(_experiments(files), profile=profile, config=config)
+        queue = "local" if local else queue_kind()
+        if dry_run:
+            from kdbatch.launch.describe import describe_launch
+
+            for line in describe_launch(plan, config=config, queue=queue):
+                say(line)
+            return 0
+        return _submit_local(plan, config, jobs) if queue == "local" else _submit_slurm(plan, config)
+
+    @command
+    def run(self, run_dir: Path) -> int:
+        """Run one run folder here and now, as a node would."""
+        from kdbatch.run.main import main as work
+
+        return work([str(run_dir)])
+
+    @command
+    def status(self, *, json: bool = False) -> None:
+        """Show what every run does: state, progress, time left, last number, hours."""
+        from kdbatch.launch.survey import as_json, survey
+        from kdbatch.terminal import say, show_status
+        from kdbatch.vocab.config import load_config
+
+        config = load_config()
+        rows = survey(config.runs_dir)
+        if json:
+            import json as encoder
+
+            say(encoder.dumps(as_json(rows), indent=1))
+        elif rows:
+            show_status(rows)
+        else:
+            say(f"No runs in {config.runs_dir}/ yet. Start some: kdbatch submit jobs/subset_size.yaml")
+
+    @command
+    def report(self, *, to: str = "") -> None:
+        """Turn all finished runs into tables, CKA maps, claims and one page, report/index.html."""
+        from kdbatch.report.build import build_report
+        from kdbatch.terminal import progress, say, warn
+        from kdbatch.vocab.config import load_config
+
+        config = load_config()
+        with progress("report") as tell:
+            made = build_report(config.runs_dir, to=Path(to) if to else config.report_dir, progress=tell)
+        for line in made.warnings:
+            warn(line)
+        say(f"{made.num_done} of {made.num_runs} runs are in the report: {made.page}")
+
+
+def _submit_local(plan, config, jobs: int) -> int:
+    from kdbatch.launch.local import run_locally
+    from kdbatch.launch.site import visible_gpus
+    from kdbatch.terminal import say, watch_runs
+
+    with watch_runs() as tell:
+        outcome = run_locally(plan, config=config, jobs=jobs or len(visible_gpus()) or _cores(), progress=tell)
+    for row in outcome.rows:
+        if row.state in ("failed", "blocked"):
+            say(f"{row.state}: {row.run_id} {row.title}: {row.reason}")
+    say(f"{len(outcome.rows)} runs: {outcome.says}")
+    if outcome.complete:
+        say("Next: kdbatch report")
+    return 0 if outcome.complete else 130 if outcome.interrupted else 1
+
+
+def _submit_slurm(plan, config) -> int:
+    from kdbatch.launch.slurm import submit_arrays
+    from kdbatch.terminal import say
+
+    submissions = submit_arrays(plan, config=config)
+    for submission in submissions:
+        say(f"{submission.job_id}  {submission.run_id}")
+    say(f"{len(submissions)} runs handed to SLURM. Watch them: kdbatch status")
+    return 0
+
+
+def _experiments(files: tuple[Path, ...]) -> tuple[Path, ...]:
+    if not files:
+        raise UserError("name at least one experiment, as in: kdbatch submit jobs/subset_size.yaml")
+    return files
+
+
+def _shard_bytes(plan, config) -> int:
+    from kdbatch.vocab.shards import load_index
+
+    datasets = {item.run.recipe.data.dataset for item in plan.runs}
+    return sum(s.num_bytes for d in datasets for part in load_index(config.shards_dir, d).parts.values() for s in part.shards)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+if __name__ == "__main__":
+    main()

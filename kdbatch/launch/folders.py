@@ -1,0 +1,49 @@
+"""Plan -> run folders: what a worker reads, written before anything starts."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from kdbatch.vocab.config import Config
+from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.plans import Plan, PlannedRun, save_record
+from kdbatch.vocab.runs import Assignment, RunFolder
+
+
+def write_runs(plan: Plan, *, config: Config) -> None:
+    """Write the plan's records, and `run.json` of each run that is not done. A file that says the same already is left alone."""
+    for planned in plan.runs:
+        folder = RunFolder(config.runs_dir / planned.run.id)
+        if folder.is_done():
+            continue
+        assignment = assignment_of(planned, config=config)
+        if _stored(folder) != assignment:
+            folder.save(assignment)
+    for record in plan.records:
+        save_record(config.runs_dir, record)
+
+
+def assignment_of(planned: PlannedRun, *, config: Config) -> Assignment:
+    """What the worker is told. The shards' path is absolute, so that a run may be started from any folder."""
+    return Assignment(
+        run=planned.run,
+        title=planned.title,
+        shards_dir=str(config.shards_dir.absolute()),
+        decoder=config.decoder,
+        resources=planned.resources,
+    )
+
+
+def refreshed(plan: Plan, *, runs_dir: Path) -> Plan:
+    """The plan as it stands now: runs that have ended since it was made are done and in no wave."""
+    runs = tuple(replace(p, done=RunFolder(runs_dir / p.run.id).is_done()) for p in plan.runs)
+    done = {p.run.id for p in runs if p.done}
+    left = (replace(wave, run_ids=tuple(r for r in wave.run_ids if r not in done)) for wave in plan.waves)
+    return replace(plan, runs=runs, waves=tuple(wave for wave in left if wave.run_ids))
+
+
+def _stored(folder: RunFolder) -> Assignment | None:
+    """The assignment on disk; None where there is none or it cannot be read, as it is written anew then."""
+    try:
+        return folder.load() if folder.assignment.exists() else None
+    except UserError:
+        return None

@@ -1,0 +1,68 @@
+"""What this machine is: its environment, GPUs, cores and scheduler. The one place of this room that reads `os.environ`."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from typing import Literal
+
+QueueKind = Literal["slurm", "local"]
+PARENT_VARIABLE = "KDBATCH_PARENT_PID"
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def queue_kind() -> QueueKind:
+    """`slurm` where `sbatch` is a command, else `local`."""
+    return "slurm" if shutil.which("sbatch") else "local"
+
+
+def visible_gpus() -> tuple[str, ...]:
+    """The GPUs that we may use, as CUDA_VISIBLE_DEVICES names them; none where that variable is empty or no driver answers."""
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        # CUDA stops reading the list at the first entry that is no device; -1 is the usual way to say "none".
+        return tuple(name.strip() for name in visible.split(",") if name.strip() not in ("", "-1"))
+    if not shutil.which("nvidia-smi"):
+        return ()
+    # "GPU 0: NVIDIA H200 (UUID: GPU-...)"; MIG slices follow indented and are not counted.
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60, check=False)
+    return tuple(str(i) for i in range(sum(line.startswith("GPU ") for line in listed.stdout.splitlines())))
+
+
+def num_cpus() -> int:
+    """Cores that this process may use: a container or a SLURM allocation may own fewer than the machine has."""
+    return len(os.sched_getaffinity(0))
+
+
+def default_jobs() -> int:
+    """Slots of the local queue where nobody said how many: one per GPU, or one per core."""
+    return len(visible_gpus()) or num_cpus()
+
+
+def worker_env(slot: int, *, jobs: int, gpus: tuple[str, ...], pid: int) -> dict[str, str]:
+    """The environment of slot `slot` of `jobs`: its GPU, its threads, and the queue that it must not outlive.
+
+    Without GPUs a worker gets one thread, so that a sum's order, and with it the last bit of a result, does not depend on `jobs`.
+    """
+    env = dict(os.environ)
+    env[PARENT_VARIABLE] = str(pid)
+    env.setdefault("PYTHONUNBUFFERED", "1")
+    if gpus:
+        env["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
+    for name in THREAD_VARIABLES:
+        env.setdefault(name, str(max(1, num_cpus() // jobs)) if gpus else "1")
+    return env
+
+
+@contextlib.contextmanager
+def no_slurm_variables() -> Iterator[None]:
+    """Inside, `sbatch` sees no SLURM_*, SBATCH_* or SRUN_* of ours: submitted from a job, they would override the script's own flags.
+
+    SLURM_CONF stays: it says which cluster. Everything is put back on leaving.
+    """
+    ours = (*(f"{name}_" for name in ("SLURM", "SBATCH", "SRUN")), PARENT_VARIABLE)
+    taken = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(ours) and name != "SLURM_CONF"}
+    try:
+        yield
+    finally:
+        os.environ.update(taken)

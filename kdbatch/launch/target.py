@@ -1,0 +1,20 @@
+"""What submitit pickles and a node calls: one short text, nothing that differs between versions of Python or of an image."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Target:
+    """Becomes the worker of `run_dir`. It has no `checkpoint` attribute: submitit must not requeue from inside a container."""
+
+    run_dir: str
+
+    def __call__(self) -> None:
+        import os  # a node's imports: the module that is pickled by name stays free of them
+        import sys
+
+        log = os.open(os.path.join(self.run_dir, "log.txt"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)  # noqa: PTH118
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        # exec, so that the worker is srun's own child: it gets each signal once, and its exit code is the task's.
+        os.execv(sys.executable, [sys.executable, "-u", "-m", "kdbatch.run", self.run_dir])

@@ -1,0 +1,61 @@
+"""One worker process of the local queue: started in a slot, asked to stop, read when it ends."""
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+
+from kdbatch.launch.site import worker_env
+from kdbatch.vocab.runs import RunFolder
+
+WORKER = (sys.executable, "-m", "kdbatch.run")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worker:
+    """A running process and the slot that it fills."""
+
+    folder: RunFolder
+    slot: int
+    process: "subprocess.Popen[bytes]"
+
+    def stop(self) -> None:
+        """Ask it to save its checkpoint and to end."""
+        self.process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it now, and what it started: its data loaders share its process group."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+
+def start_worker(folder: RunFolder, *, slot: int, jobs: int, gpus: tuple[str, ...], command: tuple[str, ...]) -> Worker:
+    """Start `command RUN_DIR`; what it prints is added to the run's log.
+
+    A session of its own keeps the terminal's Ctrl-C away from it: the queue hears that, and asks for a checkpoint.
+    """
+    with folder.log.open("ab") as log:
+        process = subprocess.Popen(
+            [*command, str(folder.path)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=worker_env(slot, jobs=jobs, gpus=gpus, pid=os.getpid()),
+            start_new_session=True,
+        )
+    return Worker(folder=folder, slot=slot, process=process)
+
+
+def was_killed(code: int) -> bool:
+    """Ended by a signal: seen directly (-9), or through a shell or a container (137)."""
+    return code < 0 or 128 < code < 128 + signal.NSIG
+
+
+def ending(code: int) -> str:
+    """An exit code in words."""
+    if not was_killed(code):
+        return f"exit code {code}"
+    number = -code if code < 0 else code - 128
+    known = {int(s) for s in signal.Signals}
+    return f"killed by {signal.Signals(number).name}" if number in known else f"killed by signal {number}"

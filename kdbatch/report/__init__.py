@@ -1,0 +1,1 @@
+"""Results -> tables, figures, checked claims and one page that opens from disk."""

@@ -1,0 +1,146 @@
+"""`kdbatch report`: reads a study, writes its tables, figures, claims and page."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from kdbatch.report.accuracy_figures import draw_accuracy
+from kdbatch.report.cka_figures import draw_map, draw_panel, load_maps
+from kdbatch.report.claims import CheckedClaim, Verdict, check_claims
+from kdbatch.report.contents import Chapter, count_verdicts, num_done, pretraining, teachers_together
+from kdbatch.report.curve_figures import draw_curves
+from kdbatch.report.escape import in_file_name
+from kdbatch.report.figures import Drawing
+from kdbatch.report.grid import Grid, fill
+from kdbatch.report.page import page_html
+from kdbatch.report.study import Study, cells_at, load_study
+from kdbatch.report.tables import comma_separated, latex, markdown
+from kdbatch.report.words import case_title
+from kdbatch.vocab.plans import PlanRecord
+from kdbatch.vocab.progress import Progress, silent
+from kdbatch.vocab.publish import publish_json, publish_text
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportSummary:
+    """What a person wants to hear at the end: where the page is, how far the study is, what its claims come to."""
+
+    page: Path
+    done: int
+    total: int
+    verdicts: dict[Verdict, int]
+    warnings: tuple[str, ...]
+
+
+def build_report(runs_dir: Path, *, to: Path, progress: Progress = silent) -> ReportSummary:
+    """Write `to`/index.html, tables/, figures/ and claims.json. A study that is not finished gives a page that says what is missing.
+
+    Raises:
+        UserError: no plan was submitted yet, or a plan is damaged.
+    """
+    progress(0, 1, "reading results")
+    study = load_study(runs_dir)
+    warnings = list(study.warnings)
+    names = _file_names(study.records)
+    chapters = []
+    for i, record in enumerate(study.records):
+        progress(i, len(study.records), record.title)
+        chapters.append(_chapter(record, study, to, names, warnings))
+    progress(len(chapters), len(chapters), "writing the page")
+    claims = [claim for chapter in chapters for claim in chapter.claims]
+    runs = tuple({run.run_id: run for chapter in chapters for run in chapter.runs}.values())
+    publish_json(to / "claims.json", [_claim_json(claim) for claim in claims])
+    page = to / "index.html"
+    told = tuple(dict.fromkeys(warnings))
+    publish_text(page, page_html(chapters, runs=runs, warnings=told))
+    return ReportSummary(page=page, done=num_done(runs), total=len(runs), verdicts=count_verdicts(claims), warnings=told)
+
+
+def _chapter(record: PlanRecord, study: Study, to: Path, names: "_Names", warnings: list[str]) -> Chapter:
+    grids = [(names.of(record, table.id), fill(record, table, study)) for table in record.tables]
+    for name, grid in grids:
+        _write_grid(to / "tables", name, grid)
+    claims, complaints = check_claims(record, study)
+    warnings += complaints
+    runs = study.runs_of(record)
+    listings = [found for found in (teachers_together(record, study), pretraining(runs, study)) if found]
+    return Chapter(
+        record=record,
+        runs=runs,
+        grids=tuple(grids),
+        drawings=tuple(_drawings(record, study, grids, to / "figures", names, warnings)),
+        listings=tuple(listings),
+        claims=claims,
+    )
+
+
+def _drawings(
+    record: PlanRecord, study: Study, grids: Sequence[tuple[str, Grid]], folder: Path, names: "_Names", warnings: list[str]
+) -> list[Drawing]:
+    """Those that the page shows. Of several maps that is their panel; each map has its own files as well."""
+    shown: list[Drawing | None] = []
+    for name, grid in grids:
+        shown.append(draw_accuracy(grid, _num_videos(record, grid, study), folder, name=f"{name}_accuracy"))
+    maps, complaints = load_maps(record, study)
+    warnings += complaints
+    single = [draw_map(cka, folder, name=names.of(record, cka.declared.id)) for cka in maps]
+    title = "Which layers see alike"
+    shown += [draw_panel(maps, folder, name=names.of(record, f"{record.experiment}_maps"), title=title)] if len(maps) > 1 else single
+    curves, complaints = draw_curves(record, study, folder, name=names.of(record, f"{record.experiment}_curves"))
+    warnings += complaints
+    return [drawing for drawing in (*shown, curves) if drawing]
+
+
+def _num_videos(record: PlanRecord, grid: Grid, study: Study) -> dict[str, int]:
+    """Test videos by case title, as the runs counted them."""
+    found = {}
+    for column in grid.columns:
+        runs = [cell.run_id for role in grid.table.rows for cell in cells_at(record, role, column)]
+        counts = [n for run in runs if (n := study.value(run, "test_videos"))]
+        found |= {case_title(column): int(counts[0])} if counts else {}
+    return found
+
+
+def _write_grid(folder: Path, name: str, grid: Grid) -> None:
+    publish_text(folder / f"{name}.md", markdown(grid))
+    publish_text(folder / f"{name}.csv", comma_separated(grid))
+    publish_text(folder / f"{name}.tex", latex(grid))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Names:
+    """File names of tables and figures. One that several plans use is followed by experiment and profile."""
+
+    shared: frozenset[str]
+
+    def of(self, record: PlanRecord, name: str) -> str:
+        return in_file_name(f"{name}.{record.experiment}.{record.profile}" if name in self.shared else name)
+
+
+def _file_names(records: Sequence[PlanRecord]) -> _Names:
+    used = [name for r in records for name in {*(t.id for t in r.tables), *(m.id for m in r.maps)}]
+    used += [name for r in records for name in (f"{r.experiment}_maps", f"{r.experiment}_curves")]
+    return _Names(shared=frozenset(name for name in used if used.count(name) > 1))
+
+
+def _claim_json(checked: CheckedClaim) -> dict[str, Any]:
+    weakest = checked.weakest
+    return {
+        "experiment": checked.experiment,
+        "profile": checked.profile,
+        "claim": asdict(checked.claim),
+        "verdict": checked.verdict,
+        "why": checked.why,
+        "unit": checked.unit,
+        "threshold": checked.threshold,
+        "effect": weakest.effect if weakest else None,
+        "interval_95": [weakest.low, weakest.high] if weakest and weakest.low is not None else None,
+        "num_videos": weakest.num_videos if weakest else 0,
+        "num_seeds": weakest.num_seeds if weakest else 0,
+        "num_missing": checked.num_missing,
+        "comparisons": [
+            {"label": c.label, "effect": c.effect, "low": c.low, "high": c.high, "num_videos": c.num_videos, "num_seeds": c.num_seeds}
+            for c in checked.comparisons
+        ],
+    }

@@ -1,0 +1,40 @@
+"""Text from data, made safe for the three languages that tables are written in."""
+
+import html
+import re
+
+from kdbatch.report.words import MINUS, NONE
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    MINUS: r"$-$",
+    "≥": r"$\geq$",
+    NONE: "--",
+    "·": r"$\cdot$",
+    "<": r"$<$",
+    ">": r"$>$",
+    "\n": " ",
+} | {c: f"\\{c}" for c in "&%$#_{}"}
+
+
+def in_html(text: object) -> str:
+    """For element content and for quoted attributes."""
+    return html.escape(str(text), quote=True)
+
+
+def in_latex(text: str) -> str:
+    """For running text and table cells."""
+    return "".join(_LATEX.get(c, c) for c in text)
+
+
+def in_markdown(text: str) -> str:
+    """For table cells: nothing in it can end the cell, start a tag or turn bold."""
+    return re.sub(r"([\\`*_\[\]|<>])", r"\\\1", text.replace("\n", " "))
+
+
+def in_file_name(text: str) -> str:
+    """Letters, digits, dot, dash and underscore; never a path, never hidden."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).lstrip(".-") or "unnamed"

@@ -1,0 +1,32 @@
+"""The page: one HTML file with everything in it."""
+
+from collections.abc import Sequence
+
+from kdbatch.report.contents import Chapter
+from kdbatch.report.page_chapter import chapter_html
+from kdbatch.report.page_style import SCRIPT, STYLE
+from kdbatch.report.page_summary import header_html, missing_html, verdicts_html
+from kdbatch.report.study import RunFacts
+
+
+def page_html(chapters: Sequence[Chapter], *, runs: Sequence[RunFacts], warnings: Sequence[str]) -> str:
+    """Equal contents give equal bytes: there is no date of making in it."""
+    body = "".join(
+        [
+            header_html(chapters, runs),
+            "<main>",
+            verdicts_html(chapters),
+            missing_html(runs, warnings),
+            *(chapter_html(chapter) for chapter in chapters),
+            "</main>",
+            "<footer>Made by kdbatch report from the runs' Parquet files. Tables and figures also lie beside this page, in tables/ and "
+            "figures/; the verdicts in claims.json.</footer>",
+        ]
+    )
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1"><title>kdbatch report</title>'
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+        "script-src 'unsafe-inline'\">"
+        f"<style>{STYLE}</style></head><body>{body}<script>{SCRIPT}</script></body></html>\n"
+    )

@@ -1,0 +1,1 @@
+"""One Run on one node: `python -m kdbatch.run RUN_DIR`."""

@@ -1,0 +1,61 @@
+"""Checkpoints and exported weights: written whole or not at all, read without executing anything."""
+
+import hashlib
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.publish import publish
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Store tensors and plain values."""
+    publish(path, lambda part: torch.save(state, part))
+
+
+def load_checkpoint(path: Path) -> dict[str, Any] | None:
+    """The state, or None where there is none yet.
+
+    Raises:
+        UserError: the file is damaged or holds more than tensors and plain values.
+    """
+    if not path.exists():
+        return None
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+        raise UserError(f"{path}: cannot be read as a checkpoint ({type(error).__name__}). Delete it to start this run anew.") from error
+
+
+def save_weights(path: Path, module: nn.Module) -> str:
+    """Store a module's state as safetensors. Returns the file's sha256."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
+    publish(path, lambda part: save_file(tensors, part))
+    return sha256_of(path)
+
+
+def load_weights(path: Path, module: nn.Module) -> None:
+    """Fill `module` from safetensors, every tensor of both.
+
+    Raises:
+        UserError: the file is missing or damaged, or belongs to another network.
+    """
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: cannot be read as weights ({error}). Delete its run folder and submit again.") from error
+    try:
+        module.load_state_dict(tensors, strict=True)
+    except RuntimeError as error:
+        raise UserError(f"{path}: these weights belong to another network ({str(error).splitlines()[0]}).") from error
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,151 @@
+"""What every layer says of a batch of clips: Gram matrices, made inside forward hooks. Axes: n clips, C channels, p columns, L layers.
+
+Each map is reduced to its n x n Gram matrix the moment its module returns: nothing is kept that a later in-place operation could
+overwrite, and memory holds one map at a time. The mean of every column is taken off before the product, because a Gram of maps with
+large means loses what CKA is made of: with means of 100 standard deviations an uncentred single-precision Gram is off by everything.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from types import TracebackType
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from kdbatch.run.models.network import VideoBackbone
+
+LayerSet = Literal["res", "act", "all"]
+Kind = Literal["conv", "bn", "relu", "residual", "pool", "other"]
+
+CHUNK_COLUMNS = 1 << 16  # 16 MB of single-precision temporaries for 64 clips
+KIND_OF: tuple[tuple[Kind, tuple[type[nn.Module], ...]], ...] = (
+    ("conv", (nn.Conv3d,)),
+    ("bn", (nn.BatchNorm3d,)),
+    ("relu", (nn.ReLU,)),
+    ("pool", (nn.MaxPool3d, nn.AvgPool3d, nn.AdaptiveAvgPool3d)),
+)
+
+
+class LayerCapture:
+    """Hooks on the layers of a model, in evaluation mode while they are there.
+
+    Layer sets: `res` is the stem, every residual (or shuffle) unit and the global pool; `act` every convolution, batch norm and ReLU,
+    inside the units and outside; `all` every module that runs, containers too, but for dropout, which passes its input on.
+    Layers stand in the order in which they return, so a container comes after its parts. A module that is called several times
+    appears as `name#1`, `name#2`, ...; the ReLU that ends a unit has kind `residual`, like the unit itself.
+    """
+
+    def __init__(self, model: nn.Module, *, layers: LayerSet) -> None:
+        self.model = model
+        self.layer_set = layers
+        self.layers: tuple[str, ...] = ()
+        self.kinds: tuple[Kind, ...] = ()
+        self._calls: list[tuple[str, Kind, Tensor]] = []
+        self._exit = ExitStack()
+        self._stems, self._units, self._pools = _landmarks(model)
+        assert layers != "res" or self._units, "the model holds no VideoBackbone: it has no residual units"
+
+    def __enter__(self) -> "LayerCapture":
+        self._exit.callback(self.model.train, self.model.training)
+        self.model.eval()
+        for name, module in self.model.named_modules():
+            if self._is_chosen(name, module):
+                self._exit.callback(module.register_forward_hook(self._recorder(name)).remove)
+            if name in self._units:
+                self._exit.callback(module.register_forward_hook(self._marker(name)).remove)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._exit.close()
+
+    @torch.no_grad()
+    def grams(self, clip_BCTHW: Tensor) -> Tensor:
+        """Run the model once: the column-centred Gram of every layer, (L, n, n) in double precision."""
+        self._calls.clear()
+        with exact_products():
+            self.model(clip_BCTHW)
+        layers = _numbered([name for name, _, _ in self._calls])
+        assert not self.layers or layers == self.layers, "the model ran other layers than on the batch before"
+        self.layers, self.kinds = layers, tuple(kind for _, kind, _ in self._calls)
+        gram_Lnn = torch.stack([gram_nn for _, _, gram_nn in self._calls])
+        self._calls.clear()
+        return gram_Lnn
+
+    def _is_chosen(self, name: str, module: nn.Module) -> bool:
+        if self.layer_set == "res":
+            return name in self._stems | self._units | self._pools
+        if self.layer_set == "act":
+            return _kind(module) in ("conv", "bn", "relu")
+        return not isinstance(module, nn.Dropout)
+
+    def _recorder(self, name: str):
+        shown = name.removeprefix("backbone.") or type(self.model).__name__
+
+        def record(module: nn.Module, args: object, output: Tensor) -> None:
+            kind = "residual" if name in self._units else "relu" if name in self._stems else _kind(module)
+            self._calls.append((shown, kind, centred_gram(output)))
+
+        return record
+
+    def _marker(self, unit: str):
+        prefix = unit.removeprefix("backbone.") + "."
+
+        def mark_merge(module: nn.Module, args: object, output: Tensor) -> None:
+            inside = [i for i, (name, _, _) in enumerate(self._calls) if name.startswith(prefix)]
+            if inside:
+                name, _, gram_nn = self._calls[inside[-1]]
+                self._calls[inside[-1]] = (name, "residual", gram_nn)
+
+        return mark_merge
+
+
+def centred_gram(map_nC: Tensor) -> Tensor:
+    """X X' with X (n, p) the map less its mean over clips; products in single precision, sums of parts in double."""
+    x_np = map_nC.detach().movedim(1, -1).flatten(1)  # a view of a channels-last map; the order of the columns does not matter
+    gram_nn = torch.zeros(len(x_np), len(x_np), dtype=torch.float64, device=x_np.device)
+    with torch.autocast(x_np.device.type, enabled=False):
+        for part in x_np.split(CHUNK_COLUMNS, dim=1):
+            part = part.float()
+            part = part - part.mean(0)
+            gram_nn += (part @ part.T).double()
+    return gram_nn
+
+
+@contextmanager
+def exact_products() -> Iterator[None]:
+    """Single-precision products in single precision: no TF32 on a GPU, no bfloat16 on a CPU, whatever the process has set."""
+    backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
+    before = [backend.fp32_precision for backend in backends]
+    for backend in backends:
+        backend.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        for backend, precision in zip(backends, before, strict=True):
+            backend.fp32_precision = precision
+
+
+def _kind(module: nn.Module) -> Kind:
+    return next((kind for kind, types in KIND_OF if isinstance(module, types)), "other")
+
+
+def _landmarks(model: nn.Module) -> tuple[set[str], set[str], set[str]]:
+    """Full names of the stems, the units and the global pools of the backbones in `model`."""
+    stems, units, pools = set(), set(), set()
+    for name, module in model.named_modules():
+        if isinstance(module, VideoBackbone):
+            prefix = f"{name}." if name else ""
+            stems.add(prefix + module.stem_name)
+            units |= {prefix + unit for unit in module.unit_names}
+            pools.add(prefix + "pool")
+    return stems, units, pools
+
+
+def _numbered(names: list[str]) -> tuple[str, ...]:
+    total, seen, numbered = Counter(names), Counter[str](), []
+    for name in names:
+        seen[name] += 1
+        numbered.append(f"{name}#{seen[name]}" if total[name] > 1 else name)
+    return tuple(numbered)

@@ -1,0 +1,37 @@
+"""The networks of the study. A new one is a file here, a name in vocab/backbones.py and a line in BACKBONES."""
+
+from collections.abc import Callable
+
+from kdbatch.run.models.network import Classifier, VideoBackbone
+from kdbatch.run.models.r21d import r21d_10
+from kdbatch.run.models.shufflenet import shufflenet_2x
+from kdbatch.vocab.backbones import Backbone
+from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.pick import pick
+
+__all__ = ["BACKBONES", "Classifier", "VideoBackbone", "build_backbone"]
+
+
+def build_backbone(backbone: Backbone) -> VideoBackbone:
+    """The network with random weights, which depend on torch's global generator alone.
+
+    Raises:
+        UserError: no such backbone, or a width that leaves none.
+    """
+    build = pick(BACKBONES, backbone.kind, where="backbone.kind")
+    if not 0 < backbone.width < float("inf"):
+        raise UserError(f"backbone.width: {backbone.width} of a network is none. Write a number above 0; 1.0 is the published network.")
+    return build(width=backbone.width)
+
+
+def _r2plus1d_18(*, width: float) -> VideoBackbone:
+    from kdbatch.run.models.r2plus1d import r2plus1d_18  # noqa: PLC0415 (torchvision takes seconds to import; only this network needs it)
+
+    return r2plus1d_18(width=width)
+
+
+BACKBONES: dict[str, Callable[..., VideoBackbone]] = {
+    "r21d_10": r21d_10,
+    "r2plus1d_18": _r2plus1d_18,
+    "shufflenet_2x": shufflenet_2x,
+}

@@ -1,0 +1,57 @@
+"""What every backbone is made into: named layers in sequence, a global average pool, a head. Axes: B clips, D features, K classes."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+
+class VideoBackbone(nn.Module):
+    """A backbone without its head. `layers` run in order and keep their names in the state dict; heads take their width from `feature_dim`.
+
+    `stem` names the layer whose output is the stem's, `units` the modules that end in a residual (or shuffle) merge: together with
+    the pool they are the layers at which networks are compared.
+    """
+
+    def __init__(self, layers: Mapping[str, nn.Module], *, stem: str, units: tuple[str, ...], feature_dim: int) -> None:
+        super().__init__()
+        self.layer_names = tuple(layers)
+        self.stem_name = stem
+        self.unit_names = units
+        self.feature_dim = feature_dim
+        for name, layer in layers.items():
+            self.add_module(name, layer)
+        self.pool = nn.AdaptiveAvgPool3d(1)
+        self.to(memory_format=torch.channels_last_3d)  # measured on one CPU thread: 1.1 to 1.7 times the clips per second
+
+    def forward_features(self, clip_BCTHW: Tensor) -> Tensor:
+        """The last map, (B, D, T', H', W')."""
+        map_BDTHW = clip_BCTHW
+        for name in self.layer_names:
+            map_BDTHW = self.get_submodule(name)(map_BDTHW)
+        return map_BDTHW
+
+    def forward_pooled(self, clip_BCTHW: Tensor) -> Tensor:
+        """Its mean over space and time, (B, D)."""
+        return self.pool(self.forward_features(clip_BCTHW)).flatten(1)
+
+    def forward(self, clip_BCTHW: Tensor) -> Tensor:
+        return self.forward_pooled(clip_BCTHW)
+
+
+class Classifier(nn.Module):
+    """Backbone, dropout and one linear layer; gives logits (B, K)."""
+
+    def __init__(self, backbone: VideoBackbone, *, num_classes: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.dropout = nn.Dropout(dropout)
+        self.fc = nn.Linear(backbone.feature_dim, num_classes)
+
+    def forward(self, clip_BCTHW: Tensor) -> Tensor:
+        return self.fc(self.dropout(self.backbone.forward_pooled(clip_BCTHW)))
+
+
+def scaled(num_channels: int, width: float, *, multiple: int = 1) -> int:
+    """`width` times as many channels, rounded to a positive multiple."""
+    return max(1, round(num_channels * width / multiple)) * multiple

@@ -1,0 +1,48 @@
+"""R(2+1)D with 18 layers: torchvision's network and state dict, without the head. Tran et al. 2018, arXiv:1711.11248.
+
+31.35 M parameters with 101 classes, 40.52 GMAC for a clip of 3x16x112x112. A width other than 1 rebuilds every convolution and batch
+norm with scaled channel counts; the initial weights follow torchvision's rule either way.
+"""
+
+from torch import nn
+from torchvision.models.video import r2plus1d_18 as torchvision_r2plus1d_18
+
+from kdbatch.run.models.network import VideoBackbone, scaled
+
+LAYERS = ("stem", "layer1", "layer2", "layer3", "layer4")
+
+
+def r2plus1d_18(*, width: float) -> VideoBackbone:
+    """The network with random weights (kaiming normal, fan out). ReLUs write to new memory, so that a map once captured stays as it was."""
+    network = torchvision_r2plus1d_18(weights=None)
+    if width != 1.0:
+        _rebuild(network, width)
+    for module in network.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = False
+    layers = {name: network.get_submodule(name) for name in LAYERS}
+    units = tuple(f"layer{stage}.{i}" for stage in (1, 2, 3, 4) for i in range(2))
+    return VideoBackbone(layers, stem="stem", units=units, feature_dim=scaled(512, width))
+
+
+def _rebuild(network: nn.Module, width: float) -> None:
+    for name, module in list(network.named_modules()):
+        parent = network.get_submodule(name.rpartition(".")[0])
+        if isinstance(module, nn.Conv3d):
+            setattr(parent, name.rpartition(".")[2], _scaled_conv(module, width))
+        elif isinstance(module, nn.BatchNorm3d):
+            setattr(parent, name.rpartition(".")[2], nn.BatchNorm3d(scaled(module.num_features, width)))
+
+
+def _scaled_conv(conv: nn.Conv3d, width: float) -> nn.Conv3d:
+    in_channels = 3 if conv.in_channels == 3 else scaled(conv.in_channels, width)
+    narrow = nn.Conv3d(
+        in_channels,
+        scaled(conv.out_channels, width),
+        kernel_size=tuple(conv.kernel_size),
+        stride=tuple(conv.stride),
+        padding=conv.padding,
+        bias=False,
+    )
+    nn.init.kaiming_normal_(narrow.weight, mode="fan_out", nonlinearity="relu")
+    return narrow

@@ -1,0 +1,76 @@
+"""3D ShuffleNet V1, 2.0x, 3 groups. Köpüklü et al. 2019, arXiv:1904.02422; Zhang et al. 2018, arXiv:1707.01083.
+
+3.80 M parameters with 101 classes, 0.513 GMAC for a clip of 3x16x112x112. Layout and state dict names are those of
+okankop/Efficient-3DCNNs:models/shufflenet.py without the head, so that its released weights fit.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from kdbatch.run.models.network import VideoBackbone, scaled
+
+GROUPS = 3
+STEM = 48
+STAGES = ((480, 4), (960, 8), (1920, 4))  # channels, units; the first unit halves T, H and W
+
+
+class ShuffleUnit(nn.Module):
+    """Grouped 1x1x1, shuffle, depthwise 3x3x3, grouped 1x1x1; merged with the input by addition, or by concatenation when halving.
+
+    The first 1x1x1 has no groups when the input has 24 channels, as in the source. There the rule was meant for the first unit, but
+    at 2.0x that one has 48 channels and is grouped; the released weights are so.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, halve: bool) -> None:
+        super().__init__()
+        mid = out_channels // 4
+        branch = out_channels - in_channels if halve else out_channels
+        self.halve = halve
+        self.conv1 = nn.Conv3d(in_channels, mid, 1, groups=1 if in_channels == 24 else GROUPS, bias=False)
+        self.bn1 = nn.BatchNorm3d(mid)
+        self.conv2 = nn.Conv3d(mid, mid, 3, stride=2 if halve else 1, padding=1, groups=mid, bias=False)
+        self.bn2 = nn.BatchNorm3d(mid)
+        self.conv3 = nn.Conv3d(mid, branch, 1, groups=GROUPS, bias=False)
+        self.bn3 = nn.BatchNorm3d(branch)
+        self.relu = nn.ReLU()
+        if halve:
+            self.shortcut = nn.AvgPool3d((2, 3, 3), stride=2, padding=(0, 1, 1))
+
+    def forward(self, x_BCTHW: Tensor) -> Tensor:
+        branch = shuffle_channels(self.relu(self.bn1(self.conv1(x_BCTHW))))
+        branch = self.bn2(self.conv2(branch))
+        branch = self.bn3(self.conv3(branch))
+        if self.halve:
+            return self.relu(torch.cat([branch, self.shortcut(even_frames(x_BCTHW))], dim=1))
+        return self.relu(branch + x_BCTHW)
+
+
+def shuffle_channels(x_BCTHW: Tensor) -> Tensor:
+    """Channel j of group g becomes channel g of group j: the next grouped convolution sees all groups."""
+    return x_BCTHW.unflatten(1, (GROUPS, -1)).transpose(1, 2).flatten(1, 2)
+
+
+def even_frames(x_BCTHW: Tensor) -> Tensor:
+    """An odd number of frames gets its last one twice, so that the pool's output is as long as the convolution's. 16 frames need none."""
+    return torch.cat([x_BCTHW, x_BCTHW[:, :, -1:]], dim=2) if x_BCTHW.shape[2] % 2 else x_BCTHW
+
+
+def shufflenet_2x(*, width: float) -> VideoBackbone:
+    """The network with PyTorch's default initial weights, as its source has; width 0.5 is the published 1.0x.
+
+    Maps of a 16x112x112 clip at width 1: 48x16x56x56 (stem), 480x4x14x14, 960x2x7x7, 1920x1x4x4.
+    """
+    in_channels = scaled(STEM, width, multiple=GROUPS)
+    stem = nn.Conv3d(3, in_channels, 3, stride=(1, 2, 2), padding=1, bias=False)
+    layers: dict[str, nn.Module] = {
+        "conv1": nn.Sequential(stem, nn.BatchNorm3d(in_channels), nn.ReLU()),
+        "maxpool": nn.MaxPool3d(3, stride=2, padding=1),
+    }
+    for stage, (channels, num_units) in enumerate(STAGES, start=1):
+        out_channels = scaled(channels, width, multiple=4 * GROUPS)  # a quarter of them is grouped too
+        first = ShuffleUnit(in_channels, out_channels, halve=True)
+        rest = (ShuffleUnit(out_channels, out_channels, halve=False) for _ in range(num_units - 1))
+        layers[f"layer{stage}"] = nn.Sequential(first, *rest)
+        in_channels = out_channels
+    units = tuple(f"layer{stage}.{i}" for stage, (_, num_units) in enumerate(STAGES, start=1) for i in range(num_units))
+    return VideoBackbone(layers, stem="conv1", units=units, feature_dim=in_channels)

@@ -1,0 +1,39 @@
+"""What produced a result: versions, machine, lock file. Never part of a run's id."""
+
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import kdbatch
+from kdbatch.run.checkpoint import sha256_of
+
+_ROOT = Path(kdbatch.__file__).parent.parent
+
+
+def provenance(device: torch.device) -> dict[str, Any]:
+    """Facts for done.json; empty where something cannot be known."""
+    lock = _ROOT / "container" / "requirements.lock"
+    return {
+        "kdbatch_version": kdbatch.__version__,
+        "git_sha": _git_sha(),
+        "lock_sha256": sha256_of(lock) if lock.exists() else "",
+        "python_version": platform.python_version(),
+        "torch_version": torch.__version__,
+        "cuda_version": torch.version.cuda or "",
+        "host": platform.node(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})",
+    }
+
+
+def _git_sha() -> str:
+    """The checkout's commit, when kdbatch runs from one."""
+    if not (_ROOT / ".git").exists():
+        return ""
+    try:
+        done = subprocess.run(["git", "-C", str(_ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()

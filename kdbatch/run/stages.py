@@ -1,0 +1,218 @@
+"""The four kinds of run: each builds its model and data, trains or measures, and leaves its files. `done.json` is not theirs to write."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from kdbatch.result.schema import CKA, CURVES, ROWS
+from kdbatch.result.write import Measure, write_measures, write_table
+from kdbatch.run.blocks import describe_blocks
+from kdbatch.run.chance import rng_for, seed_for
+from kdbatch.run.checkpoint import load_weights, save_weights, sha256_of
+from kdbatch.run.cka import CkaResult, compute_cka
+from kdbatch.run.data import Batch, EvaluationBatches, TrainingBatches, Video, batches, load_videos
+from kdbatch.run.evaluate import evaluate, teachers_together
+from kdbatch.run.loop import Trained, Worker, train
+from kdbatch.run.models import Classifier, build_backbone
+from kdbatch.run.sampling import Request, even_clips, random_clip
+from kdbatch.run.step import Step, distill_step, finetune_step
+from kdbatch.run.tasks import PRETEXTS
+from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.pick import pick
+from kdbatch.vocab.publish import load_json
+from kdbatch.vocab.recipes import Compare, Distill, Finetune, Pretrain
+from kdbatch.vocab.runs import Assignment, RunFolder
+
+Facts = dict[str, Any]
+"""What done.json says of a run besides its times and its machine."""
+
+
+def pretrain(recipe: Pretrain, assignment: Assignment, worker: Worker) -> Facts:
+    """Train a backbone on a pretext task and export the backbone alone."""
+    task = recipe.task
+    pretext = pick(PRETEXTS, task.name, where="task")
+    shards_dir = Path(assignment.shards_dir)
+    need = task.window_frames(recipe.view.num_frames * recipe.view.stride_frames)
+    videos, num_short = load_videos(shards_dir, recipe.data, view=recipe.view, need_frames=need)
+    torch.manual_seed(seed_for(assignment.run.seed, "weights"))
+    model = pretext.build(task, build_backbone(recipe.backbone), build_backbone(recipe.backbone)).to(worker.device)
+    source = _training(recipe, assignment, worker, videos, lambda chosen, rng: pretext.choose(chosen, task, recipe.view, rng))
+
+    def take_step(batch: Batch) -> Step:
+        return pretext.step(model, batch.views(size_pixels=recipe.view.size_pixels, device=worker.device), batch, task)
+
+    trained = train(model, take_step, source=source, schedule=recipe.schedule, seed=assignment.run.seed, worker=worker)
+    last = [m.value for m in trained.curves if m.name == "accuracy"][-1]
+    measures = [
+        Measure(name="pretext_accuracy", value=100 * last, unit="percent", subset=recipe.data.title),
+        Measure(name="pretext_chance", value=100 * pretext.chance(task), unit="percent", subset=recipe.data.title),
+        Measure(name="videos_too_short", value=num_short, unit="count", subset=recipe.data.title),
+    ]
+    return _leave(worker, model.get_submodule("backbone"), measures, trained)
+
+
+def finetune(recipe: Finetune, assignment: Assignment, worker: Worker) -> Facts:
+    """Train a teacher from its parent's backbone, or from random weights."""
+    model = _new_classifier(recipe, assignment.run.seed)
+    for parent in assignment.run.parents:
+        load_weights(checked_weights(worker.folder.parent(parent)), model.backbone)
+    model.to(worker.device)
+    return _train_classifier(recipe, assignment, worker, model, lambda clip, label: finetune_step(model, clip, label))
+
+
+def distill(recipe: Distill, assignment: Assignment, worker: Worker) -> Facts:
+    """Train a student from labels and its parents' predictions."""
+    model = _new_classifier(recipe, assignment.run.seed).to(worker.device)
+    parents = [worker.folder.parent(parent) for parent in assignment.run.parents]
+    teachers = [load_classifier(parent).to(worker.device) for parent in parents]
+
+    def take_step(clip: torch.Tensor, label: torch.Tensor) -> Step:
+        return distill_step(model, teachers, clip, label, recipe=recipe)
+
+    extra = teachers_together(parents, where=recipe.evaluation.test.title) if parents else []
+    return _train_classifier(recipe, assignment, worker, model, take_step, extra=extra)
+
+
+def compare(recipe: Compare, assignment: Assignment, worker: Worker) -> Facts:
+    """CKA between the layers of one or two trained models, and the block structure of a self map."""
+    videos, _ = load_videos(Path(assignment.shards_dir), recipe.data, view=recipe.view)
+    num_batches = min(recipe.num_clips, len(videos)) // recipe.batch_clips
+    if num_batches == 0:
+        raise UserError(f"{recipe.data.title}: {len(videos)} videos fill no batch of {recipe.batch_clips}. Lower compare.batch_clips.")
+    order = rng_for(assignment.run.seed, "compare").permutation(len(videos))[: num_batches * recipe.batch_clips]
+    source = EvaluationBatches(
+        [videos[i] for i in order],
+        view=recipe.view,
+        videos_per_batch=recipe.batch_clips,
+        request=lambda sample: even_clips(sample, recipe.view, 1),
+        decoder=worker.decoder,
+    )
+    models = [load_classifier(worker.folder.parent(p)).to(worker.device) for p in dict.fromkeys(assignment.run.parents)]
+    clips = (
+        batch.views(size_pixels=recipe.view.size_pixels, device=worker.device)[0]
+        for batch in batches(source, range(len(source)), num_workers=worker.num_workers)
+    )
+    result = compute_cka(models[0], models[1] if len(models) > 1 else None, clips, layers=recipe.layers)
+    _write_map(worker.folder, result)
+    measures = [Measure(name="mean_cka", value=float(np.mean(result.value_LM)), unit="1", subset=recipe.data.title)]
+    if len(models) == 1:
+        rng = rng_for(assignment.run.seed, "surrogates")
+        blocks = describe_blocks(result.value_LM, result.kinds_a, rng=rng)
+        measures += [Measure(name=n, value=float(v), unit="1", subset=recipe.data.title) for n, v in vars(blocks).items() if np.isscalar(v)]
+    write_measures(worker.folder.rows, worker.folder.id, measures, schema=ROWS)
+    return {"num_clips": len(order), "num_layers": list(result.value_LM.shape)}
+
+
+STAGES: dict[str, Callable[[Any, Assignment, Worker], Facts]] = {
+    "pretrain": pretrain,
+    "finetune": finetune,
+    "distill": distill,
+    "compare": compare,
+}
+
+
+def checked_weights(folder: RunFolder) -> Path:
+    """The weights that a finished run left, after a look at their hash.
+
+    Raises:
+        UserError: they are missing, or not those that the run wrote.
+    """
+    facts = load_json(folder.done)
+    if not folder.model.exists() or sha256_of(folder.model) != facts.get("model_sha256"):
+        raise UserError(f"{folder.model}: is missing, or not what its run wrote. Delete {folder.path} and submit again.")
+    return folder.model
+
+
+def load_classifier(folder: RunFolder) -> Classifier:
+    """The trained network of a finished run, in evaluation mode, without gradients."""
+    recipe = folder.load().run.recipe
+    if not isinstance(recipe, Finetune | Distill):
+        raise UserError(f"{folder.path}: a {recipe.kind} run leaves no classifier.")
+    model = Classifier(build_backbone(recipe.backbone), num_classes=recipe.data.num_classes, dropout=recipe.dropout)
+    load_weights(checked_weights(folder), model)
+    return model.eval().requires_grad_(False)
+
+
+def _new_classifier(recipe: Finetune | Distill, seed: int) -> Classifier:
+    """Random weights that depend on the seed and the architecture alone: a student and its control start equal."""
+    torch.manual_seed(seed_for(seed, "weights"))
+    return Classifier(build_backbone(recipe.backbone), num_classes=recipe.data.num_classes, dropout=recipe.dropout)
+
+
+def _train_classifier(
+    recipe: Finetune | Distill,
+    assignment: Assignment,
+    worker: Worker,
+    model: Classifier,
+    take_step: Callable[[torch.Tensor, torch.Tensor], Step],
+    *,
+    extra: list[Measure] | None = None,
+) -> Facts:
+    shards_dir = Path(assignment.shards_dir)
+    videos, _ = load_videos(shards_dir, recipe.data, view=recipe.view)
+    source = _training(
+        recipe, assignment, worker, videos, lambda chosen, rng: ([random_clip(v.sample, recipe.view, rng) for v in chosen], {})
+    )
+
+    def on_batch(batch: Batch) -> Step:
+        clip_BCTHW = batch.views(size_pixels=recipe.view.size_pixels, device=worker.device)[0]
+        return take_step(clip_BCTHW, batch.label_B.to(worker.device))
+
+    trained = train(model, on_batch, source=source, schedule=recipe.schedule, seed=assignment.run.seed, worker=worker)
+    measures = evaluate(model, evaluation=recipe.evaluation, view=recipe.view, shards_dir=shards_dir, worker=worker)
+    return _leave(worker, model, measures + (extra or []), trained)
+
+
+def _training(
+    recipe: Pretrain | Finetune | Distill,
+    assignment: Assignment,
+    worker: Worker,
+    videos: list[Video],
+    choose: Callable[[Any, np.random.Generator], tuple[list[Request], dict[str, np.ndarray]]],
+) -> TrainingBatches:
+    return TrainingBatches(
+        videos,
+        view=recipe.view,
+        batch_clips=recipe.schedule.batch_clips,
+        seed=assignment.run.seed,
+        choose=choose,
+        decoder=worker.decoder,
+    )
+
+
+def _leave(worker: Worker, module: nn.Module, measures: list[Measure], trained: Trained) -> Facts:
+    """Write weights, rows and curves; the checkpoint has done its work."""
+    folder = worker.folder
+    sha256 = save_weights(folder.model, module)
+    num_parameters = sum(p.numel() for p in module.parameters())
+    measures = [
+        *measures,
+        Measure(name="parameters", value=num_parameters, unit="count"),
+        Measure(name="clips_per_second", value=trained.clips_per_second, unit="clips/s"),
+        Measure(name="train_seconds", value=trained.seconds, unit="seconds"),
+    ]
+    write_measures(folder.rows, folder.id, measures, schema=ROWS)
+    write_measures(folder.curves, folder.id, trained.curves, schema=CURVES)
+    return {"model_sha256": sha256, "num_parameters": num_parameters, "clips_per_second": trained.clips_per_second}
+
+
+def _write_map(folder: RunFolder, result: CkaResult) -> None:
+    rows = [
+        {
+            "run_id": folder.id,
+            "index_a": a,
+            "index_b": b,
+            "layer_a": result.layers_a[a],
+            "layer_b": result.layers_b[b],
+            "kind_a": result.kinds_a[a],
+            "kind_b": result.kinds_b[b],
+            "value": float(result.value_LM[a, b]),
+        }
+        for a in range(len(result.layers_a))
+        for b in range(len(result.layers_b))
+    ]
+    write_table(folder.cka, rows, schema=CKA)

@@ -1,0 +1,56 @@
+"""One training step per stage. Axes: B clips, K classes, M teachers. Each returns the loss and what is worth a curve."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kdbatch.run.weighting import WEIGHTINGS
+from kdbatch.vocab.pick import pick
+from kdbatch.vocab.recipes import Distill
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """`loss` has a gradient; `report` holds numbers for the curves."""
+
+    loss: Tensor
+    report: Mapping[str, Tensor]
+
+
+def accuracy_of(logit_BK: Tensor, label_B: Tensor) -> Tensor:
+    """Share of clips whose highest logit is the label's."""
+    return (logit_BK.argmax(1) == label_B).float().mean()
+
+
+def finetune_step(model: nn.Module, clip_BCTHW: Tensor, label_B: Tensor) -> Step:
+    """Cross-entropy with the labels."""
+    logit_BK = model(clip_BCTHW).float()
+    loss = F.cross_entropy(logit_BK, label_B)
+    return Step(loss=loss, report={"accuracy": accuracy_of(logit_BK, label_B)})
+
+
+def distill_step(student: nn.Module, teachers: Sequence[nn.Module], clip_BCTHW: Tensor, label_B: Tensor, *, recipe: Distill) -> Step:
+    """Hinton et al. 2015, arXiv:1503.02531, sec. 2, with several teachers as in AE-KD (Du et al. 2020).
+
+    hard_weight * CE(label) + soft_weight * tau^2 * sum_m w_m KL(teacher_m || student), teachers and student on the same clips. The
+    gradient of teacher m's term by the logits is tau * (softmax(student/tau) - softmax(teacher_m/tau)), so weights that depend on
+    gradients cost no backward pass. By linearity the sum over teachers is one KL to their weighted mean, up to a constant.
+    """
+    logit_BK = student(clip_BCTHW).float()
+    hard = F.cross_entropy(logit_BK, label_B)
+    report = {"accuracy": accuracy_of(logit_BK, label_B), "hard": hard}
+    if not teachers:
+        return Step(loss=recipe.hard_weight * hard, report=report)
+    tau = recipe.temperature
+    with torch.no_grad():
+        soft_MBK = torch.stack([(teacher(clip_BCTHW).float() / tau).softmax(-1) for teacher in teachers])
+        gradient_MK = tau * ((logit_BK / tau).softmax(-1) - soft_MBK).mean(1)
+        weighting = pick(WEIGHTINGS, recipe.weighting, where="weighting")
+        weight_M = weighting(gradient_MK, max_weight=recipe.max_teacher_weight).float()
+        target_BK = torch.einsum("m,mbk->bk", weight_M, soft_MBK)
+    soft = F.kl_div((logit_BK / tau).log_softmax(-1), target_BK, reduction="batchmean") * tau**2
+    report |= {"soft": soft, **{f"teacher_weight_{m}": weight for m, weight in enumerate(weight_M)}}
+    return Step(loss=recipe.hard_weight * hard + recipe.soft_weight * soft, report=report)

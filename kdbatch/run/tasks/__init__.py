@@ -1,0 +1,34 @@
+"""Pretext tasks: one file and one line here each. A task knows which clips it needs, what it predicts, and its loss."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from kdbatch.run.data import Batch, Video
+from kdbatch.run.sampling import Request
+from kdbatch.run.step import Step
+from kdbatch.run.tasks import rspnet
+from kdbatch.vocab.tasks import PretextTask
+from kdbatch.vocab.views import View
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretext:
+    """`build(task, backbone, copy)` gives a module whose `backbone` is what fine-tuning starts from; `copy` is a second backbone of the
+    same kind for tasks that keep a key encoder. `choose` cuts clips, `step` is one training step, `chance` the accuracy of guessing.
+    """
+
+    build: Callable[[Any, nn.Module, nn.Module], nn.Module]
+    choose: Callable[[Sequence[Video], Any, View, np.random.Generator], tuple[list[Request], dict[str, np.ndarray]]]
+    step: Callable[[Any, Tensor, Batch, Any], Step]
+    chance: Callable[[Any], float]
+
+
+PRETEXTS: dict[str, Pretext] = {
+    "rspnet": Pretext(build=rspnet.RSPNetModel, choose=rspnet.choose, step=rspnet.rspnet_step, chance=rspnet.chance),
+}
+
+__all__ = ["PRETEXTS", "Pretext", "PretextTask"]

@@ -1,0 +1,1 @@
+"""Videos on disk become tars and `index.json`."""

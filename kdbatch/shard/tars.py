@@ -1,0 +1,114 @@
+"""One shard: a tar of transcoded videos and its record, both pure functions of the videos."""
+
+import dataclasses
+import hashlib
+import io
+import json
+import tarfile
+import time
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from kdbatch.shard.datasets import Source
+from kdbatch.shard.transcode import Stored
+from kdbatch.vocab.publish import load_json, publish, publish_json
+from kdbatch.vocab.read import read
+from kdbatch.vocab.shards import Reject, Sample, ShardRecord
+
+_STALE_SECONDS = 3600
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A video on its way into a shard: stored, or the reason why not. `path` is relative to the data set's root."""
+
+    source: Source
+    place: int
+    path: str
+    class_name: str
+    stored: Stored | str
+
+
+def publish_shard(folder: Path, name: str, entries: Iterable[Entry]) -> ShardRecord:
+    """Write the tar, then its record: a tar without a record is not finished."""
+    path = folder / name
+    _drop_stale_parts(path)
+    samples: list[Sample] = []
+    rejected: list[Reject] = []
+    publish(path, lambda part: _write_tar(part, entries, samples=samples, rejected=rejected))
+    record = ShardRecord(name=name, num_bytes=path.stat().st_size, sha256=sha256_of(path), samples=tuple(samples), rejected=tuple(rejected))
+    publish_json(_record_path(path), dataclasses.asdict(record))
+    return record
+
+
+def finished_shard(folder: Path, name: str) -> ShardRecord | None:
+    """The record of a shard, or None where the shard is still to be made."""
+    path = folder / name
+    if not _record_path(path).exists() or not path.exists():
+        return None
+    record = read(ShardRecord, load_json(_record_path(path)), where=str(_record_path(path)))
+    return record if path.stat().st_size == record.num_bytes else None
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _record_path(path: Path) -> Path:
+    return path.with_suffix(".json")
+
+
+def _drop_stale_parts(path: Path) -> None:
+    """What a killed writer left behind. A young file may belong to a writer on another node."""
+    for part in path.parent.glob(f"{path.name}.*.part"):
+        if part.stat().st_mtime < time.time() - _STALE_SECONDS:
+            part.unlink(missing_ok=True)
+
+
+def _write_tar(path: Path, entries: Iterable[Entry], *, samples: list[Sample], rejected: list[Reject]) -> None:
+    with path.open("wb") as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for entry in entries:
+            if isinstance(entry.stored, str):
+                rejected.append(Reject(key=entry.source.key, place=entry.place, path=entry.path, reason=entry.stored))
+            else:
+                samples.append(_add(tar, entry, entry.stored))
+
+
+def _add(tar: tarfile.TarFile, entry: Entry, stored: Stored) -> Sample:
+    """KEY.mp4, KEY.idx and KEY.json, in this order."""
+    source = entry.source
+    offset = _add_member(tar, f"{source.key}.mp4", stored.mp4)
+    index_offset = _add_member(tar, f"{source.key}.idx", stored.index)
+    sample = Sample(
+        key=source.key,
+        place=entry.place,
+        label=source.label,
+        splits=source.splits,
+        group=source.group,
+        num_frames=stored.num_frames,
+        fps=stored.fps,
+        source_fps=stored.fps,
+        width=stored.width,
+        height=stored.height,
+        offset=offset,
+        num_bytes=len(stored.mp4),
+        index_offset=index_offset,
+        index_bytes=len(stored.index),
+        crc32=zlib.crc32(stored.mp4),
+        extradata=stored.extradata.hex(),
+    )
+    about = {**dataclasses.asdict(sample), "class": entry.class_name, "source": entry.path}
+    _add_member(tar, f"{source.key}.json", json.dumps(about, sort_keys=True).encode())
+    return sample
+
+
+def _add_member(tar: tarfile.TarFile, name: str, data: bytes) -> int:
+    """Returns where the data starts. USTAR headers are one block, names being shorter than 100 bytes; no times, no owners."""
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = len(data), 0o644
+    offset = tar.offset + tarfile.BLOCKSIZE
+    tar.addfile(info, io.BytesIO(data))
+    return offset

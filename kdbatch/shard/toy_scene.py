@@ -1,0 +1,196 @@
+"""Draws the stand-in videos. Axes: T frames, H rows, W columns, 3 RGB channels.
+
+A class is an appearance (shape, texture, hue) and a motion; neither alone tells it. All else is the video's own and says nothing of
+the class: background hues and blotches, light, tilt, phase, a slow tint, and a bubble that rises past.
+
+What each pretext task can find:
+    RotNet  light falls from above, the ground lies below under a horizon, bubbles rise: a scene has one upright.
+    VCOP    the bubble rises and never sinks; things fall fast and rise slowly, swell slowly and collapse fast.
+    PRP     every motion has the same period, the bubble the same speed, to within 8 %: a speed-up shows.
+    RSPNet  the same for its speed; background, tint and object for its appearance.
+    CVRL    background and object stay the same through a video and differ between videos.
+    TDL     two moments of a video differ in where the object and the bubble are.
+A horizontal flip changes no class.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+PERIOD_FRAMES = 25
+BUBBLE_SPEED = 0.2 / 25  # frame heights per frame
+
+Texture = Literal["striped", "checkered", "dotted", "ringed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Appearance:
+    """What moves. `hue` in turns of the colour circle; `adjective` names the texture."""
+
+    noun: str
+    adjective: Texture
+    hue: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """One video. `place` seeds what the scene shares with others of its group, `moment` what is its own."""
+
+    appearance: str
+    motion: str
+    look: Literal["dark", "light"]
+    place: int
+    moment: int
+    num_frames: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Where the object is: centre relative to the frame's centre and radius, in frame heights."""
+
+    x: float
+    y: float
+    radius: float
+
+
+APPEARANCES: dict[str, Appearance] = {
+    "ball": Appearance(noun="ball", adjective="striped", hue=0.03),
+    "box": Appearance(noun="box", adjective="checkered", hue=0.60),
+    "cone": Appearance(noun="cone", adjective="dotted", hue=0.16),
+    "cross": Appearance(noun="cross", adjective="ringed", hue=0.36),
+}
+
+
+def _ramp(phase: float, slow: float = 0.7) -> float:
+    """0 -> 1 during the slow share of a period, 1 -> 0 during the rest: time has an arrow."""
+    phase %= 1.0
+    if phase < slow:
+        return 0.5 - 0.5 * math.cos(math.pi * phase / slow)
+    return 0.5 + 0.5 * math.cos(math.pi * (phase - slow) / (1 - slow))
+
+
+def _bouncing(phase: float, side: int) -> Pose:
+    return Pose(0.0, 0.27 - 0.54 * _ramp(phase), 0.18)
+
+
+def _sliding(phase: float, side: int) -> Pose:
+    return Pose(side * (0.36 - 0.72 * _ramp(phase)), 0.04, 0.18)
+
+
+def _swelling(phase: float, side: int) -> Pose:
+    return Pose(0.0, 0.04, 0.10 + 0.22 * _ramp(phase))
+
+
+def _circling(phase: float, side: int) -> Pose:
+    angle = 2 * math.pi * phase
+    return Pose(side * 0.25 * math.cos(angle), 0.02 + 0.25 * math.sin(angle), 0.18)
+
+
+MOTIONS: dict[str, Callable[[float, int], Pose]] = {
+    "bouncing": _bouncing,
+    "sliding": _sliding,
+    "swelling": _swelling,
+    "circling": _circling,
+}
+
+
+def draw(scene: Scene) -> Iterator[np.ndarray]:
+    """The frames of a scene, uint8 HW3."""
+    place, chance = np.random.default_rng([scene.place]), np.random.default_rng([scene.moment, 1])
+    background_HW3 = _background(place, scene)
+    tint_3 = chance.uniform(-0.10, 0.10, 3)
+    phase, speed = chance.uniform(), chance.uniform(0.92, 1.08) / PERIOD_FRAMES
+    side, tilt = int(chance.choice((-1, 1))), chance.uniform(-0.25, 0.25)
+    middle_x, middle_y = scene.width / 2 + chance.uniform(-8, 8), scene.height / 2 + chance.uniform(-4, 4)
+    colours_23 = _object_colours(scene, chance.uniform(-0.03, 0.03))
+    bubble_x = scene.width * (chance.uniform(0.08, 0.28) if chance.uniform() < 0.5 else chance.uniform(0.72, 0.92))
+    bubble_23 = np.stack([_rgb(chance.uniform(), 0.35, 235), _rgb(chance.uniform(), 0.35, 235)])
+    for index in range(scene.num_frames):
+        drift_3 = 1 + tint_3 * (index / scene.num_frames)
+        frame_HW3 = background_HW3 * drift_3.astype(np.float32)
+        bubble_y = scene.height * (0.98 - BUBBLE_SPEED * index * speed * PERIOD_FRAMES)
+        _stamp(frame_HW3, bubble_x, bubble_y, 0.055 * scene.height, "ball", "ringed", 0.0, bubble_23)
+        pose = MOTIONS[scene.motion](phase + index * speed, side)
+        x, y = middle_x + pose.x * scene.height, middle_y + pose.y * scene.height
+        look = APPEARANCES[scene.appearance]
+        _stamp(frame_HW3, x, y, pose.radius * scene.height, look.noun, look.adjective, tilt, colours_23)
+        yield np.clip(frame_HW3, 0, 255).astype(np.uint8)
+
+
+def _background(chance: np.random.Generator, scene: Scene) -> np.ndarray:
+    """Sky that darkens downwards, ground below the horizon, blotches; float32 HW3."""
+    height, width = scene.height, scene.width
+    row_H11 = (np.arange(height, dtype=np.float32) / height)[:, None, None]
+    horizon = chance.uniform(0.68, 0.78)
+    top, low, ground = (250, 205, 150) if scene.look == "light" else (175, 95, 45)
+    colour = 0.12 if scene.look == "light" else 0.45
+    sky_3, ground_3 = _rgb(chance.uniform(), colour, 1.0), _rgb(chance.uniform(), colour, 1.0)
+    light_H11 = np.where(row_H11 < horizon, top + (low - top) * row_H11 / horizon, ground)
+    flat_HW3 = np.where(row_H11 < horizon, sky_3, ground_3) * light_H11
+    coarse_YX1 = chance.uniform(-1, 1, (5, 7)).astype(np.float32)
+    rows = np.minimum(np.arange(height) * 5 // height, 4)
+    columns = np.minimum(np.arange(width) * 7 // width, 6)
+    blotches_HW1 = coarse_YX1[rows][:, columns, None] * (10 if scene.look == "light" else 18)
+    return np.broadcast_to(flat_HW3 + blotches_HW1, (height, width, 3)).astype(np.float32) * np.float32(chance.uniform(0.88, 1.08))
+
+
+def _object_colours(scene: Scene, shift: float) -> np.ndarray:
+    """Figure and ground of the texture, 23. The light look takes the opposite hues, paler, on near-black."""
+    hue = APPEARANCES[scene.appearance].hue + shift
+    if scene.look == "light":
+        return np.stack([_rgb(hue + 0.5, 0.45, 225), _rgb(hue + 0.5, 0.45, 60)])
+    return np.stack([_rgb(hue, 0.9, 255), _rgb(hue, 0.1, 250)])
+
+
+def _rgb(hue: float, saturation: float, value: float) -> np.ndarray:
+    """One colour, 3 numbers from 0 to `value`."""
+    turn_3 = np.abs((hue + np.array([0.0, 2 / 3, 1 / 3])) % 1 * 6 - 3) - 1
+    return value * (1 - saturation + saturation * np.clip(turn_3, 0, 1))
+
+
+def _distance(shape: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Signed distance to a shape's edge, in radii: below 0 inside."""
+    if shape == "ball":
+        return np.hypot(u, v) - 1
+    if shape == "box":
+        return np.maximum(np.abs(u), np.abs(v)) - 0.85
+    if shape == "cone":
+        return np.maximum(0.9 * np.abs(u) - 0.45 * v - 0.45, v - 0.8)
+    return np.minimum(np.maximum(np.abs(u) - 0.38, np.abs(v) - 1), np.maximum(np.abs(v) - 0.38, np.abs(u) - 1))
+
+
+def _figure(texture: Texture, u: np.ndarray, v: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Where the texture shows its figure's colour."""
+    if texture == "striped":
+        return np.sin(7 * u) > 0
+    if texture == "checkered":
+        return np.sin(5 * u) * np.sin(5 * v) > 0
+    if texture == "dotted":
+        return np.cos(8 * u) + np.cos(8 * v) < 0.8
+    return inside > -0.25
+
+
+def _stamp(
+    frame_HW3: np.ndarray, x: float, y: float, radius: float, shape: str, texture: Texture, tilt: float, colours_23: np.ndarray
+) -> None:
+    """Draw one object into the frame, smooth at its edge, with a dark outline."""
+    height, width = frame_HW3.shape[:2]
+    reach = int(radius * 1.4) + 2
+    top, bottom = max(0, int(y) - reach), min(height, int(y) + reach + 1)
+    left, right = max(0, int(x) - reach), min(width, int(x) + reach + 1)
+    if top >= bottom or left >= right:
+        return
+    dy = (np.arange(top, bottom, dtype=np.float32)[:, None] - y) / radius
+    dx = (np.arange(left, right, dtype=np.float32)[None, :] - x) / radius
+    u, v = dx * math.cos(tilt) + dy * math.sin(tilt), dy * math.cos(tilt) - dx * math.sin(tilt)
+    inside = _distance(shape, u, v)
+    colour_YX3 = np.where(_figure(texture, u, v, inside)[..., None], colours_23[0], colours_23[1])
+    colour_YX3 = np.where(inside[..., None] > -0.09, 20.0, colour_YX3)
+    cover_YX1 = np.clip(0.5 - inside * radius, 0, 1)[..., None]
+    patch = frame_HW3[top:bottom, left:right]
+    patch += cover_YX1 * (colour_YX3 - patch)

@@ -1,0 +1,74 @@
+"""`kdbatch shard verify`: are the shards what was written, and does every video in them decode?"""
+
+import zlib
+from collections.abc import Collection
+from functools import partial
+from pathlib import Path
+
+from kdbatch.shard.pool import spread
+from kdbatch.shard.tars import finished_shard, sha256_of
+from kdbatch.shard.transcode import BrokenVideo, count_frames
+from kdbatch.vocab.datasets import DATASETS
+from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.progress import Progress
+from kdbatch.vocab.shards import Sample, Shard, ShardIndex, load_index
+
+
+def verify_shards(dataset: str, *, shards_dir: Path, progress: Progress, processes: int = 1) -> int:
+    """Check the sha256 of every tar, the crc32 of every video, and decode every video; returns how many videos were checked.
+
+    Raises:
+        UserError: something is damaged or missing; names the tars and the command that makes them again.
+    """
+    index = load_index(shards_dir, dataset)
+    folder = shards_dir / dataset
+    shards = [shard for part in index.parts.values() for shard in part.shards]
+    damage: dict[str, str] = {}
+    for done, (shard, found) in enumerate(zip(shards, spread(partial(_damage, folder), shards, processes=processes), strict=True), 1):
+        progress(done, len(shards), shard.name)
+        if found:
+            damage[shard.name] = found
+    if damage:
+        told = "; ".join(f"{name}: {found}" for name, found in list(damage.items())[:3])
+        raise UserError(
+            f"{folder}: {len(damage)} of {len(shards)} shards are damaged: {told}. Make them again: {_mend(index, folder, damage)}"
+        )
+    return sum(shard.num_videos for shard in shards)
+
+
+def _mend(index: ShardIndex, folder: Path, damage: Collection[str]) -> str:
+    """The commands that make damaged shards again, and nothing beyond what was sharded."""
+    commands = ["rm -f " + " ".join(str(folder / name) for name in damage)]
+    for name, part in index.parts.items():
+        if any(shard.name in damage for shard in part.shards):
+            split = next(split for split, of_part in DATASETS[index.dataset].part_of.items() if of_part == name)
+            commands.append(f"kdbatch shard {index.dataset} --split {split} --subset {part.num_places}")
+    return " && ".join(commands)
+
+
+def _damage(folder: Path, shard: Shard) -> str:
+    """What is wrong with a shard, or nothing. Runs in the worker processes."""
+    record = finished_shard(folder, shard.name)
+    if record is None:
+        return "missing, or of another size than its record says"
+    if len(record.samples) != shard.num_videos or record.sha256 != shard.sha256:
+        return "its record is not the one of index.json"
+    tar = folder / shard.name
+    for sample in record.samples:
+        found = _video_damage(tar, sample)
+        if found:
+            return f"{sample.key}: {found}"
+    return "" if sha256_of(tar) == shard.sha256 else "its sha256 is not the one of index.json"
+
+
+def _video_damage(tar: Path, sample: Sample) -> str:
+    with tar.open("rb") as file:
+        file.seek(sample.offset)
+        mp4 = file.read(sample.num_bytes)
+    if zlib.crc32(mp4) != sample.crc32:
+        return "its checksum is wrong"
+    try:
+        num_frames = count_frames(mp4)
+    except BrokenVideo as error:
+        return str(error)
+    return "" if num_frames == sample.num_frames else f"{num_frames} frames decode, {sample.num_frames} were stored"

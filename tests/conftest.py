@@ -1,0 +1,59 @@
+"""Worlds that several rooms' tests stand in."""
+
+import dataclasses
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from kdbatch.vocab.config import Config
+from kdbatch.vocab.datasets import DATASETS
+from kdbatch.vocab.publish import publish_json
+from kdbatch.vocab.shards import Part, Shard, ShardIndex
+
+JOBS = Path(__file__).parent.parent / "jobs"
+
+
+@pytest.fixture(autouse=True)
+def same_chance_after_each_test() -> Iterator[None]:
+    state = random.getstate()
+    yield
+    random.setstate(state)
+
+
+@pytest.fixture
+def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that kdbatch is called in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def sharded(in_tmp: Path) -> Callable[..., Config]:
+    """Writes indexes of data sets, enough to plan with: no video stands behind them."""
+
+    def write(**num_videos: int) -> Config:
+        for dataset, count in num_videos.items():
+            publish_json(in_tmp / "shards" / dataset / "index.json", dataclasses.asdict(_index(dataset, count)))
+        return Config()
+
+    return write
+
+
+def _index(dataset: str, count: int) -> ShardIndex:
+    splits = DATASETS[dataset].part_of
+    part = DATASETS[dataset].parts[0]
+    size = 1000
+    shards = tuple(
+        Shard(name=f"{part}-{i:05d}.tar", num_videos=size, num_rejected=0, num_frames=0, num_bytes=10, sha256=f"{dataset}{i}", fps=25.0)
+        for i in range(-(-count // size))
+    )
+    shares = {split: count // 2 for split, p in splits.items() if p == part}
+    return ShardIndex(
+        dataset=dataset,
+        classes=("a", "b"),
+        videos_per_shard=size,
+        encoding="none",
+        parts={part: Part(num_in_source=count, num_places=count, num_in_split=shares, shards=shards)},
+    )

@@ -1,0 +1,71 @@
+"""A fake cluster on PATH: sbatch keeps its script and queues the job's elements, squeue tells what is queued."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import kdbatch
+
+SBATCH = """#!/bin/bash
+cd "{folder}"
+[ -e refuse ] && {{ cat refuse >&2; exit 1; }}
+env >"env.txt"
+id=$(( $(cat last 2>/dev/null || echo 40) + 1 )); echo $id >last
+cp "$1" $id.sbatch
+last=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\).*/\\1/p' "$1")
+if [ -n "$last" ]; then for i in $(seq 0 $last); do echo ${{id}}_$i; done; else echo $id; fi >>queue
+echo "Submitted batch job $id"
+"""
+SQUEUE = """#!/bin/bash
+cd "{folder}"
+[ -e squeue_fails ] && {{ echo "slurm_load_jobs error: Unable to contact slurm controller" >&2; exit 1; }}
+touch queue; cat queue
+"""
+# srun OPTIONS... COMMAND: one task, here. The options end where Python begins.
+SRUN = """#!/bin/bash
+while [ "$1" != "{python}" ]; do shift; done
+exec "$@"
+"""
+SCONTROL = """#!/bin/bash
+echo "$@" >>"{folder}/scontrol.txt"
+"""
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the fake cluster: `41.sbatch`, ..., `queue`, `scontrol.txt`; write `refuse` to make sbatch fail."""
+    folder = tmp_path / "cluster"
+    folder.mkdir()
+    programs = {"sbatch": SBATCH, "squeue": SQUEUE, "srun": SRUN, "scontrol": SCONTROL, "sleep": "#!/bin/bash\n"}
+    for name, text in programs.items():
+        (folder / name).write_text(text.format(folder=folder, python=sys.executable))
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
+    return folder
+
+
+@pytest.fixture
+def stand_in_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """On a node, `python -m kdbatch.run` is the stand-in worker: a copy of the package with another `run`, first on PYTHONPATH."""
+    package, copy = Path(kdbatch.__path__[0]), tmp_path / "package" / "kdbatch"
+    for room in ("vocab", "launch"):
+        shutil.copytree(package / room, copy / room, ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "run").mkdir()
+    shutil.copy(Path(__file__).with_name("stand_in_worker.py"), copy / "run" / "__main__.py")
+    for folder in (copy, copy / "run"):
+        (folder / "__init__.py").touch()
+    monkeypatch.setenv("PYTHONPATH", str(copy.parent))
+    monkeypatch.chdir(tmp_path)  # `python -m` looks in the current folder first
+    return copy
+
+
+@pytest.fixture
+def real_slurm() -> None:
+    """A SLURM that answers, for the tests that want the real one."""
+    if not shutil.which("sbatch"):
+        pytest.skip("no SLURM here: sbatch is not on PATH")
+    if subprocess.run(["sinfo"], capture_output=True, check=False).returncode:
+        pytest.skip("no SLURM here: sinfo gets no answer")

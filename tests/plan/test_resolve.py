@@ -1,0 +1,158 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from conftest import JOBS
+
+from kdbatch.plan.resolve import make_plan
+from kdbatch.vocab.config import Config
+from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.read import read
+from kdbatch.vocab.runs import Resources, Run
+
+SUBSET_SIZE = JOBS / "subset_size.yaml"
+
+
+def _plan(config: Config, *, profile: str = "paper", file: Path = SUBSET_SIZE):
+    return make_plan([file], profile=profile, config=config)
+
+
+def _edited(folder: Path, *changes: tuple[str, str]) -> Path:
+    (folder / "jobs" / "profiles").mkdir(parents=True)
+    for profile in (JOBS / "profiles").glob("*.yaml"):
+        (folder / "jobs" / "profiles" / profile.name).write_text(profile.read_text())
+    text = SUBSET_SIZE.read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    path = folder / "jobs" / "subset_size.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.fixture
+def config(sharded) -> Config:
+    return sharded(k400=240_000, ucf101=13_320, hmdb51=6766)
+
+
+def test_the_whole_first_experiment_counts_every_run_once(config: Config) -> None:
+    plan = _plan(config)
+    kinds = [item.run.recipe.kind for item in plan.runs]
+    # per seed: 2 networks x 4 subsets; each fine-tuned on 2 targets; a student per cell; one control per target; three maps
+    assert [kinds.count(k) for k in ("pretrain", "finetune", "distill", "compare")] == [3 * 8, 3 * 16, 3 * (8 + 2), 3 * 3]
+    assert len({item.run.id for item in plan.runs}) == len(plan.runs)
+
+
+def test_the_control_is_one_run_whatever_the_subset(config: Config) -> None:
+    (record,) = _plan(config).records
+    ids = {c.run_id for c in record.cells if c.role == "labels_only" and c.case["target"] == "ucf101" and c.seed == 0}
+    assert len(ids) == 1
+
+
+def test_the_control_differs_from_the_student_in_nothing_but_its_teachers(config: Config) -> None:
+    runs = {item.run.id: item.run for item in _plan(config).runs}
+    (record,) = _plan(config).records
+    at = {role: next(runs[c.run_id] for c in record.cells if c.role == role) for role in ("student", "labels_only")}
+    assert at["labels_only"].parents == () and at["labels_only"].seed == at["student"].seed
+    teaching = ("weighting", "temperature", "soft_weight", "max_teacher_weight")
+    cleared = dataclasses.replace(at["student"].recipe, **{name: getattr(at["labels_only"].recipe, name) for name in teaching})
+    assert cleared == at["labels_only"].recipe
+
+
+def test_parents_come_before_children_and_waves_follow_the_stages(config: Config) -> None:
+    plan = _plan(config)
+    seen: set[str] = set()
+    for item in plan.runs:
+        assert seen >= set(item.run.parents)
+        seen.add(item.run.id)
+    assert [wave.name for wave in plan.waves] == ["pretrain", "finetune", "distill", "compare"]
+
+
+def test_an_id_is_the_same_in_every_process_and_on_every_site(config: Config) -> None:
+    elsewhere = dataclasses.replace(config, resources={"pretrain": Resources(gpus=8)}, decoder="decord")
+    assert [i.run.id for i in _plan(config).runs] == [i.run.id for i in _plan(elsewhere).runs]
+    run = _plan(config).runs[0].run
+    assert read(Run, json.loads(json.dumps(dataclasses.asdict(run))), where="x").id == run.id
+
+
+def test_other_videos_or_another_seed_make_another_run(config: Config) -> None:
+    run = _plan(config).runs[0].run
+    other_data = dataclasses.replace(run.recipe, data=dataclasses.replace(run.recipe.data, digest="f" * 16))
+    others = [dataclasses.replace(run, seed=9), dataclasses.replace(run, recipe=other_data), dataclasses.replace(run, parents=("r0",))]
+    assert len({r.id for r in (run, *others)}) == 4
+
+
+def test_the_toy_profile_runs_the_same_file_at_another_scale(config: Config) -> None:
+    plan = _plan(config, profile="toy")
+    (record,) = plan.records
+    assert record.axes == {"target": ("ucf101",), "subset": ("40", "160")}
+    assert [m.at["subset"] for m in record.maps] == ["160"] * 3
+    kinds = [item.run.recipe.kind for item in plan.runs]
+    assert [kinds.count(k) for k in ("pretrain", "finetune", "distill", "compare")] == [4, 4, 3, 3]
+
+
+def test_planning_writes_nothing(config: Config, in_tmp: Path) -> None:
+    before = sorted(in_tmp.rglob("*"))
+    _plan(config)
+    assert sorted(in_tmp.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("weighting: ae-kd", "weigthing: ae-kd"), r"student\.weigthing: .*Did you mean 'weighting'"),
+        (("task: rspnet", "task: rspnett"), "no 'rspnett'. Did you mean 'rspnet'"),
+        (("backbone: r21d_10", "backbone: r21d"), "no 'r21d'. Did you mean 'r21d_10'"),
+        (("dataset: k400", "dataset: k40"), "no 'k40'. Did you mean 'k400'"),
+        (("teachers: [T1, T2]", "teachers: [T1, T3]"), r"student\.teachers: no 'T3'"),
+        (("$subset", "$subsett"), "no 'subsett'. Did you mean 'subset'"),
+        (("10k, 30k, 50k, 100k", "10k, 30k, 500k"), "500k videos asked for, but there are only 240000"),
+        (("rows: [T1,", "rows: [T0, T1,"), r"tables\.table1\.rows: no 'T0'"),
+        (("columns: [target, subset]", "columns: [target]"), "a column needs every axis once"),
+        (("value: 30k", "value: 40k"), "no '40k'"),
+        (("kind: best_at", "kind: best"), "Did you mean 'best_at'"),
+        (("target: ucf101, subset: 30k", "subset: 30k"), r"maps\.cka_r21d_teacher\.at: no 'target'"),
+        (("name: subset_size", "name: other"), "the name is that of the file"),
+        (("vary:", "vary:\n  subset: [1k]\n  subset: [2k]\nvery:"), "given twice"),
+        (("complexity: 1", "complexity: 4"), "complexity: found 4"),
+    ],
+)
+def test_a_slip_in_the_file_is_one_line(sharded, in_tmp: Path, change: tuple[str, str], says: str) -> None:
+    config = sharded(k400=240_000, ucf101=13_320, hmdb51=6766)
+    path = _edited(in_tmp, change)
+    with pytest.raises(UserError, match=says) as caught:
+        _plan(config, file=path)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_shards_an_unknown_profile_and_a_missing_file_are_one_line(sharded, in_tmp: Path) -> None:
+    config = sharded(ucf101=13_320)
+    with pytest.raises(UserError, match="k400 has no shards .*kdbatch shard k400"):
+        _plan(config)
+    with pytest.raises(UserError, match="Did you mean 'toy'"):
+        _plan(config, profile="toi")
+    with pytest.raises(UserError, match="cannot be read"):
+        _plan(config, profile="toy", file=JOBS / "nothing.yaml")
+
+
+def test_thousands_of_runs_are_planned_in_seconds(sharded, in_tmp: Path) -> None:
+    config = sharded(k400=240_000, ucf101=13_320, hmdb51=6766)
+    path = _edited(in_tmp, ("10k, 30k, 50k, 100k", ", ".join(str(n) for n in range(1000, 26_000, 500))))
+    text = path.read_text()
+    path.write_text(text[: text.index("maps:")])
+    plan = _plan(config, file=path)
+    assert len(plan.runs) == 3 * (50 * 2 + 50 * 4 + 50 * 2 + 2)
+
+
+def test_named_cases_set_several_names(sharded, in_tmp: Path) -> None:
+    config = sharded(k400=240_000, ucf101=13_320, hmdb51=6766)
+    path = _edited(
+        in_tmp,
+        ("subset: [10k, 30k, 50k, 100k]", "subset: {small: {count: 10k}, large: {count: 100k}}"),
+        ("subset: $subset", "subset: $count"),
+        ("subset: 30k}", "subset: small}"),
+        ("value: 30k", "value: small"),
+    )
+    (record,) = _plan(config, file=path).records
+    assert record.axes["subset"] == ("small", "large")

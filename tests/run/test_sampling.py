@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kdbatch.run.sampling import clip_at, even_clips, random_clip, timeline_frames
+from kdbatch.vocab.shards import Sample
+from kdbatch.vocab.views import View
+
+VIEW = View(num_frames=16, stride_frames=1, fps=25.0)
+
+
+def video(num_frames: int, fps: float = 25.0) -> Sample:
+    sizes = {"width": 170, "height": 128, "offset": 0, "num_bytes": 0, "index_offset": 0, "index_bytes": 0, "crc32": 0}
+    where = {"key": "v", "place": 0, "label": 0, "splits": ("train",), "group": "", "extradata": ""}
+    return Sample(num_frames=num_frames, fps=fps, source_fps=fps, **where, **sizes)
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "starts"),
+    [
+        (10, [0] * 10),
+        (16, [0] * 10),
+        (17, [0, 0, 0, 0, 0, 1, 1, 1, 1, 1]),
+        (180, [0, 18, 36, 55, 73, 91, 109, 128, 146, 164]),
+    ],
+)
+def test_ten_clips_are_spread_over_the_video(num_frames: int, starts: list[int]) -> None:
+    frame_VT = even_clips(video(num_frames), VIEW, 10).frame_VT
+    assert frame_VT.shape == (10, 16)
+    assert frame_VT[:, 0].tolist() == starts
+
+
+def test_a_short_video_is_looped() -> None:
+    assert clip_at(video(10), VIEW, 0).tolist() == [*range(10), *range(6)]
+
+
+def test_a_second_is_a_second_at_any_frame_rate() -> None:
+    view = View(num_frames=6, stride_frames=5, fps=25.0)
+    assert clip_at(video(100, fps=50.0), view, 0).tolist() == [0, 10, 20, 30, 40, 50]
+    assert clip_at(video(100, fps=12.5), view, 0).tolist() == [0, 2, 5, 8, 10, 12]
+    assert timeline_frames(video(100, fps=50.0), view) == 50
+
+
+@given(st.integers(1, 400), st.sampled_from([12.0, 23.976, 25.0, 29.97, 50.0]), st.integers(0, 2**32), st.integers(1, 4))
+def test_every_clip_lies_inside_its_video(num_frames: int, fps: float, seed: int, stride: int) -> None:
+    view = View(num_frames=8, stride_frames=stride)
+    sample = video(num_frames, fps)
+    for request in (random_clip(sample, view, np.random.default_rng(seed)), even_clips(sample, view, 3)):
+        assert request.frame_VT.min() >= 0 and request.frame_VT.max() < num_frames
+        if timeline_frames(sample, view) >= view.window_frames:
+            assert (np.diff(request.frame_VT) >= 0).all()

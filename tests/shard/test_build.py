@@ -1,0 +1,171 @@
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import webdataset
+
+from kdbatch.shard.build import build_shards
+from kdbatch.shard.datasets import READERS
+from kdbatch.vocab.datasets import DATASETS
+from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.progress import silent
+from kdbatch.vocab.shards import ShardIndex, find_subset, load_index, load_samples
+
+
+def _build(root: Path, shards_dir: Path, **options) -> ShardIndex:
+    return build_shards("k400", root=root, shards_dir=shards_dir, **{"videos_per_shard": 5, "processes": 1, "progress": silent, **options})
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+@pytest.fixture(scope="module")
+def built(toys: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All 12 training videos of the Kinetics stand-in in shards of 5. Read only."""
+    shards_dir = tmp_path_factory.mktemp("built")
+    _build(toys / "k400", shards_dir)
+    return shards_dir
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_every_layout_builds_and_its_splits_are_found_again(toys: Path, tmp_path: Path, name: str) -> None:
+    index = build_shards(name, root=toys / name, shards_dir=tmp_path, processes=1, progress=silent)
+    assert load_index(tmp_path, name) == index
+    known = DATASETS[name]
+    videos = list(load_samples(tmp_path, find_subset(index, known.train_split, "all", where="here")))
+    listed = [source for source in READERS[name](toys / name, known.parts[0]).sources if known.train_split in source.splits]
+    assert {(sample.key, sample.label, sample.group) for _, sample in videos} == {(s.key, s.label, s.group) for s in listed}
+    assert pq.read_table(tmp_path / name / "rejected.parquet").num_rows == 0
+
+
+def test_building_twice_and_in_two_processes_gives_equal_bytes(toys: Path, built: Path, tmp_path: Path) -> None:
+    _build(toys / "k400", tmp_path, processes=2)
+    assert _files(tmp_path / "k400") == _files(built / "k400")
+
+
+def test_a_subset_is_rounded_up_to_whole_shards_and_a_larger_one_only_adds(toys: Path, built: Path, tmp_path: Path) -> None:
+    index = _build(toys / "k400", tmp_path, subset="4")
+    assert (index.parts["train"].num_places, len(index.parts["train"].shards)) == (5, 1)
+    first = tmp_path / "k400" / "train-00000.tar"
+    written = first.stat().st_mtime_ns
+    _build(toys / "k400", tmp_path, subset="all")
+    assert first.stat().st_mtime_ns == written
+    assert _files(tmp_path / "k400") == _files(built / "k400")
+
+
+def test_a_smaller_subset_afterwards_takes_nothing_away(toys: Path, tmp_path: Path) -> None:
+    _build(toys / "k400", tmp_path, subset="10")
+    assert _build(toys / "k400", tmp_path, subset="5").parts["train"].num_places == 10
+
+
+def test_lost_and_half_written_shards_come_back_the_same(toys: Path, built: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "k400"
+    shutil.copytree(built / "k400", folder)
+    (folder / "index.json").unlink()
+    (folder / "train-00002.json").unlink()
+    (folder / "train-00001.tar").write_bytes(b"cut short")
+    _build(toys / "k400", tmp_path)
+    assert _files(folder) == _files(built / "k400")
+
+
+def test_a_killed_build_leaves_whole_shards_and_goes_on(toys: Path, built: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from kdbatch.shard.build import build_shards\n"
+        "build_shards('k400', root=Path(sys.argv[1]), shards_dir=Path(sys.argv[2]), videos_per_shard=5, processes=1, progress=print)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(toys / "k400"), str(tmp_path)], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "k400" / "train-00000.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "k400" / "index.json").exists()
+    _build(toys / "k400", tmp_path)
+    shards = {name: data for name, data in _files(tmp_path / "k400").items() if not name.endswith(".part")}
+    assert shards == _files(built / "k400")
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset closes no tar
+def test_webdataset_reads_the_tars(built: Path) -> None:
+    url = str(built / "k400" / "train-00000.tar")
+    samples = list(webdataset.WebDataset(url, shardshuffle=False).decode())
+    stored = [s for tar, s in load_samples(built, find_subset(load_index(built, "k400"), "train", "5", where="here"))]
+    assert [sample["__key__"] for sample in samples] == [s.key for s in stored]
+    assert [(sample["json"]["label"], len(sample["mp4"])) for sample in samples] == [(s.label, s.num_bytes) for s in stored]
+
+
+def test_records_point_at_the_bytes_of_each_member(built: Path) -> None:
+    for tar, sample in load_samples(built, find_subset(load_index(built, "k400"), "train", "all", where="here")):
+        raw = tar.read_bytes()
+        assert raw[sample.offset + 4 : sample.offset + 8] == b"ftyp"
+        assert sample.index_bytes == 11 * sample.num_frames
+        assert raw[sample.index_offset - 512 :].startswith(f"{sample.key}.idx".encode())
+
+
+def test_broken_videos_are_skipped_and_listed_with_their_reasons(toys: Path, tmp_path: Path) -> None:
+    root = _with_broken(toys, tmp_path)
+    index = _build(root, tmp_path / "shards", max_rejected=0.2)
+    assert sum(shard.num_rejected for shard in index.parts["train"].shards) == 2
+    rows = pq.read_table(tmp_path / "shards" / "k400" / "rejected.parquet").to_pylist()
+    assert sorted(row["reason"].split(" (")[0] for row in rows) == [
+        "cannot be decoded: Invalid data found when processing input",
+        "empty file",
+    ]
+    assert all((root / row["path"]).exists() for row in rows)
+
+
+def test_too_many_broken_videos_fail_after_they_were_listed(toys: Path, tmp_path: Path) -> None:
+    root = _with_broken(toys, tmp_path)
+    with pytest.raises(UserError, match=re.escape("more than 1.00%") + ".*rejected.parquet.*--max-rejected"):
+        _build(root, tmp_path / "shards")
+    assert pq.read_table(tmp_path / "shards" / "k400" / "rejected.parquet").num_rows == 1  # there is no use in looking on
+    assert _build(root, tmp_path / "shards", max_rejected=0.2).parts["train"].num_places == 12
+
+
+def _with_broken(toys: Path, tmp_path: Path) -> Path:
+    root = tmp_path / "k400"
+    shutil.copytree(toys / "k400", root)
+    videos = sorted((root / "train").rglob("*.mp4"))
+    videos[0].write_text("this is no video\n" * 50)
+    videos[4].write_bytes(b"")
+    return root
+
+
+def test_a_part_that_is_added_leaves_the_others_in_the_index(toys: Path, tmp_path: Path) -> None:
+    _build(toys / "k400", tmp_path, subset="5")
+    index = _build(toys / "k400", tmp_path, part="val")
+    assert (index.parts["train"].num_places, index.parts["val"].num_places) == (5, 4)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"videos_per_shard": 4}, "Go on as it is: kdbatch shard k400 --videos-per-shard 5"),
+        ({"subset": "13"}, "13 videos asked for, but there are only 12"),
+        ({"part": "test"}, "has no part 'test'. Parts: train, val"),
+        ({"videos_per_shard": 0}, "Write 1 or more"),
+    ],
+)
+def test_what_cannot_be_done_is_told_with_what_can(toys: Path, built: Path, options: dict[str, object], words: str) -> None:
+    before = _files(built / "k400")
+    with pytest.raises(UserError, match=re.escape(words)):
+        _build(toys / "k400", built, **options)
+    assert _files(built / "k400") == before
+
+
+def test_videos_that_were_added_since_are_noticed(toys: Path, built: Path, tmp_path: Path) -> None:
+    root = tmp_path / "k400"
+    shutil.copytree(toys / "k400", root)
+    video = next((root / "train").rglob("*.mp4"))
+    shutil.copy(video, video.with_name("aaaaaaaaaaa_000001_000011.mp4"))
+    shutil.copytree(built / "k400", tmp_path / "shards" / "k400")
+    with pytest.raises(UserError, match="videos were added or removed.*rm -r"):
+        _build(root, tmp_path / "shards")

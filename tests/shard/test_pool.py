@@ -1,0 +1,30 @@
+import os
+from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
+
+import pytest
+
+from kdbatch.shard.pool import spread
+
+
+def test_results_come_in_the_order_of_the_jobs_and_few_jobs_are_taken_ahead() -> None:
+    taken: list[int] = []
+
+    def jobs() -> Iterator[int]:
+        for job in range(-40, 0):
+            taken.append(job)
+            yield job
+
+    results = spread(abs, jobs(), processes=2)
+    assert next(results) == 40
+    assert len(taken) <= 8
+    assert list(results) == list(range(39, 0, -1))
+
+
+def test_one_process_works_here() -> None:
+    assert list(spread(lambda job: (job, os.getpid()), [1, 2], processes=1)) == [(1, os.getpid()), (2, os.getpid())]
+
+
+def test_a_worker_that_dies_is_told_and_nothing_hangs() -> None:
+    with pytest.raises(BrokenProcessPool):
+        list(spread(os._exit, [3, 3], processes=2))

@@ -1,0 +1,51 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from kdbatch.shard.build import build_shards
+from kdbatch.shard.verify import verify_shards
+from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.progress import silent
+from kdbatch.vocab.shards import find_subset, load_index, load_samples
+
+
+@pytest.fixture(scope="module")
+def built(toys: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    shards_dir = tmp_path_factory.mktemp("verified")
+    build_shards("ssv2", root=toys / "ssv2", shards_dir=shards_dir, videos_per_shard=2, processes=1, progress=silent)
+    return shards_dir
+
+
+def test_sound_shards_are_counted(built: Path) -> None:
+    assert verify_shards("ssv2", shards_dir=built, progress=silent) == 4
+
+
+def test_one_wrong_byte_is_found_and_the_commands_mend_it(toys: Path, built: Path, tmp_path: Path) -> None:
+    shutil.copytree(built / "ssv2", tmp_path / "ssv2")
+    index = load_index(tmp_path, "ssv2")
+    tar, sample = list(load_samples(tmp_path, find_subset(index, "train", "all", where="here")))[-1]
+    raw = bytearray(tar.read_bytes())
+    raw[sample.offset + sample.num_bytes // 2] ^= 1
+    tar.write_bytes(raw)
+    with pytest.raises(UserError, match="1 of 2 shards are damaged.*its checksum is wrong.*--split train --subset 4") as caught:
+        verify_shards("ssv2", shards_dir=tmp_path, progress=silent)
+    assert f"rm -f {tar}" in str(caught.value)
+    tar.unlink()
+    build_shards("ssv2", root=toys / "ssv2", shards_dir=tmp_path, videos_per_shard=2, processes=1, progress=silent)
+    assert verify_shards("ssv2", shards_dir=tmp_path, progress=silent) == 4
+
+
+def test_a_wrong_byte_outside_the_videos_is_found_too(built: Path, tmp_path: Path) -> None:
+    shutil.copytree(built / "ssv2", tmp_path / "ssv2")
+    tar = tmp_path / "ssv2" / "train-00000.tar"
+    tar.write_bytes(tar.read_bytes()[:-1] + b"x")
+    with pytest.raises(UserError, match="its sha256 is not the one of index.json"):
+        verify_shards("ssv2", shards_dir=tmp_path, progress=silent)
+
+
+def test_a_missing_tar_is_found(built: Path, tmp_path: Path) -> None:
+    shutil.copytree(built / "ssv2", tmp_path / "ssv2")
+    (tmp_path / "ssv2" / "train-00001.tar").unlink()
+    with pytest.raises(UserError, match="train-00001.tar: missing"):
+        verify_shards("ssv2", shards_dir=tmp_path, progress=silent)

@@ -1,0 +1,109 @@
+"""The shell's side: every trap of the parser closed, every slip one line and exit 2."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import JOBS
+
+SUBSET_SIZE = str(JOBS / "subset_size.yaml")
+
+
+def kdbatch(*words: str, cwd: Path, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "kdbatch", *words], cwd=cwd, capture_output=True, text=True, timeout=timeout)
+
+
+@pytest.fixture
+def plannable(sharded, in_tmp: Path) -> Path:
+    sharded(k400=240_000, ucf101=13_320, hmdb51=6766)
+    return in_tmp
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("submit", SUBSET_SIZE, "--dryrun"), "Did you mean '--dry-run'"),
+        (("submit", SUBSET_SIZE, "-d"), "no flag -d"),
+        (("submit", SUBSET_SIZE, "--profile"), "--profile needs a value"),
+        (("submit", "--profile", "--local", SUBSET_SIZE), "--profile needs a value"),
+        (("submit", SUBSET_SIZE, "--local=perhaps"), "--local: found 'perhaps'"),
+        (("submit", SUBSET_SIZE, "--jobs=two"), "expected a whole number"),
+        (("submit",), "name at least one experiment"),
+        (("submit", SUBSET_SIZE, "-", "run"), "no flag -"),
+        (("sumbit", SUBSET_SIZE), "Did you mean 'submit'"),
+        (("_usage",), "no command '_usage'"),
+        (("__class__",), "no command '__class__'"),
+        (("--verbose", "status"), "no command '--verbose'"),
+        (("status", "extra"), "one word too many"),
+        (("shard",), "needs DATASET"),
+        (("shard", "k40"), "Did you mean 'k400'"),
+        (("shard", "k400"), r"where are the videos\? Say --root"),
+        (("plan", "nothing.yaml"), "there is no profiles/paper.yaml|cannot be read"),
+        (("plan", SUBSET_SIZE, "--profile=toi"), "Did you mean 'toy'"),
+        (("report",), "nothing was submitted yet"),
+        (("run", "nowhere"), "run.json"),
+    ],
+)
+def test_a_slip_is_one_line_and_exit_2_and_nothing_is_written(plannable: Path, words: tuple[str, ...], says: str) -> None:
+    before = sorted(plannable.rglob("*"))
+    done = kdbatch(*words, cwd=plannable)
+    assert done.returncode == 2, done
+    assert re.search(says, done.stderr + done.stdout)
+    assert len((done.stderr + done.stdout).strip().splitlines()) == 1
+    assert sorted(plannable.rglob("*")) == before
+
+
+@pytest.mark.parametrize("words", [(), ("--help",), ("-h",), ("help",)])
+def test_help_lists_the_commands_on_stdout(tmp_path: Path, words: tuple[str, ...]) -> None:
+    done = kdbatch(*words, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    for name in ("toy", "shard", "plan", "submit", "run", "status", "report"):
+        assert re.search(rf"^  {name} ", done.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "words", [("submit", SUBSET_SIZE, "--help"), ("--help", "submit"), ("submit", "-h"), ("submit", "--local", "--help")]
+)
+def test_help_anywhere_prints_help_and_runs_nothing(plannable: Path, words: tuple[str, ...]) -> None:
+    done = kdbatch(*words, cwd=plannable)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "usage: kdbatch submit" in done.stdout and "--dry-run" in done.stdout
+    assert not (plannable / "runs").exists()
+
+
+def test_dry_run_and_plan_write_nothing(plannable: Path) -> None:
+    before = sorted(plannable.rglob("*"))
+    for words in (("plan", SUBSET_SIZE), ("submit", SUBSET_SIZE, "--dry-run"), ("submit", "--dry-run", SUBSET_SIZE), ("status",)):
+        done = kdbatch(*words, cwd=plannable)
+        assert done.returncode == 0, done
+    assert sorted(plannable.rglob("*")) == before
+
+
+def test_a_flag_set_to_false_is_false(plannable: Path) -> None:
+    done = kdbatch("submit", SUBSET_SIZE, "--dry-run=true", "--local=false", "--profile=toy", cwd=plannable)
+    assert done.returncode == 0, done
+
+
+def test_help_is_fast_and_imports_nothing_heavy(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-X", "importtime", "-m", "kdbatch", "--help"], cwd=tmp_path, capture_output=True, text=True)
+    imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
+    assert "fire" in imported
+    assert not imported & {"torch", "polars", "matplotlib", "submitit", "yaml", "rich", "numpy", "av"}
+    micros = [
+        int(line.split("|")[1]) for line in done.stderr.splitlines() if line.split("|")[-1].strip() in ("kdbatch.cli", "site", "fire")
+    ]
+    assert sum(micros) < 300_000
+
+
+@pytest.mark.parametrize("words", [("plan", SUBSET_SIZE), ("submit", SUBSET_SIZE, "--dry-run"), ("status",), ("report",)])
+def test_the_host_part_alone_plans_shows_and_reports(plannable: Path, words: tuple[str, ...]) -> None:
+    """The worker's packages are made unimportable, as on a login node."""
+    blocked = ["torch", "torchvision", "webdataset", "decord", "av", "safetensors"]
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({blocked!r})); from kdbatch.cli import main; sys.argv[1:] = {list(words)!r}; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=plannable, capture_output=True, text=True, timeout=60)
+    assert "ModuleNotFoundError" not in done.stderr
+    assert done.returncode == (2 if words == ("report",) else 0), done

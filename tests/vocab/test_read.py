@@ -1,0 +1,65 @@
+from dataclasses import dataclass
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.read import read
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teacher:
+    run_id: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixture:
+    teachers: tuple[Teacher, ...]
+    kind: Literal["equal", "ae-kd"] = "equal"
+    seeds: dict[str, int] | None = None
+
+
+def test_nested_values_arrive_as_types() -> None:
+    got = read(Mixture, {"teachers": [{"run_id": "r1", "weight": 2}], "kind": "ae-kd", "seeds": {"a": 1}}, where="x.yaml")
+    assert got == Mixture(teachers=(Teacher(run_id="r1", weight=2.0),), kind="ae-kd", seeds={"a": 1})
+
+
+@pytest.mark.parametrize(
+    ("raw", "says"),
+    [
+        (
+            {"teachers": [{"run_id": "r1", "weigth": 2}]},
+            r"x\.yaml\.teachers\[0\]\.weigth: .*Did you mean 'weight'\? Fields: run_id, weight",
+        ),
+        ({}, "needs the field 'teachers'"),
+        ({"teachers": "r1"}, "expected a list"),
+        ({"teachers": [{"run_id": 1}]}, "expected a text, found 1"),
+        ({"teachers": [{"run_id": "r", "weight": True}]}, "expected a number, found True"),
+        ({"teachers": [], "kind": "aekd"}, "Did you mean 'ae-kd'"),
+        ({"teachers": [], "seeds": {"a": "b"}}, "seeds.a: expected a whole number"),
+        ([1], "expected the fields of Mixture"),
+        (None, "found nothing"),
+    ],
+)
+def test_a_slip_is_named_by_its_place(raw: object, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        read(Mixture, raw, where="x.yaml")
+
+
+_NAMES = st.sampled_from(["teachers", "kind", "run_id", "weight", "x"])
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_NAMES, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(_JSON)
+def test_whatever_is_fed_in_the_answer_is_a_value_or_one_line(raw: object) -> None:
+    try:
+        assert isinstance(read(Mixture, raw, where="x"), Mixture)
+    except UserError as error:
+        assert str(error).startswith("x")

@@ -1,0 +1,41 @@
+import pytest
+
+from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.shards import count_from_words, find_subset, load_index
+
+
+@pytest.mark.parametrize(
+    ("words", "count"), [("50k", 50_000), ("2000", 2000), ("2_000", 2000), ("10%", 20_000), ("all", 200_000), ("0.5k", 500)]
+)
+def test_words_for_a_number_of_videos(words: str, count: int) -> None:
+    assert count_from_words(words, 200_000, where="x") == count
+
+
+@pytest.mark.parametrize("words", ["", "0", "-5", "k", "nan", "inf", "1e400", "ten", "50kk", "2.5", "0%"])
+def test_other_words_are_refused(words: str) -> None:
+    with pytest.raises(UserError, match="x: .*(no number of videos|only)"):
+        count_from_words(words, 200_000, where="x")
+
+
+def test_more_than_there_are_is_refused() -> None:
+    with pytest.raises(UserError, match="50k videos asked for, but there are only 100"):
+        count_from_words("50k", 100, where="x")
+
+
+def test_a_subset_keeps_its_digest_when_a_larger_one_is_sharded(sharded, in_tmp) -> None:
+    shards = in_tmp / "shards"
+    sharded(k400=10_000)
+    small = find_subset(load_index(shards, "k400"), "train", "5k", where="x")
+    sharded(k400=20_000)
+    assert find_subset(load_index(shards, "k400"), "train", "5k", where="x") == small
+    assert find_subset(load_index(shards, "k400"), "train", "6k", where="x").digest != small.digest
+
+
+def test_missing_shards_name_the_command(sharded, in_tmp) -> None:
+    with pytest.raises(UserError, match="k400 has no shards under .*Make them: kdbatch shard k400"):
+        load_index(in_tmp / "shards", "k400")
+    with pytest.raises(UserError, match="no 'k40'. Did you mean 'k400'"):
+        load_index(in_tmp / "shards", "k40")
+    sharded(k400=10_000)
+    with pytest.raises(UserError, match="50k videos asked for, but there are only 10000"):
+        find_subset(load_index(in_tmp / "shards", "k400"), "train", "50k", where="x")
