@@ -120,8 +120,9 @@ class Commands:
     def run(self, run_dir: Path) -> int:
         """Run one run folder here and now, as a node would."""
         from kdbatch.run.main import main as work
+        from kdbatch.run.pulse import StopFlag
 
-        return work([str(run_dir)])
+        return work([str(run_dir)], stop=StopFlag().listen())
 
     @command
     def status(self, *, json: bool = False) -> None:
@@ -153,16 +154,16 @@ class Commands:
             made = build_report(config.runs_dir, to=Path(to) if to else config.report_dir, progress=tell)
         for line in made.warnings:
             warn(line)
-        say(f"{made.num_done} of {made.num_runs} runs are in the report: {made.page}")
+        say(f"{made.done} of {made.total} runs are in the report: {made.page}")
 
 
 def _submit_local(plan, config, jobs: int) -> int:
     from kdbatch.launch.local import run_locally
-    from kdbatch.launch.site import visible_gpus
+    from kdbatch.launch.site import default_jobs
     from kdbatch.terminal import say, watch_runs
 
     with watch_runs() as tell:
-        outcome = run_locally(plan, config=config, jobs=jobs or len(visible_gpus()) or _cores(), progress=tell)
+        outcome = run_locally(plan, config=config, jobs=jobs or default_jobs(), progress=tell)
     for row in outcome.rows:
         if row.state in ("failed", "blocked"):
             say(f"{row.state}: {row.run_id} {row.title}: {row.reason}")

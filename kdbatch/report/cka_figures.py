@@ -29,7 +29,7 @@ MEASURES: dict[str, str] = {
     "block_index_z": "z",
     "grid_share": "grid share",
     "block_share": "block share",
-    "longest_run_90": "longest run ≥ .9",
+    "longest_run_90": "longest run (≥ .9)",
     "mean_cka": "mean CKA",
     "pc1_share": "PC1 share",
 }
@@ -83,10 +83,10 @@ def load_maps(record: PlanRecord, study: Study) -> tuple[tuple[CkaMap, ...], tup
 def draw_map(cka: CkaMap, folder: Path, *, name: str) -> Drawing:
     """One map with its layer names and block numbers."""
     with look():
-        figure = new_figure(4.6, 4.9)
-        axes = figure.add_axes((0.24, 0.26, 0.60, 0.60))
+        figure = new_figure(4.6, 5.1)
+        axes = figure.add_axes((0.24, 0.30, 0.60, 0.60))
         _paint(axes, cka, most_ticks=MOST_TICKS)
-        _colour_bar(figure, (0.87, 0.26, 0.025, 0.60))
+        _colour_bar(figure, (0.87, 0.30, 0.025, 0.60))
         figure.text(0.54, 0.015, _numbers_text(cka), ha="center", va="bottom", fontsize=7.5, color=FAINT, linespacing=1.4)
         return finish(figure, folder, name=name, title=cka.declared.title, caption=caption(cka))
 
@@ -94,16 +94,16 @@ def draw_map(cka: CkaMap, folder: Path, *, name: str) -> Drawing:
 def draw_panel(maps: tuple[CkaMap, ...], folder: Path, *, name: str, title: str) -> Drawing:
     """All maps side by side, three in a line."""
     rows, columns = panels(len(maps), most_columns=3)
-    width, height = 3.1 * columns + 0.9, 3.75 * rows
+    width, height = 3.2 * columns + 0.75, 3.95 * rows
     with look():
         figure = new_figure(width, height)
         for i, cka in enumerate(maps):
-            left, top = 0.75 + 3.1 * (i % columns), 0.45 + 3.75 * (i // columns)
-            axes = figure.add_axes((left / width, 1 - (top + 2.25) / height, 2.25 / width, 2.25 / height))
+            left, top = 0.95 + 3.2 * (i % columns), 0.45 + 3.95 * (i // columns)
+            axes = figure.add_axes((left / width, 1 - (top + 2.2) / height, 2.2 / width, 2.2 / height))
             _paint(axes, cka, most_ticks=5)
-            middle, foot = (left + 1.12) / width, 1 - (top + 3.24) / height
-            figure.text(middle, foot, _numbers_text(cka), ha="center", va="bottom", fontsize=6.5, color=FAINT, linespacing=1.35)
-        _colour_bar(figure, (1 - 0.52 / width, 1 - 2.7 / height, 0.1 / width, 2.25 / height))
+            middle, below = (left + 1.1) / width, 1 - (top + 2.88) / height
+            figure.text(middle, below, _numbers_text(cka), ha="center", va="top", fontsize=6.5, color=FAINT, linespacing=1.35)
+        _colour_bar(figure, (1 - 0.52 / width, 1 - 2.65 / height, 0.1 / width, 2.2 / height))
         note = " ".join(dict.fromkeys([SCALE, *(_seed_note(m) for m in maps if m.num_seeds > 1)]))
         return finish(figure, folder, name=name, title=title, caption=note)
 
@@ -181,5 +181,5 @@ def _ticks(num_layers: int, *, most: int) -> list[int]:
 
 
 def _short(layer: str) -> str:
-    """The inner end of a long dotted name: it tells layers apart."""
-    return layer if len(layer) <= 16 else "…" + layer[-15:]
+    """Both ends of a long name: the first tells the stage, the last the kind of layer."""
+    return layer if len(layer) <= 15 else f"{layer[:6]}…{layer[-8:]}"

@@ -24,7 +24,7 @@ def draw_curves(record: PlanRecord, study: Study, folder: Path, *, name: str) ->
     """The first seed of each role; None where no run left a curve. Also warnings about files that could not be read."""
     cells = [c for c in record.cells if not c.role.startswith("map:")]
     scan = read_curves(study.runs_dir, [c.run_id for c in cells])
-    lines = _lines(scan.frame)
+    lines = curve_lines(scan.frame)
     roles = [role for role in record.roles if any(c.role == role for c in cells)]
     cases = list({tuple(c.case.items()): c.case for c in cells if c.run_id in lines}.values())
     if not cases:
@@ -36,7 +36,7 @@ def draw_curves(record: PlanRecord, study: Study, folder: Path, *, name: str) ->
     return drawing, scan.warnings
 
 
-def _lines(frame: pl.DataFrame) -> dict[str, Line]:
+def curve_lines(frame: pl.DataFrame) -> dict[str, Line]:
     """(steps, percent) by run, thinned by averaging neighbours."""
     frame = frame.filter(pl.col("name") == CURVE, pl.col("value").is_finite(), pl.col("step").is_not_null()).sort("step")
     found = {}

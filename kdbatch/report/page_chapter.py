@@ -9,7 +9,7 @@ from kdbatch.report.figures import Drawing
 from kdbatch.report.grid import Grid
 from kdbatch.report.study import RunFacts
 from kdbatch.report.table_html import grid_html, listing_html, table_html
-from kdbatch.report.words import NONE, count, hours
+from kdbatch.report.words import NONE, count, number
 from kdbatch.vocab.recipes import KINDS
 
 PROVENANCE_TITLES: dict[str, str] = {
@@ -60,10 +60,11 @@ _HOW = (
 def drawing_html(drawing: Drawing) -> str:
     """The image itself, not a link to it."""
     files = f'<a href="figures/{in_html(drawing.name)}.png">png</a>, <a href="figures/{in_html(drawing.name)}.pdf">pdf</a>'
+    width = drawing.width_pixels * 0.6  # of the file's dots: sharp on fine screens
+    size = f'width="{drawing.width_pixels}" height="{drawing.height_pixels}" style="width:{width:.0f}px;min-width:{min(width, 480):.0f}px"'
+    image = f'<img src="{drawing.data_uri}" {size} alt="{in_html(f"{drawing.title}. {drawing.caption}")}">'
     return (
-        f'<h3>{in_html(drawing.title)}</h3><figure><div class="scroll">'
-        f'<img src="{drawing.data_uri}" width="{drawing.width_pixels}" height="{drawing.height_pixels}" '
-        f'style="width:{drawing.width_pixels * 0.6:.0f}px;min-width:{min(drawing.width_pixels * 0.6, 480):.0f}px" alt="{in_html(f"{drawing.title}. {drawing.caption}")}"></div>'
+        f'<h3>{in_html(drawing.title)}</h3><figure><div class="scroll" tabindex="0">{image}</div>'
         f"<figcaption>{in_html(drawing.caption)} {files}</figcaption></figure>"
     )
 
@@ -76,7 +77,7 @@ def cost_html(runs: Sequence[RunFacts]) -> str:
         if chosen:
             rows.append((kind, *_cost(chosen)))
     rows.append(("all", *_cost(runs)))
-    return table_html(("Kind of run", "Done", "Device time", "Attempts"), rows)
+    return table_html(("Kind of run", "Done", "Device-hours", "Attempts"), rows)
 
 
 def provenance_html(runs: Sequence[RunFacts]) -> str:
@@ -92,11 +93,11 @@ def provenance_html(runs: Sequence[RunFacts]) -> str:
                 f"<code>{in_html(value[:60])}</code>" + (f" ({count(n, 'run')})" if len(found) > 1 else "") for value, n in found.items()
             ]
             items.append(f"<dt>{title}</dt><dd>{', '.join(texts)}</dd>")
-    listed = [
-        (run.title, run.run_id, run.kind, run.state, _number(run.attempts), hours(run.device_hours), run.provenance.get("host", ""))
-        for run in runs
-    ]
-    head = ("Run", "Id", "Kind", "State", "Attempts", "Device time", "Host")
+    listed = []
+    for run in runs:
+        spent, host = number(run.device_hours, digits=3), run.provenance.get("host", "")
+        listed.append((run.title, run.run_id, run.kind, run.state, _number(run.attempts), spent, host))
+    head = ("Run", "Id", "Kind", "State", "Attempts", "Device-hours", "Host")
     every = f"<details><summary>All {count(len(runs), 'run')}</summary>{table_html(head, listed, left=4)}</details>"
     return (f"<dl>{''.join(items)}</dl>" if items else "") + every
 
@@ -110,7 +111,7 @@ def _cost(runs: Sequence[RunFacts]) -> tuple[str, str, str]:
     known = [run.device_hours for run in runs if run.device_hours is not None]
     tries = [run.attempts for run in runs if run.attempts is not None]
     done = sum(run.state == "done" for run in runs)
-    return f"{done} of {len(runs)}", hours(sum(known)) if known else NONE, f"{sum(tries)}" if tries else NONE
+    return f"{done} of {len(runs)}", number(sum(known) if known else None, digits=2), f"{sum(tries)}" if tries else NONE
 
 
 def _number(value: int | None) -> str:

@@ -8,7 +8,7 @@ STYLE = """
 *{box-sizing:border-box}
 html{scroll-behavior:smooth;-webkit-text-size-adjust:100%}
 body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",sans-serif}
-main,body>header,body>footer{max-width:66rem;margin:0 auto;padding:0 1.25rem}
+main,body>header,body>footer{max-width:71rem;margin:0 auto;padding:0 1.25rem}
 body>header{padding-top:3rem}
 h1{font-size:clamp(1.7rem,4.5vw,2.4rem);line-height:1.15;letter-spacing:-.02em;margin:.2rem 0 .8rem;font-weight:680;text-wrap:balance}
 h2{font-size:1.5rem;line-height:1.25;letter-spacing:-.01em;margin:0 0 .3rem;text-wrap:balance}
@@ -37,6 +37,7 @@ thead tr:not(:last-child) th{border-bottom-color:var(--line)}
 th.over{text-align:center;color:var(--ink)}
 .num{text-align:right;white-space:nowrap}
 .none,.sd{color:var(--faint)}.sd{font-size:.86em}
+.grid td,.grid thead th{padding-left:.55rem;padding-right:.55rem}.grid thead th:first-child{padding-left:0}
 .grid tbody th{white-space:nowrap;position:sticky;left:0;background:var(--paper)}
 .grid tr.student th{font-weight:680}
 .grid tr.student th::after{content:"";display:inline-block;width:.5rem;height:.5rem;
@@ -48,7 +49,7 @@ th button{all:unset;cursor:pointer;color:inherit}
 th button:focus-visible{outline:2px solid var(--accent);outline-offset:3px}
 th button::after{position:absolute;padding-left:.15em}
 th[aria-sort=ascending] button::after{content:"↑"}th[aria-sort=descending] button::after{content:"↓"}
-figure{margin:1rem 0 2rem}
+figure{margin:1rem 0 2rem}figure .scroll{margin:0}
 figure img{display:block;max-width:100%;height:auto;background:#fff;border:1px solid var(--line);border-radius:.4rem;padding:.5rem}
 figcaption{margin-top:.5rem;max-width:46rem}
 .claim{background:var(--card);border:1px solid var(--line);border-radius:.5rem;padding:.9rem 1.1rem;margin:.8rem 0}

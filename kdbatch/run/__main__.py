@@ -2,7 +2,11 @@
 
 import sys
 
-from kdbatch.run.main import main
+from kdbatch.run.pulse import StopFlag
+
+stop = StopFlag().listen()  # before torch is imported: a signal may come in those seconds, and must not kill the run
+
+from kdbatch.run.main import main  # noqa: E402
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:], stop=stop))

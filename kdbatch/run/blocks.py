@@ -55,15 +55,15 @@ def describe_blocks(
     value_LL = (value_LL + value_LL.T) / 2
     mean_LL, residual_LL = split_by_distance(value_LL)
     starts, inside = best_segments(residual_LL)
-    index = inside / _off_diagonal_sum(np.abs(value_LL))
+    index = float(inside / _off_diagonal_sum(np.abs(value_LL)))
     surrogate_S = _surrogate_indices(mean_LL, residual_LL, rng=rng, num_surrogates=num_surrogates)
-    spread = surrogate_S.std()
+    spread = float(surrogate_S.std())
     same_LL = _same_segment(starts, num_layers)
     grid_share, block_share = variance_shares(value_LL, kinds, same_LL)
     run_80, run_90, run_95 = (run_share(value_LL, level) for level in RUN_LEVELS)
     return BlockStructure(
         block_index=index,
-        block_index_z=float((index - surrogate_S.mean()) / spread) if spread > 0 else 0.0,
+        block_index_z=(index - float(surrogate_S.mean())) / spread if spread > 0 else 0.0,
         num_segments=len(starts),
         starts=starts,
         run_80=run_80,

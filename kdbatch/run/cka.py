@@ -45,19 +45,19 @@ class CkaAccumulator:
     """Sums of HSIC terms over batches: one cross product and two vectors, in double precision where the Grams are."""
 
     def __init__(self) -> None:
-        self._sums: tuple[Tensor, Tensor, Tensor] | None = None
+        self._sums: list[Tensor] = []
 
     def add(self, a_Ln2: Tensor, b_Mn2: Tensor | None = None) -> None:
         """U-centred Grams of one batch, a row per layer; without `b`, of one network with itself. All batches have one size."""
         cross_LM = a_Ln2 @ (a_Ln2 if b_Mn2 is None else b_Mn2).T
         self_L = a_Ln2.square().sum(1) if b_Mn2 is not None else cross_LM.diagonal()
         self_M = self_L if b_Mn2 is None else b_Mn2.square().sum(1)
-        terms = (cross_LM, self_L, self_M)
-        self._sums = terms if self._sums is None else tuple(s + t for s, t in zip(self._sums, terms, strict=True))
+        terms = [cross_LM, self_L, self_M]
+        self._sums = [total + term for total, term in zip(self._sums, terms, strict=True)] if self._sums else terms
 
     def result(self) -> np.ndarray:
         """CKA, (L, M). A layer that says the same of every clip is like no other and not like itself: 0."""
-        assert self._sums is not None, "no batch was added"
+        assert self._sums, "no batch was added"
         cross_LM, self_L, self_M = (s.cpu().numpy() for s in self._sums)
         scale_LM = np.sqrt(np.outer(self_L, self_M))
         return np.divide(cross_LM, scale_LM, out=np.zeros_like(cross_LM), where=scale_LM > 0)
@@ -149,8 +149,6 @@ class ComponentSums:
 def _checked_size(clip_BCTHW: Tensor, *, before: int) -> int:
     num_clips = len(clip_BCTHW)
     if num_clips < MIN_CLIPS:
-        raise UserError(
-            f"compare.batch_clips: {num_clips} clips are too few. The unbiased HSIC needs batches of at least {MIN_CLIPS}; try 64."
-        )
+        raise UserError(f"compare.batch_clips: {num_clips} clips are too few: the unbiased HSIC needs {MIN_CLIPS}. Write 64, for example.")
     assert before in (0, num_clips), f"batches of {before} and of {num_clips} clips: the mean over batches needs equal ones"
     return num_clips

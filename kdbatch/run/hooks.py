@@ -6,7 +6,7 @@ large means loses what CKA is made of: with means of 100 standard deviations an 
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Literal
@@ -17,23 +17,26 @@ from torch import Tensor, nn
 from kdbatch.run.models.network import VideoBackbone
 
 LayerSet = Literal["res", "act", "all"]
+Hook = Callable[[nn.Module, object, Tensor], None]
 Kind = Literal["conv", "bn", "relu", "residual", "pool", "other"]
 
 CHUNK_COLUMNS = 1 << 16  # 16 MB of single-precision temporaries for 64 clips
-KIND_OF: tuple[tuple[Kind, tuple[type[nn.Module], ...]], ...] = (
-    ("conv", (nn.Conv3d,)),
-    ("bn", (nn.BatchNorm3d,)),
-    ("relu", (nn.ReLU,)),
-    ("pool", (nn.MaxPool3d, nn.AvgPool3d, nn.AdaptiveAvgPool3d)),
-)
+KIND_OF: dict[type[nn.Module], Kind] = {
+    nn.Conv3d: "conv",
+    nn.BatchNorm3d: "bn",
+    nn.ReLU: "relu",
+    nn.MaxPool3d: "pool",
+    nn.AvgPool3d: "pool",
+    nn.AdaptiveAvgPool3d: "pool",
+}
 
 
 class LayerCapture:
     """Hooks on the layers of a model, in evaluation mode while they are there.
 
-    Layer sets: `res` is the stem, every residual (or shuffle) unit and the global pool; `act` every convolution, batch norm and ReLU,
-    inside the units and outside; `all` every module that runs, containers too, but for dropout, which passes its input on.
-    Layers stand in the order in which they return, so a container comes after its parts. A module that is called several times
+    Layer sets: `res` is the stem (with its pool), every residual (or shuffle) unit and the global pool; `act` every convolution, batch
+    norm and ReLU, inside the units and outside; `all` every module that runs, containers too, but for dropout, which passes its input
+    on. Layers stand in the order in which they return, so a container comes after its parts. A module that is called several times
     appears as `name#1`, `name#2`, ...; the ReLU that ends a unit has kind `residual`, like the unit itself.
     """
 
@@ -77,19 +80,24 @@ class LayerCapture:
         if self.layer_set == "res":
             return name in self._stems | self._units | self._pools
         if self.layer_set == "act":
-            return _kind(module) in ("conv", "bn", "relu")
+            return KIND_OF.get(type(module)) in ("conv", "bn", "relu")
         return not isinstance(module, nn.Dropout)
 
-    def _recorder(self, name: str):
+    def _recorder(self, name: str) -> Hook:
         shown = name.removeprefix("backbone.") or type(self.model).__name__
 
         def record(module: nn.Module, args: object, output: Tensor) -> None:
-            kind = "residual" if name in self._units else "relu" if name in self._stems else _kind(module)
-            self._calls.append((shown, kind, centred_gram(output)))
+            self._calls.append((shown, self._kind(name, module), centred_gram(output)))
 
         return record
 
-    def _marker(self, unit: str):
+    def _kind(self, name: str, module: nn.Module) -> Kind:
+        kind = KIND_OF.get(type(module), "other")
+        if name in self._units:
+            return "residual"
+        return "relu" if name in self._stems and kind == "other" else kind  # a stem in one container ends in its ReLU
+
+    def _marker(self, unit: str) -> Hook:
         prefix = unit.removeprefix("backbone.") + "."
 
         def mark_merge(module: nn.Module, args: object, output: Tensor) -> None:
@@ -116,7 +124,7 @@ def centred_gram(map_nC: Tensor) -> Tensor:
 @contextmanager
 def exact_products() -> Iterator[None]:
     """Single-precision products in single precision: no TF32 on a GPU, no bfloat16 on a CPU, whatever the process has set."""
-    backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
+    backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # pyright: ignore[reportAttributeAccessIssue] (there at run time)
     before = [backend.fp32_precision for backend in backends]
     for backend in backends:
         backend.fp32_precision = "ieee"
@@ -127,17 +135,13 @@ def exact_products() -> Iterator[None]:
             backend.fp32_precision = precision
 
 
-def _kind(module: nn.Module) -> Kind:
-    return next((kind for kind, types in KIND_OF if isinstance(module, types)), "other")
-
-
 def _landmarks(model: nn.Module) -> tuple[set[str], set[str], set[str]]:
     """Full names of the stems, the units and the global pools of the backbones in `model`."""
     stems, units, pools = set(), set(), set()
     for name, module in model.named_modules():
         if isinstance(module, VideoBackbone):
             prefix = f"{name}." if name else ""
-            stems.add(prefix + module.stem_name)
+            stems |= {prefix + stem for stem in module.stem_names}
             units |= {prefix + unit for unit in module.unit_names}
             pools.add(prefix + "pool")
     return stems, units, pools

@@ -23,6 +23,10 @@ from kdbatch.vocab.runs import RunFolder
 MIN_SAVE_SECONDS, SAVE_SHARE = 5.0, 0.02  # a checkpoint at most every 5 s, and at most 2 % of the time for saving
 
 
+Facts = dict[str, Any]
+"""What done.json says of a run besides its times and its machine."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Worker:
     """What a stage needs to know of the place it runs in."""

@@ -14,7 +14,7 @@ import torch
 
 from kdbatch.run.loop import Worker
 from kdbatch.run.provenance import provenance
-from kdbatch.run.pulse import Pulse, Stopped
+from kdbatch.run.pulse import Pulse, StopFlag, Stopped
 from kdbatch.run.stages import STAGES
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.publish import publish_json, publish_text
@@ -24,7 +24,7 @@ from kdbatch.vocab.status import EXIT_BLOCKED, EXIT_BUG, EXIT_BUSY, EXIT_DONE, E
 _PR_SET_PDEATHSIG = 1
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str], *, stop: StopFlag) -> int:
     """Run the folder named by the one argument. Exit codes are those of vocab.status."""
     if len(argv) != 1:
         print("usage: python -m kdbatch.run RUN_DIR")  # noqa: T201 - the worker has no other voice yet
@@ -36,20 +36,20 @@ def main(argv: Sequence[str]) -> int:
         with _held(folder) as mine:
             if folder.is_done():
                 return EXIT_DONE
-            return _attempt(folder, assignment) if mine else EXIT_BUSY
+            return _attempt(folder, assignment, stop) if mine else EXIT_BUSY
     except UserError as error:
         print(f"kdbatch: {error}")  # noqa: T201
         return EXIT_USER
 
 
-def _attempt(folder: RunFolder, assignment: Assignment) -> int:
+def _attempt(folder: RunFolder, assignment: Assignment, stop: StopFlag) -> int:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     num_workers = 0
     if device.type == "cpu":
         torch.set_num_threads(1)  # sums in one order, so that a result does not depend on how many cores a machine has
     else:
         num_workers = max(1, len(os.sched_getaffinity(0)) - 1)
-    with Pulse(folder, device=device.type) as pulse:
+    with Pulse(folder, device=device.type, stop=stop) as pulse:
         missing = [p for p in assignment.run.parents if not folder.parent(p).is_done()]
         if missing:
             pulse.end("blocked", reason=f"parent {missing[0]} is not done")

@@ -16,13 +16,25 @@ class Stopped(Exception):
     """Asked to stop, and progress is saved."""
 
 
+class StopFlag:
+    """Raised by SIGTERM, SIGINT or SIGUSR2, however many come; the loop acts on it between two steps."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def listen(self) -> "StopFlag":
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
+            signal.signal(number, self._on_signal)
+        return self
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+
+
 class Pulse:
-    """Writes status.json every HEARTBEAT_SECONDS and at every change of state, from the first moment to the last.
+    """Writes status.json every HEARTBEAT_SECONDS and at every change of state, from the first moment to the last."""
 
-    SIGTERM, SIGINT and SIGUSR2 only raise a flag: the loop acts on it between two steps.
-    """
-
-    def __init__(self, folder: RunFolder, *, device: str) -> None:
+    def __init__(self, folder: RunFolder, *, device: str, stop: StopFlag) -> None:
         self._folder = folder
         self._earlier = load_status(folder.status) or Status(state="queued")
         now = time.time()
@@ -38,17 +50,19 @@ class Pulse:
         )
         self._guard = threading.Lock()
         self._ended = threading.Event()
-        self.stop_asked = False
+        self._stop = stop
 
     def __enter__(self) -> "Pulse":
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
-            signal.signal(number, self._on_signal)
         self._save()
         threading.Thread(target=self._beat, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
+
+    @property
+    def stop_asked(self) -> bool:
+        return self._stop.asked
 
     @property
     def attempt(self) -> int:
@@ -86,6 +100,3 @@ class Pulse:
         with self._guard:
             self._status = replace(self._status, heartbeat_at=time.time(), seconds=self.seconds)
             save_status(self._folder.status, self._status)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self.stop_asked = True

@@ -1,4 +1,4 @@
-"""The four kinds of run: each builds its model and data, trains or measures, and leaves its files. `done.json` is not theirs to write."""
+"""The kinds of run: each builds its model and data, trains, measures and leaves its files. `done.json` is not theirs to write."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,27 +8,22 @@ import numpy as np
 import torch
 from torch import nn
 
-from kdbatch.result.schema import CKA, CURVES, ROWS
-from kdbatch.result.write import Measure, write_measures, write_table
-from kdbatch.run.blocks import describe_blocks
-from kdbatch.run.chance import rng_for, seed_for
-from kdbatch.run.checkpoint import load_weights, save_weights, sha256_of
-from kdbatch.run.cka import CkaResult, compute_cka
-from kdbatch.run.data import Batch, EvaluationBatches, TrainingBatches, Video, batches, load_videos
+from kdbatch.result.schema import CURVES, ROWS
+from kdbatch.result.write import Measure, write_measures
+from kdbatch.run.chance import seed_for
+from kdbatch.run.checkpoint import load_weights, save_weights
+from kdbatch.run.compare import compare
+from kdbatch.run.data import Batch, TrainingBatches, Video, load_videos
 from kdbatch.run.evaluate import evaluate, teachers_together
-from kdbatch.run.loop import Trained, Worker, train
+from kdbatch.run.loop import Facts, Trained, Worker, train
 from kdbatch.run.models import Classifier, build_backbone
-from kdbatch.run.sampling import Request, even_clips, random_clip
+from kdbatch.run.sampling import Request, random_clip
 from kdbatch.run.step import Step, distill_step, finetune_step
 from kdbatch.run.tasks import PRETEXTS
-from kdbatch.vocab.errors import UserError
+from kdbatch.run.weights import checked_weights, load_classifier
 from kdbatch.vocab.pick import pick
-from kdbatch.vocab.publish import load_json
-from kdbatch.vocab.recipes import Compare, Distill, Finetune, Pretrain
-from kdbatch.vocab.runs import Assignment, RunFolder
-
-Facts = dict[str, Any]
-"""What done.json says of a run besides its times and its machine."""
+from kdbatch.vocab.recipes import Distill, Finetune, Pretrain
+from kdbatch.vocab.runs import Assignment
 
 
 def pretrain(recipe: Pretrain, assignment: Assignment, worker: Worker) -> Facts:
@@ -77,64 +72,12 @@ def distill(recipe: Distill, assignment: Assignment, worker: Worker) -> Facts:
     return _train_classifier(recipe, assignment, worker, model, take_step, extra=extra)
 
 
-def compare(recipe: Compare, assignment: Assignment, worker: Worker) -> Facts:
-    """CKA between the layers of one or two trained models, and the block structure of a self map."""
-    videos, _ = load_videos(Path(assignment.shards_dir), recipe.data, view=recipe.view)
-    num_batches = min(recipe.num_clips, len(videos)) // recipe.batch_clips
-    if num_batches == 0:
-        raise UserError(f"{recipe.data.title}: {len(videos)} videos fill no batch of {recipe.batch_clips}. Lower compare.batch_clips.")
-    order = rng_for(assignment.run.seed, "compare").permutation(len(videos))[: num_batches * recipe.batch_clips]
-    source = EvaluationBatches(
-        [videos[i] for i in order],
-        view=recipe.view,
-        videos_per_batch=recipe.batch_clips,
-        request=lambda sample: even_clips(sample, recipe.view, 1),
-        decoder=worker.decoder,
-    )
-    models = [load_classifier(worker.folder.parent(p)).to(worker.device) for p in dict.fromkeys(assignment.run.parents)]
-    clips = (
-        batch.views(size_pixels=recipe.view.size_pixels, device=worker.device)[0]
-        for batch in batches(source, range(len(source)), num_workers=worker.num_workers)
-    )
-    result = compute_cka(models[0], models[1] if len(models) > 1 else None, clips, layers=recipe.layers)
-    _write_map(worker.folder, result)
-    measures = [Measure(name="mean_cka", value=float(np.mean(result.value_LM)), unit="1", subset=recipe.data.title)]
-    if len(models) == 1:
-        rng = rng_for(assignment.run.seed, "surrogates")
-        blocks = describe_blocks(result.value_LM, result.kinds_a, rng=rng)
-        measures += [Measure(name=n, value=float(v), unit="1", subset=recipe.data.title) for n, v in vars(blocks).items() if np.isscalar(v)]
-    write_measures(worker.folder.rows, worker.folder.id, measures, schema=ROWS)
-    return {"num_clips": len(order), "num_layers": list(result.value_LM.shape)}
-
-
 STAGES: dict[str, Callable[[Any, Assignment, Worker], Facts]] = {
     "pretrain": pretrain,
     "finetune": finetune,
     "distill": distill,
     "compare": compare,
 }
-
-
-def checked_weights(folder: RunFolder) -> Path:
-    """The weights that a finished run left, after a look at their hash.
-
-    Raises:
-        UserError: they are missing, or not those that the run wrote.
-    """
-    facts = load_json(folder.done)
-    if not folder.model.exists() or sha256_of(folder.model) != facts.get("model_sha256"):
-        raise UserError(f"{folder.model}: is missing, or not what its run wrote. Delete {folder.path} and submit again.")
-    return folder.model
-
-
-def load_classifier(folder: RunFolder) -> Classifier:
-    """The trained network of a finished run, in evaluation mode, without gradients."""
-    recipe = folder.load().run.recipe
-    if not isinstance(recipe, Finetune | Distill):
-        raise UserError(f"{folder.path}: a {recipe.kind} run leaves no classifier.")
-    model = Classifier(build_backbone(recipe.backbone), num_classes=recipe.data.num_classes, dropout=recipe.dropout)
-    load_weights(checked_weights(folder), model)
-    return model.eval().requires_grad_(False)
 
 
 def _new_classifier(recipe: Finetune | Distill, seed: int) -> Classifier:
@@ -198,21 +141,3 @@ def _leave(worker: Worker, module: nn.Module, measures: list[Measure], trained: 
     write_measures(folder.rows, folder.id, measures, schema=ROWS)
     write_measures(folder.curves, folder.id, trained.curves, schema=CURVES)
     return {"model_sha256": sha256, "num_parameters": num_parameters, "clips_per_second": trained.clips_per_second}
-
-
-def _write_map(folder: RunFolder, result: CkaResult) -> None:
-    rows = [
-        {
-            "run_id": folder.id,
-            "index_a": a,
-            "index_b": b,
-            "layer_a": result.layers_a[a],
-            "layer_b": result.layers_b[b],
-            "kind_a": result.kinds_a[a],
-            "kind_b": result.kinds_b[b],
-            "value": float(result.value_LM[a, b]),
-        }
-        for a in range(len(result.layers_a))
-        for b in range(len(result.layers_b))
-    ]
-    write_table(folder.cka, rows, schema=CKA)

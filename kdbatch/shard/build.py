@@ -70,8 +70,6 @@ def build_shards(
             than `max_rejected` of the videos broken (`rejected.parquet` lists them).
     """
     part = _checked_part(dataset, part)
-    if videos_per_shard < 1:
-        raise UserError(f"{dataset}: {videos_per_shard} videos per shard asked for. Write 1 or more; 250 is usual.")
     listing = READERS[dataset](root, part)
     index = _index_to_extend(shards_dir, dataset, classes=listing.classes, videos_per_shard=videos_per_shard)
     order = balanced_order(listing.sources)
@@ -88,9 +86,7 @@ def build_shards(
         num_shards=math.ceil(num_places / videos_per_shard),
     )
     records = _build(job, max_rejected=max_rejected, processes=processes, progress=progress)
-    index = dataclasses.replace(index, parts={**index.parts, part: _part(job, records)})
-    publish_json(job.folder / "index.json", dataclasses.asdict(index))
-    return index
+    return _publish_index(job, index, records)
 
 
 def _checked_part(dataset: str, part: str) -> str:
@@ -103,6 +99,8 @@ def _checked_part(dataset: str, part: str) -> str:
 
 def _index_to_extend(shards_dir: Path, dataset: str, *, classes: tuple[str, ...], videos_per_shard: int) -> ShardIndex:
     """The index that is there, if its shards were made in the same way, or an empty one."""
+    if videos_per_shard < 1:
+        raise UserError(f"{dataset}: {videos_per_shard} videos per shard asked for. Write 1 or more; 250 is usual.")
     folder = shards_dir / dataset
     if not (folder / "index.json").exists():
         return ShardIndex(dataset=dataset, classes=classes, videos_per_shard=videos_per_shard, encoding=ENCODING, parts={})
@@ -210,6 +208,13 @@ def _publish_rejected(job: Job, rejected: Sequence[Reject]) -> None:
 
 
 _REJECTED = pa.schema([("part", pa.string()), ("key", pa.string()), ("place", pa.int64()), ("path", pa.string()), ("reason", pa.string())])
+
+
+def _publish_index(job: Job, index: ShardIndex, records: Sequence[ShardRecord]) -> ShardIndex:
+    """The index with this part anew and the other parts as they were."""
+    index = dataclasses.replace(index, parts={**index.parts, job.part: _part(job, records)})
+    publish_json(job.folder / "index.json", dataclasses.asdict(index))
+    return index
 
 
 def _part(job: Job, records: Sequence[ShardRecord]) -> Part:

@@ -1,6 +1,7 @@
 """A small study as runs leave it on disk, written with the project's own writers: two subsets, one target, chosen accuracies."""
 
 import dataclasses
+import os
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -51,11 +52,14 @@ TEST = Subset(dataset="ucf101", split="test01", num_places=0, num_classes=4, dig
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """What to write. `unfinished` names (role, subset) whose runs are not done; roles of maps are `map:<id>`."""
+    """What to write: `accuracy` by (role, subset), or by (role, subset, seed) where a seed differs.
+
+    `unfinished` names (role, subset) whose runs are not done; roles of maps are `map:<id>`.
+    """
 
     seeds: Sequence[int] = (0,)
     num_videos: int = 400
-    accuracy: Mapping[tuple[str, str], float] = field(default_factory=lambda: ACCURACY)
+    accuracy: Mapping[tuple, float] = field(default_factory=lambda: ACCURACY)
     unfinished: Sequence[tuple[str, str]] = ()
     claims: Sequence[Claim] = CLAIMS
     title: str = "Pretraining subsets of different size"
@@ -110,7 +114,7 @@ def _classifier(runs_dir: Path, world: World, role: str, subset: str, seed: int,
         run = Run(recipe=Distill(weighting="none", **shared), seed=seed + 100 * (subset == "30k"), parents=())
     title = f"{ROLES[role]} {subset}, seed {seed}"
     folder = _folder(runs_dir, run, title, done=(role, subset) not in world.unfinished)
-    accuracy = world.accuracy[role, subset]
+    accuracy = world.accuracy.get((role, subset, seed), world.accuracy[role, subset])
     _write_predictions(folder, hits(role, subset, seed, num_videos=world.num_videos, accuracy=accuracy))
     measures = [_percent("top1", accuracy), _percent("top5", 1.0), Measure(name="test_videos", value=world.num_videos, unit="count")]
     if role == "student":
@@ -199,3 +203,13 @@ def fail(folder: RunFolder, reason: str) -> None:
     """The run ended with an error instead."""
     folder.done.unlink(missing_ok=True)
     save_status(folder.status, dataclasses.replace(Status(state="failed", attempt=2, seconds=30.0), reason=reason))
+
+
+def assert_golden(name: str, text: str) -> None:
+    """`text` is the accepted one of tests/golden/."""
+    path = Path(__file__).parents[1] / "golden" / name
+    if os.environ.get("KDBATCH_ACCEPT_GOLDEN") == "1":
+        path.write_text(text, encoding="utf-8")
+    assert text == path.read_text(encoding="utf-8"), (
+        f"{name} differs. Look at it; to accept it: KDBATCH_ACCEPT_GOLDEN=1 pytest tests/report"
+    )

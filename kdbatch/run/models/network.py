@@ -9,14 +9,14 @@ from torch import Tensor, nn
 class VideoBackbone(nn.Module):
     """A backbone without its head. `layers` run in order and keep their names in the state dict; heads take their width from `feature_dim`.
 
-    `stem` names the layer whose output is the stem's, `units` the modules that end in a residual (or shuffle) merge: together with
+    `stem` names the layers that are the stem's outputs, `units` the modules that end in a residual (or shuffle) merge: together with
     the pool they are the layers at which networks are compared.
     """
 
-    def __init__(self, layers: Mapping[str, nn.Module], *, stem: str, units: tuple[str, ...], feature_dim: int) -> None:
+    def __init__(self, layers: Mapping[str, nn.Module], *, stem: tuple[str, ...], units: tuple[str, ...], feature_dim: int) -> None:
         super().__init__()
         self.layer_names = tuple(layers)
-        self.stem_name = stem
+        self.stem_names = stem
         self.unit_names = units
         self.feature_dim = feature_dim
         for name, layer in layers.items():

@@ -26,12 +26,12 @@ class FactorisedConv(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, *, kernel: Triple, stride: Triple = ONE, padding: Triple = (0, 0, 0)) -> None:
         super().__init__()
-        (t, h, w), (stride_t, *stride_hw), (padding_t, *padding_hw) = kernel, stride, padding
+        (t, h, w), (stride_t, stride_h, stride_w), (pad_t, pad_h, pad_w) = kernel, stride, padding
         mid = max(1, t * h * w * in_channels * out_channels // (h * w * in_channels + t * out_channels))
-        self.spatial_conv = nn.Conv3d(in_channels, mid, (1, h, w), stride=(1, *stride_hw), padding=(0, *padding_hw), bias=False)
+        self.spatial_conv = nn.Conv3d(in_channels, mid, (1, h, w), stride=(1, stride_h, stride_w), padding=(0, pad_h, pad_w), bias=False)
         self.bn = nn.BatchNorm3d(mid)
         self.relu = nn.ReLU()
-        self.temporal_conv = nn.Conv3d(mid, out_channels, (t, 1, 1), stride=(stride_t, 1, 1), padding=(padding_t, 0, 0), bias=False)
+        self.temporal_conv = nn.Conv3d(mid, out_channels, (t, 1, 1), stride=(stride_t, 1, 1), padding=(pad_t, 0, 0), bias=False)
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
         return self.temporal_conv(self.relu(self.bn(self.spatial_conv(x_BCTHW))))
@@ -77,4 +77,4 @@ def r21d_10(*, width: float) -> VideoBackbone:
         layers[f"conv{i + 2}"] = nn.Sequential(OrderedDict(block1=block))
         in_channels = out_channels
     units = tuple(f"conv{i + 2}.block1" for i in range(len(stages)))
-    return VideoBackbone(layers, stem="relu1", units=units, feature_dim=in_channels)
+    return VideoBackbone(layers, stem=("relu1",), units=units, feature_dim=in_channels)

@@ -4,6 +4,7 @@
 norm with scaled channel counts; the initial weights follow torchvision's rule either way.
 """
 
+import torch
 from torch import nn
 from torchvision.models.video import r2plus1d_18 as torchvision_r2plus1d_18
 
@@ -14,35 +15,32 @@ LAYERS = ("stem", "layer1", "layer2", "layer3", "layer4")
 
 def r2plus1d_18(*, width: float) -> VideoBackbone:
     """The network with random weights (kaiming normal, fan out). ReLUs write to new memory, so that a map once captured stays as it was."""
-    network = torchvision_r2plus1d_18(weights=None)
-    if width != 1.0:
+    if width == 1.0:
+        network = torchvision_r2plus1d_18(weights=None)
+    else:
+        with torch.device("meta"):  # the plan only: every layer is replaced
+            network = torchvision_r2plus1d_18(weights=None)
         _rebuild(network, width)
     for module in network.modules():
         if isinstance(module, nn.ReLU):
             module.inplace = False
     layers = {name: network.get_submodule(name) for name in LAYERS}
     units = tuple(f"layer{stage}.{i}" for stage in (1, 2, 3, 4) for i in range(2))
-    return VideoBackbone(layers, stem="stem", units=units, feature_dim=scaled(512, width))
+    return VideoBackbone(layers, stem=("stem",), units=units, feature_dim=scaled(512, width))
 
 
 def _rebuild(network: nn.Module, width: float) -> None:
     for name, module in list(network.named_modules()):
-        parent = network.get_submodule(name.rpartition(".")[0])
+        parent, _, child = name.rpartition(".")
         if isinstance(module, nn.Conv3d):
-            setattr(parent, name.rpartition(".")[2], _scaled_conv(module, width))
+            network.get_submodule(parent).add_module(child, _scaled_conv(module, width))
         elif isinstance(module, nn.BatchNorm3d):
-            setattr(parent, name.rpartition(".")[2], nn.BatchNorm3d(scaled(module.num_features, width)))
+            network.get_submodule(parent).add_module(child, nn.BatchNorm3d(scaled(module.num_features, width)))
 
 
 def _scaled_conv(conv: nn.Conv3d, width: float) -> nn.Conv3d:
     in_channels = 3 if conv.in_channels == 3 else scaled(conv.in_channels, width)
-    narrow = nn.Conv3d(
-        in_channels,
-        scaled(conv.out_channels, width),
-        kernel_size=tuple(conv.kernel_size),
-        stride=tuple(conv.stride),
-        padding=conv.padding,
-        bias=False,
-    )
+    sizes = {"kernel_size": conv.kernel_size, "stride": conv.stride, "padding": conv.padding}
+    narrow = nn.Conv3d(in_channels, scaled(conv.out_channels, width), bias=False, **sizes)  # pyright: ignore[reportArgumentType] (triples)
     nn.init.kaiming_normal_(narrow.weight, mode="fan_out", nonlinearity="relu")
     return narrow

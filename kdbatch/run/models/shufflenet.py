@@ -5,6 +5,7 @@ okankop/Efficient-3DCNNs:models/shufflenet.py without the head, so that its rele
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdbatch.run.models.network import VideoBackbone, scaled
@@ -34,14 +35,14 @@ class ShuffleUnit(nn.Module):
         self.bn3 = nn.BatchNorm3d(branch)
         self.relu = nn.ReLU()
         if halve:
-            self.shortcut = nn.AvgPool3d((2, 3, 3), stride=2, padding=(0, 1, 1))
+            self.shortcut = nn.AvgPool3d((2, 3, 3), stride=2)
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
         branch = shuffle_channels(self.relu(self.bn1(self.conv1(x_BCTHW))))
         branch = self.bn2(self.conv2(branch))
         branch = self.bn3(self.conv3(branch))
         if self.halve:
-            return self.relu(torch.cat([branch, self.shortcut(even_frames(x_BCTHW))], dim=1))
+            return self.relu(torch.cat([branch, self.shortcut(padded(x_BCTHW))], dim=1))
         return self.relu(branch + x_BCTHW)
 
 
@@ -50,9 +51,13 @@ def shuffle_channels(x_BCTHW: Tensor) -> Tensor:
     return x_BCTHW.unflatten(1, (GROUPS, -1)).transpose(1, 2).flatten(1, 2)
 
 
-def even_frames(x_BCTHW: Tensor) -> Tensor:
-    """An odd number of frames gets its last one twice, so that the pool's output is as long as the convolution's. 16 frames need none."""
-    return torch.cat([x_BCTHW, x_BCTHW[:, :, -1:]], dim=2) if x_BCTHW.shape[2] % 2 else x_BCTHW
+def padded(x_BCTHW: Tensor) -> Tensor:
+    """A border of zeros, which the source's pool counts too; here it comes first, since the pool takes no map smaller than its window.
+
+    An odd number of frames gets its last one twice, so that the pool's output is as long as the convolution's. 16 frames need none.
+    """
+    whole_BCTHW = torch.cat([x_BCTHW, x_BCTHW[:, :, -1:]], dim=2) if x_BCTHW.shape[2] % 2 else x_BCTHW
+    return F.pad(whole_BCTHW, (1, 1, 1, 1))
 
 
 def shufflenet_2x(*, width: float) -> VideoBackbone:
@@ -73,4 +78,4 @@ def shufflenet_2x(*, width: float) -> VideoBackbone:
         layers[f"layer{stage}"] = nn.Sequential(first, *rest)
         in_channels = out_channels
     units = tuple(f"layer{stage}.{i}" for stage, (_, num_units) in enumerate(STAGES, start=1) for i in range(num_units))
-    return VideoBackbone(layers, stem="conv1", units=units, feature_dim=in_channels)
+    return VideoBackbone(layers, stem=("conv1", "maxpool"), units=units, feature_dim=in_channels)

@@ -8,10 +8,10 @@ import numpy as np
 from torch import Tensor, nn
 
 from kdbatch.run.data import Batch, Video
+from kdbatch.run.models import VideoBackbone
 from kdbatch.run.sampling import Request
 from kdbatch.run.step import Step
 from kdbatch.run.tasks import rspnet
-from kdbatch.vocab.tasks import PretextTask
 from kdbatch.vocab.views import View
 
 
@@ -21,7 +21,7 @@ class Pretext:
     same kind for tasks that keep a key encoder. `choose` cuts clips, `step` is one training step, `chance` the accuracy of guessing.
     """
 
-    build: Callable[[Any, nn.Module, nn.Module], nn.Module]
+    build: Callable[[Any, VideoBackbone, VideoBackbone], nn.Module]
     choose: Callable[[Sequence[Video], Any, View, np.random.Generator], tuple[list[Request], dict[str, np.ndarray]]]
     step: Callable[[Any, Tensor, Batch, Any], Step]
     chance: Callable[[Any], float]
@@ -30,5 +30,3 @@ class Pretext:
 PRETEXTS: dict[str, Pretext] = {
     "rspnet": Pretext(build=rspnet.RSPNetModel, choose=rspnet.choose, step=rspnet.rspnet_step, chance=rspnet.chance),
 }
-
-__all__ = ["PRETEXTS", "Pretext", "PretextTask"]

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdbatch.run.data import Batch, Video
+from kdbatch.run.models import VideoBackbone
 from kdbatch.run.sampling import Request, stored_frames, timeline_frames
 from kdbatch.run.step import Step
 from kdbatch.vocab.tasks import RSPNet
@@ -58,7 +59,7 @@ class RSPNetModel(nn.Module):
     queue_DQ: Tensor
     next_place: Tensor
 
-    def __init__(self, task: RSPNet, backbone: nn.Module, key_backbone: nn.Module) -> None:
+    def __init__(self, task: RSPNet, backbone: VideoBackbone, key_backbone: VideoBackbone) -> None:
         super().__init__()
         dim = task.embedding_dim
         self.key_momentum = task.key_momentum
@@ -103,7 +104,7 @@ class RSPNetModel(nn.Module):
         self.next_place.copy_((place_B[-1] + 1) % self.queue_DQ.shape[1])
 
 
-def _embed(backbone: nn.Module, heads: nn.ModuleList, clip_BCTHW: Tensor) -> tuple[Tensor, Tensor]:
+def _embed(backbone: VideoBackbone, heads: nn.ModuleList, clip_BCTHW: Tensor) -> tuple[Tensor, Tensor]:
     feature_BD = backbone.forward_pooled(clip_BCTHW)
     motion, appearance = (F.normalize(head(feature_BD).float(), dim=1) for head in heads)
     return motion, appearance

@@ -1,0 +1,68 @@
+"""The stage that measures instead of training: CKA maps."""
+
+from pathlib import Path
+
+import numpy as np
+
+from kdbatch.result.schema import CKA, ROWS
+from kdbatch.result.write import Measure, write_measures, write_table
+from kdbatch.run.blocks import describe_blocks
+from kdbatch.run.chance import rng_for
+from kdbatch.run.cka import CkaResult, compute_cka
+from kdbatch.run.data import EvaluationBatches, batches, load_videos
+from kdbatch.run.loop import Facts, Worker
+from kdbatch.run.sampling import even_clips
+from kdbatch.run.weights import load_classifier
+from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.recipes import Compare
+from kdbatch.vocab.runs import Assignment, RunFolder
+
+
+def compare(recipe: Compare, assignment: Assignment, worker: Worker) -> Facts:
+    """CKA between the layers of one or two trained models, and the block structure of a self map."""
+    videos, _ = load_videos(Path(assignment.shards_dir), recipe.data, view=recipe.view)
+    num_batches = min(recipe.num_clips, len(videos)) // recipe.batch_clips
+    if num_batches == 0:
+        raise UserError(f"{recipe.data.title}: {len(videos)} videos fill no batch of {recipe.batch_clips}. Lower compare.batch_clips.")
+    order = rng_for(assignment.run.seed, "compare").permutation(len(videos))[: num_batches * recipe.batch_clips]
+    source = EvaluationBatches(
+        [videos[i] for i in order],
+        view=recipe.view,
+        videos_per_batch=recipe.batch_clips,
+        request=lambda sample: even_clips(sample, recipe.view, 1),
+        decoder=worker.decoder,
+    )
+    models = [load_classifier(worker.folder.parent(p)).to(worker.device) for p in dict.fromkeys(assignment.run.parents)]
+    clips = (
+        batch.views(size_pixels=recipe.view.size_pixels, device=worker.device)[0]
+        for batch in batches(source, range(len(source)), num_workers=worker.num_workers)
+    )
+    result = compute_cka(models[0], models[1] if len(models) > 1 else None, clips, layers=recipe.layers)
+    _write_map(worker.folder, result)
+    numbers = {"mean_cka": float(np.mean(result.value_LM))}
+    if len(models) == 1:
+        rng = rng_for(assignment.run.seed, "surrogates")
+        blocks = describe_blocks(result.value_LM, result.kinds_a, rng=rng, deflated_LL=result.deflated_LM)
+        numbers |= {name: float(value) for name, value in vars(blocks).items() if isinstance(value, int | float)}
+        numbers |= {"pc1_share": float(np.mean(result.pc1_share_L)), "pc1_block_mass": result.pc1_block_mass}
+    measures = [Measure(name=name, value=value, unit="1", subset=recipe.data.title) for name, value in numbers.items()]
+    write_measures(worker.folder.rows, worker.folder.id, measures, schema=ROWS)
+    return {"num_clips": len(order), "num_layers": list(result.value_LM.shape)}
+
+
+def _write_map(folder: RunFolder, result: CkaResult) -> None:
+    rows = [
+        {
+            "run_id": folder.id,
+            "index_a": a,
+            "index_b": b,
+            "layer_a": result.layers_a[a],
+            "layer_b": result.layers_b[b],
+            "kind_a": result.kinds_a[a],
+            "kind_b": result.kinds_b[b],
+            "value": float(result.value_LM[a, b]),
+        }
+        for a in range(len(result.layers_a))
+        for b in range(len(result.layers_b))
+    ]
+    write_table(folder.cka, rows, schema=CKA)

@@ -1,0 +1,32 @@
+"""Weights that runs hand to each other: found, checked against the hash in done.json, loaded."""
+
+from pathlib import Path
+
+from kdbatch.run.checkpoint import load_weights, sha256_of
+from kdbatch.run.models import Classifier, build_backbone
+from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.publish import load_json
+from kdbatch.vocab.recipes import Distill, Finetune
+from kdbatch.vocab.runs import RunFolder
+
+
+def checked_weights(folder: RunFolder) -> Path:
+    """The weights that a finished run left, after a look at their hash.
+
+    Raises:
+        UserError: they are missing, or not those that the run wrote.
+    """
+    facts = load_json(folder.done)
+    if not folder.model.exists() or sha256_of(folder.model) != facts.get("model_sha256"):
+        raise UserError(f"{folder.model}: is missing, or not what its run wrote. Delete {folder.path} and submit again.")
+    return folder.model
+
+
+def load_classifier(folder: RunFolder) -> Classifier:
+    """The trained network of a finished run, in evaluation mode, without gradients."""
+    recipe = folder.load().run.recipe
+    if not isinstance(recipe, Finetune | Distill):
+        raise UserError(f"{folder.path}: a {recipe.kind} run leaves no classifier.")
+    model = Classifier(build_backbone(recipe.backbone), num_classes=recipe.data.num_classes, dropout=recipe.dropout)
+    load_weights(checked_weights(folder), model)
+    return model.eval().requires_grad_(False)
