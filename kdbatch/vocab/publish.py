@@ -30,8 +30,8 @@ def publish_text(path: Path, text: str) -> None:
 
 
 def publish_json(path: Path, value: Any) -> None:
-    """`value` as indented JSON with sorted keys, so that equal values give equal bytes."""
-    publish_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+    """`value` as indented JSON, keys in the order in which they were given: the order of axes and roles means something."""
+    publish_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
 def load_json(path: Path) -> Any:
