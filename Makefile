@@ -14,7 +14,7 @@ demo: $(VENV)/.made  ## from raw toy videos to a report, in a few minutes on two
 	@cd demo && $(KDBATCH) report --to=../report
 
 test: $(VENV)/.made
-	@$(BIN)/pytest -n 2 --dist worksteal
+	@$(BIN)/pytest -n 2 --dist loadgroup
 
 check: $(VENV)/.made
 	@$(BIN)/ruff check .
@@ -31,5 +31,5 @@ $(VENV)/.made: container/requirements.lock pyproject.toml
 	@echo "installing the pinned packages into .venv (torch alone is several GB)"
 	@rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV)
-	@PIP_CONSTRAINT=$(CURDIR)/container/requirements.lock $(BIN)/pip install --quiet --disable-pip-version-check -e '.[worker,dev]'
+	@PIP_CONSTRAINT=$(CURDIR)/container/requirements.lock $(BIN)/pip install --disable-pip-version-check -e '.[worker,dev]'
 	@touch $@

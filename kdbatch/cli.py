@@ -127,12 +127,14 @@ class Commands:
     @command
     def status(self, *, json: bool = False) -> None:
         """Show what every run does: state, progress, time left, last number, hours."""
+        from kdbatch.launch.journal import live_job_ids
+        from kdbatch.launch.site import queue_kind
         from kdbatch.launch.survey import as_json, survey
         from kdbatch.terminal import say, show_status
         from kdbatch.vocab.config import load_config
 
         config = load_config()
-        rows = survey(config.runs_dir)
+        rows = survey(config.runs_dir, live=live_job_ids() if queue_kind() == "slurm" else None)
         if json:
             import json as encoder
 

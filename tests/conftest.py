@@ -15,6 +15,11 @@ from kdbatch.vocab.shards import Part, Shard, ShardIndex
 JOBS = Path(__file__).parent.parent / "jobs"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests first: with several workers the last one to end is then a short one."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(autouse=True)
 def same_chance_after_each_test() -> Iterator[None]:
     state = random.getstate()
