@@ -26,7 +26,7 @@ clean:
 	rm -rf demo report
 
 # The stamp is written last: an interrupted installation is done again.
-$(VENV)/.made: container/requirements.lock pyproject.toml
+$(VENV)/.made: container/requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "kdbatch needs Python 3.11 or newer; say make PYTHON=python3.11")'
 	@echo "installing the pinned packages into .venv (torch alone is several GB)"
 	@rm -rf $(VENV)

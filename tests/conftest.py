@@ -12,8 +12,6 @@ from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.publish import publish_json
 from kdbatch.vocab.shards import Part, Shard, ShardIndex
 
-JOBS = Path(__file__).parent.parent / "jobs"
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Slow tests first: with several workers the last one to end is then a short one."""

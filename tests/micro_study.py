@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from conftest import JOBS
+from worlds import JOBS
 
 from kdbatch.launch.survey import RunRow, survey
 from kdbatch.shard.build import build_shards

@@ -73,4 +73,4 @@ def test_a_finished_study_is_not_run_again_and_the_report_has_all_its_parts(worl
     for map_id in ("cka_r21d_teacher", "cka_shufflenet_teacher", "cka_shufflenet_student"):
         assert (report / "figures" / f"{map_id}.png").stat().st_size > 1000
         assert (report / "figures" / f"{map_id}.pdf").stat().st_size > 1000
-    assert re.search(r"T2 R\(2\+1\)D \| +\d", (report / "tables" / "table1.md").read_text())
+    assert re.search(r"T2 R\(2\+1\)D \| \**\d", (report / "tables" / "table1.md").read_text())
