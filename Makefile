@@ -7,11 +7,13 @@ PROFILE := toy
 
 .PHONY: demo test check clean
 
-demo: $(VENV)/.made  ## from raw toy videos to a report, in a few minutes on two cores
+# From raw toy videos to a report, in a few minutes on two cores; a second time only the report is made anew.
+demo: $(VENV)/.made
 	@$(KDBATCH) toy demo
 	@cd demo && $(KDBATCH) shard k400 --videos-per-shard=32 && $(KDBATCH) shard ucf101 --videos-per-shard=32
 	@cd demo && $(KDBATCH) submit ../jobs/subset_size.yaml --profile=$(PROFILE) --local
 	@cd demo && $(KDBATCH) report --to=../report
+	@echo "Open it: $(CURDIR)/report/index.html"
 
 test: $(VENV)/.made
 	@$(BIN)/pytest -n 2 --dist loadgroup

@@ -5,7 +5,9 @@ import sys
 from pathlib import Path
 
 from kdbatch.command import command, dispatch
+from kdbatch.vocab.config import Config
 from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.plans import Plan
 
 
 def main() -> None:
@@ -159,7 +161,7 @@ class Commands:
         say(f"{made.done} of {made.total} runs are in the report: {made.page}")
 
 
-def _submit_local(plan, config, jobs: int) -> int:
+def _submit_local(plan: Plan, config: Config, jobs: int) -> int:
     from kdbatch.launch.local import run_locally
     from kdbatch.launch.site import default_jobs
     from kdbatch.terminal import say, watch_runs
@@ -175,7 +177,7 @@ def _submit_local(plan, config, jobs: int) -> int:
     return 0 if outcome.complete else 130 if outcome.interrupted else 1
 
 
-def _submit_slurm(plan, config) -> int:
+def _submit_slurm(plan: Plan, config: Config) -> int:
     from kdbatch.launch.slurm import submit_arrays
     from kdbatch.terminal import say
 
@@ -192,7 +194,7 @@ def _experiments(files: tuple[Path, ...]) -> tuple[Path, ...]:
     return files
 
 
-def _shard_bytes(plan, config) -> int:
+def _shard_bytes(plan: Plan, config: Config) -> int:
     from kdbatch.vocab.shards import load_index
 
     datasets = {item.run.recipe.data.dataset for item in plan.runs}

@@ -58,7 +58,8 @@ def _plain(title: str) -> Iterator[Progress]:
             say(f"{title}: {done}/{total} {note}".rstrip())
 
     yield tell
-    say(f"{title}: {last[0]}/{last[1]}, {time.monotonic() - began:.1f} s")
+    if last[1]:  # nothing was to do otherwise
+        say(f"{title}: {last[0]}/{last[1]}, {time.monotonic() - began:.1f} s")
 
 
 def say(line: str) -> None:
@@ -140,7 +141,9 @@ def show_plan(plan: Plan, *, num_bytes: int) -> None:
     todo = [item for item in plan.runs if not item.done]
     cells = sum(len(record.cells) for record in plan.records)
     say(f"{len(plan.runs)} runs for {cells} places in the experiments, {len(plan.runs) - len(todo)} done, {len(todo)} to do")
-    say(f"about {sum(item.cost_hours for item in todo):.3g} GPU-hours at an assumed 20 TMAC/s; {num_bytes / 1e9:.2f} GB of shards are read")
+    hours = sum(item.cost_hours for item in todo)
+    cost = f"about {hours:.2f}" if hours >= 0.01 else "less than 0.01"
+    say(f"{cost} GPU-hours at an assumed 20 TMAC/s; {num_bytes / 1e9:.2f} GB of shards are read")
 
 
 def duration(seconds: float) -> str:
