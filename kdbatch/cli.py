@@ -123,8 +123,14 @@ class Commands:
         """Run one run folder here and now, as a node would."""
         from kdbatch.run.main import main as work
         from kdbatch.run.pulse import StopFlag
+        from kdbatch.terminal import say
+        from kdbatch.vocab.runs import RunFolder
+        from kdbatch.vocab.status import load_status
 
-        return work([str(run_dir)], stop=StopFlag().listen())
+        code = work([str(run_dir)], stop=StopFlag().listen())
+        if status := load_status(RunFolder(run_dir).status):
+            say(f"{status.state}: {run_dir}" + (f": {status.reason or status.metric}" if status.reason or status.metric else ""))
+        return code
 
     @command
     def status(self, *, json: bool = False) -> None:
