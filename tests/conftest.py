@@ -1,6 +1,7 @@
 """Worlds that several rooms' tests stand in."""
 
 import dataclasses
+import os
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ from kdbatch.vocab.config import Config
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.publish import publish_json
 from kdbatch.vocab.shards import Part, Shard, ShardIndex
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: tests share the cores, and sums keep their order
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
