@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdbatch.shard.datasets import READERS, Listing, safe_key
+from kdbatch.shard.datasets import READERS
+from kdbatch.shard.sources import Listing, safe_key
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.errors import UserError
 

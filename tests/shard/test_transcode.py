@@ -5,7 +5,8 @@ import av
 import numpy as np
 import pytest
 
-from kdbatch.shard.transcode import BrokenVideo, count_frames, small_size, transcode
+from kdbatch.shard.stored import BrokenVideo
+from kdbatch.shard.transcode import count_frames, small_size, transcode
 from kdbatch.vocab.packets import unpack_index
 
 
@@ -27,7 +28,7 @@ def test_a_stored_video_has_every_frame_the_rate_and_the_short_side(tmp_path: Pa
     stored = transcode(_write(tmp_path / "a.avi", width=200, height=150, rate=Fraction(30000, 1001)))
     assert (stored.num_frames, stored.width, stored.height) == (35, 170, 128)
     assert stored.fps == pytest.approx(30000 / 1001)
-    assert count_frames(stored.mp4) == 35
+    assert count_frames(stored.video) == 35
 
 
 def test_equal_input_gives_equal_bytes(tmp_path: Path) -> None:
@@ -47,8 +48,8 @@ def test_groups_have_16_frames_and_every_other_frame_can_be_left_out(tmp_path: P
 def test_the_index_points_at_the_packets_and_the_head_comes_first(tmp_path: Path) -> None:
     stored = transcode(_write(tmp_path / "a.avi", width=160, height=120))
     packets = unpack_index(stored.index)
-    assert stored.mp4.index(b"moov") < stored.mp4.index(b"mdat") < packets[0].offset
-    assert packets[0].offset + sum(packet.size for packet in packets) <= len(stored.mp4)
+    assert stored.video.index(b"moov") < stored.video.index(b"mdat") < packets[0].offset
+    assert packets[0].offset + sum(packet.size for packet in packets) <= len(stored.video)
     assert len(stored.index) == 11 * 35
 
 
