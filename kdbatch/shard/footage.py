@@ -127,7 +127,7 @@ def _footage(times: Sequence[int], clock: Fraction, *, declared: Fraction | None
     for rate in (declared, measured):
         if rate is not None and _is_even(times, clock, rate):
             return Footage(rate=rate, source_rate=rate, shown=None)
-    return Footage(rate=measured, source_rate=nominal or measured, shown=_shown(times, clock, measured))
+    return Footage(rate=measured, source_rate=nominal or measured, shown=shown_on_beat(times, clock, measured))
 
 
 def _is_even(times: Sequence[int], clock: Fraction, rate: Fraction) -> bool:
@@ -135,7 +135,7 @@ def _is_even(times: Sequence[int], clock: Fraction, rate: Fraction) -> bool:
     return all(abs(time - times[0] - place * ticks) < ticks / 2 for place, time in enumerate(times))
 
 
-def _shown(times: Sequence[int], clock: Fraction, rate: Fraction) -> Counter[int]:
+def shown_on_beat(times: Sequence[int], clock: Fraction, rate: Fraction) -> Counter[int]:
     """How many beats are nearest to each time; halfway, the earlier frame goes on showing."""
     ticks = float(1 / (rate * clock))
     shown: Counter[int] = Counter()

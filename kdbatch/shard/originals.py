@@ -29,11 +29,10 @@ def keep(path: Path) -> Stored:
                 raise BrokenVideo("is H.264 in AVI, whose frames cannot be addressed; it must be transcoded")
             num_frames = width = height = 0
             for frame in container.decode(stream):
-                num_frames, width, height = num_frames + 1, frame.width, frame.height
                 if has_no_times and frame.pict_type == PictureType.B:
                     raise BrokenVideo("is an AVI with B-frames, whose frames cannot be addressed; it must be transcoded")
-                if frame.rotation:
-                    raise BrokenVideo("is stored turned, which readers of single frames do not heed; it must be transcoded")
+                lies = round(frame.rotation / 90) % 2  # decord turns such pictures upright
+                num_frames, width, height = num_frames + 1, *((frame.height, frame.width) if lies else (frame.width, frame.height))
         video = path.read_bytes()
     _check_count(num_frames, num_packets)
     return Stored(

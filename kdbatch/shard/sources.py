@@ -110,7 +110,10 @@ def lines_of(path: Path) -> list[str]:
         text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
-    return [line.strip() for line in text.split("\n") if line.strip()]
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    if not lines:
+        raise UserError(f"{path}: is empty. Download the data set's lists again.")
+    return lines
 
 
 def shown(line: str) -> str:
