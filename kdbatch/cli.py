@@ -64,6 +64,8 @@ class Commands:
         from kdbatch.terminal import say
         from kdbatch.vocab.config import load_config
 
+        if shards and (slurm or dry_run):
+            raise UserError("shard: --shards makes its shards here and now; leave --slurm and --dry-run out.")
         config = load_config()
         place = root_of(dataset, root, config)
         job = plan_job(

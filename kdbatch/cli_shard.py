@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from kdbatch.shard.index import publish_index
 from kdbatch.shard.job import Job, groups_of, range_of_words
 from kdbatch.terminal import progress, say
 from kdbatch.vocab.config import Config
@@ -47,8 +48,10 @@ def shard_on_slurm(job: Job, config: Config, words: tuple[str, ...], *, dry_run:
 
     missing = job.missing()
     what = f"{job.dataset}/{job.part}: {len(missing)} of {job.num_shards} shards for {job.num_places} videos are still to be made"
+    if not missing and not dry_run:
+        publish_index(job)
     if not slurm or not missing:
-        say(f"{what}." if missing else f"{what}. Write the index: {job.again}")
+        say(f"{what}.")
         return
     array = ShardArray(
         name=f"shard-{job.dataset}-{job.part}",

@@ -40,6 +40,7 @@ def plannable(sharded, in_tmp: Path) -> Path:
         (("shard",), "needs DATASET"),
         (("shard", "k40"), "Did you mean 'k400'"),
         (("shard", "k400", "--no-transcod"), "Did you mean '--no-transcode'"),
+        (("shard", "k400", "--shards=0:2", "--slurm"), "--shards makes its shards here and now"),
         (("shard", "verify"), "shard verify: needs DATASET"),
         (("shard", "verify", "k40"), "Did you mean 'k400'"),
         (("shard", "verify", "ssv2"), "ssv2 has no shards under shards/"),

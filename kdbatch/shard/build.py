@@ -128,7 +128,7 @@ def _make(job: Job, shards: range, *, throughput: Throughput, processes: int, pr
         for shard in missing:
             publish_shard(job.folder, job.name_of(shard), counted(len(job.places_of(shard))))
     except UserError:
-        with contextlib.suppress(OSError):  # the first trouble is the one to tell
+        with contextlib.suppress(OSError, UserError):  # the first trouble is the one to tell
             publish_rejected(job, rejected)
         raise
     finally:
