@@ -7,11 +7,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from kdbatch.shard.datasets import READERS
-from kdbatch.shard.sources import Listing, safe_key
+from kdbatch.shard.sources import Listing
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.errors import UserError
 
@@ -222,14 +220,6 @@ def test_ssv2_takes_the_brackets_off_templates_and_refuses_ids_listed_twice(toys
         READERS["ssv2"](tmp_path / "ssv2", "train")
 
 
-def test_names_that_differ_only_in_case_get_different_keys(tmp_path: Path) -> None:
-    for name in ("abcdefghijk_000001_000011", "ABCDEFGHIJK_000001_000011"):
-        (tmp_path / "train" / "a class").mkdir(parents=True, exist_ok=True)
-        (tmp_path / "train" / "a class" / f"{name}.mp4").write_bytes(b"x")
-    keys = {source.key for source in READERS["k400"](tmp_path, "train").sources}
-    assert len(keys) == 2 and all(KEY.fullmatch(key) for key in keys)
-
-
 @pytest.mark.parametrize(
     ("name", "missing", "words"),
     [
@@ -262,14 +252,3 @@ def test_no_folder_and_no_videos_are_told(toys: Path, tmp_path: Path, name: str)
             path.unlink()
     with pytest.raises(UserError, match="names .* videos, none of which is there"):
         READERS[name](root, part)
-
-
-@given(st.text(min_size=1))
-def test_any_name_gives_a_safe_key(name: str) -> None:
-    assert KEY.fullmatch(safe_key(name))
-
-
-def test_plain_names_keep_their_look_and_lost_letters_leave_a_hash() -> None:
-    assert safe_key("v_Archery_g01_c02") == "v_archery_g01_c02"
-    assert safe_key("Kötü_#1") == "kotu_-1"
-    assert safe_key("日本") != safe_key("中国")
