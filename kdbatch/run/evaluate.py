@@ -1,6 +1,7 @@
 """Accuracy on a test split. Axes: B videos, V clips of a video, K classes."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def evaluate(model: nn.Module, *, evaluation: Evaluation, view: View, shards_dir
     A video's prediction is the mean softmax over its clips (`top1`, `top5`); `clip_top1` counts single clips. Mean logits are stored as
     well, because some of the literature averages those.
     """
-    seen = View(**{**vars(view), "augment": CENTER})
+    seen = replace(view, augment=CENTER)
     videos, _ = load_videos(shards_dir, evaluation.test, view=seen)
     source = EvaluationBatches(
         videos,
