@@ -3,7 +3,7 @@
 What a batch is made of is settled here, in the training process; reading it is left to others (run/loader.py).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +63,11 @@ class TrainingBatches:
         self.steps_per_epoch = -(-len(videos) // batch_clips)
         self._shares = (-1, list[np.ndarray]())  # of the epoch that was asked for last
 
+    def __getitem__(self, step: int) -> Batch:
+        return read_here(self.plan(step), decoder=self.decoder)
+
     def plan(self, step: int) -> BatchPlan:
+        """What the batch of this step is made of. Nothing is read for it."""
         epoch, place = divmod(step, self.steps_per_epoch)
         if self._shares[0] != epoch:
             order = rng_for(self.seed, "order", epoch).permutation(len(self.videos))
@@ -86,13 +90,17 @@ class EvaluationBatches:
     def __len__(self) -> int:
         return len(self.groups)
 
+    def __getitem__(self, step: int) -> Batch:
+        return read_here(self.plan(step), decoder=self.decoder)
+
     def plan(self, step: int) -> BatchPlan:
+        """What the batch is made of. Nothing is read for it."""
         chosen = self.groups[step]
         rng = rng_for(0, "evaluation", step)  # the centre view draws nothing from it
         return plan_batch(chosen, [self.request(v.sample) for v in chosen], {}, view=self.view, rng=rng)
 
 
-def batches(source: TrainingBatches | EvaluationBatches, steps: Sequence[int], *, num_workers: int) -> Iterator[Batch]:
+def batches(source: TrainingBatches | EvaluationBatches, steps: Iterable[int], *, num_workers: int) -> Iterator[Batch]:
     """The batches of `steps`, in order, read ahead by `num_workers` processes (0: here, each when it is asked for).
 
     The same batches bit for bit in any case. Nothing is read for steps that are not asked for, so a run resumes where it was.
@@ -102,4 +110,4 @@ def batches(source: TrainingBatches | EvaluationBatches, steps: Sequence[int], *
     """
     if num_workers:
         return read_ahead(source.plan, steps, num_workers=num_workers, decoder=source.decoder)
-    return (read_here(source.plan(step), decoder=source.decoder) for step in steps)
+    return (source[step] for step in steps)

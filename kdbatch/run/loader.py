@@ -1,7 +1,7 @@
 """Batches read ahead by other processes (run/readers.py) into shared memory, and the same batches read here."""
 
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
@@ -24,14 +24,14 @@ def read_here(plan: BatchPlan, *, decoder: str) -> Batch:
 
 
 def read_ahead(
-    make_plan: Callable[[int], BatchPlan], steps: Sequence[int], *, num_workers: int, decoder: str
+    make_plan: Callable[[int], BatchPlan], steps: Iterable[int], *, num_workers: int, decoder: str
 ) -> Generator[Batch, None, None]:
     """The batches of `steps`, in order, by `num_workers` processes that live as long as this iterator.
 
     A thread makes plans and waits for the processes, so that its caller does not. It is blocked most of the time, as is the caller, who
     waits for the device.
     """
-    made = _in_order(make_plan, deque(steps), num_workers=num_workers, decoder=decoder)
+    made = _in_order(map(make_plan, steps), num_workers=num_workers, decoder=decoder)
     with closing(made), ThreadPoolExecutor(1) as thread:
         coming = thread.submit(next, made, None)
         while (batch := coming.result()) is not None:
@@ -39,10 +39,10 @@ def read_ahead(
             yield batch
 
 
-def _in_order(make_plan: Callable[[int], BatchPlan], steps: deque[int], *, num_workers: int, decoder: str) -> Generator[Batch, None, None]:
-    if not steps:
+def _in_order(plans: Iterator[BatchPlan], *, num_workers: int, decoder: str) -> Generator[Batch, None, None]:
+    plan = next(plans, None)
+    if plan is None:
         return
-    plan = make_plan(steps.popleft())
     waiting: deque[tuple[BatchPlan, Order | None]] = deque()
     with closing(Ring((AHEAD_BATCHES + 3) * _room(plan))) as ring, Readers(num_workers, ring=ring, decoder=decoder) as readers:
         while plan or waiting:
@@ -51,7 +51,7 @@ def _in_order(make_plan: Callable[[int], BatchPlan], steps: deque[int], *, num_w
                 if order is None and waiting:
                     break
                 waiting.append((plan, order))
-                plan = make_plan(steps.popleft()) if steps else None
+                plan = next(plans, None)
             yield _finished(*waiting.popleft(), readers=readers, decoder=decoder)
 
 
