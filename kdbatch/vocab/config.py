@@ -46,7 +46,7 @@ class Site:
 class Config:
     """The whole file. Every field has a default: no file is a valid file."""
 
-    decoder: Literal["pyav", "decord"] = "pyav"
+    decoder: Literal["pyav", "decord", "torchcodec"] = "pyav"
     paths: Paths = Paths()
     site: Site = Site()
     resources: dict[str, Resources] = field(default_factory=dict)

@@ -1,4 +1,5 @@
 import io
+import os
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -189,3 +190,23 @@ def test_no_wanted_frame_gives_none_and_an_unknown_decoder_is_told(shards_dir: P
     assert decode_frames(tar, sample, [], decoder="pyav").shape == (0, sample.height, sample.width, 3)
     with pytest.raises(UserError, match="Did you mean 'pyav'"):
         decode_frames(tar, sample, [0], decoder="pyaf")
+
+
+REAL = Path(os.environ.get("KDBATCH_REAL_CLIPS", "no folder named"))
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="no real clips: name a folder of them in KDBATCH_REAL_CLIPS")
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_random_clips_of_real_videos_are_those_of_reading_from_the_start(tmp_path: Path, decoder: str) -> None:
+    folder = tmp_path / "k400" / "train" / "any"
+    folder.mkdir(parents=True)
+    for place, clip in enumerate(sorted([*REAL.glob("*.mp4"), *REAL.glob("*.avi")])):
+        (folder / f"clip{place}{clip.suffix}").symlink_to(clip)
+    build_shards("k400", root=tmp_path / "k400", shards_dir=tmp_path / "shards", processes=1, progress=silent)
+    rng = np.random.default_rng(0)
+    for tar, sample in _videos(tmp_path / "shards", "k400"):
+        frame_NHWC = _all_frames(tar, sample)
+        for stride in (1, 2, 3, 4) * 5:
+            wanted = int(rng.integers(sample.num_frames - 15 * stride)) + stride * np.arange(16)
+            found = decode_frames(tar, sample, wanted.tolist(), decoder=decoder)
+            assert np.array_equal(found, frame_NHWC[wanted])
