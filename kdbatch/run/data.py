@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from kdbatch.run.augment import Draw, apply_draws, cut, draw_augment
+from kdbatch.run.cache import FrameCache, read_frames
 from kdbatch.run.chance import rng_for
-from kdbatch.run.decode import decode_frames
 from kdbatch.run.sampling import Request, timeline_frames
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.shards import Sample, Subset, load_samples
@@ -67,8 +67,18 @@ class TrainingBatches(Dataset[Batch]):
     small batch at the end that would upset batch normalisation.
     """
 
-    def __init__(self, videos: Sequence[Video], *, view: View, batch_clips: int, seed: int, choose: Choose, decoder: str) -> None:
-        self.videos, self.view, self.seed, self.choose, self.decoder = videos, view, seed, choose, decoder
+    def __init__(
+        self,
+        videos: Sequence[Video],
+        *,
+        view: View,
+        batch_clips: int,
+        seed: int,
+        choose: Choose,
+        decoder: str,
+        cache: FrameCache | None = None,
+    ) -> None:
+        self.videos, self.view, self.seed, self.choose, self.decoder, self.cache = videos, view, seed, choose, decoder, cache
         self.steps_per_epoch = -(-len(videos) // batch_clips)
 
     def __getitem__(self, step: int) -> Batch:
@@ -77,17 +87,24 @@ class TrainingBatches(Dataset[Batch]):
         chosen = [self.videos[i] for i in np.array_split(order, self.steps_per_epoch)[place]]
         rng = rng_for(self.seed, "clips", epoch, place)
         requests, extra = self.choose(chosen, rng)
-        return make_batch(chosen, requests, extra, view=self.view, rng=rng, decoder=self.decoder)
+        return make_batch(chosen, requests, extra, view=self.view, rng=rng, decoder=self.decoder, cache=self.cache)
 
 
 class EvaluationBatches(Dataset[Batch]):
     """The same clips of every video, `videos_per_batch` videos at a time, in stored order."""
 
     def __init__(
-        self, videos: Sequence[Video], *, view: View, videos_per_batch: int, request: Callable[[Sample], Request], decoder: str
+        self,
+        videos: Sequence[Video],
+        *,
+        view: View,
+        videos_per_batch: int,
+        request: Callable[[Sample], Request],
+        decoder: str,
+        cache: FrameCache | None = None,
     ) -> None:
         self.groups = [videos[i : i + videos_per_batch] for i in range(0, len(videos), videos_per_batch)]
-        self.view, self.request, self.decoder = view, request, decoder
+        self.view, self.request, self.decoder, self.cache = view, request, decoder, cache
 
     def __len__(self) -> int:
         return len(self.groups)
@@ -95,7 +112,8 @@ class EvaluationBatches(Dataset[Batch]):
     def __getitem__(self, place: int) -> Batch:
         chosen = self.groups[place]
         rng = rng_for(0, "evaluation", place)  # the centre view draws nothing from it
-        return make_batch(chosen, [self.request(v.sample) for v in chosen], {}, view=self.view, rng=rng, decoder=self.decoder)
+        requests = [self.request(v.sample) for v in chosen]
+        return make_batch(chosen, requests, {}, view=self.view, rng=rng, decoder=self.decoder, cache=self.cache)
 
 
 def make_batch(
@@ -106,6 +124,7 @@ def make_batch(
     view: View,
     rng: np.random.Generator,
     decoder: str,
+    cache: FrameCache | None = None,
 ) -> Batch:
     """Decode what is requested, every video once, and cut it."""
     clips, draws = [], []
@@ -113,7 +132,7 @@ def make_batch(
         sample = video.sample
         drawn = [draw_augment(view.augment, height=sample.height, width=sample.width, rng=rng) for _ in range(max(request.draw_V) + 1)]
         wanted, place_VT = np.unique(request.frame_VT, return_inverse=True)
-        frame_NHWC = decode_frames(video.tar, sample, [int(i) for i in wanted], decoder=decoder)
+        frame_NHWC = read_frames(video.tar, sample, [int(i) for i in wanted], decoder=decoder, cache=cache)
         for place_T, draw in zip(place_VT.reshape(request.frame_VT.shape), request.draw_V, strict=True):
             clips.append(torch.from_numpy(cut(frame_NHWC[place_T], drawn[draw])))
             draws.append(drawn[draw])
