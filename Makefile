@@ -7,14 +7,16 @@ PROFILE := toy
 
 .PHONY: demo test check clean
 
-demo: $(VENV)/.made  ## from raw toy videos to a report, in a few minutes on two cores
+# From raw toy videos to a report, in a few minutes on two cores; a second time only the report is made anew.
+demo: $(VENV)/.made
 	@$(KDBATCH) toy demo
 	@cd demo && $(KDBATCH) shard k400 --videos-per-shard=32 && $(KDBATCH) shard ucf101 --videos-per-shard=32
 	@cd demo && $(KDBATCH) submit ../jobs/subset_size.yaml --profile=$(PROFILE) --local
 	@cd demo && $(KDBATCH) report --to=../report
+	@echo "Open it: $(CURDIR)/report/index.html"
 
 test: $(VENV)/.made
-	@$(BIN)/pytest -n 2 --dist worksteal
+	@$(BIN)/pytest -n 2 --dist loadgroup
 
 check: $(VENV)/.made
 	@$(BIN)/ruff check .
@@ -26,10 +28,10 @@ clean:
 	rm -rf demo report
 
 # The stamp is written last: an interrupted installation is done again.
-$(VENV)/.made: container/requirements.lock pyproject.toml
+$(VENV)/.made: container/requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "kdbatch needs Python 3.11 or newer; say make PYTHON=python3.11")'
 	@echo "installing the pinned packages into .venv (torch alone is several GB)"
 	@rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV)
-	@PIP_CONSTRAINT=$(CURDIR)/container/requirements.lock $(BIN)/pip install --quiet --disable-pip-version-check -e '.[worker,dev]'
+	@PIP_CONSTRAINT=$(CURDIR)/container/requirements.lock $(BIN)/pip install --disable-pip-version-check -e '.[worker,dev]'
 	@touch $@

@@ -5,7 +5,9 @@ import sys
 from pathlib import Path
 
 from kdbatch.command import command, dispatch
+from kdbatch.vocab.config import Config
 from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.plans import Plan
 
 
 def main() -> None:
@@ -121,18 +123,26 @@ class Commands:
         """Run one run folder here and now, as a node would."""
         from kdbatch.run.main import main as work
         from kdbatch.run.pulse import StopFlag
+        from kdbatch.terminal import say
+        from kdbatch.vocab.runs import RunFolder
+        from kdbatch.vocab.status import load_status
 
-        return work([str(run_dir)], stop=StopFlag().listen())
+        code = work([str(run_dir)], stop=StopFlag().listen())
+        if status := load_status(RunFolder(run_dir).status):
+            say(f"{status.state}: {run_dir}" + (f": {status.reason or status.metric}" if status.reason or status.metric else ""))
+        return code
 
     @command
     def status(self, *, json: bool = False) -> None:
         """Show what every run does: state, progress, time left, last number, hours."""
+        from kdbatch.launch.journal import live_job_ids
+        from kdbatch.launch.site import queue_kind
         from kdbatch.launch.survey import as_json, survey
         from kdbatch.terminal import say, show_status
         from kdbatch.vocab.config import load_config
 
         config = load_config()
-        rows = survey(config.runs_dir)
+        rows = survey(config.runs_dir, live=live_job_ids() if queue_kind() == "slurm" else None)
         if json:
             import json as encoder
 
@@ -197,7 +207,7 @@ def _few_toys(folder: Path) -> list[Path]:
     return videos_below(folder / "k400")
 
 
-def _submit_local(plan, config, jobs: int) -> int:
+def _submit_local(plan: Plan, config: Config, jobs: int) -> int:
     from kdbatch.launch.local import run_locally
     from kdbatch.launch.site import default_jobs
     from kdbatch.terminal import say, watch_runs
@@ -213,7 +223,7 @@ def _submit_local(plan, config, jobs: int) -> int:
     return 0 if outcome.complete else 130 if outcome.interrupted else 1
 
 
-def _submit_slurm(plan, config) -> int:
+def _submit_slurm(plan: Plan, config: Config) -> int:
     from kdbatch.launch.slurm import submit_arrays
     from kdbatch.terminal import say
 
@@ -230,7 +240,7 @@ def _experiments(files: tuple[Path, ...]) -> tuple[Path, ...]:
     return files
 
 
-def _shard_bytes(plan, config) -> int:
+def _shard_bytes(plan: Plan, config: Config) -> int:
     from kdbatch.vocab.shards import load_index
 
     datasets = {item.run.recipe.data.dataset for item in plan.runs}

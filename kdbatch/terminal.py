@@ -58,7 +58,8 @@ def _plain(title: str) -> Iterator[Progress]:
             say(f"{title}: {done}/{total} {note}".rstrip())
 
     yield tell
-    say(f"{title}: {last[0]}/{last[1]}, {time.monotonic() - began:.1f} s")
+    if last[1]:  # nothing was to do otherwise
+        say(f"{title}: {last[0]}/{last[1]}, {time.monotonic() - began:.1f} s")
 
 
 def say(line: str) -> None:
@@ -72,23 +73,28 @@ def warn(line: str) -> None:
 
 @contextmanager
 def watch_runs() -> Iterator[Callable[[Sequence[RunRow]], None]]:
-    """The state of all runs, redrawn in place on a terminal; elsewhere a line whenever a run starts or ends."""
+    """The state of all runs, redrawn in place on a terminal; elsewhere a line when a run starts or ends, and one every few seconds."""
     out = console()
     if out.is_terminal:
         with Live(console=out, refresh_per_second=4, transient=True) as live:
             yield lambda rows: live.update(run_table([r for r in rows if r.state not in ("done", "queued")], summary=summary(rows)))
         return
     seen: dict[str, str] = {}
+    said = time.monotonic()
 
     def tell(rows: Sequence[RunRow]) -> None:
-        for row in rows:
-            if seen.get(row.run_id, "queued") != row.state and not (row.run_id not in seen and row.state == "done"):
-                say(
-                    f"{row.state:8} {row.run_id} {row.title}"
-                    + (f": {row.reason}" if row.reason else "")
-                    + (f" ({row.metric})" if row.metric else "")
-                )
-            seen[row.run_id] = row.state
+        nonlocal said
+        news = [row for row in rows if row.state != seen.get(row.run_id, row.state if row.state == "done" else "queued")]
+        seen.update({row.run_id: row.state for row in rows})
+        for row in news:
+            more = row.reason or row.metric if row.state != "running" else ""
+            say(f"{row.state:8} {row.run_id} {row.title}" + (f": {more}" if more else ""))
+        if not news and time.monotonic() - said > PLAIN_SECONDS:
+            shares = [f"{row.run_id} {100 * row.step // row.num_steps} %" for row in rows if row.state == "running" and row.num_steps]
+            say(", ".join([summary(rows), *shares]))
+        elif not news:
+            return
+        said = time.monotonic()
 
     yield tell
 
@@ -135,7 +141,9 @@ def show_plan(plan: Plan, *, num_bytes: int) -> None:
     todo = [item for item in plan.runs if not item.done]
     cells = sum(len(record.cells) for record in plan.records)
     say(f"{len(plan.runs)} runs for {cells} places in the experiments, {len(plan.runs) - len(todo)} done, {len(todo)} to do")
-    say(f"about {sum(item.cost_hours for item in todo):.3g} GPU-hours at an assumed 20 TMAC/s; {num_bytes / 1e9:.2f} GB of shards are read")
+    hours = sum(item.cost_hours for item in todo)
+    cost = f"about {hours:.2f}" if hours >= 0.01 else "less than 0.01"
+    say(f"{cost} GPU-hours at an assumed 20 TMAC/s; {num_bytes / 1e9:.2f} GB of shards are read")
 
 
 def duration(seconds: float) -> str:

@@ -1,6 +1,7 @@
 """Worlds that several rooms' tests stand in."""
 
 import dataclasses
+import os
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,12 @@ from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.publish import publish_json
 from kdbatch.vocab.shards import Part, Shard, ShardIndex
 
-JOBS = Path(__file__).parent.parent / "jobs"
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: tests share the cores, and sums keep their order
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests first: with several workers the last one to end is then a short one."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(autouse=True)

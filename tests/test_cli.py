@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import JOBS
+from worlds import JOBS
 
 SUBSET_SIZE = str(JOBS / "subset_size.yaml")
 

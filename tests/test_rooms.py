@@ -25,7 +25,7 @@ HOMES = {
     "webdataset": {"shard", "run"},
     "yaml": {"plan"},
     "submitit": {"launch"},
-    "polars": {"result", "report", "run"},
+    "polars": {"result", "report"},
     "matplotlib": {"report"},
     "fire": {"command.py"},
     "rich": {"terminal.py"},

@@ -1,19 +1,21 @@
 """Accuracy on a test split. Axes: B videos, V clips of a video, K classes."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 import torch
 from torch import nn
 
+from kdbatch.result.read import read_predictions
 from kdbatch.result.schema import PREDICTIONS
 from kdbatch.result.write import Measure, write_table
 from kdbatch.run.data import EvaluationBatches, batches, load_videos
 from kdbatch.run.loop import Worker
 from kdbatch.run.sampling import even_clips
+from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.recipes import Evaluation
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.views import CENTER, View
@@ -28,7 +30,7 @@ def evaluate(model: nn.Module, *, evaluation: Evaluation, view: View, shards_dir
     A video's prediction is the mean softmax over its clips (`top1`, `top5`); `clip_top1` counts single clips. Mean logits are stored as
     well, because some of the literature averages those.
     """
-    seen = View(**{**vars(view), "augment": CENTER})
+    seen = replace(view, augment=CENTER)
     videos, _ = load_videos(shards_dir, evaluation.test, view=seen)
     source = EvaluationBatches(
         videos,
@@ -72,9 +74,15 @@ def top_k(probability_NK: np.ndarray, label_N: np.ndarray, k: int) -> float:
 def teachers_together(parents: Sequence[RunFolder], *, where: str) -> list[Measure]:
     """What the teachers know between them: accuracy of their mean softmax, the share of videos that at least one has right (oracle),
     and the mean correlation of their errors (phi coefficient over videos, pairs of teachers; 1: they fail on the same videos).
+
+    Raises:
+        UserError: a teacher's predictions cannot be read.
     """
-    tables = [pl.read_parquet(parent.predictions).sort("key") for parent in parents]
-    arrays = [_arrays(table.to_dicts()) for table in tables]
+    scan = read_predictions(parents[0].path.parent, [parent.id for parent in parents])
+    if scan.warnings:
+        raise UserError(f"{scan.warnings[0]} Delete its run folder and submit again.")
+    rows = scan.frame.sort("key").to_dicts()
+    arrays = [_arrays([row for row in rows if row["run_id"] == parent.id]) for parent in parents]
     label_N = arrays[0][1]
     probability_MNK = np.stack([probability for probability, _ in arrays])
     wrong_MN = probability_MNK.argmax(-1) != label_N

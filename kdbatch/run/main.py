@@ -4,6 +4,7 @@ import ctypes
 import fcntl
 import os
 import signal
+import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
@@ -28,7 +29,7 @@ _PR_SET_PDEATHSIG = 1
 def main(argv: Sequence[str], *, stop: StopFlag) -> int:
     """Run the folder named by the one argument. Exit codes are those of vocab.status."""
     if len(argv) != 1:
-        print("usage: python -m kdbatch.run RUN_DIR")  # noqa: T201 - the worker has no other voice yet
+        print("usage: python -m kdbatch.run RUN_DIR", file=sys.stderr)  # noqa: T201 - the worker has no other voice yet
         return EXIT_USER
     folder = RunFolder(Path(argv[0]).resolve())
     _die_with_parent()
@@ -39,7 +40,7 @@ def main(argv: Sequence[str], *, stop: StopFlag) -> int:
                 return EXIT_DONE
             return _attempt(folder, assignment, stop) if mine else EXIT_BUSY
     except UserError as error:
-        print(f"kdbatch: {error}")  # noqa: T201
+        print(f"kdbatch: {error}", file=sys.stderr)  # noqa: T201
         return EXIT_USER
 
 

@@ -3,7 +3,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import JOBS
+from worlds import JOBS
 
 from kdbatch.plan.resolve import make_plan
 from kdbatch.vocab.config import Config

@@ -29,7 +29,7 @@ def test_ancestors_belong_to_a_plan_and_come_before_their_children(studied: Call
         (None, "not started"),
         (Status(state="queued"), "queued"),
         (Status(state="failed", reason="why"), "failed"),
-        (Status(state="running", heartbeat_at=time.time() + 60), "running"),
+        (Status(state="running", heartbeat_at=time.time() + 86_400), "running"),
         (Status(state="running", heartbeat_at=1.0), "stalled"),
         (Status(state="done"), "stopped"),
     ],

@@ -1,0 +1,76 @@
+"""From videos to report through the command line, killed at every stage."""
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import micro_study as micro
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("chain")]
+EPOCHS = 8  # long enough that a stage can be caught in the middle of its training
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards, and the finished study that was never interrupted."""
+    folder = tmp_path_factory.mktemp("world")
+    micro.write_shards(folder)
+    micro.write_jobs(folder, epochs=EPOCHS)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def unbroken(world: Path) -> dict[str, dict[str, object]]:
+    micro.finish(micro.submit(world, world / "jobs" / "subset_size.yaml"))
+    return micro.results(world)
+
+
+@pytest.fixture
+def fresh(world: Path, tmp_path: Path) -> Path:
+    """The same shards and jobs, no runs."""
+    for name in ("shards", "jobs"):
+        shutil.copytree(world / name, tmp_path / name)
+    return tmp_path
+
+
+def test_killed_in_every_stage_and_started_again_it_ends_with_the_same_weights(fresh: Path, unbroken: dict[str, dict[str, object]]) -> None:
+    experiment = fresh / "jobs" / "subset_size.yaml"
+    for kind in ("pretrain", "finetune", "distill", "compare"):
+        process = micro.submit(fresh, experiment)
+        micro.wait_for(fresh, kind)
+        micro.kill(process)
+        assert len(micro.results(fresh)) < len(unbroken)
+    micro.finish(micro.submit(fresh, experiment))
+    assert micro.results(fresh) == unbroken
+
+
+def test_asked_to_stop_it_saves_and_goes_on_from_there(fresh: Path, unbroken: dict[str, dict[str, object]]) -> None:
+    experiment = fresh / "jobs" / "subset_size.yaml"
+    process = micro.submit(fresh, experiment, jobs=1)
+    row = micro.wait_for(fresh, "pretrain")
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130 and "the same command goes on" in said
+    assert (fresh / "runs" / row.run_id / "checkpoint.pt").exists()
+    micro.finish(micro.submit(fresh, experiment))
+    assert micro.results(fresh) == unbroken
+
+
+def test_a_finished_study_is_not_run_again_and_the_report_has_all_its_parts(world: Path, unbroken: dict[str, dict[str, object]]) -> None:
+    stamps = {path: path.stat().st_mtime_ns for path in (world / "runs").glob("r*/*")}
+    said = micro.finish(micro.submit(world, world / "jobs" / "subset_size.yaml"))
+    assert "9 runs: 9 done" in said
+    assert {path: path.stat().st_mtime_ns for path in (world / "runs").glob("r*/*")} == stamps
+    done = subprocess.run([sys.executable, "-m", "kdbatch", "report"], cwd=world, capture_output=True, text=True)
+    assert done.returncode == 0 and "report/index.html" in done.stdout.splitlines()[-1], done
+    report = world / "report"
+    for name in ("index.html", "claims.json", *(f"tables/table1.{kind}" for kind in ("md", "csv", "tex"))):
+        assert (report / name).stat().st_size > 0
+    for map_id in ("cka_r21d_teacher", "cka_shufflenet_teacher", "cka_shufflenet_student"):
+        assert (report / "figures" / f"{map_id}.png").stat().st_size > 1000
+        assert (report / "figures" / f"{map_id}.pdf").stat().st_size > 1000
+    assert re.search(r"T2 R\(2\+1\)D \| \**\d", (report / "tables" / "table1.md").read_text())

@@ -1,0 +1,98 @@
+"""The same chain on real videos: cut into labelled segments, laid out as UCF101 is published, sharded, read by decord, fine-tuned on.
+
+Real clips are not part of the project: they are looked for in shared/clips beside the checkout, or in the folder KDBATCH_REAL_CLIPS.
+"""
+
+import os
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import micro_study as micro
+import polars as pl
+import pytest
+
+from kdbatch.shard.build import build_shards
+from kdbatch.vocab.progress import silent
+from kdbatch.vocab.publish import load_json
+from kdbatch.vocab.shards import load_index
+
+FOLDER = Path(os.environ.get("KDBATCH_REAL_CLIPS", Path(__file__).parents[2] / "shared" / "clips"))
+CLIPS = sorted([*FOLDER.glob("*.mp4"), *FOLDER.glob("*.avi")])
+SEGMENT_FRAMES, NUM_SEGMENTS = 24, 6
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(len(CLIPS) < 2, reason=f"no real clips in {FOLDER}: name a folder of them in KDBATCH_REAL_CLIPS"),
+]
+
+EXPERIMENT = """\
+name: real
+title: Real clips
+vary: {target: [ucf101]}
+teachers:
+  T1: {title: T1, backbone: shufflenet_2x, target: $target}
+  T2: {title: T2, backbone: r21d_10, target: $target}
+student: {title: Student, backbone: shufflenet_2x, target: $target, teachers: [T1, T2]}
+tables:
+  - {id: real, title: Real clips, rows: [T1, T2, student], columns: [target]}
+"""
+
+
+def _write_segment(path: Path, frames: list[av.VideoFrame], rate: Fraction) -> None:
+    """One segment as UCF101 stores its videos: MPEG-4 part 2 in AVI."""
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("mpeg4", rate=rate, options={"b": "2M", "g": "12"})
+        stream.width, stream.height, stream.pix_fmt = frames[0].width // 2 * 2, frames[0].height // 2 * 2, "yuv420p"
+        for number, frame in enumerate(frames):
+            frame = frame.reformat(stream.width, stream.height, "yuv420p")
+            frame.pts, frame.time_base = number, 1 / rate
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+
+
+@pytest.fixture(scope="module")
+def ucf101_layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A class per clip; each segment is a group of its own; two thirds train, one third test."""
+    root = tmp_path_factory.mktemp("real") / "ucf101"
+    lists = root / "ucfTrainTestlist"
+    lists.mkdir(parents=True)
+    names = [f"Real{chr(ord('A') + i)}" for i in range(len(CLIPS))]
+    (lists / "classInd.txt").write_text("".join(f"{i + 1} {name}\n" for i, name in enumerate(names)))
+    train, test = [], []
+    for label, (clip, name) in enumerate(zip(CLIPS, names, strict=True), 1):
+        (root / "UCF-101" / name).mkdir(parents=True)
+        with av.open(str(clip), metadata_errors="ignore") as container:
+            rate = Fraction(container.streams.video[0].average_rate or 25).limit_denominator(1000)
+            frames = [frame for frame, _ in zip(container.decode(video=0), range(SEGMENT_FRAMES * NUM_SEGMENTS), strict=False)]
+        for number in range(len(frames) // SEGMENT_FRAMES):
+            path = f"{name}/v_{name}_g{number + 1:02d}_c01.avi"
+            _write_segment(root / "UCF-101" / path, frames[number * SEGMENT_FRAMES : (number + 1) * SEGMENT_FRAMES], rate)
+            if number % 3 == 2:
+                test.append(f"{path}\n")
+            else:
+                train.append(f"{path} {label}\n")
+    for fold in ("01", "02", "03"):
+        (lists / f"trainlist{fold}.txt").write_text("".join(train))
+        (lists / f"testlist{fold}.txt").write_text("".join(test))
+    return root
+
+
+def test_real_videos_go_through_the_whole_chain_read_by_decord(ucf101_layout: Path, tmp_path: Path) -> None:
+    build_shards("ucf101", root=ucf101_layout, shards_dir=tmp_path / "shards", videos_per_shard=8, processes=1, progress=silent)
+    part = load_index(tmp_path / "shards", "ucf101").parts["all"]
+    assert sum(s.num_rejected for s in part.shards) == 0 and part.num_in_split["test01"] >= len(CLIPS)
+    micro.write_jobs(tmp_path, epochs=6)
+    experiment = tmp_path / "jobs" / "real.yaml"
+    experiment.write_text(EXPERIMENT)
+    (tmp_path / "kdbatch.toml").write_text('decoder = "decord"\n')
+    micro.finish(micro.submit(tmp_path, experiment))
+    runs = [path.parent for path in (tmp_path / "runs").glob("r*/done.json")]
+    assert len(runs) == 3
+    for folder in runs:
+        assert load_json(folder / "run.json")["decoder"] == "decord"
+        loss = pl.read_parquet(folder / "curves.parquet").filter(pl.col("name") == "loss")["value"].to_list()
+        assert loss[-1] < loss[0]
+        predictions = pl.read_parquet(folder / "predictions.parquet")
+        assert len(predictions) == part.num_in_split["test01"]
+        assert predictions["probability_K"].list.sum().is_close(1.0, abs_tol=1e-3).all()
