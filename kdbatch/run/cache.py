@@ -20,8 +20,9 @@ import numpy as np
 from av.error import FFmpegError
 
 from kdbatch.run.cache_files import file_bytes, file_name, head_bytes, is_at, lock_alone, sweep, write_video
-from kdbatch.run.decode import decode_frames
-from kdbatch.run.yuv import rgb_of
+from kdbatch.run.decode import decode_each
+from kdbatch.run.decoders.excerpt import Put
+from kdbatch.run.yuv import rgb_each
 from kdbatch.vocab.shards import Sample
 
 NOTE_SECONDS = 3600  # a file's time of last reading is noted at most so often
@@ -31,19 +32,28 @@ _log = logging.getLogger(__name__)
 
 def read_frames(tar: Path, sample: Sample, wanted: Sequence[int], *, decoder: str, cache: "FrameCache | None") -> np.ndarray:
     """As `decode_frames`, bit for bit; from the cache where it holds the video, which is put there when it is first asked for."""
+    frame_NHWC = np.empty((len(wanted), sample.height, sample.width, 3), np.uint8)
+    read_each(tar, sample, wanted, frame_NHWC.__setitem__, decoder=decoder, cache=cache)
+    return frame_NHWC
+
+
+def read_each(tar: Path, sample: Sample, wanted: Sequence[int], put: Put, *, decoder: str, cache: "FrameCache | None") -> None:
+    """As `decode_each`: `put(i, frame_HWC)` for each i-th frame of `wanted`."""
     if cache is not None and len(wanted) and cache.takes(sample):
         frame_NIW = cache.read(sample, wanted)
         if frame_NIW is None and cache.add(tar, sample):
             frame_NIW = cache.read(sample, wanted)
         if frame_NIW is not None:
-            return rgb_of(frame_NIW)
-    return decode_frames(tar, sample, wanted, decoder=decoder)
+            for place, frame_HWC in enumerate(rgb_each(frame_NIW)):
+                put(place, frame_HWC)
+            return
+    decode_each(tar, sample, wanted, put, decoder=decoder)
 
 
 class FrameCache:
     """One folder shared by all processes of a node. Whatever goes wrong with it, a run goes on by decoding and says so once.
 
-    A copy in another process (sent by pickle) is the same cache to the same run.
+    A copy in another process, made of its `words`, is the same cache to the same run.
     """
 
     def __init__(self, folder: Path, *, max_bytes: int, token: str = "") -> None:
@@ -53,8 +63,15 @@ class FrameCache:
         self._said = False
         self._checked: dict[str, np.ndarray] = {}  # which frames this process has compared with their checksums
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return (_same_cache, (self.folder, self.max_bytes, self.token))
+    @property
+    def words(self) -> tuple[str, str, str]:
+        """For the command line of another process."""
+        return str(self.folder), str(self.max_bytes), self.token
+
+    @classmethod
+    def of(cls, words: Sequence[str]) -> "FrameCache":
+        folder, max_bytes, token = words
+        return cls(Path(folder), max_bytes=int(max_bytes), token=token)
 
     def takes(self, sample: Sample) -> bool:
         """Videos in our own encoding: 4:2:0 with even sides. Foreign ones may be stored in any pixel format."""
@@ -188,7 +205,3 @@ class FrameCache:
 
 class _Torn(Exception):
     """What is in the cache is not what was put there."""
-
-
-def _same_cache(folder: Path, max_bytes: int, token: str) -> FrameCache:
-    return FrameCache(folder, max_bytes=max_bytes, token=token)

@@ -43,28 +43,31 @@ def stored_frames(tar: Path, sample: Sample) -> Iterator[np.ndarray]:
 
 
 def rgb_of(frame_NIW: np.ndarray) -> np.ndarray:
-    """uint8 RGB, NHWC, by the converter that decoding uses.
+    """uint8 RGB, NHWC, by the converter that decoding uses."""
+    return np.stack(list(rgb_each(frame_NIW)))
 
-    Frames are laid on top of each other, as a call costs more than a frame does. No row of luma looks beyond its own row of chroma
-    there, so rows of neighbouring frames do not mix.
+
+def rgb_each(frame_NIW: np.ndarray) -> Iterator[np.ndarray]:
+    """Frame by frame as RGB, HWC.
+
+    A few at a time are laid on top of each other, as a call costs more than a frame does. No row of luma looks beyond its own row of
+    chroma, so rows of neighbouring frames do not mix.
     """
     num, rows, width = frame_NIW.shape
     height = rows * 2 // 3
     convert = VideoReformatter()
-    frame_NHWC = np.empty((num, height, width, 3), np.uint8)
     for start in range(0, num, CHUNK_FRAMES):
         part = frame_NIW[start : start + CHUNK_FRAMES].reshape(-1, rows * width)
         tall = VideoFrame(width, len(part) * height, "yuv420p")
-        size, place = height * width, 0
+        place = 0
         for plane, shrink in zip(tall.planes, (1, 2, 2)):
             h, w = height // shrink, width // shrink
-            pixel_NHW = part[:, place : place + size // shrink**2].reshape(-1, h, w)
+            pixel_NHW = part[:, place : place + h * w].reshape(-1, h, w)
             _bytes_of(plane).reshape(len(part), h, plane.line_size)[..., :w] = pixel_NHW
-            place += size // shrink**2
+            place += h * w
         plane = convert.reformat(tall, format="rgb24", threads=1).planes[0]
-        pixel_NHW = _bytes_of(plane).reshape(len(part), height, plane.line_size)[..., : 3 * width]
-        frame_NHWC[start : start + len(part)] = pixel_NHW.reshape(-1, height, width, 3)
-    return frame_NHWC
+        for frame_HX in _bytes_of(plane).reshape(len(part), height, plane.line_size):
+            yield frame_HX[:, : 3 * width].reshape(height, width, 3)
 
 
 def _bytes_of(plane: VideoPlane) -> np.ndarray:
