@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from kdbatch.run.batch import Batch, BatchPlan, Video, plan_batch
+from kdbatch.run.cache import FrameCache
 from kdbatch.run.chance import rng_for
 from kdbatch.run.loader import read_ahead, read_here
 from kdbatch.run.sampling import Request, timeline_frames
@@ -50,6 +51,7 @@ class TrainingBatches:
         seed: int,
         choose: Choose,
         decoder: str,
+        cache: FrameCache | None = None,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
@@ -58,7 +60,7 @@ class TrainingBatches:
             raise UserError(
                 f"batches of {min(batch_clips, len(videos))} clips cannot be shared by {world_size} GPUs. Lower gpus, or raise batch_clips."
             )
-        self.videos, self.view, self.seed, self.choose, self.decoder = videos, view, seed, choose, decoder
+        self.videos, self.view, self.seed, self.choose, self.decoder, self.cache = videos, view, seed, choose, decoder, cache
         self.rank, self.world_size = rank, world_size
         self.steps_per_epoch = -(-len(videos) // batch_clips)
         self._shares = (-1, list[np.ndarray]())  # of the epoch that was asked for last
@@ -82,10 +84,17 @@ class EvaluationBatches:
     """The same clips of every video, `videos_per_batch` videos at a time, in stored order."""
 
     def __init__(
-        self, videos: Sequence[Video], *, view: View, videos_per_batch: int, request: Callable[[Sample], Request], decoder: str
+        self,
+        videos: Sequence[Video],
+        *,
+        view: View,
+        videos_per_batch: int,
+        request: Callable[[Sample], Request],
+        decoder: str,
+        cache: FrameCache | None = None,
     ) -> None:
         self.groups = [videos[i : i + videos_per_batch] for i in range(0, len(videos), videos_per_batch)]
-        self.view, self.request, self.decoder = view, request, decoder
+        self.view, self.request, self.decoder, self.cache = view, request, decoder, cache
 
     def __len__(self) -> int:
         return len(self.groups)
@@ -109,5 +118,5 @@ def batches(source: TrainingBatches | EvaluationBatches, steps: Iterable[int], *
         UserError: a video cannot be read, or a process was killed; the batches before that one have been given out.
     """
     if num_workers:
-        return read_ahead(source.plan, steps, num_workers=num_workers, decoder=source.decoder)
+        return read_ahead(source.plan, steps, num_workers=num_workers, decoder=source.decoder, cache=source.cache)
     return (source[step] for step in steps)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from kdbatch.run.cache import FrameCache
 from kdbatch.run.reading import Reading, pack_readings
 from kdbatch.run.ring import Ring
 from kdbatch.vocab.errors import UserError
@@ -51,7 +52,7 @@ class Order:
 class Readers:
     """`num_workers` processes and the ring that they write to. Use as a context: leaving it ends them."""
 
-    def __init__(self, num_workers: int, *, ring: Ring, decoder: str) -> None:
+    def __init__(self, num_workers: int, *, ring: Ring, decoder: str, cache: FrameCache | None = None) -> None:
         self._ring, self._orders, self._next = ring, dict[int, Order](), 0
         self._work_read, self._work = os.pipe()
         self._selector = selectors.DefaultSelector()
@@ -59,7 +60,7 @@ class Readers:
         self._heard: dict[int, bytearray] = {}
         for _ in range(num_workers):
             answers, answer_end = os.pipe()
-            self._processes[answers] = _start(ring, self._work_read, answer_end, decoder)
+            self._processes[answers] = _start(ring, self._work_read, answer_end, decoder, cache)
             os.close(answer_end)
             self._heard[answers] = bytearray()
             self._selector.register(answers, selectors.EVENT_READ)
@@ -133,7 +134,7 @@ class Readers:
                 del self._orders[number]
 
 
-def _start(ring: Ring, work: int, answers: int, decoder: str) -> subprocess.Popen:
+def _start(ring: Ring, work: int, answers: int, decoder: str, cache: FrameCache | None) -> subprocess.Popen:
     """A new interpreter, not a fork: CUDA survives none, and this process may hold gigabytes. It starts without torch.
 
     Signals that ask a run to stop are this process's to act on: they are blocked in the children from their first instruction.
@@ -142,7 +143,9 @@ def _start(ring: Ring, work: int, answers: int, decoder: str) -> subprocess.Pope
     try:
         numbers = map(str, (ring.file, ring.num_bytes, work, answers))
         return subprocess.Popen(
-            [sys.executable, "-m", "kdbatch.run.reader", *numbers, decoder], pass_fds=(ring.file, work, answers), stdin=subprocess.DEVNULL
+            [sys.executable, "-m", "kdbatch.run.reader", *numbers, decoder, *(cache.words if cache else ())],
+            pass_fds=(ring.file, work, answers),
+            stdin=subprocess.DEVNULL,
         )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, kept)

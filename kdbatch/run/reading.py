@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kdbatch.run.decode import decode_each
+from kdbatch.run.cache import FrameCache, read_each
 from kdbatch.vocab.shards import Sample
 
 Box = tuple[int, int, int, int]
@@ -30,7 +30,7 @@ class Reading:
     offsets: Sequence[int]
 
 
-def read_clips(reading: Reading, memory: np.ndarray, *, decoder: str) -> None:
+def read_clips(reading: Reading, memory: np.ndarray, *, decoder: str, cache: FrameCache | None = None) -> None:
     """Decode a video's frames, cut its clips and put them into `memory` (flat, uint8), each clip as THWC.
 
     Raises:
@@ -47,7 +47,7 @@ def read_clips(reading: Reading, memory: np.ndarray, *, decoder: str) -> None:
         for target_HWC, (top, left, height, width) in targets[place]:
             target_HWC[...] = frame_HWC[top : top + height, left : left + width]
 
-    decode_each(reading.tar, reading.sample, reading.frames, put, decoder=decoder)
+    read_each(reading.tar, reading.sample, reading.frames, put, decoder=decoder, cache=cache)
 
 
 def clip_bytes(num_frames: int, box: Box) -> int:
