@@ -51,6 +51,9 @@ def plannable(sharded, in_tmp: Path) -> Path:
         (("plan", SUBSET_SIZE, "--profile=toi"), "Did you mean 'toy'"),
         (("report",), "nothing was submitted yet"),
         (("run", "nowhere"), "run.json"),
+        (("bench", "dat"), "Did you mean 'data'"),
+        (("bench", "data", "--seconds=0"), "--seconds: found 0"),
+        (("bench", "data", "--videos=nowhere"), "nowhere: holds no video"),
     ],
 )
 def test_a_slip_is_one_line_and_exit_2_and_nothing_is_written(plannable: Path, words: tuple[str, ...], says: str) -> None:

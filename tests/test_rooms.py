@@ -21,6 +21,7 @@ HOMES = {
     "decord": {"run"},
     "safetensors": {"run"},
     "av": {"shard", "run"},
+    "cv2": {"run"},
     "webdataset": {"shard", "run"},
     "yaml": {"plan"},
     "submitit": {"launch"},

@@ -29,6 +29,7 @@ def assignment_of(planned: PlannedRun, *, config: Config) -> Assignment:
         title=planned.title,
         shards_dir=str(config.shards_dir.absolute()),
         decoder=config.decoder,
+        cache=config.cache,
         resources=planned.resources,
     )
 

@@ -31,6 +31,7 @@ def compare(recipe: Compare, assignment: Assignment, worker: Worker) -> Facts:
         videos_per_batch=recipe.batch_clips,
         request=lambda sample: even_clips(sample, recipe.view, 1),
         decoder=worker.decoder,
+        cache=worker.cache,
     )
     models = [load_classifier(worker.folder.parent(p)).to(worker.device) for p in dict.fromkeys(assignment.run.parents)]
     clips = (

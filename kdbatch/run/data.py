@@ -1,50 +1,25 @@
-"""Batches of clips as a pure function of (seed, step), whoever decodes them. Axes: B videos, V clips of a video, T frames, H, W, C=3."""
+"""Batches of clips as a pure function of (seed, step), whoever reads them. Axes: B videos, N videos of an epoch.
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+What a batch is made of is settled here, in the training process; reading it is left to others (run/loader.py).
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
-from kdbatch.run.augment import Draw, apply_draws, cut, draw_augment
+from kdbatch.run.batch import Batch, BatchPlan, Video, plan_batch
+from kdbatch.run.cache import FrameCache
 from kdbatch.run.chance import rng_for
-from kdbatch.run.decode import decode_frames
+from kdbatch.run.loader import read_ahead, read_here
 from kdbatch.run.sampling import Request, timeline_frames
+from kdbatch.run.shares import batches_of_epoch
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.shards import Sample, Subset, load_samples
 from kdbatch.vocab.views import View
 
-
-@dataclass(frozen=True)
-class Video:
-    """A stored video: the tar that it lies in, and its record."""
-
-    tar: Path
-    sample: Sample
-
-
 Choose = Callable[[Sequence[Video], np.random.Generator], tuple[list[Request], dict[str, np.ndarray]]]
 """Which clips a batch is made of, and numbers that belong to it (a speed, an order), each with one entry per video."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Batch:
-    """Clips as they travel: cut, uint8. `clips` holds V clips of video 0, then of video 1, ...; one draw per clip."""
-
-    clips: list[Tensor]
-    draws: list[Draw]
-    num_views: int
-    label_B: Tensor
-    keys: list[str]
-    extra: dict[str, Tensor] = field(default_factory=dict)
-
-    def views(self, *, size_pixels: int, device: torch.device) -> Tensor:
-        """Augmented, normalised clips on the device, shape (V, B, C, T, H, W)."""
-        clip = apply_draws(self.clips, self.draws, size_pixels=size_pixels, device=device)
-        return clip.unflatten(0, (-1, self.num_views)).transpose(0, 1)
 
 
 def load_videos(shards_dir: Path, subset: Subset, *, view: View, need_frames: int = 1) -> tuple[list[Video], int]:
@@ -60,74 +35,88 @@ def load_videos(shards_dir: Path, subset: Subset, *, view: View, need_frames: in
     return usable, len(videos) - len(usable)
 
 
-class TrainingBatches(Dataset[Batch]):
-    """All batches of a training run, by global step.
+class TrainingBatches:
+    """All batches of a training run, by global step; of each, the share of one of `world_size` processes that train together.
 
-    Each epoch is a permutation of the videos cut into batches whose sizes differ by at most one: every video once per epoch, and no
-    small batch at the end that would upset batch normalisation.
+    Every process settles the whole batch and keeps its share, so the clips of a step are the same whatever the number of processes,
+    where batches can be shared evenly (run/shares.py says what happens elsewhere).
     """
 
-    def __init__(self, videos: Sequence[Video], *, view: View, batch_clips: int, seed: int, choose: Choose, decoder: str) -> None:
-        self.videos, self.view, self.seed, self.choose, self.decoder = videos, view, seed, choose, decoder
+    def __init__(
+        self,
+        videos: Sequence[Video],
+        *,
+        view: View,
+        batch_clips: int,
+        seed: int,
+        choose: Choose,
+        decoder: str,
+        cache: FrameCache | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        assert 0 <= rank < world_size
+        if batch_clips < world_size or len(videos) < world_size:
+            raise UserError(
+                f"batches of {min(batch_clips, len(videos))} clips cannot be shared by {world_size} GPUs. Lower gpus, or raise batch_clips."
+            )
+        self.videos, self.view, self.seed, self.choose, self.decoder, self.cache = videos, view, seed, choose, decoder, cache
+        self.rank, self.world_size = rank, world_size
         self.steps_per_epoch = -(-len(videos) // batch_clips)
+        self._shares = (-1, list[np.ndarray]())  # of the epoch that was asked for last
 
     def __getitem__(self, step: int) -> Batch:
+        return read_here(self.plan(step), decoder=self.decoder)
+
+    def plan(self, step: int) -> BatchPlan:
+        """What the batch of this step is made of. Nothing is read for it."""
         epoch, place = divmod(step, self.steps_per_epoch)
-        order = rng_for(self.seed, "order", epoch).permutation(len(self.videos))
-        chosen = [self.videos[i] for i in np.array_split(order, self.steps_per_epoch)[place]]
+        if self._shares[0] != epoch:
+            order = rng_for(self.seed, "order", epoch).permutation(len(self.videos))
+            self._shares = epoch, batches_of_epoch(order, num_steps=self.steps_per_epoch, world_size=self.world_size)
+        chosen = [self.videos[i] for i in self._shares[1][place]]
         rng = rng_for(self.seed, "clips", epoch, place)
         requests, extra = self.choose(chosen, rng)
-        return make_batch(chosen, requests, extra, view=self.view, rng=rng, decoder=self.decoder)
+        return plan_batch(chosen, requests, extra, view=self.view, rng=rng, share=slice(self.rank, None, self.world_size))
 
 
-class EvaluationBatches(Dataset[Batch]):
+class EvaluationBatches:
     """The same clips of every video, `videos_per_batch` videos at a time, in stored order."""
 
     def __init__(
-        self, videos: Sequence[Video], *, view: View, videos_per_batch: int, request: Callable[[Sample], Request], decoder: str
+        self,
+        videos: Sequence[Video],
+        *,
+        view: View,
+        videos_per_batch: int,
+        request: Callable[[Sample], Request],
+        decoder: str,
+        cache: FrameCache | None = None,
     ) -> None:
         self.groups = [videos[i : i + videos_per_batch] for i in range(0, len(videos), videos_per_batch)]
-        self.view, self.request, self.decoder = view, request, decoder
+        self.view, self.request, self.decoder, self.cache = view, request, decoder, cache
 
     def __len__(self) -> int:
         return len(self.groups)
 
-    def __getitem__(self, place: int) -> Batch:
-        chosen = self.groups[place]
-        rng = rng_for(0, "evaluation", place)  # the centre view draws nothing from it
-        return make_batch(chosen, [self.request(v.sample) for v in chosen], {}, view=self.view, rng=rng, decoder=self.decoder)
+    def __getitem__(self, step: int) -> Batch:
+        return read_here(self.plan(step), decoder=self.decoder)
+
+    def plan(self, step: int) -> BatchPlan:
+        """What the batch is made of. Nothing is read for it."""
+        chosen = self.groups[step]
+        rng = rng_for(0, "evaluation", step)  # the centre view draws nothing from it
+        return plan_batch(chosen, [self.request(v.sample) for v in chosen], {}, view=self.view, rng=rng)
 
 
-def make_batch(
-    videos: Sequence[Video],
-    requests: Sequence[Request],
-    extra: dict[str, np.ndarray],
-    *,
-    view: View,
-    rng: np.random.Generator,
-    decoder: str,
-) -> Batch:
-    """Decode what is requested, every video once, and cut it."""
-    clips, draws = [], []
-    for video, request in zip(videos, requests, strict=True):
-        sample = video.sample
-        drawn = [draw_augment(view.augment, height=sample.height, width=sample.width, rng=rng) for _ in range(max(request.draw_V) + 1)]
-        wanted, place_VT = np.unique(request.frame_VT, return_inverse=True)
-        frame_NHWC = decode_frames(video.tar, sample, [int(i) for i in wanted], decoder=decoder)
-        for place_T, draw in zip(place_VT.reshape(request.frame_VT.shape), request.draw_V, strict=True):
-            clips.append(torch.from_numpy(cut(frame_NHWC[place_T], drawn[draw])))
-            draws.append(drawn[draw])
-    return Batch(
-        clips=clips,
-        draws=draws,
-        num_views=len(requests[0].draw_V),
-        label_B=torch.tensor([v.sample.label for v in videos]),
-        keys=[v.sample.key for v in videos],
-        extra={name: torch.from_numpy(np.asarray(values)) for name, values in extra.items()},
-    )
+def batches(source: TrainingBatches | EvaluationBatches, steps: Iterable[int], *, num_workers: int) -> Iterator[Batch]:
+    """The batches of `steps`, in order, read ahead by `num_workers` processes (0: here, each when it is asked for).
 
+    The same batches bit for bit in any case. Nothing is read for steps that are not asked for, so a run resumes where it was.
 
-def batches(source: Dataset[Batch], steps: range, *, num_workers: int) -> Iterator[Batch]:
-    """The batches of `steps`, in order, decoded ahead by worker processes (0: here)."""
-    loader = DataLoader(source, batch_size=None, sampler=steps, num_workers=num_workers, prefetch_factor=4 if num_workers else None)
-    return iter(loader)
+    Raises:
+        UserError: a video cannot be read, or a process was killed; the batches before that one have been given out.
+    """
+    if num_workers:
+        return read_ahead(source.plan, steps, num_workers=num_workers, decoder=source.decoder, cache=source.cache)
+    return (source[step] for step in steps)

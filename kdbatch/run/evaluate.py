@@ -38,6 +38,7 @@ def evaluate(model: nn.Module, *, evaluation: Evaluation, view: View, shards_dir
         videos_per_batch=max(1, CLIPS_PER_PASS // evaluation.num_clips),
         request=lambda sample: even_clips(sample, seen, evaluation.num_clips),
         decoder=worker.decoder,
+        cache=worker.cache,
     )
     model.eval()
     rows: list[dict[str, Any]] = []

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from kdbatch.result.write import Measure
+from kdbatch.run.cache import FrameCache
 from kdbatch.run.chance import seed_for
 from kdbatch.run.checkpoint import load_checkpoint, save_checkpoint
 from kdbatch.run.data import Batch, TrainingBatches, batches
@@ -36,6 +37,7 @@ class Worker:
     device: torch.device
     num_workers: int
     decoder: str
+    cache: FrameCache | None = None
 
 
 @dataclass(kw_only=True)

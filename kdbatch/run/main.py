@@ -13,13 +13,14 @@ from pathlib import Path
 
 import torch
 
+from kdbatch.run.cache import FrameCache
 from kdbatch.run.loop import Worker
 from kdbatch.run.provenance import provenance
 from kdbatch.run.pulse import Pulse, StopFlag, Stopped
 from kdbatch.run.stages import STAGES
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.publish import publish_json, publish_text
-from kdbatch.vocab.runs import Assignment, RunFolder
+from kdbatch.vocab.runs import Assignment, Cache, RunFolder
 from kdbatch.vocab.status import EXIT_BLOCKED, EXIT_BUG, EXIT_BUSY, EXIT_DONE, EXIT_STOPPED, EXIT_USER
 
 _PR_SET_PDEATHSIG = 1
@@ -55,7 +56,14 @@ def _attempt(folder: RunFolder, assignment: Assignment, stop: StopFlag) -> int:
         if missing:
             pulse.end("blocked", reason=f"parent {missing[0]} is not done")
             return EXIT_BLOCKED
-        worker = Worker(folder=folder, pulse=pulse, device=device, num_workers=num_workers, decoder=assignment.decoder)
+        worker = Worker(
+            folder=folder,
+            pulse=pulse,
+            device=device,
+            num_workers=num_workers,
+            decoder=assignment.decoder,
+            cache=_cache(assignment.cache),
+        )
         try:
             facts = STAGES[assignment.run.recipe.kind](assignment.run.recipe, assignment, worker)
         except Stopped:
@@ -73,6 +81,16 @@ def _attempt(folder: RunFolder, assignment: Assignment, stop: StopFlag) -> int:
             return EXIT_BUG
         _finish(folder, assignment, pulse, facts, device)
         return EXIT_DONE
+
+
+def _cache(asked: Cache) -> FrameCache | None:
+    """The node's frame cache; a variable in its path that this node has not set means none, told in the run's log."""
+    path = os.path.expandvars(asked.path)
+    if not path or "$" in path:
+        if path:
+            print(f"kdbatch: no frame cache: cache.path is {asked.path}, and this node has not set it")  # noqa: T201
+        return None
+    return FrameCache(Path(path), max_bytes=int(asked.max_gb * 1e9))
 
 
 def _finish(folder: RunFolder, assignment: Assignment, pulse: Pulse, facts: dict[str, object], device: torch.device) -> None:

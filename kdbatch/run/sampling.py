@@ -37,9 +37,24 @@ def clip_at(sample: Sample, view: View, start: int) -> np.ndarray:
 
 
 def random_clip(sample: Sample, view: View, rng: np.random.Generator) -> Request:
-    """One clip at a uniform start."""
+    """One clip at a uniform start, or the even start below it where that saves decoding."""
     num_starts = max(1, timeline_frames(sample, view) - view.window_frames + 1)
-    return Request(frame_VT=clip_at(sample, view, int(rng.integers(num_starts)))[None], draw_V=(0,))
+    start = cheap_start(sample, view, int(rng.integers(num_starts)))
+    return Request(frame_VT=clip_at(sample, view, start)[None], draw_V=(0,))
+
+
+def cheap_start(sample: Sample, view: View, start: int) -> int:
+    """`start`, or the place before it, so that a clip made of every second, fourth, ... stored frame takes the even ones.
+
+    Odd stored frames are those that no other frame needs (shard/transcode.py), so even ones alone cost a fifth less to decode. Only for
+    clips that are looked at for what they show: odd and even frames are coded differently, so where a network is to tell speeds apart, a
+    speed must not always come with one kind of them. Tasks of that sort draw their own starts.
+    """
+    ratio = sample.fps / view.fps
+    step = ratio * view.stride_frames
+    if not (ratio.is_integer() and step.is_integer()) or step % 2:
+        return start
+    return start - int(start * ratio) % 2
 
 
 def even_clips(sample: Sample, view: View, num_clips: int) -> Request:

@@ -124,6 +124,7 @@ def _training(
         seed=assignment.run.seed,
         choose=choose,
         decoder=worker.decoder,
+        cache=worker.cache,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.read import read
 from kdbatch.vocab.recipes import KINDS
-from kdbatch.vocab.runs import Resources
+from kdbatch.vocab.runs import Cache, Resources
 
 SHARD = "shard"
 """Under [resources] beside the kinds of run: what one element of `kdbatch shard --slurm` asks for."""
@@ -49,8 +49,9 @@ class Site:
 class Config:
     """The whole file. Every field has a default: no file is a valid file."""
 
-    decoder: Literal["pyav", "decord"] = "pyav"
+    decoder: Literal["pyav", "decord", "torchcodec"] = "pyav"
     paths: Paths = Paths()
+    cache: Cache = field(default_factory=Cache)
     site: Site = Site()
     resources: dict[str, Resources] = field(default_factory=dict)
     datasets: dict[str, DatasetPlace] = field(default_factory=dict)

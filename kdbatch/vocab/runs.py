@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.publish import load_json, publish_json
 from kdbatch.vocab.read import read
 from kdbatch.vocab.recipes import RECIPE_VERSION, Recipe
@@ -38,6 +39,23 @@ class Resources:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cache:
+    """Where a node may keep decoded frames, and how much of them; no path, no cache. `$NAME` in the path is looked up on the node."""
+
+    path: str = ""
+    max_gb: float = 20.0
+
+    def __post_init__(self) -> None:
+        if self.path and self.path[0] not in "/$":
+            raise UserError(
+                f"path: {self.path!r} depends on the folder that kdbatch is called in. "
+                "Name a folder on the node itself, as /dev/shm/kdbatch or $TMPDIR/kdbatch."
+            )
+        if self.max_gb <= 0:
+            raise UserError(f"max_gb: found {self.max_gb:g}. Write more than 0, or leave the path out to have no cache.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Assignment:
     """`run.json`: a Run and where it finds its videos. Parents lie beside the run's own folder."""
 
@@ -46,6 +64,7 @@ class Assignment:
     shards_dir: str
     decoder: str
     resources: Resources
+    cache: Cache = Cache()
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,10 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class Augment:
-    """One draw per clip, used for all its frames. Areas are shares of the frame; jitter strengths as in torchvision's ColorJitter."""
+    """One draw per clip, used for all its frames. Areas are shares of the frame; jitter strengths as in torchvision's ColorJitter.
+
+    Rotation is by a uniform angle of at most `rotation_degrees` to either side; sigmas of the Gaussian blur are in pixels of the view.
+    """
 
     crop: Literal["random-resized", "random", "center"] = "random-resized"
     min_area: float = 0.25
@@ -18,6 +21,10 @@ class Augment:
     contrast: float = 0.0
     saturation: float = 0.0
     hue: float = 0.0
+    rotation_degrees: float = 0.0
+    blur_probability: float = 0.0
+    min_blur_sigma: float = 0.1
+    max_blur_sigma: float = 2.0
 
 
 CENTER = Augment(crop="center", flip_probability=0.0)

@@ -6,7 +6,7 @@ from launch_world import config_in, ids, plan_of
 
 from kdbatch.launch.folders import refreshed, write_runs
 from kdbatch.vocab.plans import load_records
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs import Cache, RunFolder
 
 
 def test_a_worker_finds_its_run_its_shards_and_the_report_its_record(tmp_path):
@@ -25,8 +25,9 @@ def test_an_equal_file_is_left_alone_and_another_is_written(tmp_path):
     before = path.stat()
     write_runs(plan, config=config)
     assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
-    write_runs(plan, config=replace(config, decoder="decord"))
-    assert RunFolder(path.parent).load().decoder == "decord"
+    write_runs(plan, config=replace(config, decoder="decord", cache=Cache(path="/dev/shm/frames", max_gb=3.0)))
+    assignment = RunFolder(path.parent).load()
+    assert (assignment.decoder, assignment.cache) == ("decord", Cache(path="/dev/shm/frames", max_gb=3.0))
 
 
 def test_a_damaged_file_is_written_anew(tmp_path):

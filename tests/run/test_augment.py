@@ -1,12 +1,11 @@
-import colorsys
-
 import numpy as np
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdbatch.run.augment import MEAN, STD, Draw, apply_draws, cut, draw_augment, gray_of, turn_hue
+from kdbatch.run.augment import MEAN, STD, Draw, apply_draws, cut, draw_augment
+from kdbatch.run.colour import gray_of, recolour
+from kdbatch.run.geometry import blur, resize_clips, rotate
 from kdbatch.vocab.tasks import TASKS
 from kdbatch.vocab.views import CENTER, Augment
 
@@ -64,18 +63,6 @@ def test_a_flip_mirrors_and_grey_has_three_equal_channels() -> None:
     assert torch.allclose(gray[:, 0], gray[:, 1], atol=1e-6) and torch.allclose(gray[:, :1], gray_of(plain), atol=1e-6)
 
 
-@pytest.mark.parametrize("turn", [-0.4, -0.1, 0.0, 0.25, 0.4])
-def test_the_hue_turns_as_colorsys_turns_it(turn: float) -> None:
-    colour_NC = np.concatenate([np.random.default_rng(0).random((200, 3)), np.eye(3), np.ones((1, 3)), np.zeros((1, 3))])
-    expected = []
-    for r, g, b in colour_NC:
-        h, s, v = colorsys.rgb_to_hsv(r, g, b)
-        expected.append(colorsys.hsv_to_rgb((h + turn) % 1, s, v))
-    clip = torch.from_numpy(colour_NC).T.reshape(1, 3, 1, 1, -1)
-    got = turn_hue(clip, torch.full((1, 1, 1, 1, 1), turn, dtype=torch.float64))
-    assert np.allclose(got.reshape(3, -1).T.numpy(), expected, atol=1e-9)
-
-
 def test_brightness_contrast_and_saturation_follow_their_formulas() -> None:
     clip = torch.from_numpy(_clip(height=16, width=16))
     box = (0, 0, 16, 16)
@@ -88,3 +75,43 @@ def test_brightness_contrast_and_saturation_follow_their_formulas() -> None:
     assert torch.allclose(bright, x * 0.6, atol=1e-5)
     assert torch.allclose(contrast, 0.6 * x + 0.4 * mean, atol=1e-5)
     assert torch.allclose(saturated, 0.6 * x + 0.4 * gray_of(x), atol=1e-5)
+
+
+STRONG = Augment(
+    jitter_probability=0.8,
+    brightness=0.4,
+    contrast=0.4,
+    saturation=0.4,
+    hue=0.4,
+    gray_probability=0.2,
+    rotation_degrees=10.0,
+    blur_probability=0.5,
+)
+
+
+def test_what_is_drawn_is_applied_in_the_stated_order_and_clips_do_not_meet() -> None:
+    draws = [draw_augment(STRONG, height=20, width=30, rng=np.random.default_rng(s)) for s in range(8)]
+    clips = [torch.from_numpy(cut(_clip(s), d)) for s, d in enumerate(draws)]
+    together = apply_draws(clips, draws, size_pixels=16, device=CPU)
+    for clip, draw, found in zip(clips, draws, together, strict=True):
+        step = resize_clips([clip], [draw.flip], size_pixels=16, device=CPU).permute(0, 4, 1, 2, 3) / 255
+        step = blur(recolour(rotate(step, [draw.degrees]), [draw]), [draw.blur_sigma])
+        assert torch.allclose(_plain(found[None]), step, atol=1e-5)
+
+
+def test_rotation_and_blur_are_drawn_from_their_ranges_and_not_at_all_where_the_recipe_has_none() -> None:
+    rng = np.random.default_rng(0)
+    draws = [draw_augment(STRONG, height=20, width=30, rng=rng) for _ in range(400)]
+    degrees, sigmas = np.array([d.degrees for d in draws]), np.array([d.blur_sigma for d in draws])
+    assert np.abs(degrees).max() <= 10 and degrees.min() < -9 and degrees.max() > 9
+    assert 150 < (sigmas > 0).sum() < 250 and sigmas[sigmas > 0].min() >= 0.1 and 1.8 < sigmas.max() <= 2
+    plain = draw_augment(TASKS["rspnet"].augment, height=20, width=30, rng=rng)
+    assert (plain.degrees, plain.blur_sigma) == (0.0, 0.0)
+
+
+def test_the_drawn_numbers_of_a_recipe_stay_as_they_are() -> None:
+    """A change here changes every result that a seed gives: RECIPE_VERSION then has to rise."""
+    draw = draw_augment(TASKS["rspnet"].augment, height=128, width=170, rng=np.random.default_rng(7))
+    assert draw.box == (10, 5, 116, 146) and (draw.flip, draw.gray) == (True, False)
+    found = [draw.brightness, draw.contrast, draw.saturation, draw.hue]
+    assert np.allclose(found, [1.277720197, 1.111773734, 1.193416758, -0.326803516], atol=1e-8)

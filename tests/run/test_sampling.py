@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdbatch.run.sampling import clip_at, even_clips, random_clip, timeline_frames
+from kdbatch.run.sampling import cheap_start, clip_at, even_clips, random_clip, timeline_frames
 from kdbatch.vocab.shards import Sample
 from kdbatch.vocab.views import View
 
@@ -50,3 +50,25 @@ def test_every_clip_lies_inside_its_video(num_frames: int, fps: float, seed: int
         assert request.frame_VT.min() >= 0 and request.frame_VT.max() < num_frames
         if timeline_frames(sample, view) >= view.window_frames:
             assert (np.diff(request.frame_VT) >= 0).all()
+
+
+@given(st.integers(30, 400), st.integers(0, 2**32), st.sampled_from([2, 4, 6]), st.sampled_from([25.0, 50.0, 75.0]))
+def test_where_every_second_frame_is_taken_it_is_an_even_one(num_frames: int, seed: int, stride: int, fps: float) -> None:
+    sample, view = video(num_frames, fps), View(num_frames=4, stride_frames=stride, fps=25.0)
+    if timeline_frames(sample, view) >= view.window_frames:
+        assert not (random_clip(sample, view, np.random.default_rng(seed)).frame_VT % 2).any()
+
+
+@given(st.integers(0, 300), st.integers(1, 8), st.sampled_from([12.0, 23.976, 25.0, 29.97, 30.0, 50.0, 60.0]))
+def test_a_start_moves_by_one_place_at_most_and_never_below_the_first(start: int, stride: int, fps: float) -> None:
+    view = View(num_frames=4, stride_frames=stride, fps=25.0)
+    assert start - cheap_start(video(400, fps), view, start) in ((0, 1) if start else (0,))
+
+
+@pytest.mark.parametrize(("stride", "fps"), [(1, 25.0), (3, 25.0), (1, 29.97), (2, 29.97)])
+def test_where_odd_frames_are_needed_anyway_every_start_is_drawn(stride: int, fps: float) -> None:
+    sample, view = video(60, fps), View(num_frames=4, stride_frames=stride, fps=25.0)
+    rng = np.random.default_rng(0)
+    firsts = {int(random_clip(sample, view, rng).frame_VT[0, 0]) for _ in range(2000)}
+    places = range(timeline_frames(sample, view) - view.window_frames + 1)
+    assert firsts == {int(clip_at(sample, view, place)[0]) for place in places}

@@ -1,0 +1,204 @@
+"""The rows of `kdbatch bench data`: one way of getting training clips each. A clip is 16 frames, 2 apart, at a random place."""
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import cycle
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+
+from kdbatch.run.bench.meter import Speed, Stream, measure
+from kdbatch.run.bench.peers import HAS_OPENCV, reencode_dense
+from kdbatch.run.bench.streams import alone, limit, loader, peer
+from kdbatch.run.cache import FrameCache
+from kdbatch.run.cache_files import file_bytes
+from kdbatch.run.data import Video
+from kdbatch.run.decode import DECODERS, decode_frames
+from kdbatch.run.yuv import rgb_of
+from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.progress import Progress
+from kdbatch.vocab.shards import Sample
+
+NUM_WORKERS = 2
+BASE = "a"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """Medians over the repeats. `ratio` is of clips per CPU-second to those of row `a` in the same repeat; None without that row."""
+
+    key: str
+    title: str
+    num_workers: int
+    clips_per_cpu_second: float
+    clips_per_second: float
+    ratio: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """A row before it is measured."""
+
+    key: str
+    title: str
+    num_workers: int
+    stream: Stream
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """What was measured, and what a reader of the numbers must know."""
+
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+
+
+def bench_data(
+    originals: Sequence[Path],
+    stored: Sequence[tuple[Path, Sample]],
+    *,
+    folder: Path,
+    seconds: float,
+    progress: Progress,
+    repeats: int = 5,
+    num_videos: int = 200,
+) -> Bench:
+    """Measure every way, in turn, `repeats` times, each for `seconds`.
+
+    `stored` are the same videos as shards; both are repeated to `num_videos`. `folder` takes files that are made on the way.
+
+    Raises:
+        UserError: there is no room for the frame cache.
+    """
+    videos = [Video(tar, replace(sample, key=f"{sample.key}-{i}")) for i, (tar, sample) in zip(range(num_videos), cycle(stored))]
+    paths = [path for _, path in zip(range(num_videos), cycle(originals))]
+    torch.set_num_threads(1)  # as a run on a CPU does
+    with TemporaryDirectory(prefix="kdbatch-bench-", dir=_roomy(videos)) as frames:
+        cache = FrameCache(Path(frames), max_bytes=2 * _cache_bytes(videos))
+        ways = [*_peers(paths, folder, progress), *_readers(videos), *_cached(videos, cache, progress)]
+        speeds = _measured(ways, repeats=repeats, seconds=seconds, progress=progress)
+    notes = [] if HAS_OPENCV else ["Rows a and a2 need OpenCV, and ratios need row a: pip install 'kdbatch[bench]'"]
+    return Bench(rows=tuple(_row(way, speeds) for way in ways), notes=tuple(notes))
+
+
+def as_lines(bench: Bench) -> list[str]:
+    """The table for a person."""
+    width = max(len(row.title) for row in bench.rows)
+    lines = [f"{'':8} {'':{width}}  clips/CPU-s   to (a)   clips/s  workers"]
+    for row in bench.rows:
+        ratio = f"{row.ratio:7.1f}x" if row.ratio is not None else f"{'-':>8}"
+        speeds = f"{row.clips_per_cpu_second:12.1f} {ratio} {row.clips_per_second:9.1f} {row.num_workers:8}"
+        lines.append(f"{row.key:8} {row.title:{width}} {speeds}")
+    return [*lines, *bench.notes]
+
+
+def as_json(bench: Bench) -> str:
+    """The same rows for a program."""
+    return json.dumps({"rows": [asdict(row) for row in bench.rows], "notes": list(bench.notes)}, indent=1)
+
+
+def _peers(paths: Sequence[Path], folder: Path, progress: Progress) -> list[Way]:
+    if not HAS_OPENCV:
+        return []
+    dense: dict[Path, Path] = {}
+    distinct = list(dict.fromkeys(paths))
+    for number, path in enumerate(distinct):
+        progress(number, len(distinct), f"encoding {path.name} at 256 pixels")
+        dense[path] = folder / f"dense{number}.mp4"
+        reencode_dense(path, dense[path])
+    return [
+        Way(key=BASE, title="original files, the MMAction2 way", num_workers=NUM_WORKERS, stream=peer(paths, NUM_WORKERS)),
+        Way(
+            key="a2",
+            title="256 pixels, GOP 16, the MMAction2 way",
+            num_workers=NUM_WORKERS,
+            stream=peer([dense[path] for path in paths], NUM_WORKERS),
+        ),
+    ]
+
+
+def _readers(videos: list[Video]) -> list[Way]:
+    """Our shards by each decoder, alone and in the loader."""
+
+    def decode_with(decoder: str) -> Stream:
+        return alone(videos, lambda v, wanted: decode_frames(v.tar, v.sample, wanted, decoder=decoder))
+
+    def load(key: str, title: str, stream: Stream) -> Way:
+        return Way(key=key, title=f"shards, loader, {title}", num_workers=NUM_WORKERS, stream=stream)
+
+    four = loader(videos, NUM_WORKERS, decoder="pyav", clips_per_video=4)
+    augmented = loader(videos, NUM_WORKERS, decoder="pyav", augment_on=torch.device("cpu"))
+    return [
+        *(Way(key=f"b.{d}", title=f"shards, decoding alone, {d}", num_workers=0, stream=decode_with(d)) for d in DECODERS),
+        *(load(f"c.{d}", d, loader(videos, NUM_WORKERS, decoder=d)) for d in DECODERS),
+        load("c4", "pyav, 4 clips of each video", four),
+        load("c+", "pyav, and augmented by a CPU", augmented),
+        Way(key="e", title="the limit: libavcodec on the needed packets", num_workers=0, stream=limit(videos)),
+    ]
+
+
+def _cached(videos: list[Video], cache: FrameCache, progress: Progress) -> list[Way]:
+    for number, video in enumerate(videos):
+        progress(number, len(videos), "filling the frame cache")
+        if not cache.add(video.tar, video.sample):
+            room = f"{_cache_bytes(videos) / 1e9:.1f} GB"
+            raise UserError(f"{cache.folder}: has no room for the frame cache, {room}. Set TMPDIR to a folder that has.")
+
+    def from_cache(video: Video, wanted: list[int]) -> np.ndarray:
+        frame_NIW = cache.read(video.sample, wanted)
+        assert frame_NIW is not None, video.sample.key
+        return frame_NIW
+
+    return [
+        Way(key="d.yuv", title="frame cache alone, YUV 4:2:0", num_workers=0, stream=alone(videos, from_cache)),
+        Way(key="d.rgb", title="frame cache alone, RGB", num_workers=0, stream=alone(videos, lambda v, w: rgb_of(from_cache(v, w)))),
+        Way(
+            key="d",
+            title="frame cache, loader",
+            num_workers=NUM_WORKERS,
+            stream=loader(videos, NUM_WORKERS, decoder="pyav", cache=cache),
+        ),
+    ]
+
+
+def _measured(ways: Sequence[Way], *, repeats: int, seconds: float, progress: Progress) -> dict[str, list[Speed]]:
+    """Every way once per repeat, in an order that changes: what else the machine does then falls on all of them."""
+    speeds: dict[str, list[Speed]] = {way.key: [] for way in ways}
+    chance = np.random.default_rng(0)
+    for repeat in range(repeats):
+        for place, number in enumerate(chance.permutation(len(ways))):
+            progress(repeat * len(ways) + place, repeats * len(ways), ways[number].title)
+            speeds[ways[number].key].append(measure(ways[number].stream, seconds=seconds))
+    progress(repeats * len(ways), repeats * len(ways), "")
+    return speeds
+
+
+def _row(way: Way, speeds: dict[str, list[Speed]]) -> Row:
+    own, base = speeds[way.key], speeds.get(BASE)
+    ratios = [s.clips_per_cpu_second / b.clips_per_cpu_second for s, b in zip(own, base, strict=True)] if base else []
+    return Row(
+        key=way.key,
+        title=way.title,
+        num_workers=way.num_workers,
+        clips_per_cpu_second=median(s.clips_per_cpu_second for s in own),
+        clips_per_second=median(s.clips_per_second for s in own),
+        ratio=median(ratios) if ratios else None,
+    )
+
+
+def _cache_bytes(videos: Sequence[Video]) -> int:
+    return sum(file_bytes(video.sample) for video in videos)
+
+
+def _roomy(videos: Sequence[Video]) -> str | None:
+    """Memory, where it has twice the room that the frames need; else where temporary files go."""
+    memory = Path("/dev/shm")
+    if memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 2 * _cache_bytes(videos):
+        return str(memory)
+    return None

@@ -1,0 +1,1 @@
+"""Ways to get frames out of a stored video; run/decode.py is their door."""

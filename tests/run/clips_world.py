@@ -1,0 +1,53 @@
+"""Shards of a few real, small videos, and sources of batches over them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from kdbatch.run.data import TrainingBatches, Video, load_videos
+from kdbatch.run.sampling import Request, random_clip
+from kdbatch.shard.build import build_shards
+from kdbatch.shard.toy import ToySize, write_toy
+from kdbatch.vocab.progress import silent
+from kdbatch.vocab.shards import find_subset, load_index
+from kdbatch.vocab.views import View
+
+VIEW = View(num_frames=4, stride_frames=2, fps=25.0, size_pixels=32)
+SIZE = ToySize(
+    k400_train=4,
+    k400_val=0,
+    ssv2_train=1,
+    ssv2_validation=1,
+    ucf101_clips_per_group=1,
+    hmdb51_train=1,
+    hmdb51_test=1,
+    hmdb51_unused=0,
+    num_motions=1,
+    min_frames=12,
+    max_frames=20,
+)
+
+
+def make_shards(folder: Path) -> Path:
+    write_toy(folder / "toys", processes=1, progress=silent, size=SIZE)
+    build_shards("k400", root=folder / "toys" / "k400", shards_dir=folder / "shards", processes=1, progress=silent, videos_per_shard=10)
+    return folder / "shards"
+
+
+def videos_of(shards_dir: Path) -> list[Video]:
+    subset = find_subset(load_index(shards_dir, "k400"), "train", "all", where="here")
+    return load_videos(shards_dir, subset, view=VIEW)[0]
+
+
+def source_of(videos: Sequence[Video], *, batch_clips: int = 6, seed: int = 0, num_clips: int = 2, **shared: int) -> TrainingBatches:
+    """`num_clips` clips per video; the second shares the first one's draw."""
+
+    def choose(chosen: Sequence[Video], rng: np.random.Generator) -> tuple[list[Request], dict[str, np.ndarray]]:
+        requests = []
+        for video in chosen:
+            clips = [random_clip(video.sample, VIEW, rng).frame_VT for _ in range(num_clips)]
+            requests.append(Request(frame_VT=np.concatenate(clips), draw_V=(0,) * min(2, num_clips) + tuple(range(1, num_clips - 1))))
+        return requests, {"number": rng.integers(1000, size=len(chosen))}
+
+    return TrainingBatches(videos, view=VIEW, batch_clips=batch_clips, seed=seed, choose=choose, decoder="pyav", **shared)
