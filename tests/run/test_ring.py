@@ -1,5 +1,4 @@
 import os
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -56,10 +55,8 @@ def test_a_large_ring_takes_no_memory_before_it_is_written() -> None:
 
 
 def test_a_ring_has_no_name_that_could_be_left_behind() -> None:
-    before = set(Path("/dev/shm").iterdir())
     ring = Ring(4096)
-    assert set(Path("/dev/shm").iterdir()) <= before
-    assert not Path(os.readlink(f"/proc/self/fd/{ring.file}")).exists()
+    assert os.fstat(ring.file).st_nlink == 0
     ring.close()
 
 

@@ -1,0 +1,220 @@
+"""Reading by real processes."""
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import clips_world as world
+import numpy as np
+import pytest
+import torch
+
+from kdbatch.run.batch import Batch
+from kdbatch.run.data import TrainingBatches, Video, batches
+from kdbatch.run.loader import AHEAD_BATCHES, read_ahead
+from kdbatch.run.readers import Readers
+from kdbatch.run.reading import pack_readings, read_clips, unpack_readings
+from kdbatch.run.ring import Ring
+from kdbatch.vocab.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Video]:
+    return world.videos_of(world.make_shards(tmp_path_factory.mktemp("loader")))
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_behind() -> Iterator[None]:
+    """No child, no open file. The ring has no name: it is gone with the last file number that stands for it."""
+    before = _open_files()
+    yield
+    assert _children() == []
+    assert _open_files() == before
+
+
+def _open_files() -> list[str]:
+    """Of the kinds that reading uses. Errors that were caught refer to what they came from until they are collected."""
+    gc.collect()
+    links = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    return sorted(link for link in links if link.startswith(("pipe:", "/memfd:", "anon_inode:[eventpoll]")))
+
+
+def _children(parent: int = 0) -> list[int]:
+    tasks = Path(f"/proc/{parent or os.getpid()}/task").glob("*/children")
+    return [int(child) for task in tasks for child in task.read_text().split()]
+
+
+def _wait_until(true: object, *, seconds: float = 10.0) -> None:
+    end = time.monotonic() + seconds
+    while not true():  # type: ignore[operator]
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def _equal(a: Batch, b: Batch) -> bool:
+    same = a.keys == b.keys and a.draws == b.draws and torch.equal(a.label_B, b.label_B)
+    extra = all(torch.equal(a.extra[name], b.extra[name]) for name in a.extra)
+    return same and extra and all(torch.equal(x, y) for x, y in zip(a.clips, b.clips, strict=True))
+
+
+@pytest.mark.parametrize("num_workers", [1, 2, 4])
+def test_batches_are_the_same_whoever_reads_them_and_from_any_step(videos: list[Video], num_workers: int) -> None:
+    source = world.source_of(videos)
+    here = list(batches(source, range(2 * source.steps_per_epoch), num_workers=0))
+    start = num_workers + 1
+    for step, batch in enumerate(batches(source, range(start, len(here)), num_workers=num_workers), start):
+        assert _equal(batch, here[step])
+    assert step == len(here) - 1
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_processes_that_train_together_read_their_shares_and_nothing_else(videos: list[Video], world_size: int) -> None:
+    num = 12
+    whole = world.source_of(videos[:num], batch_clips=world_size * 2)[0]
+    for rank in range(world_size):
+        source = world.source_of(videos[:num], batch_clips=world_size * 2, rank=rank, world_size=world_size)
+        (part,) = batches(source, [0], num_workers=1)
+        assert part.keys == whole.keys[rank::world_size]
+        mine = [clip for i in range(rank, len(whole.keys), world_size) for clip in whole.clips[2 * i : 2 * i + 2]]
+        assert all(torch.equal(x, y) for x, y in zip(part.clips, mine, strict=True))
+
+
+def test_batches_that_are_kept_stay_what_they_were(videos: list[Video]) -> None:
+    """More of them than the ring has room for."""
+    source = world.source_of(videos)
+    steps = range(5 * (AHEAD_BATCHES + 3))
+    kept = list(batches(source, steps, num_workers=1))
+    assert all(_equal(batch, source[step]) for step, batch in zip(steps, kept, strict=True))
+
+
+def test_no_steps_start_no_process(videos: list[Video]) -> None:
+    assert list(batches(world.source_of(videos), range(0), num_workers=2)) == []
+
+
+def test_only_the_batches_that_are_asked_for_and_a_few_ahead_are_planned(videos: list[Video]) -> None:
+    source, planned = world.source_of(videos), []
+
+    def plan(step: int):
+        planned.append(step)
+        return source.plan(step)
+
+    made = read_ahead(plan, range(20, 60), num_workers=1, decoder="pyav")
+    next(made)
+    made.close()
+    assert planned[0] == 20 and len(planned) <= AHEAD_BATCHES + 3
+
+
+def test_leaving_early_ends_the_processes(videos: list[Video]) -> None:
+    made = batches(world.source_of(videos), range(1000), num_workers=2)
+    next(made)
+    assert len(_children()) == 2
+    del made
+
+
+def test_a_damaged_tar_is_told_at_the_batch_that_needs_it(videos: list[Video], tmp_path: Path) -> None:
+    bad = tmp_path / "bad.tar"
+    bad.write_bytes(bytes(1000))
+    whole = world.source_of(videos)
+    last = whole.plan(whole.steps_per_epoch - 1).keys[0]
+    source = world.source_of([Video(bad, v.sample) if v.sample.key == last else v for v in videos])
+    told, told_here = (_told(source, num_workers) for num_workers in (2, 0))
+    assert told == told_here
+    assert f"{bad}: {last} cannot be read (the tar is cut short)" in told[1]
+    assert told[0] == whole.steps_per_epoch - 1 > 0
+
+
+def _told(source: TrainingBatches, num_workers: int) -> tuple[int, str]:
+    """How many batches came before the error, and the error."""
+    num = 0
+    try:
+        for step, _ in enumerate(batches(source, range(source.steps_per_epoch), num_workers=num_workers), 1):
+            num = step
+    except UserError as error:
+        return num, str(error)
+    raise AssertionError("nothing was told")
+
+
+def test_a_killed_process_is_noticed_and_told(videos: list[Video]) -> None:
+    made = batches(world.source_of(videos), range(10_000), num_workers=2)
+    next(made)
+    os.kill(_children()[0], signal.SIGKILL)
+    with pytest.raises(UserError, match="killed by SIGKILL.*Raise memory_gb"):
+        for _ in made:
+            pass
+
+
+def test_a_fault_of_ours_comes_with_its_trace(videos: list[Video]) -> None:
+    plan = world.source_of(videos).plan(0)
+    ring = Ring(1 << 22)
+    with Readers(1, ring=ring, decoder="pyav") as readers:
+        order = readers.ask(plan.readings, plan.num_bytes // 2)
+        assert order is not None
+        with pytest.raises(RuntimeError, match="Traceback"):
+            readers.wait(order)
+    del order
+    ring.close()
+
+
+def test_signals_that_stop_a_run_do_not_stop_its_readers(videos: list[Video]) -> None:
+    source = world.source_of(videos)
+    made = batches(source, range(12), num_workers=1)
+    next(made)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2, signal.SIGHUP):
+        os.kill(_children()[0], number)
+    assert len(list(made)) == 11
+
+
+def test_readers_leave_when_their_parent_is_killed(videos: list[Video], tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(_PARENT)
+    tests, shards = Path(__file__).parent, videos[0].tar.parents[1]
+    with subprocess.Popen([sys.executable, str(script), str(tests), str(shards)], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None and parent.stdout.readline() == "reading\n"
+        children = _children(parent.pid)
+        assert len(children) == 2
+        parent.kill()
+    _wait_until(lambda: not any(Path(f"/proc/{child}/cmdline").exists() and _is_alive(child) for child in children))
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+_PARENT = """\
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import clips_world as world
+from kdbatch.run.data import batches
+made = batches(world.source_of(world.videos_of(Path(sys.argv[2]))), range(10**12), num_workers=2)
+next(made)
+print("reading", flush=True)
+for _ in made:
+    pass
+"""
+
+
+def test_a_reader_needs_neither_torch_nor_decord(videos: list[Video]) -> None:
+    made = batches(world.source_of(videos), range(100), num_workers=1)
+    next(made)
+    maps = Path(f"/proc/{_children()[0]}/maps").read_text()
+    assert "libav" in maps and "torch" not in maps and "decord" not in maps
+    made.close()  # type: ignore[attr-defined]
+
+
+def test_a_reading_survives_its_way_to_another_process(videos: list[Video]) -> None:
+    plan = world.source_of(videos, num_clips=3).plan(0)
+    memory, again = np.zeros((2, plan.num_bytes), np.uint8)
+    for reading, sent in zip(plan.readings, unpack_readings(pack_readings(plan.readings)), strict=True):
+        assert sent.sample == reading.sample and sent.tar == reading.tar
+        read_clips(reading, memory, decoder="pyav")
+        read_clips(sent, again, decoder="decord")
+    assert np.array_equal(memory, again) and memory.any()
