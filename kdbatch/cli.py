@@ -24,7 +24,7 @@ class Commands:
     """
 
     def __dir__(self) -> list[str]:
-        return ["toy", "shard", "plan", "submit", "run", "status", "report", "bench"]
+        return ["toy", "shard", "shard_verify", "plan", "submit", "run", "status", "report", "bench"]
 
     @command
     def toy(self, folder: Path, *, seed: int = 0, processes: int = 0) -> None:
@@ -46,43 +46,61 @@ class Commands:
         root: str = "",
         videos_per_shard: int = 250,
         max_rejected: float = 0.01,
+        no_transcode: bool = False,
         processes: int = 0,
+        shards: str = "",
+        slurm: bool = False,
+        dry_run: bool = False,
     ) -> None:
         """Store a data set's videos as WebDataset tars: k400, ssv2, ucf101 or hmdb51.
 
         --subset takes 50k, 10%, 2000 or all; a larger subset later only adds tars. --root is the folder as its owner publishes it, or
-        stands in kdbatch.toml as [datasets.NAME] root. Type the same command again after an interruption: it goes on.
+        stands in kdbatch.toml as [datasets.NAME] root. --no-transcode stores the videos as they are: larger, and slower to read.
+        Type the same command again after an interruption: it goes on.
+
+        --slurm spreads the shards over a SLURM array, with what [resources.shard] in kdbatch.toml asks for; the element that ends last
+        writes the index. --shards 40:80 makes shards 40 to 79 alone, as one element does. --dry-run only tells what would be done.
         """
-        from kdbatch.shard.build import build_shards
+        from kdbatch.cli_shard import part_of, root_of, shard_here, shard_on_slurm
+        from kdbatch.shard.job import plan_job
+        from kdbatch.terminal import say
+        from kdbatch.vocab.config import load_config
+
+        if shards and (slurm or dry_run):
+            raise UserError("shard: --shards makes its shards here and now; leave --slurm and --dry-run out.")
+        config = load_config()
+        place = root_of(dataset, root, config)
+        job = plan_job(
+            dataset,
+            root=place,
+            shards_dir=config.shards_dir,
+            part=part_of(dataset, split),
+            subset=subset,
+            videos_per_shard=videos_per_shard,
+            max_rejected=max_rejected,
+            transcode=not no_transcode,
+        )
+        for note in job.notes:
+            say(note)
+        if dry_run or slurm:
+            words = ["shard", dataset, f"--root={place.absolute()}", f"--subset={subset}", f"--videos-per-shard={videos_per_shard}"]
+            words += [f"--max-rejected={max_rejected}", f"--no-transcode={str(no_transcode).lower()}", f"--processes={processes}"]
+            words += [f"--split={split}"] if split else []
+            shard_on_slurm(job, config, tuple(words), dry_run=dry_run, slurm=slurm)
+        else:
+            shard_here(job, shards, processes or _cores())
+
+    @command
+    def shard_verify(self, dataset: str, *, processes: int = 0) -> None:
+        """Check every hash of a data set's shards, and decode every video in them."""
+        from kdbatch.shard.verify import verify_shards
         from kdbatch.terminal import progress, say
         from kdbatch.vocab.config import load_config
-        from kdbatch.vocab.datasets import DATASETS
-        from kdbatch.vocab.pick import pick
 
         config = load_config()
-        known = pick(DATASETS, dataset, where="kdbatch shard")
-        if not root and dataset not in config.datasets:
-            raise UserError(
-                f'{dataset}: where are the videos? Say --root FOLDER, or write into kdbatch.toml: [datasets.{dataset}] root = "FOLDER"'
-            )
-        part = pick(known.part_of, split, where=f"kdbatch shard {dataset} --split") if split else known.parts[0]
-        with progress(f"shard {dataset}") as tell:
-            index = build_shards(
-                dataset,
-                root=Path(root or config.datasets[dataset].root),
-                shards_dir=config.shards_dir,
-                part=part,
-                subset=subset,
-                videos_per_shard=videos_per_shard,
-                max_rejected=max_rejected,
-                processes=processes or _cores(),
-                progress=tell,
-            )
-        shards = index.parts[part].shards
-        count, rejected = sum(s.num_videos for s in shards), sum(s.num_rejected for s in shards)
-        size = sum(s.num_bytes for s in shards) / 1e9
-        note = f"; {rejected} rejected, see rejected.parquet there" if rejected else ""
-        say(f"{dataset}/{part}: {count} videos in {len(shards)} tars, {size:.3f} GB, in {config.shards_dir / dataset}/{note}")
+        with progress(f"verify {dataset}") as tell:
+            count = verify_shards(dataset, shards_dir=config.shards_dir, processes=processes or _cores(), progress=tell)
+        say(f"{dataset}: {count} videos in {config.shards_dir / dataset}/ are what was written, and all decode.")
 
     @command
     def plan(self, *files: Path, profile: str = "paper") -> None:

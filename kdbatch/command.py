@@ -7,7 +7,7 @@ every word is checked against the command's signature first, fire only dispatche
 import inspect
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -63,7 +63,8 @@ def dispatch(commands: object, argv: Sequence[str]) -> int:
 
 
 def _dispatch(commands: object, argv: list[str]) -> int:
-    known = {name: getattr(commands, name) for name in commands.__dir__()}
+    known = {name.replace("_", " "): getattr(commands, name) for name in commands.__dir__()}
+    argv = _with_names_joined(argv, known)
     if "--version" in argv[:1]:
         print(f"kdbatch {__version__}")
         return 0
@@ -77,9 +78,18 @@ def _dispatch(commands: object, argv: list[str]) -> int:
     if wants_help:
         print(_usage(name, known[name]))
         return 0
-    deferred = fire.Fire(commands, command=[name, *check(name, known[name], argv[1:])], name="kdbatch", serialize=lambda _: None)
+    deferred = fire.Fire(
+        commands, command=[name.replace(" ", "_"), *check(name, known[name], argv[1:])], name="kdbatch", serialize=lambda _: None
+    )
     assert isinstance(deferred, Deferred)
     return deferred.call() or 0
+
+
+def _with_names_joined(argv: list[str], known: Collection[str]) -> list[str]:
+    """`shard verify` is the name of one command, of the method shard_verify: its two words become one."""
+    place = next((i for i, word in enumerate(argv) if word not in HELP_WORDS), 0)
+    name = " ".join(argv[place : place + 2])
+    return [*argv[:place], name, *argv[place + 2 :]] if name in known else argv
 
 
 def check(name: str, function: Callable[..., Any], words: Sequence[str]) -> list[str]:
@@ -149,7 +159,8 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
 
 def _overview(commands: object, known: dict[str, Any]) -> str:
     lines = [inspect.getdoc(commands) or "", "", "Commands:"]
-    lines += [f"  {name:8} {(inspect.getdoc(function) or '').splitlines()[0]}" for name, function in known.items()]
+    width = max(map(len, known))
+    lines += [f"  {name:{width}} {(inspect.getdoc(function) or '').splitlines()[0]}" for name, function in known.items()]
     return "\n".join([*lines, "", "Type kdbatch COMMAND --help for the flags of one; kdbatch --version for the version."])
 
 

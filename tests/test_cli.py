@@ -39,6 +39,12 @@ def plannable(sharded, in_tmp: Path) -> Path:
         (("status", "extra"), "one word too many"),
         (("shard",), "needs DATASET"),
         (("shard", "k40"), "Did you mean 'k400'"),
+        (("shard", "k400", "--no-transcod"), "Did you mean '--no-transcode'"),
+        (("shard", "k400", "--shards=0:2", "--slurm"), "--shards makes its shards here and now"),
+        (("shard", "verify"), "shard verify: needs DATASET"),
+        (("shard", "verify", "k40"), "Did you mean 'k400'"),
+        (("shard", "verify", "ssv2"), "ssv2 has no shards under shards/"),
+        (("shard", "verify", "k400", "--subset=5"), "shard verify: no flag --subset"),
         (("shard", "k400"), r"where are the videos\? Say --root"),
         (("plan", "nothing.yaml"), "there is no profiles/paper.yaml|cannot be read"),
         (("plan", SUBSET_SIZE, "--profile=toi"), "Did you mean 'toy'"),
@@ -62,7 +68,7 @@ def test_a_slip_is_one_line_and_exit_2_and_nothing_is_written(plannable: Path, w
 def test_help_lists_the_commands_on_stdout(tmp_path: Path, words: tuple[str, ...]) -> None:
     done = kdbatch(*words, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    for name in ("toy", "shard", "plan", "submit", "run", "status", "report"):
+    for name in ("toy", "shard", "shard verify", "plan", "submit", "run", "status", "report"):
         assert re.search(rf"^  {name} ", done.stdout, re.MULTILINE)
 
 
@@ -74,6 +80,12 @@ def test_help_anywhere_prints_help_and_runs_nothing(plannable: Path, words: tupl
     assert (done.returncode, done.stderr) == (0, "")
     assert "usage: kdbatch submit" in done.stdout and "--dry-run" in done.stdout
     assert not (plannable / "runs").exists()
+
+
+def test_help_on_a_command_of_two_words_is_its_own(tmp_path: Path) -> None:
+    for words in (("shard", "verify", "--help"), ("--help", "shard", "verify"), ("shard", "verify", "k400", "-h")):
+        assert kdbatch(*words, cwd=tmp_path).stdout.startswith("usage: kdbatch shard verify DATASET")
+    assert kdbatch("shard", "--help", cwd=tmp_path).stdout.startswith("usage: kdbatch shard DATASET")
 
 
 def test_dry_run_and_plan_write_nothing(plannable: Path) -> None:

@@ -4,6 +4,8 @@ import logging
 import shlex
 import sys
 import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import submitit
@@ -56,11 +58,10 @@ def submit_arrays(plan: Plan, *, config: Config) -> tuple[Submission, ...]:
         return tuple(submissions)
 
 
-def sbatch_parameters(array: Array, *, site: Site, after: str | None) -> dict[str, Any]:
+def sbatch_parameters(name: str, *, asked: Resources, site: Site, after: str | None) -> dict[str, Any]:
     """What submitit is told of an array, by its SlurmExecutor's names; None is left out."""
-    asked = array.resources
     return {
-        "job_name": f"kdbatch-{array.wave}",
+        "job_name": f"kdbatch-{name}",
         "time": asked.minutes,  # whole minutes: submitit calculates with it
         "nodes": 1,
         "ntasks_per_node": 1,
@@ -100,24 +101,42 @@ def python_command(site: Site) -> str:
     return shlex.quote(sys.executable)
 
 
-def _submit(array: Array, *, config: Config, jobs: dict[str, str]) -> tuple[Submission, ...]:
-    """One sbatch. The folder has no job id in its name, so that it is there before the first job can start."""
-    folder = (config.runs_dir / "slurm" / array.name).absolute()
+def submit_targets(
+    targets: Sequence[Callable[[], None]], *, name: str, resources: Resources, folder: Path, site: Site, after: str | None = None
+) -> tuple[str, ...]:
+    """One sbatch, an array of `targets`; returns the job id of each. `folder` takes SLURM's logs and submitit's files.
+
+    Raises:
+        UserError: sbatch refuses.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    # submitit tells of each array on this logger; our caller does that from the Submissions.
+    # submitit tells of each array on this logger; our callers do that from the job ids.
     logging.getLogger("submitit").setLevel(logging.ERROR)
     with no_slurm_variables():
         try:
-            executor = submitit.SlurmExecutor(folder=folder, python=python_command(config.site))
-            executor.update_parameters(**sbatch_parameters(array, site=config.site, after=dependency(array, jobs)))
+            executor = submitit.SlurmExecutor(folder=folder.absolute(), python=python_command(site))
+            executor.update_parameters(**sbatch_parameters(name, asked=resources, site=site, after=after))
             submitted: list[submitit.Job[None]] = []
             with executor.batch():
-                for run_id in array.run_ids:
-                    submitted.append(executor.submit(Target(str((config.runs_dir / run_id).absolute()))))
+                for target in targets:
+                    submitted.append(executor.submit(target))
         except RuntimeError as error:
-            raise UserError(f"sbatch refused {array.name}: {_last_line(error)}. Check [site] in kdbatch.toml against: sinfo") from error
+            raise UserError(f"sbatch refused {folder.name}: {_last_line(error)}. Check [site] in kdbatch.toml against: sinfo") from error
+    return tuple(job.job_id for job in submitted)
+
+
+def _submit(array: Array, *, config: Config, jobs: dict[str, str]) -> tuple[Submission, ...]:
+    """The folder has no job id in its name, so that it is there before the first job can start."""
+    job_ids = submit_targets(
+        [Target(str((config.runs_dir / run_id).absolute())) for run_id in array.run_ids],
+        name=array.wave,
+        resources=array.resources,
+        folder=config.runs_dir / "slurm" / array.name,
+        site=config.site,
+        after=dependency(array, jobs),
+    )
     now = time.time()
-    return tuple(Submission(run_id=r, job_id=job.job_id, submitted_at=now) for r, job in zip(array.run_ids, submitted, strict=True))
+    return tuple(Submission(run_id=r, job_id=job_id, submitted_at=now) for r, job_id in zip(array.run_ids, job_ids, strict=True))
 
 
 def _last_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""What submitit pickles and a node calls: one short text, nothing that differs between versions of Python or of an image."""
+"""What submitit pickles and a node calls: short texts, nothing that differs between versions of Python or of an image."""
 
 from dataclasses import dataclass
 
@@ -18,3 +18,22 @@ class Target:
         os.dup2(log, 2)
         # exec, so that the worker is srun's own child: it gets each signal once, and its exit code is the task's.
         os.execv(sys.executable, [sys.executable, "-u", "-m", "kdbatch.run", self.run_dir])
+
+
+@dataclass(frozen=True)
+class ShardTarget:
+    """Becomes `kdbatch WORDS`, in the folder where `kdbatch.toml` lies. What it prints is added to `log`."""
+
+    cwd: str
+    words: tuple[str, ...]
+    log: str
+
+    def __call__(self) -> None:
+        import os  # as above
+        import sys
+
+        log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.chdir(self.cwd)
+        os.execv(sys.executable, [sys.executable, "-u", "-m", "kdbatch", *self.words])

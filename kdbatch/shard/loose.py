@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kdbatch.shard.build import build_shards
-from kdbatch.shard.datasets import VIDEO_SUFFIXES
+from kdbatch.shard.sources import VIDEO_SUFFIXES
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.progress import Progress
 from kdbatch.vocab.shards import Sample, find_subset, load_index, load_samples

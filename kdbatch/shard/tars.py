@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdbatch.shard.datasets import Source
-from kdbatch.shard.transcode import Stored
+from kdbatch.shard.sources import Source
+from kdbatch.shard.stored import Stored
 from kdbatch.vocab.publish import load_json, publish, publish_json
 from kdbatch.vocab.read import read
 from kdbatch.vocab.shards import Reject, Sample, ShardRecord
@@ -78,10 +78,10 @@ def _write_tar(path: Path, entries: Iterable[Entry], *, samples: list[Sample], r
 
 
 def _add(tar: tarfile.TarFile, entry: Entry, stored: Stored) -> Sample:
-    """KEY.mp4, KEY.idx and KEY.json, in this order."""
+    """KEY.mp4, KEY.idx and KEY.json, in this order; of an original KEY.<its suffix> and KEY.json."""
     source = entry.source
-    offset = _add_member(tar, f"{source.key}.mp4", stored.mp4)
-    index_offset = _add_member(tar, f"{source.key}.idx", stored.index)
+    offset = _add_member(tar, f"{source.key}.{stored.container}", stored.video)
+    index_offset = _add_member(tar, f"{source.key}.idx", stored.index) if stored.index else 0
     sample = Sample(
         key=source.key,
         place=entry.place,
@@ -90,15 +90,16 @@ def _add(tar: tarfile.TarFile, entry: Entry, stored: Stored) -> Sample:
         group=source.group,
         num_frames=stored.num_frames,
         fps=stored.fps,
-        source_fps=stored.fps,
+        source_fps=stored.source_fps,
         width=stored.width,
         height=stored.height,
         offset=offset,
-        num_bytes=len(stored.mp4),
+        num_bytes=len(stored.video),
         index_offset=index_offset,
         index_bytes=len(stored.index),
-        crc32=zlib.crc32(stored.mp4),
+        crc32=zlib.crc32(stored.video),
         extradata=stored.extradata.hex(),
+        container=stored.container,
     )
     about = {**dataclasses.asdict(sample), "class": entry.class_name, "source": entry.path}
     _add_member(tar, f"{source.key}.json", json.dumps(about, sort_keys=True).encode())

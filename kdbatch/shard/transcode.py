@@ -6,22 +6,20 @@ other frame can be left out when a clip is read (vocab/packets.py says which). N
 
 import io
 import tempfile
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 from av.container import OutputContainer
-from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
+from kdbatch.shard.footage import beat, look, opened, reasons
+from kdbatch.shard.stored import BrokenVideo, Stored
 from kdbatch.vocab.packets import MAX_FRAMES, Packet, pack_index, packet_flags
 
-ENCODING = "h264 short128 g16 b1 crf20 v1"
 SHORT_SIDE = 128
 _X264 = {
     "preset": "medium",
@@ -36,106 +34,78 @@ _X264 = {
 }
 
 
-class BrokenVideo(Exception):
-    """A video that cannot be stored; the message is the reason."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stored:
-    """A transcoded video. `extradata` is the decoder configuration (avcC) without which bare packets cannot be decoded."""
-
-    mp4: bytes
-    index: bytes
-    extradata: bytes
-    num_frames: int
-    fps: float
-    width: int
-    height: int
-
-
 def transcode(path: Path) -> Stored:
     """Decode every frame once, in order, and encode it; equal input gives equal bytes.
 
     Raises:
-        BrokenVideo: missing, empty, no video, damaged anywhere, or longer than the index can number.
+        BrokenVideo: missing, empty, no video, damaged anywhere, a single picture, or longer than the index can number.
+        OSError: no room for a file of the video's size where temporary files go.
     """
     with tempfile.TemporaryDirectory(prefix="kdbatch-") as folder:  # the muxer rewrites a finished file to put its head first
         out = Path(folder) / "video.mp4"
-        with _reasons():
-            if path.stat().st_size == 0:
-                raise BrokenVideo("empty file (0 bytes)")
-            fps = _encode(path, out)
-        mp4 = out.read_bytes()
+        with reasons():
+            footage = look(path)
+            with opened(path) as (source, stream):
+                _encode(beat(source.decode(stream), footage), out, footage.rate)
+        video = out.read_bytes()
         packets, extradata, width, height = _scan(out)
     num_frames = len(packets)
     if sorted(packet.display for packet in packets) != list(range(num_frames)):
         raise BrokenVideo("its frames could not be put in order")
     return Stored(
-        mp4=mp4, index=pack_index(packets), extradata=extradata, num_frames=num_frames, fps=float(fps), width=width, height=height
+        video=video,
+        container="mp4",
+        index=pack_index(packets),
+        extradata=extradata,
+        num_frames=num_frames,
+        fps=float(footage.rate),
+        source_fps=float(footage.source_rate),
+        width=width,
+        height=height,
     )
 
 
-def count_frames(mp4: bytes) -> int:
+def count_frames(video: bytes) -> int:
     """Decode a whole stored video.
 
     Raises:
         BrokenVideo: it is damaged.
     """
-    with _reasons(), av.open(io.BytesIO(mp4), "r") as container:
+    with reasons(), av.open(io.BytesIO(video), "r", metadata_errors="ignore") as container:
         container.streams.video[0].codec_context.thread_count = 1
         return sum(1 for _ in container.decode(video=0))
 
 
-@contextmanager
-def _reasons() -> Generator[None, None, None]:
-    """Failures inside libav as one line for a person."""
-    try:
-        yield
-    except FFmpegError as error:
-        raise BrokenVideo(f"cannot be decoded: {error.strerror}") from error
-    except OSError as error:
-        raise BrokenVideo(f"cannot be read: {error.strerror}") from error
-    except (ValueError, OverflowError, MemoryError) as error:
-        raise BrokenVideo(f"cannot be decoded: {error or type(error).__name__}") from error
-
-
-def _encode(source_path: Path, out_path: Path) -> Fraction:
-    """Write `out_path`; returns its frame rate, the source's average."""
-    with av.open(str(source_path), metadata_errors="ignore") as source:
-        if not source.streams.video:
-            raise BrokenVideo("holds no video stream")
-        stream = source.streams.video[0]
-        stream.codec_context.thread_count = 1
-        rate = _rate(stream.average_rate, stream.base_rate, stream.guessed_rate)
-        with av.open(str(out_path), "w", format="mp4", options={"movflags": "+faststart", "fflags": "+bitexact"}) as out:
-            count = _copy_frames(source.decode(stream), out, rate)
-    if not count:
-        raise BrokenVideo("holds no frame that can be decoded")
-    return rate
+def _encode(frames: Iterator[VideoFrame], out_path: Path, rate: Fraction) -> None:
+    with av.open(str(out_path), "w", format="mp4", options={"movflags": "+faststart", "fflags": "+bitexact"}) as out:
+        count = _copy_frames(frames, out, rate)
+    if count < 2:
+        raise BrokenVideo("holds one frame, which is a picture" if count else "holds no frame that can be decoded")
 
 
 def _copy_frames(frames: Iterator[VideoFrame], out: OutputContainer, rate: Fraction) -> int:
     stream, scaler, count = None, VideoReformatter(), 0
     width = height = 0
     for frame in frames:
-        frame = _upright(frame)
+        turns = round(frame.rotation / 90) % 4
         if stream is None:
-            width, height = small_size(frame.width, frame.height)
+            width, height = small_size(*((frame.height, frame.width) if turns % 2 else (frame.width, frame.height)))
             stream = out.add_stream("libx264", rate=rate, options=_X264)
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
             stream.time_base = 1 / rate
         # One colour matrix and range for all, as the stored file carries no tags: every decoder takes BT.601, limited range.
         small = scaler.reformat(
             frame,
-            width,
-            height,
+            height if turns % 2 else width,
+            width if turns % 2 else height,
             "yuv420p",
             dst_colorspace=Colorspace.ITU601,
             dst_color_range=ColorRange.MPEG,
             interpolation=Interpolation.BICUBIC,
             threads=1,
         )
-        small = VideoFrame.from_ndarray(small.to_ndarray(), format="yuv420p")  # a bare copy: no side data, no tags, no picture type
+        # A bare copy: no side data, no tags, no picture type.
+        small = VideoFrame.from_ndarray(_turned(small.to_ndarray(), turns, width=width, height=height), format="yuv420p")
         small.pts, small.time_base = count, 1 / rate
         count += 1
         if count > MAX_FRAMES:
@@ -146,28 +116,26 @@ def _copy_frames(frames: Iterator[VideoFrame], out: OutputContainer, rate: Fract
     return count
 
 
+def _turned(planes: np.ndarray, turns: int, *, width: int, height: int) -> np.ndarray:
+    """A YUV 4:2:0 picture as a player shows it: phones store lying pictures and an angle (quarter turns, counter-clockwise) beside them.
+
+    The rows of the three planes lie one after the other; `width` and `height` are those of the upright picture.
+    """
+    if not turns:
+        return planes
+    flat, luma, chroma = planes.reshape(-1), width * height, width * height // 4
+    upright = []
+    for start, size, shrink in ((0, luma, 1), (luma, chroma, 2), (luma + chroma, chroma, 2)):
+        shape = (width // shrink, height // shrink) if turns % 2 else (height // shrink, width // shrink)
+        upright.append(np.rot90(flat[start : start + size].reshape(shape), turns).reshape(-1))
+    return np.concatenate(upright).reshape(height * 3 // 2, width)
+
+
 def small_size(width: int, height: int) -> tuple[int, int]:
     """The size with short side 128 and the long side the nearest even number."""
     short, long = sorted((width, height))
     scaled = max(SHORT_SIDE, round(long * SHORT_SIDE / short / 2) * 2)
     return (scaled, SHORT_SIDE) if width > height else (SHORT_SIDE, scaled)
-
-
-def _upright(frame: VideoFrame) -> VideoFrame:
-    """The frame as a player shows it; phones store turned pictures and an angle (counter-clockwise) beside them."""
-    turns = round(frame.rotation / 90) % 4
-    if not turns:
-        return frame
-    picture_HW3 = np.rot90(frame.to_ndarray(format="rgb24"), turns)
-    return VideoFrame.from_ndarray(np.ascontiguousarray(picture_HW3, dtype=np.uint8), format="rgb24")
-
-
-def _rate(*candidates: Fraction | None) -> Fraction:
-    """The first plausible frame rate: containers without one say 0, or the ticks of their clock."""
-    for rate in candidates:
-        if rate is not None and 1 <= rate <= 240:
-            return Fraction(rate).limit_denominator(1001)
-    raise BrokenVideo("its frame rate is not known")
 
 
 def _scan(path: Path) -> tuple[list[Packet], bytes, int, int]:

@@ -6,8 +6,9 @@ from functools import partial
 from pathlib import Path
 
 from kdbatch.shard.pool import spread
+from kdbatch.shard.stored import BrokenVideo
 from kdbatch.shard.tars import finished_shard, sha256_of
-from kdbatch.shard.transcode import BrokenVideo, count_frames
+from kdbatch.shard.transcode import count_frames
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.progress import Progress

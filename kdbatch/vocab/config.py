@@ -10,6 +10,9 @@ from kdbatch.vocab.read import read
 from kdbatch.vocab.recipes import KINDS
 from kdbatch.vocab.runs import Cache, Resources
 
+SHARD = "shard"
+"""Under [resources] beside the kinds of run: what one element of `kdbatch shard --slurm` asks for."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Paths:
@@ -55,8 +58,8 @@ class Config:
 
     def __post_init__(self) -> None:
         for kind in self.resources:
-            if kind not in KINDS:
-                raise UserError(f"resources.{kind}: no such kind of run. Kinds: {', '.join(KINDS)}.")
+            if kind not in (*KINDS, SHARD):
+                raise UserError(f"resources.{kind}: no such kind of run. Kinds: {', '.join((*KINDS, SHARD))}.")
 
     @property
     def shards_dir(self) -> Path:

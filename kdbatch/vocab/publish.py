@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,10 @@ from kdbatch.vocab.errors import UserError
 def publish(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file beside `path`, then put it in place atomically.
 
-    The temporary name carries the process id, so two writers never share one; the last to finish wins.
+    The temporary name carries host and process id, so two writers never share one, on two nodes neither; the last to finish wins.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part = path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.part")
     try:
         write(part)
         with part.open("rb") as file:

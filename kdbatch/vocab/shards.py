@@ -1,6 +1,6 @@
 """What lies in `shards/<dataset>/`: tars, a record beside each tar, and `index.json`, the file that other rooms read.
 
-    shards/k400/train-00000.tar    KEY.mp4, KEY.idx, KEY.json per video, in prefix order
+    shards/k400/train-00000.tar    KEY.mp4, KEY.idx, KEY.json per video, in prefix order; originals: KEY.<suffix>, KEY.json
     shards/k400/train-00000.json   ShardRecord: one Sample per stored video, one Reject per broken one; written after its tar
     shards/k400/index.json         ShardIndex; written last
 
@@ -41,7 +41,8 @@ class Sample:
     index_offset: int
     index_bytes: int
     crc32: int
-    extradata: str  # H.264 decoder configuration (avcC), hex
+    extradata: str  # H.264 decoder configuration (avcC), hex; empty for an original, which has no packet index either
+    container: str = "mp4"  # suffix of the member that holds the video
 
 
 @dataclass(frozen=True, kw_only=True)

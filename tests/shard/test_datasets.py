@@ -1,14 +1,15 @@
 import json
+import os
 import re
 import shutil
+import unicodedata
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from kdbatch.shard.datasets import READERS, Listing, safe_key
+from kdbatch.shard.datasets import READERS
+from kdbatch.shard.sources import Listing
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.errors import UserError
 
@@ -44,17 +45,108 @@ def test_ucf101_labels_count_from_0_and_no_group_is_on_both_sides_of_a_fold(toys
         assert train and test and not train & test
 
 
-def test_ucf101_spellings_of_handstand_pushups_all_meet(tmp_path: Path) -> None:
-    videos, lists = tmp_path / "UCF-101" / "HandstandPushups", tmp_path / "ucfTrainTestlist"
-    videos.mkdir(parents=True)
-    lists.mkdir()
-    (videos / "v_HandStandPushups_g01_c01.avi").write_bytes(b"x")
-    (lists / "classInd.txt").write_text("1 HandstandPushups\r\n")
+def _ucf101(root: Path, *, videos: tuple[str, ...], classes: str, train: str, test: str) -> Path:
+    """The layout with these videos (1 byte each) and the same lists in all three folds."""
+    lists = root / "ucfTrainTestlist"
+    lists.mkdir(parents=True)
+    for name in videos:
+        (root / "UCF-101" / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / "UCF-101" / name).write_bytes(b"x")
+    (lists / "classInd.txt").write_text(classes)
     for fold in (1, 2, 3):
-        (lists / f"trainlist0{fold}.txt").write_text("HandStandPushups/v_HandstandPushups_g01_c01.avi 1\r\n")
-        (lists / f"testlist0{fold}.txt").write_text("")
-    (source,) = READERS["ucf101"](tmp_path, "all").sources
-    assert (source.path.name, source.label, source.group) == ("v_HandStandPushups_g01_c01.avi", 0, "v_handstandpushups_g01")
+        (lists / f"trainlist0{fold}.txt").write_text(train)
+        (lists / f"testlist0{fold}.txt").write_text(test)
+    return root
+
+
+@pytest.mark.parametrize("on_disk", ["HandstandPushups/v_HandStandPushups", "HandStandPushups/v_HandstandPushups"])
+@pytest.mark.parametrize("listed", ["HandstandPushups/v_HandStandPushups", "HandStandPushups/v_HandstandPushups"])
+@pytest.mark.parametrize("name", ["HandstandPushups", "HandStandPushups"])
+def test_ucf101_spellings_of_handstand_pushups_all_meet(tmp_path: Path, on_disk: str, listed: str, name: str) -> None:
+    videos = (f"{on_disk}_g01_c01.avi", f"{on_disk}_g02_c01.avi")
+    train, test = f"{listed}_g01_c01.avi 1\r\n", f"{listed}_g02_c01.avi\r\n"
+    _ucf101(tmp_path, videos=videos, classes=f"1 {name}\r\n", train=train, test=test)
+    listing = READERS["ucf101"](tmp_path, "all")
+    assert [(s.path.is_file(), s.label, s.group, s.splits[0]) for s in listing.sources] == [
+        (True, 0, "v_handstandpushups_g01", "train01"),
+        (True, 0, "v_handstandpushups_g02", "test01"),
+    ]
+    assert listing.classes == (name,)
+    assert listing.notes == ()
+
+
+def test_ucf101_classes_follow_their_numbers_not_their_lines(tmp_path: Path) -> None:
+    videos = ("Archery/v_Archery_g01_c01.avi", "Bowling/v_Bowling_g01_c01.avi", "Bowling/v_Bowling_g09_c01.avi")
+    _ucf101(tmp_path, videos=videos, classes="2 Bowling\n1 Archery\n", train=f"{videos[0]} 1\n", test=f"{videos[1]}\n")
+    listing = READERS["ucf101"](tmp_path, "all")
+    assert listing.classes == ("Archery", "Bowling")
+    assert [source.label for source in listing.sources] == [0, 1]
+    assert listing.notes == (f"{tmp_path}/UCF-101: 1 videos are in no list and are left out, v_Bowling_g09_c01.avi first.",)
+
+
+@pytest.mark.parametrize(
+    ("classes", "train", "words"),
+    [
+        ("1 Archery\n", "Archery/v_Archery_g01_c01.avi 2\n", "trainlist01.txt: line 1: .*disagrees with classInd.txt, where it is 1"),
+        ("1 Archery\n", "Archery/v_Archery_g01_c01.avi 1\n" * 2, "trainlist01.txt: line 2: the video .* is listed more than once"),
+        ("0 Archery\n", "Archery/v_Archery_g01_c01.avi 1\n", "classInd.txt: expected the numbers from 1 to 1"),
+        ("1 Archery\n", "Archer/v_Archery_g01_c01.avi 1\n", "line 1: expected <Class>/<file> of a class in classInd.txt"),
+    ],
+)
+def test_ucf101_lists_that_disagree_are_told_by_line(tmp_path: Path, classes: str, train: str, words: str) -> None:
+    video = "Archery/v_Archery_g01_c01.avi"
+    with pytest.raises(UserError, match=words):
+        READERS["ucf101"](_ucf101(tmp_path, videos=(video,), classes=classes, train=train, test=f"{video}\n"), "all")
+
+
+def _hmdb51(root: Path, name: str, files: dict[str, str]) -> Path:
+    """One class; `files` maps names to their tags in the three folds."""
+    folder, lists = root / "hmdb51_org" / name, root / "testTrainMulti_7030_splits"
+    folder.mkdir(parents=True)
+    lists.mkdir(exist_ok=True)
+    for file in files:
+        (folder / file).write_bytes(b"x")
+    for fold in (1, 2, 3):
+        lines = "".join(f"{file} {tags[fold - 1]} \r\n" for file, tags in files.items())
+        (lists / f"{name}_test_split{fold}.txt").write_bytes(os.fsencode(lines))
+    return root
+
+
+ODD_NAMES = (
+    "#20_Rhythm_clap_u_nm_np1_fr_goo_0.avi",
+    "(HQ)_Rock_&_Roll_-_Dan's_clap_f_cm_np1_ba_med_0.avi",
+    "Tom;Jerry!_@home_clap_f_cm_np1_ba_med_1.avi",
+    "wait..._clap_u_nm_np1_fr_goo_2..avi",
+    "Trümmerfrau_clap_f_cm_np1_fr_med_3.avi",
+    os.fsdecode(b"Tr\xfcmmerfrau_clap_f_cm_np1_fr_med_3.avi"),
+    "two  blanks 1_clap_f_cm_np1_fr_med_4.avi",
+)
+
+
+def test_hmdb51_finds_its_odd_file_names_and_gives_each_a_safe_key(tmp_path: Path) -> None:
+    listing = READERS["hmdb51"](_hmdb51(tmp_path, "clap", dict.fromkeys(ODD_NAMES, "120")), "all")
+    assert {source.path.name for source in listing.sources} == set(ODD_NAMES)
+    assert all(source.path.is_file() and source.splits == ("train01", "test02") for source in listing.sources)
+    assert len({source.key for source in listing.sources}) == len(ODD_NAMES)
+    assert all(KEY.fullmatch(source.key) for source in listing.sources)
+    assert listing.notes == ()
+
+
+def test_hmdb51_names_unpacked_with_decomposed_marks_are_found(tmp_path: Path) -> None:
+    name = "Trümmerfrau_clap_f_cm_np1_fr_med_3.avi"
+    root = _hmdb51(tmp_path, "clap", {name: "111"})
+    folder = root / "hmdb51_org" / "clap"
+    (folder / name).rename(folder / unicodedata.normalize("NFD", name))
+    assert READERS["hmdb51"](root, "all").sources[0].path.is_file()
+
+
+def test_hmdb51_without_a_class_folder_says_which_archive_to_unpack(tmp_path: Path) -> None:
+    for name in ("clap", "wave"):
+        _hmdb51(tmp_path, name, {f"film_{name}_f_cm_np1_fr_med_0.avi": "121"})
+    assert READERS["hmdb51"](tmp_path, "all").classes == ("clap", "wave")
+    shutil.rmtree(tmp_path / "hmdb51_org" / "clap")
+    with pytest.raises(UserError, match=r"has no folder of the class 'clap'.*unpack clap.rar there"):
+        READERS["hmdb51"](tmp_path, "all")
 
 
 def test_hmdb51_tags_become_splits_and_0_none(toys: Path) -> None:
@@ -66,27 +158,66 @@ def test_ssv2_classes_are_in_published_order(toys: Path) -> None:
     assert [published[name] for name in READERS["ssv2"](toys / "ssv2", "train").classes] == ["0", "1"]
 
 
-def test_k400_reads_the_flat_layout_with_csv_lists_alike(toys: Path, tmp_path: Path) -> None:
-    (tmp_path / "annotations").mkdir()
+def _cvdf(toys: Path, root: Path) -> Path:
+    """The Kinetics stand-in as CVDF mirrors it: flat folders beside csv lists."""
+    (root / "annotations").mkdir(parents=True)
     for part in ("train", "val"):
-        (tmp_path / part).mkdir()
+        (root / part).mkdir()
         lines = ["label,youtube_id,time_start,time_end,split"]
         for path in sorted((toys / "k400" / part).rglob("*.mp4")):
-            shutil.copy(path, tmp_path / part)
+            shutil.copy(path, root / part)
             start, end = map(int, path.stem[12:].split("_"))
             lines.append(f'"{path.parent.name}",{path.stem[:11]},{start},{end},{part}')
-        (tmp_path / "annotations" / f"{part}.csv").write_text("\n".join(lines))
-    flat, folders = (READERS["k400"](root, "train") for root in (tmp_path, toys / "k400"))
+        (root / "annotations" / f"{part}.csv").write_text("\n".join(lines))
+    return root
+
+
+def test_k400_reads_the_flat_layout_with_csv_lists_alike(toys: Path, tmp_path: Path) -> None:
+    flat, folders = (READERS["k400"](root, "train") for root in (_cvdf(toys, tmp_path), toys / "k400"))
     assert flat.classes == folders.classes
     assert {(s.key, s.label) for s in flat.sources} == {(s.key, s.label) for s in folders.sources}
+    assert flat.notes == folders.notes == ()
 
 
-def test_names_that_differ_only_in_case_get_different_keys(tmp_path: Path) -> None:
-    for name in ("abcdefghijk_000001_000011", "ABCDEFGHIJK_000001_000011"):
-        (tmp_path / "train" / "a class").mkdir(parents=True, exist_ok=True)
-        (tmp_path / "train" / "a class" / f"{name}.mp4").write_bytes(b"x")
-    keys = {source.key for source in READERS["k400"](tmp_path, "train").sources}
-    assert len(keys) == 2 and all(KEY.fullmatch(key) for key in keys)
+def test_k400_counts_what_youtube_lost_and_tells_what_no_list_names(toys: Path, tmp_path: Path) -> None:
+    root = _cvdf(toys, tmp_path)
+    videos = sorted((root / "train").iterdir())
+    videos[0].unlink()
+    videos[1].rename(root / "train" / f"{videos[1].stem[:11]}.mp4")  # some copies keep the id alone
+    shutil.copy(videos[2], root / "train" / "not_listed_at_all.mp4")
+    listing = READERS["k400"](root, "train")
+    assert len(listing.sources) == len(videos) - 1
+    assert listing.notes == (
+        f"{root}/train: 1 videos are in no list and are left out, not_listed_at_all.mp4 first.",
+        f"{root}/annotations/train.csv: 1 of {len(videos)} listed videos are not on disk, as is usual for Kinetics.",
+    )
+
+
+def test_k400_classes_are_those_of_the_csv_lists_where_a_folder_is_lost(toys: Path, tmp_path: Path) -> None:
+    root = _cvdf(toys, tmp_path)
+    for part in ("train", "val"):
+        shutil.rmtree(root / part)
+        shutil.copytree(toys / "k400" / part, root / part)
+    whole = READERS["k400"](root, "train")
+    for part in ("train", "val"):
+        shutil.rmtree(root / part / whole.classes[0])
+        (root / part / whole.classes[1]).rename(root / part / whole.classes[1].replace(" ", "_"))
+    partial = READERS["k400"](root, "train")
+    assert partial.classes == whole.classes
+    assert {(s.key, s.label) for s in partial.sources} < {(s.key, s.label) for s in whole.sources}
+    assert len(partial.notes) == 1 and "listed videos are not on disk" in partial.notes[0]
+
+
+def test_ssv2_takes_the_brackets_off_templates_and_refuses_ids_listed_twice(toys: Path, tmp_path: Path) -> None:
+    shutil.copytree(toys / "ssv2", tmp_path / "ssv2")
+    listed = json.loads((tmp_path / "ssv2/labels/train.json").read_text())
+    assert all("[something]" in entry["template"] for entry in listed)
+    listing = READERS["ssv2"](tmp_path / "ssv2", "train")
+    named = {entry["id"]: entry["template"].replace("[something]", "something") for entry in listed}
+    assert {source.path.stem: listing.classes[source.label] for source in listing.sources} == named
+    (tmp_path / "ssv2/labels/train.json").write_text(json.dumps([*listed, listed[0]]))
+    with pytest.raises(UserError, match=f"train.json: the video {listed[0]['id']}.* is listed more than once"):
+        READERS["ssv2"](tmp_path / "ssv2", "train")
 
 
 @pytest.mark.parametrize(
@@ -121,14 +252,3 @@ def test_no_folder_and_no_videos_are_told(toys: Path, tmp_path: Path, name: str)
             path.unlink()
     with pytest.raises(UserError, match="names .* videos, none of which is there"):
         READERS[name](root, part)
-
-
-@given(st.text(min_size=1))
-def test_any_name_gives_a_safe_key(name: str) -> None:
-    assert KEY.fullmatch(safe_key(name))
-
-
-def test_plain_names_keep_their_look_and_lost_letters_leave_a_hash() -> None:
-    assert safe_key("v_Archery_g01_c02") == "v_archery_g01_c02"
-    assert safe_key("Kötü_#1") == "kotu_-1"
-    assert safe_key("日本") != safe_key("中国")

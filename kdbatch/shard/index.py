@@ -1,0 +1,103 @@
+"""`index.json` and `rejected.parquet`, made from the records beside the tars: whoever finishes last writes the same bytes."""
+
+import contextlib
+import dataclasses
+import fcntl
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kdbatch.shard.job import Job
+from kdbatch.vocab.datasets import DATASETS
+from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.publish import publish, publish_json
+from kdbatch.vocab.shards import Part, Reject, Shard, ShardIndex, ShardRecord, load_index
+
+_REJECTED = pa.schema([("part", pa.string()), ("key", pa.string()), ("place", pa.int64()), ("path", pa.string()), ("reason", pa.string())])
+
+
+def publish_index(job: Job) -> ShardIndex | None:
+    """The index with this part anew and the other parts as they are; None, and nothing written, while shards are missing.
+
+    Raises:
+        UserError: more videos are broken than are allowed.
+    """
+    found = [job.finished(shard) for shard in range(job.num_shards)]
+    records = [record for record in found if record is not None]
+    if len(records) < len(found):
+        return None
+    rejected = [reject for record in records for reject in record.rejected]
+    with _alone(job.folder):
+        publish_rejected(job, rejected)
+        check_rejected(job, rejected)
+        index = job.index
+        if (job.folder / "index.json").exists():  # another part may have been added meanwhile
+            index = dataclasses.replace(index, parts=load_index(job.folder.parent, job.dataset).parts)
+        index = dataclasses.replace(index, parts={**index.parts, job.part: _part(job, records)})
+        index = dataclasses.replace(index, parts={p: index.parts[p] for p in DATASETS[job.dataset].parts if p in index.parts})
+        publish_json(job.folder / "index.json", dataclasses.asdict(index))
+    return index
+
+
+def check_rejected(job: Job, rejected: Sequence[Reject]) -> None:
+    """Raises UserError where more videos are broken than are allowed."""
+    if len(rejected) > job.max_rejected * job.num_places:
+        first = rejected[0]
+        raise UserError(
+            f"{job.root}: {len(rejected)} of {job.num_places} videos are broken, more than {job.max_rejected:.2%}. "
+            f"The first: {first.path}: {first.reason}. All found so far: {job.folder}/rejected.parquet. Mend them, or raise --max-rejected."
+        )
+
+
+def publish_rejected(job: Job, rejected: Sequence[Reject]) -> None:
+    """`rejected.parquet`: the broken videos of every part, empty where none is broken."""
+    path = job.folder / "rejected.parquet"
+    rows = [{"part": job.part, **dataclasses.asdict(reject)} for reject in rejected]
+    if path.exists():
+        rows += [row for row in _rows(path) if row["part"] != job.part]
+    rows.sort(key=lambda row: (row["part"], row["place"]))
+    table = pa.Table.from_pylist(rows, schema=_REJECTED)
+    publish(path, lambda part: pq.write_table(table, part))
+
+
+def _rows(path: Path) -> list[dict[str, object]]:
+    try:
+        return pq.read_table(path, schema=_REJECTED).to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path}: is damaged ({str(error).splitlines()[0]}). Delete it and repeat the command.") from error
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Inside, no other process changes the index: the elements of two arrays, one per part, may end at the same moment."""
+    with (folder / "index.lock").open("ab") as file:
+        with contextlib.suppress(OSError):  # a file system without locks: two parts that end in the same second may then need one more call
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _part(job: Job, records: Sequence[ShardRecord]) -> Part:
+    splits = Counter(split for source in job.order for split in source.splits)
+    return Part(
+        num_in_source=len(job.order),
+        num_places=job.num_places,
+        num_in_split={split: splits[split] for split, part in DATASETS[job.dataset].part_of.items() if part == job.part},
+        shards=tuple(_line(record) for record in records),
+    )
+
+
+def _line(record: ShardRecord) -> Shard:
+    """A shard's line of the index; `fps` is the mean over its videos."""
+    samples = record.samples
+    return Shard(
+        name=record.name,
+        num_videos=len(samples),
+        num_rejected=len(record.rejected),
+        num_frames=sum(sample.num_frames for sample in samples),
+        num_bytes=record.num_bytes,
+        sha256=record.sha256,
+        fps=sum(sample.fps for sample in samples) / max(1, len(samples)),
+    )

@@ -1,0 +1,174 @@
+"""What is to be sharded, as a value: one part of a data set, listed and ordered, and where its shards go. Nothing is written here.
+
+No PyAV here: a login node plans the elements of a SLURM array without it.
+"""
+
+import itertools
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kdbatch.shard.datasets import READERS
+from kdbatch.shard.order import balanced_order
+from kdbatch.shard.sources import Source, printable
+from kdbatch.shard.tars import finished_shard
+from kdbatch.vocab.datasets import DATASETS
+from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.pick import pick
+from kdbatch.vocab.shards import ShardIndex, ShardRecord, count_from_words, load_index
+
+TRANSCODED = "h264 short128 g16 b1 crf20 v1"
+ORIGINALS = "originals v1"
+# decord 0.6.0 seeks by time stamps, which AVI lacks; of packed B-frames it returns others than asked for, and clips that jump back.
+NEVER_ORIGINALS = {"hmdb51": "its AVIs hold packed B-frames, and a reader that seeks in them gets other frames than it asked for"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One part of a data set and its wanted shards. `index` is what `index.json` says already."""
+
+    dataset: str
+    part: str
+    root: Path
+    folder: Path
+    order: Sequence[Source]
+    notes: tuple[str, ...]
+    num_places: int
+    max_rejected: float
+    index: ShardIndex
+
+    @property
+    def videos_per_shard(self) -> int:
+        return self.index.videos_per_shard
+
+    @property
+    def num_shards(self) -> int:
+        return math.ceil(self.num_places / self.videos_per_shard)
+
+    @property
+    def again(self) -> str:
+        """The command that goes on, for errors."""
+        split = next(split for split, part in DATASETS[self.dataset].part_of.items() if part == self.part)
+        return f"kdbatch shard {self.dataset} --split {split}"
+
+    def name_of(self, shard: int) -> str:
+        return f"{self.part}-{shard:05d}.tar"
+
+    def places_of(self, shard: int) -> range:
+        start = shard * self.videos_per_shard
+        return range(start, min(start + self.videos_per_shard, len(self.order)))
+
+    def path_of(self, place: int) -> str:
+        """A video's path below the data set's root, as text."""
+        return printable(self.order[place].path.relative_to(self.root).as_posix())
+
+    def finished(self, shard: int) -> ShardRecord | None:
+        """The shard's record where it is finished.
+
+        Raises:
+            UserError: it holds other videos than belong there today.
+        """
+        record = finished_shard(self.folder, self.name_of(shard))
+        if record is None:
+            return None
+        held = {(video.place, video.key) for video in (*record.samples, *record.rejected)}
+        if held != {(place, self.order[place].key) for place in self.places_of(shard)}:
+            raise UserError(
+                f"{self.folder}/{record.name}: holds other videos than {self.root} has at its places today: videos were added or removed, "
+                f"or it was begun with another number of videos per shard. Make all anew: rm -r {self.folder} && {self.again}"
+            )
+        return record
+
+    def missing(self) -> tuple[int, ...]:
+        """The shards that are still to be made."""
+        return tuple(shard for shard in range(self.num_shards) if self.finished(shard) is None)
+
+
+def plan_job(
+    dataset: str,
+    *,
+    root: Path,
+    shards_dir: Path,
+    part: str = "",
+    subset: str = "all",
+    videos_per_shard: int = 250,
+    max_rejected: float = 0.01,
+    transcode: bool = True,
+) -> Job:
+    """List a part, put it in order, and see what its folder holds already.
+
+    Raises:
+        UserError: a layout that is not the published one, more videos asked for than there are, or shards made in another way.
+    """
+    part = _checked_part(dataset, part)
+    if not transcode and dataset in NEVER_ORIGINALS:
+        raise UserError(f"{dataset}: --no-transcode is not possible: {NEVER_ORIGINALS[dataset]}. Leave --no-transcode out.")
+    try:
+        listing = READERS[dataset](root, part)
+    except OSError as error:
+        raise UserError(f"{root}: cannot be listed ({error.strerror}: {error.filename}).") from error
+    encoding = TRANSCODED if transcode else ORIGINALS
+    index = _index_to_extend(shards_dir, dataset, classes=listing.classes, videos_per_shard=videos_per_shard, encoding=encoding)
+    order = balanced_order(listing.sources)
+    earlier = index.parts[part].num_places if part in index.parts else 0
+    wanted = max(count_from_words(subset, len(order), where=f"{dataset}/{part}"), min(earlier, len(order)))
+    return Job(
+        dataset=dataset,
+        part=part,
+        root=root,
+        folder=shards_dir / dataset,
+        order=order,
+        notes=listing.notes,
+        num_places=min(math.ceil(wanted / videos_per_shard) * videos_per_shard, len(order)),
+        max_rejected=max_rejected,
+        index=index,
+    )
+
+
+def groups_of(shards: Sequence[int], num_groups: int) -> tuple[range, ...]:
+    """Ranges that do not overlap and hold all of `shards`, about equally many of them in each: the elements of an array."""
+    edges = [len(shards) * i // num_groups for i in range(num_groups + 1)]
+    return tuple(range(shards[a], shards[b - 1] + 1) for a, b in itertools.pairwise(edges) if a < b)
+
+
+def range_of_words(words: str, num_shards: int) -> range:
+    """The shards that `40:80` names: 40 to 79.
+
+    Raises:
+        UserError: not such words, or shards that there are not.
+    """
+    found = re.fullmatch(r"(\d{1,9}):(\d{1,9})", words, re.ASCII)
+    if not found or not int(found[1]) < int(found[2]) <= num_shards:
+        raise UserError(f"--shards: found {words!r}. Write FIRST:END, at most 0:{num_shards}; END itself is not made.")
+    return range(int(found[1]), int(found[2]))
+
+
+def _checked_part(dataset: str, part: str) -> str:
+    """The part asked for, or the data set's first."""
+    known = pick(DATASETS, dataset, where="dataset").parts
+    if part and part not in known:
+        raise UserError(f"{dataset}: has no part {part!r}. Parts: {', '.join(known)}.")
+    return part or known[0]
+
+
+def _index_to_extend(shards_dir: Path, dataset: str, *, classes: tuple[str, ...], videos_per_shard: int, encoding: str) -> ShardIndex:
+    """The index that is there, if its shards were made in the same way, or an empty one."""
+    if videos_per_shard < 1:
+        raise UserError(f"{dataset}: {videos_per_shard} videos per shard asked for. Write 1 or more; 250 is usual.")
+    folder = shards_dir / dataset
+    if not (folder / "index.json").exists():
+        return ShardIndex(dataset=dataset, classes=classes, videos_per_shard=videos_per_shard, encoding=encoding, parts={})
+    old = load_index(shards_dir, dataset)
+    again = f"Make all anew: rm -r {folder} && kdbatch shard {dataset}"
+    if old.encoding != encoding:
+        raise UserError(f"{folder}: its shards are stored as {old.encoding!r}, {encoding!r} was asked for. {again}")
+    if old.videos_per_shard != videos_per_shard:
+        raise UserError(
+            f"{folder}: its shards hold {old.videos_per_shard} videos each, {videos_per_shard} were asked for. "
+            f"Go on as it is: kdbatch shard {dataset} --videos-per-shard {old.videos_per_shard}"
+        )
+    if old.classes != classes:
+        raise UserError(f"{folder}: the data set's classes changed since ({len(old.classes)} then, {len(classes)} now). {again}")
+    return old

@@ -1,0 +1,26 @@
+"""A video as it goes into a tar, and why some do not. No PyAV here: a login node lists and counts shards without it."""
+
+from dataclasses import dataclass
+
+
+class BrokenVideo(Exception):
+    """A video that cannot be stored; the message is the reason."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """The bytes of a video and what a reader must know of them.
+
+    `container` is the file's suffix without the dot. `extradata` is the decoder configuration (avcC) without which bare packets cannot
+    be decoded; it and `index` are empty for an original that is stored as it came.
+    """
+
+    video: bytes
+    container: str
+    index: bytes
+    extradata: bytes
+    num_frames: int
+    fps: float
+    source_fps: float
+    width: int
+    height: int

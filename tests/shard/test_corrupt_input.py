@@ -1,0 +1,164 @@
+"""Everything that can be wrong with a data set's files or with the disk: one row of rejected.parquet, or one line."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from shard_world import write_sound, write_video
+
+from kdbatch.shard.build import build_shards
+from kdbatch.shard.datasets import READERS
+from kdbatch.shard.verify import verify_shards
+from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.progress import silent
+from kdbatch.vocab.shards import ShardIndex, find_subset, load_samples
+
+
+def _build(root: Path, shards_dir: Path, **options) -> ShardIndex:
+    return build_shards("k400", root=root, shards_dir=shards_dir, **{"max_rejected": 0.5, "processes": 1, "progress": silent, **options})
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+BREAK = {
+    "cut short": (_cut, "cut short|cannot be decoded"),  # by where the muxer put the head
+    "zero bytes": (lambda path: path.write_bytes(b""), r"empty file \(0 bytes\)"),
+    "sound alone": (write_sound, "holds no video stream"),
+    "one frame": (lambda path: write_video(path, num_frames=1), "holds one frame"),
+    "a text": (lambda path: path.write_text("<html>This video is not available</html>" * 20), "cannot be decoded: Invalid data"),
+    "random bytes": (lambda path: path.write_bytes(os.urandom(5000)), "cannot be decoded: Invalid data"),
+    "a folder": (lambda path: (path.unlink(), path.mkdir()), "cannot be (read|decoded)"),
+    "a link to nowhere": (lambda path: (path.unlink(), path.symlink_to("nowhere")), "cannot be read: No such file"),
+}
+
+
+@pytest.mark.parametrize("transcode", [True, False], ids=["transcoded", "originals"])
+@pytest.mark.parametrize("how", BREAK)
+def test_a_broken_video_is_one_row_with_its_reason(toys: Path, tmp_path: Path, how: str, transcode: bool) -> None:
+    shutil.copytree(toys / "k400" / "val", tmp_path / "val")
+    broken = sorted((tmp_path / "val").rglob("*.mp4"))[1]
+    break_it, reason = BREAK[how]
+    break_it(broken)
+    index = _build(tmp_path, tmp_path / "shards", part="val", transcode=transcode)
+    (row,) = pq.read_table(tmp_path / "shards" / "k400" / "rejected.parquet").to_pylist()
+    assert row["path"] == str(broken.relative_to(tmp_path))
+    assert re.search(reason, row["reason"])
+    assert [(shard.num_videos, shard.num_rejected) for shard in index.parts["val"].shards] == [(3, 1)]
+    assert verify_shards("k400", shards_dir=tmp_path / "shards", progress=silent) == 3
+
+
+def test_names_of_any_script_and_of_bytes_that_are_no_text_are_stored(toys: Path, tmp_path: Path) -> None:
+    shutil.copytree(toys / "k400" / "val", tmp_path / "val")
+    videos = sorted((tmp_path / "val").rglob("*.mp4"))
+    names = ["日本語 (видео) & co..mp4", os.fsdecode(b"caf\xe9 #1;!@.mp4"), "o\u0308.mp4", "x" * 200 + ".mp4"]
+    for path, name in zip(videos, names, strict=True):
+        path.rename(path.with_name(name))
+    index = _build(tmp_path, tmp_path / "shards", part="val")
+    samples = [sample for _, sample in load_samples(tmp_path / "shards", find_subset(index, "val", "all", where="here"))]
+    assert len({sample.key for sample in samples}) == 4
+    assert verify_shards("k400", shards_dir=tmp_path / "shards", progress=silent) == 4
+
+
+def test_a_tar_that_was_cut_short_is_found_and_made_again(toys: Path, tmp_path: Path) -> None:
+    _build(toys / "k400", tmp_path, part="val")
+    tar = tmp_path / "k400" / "val-00000.tar"
+    whole = tar.read_bytes()
+    _cut(tar)
+    with pytest.raises(UserError, match="1 of 1 shards are damaged: val-00000.tar: missing, or of another size.*kdbatch shard k400"):
+        verify_shards("k400", shards_dir=tmp_path, progress=silent)
+    _build(toys / "k400", tmp_path, part="val")
+    assert tar.read_bytes() == whole
+
+
+LISTS = {
+    "ssv2": ("labels/labels.json", "labels/train.json"),
+    "ucf101": ("ucfTrainTestlist/classInd.txt", "ucfTrainTestlist/trainlist01.txt"),
+    "hmdb51": ("testTrainMulti_7030_splits/bouncing_cone_test_split1.txt",),
+}
+WRONG = {
+    "binary": bytes(range(256)) * 4,
+    "html": b"<!doctype html><html><body>404</body></html>\n",
+    "empty": b"",
+    "other json": b'{"a": [1, {"b": null}], "c": "d"}',
+    "a list": b'[{"id": ["x"], "template": {"y": 1}}, 3, null]',
+}
+
+
+@pytest.mark.parametrize("content", WRONG)
+@pytest.mark.parametrize(("name", "path"), [(name, path) for name, paths in LISTS.items() for path in paths])
+def test_a_wrong_list_file_is_one_line_that_names_it(toys: Path, tmp_path: Path, name: str, path: str, content: str) -> None:
+    root = tmp_path / name
+    shutil.copytree(toys / name, root)
+    (root / path).write_bytes(WRONG[content])
+    with pytest.raises(UserError) as caught:
+        READERS[name](root, "train" if name == "ssv2" else "all")
+    assert "\n" not in str(caught.value)
+    assert Path(path).name.split("_test")[0] in str(caught.value)
+
+
+def test_a_wrong_csv_of_kinetics_is_one_line(toys: Path, tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    shutil.copy(next((toys / "k400" / "train").rglob("*.mp4")), tmp_path / "train")
+    (tmp_path / "annotations").mkdir()
+    for content in WRONG.values():
+        (tmp_path / "annotations" / "train.csv").write_bytes(b"label,youtube_id,time_start,time_end,split\n" + content)
+        with pytest.raises(UserError, match="train.csv: line|names 0 videos"):
+            READERS["k400"](tmp_path, "train")
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 kB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = (
+        shutil.which("mount")
+        and not subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)], capture_output=True, check=False
+        ).returncode
+    )
+    if not mounted:
+        pytest.skip("no tmpfs can be mounted here: that takes root")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_is_one_line_and_with_room_the_build_goes_on(toys: Path, tiny_disk: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="shards cannot be written .No space left on device.*Finished ones are kept.*kdbatch shard k400"):
+        _build(toys / "k400", tiny_disk, videos_per_shard=1)
+    finished = sorted(path.name for path in (tiny_disk / "k400").glob("*.json"))
+    assert finished and not list((tiny_disk / "k400").glob("*.part"))
+    subprocess.run(["mount", "-o", "remount,size=8m", str(tiny_disk)], check=True)
+    before = {name: (tiny_disk / "k400" / name).stat().st_mtime_ns for name in finished}
+    _build(toys / "k400", tiny_disk, videos_per_shard=1)
+    assert {name: (tiny_disk / "k400" / name).stat().st_mtime_ns for name in finished} == before
+    assert verify_shards("k400", shards_dir=tiny_disk, progress=silent) == 12
+
+
+def test_a_read_only_disk_is_one_line(toys: Path, tiny_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(tiny_disk)], check=True)
+    with pytest.raises(UserError, match="shards cannot be written .Read-only file system"):
+        _build(toys / "k400", tiny_disk)
+
+
+def test_a_limit_on_file_sizes_is_one_line_in_worker_processes_too(toys: Path, tmp_path: Path) -> None:
+    words = ["shard", "k400", f"--root={toys / 'k400'}", "--processes=2"]
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))\n"
+        f"from kdbatch.cli import main\nif __name__ == '__main__':\n    sys.argv[1:] = {words!r}; main()\n"
+    )
+    script = tmp_path / "limited.py"
+    script.write_text(code)
+    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2, done
+    assert "shards cannot be written (File too large)" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "shards" / "k400" / "rejected.parquet").exists()

@@ -1,0 +1,85 @@
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from kdbatch.shard.build import Built, build_job
+from kdbatch.shard.index import publish_index
+from kdbatch.shard.job import plan_job
+from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.progress import silent
+from kdbatch.vocab.shards import load_index
+
+ELEMENTS = ("0:1", "1:2", "2:3")
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def _element(toys: Path, shards_dir: Path, shards: range, *, part: str = "train") -> Built:
+    job = plan_job("k400", root=toys / "k400", shards_dir=shards_dir, part=part, videos_per_shard=5)
+    return build_job(job, shards=shards, processes=1, progress=silent)
+
+
+@pytest.fixture(scope="module")
+def whole(toys: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What one builder alone makes of the 12 training videos."""
+    shards_dir = tmp_path_factory.mktemp("whole")
+    job = plan_job("k400", root=toys / "k400", shards_dir=shards_dir, videos_per_shard=5)
+    build_job(job, processes=1, progress=silent)
+    return _files(shards_dir / "k400")
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3)))[1::2])
+def test_elements_in_any_order_make_the_same_files_and_the_last_one_the_index(
+    toys: Path, whole: dict[str, bytes], tmp_path: Path, order: tuple[int, ...]
+) -> None:
+    ended = [_element(toys, tmp_path, range(shard, shard + 1)).index for shard in order]
+    assert [index is not None for index in ended] == [False, False, True]
+    assert _files(tmp_path / "k400") == whole
+
+
+def test_elements_that_run_twice_change_nothing(toys: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
+    for shard in (0, 1, 1, 2, 0):
+        _element(toys, tmp_path, range(shard, shard + 1))
+    assert _files(tmp_path / "k400") == whole
+
+
+def test_elements_at_the_same_time_each_even_twice_make_the_same_files(toys: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
+    words = ["shard", "k400", f"--root={toys / 'k400'}", "--videos-per-shard=5", "--processes=1"]
+    started = [
+        subprocess.Popen([sys.executable, "-m", "kdbatch", *words, f"--shards={e}"], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+        for e in (*ELEMENTS, ELEMENTS[1])
+    ]
+    said = [process.communicate(timeout=60)[0] for process in started]
+    assert [process.returncode for process in started] == [0] * 4
+    assert any("12 videos in 3 tars" in text for text in said)
+    assert _files(tmp_path / "shards" / "k400") == whole
+
+
+def test_two_parts_that_were_planned_at_the_same_time_both_reach_the_index(toys: Path, tmp_path: Path) -> None:
+    train, val = (plan_job("k400", root=toys / "k400", shards_dir=tmp_path, part=part, videos_per_shard=5) for part in ("train", "val"))
+    build_job(train, processes=1, progress=silent)
+    build_job(val, processes=1, progress=silent)
+    assert list(load_index(tmp_path, "k400").parts) == ["train", "val"]
+
+
+def test_the_index_waits_for_missing_shards(toys: Path, tmp_path: Path) -> None:
+    _element(toys, tmp_path, range(0, 2))
+    job = plan_job("k400", root=toys / "k400", shards_dir=tmp_path, videos_per_shard=5)
+    assert publish_index(job) is None
+    assert not (tmp_path / "k400" / "index.json").exists()
+
+
+def test_a_damaged_list_of_rejected_videos_is_told(toys: Path, tmp_path: Path) -> None:
+    _element(toys, tmp_path, range(0, 1), part="val")
+    (tmp_path / "k400" / "rejected.parquet").write_text("not parquet")
+    with pytest.raises(UserError, match=r"rejected.parquet: is damaged .*Delete it and repeat"):
+        _element(toys, tmp_path, range(0, 3))
+    (tmp_path / "k400" / "rejected.parquet").unlink()
+    assert _element(toys, tmp_path, range(0, 3)).index is not None
+    assert pq.read_table(tmp_path / "k400" / "rejected.parquet").num_rows == 0

@@ -1,0 +1,69 @@
+import itertools
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kdbatch.shard.build import build_job
+from kdbatch.shard.job import Job, groups_of, plan_job, range_of_words
+from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.progress import silent
+
+
+def _job(toys: Path, shards_dir: Path, **options) -> Job:
+    return plan_job("k400", root=toys / "k400", shards_dir=shards_dir, **{"videos_per_shard": 5, **options})
+
+
+@given(st.sets(st.integers(0, 60), min_size=1).map(sorted), st.integers(1, 20))
+def test_groups_hold_every_missing_shard_once_and_about_equally_many(missing: list[int], num_groups: int) -> None:
+    groups = groups_of(missing, num_groups)
+    held = [[shard for shard in missing if shard in group] for group in groups]
+    assert [shard for group in held for shard in group] == missing
+    assert len(groups) == min(num_groups, len(missing))
+    assert max(map(len, held)) - min(map(len, held)) <= 1
+    assert all(a.stop <= b.start for a, b in itertools.pairwise(groups))
+
+
+@given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 7))
+def test_subsets_are_prefixes_cut_into_shards_without_gaps(toys: Path, small: int, large: int, videos_per_shard: int) -> None:
+    small, large = sorted((small, large))
+    jobs = [
+        plan_job("k400", root=toys / "k400", shards_dir=toys / "none", subset=str(n), videos_per_shard=videos_per_shard)
+        for n in (small, large)
+    ]
+    places = [[place for shard in range(job.num_shards) for place in job.places_of(shard)] for job in jobs]
+    assert places[1][: len(places[0])] == places[0] == list(range(jobs[0].num_places))
+    assert small <= jobs[0].num_places < small + videos_per_shard
+    assert [source.key for source in jobs[0].order] == [source.key for source in jobs[1].order]
+
+
+def test_planning_writes_nothing(toys: Path, tmp_path: Path) -> None:
+    assert _job(toys, tmp_path / "shards").missing() == (0, 1, 2)
+    assert not (tmp_path / "shards").exists()
+
+
+def test_finished_shards_are_not_missing(toys: Path, tmp_path: Path) -> None:
+    job = _job(toys, tmp_path)
+    build_job(job, shards=range(1, 2), processes=1, progress=silent)
+    assert job.missing() == (0, 2)
+
+
+@pytest.mark.parametrize("words", ["", "3", "3:3", "2:1", "0:4", "-1:2", "a:b", "0:1:2", "1: 2"])
+def test_other_words_for_a_range_of_shards_are_refused(words: str) -> None:
+    with pytest.raises(UserError, match=re.escape(f"--shards: found {words!r}. Write FIRST:END, at most 0:3")):
+        range_of_words(words, 3)
+
+
+def test_words_for_a_range_of_shards() -> None:
+    assert range_of_words("0:3", 3) == range(0, 3)
+
+
+def test_a_login_node_plans_without_the_workers_packages() -> None:
+    blocked = ["av", "torch", "decord", "webdataset"]
+    code = f"import sys; sys.modules.update(dict.fromkeys({blocked!r})); import kdbatch.cli_shard, kdbatch.shard.index"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,70 @@
+from pathlib import Path
+
+import decord
+import pytest
+from shard_world import bar_positions, turned, write_video
+
+from kdbatch.shard.build import build_shards
+from kdbatch.shard.job import plan_job
+from kdbatch.shard.originals import keep
+from kdbatch.shard.stored import BrokenVideo
+from kdbatch.shard.verify import verify_shards
+from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.progress import silent
+from kdbatch.vocab.shards import find_subset, load_index, load_samples
+
+
+def test_an_original_is_stored_byte_for_byte_with_its_frames_counted(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", width=200, height=150)
+    stored = keep(path)
+    assert stored.video == path.read_bytes()
+    assert (stored.container, stored.num_frames, stored.width, stored.height, stored.fps) == ("mp4", 35, 200, 150, 25.0)
+    assert (stored.index, stored.extradata) == (b"", b"")
+
+
+def test_a_turned_original_has_the_size_and_the_pictures_that_decord_shows(tmp_path: Path) -> None:
+    path = turned(write_video(tmp_path / "a.mp4", width=160, height=128), tmp_path / "turned.mp4")
+    stored = keep(path)
+    assert decord.VideoReader(str(path))[0].shape == (stored.height, stored.width, 3) == (160, 128, 3)
+
+
+@pytest.mark.parametrize(
+    ("codec", "options", "reason"),
+    [("libx264", {"preset": "ultrafast"}, "H.264 in AVI"), ("mpeg4", {"bf": "1"}, "AVI with B-frames")],
+)
+def test_what_decord_cannot_address_by_frame_is_refused_with_the_reason(
+    tmp_path: Path, codec: str, options: dict[str, str], reason: str
+) -> None:
+    with pytest.raises(BrokenVideo, match=f"is (an )?{reason}.*must be transcoded"):
+        keep(write_video(tmp_path / "a.avi", codec=codec, options=options))
+
+
+def test_what_is_kept_from_an_avi_decord_finds_frame_by_frame(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.avi", options={"g": "12"})
+    assert keep(path).num_frames == 35
+    wanted = [31, 2, 17, 30, 0]
+    assert bar_positions(list(decord.VideoReader(str(path)).get_batch(wanted).asnumpy())) == wanted
+
+
+def test_hmdb51_is_never_stored_as_it_came(toys: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="hmdb51: --no-transcode is not possible: .*packed B-frames.*Leave --no-transcode out"):
+        plan_job("hmdb51", root=toys / "hmdb51", shards_dir=tmp_path, transcode=False)
+
+
+@pytest.mark.parametrize(("name", "suffix"), [("k400", "mp4"), ("ssv2", "webm"), ("ucf101", "avi")])
+def test_shards_of_originals_say_so_hold_them_and_can_be_verified(toys: Path, tmp_path: Path, name: str, suffix: str) -> None:
+    index = build_shards(name, root=toys / name, shards_dir=tmp_path, transcode=False, processes=1, progress=silent)
+    part = next(iter(index.parts))
+    split = {"all": "train01"}.get(part, part)
+    originals = {path.read_bytes() for path in (toys / name).rglob(f"*.{suffix}")}
+    for tar, sample in load_samples(tmp_path, find_subset(index, split, "all", where="here")):
+        assert (sample.container, sample.extradata, sample.index_bytes) == (suffix, "", 0)
+        assert tar.read_bytes()[sample.offset : sample.offset + sample.num_bytes] in originals
+    assert verify_shards(name, shards_dir=tmp_path, progress=silent) == sum(shard.num_videos for shard in index.parts[part].shards)
+
+
+def test_transcoded_shards_and_originals_are_not_mixed(toys: Path, tmp_path: Path) -> None:
+    build_shards("k400", root=toys / "k400", shards_dir=tmp_path, part="val", processes=1, progress=silent)
+    with pytest.raises(UserError, match="stored as 'h264 .*', 'originals v1' was asked for. Make all anew: rm -r"):
+        build_shards("k400", root=toys / "k400", shards_dir=tmp_path, transcode=False, processes=1, progress=silent)
+    assert load_index(tmp_path, "k400").parts.keys() == {"val"}
