@@ -1,6 +1,7 @@
 """The shell's side: every trap of the parser closed, every slip one line and exit 2."""
 
 import re
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -101,15 +102,22 @@ def test_a_flag_set_to_false_is_false(plannable: Path) -> None:
     assert done.returncode == 0, done
 
 
-def test_help_is_fast_and_imports_nothing_heavy(tmp_path: Path) -> None:
+def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-X", "importtime", "-m", "kdbatch", "--help"], cwd=tmp_path, capture_output=True, text=True)
     imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
     assert "fire" in imported
     assert not imported & {"torch", "polars", "matplotlib", "submitit", "yaml", "rich", "numpy", "av"}
-    micros = [
-        int(line.split("|")[1]) for line in done.stderr.splitlines() if line.split("|")[-1].strip() in ("kdbatch.cli", "site", "fire")
-    ]
-    assert sum(micros) < 300_000
+
+
+def test_help_answers_in_under_a_third_of_a_second(tmp_path: Path) -> None:
+    """Processor time, the best of five: a busy machine must not decide."""
+    spent = []
+    for _ in range(5):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert kdbatch("--help", cwd=tmp_path).returncode == 0
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(spent) < 0.3
 
 
 @pytest.mark.parametrize("words", [("plan", SUBSET_SIZE), ("submit", SUBSET_SIZE, "--dry-run"), ("status",), ("report",)])
