@@ -71,12 +71,6 @@ def _box(augment: Augment, height: int, width: int, rng: np.random.Generator) ->
     return center
 
 
-def cut(frame_THWC: np.ndarray, draw: Draw) -> np.ndarray:
-    """The drawn box of every frame, still uint8: the cheap half of a resized crop, done before the clip travels."""
-    top, left, height, width = draw.box
-    return np.ascontiguousarray(frame_THWC[:, top : top + height, left : left + width])
-
-
 def apply_draws(clips: Sequence[Tensor], draws: Sequence[Draw], *, size_pixels: int, device: torch.device) -> Tensor:
     """Cut uint8 clips (each THWC, of its own size) -> normalised float clips (BCTHW)."""
     clip_BTHWC = resize_clips(clips, [d.flip for d in draws], size_pixels=size_pixels, device=device)

@@ -66,7 +66,7 @@ class TrainingBatches:
         self._shares = (-1, list[np.ndarray]())  # of the epoch that was asked for last
 
     def __getitem__(self, step: int) -> Batch:
-        return read_here(self.plan(step), decoder=self.decoder)
+        return read_here(self.plan(step), decoder=self.decoder, cache=self.cache)
 
     def plan(self, step: int) -> BatchPlan:
         """What the batch of this step is made of. Nothing is read for it."""
@@ -100,7 +100,7 @@ class EvaluationBatches:
         return len(self.groups)
 
     def __getitem__(self, step: int) -> Batch:
-        return read_here(self.plan(step), decoder=self.decoder)
+        return read_here(self.plan(step), decoder=self.decoder, cache=self.cache)
 
     def plan(self, step: int) -> BatchPlan:
         """What the batch is made of. Nothing is read for it."""

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdbatch.run.augment import MEAN, STD, Draw, apply_draws, cut, draw_augment
+from kdbatch.run.augment import MEAN, STD, Draw, apply_draws, draw_augment
 from kdbatch.run.colour import gray_of, recolour
 from kdbatch.run.geometry import blur, resize_clips, rotate
 from kdbatch.vocab.tasks import TASKS
@@ -16,6 +16,11 @@ def _clip(seed: int = 0, height: int = 20, width: int = 30) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (4, height, width, 3), dtype=np.uint8)
 
 
+def _cut(frame_THWC: np.ndarray, draw: Draw) -> np.ndarray:
+    top, left, height, width = draw.box
+    return frame_THWC[:, top : top + height, left : left + width].copy()
+
+
 def _plain(clip_BCTHW: torch.Tensor) -> torch.Tensor:
     """Undo the normalisation."""
     return clip_BCTHW * torch.tensor(STD).view(3, 1, 1, 1) + torch.tensor(MEAN).view(3, 1, 1, 1)
@@ -24,7 +29,7 @@ def _plain(clip_BCTHW: torch.Tensor) -> torch.Tensor:
 def test_the_centre_view_is_the_largest_square_untouched() -> None:
     clip = _clip()
     draw = draw_augment(CENTER, height=20, width=30, rng=np.random.default_rng(0))
-    out = _plain(apply_draws([torch.from_numpy(cut(clip, draw))], [draw], size_pixels=20, device=CPU))
+    out = _plain(apply_draws([torch.from_numpy(_cut(clip, draw))], [draw], size_pixels=20, device=CPU))
     assert torch.allclose(out[0], torch.from_numpy(clip[:, :, 5:25]).permute(3, 0, 1, 2) / 255, atol=1e-6)
 
 
@@ -40,13 +45,13 @@ def test_equal_frames_stay_equal_whatever_is_drawn() -> None:
     still = np.repeat(_clip()[:1], 4, axis=0)
     for seed in range(10):
         draw = draw_augment(TASKS["rspnet"].augment, height=20, width=30, rng=np.random.default_rng(seed))
-        out = apply_draws([torch.from_numpy(cut(still, draw))], [draw], size_pixels=16, device=CPU)
+        out = apply_draws([torch.from_numpy(_cut(still, draw))], [draw], size_pixels=16, device=CPU)
         assert torch.allclose(out, out[:, :, :1].expand_as(out), atol=1e-5)
 
 
 def test_clips_of_a_batch_are_independent() -> None:
     draws = [draw_augment(TASKS["rspnet"].augment, height=20, width=30, rng=np.random.default_rng(s)) for s in range(6)]
-    clips = [torch.from_numpy(cut(_clip(s), d)) for s, d in enumerate(draws)]
+    clips = [torch.from_numpy(_cut(_clip(s), d)) for s, d in enumerate(draws)]
     together = apply_draws(clips, draws, size_pixels=16, device=CPU)
     for b in range(6):
         alone = apply_draws(clips[b : b + 1], draws[b : b + 1], size_pixels=16, device=CPU)
@@ -91,7 +96,7 @@ STRONG = Augment(
 
 def test_what_is_drawn_is_applied_in_the_stated_order_and_clips_do_not_meet() -> None:
     draws = [draw_augment(STRONG, height=20, width=30, rng=np.random.default_rng(s)) for s in range(8)]
-    clips = [torch.from_numpy(cut(_clip(s), d)) for s, d in enumerate(draws)]
+    clips = [torch.from_numpy(_cut(_clip(s), d)) for s, d in enumerate(draws)]
     together = apply_draws(clips, draws, size_pixels=16, device=CPU)
     for clip, draw, found in zip(clips, draws, together, strict=True):
         step = resize_clips([clip], [draw.flip], size_pixels=16, device=CPU).permute(0, 4, 1, 2, 3) / 255

@@ -96,10 +96,12 @@ def test_a_batch_does_not_depend_on_the_cache_or_on_who_fills_it(shards_dir: Pat
         return [clip.clone() for batch in batches(source, range(8), num_workers=num_workers) for clip in batch.clips]
 
     plain = of(None, 0)
-    cache = FrameCache(tmp_path, max_bytes=PLENTY)
-    for filled in (of(cache, 2), of(cache, 0)):
-        assert all(torch.equal(a, b) for a, b in zip(plain, filled, strict=True))
-    assert len(_holds(tmp_path)) == len(videos)
+    for num_workers in (0, 2):
+        folder = tmp_path / str(num_workers)
+        for _ in ("filling", "filled"):
+            found = of(FrameCache(folder, max_bytes=PLENTY), num_workers)
+            assert all(torch.equal(a, b) for a, b in zip(plain, found, strict=True))
+            assert len(_holds(folder)) == len(videos)
 
 
 def _read_all(folder: Path, videos: list[Video], order: list[int]) -> None:

@@ -1,0 +1,23 @@
+from pathlib import Path
+
+import pytest
+
+from kdbatch.shard.loose import shard_loose, videos_below
+from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.progress import silent
+
+
+def test_videos_of_any_codec_are_found_and_stored(toys: Path, tmp_path: Path) -> None:
+    paths = [videos_below(toys / name)[0] for name in ("k400", "ucf101", "hmdb51")]
+    assert {path.suffix for path in paths} == {".mp4", ".avi"}
+    stored = shard_loose(paths, tmp_path, processes=1, progress=silent)
+    assert len(stored) == 3
+    assert all(tar.exists() and sample.num_frames > 16 and sample.extradata for tar, sample in stored)
+
+
+def test_a_folder_without_videos_and_a_broken_video_are_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no video"):
+        videos_below(tmp_path)
+    (tmp_path / "a.mp4").write_text("no video")
+    with pytest.raises(UserError, match="rejected|broken"):
+        shard_loose(videos_below(tmp_path), tmp_path / "out", processes=1, progress=silent)
