@@ -11,7 +11,7 @@ import micro_study as micro
 import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("chain")]
-EPOCHS = 8  # long enough that a stage can be caught in the middle of its training
+EPOCHS = 32  # long enough that a stage can be caught in the middle of its training
 
 
 @pytest.fixture(scope="module")

@@ -161,8 +161,12 @@ class FrameCache:
             if taken[0] + size > self.max_bytes:
                 raise OSError(f"{taken[0] / 1e9:.3g} GB are taken; [cache] max_gb in kdbatch.toml is {self.max_bytes / 1e9:.3g}")
             file = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            if not lock_alone(file) or part.with_suffix("").exists() or not is_at(file, part):
-                os.close(file)  # being written, or was published or given up between two of these lines
+            if not lock_alone(file) or not is_at(file, part):
+                os.close(file)  # being written, or was published or given up between these two lines
+                return None
+            if part.with_suffix("").exists():  # was published before this part was made
+                part.unlink()
+                os.close(file)
                 return None
             try:
                 os.posix_fallocate(file, 0, size)  # a full disk says so here, and not in the middle of a frame
