@@ -41,8 +41,10 @@ def test_killed_in_every_stage_and_started_again_it_ends_with_the_same_weights(f
     experiment = fresh / "jobs" / "subset_size.yaml"
     for kind in ("pretrain", "finetune", "distill", "compare"):
         process = micro.submit(fresh, experiment)
-        micro.wait_for(fresh, kind)
-        micro.kill(process)
+        try:
+            micro.wait_for(fresh, kind)
+        finally:
+            micro.kill(process)
         assert len(micro.results(fresh)) < len(unbroken)
     micro.finish(micro.submit(fresh, experiment))
     assert micro.results(fresh) == unbroken

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import clips_world as world
@@ -29,11 +29,17 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Video]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left_behind() -> Iterator[None]:
-    """No child, no open file. The ring has no name: it is gone with the last file number that stands for it."""
-    before = _open_files()
-    yield
-    assert _children() == []
+def readers() -> Iterator[Callable[[], list[int]]]:
+    """The processes that a test has started. Afterwards there is none, and no open file: the ring has no name, so it is gone with the
+    last file number that stands for it.
+    """
+    before, others = _open_files(), _children()
+
+    def ours() -> list[int]:
+        return [child for child in _children() if child not in others]
+
+    yield ours
+    assert ours() == []
     assert _open_files() == before
 
 
@@ -109,10 +115,10 @@ def test_only_the_batches_that_are_asked_for_and_a_few_ahead_are_planned(videos:
     assert planned[0] == 20 and len(planned) <= AHEAD_BATCHES + 3
 
 
-def test_leaving_early_ends_the_processes(videos: list[Video]) -> None:
+def test_leaving_early_ends_the_processes(videos: list[Video], readers: Callable[[], list[int]]) -> None:
     made = batches(world.source_of(videos), range(1000), num_workers=2)
     next(made)
-    assert len(_children()) == 2
+    assert len(readers()) == 2
     del made
 
 
@@ -139,10 +145,10 @@ def _told(source: TrainingBatches, num_workers: int) -> tuple[int, str]:
     raise AssertionError("nothing was told")
 
 
-def test_a_killed_process_is_noticed_and_told(videos: list[Video]) -> None:
+def test_a_killed_process_is_noticed_and_told(videos: list[Video], readers: Callable[[], list[int]]) -> None:
     made = batches(world.source_of(videos), range(10_000), num_workers=2)
     next(made)
-    os.kill(_children()[0], signal.SIGKILL)
+    os.kill(readers()[0], signal.SIGKILL)
     with pytest.raises(UserError, match="killed by SIGKILL.*Raise memory_gb"):
         for _ in made:
             pass
@@ -160,12 +166,12 @@ def test_a_fault_of_ours_comes_with_its_trace(videos: list[Video]) -> None:
     ring.close()
 
 
-def test_signals_that_stop_a_run_do_not_stop_its_readers(videos: list[Video]) -> None:
+def test_signals_that_stop_a_run_do_not_stop_its_readers(videos: list[Video], readers: Callable[[], list[int]]) -> None:
     source = world.source_of(videos)
     made = batches(source, range(12), num_workers=1)
     next(made)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2, signal.SIGHUP):
-        os.kill(_children()[0], number)
+        os.kill(readers()[0], number)
     assert len(list(made)) == 11
 
 
@@ -202,10 +208,10 @@ for _ in made:
 """
 
 
-def test_a_reader_needs_neither_torch_nor_decord(videos: list[Video]) -> None:
+def test_a_reader_needs_neither_torch_nor_decord(videos: list[Video], readers: Callable[[], list[int]]) -> None:
     made = batches(world.source_of(videos), range(100), num_workers=1)
     next(made)
-    maps = Path(f"/proc/{_children()[0]}/maps").read_text()
+    maps = Path(f"/proc/{readers()[0]}/maps").read_text()
     assert "libav" in maps and "torch" not in maps and "decord" not in maps
     made.close()  # type: ignore[attr-defined]
 
