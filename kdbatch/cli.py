@@ -139,11 +139,13 @@ class Commands:
     @command
     def run(self, run_dir: Path) -> int:
         """Run one run folder here and now, as a node would."""
-        from kdbatch.run.main import main as work
-        from kdbatch.run.pulse import StopFlag
         from kdbatch.terminal import say
         from kdbatch.vocab.runs import RunFolder
         from kdbatch.vocab.status import load_status
+
+        RunFolder(run_dir).load()  # a slip is told before the seconds that importing torch takes
+        from kdbatch.run.main import main as work
+        from kdbatch.run.pulse import StopFlag
 
         code = work([str(run_dir)], stop=StopFlag().listen())
         if status := load_status(RunFolder(run_dir).status):
@@ -194,7 +196,6 @@ class Commands:
         from contextlib import nullcontext
         from tempfile import TemporaryDirectory
 
-        from kdbatch.run.bench.data import as_json, as_lines, bench_data
         from kdbatch.shard.loose import shard_loose, videos_below
         from kdbatch.terminal import progress, say, warn
         from kdbatch.vocab.pick import pick
@@ -203,9 +204,12 @@ class Commands:
         pick({"data": None}, what, where="kdbatch bench")
         if seconds <= 0:
             raise UserError(f"--seconds: found {seconds:g}. Write how long each row is measured, as in --seconds=2.")
+        named = videos_below(Path(videos)) if videos else []
+        from kdbatch.run.bench.data import as_json, as_lines, bench_data  # slips are told before torch is imported
+
         with TemporaryDirectory(prefix="kdbatch-bench-") as name:
             folder = Path(name)
-            originals = videos_below(Path(videos)) if videos else _few_toys(folder / "toys")
+            originals = named or _few_toys(folder / "toys")
             if not videos:
                 warn("measuring on toys, whose ratios mean little. Name a folder of real videos: kdbatch bench data --videos FOLDER")
             with nullcontext(silent) if json else progress("bench data") as tell:

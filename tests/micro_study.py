@@ -1,5 +1,6 @@
 """A study of seconds: tiny toys, sharded, and a small experiment over both networks."""
 
+import contextlib
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import yaml
 from worlds import JOBS
 
 from kdbatch.launch.survey import RunRow, survey
@@ -62,6 +64,15 @@ def write_jobs(folder: Path, *, epochs: int) -> Path:
     return path
 
 
+def leave_out(experiment: Path, *ids: str) -> Path:
+    """The experiment without some of its maps and claims; its other runs stay what they are."""
+    raw = yaml.safe_load(experiment.read_text())
+    for part in ("maps", "claims"):
+        raw[part] = [item for item in raw[part] if item["id"] not in ids]
+    experiment.write_text(yaml.safe_dump(raw, sort_keys=False))
+    return experiment
+
+
 def submit(folder: Path, experiment: Path, *, jobs: int = 2) -> subprocess.Popen[str]:
     """`kdbatch submit`, in a process group of its own so that it can be killed with all it started."""
     words = ["submit", str(experiment), "--profile=test", "--local", f"--jobs={jobs}"]
@@ -95,7 +106,8 @@ def wait_for(folder: Path, kind: str, *, timeout: float = 60) -> RunRow:
 
 def kill(process: subprocess.Popen[str]) -> None:
     """SIGKILL for the whole group: nobody gets to say goodbye."""
-    os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
 
 

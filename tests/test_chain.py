@@ -10,11 +10,13 @@ from pathlib import Path
 import micro_study as micro
 import pytest
 
+from kdbatch.vocab.publish import load_json
+
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("chain")]
 EPOCHS = 32  # long enough that a stage can be caught in the middle of its training
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Shards, and the finished study that was never interrupted."""
     folder = tmp_path_factory.mktemp("world")
@@ -23,7 +25,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def unbroken(world: Path) -> dict[str, dict[str, object]]:
     micro.finish(micro.submit(world, world / "jobs" / "subset_size.yaml"))
     return micro.results(world)
@@ -38,7 +40,7 @@ def fresh(world: Path, tmp_path: Path) -> Path:
 
 
 def test_killed_in_every_stage_and_started_again_it_ends_with_the_same_weights(fresh: Path, unbroken: dict[str, dict[str, object]]) -> None:
-    experiment = fresh / "jobs" / "subset_size.yaml"
+    experiment = micro.leave_out(fresh / "jobs" / "subset_size.yaml", "cka_r21d_teacher", "cka_shufflenet_teacher", "student_fewer_blocks")
     for kind in ("pretrain", "finetune", "distill", "compare"):
         process = micro.submit(fresh, experiment)
         try:
@@ -47,19 +49,27 @@ def test_killed_in_every_stage_and_started_again_it_ends_with_the_same_weights(f
             micro.kill(process)
         assert len(micro.results(fresh)) < len(unbroken)
     micro.finish(micro.submit(fresh, experiment))
-    assert micro.results(fresh) == unbroken
+    found = micro.results(fresh)
+    assert len(found) == len(unbroken) - 2
+    assert found == {run_id: unbroken[run_id] for run_id in found}
 
 
 def test_asked_to_stop_it_saves_and_goes_on_from_there(fresh: Path, unbroken: dict[str, dict[str, object]]) -> None:
-    experiment = fresh / "jobs" / "subset_size.yaml"
-    process = micro.submit(fresh, experiment, jobs=1)
-    row = micro.wait_for(fresh, "pretrain")
-    process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=60)
+    process = micro.submit(fresh, fresh / "jobs" / "subset_size.yaml", jobs=1)
+    try:
+        row = micro.wait_for(fresh, "pretrain")
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=60)
+    except BaseException:
+        micro.kill(process)
+        raise
     assert process.returncode == 130 and "the same command goes on" in said
-    assert (fresh / "runs" / row.run_id / "checkpoint.pt").exists()
-    micro.finish(micro.submit(fresh, experiment))
-    assert micro.results(fresh) == unbroken
+    folder = fresh / "runs" / row.run_id
+    assert (folder / "checkpoint.pt").exists()
+    done = subprocess.run([sys.executable, "-m", "kdbatch", "run", str(folder)], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("done:"), done
+    assert load_json(folder / "done.json")["attempts"] == 2
+    assert micro.results(fresh)[row.run_id] == unbroken[row.run_id]
 
 
 def test_a_finished_study_is_not_run_again_and_the_report_has_all_its_parts(world: Path, unbroken: dict[str, dict[str, object]]) -> None:
