@@ -10,6 +10,16 @@ from kdbatch.vocab.views import Augment
 Complexity = Literal[1, 2, 3]
 
 
+def _check_contrast(temperature: float, embedding_dim: int) -> None:
+    if not 0 < temperature < float("inf") or embedding_dim < 1:
+        raise UserError("temperature, embedding_dim: write a number above 0 and 1 dimension or more.")
+
+
+def _check_keys(queue_size: int, key_momentum: float) -> None:
+    if queue_size < 1 or not 0 <= key_momentum <= 1:
+        raise UserError("queue_size, key_momentum: write 1 key or more and a share from 0 to 1.")
+
+
 @dataclass(frozen=True, kw_only=True)
 class RSPNet:
     """Relative speed perception and appearance discrimination, Chen et al. 2021, arXiv:2011.07949.
@@ -26,6 +36,12 @@ class RSPNet:
     key_momentum: float = 0.999
     temperature: float = 0.07
     margin: float = 2.0
+
+    def __post_init__(self) -> None:
+        if len(self.speeds) < 2 or len(set(self.speeds)) != len(self.speeds) or min(self.speeds) < 1:
+            raise UserError(f"speeds: found {list(self.speeds)}. Write two or more different ones, 1 or more each.")
+        _check_contrast(self.temperature, self.embedding_dim)
+        _check_keys(self.queue_size, self.key_momentum)
 
     def window_frames(self, clip_frames: int) -> int:
         """Consecutive frames that a video must have."""
@@ -97,7 +113,63 @@ class PRP:
         return clip_frames * max(self.rates)
 
 
-PretextTask = RSPNet | RotNet | VCOP | PRP
+@dataclass(frozen=True, kw_only=True)
+class CVRL:
+    """Spatiotemporal contrastive video representation learning, Qian et al. 2021, arXiv:2008.03800.
+
+    `gap` is the density of the distance between the two clips' starts; the projection head has `num_hidden` layers of `hidden_dim`.
+    """
+
+    name: Literal["cvrl"] = "cvrl"
+    complexity: Complexity = 1
+    gap: Literal["none", "decreasing", "uniform"] = "none"
+    num_hidden: int = 3
+    hidden_dim: int = 2048
+    embedding_dim: int = 128
+    temperature: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.num_hidden < 0 or self.hidden_dim < 1:
+            raise UserError("num_hidden, hidden_dim: write 0 or more layers of 1 or more channels.")
+        _check_contrast(self.temperature, self.embedding_dim)
+
+    def window_frames(self, clip_frames: int) -> int:
+        """Consecutive frames that a video must have."""
+        return clip_frames
+
+
+@dataclass(frozen=True, kw_only=True)
+class TDL:
+    """Temporal-discriminative learning, Wang et al. 2020, arXiv:2008.02129.
+
+    `negative_gap`: how far the negative starts from the anchor at least, half the video, a clip's length or `near_frames`. `max_mix`:
+    the largest share of one frame that is mixed into the anchor. `margin`, of distances between unit vectors, is for loss "triplet".
+    """
+
+    name: Literal["tdl"] = "tdl"
+    complexity: Complexity = 1
+    negative_gap: Literal["half-video", "clip", "near"] = "half-video"
+    near_frames: int = 4
+    max_mix: float = 0.1
+    embedding_dim: int = 128
+    queue_size: int = 500
+    key_momentum: float = 0.999
+    loss: Literal["infonce", "triplet"] = "infonce"
+    temperature: float = 0.07
+    margin: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.near_frames < 1 or not 0 <= self.max_mix < 1:
+            raise UserError("near_frames, max_mix: write 1 frame or more and a share from 0 to below 1.")
+        _check_contrast(self.temperature, self.embedding_dim)
+        _check_keys(self.queue_size, self.key_momentum)
+
+    def window_frames(self, clip_frames: int) -> int:
+        """Consecutive frames that a video must have: for all complexities alike, so that they see the same videos."""
+        return clip_frames + max(clip_frames, self.near_frames)
+
+
+PretextTask = RSPNet | RotNet | VCOP | PRP | CVRL | TDL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +202,16 @@ def _vcop_at(complexity: Complexity) -> VCOP:
 def _prp_at(complexity: Complexity) -> PRP:
     """Rates {1, 2}, {1, 2, 4} or {1, 2, 4, 8}, as the study has them; the source has the last."""
     return PRP(complexity=complexity, rates=(1, 2, 4, 8)[: complexity + 1])
+
+
+def _cvrl_at(complexity: Complexity) -> CVRL:
+    """The ladder is ours: clips at 1 are the same frames, at 2 as far apart as in the source, at 3 further."""
+    return CVRL(complexity=complexity, gap=("none", "decreasing", "uniform")[complexity - 1])
+
+
+def _tdl_at(complexity: Complexity) -> TDL:
+    """The ladder is ours: the source has complexity 3."""
+    return TDL(complexity=complexity, negative_gap=("half-video", "clip", "near")[complexity - 1])
 
 
 _TURNED = Augment(
@@ -169,4 +251,42 @@ TASKS: dict[str, TaskSpec] = {
     "vcop": TaskSpec(title="VCOP", at=_vcop_at, augment=_TURNED, lr=0.008, lr_of={}, weight_decay=5e-4),
     # 0.01 for 8 clips, in proportion; the source's tenfold rate of the rate's last layer is not kept: the head has one rate.
     "prp": TaskSpec(title="PRP", at=_prp_at, augment=_TURNED, lr=0.08, lr_of={}, weight_decay=5e-4),
+    # Its .32 is for 1024 clips. Its first view is always blurred, its second one time in ten.
+    "cvrl": TaskSpec(
+        title="CVRL",
+        at=_cvrl_at,
+        augment=Augment(
+            min_area=0.3,
+            max_aspect=2.0,
+            gray_probability=0.2,
+            jitter_probability=0.8,
+            brightness=0.8,
+            contrast=0.8,
+            saturation=0.8,
+            hue=0.2,
+            blur_probability=0.5,
+        ),
+        lr=0.02,
+        lr_of={},
+        weight_decay=1e-6,
+    ),
+    # Its .003 is for 16 clips.
+    "tdl": TaskSpec(
+        title="TDL",
+        at=_tdl_at,
+        augment=Augment(
+            crop="random",
+            square_side=0.875,
+            flip_probability=0.0,
+            jitter_probability=1.0,
+            brightness=0.5,
+            contrast=0.5,
+            saturation=0.25,
+            hue=0.5,
+            rotation_degrees=10.0,
+        ),
+        lr=0.012,
+        lr_of={},
+        weight_decay=1e-4,
+    ),
 }

@@ -1,19 +1,15 @@
-"""What holds for every pretext task, walked through the table. Axes: B videos, V clips of a video, T frames."""
+"""What holds for every pretext task: its needs are true, and it trains every network."""
 
-import dataclasses
-from pathlib import Path
+import math
+from typing import Any
 
 import numpy as np
 import pytest
+import task_world as world
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_sampling import video
-from worlds import JOBS
 
-from kdbatch.plan.profile import load_profile
-from kdbatch.run.augment import draw_augment
-from kdbatch.run.batch import Batch, Video
 from kdbatch.run.models import BACKBONES, build_backbone
 from kdbatch.run.sampling import timeline_frames
 from kdbatch.run.tasks import PRETEXTS
@@ -22,81 +18,58 @@ from kdbatch.vocab.read import read
 from kdbatch.vocab.tasks import TASKS, PretextTask
 from kdbatch.vocab.views import View
 
-MICRO = load_profile(JOBS / "subset_size.yaml", "micro")
-CPU = torch.device("cpu")
+SMALL = {"embedding_dim": 8, "hidden_dim": 16, "queue_size": 8}  # where a task has such a field
+LADDER = [(name, complexity) for name in TASKS for complexity in (1, 2, 3)]
 
 
-def micro_task(name: str, complexity: int) -> PretextTask:
-    """The task as the micro profile makes it: heads and queues of a few weights."""
-    task = TASKS[name].at(complexity)  # type: ignore[arg-type]
-    return read(type(task), dataclasses.asdict(task) | MICRO.tasks.get(name, {}), where=name)
+def task_of(name: str, complexity: Any, **fields: Any) -> PretextTask:
+    task = TASKS[name].at(complexity)
+    return read(type(task), vars(task) | {field: value for field, value in fields.items() if hasattr(task, field)}, where="test")
 
 
-def drawn_batch(name: str, task: PretextTask, view: View, *, num_videos: int) -> Batch:
-    """Clips of noise in the shapes that the task asks for."""
-    rng = np.random.default_rng(0)
-    videos = [Video(Path(), dataclasses.replace(video(400), key=f"v{b}")) for b in range(num_videos)]
-    requests, extra = PRETEXTS[name].choose(videos, task, view, rng)
-    clips, draws = [], []
-    for request in requests:
-        own = [draw_augment(view.augment, height=40, width=52, rng=rng) for _ in range(max(request.draw_V) + 1)]
-        for frame_T, number in zip(request.frame_VT, request.draw_V, strict=True):
-            _, _, height, width = own[number].box
-            clips.append(torch.from_numpy(rng.integers(0, 256, (len(frame_T), height, width, 3), dtype=np.uint8)))
-            draws.append(own[number])
-    numbers = {key: torch.from_numpy(np.asarray(values)) for key, values in extra.items()}
-    label_B, keys = torch.zeros(num_videos, dtype=torch.long), [v.sample.key for v in videos]
-    return Batch(clips=clips, draws=draws, num_views=len(requests[0].draw_V), label_B=label_B, keys=keys, extra=numbers)
-
-
-@pytest.mark.parametrize("complexity", [1, 2, 3])
-@pytest.mark.parametrize("kind", BACKBONES)
-@pytest.mark.parametrize("name", PRETEXTS)
-def test_every_task_trains_every_backbone_at_every_complexity(name: str, kind: str, complexity: int) -> None:
-    task, spec = micro_task(name, complexity), TASKS[name]
-    view = View(num_frames=8, size_pixels=32, augment=spec.augment)
-    torch.manual_seed(0)
-    backbone, copy = (build_backbone(Backbone(kind=kind, width=0.05)) for _ in range(2))  # type: ignore[arg-type]
-    model = PRETEXTS[name].build(task, backbone, copy)
-    batch = drawn_batch(name, task, view, num_videos=4)
-    step = PRETEXTS[name].step(model, batch.views(size_pixels=32, device=CPU), batch, task)
-    step.loss.backward()
-    gradients = {n: p.grad for n, p in model.named_parameters() if p.requires_grad}
-    assert all(g is not None and g.isfinite().all() for g in gradients.values()), name
-    assert any(g.abs().max() > 0 for n, g in gradients.items() if n.startswith("backbone.") and g is not None)
-    assert 0 <= float(step.report["accuracy"]) <= 1 and step.loss.isfinite()
-    assert 0 < PRETEXTS[name].chance(task) < 1
-
-
-@given(
-    name=st.sampled_from(sorted(PRETEXTS)),
-    complexity=st.sampled_from([1, 2, 3]),
-    fps=st.sampled_from([12.0, 23.976, 25.0, 29.97, 50.0]),
-    stride=st.integers(1, 4),
-    spare=st.integers(0, 40),
-    seed=st.integers(0, 2**32),
-)
-def test_frames_lie_in_the_declared_window_and_in_the_video(
-    name: str, complexity: int, fps: float, stride: int, spare: int, seed: int
-) -> None:
-    """A video that is just long enough, or a little longer, is never left."""
-    task, view = micro_task(name, complexity), View(num_frames=8, stride_frames=stride)
-    need = task.window_frames(8 * stride)
-    sample = video(int(np.ceil((need + spare) * fps / view.fps)), fps)
-    assert timeline_frames(sample, view) >= need
-    requests, extra = PRETEXTS[name].choose([Video(Path(), sample)] * 3, task, view, np.random.default_rng(seed))
-    assert len(requests) == 3 and all(len(values) == 3 for values in extra.values())
-    for request in requests:
-        assert request.frame_VT.min() >= 0 and request.frame_VT.max() < sample.num_frames
-        assert len(request.draw_V) == len(request.frame_VT) and set(request.draw_V) == set(range(max(request.draw_V) + 1))
-        for frame_T in request.frame_VT:
-            assert frame_T.max() - frame_T.min() <= np.ceil(need * fps / view.fps)
-
-
-def test_tasks_and_specs_are_the_same_and_know_their_own_names() -> None:
+def test_every_task_of_the_plan_can_be_trained() -> None:
     assert PRETEXTS.keys() == TASKS.keys()
-    for name, spec in TASKS.items():
-        for complexity in (1, 2, 3):
-            task = spec.at(complexity)
-            assert (task.name, task.complexity) == (name, complexity)
-            assert task.window_frames(16) >= 16
+    assert all(task_of(name, complexity).name == name for name, complexity in LADDER)
+
+
+@pytest.mark.parametrize(("name", "complexity"), LADDER)
+@given(data=st.data())
+@settings(max_examples=20, deadline=None)
+def test_every_frame_lies_in_the_declared_window_and_in_the_video(name: str, complexity: Any, data: st.DataObject) -> None:
+    task = task_of(name, complexity)
+    view = View(num_frames=data.draw(st.sampled_from([4, 8, 16])), stride_frames=data.draw(st.integers(1, 4)))
+    need = task.window_frames(view.num_frames * view.stride_frames)
+    fps = data.draw(st.sampled_from([12.0, 25.0, 29.97, 50.0]))
+    shortest = next(n for n in range(1, 10 * need) if timeline_frames(world.videos(n, fps=fps)[0].sample, view) >= need)
+    lengths = data.draw(st.lists(st.integers(shortest, 3 * shortest), min_size=1, max_size=5))
+    videos = world.videos(*lengths, fps=fps)
+    requests, extra = PRETEXTS[name].choose(videos, task, view, np.random.default_rng(data.draw(st.integers(0, 1000))))
+    assert len(requests) == len(videos) and all(len(values) == len(videos) for values in extra.values())
+    for video, request in zip(videos, requests, strict=True):
+        assert len(request.draw_V) == len(request.frame_VT) and request.frame_VT.shape == requests[0].frame_VT.shape
+        assert request.frame_VT.min() >= 0 and request.frame_VT.max() < video.sample.num_frames
+        span_V = request.frame_VT.max(1) - request.frame_VT.min(1)
+        assert span_V.max() <= math.ceil((need - 1) * fps / view.fps)
+        if request.frame_VT.shape[1] == view.num_frames:  # nothing but a clip: it neither wraps round nor is cut off at the end
+            assert (np.diff(request.frame_VT, axis=1) >= (1 if fps >= view.fps else 0)).all()
+
+
+@pytest.mark.parametrize(("name", "complexity"), LADDER)
+@pytest.mark.parametrize("kind", BACKBONES)
+def test_every_task_takes_a_finite_step_with_every_network(kind: Any, name: str, complexity: Any) -> None:
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    view = View(num_frames=8, size_pixels=32)
+    task, pretext = task_of(name, complexity, **SMALL), PRETEXTS[name]
+    backbone = Backbone(kind=kind, width=0.0625)
+    model = pretext.build(task, build_backbone(backbone), build_backbone(backbone)).train()
+    requests, extra = pretext.choose(world.videos(*[160] * 4), task, view, np.random.default_rng(0))
+    clip_VBCTHW = torch.randn(len(requests[0].frame_VT), 4, 3, *requests[0].frame_VT.shape[1:], 32, 32)
+    batch = world.batch_of(range(4), num_views=len(clip_VBCTHW), **extra)
+    step = pretext.step(model, clip_VBCTHW, batch, task)
+    step.loss.backward()
+    assert step.loss.isfinite() and all(value.isfinite() for value in step.report.values())
+    gradients = {n: p.grad for n, p in model.named_parameters() if p.requires_grad}
+    assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients.values())
+    assert any(n.startswith("backbone.") for n in gradients) and 0 <= float(step.report["accuracy"]) <= 1
+    assert 0 < pretext.chance(task, 4) < 1

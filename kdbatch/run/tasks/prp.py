@@ -30,7 +30,7 @@ from kdbatch.vocab.views import View
 GROUP_FRAMES = 4  # of each T consecutive frames that tell where something moves: 0, 5, 10 and 15 of 16
 
 
-def chance(task: PRP) -> float:
+def chance(task: PRP, num_videos: int) -> float:
     """Share of rates told right by guessing."""
     return 1 / len(task.rates)
 

@@ -21,7 +21,7 @@ from kdbatch.vocab.tasks import RotNet
 from kdbatch.vocab.views import View
 
 
-def chance(task: RotNet) -> float:
+def chance(task: RotNet, num_videos: int) -> float:
     """Share of rotations told right by guessing."""
     return 1 / len(task.quarters)
 
