@@ -1,7 +1,7 @@
 """What self-supervision predicts. One dataclass per pretext task: its parameters; its ladder of complexities; its training defaults."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from kdbatch.vocab.errors import UserError
@@ -214,18 +214,12 @@ def _tdl_at(complexity: Complexity) -> TDL:
     return TDL(complexity=complexity, negative_gap=("half-video", "clip", "near")[complexity - 1])
 
 
-_TURNED = Augment(
-    crop="random",
-    square_side=0.875,
-    rotation_degrees=10.0,
-    jitter_probability=0.8,
-    brightness=0.4,
-    contrast=0.4,
-    saturation=0.4,
-    hue=0.1,
-)
-"""What the study does to clips for RotNet, VCOP and PRP: a small rotation, a crop of 112 from 128 pixels, colours, flips. RotNet's source
-turns by up to 10 degrees; the strengths of the colours are ours, since the study states none."""
+_STEADY = Augment(crop="random", square_side=0.875, rotation_degrees=10.0)
+_TURNED = replace(_STEADY, jitter_probability=0.8, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
+"""What the study does to clips for RotNet, VCOP and PRP: a small rotation, a crop of 112 from 128 pixels, flips, colours. RotNet's source
+turns by up to 10 degrees; the strengths of the colours are ours, since the study states none. PRP's are 0, as in its source: what tells a
+rate is how much a frame differs from the next, and a change of contrast or brightness changes that as well.
+"""
 
 TASKS: dict[str, TaskSpec] = {
     "rspnet": TaskSpec(
@@ -250,7 +244,7 @@ TASKS: dict[str, TaskSpec] = {
     # 0.001 for 8 videos, each with its tuple of clips; in proportion.
     "vcop": TaskSpec(title="VCOP", at=_vcop_at, augment=_TURNED, lr=0.008, lr_of={}, weight_decay=5e-4),
     # 0.01 for 8 clips, in proportion; the source's tenfold rate of the rate's last layer is not kept: the head has one rate.
-    "prp": TaskSpec(title="PRP", at=_prp_at, augment=_TURNED, lr=0.08, lr_of={}, weight_decay=5e-4),
+    "prp": TaskSpec(title="PRP", at=_prp_at, augment=_STEADY, lr=0.08, lr_of={}, weight_decay=5e-4),
     # Its .32 is for 1024 clips. Its first view is always blurred, its second one time in ten.
     "cvrl": TaskSpec(
         title="CVRL",
