@@ -215,7 +215,7 @@ def _tdl_at(complexity: Complexity) -> TDL:
 
 
 _STEADY = Augment(crop="random", square_side=0.875, rotation_degrees=10.0)
-_TURNED = replace(_STEADY, jitter_probability=0.8, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
+_TURNED = replace(_STEADY, jitter_probability=0.8, brightness=0.2, contrast=0.2, saturation=0.2, hue=0.05)
 """What the study does to clips for RotNet, VCOP and PRP: a small rotation, a crop of 112 from 128 pixels, flips, colours. RotNet's source
 turns by up to 10 degrees; the strengths of the colours are ours, since the study states none. PRP's are 0, as in its source: what tells a
 rate is how much a frame differs from the next, and a change of contrast or brightness changes that as well.
