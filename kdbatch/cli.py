@@ -173,15 +173,25 @@ class Commands:
             say(f"No runs in {config.runs_dir}/ yet. Start some: kdbatch submit jobs/subset_size.yaml")
 
     @command
-    def report(self, *, to: str = "") -> None:
-        """Turn all finished runs into tables, CKA maps, claims and one page, report/index.html."""
+    def report(self, *, to: str = "", published: bool = False, json: bool = False) -> None:
+        """Turn all finished runs into tables, CKA maps, claims and one page, report/index.html.
+
+        --published puts the numbers that the study printed below ours. --json prints tables, claims and coverage for a program; they
+        also lie in report.json, and every measured row in results.parquet.
+        """
+        from contextlib import nullcontext
+
         from kdbatch.report.build import build_report
         from kdbatch.terminal import progress, say, warn
         from kdbatch.vocab.config import load_config
+        from kdbatch.vocab.progress import silent
 
         config = load_config()
-        with progress("report") as tell:
-            made = build_report(config.runs_dir, to=Path(to) if to else config.report_dir, progress=tell)
+        with nullcontext(silent) if json else progress("report") as tell:
+            made = build_report(config.runs_dir, to=Path(to) if to else config.report_dir, published=published, progress=tell)
+        if json:
+            say(made.data.read_text(encoding="utf-8").rstrip())
+            return
         for line in made.warnings:
             warn(line)
         say(f"{made.done} of {made.total} runs are in the report: {made.page}")
