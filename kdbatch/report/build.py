@@ -9,8 +9,10 @@ from kdbatch.report.cka_figures import draw_map, draw_panel, load_maps
 from kdbatch.report.claims import Verdict, check_claims
 from kdbatch.report.contents import Chapter, count_verdicts, num_done, pretraining, teachers_together
 from kdbatch.report.curve_figures import draw_curves
+from kdbatch.report.error_figures import draw_errors
 from kdbatch.report.escape import in_file_name
 from kdbatch.report.figures import Drawing
+from kdbatch.report.gain_figures import draw_gains
 from kdbatch.report.grid import Grid, fill
 from kdbatch.report.machine import report_json, write_results
 from kdbatch.report.page import page_html
@@ -20,6 +22,8 @@ from kdbatch.report.words import case_title
 from kdbatch.vocab.plans import PlanRecord
 from kdbatch.vocab.progress import Progress, silent
 from kdbatch.vocab.publish import publish_json, publish_text
+
+PARTS = ("maps", "gains", "errors", "curves")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,9 +96,11 @@ def _drawings(
     single = [draw_map(cka, folder, name=names.of(record, cka.declared.id)) for cka in maps]
     title = "Which layers see alike"
     shown += [draw_panel(maps, folder, name=names.of(record, f"{record.experiment}_maps"), title=title)] if len(maps) > 1 else single
-    curves, complaints = draw_curves(record, study, folder, name=names.of(record, f"{record.experiment}_curves"))
-    warnings += complaints
-    return [drawing for drawing in (*shown, curves) if drawing]
+    for part, draw in (("gains", draw_gains), ("errors", draw_errors), ("curves", draw_curves)):
+        drawing, complaints = draw(record, study, folder, name=names.of(record, f"{record.experiment}_{part}"))
+        shown.append(drawing)
+        warnings += complaints
+    return [drawing for drawing in shown if drawing]
 
 
 def _num_videos(record: PlanRecord, grid: Grid, study: Study) -> dict[str, int]:
@@ -125,5 +131,5 @@ class _Names:
 
 def _file_names(records: Sequence[PlanRecord]) -> _Names:
     used = [name for r in records for name in {*(t.id for t in r.tables), *(m.id for m in r.maps)}]
-    used += [name for r in records for name in (f"{r.experiment}_maps", f"{r.experiment}_curves")]
+    used += [name for r in records for name in (f"{r.experiment}_{part}" for part in PARTS)]
     return _Names(shared=frozenset(name for name in used if used.count(name) > 1))

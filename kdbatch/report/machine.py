@@ -100,7 +100,9 @@ def write_results(study: Study, path: Path) -> tuple[str, ...]:
     run_ids = sorted(study.runs)
     rows, curves = scan_rows(study.runs_dir, run_ids), read_curves(study.runs_dir, run_ids)
     measured = pl.concat([rows.frame.with_columns(table=pl.lit("rows")), curves.frame.with_columns(table=pl.lit("curves"))])
-    facts = [{"run_id": r.run_id, "kind": r.kind, "title": r.title, "seed": r.seed, "parents": list(r.parents)} for r in study.runs.values()]
+    facts = [
+        {"run_id": r.run_id, "kind": r.kind, "title": r.title, "seed": r.seed, "parents": list(r.parents)} for r in study.runs.values()
+    ]
     roles = [
         {
             "run_id": cell.run_id,

@@ -10,7 +10,6 @@ Axes: B clips, C=3, T frames, H, W; K classes.
 
 import dataclasses
 import io
-import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -81,7 +80,9 @@ def export_run(folder: RunFolder, *, to: Path) -> tuple[Path, ...]:
     assignment = folder.load()
     recipe = assignment.run.recipe
     if not isinstance(recipe, Finetune | Distill):
-        raise UserError(f"{folder.path}: a {recipe.kind} run leaves no classifier to export. Name a finetune or distill run: kdbatch status")
+        raise UserError(
+            f"{folder.path}: a {recipe.kind} run leaves no classifier to export. Name a finetune or distill run: kdbatch status"
+        )
     if not folder.is_done():
         raise UserError(f"{folder.path}: is not done yet. See how far it is: kdbatch status")
     config_path = to / "config.json"
@@ -90,7 +91,7 @@ def export_run(folder: RunFolder, *, to: Path) -> tuple[Path, ...]:
     classifier = load_classifier(folder)
     classes = load_index(Path(assignment.shards_dir), recipe.data.dataset).classes
     weights = to / "model.safetensors"
-    publish(weights, lambda part: shutil.copyfile(checked_weights(folder), part))
+    publish(weights, lambda part: _write(part, checked_weights(folder).read_bytes()))
     clip = {name: getattr(recipe.view, name) for name in ("num_frames", "stride_frames", "fps", "size_pixels")}
     publish_json(
         config_path,
@@ -140,5 +141,9 @@ def _traced(model: Normalised, clip: dict[str, Any], path: Path) -> tuple[Path, 
         return ()
     if not torch.allclose(again, model(second), rtol=TOLERANCE, atol=TOLERANCE):
         return ()
-    publish(path, lambda part: part.write_bytes(memory.getvalue()))
+    publish(path, lambda part: _write(part, memory.getvalue()))
     return (path,)
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)

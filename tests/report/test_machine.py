@@ -14,7 +14,9 @@ def test_results_hold_every_row_once_per_role_with_what_the_run_was(one_seed) ->
     assert dict(frame.schema) == RESULTS
     (row,) = frame.filter(name="top1", role="student", case="target=ucf101;subset=30k").to_dicts()
     assert row["value"] == 88.0 and row["run_id"] == run_of(one_seed.record, "student", "30k") and row["table"] == "rows"
-    assert (row["kind"], row["seed"], row["experiment"], row["profile"]) == ("distill", 0, "subset_size", "toy") and len(row["parents"]) == 2
+    assert (row["kind"], row["seed"], row["experiment"], row["profile"]) == ("distill", 0, "subset_size", "toy") and len(
+        row["parents"]
+    ) == 2
     pretraining = frame.filter(kind="pretrain")
     assert pretraining.height and pretraining["role"].null_count() == pretraining.height  # no role of its own
     assert set(frame["table"]) == {"rows", "curves"}

@@ -18,7 +18,9 @@ def test_the_source_s_first_table_stands_below_ours_and_is_never_best(studied: C
     printed = {row.title: [n.text for n in row.numbers] for row in grid.rows if row.group == "published"}
     assert printed == {"T1 ShuffleNet": ["61.9", "68.4"], "T2 R(2+1)D": ["70.9", "76.4"], "Student ShuffleNet": ["83.0", "94.6"]}
     assert not any(n.is_best for row in grid.rows if row.group == "published" for n in row.numbers)
-    assert "*As published*" in markdown(grid) and "published,student,Student ShuffleNet,ucf101,30k,top1,percent,94.6" in comma_separated(grid)
+    assert "*As published*" in markdown(grid) and "published,student,Student ShuffleNet,ucf101,30k,top1,percent,94.6" in comma_separated(
+        grid
+    )
     assert fill(record, TABLE, study).rows == tuple(row for row in grid.rows if row.group != "published")
 
 
