@@ -55,7 +55,7 @@ def draw_augment(augment: Augment, *, height: int, width: int, rng: np.random.Ge
 
 
 def _box(augment: Augment, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
-    side = min(height, width)
+    side = max(1, round(min(height, width) * augment.square_side))
     center = ((height - side) // 2, (width - side) // 2, side, side)
     if augment.crop == "center":
         return center
@@ -69,6 +69,12 @@ def _box(augment: Augment, height: int, width: int, rng: np.random.Generator) ->
         if 0 < h <= height and 0 < w <= width:
             return (int(y * (height - h + 1)), int(x * (width - w + 1)), h, w)
     return center
+
+
+def pixels_of(clip_BCTHW: Tensor) -> Tensor:
+    """Pixels from 0 to 1 of clips that `apply_draws` normalised."""
+    mean, std = (torch.tensor(v, device=clip_BCTHW.device).view(3, 1, 1, 1) for v in (MEAN, STD))
+    return clip_BCTHW * std + mean
 
 
 def apply_draws(clips: Sequence[Tensor], draws: Sequence[Draw], *, size_pixels: int, device: torch.device) -> Tensor:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.views import Augment
 
 Complexity = Literal[1, 2, 3]
@@ -31,12 +32,77 @@ class RSPNet:
         return clip_frames * max(self.speeds)
 
 
-PretextTask = RSPNet
+@dataclass(frozen=True, kw_only=True)
+class RotNet:
+    """Which of several right angles a clip was turned by, Jing et al. 2018, arXiv:1811.11387; `quarters` of a turn, counter-clockwise."""
+
+    name: Literal["rotnet"] = "rotnet"
+    complexity: Complexity = 1
+    quarters: tuple[int, ...] = (0, 1)
+    hidden_dim: int = 64
+
+    def __post_init__(self) -> None:
+        if len(self.quarters) < 2 or len(set(self.quarters)) != len(self.quarters) or not set(self.quarters) <= {0, 1, 2, 3}:
+            raise UserError(f"quarters: found {list(self.quarters)}. Write two or more different ones of 0, 1, 2, 3.")
+
+    def window_frames(self, clip_frames: int) -> int:
+        """Consecutive frames that a video must have."""
+        return clip_frames
+
+
+@dataclass(frozen=True, kw_only=True)
+class VCOP:
+    """The order of shuffled clips of one video, Xu et al., CVPR 2019; `gap_frames` of the timeline are left out between two clips."""
+
+    name: Literal["vcop"] = "vcop"
+    complexity: Complexity = 1
+    num_clips: int = 3
+    gap_frames: int = 8
+    hidden_dim: int = 512
+    dropout: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.num_clips <= 6 or self.gap_frames < 0 or not 0 <= self.dropout < 1:
+            raise UserError("num_clips, gap_frames, dropout: write 2 to 6 clips, a gap of 0 or more, a dropout from 0 to below 1.")
+
+    def window_frames(self, clip_frames: int) -> int:
+        """Consecutive frames that a video must have."""
+        return self.num_clips * clip_frames + (self.num_clips - 1) * self.gap_frames
+
+
+@dataclass(frozen=True, kw_only=True)
+class PRP:
+    """How fast a clip plays, and its frames at twice the rate: playback rate perception, Yao et al., CVPR 2020, arXiv:2006.11476.
+
+    `rate_weight` is that of the rate's cross-entropy beside the reconstruction, `decoder_dim` the channels of both branches' first
+    convolution. Without `motion_weighted` every pixel counts alike.
+    """
+
+    name: Literal["prp"] = "prp"
+    complexity: Complexity = 1
+    rates: tuple[int, ...] = (1, 2)
+    rate_weight: float = 0.1
+    decoder_dim: int = 512
+    motion_weighted: bool = True
+
+    def __post_init__(self) -> None:
+        if len(self.rates) < 2 or len(set(self.rates)) != len(self.rates) or min(self.rates) < 1:
+            raise UserError(f"rates: found {list(self.rates)}. Write two or more different ones, 1 or more each.")
+
+        if self.decoder_dim < 8 or self.decoder_dim % 8:
+            raise UserError(f"decoder_dim: found {self.decoder_dim}. It is halved three times: write a multiple of 8.")
+
+    def window_frames(self, clip_frames: int) -> int:
+        """Consecutive frames that a video must have."""
+        return clip_frames * max(self.rates)
+
+
+PretextTask = RSPNet | RotNet | VCOP | PRP
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSpec:
-    """A pretext task's ladder and the training that its source used. `lr` is per 64 clips; `lr_of` overrides it by backbone."""
+    """A pretext task's ladder and the training that its source used. `lr` is per 64 videos of a batch; `lr_of` overrides it by backbone."""
 
     title: str
     at: Callable[[Complexity], PretextTask]
@@ -50,6 +116,34 @@ def _rspnet_at(complexity: Complexity) -> RSPNet:
     """The ladder is ours: the source has the two speeds of complexity 1 only."""
     return RSPNet(complexity=complexity, speeds={1: (1, 2), 2: (1, 2, 4), 3: (1, 2, 4, 8)}[complexity])
 
+
+def _rotnet_at(complexity: Complexity) -> RotNet:
+    """2, 3 or 4 rotations, as the study has them. Which angles it does not say: ours are the first ones of the source's list."""
+    return RotNet(complexity=complexity, quarters=(0, 1, 2, 3)[: complexity + 1])
+
+
+def _vcop_at(complexity: Complexity) -> VCOP:
+    """3, 4 or 5 clips, as the study has them: 6, 24 or 120 orders."""
+    return VCOP(complexity=complexity, num_clips=complexity + 2)
+
+
+def _prp_at(complexity: Complexity) -> PRP:
+    """Rates {1, 2}, {1, 2, 4} or {1, 2, 4, 8}, as the study has them; the source has the last."""
+    return PRP(complexity=complexity, rates=(1, 2, 4, 8)[: complexity + 1])
+
+
+_TURNED = Augment(
+    crop="random",
+    square_side=0.875,
+    rotation_degrees=10.0,
+    jitter_probability=0.8,
+    brightness=0.4,
+    contrast=0.4,
+    saturation=0.4,
+    hue=0.1,
+)
+"""What the study does to clips for RotNet, VCOP and PRP: a small rotation, a crop of 112 from 128 pixels, colours, flips. RotNet's source
+turns by up to 10 degrees; the strengths of the colours are ours, since the study states none."""
 
 TASKS: dict[str, TaskSpec] = {
     "rspnet": TaskSpec(
@@ -68,4 +162,11 @@ TASKS: dict[str, TaskSpec] = {
         lr_of={"r21d_10": 0.05},
         weight_decay=1e-4,
     ),
+    # 0.1 for 32 videos in 4 rotations, 128 clips: as many as 64 videos make in the 2 rotations of complexity 1. The other two have more
+    # copies of the same videos per step, not more videos, so the rate stays.
+    "rotnet": TaskSpec(title="RotNet", at=_rotnet_at, augment=_TURNED, lr=0.1, lr_of={}, weight_decay=1e-3),
+    # 0.001 for 8 videos, each with its tuple of clips; in proportion.
+    "vcop": TaskSpec(title="VCOP", at=_vcop_at, augment=_TURNED, lr=0.008, lr_of={}, weight_decay=5e-4),
+    # 0.01 for 8 clips, in proportion; the source's tenfold rate of the rate's last layer is not kept: the head has one rate.
+    "prp": TaskSpec(title="PRP", at=_prp_at, augment=_TURNED, lr=0.08, lr_of={}, weight_decay=5e-4),
 }

@@ -11,7 +11,7 @@ from kdbatch.run.data import Batch, Video
 from kdbatch.run.models import VideoBackbone
 from kdbatch.run.sampling import Request
 from kdbatch.run.step import Step
-from kdbatch.run.tasks import rspnet
+from kdbatch.run.tasks import prp, rotnet, rspnet, vcop
 from kdbatch.vocab.views import View
 
 
@@ -29,4 +29,14 @@ class Pretext:
 
 PRETEXTS: dict[str, Pretext] = {
     "rspnet": Pretext(build=rspnet.RSPNetModel, choose=rspnet.choose, step=rspnet.rspnet_step, chance=rspnet.chance),
+    "rotnet": Pretext(
+        build=lambda task, backbone, _: rotnet.RotNetModel(task, backbone),
+        choose=rotnet.choose,
+        step=rotnet.rotnet_step,
+        chance=rotnet.chance,
+    ),
+    "vcop": Pretext(
+        build=lambda task, backbone, _: vcop.VCOPModel(task, backbone), choose=vcop.choose, step=vcop.vcop_step, chance=vcop.chance
+    ),
+    "prp": Pretext(build=lambda task, backbone, _: prp.PRPModel(task, backbone), choose=prp.choose, step=prp.prp_step, chance=prp.chance),
 }
