@@ -42,7 +42,7 @@ def pretrain(recipe: Pretrain, assignment: Assignment, worker: Worker) -> Facts:
 
     trained = train(model, take_step, source=source, schedule=recipe.schedule, seed=assignment.run.seed, worker=worker)
     last = [m.value for m in trained.curves if m.name == "accuracy"][-1]
-    chance = pretext.chance(task)
+    chance = pretext.chance(task, source.clips_per_batch)
     measures = [
         Measure(name="pretext_accuracy", value=100 * last, unit="percent", subset=recipe.data.title),
         Measure(name="pretext_chance", value=100 * chance, unit="percent", subset=recipe.data.title),

@@ -6,7 +6,8 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class Augment:
-    """One draw per clip, used for all its frames. Areas are shares of the frame; jitter strengths as in torchvision's ColorJitter.
+    """One draw per clip, used for all its frames. Areas are shares of the frame; a crop is at most `max_aspect` times as wide as high, or
+    as high as wide; jitter strengths as in torchvision's ColorJitter.
 
     The squares of the crops `random` and `center` have `square_side` of the frame's shorter side: 0.875 is a crop of 112 pixels from a
     frame whose shorter side is 128.
@@ -18,6 +19,7 @@ class Augment:
     min_area: float = 0.25
     max_area: float = 1.0
     square_side: float = 1.0
+    max_aspect: float = 4 / 3
     flip_probability: float = 0.5
     gray_probability: float = 0.0
     jitter_probability: float = 0.0

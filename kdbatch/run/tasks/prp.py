@@ -30,7 +30,12 @@ from kdbatch.vocab.views import View
 GROUP_FRAMES = 4  # of each T consecutive frames that tell where something moves: 0, 5, 10 and 15 of 16
 
 
-def chance(task: PRP) -> float:
+def build(task: PRP, backbone: VideoBackbone, copy: VideoBackbone) -> nn.Module:
+    """The task's model; it keeps no second backbone."""
+    return PRPModel(task, backbone)
+
+
+def chance(task: PRP, num_videos: int) -> float:
     """Share of rates told right by guessing."""
     return 1 / len(task.rates)
 

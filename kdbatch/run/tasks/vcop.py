@@ -29,7 +29,12 @@ def orders_of(num_clips: int) -> np.ndarray:
     return np.array(list(permutations(range(num_clips))))
 
 
-def chance(task: VCOP) -> float:
+def build(task: VCOP, backbone: VideoBackbone, copy: VideoBackbone) -> nn.Module:
+    """The task's model; it keeps no second backbone."""
+    return VCOPModel(task, backbone)
+
+
+def chance(task: VCOP, num_videos: int) -> float:
     """Share of orders told right by guessing."""
     return 1 / len(orders_of(task.num_clips))
 
