@@ -43,7 +43,7 @@ class StudentSpec:
     backbone: str
     target: str
     teachers: tuple[str, ...]
-    weighting: Literal["none", "equal", "ae-kd"] = "ae-kd"
+    weighting: Literal["none", "equal", "ae-kd", "ca-mkd"] = "ae-kd"
     temperature: float = 4.0
     hard_weight: float = 1.0
     soft_weight: float = 0.9

@@ -82,7 +82,7 @@ class Distill:
     view: View
     schedule: Schedule
     evaluation: Evaluation
-    weighting: Literal["none", "equal", "ae-kd"] = "ae-kd"
+    weighting: Literal["none", "equal", "ae-kd", "ca-mkd"] = "ae-kd"
     temperature: float = 4.0
     hard_weight: float = 1.0
     soft_weight: float = 0.9
