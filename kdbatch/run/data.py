@@ -63,6 +63,7 @@ class TrainingBatches:
         self.videos, self.view, self.seed, self.choose, self.decoder, self.cache = videos, view, seed, choose, decoder, cache
         self.rank, self.world_size = rank, world_size
         self.steps_per_epoch = -(-len(videos) // batch_clips)
+        self.clips_per_batch = len(videos) // self.steps_per_epoch  # of the smallest batch; others have up to `world_size` more
         self._shares = (-1, list[np.ndarray]())  # of the epoch that was asked for last
 
     def __getitem__(self, step: int) -> Batch:

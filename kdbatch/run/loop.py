@@ -2,9 +2,9 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -60,8 +60,29 @@ class Trained:
     seconds: float
 
 
+class AfterEpoch(Protocol):
+    """Who is called when an epoch has ended. What it remembers travels in the checkpoint; it must not change the model."""
+
+    def look(self, epoch: int) -> Mapping[str, float]:
+        """Epochs count from 1. What it returns goes to the curves."""
+        ...
+
+    def memory(self) -> dict[str, Any]:
+        """Tensors and plain values."""
+        ...
+
+    def remember(self, memory: dict[str, Any]) -> None: ...
+
+
 def train(
-    model: nn.Module, take_step: Callable[[Batch], Step], *, source: TrainingBatches, schedule: Schedule, seed: int, worker: Worker
+    model: nn.Module,
+    take_step: Callable[[Batch], Step],
+    *,
+    source: TrainingBatches,
+    schedule: Schedule,
+    seed: int,
+    worker: Worker,
+    after_epoch: AfterEpoch | None = None,
 ) -> Trained:
     """Train `model` to the end of `schedule`, from the checkpoint if there is one.
 
@@ -72,7 +93,7 @@ def train(
         UserError: the loss is not finite, or the checkpoint is damaged.
     """
     optimizer = _optimizer(model, schedule)
-    state = _resume(worker, model, optimizer)
+    state = _resume(worker, model, optimizer, after_epoch)
     per_epoch = source.steps_per_epoch
     total = schedule.epochs * per_epoch
     saved_at, save_cost, began = time.monotonic(), 0.0, time.monotonic() - state.seconds
@@ -89,11 +110,16 @@ def train(
         optimizer.step()
         _count(state, taken, len(batch.keys), rate, per_epoch)
         state.seconds = time.monotonic() - began
+        if after_epoch and state.step % per_epoch == 0:  # before the checkpoint is written: what it holds has always been looked at
+            numbers = after_epoch.look(state.step // per_epoch)
+            state.curves += [[name, value, "1", state.step] for name, value in numbers.items()]
+            model.train()
+            began = time.monotonic() - state.seconds  # looking is not training
         worker.pulse.tell(step=state.step, num_steps=total, metric=_metric(state))
         due = time.monotonic() - saved_at > max(MIN_SAVE_SECONDS, save_cost / SAVE_SHARE)
         if due or worker.pulse.stop_asked or state.step == total:
             before = time.monotonic()
-            _save(worker, model, optimizer, state)
+            _save(worker, model, optimizer, state, after_epoch)
             saved_at, save_cost = time.monotonic(), time.monotonic() - before
             worker.pulse.check()
     curves = [Measure(name=n, value=v, unit=u, step=s) for n, v, u, s in state.curves]
@@ -137,17 +163,20 @@ def _metric(state: _State) -> str:
     return ", ".join(f"{name} {shown[name]:.3g}" for name in ("loss", "accuracy") if name in shown)
 
 
-def _save(worker: Worker, model: nn.Module, optimizer: torch.optim.Optimizer, state: _State) -> None:
-    save_checkpoint(worker.folder.checkpoint, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "state": vars(state)})
+def _save(worker: Worker, model: nn.Module, optimizer: torch.optim.Optimizer, state: _State, after_epoch: AfterEpoch | None) -> None:
+    parts = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "state": vars(state)}
+    save_checkpoint(worker.folder.checkpoint, parts | ({"after_epoch": after_epoch.memory()} if after_epoch else {}))
 
 
-def _resume(worker: Worker, model: nn.Module, optimizer: torch.optim.Optimizer) -> _State:
+def _resume(worker: Worker, model: nn.Module, optimizer: torch.optim.Optimizer, after_epoch: AfterEpoch | None) -> _State:
     saved = load_checkpoint(worker.folder.checkpoint)
     if saved is None:
         return _State()
     try:
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
+        if after_epoch:
+            after_epoch.remember(saved["after_epoch"])
         return _State(**saved["state"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         path = worker.folder.checkpoint

@@ -1,6 +1,8 @@
 """The loop itself, on a network of a few weights: stopped and resumed anywhere, it is the run that was never stopped."""
 
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -44,9 +46,31 @@ class Net(nn.Module):
         return self.fc(self.backbone(clip).mean((2, 3, 4)))
 
 
-def _run(folder: Path, *, stop_at: int | None = None, poison_at: int | None = None) -> tuple[dict[str, torch.Tensor], Trained]:
+class Watcher:
+    """Keeps the highest sum of weights that an epoch ended with."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model, self.epochs, self.best = model, list[int](), torch.tensor(-math.inf)
+
+    def look(self, epoch: int) -> dict[str, float]:
+        self.model.eval()
+        self.epochs.append(epoch)
+        self.best = torch.maximum(self.best, sum((p.detach().sum() for p in self.model.parameters()), torch.tensor(0.0)))
+        return {"best": float(self.best)}
+
+    def memory(self) -> dict[str, Any]:
+        return {"epochs": list(self.epochs), "best": self.best}
+
+    def remember(self, memory: dict[str, Any]) -> None:
+        self.epochs, self.best = memory["epochs"], memory["best"]
+
+
+def _run(
+    folder: Path, *, stop_at: int | None = None, poison_at: int | None = None, watched: bool = False
+) -> tuple[dict[str, torch.Tensor], Trained]:
     torch.manual_seed(7)
     model, stop, steps = Net(), StopFlag(), 0
+    watcher = Watcher(model) if watched else None
     with Pulse(RunFolder(folder), device="cpu", stop=stop) as pulse:
         worker = Worker(folder=RunFolder(folder), pulse=pulse, device=torch.device("cpu"), num_workers=0, decoder="pyav")
 
@@ -57,7 +81,8 @@ def _run(folder: Path, *, stop_at: int | None = None, poison_at: int | None = No
             step = finetune_step(model, batch.views(size_pixels=8, device=torch.device("cpu"))[0], batch.label_B)
             return Step(loss=step.loss * float("nan"), report={}) if steps == poison_at else step
 
-        trained = train(model, take_step, source=Noise(), schedule=SCHEDULE, seed=0, worker=worker)  # type: ignore[arg-type]
+        trained = train(model, take_step, source=Noise(), schedule=SCHEDULE, seed=0, worker=worker, after_epoch=watcher)  # type: ignore[arg-type]
+    assert watcher is None or watcher.epochs == [1, 2, 3]
     return model.state_dict(), trained
 
 
@@ -73,6 +98,17 @@ def test_stopped_at_any_step_and_resumed_it_ends_bit_for_bit_the_same(tmp_path: 
         resumed, again = _run(folder)
         assert all(torch.equal(value, state[name]) for name, value in resumed.items())
         assert again.curves == trained.curves
+
+
+def test_who_looks_at_every_epoch_changes_nothing_and_forgets_nothing(tmp_path: Path) -> None:
+    state, _ = _run(tmp_path / "alone")
+    _, whole = _run(tmp_path / "whole", watched=True)
+    for stop_at in (2, 3, 7):
+        with pytest.raises(Stopped):
+            _run(tmp_path / str(stop_at), stop_at=stop_at, watched=True)
+        resumed, again = _run(tmp_path / str(stop_at), watched=True)
+        assert all(torch.equal(value, state[name]) for name, value in resumed.items())
+        assert again.curves == whole.curves and sum(m.name == "best" for m in again.curves) == 3
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_is_never_saved(tmp_path: Path) -> None:

@@ -18,15 +18,20 @@ from kdbatch.vocab.views import View
 @dataclass(frozen=True, kw_only=True)
 class Pretext:
     """`build(task, backbone, copy)` gives a module whose `backbone` is what fine-tuning starts from; `copy` is a second backbone of the
-    same kind for tasks that keep a key encoder. `choose` cuts clips, `step` is one training step, `chance` the accuracy of guessing.
+    same kind for tasks that keep a key encoder. `choose` cuts clips, `step` is one training step, `chance` the accuracy of guessing
+    in batches of that many videos. `sync_batch_norm`: processes that train together normalise the query network over all of their
+    clips, because its task is to tell them apart; key encoders (kdbatch/run/tasks/momentum.py) never do.
     """
 
     build: Callable[[Any, VideoBackbone, VideoBackbone], nn.Module]
     choose: Callable[[Sequence[Video], Any, View, np.random.Generator], tuple[list[Request], dict[str, np.ndarray]]]
     step: Callable[[Any, Tensor, Batch, Any], Step]
-    chance: Callable[[Any], float]
+    chance: Callable[[Any, int], float]
+    sync_batch_norm: bool = False
 
 
 PRETEXTS: dict[str, Pretext] = {
-    "rspnet": Pretext(build=rspnet.RSPNetModel, choose=rspnet.choose, step=rspnet.rspnet_step, chance=rspnet.chance),
+    "rspnet": Pretext(
+        build=rspnet.RSPNetModel, choose=rspnet.choose, step=rspnet.rspnet_step, chance=rspnet.chance, sync_batch_norm=True
+    ),
 }
