@@ -31,7 +31,5 @@ class Pretext:
 
 
 PRETEXTS: dict[str, Pretext] = {
-    "rspnet": Pretext(
-        build=rspnet.RSPNetModel, choose=rspnet.choose, step=rspnet.rspnet_step, chance=rspnet.chance, sync_batch_norm=True
-    ),
+    "rspnet": Pretext(build=rspnet.RSPNetModel, choose=rspnet.choose, step=rspnet.rspnet_step, chance=rspnet.chance, sync_batch_norm=True),
 }
