@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kdbatch.run.together import mean_over_team
+
 Weighting = Callable[..., Tensor]
 """Called with (gradient_MBK, *, teacher_MBK, label_B, max_weight): the gradient of each teacher's loss by the student's logits, clip by
 clip; the teachers' logits; the labels; AE-KD's bound. Each takes what it needs of these.
@@ -31,7 +33,7 @@ def ae_kd(gradient_MBK: Tensor, *, teacher_MBK: Tensor, label_B: Tensor, max_wei
     The source (AnTuo1998/AE-KD: helper/optimization.py) solves the same problem as a one-class SVM, and gets each g_m by a backward pass
     of the student; here g_m is the closed form by the logits. `max_weight` below 1/M leaves no choice but 1/M each.
     """
-    gradient_MK = gradient_MBK.detach().double().mean(1)
+    gradient_MK = mean_over_team(gradient_MBK.detach().double().mean(1))
     num_teachers, num_clips = gradient_MBK.shape[:2]
     if max_weight * num_teachers <= 1:
         return equal(gradient_MBK, teacher_MBK=teacher_MBK, label_B=label_B, max_weight=max_weight)
