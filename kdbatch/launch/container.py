@@ -20,7 +20,7 @@ from kdbatch.vocab.errors import UserError
 HOST_ONLY = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV", "LD_PRELOAD", "KDBATCH_PARENT_PID")
 GPU_FLAGS = {"nv": ("--nv",), "rocm": ("--rocm",), "none": ()}
 BIND_OF_VARIABLE = re.compile(r"--bind=\$\{?(\w+)")
-ALWAYS_BOUND = ("/tmp", "/var/tmp", "/dev")  # noqa: S108 - what the runtime binds by itself, not a file of ours
+ALWAYS_BOUND = ("/tmp", "/var/tmp", "/dev")  # the runtime does that by itself
 
 
 def python_words(config: Config, *, folders: Iterable[Path]) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What a run asks of each of its nodes; never changes a number, so never part of an id. One process per GPU; without GPUs one per node."""
+    """What a run asks of each of its nodes, where it has a process per GPU, or one. Changes no number, so it is never part of an id."""
 
     nodes: int = 1
     gpus: int = 1

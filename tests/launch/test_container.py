@@ -1,5 +1,6 @@
 """The words that start Python inside an image, and that they start it: by a stand-in apptainer on PATH that is this Python."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -35,7 +36,8 @@ def test_without_an_image_it_is_this_python():
 
 def test_the_hosts_packages_stay_outside_and_each_folder_is_bound_once(tmp_path):
     words = words_of(tmp_path, binds=["/scratch:/data:ro"], args=["--no-home"])
-    assert words[0] == "env" and ("-u", "PYTHONPATH") in zip(words, words[1:]) and ("-u", "LD_PRELOAD") in zip(words, words[1:])
+    left_out = [name for flag, name in itertools.pairwise(words) if flag == "-u"]
+    assert words[0] == "env" and {"PYTHONPATH", "LD_PRELOAD"} <= set(left_out)
     inside = words[words.index("apptainer") :]
     binds = (f"--bind={tmp_path}", "--bind=/scratch:/data:ro")
     assert inside == (
