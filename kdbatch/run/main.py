@@ -19,6 +19,7 @@ from kdbatch.run.provenance import provenance
 from kdbatch.run.pulse import Pulse, StopFlag, Stopped
 from kdbatch.run.stages import STAGES
 from kdbatch.run.team import Place, Team, formed, is_lost_peer, place_of
+from kdbatch.vocab.attempts import start_of
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.publish import publish_json, publish_text
 from kdbatch.vocab.runs import Assignment, Cache, RunFolder
@@ -68,9 +69,13 @@ def _led(folder: RunFolder, assignment: Assignment, stop: StopFlag, team: Team) 
     with _held(folder) as mine:
         code = EXIT_DONE if folder.is_done() else None if mine else EXIT_BUSY
         if code is None:
-            with Pulse(folder, device=team.device.type, stop=stop) as pulse:
+            start = start_of(os.environ)
+            with Pulse(folder, device=team.device.type, stop=stop, start=start, retries=assignment.retries) as pulse:
                 missing = [p for p in assignment.run.parents if not folder.parent(p).is_done()]
-                if missing:
+                if pulse.refusal:
+                    code = EXIT_BUG
+                    pulse.end("failed", reason=pulse.refusal)
+                elif missing:
                     code = EXIT_BLOCKED
                     pulse.end("blocked", reason=f"parent {missing[0]} is not done")
                 else:
@@ -126,7 +131,7 @@ def _failed(folder: RunFolder, pulse: Pulse, team: Team, error: Exception) -> in
     """Say how it ended, in the run's folder and to the others; where one of them was the first to fail, in its words."""
     state: State = "failed"
     if isinstance(error, Stopped):
-        code, state, reason = EXIT_STOPPED, "stopped", "asked to stop; progress is saved"
+        code, state, reason = EXIT_STOPPED, "stopped", ""
     elif isinstance(error, UserError):
         code, reason = EXIT_USER, str(error)
     elif team.world_size > 1 and is_lost_peer(error):
@@ -175,6 +180,7 @@ def _finish(folder: RunFolder, assignment: Assignment, pulse: Pulse, facts: dict
         "seconds": pulse.seconds,
         "device_hours": team.world_size * pulse.seconds / 3600,
         "attempts": pulse.attempt,
+        "interruptions": pulse.interruptions,
         **provenance(team.device),
         **facts,
     }
