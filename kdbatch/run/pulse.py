@@ -12,7 +12,7 @@ from kdbatch.vocab.attempts import SAYS, Start, cause_of_stop, counted, refusal
 from kdbatch.vocab.runs import Retries, RunFolder
 from kdbatch.vocab.status import HEARTBEAT_SECONDS, Cause, State, Status, load_status, save_status
 
-LOCAL, FEW = Start(), Retries()  # a start without a scheduler, and the limits that nobody set
+ALONE, LIMITS = Start(), Retries()  # of a worker that no scheduler has started
 
 
 class Stopped(Exception):
@@ -50,8 +50,8 @@ class Pulse:
         *,
         device: str,
         stop: StopFlag,
-        start: Start = LOCAL,
-        retries: Retries = FEW,
+        start: Start = ALONE,
+        retries: Retries = LIMITS,
         writes: bool = True,
     ) -> None:
         self._folder, self._start, self._writes = folder, start, writes
