@@ -18,8 +18,8 @@ class Augment:
     crop: Literal["random-resized", "random", "center"] = "random-resized"
     min_area: float = 0.25
     max_area: float = 1.0
-    square_side: float = 1.0
     max_aspect: float = 4 / 3
+    square_side: float = 1.0
     flip_probability: float = 0.5
     gray_probability: float = 0.0
     jitter_probability: float = 0.0

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from kdbatch.vocab.tasks.spec import Complexity, TaskSpec
+from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.tasks.spec import Complexity, TaskSpec, check_contrast
 from kdbatch.vocab.views import Augment
 
 
@@ -21,6 +22,11 @@ class CVRL:
     hidden_dim: int = 2048
     embedding_dim: int = 128
     temperature: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.num_hidden < 0 or self.hidden_dim < 1:
+            raise UserError("num_hidden, hidden_dim: write 0 or more layers of 1 or more channels.")
+        check_contrast(self.temperature, self.embedding_dim)
 
     def window_frames(self, clip_frames: int) -> int:
         """Consecutive frames that a video must have."""

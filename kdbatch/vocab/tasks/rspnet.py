@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from kdbatch.vocab.tasks.spec import Complexity, TaskSpec
+from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.tasks.spec import Complexity, TaskSpec, check_contrast, check_keys
 from kdbatch.vocab.views import Augment
 
 
@@ -23,6 +24,12 @@ class RSPNet:
     key_momentum: float = 0.999
     temperature: float = 0.07
     margin: float = 2.0
+
+    def __post_init__(self) -> None:
+        if len(self.speeds) < 2 or len(set(self.speeds)) != len(self.speeds) or min(self.speeds) < 1:
+            raise UserError(f"speeds: found {list(self.speeds)}. Write two or more different ones, 1 or more each.")
+        check_contrast(self.temperature, self.embedding_dim)
+        check_keys(self.queue_size, self.key_momentum)
 
     def window_frames(self, clip_frames: int) -> int:
         """Consecutive frames that a video must have."""

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.views import Augment
 
 Complexity = Literal[1, 2, 3]
@@ -36,3 +37,13 @@ TURNED = Augment(
 )
 """What the study does to clips for RotNet, VCOP and PRP: a small rotation, a crop of 112 from 128 pixels, colours, flips. RotNet's source
 turns by up to 10 degrees; the strengths of the colours are ours, since the study states none."""
+
+
+def check_contrast(temperature: float, embedding_dim: int) -> None:
+    if not 0 < temperature < float("inf") or embedding_dim < 1:
+        raise UserError("temperature, embedding_dim: write a number above 0 and 1 dimension or more.")
+
+
+def check_keys(queue_size: int, key_momentum: float) -> None:
+    if queue_size < 1 or not 0 <= key_momentum <= 1:
+        raise UserError("queue_size, key_momentum: write 1 key or more and a share from 0 to 1.")

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from kdbatch.vocab.tasks.spec import Complexity, TaskSpec
+from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.tasks.spec import Complexity, TaskSpec, check_contrast, check_keys
 from kdbatch.vocab.views import Augment
 
 
@@ -27,6 +28,12 @@ class TDL:
     temperature: float = 0.07
     margin: float = 1.0
 
+    def __post_init__(self) -> None:
+        if self.near_frames < 1 or not 0 <= self.max_mix < 1:
+            raise UserError("near_frames, max_mix: write 1 frame or more and a share from 0 to below 1.")
+        check_contrast(self.temperature, self.embedding_dim)
+        check_keys(self.queue_size, self.key_momentum)
+
     def window_frames(self, clip_frames: int) -> int:
         """Consecutive frames that a video must have: for all complexities alike, so that they see the same videos."""
         return clip_frames + max(clip_frames, self.near_frames)
@@ -43,6 +50,7 @@ SPEC = TaskSpec(
     at=at,
     augment=Augment(
         crop="random",
+        square_side=0.875,
         flip_probability=0.0,
         jitter_probability=1.0,
         brightness=0.5,
