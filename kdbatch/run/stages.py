@@ -43,9 +43,11 @@ def pretrain(recipe: Pretrain, assignment: Assignment, worker: Worker) -> Facts:
 
     trained = train(model, take_step, source=source, schedule=recipe.schedule, seed=assignment.run.seed, worker=worker)
     last = [m.value for m in trained.curves if m.name == "accuracy"][-1]
+    chance = pretext.chance(task, source.clips_per_batch)
     measures = [
         Measure(name="pretext_accuracy", value=100 * last, unit="percent", subset=recipe.data.title),
-        Measure(name="pretext_chance", value=100 * pretext.chance(task, source.clips_per_batch), unit="percent", subset=recipe.data.title),
+        Measure(name="pretext_chance", value=100 * chance, unit="percent", subset=recipe.data.title),
+        Measure(name="pretext_score", value=100 * (last - chance) / (1 - chance), unit="percent", subset=recipe.data.title),
         Measure(name="videos_too_short", value=num_short, unit="count", subset=recipe.data.title),
     ]
     return _leave(worker, model.get_submodule("backbone"), measures, trained)
