@@ -108,6 +108,7 @@ class Team:
             tensor.copy_(part.view(tensor.shape))
         return mean_N
 
+    @torch.no_grad()
     def equalise(self, tensors: Sequence[Tensor]) -> None:
         """Give everyone the leader's tensors."""
         for tensor in tensors if self.world_size > 1 else ():
