@@ -86,7 +86,7 @@ class Faults:
 
     def found(self, grams: Sequence[Tensor]) -> bool:
         """Look at one batch's Grams of each network."""
-        self._counts = [(~gram_Lnn.isfinite()).sum((1, 2)) for gram_Lnn in grams]
+        self._counts = [(~gram_Lnn.sum((1, 2)).isfinite()).long() for gram_Lnn in grams]
         return any(bool(count_L.any()) for count_L in self._counts)
 
     def refuse(self, layers: Sequence[Sequence[str]]) -> None:

@@ -46,18 +46,21 @@ def test_layers_without_a_component_in_common_have_no_block_mass():
     assert drivers_of(two, torch.randn(8, 3, 2, 4, 4))[1].pc1_block_mass == 0.0
 
 
-def test_the_first_component_is_the_one_that_repeated_squaring_finds():
-    gram_nn = centred_gram(torch.randn(10, 40) + 3 * torch.randn(10, 1))
-    split = spectrum(gram_nn[None])
-    power_nn = gram_nn / gram_nn.trace()
-    for _ in range(12):
-        power_nn = power_nn @ power_nn
-        power_nn = power_nn / power_nn.trace()
-    top_n = power_nn[:, int(power_nn.diagonal().argmax())]
-    top_n = top_n / top_n.norm()
-    assert float(split.vector_Ln[0] @ top_n) ** 2 == pytest.approx(1.0, abs=1e-9)
-    assert float(split.share_L[0]) == pytest.approx(float(top_n @ gram_nn @ top_n / gram_nn.trace()), abs=1e-9)
-    assert float((split.rest_Lnn[0] @ top_n).norm()) < 1e-6 * float(gram_nn.norm())
+def test_the_first_component_is_the_one_that_an_eigen_decomposition_finds():
+    gram_Lnn = torch.stack([centred_gram(torch.randn(10, 40) + loud * torch.randn(10, 1)) for loud in (0.0, 1.0, 30.0)])
+    split = spectrum(gram_Lnn)
+    value_Ln, vector_Lnn = torch.linalg.eigh(gram_Lnn)
+    torch.testing.assert_close((split.vector_Ln * vector_Lnn[:, :, -1]).sum(1).square(), torch.ones(3, dtype=torch.float64))
+    torch.testing.assert_close(split.share_L, value_Ln[:, -1] / value_Ln.sum(1))
+    rest_Ln = value_Ln.clone()
+    rest_Ln[:, -1] = 0
+    torch.testing.assert_close(torch.linalg.eigvalsh(split.rest_Lnn), rest_Ln.sort().values, rtol=1e-9, atol=1e-9 * float(value_Ln.max()))
+
+
+def test_two_equal_components_are_split_without_harm():
+    split = spectrum(torch.diag(torch.tensor([3.0, 3.0, 1.0, 0.0], dtype=torch.float64))[None])
+    assert float(split.share_L) == pytest.approx(3 / 7)
+    assert float(split.rest_Lnn.diagonal(dim1=1, dim2=2).sum()) == pytest.approx(4.0)
 
 
 def test_the_loudest_clips_go_and_the_map_is_that_of_the_others():

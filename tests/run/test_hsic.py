@@ -1,3 +1,5 @@
+from itertools import combinations
+
 import numpy as np
 import pytest
 import torch
@@ -62,11 +64,18 @@ def test_shuffled_clips_are_unlike_on_average():
     assert abs(np.mean([cka((x_np, y_np[torch.randperm(32)])) for _ in range(300)])) < 0.02
 
 
-@pytest.mark.parametrize("batch_clips", [4, 8])
-def test_small_batches_agree_with_one_large_batch_in_expectation(batch_clips):
+def test_all_batches_of_four_together_say_what_all_clips_at_once_say():
+    """HSIC_1 is a U-statistic: over all subsets of one size its mean is its value on the whole set."""
+    x_np = torch.randn(9, 6)
+    y_np = x_np @ torch.randn(6, 6) + torch.randn(9, 6)
+    parts = [list(p) for p in combinations(range(9), 4)]
+    assert cka(*((x_np[p], y_np[p]) for p in parts)) == pytest.approx(cka((x_np, y_np)), abs=1e-6)
+
+
+def test_small_batches_agree_with_one_large_batch_in_expectation():
     x_np = torch.randn(64, 6)
     y_np = x_np @ torch.randn(6, 6) + torch.randn(64, 6)
-    parts = [part for _ in range(150) for part in torch.randperm(64).split(batch_clips)]
+    parts = [part for _ in range(300) for part in torch.randperm(64).split(8)]
     assert cka(*((x_np[p], y_np[p]) for p in parts)) == pytest.approx(cka((x_np, y_np)), abs=0.02)
 
 
