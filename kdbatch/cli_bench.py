@@ -12,11 +12,13 @@ from kdbatch.vocab.progress import silent
 
 def measure_data(videos: str, *, seconds: float, json: bool) -> None:
     """`kdbatch bench data`."""
+    from kdbatch.shard.fidelity import fidelity_lines, fidelity_of
     from kdbatch.shard.loose import shard_loose, videos_below  # PyAV, which a login node may lack
 
     check_seconds(seconds)
     named = videos_below(Path(videos)) if videos else []
-    from kdbatch.run.bench.data import as_json, as_lines, bench_data  # torch
+    from kdbatch.run.bench.data import bench_data  # torch
+    from kdbatch.run.bench.rows import as_json, as_lines
 
     with TemporaryDirectory(prefix="kdbatch-bench-") as name:
         folder = Path(name)
@@ -25,8 +27,9 @@ def measure_data(videos: str, *, seconds: float, json: bool) -> None:
             warn("measuring on toys, whose ratios mean little. Name a folder of real videos: kdbatch bench data --videos FOLDER")
         with nullcontext(silent) if json else progress("bench data") as tell:
             stored = shard_loose(originals, folder, processes=len(os.sched_getaffinity(0)), progress=tell)
+            fidelity = [fidelity_of(path, tar, sample) for path, (tar, sample) in zip(originals, stored, strict=True)]
             bench = bench_data(originals, stored, folder=folder, seconds=seconds, progress=tell)
-    for line in [as_json(bench)] if json else as_lines(bench):
+    for line in [as_json(bench, stored=[vars(f) for f in fidelity])] if json else [*as_lines(bench), *fidelity_lines(fidelity)]:
         say(line)
 
 

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -15,7 +16,7 @@ from av.video.reformatter import VideoReformatter
 from kdbatch.run.decoders.excerpt import Damaged, Excerpt, Put, read_excerpt
 from kdbatch.vocab.shards import Sample
 
-_RGB = VideoFormat("rgb24")  # by its name it would be looked up for every frame
+_RGB: Any = VideoFormat("rgb24")  # by its name it would be looked up for every frame; the stubs of PyAV know names alone
 _MAX_CONTEXTS = 8  # videos of one size and rate share a context; a data set has few of those
 
 
