@@ -23,11 +23,11 @@ def write_runs(plan: Plan, *, config: Config) -> None:
 
 
 def assignment_of(planned: PlannedRun, *, config: Config) -> Assignment:
-    """What the worker is told. The shards' path is absolute, so that a run may be started from any folder."""
+    """What the worker is told. The shards' path is resolved: a run may be started from any folder, and inside an image."""
     return Assignment(
         run=planned.run,
         title=planned.title,
-        shards_dir=str(config.shards_dir.absolute()),
+        shards_dir=str(config.shards_dir.resolve()),
         decoder=config.decoder,
         cache=config.cache,
         resources=planned.resources,

@@ -18,23 +18,29 @@ RESOURCES = Resources(gpus=0, cpus=8, minutes=480, memory_gb=16)
 
 @dataclass(frozen=True, kw_only=True)
 class ShardArray:
-    """`words` are those of the whole command; element i gets `--shards` with ranges[i] on top, and runs in the folder `cwd`."""
+    """`words` are those of the whole command; element i gets `--shards` with ranges[i] on top, and runs in the folder `cwd`.
+
+    `binds` are the folders that the command reads and writes, for an image.
+    """
 
     name: str
     words: tuple[str, ...]
     ranges: tuple[range, ...]
     folder: Path
     cwd: Path
+    binds: tuple[Path, ...]
 
     @property
     def targets(self) -> tuple[ShardTarget, ...]:
         return tuple(
-            ShardTarget(cwd=str(self.cwd), words=(*self.words, f"--shards={shards.start}:{shards.stop}"), log=str(self.log(shards)))
+            ShardTarget(
+                cwd=str(self.cwd.resolve()), words=(*self.words, f"--shards={shards.start}:{shards.stop}"), log=str(self.log(shards))
+            )
             for shards in self.ranges
         )
 
     def log(self, shards: range) -> Path:
-        return (self.folder / f"shards-{shards.start:05d}-{shards.stop:05d}.log").absolute()
+        return (self.folder / f"shards-{shards.start:05d}-{shards.stop:05d}.log").resolve()
 
 
 def num_elements(num_missing: int, *, config: Config) -> int:
@@ -59,7 +65,8 @@ def submit_shard_array(array: ShardArray, *, config: Config) -> tuple[str, ...]:
             name=array.name,
             resources=shard_resources(config),
             folder=array.folder,
-            site=config.site,
+            config=config,
+            binds=array.binds,
         )
         number = job_ids[0].partition("_")[0]
         save_submission(array.folder.parent, Submission(run_id=array.folder.name, job_id=number, submitted_at=time.time()))

@@ -29,6 +29,11 @@ def visible_gpus() -> tuple[str, ...]:
     return tuple(str(i) for i in range(sum(line.startswith("GPU ") for line in listed.stdout.splitlines())))
 
 
+def expanded(text: str) -> str:
+    """`text` with `$NAME` replaced by what this machine's environment has; an unknown name stays."""
+    return os.path.expandvars(text)
+
+
 def num_cpus() -> int:
     """Cores that this process may use: a container or a SLURM allocation may own fewer than the machine has."""
     return len(os.sched_getaffinity(0))

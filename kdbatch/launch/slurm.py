@@ -1,8 +1,6 @@
 """Plan -> SLURM: one sbatch per Array, through submitit. The one function with an effect is `submit_arrays`."""
 
 import logging
-import shlex
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 import submitit
 
 from kdbatch.launch.arrays import Array, arrays_of, dependency
+from kdbatch.launch.container import as_shell, check_container, python_words
 from kdbatch.launch.folders import refreshed, write_runs
 from kdbatch.launch.journal import Submission, live_jobs, save_submission
 from kdbatch.launch.locks import holding
@@ -23,6 +22,13 @@ from kdbatch.vocab.runs import Resources
 from kdbatch.vocab.status import EXIT_STOPPED
 
 MAX_REQUEUES = 20
+
+# Where the processes of one run meet. The host says so: an image has no scontrol. sed reads to the end, as head would break the pipe;
+# the port is one for the job, below those that Linux hands out by itself.
+RENDEZVOUS = (
+    'export MASTER_ADDR="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)"',
+    'export MASTER_PORT="$((10000 + SLURM_JOB_ID % 20000))"',
+)
 
 # The worker saved its checkpoint and asks to be started again. The host does that: an image has no scontrol. An element is named
 # ARRAY_INDEX, as the raw job id of one element is that of the whole array; teardown is the last command, so it must hand on the code.
@@ -44,6 +50,7 @@ def submit_arrays(plan: Plan, *, config: Config) -> tuple[Submission, ...]:
     Raises:
         UserError: sbatch refuses an array; what was submitted before stays submitted and noted.
     """
+    check_container(config.container, here=False)
     with holding(config.runs_dir / "submit.lock"):
         plan = refreshed(plan, runs_dir=config.runs_dir)
         write_runs(plan, config=config)
@@ -63,9 +70,9 @@ def sbatch_parameters(name: str, *, asked: Resources, site: Site, after: str | N
     return {
         "job_name": f"kdbatch-{name}",
         "time": asked.minutes,  # whole minutes: submitit calculates with it
-        "nodes": 1,
-        "ntasks_per_node": 1,
-        "cpus_per_task": asked.cpus,
+        "nodes": asked.nodes,
+        "ntasks_per_node": asked.tasks_per_node,
+        "cpus_per_task": asked.cpus_per_task,
         "mem": f"{asked.memory_gb}GB" if asked.memory_gb else None,
         "partition": site.partition or None,
         "account": site.account or None,
@@ -76,8 +83,9 @@ def sbatch_parameters(name: str, *, asked: Resources, site: Site, after: str | N
         "array_parallelism": site.max_concurrent,
         "signal_delay_s": signal_delay_seconds(asked),
         # set -u is left out: the activation scripts of modules and conda read variables that nobody set
-        "setup": ["set -eo pipefail", *site.setup, "set +e"],
-        "srun_args": [f"--cpus-per-task={asked.cpus}"],  # since SLURM 22.05 a step does not inherit it
+        "setup": ["set -eo pipefail", *site.setup, *(RENDEZVOUS if asked.num_tasks > 1 else ()), "set +e"],
+        # since SLURM 22.05 a step does not inherit the first; with the second, the end of one process is the end of all, and of the wait
+        "srun_args": [f"--cpus-per-task={asked.cpus_per_task}", "--kill-on-bad-exit=1"],
         "teardown": list(TEARDOWN),
         "additional_parameters": {"kill-on-invalid-dep": "yes", "requeue": True, **gpu_flag(asked, site=site)},
     }
@@ -96,26 +104,32 @@ def signal_delay_seconds(asked: Resources) -> int:
     return min(300, asked.minutes * 15)
 
 
-def python_command(site: Site) -> str:
-    """The shell words that start Python on a node. A container's prefix belongs here, without a shell around it: signals go to it."""
-    return shlex.quote(sys.executable)
-
-
 def submit_targets(
-    targets: Sequence[Callable[[], None]], *, name: str, resources: Resources, folder: Path, site: Site, after: str | None = None
+    targets: Sequence[Callable[[], None]],
+    *,
+    name: str,
+    resources: Resources,
+    folder: Path,
+    config: Config,
+    binds: Sequence[Path],
+    after: str | None = None,
 ) -> tuple[str, ...]:
     """One sbatch, an array of `targets`; returns the job id of each. `folder` takes SLURM's logs and submitit's files.
 
+    `binds` are the folders that the targets need inside an image, `folder` among or below them.
+
     Raises:
-        UserError: sbatch refuses.
+        UserError: sbatch refuses, or the image is not there.
     """
+    check_container(config.container, here=False)
     folder.mkdir(parents=True, exist_ok=True)
     # submitit tells of each array on this logger; our callers do that from the job ids.
     logging.getLogger("submitit").setLevel(logging.ERROR)
     with no_slurm_variables():
         try:
-            executor = submitit.SlurmExecutor(folder=folder.absolute(), python=python_command(site))
-            executor.update_parameters(**sbatch_parameters(name, asked=resources, site=site, after=after))
+            python = as_shell(python_words(config, folders=binds))
+            executor = submitit.SlurmExecutor(folder=folder.resolve(), python=python)
+            executor.update_parameters(**sbatch_parameters(name, asked=resources, site=config.site, after=after))
             submitted: list[submitit.Job[None]] = []
             with executor.batch():
                 for target in targets:
@@ -128,11 +142,12 @@ def submit_targets(
 def _submit(array: Array, *, config: Config, jobs: dict[str, str]) -> tuple[Submission, ...]:
     """The folder has no job id in its name, so that it is there before the first job can start."""
     job_ids = submit_targets(
-        [Target(str((config.runs_dir / run_id).absolute())) for run_id in array.run_ids],
+        [Target(str((config.runs_dir / run_id).resolve())) for run_id in array.run_ids],
         name=array.wave,
         resources=array.resources,
         folder=config.runs_dir / "slurm" / array.name,
-        site=config.site,
+        config=config,
+        binds=(config.runs_dir, config.shards_dir),
         after=dependency(array, jobs),
     )
     now = time.time()

@@ -82,7 +82,7 @@ def row_of(folder: RunFolder, assignment: Assignment, *, state: RowState | None 
         num_steps=status.num_steps,
         eta_seconds=round(status.seconds / status.step * (status.num_steps - status.step), 1) if moving else None,
         metric=status.metric,
-        device_hours=round(status.seconds * max(1, assignment.resources.gpus) / 3600, 4),
+        device_hours=round(status.seconds * assignment.resources.num_tasks / 3600, 4),
         attempt=status.attempt,
         reason=reason or _reason(found, status),
         job=status.job or (submission.job_id if submission else ""),

@@ -30,12 +30,30 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What a run asks of a node; never changes a number, so never part of an id."""
+    """What a run asks of each of its nodes, where it has a process per GPU, or one. Changes no number, so it is never part of an id."""
 
+    nodes: int = 1
     gpus: int = 1
     cpus: int = 8
     minutes: int = 1440
     memory_gb: int = 64
+
+    def __post_init__(self) -> None:
+        for name, least in (("nodes", 1), ("gpus", 0), ("cpus", 1), ("minutes", 1), ("memory_gb", 0)):
+            if getattr(self, name) < least:
+                raise UserError(f"{name}: found {getattr(self, name)}. Write at least {least}.")
+
+    @property
+    def tasks_per_node(self) -> int:
+        return max(1, self.gpus)
+
+    @property
+    def num_tasks(self) -> int:
+        return self.nodes * self.tasks_per_node
+
+    @property
+    def cpus_per_task(self) -> int:
+        return max(1, self.cpus // self.tasks_per_node)
 
 
 @dataclass(frozen=True, kw_only=True)

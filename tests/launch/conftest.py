@@ -24,10 +24,18 @@ cd "{folder}"
 [ -e squeue_fails ] && {{ echo "slurm_load_jobs error: Unable to contact slurm controller" >&2; exit 1; }}
 touch queue; cat queue
 """
-# srun OPTIONS... COMMAND: one task, here. The options end where Python begins.
+# srun OPTIONS... COMMAND: one task, here. The options end where Python, or the container's command, begins.
 SRUN = """#!/bin/bash
-while [ "$1" != "{python}" ]; do shift; done
+while [ "$1" != "{python}" ] && [ "$1" != env ]; do shift; done
 exec "$@"
+"""
+# apptainer --quiet exec --OPTION... IMAGE python3 WORDS...: notes its words, sets what --env sets, and is then this Python.
+APPTAINER = """#!/bin/bash
+printf '%s\\n' "$@" >>"{folder}/apptainer.txt"
+env >"{folder}/apptainer_env.txt"
+shift 2
+while [[ "$1" == --* ]]; do [[ "$1" == --env=* ]] && export "${{1#--env=}}"; shift; done
+[ "$2" = python3 ] && exec "{python}" "${{@:3}}"
 """
 SCONTROL = """#!/bin/bash
 echo "$@" >>"{folder}/scontrol.txt"
@@ -39,7 +47,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of the fake cluster: `41.sbatch`, ..., `queue`, `scontrol.txt`; write `refuse` to make sbatch fail."""
     folder = tmp_path / "cluster"
     folder.mkdir()
-    programs = {"sbatch": SBATCH, "squeue": SQUEUE, "srun": SRUN, "scontrol": SCONTROL, "sleep": "#!/bin/bash\n"}
+    programs = {"sbatch": SBATCH, "squeue": SQUEUE, "srun": SRUN, "scontrol": SCONTROL, "apptainer": APPTAINER, "sleep": "#!/bin/bash\n"}
     for name, text in programs.items():
         (folder / name).write_text(text.format(folder=folder, python=sys.executable))
         (folder / name).chmod(0o755)

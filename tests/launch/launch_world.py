@@ -26,7 +26,13 @@ def config_in(folder: Path, *, site: Site | None = None) -> Config:
     return Config(paths=Paths(shards=str(folder / "shards"), runs=str(folder / "runs")), site=site or Site())
 
 
-def plan_of(shape: dict[str, tuple[str, ...]], *, cost: dict[str, float] | None = None, waves: tuple[tuple[str, ...], ...] = ()) -> Plan:
+def plan_of(
+    shape: dict[str, tuple[str, ...]],
+    *,
+    cost: dict[str, float] | None = None,
+    waves: tuple[tuple[str, ...], ...] = (),
+    resources: Resources = RESOURCES,
+) -> Plan:
     """A run per name, after the runs that it lists; its name is its title. One wave per depth, if `waves` does not say otherwise."""
     runs: dict[str, Run] = {}
     depth: dict[str, int] = {}
@@ -38,11 +44,11 @@ def plan_of(shape: dict[str, tuple[str, ...]], *, cost: dict[str, float] | None 
     return Plan(
         records=(RECORD,),
         runs=tuple(
-            PlannedRun(run=run, title=name, resources=RESOURCES, done=False, used_by=("shape",), cost_hours=(cost or {}).get(name, 1.0))
+            PlannedRun(run=run, title=name, resources=resources, done=False, used_by=("shape",), cost_hours=(cost or {}).get(name, 1.0))
             for name, run in runs.items()
         ),
         waves=tuple(
-            Wave(name=f"wave{i}", resources=RESOURCES, run_ids=tuple(runs[name].id for name in group)) for i, group in enumerate(groups)
+            Wave(name=f"wave{i}", resources=resources, run_ids=tuple(runs[name].id for name in group)) for i, group in enumerate(groups)
         ),
     )
 

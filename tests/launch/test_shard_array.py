@@ -24,7 +24,9 @@ SITE = Site(partition="cpu", account="lab", max_concurrent=8, setup=("module loa
 
 def _array(folder: Path, *ranges: range) -> ShardArray:
     """An array that asks kdbatch for its version, so that no data set is needed."""
-    return ShardArray(name="shard-k400-train", words=("--version",), ranges=ranges, folder=folder / "slurm" / "train", cwd=folder)
+    return ShardArray(
+        name="shard-k400-train", words=("--version",), ranges=ranges, folder=folder / "slurm" / "train", cwd=folder, binds=(folder,)
+    )
 
 
 def test_sbatch_text(slurm, tmp_path):

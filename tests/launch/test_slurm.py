@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from launch_world import act, assert_golden, config_in, events, ids, plan_of, wait_until
+from launch_world import RESOURCES, act, assert_golden, config_in, events, ids, plan_of, wait_until
 
 from kdbatch.launch.journal import load_submission
 from kdbatch.launch.slurm import TEARDOWN, submit_arrays
-from kdbatch.vocab.config import Site
+from kdbatch.vocab.config import Container, Site
 from kdbatch.vocab.errors import UserError
-from kdbatch.vocab.runs import Resources, RunFolder
+from kdbatch.vocab.runs import Cache, Resources, RunFolder
 
 PAIRS = {"a": (), "b": (), "x": ("a",), "y": ("b",), "z": ("a", "b")}
 SITE = Site(partition="gpu", account="lab", qos="long", constraint="h200", gpu_type="h200", max_concurrent=8, setup=("module load cuda",))
@@ -40,10 +40,22 @@ def test_each_run_learns_its_job_id(slurm, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "site", "job"), [("array_with_everything", SITE, "42"), ("single_job_bare", Site(gpu_flag="gpus-per-node"), "43")]
+    ("name", "site", "resources", "image", "job"),
+    [
+        ("array_with_everything", SITE, RESOURCES, "", "42"),
+        ("single_job_bare", Site(gpu_flag="gpus-per-node"), RESOURCES, "", "43"),
+        ("array_in_image", SITE, RESOURCES, "kd.sif", "41"),
+        ("several_nodes", Site(gpu_type="a100"), replace(RESOURCES, nodes=2, gpus=4, cpus=32, memory_gb=256), "", "41"),
+        ("cpu_only", Site(partition="cpu"), replace(RESOURCES, gpus=0, memory_gb=0), "", "41"),
+    ],
 )
-def test_sbatch_texts(slurm, tmp_path, name, site, job):
-    submit_arrays(plan_of(PAIRS), config=config_in(tmp_path, site=site))
+def test_sbatch_texts(slurm, tmp_path, name, site, resources, image, job):
+    config = config_in(tmp_path, site=site)
+    if image:
+        (tmp_path / image).touch()
+        container = Container(image=str(tmp_path / image), binds=("$TMPDIR", f"{tmp_path}:/data:ro"), env={"NCCL_DEBUG": "WARN"})
+        config = replace(config, container=container, cache=Cache(path="/local/$USER/frames"))
+    submit_arrays(plan_of(PAIRS, resources=resources), config=config)
     text = re.sub(r"(wave\d)-[0-9a-f]{8}", r"\1-HASH", (slurm / f"{job}.sbatch").read_text())
     text = re.sub(r"afterok:41_\d:41_\d", "afterok:41_I:41_J", text)
     assert_golden(f"{name}.sbatch", text, hide={str(tmp_path): "ROOT", sys.executable: "PYTHON"})
