@@ -30,6 +30,7 @@ def assignment_of(planned: PlannedRun, *, config: Config) -> Assignment:
         shards_dir=str(config.shards_dir.resolve()),
         decoder=config.decoder,
         cache=config.cache,
+        retries=config.retries,
         resources=planned.resources,
     )
 

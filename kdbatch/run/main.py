@@ -18,6 +18,7 @@ from kdbatch.run.loop import Worker
 from kdbatch.run.provenance import provenance
 from kdbatch.run.pulse import Pulse, StopFlag, Stopped
 from kdbatch.run.stages import STAGES
+from kdbatch.vocab.attempts import start_of
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.publish import publish_json, publish_text
 from kdbatch.vocab.runs import Assignment, Cache, RunFolder
@@ -51,7 +52,11 @@ def _attempt(folder: RunFolder, assignment: Assignment, stop: StopFlag) -> int:
         torch.set_num_threads(1)  # sums in one order, so that a result does not depend on how many cores a machine has
     else:
         num_workers = max(1, len(os.sched_getaffinity(0)) - 1)
-    with Pulse(folder, device=device.type, stop=stop) as pulse:
+    start = start_of(os.environ)
+    with Pulse(folder, device=device.type, stop=stop, start=start, retries=assignment.retries) as pulse:
+        if pulse.refusal:
+            pulse.end("failed", reason=pulse.refusal)
+            return EXIT_BUG
         missing = [p for p in assignment.run.parents if not folder.parent(p).is_done()]
         if missing:
             pulse.end("blocked", reason=f"parent {missing[0]} is not done")
@@ -67,7 +72,7 @@ def _attempt(folder: RunFolder, assignment: Assignment, stop: StopFlag) -> int:
         try:
             facts = STAGES[assignment.run.recipe.kind](assignment.run.recipe, assignment, worker)
         except Stopped:
-            pulse.end("stopped", reason="asked to stop; progress is saved")
+            pulse.end("stopped")
             return EXIT_STOPPED
         except UserError as error:
             pulse.end("failed", reason=str(error))
@@ -103,6 +108,7 @@ def _finish(folder: RunFolder, assignment: Assignment, pulse: Pulse, facts: dict
         "seconds": pulse.seconds,
         "device_hours": pulse.seconds / 3600,
         "attempts": pulse.attempt,
+        "interruptions": pulse.interruptions,
         **provenance(device),
         **facts,
     }

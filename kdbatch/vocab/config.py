@@ -8,7 +8,7 @@ from typing import Literal
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.read import read
 from kdbatch.vocab.recipes import KINDS
-from kdbatch.vocab.runs import Cache, Resources
+from kdbatch.vocab.runs import Cache, Resources, Retries
 
 SHARD = "shard"
 """Under [resources] beside the kinds of run: what one element of `kdbatch shard --slurm` asks for."""
@@ -83,6 +83,7 @@ class Config:
     cache: Cache = field(default_factory=Cache)
     site: Site = Site()
     container: Container = field(default_factory=Container)
+    retries: Retries = Retries()
     resources: dict[str, Resources] = field(default_factory=dict)
     datasets: dict[str, DatasetPlace] = field(default_factory=dict)
 

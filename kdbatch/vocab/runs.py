@@ -57,6 +57,21 @@ class Resources:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Retries:
+    """How many attempts at a run may end by each cause before it has failed. What runs out of memory, or has an error, is not retried."""
+
+    timeout: int = 20
+    preemption: int = 100
+    node_failure: int = 5
+    crash: int = 2
+    requeue: int = 100
+
+    @property
+    def total(self) -> int:
+        return self.timeout + self.preemption + self.node_failure + self.crash + self.requeue
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cache:
     """Where a node may keep decoded frames, and how much of them; no path, no cache. `$NAME` in the path is looked up on the node."""
 
@@ -83,6 +98,7 @@ class Assignment:
     decoder: str
     resources: Resources
     cache: Cache = Cache()
+    retries: Retries = Retries()
 
 
 @dataclass(frozen=True)
