@@ -15,7 +15,7 @@ from kdbatch.run.team import ALONE, Team
 from kdbatch.vocab.views import CENTER, THREE, View
 
 CLIPS_PER_PASS = 64
-COLUMNS = ("key", "label", "probability", "logit", "places")
+COLUMNS: tuple[str, ...] = ("key", "label", "probability", "logit", "places")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
