@@ -11,6 +11,7 @@ import target_world as world
 import torch
 from safetensors.torch import load_file
 
+from kdbatch.report.build import build_report
 from kdbatch.result.read import read_predictions, scan_rows
 from kdbatch.run.checkpoint import load_weights, save_weights, sha256_of
 from kdbatch.run.data import TrainingBatches, Video, load_videos
@@ -20,7 +21,7 @@ from kdbatch.run.pulse import StopFlag
 from kdbatch.run.sampling import Request, random_clip
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.errors import UserError
-from kdbatch.vocab.plans import Plan
+from kdbatch.vocab.plans import Plan, save_record
 from kdbatch.vocab.publish import load_json, publish_json
 from kdbatch.vocab.runs import Run, RunFolder
 from kdbatch.vocab.status import EXIT_DONE, EXIT_STOPPED, EXIT_USER
@@ -94,6 +95,17 @@ def test_every_role_of_the_experiment_is_measured(folder: Path, plan: Plan) -> N
         recalls = [asked[f"{prefix}recall_at_{k}"] for k in (1, 5, 10, 20, 50)]
         assert recalls == sorted(recalls) and recalls[-2:] == [100.0, 100.0]  # of 16 videos, the first 20 are all
     assert {"teacher_ensemble_top1", "teacher_oracle_top1", "teacher_disagreement"} <= set(_measured(folder, _run(plan, "student")))
+
+
+def test_the_report_has_a_row_for_every_probe_and_control(folder: Path, plan: Plan, tmp_path: Path) -> None:
+    for record in plan.records:
+        save_record(folder / "runs", record)
+    build_report(folder / "runs", to=tmp_path)
+    for run, table, title in (("T1.linear", "accuracy", "linear probe"), ("T1_alone", "accuracy", "T1 alone")):
+        (line,) = [x for x in (tmp_path / "tables" / f"{table}.md").read_text().splitlines() if title in x]
+        assert f"{_measured(folder, _run(plan, run))['top1']:.1f}" in line
+    recall = _measured(folder, _run(plan, "T1.retrieval"))["recall_at_1"]
+    assert f"| **{recall:.1f}** |" in (tmp_path / "tables" / "recall.md").read_text()
 
 
 def test_a_teacher_of_another_seed_is_that_teacher_trained_with_it(plan: Plan) -> None:
