@@ -30,6 +30,18 @@ def measure_data(videos: str, *, seconds: float, json: bool) -> None:
         say(line)
 
 
+def measure_cka(backbone: str, *, width: float, layers: str, clips: int, frames: int, pixels: int, json: bool) -> None:
+    """`kdbatch bench cka`."""
+    from kdbatch.run.bench.cka import Scale, as_json, as_lines, bench_cka  # torch
+
+    network = Backbone(kind=pick({kind: kind for kind in get_args(BackboneKind)}, backbone, where="--backbone"), width=width)
+    scale = Scale(backbone=network, layers=layers, num_clips=clips, num_frames=frames, size_pixels=pixels)
+    with nullcontext(silent) if json else progress("bench cka") as tell:
+        bench = bench_cka(scale, progress=tell)
+    for line in [as_json(bench)] if json else as_lines(bench):
+        say(line)
+
+
 def check_seconds(seconds: float) -> None:
     if seconds <= 0:
         raise UserError(f"--seconds: found {seconds:g}. Write how long each row is measured, as in --seconds=2.")
