@@ -32,9 +32,13 @@ class StopFlag:
 
 
 class Pulse:
-    """Writes status.json every HEARTBEAT_SECONDS and at every change of state, from the first moment to the last."""
+    """Writes status.json every HEARTBEAT_SECONDS and at every change of state, from the first moment to the last.
 
-    def __init__(self, folder: RunFolder, *, device: str, stop: StopFlag) -> None:
+    Of processes that train together only the leader `writes`.
+    """
+
+    def __init__(self, folder: RunFolder, *, device: str, stop: StopFlag, writes: bool = True) -> None:
+        self._writes = writes
         self._folder = folder
         self._earlier = load_status(folder.status) or Status(state="queued")
         now = time.time()
@@ -99,4 +103,5 @@ class Pulse:
     def _save(self) -> None:
         with self._guard:
             self._status = replace(self._status, heartbeat_at=time.time(), seconds=self.seconds)
-            save_status(self._folder.status, self._status)
+            if self._writes:
+                save_status(self._folder.status, self._status)

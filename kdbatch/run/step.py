@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kdbatch.run.together import mean_over_team
 from kdbatch.run.weighting import WEIGHTINGS
 from kdbatch.vocab.pick import pick
 from kdbatch.vocab.recipes import Distill
@@ -47,7 +48,7 @@ def distill_step(student: nn.Module, teachers: Sequence[nn.Module], clip_BCTHW: 
     tau = recipe.temperature
     with torch.no_grad():
         soft_MBK = torch.stack([(teacher(clip_BCTHW).float() / tau).softmax(-1) for teacher in teachers])
-        gradient_MK = tau * ((logit_BK / tau).softmax(-1) - soft_MBK).mean(1)
+        gradient_MK = mean_over_team(tau * ((logit_BK / tau).softmax(-1) - soft_MBK).mean(1))
         weighting = pick(WEIGHTINGS, recipe.weighting, where="weighting")
         weight_M = weighting(gradient_MK, max_weight=recipe.max_teacher_weight).float()
         target_BK = torch.einsum("m,mbk->bk", weight_M, soft_MBK)

@@ -30,12 +30,16 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What a run asks of a node; never changes a number, so never part of an id."""
+    """What a run asks of a node; never changes a number, so never part of an id.
+
+    `compile` has torch.compile fuse the networks' layers on a GPU: sums in another order, as another model of GPU would take them.
+    """
 
     gpus: int = 1
     cpus: int = 8
     minutes: int = 1440
     memory_gb: int = 64
+    compile: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
