@@ -4,9 +4,13 @@ import os
 from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import get_args
 
+from kdbatch.run.bench.cka_scale import CkaScale
 from kdbatch.terminal import progress, say, warn
+from kdbatch.vocab.backbones import Backbone, BackboneKind
 from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.pick import pick
 from kdbatch.vocab.progress import silent
 
 
@@ -32,10 +36,10 @@ def measure_data(videos: str, *, seconds: float, json: bool) -> None:
 
 def measure_cka(backbone: str, *, width: float, layers: str, clips: int, frames: int, pixels: int, json: bool) -> None:
     """`kdbatch bench cka`."""
-    from kdbatch.run.bench.cka import Scale, as_json, as_lines, bench_cka  # torch
+    kind = pick({kind: kind for kind in get_args(BackboneKind)}, backbone, where="--backbone")
+    scale = CkaScale(backbone=Backbone(kind=kind, width=width), layers=layers, num_clips=clips, num_frames=frames, size_pixels=pixels)
+    from kdbatch.run.bench.cka import as_json, as_lines, bench_cka  # torch
 
-    network = Backbone(kind=pick({kind: kind for kind in get_args(BackboneKind)}, backbone, where="--backbone"), width=width)
-    scale = Scale(backbone=network, layers=layers, num_clips=clips, num_frames=frames, size_pixels=pixels)
     with nullcontext(silent) if json else progress("bench cka") as tell:
         bench = bench_cka(scale, progress=tell)
     for line in [as_json(bench)] if json else as_lines(bench):

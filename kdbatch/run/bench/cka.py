@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,15 +17,14 @@ from torch import Tensor, nn
 
 from kdbatch.run.bench.cka_parts import Replay, choose_layers, forward_seconds, maps_of, product_seconds, reference_map, seconds_of
 from kdbatch.run.bench.cka_peers import PEERS, installed
+from kdbatch.run.bench.cka_scale import CkaScale
 from kdbatch.run.cka import compute_cka
 from kdbatch.run.hooks import Layers
 from kdbatch.run.models import Classifier, build_backbone
-from kdbatch.vocab.backbones import Backbone
-from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.progress import Progress
 
 OURS = "kdbatch"
-Tool = Callable[[nn.Module, Tensor, tuple[str, ...]], np.ndarray]
+Tool = Callable[[nn.Module, Tensor, Any], np.ndarray]  # network, clips, layers: ours takes layer sets too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,24 +50,7 @@ class CkaBench:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Scale:
-    """What is compared: `layers` is a layer set, or how many convolutions, batch norms and ReLUs, evenly spread over the network."""
-
-    backbone: Backbone
-    layers: str
-    num_clips: int
-    num_frames: int
-    size_pixels: int
-
-    def __post_init__(self) -> None:
-        if self.num_clips < 4 or self.num_frames < 1 or self.size_pixels < 1:
-            raise UserError("bench cka: --clips needs 4 or more, --frames and --pixels 1 or more, as in --clips=64 --frames=8 --pixels=32.")
-        if self.layers not in ("res", "act", "all") and not (self.layers.isdigit() and int(self.layers) >= 3):
-            raise UserError(f"--layers: found {self.layers!r}. Write res, act, all, or a number of layers from 3 on, as in --layers=24.")
-
-
-def bench_cka(scale: Scale, *, progress: Progress, repeats: int = 3) -> CkaBench:
+def bench_cka(scale: CkaScale, *, progress: Progress, repeats: int = 3) -> CkaBench:
     """Measure parts and tools in turn, `repeats` times, on random clips and random weights.
 
     Raises:
@@ -78,14 +61,15 @@ def bench_cka(scale: Scale, *, progress: Progress, repeats: int = 3) -> CkaBench
     torch.manual_seed(0)
     model = Classifier(build_backbone(scale.backbone), num_classes=101).to(device).eval()
     clip_BCTHW = torch.randn(scale.num_clips, 3, scale.num_frames, scale.size_pixels, scale.size_pixels, device=device)
-    layers = choose_layers(model, clip_BCTHW, num_layers=int(scale.layers)) if scale.layers.isdigit() else scale.layers
-    reference_LL = reference_map(model, clip_BCTHW, layers=layers)  # pyright: ignore[reportArgumentType] (Scale has checked the word)
+    layers = cast(Layers, scale.layers)  # CkaScale has checked the word
+    if scale.layers.isdigit():
+        layers = choose_layers(model, clip_BCTHW, num_layers=int(scale.layers))
+    measured = _Measured(model, clip_BCTHW, layers)
     if isinstance(layers, tuple):
         tools = {OURS: _ours} | {title: tool for title, tool in PEERS.items() if installed(title)}
         notes = [f"{title} is not installed, and has no row: pip install {title}" for title in PEERS if not installed(title)]
     else:
         tools, notes = {OURS: _ours}, ["Other tools are measured on a number of layers: their time grows with its square. Type --layers=24"]
-    measured = _Measured(model, clip_BCTHW, layers, reference_LL)  # pyright: ignore[reportArgumentType] (as above)
     for repeat in range(repeats):
         progress(repeat, repeats, "forward passes and Gram products")
         measured.add_parts()
@@ -94,9 +78,9 @@ def bench_cka(scale: Scale, *, progress: Progress, repeats: int = 3) -> CkaBench
             measured.add(title, tool)
     progress(repeats, repeats, "")
     where = torch.cuda.get_device_name() if device.type == "cuda" else "one CPU thread"
-    shape = f"{scale.num_frames}x{scale.size_pixels}x{scale.size_pixels}"
-    world = f"{scale.backbone.kind}, width {scale.backbone.width:g}, {len(reference_LL)} layers, {scale.num_clips} clips of {shape}, {where}"
-    return CkaBench(world=world, rows=measured.rows(), overhead=measured.overhead(), notes=tuple(notes))
+    network = f"{scale.backbone.kind}, width {scale.backbone.width:g}, {len(measured.reference_LL)} layers"
+    clips = f"{scale.num_clips} clips of {scale.num_frames}x{scale.size_pixels}x{scale.size_pixels}"
+    return CkaBench(world=f"{network}, {clips}, {where}", rows=measured.rows(), overhead=measured.overhead(), notes=tuple(notes))
 
 
 def as_lines(bench: CkaBench) -> list[str]:
@@ -129,8 +113,10 @@ def _ours(model: nn.Module, clip_BCTHW: Tensor, layers: Layers) -> np.ndarray:
 class _Measured:
     """Times and maps of every tool, and times of the parts."""
 
-    def __init__(self, model: nn.Module, clip_BCTHW: Tensor, layers: Layers, reference_LL: np.ndarray) -> None:
-        self.model, self.clip_BCTHW, self.layers, self.reference_LL = model, clip_BCTHW, layers, reference_LL
+    def __init__(self, model: nn.Module, clip_BCTHW: Tensor, layers: Layers) -> None:
+        self.model, self.clip_BCTHW = model, clip_BCTHW
+        self.layers: Layers = layers
+        self.reference_LL = reference_map(model, clip_BCTHW, layers=layers)
         self.maps = maps_of(model, clip_BCTHW, layers) if isinstance(layers, tuple) else []
         self.forward: list[float] = []
         self.products: list[float] = []
@@ -145,7 +131,7 @@ class _Measured:
     def add(self, title: str, tool: Tool) -> None:
         """Tools get a copy of the network: some leave their hooks in it."""
         model = copy.deepcopy(self.model)
-        seconds, self.values[title] = seconds_of(lambda: tool(model, self.clip_BCTHW, self.layers), self.clip_BCTHW.device)  # pyright: ignore[reportArgumentType]
+        seconds, self.values[title] = seconds_of(lambda: tool(model, self.clip_BCTHW, self.layers), self.clip_BCTHW.device)
         self.seconds.setdefault(title, []).append(seconds)
         if self.maps:
             replay = Replay(self.maps)

@@ -1,4 +1,7 @@
-"""What a CKA map is made of, each part alone, and the map as its definition reads. Axes: n clips, p columns, L layers."""
+"""What a CKA map is made of, each part alone, and the map as its definition reads. Models are in evaluation mode.
+
+Axes: n clips, p columns, L layers.
+"""
 
 import time
 from collections import Counter
@@ -10,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kdbatch.run.hooks import KIND_OF, LayerCapture, Layers, as_rows, exact_products
+from kdbatch.run.hooks import KIND_OF, Hook, LayerCapture, Layers, as_rows, exact_products
 from kdbatch.vocab.errors import UserError
 
 Found = TypeVar("Found")
@@ -128,7 +131,10 @@ def _three_terms(k_nn: np.ndarray, l_nn: np.ndarray) -> float:
 def _hooked(model: nn.Module, names: tuple[str, ...], tell: Callable[[str, Tensor], None]) -> Iterator[None]:
     """Tells every output of the named modules while it lasts."""
     with ExitStack() as stack:
-        for name in dict.fromkeys(names):
-            hook = model.get_submodule(name).register_forward_hook(lambda m, args, output, name=name: tell(name, output))
-            stack.callback(hook.remove)
+        for name in names:
+            stack.callback(model.get_submodule(name).register_forward_hook(_teller(name, tell)).remove)
         yield
+
+
+def _teller(name: str, tell: Callable[[str, Tensor], None]) -> Hook:
+    return lambda module, args, output: tell(name, output)
