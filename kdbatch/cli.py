@@ -24,7 +24,7 @@ class Commands:
     """
 
     def __dir__(self) -> list[str]:
-        return ["toy", "shard", "shard_verify", "plan", "submit", "run", "status", "report", "bench_data"]
+        return ["toy", "shard", "shard_verify", "plan", "submit", "run", "status", "report", "bench_data", "bench_cka"]
 
     @command
     def toy(self, folder: Path, *, seed: int = 0, processes: int = 0) -> None:
@@ -206,6 +206,27 @@ class Commands:
         from kdbatch.cli_bench import measure_data
 
         measure_data(videos, seconds=seconds, json=json)
+
+    @command
+    def bench_cka(
+        self,
+        *,
+        backbone: str = "r2plus1d_18",
+        width: float = 1.0,
+        layers: str = "24",
+        clips: int = 64,
+        frames: int = 8,
+        pixels: int = 32,
+        json: bool = False,
+    ) -> None:
+        """Measure a CKA map on this machine, beside its parts and torch_cka and pytorch_cka where they are installed.
+
+        --layers is how many convolutions, batch norms and ReLUs of the network, evenly spread, or a layer set: res, act or all, without
+        the other tools. --clips of --frames frames, --pixels high and wide, are one batch. --json prints the rows for a program.
+        """
+        from kdbatch.cli_bench import measure_cka
+
+        measure_cka(backbone, width=width, layers=layers, clips=clips, frames=frames, pixels=pixels, json=json)
 
 
 def _submit_local(plan: Plan, config: Config, jobs: int) -> int:

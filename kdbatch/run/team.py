@@ -107,6 +107,14 @@ class Team:
             tensor.copy_(part.view(tensor.shape))
         return mean_N
 
+    def total(self, x: Tensor) -> Tensor:
+        """The sum over all processes, in the precision of `x`."""
+        if self.world_size == 1:
+            return x
+        whole = x.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(whole)
+        return whole
+
     @torch.no_grad()
     def equalise(self, tensors: Sequence[Tensor]) -> None:
         """Give everyone the leader's tensors."""
