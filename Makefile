@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 KDBATCH := $(BIN)/kdbatch
 PROFILE := toy
 
-.PHONY: demo test check clean
+.PHONY: demo test test-learning check clean
 
 # From raw toy videos to a report, in a few minutes on two cores; a second time only the report is made anew.
 demo: $(VENV)/.made
@@ -16,7 +16,11 @@ demo: $(VENV)/.made
 	@echo "Open it: $(CURDIR)/report/index.html"
 
 test: $(VENV)/.made
-	@$(BIN)/pytest -n 2 --dist loadgroup
+	@$(BIN)/pytest -n 2 --dist loadgroup -m "not learning"
+
+# Does each pretext task learn? Minutes of training on toy videos, and the accuracies that came of it.
+test-learning: $(VENV)/.made
+	@$(BIN)/pytest -n 2 --dist loadgroup -m learning -rA
 
 check: $(VENV)/.made
 	@$(BIN)/ruff check .

@@ -43,7 +43,7 @@ class StudentSpec:
     backbone: str
     target: str
     teachers: tuple[str, ...]
-    weighting: Literal["none", "equal", "ae-kd"] = "ae-kd"
+    weighting: Literal["none", "equal", "ae-kd", "ca-mkd"] = "ae-kd"
     temperature: float = 4.0
     hard_weight: float = 1.0
     soft_weight: float = 0.9
@@ -116,25 +116,39 @@ def load_experiment(path: Path, profile: Profile) -> Experiment:
         cases=cases,
         tables=file.tables,
         maps=tuple(replace(m, at={axis: profile.subsets.get(value, value) for axis, value in m.at.items()}) for m in file.maps),
-        claims=tuple(replace(c, value=profile.subsets.get(c.value, c.value)) for c in file.claims),
+        claims=tuple(_at_scale(claim, profile) for claim in file.claims),
     )
-    _check(experiment, where=where)
+    declared = {name: _labels(raw, name=name, profile=profile, where=f"{where}.vary.{name}") for name, raw in file.vary.items()}
+    _check(experiment, {name: tuple(values) for name, values in declared.items()}, where=where)
     return experiment
 
 
+def _at_scale(claim: Claim, profile: Profile) -> Claim:
+    """Sizes that the profile replaces are replaced in what the claim names, too."""
+
+    def scaled(at: dict[str, str]) -> dict[str, str]:
+        return {axis: profile.subsets.get(value, value) for axis, value in at.items()}
+
+    return replace(claim, value=profile.subsets.get(claim.value, claim.value), at=scaled(claim.at), than_at=scaled(claim.than_at))
+
+
 def _axis_values(raw: Any, *, name: str, profile: Profile, where: str) -> dict[str, dict[str, str]]:
-    """label -> the names that it sets. A list sets the axis' own name, named cases set theirs as well."""
-    if isinstance(raw, Mapping):
-        values = {str(label): {name: str(label), **read(dict[str, Any], fields, where=f"{where}.{label}")} for label, fields in raw.items()}
-    elif isinstance(raw, list | tuple) and raw and all(isinstance(v, str | int | float) for v in raw):
-        labels = dict.fromkeys(profile.subsets.get(str(v), str(v)) for v in raw)
-        values = {label: {name: label} for label in labels}
-    else:
-        raise UserError(f"{where}: expected a list of values or named cases, found {raw!r}.")
+    """As `_labels`, but for those that the profile leaves out."""
+    values = _labels(raw, name=name, profile=profile, where=where)
     kept = profile.keep.get(name, tuple(values))
     if missing := [k for k in kept if k not in values]:
         raise UserError(f"{where}: the profile keeps {missing[0]!r}, which is no value of this axis.{nearest(missing[0], values)}")
     return {label: values[label] for label in values if label in kept}
+
+
+def _labels(raw: Any, *, name: str, profile: Profile, where: str) -> dict[str, dict[str, str]]:
+    """label -> the names that it sets. A list sets the axis' own name, named cases set theirs as well."""
+    if isinstance(raw, Mapping):
+        return {str(label): {name: str(label), **read(dict[str, Any], fields, where=f"{where}.{label}")} for label, fields in raw.items()}
+    if isinstance(raw, list | tuple) and raw and all(isinstance(v, str | int | float) for v in raw):
+        labels = dict.fromkeys(profile.subsets.get(str(v), str(v)) for v in raw)
+        return {label: {name: label} for label in labels}
+    raise UserError(f"{where}: expected a list of values or named cases, found {raw!r}.")
 
 
 def _product(axes: dict[str, dict[str, dict[str, str]]]) -> list[tuple[dict[str, str], dict[str, Any]]]:
@@ -181,7 +195,7 @@ def _fill(raw: Any, names: dict[str, Any], *, where: str) -> Any:
     return raw
 
 
-def _check(experiment: Experiment, *, where: str) -> None:
+def _check(experiment: Experiment, declared: dict[str, tuple[str, ...]], *, where: str) -> None:
     """Every role, axis and value that tables, maps and claims name must exist: a slip is found here, not in the report."""
     roles = {role: "" for role in experiment.roles if not role.startswith("map:")}
     for table in experiment.tables:
@@ -190,7 +204,7 @@ def _check(experiment: Experiment, *, where: str) -> None:
         _check_map(drawn, roles, experiment.axes, where=f"{where}.maps.{drawn.id}")
     for claim in experiment.claims:
         known = {m.id: "" for m in experiment.maps} if claim.kind == "fewer_blocks_than" else roles
-        _check_claim(claim, known, experiment.axes, where=f"{where}.claims.{claim.id}")
+        _check_claim(claim, known, declared, where=f"{where}.claims.{claim.id}")
     ids = [x.id for x in (*experiment.tables, *experiment.maps, *experiment.claims)]
     if twice := sorted({i for i in ids if ids.count(i) > 1}):
         raise UserError(f"{where}: the id {twice[0]!r} is given twice. Tables, maps and claims need ids of their own.")
@@ -217,8 +231,16 @@ def _check_map(drawn: Map, roles: dict[str, str], axes: dict[str, tuple[str, ...
 
 
 def _check_claim(claim: Claim, known: dict[str, str], axes: dict[str, tuple[str, ...]], *, where: str) -> None:
+    """`axes` hold the values that the profile leaves out, too: a claim about one of them waits, it is no slip."""
     for role in (claim.who, *claim.than):
         pick(known, role, where=where)
+    for part, at in (("at", claim.at), ("than_at", claim.than_at)):
+        for axis, value in at.items():
+            pick(dict.fromkeys(pick(axes, axis, where=f"{where}.{part}"), ""), value, where=f"{where}.{part}.{axis}")
+    if (claim.at or claim.than_at) and claim.kind == "fewer_blocks_than":
+        raise UserError(f"{where}: a map has its own case; leave at and than_at out.")
+    if claim.than_at and claim.kind == "best_at":
+        raise UserError(f"{where}.than_at: best_at compares along its axis; leave it out.")
     if claim.kind == "best_at":
         values = pick(axes, claim.axis, where=f"{where}.axis")
         pick(dict.fromkeys(values, ""), claim.value, where=f"{where}.value")

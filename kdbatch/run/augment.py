@@ -55,7 +55,7 @@ def draw_augment(augment: Augment, *, height: int, width: int, rng: np.random.Ge
 
 
 def _box(augment: Augment, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
-    side = min(height, width)
+    side = max(1, round(min(height, width) * augment.square_side))
     center = ((height - side) // 2, (width - side) // 2, side, side)
     if augment.crop == "center":
         return center
@@ -64,11 +64,17 @@ def _box(augment: Augment, height: int, width: int, rng: np.random.Generator) ->
     # Ten tries of a random area and aspect ratio, then the centre: Szegedy et al. 2015, arXiv:1409.4842, as torchvision does it.
     for area, log_aspect, y, x in rng.random((10, 4)) * (1, 1, 1, 1):
         target = height * width * (augment.min_area + area * (augment.max_area - augment.min_area))
-        aspect = math.exp((2 * log_aspect - 1) * math.log(4 / 3))
+        aspect = math.exp((2 * log_aspect - 1) * math.log(augment.max_aspect))
         h, w = round(math.sqrt(target / aspect)), round(math.sqrt(target * aspect))
         if 0 < h <= height and 0 < w <= width:
             return (int(y * (height - h + 1)), int(x * (width - w + 1)), h, w)
     return center
+
+
+def pixels_of(clip_BCTHW: Tensor) -> Tensor:
+    """Pixels from 0 to 1 of clips that `apply_draws` normalised."""
+    mean, std = (torch.tensor(v, device=clip_BCTHW.device).view(3, 1, 1, 1) for v in (MEAN, STD))
+    return clip_BCTHW * std + mean
 
 
 def apply_draws(clips: Sequence[Tensor], draws: Sequence[Draw], *, size_pixels: int, device: torch.device) -> Tensor:

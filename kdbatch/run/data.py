@@ -63,6 +63,7 @@ class TrainingBatches:
         self.videos, self.view, self.seed, self.choose, self.decoder, self.cache = videos, view, seed, choose, decoder, cache
         self.rank, self.world_size = rank, world_size
         self.steps_per_epoch = -(-len(videos) // batch_clips)
+        self.clips_per_batch = len(videos) // self.steps_per_epoch  # of the smallest batch; others have up to `world_size` more
         self._shares = (-1, list[np.ndarray]())  # of the epoch that was asked for last
 
     def __getitem__(self, step: int) -> Batch:
@@ -81,7 +82,9 @@ class TrainingBatches:
 
 
 class EvaluationBatches:
-    """The same clips of every video, `videos_per_batch` videos at a time, in stored order."""
+    """The same clips of every video, `videos_per_batch` videos at a time, in stored order; of these batches the share of one of
+    `world_size` processes, which come one after the other: batches are settled alike for any number of them.
+    """
 
     def __init__(
         self,
@@ -92,8 +95,12 @@ class EvaluationBatches:
         request: Callable[[Sample], Request],
         decoder: str,
         cache: FrameCache | None = None,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
-        self.groups = [videos[i : i + videos_per_batch] for i in range(0, len(videos), videos_per_batch)]
+        assert 0 <= rank < world_size
+        groups = [videos[i : i + videos_per_batch] for i in range(0, len(videos), videos_per_batch)]
+        self.groups = groups[rank * len(groups) // world_size : (rank + 1) * len(groups) // world_size]
         self.view, self.request, self.decoder, self.cache = view, request, decoder, cache
 
     def __len__(self) -> int:

@@ -39,6 +39,8 @@ def evaluate(model: nn.Module, *, evaluation: Evaluation, view: View, shards_dir
         request=lambda sample: even_clips(sample, seen, evaluation.num_clips),
         decoder=worker.decoder,
         cache=worker.cache,
+        rank=worker.team.rank,
+        world_size=worker.team.world_size,
     )
     model.eval()
     rows: list[dict[str, Any]] = []
@@ -54,13 +56,18 @@ def evaluate(model: nn.Module, *, evaluation: Evaluation, view: View, shards_dir
         for key, label, probability_K, logit_K in zip(batch.keys, batch.label_B.tolist(), mean_BK.tolist(), logit_BK.tolist(), strict=True):
             run = {"run_id": worker.folder.id, "key": key, "label": label}
             rows.append({**run, "probability_K": probability_K, "logit_K": logit_K})
-    write_table(worker.folder.predictions, rows, schema=PREDICTIONS)
+    rows = worker.team.gathered(rows)
+    counts = worker.team.gathered([{"hits": clip_hits, "clips": num_clips}])
+    if worker.team.leads:
+        write_table(worker.folder.predictions, rows, schema=PREDICTIONS)
     probability_NK, label_N = _arrays(rows)
     where = evaluation.test.title
     return [
         Measure(name="top1", value=100 * top_k(probability_NK, label_N, 1), unit="percent", subset=where),
         Measure(name="top5", value=100 * top_k(probability_NK, label_N, 5), unit="percent", subset=where),
-        Measure(name="clip_top1", value=100 * clip_hits / num_clips, unit="percent", subset=where),
+        Measure(
+            name="clip_top1", value=100 * sum(c["hits"] for c in counts) / sum(c["clips"] for c in counts), unit="percent", subset=where
+        ),
         Measure(name="test_videos", value=len(rows), unit="count", subset=where),
     ]
 

@@ -15,6 +15,7 @@ from kdbatch.run.checkpoint import load_weights, save_weights
 from kdbatch.run.compare import compare
 from kdbatch.run.data import Batch, TrainingBatches, Video, load_videos
 from kdbatch.run.evaluate import evaluate, teachers_together
+from kdbatch.run.learn import compile_layers
 from kdbatch.run.loop import Facts, Trained, Worker, train
 from kdbatch.run.models import Classifier, build_backbone
 from kdbatch.run.sampling import Request, random_clip
@@ -37,14 +38,16 @@ def pretrain(recipe: Pretrain, assignment: Assignment, worker: Worker) -> Facts:
     model = pretext.build(task, build_backbone(recipe.backbone), build_backbone(recipe.backbone)).to(worker.device)
     source = _training(recipe, assignment, worker, videos, lambda chosen, rng: pretext.choose(chosen, task, recipe.view, rng))
 
-    def take_step(batch: Batch) -> Step:
-        return pretext.step(model, batch.views(size_pixels=recipe.view.size_pixels, device=worker.device), batch, task)
+    def take_step(clip_VBCTHW: torch.Tensor, batch: Batch) -> Step:
+        return pretext.step(model, clip_VBCTHW, batch, task)
 
     trained = train(model, take_step, source=source, schedule=recipe.schedule, seed=assignment.run.seed, worker=worker)
     last = [m.value for m in trained.curves if m.name == "accuracy"][-1]
+    chance = pretext.chance(task, source.clips_per_batch)
     measures = [
         Measure(name="pretext_accuracy", value=100 * last, unit="percent", subset=recipe.data.title),
-        Measure(name="pretext_chance", value=100 * pretext.chance(task), unit="percent", subset=recipe.data.title),
+        Measure(name="pretext_chance", value=100 * chance, unit="percent", subset=recipe.data.title),
+        Measure(name="pretext_score", value=100 * (last - chance) / (1 - chance), unit="percent", subset=recipe.data.title),
         Measure(name="videos_too_short", value=num_short, unit="count", subset=recipe.data.title),
     ]
     return _leave(worker, model.get_submodule("backbone"), measures, trained)
@@ -64,6 +67,8 @@ def distill(recipe: Distill, assignment: Assignment, worker: Worker) -> Facts:
     model = _new_classifier(recipe, assignment.run.seed).to(worker.device)
     parents = [worker.folder.parent(parent) for parent in assignment.run.parents]
     teachers = [load_classifier(parent).to(worker.device) for parent in parents]
+    for teacher in teachers if worker.compiles else ():
+        compile_layers(teacher)
 
     def take_step(clip: torch.Tensor, label: torch.Tensor) -> Step:
         return distill_step(model, teachers, clip, label, recipe=recipe)
@@ -101,9 +106,8 @@ def _train_classifier(
         recipe, assignment, worker, videos, lambda chosen, rng: ([random_clip(v.sample, recipe.view, rng) for v in chosen], {})
     )
 
-    def on_batch(batch: Batch) -> Step:
-        clip_BCTHW = batch.views(size_pixels=recipe.view.size_pixels, device=worker.device)[0]
-        return take_step(clip_BCTHW, batch.label_B.to(worker.device))
+    def on_batch(clip_VBCTHW: torch.Tensor, batch: Batch) -> Step:
+        return take_step(clip_VBCTHW[0], batch.label_B)
 
     trained = train(model, on_batch, source=source, schedule=recipe.schedule, seed=assignment.run.seed, worker=worker)
     measures = evaluate(model, evaluation=recipe.evaluation, view=recipe.view, shards_dir=shards_dir, worker=worker)
@@ -125,12 +129,16 @@ def _training(
         choose=choose,
         decoder=worker.decoder,
         cache=worker.cache,
+        rank=worker.team.rank,
+        world_size=worker.team.world_size,
     )
 
 
 def _leave(worker: Worker, module: nn.Module, measures: list[Measure], trained: Trained) -> Facts:
-    """Write weights, rows and curves; the checkpoint has done its work."""
+    """Write weights, rows and curves; the checkpoint has done its work. Only the leader of a team does."""
     folder = worker.folder
+    if not worker.team.leads:
+        return {}
     sha256 = save_weights(folder.model, module)
     num_parameters = sum(p.numel() for p in module.parameters())
     measures = [
@@ -138,6 +146,8 @@ def _leave(worker: Worker, module: nn.Module, measures: list[Measure], trained: 
         Measure(name="parameters", value=num_parameters, unit="count"),
         Measure(name="clips_per_second", value=trained.clips_per_second, unit="clips/s"),
         Measure(name="train_seconds", value=trained.seconds, unit="seconds"),
+        Measure(name="data_wait_share", value=trained.data_wait_percent, unit="percent"),
+        Measure(name="max_memory", value=trained.max_memory_gb, unit="GB"),
     ]
     write_measures(folder.rows, folder.id, measures, schema=ROWS)
     write_measures(folder.curves, folder.id, trained.curves, schema=CURVES)

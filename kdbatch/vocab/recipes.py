@@ -9,13 +9,16 @@ from kdbatch.vocab.shards import Subset
 from kdbatch.vocab.tasks import PretextTask
 from kdbatch.vocab.views import View
 
-RECIPE_VERSION = 1  # raise it when the same recipe starts to give other numbers
+RECIPE_VERSION = 2  # raise it when the same recipe starts to give other numbers
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
     """SGD with momentum. The rate rises linearly over `warmup_epochs`, then falls by a cosine to `lr * final_lr_share`, or by
     `decay_factor` at each of `milestones` (shares of all epochs).
+
+    A batch is taken in `num_micro_batches` parts, one after the other, and their mean gradient is used: for a GPU that has no room for
+    the whole. Batch normalisation then sees a part at a time, so it is part of the recipe.
     """
 
     epochs: int
@@ -29,8 +32,13 @@ class Schedule:
     final_lr_share: float = 0.0
     milestones: tuple[float, ...] = ()
     decay_factor: float = 0.1
+    num_micro_batches: int = 1
 
     def __post_init__(self) -> None:
+        if not 1 <= self.num_micro_batches <= self.batch_clips:
+            raise UserError(
+                f"num_micro_batches: {self.num_micro_batches} parts of {self.batch_clips} clips. Write 1 to {self.batch_clips}."
+            )
         if self.epochs < 1 or self.batch_clips < 1 or self.lr <= 0:
             raise UserError("a schedule needs at least 1 epoch, 1 clip per batch and a positive lr.")
 
@@ -82,7 +90,7 @@ class Distill:
     view: View
     schedule: Schedule
     evaluation: Evaluation
-    weighting: Literal["none", "equal", "ae-kd"] = "ae-kd"
+    weighting: Literal["none", "equal", "ae-kd", "ca-mkd"] = "ae-kd"
     temperature: float = 4.0
     hard_weight: float = 1.0
     soft_weight: float = 0.9

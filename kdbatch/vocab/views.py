@@ -6,7 +6,11 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class Augment:
-    """One draw per clip, used for all its frames. Areas are shares of the frame; jitter strengths as in torchvision's ColorJitter.
+    """One draw per clip, used for all its frames. Areas are shares of the frame; a crop is at most `max_aspect` times as wide as high, or
+    as high as wide; jitter strengths as in torchvision's ColorJitter.
+
+    The squares of the crops `random` and `center` have `square_side` of the frame's shorter side: 0.875 is a crop of 112 pixels from a
+    frame whose shorter side is 128.
 
     Rotation is by a uniform angle of at most `rotation_degrees` to either side; sigmas of the Gaussian blur are in pixels of the view.
     """
@@ -14,6 +18,8 @@ class Augment:
     crop: Literal["random-resized", "random", "center"] = "random-resized"
     min_area: float = 0.25
     max_area: float = 1.0
+    max_aspect: float = 4 / 3
+    square_side: float = 1.0
     flip_probability: float = 0.5
     gray_probability: float = 0.0
     jitter_probability: float = 0.0
