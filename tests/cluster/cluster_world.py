@@ -157,5 +157,3 @@ def measured(folder: Path) -> dict[str, dict[str, object]]:
 
 def attempts(folder: Path) -> int:
     return int(load_json(folder / "runs" / the_run(folder).run_id / "done.json")["attempts"])
-
-
