@@ -132,5 +132,8 @@ def plan_batch(
 
 def _draw_clips(sample: Sample, request: Request, view: View, rng: np.random.Generator) -> list[Draw]:
     """One draw per clip; clips with one number share one."""
-    drawn = [draw_augment(view.augment, height=sample.height, width=sample.width, rng=rng) for _ in range(max(request.draw_V) + 1)]
+    drawn = [
+        draw_augment(view.augment, height=sample.height, width=sample.width, rng=rng, number=number)
+        for number in range(max(request.draw_V) + 1)
+    ]
     return [drawn[number] for number in request.draw_V]
