@@ -155,14 +155,14 @@ class Commands:
     @command
     def status(self, *, json: bool = False) -> None:
         """Show what every run does: state, progress, time left, last number, hours."""
-        from kdbatch.launch.journal import live_job_ids
         from kdbatch.launch.site import queue_kind
+        from kdbatch.launch.squeue import queued_jobs
         from kdbatch.launch.survey import as_json, survey
         from kdbatch.terminal import say, show_status
         from kdbatch.vocab.config import load_config
 
         config = load_config()
-        rows = survey(config.runs_dir, live=live_job_ids() if queue_kind() == "slurm" else None)
+        rows = survey(config.runs_dir, live={job.id for job in queued_jobs()} if queue_kind() == "slurm" else None)
         if json:
             import json as encoder
 
@@ -249,10 +249,10 @@ def _submit_slurm(plan: Plan, config: Config) -> int:
     from kdbatch.launch.slurm import submit_arrays
     from kdbatch.terminal import say
 
-    submissions = submit_arrays(plan, config=config)
-    for submission in submissions:
-        say(f"{submission.job_id}  {submission.run_id}")
-    say(f"{len(submissions)} runs handed to SLURM. Watch them: kdbatch status")
+    submitted = submit_arrays(plan, config=config)
+    for run_id, job_id in submitted.items():
+        say(f"{job_id}  {run_id}")
+    say(f"{len(submitted)} runs handed to SLURM. Watch them: kdbatch status")
     return 0
 
 

@@ -17,6 +17,10 @@ def queue_kind() -> QueueKind:
     return "slurm" if shutil.which("sbatch") else "local"
 
 
+def has_command(name: str) -> bool:
+    return shutil.which(name) is not None
+
+
 def visible_gpus() -> tuple[str, ...]:
     """The GPUs that we may use, as CUDA_VISIBLE_DEVICES names them; none where that variable is empty or no driver answers."""
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:

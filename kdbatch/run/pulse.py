@@ -12,6 +12,8 @@ from kdbatch.vocab.attempts import SAYS, Start, cause_of_stop, counted, refusal
 from kdbatch.vocab.runs import Retries, RunFolder
 from kdbatch.vocab.status import HEARTBEAT_SECONDS, Cause, State, Status, load_status, save_status
 
+ALONE, LIMITS = Start(), Retries()  # of a worker that no scheduler has started
+
 
 class Stopped(Exception):
     """Asked to stop, and progress is saved."""
@@ -42,7 +44,7 @@ class Pulse:
     `refusal` says why the run must not be tried again; empty if it may be.
     """
 
-    def __init__(self, folder: RunFolder, *, device: str, stop: StopFlag, start: Start = Start(), retries: Retries = Retries()) -> None:
+    def __init__(self, folder: RunFolder, *, device: str, stop: StopFlag, start: Start = ALONE, retries: Retries = LIMITS) -> None:
         self._folder, self._start = folder, start
         self._earlier = load_status(folder.status) or Status(state="queued")
         ended, fruitless = counted(self._earlier, start)

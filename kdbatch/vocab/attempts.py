@@ -95,7 +95,7 @@ def counted(earlier: Status, start: Start) -> tuple[dict[Cause, int], int]:
     cause = cause_of_end(earlier, start)
     if cause is None:
         return dict(earlier.ended), earlier.fruitless
-    ended = earlier.ended | {cause: earlier.ended.get(cause, 0) + 1}
+    ended: dict[Cause, int] = {**earlier.ended, cause: earlier.ended.get(cause, 0) + 1}
     if cause != "timeout":
         return ended, earlier.fruitless
     return ended, earlier.fruitless + 1 if earlier.step == earlier.first_step else 0

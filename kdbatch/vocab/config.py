@@ -83,7 +83,7 @@ class Config:
     cache: Cache = field(default_factory=Cache)
     site: Site = Site()
     container: Container = field(default_factory=Container)
-    retries: Retries = Retries()
+    retries: Retries = field(default_factory=Retries)
     resources: dict[str, Resources] = field(default_factory=dict)
     datasets: dict[str, DatasetPlace] = field(default_factory=dict)
 
