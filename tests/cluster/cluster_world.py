@@ -14,11 +14,11 @@ import polars as pl
 import yaml
 
 from kdbatch.launch.survey import RunRow, survey
-from kdbatch.vocab.publish import load_json
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 PACKAGES = Path(sysconfig.get_path("purelib"))
+WITHOUT, WITH = "without accounting", "with accounting"  # what a test may ask of the cluster
 PROFILE = "test"  # the one that micro_study writes
 # Of all that a run measures, these tell how fast, not what: they are the only rows that may differ between two trainings of one run.
 ABOUT_SPEED = ("clips_per_second", "train_seconds")
@@ -48,6 +48,13 @@ class Cluster:
             text=True,
         )
 
+    def study(self, name: str, *, shards: Path, epochs: int, config: str = "", only: str = "") -> Path:
+        """A study in a new folder of the job user; see `make_study`."""
+        (self.work / name).mkdir()
+        folder = make_study(self.work / name, shards=shards, epochs=epochs, config=config, only=only)
+        self.give(folder)
+        return folder
+
     def kdbatch(self, folder: Path, *words: str, timeout: float = 240) -> str:
         """What `kdbatch WORDS` printed in `folder`."""
         return self.run(sys.executable, "-m", "kdbatch", *words, cwd=folder, timeout=timeout)
@@ -72,7 +79,7 @@ class Cluster:
         """Make everything below `path` the job user's."""
         owner = self.work.stat()
         for each in (path, *path.rglob("*")):
-            os.chown(each, owner.st_uid, owner.st_gid)
+            os.chown(each, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
     def wait_all_done(self, folder: Path, *, timeout: float = 240) -> None:
         """Until every run of the folder is done and its jobs have left the queue."""
@@ -93,13 +100,11 @@ def wait_until(true: Callable[[], object], *, timeout: float, what: Callable[[],
         time.sleep(0.1)
 
 
-def make_study(cluster: Cluster, name: str, *, shards: Path, epochs: int, config: str = "", only: str = "") -> Path:
-    """A folder of the job user with shards, one experiment, a profile of `epochs` epochs and a kdbatch.toml.
+def make_study(folder: Path, *, shards: Path, epochs: int, config: str = "", only: str = "") -> Path:
+    """Fill an empty folder: shards, one experiment, a profile of `epochs` epochs and a kdbatch.toml.
 
     `only="labels"` keeps of the experiment one run that has no parents.
     """
-    folder = cluster.work / name
-    folder.mkdir()
     (folder / "shards").symlink_to(shards)
     experiment = micro.write_jobs(folder, epochs=epochs)
     if only == "labels":
@@ -109,7 +114,6 @@ def make_study(cluster: Cluster, name: str, *, shards: Path, epochs: int, config
         experiment.unlink()
         experiment.with_name("labels.yaml").write_text(yaml.safe_dump(kept, sort_keys=False))
     (folder / "kdbatch.toml").write_text(config)
-    cluster.give(folder)
     return folder
 
 
@@ -153,9 +157,3 @@ def measured(folder: Path) -> dict[str, dict[str, object]]:
         rows = pl.read_parquet(folder / "runs" / run_id / "rows.parquet").filter(~pl.col("name").is_in(ABOUT_SPEED))
         facts["rows"] = rows.rows()
     return found
-
-
-def attempts(folder: Path) -> int:
-    return int(load_json(folder / "runs" / the_run(folder).run_id / "done.json")["attempts"])
-
-
