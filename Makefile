@@ -8,7 +8,7 @@ PROFILE := toy
 # What the image is built on, see container/README.md: make image BASE=--debian, make image BASE='--on OLD.sif'
 BASE := --docker python:3.11-slim-bookworm
 
-.PHONY: demo test test-cluster check image clean
+.PHONY: demo test test-learning test-cluster check image clean
 
 # From raw toy videos to a report, in a few minutes on two cores; a second time only the report is made anew.
 demo: $(VENV)/.made
@@ -19,7 +19,11 @@ demo: $(VENV)/.made
 	@echo "Open it: $(CURDIR)/report/index.html"
 
 test: $(VENV)/.made
-	@$(BIN)/pytest -n 2 --dist loadgroup
+	@$(BIN)/pytest -n 2 --dist loadgroup -m "not learning"
+
+# Does each pretext task learn? Minutes of training on toy videos, and the accuracies that came of it.
+test-learning: $(VENV)/.made
+	@$(BIN)/pytest -n 2 --dist loadgroup -m learning -rA
 
 # On a real SLURM, which is started for it; this takes root on a Debian. Nothing is installed outside of one folder in /var/cache.
 test-cluster: $(VENV)/.made

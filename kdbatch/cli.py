@@ -24,7 +24,7 @@ class Commands:
     """
 
     def __dir__(self) -> list[str]:
-        return ["toy", "shard", "shard_verify", "plan", "submit", "run", "status", "report", "bench"]
+        return ["toy", "shard", "shard_verify", "plan", "submit", "run", "status", "report", "bench_data"]
 
     @command
     def toy(self, folder: Path, *, seed: int = 0, processes: int = 0) -> None:
@@ -173,60 +173,39 @@ class Commands:
             say(f"No runs in {config.runs_dir}/ yet. Start some: kdbatch submit jobs/subset_size.yaml")
 
     @command
-    def report(self, *, to: str = "") -> None:
-        """Turn all finished runs into tables, CKA maps, claims and one page, report/index.html."""
+    def report(self, *, to: str = "", published: bool = False, json: bool = False) -> None:
+        """Turn all finished runs into tables, CKA maps, claims and one page, report/index.html.
+
+        --published puts the numbers that the study printed below ours. --json prints tables, claims and coverage for a program; they
+        also lie in report.json, and every measured row in results.parquet.
+        """
+        from contextlib import nullcontext
+
         from kdbatch.report.build import build_report
         from kdbatch.terminal import progress, say, warn
         from kdbatch.vocab.config import load_config
+        from kdbatch.vocab.progress import silent
 
         config = load_config()
-        with progress("report") as tell:
-            made = build_report(config.runs_dir, to=Path(to) if to else config.report_dir, progress=tell)
+        with nullcontext(silent) if json else progress("report") as tell:
+            made = build_report(config.runs_dir, to=Path(to) if to else config.report_dir, published=published, progress=tell)
+        if json:
+            say(made.data.read_text(encoding="utf-8").rstrip())
+            return
         for line in made.warnings:
             warn(line)
         say(f"{made.done} of {made.total} runs are in the report: {made.page}")
 
     @command
-    def bench(self, what: str, *, videos: str = "", seconds: float = 2.0, json: bool = False) -> None:
-        """Measure on this machine. `kdbatch bench data`: training clips per CPU-second, beside the usual ways of reading video.
+    def bench_data(self, *, videos: str = "", seconds: float = 2.0, json: bool = False) -> None:
+        """Measure training clips per CPU-second on this machine, beside the usual ways of reading video.
 
         --videos is a folder of original videos; without it a few toys are made, whose ratios mean little. --seconds is how long each
         row is measured, five times. --json prints the rows for a program.
         """
-        from contextlib import nullcontext
-        from tempfile import TemporaryDirectory
+        from kdbatch.cli_bench import measure_data
 
-        from kdbatch.shard.loose import shard_loose, videos_below
-        from kdbatch.terminal import progress, say, warn
-        from kdbatch.vocab.pick import pick
-        from kdbatch.vocab.progress import silent
-
-        pick({"data": None}, what, where="kdbatch bench")
-        if seconds <= 0:
-            raise UserError(f"--seconds: found {seconds:g}. Write how long each row is measured, as in --seconds=2.")
-        named = videos_below(Path(videos)) if videos else []
-        from kdbatch.run.bench.data import as_json, as_lines, bench_data  # slips are told before torch is imported
-
-        with TemporaryDirectory(prefix="kdbatch-bench-") as name:
-            folder = Path(name)
-            originals = named or _few_toys(folder / "toys")
-            if not videos:
-                warn("measuring on toys, whose ratios mean little. Name a folder of real videos: kdbatch bench data --videos FOLDER")
-            with nullcontext(silent) if json else progress("bench data") as tell:
-                stored = shard_loose(originals, folder, processes=_cores(), progress=tell)
-                bench = bench_data(originals, stored, folder=folder, seconds=seconds, progress=tell)
-        for line in [as_json(bench)] if json else as_lines(bench):
-            say(line)
-
-
-def _few_toys(folder: Path) -> list[Path]:
-    from kdbatch.shard.loose import videos_below
-    from kdbatch.shard.toy import ToySize, write_toy
-    from kdbatch.vocab.progress import silent
-
-    size = ToySize(k400_train=1, k400_val=0, ssv2_train=1, ucf101_clips_per_group=1, hmdb51_train=1, hmdb51_unused=0, num_motions=1)
-    write_toy(folder, processes=_cores(), progress=silent, size=size)
-    return videos_below(folder / "k400")
+        measure_data(videos, seconds=seconds, json=json)
 
 
 def _submit_local(plan: Plan, config: Config, jobs: int) -> int:

@@ -74,7 +74,8 @@ def _dispatch(commands: object, argv: list[str]) -> int:
         print(_overview(commands, known))
         return 0
     if name not in known or (argv[0] != name and not wants_help):
-        raise UserError(f"no command {argv[0]!r}.{nearest(argv[0], known)} Commands: {', '.join(known)}.")
+        said = " ".join(argv[:2]) if any(other.startswith(f"{argv[0]} ") for other in known) else argv[0]
+        raise UserError(f"no command {said!r}.{nearest(said, known)} Commands: {', '.join(known)}.")
     if wants_help:
         print(_usage(name, known[name]))
         return 0

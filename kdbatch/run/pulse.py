@@ -41,11 +41,20 @@ class StopFlag:
 class Pulse:
     """Writes status.json every HEARTBEAT_SECONDS and at every change of state, from the first moment to the last.
 
-    `refusal` says why the run must not be tried again; empty if it may be.
+    Of processes that train together only the leader `writes`. `refusal` says why the run must not be tried again; empty if it may be.
     """
 
-    def __init__(self, folder: RunFolder, *, device: str, stop: StopFlag, start: Start = ALONE, retries: Retries = LIMITS) -> None:
-        self._folder, self._start = folder, start
+    def __init__(
+        self,
+        folder: RunFolder,
+        *,
+        device: str,
+        stop: StopFlag,
+        start: Start = ALONE,
+        retries: Retries = LIMITS,
+        writes: bool = True,
+    ) -> None:
+        self._folder, self._start, self._writes = folder, start, writes
         self._earlier = load_status(folder.status) or Status(state="queued")
         ended, fruitless = counted(self._earlier, start)
         self.refusal = refusal(ended, fruitless, retries=retries)
@@ -108,18 +117,18 @@ class Pulse:
             raise Stopped
 
     def end(self, state: State, *, reason: str = "") -> None:
-        """The last word of this attempt; why it was stopped is known here."""
+        """The last word of this attempt; why it was stopped is known here, where the caller gives no reason of its own."""
         self._ended.set()
-        cause = self._cause() if state == "stopped" else None
-        if cause:
+        cause = (self._cause() if not reason else "crash") if state == "stopped" else None
+        if cause and not reason:
             reason = f"{SAYS[cause]}; progress is saved"
         with self._guard:
             self._status = replace(self._status, state=state, reason=reason, cause=cause)
         self._save()
 
     def _cause(self) -> Cause:
-        if not self._stop.asked:
-            return "timeout"
+        if not self._stop.asked:  # the limit is near, or another process of the team was asked
+            return "timeout" if self._start.is_over(time.time()) else "asked"
         return cause_of_stop(self._start, at=self._stop.asked_at, early_warning=self._stop.early_warning)
 
     def _beat(self) -> None:
@@ -131,4 +140,5 @@ class Pulse:
     def _save(self) -> None:
         with self._guard:
             self._status = replace(self._status, heartbeat_at=time.time(), seconds=self.seconds)
-            save_status(self._folder.status, self._status)
+            if self._writes:
+                save_status(self._folder.status, self._status)

@@ -7,7 +7,7 @@ nal_ref_idc in bits 0-1 (0: no other frame needs this one) and "key frame" in bi
 import struct
 from typing import NamedTuple
 
-_ROW = struct.Struct("<IIHB")
+INDEX_ROW = struct.Struct("<IIHB")
 MAX_FRAMES = 1 << 16
 
 
@@ -33,7 +33,7 @@ def packet_flags(*, is_key: bool, nal_ref_idc: int) -> int:
 
 
 def pack_index(packets: list[Packet]) -> bytes:
-    return b"".join(_ROW.pack(*packet) for packet in packets)
+    return b"".join(INDEX_ROW.pack(*packet) for packet in packets)
 
 
 def unpack_index(raw: bytes) -> list[Packet]:
@@ -42,6 +42,6 @@ def unpack_index(raw: bytes) -> list[Packet]:
     Raises:
         ValueError: the bytes are no whole number of rows.
     """
-    if not raw or len(raw) % _ROW.size:
-        raise ValueError(f"{len(raw)} bytes are not {_ROW.size} per packet")
-    return [Packet(*row) for row in _ROW.iter_unpack(raw)]
+    if not raw or len(raw) % INDEX_ROW.size:
+        raise ValueError(f"{len(raw)} bytes are not {INDEX_ROW.size} per packet")
+    return [Packet(*row) for row in INDEX_ROW.iter_unpack(raw)]

@@ -66,6 +66,8 @@ def _union(args: tuple[Any, ...], raw: Any, where: str) -> Any:
     choices = [a for a in args if a is not type(None)]
     if len(choices) == 1:
         return _value(choices[0], raw, where)
+    if isinstance(raw, Mapping) and (tag := _tag(choices)):
+        return _tagged(choices, raw, where, tag=tag)
     for choice in choices:
         try:
             return _value(choice, raw, where)
@@ -73,6 +75,26 @@ def _union(args: tuple[Any, ...], raw: Any, where: str) -> Any:
             continue
     names = " or ".join(getattr(c, "__name__", str(c)) for c in choices)
     raise UserError(f"{where}: expected {names}, found {_shown(raw)}.")
+
+
+def _tag(choices: list[Any]) -> str:
+    """The field by which dataclasses tell each other apart: a Literal of one value, another one in each. Empty where there is none."""
+    if not all(dataclasses.is_dataclass(choice) for choice in choices):
+        return ""
+    hints = [typing.get_type_hints(choice) for choice in choices]
+    for name in hints[0]:
+        values = {typing.get_args(hint[name]) for hint in hints if typing.get_origin(hint.get(name)) is typing.Literal}
+        if len(values) == len(choices) and all(len(value) == 1 for value in values):
+            return name
+    return ""
+
+
+def _tagged(choices: list[Any], raw: Mapping[Any, Any], where: str, *, tag: str) -> Any:
+    """The choice that `raw` names, so that a slip inside is told by its own place and not as a failure of every choice."""
+    by_value = {typing.get_args(typing.get_type_hints(choice)[tag])[0]: choice for choice in choices}
+    if tag not in raw:
+        raise UserError(f"{where}: needs the field {tag!r}, which says what this is. One of: {', '.join(map(str, by_value))}.")
+    return _value(by_value[_value(typing.Literal[*by_value], raw[tag], f"{where}.{tag}")], raw, where)
 
 
 def _tuple(args: tuple[Any, ...], raw: Any, where: str) -> tuple[Any, ...]:

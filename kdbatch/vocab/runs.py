@@ -30,13 +30,17 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What a run asks of each of its nodes, where it has a process per GPU, or one. Changes no number, so it is never part of an id."""
+    """What a run asks of each of its nodes, where it has a process per GPU, or one. Changes no number, so it is never part of an id.
+
+    `compile` has torch.compile fuse the networks' layers on a GPU: sums in another order, as another model of GPU would take them.
+    """
 
     nodes: int = 1
     gpus: int = 1
     cpus: int = 8
     minutes: int = 1440
     memory_gb: int = 64
+    compile: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("nodes", 1), ("gpus", 0), ("cpus", 1), ("minutes", 1), ("memory_gb", 0)):
@@ -116,6 +120,7 @@ class RunFolder:
     lock = property(lambda self: self.path / "lock")
     checkpoint = property(lambda self: self.path / "checkpoint.pt")
     model = property(lambda self: self.path / "model.safetensors")
+    teacher_outputs = property(lambda self: self.path / "teacher_outputs.bin")
     rows = property(lambda self: self.path / "rows.parquet")
     curves = property(lambda self: self.path / "curves.parquet")
     predictions = property(lambda self: self.path / "predictions.parquet")

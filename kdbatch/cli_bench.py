@@ -1,0 +1,48 @@
+"""What `kdbatch bench` does: one function per bench. Slips are told before the seconds that importing torch takes."""
+
+import os
+from contextlib import nullcontext
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from kdbatch.terminal import progress, say, warn
+from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.progress import silent
+
+
+def measure_data(videos: str, *, seconds: float, json: bool) -> None:
+    """`kdbatch bench data`."""
+    from kdbatch.shard.fidelity import fidelity_lines, fidelity_of
+    from kdbatch.shard.loose import shard_loose, videos_below  # PyAV, which a login node may lack
+
+    check_seconds(seconds)
+    named = videos_below(Path(videos)) if videos else []
+    from kdbatch.run.bench.data import bench_data  # torch
+    from kdbatch.run.bench.rows import as_json, as_lines
+
+    with TemporaryDirectory(prefix="kdbatch-bench-") as name:
+        folder = Path(name)
+        originals = named or few_toys(folder / "toys")
+        if not videos:
+            warn("measuring on toys, whose ratios mean little. Name a folder of real videos: kdbatch bench data --videos FOLDER")
+        with nullcontext(silent) if json else progress("bench data") as tell:
+            stored = shard_loose(originals, folder, processes=len(os.sched_getaffinity(0)), progress=tell)
+            fidelity = [fidelity_of(path, tar, sample) for path, (tar, sample) in zip(originals, stored, strict=True)]
+            bench = bench_data(originals, stored, folder=folder, seconds=seconds, progress=tell)
+    for line in [as_json(bench, stored=[vars(f) for f in fidelity])] if json else [*as_lines(bench), *fidelity_lines(fidelity)]:
+        say(line)
+
+
+def check_seconds(seconds: float) -> None:
+    if seconds <= 0:
+        raise UserError(f"--seconds: found {seconds:g}. Write how long each row is measured, as in --seconds=2.")
+
+
+def few_toys(folder: Path) -> list[Path]:
+    """A few small videos, for who has named none."""
+    from kdbatch.shard.loose import videos_below  # as above
+    from kdbatch.shard.toy import ToySize, write_toy
+
+    size = ToySize(k400_train=1, k400_val=0, ssv2_train=1, ucf101_clips_per_group=1, hmdb51_train=1, hmdb51_unused=0, num_motions=1)
+    write_toy(folder, processes=len(os.sched_getaffinity(0)), progress=silent, size=size)
+    return videos_below(folder / "k400")
