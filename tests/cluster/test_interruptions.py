@@ -18,7 +18,7 @@ from kdbatch.vocab.publish import load_json
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import load_status
 
-EPOCHS = 600  # long enough to be caught after the first checkpoint, which is written five seconds after the first step
+EPOCHS = 300  # long enough to be caught after the first checkpoint, which is written five seconds after the first step
 LIMIT_SECONDS = 60  # SLURM's shortest
 Act = Callable[[Cluster, str, int], None]
 

@@ -1,12 +1,13 @@
 """A whole study through SLURM, in the image, beside the same study through the local queue."""
 
+import hashlib
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from cluster_world import Cluster, measured, site
+from cluster_world import ROOT, Cluster, measured, site
 from conftest import EPOCHS
 
 from kdbatch.launch.survey import survey
@@ -32,10 +33,12 @@ def test_the_study_in_the_image_finds_what_the_local_queue_finds(cluster: Cluste
 
 def test_its_runs_were_array_elements_in_the_image_and_each_began_once(cluster: Cluster, study: Path, image: Path) -> None:
     inside = cluster.run("apptainer", "--quiet", "exec", str(image), "python3", "-c", "import platform; print(platform.python_version())")
+    lock = hashlib.sha256((ROOT / "container" / "requirements.lock").read_bytes()).hexdigest()
     jobs: set[str] = set()
     for row in survey(study / "runs"):
         facts = load_json(study / "runs" / row.run_id / "done.json")
-        assert (facts["attempts"], facts["interruptions"], facts["python_version"]) == (1, {}, inside.strip())
+        assert (facts["attempts"], facts["interruptions"]) == (1, {})
+        assert (facts["python_version"], facts["lock_sha256"], facts["git_sha"]) == (inside.strip(), lock, "")  # a checkout has a commit
         jobs.add(row.job)
     assert len(jobs) == 9 and any("_" in job for job in jobs)
 
@@ -48,6 +51,6 @@ def test_a_finished_study_hands_nothing_to_slurm(cluster: Cluster, study: Path) 
 def test_the_image_says_what_it_holds(cluster: Cluster, image: Path) -> None:
     said = json.loads(cluster.run("apptainer", "inspect", "--json", "--labels", str(image)))["data"]["attributes"]["labels"]
     assert said["org.opencontainers.image.version"] == cluster.run("apptainer", "run", str(image), "--version").split()[-1]
-    assert len(said["kdbatch.lock.sha256"]) == 64
+    assert said["kdbatch.lock.sha256"] == hashlib.sha256((ROOT / "container" / "requirements.lock").read_bytes()).hexdigest()
     frozen = cluster.run("apptainer", "--quiet", "exec", str(image), "cat", "/opt/kdbatch/freeze.txt")
-    assert "kdbatch" in frozen
+    assert "kdbatch @ " in frozen and "torch==" in frozen
