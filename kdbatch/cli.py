@@ -24,7 +24,7 @@ class Commands:
     """
 
     def __dir__(self) -> list[str]:
-        return ["toy", "shard", "shard_verify", "plan", "submit", "run", "status", "report", "bench_data"]
+        return ["toy", "shard", "shard_verify", "plan", "submit", "run", "status", "logs", "cancel", "report", "bench_data"]
 
     @command
     def toy(self, folder: Path, *, seed: int = 0, processes: int = 0) -> None:
@@ -105,36 +105,35 @@ class Commands:
     @command
     def plan(self, *files: Path, profile: str = "paper") -> None:
         """Show which runs the experiments in FILES need, what they share and what they will cost. Writes nothing."""
+        from kdbatch.cli_launch import experiments
         from kdbatch.plan.resolve import make_plan
         from kdbatch.terminal import show_plan
         from kdbatch.vocab.config import load_config
 
         config = load_config()
-        plan = make_plan(_experiments(files), profile=profile, config=config)
+        plan = make_plan(experiments(files), profile=profile, config=config)
         show_plan(plan, num_bytes=_shard_bytes(plan, config))
 
     @command
-    def submit(self, *files: Path, profile: str = "paper", local: bool = False, jobs: int = 0, dry_run: bool = False) -> int:
+    def submit(
+        self,
+        *files: Path,
+        profile: str = "paper",
+        local: bool = False,
+        jobs: int = 0,
+        retry_failed: bool = False,
+        dry_run: bool = False,
+    ) -> int:
         """Start every run that FILES need and that is not done: as SLURM arrays where there is sbatch, else in a local queue.
 
         --local forces the queue, --jobs is how many runs it takes at a time (one per GPU, or per core), --dry-run only shows what would
         be done. Ctrl-C stops the local queue after its runs have saved their progress; the same command goes on.
+
+        A run that has failed before is left out, and so is what waits for it, until --retry-failed.
         """
-        from kdbatch.launch.site import queue_kind
-        from kdbatch.plan.resolve import make_plan
-        from kdbatch.terminal import say
-        from kdbatch.vocab.config import load_config
+        from kdbatch.cli_launch import submit_plan
 
-        config = load_config()
-        plan = make_plan(_experiments(files), profile=profile, config=config)
-        queue = "local" if local else queue_kind()
-        if dry_run:
-            from kdbatch.launch.describe import describe_launch
-
-            for line in describe_launch(plan, config=config, queue=queue):
-                say(line)
-            return 0
-        return _submit_local(plan, config, jobs) if queue == "local" else _submit_slurm(plan, config)
+        return submit_plan(files, profile=profile, local=local, jobs=jobs, dry_run=dry_run, retry_failed=retry_failed)
 
     @command
     def run(self, run_dir: Path) -> int:
@@ -153,24 +152,28 @@ class Commands:
         return code
 
     @command
-    def status(self, *, json: bool = False) -> None:
-        """Show what every run does: state, progress, time left, last number, hours."""
-        from kdbatch.launch.site import queue_kind
-        from kdbatch.launch.squeue import queued_jobs
-        from kdbatch.launch.survey import as_json, survey
-        from kdbatch.terminal import say, show_status
-        from kdbatch.vocab.config import load_config
+    def status(self, *, watch: bool = False, json: bool = False) -> None:
+        """Show what every run does: state, progress, time left, last number, hours. --watch stays until nothing moves any more."""
+        from kdbatch.cli_launch import tell_status
 
-        config = load_config()
-        rows = survey(config.runs_dir, live={job.id for job in queued_jobs()} if queue_kind() == "slurm" else None)
-        if json:
-            import json as encoder
+        tell_status(json=json, watch=watch)
 
-            say(encoder.dumps(as_json(rows), indent=1))
-        elif rows:
-            show_status(rows)
-        else:
-            say(f"No runs in {config.runs_dir}/ yet. Start some: kdbatch submit jobs/subset_size.yaml")
+    @command
+    def logs(self, run: str, *, follow: bool = False, lines: int = 100) -> None:
+        """Show the last lines of what RUN printed: an id of `kdbatch status`, or its beginning.
+
+        --follow (-f) goes on until the run has ended. --lines 0 shows everything.
+        """
+        from kdbatch.cli_launch import tell_logs
+
+        tell_logs(run, follow_on=follow, lines=lines)
+
+    @command
+    def cancel(self, *what: str, profile: str = "paper", all: bool = False) -> None:
+        """Take runs out of SLURM's queue: those of a FILE (at its --profile), a RUN, or --all. Progress is kept; submit goes on."""
+        from kdbatch.cli_launch import cancel
+
+        cancel(what, profile=profile, everything=all)
 
     @command
     def report(self, *, to: str = "", published: bool = False, json: bool = False) -> None:
@@ -206,39 +209,6 @@ class Commands:
         from kdbatch.cli_bench import measure_data
 
         measure_data(videos, seconds=seconds, json=json)
-
-
-def _submit_local(plan: Plan, config: Config, jobs: int) -> int:
-    from kdbatch.launch.local import run_locally
-    from kdbatch.launch.site import default_jobs
-    from kdbatch.terminal import say, watch_runs
-
-    with watch_runs() as tell:
-        outcome = run_locally(plan, config=config, jobs=jobs or default_jobs(), progress=tell)
-    for row in outcome.rows:
-        if row.state in ("failed", "blocked"):
-            say(f"{row.state}: {row.run_id} {row.title}: {row.reason}")
-    say(f"{len(outcome.rows)} runs: {outcome.says}")
-    if outcome.complete:
-        say("Next: kdbatch report")
-    return 0 if outcome.complete else 130 if outcome.interrupted else 1
-
-
-def _submit_slurm(plan: Plan, config: Config) -> int:
-    from kdbatch.launch.slurm import submit_arrays
-    from kdbatch.terminal import say
-
-    submitted = submit_arrays(plan, config=config)
-    for run_id, job_id in submitted.items():
-        say(f"{job_id}  {run_id}")
-    say(f"{len(submitted)} runs handed to SLURM. Watch them: kdbatch status")
-    return 0
-
-
-def _experiments(files: tuple[Path, ...]) -> tuple[Path, ...]:
-    if not files:
-        raise UserError("name at least one experiment, as in: kdbatch submit jobs/subset_size.yaml")
-    return files
 
 
 def _shard_bytes(plan: Plan, config: Config) -> int:

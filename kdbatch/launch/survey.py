@@ -41,8 +41,8 @@ class RunRow:
     job: str = ""
 
 
-def survey(runs_dir: Path, *, live: Collection[str] | None = None) -> tuple[RunRow, ...]:
-    """A row for each run folder, by title.
+def survey(runs_dir: Path, *, live: Collection[str] | None = None, only: RunFolder | None = None) -> tuple[RunRow, ...]:
+    """A row for each run folder, or for `only` one, by title.
 
     `live` are the job ids that the scheduler still knows (squeue.queued_jobs), where one was asked: a queued run whose job is not
     among them has left the queue without starting. Why, and why a run was lost, the accounting may know, if the site has one.
@@ -50,18 +50,20 @@ def survey(runs_dir: Path, *, live: Collection[str] | None = None) -> tuple[RunR
     submissions = last_submissions(journal_of(runs_dir))
     assignments: dict[str, Assignment] = {}
     rows: dict[str, RunRow] = {}
-    for path in sorted(runs_dir.glob("r*/run.json")):
-        folder = RunFolder(path.parent)
+    for path in [only.path] if only else sorted(path.parent for path in runs_dir.glob("r*/run.json")):
+        folder = RunFolder(path)
         try:
             assignments[folder.id] = folder.load()
             rows[folder.id] = row_of(folder, assignments[folder.id], submission=submissions.get(folder.id))
         except UserError as error:
             rows[folder.id] = RunRow(run_id=folder.id, title="", kind="", state="damaged", reason=str(error))
-    doubtful = {run_id: row for run_id, row in rows.items() if row.state in ("queued", "lost") and run_id in submissions}
+    doubtful = {run_id: row for run_id, row in rows.items() if row.state in ("queued", "lost", "stopped") and run_id in submissions}
     told = accounted([row.job for row in doubtful.values() if row.job not in live]) if live is not None else {}
     for run_id, row in doubtful.items():
         if live is not None and row.job in live:
             rows[run_id] = _with_job(row)
+        elif row.state == "stopped":
+            continue
         elif seen := last_ending(submissions[run_id]):
             rows[run_id] = _after(row, "failed" if seen.out_of_memory else None, seen.says)
         elif live is not None:
@@ -123,10 +125,13 @@ def _state_of_running(folder: RunFolder, status: Status) -> RowState:
 
 
 def _with_job(row: RunRow) -> RunRow:
-    """SLURM still has its job: a run that was lost goes on by itself."""
-    return (
-        row if row.state == "queued" else dataclasses.replace(row, state="queued", reason="its process was lost; its job starts it again")
-    )
+    """SLURM still has its job: a run that was stopped or lost goes on by itself."""
+    said = {
+        "queued": row.reason,
+        "stopped": f"{row.reason}; its job starts it again",
+        "lost": "its process was lost; its job starts it again",
+    }
+    return dataclasses.replace(row, state="queued", reason=said[row.state])
 
 
 def _after(row: RunRow, state: RowState | None, reason: str) -> RunRow:

@@ -90,6 +90,7 @@ def stand_in_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for room in ("vocab", "launch"):
         shutil.copytree(package / room, copy / room, ignore=shutil.ignore_patterns("__pycache__"))
     (copy / "run").mkdir()
+    shutil.copy(package / "run" / "pulse.py", copy / "run" / "pulse.py")
     shutil.copy(Path(__file__).with_name("stand_in_worker.py"), copy / "run" / "__main__.py")
     for folder in (copy, copy / "run"):
         (folder / "__init__.py").touch()
