@@ -24,7 +24,21 @@ class Commands:
     """
 
     def __dir__(self) -> list[str]:
-        return ["toy", "shard", "shard_verify", "plan", "submit", "run", "status", "logs", "cancel", "report", "bench_data", "bench_cka"]
+        return [
+            "toy",
+            "shard",
+            "shard_verify",
+            "plan",
+            "submit",
+            "run",
+            "status",
+            "logs",
+            "cancel",
+            "report",
+            "export",
+            "bench_data",
+            "bench_cka",
+        ]
 
     @command
     def toy(self, folder: Path, *, seed: int = 0, processes: int = 0) -> None:
@@ -182,22 +196,20 @@ class Commands:
         --published puts the numbers that the study printed below ours. --json prints tables, claims and coverage for a program; they
         also lie in report.json, and every measured row in results.parquet.
         """
-        from contextlib import nullcontext
+        from kdbatch.cli_results import make_report
 
-        from kdbatch.report.build import build_report
-        from kdbatch.terminal import progress, say, warn
-        from kdbatch.vocab.config import load_config
-        from kdbatch.vocab.progress import silent
+        make_report(to, published=published, json=json)
 
-        config = load_config()
-        with nullcontext(silent) if json else progress("report") as tell:
-            made = build_report(config.runs_dir, to=Path(to) if to else config.report_dir, published=published, progress=tell)
-        if json:
-            say(made.data.read_text(encoding="utf-8").rstrip())
-            return
-        for line in made.warnings:
-            warn(line)
-        say(f"{made.done} of {made.total} runs are in the report: {made.page}")
+    @command
+    def export(self, run: str, *, to: str = "") -> None:
+        """Write a finished teacher or student as a folder that stands alone: weights, config, class names, a loading example.
+
+        RUN is an id of `kdbatch status`, or its beginning. The folder is --to, or export/RUN. TorchScript is added where the network
+        traces cleanly.
+        """
+        from kdbatch.cli_results import export
+
+        export(run, to)
 
     @command
     def bench_data(self, *, videos: str = "", seconds: float = 2.0, json: bool = False) -> None:
