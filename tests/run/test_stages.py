@@ -1,5 +1,6 @@
 """The kinds of run on real videos, in this process: what they leave, and that no interruption changes it."""
 
+import itertools
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,18 +14,23 @@ from safetensors.torch import load_file
 
 from kdbatch.report.build import build_report
 from kdbatch.result.read import read_predictions, scan_rows
-from kdbatch.run.checkpoint import load_weights, save_weights, sha256_of
+from kdbatch.run.augment import apply_draws, draw_augment
+from kdbatch.run.checkpoint import load_weights, sha256_of
 from kdbatch.run.data import TrainingBatches, Video, load_videos
+from kdbatch.run.decode import decode_frames
 from kdbatch.run.main import main
-from kdbatch.run.models import Classifier, build_backbone
+from kdbatch.run.models import build_backbone
 from kdbatch.run.pulse import StopFlag
-from kdbatch.run.sampling import Request, random_clip
-from kdbatch.vocab.backbones import Backbone
-from kdbatch.vocab.errors import UserError
+from kdbatch.run.sampling import Request, even_clips, random_clip
 from kdbatch.vocab.plans import Plan, save_record
 from kdbatch.vocab.publish import load_json, publish_json
+from kdbatch.vocab.recipes import Retrieve
 from kdbatch.vocab.runs import Run, RunFolder
+from kdbatch.vocab.shards import Subset
 from kdbatch.vocab.status import EXIT_DONE, EXIT_STOPPED, EXIT_USER
+from kdbatch.vocab.views import THREE
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("target")]  # one worker trains the runs that all tests look at
 
 
 class Killed(BaseException):
@@ -113,6 +119,41 @@ def test_a_teacher_of_another_seed_is_that_teacher_trained_with_it(plan: Plan) -
     other = next(item.run for item in plan.runs if item.run.id == student.parents[1])
     assert student.parents[0] == teacher.id and other.recipe == teacher.recipe and other.seed == teacher.seed + 1
     assert _run(plan, "T1_alone").parents == (teacher.id,)
+
+
+def test_retrieval_is_what_loops_over_single_clips_find(folder: Path, plan: Plan) -> None:
+    """Features of the pretrained backbone, one view at a time, averaged; neighbours sorted by cosine, one query at a time."""
+    run = _run(plan, "T1.retrieval")
+    recipe = run.recipe
+    assert isinstance(recipe, Retrieve) and recipe.evaluation.num_crops == 3
+    backbone = build_backbone(recipe.backbone).eval()
+    load_weights(folder / "runs" / run.parents[0] / "model.safetensors", backbone)
+
+    def features(subset: Subset) -> list[tuple[int, torch.Tensor]]:
+        found = []
+        for video in load_videos(folder / "shards", subset, view=recipe.view)[0]:
+            views = []
+            frame_VT = even_clips(video.sample, recipe.view, recipe.evaluation.num_clips).frame_VT
+            for frame_T, number in itertools.product(frame_VT, range(3)):
+                draw = draw_augment(
+                    THREE, height=video.sample.height, width=video.sample.width, rng=np.random.default_rng(0), number=number
+                )
+                top, left, height, width = draw.box
+                frame_THWC = decode_frames(video.tar, video.sample, frame_T.tolist(), decoder="pyav")
+                cut_THWC = torch.from_numpy(frame_THWC[:, top : top + height, left : left + width].copy())
+                clip_1CTHW = apply_draws([cut_THWC], [draw], size_pixels=recipe.view.size_pixels, device=torch.device("cpu"))
+                with torch.no_grad():
+                    views.append(backbone.forward_pooled(clip_1CTHW)[0])
+            found.append((video.sample.label, torch.stack(views).mean(0)))
+        return found
+
+    gallery, queries = features(recipe.data), features(recipe.evaluation.test)
+    for k in (1, 5):
+        hits = 0
+        for label, feature_D in queries:
+            near = sorted(gallery, key=lambda item: -float(torch.cosine_similarity(item[1], feature_D, dim=0)))
+            hits += any(other == label for other, _ in near[:k])
+        assert _measured(folder, run)[f"recall_at_{k}"] == 100 * hits / len(queries)
 
 
 def test_a_linear_probe_leaves_the_pretrained_backbone_as_it_was(folder: Path, plan: Plan) -> None:
@@ -226,16 +267,3 @@ def test_a_teacher_of_other_classes_is_refused(plan: Plan, apart: Path) -> None:
     assert main([str(place.path)], stop=StopFlag()) == EXIT_USER
     reason = load_json(place.status)["reason"]
     assert f"{teacher.id}: this teacher's class 0 is {facts['classes'][-1]}, its student's is {facts['classes'][0]}" in reason
-
-
-def test_of_pretrained_weights_a_classifier_lacks_exactly_the_head_and_no_other_name_passes(tmp_path: Path) -> None:
-    small = Backbone(kind="shufflenet_2x", width=0.0625)
-    pretrained, classifier = build_backbone(small), Classifier(build_backbone(small), num_classes=3)
-    save_weights(tmp_path / "w.safetensors", pretrained)
-    load_weights(tmp_path / "w.safetensors", classifier.backbone)
-    report = classifier.load_state_dict({f"backbone.{n}": v for n, v in pretrained.state_dict().items()}, strict=False)
-    assert report.missing_keys == ["fc.weight", "fc.bias"] and not report.unexpected_keys
-    assert all(torch.equal(value, classifier.backbone.state_dict()[name]) for name, value in pretrained.state_dict().items())
-    save_weights(tmp_path / "prefixed.safetensors", torch.nn.ModuleDict({"module": pretrained}))
-    with pytest.raises(UserError, match="belong to another network"):
-        load_weights(tmp_path / "prefixed.safetensors", classifier.backbone)
