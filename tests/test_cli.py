@@ -52,7 +52,7 @@ def plannable(sharded, in_tmp: Path) -> Path:
         (("report",), "nothing was submitted yet"),
         (("run", "nowhere"), "run.json"),
         (("bench", "dat"), "no command 'bench dat'. Did you mean 'bench data'"),
-        (("bench",), "no command 'bench'. Did you mean 'bench data'"),
+        (("bench",), "no command 'bench'. Did you mean 'bench"),
         (("bench", "data", "--seconds=0"), "--seconds: found 0"),
         (("bench", "data", "--videos=nowhere"), "nowhere: holds no video"),
     ],
