@@ -8,13 +8,21 @@ PROFILE := toy
 # What the image is built on, see container/README.md: make image BASE=--debian, make image BASE='--on OLD.sif'
 BASE := --docker python:3.11-slim-bookworm
 
-.PHONY: demo test test-learning test-cluster check image clean
+.PHONY: demo study test test-learning test-cluster check image clean
 
 # From raw toy videos to a report, in a few minutes on two cores; a second time only the report is made anew.
 demo: $(VENV)/.made
 	@$(KDBATCH) toy demo
 	@cd demo && $(KDBATCH) shard k400 --videos-per-shard=32 && $(KDBATCH) shard ucf101 --videos-per-shard=32
 	@cd demo && $(KDBATCH) submit ../jobs/subset_size.yaml --profile=$(PROFILE) --local
+	@cd demo && $(KDBATCH) report --to=../report
+	@echo "Open it: $(CURDIR)/report/index.html"
+
+# The whole study, all four experiments; PROFILE=micro takes minutes and learns nothing.
+study: $(VENV)/.made
+	@$(KDBATCH) toy demo
+	@cd demo && for dataset in k400 ssv2 ucf101; do $(KDBATCH) shard $$dataset --videos-per-shard=32 || exit; done
+	@cd demo && $(KDBATCH) submit ../jobs/*.yaml --profile=$(PROFILE) --local
 	@cd demo && $(KDBATCH) report --to=../report
 	@echo "Open it: $(CURDIR)/report/index.html"
 

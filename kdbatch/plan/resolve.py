@@ -224,7 +224,7 @@ class _Resolver:
 
 def _origin(spec: TeacherSpec) -> str:
     made = spec.pretrain
-    return f"{TASKS[made.task].title} on {made.dataset}[:{made.subset}]" if made else "random weights"
+    return f"{TASKS[made.task].title} C{made.complexity} on {made.dataset}[:{made.subset}]" if made else "random weights"
 
 
 def _name(backbone: Backbone) -> str:
