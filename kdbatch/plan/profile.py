@@ -31,6 +31,7 @@ class PretrainScale:
     lr_factor: float = 1.0
     warmup_epochs: float = 0.0
     final_lr_share: float = 0.001
+    num_micro_batches: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)

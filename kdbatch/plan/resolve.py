@@ -144,6 +144,7 @@ class _Resolver:
                 weight_decay=task_spec.weight_decay,
                 warmup_epochs=scale.warmup_epochs,
                 final_lr_share=scale.final_lr_share,
+                num_micro_batches=scale.num_micro_batches,
             ),
         )
         title = f"pretrain {_name(backbone)} by {task_spec.title} C{spec.complexity} on {spec.dataset}[:{spec.subset}]"

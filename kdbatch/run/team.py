@@ -100,7 +100,7 @@ class Team:
         """Replace each tensor by its mean over all processes, and return the mean of `numbers_N`: one all-reduce for everything."""
         if self.world_size == 1:
             return numbers_N
-        flat = torch.cat([*(t.reshape(-1).float() for t in tensors), numbers_N])
+        flat = torch.cat([*(t.reshape(-1) for t in tensors), numbers_N])
         dist.all_reduce(flat)
         *parts, mean_N = (flat / self.world_size).split([*(t.numel() for t in tensors), len(numbers_N)])
         for tensor, part in zip(tensors, parts, strict=True):

@@ -6,7 +6,7 @@ from typing import Literal
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.shards import Subset
-from kdbatch.vocab.tasks import PretextTask
+from kdbatch.vocab.tasks import TASKS, PretextTask
 from kdbatch.vocab.views import View
 
 RECIPE_VERSION = 2  # raise it when the same recipe starts to give other numbers
@@ -85,6 +85,14 @@ class Pretrain:
     data: Subset
     view: View
     schedule: Schedule
+
+    def __post_init__(self) -> None:
+        spec, parts = TASKS[self.task.name], self.schedule.num_micro_batches
+        if spec.needs_whole_batch and parts > 1:
+            raise UserError(
+                f"pretrain.num_micro_batches: {parts} would change what {spec.title} learns from: it compares the clips of a whole batch, "
+                "or of a queue that moves with it. Write 1, and lower pretrain.batch_clips or add GPUs if memory is short."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

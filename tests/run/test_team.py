@@ -12,9 +12,11 @@ from torch import nn
 from two_processes import WORLD_SIZE, in_two_processes
 
 from kdbatch.run.data import EvaluationBatches
+from kdbatch.run.models import BACKBONES, Classifier, build_backbone
 from kdbatch.run.pulse import Stopped
 from kdbatch.run.team import Place, Team, place_of
 from kdbatch.run.together import TeamBatchNorm, TeamDropout, mean_over_team, work_together
+from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.views import View
 
@@ -128,6 +130,27 @@ def test_what_processes_tell_each_other_arrives(tmp_path: Path) -> None:
     rows = [[0.1, 0.1]] + [[1.1, 1.1]] * 3
     expected = [[0.5], rows, ["from 0", None, ""], [[0.5] * 3] * 2, [2.0], [5.0] * 2]
     assert [json.loads(text) for text in in_two(_talk, folder=tmp_path)] == [expected, expected]
+
+
+def _gradients(team: Team, kind: str) -> dict[str, torch.Tensor]:
+    """Of a whole network, by six clips or this process's share of them, in double precision."""
+    torch.manual_seed(0)
+    model = Classifier(build_backbone(Backbone(kind=kind, width=0.0625)), num_classes=5, dropout=0.3).double()  # type: ignore[arg-type]
+    work_together(model, team)
+    clip_BCTHW, label_B = (x[team.rank :: team.world_size] for x in (torch.randn(6, 3, 4, 32, 32).double(), torch.arange(6) % 5))
+    loss = nn.functional.cross_entropy(model(clip_BCTHW), label_B)
+    loss.backward()
+    gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    return {**gradients, "loss": team.average(list(gradients.values()), loss.detach()[None])}
+
+
+@pytest.mark.parametrize("kind", BACKBONES)
+def test_the_gradient_over_two_processes_is_that_of_the_whole_batch(kind: str, tmp_path: Path) -> None:
+    whole = _gradients(Team(), kind)
+    size = torch.stack([g.norm() for g in whole.values()]).norm()
+    for found in in_two(_gradients, kind, folder=tmp_path):
+        assert found.keys() == whole.keys()
+        assert max((found[name] - whole[name]).norm() / size for name in whole) < 1e-12
 
 
 def _train(team: Team, folder: str, stop_at: int | None) -> dict[str, Any]:
