@@ -1,6 +1,7 @@
 """What fails, and what must not happen twice: on a real SLURM without accounting."""
 
 import json
+import re
 import signal
 import sys
 from pathlib import Path
@@ -15,12 +16,8 @@ from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import load_status
 
 
-def ids_by_title(study: Path) -> dict[str, str]:
-    return {row.title: row.run_id for row in survey(study / "runs")}
-
-
 def the_id(study: Path, *words: str) -> str:
-    (found,) = (run_id for title, run_id in ids_by_title(study).items() if all(word in title for word in words))
+    (found,) = (row.run_id for row in survey(study / "runs") if all(word in row.title for word in words))
     return found
 
 
@@ -95,8 +92,8 @@ def test_two_submits_at_the_same_moment_train_each_run_once(cluster: Cluster, sh
     both = [cluster.start_kdbatch(folder, "submit", f"jobs/{name}.yaml", f"--profile={PROFILE}") for name in ("subset_size", "part")]
     said = [process.communicate(timeout=120)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
-    handed = [line.split()[1] for text in said for line in text.splitlines() if line.strip().split()[0].replace("_", "").isdigit()]
-    assert sorted(handed) == sorted(ids_by_title(local_study).values())
+    handed = re.findall(r"^\d+(?:_\d+)?  (r\w+)$", "\n".join(said), re.MULTILINE)
+    assert sorted(handed) == sorted(measured(local_study)), said
     cluster.wait_all_done(folder)
     assert measured(folder) == measured(local_study)
     assert {load_json(done)["attempts"] for done in (folder / "runs").glob("r*/done.json")} == {1}
