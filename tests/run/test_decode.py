@@ -1,50 +1,34 @@
 import io
-import os
 import zlib
 from dataclasses import replace
 from pathlib import Path
 
 import av
+import clips_world as world
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from worlds import real_clips
 
 from kdbatch.run.decode import DECODERS, decode_each, decode_frames
 from kdbatch.run.decoders.excerpt import read_excerpt
 from kdbatch.run.decoders.mini_mp4 import mini_mp4
 from kdbatch.shard.build import build_shards
-from kdbatch.shard.toy import ToySize, write_toy
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.progress import silent
-from kdbatch.vocab.shards import Sample, find_subset, load_index, load_samples
-
-SIZE = ToySize(
-    k400_train=1,
-    k400_val=0,
-    ssv2_train=1,
-    ucf101_clips_per_group=1,
-    hmdb51_train=1,
-    hmdb51_unused=0,
-    num_motions=1,
-    min_frames=40,
-    max_frames=50,
-)
+from kdbatch.vocab.shards import Sample
 
 
 @pytest.fixture(scope="module")
 def shards_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("decode")
-    write_toy(folder / "toys", processes=1, progress=silent, size=SIZE)
-    for name in DATASETS:
-        build_shards(name, root=folder / "toys" / name, shards_dir=folder / "shards", processes=1, progress=silent)
-    return folder / "shards"
+    size = replace(world.SIZE, k400_train=1, min_frames=40, max_frames=50)
+    return world.make_shards(tmp_path_factory.mktemp("decode"), size=size, names=tuple(DATASETS))
 
 
 def _videos(shards_dir: Path, name: str) -> list[tuple[Path, Sample]]:
-    index = load_index(shards_dir, name)
-    return list(load_samples(shards_dir, find_subset(index, DATASETS[name].train_split, "all", where="here")))
+    return [(video.tar, video.sample) for video in world.videos_of(shards_dir, name)]
 
 
 def _all_frames(tar: Path, sample: Sample) -> np.ndarray:
@@ -192,15 +176,11 @@ def test_no_wanted_frame_gives_none_and_an_unknown_decoder_is_told(shards_dir: P
         decode_frames(tar, sample, [0], decoder="pyaf")
 
 
-REAL = Path(os.environ.get("KDBATCH_REAL_CLIPS", "no folder named"))
-
-
-@pytest.mark.skipif(not REAL.is_dir(), reason="no real clips: name a folder of them in KDBATCH_REAL_CLIPS")
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_random_clips_of_real_videos_are_those_of_reading_from_the_start(tmp_path: Path, decoder: str) -> None:
     folder = tmp_path / "k400" / "train" / "any"
     folder.mkdir(parents=True)
-    for place, clip in enumerate(sorted([*REAL.glob("*.mp4"), *REAL.glob("*.avi")])):
+    for place, clip in enumerate(real_clips()):
         (folder / f"clip{place}{clip.suffix}").symlink_to(clip)
     build_shards("k400", root=tmp_path / "k400", shards_dir=tmp_path / "shards", processes=1, progress=silent)
     rng = np.random.default_rng(0)
