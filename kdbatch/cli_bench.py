@@ -4,9 +4,13 @@ import os
 from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import get_args
 
+from kdbatch.run.bench.step_scale import STAGES, StepScale
 from kdbatch.terminal import progress, say, warn
+from kdbatch.vocab.backbones import Backbone, BackboneKind
 from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.pick import pick
 from kdbatch.vocab.progress import silent
 
 
@@ -26,6 +30,31 @@ def measure_data(videos: str, *, seconds: float, json: bool) -> None:
         with nullcontext(silent) if json else progress("bench data") as tell:
             stored = shard_loose(originals, folder, processes=len(os.sched_getaffinity(0)), progress=tell)
             bench = bench_data(originals, stored, folder=folder, seconds=seconds, progress=tell)
+    for line in [as_json(bench)] if json else as_lines(bench):
+        say(line)
+
+
+def measure_step(backbone: str, stage: str, *, width: float, shape: tuple[int, int, int], seconds: float, json: bool) -> None:
+    """`kdbatch bench step`; `shape` is clips of a batch, frames, pixels."""
+    check_seconds(seconds)
+    kinds = {kind: kind for kind in get_args(BackboneKind)}
+    chosen = (pick(kinds, backbone, where="--backbone"),) if backbone else ("r21d_10", "shufflenet_2x")
+    if not 0 < width < float("inf"):
+        raise UserError(f"--width: {width} of a network is none. Write a number above 0, as in --width=0.25.")
+    scale = StepScale(
+        backbones=tuple(Backbone(kind=kind, width=width) for kind in chosen),
+        stages=(pick({stage: stage for stage in STAGES}, stage, where="--stage"),) if stage else STAGES,
+        batch_clips=shape[0],
+        num_frames=shape[1],
+        size_pixels=shape[2],
+    )
+    from kdbatch.run.bench.step import as_json, as_lines, bench_step  # torch
+    from kdbatch.shard.loose import shard_loose  # PyAV
+
+    with TemporaryDirectory(prefix="kdbatch-bench-") as name, nullcontext(silent) if json else progress("bench step") as tell:
+        folder = Path(name)
+        stored = shard_loose(few_toys(folder / "toys"), folder, processes=len(os.sched_getaffinity(0)), progress=silent)
+        bench = bench_step(scale, stored, progress=tell, seconds=seconds)
     for line in [as_json(bench)] if json else as_lines(bench):
         say(line)
 
