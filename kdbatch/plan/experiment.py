@@ -4,85 +4,23 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from kdbatch.plan.files import load_yaml
 from kdbatch.plan.profile import Profile
+from kdbatch.plan.specs import Case, Experiment, Probe, StudentSpec, TeacherSpec, split_teacher
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.pick import nearest, pick
 from kdbatch.vocab.plans import Claim, Map, Table
 from kdbatch.vocab.read import read
-from kdbatch.vocab.tasks import Complexity
-
-
-@dataclass(frozen=True, kw_only=True)
-class PretrainSpec:
-    """A pretext task on the first videos of a data set."""
-
-    task: str
-    complexity: Complexity = 1
-    dataset: str
-    subset: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class TeacherSpec:
-    """A network pretrained without labels (or not at all), then fine-tuned on the target."""
-
-    title: str
-    backbone: str
-    target: str
-    pretrain: PretrainSpec | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudentSpec:
-    """A network trained on the target from labels and the softened predictions of `teachers`; without teachers, from labels only."""
-
-    title: str
-    backbone: str
-    target: str
-    teachers: tuple[str, ...]
-    weighting: Literal["none", "equal", "ae-kd"] = "ae-kd"
-    temperature: float = 4.0
-    hard_weight: float = 1.0
-    soft_weight: float = 0.9
-    max_teacher_weight: float = 0.6
-
-
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """One choice of every axis, and who plays in it."""
-
-    values: dict[str, str]
-    teachers: dict[str, TeacherSpec]
-    students: dict[str, StudentSpec]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Experiment:
-    """The whole file. `students` of a case are the student and its controls: the same fields but for those that a control replaces."""
-
-    name: str
-    title: str
-    source: str
-    axes: dict[str, tuple[str, ...]]
-    cases: tuple[Case, ...]
-    tables: tuple[Table, ...]
-    maps: tuple[Map, ...]
-    claims: tuple[Claim, ...]
-
-    @property
-    def roles(self) -> dict[str, str]:
-        """Role -> title, in the order of the file."""
-        first = self.cases[0]
-        titles = {name: spec.title for name, spec in (first.teachers | first.students).items()}
-        return titles | {f"map:{m.id}": m.title for m in self.maps}
 
 
 @dataclass(frozen=True, kw_only=True)
 class _File:
-    """The file's fields before `$name` is filled in. An axis is a list, or named cases that each set several names."""
+    """The file's fields before `$name` is filled in. An axis is a list, or named cases that each set several names.
+
+    `probes` are what every pretrained teacher's features are asked before they are fine-tuned; roles are `T1.retrieval`, `T1.linear`.
+    """
 
     name: str
     title: str
@@ -91,6 +29,7 @@ class _File:
     student: dict[str, Any]
     controls: dict[str, Any] = field(default_factory=dict)
     references: dict[str, Any] = field(default_factory=dict)
+    probes: tuple[Probe, ...] = ()
     tables: tuple[Table, ...] = ()
     maps: tuple[Map, ...] = ()
     claims: tuple[Claim, ...] = ()
@@ -117,6 +56,7 @@ def load_experiment(path: Path, profile: Profile) -> Experiment:
         tables=file.tables,
         maps=tuple(replace(m, at={axis: profile.subsets.get(value, value) for axis, value in m.at.items()}) for m in file.maps),
         claims=tuple(replace(c, value=profile.subsets.get(c.value, c.value)) for c in file.claims),
+        probes=file.probes,
     )
     _check(experiment, where=where)
     return experiment
@@ -165,9 +105,25 @@ def _case(file: _File, values: tuple[dict[str, str], dict[str, Any]], *, where: 
         changes = read(dict[str, Any], raw, where=place)
         students[role] = read(StudentSpec, fill({**file.student, **changes}, f"controls.{role}"), where=place)
     for role, spec in students.items():
-        for teacher in spec.teachers:
-            pick(teachers, teacher, where=f"{where}: {role}.teachers")
+        _check_teachers(spec, teachers, where=f"{where}: {role}.teachers")
     return Case(values=labels, teachers=teachers, students=students)
+
+
+def _check_teachers(spec: StudentSpec, teachers: dict[str, TeacherSpec], *, where: str) -> None:
+    """Each exists, is named once, and was trained on the student's own classes."""
+    seen: dict[tuple[str, int], str] = {}
+    for word in spec.teachers:
+        role, ahead = split_teacher(word, where=where)
+        teacher = pick(teachers, role, where=where)
+        if (role, ahead) in seen:
+            raise UserError(
+                f"{where}: {seen[role, ahead]} and {word} are one teacher. Name each once; {role}@1 is {role} with another seed."
+            )
+        if teacher.target != spec.target:
+            raise UserError(
+                f"{where}: {role} knows the classes of {teacher.target}, its student learns {spec.target}. Give both one target."
+            )
+        seen[role, ahead] = word
 
 
 def _fill(raw: Any, names: dict[str, Any], *, where: str) -> Any:
@@ -183,11 +139,14 @@ def _fill(raw: Any, names: dict[str, Any], *, where: str) -> Any:
 
 def _check(experiment: Experiment, *, where: str) -> None:
     """Every role, axis and value that tables, maps and claims name must exist: a slip is found here, not in the report."""
+    if experiment.probes and not any(spec.pretrain for case in experiment.cases for spec in case.teachers.values()):
+        raise UserError(f"{where}.probes: no teacher has a pretrain, so there are no features to ask. Leave probes out.")
+    trained = {role: "" for case in experiment.cases for role in (*case.teachers, *case.students)}
     roles = {role: "" for role in experiment.roles if not role.startswith("map:")}
     for table in experiment.tables:
         _check_table(table, roles, experiment.axes, where=f"{where}.tables.{table.id}")
     for drawn in experiment.maps:
-        _check_map(drawn, roles, experiment.axes, where=f"{where}.maps.{drawn.id}")
+        _check_map(drawn, trained, experiment.axes, where=f"{where}.maps.{drawn.id}")
     for claim in experiment.claims:
         known = {m.id: "" for m in experiment.maps} if claim.kind == "fewer_blocks_than" else roles
         _check_claim(claim, known, experiment.axes, where=f"{where}.claims.{claim.id}")

@@ -86,6 +86,7 @@ class RunFolder:
     lock = property(lambda self: self.path / "lock")
     checkpoint = property(lambda self: self.path / "checkpoint.pt")
     model = property(lambda self: self.path / "model.safetensors")
+    teacher_outputs = property(lambda self: self.path / "teacher_outputs.bin")
     rows = property(lambda self: self.path / "rows.parquet")
     curves = property(lambda self: self.path / "curves.parquet")
     predictions = property(lambda self: self.path / "predictions.parquet")

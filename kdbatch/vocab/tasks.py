@@ -174,7 +174,10 @@ PretextTask = RSPNet | RotNet | VCOP | PRP | CVRL | TDL
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSpec:
-    """A pretext task's ladder and the training that its source used. `lr` is per 64 videos of a batch; `lr_of` overrides it by backbone."""
+    """A pretext task's ladder and the training that its source used. `lr` is per 64 videos of a batch; `lr_of` overrides it by backbone.
+
+    A task that `needs_whole_batch` learns from comparisons within it, or moves a key encoder and a queue once per batch.
+    """
 
     title: str
     at: Callable[[Complexity], PretextTask]
@@ -182,6 +185,7 @@ class TaskSpec:
     lr: float
     weight_decay: float
     lr_of: dict[str, float]
+    needs_whole_batch: bool = False
 
 
 def _rspnet_at(complexity: Complexity) -> RSPNet:
@@ -243,6 +247,7 @@ TASKS: dict[str, TaskSpec] = {
         lr=0.1,
         lr_of={"r21d_10": 0.05},
         weight_decay=1e-4,
+        needs_whole_batch=True,
     ),
     # 0.1 for 32 videos in 4 rotations, 128 clips: as many as 64 videos make in the 2 rotations of complexity 1. The other two have more
     # copies of the same videos per step, not more videos, so the rate stays.
@@ -269,6 +274,7 @@ TASKS: dict[str, TaskSpec] = {
         lr=0.02,
         lr_of={},
         weight_decay=1e-6,
+        needs_whole_batch=True,
     ),
     # Its .003 is for 16 clips.
     "tdl": TaskSpec(
@@ -288,5 +294,6 @@ TASKS: dict[str, TaskSpec] = {
         lr=0.012,
         lr_of={},
         weight_decay=1e-4,
+        needs_whole_batch=True,
     ),
 }

@@ -72,7 +72,7 @@ class CVRLModel(nn.Module):
 def cvrl_step(model: CVRLModel, clip_VBCTHW: Tensor, batch: Batch, task: CVRL) -> Step:
     """NT-Xent over the clips of all processes, which one forward pass normalises together. `accuracy`: partners that are nearest."""
     first_BD, second_BD = model(clip_VBCTHW.flatten(0, 1)).chunk(2)
-    video_B = batch.extra["video"].to(first_BD.device)
+    video_B = batch.extra["video"].to(first_BD.device, non_blocking=True)
     with torch.autocast(first_BD.device.type, enabled=False):
         loss, accuracy = nt_xent(first_BD, second_BD, video_B, temperature=task.temperature)
     return Step(loss=loss, report={"accuracy": accuracy})
