@@ -11,7 +11,7 @@ from torch import nn
 
 from kdbatch.run.learn import compile_layers, find_gradients, make_optimizer, parts_of, set_rate
 from kdbatch.run.ledger import Ledger
-from kdbatch.run.models import BACKBONES, Classifier, build_backbone
+from kdbatch.run.models import Classifier, build_backbone
 from kdbatch.run.pulse import Stopped
 from kdbatch.run.step import Step, finetune_step
 from kdbatch.run.team import ALONE
@@ -114,7 +114,7 @@ def test_a_gradient_that_is_not_finite_ends_the_run_and_is_never_saved(tmp_path:
 
 
 @torch.no_grad()  # the compiler looks for gradients where there are none, and is warned
-@pytest.mark.parametrize("kind", BACKBONES)
+@pytest.mark.parametrize("kind", ["r21d_10", "shufflenet_2x"])
 def test_compiled_layers_compute_what_they_did_and_keep_their_names(kind: str) -> None:
     """With a backend that traces and compiles nothing: no layer may hold what the compiler cannot follow."""
     torch.manual_seed(0)
