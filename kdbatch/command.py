@@ -19,6 +19,7 @@ from kdbatch import __version__
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.pick import nearest
 
+SHORT = {"-f": "--follow"}
 HELP_WORDS = {"-h", "--help", "-help", "help"}
 
 
@@ -109,6 +110,8 @@ def check(name: str, function: Callable[..., Any], words: Sequence[str]) -> list
             plain.append(word)
             continue
         spelling, equals, value = word.partition("=")
+        if SHORT.get(spelling, "")[2:] in flags:
+            spelling = SHORT[spelling]
         flag = spelling.removeprefix("--").replace("-", "_")
         if not spelling.startswith("--") or flag not in flags:
             raise UserError(f"{name}: no flag {spelling}.{nearest(spelling, spelled)} Flags: {', '.join(spelled) or 'none'}.")

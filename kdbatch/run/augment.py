@@ -38,9 +38,12 @@ class Draw:
     blur_sigma: float = 0.0
 
 
-def draw_augment(augment: Augment, *, height: int, width: int, rng: np.random.Generator) -> Draw:
-    """Draw the parameters of one clip whose stored frames are `height` x `width`. The number of draws does not depend on their values."""
-    box = _box(augment, height, width, rng)
+def draw_augment(augment: Augment, *, height: int, width: int, rng: np.random.Generator, number: int = 0) -> Draw:
+    """Draw the parameters of one clip whose stored frames are `height` x `width`; `number` counts the draws of one video.
+
+    How many random numbers are taken does not depend on their values.
+    """
+    box = _three(height, width, number) if augment.crop == "three" else _box(augment, height, width, rng)
     flip, gray, jitter = rng.random(3) < (augment.flip_probability, augment.gray_probability, augment.jitter_probability)
     strength = np.array([augment.brightness, augment.contrast, augment.saturation, augment.hue]) * jitter
     low = np.array([max(0.0, 1 - strength[0]), max(0.0, 1 - strength[1]), max(0.0, 1 - strength[2]), -strength[3]])
@@ -55,7 +58,7 @@ def draw_augment(augment: Augment, *, height: int, width: int, rng: np.random.Ge
 
 
 def _box(augment: Augment, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
-    side = min(height, width)
+    side = max(1, round(min(height, width) * augment.square_side))
     center = ((height - side) // 2, (width - side) // 2, side, side)
     if augment.crop == "center":
         return center
@@ -64,11 +67,24 @@ def _box(augment: Augment, height: int, width: int, rng: np.random.Generator) ->
     # Ten tries of a random area and aspect ratio, then the centre: Szegedy et al. 2015, arXiv:1409.4842, as torchvision does it.
     for area, log_aspect, y, x in rng.random((10, 4)) * (1, 1, 1, 1):
         target = height * width * (augment.min_area + area * (augment.max_area - augment.min_area))
-        aspect = math.exp((2 * log_aspect - 1) * math.log(4 / 3))
+        aspect = math.exp((2 * log_aspect - 1) * math.log(augment.max_aspect))
         h, w = round(math.sqrt(target / aspect)), round(math.sqrt(target * aspect))
         if 0 < h <= height and 0 < w <= width:
             return (int(y * (height - h + 1)), int(x * (width - w + 1)), h, w)
     return center
+
+
+def pixels_of(clip_BCTHW: Tensor) -> Tensor:
+    """Pixels from 0 to 1 of clips that `apply_draws` normalised."""
+    mean, std = (torch.tensor(v, device=clip_BCTHW.device).view(3, 1, 1, 1) for v in (MEAN, STD))
+    return clip_BCTHW * std + mean
+
+
+def _three(height: int, width: int, number: int) -> tuple[int, int, int, int]:
+    """Squares of 7/8 of the short side (112 of 128 pixels): Qian et al. 2021, arXiv:2008.03800, test with three along the long side."""
+    side = round(min(height, width) * 7 / 8)
+    middle, along = (min(height, width) - side) // 2, (max(height, width) - side) * (number % 3) // 2
+    return (middle, along, side, side) if width >= height else (along, middle, side, side)
 
 
 def apply_draws(clips: Sequence[Tensor], draws: Sequence[Draw], *, size_pixels: int, device: torch.device) -> Tensor:

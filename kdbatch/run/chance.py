@@ -18,3 +18,9 @@ def seed_for(seed: int, *names: str | int) -> int:
 def rng_for(seed: int, *names: str | int) -> np.random.Generator:
     """A generator for the purpose that `names` spell."""
     return np.random.default_rng(seed_for(seed, *names))
+
+
+def balanced(num_labels: int, size: int, rng: np.random.Generator) -> np.ndarray:
+    """`size` labels in random order, each equally often to within one; chance says which of them come once more."""
+    rounds = [rng.permutation(num_labels) for _ in range(-(-size // num_labels))]
+    return rng.permutation(np.concatenate(rounds)[:size])

@@ -6,14 +6,22 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class Augment:
-    """One draw per clip, used for all its frames. Areas are shares of the frame; jitter strengths as in torchvision's ColorJitter.
+    """One draw per clip, used for all its frames. Areas are shares of the frame; a crop is at most `max_aspect` times as wide as high, or
+    as high as wide; jitter strengths as in torchvision's ColorJitter.
 
-    Rotation is by a uniform angle of at most `rotation_degrees` to either side; sigmas of the Gaussian blur are in pixels of the view.
+    The squares of the crops `random` and `center` have `square_side` of the frame's shorter side: 0.875 is a crop of 112 pixels from a
+    frame whose shorter side is 128.
+
+    Crops: a random area and aspect ratio; the largest square at a random place, or in the centre; three squares of 7/8 of the short side
+    along the long side, of which a video's first draw is the first, its second the middle one. Rotation is by a uniform angle of at most
+    `rotation_degrees` to either side; sigmas of the Gaussian blur are in pixels of the view.
     """
 
-    crop: Literal["random-resized", "random", "center"] = "random-resized"
+    crop: Literal["random-resized", "random", "center", "three"] = "random-resized"
     min_area: float = 0.25
     max_area: float = 1.0
+    max_aspect: float = 4 / 3
+    square_side: float = 1.0
     flip_probability: float = 0.5
     gray_probability: float = 0.0
     jitter_probability: float = 0.0
@@ -28,6 +36,7 @@ class Augment:
 
 
 CENTER = Augment(crop="center", flip_probability=0.0)
+THREE = Augment(crop="three", flip_probability=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)

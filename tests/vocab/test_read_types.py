@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.read import read
+from kdbatch.vocab.runs import Run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,57 @@ def test_a_slip_is_named_by_its_place(raw: object, says: str) -> None:
         read(Mixture, raw, where="x.yaml")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Circle:
+    kind: Literal["circle"] = "circle"
+    radius: float = 1.0
+    mode: Literal["plain"] = "plain"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Square:
+    kind: Literal["square"] = "square"
+    side: float = 1.0
+    mode: Literal["plain"] = "plain"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    shape: Circle | Square
+    amount: int | str = 0
+
+
+def test_a_union_is_settled_by_the_field_in_which_its_choices_differ() -> None:
+    got = read(Drawing, {"shape": {"kind": "square", "side": 2}, "amount": "all"}, where="x.yaml")
+    assert got == Drawing(shape=Square(side=2.0), amount="all")
+
+
+@pytest.mark.parametrize(
+    ("shape", "says"),
+    [
+        ({"kind": "square", "sides": 2}, r"^x\.yaml\.shape\.sides: Square has no such field\. Did you mean 'side'\?"),
+        ({"kind": "circle", "radius": "wide"}, r"^x\.yaml\.shape\.radius: expected a number, found 'wide'"),
+        ({"kind": "squar"}, r"^x\.yaml\.shape\.kind: found 'squar'\. Did you mean 'square'\? One of: circle, square"),
+        ({"kind": ["square"]}, r"^x\.yaml\.shape\.kind: found \['square'\]"),
+        ({"side": 2}, r"^x\.yaml\.shape: needs the field 'kind', .*One of: circle, square"),
+        (3, r"^x\.yaml\.shape: expected Circle or Square, found 3"),
+    ],
+)
+def test_a_slip_inside_a_union_is_named_by_its_place(shape: object, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        read(Drawing, {"shape": shape}, where="x.yaml")
+
+
+def test_every_union_of_recipes_and_tasks_can_be_told_apart() -> None:
+    """A slip deep inside a run.json is told by its own place."""
+    with pytest.raises(UserError, match=r"^run\.json\.recipe\.kind: found 'finetun'"):
+        read(Run, {"recipe": {"kind": "finetun"}, "seed": 0, "parents": []}, where="run.json")
+    with pytest.raises(UserError, match=r"^run\.json\.recipe\.task\.complexity: found 9"):
+        task = {"name": "rotnet", "complexity": 9}
+        read(Run, {"recipe": {"kind": "pretrain", "task": task, **_REST}, "seed": 0, "parents": []}, where="run.json")
+
+
+_REST = {name: {} for name in ("backbone", "data", "view", "schedule")}
 _NAMES = st.sampled_from(["teachers", "kind", "run_id", "weight", "x"])
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

@@ -3,28 +3,29 @@
 Axes: V=3 clips (q, k, k'), B videos, D embedding, Q queue. q and k have one speed, k' another; k and k' are cut from the same window with
 the same augmentation, so that nothing but speed tells them apart. Differences from the authors' code, each for a stated reason: the place
 of a clip in its window is random (theirs always starts the window, which ties speed 1 to the window's first half); speeds are drawn per
-video; keys are normalised in two shuffled groups, which does on one device what shuffling over devices does there.
+video; keys of a query's own video are no negatives; keys are normalised in shuffled groups on one device too, k and k' of a video in the
+same group, where theirs come from two passes.
 """
 
 from collections.abc import Sequence
+from itertools import permutations
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from kdbatch.run.data import Batch, Video
 from kdbatch.run.models import VideoBackbone
 from kdbatch.run.sampling import Request, stored_frames, timeline_frames
 from kdbatch.run.step import Step
+from kdbatch.run.tasks.momentum import MomentumEncoders, info_nce
 from kdbatch.vocab.tasks import RSPNet
 from kdbatch.vocab.views import View
 
-NUM_BN_GROUPS = 2
 
-
-def chance(task: RSPNet) -> float:
-    """Share of pairs ranked right by guessing."""
+def chance(task: RSPNet, num_videos: int) -> float:
+    """Share of pairs ranked right by guessing, whatever the batch."""
     return 0.5
 
 
@@ -42,94 +43,58 @@ def choose(videos: Sequence[Video], task: RSPNet, view: View, rng: np.random.Gen
             place = int(rng.integers(span - (view.num_frames - 1) * step))
             clips.append(stored_frames(video.sample, view, window + place + np.arange(view.num_frames) * step))
         requests.append(Request(frame_VT=np.stack(clips), draw_V=(0, 1, 1)))
-    return requests, {"speed": speed_B, "other": other_B}
+    video_B = np.array([video.sample.place for video in videos])
+    return requests, {"speed": speed_B, "other": other_B, "video": video_B}
 
 
 def draw_speeds(task: RSPNet, num_videos: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """(s, s') per video, s != s'. Every speed is s for an equal share of the batch, to within one."""
+    """(s, s') per video, s != s'. Every ordered pair has an equal share of the batch, to within one video, and so has every s."""
     speeds = np.asarray(task.speeds)
-    place_B = rng.permutation(np.arange(num_videos) % len(speeds))
-    other_B = (place_B + rng.integers(1, len(speeds), size=num_videos)) % len(speeds)
+    pair_B = rng.permutation(num_videos) % (len(speeds) * (len(speeds) - 1))
+    place_B = pair_B % len(speeds)
+    other_B = (place_B + 1 + pair_B // len(speeds)) % len(speeds)
     return speeds[place_B], speeds[other_B]
 
 
-class RSPNetModel(nn.Module):
-    """Query encoder with two linear heads, key encoder as its moving average, queue of appearance keys."""
-
-    queue_DQ: Tensor
-    next_place: Tensor
-
-    def __init__(self, task: RSPNet, backbone: VideoBackbone, key_backbone: VideoBackbone) -> None:
-        super().__init__()
-        dim = task.embedding_dim
-        self.key_momentum = task.key_momentum
-        self.backbone = backbone
-        self.heads = nn.ModuleList([nn.Linear(backbone.feature_dim, dim) for _ in range(2)])  # motion, appearance
-        self.key_backbone = key_backbone
-        self.key_heads = nn.ModuleList([nn.Linear(backbone.feature_dim, dim) for _ in range(2)])
-        self.key_backbone.load_state_dict(self.backbone.state_dict())
-        self.key_heads.load_state_dict(self.heads.state_dict())
-        for parameter in self.key_parameters():
-            parameter.requires_grad_(False)
-        self.register_buffer("queue_DQ", F.normalize(torch.randn(dim, task.queue_size), dim=0))
-        self.register_buffer("next_place", torch.zeros((), dtype=torch.long))
-
-    def key_parameters(self) -> list[nn.Parameter]:
-        return [*self.key_backbone.parameters(), *self.key_heads.parameters()]
-
-    def query(self, clip_BCTHW: Tensor) -> tuple[Tensor, Tensor]:
-        """Motion and appearance embeddings, each (B, D), of unit length."""
-        return _embed(self.backbone, self.heads, clip_BCTHW)
-
-    @torch.no_grad()
-    def keys(self, clip_BCTHW: Tensor) -> tuple[Tensor, Tensor]:
-        """As `query`, by the key encoder, batch-normalised in shuffled groups so that batch statistics do not give the pair away."""
-        order = torch.randperm(len(clip_BCTHW)).to(clip_BCTHW.device)
-        groups = [_embed(self.key_backbone, self.key_heads, clip_BCTHW[part]) for part in order.chunk(NUM_BN_GROUPS) if len(part)]
-        back = order.argsort()
-        return torch.cat([m for m, _ in groups])[back], torch.cat([a for _, a in groups])[back]
-
-    @torch.no_grad()
-    def follow(self) -> None:
-        """key <- momentum * key + (1 - momentum) * query, parameters only: the key encoder's batch statistics are its own."""
-        queries = [*self.backbone.parameters(), *self.heads.parameters()]
-        for key, query in zip(self.key_parameters(), queries, strict=True):
-            key.lerp_(query, 1 - self.key_momentum)
-
-    @torch.no_grad()
-    def enqueue(self, key_BD: Tensor) -> None:
-        """Put keys in the place of the oldest ones."""
-        place_B = (self.next_place + torch.arange(len(key_BD), device=key_BD.device)) % self.queue_DQ.shape[1]
-        self.queue_DQ[:, place_B] = key_BD.T
-        self.next_place.copy_((place_B[-1] + 1) % self.queue_DQ.shape[1])
+def build(task: RSPNet, backbone: VideoBackbone, key_backbone: VideoBackbone) -> MomentumEncoders:
+    """Head 0 for motion, head 1 for appearance, whose keys are queued."""
+    return MomentumEncoders(
+        backbone,
+        key_backbone,
+        num_heads=2,
+        embedding_dim=task.embedding_dim,
+        queue_size=task.queue_size,
+        key_momentum=task.key_momentum,
+    )
 
 
-def _embed(backbone: VideoBackbone, heads: nn.ModuleList, clip_BCTHW: Tensor) -> tuple[Tensor, Tensor]:
-    feature_BD = backbone.forward_pooled(clip_BCTHW)
-    motion, appearance = (F.normalize(head(feature_BD).float(), dim=1) for head in heads)
-    return motion, appearance
-
-
-def rspnet_step(model: RSPNetModel, clip_VBCTHW: Tensor, batch: Batch, task: RSPNet) -> Step:
+def rspnet_step(model: MomentumEncoders, clip_VBCTHW: Tensor, batch: Batch, task: RSPNet) -> Step:
     """RSP, a margin ranking on similarities over temperature, plus A-VID, InfoNCE with two positives; both with weight 1.
 
-    As PeihaoChen/RSPNet: moco/builder_diffspeed_diffloss.py. The queue takes k' keys, after the loss.
+    As PeihaoChen/RSPNet: moco/builder_diffspeed_diffloss.py. The queue takes k' keys, after the loss. `right_s_t` is the share of
+    videos with speeds (s, s') = (s, t) that are ranked right, `asked_s_t` the share that have them: their ratio is the pair's accuracy.
     """
-    clip_q, clip_k, clip_other = clip_VBCTHW
-    motion_q, appearance_q = model.query(clip_q)
+    device = clip_VBCTHW.device
+    video_B = batch.extra["video"].to(device, non_blocking=True)
+    motion_q, appearance_q = model.query(clip_VBCTHW[0])
     model.follow()
-    motion_k, appearance_k = model.keys(clip_k)
-    motion_other, appearance_other = model.keys(clip_other)
-    with torch.autocast(clip_q.device.type, enabled=False):
+    (motion_k, appearance_k), (motion_other, appearance_other) = model.keys(clip_VBCTHW[1:])
+    with torch.autocast(device.type, enabled=False):
         gap_B = ((motion_q * motion_k).sum(1) - (motion_q * motion_other).sum(1)) / task.temperature
         ranking = F.relu(task.margin - gap_B).mean()
-        negative_BQ = appearance_q @ model.queue_DQ.clone()
-        first_B = torch.zeros(len(clip_q), dtype=torch.long, device=clip_q.device)
-        logit_k, logit_other = (
-            torch.cat([(appearance_q * key).sum(1, keepdim=True), negative_BQ], 1) / task.temperature
-            for key in (appearance_k, appearance_other)
-        )
-        discrimination = F.cross_entropy(logit_k, first_B) + F.cross_entropy(logit_other, first_B)
-    model.enqueue(appearance_other)
-    accuracy = (gap_B > 0).float().mean()
-    return Step(loss=ranking + discrimination, report={"accuracy": accuracy, "ranking": ranking, "discrimination": discrimination})
+        negative_BQ = model.queue.similarities(appearance_q, video_B)
+        positives = [(appearance_q * key).sum(1) for key in (appearance_k, appearance_other)]
+        discrimination = sum(info_nce(positive_B, negative_BQ, temperature=task.temperature) for positive_B in positives)
+    model.queue.push(appearance_other, video_B)
+    right_B = (gap_B > 0).float()
+    report = {"accuracy": right_B.mean(), "ranking": ranking, "discrimination": discrimination}
+    return Step(loss=ranking + discrimination, report=report | _by_pair(right_B, batch, task))
+
+
+def _by_pair(right_B: Tensor, batch: Batch, task: RSPNet) -> dict[str, Tensor]:
+    report = {}
+    speed_B, other_B = (batch.extra[name].to(right_B.device, non_blocking=True) for name in ("speed", "other"))
+    for speed, other in permutations(task.speeds, 2):
+        asked_B = ((speed_B == speed) & (other_B == other)).float()
+        report |= {f"right_{speed}_{other}": (right_B * asked_B).mean(), f"asked_{speed}_{other}": asked_B.mean()}
+    return report

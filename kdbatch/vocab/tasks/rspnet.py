@@ -1,12 +1,11 @@
-"""What self-supervision predicts. One dataclass per pretext task: its parameters; its ladder of complexities; its training defaults."""
+"""RSPNet: its parameters, its ladder, its training."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.tasks.spec import Complexity, TaskSpec, check_contrast, check_keys
 from kdbatch.vocab.views import Augment
-
-Complexity = Literal[1, 2, 3]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,46 +25,36 @@ class RSPNet:
     temperature: float = 0.07
     margin: float = 2.0
 
+    def __post_init__(self) -> None:
+        if len(self.speeds) < 2 or len(set(self.speeds)) != len(self.speeds) or min(self.speeds) < 1:
+            raise UserError(f"speeds: found {list(self.speeds)}. Write two or more different ones, 1 or more each.")
+        check_contrast(self.temperature, self.embedding_dim)
+        check_keys(self.queue_size, self.key_momentum)
+
     def window_frames(self, clip_frames: int) -> int:
         """Consecutive frames that a video must have."""
         return clip_frames * max(self.speeds)
 
 
-PretextTask = RSPNet
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaskSpec:
-    """A pretext task's ladder and the training that its source used. `lr` is per 64 clips; `lr_of` overrides it by backbone."""
-
-    title: str
-    at: Callable[[Complexity], PretextTask]
-    augment: Augment
-    lr: float
-    weight_decay: float
-    lr_of: dict[str, float]
-
-
-def _rspnet_at(complexity: Complexity) -> RSPNet:
+def at(complexity: Complexity) -> RSPNet:
     """The ladder is ours: the source has the two speeds of complexity 1 only."""
     return RSPNet(complexity=complexity, speeds={1: (1, 2), 2: (1, 2, 4), 3: (1, 2, 4, 8)}[complexity])
 
 
-TASKS: dict[str, TaskSpec] = {
-    "rspnet": TaskSpec(
-        title="RSPNet",
-        at=_rspnet_at,
-        augment=Augment(
-            min_area=0.4,
-            gray_probability=0.2,
-            jitter_probability=1.0,
-            brightness=0.4,
-            contrast=0.4,
-            saturation=0.4,
-            hue=0.4,
-        ),
-        lr=0.1,
-        lr_of={"r21d_10": 0.05},
-        weight_decay=1e-4,
+SPEC = TaskSpec(
+    title="RSPNet",
+    at=at,
+    augment=Augment(
+        min_area=0.4,
+        gray_probability=0.2,
+        jitter_probability=1.0,
+        brightness=0.4,
+        contrast=0.4,
+        saturation=0.4,
+        hue=0.4,
     ),
-}
+    lr=0.1,
+    lr_of={"r21d_10": 0.05},
+    weight_decay=1e-4,
+    needs_whole_batch=True,
+)

@@ -1,0 +1,145 @@
+"""PRP, playback rate perception, Yao et al., CVPR 2020, arXiv:2006.11476: how fast does the clip play, and what lies between its frames?
+
+Axes: B videos, C=3 channels, T frames of a clip, J=2T frames of the target, M=4 frames of a group, A frames that show the motion, R rates,
+D features. A clip at rate s takes every s-th frame of the view; the target is the same span at rate s/2, so its even frames are the clip.
+At rate 1 the odd ones do not exist and have no loss. Only videos that allow every rate take part, on one timeline of frames per second:
+otherwise a video's length or frame rate would tell the rate.
+
+Differences from the authors' code, each for a stated reason: a clip lies anywhere in a window of the slowest rate's length, so that its
+place does not tell its rate; rates are balanced over a batch; augmentation is the study's, theirs is a centre crop.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kdbatch.run.augment import pixels_of
+from kdbatch.run.chance import balanced
+from kdbatch.run.data import Batch, Video
+from kdbatch.run.models import VideoBackbone
+from kdbatch.run.sampling import Request, stored_frames, timeline_frames
+from kdbatch.run.step import Step, accuracy_of
+from kdbatch.run.tasks.motion import motion_weights
+from kdbatch.vocab.tasks import PRP
+from kdbatch.vocab.views import View
+
+GROUP_FRAMES = 4  # of each T consecutive frames that tell where something moves: 0, 5, 10 and 15 of 16
+
+
+def build(task: PRP, backbone: VideoBackbone, copy: VideoBackbone) -> nn.Module:
+    """The task's model; it keeps no second backbone."""
+    return PRPModel(task, backbone)
+
+
+def chance(task: PRP, num_videos: int) -> float:
+    """Share of rates told right by guessing."""
+    return 1 / len(task.rates)
+
+
+def choose(videos: Sequence[Video], task: PRP, view: View, rng: np.random.Generator) -> tuple[list[Request], dict[str, np.ndarray]]:
+    """One clip per video: its J target frames, then the A frames that show the motion; and which target frames are real, (B, J)."""
+    clip_frames = view.num_frames * view.stride_frames
+    span = task.window_frames(clip_frames)
+    label_B = balanced(len(task.rates), len(videos), rng)
+    requests, real_BJ = [], []
+    for video, rate in zip(videos, np.asarray(task.rates)[label_B], strict=True):
+        window = rng.integers(timeline_frames(video.sample, view) - span + 1)
+        start = window + rng.integers(span - rate * clip_frames + 1)
+        place_J, real_J = target_places(int(rate), view)
+        time = start + np.concatenate([place_J, motion_places(int(rate), task, view)])
+        requests.append(Request(frame_VT=stored_frames(video.sample, view, time)[None], draw_V=(0,)))
+        real_BJ.append(real_J)
+    return requests, {"rate": label_B, "real": np.stack(real_BJ)}
+
+
+def target_places(rate: int, view: View) -> tuple[np.ndarray, np.ndarray]:
+    """Where on the timeline the J target frames lie, from the clip's start; and which of them exist. In the place of one that would lie
+    between two frames stands the one before.
+    """
+    half_J = np.arange(2 * view.num_frames) * rate * view.stride_frames
+    return half_J // 2, half_J % 2 == 0
+
+
+def motion_places(rate: int, task: PRP, view: View) -> np.ndarray:
+    """GROUP_FRAMES places, evenly from first to last, in each of the `rate` groups of T consecutive frames that the clip spans. Clips of
+    lower rates than the highest repeat their last place, since all clips of a batch have one length. None where motion has no weight.
+    """
+    if not task.motion_weighted:
+        return np.empty(0, np.int64)
+    inside_M = np.rint(np.linspace(0, view.num_frames - 1, GROUP_FRAMES)).astype(np.int64)
+    place_GM = (np.arange(rate)[:, None] * view.num_frames + inside_M) * view.stride_frames
+    return np.pad(place_GM.ravel(), (0, (max(task.rates) - rate) * GROUP_FRAMES), mode="edge")
+
+
+class PRPModel(nn.Module):
+    """Backbone and two branches on its last map: the rate (convolution, mean, linear) and the frames at twice the rate (decoder).
+
+    Maps of another width than `decoder_dim` are first brought to it by a 1x1x1 convolution. The source's decoder is made for a map of
+    2x7x7, a sixteenth of its output in T, H and W; the maps of other networks and clips are interpolated to a sixteenth.
+    """
+
+    def __init__(self, task: PRP, backbone: VideoBackbone) -> None:
+        super().__init__()
+        dim = task.decoder_dim
+        self.backbone = backbone
+        self.project = nn.Conv3d(backbone.feature_dim, dim, 1) if backbone.feature_dim != dim else nn.Identity()
+        self.perceive = _conv(dim, dim)
+        self.rate = nn.Linear(dim, len(task.rates))
+        self.enter = _conv(dim, dim)
+        widths = [dim, dim // 2, dim // 4, dim // 8, 3]
+        self.decoder = nn.Sequential(*[nn.Sequential(nn.ConvTranspose3d(a, a, 2, 2), _conv(a, b)) for a, b in pairwise(widths)])
+        self.to(memory_format=torch.channels_last_3d)
+
+    def forward(self, clip_BCTHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (B, R) and pixels (B, C, J, H, W), which are 0 or more: a ReLU is the decoder's last layer."""
+        frames, height, width = clip_BCTHW.shape[2:]
+        map_BDTHW = self.project(self.backbone.forward_features(clip_BCTHW))
+        logit_BR = self.rate(self.perceive(map_BDTHW).mean((2, 3, 4)))
+        out_size = (2 * frames, height, width)
+        grid = tuple(-(-size // 16) for size in out_size)
+        rebuilt = self.decoder(self.enter(_resized(map_BDTHW, grid)))
+        return logit_BR, _resized(rebuilt, out_size)
+
+
+def _conv(in_channels: int, out_channels: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv3d(in_channels, out_channels, 3, padding=1), nn.BatchNorm3d(out_channels), nn.ReLU())
+
+
+def _resized(map_BDTHW: Tensor, size: tuple[int, ...]) -> Tensor:
+    return map_BDTHW if map_BDTHW.shape[2:] == size else F.interpolate(map_BDTHW, size=size, mode="trilinear", align_corners=False)
+
+
+def prp_step(model: PRPModel, clip_VBCTHW: Tensor, batch: Batch, task: PRP) -> Step:
+    """Weighted squared error over the real frames + `rate_weight` * cross-entropy of the rate, as in yuanyao366/PRP:train_predict.py.
+
+    The reconstruction is of pixels from 0 to 1, before normalisation.
+    """
+    num_motion = GROUP_FRAMES * max(task.rates) * task.motion_weighted
+    target_BCJHW, motion_BCAHW = clip_VBCTHW[0].split([clip_VBCTHW.shape[3] - num_motion, num_motion], dim=2)
+    label_B, real_BJ = (batch.extra[name].to(target_BCJHW.device, non_blocking=True) for name in ("rate", "real"))
+    logit_BR, rebuilt_BCJHW = model(target_BCJHW[:, :, ::2])
+    with torch.autocast(target_BCJHW.device.type, enabled=False):
+        error_BCJHW = (rebuilt_BCJHW.float() - pixels_of(target_BCJHW)).square()
+        if task.motion_weighted:
+            error_BCJHW = error_BCJHW * weights_of(pixels_of(motion_BCAHW), label_B, task, num_target=error_BCJHW.shape[2])
+        per_frame_BJ = error_BCJHW.mean((1, 3, 4))
+        reconstruction = (per_frame_BJ * real_BJ).sum() / real_BJ.sum()
+        rate = F.cross_entropy(logit_BR.float(), label_B)
+    report = {"accuracy": accuracy_of(logit_BR, label_B), "reconstruction": reconstruction, "rate": rate}
+    return Step(loss=reconstruction + task.rate_weight * rate, report=report)
+
+
+@torch.no_grad()
+def weights_of(pixels_BCAHW: Tensor, label_B: Tensor, task: PRP, *, num_target: int) -> Tensor:
+    """Motion weights of every target frame, (B, C, J, H, W). Clips of one rate have equally many groups and are done together."""
+    weight_BCJHW = pixels_BCAHW.new_empty((*pixels_BCAHW.shape[:2], num_target, *pixels_BCAHW.shape[3:]))
+    for label, rate in enumerate(task.rates):
+        chosen = label_B == label
+        pixels_BCGMHW = pixels_BCAHW[chosen][:, :, : rate * GROUP_FRAMES].unflatten(2, (rate, GROUP_FRAMES))
+        group_J = torch.arange(num_target, device=label_B.device) * rate // num_target
+        weight_BCJHW[chosen] = motion_weights(pixels_BCGMHW, group_J)
+    return weight_BCJHW
