@@ -24,7 +24,21 @@ class Commands:
     """
 
     def __dir__(self) -> list[str]:
-        return ["toy", "shard", "shard_verify", "plan", "submit", "run", "status", "logs", "cancel", "report", "bench_data"]
+        return [
+            "init",
+            "doctor",
+            "toy",
+            "shard",
+            "shard_verify",
+            "plan",
+            "submit",
+            "run",
+            "status",
+            "logs",
+            "cancel",
+            "report",
+            "bench_data",
+        ]
 
     @command
     def toy(self, folder: Path, *, seed: int = 0, processes: int = 0) -> None:
@@ -174,6 +188,23 @@ class Commands:
         from kdbatch.cli_launch import cancel
 
         cancel(what, profile=profile, everything=all)
+
+    @command
+    def init(self) -> None:
+        """Write a commented kdbatch.toml into this folder, filled in with what this machine shows."""
+        from kdbatch.cli_launch import start_config
+
+        start_config()
+
+    @command
+    def doctor(self, *, submit: bool = False) -> int:
+        """Look for what would make runs fail later: folders, SLURM's limits and signals, the image, versions.
+
+        --submit also asks a node, by a job of two minutes in the image: packages, GPUs, shards, signals.
+        """
+        from kdbatch.cli_launch import check_up
+
+        return check_up(submit=submit)
 
     @command
     def report(self, *, to: str = "", published: bool = False, json: bool = False) -> None:
