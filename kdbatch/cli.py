@@ -37,7 +37,9 @@ class Commands:
             "logs",
             "cancel",
             "report",
+            "export",
             "bench_data",
+            "bench_cka",
         ]
 
     @command
@@ -213,22 +215,20 @@ class Commands:
         --published puts the numbers that the study printed below ours. --json prints tables, claims and coverage for a program; they
         also lie in report.json, and every measured row in results.parquet.
         """
-        from contextlib import nullcontext
+        from kdbatch.cli_results import make_report
 
-        from kdbatch.report.build import build_report
-        from kdbatch.terminal import progress, say, warn
-        from kdbatch.vocab.config import load_config
-        from kdbatch.vocab.progress import silent
+        make_report(to, published=published, json=json)
 
-        config = load_config()
-        with nullcontext(silent) if json else progress("report") as tell:
-            made = build_report(config.runs_dir, to=Path(to) if to else config.report_dir, published=published, progress=tell)
-        if json:
-            say(made.data.read_text(encoding="utf-8").rstrip())
-            return
-        for line in made.warnings:
-            warn(line)
-        say(f"{made.done} of {made.total} runs are in the report: {made.page}")
+    @command
+    def export(self, run: str, *, to: str = "") -> None:
+        """Write a finished teacher or student as a folder that stands alone: weights, config, class names, a loading example.
+
+        RUN is an id of `kdbatch status`, or its beginning. The folder is --to, or export/RUN. TorchScript is added where the network
+        traces cleanly.
+        """
+        from kdbatch.cli_results import export
+
+        export(run, to)
 
     @command
     def bench_data(self, *, videos: str = "", seconds: float = 2.0, json: bool = False) -> None:
@@ -240,6 +240,27 @@ class Commands:
         from kdbatch.cli_bench import measure_data
 
         measure_data(videos, seconds=seconds, json=json)
+
+    @command
+    def bench_cka(
+        self,
+        *,
+        backbone: str = "r2plus1d_18",
+        width: float = 1.0,
+        layers: str = "24",
+        clips: int = 64,
+        frames: int = 8,
+        pixels: int = 32,
+        json: bool = False,
+    ) -> None:
+        """Measure a CKA map on this machine, beside its parts and torch_cka and pytorch_cka where they are installed.
+
+        --layers is how many convolutions, batch norms and ReLUs of the network, evenly spread, or a layer set: res, act or all, without
+        the other tools. --clips of --frames frames, --pixels high and wide, are one batch. --json prints the rows for a program.
+        """
+        from kdbatch.cli_bench import measure_cka
+
+        measure_cka(backbone, width=width, layers=layers, clips=clips, frames=frames, pixels=pixels, json=json)
 
 
 def _shard_bytes(plan: Plan, config: Config) -> int:

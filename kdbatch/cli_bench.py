@@ -4,9 +4,13 @@ import os
 from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import get_args
 
+from kdbatch.run.bench.cka_scale import CkaScale
 from kdbatch.terminal import progress, say, warn
+from kdbatch.vocab.backbones import Backbone, BackboneKind
 from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.pick import pick
 from kdbatch.vocab.progress import silent
 
 
@@ -30,6 +34,18 @@ def measure_data(videos: str, *, seconds: float, json: bool) -> None:
             fidelity = [fidelity_of(path, tar, sample) for path, (tar, sample) in zip(originals, stored, strict=True)]
             bench = bench_data(originals, stored, folder=folder, seconds=seconds, progress=tell)
     for line in [as_json(bench, stored=[vars(f) for f in fidelity])] if json else [*as_lines(bench), *fidelity_lines(fidelity)]:
+        say(line)
+
+
+def measure_cka(backbone: str, *, width: float, layers: str, clips: int, frames: int, pixels: int, json: bool) -> None:
+    """`kdbatch bench cka`."""
+    kind = pick({kind: kind for kind in get_args(BackboneKind)}, backbone, where="--backbone")
+    scale = CkaScale(backbone=Backbone(kind=kind, width=width), layers=layers, num_clips=clips, num_frames=frames, size_pixels=pixels)
+    from kdbatch.run.bench.cka import as_json, as_lines, bench_cka  # torch
+
+    with nullcontext(silent) if json else progress("bench cka") as tell:
+        bench = bench_cka(scale, progress=tell)
+    for line in [as_json(bench)] if json else as_lines(bench):
         say(line)
 
 

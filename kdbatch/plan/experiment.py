@@ -46,7 +46,7 @@ def load_experiment(path: Path, profile: Profile) -> Experiment:
     if file.name != path.stem:
         raise UserError(f"{where}.name: found {file.name!r}; the name is that of the file: {path.stem}.")
     axes = {name: _axis_values(raw, name=name, profile=profile, where=f"{where}.vary.{name}") for name, raw in file.vary.items()}
-    cases = tuple(_case(file, values, where=where) for values in _product(axes))
+    cases = tuple(_case(file, values, profile=profile, where=where) for values in _product(axes))
     experiment = Experiment(
         name=file.name,
         title=file.title,
@@ -61,6 +61,12 @@ def load_experiment(path: Path, profile: Profile) -> Experiment:
     declared = {name: _labels(raw, name=name, profile=profile, where=f"{where}.vary.{name}") for name, raw in file.vary.items()}
     _check(experiment, {name: tuple(values) for name, values in declared.items()}, where=where)
     return experiment
+
+
+def _teacher_at_scale(spec: TeacherSpec, profile: Profile) -> TeacherSpec:
+    if spec.pretrain is None:
+        return spec
+    return replace(spec, pretrain=replace(spec.pretrain, subset=profile.subsets.get(spec.pretrain.subset, spec.pretrain.subset)))
 
 
 def _at_scale(claim: Claim, profile: Profile) -> Claim:
@@ -102,14 +108,14 @@ def _product(axes: dict[str, dict[str, dict[str, str]]]) -> list[tuple[dict[str,
     return cases
 
 
-def _case(file: _File, values: tuple[dict[str, str], dict[str, Any]], *, where: str) -> Case:
+def _case(file: _File, values: tuple[dict[str, str], dict[str, Any]], *, profile: Profile, where: str) -> Case:
     labels, names = values
 
     def fill(raw: Any, place: str) -> Any:
         return _fill(raw, names, where=f"{where}.{place}")
 
     teachers = {
-        role: read(TeacherSpec, fill(raw, f"{group}.{role}"), where=f"{where}.{group}.{role}")
+        role: _teacher_at_scale(read(TeacherSpec, fill(raw, f"{group}.{role}"), where=f"{where}.{group}.{role}"), profile)
         for group, specs in (("teachers", file.teachers), ("references", file.references))
         for role, raw in specs.items()
     }

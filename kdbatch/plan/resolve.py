@@ -144,6 +144,7 @@ class _Resolver:
                 weight_decay=task_spec.weight_decay,
                 warmup_epochs=scale.warmup_epochs,
                 final_lr_share=scale.final_lr_share,
+                num_micro_batches=scale.num_micro_batches,
             ),
         )
         title = f"pretrain {_name(backbone)} by {task_spec.title} C{spec.complexity} on {spec.dataset}[:{spec.subset}]"
@@ -224,7 +225,7 @@ class _Resolver:
 
 def _origin(spec: TeacherSpec) -> str:
     made = spec.pretrain
-    return f"{TASKS[made.task].title} on {made.dataset}[:{made.subset}]" if made else "random weights"
+    return f"{TASKS[made.task].title} C{made.complexity} on {made.dataset}[:{made.subset}]" if made else "random weights"
 
 
 def _name(backbone: Backbone) -> str:

@@ -5,7 +5,7 @@ Axes: B videos, V clips of a video, T frames, H, W, C=3; N bytes.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -81,9 +81,16 @@ class Batch:
         return clip.unflatten(0, (-1, self.num_views)).transpose(0, 1)
 
     def part(self, videos: slice) -> "Batch":
-        """Labels, keys and numbers of some of its videos; their clips are cut from the augmented ones."""
-        extra = {name: values[videos] for name, values in self.extra.items()}
-        return Batch(clips=[], draws=[], num_views=self.num_views, label_B=self.label_B[videos], keys=self.keys[videos], extra=extra)
+        """All but the clips of some of its videos, `videos` a slice with both ends; their clips are cut from the augmented ones."""
+        return replace(
+            self,
+            clips=[],
+            memory_N=None,
+            draws=self.draws[videos.start * self.num_views : videos.stop * self.num_views],
+            label_B=self.label_B[videos],
+            keys=self.keys[videos],
+            extra={name: values[videos] for name, values in self.extra.items()},
+        )
 
 
 def _moved(memory_N: Tensor, device: torch.device) -> Tensor:

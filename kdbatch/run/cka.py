@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from kdbatch.run.drivers import Drivers, DriverSums
 from kdbatch.run.hooks import LayerCapture, Layers
-from kdbatch.run.hsic import MIN_CLIPS, CkaAccumulator, team_sum, u_centred
+from kdbatch.run.hsic import MIN_CLIPS, CkaAccumulator, u_centred
+from kdbatch.run.team import ALONE, Team
 from kdbatch.vocab.errors import UserError
 
 
@@ -36,11 +37,12 @@ def compute_cka(
     batches: Iterable[Tensor],
     *,
     layers: Layers,
+    team: Team = ALONE,
     titles: Sequence[str] = ("the first network", "the second network"),
 ) -> CkaResult:
     """The map of two networks that see the same clips, or of one with itself (None), which then runs once per batch.
 
-    Where torch.distributed is initialised, every process brings batches of its own and gets the map of all of them.
+    Every process of a team brings batches of its own, at least one, and gets the map of all of them.
 
     Raises:
         UserError: there is no batch, or one of fewer than 4 clips; a layer gives NaN or infinity. `titles` are the networks' names there.
@@ -62,15 +64,15 @@ def compute_cka(
                 drivers.add(grams[0])
     if not num_clips:
         raise UserError("compare: no batch of clips to compare on. Take more videos, or lower compare.batch_clips.")
-    faults.refuse([capture.layers for capture in captures])
+    faults.refuse([capture.layers for capture in captures], team)
     return CkaResult(
         layers_a=captures[0].layers,
         layers_b=captures[-1].layers,
         kinds_a=captures[0].kinds,
         kinds_b=captures[-1].kinds,
-        value_LM=plain.result(),
-        drivers=drivers.result() if model_b is None else None,
-        num_clips=int(team_sum(torch.tensor([num_clips], device=grams[0].device))),
+        value_LM=plain.result(team),
+        drivers=drivers.result(team) if model_b is None else None,
+        num_clips=int(team.total(torch.tensor([num_clips], device=grams[0].device))),
     )
 
 
@@ -89,10 +91,10 @@ class Faults:
         self._counts = [(~gram_Lnn.sum((1, 2)).isfinite()).long() for gram_Lnn in grams]
         return any(bool(count_L.any()) for count_L in self._counts)
 
-    def refuse(self, layers: Sequence[Sequence[str]]) -> None:
+    def refuse(self, layers: Sequence[Sequence[str]], team: Team) -> None:
         """Every process refuses when one has found something: none waits for the others' sums."""
         for count_L, names, title in zip(self._counts, layers, self._titles, strict=False):  # a second title waits for a second network
-            broken = team_sum(count_L).nonzero().flatten().tolist()
+            broken = team.total(count_L).nonzero().flatten().tolist()
             if broken:
                 raise UserError(
                     f"compare: {title}: layer {names[broken[0]]} gives NaN, infinity or numbers above 1e19: there is nothing to compare. "

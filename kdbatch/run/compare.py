@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-from torch import distributed
 
 from kdbatch.result.schema import CKA, ROWS
 from kdbatch.result.write import Measure, write_measures, write_table
@@ -24,16 +23,16 @@ def compare(recipe: Compare, assignment: Assignment, worker: Worker) -> Facts:
 
     Several processes take turns at the batches; the first one writes.
     """
-    rank, num_processes = (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
-    source = _source(recipe, assignment, worker, num_processes=num_processes)
+    team = worker.team
+    source = _source(recipe, assignment, worker)
     runs = tuple(dict.fromkeys(assignment.run.parents))
     models = [load_classifier(worker.folder.parent(run)).to(worker.device) for run in runs]
     clips = (
         batch.views(size_pixels=recipe.view.size_pixels, device=worker.device)[0]
-        for batch in batches(source, range(rank, len(source), num_processes), num_workers=worker.num_workers)
+        for batch in batches(source, range(team.rank, len(source), team.world_size), num_workers=worker.num_workers)
     )
-    result = compute_cka(models[0], models[1] if len(models) > 1 else None, clips, layers=recipe.layers, titles=runs)
-    if rank == 0:
+    result = compute_cka(models[0], models[1] if len(models) > 1 else None, clips, layers=recipe.layers, team=team, titles=runs)
+    if team.leads:
         _write_map(worker.folder, result)
         numbers = {"mean_cka": float(np.mean(result.value_LM)), **_self_map_numbers(result, assignment.run.seed)}
         measures = [Measure(name=name, value=value, unit="1", subset=recipe.data.title) for name, value in numbers.items()]
@@ -41,16 +40,16 @@ def compare(recipe: Compare, assignment: Assignment, worker: Worker) -> Facts:
     return {"num_clips": result.num_clips, "num_layers": list(result.value_LM.shape)}
 
 
-def _source(recipe: Compare, assignment: Assignment, worker: Worker, *, num_processes: int) -> EvaluationBatches:
+def _source(recipe: Compare, assignment: Assignment, worker: Worker) -> EvaluationBatches:
     """Whole batches of middle clips, the same for every map of these data and this seed."""
     videos, _ = load_videos(Path(assignment.shards_dir), recipe.data, view=recipe.view)
     num_batches = min(recipe.num_clips, len(videos)) // recipe.batch_clips
     if num_batches == 0:
         raise UserError(f"{recipe.data.title}: {len(videos)} videos fill no batch of {recipe.batch_clips}. Lower compare.batch_clips.")
-    if num_batches < num_processes:
+    if num_batches < worker.team.world_size:
         raise UserError(
-            f"{recipe.data.title}: {num_batches} batches of {recipe.batch_clips} clips are too few for {num_processes} processes. Lower "
-            f"compare.batch_clips, or ask for at most {num_batches} GPUs."
+            f"{recipe.data.title}: {num_batches} batches of {recipe.batch_clips} clips are too few for {worker.team.world_size} processes. "
+            f"Lower compare.batch_clips, or ask for at most {num_batches} GPUs."
         )
     order = rng_for(assignment.run.seed, "compare").permutation(len(videos))[: num_batches * recipe.batch_clips]
     return EvaluationBatches(

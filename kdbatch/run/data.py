@@ -106,6 +106,9 @@ class EvaluationBatches:
         world_size: int = 1,
     ) -> None:
         assert 0 <= rank < world_size
+        if len(videos) < world_size:
+            raise UserError(f"{len(videos)} videos cannot be shared by {world_size} GPUs. Lower gpus.")
+        videos_per_batch = min(videos_per_batch, len(videos) // world_size)
         groups = [videos[i : i + videos_per_batch] for i in range(0, len(videos), videos_per_batch)]
         self.groups = groups[rank * len(groups) // world_size : (rank + 1) * len(groups) // world_size]
         self.view, self.request, self.decoder, self.cache = view, request, decoder, cache

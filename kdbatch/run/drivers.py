@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from kdbatch.run.blocks import longest_run
-from kdbatch.run.hsic import MIN_CLIPS, CkaAccumulator, team_sum, u_centred
+from kdbatch.run.hsic import MIN_CLIPS, CkaAccumulator, u_centred
+from kdbatch.run.team import ALONE, Team
 
 SAME_COMPONENT = 0.9  # squared cosine from which two layers share their first principal component
 NUM_EIGHTH_POWERS = 4
@@ -33,7 +34,7 @@ class Drivers:
 
 
 class DriverSums:
-    """Sums over batches, each of one size; the means are over the batches of all processes of a run."""
+    """Sums over batches, all of one size."""
 
     def __init__(self) -> None:
         self._deflated, self._quiet = CkaAccumulator(), CkaAccumulator()
@@ -52,13 +53,14 @@ class DriverSums:
         terms = [torch.ones_like(split.share_L[:1]), split.share_L, overlap_LL]
         self._sums = [total + term for total, term in zip(self._sums, terms, strict=True)] if self._sums else terms
 
-    def result(self) -> Drivers:
-        count, share_L, overlap_LL = (team_sum(s).cpu().numpy() for s in self._sums)
+    def result(self, team: Team = ALONE) -> Drivers:
+        """Over the batches of a whole team."""
+        count, share_L, overlap_LL = (team.total(s).cpu().numpy() for s in self._sums)
         share_L, overlap_LL = share_L / count, overlap_LL / count
         start, stop = longest_run(overlap_LL, SAME_COMPONENT)
         return Drivers(
-            deflated_LL=self._deflated.result(),
-            quiet_LL=self._quiet.result() if self._has_quiet else None,
+            deflated_LL=self._deflated.result(team),
+            quiet_LL=self._quiet.result(team) if self._has_quiet else None,
             pc1_share_L=share_L,
             pc1_block_mass=float(share_L[start:stop].mean()) if stop > start else 0.0,
         )

@@ -10,7 +10,7 @@ from torch import Tensor
 from kdbatch.run.batch import Batch
 
 Fed = tuple[Tensor, Batch]
-"""Augmented clips (V, B, C, T, H, W), and the batch that they are of; on a GPU its other tensors are there too."""
+"""Augmented clips (V, B, C, T, H, W), and the batch that they are of, with its labels on the device too."""
 
 
 class Feed:
@@ -45,16 +45,17 @@ class Feed:
         return batch
 
     def _made(self, batch: Batch) -> Fed:
+        """The bytes that the clips were read into are given back. Numbers stay on the host, from where who needs them fetches them."""
         clip_VBCTHW = batch.views(size_pixels=self._size_pixels, device=self._device)
-        label_B, *extra = (t.to(self._device, non_blocking=True) for t in (batch.label_B, *batch.extra.values()))
-        # The bytes that it was read into are given back; labels and numbers are where the clips are.
-        return clip_VBCTHW, replace(batch, clips=[], memory_N=None, label_B=label_B, extra=dict(zip(batch.extra, extra, strict=True)))
+        return clip_VBCTHW, replace(batch, clips=[], memory_N=None)
 
     def _made_beside(self, batch: Batch, stream: torch.cuda.Stream) -> Fed:
         main = torch.cuda.current_stream(self._device)
+        extra = {name: values.pin_memory() for name, values in batch.extra.items()}  # can be fetched without a wait
         with torch.cuda.stream(stream):
             clip_VBCTHW, moved = self._made(batch)
+            label_B = batch.label_B.pin_memory().to(self._device, non_blocking=True)
         main.wait_stream(stream)
-        for tensor in (clip_VBCTHW, moved.label_B, *moved.extra.values()):
+        for tensor in (clip_VBCTHW, label_B):
             tensor.record_stream(main)  # their memory is not given to the next batch while a step still reads it
-        return clip_VBCTHW, moved
+        return clip_VBCTHW, replace(moved, label_B=label_B, extra=extra)

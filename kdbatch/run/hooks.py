@@ -53,15 +53,18 @@ class LayerCapture:
         assert layers != "res" or self._units, "the model holds no VideoBackbone: it has no residual units"
         assert not isinstance(layers, tuple) or set(layers) <= {name for name, _ in model.named_modules()}, "no such module"
 
+    def chosen(self) -> tuple[str, ...]:
+        """Full names of the modules that are captured, in the order in which the model holds them."""
+        return tuple(name for name, module in self.model.named_modules() if self._is_chosen(name, module))
+
     def __enter__(self) -> "LayerCapture":
         for module in self.model.modules():
             self._exit.callback(setattr, module, "training", module.training)  # each its own: some are frozen in evaluation mode
         self.model.eval()
-        for name, module in self.model.named_modules():
-            if self._is_chosen(name, module):
-                self._exit.callback(module.register_forward_hook(self._recorder(name)).remove)
-            if name in self._units:
-                self._exit.callback(module.register_forward_hook(self._marker(name)).remove)
+        for name in self.chosen():
+            self._exit.callback(self.model.get_submodule(name).register_forward_hook(self._recorder(name)).remove)
+        for name in self._units:
+            self._exit.callback(self.model.get_submodule(name).register_forward_hook(self._marker(name)).remove)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -117,8 +120,7 @@ class LayerCapture:
 
 def centred_gram(map_nC: Tensor) -> Tensor:
     """X X' with X (n, p) the map less its mean over clips; products in single precision, sums of parts in double."""
-    map_nC = map_nC.detach()
-    x_np = (map_nC if map_nC.is_contiguous() else map_nC.movedim(1, -1)).flatten(1)  # no copy: the order of columns does not matter
+    x_np = as_rows(map_nC.detach())
     n = len(x_np)
     mean_n = torch.full((n,), 1 / n, device=x_np.device)  # a product with it is faster than a sum over rows
     gram_nn = torch.zeros(n, n, dtype=torch.float64, device=x_np.device)
@@ -128,6 +130,11 @@ def centred_gram(map_nC: Tensor) -> Tensor:
             part = part - mean_n @ part
             gram_nn += part @ part.T
     return gram_nn
+
+
+def as_rows(map_nC: Tensor) -> Tensor:
+    """A map as (n, p), without a copy of one that is contiguous or channels-last: the order of columns does not matter."""
+    return (map_nC if map_nC.is_contiguous() else map_nC.movedim(1, -1)).flatten(1)
 
 
 @contextmanager

@@ -8,7 +8,9 @@ pairs of layers are one matrix product, and the factor cancels in the ratio.
 
 import numpy as np
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
+
+from kdbatch.run.team import ALONE, Team
 
 MIN_CLIPS = 4  # HSIC_1 divides by n (n - 3)
 ROUNDING = 1e-6
@@ -30,21 +32,12 @@ class CkaAccumulator:
         terms = [cross_LM, self_L, self_M]
         self._sums = [total + term for total, term in zip(self._sums, terms, strict=True)] if self._sums else terms
 
-    def result(self) -> np.ndarray:
-        """CKA, (L, M), over the batches of all processes. A layer that says the same of every clip is like none, nor like itself: 0."""
+    def result(self, team: Team = ALONE) -> np.ndarray:
+        """CKA, (L, M), over the batches of a whole team. A layer that says the same of every clip is like none, nor like itself: 0."""
         assert self._sums, "no batch was added"
-        cross_LM, self_L, self_M = (team_sum(s).cpu().numpy() for s in self._sums)
+        cross_LM, self_L, self_M = (team.total(s).cpu().numpy() for s in self._sums)
         scale_LM = np.sqrt(np.outer(self_L, self_M))
         return np.divide(cross_LM, scale_LM, out=np.zeros_like(cross_LM), where=scale_LM > 0)
-
-
-def team_sum(term: Tensor) -> Tensor:
-    """The sum over all processes of a run, in every process; without a team, `term`."""
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return term
-    total = term.clone(memory_format=torch.contiguous_format)
-    distributed.all_reduce(total)
-    return total
 
 
 def u_centred(gram_Lnn: Tensor) -> Tensor:

@@ -85,7 +85,7 @@ def parts_of(num_videos: int, num_parts: int) -> list[slice]:
     return [slice(start, stop) for start, stop in pairwise(edges)]
 
 
-def compile_layers(model: nn.Module) -> None:
+def compile_layers(model: nn.Module, *, backend: str | Callable[..., object] = "inductor") -> None:
     """Let torch.compile fuse each top layer of the backbones in `model`, in place; names of the state dict stay.
 
     Layer by layer, because that compiles in seconds and leaves the order of calls to the step. Two batch sizes that differ by one are
@@ -94,4 +94,4 @@ def compile_layers(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, VideoBackbone):
             for name in module.layer_names:
-                module.get_submodule(name).compile(dynamic=False)
+                module.get_submodule(name).compile(dynamic=False, fullgraph=True, backend=backend)

@@ -43,6 +43,8 @@ class Ledger:
             UserError: in one of them the loss or the norm of the gradient is not finite.
         """
         written, self._rows = self._rows, []
+        if not written:
+            return []
         numbers = iter(torch.stack([v.detach().float() for _, _, _, values in written for v in values.values()]).tolist())
         rows = []
         for step, rate, num_clips, values in written:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,11 +10,9 @@ from torch import Tensor, nn
 from kdbatch.run.data import Batch, EvaluationBatches, Video, batches
 from kdbatch.run.loop import Worker
 from kdbatch.run.sampling import even_clips
-from kdbatch.run.team import ALONE, Team
 from kdbatch.vocab.views import CENTER, THREE, View
 
 CLIPS_PER_PASS = 64
-COLUMNS: tuple[str, ...] = ("key", "label", "probability", "logit", "places")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,33 +41,24 @@ class Predictions:
 def predict(
     model: nn.Module, videos: Sequence[Video], *, view: View, num_clips: int, num_crops: int, worker: Worker, may_stop: bool = True
 ) -> Predictions:
-    """Classify videos; the model is left in evaluation mode. `may_stop`: a signal ends it between two batches (Stopped).
+    """Classify videos, each process of a team its share; all get all predictions. The model is left in evaluation mode.
 
-    Processes of a team take a share of the videos each, and all get all predictions.
+    `may_stop`: a signal ends it between two batches (Stopped).
     """
     model.eval()
-    rows: list[dict[str, Any]] = []
-    views = each(model, videos, view=view, num_clips=num_clips, num_crops=num_crops, worker=worker, may_stop=may_stop, team=worker.team)
-    for batch, logit_VBK in views:
+    labels, probabilities, logits, places = [], [], [], []
+    for batch, logit_VBK in each(model, videos, view=view, num_clips=num_clips, num_crops=num_crops, worker=worker, may_stop=may_stop):
         probability_CPBK = logit_VBK.softmax(-1).unflatten(0, (num_clips, num_crops))
+        labels.append(batch.label_B)
+        probabilities.append(probability_CPBK.mean((0, 1)))
+        logits.append(logit_VBK.mean(0))
         clip_BCK = probability_CPBK.mean(1).transpose(0, 1).numpy()
-        columns = (
-            batch.keys,
-            batch.label_B.tolist(),
-            probability_CPBK.mean((0, 1)).tolist(),
-            logit_VBK.mean(0).tolist(),
-            place_of(clip_BCK, batch.label_B.numpy()[:, None]).tolist(),
-        )
-        rows += [dict(zip(COLUMNS, values, strict=True)) for values in zip(*columns, strict=True)]
-    rows = worker.team.gathered(rows)
-    keys, labels, probabilities, logits, places = ([row[name] for row in rows] for name in COLUMNS)
-    return Predictions(
-        keys=keys,
-        label_N=np.array(labels),
-        probability_NK=np.array(probabilities, np.float32),
-        logit_NK=np.array(logits, np.float32),
-        clip_place_NC=np.array(places),
+        places.append(torch.from_numpy(place_of(clip_BCK, batch.label_B.numpy()[:, None])))
+    label_N, probability_NK, logit_NK, place_NC = (
+        worker.team.gathered(torch.cat(x)).numpy() for x in (labels, probabilities, logits, places)
     )
+    keys = [video.sample.key for video in videos]  # shares are pieces of the stored order
+    return Predictions(keys=keys, label_N=label_N, probability_NK=probability_NK, logit_NK=logit_NK, clip_place_NC=place_NC)
 
 
 @torch.no_grad()
@@ -83,10 +71,9 @@ def each(
     num_crops: int,
     worker: Worker,
     may_stop: bool = True,
-    team: Team = ALONE,
 ) -> Iterator[tuple[Batch, Tensor]]:
-    """(batch, function of its views) for the videos in stored order, of a team this process's share; the function's output is float32 on
-    the CPU, shape (V, B, ...).
+    """(batch, function of its views) for this process's share of the videos, a piece of the stored order (Team.gathered puts the pieces
+    together); the function's output is float32 on the CPU, shape (V, B, ...).
     """
     seen = replace(view, augment=CENTER if num_crops == 1 else THREE)
     source = EvaluationBatches(
@@ -96,8 +83,8 @@ def each(
         request=lambda sample: even_clips(sample, seen, num_clips, num_crops=num_crops),
         decoder=worker.decoder,
         cache=worker.cache,
-        rank=team.rank,
-        world_size=team.world_size,
+        rank=worker.team.rank,
+        world_size=worker.team.world_size,
     )
     for batch in batches(source, range(len(source)), num_workers=worker.num_workers):
         if may_stop:

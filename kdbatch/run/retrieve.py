@@ -49,7 +49,7 @@ def retrieve(recipe: Retrieve, assignment: Assignment, worker: Worker) -> Facts:
         Measure(name="test_videos", value=len(query_label_Q), unit="count", subset=recipe.evaluation.test.title),
         Measure(name="gallery_videos", value=len(gallery_label_G), unit="count", subset=recipe.data.title),
     ]
-    if worker.team.leads:  # every process has looked at all videos
+    if worker.team.leads:
         write_measures(worker.folder.rows, worker.folder.id, measures, schema=ROWS)
     return {"num_queries": len(query_label_Q), "num_gallery": len(gallery_label_G)}
 
@@ -86,8 +86,8 @@ def _features(
     for batch, feature_VBD in each(both, videos, view=recipe.view, num_clips=num_clips, num_crops=num_crops, worker=worker):
         features.append(feature_VBD.mean(0))
         labels.append(batch.label_B)
-    feature_ND = torch.cat(features)
-    return (feature_ND[:, : backbone.feature_dim], feature_ND[:, backbone.feature_dim :]), torch.cat(labels)
+    feature_ND, label_N = (worker.team.gathered(torch.cat(x)) for x in (features, labels))
+    return (feature_ND[:, : backbone.feature_dim], feature_ND[:, backbone.feature_dim :]), label_N
 
 
 def max_pooled(map_BDTHW: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -101,12 +100,20 @@ class Team:
         """Replace each tensor by its mean over all processes, and return the mean of `numbers_N`: one all-reduce for everything."""
         if self.world_size == 1:
             return numbers_N
-        flat = torch.cat([*(t.reshape(-1).float() for t in tensors), numbers_N])
+        flat = torch.cat([*(t.reshape(-1) for t in tensors), numbers_N])
         dist.all_reduce(flat)
         *parts, mean_N = (flat / self.world_size).split([*(t.numel() for t in tensors), len(numbers_N)])
         for tensor, part in zip(tensors, parts, strict=True):
             tensor.copy_(part.view(tensor.shape))
         return mean_N
+
+    def total(self, x: Tensor) -> Tensor:
+        """The sum over all processes, in the precision of `x`."""
+        if self.world_size == 1:
+            return x
+        whole = x.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(whole)
+        return whole
 
     @torch.no_grad()
     def equalise(self, tensors: Sequence[Tensor]) -> None:
@@ -130,18 +137,17 @@ class Team:
         dist.broadcast(byte_N, src=0)
         return byte_N.cpu().numpy().tobytes()
 
-    def gathered(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The rows of all processes, those of rank 0 first. They travel as JSON, which keeps every float and can hold no code."""
+    def gathered(self, x_B: Tensor) -> Tensor:
+        """The rows of all processes on the host, those of rank 0 first; each may have another number of them."""
         if self.world_size == 1:
-            return rows
-        mine = torch.frombuffer(bytearray(json.dumps(rows).encode()), dtype=torch.uint8).to(self.device)
-        size_W = [torch.zeros(1, dtype=torch.long, device=self.device) for _ in range(self.world_size)]
-        dist.all_gather(size_W, torch.tensor([len(mine)], device=self.device))
-        room = max(map(int, size_W))
-        all_WN = [torch.zeros(room, dtype=torch.uint8, device=self.device) for _ in size_W]
-        dist.all_gather(all_WN, torch.nn.functional.pad(mine, (0, room - len(mine))))
-        texts = [part[: int(size)].cpu().numpy().tobytes() for part, size in zip(all_WN, size_W, strict=True)]
-        return [row for text in texts for row in json.loads(text)]
+            return x_B
+        sizes = torch.zeros(self.world_size, dtype=torch.long, device=self.device)
+        dist.all_gather_into_tensor(sizes, torch.full((1,), len(x_B), device=self.device))
+        room = x_B.new_zeros((int(sizes.max()), *x_B.shape[1:]), device=self.device)
+        room[: len(x_B)] = x_B
+        all_WB = torch.empty((self.world_size, *room.shape), dtype=room.dtype, device=self.device)
+        dist.all_gather_into_tensor(all_WB.flatten(0, 1), room)
+        return torch.cat([part[:size] for part, size in zip(all_WB, sizes.tolist(), strict=True)]).cpu()
 
     def leave_word(self, code: int, text: str) -> None:
         """Say why this process ends with `code`; whoever then misses it can tell."""

@@ -39,9 +39,10 @@ class TeamBatchNorm(nn.SyncBatchNorm):
         assert self.momentum is not None and self.running_mean is not None and self.running_var is not None
         dims = [d for d in range(input.dim()) if d != 1]
         shape = [1, -1] + [1] * (input.dim() - 2)
-        count = torch.tensor([input.numel() / input.shape[1]])
-        dist.all_reduce(count)
-        x = input.float()
+        total = torch.tensor([input.numel() / input.shape[1]], dtype=torch.float64)
+        dist.all_reduce(total)
+        count = float(total)
+        x = input if input.dtype == torch.float64 else input.float()
         mean_C = sum_over_team(x.sum(dims)) / count
         centred = x - mean_C.view(shape)
         var_C = sum_over_team(centred.square().sum(dims)) / count  # in a second pass: one pass cancels where the mean is large

@@ -6,7 +6,7 @@ from typing import Literal
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.shards import Subset
-from kdbatch.vocab.tasks import PretextTask
+from kdbatch.vocab.tasks import TASKS, PretextTask
 from kdbatch.vocab.views import View
 
 RECIPE_VERSION = 2  # raise it when the same recipe starts to give other numbers
@@ -53,10 +53,6 @@ class Evaluation:
     num_clips: int = 10
     num_crops: Literal[1, 3] = 1
 
-    def __post_init__(self) -> None:
-        if self.num_clips < 1:
-            raise UserError(f"num_clips: found {self.num_clips}. Write at least 1; the study's tests use 10.")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
@@ -89,6 +85,14 @@ class Pretrain:
     data: Subset
     view: View
     schedule: Schedule
+
+    def __post_init__(self) -> None:
+        spec, parts = TASKS[self.task.name], self.schedule.num_micro_batches
+        if spec.needs_whole_batch and parts > 1:
+            raise UserError(
+                f"pretrain.num_micro_batches: {parts} would change what {spec.title} learns from: it compares the clips of a whole batch, "
+                "or of a queue that moves with it. Write 1, and lower pretrain.batch_clips or add GPUs if memory is short."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,10 +136,6 @@ class Distill:
     soft_weight: float = 0.9
     max_teacher_weight: float = 0.6
     dropout: float = 0.5
-
-    def __post_init__(self) -> None:
-        if self.teacher_views < 0:
-            raise UserError(f"teacher_views: found {self.teacher_views}. Write a number of epochs, or 0 for views that never come again.")
 
 
 @dataclass(frozen=True, kw_only=True)

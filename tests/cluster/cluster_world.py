@@ -1,11 +1,13 @@
 """A real SLURM on this machine, and studies in folders of the job user: what the tests of this folder stand in."""
 
+import contextlib
 import os
+import re
 import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,14 +16,14 @@ import polars as pl
 import yaml
 
 from kdbatch.launch.survey import RunRow, survey
-from kdbatch.vocab.publish import load_json
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 PACKAGES = Path(sysconfig.get_path("purelib"))
+WITHOUT, WITH = "without accounting", "with accounting"  # what a test may ask of the cluster
 PROFILE = "test"  # the one that micro_study writes
-# Of all that a run measures, these tell how fast, not what: they are the only rows that may differ between two trainings of one run.
-ABOUT_SPEED = ("clips_per_second", "train_seconds")
+# Of all that a run measures, these tell of the machine: they are the only rows that may differ between two trainings of one run.
+ABOUT_MACHINE = ("clips_per_second", "train_seconds", "data_wait_share", "max_memory")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +50,19 @@ class Cluster:
             text=True,
         )
 
+    def study(self, name: str, *, shards: Path, epochs: int, config: str = "", only: str = "") -> Path:
+        """A study in a new folder of the job user; see `make_study`."""
+        (self.work / name).mkdir()
+        folder = make_study(self.work / name, shards=shards, epochs=epochs, config=config, only=only)
+        self.give(folder)
+        return folder
+
     def kdbatch(self, folder: Path, *words: str, timeout: float = 240) -> str:
         """What `kdbatch WORDS` printed in `folder`."""
         return self.run(sys.executable, "-m", "kdbatch", *words, cwd=folder, timeout=timeout)
+
+    def start_kdbatch(self, folder: Path, *words: str) -> "subprocess.Popen[str]":
+        return self.start(sys.executable, "-m", "kdbatch", *words, cwd=folder)
 
     def submit(self, folder: Path, *more: str) -> str:
         return self.kdbatch(folder, "submit", f"jobs/{experiment_in(folder).name}", f"--profile={PROFILE}", *more)
@@ -64,15 +76,30 @@ class Cluster:
     def node(self, action: str, name: str) -> None:
         subprocess.run([str(HERE / "node"), action, name], check=True, capture_output=True, text=True)
 
-    def as_root(self, *words: str) -> str:
-        done = subprocess.run([str(HERE / "enter"), "--root", *words], capture_output=True, text=True, check=True)
-        return done.stdout
+    @contextlib.contextmanager
+    def configured(self, **settings: str) -> Iterator[None]:
+        """Inside, slurm.conf says this."""
+        path = self.work.parent / "conf" / "slurm.conf"
+        before = path.read_text()
+        changed = before
+        for name, value in settings.items():
+            changed = re.sub(rf"^{name}=.*$", f"{name}={value}", changed, flags=re.MULTILINE)
+        assert changed != before
+        try:
+            self._reconfigure(path, changed)
+            yield
+        finally:
+            self._reconfigure(path, before)
+
+    def _reconfigure(self, path: Path, text: str) -> None:
+        path.write_text(text)
+        subprocess.run([str(HERE / "enter"), "--root", "scontrol", "reconfigure"], check=True, capture_output=True)
 
     def give(self, path: Path) -> None:
         """Make everything below `path` the job user's."""
         owner = self.work.stat()
         for each in (path, *path.rglob("*")):
-            os.chown(each, owner.st_uid, owner.st_gid)
+            os.chown(each, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
     def wait_all_done(self, folder: Path, *, timeout: float = 240) -> None:
         """Until every run of the folder is done and its jobs have left the queue."""
@@ -93,13 +120,11 @@ def wait_until(true: Callable[[], object], *, timeout: float, what: Callable[[],
         time.sleep(0.1)
 
 
-def make_study(cluster: Cluster, name: str, *, shards: Path, epochs: int, config: str = "", only: str = "") -> Path:
-    """A folder of the job user with shards, one experiment, a profile of `epochs` epochs and a kdbatch.toml.
+def make_study(folder: Path, *, shards: Path, epochs: int, config: str = "", only: str = "") -> Path:
+    """Fill an empty folder: shards, one experiment, a profile of `epochs` epochs and a kdbatch.toml.
 
     `only="labels"` keeps of the experiment one run that has no parents.
     """
-    folder = cluster.work / name
-    folder.mkdir()
     (folder / "shards").symlink_to(shards)
     experiment = micro.write_jobs(folder, epochs=epochs)
     if only == "labels":
@@ -109,7 +134,6 @@ def make_study(cluster: Cluster, name: str, *, shards: Path, epochs: int, config
         experiment.unlink()
         experiment.with_name("labels.yaml").write_text(yaml.safe_dump(kept, sort_keys=False))
     (folder / "kdbatch.toml").write_text(config)
-    cluster.give(folder)
     return folder
 
 
@@ -150,10 +174,6 @@ def measured(folder: Path) -> dict[str, dict[str, object]]:
     """Per run all that it found out: hashes of weights, bytes of predictions and maps, and its rows."""
     found = micro.results(folder)
     for run_id, facts in found.items():
-        rows = pl.read_parquet(folder / "runs" / run_id / "rows.parquet").filter(~pl.col("name").is_in(ABOUT_SPEED))
+        rows = pl.read_parquet(folder / "runs" / run_id / "rows.parquet").filter(~pl.col("name").is_in(ABOUT_MACHINE))
         facts["rows"] = rows.rows()
     return found
-
-
-def attempts(folder: Path) -> int:
-    return int(load_json(folder / "runs" / the_run(folder).run_id / "done.json")["attempts"])

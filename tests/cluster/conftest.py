@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from typing import NoReturn
 
 import micro_study as micro
 import pytest
-from cluster_world import HERE, PACKAGES, ROOT, Cluster, make_study, measured
+from cluster_world import HERE, PACKAGES, ROOT, WITH, WITHOUT, Cluster, make_study
 
 STATE = Path(os.environ.get("KDBATCH_CLUSTER_STATE", "/tmp/kdbatch-cluster"))
 CACHE = Path(os.environ.get("KDBATCH_CLUSTER_CACHE", "/var/cache/kdbatch-cluster"))
@@ -37,14 +38,15 @@ def start(*words: str) -> None:
         no_cluster(f"tests/cluster/{words[0]} says: {(done.stderr.strip().splitlines() or ['nothing'])[-1]}")
 
 
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    """Three nodes without accounting. This machine's python, and the checkout, are the login node's."""
+@pytest.fixture(scope="session", params=[WITHOUT])
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """Three nodes, without accounting unless a test asks for it. This machine's python, and the checkout, are the login node's."""
     if os.geteuid():
         no_cluster("starting one takes root")
     start("install")
     seen = (sys.base_prefix, sys.prefix, str(ROOT))
-    start("up", f"--nodes={len(NODES)}", *(word for folder in seen for word in ("--see", folder)))
+    more = ["--accounting"] if request.param == WITH else []
+    start("up", f"--nodes={len(NODES)}", *more, *(word for folder in seen for word in ("--see", folder)))
     try:
         work = STATE / "work"
         work.mkdir()
@@ -78,18 +80,22 @@ def image(cluster: Cluster) -> Path:
 
 
 @pytest.fixture(scope="session")
-def shards(cluster: Cluster) -> Path:
-    """Shards of tiny toys, which all studies share."""
-    folder = cluster.work / "data"
-    folder.mkdir()
+def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards of tiny toys, below `shards`."""
+    folder = tmp_path_factory.mktemp("toys")
     micro.write_shards(folder)
-    return folder / "shards"
+    return folder
 
 
 @pytest.fixture(scope="session")
-def local_study(cluster: Cluster, shards: Path) -> Path:
-    """The whole study, through the local queue, with this machine's python."""
-    folder = make_study(cluster, "local", shards=shards, epochs=EPOCHS)
-    cluster.submit(folder, "--local", "--jobs=2")
-    assert measured(folder)
+def shards(cluster: Cluster, toys: Path) -> Path:
+    """The same, where jobs can read them."""
+    return shutil.copytree(toys / "shards", cluster.work / "shards")
+
+
+@pytest.fixture(scope="session")
+def local_study(tmp_path_factory: pytest.TempPathFactory, toys: Path) -> Path:
+    """The whole study through the local queue, with this machine's python and no cluster."""
+    folder = make_study(tmp_path_factory.mktemp("local"), shards=toys / "shards", epochs=EPOCHS)
+    micro.finish(micro.submit(folder, folder / "jobs" / "subset_size.yaml"), timeout=300)
     return folder

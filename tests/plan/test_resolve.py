@@ -86,8 +86,8 @@ def test_other_videos_or_another_seed_make_another_run(config: Config) -> None:
 def test_the_toy_profile_runs_the_same_file_at_another_scale(config: Config) -> None:
     plan = _plan(config, profile="toy")
     (record,) = plan.records
-    assert record.axes == {"target": ("ucf101",), "subset": ("40", "160")}
-    assert [m.at["subset"] for m in record.maps] == ["160"] * 3
+    assert record.axes == {"target": ("ucf101",), "subset": ("80", "160")}
+    assert [m.at["subset"] for m in record.maps] == ["80"] * 3
     kinds = [item.run.recipe.kind for item in plan.runs]
     assert [kinds.count(k) for k in ("pretrain", "finetune", "distill", "compare")] == [4, 4, 3, 3]
 

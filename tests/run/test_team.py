@@ -1,21 +1,31 @@
 """Two processes compute what one does: gradients, batch statistics, dropout, curves, evaluation shares."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from loop_world import learnt, run
-from team_world import in_two
 from torch import nn
+from two_processes import WORLD_SIZE, in_two_processes
 
 from kdbatch.run.data import EvaluationBatches
+from kdbatch.run.models import BACKBONES, Classifier, build_backbone
 from kdbatch.run.pulse import Stopped
 from kdbatch.run.team import Place, Team, place_of
 from kdbatch.run.together import TeamBatchNorm, TeamDropout, mean_over_team, work_together
+from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.views import View
+
+
+def in_two(act: Callable[..., Any], *args: Any, folder: Path) -> list[Any]:
+    """What `act(team, *args)` gives in each of two processes."""
+    (place := folder / f"{act.__name__}{len(list(folder.iterdir()))}").mkdir()
+    return in_two_processes(lambda rank: act(Team(rank=rank, world_size=WORLD_SIZE), *args), place)
+
 
 TORCHRUN = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "n1", "MASTER_PORT": "29500"}
 SLURM = {"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2", "SLURM_LOCALID": "1", "SLURM_JOB_ID": "41234", "SLURM_NTASKS": "2"}
@@ -107,7 +117,7 @@ def test_a_network_without_gradients_keeps_its_own_statistics() -> None:
 
 def _talk(team: Team) -> str:
     mean = mean_over_team(torch.tensor([float(team.rank)]))
-    rows = team.gathered([{"rank": team.rank, "value": 0.1 + team.rank, "list": [1e-30] * team.rank}])
+    rows = team.gathered(torch.full((1 + 2 * team.rank, 2), 0.1 + team.rank, dtype=torch.float64)).tolist()
     heard = [team.from_leader(b"from " + str(team.rank).encode()), team.from_leader(None), team.from_leader(b"")]
     x = torch.full((2, 3), float(team.rank))
     numbers = team.average([x], torch.tensor([4.0 * team.rank]))
@@ -117,9 +127,30 @@ def _talk(team: Team) -> str:
 
 
 def test_what_processes_tell_each_other_arrives(tmp_path: Path) -> None:
-    rows = [{"rank": 0, "value": 0.1, "list": []}, {"rank": 1, "value": 1.1, "list": [1e-30]}]
+    rows = [[0.1, 0.1]] + [[1.1, 1.1]] * 3
     expected = [[0.5], rows, ["from 0", None, ""], [[0.5] * 3] * 2, [2.0], [5.0] * 2]
     assert [json.loads(text) for text in in_two(_talk, folder=tmp_path)] == [expected, expected]
+
+
+def _gradients(team: Team, kind: str) -> dict[str, torch.Tensor]:
+    """Of a whole network, by six clips or this process's share of them, in double precision."""
+    torch.manual_seed(0)
+    model = Classifier(build_backbone(Backbone(kind=kind, width=0.0625)), num_classes=5, dropout=0.3).double()  # type: ignore[arg-type]
+    work_together(model, team)
+    clip_BCTHW, label_B = (x[team.rank :: team.world_size] for x in (torch.randn(6, 3, 4, 32, 32).double(), torch.arange(6) % 5))
+    loss = nn.functional.cross_entropy(model(clip_BCTHW), label_B)
+    loss.backward()
+    gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    return {**gradients, "loss": team.average(list(gradients.values()), loss.detach()[None])}
+
+
+@pytest.mark.parametrize("kind", BACKBONES)
+def test_the_gradient_over_two_processes_is_that_of_the_whole_batch(kind: str, tmp_path: Path) -> None:
+    whole = _gradients(Team(), kind)
+    size = torch.stack([g.norm() for g in whole.values()]).norm()
+    for found in in_two(_gradients, kind, folder=tmp_path):
+        assert found.keys() == whole.keys()
+        assert max((found[name] - whole[name]).norm() / size for name in whole) < 1e-12
 
 
 def _train(team: Team, folder: str, stop_at: int | None) -> dict[str, Any]:
@@ -156,7 +187,7 @@ def test_a_word_to_one_process_stops_both_at_one_step_and_both_go_on(tmp_path: P
 
 
 def test_evaluation_shares_are_the_stored_order_cut_in_pieces() -> None:
-    for num_videos, world_size in ((17, 2), (17, 5), (3, 4)):
+    for num_videos, world_size in ((17, 2), (17, 5), (5, 4)):
         groups = [
             EvaluationBatches(
                 list(range(num_videos)),  # type: ignore[arg-type]
@@ -170,4 +201,4 @@ def test_evaluation_shares_are_the_stored_order_cut_in_pieces() -> None:
             for rank in range(world_size)
         ]
         assert [v for share in groups for group in share for v in group] == list(range(num_videos))
-        assert max(map(len, groups)) - min(map(len, groups)) <= 1
+        assert max(map(len, groups)) - min(map(len, groups)) <= 1 and min(map(len, groups)) > 0

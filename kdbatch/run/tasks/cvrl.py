@@ -77,7 +77,7 @@ class CVRLModel(nn.Module):
 def cvrl_step(model: CVRLModel, clip_VBCTHW: Tensor, batch: Batch, task: CVRL) -> Step:
     """NT-Xent over the clips of all processes, which one forward pass normalises together. `accuracy`: partners that are nearest."""
     first_BD, second_BD = model(clip_VBCTHW.flatten(0, 1)).chunk(2)
-    video_B = batch.extra["video"].to(first_BD.device)
+    video_B = batch.extra["video"].to(first_BD.device, non_blocking=True)
     with torch.autocast(first_BD.device.type, enabled=False):
         loss, accuracy = nt_xent(first_BD, second_BD, video_B, temperature=task.temperature)
     return Step(loss=loss, report={"accuracy": accuracy})
@@ -91,7 +91,7 @@ def nt_xent(first_BD: Tensor, second_BD: Tensor, video_B: Tensor, *, temperature
     directions up. A second row of the same video is neither partner nor negative.
     """
     rank, world_size = place()
-    own_B = rank * len(first_BD) + torch.arange(len(first_BD), device=first_BD.device)
+    own_B = rank + world_size * torch.arange(len(first_BD), device=first_BD.device)
     first_ND, second_ND = gathered(torch.stack([first_BD, second_BD], 1)).unbind(1)
     own_BN = own_B[:, None] == torch.arange(world_size * len(first_BD), device=first_BD.device)
     same_BN = video_B[:, None] == gathered(video_B)

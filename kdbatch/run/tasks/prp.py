@@ -120,7 +120,7 @@ def prp_step(model: PRPModel, clip_VBCTHW: Tensor, batch: Batch, task: PRP) -> S
     """
     num_motion = GROUP_FRAMES * max(task.rates) * task.motion_weighted
     target_BCJHW, motion_BCAHW = clip_VBCTHW[0].split([clip_VBCTHW.shape[3] - num_motion, num_motion], dim=2)
-    label_B, real_BJ = (batch.extra[name].to(target_BCJHW.device) for name in ("rate", "real"))
+    label_B, real_BJ = (batch.extra[name].to(target_BCJHW.device, non_blocking=True) for name in ("rate", "real"))
     logit_BR, rebuilt_BCJHW = model(target_BCJHW[:, :, ::2])
     with torch.autocast(target_BCJHW.device.type, enabled=False):
         error_BCJHW = (rebuilt_BCJHW.float() - pixels_of(target_BCJHW)).square()

@@ -85,11 +85,11 @@ def tdl_step(model: MomentumEncoders, clip_VBCTHW: Tensor, batch: Batch, task: T
     the share of anchors nearer to k than to n, `retrieved` of those nearer to k than to n and every key in the queue.
     """
     anchor, positive, negative = clip_VBCTHW
-    extra = {name: values.to(anchor.device) for name, values in batch.extra.items()}
+    extra = {name: values.to(anchor.device, non_blocking=True) for name, values in batch.extra.items()}
     anchor = mix_frame_in(anchor, extra["mix_frame"], extra["mix_share"])
     q_BD, n_BD = model.query(torch.cat([anchor, negative]))[0].chunk(2)
     model.follow()
-    k_BD = model.keys(positive)[0]
+    k_BD = model.keys(positive[None])[0, 0]
     with torch.autocast(anchor.device.type, enabled=False):
         near_B, far_B = (q_BD * k_BD).sum(1), (q_BD * n_BD).sum(1)
         others_BQ = torch.cat([model.queue.similarities(q_BD, extra["video"]), far_B[:, None]], 1)

@@ -72,6 +72,6 @@ class VCOPModel(nn.Module):
 
 def vcop_step(model: VCOPModel, clip_VBCTHW: Tensor, batch: Batch, task: VCOP) -> Step:
     """Cross-entropy with the order."""
-    label_B = batch.extra["order"].to(clip_VBCTHW.device)
+    label_B = batch.extra["order"].to(clip_VBCTHW.device, non_blocking=True)
     logit_BK = model(clip_VBCTHW).float()
     return Step(loss=F.cross_entropy(logit_BK, label_B), report={"accuracy": accuracy_of(logit_BK, label_B)})

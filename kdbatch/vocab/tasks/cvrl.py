@@ -56,4 +56,5 @@ SPEC = TaskSpec(
     lr=0.02,
     lr_of={},
     weight_decay=1e-6,
+    needs_whole_batch=True,
 )

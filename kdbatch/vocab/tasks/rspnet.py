@@ -56,4 +56,5 @@ SPEC = TaskSpec(
     lr=0.1,
     lr_of={"r21d_10": 0.05},
     weight_decay=1e-4,
+    needs_whole_batch=True,
 )

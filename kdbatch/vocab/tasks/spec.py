@@ -15,6 +15,7 @@ class TaskSpec:
     """A pretext task's ladder and the training that its source used.
 
     `at` gives the task's parameters at a complexity. `lr` is per 64 videos of a batch; `lr_of` overrides it by backbone.
+    A task that `needs_whole_batch` learns from comparisons within it, or moves a key encoder and a queue once per batch.
     """
 
     title: str
@@ -23,6 +24,7 @@ class TaskSpec:
     lr: float
     weight_decay: float
     lr_of: dict[str, float]
+    needs_whole_batch: bool = False
 
 
 TURNED = Augment(

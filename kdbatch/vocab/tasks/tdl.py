@@ -62,4 +62,5 @@ SPEC = TaskSpec(
     lr=0.012,
     lr_of={},
     weight_decay=1e-4,
+    needs_whole_batch=True,
 )

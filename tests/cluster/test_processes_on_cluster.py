@@ -1,0 +1,33 @@
+"""One run on two nodes: a process each, which meet over the network."""
+
+from pathlib import Path
+
+import micro_study as micro
+import polars as pl
+import pytest
+from cluster_world import Cluster, describe, make_study, site, the_run
+
+from kdbatch.vocab.publish import load_json
+from kdbatch.vocab.runs import RunFolder
+
+EPOCHS = 4
+
+
+def losses(folder: Path) -> list[float]:
+    curves = pl.read_parquet(RunFolder(folder / "runs" / the_run(folder).run_id).curves)
+    return curves.filter(pl.col("name") == "loss").sort("step")["value"].to_list()
+
+
+def test_two_nodes_with_a_process_each_train_the_network_that_one_process_does(
+    cluster: Cluster, image: Path, shards: Path, toys: Path, tmp_path: Path
+) -> None:
+    folder = cluster.study("two_nodes", shards=shards, epochs=EPOCHS, config=site(image=image, nodes=2), only="labels")
+    cluster.submit(folder)
+    alone = make_study(tmp_path, shards=toys / "shards", epochs=EPOCHS, only="labels")
+    micro.finish(micro.submit(alone, alone / "jobs" / "labels.yaml", jobs=1))
+    cluster.wait_all_done(folder)
+    done = load_json(RunFolder(folder / "runs" / the_run(folder).run_id).done)
+    assert done["attempts"] == 1, describe(folder)
+    assert done["device_hours"] == pytest.approx(2 * done["seconds"] / 3600)
+    # sums over two halves are rounded differently, and each step multiplies the difference
+    assert losses(folder) == pytest.approx(losses(alone), rel=1e-3)
