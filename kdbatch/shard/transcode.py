@@ -18,7 +18,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 
 from kdbatch.shard.footage import beat, look, opened, reasons
 from kdbatch.shard.stored import BrokenVideo, Stored
-from kdbatch.vocab.packets import MAX_FRAMES, Packet, pack_index, packet_flags
+from kdbatch.vocab.packets import MAX_FRAMES, Packet, pack_index, packet_check, packet_flags
 
 SHORT_SIDE = 128
 INTERPOLATION = Interpolation.BICUBIC
@@ -158,7 +158,7 @@ def _scan(path: Path) -> tuple[list[Packet], bytes, int, int]:
         packets = []
         for packet in coded:
             flags = packet_flags(is_key=packet.is_keyframe, nal_ref_idc=_nal_ref_idc(bytes(packet)))
-            packets.append(Packet(packet.pos or 0, packet.size, place[packet.pts or 0], flags))
+            packets.append(Packet(packet.pos or 0, packet.size, place[packet.pts or 0], flags, packet_check(bytes(packet))))
         return packets, bytes(stream.codec_context.extradata or b""), stream.width, stream.height
 
 

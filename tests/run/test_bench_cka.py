@@ -37,7 +37,7 @@ def test_chosen_layers_run_once_are_spread_evenly_and_stand_in_call_order():
     assert len(set(names)) == 24
     assert capture.layers == tuple(name.removeprefix("backbone.") for name in names)  # a layer that runs twice would be name#1, name#2
     assert names[0] == "backbone.conv1.0"
-    with pytest.raises(UserError, match="--layers: 500 are more than the 98 that run once. Write --layers=98"):
+    with pytest.raises(UserError, match="--layers: 500 are more than the 99 that run once. Write --layers=99"):
         choose_layers(model, noise(2), num_layers=500)
 
 

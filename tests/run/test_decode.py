@@ -1,50 +1,38 @@
+import gc
 import io
-import os
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import av
+import clips_world as world
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from worlds import real_clips
 
 from kdbatch.run.decode import DECODERS, decode_each, decode_frames
-from kdbatch.run.decoders.excerpt import read_excerpt
+from kdbatch.run.decoders import excerpt
+from kdbatch.run.decoders.excerpt import Damaged, read_excerpt, select_packets
 from kdbatch.run.decoders.mini_mp4 import mini_mp4
-from kdbatch.shard.build import build_shards
-from kdbatch.shard.toy import ToySize, write_toy
+from kdbatch.shard.loose import shard_loose
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.packets import Packet, pack_index, packet_flags
 from kdbatch.vocab.progress import silent
-from kdbatch.vocab.shards import Sample, find_subset, load_index, load_samples
-
-SIZE = ToySize(
-    k400_train=1,
-    k400_val=0,
-    ssv2_train=1,
-    ucf101_clips_per_group=1,
-    hmdb51_train=1,
-    hmdb51_unused=0,
-    num_motions=1,
-    min_frames=40,
-    max_frames=50,
-)
+from kdbatch.vocab.shards import Sample
 
 
 @pytest.fixture(scope="module")
 def shards_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("decode")
-    write_toy(folder / "toys", processes=1, progress=silent, size=SIZE)
-    for name in DATASETS:
-        build_shards(name, root=folder / "toys" / name, shards_dir=folder / "shards", processes=1, progress=silent)
-    return folder / "shards"
+    size = replace(world.SIZE, k400_train=1, min_frames=40, max_frames=50)
+    return world.make_shards(tmp_path_factory.mktemp("decode"), size=size, names=tuple(DATASETS))
 
 
 def _videos(shards_dir: Path, name: str) -> list[tuple[Path, Sample]]:
-    index = load_index(shards_dir, name)
-    return list(load_samples(shards_dir, find_subset(index, DATASETS[name].train_split, "all", where="here")))
+    return [(video.tar, video.sample) for video in world.videos_of(shards_dir, name)]
 
 
 def _all_frames(tar: Path, sample: Sample) -> np.ndarray:
@@ -86,6 +74,96 @@ def test_what_is_read_can_be_decoded_and_no_frame_is_missing(shards_dir: Path, w
     with av.open(io.BytesIO(mini_mp4(excerpt)), "r") as container:
         shown = [frame.pts for frame in container.decode(video=0)]
     assert shown == sorted(shown) and len(shown) == len(excerpt.display)
+
+
+@st.composite
+def indexes(draw: st.DrawFn) -> list[Packet]:
+    """Groups of any length, each a key frame and others in any order, needed by others or not."""
+    packets: list[Packet] = []
+    for size in draw(st.lists(st.integers(1, 9), min_size=1, max_size=6)):
+        first = len(packets)
+        displays = [first, *draw(st.permutations(range(first + 1, first + size)))]
+        for place, display in enumerate(displays):
+            flags = packet_flags(is_key=place == 0, nal_ref_idc=3 if place == 0 else draw(st.integers(0, 3)))
+            packets.append(Packet(100 * len(packets), 50 + display, display, flags, 7))
+    return packets
+
+
+@given(indexes(), st.data())
+def test_the_packets_chosen_are_those_that_the_frames_need_and_no_others(packets: list[Packet], data: st.DataObject) -> None:
+    """Of its group, a frame needs all before it that any other frame needs: written down frame by frame."""
+    wanted = data.draw(st.lists(st.integers(0, len(packets) - 1), min_size=1, max_size=8))
+    needed: set[Packet] = set()
+    for frame in wanted:
+        place = next(i for i, packet in enumerate(packets) if packet.display == frame)
+        start = max(i for i in range(place + 1) if packets[i].is_key)
+        needed |= {packets[place], *(packet for packet in packets[start:place] if packet.is_needed_by_others)}
+    found = select_packets(pack_index(packets), wanted, num_frames=len(packets))
+    assert found == [packet for packet in packets if packet in needed]
+
+
+@given(indexes(), st.data())
+def test_an_index_of_which_anything_is_changed_or_lost_is_damaged(packets: list[Packet], data: st.DataObject) -> None:
+    raw = bytearray(pack_index(packets))
+    raw[data.draw(st.integers(0, len(raw) - 1))] ^= data.draw(st.integers(1, 255))
+    for bad in (bytes(raw), pack_index(packets)[: data.draw(st.integers(0, len(raw) - 1))]):
+        with pytest.raises(Damaged, match="its packet index is damaged"):
+            select_packets(bad, [0], num_frames=len(packets))
+    with pytest.raises(Damaged, match=f"it has {len(packets)} frames, not {len(packets) + 1}"):
+        select_packets(pack_index(packets), [0], num_frames=len(packets) + 1)
+
+
+@given(data=st.data())
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_tar_with_a_lost_stretch_or_end_gives_right_frames_or_one_line(shards_dir: Path, tmp_path: Path, data: st.DataObject) -> None:
+    """What is lost reads as zeros, as on a disk, or as something else, or is not there. Frames that do not need it are read as before."""
+    tar, sample = _videos(shards_dir, "k400")[0]
+    raw = bytearray(tar.read_bytes()[: sample.index_offset + sample.index_bytes])
+    start = data.draw(st.integers(sample.offset, len(raw) - 512))
+    how = data.draw(st.sampled_from(["zeros", "one bit", "end"]))
+    if how == "zeros":
+        raw[start : start + 512] = bytes(512)
+    elif how == "one bit":
+        raw[start] ^= 1 << data.draw(st.integers(0, 7))
+    else:
+        del raw[start:]
+    (tmp_path / "a.tar").write_bytes(raw)
+    wanted = data.draw(st.lists(st.integers(0, sample.num_frames - 1), min_size=1, max_size=4))
+    try:
+        found = decode_frames(tmp_path / "a.tar", sample, wanted, decoder="pyav")
+    except UserError as error:
+        assert "a.tar" in str(error) and "\n" not in str(error)
+    else:
+        assert np.array_equal(found, decode_frames(tar, sample, wanted, decoder="pyav"))
+
+
+def test_a_tar_is_opened_once_and_few_stay_open(shards_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tar, sample = _videos(shards_dir, "k400")[0]
+    monkeypatch.setattr(excerpt, "_MAX_TARS", 3)
+    tars = [tmp_path / f"{i}.tar" for i in range(5)]
+    for path in tars:
+        path.write_bytes(tar.read_bytes())
+    for path in (*tars, *tars, tars[-1], tars[-1]):
+        read_excerpt(path, sample, [0])
+        assert _times_open(path) == 1
+    assert [_times_open(path) for path in tars] == [0, 0, 1, 1, 1]
+
+
+def test_the_tars_of_a_thread_are_closed_with_it(shards_dir: Path, tmp_path: Path) -> None:
+    tar, sample = _videos(shards_dir, "k400")[0]
+    (tmp_path / "a.tar").write_bytes(tar.read_bytes())
+    with ThreadPoolExecutor(1) as thread:
+        assert np.array_equal(
+            thread.submit(decode_frames, tmp_path / "a.tar", sample, [5], decoder="pyav").result(),
+            decode_frames(tar, sample, [5], decoder="pyav"),
+        )
+        assert _times_open(tmp_path / "a.tar") == 1
+    gc.collect()
+    assert _times_open(tmp_path / "a.tar") == 0
+
+
+def _times_open(path: Path) -> int:
+    return sum(str(path) == str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink())
 
 
 def test_a_mini_mp4_declares_one_key_frame_so_that_nobody_seeks(shards_dir: Path) -> None:
@@ -175,16 +253,6 @@ def test_damage_names_the_tar_and_the_key(shards_dir: Path, tmp_path: Path, deco
         decode_frames(tmp_path / "gone.tar", sample, [0], decoder=decoder)
 
 
-@pytest.mark.parametrize("byte", [0, 3, 7, 8, 10])
-def test_a_damaged_index_is_noticed(shards_dir: Path, tmp_path: Path, byte: int) -> None:
-    tar, sample = _videos(shards_dir, "k400")[0]
-    raw = bytearray(tar.read_bytes())
-    raw[sample.index_offset + byte] ^= 0x87
-    (tmp_path / "a.tar").write_bytes(raw)
-    with pytest.raises(UserError, match="cannot be read .(its packet index|a packet of it) is damaged"):
-        decode_frames(tmp_path / "a.tar", sample, [0], decoder="pyav")
-
-
 def test_no_wanted_frame_gives_none_and_an_unknown_decoder_is_told(shards_dir: Path) -> None:
     tar, sample = _videos(shards_dir, "k400")[0]
     assert decode_frames(tar, sample, [], decoder="pyav").shape == (0, sample.height, sample.width, 3)
@@ -192,19 +260,15 @@ def test_no_wanted_frame_gives_none_and_an_unknown_decoder_is_told(shards_dir: P
         decode_frames(tar, sample, [0], decoder="pyaf")
 
 
-REAL = Path(os.environ.get("KDBATCH_REAL_CLIPS", "no folder named"))
+@pytest.fixture(scope="module")
+def real_videos(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, Sample]]:
+    return shard_loose(real_clips(), tmp_path_factory.mktemp("real"), processes=1, progress=silent)
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="no real clips: name a folder of them in KDBATCH_REAL_CLIPS")
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_random_clips_of_real_videos_are_those_of_reading_from_the_start(tmp_path: Path, decoder: str) -> None:
-    folder = tmp_path / "k400" / "train" / "any"
-    folder.mkdir(parents=True)
-    for place, clip in enumerate(sorted([*REAL.glob("*.mp4"), *REAL.glob("*.avi")])):
-        (folder / f"clip{place}{clip.suffix}").symlink_to(clip)
-    build_shards("k400", root=tmp_path / "k400", shards_dir=tmp_path / "shards", processes=1, progress=silent)
+def test_random_clips_of_real_videos_are_those_of_reading_from_the_start(real_videos: list[tuple[Path, Sample]], decoder: str) -> None:
     rng = np.random.default_rng(0)
-    for tar, sample in _videos(tmp_path / "shards", "k400"):
+    for tar, sample in real_videos:
         frame_NHWC = _all_frames(tar, sample)
         for stride in (1, 2, 3, 4) * 5:
             wanted = int(rng.integers(sample.num_frames - 15 * stride)) + stride * np.arange(16)

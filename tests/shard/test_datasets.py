@@ -208,6 +208,35 @@ def test_k400_classes_are_those_of_the_csv_lists_where_a_folder_is_lost(toys: Pa
     assert len(partial.notes) == 1 and "listed videos are not on disk" in partial.notes[0]
 
 
+def test_k400_ids_listed_in_two_classes_are_told_by_line_and_equal_lines_are_one(toys: Path, tmp_path: Path) -> None:
+    root = _cvdf(toys, tmp_path)
+    path = root / "annotations" / "train.csv"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines, lines[1]]))
+    assert len(READERS["k400"](root, "train").sources) == len(lines) - 1
+    path.write_text("\n".join([*lines, "another class," + lines[1].split(",", 1)[1]]))
+    with pytest.raises(UserError, match=f"train.csv: line {len(lines) + 1}: .* was in the class .* above, here it is in 'another class'"):
+        READERS["k400"](root, "train")
+
+
+def test_k400_the_same_file_in_two_class_folders_is_two_videos_with_two_keys(toys: Path, tmp_path: Path) -> None:
+    shutil.copytree(toys / "k400", tmp_path / "k400")
+    first, *_, last = sorted((tmp_path / "k400" / "train").rglob("*.mp4"))
+    shutil.copy(first, last.parent)
+    listing = READERS["k400"](tmp_path / "k400", "train")
+    twice = [source for source in listing.sources if source.path.name == first.name]
+    assert len({source.key for source in twice}) == len({source.label for source in twice}) == 2
+
+
+def test_hmdb51_names_listed_twice_are_told_by_line(tmp_path: Path) -> None:
+    name = "film_clap_f_cm_np1_fr_med_0.avi"
+    root = _hmdb51(tmp_path, "clap", {name: "111"})
+    path = root / "testTrainMulti_7030_splits" / "clap_test_split2.txt"
+    path.write_text(path.read_text() * 2)
+    with pytest.raises(UserError, match=f"clap_test_split2.txt: line 2: the video '{name}' is listed more than once"):
+        READERS["hmdb51"](root, "all")
+
+
 def test_ssv2_takes_the_brackets_off_templates_and_refuses_ids_listed_twice(toys: Path, tmp_path: Path) -> None:
     shutil.copytree(toys / "ssv2", tmp_path / "ssv2")
     listed = json.loads((tmp_path / "ssv2/labels/train.json").read_text())

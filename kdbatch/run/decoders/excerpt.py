@@ -13,13 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from kdbatch.vocab.packets import INDEX_ROW
+from kdbatch.vocab.packets import FLAGS_BYTE, INDEX_ROW, index_rows, packet_check
 from kdbatch.vocab.shards import Sample
 
 _NEEDED_BY_OTHERS = 3
 _KEY_FLAGS = re.compile(rb"[\x04-\x07]")
 _MAX_TARS = 128  # of the 1024 files that a process may usually have open
-_PICTURES = (1, 5)  # NAL types of a slice and of a key slice, ITU-T H.264 table 7-1
 
 
 Put = Callable[[int, np.ndarray], None]
@@ -45,11 +44,8 @@ class Excerpt:
         return {frame: rank for rank, frame in enumerate(sorted(self.display))}
 
 
-class _Tars(threading.local):
-    """File numbers of tars, kept open: to open a file is dear on a parallel file system, where one server does it for all nodes.
-
-    One set per thread, so that nobody closes what another one reads from; each goes with its thread.
-    """
+class _Tars:
+    """File numbers of tars, kept open: to open a file is dear on a parallel file system, where one server does it for all nodes."""
 
     def __init__(self) -> None:
         self._number_of: dict[Path, int] = {}
@@ -68,7 +64,14 @@ class _Tars(threading.local):
             os.close(number)
 
 
-_TARS = _Tars()
+class _OfThread(threading.local):
+    """Each thread has tars of its own, so that nobody closes what another one reads from; they are closed when it ends."""
+
+    def __init__(self) -> None:
+        self.tars = _Tars()
+
+
+_OF_THREAD = _OfThread()
 
 
 def read_excerpt(tar: Path, sample: Sample, wanted: Sequence[int]) -> Excerpt:
@@ -80,43 +83,38 @@ def read_excerpt(tar: Path, sample: Sample, wanted: Sequence[int]) -> Excerpt:
     """
     rows = select_packets(read_range(tar, sample.index_bytes, sample.index_offset), wanted, num_frames=sample.num_frames)
     start, end = min(row[0] for row in rows), max(row[0] + row[1] for row in rows)
-    if end > sample.num_bytes:
-        raise Damaged("its packet index is damaged")
     data = memoryview(read_range(tar, end - start, sample.offset + start))
-    packets = []
-    for offset, size, _, flags in rows:
-        packet = data[offset - start : offset - start + size]
-        _check(packet, nal_ref_idc=flags & _NEEDED_BY_OTHERS)
-        packets.append(packet)
+    packets = [data[offset - start : offset - start + size] for offset, size, *_ in rows]
+    if any(packet_check(packet) != row[4] for packet, row in zip(packets, rows)):
+        raise Damaged("a packet of it is damaged")
     display = [row[2] for row in rows]
     return Excerpt(packets=packets, display=display, extradata=bytes.fromhex(sample.extradata), width=sample.width, height=sample.height)
 
 
-def select_packets(index: bytes, wanted: Sequence[int], *, num_frames: int) -> list[tuple[int, int, int, int]]:
-    """Rows (offset, size, display, flags) in decode order of the packets that must be decoded to see the frames `wanted`.
+def select_packets(index: bytes, wanted: Sequence[int], *, num_frames: int) -> list[tuple[int, ...]]:
+    """Rows of the index, in decode order, of the packets that must be decoded to see the frames `wanted`.
 
     Groups of pictures are closed: they follow each other in decode order as they do on display. So in each group with a wanted frame:
     all up to the last wanted one, less those that are neither wanted nor needed by others. Only rows of such groups are looked at, as
     300 of them cost a tenth of a clip's decoding.
 
     Raises:
-        Damaged: rows that are looked at are not those of such groups.
+        Damaged: the index is not what was stored, or not of a video of so many frames.
     """
-    flags = index[INDEX_ROW.size - 1 :: INDEX_ROW.size]
-    starts = [found.start() for found in _KEY_FLAGS.finditer(flags)]
-    if len(index) != INDEX_ROW.size * num_frames or not starts or starts[0]:
-        raise Damaged("its packet index is damaged")
+    try:
+        raw = index_rows(index)
+    except ValueError as error:
+        raise Damaged(str(error)) from error
+    if len(raw) != INDEX_ROW.size * num_frames:
+        raise Damaged(f"it has {len(raw) // INDEX_ROW.size} frames, not {num_frames}")
+    starts = [found.start() for found in _KEY_FLAGS.finditer(raw[FLAGS_BYTE :: INDEX_ROW.size])]
     wanted_of: dict[int, set[int]] = {}
     for frame in sorted(wanted):
         wanted_of.setdefault(bisect_right(starts, frame) - 1, set()).add(frame)
     starts.append(num_frames)
     rows = []
     for group, frames in wanted_of.items():
-        start, end = starts[group], starts[group + 1]
-        of_group = list(INDEX_ROW.iter_unpack(index[start * INDEX_ROW.size : end * INDEX_ROW.size]))
-        if sorted([row[2] for row in of_group]) != list(range(start, end)):
-            raise Damaged("its packet index is damaged")
-        for row in of_group:
+        for row in INDEX_ROW.iter_unpack(raw[starts[group] * INDEX_ROW.size : starts[group + 1] * INDEX_ROW.size]):
             if row[2] in frames:
                 frames.remove(row[2])
                 rows.append(row)
@@ -128,25 +126,7 @@ def select_packets(index: bytes, wanted: Sequence[int], *, num_frames: int) -> l
 
 
 def read_range(tar: Path, num_bytes: int, offset: int) -> bytes:
-    data = os.pread(_TARS.open(tar), num_bytes, offset)
+    data = os.pread(_OF_THREAD.tars.open(tar), num_bytes, offset)
     if len(data) != num_bytes:
         raise Damaged("the tar is cut short")
     return data
-
-
-def _check(packet: memoryview, *, nal_ref_idc: int) -> None:
-    """The packet is a chain of NAL units, and its picture is what the index says.
-
-    Decoders hide most damage behind frames that look nearly right; where a range was lost or zeroed, the chain breaks. Whole videos
-    are checked by their crc32 in `kdbatch shard verify`.
-    """
-    place, has_picture, size = 0, False, len(packet)
-    while place + 4 < size:
-        head = packet[place + 4]
-        if head & 31 in _PICTURES:
-            has_picture = head >> 5 == nal_ref_idc
-            if not has_picture:
-                break
-        place += 4 + int.from_bytes(packet[place : place + 4], "big")
-    if place != size or not has_picture:
-        raise Damaged("a packet of it is damaged")
