@@ -25,6 +25,8 @@ class Commands:
 
     def __dir__(self) -> list[str]:
         return [
+            "init",
+            "doctor",
             "toy",
             "shard",
             "shard_verify",
@@ -188,6 +190,23 @@ class Commands:
         from kdbatch.cli_launch import cancel
 
         cancel(what, profile=profile, everything=all)
+
+    @command
+    def init(self) -> None:
+        """Write a commented kdbatch.toml into this folder, filled in with what this machine shows."""
+        from kdbatch.cli_launch import start_config
+
+        start_config()
+
+    @command
+    def doctor(self, *, submit: bool = False) -> int:
+        """Look for what would make runs fail later: folders, SLURM's limits and signals, the image, versions.
+
+        --submit also asks a node, by a job of two minutes in the image: packages, GPUs, shards, signals.
+        """
+        from kdbatch.cli_launch import check_up
+
+        return check_up(submit=submit)
 
     @command
     def report(self, *, to: str = "", published: bool = False, json: bool = False) -> None:
