@@ -24,11 +24,11 @@ class ClipScale:
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainScale:
-    """The rate is `lr_factor` times the task's own rate, scaled by batch_clips / 64 as RSPNet does."""
+    """The rate is the task's own, times its entry in `lr_factors` if it has one, scaled by batch_clips / 64 as RSPNet does."""
 
     epochs: int
     batch_clips: int
-    lr_factor: float = 1.0
+    lr_factors: dict[str, float] = field(default_factory=dict)
     warmup_epochs: float = 0.0
     final_lr_share: float = 0.001
     num_micro_batches: int = 1

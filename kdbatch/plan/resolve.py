@@ -140,7 +140,7 @@ class _Resolver:
             schedule=Schedule(
                 epochs=scale.epochs,
                 batch_clips=scale.batch_clips,
-                lr=base_lr * scale.lr_factor * scale.batch_clips / 64,
+                lr=base_lr * scale.lr_factors.get(spec.task, 1.0) * scale.batch_clips / 64,
                 weight_decay=task_spec.weight_decay,
                 warmup_epochs=scale.warmup_epochs,
                 final_lr_share=scale.final_lr_share,

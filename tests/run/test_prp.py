@@ -59,7 +59,7 @@ def test_a_request_holds_target_and_motion_of_one_span_and_rates_are_balanced(co
         assert (frame_J[:32] - start).tolist() == target_places(rate, VIEW)[0].tolist()
         assert (frame_J[32:] - start).tolist() == motion_places(rate, task, VIEW).tolist()
         assert real_J.tolist() == target_places(rate, VIEW)[1].tolist() and request.draw_V == (0,)
-    assert chance(task) == 1 / len(task.rates)
+    assert chance(task, 8) == 1 / len(task.rates)
     assert task.window_frames(16) == {1: 32, 2: 64, 3: 128}[complexity]
 
 

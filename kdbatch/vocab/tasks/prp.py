@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kdbatch.vocab.errors import UserError
-from kdbatch.vocab.tasks.spec import TURNED, Complexity, TaskSpec
+from kdbatch.vocab.tasks.spec import STEADY, Complexity, TaskSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,4 +40,4 @@ def at(complexity: Complexity) -> PRP:
 
 
 # 0.01 for 8 clips, in proportion; the source's tenfold rate of the rate's last layer is not kept: the head has one rate.
-SPEC = TaskSpec(title="PRP", at=at, augment=TURNED, lr=0.08, lr_of={}, weight_decay=5e-4)
+SPEC = TaskSpec(title="PRP", at=at, augment=STEADY, lr=0.08, lr_of={}, weight_decay=5e-4)

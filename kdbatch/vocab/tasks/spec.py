@@ -1,7 +1,7 @@
 """What every pretext task says of itself beside its parameters."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from kdbatch.vocab.errors import UserError
@@ -27,18 +27,12 @@ class TaskSpec:
     needs_whole_batch: bool = False
 
 
-TURNED = Augment(
-    crop="random",
-    square_side=0.875,
-    rotation_degrees=10.0,
-    jitter_probability=0.8,
-    brightness=0.4,
-    contrast=0.4,
-    saturation=0.4,
-    hue=0.1,
-)
-"""What the study does to clips for RotNet, VCOP and PRP: a small rotation, a crop of 112 from 128 pixels, colours, flips. RotNet's source
-turns by up to 10 degrees; the strengths of the colours are ours, since the study states none."""
+STEADY = Augment(crop="random", square_side=0.875, rotation_degrees=10.0)
+TURNED = replace(STEADY, jitter_probability=0.8, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
+"""What the study does to clips for RotNet, VCOP and PRP: a small rotation, a crop of 112 from 128 pixels, flips, colours. RotNet's source
+turns by up to 10 degrees; the strengths of the colours are ours, since the study states none. PRP's are 0, as in its source: what tells a
+rate is how much a frame differs from the next, and a change of contrast or brightness changes that as well.
+"""
 
 
 def check_contrast(temperature: float, embedding_dim: int) -> None:
