@@ -1,4 +1,4 @@
-"""What the commands around runs do: submit, status, logs, cancel; and what they say of it. One function per command."""
+"""What the commands around runs do: submit, status, logs, cancel, init, doctor; and what they say of it. One function per command."""
 
 import json as encoder
 import time
@@ -8,11 +8,13 @@ from pathlib import Path
 
 from kdbatch.launch.cancel import cancel_runs
 from kdbatch.launch.describe import describe_launch
+from kdbatch.launch.doctor import Finding, examine
 from kdbatch.launch.failed import SetAside, set_aside_failed
 from kdbatch.launch.local import run_locally
 from kdbatch.launch.logs import find_run, follow, last_lines
 from kdbatch.launch.site import QueueKind, default_jobs, queue_kind
 from kdbatch.launch.squeue import queued_jobs
+from kdbatch.launch.starter import look, write_starter
 from kdbatch.launch.survey import RunRow, as_json, survey
 from kdbatch.plan.resolve import make_plan
 from kdbatch.terminal import say, show_status, warn, watch_runs
@@ -96,10 +98,49 @@ def cancel(what: tuple[str, ...], *, profile: str, everything: bool) -> None:
         say("No job of these runs is in the queue.")
 
 
+def start_config() -> None:
+    """`kdbatch init`."""
+    path = Path("kdbatch.toml")
+    seen = look()
+    write_starter(path, seen)
+    names = ", ".join(partition.name for partition in seen.partitions)
+    say(f"{path} is written" + (f"; SLURM's partitions here: {names}" if names else "; no SLURM was seen here"))
+    say("Look at it, then: kdbatch doctor")
+
+
+def check_up(*, submit: bool) -> int:
+    """`kdbatch doctor`. Exit code 1 where something would make runs fail."""
+    config = load_config()
+    slurm = queue_kind() == "slurm"
+    if submit and not slurm:
+        raise UserError("doctor --submit: there is no sbatch here, so no node to ask. Leave --submit out.")
+    findings = []
+    for finding in examine(config):
+        findings.append(finding)
+        _tell_finding(finding)
+    if submit:
+        from kdbatch.launch.probe import await_probe, submit_probe  # submitit, as above
+
+        probe = submit_probe(config)
+        say(f"a probe of two minutes is job {probe.job_id}; waiting for it, Ctrl-C leaves it (scancel {probe.job_id} ends it)")
+        for finding in await_probe(probe, config, tell=say):
+            findings.append(finding)
+            _tell_finding(finding)
+    elif slurm:
+        say("What a node offers, in the image: kdbatch doctor --submit")
+    num_bad = sum(finding.verdict == "bad" for finding in findings)
+    say(f"{num_bad} things would make runs fail" if num_bad else "nothing was found that would make runs fail")
+    return 1 if num_bad else 0
+
+
 def experiments(files: tuple[Path, ...]) -> tuple[Path, ...]:
     if not files:
         raise UserError("name at least one experiment, as in: kdbatch submit jobs/subset_size.yaml")
     return files
+
+
+def _tell_finding(finding: Finding) -> None:
+    say(f"{finding.verdict:4}  {finding.about}: {finding.says}")
 
 
 def _submit_local(plan: Plan, config: Config, jobs: int) -> int:

@@ -46,9 +46,9 @@ def last_lines(runs_dir: Path, folder: RunFolder, *, num_lines: int) -> Tail:
     """
     if num_lines < 0:
         raise UserError(f"--lines: found {num_lines}. Write how many, or 0 for all.")
-    size, text = _end_of(folder.log, whole=not num_lines)
+    size, text = end_of_file(folder.log, whole=not num_lines)
     if not text and (submission := last_submissions(journal_of(runs_dir)).get(folder.id)):
-        _, text = _end_of(submission.folder / f"{submission.job_id}_0_log.err", whole=not num_lines)
+        _, text = end_of_file(submission.folder / f"{submission.job_id}_0_log.err", whole=not num_lines)
     return Tail(lines=tuple(text.splitlines()[-num_lines:]), size=size)
 
 
@@ -72,7 +72,7 @@ def follow(folder: RunFolder, *, start: int, is_over: Callable[[], bool]) -> Ite
         time.sleep(POLL_SECONDS)
 
 
-def _end_of(path: Path, *, whole: bool) -> tuple[int, str]:
+def end_of_file(path: Path, *, whole: bool) -> tuple[int, str]:
     """Size and text; nothing where there is no file."""
     if not path.exists():
         return 0, ""

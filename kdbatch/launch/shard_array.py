@@ -7,7 +7,7 @@ from kdbatch.launch.journal import load_journal, settle
 from kdbatch.launch.locks import holding
 from kdbatch.launch.slurm import submit_targets
 from kdbatch.launch.squeue import queued_jobs
-from kdbatch.launch.target import ShardTarget
+from kdbatch.launch.target import ModuleTarget
 from kdbatch.vocab.config import SHARD, Config
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.runs import Resources
@@ -30,11 +30,11 @@ class ShardArray:
     binds: tuple[Path, ...]
 
     @property
-    def targets(self) -> dict[str, ShardTarget]:
+    def targets(self) -> dict[str, ModuleTarget]:
         """By the words of their ranges, 40:80."""
         words = {shards: f"{shards.start}:{shards.stop}" for shards in self.ranges}
         return {
-            text: ShardTarget(cwd=str(self.cwd.resolve()), words=(*self.words, f"--shards={text}"), log=str(self.log(shards)))
+            text: ModuleTarget(cwd=str(self.cwd.resolve()), words=("kdbatch", *self.words, f"--shards={text}"), log=str(self.log(shards)))
             for shards, text in words.items()
         }
 

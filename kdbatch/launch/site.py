@@ -21,6 +21,10 @@ def has_command(name: str) -> bool:
     return shutil.which(name) is not None
 
 
+def inside_job() -> bool:
+    return "SLURM_JOB_ID" in os.environ
+
+
 def visible_gpus() -> tuple[str, ...]:
     """The GPUs that we may use, as CUDA_VISIBLE_DEVICES names them; none where that variable is empty or no driver answers."""
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:

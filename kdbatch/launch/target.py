@@ -24,8 +24,8 @@ class Target:
 
 
 @dataclass(frozen=True)
-class ShardTarget:
-    """Becomes `kdbatch WORDS`, in the folder where `kdbatch.toml` lies. What it prints is added to `log`."""
+class ModuleTarget:
+    """Becomes `python -m WORDS`, in the folder `cwd`. What it prints is added to `log`."""
 
     cwd: str
     words: tuple[str, ...]
@@ -39,4 +39,4 @@ class ShardTarget:
         os.dup2(log, 1)
         os.dup2(log, 2)
         os.chdir(self.cwd)
-        os.execv(sys.executable, [sys.executable, "-u", "-m", "kdbatch", *self.words])
+        os.execv(sys.executable, [sys.executable, "-u", "-m", *self.words])

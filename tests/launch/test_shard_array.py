@@ -46,8 +46,8 @@ def test_an_element_is_the_same_command_with_its_range_in_the_same_folder(slurm,
 
 def test_the_words_of_an_element(tmp_path):
     assert [target.words for target in _array(tmp_path, range(0, 20), range(20, 41)).targets.values()] == [
-        ("--version", "--shards=0:20"),
-        ("--version", "--shards=20:41"),
+        ("kdbatch", "--version", "--shards=0:20"),
+        ("kdbatch", "--version", "--shards=20:41"),
     ]
 
 
