@@ -130,17 +130,17 @@ class _Resolver:
             dataclasses.asdict(task_spec.at(spec.complexity)) | overrides,
             where=f"profile.tasks.{spec.task}",
         )
-        scale = self.profile.pretrain
+        scale = self.profile.pretrain_of.get(spec.task, self.profile.pretrain)
         base_lr = task_spec.lr_of.get(backbone.kind, task_spec.lr)
         recipe = Pretrain(
             task=task,
             backbone=backbone,
             data=self._subset(spec.dataset, "pretrain", spec.subset, f"{role}.pretrain"),
-            view=self._view(task_spec.augment),
+            view=self._view(task_spec.augment.faded(scale.colours)),
             schedule=Schedule(
                 epochs=scale.epochs,
                 batch_clips=scale.batch_clips,
-                lr=base_lr * scale.lr_factors.get(spec.task, 1.0) * scale.batch_clips / 64,
+                lr=base_lr * scale.lr_factor * scale.batch_clips / 64,
                 weight_decay=task_spec.weight_decay,
                 warmup_epochs=scale.warmup_epochs,
                 final_lr_share=scale.final_lr_share,

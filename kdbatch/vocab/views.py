@@ -1,6 +1,6 @@
 """How a clip is cut from a video and augmented."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 
@@ -33,6 +33,18 @@ class Augment:
     blur_probability: float = 0.0
     min_blur_sigma: float = 0.1
     max_blur_sigma: float = 2.0
+
+    def faded(self, share: float) -> "Augment":
+        """The same cuts with colours and blur at a share of their strength or frequency."""
+        return replace(
+            self,
+            gray_probability=self.gray_probability * share,
+            brightness=self.brightness * share,
+            contrast=self.contrast * share,
+            saturation=self.saturation * share,
+            hue=self.hue * share,
+            blur_probability=self.blur_probability * share,
+        )
 
 
 CENTER = Augment(crop="center", flip_probability=0.0)

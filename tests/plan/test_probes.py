@@ -1,4 +1,4 @@
-"""Probes, teachers of other seeds, and the profile's fields for the target."""
+"""Probes, teachers of other seeds, and the profile's fields for the target and for single tasks."""
 
 from pathlib import Path
 
@@ -9,7 +9,8 @@ from kdbatch.plan.resolve import make_plan
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.plans import Plan
-from kdbatch.vocab.recipes import Distill, Finetune, Retrieve, Selection
+from kdbatch.vocab.recipes import Distill, Finetune, Pretrain, Retrieve, Selection
+from kdbatch.vocab.tasks import TASKS
 from kdbatch.vocab.views import CENTER
 
 SEEDS = "seeds: [0, 1, 2]"
@@ -114,6 +115,17 @@ def test_crops_and_views_reach_the_recipes(jobs: Path) -> None:
     assert {r.teacher_views for r in recipes if isinstance(r, Distill)} == {24}  # the control's batches come again as the student's do
 
 
+def test_a_task_can_be_pretrained_at_a_scale_of_its_own_and_with_weaker_colours(jobs: Path) -> None:
+    scale = "{epochs: 7, batch_clips: 32, lr_factor: 2.0, colours: 0.5}"
+    _edit(jobs / "profiles" / "paper.yaml", (SEEDS, f"{SEEDS}\npretrain_of: {{rspnet: {scale}}}"))
+    recipes = {item.run.recipe for item in _plan(jobs).runs if isinstance(item.run.recipe, Pretrain)}
+    assert {(r.backbone.kind, r.schedule.epochs, r.schedule.lr) for r in recipes} == {("r21d_10", 7, 0.05), ("shufflenet_2x", 7, 0.1)}
+    (augment,) = {recipe.view.augment for recipe in recipes}
+    full = TASKS["rspnet"].augment
+    assert (augment.brightness, augment.hue, augment.gray_probability) == (0.2, 0.2, 0.1) and augment.min_area == full.min_area
+    assert full.faded(1.0) == full and augment.faded(0.0).jitter_probability == full.jitter_probability
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -150,6 +162,11 @@ def test_a_slip_in_the_experiment_is_one_line(jobs: Path, change: tuple[str, str
         (("share: 0.084", "share: 800"), r"selection.ucf101: share: found 800. Write more than 0 and at most 0.5"),
         (("share: 0.084, every_epochs: 5", "share: 0.084, every_epochs: 0"), "every_epochs, num_clips: found 0 and 3. Write at least 1"),
         (("  ucf101: {share", "  ucf10: {share"), "selection: no 'ucf10'. Did you mean 'ucf101'"),
+        ((SEEDS, f"{SEEDS}\npretrain_of: {{rsp: {{epochs: 1, batch_clips: 8}}}}"), "pretrain_of: no 'rsp'. Did you mean 'rspnet'"),
+        (
+            ("epochs: 200, batch_clips: 64", "epochs: 200, batch_clips: 64, colours: 2"),
+            r"pretrain: colours: found 2\.0. Write a share from 0",
+        ),
         (("linear: {", "#: {"), "a linear probe needs a schedule, and the profile has none. Add to it, for example: linear: "),
     ],
 )
