@@ -24,23 +24,9 @@ class Commands:
     """
 
     def __dir__(self) -> list[str]:
-        return [
-            "init",
-            "doctor",
-            "toy",
-            "shard",
-            "shard_verify",
-            "plan",
-            "submit",
-            "run",
-            "status",
-            "logs",
-            "cancel",
-            "report",
-            "export",
-            "bench_data",
-            "bench_cka",
-        ]
+        first = ["init", "doctor", "toy", "shard", "shard_verify"]
+        runs = ["plan", "submit", "run", "status", "logs", "cancel", "report", "export"]
+        return [*first, *runs, "bench_data", "bench_step", "bench_cka"]
 
     @command
     def toy(self, folder: Path, *, seed: int = 0, processes: int = 0) -> None:
@@ -261,6 +247,29 @@ class Commands:
         from kdbatch.cli_bench import measure_cka
 
         measure_cka(backbone, width=width, layers=layers, clips=clips, frames=frames, pixels=pixels, json=json)
+
+    @command
+    def bench_step(
+        self,
+        *,
+        backbone: str = "",
+        stage: str = "",
+        width: float = 1.0,
+        batch: int = 8,
+        frames: int = 16,
+        pixels: int = 112,
+        seconds: float = 2.0,
+        json: bool = False,
+    ) -> None:
+        """Measure training steps on this machine, beside the usual loop of torchvision's references and the parts of a step.
+
+        --backbone r21d_10 or shufflenet_2x (both without it), --stage finetune, distill (two teachers) or pretrain (RSPNet) alone;
+        --width, --batch, --frames and --pixels make it small enough for a CPU. --seconds is how long each row is measured, five times.
+        --json prints the rows for a program.
+        """
+        from kdbatch.cli_bench import measure_step
+
+        measure_step(backbone, stage, width=width, shape=(batch, frames, pixels), seconds=seconds, json=json)
 
 
 def _shard_bytes(plan: Plan, config: Config) -> int:

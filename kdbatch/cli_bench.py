@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import get_args
 
 from kdbatch.run.bench.cka_scale import CkaScale
+from kdbatch.run.bench.step_scale import STAGES, StepScale
 from kdbatch.terminal import progress, say, warn
 from kdbatch.vocab.backbones import Backbone, BackboneKind
 from kdbatch.vocab.errors import UserError
@@ -39,14 +40,42 @@ def measure_data(videos: str, *, seconds: float, json: bool) -> None:
 
 def measure_cka(backbone: str, *, width: float, layers: str, clips: int, frames: int, pixels: int, json: bool) -> None:
     """`kdbatch bench cka`."""
-    kind = pick({kind: kind for kind in get_args(BackboneKind)}, backbone, where="--backbone")
-    scale = CkaScale(backbone=Backbone(kind=kind, width=width), layers=layers, num_clips=clips, num_frames=frames, size_pixels=pixels)
+    scale = CkaScale(backbone=network(backbone, width), layers=layers, num_clips=clips, num_frames=frames, size_pixels=pixels)
     from kdbatch.run.bench.cka import as_json, as_lines, bench_cka  # torch
 
     with nullcontext(silent) if json else progress("bench cka") as tell:
         bench = bench_cka(scale, progress=tell)
     for line in [as_json(bench)] if json else as_lines(bench):
         say(line)
+
+
+def measure_step(backbone: str, stage: str, *, width: float, shape: tuple[int, int, int], seconds: float, json: bool) -> None:
+    """`kdbatch bench step`; `shape` is clips of a batch, frames, pixels."""
+    check_seconds(seconds)
+    scale = StepScale(
+        backbones=tuple(network(kind, width) for kind in ([backbone] if backbone else ("r21d_10", "shufflenet_2x"))),
+        stages=(pick({stage: stage for stage in STAGES}, stage, where="--stage"),) if stage else STAGES,
+        batch_clips=shape[0],
+        num_frames=shape[1],
+        size_pixels=shape[2],
+    )
+    from kdbatch.run.bench.step import as_json, as_lines, bench_step  # torch
+    from kdbatch.shard.loose import shard_loose  # PyAV
+
+    with TemporaryDirectory(prefix="kdbatch-bench-") as name, nullcontext(silent) if json else progress("bench step") as tell:
+        folder = Path(name)
+        stored = shard_loose(few_toys(folder / "toys"), folder, processes=len(os.sched_getaffinity(0)), progress=silent)
+        bench = bench_step(scale, stored, progress=tell, seconds=seconds)
+    for line in [as_json(bench)] if json else as_lines(bench):
+        say(line)
+
+
+def network(backbone: str, width: float) -> Backbone:
+    """The network that was asked for."""
+    kind = pick({kind: kind for kind in get_args(BackboneKind)}, backbone, where="--backbone")
+    if not 0 < width < float("inf"):
+        raise UserError(f"--width: {width} of a network is none. Write a number above 0, as in --width=0.25.")
+    return Backbone(kind=kind, width=width)
 
 
 def check_seconds(seconds: float) -> None:

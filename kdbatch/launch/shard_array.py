@@ -8,11 +8,9 @@ from kdbatch.launch.locks import holding
 from kdbatch.launch.slurm import submit_targets
 from kdbatch.launch.squeue import queued_jobs
 from kdbatch.launch.target import ModuleTarget
-from kdbatch.vocab.config import SHARD, Config
+from kdbatch.vocab.config import SHARD, SHARD_RESOURCES, Config
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.runs import Resources
-
-RESOURCES = Resources(gpus=0, cpus=8, minutes=480, memory_gb=16)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +46,7 @@ def num_elements(num_missing: int, *, config: Config) -> int:
 
 
 def shard_resources(config: Config) -> Resources:
-    return config.resources.get(SHARD, RESOURCES)
+    return config.resources.get(SHARD, SHARD_RESOURCES)
 
 
 def submit_shard_array(array: ShardArray, *, config: Config) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """`kdbatch.toml`: where things lie and what the site wants. Nothing in it can change a number."""
 
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +12,9 @@ from kdbatch.vocab.runs import Cache, Resources, Retries
 
 SHARD = "shard"
 """Under [resources] beside the kinds of run: what one element of `kdbatch shard --slurm` asks for."""
+
+SHARD_RESOURCES = Resources(gpus=0, cpus=8, minutes=480, memory_gb=16)
+"""Also for what [resources.shard] leaves out: transcoding uses no GPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,4 +120,7 @@ def load_config(path: Path = Path("kdbatch.toml")) -> Config:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: is not TOML ({error}).") from error
+    resources = raw.get("resources")
+    if isinstance(resources, dict) and isinstance(resources.get(SHARD), dict):
+        resources[SHARD] = asdict(SHARD_RESOURCES) | resources[SHARD]
     return read(Config, raw, where=str(path))

@@ -16,7 +16,7 @@ from cluster_world import HERE, PACKAGES, ROOT, WITH, WITHOUT, Cluster, make_stu
 STATE = Path(os.environ.get("KDBATCH_CLUSTER_STATE", "/tmp/kdbatch-cluster"))
 CACHE = Path(os.environ.get("KDBATCH_CLUSTER_CACHE", "/var/cache/kdbatch-cluster"))
 EPOCHS = 2
-NODES = ("n1", "n2", "n3")
+NUM_NODES = 4
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -40,13 +40,13 @@ def start(*words: str) -> None:
 
 @pytest.fixture(scope="session", params=[WITHOUT])
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """Three nodes, without accounting unless a test asks for it. This machine's python, and the checkout, are the login node's."""
+    """Four nodes, without accounting unless a test asks for it. This machine's python, and the checkout, are the login node's."""
     if os.geteuid():
         no_cluster("starting one takes root")
     start("install")
     seen = (sys.base_prefix, sys.prefix, str(ROOT))
     more = ["--accounting"] if request.param == WITH else []
-    start("up", f"--nodes={len(NODES)}", *more, *(word for folder in seen for word in ("--see", folder)))
+    start("up", f"--nodes={NUM_NODES}", *more, *(word for folder in seen for word in ("--see", folder)))
     try:
         work = STATE / "work"
         work.mkdir()
