@@ -21,6 +21,11 @@ def has_command(name: str) -> bool:
     return shutil.which(name) is not None
 
 
+def queue_pid() -> int:
+    """The local queue that started this process; 0 where none did."""
+    return int(os.environ.get(PARENT_VARIABLE, "0"))
+
+
 def inside_job() -> bool:
     return "SLURM_JOB_ID" in os.environ
 

@@ -98,14 +98,24 @@ def submit_targets(
         UserError: sbatch refuses, or SLURM does not answer.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    home = folder.parent
     python = as_shell(python_words(config, folders=binds))
+
+    def call(name: str) -> str:
+        parameters = sbatch_parameters(name, asked=resources, config=config, folder=folder, after=after)
+        return _call_sbatch(list(targets.values()), folder=folder, python=python, parameters=parameters)
+
+    noted = _call_until_taken(call, folder=folder, wave=wave, keys=tuple(targets))
+    return dict(zip(noted.keys, release(folder, noted).job_ids, strict=True))
+
+
+def _call_until_taken(call: Callable[[str], str], *, folder: Path, wave: str, keys: tuple[str, ...]) -> Sbatch:
+    """`call` takes the job's name and returns its number. The journal knows of each try before it is made, and of the one that succeeds."""
+    home = folder.parent
     for pause in (*squeue.PAUSES, None):
-        sbatch = Sbatch(name=job_name(wave, home=home), keys=tuple(targets), asked_at=time.time())
+        sbatch = Sbatch(name=job_name(wave, home=home), keys=keys, asked_at=time.time())
         save_sbatch(folder, sbatch)
-        parameters = sbatch_parameters(sbatch.name, asked=resources, config=config, folder=folder, after=after)
         try:
-            noted = replace(sbatch, number=_call_sbatch(list(targets.values()), folder=folder, python=python, parameters=parameters))
+            noted = replace(sbatch, number=call(sbatch.name))
         except RuntimeError as error:
             again = squeue.is_transient(str(error))
             if again:  # the controller may have taken the job nevertheless
@@ -118,7 +128,7 @@ def submit_targets(
             time.sleep(pause)
             continue
         save_sbatch(folder, noted)
-        return dict(zip(noted.keys, release(folder, noted).job_ids, strict=True))
+        return noted
     raise AssertionError("the last try returns or raises")
 
 

@@ -1,9 +1,9 @@
 """One worker process of the local queue: started in a slot, asked to stop, read when it ends."""
 
 import os
-import shutil
 import signal
 import subprocess
+import sys
 from dataclasses import dataclass
 
 from kdbatch.launch.container import as_process, check_container, python_words
@@ -15,14 +15,14 @@ from kdbatch.vocab.runs import RunFolder
 def worker_command(config: Config) -> tuple[str, ...]:
     """What starts a worker of the local queue, but for its run folder.
 
-    Bare, the worker itself takes care not to outlive the queue. Inside an image the queue is not its parent but its container's.
+    Bare, the worker itself takes care not to outlive the queue. Inside an image it has another parent: guard.py does it there.
 
     Raises:
         UserError: the image is not there.
     """
     check_container(config.container, here=True)
     words = as_process(python_words(config, folders=(config.runs_dir, config.shards_dir)))
-    guard = ("setpriv", "--pdeathsig", "TERM") if config.container.image and shutil.which("setpriv") else ()
+    guard = (sys.executable, "-m", "kdbatch.launch.guard") if config.container.image else ()
     return (*guard, *words, "-m", "kdbatch.run")
 
 

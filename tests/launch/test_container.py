@@ -19,6 +19,8 @@ from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.read import read
 from kdbatch.vocab.runs import Cache, RunFolder
 
+GUARD = (sys.executable, "-m", "kdbatch.launch.guard")
+
 
 def words_of(tmp_path: Path, *, cache: str = "", **container: object) -> tuple[str, ...]:
     config = Config(container=read(Container, {"image": str(tmp_path / "kd.sif"), **container}, where="container"), cache=Cache(path=cache))
@@ -132,3 +134,18 @@ def test_the_local_queue_runs_in_the_image_and_asks_through_it_for_a_checkpoint(
     assert events(plan, config) == ["begin a", "stop a", "begin a", "end a", "begin b", "end b"]
     wait_until(lambda: (slurm / "apptainer.txt").read_text().count("kdbatch.run") == 3)
     assert RunFolder(config.runs_dir / ids(plan)["a"]).is_done()
+
+
+@pytest.mark.parametrize(("code", "ends"), [("raise SystemExit(85)", 85), ("import os; os.kill(os.getpid(), 9)", 137)])
+def test_the_guard_ends_as_what_it_guards(monkeypatch, code, ends):
+    monkeypatch.setenv("KDBATCH_PARENT_PID", str(os.getpid()))
+    assert subprocess.run([*GUARD, sys.executable, "-c", code], check=False).returncode == ends
+
+
+def test_what_is_guarded_is_asked_to_end_when_its_queue_is_killed(tmp_path):
+    code = "import signal, time; signal.signal(15, lambda *_: open('told', 'w').close()); open('began', 'w').close(); time.sleep(3)"
+    queue = "import os, subprocess, sys; os.environ['KDBATCH_PARENT_PID'] = str(os.getpid()); subprocess.run(sys.argv[1:])"
+    with subprocess.Popen([sys.executable, "-c", queue, *GUARD, sys.executable, "-c", code], cwd=tmp_path) as process:
+        wait_until((tmp_path / "began").exists)
+        process.kill()
+    wait_until((tmp_path / "told").exists)

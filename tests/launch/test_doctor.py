@@ -136,6 +136,7 @@ def test_an_image_of_another_version_is_named(site, tmp_path):
     assert [line.split(",")[0] for line in bad(config)] == ["image: kdbatch 0.0.1", "image: submitit 1.0"]
 
 
+@pytest.mark.slow  # a worker's packages are imported
 def test_the_probe_answers_listens_for_one_signal_and_says_how_many_came(tmp_path):
     answer = tmp_path / "answer.json"
     probe = subprocess.Popen([sys.executable, "-m", "kdbatch.run.probe", str(answer), str(tmp_path)])
