@@ -1,10 +1,12 @@
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 import torch
+from task_world import batch_of
 
-from kdbatch.run.bench.step import BASE, StepBench, StepRow, as_json, as_lines, bench_step
+from kdbatch.run.bench.step import BASE, StepBench, StepRow, as_json, as_lines, bench_step, multiply_adds
 from kdbatch.run.bench.step_scale import StepScale
 from kdbatch.run.bench.step_ways import learner
 from kdbatch.shard.loose import shard_loose, videos_below
@@ -55,3 +57,18 @@ def test_the_usual_loop_trains_the_same_network_in_the_default_memory_format(sta
     for (name, own), other in zip(made.model.state_dict().items(), plain.model.state_dict().values(), strict=True):
         assert torch.equal(own, other) and other.is_contiguous(), name
     assert any(not p.is_contiguous() for p in made.model.parameters()) and len(made.teachers) == (2 if stage == "distill" else 0)
+
+
+@pytest.mark.parametrize(("stage", "passes"), [("finetune", 3), ("distill", 5)])
+@pytest.mark.parametrize(("kind", "gmacs"), [("r21d_10", 21.362), ("shufflenet_2x", 0.5133)])
+def test_multiply_adds_are_those_of_the_forward_passes_and_twice_the_one_with_a_gradient(
+    stage: str, passes: int, kind: str, gmacs: float
+) -> None:
+    """Teachers have none. Counted without computing: on the meta device."""
+    meta = torch.device("meta")
+    batch = batch_of(range(2))
+    batch = dataclasses.replace(batch, label_B=batch.label_B.long().to(meta))
+    with meta:
+        made = learner(stage, Backbone(kind=kind), scale=SCALE, device=meta)  # type: ignore[arg-type]
+        found = multiply_adds(made, (torch.zeros(1, 2, 3, 16, 112, 112), batch))
+    assert found / 2e9 == pytest.approx(passes * gmacs, rel=2e-3)

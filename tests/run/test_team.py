@@ -1,23 +1,29 @@
 """Two processes compute what one does: gradients, batch statistics, dropout, curves, evaluation shares."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from loop_world import learnt, run
+from task_world import batch_of, videos
 from torch import nn
 from two_processes import WORLD_SIZE, in_two_processes
 
 from kdbatch.run.data import EvaluationBatches
+from kdbatch.run.learn import find_gradients
 from kdbatch.run.models import BACKBONES, Classifier, build_backbone
 from kdbatch.run.pulse import Stopped
+from kdbatch.run.tasks import PRETEXTS
 from kdbatch.run.team import Place, Team, place_of
 from kdbatch.run.together import TeamBatchNorm, TeamDropout, mean_over_team, work_together
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.tasks import TASKS
 from kdbatch.vocab.views import View
 
 
@@ -151,6 +157,46 @@ def test_the_gradient_over_two_processes_is_that_of_the_whole_batch(kind: str, t
     for found in in_two(_gradients, kind, folder=tmp_path):
         assert found.keys() == whole.keys()
         assert max((found[name] - whole[name]).norm() / size for name in whole) < 1e-12
+
+
+def _pretext_gradients(team: Team, name: str) -> dict[str, torch.Tensor]:
+    """Of a pretext task's second step: by then a key encoder and a queue have moved."""
+    torch.manual_seed(0)
+    task, pretext, view = TASKS[name].at(1), PRETEXTS[name], View(num_frames=8, size_pixels=32)
+    small = {"queue_size": 16, "embedding_dim": 8, "hidden_dim": 8, "decoder_dim": 8}
+    task = dataclasses.replace(task, **{field: n for field, n in small.items() if hasattr(task, field)})  # type: ignore[arg-type]
+    backbones = [build_backbone(Backbone(kind="r21d_10", width=0.0625)) for _ in range(2)]
+    model = pretext.build(task, *backbones).double()
+    if isinstance(getattr(model, "queue", None), nn.Module):
+        model.get_submodule("queue").float()  # as the embeddings, which are cast to single precision
+    work_together(model, team)
+    share = slice(team.rank, None, team.world_size)
+    for step in range(2):
+        requests, extra = pretext.choose(videos(*[100] * 8), task, view, np.random.default_rng(step))
+        torch.manual_seed(step)
+        num_frames = requests[0].frame_VT.shape[1]
+        clip_VBCTHW = torch.randn(len(requests[0].draw_V), 8, 3, num_frames, 32, 32).double()[:, share]
+        extra = {n: v.astype(float) if v.dtype == np.float32 else v for n, v in ({"video": np.arange(8)} | extra).items()}
+        batch = batch_of(range(8)[share], num_views=len(clip_VBCTHW), **{n: v[share] for n, v in extra.items()})
+        numbers = find_gradients(
+            model, lambda c, b: pretext.step(model, c, b, task), (clip_VBCTHW, batch), num_parts=1, team=team, stop_asked=lambda: False
+        )
+    gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+    return {**gradients, **{f"told {n}": v.detach() for n, v in numbers.items()}}
+
+
+@pytest.mark.parametrize("name", PRETEXTS)
+def test_a_pretext_task_over_two_processes_is_that_of_the_whole_batch(name: str, tmp_path: Path) -> None:
+    whole = _pretext_gradients(Team(), name)
+    first, second = in_two(_pretext_gradients, name, folder=tmp_path)
+    size = torch.stack([g.norm() for n, g in whole.items() if not n.startswith("told")]).norm()
+    assert first.keys() == second.keys() == whole.keys()
+    for n, expected in whole.items():
+        assert torch.allclose(first[n], second[n]), n
+        if n.startswith("told"):
+            assert float(first[n]) == pytest.approx(float(expected), rel=1e-4, abs=1e-5), n
+        else:
+            assert (first[n] - expected).norm() / size < 1e-5, n
 
 
 def _train(team: Team, folder: str, stop_at: int | None) -> dict[str, Any]:

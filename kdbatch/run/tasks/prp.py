@@ -24,6 +24,7 @@ from kdbatch.run.models import VideoBackbone
 from kdbatch.run.sampling import Request, stored_frames, timeline_frames
 from kdbatch.run.step import Step, accuracy_of
 from kdbatch.run.tasks.motion import motion_weights
+from kdbatch.run.together import mean_over_team
 from kdbatch.vocab.tasks import PRP
 from kdbatch.vocab.views import View
 
@@ -127,7 +128,7 @@ def prp_step(model: PRPModel, clip_VBCTHW: Tensor, batch: Batch, task: PRP) -> S
         if task.motion_weighted:
             error_BCJHW = error_BCJHW * weights_of(pixels_of(motion_BCAHW), label_B, task, num_target=error_BCJHW.shape[2])
         per_frame_BJ = error_BCJHW.mean((1, 3, 4))
-        reconstruction = (per_frame_BJ * real_BJ).sum() / real_BJ.sum()
+        reconstruction = (per_frame_BJ * real_BJ).sum() / mean_over_team(real_BJ.sum())  # processes may hold unequal numbers of them
         rate = F.cross_entropy(logit_BR.float(), label_B)
     report = {"accuracy": accuracy_of(logit_BR, label_B), "reconstruction": reconstruction, "rate": rate}
     return Step(loss=reconstruction + task.rate_weight * rate, report=report)
