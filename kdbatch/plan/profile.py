@@ -43,9 +43,11 @@ class CompareScale:
 @dataclass(frozen=True, kw_only=True)
 class Profile:
     """`subsets` replaces sizes (10k: 48 reads 48 videos where an experiment says 10k); `keep` names the values of an axis that are
-    kept; `widths` are by backbone, `tasks` parameters by pretext task. `selection` is by target; a target without one keeps the last epoch.
-    `linear` is the schedule of linear probes, needed where an experiment asks for them. `finetune_crop` is how clips of the target are cut
-    for teachers, students and controls alike; "center" is the benchmark's own view, without flips.
+    kept; `widths` are by backbone, `tasks` parameters by pretext task.
+
+    `selection` is by target; a target without one keeps the last epoch. `linear` is the schedule of linear probes, needed where an
+    experiment asks for them. `finetune_crop` is how clips of the target are cut, for teachers, students and controls alike; "center" is
+    the benchmark's own view, without flips. `teacher_views` is the field of vocab.recipes.Distill.
     """
 
     seeds: tuple[int, ...]
@@ -69,6 +71,10 @@ class Profile:
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise UserError("seeds: name at least one seed, each once.")
+        if self.num_eval_clips < 1:
+            raise UserError(f"num_eval_clips: found {self.num_eval_clips}. Write at least 1; 10 is usual.")
+        if self.teacher_views < 0:
+            raise UserError(f"teacher_views: found {self.teacher_views}. Write a number of epochs, or 0 for views that never come again.")
         for target in self.selection:
             pick(DATASETS, target, where="selection")
 

@@ -1,6 +1,7 @@
 """Rows of tensors between the processes that train together; a process alone is a world of one.
 
-Axes: B rows of this process, the same number in each; N = world_size * B rows of all, those of rank 0 first.
+Axes: W processes; B rows of this process, the same number in each; N = W * B rows of all. Rank r holds the rows r, r + W, r + 2W, ... of
+the batch (kdbatch/run/data.py), and rows come in the batch's order here, so that W processes do what one would.
 """
 
 from typing import Any
@@ -34,14 +35,14 @@ class _Gathered(torch.autograd.Function):
         _, world_size = place()
         x_N = x_B.new_empty((world_size * len(x_B), *x_B.shape[1:]))
         dist.all_gather_into_tensor(x_N, x_B.contiguous())
-        return x_N
+        return x_N.unflatten(0, (world_size, -1)).transpose(0, 1).flatten(0, 1)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         _, world_size = place()
-        gradient_N = gradients[0].contiguous()
+        gradient_N = gradients[0].unflatten(0, (-1, world_size)).transpose(0, 1).flatten(0, 1)
         gradient_B = gradient_N.new_empty((len(gradient_N) // world_size, *gradient_N.shape[1:]))
-        dist.reduce_scatter_tensor(gradient_B, gradient_N)
+        dist.reduce_scatter_tensor(gradient_B, gradient_N.contiguous())
         return gradient_B
 
 
@@ -54,17 +55,17 @@ def same_order(num_rows: int, device: torch.device) -> Tensor:
 
 
 def reordered(x_B: Tensor, order_N: Tensor) -> Tensor:
-    """This process's share of x_N[order_N], without gradient. Each row travels at most once, to where it is wanted.
+    """This process's rows of x_N[order_N], without gradient. Each row travels at most once, to where it is wanted.
 
     `reordered(reordered(x_B, order_N), order_N.argsort())` is x_B again.
     """
     rank, world_size = place()
     if world_size == 1:
         return x_B[order_N]
-    source_WB = order_N.view(world_size, -1)  # row w: the rows that process w wants, in its order
-    owner_WB = source_WB // len(x_B)
+    source_WB = order_N.view(-1, world_size).T  # row w: the rows of the batch that process w wants, in its order
+    owner_WB = source_WB % world_size
     mine_WB = owner_WB == rank
-    sent = x_B[source_WB[mine_WB] - rank * len(x_B)]  # for process 0, then for process 1, ...
+    sent = x_B[source_WB[mine_WB] // world_size]  # for process 0, then for process 1, ...
     got = torch.empty_like(x_B, memory_format=torch.contiguous_format)
     num_got = owner_WB[rank].bincount(minlength=world_size)
     dist.all_to_all_single(got, sent.contiguous(), num_got.tolist(), mine_WB.sum(1).tolist())

@@ -53,10 +53,6 @@ class Evaluation:
     num_clips: int = 10
     num_crops: Literal[1, 3] = 1
 
-    def __post_init__(self) -> None:
-        if self.num_clips < 1:
-            raise UserError(f"num_clips: found {self.num_clips}. Write at least 1; the study's tests use 10.")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
@@ -140,10 +136,6 @@ class Distill:
     soft_weight: float = 0.9
     max_teacher_weight: float = 0.6
     dropout: float = 0.5
-
-    def __post_init__(self) -> None:
-        if self.teacher_views < 0:
-            raise UserError(f"teacher_views: found {self.teacher_views}. Write a number of epochs, or 0 for views that never come again.")
 
 
 @dataclass(frozen=True, kw_only=True)

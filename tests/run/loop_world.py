@@ -19,6 +19,7 @@ from kdbatch.vocab.recipes import Schedule
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.views import View
 
+CPU = torch.device("cpu")
 SCHEDULE = Schedule(epochs=3, batch_clips=4, lr=0.1, warmup_epochs=1.0, head_lr_factor=2.0)
 TOTAL = 9
 
@@ -79,13 +80,14 @@ def run(
     team: Team = ALONE,
     schedule: Schedule = SCHEDULE,
     net: Callable[[], nn.Module] = Net,
+    device: torch.device = CPU,
 ) -> tuple[dict[str, torch.Tensor], Trained]:
     """Train, and ask to stop in a step, or have its loss be no number. The state, and what training tells."""
     torch.manual_seed(7)
-    model, stop, steps = net(), StopFlag(), 0
+    model, stop, steps = net().to(device), StopFlag(), 0
     watcher = Watcher(model) if watched else None
     with Pulse(RunFolder(folder), device="cpu", stop=stop, writes=team.leads) as pulse:
-        worker = Worker(folder=RunFolder(folder), pulse=pulse, device=torch.device("cpu"), num_workers=0, decoder="pyav", team=team)
+        worker = Worker(folder=RunFolder(folder), pulse=pulse, device=device, num_workers=0, decoder="pyav", team=team)
 
         def take_step(clip_VBCTHW: torch.Tensor, batch: Batch) -> Step:
             nonlocal steps

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from kdbatch.plan.resolve import make_plan
 from kdbatch.run.main import main
@@ -99,4 +100,8 @@ def run_all(folder: Path, plan: Plan) -> dict[str, RunFolder]:
 
 def with_recipe(run: Run, **changes: object) -> Run:
     """The run with other fields of its recipe."""
-    return dataclasses.replace(run, recipe=dataclasses.replace(run.recipe, **changes))
+    return changed(run, recipe=changed(run.recipe, **changes))
+
+
+def changed(value: Any, **changes: object) -> Any:
+    return dataclasses.replace(value, **changes)

@@ -13,11 +13,11 @@ from kdbatch.run.learn import compile_layers, find_gradients, make_optimizer, pa
 from kdbatch.run.ledger import Ledger
 from kdbatch.run.models import Classifier, build_backbone
 from kdbatch.run.pulse import Stopped
-from kdbatch.run.step import Step, finetune_step
+from kdbatch.run.step import Step, distill_step, finetune_step
 from kdbatch.run.team import ALONE
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.errors import UserError
-from kdbatch.vocab.recipes import Pretrain, Schedule
+from kdbatch.vocab.recipes import Distill, Evaluation, Pretrain, Schedule
 from kdbatch.vocab.shards import Subset
 from kdbatch.vocab.tasks import TASKS
 from kdbatch.vocab.views import View
@@ -152,3 +152,26 @@ def test_what_is_reported_in_half_precision_is_kept_in_single() -> None:
     numbers = find_gradients(model, take_step, (torch.randn(2, 2), batch), num_parts=1, team=ALONE, stop_asked=lambda: True)  # type: ignore[arg-type]
     assert {n: v.dtype for n, v in numbers.items()} == dict.fromkeys(("loss", "half", "stop", "gradient_norm"), torch.float32)
     assert float(numbers["stop"]) == 1 and float(numbers["half"]) == 1.5
+
+
+@pytest.mark.parametrize("weighting", ["none", "equal", "ae-kd", "ca-mkd"])
+def test_losses_are_in_single_precision_though_networks_run_in_half(weighting: str) -> None:
+    """Autocast as on a GPU; a logit of bfloat16 has 8 bits, and its softmax and loss must not."""
+    torch.manual_seed(0)
+    student, teachers = nn.Linear(3, 5), [nn.Linear(3, 5), nn.Linear(3, 5)] if weighting != "none" else []
+    clip, label = torch.randn(4, 3), torch.arange(4)
+    recipe = Distill(
+        backbone=Backbone(kind="shufflenet_2x"),
+        data=DATA,
+        view=View(),
+        schedule=SCHEDULE,
+        evaluation=Evaluation(test=DATA),
+        weighting=weighting,  # type: ignore[arg-type]
+    )
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert student(clip).dtype is torch.bfloat16
+        step = distill_step(student, teachers, clip, label, recipe=recipe)
+        logit_BK = student(clip).float()
+    assert step.loss.dtype is torch.float32
+    assert float(step.report["hard"].detach()) == pytest.approx(float(nn.functional.cross_entropy(logit_BK, label).detach()), abs=1e-6)
+    assert all(value.dtype is torch.float32 for value in step.report.values())

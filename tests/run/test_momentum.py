@@ -41,35 +41,38 @@ def test_batch_statistics_are_each_encoders_own() -> None:
     model.query(clip)
     seen = model.backbone.bn.running_mean.clone()
     assert torch.equal(model.key_backbone.bn.running_mean, torch.zeros(6)) and not torch.equal(seen, torch.zeros(6))
-    model.keys(10 * clip)
+    model.keys(10 * clip[None])
     model.follow()
     assert torch.equal(model.backbone.bn.running_mean, seen) and not torch.equal(model.key_backbone.bn.running_mean, seen)
 
 
 def test_keys_come_back_in_their_order_and_without_gradient() -> None:
     model = encoders().eval()  # in evaluation mode the groups cannot matter
-    clip = torch.randn(5, 3, 2, 4, 4)
-    key_HBD = model.keys(clip)
-    assert key_HBD.shape == (2, 5, 4) and not key_HBD.requires_grad
-    assert torch.allclose(key_HBD, torch.cat([model.keys(clip[i : i + 1]) for i in range(5)], 1), atol=1e-6)
-    assert torch.allclose(key_HBD.norm(dim=-1), torch.ones(2, 5))
+    clip = torch.randn(2, 5, 3, 2, 4, 4)
+    key_VHBD = model.keys(clip)
+    assert key_VHBD.shape == (2, 2, 5, 4) and not key_VHBD.requires_grad
+    assert torch.allclose(key_VHBD, torch.cat([model.keys(clip[:, i : i + 1]) for i in range(5)], 2), atol=1e-6)
+    assert torch.allclose(key_VHBD, torch.stack([model.query(view) for view in clip]), atol=1e-6)
+    assert torch.allclose(key_VHBD.norm(dim=-1), torch.ones(2, 2, 5))
 
 
-@pytest.mark.parametrize(("num_clips", "sizes"), [(8, [4, 4]), (5, [3, 2]), (3, [3]), (1, [1])])
-def test_keys_are_normalised_in_two_groups_unless_one_would_be_a_clip_alone(num_clips: int, sizes: list[int]) -> None:
+@pytest.mark.parametrize(("num_videos", "sizes"), [(8, [4, 4]), (5, [3, 2]), (3, [3]), (1, [1])])
+def test_keys_are_normalised_in_two_groups_of_whole_videos_unless_one_would_be_a_video_alone(num_videos: int, sizes: list[int]) -> None:
     model, seen = encoders(), []
-    model.key_backbone.bn.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
-    clip = torch.randn(num_clips, 3, 2, 4, 4)
+    model.key_backbone.conv.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    clip = torch.randn(2, num_videos, 3, 2, 4, 4)
     model.keys(clip)
-    assert [len(group) for group in seen] == sizes
-    together = model.key_backbone.conv(clip)
-    rows = [min(range(num_clips), key=lambda i: float((together[i] - row).abs().max())) for group in seen for row in group]
-    assert sorted(rows) == list(range(num_clips))
+    assert [len(group) for group in seen] == [2 * size for size in sizes]
+    known = {tuple(clip[v, b].flatten().tolist()): (v, b) for v in range(2) for b in range(num_videos)}
+    groups = [[known[tuple(row.flatten().tolist())] for row in group] for group in seen]
+    assert sorted(row for group in groups for row in group) == sorted(known.values())
+    for group in groups:
+        assert {b for v, b in group if v == 0} == {b for v, b in group if v == 1}
 
 
 def test_the_groups_are_drawn_anew_every_time() -> None:
     model = encoders()
-    clip = torch.randn(8, 3, 2, 4, 4)
+    clip = torch.randn(1, 8, 3, 2, 4, 4)
     assert len({tuple(model.keys(clip).flatten().tolist()) for _ in range(6)}) > 1
 
 

@@ -77,7 +77,7 @@ def test_the_queue_takes_the_appearance_of_the_other_speed() -> None:
     model = model_of(task).eval()
     clip = torch.randn(3, 6, 3, 2, 4, 4)
     rspnet_step(model, clip, batch_of(6), task)
-    assert torch.allclose(model.queue.key_QD[:6], model.keys(clip[2])[1]) and model.queue.video_Q.tolist() == [0, 1, 2, 3, 4, 5, -1, -1]
+    assert torch.allclose(model.queue.key_QD[:6], model.keys(clip[2:])[0, 1]) and model.queue.video_Q.tolist() == [0, 1, 2, 3, 4, 5, -1, -1]
 
 
 def test_the_loss_is_its_definition_in_loops() -> None:

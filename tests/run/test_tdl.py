@@ -131,4 +131,4 @@ def test_the_negative_has_a_gradient_and_the_key_has_none(loss: str) -> None:
 def test_the_queue_takes_the_positives_keys() -> None:
     model, clip = model_of(SMALL).eval(), torch.randn(3, 6, 3, 2, 4, 4)
     tdl_step(model, clip, batch_of(6), SMALL)
-    assert torch.allclose(model.queue.key_QD[:6], model.keys(clip[1])[0]) and model.queue.video_Q.tolist()[:6] == list(range(6))
+    assert torch.allclose(model.queue.key_QD[:6], model.keys(clip[1:2])[0, 0]) and model.queue.video_Q.tolist()[:6] == list(range(6))

@@ -86,7 +86,7 @@ def nt_xent(first_BD: Tensor, second_BD: Tensor, video_B: Tensor, *, temperature
     directions up. A second row of the same video is neither partner nor negative.
     """
     rank, world_size = place()
-    own_B = rank * len(first_BD) + torch.arange(len(first_BD), device=first_BD.device)
+    own_B = rank + world_size * torch.arange(len(first_BD), device=first_BD.device)
     first_ND, second_ND = gathered(torch.stack([first_BD, second_BD], 1)).unbind(1)
     own_BN = own_B[:, None] == torch.arange(world_size * len(first_BD), device=first_BD.device)
     same_BN = video_B[:, None] == gathered(video_B)

@@ -1,6 +1,6 @@
 """A query encoder, its moving average, and a queue of keys: He et al. 2020 (MoCo), arXiv:1911.05722, sections 3.2 and 3.3.
 
-Axes: B clips of this process, N of all processes, H heads, D embedding, Q queue.
+Axes: V clips per video, B videos of this process, N of all processes, M = V * B clips, H heads, D embedding, Q queue.
 """
 
 import torch
@@ -52,19 +52,27 @@ class MomentumEncoders(nn.Module):
         return _embedded(self.backbone, self.heads, clip_BCTHW)
 
     @torch.no_grad()
-    def keys(self, clip_BCTHW: Tensor) -> Tensor:
-        """As `query`, by the key encoder, batch-normalised in groups that are drawn anew from the clips of all processes.
+    def keys(self, clip_VBCTHW: Tensor) -> Tensor:
+        """As `query`, by the key encoder, of V clips per video, shape (V, H, B, D); batch-normalised in groups of videos that are drawn
+        anew from the videos of all processes, the clips of a video together.
 
         In a batch of its own a key could be told by the statistics that it shares with its query (He et al., section 3.3, "shuffling
-        BN"). There are as many groups as processes, and two where there is one, so two processes compute what one does.
+        BN"). There are as many groups as processes, and two where there is one, so two processes compute what one does. Clips that are
+        compared with each other have to be in one group: the noise of a small group's statistics is larger than what tells them apart.
         """
         _, world_size = place()
-        num_clips = world_size * len(clip_BCTHW)
-        order_N = same_order(num_clips, clip_BCTHW.device)
-        num_groups = max(1, min(MIN_GROUPS, num_clips // 2) // world_size)  # a clip alone may be a single value per channel
-        groups = reordered(clip_BCTHW, order_N).chunk(num_groups)
-        key_BHD = torch.cat([_embedded(self.key_backbone, self.key_heads, group).transpose(0, 1) for group in groups])
-        return reordered(key_BHD, order_N.argsort()).transpose(0, 1)
+        num_videos = world_size * clip_VBCTHW.shape[1]
+        order_N = same_order(num_videos, clip_VBCTHW.device)
+        num_groups = max(1, min(MIN_GROUPS, num_videos // 2) // world_size)  # a clip alone may be a single value per channel
+        clip_BVCTHW = reordered(clip_VBCTHW.transpose(0, 1), order_N)
+        keys = []
+        for group in range(num_groups):
+            some_BVCTHW = clip_BVCTHW[group::num_groups]
+            key_HMD = _embedded(self.key_backbone, self.key_heads, some_BVCTHW.flatten(0, 1))
+            keys.append(key_HMD.unflatten(1, some_BVCTHW.shape[:2]).permute(1, 2, 0, 3))
+        place_B = torch.cat([torch.arange(len(clip_BVCTHW))[group::num_groups] for group in range(num_groups)]).to(order_N.device)
+        key_BVHD = torch.cat(keys)[place_B.argsort()]
+        return reordered(key_BVHD, order_N.argsort()).permute(1, 2, 0, 3)
 
     @torch.no_grad()
     def follow(self) -> None:

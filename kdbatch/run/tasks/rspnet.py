@@ -3,7 +3,8 @@
 Axes: V=3 clips (q, k, k'), B videos, D embedding, Q queue. q and k have one speed, k' another; k and k' are cut from the same window with
 the same augmentation, so that nothing but speed tells them apart. Differences from the authors' code, each for a stated reason: the place
 of a clip in its window is random (theirs always starts the window, which ties speed 1 to the window's first half); speeds are drawn per
-video; keys of a query's own video are no negatives; keys are normalised in shuffled groups on one device too.
+video; keys of a query's own video are no negatives; keys are normalised in shuffled groups on one device too, k and k' of a video in the
+same group, where theirs come from two passes.
 """
 
 from collections.abc import Sequence
@@ -73,13 +74,12 @@ def rspnet_step(model: MomentumEncoders, clip_VBCTHW: Tensor, batch: Batch, task
     As PeihaoChen/RSPNet: moco/builder_diffspeed_diffloss.py. The queue takes k' keys, after the loss. `right_s_t` is the share of
     videos with speeds (s, s') = (s, t) that are ranked right, `asked_s_t` the share that have them: their ratio is the pair's accuracy.
     """
-    clip_q, clip_k, clip_other = clip_VBCTHW
-    video_B = batch.extra["video"].to(clip_q.device, non_blocking=True)
-    motion_q, appearance_q = model.query(clip_q)
+    device = clip_VBCTHW.device
+    video_B = batch.extra["video"].to(device, non_blocking=True)
+    motion_q, appearance_q = model.query(clip_VBCTHW[0])
     model.follow()
-    motion_k, appearance_k = model.keys(clip_k)
-    motion_other, appearance_other = model.keys(clip_other)
-    with torch.autocast(clip_q.device.type, enabled=False):
+    (motion_k, appearance_k), (motion_other, appearance_other) = model.keys(clip_VBCTHW[1:])
+    with torch.autocast(device.type, enabled=False):
         gap_B = ((motion_q * motion_k).sum(1) - (motion_q * motion_other).sum(1)) / task.temperature
         ranking = F.relu(task.margin - gap_B).mean()
         negative_BQ = model.queue.similarities(appearance_q, video_B)

@@ -89,7 +89,7 @@ def tdl_step(model: MomentumEncoders, clip_VBCTHW: Tensor, batch: Batch, task: T
     anchor = mix_frame_in(anchor, extra["mix_frame"], extra["mix_share"])
     q_BD, n_BD = model.query(torch.cat([anchor, negative]))[0].chunk(2)
     model.follow()
-    k_BD = model.keys(positive)[0]
+    k_BD = model.keys(positive[None])[0, 0]
     with torch.autocast(anchor.device.type, enabled=False):
         near_B, far_B = (q_BD * k_BD).sum(1), (q_BD * n_BD).sum(1)
         others_BQ = torch.cat([model.queue.similarities(q_BD, extra["video"]), far_B[:, None]], 1)
