@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 from networks import LoudNet, noise
-from team_world import in_two
 from torch import Tensor, nn
+from two_processes import WORLD_SIZE, in_two_processes
 
 from kdbatch.run.cka import compute_cka
 from kdbatch.run.team import ALONE, Team
@@ -50,7 +50,8 @@ def both_maps(team: Team) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> list[list[Any]]:
-    return in_two(both_maps, folder=tmp_path_factory.mktemp("team"))
+    folder = tmp_path_factory.mktemp("team")
+    return in_two_processes(lambda rank: both_maps(Team(rank=rank, world_size=WORLD_SIZE)), folder)
 
 
 def test_two_processes_make_the_map_of_one(shared):
