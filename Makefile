@@ -5,7 +5,10 @@ BIN := $(VENV)/bin
 KDBATCH := $(BIN)/kdbatch
 PROFILE := toy
 
-.PHONY: demo test test-learning check clean
+# What the image is built on, see container/README.md: make image BASE=--debian, make image BASE='--on OLD.sif'
+BASE := --docker python:3.11-slim-bookworm
+
+.PHONY: demo study test test-learning test-cluster check image clean
 
 # From raw toy videos to a report, in a few minutes on two cores; a second time only the report is made anew.
 demo: $(VENV)/.made
@@ -15,12 +18,28 @@ demo: $(VENV)/.made
 	@cd demo && $(KDBATCH) report --to=../report
 	@echo "Open it: $(CURDIR)/report/index.html"
 
+# The whole study, all four experiments; PROFILE=micro takes minutes and learns nothing.
+study: $(VENV)/.made
+	@$(KDBATCH) toy demo
+	@cd demo && for dataset in k400 ssv2 ucf101; do $(KDBATCH) shard $$dataset --videos-per-shard=32 || exit; done
+	@cd demo && $(KDBATCH) submit ../jobs/*.yaml --profile=$(PROFILE) --local
+	@cd demo && $(KDBATCH) report --to=../report
+	@echo "Open it: $(CURDIR)/report/index.html"
+
 test: $(VENV)/.made
 	@$(BIN)/pytest -n 2 --dist loadgroup -m "not learning"
 
 # Does each pretext task learn? Minutes of training on toy videos, and the accuracies that came of it.
 test-learning: $(VENV)/.made
 	@$(BIN)/pytest -n 2 --dist loadgroup -m learning -rA
+
+# On a real SLURM, which is started for it; this takes root on a Debian. Nothing is installed outside of one folder in /var/cache.
+test-cluster: $(VENV)/.made
+	@$(BIN)/pytest tests/cluster -m cluster
+
+# As an ordinary user. The last line printed is the path of the image, for kdbatch.toml.
+image:
+	@container/build $(BASE)
 
 check: $(VENV)/.made
 	@$(BIN)/ruff check .

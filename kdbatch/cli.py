@@ -24,7 +24,9 @@ class Commands:
     """
 
     def __dir__(self) -> list[str]:
-        return ["toy", "shard", "shard_verify", "plan", "submit", "run", "status", "report", "bench"]
+        first = ["init", "doctor", "toy", "shard", "shard_verify"]
+        runs = ["plan", "submit", "run", "status", "logs", "cancel", "report", "export"]
+        return [*first, *runs, "bench_data", "bench_step", "bench_cka"]
 
     @command
     def toy(self, folder: Path, *, seed: int = 0, processes: int = 0) -> None:
@@ -105,36 +107,35 @@ class Commands:
     @command
     def plan(self, *files: Path, profile: str = "paper") -> None:
         """Show which runs the experiments in FILES need, what they share and what they will cost. Writes nothing."""
+        from kdbatch.cli_launch import experiments
         from kdbatch.plan.resolve import make_plan
         from kdbatch.terminal import show_plan
         from kdbatch.vocab.config import load_config
 
         config = load_config()
-        plan = make_plan(_experiments(files), profile=profile, config=config)
+        plan = make_plan(experiments(files), profile=profile, config=config)
         show_plan(plan, num_bytes=_shard_bytes(plan, config))
 
     @command
-    def submit(self, *files: Path, profile: str = "paper", local: bool = False, jobs: int = 0, dry_run: bool = False) -> int:
+    def submit(
+        self,
+        *files: Path,
+        profile: str = "paper",
+        local: bool = False,
+        jobs: int = 0,
+        retry_failed: bool = False,
+        dry_run: bool = False,
+    ) -> int:
         """Start every run that FILES need and that is not done: as SLURM arrays where there is sbatch, else in a local queue.
 
         --local forces the queue, --jobs is how many runs it takes at a time (one per GPU, or per core), --dry-run only shows what would
         be done. Ctrl-C stops the local queue after its runs have saved their progress; the same command goes on.
+
+        A run that has failed before is left out, and so is what waits for it, until --retry-failed.
         """
-        from kdbatch.launch.site import queue_kind
-        from kdbatch.plan.resolve import make_plan
-        from kdbatch.terminal import say
-        from kdbatch.vocab.config import load_config
+        from kdbatch.cli_launch import submit_plan
 
-        config = load_config()
-        plan = make_plan(_experiments(files), profile=profile, config=config)
-        queue = "local" if local else queue_kind()
-        if dry_run:
-            from kdbatch.launch.describe import describe_launch
-
-            for line in describe_launch(plan, config=config, queue=queue):
-                say(line)
-            return 0
-        return _submit_local(plan, config, jobs) if queue == "local" else _submit_slurm(plan, config)
+        return submit_plan(files, profile=profile, local=local, jobs=jobs, dry_run=dry_run, retry_failed=retry_failed)
 
     @command
     def run(self, run_dir: Path) -> int:
@@ -153,113 +154,122 @@ class Commands:
         return code
 
     @command
-    def status(self, *, json: bool = False) -> None:
-        """Show what every run does: state, progress, time left, last number, hours."""
-        from kdbatch.launch.journal import live_job_ids
-        from kdbatch.launch.site import queue_kind
-        from kdbatch.launch.survey import as_json, survey
-        from kdbatch.terminal import say, show_status
-        from kdbatch.vocab.config import load_config
+    def status(self, *, watch: bool = False, json: bool = False) -> None:
+        """Show what every run does: state, progress, time left, last number, hours. --watch stays until nothing moves any more."""
+        from kdbatch.cli_launch import tell_status
 
-        config = load_config()
-        rows = survey(config.runs_dir, live=live_job_ids() if queue_kind() == "slurm" else None)
-        if json:
-            import json as encoder
-
-            say(encoder.dumps(as_json(rows), indent=1))
-        elif rows:
-            show_status(rows)
-        else:
-            say(f"No runs in {config.runs_dir}/ yet. Start some: kdbatch submit jobs/subset_size.yaml")
+        tell_status(json=json, watch=watch)
 
     @command
-    def report(self, *, to: str = "") -> None:
-        """Turn all finished runs into tables, CKA maps, claims and one page, report/index.html."""
-        from kdbatch.report.build import build_report
-        from kdbatch.terminal import progress, say, warn
-        from kdbatch.vocab.config import load_config
+    def logs(self, run: str, *, follow: bool = False, lines: int = 100) -> None:
+        """Show the last lines of what RUN printed: an id of `kdbatch status`, or its beginning.
 
-        config = load_config()
-        with progress("report") as tell:
-            made = build_report(config.runs_dir, to=Path(to) if to else config.report_dir, progress=tell)
-        for line in made.warnings:
-            warn(line)
-        say(f"{made.done} of {made.total} runs are in the report: {made.page}")
+        --follow (-f) goes on until the run has ended. --lines 0 shows everything.
+        """
+        from kdbatch.cli_launch import tell_logs
+
+        tell_logs(run, follow_on=follow, lines=lines)
 
     @command
-    def bench(self, what: str, *, videos: str = "", seconds: float = 2.0, json: bool = False) -> None:
-        """Measure on this machine. `kdbatch bench data`: training clips per CPU-second, beside the usual ways of reading video.
+    def cancel(self, *what: str, profile: str = "paper", all: bool = False) -> None:
+        """Take runs out of SLURM's queue: those of a FILE (at its --profile), a RUN, or --all. Progress is kept; submit goes on."""
+        from kdbatch.cli_launch import cancel
+
+        cancel(what, profile=profile, everything=all)
+
+    @command
+    def init(self) -> None:
+        """Write a commented kdbatch.toml into this folder, filled in with what this machine shows."""
+        from kdbatch.cli_launch import start_config
+
+        start_config()
+
+    @command
+    def doctor(self, *, submit: bool = False) -> int:
+        """Look for what would make runs fail later: folders, SLURM's limits and signals, the image, versions.
+
+        --submit also asks a node, by a job of two minutes in the image: packages, GPUs, shards, signals.
+        """
+        from kdbatch.cli_launch import check_up
+
+        return check_up(submit=submit)
+
+    @command
+    def report(self, *, to: str = "", published: bool = False, json: bool = False) -> None:
+        """Turn all finished runs into tables, CKA maps, claims and one page, report/index.html.
+
+        --published puts the numbers that the study printed below ours. --json prints tables, claims and coverage for a program; they
+        also lie in report.json, and every measured row in results.parquet.
+        """
+        from kdbatch.cli_results import make_report
+
+        make_report(to, published=published, json=json)
+
+    @command
+    def export(self, run: str, *, to: str = "") -> None:
+        """Write a finished teacher or student as a folder that stands alone: weights, config, class names, a loading example.
+
+        RUN is an id of `kdbatch status`, or its beginning. The folder is --to, or export/RUN. TorchScript is added where the network
+        traces cleanly.
+        """
+        from kdbatch.cli_results import export
+
+        export(run, to)
+
+    @command
+    def bench_data(self, *, videos: str = "", seconds: float = 2.0, json: bool = False) -> None:
+        """Measure training clips per CPU-second on this machine, beside the usual ways of reading video.
 
         --videos is a folder of original videos; without it a few toys are made, whose ratios mean little. --seconds is how long each
         row is measured, five times. --json prints the rows for a program.
         """
-        from contextlib import nullcontext
-        from tempfile import TemporaryDirectory
+        from kdbatch.cli_bench import measure_data
 
-        from kdbatch.shard.loose import shard_loose, videos_below
-        from kdbatch.terminal import progress, say, warn
-        from kdbatch.vocab.pick import pick
-        from kdbatch.vocab.progress import silent
+        measure_data(videos, seconds=seconds, json=json)
 
-        pick({"data": None}, what, where="kdbatch bench")
-        if seconds <= 0:
-            raise UserError(f"--seconds: found {seconds:g}. Write how long each row is measured, as in --seconds=2.")
-        named = videos_below(Path(videos)) if videos else []
-        from kdbatch.run.bench.data import as_json, as_lines, bench_data  # slips are told before torch is imported
+    @command
+    def bench_cka(
+        self,
+        *,
+        backbone: str = "r2plus1d_18",
+        width: float = 1.0,
+        layers: str = "24",
+        clips: int = 64,
+        frames: int = 8,
+        pixels: int = 32,
+        json: bool = False,
+    ) -> None:
+        """Measure a CKA map on this machine, beside its parts and torch_cka and pytorch_cka where they are installed.
 
-        with TemporaryDirectory(prefix="kdbatch-bench-") as name:
-            folder = Path(name)
-            originals = named or _few_toys(folder / "toys")
-            if not videos:
-                warn("measuring on toys, whose ratios mean little. Name a folder of real videos: kdbatch bench data --videos FOLDER")
-            with nullcontext(silent) if json else progress("bench data") as tell:
-                stored = shard_loose(originals, folder, processes=_cores(), progress=tell)
-                bench = bench_data(originals, stored, folder=folder, seconds=seconds, progress=tell)
-        for line in [as_json(bench)] if json else as_lines(bench):
-            say(line)
+        --layers is how many convolutions, batch norms and ReLUs of the network, evenly spread, or a layer set: res, act or all, without
+        the other tools. --clips of --frames frames, --pixels high and wide, are one batch. --json prints the rows for a program.
+        """
+        from kdbatch.cli_bench import measure_cka
 
+        measure_cka(backbone, width=width, layers=layers, clips=clips, frames=frames, pixels=pixels, json=json)
 
-def _few_toys(folder: Path) -> list[Path]:
-    from kdbatch.shard.loose import videos_below
-    from kdbatch.shard.toy import ToySize, write_toy
-    from kdbatch.vocab.progress import silent
+    @command
+    def bench_step(
+        self,
+        *,
+        backbone: str = "",
+        stage: str = "",
+        width: float = 1.0,
+        batch: int = 8,
+        frames: int = 16,
+        pixels: int = 112,
+        seconds: float = 2.0,
+        json: bool = False,
+    ) -> None:
+        """Measure training steps on this machine, beside the usual loop of torchvision's references and the parts of a step.
 
-    size = ToySize(k400_train=1, k400_val=0, ssv2_train=1, ucf101_clips_per_group=1, hmdb51_train=1, hmdb51_unused=0, num_motions=1)
-    write_toy(folder, processes=_cores(), progress=silent, size=size)
-    return videos_below(folder / "k400")
+        --backbone r21d_10 or shufflenet_2x (both without it), --stage finetune, distill (two teachers) or pretrain (RSPNet) alone;
+        --width, --batch, --frames and --pixels make it small enough for a CPU. --seconds is how long each row is measured, five times.
+        --json prints the rows for a program.
+        """
+        from kdbatch.cli_bench import measure_step
 
-
-def _submit_local(plan: Plan, config: Config, jobs: int) -> int:
-    from kdbatch.launch.local import run_locally
-    from kdbatch.launch.site import default_jobs
-    from kdbatch.terminal import say, watch_runs
-
-    with watch_runs() as tell:
-        outcome = run_locally(plan, config=config, jobs=jobs or default_jobs(), progress=tell)
-    for row in outcome.rows:
-        if row.state in ("failed", "blocked"):
-            say(f"{row.state}: {row.run_id} {row.title}: {row.reason}")
-    say(f"{len(outcome.rows)} runs: {outcome.says}")
-    if outcome.complete:
-        say("Next: kdbatch report")
-    return 0 if outcome.complete else 130 if outcome.interrupted else 1
-
-
-def _submit_slurm(plan: Plan, config: Config) -> int:
-    from kdbatch.launch.slurm import submit_arrays
-    from kdbatch.terminal import say
-
-    submissions = submit_arrays(plan, config=config)
-    for submission in submissions:
-        say(f"{submission.job_id}  {submission.run_id}")
-    say(f"{len(submissions)} runs handed to SLURM. Watch them: kdbatch status")
-    return 0
-
-
-def _experiments(files: tuple[Path, ...]) -> tuple[Path, ...]:
-    if not files:
-        raise UserError("name at least one experiment, as in: kdbatch submit jobs/subset_size.yaml")
-    return files
+        measure_step(backbone, stage, width=width, shape=(batch, frames, pixels), seconds=seconds, json=json)
 
 
 def _shard_bytes(plan: Plan, config: Config) -> int:

@@ -59,6 +59,7 @@ def shard_on_slurm(job: Job, config: Config, words: tuple[str, ...], *, dry_run:
         ranges=groups_of(missing, num_elements(len(missing), config=config)),
         folder=job.folder / "slurm" / job.part,
         cwd=Path.cwd(),
+        binds=(Path.cwd(), config.shards_dir, job.root),
     )
     if dry_run:
         say(f"{what}, by {len(array.ranges)} elements of a SLURM array.")

@@ -19,6 +19,7 @@ from kdbatch import __version__
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.pick import nearest
 
+SHORT = {"-f": "--follow"}
 HELP_WORDS = {"-h", "--help", "-help", "help"}
 
 
@@ -74,7 +75,8 @@ def _dispatch(commands: object, argv: list[str]) -> int:
         print(_overview(commands, known))
         return 0
     if name not in known or (argv[0] != name and not wants_help):
-        raise UserError(f"no command {argv[0]!r}.{nearest(argv[0], known)} Commands: {', '.join(known)}.")
+        said = " ".join(argv[:2]) if any(other.startswith(f"{argv[0]} ") for other in known) else argv[0]
+        raise UserError(f"no command {said!r}.{nearest(said, known)} Commands: {', '.join(known)}.")
     if wants_help:
         print(_usage(name, known[name]))
         return 0
@@ -108,6 +110,8 @@ def check(name: str, function: Callable[..., Any], words: Sequence[str]) -> list
             plain.append(word)
             continue
         spelling, equals, value = word.partition("=")
+        if SHORT.get(spelling, "")[2:] in flags:
+            spelling = SHORT[spelling]
         flag = spelling.removeprefix("--").replace("-", "_")
         if not spelling.startswith("--") or flag not in flags:
             raise UserError(f"{name}: no flag {spelling}.{nearest(spelling, spelled)} Flags: {', '.join(spelled) or 'none'}.")

@@ -40,6 +40,7 @@ tasks: {rspnet: {queue_size: 16, embedding_dim: 8, key_momentum: 0.9}}
 pretrain: {epochs: EPOCHS, batch_clips: 8, warmup_epochs: 1.0}
 finetune: {epochs: EPOCHS, batch_clips: 8, lr: 0.02}
 distill: {epochs: EPOCHS, batch_clips: 8, lr: 0.02}
+selection: {ucf101: {share: 0.2, every_epochs: 4, num_clips: 1}}
 compare: {num_clips: 8, batch_clips: 4}
 dropout: 0.1
 num_eval_clips: 2

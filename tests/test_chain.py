@@ -80,7 +80,7 @@ def test_a_finished_study_is_not_run_again_and_the_report_has_all_its_parts(worl
     done = subprocess.run([sys.executable, "-m", "kdbatch", "report"], cwd=world, capture_output=True, text=True)
     assert done.returncode == 0 and "report/index.html" in done.stdout.splitlines()[-1], done
     report = world / "report"
-    for name in ("index.html", "claims.json", *(f"tables/table1.{kind}" for kind in ("md", "csv", "tex"))):
+    for name in ("index.html", "report.json", "results.parquet", *(f"tables/table1.{kind}" for kind in ("md", "csv", "tex"))):
         assert (report / name).stat().st_size > 0
     for map_id in ("cka_r21d_teacher", "cka_shufflenet_teacher", "cka_shufflenet_student"):
         assert (report / "figures" / f"{map_id}.png").stat().st_size > 1000

@@ -1,9 +1,5 @@
-"""The same chain on real videos: cut into labelled segments, laid out as UCF101 is published, sharded, read by decord, fine-tuned on.
+"""The same chain on real videos: cut into labelled segments, laid out as UCF101 is published, sharded, read by decord, fine-tuned on."""
 
-Real clips are not part of the project: they are looked for in shared/clips beside the checkout, or in the folder KDBATCH_REAL_CLIPS.
-"""
-
-import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,20 +7,16 @@ import av
 import micro_study as micro
 import polars as pl
 import pytest
+from worlds import real_clips
 
 from kdbatch.shard.build import build_shards
 from kdbatch.vocab.progress import silent
 from kdbatch.vocab.publish import load_json
 from kdbatch.vocab.shards import load_index
 
-FOLDER = Path(os.environ.get("KDBATCH_REAL_CLIPS", Path(__file__).parents[2] / "shared" / "clips"))
-CLIPS = sorted([*FOLDER.glob("*.mp4"), *FOLDER.glob("*.avi")])
 SEGMENT_FRAMES, NUM_SEGMENTS = 24, 6
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(len(CLIPS) < 2, reason=f"no real clips in {FOLDER}: name a folder of them in KDBATCH_REAL_CLIPS"),
-]
+pytestmark = pytest.mark.slow
 
 EXPERIMENT = """\
 name: real
@@ -54,13 +46,13 @@ def _write_segment(path: Path, frames: list[av.VideoFrame], rate: Fraction) -> N
 @pytest.fixture(scope="module")
 def ucf101_layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A class per clip; each segment is a group of its own; two thirds train, one third test."""
-    root = tmp_path_factory.mktemp("real") / "ucf101"
+    clips, root = real_clips(), tmp_path_factory.mktemp("real") / "ucf101"
     lists = root / "ucfTrainTestlist"
     lists.mkdir(parents=True)
-    names = [f"Real{chr(ord('A') + i)}" for i in range(len(CLIPS))]
+    names = [f"Real{chr(ord('A') + i)}" for i in range(len(clips))]
     (lists / "classInd.txt").write_text("".join(f"{i + 1} {name}\n" for i, name in enumerate(names)))
     train, test = [], []
-    for label, (clip, name) in enumerate(zip(CLIPS, names, strict=True), 1):
+    for label, (clip, name) in enumerate(zip(clips, names, strict=True), 1):
         (root / "UCF-101" / name).mkdir(parents=True)
         with av.open(str(clip), metadata_errors="ignore") as container:
             rate = Fraction(container.streams.video[0].average_rate or 25).limit_denominator(1000)
@@ -81,7 +73,7 @@ def ucf101_layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_real_videos_go_through_the_whole_chain_read_by_decord(ucf101_layout: Path, tmp_path: Path) -> None:
     build_shards("ucf101", root=ucf101_layout, shards_dir=tmp_path / "shards", videos_per_shard=8, processes=1, progress=silent)
     part = load_index(tmp_path / "shards", "ucf101").parts["all"]
-    assert sum(s.num_rejected for s in part.shards) == 0 and part.num_in_split["test01"] >= len(CLIPS)
+    assert sum(s.num_rejected for s in part.shards) == 0 and part.num_in_split["test01"] >= 1
     micro.write_jobs(tmp_path, epochs=6)
     experiment = tmp_path / "jobs" / "real.yaml"
     experiment.write_text(EXPERIMENT)

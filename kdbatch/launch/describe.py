@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from kdbatch.launch.arrays import Array, arrays_of
+from kdbatch.launch.container import check_container
 from kdbatch.launch.folders import refreshed
-from kdbatch.launch.journal import live_jobs
+from kdbatch.launch.journal import journal_of, live_jobs
 from kdbatch.launch.site import QueueKind
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans import Plan
@@ -12,10 +13,15 @@ from kdbatch.vocab.runs import Resources
 
 
 def describe_launch(plan: Plan, *, config: Config, queue: QueueKind) -> list[str]:
-    """One line per sbatch, or per run of the local queue, and one for what is left out."""
+    """One line per sbatch, or per run of the local queue, and one for what is left out.
+
+    Raises:
+        UserError: the image is not there, or squeue does not answer.
+    """
+    check_container(config.container, here=queue == "local")
     plan = refreshed(plan, runs_dir=config.runs_dir)
     num_done = sum(p.done for p in plan.runs)
-    live = live_jobs(config.runs_dir, tuple(p.run.id for p in plan.runs)) if queue == "slurm" else {}
+    live = live_jobs(journal_of(config.runs_dir), [p.run.id for p in plan.runs]) if queue == "slurm" else {}
     lines = list(_of_slurm(plan, config=config, live=live) if queue == "slurm" else _of_local(plan))
     skipped = [f"{num_done} done"] * (num_done > 0) + [f"{len(live)} in the queue"] * (len(live) > 0)
     if skipped:
@@ -25,7 +31,8 @@ def describe_launch(plan: Plan, *, config: Config, queue: QueueKind) -> list[str
 
 def resources_in_words(asked: Resources) -> str:
     hours, minutes = divmod(asked.minutes, 60)
-    return f"{asked.gpus} GPU, {asked.cpus} CPU, {asked.memory_gb} GB, {hours}:{minutes:02d} h"
+    nodes = f"{asked.nodes} nodes of " if asked.nodes > 1 else ""
+    return f"{nodes}{asked.gpus} GPU, {asked.cpus} CPU, {asked.memory_gb} GB, {hours}:{minutes:02d} h"
 
 
 def _of_slurm(plan: Plan, *, config: Config, live: dict[str, str]) -> Iterator[str]:

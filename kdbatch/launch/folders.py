@@ -1,5 +1,6 @@
 """Plan -> run folders: what a worker reads, written before anything starts."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,28 +9,36 @@ from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.plans import Plan, PlannedRun, save_record
 from kdbatch.vocab.runs import Assignment, RunFolder
 
+WRITERS = 16  # a shared file system takes its time for each file, and serves several at once
+
 
 def write_runs(plan: Plan, *, config: Config) -> None:
     """Write the plan's records, and `run.json` of each run that is not done. A file that says the same already is left alone."""
-    for planned in plan.runs:
-        folder = RunFolder(config.runs_dir / planned.run.id)
-        if folder.is_done():
-            continue
-        assignment = assignment_of(planned, config=config)
-        if _stored(folder) != assignment:
-            folder.save(assignment)
+    with ThreadPoolExecutor(WRITERS) as writers:
+        for _ in writers.map(lambda planned: _write_run(planned, config), plan.runs):
+            pass  # an error of one is raised here
     for record in plan.records:
         save_record(config.runs_dir, record)
 
 
+def _write_run(planned: PlannedRun, config: Config) -> None:
+    folder = RunFolder(config.runs_dir / planned.run.id)
+    if folder.is_done():
+        return
+    assignment = assignment_of(planned, config=config)
+    if _stored(folder) != assignment:
+        folder.save(assignment)
+
+
 def assignment_of(planned: PlannedRun, *, config: Config) -> Assignment:
-    """What the worker is told. The shards' path is absolute, so that a run may be started from any folder."""
+    """What the worker is told. The shards' path is resolved: a run may be started from any folder, and inside an image."""
     return Assignment(
         run=planned.run,
         title=planned.title,
-        shards_dir=str(config.shards_dir.absolute()),
+        shards_dir=str(config.shards_dir.resolve()),
         decoder=config.decoder,
         cache=config.cache,
+        retries=config.retries,
         resources=planned.resources,
     )
 

@@ -1,62 +1,138 @@
-"""`submission.json`: a Run met a scheduler. Written beside `run.json` right after sbatch, and asked again before the next one."""
+"""`sbatch.json`: one sbatch and its runs. Written before sbatch is called and again after each thing that it leads to.
+
+So a submit may be killed at any moment. Arrays are submitted held: one whose number was never noted has not run, and is cancelled by
+the next submit, which knows it by its name; one that was noted but not released is released.
+"""
 
 import dataclasses
-import shutil
-import subprocess
+import hashlib
+import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from kdbatch.launch.squeue import QueuedJob, ask, queued_jobs
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.publish import load_json, publish_json
 from kdbatch.vocab.read import read
 
 
 @dataclass(frozen=True, kw_only=True)
-class Submission:
-    """`job_id` is `41` or, in an array, `41_3`. `submitted_at` is in seconds since 1970."""
+class Sbatch:
+    """Element i is keys[i], a run's id. `name` is the job's own; `number` is its id, empty until sbatch has answered.
 
-    run_id: str
+    `asked_at` is in seconds since 1970.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    asked_at: float
+    number: str = ""
+    released: bool = False
+
+    @property
+    def job_ids(self) -> tuple[str, ...]:
+        if not self.number:
+            return ()
+        return (self.number,) if len(self.keys) == 1 else tuple(f"{self.number}_{i}" for i in range(len(self.keys)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submission:
+    """A key met the scheduler. `folder` has the logs of its job."""
+
     job_id: str
     submitted_at: float
+    folder: Path
 
 
-def save_submission(runs_dir: Path, submission: Submission) -> None:
-    publish_json(_path(runs_dir, submission.run_id), dataclasses.asdict(submission))
+def journal_of(runs_dir: Path) -> Path:
+    """Where the study's submissions are noted, a folder for each sbatch."""
+    return runs_dir / "slurm"
 
 
-def load_submission(runs_dir: Path, run_id: str) -> Submission | None:
-    """The last submission of a run; None where there was none, or where a damaged file would only say less than squeue does."""
-    path = _path(runs_dir, run_id)
-    try:
-        return read(Submission, load_json(path), where=str(path)) if path.exists() else None
-    except UserError:
-        return None
+def job_name(wave: str, *, home: Path) -> str:
+    """A name that nobody else uses: of this study (`home` is the folder of its journal), and of this one call of sbatch."""
+    return f"kdbatch-{wave}-{_mark(home)}-{secrets.token_hex(3)}"
 
 
-def live_job_ids() -> frozenset[str]:
-    """Our jobs that SLURM has not ended, pending ones included, one id per array element; none where there is no SLURM.
+def save_sbatch(folder: Path, sbatch: Sbatch) -> None:
+    publish_json(folder / "sbatch.json", dataclasses.asdict(sbatch))
+
+
+def load_journal(home: Path) -> dict[Path, Sbatch]:
+    """Every sbatch below `home` by its folder, in the order of their calls. A damaged entry counts as none: see `settle`."""
+    entries: dict[Path, Sbatch] = {}
+    for path in home.glob("*/sbatch.json"):
+        try:
+            entries[path.parent] = read(Sbatch, load_json(path), where=str(path))
+        except UserError:
+            continue
+    return dict(sorted(entries.items(), key=lambda entry: entry[1].asked_at))
+
+
+def last_submissions(home: Path) -> dict[str, Submission]:
+    """The last submission of each key."""
+    return {
+        key: Submission(job_id=job_id, submitted_at=sbatch.asked_at, folder=folder)
+        for folder, sbatch in load_journal(home).items()
+        for key, job_id in zip(sbatch.keys, sbatch.job_ids)
+    }
+
+
+def live_jobs(home: Path, keys: Iterable[str]) -> dict[str, str]:
+    """Job ids, by key, of those whose last submission is still in the queue. SLURM is asked only if there was one.
 
     Raises:
-        UserError: squeue does not answer. Without it a run could be submitted twice.
+        UserError: squeue does not answer.
     """
-    if not shutil.which("squeue"):
-        return frozenset()
-    command = ["squeue", "--me", "--array", "--noheader", "--format=%i"]
-    try:
-        asked = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    except subprocess.CalledProcessError as error:
-        raise UserError(f"{' '.join(command)}: {error.stderr.strip() or 'failed'}. Is the controller up? Ask it: scontrol ping") from error
-    except subprocess.TimeoutExpired as error:
-        raise UserError(f"{' '.join(command)}: no answer within 2 minutes. Is the controller up? Ask it: scontrol ping") from error
-    return frozenset(asked.stdout.split())
+    submitted = last_submissions(home)
+    mine = {key: submitted[key].job_id for key in keys if key in submitted}
+    live = {job.id for job in queued_jobs()} if mine else set()
+    return {key: job_id for key, job_id in mine.items() if job_id in live}
 
 
-def live_jobs(runs_dir: Path, run_ids: tuple[str, ...]) -> dict[str, str]:
-    """Job ids, by run, of the runs whose last submission is still in the queue."""
-    submitted = [s for run_id in run_ids if (s := load_submission(runs_dir, run_id))]
-    live = live_job_ids() if submitted else frozenset()
-    return {s.run_id: s.job_id for s in submitted if s.job_id in live}
+def settle(home: Path) -> None:
+    """Put right what an interrupted submit has left. Call it with the study's lock held.
+
+    Raises:
+        UserError: SLURM does not answer.
+    """
+    journal = load_journal(home)
+    if all(sbatch.released for sbatch in journal.values()):
+        return
+    queue = queued_jobs()
+    known = {sbatch.number for sbatch in journal.values()}
+    cancel_held(home, queue, known=known)
+    for folder, sbatch in journal.items():
+        if not sbatch.number:
+            forget(folder)
+        elif not sbatch.released:
+            release(folder, sbatch, queue=queue)
 
 
-def _path(runs_dir: Path, run_id: str) -> Path:
-    return runs_dir / run_id / "submission.json"
+def release(folder: Path, sbatch: Sbatch, *, queue: Iterable[QueuedJob] | None = None) -> Sbatch:
+    """Let the array's elements start: their files have their names, and the journal has their ids. `queue` is what SLURM has, if known."""
+    if queue is None or any(job.number == sbatch.number for job in queue):
+        ask("scontrol", "release", sbatch.number)
+    released = dataclasses.replace(sbatch, released=True)
+    save_sbatch(folder, released)
+    return released
+
+
+def cancel_held(home: Path, queue: Iterable[QueuedJob], *, known: Iterable[str]) -> None:
+    """Cancel this study's held jobs that the journal does not know: sbatch made them for a submit that did not live to note it."""
+    mark = f"-{_mark(home)}-"
+    for number in sorted({job.number for job in queue if mark in job.name and job.is_held} - set(known)):
+        ask("scancel", number)
+
+
+def forget(folder: Path) -> None:
+    """The call of sbatch led to nothing: remove its entry, and the files that submitit had made for it and not yet named."""
+    for path in (folder / "sbatch.json", *folder.glob("*.pkl"), *folder.glob(".submission_file_*.sh")):
+        if not path.name.endswith(("_submitted.pkl", "_result.pkl")):
+            path.unlink(missing_ok=True)
+
+
+def _mark(home: Path) -> str:
+    return hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:6]

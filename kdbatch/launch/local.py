@@ -11,7 +11,7 @@ from kdbatch.launch.folders import write_runs
 from kdbatch.launch.queue import LocalQueue
 from kdbatch.launch.site import visible_gpus
 from kdbatch.launch.survey import RunRow
-from kdbatch.launch.worker import WORKER
+from kdbatch.launch.worker import worker_command
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.plans import Plan
@@ -53,18 +53,20 @@ def run_locally(
     config: Config,
     jobs: int,
     progress: Callable[[Snapshot], None] = unwatched,
-    command: tuple[str, ...] = WORKER,
+    command: tuple[str, ...] = (),
 ) -> LocalOutcome:
     """Run what is not done, `jobs` workers at a time, until nothing more can be.
 
     `progress` gets the state of every run twice a second. The first Ctrl-C (or SIGTERM, SIGHUP) asks the workers for their
-    checkpoints and waits for them; the second kills them.
+    checkpoints and waits for them; the second kills them. `command` starts a worker, given its run folder; none means the real one, in
+    the image where there is one.
 
     Raises:
-        UserError: no job at a time was allowed.
+        UserError: no job at a time was allowed, or the image is not there.
     """
     if jobs < 1:
         raise UserError(f"--jobs {jobs}: at least 1 run at a time. Leave it out for one per GPU or core.")
+    command = command or worker_command(config)
     write_runs(plan, config=config)
     queue = LocalQueue(plan, config=config, jobs=jobs, gpus=visible_gpus(), command=command)
     with _counting_stop_signals() as count_stops:

@@ -13,8 +13,6 @@ from kdbatch.vocab.plans import Plan
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import EXIT_BLOCKED, EXIT_BUSY, EXIT_DONE, EXIT_STOPPED, Status, load_status, save_status
 
-MAX_RESTARTS = 20  # of a run that saved its checkpoint and ended unasked
-MAX_KILLS = 2  # a run that is killed a third time is probably too large for this machine
 LOOK_SECONDS = 0.5  # between looks at a run that another process holds
 
 # `elsewhere`: another process trains it. `queued` also stands for what was not started when the queue was told to stop.
@@ -38,8 +36,9 @@ class LocalQueue:
         self._workers: dict[str, Worker] = {}
         self._look_at: dict[str, float] = {}
         self._started_at: dict[str, float] = {}
-        self._restarts: dict[str, int] = {}
-        self._kills: dict[str, int] = {}
+        self._attempt: dict[str, int] = {}
+        self._silent: dict[str, int] = {}
+        self._max_silent = config.retries.crash
         self._rows = {run_id: self._row(run_id) for run_id in self._folders}
 
     def is_busy(self) -> bool:
@@ -119,6 +118,7 @@ class LocalQueue:
             return
         slot = self._free_slots.pop(0)
         self._started_at[run_id] = time.time()
+        self._attempt[run_id] = self._attempt_of(run_id)
         self._workers[run_id] = start_worker(folder, slot=slot, jobs=self._jobs, gpus=self._gpus, command=self._command)
         self._states[run_id] = "running"
 
@@ -139,16 +139,22 @@ class LocalQueue:
             self._fail(run_id, self._said(run_id) or ending(code))
 
     def _go_on(self, run_id: str, code: int) -> None:
-        """Progress is saved, or was at the last checkpoint: start again, unless we are stopping or this has happened too often."""
+        """Progress is saved, or was at the last checkpoint: start again, unless we are stopping. How often is the worker's to say."""
         if self.stopping:
             self._end(run_id, "stopped", reason="asked to stop" if code == EXIT_STOPPED else ending(code))
             return
-        counts, limit = (self._restarts, MAX_RESTARTS) if code == EXIT_STOPPED else (self._kills, MAX_KILLS)
-        counts[run_id] = counts.get(run_id, 0) + 1
-        if counts[run_id] > limit:
-            self._fail(run_id, f"{ending(code)}, {counts[run_id]} times")
+        if self._attempt_of(run_id) > self._attempt[run_id]:  # it came to its first word: it counts its attempts itself
+            self._wait_again(run_id)
+            return
+        self._silent[run_id] = self._silent.get(run_id, 0) + 1
+        if self._silent[run_id] > self._max_silent:
+            self._fail(run_id, f"{ending(code)} before it began, {self._silent[run_id]} times")
         else:
             self._wait_again(run_id)
+
+    def _attempt_of(self, run_id: str) -> int:
+        status = load_status(self._folders[run_id].status)
+        return status.attempt if status else 0
 
     def _look_again(self, run_id: str) -> None:
         """A run that another process held: done, failed there, free for us, or still held."""

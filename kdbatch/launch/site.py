@@ -17,6 +17,19 @@ def queue_kind() -> QueueKind:
     return "slurm" if shutil.which("sbatch") else "local"
 
 
+def has_command(name: str) -> bool:
+    return shutil.which(name) is not None
+
+
+def queue_pid() -> int:
+    """The local queue that started this process; 0 where none did."""
+    return int(os.environ.get(PARENT_VARIABLE, "0"))
+
+
+def inside_job() -> bool:
+    return "SLURM_JOB_ID" in os.environ
+
+
 def visible_gpus() -> tuple[str, ...]:
     """The GPUs that we may use, as CUDA_VISIBLE_DEVICES names them; none where that variable is empty or no driver answers."""
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
@@ -27,6 +40,11 @@ def visible_gpus() -> tuple[str, ...]:
     # "GPU 0: NVIDIA H200 (UUID: GPU-...)"; MIG slices follow indented and are not counted.
     listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60, check=False)
     return tuple(str(i) for i in range(sum(line.startswith("GPU ") for line in listed.stdout.splitlines())))
+
+
+def expanded(text: str) -> str:
+    """`text` with `$NAME` replaced by what this machine's environment has; an unknown name stays."""
+    return os.path.expandvars(text)
 
 
 def num_cpus() -> int:

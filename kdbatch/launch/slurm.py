@@ -1,18 +1,20 @@
 """Plan -> SLURM: one sbatch per Array, through submitit. The one function with an effect is `submit_arrays`."""
 
 import logging
-import shlex
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import submitit
 
+from kdbatch.launch import squeue
 from kdbatch.launch.arrays import Array, arrays_of, dependency
+from kdbatch.launch.batch import setup_lines, signal_delay_seconds, teardown_lines
+from kdbatch.launch.container import as_shell, check_container, python_words
 from kdbatch.launch.folders import refreshed, write_runs
-from kdbatch.launch.journal import Submission, live_jobs, save_submission
+from kdbatch.launch.journal import Sbatch, cancel_held, forget, job_name, journal_of, live_jobs, load_journal, release, save_sbatch, settle
 from kdbatch.launch.locks import holding
 from kdbatch.launch.site import no_slurm_variables
 from kdbatch.launch.target import Target
@@ -20,52 +22,38 @@ from kdbatch.vocab.config import Config, Site
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.plans import Plan
 from kdbatch.vocab.runs import Resources
-from kdbatch.vocab.status import EXIT_STOPPED
-
-MAX_REQUEUES = 20
-
-# The worker saved its checkpoint and asks to be started again. The host does that: an image has no scontrol. An element is named
-# ARRAY_INDEX, as the raw job id of one element is that of the whole array; teardown is the last command, so it must hand on the code.
-TEARDOWN = (
-    "rc=$?",
-    "element=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}}",
-    f'if [ "$rc" -eq {EXIT_STOPPED} ] && [ "${{SLURM_RESTART_COUNT:-0}}" -lt {MAX_REQUEUES} ]; then',
-    '  scontrol requeue "${element:-$SLURM_JOB_ID}" && sleep 60  # until the requeue ends this script',
-    "fi",
-    'exit "$rc"',
-)
 
 
-def submit_arrays(plan: Plan, *, config: Config) -> tuple[Submission, ...]:
-    """Submit what is neither done nor in the queue already, and note the job id of each run in its folder.
+def submit_arrays(plan: Plan, *, config: Config) -> dict[str, str]:
+    """Submit what is neither done nor in the queue already. Returns the job id of each run that was submitted.
 
     Who submits from a second shell waits here for the first, then finds everything submitted.
 
     Raises:
         UserError: sbatch refuses an array; what was submitted before stays submitted and noted.
     """
+    check_container(config.container, here=False)
     with holding(config.runs_dir / "submit.lock"):
+        home = journal_of(config.runs_dir)
+        settle(home)
         plan = refreshed(plan, runs_dir=config.runs_dir)
         write_runs(plan, config=config)
-        live = live_jobs(config.runs_dir, tuple(p.run.id for p in plan.runs))
+        live = live_jobs(home, [p.run.id for p in plan.runs])
         jobs = dict(live)
-        submissions: list[Submission] = []
         for array in arrays_of(plan, config=config, live=live):
-            for submission in _submit(array, config=config, jobs=jobs):
-                save_submission(config.runs_dir, submission)
-                jobs[submission.run_id] = submission.job_id
-                submissions.append(submission)
-        return tuple(submissions)
+            jobs |= _submit(array, config=config, jobs=jobs)
+        return {run_id: job_id for run_id, job_id in jobs.items() if run_id not in live}
 
 
-def sbatch_parameters(name: str, *, asked: Resources, site: Site, after: str | None) -> dict[str, Any]:
+def sbatch_parameters(name: str, *, asked: Resources, config: Config, folder: Path, after: str | None) -> dict[str, Any]:
     """What submitit is told of an array, by its SlurmExecutor's names; None is left out."""
+    site = config.site
     return {
-        "job_name": f"kdbatch-{name}",
+        "job_name": name,
         "time": asked.minutes,  # whole minutes: submitit calculates with it
-        "nodes": 1,
-        "ntasks_per_node": 1,
-        "cpus_per_task": asked.cpus,
+        "nodes": asked.nodes,
+        "ntasks_per_node": asked.tasks_per_node,
+        "cpus_per_task": asked.cpus_per_task,
         "mem": f"{asked.memory_gb}GB" if asked.memory_gb else None,
         "partition": site.partition or None,
         "account": site.account or None,
@@ -75,11 +63,11 @@ def sbatch_parameters(name: str, *, asked: Resources, site: Site, after: str | N
         "dependency": after,
         "array_parallelism": site.max_concurrent,
         "signal_delay_s": signal_delay_seconds(asked),
-        # set -u is left out: the activation scripts of modules and conda read variables that nobody set
-        "setup": ["set -eo pipefail", *site.setup, "set +e"],
-        "srun_args": [f"--cpus-per-task={asked.cpus}"],  # since SLURM 22.05 a step does not inherit it
-        "teardown": list(TEARDOWN),
-        "additional_parameters": {"kill-on-invalid-dep": "yes", "requeue": True, **gpu_flag(asked, site=site)},
+        "setup": setup_lines(asked, site=site, folder=folder),
+        # since SLURM 22.05 a step does not inherit the first; with the second, the end of one process is the end of all, and of the wait
+        "srun_args": [f"--cpus-per-task={asked.cpus_per_task}", "--kill-on-bad-exit=1"],
+        "teardown": teardown_lines(config.retries),
+        "additional_parameters": {"hold": True, "kill-on-invalid-dep": "yes", "requeue": True, **gpu_flag(asked, site=site)},
     }
 
 
@@ -91,52 +79,83 @@ def gpu_flag(asked: Resources, *, site: Site) -> dict[str, str]:
     return {"gres": f"gpu:{count}"} if site.gpu_flag == "gres" else {"gpus-per-node": count}
 
 
-def signal_delay_seconds(asked: Resources) -> int:
-    """How long before its time limit a worker is told to save; SLURM may send it up to a minute earlier. A quarter of short jobs."""
-    return min(300, asked.minutes * 15)
-
-
-def python_command(site: Site) -> str:
-    """The shell words that start Python on a node. A container's prefix belongs here, without a shell around it: signals go to it."""
-    return shlex.quote(sys.executable)
-
-
 def submit_targets(
-    targets: Sequence[Callable[[], None]], *, name: str, resources: Resources, folder: Path, site: Site, after: str | None = None
-) -> tuple[str, ...]:
-    """One sbatch, an array of `targets`; returns the job id of each. `folder` takes SLURM's logs and submitit's files.
+    targets: Mapping[str, Callable[[], None]],
+    *,
+    wave: str,
+    resources: Resources,
+    folder: Path,
+    config: Config,
+    binds: Sequence[Path],
+    after: str | None = None,
+) -> dict[str, str]:
+    """One sbatch, an array of `targets`; returns the job id of each by its key. `folder` takes SLURM's logs and submitit's files.
+
+    `binds` are the folders that the targets need inside an image, `folder` among or below them. The array is submitted held, and
+    released when its files have the names that its elements look for, and the journal beside `folder` has their ids.
 
     Raises:
-        UserError: sbatch refuses.
+        UserError: sbatch refuses, or SLURM does not answer.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    # submitit tells of each array on this logger; our callers do that from the job ids.
+    python = as_shell(python_words(config, folders=binds))
+
+    def call(name: str) -> str:
+        parameters = sbatch_parameters(name, asked=resources, config=config, folder=folder, after=after)
+        return _call_sbatch(list(targets.values()), folder=folder, python=python, parameters=parameters)
+
+    noted = _call_until_taken(call, folder=folder, wave=wave, keys=tuple(targets))
+    return dict(zip(noted.keys, release(folder, noted).job_ids, strict=True))
+
+
+def _call_until_taken(call: Callable[[str], str], *, folder: Path, wave: str, keys: tuple[str, ...]) -> Sbatch:
+    """`call` takes the job's name and returns its number. The journal knows of each try before it is made, and of the one that succeeds."""
+    home = folder.parent
+    for pause in (*squeue.PAUSES, None):
+        sbatch = Sbatch(name=job_name(wave, home=home), keys=keys, asked_at=time.time())
+        save_sbatch(folder, sbatch)
+        try:
+            noted = replace(sbatch, number=call(sbatch.name))
+        except RuntimeError as error:
+            again = squeue.is_transient(str(error))
+            if again:  # the controller may have taken the job nevertheless
+                cancel_held(home, squeue.queued_jobs(), known={s.number for s in load_journal(home).values()})
+            forget(folder)
+            if pause is None or not again:
+                raise UserError(
+                    f"sbatch refused {folder.name}: {_last_line(error)}. Check [site] in kdbatch.toml against: sinfo"
+                ) from error
+            time.sleep(pause)
+            continue
+        save_sbatch(folder, noted)
+        return noted
+    raise AssertionError("the last try returns or raises")
+
+
+def _call_sbatch(targets: Sequence[Callable[[], None]], *, folder: Path, python: str, parameters: dict[str, Any]) -> str:
+    """The job's number. submitit raises RuntimeErrors, and tells of each array on a logger: our callers do that from the job ids."""
     logging.getLogger("submitit").setLevel(logging.ERROR)
     with no_slurm_variables():
-        try:
-            executor = submitit.SlurmExecutor(folder=folder.absolute(), python=python_command(site))
-            executor.update_parameters(**sbatch_parameters(name, asked=resources, site=site, after=after))
-            submitted: list[submitit.Job[None]] = []
-            with executor.batch():
-                for target in targets:
-                    submitted.append(executor.submit(target))
-        except RuntimeError as error:
-            raise UserError(f"sbatch refused {folder.name}: {_last_line(error)}. Check [site] in kdbatch.toml against: sinfo") from error
-    return tuple(job.job_id for job in submitted)
+        executor = submitit.SlurmExecutor(folder=folder.resolve(), python=python)
+        executor.update_parameters(**parameters)
+        submitted: list[submitit.Job[None]] = []
+        with executor.batch():
+            for target in targets:
+                submitted.append(executor.submit(target))
+    return submitted[0].job_id.partition("_")[0]
 
 
-def _submit(array: Array, *, config: Config, jobs: dict[str, str]) -> tuple[Submission, ...]:
+def _submit(array: Array, *, config: Config, jobs: dict[str, str]) -> dict[str, str]:
     """The folder has no job id in its name, so that it is there before the first job can start."""
-    job_ids = submit_targets(
-        [Target(str((config.runs_dir / run_id).absolute())) for run_id in array.run_ids],
-        name=array.wave,
+    return submit_targets(
+        {run_id: Target(str((config.runs_dir / run_id).resolve())) for run_id in array.run_ids},
+        wave=array.wave,
         resources=array.resources,
-        folder=config.runs_dir / "slurm" / array.name,
-        site=config.site,
+        folder=journal_of(config.runs_dir) / array.name,
+        config=config,
+        binds=(config.runs_dir, config.shards_dir),
         after=dependency(array, jobs),
     )
-    now = time.time()
-    return tuple(Submission(run_id=r, job_id=job_id, submitted_at=now) for r, job_id in zip(array.run_ids, job_ids, strict=True))
 
 
 def _last_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""What every run does now, from the files of its folder: no scheduler is asked, no worker is disturbed."""
+"""What every run does now, from the files of its folder and of its job: no worker is disturbed."""
 
 import dataclasses
 import os
@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from kdbatch.launch.journal import load_submission
+from kdbatch.launch.journal import Submission, journal_of, last_submissions
 from kdbatch.launch.locks import is_held
+from kdbatch.launch.verdict import OUT_OF_MEMORY, accounted, last_ending
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.runs import Assignment, RunFolder
 from kdbatch.vocab.status import State, Status, load_status
@@ -40,23 +41,33 @@ class RunRow:
     job: str = ""
 
 
-def survey(runs_dir: Path, *, live: Collection[str] | None = None) -> tuple[RunRow, ...]:
-    """A row for each run folder, by title.
+def survey(runs_dir: Path, *, live: Collection[str] | None = None, only: RunFolder | None = None) -> tuple[RunRow, ...]:
+    """A row for each run folder, or for `only` one, by title.
 
-    `live` are the job ids that the scheduler still knows (journal.live_job_ids), where one was asked: a queued run whose job is not
-    among them has left the queue without starting.
+    `live` are the job ids that the scheduler still knows (squeue.queued_jobs), where one was asked: a queued run whose job is not
+    among them has left the queue without starting. Why, and why a run was lost, the accounting may know, if the site has one.
     """
+    submissions = last_submissions(journal_of(runs_dir))
     assignments: dict[str, Assignment] = {}
     rows: dict[str, RunRow] = {}
-    for path in sorted(runs_dir.glob("r*/run.json")):
-        folder = RunFolder(path.parent)
+    for path in [only.path] if only else sorted(path.parent for path in runs_dir.glob("r*/run.json")):
+        folder = RunFolder(path)
         try:
             assignments[folder.id] = folder.load()
-            rows[folder.id] = row_of(folder, assignments[folder.id])
+            rows[folder.id] = row_of(folder, assignments[folder.id], submission=submissions.get(folder.id))
         except UserError as error:
             rows[folder.id] = RunRow(run_id=folder.id, title="", kind="", state="damaged", reason=str(error))
-    if live is not None:
-        rows = {run_id: _without_job(row) if row.state == "queued" and row.job not in live else row for run_id, row in rows.items()}
+    doubtful = {run_id: row for run_id, row in rows.items() if row.state in ("queued", "lost", "stopped") and run_id in submissions}
+    told = accounted([row.job for row in doubtful.values() if row.job not in live]) if live is not None else {}
+    for run_id, row in doubtful.items():
+        if live is not None and row.job in live:
+            rows[run_id] = _with_job(row)
+        elif row.state == "stopped":
+            continue
+        elif seen := last_ending(submissions[run_id]):
+            rows[run_id] = _after(row, "failed" if seen.out_of_memory else None, seen.says)
+        elif live is not None:
+            rows[run_id] = _without_job(row, told.get(row.job, ""))
     for run_id in assignments:
         _block(run_id, assignments, rows)
     return tuple(sorted(rows.values(), key=lambda row: (row.title, row.run_id)))
@@ -67,10 +78,11 @@ def as_json(rows: tuple[RunRow, ...]) -> list[dict[str, Any]]:
     return [dataclasses.asdict(row) for row in rows]
 
 
-def row_of(folder: RunFolder, assignment: Assignment, *, state: RowState | None = None, reason: str = "") -> RunRow:
+def row_of(
+    folder: RunFolder, assignment: Assignment, *, submission: Submission | None = None, state: RowState | None = None, reason: str = ""
+) -> RunRow:
     """The row of one run. `state` and `reason` are what the caller knows better than the files."""
     status = load_status(folder.status) or Status(state="queued")
-    submission = load_submission(folder.path.parent, folder.id)
     found = state or _state(folder, status, submitted_at=submission.submitted_at if submission else None)
     moving = found in ("running", "stale") and 0 < status.step < status.num_steps
     return RunRow(
@@ -82,10 +94,10 @@ def row_of(folder: RunFolder, assignment: Assignment, *, state: RowState | None 
         num_steps=status.num_steps,
         eta_seconds=round(status.seconds / status.step * (status.num_steps - status.step), 1) if moving else None,
         metric=status.metric,
-        device_hours=round(status.seconds * max(1, assignment.resources.gpus) / 3600, 4),
+        device_hours=round(status.seconds * assignment.resources.num_tasks / 3600, 4),
         attempt=status.attempt,
         reason=reason or _reason(found, status),
-        job=status.job or (submission.job_id if submission else ""),
+        job=submission.job_id if submission else status.job,
     )
 
 
@@ -112,8 +124,29 @@ def _state_of_running(folder: RunFolder, status: Status) -> RowState:
     return "lost" if again is None or again.state == "running" else again.state
 
 
-def _without_job(row: RunRow) -> RunRow:
-    return dataclasses.replace(row, state="planned", reason=f"job {row.job} left the queue before it began (cancelled?); submit again")
+def _with_job(row: RunRow) -> RunRow:
+    """SLURM still has its job: a run that was stopped or lost goes on by itself."""
+    said = {
+        "queued": row.reason,
+        "stopped": f"{row.reason}; its job starts it again",
+        "lost": "its process was lost; its job starts it again",
+    }
+    return dataclasses.replace(row, state="queued", reason=said[row.state])
+
+
+def _after(row: RunRow, state: RowState | None, reason: str) -> RunRow:
+    return dataclasses.replace(row, state=state or ("lost" if row.state == "lost" else "planned"), reason=reason)
+
+
+def _without_job(row: RunRow, told: str) -> RunRow:
+    """A run whose job SLURM has ended: before it began, or without a word. `told` is what the accounting says."""
+    if told == "OUT_OF_MEMORY":
+        return _after(row, "failed", OUT_OF_MEMORY)
+    if row.state == "lost":
+        return _after(row, None, f"{row.reason} (SLURM says {told})" if told else row.reason)
+    return _after(
+        row, None, f"job {row.job} left the queue before it began ({f'SLURM says {told}' if told else 'cancelled?'}); submit again"
+    )
 
 
 def _is_process(pid: int) -> bool:

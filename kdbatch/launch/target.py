@@ -11,8 +11,11 @@ class Target:
 
     def __call__(self) -> None:
         import os  # a node's imports: the module that is pickled by name stays free of them
+        import signal
         import sys
 
+        # A warning that comes before the worker listens must not end it. It stays ignored through exec; the worker knows its time limit.
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
         log = os.open(os.path.join(self.run_dir, "log.txt"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)  # noqa: PTH118
         os.dup2(log, 1)
         os.dup2(log, 2)
@@ -21,8 +24,8 @@ class Target:
 
 
 @dataclass(frozen=True)
-class ShardTarget:
-    """Becomes `kdbatch WORDS`, in the folder where `kdbatch.toml` lies. What it prints is added to `log`."""
+class ModuleTarget:
+    """Becomes `python -m WORDS`, in the folder `cwd`. What it prints is added to `log`."""
 
     cwd: str
     words: tuple[str, ...]
@@ -36,4 +39,4 @@ class ShardTarget:
         os.dup2(log, 1)
         os.dup2(log, 2)
         os.chdir(self.cwd)
-        os.execv(sys.executable, [sys.executable, "-u", "-m", "kdbatch", *self.words])
+        os.execv(sys.executable, [sys.executable, "-u", "-m", *self.words])

@@ -6,10 +6,24 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
+from kdbatch.launch.container import as_process, check_container, python_words
 from kdbatch.launch.site import worker_env
+from kdbatch.vocab.config import Config
 from kdbatch.vocab.runs import RunFolder
 
-WORKER = (sys.executable, "-m", "kdbatch.run")
+
+def worker_command(config: Config) -> tuple[str, ...]:
+    """What starts a worker of the local queue, but for its run folder.
+
+    Bare, the worker itself takes care not to outlive the queue. Inside an image it has another parent: guard.py does it there.
+
+    Raises:
+        UserError: the image is not there.
+    """
+    check_container(config.container, here=True)
+    words = as_process(python_words(config, folders=(config.runs_dir, config.shards_dir)))
+    guard = (sys.executable, "-m", "kdbatch.launch.guard") if config.container.image else ()
+    return (*guard, *words, "-m", "kdbatch.run")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +51,7 @@ def start_worker(folder: RunFolder, *, slot: int, jobs: int, gpus: tuple[str, ..
     """
     with folder.log.open("ab") as log:
         process = subprocess.Popen(
-            [*command, str(folder.path)],
+            [*command, str(folder.path.resolve())],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

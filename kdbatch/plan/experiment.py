@@ -4,85 +4,23 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from kdbatch.plan.files import load_yaml
 from kdbatch.plan.profile import Profile
+from kdbatch.plan.specs import Case, Experiment, Probe, StudentSpec, TeacherSpec, split_teacher
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.pick import nearest, pick
 from kdbatch.vocab.plans import Claim, Map, Table
 from kdbatch.vocab.read import read
-from kdbatch.vocab.tasks import Complexity
-
-
-@dataclass(frozen=True, kw_only=True)
-class PretrainSpec:
-    """A pretext task on the first videos of a data set."""
-
-    task: str
-    complexity: Complexity = 1
-    dataset: str
-    subset: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class TeacherSpec:
-    """A network pretrained without labels (or not at all), then fine-tuned on the target."""
-
-    title: str
-    backbone: str
-    target: str
-    pretrain: PretrainSpec | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudentSpec:
-    """A network trained on the target from labels and the softened predictions of `teachers`; without teachers, from labels only."""
-
-    title: str
-    backbone: str
-    target: str
-    teachers: tuple[str, ...]
-    weighting: Literal["none", "equal", "ae-kd"] = "ae-kd"
-    temperature: float = 4.0
-    hard_weight: float = 1.0
-    soft_weight: float = 0.9
-    max_teacher_weight: float = 0.6
-
-
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """One choice of every axis, and who plays in it."""
-
-    values: dict[str, str]
-    teachers: dict[str, TeacherSpec]
-    students: dict[str, StudentSpec]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Experiment:
-    """The whole file. `students` of a case are the student and its controls: the same fields but for those that a control replaces."""
-
-    name: str
-    title: str
-    source: str
-    axes: dict[str, tuple[str, ...]]
-    cases: tuple[Case, ...]
-    tables: tuple[Table, ...]
-    maps: tuple[Map, ...]
-    claims: tuple[Claim, ...]
-
-    @property
-    def roles(self) -> dict[str, str]:
-        """Role -> title, in the order of the file."""
-        first = self.cases[0]
-        titles = {name: spec.title for name, spec in (first.teachers | first.students).items()}
-        return titles | {f"map:{m.id}": m.title for m in self.maps}
 
 
 @dataclass(frozen=True, kw_only=True)
 class _File:
-    """The file's fields before `$name` is filled in. An axis is a list, or named cases that each set several names."""
+    """The file's fields before `$name` is filled in. An axis is a list, or named cases that each set several names.
+
+    `probes` are what every pretrained teacher's features are asked before they are fine-tuned; roles are `T1.retrieval`, `T1.linear`.
+    """
 
     name: str
     title: str
@@ -91,6 +29,7 @@ class _File:
     student: dict[str, Any]
     controls: dict[str, Any] = field(default_factory=dict)
     references: dict[str, Any] = field(default_factory=dict)
+    probes: tuple[Probe, ...] = ()
     tables: tuple[Table, ...] = ()
     maps: tuple[Map, ...] = ()
     claims: tuple[Claim, ...] = ()
@@ -107,7 +46,7 @@ def load_experiment(path: Path, profile: Profile) -> Experiment:
     if file.name != path.stem:
         raise UserError(f"{where}.name: found {file.name!r}; the name is that of the file: {path.stem}.")
     axes = {name: _axis_values(raw, name=name, profile=profile, where=f"{where}.vary.{name}") for name, raw in file.vary.items()}
-    cases = tuple(_case(file, values, where=where) for values in _product(axes))
+    cases = tuple(_case(file, values, profile=profile, where=where) for values in _product(axes))
     experiment = Experiment(
         name=file.name,
         title=file.title,
@@ -116,25 +55,46 @@ def load_experiment(path: Path, profile: Profile) -> Experiment:
         cases=cases,
         tables=file.tables,
         maps=tuple(replace(m, at={axis: profile.subsets.get(value, value) for axis, value in m.at.items()}) for m in file.maps),
-        claims=tuple(replace(c, value=profile.subsets.get(c.value, c.value)) for c in file.claims),
+        claims=tuple(_at_scale(claim, profile) for claim in file.claims),
+        probes=file.probes,
     )
-    _check(experiment, where=where)
+    declared = {name: _labels(raw, name=name, profile=profile, where=f"{where}.vary.{name}") for name, raw in file.vary.items()}
+    _check(experiment, {name: tuple(values) for name, values in declared.items()}, where=where)
     return experiment
 
 
+def _teacher_at_scale(spec: TeacherSpec, profile: Profile) -> TeacherSpec:
+    if spec.pretrain is None:
+        return spec
+    return replace(spec, pretrain=replace(spec.pretrain, subset=profile.subsets.get(spec.pretrain.subset, spec.pretrain.subset)))
+
+
+def _at_scale(claim: Claim, profile: Profile) -> Claim:
+    """Sizes that the profile replaces are replaced in what the claim names, too."""
+
+    def scaled(at: dict[str, str]) -> dict[str, str]:
+        return {axis: profile.subsets.get(value, value) for axis, value in at.items()}
+
+    return replace(claim, value=profile.subsets.get(claim.value, claim.value), at=scaled(claim.at), than_at=scaled(claim.than_at))
+
+
 def _axis_values(raw: Any, *, name: str, profile: Profile, where: str) -> dict[str, dict[str, str]]:
-    """label -> the names that it sets. A list sets the axis' own name, named cases set theirs as well."""
-    if isinstance(raw, Mapping):
-        values = {str(label): {name: str(label), **read(dict[str, Any], fields, where=f"{where}.{label}")} for label, fields in raw.items()}
-    elif isinstance(raw, list | tuple) and raw and all(isinstance(v, str | int | float) for v in raw):
-        labels = dict.fromkeys(profile.subsets.get(str(v), str(v)) for v in raw)
-        values = {label: {name: label} for label in labels}
-    else:
-        raise UserError(f"{where}: expected a list of values or named cases, found {raw!r}.")
+    """As `_labels`, but for those that the profile leaves out."""
+    values = _labels(raw, name=name, profile=profile, where=where)
     kept = profile.keep.get(name, tuple(values))
     if missing := [k for k in kept if k not in values]:
         raise UserError(f"{where}: the profile keeps {missing[0]!r}, which is no value of this axis.{nearest(missing[0], values)}")
     return {label: values[label] for label in values if label in kept}
+
+
+def _labels(raw: Any, *, name: str, profile: Profile, where: str) -> dict[str, dict[str, str]]:
+    """label -> the names that it sets. A list sets the axis' own name, named cases set theirs as well."""
+    if isinstance(raw, Mapping):
+        return {str(label): {name: str(label), **read(dict[str, Any], fields, where=f"{where}.{label}")} for label, fields in raw.items()}
+    if isinstance(raw, list | tuple) and raw and all(isinstance(v, str | int | float) for v in raw):
+        labels = dict.fromkeys(profile.subsets.get(str(v), str(v)) for v in raw)
+        return {label: {name: label} for label in labels}
+    raise UserError(f"{where}: expected a list of values or named cases, found {raw!r}.")
 
 
 def _product(axes: dict[str, dict[str, dict[str, str]]]) -> list[tuple[dict[str, str], dict[str, Any]]]:
@@ -148,14 +108,14 @@ def _product(axes: dict[str, dict[str, dict[str, str]]]) -> list[tuple[dict[str,
     return cases
 
 
-def _case(file: _File, values: tuple[dict[str, str], dict[str, Any]], *, where: str) -> Case:
+def _case(file: _File, values: tuple[dict[str, str], dict[str, Any]], *, profile: Profile, where: str) -> Case:
     labels, names = values
 
     def fill(raw: Any, place: str) -> Any:
         return _fill(raw, names, where=f"{where}.{place}")
 
     teachers = {
-        role: read(TeacherSpec, fill(raw, f"{group}.{role}"), where=f"{where}.{group}.{role}")
+        role: _teacher_at_scale(read(TeacherSpec, fill(raw, f"{group}.{role}"), where=f"{where}.{group}.{role}"), profile)
         for group, specs in (("teachers", file.teachers), ("references", file.references))
         for role, raw in specs.items()
     }
@@ -165,9 +125,25 @@ def _case(file: _File, values: tuple[dict[str, str], dict[str, Any]], *, where: 
         changes = read(dict[str, Any], raw, where=place)
         students[role] = read(StudentSpec, fill({**file.student, **changes}, f"controls.{role}"), where=place)
     for role, spec in students.items():
-        for teacher in spec.teachers:
-            pick(teachers, teacher, where=f"{where}: {role}.teachers")
+        _check_teachers(spec, teachers, where=f"{where}: {role}.teachers")
     return Case(values=labels, teachers=teachers, students=students)
+
+
+def _check_teachers(spec: StudentSpec, teachers: dict[str, TeacherSpec], *, where: str) -> None:
+    """Each exists, is named once, and was trained on the student's own classes."""
+    seen: dict[tuple[str, int], str] = {}
+    for word in spec.teachers:
+        role, ahead = split_teacher(word, where=where)
+        teacher = pick(teachers, role, where=where)
+        if (role, ahead) in seen:
+            raise UserError(
+                f"{where}: {seen[role, ahead]} and {word} are one teacher. Name each once; {role}@1 is {role} with another seed."
+            )
+        if teacher.target != spec.target:
+            raise UserError(
+                f"{where}: {role} knows the classes of {teacher.target}, its student learns {spec.target}. Give both one target."
+            )
+        seen[role, ahead] = word
 
 
 def _fill(raw: Any, names: dict[str, Any], *, where: str) -> Any:
@@ -181,16 +157,19 @@ def _fill(raw: Any, names: dict[str, Any], *, where: str) -> Any:
     return raw
 
 
-def _check(experiment: Experiment, *, where: str) -> None:
+def _check(experiment: Experiment, declared: dict[str, tuple[str, ...]], *, where: str) -> None:
     """Every role, axis and value that tables, maps and claims name must exist: a slip is found here, not in the report."""
+    if experiment.probes and not any(spec.pretrain for case in experiment.cases for spec in case.teachers.values()):
+        raise UserError(f"{where}.probes: no teacher has a pretrain, so there are no features to ask. Leave probes out.")
+    trained = {role: "" for case in experiment.cases for role in (*case.teachers, *case.students)}
     roles = {role: "" for role in experiment.roles if not role.startswith("map:")}
     for table in experiment.tables:
         _check_table(table, roles, experiment.axes, where=f"{where}.tables.{table.id}")
     for drawn in experiment.maps:
-        _check_map(drawn, roles, experiment.axes, where=f"{where}.maps.{drawn.id}")
+        _check_map(drawn, trained, experiment.axes, where=f"{where}.maps.{drawn.id}")
     for claim in experiment.claims:
         known = {m.id: "" for m in experiment.maps} if claim.kind == "fewer_blocks_than" else roles
-        _check_claim(claim, known, experiment.axes, where=f"{where}.claims.{claim.id}")
+        _check_claim(claim, known, declared, where=f"{where}.claims.{claim.id}")
     ids = [x.id for x in (*experiment.tables, *experiment.maps, *experiment.claims)]
     if twice := sorted({i for i in ids if ids.count(i) > 1}):
         raise UserError(f"{where}: the id {twice[0]!r} is given twice. Tables, maps and claims need ids of their own.")
@@ -217,8 +196,16 @@ def _check_map(drawn: Map, roles: dict[str, str], axes: dict[str, tuple[str, ...
 
 
 def _check_claim(claim: Claim, known: dict[str, str], axes: dict[str, tuple[str, ...]], *, where: str) -> None:
+    """`axes` hold the values that the profile leaves out, too: a claim about one of them waits, it is no slip."""
     for role in (claim.who, *claim.than):
         pick(known, role, where=where)
+    for part, at in (("at", claim.at), ("than_at", claim.than_at)):
+        for axis, value in at.items():
+            pick(dict.fromkeys(pick(axes, axis, where=f"{where}.{part}"), ""), value, where=f"{where}.{part}.{axis}")
+    if (claim.at or claim.than_at) and claim.kind == "fewer_blocks_than":
+        raise UserError(f"{where}: a map has its own case; leave at and than_at out.")
+    if claim.than_at and claim.kind == "best_at":
+        raise UserError(f"{where}.than_at: best_at compares along its axis; leave it out.")
     if claim.kind == "best_at":
         values = pick(axes, claim.axis, where=f"{where}.axis")
         pick(dict.fromkeys(values, ""), claim.value, where=f"{where}.value")

@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from kdbatch.plan.files import load_yaml
+from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.errors import UserError
-from kdbatch.vocab.pick import nearest
+from kdbatch.vocab.pick import nearest, pick
 from kdbatch.vocab.read import read
-from kdbatch.vocab.recipes import Schedule
+from kdbatch.vocab.recipes import Schedule, Selection
+from kdbatch.vocab.tasks import TASKS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,13 +25,22 @@ class ClipScale:
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainScale:
-    """The rate is the task's own, times its entry in `lr_factors` if it has one, scaled by batch_clips / 64 as RSPNet does."""
+    """The rate is `lr_factor` times the task's own rate, scaled by batch_clips / 64 as RSPNet does.
+
+    `colours` is the share of the task's own jitter, grey and blur: to see through them takes long to learn.
+    """
 
     epochs: int
     batch_clips: int
-    lr_factors: dict[str, float] = field(default_factory=dict)
+    lr_factor: float = 1.0
     warmup_epochs: float = 0.0
     final_lr_share: float = 0.001
+    num_micro_batches: int = 1
+    colours: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.colours <= 1:
+            raise UserError(f"colours: found {self.colours}. Write a share from 0 to 1.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +52,11 @@ class CompareScale:
 @dataclass(frozen=True, kw_only=True)
 class Profile:
     """`subsets` replaces sizes (10k: 48 reads 48 videos where an experiment says 10k); `keep` names the values of an axis that are
-    kept; `widths` are by backbone, `tasks` parameters by pretext task; `finetune_augment` "center" is the benchmark's own view.
+    kept; `widths` are by backbone, `tasks` parameters by pretext task, `pretrain_of` what stands in for `pretrain` for single tasks.
+
+    `selection` is by target; a target without one keeps the last epoch. `linear` is the schedule of linear probes, needed where an
+    experiment asks for them. `finetune_crop` is how clips of the target are cut, for teachers, students and controls alike; "center" is
+    the benchmark's own view, without flips. `teacher_views` is the field of vocab.recipes.Distill.
     """
 
     seeds: tuple[int, ...]
@@ -51,15 +66,29 @@ class Profile:
     distill: Schedule
     compare: CompareScale = CompareScale()
     dropout: float = 0.5
+    linear: Schedule | None = None
+    finetune_crop: Literal["random-resized", "random", "center"] = "random-resized"
+    selection: dict[str, Selection] = field(default_factory=dict)
+    teacher_views: int = 0
     num_eval_clips: int = 10
+    num_eval_crops: Literal[1, 3] = 1
     subsets: dict[str, str] = field(default_factory=dict)
     keep: dict[str, tuple[str, ...]] = field(default_factory=dict)
     widths: dict[str, float] = field(default_factory=dict)
     tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    pretrain_of: dict[str, PretrainScale] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise UserError("seeds: name at least one seed, each once.")
+        if self.num_eval_clips < 1:
+            raise UserError(f"num_eval_clips: found {self.num_eval_clips}. Write at least 1; 10 is usual.")
+        if self.teacher_views < 0:
+            raise UserError(f"teacher_views: found {self.teacher_views}. Write a number of epochs, or 0 for views that never come again.")
+        for target in self.selection:
+            pick(DATASETS, target, where="selection")
+        for task in self.pretrain_of:
+            pick(TASKS, task, where="pretrain_of")
 
 
 def load_profile(experiment: Path, name: str) -> Profile:

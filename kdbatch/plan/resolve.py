@@ -2,24 +2,28 @@
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
+from kdbatch.plan.book import Book, waves_of
 from kdbatch.plan.cost import estimate_hours
-from kdbatch.plan.experiment import Case, Experiment, PretrainSpec, StudentSpec, TeacherSpec, load_experiment
+from kdbatch.plan.experiment import load_experiment
 from kdbatch.plan.profile import Profile, load_profile
+from kdbatch.plan.specs import Case, Experiment, PretrainSpec, Probe, StudentSpec, TeacherSpec, split_teacher
 from kdbatch.vocab.backbones import BACKBONE_TITLES, Backbone
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.pick import pick
-from kdbatch.vocab.plans import Cell, Map, Plan, PlannedRun, PlanRecord, Wave
+from kdbatch.vocab.plans import Cell, Map, Plan, PlannedRun, PlanRecord
 from kdbatch.vocab.read import read
-from kdbatch.vocab.recipes import KINDS, Compare, Distill, Evaluation, Finetune, Pretrain, Recipe, Schedule
-from kdbatch.vocab.runs import Resources, Run, RunFolder
-from kdbatch.vocab.shards import ShardIndex, Subset, find_subset, load_index
+from kdbatch.vocab.recipes import Compare, Distill, Evaluation, Finetune, Pretrain, Recipe, Retrieve, Schedule
+from kdbatch.vocab.runs import Resources, RunFolder
+from kdbatch.vocab.shards import Subset
 from kdbatch.vocab.tasks import TASKS
 from kdbatch.vocab.views import CENTER, Augment, View
+
+MAX_AE_KD_TEACHERS = 8
 
 
 def make_plan(files: Sequence[Path], *, profile: str, config: Config) -> Plan:
@@ -28,7 +32,7 @@ def make_plan(files: Sequence[Path], *, profile: str, config: Config) -> Plan:
     Raises:
         UserError: a mistake in a file, unknown names, missing shards, a subset larger than its split.
     """
-    book = _Book(config=config)
+    book = Book(config=config)
     records = []
     for path in files:
         scale = load_profile(path, profile)
@@ -47,50 +51,14 @@ def make_plan(files: Sequence[Path], *, profile: str, config: Config) -> Plan:
         )
         for run_id, run in book.runs.items()
     )
-    return Plan(records=tuple(records), runs=planned, waves=_waves(planned))
-
-
-@dataclass(kw_only=True)
-class _Book:
-    """All runs of a plan by id, in the order in which they were first needed: parents first."""
-
-    config: Config
-    runs: dict[str, Run] = field(default_factory=dict)
-    titles: dict[str, str] = field(default_factory=dict)
-    used_by: dict[str, list[str]] = field(default_factory=dict)
-    num_videos: dict[str, int] = field(default_factory=dict)
-    indexes: dict[str, ShardIndex] = field(default_factory=dict)
-    subsets: dict[tuple[str, str, str], Subset] = field(default_factory=dict)
-
-    def add(self, recipe: Recipe, *, seed: int, parents: tuple[str, ...], title: str, experiment: str) -> str:
-        run = Run(recipe=recipe, seed=seed, parents=parents)
-        self.runs.setdefault(run.id, run)
-        self.titles.setdefault(run.id, f"{title}, seed {seed}")
-        self.num_videos.setdefault(run.id, self._count(recipe.data))
-        users = self.used_by.setdefault(run.id, [])
-        if experiment not in users:
-            users.append(experiment)
-        return run.id
-
-    def subset(self, dataset: str, split: str, words: str, *, where: str) -> Subset:
-        key = (dataset, split, words)
-        if key not in self.subsets:
-            pick(DATASETS, dataset, where=where)
-            if dataset not in self.indexes:
-                self.indexes[dataset] = load_index(self.config.shards_dir, dataset)
-            self.subsets[key] = find_subset(self.indexes[dataset], split, words, where=where)
-        return self.subsets[key]
-
-    def _count(self, subset: Subset) -> int:
-        part = self.indexes[subset.dataset].parts[DATASETS[subset.dataset].part_of[subset.split]]
-        return subset.num_places or part.num_in_split.get(subset.split, 0)
+    return Plan(records=tuple(records), runs=planned, waves=waves_of(planned))
 
 
 @dataclass(frozen=True)
 class _Resolver:
     """Turns one experiment and seed into runs."""
 
-    book: _Book
+    book: Book
     experiment: Experiment
     profile: Profile
     seed: int
@@ -110,27 +78,51 @@ class _Resolver:
         return cells
 
     def _case(self, case: Case) -> dict[str, str]:
-        roles = {role: self._teacher(role, spec) for role, spec in case.teachers.items()}
-        return roles | {role: self._student(role, spec, roles) for role, spec in case.students.items()}
+        roles = {role: self._teacher(role, spec, seed=self.seed) for role, spec in case.teachers.items()}
+        roles |= {role: self._student(role, spec, case.teachers) for role, spec in case.students.items()}
+        for probe in self.experiment.probes:
+            asked = {role: spec for role, spec in case.teachers.items() if spec.pretrain}
+            roles |= {f"{role}.{probe}": self._probe(probe, role, spec) for role, spec in asked.items()}
+        return roles
 
-    def _teacher(self, role: str, spec: TeacherSpec) -> str:
+    def _teacher(self, role: str, spec: TeacherSpec, *, seed: int) -> str:
         backbone = self._backbone(spec.backbone, role)
-        parents = (self._pretrain(spec.pretrain, backbone, role),) if spec.pretrain else ()
+        parents = (self._pretrain(spec.pretrain, backbone, role, seed=seed),) if spec.pretrain else ()
+        recipe = self._finetune(spec, role, schedule=self.profile.finetune)
+        return self._add(recipe, parents, f"fine-tune {_name(backbone)} ({_origin(spec)}) on {spec.target}", seed=seed)
+
+    def _probe(self, probe: Probe, role: str, spec: TeacherSpec) -> str:
+        """The teacher's pretrained backbone, asked as it is."""
+        assert spec.pretrain is not None
+        backbone = self._backbone(spec.backbone, role)
+        parents = (self._pretrain(spec.pretrain, backbone, role, seed=self.seed),)
+        what = f"{_name(backbone)} ({_origin(spec)}) on {spec.target}"
+        if probe == "retrieval":
+            data, evaluation = self._target(spec.target, role)
+            recipe = Retrieve(backbone=backbone, data=data, view=self._view(CENTER), evaluation=evaluation)
+            return self._add(recipe, parents, f"retrieve with {what}", seed=self.seed)
+        if self.profile.linear is None:
+            raise UserError(
+                f"{self.where}: probes: a linear probe needs a schedule, and the profile has none. "
+                "Add to it, for example: linear: {epochs: 20, batch_clips: 64, lr: 0.1, weight_decay: 0.0}"
+            )
+        # Without dropout: a probe measures the features that are there, all of them.
+        probed = dataclasses.replace(self._finetune(spec, role, schedule=self.profile.linear), trained="head", dropout=0.0)
+        return self._add(probed, parents, f"linear probe of {what}", seed=self.seed)
+
+    def _finetune(self, spec: TeacherSpec, role: str, *, schedule: Schedule) -> Finetune:
         data, evaluation = self._target(spec.target, role)
-        recipe = Finetune(
-            backbone=backbone,
+        return Finetune(
+            backbone=self._backbone(spec.backbone, role),
             data=data,
-            view=self._view(Augment()),
-            schedule=self.profile.finetune,
+            view=self._target_view(),
+            schedule=schedule,
             evaluation=evaluation,
+            selection=self.profile.selection.get(spec.target),
             dropout=self.profile.dropout,
         )
-        origin = (
-            f"{TASKS[spec.pretrain.task].title} on {spec.pretrain.dataset}[:{spec.pretrain.subset}]" if spec.pretrain else "random weights"
-        )
-        return self._add(recipe, parents, f"fine-tune {_name(backbone)} ({origin}) on {spec.target}")
 
-    def _pretrain(self, spec: PretrainSpec, backbone: Backbone, role: str) -> str:
+    def _pretrain(self, spec: PretrainSpec, backbone: Backbone, role: str, *, seed: int) -> str:
         task_spec = pick(TASKS, spec.task, where=f"{self.where}: {role}.pretrain.task")
         overrides = self.profile.tasks.get(spec.task, {})
         task = read(
@@ -138,34 +130,37 @@ class _Resolver:
             dataclasses.asdict(task_spec.at(spec.complexity)) | overrides,
             where=f"profile.tasks.{spec.task}",
         )
-        scale = self.profile.pretrain
+        scale = self.profile.pretrain_of.get(spec.task, self.profile.pretrain)
         base_lr = task_spec.lr_of.get(backbone.kind, task_spec.lr)
         recipe = Pretrain(
             task=task,
             backbone=backbone,
             data=self._subset(spec.dataset, "pretrain", spec.subset, f"{role}.pretrain"),
-            view=self._view(task_spec.augment),
+            view=self._view(task_spec.augment.faded(scale.colours)),
             schedule=Schedule(
                 epochs=scale.epochs,
                 batch_clips=scale.batch_clips,
-                lr=base_lr * scale.lr_factors.get(spec.task, 1.0) * scale.batch_clips / 64,
+                lr=base_lr * scale.lr_factor * scale.batch_clips / 64,
                 weight_decay=task_spec.weight_decay,
                 warmup_epochs=scale.warmup_epochs,
                 final_lr_share=scale.final_lr_share,
+                num_micro_batches=scale.num_micro_batches,
             ),
         )
         title = f"pretrain {_name(backbone)} by {task_spec.title} C{spec.complexity} on {spec.dataset}[:{spec.subset}]"
-        return self._add(recipe, (), title)
+        return self._add(recipe, (), title, seed=seed)
 
-    def _student(self, role: str, spec: StudentSpec, roles: dict[str, str]) -> str:
+    def _student(self, role: str, spec: StudentSpec, teachers: dict[str, TeacherSpec]) -> str:
         backbone = self._backbone(spec.backbone, role)
         data, evaluation = self._target(spec.target, role)
         recipe = Distill(
             backbone=backbone,
             data=data,
-            view=self._view(Augment()),
+            view=self._target_view(),
             schedule=self.profile.distill,
             evaluation=evaluation,
+            selection=self.profile.selection.get(spec.target),
+            teacher_views=self.profile.teacher_views,
             weighting=spec.weighting,
             temperature=spec.temperature,
             hard_weight=spec.hard_weight,
@@ -176,10 +171,16 @@ class _Resolver:
         if not spec.teachers:  # the fields that speak of teachers say nothing here, and must not split one run into several
             recipe = dataclasses.replace(recipe, weighting="none", temperature=1.0, soft_weight=0.0, max_teacher_weight=1.0)
         elif spec.weighting == "none":
-            raise UserError(f"{self.where}: {role}.weighting: none is for a student without teachers. Write equal or ae-kd.")
-        parents = tuple(roles[teacher] for teacher in spec.teachers)
+            raise UserError(f"{self.where}: {role}.weighting: none is for a student without teachers. Write equal, ae-kd or ca-mkd.")
+        elif spec.weighting == "ae-kd" and len(spec.teachers) > MAX_AE_KD_TEACHERS:
+            raise UserError(
+                f"{self.where}: {role}.teachers: found {len(spec.teachers)}, and ae-kd tries every way to bound their weights. "
+                f"Name at most {MAX_AE_KD_TEACHERS}, or write weighting: equal."
+            )
+        named = [split_teacher(word, where=f"{self.where}: {role}.teachers") for word in spec.teachers]
+        parents = tuple(self._teacher(name, teachers[name], seed=self.seed + ahead) for name, ahead in named)
         taught = f"from {' + '.join(spec.teachers)} ({spec.weighting})" if parents else "from labels only"
-        return self._add(recipe, parents, f"train {_name(backbone)} {taught} on {spec.target}")
+        return self._add(recipe, parents, f"train {_name(backbone)} {taught} on {spec.target}", seed=self.seed)
 
     def _map(self, drawn: Map, case: Case, roles: dict[str, str]) -> str:
         target = (case.teachers | case.students)[drawn.models[0]].target
@@ -192,10 +193,11 @@ class _Resolver:
             num_clips=scale.num_clips,
             batch_clips=scale.batch_clips,
         )
-        return self._add(recipe, tuple(roles[role] for role in drawn.models), f"CKA of {' and '.join(drawn.models)} on {target}")
+        title = f"CKA of {' and '.join(drawn.models)} on {target}"
+        return self._add(recipe, tuple(roles[role] for role in drawn.models), title, seed=self.seed)
 
-    def _add(self, recipe: Recipe, parents: tuple[str, ...], title: str) -> str:
-        return self.book.add(recipe, seed=self.seed, parents=parents, title=title, experiment=self.experiment.name)
+    def _add(self, recipe: Recipe, parents: tuple[str, ...], title: str, *, seed: int) -> str:
+        return self.book.add(recipe, seed=seed, parents=parents, title=title, experiment=self.experiment.name)
 
     def _backbone(self, kind: str, role: str) -> Backbone:
         pick(BACKBONE_TITLES, kind, where=f"{self.where}: {role}.backbone")
@@ -204,15 +206,26 @@ class _Resolver:
     def _view(self, augment: Augment) -> View:
         return View(**dataclasses.asdict(self.profile.clip), augment=augment)
 
+    def _target_view(self) -> View:
+        crop = self.profile.finetune_crop
+        return self._view(CENTER if crop == "center" else Augment(crop=crop))
+
     def _target(self, dataset: str, role: str) -> tuple[Subset, Evaluation]:
         test = self._subset(dataset, "test", "all", role)
-        return self._subset(dataset, "train", "all", role), Evaluation(test=test, num_clips=self.profile.num_eval_clips)
+        return self._subset(dataset, "train", "all", role), Evaluation(
+            test=test, num_clips=self.profile.num_eval_clips, num_crops=self.profile.num_eval_crops
+        )
 
     def _subset(self, dataset: str, use: str, words: str, role: str) -> Subset:
         where = f"{self.where}: {role}"
         known = pick(DATASETS, dataset, where=f"{where}: data set")
         split = {"pretrain": known.pretrain_split, "train": known.train_split, "test": known.test_split}[use]
         return self.book.subset(dataset, split, words, where=where)
+
+
+def _origin(spec: TeacherSpec) -> str:
+    made = spec.pretrain
+    return f"{TASKS[made.task].title} C{made.complexity} on {made.dataset}[:{made.subset}]" if made else "random weights"
 
 
 def _name(backbone: Backbone) -> str:
@@ -232,13 +245,3 @@ def _record(experiment: Experiment, *, profile: str, cells: list[Cell]) -> PlanR
         claims=experiment.claims,
         cells=tuple(cells),
     )
-
-
-def _waves(planned: Sequence[PlannedRun]) -> tuple[Wave, ...]:
-    """Runs that are not done, by kind and resources. Kinds are in order of stages, so parents never come after children."""
-    groups: dict[tuple[int, Resources], list[str]] = {}
-    for item in planned:
-        if not item.done:
-            groups.setdefault((KINDS.index(item.run.recipe.kind), item.resources), []).append(item.run.id)
-    ordered = sorted(groups.items(), key=lambda group: group[0][0])
-    return tuple(Wave(name=KINDS[kind], resources=resources, run_ids=tuple(ids)) for (kind, resources), ids in ordered)

@@ -23,14 +23,14 @@ def draw_accuracy(grid: Grid, num_videos: Mapping[str, int], folder: Path, *, na
 
     `num_videos` maps a case title to its number of test videos, for the error bars of a single seed.
     """
-    if not grid.table.columns or not any(n.mean is not None for row in grid.rows for n in row.numbers):
+    if not grid.table.columns or not any(n.num_done for row in grid.rows for n in row.numbers):
         return None
     axis = grid.table.columns[-1]
     values = list(dict.fromkeys(column[axis] for column in grid.columns))
     outer = list(dict.fromkeys(tuple((a, c[a]) for a in grid.table.columns[:-1]) for c in grid.columns))
     if len(values) < 2:
         return None
-    rows = [row for row in grid.rows if row.group != "reference"]
+    rows = [row for row in grid.rows if row.group not in ("reference", "published")]
     looks = role_looks([row.role for row in rows])
     num_lines, num_columns = panels(len(outer), most_columns=3)
     width, height = max(3.3 * num_columns + 0.4, 5.4), 2.9 * num_lines + 0.35

@@ -1,18 +1,20 @@
 """`kdbatch report`: reads a study, writes its tables, figures, claims and page."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from kdbatch.report.accuracy_figures import draw_accuracy
 from kdbatch.report.cka_figures import draw_map, draw_panel, load_maps
-from kdbatch.report.claims import CheckedClaim, Verdict, check_claims
+from kdbatch.report.claims import Verdict, check_claims
 from kdbatch.report.contents import Chapter, count_verdicts, num_done, pretraining, teachers_together
 from kdbatch.report.curve_figures import draw_curves
+from kdbatch.report.error_figures import draw_errors
 from kdbatch.report.escape import in_file_name
 from kdbatch.report.figures import Drawing
+from kdbatch.report.gain_figures import draw_gains
 from kdbatch.report.grid import Grid, fill
+from kdbatch.report.machine import report_json, write_results
 from kdbatch.report.page import page_html
 from kdbatch.report.study import Study, cells_at, load_study
 from kdbatch.report.tables import comma_separated, latex, markdown
@@ -21,20 +23,25 @@ from kdbatch.vocab.plans import PlanRecord
 from kdbatch.vocab.progress import Progress, silent
 from kdbatch.vocab.publish import publish_json, publish_text
 
+PARTS = ("maps", "gains", "errors", "curves")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReportSummary:
     """What a person wants to hear at the end: where the page is, how far the study is, what its claims come to."""
 
     page: Path
+    data: Path
     done: int
     total: int
     verdicts: dict[Verdict, int]
     warnings: tuple[str, ...]
 
 
-def build_report(runs_dir: Path, *, to: Path, progress: Progress = silent) -> ReportSummary:
-    """Write `to`/index.html, tables/, figures/ and claims.json. A study that is not finished gives a page that says what is missing.
+def build_report(runs_dir: Path, *, to: Path, published: bool = False, progress: Progress = silent) -> ReportSummary:
+    """Write `to`/index.html, tables/, figures/, report.json and results.parquet.
+
+    A study that is not finished gives a page that says what is missing. `published` puts the source's own numbers below ours.
 
     Raises:
         UserError: no plan was submitted yet, or a plan is damaged.
@@ -46,19 +53,21 @@ def build_report(runs_dir: Path, *, to: Path, progress: Progress = silent) -> Re
     chapters = []
     for i, record in enumerate(study.records):
         progress(i, len(study.records), record.title)
-        chapters.append(_chapter(record, study, to, names, warnings))
+        chapters.append(_chapter(record, study, to, names, warnings, published=published))
     progress(len(chapters), len(chapters), "writing the page")
     claims = [claim for chapter in chapters for claim in chapter.claims]
     runs = tuple({run.run_id: run for chapter in chapters for run in chapter.runs}.values())
-    publish_json(to / "claims.json", [_claim_json(claim) for claim in claims])
+    warnings += write_results(study, to / "results.parquet")
     page = to / "index.html"
     told = tuple(dict.fromkeys(warnings))
+    data = to / "report.json"
+    publish_json(data, report_json(chapters, runs=runs, warnings=told))
     publish_text(page, page_html(chapters, runs=runs, warnings=told))
-    return ReportSummary(page=page, done=num_done(runs), total=len(runs), verdicts=count_verdicts(claims), warnings=told)
+    return ReportSummary(page=page, data=data, done=num_done(runs), total=len(runs), verdicts=count_verdicts(claims), warnings=told)
 
 
-def _chapter(record: PlanRecord, study: Study, to: Path, names: "_Names", warnings: list[str]) -> Chapter:
-    grids = [(names.of(record, table.id), fill(record, table, study)) for table in record.tables]
+def _chapter(record: PlanRecord, study: Study, to: Path, names: "_Names", warnings: list[str], *, published: bool) -> Chapter:
+    grids = [(names.of(record, table.id), fill(record, table, study, published=published)) for table in record.tables]
     for name, grid in grids:
         _write_grid(to / "tables", name, grid)
     claims, complaints = check_claims(record, study)
@@ -87,9 +96,11 @@ def _drawings(
     single = [draw_map(cka, folder, name=names.of(record, cka.declared.id)) for cka in maps]
     title = "Which layers see alike"
     shown += [draw_panel(maps, folder, name=names.of(record, f"{record.experiment}_maps"), title=title)] if len(maps) > 1 else single
-    curves, complaints = draw_curves(record, study, folder, name=names.of(record, f"{record.experiment}_curves"))
-    warnings += complaints
-    return [drawing for drawing in (*shown, curves) if drawing]
+    for part, draw in (("gains", draw_gains), ("errors", draw_errors), ("curves", draw_curves)):
+        drawing, complaints = draw(record, study, folder, name=names.of(record, f"{record.experiment}_{part}"))
+        shown.append(drawing)
+        warnings += complaints
+    return [drawing for drawing in shown if drawing]
 
 
 def _num_videos(record: PlanRecord, grid: Grid, study: Study) -> dict[str, int]:
@@ -120,27 +131,5 @@ class _Names:
 
 def _file_names(records: Sequence[PlanRecord]) -> _Names:
     used = [name for r in records for name in {*(t.id for t in r.tables), *(m.id for m in r.maps)}]
-    used += [name for r in records for name in (f"{r.experiment}_maps", f"{r.experiment}_curves")]
+    used += [name for r in records for name in (f"{r.experiment}_{part}" for part in PARTS)]
     return _Names(shared=frozenset(name for name in used if used.count(name) > 1))
-
-
-def _claim_json(checked: CheckedClaim) -> dict[str, Any]:
-    weakest = checked.weakest
-    return {
-        "experiment": checked.experiment,
-        "profile": checked.profile,
-        "claim": asdict(checked.claim),
-        "verdict": checked.verdict,
-        "why": checked.why,
-        "unit": checked.unit,
-        "threshold": checked.threshold,
-        "effect": weakest.effect if weakest else None,
-        "interval_95": [weakest.low, weakest.high] if weakest and weakest.low is not None else None,
-        "num_videos": weakest.num_videos if weakest else 0,
-        "num_seeds": weakest.num_seeds if weakest else 0,
-        "num_missing": checked.num_missing,
-        "comparisons": [
-            {"label": c.label, "effect": c.effect, "low": c.low, "high": c.high, "num_videos": c.num_videos, "num_seeds": c.num_seeds}
-            for c in checked.comparisons
-        ],
-    }

@@ -66,8 +66,9 @@ class _Bench:
     draws: SeedDraws
 
     def cases(self, role: str) -> list[dict[str, str]]:
+        """Those that the claim speaks of."""
         found = {tuple(c.case.items()): c.case for c in self.record.cells if c.role == role}
-        return list(found.values())
+        return [case for case in found.values() if all(case.get(axis) == value for axis, value in self.claim.at.items())]
 
     def arm(self, role: str, case: dict[str, str], metric: str) -> Arm:
         runs = {cell.seed: cell.run_id for cell in cells_at(self.record, role, case)}
@@ -84,12 +85,16 @@ def _beats(bench: _Bench) -> list[Comparison | None]:
     found = []
     for case in bench.cases(claim.who):
         for other in claim.than:
-            arms = (bench.arm(claim.who, case, claim.metric), bench.arm(other, case, claim.metric))
+            arms = (bench.arm(claim.who, case, claim.metric), bench.arm(other, case | claim.than_at, claim.metric))
             if not arms[1].runs:
                 continue  # a role that this case does not have
-            label = f"{case_title(case)}: above {bench.title(other)}"
+            label = f"{case_title(case)}: above {bench.title(other)}" + _moved(claim)
             found.append(compare_arms(label, {arms[0]: 1.0, arms[1]: -1.0}, bench.resampled, bench.draws))
     return found
+
+
+def _moved(claim: Claim) -> str:
+    return f" at {case_title(claim.than_at)}" if claim.than_at else ""
 
 
 def _best_at(bench: _Bench) -> list[Comparison | None]:
@@ -118,8 +123,9 @@ def _mean_gain(bench: _Bench) -> list[Comparison | None]:
     weights: dict[Arm, float] = {}
     for case in cases:
         weights[bench.arm(claim.who, case, claim.metric)] = 1 / len(cases)
-        weights |= {bench.arm(other, case, claim.metric): -1 / (len(cases) * len(claim.than)) for other in claim.than}
-    others = " and ".join(bench.title(r) for r in claim.than)
+        others = [bench.arm(other, case | claim.than_at, claim.metric) for other in claim.than]
+        weights |= {arm: -1 / (len(cases) * len(claim.than)) for arm in others}
+    others = " and ".join(bench.title(r) for r in claim.than) + _moved(claim)
     label = f"{bench.title(claim.who)} above the mean of {others}" + (f", averaged over {len(cases)} cases" if len(cases) > 1 else "")
     return [compare_arms(label, weights, bench.resampled, bench.draws)]
 
@@ -174,9 +180,11 @@ def _verdict(claim: Claim, comparisons: Sequence[Comparison], num_missing: int, 
         return "undecided", f"Fewer than {MIN_VIDEOS} test videos: too few to say anything of other videos."
     reaches = claim.kind == "mean_gain_at_least"
     if all(c.clears(threshold, reaches=reaches) for c in comparisons):
-        return "holds", "Every interval clears the threshold." if len(comparisons) > 1 else "The interval clears the threshold."
+        why = "Every interval clears the threshold." if len(comparisons) > 1 else "The interval clears the threshold."
+        return ("fails", f"{why} The claim is that it does not.") if claim.negated else ("holds", why)
     if any(c.misses(threshold, among=len(comparisons)) for c in comparisons):
-        return "fails", "At least one interval lies on the other side." if len(comparisons) > 1 else "The interval lies on the other side."
+        why = "At least one interval lies on the other side." if len(comparisons) > 1 else "The interval lies on the other side."
+        return ("holds", f"{why} So the claim says.") if claim.negated else ("fails", why)
     return "undecided", "The interval includes the threshold." if len(comparisons) == 1 else "At least one interval includes the threshold."
 
 

@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from kdbatch.report.published import published_value
 from kdbatch.report.study import Study, cells_at
 from kdbatch.report.words import MINUS, NONE, RoleGroup, metric_title, number, role_group
 from kdbatch.vocab.plans import PlanRecord, Table
@@ -65,7 +66,7 @@ class Grid:
         """What the numbers are, in one or two sentences."""
         head = f"{metric_title(self.table.metric)} in {self.unit}"
         spread = f", mean ± standard deviation over {self.num_seeds} seeds" if self.num_seeds > 1 else ", one seed"
-        numbers = [n for row in self.rows for n in row.numbers if n.num_planned]
+        numbers = [n for row in self.rows if row.group != "published" for n in row.numbers if n.num_planned]
         parts = [head + spread + ". Bold: best of its column."]
         if any(n.mean is None for n in numbers):
             parts.append(f"{NONE}: not measured yet.")
@@ -74,8 +75,8 @@ class Grid:
         return " ".join([*parts, self.table.note]).strip()
 
 
-def fill(record: PlanRecord, table: Table, study: Study) -> Grid:
-    """The numbers of `table` as far as they are measured."""
+def fill(record: PlanRecord, table: Table, study: Study, *, published: bool = False) -> Grid:
+    """The numbers of `table` as far as they are measured; `published`: the source's own numbers below them."""
     columns = _columns(record, table)
     rows = [
         Row(
@@ -88,7 +89,8 @@ def fill(record: PlanRecord, table: Table, study: Study) -> Grid:
     ]
     references = _references(record, table, columns, study)
     unit = next((m.unit for (_, name), m in study.measured.items() if name == table.metric and m.unit), "percent")
-    return Grid(table=table, columns=columns, rows=(*_with_best(rows), *references), unit=unit)
+    printed = _published(record, table, columns) if published else []
+    return Grid(table=table, columns=columns, rows=(*_with_best(rows), *references, *printed), unit=unit)
 
 
 def _columns(record: PlanRecord, table: Table) -> tuple[dict[str, str], ...]:
@@ -129,6 +131,17 @@ def _references(record: PlanRecord, table: Table, columns: Sequence[dict[str, st
         for name, title in REFERENCES.get(table.metric, {}).items()
     ]
     return [row for row in rows if any(n.num_done for n in row.numbers)]
+
+
+def _published(record: PlanRecord, table: Table, columns: Sequence[dict[str, str]]) -> list[Row]:
+    """The rows for which the source prints a number at least once; one printed number stands for no seed of ours."""
+    rows = []
+    for role in table.rows:
+        values = [published_value(record.experiment, metric=table.metric, role=role, case=column) for column in columns]
+        numbers = tuple(Number(mean=value, sd=None, num_done=0, num_planned=0) for value in values)
+        if any(value is not None for value in values):
+            rows.append(Row(role=role, title=record.roles.get(role, role), group="published", numbers=numbers))
+    return rows
 
 
 def _with_best(rows: list[Row]) -> list[Row]:

@@ -31,6 +31,18 @@ class Evidence:
 
 def resample_runs(study: Study, run_ids: Sequence[str], *, metric: str) -> Evidence:
     """Runs measured on the same subset share their draws of videos."""
+    groups, warnings = load_hits(study, run_ids, metric=metric)
+    parts = [_resample_subset(group, subset, warnings) for subset, group in sorted(groups.items())]
+    resampled = Resampled(
+        point={run: value for part in parts for run, value in part.point.items()},
+        replicates={run: value for part in parts for run, value in part.replicates.items()},
+        num_videos={run: value for part in parts for run, value in part.num_videos.items()},
+    )
+    return Evidence(resampled=resampled, warnings=tuple(warnings))
+
+
+def load_hits(study: Study, run_ids: Sequence[str], *, metric: str) -> tuple[dict[str, dict[str, HitsByKey]], list[str]]:
+    """By subset and run: which videos the run got right; and what was wrong with runs that are left out."""
     warnings: list[str] = []
     groups: dict[str, dict[str, HitsByKey]] = {}
     for run_id in sorted(set(run_ids)):
@@ -45,13 +57,7 @@ def resample_runs(study: Study, run_ids: Sequence[str], *, metric: str) -> Evide
             groups.setdefault(found.subset, {})[run_id] = _hits(scan.frame, k=TOP_K[metric], reported=found.value)
         except ValueError as error:
             warnings.append(f"{study.runs_dir / run_id}/predictions.parquet: {error}. No interval is taken from it.")
-    parts = [_resample_subset(group, subset, warnings) for subset, group in sorted(groups.items())]
-    resampled = Resampled(
-        point={run: value for part in parts for run, value in part.point.items()},
-        replicates={run: value for part in parts for run, value in part.replicates.items()},
-        num_videos={run: value for part in parts for run, value in part.num_videos.items()},
-    )
-    return Evidence(resampled=resampled, warnings=tuple(warnings))
+    return groups, warnings
 
 
 def _hits(frame: pl.DataFrame, *, k: int, reported: float) -> HitsByKey:

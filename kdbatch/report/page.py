@@ -20,7 +20,7 @@ def page_html(chapters: Sequence[Chapter], *, runs: Sequence[RunFacts], warnings
             *(chapter_html(chapter) for chapter in chapters),
             "</main>",
             "<footer>Made by kdbatch report from the runs' Parquet files. Tables and figures also lie beside this page, in tables/ and "
-            "figures/; the verdicts in claims.json.</footer>",
+            "figures/; all numbers and verdicts in report.json, every row in results.parquet.</footer>",
         ]
     )
     return (

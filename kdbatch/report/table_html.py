@@ -10,7 +10,7 @@ from kdbatch.report.words import number, value_title
 
 
 def grid_html(grid: Grid) -> str:
-    """A declared table. Sorting stays inside models, controls and references."""
+    """A declared table. Sorting stays inside models, controls, references and published numbers."""
     body = []
     for title, rows in sections(grid):
         heading = f'<tr class="part"><th colspan="{len(grid.columns) + 1}" scope="rowgroup">{in_html(title)}</th></tr>' if title else ""

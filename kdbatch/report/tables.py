@@ -9,7 +9,11 @@ from kdbatch.report.escape import in_file_name, in_latex, in_markdown
 from kdbatch.report.grid import Grid, Number, Row
 from kdbatch.report.words import RoleGroup, case_title, value_title
 
-SECTION_TITLES: dict[RoleGroup, str] = {"control": "Controls", "reference": "For reference, from the teachers' predictions"}
+SECTION_TITLES: dict[RoleGroup, str] = {
+    "control": "Controls",
+    "reference": "For reference, from the teachers' predictions",
+    "published": "As published",
+}
 
 
 def sections(grid: Grid) -> Iterator[tuple[str, tuple[Row, ...]]]:

@@ -10,7 +10,7 @@ from kdbatch.vocab.backbones import BACKBONE_TITLES
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.tasks import TASKS
 
-RoleGroup = Literal["teacher", "student", "control", "reference"]
+RoleGroup = Literal["teacher", "student", "control", "reference", "published"]
 NONE = "\u2013"  # an en dash stands where a number is not measured yet
 MINUS = "\u2212"  # as wide as a plus sign
 

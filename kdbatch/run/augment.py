@@ -38,9 +38,12 @@ class Draw:
     blur_sigma: float = 0.0
 
 
-def draw_augment(augment: Augment, *, height: int, width: int, rng: np.random.Generator) -> Draw:
-    """Draw the parameters of one clip whose stored frames are `height` x `width`. The number of draws does not depend on their values."""
-    box = _box(augment, height, width, rng)
+def draw_augment(augment: Augment, *, height: int, width: int, rng: np.random.Generator, number: int = 0) -> Draw:
+    """Draw the parameters of one clip whose stored frames are `height` x `width`; `number` counts the draws of one video.
+
+    How many random numbers are taken does not depend on their values.
+    """
+    box = _three(height, width, number) if augment.crop == "three" else _box(augment, height, width, rng)
     flip, gray, jitter = rng.random(3) < (augment.flip_probability, augment.gray_probability, augment.jitter_probability)
     strength = np.array([augment.brightness, augment.contrast, augment.saturation, augment.hue]) * jitter
     low = np.array([max(0.0, 1 - strength[0]), max(0.0, 1 - strength[1]), max(0.0, 1 - strength[2]), -strength[3]])
@@ -75,6 +78,13 @@ def pixels_of(clip_BCTHW: Tensor) -> Tensor:
     """Pixels from 0 to 1 of clips that `apply_draws` normalised."""
     mean, std = (torch.tensor(v, device=clip_BCTHW.device).view(3, 1, 1, 1) for v in (MEAN, STD))
     return clip_BCTHW * std + mean
+
+
+def _three(height: int, width: int, number: int) -> tuple[int, int, int, int]:
+    """Squares of 7/8 of the short side (112 of 128 pixels): Qian et al. 2021, arXiv:2008.03800, test with three along the long side."""
+    side = round(min(height, width) * 7 / 8)
+    middle, along = (min(height, width) - side) // 2, (max(height, width) - side) * (number % 3) // 2
+    return (middle, along, side, side) if width >= height else (along, middle, side, side)
 
 
 def apply_draws(clips: Sequence[Tensor], draws: Sequence[Draw], *, size_pixels: int, device: torch.device) -> Tensor:

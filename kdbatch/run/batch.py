@@ -5,7 +5,7 @@ Axes: B videos, V clips of a video, T frames, H, W, C=3; N bytes.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -76,9 +76,26 @@ class Batch:
         """Augmented, normalised clips on the device, shape (V, B, C, T, H, W)."""
         clips = self.clips
         if self.memory_N is not None:  # all clips go over in one piece
-            clips = _unpacked(self.memory_N.to(device), [tuple(clip.shape) for clip in clips])
+            clips = _unpacked(_moved(self.memory_N, device), [tuple(clip.shape) for clip in clips])
         clip = apply_draws(clips, self.draws, size_pixels=size_pixels, device=device)
         return clip.unflatten(0, (-1, self.num_views)).transpose(0, 1)
+
+    def part(self, videos: slice) -> "Batch":
+        """All but the clips of some of its videos, `videos` a slice with both ends; their clips are cut from the augmented ones."""
+        return replace(
+            self,
+            clips=[],
+            memory_N=None,
+            draws=self.draws[videos.start * self.num_views : videos.stop * self.num_views],
+            label_B=self.label_B[videos],
+            keys=self.keys[videos],
+            extra={name: values[videos] for name, values in self.extra.items()},
+        )
+
+
+def _moved(memory_N: Tensor, device: torch.device) -> Tensor:
+    """A GPU fetches pinned memory by itself, while the host goes on."""
+    return memory_N.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else memory_N.to(device)
 
 
 def _unpacked(memory_N: Tensor, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
@@ -122,5 +139,8 @@ def plan_batch(
 
 def _draw_clips(sample: Sample, request: Request, view: View, rng: np.random.Generator) -> list[Draw]:
     """One draw per clip; clips with one number share one."""
-    drawn = [draw_augment(view.augment, height=sample.height, width=sample.width, rng=rng) for _ in range(max(request.draw_V) + 1)]
+    drawn = [
+        draw_augment(view.augment, height=sample.height, width=sample.width, rng=rng, number=number)
+        for number in range(max(request.draw_V) + 1)
+    ]
     return [drawn[number] for number in request.draw_V]

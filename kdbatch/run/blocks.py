@@ -26,7 +26,8 @@ class BlockStructure:
     """Numbers of one self map. Runs are shares of all layers; a run of one layer is none. `starts` are the segments' first layers.
 
     Level alone makes runs long (a flat map at 0.9 is one run at 0.8), so read them beside `block_index`. `pc1_drop` is the mean
-    similarity within segments less the same without each layer's first principal component; None where that map was not given.
+    similarity within segments less the same without each layer's first principal component, `loud_drop` less the same without the
+    loudest clips; None where that map was not given.
     """
 
     block_index: float
@@ -39,6 +40,7 @@ class BlockStructure:
     grid_share: float
     block_share: float
     pc1_drop: float | None
+    loud_drop: float | None
 
 
 def describe_blocks(
@@ -48,8 +50,12 @@ def describe_blocks(
     rng: np.random.Generator,
     num_surrogates: int = 200,
     deflated_LL: np.ndarray | None = None,
+    quiet_LL: np.ndarray | None = None,
 ) -> BlockStructure:
-    """Measure a symmetric map of layers of the given kinds; `deflated_LL` is the map without first principal components."""
+    """Measure a symmetric map of layers of the given kinds.
+
+    `deflated_LL` is the map without first principal components, `quiet_LL` the one without the loudest clips.
+    """
     num_layers = len(kinds)
     assert value_LL.shape == (num_layers, num_layers) and num_layers >= 3 and np.isfinite(value_LL).all()
     value_LL = (value_LL + value_LL.T) / 2
@@ -72,6 +78,7 @@ def describe_blocks(
         grid_share=grid_share,
         block_share=block_share,
         pc1_drop=None if deflated_LL is None else _mean_within(value_LL - deflated_LL, same_LL),
+        loud_drop=None if quiet_LL is None else _mean_within(value_LL - quiet_LL, same_LL),
     )
 
 

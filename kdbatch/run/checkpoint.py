@@ -1,6 +1,7 @@
 """Checkpoints and exported weights: written whole or not at all, read without executing anything."""
 
 import hashlib
+import io
 import pickle
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from kdbatch.run.team import ALONE, Team
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.publish import publish
 
@@ -19,16 +21,19 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     publish(path, lambda part: torch.save(state, part))
 
 
-def load_checkpoint(path: Path) -> dict[str, Any] | None:
+def load_checkpoint(path: Path, *, team: Team = ALONE) -> dict[str, Any] | None:
     """The state, or None where there is none yet.
+
+    Only the leader of a team reads the file: a shared file system may show the others an older one.
 
     Raises:
         UserError: the file is damaged or holds more than tensors and plain values.
     """
-    if not path.exists():
+    data = team.from_leader(path.read_bytes() if team.leads and path.exists() else None)
+    if data is None:
         return None
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
         raise UserError(f"{path}: cannot be read as a checkpoint ({type(error).__name__}). Delete it to start this run anew.") from error
 

@@ -19,13 +19,40 @@ from kdbatch.vocab.runs import Assignment, RunFolder
 
 
 def compare(recipe: Compare, assignment: Assignment, worker: Worker) -> Facts:
-    """CKA between the layers of one or two trained models, and the block structure of a self map."""
+    """CKA between the layers of one or two trained models, and the block structure of a self map.
+
+    Several processes take turns at the batches; the first one writes.
+    """
+    team = worker.team
+    source = _source(recipe, assignment, worker)
+    runs = tuple(dict.fromkeys(assignment.run.parents))
+    models = [load_classifier(worker.folder.parent(run)).to(worker.device) for run in runs]
+    clips = (
+        batch.views(size_pixels=recipe.view.size_pixels, device=worker.device)[0]
+        for batch in batches(source, range(team.rank, len(source), team.world_size), num_workers=worker.num_workers)
+    )
+    result = compute_cka(models[0], models[1] if len(models) > 1 else None, clips, layers=recipe.layers, team=team, titles=runs)
+    if team.leads:
+        _write_map(worker.folder, result)
+        numbers = {"mean_cka": float(np.mean(result.value_LM)), **_self_map_numbers(result, assignment.run.seed)}
+        measures = [Measure(name=name, value=value, unit="1", subset=recipe.data.title) for name, value in numbers.items()]
+        write_measures(worker.folder.rows, worker.folder.id, measures, schema=ROWS)
+    return {"num_clips": result.num_clips, "num_layers": list(result.value_LM.shape)}
+
+
+def _source(recipe: Compare, assignment: Assignment, worker: Worker) -> EvaluationBatches:
+    """Whole batches of middle clips, the same for every map of these data and this seed."""
     videos, _ = load_videos(Path(assignment.shards_dir), recipe.data, view=recipe.view)
     num_batches = min(recipe.num_clips, len(videos)) // recipe.batch_clips
     if num_batches == 0:
         raise UserError(f"{recipe.data.title}: {len(videos)} videos fill no batch of {recipe.batch_clips}. Lower compare.batch_clips.")
+    if num_batches < worker.team.world_size:
+        raise UserError(
+            f"{recipe.data.title}: {num_batches} batches of {recipe.batch_clips} clips are too few for {worker.team.world_size} processes. "
+            f"Lower compare.batch_clips, or ask for at most {num_batches} GPUs."
+        )
     order = rng_for(assignment.run.seed, "compare").permutation(len(videos))[: num_batches * recipe.batch_clips]
-    source = EvaluationBatches(
+    return EvaluationBatches(
         [videos[i] for i in order],
         view=recipe.view,
         videos_per_batch=recipe.batch_clips,
@@ -33,22 +60,22 @@ def compare(recipe: Compare, assignment: Assignment, worker: Worker) -> Facts:
         decoder=worker.decoder,
         cache=worker.cache,
     )
-    models = [load_classifier(worker.folder.parent(p)).to(worker.device) for p in dict.fromkeys(assignment.run.parents)]
-    clips = (
-        batch.views(size_pixels=recipe.view.size_pixels, device=worker.device)[0]
-        for batch in batches(source, range(len(source)), num_workers=worker.num_workers)
+
+
+def _self_map_numbers(result: CkaResult, seed: int) -> dict[str, float]:
+    """Of a map of two networks, none: blocks are what layers of one network make."""
+    if result.drivers is None:
+        return {}
+    drivers = result.drivers
+    blocks = describe_blocks(
+        result.value_LM,
+        result.kinds_a,
+        rng=rng_for(seed, "surrogates"),
+        deflated_LL=drivers.deflated_LL,
+        quiet_LL=drivers.quiet_LL,
     )
-    result = compute_cka(models[0], models[1] if len(models) > 1 else None, clips, layers=recipe.layers)
-    _write_map(worker.folder, result)
-    numbers = {"mean_cka": float(np.mean(result.value_LM))}
-    if len(models) == 1:
-        rng = rng_for(assignment.run.seed, "surrogates")
-        blocks = describe_blocks(result.value_LM, result.kinds_a, rng=rng, deflated_LL=result.deflated_LM)
-        numbers |= {name: float(value) for name, value in vars(blocks).items() if isinstance(value, int | float)}
-        numbers |= {"pc1_share": float(np.mean(result.pc1_share_L)), "pc1_block_mass": result.pc1_block_mass}
-    measures = [Measure(name=name, value=value, unit="1", subset=recipe.data.title) for name, value in numbers.items()]
-    write_measures(worker.folder.rows, worker.folder.id, measures, schema=ROWS)
-    return {"num_clips": len(order), "num_layers": list(result.value_LM.shape)}
+    numbers = {name: float(value) for name, value in vars(blocks).items() if isinstance(value, int | float)}
+    return numbers | {"pc1_share": float(np.mean(drivers.pc1_share_L)), "pc1_block_mass": drivers.pc1_block_mass}
 
 
 def _write_map(folder: RunFolder, result: CkaResult) -> None:

@@ -38,6 +38,8 @@ def load_videos(shards_dir: Path, subset: Subset, *, view: View, need_frames: in
 class TrainingBatches:
     """All batches of a training run, by global step; of each, the share of one of `world_size` processes that train together.
 
+    With `repeat_epochs` n > 0 epoch e + n is epoch e again, and each clip's `extra` says in `view` which of the n it belongs to.
+
     Every process settles the whole batch and keeps its share, so the clips of a step are the same whatever the number of processes,
     where batches can be shared evenly (run/shares.py says what happens elsewhere).
     """
@@ -52,6 +54,7 @@ class TrainingBatches:
         choose: Choose,
         decoder: str,
         cache: FrameCache | None = None,
+        repeat_epochs: int = 0,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
@@ -61,7 +64,7 @@ class TrainingBatches:
                 f"batches of {min(batch_clips, len(videos))} clips cannot be shared by {world_size} GPUs. Lower gpus, or raise batch_clips."
             )
         self.videos, self.view, self.seed, self.choose, self.decoder, self.cache = videos, view, seed, choose, decoder, cache
-        self.rank, self.world_size = rank, world_size
+        self.repeat_epochs, self.rank, self.world_size = repeat_epochs, rank, world_size
         self.steps_per_epoch = -(-len(videos) // batch_clips)
         self.clips_per_batch = len(videos) // self.steps_per_epoch  # of the smallest batch; others have up to `world_size` more
         self._shares = (-1, list[np.ndarray]())  # of the epoch that was asked for last
@@ -72,17 +75,23 @@ class TrainingBatches:
     def plan(self, step: int) -> BatchPlan:
         """What the batch of this step is made of. Nothing is read for it."""
         epoch, place = divmod(step, self.steps_per_epoch)
+        if self.repeat_epochs:
+            epoch %= self.repeat_epochs
         if self._shares[0] != epoch:
             order = rng_for(self.seed, "order", epoch).permutation(len(self.videos))
             self._shares = epoch, batches_of_epoch(order, num_steps=self.steps_per_epoch, world_size=self.world_size)
         chosen = [self.videos[i] for i in self._shares[1][place]]
         rng = rng_for(self.seed, "clips", epoch, place)
         requests, extra = self.choose(chosen, rng)
+        if self.repeat_epochs:
+            extra = {**extra, "view": np.full(len(chosen), epoch)}
         return plan_batch(chosen, requests, extra, view=self.view, rng=rng, share=slice(self.rank, None, self.world_size))
 
 
 class EvaluationBatches:
-    """The same clips of every video, `videos_per_batch` videos at a time, in stored order."""
+    """The same clips of every video, `videos_per_batch` videos at a time, in stored order; of these batches the share of one of
+    `world_size` processes, which come one after the other: batches are settled alike for any number of them.
+    """
 
     def __init__(
         self,
@@ -93,8 +102,15 @@ class EvaluationBatches:
         request: Callable[[Sample], Request],
         decoder: str,
         cache: FrameCache | None = None,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
-        self.groups = [videos[i : i + videos_per_batch] for i in range(0, len(videos), videos_per_batch)]
+        assert 0 <= rank < world_size
+        if len(videos) < world_size:
+            raise UserError(f"{len(videos)} videos cannot be shared by {world_size} GPUs. Lower gpus.")
+        videos_per_batch = min(videos_per_batch, len(videos) // world_size)
+        groups = [videos[i : i + videos_per_batch] for i in range(0, len(videos), videos_per_batch)]
+        self.groups = groups[rank * len(groups) // world_size : (rank + 1) * len(groups) // world_size]
         self.view, self.request, self.decoder, self.cache = view, request, decoder, cache
 
     def __len__(self) -> int:

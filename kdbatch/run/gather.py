@@ -46,27 +46,20 @@ class _Gathered(torch.autograd.Function):
         return gradient_B
 
 
-def same_order(num_rows: int, device: torch.device) -> Tensor:
-    """A random order of `num_rows` rows, which every process gets alike: rank 0 draws it from torch's global generator."""
-    order_N = torch.randperm(num_rows).to(device)
-    if dist.is_initialized():
-        dist.broadcast(order_N, src=0)
-    return order_N
-
-
 def reordered(x_B: Tensor, order_N: Tensor) -> Tensor:
     """This process's rows of x_N[order_N], without gradient. Each row travels at most once, to where it is wanted.
 
-    `reordered(reordered(x_B, order_N), order_N.argsort())` is x_B again.
+    `reordered(reordered(x_B, order_N), order_N.argsort())` is x_B again. `order_N`, the same in every process, lies on the CPU: so what
+    goes where is known without waiting for a GPU.
     """
     rank, world_size = place()
     if world_size == 1:
-        return x_B[order_N]
+        return x_B[order_N.to(x_B.device)]
     source_WB = order_N.view(-1, world_size).T  # row w: the rows of the batch that process w wants, in its order
     owner_WB = source_WB % world_size
     mine_WB = owner_WB == rank
-    sent = x_B[source_WB[mine_WB] // world_size]  # for process 0, then for process 1, ...
+    sent = x_B[(source_WB[mine_WB] // world_size).to(x_B.device)]  # for process 0, then for process 1, ...
     got = torch.empty_like(x_B, memory_format=torch.contiguous_format)
     num_got = owner_WB[rank].bincount(minlength=world_size)
     dist.all_to_all_single(got, sent.contiguous(), num_got.tolist(), mine_WB.sum(1).tolist())
-    return got[owner_WB[rank].argsort(stable=True).argsort()]  # came by owner; wanted in the order of `order_N`
+    return got[owner_WB[rank].argsort(stable=True).argsort().to(got.device)]  # came by owner; wanted in the order of `order_N`

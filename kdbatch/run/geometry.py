@@ -29,9 +29,9 @@ def resize_clips(clips: Sequence[Tensor], flips: Sequence[bool], *, size_pixels:
 
 
 def resize_together(clips: Sequence[Tensor], flips: Sequence[bool], *, size_pixels: int, device: torch.device) -> Tensor:
-    """As `resize_clips`, in float32, all clips at once: they travel in one padded block, and padding has no weight."""
+    """As `resize_clips`, in float32, all clips at once: they lie in one padded block, made where they are, and padding has no weight."""
     height, width = (max(clip.shape[axis] for clip in clips) for axis in (1, 2))
-    block_BTHWC = torch.zeros((len(clips), len(clips[0]), height, width, 3), dtype=torch.uint8, pin_memory=device.type == "cuda")
+    block_BTHWC = torch.zeros((len(clips), len(clips[0]), height, width, 3), dtype=torch.uint8, device=clips[0].device)
     for clip_THWC, room_THWC in zip(clips, block_BTHWC, strict=True):
         room_THWC[:, : clip_THWC.shape[1], : clip_THWC.shape[2]] = clip_THWC
     block_BTHWC = block_BTHWC.to(device, non_blocking=True)

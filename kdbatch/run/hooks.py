@@ -16,11 +16,12 @@ from torch import Tensor, nn
 
 from kdbatch.run.models.network import VideoBackbone
 
-LayerSet = Literal["res", "act", "all"]
+Layers = Literal["res", "act", "all"] | tuple[str, ...]
 Hook = Callable[[nn.Module, object, Tensor], None]
 Kind = Literal["conv", "bn", "relu", "residual", "pool", "other"]
 
 CHUNK_COLUMNS = 1 << 16  # 16 MB of single-precision temporaries for 64 clips
+CHUNK_COLUMNS_CPU = 3000  # a core's cache holds them; rows a power of two apart would push each other out of it: measured, 1.3 times slower
 KIND_OF: dict[type[nn.Module], Kind] = {
     nn.Conv3d: "conv",
     nn.BatchNorm3d: "bn",
@@ -36,11 +37,12 @@ class LayerCapture:
 
     Layer sets: `res` is the stem (with its pool), every residual (or shuffle) unit and the global pool; `act` every convolution, batch
     norm and ReLU, inside the units and outside; `all` every module that runs, containers too, but for dropout, which passes its input
-    on. Layers stand in the order in which they return, so a container comes after its parts. A module that is called several times
-    appears as `name#1`, `name#2`, ...; the ReLU that ends a unit has kind `residual`, like the unit itself.
+    on. A tuple names modules of the model one by one. Layers stand in the order in which they return, so a container comes after its
+    parts. A module that is called several times appears as `name#1`, `name#2`, ...; the ReLU that ends a unit has kind `residual`, like
+    the unit itself.
     """
 
-    def __init__(self, model: nn.Module, *, layers: LayerSet) -> None:
+    def __init__(self, model: nn.Module, *, layers: Layers) -> None:
         self.model = model
         self.layer_set = layers
         self.layers: tuple[str, ...] = ()
@@ -49,15 +51,20 @@ class LayerCapture:
         self._exit = ExitStack()
         self._stems, self._units, self._pools = _landmarks(model)
         assert layers != "res" or self._units, "the model holds no VideoBackbone: it has no residual units"
+        assert not isinstance(layers, tuple) or set(layers) <= {name for name, _ in model.named_modules()}, "no such module"
+
+    def chosen(self) -> tuple[str, ...]:
+        """Full names of the modules that are captured, in the order in which the model holds them."""
+        return tuple(name for name, module in self.model.named_modules() if self._is_chosen(name, module))
 
     def __enter__(self) -> "LayerCapture":
-        self._exit.callback(self.model.train, self.model.training)
+        for module in self.model.modules():
+            self._exit.callback(setattr, module, "training", module.training)  # each its own: some are frozen in evaluation mode
         self.model.eval()
-        for name, module in self.model.named_modules():
-            if self._is_chosen(name, module):
-                self._exit.callback(module.register_forward_hook(self._recorder(name)).remove)
-            if name in self._units:
-                self._exit.callback(module.register_forward_hook(self._marker(name)).remove)
+        for name in self.chosen():
+            self._exit.callback(self.model.get_submodule(name).register_forward_hook(self._recorder(name)).remove)
+        for name in self._units:
+            self._exit.callback(self.model.get_submodule(name).register_forward_hook(self._marker(name)).remove)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -77,6 +84,8 @@ class LayerCapture:
         return gram_Lnn
 
     def _is_chosen(self, name: str, module: nn.Module) -> bool:
+        if isinstance(self.layer_set, tuple):
+            return name in self.layer_set
         if self.layer_set == "res":
             return name in self._stems | self._units | self._pools
         if self.layer_set == "act":
@@ -111,14 +120,21 @@ class LayerCapture:
 
 def centred_gram(map_nC: Tensor) -> Tensor:
     """X X' with X (n, p) the map less its mean over clips; products in single precision, sums of parts in double."""
-    x_np = map_nC.detach().movedim(1, -1).flatten(1)  # a view of a channels-last map; the order of the columns does not matter
-    gram_nn = torch.zeros(len(x_np), len(x_np), dtype=torch.float64, device=x_np.device)
+    x_np = as_rows(map_nC.detach())
+    n = len(x_np)
+    mean_n = torch.full((n,), 1 / n, device=x_np.device)  # a product with it is faster than a sum over rows
+    gram_nn = torch.zeros(n, n, dtype=torch.float64, device=x_np.device)
     with torch.autocast(x_np.device.type, enabled=False):
-        for part in x_np.split(CHUNK_COLUMNS, dim=1):
+        for part in x_np.split(CHUNK_COLUMNS_CPU if x_np.device.type == "cpu" else CHUNK_COLUMNS, dim=1):
             part = part.float()
-            part = part - part.mean(0)
-            gram_nn += (part @ part.T).double()
+            part = part - mean_n @ part
+            gram_nn += part @ part.T
     return gram_nn
+
+
+def as_rows(map_nC: Tensor) -> Tensor:
+    """A map as (n, p), without a copy of one that is contiguous or channels-last: the order of columns does not matter."""
+    return (map_nC if map_nC.is_contiguous() else map_nC.movedim(1, -1)).flatten(1)
 
 
 @contextmanager

@@ -1,9 +1,7 @@
 """The one training loop. What a step does is passed in; everything between two steps is here."""
 
-import math
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import resource
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,17 +10,17 @@ from torch import nn
 from kdbatch.result.write import Measure
 from kdbatch.run.cache import FrameCache
 from kdbatch.run.chance import seed_for
-from kdbatch.run.checkpoint import load_checkpoint, save_checkpoint
-from kdbatch.run.data import Batch, TrainingBatches, batches
-from kdbatch.run.pulse import Pulse
+from kdbatch.run.data import TrainingBatches, batches
+from kdbatch.run.feed import Feed
+from kdbatch.run.learn import TakeStep, compile_layers, find_gradients, make_optimizer, set_rate
+from kdbatch.run.ledger import LOOK_STEPS, Ledger
+from kdbatch.run.progress import AfterEpoch, Clock, Progress, State
+from kdbatch.run.pulse import Pulse, Stopped
 from kdbatch.run.schedule import rate_at
-from kdbatch.run.step import Step
-from kdbatch.vocab.errors import UserError
+from kdbatch.run.team import ALONE, Team
+from kdbatch.run.together import work_together
 from kdbatch.vocab.recipes import Schedule
 from kdbatch.vocab.runs import RunFolder
-
-MIN_SAVE_SECONDS, SAVE_SHARE = 5.0, 0.02  # a checkpoint at most every 5 s, and at most 2 % of the time for saving
-
 
 Facts = dict[str, Any]
 """What done.json says of a run besides its times and its machine."""
@@ -38,17 +36,8 @@ class Worker:
     num_workers: int
     decoder: str
     cache: FrameCache | None = None
-
-
-@dataclass(kw_only=True)
-class _State:
-    """Where training stands. `sums` are the reports of the running epoch, `curves` one row per finished epoch and name."""
-
-    step: int = 0
-    clips: int = 0
-    seconds: float = 0.0
-    sums: dict[str, float] = field(default_factory=dict)
-    curves: list[list[Any]] = field(default_factory=list)
+    team: Team = ALONE
+    compiles: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,97 +47,109 @@ class Trained:
     curves: list[Measure]
     clips_per_second: float
     seconds: float
+    data_wait_percent: float
+    max_memory_gb: float
 
 
 def train(
-    model: nn.Module, take_step: Callable[[Batch], Step], *, source: TrainingBatches, schedule: Schedule, seed: int, worker: Worker
+    model: nn.Module,
+    take_step: TakeStep,
+    *,
+    source: TrainingBatches,
+    schedule: Schedule,
+    seed: int,
+    worker: Worker,
+    after_epoch: AfterEpoch | None = None,
 ) -> Trained:
     """Train `model` to the end of `schedule`, from the checkpoint if there is one.
 
-    Each step re-seeds torch from (seed, step), so that a resumed run is the run that was never stopped: bit for bit on a CPU.
+    A batch is a pure function of (seed, step), and each step re-seeds torch from them: a checkpoint needs neither the state of a
+    generator nor a place in the data, and a run that is resumed after any step is the run that was never stopped, bit for bit on a
+    CPU. Processes of a team all draw the same numbers.
 
     Raises:
-        Stopped: asked to stop; the checkpoint is written.
-        UserError: the loss is not finite, or the checkpoint is damaged.
+        Stopped: this process or another of its team was asked to stop; the checkpoint is written.
+        UserError: the loss or the gradient is not finite, or the checkpoint is damaged.
     """
-    optimizer = _optimizer(model, schedule)
-    state = _resume(worker, model, optimizer)
-    per_epoch = source.steps_per_epoch
+    work_together(model, worker.team)
+    if worker.compiles:
+        compile_layers(model)
+    optimizer = make_optimizer(model, schedule)
+    run = Progress(model=model, optimizer=optimizer, checkpoint=worker.folder.checkpoint, team=worker.team, after_epoch=after_epoch)
+    state, ledger, per_epoch = run.state, Ledger(), source.steps_per_epoch
     total = schedule.epochs * per_epoch
-    saved_at, save_cost, began = time.monotonic(), 0.0, time.monotonic() - state.seconds
+    steps = range(state.step, total)
+    feed = Feed(batches(source, steps, num_workers=worker.num_workers), size_pixels=source.view.size_pixels, device=worker.device)
     model.train()
-    for step, batch in zip(range(state.step, total), batches(source, range(state.step, total), num_workers=worker.num_workers)):
+    clock = Clock(state, feed)
+    coming = next(feed, None)
+    for step in steps:
+        assert coming is not None, step
         torch.manual_seed(seed_for(seed, "step", step))
         rate = rate_at(schedule, step=step, steps_per_epoch=per_epoch)
-        for group in optimizer.param_groups:
-            group["lr"] = rate * group["lr_factor"]
-        with torch.autocast(worker.device.type, dtype=torch.bfloat16, enabled=worker.device.type == "cuda"):
-            taken = take_step(batch)
-        optimizer.zero_grad(set_to_none=True)
-        taken.loss.backward()
+        set_rate(optimizer, rate)
+        numbers = find_gradients(
+            model, take_step, coming, num_parts=schedule.num_micro_batches, team=worker.team, stop_asked=lambda: worker.pulse.stop_asked
+        )
         optimizer.step()
-        _count(state, taken, len(batch.keys), rate, per_epoch)
-        state.seconds = time.monotonic() - began
-        worker.pulse.tell(step=state.step, num_steps=total, metric=_metric(state))
-        due = time.monotonic() - saved_at > max(MIN_SAVE_SECONDS, save_cost / SAVE_SHARE)
-        if due or worker.pulse.stop_asked or state.step == total:
-            before = time.monotonic()
-            _save(worker, model, optimizer, state)
-            saved_at, save_cost = time.monotonic(), time.monotonic() - before
-            worker.pulse.check()
-    curves = [Measure(name=n, value=v, unit=u, step=s) for n, v, u, s in state.curves]
-    return Trained(curves=curves, clips_per_second=state.clips / max(state.seconds, 1e-9), seconds=state.seconds)
+        ledger.write(step + 1, numbers, rate=rate, num_clips=len(coming[1].keys) * worker.team.world_size)
+        coming = next(feed, None)  # before the look: a GPU has the next batch made while it works on this one
+        if (step + 1) % per_epoch and len(ledger) < LOOK_STEPS[worker.device.type]:
+            continue
+        if _look(run, ledger, clock, per_epoch=per_epoch, total=total, pulse=worker.pulse):
+            raise Stopped
+    return _trained(state, worker.device)
 
 
-def _optimizer(model: nn.Module, schedule: Schedule) -> torch.optim.SGD:
-    """SGD; parameters outside of `model.backbone` are the head and have a rate of their own."""
-    groups: dict[bool, list[nn.Parameter]] = {False: [], True: []}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            groups[not name.startswith("backbone.")].append(parameter)
-    return torch.optim.SGD(
-        [{"params": groups[False], "lr_factor": 1.0}, {"params": groups[True], "lr_factor": schedule.head_lr_factor}],
-        lr=schedule.lr,
-        momentum=schedule.momentum,
-        weight_decay=schedule.weight_decay,
-    )
-
-
-def _count(state: _State, taken: Step, num_clips: int, rate: float, per_epoch: int) -> None:
-    """Add a step's numbers up; an epoch's means go to the curves."""
-    state.step += 1
-    state.clips += num_clips
-    values = {"loss": taken.loss, **taken.report}
-    numbers = torch.stack([v.detach().float() for v in values.values()]).tolist()  # one wait for the device per step
-    for name, number in zip(values, numbers, strict=True):
-        state.sums[name] = state.sums.get(name, 0.0) + number
-    if not math.isfinite(state.sums["loss"]):
-        raise UserError(f"step {state.step}: the loss is {numbers[0]}. Nothing was saved from it; a lower lr in the profile would do.")
+def _look(run: Progress, ledger: Ledger, clock: Clock, *, per_epoch: int, total: int, pulse: Pulse) -> bool:
+    """Take note of the steps since the last look, and save when it is time. Whether anyone was asked to stop; then it is saved."""
+    state = run.state
+    stop = _count(state, ledger, per_epoch)
+    clock.stamp(state, ends_epoch=state.step % per_epoch == 0)
     if state.step % per_epoch == 0:
-        state.curves += [[name, value / per_epoch, "1", state.step] for name, value in state.sums.items()]
-        state.curves.append(["lr", rate, "1", state.step])
-        state.sums = {}
+        run.look(state.step // per_epoch)
+    pulse.tell(step=state.step, num_steps=total, metric=_metric(state))
+    if stop or state.step == total or run.save_is_due():
+        run.save()
+    clock.go_on(state)
+    return stop
 
 
-def _metric(state: _State) -> str:
+def _count(state: State, ledger: Ledger, per_epoch: int) -> bool:
+    """Add up the numbers of the steps since the last look; an epoch's means go to the curves. Whether anyone was asked to stop."""
+    stop = False
+    for row in ledger.read():
+        state.step, state.clips = row.step, state.clips + row.num_clips
+        stop = stop or row.values["stop"] > 0
+        for name, number in row.values.items():
+            state.sums[name] = state.sums.get(name, 0.0) + number
+        if row.step % per_epoch == 0:
+            state.curves += [[name, value / per_epoch, "1", row.step] for name, value in state.sums.items() if name != "stop"]
+            state.curves.append(["lr", row.rate, "1", row.step])
+            state.sums = {}
+    return stop
+
+
+def _metric(state: State) -> str:
     """The last epoch's numbers in a few words."""
-    last = [row for row in state.curves[-8:] if state.curves and row[3] == state.curves[-1][3]]
+    last = [row for row in state.curves[-24:] if row[3] == state.curves[-1][3]]
     shown = {row[0]: row[1] for row in last}
     return ", ".join(f"{name} {shown[name]:.3g}" for name in ("loss", "accuracy") if name in shown)
 
 
-def _save(worker: Worker, model: nn.Module, optimizer: torch.optim.Optimizer, state: _State) -> None:
-    save_checkpoint(worker.folder.checkpoint, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "state": vars(state)})
+def _trained(state: State, device: torch.device) -> Trained:
+    seconds = max(state.seconds, 1e-9)
+    return Trained(
+        curves=[Measure(name=n, value=v, unit=u, step=s) for n, v, u, s in state.curves],
+        clips_per_second=state.clips / seconds,
+        seconds=state.seconds,
+        data_wait_percent=100 * state.waited / seconds,
+        max_memory_gb=max_memory_gb(device),
+    )
 
 
-def _resume(worker: Worker, model: nn.Module, optimizer: torch.optim.Optimizer) -> _State:
-    saved = load_checkpoint(worker.folder.checkpoint)
-    if saved is None:
-        return _State()
-    try:
-        model.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
-        return _State(**saved["state"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        path = worker.folder.checkpoint
-        raise UserError(f"{path}: belongs to another version of this run. Delete it to start this run anew.") from error
+def max_memory_gb(device: torch.device) -> float:
+    """The most memory that was in use so far, in 1e9 bytes: that of the GPU which PyTorch gave out, or all of this process's."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9

@@ -18,16 +18,22 @@ from kdbatch.run.loop import Worker
 from kdbatch.run.provenance import provenance
 from kdbatch.run.pulse import Pulse, StopFlag, Stopped
 from kdbatch.run.stages import STAGES
+from kdbatch.run.team import Place, Team, formed, is_lost_peer, place_of
+from kdbatch.vocab.attempts import start_of
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.publish import publish_json, publish_text
 from kdbatch.vocab.runs import Assignment, Cache, RunFolder
-from kdbatch.vocab.status import EXIT_BLOCKED, EXIT_BUG, EXIT_BUSY, EXIT_DONE, EXIT_STOPPED, EXIT_USER
+from kdbatch.vocab.status import EXIT_BLOCKED, EXIT_BUG, EXIT_BUSY, EXIT_DONE, EXIT_STOPPED, EXIT_USER, State
 
 _PR_SET_PDEATHSIG = 1
+_GO = b"go"
 
 
 def main(argv: Sequence[str], *, stop: StopFlag) -> int:
-    """Run the folder named by the one argument. Exit codes are those of vocab.status."""
+    """Run the folder named by the one argument, alone or as one of several processes that train it together.
+
+    Exit codes are those of vocab.status. All processes of a team exit with its leader's code, as far as they live to hear it.
+    """
     if len(argv) != 1:
         print("usage: python -m kdbatch.run RUN_DIR", file=sys.stderr)  # noqa: T201 - the worker has no other voice yet
         return EXIT_USER
@@ -35,52 +41,123 @@ def main(argv: Sequence[str], *, stop: StopFlag) -> int:
     _die_with_parent()
     try:
         assignment = folder.load()
-        with _held(folder) as mine:
-            if folder.is_done():
-                return EXIT_DONE
-            return _attempt(folder, assignment, stop) if mine else EXIT_BUSY
+        place = place_of(os.environ)
+        with formed(place, _device(place)) as team:
+            return _led(folder, assignment, stop, team) if team.leads else _following(folder, assignment, stop, team)
     except UserError as error:
         print(f"kdbatch: {error}", file=sys.stderr)  # noqa: T201
         return EXIT_USER
 
 
-def _attempt(folder: RunFolder, assignment: Assignment, stop: StopFlag) -> int:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    num_workers = 0
-    if device.type == "cpu":
+def _device(place: Place) -> torch.device:
+    """The device of this process, and what PyTorch is told once about arithmetic."""
+    if not torch.cuda.is_available():
         torch.set_num_threads(1)  # sums in one order, so that a result does not depend on how many cores a machine has
+        return torch.device("cpu")
+    device = torch.device("cuda", place.local_rank % torch.cuda.device_count())  # one alone is visible where SLURM has bound them
+    torch.cuda.set_device(device)
+    torch.backends.cudnn.benchmark = True  # clips of a run have one shape
+    # Networks run in bfloat16. What asks for single precision (losses, similarities, resizing) gets all of its bits; convolutions have no
+    # such use, and may drop some.
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
+    torch.backends.cudnn.conv.fp32_precision = "tf32"  # pyright: ignore[reportAttributeAccessIssue] (there at run time)
+    return device
+
+
+def _led(folder: RunFolder, assignment: Assignment, stop: StopFlag, team: Team) -> int:
+    """Take the run if it is free, not done and not blocked; tell the others, and how it ended. For a team of one too."""
+    with _held(folder) as mine:
+        code = EXIT_DONE if folder.is_done() else None if mine else EXIT_BUSY
+        if code is None:
+            start = start_of(os.environ)
+            with Pulse(folder, device=team.device.type, stop=stop, start=start, retries=assignment.retries) as pulse:
+                missing = [p for p in assignment.run.parents if not folder.parent(p).is_done()]
+                if pulse.refusal:
+                    code = EXIT_BUG
+                    pulse.end("failed", reason=pulse.refusal)
+                elif missing:
+                    code = EXIT_BLOCKED
+                    pulse.end("blocked", reason=f"parent {missing[0]} is not done")
+                else:
+                    team.from_leader(_GO)
+                    code = _attempt(folder, assignment, pulse, team)
+                    if (
+                        code != EXIT_DONE
+                    ):  # the others fail by themselves, or find this process gone; they may be waiting for something else
+                        return code
+        team.from_leader(str(code).encode())
+        return code
+
+
+def _following(folder: RunFolder, assignment: Assignment, stop: StopFlag, team: Team) -> int:
+    """Do as the leader does, and write nothing."""
+    try:
+        word = team.from_leader(None)
+        if word == _GO:
+            with Pulse(folder, device=team.device.type, stop=stop, writes=False) as pulse:
+                code = _attempt(folder, assignment, pulse, team)
+            if code != EXIT_DONE:
+                return code
+            word = team.from_leader(None)
+        return int(word or EXIT_BUG)
+    except RuntimeError as error:
+        if not is_lost_peer(error):
+            raise
+        return EXIT_BUG  # of the codes of several tasks SLURM reports the highest: the leader's
+
+
+def _attempt(folder: RunFolder, assignment: Assignment, pulse: Pulse, team: Team) -> int:
+    gpu = team.device.type == "cuda"
+    worker = Worker(
+        folder=folder,
+        pulse=pulse,
+        device=team.device,
+        num_workers=max(1, len(os.sched_getaffinity(0)) // team.processes_here - 1) if gpu else 0,
+        decoder=assignment.decoder,
+        cache=_cache(assignment.cache),
+        team=team,
+        compiles=gpu and assignment.resources.compile,
+    )
+    try:
+        facts = STAGES[assignment.run.recipe.kind](assignment.run.recipe, assignment, worker)
+    except Exception as error:
+        return _failed(folder, pulse, team, error)
+    if team.leads:
+        _finish(folder, assignment, pulse, facts, team)
+    return EXIT_DONE
+
+
+def _failed(folder: RunFolder, pulse: Pulse, team: Team, error: Exception) -> int:
+    """Say how it ended, in the run's folder and to the others; where one of them was the first to fail, in its words."""
+    state: State = "failed"
+    if isinstance(error, Stopped):
+        code, state, reason = EXIT_STOPPED, "stopped", ""
+    elif isinstance(error, UserError):
+        code, reason = EXIT_USER, str(error)
+    elif team.world_size > 1 and is_lost_peer(error):
+        code, reason = _lost(team)
+        state = "stopped" if code == EXIT_STOPPED else "failed"
     else:
-        num_workers = max(1, len(os.sched_getaffinity(0)) - 1)
-    with Pulse(folder, device=device.type, stop=stop) as pulse:
-        missing = [p for p in assignment.run.parents if not folder.parent(p).is_done()]
-        if missing:
-            pulse.end("blocked", reason=f"parent {missing[0]} is not done")
-            return EXIT_BLOCKED
-        worker = Worker(
-            folder=folder,
-            pulse=pulse,
-            device=device,
-            num_workers=num_workers,
-            decoder=assignment.decoder,
-            cache=_cache(assignment.cache),
-        )
-        try:
-            facts = STAGES[assignment.run.recipe.kind](assignment.run.recipe, assignment, worker)
-        except Stopped:
-            pulse.end("stopped", reason="asked to stop; progress is saved")
-            return EXIT_STOPPED
-        except UserError as error:
-            pulse.end("failed", reason=str(error))
-            return EXIT_USER
-        except Exception as error:
-            publish_text(folder.error, traceback.format_exc())
-            pulse.end(
-                "failed", reason=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''} (see {folder.error.name})"
-            )
-            traceback.print_exc()
-            return EXIT_BUG
-        _finish(folder, assignment, pulse, facts, device)
-        return EXIT_DONE
+        code, reason = EXIT_BUG, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''} (see {folder.error.name})"
+        publish_text(folder.error, traceback.format_exc())
+        traceback.print_exc()
+    team.leave_word(code, reason)
+    pulse.end(state, reason=reason)
+    return code
+
+
+def _lost(team: Team) -> tuple[int, str]:
+    """Code and reason where another process has ended. One that was killed leaves no word: then the run may go on, as one that stopped.
+
+    Of the codes of several tasks SLURM reports the highest, and that should be the leader's: the others take the lowest that is not 0.
+    """
+    if not team.leads:
+        return EXIT_BUG, ""
+    word = team.word_of_others()
+    if word is None:
+        return EXIT_STOPPED, f"one of its {team.world_size} processes was lost; it can go on from its last checkpoint"
+    rank, code, text = word
+    return code, f"process {rank} of {team.world_size}: {text}"
 
 
 def _cache(asked: Cache) -> FrameCache | None:
@@ -93,7 +170,7 @@ def _cache(asked: Cache) -> FrameCache | None:
     return FrameCache(Path(path), max_bytes=int(asked.max_gb * 1e9))
 
 
-def _finish(folder: RunFolder, assignment: Assignment, pulse: Pulse, facts: dict[str, object], device: torch.device) -> None:
+def _finish(folder: RunFolder, assignment: Assignment, pulse: Pulse, facts: dict[str, object], team: Team) -> None:
     """done.json is written last: whoever sees it can trust every other file."""
     done = {
         "run_id": folder.id,
@@ -101,9 +178,10 @@ def _finish(folder: RunFolder, assignment: Assignment, pulse: Pulse, facts: dict
         "title": assignment.title,
         "finished_at": time.time(),
         "seconds": pulse.seconds,
-        "device_hours": pulse.seconds / 3600,
+        "device_hours": team.world_size * pulse.seconds / 3600,
         "attempts": pulse.attempt,
-        **provenance(device),
+        "interruptions": pulse.interruptions,
+        **provenance(team.device),
         **facts,
     }
     publish_json(folder.done, done)

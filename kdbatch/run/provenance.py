@@ -11,15 +11,17 @@ import kdbatch
 from kdbatch.run.checkpoint import sha256_of
 
 _ROOT = Path(kdbatch.__file__).parent.parent
+# of the checkout that kdbatch runs from, or of the image that it is installed in
+_LOCKS = (_ROOT / "container" / "requirements.lock", Path("/opt/kdbatch/requirements.lock"))
 
 
 def provenance(device: torch.device) -> dict[str, Any]:
     """Facts for done.json; empty where something cannot be known."""
-    lock = _ROOT / "container" / "requirements.lock"
+    lock = next((path for path in _LOCKS if path.exists()), None)
     return {
         "kdbatch_version": kdbatch.__version__,
         "git_sha": _git_sha(),
-        "lock_sha256": sha256_of(lock) if lock.exists() else "",
+        "lock_sha256": sha256_of(lock) if lock else "",
         "python_version": platform.python_version(),
         "torch_version": torch.__version__,
         "cuda_version": torch.version.cuda or "",

@@ -8,8 +8,11 @@ import time
 from dataclasses import replace
 from types import FrameType
 
-from kdbatch.vocab.runs import RunFolder
-from kdbatch.vocab.status import HEARTBEAT_SECONDS, State, Status, load_status, save_status
+from kdbatch.vocab.attempts import SAYS, Start, cause_of_stop, counted, refusal
+from kdbatch.vocab.runs import Retries, RunFolder
+from kdbatch.vocab.status import HEARTBEAT_SECONDS, Cause, State, Status, load_status, save_status
+
+ALONE, LIMITS = Start(), Retries()  # of a worker that no scheduler has started
 
 
 class Stopped(Exception):
@@ -17,10 +20,12 @@ class Stopped(Exception):
 
 
 class StopFlag:
-    """Raised by SIGTERM, SIGINT or SIGUSR2, however many come; the loop acts on it between two steps."""
+    """Raised by SIGTERM, SIGINT or SIGUSR2, however many come; the loop acts on it between two steps. The first one says why."""
 
     def __init__(self) -> None:
         self.asked = False
+        self.asked_at = 0.0
+        self.early_warning = False
 
     def listen(self) -> "StopFlag":
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
@@ -28,25 +33,47 @@ class StopFlag:
         return self
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if not self.asked:
+            self.asked_at, self.early_warning = time.time(), number == signal.SIGUSR2
         self.asked = True
 
 
 class Pulse:
-    """Writes status.json every HEARTBEAT_SECONDS and at every change of state, from the first moment to the last."""
+    """Writes status.json every HEARTBEAT_SECONDS and at every change of state, from the first moment to the last.
 
-    def __init__(self, folder: RunFolder, *, device: str, stop: StopFlag) -> None:
-        self._folder = folder
+    Of processes that train together only the leader `writes`. `refusal` says why the run must not be tried again; empty if it may be.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        *,
+        device: str,
+        stop: StopFlag,
+        start: Start = ALONE,
+        retries: Retries = LIMITS,
+        writes: bool = True,
+    ) -> None:
+        self._folder, self._start, self._writes = folder, start, writes
         self._earlier = load_status(folder.status) or Status(state="queued")
+        ended, fruitless = counted(self._earlier, start)
+        self.refusal = refusal(ended, fruitless, retries=retries)
         now = time.time()
         self._status = Status(
             state="running",
             attempt=self._earlier.attempt + 1,
+            step=self._earlier.step,
+            num_steps=self._earlier.num_steps,
+            first_step=self._earlier.step,
             started_at=now,
             heartbeat_at=now,
             seconds=self._earlier.seconds,
             host=socket.gethostname(),
             pid=os.getpid(),
             device=device,
+            job=start.job,
+            ended=ended,
+            fruitless=fruitless,
         )
         self._guard = threading.Lock()
         self._ended = threading.Event()
@@ -62,7 +89,13 @@ class Pulse:
 
     @property
     def stop_asked(self) -> bool:
-        return self._stop.asked
+        """By a signal, or because the time limit is near and none came."""
+        return self._stop.asked or self._start.is_over(time.time())
+
+    @property
+    def interruptions(self) -> dict[Cause, int]:
+        """How the attempts before this one ended."""
+        return dict(self._status.ended)
 
     @property
     def attempt(self) -> int:
@@ -84,11 +117,19 @@ class Pulse:
             raise Stopped
 
     def end(self, state: State, *, reason: str = "") -> None:
-        """The last word of this attempt."""
+        """The last word of this attempt; why it was stopped is known here, where the caller gives no reason of its own."""
         self._ended.set()
+        cause = (self._cause() if not reason else "crash") if state == "stopped" else None
+        if cause and not reason:
+            reason = f"{SAYS[cause]}; progress is saved"
         with self._guard:
-            self._status = replace(self._status, state=state, reason=reason)
+            self._status = replace(self._status, state=state, reason=reason, cause=cause)
         self._save()
+
+    def _cause(self) -> Cause:
+        if not self._stop.asked:  # the limit is near, or another process of the team was asked
+            return "timeout" if self._start.is_over(time.time()) else "asked"
+        return cause_of_stop(self._start, at=self._stop.asked_at, early_warning=self._stop.early_warning)
 
     def _beat(self) -> None:
         pause = 0.5  # the first beats come fast, so that a watcher of a short run sees it move
@@ -99,4 +140,5 @@ class Pulse:
     def _save(self) -> None:
         with self._guard:
             self._status = replace(self._status, heartbeat_at=time.time(), seconds=self.seconds)
-            save_status(self._folder.status, self._status)
+            if self._writes:
+                save_status(self._folder.status, self._status)

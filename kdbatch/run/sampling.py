@@ -57,8 +57,12 @@ def cheap_start(sample: Sample, view: View, start: int) -> int:
     return start - int(start * ratio) % 2
 
 
-def even_clips(sample: Sample, view: View, num_clips: int) -> Request:
-    """`num_clips` clips at starts spread evenly from the first to the last possible one, rounded: round(linspace(0, L - window, n))."""
+def even_clips(sample: Sample, view: View, num_clips: int, *, num_crops: int = 1) -> Request:
+    """`num_clips` clips at starts spread evenly from the first to the last possible one, rounded: round(linspace(0, L - window, n)).
+
+    Each comes `num_crops` times in a row, with a draw of its own for every crop.
+    """
     last = max(0, timeline_frames(sample, view) - view.window_frames)
     starts = np.rint(np.linspace(0, last, num_clips)).astype(int) if num_clips > 1 else np.array([last // 2])
-    return Request(frame_VT=np.stack([clip_at(sample, view, int(s)) for s in starts]), draw_V=(0,) * num_clips)
+    frame_VT = np.stack([clip_at(sample, view, int(s)) for s in starts]).repeat(num_crops, axis=0)
+    return Request(frame_VT=frame_VT, draw_V=tuple(range(num_crops)) * num_clips)

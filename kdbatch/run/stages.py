@@ -1,6 +1,6 @@
 """The kinds of run: each builds its model and data, trains, measures and leaves its files. `done.json` is not theirs to write."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +11,25 @@ from torch import nn
 from kdbatch.result.schema import CURVES, ROWS
 from kdbatch.result.write import Measure, write_measures
 from kdbatch.run.chance import seed_for
-from kdbatch.run.checkpoint import load_weights, save_weights
+from kdbatch.run.checkpoint import load_weights, save_weights, sha256_of
 from kdbatch.run.compare import compare
 from kdbatch.run.data import Batch, TrainingBatches, Video, load_videos
 from kdbatch.run.evaluate import evaluate, teachers_together
+from kdbatch.run.learn import compile_layers
 from kdbatch.run.loop import Facts, Trained, Worker, train
 from kdbatch.run.models import Classifier, build_backbone
+from kdbatch.run.retrieve import retrieve
 from kdbatch.run.sampling import Request, random_clip
+from kdbatch.run.select import BestEpoch, hold_out
 from kdbatch.run.step import Step, distill_step, finetune_step
 from kdbatch.run.tasks import PRETEXTS
-from kdbatch.run.weights import checked_weights, load_classifier
+from kdbatch.run.teacher_outputs import TeacherOutputs
+from kdbatch.run.weights import check_classes, checked_weights, load_classifier
 from kdbatch.vocab.pick import pick
 from kdbatch.vocab.recipes import Distill, Finetune, Pretrain
 from kdbatch.vocab.runs import Assignment
+from kdbatch.vocab.shards import load_index
+from kdbatch.vocab.views import View
 
 
 def pretrain(recipe: Pretrain, assignment: Assignment, worker: Worker) -> Facts:
@@ -37,8 +43,8 @@ def pretrain(recipe: Pretrain, assignment: Assignment, worker: Worker) -> Facts:
     model = pretext.build(task, build_backbone(recipe.backbone), build_backbone(recipe.backbone)).to(worker.device)
     source = _training(recipe, assignment, worker, videos, lambda chosen, rng: pretext.choose(chosen, task, recipe.view, rng))
 
-    def take_step(batch: Batch) -> Step:
-        return pretext.step(model, batch.views(size_pixels=recipe.view.size_pixels, device=worker.device), batch, task)
+    def take_step(clip_VBCTHW: torch.Tensor, batch: Batch) -> Step:
+        return pretext.step(model, clip_VBCTHW, batch, task)
 
     trained = train(model, take_step, source=source, schedule=recipe.schedule, seed=assignment.run.seed, worker=worker)
     last = [m.value for m in trained.curves if m.name == "accuracy"][-1]
@@ -57,27 +63,43 @@ def finetune(recipe: Finetune, assignment: Assignment, worker: Worker) -> Facts:
     model = _new_classifier(recipe, assignment.run.seed)
     for parent in assignment.run.parents:
         load_weights(checked_weights(worker.folder.parent(parent)), model.backbone)
+    if recipe.trained == "head":
+        model.freeze_backbone()
     model.to(worker.device)
-    return _train_classifier(recipe, assignment, worker, model, lambda clip, label: finetune_step(model, clip, label))
+    return _train_classifier(recipe, assignment, worker, model, lambda _, clip, label: finetune_step(model, clip, label))
 
 
 def distill(recipe: Distill, assignment: Assignment, worker: Worker) -> Facts:
     """Train a student from labels and its parents' predictions."""
     model = _new_classifier(recipe, assignment.run.seed).to(worker.device)
     parents = [worker.folder.parent(parent) for parent in assignment.run.parents]
+    classes = load_index(Path(assignment.shards_dir), recipe.data.dataset).classes
+    for parent in parents:
+        check_classes(parent, classes)
     teachers = [load_classifier(parent).to(worker.device) for parent in parents]
+    for teacher in teachers if worker.compiles else ():
+        compile_layers(teacher)
+    remembered = None
+    if teachers and recipe.teacher_views:
+        weights = [sha256_of(parent.model) for parent in parents]
+        path = worker.folder.teacher_outputs
+        remembered = TeacherOutputs(path, teachers, num_views=recipe.teacher_views, classes=classes, weights=weights)
 
-    def take_step(clip: torch.Tensor, label: torch.Tensor) -> Step:
-        return distill_step(model, teachers, clip, label, recipe=recipe)
+    def take_step(batch: Batch, clip: torch.Tensor, label: torch.Tensor) -> Step:
+        return distill_step(model, remembered.of(batch, clip) if remembered else teachers, clip, label, recipe=recipe)
 
     extra = teachers_together(parents, where=recipe.evaluation.test.title) if parents else []
-    return _train_classifier(recipe, assignment, worker, model, take_step, extra=extra)
+    facts = _train_classifier(recipe, assignment, worker, model, take_step, extra=extra)
+    if worker.team.leads:
+        worker.folder.teacher_outputs.unlink(missing_ok=True)
+    return facts
 
 
 STAGES: dict[str, Callable[[Any, Assignment, Worker], Facts]] = {
     "pretrain": pretrain,
     "finetune": finetune,
     "distill": distill,
+    "retrieve": retrieve,
     "compare": compare,
 }
 
@@ -93,23 +115,34 @@ def _train_classifier(
     assignment: Assignment,
     worker: Worker,
     model: Classifier,
-    take_step: Callable[[torch.Tensor, torch.Tensor], Step],
+    take_step: Callable[[Batch, torch.Tensor, torch.Tensor], Step],
     *,
-    extra: list[Measure] | None = None,
+    extra: Sequence[Measure] = (),
 ) -> Facts:
+    """Train on labelled clips, keep the selected epoch, then read the test split, once."""
     shards_dir = Path(assignment.shards_dir)
     videos, _ = load_videos(shards_dir, recipe.data, view=recipe.view)
-    source = _training(
-        recipe, assignment, worker, videos, lambda chosen, rng: ([random_clip(v.sample, recipe.view, rng) for v in chosen], {})
-    )
+    best = None
+    if recipe.selection:
+        videos, held_out = hold_out(videos, share=recipe.selection.share, subset=recipe.data)
+        best = BestEpoch(model, held_out, recipe=recipe, worker=worker)
+    source = _training(recipe, assignment, worker, videos, lambda chosen, rng: _one_clip_each(chosen, recipe.view, rng))
 
-    def on_batch(batch: Batch) -> Step:
-        clip_BCTHW = batch.views(size_pixels=recipe.view.size_pixels, device=worker.device)[0]
-        return take_step(clip_BCTHW, batch.label_B.to(worker.device))
+    def on_batch(clip_VBCTHW: torch.Tensor, batch: Batch) -> Step:
+        return take_step(batch, clip_VBCTHW[0], batch.label_B)
 
-    trained = train(model, on_batch, source=source, schedule=recipe.schedule, seed=assignment.run.seed, worker=worker)
-    measures = evaluate(model, evaluation=recipe.evaluation, view=recipe.view, shards_dir=shards_dir, worker=worker)
-    return _leave(worker, model, measures + (extra or []), trained)
+    trained = train(model, on_batch, source=source, schedule=recipe.schedule, seed=assignment.run.seed, worker=worker, after_epoch=best)
+    measures = best.restore() if best else []
+    measures += evaluate(model, evaluation=recipe.evaluation, view=recipe.view, shards_dir=shards_dir, worker=worker)
+    facts = _leave(worker, model, [*measures, *extra], trained)
+    return facts | {"classes": list(load_index(shards_dir, recipe.data.dataset).classes)}
+
+
+def _one_clip_each(chosen: Sequence[Video], view: View, rng: np.random.Generator) -> tuple[list[Request], dict[str, np.ndarray]]:
+    """A random clip per video; frames and places tell a view from others (run/teacher_outputs.py)."""
+    requests = [random_clip(video.sample, view, rng) for video in chosen]
+    frame_BT = np.stack([request.frame_VT[0] for request in requests])
+    return requests, {"frame_BT": frame_BT, "place": np.array([video.sample.place for video in chosen])}
 
 
 def _training(
@@ -127,12 +160,17 @@ def _training(
         choose=choose,
         decoder=worker.decoder,
         cache=worker.cache,
+        rank=worker.team.rank,
+        world_size=worker.team.world_size,
+        repeat_epochs=recipe.teacher_views if isinstance(recipe, Distill) else 0,
     )
 
 
 def _leave(worker: Worker, module: nn.Module, measures: list[Measure], trained: Trained) -> Facts:
-    """Write weights, rows and curves; the checkpoint has done its work."""
+    """Write weights, rows and curves; the checkpoint has done its work. Only the leader of a team does."""
     folder = worker.folder
+    if not worker.team.leads:
+        return {}
     sha256 = save_weights(folder.model, module)
     num_parameters = sum(p.numel() for p in module.parameters())
     measures = [
@@ -140,6 +178,8 @@ def _leave(worker: Worker, module: nn.Module, measures: list[Measure], trained: 
         Measure(name="parameters", value=num_parameters, unit="count"),
         Measure(name="clips_per_second", value=trained.clips_per_second, unit="clips/s"),
         Measure(name="train_seconds", value=trained.seconds, unit="seconds"),
+        Measure(name="data_wait_share", value=trained.data_wait_percent, unit="percent"),
+        Measure(name="max_memory", value=trained.max_memory_gb, unit="GB"),
     ]
     write_measures(folder.rows, folder.id, measures, schema=ROWS)
     write_measures(folder.curves, folder.id, trained.curves, schema=CURVES)

@@ -1,6 +1,6 @@
 """One training step per stage. Axes: B clips, K classes, M teachers. Each returns the loss and what is worth a curve."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from kdbatch.run.weighting import WEIGHTINGS
 from kdbatch.vocab.pick import pick
 from kdbatch.vocab.recipes import Distill
+
+Teacher = Callable[[Tensor], Tensor]
+"""Gives logits (B, K) for clips: a network, or what is remembered of one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +35,13 @@ def finetune_step(model: nn.Module, clip_BCTHW: Tensor, label_B: Tensor) -> Step
     return Step(loss=loss, report={"accuracy": accuracy_of(logit_BK, label_B)})
 
 
-def distill_step(student: nn.Module, teachers: Sequence[nn.Module], clip_BCTHW: Tensor, label_B: Tensor, *, recipe: Distill) -> Step:
+def distill_step(student: nn.Module, teachers: Sequence[Teacher], clip_BCTHW: Tensor, label_B: Tensor, *, recipe: Distill) -> Step:
     """Hinton et al. 2015, arXiv:1503.02531, sec. 2, with several teachers as in AE-KD (Du et al. 2020).
 
-    hard_weight * CE(label) + soft_weight * tau^2 * sum_m w_m KL(teacher_m || student), teachers and student on the same clips. The
-    gradient of teacher m's term by the logits is tau * (softmax(student/tau) - softmax(teacher_m/tau)), so weights that depend on
-    gradients cost no backward pass. By linearity the sum over teachers is one KL to their weighted mean, up to a constant.
+    hard_weight * CE(label) + soft_weight * tau^2 * mean_b sum_m w_mb KL(teacher_m || student), teachers and student on the same clips
+    (consistent views: Beyer et al. 2022, arXiv:2106.05237). The gradient of teacher m's term by the logits is
+    tau * (softmax(student/tau) - softmax(teacher_m/tau)), so weights that depend on gradients cost no backward pass. By linearity the
+    sum over teachers is one KL to their weighted mean, up to a constant.
     """
     logit_BK = student(clip_BCTHW).float()
     hard = F.cross_entropy(logit_BK, label_B)
@@ -46,11 +50,12 @@ def distill_step(student: nn.Module, teachers: Sequence[nn.Module], clip_BCTHW: 
         return Step(loss=recipe.hard_weight * hard, report=report)
     tau = recipe.temperature
     with torch.no_grad():
-        soft_MBK = torch.stack([(teacher(clip_BCTHW).float() / tau).softmax(-1) for teacher in teachers])
-        gradient_MK = tau * ((logit_BK / tau).softmax(-1) - soft_MBK).mean(1)
+        teacher_MBK = torch.stack([teacher(clip_BCTHW).float() for teacher in teachers])
+        soft_MBK = (teacher_MBK / tau).softmax(-1)
+        gradient_MBK = tau * ((logit_BK / tau).softmax(-1) - soft_MBK)
         weighting = pick(WEIGHTINGS, recipe.weighting, where="weighting")
-        weight_M = weighting(gradient_MK, max_weight=recipe.max_teacher_weight).float()
-        target_BK = torch.einsum("m,mbk->bk", weight_M, soft_MBK)
+        weight_MB = weighting(gradient_MBK, teacher_MBK=teacher_MBK, label_B=label_B, max_weight=recipe.max_teacher_weight).float()
+        target_BK = (weight_MB[:, :, None] * soft_MBK).sum(0)  # no matrix product: autocast would make one of bfloat16
     soft = F.kl_div((logit_BK / tau).log_softmax(-1), target_BK, reduction="batchmean") * tau**2
-    report |= {"soft": soft, **{f"teacher_weight_{m}": weight for m, weight in enumerate(weight_M)}}
+    report |= {"soft": soft, **{f"teacher_weight_{m}": weight for m, weight in enumerate(weight_MB.mean(1))}}
     return Step(loss=recipe.hard_weight * hard + recipe.soft_weight * soft, report=report)

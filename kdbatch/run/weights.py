@@ -1,5 +1,6 @@
 """Weights that runs hand to each other: found, checked against the hash in done.json, loaded."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from kdbatch.run.checkpoint import load_weights, sha256_of
@@ -20,6 +21,22 @@ def checked_weights(folder: RunFolder) -> Path:
     if not folder.model.exists() or sha256_of(folder.model) != facts.get("model_sha256"):
         raise UserError(f"{folder.model}: is missing, or not what its run wrote. Delete {folder.path} and submit again.")
     return folder.model
+
+
+def check_classes(folder: RunFolder, classes: Sequence[str]) -> None:
+    """A teacher's outputs must mean what the student's do: the same class names in the same order.
+
+    Raises:
+        UserError: they are others.
+    """
+    theirs = load_json(folder.done).get("classes", [])
+    if list(classes) != theirs:
+        place = next((i for i, pair in enumerate(zip(theirs, classes)) if pair[0] != pair[1]), min(len(theirs), len(classes)))
+        found, wanted = (names[place] if place < len(names) else "none" for names in (theirs, classes))
+        raise UserError(
+            f"{folder.path}: this teacher's class {place} is {found}, its student's is {wanted}. A teacher must know the student's classes "
+            f"in their order: delete {folder.path} and submit again."
+        )
 
 
 def load_classifier(folder: RunFolder) -> Classifier:

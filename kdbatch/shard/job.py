@@ -19,7 +19,7 @@ from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.pick import pick
 from kdbatch.vocab.shards import ShardIndex, ShardRecord, count_from_words, load_index
 
-TRANSCODED = "h264 short128 g16 b1 crf20 v1"
+TRANSCODED = "h264 short128 g16 b1 crf22.5 v2"
 ORIGINALS = "originals v1"
 # decord 0.6.0 seeks by time stamps, which AVI lacks; of packed B-frames it returns others than asked for, and clips that jump back.
 NEVER_ORIGINALS = {"hmdb51": "its AVIs hold packed B-frames, and a reader that seeks in them gets other frames than it asked for"}

@@ -23,7 +23,7 @@ def videos_below(folder: Path) -> list[Path]:
 
 
 def shard_loose(paths: Sequence[Path], folder: Path, *, processes: int, progress: Progress) -> list[tuple[Path, Sample]]:
-    """The videos as `kdbatch shard` stores them: tar and record of each.
+    """The videos as `kdbatch shard` stores them: tar and record of each, in the order of `paths`.
 
     They are laid out as one class of Kinetics-400, whose files are named by an id of eleven characters and two times.
 
@@ -36,4 +36,5 @@ def shard_loose(paths: Sequence[Path], folder: Path, *, processes: int, progress
         link.symlink_to(path.resolve())
     shards_dir = folder / "shards"
     build_shards("k400", root=folder / "k400", shards_dir=shards_dir, max_rejected=0.0, processes=processes, progress=progress)
-    return list(load_samples(shards_dir, find_subset(load_index(shards_dir, "k400"), "train", "all", where=str(folder))))
+    stored = load_samples(shards_dir, find_subset(load_index(shards_dir, "k400"), "train", "all", where=str(folder)))
+    return sorted(stored, key=lambda found: found[1].key)

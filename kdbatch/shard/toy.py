@@ -32,7 +32,7 @@ class ToySize:
 
     k400_train: int = 10
     k400_val: int = 1
-    ssv2_train: int = 5
+    ssv2_train: int = 10
     ssv2_validation: int = 1
     ucf101_clips_per_group: int = 3
     hmdb51_train: int = 4

@@ -1,13 +1,17 @@
 """KEY.idx: where each H.264 packet of KEY.mp4 lies, so that a clip is read without opening the container.
 
-11 bytes per packet, little-endian, in decode order: u32 offset in KEY.mp4, u32 size, u16 frame in display order, u8 flags. Flags hold
-nal_ref_idc in bits 0-1 (0: no other frame needs this one) and "key frame" in bit 2.
+13 bytes per packet, little-endian, in decode order: u32 offset in KEY.mp4, u32 size, u16 frame in display order, u8 flags, u16 low half
+of the packet's crc32. Flags hold nal_ref_idc in bits 0-1 (0: no other frame needs this one) and "key frame" in bit 2. After the last
+row comes their crc32, u32. Who reads a few packets of a video can so tell that they are what was stored; decoders mostly cannot.
 """
 
 import struct
+import zlib
 from typing import NamedTuple
 
-_ROW = struct.Struct("<IIHB")
+INDEX_ROW = struct.Struct("<IIHBH")
+INDEX_END = struct.Struct("<I")
+FLAGS_BYTE = 10  # of a row
 MAX_FRAMES = 1 << 16
 
 
@@ -18,6 +22,7 @@ class Packet(NamedTuple):
     size: int
     display: int
     flags: int
+    check: int
 
     @property
     def is_key(self) -> bool:
@@ -32,16 +37,31 @@ def packet_flags(*, is_key: bool, nal_ref_idc: int) -> int:
     return nal_ref_idc | (4 if is_key else 0)
 
 
+def packet_check(data: bytes | memoryview) -> int:
+    return zlib.crc32(data) & 0xFFFF
+
+
 def pack_index(packets: list[Packet]) -> bytes:
-    return b"".join(_ROW.pack(*packet) for packet in packets)
+    rows = b"".join(INDEX_ROW.pack(*packet) for packet in packets)
+    return rows + INDEX_END.pack(zlib.crc32(rows))
+
+
+def index_rows(raw: bytes) -> bytes:
+    """The rows of an index, which are what was written.
+
+    Raises:
+        ValueError: they are not.
+    """
+    rows, end = raw[: -INDEX_END.size], raw[-INDEX_END.size :]
+    if not rows or len(rows) % INDEX_ROW.size or INDEX_END.pack(zlib.crc32(rows)) != end:
+        raise ValueError("its packet index is damaged")
+    return rows
 
 
 def unpack_index(raw: bytes) -> list[Packet]:
     """The packets of an index.
 
     Raises:
-        ValueError: the bytes are no whole number of rows.
+        ValueError: it is damaged.
     """
-    if not raw or len(raw) % _ROW.size:
-        raise ValueError(f"{len(raw)} bytes are not {_ROW.size} per packet")
-    return [Packet(*row) for row in _ROW.iter_unpack(raw)]
+    return [Packet(*row) for row in INDEX_ROW.iter_unpack(index_rows(raw))]

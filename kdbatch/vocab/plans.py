@@ -1,7 +1,7 @@
 """`plan.json`: what an experiment declares, and which run plays which role in which case. The report is built from these."""
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -32,6 +32,9 @@ class Claim:
     beats: `who` is above every role of `than` in every case. best_at: `who` is highest where axis = value, for each of the other
     axes' cases. mean_gain_at_least: `who` minus the mean of `than`, averaged over cases, is at least `points` percentage points.
     fewer_blocks_than: `who`'s map has a smaller block index than those of `than`; all name maps.
+
+    `at` keeps the cases with these values; `than_at` moves `than` to others (the student at 10k above teachers at 100k); `negated`: the
+    source says that it is not so.
     """
 
     id: str
@@ -44,6 +47,9 @@ class Claim:
     points: float = 0.0
     metric: str = "top1"
     control: bool = False
+    at: dict[str, str] = field(default_factory=dict)
+    than_at: dict[str, str] = field(default_factory=dict)
+    negated: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

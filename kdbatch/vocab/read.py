@@ -1,6 +1,7 @@
 """Types at the door: a parsed YAML, TOML or JSON value becomes a frozen dataclass here, once, or a UserError."""
 
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Mapping
@@ -24,15 +25,13 @@ def read(cls: type[T], raw: Any, *, where: str) -> T:
 def _dataclass(cls: Any, raw: Any, where: str) -> Any:
     if not isinstance(raw, Mapping):
         raise UserError(f"{where}: expected the fields of {cls.__name__}, found {_shown(raw)}.")
-    hints = typing.get_type_hints(cls)
-    fields = {f.name: f for f in dataclasses.fields(cls) if f.init}
+    hints, required = _fields(cls)
     for name in raw:
-        if name not in fields:
-            known = ", ".join(fields) or "none"
-            raise UserError(f"{where}.{name}: {cls.__name__} has no such field.{nearest(str(name), fields)} Fields: {known}.")
-    for name, field in fields.items():
-        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        if required and name not in raw:
+        if name not in hints:
+            known = ", ".join(hints) or "none"
+            raise UserError(f"{where}.{name}: {cls.__name__} has no such field.{nearest(str(name), hints)} Fields: {known}.")
+    for name in required:
+        if name not in raw:
             raise UserError(f"{where}: {cls.__name__} needs the field {name!r}.")
     values = {name: _value(hints[name], value, f"{where}.{name}") for name, value in raw.items()}
     try:
@@ -41,11 +40,26 @@ def _dataclass(cls: Any, raw: Any, where: str) -> Any:
         raise UserError(f"{where}: {error}") from error
 
 
+@functools.cache
+def _fields(cls: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The types of a dataclass's fields by name, and the names of those without a default. Thousands of files share few classes."""
+    hints = typing.get_type_hints(cls)
+    fields = [f for f in dataclasses.fields(cls) if f.init]
+    required = (f.name for f in fields if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING)
+    return {f.name: hints[f.name] for f in fields}, tuple(required)
+
+
+@functools.cache
+def _parts(hint: Any) -> tuple[Any, tuple[Any, ...], bool]:
+    """A type's origin and arguments, and whether it is a dataclass."""
+    return typing.get_origin(hint), typing.get_args(hint), dataclasses.is_dataclass(hint)
+
+
 def _value(hint: Any, raw: Any, where: str) -> Any:
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    origin, args, is_dataclass = _parts(hint)
     if hint is Any:
         return raw
-    if dataclasses.is_dataclass(hint):
+    if is_dataclass:
         return _dataclass(hint, raw, where)
     if origin is typing.Literal:
         if raw in args and type(raw) in {type(a) for a in args}:
@@ -63,7 +77,7 @@ def _value(hint: Any, raw: Any, where: str) -> Any:
 def _union(args: tuple[Any, ...], raw: Any, where: str) -> Any:
     if raw is None and type(None) in args:
         return None
-    choices = [a for a in args if a is not type(None)]
+    choices = tuple(a for a in args if a is not type(None))
     if len(choices) == 1:
         return _value(choices[0], raw, where)
     if isinstance(raw, Mapping) and (tag := _tag(choices)):
@@ -77,11 +91,12 @@ def _union(args: tuple[Any, ...], raw: Any, where: str) -> Any:
     raise UserError(f"{where}: expected {names}, found {_shown(raw)}.")
 
 
-def _tag(choices: list[Any]) -> str:
+@functools.cache
+def _tag(choices: tuple[Any, ...]) -> str:
     """The field by which dataclasses tell each other apart: a Literal of one value, another one in each. Empty where there is none."""
     if not all(dataclasses.is_dataclass(choice) for choice in choices):
         return ""
-    hints = [typing.get_type_hints(choice) for choice in choices]
+    hints = [_fields(choice)[0] for choice in choices]
     for name in hints[0]:
         values = {typing.get_args(hint[name]) for hint in hints if typing.get_origin(hint.get(name)) is typing.Literal}
         if len(values) == len(choices) and all(len(value) == 1 for value in values):
@@ -89,9 +104,9 @@ def _tag(choices: list[Any]) -> str:
     return ""
 
 
-def _tagged(choices: list[Any], raw: Mapping[Any, Any], where: str, *, tag: str) -> Any:
+def _tagged(choices: tuple[Any, ...], raw: Mapping[Any, Any], where: str, *, tag: str) -> Any:
     """The choice that `raw` names, so that a slip inside is told by its own place and not as a failure of every choice."""
-    by_value = {typing.get_args(typing.get_type_hints(choice)[tag])[0]: choice for choice in choices}
+    by_value = {typing.get_args(_fields(choice)[0][tag])[0]: choice for choice in choices}
     if tag not in raw:
         raise UserError(f"{where}: needs the field {tag!r}, which says what this is. One of: {', '.join(map(str, by_value))}.")
     return _value(by_value[_value(typing.Literal[*by_value], raw[tag], f"{where}.{tag}")], raw, where)

@@ -6,7 +6,7 @@ from typing import Literal
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.shards import Subset
-from kdbatch.vocab.tasks import PretextTask
+from kdbatch.vocab.tasks import TASKS, PretextTask
 from kdbatch.vocab.views import View
 
 RECIPE_VERSION = 2  # raise it when the same recipe starts to give other numbers
@@ -16,6 +16,9 @@ RECIPE_VERSION = 2  # raise it when the same recipe starts to give other numbers
 class Schedule:
     """SGD with momentum. The rate rises linearly over `warmup_epochs`, then falls by a cosine to `lr * final_lr_share`, or by
     `decay_factor` at each of `milestones` (shares of all epochs).
+
+    A batch is taken in `num_micro_batches` parts, one after the other, and their mean gradient is used: for a GPU that has no room for
+    the whole. Batch normalisation then sees a part at a time, so it is part of the recipe.
     """
 
     epochs: int
@@ -29,18 +32,47 @@ class Schedule:
     final_lr_share: float = 0.0
     milestones: tuple[float, ...] = ()
     decay_factor: float = 0.1
+    num_micro_batches: int = 1
 
     def __post_init__(self) -> None:
+        if not 1 <= self.num_micro_batches <= self.batch_clips:
+            raise UserError(
+                f"num_micro_batches: {self.num_micro_batches} parts of {self.batch_clips} clips. Write 1 to {self.batch_clips}."
+            )
         if self.epochs < 1 or self.batch_clips < 1 or self.lr <= 0:
             raise UserError("a schedule needs at least 1 epoch, 1 clip per batch and a positive lr.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """`num_clips` clips evenly spread over each test video, softmax averaged, centre crop."""
+    """`num_clips` clips evenly spread over each test video, softmax averaged over clips and crops. One crop is the largest centre square;
+    three lie at the start, middle and end of the long side, each 7/8 of the short side (112 of 128 pixels).
+    """
 
     test: Subset
     num_clips: int = 10
+    num_crops: Literal[1, 3] = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """The epoch that is kept: the best top-1 on videos held out of the training split, the earliest of equals.
+
+    About `share` of the videos are held out, whole groups, the same ones for every seed. The epochs looked at are every `every_epochs`-th
+    and the last; of each video `num_clips` clips are seen.
+    """
+
+    share: float
+    every_epochs: int = 1
+    num_clips: int = 3
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 0.5:
+            raise UserError(
+                f"share: found {self.share:g}. Write more than 0 and at most 0.5, or leave selection out to keep the last epoch."
+            )
+        if self.every_epochs < 1 or self.num_clips < 1:
+            raise UserError(f"every_epochs, num_clips: found {self.every_epochs} and {self.num_clips}. Write at least 1 for each.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +86,21 @@ class Pretrain:
     view: View
     schedule: Schedule
 
+    def __post_init__(self) -> None:
+        spec, parts = TASKS[self.task.name], self.schedule.num_micro_batches
+        if spec.needs_whole_batch and parts > 1:
+            raise UserError(
+                f"pretrain.num_micro_batches: {parts} would change what {spec.title} learns from: it compares the clips of a whole batch, "
+                "or of a queue that moves with it. Write 1, and lower pretrain.batch_clips or add GPUs if memory is short."
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Finetune:
-    """A teacher: its one parent's backbone (none: random weights) and a new head, trained on labels."""
+    """A teacher: its one parent's backbone (none: random weights) and a new head, trained on labels.
+
+    `trained` "head" is the linear probe: the backbone stays as it is, its batch statistics too. Without `selection` the last epoch is kept.
+    """
 
     kind: Literal["finetune"] = "finetune"
     backbone: Backbone
@@ -65,6 +108,8 @@ class Finetune:
     view: View
     schedule: Schedule
     evaluation: Evaluation
+    selection: Selection | None = None
+    trained: Literal["all", "head"] = "all"
     dropout: float = 0.5
 
 
@@ -73,7 +118,8 @@ class Distill:
     """A student trained on labels and on its parents' softened predictions; without parents it is the labels-only control.
 
     Loss = hard_weight * CE + soft_weight * temperature^2 * sum_m w_m KL(teacher_m || student), METHODS of AE-KD (Du et al. 2020).
-    `max_teacher_weight` is AE-KD's C: w_m <= C.
+    `max_teacher_weight` is AE-KD's C: w_m <= C. With `teacher_views` n > 0 the clips and augmentations of epoch e come again in epoch
+    e + n, so that teachers need to see each only once; 0 draws new ones for ever. Without `selection` the last epoch is kept.
     """
 
     kind: Literal["distill"] = "distill"
@@ -82,12 +128,28 @@ class Distill:
     view: View
     schedule: Schedule
     evaluation: Evaluation
-    weighting: Literal["none", "equal", "ae-kd"] = "ae-kd"
+    selection: Selection | None = None
+    teacher_views: int = 0
+    weighting: Literal["none", "equal", "ae-kd", "ca-mkd"] = "ae-kd"
     temperature: float = 4.0
     hard_weight: float = 1.0
     soft_weight: float = 0.9
     max_teacher_weight: float = 0.6
     dropout: float = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retrieve:
+    """What the features of its one parent's backbone (none: random weights) know without any training on the target: each test video asks
+    for its nearest neighbours among the videos of `data`. R@k is the share that find their own class among the first k, k in `ranks`.
+    """
+
+    kind: Literal["retrieve"] = "retrieve"
+    backbone: Backbone
+    data: Subset
+    view: View
+    evaluation: Evaluation
+    ranks: tuple[int, ...] = (1, 5, 10, 20, 50)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,5 +168,5 @@ class Compare:
             raise UserError("compare: the unbiased HSIC needs batches of at least 4 clips.")
 
 
-Recipe = Pretrain | Finetune | Distill | Compare
-KINDS = ("pretrain", "finetune", "distill", "compare")
+Recipe = Pretrain | Finetune | Distill | Retrieve | Compare
+KINDS = ("pretrain", "finetune", "distill", "retrieve", "compare")

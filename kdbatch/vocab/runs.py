@@ -30,12 +30,49 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What a run asks of a node; never changes a number, so never part of an id."""
+    """What a run asks of each of its nodes, where it has a process per GPU, or one. Changes no number, so it is never part of an id.
 
+    `compile` has torch.compile fuse the networks' layers on a GPU: sums in another order, as another model of GPU would take them.
+    """
+
+    nodes: int = 1
     gpus: int = 1
     cpus: int = 8
     minutes: int = 1440
     memory_gb: int = 64
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        for name, least in (("nodes", 1), ("gpus", 0), ("cpus", 1), ("minutes", 1), ("memory_gb", 0)):
+            if getattr(self, name) < least:
+                raise UserError(f"{name}: found {getattr(self, name)}. Write at least {least}.")
+
+    @property
+    def tasks_per_node(self) -> int:
+        return max(1, self.gpus)
+
+    @property
+    def num_tasks(self) -> int:
+        return self.nodes * self.tasks_per_node
+
+    @property
+    def cpus_per_task(self) -> int:
+        return max(1, self.cpus // self.tasks_per_node)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retries:
+    """How many attempts at a run may end by each cause before it has failed. What runs out of memory, or has an error, is not retried."""
+
+    timeout: int = 20
+    preemption: int = 100
+    node_failure: int = 5
+    crash: int = 2
+    requeue: int = 100
+
+    @property
+    def total(self) -> int:
+        return self.timeout + self.preemption + self.node_failure + self.crash + self.requeue
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +102,7 @@ class Assignment:
     decoder: str
     resources: Resources
     cache: Cache = Cache()
+    retries: Retries = Retries()
 
 
 @dataclass(frozen=True)
@@ -82,6 +120,7 @@ class RunFolder:
     lock = property(lambda self: self.path / "lock")
     checkpoint = property(lambda self: self.path / "checkpoint.pt")
     model = property(lambda self: self.path / "model.safetensors")
+    teacher_outputs = property(lambda self: self.path / "teacher_outputs.bin")
     rows = property(lambda self: self.path / "rows.parquet")
     curves = property(lambda self: self.path / "curves.parquet")
     predictions = property(lambda self: self.path / "predictions.parquet")

@@ -2,13 +2,16 @@
 
 import dataclasses
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.publish import load_json, publish_json
 from kdbatch.vocab.read import read
+
+Cause = Literal["timeout", "preemption", "node_failure", "crash", "requeue", "asked"]
+"""How an attempt ended that did not end by itself; see attempts.py."""
 
 State = Literal["queued", "running", "stopped", "done", "failed", "blocked"]
 HEARTBEAT_SECONDS = 15.0
@@ -20,7 +23,11 @@ EXIT_DONE, EXIT_BUG, EXIT_USER, EXIT_BUSY, EXIT_BLOCKED, EXIT_STOPPED = 0, 1, 2,
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """Times are seconds since 1970. `seconds` is the time spent in all attempts so far, `metric` the last number worth a look."""
+    """Times are seconds since 1970. `seconds` is the time spent in all attempts so far, `metric` the last number worth a look.
+
+    `first_step` is where this attempt began, `cause` why it was stopped, if it was. `ended` counts the attempts before it by how they
+    ended, `fruitless` those time limits in a row between which no step was done.
+    """
 
     state: State
     attempt: int = 0
@@ -35,6 +42,10 @@ class Status:
     pid: int = 0
     device: str = ""
     job: str = ""
+    first_step: int = 0
+    cause: Cause | None = None
+    ended: dict[Cause, int] = field(default_factory=dict)
+    fruitless: int = 0
 
     def is_stale(self, now: float | None = None) -> bool:
         """Says `running`, but its heart has not beaten for STALE_SECONDS."""

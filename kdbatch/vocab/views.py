@@ -1,6 +1,6 @@
 """How a clip is cut from a video and augmented."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 
@@ -12,10 +12,12 @@ class Augment:
     The squares of the crops `random` and `center` have `square_side` of the frame's shorter side: 0.875 is a crop of 112 pixels from a
     frame whose shorter side is 128.
 
-    Rotation is by a uniform angle of at most `rotation_degrees` to either side; sigmas of the Gaussian blur are in pixels of the view.
+    Crops: a random area and aspect ratio; the largest square at a random place, or in the centre; three squares of 7/8 of the short side
+    along the long side, of which a video's first draw is the first, its second the middle one. Rotation is by a uniform angle of at most
+    `rotation_degrees` to either side; sigmas of the Gaussian blur are in pixels of the view.
     """
 
-    crop: Literal["random-resized", "random", "center"] = "random-resized"
+    crop: Literal["random-resized", "random", "center", "three"] = "random-resized"
     min_area: float = 0.25
     max_area: float = 1.0
     max_aspect: float = 4 / 3
@@ -32,8 +34,21 @@ class Augment:
     min_blur_sigma: float = 0.1
     max_blur_sigma: float = 2.0
 
+    def faded(self, share: float) -> "Augment":
+        """The same cuts with colours and blur at a share of their strength or frequency."""
+        return replace(
+            self,
+            gray_probability=self.gray_probability * share,
+            brightness=self.brightness * share,
+            contrast=self.contrast * share,
+            saturation=self.saturation * share,
+            hue=self.hue * share,
+            blur_probability=self.blur_probability * share,
+        )
+
 
 CENTER = Augment(crop="center", flip_probability=0.0)
+THREE = Augment(crop="three", flip_probability=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)

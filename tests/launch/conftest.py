@@ -8,38 +8,74 @@ from pathlib import Path
 import pytest
 
 import kdbatch
+from kdbatch.launch import squeue
 
 SBATCH = """#!/bin/bash
 cd "{folder}"
-[ -e refuse ] && {{ cat refuse >&2; exit 1; }}
+[ -e refuse ] && {{ cat refuse >&2; [ -e refuse_once ] && rm refuse refuse_once; [ -e accept_anyway ] || exit 1; }}
 env >"env.txt"
 id=$(( $(cat last 2>/dev/null || echo 40) + 1 )); echo $id >last
 cp "$1" $id.sbatch
+name=$(sed -n 's/^#SBATCH --job-name=//p' "$1")
+held=$(grep -q '^#SBATCH --hold' "$1" && echo JobHeldUser || echo None)
 last=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\).*/\\1/p' "$1")
-if [ -n "$last" ]; then for i in $(seq 0 $last); do echo ${{id}}_$i; done; else echo $id; fi >>queue
+if [ -n "$last" ]; then elements=$(seq -f "${{id}}_%g" 0 $last); else elements=$id; fi
+for element in $elements; do echo "$element|$name|PENDING|$held"; done >>queue
+[ -e accept_anyway ] && {{ rm accept_anyway; exit 1; }}
+[ -e kill_submit ] && kill -9 $PPID
 echo "Submitted batch job $id"
 """
 SQUEUE = """#!/bin/bash
 cd "{folder}"
-[ -e squeue_fails ] && {{ echo "slurm_load_jobs error: Unable to contact slurm controller" >&2; exit 1; }}
+echo "$@" >>squeue.txt
+[ -e squeue_fails ] && {{ cat squeue_fails >&2; exit 1; }}
 touch queue; cat queue
-"""
-# srun OPTIONS... COMMAND: one task, here. The options end where Python begins.
-SRUN = """#!/bin/bash
-while [ "$1" != "{python}" ]; do shift; done
-exec "$@"
 """
 SCONTROL = """#!/bin/bash
 echo "$@" >>"{folder}/scontrol.txt"
+[ "$1" = release ] && sed -i "/^$2[_|]/s/JobHeldUser/None/" "{folder}/queue"
+[ "$2 $3" = "hostnames node[1-2]" ] && printf 'node1\\nnode2\\n'
+exit 0
+"""
+SCANCEL = """#!/bin/bash
+cd "{folder}"
+echo "$@" >>scancel.txt
+for id in "$@"; do sed -i "/^$id[_|]/d" queue; done
+"""
+# srun OPTIONS... COMMAND: one task, here. The options end where Python, or the container's command, begins.
+SRUN = """#!/bin/bash
+while [ "$1" != "{python}" ] && [ "$1" != env ]; do shift; done
+exec "$@"
+"""
+# apptainer --quiet exec --OPTION... IMAGE python3 WORDS...: notes its words, sets what --env sets, and is then this Python.
+APPTAINER = """#!/bin/bash
+printf '%s\\n' "$@" >>"{folder}/apptainer.txt"
+env >"{folder}/apptainer_env.txt"
+shift 2
+while [[ "$1" == --* ]]; do [[ "$1" == --env=* ]] && export "${{1#--env=}}"; shift; done
+[ "$2" = python3 ] && exec "{python}" "${{@:3}}"
 """
 
 
 @pytest.fixture
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of the fake cluster: `41.sbatch`, ..., `queue`, `scontrol.txt`; write `refuse` to make sbatch fail."""
+    """The folder of the fake cluster: `41.sbatch`, ..., `queue` (id|name|state|reason), and what was asked of `scontrol` and `scancel`.
+
+    Write `refuse` to make sbatch fail with that text: once with `refuse_once` beside it, but queue the job with `accept_anyway`;
+    `kill_submit` to have who calls sbatch killed when the job is queued; `squeue_fails` for what squeue says.
+    """
+    monkeypatch.setattr(squeue, "PAUSES", (0.0, 0.0))
     folder = tmp_path / "cluster"
     folder.mkdir()
-    programs = {"sbatch": SBATCH, "squeue": SQUEUE, "srun": SRUN, "scontrol": SCONTROL, "sleep": "#!/bin/bash\n"}
+    programs = {
+        "sbatch": SBATCH,
+        "squeue": SQUEUE,
+        "srun": SRUN,
+        "scontrol": SCONTROL,
+        "scancel": SCANCEL,
+        "apptainer": APPTAINER,
+        "sleep": "#!/bin/bash\n",
+    }
     for name, text in programs.items():
         (folder / name).write_text(text.format(folder=folder, python=sys.executable))
         (folder / name).chmod(0o755)
@@ -54,6 +90,7 @@ def stand_in_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for room in ("vocab", "launch"):
         shutil.copytree(package / room, copy / room, ignore=shutil.ignore_patterns("__pycache__"))
     (copy / "run").mkdir()
+    shutil.copy(package / "run" / "pulse.py", copy / "run" / "pulse.py")
     shutil.copy(Path(__file__).with_name("stand_in_worker.py"), copy / "run" / "__main__.py")
     for folder in (copy, copy / "run"):
         (folder / "__init__.py").touch()

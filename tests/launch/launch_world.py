@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from kdbatch.launch.journal import Sbatch, journal_of, save_sbatch
 from kdbatch.vocab.config import Config, Paths, Site
 from kdbatch.vocab.plans import Plan, PlannedRun, PlanRecord, Wave
 from kdbatch.vocab.recipes import Compare
@@ -26,7 +28,13 @@ def config_in(folder: Path, *, site: Site | None = None) -> Config:
     return Config(paths=Paths(shards=str(folder / "shards"), runs=str(folder / "runs")), site=site or Site())
 
 
-def plan_of(shape: dict[str, tuple[str, ...]], *, cost: dict[str, float] | None = None, waves: tuple[tuple[str, ...], ...] = ()) -> Plan:
+def plan_of(
+    shape: dict[str, tuple[str, ...]],
+    *,
+    cost: dict[str, float] | None = None,
+    waves: tuple[tuple[str, ...], ...] = (),
+    resources: Resources = RESOURCES,
+) -> Plan:
     """A run per name, after the runs that it lists; its name is its title. One wave per depth, if `waves` does not say otherwise."""
     runs: dict[str, Run] = {}
     depth: dict[str, int] = {}
@@ -38,11 +46,11 @@ def plan_of(shape: dict[str, tuple[str, ...]], *, cost: dict[str, float] | None 
     return Plan(
         records=(RECORD,),
         runs=tuple(
-            PlannedRun(run=run, title=name, resources=RESOURCES, done=False, used_by=("shape",), cost_hours=(cost or {}).get(name, 1.0))
+            PlannedRun(run=run, title=name, resources=resources, done=False, used_by=("shape",), cost_hours=(cost or {}).get(name, 1.0))
             for name, run in runs.items()
         ),
         waves=tuple(
-            Wave(name=f"wave{i}", resources=RESOURCES, run_ids=tuple(runs[name].id for name in group)) for i, group in enumerate(groups)
+            Wave(name=f"wave{i}", resources=resources, run_ids=tuple(runs[name].id for name in group)) for i, group in enumerate(groups)
         ),
     )
 
@@ -70,10 +78,18 @@ def assert_golden(name: str, text: str, *, hide: dict[str, str]) -> None:
     """`text`, with what differs between machines hidden, is the accepted one of tests/golden/."""
     for found, shown in hide.items():
         text = text.replace(found, shown)
+    text = re.sub(r"(--job-name=kdbatch-.*)-[0-9a-f]{6}-[0-9a-f]{6}$", r"\1-HOME-CALL", text, flags=re.MULTILINE)
     path = Path(__file__).parents[1] / "golden" / name
     if os.environ.get("KDBATCH_ACCEPT_GOLDEN") == "1":
         path.write_text(text)
     assert text == path.read_text(), f"{path.name} differs. Look at it; to accept it: KDBATCH_ACCEPT_GOLDEN=1 pytest tests/launch"
+
+
+def submitted(config: Config, *keys: str, number: str = "41", at: float | None = None) -> Sbatch:
+    """A journal entry, as if these runs had been handed to SLURM; its folder is named by the job's number."""
+    sbatch = Sbatch(name="kdbatch-x", keys=keys, asked_at=time.time() if at is None else at, number=number, released=True)
+    save_sbatch(journal_of(config.runs_dir) / number, sbatch)
+    return sbatch
 
 
 def wait_until(happened: Callable[[], bool], *, seconds: float = 15.0) -> None:

@@ -99,9 +99,16 @@ def test_a_worker_that_is_killed_three_times_has_failed_and_its_folder_says_so(t
     plan, config = plan_of({"a": ()}), config_in(tmp_path)
     act(plan, config, "a", sigkill_times=99)
     outcome = run(plan, config)
-    assert (outcome.rows[0].state, outcome.rows[0].attempt) == ("failed", 3)
+    assert (outcome.rows[0].state, events(plan, config)) == ("failed", ["begin a"] * 3)
     status = load_status(RunFolder(config.runs_dir / ids(plan)["a"]).status)
-    assert status and (status.state, status.reason) == ("failed", "killed by SIGKILL, 3 times")
+    assert status and (status.state, status.ended) == ("failed", {"crash": 3})
+    assert status.reason.startswith("was killed or crashed 3 times, and retries.crash in kdbatch.toml is 2")
+
+
+def test_a_worker_that_dies_before_its_first_word_is_not_started_for_ever(tmp_path):
+    plan, config = plan_of({"a": ()}), config_in(tmp_path)
+    outcome = run_locally(plan, config=config, jobs=1, command=("bash", "-c", "kill -9 $$"))
+    assert outcome.rows[0].reason.startswith("killed by SIGKILL before it began, 3 times")
 
 
 def test_a_worker_that_saved_and_stopped_goes_on(tmp_path):
@@ -151,7 +158,7 @@ def test_each_slot_has_its_own_gpu(tmp_path, monkeypatch):
 
 def test_progress_shows_how_far_each_run_is(tmp_path):
     plan, config = plan_of({"a": (), "b": ("a",)}), config_in(tmp_path)
-    act(plan, config, "a", steps=40, step_seconds=0.02)
+    act(plan, config, "a", steps=40, step_seconds=0.05)
     seen = []
     run_locally(plan, config=config, jobs=1, command=STAND_IN, progress=seen.append)
     assert any(a.state == "running" and 0 < a.step < a.num_steps == 40 and a.metric and b.state == "queued" for a, b in seen)

@@ -9,10 +9,9 @@ import sys
 import time
 
 import pytest
-from launch_world import STAND_IN, act, config_in, ids, plan_of, wait_until
+from launch_world import STAND_IN, act, config_in, ids, plan_of, submitted, wait_until
 
 from kdbatch.launch.folders import write_runs
-from kdbatch.launch.journal import Submission, save_submission
 from kdbatch.launch.locks import holding, is_held
 from kdbatch.launch.survey import as_json, row_of, survey
 from kdbatch.vocab.runs import RunFolder
@@ -42,19 +41,21 @@ def test_a_run_that_was_only_written_is_planned(world):
 
 def test_a_submitted_run_is_queued_until_it_speaks_and_again_when_submitted_again(world):
     runs_dir, folders = world
-    save_submission(runs_dir, Submission(run_id=folders["a"].id, job_id="41_0", submitted_at=time.time()))
+    config = config_in(runs_dir.parent)
+    submitted(config, folders["a"].id, folders["b"].id)
     assert (survey(runs_dir)[0].state, survey(runs_dir)[0].job) == ("queued", "41_0")
     say(folders["a"], state="failed")
     assert states(runs_dir)["a"] == "failed"
-    save_submission(runs_dir, Submission(run_id=folders["a"].id, job_id="42_0", submitted_at=time.time() + 1))
+    submitted(config, folders["a"].id, number="42", at=time.time() + 1)
     assert states(runs_dir)["a"] == "queued"
 
 
 def test_a_run_whose_job_left_the_queue_before_it_began_is_planned_again(world):
     runs_dir, folders = world
-    for name, job_id in (("a", "41_0"), ("b", "42")):
-        save_submission(runs_dir, Submission(run_id=folders[name].id, job_id=job_id, submitted_at=time.time()))
-    rows = survey(runs_dir, live={"41_0"})
+    config = config_in(runs_dir.parent)
+    submitted(config, folders["a"].id)
+    submitted(config, folders["b"].id, number="42")
+    rows = survey(runs_dir, live={"41"})
     assert [row.state for row in rows] == ["queued", "planned", "planned"]
     assert "job 42 left the queue" in rows[1].reason
 

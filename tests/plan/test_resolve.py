@@ -86,8 +86,8 @@ def test_other_videos_or_another_seed_make_another_run(config: Config) -> None:
 def test_the_toy_profile_runs_the_same_file_at_another_scale(config: Config) -> None:
     plan = _plan(config, profile="toy")
     (record,) = plan.records
-    assert record.axes == {"target": ("ucf101",), "subset": ("40", "160")}
-    assert [m.at["subset"] for m in record.maps] == ["160"] * 3
+    assert record.axes == {"target": ("ucf101",), "subset": ("80", "160")}
+    assert [m.at["subset"] for m in record.maps] == ["80"] * 3
     kinds = [item.run.recipe.kind for item in plan.runs]
     assert [kinds.count(k) for k in ("pretrain", "finetune", "distill", "compare")] == [4, 4, 3, 3]
 
@@ -107,10 +107,12 @@ def test_planning_writes_nothing(config: Config, in_tmp: Path) -> None:
         (("dataset: k400", "dataset: k40"), "no 'k40'. Did you mean 'k400'"),
         (("teachers: [T1, T2]", "teachers: [T1, T3]"), r"student\.teachers: no 'T3'"),
         (("$subset", "$subsett"), "no 'subsett'. Did you mean 'subset'"),
-        (("10k, 30k, 50k, 100k", "10k, 30k, 500k"), "500k videos asked for, but there are only 240000"),
+        (("10k, 30k, 50k, 100k", "10k, 30k, 100k, 500k"), "500k videos asked for, but there are only 240000"),
         (("rows: [T1,", "rows: [T0, T1,"), r"tables\.table1\.rows: no 'T0'"),
         (("columns: [target, subset]", "columns: [target]"), "a column needs every axis once"),
         (("value: 30k", "value: 40k"), "no '40k'"),
+        (("than_at: {subset: 100k}", "than_at: {subset: 101k}"), r"claims\.less_data_suffices\.than_at\.subset: no '101k'"),
+        (("at: {subset: 10k}", "at: {subsets: 10k}"), r"less_data_suffices\.at: no 'subsets'. Did you mean 'subset'"),
         (("kind: best_at", "kind: best"), "Did you mean 'best_at'"),
         (("target: ucf101, subset: 30k", "subset: 30k"), r"maps\.cka_r21d_teacher\.at: no 'target'"),
         (("name: subset_size", "name: other"), "the name is that of the file"),
@@ -153,6 +155,8 @@ def test_named_cases_set_several_names(sharded, in_tmp: Path) -> None:
         ("subset: $subset", "subset: $count"),
         ("subset: 30k}", "subset: small}"),
         ("value: 30k", "value: small"),
+        ("at: {subset: 10k}", "at: {subset: small}"),
+        ("than_at: {subset: 100k}", "than_at: {subset: large}"),
     )
     (record,) = _plan(config, file=path).records
     assert record.axes["subset"] == ("small", "large")

@@ -14,8 +14,11 @@ from kdbatch.vocab.plans import save_record
 def test_tables_figures_and_claims_lie_beside_the_page(one_seed) -> None:
     names = {str(p.relative_to(one_seed.to)) for p in one_seed.to.rglob("*") if p.is_file()}
     tables = {f"tables/table1.{kind}" for kind in ("md", "csv", "tex")}
-    drawings = ("table1_accuracy", "map_T1", "map_T2", "map_student", "subset_size_maps", "subset_size_curves")
-    assert names == {"index.html", "claims.json"} | tables | {f"figures/{d}.{kind}" for d in drawings for kind in ("png", "pdf")}
+    drawings = ("table1_accuracy", "map_T1", "map_T2", "map_student", "subset_size_maps")
+    drawings += ("subset_size_gains", "subset_size_errors", "subset_size_curves")
+    assert names == {"index.html", "report.json", "results.parquet"} | tables | {
+        f"figures/{d}.{kind}" for d in drawings for kind in ("png", "pdf")
+    }
 
 
 def test_the_summary_counts_runs_and_verdicts(one_seed, partial) -> None:
@@ -25,8 +28,8 @@ def test_the_summary_counts_runs_and_verdicts(one_seed, partial) -> None:
     assert len(partial.summary.warnings) == 1 and one_seed.summary.warnings == ()
 
 
-def test_claims_json_says_what_the_page_says(one_seed) -> None:
-    claims = {c["claim"]["id"]: c for c in json.loads((one_seed.to / "claims.json").read_text())}
+def test_report_json_says_what_the_page_says(one_seed) -> None:
+    claims = {c["claim"]["id"]: c for c in json.loads((one_seed.to / "report.json").read_text())["claims"]}
     assert {name: c["verdict"] for name, c in claims.items()} == {
         "above": "holds",
         "best": "holds",

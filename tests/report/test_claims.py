@@ -108,3 +108,27 @@ def test_many_comparisons_need_a_wider_miss_to_fail() -> None:
     sure = Comparison(label="", effect=-2.0, low=-2.25, high=-1.75, num_videos=0, num_seeds=3, differences=(-2.1, -1.9, -2.0))
     assert not alone.misses(0.0, among=1)
     assert sure.misses(0.0, among=1) and not sure.misses(0.0, among=5000)
+
+
+def test_a_claim_about_one_case_looks_at_no_other(check: Callable) -> None:
+    lost = {("student", "10k"): 0.10}
+    there = Claim(id="there", says="", kind="beats", who="student", than=("T1", "T2"), at={"subset": "30k"})
+    assert check(there, plant=lost).verdict == "holds"
+    assert check(Claim(id="gone", says="", kind="beats", who="student", than=("T1",), at={"subset": "50k"})).verdict == "not-yet"
+
+
+@pytest.mark.parametrize(("student_10k", "verdict"), [(0.80, "holds"), (0.40, "fails")])
+def test_a_student_is_compared_with_teachers_of_another_case(check: Callable, student_10k: float, verdict: str) -> None:
+    claim = Claim(id="less", says="", kind="beats", who="student", than=("T1", "T2"), at={"subset": "10k"}, than_at={"subset": "30k"})
+    checked = check(claim, plant={("student", "10k"): student_10k})
+    assert checked.verdict == verdict
+    assert [c.label for c in checked.comparisons] == [f"UCF101 · 10k: above {ROLES[role]} at 30k" for role in ("T1", "T2")]
+    assert checked.comparisons[1].effect == pytest.approx(100 * student_10k - 64)
+
+
+@pytest.mark.parametrize(("student_10k", "verdict"), [(0.76, "fails"), (0.45, "holds"), (0.60, "undecided")])
+def test_a_negated_claim_turns_the_verdict_round_but_not_doubt(check: Callable, student_10k: float, verdict: str) -> None:
+    checked = check(
+        Claim(id="not", says="", kind="beats", who="student", than=("T1", "T2"), negated=True), plant={("student", "10k"): student_10k}
+    )
+    assert checked.verdict == verdict

@@ -9,6 +9,7 @@ from kdbatch.run.data import TrainingBatches, Video, load_videos
 from kdbatch.run.sampling import Request, random_clip
 from kdbatch.shard.build import build_shards
 from kdbatch.shard.toy import ToySize, write_toy
+from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.progress import silent
 from kdbatch.vocab.shards import find_subset, load_index
 from kdbatch.vocab.views import View
@@ -29,14 +30,16 @@ SIZE = ToySize(
 )
 
 
-def make_shards(folder: Path) -> Path:
-    write_toy(folder / "toys", processes=1, progress=silent, size=SIZE)
-    build_shards("k400", root=folder / "toys" / "k400", shards_dir=folder / "shards", processes=1, progress=silent, videos_per_shard=10)
+def make_shards(folder: Path, *, size: ToySize = SIZE, names: Sequence[str] = ("k400",)) -> Path:
+    """The folder of the shards; the toys that they are made of lie beside it, in `toys`."""
+    write_toy(folder / "toys", processes=1, progress=silent, size=size)
+    for name in names:
+        build_shards(name, root=folder / "toys" / name, shards_dir=folder / "shards", processes=1, progress=silent, videos_per_shard=10)
     return folder / "shards"
 
 
-def videos_of(shards_dir: Path) -> list[Video]:
-    subset = find_subset(load_index(shards_dir, "k400"), "train", "all", where="here")
+def videos_of(shards_dir: Path, name: str = "k400") -> list[Video]:
+    subset = find_subset(load_index(shards_dir, name), DATASETS[name].train_split, "all", where="here")
     return load_videos(shards_dir, subset, view=VIEW)[0]
 
 

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +8,7 @@ from kdbatch.run.augment import Draw, apply_draws, draw_augment, pixels_of
 from kdbatch.run.colour import gray_of, recolour
 from kdbatch.run.geometry import blur, resize_clips, rotate
 from kdbatch.vocab.tasks import TASKS
-from kdbatch.vocab.views import CENTER, Augment
+from kdbatch.vocab.views import CENTER, THREE, Augment
 
 CPU = torch.device("cpu")
 
@@ -124,3 +125,17 @@ def test_the_drawn_numbers_of_a_recipe_stay_as_they_are() -> None:
     assert draw.box == (10, 5, 116, 146) and (draw.flip, draw.gray) == (True, False)
     found = [draw.brightness, draw.contrast, draw.saturation, draw.hue]
     assert np.allclose(found, [1.277720197, 1.111773734, 1.193416758, -0.326803516], atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "boxes"),
+    [
+        (128, 171, [(8, 0, 112, 112), (8, 29, 112, 112), (8, 59, 112, 112)]),
+        (171, 128, [(0, 8, 112, 112), (29, 8, 112, 112), (59, 8, 112, 112)]),
+        (128, 128, [(8, 0, 112, 112), (8, 8, 112, 112), (8, 16, 112, 112)]),
+    ],
+)
+def test_three_crops_lie_at_the_start_middle_and_end_of_the_long_side(height: int, width: int, boxes: list[tuple[int, ...]]) -> None:
+    rng = np.random.default_rng(0)
+    draws = [draw_augment(THREE, height=height, width=width, rng=rng, number=number) for number in range(3)]
+    assert [draw.box for draw in draws] == boxes and not any(draw.flip for draw in draws)

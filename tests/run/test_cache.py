@@ -1,4 +1,3 @@
-import dataclasses
 import logging
 import multiprocessing
 import os
@@ -6,8 +5,10 @@ import resource
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import clips_world as world
 import numpy as np
 import pytest
 import torch
@@ -17,45 +18,16 @@ from kdbatch.run.cache_files import UNREAD_SECONDS, file_bytes, file_name
 from kdbatch.run.data import TrainingBatches, Video, batches
 from kdbatch.run.decode import DECODERS, decode_frames
 from kdbatch.run.sampling import random_clip
-from kdbatch.shard.build import build_shards
-from kdbatch.shard.toy import ToySize, write_toy
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.errors import UserError
-from kdbatch.vocab.progress import silent
-from kdbatch.vocab.shards import find_subset, load_index, load_samples
 from kdbatch.vocab.views import View
 
-SIZE = ToySize(
-    k400_train=3,
-    k400_val=0,
-    ssv2_train=1,
-    ucf101_clips_per_group=1,
-    hmdb51_train=1,
-    hmdb51_unused=0,
-    num_motions=1,
-    min_frames=24,
-    max_frames=40,
-)
 PLENTY = 10**9
 
 
-@pytest.fixture(scope="module")
-def shards_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("cache")
-    write_toy(folder / "toys", processes=1, progress=silent, size=SIZE)
-    for name in DATASETS:
-        build_shards(name, root=folder / "toys" / name, shards_dir=folder / "shards", processes=1, progress=silent)
-    return folder / "shards"
-
-
-def _videos(shards_dir: Path, name: str) -> list[Video]:
-    index = load_index(shards_dir, name)
-    return [Video(*found) for found in load_samples(shards_dir, find_subset(index, DATASETS[name].train_split, "all", where="here"))]
-
-
 @pytest.fixture
-def video(shards_dir: Path) -> Video:
-    return _videos(shards_dir, "k400")[0]
+def video(all_shards: Path) -> Video:
+    return world.videos_of(all_shards, "k400")[0]
 
 
 def _is_right(video: Video, cache: FrameCache) -> bool:
@@ -69,9 +41,9 @@ def _holds(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("name", DATASETS)
-def test_frames_from_the_cache_are_the_decoders_bit_for_bit(shards_dir: Path, tmp_path: Path, name: str) -> None:
+def test_frames_from_the_cache_are_the_decoders_bit_for_bit(all_shards: Path, tmp_path: Path, name: str) -> None:
     cache, rng = FrameCache(tmp_path, max_bytes=PLENTY), np.random.default_rng(0)
-    for video in _videos(shards_dir, name)[:3]:
+    for video in world.videos_of(all_shards, name)[:3]:
         last = video.sample.num_frames - 1
         for wanted in ([0], list(range(1, 17, 2)), [last, 0, 0], rng.integers(0, last, 9).tolist(), list(range(last + 1))):
             found = read_frames(video.tar, video.sample, wanted, decoder="pyav", cache=cache)
@@ -80,8 +52,8 @@ def test_frames_from_the_cache_are_the_decoders_bit_for_bit(shards_dir: Path, tm
                 assert np.array_equal(found, decode_frames(video.tar, video.sample, wanted, decoder=decoder))
 
 
-def test_a_batch_does_not_depend_on_the_cache_or_on_who_fills_it(shards_dir: Path, tmp_path: Path) -> None:
-    view, videos = View(num_frames=4, size_pixels=32), _videos(shards_dir, "k400")
+def test_a_batch_does_not_depend_on_the_cache_or_on_who_fills_it(all_shards: Path, tmp_path: Path) -> None:
+    view, videos = View(num_frames=4, size_pixels=32), world.videos_of(all_shards, "k400")
 
     def of(cache: FrameCache | None, num_workers: int) -> list[torch.Tensor]:
         source = TrainingBatches(
@@ -110,8 +82,8 @@ def _read_all(folder: Path, videos: list[Video], order: list[int]) -> None:
         os._exit(1)
 
 
-def test_processes_that_fill_one_cache_at_once_see_right_frames_and_write_each_video_once(shards_dir: Path, tmp_path: Path) -> None:
-    videos = _videos(shards_dir, "k400")
+def test_processes_that_fill_one_cache_at_once_see_right_frames_and_write_each_video_once(all_shards: Path, tmp_path: Path) -> None:
+    videos = world.videos_of(all_shards, "k400")
     fork = multiprocessing.get_context("fork")
     orders = [np.random.default_rng(seed // 2).permutation(len(videos)).tolist() for seed in range(4)]
     processes = [fork.Process(target=_read_all, args=(tmp_path, videos, order)) for order in orders]
@@ -129,8 +101,8 @@ def _fill(folder: Path, videos: list[Video]) -> None:
         FrameCache(folder, max_bytes=PLENTY).add(video.tar, video.sample)
 
 
-def test_a_writer_that_is_killed_leaves_nothing_that_can_be_read(shards_dir: Path, tmp_path: Path) -> None:
-    videos = _videos(shards_dir, "k400")
+def test_a_writer_that_is_killed_leaves_nothing_that_can_be_read(all_shards: Path, tmp_path: Path) -> None:
+    videos = world.videos_of(all_shards, "k400")
     for attempt in range(20):
         folder = tmp_path / str(attempt)
         writer = multiprocessing.get_context("fork").Process(target=_fill, args=(folder, videos))
@@ -165,8 +137,8 @@ def test_a_torn_file_is_noticed_and_written_anew(video: Video, tmp_path: Path, c
     assert "held a damaged video" in caplog.text
 
 
-def test_no_more_than_the_limit_is_taken_and_a_run_says_so_once(shards_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    videos = _videos(shards_dir, "k400")
+def test_no_more_than_the_limit_is_taken_and_a_run_says_so_once(all_shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    videos = world.videos_of(all_shards, "k400")
     limit = file_bytes(videos[0].sample) + file_bytes(videos[1].sample) + 1000
     cache = FrameCache(tmp_path, max_bytes=limit)
     for process in (cache, FrameCache.of(cache.words)):  # a worker is told these
@@ -180,20 +152,20 @@ def test_no_more_than_the_limit_is_taken_and_a_run_says_so_once(shards_dir: Path
 
 
 def test_a_disk_that_takes_no_more_costs_the_cache_and_not_the_run(
-    shards_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    all_shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     cache, limits = FrameCache(tmp_path, max_bytes=PLENTY), resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))  # every file of a video is larger
-        assert all(_is_right(v, cache) for v in _videos(shards_dir, "k400")[:3])
+        assert all(_is_right(v, cache) for v in world.videos_of(all_shards, "k400")[:3])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert _holds(tmp_path) == [] and int((tmp_path / "ledger").read_text()) == 0
     assert len(caplog.records) == 1 and "cannot be filled further" in caplog.text
 
 
-def test_a_full_disk_costs_the_cache_and_not_the_run(shards_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    videos = _videos(shards_dir, "k400")
+def test_a_full_disk_costs_the_cache_and_not_the_run(all_shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    videos = world.videos_of(all_shards, "k400")
     size = file_bytes(videos[0].sample) + 300_000
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(tmp_path)], capture_output=True)
     if mounted.returncode:
@@ -227,20 +199,20 @@ def test_a_damaged_video_is_told_by_the_decoder_and_not_kept(video: Video, tmp_p
 
 def test_other_content_under_the_same_key_is_another_file(video: Video) -> None:
     sample = video.sample
-    others = [dataclasses.replace(sample, **{name: getattr(sample, name) + 2}) for name in ("crc32", "num_bytes", "num_frames", "width")]
+    others = [replace(sample, **{name: getattr(sample, name) + 2}) for name in ("crc32", "num_bytes", "num_frames", "width")]
     assert len({file_name(s) for s in (sample, *others)}) == 5
-    moved = dataclasses.replace(sample, offset=sample.offset + 512, place=7, label=3, splits=("test01",))
+    moved = replace(sample, offset=sample.offset + 512, place=7, label=3, splits=("test01",))
     assert file_name(moved) == file_name(sample)  # the same video in another tar is the same video
 
 
-def test_what_nobody_reads_any_more_makes_room_and_reading_is_noted(video: Video, shards_dir: Path, tmp_path: Path) -> None:
+def test_what_nobody_reads_any_more_makes_room_and_reading_is_noted(video: Video, all_shards: Path, tmp_path: Path) -> None:
     assert _is_right(video, FrameCache(tmp_path, max_bytes=PLENTY))
     path, old = tmp_path / file_name(video.sample), time.time() - UNREAD_SECONDS - 60
     os.utime(path, (old, old))
     assert _is_right(video, FrameCache(tmp_path, max_bytes=PLENTY))
     assert path.stat().st_mtime > old + 60
     os.utime(path, (old, old))
-    other = next(v for v in _videos(shards_dir, "hmdb51"))
+    other = next(v for v in world.videos_of(all_shards, "hmdb51"))
     assert _is_right(other, FrameCache(tmp_path, max_bytes=file_bytes(other.sample)))
     assert _holds(tmp_path) == [file_name(other.sample)]
 
@@ -248,5 +220,5 @@ def test_what_nobody_reads_any_more_makes_room_and_reading_is_noted(video: Video
 def test_a_foreign_video_is_never_put_into_the_cache(video: Video, tmp_path: Path) -> None:
     cache = FrameCache(tmp_path, max_bytes=PLENTY)
     assert cache.takes(video.sample)
-    assert not cache.takes(dataclasses.replace(video.sample, extradata=""))
-    assert not cache.takes(dataclasses.replace(video.sample, width=171))
+    assert not cache.takes(replace(video.sample, extradata=""))
+    assert not cache.takes(replace(video.sample, width=171))

@@ -54,6 +54,12 @@ def test_a_plan_is_the_same_from_every_step_that_a_run_may_resume_at() -> None:
         assert [wanted(resumed.plan(step)) for step in range(start, 12)] == whole[start:]
 
 
+def test_every_step_of_every_epoch_draws_for_itself() -> None:
+    source = world.source_of(videos(12), batch_clips=4)
+    draws = [str(source.plan(step).draws) for step in range(3 * source.steps_per_epoch)]
+    assert len(set(draws)) == len(draws) == 9
+
+
 def test_another_seed_gives_other_clips_in_another_order() -> None:
     one, other = (world.source_of(videos(30), seed=seed).plan(0) for seed in (0, 1))
     assert one.keys != other.keys and one.draws != other.draws

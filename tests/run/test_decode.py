@@ -1,50 +1,24 @@
 import io
-import os
 import zlib
 from dataclasses import replace
 from pathlib import Path
 
 import av
+import clips_world as world
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from worlds import real_clips
 
 from kdbatch.run.decode import DECODERS, decode_each, decode_frames
-from kdbatch.run.decoders.excerpt import read_excerpt
-from kdbatch.run.decoders.mini_mp4 import mini_mp4
-from kdbatch.shard.build import build_shards
-from kdbatch.shard.toy import ToySize, write_toy
+from kdbatch.shard.loose import shard_loose
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.progress import silent
-from kdbatch.vocab.shards import Sample, find_subset, load_index, load_samples
-
-SIZE = ToySize(
-    k400_train=1,
-    k400_val=0,
-    ssv2_train=1,
-    ucf101_clips_per_group=1,
-    hmdb51_train=1,
-    hmdb51_unused=0,
-    num_motions=1,
-    min_frames=40,
-    max_frames=50,
-)
+from kdbatch.vocab.shards import Sample
 
 
-@pytest.fixture(scope="module")
-def shards_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("decode")
-    write_toy(folder / "toys", processes=1, progress=silent, size=SIZE)
-    for name in DATASETS:
-        build_shards(name, root=folder / "toys" / name, shards_dir=folder / "shards", processes=1, progress=silent)
-    return folder / "shards"
-
-
-def _videos(shards_dir: Path, name: str) -> list[tuple[Path, Sample]]:
-    index = load_index(shards_dir, name)
-    return list(load_samples(shards_dir, find_subset(index, DATASETS[name].train_split, "all", where="here")))
+def _videos(all_shards: Path, name: str) -> list[tuple[Path, Sample]]:
+    return [(video.tar, video.sample) for video in world.videos_of(all_shards, name)]
 
 
 def _all_frames(tar: Path, sample: Sample) -> np.ndarray:
@@ -56,9 +30,9 @@ def _all_frames(tar: Path, sample: Sample) -> np.ndarray:
 
 @pytest.mark.parametrize("name", DATASETS)
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_frames_in_any_order_are_those_of_the_stored_file_read_from_its_start(shards_dir: Path, name: str, decoder: str) -> None:
+def test_frames_in_any_order_are_those_of_the_stored_file_read_from_its_start(all_shards: Path, name: str, decoder: str) -> None:
     rng = np.random.default_rng(0)
-    for tar, sample in _videos(shards_dir, name)[:2]:
+    for tar, sample in _videos(all_shards, name)[:2]:
         frame_NHWC = _all_frames(tar, sample)
         assert len(frame_NHWC) == sample.num_frames
         start = int(rng.integers(sample.num_frames - 16))
@@ -69,40 +43,9 @@ def test_frames_in_any_order_are_those_of_the_stored_file_read_from_its_start(sh
             assert np.array_equal(found, frame_NHWC[wanted])
 
 
-def test_a_clip_of_even_frames_reads_no_odd_frame_that_others_do_not_need(shards_dir: Path) -> None:
-    tar, sample = _videos(shards_dir, "k400")[0]
-    assert read_excerpt(tar, sample, range(18, 26, 2)).display == [16, 18, 20, 22, 24]
-    assert read_excerpt(tar, sample, [3]).display == [0, 2, 4, 3]
-    assert read_excerpt(tar, sample, [33, 0]).display[:2] == [0, 32]
-
-
-@given(wanted=st.sets(st.integers(0, 39), min_size=1, max_size=6))
-@settings(max_examples=40, deadline=None)
-def test_what_is_read_can_be_decoded_and_no_frame_is_missing(shards_dir: Path, wanted: set[int]) -> None:
-    tar, sample = _videos(shards_dir, "k400")[0]
-    excerpt = read_excerpt(tar, sample, sorted(wanted))
-    assert wanted <= set(excerpt.display)
-    assert len(set(excerpt.display)) == len(excerpt.display)
-    with av.open(io.BytesIO(mini_mp4(excerpt)), "r") as container:
-        shown = [frame.pts for frame in container.decode(video=0)]
-    assert shown == sorted(shown) and len(shown) == len(excerpt.display)
-
-
-def test_a_mini_mp4_declares_one_key_frame_so_that_nobody_seeks(shards_dir: Path) -> None:
-    tar, sample = _videos(shards_dir, "k400")[0]
-    excerpt = read_excerpt(tar, sample, [0, 20, 39])
-    mp4 = mini_mp4(excerpt)
-    with av.open(io.BytesIO(mp4), "r") as container:
-        packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
-        assert (container.streams.video[0].width, container.streams.video[0].height) == (sample.width, sample.height)
-    assert packets == excerpt.packets
-    place = mp4.index(b"stss") + 8  # after kind, version and flags: how many, and which
-    assert mp4[place : place + 8] == bytes([0, 0, 0, 1, 0, 0, 0, 1])
-
-
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_videos_of_many_sizes_in_turn_do_not_disturb_each_other(shards_dir: Path, decoder: str) -> None:
-    videos = [_videos(shards_dir, name)[0] for name in DATASETS]
+def test_videos_of_many_sizes_in_turn_do_not_disturb_each_other(all_shards: Path, decoder: str) -> None:
+    videos = [_videos(all_shards, name)[0] for name in DATASETS]
     whole = {sample.key: _all_frames(tar, sample) for tar, sample in videos}
     for turn in range(3):
         for tar, sample in videos:
@@ -111,8 +54,8 @@ def test_videos_of_many_sizes_in_turn_do_not_disturb_each_other(shards_dir: Path
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_a_failure_leaves_the_decoder_fit_for_the_next_video(shards_dir: Path, tmp_path: Path, decoder: str) -> None:
-    tar, sample = _videos(shards_dir, "k400")[0]
+def test_a_failure_leaves_the_decoder_fit_for_the_next_video(all_shards: Path, tmp_path: Path, decoder: str) -> None:
+    tar, sample = _videos(all_shards, "k400")[0]
     whole = _all_frames(tar, sample)
     raw = bytearray(tar.read_bytes())
     raw[sample.offset + 2000 : sample.offset + sample.num_bytes] = bytes(sample.num_bytes - 2000)
@@ -123,23 +66,23 @@ def test_a_failure_leaves_the_decoder_fit_for_the_next_video(shards_dir: Path, t
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_every_frame_is_put_once_for_each_time_it_was_asked_for(shards_dir: Path, decoder: str) -> None:
-    tar, sample = _videos(shards_dir, "ucf101")[0]
+def test_every_frame_is_put_once_for_each_time_it_was_asked_for(all_shards: Path, decoder: str) -> None:
+    tar, sample = _videos(all_shards, "ucf101")[0]
     places: list[int] = []
     decode_each(tar, sample, [7, 3, 7, 30], lambda place, frame_HWC: places.append(place), decoder=decoder)
     assert sorted(places) == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_a_video_that_was_not_transcoded_is_read_whole(shards_dir: Path, tmp_path: Path, decoder: str) -> None:
-    webm = next((shards_dir.parent / "toys" / "ssv2").rglob("*.webm"))
+def test_a_video_that_was_not_transcoded_is_read_whole(all_shards: Path, tmp_path: Path, decoder: str) -> None:
+    webm = next((all_shards.parent / "toys" / "ssv2").rglob("*.webm"))
     with av.open(str(webm)) as container:
         frame_NHWC = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
     num, height, width, _ = frame_NHWC.shape
     data = webm.read_bytes()
     (tmp_path / "a.tar").write_bytes(bytes(512) + data)
     kept = {"num_frames": num, "height": height, "width": width, "offset": 512, "num_bytes": len(data), "crc32": zlib.crc32(data)}
-    sample = replace(_videos(shards_dir, "ssv2")[0][1], extradata="", index_bytes=0, **kept)
+    sample = replace(_videos(all_shards, "ssv2")[0][1], extradata="", index_bytes=0, **kept)
     found = decode_frames(tmp_path / "a.tar", sample, [5, 0, num - 1], decoder=decoder)
     assert np.abs(found.astype(int) - frame_NHWC[[5, 0, num - 1]]).max() <= 2  # the two libraries round colours differently
     with pytest.raises(UserError, match="its checksum is wrong"):
@@ -151,8 +94,8 @@ def test_a_video_that_was_not_transcoded_is_read_whole(shards_dir: Path, tmp_pat
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_a_range_is_read_without_the_rest_of_the_video(shards_dir: Path, tmp_path: Path, decoder: str) -> None:
-    tar, sample = _videos(shards_dir, "k400")[0]
+def test_a_range_is_read_without_the_rest_of_the_video(all_shards: Path, tmp_path: Path, decoder: str) -> None:
+    tar, sample = _videos(all_shards, "k400")[0]
     frame_NHWC = _all_frames(tar, sample)
     raw = bytearray(tar.read_bytes())
     raw[sample.offset : sample.offset + 1000] = bytes(1000)  # the container's head: no one needs it who has the index
@@ -161,8 +104,8 @@ def test_a_range_is_read_without_the_rest_of_the_video(shards_dir: Path, tmp_pat
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_damage_names_the_tar_and_the_key(shards_dir: Path, tmp_path: Path, decoder: str) -> None:
-    tar, sample = _videos(shards_dir, "k400")[0]
+def test_damage_names_the_tar_and_the_key(all_shards: Path, tmp_path: Path, decoder: str) -> None:
+    tar, sample = _videos(all_shards, "k400")[0]
     raw = bytearray(tar.read_bytes())
     raw[sample.offset + 900 : sample.offset + sample.num_bytes] = bytes(sample.num_bytes - 900)
     (tmp_path / "a.tar").write_bytes(raw)
@@ -175,36 +118,22 @@ def test_damage_names_the_tar_and_the_key(shards_dir: Path, tmp_path: Path, deco
         decode_frames(tmp_path / "gone.tar", sample, [0], decoder=decoder)
 
 
-@pytest.mark.parametrize("byte", [0, 3, 7, 8, 10])
-def test_a_damaged_index_is_noticed(shards_dir: Path, tmp_path: Path, byte: int) -> None:
-    tar, sample = _videos(shards_dir, "k400")[0]
-    raw = bytearray(tar.read_bytes())
-    raw[sample.index_offset + byte] ^= 0x87
-    (tmp_path / "a.tar").write_bytes(raw)
-    with pytest.raises(UserError, match="cannot be read .(its packet index|a packet of it) is damaged"):
-        decode_frames(tmp_path / "a.tar", sample, [0], decoder="pyav")
-
-
-def test_no_wanted_frame_gives_none_and_an_unknown_decoder_is_told(shards_dir: Path) -> None:
-    tar, sample = _videos(shards_dir, "k400")[0]
+def test_no_wanted_frame_gives_none_and_an_unknown_decoder_is_told(all_shards: Path) -> None:
+    tar, sample = _videos(all_shards, "k400")[0]
     assert decode_frames(tar, sample, [], decoder="pyav").shape == (0, sample.height, sample.width, 3)
     with pytest.raises(UserError, match="Did you mean 'pyav'"):
         decode_frames(tar, sample, [0], decoder="pyaf")
 
 
-REAL = Path(os.environ.get("KDBATCH_REAL_CLIPS", "no folder named"))
+@pytest.fixture(scope="module")
+def real_videos(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, Sample]]:
+    return shard_loose(real_clips(), tmp_path_factory.mktemp("real"), processes=1, progress=silent)
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="no real clips: name a folder of them in KDBATCH_REAL_CLIPS")
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_random_clips_of_real_videos_are_those_of_reading_from_the_start(tmp_path: Path, decoder: str) -> None:
-    folder = tmp_path / "k400" / "train" / "any"
-    folder.mkdir(parents=True)
-    for place, clip in enumerate(sorted([*REAL.glob("*.mp4"), *REAL.glob("*.avi")])):
-        (folder / f"clip{place}{clip.suffix}").symlink_to(clip)
-    build_shards("k400", root=tmp_path / "k400", shards_dir=tmp_path / "shards", processes=1, progress=silent)
+def test_random_clips_of_real_videos_are_those_of_reading_from_the_start(real_videos: list[tuple[Path, Sample]], decoder: str) -> None:
     rng = np.random.default_rng(0)
-    for tar, sample in _videos(tmp_path / "shards", "k400"):
+    for tar, sample in real_videos:
         frame_NHWC = _all_frames(tar, sample)
         for stride in (1, 2, 3, 4) * 5:
             wanted = int(rng.integers(sample.num_frames - 15 * stride)) + stride * np.arange(16)

@@ -5,7 +5,8 @@ import pytest
 
 from kdbatch.result.schema import PREDICTIONS
 from kdbatch.result.write import write_table
-from kdbatch.run.evaluate import teachers_together, top_k
+from kdbatch.run.evaluate import teachers_together
+from kdbatch.run.predict import top_k
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.publish import publish_json
 from kdbatch.vocab.runs import RunFolder
@@ -38,6 +39,7 @@ def test_an_ensemble_an_oracle_and_the_correlation_of_errors(tmp_path: Path) -> 
     numbers = {m.name: m.value for m in teachers_together([first, second], where="x")}
     assert numbers["teacher_ensemble_top1"] == pytest.approx(100 * 4 / 6)  # the surer teacher decides where they differ
     assert numbers["teacher_oracle_top1"] == pytest.approx(100 * 5 / 6)
+    assert numbers["teacher_disagreement"] == pytest.approx(100 * 2 / 6)
     wrong = np.array([[0, 0, 0, 0, 1, 1], [0, 0, 0, 1, 0, 1]])
     assert numbers["teacher_error_correlation"] == pytest.approx(np.corrcoef(wrong)[0, 1])
 

@@ -1,12 +1,10 @@
-from collections.abc import Iterator
-
 import pytest
 import torch
+from networks import classifier, noise
 from torch import nn
 
 from kdbatch.run.hooks import LayerCapture, centred_gram, exact_products
-from kdbatch.run.models import BACKBONES, Classifier, build_backbone
-from kdbatch.vocab.backbones import Backbone
+from kdbatch.run.models import BACKBONES
 
 NUM_LAYERS = {  # res, act, all
     "r21d_10": (6, 69, 92),
@@ -15,35 +13,21 @@ NUM_LAYERS = {  # res, act, all
 }
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads, state = torch.get_num_threads(), torch.get_rng_state()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
-    torch.set_rng_state(state)
-
-
-def narrow(kind: str) -> Classifier:
-    return Classifier(build_backbone(Backbone(kind=kind, width=0.05)), num_classes=3, dropout=0.5)  # pyright: ignore[reportArgumentType]
-
-
 def clips(num_clips: int = 5) -> torch.Tensor:
-    return torch.randn(num_clips, 3, 4, 24, 24)
+    return noise(num_clips)
 
 
 @pytest.mark.parametrize("kind", BACKBONES)
 def test_each_layer_set_has_its_number_of_layers(kind):
     for layers, num_layers in zip(("res", "act", "all"), NUM_LAYERS[kind], strict=True):
-        with LayerCapture(narrow(kind), layers=layers) as capture:
+        with LayerCapture(classifier(kind), layers=layers) as capture:
             assert capture.grams(clips()).shape == (num_layers, 5, 5)
         assert len(set(capture.layers)) == len(capture.kinds) == num_layers
 
 
 @pytest.mark.parametrize("kind", BACKBONES)
 def test_one_merge_per_unit_has_the_kind_residual(kind):
-    model = narrow(kind)
+    model = classifier(kind)
     with LayerCapture(model, layers="act") as capture:
         capture.grams(clips())
     merges = [name for name, layer_kind in zip(capture.layers, capture.kinds, strict=True) if layer_kind == "residual"]
@@ -53,7 +37,7 @@ def test_one_merge_per_unit_has_the_kind_residual(kind):
 
 @pytest.mark.parametrize("kind", BACKBONES)
 def test_a_units_last_relu_is_the_units_output(kind):
-    model, clip_BCTHW = narrow(kind), clips()
+    model, clip_BCTHW = classifier(kind), clips()
     with LayerCapture(model, layers="res") as res, LayerCapture(model, layers="act") as act:
         grams = {layers: capture.grams(clip_BCTHW) for layers, capture in (("res", res), ("act", act))}
     units = grams["res"][[k == "residual" for k in res.kinds]]
@@ -62,7 +46,7 @@ def test_a_units_last_relu_is_the_units_output(kind):
 
 
 def test_layers_stand_in_the_order_in_which_they_return():
-    with LayerCapture(narrow("r21d_10"), layers="all") as capture:
+    with LayerCapture(classifier("r21d_10"), layers="all") as capture:
         capture.grams(clips())
     assert capture.layers[:6] == ("conv1.spatial_conv", "conv1.bn", "conv1.relu", "conv1.temporal_conv", "conv1", "bn1")
     assert capture.layers[-3:] == ("pool", "fc", "Classifier")
@@ -70,7 +54,7 @@ def test_layers_stand_in_the_order_in_which_they_return():
 
 
 def test_a_relu_that_is_called_twice_is_two_layers():
-    with LayerCapture(narrow("shufflenet_2x"), layers="act") as capture:
+    with LayerCapture(classifier("shufflenet_2x"), layers="act") as capture:
         gram_Lnn = capture.grams(clips())
     first, second = (capture.layers.index(f"layer1.0.relu#{k}") for k in (1, 2))
     assert first < second
@@ -91,7 +75,7 @@ def test_an_in_place_relu_cannot_change_what_was_seen_before_it():
 
 
 def test_the_model_is_left_as_it_was_found():
-    model = narrow("shufflenet_2x").train()
+    model = classifier("shufflenet_2x").train()
     with LayerCapture(model, layers="all") as capture:
         assert not any(m.training for m in model.modules())
         capture.grams(clips())
@@ -100,7 +84,7 @@ def test_the_model_is_left_as_it_was_found():
 
 
 def test_statistics_of_batch_norm_do_not_move():
-    model = narrow("r21d_10").train()
+    model = classifier("r21d_10").train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with LayerCapture(model, layers="res") as capture:
         capture.grams(clips())

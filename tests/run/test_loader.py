@@ -78,16 +78,20 @@ def test_batches_are_the_same_whoever_reads_them_and_from_any_step(videos: list[
     assert step == len(here) - 1
 
 
-@pytest.mark.parametrize("world_size", [2, 3])
-def test_processes_that_train_together_read_their_shares_and_nothing_else(videos: list[Video], world_size: int) -> None:
-    num = 12
-    whole = world.source_of(videos[:num], batch_clips=world_size * 2)[0]
-    for rank in range(world_size):
-        source = world.source_of(videos[:num], batch_clips=world_size * 2, rank=rank, world_size=world_size)
-        (part,) = batches(source, [0], num_workers=1)
-        assert part.keys == whole.keys[rank::world_size]
-        mine = [clip for i in range(rank, len(whole.keys), world_size) for clip in whole.clips[2 * i : 2 * i + 2]]
-        assert all(torch.equal(x, y) for x, y in zip(part.clips, mine, strict=True))
+@pytest.mark.parametrize(("world_size", "num_workers"), [(8, 0), (1, 1), (5, 2), (3, 3), (7, 4)])
+def test_processes_that_train_together_read_their_shares_and_nothing_else(videos: list[Video], world_size: int, num_workers: int) -> None:
+    """Of every process what it would read, by so many workers of its own for the last one; together it is what one process would read."""
+    alone = world.source_of(videos[: 2 * world_size], batch_clips=world_size)
+    sources = [world.source_of(alone.videos, batch_clips=world_size, rank=r, world_size=world_size) for r in range(world_size)]
+    shares = [list(batches(source, range(3), num_workers=0)) for source in sources[:-1]]
+    shares.append(list(batches(sources[-1], range(3), num_workers=num_workers)))
+    for step in range(3):
+        whole = alone[step]
+        assert len({len(of_rank) for of_rank in shares}) == 1
+        for rank, part in enumerate(of_rank[step] for of_rank in shares):
+            assert part.keys == whole.keys[rank::world_size]
+            mine = [clip for i in range(rank, len(whole.keys), world_size) for clip in whole.clips[2 * i : 2 * i + 2]]
+            assert all(torch.equal(x, y) for x, y in zip(part.clips, mine, strict=True))
 
 
 def test_batches_that_are_kept_stay_what_they_were(videos: list[Video]) -> None:

@@ -1,16 +1,15 @@
 import subprocess
 import sys
-from collections.abc import Iterator
 from math import prod
 
 import pytest
 import torch
+from networks import classifier
 from torch import Tensor, nn
 from torchvision.models.video import r2plus1d_18
 
-from kdbatch.run.models import BACKBONES, Classifier, VideoBackbone, build_backbone
+from kdbatch.run.models import BACKBONES, Classifier, VideoBackbone
 from kdbatch.run.models.shufflenet import shuffle_channels
-from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.errors import UserError
 
 CLIP = (1, 3, 16, 112, 112)
@@ -22,25 +21,10 @@ PUBLISHED = {
 }
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads, state = torch.get_num_threads(), torch.get_rng_state()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
-    torch.set_rng_state(state)
-
-
-def classifier(kind: str, *, width: float = 1.0, num_classes: int = 101, dropout: float = 0.0) -> Classifier:
-    backbone = build_backbone(Backbone(kind=kind, width=width))  # pyright: ignore[reportArgumentType]
-    return Classifier(backbone, num_classes=num_classes, dropout=dropout)
-
-
 def weightless(kind: str) -> Classifier:
     """On the meta device: shapes without numbers, so the published sizes cost nothing."""
     with torch.device("meta"):
-        return classifier(kind).eval()
+        return classifier(kind, width=1.0, num_classes=101).eval()
 
 
 def count_macs(model: nn.Module, clip_BCTHW: Tensor) -> int:
@@ -108,7 +92,7 @@ def test_a_halving_unit_puts_its_convolutions_before_the_pooled_input():
 
 def test_r2plus1d_is_torchvisions_network_with_its_state_dict():
     theirs = r2plus1d_18(weights=None, num_classes=7).eval()
-    ours = classifier("r2plus1d_18", num_classes=7).eval()
+    ours = classifier("r2plus1d_18", width=1.0, num_classes=7).eval()
     state = theirs.state_dict()
     ours.fc.load_state_dict({name: state.pop(f"fc.{name}") for name in ("weight", "bias")})
     ours.backbone.load_state_dict(state, strict=True)
@@ -129,7 +113,7 @@ def test_every_weight_of_a_narrow_network_learns(kind, width):
 @pytest.mark.parametrize("kind", BACKBONES)
 @pytest.mark.parametrize("shape", [(1, 16, 16), (5, 32, 24), (7, 57, 41), (12, 48, 48)])
 def test_any_clip_size_gives_one_feature_vector(kind, shape):
-    backbone = classifier(kind, width=0.05).backbone.eval()
+    backbone = classifier(kind).backbone.eval()
     assert backbone.forward_pooled(torch.randn(2, 3, *shape)).shape == (2, backbone.feature_dim)
 
 
@@ -137,7 +121,7 @@ def test_any_clip_size_gives_one_feature_vector(kind, shape):
 def test_weights_depend_on_the_seed_alone(kind):
     def weights(seed: int) -> Tensor:
         torch.manual_seed(seed)
-        return torch.cat([p.detach().flatten() for p in classifier(kind, width=0.05).parameters()])
+        return torch.cat([p.detach().flatten() for p in classifier(kind).parameters()])
 
     assert torch.equal(weights(1), weights(1))
     assert not torch.equal(weights(1), weights(2))
@@ -150,14 +134,14 @@ def test_no_relu_overwrites_the_map_before_it(kind):
 
 @pytest.mark.parametrize("kind", BACKBONES)
 def test_logits_are_linear_in_the_mean_of_the_last_map(kind):
-    model = classifier(kind, width=0.05, num_classes=4).eval()
+    model = classifier(kind, num_classes=4).eval()
     clip_BCTHW = torch.randn(2, 3, 4, 32, 32)
     feature_BD = model.backbone.forward_features(clip_BCTHW).mean((2, 3, 4))
     torch.testing.assert_close(model(clip_BCTHW), feature_BD @ model.fc.weight.T + model.fc.bias)
 
 
 def test_dropout_acts_in_training_only():
-    model = classifier("r21d_10", width=0.05, dropout=0.5)
+    model = classifier("r21d_10", dropout=0.5)
     for module in model.backbone.modules():
         module.training = False  # batch norm would differ too
     clip_BCTHW = torch.randn(2, 3, 4, 16, 16)

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from kdbatch.run.models import Classifier, build_backbone
 from kdbatch.run.step import distill_step, finetune_step
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.recipes import Distill, Evaluation, Schedule
@@ -83,3 +84,37 @@ def test_ae_kd_weights_are_reported_and_no_gradient_reaches_a_teacher() -> None:
     assert float(step.loss.detach()) == pytest.approx(
         float(F.cross_entropy(student.logit_BK, LABEL).detach()) + 0.9 * float(step.report["soft"].detach()), rel=1e-5
     )
+
+
+def test_ca_mkd_is_the_sum_of_its_clips_and_teachers() -> None:
+    """The loss written out clip by clip, with the weights of Zhang et al. 2022, eq. 4."""
+    recipe = dataclasses.replace(RECIPE, hard_weight=0.0, soft_weight=1.0, weighting="ca-mkd", temperature=2.0)
+    student, teachers = Given(0), [Given(1), Given(2), Given(3)]
+    expected = torch.zeros(())
+    for b in range(4):
+        surprise_M = torch.stack([-t.logit_BK[b].log_softmax(0)[LABEL[b]] for t in teachers])
+        weight_M = (1 - surprise_M.softmax(0)) / 2
+        assert float(weight_M.detach().sum()) == pytest.approx(1)
+        for m, teacher in enumerate(teachers):
+            p, q = (teacher.logit_BK[b] / 2).softmax(0), (student.logit_BK[b] / 2).softmax(0)
+            expected = expected + weight_M[m].detach() * (p.detach() * (p.detach().log() - q.log())).sum() * 4 / 4
+    (expected_gradient,) = torch.autograd.grad(expected, student.logit_BK)
+    assert torch.allclose(_gradient(recipe, teachers), expected_gradient, atol=1e-6)
+
+
+@pytest.mark.parametrize("weighting", ["equal", "ae-kd", "ca-mkd"])
+def test_teachers_keep_their_weights_and_their_statistics(weighting: str) -> None:
+    torch.manual_seed(0)
+    small = Backbone(kind="shufflenet_2x", width=0.0625)
+    student = Classifier(build_backbone(small), num_classes=5)
+    teachers = [Classifier(build_backbone(small), num_classes=5).eval().requires_grad_(False) for _ in range(2)]
+    before = [{name: value.clone() for name, value in t.state_dict().items()} for t in teachers]
+    optimizer = torch.optim.SGD(student.parameters(), lr=0.1)
+    recipe = dataclasses.replace(RECIPE, weighting=weighting)
+    for _ in range(3):
+        optimizer.zero_grad()
+        distill_step(student.train(), teachers, torch.randn(4, 3, 4, 32, 32), LABEL, recipe=recipe).loss.backward()
+        optimizer.step()
+    for teacher, state in zip(teachers, before, strict=True):
+        assert all(torch.equal(value, state[name]) for name, value in teacher.state_dict().items())
+    assert int(student.state_dict()["backbone.conv1.1.num_batches_tracked"]) == 3

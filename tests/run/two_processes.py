@@ -1,6 +1,8 @@
 """Two real processes on this machine that train together over gloo, as two GPUs would."""
 
+import warnings
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +11,25 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 WORLD_SIZE = 2
+TIMEOUT = timedelta(seconds=60)
 
 
 def in_two_processes(work: Callable[[int], Any], folder: Path) -> list[Any]:
-    """What `work(rank)` gives in each of them. It is a function of a test module, and gives tensors in lists and dicts."""
-    mp.spawn(_one, args=(work, str(folder)), nprocs=WORLD_SIZE)
+    """What `work(rank)` gives, tensors and plain values, in each of them; both must end well.
+
+    They are forked: torch is imported already, which takes a new interpreter seconds.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # newer Pythons dislike forks beside threads; these use none of theirs
+        mp.start_processes(_one, args=(work, folder), nprocs=WORLD_SIZE, start_method="fork")  # type: ignore[attr-defined]
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(WORLD_SIZE)]
 
 
-def _one(rank: int, work: Callable[[int], Any], folder: str) -> None:
+def _one(rank: int, work: Callable[[int], Any], folder: Path) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=WORLD_SIZE)
+    meet = folder / "meet"
+    dist.init_process_group("gloo", init_method=f"file://{meet}", rank=rank, world_size=WORLD_SIZE, timeout=TIMEOUT)
     try:
-        torch.save(work(rank), Path(folder) / f"{rank}.pt")
+        torch.save(work(rank), folder / f"{rank}.pt")
     finally:
         dist.destroy_process_group()

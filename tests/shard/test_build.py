@@ -106,7 +106,7 @@ def test_records_point_at_the_bytes_of_each_member(built: Path) -> None:
     for tar, sample in load_samples(built, find_subset(load_index(built, "k400"), "train", "all", where="here")):
         raw = tar.read_bytes()
         assert raw[sample.offset + 4 : sample.offset + 8] == b"ftyp"
-        assert sample.index_bytes == 11 * sample.num_frames
+        assert sample.index_bytes == 13 * sample.num_frames + 4
         assert raw[sample.index_offset - 512 :].startswith(f"{sample.key}.idx".encode())
 
 

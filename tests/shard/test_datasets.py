@@ -158,54 +158,13 @@ def test_ssv2_classes_are_in_published_order(toys: Path) -> None:
     assert [published[name] for name in READERS["ssv2"](toys / "ssv2", "train").classes] == ["0", "1"]
 
 
-def _cvdf(toys: Path, root: Path) -> Path:
-    """The Kinetics stand-in as CVDF mirrors it: flat folders beside csv lists."""
-    (root / "annotations").mkdir(parents=True)
-    for part in ("train", "val"):
-        (root / part).mkdir()
-        lines = ["label,youtube_id,time_start,time_end,split"]
-        for path in sorted((toys / "k400" / part).rglob("*.mp4")):
-            shutil.copy(path, root / part)
-            start, end = map(int, path.stem[12:].split("_"))
-            lines.append(f'"{path.parent.name}",{path.stem[:11]},{start},{end},{part}')
-        (root / "annotations" / f"{part}.csv").write_text("\n".join(lines))
-    return root
-
-
-def test_k400_reads_the_flat_layout_with_csv_lists_alike(toys: Path, tmp_path: Path) -> None:
-    flat, folders = (READERS["k400"](root, "train") for root in (_cvdf(toys, tmp_path), toys / "k400"))
-    assert flat.classes == folders.classes
-    assert {(s.key, s.label) for s in flat.sources} == {(s.key, s.label) for s in folders.sources}
-    assert flat.notes == folders.notes == ()
-
-
-def test_k400_counts_what_youtube_lost_and_tells_what_no_list_names(toys: Path, tmp_path: Path) -> None:
-    root = _cvdf(toys, tmp_path)
-    videos = sorted((root / "train").iterdir())
-    videos[0].unlink()
-    videos[1].rename(root / "train" / f"{videos[1].stem[:11]}.mp4")  # some copies keep the id alone
-    shutil.copy(videos[2], root / "train" / "not_listed_at_all.mp4")
-    listing = READERS["k400"](root, "train")
-    assert len(listing.sources) == len(videos) - 1
-    assert listing.notes == (
-        f"{root}/train: 1 videos are in no list and are left out, not_listed_at_all.mp4 first.",
-        f"{root}/annotations/train.csv: 1 of {len(videos)} listed videos are not on disk, as is usual for Kinetics.",
-    )
-
-
-def test_k400_classes_are_those_of_the_csv_lists_where_a_folder_is_lost(toys: Path, tmp_path: Path) -> None:
-    root = _cvdf(toys, tmp_path)
-    for part in ("train", "val"):
-        shutil.rmtree(root / part)
-        shutil.copytree(toys / "k400" / part, root / part)
-    whole = READERS["k400"](root, "train")
-    for part in ("train", "val"):
-        shutil.rmtree(root / part / whole.classes[0])
-        (root / part / whole.classes[1]).rename(root / part / whole.classes[1].replace(" ", "_"))
-    partial = READERS["k400"](root, "train")
-    assert partial.classes == whole.classes
-    assert {(s.key, s.label) for s in partial.sources} < {(s.key, s.label) for s in whole.sources}
-    assert len(partial.notes) == 1 and "listed videos are not on disk" in partial.notes[0]
+def test_hmdb51_names_listed_twice_are_told_by_line(tmp_path: Path) -> None:
+    name = "film_clap_f_cm_np1_fr_med_0.avi"
+    root = _hmdb51(tmp_path, "clap", {name: "111"})
+    path = root / "testTrainMulti_7030_splits" / "clap_test_split2.txt"
+    path.write_text(path.read_text() * 2)
+    with pytest.raises(UserError, match=f"clap_test_split2.txt: line 2: the video '{name}' is listed more than once"):
+        READERS["hmdb51"](root, "all")
 
 
 def test_ssv2_takes_the_brackets_off_templates_and_refuses_ids_listed_twice(toys: Path, tmp_path: Path) -> None:

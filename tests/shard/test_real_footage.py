@@ -1,59 +1,46 @@
-"""Claims about real videos. KDBATCH_REAL_CLIPS names a folder of some: Kinetics mp4, UCF101 v_*.avi, HMDB51 avi."""
+"""Claims about real videos."""
 
-import io
-import os
 from pathlib import Path
 
 import av
-import numpy as np
 import pytest
-from av.video.reformatter import Interpolation, VideoReformatter
+from worlds import real_clips
 
+from kdbatch.shard.fidelity import Fidelity, fidelity_of
+from kdbatch.shard.loose import shard_loose
 from kdbatch.shard.originals import keep
-from kdbatch.shard.stored import BrokenVideo, Stored
-from kdbatch.shard.transcode import transcode
+from kdbatch.shard.stored import BrokenVideo
+from kdbatch.vocab.progress import silent
+from kdbatch.vocab.shards import Sample
 
 
-def _clips(pattern: str) -> list[Path]:
-    folder = os.environ.get("KDBATCH_REAL_CLIPS")
-    if not folder:
-        pytest.skip("KDBATCH_REAL_CLIPS names no folder of real clips")
-    return sorted(Path(folder).glob(pattern)) or pytest.skip(f"no {pattern} in {folder}")
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, tuple[Sample, Fidelity]]:
+    clips = real_clips()
+    made = shard_loose(clips, tmp_path_factory.mktemp("real"), processes=1, progress=silent)
+    return {path: (sample, fidelity_of(path, tar, sample)) for path, (tar, sample) in zip(clips, made, strict=True)}
 
 
-def _decibels(path: Path, stored: Stored) -> tuple[float, float]:
-    """PSNR of luma and of RGB against the source, scaled alike and not encoded; the mean over frames."""
-    scaler, luma, rgb = VideoReformatter(), [], []
-    with av.open(str(path), metadata_errors="ignore") as source, av.open(io.BytesIO(stored.video)) as small:
-        for wanted, found in zip(source.decode(video=0), small.decode(video=0), strict=True):
-            for kind, errors, rows in (("yuv420p", luma, stored.height), ("rgb24", rgb, None)):
-                a = scaler.reformat(wanted, stored.width, stored.height, kind, interpolation=Interpolation.BICUBIC).to_ndarray()[:rows]
-                b = found.to_ndarray(format=kind)[:rows]
-                errors.append(10 * np.log10(255**2 / np.mean((a.astype(float) - b) ** 2)))
-    return float(np.mean(luma)), float(np.mean(rgb))
-
-
-def test_kinetics_shrinks_to_55_percent_and_keeps_its_quality() -> None:
+def test_kinetics_shrinks_to_55_percent_and_keeps_its_quality(stored: dict[Path, tuple[Sample, Fidelity]]) -> None:
     """One clip alone may lie below the 35 dB (RGB) that several reach on average."""
-    for path in _clips("*.mp4"):
-        stored = transcode(path)
-        luma, rgb = _decibels(path, stored)
-        assert len(stored.video) <= 0.55 * path.stat().st_size
-        assert luma > 36 and rgb > 33, (luma, rgb)
+    for path in real_clips("*.mp4"):
+        found = stored[path][1]
+        assert found.share <= 0.55
+        assert found.luma_db > 37 and found.rgb_db > 34, found
+    assert sum(found.rgb_db for _, found in stored.values()) / len(stored) > 35
 
 
-def test_every_frame_that_decodes_is_stored_once_and_in_order() -> None:
-    for path in _clips("*"):
+def test_every_frame_that_decodes_is_stored_once_and_in_order(stored: dict[Path, tuple[Sample, Fidelity]]) -> None:
+    for path, (sample, found) in stored.items():
         with av.open(str(path), metadata_errors="ignore") as source:
             num_frames = sum(1 for _ in source.decode(video=0))
-        stored = transcode(path)
-        assert stored.num_frames == num_frames
-        assert _decibels(path, stored)[0] > 32  # frames that changed places would be far below
+        assert sample.num_frames == num_frames
+        assert found.luma_db > 32  # frames that changed places would be far below
 
 
 def test_hmdb51_is_refused_as_an_original_and_ucf101_is_not() -> None:
-    for path in _clips("hmdb51_*.avi"):
+    for path in real_clips("hmdb51_*.avi"):
         with pytest.raises(BrokenVideo, match="must be transcoded"):
             keep(path)
-    for path in _clips("v_*.avi"):
+    for path in real_clips("v_*.avi"):
         assert keep(path).video == path.read_bytes()

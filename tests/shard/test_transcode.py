@@ -10,7 +10,7 @@ from shard_world import turned, write_sound, write_video
 
 from kdbatch.shard.stored import BrokenVideo
 from kdbatch.shard.transcode import count_frames, small_size, transcode
-from kdbatch.vocab.packets import unpack_index
+from kdbatch.vocab.packets import packet_check, unpack_index
 
 
 def test_a_stored_video_has_every_frame_the_rate_and_the_short_side(tmp_path: Path) -> None:
@@ -39,7 +39,8 @@ def test_the_index_points_at_the_packets_and_the_head_comes_first(tmp_path: Path
     packets = unpack_index(stored.index)
     assert stored.video.index(b"moov") < stored.video.index(b"mdat") < packets[0].offset
     assert packets[0].offset + sum(packet.size for packet in packets) <= len(stored.video)
-    assert len(stored.index) == 11 * 35
+    assert len(stored.index) == 13 * 35 + 4
+    assert all(packet_check(stored.video[p.offset : p.offset + p.size]) == p.check for p in packets)
 
 
 @pytest.mark.parametrize(

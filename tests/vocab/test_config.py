@@ -1,10 +1,11 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from kdbatch.vocab.config import Config, load_config
+from kdbatch.vocab.config import SHARD_RESOURCES, Config, load_config
 from kdbatch.vocab.errors import UserError
-from kdbatch.vocab.runs import Cache
+from kdbatch.vocab.runs import Cache, Resources
 
 
 def test_no_file_is_a_valid_file_and_means_no_cache(tmp_path: Path) -> None:
@@ -17,6 +18,19 @@ def test_a_cache_lies_on_the_node(tmp_path: Path, path: str) -> None:
     file = tmp_path / "kdbatch.toml"
     file.write_text(f'[cache]\npath = "{path}"\nmax_gb = 8\n')
     assert load_config(file).cache == Cache(path=path, max_gb=8.0)
+
+
+def test_what_shards_ask_for_is_no_gpu_unless_it_is_written(tmp_path: Path) -> None:
+    file = tmp_path / "kdbatch.toml"
+    file.write_text("[resources.shard]\ncpus = 4\n[resources.pretrain]\ncpus = 4\n")
+    found = load_config(file).resources
+    assert found["shard"] == replace(SHARD_RESOURCES, cpus=4) and found["shard"].gpus == 0
+    assert found["pretrain"] == Resources(cpus=4) and found["pretrain"].gpus == 1
+    file.write_text("[resources.shard]\ngpus = 1\n")
+    assert load_config(file).resources["shard"].gpus == 1
+    file.write_text("[resources.shard]\ncpu = 4\n")
+    with pytest.raises(UserError, match="kdbatch.toml.*shard.*cpu: .*Did you mean 'cpus'"):
+        load_config(file)
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""`kdbatch bench data`: how many training clips a core gives, beside the usual ways of reading video, measured in one run."""
+"""`kdbatch bench`: what a part costs on this machine, beside the usual tools, measured in one run. One file per command."""

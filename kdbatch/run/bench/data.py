@@ -1,13 +1,11 @@
 """The rows of `kdbatch bench data`: one way of getting training clips each. A clip is 16 frames, 2 apart, at a random place."""
 
-import json
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import cycle
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
 
 import numpy as np
@@ -15,30 +13,18 @@ import torch
 
 from kdbatch.run.bench.meter import Speed, Stream, measure
 from kdbatch.run.bench.peers import HAS_OPENCV, reencode_dense
-from kdbatch.run.bench.streams import alone, limit, loader, peer
+from kdbatch.run.bench.rows import BASE, LIMIT, LIMIT_OF_FOUR, Bench, figures_of, row_of
+from kdbatch.run.bench.streams import alone, decoding, limit, loader, peer
 from kdbatch.run.cache import FrameCache
 from kdbatch.run.cache_files import file_bytes
 from kdbatch.run.data import Video
-from kdbatch.run.decode import DECODERS, decode_frames
+from kdbatch.run.decode import DECODERS
 from kdbatch.run.yuv import rgb_of
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.progress import Progress
 from kdbatch.vocab.shards import Sample
 
 NUM_WORKERS = 2
-BASE = "a"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """Medians over the repeats. `ratio` is of clips per CPU-second to those of row `a` in the same repeat; None without that row."""
-
-    key: str
-    title: str
-    num_workers: int
-    clips_per_cpu_second: float
-    clips_per_second: float
-    ratio: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,14 +35,7 @@ class Way:
     title: str
     num_workers: int
     stream: Stream
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bench:
-    """What was measured, and what a reader of the numbers must know."""
-
-    rows: tuple[Row, ...]
-    notes: tuple[str, ...]
+    limit: str = ""  # the key of the row that this one cannot beat
 
 
 def bench_data(
@@ -84,23 +63,8 @@ def bench_data(
         ways = [*_peers(paths, folder, progress), *_readers(videos), *_cached(videos, cache, progress)]
         speeds = _measured(ways, repeats=repeats, seconds=seconds, progress=progress)
     notes = [] if HAS_OPENCV else ["Rows a and a2 need OpenCV, and ratios need row a: pip install 'kdbatch[bench]'"]
-    return Bench(rows=tuple(_row(way, speeds) for way in ways), notes=tuple(notes))
-
-
-def as_lines(bench: Bench) -> list[str]:
-    """The table for a person."""
-    width = max(len(row.title) for row in bench.rows)
-    lines = [f"{'':8} {'':{width}}  clips/CPU-s   to (a)   clips/s  workers"]
-    for row in bench.rows:
-        ratio = f"{row.ratio:7.1f}x" if row.ratio is not None else f"{'-':>8}"
-        speeds = f"{row.clips_per_cpu_second:12.1f} {ratio} {row.clips_per_second:9.1f} {row.num_workers:8}"
-        lines.append(f"{row.key:8} {row.title:{width}} {speeds}")
-    return [*lines, *bench.notes]
-
-
-def as_json(bench: Bench) -> str:
-    """The same rows for a program."""
-    return json.dumps({"rows": [asdict(row) for row in bench.rows], "notes": list(bench.notes)}, indent=1)
+    rows = [row_of(speeds, way.key, title=way.title, num_workers=way.num_workers, limit=way.limit) for way in ways]
+    return Bench(rows=tuple(rows), figures=figures_of(speeds), notes=tuple(notes))
 
 
 def _peers(paths: Sequence[Path], folder: Path, progress: Progress) -> list[Way]:
@@ -126,20 +90,28 @@ def _peers(paths: Sequence[Path], folder: Path, progress: Progress) -> list[Way]
 def _readers(videos: list[Video]) -> list[Way]:
     """Our shards by each decoder, alone and in the loader."""
 
-    def decode_with(decoder: str) -> Stream:
-        return alone(videos, lambda v, wanted: decode_frames(v.tar, v.sample, wanted, decoder=decoder))
+    def load(key: str, title: str, stream: Stream, *, limit: str = LIMIT) -> Way:
+        return Way(key=key, title=f"shards, loader, {title}", num_workers=NUM_WORKERS, stream=stream, limit=limit)
 
-    def load(key: str, title: str, stream: Stream) -> Way:
-        return Way(key=key, title=f"shards, loader, {title}", num_workers=NUM_WORKERS, stream=stream)
+    def decode(key: str, title: str, stream: Stream, *, limit: str = LIMIT) -> Way:
+        return Way(key=key, title=f"shards, decoding alone, {title}", num_workers=0, stream=stream, limit=limit)
 
     four = loader(videos, NUM_WORKERS, decoder="pyav", clips_per_video=4)
     augmented = loader(videos, NUM_WORKERS, decoder="pyav", augment_on=torch.device("cpu"))
     return [
-        *(Way(key=f"b.{d}", title=f"shards, decoding alone, {d}", num_workers=0, stream=decode_with(d)) for d in DECODERS),
+        *(decode(f"b.{d}", d, decoding(videos, decoder=d)) for d in DECODERS),
+        decode("b4", "pyav, 4 clips of each video", decoding(videos, decoder="pyav", clips_per_video=4), limit=LIMIT_OF_FOUR),
         *(load(f"c.{d}", d, loader(videos, NUM_WORKERS, decoder=d)) for d in DECODERS),
-        load("c4", "pyav, 4 clips of each video", four),
+        load("c4", "pyav, 4 clips of each video", four, limit=LIMIT_OF_FOUR),
         load("c+", "pyav, and augmented by a CPU", augmented),
-        Way(key="e", title="the limit: libavcodec on the needed packets", num_workers=0, stream=limit(videos)),
+        Way(key="e", title="libavcodec on the needed packets", num_workers=0, stream=limit(videos, to_rgb=False)),
+        Way(key=LIMIT, title="the limit: and libswscale to RGB", num_workers=0, stream=limit(videos, to_rgb=True)),
+        Way(
+            key=LIMIT_OF_FOUR,
+            title="the limit, 4 clips of each video",
+            num_workers=0,
+            stream=limit(videos, to_rgb=True, clips_per_video=4),
+        ),
     ]
 
 
@@ -177,19 +149,6 @@ def _measured(ways: Sequence[Way], *, repeats: int, seconds: float, progress: Pr
             speeds[ways[number].key].append(measure(ways[number].stream, seconds=seconds))
     progress(repeats * len(ways), repeats * len(ways), "")
     return speeds
-
-
-def _row(way: Way, speeds: dict[str, list[Speed]]) -> Row:
-    own, base = speeds[way.key], speeds.get(BASE)
-    ratios = [s.clips_per_cpu_second / b.clips_per_cpu_second for s, b in zip(own, base, strict=True)] if base else []
-    return Row(
-        key=way.key,
-        title=way.title,
-        num_workers=way.num_workers,
-        clips_per_cpu_second=median(s.clips_per_cpu_second for s in own),
-        clips_per_second=median(s.clips_per_second for s in own),
-        ratio=median(ratios) if ratios else None,
-    )
 
 
 def _cache_bytes(videos: Sequence[Video]) -> int:

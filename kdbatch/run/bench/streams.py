@@ -1,18 +1,23 @@
 """Ways of reading clips without end, each yielding how many came. A clip: 16 frames, 2 apart, from a random even frame on."""
 
+import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import torch
 from av.video.codeccontext import VideoCodecContext
+from av.video.format import VideoFormat
+from av.video.reformatter import VideoReformatter
 from torch.utils.data import DataLoader
 
 from kdbatch.run.bench.meter import Stream
 from kdbatch.run.bench.peers import PeerClips
 from kdbatch.run.cache import FrameCache
 from kdbatch.run.data import TrainingBatches, Video, batches
+from kdbatch.run.decode import decode_each
 from kdbatch.run.sampling import Request
 from kdbatch.vocab.packets import Packet, unpack_index
 from kdbatch.vocab.shards import Sample
@@ -36,15 +41,28 @@ def peer(paths: Sequence[Path], num_workers: int) -> Stream:
     return stream
 
 
-def alone(videos: Sequence[Video], get: Callable[[Video, list[int]], np.ndarray]) -> Stream:
-    """`get(video, wanted)` in this process, and nothing else."""
+def alone(videos: Sequence[Video], get: Callable[[Video, list[int]], object], *, clips_per_video: int = 1) -> Stream:
+    """`get(video, wanted)` in this process, and nothing else; `wanted` are the frames of all clips, each once."""
 
     def stream() -> Generator[int, None, None]:
-        for video, wanted in _clips(videos):
+        for video, wanted in _clips(videos, clips_per_video):
             get(video, wanted)
-            yield 1
+            yield clips_per_video
 
     return stream
+
+
+def decoding(videos: Sequence[Video], *, decoder: str, clips_per_video: int = 1) -> Stream:
+    """Frames decoded into memory that is there already, as it is in the loader."""
+    num_frames = clips_per_video * NUM_FRAMES
+    memory = np.zeros(max(num_frames * v.sample.height * v.sample.width * 3 for v in videos), np.uint8)
+
+    def get(video: Video, wanted: list[int]) -> None:
+        shape = (num_frames, video.sample.height, video.sample.width, 3)
+        frame_NHWC = memory[: math.prod(shape)].reshape(shape)
+        decode_each(video.tar, video.sample, wanted, frame_NHWC.__setitem__, decoder=decoder)
+
+    return alone(videos, get, clips_per_video=clips_per_video)
 
 
 def loader(
@@ -75,31 +93,38 @@ def loader(
     return stream
 
 
-def limit(videos: Sequence[Video]) -> Stream:
-    """libavcodec on the needed packets, which are at hand, by a decoder that stays open; no frame is converted or copied."""
+def limit(videos: Sequence[Video], *, to_rgb: bool, clips_per_video: int = 1) -> Stream:
+    """libavcodec on the needed packets, which are at hand, by a decoder that stays open; with `to_rgb`, libswscale on the wanted frames.
+
+    Nothing is copied out of FFmpeg's memory.
+    """
 
     def stream() -> Generator[int, None, None]:
         contexts: dict[str, VideoCodecContext] = {}
-        ready = []
-        for _, (video, wanted) in zip(range(len(videos)), _clips(videos)):
+        ready: list[tuple[VideoCodecContext, list[av.Packet], set[int]]] = []
+        for _, (video, wanted) in zip(range(len(videos)), _clips(videos, clips_per_video)):
             context = contexts.setdefault(video.sample.extradata, _context(video.sample))
-            ready.append((context, _coded(video, wanted)))
+            ready.append((context, _coded(video, wanted), set(wanted) if to_rgb else set()))
+        convert = VideoReformatter()
+        rgb: Any = VideoFormat("rgb24")  # the stubs of PyAV know names alone
         while True:
-            for context, packets in ready:
-                for packet in packets:
-                    context.decode(packet)
-                context.decode(None)
+            for context, packets, converted in ready:
+                for packet in [*packets, None]:
+                    for frame in context.decode(packet):
+                        if frame.pts in converted:
+                            convert.reformat(frame, format=rgb, threads=1)
                 context.flush_buffers()
-                yield 1
+                yield clips_per_video
 
     return stream
 
 
-def _clips(videos: Sequence[Video]) -> Iterator[tuple[Video, list[int]]]:
+def _clips(videos: Sequence[Video], clips_per_video: int) -> Iterator[tuple[Video, list[int]]]:
     rng = np.random.default_rng(0)
     while True:
         for place in rng.permutation(len(videos)):
-            yield videos[place], _clip(videos[place].sample, rng).tolist()
+            sample = videos[place].sample
+            yield videos[place], np.unique([_clip(sample, rng) for _ in range(clips_per_video)]).tolist()
 
 
 def _clip(sample: Sample, rng: np.random.Generator) -> np.ndarray:

@@ -3,17 +3,20 @@
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 from av.error import FFmpegError
 from av.video.codeccontext import VideoCodecContext
+from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from kdbatch.run.decoders.excerpt import Damaged, Excerpt, Put, read_excerpt
 from kdbatch.vocab.shards import Sample
 
+_RGB: Any = VideoFormat("rgb24")  # by its name it would be looked up for every frame; the stubs of PyAV know names alone
 _MAX_CONTEXTS = 8  # videos of one size and rate share a context; a data set has few of those
 
 
@@ -67,22 +70,19 @@ def _decode(excerpt: Excerpt, wanted: Sequence[int], put: Put, context: VideoCod
     for place, frame in enumerate(wanted):
         places.setdefault(frame, []).append(place)
     convert = _WARM.convert
-    for display, data in [*zip(excerpt.display, excerpt.packets, strict=True), (-1, b"")]:
-        for frame in context.decode(_packet(data, display)):
+    for packet in [*map(_packet, excerpt.packets, excerpt.display), None]:  # None asks the decoder for what it still holds
+        for frame in context.decode(packet):
             asked = places.pop(-1 if frame.pts is None else frame.pts, ())
             if asked:
-                pixel_HWC = _pixels(convert.reformat(frame, format="rgb24", threads=1))
+                pixel_HWC = _pixels(convert.reformat(frame, format=_RGB, threads=1))
                 for place in asked:
                     put(place, pixel_HWC)
     if places:
         raise Damaged(f"frame {min(places)} could not be decoded")
 
 
-def _packet(data: bytes, display: int) -> av.Packet | None:
-    """None asks the decoder for what it still holds."""
-    if not data:
-        return None
-    packet = av.Packet(data)
+def _packet(data: memoryview, display: int) -> av.Packet:
+    packet = av.Packet(data)  # pyright: ignore[reportArgumentType] - takes any buffer, its stubs say bytes
     packet.pts = display
     return packet
 
@@ -90,6 +90,5 @@ def _packet(data: bytes, display: int) -> av.Packet | None:
 def _pixels(frame: VideoFrame) -> np.ndarray:
     """A view of the frame's memory without the bytes that pad its rows; `to_ndarray` would copy."""
     plane = frame.planes[0]
-    pixels = np.asarray(memoryview(plane))  # pyright: ignore[reportArgumentType] - planes are buffers, their stubs forget it
-    rows = pixels.view(np.uint8)[: frame.height * plane.line_size].reshape(frame.height, plane.line_size)
-    return rows[:, : frame.width * 3].reshape(frame.height, frame.width, 3)
+    shape, strides = (frame.height, frame.width, 3), (plane.line_size, 3, 1)
+    return np.ndarray(shape, np.uint8, plane, 0, strides)  # pyright: ignore[reportArgumentType] - planes are buffers, their stubs forget it

@@ -42,8 +42,7 @@ def decode_with_torchcodec(tar: Path, sample: Sample, wanted: Sequence[int], put
 
 def decode_foreign(tar: Path, sample: Sample, wanted: Sequence[int], put: Put) -> None:
     """Put the frames `wanted` of a video that was stored as it was: no index, any codec, so it is read and opened whole."""
-    with tar.open("rb", buffering=0) as file:
-        data = read_range(file.fileno(), sample.num_bytes, sample.offset)
+    data = read_range(tar, sample.num_bytes, sample.offset)
     if zlib.crc32(data) != sample.crc32:
         raise Damaged("its checksum is wrong")
     _decord(data, wanted, put, num_frames=sample.num_frames)

@@ -47,6 +47,18 @@ class Classifier(nn.Module):
         self.backbone = backbone
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(backbone.feature_dim, num_classes)
+        self.is_frozen = False
+
+    def freeze_backbone(self) -> None:
+        """Train the head alone, from now on: no gradient reaches the backbone, and its batch statistics stay."""
+        self.is_frozen = True
+        self.backbone.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> "Classifier":
+        super().train(mode)
+        if self.is_frozen:
+            self.backbone.eval()
+        return self
 
     def forward(self, clip_BCTHW: Tensor) -> Tensor:
         return self.fc(self.dropout(self.backbone.forward_pooled(clip_BCTHW)))

@@ -31,17 +31,10 @@ class Pretext:
 
 
 PRETEXTS: dict[str, Pretext] = {
-    "rspnet": Pretext(build=rspnet.build, choose=rspnet.choose, step=rspnet.rspnet_step, chance=rspnet.chance, sync_batch_norm=True),
-    "rotnet": Pretext(
-        build=lambda task, backbone, _: rotnet.RotNetModel(task, backbone),
-        choose=rotnet.choose,
-        step=rotnet.rotnet_step,
-        chance=rotnet.chance,
-    ),
-    "vcop": Pretext(
-        build=lambda task, backbone, _: vcop.VCOPModel(task, backbone), choose=vcop.choose, step=vcop.vcop_step, chance=vcop.chance
-    ),
-    "prp": Pretext(build=lambda task, backbone, _: prp.PRPModel(task, backbone), choose=prp.choose, step=prp.prp_step, chance=prp.chance),
-    "cvrl": Pretext(build=cvrl.CVRLModel, choose=cvrl.choose, step=cvrl.cvrl_step, chance=cvrl.chance, sync_batch_norm=True),
+    "rotnet": Pretext(build=rotnet.build, choose=rotnet.choose, step=rotnet.rotnet_step, chance=rotnet.chance),
+    "vcop": Pretext(build=vcop.build, choose=vcop.choose, step=vcop.vcop_step, chance=vcop.chance),
+    "prp": Pretext(build=prp.build, choose=prp.choose, step=prp.prp_step, chance=prp.chance),
+    "cvrl": Pretext(build=cvrl.build, choose=cvrl.choose, step=cvrl.cvrl_step, chance=cvrl.chance, sync_batch_norm=True),
     "tdl": Pretext(build=tdl.build, choose=tdl.choose, step=tdl.tdl_step, chance=tdl.chance, sync_batch_norm=True),
+    "rspnet": Pretext(build=rspnet.build, choose=rspnet.choose, step=rspnet.rspnet_step, chance=rspnet.chance, sync_batch_norm=True),
 }

@@ -23,6 +23,11 @@ from kdbatch.vocab.tasks import CVRL
 from kdbatch.vocab.views import View
 
 
+def build(task: CVRL, backbone: VideoBackbone, copy: VideoBackbone) -> nn.Module:
+    """The task's model; it keeps no second backbone."""
+    return CVRLModel(task, backbone)
+
+
 def chance(task: CVRL, num_videos: int) -> float:
     """A clip's partner is one of all other clips of the batch."""
     return 1 / max(1, 2 * num_videos - 1)
@@ -54,7 +59,7 @@ def draw_gap(task: CVRL, num_starts: int, rng: np.random.Generator) -> int:
 class CVRLModel(nn.Module):
     """Backbone and projection head: three hidden layers with batch normalisation, then a linear one."""
 
-    def __init__(self, task: CVRL, backbone: VideoBackbone, key_backbone: VideoBackbone) -> None:
+    def __init__(self, task: CVRL, backbone: VideoBackbone) -> None:
         super().__init__()
         self.backbone = backbone
         layers: list[nn.Module] = []
@@ -72,7 +77,7 @@ class CVRLModel(nn.Module):
 def cvrl_step(model: CVRLModel, clip_VBCTHW: Tensor, batch: Batch, task: CVRL) -> Step:
     """NT-Xent over the clips of all processes, which one forward pass normalises together. `accuracy`: partners that are nearest."""
     first_BD, second_BD = model(clip_VBCTHW.flatten(0, 1)).chunk(2)
-    video_B = batch.extra["video"].to(first_BD.device)
+    video_B = batch.extra["video"].to(first_BD.device, non_blocking=True)
     with torch.autocast(first_BD.device.type, enabled=False):
         loss, accuracy = nt_xent(first_BD, second_BD, video_B, temperature=task.temperature)
     return Step(loss=loss, report={"accuracy": accuracy})

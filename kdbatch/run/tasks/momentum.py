@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdbatch.run.gather import gathered, place, reordered, same_order
+from kdbatch.run.gather import gathered, place, reordered
 from kdbatch.run.models import VideoBackbone
 
 MIN_GROUPS = 2
@@ -62,7 +62,7 @@ class MomentumEncoders(nn.Module):
         """
         _, world_size = place()
         num_videos = world_size * clip_VBCTHW.shape[1]
-        order_N = same_order(num_videos, clip_VBCTHW.device)
+        order_N = torch.randperm(num_videos)  # the same in every process: all are seeded alike at every step (kdbatch/run/loop.py)
         num_groups = max(1, min(MIN_GROUPS, num_videos // 2) // world_size)  # a clip alone may be a single value per channel
         clip_BVCTHW = reordered(clip_VBCTHW.transpose(0, 1), order_N)
         keys = []
@@ -70,8 +70,8 @@ class MomentumEncoders(nn.Module):
             some_BVCTHW = clip_BVCTHW[group::num_groups]
             key_HMD = _embedded(self.key_backbone, self.key_heads, some_BVCTHW.flatten(0, 1))
             keys.append(key_HMD.unflatten(1, some_BVCTHW.shape[:2]).permute(1, 2, 0, 3))
-        place_B = torch.cat([torch.arange(len(clip_BVCTHW))[group::num_groups] for group in range(num_groups)]).to(order_N.device)
-        key_BVHD = torch.cat(keys)[place_B.argsort()]
+        place_B = torch.cat([torch.arange(len(clip_BVCTHW))[group::num_groups] for group in range(num_groups)])
+        key_BVHD = torch.cat(keys)[place_B.argsort().to(clip_BVCTHW.device)]
         return reordered(key_BVHD, order_N.argsort()).permute(1, 2, 0, 3)
 
     @torch.no_grad()

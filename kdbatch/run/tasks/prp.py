@@ -24,10 +24,16 @@ from kdbatch.run.models import VideoBackbone
 from kdbatch.run.sampling import Request, stored_frames, timeline_frames
 from kdbatch.run.step import Step, accuracy_of
 from kdbatch.run.tasks.motion import motion_weights
+from kdbatch.run.together import mean_over_team
 from kdbatch.vocab.tasks import PRP
 from kdbatch.vocab.views import View
 
 GROUP_FRAMES = 4  # of each T consecutive frames that tell where something moves: 0, 5, 10 and 15 of 16
+
+
+def build(task: PRP, backbone: VideoBackbone, copy: VideoBackbone) -> nn.Module:
+    """The task's model; it keeps no second backbone."""
+    return PRPModel(task, backbone)
 
 
 def chance(task: PRP, num_videos: int) -> float:
@@ -115,14 +121,14 @@ def prp_step(model: PRPModel, clip_VBCTHW: Tensor, batch: Batch, task: PRP) -> S
     """
     num_motion = GROUP_FRAMES * max(task.rates) * task.motion_weighted
     target_BCJHW, motion_BCAHW = clip_VBCTHW[0].split([clip_VBCTHW.shape[3] - num_motion, num_motion], dim=2)
-    label_B, real_BJ = (batch.extra[name].to(target_BCJHW.device) for name in ("rate", "real"))
+    label_B, real_BJ = (batch.extra[name].to(target_BCJHW.device, non_blocking=True) for name in ("rate", "real"))
     logit_BR, rebuilt_BCJHW = model(target_BCJHW[:, :, ::2])
     with torch.autocast(target_BCJHW.device.type, enabled=False):
         error_BCJHW = (rebuilt_BCJHW.float() - pixels_of(target_BCJHW)).square()
         if task.motion_weighted:
             error_BCJHW = error_BCJHW * weights_of(pixels_of(motion_BCAHW), label_B, task, num_target=error_BCJHW.shape[2])
         per_frame_BJ = error_BCJHW.mean((1, 3, 4))
-        reconstruction = (per_frame_BJ * real_BJ).sum() / real_BJ.sum()
+        reconstruction = (per_frame_BJ * real_BJ).sum() / mean_over_team(real_BJ.sum())  # processes may hold unequal numbers of them
         rate = F.cross_entropy(logit_BR.float(), label_B)
     report = {"accuracy": accuracy_of(logit_BR, label_B), "reconstruction": reconstruction, "rate": rate}
     return Step(loss=reconstruction + task.rate_weight * rate, report=report)

@@ -21,6 +21,11 @@ from kdbatch.vocab.tasks import RotNet
 from kdbatch.vocab.views import View
 
 
+def build(task: RotNet, backbone: VideoBackbone, copy: VideoBackbone) -> nn.Module:
+    """The task's model; it keeps no second backbone."""
+    return RotNetModel(task, backbone)
+
+
 def chance(task: RotNet, num_videos: int) -> float:
     """Share of rotations told right by guessing."""
     return 1 / len(task.quarters)

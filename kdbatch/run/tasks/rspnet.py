@@ -75,7 +75,7 @@ def rspnet_step(model: MomentumEncoders, clip_VBCTHW: Tensor, batch: Batch, task
     videos with speeds (s, s') = (s, t) that are ranked right, `asked_s_t` the share that have them: their ratio is the pair's accuracy.
     """
     device = clip_VBCTHW.device
-    video_B = batch.extra["video"].to(device)
+    video_B = batch.extra["video"].to(device, non_blocking=True)
     motion_q, appearance_q = model.query(clip_VBCTHW[0])
     model.follow()
     (motion_k, appearance_k), (motion_other, appearance_other) = model.keys(clip_VBCTHW[1:])
@@ -93,7 +93,7 @@ def rspnet_step(model: MomentumEncoders, clip_VBCTHW: Tensor, batch: Batch, task
 
 def _by_pair(right_B: Tensor, batch: Batch, task: RSPNet) -> dict[str, Tensor]:
     report = {}
-    speed_B, other_B = (batch.extra[name].to(right_B.device) for name in ("speed", "other"))
+    speed_B, other_B = (batch.extra[name].to(right_B.device, non_blocking=True) for name in ("speed", "other"))
     for speed, other in permutations(task.speeds, 2):
         asked_B = ((speed_B == speed) & (other_B == other)).float()
         report |= {f"right_{speed}_{other}": (right_B * asked_B).mean(), f"asked_{speed}_{other}": asked_B.mean()}

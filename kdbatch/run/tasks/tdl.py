@@ -85,7 +85,7 @@ def tdl_step(model: MomentumEncoders, clip_VBCTHW: Tensor, batch: Batch, task: T
     the share of anchors nearer to k than to n, `retrieved` of those nearer to k than to n and every key in the queue.
     """
     anchor, positive, negative = clip_VBCTHW
-    extra = {name: values.to(anchor.device) for name, values in batch.extra.items()}
+    extra = {name: values.to(anchor.device, non_blocking=True) for name, values in batch.extra.items()}
     anchor = mix_frame_in(anchor, extra["mix_frame"], extra["mix_share"])
     q_BD, n_BD = model.query(torch.cat([anchor, negative]))[0].chunk(2)
     model.follow()

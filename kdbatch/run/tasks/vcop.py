@@ -29,6 +29,11 @@ def orders_of(num_clips: int) -> np.ndarray:
     return np.array(list(permutations(range(num_clips))))
 
 
+def build(task: VCOP, backbone: VideoBackbone, copy: VideoBackbone) -> nn.Module:
+    """The task's model; it keeps no second backbone."""
+    return VCOPModel(task, backbone)
+
+
 def chance(task: VCOP, num_videos: int) -> float:
     """Share of orders told right by guessing."""
     return 1 / len(orders_of(task.num_clips))
@@ -67,6 +72,6 @@ class VCOPModel(nn.Module):
 
 def vcop_step(model: VCOPModel, clip_VBCTHW: Tensor, batch: Batch, task: VCOP) -> Step:
     """Cross-entropy with the order."""
-    label_B = batch.extra["order"].to(clip_VBCTHW.device)
+    label_B = batch.extra["order"].to(clip_VBCTHW.device, non_blocking=True)
     logit_BK = model(clip_VBCTHW).float()
     return Step(loss=F.cross_entropy(logit_BK, label_B), report={"accuracy": accuracy_of(logit_BK, label_B)})

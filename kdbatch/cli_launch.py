@@ -1,0 +1,204 @@
+"""What the commands around runs do: submit, status, logs, cancel, init, doctor; and what they say of it. One function per command."""
+
+import json as encoder
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from kdbatch.launch.cancel import cancel_runs
+from kdbatch.launch.describe import describe_launch
+from kdbatch.launch.doctor import Finding, examine
+from kdbatch.launch.failed import SetAside, set_aside_failed
+from kdbatch.launch.local import run_locally
+from kdbatch.launch.logs import find_run, follow, last_lines
+from kdbatch.launch.site import QueueKind, default_jobs, queue_kind
+from kdbatch.launch.squeue import queued_jobs
+from kdbatch.launch.starter import look, write_starter
+from kdbatch.launch.survey import RunRow, as_json, survey
+from kdbatch.plan.resolve import make_plan
+from kdbatch.terminal import say, show_status, warn, watch_runs
+from kdbatch.vocab.config import Config, load_config
+from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.plans import Plan
+from kdbatch.vocab.runs import RunFolder
+
+WATCH_SECONDS = 2.0  # between two looks at the run folders
+ASK_SECONDS = 10.0  # between two questions to SLURM, which serves everybody
+MOVING = ("queued", "running", "stale")
+
+
+def submit_plan(files: tuple[Path, ...], *, profile: str, local: bool, jobs: int, dry_run: bool, retry_failed: bool) -> int:
+    """`kdbatch submit`."""
+    config = load_config()
+    plan = make_plan(experiments(files), profile=profile, config=config)
+    queue: QueueKind = "local" if local else queue_kind()
+    aside = SetAside(plan=plan, failed=(), waiting=()) if retry_failed else set_aside_failed(plan, _rows(config, queue))
+    if dry_run:
+        for line in describe_launch(aside.plan, config=config, queue=queue):
+            say(line)
+        code = 0
+    else:
+        code = _submit_local(aside.plan, config, jobs) if queue == "local" else _submit_slurm(aside.plan, config)
+    for row in aside.failed:
+        say(f"left out: {row.run_id} {row.title} failed before: {row.reason}")
+    if aside.failed:
+        wait = f" and {len(aside.waiting)} that wait for them" if aside.waiting else ""
+        words = " ".join(map(str, files))
+        say(f"{len(aside.failed)} runs that failed before{wait} were left out. Try them again: kdbatch submit {words} --retry-failed")
+    return code or (1 if aside.failed and queue == "local" else 0)
+
+
+def tell_status(*, json: bool, watch: bool) -> None:
+    """`kdbatch status`."""
+    config = load_config()
+    queue = queue_kind()
+    rows = _rows(config, queue)
+    if json:
+        say(encoder.dumps(as_json(rows), indent=1))
+    elif not rows:
+        say(f"No runs in {config.runs_dir}/ yet. Start some: kdbatch submit jobs/subset_size.yaml")
+    elif watch:
+        _watch(config, queue)
+        show_status(_rows(config, queue))
+    else:
+        show_status(rows)
+        _tell_next(rows)
+
+
+def tell_logs(run: str, *, follow_on: bool, lines: int) -> None:
+    """`kdbatch logs`."""
+    config = load_config()
+    folder = find_run(config.runs_dir, run)
+    row = next(row for row in _rows(config, queue_kind(), only=folder) if row.run_id == folder.id)
+    told = last_lines(config.runs_dir, folder, num_lines=lines)
+    for line in told.lines:
+        say(line)
+    if not follow_on:
+        state = f"{row.state}: {row.reason}" if row.reason else row.state
+        warn(f"{folder.id} is {state}" + (f" (job {row.job})" if row.job and row.state == "queued" else ""))
+        return
+    with suppress(KeyboardInterrupt):
+        for text in follow(folder, start=told.size, is_over=lambda: _is_over(config, folder)):
+            say(text)
+
+
+def cancel(what: tuple[str, ...], *, profile: str, everything: bool) -> None:
+    """`kdbatch cancel`."""
+    config = load_config()
+    if everything == bool(what):
+        raise UserError("say what to cancel: kdbatch cancel FILE.yaml, kdbatch cancel RUN, or kdbatch cancel --all")
+    run_ids = None if everything else tuple(run_id for word in what for run_id in _run_ids(word, profile=profile, config=config))
+    done = cancel_runs(config.runs_dir, run_ids)
+    for run_id, where in done.local.items():
+        warn(f"{run_id} is trained by {where}: stop its queue there with Ctrl-C")
+    if done.job_ids:
+        say(f"{len(done.job_ids)} jobs cancelled; what has started saves its progress, and the same submit goes on. Look: kdbatch status")
+    else:
+        say("No job of these runs is in the queue.")
+
+
+def start_config() -> None:
+    """`kdbatch init`."""
+    path = Path("kdbatch.toml")
+    seen = look()
+    write_starter(path, seen)
+    names = ", ".join(partition.name for partition in seen.partitions)
+    say(f"{path} is written" + (f"; SLURM's partitions here: {names}" if names else "; no SLURM was seen here"))
+    say("Look at it, then: kdbatch doctor")
+
+
+def check_up(*, submit: bool) -> int:
+    """`kdbatch doctor`. Exit code 1 where something would make runs fail."""
+    config = load_config()
+    slurm = queue_kind() == "slurm"
+    if submit and not slurm:
+        raise UserError("doctor --submit: there is no sbatch here, so no node to ask. Leave --submit out.")
+    findings = []
+    for finding in examine(config):
+        findings.append(finding)
+        _tell_finding(finding)
+    if submit:
+        from kdbatch.launch.probe import await_probe, submit_probe  # submitit, as above
+
+        probe = submit_probe(config)
+        say(f"a probe of two minutes is job {probe.job_id}; waiting for it, Ctrl-C leaves it (scancel {probe.job_id} ends it)")
+        for finding in await_probe(probe, config, tell=say):
+            findings.append(finding)
+            _tell_finding(finding)
+    elif slurm:
+        say("What a node offers, in the image: kdbatch doctor --submit")
+    num_bad = sum(finding.verdict == "bad" for finding in findings)
+    say(f"{num_bad} things would make runs fail" if num_bad else "nothing was found that would make runs fail")
+    return 1 if num_bad else 0
+
+
+def experiments(files: tuple[Path, ...]) -> tuple[Path, ...]:
+    if not files:
+        raise UserError("name at least one experiment, as in: kdbatch submit jobs/subset_size.yaml")
+    return files
+
+
+def _tell_finding(finding: Finding) -> None:
+    say(f"{finding.verdict:4}  {finding.about}: {finding.says}")
+
+
+def _submit_local(plan: Plan, config: Config, jobs: int) -> int:
+    with watch_runs() as tell:
+        outcome = run_locally(plan, config=config, jobs=jobs or default_jobs(), progress=tell)
+    for row in outcome.rows:
+        if row.state in ("failed", "blocked"):
+            say(f"{row.state}: {row.run_id} {row.title}: {row.reason}")
+    say(f"{len(outcome.rows)} runs: {outcome.says}")
+    if outcome.complete:
+        say("Next: kdbatch report")
+    return 0 if outcome.complete else 130 if outcome.interrupted else 1
+
+
+def _submit_slurm(plan: Plan, config: Config) -> int:
+    from kdbatch.launch.slurm import submit_arrays  # submitit, which takes longer to import than status to answer
+
+    submitted = submit_arrays(plan, config=config)
+    for run_id, job_id in submitted.items():
+        say(f"{job_id}  {run_id}")
+    say(f"{len(submitted)} runs handed to SLURM. Watch them: kdbatch status --watch")
+    return 0
+
+
+def _watch(config: Config, queue: QueueKind) -> None:
+    """Until nothing moves any more, or Ctrl-C."""
+    asked_at, live = 0.0, None
+    with suppress(KeyboardInterrupt), watch_runs() as tell:
+        while True:
+            if queue == "slurm" and time.monotonic() - asked_at >= ASK_SECONDS:
+                asked_at, live = time.monotonic(), {job.id for job in queued_jobs()}
+            rows = survey(config.runs_dir, live=live)
+            tell(rows)
+            if not any(row.state in MOVING for row in rows):
+                return
+            time.sleep(WATCH_SECONDS)
+
+
+def _rows(config: Config, queue: QueueKind, *, only: RunFolder | None = None) -> tuple[RunRow, ...]:
+    return survey(config.runs_dir, live={job.id for job in queued_jobs()} if queue == "slurm" else None, only=only)
+
+
+def _is_over(config: Config, folder: RunFolder) -> bool:
+    return all(row.state not in (*MOVING, "stopped") for row in _rows(config, queue_kind(), only=folder))
+
+
+def _tell_next(rows: Iterable[RunRow]) -> None:
+    """The command that a person needs now."""
+    states = [row.state for row in rows]
+    if failed := next((row for row in rows if row.state == "failed"), None):
+        say(f"Why one failed: kdbatch logs {failed.run_id}. Try failed ones again: kdbatch submit FILE --retry-failed")
+    if any(state in ("planned", "lost", "stopped", "damaged") for state in states):
+        say("Runs that nobody works on go on with the command that submitted them: kdbatch submit FILE")
+    if states and all(state == "done" for state in states):
+        say("Next: kdbatch report")
+
+
+def _run_ids(word: str, *, profile: str, config: Config) -> tuple[str, ...]:
+    if word.endswith((".yaml", ".yml")) or Path(word).is_file():
+        return tuple(p.run.id for p in make_plan((Path(word),), profile=profile, config=config).runs)
+    return (find_run(config.runs_dir, word).id,)

@@ -1,0 +1,186 @@
+"""`kdbatch doctor`: what would make runs fail later, found now. Reads and asks; writes one file into the runs folder and removes it."""
+
+import json
+import platform
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+from kdbatch import __version__
+from kdbatch.launch.container import as_process, check_container, python_words
+from kdbatch.launch.host import answer, partitions, slurm_settings
+from kdbatch.launch.site import has_command, inside_job, num_cpus, queue_kind, visible_gpus
+from kdbatch.vocab.config import Config
+from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.publish import publish_text
+
+Verdict = Literal["ok", "note", "bad"]
+VERSIONS = (
+    "import json, kdbatch, platform, submitit; print(json.dumps([kdbatch.__version__, submitit.__version__, platform.python_version()]))"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One line of the answer: `bad` makes runs fail, `note` is worth knowing."""
+
+    verdict: Verdict
+    about: str
+    says: str
+
+
+def examine(config: Config) -> Iterator[Finding]:
+    """Everything that can be seen from here, in the order in which a run needs it."""
+    yield Finding(verdict="ok", about="kdbatch", says=f"{__version__}, Python {platform.python_version()}, submitit {version('submitit')}")
+    yield from _folders(config)
+    yield from _scheduler(config) if queue_kind() == "slurm" else _this_machine()
+    yield from _container(config)
+
+
+def _folders(config: Config) -> Iterator[Finding]:
+    probe = config.runs_dir / ".doctor"
+    try:
+        publish_text(probe, "x")
+        probe.unlink()
+        yield Finding(
+            verdict="ok",
+            about="runs",
+            says=f"{config.runs_dir}/ can be written to; the nodes must see it under {config.runs_dir.resolve()}",
+        )
+    except OSError as error:
+        yield Finding(
+            verdict="bad", about="runs", says=f"{config.runs_dir}/ cannot be written to ({error.strerror}). Say another: [paths] runs"
+        )
+    found = sorted(path.parent.name for path in config.shards_dir.glob("*/index.json"))
+    says = f"{config.shards_dir}/ has {', '.join(found)}" if found else f"none in {config.shards_dir}/ yet. Make some: kdbatch shard k400"
+    yield Finding(verdict="ok" if found else "note", about="shards", says=says)
+    for name, place in config.datasets.items():
+        if not Path(place.root).is_dir():
+            yield Finding(verdict="note", about=f"datasets.{name}", says=f"{place.root} is no folder here; only kdbatch shard needs it")
+
+
+def _this_machine() -> Iterator[Finding]:
+    gpus = visible_gpus()
+    yield Finding(verdict="note", about="scheduler", says="no sbatch here: runs go through the local queue")
+    yield Finding(
+        verdict="ok",
+        about="slots",
+        says=f"{len(gpus)} GPUs: {len(gpus)} runs at a time" if gpus else f"no GPU; {num_cpus()} runs at a time, one per core",
+    )
+
+
+def _scheduler(config: Config) -> Iterator[Finding]:
+    if missing := [name for name in ("squeue", "scontrol", "scancel", "srun") if not has_command(name)]:
+        yield Finding(verdict="bad", about="scheduler", says=f"sbatch is here, but not {', '.join(missing)}. Load the site's SLURM module")
+    settings = slurm_settings()
+    if not settings:
+        yield Finding(verdict="bad", about="scheduler", says="the controller does not answer. Ask it: scontrol ping")
+        return
+    yield Finding(
+        verdict="ok", about="scheduler", says=f"SLURM {settings.get('SLURM_VERSION', '?')}, cluster {settings.get('ClusterName', '?')}"
+    )
+    if inside_job():
+        yield Finding(verdict="note", about="scheduler", says="this is inside a job; its SLURM_* variables are kept away from sbatch")
+    yield from _limits(config, settings)
+    yield from _interruptions(config, settings)
+    accounts = has_command("sacct") and "slurmdbd" in settings.get("AccountingStorageType", "")
+    says = (
+        "sacct answers: it tells preemption from a requeue by hand"
+        if accounts
+        else "no accounting: a requeue by hand counts as a preemption"
+    )
+    yield Finding(verdict="ok" if accounts else "note", about="accounting", says=says)
+
+
+def _limits(config: Config, settings: dict[str, str]) -> Iterator[Finding]:
+    limit = settings.get("MaxArraySize", "")
+    if limit.isdigit() and int(limit) < config.site.max_array_size:
+        yield Finding(verdict="bad", about="arrays", says=f"SLURM's MaxArraySize is {limit}: write max_array_size = {limit} under [site]")
+    known = {p.name: p for p in partitions()}
+    asked = [known[name] for name in config.site.partition.split(",") if name in known]
+    if config.site.partition and not asked:
+        yield Finding(verdict="bad", about="partition", says=f"there is no {config.site.partition!r}. Known: {', '.join(known)}")
+    for partition in asked or [p for p in known.values() if p.is_default]:
+        yield Finding(
+            verdict="ok",
+            about="partition",
+            says=f"{partition.name}, {_duration(partition.minutes)}, GPUs: {_kinds(partition.gpu_types, partition.has_gpus)}",
+        )
+        for kind, resources in config.resources.items():
+            if partition.minutes and resources.minutes > partition.minutes:
+                yield Finding(
+                    verdict="bad",
+                    about=f"resources.{kind}",
+                    says=f"{resources.minutes} minutes are more than {partition.name}'s {partition.minutes}",
+                )
+        if config.site.gpu_type and partition.has_gpus and partition.gpu_types and config.site.gpu_type not in partition.gpu_types:
+            yield Finding(
+                verdict="bad",
+                about="gpu_type",
+                says=f"{partition.name} has no {config.site.gpu_type!r}, but {', '.join(partition.gpu_types)}",
+            )
+
+
+def _interruptions(config: Config, settings: dict[str, str]) -> Iterator[Finding]:
+    """What happens to a run that must stop: who is signalled, and how long it has to save its progress."""
+    track = settings.get("ProctrackType", "")
+    if track.endswith("linuxproc") and config.container.image:
+        yield Finding(
+            verdict="bad",
+            about="signals",
+            says="ProctrackType is proctrack/linuxproc: SLURM's signals also kill the process that serves the image, and the run dies of a "
+            "bus error instead of saving. Ask the site for proctrack/cgroup, or unpack the image: apptainer build --sandbox FOLDER IMAGE",
+        )
+    elif track:
+        yield Finding(verdict="ok" if track.endswith("cgroup") else "note", about="signals", says=f"ProctrackType is {track}")
+    if wait := re.match(r"\d+", settings.get("KillWait", "")):
+        early = "preempt_send_user_signal" in settings.get("SlurmctldParameters", "")
+        grace = f"a preempted or requeued run has {wait[0]} s (KillWait) to save its progress" + (
+            ", after an early warning" if early else ""
+        )
+        yield Finding(verdict="ok" if int(wait[0]) >= 20 else "note", about="signals", says=grace)
+    if settings.get("JobRequeue") == "0":
+        yield Finding(
+            verdict="note",
+            about="requeue",
+            says="JobRequeue is 0; our jobs ask for it with --requeue, which a site may refuse. Try it: kdbatch doctor --submit",
+        )
+
+
+def _container(config: Config) -> Iterator[Finding]:
+    container = config.container
+    if not container.image:
+        yield Finding(verdict="note", about="container", says="no image: workers run with the Python that kdbatch is installed in")
+        return
+    try:
+        check_container(container, here=True)
+    except UserError as error:
+        yield Finding(verdict="bad", about="container", says=str(error))
+        return
+    yield Finding(
+        verdict="ok", about="container", says=f"{answer(container.runtime, '--version').strip() or container.runtime}, {container.image}"
+    )
+    words = as_process(python_words(config, folders=[f for f in (config.runs_dir, config.shards_dir) if f.exists()]))
+    inside = answer(*words, "-c", VERSIONS, seconds=120.0)
+    if not inside:
+        yield Finding(
+            verdict="bad",
+            about="image",
+            says=f"Python does not start in it here, or lacks kdbatch. Try: {' '.join(words)} -c 'import kdbatch'",
+        )
+        return
+    for name, ours, theirs in zip(("kdbatch", "submitit"), (__version__, version("submitit")), json.loads(inside)):
+        same = ours == theirs
+        says = f"{name} {theirs}" + ("" if same else f", but {ours} here: build the image anew, or install the same version here")
+        yield Finding(verdict="ok" if same else "bad", about="image", says=says)
+
+
+def _duration(minutes: int) -> str:
+    return f"at most {minutes} minutes" if minutes else "no time limit"
+
+
+def _kinds(types: tuple[str, ...], has_gpus: bool) -> str:
+    return ", ".join(types) or ("of one kind" if has_gpus else "none")

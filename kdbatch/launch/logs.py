@@ -1,0 +1,82 @@
+"""A run by a part of its id, and what it and its job have printed."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from kdbatch.launch.journal import journal_of, last_submissions
+from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.runs import RunFolder
+
+POLL_SECONDS = 0.5
+TAIL_BYTES = 1 << 20  # of a log that may be long: its last lines are in here
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tail:
+    """The last lines of a log, and how many bytes the log has had."""
+
+    lines: tuple[str, ...]
+    size: int
+
+
+def find_run(runs_dir: Path, words: str) -> RunFolder:
+    """The one run whose id begins with `words`; the r in front may be left out.
+
+    Raises:
+        UserError: no run, or several.
+    """
+    ids = sorted(path.parent.name for path in runs_dir.glob("r*/run.json"))
+    found = [run_id for run_id in ids if run_id.startswith((words, f"r{words}"))] if words else []
+    if len(found) == 1 or words in found:
+        return RunFolder(runs_dir / (words if words in found else found[0]))
+    if found:
+        raise UserError(
+            f"{words}: {len(found)} runs begin so: {', '.join(found[:5])}{', ...' if len(found) > 5 else ''}. Write more of it."
+        )
+    raise UserError(f"{words}: no run in {runs_dir}/ begins so. Their ids are in: kdbatch status")
+
+
+def last_lines(runs_dir: Path, folder: RunFolder, *, num_lines: int) -> Tail:
+    """The end of the run's log; of its job's, where the worker has not come to write one. 0 lines means all.
+
+    Raises:
+        UserError: fewer than no lines were asked for.
+    """
+    if num_lines < 0:
+        raise UserError(f"--lines: found {num_lines}. Write how many, or 0 for all.")
+    size, text = end_of_file(folder.log, whole=not num_lines)
+    if not text and (submission := last_submissions(journal_of(runs_dir)).get(folder.id)):
+        _, text = end_of_file(submission.folder / f"{submission.job_id}_0_log.err", whole=not num_lines)
+    return Tail(lines=tuple(text.splitlines()[-num_lines:]), size=size)
+
+
+def follow(folder: RunFolder, *, start: int, is_over: Callable[[], bool]) -> Iterator[str]:
+    """What is added to the run's log after its first `start` bytes, in whole lines, until it is over and all was given."""
+    rest = b""
+    while True:
+        over = is_over()  # before the look, so that the last words are not missed
+        if folder.log.exists():
+            with folder.log.open("rb") as file:
+                file.seek(start)
+                added = file.read()
+            start += len(added)
+            whole, newline, rest = (rest + added).rpartition(b"\n")
+            if newline:
+                yield whole.decode(errors="replace")
+        if over:
+            if rest:
+                yield rest.decode(errors="replace")
+            return
+        time.sleep(POLL_SECONDS)
+
+
+def end_of_file(path: Path, *, whole: bool) -> tuple[int, str]:
+    """Size and text; nothing where there is no file."""
+    if not path.exists():
+        return 0, ""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(0 if whole else max(0, size - TAIL_BYTES))
+        return size, file.read(size).decode(errors="replace")

@@ -1,0 +1,81 @@
+"""What SLURM's own commands say and do, asked again when the controller is busy."""
+
+import subprocess
+import time
+from dataclasses import dataclass
+
+from kdbatch.launch.site import has_command, no_slurm_variables
+from kdbatch.vocab.errors import UserError
+
+PAUSES = (2.0, 8.0, 30.0)
+"""Seconds before each new try: together less than a person waits, and more than a controller's restart takes."""
+
+# What SLURM's clients print when the controller is busy, restarting or out of reach: the same question may be answered later.
+TRANSIENT = (
+    "socket timed out",
+    "unable to contact slurm controller",
+    "connection refused",
+    "connection timed out",
+    "connection reset",
+    "temporarily unable",
+    "temporarily unavailable",
+    "zero bytes were transmitted",
+    "controller is in standby",
+    "transport endpoint is not connected",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueuedJob:
+    """A job that SLURM has not ended. `id` is 41, or 41_3 for an element of an array; `reason` says why it is not running."""
+
+    id: str
+    name: str = ""
+    state: str = ""
+    reason: str = ""
+
+    @property
+    def number(self) -> str:
+        return self.id.partition("_")[0]
+
+    @property
+    def is_held(self) -> bool:
+        return self.reason in ("JobHeldUser", "JobHeldAdmin")
+
+
+def queued_jobs() -> tuple[QueuedJob, ...]:
+    """The user's jobs, pending ones included, one per array element; none where there is no SLURM.
+
+    Raises:
+        UserError: squeue does not answer. Without it a run could be submitted twice.
+    """
+    if not has_command("squeue"):
+        return ()
+    lines = ask("squeue", "--me", "--array", "--noheader", "--format=%i|%j|%T|%r").splitlines()
+    fields = (dict(zip(("id", "name", "state", "reason"), line.strip().split("|"))) for line in lines if line.strip())
+    return tuple(QueuedJob(**job) for job in fields)
+
+
+def ask(*command: str) -> str:
+    """What the command prints.
+
+    Raises:
+        UserError: it fails, or does not answer, as often as we try.
+    """
+    for pause in (*PAUSES, None):
+        try:
+            with no_slurm_variables():
+                return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+        except subprocess.CalledProcessError as error:
+            said, again = error.stderr.strip() or "failed", is_transient(error.stderr)
+        except subprocess.TimeoutExpired:
+            said, again = "no answer within 2 minutes", True
+        if pause is None or not again:
+            hint = "Is the controller up? Ask it: scontrol ping" if again else f"Try it: {' '.join(command)}"
+            raise UserError(f"{command[0]}: {said}. {hint}")
+        time.sleep(pause)
+    raise AssertionError("the last try returns or raises")
+
+
+def is_transient(text: str) -> bool:
+    return any(words in text.lower() for words in TRANSIENT)

@@ -1,0 +1,127 @@
+"""The report for programs: `report.json` with tables, claims and coverage, `results.parquet` with every row (docs/RESULTS_SCHEMA.md)."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from kdbatch.report.claims import CheckedClaim
+from kdbatch.report.contents import Chapter, count_verdicts
+from kdbatch.report.grid import Grid
+from kdbatch.report.study import RunFacts, Study
+from kdbatch.result.read import read_curves, scan_rows
+from kdbatch.result.schema import ROWS
+from kdbatch.vocab.publish import publish
+
+RESULTS: dict[str, pl.DataType] = {
+    **ROWS,
+    "table": pl.String(),
+    "kind": pl.String(),
+    "title": pl.String(),
+    "seed": pl.Int64(),
+    "parents": pl.List(pl.String()),
+    "experiment": pl.String(),
+    "profile": pl.String(),
+    "role": pl.String(),
+    "case": pl.String(),
+}
+
+
+def report_json(chapters: Sequence[Chapter], *, runs: Sequence[RunFacts], warnings: Sequence[str]) -> dict[str, Any]:
+    """Tables, claims with their verdicts, and how far each experiment is."""
+    claims = [claim for chapter in chapters for claim in chapter.claims]
+    return {
+        "coverage": {
+            "runs": dict(Counter(run.state for run in runs)),
+            "experiments": [
+                {"experiment": c.record.experiment, "profile": c.record.profile, "done": c.num_done, "runs": len(c.runs)} for c in chapters
+            ],
+            "verdicts": count_verdicts(claims),
+        },
+        "tables": [table_json(chapter, name, grid) for chapter in chapters for name, grid in chapter.grids],
+        "claims": [claim_json(claim) for claim in claims],
+        "warnings": list(warnings),
+    }
+
+
+def table_json(chapter: Chapter, name: str, grid: Grid) -> dict[str, Any]:
+    """One number per entry, in the order of the table."""
+    return {
+        "experiment": chapter.record.experiment,
+        "profile": chapter.record.profile,
+        "table": name,
+        "title": grid.table.title,
+        "metric": grid.table.metric,
+        "unit": grid.unit,
+        "numbers": [
+            {
+                "group": row.group,
+                "role": row.role,
+                "case": column,
+                "mean": n.mean,
+                "sd": n.sd,
+                "seeds_done": n.num_done,
+                "seeds_planned": n.num_planned,
+            }
+            for row in grid.rows
+            for column, n in zip(grid.columns, row.numbers, strict=True)
+        ],
+    }
+
+
+def claim_json(checked: CheckedClaim) -> dict[str, Any]:
+    """A claim, its verdict, the comparison that decides, and all comparisons."""
+    weakest = checked.weakest
+    return {
+        "experiment": checked.experiment,
+        "profile": checked.profile,
+        "claim": asdict(checked.claim),
+        "verdict": checked.verdict,
+        "why": checked.why,
+        "unit": checked.unit,
+        "threshold": checked.threshold,
+        "effect": weakest.effect if weakest else None,
+        "interval_95": [weakest.low, weakest.high] if weakest and weakest.low is not None else None,
+        "num_videos": weakest.num_videos if weakest else 0,
+        "num_seeds": weakest.num_seeds if weakest else 0,
+        "num_missing": checked.num_missing,
+        "comparisons": [
+            {"label": c.label, "effect": c.effect, "low": c.low, "high": c.high, "num_videos": c.num_videos, "num_seeds": c.num_seeds}
+            for c in checked.comparisons
+        ],
+    }
+
+
+def write_results(study: Study, path: Path) -> tuple[str, ...]:
+    """All rows and curves of all finished runs, each as often as its run plays a role; returns what could not be read."""
+    run_ids = sorted(study.runs)
+    rows, curves = scan_rows(study.runs_dir, run_ids), read_curves(study.runs_dir, run_ids)
+    measured = pl.concat([rows.frame.with_columns(table=pl.lit("rows")), curves.frame.with_columns(table=pl.lit("curves"))])
+    facts = [
+        {"run_id": r.run_id, "kind": r.kind, "title": r.title, "seed": r.seed, "parents": list(r.parents)} for r in study.runs.values()
+    ]
+    roles = [
+        {
+            "run_id": cell.run_id,
+            "experiment": record.experiment,
+            "profile": record.profile,
+            "role": cell.role,
+            "case": ";".join(f"{axis}={value}" for axis, value in cell.case.items()),
+        }
+        for record in study.records
+        for cell in record.cells
+    ]
+    frame = (
+        measured.join(pl.DataFrame(facts, schema=_columns("run_id", "kind", "title", "seed", "parents")), on="run_id", how="left")
+        .join(pl.DataFrame(roles, schema=_columns("run_id", "experiment", "profile", "role", "case")), on="run_id", how="left")
+        .select(list(RESULTS))
+    )
+    publish(path, frame.write_parquet)
+    return (*rows.warnings, *curves.warnings)
+
+
+def _columns(*names: str) -> dict[str, pl.DataType]:
+    return {name: RESULTS[name] for name in names}

@@ -1,0 +1,149 @@
+"""A finished classifier as a folder that stands alone: weights, config, class names, a loading example, and TorchScript where it traces.
+
+    model.safetensors   the weights, byte for byte those of the run
+    config.json         backbone, classes in label order, the clip it wants, its accuracy, where it comes from
+    load.py             reads both, and predicts a video
+    model.ts            the network with its normalisation as TorchScript, when it gives the same logits
+
+Axes: B clips, C=3, T frames, H, W; K classes.
+"""
+
+import dataclasses
+import io
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdbatch.run.augment import MEAN, STD
+from kdbatch.run.checkpoint import load_weights
+from kdbatch.run.models import Classifier, build_backbone
+from kdbatch.run.weights import checked_weights, load_classifier
+from kdbatch.vocab.backbones import Backbone
+from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.publish import load_json, publish, publish_json, publish_text
+from kdbatch.vocab.read import read
+from kdbatch.vocab.recipes import Distill, Finetune
+from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.shards import load_index
+
+TOLERANCE = 1e-4  # of logits, between the network and its trace
+
+EXAMPLE = '''"""Predict a video: python load.py VIDEO (needs kdbatch[worker])."""
+
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from kdbatch.run.export import load_exported
+
+model, config = load_exported(Path(__file__).parent)
+num, size = config["clip"]["num_frames"], config["clip"]["size_pixels"]
+with av.open(sys.argv[1]) as video:
+    frames = np.stack([frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)])
+places = np.linspace(0, len(frames) - 1, num).round().astype(int)  # the whole video in one clip; training took num frames in a row
+clip_TCHW = F.interpolate(torch.from_numpy(frames[places]).permute(0, 3, 1, 2).float(), size=(size, size), mode="bilinear")
+probability_K = model(clip_TCHW.transpose(0, 1)[None]).softmax(1)[0]
+for value, k in zip(*probability_K.topk(min(5, len(probability_K)))):
+    print(f"{value:.3f} {config['classes'][k]}")
+'''
+
+
+class Normalised(nn.Module):
+    """Takes pixels 0 to 255, RGB, as (B, 3, T, H, W); gives logits (B, K)."""
+
+    mean_C111: Tensor
+    std_C111: Tensor
+
+    def __init__(self, classifier: nn.Module) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.register_buffer("mean_C111", 255 * torch.tensor(MEAN).view(3, 1, 1, 1))
+        self.register_buffer("std_C111", 255 * torch.tensor(STD).view(3, 1, 1, 1))
+
+    def forward(self, clip_BCTHW: Tensor) -> Tensor:
+        return self.classifier((clip_BCTHW - self.mean_C111) / self.std_C111)
+
+
+def export_run(folder: RunFolder, *, to: Path) -> tuple[Path, ...]:
+    """Write the files of a finished fine-tuned teacher or student; returns them.
+
+    Raises:
+        UserError: the run is not done or leaves no classifier, its shards' index is gone, or `to` holds another export.
+    """
+    assignment = folder.load()
+    recipe = assignment.run.recipe
+    if not isinstance(recipe, Finetune | Distill):
+        raise UserError(
+            f"{folder.path}: a {recipe.kind} run leaves no classifier to export. Name a finetune or distill run: kdbatch status"
+        )
+    if not folder.is_done():
+        raise UserError(f"{folder.path}: is not done yet. See how far it is: kdbatch status")
+    config_path = to / "config.json"
+    if config_path.exists() and (held := load_json(config_path).get("run_id")) != folder.id:
+        raise UserError(f"{to}: holds the export of {held}. Choose another folder, or delete that one.")
+    classifier = load_classifier(folder)
+    classes = load_index(Path(assignment.shards_dir), recipe.data.dataset).classes
+    weights = to / "model.safetensors"
+    publish(weights, lambda part: _write(part, checked_weights(folder).read_bytes()))
+    clip = {name: getattr(recipe.view, name) for name in ("num_frames", "stride_frames", "fps", "size_pixels")}
+    publish_json(
+        config_path,
+        {
+            "run_id": folder.id,
+            "title": assignment.title,
+            "backbone": dataclasses.asdict(recipe.backbone),
+            "dropout": recipe.dropout,
+            "classes": list(classes),
+            "clip": clip,
+            "input": {"pixels": [0, 255], "order": "RGB", "shape": "BCTHW", "mean": list(MEAN), "std": list(STD)},
+            "provenance": load_json(folder.done),
+        },
+    )
+    publish_text(to / "load.py", EXAMPLE)
+    return (weights, config_path, to / "load.py", *_traced(Normalised(classifier).eval(), clip, to / "model.ts"))
+
+
+def load_exported(folder: Path) -> tuple[Normalised, dict[str, Any]]:
+    """The network in evaluation mode, and its config.
+
+    Raises:
+        UserError: a file is missing or damaged, or the two do not belong together.
+    """
+    config = load_json(folder / "config.json")
+    backbone = read(Backbone, config.get("backbone"), where=f"{folder / 'config.json'}: backbone")
+    classifier = Classifier(build_backbone(backbone), num_classes=len(config["classes"]), dropout=config["dropout"])
+    load_weights(folder / "model.safetensors", classifier)
+    return Normalised(classifier.eval().requires_grad_(False)), config
+
+
+@torch.no_grad()
+def _traced(model: Normalised, clip: dict[str, Any], path: Path) -> tuple[Path, ...]:
+    """The TorchScript file, or nothing where the network does not trace, or not to the same logits for another batch of clips."""
+    shape = (3, clip["num_frames"], clip["size_pixels"], clip["size_pixels"])
+    generator = torch.Generator().manual_seed(0)
+    first, second = (255 * torch.rand(n, *shape, generator=generator) for n in (1, 3))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # tracing is deprecated, yet the format that C++ and older Pythons read
+            traced = torch.jit.trace(model, first, check_trace=False)
+            memory = io.BytesIO()
+            torch.jit.save(traced, memory)
+            memory.seek(0)
+            again = torch.jit.load(memory)(second)
+    except (RuntimeError, TypeError):
+        return ()
+    if not torch.allclose(again, model(second), rtol=TOLERANCE, atol=TOLERANCE):
+        return ()
+    publish(path, lambda part: _write(part, memory.getvalue()))
+    return (path,)
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)

@@ -1,0 +1,60 @@
+"""CVRL: its parameters, its ladder, its training."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.tasks.spec import Complexity, TaskSpec, check_contrast
+from kdbatch.vocab.views import Augment
+
+
+@dataclass(frozen=True, kw_only=True)
+class CVRL:
+    """Spatiotemporal contrastive video representation learning, Qian et al. 2021, arXiv:2008.03800.
+
+    `gap` is the density of the distance between the two clips' starts; the projection head has `num_hidden` layers of `hidden_dim`.
+    """
+
+    name: Literal["cvrl"] = "cvrl"
+    complexity: Complexity = 1
+    gap: Literal["none", "decreasing", "uniform"] = "none"
+    num_hidden: int = 3
+    hidden_dim: int = 2048
+    embedding_dim: int = 128
+    temperature: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.num_hidden < 0 or self.hidden_dim < 1:
+            raise UserError("num_hidden, hidden_dim: write 0 or more layers of 1 or more channels.")
+        check_contrast(self.temperature, self.embedding_dim)
+
+    def window_frames(self, clip_frames: int) -> int:
+        """Consecutive frames that a video must have."""
+        return clip_frames
+
+
+def at(complexity: Complexity) -> CVRL:
+    """The ladder is ours: clips at 1 are the same frames, at 2 as far apart as in the source, at 3 further."""
+    return CVRL(complexity=complexity, gap=("none", "decreasing", "uniform")[complexity - 1])
+
+
+# Its .32 is for 1024 clips. Its first view is always blurred, its second one time in ten.
+SPEC = TaskSpec(
+    title="CVRL",
+    at=at,
+    augment=Augment(
+        min_area=0.3,
+        max_aspect=2.0,
+        gray_probability=0.2,
+        jitter_probability=0.8,
+        brightness=0.8,
+        contrast=0.8,
+        saturation=0.8,
+        hue=0.2,
+        blur_probability=0.5,
+    ),
+    lr=0.02,
+    lr_of={},
+    weight_decay=1e-6,
+    needs_whole_batch=True,
+)

@@ -1,0 +1,101 @@
+"""The cluster is started once, for all tests of this folder, and stopped after them."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import micro_study as micro
+import pytest
+from cluster_world import HERE, PACKAGES, ROOT, WITH, WITHOUT, Cluster, make_study
+
+STATE = Path(os.environ.get("KDBATCH_CLUSTER_STATE", "/tmp/kdbatch-cluster"))
+CACHE = Path(os.environ.get("KDBATCH_CLUSTER_CACHE", "/var/cache/kdbatch-cluster"))
+EPOCHS = 2
+NUM_NODES = 4
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.cluster)
+
+
+def no_cluster(reason: str) -> NoReturn:
+    """The one place that leaves tests out; where the cluster is required, it lets them fail."""
+    if os.environ.get("KDBATCH_REQUIRE_CLUSTER") == "1":
+        pytest.fail(f"a cluster is required (KDBATCH_REQUIRE_CLUSTER=1), and {reason}", pytrace=False)
+    pytest.skip(f"no SLURM can be started here: {reason}")
+
+
+def start(*words: str) -> None:
+    done = subprocess.run([str(HERE / words[0]), *words[1:]], capture_output=True, text=True)
+    if done.returncode:
+        no_cluster(f"tests/cluster/{words[0]} says: {(done.stderr.strip().splitlines() or ['nothing'])[-1]}")
+
+
+@pytest.fixture(scope="session", params=[WITHOUT])
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """Four nodes, without accounting unless a test asks for it. This machine's python, and the checkout, are the login node's."""
+    if os.geteuid():
+        no_cluster("starting one takes root")
+    start("install")
+    seen = (sys.base_prefix, sys.prefix, str(ROOT))
+    more = ["--accounting"] if request.param == WITH else []
+    start("up", f"--nodes={NUM_NODES}", *more, *(word for folder in seen for word in ("--see", folder)))
+    try:
+        work = STATE / "work"
+        work.mkdir()
+        cluster = Cluster(work=work)
+        os.chown(work, *(int(cluster.run("id", flag, cwd=Path("/"))) for flag in ("-u", "-g")))
+        yield cluster
+    finally:
+        subprocess.run([str(HERE / "down"), "--wipe"], check=True)
+
+
+@pytest.fixture(scope="session")
+def image(cluster: Cluster) -> Path:
+    """The image of these sources, without packages of its own.
+
+    The first one starts from a Debian archive and stays; later ones, of other sources, are built on it in a fraction of the time.
+    """
+    if sys.version_info[:2] != (3, 11):
+        no_cluster("the image's Python 3.11 cannot use the packages of this one; make PYTHON=python3.11")
+    images = CACHE / "home" / "test-images"
+    parts = [(ROOT / name).read_bytes() for name in ("Apptainer.def", "container/requirements.lock")]
+    first = images / f"first-{hashlib.sha256(b''.join((*parts, str(PACKAGES).encode()))).hexdigest()[:12]}.sif"
+    words = [str(ROOT / "container" / "build"), "--bound", str(PACKAGES), *(("--on", str(first)) if first.exists() else ("--debian",))]
+    said = cluster.run(*words, cwd=ROOT, timeout=1200, env={"KDBATCH_IMAGES": str(images)})
+    built = Path(said.splitlines()[-1])
+    if not first.exists():
+        cluster.run("ln", str(built), str(first))
+    for old in images.glob("*.sif"):
+        if old not in (built, first):
+            old.unlink()
+    return built
+
+
+@pytest.fixture(scope="session")
+def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards of tiny toys, below `shards`."""
+    folder = tmp_path_factory.mktemp("toys")
+    micro.write_shards(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shards(cluster: Cluster, toys: Path) -> Path:
+    """The same, where jobs can read them."""
+    return shutil.copytree(toys / "shards", cluster.work / "shards")
+
+
+@pytest.fixture(scope="session")
+def local_study(tmp_path_factory: pytest.TempPathFactory, toys: Path) -> Path:
+    """The whole study through the local queue, with this machine's python and no cluster."""
+    folder = make_study(tmp_path_factory.mktemp("local"), shards=toys / "shards", epochs=EPOCHS)
+    micro.finish(micro.submit(folder, folder / "jobs" / "subset_size.yaml"), timeout=300)
+    return folder

@@ -1,0 +1,158 @@
+"""`init` and `doctor`, on this machine and against a fake site on PATH; the probe as a real process."""
+
+import signal
+import subprocess
+import sys
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from launch_world import config_in, wait_until
+
+from kdbatch.launch.doctor import examine
+from kdbatch.launch.host import minutes_of, partitions, slurm_settings
+from kdbatch.launch.probe import Answer, _findings, submit_probe
+from kdbatch.launch.squeue import queued_jobs
+from kdbatch.launch.starter import Seen, look, starter_text, write_starter
+from kdbatch.vocab.config import Config, Container, DatasetPlace, Site
+from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.publish import load_json
+from kdbatch.vocab.read import read
+from kdbatch.vocab.runs import Resources
+
+SINFO = "cpu*|1-00:00:00|(null)\ngpu|2-12:00:00|gpu:h200:8(S:0-1)\ngpu|2-12:00:00|gpu:a100:4\nall|infinite|gpu:2\n"
+SETTINGS = """Configuration data as of 2026-01-01T00:00:00
+KillWait                = 30 sec
+MaxArraySize            = 501
+ProctrackType           = proctrack/{track}
+SlurmctldParameters     = (null)
+SLURM_VERSION           = 22.05.8
+AccountingStorageType   = accounting_storage/none
+"""
+
+
+@pytest.fixture
+def site(slurm: Path):
+    """A cluster whose sinfo and `scontrol show config` answer; `site("linuxproc")` says how it tracks processes."""
+
+    def write(track: str) -> Path:
+        (slurm / "scontrol").write_text(f"#!/bin/bash\ncat <<'END'\n{SETTINGS.format(track=track)}END\n")
+        (slurm / "sinfo").write_text(f"#!/bin/bash\ncat <<'END'\n{SINFO}END\n")
+        (slurm / "sinfo").chmod(0o755)
+        return slurm
+
+    return write
+
+
+def bad(config: Config) -> list[str]:
+    return [f"{finding.about}: {finding.says}" for finding in examine(config) if finding.verdict == "bad"]
+
+
+def test_partitions_are_read_with_their_limits_and_kinds_of_gpu(site):
+    site("cgroup")
+    found = {p.name: p for p in partitions()}
+    assert [p.name for p in found.values() if p.is_default] == ["cpu"]
+    assert (found["cpu"].has_gpus, found["all"].has_gpus, found["all"].gpu_types) == (False, True, ())
+    assert (found["gpu"].minutes, found["gpu"].gpu_types) == (3600, ("h200", "a100"))
+
+
+@pytest.mark.parametrize(("limit", "minutes"), [("infinite", 0), ("30:00", 30), ("2:30:00", 150), ("7-00:00:00", 10_080), ("n/a", 0)])
+def test_a_time_limit_in_slurms_words(limit, minutes):
+    assert minutes_of(limit) == minutes
+
+
+def test_without_slurm_nothing_is_known(monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert (partitions(), slurm_settings()) == ((), {})
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_the_written_file_is_read_back_as_what_was_seen(site, tmp_path, monkeypatch, here):
+    seen = Seen()
+    if here:
+        site("cgroup")
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+        seen = look()
+    write_starter(tmp_path / "kdbatch.toml", seen)
+    text = (tmp_path / "kdbatch.toml").read_text()
+    config = read(Config, tomllib.loads(text), where="kdbatch.toml")
+    assert (config.site.partition, config.site.max_array_size) == (("gpu", 501) if here else ("", 1000))
+    assert config.resources["pretrain"] == Resources()
+    assert replace(config, site=Site(), resources={}) == Config()
+    uncommented = "\n".join(
+        line.removeprefix("# ") if line.startswith(("# [", "# root", "# path", "# max")) else line for line in text.splitlines()
+    )
+    assert set(read(Config, tomllib.loads(uncommented), where="kdbatch.toml").datasets) == {"k400", "ssv2", "ucf101", "hmdb51"}
+
+
+def test_a_file_that_is_there_is_left_alone(tmp_path):
+    (tmp_path / "kdbatch.toml").write_text("mine")
+    with pytest.raises(UserError, match="is there already"):
+        write_starter(tmp_path / "kdbatch.toml", Seen())
+    assert (tmp_path / "kdbatch.toml").read_text() == "mine"
+
+
+def test_a_login_node_without_gpus_is_told_to_ask_for_the_partitions():
+    assert "gpus = 1\n" in starter_text(Seen()) and 'gpu = "nv"' in starter_text(Seen())
+
+
+def test_a_site_that_fits_has_nothing_bad(site, tmp_path):
+    site("cgroup")
+    config = config_in(tmp_path, site=Site(partition="gpu", gpu_type="h200", max_array_size=500))
+    assert bad(config) == []
+    told = {f"{f.about}: {f.says}" for f in examine(config)}
+    assert any("30 s (KillWait) to save its progress" in line for line in told)
+    assert any(line.startswith("accounting: no accounting") for line in told)
+
+
+def test_each_thing_that_would_fail_is_named_with_what_to_write(site, tmp_path):
+    site("cgroup")
+    config = config_in(tmp_path, site=Site(partition="gpu", gpu_type="h100"))
+    config = replace(config, resources={"pretrain": Resources(minutes=4000)}, datasets={"k400": DatasetPlace(root="/nowhere")})
+    assert bad(config) == [
+        "arrays: SLURM's MaxArraySize is 501: write max_array_size = 501 under [site]",
+        "resources.pretrain: 4000 minutes are more than gpu's 3600",
+        "gpu_type: gpu has no 'h100', but h200, a100",
+    ]
+    assert "partition: there is no 'gpuu'. Known: cpu, gpu, all" in bad(replace(config, site=Site(partition="gpuu", max_array_size=1)))
+
+
+@pytest.mark.parametrize(("track", "image", "named"), [("linuxproc", True, True), ("linuxproc", False, False), ("cgroup", True, False)])
+def test_the_process_tracking_that_breaks_signals_in_images_is_named(site, tmp_path, track, image, named):
+    site(track)
+    (tmp_path / "kd.sif").touch()
+    container = Container(image=str(tmp_path / "kd.sif"), env={"PYTHONPATH": str(Path(__file__).parents[2])}) if image else Container()
+    config = replace(config_in(tmp_path, site=Site(max_array_size=1)), container=container)
+    assert [line for line in bad(config) if "proctrack/linuxproc" in line] == bad(config)
+    assert bool(bad(config)) == named
+
+
+def test_an_image_of_another_version_is_named(site, tmp_path):
+    cluster = site("cgroup")
+    (cluster / "apptainer").write_text('#!/bin/bash\n[ $1 = --version ] && echo apptainer 9 || echo \'["0.0.1", "1.0", "3.9"]\'\n')
+    (tmp_path / "kd.sif").touch()
+    config = replace(config_in(tmp_path, site=Site(max_array_size=1)), container=Container(image=str(tmp_path / "kd.sif")))
+    assert [line.split(",")[0] for line in bad(config)] == ["image: kdbatch 0.0.1", "image: submitit 1.0"]
+
+
+@pytest.mark.slow  # a worker's packages are imported
+def test_the_probe_answers_listens_for_one_signal_and_says_how_many_came(tmp_path):
+    answer = tmp_path / "answer.json"
+    probe = subprocess.Popen([sys.executable, "-m", "kdbatch.run.probe", str(answer), str(tmp_path)])
+    wait_until(answer.exists, seconds=60)
+    assert read(Answer, load_json(answer), where="answer").listening
+    probe.send_signal(signal.SIGUSR2)
+    assert probe.wait(timeout=60) == 0
+    told = read(Answer, load_json(answer), where="answer")
+    assert (told.listening, told.signals, told.decodes, told.missing) == (False, 1, True, ())
+    config = replace(config_in(tmp_path), resources={"pretrain": Resources(gpus=0)})
+    assert {finding.verdict for finding in _findings(told, config)} == {"ok"}
+
+
+def test_the_probes_job_is_one_of_ours(slurm, tmp_path):
+    config = replace(config_in(tmp_path), resources={"pretrain": Resources(gpus=2, cpus=64, memory_gb=256)})
+    assert submit_probe(config).job_id == "41"
+    text = (slurm / "41.sbatch").read_text()
+    assert "--gres=gpu:2" in text and "--time=2\n" in text and "--mem=4GB" in text
+    assert queued_jobs()[0].name.startswith("kdbatch-probe-")

@@ -1,0 +1,119 @@
+"""A submit may be killed, or SLURM may not answer, at any moment: no run is lost and none is submitted twice."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from launch_world import config_in, ids, plan_of
+
+from kdbatch.launch import squeue
+from kdbatch.launch.journal import journal_of, last_submissions, load_journal, save_sbatch, settle
+from kdbatch.launch.slurm import submit_arrays
+from kdbatch.launch.squeue import ask, queued_jobs
+from kdbatch.vocab.errors import UserError
+
+SHAPE = {"a": (), "b": (), "x": ("a", "b")}
+
+
+def submit_in_another_shell(folder: Path) -> int:
+    shell = [sys.executable, str(Path(__file__).with_name("launch_shell.py")), "submit", str(folder), json.dumps(SHAPE)]
+    return subprocess.run(shell, capture_output=True, text=True, check=False).returncode
+
+
+def queue_of(slurm: Path) -> dict[str, str]:
+    """Who is queued, and why it does not run."""
+    return {job.id: job.reason for job in queued_jobs()}
+
+
+def test_an_array_is_held_until_its_files_have_names_and_the_journal_its_ids(slurm, tmp_path):
+    config = config_in(tmp_path)
+    submit_arrays(plan_of(SHAPE), config=config)
+    assert "#SBATCH --hold" in (slurm / "41.sbatch").read_text()
+    assert (slurm / "scontrol.txt").read_text() == "release 41\nrelease 42\n"
+    assert queue_of(slurm) == {"41_0": "None", "41_1": "None", "42": "None"}
+    assert all(s.released and s.number for s in load_journal(journal_of(config.runs_dir)).values())
+
+
+def test_a_submit_that_is_killed_while_sbatch_answers_neither_loses_nor_doubles_a_run(slurm, tmp_path):
+    (slurm / "kill_submit").touch()
+    assert submit_in_another_shell(tmp_path) == -signal.SIGKILL
+    assert queue_of(slurm) == {"41_0": "JobHeldUser", "41_1": "JobHeldUser"}
+    (slurm / "kill_submit").unlink()
+    submitted = submit_arrays(plan_of(SHAPE), config=config_in(tmp_path))
+    assert (slurm / "scancel.txt").read_text() == "41\n"
+    assert sorted(submitted.values()) == ["42_0", "42_1", "43"] and queue_of(slurm) == {"42_0": "None", "42_1": "None", "43": "None"}
+    assert not [path for path in journal_of(config_in(tmp_path).runs_dir).rglob("*.pkl") if not path.name.endswith("_submitted.pkl")]
+
+
+def test_an_array_that_was_noted_and_not_released_is_released(slurm, tmp_path):
+    plan, config = plan_of(SHAPE), config_in(tmp_path)
+    submit_arrays(plan, config=config)
+    home = journal_of(config.runs_dir)
+    folder, entry = next(iter(load_journal(home).items()))
+    save_sbatch(folder, type(entry)(name=entry.name, keys=entry.keys, asked_at=entry.asked_at, number="41"))
+    (slurm / "scontrol.txt").unlink()
+    assert submit_arrays(plan, config=config) == {}
+    assert (slurm / "scontrol.txt").read_text() == "release 41\n"
+
+
+def test_held_jobs_of_others_and_other_studies_are_left_alone(slurm, tmp_path):
+    (slurm / "kill_submit").touch()
+    submit_in_another_shell(tmp_path / "other")
+    (slurm / "kill_submit").unlink()
+    with (slurm / "queue").open("a") as queue:
+        queue.write("7|kdbatch-wave0-mine|PENDING|JobHeldUser\n")
+    submit_in_another_shell(tmp_path)
+    settle(journal_of(config_in(tmp_path).runs_dir))
+    assert {"7", "41_0", "41_1"} <= set(queue_of(slurm)) and not (slurm / "scancel.txt").exists()
+
+
+@pytest.mark.parametrize("accepted", [False, True])
+def test_a_busy_controller_is_asked_again_and_what_it_took_nevertheless_is_cancelled(slurm, tmp_path, accepted):
+    (slurm / "refuse").write_text("sbatch: error: Batch job submission failed: Socket timed out on send/recv operation\n")
+    (slurm / "refuse_once").touch()
+    if accepted:
+        (slurm / "accept_anyway").touch()
+    submitted = submit_arrays(plan_of({"a": ()}), config=config_in(tmp_path))
+    assert list(submitted.values()) == ["42" if accepted else "41"] == list(queue_of(slurm))
+
+
+def test_a_busy_controller_is_not_asked_for_ever(slurm, tmp_path):
+    (slurm / "refuse").write_text("sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying\n")
+    with pytest.raises(UserError, match=r"sbatch refused wave0-\w+: .*temporarily unable"):
+        submit_arrays(plan_of({"a": ()}), config=config_in(tmp_path))
+    assert last_submissions(journal_of(config_in(tmp_path).runs_dir)) == {}
+
+
+def test_a_refusal_is_not_repeated(slurm, tmp_path):
+    (slurm / "refuse").write_text("sbatch: error: Invalid account\n")
+    (slurm / "refuse_once").touch()
+    with pytest.raises(UserError, match="Invalid account"):
+        submit_arrays(plan_of({"a": ()}), config=config_in(tmp_path))
+
+
+def test_squeue_is_asked_again_when_it_is_busy(slurm):
+    (slurm / "squeue_fails").write_text("slurm_load_jobs error: Socket timed out on send/recv operation\n")
+    with pytest.raises(UserError, match=r"squeue: .*Socket timed out.* scontrol ping"):
+        queued_jobs()
+    assert len((slurm / "squeue.txt").read_text().splitlines()) == 1 + len(squeue.PAUSES)
+    (slurm / "squeue_fails").write_text("squeue: error: Invalid user: nobody\n")
+    with pytest.raises(UserError, match="Invalid user: nobody. Try it: squeue --me"):
+        queued_jobs()
+    assert len((slurm / "squeue.txt").read_text().splitlines()) == 2 + len(squeue.PAUSES)
+
+
+def test_a_command_sees_nothing_of_a_surrounding_job(slurm, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "99")
+    assert "SLURM_JOB_ID" not in ask("env")
+
+
+def test_a_damaged_entry_counts_as_none(slurm, tmp_path):
+    plan, config = plan_of({"a": ()}), config_in(tmp_path)
+    submit_arrays(plan, config=config)
+    (slurm / "queue").write_text("")
+    for folder in load_journal(journal_of(config.runs_dir)):
+        (folder / "sbatch.json").write_text("{")
+    assert submit_arrays(plan, config=config) == {ids(plan)["a"]: "42"}

@@ -1,0 +1,178 @@
+"""Probes, teachers of other seeds, and the profile's fields for the target and for single tasks."""
+
+from pathlib import Path
+
+import pytest
+from worlds import JOBS
+
+from kdbatch.plan.resolve import make_plan
+from kdbatch.vocab.config import Config
+from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.plans import Plan
+from kdbatch.vocab.recipes import Distill, Finetune, Pretrain, Retrieve, Selection
+from kdbatch.vocab.tasks import TASKS
+from kdbatch.vocab.views import CENTER
+
+SEEDS = "seeds: [0, 1, 2]"
+
+
+@pytest.fixture
+def jobs(sharded, in_tmp: Path) -> Path:
+    """A copy of the experiment and of its profile, where both can be edited."""
+    sharded(k400=240_000, ucf101=13_320, hmdb51=6766)
+    (in_tmp / "jobs" / "profiles").mkdir(parents=True)
+    for name in ("subset_size.yaml", "profiles/paper.yaml"):
+        (in_tmp / "jobs" / name).write_text((JOBS / name).read_text())
+    return in_tmp / "jobs"
+
+
+def _edit(path: Path, *changes: tuple[str, str]) -> None:
+    text = path.read_text()
+    for old, new in changes:
+        assert old in text, old
+        text = text.replace(old, new)
+    path.write_text(text)
+
+
+def _plan(jobs: Path) -> Plan:
+    return make_plan([jobs / "subset_size.yaml"], profile="paper", config=Config())
+
+
+def test_probes_ask_every_pretrained_network_once_per_target(jobs: Path) -> None:
+    _edit(jobs / "subset_size.yaml", ("controls:", "probes: [retrieval, linear]\n\ncontrols:"))
+    plan = _plan(jobs)
+    (record,) = plan.records
+    assert {"T1.retrieval", "T2.retrieval", "T1.linear", "T2.linear"} <= set(record.roles)
+    assert record.roles["T2.linear"] == "T2 R(2+1)D, pretrained features, linear probe"
+    runs = {item.run.id: item.run for item in plan.runs}
+    assert [wave.name for wave in plan.waves] == ["pretrain", "finetune", "distill", "retrieve", "compare"]
+    asked = [run for run in runs.values() if isinstance(run.recipe, Retrieve)]
+    probed = [run for run in runs.values() if isinstance(run.recipe, Finetune) and run.recipe.trained == "head"]
+    assert len(asked) == len(probed) == 3 * 2 * 4 * 2  # seeds, networks, subsets, targets
+    for run in (*asked, *probed):
+        (parent,) = run.parents
+        assert runs[parent].recipe.kind == "pretrain" and runs[parent].seed == run.seed
+    assert all(run.recipe.data.split == "train01" and run.recipe.evaluation.test.split == "test01" for run in asked)  # type: ignore[union-attr]
+    assert all(run.recipe.dropout == 0 for run in probed)  # type: ignore[union-attr]
+    hours = {item.run.recipe.kind: item.cost_hours for item in plan.runs}
+    assert 0 < hours["retrieve"] < hours["distill"]
+
+
+def test_a_teacher_of_the_next_seed_is_the_next_seeds_teacher(jobs: Path) -> None:
+    _edit(jobs / "subset_size.yaml", ("controls:", "controls:\n  same: {title: Same task, teachers: [T1, T1@1]}"))
+    plan = _plan(jobs)
+    (record,) = plan.records
+    runs = {item.run.id: item.run for item in plan.runs}
+    titles = {item.run.id: item.title for item in plan.runs}
+    at = {(c.role, c.seed): c.run_id for c in record.cells if c.case == {"target": "hmdb51", "subset": "30k"}}
+    assert runs[at["same", 0]].parents == (at["T1", 0], at["T1", 1])
+    assert runs[at["same", 1]].parents == (at["T1", 1], at["T1", 2])
+    last = runs[runs[at["same", 2]].parents[1]]
+    assert last.seed == 3 and last.recipe == runs[at["T1", 0]].recipe and runs[last.parents[0]].seed == 3
+    assert titles[at["same", 0]] == "train ShuffleNet from T1 + T1@1 (ae-kd) on hmdb51, seed 0"
+    assert len(record.cells) == len({(c.role, c.seed, *c.case.values()) for c in record.cells})
+
+
+def test_a_teacher_at_zero_is_the_teacher_and_each_alone_is_a_control(jobs: Path) -> None:
+    _edit(
+        jobs / "subset_size.yaml",
+        ("controls:", "controls:\n  T1_alone: {title: T1 alone, teachers: [T1]}\n  T2_alone: {title: T2 alone, teachers: [T2@0]}"),
+        ("rows: [T1, T2, student, labels_only]", "rows: [T1, T2, student, labels_only, T1_alone, T2_alone]"),
+    )
+    plan = _plan(jobs)
+    (record,) = plan.records
+    runs = {item.run.id: item.run for item in plan.runs}
+    at = {c.role: c.run_id for c in record.cells if c.case == {"target": "ucf101", "subset": "10k"} and c.seed == 0}
+    assert runs[at["T1_alone"]].parents == (at["T1"],) and runs[at["T2_alone"]].parents == (at["T2"],)
+    assert runs[at["T1_alone"]].recipe == runs[at["student"]].recipe
+
+
+def test_the_paper_profile_holds_out_the_sources_numbers_of_videos(jobs: Path) -> None:
+    plan = _plan(jobs)
+    for target, num_videos, held_out in (("ucf101", 9537, 800), ("hmdb51", 3570, 400)):
+        found = {
+            item.run.recipe.selection
+            for item in plan.runs
+            if isinstance(item.run.recipe, Finetune | Distill) and item.run.recipe.data.dataset == target
+        }
+        (selection,) = found
+        assert isinstance(selection, Selection) and selection.share * num_videos == pytest.approx(held_out, rel=0.01)
+
+
+@pytest.mark.parametrize(("crop", "flip"), [("center", 0.0), ("random", 0.5), ("random-resized", 0.5)])
+def test_teachers_students_and_controls_are_cut_alike(jobs: Path, crop: str, flip: float) -> None:
+    _edit(jobs / "profiles" / "paper.yaml", (SEEDS, f"{SEEDS}\nfinetune_crop: {crop}"))
+    views = {item.run.recipe.view for item in _plan(jobs).runs if isinstance(item.run.recipe, Finetune | Distill)}
+    (view,) = views
+    assert (view.augment.crop, view.augment.flip_probability) == (crop, flip)
+    assert (view.augment == CENTER) == (crop == "center")
+
+
+def test_crops_and_views_reach_the_recipes(jobs: Path) -> None:
+    _edit(jobs / "profiles" / "paper.yaml", (SEEDS, f"{SEEDS}\nnum_eval_crops: 3\nteacher_views: 24"))
+    recipes = [item.run.recipe for item in _plan(jobs).runs]
+    assert {r.evaluation.num_crops for r in recipes if isinstance(r, Finetune | Distill)} == {3}
+    assert {r.teacher_views for r in recipes if isinstance(r, Distill)} == {24}  # the control's batches come again as the student's do
+
+
+def test_a_task_can_be_pretrained_at_a_scale_of_its_own_and_with_weaker_colours(jobs: Path) -> None:
+    scale = "{epochs: 7, batch_clips: 32, lr_factor: 2.0, colours: 0.5}"
+    _edit(jobs / "profiles" / "paper.yaml", (SEEDS, f"{SEEDS}\npretrain_of: {{rspnet: {scale}}}"))
+    recipes = {item.run.recipe for item in _plan(jobs).runs if isinstance(item.run.recipe, Pretrain)}
+    assert {(r.backbone.kind, r.schedule.epochs, r.schedule.lr) for r in recipes} == {("r21d_10", 7, 0.05), ("shufflenet_2x", 7, 0.1)}
+    (augment,) = {recipe.view.augment for recipe in recipes}
+    full = TASKS["rspnet"].augment
+    assert (augment.brightness, augment.hue, augment.gray_probability) == (0.2, 0.2, 0.1) and augment.min_area == full.min_area
+    assert full.faded(1.0) == full and augment.faded(0.0).jitter_probability == full.jitter_probability
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("controls:", "probes: [retreival]\ncontrols:"), r"probes\[0\]: found 'retreival'. Did you mean 'retrieval'\?"),
+        (("teachers: [T1, T2]", "teachers: [T1, T1@x]"), r"student.teachers: 'T1@x' does not say how many seeds further on. .*T1@1"),
+        (("teachers: [T1, T2]", "teachers: [T1, T1@-1]"), "does not say how many seeds"),
+        (("teachers: [T1, T2]", "teachers: [T1, T1@]"), "does not say how many seeds"),
+        (("teachers: [T1, T2]", "teachers: [T1, T1@0]"), "T1 and T1@0 are one teacher. Name each once; T1@1 is T1 with another seed"),
+        (("teachers: [T1, T2]", "teachers: [T1, T3@1]"), "no 'T3'"),
+        (("teachers: [T1, T2]", f"teachers: [{', '.join(f'T1@{i}' for i in range(9))}]"), "found 9, and ae-kd tries .* at most 8"),
+        (("weighting: ae-kd", "weighting: ca-mdk"), "Did you mean 'ca-mkd'"),
+        (("weighting: ae-kd", "weighting: none"), "Write equal, ae-kd or ca-mkd"),
+        (("target: $target\n  teachers", "target: k400\n  teachers"), "T1 knows the classes of ucf101, its student learns k400"),
+        (("    pretrain: {task: rspnet, complexity: 1, dataset: k400, subset: $subset}\n", ""), None),
+    ],
+)
+def test_a_slip_in_the_experiment_is_one_line(jobs: Path, change: tuple[str, str], says: str | None) -> None:
+    _edit(jobs / "subset_size.yaml", change)
+    if says is None:
+        _edit(jobs / "subset_size.yaml", ("controls:", "probes: [linear]\ncontrols:"))
+        says = "probes: no teacher has a pretrain, so there are no features to ask"
+    with pytest.raises(UserError, match=says) as caught:
+        _plan(jobs)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ((SEEDS, f"{SEEDS}\nfinetune_crop: centre"), "finetune_crop: found 'centre'. Did you mean 'center'"),
+        ((SEEDS, f"{SEEDS}\nnum_eval_crops: 2"), "num_eval_crops: found 2.* One of: 1, 3"),
+        (("num_eval_clips: 10", "num_eval_clips: 0"), r"paper\.yaml: num_eval_clips: found 0\. Write at least 1"),
+        ((SEEDS, f"{SEEDS}\nteacher_views: -1"), r"paper\.yaml: teacher_views: found -1\. Write a number of epochs, or 0"),
+        (("share: 0.084", "share: 800"), r"selection.ucf101: share: found 800. Write more than 0 and at most 0.5"),
+        (("share: 0.084, every_epochs: 5", "share: 0.084, every_epochs: 0"), "every_epochs, num_clips: found 0 and 3. Write at least 1"),
+        (("  ucf101: {share", "  ucf10: {share"), "selection: no 'ucf10'. Did you mean 'ucf101'"),
+        ((SEEDS, f"{SEEDS}\npretrain_of: {{rsp: {{epochs: 1, batch_clips: 8}}}}"), "pretrain_of: no 'rsp'. Did you mean 'rspnet'"),
+        (
+            ("epochs: 200, batch_clips: 64", "epochs: 200, batch_clips: 64, colours: 2"),
+            r"pretrain: colours: found 2\.0. Write a share from 0",
+        ),
+        (("linear: {", "#: {"), "a linear probe needs a schedule, and the profile has none. Add to it, for example: linear: "),
+    ],
+)
+def test_a_slip_in_the_profile_is_one_line(jobs: Path, change: tuple[str, str], says: str) -> None:
+    _edit(jobs / "profiles" / "paper.yaml", change)
+    _edit(jobs / "subset_size.yaml", ("controls:", "probes: [linear]\ncontrols:"))
+    with pytest.raises(UserError, match=says) as caught:
+        _plan(jobs)
+    assert "\n" not in str(caught.value)

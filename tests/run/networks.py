@@ -1,0 +1,37 @@
+"""Small networks, and batches of noise for them."""
+
+import torch
+from torch import Tensor, nn
+
+from kdbatch.run.models import Classifier, build_backbone
+from kdbatch.vocab.backbones import Backbone
+
+
+def classifier(kind: str, *, width: float = 0.05, num_classes: int = 3, dropout: float = 0.0) -> Classifier:
+    """One of the study's networks, as narrow as can be unless told otherwise."""
+    backbone = build_backbone(Backbone(kind=kind, width=width))  # pyright: ignore[reportArgumentType]
+    return Classifier(backbone, num_classes=num_classes, dropout=dropout)
+
+
+def noise(num_clips: int, *, num_frames: int = 4, size_pixels: int = 24) -> Tensor:
+    return torch.randn(num_clips, 3, num_frames, size_pixels, size_pixels)
+
+
+class LoudNet(nn.Module):
+    """Two convolutions, the first of which adds `offset`: a hundred is a hundred times its spread."""
+
+    def __init__(self, num_channels: int = 8, *, offset: float = 100.0) -> None:
+        super().__init__()
+        self.first = nn.Conv3d(3, num_channels, 3)
+        self.second = nn.Conv3d(num_channels, 5, 1)
+        nn.init.constant_(self.first.bias, offset)
+        self.num_calls = 0
+
+    def forward(self, clip_BCTHW: Tensor) -> Tensor:
+        self.num_calls += 1
+        return self.second(self.first(clip_BCTHW))
+
+    def maps(self, clip_BCTHW: Tensor) -> list[Tensor]:
+        """What the hooks see, one after the other."""
+        first = self.first(clip_BCTHW)
+        return [first.detach(), self.second(first).detach()]

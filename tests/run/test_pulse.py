@@ -1,0 +1,84 @@
+"""What the worker's pulse says of how attempts end, with real signals and files."""
+
+import os
+import signal
+import time
+from dataclasses import replace
+
+import pytest
+
+from kdbatch.run.pulse import Pulse, StopFlag, Stopped
+from kdbatch.vocab.attempts import Start
+from kdbatch.vocab.runs import Retries, RunFolder
+from kdbatch.vocab.status import Status, load_status, save_status
+
+
+@pytest.fixture
+def stop():
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)}
+    yield StopFlag().listen()
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def far(**more) -> Start:
+    return Start(**{"job": "41_0", "ends_at": time.time() + 5000, "signal_seconds": 300.0, **more})
+
+
+def stopped(tmp_path, stop, start) -> Status:
+    with Pulse(RunFolder(tmp_path), device="cpu", stop=stop, start=start) as pulse:
+        with pytest.raises(Stopped):
+            pulse.check()
+        pulse.end("stopped")
+    return load_status(tmp_path / "status.json")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "ends_in", "cause"),
+    [
+        ((signal.SIGUSR2,), 300, "timeout"),
+        ((signal.SIGUSR2, signal.SIGTERM), 5000, "preemption"),
+        ((signal.SIGTERM, signal.SIGTERM), 5000, "asked"),
+        ((), 100, "timeout"),
+    ],
+)
+def test_why_it_was_stopped_is_recorded(tmp_path, stop, numbers, ends_in, cause):
+    for number in numbers:
+        os.kill(os.getpid(), number)
+    status = stopped(tmp_path, stop, far(ends_at=time.time() + ends_in))
+    assert (status.state, status.cause, status.job) == ("stopped", cause, "41_0")
+    assert status.reason.endswith("; progress is saved")
+
+
+def test_far_from_the_limit_and_without_a_signal_it_goes_on(tmp_path, stop):
+    with Pulse(RunFolder(tmp_path), device="cpu", stop=stop, start=far()) as pulse:
+        pulse.check()
+
+
+def test_a_run_that_a_dead_node_left_running_is_counted_at_the_next_start(tmp_path, stop):
+    left = Status(state="running", attempt=2, step=9, num_steps=20, job="41_0", ended={"timeout": 1})
+    save_status(tmp_path / "status.json", left)
+    with Pulse(RunFolder(tmp_path), device="cpu", stop=stop, start=far(last_state="NODE_FAIL")) as pulse:
+        assert pulse.interruptions == {"timeout": 1, "node_failure": 1} and pulse.refusal == ""
+        now = load_status(tmp_path / "status.json")
+        assert (now.attempt, now.step, now.first_step, now.ended) == (3, 9, 9, {"timeout": 1, "node_failure": 1})
+
+
+def test_one_too_many_is_refused_and_a_fresh_try_is_not(tmp_path, stop):
+    left = Status(state="running", attempt=2, job="41_0", ended={"crash": 1})
+    save_status(tmp_path / "status.json", left)
+    retries = Retries(crash=1)
+    with Pulse(RunFolder(tmp_path), device="cpu", stop=stop, start=far(last_exit="137"), retries=retries) as pulse:
+        assert pulse.refusal.startswith("was killed or crashed 2 times")
+        pulse.end("failed", reason=pulse.refusal)
+    with Pulse(RunFolder(tmp_path), device="cpu", stop=stop, start=far(), retries=retries) as pulse:
+        assert pulse.refusal == "" and pulse.interruptions == {}
+
+
+def test_time_limits_without_a_step_are_refused_at_the_third_start(tmp_path, stop):
+    refusals = []
+    for _ in range(3):
+        with Pulse(RunFolder(tmp_path), device="cpu", stop=stop, start=far()) as pulse:
+            refusals.append(bool(pulse.refusal))
+        save_status(tmp_path / "status.json", replace(load_status(tmp_path / "status.json"), state="stopped", cause="timeout"))
+    assert refusals == [False, False, True]

@@ -1,0 +1,149 @@
+"""`python -m kdbatch.run RUN_DIR`, twice at once, as torchrun or srun start it."""
+
+import dataclasses
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import target_world as target
+from safetensors.numpy import load_file
+
+from kdbatch.result.read import read_predictions, scan_rows
+from kdbatch.run.main import main
+from kdbatch.run.pulse import StopFlag
+from kdbatch.vocab.publish import load_json
+from kdbatch.vocab.recipes import Distill
+from kdbatch.vocab.runs import Run, RunFolder
+from kdbatch.vocab.status import EXIT_BUG, EXIT_DONE, EXIT_STOPPED, EXIT_USER, Status, load_status
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("team")]
+Two = tuple[subprocess.Popen[bytes], subprocess.Popen[bytes]]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("world")
+    target.write_world(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def labels_only(world: Path) -> Run:
+    """A student without teachers: dropout, batch normalisation, a held-out part, a test split."""
+    return next(r.run for r in target.plan_of(world).runs if isinstance(r.run.recipe, Distill) and not r.run.parents)
+
+
+def _start(folder: RunFolder, *, cwds: tuple[Path | None, Path | None] = (None, None)) -> Two:
+    with socket.socket() as door:
+        door.bind(("127.0.0.1", 0))
+        port = door.getsockname()[1]
+    place: dict[str, str] = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    command = [sys.executable, "-m", "kdbatch.run", str(folder.path)]
+    with folder.log.open("ab") as log:
+        first, second = (
+            subprocess.Popen(command, env={**os.environ, **place, "RANK": r, "LOCAL_RANK": r}, stdout=log, stderr=log, cwd=cwd)
+            for r, cwd in zip("01", cwds, strict=True)
+        )
+    return first, second
+
+
+def _codes(two: Two, *, timeout: float = 120) -> list[int]:
+    return [process.wait(timeout) for process in two]
+
+
+def _once(folder: RunFolder, two: Two, *, is_so: Callable[[Status], bool]) -> None:
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        status = load_status(folder.status)
+        if status and is_so(status):
+            return
+        assert all(process.poll() is None for process in two), folder.log.read_text()
+        time.sleep(0.02)
+    raise AssertionError(f"not within two minutes: {folder.status.read_text()}")
+
+
+def _long(run: Run, *, epochs: int) -> Run:
+    assert isinstance(run.recipe, Distill)
+    return target.with_recipe(run, schedule=dataclasses.replace(run.recipe.schedule, epochs=epochs), selection=None)
+
+
+def _results(folder: RunFolder) -> tuple[dict[str, np.ndarray], np.ndarray, dict[str, Any]]:
+    predictions = read_predictions(folder.path.parent, [folder.id]).frame
+    rows = {row["name"]: row["value"] for row in scan_rows(folder.path.parent, [folder.id]).frame.to_dicts()}
+    return load_file(folder.model), np.array(predictions.sort("key")["probability_K"].to_list()), rows
+
+
+def _distance(weights: dict[str, np.ndarray], others: dict[str, np.ndarray]) -> float:
+    """Of all weights, as a share of their length."""
+    first, second = (np.concatenate([w[name].ravel() for name in others if "running" not in name]) for w in (weights, others))
+    return float(np.linalg.norm(first - second) / np.linalg.norm(second))
+
+
+def test_two_processes_leave_what_one_leaves(world: Path, labels_only: Run) -> None:
+    """Twelve videos are left to train on, in two batches of six: both can be shared evenly."""
+    assert isinstance(labels_only.recipe, Distill) and labels_only.recipe.selection is not None
+    run = target.with_recipe(labels_only, selection=dataclasses.replace(labels_only.recipe.selection, share=0.25))
+    one, two = (target.prepare(world, run, runs=name) for name in ("one", "two"))
+    assert main([str(one.path)], stop=StopFlag()) == EXIT_DONE
+    assert _codes(_start(two)) == [EXIT_DONE, EXIT_DONE], two.log.read_text()
+    assert sorted(p.name for p in two.path.iterdir() if p.name != "log.txt") == sorted(p.name for p in one.path.iterdir())
+    assert load_json(two.done)["device_hours"] == pytest.approx(2 * load_json(two.done)["seconds"] / 3600)
+    (weights, probability_NK, rows), (expected, expected_NK, expected_rows) = _results(two), _results(one)
+    # Rounding, after six steps of a network so narrow that some channels hardly vary.
+    assert _distance(weights, expected) < 2e-3
+    assert np.allclose(probability_NK, expected_NK, atol=1e-2)
+    assert rows.keys() == expected_rows.keys() and rows["test_videos"] == expected_rows["test_videos"]
+    assert {"data_wait_share", "max_memory"} <= rows.keys() and rows["held_out_videos"] == 4
+
+
+def test_a_signal_to_the_other_stops_both_and_one_alone_can_go_on(world: Path, labels_only: Run) -> None:
+    """A checkpoint does not know how many wrote it."""
+    run = _long(labels_only, epochs=40)
+    folder = target.prepare(world, run, runs="stopped")
+    two = _start(folder)
+    _once(folder, two, is_so=lambda status: status.step > 2)
+    two[1].send_signal(signal.SIGUSR2)
+    assert _codes(two) == [EXIT_STOPPED, EXIT_STOPPED], folder.log.read_text()
+    status = load_status(folder.status)
+    assert status is not None and status.state == "stopped" and folder.checkpoint.exists()
+    assert main([str(folder.path)], stop=StopFlag()) == EXIT_DONE
+    done = load_status(folder.status)
+    assert done is not None and done.step == done.num_steps > status.step
+
+
+def test_a_process_that_is_killed_ends_the_others_and_the_run_can_go_on(world: Path, labels_only: Run) -> None:
+    folder = target.prepare(world, _long(labels_only, epochs=400), runs="killed")
+    two = _start(folder)
+    _once(folder, two, is_so=lambda status: status.step > 2)
+    two[1].kill()
+    assert _codes(two) == [EXIT_STOPPED, -signal.SIGKILL], folder.log.read_text()
+    status = load_status(folder.status)
+    assert status is not None and (status.state, status.reason) == (
+        "stopped",
+        "one of its 2 processes was lost; it can go on from its last checkpoint",
+    )
+
+
+def test_a_leader_that_is_killed_ends_the_others(world: Path, labels_only: Run) -> None:
+    folder = target.prepare(world, _long(labels_only, epochs=400), runs="headless")
+    two = _start(folder)
+    _once(folder, two, is_so=lambda status: status.step > 2)
+    two[0].kill()
+    assert _codes(two) == [-signal.SIGKILL, EXIT_BUG], folder.log.read_text()
+
+
+def test_a_slip_that_only_the_other_makes_is_told_in_the_status(world: Path, labels_only: Run, tmp_path: Path) -> None:
+    folder = target.prepare(world, labels_only, runs="slip")
+    folder.save(dataclasses.replace(folder.load(), shards_dir="shards"))  # which is there for who was started in `world`
+    assert _codes(_start(folder, cwds=(world, tmp_path))) == [EXIT_USER, EXIT_USER], folder.log.read_text()
+    status = load_status(folder.status)
+    assert status is not None and status.state == "failed"
+    assert status.reason.startswith("process 1 of 2: ucf101 has no shards under shards/")
