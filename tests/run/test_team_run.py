@@ -98,7 +98,7 @@ def test_two_processes_leave_what_one_leaves(world: Path, labels_only: Run) -> N
     assert main([str(one.path)], stop=StopFlag()) == EXIT_DONE
     assert _codes(_start(two)) == [EXIT_DONE, EXIT_DONE], two.log.read_text()
     assert sorted(p.name for p in two.path.iterdir() if p.name != "log.txt") == sorted(p.name for p in one.path.iterdir())
-    assert load_json(two.done)["device_hours"] == pytest.approx(2 * load_json(two.done)["seconds"] / 3600)
+    assert load_json(two.done)["device_hours"] == pytest.approx(2 * load_json(two.done)["seconds"] / 3600, rel=0.01)
     (weights, probability_NK, rows), (expected, expected_NK, expected_rows) = _results(two), _results(one)
     assert _distance(weights, expected) < 2e-3
     assert np.allclose(probability_NK, expected_NK, atol=1e-2)
