@@ -1,7 +1,7 @@
 """Pretraining as the toy profile does it, and what a network then knows of videos that it never saw."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -64,8 +64,8 @@ def make_toy_shards(folder: Path) -> Path:
     return folder / "shards"
 
 
-def toy_recipe(task: str, backbone: str, *, shards_dir: Path, folder: Path, complexity: int = 1, epochs: int = 0) -> Pretrain:
-    """What `kdbatch plan --profile toy` makes of pretraining on all of k400; `epochs` other than the profile's, if said."""
+def toy_recipe(task: str, backbone: str, *, shards_dir: Path, folder: Path, complexity: int = 1, profile: Path | None = None) -> Pretrain:
+    """What `kdbatch plan --profile toy` makes of pretraining on all of k400. Another `profile` is for trying settings out."""
     pretrained = {"task": task, "complexity": complexity, "dataset": "k400", "subset": "all"}
     experiment = {
         "name": "learning",
@@ -76,12 +76,11 @@ def toy_recipe(task: str, backbone: str, *, shards_dir: Path, folder: Path, comp
     }
     (folder / "profiles").mkdir(parents=True, exist_ok=True)
     (folder / "learning.yaml").write_text(yaml.safe_dump(experiment))
-    (folder / "profiles" / "toy.yaml").write_text((JOBS / "profiles" / "toy.yaml").read_text())
+    (folder / "profiles" / "toy.yaml").write_text((profile or JOBS / "profiles" / "toy.yaml").read_text())
     plan = make_plan(
         [folder / "learning.yaml"], profile="toy", config=Config(paths=Paths(shards=str(shards_dir), runs=str(folder / "runs")))
     )
-    recipe = next(item.run.recipe for item in plan.runs if isinstance(item.run.recipe, Pretrain))
-    return replace(recipe, schedule=replace(recipe.schedule, epochs=epochs or recipe.schedule.epochs))
+    return next(item.run.recipe for item in plan.runs if isinstance(item.run.recipe, Pretrain))
 
 
 def pretrain_accuracy(recipe: Pretrain, *, shards_dir: Path, folder: Path, seed: int = 0) -> Learned:

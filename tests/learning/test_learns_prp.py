@@ -1,3 +1,6 @@
+"""Chance is 50 %: two rates. In the first epochs the network learns to rebuild clips, and only then their rate."""
+
+import logging
 from pathlib import Path
 
 import pytest
@@ -5,8 +8,8 @@ from learning_world import pretrain_accuracy, toy_recipe
 
 
 @pytest.mark.learning
-def test_prp_learns_how_fast_a_clip_plays(toy_shards: Path, tmp_path: Path) -> None:
-    """After 10 epochs: for the first 3 or 4 the network learns to rebuild clips, and only then their rate. Chance is 50 %."""
-    recipe = toy_recipe("prp", "r21d_10", shards_dir=toy_shards, folder=tmp_path, epochs=10)
+def test_how_fast_unseen_videos_play_is_told(toy_shards: Path, tmp_path: Path) -> None:
+    recipe = toy_recipe("prp", "r21d_10", shards_dir=toy_shards, folder=tmp_path)
     learned = pretrain_accuracy(recipe, shards_dir=toy_shards, folder=tmp_path)
-    assert learned.sigmas > 6 and learned.seen > learned.chance
+    logging.getLogger(__name__).warning("%s", learned)  # shown by make test-learning
+    assert learned.sigmas > 6, learned
