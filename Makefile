@@ -8,7 +8,7 @@ PROFILE := toy
 # What the image is built on, see container/README.md: make image BASE=--debian, make image BASE='--on OLD.sif'
 BASE := --docker python:3.11-slim-bookworm
 
-.PHONY: demo study test test-learning test-cluster check image clean
+.PHONY: demo study test test-slow test-learning test-cluster check image clean
 
 # From raw toy videos to a report, in a few minutes on two cores; a second time only the report is made anew.
 demo: $(VENV)/.made
@@ -27,7 +27,11 @@ study: $(VENV)/.made
 	@echo "Open it: $(CURDIR)/report/index.html"
 
 test: $(VENV)/.made
-	@$(BIN)/pytest -n 2 --dist loadgroup -m "not learning"
+	@$(BIN)/pytest -n 2 --dist loadgroup -m "not slow and not learning and not cluster"
+
+# Those that start processes, kill them and wait for what they leave.
+test-slow: $(VENV)/.made
+	@$(BIN)/pytest -n 2 --dist loadgroup -m "slow and not learning and not cluster"
 
 # Does each pretext task learn? Minutes of training on toy videos, and the accuracies that came of it.
 test-learning: $(VENV)/.made
@@ -45,7 +49,7 @@ check: $(VENV)/.made
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/pyright
-	@$(MAKE) --no-print-directory test
+	@$(MAKE) --no-print-directory test test-slow
 
 clean:
 	rm -rf demo report

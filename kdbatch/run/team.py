@@ -1,7 +1,8 @@
 """Processes that train one run together (torch.distributed, env://): who leads, and what they tell each other.
 
 How many they are is no part of a run's id, so it must not change a number: gradients, batch statistics (run/together.py) and what is
-drawn at random are those of the whole batch. The leader alone holds the run's lock and writes its files; the others exit with its code.
+drawn at random are those of the whole batch, and batches are the same where they can be shared evenly (run/shares.py). The leader alone
+holds the run's lock and writes its files; the others exit with its code.
 """
 
 import json

@@ -142,16 +142,16 @@ def experiment_in(folder: Path) -> Path:
     return found
 
 
-def site(*, image: Path | None = None, minutes: int = 10, cpus: int = 2, nodes: int = 1, more: str = "", **of_site: str) -> str:
+def site(*, image: Path | None = None, minutes: int = 10, gpus: int = 1, nodes: int = 1, **of_site: str) -> str:
     """A kdbatch.toml for the test cluster; with an image whose packages are this machine's, bound on /srv."""
-    resources = f"{{nodes = {nodes}, gpus = 1, cpus = {cpus}, minutes = {minutes}, memory_gb = 1}}"
+    resources = f"{{nodes = {nodes}, gpus = {gpus}, cpus = 2, minutes = {minutes}, memory_gb = 1}}"
     lines = ["[site]", 'partition = "gpu"', "max_array_size = 100", "max_concurrent = 3"]
     for key, value in of_site.items():
         lines = [line for line in lines if not line.startswith(f"{key} =")] + [f"{key} = {value}"]
     lines += ["[resources]", *(f"{kind} = {resources}" for kind in ("pretrain", "finetune", "distill", "compare"))]
     if image:
         lines += ["[container]", f'image = "{image}"', 'gpu = "none"', f'binds = ["{PACKAGES}:/srv:ro"]']
-    return "\n".join((*lines, more, ""))
+    return "\n".join((*lines, ""))
 
 
 def the_run(folder: Path) -> RunRow:

@@ -88,17 +88,21 @@ def _distance(weights: dict[str, np.ndarray], others: dict[str, np.ndarray]) -> 
 
 
 def test_two_processes_leave_what_one_leaves(world: Path, labels_only: Run) -> None:
-    """Twelve videos are left to train on, in two batches of six: both can be shared evenly."""
-    assert isinstance(labels_only.recipe, Distill) and labels_only.recipe.selection is not None
-    run = target.with_recipe(labels_only, selection=dataclasses.replace(labels_only.recipe.selection, share=0.25))
+    """One step, on all twelve videos that are left to train on, six for each process. This network is so narrow that some channels hardly
+    vary: in one process too, taking a batch's clips in another order moves its weights by 5e-6 in the first step, 8e-3 in the second.
+    """
+    recipe = labels_only.recipe
+    assert isinstance(recipe, Distill) and recipe.selection is not None
+    selection = dataclasses.replace(recipe.selection, share=0.25)
+    schedule = dataclasses.replace(recipe.schedule, epochs=1, batch_clips=12)
+    run = target.with_recipe(labels_only, selection=selection, schedule=schedule)
     one, two = (target.prepare(world, run, runs=name) for name in ("one", "two"))
     assert main([str(one.path)], stop=StopFlag()) == EXIT_DONE
     assert _codes(_start(two)) == [EXIT_DONE, EXIT_DONE], two.log.read_text()
     assert sorted(p.name for p in two.path.iterdir() if p.name != "log.txt") == sorted(p.name for p in one.path.iterdir())
-    assert load_json(two.done)["device_hours"] == pytest.approx(2 * load_json(two.done)["seconds"] / 3600)
+    assert load_json(two.done)["device_hours"] == pytest.approx(2 * load_json(two.done)["seconds"] / 3600, rel=0.01)
     (weights, probability_NK, rows), (expected, expected_NK, expected_rows) = _results(two), _results(one)
-    # Rounding, after six steps of a network so narrow that some channels hardly vary.
-    assert _distance(weights, expected) < 2e-3
+    assert 0 < _distance(weights, expected) < 1e-4
     assert np.allclose(probability_NK, expected_NK, atol=1e-2)
     assert rows.keys() == expected_rows.keys() and rows["test_videos"] == expected_rows["test_videos"]
     assert {"data_wait_share", "max_memory"} <= rows.keys() and rows["held_out_videos"] == 4

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,8 +36,9 @@ def pytorch_cka(model: nn.Module, clip_BCTHW: Tensor, layers: tuple[str, ...]) -
     """Centered-Kernel-Alignment. Its rows stand in the order of the names."""
     from cka import compute_cka  # noqa: PLC0415  # pyright: ignore[reportMissingImports] (as above)
 
+    compute: Any = compute_cka  # where it is not installed, a type checker takes the file beside this one for it
     with _quiet():
-        (value_LL,) = compute_cka(model, model, _loader(clip_BCTHW), layers=list(layers), device=clip_BCTHW.device, progress=False)
+        (value_LL,) = compute(model, model, _loader(clip_BCTHW), layers=list(layers), device=clip_BCTHW.device, progress=False)
     return value_LL.double().cpu().numpy()
 
 

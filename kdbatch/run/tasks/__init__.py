@@ -19,22 +19,20 @@ from kdbatch.vocab.views import View
 class Pretext:
     """`build(task, backbone, copy)` gives a module whose `backbone` is what fine-tuning starts from; `copy` is a second backbone of the
     same kind for tasks that keep a key encoder. `choose` cuts clips, `step` is one training step, `chance` the accuracy of guessing
-    in batches of that many videos. `sync_batch_norm`: processes that train together normalise the query network over all of their
-    clips, because its task is to tell them apart; modules named key_... (momentum.py) never do.
+    in batches of that many videos. Processes that train together always normalise over all of their clips (run/together.py).
     """
 
     build: Callable[[Any, VideoBackbone, VideoBackbone], nn.Module]
     choose: Callable[[Sequence[Video], Any, View, np.random.Generator], tuple[list[Request], dict[str, np.ndarray]]]
     step: Callable[[Any, Tensor, Batch, Any], Step]
     chance: Callable[[Any, int], float]
-    sync_batch_norm: bool = False
 
 
 PRETEXTS: dict[str, Pretext] = {
     "rotnet": Pretext(build=rotnet.build, choose=rotnet.choose, step=rotnet.rotnet_step, chance=rotnet.chance),
     "vcop": Pretext(build=vcop.build, choose=vcop.choose, step=vcop.vcop_step, chance=vcop.chance),
     "prp": Pretext(build=prp.build, choose=prp.choose, step=prp.prp_step, chance=prp.chance),
-    "cvrl": Pretext(build=cvrl.build, choose=cvrl.choose, step=cvrl.cvrl_step, chance=cvrl.chance, sync_batch_norm=True),
-    "tdl": Pretext(build=tdl.build, choose=tdl.choose, step=tdl.tdl_step, chance=tdl.chance, sync_batch_norm=True),
-    "rspnet": Pretext(build=rspnet.build, choose=rspnet.choose, step=rspnet.rspnet_step, chance=rspnet.chance, sync_batch_norm=True),
+    "cvrl": Pretext(build=cvrl.build, choose=cvrl.choose, step=cvrl.cvrl_step, chance=cvrl.chance),
+    "tdl": Pretext(build=tdl.build, choose=tdl.choose, step=tdl.tdl_step, chance=tdl.chance),
+    "rspnet": Pretext(build=rspnet.build, choose=rspnet.choose, step=rspnet.rspnet_step, chance=rspnet.chance),
 }
