@@ -89,7 +89,9 @@ def _bounds(num: int, cap: float) -> tuple[Tensor, Tensor]:
         if num_free and num_high * cap <= 1 <= (num_high + num_free) * cap:
             free.append([float(c == "free") for c in choice])
             fixed.append([cap * (c == "high") for c in choice])
-    return torch.tensor(free, dtype=torch.float64), torch.tensor(fixed, dtype=torch.float64)
+    # On the CPU whoever asks first: what is remembered must not lie where a `with torch.device` of that moment says.
+    free_SM, fixed_SM = (torch.tensor(rows, dtype=torch.float64, device="cpu") for rows in (free, fixed))
+    return free_SM, fixed_SM
 
 
 WEIGHTINGS: dict[str, Weighting] = {"equal": equal, "ae-kd": ae_kd, "ca-mkd": ca_mkd}

@@ -108,3 +108,11 @@ def test_ca_mkd_trusts_per_clip_whoever_knows_the_label() -> None:
         probability_M = [given["teacher_MBK"][m, b].softmax(0)[label] for m in range(3)]  # exp(CE) is its inverse
         inverse = [1 / float(p) for p in probability_M]
         assert weight_MB[:, b].tolist() == pytest.approx([(1 - x / sum(inverse)) / 2 for x in inverse])
+
+
+def test_the_first_question_may_be_asked_on_another_device() -> None:
+    """What is remembered of it serves every later one."""
+    with torch.device("meta"):
+        least_norm(torch.zeros(5, 5, dtype=torch.float64, device="cpu"), 0.31)
+    weight_M = least_norm(torch.eye(5, dtype=torch.float64), 0.31)
+    assert weight_M.tolist() == pytest.approx([0.2] * 5)
