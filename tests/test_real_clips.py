@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 from pathlib import Path
+from statistics import mean
 
 import av
 import micro_study as micro
@@ -15,6 +16,8 @@ from kdbatch.vocab.publish import load_json
 from kdbatch.vocab.shards import load_index
 
 SEGMENT_FRAMES, NUM_SEGMENTS = 24, 6
+# An epoch is one batch of a few clips, and its loss is as noisy: the first quarter of the epochs is compared with the last.
+NUM_EPOCHS = 32
 
 pytestmark = pytest.mark.slow
 
@@ -74,7 +77,7 @@ def test_real_videos_go_through_the_whole_chain_read_by_decord(ucf101_layout: Pa
     build_shards("ucf101", root=ucf101_layout, shards_dir=tmp_path / "shards", videos_per_shard=8, processes=1, progress=silent)
     part = load_index(tmp_path / "shards", "ucf101").parts["all"]
     assert sum(s.num_rejected for s in part.shards) == 0 and part.num_in_split["test01"] >= 1
-    micro.write_jobs(tmp_path, epochs=6)
+    micro.write_jobs(tmp_path, epochs=NUM_EPOCHS)
     experiment = tmp_path / "jobs" / "real.yaml"
     experiment.write_text(EXPERIMENT)
     (tmp_path / "kdbatch.toml").write_text('decoder = "decord"\n')
@@ -84,7 +87,7 @@ def test_real_videos_go_through_the_whole_chain_read_by_decord(ucf101_layout: Pa
     for folder in runs:
         assert load_json(folder / "run.json")["decoder"] == "decord"
         loss = pl.read_parquet(folder / "curves.parquet").filter(pl.col("name") == "loss")["value"].to_list()
-        assert loss[-1] < loss[0]
+        assert len(loss) == NUM_EPOCHS and mean(loss[-NUM_EPOCHS // 4 :]) < mean(loss[: NUM_EPOCHS // 4])
         predictions = pl.read_parquet(folder / "predictions.parquet")
         assert len(predictions) == part.num_in_split["test01"]
         assert predictions["probability_K"].list.sum().is_close(1.0, abs_tol=1e-3).all()
