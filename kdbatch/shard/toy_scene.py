@@ -1,7 +1,7 @@
 """Draws the stand-in videos. Axes: T frames, H rows, W columns, 3 RGB channels.
 
 A class is an appearance (shape, texture, hue) and a motion; neither alone tells it. All else is the video's own and says nothing of
-the class: background hues and blotches, light, tilt, phase, a slow tint, and a bubble that rises past.
+the class: background hues and blotches, light, tilt, phase, a slow tint, and bubbles that rise past, one after the other.
 
 What each pretext task can find:
     RotNet  light falls from above, the ground lies below under a horizon, bubbles rise: a scene has one upright.
@@ -22,6 +22,7 @@ import numpy as np
 
 PERIOD_FRAMES = 25
 BUBBLE_SPEED = 0.2 / 25  # frame heights per frame
+BUBBLE_JOURNEY = 1.12  # frame heights, until it has left through the top and another one begins at the bottom
 BUBBLE_RADIUS = 0.1  # frame heights: a tenth of a clip of 48 pixels can be followed from clip to clip, half as much was not learnt
 
 Texture = Literal["striped", "checkered", "dotted", "ringed"]
@@ -114,7 +115,8 @@ def draw(scene: Scene) -> Iterator[np.ndarray]:
     for index in range(scene.num_frames):
         drift_3 = 1 + tint_3 * (index / scene.num_frames)
         frame_HW3 = background_HW3 * drift_3.astype(np.float32)
-        bubble_y = scene.height * (0.98 - BUBBLE_SPEED * index * speed * PERIOD_FRAMES)
+        risen = (BUBBLE_SPEED * index * speed * PERIOD_FRAMES) % BUBBLE_JOURNEY
+        bubble_y = scene.height * (0.98 - risen)
         _stamp(frame_HW3, bubble_x, bubble_y, BUBBLE_RADIUS * scene.height, "ball", "ringed", 0.0, bubble_23)
         pose = MOTIONS[scene.motion](phase + index * speed, side)
         x, y = middle_x + pose.x * scene.height, middle_y + pose.y * scene.height
