@@ -30,10 +30,10 @@ def check_fit(recipe: Pretrain, index: ShardIndex, *, where: str) -> None:
     lengths = sorted(int(length * view.fps + 1e-6) for shard in known for length in shard.lengths_seconds)
     fits = f"about {share:.0%} of {recipe.data.title} have that" if share else f"none of {recipe.data.title} has that"
     raise UserError(
-        f"{where}: {TASKS[task.name].title} at complexity {task.complexity} needs {need} frames of each video, {need / view.fps:.1f} s, and "
-        f"{fits}: {lengths[0]} to {lengths[-1]} frames, half of them below {lengths[len(lengths) // 2]}. In the profile, lower "
-        f"clip.num_frames (now {view.num_frames}) or clip.stride_frames (now {view.stride_frames}), or tasks.{task.name}; "
-        "or pretrain on longer videos. Then type kdbatch plan again."
+        f"{where}: {TASKS[task.name].title} at complexity {task.complexity} needs {need} frames of each video, "
+        f"{need / view.fps:.1f} s, and {fits}: {lengths[0]} to {lengths[-1]} frames, half of them below {lengths[len(lengths) // 2]}. "
+        f"In the profile, lower clip.num_frames (now {view.num_frames}) or clip.stride_frames (now {view.stride_frames}), or "
+        f"tasks.{task.name}; or pretrain on longer videos. Then type kdbatch plan again."
     )
 
 

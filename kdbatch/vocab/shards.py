@@ -68,8 +68,8 @@ class ShardRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    """One line of the index. `lengths_seconds` are eleven of its videos' lengths, the shortest, every tenth part of the way and the longest;
-    none in an index that was written before they were kept.
+    """One line of the index. `lengths_seconds` are eleven of its videos' lengths: the shortest, every tenth part of the way, the longest.
+    An index that was written before they were kept has none.
     """
 
     name: str
