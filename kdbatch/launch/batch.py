@@ -9,6 +9,7 @@ has ended, is met by srun's --kill-on-bad-exit.
 import shlex
 from pathlib import Path
 
+from kdbatch.launch.image import ImageFile
 from kdbatch.vocab.config import Site
 from kdbatch.vocab.runs import Resources, Retries
 from kdbatch.vocab.status import EXIT_BUSY, EXIT_STOPPED
@@ -33,7 +34,7 @@ LAST_STATE = (
 )
 
 
-def setup_lines(asked: Resources, *, site: Site, folder: Path) -> list[str]:
+def setup_lines(asked: Resources, *, site: Site, folder: Path, image: ImageFile | None) -> list[str]:
     """Before the worker: the site's lines, where several processes meet, and what the worker is told of its start (vocab/attempts.py).
 
     set -u is left out: the activation scripts of modules and conda read variables that nobody set.
@@ -47,6 +48,7 @@ def setup_lines(asked: Resources, *, site: Site, folder: Path) -> list[str]:
         f'ended={shlex.quote(str(folder.resolve()))}/"$KDBATCH_JOB.ended"  # how each start of this job ended, a line each',
         f'export KDBATCH_ENDS_AT="${{SLURM_JOB_END_TIME:-$(($(date +%s) + {60 * asked.minutes}))}}"',
         f"export KDBATCH_SIGNAL_SECONDS={signal_delay_seconds(asked)}",
+        *([image.line] if image else ()),
         'if [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ]; then',
         '  export KDBATCH_LAST_EXIT="$(sed -n "s/^$((SLURM_RESTART_COUNT - 1)) //p" "$ended" 2>/dev/null)"',
         f'  export KDBATCH_LAST_STATE="$({LAST_STATE})"',

@@ -182,7 +182,7 @@ def _finish(folder: RunFolder, assignment: Assignment, pulse: Pulse, facts: dict
         "device_hours": team.world_size * seconds / 3600,
         "attempts": pulse.attempt,
         "interruptions": pulse.interruptions,
-        **provenance(team.device),
+        **provenance(team.device, image_sha256=os.environ.get("KDBATCH_IMAGE_SHA256", "")),
         **facts,
     }
     publish_json(folder.done, done)

@@ -34,7 +34,7 @@ def start(slurm: Path, tmp_path: Path):
 
     def run(code: int, *, env: dict[str, str] = ELEMENT, asked: Resources = ALONE, site: Site = PLAIN) -> Script:
         (slurm / "scontrol.txt").unlink(missing_ok=True)
-        lines = [*setup_lines(asked, site=site, folder=tmp_path / "a b"), f"env >seen; (exit {code})", *teardown_lines(RETRIES)]
+        lines = [*setup_lines(asked, site=site, folder=tmp_path / "a b", image=None), f"env >seen; (exit {code})", *teardown_lines(RETRIES)]
         (tmp_path / "a b").mkdir(exist_ok=True)
         ended = subprocess.run(["bash", "-c", "\n".join(lines)], cwd=tmp_path, env={**os.environ, **env}, check=False)
         path = tmp_path / "seen"
