@@ -60,13 +60,14 @@ def teardown_lines(retries: Retries) -> list[str]:
     """After the worker: note how it ended, and put the job back where another start may help. Limits by cause are the worker's.
 
     The limits here are for what ends before the worker can count. SIGTERM and SIGINT came from who decides what happens next. Running
-    out of memory would only happen again. The teardown is the script's last command, so it must hand on the exit code.
+    out of memory, after which srun ends with 1, would only happen again. The teardown is the script's last command, so it must hand on
+    the exit code.
     """
     kills = retries.crash + 1
     return [
         "rc=$?",
         'if [ "$rc" -ne 0 ]; then',
-        '  oom=; [ "$rc" -gt 128 ] && grep -qsi "oom.\\?kill" "${ended%.ended}"_*_log.err && oom=" out of memory"',
+        '  oom=; [ "$rc" -eq 1 ] || [ "$rc" -gt 128 ] && grep -qsi "oom.\\?kill" "${ended%.ended}"_*_log.err && oom=" out of memory"',
         '  echo "${SLURM_RESTART_COUNT:-0} $rc$oom" >>"$ended"',
         '  times=$(grep -c " $rc$oom\\$" "$ended")',
         '  case "$rc$oom" in',

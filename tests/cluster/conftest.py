@@ -52,8 +52,8 @@ def refusal(*words: str) -> str:
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """Four nodes, without accounting unless a test asks for it. This machine's python, and the checkout, are the login node's."""
     seen = (sys.base_prefix, sys.prefix, str(ROOT))
-    more = ["--accounting"] if request.param == WITH else []
-    if why := refusal("up", f"--nodes={NUM_NODES}", *more, *(word for folder in seen for word in ("--see", folder))):
+    words = ["--for", str(os.getpid()), *(word for folder in seen for word in ("--see", folder))]
+    if why := refusal("up", f"--nodes={NUM_NODES}", *words, *(["--accounting"] if request.param == WITH else [])):
         no_cluster(why)
     try:
         work = STATE / "work"

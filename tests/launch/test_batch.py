@@ -110,13 +110,14 @@ def test_several_processes_learn_where_to_meet(start):
     assert "MASTER_ADDR" not in start(0).seen
 
 
-def test_running_out_of_memory_is_told_and_not_repeated(start, tmp_path):
+@pytest.mark.parametrize("code", [1, 137])  # of srun, when the whole task is gone, and of a container whose process is
+def test_running_out_of_memory_is_told_and_not_repeated(start, tmp_path, code):
     folder = tmp_path / "a b"
     folder.mkdir()
     (folder / "41_3_0_log.err").write_text(
         "slurmstepd: error: Detected 1 oom_kill event in StepId=41.0. Some of the step tasks have been OOM Killed.\n"
     )
-    assert start(137).asked == []
+    assert start(code).asked == []
     ending = last_ending(Submission(job_id="41_3", submitted_at=0.0, folder=folder))
     assert ending is not None and ending.says.startswith("ran out of memory: raise memory_gb under [resources]")
 
