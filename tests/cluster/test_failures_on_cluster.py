@@ -84,6 +84,23 @@ def test_retry_failed_finishes_the_rest(cluster: Cluster, broken: tuple[Path, st
     assert measured(folder) == measured(local_study)
 
 
+def test_a_run_without_enough_memory_fails_once_says_so_and_finishes_with_more(cluster: Cluster, image: Path, shards: Path) -> None:
+    if not cluster.limits_memory:
+        pytest.skip("no memory controller here that SLURM could limit a job with")
+    folder = cluster.study("hungry", shards=shards, epochs=1, config=site(image=image, memory_gb=1), only="labels")
+    profile = folder / "jobs" / "profiles" / f"{PROFILE}.yaml"
+    profile.write_text(profile.read_text().replace("size_pixels: 32", "size_pixels: 512"))  # takes one and a half GB
+    cluster.submit(folder)
+    wait_until(lambda: not cluster.queue(folder), timeout=120, what=lambda: cluster.run("squeue"))
+    (row,) = told(cluster, folder).values()
+    assert row["state"] == "failed" and row["reason"].startswith("ran out of memory: raise memory_gb"), describe(folder)
+    (ended,) = (folder / "runs" / "slurm").glob("*/*.ended")
+    assert len(ended.read_text().splitlines()) == 1, "it was started again"
+    (folder / "kdbatch.toml").write_text(site(image=image, memory_gb=4))
+    cluster.submit(folder, "--retry-failed")
+    cluster.wait_all_done(folder)
+
+
 def test_two_submits_at_the_same_moment_train_each_run_once(cluster: Cluster, shards: Path, local_study: Path) -> None:
     folder = cluster.study("twice", shards=shards, epochs=EPOCHS, config=site())
     other = folder / "jobs" / "part.yaml"
