@@ -8,6 +8,7 @@ from pathlib import Path
 from kdbatch.plan.book import Book, waves_of
 from kdbatch.plan.cost import estimate_hours
 from kdbatch.plan.experiment import load_experiment
+from kdbatch.plan.fit import check_fit
 from kdbatch.plan.profile import Profile, load_profile
 from kdbatch.plan.specs import Case, Experiment, PretrainSpec, Probe, StudentSpec, TeacherSpec, split_teacher
 from kdbatch.vocab.backbones import BACKBONE_TITLES, Backbone
@@ -147,6 +148,7 @@ class _Resolver:
                 num_micro_batches=scale.num_micro_batches,
             ),
         )
+        check_fit(recipe, self.book.indexes[spec.dataset], where=f"{self.where}: {role}.pretrain")
         title = f"pretrain {_name(backbone)} by {task_spec.title} C{spec.complexity} on {spec.dataset}[:{spec.subset}]"
         return self._add(recipe, (), title, seed=seed)
 
