@@ -122,7 +122,7 @@ def wait_until(true: Callable[[], object], *, timeout: float, what: Callable[[],
     while not true():
         if time.monotonic() > until:
             raise AssertionError(f"not within {timeout:g} s: {what()}")
-        time.sleep(0.1)
+        time.sleep(0.2)  # each look may cost a call of squeue
 
 
 def make_study(folder: Path, *, shards: Path, epochs: int, config: str = "", only: str = "") -> Path:

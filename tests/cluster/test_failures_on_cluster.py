@@ -1,4 +1,4 @@
-"""What fails, and what must not happen twice: on a real SLURM without accounting."""
+"""What fails, and what must not happen twice: on a real SLURM, without accounting where a test does not say otherwise."""
 
 import json
 import re
@@ -7,13 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from cluster_world import PROFILE, Cluster, describe, measured, site, wait_until
+from cluster_world import PROFILE, WITH, WITHOUT, Cluster, describe, measured, site, wait_until
 from conftest import EPOCHS
 
 from kdbatch.launch.survey import survey
 from kdbatch.vocab.publish import load_json
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import load_status
+
+both = pytest.mark.parametrize("cluster", [WITHOUT, WITH], indirect=True)
 
 
 def the_id(study: Path, *words: str) -> str:
@@ -47,6 +49,7 @@ def broken(cluster: Cluster, image: Path, shards: Path, local_study: Path) -> tu
     return folder, bad
 
 
+@both
 def test_a_failing_run_blocks_its_children_alone_and_they_say_so(cluster: Cluster, broken: tuple[Path, str], local_study: Path) -> None:
     folder, bad = broken
     rows, children = told(cluster, folder), below(local_study, bad)
@@ -76,6 +79,7 @@ def forgotten(cluster: Cluster, job: str) -> bool:
     return "Invalid job id" in asked.communicate(timeout=60)[0]
 
 
+@both
 def test_retry_failed_finishes_the_rest(cluster: Cluster, broken: tuple[Path, str], local_study: Path) -> None:
     folder, bad = broken
     RunFolder(folder / "runs" / bad).checkpoint.unlink()
