@@ -25,13 +25,19 @@ class Commands:
         return [*first, *runs, "bench_data", "bench_step", "bench_cka"]
 
     @command
-    def toy(self, folder: Path, *, seed: int = 0, processes: int = 0) -> None:
-        """Write small stand-ins of the four data sets into FOLDER, in their published layouts and codecs."""
-        from kdbatch.shard.toy import write_toy
-        from kdbatch.terminal import progress, say
+    def toy(self, folder: Path, *, size: str = "full", seed: int = 0, processes: int = 0) -> None:
+        """Write small stand-ins of the four data sets into FOLDER, in their published layouts and codecs.
 
+        --size=small makes as many as the profile micro reads, in seconds; the profile toy wants full.
+        """
+        from kdbatch.shard.toy import write_toy
+        from kdbatch.shard.toy_size import SIZES
+        from kdbatch.terminal import progress, say
+        from kdbatch.vocab.pick import pick
+
+        chosen = pick(SIZES, size, where="--size")
         with progress("toy videos") as tell:
-            write_toy(folder, seed=seed, processes=processes, progress=tell)
+            write_toy(folder, seed=seed, processes=processes, progress=tell, size=chosen)
         say(f"The stand-ins of k400, ssv2, ucf101 and hmdb51 lie in {folder}/. Next: cd {folder} && kdbatch shard k400")
 
     @command
@@ -171,15 +177,16 @@ class Commands:
         return check_up(submit=submit)
 
     @command
-    def report(self, *, to: str = "", published: bool = False, json: bool = False) -> None:
+    def report(self, *, to: str = "", published: bool = False, json: bool = False, complete: bool = False) -> int:
         """Turn all finished runs into tables, CKA maps, claims and one page, report/index.html.
 
         --published puts the numbers that the study printed below ours. --json prints tables, claims and coverage for a program; they
-        also lie in report.json, and every measured row in results.parquet.
+        also lie in report.json, and every measured row in results.parquet. --complete fails, with exit code 1, where the page lacks
+        anything that the experiments declare: a run, a number in a table, a map, a claim's verdict.
         """
         from kdbatch.cli_results import make_report
 
-        make_report(to, published=published, json=json)
+        return make_report(to, published=published, json=json, complete=complete)
 
     @command
     def export(self, run: str, *, to: str = "") -> None:

@@ -85,7 +85,8 @@ def check_seconds(seconds: float) -> None:
 def few_toys(folder: Path) -> list[Path]:
     """A few small videos, for who has named none."""
     from kdbatch.shard.loose import videos_below  # as above
-    from kdbatch.shard.toy import ToySize, write_toy
+    from kdbatch.shard.toy import write_toy
+    from kdbatch.shard.toy_size import ToySize
 
     size = ToySize(k400_train=1, k400_val=0, ssv2_train=1, ucf101_clips_per_group=1, hmdb51_train=1, hmdb51_unused=0, num_motions=1)
     write_toy(folder, processes=0, progress=silent, size=size)

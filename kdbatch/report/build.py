@@ -7,6 +7,7 @@ from pathlib import Path
 from kdbatch.report.accuracy_figures import draw_accuracy
 from kdbatch.report.cka_figures import draw_map, draw_panel, load_maps
 from kdbatch.report.claims import Verdict, check_claims
+from kdbatch.report.complete import lacking
 from kdbatch.report.contents import Chapter, count_verdicts, num_done, pretraining, teachers_together
 from kdbatch.report.curve_figures import draw_curves
 from kdbatch.report.error_figures import draw_errors
@@ -28,7 +29,7 @@ PARTS = ("maps", "gains", "errors", "curves")
 
 @dataclass(frozen=True, kw_only=True)
 class ReportSummary:
-    """What a person wants to hear at the end: where the page is, how far the study is, what its claims come to."""
+    """What a person wants to hear at the end: where the page is, how far the study is, what its claims come to, what it lacks."""
 
     page: Path
     data: Path
@@ -36,6 +37,7 @@ class ReportSummary:
     total: int
     verdicts: dict[Verdict, int]
     warnings: tuple[str, ...]
+    lacks: tuple[str, ...]
 
 
 def build_report(runs_dir: Path, *, to: Path, published: bool = False, progress: Progress = silent) -> ReportSummary:
@@ -63,7 +65,15 @@ def build_report(runs_dir: Path, *, to: Path, published: bool = False, progress:
     data = to / "report.json"
     publish_json(data, report_json(chapters, runs=runs, warnings=told))
     publish_text(page, page_html(chapters, runs=runs, warnings=told))
-    return ReportSummary(page=page, data=data, done=num_done(runs), total=len(runs), verdicts=count_verdicts(claims), warnings=told)
+    return ReportSummary(
+        page=page,
+        data=data,
+        done=num_done(runs),
+        total=len(runs),
+        verdicts=count_verdicts(claims),
+        warnings=told,
+        lacks=tuple(line for chapter in chapters for line in lacking(chapter)),
+    )
 
 
 def _chapter(record: PlanRecord, study: Study, to: Path, names: "_Names", warnings: list[str], *, published: bool) -> Chapter:
