@@ -30,15 +30,9 @@ class Commands:
 
         --size=small makes as many as the profile micro reads, in seconds; the profile toy wants full.
         """
-        from kdbatch.shard.toy import write_toy
-        from kdbatch.shard.toy_size import SIZES
-        from kdbatch.terminal import progress, say
-        from kdbatch.vocab.pick import pick
+        from kdbatch.cli_shard import make_toys
 
-        chosen = pick(SIZES, size, where="--size")
-        with progress("toy videos") as tell:
-            write_toy(folder, seed=seed, processes=processes, progress=tell, size=chosen)
-        say(f"The stand-ins of k400, ssv2, ucf101 and hmdb51 lie in {folder}/. Next: cd {folder} && kdbatch shard k400")
+        make_toys(folder, size=size, seed=seed, processes=processes)
 
     @command
     def shard(

@@ -1,15 +1,26 @@
-"""What `kdbatch shard` does with a job: here, or by the elements of a SLURM array; and what it says of it."""
+"""What `kdbatch toy` and `kdbatch shard` do, the latter here or by the elements of a SLURM array; and what they say of it."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from kdbatch.shard.index import publish_index
 from kdbatch.shard.job import Job, groups_of, plan_job, range_of_words
+from kdbatch.shard.toy_size import SIZES
 from kdbatch.terminal import progress, say
 from kdbatch.vocab.config import Config, load_config
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.pick import pick
+
+
+def make_toys(folder: Path, *, size: str, seed: int, processes: int) -> None:
+    """`kdbatch toy`."""
+    from kdbatch.shard.toy import write_toy  # PyAV, which a login node may lack
+
+    chosen = pick(SIZES, size, where="kdbatch toy --size")
+    with progress("toy videos") as tell:
+        write_toy(folder, seed=seed, processes=processes, progress=tell, size=chosen)
+    say(f"The stand-ins of k400, ssv2, ucf101 and hmdb51 lie in {folder}/. Next: cd {folder} && kdbatch shard k400")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +83,7 @@ def _part_of(dataset: str, split: str) -> str:
 
 
 def _shard_here(job: Job, shards: str, processes: int) -> None:
-    from kdbatch.shard.build import build_job  # PyAV, which a login node may lack
+    from kdbatch.shard.build import build_job  # PyAV again
 
     chosen = range_of_words(shards, job.num_shards) if shards else None
     with progress(f"shard {job.dataset}") as tell:
