@@ -12,7 +12,7 @@ from kdbatch.run.cache import FrameCache
 from kdbatch.run.chance import seed_for
 from kdbatch.run.data import TrainingBatches, batches
 from kdbatch.run.feed import Feed
-from kdbatch.run.learn import TakeStep, compile_layers, find_gradients, make_optimizer
+from kdbatch.run.learn import TakeStep, compile_layers, find_gradients, make_optimizer, set_rate
 from kdbatch.run.ledger import LOOK_STEPS, Ledger
 from kdbatch.run.progress import AfterEpoch, Clock, Progress, State
 from kdbatch.run.pulse import Pulse, Stopped
@@ -86,12 +86,13 @@ def train(
     for step in steps:
         assert coming is not None, step
         torch.manual_seed(seed_for(seed, "step", step))
-        optimizer.rate = rate_at(schedule, step=step, steps_per_epoch=per_epoch)
+        rate = rate_at(schedule, step=step, steps_per_epoch=per_epoch)
+        set_rate(optimizer, rate)
         numbers = find_gradients(
             model, take_step, coming, num_parts=schedule.num_micro_batches, team=worker.team, stop_asked=lambda: worker.pulse.stop_asked
         )
         optimizer.step()
-        ledger.write(step + 1, numbers, rate=optimizer.rate, num_clips=len(coming[1].keys) * worker.team.world_size)
+        ledger.write(step + 1, numbers, rate=rate, num_clips=len(coming[1].keys) * worker.team.world_size)
         coming = next(feed, None)  # before the look: a GPU has the next batch made while it works on this one
         if (step + 1) % per_epoch and len(ledger) < LOOK_STEPS[worker.device.type]:
             continue

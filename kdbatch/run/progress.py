@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from torch import nn
 
 from kdbatch.run.checkpoint import load_checkpoint, save_checkpoint
 from kdbatch.run.feed import Feed
-from kdbatch.run.sgd import Sgd
 from kdbatch.run.team import Team
 from kdbatch.vocab.errors import UserError
 
@@ -52,7 +52,7 @@ class Progress:
     """The parts of a run that a checkpoint holds, and when the last one was written."""
 
     model: nn.Module
-    optimizer: Sgd
+    optimizer: torch.optim.Optimizer
     checkpoint: Path
     team: Team
     after_epoch: AfterEpoch | None

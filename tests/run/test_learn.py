@@ -9,7 +9,7 @@ import torch
 from loop_world import SCHEDULE, Net, learnt, run
 from torch import nn
 
-from kdbatch.run.learn import compile_layers, find_gradients, make_optimizer, parts_of
+from kdbatch.run.learn import compile_layers, find_gradients, make_optimizer, parts_of, set_rate
 from kdbatch.run.ledger import Ledger
 from kdbatch.run.models import Classifier, build_backbone
 from kdbatch.run.pulse import Stopped
@@ -136,15 +136,9 @@ def test_compiled_layers_compute_what_they_did_and_keep_their_names(kind: str) -
 def test_the_head_has_its_own_rate_and_what_is_frozen_has_none() -> None:
     model = Net()
     model.get_parameter("backbone.0.bias").requires_grad_(False)
-    optimizer = make_optimizer(model, dataclasses.replace(SCHEDULE, head_lr_factor=10.0, weight_decay=0.0))
-    optimizer.rate = 0.5
-    before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    for parameter in model.parameters():
-        parameter.grad = torch.ones_like(parameter)
-    optimizer.step()
-    moved = {name: {round(float(x), 4) for x in (before[name] - p.detach()).flatten()} for name, p in model.named_parameters()}
-    assert moved.pop("backbone.0.bias") == {0.0}
-    assert [(name.startswith("backbone."), by) for name, by in moved.items()] == [(True, {0.5})] * 3 + [(False, {5.0})] * 2
+    optimizer = make_optimizer(model, dataclasses.replace(SCHEDULE, head_lr_factor=10.0))
+    set_rate(optimizer, 0.5)
+    assert [(len(g["params"]), g["lr"]) for g in optimizer.param_groups] == [(3, 0.5), (2, 5.0)]
 
 
 def test_what_is_reported_in_half_precision_is_kept_in_single() -> None:
