@@ -167,6 +167,7 @@ class _Resolver:
             hard_weight=spec.hard_weight,
             soft_weight=spec.soft_weight,
             max_teacher_weight=spec.max_teacher_weight,
+            feature_weight=spec.feature_weight if spec.teachers else 0.0,
             dropout=self.profile.dropout,
         )
         if not spec.teachers:  # the fields that speak of teachers say nothing here, and must not split one run into several
