@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdbatch.plan.book import Book, waves_of
-from kdbatch.plan.cost import estimate_hours
 from kdbatch.plan.experiment import load_experiment
 from kdbatch.plan.fit import check_fit
 from kdbatch.plan.profile import Profile, load_profile
@@ -48,7 +47,7 @@ def make_plan(files: Sequence[Path], *, profile: str, config: Config) -> Plan:
             resources=config.resources.get(run.recipe.kind, Resources()),
             done=run_id in done,
             used_by=tuple(book.used_by[run_id]),
-            cost_hours=estimate_hours(run.recipe, num_videos=book.num_videos.get(run_id, 0)),
+            cost_hours=book.hours(run_id),
         )
         for run_id, run in book.runs.items()
     )
