@@ -27,6 +27,7 @@ HOMES = {
     "submitit": {"launch"},
     "polars": {"result", "report"},
     "matplotlib": {"report"},
+    "fontTools": {"report"},
     "fire": {"command.py"},
     "rich": {"terminal.py"},
 }

@@ -26,13 +26,13 @@ class Resampled:
 
 def resample(hits: Mapping[str, np.ndarray], *, rng: np.random.Generator, num_replicates: int = NUM_REPLICATES) -> Resampled:
     """`hits[run]` says for each of the N videos, in one order for all runs, whether the run was right."""
-    hit_MN = np.stack([np.asarray(h, dtype=np.float64) for h in hits.values()])
+    hit_MN = np.stack([np.asarray(h, dtype=np.float32) for h in hits.values()])
     num_videos = hit_MN.shape[1]
-    drawn_RM = np.empty((num_replicates, len(hits)))
-    for r in range(num_replicates):
-        times_N = np.bincount(rng.integers(0, num_videos, num_videos), minlength=num_videos)
-        drawn_RM[r] = hit_MN @ times_N
-    drawn_RM *= 100 / num_videos
+    assert num_videos < 2**24, "whole numbers up to here are exact in single precision"
+    times_RN = np.empty((num_replicates, num_videos), dtype=np.float32)
+    for times_N in times_RN:
+        times_N[:] = np.bincount(rng.integers(0, num_videos, num_videos), minlength=num_videos)
+    drawn_RM = (times_RN @ hit_MN.T).astype(np.float64) * (100 / num_videos)
     return Resampled(
         point={run: float(100 * hit_MN[m].mean()) for m, run in enumerate(hits)},
         replicates={run: drawn_RM[:, m] for m, run in enumerate(hits)},

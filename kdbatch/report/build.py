@@ -1,6 +1,7 @@
 """`kdbatch report`: reads a study, writes its tables, figures, claims and page."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,13 +54,15 @@ def build_report(runs_dir: Path, *, to: Path, published: bool = False, progress:
     warnings = list(study.warnings)
     names = _file_names(study.records)
     chapters = []
-    for i, record in enumerate(study.records):
-        progress(i, len(study.records), record.title)
-        chapters.append(_chapter(record, study, to, names, warnings, published=published))
+    with ThreadPoolExecutor(1) as beside:  # writing rows keeps Python free to draw
+        written = beside.submit(write_results, study, to / "results.parquet")
+        for i, record in enumerate(study.records):
+            progress(i, len(study.records), record.title)
+            chapters.append(_chapter(record, study, to, names, warnings, published=published))
+        warnings += written.result()
     progress(len(chapters), len(chapters), "writing the page")
     claims = [claim for chapter in chapters for claim in chapter.claims]
     runs = tuple({run.run_id: run for chapter in chapters for run in chapter.runs}.values())
-    warnings += write_results(study, to / "results.parquet")
     page = to / "index.html"
     told = tuple(dict.fromkeys(warnings))
     data = to / "report.json"

@@ -23,7 +23,7 @@ Line = tuple[list[float], list[float]]
 def draw_curves(record: PlanRecord, study: Study, folder: Path, *, name: str) -> tuple[Drawing | None, tuple[str, ...]]:
     """The first seed of each role; None where no run left a curve. Also warnings about files that could not be read."""
     cells = [c for c in record.cells if not c.role.startswith("map:")]
-    scan = read_curves(study.runs_dir, [c.run_id for c in cells])
+    scan = read_curves(study.runs_dir, [c.run_id for c in cells], name=CURVE)
     lines = curve_lines(scan.frame)
     roles = [role for role in record.roles if any(c.role == role for c in cells)]
     cases = list({tuple(c.case.items()): c.case for c in cells if c.run_id in lines}.values())
@@ -37,8 +37,8 @@ def draw_curves(record: PlanRecord, study: Study, folder: Path, *, name: str) ->
 
 
 def curve_lines(frame: pl.DataFrame) -> dict[str, Line]:
-    """(steps, percent) by run, thinned by averaging neighbours."""
-    frame = frame.filter(pl.col("name") == CURVE, pl.col("value").is_finite(), pl.col("step").is_not_null()).sort("step")
+    """(steps, percent) by run, of one curve each, thinned by averaging neighbours."""
+    frame = frame.filter(pl.col("value").is_finite(), pl.col("step").is_not_null()).sort("step")
     found = {}
     for (run_id,), curve in frame.group_by("run_id", maintain_order=True):
         width = -(-curve.height // MOST_POINTS)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from kdbatch.report.figures import Drawing, finish, look, new_figure, panels, plain
-from kdbatch.report.hits import HitsByKey, load_hits
+from kdbatch.report.hits import Hits, load_hits, shared_keys
 from kdbatch.report.study import Study, cells_at
 from kdbatch.report.words import NONE, case_title, number, role_group
 from kdbatch.vocab.plans import PlanRecord
@@ -51,24 +51,24 @@ def draw_errors(record: PlanRecord, study: Study, folder: Path, *, name: str) ->
         return finish(figure, folder, name=name, title="Who errs alike", caption=caption), tuple(warnings)
 
 
-def correlations(record: PlanRecord, roles: list[str], case: dict[str, str], hits: Mapping[str, HitsByKey]) -> np.ndarray:
+def correlations(record: PlanRecord, roles: list[str], case: dict[str, str], hits: Mapping[str, Hits]) -> np.ndarray:
     """(R, R), the mean over seeds that both roles have; NaN where there is none."""
     runs = {role: {c.seed: c.run_id for c in cells_at(record, role, case) if c.run_id in hits} for role in roles}
     map_RR = np.full((len(roles), len(roles)), np.nan)
     for r, first in enumerate(roles):
-        for q, second in enumerate(roles):
+        for q, second in enumerate(roles[: r + 1]):
             seeds = sorted(set(runs[first]) & set(runs[second]))
             found = [phi(hits[runs[first][seed]], hits[runs[second][seed]]) for seed in seeds]
             known = [value for value in found if np.isfinite(value)]
             if known:
-                map_RR[r, q] = float(np.mean(known))
+                map_RR[r, q] = map_RR[q, r] = float(np.mean(known))
     return map_RR
 
 
-def phi(first: HitsByKey, second: HitsByKey) -> float:
+def phi(first: Hits, second: Hits) -> float:
     """Correlation of two yes-no series over the videos that both have; NaN where one of them does not vary."""
-    shared = sorted(set(first) & set(second))
-    a_N, b_N = (np.array([found[key] for key in shared], dtype=np.float64) for found in (first, second))
+    shared = shared_keys([first, second])
+    a_N, b_N = (found.at(shared).astype(np.float64) for found in (first, second))
     if not shared or not a_N.std() or not b_N.std():
         return float("nan")
     return float(np.corrcoef(a_N, b_N)[0, 1])

@@ -1,6 +1,6 @@
-"""Which test videos each run got right, aligned over runs and resampled once for all claims about a metric.
+"""Which test videos each run got right, aligned over runs and resampled for claims and figures.
 
-Axes: N test videos, K classes.
+Axes: N test videos.
 """
 
 import zlib
@@ -8,17 +8,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 
 from kdbatch.report.bootstrap import Resampled, resample
 from kdbatch.report.study import Study
 from kdbatch.report.words import count, number
-from kdbatch.result.read import read_predictions
 
 TOP_K = {"top1": 1, "top5": 5}  # metrics that follow from predictions, video by video
 SAME_POINTS = 0.05  # accuracy from predictions and accuracy as reported may differ by rounding, not by more
 
-HitsByKey = dict[str, bool]
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Hits:
+    """Test videos, sorted by key: was the run right?"""
+
+    keys: tuple[str, ...]
+    hit_N: np.ndarray
+
+    def at(self, keys: tuple[str, ...]) -> np.ndarray:
+        """Only those of `keys`, which are some of its own, sorted as well."""
+        return self.hit_N if keys == self.keys else self.hit_N[np.isin(np.array(self.keys), np.array(keys))]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,51 +49,36 @@ def resample_runs(study: Study, run_ids: Sequence[str], *, metric: str) -> Evide
     return Evidence(resampled=resampled, warnings=tuple(warnings))
 
 
-def load_hits(study: Study, run_ids: Sequence[str], *, metric: str) -> tuple[dict[str, dict[str, HitsByKey]], list[str]]:
+def load_hits(study: Study, run_ids: Sequence[str], *, metric: str) -> tuple[dict[str, dict[str, Hits]], list[str]]:
     """By subset and run: which videos the run got right; and what was wrong with runs that are left out."""
     warnings: list[str] = []
-    groups: dict[str, dict[str, HitsByKey]] = {}
+    groups: dict[str, dict[str, Hits]] = {}
     for run_id in sorted(set(run_ids)):
-        found = study.measured.get((run_id, metric))
-        if found is None or metric not in TOP_K:
+        found, places = study.measured.get((run_id, metric)), study.places.get(run_id)
+        if found is None or places is None or metric not in TOP_K:
             continue
-        scan = read_predictions(study.runs_dir, [run_id])
-        warnings += scan.warnings
-        if scan.frame.is_empty():
+        hits = Hits(keys=places.keys, hit_N=places.place_N < TOP_K[metric])
+        percent = 100 * float(hits.hit_N.mean())
+        if abs(percent - found.value) > SAME_POINTS:
+            warnings.append(
+                f"{study.runs_dir / run_id}/predictions.parquet: its videos give {number(percent, digits=2)} percent where rows.parquet "
+                f"says {number(found.value, digits=2)}. No interval is taken from it."
+            )
             continue
-        try:
-            groups.setdefault(found.subset, {})[run_id] = _hits(scan.frame, k=TOP_K[metric], reported=found.value)
-        except ValueError as error:
-            warnings.append(f"{study.runs_dir / run_id}/predictions.parquet: {error}. No interval is taken from it.")
+        groups.setdefault(found.subset, {})[run_id] = hits
     return groups, warnings
 
 
-def _hits(frame: pl.DataFrame, *, k: int, reported: float) -> HitsByKey:
-    """Is the label among the k most probable classes? Of equal classes the lower index is first, as argmax has it.
-
-    Raises:
-        ValueError: what is stored is no prediction, or not the one that the run reported.
-    """
-    lengths = frame["probability_K"].list.len().unique()
-    if len(lengths) != 1 or not lengths[0]:
-        raise ValueError("its lists of probabilities are not of one length")
-    probability_NK = frame["probability_K"].list.to_array(int(lengths[0])).to_numpy()
-    label_N = frame["label"].to_numpy()
-    if frame["label"].null_count() or not np.isfinite(probability_NK).all() or not ((label_N >= 0) & (label_N < lengths[0])).all():
-        raise ValueError("it holds labels or probabilities that are none")
-    own_N1 = np.take_along_axis(probability_NK, label_N[:, None], axis=1)
-    tied_NK = (probability_NK == own_N1) & (np.arange(lengths[0]) < label_N[:, None])
-    hit_N = ((probability_NK > own_N1) | tied_NK).sum(1) < k
-    found = 100 * float(hit_N.mean())
-    if abs(found - reported) > SAME_POINTS:
-        raise ValueError(f"its videos give {number(found, digits=2)} percent where rows.parquet says {number(reported, digits=2)}")
-    return dict(zip(frame["key"].to_list(), hit_N.tolist(), strict=True))
+def shared_keys(hits: Sequence[Hits]) -> tuple[str, ...]:
+    """The videos that all have, sorted."""
+    kinds = list(dict.fromkeys(h.keys for h in hits))
+    return kinds[0] if len(kinds) == 1 else tuple(sorted(set.intersection(*map(set, kinds))))
 
 
-def _resample_subset(group: Mapping[str, HitsByKey], subset: str, warnings: list[str]) -> Resampled:
+def _resample_subset(group: Mapping[str, Hits], subset: str, warnings: list[str]) -> Resampled:
     """Only videos that all runs have: a paired difference needs both."""
-    shared = sorted(set.intersection(*(set(hits) for hits in group.values())))
-    num_all = len(set().union(*group.values()))
+    shared = shared_keys(list(group.values()))
+    num_all = len(set().union(*{hits.keys for hits in group.values()}))
     if len(shared) < num_all:
         warnings.append(
             f"{subset}: runs were not tested on the same videos; claims use the {count(len(shared), 'video')} of {num_all} that all have."
@@ -93,4 +86,4 @@ def _resample_subset(group: Mapping[str, HitsByKey], subset: str, warnings: list
     if not shared:
         return Resampled(point={}, replicates={}, num_videos={})
     rng = np.random.default_rng(zlib.crc32(subset.encode()))  # the same draws in every report and for every experiment
-    return resample({run: np.array([hits[key] for key in shared]) for run, hits in group.items()}, rng=rng)
+    return resample({run: hits.at(shared) for run, hits in group.items()}, rng=rng)

@@ -12,7 +12,7 @@ from kdbatch.report.claims import CheckedClaim
 from kdbatch.report.contents import Chapter, count_verdicts
 from kdbatch.report.grid import Grid
 from kdbatch.report.study import RunFacts, Study
-from kdbatch.result.read import read_curves, scan_rows
+from kdbatch.result.read import read_curves
 from kdbatch.result.schema import ROWS
 from kdbatch.vocab.publish import publish
 
@@ -96,10 +96,12 @@ def claim_json(checked: CheckedClaim) -> dict[str, Any]:
 
 
 def write_results(study: Study, path: Path) -> tuple[str, ...]:
-    """All rows and curves of all finished runs, each as often as its run plays a role; returns what could not be read."""
-    run_ids = sorted(study.runs)
-    rows, curves = scan_rows(study.runs_dir, run_ids), read_curves(study.runs_dir, run_ids)
-    measured = pl.concat([rows.frame.with_columns(table=pl.lit("rows")), curves.frame.with_columns(table=pl.lit("curves"))])
+    """All rows and curves of all finished runs, each as often as its run plays a role; returns what could not be read.
+
+    The joined table is many times what was read: it goes to disk piece by piece.
+    """
+    curves = read_curves(study.runs_dir, sorted(study.runs))
+    measured = pl.concat([study.rows.lazy().with_columns(table=pl.lit("rows")), curves.frame.lazy().with_columns(table=pl.lit("curves"))])
     facts = [
         {"run_id": r.run_id, "kind": r.kind, "title": r.title, "seed": r.seed, "parents": list(r.parents)} for r in study.runs.values()
     ]
@@ -114,13 +116,12 @@ def write_results(study: Study, path: Path) -> tuple[str, ...]:
         for record in study.records
         for cell in record.cells
     ]
-    frame = (
-        measured.join(pl.DataFrame(facts, schema=_columns("run_id", "kind", "title", "seed", "parents")), on="run_id", how="left")
-        .join(pl.DataFrame(roles, schema=_columns("run_id", "experiment", "profile", "role", "case")), on="run_id", how="left")
-        .select(list(RESULTS))
-    )
-    publish(path, frame.write_parquet)
-    return (*rows.warnings, *curves.warnings)
+    facts_frame = pl.LazyFrame(facts, schema=_columns("run_id", "kind", "title", "seed", "parents"))
+    roles_frame = pl.LazyFrame(roles, schema=_columns("run_id", "experiment", "profile", "role", "case"))
+    joined = measured.join(facts_frame, on="run_id", how="left", maintain_order="left")
+    joined = joined.join(roles_frame, on="run_id", how="left", maintain_order="left_right").select(list(RESULTS))
+    publish(path, lambda part: joined.sink_parquet(part))
+    return curves.warnings
 
 
 def _columns(*names: str) -> dict[str, pl.DataType]:

@@ -6,6 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import polars as pl
+
+from kdbatch.report.places import Places, load_places
 from kdbatch.report.words import moment
 from kdbatch.result.read import scan_rows
 from kdbatch.vocab.errors import UserError
@@ -56,12 +59,14 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """All plans, all runs they name and their ancestors, all rows."""
+    """All plans, all runs they name and their ancestors, all rows, all test videos."""
 
     runs_dir: Path
     records: tuple[PlanRecord, ...]
     runs: dict[str, RunFacts]
+    rows: pl.DataFrame
     measured: dict[tuple[str, str], Measured]
+    places: dict[str, Places]
     warnings: tuple[str, ...]
 
     def value(self, run_id: str, name: str) -> float | None:
@@ -103,7 +108,9 @@ def load_study(runs_dir: Path) -> Study:
         for row in scan.frame.sort("step", maintain_order=True).iter_rows(named=True)
         if row["value"] is not None and math.isfinite(row["value"])
     }
-    return Study(runs_dir=runs_dir, records=records, runs=runs, measured=measured, warnings=(*warnings, *scan.warnings))
+    places, complaints = load_places(runs_dir, sorted(runs))
+    warnings += [*scan.warnings, *complaints]
+    return Study(runs_dir=runs_dir, records=records, runs=runs, rows=scan.frame, measured=measured, places=places, warnings=tuple(warnings))
 
 
 def _in_declared_order(record: PlanRecord) -> PlanRecord:

@@ -2,7 +2,7 @@
 
 rows         one number per row, measured once: `top1`, `top5`, `clip_top1`, `parameters`, `pretext_accuracy`, `block_index`, ...
 curves       the same columns, many steps: `loss`, `lr`, `accuracy`, ...
-predictions  one test video per row: label and mean softmax over its clips
+predictions  one test video per row: label, mean softmax over its clips, and how many classes it puts before the label (`place`, 0: right)
 cka          one pair of layers per row
 Units: percent, share, count, seconds, clips/s, nats, or 1 for a pure number.
 """
@@ -22,6 +22,7 @@ PREDICTIONS: dict[str, pl.DataType] = {
     "run_id": pl.String(),
     "key": pl.String(),
     "label": pl.Int32(),
+    "place": pl.Int32(),
     "probability_K": pl.List(pl.Float32()),
     "logit_K": pl.List(pl.Float32()),
 }

@@ -13,7 +13,7 @@ from kdbatch.result.schema import PREDICTIONS
 from kdbatch.result.write import Measure, write_table
 from kdbatch.run.data import load_videos
 from kdbatch.run.loop import Worker
-from kdbatch.run.predict import Predictions, predict, top_k
+from kdbatch.run.predict import Predictions, place_of, predict, top_k
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.recipes import Evaluation
 from kdbatch.vocab.runs import RunFolder
@@ -37,10 +37,11 @@ def evaluate(model: nn.Module, *, evaluation: Evaluation, view: View, shards_dir
 
 
 def _rows(found: Predictions, run_id: str) -> list[dict[str, Any]]:
-    columns = (found.keys, found.label_N.tolist(), found.probability_NK.tolist(), found.logit_NK.tolist())
+    place_N = place_of(found.probability_NK, found.label_N)
+    columns = (found.keys, found.label_N.tolist(), place_N.tolist(), found.probability_NK.tolist(), found.logit_NK.tolist())
     return [
-        {"run_id": run_id, "key": key, "label": label, "probability_K": probability_K, "logit_K": logit_K}
-        for key, label, probability_K, logit_K in zip(*columns, strict=True)
+        {"run_id": run_id, "key": key, "label": label, "place": place, "probability_K": probability_K, "logit_K": logit_K}
+        for key, label, place, probability_K, logit_K in zip(*columns, strict=True)
     ]
 
 

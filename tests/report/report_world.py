@@ -191,7 +191,9 @@ def _write_predictions(folder: RunFolder, hit_N: np.ndarray) -> None:
         label = i % 4
         probability = [0.1] * 4
         probability[label if hit else (label + 1) % 4] = 0.7
-        rows.append({"run_id": folder.id, "key": f"v{i:04d}", "label": label, "probability_K": probability, "logit_K": probability})
+        place = 0 if hit else 1 + sum(k < label for k in range(4) if k != (label + 1) % 4)
+        rows.append({"run_id": folder.id, "key": f"v{i:04d}", "label": label, "place": place})
+        rows[-1] |= {"probability_K": probability, "logit_K": probability}
     write_table(folder.predictions, rows, schema=PREDICTIONS)
 
 

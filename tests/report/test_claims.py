@@ -5,6 +5,7 @@ from report_world import ACCURACY, ROLES, run_of
 
 from kdbatch.report.arms import Comparison
 from kdbatch.report.claims import CheckedClaim, check_claims
+from kdbatch.report.study import load_study
 from kdbatch.vocab.plans import Claim
 from kdbatch.vocab.runs import RunFolder
 
@@ -97,7 +98,7 @@ def test_a_claim_about_nothing_that_is_run_says_so(check: Callable) -> None:
 def test_a_run_without_predictions_leaves_one_seed_without_an_interval(studied: Callable) -> None:
     record, study = studied(claims=(ABOVE,))
     RunFolder(study.runs_dir / run_of(record, "student", "10k")).predictions.unlink()
-    (checked,), _ = check_claims(record, study)
+    (checked,), _ = check_claims(record, load_study(study.runs_dir))
     assert checked.verdict == "undecided" and "no usable per-video predictions" in checked.why
     assert checked.weakest.effect == pytest.approx(16.0)
 

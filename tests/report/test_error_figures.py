@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 
 from kdbatch.report.error_figures import correlations, draw_errors, phi
-from kdbatch.report.hits import load_hits
+from kdbatch.report.hits import Hits, load_hits
 
 
 def test_phi_is_the_correlation_over_shared_videos() -> None:
-    first = {"a": True, "b": True, "c": False, "d": False, "x": True}
-    second = {"a": True, "b": False, "c": False, "d": False, "y": True}
+    first = Hits(keys=("a", "b", "c", "d", "x"), hit_N=np.array([True, True, False, False, True]))
+    second = Hits(keys=("a", "b", "c", "d", "y"), hit_N=np.array([True, False, False, False, True]))
     # 2x2 table of the shared videos: both right 1, first alone 1, second alone 0, neither 2; phi = (1*2 - 1*0) / sqrt(2*2*1*3)
     assert phi(first, second) == pytest.approx(2 / np.sqrt(12))
-    assert phi(first, first) == pytest.approx(1.0) and np.isnan(phi(first, dict.fromkeys(second, True)))
+    assert phi(first, first) == pytest.approx(1.0) and np.isnan(phi(first, Hits(keys=second.keys, hit_N=np.ones(5, dtype=bool))))
 
 
 def test_the_matrix_is_symmetric_with_ones_and_knows_which_seeds_belong_together(studied: Callable) -> None:

@@ -31,25 +31,29 @@ def test_the_label_among_the_five_most_probable_counts_for_top5(studied: Callabl
     assert evidence.resampled.point == {run: 100.0} and evidence.resampled.num_videos == {run: 400}
 
 
-def test_of_equally_probable_classes_the_first_is_the_answer(studied: Callable) -> None:
+def test_predictions_that_contradict_the_reported_accuracy_give_no_interval(studied: Callable) -> None:
     record, study = studied()
     run = run_of(record, "T1", "10k")
-    rows = [{"run_id": run, "key": f"v{i}", "label": i % 4, "probability_K": [0.25] * 4, "logit_K": [0.0] * 4} for i in range(40)]
+    rows = [
+        {"run_id": run, "key": f"v{i}", "label": i % 4, "place": i % 4, "probability_K": [0.25] * 4, "logit_K": [0.0] * 4}
+        for i in range(40)
+    ]
     write_table(RunFolder(study.runs_dir / run).predictions, rows, schema=PREDICTIONS)
-    warning = resample_runs(study, [run], metric="top1").warnings[0]
-    assert "give 25.00 percent where rows.parquet says 50.00" in warning  # also: a contradiction gives no interval
+    evidence = resample_runs(load_study(study.runs_dir), [run], metric="top1")
+    assert "give 25.00 percent where rows.parquet says 50.00" in evidence.warnings[0] and evidence.resampled.point == {}
 
 
-@pytest.mark.parametrize("damage", ["ragged", "label", "nan"])
-def test_what_is_no_prediction_is_named(studied: Callable, damage: str) -> None:
+@pytest.mark.parametrize("damage", [{"place": None}, {"place": -1}, {"key": None}, {"key": "v0000"}])
+def test_what_is_no_prediction_is_named(studied: Callable, damage: dict[str, object]) -> None:
     record, study = studied()
     run = run_of(record, "T1", "10k")
     folder = RunFolder(study.runs_dir / run)
     rows = predictions(folder).to_dicts()
-    rows[3] |= {"ragged": {"probability_K": [1.0]}, "label": {"label": 9}, "nan": {"probability_K": [float("nan")] * 4}}[damage]
+    rows[3] |= damage
     write_table(folder.predictions, rows, schema=PREDICTIONS)
-    evidence = resample_runs(study, [run], metric="top1")
-    assert evidence.resampled.point == {} and run in evidence.warnings[0]
+    study = load_study(study.runs_dir)
+    assert len(study.warnings) == 1 and run in study.warnings[0] and "keys or places that are none" in study.warnings[0]
+    assert resample_runs(study, [run], metric="top1").resampled.point == {}
 
 
 def test_runs_on_different_videos_are_compared_on_those_that_all_have(studied: Callable) -> None:

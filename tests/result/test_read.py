@@ -79,6 +79,6 @@ def test_a_finished_run_without_rows_is_told_and_without_curves_is_not(tmp_path:
 
 def test_predictions_come_without_logits(tmp_path: Path) -> None:
     folder = finished(tmp_path, "ra")
-    row = {"run_id": "ra", "key": "v1", "label": 1, "probability_K": [0.25, 0.75], "logit_K": [0.0, 1.0]}
+    row = {"run_id": "ra", "key": "v1", "label": 1, "place": 0, "probability_K": [0.25, 0.75], "logit_K": [0.0, 1.0]}
     write_table(folder.predictions, [row], schema=PREDICTIONS)
     assert read_predictions(tmp_path, ["ra"]).frame.rows() == [("ra", "v1", 1, [0.25, 0.75])]

@@ -21,7 +21,9 @@ def _teacher(runs: Path, run_id: str, guesses: list[int], *, sure: float = 0.8) 
     for i, guess in enumerate(guesses):
         probability_K = [(1 - sure) / 2] * 3
         probability_K[guess] = sure
-        rows.append({"run_id": run_id, "key": f"v{i}", "label": LABELS[i], "probability_K": probability_K, "logit_K": [0.0] * 3})
+        rows.append(
+            {"run_id": run_id, "key": f"v{i}", "label": LABELS[i], "place": 0, "probability_K": probability_K, "logit_K": [0.0] * 3}
+        )
     write_table(folder.predictions, rows[::-1] if run_id == "rb" else rows, schema=PREDICTIONS)
     publish_json(folder.done, {})
     return folder
