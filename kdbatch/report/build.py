@@ -10,6 +10,7 @@ from kdbatch.report.cka_figures import draw_map, draw_panel, load_maps
 from kdbatch.report.claims import Verdict, check_claims
 from kdbatch.report.contents import Chapter, count_verdicts, num_done, pretraining, teachers_together
 from kdbatch.report.curve_figures import draw_curves
+from kdbatch.report.earlier import earlier_runs
 from kdbatch.report.error_figures import draw_errors
 from kdbatch.report.escape import in_file_name
 from kdbatch.report.figures import Drawing
@@ -36,6 +37,7 @@ class ReportSummary:
     done: int
     total: int
     verdicts: dict[Verdict, int]
+    num_earlier: int
     warnings: tuple[str, ...]
 
 
@@ -64,9 +66,18 @@ def build_report(runs_dir: Path, *, to: Path, published: bool = False, progress:
     page = to / "index.html"
     told = tuple(dict.fromkeys(warnings))
     data = to / "report.json"
-    publish_json(data, report_json(chapters, runs=runs, warnings=told))
-    publish_text(page, page_html(chapters, runs=runs, warnings=told))
-    return ReportSummary(page=page, data=data, done=num_done(runs), total=len(runs), verdicts=count_verdicts(claims), warnings=told)
+    earlier = earlier_runs(study)
+    publish_json(data, report_json(chapters, runs=runs, earlier=earlier, warnings=told))
+    publish_text(page, page_html(chapters, runs=runs, earlier=earlier, warnings=told))
+    return ReportSummary(
+        page=page,
+        data=data,
+        done=num_done(runs),
+        total=len(runs),
+        verdicts=count_verdicts(claims),
+        num_earlier=len(earlier),
+        warnings=told,
+    )
 
 
 def _chapter(record: PlanRecord, study: Study, to: Path, names: "_Names", warnings: list[str], *, published: bool) -> Chapter:
