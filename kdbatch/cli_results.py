@@ -19,6 +19,8 @@ def make_report(to: str, *, published: bool, json: bool, complete: bool) -> int:
     else:
         for line in made.warnings:
             warn(line)
+        if made.num_earlier:
+            say(f"runs of earlier versions, named there and counted nowhere: {made.num_earlier}")
         say(f"{made.done} of {made.total} runs are in the report: {made.page}")
     for line in made.lacks if complete else ():
         warn(line)

@@ -11,6 +11,7 @@ from kdbatch.report.claims import Verdict, check_claims
 from kdbatch.report.complete import lacking
 from kdbatch.report.contents import Chapter, count_verdicts, num_done, pretraining, teachers_together
 from kdbatch.report.curve_figures import draw_curves
+from kdbatch.report.earlier import earlier_runs
 from kdbatch.report.error_figures import draw_errors
 from kdbatch.report.escape import in_file_name
 from kdbatch.report.figures import Drawing
@@ -37,6 +38,7 @@ class ReportSummary:
     done: int
     total: int
     verdicts: dict[Verdict, int]
+    num_earlier: int
     warnings: tuple[str, ...]
     lacks: tuple[str, ...]
 
@@ -66,14 +68,16 @@ def build_report(runs_dir: Path, *, to: Path, published: bool = False, progress:
     page = to / "index.html"
     told = tuple(dict.fromkeys(warnings))
     data = to / "report.json"
-    publish_json(data, report_json(chapters, runs=runs, warnings=told))
-    publish_text(page, page_html(chapters, runs=runs, warnings=told))
+    earlier = earlier_runs(study)
+    publish_json(data, report_json(chapters, runs=runs, earlier=earlier, warnings=told))
+    publish_text(page, page_html(chapters, runs=runs, earlier=earlier, warnings=told))
     return ReportSummary(
         page=page,
         data=data,
         done=num_done(runs),
         total=len(runs),
         verdicts=count_verdicts(claims),
+        num_earlier=len(earlier),
         warnings=told,
         lacks=tuple(line for chapter in chapters for line in lacking(chapter)),
     )

@@ -10,6 +10,7 @@ import polars as pl
 
 from kdbatch.report.claims import CheckedClaim
 from kdbatch.report.contents import Chapter, count_verdicts
+from kdbatch.report.earlier import EarlierRun
 from kdbatch.report.grid import Grid
 from kdbatch.report.study import RunFacts, Study
 from kdbatch.result.read import read_curves
@@ -30,7 +31,9 @@ RESULTS: dict[str, pl.DataType] = {
 }
 
 
-def report_json(chapters: Sequence[Chapter], *, runs: Sequence[RunFacts], warnings: Sequence[str]) -> dict[str, Any]:
+def report_json(
+    chapters: Sequence[Chapter], *, runs: Sequence[RunFacts], earlier: Sequence[EarlierRun], warnings: Sequence[str]
+) -> dict[str, Any]:
     """Tables, claims with their verdicts, and how far each experiment is."""
     claims = [claim for chapter in chapters for claim in chapter.claims]
     return {
@@ -43,6 +46,9 @@ def report_json(chapters: Sequence[Chapter], *, runs: Sequence[RunFacts], warnin
         },
         "tables": [table_json(chapter, name, grid) for chapter in chapters for name, grid in chapter.grids],
         "claims": [claim_json(claim) for claim in claims],
+        "earlier_runs": [
+            {"run_id": r.facts.run_id, "title": r.facts.title, "state": r.facts.state, "now": r.now, "differs": r.differs} for r in earlier
+        ],
         "warnings": list(warnings),
     }
 

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 
 from kdbatch.report.contents import Chapter
+from kdbatch.report.earlier import EarlierRun
 from kdbatch.report.page_chapter import chapter_html
 from kdbatch.report.page_style import SCRIPT, STYLE
-from kdbatch.report.page_summary import header_html, missing_html, verdicts_html
+from kdbatch.report.page_summary import earlier_html, header_html, missing_html, verdicts_html
 from kdbatch.report.study import RunFacts
 
 
-def page_html(chapters: Sequence[Chapter], *, runs: Sequence[RunFacts], warnings: Sequence[str]) -> str:
+def page_html(chapters: Sequence[Chapter], *, runs: Sequence[RunFacts], earlier: Sequence[EarlierRun], warnings: Sequence[str]) -> str:
     """Equal contents give equal bytes: there is no date of making in it."""
     body = "".join(
         [
@@ -17,6 +18,7 @@ def page_html(chapters: Sequence[Chapter], *, runs: Sequence[RunFacts], warnings
             "<main>",
             verdicts_html(chapters),
             missing_html(runs, warnings),
+            earlier_html(earlier),
             *(chapter_html(chapter) for chapter in chapters),
             "</main>",
             "<footer>Made by kdbatch report from the runs' Parquet files. Tables and figures also lie beside this page, in tables/ and "

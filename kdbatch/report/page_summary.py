@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from kdbatch.report.claim_html import anchor, badge, effect_text
 from kdbatch.report.claims import VERDICTS
 from kdbatch.report.contents import Chapter, count_verdicts, num_done
+from kdbatch.report.earlier import EarlierRun
 from kdbatch.report.escape import in_html
 from kdbatch.report.page_chapter import anchor as chapter_anchor
 from kdbatch.report.study import RunFacts, RunState
 from kdbatch.report.table_html import table_html
-from kdbatch.report.words import count, hours
+from kdbatch.report.words import NONE, count, hours
 
 BROKEN: tuple[RunState, ...] = ("failed", "stalled", "blocked")
 UNDER_WAY: tuple[RunState, ...] = ("running", "stopped")
@@ -67,6 +68,23 @@ def missing_html(runs: Sequence[RunFacts], warnings: Sequence[str]) -> str:
         items = "".join(f"<li>{in_html(w)}</li>" for w in warnings)
         parts.append(f'<div class="notice"><strong>{count(len(warnings), "thing")} left out</strong><ul>{items}</ul></div>')
     return f'<section id="missing"><h2>What is missing</h2>{"".join(parts)}</section>' if parts else ""
+
+
+def earlier_html(earlier: Sequence[EarlierRun]) -> str:
+    """Runs that no plan asks for any more: what they are, what took their place, and in what the two differ."""
+    if not earlier:
+        return ""
+    rows = [
+        (run.facts.title, run.facts.run_id, run.facts.state, run.facts.finished_at, run.now or NONE, run.differs)
+        for run in earlier[:MOST_MISSING]
+    ]
+    table = table_html(("Run", "Id", "State", "Finished", "In its place", "Differs in"), rows, left=6)
+    rest = f"<p class='faint'>and {len(earlier) - MOST_MISSING} more.</p>" if len(earlier) > MOST_MISSING else ""
+    return (
+        '<section id="earlier"><h2>Runs of earlier versions</h2><p class="faint">No plan asks for them any more, mostly because a recipe '
+        "was changed and submitted again. Tables, figures and claims are those of the newest plans alone; these runs are in none of them, "
+        f"nor in results.parquet.</p><details><summary>{count(len(earlier), 'run')}</summary>{table}{rest}</details></section>"
+    )
 
 
 def _state(runs: Sequence[RunFacts]) -> str:

@@ -100,7 +100,7 @@ def load_study(runs_dir: Path) -> Study:
     while waiting:
         run_id = waiting.pop()
         if run_id not in runs:
-            runs[run_id] = _facts(RunFolder(runs_dir / run_id), warnings)
+            runs[run_id] = run_facts(RunFolder(runs_dir / run_id), warnings)
             waiting += runs[run_id].parents
     scan = scan_rows(runs_dir, sorted(runs))
     measured = {
@@ -126,7 +126,8 @@ def _ranked(first: Iterable[str], names: Mapping[str, object]) -> list[str]:
     return [name for name in dict.fromkeys([*first, *names]) if name in names]
 
 
-def _facts(folder: RunFolder, warnings: list[str]) -> RunFacts:
+def run_facts(folder: RunFolder, warnings: list[str]) -> RunFacts:
+    """What the folder says of its run; what it should say and does not is added to `warnings`."""
     done = _done(folder, warnings)
     status = load_status(folder.status)
     kind, title, seed, parents = _assignment(folder, warnings)
