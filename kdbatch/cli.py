@@ -1,13 +1,9 @@
 """The commands. Each imports the rooms that it needs inside itself: `kdbatch --help` stays fast, and a login node needs no torch."""
 
-import os
 import sys
 from pathlib import Path
 
 from kdbatch.command import command, dispatch
-from kdbatch.vocab.config import Config
-from kdbatch.vocab.errors import UserError
-from kdbatch.vocab.plans import Plan
 
 
 def main() -> None:
@@ -29,14 +25,14 @@ class Commands:
         return [*first, *runs, "bench_data", "bench_step", "bench_cka"]
 
     @command
-    def toy(self, folder: Path, *, seed: int = 0, processes: int = 0) -> None:
-        """Write small stand-ins of the four data sets into FOLDER, in their published layouts and codecs."""
-        from kdbatch.shard.toy import write_toy
-        from kdbatch.terminal import progress, say
+    def toy(self, folder: Path, *, size: str = "full", seed: int = 0, processes: int = 0) -> None:
+        """Write small stand-ins of the four data sets into FOLDER, in their published layouts and codecs.
 
-        with progress("toy videos") as tell:
-            write_toy(folder, seed=seed, processes=processes or _cores(), progress=tell)
-        say(f"The stand-ins of k400, ssv2, ucf101 and hmdb51 lie in {folder}/. Next: cd {folder} && kdbatch shard k400")
+        --size=small makes as many as the profile micro reads, in seconds; the profile toy wants full.
+        """
+        from kdbatch.cli_shard import make_toys
+
+        make_toys(folder, size=size, seed=seed, processes=processes)
 
     @command
     def shard(
@@ -63,34 +59,19 @@ class Commands:
         --slurm spreads the shards over a SLURM array, with what [resources.shard] in kdbatch.toml asks for; the element that ends last
         writes the index. --shards 40:80 makes shards 40 to 79 alone, as one element does. --dry-run only tells what would be done.
         """
-        from kdbatch.cli_shard import part_of, root_of, shard_here, shard_on_slurm
-        from kdbatch.shard.job import plan_job
-        from kdbatch.terminal import say
-        from kdbatch.vocab.config import load_config
+        from kdbatch.cli_shard import Wish, shard_dataset
 
-        if shards and (slurm or dry_run):
-            raise UserError("shard: --shards makes its shards here and now; leave --slurm and --dry-run out.")
-        config = load_config()
-        place = root_of(dataset, root, config)
-        job = plan_job(
-            dataset,
-            root=place,
-            shards_dir=config.shards_dir,
-            part=part_of(dataset, split),
+        wish = Wish(
+            dataset=dataset,
             subset=subset,
+            split=split,
+            root=root,
             videos_per_shard=videos_per_shard,
             max_rejected=max_rejected,
             transcode=not no_transcode,
+            processes=processes,
         )
-        for note in job.notes:
-            say(note)
-        if dry_run or slurm:
-            words = ["shard", dataset, f"--root={place.absolute()}", f"--subset={subset}", f"--videos-per-shard={videos_per_shard}"]
-            words += [f"--max-rejected={max_rejected}", f"--no-transcode={str(no_transcode).lower()}", f"--processes={processes}"]
-            words += [f"--split={split}"] if split else []
-            shard_on_slurm(job, config, tuple(words), dry_run=dry_run, slurm=slurm)
-        else:
-            shard_here(job, shards, processes or _cores())
+        shard_dataset(wish, shards=shards, slurm=slurm, dry_run=dry_run)
 
     @command
     def shard_verify(self, dataset: str, *, processes: int = 0) -> None:
@@ -101,20 +82,15 @@ class Commands:
 
         config = load_config()
         with progress(f"verify {dataset}") as tell:
-            count = verify_shards(dataset, shards_dir=config.shards_dir, processes=processes or _cores(), progress=tell)
+            count = verify_shards(dataset, shards_dir=config.shards_dir, processes=processes, progress=tell)
         say(f"{dataset}: {count} videos in {config.shards_dir / dataset}/ are what was written, and all decode.")
 
     @command
     def plan(self, *files: Path, profile: str = "paper") -> None:
         """Show which runs the experiments in FILES need, what they share and what they will cost. Writes nothing."""
-        from kdbatch.cli_launch import experiments
-        from kdbatch.plan.resolve import make_plan
-        from kdbatch.terminal import show_plan
-        from kdbatch.vocab.config import load_config
+        from kdbatch.cli_launch import tell_plan
 
-        config = load_config()
-        plan = make_plan(experiments(files), profile=profile, config=config)
-        show_plan(plan, num_bytes=_shard_bytes(plan, config))
+        tell_plan(files, profile=profile)
 
     @command
     def submit(
@@ -195,15 +171,16 @@ class Commands:
         return check_up(submit=submit)
 
     @command
-    def report(self, *, to: str = "", published: bool = False, json: bool = False) -> None:
+    def report(self, *, to: str = "", published: bool = False, json: bool = False, complete: bool = False) -> int:
         """Turn all finished runs into tables, CKA maps, claims and one page, report/index.html.
 
         --published puts the numbers that the study printed below ours. --json prints tables, claims and coverage for a program; they
-        also lie in report.json, and every measured row in results.parquet.
+        also lie in report.json, and every measured row in results.parquet. --complete fails, with exit code 1, where the page lacks
+        anything that the experiments declare: a run, a number in a table, a map, a claim's verdict.
         """
         from kdbatch.cli_results import make_report
 
-        make_report(to, published=published, json=json)
+        return make_report(to, published=published, json=json, complete=complete)
 
     @command
     def export(self, run: str, *, to: str = "") -> None:
@@ -270,18 +247,3 @@ class Commands:
         from kdbatch.cli_bench import measure_step
 
         measure_step(backbone, stage, width=width, shape=(batch, frames, pixels), seconds=seconds, json=json)
-
-
-def _shard_bytes(plan: Plan, config: Config) -> int:
-    from kdbatch.vocab.shards import load_index
-
-    datasets = {item.run.recipe.data.dataset for item in plan.runs}
-    return sum(s.num_bytes for d in datasets for part in load_index(config.shards_dir, d).parts.values() for s in part.shards)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,5 @@
 """What `kdbatch bench` does: one function per bench. Slips are told before the seconds that importing torch takes."""
 
-import os
 from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,7 +30,7 @@ def measure_data(videos: str, *, seconds: float, json: bool) -> None:
         if not videos:
             warn("measuring on toys, whose ratios mean little. Name a folder of real videos: kdbatch bench data --videos FOLDER")
         with nullcontext(silent) if json else progress("bench data") as tell:
-            stored = shard_loose(originals, folder, processes=len(os.sched_getaffinity(0)), progress=tell)
+            stored = shard_loose(originals, folder, processes=0, progress=tell)
             fidelity = [fidelity_of(path, tar, sample) for path, (tar, sample) in zip(originals, stored, strict=True)]
             bench = bench_data(originals, stored, folder=folder, seconds=seconds, progress=tell)
     for line in [as_json(bench, stored=[vars(f) for f in fidelity])] if json else [*as_lines(bench), *fidelity_lines(fidelity)]:
@@ -64,7 +63,7 @@ def measure_step(backbone: str, stage: str, *, width: float, shape: tuple[int, i
 
     with TemporaryDirectory(prefix="kdbatch-bench-") as name, nullcontext(silent) if json else progress("bench step") as tell:
         folder = Path(name)
-        stored = shard_loose(few_toys(folder / "toys"), folder, processes=len(os.sched_getaffinity(0)), progress=silent)
+        stored = shard_loose(few_toys(folder / "toys"), folder, processes=0, progress=silent)
         bench = bench_step(scale, stored, progress=tell, seconds=seconds)
     for line in [as_json(bench)] if json else as_lines(bench):
         say(line)
@@ -86,8 +85,9 @@ def check_seconds(seconds: float) -> None:
 def few_toys(folder: Path) -> list[Path]:
     """A few small videos, for who has named none."""
     from kdbatch.shard.loose import videos_below  # as above
-    from kdbatch.shard.toy import ToySize, write_toy
+    from kdbatch.shard.toy import write_toy
+    from kdbatch.shard.toy_size import ToySize
 
     size = ToySize(k400_train=1, k400_val=0, ssv2_train=1, ucf101_clips_per_group=1, hmdb51_train=1, hmdb51_unused=0, num_motions=1)
-    write_toy(folder, processes=len(os.sched_getaffinity(0)), progress=silent, size=size)
+    write_toy(folder, processes=0, progress=silent, size=size)
     return videos_below(folder / "k400")

@@ -17,21 +17,31 @@ from kdbatch.launch.squeue import queued_jobs
 from kdbatch.launch.starter import look, write_starter
 from kdbatch.launch.survey import RunRow, as_json, survey
 from kdbatch.plan.resolve import make_plan
-from kdbatch.terminal import say, show_status, warn, watch_runs
+from kdbatch.terminal import say, show_plan, show_status, warn, watch_runs
 from kdbatch.vocab.config import Config, load_config
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.plans import Plan
 from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.shards import load_index
 
 WATCH_SECONDS = 2.0  # between two looks at the run folders
 ASK_SECONDS = 10.0  # between two questions to SLURM, which serves everybody
 MOVING = ("queued", "running", "stale")
 
 
+def tell_plan(files: tuple[Path, ...], *, profile: str) -> None:
+    """`kdbatch plan`."""
+    config = load_config()
+    plan = make_plan(_experiments(files), profile=profile, config=config)
+    datasets = {item.run.recipe.data.dataset for item in plan.runs}
+    shards = (s for d in datasets for part in load_index(config.shards_dir, d).parts.values() for s in part.shards)
+    show_plan(plan, num_bytes=sum(s.num_bytes for s in shards))
+
+
 def submit_plan(files: tuple[Path, ...], *, profile: str, local: bool, jobs: int, dry_run: bool, retry_failed: bool) -> int:
     """`kdbatch submit`."""
     config = load_config()
-    plan = make_plan(experiments(files), profile=profile, config=config)
+    plan = make_plan(_experiments(files), profile=profile, config=config)
     queue: QueueKind = "local" if local else queue_kind()
     aside = SetAside(plan=plan, failed=(), waiting=()) if retry_failed else set_aside_failed(plan, _rows(config, queue))
     if dry_run:
@@ -133,7 +143,7 @@ def check_up(*, submit: bool) -> int:
     return 1 if num_bad else 0
 
 
-def experiments(files: tuple[Path, ...]) -> tuple[Path, ...]:
+def _experiments(files: tuple[Path, ...]) -> tuple[Path, ...]:
     if not files:
         raise UserError("name at least one experiment, as in: kdbatch submit jobs/subset_size.yaml")
     return files

@@ -8,7 +8,7 @@ from kdbatch.vocab.config import load_config
 from kdbatch.vocab.progress import silent
 
 
-def make_report(to: str, *, published: bool, json: bool) -> None:
+def make_report(to: str, *, published: bool, json: bool, complete: bool) -> int:
     from kdbatch.report.build import build_report
 
     config = load_config()
@@ -16,12 +16,15 @@ def make_report(to: str, *, published: bool, json: bool) -> None:
         made = build_report(config.runs_dir, to=Path(to) if to else config.report_dir, published=published, progress=tell)
     if json:
         say(made.data.read_text(encoding="utf-8").rstrip())
-        return
-    for line in made.warnings:
+    else:
+        for line in made.warnings:
+            warn(line)
+        if made.num_earlier:
+            say(f"runs of earlier versions, named there and counted nowhere: {made.num_earlier}")
+        say(f"{made.done} of {made.total} runs are in the report: {made.page}")
+    for line in made.lacks if complete else ():
         warn(line)
-    if made.num_earlier:
-        say(f"runs of earlier versions, named there and counted nowhere: {made.num_earlier}")
-    say(f"{made.done} of {made.total} runs are in the report: {made.page}")
+    return 1 if complete and made.lacks else 0
 
 
 def export(run: str, to: str) -> None:

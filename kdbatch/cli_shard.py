@@ -1,17 +1,74 @@
-"""What `kdbatch shard` does with a job: here, or by the elements of a SLURM array; and what it says of it."""
+"""What `kdbatch toy` and `kdbatch shard` do, the latter here or by the elements of a SLURM array; and what they say of it."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from kdbatch.shard.index import publish_index
-from kdbatch.shard.job import Job, groups_of, range_of_words
+from kdbatch.shard.job import Job, groups_of, plan_job, range_of_words
+from kdbatch.shard.toy_size import SIZES
 from kdbatch.terminal import progress, say
-from kdbatch.vocab.config import Config
+from kdbatch.vocab.config import Config, load_config
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.pick import pick
 
 
-def root_of(dataset: str, root: str, config: Config) -> Path:
+def make_toys(folder: Path, *, size: str, seed: int, processes: int) -> None:
+    """`kdbatch toy`."""
+    from kdbatch.shard.toy import write_toy  # PyAV, which a login node may lack
+
+    chosen = pick(SIZES, size, where="kdbatch toy --size")
+    with progress("toy videos") as tell:
+        write_toy(folder, seed=seed, processes=processes, progress=tell, size=chosen)
+    say(f"The stand-ins of k400, ssv2, ucf101 and hmdb51 lie in {folder}/. Next: cd {folder} && kdbatch shard k400")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What was typed after `kdbatch shard` about the shards themselves; "" and 0 where nothing was."""
+
+    dataset: str
+    subset: str
+    split: str
+    root: str
+    videos_per_shard: int
+    max_rejected: float
+    transcode: bool
+    processes: int
+
+    def words(self, root: Path) -> tuple[str, ...]:
+        """The same wish for an element of an array, which may start in another folder."""
+        words = ["shard", self.dataset, f"--root={root.absolute()}", f"--subset={self.subset}"]
+        words += [f"--videos-per-shard={self.videos_per_shard}", f"--max-rejected={self.max_rejected}"]
+        words += [f"--no-transcode={str(not self.transcode).lower()}", f"--processes={self.processes}"]
+        return (*words, f"--split={self.split}") if self.split else tuple(words)
+
+
+def shard_dataset(wish: Wish, *, shards: str, slurm: bool, dry_run: bool) -> None:
+    """`kdbatch shard`."""
+    if shards and (slurm or dry_run):
+        raise UserError("shard: --shards makes its shards here and now; leave --slurm and --dry-run out.")
+    config = load_config()
+    root = _root_of(wish.dataset, wish.root, config)
+    job = plan_job(
+        wish.dataset,
+        root=root,
+        shards_dir=config.shards_dir,
+        part=_part_of(wish.dataset, wish.split),
+        subset=wish.subset,
+        videos_per_shard=wish.videos_per_shard,
+        max_rejected=wish.max_rejected,
+        transcode=wish.transcode,
+    )
+    for note in job.notes:
+        say(note)
+    if dry_run or slurm:
+        _shard_on_slurm(job, config, wish.words(root), dry_run=dry_run, slurm=slurm)
+    else:
+        _shard_here(job, shards, wish.processes)
+
+
+def _root_of(dataset: str, root: str, config: Config) -> Path:
     pick(DATASETS, dataset, where="kdbatch shard")
     if not root and dataset not in config.datasets:
         raise UserError(
@@ -20,13 +77,13 @@ def root_of(dataset: str, root: str, config: Config) -> Path:
     return Path(root or config.datasets[dataset].root)
 
 
-def part_of(dataset: str, split: str) -> str:
+def _part_of(dataset: str, split: str) -> str:
     known = DATASETS[dataset]
     return pick(known.part_of, split, where=f"kdbatch shard {dataset} --split") if split else known.parts[0]
 
 
-def shard_here(job: Job, shards: str, processes: int) -> None:
-    from kdbatch.shard.build import build_job  # PyAV, which a login node may lack
+def _shard_here(job: Job, shards: str, processes: int) -> None:
+    from kdbatch.shard.build import build_job  # PyAV again
 
     chosen = range_of_words(shards, job.num_shards) if shards else None
     with progress(f"shard {job.dataset}") as tell:
@@ -43,7 +100,7 @@ def shard_here(job: Job, shards: str, processes: int) -> None:
     say(f"{job.dataset}/{job.part}: {count} videos in {len(made)} tars, {size:.3f} GB, in {job.folder}/{note}")
 
 
-def shard_on_slurm(job: Job, config: Config, words: tuple[str, ...], *, dry_run: bool, slurm: bool) -> None:
+def _shard_on_slurm(job: Job, config: Config, words: tuple[str, ...], *, dry_run: bool, slurm: bool) -> None:
     from kdbatch.launch.shard_array import ShardArray, num_elements, submit_shard_array  # submitit, which no worker needs
 
     missing = job.missing()

@@ -14,7 +14,8 @@ from worlds import JOBS
 
 from kdbatch.launch.survey import RunRow, survey
 from kdbatch.shard.build import build_shards
-from kdbatch.shard.toy import ToySize, write_toy
+from kdbatch.shard.toy import write_toy
+from kdbatch.shard.toy_size import ToySize
 from kdbatch.vocab.progress import silent
 
 SIZE = ToySize(

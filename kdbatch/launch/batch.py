@@ -9,6 +9,7 @@ has ended, is met by srun's --kill-on-bad-exit.
 import shlex
 from pathlib import Path
 
+from kdbatch.launch.image import ImageFile
 from kdbatch.vocab.config import Site
 from kdbatch.vocab.runs import Resources, Retries
 from kdbatch.vocab.status import EXIT_BUSY, EXIT_STOPPED
@@ -33,7 +34,7 @@ LAST_STATE = (
 )
 
 
-def setup_lines(asked: Resources, *, site: Site, folder: Path) -> list[str]:
+def setup_lines(asked: Resources, *, site: Site, folder: Path, image: ImageFile | None) -> list[str]:
     """Before the worker: the site's lines, where several processes meet, and what the worker is told of its start (vocab/attempts.py).
 
     set -u is left out: the activation scripts of modules and conda read variables that nobody set.
@@ -47,6 +48,7 @@ def setup_lines(asked: Resources, *, site: Site, folder: Path) -> list[str]:
         f'ended={shlex.quote(str(folder.resolve()))}/"$KDBATCH_JOB.ended"  # how each start of this job ended, a line each',
         f'export KDBATCH_ENDS_AT="${{SLURM_JOB_END_TIME:-$(($(date +%s) + {60 * asked.minutes}))}}"',
         f"export KDBATCH_SIGNAL_SECONDS={signal_delay_seconds(asked)}",
+        *([image.line] if image else ()),
         'if [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ]; then',
         '  export KDBATCH_LAST_EXIT="$(sed -n "s/^$((SLURM_RESTART_COUNT - 1)) //p" "$ended" 2>/dev/null)"',
         f'  export KDBATCH_LAST_STATE="$({LAST_STATE})"',
@@ -58,13 +60,14 @@ def teardown_lines(retries: Retries) -> list[str]:
     """After the worker: note how it ended, and put the job back where another start may help. Limits by cause are the worker's.
 
     The limits here are for what ends before the worker can count. SIGTERM and SIGINT came from who decides what happens next. Running
-    out of memory would only happen again. The teardown is the script's last command, so it must hand on the exit code.
+    out of memory, after which srun ends with 1, would only happen again. The teardown is the script's last command, so it must hand on
+    the exit code.
     """
     kills = retries.crash + 1
     return [
         "rc=$?",
         'if [ "$rc" -ne 0 ]; then',
-        '  oom=; [ "$rc" -gt 128 ] && grep -qsi "oom.\\?kill" "${ended%.ended}"_*_log.err && oom=" out of memory"',
+        '  oom=; [ "$rc" -eq 1 ] || [ "$rc" -gt 128 ] && grep -qsi "oom.\\?kill" "${ended%.ended}"_*_log.err && oom=" out of memory"',
         '  echo "${SLURM_RESTART_COUNT:-0} $rc$oom" >>"$ended"',
         '  times=$(grep -c " $rc$oom\\$" "$ended")',
         '  case "$rc$oom" in',

@@ -76,9 +76,9 @@ def worker_env(slot: int, *, jobs: int, gpus: tuple[str, ...], pid: int) -> dict
 def no_slurm_variables() -> Iterator[None]:
     """Inside, `sbatch` sees no SLURM_*, SBATCH_* or SRUN_* of ours: submitted from a job, they would override the script's own flags.
 
-    SLURM_CONF stays: it says which cluster. Everything is put back on leaving.
+    Nor KDBATCH_*: they tell of this job, not of that one. SLURM_CONF stays: it says which cluster. Everything is put back on leaving.
     """
-    ours = (*(f"{name}_" for name in ("SLURM", "SBATCH", "SRUN")), PARENT_VARIABLE)
+    ours = ("SLURM_", "SBATCH_", "SRUN_", "KDBATCH_")
     taken = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(ours) and name != "SLURM_CONF"}
     try:
         yield

@@ -14,6 +14,7 @@ from kdbatch.launch.arrays import Array, arrays_of, dependency
 from kdbatch.launch.batch import setup_lines, signal_delay_seconds, teardown_lines
 from kdbatch.launch.container import as_shell, check_container, python_words
 from kdbatch.launch.folders import refreshed, write_runs
+from kdbatch.launch.image import image_file
 from kdbatch.launch.journal import Sbatch, cancel_held, forget, job_name, journal_of, live_jobs, load_journal, release, save_sbatch, settle
 from kdbatch.launch.locks import holding
 from kdbatch.launch.site import no_slurm_variables
@@ -63,7 +64,7 @@ def sbatch_parameters(name: str, *, asked: Resources, config: Config, folder: Pa
         "dependency": after,
         "array_parallelism": site.max_concurrent,
         "signal_delay_s": signal_delay_seconds(asked),
-        "setup": setup_lines(asked, site=site, folder=folder),
+        "setup": setup_lines(asked, site=site, folder=folder, image=image_file(config)),
         # since SLURM 22.05 a step does not inherit the first; with the second, the end of one process is the end of all, and of the wait
         "srun_args": [f"--cpus-per-task={asked.cpus_per_task}", "--kill-on-bad-exit=1"],
         "teardown": teardown_lines(config.retries),

@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 
 from kdbatch.launch.container import as_process, check_container, python_words
+from kdbatch.launch.image import VARIABLE, image_file
 from kdbatch.launch.site import worker_env
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.runs import RunFolder
@@ -23,7 +24,9 @@ def worker_command(config: Config) -> tuple[str, ...]:
     check_container(config.container, here=True)
     words = as_process(python_words(config, folders=(config.runs_dir, config.shards_dir)))
     guard = (sys.executable, "-m", "kdbatch.launch.guard") if config.container.image else ()
-    return (*guard, *words, "-m", "kdbatch.run")
+    image = image_file(config)
+    told = ("env", f"{VARIABLE}={image.sha256}") if image else ()
+    return (*guard, *told, *words, "-m", "kdbatch.run")
 
 
 @dataclass(frozen=True, kw_only=True)

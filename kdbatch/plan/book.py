@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from kdbatch.plan.cost import estimate_hours
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.pick import pick
 from kdbatch.vocab.plans import PlannedRun, Wave
-from kdbatch.vocab.recipes import KINDS, Recipe
+from kdbatch.vocab.recipes import KINDS, Compare, Pretrain, Recipe
 from kdbatch.vocab.runs import Resources, Run
 from kdbatch.vocab.shards import ShardIndex, Subset, find_subset, load_index
 
@@ -20,7 +21,6 @@ class Book:
     runs: dict[str, Run] = field(default_factory=dict)
     titles: dict[str, str] = field(default_factory=dict)
     used_by: dict[str, list[str]] = field(default_factory=dict)
-    num_videos: dict[str, int] = field(default_factory=dict)
     indexes: dict[str, ShardIndex] = field(default_factory=dict)
     subsets: dict[tuple[str, str, str], Subset] = field(default_factory=dict)
 
@@ -28,7 +28,6 @@ class Book:
         run = Run(recipe=recipe, seed=seed, parents=parents)
         self.runs.setdefault(run.id, run)
         self.titles.setdefault(run.id, f"{title}, seed {seed}")
-        self.num_videos.setdefault(run.id, self._count(recipe.data))
         users = self.used_by.setdefault(run.id, [])
         if experiment not in users:
             users.append(experiment)
@@ -42,6 +41,15 @@ class Book:
                 self.indexes[dataset] = load_index(self.config.shards_dir, dataset)
             self.subsets[key] = find_subset(self.indexes[dataset], split, words, where=where)
         return self.subsets[key]
+
+    def hours(self, run_id: str) -> float:
+        """About how many GPU-hours the run will take."""
+        run = self.runs[run_id]
+        recipe = run.recipe
+        num_test_videos = 0 if isinstance(recipe, Pretrain | Compare) else self._count(recipe.evaluation.test)
+        networks = [self.runs[parent].recipe for parent in run.parents]
+        parents = [network.backbone for network in networks if not isinstance(network, Compare)]
+        return estimate_hours(recipe, num_videos=self._count(recipe.data), num_test_videos=num_test_videos, parents=parents)
 
     def _count(self, subset: Subset) -> int:
         part = self.indexes[subset.dataset].parts[DATASETS[subset.dataset].part_of[subset.split]]

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdbatch.plan.book import Book, waves_of
-from kdbatch.plan.cost import estimate_hours
 from kdbatch.plan.experiment import load_experiment
+from kdbatch.plan.fit import check_fit
 from kdbatch.plan.profile import Profile, load_profile
 from kdbatch.plan.specs import Case, Experiment, PretrainSpec, Probe, StudentSpec, TeacherSpec, split_teacher
 from kdbatch.vocab.backbones import BACKBONE_TITLES, Backbone
@@ -47,7 +47,7 @@ def make_plan(files: Sequence[Path], *, profile: str, config: Config) -> Plan:
             resources=config.resources.get(run.recipe.kind, Resources()),
             done=run_id in done,
             used_by=tuple(book.used_by[run_id]),
-            cost_hours=estimate_hours(run.recipe, num_videos=book.num_videos.get(run_id, 0)),
+            cost_hours=book.hours(run_id),
         )
         for run_id, run in book.runs.items()
     )
@@ -147,6 +147,7 @@ class _Resolver:
                 num_micro_batches=scale.num_micro_batches,
             ),
         )
+        check_fit(recipe, self.book.indexes[spec.dataset], where=f"{self.where}: {role}.pretrain")
         title = f"pretrain {_name(backbone)} by {task_spec.title} C{spec.complexity} on {spec.dataset}[:{spec.subset}]"
         return self._add(recipe, (), title, seed=seed)
 
@@ -166,6 +167,7 @@ class _Resolver:
             hard_weight=spec.hard_weight,
             soft_weight=spec.soft_weight,
             max_teacher_weight=spec.max_teacher_weight,
+            feature_weight=spec.feature_weight if spec.teachers else 0.0,
             dropout=self.profile.dropout,
         )
         if not spec.teachers:  # the fields that speak of teachers say nothing here, and must not split one run into several

@@ -47,6 +47,7 @@ class StudentSpec:
     hard_weight: float = 1.0
     soft_weight: float = 0.9
     max_teacher_weight: float = 0.6
+    feature_weight: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from kdbatch.report.accuracy_figures import draw_accuracy
 from kdbatch.report.cka_figures import draw_map, draw_panel, load_maps
 from kdbatch.report.claims import Verdict, check_claims
+from kdbatch.report.complete import lacking
 from kdbatch.report.contents import Chapter, count_verdicts, num_done, pretraining, teachers_together
 from kdbatch.report.curve_figures import draw_curves
 from kdbatch.report.earlier import earlier_runs
@@ -30,7 +31,7 @@ PARTS = ("maps", "gains", "errors", "curves")
 
 @dataclass(frozen=True, kw_only=True)
 class ReportSummary:
-    """What a person wants to hear at the end: where the page is, how far the study is, what its claims come to."""
+    """What a person wants to hear at the end: where the page is, how far the study is, what its claims come to, what it lacks."""
 
     page: Path
     data: Path
@@ -39,6 +40,7 @@ class ReportSummary:
     verdicts: dict[Verdict, int]
     num_earlier: int
     warnings: tuple[str, ...]
+    lacks: tuple[str, ...]
 
 
 def build_report(runs_dir: Path, *, to: Path, published: bool = False, progress: Progress = silent) -> ReportSummary:
@@ -77,6 +79,7 @@ def build_report(runs_dir: Path, *, to: Path, published: bool = False, progress:
         verdicts=count_verdicts(claims),
         num_earlier=len(earlier),
         warnings=told,
+        lacks=tuple(line for chapter in chapters for line in lacking(chapter)),
     )
 
 

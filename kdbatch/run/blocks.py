@@ -27,11 +27,11 @@ class BlockStructure:
 
     Level alone makes runs long (a flat map at 0.9 is one run at 0.8), so read them beside `block_index`. `pc1_drop` is the mean
     similarity within segments less the same without each layer's first principal component, `loud_drop` less the same without the
-    loudest clips; None where that map was not given.
+    loudest clips; None where that map was not given. `block_index_z` is None without surrogates.
     """
 
     block_index: float
-    block_index_z: float
+    block_index_z: float | None
     num_segments: int
     starts: tuple[int, ...]
     run_80: float
@@ -63,13 +63,12 @@ def describe_blocks(
     starts, inside = best_segments(residual_LL)
     index = float(inside / _off_diagonal_sum(np.abs(value_LL)))
     surrogate_S = _surrogate_indices(mean_LL, residual_LL, rng=rng, num_surrogates=num_surrogates)
-    spread = float(surrogate_S.std())
     same_LL = _same_segment(starts, num_layers)
     grid_share, block_share = variance_shares(value_LL, kinds, same_LL)
     run_80, run_90, run_95 = (run_share(value_LL, level) for level in RUN_LEVELS)
     return BlockStructure(
         block_index=index,
-        block_index_z=(index - float(surrogate_S.mean())) / spread if spread > 0 else 0.0,
+        block_index_z=_z(index, surrogate_S) if num_surrogates else None,
         num_segments=len(starts),
         starts=starts,
         run_80=run_80,
@@ -169,12 +168,17 @@ def _segment_sums(residual_LL: np.ndarray) -> np.ndarray:
     return np.where(np.triu(np.ones(sums.shape[-2:], dtype=bool), k=1), sums, -np.inf)
 
 
+def _z(index: float, surrogate_S: np.ndarray) -> float:
+    spread = float(surrogate_S.std())
+    return (index - float(surrogate_S.mean())) / spread if spread > 0 else 0.0
+
+
 def _surrogate_indices(mean_LL: np.ndarray, residual_LL: np.ndarray, *, rng: np.random.Generator, num_surrogates: int) -> np.ndarray:
     """Block indices of maps with the same mean at every distance and the residuals of each distance shuffled."""
     i_P, j_P = np.triu_indices(len(mean_LL), k=1)
     order = np.argsort(j_P - i_P, kind="stable")
     i_P, j_P = i_P[order], j_P[order]
-    residual_P, index_S = residual_LL[i_P, j_P], []
+    residual_P, index_S = residual_LL[i_P, j_P], [np.empty(0)]
     for start in range(0, num_surrogates, SURROGATES_AT_ONCE):
         num_maps = min(SURROGATES_AT_ONCE, num_surrogates - start)
         shuffled_SP = np.argsort((j_P - i_P) + rng.random((num_maps, len(i_P))), axis=1)  # by distance, at random within one

@@ -1,6 +1,6 @@
 """The CKA map of two networks, or of one with itself, over batches of clips. Axes: n clips per batch, L and M layers.
 
-hooks.py makes the Gram matrices, hsic.py the similarities, drivers.py says what they come from.
+hooks.py makes the Gram matrices, hsic.py the similarities, drivers.py says what they come from, halves.py how sure they are.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from kdbatch.run.drivers import Drivers, DriverSums
+from kdbatch.run.halves import half_gram
 from kdbatch.run.hooks import LayerCapture, Layers
 from kdbatch.run.hsic import MIN_CLIPS, CkaAccumulator, u_centred
 from kdbatch.run.team import ALONE, Team
@@ -19,15 +20,23 @@ from kdbatch.vocab.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
-class CkaResult:
+class CkaMap:
     """Similarity of every layer of A with every layer of B; of a self map also what drives it."""
 
+    value_LM: np.ndarray
+    drivers: Drivers | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CkaResult:
+    """The map of all clips, the maps of those parts of each batch that were asked for, and their layers."""
+
+    whole: CkaMap
+    halves: tuple[CkaMap, ...]
     layers_a: tuple[str, ...]
     layers_b: tuple[str, ...]
     kinds_a: tuple[str, ...]
     kinds_b: tuple[str, ...]
-    value_LM: np.ndarray
-    drivers: Drivers | None
     num_clips: int
 
 
@@ -37,17 +46,19 @@ def compute_cka(
     batches: Iterable[Tensor],
     *,
     layers: Layers,
+    halves_Sm: Tensor | None = None,
     team: Team = ALONE,
     titles: Sequence[str] = ("the first network", "the second network"),
 ) -> CkaResult:
     """The map of two networks that see the same clips, or of one with itself (None), which then runs once per batch.
 
-    Every process of a team brings batches of its own, at least one, and gets the map of all of them.
+    Every process of a team brings batches of its own, at least one, and gets the map of all of them. `halves_Sm` are places of clips in a
+    batch: the map is made again from these alone, for every row.
 
     Raises:
         UserError: there is no batch, or one of fewer than 4 clips; a layer gives NaN or infinity. `titles` are the networks' names there.
     """
-    plain, drivers, faults = CkaAccumulator(), DriverSums(), Faults(titles)
+    whole, halves, faults = MapSums(), [(half_m, MapSums()) for half_m in (() if halves_Sm is None else halves_Sm)], Faults(titles)
     num_clips = batch_clips = 0
     grams: list[Tensor] = []
     with ExitStack() as stack:
@@ -59,21 +70,40 @@ def compute_cka(
             grams = [capture.grams(clip_BCTHW) for capture in captures]
             if faults.found(grams):
                 break
-            plain.add(*map(u_centred, grams))
-            if model_b is None:
-                drivers.add(grams[0])
+            whole.add(grams)
+            for half_m, sums in halves:
+                sums.add([half_gram(gram_Lnn, half_m.to(gram_Lnn.device)) for gram_Lnn in grams])
     if not num_clips:
         raise UserError("compare: no batch of clips to compare on. Take more videos, or lower compare.batch_clips.")
     faults.refuse([capture.layers for capture in captures], team)
     return CkaResult(
+        whole=whole.result(team),
+        halves=tuple(sums.result(team) for _, sums in halves),
         layers_a=captures[0].layers,
         layers_b=captures[-1].layers,
         kinds_a=captures[0].kinds,
         kinds_b=captures[-1].kinds,
-        value_LM=plain.result(team),
-        drivers=drivers.result(team) if model_b is None else None,
         num_clips=int(team.total(torch.tensor([num_clips], device=grams[0].device))),
     )
+
+
+class MapSums:
+    """What a map is made of, over batches of one size."""
+
+    def __init__(self) -> None:
+        self._plain, self._drivers = CkaAccumulator(), DriverSums()
+        self._is_self = False
+
+    def add(self, grams: Sequence[Tensor]) -> None:
+        """Column-centred Grams of one batch, of one network or of two."""
+        self._plain.add(*map(u_centred, grams))
+        self._is_self = len(grams) == 1
+        if self._is_self:
+            self._drivers.add(grams[0])
+
+    def result(self, team: Team = ALONE) -> CkaMap:
+        """Over the batches of a whole team."""
+        return CkaMap(value_LM=self._plain.result(team), drivers=self._drivers.result(team) if self._is_self else None)
 
 
 class Faults:

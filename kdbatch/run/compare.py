@@ -1,5 +1,6 @@
 """The stage that measures instead of training: CKA maps."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,9 @@ from kdbatch.result.schema import CKA, ROWS
 from kdbatch.result.write import Measure, write_measures, write_table
 from kdbatch.run.blocks import describe_blocks
 from kdbatch.run.chance import rng_for
-from kdbatch.run.cka import CkaResult, compute_cka
+from kdbatch.run.cka import CkaMap, CkaResult, compute_cka
 from kdbatch.run.data import EvaluationBatches, batches, load_videos
+from kdbatch.run.halves import intervals, random_halves
 from kdbatch.run.loop import Facts, Worker
 from kdbatch.run.sampling import even_clips
 from kdbatch.run.weights import load_classifier
@@ -19,7 +21,7 @@ from kdbatch.vocab.runs import Assignment, RunFolder
 
 
 def compare(recipe: Compare, assignment: Assignment, worker: Worker) -> Facts:
-    """CKA between the layers of one or two trained models, and the block structure of a self map.
+    """CKA between the layers of one or two trained models, and the block structure of a self map, with intervals over clips.
 
     Several processes take turns at the batches; the first one writes.
     """
@@ -31,13 +33,23 @@ def compare(recipe: Compare, assignment: Assignment, worker: Worker) -> Facts:
         batch.views(size_pixels=recipe.view.size_pixels, device=worker.device)[0]
         for batch in batches(source, range(team.rank, len(source), team.world_size), num_workers=worker.num_workers)
     )
-    result = compute_cka(models[0], models[1] if len(models) > 1 else None, clips, layers=recipe.layers, team=team, titles=runs)
+    result = compute_cka(
+        models[0],
+        models[1] if len(models) > 1 else None,
+        clips,
+        layers=recipe.layers,
+        halves_Sm=random_halves(recipe.batch_clips, rng=rng_for(assignment.run.seed, "halves")),
+        team=team,
+        titles=runs,
+    )
     if team.leads:
         _write_map(worker.folder, result)
-        numbers = {"mean_cka": float(np.mean(result.value_LM)), **_self_map_numbers(result, assignment.run.seed)}
+        numbers = _numbers(result.whole, kinds=result.kinds_a, seed=assignment.run.seed, num_surrogates=200)
+        of_halves = [_numbers(half, kinds=result.kinds_a, seed=assignment.run.seed, num_surrogates=0) for half in result.halves]
+        numbers |= intervals(numbers, of_halves)
         measures = [Measure(name=name, value=value, unit="1", subset=recipe.data.title) for name, value in numbers.items()]
         write_measures(worker.folder.rows, worker.folder.id, measures, schema=ROWS)
-    return {"num_clips": result.num_clips, "num_layers": list(result.value_LM.shape)}
+    return {"num_clips": result.num_clips, "num_layers": list(result.whole.value_LM.shape)}
 
 
 def _source(recipe: Compare, assignment: Assignment, worker: Worker) -> EvaluationBatches:
@@ -62,19 +74,21 @@ def _source(recipe: Compare, assignment: Assignment, worker: Worker) -> Evaluati
     )
 
 
-def _self_map_numbers(result: CkaResult, seed: int) -> dict[str, float]:
-    """Of a map of two networks, none: blocks are what layers of one network make."""
-    if result.drivers is None:
-        return {}
-    drivers = result.drivers
+def _numbers(found: CkaMap, *, kinds: Sequence[str], seed: int, num_surrogates: int) -> dict[str, float]:
+    """Of a map of two networks, the mean alone: blocks are what layers of one network make."""
+    numbers = {"mean_cka": float(np.mean(found.value_LM))}
+    if found.drivers is None:
+        return numbers
+    drivers = found.drivers
     blocks = describe_blocks(
-        result.value_LM,
-        result.kinds_a,
+        found.value_LM,
+        kinds,
         rng=rng_for(seed, "surrogates"),
+        num_surrogates=num_surrogates,
         deflated_LL=drivers.deflated_LL,
         quiet_LL=drivers.quiet_LL,
     )
-    numbers = {name: float(value) for name, value in vars(blocks).items() if isinstance(value, int | float)}
+    numbers |= {name: float(value) for name, value in vars(blocks).items() if isinstance(value, int | float)}
     return numbers | {"pc1_share": float(np.mean(drivers.pc1_share_L)), "pc1_block_mass": drivers.pc1_block_mass}
 
 
@@ -88,7 +102,7 @@ def _write_map(folder: RunFolder, result: CkaResult) -> None:
             "layer_b": result.layers_b[b],
             "kind_a": result.kinds_a[a],
             "kind_b": result.kinds_b[b],
-            "value": float(result.value_LM[a, b]),
+            "value": float(result.whole.value_LM[a, b]),
         }
         for a in range(len(result.layers_a))
         for b in range(len(result.layers_b))

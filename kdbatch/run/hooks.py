@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from kdbatch.run.models.network import VideoBackbone
+from kdbatch.run.models.r21d import TemporalConv
 
 Layers = Literal["res", "act", "all"] | tuple[str, ...]
 Hook = Callable[[nn.Module, object, Tensor], None]
@@ -24,6 +25,7 @@ CHUNK_COLUMNS = 1 << 16  # 16 MB of single-precision temporaries for 64 clips
 CHUNK_COLUMNS_CPU = 3000  # a core's cache holds them; rows a power of two apart would push each other out of it: measured, 1.3 times slower
 KIND_OF: dict[type[nn.Module], Kind] = {
     nn.Conv3d: "conv",
+    TemporalConv: "conv",
     nn.BatchNorm3d: "bn",
     nn.ReLU: "relu",
     nn.MaxPool3d: "pool",

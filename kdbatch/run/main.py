@@ -172,16 +172,17 @@ def _cache(asked: Cache) -> FrameCache | None:
 
 def _finish(folder: RunFolder, assignment: Assignment, pulse: Pulse, facts: dict[str, object], team: Team) -> None:
     """done.json is written last: whoever sees it can trust every other file."""
+    seconds = pulse.seconds  # a clock: read once, so that both numbers are of the same moment
     done = {
         "run_id": folder.id,
         "kind": assignment.run.recipe.kind,
         "title": assignment.title,
         "finished_at": time.time(),
-        "seconds": pulse.seconds,
-        "device_hours": team.world_size * pulse.seconds / 3600,
+        "seconds": seconds,
+        "device_hours": team.world_size * seconds / 3600,
         "attempts": pulse.attempt,
         "interruptions": pulse.interruptions,
-        **provenance(team.device),
+        **provenance(team.device, image_sha256=os.environ.get("KDBATCH_IMAGE_SHA256", "")),
         **facts,
     }
     publish_json(folder.done, done)

@@ -15,13 +15,14 @@ _ROOT = Path(kdbatch.__file__).parent.parent
 _LOCKS = (_ROOT / "container" / "requirements.lock", Path("/opt/kdbatch/requirements.lock"))
 
 
-def provenance(device: torch.device) -> dict[str, Any]:
-    """Facts for done.json; empty where something cannot be known."""
+def provenance(device: torch.device, *, image_sha256: str) -> dict[str, Any]:
+    """Facts for done.json; empty where something cannot be known. Only who started the image knows its file's hash."""
     lock = next((path for path in _LOCKS if path.exists()), None)
     return {
         "kdbatch_version": kdbatch.__version__,
         "git_sha": _git_sha(),
         "lock_sha256": sha256_of(lock) if lock else "",
+        "image_sha256": image_sha256,
         "python_version": platform.python_version(),
         "torch_version": torch.__version__,
         "cuda_version": torch.version.cuda or "",

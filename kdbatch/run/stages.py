@@ -15,6 +15,7 @@ from kdbatch.run.checkpoint import load_weights, save_weights, sha256_of
 from kdbatch.run.compare import compare
 from kdbatch.run.data import Batch, TrainingBatches, Video, load_videos
 from kdbatch.run.evaluate import evaluate, teachers_together
+from kdbatch.run.feature_match import Taught, match_step
 from kdbatch.run.learn import compile_layers
 from kdbatch.run.loop import Facts, Trained, Worker, train
 from kdbatch.run.models import Classifier, build_backbone
@@ -85,11 +86,15 @@ def distill(recipe: Distill, assignment: Assignment, worker: Worker) -> Facts:
         path = worker.folder.teacher_outputs
         remembered = TeacherOutputs(path, teachers, num_views=recipe.teacher_views, classes=classes, weights=weights)
 
+    taught = Taught(model, teachers).to(worker.device) if recipe.feature_weight else None
+
     def take_step(batch: Batch, clip: torch.Tensor, label: torch.Tensor) -> Step:
+        if taught:
+            return match_step(taught, teachers, clip, label, recipe=recipe)
         return distill_step(model, remembered.of(batch, clip) if remembered else teachers, clip, label, recipe=recipe)
 
     extra = teachers_together(parents, where=recipe.evaluation.test.title) if parents else []
-    facts = _train_classifier(recipe, assignment, worker, model, take_step, extra=extra)
+    facts = _train_classifier(recipe, assignment, worker, model, take_step, trained=taught, extra=extra)
     if worker.team.leads:
         worker.folder.teacher_outputs.unlink(missing_ok=True)
     return facts
@@ -117,9 +122,11 @@ def _train_classifier(
     model: Classifier,
     take_step: Callable[[Batch, torch.Tensor, torch.Tensor], Step],
     *,
+    trained: nn.Module | None = None,
     extra: Sequence[Measure] = (),
 ) -> Facts:
-    """Train on labelled clips, keep the selected epoch, then read the test split, once."""
+    """Train on labelled clips, keep the selected epoch, then read the test split, once. `trained` is what learns, where `model` is not all
+    of it."""
     shards_dir = Path(assignment.shards_dir)
     videos, _ = load_videos(shards_dir, recipe.data, view=recipe.view)
     best = None
@@ -131,10 +138,12 @@ def _train_classifier(
     def on_batch(clip_VBCTHW: torch.Tensor, batch: Batch) -> Step:
         return take_step(batch, clip_VBCTHW[0], batch.label_B)
 
-    trained = train(model, on_batch, source=source, schedule=recipe.schedule, seed=assignment.run.seed, worker=worker, after_epoch=best)
+    left = train(
+        trained or model, on_batch, source=source, schedule=recipe.schedule, seed=assignment.run.seed, worker=worker, after_epoch=best
+    )
     measures = best.restore() if best else []
     measures += evaluate(model, evaluation=recipe.evaluation, view=recipe.view, shards_dir=shards_dir, worker=worker)
-    facts = _leave(worker, model, [*measures, *extra], trained)
+    facts = _leave(worker, model, [*measures, *extra], left)
     return facts | {"classes": list(load_index(shards_dir, recipe.data.dataset).classes)}
 
 

@@ -44,18 +44,25 @@ def distill_step(student: nn.Module, teachers: Sequence[Teacher], clip_BCTHW: Te
     sum over teachers is one KL to their weighted mean, up to a constant.
     """
     logit_BK = student(clip_BCTHW).float()
-    hard = F.cross_entropy(logit_BK, label_B)
-    report = {"accuracy": accuracy_of(logit_BK, label_B), "hard": hard}
     if not teachers:
-        return Step(loss=recipe.hard_weight * hard, report=report)
-    tau = recipe.temperature
+        hard = F.cross_entropy(logit_BK, label_B)
+        return Step(loss=recipe.hard_weight * hard, report={"accuracy": accuracy_of(logit_BK, label_B), "hard": hard})
     with torch.no_grad():
         teacher_MBK = torch.stack([teacher(clip_BCTHW).float() for teacher in teachers])
+    return distill_loss(logit_BK, teacher_MBK, label_B, recipe=recipe)
+
+
+def distill_loss(logit_BK: Tensor, teacher_MBK: Tensor, label_B: Tensor, *, recipe: Distill) -> Step:
+    """The loss of a student's logits beside those of its teachers."""
+    tau = recipe.temperature
+    with torch.no_grad():
         soft_MBK = (teacher_MBK / tau).softmax(-1)
         gradient_MBK = tau * ((logit_BK / tau).softmax(-1) - soft_MBK)
         weighting = pick(WEIGHTINGS, recipe.weighting, where="weighting")
         weight_MB = weighting(gradient_MBK, teacher_MBK=teacher_MBK, label_B=label_B, max_weight=recipe.max_teacher_weight).float()
         target_BK = (weight_MB[:, :, None] * soft_MBK).sum(0)  # no matrix product: autocast would make one of bfloat16
+    hard = F.cross_entropy(logit_BK, label_B)
     soft = F.kl_div((logit_BK / tau).log_softmax(-1), target_BK, reduction="batchmean") * tau**2
-    report |= {"soft": soft, **{f"teacher_weight_{m}": weight for m, weight in enumerate(weight_MB.mean(1))}}
+    report = {"accuracy": accuracy_of(logit_BK, label_B), "hard": hard, "soft": soft}
+    report |= {f"teacher_weight_{m}": weight for m, weight in enumerate(weight_MB.mean(1))}
     return Step(loss=recipe.hard_weight * hard + recipe.soft_weight * soft, report=report)

@@ -44,7 +44,8 @@ def ca_mkd(gradient_MBK: Tensor, *, teacher_MBK: Tensor, label_B: Tensor, max_we
     """CA-MKD, Zhang et al., ICASSP 2022, arXiv:2201.00007, eq. 4: a teacher counts for a clip the more, the lower its cross-entropy with
     the clip's label: w_m = (1 - softmax_m(CE_m)) / (M - 1), which sums to 1.
 
-    The logit term alone. The source's code (Rorozhl/CA-MKD) divides by M once more: that is `soft_weight` divided by M.
+    Of the logit term; the other one is in feature_match.py. The source's code (Rorozhl/CA-MKD) divides by M once more: that is
+    `soft_weight` divided by M.
     """
     num_teachers, num_clips, num_classes = teacher_MBK.shape
     if num_teachers == 1:

@@ -92,6 +92,7 @@ def _part(job: Job, records: Sequence[ShardRecord]) -> Part:
 def _line(record: ShardRecord) -> Shard:
     """A shard's line of the index; `fps` is the mean over its videos."""
     samples = record.samples
+    lengths = sorted(sample.num_frames / sample.fps for sample in samples)
     return Shard(
         name=record.name,
         num_videos=len(samples),
@@ -100,4 +101,5 @@ def _line(record: ShardRecord) -> Shard:
         num_bytes=record.num_bytes,
         sha256=record.sha256,
         fps=sum(sample.fps for sample in samples) / max(1, len(samples)),
+        lengths_seconds=tuple(lengths[round(tenth * (len(lengths) - 1) / 10)] for tenth in range(11)) if lengths else (),
     )

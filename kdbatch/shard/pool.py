@@ -10,19 +10,26 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from typing import TypeVar
 
+from kdbatch.vocab.errors import UserError
+
 Job = TypeVar("Job")
 Done = TypeVar("Done")
 
 
 def spread(work: Callable[[Job], Done], jobs: Iterable[Job], *, processes: int) -> Generator[Done, None, None]:
-    """`work(job)` for every job, in order, in `processes` processes; in this one where `processes` is 1.
+    """`work(job)` for every job, in order, in `processes` processes; in this one where `processes` is 1; 0 is one per core.
 
     At most four jobs per process are under way, so neither jobs nor results pile up behind a slow reader.
 
     Raises:
+        UserError: `processes` is below 0.
         BrokenProcessPool: a process died (killed, out of memory, a crash inside a codec).
     """
-    if processes <= 1:
+    if processes < 0:
+        raise UserError(f"{processes} processes asked for. Say 1 or more, or leave it out for one per core.")
+    # A container or a SLURM allocation may own fewer cores than the machine has.
+    processes = processes or len(os.sched_getaffinity(0))
+    if processes == 1:
         yield from map(work, jobs)
         return
     # Spawned, not forked: the caller may run threads (a progress bar), and a fork copies their locks in whatever state they are.

@@ -17,6 +17,7 @@ import numpy as np
 
 from kdbatch.shard.pool import spread
 from kdbatch.shard.toy_scene import APPEARANCES, MOTIONS, Scene, draw
+from kdbatch.shard.toy_size import ToySize
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.progress import Progress
@@ -25,27 +26,6 @@ from kdbatch.vocab.publish import load_json, publish, publish_json, publish_text
 FPS = 25
 LONG = ("k400", "ssv2")
 MARKER = "toy.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ToySize:
-    """How many videos per class, how many classes, how long. UCF101 has six groups per class, so that each of its three folds tests two.
-
-    `extra_frames` are for the two that one pretrains on: a clip of 8 frames, every third one, eight times as fast, needs 192.
-    """
-
-    k400_train: int = 10
-    k400_val: int = 1
-    ssv2_train: int = 10
-    ssv2_validation: int = 1
-    ucf101_clips_per_group: int = 3
-    hmdb51_train: int = 4
-    hmdb51_test: int = 2
-    hmdb51_unused: int = 1
-    num_motions: int = 4
-    min_frames: int = 66
-    max_frames: int = 100
-    extra_frames: int = 130
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -118,7 +118,8 @@ class Distill:
     """A student trained on labels and on its parents' softened predictions; without parents it is the labels-only control.
 
     Loss = hard_weight * CE + soft_weight * temperature^2 * sum_m w_m KL(teacher_m || student), METHODS of AE-KD (Du et al. 2020).
-    `max_teacher_weight` is AE-KD's C: w_m <= C. With `teacher_views` n > 0 the clips and augmentations of epoch e come again in epoch
+    `max_teacher_weight` is AE-KD's C: w_m <= C. `feature_weight` is CA-MKD's beta, the weight of its second term, which compares last maps
+    (run/feature_match.py); 50 there. With `teacher_views` n > 0 the clips and augmentations of epoch e come again in epoch
     e + n, so that teachers need to see each only once; 0 draws new ones for ever. Without `selection` the last epoch is kept.
     """
 
@@ -135,7 +136,20 @@ class Distill:
     hard_weight: float = 1.0
     soft_weight: float = 0.9
     max_teacher_weight: float = 0.6
+    feature_weight: float = 0.0
     dropout: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.feature_weight < 0 or (self.feature_weight and self.weighting != "ca-mkd"):
+            raise UserError(
+                f"feature_weight: {self.feature_weight:g} with weighting {self.weighting}. It belongs to ca-mkd, and is 0 or more: "
+                "write weighting: ca-mkd, or leave feature_weight out."
+            )
+        if self.feature_weight and self.teacher_views:
+            raise UserError(
+                "feature_weight: teachers' maps are too large to be remembered. Write teacher_views: 0 in the profile, "
+                "or leave feature_weight out."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

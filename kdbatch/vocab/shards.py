@@ -68,7 +68,9 @@ class ShardRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    """One line of the index."""
+    """One line of the index. `lengths_seconds` are eleven of its videos' lengths: the shortest, every tenth part of the way, the longest.
+    An index that was written before they were kept has none.
+    """
 
     name: str
     num_videos: int
@@ -77,6 +79,7 @@ class Shard:
     num_bytes: int
     sha256: str
     fps: float
+    lengths_seconds: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

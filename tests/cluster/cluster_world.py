@@ -73,6 +73,11 @@ class Cluster:
         rows = [line.split(maxsplit=2) for line in asked.splitlines()]
         return {job: state for job, state, place in rows if folder is None or place == str(folder)}
 
+    @property
+    def limits_memory(self) -> bool:
+        """Whether a job that takes more than it asked for is killed: `up` found a memory controller."""
+        return "TaskPlugin=task/cgroup" in (self.work.parent / "conf" / "slurm.conf").read_text()
+
     def node(self, action: str, name: str) -> None:
         subprocess.run([str(HERE / "node"), action, name], check=True, capture_output=True, text=True)
 
@@ -117,7 +122,7 @@ def wait_until(true: Callable[[], object], *, timeout: float, what: Callable[[],
     while not true():
         if time.monotonic() > until:
             raise AssertionError(f"not within {timeout:g} s: {what()}")
-        time.sleep(0.1)
+        time.sleep(0.2)  # each look may cost a call of squeue
 
 
 def make_study(folder: Path, *, shards: Path, epochs: int, config: str = "", only: str = "") -> Path:
@@ -142,9 +147,9 @@ def experiment_in(folder: Path) -> Path:
     return found
 
 
-def site(*, image: Path | None = None, minutes: int = 10, gpus: int = 1, nodes: int = 1, **of_site: str) -> str:
+def site(*, image: Path | None = None, minutes: int = 10, gpus: int = 1, nodes: int = 1, memory_gb: int = 3, **of_site: str) -> str:
     """A kdbatch.toml for the test cluster; with an image whose packages are this machine's, bound on /srv."""
-    resources = f"{{nodes = {nodes}, gpus = {gpus}, cpus = 2, minutes = {minutes}, memory_gb = 1}}"
+    resources = f"{{nodes = {nodes}, gpus = {gpus}, cpus = 2, minutes = {minutes}, memory_gb = {memory_gb}}}"
     lines = ["[site]", 'partition = "gpu"', "max_array_size = 100", "max_concurrent = 3"]
     for key, value in of_site.items():
         lines = [line for line in lines if not line.startswith(f"{key} =")] + [f"{key} = {value}"]

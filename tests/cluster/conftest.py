@@ -17,12 +17,21 @@ STATE = Path(os.environ.get("KDBATCH_CLUSTER_STATE", "/tmp/kdbatch-cluster"))
 CACHE = Path(os.environ.get("KDBATCH_CLUSTER_CACHE", "/var/cache/kdbatch-cluster"))
 EPOCHS = 2
 NUM_NODES = 4
+WHY_NOT = pytest.StashKey[str]()  # why no cluster can be started here; empty where one can
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.cluster)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Asked here and not in a fixture, so that pytest tells the reason once for all tests."""
+    if WHY_NOT not in item.config.stash:
+        item.config.stash[WHY_NOT] = "starting one takes root" if os.geteuid() else refusal("install")
+    if why := item.config.stash[WHY_NOT]:
+        no_cluster(why)
 
 
 def no_cluster(reason: str) -> NoReturn:
@@ -32,21 +41,20 @@ def no_cluster(reason: str) -> NoReturn:
     pytest.skip(f"no SLURM can be started here: {reason}")
 
 
-def start(*words: str) -> None:
+def refusal(*words: str) -> str:
+    """Why one of this folder's scripts did not do its work; empty if it did."""
     done = subprocess.run([str(HERE / words[0]), *words[1:]], capture_output=True, text=True)
-    if done.returncode:
-        no_cluster(f"tests/cluster/{words[0]} says: {(done.stderr.strip().splitlines() or ['nothing'])[-1]}")
+    said = done.stderr.strip().splitlines() or ["nothing"]
+    return f"tests/cluster/{words[0]} says: {said[-1]}" if done.returncode else ""
 
 
 @pytest.fixture(scope="session", params=[WITHOUT])
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """Four nodes, without accounting unless a test asks for it. This machine's python, and the checkout, are the login node's."""
-    if os.geteuid():
-        no_cluster("starting one takes root")
-    start("install")
     seen = (sys.base_prefix, sys.prefix, str(ROOT))
-    more = ["--accounting"] if request.param == WITH else []
-    start("up", f"--nodes={NUM_NODES}", *more, *(word for folder in seen for word in ("--see", folder)))
+    words = ["--for", str(os.getpid()), *(word for folder in seen for word in ("--see", folder))]
+    if why := refusal("up", f"--nodes={NUM_NODES}", *words, *(["--accounting"] if request.param == WITH else [])):
+        no_cluster(why)
     try:
         work = STATE / "work"
         work.mkdir()

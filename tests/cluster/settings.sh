@@ -16,9 +16,17 @@ fail() {
 
 # is_running PID NAME: a zombie counts as gone, another program that got the number does not count.
 is_running() {
-  local status
-  status=$(cat "/proc/$1/status" 2>/dev/null) || return 1
+  local status=''
+  { IFS= read -rd '' status <"/proc/$1/status"; } 2>/dev/null || true # it is never more than one read, and no end is found in it
   [[ $status =~ Name:[[:space:]]"${2:0:15}" && ! $status =~ State:[[:space:]]*[ZX] ]]
+}
+
+# processes NAME: the numbers of those that live. A small Debian has no pgrep.
+processes() {
+  local place
+  for place in /proc/[0-9]*; do
+    ! is_running "${place#/proc/}" "$1" || echo "${place#/proc/}"
+  done
 }
 
 # until_true SECONDS COMMAND...

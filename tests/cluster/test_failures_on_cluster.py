@@ -1,4 +1,4 @@
-"""What fails, and what must not happen twice: on a real SLURM without accounting."""
+"""What fails, and what must not happen twice: on a real SLURM, without accounting where a test does not say otherwise."""
 
 import json
 import re
@@ -7,13 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from cluster_world import PROFILE, Cluster, describe, measured, site, wait_until
+from cluster_world import PROFILE, WITH, WITHOUT, Cluster, describe, measured, site, wait_until
 from conftest import EPOCHS
 
 from kdbatch.launch.survey import survey
 from kdbatch.vocab.publish import load_json
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import load_status
+
+both = pytest.mark.parametrize("cluster", [WITHOUT, WITH], indirect=True)
 
 
 def the_id(study: Path, *words: str) -> str:
@@ -47,6 +49,7 @@ def broken(cluster: Cluster, image: Path, shards: Path, local_study: Path) -> tu
     return folder, bad
 
 
+@both
 def test_a_failing_run_blocks_its_children_alone_and_they_say_so(cluster: Cluster, broken: tuple[Path, str], local_study: Path) -> None:
     folder, bad = broken
     rows, children = told(cluster, folder), below(local_study, bad)
@@ -76,12 +79,30 @@ def forgotten(cluster: Cluster, job: str) -> bool:
     return "Invalid job id" in asked.communicate(timeout=60)[0]
 
 
+@both
 def test_retry_failed_finishes_the_rest(cluster: Cluster, broken: tuple[Path, str], local_study: Path) -> None:
     folder, bad = broken
     RunFolder(folder / "runs" / bad).checkpoint.unlink()
     cluster.submit(folder, "--retry-failed")
     cluster.wait_all_done(folder)
     assert measured(folder) == measured(local_study)
+
+
+def test_a_run_without_enough_memory_fails_once_says_so_and_finishes_with_more(cluster: Cluster, image: Path, shards: Path) -> None:
+    if not cluster.limits_memory:
+        pytest.skip("no memory controller here that SLURM could limit a job with")
+    folder = cluster.study("hungry", shards=shards, epochs=1, config=site(image=image, memory_gb=1), only="labels")
+    profile = folder / "jobs" / "profiles" / f"{PROFILE}.yaml"
+    profile.write_text(profile.read_text().replace("size_pixels: 32", "size_pixels: 512"))  # takes one and a half GB
+    cluster.submit(folder)
+    wait_until(lambda: not cluster.queue(folder), timeout=120, what=lambda: cluster.run("squeue"))
+    (row,) = told(cluster, folder).values()
+    assert row["state"] == "failed" and row["reason"].startswith("ran out of memory: raise memory_gb"), describe(folder)
+    (ended,) = (folder / "runs" / "slurm").glob("*/*.ended")
+    assert len(ended.read_text().splitlines()) == 1, "it was started again"
+    (folder / "kdbatch.toml").write_text(site(image=image, memory_gb=4))
+    cluster.submit(folder, "--retry-failed")
+    cluster.wait_all_done(folder)
 
 
 def test_two_submits_at_the_same_moment_train_each_run_once(cluster: Cluster, shards: Path, local_study: Path) -> None:

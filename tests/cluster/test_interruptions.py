@@ -135,6 +135,24 @@ def test_it_goes_on_and_ends_with_the_weights_of_the_untouched_run(
     assert measured(folder) == measured(calm)
 
 
+def test_a_cancelled_run_keeps_its_progress_and_goes_on_only_when_it_is_submitted_again(
+    cluster: Cluster, image: Path, shards: Path, calm: Path
+) -> None:
+    folder = cluster.study("cancelled", shards=shards, epochs=EPOCHS, config=site(image=image), only="labels")
+    cluster.submit(folder)
+    wait_until(lambda: has_checkpoint(folder), timeout=120, what=lambda: f"a checkpoint\n{describe(folder)}")
+    assert cluster.kdbatch(folder, "cancel", "--all").startswith("1 jobs cancelled")
+    wait_until(lambda: not cluster.queue(folder), timeout=60, what=lambda: cluster.run("squeue"))
+    assert the_run(folder).state == "stopped", describe(folder)
+    cluster.submit(folder)
+    cluster.wait_all_done(folder)
+    run = RunFolder(folder / "runs" / the_run(folder).run_id)
+    done, status = load_json(run.done), load_status(run.status)
+    assert (done["attempts"], done["interruptions"]) == (2, {"asked": 1}), describe(folder)
+    assert status and status.first_step > 0, "it began anew"
+    assert measured(folder) == measured(calm)
+
+
 def test_a_run_longer_than_its_time_limit_needs_several_and_ends_with_the_same_weights(
     cluster: Cluster, image: Path, shards: Path, calm: Path, toys: Path, tmp_path: Path
 ) -> None:

@@ -34,7 +34,7 @@ def start(slurm: Path, tmp_path: Path):
 
     def run(code: int, *, env: dict[str, str] = ELEMENT, asked: Resources = ALONE, site: Site = PLAIN) -> Script:
         (slurm / "scontrol.txt").unlink(missing_ok=True)
-        lines = [*setup_lines(asked, site=site, folder=tmp_path / "a b"), f"env >seen; (exit {code})", *teardown_lines(RETRIES)]
+        lines = [*setup_lines(asked, site=site, folder=tmp_path / "a b", image=None), f"env >seen; (exit {code})", *teardown_lines(RETRIES)]
         (tmp_path / "a b").mkdir(exist_ok=True)
         ended = subprocess.run(["bash", "-c", "\n".join(lines)], cwd=tmp_path, env={**os.environ, **env}, check=False)
         path = tmp_path / "seen"
@@ -110,13 +110,14 @@ def test_several_processes_learn_where_to_meet(start):
     assert "MASTER_ADDR" not in start(0).seen
 
 
-def test_running_out_of_memory_is_told_and_not_repeated(start, tmp_path):
+@pytest.mark.parametrize("code", [1, 137])  # of srun, when the whole task is gone, and of a container whose process is
+def test_running_out_of_memory_is_told_and_not_repeated(start, tmp_path, code):
     folder = tmp_path / "a b"
     folder.mkdir()
     (folder / "41_3_0_log.err").write_text(
         "slurmstepd: error: Detected 1 oom_kill event in StepId=41.0. Some of the step tasks have been OOM Killed.\n"
     )
-    assert start(137).asked == []
+    assert start(code).asked == []
     ending = last_ending(Submission(job_id="41_3", submitted_at=0.0, folder=folder))
     assert ending is not None and ending.says.startswith("ran out of memory: raise memory_gb under [resources]")
 

@@ -1,7 +1,9 @@
 """The words that start Python inside an image, and that they start it: by a stand-in apptainer on PATH that is this Python."""
 
+import hashlib
 import itertools
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,6 +14,7 @@ from launch_world import act, config_in, events, ids, plan_of, wait_until
 
 from kdbatch.launch.container import as_process, as_shell, check_container, python_words
 from kdbatch.launch.describe import describe_launch
+from kdbatch.launch.image import image_file
 from kdbatch.launch.local import run_locally
 from kdbatch.launch.slurm import submit_arrays
 from kdbatch.vocab.config import Config, Container
@@ -134,6 +137,47 @@ def test_the_local_queue_runs_in_the_image_and_asks_through_it_for_a_checkpoint(
     assert events(plan, config) == ["begin a", "stop a", "begin a", "end a", "begin b", "end b"]
     wait_until(lambda: (slurm / "apptainer.txt").read_text().count("kdbatch.run") == 3)
     assert RunFolder(config.runs_dir / ids(plan)["a"]).is_done()
+
+
+def told(slurm: Path) -> list[str]:
+    """The image's hash, where the container was started with one."""
+    return re.findall(r"^KDBATCH_IMAGE_SHA256=(\w+)$", (slurm / "apptainer_env.txt").read_text(), re.MULTILINE)
+
+
+def test_a_worker_is_told_the_hash_of_its_image_and_none_of_an_image_that_was_replaced(slurm, stand_in_package, tmp_path):
+    plan, config = plan_of({"a": ()}), in_image(tmp_path)
+    config = replace(config, container=replace(config.container, env={"PYTHONPATH": str(stand_in_package.parent)}))
+    image = Path(config.container.image)
+    image.write_bytes(b"an image")
+    submit_arrays(plan, config=config)
+    for content, known in ((b"an image", [hashlib.sha256(b"an image").hexdigest()]), (b"another one", [])):
+        if image.read_bytes() != content:
+            image.write_bytes(content)
+        subprocess.run(["bash", str(slurm / "41.sbatch")], env={**os.environ, "SLURM_JOB_ID": "41"}, capture_output=True, check=False)
+        assert told(slurm) == known
+    assert run_locally(plan_of({"a": (), "b": ()}), config=config, jobs=1).complete
+    assert told(slurm) == [hashlib.sha256(b"another one").hexdigest()]
+
+
+def test_an_image_is_read_once_as_long_as_it_stays_the_same_file(tmp_path):
+    config = in_image(tmp_path)
+    image = Path(config.container.image)
+    image.write_bytes(b"first")
+    first = image_file(config)
+    os.utime(image, (0, 0))
+    moved = image_file(config)
+    image.write_bytes(b"other")  # of the same length; with the old time, nobody could tell
+    os.utime(image, (0, 0))
+    assert first and moved and moved.sha256 == first.sha256 and image_file(config) == moved
+    os.utime(image, (1, 1))
+    assert (found := image_file(config)) and found.sha256 == hashlib.sha256(b"other").hexdigest()
+
+
+def test_an_unpacked_image_has_no_hash(tmp_path):
+    config = in_image(tmp_path)
+    Path(config.container.image).unlink()
+    Path(config.container.image).mkdir()
+    assert image_file(config) is None
 
 
 @pytest.mark.parametrize(("code", "ends"), [("raise SystemExit(85)", 85), ("import os; os.kill(os.getpid(), 9)", 137)])

@@ -12,7 +12,8 @@ from launch_world import assert_golden, config_in
 
 from kdbatch.launch.shard_array import ShardArray, num_elements, shard_resources, submit_shard_array
 from kdbatch.shard.build import build_shards
-from kdbatch.shard.toy import ToySize, write_toy
+from kdbatch.shard.toy import write_toy
+from kdbatch.shard.toy_size import ToySize
 from kdbatch.vocab.config import Config, Site
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.progress import silent

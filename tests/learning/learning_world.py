@@ -19,7 +19,8 @@ from kdbatch.run.pulse import Pulse, StopFlag
 from kdbatch.run.stages import pretrain
 from kdbatch.run.tasks import PRETEXTS
 from kdbatch.shard.build import build_shards
-from kdbatch.shard.toy import ToySize, write_toy
+from kdbatch.shard.toy import write_toy
+from kdbatch.shard.toy_size import ToySize
 from kdbatch.vocab.config import Config, Paths
 from kdbatch.vocab.progress import silent
 from kdbatch.vocab.recipes import Pretrain

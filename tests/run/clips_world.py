@@ -8,7 +8,8 @@ import numpy as np
 from kdbatch.run.data import TrainingBatches, Video, load_videos
 from kdbatch.run.sampling import Request, random_clip
 from kdbatch.shard.build import build_shards
-from kdbatch.shard.toy import ToySize, write_toy
+from kdbatch.shard.toy import write_toy
+from kdbatch.shard.toy_size import ToySize
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.progress import silent
 from kdbatch.vocab.shards import find_subset, load_index

@@ -8,7 +8,8 @@ from kdbatch.plan.resolve import make_plan
 from kdbatch.run.main import main
 from kdbatch.run.pulse import StopFlag
 from kdbatch.shard.build import build_shards
-from kdbatch.shard.toy import ToySize, write_toy
+from kdbatch.shard.toy import write_toy
+from kdbatch.shard.toy_size import ToySize
 from kdbatch.vocab.config import Config, Paths
 from kdbatch.vocab.plans import Plan
 from kdbatch.vocab.progress import silent

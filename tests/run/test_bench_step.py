@@ -10,7 +10,8 @@ from kdbatch.run.bench.step import BASE, StepBench, StepRow, as_json, as_lines, 
 from kdbatch.run.bench.step_scale import StepScale
 from kdbatch.run.bench.step_ways import learner
 from kdbatch.shard.loose import shard_loose, videos_below
-from kdbatch.shard.toy import ToySize, write_toy
+from kdbatch.shard.toy import write_toy
+from kdbatch.shard.toy_size import ToySize
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.progress import silent
 

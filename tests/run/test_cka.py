@@ -21,38 +21,38 @@ def test_a_map_equals_double_precision_arithmetic_on_maps_with_large_means(same,
     batches = [clips(), clips()]
     result = compute_cka(a, None if same else b, batches, layers="act")
     expected_LM = slow_cka([(a.maps(x), b.maps(x)) for x in batches])
-    np.testing.assert_allclose(result.value_LM, expected_LM, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(result.whole.value_LM, expected_LM, rtol=0, atol=1e-6)
     assert result.num_clips == 24
 
 
 def test_four_clips_are_enough():
     a, batches = LoudNet(offset=1.0), [clips(4) for _ in range(3)]
     result = compute_cka(a, None, batches, layers="act")
-    np.testing.assert_allclose(result.value_LM, slow_cka([(a.maps(x), a.maps(x)) for x in batches]), rtol=0, atol=1e-6)
-    assert result.drivers is not None and result.drivers.quiet_LL is None  # three clips would be too few
+    np.testing.assert_allclose(result.whole.value_LM, slow_cka([(a.maps(x), a.maps(x)) for x in batches]), rtol=0, atol=1e-6)
+    assert result.whole.drivers is not None and result.whole.drivers.quiet_LL is None  # three clips would be too few
 
 
 def test_a_self_map_runs_the_model_once_per_batch_and_is_symmetric():
     model = LoudNet()
     result = compute_cka(model, None, [clips(), clips(), clips()], layers="all")
     assert model.num_calls == 3
-    assert np.array_equal(result.value_LM, result.value_LM.T)
-    np.testing.assert_allclose(np.diag(result.value_LM), 1.0, atol=1e-12)
+    assert np.array_equal(result.whole.value_LM, result.whole.value_LM.T)
+    np.testing.assert_allclose(np.diag(result.whole.value_LM), 1.0, atol=1e-12)
 
 
 def test_two_networks_make_a_map_of_their_layers():
     result = compute_cka(classifier("r21d_10"), classifier("shufflenet_2x"), [noise(6)], layers="res")
-    assert result.value_LM.shape == (len(result.layers_a), len(result.layers_b)) == (6, 19)
-    assert result.value_LM.dtype == np.float64
+    assert result.whole.value_LM.shape == (len(result.layers_a), len(result.layers_b)) == (6, 19)
+    assert result.whole.value_LM.dtype == np.float64
     assert result.kinds_a == ("relu", "residual", "residual", "residual", "residual", "pool")
     assert result.kinds_b == ("relu", "pool", *["residual"] * 16, "pool")
-    assert result.drivers is None
+    assert result.whole.drivers is None
 
 
 def test_the_order_of_the_two_networks_only_turns_the_map():
     a, b, batch = LoudNet(), LoudNet(4), clips()
     there, back = compute_cka(a, b, [batch], layers="act"), compute_cka(b, a, [batch], layers="act")
-    np.testing.assert_allclose(there.value_LM, back.value_LM.T, atol=1e-12)
+    np.testing.assert_allclose(there.whole.value_LM, back.whole.value_LM.T, atol=1e-12)
 
 
 @pytest.mark.parametrize("num_clips", [12, 13])
@@ -61,7 +61,7 @@ def test_a_layer_that_says_the_same_of_every_clip_is_like_nothing(num_clips, lev
     model = nn.Sequential(nn.Conv3d(3, 2, 1), nn.Conv3d(2, 5, 1))
     nn.init.zeros_(model[1].weight)
     nn.init.constant_(model[1].bias, level)
-    value_LM = compute_cka(model, None, [clips(num_clips)], layers="act").value_LM
+    value_LM = compute_cka(model, None, [clips(num_clips)], layers="act").whole.value_LM
     assert value_LM.tolist() == [[pytest.approx(1.0), 0.0], [0.0, 0.0]]
 
 

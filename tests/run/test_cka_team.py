@@ -22,13 +22,13 @@ def world() -> tuple[nn.Module, list[Tensor]]:
 def sound_map(team: Team) -> dict[str, Tensor]:
     model, batches = world()
     result = compute_cka(model, None, batches[team.rank :: team.world_size], layers="act", team=team)
-    assert result.drivers is not None and result.drivers.quiet_LL is not None
+    assert result.whole.drivers is not None and result.whole.drivers.quiet_LL is not None
     return {
-        "value": torch.from_numpy(result.value_LM),
-        "deflated": torch.from_numpy(result.drivers.deflated_LL),
-        "quiet": torch.from_numpy(result.drivers.quiet_LL),
-        "share": torch.from_numpy(result.drivers.pc1_share_L),
-        "mass": torch.tensor(result.drivers.pc1_block_mass),
+        "value": torch.from_numpy(result.whole.value_LM),
+        "deflated": torch.from_numpy(result.whole.drivers.deflated_LL),
+        "quiet": torch.from_numpy(result.whole.drivers.quiet_LL),
+        "share": torch.from_numpy(result.whole.drivers.pc1_share_L),
+        "mass": torch.tensor(result.whole.drivers.pc1_block_mass),
         "num_clips": torch.tensor(result.num_clips),
     }
 

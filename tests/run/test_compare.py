@@ -87,12 +87,22 @@ def test_a_self_map_has_block_numbers_and_what_drives_them(tmp_path, shards_dir)
     assert values[::7] == [pytest.approx(1.0)] * 6
 
 
+def test_numbers_have_intervals_over_clips_where_half_a_batch_is_enough(tmp_path, shards_dir):
+    folder = prepared(tmp_path, shards_dir, (trained(tmp_path, shards_dir, seed=1),), {"num_clips": 16, "batch_clips": 8})
+    compared(folder)
+    _, numbers = written(folder)
+    sure = [name for name in numbers if f"{name}_low" in numbers]
+    assert {"mean_cka", "block_index", "run_90", "grid_share", "block_share", "pc1_drop", "pc1_share", "pc1_block_mass"} <= set(sure)
+    assert all(numbers[f"{name}_low"] <= numbers[name] <= numbers[f"{name}_high"] for name in sure)
+    assert numbers["mean_cka_low"] < numbers["mean_cka_high"] and "block_index_z" not in sure  # which is a comparison with chance
+
+
 def test_a_map_of_two_networks_has_no_block_numbers(tmp_path, shards_dir):
     parents = (trained(tmp_path, shards_dir, seed=1), trained(tmp_path, shards_dir, seed=2))
-    folder = prepared(tmp_path, shards_dir, parents, RECIPE_BATCHES)
+    folder = prepared(tmp_path, shards_dir, parents, {"num_clips": 16, "batch_clips": 8})
     compared(folder)
     values, numbers = written(folder)
-    assert set(numbers) == {"mean_cka"}
+    assert set(numbers) == {"mean_cka", "mean_cka_low", "mean_cka_high"}
     assert max(values) < 1.0
 
 
@@ -101,7 +111,8 @@ def test_a_map_of_two_networks_has_no_block_numbers(tmp_path, shards_dir):
 def test_two_processes_write_the_map_and_numbers_of_one(tmp_path, shards_dir):
     """Started as torchrun would: polars, which writes, must not be forked."""
     one, two = (
-        prepared(tmp_path / name, shards_dir, (trained(tmp_path / name, shards_dir, seed=1),), RECIPE_BATCHES) for name in ("one", "two")
+        prepared(tmp_path / name, shards_dir, (trained(tmp_path / name, shards_dir, seed=1),), {"num_clips": 16, "batch_clips": 8})
+        for name in ("one", "two")
     )
     compared(one)
     with socket.socket() as door:
@@ -110,7 +121,7 @@ def test_two_processes_write_the_map_and_numbers_of_one(tmp_path, shards_dir):
     command = [sys.executable, "-m", "kdbatch.run", str(two.path)]
     processes = [subprocess.Popen(command, env={**place, "RANK": rank, "LOCAL_RANK": rank}) for rank in "01"]
     assert [process.wait(120) for process in processes] == [0, 0]
-    assert load_json(two.done)["num_clips"] == 15
+    assert load_json(two.done)["num_clips"] == 16
     for found, expected in zip(written(two), written(one), strict=True):
         assert found == pytest.approx(expected, abs=1e-8)
 

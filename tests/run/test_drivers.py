@@ -22,8 +22,8 @@ def chain() -> nn.Sequential:
 
 def drivers_of(model: nn.Module, *batches: Tensor) -> tuple[np.ndarray, Drivers]:
     result = compute_cka(model, None, batches, layers="act")
-    assert result.drivers is not None
-    return result.value_LM, result.drivers
+    assert result.whole.drivers is not None
+    return result.whole.value_LM, result.whole.drivers
 
 
 def test_one_loud_direction_is_found_as_the_first_component_and_taken_off():

@@ -9,6 +9,7 @@ import task_world as world
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from kdbatch.run.models import BACKBONES, build_backbone
 from kdbatch.run.sampling import timeline_frames
@@ -63,6 +64,14 @@ def test_every_task_takes_a_finite_step_with_every_network(kind: Any, name: str,
     task, pretext = task_of(name, complexity, **SMALL), PRETEXTS[name]
     backbone = Backbone(kind=kind, width=0.0625)
     model = pretext.build(task, build_backbone(backbone), build_backbone(backbone)).train()
+    seen = {True: 0, False: 0}  # clips by whether something is learnt from them
+
+    def count(module: nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        seen[torch.is_grad_enabled()] += len(output)
+
+    for network_name, network in model.named_children():
+        if network_name in ("backbone", "key_backbone"):
+            next(network.children()).register_forward_hook(count)
     requests, extra = pretext.choose(world.videos(*[160] * 4), task, view, np.random.default_rng(0))
     clip_VBCTHW = torch.randn(len(requests[0].frame_VT), 4, 3, *requests[0].frame_VT.shape[1:], 32, 32)
     batch = world.batch_of(range(4), num_views=len(clip_VBCTHW), **extra)
@@ -73,3 +82,4 @@ def test_every_task_takes_a_finite_step_with_every_network(kind: Any, name: str,
     assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients.values())
     assert any(n.startswith("backbone.") for n in gradients) and 0 <= float(step.report["accuracy"]) <= 1
     assert 0 < pretext.chance(task, 4) < 1
+    assert (seen[True], seen[False]) == tuple(4 * clips for clips in task.clips_per_video)  # what the plan's estimate counts

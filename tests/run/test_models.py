@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torchvision.models.video import r2plus1d_18
 
 from kdbatch.run.models import BACKBONES, Classifier, VideoBackbone
+from kdbatch.run.models.r21d import TemporalConv
 from kdbatch.run.models.shufflenet import shuffle_channels
 from kdbatch.vocab.errors import UserError
 
@@ -70,6 +71,23 @@ def test_r21d_has_83_channels_inside_its_stem_and_the_names_of_released_weights(
     assert state["conv1.spatial_conv.weight"].shape == (83, 3, 1, 7, 7)
     assert state["conv5.block1.downsampleconv.temporal_conv.weight"].shape == (512, 170, 1, 1, 1)
     assert {name.split(".")[2] for name in state if name.startswith("conv2.block1.")} == {"conv1", "bn1", "conv2", "bn2"}
+
+
+@pytest.mark.parametrize(("stride", "padding", "kernel"), [(1, 1, 3), (2, 1, 3), (2, 0, 1)])
+def test_a_temporal_convolution_is_pytorchs_own_3d_convolution(stride: int, padding: int, kernel: int) -> None:
+    torch.manual_seed(0)
+    ours = TemporalConv(5, 4, (kernel, 1, 1), stride=(stride, 1, 1), padding=(padding, 0, 0), bias=False).double()
+    plain = nn.Conv3d(5, 4, (kernel, 1, 1), stride=(stride, 1, 1), padding=(padding, 0, 0), bias=False).double()
+    plain.load_state_dict(ours.state_dict())
+    clip = torch.randn(2, 5, 7, 3, 6, dtype=torch.float64)
+    found, expected = clip.clone().requires_grad_(), clip.clone().requires_grad_()
+    out, reference = ours(found), plain(expected)
+    weigh = torch.randn_like(reference)
+    (out * weigh).sum().backward()
+    (reference * weigh).sum().backward()
+    assert out.shape == reference.shape and torch.allclose(out, reference, atol=1e-12)
+    assert found.grad is not None and expected.grad is not None and torch.allclose(found.grad, expected.grad, atol=1e-12)
+    assert torch.allclose(ours.weight.grad, plain.weight.grad, atol=1e-12)  # type: ignore[arg-type]
 
 
 def test_first_shuffle_unit_is_grouped_at_48_channels_and_not_at_24():

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from kdbatch.report.build import build_report
-from kdbatch.result.read import read_predictions, scan_rows
+from kdbatch.result.read import read_curves, read_predictions, scan_rows
 from kdbatch.run.augment import apply_draws, draw_augment
 from kdbatch.run.checkpoint import load_weights, sha256_of
 from kdbatch.run.data import TrainingBatches, Video, load_videos
@@ -241,6 +241,17 @@ def test_remembering_teachers_changes_the_weights_by_rounding_alone(plan: Plan, 
         heads.append(_weights(apart, run)["fc.weight"])
     rounding, teaching = (float((heads[0] - other).abs().max()) for other in heads[1:])
     assert 0 < rounding < 2e-3 and teaching > 10 * rounding
+
+
+def test_a_student_whose_maps_are_taught_leaves_a_student_and_no_embedding(plan: Plan, apart: Path) -> None:
+    student = _run(plan, "student")
+    run = world.with_recipe(student, teacher_views=0, feature_weight=50.0)
+    place = world.prepare(apart, run)
+    assert main([str(place.path)], stop=StopAfter(3, kill=False)) == EXIT_STOPPED
+    assert main([str(place.path)], stop=StopFlag()) == EXIT_DONE
+    assert _weights(apart, run).keys() == load_file(place.parent(student.parents[0]).model).keys()
+    curve = read_curves(place.path.parent, [run.id]).frame.filter(name="feature")["value"].to_list()
+    assert len(curve) == 3 and min(curve) > 0
 
 
 def test_epochs_come_again_after_as_many_as_asked(folder: Path, plan: Plan) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from two_processes import in_two_processes
 
 from kdbatch.run.augment import Draw
 from kdbatch.run.batch import Batch
@@ -101,3 +102,22 @@ def test_a_torn_file_is_mended(tmp_path: Path, length: int) -> None:
     outputs = _outputs(tmp_path)
     assert torch.equal(_ask(outputs, _batch()), asked_MBK) and outputs.num_asked == 1
     assert (tmp_path / "t.bin").read_bytes() == whole
+
+
+def _ask_for_a_half(folder: Path, rank: int) -> int:
+    """Twice, for the clips that this process would have of a batch that two share; how often the teachers were asked."""
+    batch, half, outputs = _batch(), slice(rank, None, 2), _outputs(folder)
+    own = dataclasses.replace(
+        batch, draws=batch.draws[half], keys=batch.keys[half], extra={name: value[half] for name, value in batch.extra.items()}
+    )
+    for _ in range(2):
+        outputs.of(own, CLIP[half])
+    return outputs.num_asked
+
+
+@pytest.mark.xdist_group("team")
+def test_two_processes_fill_one_file_each_with_its_own_clips(tmp_path: Path) -> None:
+    assert in_two_processes(lambda rank: _ask_for_a_half(tmp_path, rank), tmp_path) == [1, 1]
+    alone = _outputs(tmp_path)
+    assert torch.allclose(_ask(alone, _batch()), torch.stack([teacher(CLIP) for teacher in TEACHERS]), rtol=1e-3, atol=1e-3)
+    assert alone.num_asked == 0

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 import target_world as target
 from safetensors.numpy import load_file
 
-from kdbatch.result.read import read_predictions, scan_rows
+from kdbatch.result.read import read_curves, read_predictions, scan_rows
 from kdbatch.run.main import main
 from kdbatch.run.pulse import StopFlag
 from kdbatch.vocab.publish import load_json
@@ -39,6 +40,18 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def labels_only(world: Path) -> Run:
     """A student without teachers: dropout, batch normalisation, a held-out part, a test split."""
     return next(r.run for r in target.plan_of(world).runs if isinstance(r.run.recipe, Distill) and not r.run.parents)
+
+
+@pytest.fixture(scope="module")
+def student(world: Path) -> Run:
+    """A student of two teachers, who are trained already: in `one`, and the same in `two`."""
+    runs = {item.run.id: item.run for item in target.plan_of(world).runs}
+    student = next(run for run in runs.values() if isinstance(run.recipe, Distill) and len(run.parents) == 2)
+    for teacher in (runs[parent] for parent in student.parents):
+        for run in (*(runs[parent] for parent in teacher.parents), teacher):
+            assert main([str(target.prepare(world, run, runs="one").path)], stop=StopFlag()) == EXIT_DONE
+    shutil.copytree(world / "one", world / "two", dirs_exist_ok=True)
+    return student
 
 
 def _start(folder: RunFolder, *, cwds: tuple[Path | None, Path | None] = (None, None)) -> Two:
@@ -106,6 +119,25 @@ def test_two_processes_leave_what_one_leaves(world: Path, labels_only: Run) -> N
     assert np.allclose(probability_NK, expected_NK, atol=1e-2)
     assert rows.keys() == expected_rows.keys() and rows["test_videos"] == expected_rows["test_videos"]
     assert {"data_wait_share", "max_memory"} <= rows.keys() and rows["held_out_videos"] == 4
+
+
+def test_two_processes_learn_from_remembered_teachers_what_one_learns(world: Path, student: Run) -> None:
+    """Two epochs of one step. In the second the teachers' answers come from the file; its rate is nearly 0, so that its losses are those
+    of networks that are nearly the same.
+    """
+    assert isinstance(student.recipe, Distill)
+    still = {"warmup_epochs": 0.0, "decay": "steps", "milestones": (0.5,), "decay_factor": 1e-9}
+    schedule = target.changed(student.recipe.schedule, epochs=2, batch_clips=16, **still)
+    run = target.with_recipe(student, schedule=schedule, selection=None, teacher_views=1, weighting="ae-kd", max_teacher_weight=0.9)
+    one, two = (target.prepare(world, run, runs=name) for name in ("one", "two"))
+    assert main([str(one.path)], stop=StopFlag()) == EXIT_DONE
+    assert _codes(_start(two)) == [EXIT_DONE, EXIT_DONE], two.log.read_text()
+    assert 0 < _distance(_results(two)[0], _results(one)[0]) < 1e-4
+    found, expected = (read_curves(folder.path.parent, [folder.id]).frame.sort("step", "name") for folder in (two, one))
+    for name in ("soft", "hard", "teacher_weight_0"):
+        curve, other = (frame.filter(name=name)["value"].to_list() for frame in (found, expected))
+        assert len(curve) == 2 and curve == pytest.approx(other, rel=1e-2)
+    assert not two.teacher_outputs.exists()
 
 
 def test_a_signal_to_the_other_stops_both_and_one_alone_can_go_on(world: Path, labels_only: Run) -> None:

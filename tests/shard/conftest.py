@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from kdbatch.shard.toy import ToySize, write_toy
+from kdbatch.shard.toy import write_toy
+from kdbatch.shard.toy_size import ToySize
 from kdbatch.vocab.progress import silent
 
 TINY = ToySize(

@@ -83,3 +83,18 @@ def test_a_damaged_list_of_rejected_videos_is_told(toys: Path, tmp_path: Path) -
     (tmp_path / "k400" / "rejected.parquet").unlink()
     assert _element(toys, tmp_path, range(0, 3)).index is not None
     assert pq.read_table(tmp_path / "k400" / "rejected.parquet").num_rows == 0
+
+
+def test_a_line_of_the_index_has_eleven_lengths_from_the_shortest_to_the_longest(toys: Path, tmp_path: Path) -> None:
+    job = plan_job("k400", root=toys / "k400", shards_dir=tmp_path, videos_per_shard=5)
+    index = build_job(job, processes=1, progress=silent).index
+    assert index is not None and index == load_index(tmp_path, "k400")
+    shards = index.parts["train"].shards
+    assert len(shards) == 3
+    for number, shard in enumerate(shards):
+        record = job.finished(number)
+        assert record is not None
+        seconds = sorted(sample.num_frames / sample.fps for sample in record.samples)
+        lengths = shard.lengths_seconds
+        assert len(lengths) == 11 and list(lengths) == sorted(lengths) and set(lengths) <= set(seconds)
+        assert (lengths[0], lengths[-1]) == (seconds[0], seconds[-1]) and lengths[5] == seconds[(len(seconds) - 1) // 2]

@@ -1,10 +1,12 @@
 import os
+import time
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
 from kdbatch.shard.pool import spread
+from kdbatch.vocab.errors import UserError
 
 
 def test_results_come_in_the_order_of_the_jobs_and_few_jobs_are_taken_ahead() -> None:
@@ -28,3 +30,16 @@ def test_one_process_works_here() -> None:
 def test_a_worker_that_dies_is_told_and_nothing_hangs() -> None:
     with pytest.raises(BrokenProcessPool):
         list(spread(os._exit, [3, 3], processes=2))
+
+
+def test_0_processes_are_one_per_core_and_fewer_are_refused() -> None:
+    pids = set(spread(_slow_pid, range(8), processes=0))
+    assert os.getpid() not in pids or len(os.sched_getaffinity(0)) == 1
+    assert len(pids) <= len(os.sched_getaffinity(0))
+    with pytest.raises(UserError, match="-1 processes asked for"):
+        list(spread(abs, [1], processes=-1))
+
+
+def _slow_pid(_: int) -> int:
+    time.sleep(0.05)
+    return os.getpid()

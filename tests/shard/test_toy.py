@@ -6,8 +6,9 @@ import av
 import numpy as np
 import pytest
 
-from kdbatch.shard.toy import CODECS, ToySize, write_toy
+from kdbatch.shard.toy import CODECS, write_toy
 from kdbatch.shard.toy_scene import APPEARANCES, MOTIONS, Scene, draw
+from kdbatch.shard.toy_size import ToySize
 from kdbatch.vocab.config import load_config
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.errors import UserError

@@ -107,7 +107,7 @@ def _cell(value: float | None, how: str, width: int) -> str:
 
 
 def _ours(model: nn.Module, clip_BCTHW: Tensor, layers: Layers) -> np.ndarray:
-    return compute_cka(model, None, [clip_BCTHW], layers=layers).value_LM
+    return compute_cka(model, None, [clip_BCTHW], layers=layers).whole.value_LM
 
 
 class _Measured:

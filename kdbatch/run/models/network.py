@@ -60,8 +60,12 @@ class Classifier(nn.Module):
             self.backbone.eval()
         return self
 
+    def forward_head(self, map_BDTHW: Tensor) -> Tensor:
+        """Logits from the backbone's last map."""
+        return self.fc(self.dropout(self.backbone.pool(map_BDTHW).flatten(1)))
+
     def forward(self, clip_BCTHW: Tensor) -> Tensor:
-        return self.fc(self.dropout(self.backbone.forward_pooled(clip_BCTHW)))
+        return self.forward_head(self.backbone.forward_features(clip_BCTHW))
 
 
 def scaled(num_channels: int, width: float, *, multiple: int = 1) -> int:

@@ -32,6 +32,11 @@ class CVRL:
         """Consecutive frames that a video must have."""
         return clip_frames
 
+    @property
+    def clips_per_video(self) -> tuple[int, int]:
+        """Clips that a step learns from, and clips that it only looks at."""
+        return 2, 0
+
 
 def at(complexity: Complexity) -> CVRL:
     """The ladder is ours: clips at 1 are the same frames, at 2 as far apart as in the source, at 3 further."""

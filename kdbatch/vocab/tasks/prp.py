@@ -33,6 +33,11 @@ class PRP:
         """Consecutive frames that a video must have."""
         return clip_frames * max(self.rates)
 
+    @property
+    def clips_per_video(self) -> tuple[int, int]:
+        """Clips that a step learns from, and clips that it only looks at."""
+        return 1, 0
+
 
 def at(complexity: Complexity) -> PRP:
     """Rates {1, 2}, {1, 2, 4} or {1, 2, 4, 8}, as the study has them; the source has the last."""

@@ -24,6 +24,11 @@ class RotNet:
         """Consecutive frames that a video must have."""
         return clip_frames
 
+    @property
+    def clips_per_video(self) -> tuple[int, int]:
+        """Clips that a step learns from, and clips that it only looks at."""
+        return len(self.quarters), 0
+
 
 def at(complexity: Complexity) -> RotNet:
     """2, 3 or 4 rotations, as the study has them. Which angles it does not say: ours are the first ones of the source's list."""

@@ -35,6 +35,11 @@ class RSPNet:
         """Consecutive frames that a video must have."""
         return clip_frames * max(self.speeds)
 
+    @property
+    def clips_per_video(self) -> tuple[int, int]:
+        """Clips that a step learns from, and clips that it only looks at."""
+        return 1, 2
+
 
 def at(complexity: Complexity) -> RSPNet:
     """The ladder is ours: the source has the two speeds of complexity 1 only."""

@@ -38,6 +38,11 @@ class TDL:
         """Consecutive frames that a video must have: for all complexities alike, so that they see the same videos."""
         return clip_frames + max(clip_frames, self.near_frames)
 
+    @property
+    def clips_per_video(self) -> tuple[int, int]:
+        """Clips that a step learns from, and clips that it only looks at."""
+        return 2, 1
+
 
 def at(complexity: Complexity) -> TDL:
     """The ladder is ours: the source has complexity 3."""

@@ -26,6 +26,11 @@ class VCOP:
         """Consecutive frames that a video must have."""
         return self.num_clips * clip_frames + (self.num_clips - 1) * self.gap_frames
 
+    @property
+    def clips_per_video(self) -> tuple[int, int]:
+        """Clips that a step learns from, and clips that it only looks at."""
+        return self.num_clips, 0
+
 
 def at(complexity: Complexity) -> VCOP:
     """3, 4 or 5 clips, as the study has them: 6, 24 or 120 orders."""

@@ -1,0 +1,88 @@
+"""The profile `paper` is the study: every number that it states, and those of the recipes that it names, are in the plan."""
+
+import pytest
+from worlds import JOBS
+
+from kdbatch.plan.resolve import make_plan
+from kdbatch.vocab.plans import Plan
+from kdbatch.vocab.recipes import Compare, Distill, Finetune, Pretrain
+from kdbatch.vocab.tasks import CVRL, PRP, TDL, VCOP, RotNet, RSPNet
+
+FILES = sorted(JOBS.glob("*.yaml"))
+
+
+@pytest.fixture
+def plan(sharded) -> Plan:
+    return make_plan(FILES, profile="paper", config=sharded(k400=240_000, ssv2=168_000, ucf101=13_320, hmdb51=6766))
+
+
+def _of(plan: Plan, experiment: str) -> list[Pretrain]:
+    found = [item.run.recipe for item in plan.runs if experiment in item.used_by]
+    return [recipe for recipe in found if isinstance(recipe, Pretrain)]
+
+
+def test_clips_schedules_and_seeds(plan: Plan) -> None:
+    recipes = [item.run.recipe for item in plan.runs]
+    assert {(r.view.num_frames, r.view.size_pixels) for r in recipes} == {(16, 112)}
+    assert {item.run.seed for item in plan.runs} == {0, 1, 2}
+    assert {r.schedule.epochs for r in recipes if isinstance(r, Pretrain)} == {200}
+    assert {r.schedule.epochs for r in recipes if isinstance(r, Finetune)} == {100}
+    assert {r.evaluation.num_clips for r in recipes if isinstance(r, Finetune | Distill)} == {10}
+    assert {r.num_clips for r in recipes if isinstance(r, Compare)} == {1024}
+
+
+def test_students_are_distilled_as_ae_kd_does(plan: Plan) -> None:
+    students = {r for item in plan.runs if isinstance(r := item.run.recipe, Distill) and item.run.parents}
+    assert {(r.weighting, r.temperature, r.hard_weight, r.soft_weight, r.max_teacher_weight) for r in students} == {
+        ("ae-kd", 4, 1, 0.9, 0.6)
+    }
+    (schedule,) = {r.schedule for r in students}
+    assert (schedule.epochs, schedule.batch_clips, schedule.lr, schedule.momentum, schedule.weight_decay) == (240, 64, 0.05, 0.9, 5e-4)
+    assert schedule.decay == "steps" and [share * 240 for share in schedule.milestones] == [150, 180, 210] and schedule.decay_factor == 0.1
+
+
+def test_subsets_of_each_experiment(plan: Plan) -> None:
+    thousands = {path.stem: {(r.data.dataset, r.data.num_places // 1000) for r in _of(plan, path.stem)} for path in FILES}
+    assert thousands == {
+        "subset_size": {("k400", n) for n in (10, 30, 50, 100)},
+        "task_complexity": {("k400", 50)},
+        "out_of_distribution": {("k400", 30), ("ssv2", 30)},
+        "pretext_categories": {("k400", 50)},
+    }
+
+
+def test_networks_of_each_experiment(plan: Plan) -> None:
+    networks = {path.stem: {r.backbone.kind for r in _of(plan, path.stem)} for path in FILES}
+    both = {"r21d_10", "shufflenet_2x"}
+    assert networks == {
+        "subset_size": both,
+        "task_complexity": both,
+        "out_of_distribution": {"r21d_10"},
+        "pretext_categories": both,
+    }
+
+
+def test_ladders_and_queues(plan: Plan) -> None:
+    tasks = {(r.task.name, r.task.complexity): r.task for path in FILES for r in _of(plan, path.stem)}
+    ladder = {key: task for key, task in tasks.items() if key[0] in ("rotnet", "vcop", "prp", "rspnet")}
+    assert len(ladder) == 12
+    for (_, complexity), task in ladder.items():
+        match task:
+            case RotNet():
+                assert len(task.quarters) == complexity + 1
+            case VCOP():
+                assert (task.num_clips, task.gap_frames, task.dropout, task.hidden_dim) == (complexity + 2, 8, 0.5, 512)
+                assert task.window_frames(16) == {1: 64, 2: 88, 3: 112}[complexity]
+            case PRP():
+                assert task.rates == (1, 2, 4, 8)[: complexity + 1] and task.window_frames(16) == 16 * 2**complexity
+            case RSPNet():
+                assert (task.queue_size, task.embedding_dim, task.temperature, task.key_momentum) == (16384, 128, 0.07, 0.999)
+                assert task.window_frames(16) == 16 * 2**complexity
+    assert isinstance(tdl := tasks["tdl", 1], TDL) and (tdl.queue_size, tdl.temperature, tdl.key_momentum) == (500, 0.07, 0.999)
+    assert isinstance(cvrl := tasks["cvrl", 1], CVRL) and (cvrl.temperature, cvrl.num_hidden, cvrl.hidden_dim) == (0.1, 3, 2048)
+
+
+def test_the_out_of_distribution_experiment_has_the_four_tasks_and_their_claims_their_points(plan: Plan) -> None:
+    assert {r.task.name for r in _of(plan, "out_of_distribution")} == {"rotnet", "vcop", "cvrl", "rspnet"}
+    points = {claim.id: claim.points for record in plan.records for claim in record.claims if claim.points}
+    assert points == {"gain_rotnet": 20.5, "gain_vcop": 12.6, "noncontrastive_margin": 39.2, "contrastive_margin": 1.5}
