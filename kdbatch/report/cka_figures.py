@@ -24,14 +24,17 @@ from kdbatch.vocab.plans import Map, PlanRecord
 COLOURS = "viridis"  # even steps of lightness, safe for colour-blind readers and in grey
 MOST_TICKS = 9
 SCALE = "Linear CKA on one scale from 0 to 1; layer 0 is at the top left."
+INTERVAL_OF = "block_index"  # the one that claims are about; those of the others are in results.parquet
 MEASURES: dict[str, str] = {
     "block_index": "block index",
     "block_index_z": "z",
     "grid_share": "grid share",
     "block_share": "block share",
-    "longest_run_90": "longest run (≥ .9)",
+    "run_90": "longest run (≥ .9)",
     "mean_cka": "mean CKA",
     "pc1_share": "PC1 share",
+    "pc1_drop": "drop without PC1",
+    "loud_drop": "without loud clips",
 }
 
 
@@ -164,6 +167,9 @@ def _measure(study: Study, runs: list[str], name: str) -> str:
     values = [v for run in runs if (v := study.value(run, name)) is not None]
     digits = 1 if name == "block_index_z" else 2
     spread = f" ± {number(statistics.stdev(values), digits=digits)}" if len(values) > 1 else ""
+    bounds = [study.value(run, f"{name}_{end}") for run in runs for end in ("low", "high")]
+    if name == INTERVAL_OF and len(runs) == 1 and None not in bounds:
+        spread = f" [{number(bounds[0], digits=digits)}, {number(bounds[1], digits=digits)}]"
     return number(statistics.fmean(values), digits=digits) + spread if values else ""
 
 

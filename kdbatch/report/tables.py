@@ -11,6 +11,7 @@ from kdbatch.report.words import RoleGroup, case_title, value_title
 
 SECTION_TITLES: dict[RoleGroup, str] = {
     "control": "Controls",
+    "probe": "Pretrained features, before any fine-tuning",
     "reference": "For reference, from the teachers' predictions",
     "published": "As published",
 }

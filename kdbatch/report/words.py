@@ -10,7 +10,7 @@ from kdbatch.vocab.backbones import BACKBONE_TITLES
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.tasks import TASKS
 
-RoleGroup = Literal["teacher", "student", "control", "reference", "published"]
+RoleGroup = Literal["teacher", "student", "control", "probe", "reference", "published"]
 NONE = "\u2013"  # an en dash stands where a number is not measured yet
 MINUS = "\u2212"  # as wide as a plus sign
 
@@ -18,6 +18,7 @@ METRIC_TITLES: dict[str, str] = {
     "top1": "Top-1 accuracy",
     "top5": "Top-5 accuracy",
     "clip_top1": "Top-1 accuracy of single clips",
+    "recall_at_1": "Nearest neighbour is of its class",
     "pretext_accuracy": "Accuracy in the pretext task",
     "block_index": "Block index",
 }
@@ -39,7 +40,11 @@ def metric_title(metric: str) -> str:
 
 
 def role_group(role: str) -> RoleGroup:
-    """Teachers are T1, T2, ...; every other role but the student is a control."""
+    """Teachers are T1, T2, ...; T1.linear, T1.retrieval are what their pretrained features were asked; every other role but the student is
+    a control.
+    """
+    if "." in role:
+        return "probe"
     if re.fullmatch(r"T\d+", role):
         return "teacher"
     return "student" if role == "student" else "control"

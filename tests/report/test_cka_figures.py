@@ -7,9 +7,10 @@ from matplotlib.image import imread
 from report_world import MAPS
 
 from kdbatch.report.cka_figures import COLOURS, CkaMap, caption, draw_map, draw_panel, load_maps
+from kdbatch.report.study import load_study
 from kdbatch.result.read import read_cka
-from kdbatch.result.schema import CKA
-from kdbatch.result.write import write_table
+from kdbatch.result.schema import CKA, ROWS
+from kdbatch.result.write import Measure, write_measures, write_table
 from kdbatch.vocab.runs import RunFolder
 
 
@@ -29,6 +30,21 @@ def test_a_map_comes_back_as_it_was_measured(studied: Callable) -> None:
     assert maps[0].value_LM.shape == (12, 12) and np.allclose(np.diag(maps[0].value_LM), 1.0)
     assert maps[0].value_LM[0, 5] == pytest.approx(np.exp(-1)) and maps[0].layers_a[5] == "stage1.conv1"
     assert maps[0].numbers == {"block index": "0.30"}
+
+
+def test_every_number_of_a_self_map_stands_below_it_the_block_index_with_its_interval(studied: Callable) -> None:
+    record, study = studied()
+    run = next(c.run_id for c in record.cells if c.role == "map:map_T1")
+    names = {"block_index": 0.3, "block_index_low": 0.21, "block_index_high": 0.39, "run_90": 0.5, "pc1_drop": 0.12, "loud_drop": 0.04}
+    measures = [Measure(name=name, value=value, unit="1") for name, value in names.items()]
+    write_measures(RunFolder(study.runs_dir / run).rows, run, measures, schema=ROWS)
+    drawn = load_maps(record, load_study(study.runs_dir))[0][0]
+    assert drawn.numbers == {
+        "block index": "0.30 [0.21, 0.39]",
+        "longest run (\u2265 .9)": "0.50",
+        "drop without PC1": "0.12",
+        "without loud clips": "0.04",
+    }
 
 
 def test_numbers_are_over_all_seeds_and_the_drawn_seed_is_told(studied: Callable) -> None:

@@ -7,7 +7,7 @@ from report_world import ACCURACY, TABLE, World, assert_golden
 
 from kdbatch.report.grid import Grid, fill
 from kdbatch.report.study import load_study
-from kdbatch.report.tables import comma_separated, latex, markdown
+from kdbatch.report.tables import comma_separated, latex, markdown, sections
 
 
 @pytest.fixture(scope="module")
@@ -45,3 +45,18 @@ def test_latex_braces_and_columns_balance(grid: Grid) -> None:
     assert plain.count("{") == plain.count("}")
     body = [line for line in text.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
     assert {line.replace(r"\&", "").count("&") for line in body} == {2}
+
+
+def test_probes_stand_below_controls_under_a_heading_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> None:
+    runs_dir = tmp_path_factory.mktemp("probes")
+    World(num_videos=50).write(runs_dir)
+    study = load_study(runs_dir)
+    record = study.records[0]
+    probes = tuple(replace(cell, role="T1.linear") for cell in record.cells if cell.role == "T1")
+    record = replace(record, roles=record.roles | {"T1.linear": "T1, linear probe"}, cells=(*record.cells, *probes))
+    found = list(sections(fill(record, replace(TABLE, rows=(*TABLE.rows, "T1.linear")), study)))
+    assert [(title, [row.role for row in rows]) for title, rows in found][:3] == [
+        ("", ["T1", "T2", "student"]),
+        ("Controls", ["labels_only"]),
+        ("Pretrained features, before any fine-tuning", ["T1.linear"]),
+    ]

@@ -34,5 +34,9 @@ def test_roles_that_are_neither_teacher_nor_student_are_controls() -> None:
     ]
 
 
+def test_what_pretrained_features_are_asked_is_no_control() -> None:
+    assert [role_group(r) for r in ("T1.linear", "T12.retrieval")] == ["probe", "probe"]
+
+
 def test_a_case_reads_in_published_names() -> None:
     assert case_title({"target": "ucf101", "backbone": "r21d_10", "subset": "10k"}) == "UCF101 · R(2+1)D · 10k"

@@ -1,0 +1,138 @@
+"""The documents are true: their commands exist, their settings and experiments are read, their columns are those of the files."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import micro_study as micro
+import polars as pl
+import pytest
+from worlds import JOBS
+
+from kdbatch.cli import Commands
+from kdbatch.command import check
+from kdbatch.plan.resolve import make_plan
+from kdbatch.report.machine import RESULTS
+from kdbatch.result.schema import CKA, CURVES, PREDICTIONS, ROWS
+from kdbatch.vocab.config import Config, load_config
+
+ROOT = JOBS.parent
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "container" / "README.md"]
+COMMANDS = {name.replace("_", " "): getattr(Commands, name) for name in Commands().__dir__()}
+SCHEMA = (ROOT / "docs" / "RESULTS_SCHEMA.md").read_text(encoding="utf-8")
+
+
+def fenced(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def typed(program: str) -> list[str]:
+    """Every line of a code block, and every code span, that calls `program`; comments and what follows && left out."""
+    found = []
+    for path in DOCUMENTS:
+        text = path.read_text(encoding="utf-8")
+        lines = [line for block in fenced(text, "") for line in block.splitlines()]
+        lines += re.findall(r"^    (.+)$", text, re.MULTILINE)
+        lines += re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL))
+        found += [line.split("#")[0].split("&&")[0].strip() for line in lines]
+    return sorted({line for line in found if line.split()[:1] == [program]})
+
+
+@pytest.mark.parametrize("line", typed("kdbatch"))
+def test_every_command_in_the_documents_is_one_and_knows_its_flags(line: str) -> None:
+    words = shlex.split(line)[1:]
+    if words in ([], ["--help"]):
+        return
+    name = " ".join(words[:2]) if " ".join(words[:2]) in COMMANDS else words[0]
+    assert name in COMMANDS, line
+    rest = words[len(name.split()) :]
+    function = COMMANDS[name]
+    if rest or name in ("init", "doctor", "status", "report"):  # a bare name in running text is talked about, not typed
+        check(name, function.__get__(Commands()), rest)
+
+
+@pytest.mark.parametrize("line", typed("make"))
+def test_every_make_target_in_the_documents_is_one(line: str) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = [word for word in shlex.split(line)[1:] if "=" not in word]
+    for target in targets:
+        assert re.search(rf"^{re.escape(target)}:", makefile, re.MULTILINE), line
+    for variable in (word.split("=")[0] for word in shlex.split(line)[1:] if "=" in word):
+        assert re.search(rf"^{variable} [:?]?=", makefile, re.MULTILINE), line
+
+
+def test_every_link_between_documents_leads_somewhere() -> None:
+    for path in DOCUMENTS:
+        for link in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text(encoding="utf-8")):
+            assert link.startswith("https://") or (path.parent / link).exists(), f"{path.name}: {link}"
+
+
+@pytest.mark.parametrize("text", [block for path in DOCUMENTS for block in fenced(path.read_text(encoding="utf-8"), "toml")])
+def test_every_setting_in_the_documents_is_read(text: str, tmp_path: Path) -> None:
+    (tmp_path / "kdbatch.toml").write_text(text)
+    assert load_config(tmp_path / "kdbatch.toml") != Config()
+
+
+@pytest.mark.parametrize("profile", ["paper", "toy", "micro"])
+def test_the_guides_own_experiment_is_planned_at_every_scale_without_code(profile: str, sharded, in_tmp: Path) -> None:
+    sharded(k400=240_000, ucf101=13_320)
+    (text,) = fenced((ROOT / "docs" / "GUIDE.md").read_text(encoding="utf-8"), "yaml")
+    (in_tmp / "jobs" / "profiles").mkdir(parents=True)
+    path = in_tmp / "jobs" / f"{text.split()[1]}.yaml"
+    path.write_text(text)
+    (in_tmp / "jobs" / "profiles" / f"{profile}.yaml").write_text((JOBS / "profiles" / f"{profile}.yaml").read_text())
+    plan = make_plan([path], profile=profile, config=Config())
+    assert {"same_task", "labels_only", "student"} <= {cell.role for cell in plan.records[0].cells} and plan.records[0].claims
+
+
+def test_the_documented_columns_are_those_of_the_files() -> None:
+    table = SCHEMA[: SCHEMA.index("```python")]
+    documented = [name for line in re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", line)]
+    assert documented == list(RESULTS) and list(RESULTS)[:6] == list(ROWS) == list(CURVES)
+    for file, columns in (("predictions", PREDICTIONS), ("cka", CKA)):
+        (line,) = re.findall(rf"^- `{file}\.parquet`, .*: (.*)$", SCHEMA, re.MULTILINE)
+        assert re.findall(r"`(\w+)`", line) == list(columns)
+
+
+def test_the_documented_notebook_lines_run_on_a_report(one_micro_report: Path) -> None:
+    (code,) = fenced(SCHEMA, "python")
+    done = subprocess.run([sys.executable, "-c", code], cwd=one_micro_report, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "subset_size" in done.stdout and "student" in done.stdout, done
+
+
+@pytest.fixture(scope="module")
+def one_micro_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with report/results.parquet of one student, as `kdbatch report` writes its columns."""
+    folder = tmp_path_factory.mktemp("notebook")
+    row = {"run_id": "r1", "name": "top1", "value": 50.0, "unit": "percent", "subset": "ucf101/test01", "step": 0, "table": "rows"}
+    row |= {"kind": "distill", "title": "t", "seed": 0, "parents": [], "experiment": "subset_size", "profile": "toy"}
+    (folder / "report").mkdir()
+    pl.DataFrame([row | {"role": "student", "case": "target=ucf101"}], schema=RESULTS).write_parquet(folder / "report" / "results.parquet")
+    return folder
+
+
+@pytest.mark.slow
+def test_the_guides_walk_from_init_to_report_runs_as_typed(tmp_path: Path) -> None:
+    """The commands of the guide that need no cluster, in its order, at the scale of seconds."""
+    micro.write_shards(tmp_path)
+    profiles = micro.write_jobs(tmp_path, epochs=1).parent / "profiles"
+    (profiles / "test.yaml").rename(profiles / "micro.yaml")
+    guide = (ROOT / "docs" / "GUIDE.md").read_text(encoding="utf-8")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM")}
+    ran = []
+    for line in [line.strip() for block in fenced(guide, "") for line in block.splitlines()]:
+        words = shlex.split(line)
+        if words[:1] != ["kdbatch"] or words[1] in ("shard", "export", "logs", "cancel") or {"--submit", "--watch"} & set(words):
+            continue
+        if words[1] in ("plan", "submit"):
+            words = [word.replace("jobs/*.yaml", "jobs/subset_size.yaml") for word in words]
+            words += [] if "--profile" in words else ["--profile", "micro"]
+            words += ["--local", "--jobs=2"] if words[1] == "submit" else []
+        done = subprocess.run([sys.executable, "-m", *words], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, (line, done)
+        ran.append(words[1])
+    assert set(ran) == {"init", "doctor", "plan", "submit", "report"}
+    assert "runs are done" in (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
