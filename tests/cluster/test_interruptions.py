@@ -150,11 +150,11 @@ def test_a_cancelled_run_keeps_its_progress_and_goes_on_only_when_it_is_submitte
 ) -> None:
     folder = cluster.study("cancelled", shards=shards, epochs=EPOCHS, config=site(image=image), only="labels")
     cluster.submit(folder)
-    wait_until(lambda: has_checkpoint(folder), timeout=120, what=lambda: f"a checkpoint\n{describe(folder)}")
+    wait_until(lambda: has_checkpoint(folder), timeout=240, what=lambda: f"a checkpoint\n{describe(folder)}")
     pid = stopped(folder)
     assert cluster.kdbatch(folder, "cancel", "--all").startswith("1 jobs cancelled")
     go_on(pid)
-    wait_until(lambda: not cluster.queue(folder), timeout=60, what=lambda: cluster.run("squeue"))
+    wait_until(lambda: not cluster.queue(folder), timeout=240, what=lambda: cluster.run("squeue"))
     assert the_run(folder).state == "stopped", describe(folder)
     cluster.submit(folder)
     cluster.wait_all_done(folder)
