@@ -106,8 +106,8 @@ class Cluster:
         for each in (path, *path.rglob("*")):
             os.chown(each, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
-    def wait_all_done(self, folder: Path, *, timeout: float = 240) -> None:
-        """Until every run of the folder is done and its jobs have left the queue."""
+    def wait_all_done(self, folder: Path, *, timeout: float = 600) -> None:
+        """Until every run of the folder is done and its jobs have left the queue. The limit is for a machine that others use too."""
 
         def ended() -> bool:
             rows = survey(folder / "runs")

@@ -45,7 +45,7 @@ def broken(cluster: Cluster, image: Path, shards: Path, local_study: Path) -> tu
     RunFolder(folder / "runs" / bad).checkpoint.write_bytes(b"neither tensors nor numbers")
     cluster.give(folder / "runs")
     cluster.submit(folder)
-    wait_until(lambda: not cluster.queue(folder), timeout=240, what=lambda: f"an empty queue\n{describe(folder)}\n{cluster.run('squeue')}")
+    wait_until(lambda: not cluster.queue(folder), timeout=600, what=lambda: f"an empty queue\n{describe(folder)}\n{cluster.run('squeue')}")
     return folder, bad
 
 
@@ -69,7 +69,7 @@ def test_a_child_whose_failed_parent_slurm_has_forgotten_is_blocked_by_its_worke
     with cluster.configured(MinJobAge="2"):
         wait_until(lambda: forgotten(cluster, parent), timeout=120, what=lambda: f"job {parent} forgotten\n{cluster.run('squeue')}")
         cluster.run("sbatch", f"--dependency=afterok:{parent}", "--output=/dev/null", f"--wrap={worker}", cwd=folder)
-        wait_until(lambda: not cluster.queue(folder), timeout=120, what=lambda: cluster.run("squeue"))
+        wait_until(lambda: not cluster.queue(folder), timeout=240, what=lambda: cluster.run("squeue"))
     status = load_status(RunFolder(folder / "runs" / child).status)
     assert status and status.state == "blocked" and bad in status.reason, describe(folder)
 
@@ -95,7 +95,7 @@ def test_a_run_without_enough_memory_fails_once_says_so_and_finishes_with_more(c
     profile = folder / "jobs" / "profiles" / f"{PROFILE}.yaml"
     profile.write_text(profile.read_text().replace("size_pixels: 32", "size_pixels: 512"))  # takes one and a half GB
     cluster.submit(folder)
-    wait_until(lambda: not cluster.queue(folder), timeout=120, what=lambda: cluster.run("squeue"))
+    wait_until(lambda: not cluster.queue(folder), timeout=240, what=lambda: cluster.run("squeue"))
     (row,) = told(cluster, folder).values()
     assert row["state"] == "failed" and row["reason"].startswith("ran out of memory: raise memory_gb"), describe(folder)
     (ended,) = (folder / "runs" / "slurm").glob("*/*.ended")
