@@ -134,8 +134,8 @@ def load_index(shards_dir: Path, dataset: str) -> ShardIndex:
     return read(ShardIndex, load_json(path), where=str(path))
 
 
-def count_from_words(words: str, total: int, *, where: str) -> int:
-    """Number of videos that `50k`, `10%`, `2000`, `1.5m` or `all` asks for, out of `total`.
+def count_from_words(words: str, total: int, *, where: str, instead: str = "") -> int:
+    """Number of videos that `50k`, `10%`, `2000`, `1.5m` or `all` asks for, out of `total`; `instead` is what else would do.
 
     Raises:
         UserError: not such words, or more than `total`.
@@ -146,7 +146,7 @@ def count_from_words(words: str, total: int, *, where: str) -> int:
     if number < 1 or (unit == 1.0 and number != int(number)):
         raise UserError(f"{where}: {words!r} is no number of videos. Write for example 2000, 50k, 10% or all.")
     if number > total:
-        raise UserError(f"{where}: {words} videos asked for, but there are only {total}. Write all, or at most {total}.")
+        raise UserError(f"{where}: {words} videos asked for, but there are only {total}. Write all, or at most {total}{instead}.")
     return int(number)
 
 
@@ -165,7 +165,8 @@ def find_subset(index: ShardIndex, split: str, words: str, *, where: str) -> Sub
     if shared and words != "all":
         raise UserError(f"{where}: {dataset}/{split} is used whole; found subset {words}. Write all.")
     total = part.num_in_source
-    num_places = total if shared else count_from_words(words, total, where=f"{where}: {dataset}/{split}")
+    smaller = "; or choose a profile that asks for fewer, as --profile toy does"
+    num_places = total if shared else count_from_words(words, total, where=f"{where}: {dataset}/{split}", instead=smaller)
     if num_places > part.num_places:
         raise UserError(
             f"{where}: {dataset}/{split}: {num_places} videos asked for, {part.num_places} sharded so far. "
