@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
-from kdbatch.report.figures import Drawing, finish, look, new_figure, panels, plain
+from kdbatch.report.figures import LEGEND_LINE_INCHES, LEGEND_POINTS, Drawing, finish, legend_shape, look, new_figure, panels, plain
 from kdbatch.report.role_looks import role_looks
 from kdbatch.report.study import Study, cells_at
 from kdbatch.report.words import case_title
@@ -66,7 +66,9 @@ def _draw(
 ) -> Drawing:
     looks = role_looks(roles)
     num_lines, num_columns = panels(len(cases), most_columns=4)
-    width, height = max(2.5 * num_columns + 0.5, 5.4), 2.2 * num_lines + 0.5
+    width = max(2.5 * num_columns + 0.5, 5.4)
+    legend = legend_shape([titles.get(role, role) for role in roles], width)
+    height = 2.2 * num_lines + 0.33 + LEGEND_LINE_INCHES * legend[0]
     figure = new_figure(width, height)
     handles = {}
     for i, (case, lines) in enumerate(zip(cases, drawn, strict=True)):
@@ -88,7 +90,7 @@ def _draw(
         if i >= len(cases) - num_columns:
             axes.set_xlabel("optimizer step", fontsize=7.5)
     labels = [plain(titles.get(role, role)) for role in handles]
-    figure.legend(handles=list(handles.values()), labels=labels, loc="lower center", ncol=min(len(labels), 4), fontsize=7.5)
+    figure.legend(handles=list(handles.values()), labels=labels, loc="lower center", ncol=legend[1], fontsize=LEGEND_POINTS)
     return finish(figure, folder, name=name, title=TITLE, caption=note)
 
 
