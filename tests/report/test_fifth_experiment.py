@@ -63,8 +63,8 @@ def _finish(folder: RunFolder, accuracy: float) -> None:
     hit_N = hits(folder.id, "", 0, num_videos=200, accuracy=accuracy)
     write_measures(folder.rows, folder.id, [Measure(name="top1", value=100 * accuracy, unit="percent")], schema=ROWS)
     rows = [
-        {"run_id": folder.id, "key": f"v{i}", "label": 0, "place": int(1 - hit), "probability_K": [hit, 1 - hit], "logit_K": [hit, 1 - hit]}
-        for i, hit in enumerate(hit_N.astype(float).tolist())
+        {"run_id": folder.id, "key": f"v{i}", "label": 0, "place": 1 - hit, "probability_K": [hit, 1 - hit], "logit_K": [hit, 1 - hit]}
+        for i, hit in enumerate(hit_N.astype(int).tolist())
     ]
     write_table(folder.predictions, rows, schema=PREDICTIONS)
     publish_json(folder.done, {"kind": "distill", "seconds": 1.0})
