@@ -23,7 +23,7 @@ Line = tuple[list[float], list[float]]
 def draw_curves(record: PlanRecord, study: Study, folder: Path, *, name: str) -> tuple[Drawing | None, tuple[str, ...]]:
     """The first seed of each role; None where no run left a curve. Also warnings about files that could not be read."""
     cells = [c for c in record.cells if not c.role.startswith("map:")]
-    scan = read_curves(study.runs_dir, [c.run_id for c in cells], name=CURVE)
+    scan = read_curves(study.runs_dir, [c.run_id for c in cells], names=[CURVE])
     lines = curve_lines(scan.frame)
     roles = [role for role in record.roles if any(c.role == role for c in cells)]
     cases = list({tuple(c.case.items()): c.case for c in cells if c.run_id in lines}.values())
