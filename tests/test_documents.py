@@ -135,4 +135,9 @@ def test_the_guides_walk_from_init_to_report_runs_as_typed(tmp_path: Path) -> No
         assert done.returncode == 0, (line, done)
         ran.append(words[1])
     assert set(ran) == {"init", "doctor", "plan", "submit", "report"}
+    rows = pl.read_parquet(tmp_path / "report" / "results.parquet").filter(table="rows")
+    names = {re.sub(r"_(low|high)$", "", name) for name in rows["name"].unique()}
+    assert {"top1", "pretext_accuracy", "block_index", "teacher_oracle_top1"} <= names
+    assert names <= set(re.findall(r"`(\w+)`", SCHEMA[SCHEMA.index("## What the names mean") :])), "a name without its meaning"
+    assert set(rows["unit"].unique()) <= set(re.findall(r"`([^`]+)`", next(x for x in SCHEMA.splitlines() if x.startswith("| `unit`"))))
     assert "runs are done" in (tmp_path / "report" / "index.html").read_text(encoding="utf-8")

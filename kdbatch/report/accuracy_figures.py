@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kdbatch.report.figures import Drawing, finish, look, new_figure, panels, plain
+from kdbatch.report.figures import LEGEND_LINE_INCHES, LEGEND_POINTS, Drawing, finish, legend_shape, look, new_figure, panels, plain
 from kdbatch.report.grid import Grid, Row
 from kdbatch.report.role_looks import RoleLook, role_looks
 from kdbatch.report.words import case_title, metric_title, value_title
@@ -30,10 +30,12 @@ def draw_accuracy(grid: Grid, num_videos: Mapping[str, int], folder: Path, *, na
     outer = list(dict.fromkeys(tuple((a, c[a]) for a in grid.table.columns[:-1]) for c in grid.columns))
     if len(values) < 2:
         return None
-    rows = [row for row in grid.rows if row.group not in ("reference", "published")]
+    rows = _drawn(grid)
     looks = role_looks([row.role for row in rows])
     num_lines, num_columns = panels(len(outer), most_columns=3)
-    width, height = max(3.3 * num_columns + 0.4, 5.4), 2.9 * num_lines + 0.35
+    width = max(3.3 * num_columns + 0.4, 5.4)
+    legend = legend_shape([row.title for row in rows], width)
+    height = 2.9 * num_lines + 0.18 + LEGEND_LINE_INCHES * legend[0]
     with look():
         figure = new_figure(width, height)
         for i, place in enumerate(outer):
@@ -48,7 +50,7 @@ def draw_accuracy(grid: Grid, num_videos: Mapping[str, int], folder: Path, *, na
             axes.grid(visible=False, axis="x")
             if i % num_columns == 0:
                 axes.set_ylabel(f"{metric_title(grid.table.metric)} ({grid.unit})")
-        _legend(figure, rows, looks)
+        _legend(figure, rows, looks, num_columns=legend[1])
         return finish(figure, folder, name=name, title=_title(grid, axis), caption=_caption(grid))
 
 
@@ -103,13 +105,19 @@ def _place(i: int, num_columns: int, width: float, height: float) -> tuple[float
     return left / width, 1 - (top + 2.05) / height, wide / width, 2.05 / height
 
 
-def _legend(figure: Figure, rows: Sequence[Row], looks: Mapping[str, RoleLook]) -> None:
+def _drawn(grid: Grid) -> list[Row]:
+    """Networks that were trained on the target; where there is none, the probes of those that were not."""
+    by_group = {group: [row for row in grid.rows if row.group == group] for group in ("teacher", "student", "control", "probe")}
+    return [*by_group["teacher"], *by_group["student"], *by_group["control"]] or by_group["probe"]
+
+
+def _legend(figure: Figure, rows: Sequence[Row], looks: Mapping[str, RoleLook], *, num_columns: int) -> None:
     handles = [
         figure.axes[0].plot([], [], color=s.colour, marker=s.marker, linestyle=s.dashes, linewidth=s.width, label=plain(row.title))[0]
         for row in rows
         if (s := looks[row.role])
     ]
-    figure.legend(handles=handles, loc="lower center", ncol=min(len(handles), 4), fontsize=7.5, handlelength=2.2, columnspacing=1.6)
+    figure.legend(handles=handles, loc="lower center", ncol=num_columns, fontsize=LEGEND_POINTS, handlelength=2.2, columnspacing=1.6)
 
 
 def _title(grid: Grid, axis: str) -> str:

@@ -24,6 +24,7 @@ from kdbatch.vocab.plans import Map, PlanRecord
 COLOURS = "viridis"  # even steps of lightness, safe for colour-blind readers and in grey
 MOST_TICKS = 9
 SCALE = "Linear CKA on one scale from 0 to 1; layer 0 is at the top left."
+DROPS = "Drops: similarity inside segments that goes with each layer's first principal component, or with the loudest clips."
 INTERVAL_OF = "block_index"  # the one that claims are about; those of the others are in results.parquet
 MEASURES: dict[str, str] = {
     "block_index": "block index",
@@ -107,13 +108,18 @@ def draw_panel(maps: tuple[CkaMap, ...], folder: Path, *, name: str, title: str)
             middle, below = (left + 1.1) / width, 1 - (top + 2.88) / height
             figure.text(middle, below, _numbers_text(cka), ha="center", va="top", fontsize=6.5, color=FAINT, linespacing=1.35)
         _colour_bar(figure, (1 - 0.52 / width, 1 - 2.65 / height, 0.1 / width, 2.2 / height))
-        note = " ".join(dict.fromkeys([SCALE, *(_seed_note(m) for m in maps if m.num_seeds > 1)]))
+        note = " ".join(dict.fromkeys(note for cka in maps for note in _notes(cka)))
         return finish(figure, folder, name=name, title=title, caption=note)
 
 
 def caption(cka: CkaMap) -> str:
     """How to read the map, and what was measured on it."""
-    return " ".join(part for part in (SCALE, _seed_note(cka) if cka.num_seeds > 1 else "") if part)
+    return " ".join(_notes(cka))
+
+
+def _notes(cka: CkaMap) -> list[str]:
+    drops = [DROPS] if MEASURES["pc1_drop"] in cka.numbers else []
+    return [SCALE, *drops, *([_seed_note(cka)] if cka.num_seeds > 1 else [])]
 
 
 def _seed_note(cka: CkaMap) -> str:

@@ -163,10 +163,16 @@ def _judge(bench: _Bench, found: Sequence[Comparison | None]) -> CheckedClaim:
         why=why,
         unit="index" if claim.kind == "fewer_blocks_than" else "points",
         threshold=threshold,
-        weakest=min(comparisons, key=lambda c: c.effect - threshold, default=None),
+        weakest=deciding(comparisons, threshold),
         comparisons=comparisons,
         num_missing=num_missing,
     )
+
+
+def deciding(comparisons: Sequence[Comparison], threshold: float) -> Comparison | None:
+    """The smallest effect; where some comparisons lie on the other side, the smallest of theirs, for they decide."""
+    missed = [c for c in comparisons if c.misses(threshold, among=len(comparisons))]
+    return min(missed or comparisons, key=lambda c: c.effect, default=None)
 
 
 def _verdict(claim: Claim, comparisons: Sequence[Comparison], num_missing: int, threshold: float) -> tuple[Verdict, str]:

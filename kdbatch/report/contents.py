@@ -9,7 +9,14 @@ from kdbatch.report.figures import Drawing
 from kdbatch.report.grid import Grid
 from kdbatch.report.study import RunFacts, Study, cells_at
 from kdbatch.report.words import case_title, number
+from kdbatch.result.read import read_curves
 from kdbatch.vocab.plans import PlanRecord
+
+TOGETHER: dict[str, tuple[str, int]] = {
+    "teacher_ensemble_top1": ("Ensemble top-1", 1),
+    "teacher_oracle_top1": ("Any right", 1),
+    "teacher_error_correlation": ("Error correlation", 2),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,23 +67,34 @@ def pretraining(runs: Sequence[RunFacts], study: Study) -> Listing | None:
 
 
 def teachers_together(record: PlanRecord, study: Study) -> Listing | None:
-    """How alike a student's teachers err, and how much each of them was given to say."""
-    names = sorted({name for _, name in study.measured if name.startswith("teacher_weight_")})
-    measures: dict[str, tuple[str, int]] = {
-        "teacher_ensemble_top1": ("Ensemble top-1", 1),
-        "teacher_oracle_top1": ("Any right", 1),
-        "teacher_error_correlation": ("Error correlation", 2),
-    } | {name: (f"Weight {int(name.rsplit('_', 1)[1]) + 1}", 2) for name in names if name.rsplit("_", 1)[1].isdigit()}
+    """How alike a student's teachers err, and how much each of them was given to say in the end."""
+    students = [c.run_id for c in record.cells if c.role == "student"]
+    most = max((len(study.runs[run].parents) for run in students), default=0)
+    weights = _last_weights(study, students, num_teachers=most)
     cases = {tuple(c.case.items()): c.case for c in record.cells if c.role == "student"}
     rows = []
     for case in cases.values():
         runs = [c.run_id for c in cells_at(record, "student", case)]
-        texts = [_mean([study.value(r, name) for r in runs], digits=digits) for name, (_, digits) in measures.items()]
+        texts = [_mean([study.value(r, name) for r in runs], digits=digits) for name, (_, digits) in TOGETHER.items()]
+        texts += [_mean([weights.get((r, i)) for r in runs], digits=2) for i in range(most)]
         if any(text != number(None) for text in texts):
             rows.append((case_title(case), *texts))
-    note = "Percent; correlation of errors between teachers, video by video: 1 is the same mistakes, 0 independent ones."
-    head = ("Case", *(title for title, _ in measures.values()))
+    note = (
+        "Percent; correlation of errors between teachers, video by video: 1 is the same mistakes, 0 independent ones; "
+        "each teacher's share of the soft target in the last epoch."
+    )
+    head = ("Case", *(title for title, _ in TOGETHER.values()), *(f"Weight of {i + 1}" for i in range(most)))
     return Listing(title="How the teachers differ", note=note, head=head, rows=tuple(rows)) if rows else None
+
+
+def _last_weights(study: Study, run_ids: Sequence[str], *, num_teachers: int) -> dict[tuple[str, int], float]:
+    """(run, place of the teacher) -> weight. A file that cannot be read is named where the curves are drawn."""
+    names = {f"teacher_weight_{i}": i for i in range(num_teachers)}
+    if not names:
+        return {}
+    frame = read_curves(study.runs_dir, run_ids, names=list(names)).frame.sort("step")
+    last = frame.group_by("run_id", "name", maintain_order=True).last()
+    return {(run, names[name]): value for run, name, value in last.select("run_id", "name", "value").iter_rows() if value is not None}
 
 
 def _mean(values: Sequence[float | None], *, digits: int) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
-from kdbatch.report.figures import Drawing, finish, look, new_figure, panels, plain
+from kdbatch.report.figures import LEGEND_LINE_INCHES, LEGEND_POINTS, Drawing, finish, legend_shape, look, new_figure, panels, plain
 from kdbatch.report.role_looks import role_looks
 from kdbatch.report.study import Study, cells_at
 from kdbatch.report.words import case_title
@@ -23,7 +23,7 @@ Line = tuple[list[float], list[float]]
 def draw_curves(record: PlanRecord, study: Study, folder: Path, *, name: str) -> tuple[Drawing | None, tuple[str, ...]]:
     """The first seed of each role; None where no run left a curve. Also warnings about files that could not be read."""
     cells = [c for c in record.cells if not c.role.startswith("map:")]
-    scan = read_curves(study.runs_dir, [c.run_id for c in cells], name=CURVE)
+    scan = read_curves(study.runs_dir, [c.run_id for c in cells], names=[CURVE])
     lines = curve_lines(scan.frame)
     roles = [role for role in record.roles if any(c.role == role for c in cells)]
     cases = list({tuple(c.case.items()): c.case for c in cells if c.run_id in lines}.values())
@@ -66,7 +66,9 @@ def _draw(
 ) -> Drawing:
     looks = role_looks(roles)
     num_lines, num_columns = panels(len(cases), most_columns=4)
-    width, height = max(2.5 * num_columns + 0.5, 5.4), 2.2 * num_lines + 0.5
+    width = max(2.5 * num_columns + 0.5, 5.4)
+    legend = legend_shape([titles.get(role, role) for role in roles], width)
+    height = 2.2 * num_lines + 0.33 + LEGEND_LINE_INCHES * legend[0]
     figure = new_figure(width, height)
     handles = {}
     for i, (case, lines) in enumerate(zip(cases, drawn, strict=True)):
@@ -88,7 +90,7 @@ def _draw(
         if i >= len(cases) - num_columns:
             axes.set_xlabel("optimizer step", fontsize=7.5)
     labels = [plain(titles.get(role, role)) for role in handles]
-    figure.legend(handles=list(handles.values()), labels=labels, loc="lower center", ncol=min(len(labels), 4), fontsize=7.5)
+    figure.legend(handles=list(handles.values()), labels=labels, loc="lower center", ncol=legend[1], fontsize=LEGEND_POINTS)
     return finish(figure, folder, name=name, title=TITLE, caption=note)
 
 

@@ -40,7 +40,7 @@ def draw_errors(record: PlanRecord, study: Study, folder: Path, *, name: str) ->
                 axes.text(q, r, number(value, digits=2), ha="center", va="center", fontsize=6.5, color=ink)
             axes.set_title(plain(case_title(case)), loc="left", fontsize=8)
             names = [plain(role.replace("_", " ")) for role in roles]
-            axes.set_xticks(range(len(roles)), names, rotation=90, fontsize=7)
+            axes.set_xticks(range(len(roles)), names if i + columns >= len(maps) else [], rotation=90, fontsize=7)
             axes.set_yticks(range(len(roles)), names if i % columns == 0 else [], fontsize=7)
             axes.grid(visible=False)
         rest = f" {left_out} more cases are in results.parquet." if left_out > 0 else ""

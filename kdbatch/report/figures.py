@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from kdbatch.vocab.publish import publish
 
 INK, FAINT, GRID = "#1f2328", "#6b7280", "#e5e7eb"
 DOTS_PER_INCH = 160
+LEGEND_POINTS, LEGEND_LINE_INCHES = 7.5, 0.17
 LOOK: dict[Any, Any] = {
     "font.size": 8.5,
     "axes.titlesize": 9,
@@ -87,6 +88,13 @@ def panels(num: int, *, most_columns: int) -> tuple[int, int]:
     """(rows, columns) for `num` panels."""
     columns = min(num, most_columns)
     return -(-num // max(columns, 1)), columns
+
+
+def legend_shape(labels: Sequence[str], width_inches: float) -> tuple[int, int]:
+    """(lines, columns) in which labels of LEGEND_POINTS fit into the width, at most four columns."""
+    widest = 0.55 + 0.0083 * LEGEND_POINTS * max((len(label) for label in labels), default=0)  # handle and gap, then the letters
+    columns = max(1, min(4, len(labels), int(width_inches / widest)))
+    return -(-len(labels) // columns), columns
 
 
 def plain(text: str) -> str:

@@ -73,6 +73,7 @@ dt{color:var(--faint)}dd{margin:0;overflow-wrap:anywhere}
 code{font:.88em ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
 body>footer{padding:3rem 1.25rem 4rem;color:var(--faint);font-size:.88rem}
 @media (max-width:36rem){body{font-size:15.5px}th,td{padding:.34rem .55rem}dl{grid-template-columns:1fr}dt{margin-top:.4rem}
+.grid tbody th{white-space:normal}
 body>header{padding-top:1.6rem}section{margin-top:2.4rem}.claim{padding:.8rem .85rem}
 .forest tr{display:grid;grid-template-columns:auto 1fr;align-items:center}.forest th{grid-column:1/-1;padding-left:0}
 .forest .plot{padding-left:0}}

@@ -29,9 +29,9 @@ def scan_rows(runs_dir: Path, run_ids: Sequence[str]) -> Scan:
     return _scan(runs_dir, run_ids, "rows", schema=ROWS, required=True)
 
 
-def read_curves(runs_dir: Path, run_ids: Sequence[str], *, name: str = "") -> Scan:
-    """The learning curves of those runs that are done and have some; with `name` only the curves called so."""
-    return _scan(runs_dir, run_ids, "curves", schema=CURVES, keep=pl.col("name") == name if name else EVERYTHING)
+def read_curves(runs_dir: Path, run_ids: Sequence[str], *, names: Sequence[str] = ()) -> Scan:
+    """The learning curves of those runs that are done and have some; with `names` only the curves called so."""
+    return _scan(runs_dir, run_ids, "curves", schema=CURVES, keep=pl.col("name").is_in(list(names)) if names else EVERYTHING)
 
 
 def read_predictions(runs_dir: Path, run_ids: Sequence[str]) -> Scan:

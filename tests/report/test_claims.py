@@ -4,7 +4,7 @@ import pytest
 from report_world import ACCURACY, ROLES, run_of
 
 from kdbatch.report.arms import Comparison
-from kdbatch.report.claims import CheckedClaim, check_claims
+from kdbatch.report.claims import CheckedClaim, check_claims, deciding
 from kdbatch.report.study import load_study
 from kdbatch.vocab.plans import Claim
 from kdbatch.vocab.runs import RunFolder
@@ -109,6 +109,12 @@ def test_many_comparisons_need_a_wider_miss_to_fail() -> None:
     sure = Comparison(label="", effect=-2.0, low=-2.25, high=-1.75, num_videos=0, num_seeds=3, differences=(-2.1, -1.9, -2.0))
     assert not alone.misses(0.0, among=1)
     assert sure.misses(0.0, among=1) and not sure.misses(0.0, among=5000)
+
+
+def test_the_comparison_that_is_shown_for_a_failed_claim_is_one_that_failed() -> None:
+    vague = Comparison(label="vague", effect=-4.0, low=-9.0, high=1.0, num_videos=0, num_seeds=3, differences=(-1.0, -3.0, -8.0))
+    sure = Comparison(label="sure", effect=-2.0, low=-2.2, high=-1.8, num_videos=0, num_seeds=3, differences=(-2.05, -1.95, -2.0))
+    assert deciding([vague, sure], 0.0) is sure and deciding([vague], 0.0) is vague and deciding([], 0.0) is None
 
 
 def test_a_claim_about_one_case_looks_at_no_other(check: Callable) -> None:

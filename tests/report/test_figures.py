@@ -3,7 +3,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 
-from kdbatch.report.figures import Drawing, finish, look, new_figure, panels, plain
+from kdbatch.report.figures import Drawing, finish, legend_shape, look, new_figure, panels, plain
 
 
 def drawing(folder: Path) -> Drawing:
@@ -40,3 +40,9 @@ def test_panels_fill_lines() -> None:
 
 def test_a_dollar_in_a_name_is_no_formula() -> None:
     assert plain("$x_1$") == r"\$x_1\$"
+
+
+def test_a_legend_of_long_labels_takes_more_lines_instead_of_leaving_the_figure() -> None:
+    assert legend_shape(["T1", "T2", "student", "labels"], 5.4) == (1, 4)
+    assert legend_shape(["a network with pretrained features, linear probe"] * 4, 5.4) == (4, 1)
+    assert legend_shape(["x" * 400], 1.0) == (1, 1) and legend_shape([], 5.4)[1] == 1
