@@ -5,8 +5,7 @@ the class: background hues and blotches, light, tilt, phase, a slow tint, and bu
 
 What each pretext task can find:
     RotNet  light falls from above, the ground lies below under a horizon, bubbles rise: a scene has one upright.
-    VCOP    bubbles rise and never sink, so their heights add up to the time; things fall fast and rise slowly, swell slowly and
-            collapse fast.
+    VCOP    bubbles rise, grow and gather, so there is ever more of them; things fall fast and rise slowly, swell slowly and collapse fast.
     PRP     every motion has the same period, bubbles the same speed, to within 8 %: a speed-up shows.
     RSPNet  the same for its speed; background, tint and object for its appearance.
     CVRL    background and object stay the same through a video and differ between videos.
@@ -24,7 +23,7 @@ import numpy as np
 PERIOD_FRAMES = 25
 BUBBLE_SPEED = 0.2 / 25  # frame heights per frame
 BUBBLE_JOURNEY = 0.84  # frame heights, to where it stays, in sight of every crop of 7/8; then another one begins, on the other side
-BUBBLE_RADIUS = 0.1  # frame heights: a tenth of a clip of 48 pixels can be followed from clip to clip, half as much was not learnt
+BUBBLE_RADIUS, BUBBLE_GROWTH = 0.06, 0.12  # frame heights at the bottom, and per frame height risen
 
 Texture = Literal["striped", "checkered", "dotted", "ringed"]
 
@@ -118,7 +117,8 @@ def draw(scene: Scene) -> Iterator[np.ndarray]:
         frame_HW3 = background_HW3 * drift_3.astype(np.float32)
         for number, risen in enumerate(_bubbles(BUBBLE_SPEED * index * speed * PERIOD_FRAMES)):
             bubble_y, at_x = scene.height * (0.98 - risen), scene.width - bubble_x if number % 2 else bubble_x
-            _stamp(frame_HW3, at_x, bubble_y, BUBBLE_RADIUS * scene.height, "ball", "ringed", 0.0, bubble_23)
+            radius = scene.height * (BUBBLE_RADIUS + BUBBLE_GROWTH * risen)
+            _stamp(frame_HW3, at_x, bubble_y, radius, "ball", "ringed", 0.0, bubble_23)
         pose = MOTIONS[scene.motion](phase + index * speed, side)
         x, y = middle_x + pose.x * scene.height, middle_y + pose.y * scene.height
         look = APPEARANCES[scene.appearance]
