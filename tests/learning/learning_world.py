@@ -27,16 +27,16 @@ from kdbatch.vocab.recipes import Pretrain
 from kdbatch.vocab.runs import Assignment, Resources, Run, RunFolder
 from kdbatch.vocab.shards import find_subset, load_index
 
-SIZE = ToySize(ssv2_train=1, ssv2_validation=1, hmdb51_train=1, hmdb51_test=1)
-"""All of the toys that are pretrained on (k400, 160 videos) and tested on (ucf101, 144); the least of the others."""
+SIZE = ToySize(k400_val=4, ssv2_train=1, ssv2_validation=1, ucf101_clips_per_group=1, hmdb51_train=1, hmdb51_test=1)
+"""All of the toys that are pretrained on (k400/train, 160 videos) and asked about (k400/val, 64); the least of the others."""
 
 CPU = torch.device("cpu")
-UNSEEN_PASSES = 4  # how often each unseen video is asked about, each time with other clips and other answers
+UNSEEN_PASSES = 8  # how often each unseen video is asked about, each time with other clips and other answers
 
 
 @dataclass(frozen=True, kw_only=True)
 class Learned:
-    """Accuracies are shares: `seen` of the last training epoch, `unseen` in evaluation mode on another data set's videos.
+    """Accuracies are shares: `seen` of the last training epoch, `unseen` in evaluation mode on videos of another split.
 
     `questions` were asked about unseen videos.
     """
@@ -60,8 +60,8 @@ class Learned:
 
 def make_toy_shards(folder: Path) -> Path:
     write_toy(folder / "toys", processes=2, progress=silent, size=SIZE)
-    for dataset in ("k400", "ucf101"):
-        build_shards(dataset, root=folder / "toys" / dataset, shards_dir=folder / "shards", videos_per_shard=32, progress=silent)
+    for dataset, part in (("k400", "train"), ("k400", "val"), ("ucf101", "all")):
+        build_shards(dataset, part=part, root=folder / "toys" / dataset, shards_dir=folder / "shards", videos_per_shard=32, progress=silent)
     return folder / "shards"
 
 
@@ -85,7 +85,7 @@ def toy_recipe(task: str, backbone: str, *, shards_dir: Path, folder: Path, comp
 
 
 def pretrain_accuracy(recipe: Pretrain, *, shards_dir: Path, folder: Path, seed: int = 0) -> Learned:
-    """Run the worker's own pretraining stage, then ask the network about ucf101's videos, none of which it has seen."""
+    """Run the worker's own pretraining stage, then ask the network about videos that it has not seen."""
     run = Run(recipe=recipe, seed=seed, parents=())
     assignment = Assignment(run=run, title="learning", shards_dir=str(shards_dir), decoder="pyav", resources=Resources())
     run_folder = RunFolder(folder / "runs" / run.id)
@@ -111,17 +111,16 @@ def _measured(run_folder: RunFolder) -> tuple[float, float]:
 
 @torch.no_grad()
 def _ask(recipe: Pretrain, run_folder: RunFolder, *, shards_dir: Path) -> tuple[float, int]:
-    """Accuracy in evaluation mode over UNSEEN_PASSES passes of both halves of ucf101's first fold, and the number of questions."""
+    """Accuracy in evaluation mode over UNSEEN_PASSES passes of the validation split, and the number of questions."""
     task, view, pretext = recipe.task, recipe.view, PRETEXTS[recipe.task.name]
     model = pretext.build(task, build_backbone(recipe.backbone), build_backbone(recipe.backbone))
     checkpoint = load_checkpoint(run_folder.checkpoint)
     assert checkpoint is not None
     model.load_state_dict(checkpoint["model"])
     model.eval()
-    index = load_index(shards_dir, "ucf101")
+    subset = find_subset(load_index(shards_dir, "k400"), "val", "all", where="k400")
     need = task.window_frames(view.num_frames * view.stride_frames)
-    subsets = [find_subset(index, split, "all", where="ucf101") for split in ("train01", "test01")]
-    videos = [video for subset in subsets for video in load_videos(shards_dir, subset, view=view, need_frames=need)[0]]
+    videos, _ = load_videos(shards_dir, subset, view=view, need_frames=need)
     source = TrainingBatches(
         videos,
         view=view,
