@@ -30,6 +30,7 @@ SIZE = ToySize(
     num_motions=1,
     min_frames=34,
     max_frames=40,
+    extra_frames=0,
 )
 PROFILE = """\
 seeds: [0]

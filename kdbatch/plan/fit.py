@@ -32,9 +32,8 @@ def check_fit(recipe: Pretrain, index: ShardIndex, *, where: str) -> None:
     raise UserError(
         f"{where}: {TASKS[task.name].title} at complexity {task.complexity} needs {need} frames of each video, "
         f"{need / view.fps:.1f} s, and {fits}: {lengths[0]} to {lengths[-1]} frames, half of them below {lengths[len(lengths) // 2]}. "
-        f"In the profile, lower clip.num_frames (now {view.num_frames}) or clip.stride_frames (now {view.stride_frames}; for this task "
-        f"alone, stride_of: {{{task.name}: {{{task.complexity}: 1}}}}), or tasks.{task.name}; or pretrain on longer videos. "
-        "Then type kdbatch plan again."
+        f"In the profile, lower clip.num_frames (now {view.num_frames}) or clip.stride_frames (now {view.stride_frames}), or "
+        f"tasks.{task.name}; or pretrain on longer videos. Then type kdbatch plan again."
     )
 
 

@@ -53,7 +53,6 @@ class CompareScale:
 class Profile:
     """`subsets` replaces sizes (10k: 48 reads 48 videos where an experiment says 10k); `keep` names the values of an axis that are
     kept; `widths` are by backbone, `tasks` parameters by pretext task, `pretrain_of` what stands in for `pretrain` for single tasks.
-    `stride_of` stands in for clip.stride_frames, by task and complexity, where the videos are too short for the higher ones.
 
     `selection` is by target; a target without one keeps the last epoch. `linear` is the schedule of linear probes, needed where an
     experiment asks for them. `finetune_crop` is how clips of the target are cut, for teachers, students and controls alike; "center" is
@@ -78,7 +77,6 @@ class Profile:
     widths: dict[str, float] = field(default_factory=dict)
     tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
     pretrain_of: dict[str, PretrainScale] = field(default_factory=dict)
-    stride_of: dict[str, dict[int, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
@@ -91,10 +89,6 @@ class Profile:
             pick(DATASETS, target, where="selection")
         for task in self.pretrain_of:
             pick(TASKS, task, where="pretrain_of")
-        for task, strides in self.stride_of.items():
-            pick(TASKS, task, where="stride_of")
-            if not set(strides) <= {1, 2, 3}:
-                raise UserError(f"stride_of.{task}: found {list(strides)}. Complexities are 1, 2 and 3; for example {task}: {{3: 1}}")
 
 
 def load_profile(experiment: Path, name: str) -> Profile:

@@ -131,14 +131,12 @@ class _Resolver:
             where=f"profile.tasks.{spec.task}",
         )
         scale = self.profile.pretrain_of.get(spec.task, self.profile.pretrain)
-        view = self._view(task_spec.augment.faded(scale.colours))
-        stride = self.profile.stride_of.get(spec.task, {}).get(spec.complexity, view.stride_frames)
         base_lr = task_spec.lr_of.get(backbone.kind, task_spec.lr)
         recipe = Pretrain(
             task=task,
             backbone=backbone,
             data=self._subset(spec.dataset, "pretrain", spec.subset, f"{role}.pretrain"),
-            view=dataclasses.replace(view, stride_frames=stride),
+            view=self._view(task_spec.augment.faded(scale.colours)),
             schedule=Schedule(
                 epochs=scale.epochs,
                 batch_clips=scale.batch_clips,

@@ -24,6 +24,7 @@ from kdbatch.vocab.progress import Progress
 from kdbatch.vocab.publish import load_json, publish, publish_json, publish_text
 
 FPS = 25
+LONG = ("k400", "ssv2")
 MARKER = "toy.json"
 
 
@@ -111,6 +112,7 @@ def _make(video: ToyVideo, *, folder: Path, seed: int, size: ToySize) -> str:
     """Draw and encode one video."""
     codec = CODECS[video.dataset]
     moment = zlib.crc32(f"{seed}/{video.path}".encode())
+    extra = size.extra_frames if video.dataset in LONG else 0
     place = zlib.crc32(f"{seed}/{video.dataset}/{video.group}".encode()) if video.group else moment
     scene = Scene(
         appearance=video.appearance,
@@ -118,7 +120,7 @@ def _make(video: ToyVideo, *, folder: Path, seed: int, size: ToySize) -> str:
         look="light" if video.dataset == "ssv2" else "dark",
         place=place,
         moment=moment,
-        num_frames=int(np.random.default_rng([moment, 2]).integers(size.min_frames, size.max_frames + 1)),
+        num_frames=int(np.random.default_rng([moment, 2]).integers(size.min_frames, size.max_frames + 1)) + extra,
         width=codec.width,
         height=codec.height,
     )

@@ -1,15 +1,15 @@
 """Draws the stand-in videos. Axes: T frames, H rows, W columns, 3 RGB channels.
 
 A class is an appearance (shape, texture, hue) and a motion; neither alone tells it. All else is the video's own and says nothing of
-the class: background hues and blotches, light, tilt, phase, a slow tint, and a bubble that rises past.
+the class: background hues and blotches, light, tilt, phase, a slow tint, and bubbles that rise one after the other and gather above.
 
 What each pretext task can find:
     RotNet  light falls from above, the ground lies below under a horizon, bubbles rise: a scene has one upright.
-    VCOP    the bubble rises and never sinks; things fall fast and rise slowly, swell slowly and collapse fast.
-    PRP     every motion has the same period, the bubble the same speed, to within 8 %: a speed-up shows.
+    VCOP    bubbles rise, grow and gather, so there is ever more of them; things fall fast and rise slowly, swell slowly and collapse fast.
+    PRP     every motion has the same period, bubbles the same speed, to within 8 %: a speed-up shows.
     RSPNet  the same for its speed; background, tint and object for its appearance.
     CVRL    background and object stay the same through a video and differ between videos.
-    TDL     two moments of a video differ in where the object and the bubble are.
+    TDL     two moments of a video differ in where the object and the bubbles are.
 A horizontal flip changes no class.
 """
 
@@ -22,7 +22,8 @@ import numpy as np
 
 PERIOD_FRAMES = 25
 BUBBLE_SPEED = 0.2 / 25  # frame heights per frame
-BUBBLE_RADIUS = 0.1  # frame heights: a tenth of a clip of 48 pixels can be followed from clip to clip, half as much was not learnt
+BUBBLE_JOURNEY = 0.84  # frame heights, to where it stays, in sight of every crop of 7/8; then another one begins, on the other side
+BUBBLE_RADIUS, BUBBLE_GROWTH = 0.06, 0.12  # frame heights at the bottom, and per frame height risen
 
 Texture = Literal["striped", "checkered", "dotted", "ringed"]
 
@@ -114,13 +115,20 @@ def draw(scene: Scene) -> Iterator[np.ndarray]:
     for index in range(scene.num_frames):
         drift_3 = 1 + tint_3 * (index / scene.num_frames)
         frame_HW3 = background_HW3 * drift_3.astype(np.float32)
-        bubble_y = scene.height * (0.98 - BUBBLE_SPEED * index * speed * PERIOD_FRAMES)
-        _stamp(frame_HW3, bubble_x, bubble_y, BUBBLE_RADIUS * scene.height, "ball", "ringed", 0.0, bubble_23)
+        for number, risen in enumerate(_bubbles(BUBBLE_SPEED * index * speed * PERIOD_FRAMES)):
+            bubble_y, at_x = scene.height * (0.98 - risen), scene.width - bubble_x if number % 2 else bubble_x
+            radius = scene.height * (BUBBLE_RADIUS + BUBBLE_GROWTH * risen)
+            _stamp(frame_HW3, at_x, bubble_y, radius, "ball", "ringed", 0.0, bubble_23)
         pose = MOTIONS[scene.motion](phase + index * speed, side)
         x, y = middle_x + pose.x * scene.height, middle_y + pose.y * scene.height
         look = APPEARANCES[scene.appearance]
         _stamp(frame_HW3, x, y, pose.radius * scene.height, look.noun, look.adjective, tilt, colours_23)
         yield np.clip(frame_HW3, 0, 255).astype(np.uint8)
+
+
+def _bubbles(risen: float) -> list[float]:
+    """How far each bubble has risen, in frame heights, when all together have risen so far."""
+    return [BUBBLE_JOURNEY] * int(risen / BUBBLE_JOURNEY) + [risen % BUBBLE_JOURNEY]
 
 
 def _background(chance: np.random.Generator, scene: Scene) -> np.ndarray:

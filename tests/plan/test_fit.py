@@ -1,30 +1,18 @@
 """Videos that are too short for a task are found while planning."""
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
 from worlds import JOBS
 
 from kdbatch.plan.resolve import make_plan
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.errors import UserError
-from kdbatch.vocab.recipes import Pretrain
 
+FILES = [JOBS / "task_complexity.yaml"]
 TOY_PRP_3 = 8 * 3 * 8  # frames of the toy profile's clip, their distance, the highest rate
-
-
-@pytest.fixture
-def files(in_tmp: Path) -> list[Path]:
-    """An experiment with the toy profile, whose clips are as far apart at every complexity."""
-    (in_tmp / "jobs" / "profiles").mkdir(parents=True)
-    profile = yaml.safe_load((JOBS / "profiles" / "toy.yaml").read_text())
-    del profile["stride_of"]
-    (in_tmp / "jobs" / "profiles" / "toy.yaml").write_text(yaml.safe_dump(profile))
-    return [Path(shutil.copy(JOBS / "task_complexity.yaml", in_tmp / "jobs"))]
 
 
 @pytest.fixture
@@ -43,74 +31,48 @@ def lasting(sharded: Callable[..., Config], in_tmp: Path) -> Callable[..., Confi
     return write
 
 
-def _plan(files: list[Path], config: Config):
-    return make_plan(files, profile="toy", config=config)
+def _plan(config: Config, profile: str = "toy"):
+    return make_plan(FILES, profile=profile, config=config)
 
 
 @pytest.mark.parametrize("fps", [25.0, 29.97, 12.0])
-def test_videos_of_exactly_the_window_are_long_enough_and_one_frame_less_is_not(files, lasting, fps: float) -> None:
+def test_videos_of_exactly_the_window_are_long_enough_and_one_frame_less_is_not(lasting, fps: float) -> None:
     need = TOY_PRP_3 / 25.0 * fps  # frames of the stored rate that are 192 of the profile's 25 a second
-    assert len(_plan(files, lasting([need] * 11, fps=fps)).runs) > 50
+    assert len(_plan(lasting([need] * 11, fps=fps)).runs) > 50
     with pytest.raises(UserError, match="needs 192 frames of each video, 7.7 s, and none of"):
-        _plan(files, lasting([need - fps / 25.0] * 11, fps=fps))
+        _plan(lasting([need - fps / 25.0] * 11, fps=fps))
 
 
-def test_the_message_names_task_complexity_need_what_is_there_and_what_would_do(files, lasting) -> None:
+def test_the_message_names_task_complexity_need_what_is_there_and_what_would_do(lasting) -> None:
     with pytest.raises(UserError) as caught:
-        _plan(files, lasting(list(range(130, 185, 5))))
+        _plan(lasting(list(range(130, 185, 5))))
     says = str(caught.value)
     assert says.startswith(
-        f"{files[0]}: T3.pretrain: PRP at complexity 3 needs 192 frames of each video, 7.7 s, and none of k400/train[:160]"
+        f"{FILES[0]}: T3.pretrain: PRP at complexity 3 needs 192 frames of each video, 7.7 s, and none of k400/train[:160]"
     )
-    for words in (
-        "130 to 180 frames, half of them below 155",
-        "clip.num_frames (now 8) or clip.stride_frames (now 3;",
-        "stride_of: {prp: {3: 1}}",
-        "kdbatch plan",
-    ):
+    for words in ("130 to 180 frames, half of them below 155", "clip.num_frames (now 8) or clip.stride_frames (now 3)", "kdbatch plan"):
         assert words in says
     assert "\n" not in says
 
 
-def test_half_of_the_videos_is_enough_and_fewer_are_refused(files, lasting) -> None:
-    assert _plan(files, lasting([100] * 5 + [192] * 6))
+def test_half_of_the_videos_is_enough_and_fewer_are_refused(lasting) -> None:
+    assert _plan(lasting([100] * 5 + [192] * 6))
     with pytest.raises(UserError, match="about 45% of k400/train"):
-        _plan(files, lasting([100] * 6 + [192] * 5))
+        _plan(lasting([100] * 6 + [192] * 5))
 
 
-def test_only_the_subsets_own_shards_count(files, lasting) -> None:
+def test_only_the_subsets_own_shards_count(lasting) -> None:
     short, long = [100] * 11, [250] * 11
-    assert _plan(files, lasting(long, short, short, short))  # 160 videos lie in the first shard of 1000
+    assert _plan(lasting(long, short, short, short))  # 160 videos lie in the first shard of 1000
     with pytest.raises(UserError, match="none of"):
-        _plan(files, lasting(short, long, long, long))
+        _plan(lasting(short, long, long, long))
 
 
-def test_an_index_that_was_written_without_lengths_is_read_and_passes(files, lasting, in_tmp: Path) -> None:
+def test_an_index_that_was_written_without_lengths_is_read_and_passes(lasting, in_tmp: Path) -> None:
     config = lasting([100] * 11)
     path = in_tmp / "shards" / "k400" / "index.json"
     index = json.loads(path.read_text())
     for line in index["parts"]["train"]["shards"]:
         del line["lengths_seconds"]
     path.write_text(json.dumps(index))
-    assert _plan(files, config)
-
-
-def test_a_complexity_can_have_a_stride_of_its_own(lasting, files) -> None:
-    config = lasting(list(range(66, 100, 3)))
-    runs = make_plan([JOBS / "task_complexity.yaml"], profile="toy", config=config).runs
-    strides = {
-        (item.run.recipe.task.name, item.run.recipe.task.complexity): item.run.recipe.view.stride_frames
-        for item in runs
-        if isinstance(item.run.recipe, Pretrain)
-    }
-    assert strides["prp", 1] == strides["rotnet", 3] == 3 and strides["prp", 2] == 2 and strides["prp", 3] == strides["rspnet", 3] == 1
-
-
-@pytest.mark.parametrize(
-    ("words", "says"), [({"prq": {3: 1}}, "stride_of: no 'prq'"), ({"prp": {4: 1}}, "stride_of.prp: found .4.. Complexities")]
-)
-def test_a_stride_for_what_does_not_exist_is_refused(files, lasting, words: dict, says: str) -> None:
-    path = files[0].parent / "profiles" / "toy.yaml"
-    path.write_text(path.read_text() + yaml.safe_dump({"stride_of": words}))
-    with pytest.raises(UserError, match=says):
-        _plan(files, lasting([250] * 11))
+    assert _plan(config)

@@ -28,6 +28,7 @@ SIZE = ToySize(
     num_motions=1,
     min_frames=12,
     max_frames=16,
+    extra_frames=0,
 )
 PROFILE = """\
 seeds: [0]

@@ -25,6 +25,7 @@ SIZE = ToySize(
     num_motions=1,
     min_frames=36,
     max_frames=40,
+    extra_frames=0,
 )
 SCALE = StepScale(
     backbones=(Backbone(kind="shufflenet_2x", width=0.0625),), stages=("distill",), batch_clips=4, num_frames=4, size_pixels=32

@@ -20,6 +20,7 @@ TINY = ToySize(
     num_motions=1,
     min_frames=18,
     max_frames=24,
+    extra_frames=0,
 )
 
 
