@@ -45,12 +45,12 @@ def test_videos_of_exactly_the_window_are_long_enough_and_one_frame_less_is_not(
 
 def test_the_message_names_task_complexity_need_what_is_there_and_what_would_do(lasting) -> None:
     with pytest.raises(UserError) as caught:
-        _plan(lasting(list(range(130, 185, 5))))
+        _plan(lasting(list(range(170, 192, 2))))
     says = str(caught.value)
     assert says.startswith(
         f"{FILES[0]}: T3.pretrain: PRP at complexity 3 needs 192 frames of each video, 7.7 s, and none of k400/train[:160]"
     )
-    for words in ("130 to 180 frames, half of them below 155", "clip.num_frames (now 8) or clip.stride_frames (now 3)", "kdbatch plan"):
+    for words in ("170 to 190 frames, half of them below 180", "clip.num_frames (now 8) or clip.stride_frames (now 3)", "kdbatch plan"):
         assert words in says
     assert "\n" not in says
 
