@@ -30,4 +30,4 @@ def test_they_are_skipped_with_one_line() -> None:
 def test_they_fail_where_a_cluster_is_required() -> None:
     code, (*lines, count) = said_where_none_can_be_started(required="1")
     assert code == 1 and "3 errors" in count
-    assert {line.partition(", and ")[0] for line in lines} == {"a cluster is required (KDBATCH_REQUIRE_CLUSTER=1)"}
+    assert lines and all("a cluster is required (KDBATCH_REQUIRE_CLUSTER=1), and " in line for line in lines)
