@@ -76,15 +76,14 @@ def test_a_teacher_of_the_next_seed_is_the_next_seeds_teacher(jobs: Path) -> Non
 def test_a_teacher_at_zero_is_the_teacher_and_each_alone_is_a_control(jobs: Path) -> None:
     _edit(
         jobs / "subset_size.yaml",
-        ("controls:", "controls:\n  T1_alone: {title: T1 alone, teachers: [T1]}\n  T2_alone: {title: T2 alone, teachers: [T2@0]}"),
-        ("rows: [T1, T2, student, labels_only]", "rows: [T1, T2, student, labels_only, T1_alone, T2_alone]"),
+        ("from_T2: {title: Student of the R(2+1)D teacher alone, teachers: [T2]}", "from_T2: {title: T2 alone, teachers: [T2@0]}"),
     )
     plan = _plan(jobs)
     (record,) = plan.records
     runs = {item.run.id: item.run for item in plan.runs}
     at = {c.role: c.run_id for c in record.cells if c.case == {"target": "ucf101", "subset": "10k"} and c.seed == 0}
-    assert runs[at["T1_alone"]].parents == (at["T1"],) and runs[at["T2_alone"]].parents == (at["T2"],)
-    assert runs[at["T1_alone"]].recipe == runs[at["student"]].recipe
+    assert runs[at["from_T1"]].parents == (at["T1"],) and runs[at["from_T2"]].parents == (at["T2"],)
+    assert runs[at["from_T1"]].recipe == runs[at["student"]].recipe
 
 
 def test_the_paper_profile_holds_out_the_sources_numbers_of_videos(jobs: Path) -> None:

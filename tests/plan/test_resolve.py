@@ -39,8 +39,8 @@ def config(sharded) -> Config:
 def test_the_whole_first_experiment_counts_every_run_once(config: Config) -> None:
     plan = _plan(config)
     kinds = [item.run.recipe.kind for item in plan.runs]
-    # per seed: 2 networks x 4 subsets; each fine-tuned on 2 targets; a student per cell; one control per target; three maps
-    assert [kinds.count(k) for k in ("pretrain", "finetune", "distill", "compare")] == [3 * 8, 3 * 16, 3 * (8 + 2), 3 * 3]
+    # per seed: 2 networks x 4 subsets; fine-tuned on 2 targets; a student of both and of either per cell; labels alone per target; maps
+    assert [kinds.count(k) for k in ("pretrain", "finetune", "distill", "compare")] == [3 * 8, 3 * 16, 3 * (3 * 8 + 2), 3 * 3]
     assert len({item.run.id for item in plan.runs}) == len(plan.runs)
 
 
@@ -89,7 +89,7 @@ def test_the_toy_profile_runs_the_same_file_at_another_scale(config: Config) -> 
     assert record.axes == {"target": ("ucf101",), "subset": ("80", "160")}
     assert [m.at["subset"] for m in record.maps] == ["80"] * 3
     kinds = [item.run.recipe.kind for item in plan.runs]
-    assert [kinds.count(k) for k in ("pretrain", "finetune", "distill", "compare")] == [4, 4, 3, 3]
+    assert [kinds.count(k) for k in ("pretrain", "finetune", "distill", "compare")] == [4, 4, 7, 3]
 
 
 def test_planning_writes_nothing(config: Config, in_tmp: Path) -> None:
@@ -144,7 +144,7 @@ def test_thousands_of_runs_are_planned_in_seconds(sharded, in_tmp: Path) -> None
     text = path.read_text()
     path.write_text(text[: text.index("maps:")])
     plan = _plan(config, file=path)
-    assert len(plan.runs) == 3 * (50 * 2 + 50 * 4 + 50 * 2 + 2)
+    assert len(plan.runs) == 3 * (50 * 2 + 50 * 4 + 50 * 6 + 2)
 
 
 def test_named_cases_set_several_names(sharded, in_tmp: Path) -> None:
