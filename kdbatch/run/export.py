@@ -37,18 +37,16 @@ import sys
 from pathlib import Path
 
 import av
-import numpy as np
 import torch
-import torch.nn.functional as F
 
 from kdbatch.run.export import load_exported
 
 model, config = load_exported(Path(__file__).parent)
 num, size = config["clip"]["num_frames"], config["clip"]["size_pixels"]
 with av.open(sys.argv[1]) as video:
-    frames = np.stack([frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)])
-places = np.linspace(0, len(frames) - 1, num).round().astype(int)  # the whole video in one clip; training took num frames in a row
-clip_TCHW = F.interpolate(torch.from_numpy(frames[places]).permute(0, 3, 1, 2).float(), size=(size, size), mode="bilinear")
+    frames = torch.stack([torch.from_numpy(frame.to_ndarray(format="rgb24")) for frame in video.decode(video=0)])
+places = torch.linspace(0, len(frames) - 1, num).round().long()  # the whole video in one clip; training took num frames in a row
+clip_TCHW = torch.nn.functional.interpolate(frames[places].permute(0, 3, 1, 2).float(), size=(size, size), mode="bilinear")
 probability_K = model(clip_TCHW.transpose(0, 1)[None]).softmax(1)[0]
 for value, k in zip(*probability_K.topk(min(5, len(probability_K)))):
     print(f"{value:.3f} {config['classes'][k]}")
