@@ -43,13 +43,13 @@ def distill_step(student: nn.Module, teachers: Sequence[Teacher], clip_BCTHW: Te
     tau * (softmax(student/tau) - softmax(teacher_m/tau)), so weights that depend on gradients cost no backward pass. By linearity the
     sum over teachers is one KL to their weighted mean, up to a constant.
     """
+    with torch.no_grad():  # first: what they compute with is free again when the student's maps need room
+        teacher_MBK = torch.stack([teacher(clip_BCTHW).float() for teacher in teachers]) if teachers else None
     logit_BK = student(clip_BCTHW).float()
-    if not teachers:
-        hard = F.cross_entropy(logit_BK, label_B)
-        return Step(loss=recipe.hard_weight * hard, report={"accuracy": accuracy_of(logit_BK, label_B), "hard": hard})
-    with torch.no_grad():
-        teacher_MBK = torch.stack([teacher(clip_BCTHW).float() for teacher in teachers])
-    return distill_loss(logit_BK, teacher_MBK, label_B, recipe=recipe)
+    if teacher_MBK is not None:
+        return distill_loss(logit_BK, teacher_MBK, label_B, recipe=recipe)
+    hard = F.cross_entropy(logit_BK, label_B)
+    return Step(loss=recipe.hard_weight * hard, report={"accuracy": accuracy_of(logit_BK, label_B), "hard": hard})
 
 
 def distill_loss(logit_BK: Tensor, teacher_MBK: Tensor, label_B: Tensor, *, recipe: Distill) -> Step:
