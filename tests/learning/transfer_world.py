@@ -1,8 +1,8 @@
 """Pretrained by a task and fine-tuned on few labelled videos, beside the same network fine-tuned from random weights. Runs of three seeds.
 
-Of HMDB51's toys no setting was chosen: the pretext tasks' were, on other toys. Four labelled videos per class are what these toys have by
-default, and the schedule is the toy profile's; both were settled before any accuracy was seen. Only the test split is larger, so that one
-video counts for 1 %.
+Four labelled videos per class are what HMDB51's toys have by default; the test split is larger, so that one video counts for 1 %. How long
+is fine-tuned was chosen on networks from scratch alone: after the toy profile's 20 epochs, which are for more videos, their three seeds are
+16 points apart (standard deviation), after 60 epochs 2.
 """
 
 import dataclasses
@@ -26,6 +26,7 @@ from kdbatch.vocab.progress import silent
 
 TASKS = ("rotnet", "vcop", "rspnet")
 SEEDS = (0, 1, 2)
+EPOCHS = 60
 SIZE = ToySize(ssv2_train=1, ssv2_validation=1, ucf101_clips_per_group=1, hmdb51_train=4, hmdb51_test=12)
 
 
@@ -59,7 +60,7 @@ def train_all(folder: Path) -> dict[str, Arm]:
 
 
 def _plan(folder: Path, config: Config) -> Plan:
-    """The toy profile with more seeds."""
+    """The toy profile with more seeds, and EPOCHS of fine-tuning."""
     network = {"backbone": "r21d_10", "target": "$shown_on"}
     experiment = {
         "name": "transfer",
@@ -73,7 +74,8 @@ def _plan(folder: Path, config: Config) -> Plan:
     }
     (folder / "profiles").mkdir()
     (folder / "transfer.yaml").write_text(yaml.safe_dump(experiment))
-    profile = yaml.safe_load((JOBS / "profiles" / "toy.yaml").read_text()) | {"seeds": list(SEEDS)}
+    profile = yaml.safe_load((JOBS / "profiles" / "toy.yaml").read_text())
+    profile |= {"seeds": list(SEEDS), "finetune": profile["finetune"] | {"epochs": EPOCHS}}
     (folder / "profiles" / "toy.yaml").write_text(yaml.safe_dump(profile))
     return make_plan([folder / "transfer.yaml"], profile="toy", config=config)
 

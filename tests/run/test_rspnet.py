@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import task_world as world
@@ -60,13 +62,16 @@ def test_the_place_of_a_clip_in_its_window_does_not_tell_its_speed() -> None:
     assert min(starts) == 0 and max(starts) == 8
 
 
-def test_the_loss_is_the_sum_of_its_terms_and_only_queries_learn() -> None:
-    model = model_of(SMALL)
+@pytest.mark.parametrize("weight", [1.0, 0.25])
+def test_the_loss_is_the_weighted_sum_of_its_terms_and_only_queries_learn(weight: float) -> None:
+    task = dataclasses.replace(SMALL, discrimination_weight=weight)
+    model = model_of(task)
     clip = torch.randn(3, 6, 3, 2, 4, 4)
     before = model.queue.key_QD.clone()
-    step = rspnet_step(model, clip, batch_of(6), SMALL)
+    step = rspnet_step(model, clip, batch_of(6), task)
     step.loss.backward()
-    assert float(step.loss.detach()) == pytest.approx(float((step.report["ranking"] + step.report["discrimination"]).detach()), rel=1e-5)
+    ranking, discrimination = (float(step.report[name].detach()) for name in ("ranking", "discrimination"))
+    assert float(step.loss.detach()) == pytest.approx(ranking + weight * discrimination, rel=1e-5)
     assert all(p.grad is not None for p in model.query_parameters())
     assert all(p.grad is None for p in model.key_parameters())
     assert not torch.equal(model.queue.key_QD, before) and int(model.queue.next_place) == 6

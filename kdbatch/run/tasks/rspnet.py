@@ -69,7 +69,7 @@ def build(task: RSPNet, backbone: VideoBackbone, key_backbone: VideoBackbone) ->
 
 
 def rspnet_step(model: MomentumEncoders, clip_VBCTHW: Tensor, batch: Batch, task: RSPNet) -> Step:
-    """RSP, a margin ranking on similarities over temperature, plus A-VID, InfoNCE with two positives; both with weight 1.
+    """RSP, a margin ranking on similarities over temperature, plus A-VID, InfoNCE with two positives.
 
     As PeihaoChen/RSPNet: moco/builder_diffspeed_diffloss.py. The queue takes k' keys, after the loss. `right_s_t` is the share of
     videos with speeds (s, s') = (s, t) that are ranked right, `asked_s_t` the share that have them: their ratio is the pair's accuracy.
@@ -88,7 +88,7 @@ def rspnet_step(model: MomentumEncoders, clip_VBCTHW: Tensor, batch: Batch, task
     model.queue.push(appearance_other, video_B)
     right_B = (gap_B > 0).float()
     report = {"accuracy": right_B.mean(), "ranking": ranking, "discrimination": discrimination}
-    return Step(loss=ranking + discrimination, report=report | _by_pair(right_B, batch, task))
+    return Step(loss=ranking + task.discrimination_weight * discrimination, report=report | _by_pair(right_B, batch, task))
 
 
 def _by_pair(right_B: Tensor, batch: Batch, task: RSPNet) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ class RSPNet:
     """Relative speed perception and appearance discrimination, Chen et al. 2021, arXiv:2011.07949.
 
     `queue_size` keys, `key_momentum` of the key encoder's moving average, `temperature` of both similarities, `margin` of the
-    ranking in units of similarity over temperature.
+    ranking in units of similarity over temperature, `discrimination_weight` of appearance beside speed, 1 in the source.
     """
 
     name: Literal["rspnet"] = "rspnet"
@@ -24,6 +24,7 @@ class RSPNet:
     key_momentum: float = 0.999
     temperature: float = 0.07
     margin: float = 2.0
+    discrimination_weight: float = 1.0
 
     def __post_init__(self) -> None:
         if len(self.speeds) < 2 or len(set(self.speeds)) != len(self.speeds) or min(self.speeds) < 1:
