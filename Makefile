@@ -6,7 +6,7 @@ KDBATCH := $(BIN)/kdbatch
 PROFILE := toy
 
 # What the image is built on, see container/README.md: make image BASE=--debian, make image BASE='--on OLD.sif'
-BASE := --docker python:3.11-slim-bookworm
+BASE := --docker python:3.11.11-slim-bookworm
 
 .PHONY: demo study test test-slow test-learning test-cluster check image clean
 
