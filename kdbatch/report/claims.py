@@ -191,7 +191,11 @@ def _verdict(claim: Claim, comparisons: Sequence[Comparison], num_missing: int, 
     if any(c.misses(threshold, among=len(comparisons)) for c in comparisons):
         why = "At least one interval lies on the other side." if len(comparisons) > 1 else "The interval lies on the other side."
         return ("holds", f"{why} So the claim says.") if claim.negated else ("fails", why)
-    return "undecided", "The interval includes the threshold." if len(comparisons) == 1 else "At least one interval includes the threshold."
+    if len(comparisons) == 1:
+        return "undecided", "The interval includes the threshold."
+    if any(c.misses(threshold, among=1) for c in comparisons):
+        return "undecided", f"An interval lies on the other side, but not when it is widened for {len(comparisons)} comparisons."
+    return "undecided", "At least one interval includes the threshold."
 
 
 def _no_interval(claim: Claim) -> str:

@@ -44,7 +44,8 @@ def verdicts_html(chapters: Sequence[Chapter]) -> str:
         return ""
     return (
         '<section id="claims"><h2>Claims at a glance</h2><p class="faint">Effects are oriented so that positive favours the claim; '
-        "in brackets the 95 % interval. Of several comparisons the weakest is shown.</p>"
+        "in brackets the 95 % interval. Of several comparisons the weakest is shown, and a claim fails only if its interval, widened for "
+        "their number, misses.</p>"
         f'<div class="scroll"><table class="verdicts"><tbody>{rows}</tbody></table></div></section>'
     )
 

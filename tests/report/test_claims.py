@@ -44,6 +44,12 @@ def test_a_tie_is_undecided(check: Callable) -> None:
     assert checked.verdict == "undecided" and checked.weakest.low < 0 < checked.weakest.high
 
 
+def test_one_loss_of_several_that_might_be_chance_is_undecided_and_says_so(check: Callable) -> None:
+    checked = check(ABOVE, plant={("student", "10k"): 0.54})
+    assert checked.weakest.high < 0 and checked.verdict == "undecided"
+    assert "not when it is widened for 4 comparisons" in checked.why
+
+
 @pytest.mark.parametrize(("student_30k", "verdict"), [(0.88, "holds"), (0.60, "fails"), (0.765, "undecided")])
 def test_best_at_compares_with_every_other_value_of_the_axis(check: Callable, student_30k: float, verdict: str) -> None:
     checked = check(BEST, plant={("student", "30k"): student_30k})
