@@ -78,7 +78,8 @@ body>header{padding-top:1.6rem}section{margin-top:2.4rem}.claim{padding:.8rem .8
 .forest tr{display:grid;grid-template-columns:auto 1fr;align-items:center}.forest th{grid-column:1/-1;padding-left:0}
 .forest .plot{padding-left:0}}
 @media print{:root{color-scheme:light;--paper:#fff;--card:#fff;--ink:#000;--faint:#444;--line:#bbb;--tint:#fff;--accent:#000}
-body{font-size:10.5pt}nav,th button::after{display:none}section:not(#claims){break-before:page}h2,h3{break-after:avoid}figure,.claim,tr{break-inside:avoid}
+body{font-size:10.5pt}nav,th button::after{display:none}section:not(#claims){break-before:page}
+h2,h3{break-after:avoid}figure,.claim,tr{break-inside:avoid}
 .scroll{overflow:visible}
 a{text-decoration:none}}
 """
