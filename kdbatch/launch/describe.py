@@ -44,10 +44,10 @@ def _of_slurm(plan: Plan, *, config: Config, live: dict[str, str]) -> Iterator[s
 
 
 def _waiting(array: Array, home: dict[str, str]) -> str:
-    if array.each_after:
-        return f"; each waits for its one parent in {home[array.each_after[0]].partition('_')[0]}"
-    places = dict.fromkeys(home[run_id] for run_id in array.after)
-    return f"; after {len(array.after)} in {', '.join(places)}" if places else ""
+    places = ", ".join(dict.fromkeys(home[parent].partition("_")[0] for parents in array.after for parent in parents))
+    if not places:
+        return ""
+    return f"; after {len(array.after[0])} in {places}" if len(set(array.after)) == 1 else f"; each after its own in {places}"
 
 
 def _of_local(plan: Plan) -> Iterator[str]:

@@ -7,6 +7,7 @@ the next submit, which knows it by its name; one that was noted but not released
 import dataclasses
 import hashlib
 import secrets
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +22,13 @@ from kdbatch.vocab.read import read
 class Sbatch:
     """Element i is keys[i], a run's id. `name` is the job's own; `number` is its id, empty until sbatch has answered.
 
-    `asked_at` is in seconds since 1970.
+    `after` is empty, or has the dependency of each element, in SLURM's words; "" for none. `asked_at` is in seconds since 1970.
     """
 
     name: str
     keys: tuple[str, ...]
     asked_at: float
+    after: tuple[str, ...] = ()
     number: str = ""
     released: bool = False
 
@@ -112,8 +114,19 @@ def settle(home: Path) -> None:
 
 
 def release(folder: Path, sbatch: Sbatch, *, queue: Iterable[QueuedJob] | None = None) -> Sbatch:
-    """Let the array's elements start: their files have their names, and the journal has their ids. `queue` is what SLURM has, if known."""
-    if queue is None or any(job.number == sbatch.number for job in queue):
+    """Let the array's elements start: their files have their names, and the journal has their ids. `queue` is what SLURM has, if known.
+
+    Before that, each that waits for runs of its own is told so, all of them through one scontrol. Those that wait for the same share a
+    line, and SLURM's locks.
+    """
+    queued = set(sbatch.job_ids) if queue is None else {job.id for job in queue}
+    together: dict[str, list[str]] = defaultdict(list)
+    for job_id, after in zip(sbatch.job_ids, sbatch.after):
+        if after and job_id in queued:
+            together[after].append(job_id)
+    if together:
+        ask("scontrol", told="".join(f"update JobId={','.join(job_ids)} Dependency={after}\n" for after, job_ids in together.items()))
+    if queued & set(sbatch.job_ids):
         ask("scontrol", "release", sbatch.number)
     released = dataclasses.replace(sbatch, released=True)
     save_sbatch(folder, released)

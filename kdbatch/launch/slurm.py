@@ -46,7 +46,7 @@ def submit_arrays(plan: Plan, *, config: Config) -> dict[str, str]:
         return {run_id: job_id for run_id, job_id in jobs.items() if run_id not in live}
 
 
-def sbatch_parameters(name: str, *, asked: Resources, config: Config, folder: Path, after: str | None) -> dict[str, Any]:
+def sbatch_parameters(name: str, *, asked: Resources, config: Config, folder: Path, after: str) -> dict[str, Any]:
     """What submitit is told of an array, by its SlurmExecutor's names; None is left out."""
     site = config.site
     return {
@@ -61,7 +61,7 @@ def sbatch_parameters(name: str, *, asked: Resources, config: Config, folder: Pa
         "qos": site.qos or None,
         "constraint": site.constraint or None,
         "wckey": None,  # submitit has one of its own, and some sites refuse those that they do not know
-        "dependency": after,
+        "dependency": after or None,
         "array_parallelism": site.max_concurrent,
         "signal_delay_s": signal_delay_seconds(asked),
         "setup": setup_lines(asked, site=site, folder=folder, image=image_file(config)),
@@ -88,32 +88,35 @@ def submit_targets(
     folder: Path,
     config: Config,
     binds: Sequence[Path],
-    after: str | None = None,
+    after: str | tuple[str, ...] = "",
 ) -> dict[str, str]:
-    """One sbatch, an array of `targets`; returns the job id of each by its key. `folder` takes SLURM's logs and submitit's files.
+    """One sbatch, an array of `targets`; returns the job id of each by its key. `folder` takes SLURM's logs and submitit's files. What
+    they wait for is `after`: all of them, or element i for after[i].
 
     `binds` are the folders that the targets need inside an image, `folder` among or below them. The array is submitted held, and
-    released when its files have the names that its elements look for, and the journal beside `folder` has their ids.
+    released when its files have the names that its elements look for, the journal beside `folder` has their ids, and SLURM knows what
+    each of them waits for.
 
     Raises:
         UserError: sbatch refuses, or SLURM does not answer.
     """
     folder.mkdir(parents=True, exist_ok=True)
     python = as_shell(python_words(config, folders=binds))
+    of_all, of_each = (after, ()) if isinstance(after, str) else ("", after)
 
     def call(name: str) -> str:
-        parameters = sbatch_parameters(name, asked=resources, config=config, folder=folder, after=after)
+        parameters = sbatch_parameters(name, asked=resources, config=config, folder=folder, after=of_all)
         return _call_sbatch(list(targets.values()), folder=folder, python=python, parameters=parameters)
 
-    noted = _call_until_taken(call, folder=folder, wave=wave, keys=tuple(targets))
+    noted = _call_until_taken(call, folder=folder, wave=wave, keys=tuple(targets), after=of_each)
     return dict(zip(noted.keys, release(folder, noted).job_ids, strict=True))
 
 
-def _call_until_taken(call: Callable[[str], str], *, folder: Path, wave: str, keys: tuple[str, ...]) -> Sbatch:
+def _call_until_taken(call: Callable[[str], str], *, folder: Path, wave: str, keys: tuple[str, ...], after: tuple[str, ...]) -> Sbatch:
     """`call` takes the job's name and returns its number. The journal knows of each try before it is made, and of the one that succeeds."""
     home = folder.parent
     for pause in (*squeue.PAUSES, None):
-        sbatch = Sbatch(name=job_name(wave, home=home), keys=keys, asked_at=time.time())
+        sbatch = Sbatch(name=job_name(wave, home=home), keys=keys, after=after, asked_at=time.time())
         save_sbatch(folder, sbatch)
         try:
             noted = replace(sbatch, number=call(sbatch.name))

@@ -56,8 +56,8 @@ def queued_jobs() -> tuple[QueuedJob, ...]:
     return tuple(QueuedJob(**job) for job in fields)
 
 
-def ask(*command: str) -> str:
-    """What the command prints.
+def ask(*command: str, told: str = "") -> str:
+    """What the command prints, when its standard input is `told`.
 
     Raises:
         UserError: it fails, or does not answer, as often as we try.
@@ -65,13 +65,14 @@ def ask(*command: str) -> str:
     for pause in (*PAUSES, None):
         try:
             with no_slurm_variables():
-                return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+                return subprocess.run(command, input=told, capture_output=True, text=True, timeout=120, check=True).stdout
         except subprocess.CalledProcessError as error:
             said, again = error.stderr.strip() or "failed", is_transient(error.stderr)
         except subprocess.TimeoutExpired:
             said, again = "no answer within 2 minutes", True
         if pause is None or not again:
-            hint = "Is the controller up? Ask it: scontrol ping" if again else f"Try it: {' '.join(command)}"
+            typed = " ".join((*command, *told.splitlines()[:1]))
+            hint = "Is the controller up? Ask it: scontrol ping" if again else f"Try it: {typed}"
             raise UserError(f"{command[0]}: {said}. {hint}")
         time.sleep(pause)
     raise AssertionError("the last try returns or raises")

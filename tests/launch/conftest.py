@@ -32,7 +32,8 @@ echo "$@" >>squeue.txt
 touch queue; cat queue
 """
 SCONTROL = """#!/bin/bash
-echo "$@" >>"{folder}/scontrol.txt"
+[ $# = 0 ] && [ -e "{folder}/kill_update" ] && kill -9 $PPID
+if [ $# = 0 ]; then cat >>"{folder}/scontrol.txt"; else echo "$@" >>"{folder}/scontrol.txt"; fi
 [ "$1" = release ] && sed -i "/^$2[_|]/s/JobHeldUser/None/" "{folder}/queue"
 [ "$2 $3" = "hostnames node[1-2]" ] && printf 'node1\\nnode2\\n'
 exit 0
@@ -62,7 +63,8 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of the fake cluster: `41.sbatch`, ..., `queue` (id|name|state|reason), and what was asked of `scontrol` and `scancel`.
 
     Write `refuse` to make sbatch fail with that text: once with `refuse_once` beside it, but queue the job with `accept_anyway`;
-    `kill_submit` to have who calls sbatch killed when the job is queued; `squeue_fails` for what squeue says.
+    `kill_submit` to have who calls sbatch killed when the job is queued, `kill_update` when elements are told what they wait for;
+    `squeue_fails` for what squeue says.
     """
     monkeypatch.setattr(squeue, "PAUSES", (0.0, 0.0))
     folder = tmp_path / "cluster"

@@ -16,11 +16,12 @@ def test_a_dry_run_writes_nothing(slurm, tmp_path):
 
 
 def test_a_line_per_sbatch_says_size_resources_and_what_it_waits_for(slurm, tmp_path):
-    first, each, both = describe_launch(plan_of(PAIRS), config=config_in(tmp_path), queue="slurm")
+    first, each = describe_launch(plan_of(PAIRS), config=config_in(tmp_path), queue="slurm")
     name = first.split()[1]
     assert first == f"sbatch {name} array of 2, each 1 GPU, 4 CPU, 16 GB, 1:30 h"
-    assert each.endswith(f"each waits for its one parent in {name.rstrip(':')}")
-    assert "1 job, each" in both and both.endswith(f"after 2 in {name.rstrip(':')}")
+    assert "array of 3, each" in each and each.endswith(f"; each after its own in {name.rstrip(':')}")
+    _, both = describe_launch(plan_of({"a": (), "b": (), "z": ("a", "b")}), config=config_in(tmp_path), queue="slurm")
+    assert "1 job, each" in both and both.endswith(f"; after 2 in {name.rstrip(':')}")
 
 
 def test_it_announces_what_submit_then_does(slurm, tmp_path):

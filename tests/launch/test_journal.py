@@ -59,6 +59,22 @@ def test_an_array_that_was_noted_and_not_released_is_released(slurm, tmp_path):
     assert (slurm / "scontrol.txt").read_text() == "release 41\n"
 
 
+def test_a_submit_that_is_killed_before_the_elements_know_what_they_wait_for_is_gone_on_with(slurm, tmp_path):
+    shape = {"a": (), "b": (), "w": (), "x": ("a",), "y": ("a", "b"), "z": ("b",)}
+    shell = [sys.executable, str(Path(__file__).with_name("launch_shell.py")), "submit", str(tmp_path), json.dumps(shape)]
+    (slurm / "kill_update").touch()
+    assert subprocess.run(shell, capture_output=True, check=False).returncode == -signal.SIGKILL
+    assert {reason for job_id, reason in queue_of(slurm).items() if job_id.startswith("42")} == {"JobHeldUser"}
+    (slurm / "kill_update").unlink()
+    subprocess.run(["sed", "-i", "/^42_2/d", str(slurm / "queue")], check=True)  # meanwhile somebody cancelled one
+    (slurm / "scontrol.txt").unlink()
+    again = submit_arrays(plan_of(shape), config=config_in(tmp_path))
+    first, second, last = (slurm / "scontrol.txt").read_text().splitlines()[:3]
+    assert (first, second) == ("update JobId=42_0 Dependency=afterok:41_0", "update JobId=42_1 Dependency=afterok:41_0:41_1")
+    assert last == "release 42" and list(again.values()) == ["43"], "what was cancelled is submitted anew"
+    assert set(queue_of(slurm).values()) == {"None"}
+
+
 def test_held_jobs_of_others_and_other_studies_are_left_alone(slurm, tmp_path):
     (slurm / "kill_submit").touch()
     submit_in_another_shell(tmp_path / "other")

@@ -38,13 +38,15 @@ def test_planning(sharded, tmp_path):
     assert seconds(lambda: make_plan(files, profile="paper", config=config)) < 1.0
 
 
-def test_a_thousand_runs_are_two_calls_of_sbatch(slurm, tmp_path):
-    shape = {f"a{i}": () for i in range(500)} | {f"b{i}": (f"a{i}",) for i in range(500)}
+def test_a_thousand_runs_of_three_waves_are_three_calls_of_sbatch(slurm, tmp_path):
+    """Students have teachers of their own, from all over the wave before."""
+    shape = {f"a{i}": () for i in range(300)} | {f"b{i}": (f"a{i}",) for i in range(300)}
+    shape |= {f"c{i}": (f"b{i % 300}", f"b{(7 * i + 1) % 300}") for i in range(400)}
     plan, config = plan_of(shape), config_in(tmp_path)
     before = time.process_time()
     assert len(submit_arrays(plan, config=config)) == 1000
     assert time.process_time() - before < 3.0
-    assert len(list(slurm.glob("*.sbatch"))) == 2
+    assert len(list(slurm.glob("*.sbatch"))) == 3
 
 
 def test_status(tmp_path):
