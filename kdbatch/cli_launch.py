@@ -139,7 +139,8 @@ def check_up(*, submit: bool) -> int:
     elif slurm:
         say("What a node offers, in the image: kdbatch doctor --submit")
     num_bad = sum(finding.verdict == "bad" for finding in findings)
-    say(f"{num_bad} things would make runs fail" if num_bad else "nothing was found that would make runs fail")
+    things = "1 thing" if num_bad == 1 else f"{num_bad} things"
+    say(f"{things} would make runs fail" if num_bad else "nothing was found that would make runs fail")
     return 1 if num_bad else 0
 
 

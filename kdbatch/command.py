@@ -6,6 +6,7 @@ every word is checked against the command's signature first, fire only dispatche
 
 import inspect
 import os
+import shlex
 import sys
 from collections.abc import Callable, Collection, Sequence
 from functools import wraps
@@ -20,6 +21,7 @@ from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.pick import nearest
 
 SHORT = {"-f": "--follow"}
+WORKER_PACKAGES = {"av", "decord", "safetensors", "torch", "torchvision", "webdataset"}  # the extra of that name in pyproject.toml
 HELP_WORDS = {"-h", "--help", "-help", "help"}
 
 
@@ -50,17 +52,30 @@ def command(function: Callable[..., int | None]) -> Callable[..., Deferred]:
 
 
 def dispatch(commands: object, argv: Sequence[str]) -> int:
-    """Run one command line. Returns the exit code: 0, 2 after a UserError, 130 after Ctrl-C."""
+    """Run one command line. Returns the exit code: 0, 2 after a UserError or without the worker's packages, 130 after Ctrl-C."""
     try:
         return _dispatch(commands, list(argv))
     except UserError as error:
         print(f"kdbatch: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if error.name not in WORKER_PACKAGES:
+            raise
+        print(f"kdbatch: {_without(error.name, shlex.join(['kdbatch', *argv]))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # the reader of a pipe, such as head, has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _without(package: str, line: str) -> str:
+    """What to do where only the host part is installed, as on a login node."""
+    elsewhere = f"in the image, which has it: apptainer exec IMAGE {line}"
+    if line.startswith("kdbatch shard ") and not line.startswith("kdbatch shard verify"):
+        elsewhere = f"let a node do it: {line} --slurm"
+    return f"this needs {package}, which is not installed here. Install it with the worker part: pip install 'kdbatch[worker]'; or {elsewhere}"
 
 
 def _dispatch(commands: object, argv: list[str]) -> int:

@@ -9,10 +9,11 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 
 from kdbatch.launch.site import expanded
-from kdbatch.vocab.config import Config, Container
+from kdbatch.vocab.config import Config
 from kdbatch.vocab.errors import UserError
 
 # These belong to the host's Python: inside the image they would bring in the host's packages, or none at all. KDBATCH_PARENT_PID names
@@ -50,13 +51,19 @@ def as_process(words: Iterable[str]) -> tuple[str, ...]:
     return tuple(now for word, now in here if not (BIND_OF_VARIABLE.match(word) and BIND_OF_VARIABLE.match(now)))
 
 
-def check_container(container: Container, *, here: bool) -> None:
+def check_container(config: Config, *, here: bool) -> None:
     """What would make every job fail is told before one is submitted. `here`: the runs start on this machine.
 
     Raises:
-        UserError: the image, a bind's source or, on this machine, the runtime is missing.
+        UserError: the image, a bind's source or, on this machine, the runtime is missing; or there is no image, nor a torch without one.
     """
+    container = config.container
     if not container.image:
+        if not find_spec("torch") and not config.site.setup:  # the site's lines may bring packages that only nodes have
+            raise UserError(
+                f"kdbatch.toml: container.image: there is none, and {sys.executable}, which the runs would use, has no torch. "
+                "Name an image (make image), or: pip install 'kdbatch[worker]'"
+            )
         return
     if not Path(container.image).exists():
         raise UserError(f"kdbatch.toml: container.image: there is no {container.image}. Make one: make image (or see container/README.md)")

@@ -18,7 +18,7 @@ def describe_launch(plan: Plan, *, config: Config, queue: QueueKind) -> list[str
     Raises:
         UserError: the image is not there, or squeue does not answer.
     """
-    check_container(config.container, here=queue == "local")
+    check_container(config, here=queue == "local")
     plan = refreshed(plan, runs_dir=config.runs_dir)
     num_done = sum(p.done for p in plan.runs)
     live = live_jobs(journal_of(config.runs_dir), [p.run.id for p in plan.runs]) if queue == "slurm" else {}

@@ -152,13 +152,13 @@ def _interruptions(config: Config, settings: dict[str, str]) -> Iterator[Finding
 
 def _container(config: Config) -> Iterator[Finding]:
     container = config.container
-    if not container.image:
-        yield Finding(verdict="note", about="container", says="no image: workers run with the Python that kdbatch is installed in")
-        return
     try:
-        check_container(container, here=True)
+        check_container(config, here=True)
     except UserError as error:
         yield Finding(verdict="bad", about="container", says=str(error))
+        return
+    if not container.image:
+        yield Finding(verdict="note", about="container", says="no image: workers run with the Python that kdbatch is installed in")
         return
     yield Finding(
         verdict="ok", about="container", says=f"{answer(container.runtime, '--version').strip() or container.runtime}, {container.image}"

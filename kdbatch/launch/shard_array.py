@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from kdbatch.launch.container import check_container
 from kdbatch.launch.journal import load_journal, settle
 from kdbatch.launch.locks import holding
 from kdbatch.launch.slurm import submit_targets
@@ -53,8 +54,9 @@ def submit_shard_array(array: ShardArray, *, config: Config) -> tuple[str, ...]:
     """One sbatch; returns the job id of each element.
 
     Raises:
-        UserError: an earlier array works on the same part still, or sbatch refuses.
+        UserError: an earlier array works on the same part still, the nodes would have no Python for it, or sbatch refuses.
     """
+    check_container(config, here=False)
     with holding(array.folder.parent / "submit.lock"):
         settle(array.folder.parent)
         _check_idle(array)

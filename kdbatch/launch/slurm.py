@@ -33,7 +33,7 @@ def submit_arrays(plan: Plan, *, config: Config) -> dict[str, str]:
     Raises:
         UserError: sbatch refuses an array; what was submitted before stays submitted and noted.
     """
-    check_container(config.container, here=False)
+    check_container(config, here=False)
     with holding(config.runs_dir / "submit.lock"):
         home = journal_of(config.runs_dir)
         settle(home)

@@ -21,7 +21,7 @@ def worker_command(config: Config) -> tuple[str, ...]:
     Raises:
         UserError: the image is not there.
     """
-    check_container(config.container, here=True)
+    check_container(config, here=True)
     words = as_process(python_words(config, folders=(config.runs_dir, config.shards_dir)))
     guard = (sys.executable, "-m", "kdbatch.launch.guard") if config.container.image else ()
     image = image_file(config)

@@ -111,10 +111,11 @@ def test_what_is_missing_is_told_before_anything_is_submitted_or_written(slurm, 
 
 
 def test_a_runtime_is_asked_for_only_where_the_runs_start(tmp_path, monkeypatch):
-    container = replace(in_image(tmp_path).container, runtime="no-such-runtime")
-    check_container(container, here=False)
+    config = in_image(tmp_path)
+    config = replace(config, container=replace(config.container, runtime="no-such-runtime"))
+    check_container(config, here=False)
     with pytest.raises(UserError, match="no command 'no-such-runtime' here"):
-        check_container(container, here=True)
+        check_container(config, here=True)
 
 
 def test_an_element_of_an_array_runs_in_the_image(slurm, stand_in_package, tmp_path):

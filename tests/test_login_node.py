@@ -1,0 +1,80 @@
+"""Where only the host part is installed, as on a login node: what works there, and what says why it does not."""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tomllib
+from pathlib import Path
+
+import pytest
+from worlds import JOBS
+
+from kdbatch.command import WORKER_PACKAGES
+
+ROOT = JOBS.parent
+NOT_THE_HOSTS = ("torch", "av", "decord", "safetensors", "webdataset")  # beginnings of names in site-packages
+
+
+@pytest.fixture(scope="module")
+def host_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this environment's packages without those of the worker part."""
+    folder = tmp_path_factory.mktemp("host")
+    for package in Path(sysconfig.get_path("purelib")).iterdir():
+        if not package.name.startswith(NOT_THE_HOSTS):
+            (folder / package.name).symlink_to(package)
+    return folder
+
+
+@pytest.fixture
+def on_login_node(host_packages: Path, sharded, in_tmp: Path):
+    sharded(k400=240_000, ucf101=13_320, hmdb51=6766)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "PYTHON"))}
+    environment |= {"PYTHONPATH": f"{ROOT}:{host_packages}"}
+
+    def kdbatch(*words: str) -> subprocess.CompletedProcess[str]:
+        # -S: no site-packages but those on PYTHONPATH
+        command = [sys.executable, "-S", "-m", "kdbatch", *words]
+        return subprocess.run(command, cwd=in_tmp, env=environment, capture_output=True, text=True, timeout=120)
+
+    return kdbatch
+
+
+def test_the_packages_of_the_worker_part_are_those_of_pyproject() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert {line.partition(">")[0] for line in extras["worker"]} == WORKER_PACKAGES
+
+
+@pytest.mark.parametrize("words", [("init",), ("plan", str(JOBS / "subset_size.yaml")), ("status",)])
+def test_planning_and_looking_need_the_host_part_alone(on_login_node, words: tuple[str, ...]) -> None:
+    done = on_login_node(*words)
+    assert (done.returncode, done.stderr) == (0, ""), done
+
+
+@pytest.mark.parametrize(
+    ("words", "elsewhere"),
+    [
+        (("toy", "toys"), "in the image, which has it: apptainer exec IMAGE kdbatch toy toys"),
+        (("shard", "k400", "--root=videos"), "let a node do it: kdbatch shard k400 --root=videos --slurm"),
+        (("shard", "verify", "ucf101"), "in the image, which has it: apptainer exec IMAGE kdbatch shard verify ucf101"),
+        (("bench", "cka"), "in the image, which has it: apptainer exec IMAGE kdbatch bench cka"),
+    ],
+)
+def test_what_reads_videos_or_trains_says_where_it_can(on_login_node, in_tmp: Path, words: tuple[str, ...], elsewhere: str) -> None:
+    shutil.rmtree(in_tmp / "shards" / "k400")  # those were not made of these videos
+    for split in ("train", "val"):
+        (in_tmp / "videos" / split / "archery").mkdir(parents=True)
+        (in_tmp / "videos" / split / "archery" / f"{split}_000001_000011.mp4").touch()
+    done = on_login_node(*words)
+    package = "torch" if words[0] == "bench" else "av"
+    says = f"this needs {package}, which is not installed here. Install it with the worker part: pip install 'kdbatch[worker]'; or {elsewhere}"
+    assert (done.returncode, done.stderr) == (2, f"kdbatch: {says}\n")
+
+
+@pytest.mark.parametrize("where", ["--local", "--dry-run"])
+def test_runs_that_would_have_no_torch_are_not_handed_over(on_login_node, in_tmp: Path, where: str) -> None:
+    done = on_login_node("submit", str(JOBS / "subset_size.yaml"), where)
+    assert done.returncode == 2 and "has no torch. Name an image (make image), or: pip install" in done.stderr, done
+    assert not (in_tmp / "runs").exists()
+    assert "bad   container: kdbatch.toml: container.image: there is none" in on_login_node("doctor").stdout
