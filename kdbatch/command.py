@@ -75,7 +75,9 @@ def _without(package: str, line: str) -> str:
     elsewhere = f"in the image, which has it: apptainer exec IMAGE {line}"
     if line.startswith("kdbatch shard ") and not line.startswith("kdbatch shard verify"):
         elsewhere = f"let a node do it: {line} --slurm"
-    return f"this needs {package}, which is not installed here. Install it with the worker part: pip install 'kdbatch[worker]'; or {elsewhere}"
+    return (
+        f"this needs {package}, which is not installed here. Install it with the worker part: pip install 'kdbatch[worker]'; or {elsewhere}"
+    )
 
 
 def _dispatch(commands: object, argv: list[str]) -> int:

@@ -68,7 +68,9 @@ def test_what_reads_videos_or_trains_says_where_it_can(on_login_node, in_tmp: Pa
         (in_tmp / "videos" / split / "archery" / f"{split}_000001_000011.mp4").touch()
     done = on_login_node(*words)
     package = "torch" if words[0] == "bench" else "av"
-    says = f"this needs {package}, which is not installed here. Install it with the worker part: pip install 'kdbatch[worker]'; or {elsewhere}"
+    says = (
+        f"this needs {package}, which is not installed here. Install it with the worker part: pip install 'kdbatch[worker]'; or {elsewhere}"
+    )
     assert (done.returncode, done.stderr) == (2, f"kdbatch: {says}\n")
 
 

@@ -11,7 +11,6 @@ import struct
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -70,11 +69,9 @@ class Readers:
 
     def __exit__(self, *_: object) -> None:
         """Take back the work that nobody has begun; who finds no more work leaves."""
-        os.set_blocking(self._work_read, False)
-        with suppress(BlockingIOError):
-            while os.read(self._work_read, 1 << 16):
-                pass
-        os.close(self._work)
+        os.close(self._work)  # first, so that the pipe has an end; set not to block, it would fail those who wait at it
+        while os.read(self._work_read, 1 << 16):
+            pass
         os.close(self._work_read)
         for answers, process in self._processes.items():
             os.close(answers)

@@ -126,6 +126,21 @@ def test_leaving_early_ends_the_processes(videos: list[Video], readers: Callable
     del made
 
 
+def test_leaving_early_is_quiet_whatever_the_processes_do_at_that_moment(videos: list[Video], capfd: pytest.CaptureFixture[str]) -> None:
+    """Half of the times they wait for more work, half of the times it lies there."""
+    plan = world.source_of(videos).plan(0)
+    ring = Ring(1 << 24)
+    for i in range(12):
+        with Readers(2, ring=ring, decoder="pyav") as readers:
+            orders = [readers.ask(plan.readings, plan.num_bytes) for _ in range(4)]
+            assert orders[0] is not None and orders[-1] is not None
+            readers.wait(orders[-1 if i % 2 else 0])
+            time.sleep(0.001 * i)
+        del orders
+    ring.close()
+    assert capfd.readouterr().err == ""
+
+
 def test_a_damaged_tar_is_told_at_the_batch_that_needs_it(videos: list[Video], tmp_path: Path) -> None:
     bad = tmp_path / "bad.tar"
     bad.write_bytes(bytes(1000))
