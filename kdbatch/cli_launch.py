@@ -19,6 +19,7 @@ from kdbatch.launch.survey import RunRow, as_json, survey
 from kdbatch.plan.resolve import make_plan
 from kdbatch.terminal import say, show_plan, show_status, warn, watch_runs
 from kdbatch.vocab.config import Config, load_config
+from kdbatch.vocab.count import count
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.plans import Plan
 from kdbatch.vocab.runs import RunFolder
@@ -55,7 +56,7 @@ def submit_plan(files: tuple[Path, ...], *, profile: str, local: bool, jobs: int
     if aside.failed:
         wait = f" and {len(aside.waiting)} that wait for them" if aside.waiting else ""
         words = " ".join(map(str, files))
-        say(f"{len(aside.failed)} runs that failed before{wait} were left out. Try them again: kdbatch submit {words} --retry-failed")
+        say(f"Left out {count(len(aside.failed), 'run')} that failed before{wait}. Try them again: kdbatch submit {words} --retry-failed")
     return code or (1 if aside.failed and queue == "local" else 0)
 
 
@@ -139,8 +140,7 @@ def check_up(*, submit: bool) -> int:
     elif slurm:
         say("What a node offers, in the image: kdbatch doctor --submit")
     num_bad = sum(finding.verdict == "bad" for finding in findings)
-    things = "1 thing" if num_bad == 1 else f"{num_bad} things"
-    say(f"{things} would make runs fail" if num_bad else "nothing was found that would make runs fail")
+    say(f"{count(num_bad, 'thing')} would make runs fail" if num_bad else "nothing was found that would make runs fail")
     return 1 if num_bad else 0
 
 
@@ -160,7 +160,7 @@ def _submit_local(plan: Plan, config: Config, jobs: int) -> int:
     for row in outcome.rows:
         if row.state in ("failed", "blocked"):
             say(f"{row.state}: {row.run_id} {row.title}: {row.reason}")
-    say(f"{len(outcome.rows)} runs: {outcome.says}")
+    say(f"{count(len(outcome.rows), 'run')}: {outcome.says}")
     if outcome.complete:
         say("Next: kdbatch report")
     return 0 if outcome.complete else 130 if outcome.interrupted else 1
@@ -172,7 +172,7 @@ def _submit_slurm(plan: Plan, config: Config) -> int:
     submitted = submit_arrays(plan, config=config)
     for run_id, job_id in submitted.items():
         say(f"{job_id}  {run_id}")
-    say(f"{len(submitted)} runs handed to SLURM. Watch them: kdbatch status --watch")
+    say(f"{count(len(submitted), 'run')} handed to SLURM. Watch them: kdbatch status --watch")
     return 0
 
 

@@ -8,6 +8,7 @@ from kdbatch.shard.job import Job, groups_of, plan_job, range_of_words
 from kdbatch.shard.toy_size import SIZES
 from kdbatch.terminal import progress, say
 from kdbatch.vocab.config import Config, load_config
+from kdbatch.vocab.count import count
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.pick import pick
@@ -94,10 +95,10 @@ def _shard_here(job: Job, shards: str, processes: int) -> None:
         say(f"{job.dataset}/{job.part}: shards {shards} are there; index.json comes with the last of {job.num_shards}.")
         return
     made = built.index.parts[job.part].shards
-    count, rejected = sum(s.num_videos for s in made), sum(s.num_rejected for s in made)
+    num_videos, rejected = sum(s.num_videos for s in made), sum(s.num_rejected for s in made)
     note = f"; {rejected} rejected, see rejected.parquet there" if rejected else ""
     size = sum(s.num_bytes for s in made) / 1e9
-    say(f"{job.dataset}/{job.part}: {count} videos in {len(made)} tars, {size:.3f} GB, in {job.folder}/{note}")
+    say(f"{job.dataset}/{job.part}: {count(num_videos, 'video')} in {count(len(made), 'tar')}, {size:.3f} GB, in {job.folder}/{note}")
 
 
 def _shard_on_slurm(job: Job, config: Config, words: tuple[str, ...], *, dry_run: bool, slurm: bool) -> None:
@@ -119,7 +120,8 @@ def _shard_on_slurm(job: Job, config: Config, words: tuple[str, ...], *, dry_run
         binds=(Path.cwd(), config.shards_dir, job.root),
     )
     if dry_run:
-        say(f"{what}, by {len(array.ranges)} elements of a SLURM array.")
+        say(f"{what}, by {count(len(array.ranges), 'element')} of a SLURM array.")
         return
     job_ids = submit_shard_array(array, config=config)
-    say(f"{what}: job {job_ids[0].partition('_')[0]} with {len(job_ids)} elements. Watch it: squeue --me; its logs: {array.folder}/*.log")
+    job_words = f"job {job_ids[0].partition('_')[0]} with {count(len(job_ids), 'element')}"
+    say(f"{what}: {job_words}. Watch it: squeue --me; its logs: {array.folder}/*.log")

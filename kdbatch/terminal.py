@@ -13,6 +13,7 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 
 from kdbatch.launch.survey import RunRow
+from kdbatch.vocab.count import count
 from kdbatch.vocab.plans import Plan
 from kdbatch.vocab.progress import Progress
 
@@ -101,7 +102,7 @@ def watch_runs() -> Iterator[Callable[[Sequence[RunRow]], None]]:
 
 def summary(rows: Sequence[RunRow]) -> str:
     counts = Counter(row.state for row in rows)
-    return f"{len(rows)} runs: " + (", ".join(f"{n} {state}" for state, n in counts.most_common()) or "none")
+    return f"{count(len(rows), 'run')}: " + (", ".join(f"{n} {state}" for state, n in counts.most_common()) or "none")
 
 
 def run_table(rows: Sequence[RunRow], *, summary: str) -> Table:
@@ -140,7 +141,8 @@ def show_plan(plan: Plan, *, num_bytes: int) -> None:
         say(f"wave {number}: {len(wave.run_ids)} x {wave.name} ({r.gpus} GPU, {r.cpus} cores, {r.memory_gb} GB, {r.minutes} min each)")
     todo = [item for item in plan.runs if not item.done]
     cells = sum(len(record.cells) for record in plan.records)
-    say(f"{len(plan.runs)} runs for {cells} places in the experiments, {len(plan.runs) - len(todo)} done, {len(todo)} to do")
+    asked = f"{count(len(plan.runs), 'run')} for {count(cells, 'place')} in the experiments"
+    say(f"{asked}, {len(plan.runs) - len(todo)} done, {len(todo)} to do")
     hours = sum(item.cost_hours for item in todo)
     cost = f"about {hours:.2f}" if hours >= 0.01 else "less than 0.01"
     say(f"{cost} GPU-hours at an assumed 20 TMAC/s; {num_bytes / 1e9:.2f} GB of shards are read")

@@ -14,6 +14,7 @@ from worlds import JOBS
 from kdbatch.command import WORKER_PACKAGES
 
 ROOT = JOBS.parent
+SUBSET_SIZE = str(JOBS / "subset_size.yaml")
 NOT_THE_HOSTS = ("torch", "av", "decord", "safetensors", "webdataset")  # beginnings of names in site-packages
 
 
@@ -46,10 +47,16 @@ def test_the_packages_of_the_worker_part_are_those_of_pyproject() -> None:
     assert {line.partition(">")[0] for line in extras["worker"]} == WORKER_PACKAGES
 
 
-@pytest.mark.parametrize("words", [("init",), ("plan", str(JOBS / "subset_size.yaml")), ("status",)])
-def test_planning_and_looking_need_the_host_part_alone(on_login_node, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("words", [("init",), ("plan", SUBSET_SIZE), ("submit", SUBSET_SIZE, "--dry-run"), ("status",), ("report",)])
+def test_the_host_part_alone_plans_submits_and_reports(on_login_node, in_tmp: Path, words: tuple[str, ...]) -> None:
+    if words != ("init",):
+        (in_tmp / "kd.sif").touch()
+        (in_tmp / "kdbatch.toml").write_text('[container]\nimage = "kd.sif"\nruntime = "true"\n')
     done = on_login_node(*words)
-    assert (done.returncode, done.stderr) == (0, ""), done
+    if words == ("report",):
+        assert (done.returncode, done.stdout) == (2, "") and "nothing was submitted yet" in done.stderr, done
+    else:
+        assert (done.returncode, done.stderr) == (0, ""), done
 
 
 @pytest.mark.parametrize(
@@ -76,7 +83,7 @@ def test_what_reads_videos_or_trains_says_where_it_can(on_login_node, in_tmp: Pa
 
 @pytest.mark.parametrize("where", ["--local", "--dry-run"])
 def test_runs_that_would_have_no_torch_are_not_handed_over(on_login_node, in_tmp: Path, where: str) -> None:
-    done = on_login_node("submit", str(JOBS / "subset_size.yaml"), where)
+    done = on_login_node("submit", SUBSET_SIZE, where)
     assert done.returncode == 2 and "has no torch. Name an image (make image), or: pip install" in done.stderr, done
     assert not (in_tmp / "runs").exists()
     assert "bad   container: kdbatch.toml: container.image: there is none" in on_login_node("doctor").stdout

@@ -14,6 +14,7 @@ from kdbatch.launch.container import as_process, check_container, python_words
 from kdbatch.launch.host import answer, partitions, slurm_settings
 from kdbatch.launch.site import has_command, inside_job, num_cpus, queue_kind, visible_gpus
 from kdbatch.vocab.config import Config
+from kdbatch.vocab.count import count
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.publish import publish_text
 
@@ -68,7 +69,7 @@ def _this_machine() -> Iterator[Finding]:
     yield Finding(
         verdict="ok",
         about="slots",
-        says=f"{len(gpus)} GPUs: {len(gpus)} runs at a time" if gpus else f"no GPU; {num_cpus()} runs at a time, one per core",
+        says=f"{count(len(gpus), 'GPU')}, one run on each" if gpus else f"no GPU; {count(num_cpus(), 'run')} at a time, one per core",
     )
 
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from kdbatch.report.arms import Comparison
 from kdbatch.report.claims import CheckedClaim, Verdict
 from kdbatch.report.escape import in_html
-from kdbatch.report.words import count, number, signed
+from kdbatch.report.words import number, signed
+from kdbatch.vocab.count import count
 
 MARKS: dict[Verdict, tuple[str, str]] = {
     "holds": ("✓", "holds"),

@@ -11,7 +11,8 @@ import numpy as np
 
 from kdbatch.report.bootstrap import Resampled, resample
 from kdbatch.report.study import Study
-from kdbatch.report.words import count, number
+from kdbatch.report.words import number
+from kdbatch.vocab.count import count
 
 TOP_K = {"top1": 1, "top5": 5}  # metrics that follow from predictions, video by video
 SAME_POINTS = 0.05  # accuracy from predictions and accuracy as reported may differ by rounding, not by more

@@ -9,7 +9,8 @@ from kdbatch.report.figures import Drawing
 from kdbatch.report.grid import Grid
 from kdbatch.report.study import RunFacts
 from kdbatch.report.table_html import grid_html, listing_html, table_html
-from kdbatch.report.words import NONE, count, number
+from kdbatch.report.words import NONE, number
+from kdbatch.vocab.count import count
 from kdbatch.vocab.recipes import KINDS
 
 PROVENANCE_TITLES: dict[str, str] = {

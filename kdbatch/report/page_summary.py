@@ -10,7 +10,8 @@ from kdbatch.report.escape import in_html
 from kdbatch.report.page_chapter import anchor as chapter_anchor
 from kdbatch.report.study import RunFacts, RunState
 from kdbatch.report.table_html import table_html
-from kdbatch.report.words import NONE, count, hours
+from kdbatch.report.words import NONE, hours
+from kdbatch.vocab.count import count
 
 BROKEN: tuple[RunState, ...] = ("failed", "stalled", "blocked")
 UNDER_WAY: tuple[RunState, ...] = ("running", "stopped")

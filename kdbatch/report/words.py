@@ -78,8 +78,3 @@ def moment(value: object) -> str:
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 1e11:
         return datetime.fromtimestamp(value, tz=UTC).strftime("%Y-%m-%d %H:%M UTC")
     return value if isinstance(value, str) else ""
-
-
-def count(num: int, noun: str) -> str:
-    """`1 run`, `3 runs`."""
-    return f"{num:,} {noun}" if num == 1 else f"{num:,} {noun}s"

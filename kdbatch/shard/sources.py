@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from kdbatch.vocab.count import count
 from kdbatch.vocab.errors import UserError
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v", ".3gp", ".flv"})
@@ -71,7 +72,7 @@ def with_unique_keys(sources: list[Source], *, where: Path) -> tuple[Source, ...
 def note_left_out(where: Path, left_out: Iterable[Path]) -> tuple[str, ...]:
     """A line on files that no list names, or nothing."""
     names = [printable(path.name) for path in left_out]
-    return (f"{where}: {len(names)} videos are in no list and are left out, {names[0]} first.",) if names else ()
+    return (f"{where}: left out {count(len(names), 'video')} that no list names, {names[0]} first.",) if names else ()
 
 
 def printable(name: str) -> str:

@@ -81,7 +81,7 @@ def test_ucf101_classes_follow_their_numbers_not_their_lines(tmp_path: Path) -> 
     listing = READERS["ucf101"](tmp_path, "all")
     assert listing.classes == ("Archery", "Bowling")
     assert [source.label for source in listing.sources] == [0, 1]
-    assert listing.notes == (f"{tmp_path}/UCF-101: 1 videos are in no list and are left out, v_Bowling_g09_c01.avi first.",)
+    assert listing.notes == (f"{tmp_path}/UCF-101: left out 1 video that no list names, v_Bowling_g09_c01.avi first.",)
 
 
 @pytest.mark.parametrize(

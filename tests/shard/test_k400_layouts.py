@@ -39,7 +39,7 @@ def test_k400_counts_what_youtube_lost_and_tells_what_no_list_names(toys: Path, 
     listing = READERS["k400"](root, "train")
     assert len(listing.sources) == len(videos) - 1
     assert listing.notes == (
-        f"{root}/train: 1 videos are in no list and are left out, not_listed_at_all.mp4 first.",
+        f"{root}/train: left out 1 video that no list names, not_listed_at_all.mp4 first.",
         f"{root}/annotations/train.csv: 1 of {len(videos)} listed videos are not on disk, as is usual for Kinetics.",
     )
 
