@@ -2,6 +2,7 @@
 
 import json as encoder
 import time
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -170,8 +171,10 @@ def _submit_slurm(plan: Plan, config: Config) -> int:
     from kdbatch.launch.slurm import submit_arrays  # submitit, which takes longer to import than status to answer
 
     submitted = submit_arrays(plan, config=config)
-    for run_id, job_id in submitted.items():
-        say(f"{job_id}  {run_id}")
+    kinds = {p.run.id: p.run.recipe.kind for p in plan.runs}
+    arrays = Counter((job_id.partition("_")[0], kinds[run_id]) for run_id, job_id in submitted.items())
+    for (number, kind), num in arrays.items():
+        say(f"job {number}: {num} x {kind}")
     say(f"{count(len(submitted), 'run')} handed to SLURM. Watch them: kdbatch status --watch")
     return 0
 

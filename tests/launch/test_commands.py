@@ -7,6 +7,7 @@ import time
 
 import pytest
 from launch_world import STAND_IN, act, config_in, ids, plan_of, submitted, wait_until
+from worlds import JOBS
 
 from kdbatch.launch.cancel import cancel_runs
 from kdbatch.launch.failed import set_aside_failed
@@ -176,6 +177,14 @@ def test_the_commands_as_they_are_typed(slurm, world):
     assert "3 jobs cancelled" in kdbatch("cancel", folders["b"].id, "--all=false", folders["c"].id, folders["other"].id)
     assert "No job of these runs" in kdbatch("cancel", folders["b"].id)
     assert "say what to cancel" in kdbatch("cancel", code=2)
+
+
+def test_submit_tells_of_each_array_not_of_each_run(slurm, sharded, in_tmp):
+    sharded(k400=240_000, ucf101=13_320, hmdb51=6766)
+    said = kdbatch("submit", str(JOBS / "subset_size.yaml"), "--profile=toy").splitlines()
+    assert said[0] == "job 41: 4 x pretrain" and said[-1] == "18 runs handed to SLURM. Watch them: kdbatch status --watch"
+    assert [line.split()[-1] for line in said[:-1]] == ["pretrain", "finetune", "distill", "compare"]
+    assert len(queued_jobs()) == 18
 
 
 def test_watching_ends_when_nothing_moves(world):
