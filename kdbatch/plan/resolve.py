@@ -181,8 +181,9 @@ class _Resolver:
             )
         named = [split_teacher(word, where=f"{self.where}: {role}.teachers") for word in spec.teachers]
         parents = tuple(self._teacher(name, teachers[name], seed=self.seed + ahead) for name, ahead in named)
-        taught = f"from {' + '.join(spec.teachers)} ({spec.weighting})" if parents else "from labels only"
-        return self._add(recipe, parents, f"train {_name(backbone)} {taught} on {spec.target}", seed=self.seed)
+        taught = _together([(teachers[name], ahead) for name, ahead in named], student=spec.backbone)
+        source = f"{taught} ({spec.weighting})" if parents else "labels only"
+        return self._add(recipe, parents, f"train {_name(backbone)} on {spec.target} from {source}", seed=self.seed)
 
     def _map(self, drawn: Map, case: Case, roles: dict[str, str]) -> str:
         target = (case.teachers | case.students)[drawn.models[0]].target
@@ -226,8 +227,27 @@ class _Resolver:
 
 
 def _origin(spec: TeacherSpec) -> str:
+    return "".join(_task_and_place(spec))
+
+
+def _task_and_place(spec: TeacherSpec) -> tuple[str, str]:
     made = spec.pretrain
-    return f"{TASKS[made.task].title} C{made.complexity} on {made.dataset}[:{made.subset}]" if made else "random weights"
+    return (f"{TASKS[made.task].title} C{made.complexity}", f" on {made.dataset}[:{made.subset}]") if made else ("random weights", "")
+
+
+def _together(teachers: Sequence[tuple[TeacherSpec, int]], *, student: str) -> str:
+    """Teachers, and how many seeds on each was trained, by their pretraining: T1 of one experiment or case is not T1 of another. The
+    place that all share is named once.
+    """
+    tasks, places = [], []
+    for spec, ahead in teachers:
+        task, place = _task_and_place(spec)
+        network = "" if spec.backbone == student else f"{BACKBONE_TITLES[spec.backbone]} "
+        tasks.append(f"{network}{task}{f'@{ahead}' if ahead else ''}")
+        places.append(place)
+    if len(set(places)) == 1:
+        return " + ".join(tasks) + places[0]
+    return " + ".join(task + place for task, place in zip(tasks, places, strict=True))
 
 
 def _name(backbone: Backbone) -> str:

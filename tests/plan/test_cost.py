@@ -36,9 +36,9 @@ def test_pretraining_counts_the_clips_that_a_task_learns_from_and_those_it_looks
 
 def test_a_student_pays_for_its_teachers_forward_passes_and_for_ten_clips_of_each_test_video(runs) -> None:
     test = TEST * 10
-    assert _gmac(runs, "train ShuffleNet from labels only on ucf101") == pytest.approx(240 * TRAIN * 3 * SHUFFLE + test * SHUFFLE)
+    assert _gmac(runs, "train ShuffleNet on ucf101 from labels only") == pytest.approx(240 * TRAIN * 3 * SHUFFLE + test * SHUFFLE)
     taught = 240 * TRAIN * (3 * SHUFFLE + SHUFFLE + R21D) + test * SHUFFLE
-    assert _gmac(runs, "train ShuffleNet from T1 + T2 (ae-kd) on ucf101") == pytest.approx(taught)
+    assert _gmac(runs, "train ShuffleNet on ucf101 from RSPNet C1 + R(2+1)D RSPNet C1 on k400[:50k] (ae-kd)") == pytest.approx(taught)
     tuned = 100 * TRAIN * 3 * R21D + test * R21D
     assert _gmac(runs, "fine-tune R(2+1)D (PRP C2 on k400[:50k]) on ucf101") == pytest.approx(tuned)
 

@@ -69,7 +69,7 @@ def test_a_teacher_of_the_next_seed_is_the_next_seeds_teacher(jobs: Path) -> Non
     assert runs[at["same", 1]].parents == (at["T1", 1], at["T1", 2])
     last = runs[runs[at["same", 2]].parents[1]]
     assert last.seed == 3 and last.recipe == runs[at["T1", 0]].recipe and runs[last.parents[0]].seed == 3
-    assert titles[at["same", 0]] == "train ShuffleNet from T1 + T1@1 (ae-kd) on hmdb51, seed 0"
+    assert titles[at["same", 0]] == "train ShuffleNet on hmdb51 from RSPNet C1 + RSPNet C1@1 on k400[:30k] (ae-kd), seed 0"
     assert len(record.cells) == len({(c.role, c.seed, *c.case.values()) for c in record.cells})
 
 

@@ -86,3 +86,8 @@ def test_the_out_of_distribution_experiment_has_the_four_tasks_and_their_claims_
     assert {r.task.name for r in _of(plan, "out_of_distribution")} == {"rotnet", "vcop", "cvrl", "rspnet"}
     points = {claim.id: claim.points for record in plan.records for claim in record.claims if claim.points}
     assert points == {"gain_rotnet": 20.5, "gain_vcop": 12.6, "noncontrastive_margin": 39.2, "contrastive_margin": 1.5}
+
+
+def test_no_two_runs_have_one_title(plan: Plan) -> None:
+    """They are what a person tells runs apart by, in `status` and in what failed."""
+    assert len({item.title for item in plan.runs}) == len(plan.runs) == 513

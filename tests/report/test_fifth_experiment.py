@@ -74,10 +74,10 @@ def test_it_is_planned_with_the_others_and_shares_their_runs(planned: Plan) -> N
     assert len(planned.records) == 5
     own = [item for item in planned.runs if "weightings" in item.used_by]
     shared = [item.title for item in own if len(item.used_by) > 1]
-    assert "pretrain R(2+1)D by RotNet C1 on k400[:16], seed 0" in shared and "train R(2+1)D from labels only on ucf101, seed 0" in shared
+    assert "pretrain R(2+1)D by RotNet C1 on k400[:16], seed 0" in shared and "train R(2+1)D on ucf101 from labels only, seed 0" in shared
     alone = {item.title for item in own if len(item.used_by) == 1}
     assert alone == {
-        *(f"train R(2+1)D from T1 + T2 ({w}) on ucf101, seed 0" for w in ("equal", "ca-mkd")),
+        *(f"train R(2+1)D on ucf101 from RotNet C1 + VCOP C1 on k400[:16] ({w}), seed 0" for w in ("equal", "ca-mkd")),
         "CKA of student on ucf101, seed 0",
     }
 
