@@ -10,6 +10,7 @@ import pytest
 from cluster_world import PROFILE, WITH, WITHOUT, Cluster, describe, measured, site, wait_until
 from conftest import EPOCHS
 
+from kdbatch.launch.journal import load_journal
 from kdbatch.launch.survey import survey
 from kdbatch.vocab.publish import load_json
 from kdbatch.vocab.runs import RunFolder
@@ -113,8 +114,9 @@ def test_two_submits_at_the_same_moment_train_each_run_once(cluster: Cluster, sh
     both = [cluster.start_kdbatch(folder, "submit", f"jobs/{name}.yaml", f"--profile={PROFILE}") for name in ("subset_size", "part")]
     said = [process.communicate(timeout=120)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
-    handed = re.findall(r"^\d+(?:_\d+)?  (r\w+)$", "\n".join(said), re.MULTILINE)
+    handed = [run_id for sbatch in load_journal(folder / "runs" / "slurm").values() for run_id in sbatch.keys]
     assert sorted(handed) == sorted(measured(local_study)), said
+    assert sum(int(num) for num in re.findall(r"^(\d+) runs? handed to SLURM", "\n".join(said), re.MULTILINE)) == len(handed)
     cluster.wait_all_done(folder)
     assert measured(folder) == measured(local_study)
     assert {load_json(done)["attempts"] for done in (folder / "runs").glob("r*/done.json")} == {1}

@@ -152,7 +152,7 @@ def test_a_cancelled_run_keeps_its_progress_and_goes_on_only_when_it_is_submitte
     cluster.submit(folder)
     wait_until(lambda: has_checkpoint(folder), timeout=240, what=lambda: f"a checkpoint\n{describe(folder)}")
     pid = stopped(folder)
-    assert cluster.kdbatch(folder, "cancel", "--all").startswith("1 jobs cancelled")
+    assert cluster.kdbatch(folder, "cancel", "--all").startswith("1 job cancelled")
     go_on(pid)
     wait_until(lambda: not cluster.queue(folder), timeout=240, what=lambda: cluster.run("squeue"))
     assert the_run(folder).state == "stopped", describe(folder)
