@@ -105,9 +105,8 @@ def cancel(what: tuple[str, ...], *, profile: str, everything: bool) -> None:
     for run_id, where in done.local.items():
         warn(f"{run_id} is trained by {where}: stop its queue there with Ctrl-C")
     if done.job_ids:
-        say(
-            f"{count(len(done.job_ids), 'job')} cancelled; what has started saves its progress, and the same submit goes on. Look: kdbatch status"
-        )
+        cancelled = count(len(done.job_ids), "job")
+        say(f"{cancelled} cancelled; what has started saves its progress, and the same submit goes on. Look: kdbatch status")
     else:
         say("No job of these runs is in the queue.")
 
