@@ -61,7 +61,7 @@ def dispatch(commands: object, argv: Sequence[str]) -> int:
     except ModuleNotFoundError as error:
         if error.name not in WORKER_PACKAGES:
             raise
-        print(f"kdbatch: {_without(error.name, shlex.join(['kdbatch', *argv]))}", file=sys.stderr)
+        print(f"kdbatch: {_missing_package(error.name, shlex.join(['kdbatch', *argv]))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -70,11 +70,11 @@ def dispatch(commands: object, argv: Sequence[str]) -> int:
         return 0
 
 
-def _without(package: str, line: str) -> str:
+def _missing_package(package: str, line: str) -> str:
     """What to do where only the host part is installed, as on a login node."""
     elsewhere = f"in the image, which has it: apptainer exec IMAGE {line}"
     if line.startswith("kdbatch shard ") and not line.startswith("kdbatch shard verify"):
-        elsewhere = f"let a node do it: {line} --slurm"
+        elsewhere = f"let a node of SLURM do it: {line} --slurm"
     return (
         f"this needs {package}, which is not installed here. Install it with the worker part: pip install 'kdbatch[worker]'; or {elsewhere}"
     )

@@ -63,7 +63,7 @@ def test_the_host_part_alone_plans_submits_and_reports(on_login_node, in_tmp: Pa
     ("words", "elsewhere"),
     [
         (("toy", "toys"), "in the image, which has it: apptainer exec IMAGE kdbatch toy toys"),
-        (("shard", "k400", "--root=videos"), "let a node do it: kdbatch shard k400 --root=videos --slurm"),
+        (("shard", "k400", "--root=videos"), "let a node of SLURM do it: kdbatch shard k400 --root=videos --slurm"),
         (("shard", "verify", "ucf101"), "in the image, which has it: apptainer exec IMAGE kdbatch shard verify ucf101"),
         (("bench", "cka"), "in the image, which has it: apptainer exec IMAGE kdbatch bench cka"),
     ],

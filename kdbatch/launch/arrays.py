@@ -32,13 +32,13 @@ def arrays_of(plan: Plan, *, config: Config, live: Mapping[str, str]) -> tuple[A
     those whose parents end first may start first.
     """
     finished = {p.run.id for p in plan.runs if p.done}
-    parents = {p.run.id: tuple(parent for parent in p.run.parents if parent not in finished) for p in plan.runs}
-    order = {run_id: i for i, run_id in enumerate(live)}
+    parents = {p.run.id: p.run.parents for p in plan.runs}
+    order = {run_id: i for i, run_id in enumerate(run_id for run_id in live if run_id not in finished)}
     arrays: list[Array] = []
     for wave in plan.waves:
-        waited = {run_id: sorted((p for p in parents[run_id] if p in order), key=order.__getitem__) for run_id in wave.run_ids}
-        after = {run_id: tuple(waited[run_id]) for run_id in wave.run_ids if run_id not in live}
-        waiting = sorted(after, key=lambda run_id: [order[p] for p in after[run_id]])
+        wanted = [run_id for run_id in wave.run_ids if run_id not in live]
+        after = {run_id: tuple(sorted((p for p in parents[run_id] if p in order), key=order.__getitem__)) for run_id in wanted}
+        waiting = sorted(wanted, key=lambda run_id: [order[p] for p in after[run_id]])
         for first in range(0, len(waiting), config.site.max_array_size):
             run_ids = tuple(waiting[first : first + config.site.max_array_size])
             arrays.append(Array(wave=wave.name, resources=wave.resources, run_ids=run_ids, after=tuple(after[r] for r in run_ids)))

@@ -95,7 +95,7 @@ node_failure = 5
 crash = 2
 requeue = 100
 
-# What a run asks of each of its nodes, by kind: pretrain, finetune, distill, compare; and shard, for kdbatch shard --slurm.
+# What a run asks of each of its nodes, by kind: pretrain, finetune, distill, retrieve, compare; and shard, for kdbatch shard --slurm.
 [resources.pretrain]
 nodes = 1
 gpus = {1 if has_gpus or not chosen else 0}

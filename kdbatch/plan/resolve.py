@@ -181,7 +181,7 @@ class _Resolver:
             )
         named = [split_teacher(word, where=f"{self.where}: {role}.teachers") for word in spec.teachers]
         parents = tuple(self._teacher(name, teachers[name], seed=self.seed + ahead) for name, ahead in named)
-        taught = _together([(teachers[name], ahead) for name, ahead in named], student=spec.backbone)
+        taught = _title_of_teachers([(teachers[name], ahead) for name, ahead in named], student=spec.backbone)
         source = f"{taught} ({spec.weighting})" if parents else "labels only"
         return self._add(recipe, parents, f"train {_name(backbone)} on {spec.target} from {source}", seed=self.seed)
 
@@ -235,7 +235,7 @@ def _task_and_place(spec: TeacherSpec) -> tuple[str, str]:
     return (f"{TASKS[made.task].title} C{made.complexity}", f" on {made.dataset}[:{made.subset}]") if made else ("random weights", "")
 
 
-def _together(teachers: Sequence[tuple[TeacherSpec, int]], *, student: str) -> str:
+def _title_of_teachers(teachers: Sequence[tuple[TeacherSpec, int]], *, student: str) -> str:
     """Teachers, and how many seeds on each was trained, by their pretraining: T1 of one experiment or case is not T1 of another. The
     place that all share is named once.
     """
