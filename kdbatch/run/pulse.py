@@ -1,5 +1,6 @@
 """The worker's pulse: its status on disk, and whether it has been asked to stop."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -77,15 +78,17 @@ class Pulse:
         )
         self._guard = threading.Lock()
         self._ended = threading.Event()
+        self._beats = threading.Thread(target=self._beat, daemon=True)
         self._stop = stop
 
     def __enter__(self) -> "Pulse":
         self._save()
-        threading.Thread(target=self._beat, daemon=True).start()
+        self._beats.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
+        self._beats.join()  # a beat half written would replace what the next attempt says
 
     @property
     def stop_asked(self) -> bool:
@@ -134,7 +137,8 @@ class Pulse:
     def _beat(self) -> None:
         pause = 0.25  # the first beats come fast, and then at most a quarter of the time later: a watcher sees each stage of a short run
         while not self._ended.wait(pause):
-            self._save()
+            with contextlib.suppress(OSError):  # a full or slow disk costs a beat, not the beats after it
+                self._save()
             pause = min(HEARTBEAT_SECONDS, pause * 1.25)
 
     def _save(self) -> None:

@@ -2,11 +2,13 @@
 
 import os
 import signal
+import threading
 import time
 from dataclasses import replace
 
 import pytest
 
+from kdbatch.run import pulse as pulse_module
 from kdbatch.run.pulse import Pulse, StopFlag, Stopped
 from kdbatch.vocab.attempts import Start
 from kdbatch.vocab.runs import Retries, RunFolder
@@ -82,3 +84,34 @@ def test_time_limits_without_a_step_are_refused_at_the_third_start(tmp_path, sto
             refusals.append(bool(pulse.refusal))
         save_status(tmp_path / "status.json", replace(load_status(tmp_path / "status.json"), state="stopped", cause="timeout"))
     assert refusals == [False, False, True]
+
+
+def test_nothing_is_written_once_the_pulse_has_left(tmp_path, stop, monkeypatch):
+    begun, written = threading.Event(), []
+
+    def slowly(path, status) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            begun.set()
+            time.sleep(0.3)
+            written.append(status)
+        save_status(path, status)
+
+    monkeypatch.setattr(pulse_module, "save_status", slowly)
+    with Pulse(RunFolder(tmp_path), device="cpu", stop=stop):
+        assert begun.wait(10)
+    assert len(written) == 1
+    time.sleep(0.6)
+    assert len(written) == 1
+
+
+def test_a_beat_that_cannot_be_written_is_not_the_last(tmp_path, stop):
+    place = tmp_path / "status.json"
+    with Pulse(RunFolder(tmp_path), device="cpu", stop=stop):
+        place.unlink()
+        place.mkdir()  # what no rename can replace, as on a disk that is full for a while
+        time.sleep(0.7)
+        place.rmdir()
+        deadline = time.monotonic() + 10
+        while not place.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert load_status(place).state == "running"
