@@ -80,6 +80,7 @@ class Pulse:
         self._ended = threading.Event()
         self._beats = threading.Thread(target=self._beat, daemon=True)
         self._stop = stop
+        self._has_told = False
 
     def __enter__(self) -> "Pulse":
         self._save()
@@ -110,9 +111,12 @@ class Pulse:
         return self._earlier.seconds + time.time() - self._status.started_at
 
     def tell(self, *, step: int, num_steps: int, metric: str = "") -> None:
-        """Progress, for the next heartbeat; free of cost."""
+        """Progress, for the next heartbeat and free of cost; the first of an attempt is told at once: a watcher sees it begin."""
         with self._guard:
             self._status = replace(self._status, step=step, num_steps=num_steps, metric=metric or self._status.metric)
+        if not self._has_told:
+            self._has_told = True
+            self._try_to_save()
 
     def check(self) -> None:
         """Raises Stopped when a signal has asked for it. Called where everything worth keeping is on disk."""
@@ -135,11 +139,14 @@ class Pulse:
         return cause_of_stop(self._start, at=self._stop.asked_at, early_warning=self._stop.early_warning)
 
     def _beat(self) -> None:
-        pause = 0.25  # the first beats come fast, and then at most a quarter of the time later: a watcher sees each stage of a short run
+        pause = 0.25  # the first beats come fast, so that a watcher of a short run sees it move
         while not self._ended.wait(pause):
-            with contextlib.suppress(OSError):  # a full or slow disk costs a beat, not the beats after it
-                self._save()
+            self._try_to_save()
             pause = min(HEARTBEAT_SECONDS, pause * 1.25)
+
+    def _try_to_save(self) -> None:
+        with contextlib.suppress(OSError):  # a full or slow disk costs a beat, not the run, nor the beats after it
+            self._save()
 
     def _save(self) -> None:
         with self._guard:

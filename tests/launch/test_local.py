@@ -50,7 +50,7 @@ def test_parents_end_before_their_children_begin(tmp_path):
 
 def test_a_run_does_not_wait_for_a_run_of_its_wave_that_it_does_not_need(tmp_path):
     plan, config = plan_of({"slow": (), "quick": (), "child": ("quick",)}), config_in(tmp_path)
-    act(plan, config, "slow", steps=30, step_seconds=0.03)
+    act(plan, config, "slow", steps=60, step_seconds=0.05)
     run(plan, config)
     seen = events(plan, config)
     assert seen.index("end child") < seen.index("end slow")

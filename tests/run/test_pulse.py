@@ -86,6 +86,12 @@ def test_time_limits_without_a_step_are_refused_at_the_third_start(tmp_path, sto
     assert refusals == [False, False, True]
 
 
+def test_the_first_progress_of_an_attempt_is_told_at_once(tmp_path, stop):
+    with Pulse(RunFolder(tmp_path), device="cpu", stop=stop) as pulse:
+        pulse.tell(step=1, num_steps=5)
+        assert load_status(tmp_path / "status.json").step == 1
+
+
 def test_nothing_is_written_once_the_pulse_has_left(tmp_path, stop, monkeypatch):
     begun, written = threading.Event(), []
 
