@@ -33,8 +33,8 @@ class Arm:
 class Comparison:
     """One effect. `low` and `high` bound it at 95 %, None where no interval can be had.
 
-    The interval comes from `replicates_R` (bootstrap over `num_videos` videos) or, where there are none, from `differences` (one per
-    seed).
+    The interval comes from `replicates_R` (over `num_videos` videos, and seeds where there are several) or, where there are none, from
+    `differences` (one per seed).
     """
 
     label: str
@@ -62,7 +62,8 @@ class Comparison:
 def compare_arms(label: str, weights: Mapping[Arm, float], resampled: Resampled | None, draws: SeedDraws) -> Comparison | None:
     """A weighted sum of arms (weights sum to 0). None while some run of some arm is not done.
 
-    From per-video predictions: paired bootstrap over videos, and over seeds where there are several. Without them: over seeds alone.
+    From per-video predictions: paired bootstrap over videos, to which the seeds' error is added where there are several. Without them: over
+    seeds alone.
     """
     if not all(arm.is_whole for arm in weights):
         return None
@@ -70,8 +71,10 @@ def compare_arms(label: str, weights: Mapping[Arm, float], resampled: Resampled 
     if resampled is None or not all(run in resampled.point for run in runs):
         return _over_seeds(label, weights)
     effect = sum(weight * float(np.mean([resampled.point[r] for r in arm.runs.values()])) for arm, weight in weights.items())
-    terms = [weight * draws.mean({s: resampled.replicates[r] for s, r in arm.runs.items()}) for arm, weight in weights.items()]
-    drawn_R = np.sum(terms, axis=0)
+    drawn_R = np.sum([weight * _mean_R(arm, resampled) for arm, weight in weights.items()], axis=0)
+    for seeds in dict.fromkeys(tuple(arm.runs) for arm in weights):  # arms of the same seeds are compared seed by seed
+        paired = {arm: weight for arm, weight in weights.items() if tuple(arm.runs) == seeds}
+        drawn_R = drawn_R + draws.errors({s: sum(w * resampled.point[arm.runs[s]] for arm, w in paired.items()) for s in seeds})
     low, high = interval(drawn_R)
     return Comparison(
         label=label,
@@ -82,6 +85,10 @@ def compare_arms(label: str, weights: Mapping[Arm, float], resampled: Resampled 
         num_seeds=min(len(arm.runs) for arm in weights),
         replicates_R=drawn_R,
     )
+
+
+def _mean_R(arm: Arm, resampled: Resampled) -> np.ndarray:
+    return np.mean([resampled.replicates[run] for run in arm.runs.values()], axis=0)
 
 
 def compare_seeds(label: str, *, high: Arm, low: Arm) -> Comparison | None:

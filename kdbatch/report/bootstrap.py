@@ -42,25 +42,28 @@ def resample(hits: Mapping[str, np.ndarray], *, rng: np.random.Generator, num_re
 
 @dataclass(frozen=True, kw_only=True)
 class SeedDraws:
-    """Which seeds each replicate takes. Roles with the same seeds take the same ones: a student and its teachers stay together."""
+    """What training with other seeds might change, as errors that are added to replicates.
+
+    Seeds are few. Drawn anew as the videos are, they could give nothing outside of the values that were seen: an interval of three seeds
+    would hold the truth three times in four. So the error of their mean is drawn from the distribution that it has, Student's t.
+    """
 
     rng: np.random.Generator
     num_replicates: int = NUM_REPLICATES
     drawn: dict[tuple[int, ...], np.ndarray] = field(default_factory=dict)
 
-    def mean(self, replicates: Mapping[int, np.ndarray]) -> np.ndarray:
-        """Mean over drawn seeds of one role's replicates.
+    def errors(self, values: Mapping[int, float]) -> np.ndarray:
+        """(R,): the standard error of the mean of `values`, by seed, times Student's t. Of one seed there is nothing to be known: zeros.
 
-        S - 1 of S seeds are drawn, so that the variance of their mean is s^2 / S without bias (Rao & Wu 1988, JASA 83:231); drawing
-        S of S would make it (S - 1) / S of that, a third too small with three seeds. With one seed there is nothing to draw.
+        The t are R evenly spaced quantiles in random order, the same ones for the same seeds.
         """
-        seeds = tuple(sorted(replicates))
-        value_SR = np.stack([replicates[seed] for seed in seeds])
-        if len(seeds) == 1:
-            return value_SR[0]
+        seeds = tuple(sorted(values))
+        if len(seeds) < 2:
+            return np.zeros(self.num_replicates)
         if seeds not in self.drawn:
-            self.drawn[seeds] = self.rng.integers(0, len(seeds), (len(seeds) - 1, self.num_replicates))
-        return np.take_along_axis(value_SR, self.drawn[seeds], axis=0).mean(0)
+            upper = t_quantile(np.linspace(0.5, 1.0, self.num_replicates, endpoint=False)[1::2], len(seeds) - 1)
+            self.drawn[seeds] = self.rng.permutation(np.concatenate([-upper, upper]))
+        return self.drawn[seeds] * float(np.std(list(values.values()), ddof=1)) / len(seeds) ** 0.5
 
 
 def interval(replicates: np.ndarray, *, level: float = LEVEL) -> tuple[float, float]:
@@ -75,12 +78,14 @@ def t_interval(differences: Sequence[float], *, level: float = LEVEL) -> tuple[f
     if len(differences) < 2:
         return None
     values = np.asarray(differences, dtype=np.float64)
-    half = t_quantile(1 - (1 - level) / 2, len(values) - 1) * float(values.std(ddof=1)) / len(values) ** 0.5
+    half = float(t_quantile(1 - (1 - level) / 2, len(values) - 1)) * float(values.std(ddof=1)) / len(values) ** 0.5
     return float(values.mean()) - half, float(values.mean()) + half
 
 
-def t_quantile(probability: float, degrees: int) -> float:
-    """Quantile of Student's t, from its distribution function over theta = atan(t / sqrt(df)), by the trapezoidal rule.
+def t_quantile(probability: float | np.ndarray, degrees: int) -> np.ndarray:
+    """Quantiles of Student's t for probabilities of at least 1/2.
+
+    By the trapezoidal rule from its distribution function over theta = atan(t / sqrt(df)):
 
     F(t) - 1/2 = integral of cos^(df-1) from 0 to theta / its integral from -pi/2 to pi/2 (Abramowitz & Stegun 1964, 26.7).
     """
@@ -88,4 +93,4 @@ def t_quantile(probability: float, degrees: int) -> float:
     density = np.cos(angle) ** (degrees - 1)
     area = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
     theta = np.interp((probability - 0.5) * 2 * area[-1], area, angle)
-    return float(np.tan(theta) * degrees**0.5)
+    return np.tan(theta) * degrees**0.5

@@ -1,8 +1,8 @@
 """Sentences of the source, checked: verdict, effect, 95 % interval, number of videos and seeds.
 
-An effect is oriented so that positive favours the claim. A claim over several comparisons holds when each of them clears the threshold
-with its own interval (the intersection-union test keeps the level), and fails when one misses it with an interval widened for the
-number of comparisons (Bonferroni). Between the two it is undecided.
+An effect is oriented so that positive favours the claim, and negative one that says "not". A claim over several comparisons holds when
+each of them clears the threshold with its own interval (the intersection-union test keeps the level), and fails when one misses it with
+an interval widened for the number of comparisons (Bonferroni). Between the two it is undecided.
 """
 
 import zlib
@@ -155,6 +155,8 @@ def _judge(bench: _Bench, found: Sequence[Comparison | None]) -> CheckedClaim:
     comparisons = tuple(c for c in found if c is not None)
     num_missing = len(found) - len(comparisons)
     verdict, why = _verdict(claim, comparisons, num_missing, threshold)
+    if verdict != "not-yet" and any(c.num_seeds == 1 and c.low is not None for c in comparisons):
+        why += " One seed: what training again would change is not in it."
     return CheckedClaim(
         claim=claim,
         experiment=bench.record.experiment,

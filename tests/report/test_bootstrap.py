@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from kdbatch.report.arms import Arm, compare_arms
 from kdbatch.report.bootstrap import SeedDraws, interval, resample, t_interval, t_quantile
 
 
@@ -37,18 +38,38 @@ def test_equal_runs_differ_by_nothing() -> None:
 
 
 @pytest.mark.parametrize("num_seeds", [2, 3, 5])
-def test_seeds_are_drawn_with_the_variance_of_a_mean_of_seeds(num_seeds: int) -> None:
-    values = np.random.default_rng(2).normal(size=num_seeds)
-    draws = SeedDraws(rng=np.random.default_rng(3), num_replicates=40_000)
-    drawn = draws.mean({s: np.full(40_000, v) for s, v in enumerate(values)})
-    assert drawn.var() == pytest.approx(values.var(ddof=1) / num_seeds, rel=0.05)
+def test_errors_of_seeds_have_the_interval_of_student(num_seeds: int) -> None:
+    values = dict(enumerate(np.random.default_rng(2).normal(size=num_seeds)))
+    errors = SeedDraws(rng=np.random.default_rng(3)).errors(values)
+    expected = t_interval(list(values.values()))
+    assert expected is not None
+    assert interval(errors + np.mean(list(values.values()))) == pytest.approx(expected, rel=0.02, abs=0.02)
 
 
-def test_roles_with_the_same_seeds_take_the_same_draws() -> None:
+def test_the_same_seeds_err_alike_and_one_seed_not_at_all() -> None:
     draws = SeedDraws(rng=np.random.default_rng(3))
-    teacher = draws.mean({0: np.full(2000, 1.0), 1: np.full(2000, 5.0)})
-    student = draws.mean({0: np.full(2000, 2.0), 1: np.full(2000, 6.0)})
-    assert set(np.unique(student - teacher)) == {1.0} and len(np.unique(teacher)) == 2
+    assert np.allclose(draws.errors({0: 1.0, 1: 5.0}), 2 * draws.errors({0: 2.0, 1: 4.0}))
+    assert not draws.errors({0: 1.0}).any()
+
+
+@pytest.mark.parametrize("num_seeds", [2, 3, 5])
+@pytest.mark.parametrize("spread", [0.0, 6.0])
+def test_an_interval_of_95_percent_holds_the_truth_that_often(num_seeds: int, spread: float) -> None:
+    """Two roles whose training differs by 4 points on average, measured on the same 200 videos; `spread` is the s.d. of one training."""
+    rng, held, trials = np.random.default_rng(4), 0, 400
+    arms = [Arm(title=t, runs={s: f"{t}{s}" for s in range(num_seeds)}, values=dict.fromkeys(range(num_seeds), 0.0)) for t in "ab"]
+    for _ in range(trials):
+        hardness_N = rng.random(200)
+        hits = {
+            arm.runs[seed]: hardness_N + rng.normal(0, 0.05, 200) < share + rng.normal(0, spread) / 100
+            for arm, share in zip(arms, (0.74, 0.70), strict=True)
+            for seed in arm.runs
+        }
+        draws = SeedDraws(rng=rng, num_replicates=400)
+        found = compare_arms("", {arms[0]: 1.0, arms[1]: -1.0}, resample(hits, rng=rng, num_replicates=400), draws)
+        assert found is not None and found.low is not None and found.high is not None
+        held += found.low <= 4.0 <= found.high
+    assert held / trials > 0.92
 
 
 @pytest.mark.parametrize(("degrees", "quantile"), [(1, 12.7062), (2, 4.3027), (4, 2.7764), (30, 2.0423)])  # printed tables of Student's t

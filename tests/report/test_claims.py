@@ -84,6 +84,11 @@ def test_seeds_that_disagree_widen_the_interval(check: Callable) -> None:
     assert shaky.high - shaky.low > 2 * (steady.high - steady.low)
 
 
+def test_one_seed_is_told_where_it_matters_and_only_there(check: Callable) -> None:
+    assert check(ABOVE).why.endswith("One seed: what training again would change is not in it.")
+    assert "One seed" not in check(ABOVE, seeds=(0, 1, 2)).why
+
+
 def test_maps_of_one_seed_are_undecided_and_the_reason_is_told(check: Callable) -> None:
     checked = check(BLOCKS)
     assert checked.verdict == "undecided" and "One seed gives no spread" in checked.why
