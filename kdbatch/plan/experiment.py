@@ -57,6 +57,7 @@ def load_experiment(path: Path, profile: Profile) -> Experiment:
         maps=tuple(replace(m, at={axis: profile.subsets.get(value, value) for axis, value in m.at.items()}) for m in file.maps),
         claims=tuple(_at_scale(claim, profile) for claim in file.claims),
         probes=file.probes,
+        references=tuple(file.references),
     )
     declared = {name: _labels(raw, name=name, profile=profile, where=f"{where}.vary.{name}") for name, raw in file.vary.items()}
     _check(experiment, {name: tuple(values) for name, values in declared.items()}, where=where)

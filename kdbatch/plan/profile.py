@@ -56,7 +56,8 @@ class Profile:
 
     `selection` is by target; a target without one keeps the last epoch. `linear` is the schedule of linear probes, needed where an
     experiment asks for them. `finetune_crop` is how clips of the target are cut, for teachers, students and controls alike; "center" is
-    the benchmark's own view, without flips. `teacher_views` is the field of vocab.recipes.Distill.
+    the benchmark's own view, without flips. `teacher_views` is the field of vocab.recipes.Distill. `note` is what a reader of the report
+    must know of numbers at this scale; published numbers are not put beside those that have one.
     """
 
     seeds: tuple[int, ...]
@@ -77,6 +78,7 @@ class Profile:
     widths: dict[str, float] = field(default_factory=dict)
     tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
     pretrain_of: dict[str, PretrainScale] = field(default_factory=dict)
+    note: str = ""
 
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):

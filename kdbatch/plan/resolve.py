@@ -38,7 +38,7 @@ def make_plan(files: Sequence[Path], *, profile: str, config: Config) -> Plan:
         scale = load_profile(path, profile)
         experiment = load_experiment(path, scale)
         cells = [cell for seed in scale.seeds for cell in _Resolver(book, experiment, scale, seed, str(path)).cells()]
-        records.append(_record(experiment, profile=profile, cells=cells))
+        records.append(_record(experiment, profile=profile, note=scale.note, cells=cells))
     done = {run_id for run_id in book.runs if RunFolder(config.runs_dir / run_id).is_done()}
     planned = tuple(
         PlannedRun(
@@ -254,7 +254,7 @@ def _name(backbone: Backbone) -> str:
     return BACKBONE_TITLES[backbone.kind]
 
 
-def _record(experiment: Experiment, *, profile: str, cells: list[Cell]) -> PlanRecord:
+def _record(experiment: Experiment, *, profile: str, note: str, cells: list[Cell]) -> PlanRecord:
     return PlanRecord(
         experiment=experiment.name,
         title=experiment.title,
@@ -266,4 +266,6 @@ def _record(experiment: Experiment, *, profile: str, cells: list[Cell]) -> PlanR
         maps=experiment.maps,
         claims=experiment.claims,
         cells=tuple(cells),
+        references=experiment.references,
+        note=note,
     )

@@ -72,6 +72,7 @@ class Experiment:
     maps: tuple[Map, ...]
     claims: tuple[Claim, ...]
     probes: tuple[Probe, ...] = ()
+    references: tuple[str, ...] = ()
 
     @property
     def roles(self) -> dict[str, str]:

@@ -11,11 +11,13 @@ from matplotlib.figure import Figure
 from kdbatch.report.figures import LEGEND_LINE_INCHES, LEGEND_POINTS, Drawing, finish, legend_shape, look, new_figure, panels, plain
 from kdbatch.report.grid import Grid, Row
 from kdbatch.report.role_looks import RoleLook, role_looks
-from kdbatch.report.words import case_title, metric_title, value_title
+from kdbatch.report.words import RoleGroup, case_title, metric_title, value_title
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.shards import count_from_words
 
-SPREAD = 0.16  # of the distance between two values of the axis, over which roles are set apart so that error bars do not overlap
+# Of the distance between two values of the axis, over which roles are set apart so that none hides another; less where lines join them.
+SPREAD, SPREAD_JOINED = 0.6, 0.16
+TRAINED: tuple[RoleGroup, ...] = ("teacher", "student", "reference", "control")
 
 
 def draw_accuracy(grid: Grid, num_videos: Mapping[str, int], folder: Path, *, name: str) -> Drawing | None:
@@ -31,7 +33,8 @@ def draw_accuracy(grid: Grid, num_videos: Mapping[str, int], folder: Path, *, na
     if len(values) < 2:
         return None
     rows = _drawn(grid)
-    looks = role_looks([row.role for row in rows])
+    looks = role_looks([row.role for row in rows], [row.role for row in rows if row.group == "reference"])
+    spread = SPREAD_JOINED if are_ordered(values) else SPREAD
     num_lines, num_columns = panels(len(outer), most_columns=3)
     width = max(3.3 * num_columns + 0.4, 5.4)
     legend = legend_shape([row.title for row in rows], width)
@@ -39,10 +42,10 @@ def draw_accuracy(grid: Grid, num_videos: Mapping[str, int], folder: Path, *, na
     with look():
         figure = new_figure(width, height)
         for i, place in enumerate(outer):
-            axes = figure.add_axes(_place(i, num_columns, width, height))
+            axes = figure.add_axes(_place(i, num_columns, width, height), sharey=figure.axes[0] if i else None)
             chosen = [j for j, column in enumerate(grid.columns) if tuple((a, column[a]) for a in grid.table.columns[:-1]) == place]
             for k, row in enumerate(rows):
-                offset = SPREAD * (k - (len(rows) - 1) / 2) / max(len(rows), 1)
+                offset = spread * (k - (len(rows) - 1) / 2) / max(len(rows), 1)
                 _draw_row(axes, row, [(values.index(grid.columns[j][axis]) + offset, j) for j in chosen], looks[row.role], grid, num_videos)
             axes.set_title(plain(case_title(dict(place))) if place else "", loc="left")
             axes.set_xticks(range(len(values)), [plain(value_title(v)) for v in values])
@@ -107,8 +110,8 @@ def _place(i: int, num_columns: int, width: float, height: float) -> tuple[float
 
 def _drawn(grid: Grid) -> list[Row]:
     """Networks that were trained on the target; where there is none, the probes of those that were not."""
-    by_group = {group: [row for row in grid.rows if row.group == group] for group in ("teacher", "student", "control", "probe")}
-    return [*by_group["teacher"], *by_group["student"], *by_group["control"]] or by_group["probe"]
+    by_group = {group: [row for row in grid.rows if row.group == group] for group in (*TRAINED, "probe")}
+    return [row for group in TRAINED for row in by_group[group]] or by_group["probe"]
 
 
 def _legend(figure: Figure, rows: Sequence[Row], looks: Mapping[str, RoleLook], *, num_columns: int) -> None:

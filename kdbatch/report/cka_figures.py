@@ -193,5 +193,7 @@ def _ticks(num_layers: int, *, most: int) -> list[int]:
 
 
 def _short(layer: str) -> str:
-    """Both ends of a long name: the first tells the stage, the last the kind of layer."""
-    return layer if len(layer) <= 15 else f"{layer[:6]}…{layer[-8:]}"
+    """Without what all names of a network share. Of one that is still long both ends: the first tells the stage, the last the layer."""
+    for long, short in ((".block1.", "."), ("spatial_conv", "spatial"), ("temporal_conv", "temporal")):
+        layer = layer.replace(long, short)
+    return layer if len(layer) <= 20 else f"{layer[:8]}…{layer[-11:]}"

@@ -98,6 +98,7 @@ def _bounds(c: Comparison, checked: CheckedClaim) -> str:
 
 def _unit(checked: CheckedClaim) -> str:
     target = f" (at least {number(checked.threshold)} claimed)" if checked.claim.kind == "mean_gain_at_least" else ""
+    target += " (claimed not to be above)" if checked.claim.negated else ""
     return ("points" if checked.unit == "points" else "of block index") + target
 
 

@@ -83,7 +83,7 @@ def teachers_together(record: PlanRecord, study: Study) -> Listing | None:
         "Percent; correlation of errors between teachers, video by video: 1 is the same mistakes, 0 independent ones; "
         "each teacher's share of the soft target in the last epoch."
     )
-    head = ("Case", *(title for title, _ in TOGETHER.values()), *(f"Weight of {i + 1}" for i in range(most)))
+    head = ("Case", *(title for title, _ in TOGETHER.values()), *(f"Weight of T{i + 1}" for i in range(most)))
     return Listing(title="How the teachers differ", note=note, head=head, rows=tuple(rows)) if rows else None
 
 

@@ -32,7 +32,7 @@ def draw_curves(record: PlanRecord, study: Study, folder: Path, *, name: str) ->
     shown = cases[:MOST_PANELS]
     drawn = [{role: lines[run] for role in roles if (run := _first_run(record, role, case, lines))} for case in shown]
     with look():
-        drawing = _draw(drawn, shown, record.roles, roles, folder, name=name, note=_note(len(cases)))
+        drawing = _draw(drawn, shown, record, roles, folder, name=name, note=_note(len(cases)))
     return drawing, scan.warnings
 
 
@@ -57,17 +57,18 @@ def _first_run(record: PlanRecord, role: str, case: dict[str, str], lines: Mappi
 def _draw(
     drawn: Sequence[Mapping[str, Line]],
     cases: Sequence[dict[str, str]],
-    titles: Mapping[str, str],
+    record: PlanRecord,
     roles: Sequence[str],
     folder: Path,
     *,
     name: str,
     note: str,
 ) -> Drawing:
-    looks = role_looks(roles)
+    titles = {role: record.roles.get(role, role) for role in roles}
+    looks = role_looks(roles, record.references)
     num_lines, num_columns = panels(len(cases), most_columns=4)
     width = max(2.5 * num_columns + 0.5, 5.4)
-    legend = legend_shape([titles.get(role, role) for role in roles], width)
+    legend = legend_shape(list(titles.values()), width)
     height = 2.2 * num_lines + 0.33 + LEGEND_LINE_INCHES * legend[0]
     figure = new_figure(width, height)
     handles = {}
@@ -89,7 +90,7 @@ def _draw(
             axes.set_ylabel("training clips right (%)", fontsize=7.5)
         if i >= len(cases) - num_columns:
             axes.set_xlabel("optimizer step", fontsize=7.5)
-    labels = [plain(titles.get(role, role)) for role in handles]
+    labels = [plain(titles[role]) for role in handles]
     figure.legend(handles=list(handles.values()), labels=labels, loc="lower center", ncol=legend[1], fontsize=LEGEND_POINTS)
     return finish(figure, folder, name=name, title=TITLE, caption=note)
 

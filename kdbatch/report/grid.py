@@ -5,13 +5,13 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from kdbatch.report.published import published_value
+from kdbatch.report.published import published_number
 from kdbatch.report.study import Study, cells_at
 from kdbatch.report.words import MINUS, NONE, RoleGroup, metric_title, number, role_group
 from kdbatch.vocab.plans import PlanRecord, Table
 
 # Measured by every distill run on its own teachers; shown below a table of the same metric.
-REFERENCES: dict[str, dict[str, str]] = {
+ENSEMBLES: dict[str, dict[str, str]] = {
     "top1": {"teacher_ensemble_top1": "Teachers' ensemble", "teacher_oracle_top1": "Any teacher right"},
 }
 
@@ -50,12 +50,15 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """A table with its numbers. `columns` map axis to value, outermost axis first; `unit` is that of the rows."""
+    """A table with its numbers. `columns` map axis to value, outermost axis first; `unit` is that of the rows, `sources` those of the
+    published ones.
+    """
 
     table: Table
     columns: tuple[dict[str, str], ...]
     rows: tuple[Row, ...]
     unit: str
+    sources: tuple[str, ...] = ()
 
     @property
     def num_seeds(self) -> int:
@@ -72,25 +75,29 @@ class Grid:
             parts.append(f"{NONE}: not measured yet.")
         if any(n.is_partial for n in numbers):
             parts.append("(n of N): seeds so far.")
+        if self.sources:
+            parts.append(f"Published: {'; '.join(self.sources)}. The final versions may differ.")
         return " ".join([*parts, self.table.note]).strip()
 
 
 def fill(record: PlanRecord, table: Table, study: Study, *, published: bool = False) -> Grid:
-    """The numbers of `table` as far as they are measured; `published`: the source's own numbers below them."""
+    """The numbers of `table` as far as they are measured; `published`: the source's own numbers below them, but not below numbers of a
+    scale whose note says that they cannot be compared.
+    """
     columns = _columns(record, table)
     rows = [
         Row(
             role=role,
             title=record.roles.get(role, role),
-            group=role_group(role),
+            group=role_group(role, record.references),
             numbers=tuple(_number(record, role, column, table.metric, study) for column in columns),
         )
         for role in table.rows
     ]
-    references = _references(record, table, columns, study)
+    ensembles = _ensembles(record, table, columns, study)
     unit = next((m.unit for (_, name), m in study.measured.items() if name == table.metric and m.unit), "percent")
-    printed = _published(record, table, columns) if published else []
-    return Grid(table=table, columns=columns, rows=(*_with_best(rows), *references, *printed), unit=unit)
+    printed, sources = _published(record, table, columns) if published and not record.note else ([], ())
+    return Grid(table=table, columns=columns, rows=(*_with_best(rows), *ensembles, *printed), unit=unit, sources=sources)
 
 
 def _columns(record: PlanRecord, table: Table) -> tuple[dict[str, str], ...]:
@@ -118,30 +125,31 @@ def _number(record: PlanRecord, role: str, column: dict[str, str], metric: str, 
     )
 
 
-def _references(record: PlanRecord, table: Table, columns: Sequence[dict[str, str]], study: Study) -> list[Row]:
+def _ensembles(record: PlanRecord, table: Table, columns: Sequence[dict[str, str]], study: Study) -> list[Row]:
     if "student" not in table.rows:
         return []
     rows = [
         Row(
             role=name,
             title=title,
-            group="reference",
+            group="ensemble",
             numbers=tuple(_number(record, "student", column, name, study) for column in columns),
         )
-        for name, title in REFERENCES.get(table.metric, {}).items()
+        for name, title in ENSEMBLES.get(table.metric, {}).items()
     ]
     return [row for row in rows if any(n.num_done for n in row.numbers)]
 
 
-def _published(record: PlanRecord, table: Table, columns: Sequence[dict[str, str]]) -> list[Row]:
-    """The rows for which the source prints a number at least once; one printed number stands for no seed of ours."""
-    rows = []
+def _published(record: PlanRecord, table: Table, columns: Sequence[dict[str, str]]) -> tuple[list[Row], tuple[str, ...]]:
+    """The rows for which the source prints a number at least once, and where; one printed number stands for no seed of ours."""
+    rows, sources = [], {}
     for role in table.rows:
-        values = [published_value(record.experiment, metric=table.metric, role=role, case=column) for column in columns]
-        numbers = tuple(Number(mean=value, sd=None, num_done=0, num_planned=0) for value in values)
-        if any(value is not None for value in values):
+        found = [published_number(record.experiment, metric=table.metric, role=role, case=column) for column in columns]
+        numbers = tuple(Number(mean=p.value if p else None, sd=None, num_done=0, num_planned=0) for p in found)
+        sources |= {p.source: None for p in found if p}
+        if any(found):
             rows.append(Row(role=role, title=record.roles.get(role, role), group="published", numbers=numbers))
-    return rows
+    return rows, tuple(sources)
 
 
 def _with_best(rows: list[Row]) -> list[Row]:

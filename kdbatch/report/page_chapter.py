@@ -53,9 +53,9 @@ _HOW = (
     "The videos are drawn anew 2000 times, with replacement and for both sides alike; where there are several seeds, each draw gets an "
     "error from Student's distribution, as wide as the seeds differ. The middle 95 % of the differences are the interval in brackets. "
     "With one seed it speaks of other videos alone: what training again would change is not in it. A claim of several comparisons holds "
-    "when every interval clears its threshold, and fails when one of them, widened for their number, lies on the other side; else it is undecided. "
-    "Block indexes of maps have no test videos to draw from: their interval is Student's, over seeds, and with one seed there is "
-    "none.</p></details>"
+    "when every interval clears its threshold, and fails when one of them, widened for their number, lies on the other side; else it is "
+    "undecided. Block indexes of maps have no test videos to draw from: their interval is Student's, over seeds, and with one seed there "
+    "is none.</p></details>"
 )
 
 

@@ -43,8 +43,8 @@ th.over{text-align:center;color:var(--ink)}
 .grid tr.student th::after{content:"";display:inline-block;width:.5rem;height:.5rem;
 border-radius:50%;margin-left:.45rem;background:var(--student)}
 .grid tr.part th{font-weight:600;font-size:.82rem;color:var(--faint);padding-top:1.1rem;position:static}
-tbody.control td,tbody.control th,tbody.reference td,tbody.reference th{border-bottom-style:dotted}
-tbody.reference{color:var(--faint)}
+tbody.control td,tbody.control th,tbody.ensemble td,tbody.ensemble th{border-bottom-style:dotted}
+tbody.ensemble{color:var(--faint)}
 th button{all:unset;cursor:pointer;color:inherit}
 th button:focus-visible{outline:2px solid var(--accent);outline-offset:3px}
 th button::after{position:absolute;padding-left:.15em}

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from kdbatch.report.claim_html import anchor, badge, effect_text
-from kdbatch.report.claims import VERDICTS
+from kdbatch.report.claims import VERDICTS, CheckedClaim
 from kdbatch.report.contents import Chapter, count_verdicts, num_done
 from kdbatch.report.earlier import EarlierRun
 from kdbatch.report.escape import in_html
@@ -22,33 +22,41 @@ def header_html(chapters: Sequence[Chapter], runs: Sequence[RunFacts]) -> str:
     """Title, state of the study in a sentence, and where to go on the page."""
     done = num_done(runs)
     title = "What the study found" if runs and done == len(runs) else "What the study has found so far"
-    links = "".join(f'<a href="#{in_html(chapter_anchor(c))}">{in_html(c.record.title)}</a>' for c in chapters)
+    links = "".join(f'<a href="#{in_html(chapter_anchor(c))}">{in_html(n)}</a>' for c, n in zip(chapters, names(chapters), strict=True))
+    notes = "".join(f'<p class="notice">{in_html(note)}</p>' for note in dict.fromkeys(c.record.note for c in chapters) if note)
     newest = max((run.finished_at for run in runs), default="")
     spent = [run.device_hours for run in runs if run.device_hours is not None]
     facts = [f"results up to {newest}" if newest else "", f"{hours(sum(spent))} of device time" if spent else ""]
     return (
         f'<header><p class="kicker">kdbatch report</p><h1>{title}</h1>'
         f'<p class="lede">{in_html(_state(runs))} {in_html(_claims(chapters))}</p>'
-        f'<p class="faint">{in_html(" · ".join(f for f in facts if f))}</p>{_bar(runs)}<nav aria-label="Experiments">{links}</nav></header>'
+        f'<p class="faint">{in_html(" · ".join(f for f in facts if f))}</p>{notes}{_bar(runs)}'
+        f'<nav aria-label="Experiments">{links}</nav></header>'
     )
 
 
 def verdicts_html(chapters: Sequence[Chapter]) -> str:
-    """Every claim on one line, linked to its evidence."""
-    rows = "".join(
-        f'<tr><td>{badge(c.verdict)}</td><td><a href="#{in_html(anchor(c))}">{in_html(c.claim.says)}</a></td>'
-        f'<td class="effects">{in_html(effect_text(c))}</td></tr>'
-        for chapter in chapters
-        for c in chapter.claims
+    """Every claim on one line, linked to its evidence, below the title of its experiment."""
+    parts = "".join(
+        f'<tbody><tr class="part"><th colspan="3" scope="rowgroup">{in_html(name)}</th></tr>'
+        f"{''.join(map(_verdict_html, chapter.claims))}</tbody>"
+        for chapter, name in zip(chapters, names(chapters), strict=True)
+        if chapter.claims
     )
-    if not rows:
+    if not parts:
         return ""
     return (
-        '<section id="claims"><h2>Claims at a glance</h2><p class="faint">Effects are oriented so that positive favours the claim; '
-        "in brackets the 95 % interval. Of several comparisons the weakest is shown, and a claim fails only if its interval, widened for "
+        '<section id="claims"><h2>Claims at a glance</h2><p class="faint">Positive favours a claim, negative one that says not; in '
+        "brackets the 95 % interval. Of several comparisons the weakest is shown, and a claim fails only if its interval, widened for "
         "their number, misses.</p>"
-        f'<div class="scroll"><table class="verdicts"><tbody>{rows}</tbody></table></div></section>'
+        f'<div class="scroll"><table class="verdicts">{parts}</table></div></section>'
     )
+
+
+def names(chapters: Sequence[Chapter]) -> list[str]:
+    """Their titles, with the profile where the same experiment was run at several."""
+    titles = [chapter.record.title for chapter in chapters]
+    return [t if titles.count(t) == 1 else f"{t} (profile {c.record.profile})" for t, c in zip(titles, chapters, strict=True)]
 
 
 def missing_html(runs: Sequence[RunFacts], warnings: Sequence[str]) -> str:
@@ -89,6 +97,14 @@ def earlier_html(earlier: Sequence[EarlierRun]) -> str:
     )
 
 
+def _verdict_html(checked: CheckedClaim) -> str:
+    origin = ' <span class="faint">our control</span>' if checked.claim.control else ""
+    return (
+        f'<tr><td>{badge(checked.verdict)}</td><td><a href="#{in_html(anchor(checked))}">{in_html(checked.claim.says)}</a>{origin}</td>'
+        f'<td class="effects">{in_html(effect_text(checked))}</td></tr>'
+    )
+
+
 def _state(runs: Sequence[RunFacts]) -> str:
     done = num_done(runs)
     if done == len(runs):
@@ -102,13 +118,17 @@ def _state(runs: Sequence[RunFacts]) -> str:
 
 def _claims(chapters: Sequence[Chapter]) -> str:
     claims = [claim for chapter in chapters for claim in chapter.claims]
-    if not claims:
-        return ""
+    groups = (("claim", [c for c in claims if not c.claim.control]), ("control", [c for c in claims if c.claim.control]))
+    return " ".join(f"Of {_counted(noun, found)}" for noun, found in groups if found)
+
+
+def _counted(noun: str, claims: Sequence[CheckedClaim]) -> str:
+    """`14 claims, 2 hold, 1 is undecided.`"""
     verdicts = count_verdicts(claims)
     plural = {"holds": "hold", "fails": "fail", "undecided": "are undecided", "not-yet": "wait for results"}
     single = {"holds": "holds", "fails": "fails", "undecided": "is undecided", "not-yet": "waits for results"}
     words = [f"{verdicts[v]} {(single if verdicts[v] == 1 else plural)[v]}" for v in VERDICTS if verdicts[v]]
-    return f"Of {count(len(claims), 'claim')}, {', '.join(words)}."
+    return f"{count(len(claims), noun)}, {', '.join(words)}."
 
 
 def _bar(runs: Sequence[RunFacts]) -> str:

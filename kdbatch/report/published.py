@@ -1,7 +1,7 @@
 """The study's published numbers, `published.csv`: what its own tables say, each with its place.
 
 They were read from the tables on the authors' public site as of 2022-23 (arXiv:2306.06010 and arXiv:2504.06153 are the papers); the final
-versions may differ. `case` is axis=value, ... as in the experiment files. A profile that replaces a subset's size has no published number.
+versions may differ. `case` is axis=value, ... as in the experiment files.
 """
 
 import csv
@@ -43,9 +43,7 @@ def published_numbers() -> tuple[Published, ...]:
     )
 
 
-def published_value(experiment: str, *, metric: str, role: str, case: Mapping[str, str]) -> float | None:
+def published_number(experiment: str, *, metric: str, role: str, case: Mapping[str, str]) -> Published | None:
     """What the source prints for this role in this case; None where it prints nothing."""
-    for number in published_numbers():
-        if (number.experiment, number.metric, number.role, number.case) == (experiment, metric, role, dict(case)):
-            return number.value
-    return None
+    wanted = (experiment, metric, role, dict(case))
+    return next((n for n in published_numbers() if (n.experiment, n.metric, n.role, n.case) == wanted), None)

@@ -93,7 +93,7 @@ def load_study(runs_dir: Path) -> Study:
     Raises:
         UserError: no plan was submitted yet, or a plan is damaged.
     """
-    records = tuple(_in_declared_order(record) for record in load_records(runs_dir))
+    records = tuple(_in_declared_order(record) for record in sorted(load_records(runs_dir), key=_place))
     runs: dict[str, RunFacts] = {}
     warnings: list[str] = []
     waiting = [cell.run_id for record in records for cell in record.cells]
@@ -111,6 +111,11 @@ def load_study(runs_dir: Path) -> Study:
     places, complaints = load_places(runs_dir, sorted(runs))
     warnings += [*scan.warnings, *complaints]
     return Study(runs_dir=runs_dir, records=records, runs=runs, rows=scan.frame, measured=measured, places=places, warnings=tuple(warnings))
+
+
+def _place(record: PlanRecord) -> tuple[str, str, str]:
+    """Experiments come in the order of their first tables, as in a paper."""
+    return (record.tables[0].id if record.tables else "", record.experiment, record.profile)
 
 
 def _in_declared_order(record: PlanRecord) -> PlanRecord:

@@ -10,9 +10,10 @@ from kdbatch.report.grid import Grid, Number, Row
 from kdbatch.report.words import RoleGroup, case_title, value_title
 
 SECTION_TITLES: dict[RoleGroup, str] = {
+    "reference": "What the student is measured against",
     "control": "Controls",
     "probe": "Pretrained features, before any fine-tuning",
-    "reference": "For reference, from the teachers' predictions",
+    "ensemble": "For reference, from the teachers' predictions",
     "published": "As published",
 }
 
@@ -44,7 +45,7 @@ def comma_separated(grid: Grid) -> str:
     writer.writerow(["group", "role", "title", *axes, "metric", "unit", "mean", "sd", "seeds_done", "seeds_planned"])
     for row in grid.rows:
         for column, n in zip(grid.columns, row.numbers, strict=True):
-            metric = row.role if row.group == "reference" else grid.table.metric
+            metric = row.role if row.group == "ensemble" else grid.table.metric
             values = [_exact(n.mean), _exact(n.sd), n.num_done, n.num_planned]
             writer.writerow([row.group, row.role, row.title, *(column[a] for a in axes), metric, grid.unit, *values])
     return out.getvalue()

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -10,7 +10,7 @@ from kdbatch.vocab.backbones import BACKBONE_TITLES
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.tasks import TASKS
 
-RoleGroup = Literal["teacher", "student", "control", "probe", "reference", "published"]
+RoleGroup = Literal["teacher", "student", "reference", "control", "probe", "ensemble", "published"]
 NONE = "\u2013"  # an en dash stands where a number is not measured yet
 MINUS = "\u2212"  # as wide as a plus sign
 
@@ -39,10 +39,12 @@ def metric_title(metric: str) -> str:
     return METRIC_TITLES.get(metric, metric.replace("_", " "))
 
 
-def role_group(role: str) -> RoleGroup:
-    """Teachers are T1, T2, ...; T1.linear, T1.retrieval are what their pretrained features were asked; every other role but the student is
-    a control.
+def role_group(role: str, references: Collection[str] = ()) -> RoleGroup:
+    """Teachers are T1, T2, ...; T1.linear, T1.retrieval are what their pretrained features were asked; every other role but the student
+    and the experiment's `references` is a control.
     """
+    if role in references:
+        return "reference"
     if "." in role:
         return "probe"
     if re.fullmatch(r"T\d+", role):

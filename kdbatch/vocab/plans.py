@@ -75,7 +75,11 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class PlanRecord:
-    """`runs/plans/<experiment>.<profile>.json`. `roles` maps a role to its title, `axes` an axis to its values in order."""
+    """`runs/plans/<experiment>.<profile>.json`. `roles` maps a role to its title, `axes` an axis to its values in order.
+
+    `references` are the roles that the student is measured against without having learnt from them; `note` says what numbers of this
+    profile cannot tell.
+    """
 
     experiment: str
     title: str
@@ -87,6 +91,8 @@ class PlanRecord:
     maps: tuple[Map, ...]
     claims: tuple[Claim, ...]
     cells: tuple[Cell, ...]
+    references: tuple[str, ...] = ()
+    note: str = ""
 
 
 def save_record(runs_dir: Path, record: PlanRecord) -> Path:

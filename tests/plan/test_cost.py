@@ -28,8 +28,8 @@ def test_pretraining_counts_the_clips_that_a_task_learns_from_and_those_it_looks
         ("VCOP C2", 4 * 3),
         ("PRP C3", 3),
         ("RSPNet C1", 3 + 2),  # one query, two keys
-        ("CVRL C1", 2 * 3),
-        ("TDL C1", 2 * 3 + 1),
+        ("CVRL C2", 2 * 3),
+        ("TDL C3", 2 * 3 + 1),
     ):
         assert _gmac(runs, f"pretrain R(2+1)D by {name} on k400[:50k]") == pytest.approx(200 * 50_000 * passes * R21D), name
 

@@ -116,7 +116,7 @@ def test_crops_and_views_reach_the_recipes(jobs: Path) -> None:
 
 def test_a_task_can_be_pretrained_at_a_scale_of_its_own_and_with_weaker_colours(jobs: Path) -> None:
     scale = "{epochs: 7, batch_clips: 32, lr_factor: 2.0, colours: 0.5}"
-    _edit(jobs / "profiles" / "paper.yaml", (SEEDS, f"{SEEDS}\npretrain_of: {{rspnet: {scale}}}"))
+    _edit(jobs / "profiles" / "paper.yaml", ("pretrain_of:", f"pretrain_of:\n  rspnet: {scale}"))
     recipes = {item.run.recipe for item in _plan(jobs).runs if isinstance(item.run.recipe, Pretrain)}
     assert {(r.backbone.kind, r.schedule.epochs, r.schedule.lr) for r in recipes} == {("r21d_10", 7, 0.05), ("shufflenet_2x", 7, 0.1)}
     (augment,) = {recipe.view.augment for recipe in recipes}
@@ -161,7 +161,7 @@ def test_a_slip_in_the_experiment_is_one_line(jobs: Path, change: tuple[str, str
         (("share: 0.084", "share: 800"), r"selection.ucf101: share: found 800. Write more than 0 and at most 0.5"),
         (("share: 0.084, every_epochs: 5", "share: 0.084, every_epochs: 0"), "every_epochs, num_clips: found 0 and 3. Write at least 1"),
         (("  ucf101: {share", "  ucf10: {share"), "selection: no 'ucf10'. Did you mean 'ucf101'"),
-        ((SEEDS, f"{SEEDS}\npretrain_of: {{rsp: {{epochs: 1, batch_clips: 8}}}}"), "pretrain_of: no 'rsp'. Did you mean 'rspnet'"),
+        (("pretrain_of:", "pretrain_of:\n  rsp: {epochs: 1, batch_clips: 8}"), "pretrain_of: no 'rsp'. Did you mean 'rspnet'"),
         (
             ("epochs: 200, batch_clips: 64", "epochs: 200, batch_clips: 64, colours: 2"),
             r"pretrain: colours: found 2\.0. Write a share from 0",

@@ -32,7 +32,7 @@ def test_clips_schedules_and_seeds(plan: Plan) -> None:
 
 
 def test_students_are_distilled_as_ae_kd_does(plan: Plan) -> None:
-    students = {r for item in plan.runs if isinstance(r := item.run.recipe, Distill) and item.run.parents}
+    students = {r for item in plan.runs if isinstance(r := item.run.recipe, Distill) and item.run.parents and r.weighting != "equal"}
     assert {(r.weighting, r.temperature, r.hard_weight, r.soft_weight, r.max_teacher_weight) for r in students} == {
         ("ae-kd", 4, 1, 0.9, 0.6)
     }
@@ -78,16 +78,28 @@ def test_ladders_and_queues(plan: Plan) -> None:
             case RSPNet():
                 assert (task.queue_size, task.embedding_dim, task.temperature, task.key_momentum) == (16384, 128, 0.07, 0.999)
                 assert task.window_frames(16) == 16 * 2**complexity
-    assert isinstance(tdl := tasks["tdl", 1], TDL) and (tdl.queue_size, tdl.temperature, tdl.key_momentum) == (500, 0.07, 0.999)
-    assert isinstance(cvrl := tasks["cvrl", 1], CVRL) and (cvrl.temperature, cvrl.num_hidden, cvrl.hidden_dim) == (0.1, 3, 2048)
+    assert isinstance(tdl := tasks["tdl", 3], TDL) and (tdl.queue_size, tdl.temperature, tdl.key_momentum) == (500, 0.07, 0.999)
+    assert isinstance(cvrl := tasks["cvrl", 2], CVRL) and (cvrl.temperature, cvrl.num_hidden, cvrl.hidden_dim) == (0.1, 3, 2048)
 
 
 def test_the_out_of_distribution_experiment_has_the_four_tasks_and_their_claims_their_points(plan: Plan) -> None:
     assert {r.task.name for r in _of(plan, "out_of_distribution")} == {"rotnet", "vcop", "cvrl", "rspnet"}
     points = {claim.id: claim.points for record in plan.records for claim in record.claims if claim.points}
-    assert points == {"gain_rotnet": 20.5, "gain_vcop": 12.6, "noncontrastive_margin": 39.2, "contrastive_margin": 1.5}
+    claimed = {"gain_rotnet": 20.5, "gain_vcop": 12.6, "noncontrastive_margin": 39.2, "contrastive_margin": 1.5}
+    assert points == claimed | {f"{name}_over_labels_only": value for name, value in claimed.items()}
+
+
+def test_outside_the_ladder_every_task_is_at_the_complexity_of_its_paper(plan: Plan) -> None:
+    papers = {"rotnet": 3, "vcop": 1, "prp": 3, "cvrl": 2, "tdl": 3, "rspnet": 1}
+    for experiment in ("out_of_distribution", "pretext_categories", "subset_size"):
+        assert {papers[r.task.name] == r.task.complexity for r in _of(plan, experiment)} == {True}
+
+
+def test_cvrl_has_larger_batches_and_warms_up(plan: Plan) -> None:
+    (s,) = {r.schedule for r in _of(plan, "out_of_distribution") if r.task.name == "cvrl"}
+    assert (s.epochs, s.batch_clips, s.warmup_epochs) == (200, 128, 5.0) and s.lr == pytest.approx(0.32 * 128 / 1024)
 
 
 def test_no_two_runs_have_one_title(plan: Plan) -> None:
     """They are what a person tells runs apart by, in `status` and in what failed."""
-    assert len({item.title for item in plan.runs}) == len(plan.runs) == 513
+    assert len({item.title for item in plan.runs}) == len(plan.runs) == 528

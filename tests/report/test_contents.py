@@ -20,7 +20,7 @@ def test_each_teachers_weight_is_that_of_the_last_epoch_averaged_over_seeds(stud
         ]
         write_measures(RunFolder(study.runs_dir / run).curves, run, curves[::-1], schema=CURVES)
     listing = teachers_together(record, study)
-    assert listing and listing.head[-2:] == ("Weight of 1", "Weight of 2")
+    assert listing and listing.head[-2:] == ("Weight of T1", "Weight of T2")
     assert [row[-2:] for row in listing.rows] == [("0.30", "0.70"), (NONE, NONE)]
     assert listing.rows[0][1:4] == ("66.0", "72.0", "0.41")
 

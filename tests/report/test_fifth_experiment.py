@@ -26,7 +26,7 @@ teachers:
   T1:
     title: T1 RotNet
     backbone: r21d_10
-    pretrain: {task: rotnet, complexity: 1, dataset: k400, subset: 50k}
+    pretrain: {task: rotnet, complexity: 3, dataset: k400, subset: 50k}
     target: ucf101
   T2:
     title: T2 VCOP
@@ -74,10 +74,10 @@ def test_it_is_planned_with_the_others_and_shares_their_runs(planned: Plan) -> N
     assert len(planned.records) == 5
     own = [item for item in planned.runs if "weightings" in item.used_by]
     shared = [item.title for item in own if len(item.used_by) > 1]
-    assert "pretrain R(2+1)D by RotNet C1 on k400[:16], seed 0" in shared and "train R(2+1)D on ucf101 from labels only, seed 0" in shared
+    assert "pretrain R(2+1)D by RotNet C3 on k400[:16], seed 0" in shared and "train R(2+1)D on ucf101 from labels only, seed 0" in shared
     alone = {item.title for item in own if len(item.used_by) == 1}
     assert alone == {
-        *(f"train R(2+1)D on ucf101 from RotNet C1 + VCOP C1 on k400[:16] ({w}), seed 0" for w in ("equal", "ca-mkd")),
+        *(f"train R(2+1)D on ucf101 from RotNet C3 + VCOP C1 on k400[:16] ({w}), seed 0" for w in ("equal", "ca-mkd")),
         "CKA of student on ucf101, seed 0",
     }
 
@@ -101,7 +101,7 @@ def test_its_results_make_a_table_figures_and_verdicts_like_those_of_the_four(pl
     page = made.page.read_text(encoding="utf-8")
     assert "Three ways to weigh teachers" in page and (in_tmp / "report" / "figures" / "table5_accuracy.png").stat().st_size > 1000
     assert [line.split(", ")[1] for line in made.lacks] == [
-        "pretrain R(2+1)D by RotNet C1 on k400[:16]",
+        "pretrain R(2+1)D by RotNet C3 on k400[:16]",
         "pretrain R(2+1)D by VCOP C1 on k400[:16]",
         "CKA of student on ucf101",
     ]

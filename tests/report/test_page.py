@@ -1,7 +1,11 @@
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
+
+from kdbatch.report.build import build_report
+from kdbatch.vocab.plans import save_record
 
 VOID = {"meta", "img", "br", "line", "circle"}
 
@@ -67,7 +71,7 @@ def test_a_partial_study_says_how_far_it_is_what_failed_why_and_what_was_left_ou
 
 def test_a_finished_study_has_nothing_missing_and_shows_verdict_effect_and_interval(one_seed) -> None:
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", one_seed.page))
-    assert "All 15 runs are done. Of 5 claims, 3 hold, 2 are undecided." in text
+    assert "All 15 runs are done. Of 4 claims, 3 hold, 1 is undecided. Of 1 control, 1 is undecided." in text
     assert "What the study found" in text and "What is missing" not in text
     assert re.search(r"holds The student is above both of its teachers\. \+16\.0 points \[\+1\d\.\d, \+2\d\.\d\]", text)
     assert "400 test videos, 1 seed" in text
@@ -77,3 +81,14 @@ def test_cost_and_origin_are_told(one_seed) -> None:
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", one_seed.page))
     assert "pretrain 4 of 4 0.10 4" in text and "all 15 of 15 0.38 15" in text
     assert "PyTorch 2.15.0" in text and "results up to 2027-01-15 08:00 UTC" in text
+
+
+def test_claims_of_two_profiles_stand_below_their_own_titles_and_a_scale_says_what_it_cannot_tell(studied) -> None:
+    record, study = studied()
+    save_record(study.runs_dir, replace(record, profile="micro", note="Micro scale <tells> nothing."))
+    build_report(study.runs_dir, to=study.runs_dir.parent / "report")
+    page = (study.runs_dir.parent / "report" / "index.html").read_text()
+    title = record.title
+    glance = page[page.index('id="claims"') : page.index("</section>", page.index('id="claims"'))]
+    assert re.findall(r'scope="rowgroup">([^<]+)', glance) == [f"{title} (profile micro)", f"{title} (profile toy)"]
+    assert glance.count("our control") == 2 and page.count("Micro scale &lt;tells&gt; nothing.") == 1

@@ -8,7 +8,7 @@ from report_world import TABLE
 from worlds import JOBS
 
 from kdbatch.report.grid import fill
-from kdbatch.report.published import published_numbers, published_value
+from kdbatch.report.published import published_number, published_numbers
 from kdbatch.report.tables import comma_separated, markdown
 
 
@@ -31,18 +31,30 @@ def test_another_profile_s_sizes_have_no_published_number(studied: Callable) -> 
     assert "published" not in {row.group for row in grid.rows}
 
 
+def test_a_table_says_where_its_published_numbers_are_from(studied: Callable) -> None:
+    record, study = studied()
+    (source,) = {n.source for n in published_numbers() if n.experiment == "subset_size"}
+    assert source in fill(record, TABLE, study, published=True).caption and source not in fill(record, TABLE, study).caption
+
+
+def test_a_scale_that_tells_nothing_of_the_study_has_no_published_numbers_beside_it(studied: Callable) -> None:
+    record, study = studied()
+    grid = fill(replace(record, note="Toy scale."), TABLE, study, published=True)
+    assert "published" not in {row.group for row in grid.rows} and not grid.sources
+
+
 def test_the_study_s_arithmetic_follows_from_its_tables() -> None:
     def ood(role: str, task: str) -> float:
-        value = published_value("out_of_distribution", metric="top1", role=role, case={"task": task})
-        assert value is not None
-        return value
+        number = published_number("out_of_distribution", metric="top1", role=role, case={"task": task})
+        assert number is not None
+        return number.value
 
     for task, gain in (("rotnet", 20.45), ("vcop", 12.55)):  # printed as 20.5 and 12.6
         assert ood("student", task) - (ood("T1", task) + ood("T2", task)) / 2 == pytest.approx(gain)
     for category, margin in (("non-contrastive", 39.2), ("contrastive", 1.5)):
         case = {"category": category, "network": "shufflenet_2x"}
-        student, alone = (published_value("pretext_categories", metric="top1", role=r, case=case) for r in ("student", "spatiotemporal"))
-        assert student is not None and alone is not None and student - alone == pytest.approx(margin)
+        student, alone = (published_number("pretext_categories", metric="top1", role=r, case=case) for r in ("student", "spatiotemporal"))
+        assert student and alone and student.value - alone.value == pytest.approx(margin)
 
 
 def test_every_published_number_belongs_to_a_role_and_a_case_of_an_experiment() -> None:

@@ -1,5 +1,6 @@
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from report_world import fail, run_of
 
 from kdbatch.report.study import load_study
 from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.plans import save_record
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import Status, save_status
 
@@ -21,6 +23,12 @@ def test_ancestors_belong_to_a_plan_and_come_before_their_children(studied: Call
     order = [run.run_id for run in study.runs_of(record)]
     assert len(order) == 15 and [run.kind for run in study.runs_of(record)].count("pretrain") == 4
     assert all(order.index(parent) < order.index(run.run_id) for run in study.runs_of(record) for parent in run.parents)
+
+
+def test_experiments_come_in_the_order_of_their_tables(written: Callable) -> None:
+    record, runs_dir = written()
+    save_record(runs_dir, replace(record, experiment="a_later", tables=(replace(record.tables[0], id="table2"),)))
+    assert [r.experiment for r in load_study(runs_dir).records] == ["subset_size", "a_later"]
 
 
 @pytest.mark.parametrize(

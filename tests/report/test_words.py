@@ -40,3 +40,12 @@ def test_what_pretrained_features_are_asked_is_no_control() -> None:
 
 def test_a_case_reads_in_published_names() -> None:
     assert case_title({"target": "ucf101", "backbone": "r21d_10", "subset": "10k"}) == "UCF101 · R(2+1)D · 10k"
+
+
+def test_what_an_experiment_refers_to_is_neither_teacher_nor_control() -> None:
+    assert [role_group(r, ("T3", "alone")) for r in ("T1", "T3", "alone", "labels_only")] == [
+        "teacher",
+        "reference",
+        "reference",
+        "control",
+    ]
