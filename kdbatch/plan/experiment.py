@@ -1,7 +1,7 @@
 """One file of `jobs/`, read: what varies, who teaches, who learns, which controls stand beside, what is drawn and claimed."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ def load_experiment(path: Path, profile: Profile) -> Experiment:
         UserError: any mistake in the file, named by its place.
     """
     where = str(path)
-    file = read(_File, load_yaml(path), where=where)
+    file = _without(read(_File, load_yaml(path), where=where), profile.leave_out)
     if file.name != path.stem:
         raise UserError(f"{where}.name: found {file.name!r}; the name is that of the file: {path.stem}.")
     axes = {name: _axis_values(raw, name=name, profile=profile, where=f"{where}.vary.{name}") for name, raw in file.vary.items()}
@@ -62,6 +62,20 @@ def load_experiment(path: Path, profile: Profile) -> Experiment:
     declared = {name: _labels(raw, name=name, profile=profile, where=f"{where}.vary.{name}") for name, raw in file.vary.items()}
     _check(experiment, {name: tuple(values) for name, values in declared.items()}, where=where)
     return experiment
+
+
+def _without(file: _File, roles: Collection[str]) -> _File:
+    """The file without these controls, and without the rows, maps and claims that speak of them."""
+    gone = set(roles) & set(file.controls)
+    maps = tuple(m for m in file.maps if gone.isdisjoint(m.models))
+    gone_maps = {m.id for m in file.maps} - {m.id for m in maps}
+    return replace(
+        file,
+        controls={role: spec for role, spec in file.controls.items() if role not in gone},
+        tables=tuple(replace(t, rows=tuple(role for role in t.rows if role not in gone)) for t in file.tables),
+        maps=maps,
+        claims=tuple(c for c in file.claims if (gone | gone_maps).isdisjoint((c.who, *c.than))),
+    )
 
 
 def _teacher_at_scale(spec: TeacherSpec, profile: Profile) -> TeacherSpec:

@@ -52,7 +52,7 @@ class CompareScale:
 @dataclass(frozen=True, kw_only=True)
 class Profile:
     """`subsets` replaces sizes (10k: 48 reads 48 videos where an experiment says 10k); `keep` names the values of an axis that are
-    kept; `widths` are by backbone, `tasks` parameters by pretext task, `pretrain_of` what stands in for `pretrain` for single tasks.
+    kept; `leave_out` names controls that are not run; `widths` are by backbone, `tasks` parameters by pretext task, `pretrain_of` what stands in for `pretrain` for single tasks.
 
     `selection` is by target; a target without one keeps the last epoch. `linear` is the schedule of linear probes, needed where an
     experiment asks for them. `finetune_crop` is how clips of the target are cut, for teachers, students and controls alike; "center" is
@@ -75,6 +75,7 @@ class Profile:
     num_eval_crops: Literal[1, 3] = 1
     subsets: dict[str, str] = field(default_factory=dict)
     keep: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    leave_out: tuple[str, ...] = ()
     widths: dict[str, float] = field(default_factory=dict)
     tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
     pretrain_of: dict[str, PretrainScale] = field(default_factory=dict)

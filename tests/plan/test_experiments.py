@@ -51,3 +51,20 @@ def test_all_six_tasks_are_trained_four_of_them_at_three_complexities_and_two_as
     assert {name for name, _ in ladder} == set(TASKS)
     climbed = {(name, c) for name in ("rotnet", "vcop", "prp", "rspnet") for c in (1, 2, 3)}
     assert ladder == climbed | {("cvrl", 2), ("tdl", 3)}
+
+
+def test_a_scale_may_leave_out_a_control_with_all_that_speaks_of_it(study) -> None:
+    assert "same_task" not in repr([r.roles | {"rows": r.tables, "claims": r.claims} for r in study("toy").records])
+    for record in study("paper").records:
+        assert "same_task" in record.roles and any("same_task" in t.rows for t in record.tables)
+        assert any(claim.than == ("same_task",) and claim.control for claim in record.claims)
+        assert all(any(cell.role == "same_task" and cell.seed == seed for cell in record.cells) for seed in (0, 1, 2))
+
+
+def test_teachers_of_one_task_differ_in_their_seed_alone(study) -> None:
+    plan = study("paper")
+    runs = {item.run.id: item.run for item in plan.runs}
+    record = next(r for r in plan.records if r.experiment == "task_complexity")
+    for cell in (c for c in record.cells if c.role == "same_task"):
+        teachers = [runs[parent] for parent in runs[cell.run_id].parents]
+        assert [t.seed - cell.seed for t in teachers] == [0, 1, 2] and len({t.recipe for t in teachers}) == 1
