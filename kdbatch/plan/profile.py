@@ -52,7 +52,8 @@ class CompareScale:
 @dataclass(frozen=True, kw_only=True)
 class Profile:
     """`subsets` replaces sizes (10k: 48 reads 48 videos where an experiment says 10k); `keep` names the values of an axis that are
-    kept; `leave_out` names controls that are not run; `widths` are by backbone, `tasks` parameters by pretext task, `pretrain_of` what stands in for `pretrain` for single tasks.
+    kept; `leave_out` names controls that are not run; `widths` are by backbone, `tasks` parameters by pretext task, `pretrain_of` what
+    stands in for `pretrain` for single tasks.
 
     `selection` is by target; a target without one keeps the last epoch. `linear` is the schedule of linear probes, needed where an
     experiment asks for them. `finetune_crop` is how clips of the target are cut, for teachers, students and controls alike; "center" is
