@@ -23,11 +23,12 @@ def badge(verdict: Verdict) -> str:
 
 
 def effect_text(checked: CheckedClaim) -> str:
-    """`+4.1 points [+2.9, +5.3]`; of the comparison that decides."""
+    """`+4.1 points [+2.9, +5.3] (at least 3.0 claimed)`; of the comparison that decides."""
     weakest = checked.weakest
     if weakest is None:
         return ""
-    return f"{signed(weakest.effect, digits=_digits(checked))} {_unit(checked)} {_bounds(weakest, checked)}".strip()
+    unit = "points" if checked.unit == "points" else "of block index"
+    return f"{signed(weakest.effect, digits=_digits(checked))} {unit} {_bounds(weakest, checked)}{_claimed(checked)}"
 
 
 def claim_html(checked: CheckedClaim) -> str:
@@ -96,10 +97,10 @@ def _bounds(c: Comparison, checked: CheckedClaim) -> str:
     return f"[{signed(c.low, digits=digits)}, {signed(c.high, digits=digits)}]"
 
 
-def _unit(checked: CheckedClaim) -> str:
-    target = f" (at least {number(checked.threshold)} claimed)" if checked.claim.kind == "mean_gain_at_least" else ""
-    target += " (claimed not to be above)" if checked.claim.negated else ""
-    return ("points" if checked.unit == "points" else "of block index") + target
+def _claimed(checked: CheckedClaim) -> str:
+    if checked.claim.kind == "mean_gain_at_least":
+        return f" (at least {number(checked.threshold)} claimed)"
+    return " (claimed not to be above)" if checked.claim.negated else ""
 
 
 def _digits(checked: CheckedClaim) -> int:

@@ -42,7 +42,7 @@ th.over{text-align:center;color:var(--ink)}
 .grid tr.student th{font-weight:680}
 .grid tr.student th::after{content:"";display:inline-block;width:.5rem;height:.5rem;
 border-radius:50%;margin-left:.45rem;background:var(--student)}
-.grid tr.part th{font-weight:600;font-size:.82rem;color:var(--faint);padding-top:1.1rem;position:static}
+.grid tr.part th,.verdicts tr.part th{font-weight:600;font-size:.82rem;color:var(--faint);padding-top:1.1rem;position:static}
 tbody.control td,tbody.control th,tbody.ensemble td,tbody.ensemble th{border-bottom-style:dotted}
 tbody.ensemble{color:var(--faint)}
 th button{all:unset;cursor:pointer;color:inherit}
