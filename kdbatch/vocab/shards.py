@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from kdbatch.vocab.datasets import DATASETS
@@ -137,13 +138,15 @@ def load_index(shards_dir: Path, dataset: str) -> ShardIndex:
 def count_from_words(words: str, total: int, *, where: str, instead: str = "") -> int:
     """Number of videos that `50k`, `10%`, `2000`, `1.5m` or `all` asks for, out of `total`; `instead` is what else would do.
 
+    A share is rounded down.
+
     Raises:
         UserError: not such words, or more than `total`.
     """
     found = re.fullmatch(r"(\d{1,12}(?:\.\d{1,6})?)([km%]?)", words.strip().lower().replace("_", ""), re.ASCII)
-    unit = {"k": 1e3, "m": 1e6, "%": total / 100}.get(found[2], 1.0) if found else 1.0
-    number = float(total) if words.strip().lower() == "all" else float(found[1]) * unit if found else 0.0
-    if number < 1 or (unit == 1.0 and number != int(number)):
+    units = {"": 1, "k": 1000, "m": 1_000_000, "%": Fraction(total, 100)}
+    number = Fraction(total) if words.strip().lower() == "all" else Fraction(found[1]) * units[found[2]] if found else Fraction(0)
+    if number < 1 or (found and found[2] != "%" and number.denominator != 1):
         raise UserError(f"{where}: {words!r} is no number of videos. Write for example 2000, 50k, 10% or all.")
     if number > total:
         raise UserError(f"{where}: {words} videos asked for, but there are only {total}. Write all, or at most {total}{instead}.")

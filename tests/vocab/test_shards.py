@@ -11,7 +11,14 @@ def test_words_for_a_number_of_videos(words: str, count: int) -> None:
     assert count_from_words(words, 200_000, where="x") == count
 
 
-@pytest.mark.parametrize("words", ["", "0", "-5", "k", "nan", "inf", "1e400", "ten", "50kk", "2.5", "0%"])
+def test_every_whole_percentage_of_any_total_is_exact_and_rounded_down() -> None:
+    for total in range(1, 1001):
+        assert count_from_words("100%", total, where="x") == total
+    assert [count_from_words(f"{percent}%", 300, where="x") for percent in range(1, 101)] == list(range(3, 301, 3))
+    assert count_from_words("2.5%", 100, where="x") == 2
+
+
+@pytest.mark.parametrize("words", ["", "0", "-5", "k", "nan", "inf", "1e400", "ten", "50kk", "2.5", "0%", "1.2345k"])
 def test_other_words_are_refused(words: str) -> None:
     with pytest.raises(UserError, match="x: .*(no number of videos|only)"):
         count_from_words(words, 200_000, where="x")
