@@ -177,8 +177,7 @@ def find_subset(index: ShardIndex, split: str, words: str, *, where: str) -> Sub
         )
     if shared and not part.num_in_split.get(split):
         raise UserError(f"{where}: {dataset}/{split}: no video belongs to this split. Check the data set's list files and shard it again.")
-    num_shards = math.ceil(num_places / index.videos_per_shard)
-    parts = [dataset, split, str(num_places), *index.classes, *(s.sha256 for s in part.shards[:num_shards])]
+    parts = [dataset, split, str(num_places), *index.classes, *(shard.sha256 for shard in _first_shards(index, part, num_places))]
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     return Subset(dataset=dataset, split=split, num_places=0 if shared else num_places, num_classes=len(index.classes), digest=digest)
 
@@ -197,9 +196,14 @@ def load_samples(shards_dir: Path, subset: Subset) -> Iterator[tuple[Path, Sampl
             f"{shards_dir}/{subset.dataset}: the shards of {subset.title} changed since this run was planned. Plan it again: kdbatch submit"
         )
     folder = shards_dir / subset.dataset
-    part_name = DATASETS[subset.dataset].part_of[subset.split]
-    for shard in index.parts[part_name].shards:
+    part = index.parts[DATASETS[subset.dataset].part_of[subset.split]]
+    for shard in _first_shards(index, part, subset.num_places or part.num_places):
         record = read(ShardRecord, load_json(folder / f"{Path(shard.name).stem}.json"), where=f"{folder}/{shard.name}")
         for sample in record.samples:
             if subset.split in sample.splits and (not subset.num_places or sample.place < subset.num_places):
                 yield folder / shard.name, sample
+
+
+def _first_shards(index: ShardIndex, part: Part, num_places: int) -> tuple[Shard, ...]:
+    """The shards that hold the first `num_places` places of a part."""
+    return part.shards[: math.ceil(num_places / index.videos_per_shard)]

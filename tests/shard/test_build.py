@@ -110,6 +110,14 @@ def test_records_point_at_the_bytes_of_each_member(built: Path) -> None:
         assert raw[sample.index_offset - 512 :].startswith(f"{sample.key}.idx".encode())
 
 
+def test_a_prefix_is_read_from_its_own_shards_alone(built: Path, tmp_path: Path) -> None:
+    shutil.copytree(built / "k400", tmp_path / "k400")
+    for shard in ("train-00001", "train-00002"):
+        (tmp_path / "k400" / f"{shard}.json").unlink()
+    prefix = find_subset(load_index(tmp_path, "k400"), "train", "5", where="here")
+    assert [sample.place for _, sample in load_samples(tmp_path, prefix)] == [0, 1, 2, 3, 4]
+
+
 def test_broken_videos_are_skipped_and_listed_with_their_reasons(toys: Path, tmp_path: Path) -> None:
     root = _with_broken(toys, tmp_path)
     index = _build(root, tmp_path / "shards", max_rejected=0.2)
