@@ -103,6 +103,8 @@ def plan_job(
         UserError: a layout that is not the published one, more videos asked for than there are, or shards made in another way.
     """
     part = _checked_part(dataset, part)
+    if not 0 <= max_rejected <= 1:
+        raise UserError(f"{dataset}: --max-rejected: found {max_rejected}. Write a share from 0 to 1, as in --max-rejected=0.05.")
     if not transcode and dataset in NEVER_ORIGINALS:
         raise UserError(f"{dataset}: --no-transcode is not possible: {NEVER_ORIGINALS[dataset]}. Leave --no-transcode out.")
     try:

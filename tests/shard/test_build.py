@@ -1,3 +1,4 @@
+import math
 import os
 import re
 import shutil
@@ -160,6 +161,7 @@ def test_a_part_that_is_added_leaves_the_others_in_the_index(toys: Path, tmp_pat
         ({"subset": "13"}, "13 videos asked for, but there are only 12"),
         ({"part": "test"}, "has no part 'test'. Parts: train, val"),
         ({"videos_per_shard": 0}, "Write 1 or more"),
+        *[({"max_rejected": share}, f"found {share}. Write a share from 0 to 1") for share in (-1.0, 1.5, math.nan)],
     ],
 )
 def test_what_cannot_be_done_is_told_with_what_can(toys: Path, built: Path, options: dict[str, object], words: str) -> None:
