@@ -111,6 +111,7 @@ def plan_job(
         listing = READERS[dataset](root, part)
     except OSError as error:
         raise UserError(f"{root}: cannot be listed ({error.strerror}: {error.filename}).") from error
+    _check_names(root, listing.classes)
     encoding = TRANSCODED if transcode else ORIGINALS
     index = _index_to_extend(shards_dir, dataset, classes=listing.classes, videos_per_shard=videos_per_shard, encoding=encoding)
     order = balanced_order(listing.sources)
@@ -153,6 +154,15 @@ def _checked_part(dataset: str, part: str) -> str:
     if part and part not in known:
         raise UserError(f"{dataset}: has no part {part!r}. Parts: {', '.join(known)}.")
     return part or known[0]
+
+
+def _check_names(root: Path, classes: Sequence[str]) -> None:
+    """The index holds the classes' names as text, and it is written last."""
+    for name in classes:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise UserError(f"{root}: the name of the class {name!a} is no UTF-8. Rename it there.") from error
 
 
 def _index_to_extend(shards_dir: Path, dataset: str, *, classes: tuple[str, ...], videos_per_shard: int, encoding: str) -> ShardIndex:

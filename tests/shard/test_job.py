@@ -1,4 +1,5 @@
 import itertools
+import os
 import re
 import subprocess
 import sys
@@ -44,6 +45,14 @@ def test_subsets_are_prefixes_cut_into_shards_without_gaps(toys: Path, small: in
 def test_planning_writes_nothing(toys: Path, tmp_path: Path) -> None:
     assert _job(toys, tmp_path / "shards").missing() == (0, 1, 2)
     assert not (tmp_path / "shards").exists()
+
+
+def test_a_class_folder_whose_name_is_no_text_is_told_before_anything_is_stored(tmp_path: Path) -> None:
+    folder = tmp_path / "train" / os.fsdecode(b"caf\xe9")
+    folder.mkdir(parents=True)
+    (folder / "abcdefghijk_000001_000011.mp4").touch()
+    with pytest.raises(UserError, match=re.escape(r"the name of the class 'caf\udce9' is no UTF-8")):
+        plan_job("k400", root=tmp_path, shards_dir=tmp_path / "shards")
 
 
 def test_finished_shards_are_not_missing(toys: Path, tmp_path: Path) -> None:
