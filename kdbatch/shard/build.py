@@ -2,16 +2,18 @@
 
 import contextlib
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from kdbatch.shard.index import check_rejected, publish_index, publish_rejected
+from kdbatch.shard.footage import UNREADABLE
+from kdbatch.shard.index import check_rejected, publish_index, publish_rejected, writing
 from kdbatch.shard.job import TRANSCODED, Job, plan_job
 from kdbatch.shard.originals import keep
 from kdbatch.shard.pool import spread
-from kdbatch.shard.stored import BrokenVideo, Stored
+from kdbatch.shard.stored import BrokenVideo, MachineTrouble, Stored
 from kdbatch.shard.tars import Entry, publish_shard
 from kdbatch.shard.transcode import transcode as encode
 from kdbatch.vocab.errors import UserError
@@ -93,13 +95,9 @@ def build_job(job: Job, *, shards: range | None = None, processes: int, progress
     shards = range(job.num_shards) if shards is None else shards
     throughput = Throughput(began=time.monotonic())
     try:
-        _make(job, shards, throughput=throughput, processes=processes, progress=progress)
-        index = publish_index(job)
-    except OSError as error:
-        found = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
-        raise UserError(
-            f"{job.folder}: shards cannot be written ({found}). Finished ones are kept. Mend that, then go on with: {job.again}"
-        ) from error
+        with writing(job):
+            _make(job, shards, throughput=throughput, processes=processes, progress=progress)
+            index = publish_index(job)
     except BrokenProcessPool as error:
         raise UserError(
             f"{job.folder}: a process that transcodes died (out of memory?). Finished shards are kept. "
@@ -141,8 +139,8 @@ def _entries(
     """Every video of `shards`, in order: one stream over all shards, so that no process waits at a shard's end."""
     places = [place for shard in shards for place in job.places_of(shard)]
     total = done + len(places)
-    store = _transcoded if job.index.encoding == TRANSCODED else _kept
-    results = spread(store, [job.order[place].path for place in places], processes=processes)
+    store = encode if job.index.encoding == TRANSCODED else keep
+    results = spread(partial(_stored, store), [job.order[place].path for place in places], processes=processes)
     try:
         for place, stored in zip(places, results, strict=True):
             source = job.order[place]
@@ -156,17 +154,13 @@ def _entries(
         results.close()
 
 
-def _transcoded(path: Path) -> Stored | str:
+def _stored(store: Callable[[Path], Stored], path: Path) -> Stored | str:
     """Runs in the worker processes: the stored video, or why there is none."""
     try:
-        return encode(path)
+        return store(path)
     except BrokenVideo as error:
         return str(error)
-
-
-def _kept(path: Path) -> Stored | str:
-    """Likewise, for an original that is stored as it came."""
-    try:
-        return keep(path)
-    except BrokenVideo as error:
-        return str(error)
+    except OSError as error:
+        if error.errno not in UNREADABLE:
+            raise
+        raise MachineTrouble(error.errno, f"cannot be read ({error.strerror})", str(path)) from None

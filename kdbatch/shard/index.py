@@ -11,12 +11,31 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kdbatch.shard.job import Job
+from kdbatch.shard.stored import MachineTrouble
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.publish import publish, publish_json
 from kdbatch.vocab.shards import Part, Reject, Shard, ShardIndex, ShardRecord, load_index
 
 _REJECTED = pa.schema([("part", pa.string()), ("key", pa.string()), ("place", pa.int64()), ("path", pa.string()), ("reason", pa.string())])
+
+
+@contextlib.contextmanager
+def writing(job: Job) -> Iterator[None]:
+    """Inside, shards or their index are written, and what stops that is told in one line.
+
+    Raises:
+        UserError: no room, no right to write, a file server that does not answer.
+    """
+    try:
+        yield
+    except MachineTrouble as error:
+        raise UserError(f"{error.filename}: {error.strerror}. Finished shards are kept. Mend that, then go on with: {job.again}") from error
+    except OSError as error:
+        found = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
+        raise UserError(
+            f"{job.folder}: shards cannot be written ({found}). Finished ones are kept. Mend that, then go on with: {job.again}"
+        ) from error
 
 
 def publish_index(job: Job) -> ShardIndex | None:

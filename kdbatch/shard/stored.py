@@ -7,6 +7,10 @@ class BrokenVideo(Exception):
     """A video that cannot be stored; the message is the reason."""
 
 
+class MachineTrouble(OSError):
+    """Not the video's fault, and elsewhere than where shards are written: `filename` is where, `strerror` what."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stored:
     """The bytes of a video and what a reader must know of them.
