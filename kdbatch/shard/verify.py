@@ -5,6 +5,7 @@ from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 
+from kdbatch.shard.footage import SHORTAGES
 from kdbatch.shard.pool import spread
 from kdbatch.shard.stored import BrokenVideo
 from kdbatch.shard.tars import finished_shard, sha256_of
@@ -48,7 +49,20 @@ def _mend(index: ShardIndex, folder: Path, damage: Collection[str]) -> str:
 
 
 def _damage(folder: Path, shard: Shard) -> str:
-    """What is wrong with a shard, or nothing. Runs in the worker processes."""
+    """What is wrong with a shard, or nothing. Runs in the worker processes.
+
+    Raises:
+        UserError: the machine's trouble, of which the shard knows nothing.
+    """
+    try:
+        return _found_damage(folder, shard)
+    except OSError as error:
+        if error.errno in SHORTAGES:
+            raise UserError(f"{folder}/{shard.name}: cannot be checked ({error.strerror}). Mend that and repeat the command.") from error
+        return f"cannot be read ({error.strerror})"
+
+
+def _found_damage(folder: Path, shard: Shard) -> str:
     record = finished_shard(folder, shard.name)
     if record is None:
         return "missing, or of another size than its record says"
