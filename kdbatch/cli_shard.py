@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdbatch.shard.index import publish_index
+from kdbatch.shard.index import publish_index, writing
 from kdbatch.shard.job import Job, groups_of, plan_job, range_of_words
 from kdbatch.shard.toy_size import SIZES
 from kdbatch.terminal import progress, say
@@ -107,7 +107,8 @@ def _shard_on_slurm(job: Job, config: Config, words: tuple[str, ...], *, dry_run
     missing = job.missing()
     what = f"{job.dataset}/{job.part}: {len(missing)} of {job.num_shards} shards for {job.num_places} videos are still to be made"
     if not missing and not dry_run:
-        publish_index(job)
+        with writing(job):
+            publish_index(job)
     if not slurm or not missing:
         say(f"{what}.")
         return
@@ -122,6 +123,8 @@ def _shard_on_slurm(job: Job, config: Config, words: tuple[str, ...], *, dry_run
     if dry_run:
         say(f"{what}, by {count(len(array.ranges), 'element')} of a SLURM array.")
         return
+    with writing(job):
+        array.folder.mkdir(parents=True, exist_ok=True)
     job_ids = submit_shard_array(array, config=config)
     job_words = f"job {job_ids[0].partition('_')[0]} with {count(len(job_ids), 'element')}"
     say(f"{what}: {job_words}. Watch it: squeue --me; its logs: {array.folder}/*.log")
