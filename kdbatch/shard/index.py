@@ -14,7 +14,7 @@ from kdbatch.shard.job import Job
 from kdbatch.shard.stored import MachineTrouble
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.errors import UserError
-from kdbatch.vocab.publish import publish, publish_json
+from kdbatch.vocab.publish import drop_abandoned, publish, publish_json
 from kdbatch.vocab.shards import Part, Reject, Shard, ShardIndex, ShardRecord, load_index
 
 _REJECTED = pa.schema([("part", pa.string()), ("key", pa.string()), ("place", pa.int64()), ("path", pa.string()), ("reason", pa.string())])
@@ -58,6 +58,7 @@ def publish_index(job: Job) -> ShardIndex | None:
         index = dataclasses.replace(index, parts={**index.parts, job.part: _part(job, records)})
         index = dataclasses.replace(index, parts={p: index.parts[p] for p in DATASETS[job.dataset].parts if p in index.parts})
         publish_json(job.folder / "index.json", dataclasses.asdict(index))
+        drop_abandoned(job.folder, f"{job.part}-*")
     return index
 
 

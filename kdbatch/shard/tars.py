@@ -5,7 +5,6 @@ import hashlib
 import io
 import json
 import tarfile
-import time
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,11 +12,9 @@ from pathlib import Path
 
 from kdbatch.shard.sources import Source
 from kdbatch.shard.stored import Stored
-from kdbatch.vocab.publish import load_json, publish, publish_json
+from kdbatch.vocab.publish import drop_abandoned, load_json, publish, publish_json
 from kdbatch.vocab.read import read
 from kdbatch.vocab.shards import Reject, Sample, ShardRecord
-
-_STALE_SECONDS = 3600
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +31,7 @@ class Entry:
 def publish_shard(folder: Path, name: str, entries: Iterable[Entry]) -> ShardRecord:
     """Write the tar, then its record: a tar without a record is not finished."""
     path = folder / name
-    _drop_stale_parts(path)
+    drop_abandoned(folder, f"{name}.*")
     samples: list[Sample] = []
     rejected: list[Reject] = []
     publish(path, lambda part: _write_tar(part, entries, samples=samples, rejected=rejected))
@@ -59,13 +56,6 @@ def sha256_of(path: Path) -> str:
 
 def _record_path(path: Path) -> Path:
     return path.with_suffix(".json")
-
-
-def _drop_stale_parts(path: Path) -> None:
-    """What a killed writer left behind. A young file may belong to a writer on another node."""
-    for part in path.parent.glob(f"{path.name}.*.part"):
-        if part.stat().st_mtime < time.time() - _STALE_SECONDS:
-            part.unlink(missing_ok=True)
 
 
 def _write_tar(path: Path, entries: Iterable[Entry], *, samples: list[Sample], rejected: list[Reject]) -> None:

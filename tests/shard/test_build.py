@@ -3,6 +3,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -89,9 +90,23 @@ def test_a_killed_build_leaves_whole_shards_and_goes_on(toys: Path, built: Path,
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "k400" / "index.json").exists()
+    # what it had begun, and what others may have left
+    (tmp_path / "k400" / f"train-00000.tar.{socket.gethostname()}.{process.pid}.part").touch()
+    elsewhere = tmp_path / "k400" / "train-00002.tar.node.example.17.part"
+    elsewhere.touch()
     _build(toys / "k400", tmp_path)
-    shards = {name: data for name, data in _files(tmp_path / "k400").items() if not name.endswith(".part")}
-    assert shards == _files(built / "k400")
+    assert _files(tmp_path / "k400") == {**_files(built / "k400"), elsewhere.name: b""}
+    os.utime(elsewhere, (0, 0))
+    _build(toys / "k400", tmp_path)
+    assert _files(tmp_path / "k400") == _files(built / "k400")
+
+
+def test_what_another_builder_of_this_host_is_writing_is_let_alone(toys: Path, built: Path, tmp_path: Path) -> None:
+    shutil.copytree(built / "k400", tmp_path / "k400")
+    part = tmp_path / "k400" / f"train-00001.tar.{socket.gethostname()}.{os.getppid()}.part"
+    part.touch()
+    _build(toys / "k400", tmp_path)
+    assert part.exists()
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset closes no tar
