@@ -42,7 +42,7 @@ def publish_index(job: Job) -> ShardIndex | None:
     """The index with this part anew and the other parts as they are; None, and nothing written, while shards are missing.
 
     Raises:
-        UserError: more videos are broken than are allowed.
+        TooManyRejected: more videos are broken than are allowed.
     """
     found = [job.finished(shard) for shard in range(job.num_shards)]
     records = [record for record in found if record is not None]
@@ -62,13 +62,23 @@ def publish_index(job: Job) -> ShardIndex | None:
     return index
 
 
+class TooManyRejected(UserError):
+    """More videos are broken than are allowed; `first` is one of them."""
+
+    def __init__(self, message: str, first: Reject) -> None:
+        super().__init__(message)
+        self.first = first
+
+
 def check_rejected(job: Job, rejected: Sequence[Reject]) -> None:
-    """Raises UserError where more videos are broken than are allowed."""
+    """Raises TooManyRejected where more videos are broken than are allowed."""
     if len(rejected) > job.max_rejected * job.num_places:
         first = rejected[0]
-        raise UserError(
+        raise TooManyRejected(
             f"{job.root}: {len(rejected)} of {job.num_places} videos are broken, more than {job.max_rejected:.2%}. "
-            f"The first: {first.path}: {first.reason}. All found so far: {job.folder}/rejected.parquet. Mend them, or raise --max-rejected."
+            f"The first: {first.path}: {first.reason}. All found so far: {job.folder}/rejected.parquet. "
+            "Mend them, or raise --max-rejected.",
+            first,
         )
 
 
