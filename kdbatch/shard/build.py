@@ -13,7 +13,7 @@ from kdbatch.shard.index import check_rejected, publish_index, publish_rejected,
 from kdbatch.shard.job import TRANSCODED, Job, plan_job
 from kdbatch.shard.originals import keep
 from kdbatch.shard.pool import spread
-from kdbatch.shard.stored import BrokenVideo, MachineTrouble, Stored
+from kdbatch.shard.stored import BrokenVideo, MachineTrouble, Refused, Stored, size_and_time
 from kdbatch.shard.tars import Entry, publish_shard
 from kdbatch.shard.transcode import transcode as encode
 from kdbatch.vocab.errors import UserError
@@ -116,8 +116,8 @@ def _make(job: Job, shards: range, *, throughput: Throughput, processes: int, pr
     def counted(num_entries: int) -> Iterator[Entry]:
         for _ in range(num_entries):
             entry = next(entries)
-            if isinstance(entry.stored, str):
-                rejected.append(Reject(key=entry.source.key, place=entry.place, path=entry.path, reason=entry.stored))
+            if isinstance(entry.stored, Reject):
+                rejected.append(entry.stored)
                 check_rejected(job, rejected)
             yield entry
 
@@ -143,23 +143,25 @@ def _entries(
     results = spread(partial(_stored, store), [job.order[place].path for place in places], processes=processes)
     try:
         for place, stored in zip(places, results, strict=True):
-            source = job.order[place]
+            source, path = job.order[place], job.path_of(place)
             if isinstance(stored, Stored):
                 throughput.add(source.path, stored)
+            else:
+                stored = Reject(key=source.key, place=place, path=path, **vars(stored))
             done += 1
             progress(done, total, f"{throughput}, {source.key}")
-            class_name = job.index.classes[source.label]
-            yield Entry(source=source, place=place, path=job.path_of(place), class_name=class_name, stored=stored)
+            yield Entry(source=source, place=place, path=path, class_name=job.index.classes[source.label], stored=stored)
     finally:
         results.close()
 
 
-def _stored(store: Callable[[Path], Stored], path: Path) -> Stored | str:
+def _stored(store: Callable[[Path], Stored], path: Path) -> Stored | Refused:
     """Runs in the worker processes: the stored video, or why there is none."""
+    num_bytes, mtime_ns = size_and_time(path)
     try:
         return store(path)
     except BrokenVideo as error:
-        return str(error)
+        return Refused(reason=str(error), num_bytes=num_bytes, mtime_ns=mtime_ns)
     except OSError as error:
         if error.errno not in UNREADABLE:
             raise

@@ -44,7 +44,7 @@ def publish_index(job: Job) -> ShardIndex | None:
     Raises:
         TooManyRejected: more videos are broken than are allowed.
     """
-    found = [job.finished(shard) for shard in range(job.num_shards)]
+    found = [job.held(shard) for shard in range(job.num_shards)]
     records = [record for record in found if record is not None]
     if len(records) < len(found):
         return None
@@ -77,7 +77,7 @@ def check_rejected(job: Job, rejected: Sequence[Reject]) -> None:
         raise TooManyRejected(
             f"{job.root}: {len(rejected)} of {job.num_places} videos are broken, more than {job.max_rejected:.2%}. "
             f"The first: {first.path}: {first.reason}. All found so far: {job.folder}/rejected.parquet. "
-            "Mend them, or raise --max-rejected.",
+            "Mend them and repeat the command, or raise --max-rejected.",
             first,
         )
 

@@ -13,11 +13,12 @@ from pathlib import Path
 from kdbatch.shard.datasets import READERS
 from kdbatch.shard.order import balanced_order
 from kdbatch.shard.sources import Source, printable
+from kdbatch.shard.stored import size_and_time
 from kdbatch.shard.tars import finished_shard
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.pick import pick
-from kdbatch.vocab.shards import ShardIndex, ShardRecord, count_from_words, load_index
+from kdbatch.vocab.shards import Reject, ShardIndex, ShardRecord, count_from_words, load_index
 
 TRANSCODED = "h264 short128 g16 b1 crf22.5 v2"
 ORIGINALS = "originals v1"
@@ -65,7 +66,20 @@ class Job:
         return printable(self.order[place].path.relative_to(self.root).as_posix())
 
     def finished(self, shard: int) -> ShardRecord | None:
-        """The shard's record where it is finished.
+        """The shard's record where there is nothing to do: it is whole, and none of its rejected videos has been mended since.
+
+        Raises:
+            UserError: as for `held`.
+        """
+        record = self.held(shard)
+        return record if record and not any(map(self._is_changed, record.rejected)) else None
+
+    def _is_changed(self, reject: Reject) -> bool:
+        found = size_and_time(self.order[reject.place].path)
+        return reject.num_bytes is not None and (reject.num_bytes, reject.mtime_ns) != found
+
+    def held(self, shard: int) -> ShardRecord | None:
+        """The record of a shard that is whole.
 
         Raises:
             UserError: it holds other videos than belong there today.

@@ -19,13 +19,13 @@ from kdbatch.vocab.shards import Reject, Sample, ShardRecord
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A video on its way into a shard: stored, or the reason why not. `path` is relative to the data set's root."""
+    """A video on its way into a shard, or into the list of those that are not stored. `path` is relative to the data set's root."""
 
     source: Source
     place: int
     path: str
     class_name: str
-    stored: Stored | str
+    stored: Stored | Reject
 
 
 def publish_shard(folder: Path, name: str, entries: Iterable[Entry]) -> ShardRecord:
@@ -61,8 +61,8 @@ def _record_path(path: Path) -> Path:
 def _write_tar(path: Path, entries: Iterable[Entry], *, samples: list[Sample], rejected: list[Reject]) -> None:
     with path.open("wb") as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for entry in entries:
-            if isinstance(entry.stored, str):
-                rejected.append(Reject(key=entry.source.key, place=entry.place, path=entry.path, reason=entry.stored))
+            if isinstance(entry.stored, Reject):
+                rejected.append(entry.stored)
             else:
                 samples.append(_add(tar, entry, entry.stored))
 

@@ -48,12 +48,17 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Reject:
-    """A video that could not be stored, and why."""
+    """A video that could not be stored, and why. With another size or time its file is another one, to be tried again.
+
+    Both are 0 where there was no file to read, and None in a record from before they were kept.
+    """
 
     key: str
     place: int
     path: str
     reason: str
+    num_bytes: int | None = None
+    mtime_ns: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,3 +1,4 @@
+import json
 import math
 import os
 import re
@@ -7,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -15,6 +17,7 @@ import webdataset
 
 from kdbatch.shard.build import build_shards
 from kdbatch.shard.datasets import READERS
+from kdbatch.shard.job import plan_job
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.progress import silent
@@ -152,6 +155,55 @@ def test_too_many_broken_videos_fail_after_they_were_listed(toys: Path, tmp_path
         _build(root, tmp_path / "shards")
     assert pq.read_table(tmp_path / "shards" / "k400" / "rejected.parquet").num_rows == 1  # there is no use in looking on
     assert _build(root, tmp_path / "shards", max_rejected=0.2).parts["train"].num_places == 12
+
+
+def test_videos_that_were_mended_are_stored_as_if_they_had_never_been_broken(toys: Path, built: Path, tmp_path: Path) -> None:
+    root = _with_broken(toys, tmp_path)
+    _build(root, tmp_path / "shards", max_rejected=0.2)
+    folder = tmp_path / "shards" / "k400"
+    broken = [row["path"] for row in pq.read_table(folder / "rejected.parquet").to_pylist()]
+    for left, path in zip((1, 0), broken, strict=True):
+        shutil.copy(toys / "k400" / path, root / path)
+        assert sum(shard.num_rejected for shard in _build(root, tmp_path / "shards", max_rejected=0.2).parts["train"].shards) == left
+    assert _files(folder) == _files(built / "k400")
+
+
+def test_a_listed_video_that_was_missing_is_stored_once_it_is_there(toys: Path, tmp_path: Path) -> None:
+    shutil.copytree(toys / "ssv2", tmp_path / "ssv2")
+    build = partial(build_shards, "ssv2", root=tmp_path / "ssv2", max_rejected=0.5, processes=1, progress=silent)
+    whole = build(shards_dir=tmp_path / "whole")
+    video = next(source.path for source in READERS["ssv2"](tmp_path / "ssv2", "train").sources)
+    video.rename(tmp_path / "away.webm")
+    assert build(shards_dir=tmp_path / "shards").parts["train"].shards[0].num_rejected == 1
+    (tmp_path / "away.webm").rename(video)
+    assert build(shards_dir=tmp_path / "shards") == whole
+
+
+def test_a_video_that_stays_broken_is_tried_again_when_it_changed_and_nothing_else_does(toys: Path, tmp_path: Path) -> None:
+    root = _with_broken(toys, tmp_path)
+    _build(root, tmp_path / "shards", max_rejected=0.2)
+    job = plan_job("k400", root=root, shards_dir=tmp_path / "shards", videos_per_shard=5, max_rejected=0.2)
+    before = _files(job.folder)
+    assert job.missing() == ()
+    path = pq.read_table(job.folder / "rejected.parquet").to_pylist()[0]["path"]
+    os.utime(root / path, (0, 0))
+    (number,) = job.missing()
+    _build(root, tmp_path / "shards", max_rejected=0.2)
+    assert job.missing() == ()
+    changed = {name for name, data in _files(job.folder).items() if data != before[name]}
+    assert changed == {f"train-{number:05d}.json"}  # neither the tar nor index.json, from which the ids of runs are made
+
+
+def test_rejected_videos_of_records_that_keep_no_times_are_let_alone(toys: Path, tmp_path: Path) -> None:
+    root = _with_broken(toys, tmp_path)
+    _build(root, tmp_path / "shards", max_rejected=0.2)
+    for path in (tmp_path / "shards" / "k400").glob("train-*.json"):
+        record = json.loads(path.read_text())
+        for reject in record["rejected"]:
+            del reject["num_bytes"], reject["mtime_ns"]
+        path.write_text(json.dumps(record))
+    job = plan_job("k400", root=root, shards_dir=tmp_path / "shards", videos_per_shard=5, max_rejected=0.2)
+    assert job.missing() == ()
 
 
 def _with_broken(toys: Path, tmp_path: Path) -> Path:
