@@ -124,7 +124,7 @@ def _make(job: Job, shards: range, *, throughput: Throughput, processes: int, pr
     try:
         check_rejected(job, rejected)
         for shard in missing:
-            publish_shard(job.folder, job.name_of(shard), counted(len(job.places_of(shard))))
+            publish_shard(job.folder, job.name_of(shard), counted(len(job.places_of(shard))), encoding=job.index.encoding)
     except UserError:
         with contextlib.suppress(OSError, UserError):  # the first trouble is the one to tell
             publish_rejected(job, rejected)

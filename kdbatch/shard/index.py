@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kdbatch.shard.job import Job
+from kdbatch.shard.job import Job, stored_otherwise
 from kdbatch.shard.stored import MachineTrouble
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.errors import UserError
@@ -42,6 +42,7 @@ def publish_index(job: Job) -> ShardIndex | None:
     """The index with this part anew and the other parts as they are; None, and nothing written, while shards are missing.
 
     Raises:
+        UserError: another part was stored in another way meanwhile.
         TooManyRejected: more videos are broken than are allowed.
     """
     found = [job.held(shard) for shard in range(job.num_shards)]
@@ -54,7 +55,10 @@ def publish_index(job: Job) -> ShardIndex | None:
         check_rejected(job, rejected)
         index = job.index
         if (job.folder / "index.json").exists():  # another part may have been added meanwhile
-            index = dataclasses.replace(index, parts=load_index(job.folder.parent, job.dataset).parts)
+            there = load_index(job.folder.parent, job.dataset)
+            if there.encoding != index.encoding:
+                raise stored_otherwise(job.folder, found=there.encoding, wanted=index.encoding, anew=job.anew)
+            index = dataclasses.replace(index, parts=there.parts)
         index = dataclasses.replace(index, parts={**index.parts, job.part: _part(job, records)})
         index = dataclasses.replace(index, parts={p: index.parts[p] for p in DATASETS[job.dataset].parts if p in index.parts})
         publish_json(job.folder / "index.json", dataclasses.asdict(index))

@@ -54,6 +54,11 @@ class Job:
         split = next(split for split, part in DATASETS[self.dataset].part_of.items() if part == self.part)
         return f"kdbatch shard {self.dataset} --split {split}"
 
+    @property
+    def anew(self) -> str:
+        """What helps where the shards that are there do not fit."""
+        return f"Make all anew: rm -r {self.folder} && {self.again}"
+
     def name_of(self, shard: int) -> str:
         return f"{self.part}-{shard:05d}.tar"
 
@@ -82,16 +87,18 @@ class Job:
         """The record of a shard that is whole.
 
         Raises:
-            UserError: it holds other videos than belong there today.
+            UserError: it was stored in another way than is asked for, or holds other videos than belong there today.
         """
         record = finished_shard(self.folder, self.name_of(shard))
         if record is None:
             return None
+        if record.encoding and record.encoding != self.index.encoding:  # no index has been written yet that would tell
+            raise stored_otherwise(self.folder, found=record.encoding, wanted=self.index.encoding, anew=self.anew)
         held = {(video.place, video.key) for video in (*record.samples, *record.rejected)}
         if held != {(place, self.order[place].key) for place in self.places_of(shard)}:
             raise UserError(
                 f"{self.folder}/{record.name}: holds other videos than {self.root} has at its places today: videos were added or removed, "
-                f"or it was begun with another number of videos per shard. Make all anew: rm -r {self.folder} && {self.again}"
+                f"or it was begun with another number of videos per shard. {self.anew}"
             )
         return record
 
@@ -170,6 +177,10 @@ def _checked_part(dataset: str, part: str) -> str:
     return part or known[0]
 
 
+def stored_otherwise(folder: Path, *, found: str, wanted: str, anew: str) -> UserError:
+    return UserError(f"{folder}: its shards are stored as {found!r}, {wanted!r} was asked for. {anew}")
+
+
 def _check_names(root: Path, classes: Sequence[str]) -> None:
     """The index holds the classes' names as text, and it is written last."""
     for name in classes:
@@ -189,7 +200,7 @@ def _index_to_extend(shards_dir: Path, dataset: str, *, classes: tuple[str, ...]
     old = load_index(shards_dir, dataset)
     again = f"Make all anew: rm -r {folder} && kdbatch shard {dataset}"
     if old.encoding != encoding:
-        raise UserError(f"{folder}: its shards are stored as {old.encoding!r}, {encoding!r} was asked for. {again}")
+        raise stored_otherwise(folder, found=old.encoding, wanted=encoding, anew=again)
     if old.videos_per_shard != videos_per_shard:
         raise UserError(
             f"{folder}: its shards hold {old.videos_per_shard} videos each, {videos_per_shard} were asked for. "

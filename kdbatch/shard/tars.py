@@ -28,14 +28,21 @@ class Entry:
     stored: Stored | Reject
 
 
-def publish_shard(folder: Path, name: str, entries: Iterable[Entry]) -> ShardRecord:
+def publish_shard(folder: Path, name: str, entries: Iterable[Entry], *, encoding: str) -> ShardRecord:
     """Write the tar, then its record: a tar without a record is not finished."""
     path = folder / name
     drop_abandoned(folder, f"{name}.*")
     samples: list[Sample] = []
     rejected: list[Reject] = []
     publish(path, lambda part: _write_tar(part, entries, samples=samples, rejected=rejected))
-    record = ShardRecord(name=name, num_bytes=path.stat().st_size, sha256=sha256_of(path), samples=tuple(samples), rejected=tuple(rejected))
+    record = ShardRecord(
+        name=name,
+        num_bytes=path.stat().st_size,
+        sha256=sha256_of(path),
+        samples=tuple(samples),
+        rejected=tuple(rejected),
+        encoding=encoding,
+    )
     publish_json(_record_path(path), dataclasses.asdict(record))
     return record
 

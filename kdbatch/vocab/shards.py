@@ -63,13 +63,14 @@ class Reject:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardRecord:
-    """What is in one tar."""
+    """What is in one tar. `encoding` is empty in a record from before it was kept there."""
 
     name: str
     num_bytes: int
     sha256: str
     samples: tuple[Sample, ...]
     rejected: tuple[Reject, ...]
+    encoding: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
