@@ -87,7 +87,8 @@ class Job:
         """The record of a shard that is whole.
 
         Raises:
-            UserError: it was stored in another way than is asked for, or holds other videos than belong there today.
+            UserError: it was stored in another way than is asked for, or holds other videos than belong there today, or with other labels,
+                splits or groups.
         """
         record = finished_shard(self.folder, self.name_of(shard))
         if record is None:
@@ -98,8 +99,15 @@ class Job:
         if held != {(place, self.order[place].key) for place in self.places_of(shard)}:
             raise UserError(
                 f"{self.folder}/{record.name}: holds other videos than {self.root} has at its places today: videos were added or removed, "
-                f"or it was begun with another number of videos per shard. {self.anew}"
+                f"labels were changed, or it was begun with another number of videos per shard. {self.anew}"
             )
+        for sample in record.samples:
+            source = self.order[sample.place]
+            if (sample.label, sample.splits, sample.group) != (source.label, source.splits, source.group):
+                raise UserError(
+                    f"{self.folder}/{record.name}: the lists in {self.root} changed since: {sample.key} was stored with another label, "
+                    f"other splits or another group than they give it today. {self.anew}"
+                )
         return record
 
     def missing(self) -> tuple[int, ...]:
