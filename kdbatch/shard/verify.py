@@ -1,5 +1,6 @@
 """`kdbatch shard verify`: are the shards what was written, and does every video in them decode?"""
 
+import shlex
 import zlib
 from collections.abc import Collection
 from functools import partial
@@ -10,10 +11,9 @@ from kdbatch.shard.pool import spread
 from kdbatch.shard.stored import BrokenVideo
 from kdbatch.shard.tars import finished_shard, sha256_of
 from kdbatch.shard.transcode import count_frames
-from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.progress import Progress
-from kdbatch.vocab.shards import Sample, Shard, ShardIndex, load_index
+from kdbatch.vocab.shards import Sample, Shard, ShardIndex, load_index, wish_like
 
 
 def verify_shards(dataset: str, *, shards_dir: Path, progress: Progress, processes: int = 1) -> int:
@@ -40,11 +40,10 @@ def verify_shards(dataset: str, *, shards_dir: Path, progress: Progress, process
 
 def _mend(index: ShardIndex, folder: Path, damage: Collection[str]) -> str:
     """The commands that make damaged shards again, and nothing beyond what was sharded."""
-    commands = ["rm -f " + " ".join(str(folder / name) for name in damage)]
+    commands = [shlex.join(["rm", "-f", *(str(folder / name) for name in damage)])]
     for name, part in index.parts.items():
         if any(shard.name in damage for shard in part.shards):
-            split = next(split for split, of_part in DATASETS[index.dataset].part_of.items() if of_part == name)
-            commands.append(f"kdbatch shard {index.dataset} --split {split} --subset {part.num_places}")
+            commands.append(wish_like(index, name, subset=part.num_places).command)
     return " && ".join(commands)
 
 

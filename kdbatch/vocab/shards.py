@@ -21,6 +21,10 @@ from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.pick import pick
 from kdbatch.vocab.publish import load_json
 from kdbatch.vocab.read import read
+from kdbatch.vocab.wish import Wish
+
+ORIGINALS = "originals v1"
+"""A ShardIndex's encoding where videos are stored as they came."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,15 +181,26 @@ def find_subset(index: ShardIndex, split: str, words: str, *, where: str) -> Sub
     smaller = "; or choose a profile that asks for fewer, as --profile toy does"
     num_places = total if shared else count_from_words(words, total, where=f"{where}: {dataset}/{split}", instead=smaller)
     if num_places > part.num_places:
+        wish = wish_like(index, part_name, subset=num_places)
         raise UserError(
-            f"{where}: {dataset}/{split}: {num_places} videos asked for, {part.num_places} sharded so far. "
-            f"Add them: kdbatch shard {dataset} --subset {num_places}"
+            f"{where}: {dataset}/{split}: {num_places} videos asked for, {part.num_places} sharded so far. Add them: {wish.command}"
         )
     if shared and not part.num_in_split.get(split):
         raise UserError(f"{where}: {dataset}/{split}: no video belongs to this split. Check the data set's list files and shard it again.")
     parts = [dataset, split, str(num_places), *index.classes, *(shard.sha256 for shard in _first_shards(index, part, num_places))]
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     return Subset(dataset=dataset, split=split, num_places=0 if shared else num_places, num_classes=len(index.classes), digest=digest)
+
+
+def wish_like(index: ShardIndex, part: str, *, subset: int) -> Wish:
+    """For so many videos of a part, stored as those are that are there."""
+    return Wish(
+        dataset=index.dataset,
+        split=DATASETS[index.dataset].split_in(part),
+        subset=str(subset),
+        videos_per_shard=index.videos_per_shard,
+        transcode=index.encoding != ORIGINALS,
+    )
 
 
 def load_samples(shards_dir: Path, subset: Subset) -> Iterator[tuple[Path, Sample]]:

@@ -224,7 +224,7 @@ def test_a_part_that_is_added_leaves_the_others_in_the_index(toys: Path, tmp_pat
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"videos_per_shard": 4}, "Go on as it is: kdbatch shard k400 --videos-per-shard 5"),
+        ({"videos_per_shard": 4}, "Go on as it is: kdbatch shard k400 --split train --videos-per-shard 5 --root /"),
         ({"subset": "13"}, "13 videos asked for, but there are only 12"),
         ({"part": "test"}, "has no part 'test'. Parts: train, val"),
         ({"videos_per_shard": 0}, "Write 1 or more"),

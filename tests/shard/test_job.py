@@ -59,6 +59,16 @@ def test_a_class_folder_whose_name_is_no_text_is_told_before_anything_is_stored(
         plan_job("k400", root=tmp_path, shards_dir=tmp_path / "shards")
 
 
+def test_the_command_that_goes_on_asks_for_the_same_again(toys: Path, tmp_path: Path) -> None:
+    shutil.copytree(toys / "k400", tmp_path / "my videos")
+    (tmp_path / "shards").touch()  # in the way
+    options = {"part": "val", "subset": "50%", "videos_per_shard": 2, "max_rejected": 0.5, "transcode": False}
+    job = plan_job("k400", root=tmp_path / "my videos", shards_dir=tmp_path / "shards", **options)
+    words = "--split val --subset 50% --videos-per-shard 2 --max-rejected 0.5 --no-transcode"
+    with pytest.raises(UserError, match=re.escape(f"go on with: kdbatch shard k400 {words} --root '{tmp_path}/my videos'") + "$"):
+        build_job(job, processes=1, progress=silent)
+
+
 def test_finished_shards_are_not_missing(toys: Path, tmp_path: Path) -> None:
     job = _job(toys, tmp_path)
     build_job(job, shards=range(1, 2), processes=1, progress=silent)

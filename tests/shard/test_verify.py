@@ -31,7 +31,9 @@ def test_one_wrong_byte_is_found_and_the_commands_mend_it(toys: Path, built: Pat
     raw = bytearray(tar.read_bytes())
     raw[sample.offset + sample.num_bytes // 2] ^= 1
     tar.write_bytes(raw)
-    with pytest.raises(UserError, match="1 of 2 shards are damaged.*its checksum is wrong.*--split train --subset 4") as caught:
+    with pytest.raises(
+        UserError, match="1 of 2 shards are damaged.*its checksum is wrong.*--split train --subset 4 --videos-per-shard 2"
+    ) as caught:
         verify_shards("ssv2", shards_dir=tmp_path, progress=silent)
     assert f"rm -f {tar}" in str(caught.value)
     tar.unlink()

@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import pytest
 
 from kdbatch.vocab.errors import UserError
-from kdbatch.vocab.shards import count_from_words, find_subset, load_index
+from kdbatch.vocab.shards import ORIGINALS, count_from_words, find_subset, load_index
 
 
 @pytest.mark.parametrize(
@@ -46,3 +48,12 @@ def test_missing_shards_name_the_command(sharded, in_tmp) -> None:
     sharded(k400=10_000)
     with pytest.raises(UserError, match="50k videos asked for, but there are only 10000"):
         find_subset(load_index(in_tmp / "shards", "k400"), "train", "50k", where="x")
+
+
+def test_the_command_that_adds_videos_names_the_split_and_how_the_rest_is_stored(sharded, in_tmp) -> None:
+    sharded(k400=10_000)
+    index = load_index(in_tmp / "shards", "k400")
+    some = replace(index, parts={"val": replace(index.parts["train"], num_places=1000)}, encoding=ORIGINALS)
+    words = "--split val --subset 2000 --videos-per-shard 1000 --no-transcode"
+    with pytest.raises(UserError, match=f"2000 videos asked for, 1000 sharded so far. Add them: kdbatch shard k400 {words}$"):
+        find_subset(some, "val", "2k", where="x")
