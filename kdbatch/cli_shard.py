@@ -87,7 +87,7 @@ def _shard_on_slurm(job: Job, config: Config, wish: Wish, *, dry_run: bool, slur
     missing = job.missing()
     what = f"{job.dataset}/{job.part}: {len(missing)} of {job.num_shards} shards for {job.num_places} videos are still to be made"
     if not missing and not dry_run:
-        with writing(job):
+        with writing(job, again=f"{wish.command} --slurm"):
             publish_index(job)
     if not slurm or not missing:
         say(f"{what}.")
@@ -103,7 +103,7 @@ def _shard_on_slurm(job: Job, config: Config, wish: Wish, *, dry_run: bool, slur
     if dry_run:
         say(f"{what}, by {count(len(array.ranges), 'element')} of a SLURM array.")
         return
-    with writing(job):
+    with writing(job, again=f"{wish.command} --slurm"):
         array.folder.mkdir(parents=True, exist_ok=True)
     job_ids = submit_shard_array(array, config=config)
     job_words = f"job {job_ids[0].partition('_')[0]} with {count(len(job_ids), 'element')}"

@@ -21,8 +21,8 @@ _REJECTED = pa.schema([("part", pa.string()), ("key", pa.string()), ("place", pa
 
 
 @contextlib.contextmanager
-def writing(job: Job) -> Iterator[None]:
-    """Inside, shards or their index are written, and what stops that is told in one line.
+def writing(job: Job, *, again: str) -> Iterator[None]:
+    """Inside, shards or their index are written, and what stops that is told in one line; `again` is the command that goes on.
 
     Raises:
         UserError: no room, no right to write, a file server that does not answer.
@@ -30,11 +30,11 @@ def writing(job: Job) -> Iterator[None]:
     try:
         yield
     except MachineTrouble as error:
-        raise UserError(f"{error.filename}: {error.strerror}. Finished shards are kept. Mend that, then go on with: {job.again}") from error
+        raise UserError(f"{error.filename}: {error.strerror}. Finished shards are kept. Mend that, then go on with: {again}") from error
     except OSError as error:
         found = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
         raise UserError(
-            f"{job.folder}: shards cannot be written ({found}). Finished ones are kept. Mend that, then go on with: {job.again}"
+            f"{job.folder}: shards cannot be written ({found}). Finished ones are kept. Mend that, then go on with: {again}"
         ) from error
 
 

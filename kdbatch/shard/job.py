@@ -57,11 +57,6 @@ class Job:
         return math.ceil(self.num_places / self.videos_per_shard)
 
     @property
-    def again(self) -> str:
-        """The command that goes on, for errors."""
-        return self.wish.command
-
-    @property
     def anew(self) -> str:
         return _anew(self.folder, self.wish)
 

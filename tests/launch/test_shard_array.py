@@ -106,7 +106,9 @@ def test_a_folder_that_cannot_be_written_is_one_line(slurm, tmp_path):
     (tmp_path / "shards" / "k400").mkdir(parents=True)
     (tmp_path / "shards" / "k400" / "slurm").touch()
     words = ("shard", "k400", "--root=videos", "--max-rejected=1")
-    assert "shards/k400: shards cannot be written (Not a directory: " in _slip(*words, "--slurm", cwd=tmp_path)
+    told = _slip(*words, "--slurm", cwd=tmp_path)
+    assert "shards/k400: shards cannot be written (Not a directory: " in told
+    assert told.endswith(f"go on with: kdbatch shard k400 --split train --max-rejected 1.0 --root {tmp_path}/videos --slurm\n")
     _kdbatch(*words, cwd=tmp_path)
     (tmp_path / "shards" / "k400" / "index.lock").unlink()
     (tmp_path / "shards" / "k400" / "index.lock").mkdir()
