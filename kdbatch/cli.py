@@ -59,7 +59,8 @@ class Commands:
         --slurm spreads the shards over a SLURM array, with what [resources.shard] in kdbatch.toml asks for; the element that ends last
         writes the index. --shards 40:80 makes shards 40 to 79 alone, as one element does. --dry-run only tells what would be done.
         """
-        from kdbatch.cli_shard import Wish, shard_dataset
+        from kdbatch.cli_shard import shard_dataset
+        from kdbatch.vocab.wish import Wish
 
         wish = Wish(
             dataset=dataset,

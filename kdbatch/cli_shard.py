@@ -1,9 +1,9 @@
 """What `kdbatch toy` and `kdbatch shard` do, the latter here or by the elements of a SLURM array; and what they say of it."""
 
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
-from kdbatch.shard.index import publish_index
+from kdbatch.shard.index import publish_index, writing
 from kdbatch.shard.job import Job, groups_of, plan_job, range_of_words
 from kdbatch.shard.toy_size import SIZES
 from kdbatch.terminal import progress, say
@@ -12,6 +12,7 @@ from kdbatch.vocab.count import count
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.pick import pick
+from kdbatch.vocab.wish import Wish
 
 
 def make_toys(folder: Path, *, size: str, seed: int, processes: int) -> None:
@@ -22,27 +23,6 @@ def make_toys(folder: Path, *, size: str, seed: int, processes: int) -> None:
     with progress("toy videos") as tell:
         write_toy(folder, seed=seed, processes=processes, progress=tell, size=chosen)
     say(f"The stand-ins of k400, ssv2, ucf101 and hmdb51 lie in {folder}/. Next: cd {folder} && kdbatch shard k400")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wish:
-    """What was typed after `kdbatch shard` about the shards themselves; "" and 0 where nothing was."""
-
-    dataset: str
-    subset: str
-    split: str
-    root: str
-    videos_per_shard: int
-    max_rejected: float
-    transcode: bool
-    processes: int
-
-    def words(self, root: Path) -> tuple[str, ...]:
-        """The same wish for an element of an array, which may start in another folder."""
-        words = ["shard", self.dataset, f"--root={root.absolute()}", f"--subset={self.subset}"]
-        words += [f"--videos-per-shard={self.videos_per_shard}", f"--max-rejected={self.max_rejected}"]
-        words += [f"--no-transcode={str(not self.transcode).lower()}", f"--processes={self.processes}"]
-        return (*words, f"--split={self.split}") if self.split else tuple(words)
 
 
 def shard_dataset(wish: Wish, *, shards: str, slurm: bool, dry_run: bool) -> None:
@@ -64,7 +44,7 @@ def shard_dataset(wish: Wish, *, shards: str, slurm: bool, dry_run: bool) -> Non
     for note in job.notes:
         say(note)
     if dry_run or slurm:
-        _shard_on_slurm(job, config, wish.words(root), dry_run=dry_run, slurm=slurm)
+        _shard_on_slurm(job, config, replace(job.wish, processes=wish.processes), dry_run=dry_run, slurm=slurm)
     else:
         _shard_here(job, shards, wish.processes)
 
@@ -101,19 +81,20 @@ def _shard_here(job: Job, shards: str, processes: int) -> None:
     say(f"{job.dataset}/{job.part}: {count(num_videos, 'video')} in {count(len(made), 'tar')}, {size:.3f} GB, in {job.folder}/{note}")
 
 
-def _shard_on_slurm(job: Job, config: Config, words: tuple[str, ...], *, dry_run: bool, slurm: bool) -> None:
+def _shard_on_slurm(job: Job, config: Config, wish: Wish, *, dry_run: bool, slurm: bool) -> None:
     from kdbatch.launch.shard_array import ShardArray, num_elements, submit_shard_array  # submitit, which no worker needs
 
     missing = job.missing()
     what = f"{job.dataset}/{job.part}: {len(missing)} of {job.num_shards} shards for {job.num_places} videos are still to be made"
     if not missing and not dry_run:
-        publish_index(job)
+        with writing(job, again=f"{wish.command} --slurm"):
+            publish_index(job)
     if not slurm or not missing:
         say(f"{what}.")
         return
     array = ShardArray(
         name=f"shard-{job.dataset}-{job.part}",
-        words=words,
+        words=wish.words,
         ranges=groups_of(missing, num_elements(len(missing), config=config)),
         folder=job.folder / "slurm" / job.part,
         cwd=Path.cwd(),
@@ -122,6 +103,8 @@ def _shard_on_slurm(job: Job, config: Config, words: tuple[str, ...], *, dry_run
     if dry_run:
         say(f"{what}, by {count(len(array.ranges), 'element')} of a SLURM array.")
         return
+    with writing(job, again=f"{wish.command} --slurm"):
+        array.folder.mkdir(parents=True, exist_ok=True)
     job_ids = submit_shard_array(array, config=config)
     job_words = f"job {job_ids[0].partition('_')[0]} with {count(len(job_ids), 'element')}"
     say(f"{what}: {job_words}. Watch it: squeue --me; its logs: {array.folder}/*.log")

@@ -2,16 +2,18 @@
 
 import contextlib
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from kdbatch.shard.index import check_rejected, publish_index, publish_rejected
+from kdbatch.shard.footage import UNREADABLE
+from kdbatch.shard.index import check_rejected, publish_index, publish_rejected, writing
 from kdbatch.shard.job import TRANSCODED, Job, plan_job
 from kdbatch.shard.originals import keep
 from kdbatch.shard.pool import spread
-from kdbatch.shard.stored import BrokenVideo, Stored
+from kdbatch.shard.stored import BrokenVideo, MachineTrouble, Refused, Stored, size_and_time
 from kdbatch.shard.tars import Entry, publish_shard
 from kdbatch.shard.transcode import transcode as encode
 from kdbatch.vocab.errors import UserError
@@ -93,17 +95,13 @@ def build_job(job: Job, *, shards: range | None = None, processes: int, progress
     shards = range(job.num_shards) if shards is None else shards
     throughput = Throughput(began=time.monotonic())
     try:
-        _make(job, shards, throughput=throughput, processes=processes, progress=progress)
-        index = publish_index(job)
-    except OSError as error:
-        found = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
-        raise UserError(
-            f"{job.folder}: shards cannot be written ({found}). Finished ones are kept. Mend that, then go on with: {job.again}"
-        ) from error
+        with writing(job, again=job.wish.command):
+            _make(job, shards, throughput=throughput, processes=processes, progress=progress)
+            index = publish_index(job)
     except BrokenProcessPool as error:
         raise UserError(
             f"{job.folder}: a process that transcodes died (out of memory?). Finished shards are kept. "
-            f"Go on with: {job.again} --processes 1"
+            f"Go on with: {job.wish.command} --processes 1"
         ) from error
     return Built(index=index, throughput=throughput)
 
@@ -118,15 +116,15 @@ def _make(job: Job, shards: range, *, throughput: Throughput, processes: int, pr
     def counted(num_entries: int) -> Iterator[Entry]:
         for _ in range(num_entries):
             entry = next(entries)
-            if isinstance(entry.stored, str):
-                rejected.append(Reject(key=entry.source.key, place=entry.place, path=entry.path, reason=entry.stored))
+            if isinstance(entry.stored, Reject):
+                rejected.append(entry.stored)
                 check_rejected(job, rejected)
             yield entry
 
     try:
         check_rejected(job, rejected)
         for shard in missing:
-            publish_shard(job.folder, job.name_of(shard), counted(len(job.places_of(shard))))
+            publish_shard(job.folder, job.name_of(shard), counted(len(job.places_of(shard))), encoding=job.index.encoding)
     except UserError:
         with contextlib.suppress(OSError, UserError):  # the first trouble is the one to tell
             publish_rejected(job, rejected)
@@ -141,32 +139,30 @@ def _entries(
     """Every video of `shards`, in order: one stream over all shards, so that no process waits at a shard's end."""
     places = [place for shard in shards for place in job.places_of(shard)]
     total = done + len(places)
-    store = _transcoded if job.index.encoding == TRANSCODED else _kept
-    results = spread(store, [job.order[place].path for place in places], processes=processes)
+    store = encode if job.index.encoding == TRANSCODED else keep
+    results = spread(partial(_stored, store), [job.order[place].path for place in places], processes=processes)
     try:
         for place, stored in zip(places, results, strict=True):
-            source = job.order[place]
+            source, path = job.order[place], job.path_of(place)
             if isinstance(stored, Stored):
                 throughput.add(source.path, stored)
+            else:
+                stored = Reject(key=source.key, place=place, path=path, **vars(stored))
             done += 1
             progress(done, total, f"{throughput}, {source.key}")
-            class_name = job.index.classes[source.label]
-            yield Entry(source=source, place=place, path=job.path_of(place), class_name=class_name, stored=stored)
+            yield Entry(source=source, place=place, path=path, class_name=job.index.classes[source.label], stored=stored)
     finally:
         results.close()
 
 
-def _transcoded(path: Path) -> Stored | str:
+def _stored(store: Callable[[Path], Stored], path: Path) -> Stored | Refused:
     """Runs in the worker processes: the stored video, or why there is none."""
+    num_bytes, mtime_ns = size_and_time(path)
     try:
-        return encode(path)
+        return store(path)
     except BrokenVideo as error:
-        return str(error)
-
-
-def _kept(path: Path) -> Stored | str:
-    """Likewise, for an original that is stored as it came."""
-    try:
-        return keep(path)
-    except BrokenVideo as error:
-        return str(error)
+        return Refused(reason=str(error), num_bytes=num_bytes, mtime_ns=mtime_ns)
+    except OSError as error:
+        if error.errno not in UNREADABLE:
+            raise
+        raise MachineTrouble(error.errno, f"cannot be read ({error.strerror})", str(path)) from None

@@ -15,6 +15,7 @@ from kdbatch.shard.sources import (
     first_file,
     folder_in,
     lines_of,
+    name_below,
     new_source,
     note_left_out,
     shown,
@@ -101,7 +102,7 @@ def read_ssv2(root: Path, part: str) -> Listing:
         name = str(entry["template"]).replace("[", "").replace("]", "")
         if name not in labels:
             raise UserError(f"{list_path}: entry {place}: the class {name!r} is not in {label_path.name}.")
-        path = folder / f"{entry['id']}.webm"
+        path = folder / name_below(f"{entry['id']}.webm", where=f"{list_path}: entry {place}")
         rows.append(new_source(path, int(labels[name]), splits=(part,), part=part, group=str(entry["id"])))
     classes = tuple(sorted(labels, key=lambda name: int(labels[name])))
     return Listing(classes=classes, sources=with_unique_keys(rows, where=list_path))
@@ -133,7 +134,7 @@ def read_ucf101(root: Path, part: str) -> Listing:
                 raise UserError(
                     f"{list_path}: line {number}: {shown(line)} disagrees with classInd.txt, where it is {place[class_name] + 1}."
                 )
-            path = on_disk.get(name.casefold(), folder / name)
+            path = on_disk.get(name.casefold(), folder / name_below(name, where=f"{list_path}: line {number}"))
             if split in splits[path]:
                 raise UserError(f"{list_path}: line {number}: the video {shown(name)} is listed more than once.")
             splits[path].append(split)
@@ -194,7 +195,7 @@ def _hmdb51_splits(lists: Path, name: str) -> dict[str, list[str]]:
                 raise UserError(f"{list_path}: line {number}: expected <file> and a tag 0, 1 or 2; found {shown(line)}.")
             if file in seen:
                 raise UserError(f"{list_path}: line {number}: the video {shown(file)} is listed more than once.")
-            seen.add(file)
+            seen.add(name_below(file, where=f"{list_path}: line {number}"))
             splits.setdefault(file, [])
             if tag != "0":
                 splits[file].append(f"{'train' if tag == '1' else 'test'}{fold:02d}")

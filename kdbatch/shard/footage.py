@@ -5,6 +5,8 @@ frame nearest to it, so some frames show twice and some never. Times that only j
 """
 
 import errno
+import mmap
+import os
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
@@ -23,7 +25,10 @@ from av.video.stream import VideoStream
 from kdbatch.shard.stored import BrokenVideo
 
 # The machine's troubles, not the video's: they stop the build, where a broken video is listed and left out.
-SHORTAGES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EMFILE, errno.ENFILE})
+UNREADABLE = frozenset({errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT})
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+SHORTAGES = UNREADABLE | NO_ROOM | {errno.EFBIG, errno.EMFILE, errno.ENFILE}
+_ENOUGH_BYTES = 1 << 28  # of memory, for any video
 _WHOLE = 0.98  # share of the promised frames that must be there; some originals count one that is not
 
 
@@ -43,17 +48,30 @@ def reasons() -> Generator[None, None, None]:
 
     Raises:
         BrokenVideo: it is the video's fault.
-        OSError: it is the machine's: no space, no more open files.
+        OSError: it is the machine's: no space, no more open files, a file server that does not answer.
     """
     try:
         yield
+    except MemoryError as error:
+        if _memory_is_short():
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)) from None
+        raise BrokenVideo("cannot be decoded: it asks for more memory than any video needs") from error
     except (FFmpegError, OSError) as error:
         if error.errno in SHORTAGES:
             raise OSError(error.errno, error.strerror) from None  # libav's own exceptions do not travel between processes
         verb = "read" if isinstance(error, OSError) else "decoded"
         raise BrokenVideo(f"cannot be {verb}: {error.strerror}") from error
-    except (ValueError, OverflowError, MemoryError) as error:
+    except (ValueError, OverflowError) as error:
         raise BrokenVideo(f"cannot be decoded: {error or type(error).__name__}") from error
+
+
+def _memory_is_short() -> bool:
+    """A damaged head may name a size that libav refuses, with the same error where there is plenty."""
+    try:
+        mmap.mmap(-1, _ENOUGH_BYTES).close()
+    except OSError:
+        return True
+    return False
 
 
 @contextmanager

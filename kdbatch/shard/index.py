@@ -10,22 +10,42 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kdbatch.shard.job import Job
+from kdbatch.shard.job import Job, stored_otherwise
+from kdbatch.shard.stored import MachineTrouble
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.errors import UserError
-from kdbatch.vocab.publish import publish, publish_json
+from kdbatch.vocab.publish import drop_abandoned, publish, publish_json
 from kdbatch.vocab.shards import Part, Reject, Shard, ShardIndex, ShardRecord, load_index
 
 _REJECTED = pa.schema([("part", pa.string()), ("key", pa.string()), ("place", pa.int64()), ("path", pa.string()), ("reason", pa.string())])
+
+
+@contextlib.contextmanager
+def writing(job: Job, *, again: str) -> Iterator[None]:
+    """Inside, shards or their index are written, and what stops that is told in one line; `again` is the command that goes on.
+
+    Raises:
+        UserError: no room, no right to write, a file server that does not answer.
+    """
+    try:
+        yield
+    except MachineTrouble as error:
+        raise UserError(f"{error.filename}: {error.strerror}. Finished shards are kept. Mend that, then go on with: {again}") from error
+    except OSError as error:
+        found = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
+        raise UserError(
+            f"{job.folder}: shards cannot be written ({found}). Finished ones are kept. Mend that, then go on with: {again}"
+        ) from error
 
 
 def publish_index(job: Job) -> ShardIndex | None:
     """The index with this part anew and the other parts as they are; None, and nothing written, while shards are missing.
 
     Raises:
-        UserError: more videos are broken than are allowed.
+        UserError: another part was stored in another way meanwhile.
+        TooManyRejected: more videos are broken than are allowed.
     """
-    found = [job.finished(shard) for shard in range(job.num_shards)]
+    found = [job.held(shard) for shard in range(job.num_shards)]
     records = [record for record in found if record is not None]
     if len(records) < len(found):
         return None
@@ -35,20 +55,34 @@ def publish_index(job: Job) -> ShardIndex | None:
         check_rejected(job, rejected)
         index = job.index
         if (job.folder / "index.json").exists():  # another part may have been added meanwhile
-            index = dataclasses.replace(index, parts=load_index(job.folder.parent, job.dataset).parts)
+            there = load_index(job.folder.parent, job.dataset)
+            if there.encoding != index.encoding:
+                raise stored_otherwise(job.folder, found=there.encoding, wanted=index.encoding, anew=job.anew)
+            index = dataclasses.replace(index, parts=there.parts)
         index = dataclasses.replace(index, parts={**index.parts, job.part: _part(job, records)})
         index = dataclasses.replace(index, parts={p: index.parts[p] for p in DATASETS[job.dataset].parts if p in index.parts})
         publish_json(job.folder / "index.json", dataclasses.asdict(index))
+        drop_abandoned(job.folder, f"{job.part}-*")
     return index
 
 
+class TooManyRejected(UserError):
+    """More videos are broken than are allowed; `first` is one of them."""
+
+    def __init__(self, message: str, first: Reject) -> None:
+        super().__init__(message)
+        self.first = first
+
+
 def check_rejected(job: Job, rejected: Sequence[Reject]) -> None:
-    """Raises UserError where more videos are broken than are allowed."""
+    """Raises TooManyRejected where more videos are broken than are allowed."""
     if len(rejected) > job.max_rejected * job.num_places:
         first = rejected[0]
-        raise UserError(
+        raise TooManyRejected(
             f"{job.root}: {len(rejected)} of {job.num_places} videos are broken, more than {job.max_rejected:.2%}. "
-            f"The first: {first.path}: {first.reason}. All found so far: {job.folder}/rejected.parquet. Mend them, or raise --max-rejected."
+            f"The first: {first.path}: {first.reason}. All found so far: {job.folder}/rejected.parquet. "
+            "Mend them and repeat the command, or raise --max-rejected.",
+            first,
         )
 
 

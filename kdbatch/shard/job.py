@@ -6,21 +6,23 @@ No PyAV here: a login node plans the elements of a SLURM array without it.
 import itertools
 import math
 import re
+import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kdbatch.shard.datasets import READERS
 from kdbatch.shard.order import balanced_order
 from kdbatch.shard.sources import Source, printable
+from kdbatch.shard.stored import size_and_time
 from kdbatch.shard.tars import finished_shard
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.pick import pick
-from kdbatch.vocab.shards import ShardIndex, ShardRecord, count_from_words, load_index
+from kdbatch.vocab.shards import ORIGINALS, Reject, ShardIndex, ShardRecord, count_from_words, load_index
+from kdbatch.vocab.wish import Wish
 
 TRANSCODED = "h264 short128 g16 b1 crf22.5 v2"
-ORIGINALS = "originals v1"
 # decord 0.6.0 seeks by time stamps, which AVI lacks; of packed B-frames it returns others than asked for, and clips that jump back.
 NEVER_ORIGINALS = {"hmdb51": "its AVIs hold packed B-frames, and a reader that seeks in them gets other frames than it asked for"}
 
@@ -29,15 +31,22 @@ NEVER_ORIGINALS = {"hmdb51": "its AVIs hold packed B-frames, and a reader that s
 class Job:
     """One part of a data set and its wanted shards. `index` is what `index.json` says already."""
 
-    dataset: str
+    wish: Wish
     part: str
     root: Path
     folder: Path
     order: Sequence[Source]
     notes: tuple[str, ...]
     num_places: int
-    max_rejected: float
     index: ShardIndex
+
+    @property
+    def dataset(self) -> str:
+        return self.wish.dataset
+
+    @property
+    def max_rejected(self) -> float:
+        return self.wish.max_rejected
 
     @property
     def videos_per_shard(self) -> int:
@@ -48,10 +57,8 @@ class Job:
         return math.ceil(self.num_places / self.videos_per_shard)
 
     @property
-    def again(self) -> str:
-        """The command that goes on, for errors."""
-        split = next(split for split, part in DATASETS[self.dataset].part_of.items() if part == self.part)
-        return f"kdbatch shard {self.dataset} --split {split}"
+    def anew(self) -> str:
+        return _anew(self.folder, self.wish)
 
     def name_of(self, shard: int) -> str:
         return f"{self.part}-{shard:05d}.tar"
@@ -65,20 +72,43 @@ class Job:
         return printable(self.order[place].path.relative_to(self.root).as_posix())
 
     def finished(self, shard: int) -> ShardRecord | None:
-        """The shard's record where it is finished.
+        """The shard's record where there is nothing to do: it is whole, and none of its rejected videos has been mended since.
 
         Raises:
-            UserError: it holds other videos than belong there today.
+            UserError: as for `held`.
+        """
+        record = self.held(shard)
+        return record if record and not any(map(self._is_changed, record.rejected)) else None
+
+    def _is_changed(self, reject: Reject) -> bool:
+        found = size_and_time(self.order[reject.place].path)
+        return reject.num_bytes is not None and (reject.num_bytes, reject.mtime_ns) != found
+
+    def held(self, shard: int) -> ShardRecord | None:
+        """The record of a shard that is whole.
+
+        Raises:
+            UserError: it was stored in another way than is asked for, or holds other videos than belong there today, or with other labels,
+                splits or groups.
         """
         record = finished_shard(self.folder, self.name_of(shard))
         if record is None:
             return None
+        if record.encoding and record.encoding != self.index.encoding:  # no index has been written yet that would tell
+            raise stored_otherwise(self.folder, found=record.encoding, wanted=self.index.encoding, anew=self.anew)
         held = {(video.place, video.key) for video in (*record.samples, *record.rejected)}
         if held != {(place, self.order[place].key) for place in self.places_of(shard)}:
             raise UserError(
                 f"{self.folder}/{record.name}: holds other videos than {self.root} has at its places today: videos were added or removed, "
-                f"or it was begun with another number of videos per shard. Make all anew: rm -r {self.folder} && {self.again}"
+                f"labels were changed, or it was begun with another number of videos per shard. {self.anew}"
             )
+        for sample in record.samples:
+            source = self.order[sample.place]
+            if (sample.label, sample.splits, sample.group) != (source.label, source.splits, source.group):
+                raise UserError(
+                    f"{self.folder}/{record.name}: the lists in {self.root} changed since: {sample.key} was stored with another label, "
+                    f"other splits or another group than they give it today. {self.anew}"
+                )
         return record
 
     def missing(self) -> tuple[int, ...]:
@@ -103,26 +133,36 @@ def plan_job(
         UserError: a layout that is not the published one, more videos asked for than there are, or shards made in another way.
     """
     part = _checked_part(dataset, part)
+    if not 0 <= max_rejected <= 1:
+        raise UserError(f"{dataset}: --max-rejected: found {max_rejected}. Write a share from 0 to 1, as in --max-rejected=0.05.")
     if not transcode and dataset in NEVER_ORIGINALS:
         raise UserError(f"{dataset}: --no-transcode is not possible: {NEVER_ORIGINALS[dataset]}. Leave --no-transcode out.")
     try:
         listing = READERS[dataset](root, part)
     except OSError as error:
         raise UserError(f"{root}: cannot be listed ({error.strerror}: {error.filename}).") from error
-    encoding = TRANSCODED if transcode else ORIGINALS
-    index = _index_to_extend(shards_dir, dataset, classes=listing.classes, videos_per_shard=videos_per_shard, encoding=encoding)
+    _check_names(root, listing.classes)
+    wish = Wish(
+        dataset=dataset,
+        split=DATASETS[dataset].split_in(part),
+        subset=subset,
+        videos_per_shard=videos_per_shard,
+        max_rejected=max_rejected,
+        transcode=transcode,
+        root=str(root.absolute()),
+    )
+    index = _index_to_extend(shards_dir, wish, classes=listing.classes)
     order = balanced_order(listing.sources)
     earlier = index.parts[part].num_places if part in index.parts else 0
     wanted = max(count_from_words(subset, len(order), where=f"{dataset}/{part}"), min(earlier, len(order)))
     return Job(
-        dataset=dataset,
+        wish=wish,
         part=part,
         root=root,
         folder=shards_dir / dataset,
         order=order,
         notes=listing.notes,
         num_places=min(math.ceil(wanted / videos_per_shard) * videos_per_shard, len(order)),
-        max_rejected=max_rejected,
         index=index,
     )
 
@@ -153,22 +193,41 @@ def _checked_part(dataset: str, part: str) -> str:
     return part or known[0]
 
 
-def _index_to_extend(shards_dir: Path, dataset: str, *, classes: tuple[str, ...], videos_per_shard: int, encoding: str) -> ShardIndex:
+def stored_otherwise(folder: Path, *, found: str, wanted: str, anew: str) -> UserError:
+    return UserError(f"{folder}: its shards are stored as {found!r}, {wanted!r} was asked for. {anew}")
+
+
+def _check_names(root: Path, classes: Sequence[str]) -> None:
+    """The index holds the classes' names as text, and it is written last."""
+    for name in classes:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise UserError(f"{root}: the name of the class {name!a} is no UTF-8. Rename it there.") from error
+
+
+def _index_to_extend(shards_dir: Path, wish: Wish, *, classes: tuple[str, ...]) -> ShardIndex:
     """The index that is there, if its shards were made in the same way, or an empty one."""
-    if videos_per_shard < 1:
-        raise UserError(f"{dataset}: {videos_per_shard} videos per shard asked for. Write 1 or more; 250 is usual.")
-    folder = shards_dir / dataset
+    if wish.videos_per_shard < 1:
+        raise UserError(f"{wish.dataset}: {wish.videos_per_shard} videos per shard asked for. Write 1 or more; 250 is usual.")
+    folder = shards_dir / wish.dataset
+    encoding = TRANSCODED if wish.transcode else ORIGINALS
     if not (folder / "index.json").exists():
-        return ShardIndex(dataset=dataset, classes=classes, videos_per_shard=videos_per_shard, encoding=encoding, parts={})
-    old = load_index(shards_dir, dataset)
-    again = f"Make all anew: rm -r {folder} && kdbatch shard {dataset}"
+        return ShardIndex(dataset=wish.dataset, classes=classes, videos_per_shard=wish.videos_per_shard, encoding=encoding, parts={})
+    old = load_index(shards_dir, wish.dataset)
+    anew = _anew(folder, wish)
     if old.encoding != encoding:
-        raise UserError(f"{folder}: its shards are stored as {old.encoding!r}, {encoding!r} was asked for. {again}")
-    if old.videos_per_shard != videos_per_shard:
+        raise stored_otherwise(folder, found=old.encoding, wanted=encoding, anew=anew)
+    if old.videos_per_shard != wish.videos_per_shard:
         raise UserError(
-            f"{folder}: its shards hold {old.videos_per_shard} videos each, {videos_per_shard} were asked for. "
-            f"Go on as it is: kdbatch shard {dataset} --videos-per-shard {old.videos_per_shard}"
+            f"{folder}: its shards hold {old.videos_per_shard} videos each, {wish.videos_per_shard} were asked for. "
+            f"Go on as it is: {replace(wish, videos_per_shard=old.videos_per_shard).command}"
         )
     if old.classes != classes:
-        raise UserError(f"{folder}: the data set's classes changed since ({len(old.classes)} then, {len(classes)} now). {again}")
+        raise UserError(f"{folder}: the data set's classes changed since ({len(old.classes)} then, {len(classes)} now). {anew}")
     return old
+
+
+def _anew(folder: Path, wish: Wish) -> str:
+    """What helps where the shards that are there do not fit."""
+    return f"Make all anew: {shlex.join(['rm', '-r', str(folder)])} && {wish.command}"

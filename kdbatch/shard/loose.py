@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kdbatch.shard.build import build_shards
+from kdbatch.shard.index import TooManyRejected
 from kdbatch.shard.sources import VIDEO_SUFFIXES
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.progress import Progress
@@ -30,11 +31,14 @@ def shard_loose(paths: Sequence[Path], folder: Path, *, processes: int, progress
     Raises:
         UserError: a video is broken.
     """
-    for number, path in enumerate(paths):
-        link = folder / "k400" / "train" / "any" / f"loose{number:06d}_000000_000010{path.suffix}"
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(path.resolve())
-    shards_dir = folder / "shards"
-    build_shards("k400", root=folder / "k400", shards_dir=shards_dir, max_rejected=0.0, processes=processes, progress=progress)
+    named = {f"train/any/loose{number:06d}_000000_000010{path.suffix}": path for number, path in enumerate(paths)}
+    root, shards_dir = folder / "k400", folder / "shards"
+    for name, path in named.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).symlink_to(path.resolve())
+    try:
+        build_shards("k400", root=root, shards_dir=shards_dir, max_rejected=0.0, processes=processes, progress=progress)
+    except TooManyRejected as error:
+        raise UserError(f"{named[error.first.path]}: {error.first.reason}. Take it out of the folder.") from error
     stored = load_samples(shards_dir, find_subset(load_index(shards_dir, "k400"), "train", "all", where=str(folder)))
     return sorted(stored, key=lambda found: found[1].key)

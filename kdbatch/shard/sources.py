@@ -1,12 +1,13 @@
 """Videos as published lists and folders name them, with keys for the tars; and the reading of list files that all readers share."""
 
 import hashlib
+import os
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from kdbatch.vocab.count import count
 from kdbatch.vocab.errors import UserError
@@ -115,6 +116,21 @@ def lines_of(path: Path) -> list[str]:
     if not lines:
         raise UserError(f"{path}: is empty. Download the data set's lists again.")
     return lines
+
+
+def name_below(name: str, *, where: str) -> str:
+    """A file's name as a list gives it, class folder and all.
+
+    Raises:
+        UserError: it leads out of the data set's folder, or no file can have it.
+    """
+    try:
+        raw = os.fsencode(name)
+    except UnicodeEncodeError:  # JSON may hold half of a pair
+        raw = b"\0"
+    if b"\0" in raw or PurePath(name).is_absolute() or ".." in PurePath(name).parts:
+        raise UserError(f"{where}: {name[:60]!a} names no file in the data set's folder. Download the data set's lists again.")
+    return name
 
 
 def shown(line: str) -> str:

@@ -1,10 +1,16 @@
 """A video as it goes into a tar, and why some do not. No PyAV here: a login node lists and counts shards without it."""
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 
 class BrokenVideo(Exception):
     """A video that cannot be stored; the message is the reason."""
+
+
+class MachineTrouble(OSError):
+    """Not the video's fault, and elsewhere than where shards are written: `filename` is where, `strerror` what."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,3 +30,21 @@ class Stored:
     source_fps: float
     width: int
     height: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refused:
+    """Why a video is not stored, and the size and time of the file of which that is true."""
+
+    reason: str
+    num_bytes: int
+    mtime_ns: int
+
+
+def size_and_time(path: Path) -> tuple[int, int]:
+    """In bytes, and when it was changed, in ns; zeros where there is no file that can be read."""
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0
+    return (status.st_size, status.st_mtime_ns) if os.access(path, os.R_OK) else (0, 0)

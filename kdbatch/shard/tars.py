@@ -5,7 +5,6 @@ import hashlib
 import io
 import json
 import tarfile
-import time
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,32 +12,37 @@ from pathlib import Path
 
 from kdbatch.shard.sources import Source
 from kdbatch.shard.stored import Stored
-from kdbatch.vocab.publish import load_json, publish, publish_json
+from kdbatch.vocab.publish import drop_abandoned, load_json, publish, publish_json
 from kdbatch.vocab.read import read
 from kdbatch.vocab.shards import Reject, Sample, ShardRecord
-
-_STALE_SECONDS = 3600
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A video on its way into a shard: stored, or the reason why not. `path` is relative to the data set's root."""
+    """A video on its way into a shard, or into the list of those that are not stored. `path` is relative to the data set's root."""
 
     source: Source
     place: int
     path: str
     class_name: str
-    stored: Stored | str
+    stored: Stored | Reject
 
 
-def publish_shard(folder: Path, name: str, entries: Iterable[Entry]) -> ShardRecord:
+def publish_shard(folder: Path, name: str, entries: Iterable[Entry], *, encoding: str) -> ShardRecord:
     """Write the tar, then its record: a tar without a record is not finished."""
     path = folder / name
-    _drop_stale_parts(path)
+    drop_abandoned(folder, f"{name}.*")
     samples: list[Sample] = []
     rejected: list[Reject] = []
     publish(path, lambda part: _write_tar(part, entries, samples=samples, rejected=rejected))
-    record = ShardRecord(name=name, num_bytes=path.stat().st_size, sha256=sha256_of(path), samples=tuple(samples), rejected=tuple(rejected))
+    record = ShardRecord(
+        name=name,
+        num_bytes=path.stat().st_size,
+        sha256=sha256_of(path),
+        samples=tuple(samples),
+        rejected=tuple(rejected),
+        encoding=encoding,
+    )
     publish_json(_record_path(path), dataclasses.asdict(record))
     return record
 
@@ -61,18 +65,11 @@ def _record_path(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
-def _drop_stale_parts(path: Path) -> None:
-    """What a killed writer left behind. A young file may belong to a writer on another node."""
-    for part in path.parent.glob(f"{path.name}.*.part"):
-        if part.stat().st_mtime < time.time() - _STALE_SECONDS:
-            part.unlink(missing_ok=True)
-
-
 def _write_tar(path: Path, entries: Iterable[Entry], *, samples: list[Sample], rejected: list[Reject]) -> None:
     with path.open("wb") as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for entry in entries:
-            if isinstance(entry.stored, str):
-                rejected.append(Reject(key=entry.source.key, place=entry.place, path=entry.path, reason=entry.stored))
+            if isinstance(entry.stored, Reject):
+                rejected.append(entry.stored)
             else:
                 samples.append(_add(tar, entry, entry.stored))
 

@@ -6,7 +6,8 @@ other frame can be left out when a clip is read (vocab/packets.py says which). N
 
 import io
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,8 +17,8 @@ from av.container import OutputContainer
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-from kdbatch.shard.footage import beat, look, opened, reasons
-from kdbatch.shard.stored import BrokenVideo, Stored
+from kdbatch.shard.footage import NO_ROOM, beat, look, opened, reasons
+from kdbatch.shard.stored import BrokenVideo, MachineTrouble, Stored
 from kdbatch.vocab.packets import MAX_FRAMES, Packet, pack_index, packet_check, packet_flags
 
 SHORT_SIDE = 128
@@ -41,10 +42,11 @@ def transcode(path: Path) -> Stored:
 
     Raises:
         BrokenVideo: missing, empty, no video, damaged anywhere, a single picture, or longer than the index can number.
-        OSError: no room for a file of the video's size where temporary files go.
+        MachineTrouble: no room for a file of the video's size where temporary files go.
+        OSError: another of the machine's troubles.
     """
-    with tempfile.TemporaryDirectory(prefix="kdbatch-") as folder:  # the muxer rewrites a finished file to put its head first
-        out = Path(folder) / "video.mp4"
+    with _scratch() as folder:  # the muxer rewrites a finished file to put its head first
+        out = folder / "video.mp4"
         with reasons():
             footage = look(path)
             with opened(path) as (source, stream):
@@ -76,6 +78,19 @@ def count_frames(video: bytes) -> int:
     with reasons(), av.open(io.BytesIO(video), "r", metadata_errors="ignore") as container:
         container.streams.video[0].codec_context.thread_count = 1
         return sum(1 for _ in container.decode(video=0))
+
+
+@contextmanager
+def _scratch() -> Generator[Path, None, None]:
+    """A folder for temporary files."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="kdbatch-") as folder:
+            yield Path(folder)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        told = f"temporary files cannot be written ({error.strerror}); TMPDIR can name another folder for them"
+        raise MachineTrouble(error.errno, told, tempfile.gettempdir()) from None
 
 
 def _encode(frames: Iterator[VideoFrame], out_path: Path, rate: Fraction) -> None:

@@ -1,18 +1,19 @@
 """`kdbatch shard verify`: are the shards what was written, and does every video in them decode?"""
 
+import shlex
 import zlib
 from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 
+from kdbatch.shard.footage import SHORTAGES
 from kdbatch.shard.pool import spread
 from kdbatch.shard.stored import BrokenVideo
 from kdbatch.shard.tars import finished_shard, sha256_of
 from kdbatch.shard.transcode import count_frames
-from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.progress import Progress
-from kdbatch.vocab.shards import Sample, Shard, ShardIndex, load_index
+from kdbatch.vocab.shards import Sample, Shard, ShardIndex, load_index, wish_like
 
 
 def verify_shards(dataset: str, *, shards_dir: Path, progress: Progress, processes: int = 1) -> int:
@@ -39,16 +40,28 @@ def verify_shards(dataset: str, *, shards_dir: Path, progress: Progress, process
 
 def _mend(index: ShardIndex, folder: Path, damage: Collection[str]) -> str:
     """The commands that make damaged shards again, and nothing beyond what was sharded."""
-    commands = ["rm -f " + " ".join(str(folder / name) for name in damage)]
+    commands = [shlex.join(["rm", "-f", *(str(folder / name) for name in damage)])]
     for name, part in index.parts.items():
         if any(shard.name in damage for shard in part.shards):
-            split = next(split for split, of_part in DATASETS[index.dataset].part_of.items() if of_part == name)
-            commands.append(f"kdbatch shard {index.dataset} --split {split} --subset {part.num_places}")
+            commands.append(wish_like(index, name, subset=part.num_places).command)
     return " && ".join(commands)
 
 
 def _damage(folder: Path, shard: Shard) -> str:
-    """What is wrong with a shard, or nothing. Runs in the worker processes."""
+    """What is wrong with a shard, or nothing. Runs in the worker processes.
+
+    Raises:
+        UserError: the machine's trouble, of which the shard knows nothing.
+    """
+    try:
+        return _found_damage(folder, shard)
+    except OSError as error:
+        if error.errno in SHORTAGES:
+            raise UserError(f"{folder}/{shard.name}: cannot be checked ({error.strerror}). Mend that and repeat the command.") from error
+        return f"cannot be read ({error.strerror})"
+
+
+def _found_damage(folder: Path, shard: Shard) -> str:
     record = finished_shard(folder, shard.name)
     if record is None:
         return "missing, or of another size than its record says"

@@ -112,12 +112,14 @@ def load_config(path: Path = Path("kdbatch.toml")) -> Config:
     """The configuration of the folder that kdbatch is called in; defaults where there is no file.
 
     Raises:
-        UserError: not TOML, an unknown field, a value of the wrong type.
+        UserError: not a file that can be read, not TOML, an unknown field, a value of the wrong type.
     """
-    if not path.exists():
-        return Config()
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return Config()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: is not TOML ({error}).") from error
     resources = raw.get("resources")

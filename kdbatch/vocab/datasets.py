@@ -23,6 +23,10 @@ class Dataset:
     def parts(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(self.part_of.values()))
 
+    def split_in(self, part: str) -> str:
+        """A split of this part, to name it by."""
+        return next(split for split, of_part in self.part_of.items() if of_part == part)
+
 
 _FOLDS = {f"{name}{fold:02d}": "all" for fold in (1, 2, 3) for name in ("train", "test")}
 

@@ -1,13 +1,17 @@
 """Files appear whole or not at all: write `x.part`, then rename (an interrupted writer leaves only a `.part`)."""
 
+import contextlib
 import json
 import os
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from kdbatch.vocab.errors import UserError
+
+_STALE_SECONDS = 3600
 
 
 def publish(path: Path, write: Callable[[Path], None]) -> None:
@@ -24,6 +28,28 @@ def publish(path: Path, write: Callable[[Path], None]) -> None:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def drop_abandoned(folder: Path, names: str) -> None:
+    """Delete the temporary files of killed writers. One of another node may still be at work: there only age tells."""
+    for part in folder.glob(f"{names}.part"):
+        with contextlib.suppress(FileNotFoundError):  # its writer has just put it in place, or another builder has deleted it
+            if _is_dead(part) or part.stat().st_mtime < time.time() - _STALE_SECONDS:
+                part.unlink()
+
+
+def _is_dead(part: Path) -> bool:
+    """Whether the process that wrote it was one of this host, and is no more."""
+    stem, _, process = part.name.removesuffix(".part").rpartition(".")
+    if not (stem.endswith(f".{socket.gethostname()}") and process.isdecimal()):
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):
+        return False
+    return False
 
 
 def publish_text(path: Path, text: str) -> None:

@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from kdbatch.vocab.datasets import DATASETS
@@ -20,6 +21,10 @@ from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.pick import pick
 from kdbatch.vocab.publish import load_json
 from kdbatch.vocab.read import read
+from kdbatch.vocab.wish import Wish
+
+ORIGINALS = "originals v1"
+"""A ShardIndex's encoding where videos are stored as they came."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,23 +52,29 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Reject:
-    """A video that could not be stored, and why."""
+    """A video that could not be stored, and why. With another size or time its file is another one, to be tried again.
+
+    Both are 0 where there was no file to read, and None in a record from before they were kept.
+    """
 
     key: str
     place: int
     path: str
     reason: str
+    num_bytes: int | None = None
+    mtime_ns: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardRecord:
-    """What is in one tar."""
+    """What is in one tar. `encoding` is empty in a record from before it was kept there."""
 
     name: str
     num_bytes: int
     sha256: str
     samples: tuple[Sample, ...]
     rejected: tuple[Reject, ...]
+    encoding: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,13 +148,15 @@ def load_index(shards_dir: Path, dataset: str) -> ShardIndex:
 def count_from_words(words: str, total: int, *, where: str, instead: str = "") -> int:
     """Number of videos that `50k`, `10%`, `2000`, `1.5m` or `all` asks for, out of `total`; `instead` is what else would do.
 
+    A share is rounded down.
+
     Raises:
         UserError: not such words, or more than `total`.
     """
     found = re.fullmatch(r"(\d{1,12}(?:\.\d{1,6})?)([km%]?)", words.strip().lower().replace("_", ""), re.ASCII)
-    unit = {"k": 1e3, "m": 1e6, "%": total / 100}.get(found[2], 1.0) if found else 1.0
-    number = float(total) if words.strip().lower() == "all" else float(found[1]) * unit if found else 0.0
-    if number < 1 or (unit == 1.0 and number != int(number)):
+    units = {"": 1, "k": 1000, "m": 1_000_000, "%": Fraction(total, 100)}
+    number = Fraction(total) if words.strip().lower() == "all" else Fraction(found[1]) * units[found[2]] if found else Fraction(0)
+    if number < 1 or (found and found[2] != "%" and number.denominator != 1):
         raise UserError(f"{where}: {words!r} is no number of videos. Write for example 2000, 50k, 10% or all.")
     if number > total:
         raise UserError(f"{where}: {words} videos asked for, but there are only {total}. Write all, or at most {total}{instead}.")
@@ -168,16 +181,26 @@ def find_subset(index: ShardIndex, split: str, words: str, *, where: str) -> Sub
     smaller = "; or choose a profile that asks for fewer, as --profile toy does"
     num_places = total if shared else count_from_words(words, total, where=f"{where}: {dataset}/{split}", instead=smaller)
     if num_places > part.num_places:
+        wish = wish_like(index, part_name, subset=num_places)
         raise UserError(
-            f"{where}: {dataset}/{split}: {num_places} videos asked for, {part.num_places} sharded so far. "
-            f"Add them: kdbatch shard {dataset} --subset {num_places}"
+            f"{where}: {dataset}/{split}: {num_places} videos asked for, {part.num_places} sharded so far. Add them: {wish.command}"
         )
     if shared and not part.num_in_split.get(split):
         raise UserError(f"{where}: {dataset}/{split}: no video belongs to this split. Check the data set's list files and shard it again.")
-    num_shards = math.ceil(num_places / index.videos_per_shard)
-    parts = [dataset, split, str(num_places), *index.classes, *(s.sha256 for s in part.shards[:num_shards])]
+    parts = [dataset, split, str(num_places), *index.classes, *(shard.sha256 for shard in _first_shards(index, part, num_places))]
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     return Subset(dataset=dataset, split=split, num_places=0 if shared else num_places, num_classes=len(index.classes), digest=digest)
+
+
+def wish_like(index: ShardIndex, part: str, *, subset: int) -> Wish:
+    """For so many videos of a part, stored as those are that are there."""
+    return Wish(
+        dataset=index.dataset,
+        split=DATASETS[index.dataset].split_in(part),
+        subset=str(subset),
+        videos_per_shard=index.videos_per_shard,
+        transcode=index.encoding != ORIGINALS,
+    )
 
 
 def load_samples(shards_dir: Path, subset: Subset) -> Iterator[tuple[Path, Sample]]:
@@ -194,9 +217,14 @@ def load_samples(shards_dir: Path, subset: Subset) -> Iterator[tuple[Path, Sampl
             f"{shards_dir}/{subset.dataset}: the shards of {subset.title} changed since this run was planned. Plan it again: kdbatch submit"
         )
     folder = shards_dir / subset.dataset
-    part_name = DATASETS[subset.dataset].part_of[subset.split]
-    for shard in index.parts[part_name].shards:
+    part = index.parts[DATASETS[subset.dataset].part_of[subset.split]]
+    for shard in _first_shards(index, part, subset.num_places or part.num_places):
         record = read(ShardRecord, load_json(folder / f"{Path(shard.name).stem}.json"), where=f"{folder}/{shard.name}")
         for sample in record.samples:
             if subset.split in sample.splits and (not subset.num_places or sample.place < subset.num_places):
                 yield folder / shard.name, sample
+
+
+def _first_shards(index: ShardIndex, part: Part, num_places: int) -> tuple[Shard, ...]:
+    """The shards that hold the first `num_places` places of a part."""
+    return part.shards[: math.ceil(num_places / index.videos_per_shard)]

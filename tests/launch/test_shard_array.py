@@ -99,5 +99,27 @@ def test_from_the_command_to_the_index_with_elements_in_reverse_order(slurm, tmp
     assert "8 videos in shards/k400/ are what was written" in _kdbatch("shard", "verify", "k400", cwd=tmp_path)
 
 
+def test_a_folder_that_cannot_be_written_is_one_line(slurm, tmp_path):
+    root = tmp_path / "videos" / "train" / "archery"
+    root.mkdir(parents=True)
+    (root / "abcdefghijk_000001_000011.mp4").touch()
+    (tmp_path / "shards" / "k400").mkdir(parents=True)
+    (tmp_path / "shards" / "k400" / "slurm").touch()
+    words = ("shard", "k400", "--root=videos", "--max-rejected=1")
+    told = _slip(*words, "--slurm", cwd=tmp_path)
+    assert "shards/k400: shards cannot be written (Not a directory: " in told
+    assert told.endswith(f"go on with: kdbatch shard k400 --split train --max-rejected 1.0 --root {tmp_path}/videos --slurm\n")
+    _kdbatch(*words, cwd=tmp_path)
+    (tmp_path / "shards" / "k400" / "index.lock").unlink()
+    (tmp_path / "shards" / "k400" / "index.lock").mkdir()
+    assert "shards/k400: shards cannot be written (Is a directory: " in _slip(*words, "--slurm", cwd=tmp_path)
+
+
+def _slip(*words: str, cwd: Path) -> str:
+    done = subprocess.run([sys.executable, "-m", "kdbatch", *words], cwd=cwd, capture_output=True, text=True, check=False)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done
+    return done.stderr
+
+
 def _kdbatch(*words: str, cwd: Path) -> str:
     return subprocess.run([sys.executable, "-m", "kdbatch", *words], cwd=cwd, capture_output=True, text=True, check=True).stdout

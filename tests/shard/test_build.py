@@ -1,10 +1,14 @@
+import json
+import math
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -13,6 +17,7 @@ import webdataset
 
 from kdbatch.shard.build import build_shards
 from kdbatch.shard.datasets import READERS
+from kdbatch.shard.job import plan_job
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.progress import silent
@@ -88,9 +93,23 @@ def test_a_killed_build_leaves_whole_shards_and_goes_on(toys: Path, built: Path,
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "k400" / "index.json").exists()
+    # what it had begun, and what others may have left
+    (tmp_path / "k400" / f"train-00000.tar.{socket.gethostname()}.{process.pid}.part").touch()
+    elsewhere = tmp_path / "k400" / "train-00002.tar.node.example.17.part"
+    elsewhere.touch()
     _build(toys / "k400", tmp_path)
-    shards = {name: data for name, data in _files(tmp_path / "k400").items() if not name.endswith(".part")}
-    assert shards == _files(built / "k400")
+    assert _files(tmp_path / "k400") == {**_files(built / "k400"), elsewhere.name: b""}
+    os.utime(elsewhere, (0, 0))
+    _build(toys / "k400", tmp_path)
+    assert _files(tmp_path / "k400") == _files(built / "k400")
+
+
+def test_what_another_builder_of_this_host_is_writing_is_let_alone(toys: Path, built: Path, tmp_path: Path) -> None:
+    shutil.copytree(built / "k400", tmp_path / "k400")
+    part = tmp_path / "k400" / f"train-00001.tar.{socket.gethostname()}.{os.getppid()}.part"
+    part.touch()
+    _build(toys / "k400", tmp_path)
+    assert part.exists()
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset closes no tar
@@ -108,6 +127,14 @@ def test_records_point_at_the_bytes_of_each_member(built: Path) -> None:
         assert raw[sample.offset + 4 : sample.offset + 8] == b"ftyp"
         assert sample.index_bytes == 13 * sample.num_frames + 4
         assert raw[sample.index_offset - 512 :].startswith(f"{sample.key}.idx".encode())
+
+
+def test_a_prefix_is_read_from_its_own_shards_alone(built: Path, tmp_path: Path) -> None:
+    shutil.copytree(built / "k400", tmp_path / "k400")
+    for shard in ("train-00001", "train-00002"):
+        (tmp_path / "k400" / f"{shard}.json").unlink()
+    prefix = find_subset(load_index(tmp_path, "k400"), "train", "5", where="here")
+    assert [sample.place for _, sample in load_samples(tmp_path, prefix)] == [0, 1, 2, 3, 4]
 
 
 def test_broken_videos_are_skipped_and_listed_with_their_reasons(toys: Path, tmp_path: Path) -> None:
@@ -130,6 +157,55 @@ def test_too_many_broken_videos_fail_after_they_were_listed(toys: Path, tmp_path
     assert _build(root, tmp_path / "shards", max_rejected=0.2).parts["train"].num_places == 12
 
 
+def test_videos_that_were_mended_are_stored_as_if_they_had_never_been_broken(toys: Path, built: Path, tmp_path: Path) -> None:
+    root = _with_broken(toys, tmp_path)
+    _build(root, tmp_path / "shards", max_rejected=0.2)
+    folder = tmp_path / "shards" / "k400"
+    broken = [row["path"] for row in pq.read_table(folder / "rejected.parquet").to_pylist()]
+    for left, path in zip((1, 0), broken, strict=True):
+        shutil.copy(toys / "k400" / path, root / path)
+        assert sum(shard.num_rejected for shard in _build(root, tmp_path / "shards", max_rejected=0.2).parts["train"].shards) == left
+    assert _files(folder) == _files(built / "k400")
+
+
+def test_a_listed_video_that_was_missing_is_stored_once_it_is_there(toys: Path, tmp_path: Path) -> None:
+    shutil.copytree(toys / "ssv2", tmp_path / "ssv2")
+    build = partial(build_shards, "ssv2", root=tmp_path / "ssv2", max_rejected=0.5, processes=1, progress=silent)
+    whole = build(shards_dir=tmp_path / "whole")
+    video = next(source.path for source in READERS["ssv2"](tmp_path / "ssv2", "train").sources)
+    video.rename(tmp_path / "away.webm")
+    assert build(shards_dir=tmp_path / "shards").parts["train"].shards[0].num_rejected == 1
+    (tmp_path / "away.webm").rename(video)
+    assert build(shards_dir=tmp_path / "shards") == whole
+
+
+def test_a_video_that_stays_broken_is_tried_again_when_it_changed_and_nothing_else_does(toys: Path, tmp_path: Path) -> None:
+    root = _with_broken(toys, tmp_path)
+    _build(root, tmp_path / "shards", max_rejected=0.2)
+    job = plan_job("k400", root=root, shards_dir=tmp_path / "shards", videos_per_shard=5, max_rejected=0.2)
+    before = _files(job.folder)
+    assert job.missing() == ()
+    path = pq.read_table(job.folder / "rejected.parquet").to_pylist()[0]["path"]
+    os.utime(root / path, (0, 0))
+    (number,) = job.missing()
+    _build(root, tmp_path / "shards", max_rejected=0.2)
+    assert job.missing() == ()
+    changed = {name for name, data in _files(job.folder).items() if data != before[name]}
+    assert changed == {f"train-{number:05d}.json"}  # neither the tar nor index.json, from which the ids of runs are made
+
+
+def test_rejected_videos_of_records_that_keep_no_times_are_let_alone(toys: Path, tmp_path: Path) -> None:
+    root = _with_broken(toys, tmp_path)
+    _build(root, tmp_path / "shards", max_rejected=0.2)
+    for path in (tmp_path / "shards" / "k400").glob("train-*.json"):
+        record = json.loads(path.read_text())
+        for reject in record["rejected"]:
+            del reject["num_bytes"], reject["mtime_ns"]
+        path.write_text(json.dumps(record))
+    job = plan_job("k400", root=root, shards_dir=tmp_path / "shards", videos_per_shard=5, max_rejected=0.2)
+    assert job.missing() == ()
+
+
 def _with_broken(toys: Path, tmp_path: Path) -> Path:
     root = tmp_path / "k400"
     shutil.copytree(toys / "k400", root)
@@ -148,10 +224,11 @@ def test_a_part_that_is_added_leaves_the_others_in_the_index(toys: Path, tmp_pat
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"videos_per_shard": 4}, "Go on as it is: kdbatch shard k400 --videos-per-shard 5"),
+        ({"videos_per_shard": 4}, "Go on as it is: kdbatch shard k400 --split train --videos-per-shard 5 --root /"),
         ({"subset": "13"}, "13 videos asked for, but there are only 12"),
         ({"part": "test"}, "has no part 'test'. Parts: train, val"),
         ({"videos_per_shard": 0}, "Write 1 or more"),
+        *[({"max_rejected": share}, f"found {share}. Write a share from 0 to 1") for share in (-1.0, 1.5, math.nan)],
     ],
 )
 def test_what_cannot_be_done_is_told_with_what_can(toys: Path, built: Path, options: dict[str, object], words: str) -> None:

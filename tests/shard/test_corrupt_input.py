@@ -1,10 +1,13 @@
 """Everything that can be wrong with a data set's files or with the disk: one row of rejected.parquet, or one line."""
 
+import errno
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +17,9 @@ from shard_world import write_sound, write_video
 
 from kdbatch.shard.build import build_shards
 from kdbatch.shard.datasets import READERS
+from kdbatch.shard.job import plan_job
+from kdbatch.shard.stored import BrokenVideo
+from kdbatch.shard.transcode import transcode
 from kdbatch.shard.verify import verify_shards
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.progress import silent
@@ -141,6 +147,50 @@ def test_a_full_disk_is_one_line_and_with_room_the_build_goes_on(toys: Path, tin
     _build(toys / "k400", tiny_disk, videos_per_shard=1)
     assert {name: (tiny_disk / "k400" / name).stat().st_mtime_ns for name in finished} == before
     assert verify_shards("k400", shards_dir=tiny_disk, progress=silent) == 12
+
+
+def test_a_full_folder_of_temporary_files_is_named_and_not_the_shards(
+    toys: Path, tiny_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tiny_disk))
+    (tiny_disk / "others").write_bytes(b"x" * 60_000)
+    with pytest.raises(UserError, match=f"^{tiny_disk}: temporary files cannot be written .No space left on device.*TMPDIR.*kdbatch shard"):
+        _build(toys / "k400", tmp_path / "shards")
+    (tiny_disk / "others").unlink()
+    assert _build(toys / "k400", tmp_path / "shards").parts["train"].num_places == 12
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.ETIMEDOUT])
+def test_a_file_server_that_does_not_answer_stops_the_build_and_rejects_nothing(
+    toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    first = plan_job("k400", root=toys / "k400", shards_dir=tmp_path).order[0].path
+
+    def no_answer(*args: object, **options: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("av.open", no_answer)
+        with pytest.raises(UserError, match=f"^{first}: cannot be read .{os.strerror(number)}.*go on with: kdbatch shard k400"):
+            _build(toys / "k400", tmp_path)
+    assert sum(shard.num_rejected for shard in _build(toys / "k400", tmp_path).parts["train"].shards) == 0
+
+
+def test_too_little_memory_stops_the_build_but_a_video_that_asks_for_wild_amounts_is_broken(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4")
+    raw = path.read_bytes()
+    count = raw.index(b"stts") + 8  # of the entries of its table of times, ISO/IEC 14496-12 8.6.1.2
+    path.write_bytes(raw[:count] + b"\x7f" + raw[count + 1 :])
+    with pytest.raises(BrokenVideo, match="asks for more memory than any video needs"):
+        transcode(path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 27), hard))
+    try:
+        with pytest.raises(OSError, match="Cannot allocate memory"):
+            transcode(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def test_a_read_only_disk_is_one_line(toys: Path, tiny_disk: Path) -> None:

@@ -179,6 +179,36 @@ def test_ssv2_takes_the_brackets_off_templates_and_refuses_ids_listed_twice(toys
         READERS["ssv2"](tmp_path / "ssv2", "train")
 
 
+@pytest.mark.parametrize("name", ["/etc/x", "../x", "a/../../x"])
+def test_lists_name_only_files_in_the_data_sets_folder(toys: Path, tmp_path: Path, name: str) -> None:
+    shutil.copytree(toys / "ssv2", tmp_path / "ssv2")
+    listed = json.loads((tmp_path / "ssv2/labels/train.json").read_text())
+    (tmp_path / "ssv2/labels/train.json").write_text(json.dumps([*listed, {**listed[0], "id": name}]))
+    with pytest.raises(UserError, match=f"train.json: entry {len(listed)}: '{name}.webm' names no file in the data set's folder"):
+        READERS["ssv2"](tmp_path / "ssv2", "train")
+    root = _hmdb51(tmp_path / "hmdb51", "clap", {"film_clap_f_cm_np1_fr_med_0.avi": "111"})
+    path = root / "testTrainMulti_7030_splits" / "clap_test_split2.txt"
+    path.write_text(f"{path.read_text()}{name}.avi 1\n")
+    with pytest.raises(UserError, match=f"clap_test_split2.txt: line 2: '{name}.avi' names no file in the data set's folder"):
+        READERS["hmdb51"](root, "all")
+
+
+def test_ucf101_lists_do_not_lead_out_of_a_class_folder(tmp_path: Path) -> None:
+    video = "Archery/v_Archery_g01_c01.avi"
+    _ucf101(tmp_path, videos=(video,), classes="1 Archery\n", train=f"{video} 1\nArchery/../../../x.avi 1\n", test=f"{video}\n")
+    with pytest.raises(UserError, match="trainlist01.txt: line 2: 'Archery/../../../x.avi' names no file"):
+        READERS["ucf101"](tmp_path, "all")
+
+
+@pytest.mark.parametrize("name", ["\ud800", "a\0b"])
+def test_an_id_that_no_file_can_have_is_told(toys: Path, tmp_path: Path, name: str) -> None:
+    shutil.copytree(toys / "ssv2", tmp_path / "ssv2")
+    listed = json.loads((tmp_path / "ssv2/labels/train.json").read_text())
+    (tmp_path / "ssv2/labels/train.json").write_text(json.dumps([{**listed[0], "id": name}]))
+    with pytest.raises(UserError, match=re.escape(f"entry 0: {name + '.webm'!a} names no file")):
+        READERS["ssv2"](tmp_path / "ssv2", "train")
+
+
 @pytest.mark.parametrize(
     ("name", "missing", "words"),
     [

@@ -1,8 +1,13 @@
 import itertools
+import os
 import re
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -46,10 +51,51 @@ def test_planning_writes_nothing(toys: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "shards").exists()
 
 
+def test_a_class_folder_whose_name_is_no_text_is_told_before_anything_is_stored(tmp_path: Path) -> None:
+    folder = tmp_path / "train" / os.fsdecode(b"caf\xe9")
+    folder.mkdir(parents=True)
+    (folder / "abcdefghijk_000001_000011.mp4").touch()
+    with pytest.raises(UserError, match=re.escape(r"the name of the class 'caf\udce9' is no UTF-8")):
+        plan_job("k400", root=tmp_path, shards_dir=tmp_path / "shards")
+
+
+def test_the_command_that_goes_on_asks_for_the_same_again(toys: Path, tmp_path: Path) -> None:
+    shutil.copytree(toys / "k400", tmp_path / "my videos")
+    (tmp_path / "shards").touch()  # in the way
+    options = {"part": "val", "subset": "50%", "videos_per_shard": 2, "max_rejected": 0.5, "transcode": False}
+    job = plan_job("k400", root=tmp_path / "my videos", shards_dir=tmp_path / "shards", **options)
+    words = "--split val --subset 50% --videos-per-shard 2 --max-rejected 0.5 --no-transcode"
+    with pytest.raises(UserError, match=re.escape(f"go on with: kdbatch shard k400 {words} --root '{tmp_path}/my videos'") + "$"):
+        build_job(job, processes=1, progress=silent)
+
+
 def test_finished_shards_are_not_missing(toys: Path, tmp_path: Path) -> None:
     job = _job(toys, tmp_path)
     build_job(job, shards=range(1, 2), processes=1, progress=silent)
     assert job.missing() == (0, 2)
+
+
+def test_lists_that_were_corrected_since_are_noticed(toys: Path, tmp_path: Path) -> None:
+    shutil.copytree(toys / "ucf101", tmp_path / "ucf101")
+    plan = partial(plan_job, "ucf101", root=tmp_path / "ucf101", shards_dir=tmp_path / "shards")
+    build_job(plan(), processes=1, progress=silent)
+    assert plan().missing() == ()
+    train, test = (tmp_path / "ucf101" / "ucfTrainTestlist" / f"{name}list02.txt" for name in ("train", "test"))
+    first, *rest = train.read_text().splitlines(keepends=True)
+    train.write_text("".join(rest))
+    test.write_text(test.read_text() + first)
+    with pytest.raises(UserError, match="the lists in .*ucf101 changed since: .*other splits.*rm -r .*ucf101 && kdbatch shard ucf101"):
+        plan().missing()
+
+
+@pytest.mark.parametrize("change", [{"label": 1}, {"splits": ()}, {"group": "other"}])
+def test_what_the_lists_say_of_a_stored_video_is_compared(toys: Path, tmp_path: Path, change: dict[str, Any]) -> None:
+    job = _job(toys, tmp_path, subset="5")
+    build_job(job, processes=1, progress=silent)
+    place = next(place for place, source in enumerate(job.order) if source.label == 0)
+    order = [replace(source, **change) if i == place else source for i, source in enumerate(job.order)]
+    with pytest.raises(UserError, match=f"lists in .* changed since: {order[place].key} was stored with another label"):
+        replace(job, order=order).missing()
 
 
 @pytest.mark.parametrize("words", ["", "3", "3:3", "2:1", "0:4", "-1:2", "a:b", "0:1:2", "1: 2"])

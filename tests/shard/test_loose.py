@@ -19,5 +19,5 @@ def test_a_folder_without_videos_and_a_broken_video_are_told(tmp_path: Path) -> 
     with pytest.raises(UserError, match="holds no video"):
         videos_below(tmp_path)
     (tmp_path / "a.mp4").write_text("no video")
-    with pytest.raises(UserError, match="rejected|broken"):
+    with pytest.raises(UserError, match=f"^{tmp_path}/a.mp4: cannot be decoded: Invalid data [^.]*. Take it out of the folder.$"):
         shard_loose(videos_below(tmp_path), tmp_path / "out", processes=1, progress=silent)

@@ -1,10 +1,12 @@
+import json
+from functools import partial
 from pathlib import Path
 
 import decord
 import pytest
 from shard_world import bar_positions, turned, write_video
 
-from kdbatch.shard.build import build_shards
+from kdbatch.shard.build import build_job, build_shards
 from kdbatch.shard.job import plan_job
 from kdbatch.shard.originals import keep
 from kdbatch.shard.stored import BrokenVideo
@@ -67,4 +69,24 @@ def test_transcoded_shards_and_originals_are_not_mixed(toys: Path, tmp_path: Pat
     build_shards("k400", root=toys / "k400", shards_dir=tmp_path, part="val", processes=1, progress=silent)
     with pytest.raises(UserError, match="stored as 'h264 .*', 'originals v1' was asked for. Make all anew: rm -r"):
         build_shards("k400", root=toys / "k400", shards_dir=tmp_path, transcode=False, processes=1, progress=silent)
+    assert load_index(tmp_path, "k400").parts.keys() == {"val"}
+
+
+def test_an_interrupted_build_goes_on_only_in_the_way_in_which_it_was_begun(toys: Path, tmp_path: Path) -> None:
+    plan = partial(plan_job, "k400", root=toys / "k400", shards_dir=tmp_path, videos_per_shard=5)
+    build_job(plan(), shards=range(0, 1), processes=1, progress=silent)
+    with pytest.raises(UserError, match="stored as 'h264 .*', 'originals v1' was asked for. Make all anew: rm -r"):
+        build_job(plan(transcode=False), processes=1, progress=silent)
+    record = json.loads((tmp_path / "k400" / "train-00000.json").read_text())
+    del record["encoding"]  # as older ones are
+    (tmp_path / "k400" / "train-00000.json").write_text(json.dumps(record))
+    assert plan().missing() == (1, 2)
+
+
+def test_parts_that_are_built_at_the_same_time_are_not_mixed_either(toys: Path, tmp_path: Path) -> None:
+    plan = partial(plan_job, "k400", root=toys / "k400", shards_dir=tmp_path)
+    train, val = plan(), plan(part="val", transcode=False)
+    build_job(val, processes=1, progress=silent)
+    with pytest.raises(UserError, match="stored as 'originals v1', 'h264 .*' was asked for"):
+        build_job(train, processes=1, progress=silent)
     assert load_index(tmp_path, "k400").parts.keys() == {"val"}

@@ -1,3 +1,6 @@
+import errno
+import json
+import os
 import shutil
 from pathlib import Path
 
@@ -28,7 +31,9 @@ def test_one_wrong_byte_is_found_and_the_commands_mend_it(toys: Path, built: Pat
     raw = bytearray(tar.read_bytes())
     raw[sample.offset + sample.num_bytes // 2] ^= 1
     tar.write_bytes(raw)
-    with pytest.raises(UserError, match="1 of 2 shards are damaged.*its checksum is wrong.*--split train --subset 4") as caught:
+    with pytest.raises(
+        UserError, match="1 of 2 shards are damaged.*its checksum is wrong.*--split train --subset 4 --videos-per-shard 2"
+    ) as caught:
         verify_shards("ssv2", shards_dir=tmp_path, progress=silent)
     assert f"rm -f {tar}" in str(caught.value)
     tar.unlink()
@@ -49,3 +54,23 @@ def test_a_missing_tar_is_found(built: Path, tmp_path: Path) -> None:
     (tmp_path / "ssv2" / "train-00001.tar").unlink()
     with pytest.raises(UserError, match="train-00001.tar: missing"):
         verify_shards("ssv2", shards_dir=tmp_path, progress=silent)
+
+
+def test_a_tar_that_cannot_be_read_is_damage(built: Path, tmp_path: Path) -> None:
+    shutil.copytree(built / "ssv2", tmp_path / "ssv2")
+    tar = tmp_path / "ssv2" / "train-00001.tar"
+    tar.unlink()
+    tar.mkdir()
+    record = json.loads(tar.with_suffix(".json").read_text())
+    tar.with_suffix(".json").write_text(json.dumps(record | {"num_bytes": tar.stat().st_size}))
+    with pytest.raises(UserError, match=r"1 of 2 shards are damaged: train-00001.tar: cannot be read \(Is a directory\)"):
+        verify_shards("ssv2", shards_dir=tmp_path, progress=silent)
+
+
+def test_a_file_server_that_does_not_answer_is_no_damage(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_answer(path: Path) -> str:
+        raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+
+    monkeypatch.setattr("kdbatch.shard.verify.sha256_of", no_answer)
+    with pytest.raises(UserError, match=r"train-00000.tar: cannot be checked \(Connection timed out\). Mend that and repeat"):
+        verify_shards("ssv2", shards_dir=built, progress=silent)

@@ -13,6 +13,12 @@ def test_no_file_is_a_valid_file_and_means_no_cache(tmp_path: Path) -> None:
     assert Config().cache.path == ""
 
 
+def test_a_folder_of_that_name_is_told(tmp_path: Path) -> None:
+    (tmp_path / "kdbatch.toml").mkdir()
+    with pytest.raises(UserError, match="kdbatch.toml: cannot be read .Is a directory"):
+        load_config(tmp_path / "kdbatch.toml")
+
+
 @pytest.mark.parametrize("path", ["/dev/shm/kdbatch", "$TMPDIR/kdbatch"])
 def test_a_cache_lies_on_the_node(tmp_path: Path, path: str) -> None:
     file = tmp_path / "kdbatch.toml"
