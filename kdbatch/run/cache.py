@@ -9,7 +9,6 @@ import logging
 import math
 import mmap
 import os
-import secrets
 import time
 import zlib
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from av.error import FFmpegError
 
-from kdbatch.run.cache_files import file_bytes, file_name, head_bytes, is_at, lock_alone, sweep, write_video
+from kdbatch.run.cache_files import file_bytes, file_name, head_bytes, is_at, lock_alone, new_token, sweep, write_video
 from kdbatch.run.decode import decode_each
 from kdbatch.run.decoders.excerpt import Put
 from kdbatch.run.yuv import rgb_each
@@ -57,7 +56,7 @@ class FrameCache:
     """
 
     def __init__(self, folder: Path, *, max_bytes: int, token: str = "") -> None:
-        self.folder, self.max_bytes, self.token = folder, max_bytes, token or secrets.token_hex(4)
+        self.folder, self.max_bytes, self.token = folder, max_bytes, token or new_token()
         self._counted = False
         self._refused_bytes: float = math.inf  # the smallest size that did not fit
         self._said = False

@@ -4,11 +4,15 @@ KEY-DIGEST.yuv       crc32 of every frame, zeros up to a whole page, then the fr
 KEY-DIGEST.yuv.part  being written, and locked (flock) by its writer: one without a lock was left by a dead writer
 ledger               how many bytes are taken; its lock guards the number and the making of parts
 TOKEN.said           a run has told its reader that it cannot use the cache
+
+The folder is the user's: what has any other name is theirs, and stays.
 """
 
 import fcntl
 import hashlib
 import os
+import re
+import secrets
 import time
 import zlib
 from pathlib import Path
@@ -27,6 +31,13 @@ def file_name(sample: Sample) -> str:
     """Names the content, so that nothing can be out of date, and data sets and runs that share a video share its file."""
     content = (LAYOUT, sample.key, sample.crc32, sample.num_bytes, sample.num_frames, sample.width, sample.height)
     return f"{sample.key}-{hashlib.sha256(repr(content).encode()).hexdigest()[:16]}.yuv"
+
+
+def new_token() -> str:
+    return secrets.token_hex(4)
+
+
+_SWEPT = re.compile(r"[a-z0-9_-]+-[0-9a-f]{16}\.yuv(\.part)?|[0-9a-f]{8}\.said")  # names as the two functions above make them
 
 
 def head_bytes(sample: Sample) -> int:
@@ -57,15 +68,13 @@ def sweep(folder: Path) -> int:
     """Remove what dead writers left and what nobody reads any more. Returns the bytes of all that stays. The ledger must be held."""
     taken, now = 0, time.time()
     for entry in os.scandir(folder):
+        if not _SWEPT.fullmatch(entry.name):
+            continue
         about = entry.stat()
         unread = now - about.st_mtime > UNREAD_SECONDS
-        if entry.name.endswith(".part"):
-            stays = not _is_left_over(entry.path)
-        else:
-            stays = entry.name == "ledger" or not (unread and entry.name.endswith((".yuv", ".said")))
-        if not stays:
+        if _is_left_over(entry.path) if entry.name.endswith(".part") else unread:
             Path(entry.path).unlink(missing_ok=True)
-        elif entry.name.endswith((".yuv", ".part")):
+        else:
             taken += about.st_size
     return taken
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from kdbatch.run.cache import FrameCache, read_frames
-from kdbatch.run.cache_files import UNREAD_SECONDS, file_bytes, file_name
+from kdbatch.run.cache_files import UNREAD_SECONDS, file_bytes, file_name, sweep
 from kdbatch.run.data import TrainingBatches, Video, batches
 from kdbatch.run.decode import DECODERS, decode_frames
 from kdbatch.run.sampling import random_clip
@@ -215,6 +215,18 @@ def test_what_nobody_reads_any_more_makes_room_and_reading_is_noted(video: Video
     other = next(v for v in world.videos_of(all_shards, "hmdb51"))
     assert _is_right(other, FrameCache(tmp_path, max_bytes=file_bytes(other.sample)))
     assert _holds(tmp_path) == [file_name(other.sample)]
+
+
+def test_a_sweep_removes_what_the_cache_has_left_and_no_file_of_anyone_else(video: Video, tmp_path: Path) -> None:
+    name = file_name(video.sample)
+    ours = [name, f"{name}.part", f"{FrameCache(tmp_path, max_bytes=PLENTY).token}.said"]
+    theirs = ["foreman_cif.yuv", "Take-0123456789abcdef.yuv", "thesis.pdf.part", f"{name}.part.part", "notes.said", "ledger"]
+    old = time.time() - UNREAD_SECONDS - 60
+    for path in map(tmp_path.joinpath, (*ours, *theirs)):
+        path.write_text("some text")
+        os.utime(path, (old, old))
+    assert sweep(tmp_path) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(theirs)
 
 
 def test_a_foreign_video_is_never_put_into_the_cache(video: Video, tmp_path: Path) -> None:
