@@ -15,6 +15,7 @@ import re
 import secrets
 import time
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -66,17 +67,18 @@ def write_video(file: int, tar: Path, sample: Sample) -> None:
 
 def sweep(folder: Path) -> int:
     """Remove what dead writers left and what nobody reads any more. Returns the bytes of all that stays. The ledger must be held."""
-    taken, now = 0, time.time()
-    for entry in os.scandir(folder):
-        if not _SWEPT.fullmatch(entry.name):
-            continue
-        about = entry.stat()
-        unread = now - about.st_mtime > UNREAD_SECONDS
-        if _is_left_over(entry.path) if entry.name.endswith(".part") else unread:
-            Path(entry.path).unlink(missing_ok=True)
-        else:
-            taken += about.st_size
-    return taken
+    size_of, now = dict[str, int](), time.time()
+    for ending in (".part", ".yuv", ".said"):  # parts first: one that is published meanwhile is then found under its other name
+        for path in folder.glob(f"*{ending}"):
+            if not _SWEPT.fullmatch(path.name):
+                continue
+            with suppress(FileNotFoundError):  # published, given up or removed since it was listed
+                about = path.stat()
+                if _is_left_over(path) if ending == ".part" else now - about.st_mtime > UNREAD_SECONDS:
+                    path.unlink()
+                else:
+                    size_of[path.name.removesuffix(".part")] = about.st_size
+    return sum(size_of.values())
 
 
 def lock_alone(file: int) -> bool:
@@ -96,11 +98,8 @@ def is_at(file: int, path: Path) -> bool:
         return False
 
 
-def _is_left_over(path: str) -> bool:
-    try:
-        file = os.open(path, os.O_RDWR)
-    except FileNotFoundError:  # published or given up a moment ago
-        return False
+def _is_left_over(part: Path) -> bool:
+    file = os.open(part, os.O_RDWR)
     try:
         return lock_alone(file)
     finally:

@@ -1,3 +1,4 @@
+import fcntl
 import logging
 import multiprocessing
 import os
@@ -5,6 +6,8 @@ import resource
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -227,6 +230,22 @@ def test_a_sweep_removes_what_the_cache_has_left_and_no_file_of_anyone_else(vide
         os.utime(path, (old, old))
     assert sweep(tmp_path) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(theirs)
+
+
+def test_a_sweep_counts_each_video_once_while_others_are_publishing(video: Video, tmp_path: Path) -> None:
+    """Each is under the name of a part or under its own at any moment."""
+    for attempt in range(8):
+        parts = [tmp_path / str(attempt) / f"{file_name(replace(video.sample, crc32=i))}.part" for i in range(100)]
+        parts[0].parent.mkdir()
+        with ExitStack() as writers:
+            for part in parts:
+                file = writers.enter_context(part.open("wb", buffering=0))
+                file.write(b"ten bytes.")
+                fcntl.flock(file, fcntl.LOCK_EX)
+            thread = writers.enter_context(ThreadPoolExecutor(1))
+            publishing = [thread.submit(part.rename, part.with_suffix("")) for part in parts]
+            while not publishing[-1].done():
+                assert sweep(tmp_path / str(attempt)) == 1000
 
 
 def test_a_foreign_video_is_never_put_into_the_cache(video: Video, tmp_path: Path) -> None:
