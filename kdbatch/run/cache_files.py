@@ -53,7 +53,8 @@ def write_video(file: int, tar: Path, sample: Sample) -> None:
     """Decode a stored video into an open file that has room for it.
 
     Raises:
-        OSError, ValueError, FFmpegError: the tar is missing or damaged at this video, or the file takes no more.
+        Damaged: the tar is missing or damaged at this video.
+        OSError: the file takes no more.
     """
     crc_F = np.zeros(sample.num_frames, np.uint32)
     with os.fdopen(file, "r+b", closefd=False) as out:

@@ -3,6 +3,7 @@ import logging
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import time
@@ -246,6 +247,18 @@ def test_a_sweep_counts_each_video_once_while_others_are_publishing(video: Video
             publishing = [thread.submit(part.rename, part.with_suffix("")) for part in parts]
             while not publishing[-1].done():
                 assert sweep(tmp_path / str(attempt)) == 1000
+
+
+def test_a_trouble_that_passes_does_not_end_the_filling(video: Video, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "cache"
+    cache = FrameCache(folder, max_bytes=PLENTY)
+    assert not cache.add(tmp_path / "gone.tar", video.sample)
+    assert not caplog.records  # the decoder says what is wrong with a tar
+    shutil.rmtree(folder)
+    folder.write_text("not a folder")
+    assert not cache.add(video.tar, video.sample)
+    folder.unlink()
+    assert cache.add(video.tar, video.sample)
 
 
 def test_a_foreign_video_is_never_put_into_the_cache(video: Video, tmp_path: Path) -> None:
