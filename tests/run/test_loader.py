@@ -22,6 +22,8 @@ from kdbatch.run.reading import pack_readings, read_clips, unpack_readings
 from kdbatch.run.ring import Ring
 from kdbatch.vocab.errors import UserError
 
+QUICK_SHARES = ((8, 0), (1, 1), (5, 2), (3, 3), (7, 4))  # of the 40 pairs that are tried, those that are not slow: processes are dear
+
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Video]:
@@ -78,7 +80,14 @@ def test_batches_are_the_same_whoever_reads_them_and_from_any_step(videos: list[
     assert step == len(here) - 1
 
 
-@pytest.mark.parametrize(("world_size", "num_workers"), [(8, 0), (1, 1), (5, 2), (3, 3), (7, 4)])
+@pytest.mark.parametrize(
+    ("world_size", "num_workers"),
+    [
+        pytest.param(world_size, num_workers, marks=() if (world_size, num_workers) in QUICK_SHARES else pytest.mark.slow)
+        for world_size in range(1, 9)
+        for num_workers in range(5)
+    ],
+)
 def test_processes_that_train_together_read_their_shares_and_nothing_else(videos: list[Video], world_size: int, num_workers: int) -> None:
     """Of every process what it would read, by so many workers of its own for the last one; together it is what one process would read."""
     alone = world.source_of(videos[: 2 * world_size], batch_clips=world_size)
