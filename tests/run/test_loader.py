@@ -7,6 +7,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 
 import clips_world as world
@@ -15,7 +18,9 @@ import pytest
 import torch
 
 from kdbatch.run.batch import Batch
+from kdbatch.run.bench.streams import BATCH_CLIPS, loader
 from kdbatch.run.data import TrainingBatches, Video, batches
+from kdbatch.run.decode import DECODERS
 from kdbatch.run.loader import AHEAD_BATCHES, read_ahead
 from kdbatch.run.readers import Readers
 from kdbatch.run.reading import pack_readings, read_clips, unpack_readings
@@ -242,6 +247,31 @@ def test_a_reader_needs_neither_torch_nor_decord(videos: list[Video], readers: C
     maps = Path(f"/proc/{readers()[0]}/maps").read_text()
     assert "libav" in maps and "torch" not in maps and "decord" not in maps
     made.close()  # type: ignore[attr-defined]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_the_memory_of_a_reader_is_flat_over_2000_videos(videos: list[Video], readers: Callable[[], list[int]], decoder: str) -> None:
+    """Clips of 16 frames of 112 pixels, by two readers. A ring's page counts once it is touched: it is in the limit, and not in growth."""
+    many = [replace(v, sample=replace(v.sample, key=f"{v.sample.key}-{i}")) for i, v in zip(range(2000), cycle(videos))]
+    with closing(loader(many, 2, decoder=decoder)()) as made:
+        for _ in range(200 // BATCH_CLIPS):
+            next(made)
+        early = {reader: _megabytes(reader, "Anonymous") for reader in readers()}
+        for _ in range(1800 // BATCH_CLIPS):
+            next(made)
+        assert len(early) == 2
+        for reader in early:
+            assert _megabytes(reader, "Rss") < 600
+            assert _megabytes(reader, "Anonymous") < early[reader] + 5
+
+
+def _megabytes(process: int, kind: str) -> float:
+    """proc(5): smaps_rollup."""
+    for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
+        if line.startswith(f"{kind}:"):
+            return int(line.split()[1]) / 1024
+    raise AssertionError(kind)
 
 
 def test_a_reading_survives_its_way_to_another_process(videos: list[Video]) -> None:
