@@ -1,6 +1,7 @@
 """What `kdbatch bench` does: one function per bench. Slips are told before the seconds that importing torch takes."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import get_args
@@ -18,11 +19,12 @@ def measure_data(videos: str, *, seconds: float, json: bool) -> None:
     """`kdbatch bench data`."""
     from kdbatch.shard.fidelity import fidelity_lines, fidelity_of
     from kdbatch.shard.loose import shard_loose, videos_below  # PyAV, which a login node may lack
+    from kdbatch.shard.pace import share_of_ffmpeg
 
     check_seconds(seconds)
     named = videos_below(Path(videos)) if videos else []
     from kdbatch.run.bench.data import bench_data  # torch
-    from kdbatch.run.bench.rows import as_json, as_lines
+    from kdbatch.run.bench.rows import Figure, as_json, as_lines
 
     with TemporaryDirectory(prefix="kdbatch-bench-") as name:
         folder = Path(name)
@@ -32,7 +34,10 @@ def measure_data(videos: str, *, seconds: float, json: bool) -> None:
         with nullcontext(silent) if json else progress("bench data") as tell:
             stored = shard_loose(originals, folder, processes=0, progress=tell)
             fidelity = [fidelity_of(path, tar, sample) for path, (tar, sample) in zip(originals, stored, strict=True)]
+            share = share_of_ffmpeg(originals, progress=tell)
             bench = bench_data(originals, stored, folder=folder, seconds=seconds, progress=tell)
+    sharding = Figure(key="sharding", title="sharding, share of FFmpeg's speed", value=share, goal="at least 0.8")
+    bench = replace(bench, figures=(*bench.figures, sharding))
     for line in [as_json(bench, stored=[vars(f) for f in fidelity])] if json else [*as_lines(bench), *fidelity_lines(fidelity)]:
         say(line)
 

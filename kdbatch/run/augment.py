@@ -65,7 +65,7 @@ def _box(augment: Augment, height: int, width: int, rng: np.random.Generator) ->
     if augment.crop == "random":
         return (int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1)), side, side)
     # Ten tries of a random area and aspect ratio, then the centre: Szegedy et al. 2015, arXiv:1409.4842, as torchvision does it.
-    for area, log_aspect, y, x in rng.random((10, 4)) * (1, 1, 1, 1):
+    for area, log_aspect, y, x in rng.random((10, 4)):
         target = height * width * (augment.min_area + area * (augment.max_area - augment.min_area))
         aspect = math.exp((2 * log_aspect - 1) * math.log(augment.max_aspect))
         h, w = round(math.sqrt(target / aspect)), round(math.sqrt(target * aspect))

@@ -4,12 +4,12 @@ Axes: N frames, I = the 3/2 H rows of a frame in YUV 4:2:0 (I420: H rows of luma
 A video appears under its name when it is whole; cache_files.py says what lies in the folder.
 """
 
+import errno
 import fcntl
 import logging
 import math
 import mmap
 import os
-import secrets
 import time
 import zlib
 from collections.abc import Iterator, Sequence
@@ -17,15 +17,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
-from av.error import FFmpegError
 
-from kdbatch.run.cache_files import file_bytes, file_name, head_bytes, is_at, lock_alone, sweep, write_video
+from kdbatch.run.cache_files import file_bytes, file_name, head_bytes, is_at, lock_alone, new_token, sweep, write_video
 from kdbatch.run.decode import decode_each
-from kdbatch.run.decoders.excerpt import Put
+from kdbatch.run.decoders.excerpt import Damaged, Put
 from kdbatch.run.yuv import rgb_each
 from kdbatch.vocab.shards import Sample
 
 NOTE_SECONDS = 3600  # a file's time of last reading is noted at most so often
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # no room for so large a file, now or later; other errors may pass
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class FrameCache:
     """
 
     def __init__(self, folder: Path, *, max_bytes: int, token: str = "") -> None:
-        self.folder, self.max_bytes, self.token = folder, max_bytes, token or secrets.token_hex(4)
+        self.folder, self.max_bytes, self.token = folder, max_bytes, token or new_token()
         self._counted = False
         self._refused_bytes: float = math.inf  # the smallest size that did not fit
         self._said = False
@@ -126,11 +126,12 @@ class FrameCache:
                 write_video(file, tar, sample)
                 self._part_path(sample).replace(self.folder / file_name(sample))
                 return True
-        except (FFmpegError, ValueError):
+        except Damaged:
             return False  # the decoder will say what is wrong with the video
         except OSError as error:
-            self._refused_bytes = min(self._refused_bytes, file_bytes(sample))
-            self._say(f"cannot be filled further ({error.strerror or error})")
+            if error.errno in _FULL:
+                self._refused_bytes = min(self._refused_bytes, file_bytes(sample))
+            self._say(f"cannot be filled further ({error.strerror})")
             return False
 
     def _part_path(self, sample: Sample) -> Path:
@@ -159,7 +160,8 @@ class FrameCache:
                 taken[0] = sweep(self.folder)
                 self._counted = True
             if taken[0] + size > self.max_bytes:
-                raise OSError(f"{taken[0] / 1e9:.3g} GB are taken; [cache] max_gb in kdbatch.toml is {self.max_bytes / 1e9:.3g}")
+                about = f"{taken[0] / 1e9:.3g} GB are taken; [cache] max_gb in kdbatch.toml is {self.max_bytes / 1e9:.3g}"
+                raise OSError(errno.EDQUOT, about)
             file = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             if not lock_alone(file) or not is_at(file, part):
                 os.close(file)  # being written, or was published or given up between these two lines

@@ -4,13 +4,18 @@ KEY-DIGEST.yuv       crc32 of every frame, zeros up to a whole page, then the fr
 KEY-DIGEST.yuv.part  being written, and locked (flock) by its writer: one without a lock was left by a dead writer
 ledger               how many bytes are taken; its lock guards the number and the making of parts
 TOKEN.said           a run has told its reader that it cannot use the cache
+
+The folder is the user's: what has any other name is theirs, and stays.
 """
 
 import fcntl
 import hashlib
 import os
+import re
+import secrets
 import time
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +34,13 @@ def file_name(sample: Sample) -> str:
     return f"{sample.key}-{hashlib.sha256(repr(content).encode()).hexdigest()[:16]}.yuv"
 
 
+def new_token() -> str:
+    return secrets.token_hex(4)
+
+
+_SWEPT = re.compile(r"[a-z0-9_-]+-[0-9a-f]{16}\.yuv(\.part)?|[0-9a-f]{8}\.said")  # names as the two functions above make them
+
+
 def head_bytes(sample: Sample) -> int:
     return -(-4 * sample.num_frames // PAGE_BYTES) * PAGE_BYTES
 
@@ -41,7 +53,8 @@ def write_video(file: int, tar: Path, sample: Sample) -> None:
     """Decode a stored video into an open file that has room for it.
 
     Raises:
-        OSError, ValueError, FFmpegError: the tar is missing or damaged at this video, or the file takes no more.
+        Damaged: the tar is missing or damaged at this video.
+        OSError: the file takes no more.
     """
     crc_F = np.zeros(sample.num_frames, np.uint32)
     with os.fdopen(file, "r+b", closefd=False) as out:
@@ -55,19 +68,18 @@ def write_video(file: int, tar: Path, sample: Sample) -> None:
 
 def sweep(folder: Path) -> int:
     """Remove what dead writers left and what nobody reads any more. Returns the bytes of all that stays. The ledger must be held."""
-    taken, now = 0, time.time()
-    for entry in os.scandir(folder):
-        about = entry.stat()
-        unread = now - about.st_mtime > UNREAD_SECONDS
-        if entry.name.endswith(".part"):
-            stays = not _is_left_over(entry.path)
-        else:
-            stays = entry.name == "ledger" or not (unread and entry.name.endswith((".yuv", ".said")))
-        if not stays:
-            Path(entry.path).unlink(missing_ok=True)
-        elif entry.name.endswith((".yuv", ".part")):
-            taken += about.st_size
-    return taken
+    size_of, now = dict[str, int](), time.time()
+    for ending in (".part", ".yuv", ".said"):  # parts first: one that is published meanwhile is then found under its other name
+        for path in folder.glob(f"*{ending}"):
+            if not _SWEPT.fullmatch(path.name):
+                continue
+            with suppress(FileNotFoundError):  # published, given up or removed since it was listed
+                about = path.stat()
+                if _is_left_over(path) if ending == ".part" else now - about.st_mtime > UNREAD_SECONDS:
+                    path.unlink()
+                else:
+                    size_of[path.name.removesuffix(".part")] = about.st_size
+    return sum(size_of.values())
 
 
 def lock_alone(file: int) -> bool:
@@ -87,11 +99,8 @@ def is_at(file: int, path: Path) -> bool:
         return False
 
 
-def _is_left_over(path: str) -> bool:
-    try:
-        file = os.open(path, os.O_RDWR)
-    except FileNotFoundError:  # published or given up a moment ago
-        return False
+def _is_left_over(part: Path) -> bool:
+    file = os.open(part, os.O_RDWR)
     try:
         return lock_alone(file)
     finally:

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
 from av.video.reformatter import VideoReformatter
 
+from kdbatch.run.decoders.excerpt import Damaged
 from kdbatch.vocab.shards import Sample
 
 CHUNK_FRAMES = 4  # converted to RGB in one call: few enough to stay in a core's own cache
@@ -24,8 +26,15 @@ def stored_frames(tar: Path, sample: Sample) -> Iterator[np.ndarray]:
     """Every frame of a stored video, shape IW, from the first to the last.
 
     Raises:
-        OSError, ValueError, FFmpegError: the tar is missing or damaged at this video.
+        Damaged: the tar is missing or damaged at this video.
     """
+    try:
+        yield from _stored_frames(tar, sample)
+    except (OSError, ValueError, FFmpegError) as error:
+        raise Damaged(str(error)) from error
+
+
+def _stored_frames(tar: Path, sample: Sample) -> Iterator[np.ndarray]:
     with tar.open("rb", buffering=0) as file:
         mp4 = os.pread(file.fileno(), sample.num_bytes, sample.offset)
     if zlib.crc32(mp4) != sample.crc32:

@@ -62,8 +62,8 @@ def with_unique_keys(sources: list[Source], *, where: Path) -> tuple[Source, ...
     if not any(source.path.exists() for source in sources):
         shown = f" The first is {sources[0].path}." if sources else ""
         raise UserError(f"{where}: names {len(sources)} videos, none of which is there.{shown}")
-    count = Counter(source.key for source in sources)
-    unique = tuple(replace(source, key=_longer_key(source)) if count[source.key] > 1 else source for source in sources)
+    times = Counter(source.key for source in sources)
+    unique = tuple(replace(source, key=_longer_key(source)) if times[source.key] > 1 else source for source in sources)
     if len({source.key for source in unique}) < len(unique):
         twice = next(key for key, number in Counter(source.key for source in unique).items() if number > 1)
         raise UserError(f"{where}: the video {twice} is listed more than once.")

@@ -23,7 +23,7 @@ from kdbatch.vocab.packets import MAX_FRAMES, Packet, pack_index, packet_check, 
 
 SHORT_SIDE = 128
 INTERPOLATION = Interpolation.BICUBIC
-_X264 = {
+X264 = {
     "preset": "medium",
     "tune": "fastdecode",
     "crf": "22.5",
@@ -107,7 +107,7 @@ def _copy_frames(frames: Iterator[VideoFrame], out: OutputContainer, rate: Fract
         turns = quarter_turns(frame)
         if stream is None:
             width, height = small_size(*((frame.height, frame.width) if turns % 2 else (frame.width, frame.height)))
-            stream = out.add_stream("libx264", rate=rate, options=_X264)
+            stream = out.add_stream("libx264", rate=rate, options=X264)
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
             stream.time_base = 1 / rate
         small = scaled(scaler, frame, width=height if turns % 2 else width, height=width if turns % 2 else height)

@@ -1,10 +1,14 @@
+import fcntl
 import logging
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +18,7 @@ import pytest
 import torch
 
 from kdbatch.run.cache import FrameCache, read_frames
-from kdbatch.run.cache_files import UNREAD_SECONDS, file_bytes, file_name
+from kdbatch.run.cache_files import UNREAD_SECONDS, file_bytes, file_name, sweep
 from kdbatch.run.data import TrainingBatches, Video, batches
 from kdbatch.run.decode import DECODERS, decode_frames
 from kdbatch.run.sampling import random_clip
@@ -215,6 +219,46 @@ def test_what_nobody_reads_any_more_makes_room_and_reading_is_noted(video: Video
     other = next(v for v in world.videos_of(all_shards, "hmdb51"))
     assert _is_right(other, FrameCache(tmp_path, max_bytes=file_bytes(other.sample)))
     assert _holds(tmp_path) == [file_name(other.sample)]
+
+
+def test_a_sweep_removes_what_the_cache_has_left_and_no_file_of_anyone_else(video: Video, tmp_path: Path) -> None:
+    name = file_name(video.sample)
+    ours = [name, f"{name}.part", f"{FrameCache(tmp_path, max_bytes=PLENTY).token}.said"]
+    theirs = ["foreman_cif.yuv", "Take-0123456789abcdef.yuv", "thesis.pdf.part", f"{name}.part.part", "notes.said", "ledger"]
+    old = time.time() - UNREAD_SECONDS - 60
+    for path in map(tmp_path.joinpath, (*ours, *theirs)):
+        path.write_text("some text")
+        os.utime(path, (old, old))
+    assert sweep(tmp_path) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(theirs)
+
+
+def test_a_sweep_counts_each_video_once_while_others_are_publishing(video: Video, tmp_path: Path) -> None:
+    """Each is under the name of a part or under its own at any moment."""
+    for attempt in range(8):
+        parts = [tmp_path / str(attempt) / f"{file_name(replace(video.sample, crc32=i))}.part" for i in range(100)]
+        parts[0].parent.mkdir()
+        with ExitStack() as writers:
+            for part in parts:
+                file = writers.enter_context(part.open("wb", buffering=0))
+                file.write(b"ten bytes.")
+                fcntl.flock(file, fcntl.LOCK_EX)
+            thread = writers.enter_context(ThreadPoolExecutor(1))
+            publishing = [thread.submit(part.rename, part.with_suffix("")) for part in parts]
+            while not publishing[-1].done():
+                assert sweep(tmp_path / str(attempt)) == 1000
+
+
+def test_a_trouble_that_passes_does_not_end_the_filling(video: Video, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "cache"
+    cache = FrameCache(folder, max_bytes=PLENTY)
+    assert not cache.add(tmp_path / "gone.tar", video.sample)
+    assert not caplog.records  # the decoder says what is wrong with a tar
+    shutil.rmtree(folder)
+    folder.write_text("not a folder")
+    assert not cache.add(video.tar, video.sample)
+    folder.unlink()
+    assert cache.add(video.tar, video.sample)
 
 
 def test_a_foreign_video_is_never_put_into_the_cache(video: Video, tmp_path: Path) -> None:

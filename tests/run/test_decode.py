@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from worlds import real_clips
 
+from kdbatch.run.cache import FrameCache, read_frames
 from kdbatch.run.decode import DECODERS, decode_each, decode_frames
 from kdbatch.shard.loose import shard_loose
 from kdbatch.vocab.datasets import DATASETS
@@ -123,6 +124,25 @@ def test_no_wanted_frame_gives_none_and_an_unknown_decoder_is_told(all_shards: P
     assert decode_frames(tar, sample, [], decoder="pyav").shape == (0, sample.height, sample.width, 3)
     with pytest.raises(UserError, match="Did you mean 'pyav'"):
         decode_frames(tar, sample, [0], decoder="pyaf")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("decoder", "is_cached"), [*((decoder, False) for decoder in DECODERS), ("pyav", True)])
+def test_no_frame_of_1000_random_clips_differs_from_reading_from_the_start(
+    all_shards: Path, tmp_path: Path, decoder: str, is_cached: bool
+) -> None:
+    """Of every data set, UCF101 and HMDB51 from AVI files among them."""
+    cache = FrameCache(tmp_path, max_bytes=10**9) if is_cached else None
+    videos = [video for name in DATASETS for video in _videos(all_shards, name)]
+    whole = [_all_frames(tar, sample) for tar, sample in videos]
+    rng, num_different = np.random.default_rng(0), 0
+    for place in range(1000):
+        (tar, sample), frame_NHWC = videos[place % len(videos)], whole[place % len(videos)]
+        stride = int(rng.integers(1, 3))
+        wanted = int(rng.integers(sample.num_frames - 15 * stride)) + stride * np.arange(16)
+        found = read_frames(tar, sample, wanted.tolist(), decoder=decoder, cache=cache)
+        num_different += int((found != frame_NHWC[wanted]).any(axis=(1, 2, 3)).sum())
+    assert num_different == 0
 
 
 @pytest.fixture(scope="module")

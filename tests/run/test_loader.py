@@ -7,6 +7,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 
 import clips_world as world
@@ -15,12 +18,16 @@ import pytest
 import torch
 
 from kdbatch.run.batch import Batch
+from kdbatch.run.bench.streams import BATCH_CLIPS, loader
 from kdbatch.run.data import TrainingBatches, Video, batches
+from kdbatch.run.decode import DECODERS
 from kdbatch.run.loader import AHEAD_BATCHES, read_ahead
 from kdbatch.run.readers import Readers
 from kdbatch.run.reading import pack_readings, read_clips, unpack_readings
 from kdbatch.run.ring import Ring
 from kdbatch.vocab.errors import UserError
+
+QUICK_SHARES = ((8, 0), (1, 1), (5, 2), (3, 3), (7, 4))  # of the 40 pairs that are tried, those that are not slow: processes are dear
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +85,14 @@ def test_batches_are_the_same_whoever_reads_them_and_from_any_step(videos: list[
     assert step == len(here) - 1
 
 
-@pytest.mark.parametrize(("world_size", "num_workers"), [(8, 0), (1, 1), (5, 2), (3, 3), (7, 4)])
+@pytest.mark.parametrize(
+    ("world_size", "num_workers"),
+    [
+        pytest.param(world_size, num_workers, marks=() if (world_size, num_workers) in QUICK_SHARES else pytest.mark.slow)
+        for world_size in range(1, 9)
+        for num_workers in range(5)
+    ],
+)
 def test_processes_that_train_together_read_their_shares_and_nothing_else(videos: list[Video], world_size: int, num_workers: int) -> None:
     """Of every process what it would read, by so many workers of its own for the last one; together it is what one process would read."""
     alone = world.source_of(videos[: 2 * world_size], batch_clips=world_size)
@@ -233,6 +247,31 @@ def test_a_reader_needs_neither_torch_nor_decord(videos: list[Video], readers: C
     maps = Path(f"/proc/{readers()[0]}/maps").read_text()
     assert "libav" in maps and "torch" not in maps and "decord" not in maps
     made.close()  # type: ignore[attr-defined]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_the_memory_of_a_reader_is_flat_over_2000_videos(videos: list[Video], readers: Callable[[], list[int]], decoder: str) -> None:
+    """Clips of 16 frames of 112 pixels, by two readers. A ring's page counts once it is touched: it is in the limit, and not in growth."""
+    many = [replace(v, sample=replace(v.sample, key=f"{v.sample.key}-{i}")) for i, v in zip(range(2000), cycle(videos))]
+    with closing(loader(many, 2, decoder=decoder)()) as made:
+        for _ in range(200 // BATCH_CLIPS):
+            next(made)
+        early = {reader: _megabytes(reader, "Anonymous") for reader in readers()}
+        for _ in range(1800 // BATCH_CLIPS):
+            next(made)
+        assert len(early) == 2
+        for reader in early:
+            assert _megabytes(reader, "Rss") < 600
+            assert _megabytes(reader, "Anonymous") < early[reader] + 5
+
+
+def _megabytes(process: int, kind: str) -> float:
+    """proc(5): smaps_rollup."""
+    for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
+        if line.startswith(f"{kind}:"):
+            return int(line.split()[1]) / 1024
+    raise AssertionError(kind)
 
 
 def test_a_reading_survives_its_way_to_another_process(videos: list[Video]) -> None:
