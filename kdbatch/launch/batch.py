@@ -15,6 +15,7 @@ from kdbatch.vocab.runs import Resources, Retries
 from kdbatch.vocab.status import EXIT_BUSY, EXIT_STOPPED
 
 EXIT_NO_CONTAINER = 255  # of apptainer, when it could not start one
+SETUP, MEMORY = "setup", "out of memory"  # what the script adds to an exit code: it ended before its worker; it had asked for too little
 
 # Where the processes of one run meet. sed reads to the end, as head would break the pipe; the port is the job's own, below those that
 # Linux hands out by itself.
@@ -40,12 +41,14 @@ def setup_lines(asked: Resources, *, site: Site, folder: Path, image: ImageFile 
     set -u is left out: the activation scripts of modules and conda read variables that nobody set.
     """
     return [
+        *NAME,
+        f'ended={shlex.quote(str(folder.resolve()))}/"$KDBATCH_JOB.ended"  # how each start of this job ended, a line each',
+        f"""trap 'rc=$?; [ "$rc" -eq 0 ] || echo "${{SLURM_RESTART_COUNT:-0}} $rc {SETUP}" >>"$ended"' EXIT""",
         "set -eo pipefail",
         *site.setup,
         *(RENDEZVOUS if asked.num_tasks > 1 else ()),
         "set +e +o pipefail",
-        *NAME,
-        f'ended={shlex.quote(str(folder.resolve()))}/"$KDBATCH_JOB.ended"  # how each start of this job ended, a line each',
+        "trap - EXIT",
         f'export KDBATCH_ENDS_AT="${{SLURM_JOB_END_TIME:-$(($(date +%s) + {60 * asked.minutes}))}}"',
         f"export KDBATCH_SIGNAL_SECONDS={signal_delay_seconds(asked)}",
         *([image.line] if image else ()),
@@ -63,18 +66,17 @@ def teardown_lines(retries: Retries) -> list[str]:
     out of memory, after which srun ends with 1, would only happen again. The teardown is the script's last command, so it must hand on
     the exit code.
     """
-    kills = retries.crash + 1
     return [
         "rc=$?",
         'if [ "$rc" -ne 0 ]; then',
-        '  oom=; [ "$rc" -eq 1 ] || [ "$rc" -gt 128 ] && grep -qsi "oom.\\?kill" "${ended%.ended}"_*_log.err && oom=" out of memory"',
+        f"""  oom=; [ "$rc" -eq 1 ] || [ "$rc" -gt 128 ] && grep -qsi "oom.\\?kill" "${{ended%.ended}}"_*_log.err && oom=" {MEMORY}\"""",
         '  echo "${SLURM_RESTART_COUNT:-0} $rc$oom" >>"$ended"',
         '  times=$(grep -c " $rc$oom\\$" "$ended")',
         '  case "$rc$oom" in',
         f"    {EXIT_STOPPED} | {EXIT_BUSY}) limit={retries.total} ;;",
-        f"    {EXIT_NO_CONTAINER}) limit={kills} ;;",
+        f"    {EXIT_NO_CONTAINER}) limit={retries.silent} ;;",
         "    130 | 143) limit=0 ;;",
-        f"    129 | 1[3-5]?) limit={kills} ;;",
+        f"    129 | 1[3-5]?) limit={retries.silent} ;;",
         "    *) limit=0 ;;",
         "  esac",
         '  [ "$times" -le "$limit" ] && scontrol requeue "$KDBATCH_JOB" && sleep 60  # until the requeue ends this script',

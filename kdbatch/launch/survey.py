@@ -66,10 +66,12 @@ def survey(runs_dir: Path, *, live: Collection[str] | None = None, only: RunFold
             rows[run_id] = _with_job(row)
         elif row.state == "stopped":
             continue
-        elif seen := last_ending(submissions[run_id]):
-            rows[run_id] = _after(row, "failed" if seen.out_of_memory else None, seen.says)
-        elif live is not None:
-            rows[run_id] = _without_job(row, told.get(row.job, ""))
+        else:
+            seen = last_ending(submissions[run_id], log=RunFolder(runs_dir / run_id).log)
+            if seen and seen.is_final(assignments[run_id].retries):
+                rows[run_id] = _after(row, "failed", seen.says)
+            elif live is not None:  # else SLURM may have put it back
+                rows[run_id] = _after(row, None, seen.says) if seen else _without_job(row, told.get(row.job, ""))
     for run_id in assignments:
         _block(run_id, assignments, rows)
     return tuple(sorted(rows.values(), key=lambda row: (row.title, row.run_id)))

@@ -74,6 +74,11 @@ class Retries:
     def total(self) -> int:
         return self.timeout + self.preemption + self.node_failure + self.crash + self.requeue
 
+    @property
+    def silent(self) -> int:
+        """How often what was killed before its worker could count is started again."""
+        return self.crash + 1
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cache:

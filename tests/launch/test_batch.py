@@ -67,6 +67,15 @@ def test_which_exit_codes_are_put_back_into_the_queue(start, code, again):
     assert (script.code, script.asked) == (code, ["requeue 41_3"] if again else [])
 
 
+@pytest.mark.parametrize("code", [1, 2, 75, 78, 85, 130, 137, 139, 143, 255])
+def test_what_is_not_put_back_is_final_unless_somebody_asked_for_the_end(start, tmp_path, code):
+    for i in range(1, 4):
+        again = start(code).asked
+        ending = last_ending(Submission(job_id="41_3", submitted_at=0.0, folder=tmp_path / "a b"))
+        assert ending is not None and ending.times == i
+        assert ending.is_final(RETRIES) == (not again and code not in (75, 85, 130, 143))
+
+
 def test_a_job_that_is_no_array_is_named_by_its_id(start):
     script = start(85, env={"SLURM_JOB_ID": "44"})
     assert (script.seen["KDBATCH_JOB"], script.asked) == ("44", ["requeue 44"])
@@ -101,7 +110,10 @@ def test_the_time_limit_is_slurms_or_counted_from_now(start):
 
 def test_a_setup_line_that_fails_ends_the_job_before_the_worker(start, tmp_path):
     script = start(0, site=Site(setup=("false", "true")))
-    assert script.code == 1 and script.seen == {}
+    assert script.code == 1 and script.seen == {} and script.asked == []
+    ending = last_ending(Submission(job_id="41_3", submitted_at=0.0, folder=tmp_path / "a b"))
+    assert ending is not None and ending.is_final(RETRIES)
+    assert ending.says.startswith("its job's setup failed (exit code 1): look at setup under [site]")
 
 
 def test_several_processes_learn_where_to_meet(start):

@@ -77,6 +77,26 @@ def test_a_run_whose_job_left_the_queue_before_it_began_is_planned_again(world):
     assert "job 42 left the queue" in rows[1].reason
 
 
+@pytest.mark.parametrize("live", [None, set()])
+def test_a_run_whose_worker_ended_without_a_word_has_failed_and_names_the_log_that_tells_why(world, live):
+    runs_dir, folders = world
+    submitted(config_in(runs_dir.parent), *(folders[name].id for name in "abc"))
+    job = journal_of(runs_dir) / "41"
+    (job / "41_0.ended").write_text("0 2\n")
+    (job / "41_0_0_log.err").touch()
+    folders["a"].log.write_text("kdbatch: no shards\n")
+    rows = survey(runs_dir, live=live)
+    assert [row.state for row in rows] == ["failed", "blocked", "blocked"]
+    assert rows[0].reason == f"its job ended by itself (exit code 2); see {folders['a'].log}"
+
+
+def test_a_run_whose_job_may_have_been_put_back_is_queued_until_the_queue_says_otherwise(world):
+    runs_dir, folders = world
+    submitted(config_in(runs_dir.parent), folders["a"].id, folders["b"].id)
+    (journal_of(runs_dir) / "41" / "41_0.ended").write_text("0 255\n")
+    assert [survey(runs_dir, live=live)[0].state for live in (None, {"41_0"}, set())] == ["queued", "queued", "planned"]
+
+
 def test_a_running_run_says_how_far_it_is_and_when_it_may_end(world):
     say(world[1]["a"])
     row = survey(world[0])[0]
