@@ -12,16 +12,16 @@ from pathlib import Path
 from kdbatch.launch.image import ImageFile
 from kdbatch.vocab.config import Site
 from kdbatch.vocab.runs import Resources, Retries
-from kdbatch.vocab.status import EXIT_BUSY, EXIT_STOPPED
+from kdbatch.vocab.status import EXIT_BUSY, EXIT_STOPPED, EXIT_UNMET
 
 EXIT_NO_CONTAINER = 255  # of apptainer, when it could not start one
 SETUP, MEMORY = "setup", "out of memory"  # what the script adds to an exit code: it ended before its worker; it had asked for too little
 
 # Where the processes of one run meet. sed reads to the end, as head would break the pipe; the port is the job's own, below those that
-# Linux hands out by itself.
+# Linux hands out by itself, and another one at the next start, as this one may have been taken.
 RENDEZVOUS = (
     'export MASTER_ADDR="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)"',
-    'export MASTER_PORT="$((10000 + SLURM_JOB_ID % 20000))"',
+    'export MASTER_PORT="$((10000 + (SLURM_JOB_ID + 997 * ${SLURM_RESTART_COUNT:-0}) % 20000))"',
 )
 # An element is named ARRAY_INDEX: the raw id of one of them is that of the whole array, and a requeue of it would requeue all.
 NAME = (
@@ -74,7 +74,7 @@ def teardown_lines(retries: Retries) -> list[str]:
         '  times=$(grep -c " $rc$oom\\$" "$ended")',
         '  case "$rc$oom" in',
         f"    {EXIT_STOPPED} | {EXIT_BUSY}) limit={retries.total} ;;",
-        f"    {EXIT_NO_CONTAINER}) limit={retries.silent} ;;",
+        f"    {EXIT_NO_CONTAINER} | {EXIT_UNMET}) limit={retries.silent} ;;",
         "    130 | 143) limit=0 ;;",
         f"    129 | 1[3-5]?) limit={retries.silent} ;;",
         "    *) limit=0 ;;",

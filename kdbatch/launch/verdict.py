@@ -10,7 +10,7 @@ from kdbatch.launch.journal import Submission
 from kdbatch.launch.site import has_command
 from kdbatch.launch.worker import ending, was_killed
 from kdbatch.vocab.runs import Retries
-from kdbatch.vocab.status import EXIT_BUSY, EXIT_STOPPED
+from kdbatch.vocab.status import EXIT_BUSY, EXIT_STOPPED, EXIT_UNMET
 
 OUT_OF_MEMORY = "ran out of memory: raise memory_gb under [resources] in kdbatch.toml, then: kdbatch submit FILE --retry-failed"
 ASKED_TO_END = (130, 143)  # by SIGINT and SIGTERM: who sent them decides what happens next
@@ -38,8 +38,9 @@ class Ending:
             return f"its job's setup failed ({ending(self.code)}): look at setup under [site] in kdbatch.toml, and see {self.logs[0]}"
         if self.code == EXIT_NO_CONTAINER:
             return f"its container did not start{often}; see {self.logs[0]}"
+        what = "its processes did not meet" if self.code == EXIT_UNMET else f"its job ended by itself ({ending(self.code)})"
         written = [path for path in self.logs if path.exists() and path.stat().st_size] or self.logs[:1]
-        return f"its job ended by itself ({ending(self.code)}{often}); see {' and '.join(map(str, written))}"
+        return f"{what}{often}; see {' and '.join(map(str, written))}"
 
     def is_final(self, retries: Retries) -> bool:
         """Whether the script left it at that (batch.py has the limits), though nobody had asked the job to end."""
@@ -47,7 +48,7 @@ class Ending:
             return True
         if self.code in (EXIT_STOPPED, EXIT_BUSY, *ASKED_TO_END):
             return False
-        return self.times > retries.silent if self.code == EXIT_NO_CONTAINER or was_killed(self.code) else True
+        return self.times > retries.silent if self.code in (EXIT_NO_CONTAINER, EXIT_UNMET) or was_killed(self.code) else True
 
 
 def last_ending(submission: Submission, *, log: Path | None = None) -> Ending | None:

@@ -170,12 +170,16 @@ class Team:
 ALONE = Team()
 
 
+class Unmet(UserError):
+    """The processes did not come together: their port is taken, or one of them came too late. The next start may do better."""
+
+
 @contextmanager
 def formed(place: Place, device: torch.device, *, timeout: timedelta = TIMEOUT) -> Iterator[Team]:
     """Meet the others, by gloo on CPUs and NCCL on GPUs, and part when done.
 
     Raises:
-        UserError: they did not come in time, or the port is taken.
+        Unmet: they did not come in time, or the port is taken.
     """
     if place.world_size == 1:
         yield Team(device=device)
@@ -193,7 +197,7 @@ def formed(place: Place, device: torch.device, *, timeout: timedelta = TIMEOUT) 
         )
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(
+        raise Unmet(
             f"{where}: did not meet the others at {place.host}:{place.port} ({reason}). See what they say, or try again."
         ) from error
     try:

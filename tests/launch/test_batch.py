@@ -55,6 +55,7 @@ def start(slurm: Path, tmp_path: Path):
         (78, False),
         (85, True),
         (75, True),
+        (69, True),
         (255, True),
         (137, True),
         (139, True),
@@ -67,7 +68,7 @@ def test_which_exit_codes_are_put_back_into_the_queue(start, code, again):
     assert (script.code, script.asked) == (code, ["requeue 41_3"] if again else [])
 
 
-@pytest.mark.parametrize("code", [1, 2, 75, 78, 85, 130, 137, 139, 143, 255])
+@pytest.mark.parametrize("code", [1, 2, 69, 75, 78, 85, 130, 137, 139, 143, 255])
 def test_what_is_not_put_back_is_final_unless_somebody_asked_for_the_end(start, tmp_path, code):
     for i in range(1, 4):
         again = start(code).asked
@@ -120,6 +121,15 @@ def test_several_processes_learn_where_to_meet(start):
     seen = start(0, env=ELEMENT | {"SLURM_JOB_NODELIST": "node[1-2]"}, asked=Resources(nodes=2, gpus=4)).seen
     assert seen["MASTER_ADDR"] == "node1" and 10_000 <= int(seen["MASTER_PORT"]) < 32_768
     assert "MASTER_ADDR" not in start(0).seen
+
+
+def test_a_port_that_was_taken_is_not_tried_again(start):
+    asked = Resources(nodes=2)
+    first, second = (
+        start(69, env=ELEMENT | {"SLURM_JOB_NODELIST": "node[1-2]", "SLURM_RESTART_COUNT": i}, asked=asked).seen["MASTER_PORT"]
+        for i in "01"
+    )
+    assert first != second
 
 
 @pytest.mark.parametrize("code", [1, 137])  # of srun, when the whole task is gone, and of a container whose process is
