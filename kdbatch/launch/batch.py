@@ -79,7 +79,9 @@ def teardown_lines(retries: Retries) -> list[str]:
         f"    129 | 1[3-5]?) limit={retries.silent} ;;",
         "    *) limit=0 ;;",
         "  esac",
-        '  [ "$times" -le "$limit" ] && scontrol requeue "$KDBATCH_JOB" && sleep 60  # until the requeue ends this script',
+        '  [ "$times" -le "$limit" ] && for pause in 0 5 20 60; do  # a controller that is busy or restarting may answer later',
+        '    sleep "$pause"; scontrol requeue "$KDBATCH_JOB" && sleep 60 && break  # until the requeue ends this script',
+        "  done",
         "fi",
         'exit "$rc"',
     ]

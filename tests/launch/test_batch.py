@@ -77,6 +77,16 @@ def test_what_is_not_put_back_is_final_unless_somebody_asked_for_the_end(start, 
         assert ending.is_final(RETRIES) == (not again and code not in (75, 85, 130, 143))
 
 
+@pytest.mark.parametrize(("failures", "asked"), [(2, 3), (9, 4)])
+def test_a_requeue_that_fails_is_tried_again_a_few_times(start, slurm, failures, asked):
+    scontrol = slurm / "scontrol"
+    lines = scontrol.read_text().splitlines()
+    lines.insert(-1, f'[ "$1" = requeue ] && [ "$(grep -c requeue "{slurm}/scontrol.txt")" -le {failures} ] && exit 1')
+    scontrol.write_text("\n".join(lines))
+    script = start(85)
+    assert (script.code, script.asked) == (85, ["requeue 41_3"] * asked)
+
+
 def test_a_job_that_is_no_array_is_named_by_its_id(start):
     script = start(85, env={"SLURM_JOB_ID": "44"})
     assert (script.seen["KDBATCH_JOB"], script.asked) == ("44", ["requeue 44"])
