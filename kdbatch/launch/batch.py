@@ -20,7 +20,8 @@ SETUP, MEMORY = "setup", "out of memory"  # what the script adds to an exit code
 # Where the processes of one run meet. sed reads to the end, as head would break the pipe; the port is the job's own, below those that
 # Linux hands out by itself, and another one at the next start, as this one may have been taken.
 RENDEZVOUS = (
-    'export MASTER_ADDR="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)"',
+    'MASTER_ADDR="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)"',  # export would hide a failure from set -e
+    "export MASTER_ADDR",
     'export MASTER_PORT="$((10000 + (SLURM_JOB_ID + 997 * ${SLURM_RESTART_COUNT:-0}) % 20000))"',
 )
 # An element is named ARRAY_INDEX: the raw id of one of them is that of the whole array, and a requeue of it would requeue all.

@@ -133,6 +133,12 @@ def test_several_processes_learn_where_to_meet(start):
     assert "MASTER_ADDR" not in start(0).seen
 
 
+def test_several_processes_are_not_started_where_they_cannot_meet(start, slurm):
+    (slurm / "scontrol").write_text("#!/bin/bash\nexit 1\n")
+    script = start(0, env=ELEMENT | {"SLURM_JOB_NODELIST": "node[1-2]"}, asked=Resources(nodes=2))
+    assert script.code == 1 and script.seen == {}
+
+
 def test_a_port_that_was_taken_is_not_tried_again(start):
     asked = Resources(nodes=2)
     first, second = (
