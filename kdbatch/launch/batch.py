@@ -53,8 +53,9 @@ def setup_lines(asked: Resources, *, site: Site, folder: Path, image: ImageFile 
         f'export KDBATCH_ENDS_AT="${{SLURM_JOB_END_TIME:-$(($(date +%s) + {60 * asked.minutes}))}}"',
         f"export KDBATCH_SIGNAL_SECONDS={signal_delay_seconds(asked)}",
         *([image.line] if image else ()),
-        'if [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ]; then',
-        '  export KDBATCH_LAST_EXIT="$(sed -n "s/^$((SLURM_RESTART_COUNT - 1)) //p" "$ended" 2>/dev/null)"',
+        'export KDBATCH_RESTART="${SLURM_RESTART_COUNT:-0}"',
+        'if [ "$KDBATCH_RESTART" -gt 0 ]; then',
+        """  export KDBATCH_EXITS="$(tr '\\n' ';' 2>/dev/null <"$ended")\"""",
         f'  export KDBATCH_LAST_STATE="$({LAST_STATE})"',
         "fi",
     ]

@@ -25,6 +25,8 @@ EXIT_DONE, EXIT_BUG, EXIT_USER, EXIT_UNMET, EXIT_BUSY, EXIT_BLOCKED, EXIT_STOPPE
 class Status:
     """Times are seconds since 1970. `seconds` is the time spent in all attempts so far, `metric` the last number worth a look.
 
+    `job` is who started this attempt, at its start number `restart` (0 is the first).
+
     `first_step` is where this attempt began, `cause` why it was stopped, if it was. `ended` counts the attempts before it by how they
     ended, `fruitless` those time limits in a row between which no step was done.
     """
@@ -42,6 +44,7 @@ class Status:
     pid: int = 0
     device: str = ""
     job: str = ""
+    restart: int = 0
     first_step: int = 0
     cause: Cause | None = None
     ended: dict[Cause, int] = field(default_factory=dict)

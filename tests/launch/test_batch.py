@@ -101,15 +101,16 @@ def test_the_next_start_learns_how_the_last_one_ended(start, slurm):
     (slurm / "sacct").write_text("#!/bin/bash\necho \"$@\" >sacct.txt\nprintf 'PREEMPTED\\nCANCELLED by 0\\nRUNNING\\n'\n")
     (slurm / "sacct").chmod(0o755)
     told = start_of(start(85, env=ELEMENT | {"SLURM_RESTART_COUNT": "1"}).seen)
-    assert (told.job, told.last_exit, told.last_state) == ("41_3", "137", "CANCELLED")
-    assert start_of(start(0, env=ELEMENT | {"SLURM_RESTART_COUNT": "3"}).seen).last_exit == ""  # the node was lost the time before
+    assert (told.job, told.restart, told.exits, told.last_state) == ("41_3", 1, {0: "137"}, "CANCELLED")
+    told = start_of(start(0, env=ELEMENT | {"SLURM_RESTART_COUNT": "3"}).seen)  # the node was lost the time before
+    assert (told.restart, told.exits) == (3, {0: "137", 1: "85"})
 
 
 def test_the_first_start_asks_nobody(start, slurm, tmp_path):
     (slurm / "sacct").write_text("#!/bin/bash\ntouch asked\n")
     (slurm / "sacct").chmod(0o755)
     told = start_of(start(0).seen)
-    assert not (tmp_path / "asked").exists() and (told.last_exit, told.last_state) == ("", "")
+    assert not (tmp_path / "asked").exists() and (told.restart, told.exits, told.last_state) == (0, {}, "")
 
 
 def test_the_time_limit_is_slurms_or_counted_from_now(start):
