@@ -44,14 +44,14 @@ class QueuedJob:
 
 
 def queued_jobs() -> tuple[QueuedJob, ...]:
-    """The user's jobs, pending ones included, one per array element; none where there is no SLURM.
+    """The user's jobs, pending ones and those of hidden partitions included, one per array element; none where there is no SLURM.
 
     Raises:
         UserError: squeue does not answer. Without it a run could be submitted twice.
     """
     if not has_command("squeue"):
         return ()
-    lines = ask("squeue", "--me", "--array", "--noheader", "--format=%i|%j|%T|%r").splitlines()
+    lines = ask("squeue", "--me", "--all", "--array", "--noheader", "--format=%i|%j|%T|%r").splitlines()
     fields = (dict(zip(("id", "name", "state", "reason"), line.strip().split("|"))) for line in lines if line.strip())
     return tuple(QueuedJob(**job) for job in fields)
 

@@ -1,13 +1,12 @@
 """How a job ended whose worker cannot say it: in the words of its script (batch.py), or of the accounting where there is one."""
 
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from kdbatch.launch.batch import EXIT_NO_CONTAINER, MEMORY, SETUP
+from kdbatch.launch.host import answer
 from kdbatch.launch.journal import Submission
-from kdbatch.launch.site import has_command
 from kdbatch.launch.worker import ending, was_killed
 from kdbatch.vocab.runs import Retries
 from kdbatch.vocab.status import EXIT_BUSY, EXIT_STOPPED, EXIT_UNMET
@@ -68,13 +67,9 @@ def last_ending(submission: Submission, *, log: Path | None = None) -> Ending | 
 
 def accounted(job_ids: Sequence[str]) -> dict[str, str]:
     """The last state of each job in one word, as far as the site keeps accounts."""
-    if not job_ids or not has_command("sacct"):
+    if not job_ids:
         return {}
     asked = ",".join(job_ids[:MAX_ASKED])
-    command = ["sacct", "--allocations", "--noheader", "--parsable2", f"--jobs={asked}", "--format=JobID,State"]
-    try:
-        told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
-        return {}  # most sites without accounts have the command nevertheless
+    told = answer("sacct", "--allocations", "--noheader", "--parsable2", f"--jobs={asked}", "--format=JobID,State", seconds=60.0)
     pairs = (line.split("|") for line in told.splitlines() if "|" in line)
     return {job_id: state.split()[0] for job_id, state in pairs if state}

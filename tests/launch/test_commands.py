@@ -154,10 +154,11 @@ def test_a_requeued_job_waits_for_its_next_start(world):
     }
 
 
-def test_the_accounting_says_why_a_job_is_gone(slurm, world):
+def test_the_accounting_says_why_a_job_is_gone(slurm, world, monkeypatch):
     _, config, folders = world
     submitted(config, *(folders[name].id for name in "abc"))
-    (slurm / "sacct").write_text("#!/bin/bash\nprintf '41_0|OUT_OF_MEMORY\\n41_1|CANCELLED by 7\\n'\n")
+    monkeypatch.setenv("SACCT_FORMAT", "user")
+    (slurm / "sacct").write_text("#!/bin/bash\n[ -n \"$SACCT_FORMAT\" ] && exit 1\nprintf '41_0|OUT_OF_MEMORY\\n41_1|CANCELLED by 7\\n'\n")
     (slurm / "sacct").chmod(0o755)
     rows = {row.title: row for row in survey(config.runs_dir, live=set())}
     assert (rows["a"].state, rows["b"].state) == ("failed", "blocked") and rows["a"].reason.startswith("ran out of memory")
