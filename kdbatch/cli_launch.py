@@ -64,15 +64,15 @@ def submit_plan(files: tuple[Path, ...], *, profile: str, local: bool, jobs: int
 def tell_status(*, json: bool, watch: bool) -> None:
     """`kdbatch status`."""
     config = load_config()
-    queue = queue_kind()
-    rows = _rows(config, queue)
+    jobs = Jobs()
+    rows = survey(config.runs_dir, live=jobs.live())
     if json:
         say(encoder.dumps(as_json(rows), indent=1))
     elif not rows:
         say(f"No runs in {config.runs_dir}/ yet. Start some: kdbatch submit jobs/subset_size.yaml")
     elif watch:
-        _watch(config, queue)
-        show_status(_rows(config, queue))
+        _watch(config, jobs)
+        show_status(survey(config.runs_dir, live=jobs.live()))
     else:
         show_status(rows)
         _tell_next(rows)
@@ -82,7 +82,8 @@ def tell_logs(run: str, *, follow_on: bool, lines: int) -> None:
     """`kdbatch logs`."""
     config = load_config()
     folder = find_run(config.runs_dir, run)
-    row = next(row for row in _rows(config, queue_kind(), only=folder) if row.run_id == folder.id)
+    jobs = Jobs()
+    (row,) = survey(config.runs_dir, live=jobs.live(), only=folder)
     told = last_lines(config.runs_dir, folder, num_lines=lines)
     for line in told.lines:
         say(line)
@@ -91,7 +92,7 @@ def tell_logs(run: str, *, follow_on: bool, lines: int) -> None:
         warn(f"{folder.id} is {state}" + (f" (job {row.job})" if row.job and row.state == "queued" else ""))
         return
     with suppress(KeyboardInterrupt):
-        for text in follow(folder, start=told.size, is_over=lambda: _is_over(config, folder)):
+        for text in follow(folder, start=told.size, is_over=lambda: _is_over(config, folder, jobs)):
             say(text)
 
 
@@ -180,26 +181,54 @@ def _submit_slurm(plan: Plan, config: Config) -> int:
     return 0
 
 
-def _watch(config: Config, queue: QueueKind) -> None:
+class Jobs:
+    """The ids of the jobs that SLURM has, for who looks often: it is asked every ASK_SECONDS at most.
+
+    None where there is no SLURM, or where it does not answer. That is told, and the files say the rest.
+    """
+
+    def __init__(self) -> None:
+        self._has_slurm, self._answers = queue_kind() == "slurm", True
+        self._asked_at, self._live = -ASK_SECONDS, None
+
+    def live(self) -> set[str] | None:
+        if self._has_slurm and time.monotonic() - self._asked_at >= ASK_SECONDS:
+            self._live = self._ask()
+            self._asked_at = time.monotonic()
+        return self._live
+
+    def _ask(self) -> set[str] | None:
+        try:
+            live = {job.id for job in queued_jobs(once=True)}
+        except UserError as error:
+            if self._answers:
+                warn(f"SLURM does not answer, so this is what the files say ({' '.join(str(error).split())})")
+            self._answers = False
+            return None
+        self._answers = True
+        return live
+
+
+def _watch(config: Config, jobs: Jobs) -> None:
     """Until nothing moves any more, or Ctrl-C."""
-    asked_at, live = 0.0, None
     with suppress(KeyboardInterrupt), watch_runs() as tell:
         while True:
-            if queue == "slurm" and time.monotonic() - asked_at >= ASK_SECONDS:
-                asked_at, live = time.monotonic(), {job.id for job in queued_jobs()}
-            rows = survey(config.runs_dir, live=live)
+            rows = survey(config.runs_dir, live=jobs.live())
             tell(rows)
             if not any(row.state in MOVING for row in rows):
                 return
             time.sleep(WATCH_SECONDS)
 
 
-def _rows(config: Config, queue: QueueKind, *, only: RunFolder | None = None) -> tuple[RunRow, ...]:
-    return survey(config.runs_dir, live={job.id for job in queued_jobs()} if queue == "slurm" else None, only=only)
+def _rows(config: Config, queue: QueueKind) -> tuple[RunRow, ...]:
+    return survey(config.runs_dir, live={job.id for job in queued_jobs()} if queue == "slurm" else None)
 
 
-def _is_over(config: Config, folder: RunFolder) -> bool:
-    return all(row.state not in (*MOVING, "stopped") for row in _rows(config, queue_kind(), only=folder))
+def _is_over(config: Config, folder: RunFolder, jobs: Jobs) -> bool:
+    """A run that was stopped may go on, unless SLURM says that no job of it is left."""
+    live = jobs.live()
+    (row,) = survey(config.runs_dir, live=live, only=folder)
+    return row.state not in (*MOVING, *(("stopped",) if live is None else ()))
 
 
 def _tell_next(rows: Iterable[RunRow]) -> None:

@@ -10,6 +10,8 @@ from kdbatch.vocab.errors import UserError
 PAUSES = (2.0, 8.0, 30.0)
 """Seconds before each new try: together less than a person waits, and more than a controller's restart takes."""
 
+ONCE_SECONDS = 20  # for an answer, where there is something to show without one
+
 # What SLURM's clients print when the controller is busy, restarting or out of reach: the same question may be answered later.
 TRANSIENT = (
     "socket timed out",
@@ -43,27 +45,29 @@ class QueuedJob:
         return self.reason in ("JobHeldUser", "JobHeldAdmin")
 
 
-def queued_jobs() -> tuple[QueuedJob, ...]:
-    """The user's jobs, pending ones and those of hidden partitions included, one per array element; none where there is no SLURM.
+def queued_jobs(*, once: bool = False) -> tuple[QueuedJob, ...]:
+    """The user's jobs, pending ones and those of hidden partitions included, one per array element; none where there is no SLURM. `once` is
+    for who has something to show without an answer.
 
     Raises:
         UserError: squeue does not answer. Without it a run could be submitted twice.
     """
     if not has_command("squeue"):
         return ()
-    lines = ask("squeue", "--me", "--all", "--array", "--noheader", "--format=%i|%j|%T|%r").splitlines()
+    lines = ask("squeue", "--me", "--all", "--array", "--noheader", "--format=%i|%j|%T|%r", once=once).splitlines()
     fields = (dict(zip(("id", "name", "state", "reason"), line.strip().split("|"))) for line in lines if line.strip())
     return tuple(QueuedJob(**job) for job in fields)
 
 
-def ask(*command: str, told: str = "") -> str:
-    """What the command prints, when its standard input is `told`.
+def ask(*command: str, told: str = "", once: bool = False) -> str:
+    """What the command prints, when its standard input is `told`. `once`: it is not asked again, nor waited for long.
 
     Raises:
         UserError: it fails, or does not answer, as often as we try.
     """
-    seconds = 120 + told.count("\n")  # a controller that limits its clients' rate lets two requests a second pass
-    for pause in (*PAUSES, None):
+    # a controller that limits its clients' rate lets two requests a second pass
+    seconds = ONCE_SECONDS if once else 120 + told.count("\n")
+    for pause in (*(() if once else PAUSES), None):
         try:
             with no_slurm_variables():
                 return subprocess.run(command, input=told, capture_output=True, text=True, timeout=seconds, check=True).stdout

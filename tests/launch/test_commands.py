@@ -9,6 +9,7 @@ import pytest
 from launch_world import STAND_IN, act, config_in, ids, plan_of, submitted, wait_until
 from worlds import JOBS
 
+from kdbatch.cli_launch import Jobs
 from kdbatch.launch.cancel import cancel_runs
 from kdbatch.launch.failed import set_aside_failed
 from kdbatch.launch.folders import write_runs
@@ -178,6 +179,34 @@ def test_the_commands_as_they_are_typed(slurm, world):
     assert "3 jobs cancelled" in kdbatch("cancel", folders["b"].id, "--all=false", folders["c"].id, folders["other"].id)
     assert "No job of these runs" in kdbatch("cancel", folders["b"].id)
     assert "say what to cancel" in kdbatch("cancel", code=2)
+
+
+def test_status_and_logs_show_what_the_files_say_while_slurm_does_not_answer(slurm, world):
+    plan, config, folders = world
+    submit_arrays(plan, config=config)
+    folders["a"].log.write_text("hello\n")
+    say(folders["a"], "running", job="41_0", step=3, num_steps=9)
+    (slurm / "squeue_fails").write_text("slurm_load_jobs error: Unable to contact slurm controller\n")
+    for words, shown in ((("status",), f"{folders['a'].id}\trunning"), (("logs", folders["a"].id), "hello")):
+        (slurm / "squeue.txt").unlink(missing_ok=True)
+        told = kdbatch(*words)
+        assert shown in told and told.count("SLURM does not answer") == 1 and "scontrol ping" in told
+        assert len((slurm / "squeue.txt").read_text().splitlines()) == 1
+
+
+def test_who_looks_often_asks_slurm_seldom(slurm):
+    jobs = Jobs()
+    (slurm / "queue").write_text("41_0\n")
+    assert [jobs.live(), jobs.live()] == [{"41_0"}] * 2
+    assert len((slurm / "squeue.txt").read_text().splitlines()) == 1
+
+
+def test_following_a_run_that_was_cancelled_ends(slurm, world):
+    _, config, folders = world
+    submitted(config, folders["a"].id)
+    folders["a"].log.write_text("hello\n")
+    say(folders["a"], "stopped", reason="was asked to stop", job="41")
+    assert "hello" in kdbatch("logs", folders["a"].id, "-f")
 
 
 def test_submit_tells_of_each_array_not_of_each_run(slurm, sharded, in_tmp):
