@@ -3,7 +3,7 @@
 import json as encoder
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from kdbatch.launch.failed import SetAside, set_aside_failed
 from kdbatch.launch.local import run_locally
 from kdbatch.launch.logs import find_run, follow, last_lines
 from kdbatch.launch.site import QueueKind, default_jobs, queue_kind
-from kdbatch.launch.squeue import queued_jobs
+from kdbatch.launch.squeue import Jobs, queued_jobs
 from kdbatch.launch.starter import look, write_starter
 from kdbatch.launch.survey import RunRow, as_json, survey
 from kdbatch.plan.resolve import make_plan
@@ -27,7 +27,6 @@ from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.shards import load_index
 
 WATCH_SECONDS = 2.0  # between two looks at the run folders
-ASK_SECONDS = 10.0  # between two questions to SLURM, which serves everybody
 MOVING = ("queued", "running", "stale")
 
 
@@ -45,13 +44,22 @@ def submit_plan(files: tuple[Path, ...], *, profile: str, local: bool, jobs: int
     config = load_config()
     plan = make_plan(_experiments(files), profile=profile, config=config)
     queue: QueueKind = "local" if local else queue_kind()
-    aside = SetAside(plan=plan, failed=(), waiting=()) if retry_failed else set_aside_failed(plan, _rows(config, queue))
+    aside = SetAside(plan=plan, failed=(), waiting=())
+
+    def choose(plan: Plan) -> Plan:
+        nonlocal aside
+        if not retry_failed:
+            aside = set_aside_failed(plan, _rows(config, queue))
+        return aside.plan
+
+    code = 0
     if dry_run:
-        for line in describe_launch(aside.plan, config=config, queue=queue):
+        for line in describe_launch(choose(plan), config=config, queue=queue):
             say(line)
-        code = 0
+    elif queue == "local":
+        code = _submit_local(choose(plan), config, jobs)
     else:
-        code = _submit_local(aside.plan, config, jobs) if queue == "local" else _submit_slurm(aside.plan, config)
+        _submit_slurm(plan, config, choose=choose)
     for row in aside.failed:
         say(f"left out: {row.run_id} {row.title} failed before: {row.reason}")
     if aside.failed:
@@ -64,7 +72,7 @@ def submit_plan(files: tuple[Path, ...], *, profile: str, local: bool, jobs: int
 def tell_status(*, json: bool, watch: bool) -> None:
     """`kdbatch status`."""
     config = load_config()
-    jobs = Jobs()
+    jobs = Jobs(tell=warn)
     rows = survey(config.runs_dir, live=jobs.live())
     if json:
         say(encoder.dumps(as_json(rows), indent=1))
@@ -82,7 +90,7 @@ def tell_logs(run: str, *, follow_on: bool, lines: int) -> None:
     """`kdbatch logs`."""
     config = load_config()
     folder = find_run(config.runs_dir, run)
-    jobs = Jobs()
+    jobs = Jobs(tell=warn)
     (row,) = survey(config.runs_dir, live=jobs.live(), only=folder)
     told = last_lines(config.runs_dir, folder, num_lines=lines)
     for line in told.lines:
@@ -169,44 +177,15 @@ def _submit_local(plan: Plan, config: Config, jobs: int) -> int:
     return 0 if outcome.complete else 130 if outcome.interrupted else 1
 
 
-def _submit_slurm(plan: Plan, config: Config) -> int:
+def _submit_slurm(plan: Plan, config: Config, *, choose: Callable[[Plan], Plan]) -> None:
     from kdbatch.launch.slurm import submit_arrays  # submitit, which takes longer to import than status to answer
 
-    submitted = submit_arrays(plan, config=config)
+    submitted = submit_arrays(plan, config=config, choose=choose)
     kinds = {p.run.id: p.run.recipe.kind for p in plan.runs}
     arrays = Counter((job_id.partition("_")[0], kinds[run_id]) for run_id, job_id in submitted.items())
     for (number, kind), num in arrays.items():
         say(f"job {number}: {num} x {kind}")
     say(f"{count(len(submitted), 'run')} handed to SLURM. Watch them: kdbatch status --watch")
-    return 0
-
-
-class Jobs:
-    """The ids of the jobs that SLURM has, for who looks often: it is asked every ASK_SECONDS at most.
-
-    None where there is no SLURM, or where it does not answer. That is told, and the files say the rest.
-    """
-
-    def __init__(self) -> None:
-        self._has_slurm, self._answers = queue_kind() == "slurm", True
-        self._asked_at, self._live = -ASK_SECONDS, None
-
-    def live(self) -> set[str] | None:
-        if self._has_slurm and time.monotonic() - self._asked_at >= ASK_SECONDS:
-            self._live = self._ask()
-            self._asked_at = time.monotonic()
-        return self._live
-
-    def _ask(self) -> set[str] | None:
-        try:
-            live = {job.id for job in queued_jobs(once=True)}
-        except UserError as error:
-            if self._answers:
-                warn(f"SLURM does not answer, so this is what the files say ({' '.join(str(error).split())})")
-            self._answers = False
-            return None
-        self._answers = True
-        return live
 
 
 def _watch(config: Config, jobs: Jobs) -> None:

@@ -4,21 +4,24 @@ import json
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from launch_world import STAND_IN, act, config_in, ids, plan_of, submitted, wait_until
 from worlds import JOBS
 
-from kdbatch.cli_launch import Jobs
+from kdbatch.cli_launch import submit_plan
+from kdbatch.launch import slurm as slurm_module
 from kdbatch.launch.cancel import cancel_runs
 from kdbatch.launch.failed import set_aside_failed
 from kdbatch.launch.folders import write_runs
-from kdbatch.launch.journal import journal_of, load_journal
+from kdbatch.launch.journal import journal_of, last_submissions, load_journal
 from kdbatch.launch.local import run_locally
 from kdbatch.launch.locks import holding
 from kdbatch.launch.logs import find_run, follow, last_lines
 from kdbatch.launch.slurm import submit_arrays
-from kdbatch.launch.squeue import queued_jobs
+from kdbatch.launch.squeue import Jobs, queued_jobs
 from kdbatch.launch.survey import survey
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.runs import RunFolder
@@ -195,7 +198,7 @@ def test_status_and_logs_show_what_the_files_say_while_slurm_does_not_answer(slu
 
 
 def test_who_looks_often_asks_slurm_seldom(slurm):
-    jobs = Jobs()
+    jobs = Jobs(tell=print)
     (slurm / "queue").write_text("41_0\n")
     assert [jobs.live(), jobs.live()] == [{"41_0"}] * 2
     assert len((slurm / "squeue.txt").read_text().splitlines()) == 1
@@ -215,6 +218,25 @@ def test_submit_tells_of_each_array_not_of_each_run(slurm, sharded, in_tmp):
     assert said[0] == "job 41: 4 x pretrain" and said[-1] == "18 runs handed to SLURM. Watch them: kdbatch status --watch"
     assert [line.split()[-1] for line in said[:-1]] == ["pretrain", "finetune", "distill", "compare"]
     assert len(queued_jobs()) == 18
+
+
+def test_a_run_that_fails_while_another_shell_submits_is_left_out(slurm, sharded, in_tmp, monkeypatch, capsys):
+    sharded(k400=240_000, ucf101=13_320, hmdb51=6766)
+    words = {"profile": "toy", "local": False, "jobs": 0, "dry_run": False, "retry_failed": False}
+    submit_plan((JOBS / "subset_size.yaml",), **words)
+    (slurm / "queue").write_text("")
+    home = journal_of(Path("runs"))
+    failed, submission = next(iter(last_submissions(home).items()))
+
+    @contextmanager
+    def waiting(path):
+        with holding(path):
+            say(RunFolder(home.parent / failed), "failed", reason="no luck", job=submission.job_id)
+            yield
+
+    monkeypatch.setattr(slurm_module, "holding", waiting)
+    submit_plan((JOBS / "subset_size.yaml",), **words)
+    assert f"left out: {failed}" in capsys.readouterr().out and last_submissions(home)[failed] == submission
 
 
 def test_watching_ends_when_nothing_moves(world):
