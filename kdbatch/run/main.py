@@ -143,8 +143,10 @@ def _failed(folder: RunFolder, pulse: Pulse, team: Team, error: Exception) -> in
         code, reason = EXIT_BUG, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''} (see {folder.error.name})"
         publish_text(folder.error, traceback.format_exc())
         traceback.print_exc()
-    team.leave_word(code, reason)
     pulse.end(state, reason=reason)
+    team.leave_word(code, reason)
+    if state == "stopped":
+        team.await_leader()  # the first to exit ends the others (srun's --kill-on-bad-exit): the leader must have saved and told its end
     return code
 
 

@@ -20,6 +20,7 @@ from torch.distributed.rendezvous import rendezvous
 from kdbatch.vocab.errors import UserError
 
 TIMEOUT = timedelta(minutes=10)  # of a wait for the others: they may load data meanwhile, but one that hangs must not cost a night
+WORD_TIMEOUT = timedelta(minutes=2)  # of a wait for the leader's last word, before which it saves
 _WORD = "last word"
 _CPU = torch.device("cpu")
 
@@ -155,6 +156,12 @@ class Team:
         if self.store is not None:
             with suppress(RuntimeError):  # the leader is gone, and the store with it
                 self.store.set(f"{_WORD} {self.rank}", json.dumps([code, text]))
+
+    def await_leader(self) -> None:
+        """Wait until the leader has left its word, or is gone."""
+        if self.store is not None and not self.leads:
+            with suppress(RuntimeError):
+                self.store.wait([f"{_WORD} 0"], WORD_TIMEOUT)
 
     def word_of_others(self) -> tuple[int, int, str] | None:
         """Rank, code and words of another process that has ended by itself."""

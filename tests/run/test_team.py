@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from loop_world import learnt, run
 from task_world import batch_of, videos
 from torch import nn
@@ -17,9 +19,9 @@ from two_processes import WORLD_SIZE, in_two_processes
 
 from kdbatch.run.data import EvaluationBatches
 from kdbatch.run.learn import find_gradients
-from kdbatch.run.main import main
+from kdbatch.run.main import _failed, main
 from kdbatch.run.models import BACKBONES, Classifier, build_backbone
-from kdbatch.run.pulse import StopFlag, Stopped
+from kdbatch.run.pulse import Pulse, StopFlag, Stopped
 from kdbatch.run.tasks import PRETEXTS
 from kdbatch.run.team import Place, Team, place_of
 from kdbatch.run.together import TeamBatchNorm, TeamDropout, mean_over_team, work_together
@@ -28,7 +30,7 @@ from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.recipes import Compare
 from kdbatch.vocab.runs import Assignment, Resources, Run, RunFolder
 from kdbatch.vocab.shards import Subset
-from kdbatch.vocab.status import EXIT_UNMET
+from kdbatch.vocab.status import EXIT_UNMET, load_status
 from kdbatch.vocab.tasks import TASKS
 from kdbatch.vocab.views import View
 
@@ -155,6 +157,21 @@ def test_what_processes_tell_each_other_arrives(tmp_path: Path) -> None:
     rows = [[0.1, 0.1]] + [[1.1, 1.1]] * 3
     expected = [[0.5], rows, ["from 0", None, ""], [[0.5] * 3] * 2, [2.0], [5.0] * 2]
     assert [json.loads(text) for text in in_two(_talk, folder=tmp_path)] == [expected, expected]
+
+
+def _stop(team: Team, folder: Path) -> bool:
+    """Whether the run's status tells of the stop when this process has ended its attempt."""
+    team = dataclasses.replace(team, store=dist.FileStore(str(folder / "words"), WORLD_SIZE))
+    with Pulse(RunFolder(folder), device="cpu", stop=StopFlag(), writes=team.leads) as pulse:
+        if team.leads:
+            time.sleep(0.1)  # it saves
+        _failed(RunFolder(folder), pulse, team, Stopped())
+        status = load_status(folder / "status.json")
+    return status is not None and status.state == "stopped"
+
+
+def test_a_process_that_stops_leaves_after_the_leader_has_told_it(tmp_path: Path) -> None:
+    assert in_two(_stop, tmp_path, folder=tmp_path) == [True, True]
 
 
 def _gradients(team: Team, kind: str) -> dict[str, torch.Tensor]:
