@@ -173,7 +173,7 @@ def _reason(state: RowState, status: Status) -> str:
     if state == "lost":
         return "its process ended without a word (killed, out of memory, node lost); submit again to go on from its checkpoint"
     if state == "stale":
-        return "no heartbeat for over a minute, but its process still holds the lock"
+        return "no heartbeat for over a minute, but its process still holds the lock; if it stays so: kdbatch cancel RUN, then submit again"
     return status.reason if state in ("failed", "blocked", "stopped") else ""
 
 
