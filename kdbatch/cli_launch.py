@@ -3,7 +3,7 @@
 import json as encoder
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from kdbatch.launch.failed import SetAside, set_aside_failed
 from kdbatch.launch.local import run_locally
 from kdbatch.launch.logs import find_run, follow, last_lines
 from kdbatch.launch.site import QueueKind, default_jobs, queue_kind
-from kdbatch.launch.squeue import queued_jobs
+from kdbatch.launch.squeue import Jobs, queued_jobs
 from kdbatch.launch.starter import look, write_starter
 from kdbatch.launch.survey import RunRow, as_json, survey
 from kdbatch.plan.resolve import make_plan
@@ -27,7 +27,6 @@ from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.shards import load_index
 
 WATCH_SECONDS = 2.0  # between two looks at the run folders
-ASK_SECONDS = 10.0  # between two questions to SLURM, which serves everybody
 MOVING = ("queued", "running", "stale")
 
 
@@ -45,13 +44,22 @@ def submit_plan(files: tuple[Path, ...], *, profile: str, local: bool, jobs: int
     config = load_config()
     plan = make_plan(_experiments(files), profile=profile, config=config)
     queue: QueueKind = "local" if local else queue_kind()
-    aside = SetAside(plan=plan, failed=(), waiting=()) if retry_failed else set_aside_failed(plan, _rows(config, queue))
+    aside = SetAside(plan=plan, failed=(), waiting=())
+
+    def choose(plan: Plan) -> Plan:
+        nonlocal aside
+        if not retry_failed:
+            aside = set_aside_failed(plan, _rows(config, queue))
+        return aside.plan
+
+    code = 0
     if dry_run:
-        for line in describe_launch(aside.plan, config=config, queue=queue):
+        for line in describe_launch(choose(plan), config=config, queue=queue):
             say(line)
-        code = 0
+    elif queue == "local":
+        code = _submit_local(choose(plan), config, jobs)
     else:
-        code = _submit_local(aside.plan, config, jobs) if queue == "local" else _submit_slurm(aside.plan, config)
+        _submit_slurm(plan, config, choose=choose)
     for row in aside.failed:
         say(f"left out: {row.run_id} {row.title} failed before: {row.reason}")
     if aside.failed:
@@ -64,15 +72,15 @@ def submit_plan(files: tuple[Path, ...], *, profile: str, local: bool, jobs: int
 def tell_status(*, json: bool, watch: bool) -> None:
     """`kdbatch status`."""
     config = load_config()
-    queue = queue_kind()
-    rows = _rows(config, queue)
+    jobs = Jobs(tell=warn)
+    rows = survey(config.runs_dir, live=jobs.live())
     if json:
         say(encoder.dumps(as_json(rows), indent=1))
     elif not rows:
         say(f"No runs in {config.runs_dir}/ yet. Start some: kdbatch submit jobs/subset_size.yaml")
     elif watch:
-        _watch(config, queue)
-        show_status(_rows(config, queue))
+        _watch(config, jobs)
+        show_status(survey(config.runs_dir, live=jobs.live()))
     else:
         show_status(rows)
         _tell_next(rows)
@@ -82,7 +90,8 @@ def tell_logs(run: str, *, follow_on: bool, lines: int) -> None:
     """`kdbatch logs`."""
     config = load_config()
     folder = find_run(config.runs_dir, run)
-    row = next(row for row in _rows(config, queue_kind(), only=folder) if row.run_id == folder.id)
+    jobs = Jobs(tell=warn)
+    (row,) = survey(config.runs_dir, live=jobs.live(), only=folder)
     told = last_lines(config.runs_dir, folder, num_lines=lines)
     for line in told.lines:
         say(line)
@@ -91,7 +100,7 @@ def tell_logs(run: str, *, follow_on: bool, lines: int) -> None:
         warn(f"{folder.id} is {state}" + (f" (job {row.job})" if row.job and row.state == "queued" else ""))
         return
     with suppress(KeyboardInterrupt):
-        for text in follow(folder, start=told.size, is_over=lambda: _is_over(config, folder)):
+        for text in follow(folder, start=told.size, is_over=lambda: _is_over(config, folder, jobs)):
             say(text)
 
 
@@ -168,38 +177,37 @@ def _submit_local(plan: Plan, config: Config, jobs: int) -> int:
     return 0 if outcome.complete else 130 if outcome.interrupted else 1
 
 
-def _submit_slurm(plan: Plan, config: Config) -> int:
+def _submit_slurm(plan: Plan, config: Config, *, choose: Callable[[Plan], Plan]) -> None:
     from kdbatch.launch.slurm import submit_arrays  # submitit, which takes longer to import than status to answer
 
-    submitted = submit_arrays(plan, config=config)
+    submitted = submit_arrays(plan, config=config, choose=choose)
     kinds = {p.run.id: p.run.recipe.kind for p in plan.runs}
     arrays = Counter((job_id.partition("_")[0], kinds[run_id]) for run_id, job_id in submitted.items())
     for (number, kind), num in arrays.items():
         say(f"job {number}: {num} x {kind}")
     say(f"{count(len(submitted), 'run')} handed to SLURM. Watch them: kdbatch status --watch")
-    return 0
 
 
-def _watch(config: Config, queue: QueueKind) -> None:
+def _watch(config: Config, jobs: Jobs) -> None:
     """Until nothing moves any more, or Ctrl-C."""
-    asked_at, live = 0.0, None
     with suppress(KeyboardInterrupt), watch_runs() as tell:
         while True:
-            if queue == "slurm" and time.monotonic() - asked_at >= ASK_SECONDS:
-                asked_at, live = time.monotonic(), {job.id for job in queued_jobs()}
-            rows = survey(config.runs_dir, live=live)
+            rows = survey(config.runs_dir, live=jobs.live())
             tell(rows)
             if not any(row.state in MOVING for row in rows):
                 return
             time.sleep(WATCH_SECONDS)
 
 
-def _rows(config: Config, queue: QueueKind, *, only: RunFolder | None = None) -> tuple[RunRow, ...]:
-    return survey(config.runs_dir, live={job.id for job in queued_jobs()} if queue == "slurm" else None, only=only)
+def _rows(config: Config, queue: QueueKind) -> tuple[RunRow, ...]:
+    return survey(config.runs_dir, live={job.id for job in queued_jobs()} if queue == "slurm" else None)
 
 
-def _is_over(config: Config, folder: RunFolder) -> bool:
-    return all(row.state not in (*MOVING, "stopped") for row in _rows(config, queue_kind(), only=folder))
+def _is_over(config: Config, folder: RunFolder, jobs: Jobs) -> bool:
+    """A run that was stopped may go on, unless SLURM says that no job of it is left."""
+    live = jobs.live()
+    (row,) = survey(config.runs_dir, live=live, only=folder)
+    return row.state not in (*MOVING, *(("stopped",) if live is None else ()))
 
 
 def _tell_next(rows: Iterable[RunRow]) -> None:

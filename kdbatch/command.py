@@ -52,7 +52,7 @@ def command(function: Callable[..., int | None]) -> Callable[..., Deferred]:
 
 
 def dispatch(commands: object, argv: Sequence[str]) -> int:
-    """Run one command line. Returns the exit code: 0, 2 after a UserError or without the worker's packages, 130 after Ctrl-C."""
+    """Run one command line. Returns the exit code: 0; 2 after a slip, an OSError or without the worker's packages; 130 after Ctrl-C."""
     try:
         return _dispatch(commands, list(argv))
     except UserError as error:
@@ -68,6 +68,9 @@ def dispatch(commands: object, argv: Sequence[str]) -> int:
     except BrokenPipeError:  # the reader of a pipe, such as head, has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a disk that is full, a folder that is another's
+        print(f"kdbatch: {f'{error.filename}: {error.strerror}' if error.filename else error}", file=sys.stderr)
+        return 2
 
 
 def _missing_package(package: str, line: str) -> str:

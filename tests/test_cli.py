@@ -76,6 +76,12 @@ def test_a_slip_is_one_line_and_exit_2_and_nothing_is_written(plannable: Path, w
     assert sorted(plannable.rglob("*")) == before
 
 
+def test_a_folder_that_cannot_be_made_is_one_line_and_exit_2(plannable: Path) -> None:
+    (plannable / "runs").touch()
+    done = kdbatch("submit", SUBSET_SIZE, "--profile=toy", "--local", cwd=plannable)
+    assert done.returncode == 2 and re.fullmatch(r"kdbatch: runs\S*: Not a directory\n", done.stderr), done
+
+
 @pytest.mark.parametrize("words", [(), ("--help",), ("-h",), ("help",)])
 def test_help_lists_the_commands_on_stdout(tmp_path: Path, words: tuple[str, ...]) -> None:
     done = kdbatch(*words, cwd=tmp_path)

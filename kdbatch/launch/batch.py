@@ -12,15 +12,17 @@ from pathlib import Path
 from kdbatch.launch.image import ImageFile
 from kdbatch.vocab.config import Site
 from kdbatch.vocab.runs import Resources, Retries
-from kdbatch.vocab.status import EXIT_BUSY, EXIT_STOPPED
+from kdbatch.vocab.status import EXIT_BUSY, EXIT_STOPPED, EXIT_UNMET
 
 EXIT_NO_CONTAINER = 255  # of apptainer, when it could not start one
+SETUP, MEMORY = "setup", "out of memory"  # what the script adds to an exit code: it ended before its worker; it had asked for too little
 
 # Where the processes of one run meet. sed reads to the end, as head would break the pipe; the port is the job's own, below those that
-# Linux hands out by itself.
+# Linux hands out by itself, and another one at the next start, as this one may have been taken.
 RENDEZVOUS = (
-    'export MASTER_ADDR="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)"',
-    'export MASTER_PORT="$((10000 + SLURM_JOB_ID % 20000))"',
+    'MASTER_ADDR="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)"',  # export would hide a failure from set -e
+    "export MASTER_ADDR",
+    'export MASTER_PORT="$((10000 + (SLURM_JOB_ID + 997 * ${SLURM_RESTART_COUNT:-0}) % 20000))"',
 )
 # An element is named ARRAY_INDEX: the raw id of one of them is that of the whole array, and a requeue of it would requeue all.
 NAME = (
@@ -40,17 +42,20 @@ def setup_lines(asked: Resources, *, site: Site, folder: Path, image: ImageFile 
     set -u is left out: the activation scripts of modules and conda read variables that nobody set.
     """
     return [
+        *NAME,
+        f'ended={shlex.quote(str(folder.resolve()))}/"$KDBATCH_JOB.ended"  # how each start of this job ended, a line each',
+        f"""trap 'rc=$?; [ "$rc" -eq 0 ] || echo "${{SLURM_RESTART_COUNT:-0}} $rc {SETUP}" >>"$ended"' EXIT""",
         "set -eo pipefail",
         *site.setup,
         *(RENDEZVOUS if asked.num_tasks > 1 else ()),
         "set +e +o pipefail",
-        *NAME,
-        f'ended={shlex.quote(str(folder.resolve()))}/"$KDBATCH_JOB.ended"  # how each start of this job ended, a line each',
+        "trap - EXIT",
         f'export KDBATCH_ENDS_AT="${{SLURM_JOB_END_TIME:-$(($(date +%s) + {60 * asked.minutes}))}}"',
         f"export KDBATCH_SIGNAL_SECONDS={signal_delay_seconds(asked)}",
         *([image.line] if image else ()),
-        'if [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ]; then',
-        '  export KDBATCH_LAST_EXIT="$(sed -n "s/^$((SLURM_RESTART_COUNT - 1)) //p" "$ended" 2>/dev/null)"',
+        'export KDBATCH_RESTART="${SLURM_RESTART_COUNT:-0}"',
+        'if [ "$KDBATCH_RESTART" -gt 0 ]; then',
+        """  export KDBATCH_EXITS="$(tr '\\n' ';' 2>/dev/null <"$ended")\"""",
         f'  export KDBATCH_LAST_STATE="$({LAST_STATE})"',
         "fi",
     ]
@@ -63,21 +68,22 @@ def teardown_lines(retries: Retries) -> list[str]:
     out of memory, after which srun ends with 1, would only happen again. The teardown is the script's last command, so it must hand on
     the exit code.
     """
-    kills = retries.crash + 1
     return [
         "rc=$?",
         'if [ "$rc" -ne 0 ]; then',
-        '  oom=; [ "$rc" -eq 1 ] || [ "$rc" -gt 128 ] && grep -qsi "oom.\\?kill" "${ended%.ended}"_*_log.err && oom=" out of memory"',
+        f"""  oom=; [ "$rc" -eq 1 ] || [ "$rc" -gt 128 ] && grep -qsi "oom.\\?kill" "${{ended%.ended}}"_*_log.err && oom=" {MEMORY}\"""",
         '  echo "${SLURM_RESTART_COUNT:-0} $rc$oom" >>"$ended"',
         '  times=$(grep -c " $rc$oom\\$" "$ended")',
         '  case "$rc$oom" in',
         f"    {EXIT_STOPPED} | {EXIT_BUSY}) limit={retries.total} ;;",
-        f"    {EXIT_NO_CONTAINER}) limit={kills} ;;",
+        f"    {EXIT_NO_CONTAINER} | {EXIT_UNMET}) limit={retries.silent} ;;",
         "    130 | 143) limit=0 ;;",
-        f"    129 | 1[3-5]?) limit={kills} ;;",
+        f"    129 | 1[3-5]?) limit={retries.silent} ;;",
         "    *) limit=0 ;;",
         "  esac",
-        '  [ "$times" -le "$limit" ] && scontrol requeue "$KDBATCH_JOB" && sleep 60  # until the requeue ends this script',
+        '  [ "$times" -le "$limit" ] && for pause in 0 5 20 60; do  # a controller that is busy or restarting may answer later',
+        '    sleep "$pause"; scontrol requeue "$KDBATCH_JOB" && sleep 60 && break  # until the requeue ends this script',
+        "  done",
         "fi",
         'exit "$rc"',
     ]

@@ -19,9 +19,9 @@ def describe_launch(plan: Plan, *, config: Config, queue: QueueKind) -> list[str
         UserError: the image is not there, or squeue does not answer.
     """
     check_container(config, here=queue == "local")
+    live = live_jobs(journal_of(config.runs_dir), [p.run.id for p in plan.runs]) if queue == "slurm" else {}
     plan = refreshed(plan, runs_dir=config.runs_dir)
     num_done = sum(p.done for p in plan.runs)
-    live = live_jobs(journal_of(config.runs_dir), [p.run.id for p in plan.runs]) if queue == "slurm" else {}
     lines = list(_of_slurm(plan, config=config, live=live) if queue == "slurm" else _of_local(plan))
     skipped = [f"{num_done} done"] * (num_done > 0) + [f"{len(live)} in the queue"] * (len(live) > 0)
     if skipped:

@@ -12,6 +12,7 @@ from typing import Literal
 from kdbatch import __version__
 from kdbatch.launch.container import as_process, check_container, python_words
 from kdbatch.launch.host import answer, partitions, slurm_settings
+from kdbatch.launch.locks import holding
 from kdbatch.launch.site import has_command, inside_job, num_cpus, queue_kind, visible_gpus
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.count import count
@@ -45,7 +46,11 @@ def _folders(config: Config) -> Iterator[Finding]:
     probe = config.runs_dir / ".doctor"
     try:
         publish_text(probe, "x")
-        probe.unlink()
+        try:
+            with holding(probe):
+                pass
+        finally:
+            probe.unlink()
         yield Finding(
             verdict="ok",
             about="runs",
@@ -55,6 +60,8 @@ def _folders(config: Config) -> Iterator[Finding]:
         yield Finding(
             verdict="bad", about="runs", says=f"{config.runs_dir}/ cannot be written to ({error.strerror}). Say another: [paths] runs"
         )
+    except UserError as error:
+        yield Finding(verdict="bad", about="runs", says=f"{error}, or say another: [paths] runs")
     found = sorted(path.parent.name for path in config.shards_dir.glob("*/index.json"))
     says = f"{config.shards_dir}/ has {', '.join(found)}" if found else f"none in {config.shards_dir}/ yet. Make some: kdbatch shard k400"
     yield Finding(verdict="ok" if found else "note", about="shards", says=says)

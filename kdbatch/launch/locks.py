@@ -5,12 +5,17 @@ import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 
+from kdbatch.vocab.errors import UserError
+
 
 def is_held(path: Path) -> bool:
-    """Whether another process holds the lock. Asking takes a free lock for an instant, so ask only where there is a doubt."""
+    """Whether another process holds the lock. Asking takes a free lock for an instant, so ask only where there is a doubt.
+
+    A shared lock conflicts with the holder's as well, and NFS gives an exclusive one only to who may write.
+    """
     try:
         with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return False
     except FileNotFoundError:
         return False
@@ -20,8 +25,17 @@ def is_held(path: Path) -> bool:
 
 @contextlib.contextmanager
 def holding(path: Path) -> Iterator[None]:
-    """Inside, we hold the lock; until then, wait for who holds it."""
+    """Inside, we hold the lock; until then, wait for who holds it.
+
+    Raises:
+        UserError: the file system has no locks.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            raise UserError(
+                f"{path}: cannot be locked ({error.strerror}). Use a file system with locks; Lustre is mounted with flock"
+            ) from error
         yield

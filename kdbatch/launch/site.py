@@ -74,11 +74,12 @@ def worker_env(slot: int, *, jobs: int, gpus: tuple[str, ...], pid: int) -> dict
 
 @contextlib.contextmanager
 def no_slurm_variables() -> Iterator[None]:
-    """Inside, `sbatch` sees no SLURM_*, SBATCH_* or SRUN_* of ours: submitted from a job, they would override the script's own flags.
+    """Inside, SLURM's commands see no variables that are theirs: those of a surrounding job would override the script's own flags, and
+    those of a profile, such as SQUEUE_STATES, leave out what we ask for.
 
     Nor KDBATCH_*: they tell of this job, not of that one. SLURM_CONF stays: it says which cluster. Everything is put back on leaving.
     """
-    ours = ("SLURM_", "SBATCH_", "SRUN_", "KDBATCH_")
+    ours = ("SLURM_", "SBATCH_", "SRUN_", "SQUEUE_", "SACCT_", "SCANCEL_", "SCONTROL_", "SINFO_", "KDBATCH_")
     taken = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(ours) and name != "SLURM_CONF"}
     try:
         yield

@@ -25,10 +25,15 @@ from kdbatch.vocab.plans import Plan
 from kdbatch.vocab.runs import Resources
 
 
-def submit_arrays(plan: Plan, *, config: Config) -> dict[str, str]:
+def all_of(plan: Plan) -> Plan:
+    return plan
+
+
+def submit_arrays(plan: Plan, *, config: Config, choose: Callable[[Plan], Plan] = all_of) -> dict[str, str]:
     """Submit what is neither done nor in the queue already. Returns the job id of each run that was submitted.
 
-    Who submits from a second shell waits here for the first, then finds everything submitted.
+    Who submits from a second shell waits here for the first, then finds everything submitted. `choose` takes what is wanted of the plan
+    when nobody else submits. The queue is asked before any file is looked at: a run that ends in between is in the one or in the other.
 
     Raises:
         UserError: sbatch refuses an array; what was submitted before stays submitted and noted.
@@ -37,9 +42,9 @@ def submit_arrays(plan: Plan, *, config: Config) -> dict[str, str]:
     with holding(config.runs_dir / "submit.lock"):
         home = journal_of(config.runs_dir)
         settle(home)
-        plan = refreshed(plan, runs_dir=config.runs_dir)
-        write_runs(plan, config=config)
         live = live_jobs(home, [p.run.id for p in plan.runs])
+        plan = refreshed(choose(plan), runs_dir=config.runs_dir)
+        write_runs(plan, config=config)
         jobs = dict(live)
         for array in arrays_of(plan, config=config, live=live):
             jobs |= _submit(array, config=config, jobs=jobs)

@@ -57,17 +57,21 @@ def survey(runs_dir: Path, *, live: Collection[str] | None = None, only: RunFold
             rows[folder.id] = row_of(folder, assignments[folder.id], submission=submissions.get(folder.id))
         except UserError as error:
             rows[folder.id] = RunRow(run_id=folder.id, title="", kind="", state="damaged", reason=str(error))
-    doubtful = {run_id: row for run_id, row in rows.items() if row.state in ("queued", "lost", "stopped") and run_id in submissions}
+    doubtful = {
+        run_id: row for run_id, row in rows.items() if row.state in ("queued", "lost", "stopped") and row.job and run_id in submissions
+    }
     told = accounted([row.job for row in doubtful.values() if row.job not in live]) if live is not None else {}
     for run_id, row in doubtful.items():
         if live is not None and row.job in live:
             rows[run_id] = _with_job(row)
         elif row.state == "stopped":
             continue
-        elif seen := last_ending(submissions[run_id]):
-            rows[run_id] = _after(row, "failed" if seen.out_of_memory else None, seen.says)
-        elif live is not None:
-            rows[run_id] = _without_job(row, told.get(row.job, ""))
+        else:
+            seen = last_ending(submissions[run_id], log=RunFolder(runs_dir / run_id).log)
+            if seen and seen.is_final(assignments[run_id].retries):
+                rows[run_id] = _after(row, "failed", seen.says)
+            elif live is not None:  # else SLURM may have put it back
+                rows[run_id] = _after(row, None, seen.says) if seen else _without_job(row, told.get(row.job, ""))
     for run_id in assignments:
         _block(run_id, assignments, rows)
     return tuple(sorted(rows.values(), key=lambda row: (row.title, row.run_id)))
@@ -83,7 +87,8 @@ def row_of(
 ) -> RunRow:
     """The row of one run. `state` and `reason` are what the caller knows better than the files."""
     status = load_status(folder.status) or Status(state="queued")
-    found = state or _state(folder, status, submitted_at=submission.submitted_at if submission else None)
+    is_silent = submission is not None and not _has_spoken(status, submission)
+    found = state or _state(folder, status, is_silent=is_silent)
     moving = found in ("running", "stale") and 0 < status.step < status.num_steps
     return RunRow(
         run_id=folder.id,
@@ -97,16 +102,21 @@ def row_of(
         device_hours=round(status.seconds * assignment.resources.num_tasks / 3600, 4),
         attempt=status.attempt,
         reason=reason or _reason(found, status),
-        job=submission.job_id if submission else status.job,
+        job=submission.job_id if submission and is_silent else status.job,
     )
 
 
-def _state(folder: RunFolder, status: Status, *, submitted_at: float | None) -> RowState:
+def _has_spoken(status: Status, submission: Submission) -> bool:
+    """Whether its worker has, since it was submitted. The times are of two clocks: they are compared only where no job wrote the status."""
+    return status.job == submission.job_id if status.job else status.heartbeat_at >= submission.submitted_at
+
+
+def _state(folder: RunFolder, status: Status, *, is_silent: bool) -> RowState:
     if folder.is_done():
         return "done"
     if status.state == "running":
         return _state_of_running(folder, status)
-    if submitted_at is not None and submitted_at > status.heartbeat_at:
+    if is_silent:
         return "queued"
     return "planned" if status.state == "queued" else status.state
 
@@ -163,7 +173,7 @@ def _reason(state: RowState, status: Status) -> str:
     if state == "lost":
         return "its process ended without a word (killed, out of memory, node lost); submit again to go on from its checkpoint"
     if state == "stale":
-        return "no heartbeat for over a minute, but its process still holds the lock"
+        return "no heartbeat for over a minute, but its process still holds the lock; if it stays so: kdbatch cancel RUN, then submit again"
     return status.reason if state in ("failed", "blocked", "stopped") else ""
 
 

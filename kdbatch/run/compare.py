@@ -1,9 +1,10 @@
 """The stage that measures instead of training: CKA maps."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from kdbatch.result.schema import CKA, ROWS
 from kdbatch.result.write import Measure, write_measures, write_table
@@ -24,19 +25,18 @@ def compare(recipe: Compare, assignment: Assignment, worker: Worker) -> Facts:
     """CKA between the layers of one or two trained models, and the block structure of a self map, with intervals over clips.
 
     Several processes take turns at the batches; the first one writes.
+
+    Raises:
+        Stopped: this process was asked to stop. Nothing of a map is kept.
     """
     team = worker.team
     source = _source(recipe, assignment, worker)
     runs = tuple(dict.fromkeys(assignment.run.parents))
     models = [load_classifier(worker.folder.parent(run)).to(worker.device) for run in runs]
-    clips = (
-        batch.views(size_pixels=recipe.view.size_pixels, device=worker.device)[0]
-        for batch in batches(source, range(team.rank, len(source), team.world_size), num_workers=worker.num_workers)
-    )
     result = compute_cka(
         models[0],
         models[1] if len(models) > 1 else None,
-        clips,
+        _clips(source, recipe, worker),
         layers=recipe.layers,
         halves_Sm=random_halves(recipe.batch_clips, rng=rng_for(assignment.run.seed, "halves")),
         team=team,
@@ -50,6 +50,13 @@ def compare(recipe: Compare, assignment: Assignment, worker: Worker) -> Facts:
         measures = [Measure(name=name, value=value, unit="1", subset=recipe.data.title) for name, value in numbers.items()]
         write_measures(worker.folder.rows, worker.folder.id, measures, schema=ROWS)
     return {"num_clips": result.num_clips, "num_layers": list(result.whole.value_LM.shape)}
+
+
+def _clips(source: EvaluationBatches, recipe: Compare, worker: Worker) -> Iterator[Tensor]:
+    team = worker.team
+    for batch in batches(source, range(team.rank, len(source), team.world_size), num_workers=worker.num_workers):
+        worker.pulse.check()
+        yield batch.views(size_pixels=recipe.view.size_pixels, device=worker.device)[0]
 
 
 def _source(recipe: Compare, assignment: Assignment, worker: Worker) -> EvaluationBatches:

@@ -18,12 +18,12 @@ from kdbatch.run.loop import Worker
 from kdbatch.run.provenance import provenance
 from kdbatch.run.pulse import Pulse, StopFlag, Stopped
 from kdbatch.run.stages import STAGES
-from kdbatch.run.team import Place, Team, formed, is_lost_peer, place_of
+from kdbatch.run.team import Place, Team, Unmet, formed, is_lost_peer, place_of
 from kdbatch.vocab.attempts import start_of
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.publish import publish_json, publish_text
 from kdbatch.vocab.runs import Assignment, Cache, RunFolder
-from kdbatch.vocab.status import EXIT_BLOCKED, EXIT_BUG, EXIT_BUSY, EXIT_DONE, EXIT_STOPPED, EXIT_USER, State
+from kdbatch.vocab.status import EXIT_BLOCKED, EXIT_BUG, EXIT_BUSY, EXIT_DONE, EXIT_STOPPED, EXIT_UNMET, EXIT_USER, State
 
 _PR_SET_PDEATHSIG = 1
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
@@ -47,7 +47,7 @@ def main(argv: Sequence[str], *, stop: StopFlag) -> int:
             return _led(folder, assignment, stop, team) if team.leads else _following(folder, assignment, stop, team)
     except UserError as error:
         print(f"kdbatch: {error}", file=sys.stderr)  # noqa: T201
-        return EXIT_USER
+        return EXIT_UNMET if isinstance(error, Unmet) else EXIT_USER
 
 
 def _device(place: Place) -> torch.device:
@@ -143,8 +143,10 @@ def _failed(folder: RunFolder, pulse: Pulse, team: Team, error: Exception) -> in
         code, reason = EXIT_BUG, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''} (see {folder.error.name})"
         publish_text(folder.error, traceback.format_exc())
         traceback.print_exc()
-    team.leave_word(code, reason)
     pulse.end(state, reason=reason)
+    team.leave_word(code, reason)
+    if state == "stopped":
+        team.await_leader()  # the first to exit ends the others (srun's --kill-on-bad-exit): the leader must have saved and told its end
     return code
 
 

@@ -73,6 +73,7 @@ class Pulse:
             pid=os.getpid(),
             device=device,
             job=start.job,
+            restart=start.restart,
             ended=ended,
             fruitless=fruitless,
         )

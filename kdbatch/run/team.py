@@ -20,6 +20,7 @@ from torch.distributed.rendezvous import rendezvous
 from kdbatch.vocab.errors import UserError
 
 TIMEOUT = timedelta(minutes=10)  # of a wait for the others: they may load data meanwhile, but one that hangs must not cost a night
+WORD_TIMEOUT = timedelta(minutes=2)  # of a wait for the leader's last word, before which it saves
 _WORD = "last word"
 _CPU = torch.device("cpu")
 
@@ -156,6 +157,12 @@ class Team:
             with suppress(RuntimeError):  # the leader is gone, and the store with it
                 self.store.set(f"{_WORD} {self.rank}", json.dumps([code, text]))
 
+    def await_leader(self) -> None:
+        """Wait until the leader has left its word, or is gone."""
+        if self.store is not None and not self.leads:
+            with suppress(RuntimeError):
+                self.store.wait([f"{_WORD} 0"], WORD_TIMEOUT)
+
     def word_of_others(self) -> tuple[int, int, str] | None:
         """Rank, code and words of another process that has ended by itself."""
         if self.store is not None:
@@ -170,12 +177,16 @@ class Team:
 ALONE = Team()
 
 
+class Unmet(UserError):
+    """The processes did not come together: their port is taken, or one of them came too late. The next start may do better."""
+
+
 @contextmanager
 def formed(place: Place, device: torch.device, *, timeout: timedelta = TIMEOUT) -> Iterator[Team]:
     """Meet the others, by gloo on CPUs and NCCL on GPUs, and part when done.
 
     Raises:
-        UserError: they did not come in time, or the port is taken.
+        Unmet: they did not come in time, or the port is taken.
     """
     if place.world_size == 1:
         yield Team(device=device)
@@ -193,7 +204,7 @@ def formed(place: Place, device: torch.device, *, timeout: timedelta = TIMEOUT) 
         )
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(
+        raise Unmet(
             f"{where}: did not meet the others at {place.host}:{place.port} ({reason}). See what they say, or try again."
         ) from error
     try:

@@ -5,7 +5,7 @@ job's script saw, and by the accounting where the site has one.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kdbatch.vocab.runs import Retries
 from kdbatch.vocab.status import Cause, Status
@@ -31,14 +31,16 @@ BY_HAND = ("REQUEUED", "CANCELLED")
 class Start:
     """What a worker is told of its start by the job's script; nothing in the local queue.
 
-    `job` is its name, 41 or 41_3. `ends_at` is its time limit in seconds since 1970, 0 for none; `signal_seconds` before that comes
-    SIGUSR2. `last_exit` and `last_state` are how the same job's last start ended, by its script and by the accounting.
+    `job` is its name, 41 or 41_3; `restart` counts the starts before this one. `ends_at` is its time limit in seconds since 1970, 0 for
+    none; `signal_seconds` before that comes SIGUSR2. `exits` are the exit codes of those earlier starts whose script saw their end, by
+    number; `last_state` is how the last one ended by the accounting.
     """
 
     job: str = ""
+    restart: int = 0
     ends_at: float = 0.0
     signal_seconds: float = 0.0
-    last_exit: str = ""
+    exits: Mapping[int, str] = field(default_factory=dict)
     last_state: str = ""
 
     def is_over(self, now: float) -> bool:
@@ -47,11 +49,13 @@ class Start:
 
 
 def start_of(env: Mapping[str, str]) -> Start:
+    lines = (line.partition(" ") for line in env.get("KDBATCH_EXITS", "").split(";"))
     return Start(
         job=env.get("KDBATCH_JOB", ""),
+        restart=int(_seconds(env.get("KDBATCH_RESTART", ""))),
         ends_at=_seconds(env.get("KDBATCH_ENDS_AT", "")),
         signal_seconds=_seconds(env.get("KDBATCH_SIGNAL_SECONDS", "")),
-        last_exit=env.get("KDBATCH_LAST_EXIT", ""),
+        exits={int(number): code for number, _, code in lines if number.isdigit()},
         last_state=env.get("KDBATCH_LAST_STATE", ""),
     )
 
@@ -70,19 +74,23 @@ def cause_of_stop(start: Start, *, at: float, early_warning: bool) -> Cause:
 
 
 def cause_of_end(earlier: Status, start: Start) -> Cause | None:
-    """How the attempt ended that `earlier` is the last word of; None where there was none, or where it said so itself."""
+    """How the attempt ended that `earlier` is the last word of; None where there was none, or where it said so itself.
+
+    The job may have been started since without a word: its container did not start, or another process held the run.
+    """
     if earlier.state not in ("running", "stopped"):
         return None
     same_job = bool(start.job) and earlier.job == start.job
-    if same_job and start.last_state in BY_STATE:
-        return BY_STATE[start.last_state]
+    state = start.last_state if same_job and earlier.restart == start.restart - 1 else ""
+    if state in BY_STATE:
+        return BY_STATE[state]
     if earlier.state == "stopped":
         if earlier.cause == "asked" and same_job:
-            return "requeue" if start.last_state in BY_HAND else "preemption"
+            return "requeue" if state in BY_HAND else "preemption"
         return earlier.cause or "asked"
-    if not same_job or start.last_exit:  # a script that lived to see the end had a node
+    if not same_job or earlier.restart in start.exits:  # a script that lived to see the end had a node
         return "crash"
-    return "requeue" if start.last_state in BY_HAND else "node_failure"
+    return "requeue" if state in BY_HAND else "node_failure"
 
 
 def counted(earlier: Status, start: Start) -> tuple[dict[Cause, int], int]:

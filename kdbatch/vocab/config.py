@@ -8,7 +8,7 @@ from typing import Literal
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.read import read
 from kdbatch.vocab.recipes import KINDS
-from kdbatch.vocab.runs import Cache, Resources, Retries
+from kdbatch.vocab.runs import Cache, Resources, Retries, check_least
 
 SHARD = "shard"
 """Under [resources] beside the kinds of run: what one element of `kdbatch shard --slurm` asks for."""
@@ -46,6 +46,9 @@ class Site:
     max_array_size: int = 1000
     max_concurrent: int = 64
     setup: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_least(self, max_array_size=1, max_concurrent=1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,13 @@ class Run:
         return "r" + hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
+def check_least(words: object, **least: int) -> None:
+    """Raises a UserError where a number among `words` is below what it is at least."""
+    for name, number in least.items():
+        if getattr(words, name) < number:
+            raise UserError(f"{name}: found {getattr(words, name)}. Write at least {number}.")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Resources:
     """What a run asks of each of its nodes, where it has a process per GPU, or one. Changes no number, so it is never part of an id.
@@ -43,9 +50,7 @@ class Resources:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        for name, least in (("nodes", 1), ("gpus", 0), ("cpus", 1), ("minutes", 1), ("memory_gb", 0)):
-            if getattr(self, name) < least:
-                raise UserError(f"{name}: found {getattr(self, name)}. Write at least {least}.")
+        check_least(self, nodes=1, gpus=0, cpus=1, minutes=1, memory_gb=0)
 
     @property
     def tasks_per_node(self) -> int:
@@ -70,9 +75,17 @@ class Retries:
     crash: int = 2
     requeue: int = 100
 
+    def __post_init__(self) -> None:
+        check_least(self, timeout=0, preemption=0, node_failure=0, crash=0, requeue=0)
+
     @property
     def total(self) -> int:
         return self.timeout + self.preemption + self.node_failure + self.crash + self.requeue
+
+    @property
+    def silent(self) -> int:
+        """How often what was killed before its worker could count is started again."""
+        return self.crash + 1
 
 
 @dataclass(frozen=True, kw_only=True)

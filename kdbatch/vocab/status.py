@@ -17,13 +17,15 @@ State = Literal["queued", "running", "stopped", "done", "failed", "blocked"]
 HEARTBEAT_SECONDS = 15.0
 STALE_SECONDS = 4 * HEARTBEAT_SECONDS
 
-# Exit codes of the worker. 85: progress is saved, start it again. 75: another process holds the run.
-EXIT_DONE, EXIT_BUG, EXIT_USER, EXIT_BUSY, EXIT_BLOCKED, EXIT_STOPPED = 0, 1, 2, 75, 78, 85
+# Exit codes of the worker. 85: progress is saved, start it again. 75: another process holds the run. 69: its processes did not meet.
+EXIT_DONE, EXIT_BUG, EXIT_USER, EXIT_UNMET, EXIT_BUSY, EXIT_BLOCKED, EXIT_STOPPED = 0, 1, 2, 69, 75, 78, 85
 
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
     """Times are seconds since 1970. `seconds` is the time spent in all attempts so far, `metric` the last number worth a look.
+
+    `job` is who started this attempt, at its start number `restart` (0 is the first).
 
     `first_step` is where this attempt began, `cause` why it was stopped, if it was. `ended` counts the attempts before it by how they
     ended, `fruitless` those time limits in a row between which no step was done.
@@ -42,6 +44,7 @@ class Status:
     pid: int = 0
     device: str = ""
     job: str = ""
+    restart: int = 0
     first_step: int = 0
     cause: Cause | None = None
     ended: dict[Cause, int] = field(default_factory=dict)

@@ -55,6 +55,7 @@ def start(slurm: Path, tmp_path: Path):
         (78, False),
         (85, True),
         (75, True),
+        (69, True),
         (255, True),
         (137, True),
         (139, True),
@@ -65,6 +66,25 @@ def start(slurm: Path, tmp_path: Path):
 def test_which_exit_codes_are_put_back_into_the_queue(start, code, again):
     script = start(code)
     assert (script.code, script.asked) == (code, ["requeue 41_3"] if again else [])
+
+
+@pytest.mark.parametrize("code", [1, 2, 69, 75, 78, 85, 130, 137, 139, 143, 255])
+def test_what_is_not_put_back_is_final_unless_somebody_asked_for_the_end(start, tmp_path, code):
+    for i in range(1, 4):
+        again = start(code).asked
+        ending = last_ending(Submission(job_id="41_3", submitted_at=0.0, folder=tmp_path / "a b"))
+        assert ending is not None and ending.times == i
+        assert ending.is_final(RETRIES) == (not again and code not in (75, 85, 130, 143))
+
+
+@pytest.mark.parametrize(("failures", "asked"), [(2, 3), (9, 4)])
+def test_a_requeue_that_fails_is_tried_again_a_few_times(start, slurm, failures, asked):
+    scontrol = slurm / "scontrol"
+    lines = scontrol.read_text().splitlines()
+    lines.insert(-1, f'[ "$1" = requeue ] && [ "$(grep -c requeue "{slurm}/scontrol.txt")" -le {failures} ] && exit 1')
+    scontrol.write_text("\n".join(lines))
+    script = start(85)
+    assert (script.code, script.asked) == (85, ["requeue 41_3"] * asked)
 
 
 def test_a_job_that_is_no_array_is_named_by_its_id(start):
@@ -81,15 +101,16 @@ def test_the_next_start_learns_how_the_last_one_ended(start, slurm):
     (slurm / "sacct").write_text("#!/bin/bash\necho \"$@\" >sacct.txt\nprintf 'PREEMPTED\\nCANCELLED by 0\\nRUNNING\\n'\n")
     (slurm / "sacct").chmod(0o755)
     told = start_of(start(85, env=ELEMENT | {"SLURM_RESTART_COUNT": "1"}).seen)
-    assert (told.job, told.last_exit, told.last_state) == ("41_3", "137", "CANCELLED")
-    assert start_of(start(0, env=ELEMENT | {"SLURM_RESTART_COUNT": "3"}).seen).last_exit == ""  # the node was lost the time before
+    assert (told.job, told.restart, told.exits, told.last_state) == ("41_3", 1, {0: "137"}, "CANCELLED")
+    told = start_of(start(0, env=ELEMENT | {"SLURM_RESTART_COUNT": "3"}).seen)  # the node was lost the time before
+    assert (told.restart, told.exits) == (3, {0: "137", 1: "85"})
 
 
 def test_the_first_start_asks_nobody(start, slurm, tmp_path):
     (slurm / "sacct").write_text("#!/bin/bash\ntouch asked\n")
     (slurm / "sacct").chmod(0o755)
     told = start_of(start(0).seen)
-    assert not (tmp_path / "asked").exists() and (told.last_exit, told.last_state) == ("", "")
+    assert not (tmp_path / "asked").exists() and (told.restart, told.exits, told.last_state) == (0, {}, "")
 
 
 def test_the_time_limit_is_slurms_or_counted_from_now(start):
@@ -101,13 +122,31 @@ def test_the_time_limit_is_slurms_or_counted_from_now(start):
 
 def test_a_setup_line_that_fails_ends_the_job_before_the_worker(start, tmp_path):
     script = start(0, site=Site(setup=("false", "true")))
-    assert script.code == 1 and script.seen == {}
+    assert script.code == 1 and script.seen == {} and script.asked == []
+    ending = last_ending(Submission(job_id="41_3", submitted_at=0.0, folder=tmp_path / "a b"))
+    assert ending is not None and ending.is_final(RETRIES)
+    assert ending.says.startswith("its job's setup failed (exit code 1): look at setup under [site]")
 
 
 def test_several_processes_learn_where_to_meet(start):
     seen = start(0, env=ELEMENT | {"SLURM_JOB_NODELIST": "node[1-2]"}, asked=Resources(nodes=2, gpus=4)).seen
     assert seen["MASTER_ADDR"] == "node1" and 10_000 <= int(seen["MASTER_PORT"]) < 32_768
     assert "MASTER_ADDR" not in start(0).seen
+
+
+def test_several_processes_are_not_started_where_they_cannot_meet(start, slurm):
+    (slurm / "scontrol").write_text("#!/bin/bash\nexit 1\n")
+    script = start(0, env=ELEMENT | {"SLURM_JOB_NODELIST": "node[1-2]"}, asked=Resources(nodes=2))
+    assert script.code == 1 and script.seen == {}
+
+
+def test_a_port_that_was_taken_is_not_tried_again(start):
+    asked = Resources(nodes=2)
+    first, second = (
+        start(69, env=ELEMENT | {"SLURM_JOB_NODELIST": "node[1-2]", "SLURM_RESTART_COUNT": i}, asked=asked).seen["MASTER_PORT"]
+        for i in "01"
+    )
+    assert first != second
 
 
 @pytest.mark.parametrize("code", [1, 137])  # of srun, when the whole task is gone, and of a container whose process is

@@ -4,20 +4,24 @@ import json
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from launch_world import STAND_IN, act, config_in, ids, plan_of, submitted, wait_until
 from worlds import JOBS
 
+from kdbatch.cli_launch import submit_plan
+from kdbatch.launch import slurm as slurm_module
 from kdbatch.launch.cancel import cancel_runs
 from kdbatch.launch.failed import set_aside_failed
 from kdbatch.launch.folders import write_runs
-from kdbatch.launch.journal import journal_of, load_journal
+from kdbatch.launch.journal import journal_of, last_submissions, load_journal
 from kdbatch.launch.local import run_locally
 from kdbatch.launch.locks import holding
 from kdbatch.launch.logs import find_run, follow, last_lines
 from kdbatch.launch.slurm import submit_arrays
-from kdbatch.launch.squeue import queued_jobs
+from kdbatch.launch.squeue import Jobs, queued_jobs
 from kdbatch.launch.survey import survey
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.runs import RunFolder
@@ -154,10 +158,11 @@ def test_a_requeued_job_waits_for_its_next_start(world):
     }
 
 
-def test_the_accounting_says_why_a_job_is_gone(slurm, world):
+def test_the_accounting_says_why_a_job_is_gone(slurm, world, monkeypatch):
     _, config, folders = world
     submitted(config, *(folders[name].id for name in "abc"))
-    (slurm / "sacct").write_text("#!/bin/bash\nprintf '41_0|OUT_OF_MEMORY\\n41_1|CANCELLED by 7\\n'\n")
+    monkeypatch.setenv("SACCT_FORMAT", "user")
+    (slurm / "sacct").write_text("#!/bin/bash\n[ -n \"$SACCT_FORMAT\" ] && exit 1\nprintf '41_0|OUT_OF_MEMORY\\n41_1|CANCELLED by 7\\n'\n")
     (slurm / "sacct").chmod(0o755)
     rows = {row.title: row for row in survey(config.runs_dir, live=set())}
     assert (rows["a"].state, rows["b"].state) == ("failed", "blocked") and rows["a"].reason.startswith("ran out of memory")
@@ -179,12 +184,59 @@ def test_the_commands_as_they_are_typed(slurm, world):
     assert "say what to cancel" in kdbatch("cancel", code=2)
 
 
+def test_status_and_logs_show_what_the_files_say_while_slurm_does_not_answer(slurm, world):
+    plan, config, folders = world
+    submit_arrays(plan, config=config)
+    folders["a"].log.write_text("hello\n")
+    say(folders["a"], "running", job="41_0", step=3, num_steps=9)
+    (slurm / "squeue_fails").write_text("slurm_load_jobs error: Unable to contact slurm controller\n")
+    for words, shown in ((("status",), f"{folders['a'].id}\trunning"), (("logs", folders["a"].id), "hello")):
+        (slurm / "squeue.txt").unlink(missing_ok=True)
+        told = kdbatch(*words)
+        assert shown in told and told.count("SLURM does not answer") == 1 and "scontrol ping" in told
+        assert len((slurm / "squeue.txt").read_text().splitlines()) == 1
+
+
+def test_who_looks_often_asks_slurm_seldom(slurm):
+    jobs = Jobs(tell=print)
+    (slurm / "queue").write_text("41_0\n")
+    assert [jobs.live(), jobs.live()] == [{"41_0"}] * 2
+    assert len((slurm / "squeue.txt").read_text().splitlines()) == 1
+
+
+def test_following_a_run_that_was_cancelled_ends(slurm, world):
+    _, config, folders = world
+    submitted(config, folders["a"].id)
+    folders["a"].log.write_text("hello\n")
+    say(folders["a"], "stopped", reason="was asked to stop", job="41")
+    assert "hello" in kdbatch("logs", folders["a"].id, "-f")
+
+
 def test_submit_tells_of_each_array_not_of_each_run(slurm, sharded, in_tmp):
     sharded(k400=240_000, ucf101=13_320, hmdb51=6766)
     said = kdbatch("submit", str(JOBS / "subset_size.yaml"), "--profile=toy").splitlines()
     assert said[0] == "job 41: 4 x pretrain" and said[-1] == "18 runs handed to SLURM. Watch them: kdbatch status --watch"
     assert [line.split()[-1] for line in said[:-1]] == ["pretrain", "finetune", "distill", "compare"]
     assert len(queued_jobs()) == 18
+
+
+def test_a_run_that_fails_while_another_shell_submits_is_left_out(slurm, sharded, in_tmp, monkeypatch, capsys):
+    sharded(k400=240_000, ucf101=13_320, hmdb51=6766)
+    words = {"profile": "toy", "local": False, "jobs": 0, "dry_run": False, "retry_failed": False}
+    submit_plan((JOBS / "subset_size.yaml",), **words)
+    (slurm / "queue").write_text("")
+    home = journal_of(Path("runs"))
+    failed, submission = next(iter(last_submissions(home).items()))
+
+    @contextmanager
+    def waiting(path):
+        with holding(path):
+            say(RunFolder(home.parent / failed), "failed", reason="no luck", job=submission.job_id)
+            yield
+
+    monkeypatch.setattr(slurm_module, "holding", waiting)
+    submit_plan((JOBS / "subset_size.yaml",), **words)
+    assert f"left out: {failed}" in capsys.readouterr().out and last_submissions(home)[failed] == submission
 
 
 def test_watching_ends_when_nothing_moves(world):

@@ -121,9 +121,17 @@ def test_squeue_is_asked_again_when_it_is_busy(slurm):
     assert len((slurm / "squeue.txt").read_text().splitlines()) == 2 + len(squeue.PAUSES)
 
 
-def test_a_command_sees_nothing_of_a_surrounding_job(slurm, monkeypatch):
-    monkeypatch.setenv("SLURM_JOB_ID", "99")
-    assert "SLURM_JOB_ID" not in ask("env")
+def test_a_command_sees_nothing_of_a_surrounding_job_or_a_users_profile(slurm, monkeypatch):
+    names = ("SLURM_JOB_ID", "SQUEUE_STATES", "SACCT_FORMAT", "SCANCEL_STATE", "SINFO_PARTITION")
+    for name in names:
+        monkeypatch.setenv(name, "x")
+    seen = {line.partition("=")[0] for line in ask("env").splitlines()}
+    assert "PATH" in seen and not seen & set(names)
+
+
+def test_jobs_in_hidden_partitions_are_asked_for(slurm):
+    queued_jobs()
+    assert "--all" in (slurm / "squeue.txt").read_text().split()
 
 
 def test_a_damaged_entry_counts_as_none(slurm, tmp_path):

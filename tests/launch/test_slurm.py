@@ -110,6 +110,13 @@ def test_a_done_parent_is_not_waited_for_and_a_done_run_not_submitted(slurm, tmp
     assert not RunFolder(config.runs_dir / ids(plan)["a"]).assignment.exists()
 
 
+def test_a_run_that_ends_while_the_queue_is_asked_is_not_submitted_again(slurm, tmp_path):
+    plan, config = plan_of({"a": ()}), config_in(tmp_path)
+    submit_arrays(plan, config=config)
+    (slurm / "squeue").write_text(f"#!/bin/bash\ntouch {RunFolder(config.runs_dir / ids(plan)['a']).done}\n")
+    assert submit_arrays(plan, config=config) == {}
+
+
 def test_two_shells_at_once_submit_each_run_once(slurm, tmp_path):
     shell = [sys.executable, str(Path(__file__).with_name("launch_shell.py")), "submit", str(tmp_path), '{"a": [], "x": ["a"]}']
     submitters = [subprocess.Popen(shell, stdout=subprocess.PIPE, text=True) for _ in range(2)]

@@ -12,6 +12,7 @@ import pytest
 from launch_world import STAND_IN, act, config_in, ids, plan_of, submitted, wait_until
 
 from kdbatch.launch.folders import write_runs
+from kdbatch.launch.journal import journal_of
 from kdbatch.launch.locks import holding, is_held
 from kdbatch.launch.survey import as_json, row_of, survey
 from kdbatch.vocab.runs import RunFolder
@@ -50,6 +51,22 @@ def test_a_submitted_run_is_queued_until_it_speaks_and_again_when_submitted_agai
     assert states(runs_dir)["a"] == "queued"
 
 
+@pytest.mark.parametrize(("job", "ahead", "state"), [("41_0", 100, "failed"), ("40_0", -100, "queued")])
+def test_whose_word_a_status_is_its_job_says_and_not_the_clock_of_a_node(world, job, ahead, state):
+    runs_dir, folders = world
+    submitted(config_in(runs_dir.parent), folders["a"].id, folders["b"].id, at=time.time() + ahead)
+    say(folders["a"], state="failed", job=job)
+    assert states(runs_dir)["a"] == state
+
+
+def test_what_a_local_queue_did_after_a_submission_is_not_laid_to_its_job(world):
+    runs_dir, folders = world
+    submitted(config_in(runs_dir.parent), folders["a"].id, at=1.0)
+    (journal_of(runs_dir) / "41" / "41.ended").write_text("0 1 out of memory\n")
+    save_status(folders["a"].status, dataclasses.replace(NOW, heartbeat_at=2.0))
+    assert survey(runs_dir, live=set())[0].state == "lost"
+
+
 def test_a_run_whose_job_left_the_queue_before_it_began_is_planned_again(world):
     runs_dir, folders = world
     config = config_in(runs_dir.parent)
@@ -58,6 +75,26 @@ def test_a_run_whose_job_left_the_queue_before_it_began_is_planned_again(world):
     rows = survey(runs_dir, live={"41"})
     assert [row.state for row in rows] == ["queued", "planned", "planned"]
     assert "job 42 left the queue" in rows[1].reason
+
+
+@pytest.mark.parametrize("live", [None, set()])
+def test_a_run_whose_worker_ended_without_a_word_has_failed_and_names_the_log_that_tells_why(world, live):
+    runs_dir, folders = world
+    submitted(config_in(runs_dir.parent), *(folders[name].id for name in "abc"))
+    job = journal_of(runs_dir) / "41"
+    (job / "41_0.ended").write_text("0 2\n")
+    (job / "41_0_0_log.err").touch()
+    folders["a"].log.write_text("kdbatch: no shards\n")
+    rows = survey(runs_dir, live=live)
+    assert [row.state for row in rows] == ["failed", "blocked", "blocked"]
+    assert rows[0].reason == f"its job ended by itself (exit code 2); see {folders['a'].log}"
+
+
+def test_a_run_whose_job_may_have_been_put_back_is_queued_until_the_queue_says_otherwise(world):
+    runs_dir, folders = world
+    submitted(config_in(runs_dir.parent), folders["a"].id, folders["b"].id)
+    (journal_of(runs_dir) / "41" / "41_0.ended").write_text("0 255\n")
+    assert [survey(runs_dir, live=live)[0].state for live in (None, {"41_0"}, set())] == ["queued", "queued", "planned"]
 
 
 def test_a_running_run_says_how_far_it_is_and_when_it_may_end(world):

@@ -16,7 +16,7 @@ from torch import nn
 from kdbatch.run.checkpoint import save_weights
 from kdbatch.run.compare import compare
 from kdbatch.run.loop import Facts, Worker
-from kdbatch.run.pulse import Pulse, StopFlag
+from kdbatch.run.pulse import Pulse, StopFlag, Stopped
 from kdbatch.run.team import ALONE, Team
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.errors import UserError
@@ -65,10 +65,10 @@ def prepared(runs_dir: Path, shards_dir: Path, parents: tuple[str, ...], batches
     return folder
 
 
-def compared(folder: RunFolder, *, team: Team = ALONE) -> Facts:
+def compared(folder: RunFolder, *, team: Team = ALONE, stop: StopFlag | None = None) -> Facts:
     """What the stage tells."""
     assignment = folder.load()
-    with Pulse(folder, device="cpu", stop=StopFlag()) as pulse:
+    with Pulse(folder, device="cpu", stop=stop or StopFlag()) as pulse:
         worker = Worker(folder=folder, pulse=pulse, device=torch.device("cpu"), num_workers=0, decoder="pyav", team=team)
         return compare(assignment.run.recipe, assignment, worker)  # pyright: ignore[reportArgumentType]
 
@@ -124,6 +124,15 @@ def test_two_processes_write_the_map_and_numbers_of_one(tmp_path, shards_dir):
     assert load_json(two.done)["num_clips"] == 16
     for found, expected in zip(written(two), written(one), strict=True):
         assert found == pytest.approx(expected, abs=1e-8)
+
+
+def test_it_stops_between_two_batches(tmp_path, shards_dir):
+    folder = prepared(tmp_path, shards_dir, (trained(tmp_path, shards_dir, seed=1),), RECIPE_BATCHES)
+    stop = StopFlag()
+    stop.asked = True
+    with pytest.raises(Stopped):
+        compared(folder, stop=stop)
+    assert not folder.rows.exists()
 
 
 def test_a_run_that_diverged_is_named(tmp_path, shards_dir):

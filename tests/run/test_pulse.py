@@ -60,17 +60,18 @@ def test_far_from_the_limit_and_without_a_signal_it_goes_on(tmp_path, stop):
 def test_a_run_that_a_dead_node_left_running_is_counted_at_the_next_start(tmp_path, stop):
     left = Status(state="running", attempt=2, step=9, num_steps=20, job="41_0", ended={"timeout": 1})
     save_status(tmp_path / "status.json", left)
-    with Pulse(RunFolder(tmp_path), device="cpu", stop=stop, start=far(last_state="NODE_FAIL")) as pulse:
+    with Pulse(RunFolder(tmp_path), device="cpu", stop=stop, start=far(restart=1, last_state="NODE_FAIL")) as pulse:
         assert pulse.interruptions == {"timeout": 1, "node_failure": 1} and pulse.refusal == ""
         now = load_status(tmp_path / "status.json")
         assert (now.attempt, now.step, now.first_step, now.ended) == (3, 9, 9, {"timeout": 1, "node_failure": 1})
+        assert (now.job, now.restart) == ("41_0", 1)
 
 
 def test_one_too_many_is_refused_and_a_fresh_try_is_not(tmp_path, stop):
     left = Status(state="running", attempt=2, job="41_0", ended={"crash": 1})
     save_status(tmp_path / "status.json", left)
     retries = Retries(crash=1)
-    with Pulse(RunFolder(tmp_path), device="cpu", stop=stop, start=far(last_exit="137"), retries=retries) as pulse:
+    with Pulse(RunFolder(tmp_path), device="cpu", stop=stop, start=far(restart=1, exits={0: "137"}), retries=retries) as pulse:
         assert pulse.refusal.startswith("was killed or crashed 2 times")
         pulse.end("failed", reason=pulse.refusal)
     with Pulse(RunFolder(tmp_path), device="cpu", stop=stop, start=far(), retries=retries) as pulse:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from loop_world import learnt, run
 from task_world import batch_of, videos
 from torch import nn
@@ -16,13 +19,18 @@ from two_processes import WORLD_SIZE, in_two_processes
 
 from kdbatch.run.data import EvaluationBatches
 from kdbatch.run.learn import find_gradients
+from kdbatch.run.main import _failed, main
 from kdbatch.run.models import BACKBONES, Classifier, build_backbone
-from kdbatch.run.pulse import Stopped
+from kdbatch.run.pulse import Pulse, StopFlag, Stopped
 from kdbatch.run.tasks import PRETEXTS
 from kdbatch.run.team import Place, Team, place_of
 from kdbatch.run.together import TeamBatchNorm, TeamDropout, mean_over_team, work_together
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.recipes import Compare
+from kdbatch.vocab.runs import Assignment, Resources, Run, RunFolder
+from kdbatch.vocab.shards import Subset
+from kdbatch.vocab.status import EXIT_UNMET, load_status
 from kdbatch.vocab.tasks import TASKS
 from kdbatch.vocab.views import View
 
@@ -65,6 +73,19 @@ def test_a_place_that_makes_no_sense_is_one_line(change: dict[str, str], says: s
 def test_several_nodes_of_slurm_need_to_be_told_where_to_meet() -> None:
     with pytest.raises(UserError, match="MASTER_ADDR"):
         place_of({**SLURM, "SLURM_STEP_NUM_NODES": "2"})
+
+
+def test_processes_that_do_not_meet_may_be_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = Compare(data=Subset(dataset="ucf101", split="train01", num_places=0, num_classes=3, digest="0"), view=View())
+    run = Run(recipe=recipe, seed=0, parents=())
+    RunFolder(tmp_path).save(Assignment(run=run, title="x", shards_dir="", decoder="pyav", resources=Resources(nodes=2)))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        place = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(taken.getsockname()[1])}
+        for name, value in place.items():
+            monkeypatch.setenv(name, value)
+        assert main([str(tmp_path)], stop=StopFlag()) == EXIT_UNMET
 
 
 def _batch_norm(team: Team, x: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -136,6 +157,21 @@ def test_what_processes_tell_each_other_arrives(tmp_path: Path) -> None:
     rows = [[0.1, 0.1]] + [[1.1, 1.1]] * 3
     expected = [[0.5], rows, ["from 0", None, ""], [[0.5] * 3] * 2, [2.0], [5.0] * 2]
     assert [json.loads(text) for text in in_two(_talk, folder=tmp_path)] == [expected, expected]
+
+
+def _stop(team: Team, folder: Path) -> bool:
+    """Whether the run's status tells of the stop when this process has ended its attempt."""
+    team = dataclasses.replace(team, store=dist.FileStore(str(folder / "words"), WORLD_SIZE))
+    with Pulse(RunFolder(folder), device="cpu", stop=StopFlag(), writes=team.leads) as pulse:
+        if team.leads:
+            time.sleep(0.1)  # it saves
+        _failed(RunFolder(folder), pulse, team, Stopped())
+        status = load_status(folder / "status.json")
+    return status is not None and status.state == "stopped"
+
+
+def test_a_process_that_stops_leaves_after_the_leader_has_told_it(tmp_path: Path) -> None:
+    assert in_two(_stop, tmp_path, folder=tmp_path) == [True, True]
 
 
 def _gradients(team: Team, kind: str) -> dict[str, torch.Tensor]:

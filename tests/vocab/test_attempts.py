@@ -10,7 +10,8 @@ from kdbatch.vocab.status import Status
 
 DIED = Status(state="running", attempt=1, step=7, first_step=3, job="41_0")
 SAVED = replace(DIED, state="stopped", cause="asked")
-AGAIN = Start(job="41_0")
+AGAIN = Start(job="41_0", restart=1)
+LATER = Start(job="41_0", restart=2)
 
 
 @pytest.mark.parametrize(
@@ -37,17 +38,22 @@ def test_the_worker_stops_by_itself_halfway_between_the_signal_and_the_limit():
     [
         # with accounting
         (SAVED, replace(AGAIN, last_state="PREEMPTED"), "preemption"),
-        (SAVED, replace(AGAIN, last_state="REQUEUED", last_exit="85"), "requeue"),
+        (SAVED, replace(AGAIN, last_state="REQUEUED", exits={0: "85"}), "requeue"),
         (DIED, replace(AGAIN, last_state="NODE_FAIL"), "node_failure"),
         (DIED, replace(AGAIN, last_state="PREEMPTED"), "preemption"),
-        (DIED, replace(AGAIN, last_state="REQUEUED", last_exit="137"), "crash"),
+        (DIED, replace(AGAIN, last_state="REQUEUED", exits={0: "137"}), "crash"),
         (DIED, replace(AGAIN, last_state="REQUEUED"), "requeue"),
         (replace(SAVED, cause="timeout"), replace(AGAIN, last_state="REQUEUED"), "timeout"),
         (replace(SAVED, cause="preemption"), replace(AGAIN, last_state="REQUEUED"), "preemption"),
         # without
         (SAVED, AGAIN, "preemption"),
         (DIED, AGAIN, "node_failure"),
-        (DIED, replace(AGAIN, last_exit="137"), "crash"),
+        (DIED, replace(AGAIN, exits={0: "137"}), "crash"),
+        # a start between the two did not come to its first word
+        (DIED, replace(LATER, exits={1: "255"}), "node_failure"),
+        (DIED, replace(LATER, exits={0: "137"}), "crash"),
+        (DIED, replace(LATER, last_state="PREEMPTED"), "node_failure"),
+        (SAVED, replace(LATER, last_state="REQUEUED"), "preemption"),
         # submitted again by hand: another job, whose accounting says nothing of this one
         (DIED, Start(job="57_0", last_state="PREEMPTED"), "crash"),
         (SAVED, Start(job="57_0"), "asked"),
@@ -104,5 +110,7 @@ def test_a_failed_run_that_a_person_starts_again_counts_anew():
 
 def test_a_start_is_read_from_the_environment_and_garbage_means_no_limit():
     env = {"KDBATCH_JOB": "41_3", "KDBATCH_ENDS_AT": "1700000000", "KDBATCH_SIGNAL_SECONDS": "300", "KDBATCH_LAST_STATE": "PREEMPTED"}
-    assert start_of(env) == Start(job="41_3", ends_at=1.7e9, signal_seconds=300.0, last_state="PREEMPTED")
-    assert start_of({"KDBATCH_ENDS_AT": "soon"}) == Start()
+    env |= {"KDBATCH_RESTART": "3", "KDBATCH_EXITS": "0 85;2 137 out of memory;"}
+    exits = {0: "85", 2: "137 out of memory"}
+    assert start_of(env) == Start(job="41_3", restart=3, ends_at=1.7e9, signal_seconds=300.0, exits=exits, last_state="PREEMPTED")
+    assert start_of({"KDBATCH_ENDS_AT": "soon", "KDBATCH_RESTART": "", "KDBATCH_EXITS": "?"}) == Start()

@@ -40,6 +40,24 @@ def test_what_shards_ask_for_is_no_gpu_unless_it_is_written(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
+    ("section", "line", "least"),
+    [
+        ("site", "max_array_size = 0", 1),
+        ("site", "max_array_size = -1", 1),
+        ("site", "max_concurrent = 0", 1),
+        ("retries", "crash = -5", 0),
+        ("resources.pretrain", "nodes = 0", 1),
+    ],
+)
+def test_a_number_that_is_too_small_is_named(tmp_path: Path, section: str, line: str, least: int) -> None:
+    file = tmp_path / "kdbatch.toml"
+    file.write_text(f"[{section}]\n{line}\n")
+    name, _, number = line.partition(" = ")
+    with pytest.raises(UserError, match=f"kdbatch.toml.{section}: {name}: found {number}. Write at least {least}"):
+        load_config(file)
+
+
+@pytest.mark.parametrize(
     ("text", "says"),
     [
         ('path = "cache"', r"kdbatch.toml.cache: path: 'cache' depends on the folder .* \$TMPDIR/kdbatch"),
