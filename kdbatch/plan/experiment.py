@@ -1,6 +1,7 @@
 """One file of `jobs/`, read: what varies, who teaches, who learns, which controls stand beside, what is drawn and claimed."""
 
 import itertools
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -42,9 +43,11 @@ def load_experiment(path: Path, profile: Profile) -> Experiment:
         UserError: any mistake in the file, named by its place.
     """
     where = str(path)
-    file = _without(read(_File, load_yaml(path), where=where), profile.leave_out)
+    file = read(_File, load_yaml(path), where=where)
     if file.name != path.stem:
         raise UserError(f"{where}.name: found {file.name!r}; the name is that of the file: {path.stem}.")
+    _check_role_names(file, where=where)
+    file = _without(file, profile.leave_out)
     axes = {name: _axis_values(raw, name=name, profile=profile, where=f"{where}.vary.{name}") for name, raw in file.vary.items()}
     cases = tuple(_case(file, values, profile=profile, where=where) for values in _product(axes))
     experiment = Experiment(
@@ -76,6 +79,18 @@ def _without(file: _File, roles: Collection[str]) -> _File:
         maps=maps,
         claims=tuple(c for c in file.claims if (gone | gone_maps).isdisjoint((c.who, *c.than))),
     )
+
+
+def _check_role_names(file: _File, *, where: str) -> None:
+    """A role is one network of a case. Under a name given twice one would silently take the place of the other."""
+    places = {"student": "student"}
+    for group, roles in (("teachers", file.teachers), ("references", file.references), ("controls", file.controls)):
+        for role in roles:
+            if role in places:
+                raise UserError(f"{where}.{group}.{role}: the name is taken by {places[role]}. Give each role a name of its own.")
+            if not re.fullmatch(r"[\w-]+", role):
+                raise UserError(f"{where}.{group}: found {role!r}. A role is a word of letters, digits, _ and -, as labels_only.")
+            places[role] = f"{group}.{role}"
 
 
 def _teacher_at_scale(spec: TeacherSpec, profile: Profile) -> TeacherSpec:

@@ -120,6 +120,10 @@ def test_planning_writes_nothing(config: Config, in_tmp: Path) -> None:
         (("name: subset_size", "name: other"), "the name is that of the file"),
         (("vary:", "vary:\n  subset: [1k]\n  subset: [2k]\nvery:"), "given twice"),
         (("complexity: 1", "complexity: 4"), "complexity: found 4"),
+        (("  from_T1: {", "  student: {"), r"subset_size\.yaml\.controls\.student: the name is taken by student\. Give each role a name"),
+        (("  from_T1: {", "  T1: {"), r"subset_size\.yaml\.controls\.T1: the name is taken by teachers\.T1"),
+        (("controls:", "references:\n  T2: {title: R, backbone: r21d_10, target: $target}\ncontrols:"), r"references\.T2: the name is"),
+        (("  from_T1: {", "  T1.linear: {"), r"controls: found 'T1\.linear'\. A role is a word"),  # the name of a probe
     ],
 )
 def test_a_slip_in_the_file_is_one_line(sharded, in_tmp: Path, change: tuple[str, str], says: str) -> None:
