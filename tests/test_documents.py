@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import micro_study as micro
 import polars as pl
@@ -18,6 +19,7 @@ from kdbatch.plan.resolve import make_plan
 from kdbatch.report.machine import RESULTS
 from kdbatch.result.schema import CKA, CURVES, PREDICTIONS, ROWS
 from kdbatch.vocab.config import Config, load_config
+from kdbatch.vocab.metrics import Metric
 
 ROOT = JOBS.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "container" / "README.md"]
@@ -95,6 +97,11 @@ def test_the_documented_columns_are_those_of_the_files() -> None:
     for file, columns in (("predictions", PREDICTIONS), ("cka", CKA)):
         (line,) = re.findall(rf"^- `{file}\.parquet`, .*: (.*)$", SCHEMA, re.MULTILINE)
         assert re.findall(r"`(\w+)`", line) == list(columns)
+
+
+def test_every_metric_of_tables_and_claims_is_documented() -> None:
+    documented = set(re.findall(r"`(\w+)`", SCHEMA[SCHEMA.index("## What the names mean") :]))
+    assert {re.sub(r"_at_\d+$", "_at_1", name) for name in get_args(Metric)} <= documented
 
 
 def test_the_documented_notebook_lines_run_on_a_report(one_micro_report: Path) -> None:

@@ -120,6 +120,14 @@ def test_planning_writes_nothing(config: Config, in_tmp: Path) -> None:
         (("name: subset_size", "name: other"), "the name is that of the file"),
         (("vary:", "vary:\n  subset: [1k]\n  subset: [2k]\nvery:"), "given twice"),
         (("complexity: 1", "complexity: 4"), "complexity: found 4"),
+        (
+            ("columns: [target, subset]", "columns: [target, subset]\n    metric: topp1"),
+            "metric: found 'topp1'. Did you mean 'top1'",
+        ),
+        (
+            ("axis: subset", "metric: top_1\n    axis: subset"),
+            r"claims\[1\]\.metric: found 'top_1'.* One of: top1, top5",
+        ),
         (("  from_T1: {", "  student: {"), r"subset_size\.yaml\.controls\.student: the name is taken by student\. Give each role a name"),
         (("  from_T1: {", "  T1: {"), r"subset_size\.yaml\.controls\.T1: the name is taken by teachers\.T1"),
         (("controls:", "references:\n  T2: {title: R, backbone: r21d_10, target: $target}\ncontrols:"), r"references\.T2: the name is"),
