@@ -12,7 +12,7 @@ from kdbatch.plan.profile import Profile
 from kdbatch.plan.specs import Case, Experiment, Probe, StudentSpec, TeacherSpec, split_teacher
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.pick import nearest, pick
-from kdbatch.vocab.plans import Claim, Map, Table
+from kdbatch.vocab.plans import Claim, ClaimKind, Map, Table
 from kdbatch.vocab.read import read
 
 
@@ -227,17 +227,32 @@ def _check_map(drawn: Map, roles: dict[str, str], axes: dict[str, tuple[str, ...
 
 def _check_claim(claim: Claim, known: dict[str, str], axes: dict[str, tuple[str, ...]], *, where: str) -> None:
     """`axes` hold the values that the profile leaves out, too: a claim about one of them waits, it is no slip."""
+    _check_claim_fields(claim, where=where)
     for role in (claim.who, *claim.than):
         pick(known, role, where=where)
     for part, at in (("at", claim.at), ("than_at", claim.than_at)):
         for axis, value in at.items():
             pick(dict.fromkeys(pick(axes, axis, where=f"{where}.{part}"), ""), value, where=f"{where}.{part}.{axis}")
-    if (claim.at or claim.than_at) and claim.kind == "fewer_blocks_than":
-        raise UserError(f"{where}: a map has its own case; leave at and than_at out.")
-    if claim.than_at and claim.kind == "best_at":
-        raise UserError(f"{where}.than_at: best_at compares along its axis; leave it out.")
     if claim.kind == "best_at":
         values = pick(axes, claim.axis, where=f"{where}.axis")
         pick(dict.fromkeys(values, ""), claim.value, where=f"{where}.value")
-    elif not claim.than:
-        raise UserError(f"{where}.than: {claim.kind} needs at least one to compare with.")
+
+
+def _check_claim_fields(claim: Claim, *, where: str) -> None:
+    """A field that the claim's kind does not look at would be ignored, one that it needs be read as nothing or 0."""
+    needed, allowed = _CLAIM_FIELDS[claim.kind]
+    bare = Claim(id=claim.id, says=claim.says, kind=claim.kind, who=claim.who, control=claim.control, negated=claim.negated)
+    given = [name for name, value in vars(bare).items() if getattr(claim, name) != value]
+    if missing := [name for name in needed if name not in given]:
+        raise UserError(f"{where}.{missing[0]}: is missing or empty, and {claim.kind} needs it.")
+    if unused := [name for name in given if name not in (*needed, *allowed)]:
+        raise UserError(f"{where}.{unused[0]}: {claim.kind} does not look at it. Leave it out; it reads {', '.join((*needed, *allowed))}.")
+
+
+# Beside what every claim has: the fields that a kind needs, and those that it also reads. A map has its own case and one metric.
+_CLAIM_FIELDS: dict[ClaimKind, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "beats": (("than",), ("at", "than_at", "metric")),
+    "best_at": (("axis", "value"), ("at", "metric")),
+    "mean_gain_at_least": (("than", "points"), ("at", "than_at", "metric")),
+    "fewer_blocks_than": (("than",), ()),
+}

@@ -45,7 +45,7 @@ class Claim:
     than: tuple[str, ...] = ()
     axis: str = ""
     value: str = ""
-    points: float = 0.0
+    points: float | None = None
     metric: Metric = "top1"
     control: bool = False
     at: dict[str, str] = field(default_factory=dict)
