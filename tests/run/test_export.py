@@ -97,3 +97,20 @@ def test_what_cannot_be_exported_says_why_and_what_to_type(config: Config, tmp_p
     (tmp_path / "out" / "model.safetensors").write_bytes(b"")
     with pytest.raises(UserError, match="cannot be read as weights"):
         load_exported(tmp_path / "out")
+
+
+@pytest.mark.parametrize("text", ["[]", '{"model": "r21d"}', "3"])
+def test_a_folder_with_a_config_of_something_else_is_left_alone(config: Config, tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(UserError, match=r"config\.json: is not that of an export\. Choose another folder: --to"):
+        export_run(finished(config), to=tmp_path)
+    with pytest.raises(UserError, match=r"config\.json: is not that of an export"):
+        load_exported(tmp_path)
+    assert (tmp_path / "config.json").read_text() == text and not (tmp_path / "load.py").exists()
+
+
+def test_a_file_in_the_place_of_the_folder_is_one_line(config: Config, tmp_path: Path) -> None:
+    (tmp_path / "student").write_text("")
+    for place in (tmp_path / "student", tmp_path / "student" / "below"):
+        with pytest.raises(UserError, match=f"^{place}: cannot be made a folder .*--to FOLDER$"):
+            export_run(finished(config), to=place)
