@@ -1,7 +1,7 @@
 """A finished classifier as a folder that stands alone: weights, config, class names, a loading example, and TorchScript where it traces.
 
     model.safetensors   the weights, byte for byte those of the run
-    config.json         backbone, classes in label order, the clip it wants, its accuracy, where it comes from
+    config.json         backbone, classes in label order, the clip it wants, its accuracy on the test split, where it comes from
     load.py             reads both, and predicts a video
     model.ts            the network with its normalisation as TorchScript, when it gives the same logits
 
@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kdbatch.result.read import scan_rows
 from kdbatch.run.augment import MEAN, STD
 from kdbatch.run.checkpoint import load_weights
 from kdbatch.run.models import Classifier, build_backbone
@@ -103,7 +104,8 @@ def export_run(folder: RunFolder, *, to: Path) -> tuple[Path, ...]:
             "clip": clip,
             "input": {"pixels": [0, 255], "order": "RGB", "shape": "BCTHW", "mean": list(MEAN), "std": list(STD)},
             "provenance": load_json(folder.done),
-        },
+        }
+        | _accuracy(folder),
     )
     publish_text(to / "load.py", EXAMPLE)
     return (weights, config_path, to / "load.py", *_traced(Normalised(classifier).eval(), clip, to / "model.ts"))
@@ -120,6 +122,12 @@ def load_exported(folder: Path) -> tuple[Normalised, dict[str, Any]]:
     classifier = Classifier(build_backbone(backbone), num_classes=len(config["classes"]), dropout=config["dropout"])
     load_weights(folder / "model.safetensors", classifier)
     return Normalised(classifier.eval().requires_grad_(False)), config
+
+
+def _accuracy(folder: RunFolder) -> dict[str, Any]:
+    """`accuracy`, where the run's rows have one: top-1 over test videos in percent, and the split, as `ucf101/test01`."""
+    rows = scan_rows(folder.path.parent, [folder.id]).frame.filter(name="top1").to_dicts()
+    return {"accuracy": {"top1_percent": rows[-1]["value"], "subset": rows[-1]["subset"]}} if rows else {}
 
 
 def _load_config(path: Path) -> dict[str, Any]:

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from kdbatch.result.schema import ROWS
+from kdbatch.result.write import Measure, write_measures
 from kdbatch.run.checkpoint import save_weights
 from kdbatch.run.export import export_run, load_exported
 from kdbatch.run.models import Classifier, build_backbone
@@ -83,6 +85,16 @@ def test_the_exported_network_is_the_run_s_and_its_torchscript_too(config: Confi
             warnings.simplefilter("ignore")  # torch warns of TorchScript as such, in other words from version to version
             traced = torch.jit.load(tmp_path / "out" / "model.ts")
         torch.testing.assert_close(traced(clip_BCTHW), logit_BK, rtol=1e-4, atol=1e-4)
+
+
+def test_the_config_says_how_well_the_network_did_on_its_test_split_where_that_is_known(config: Config, tmp_path: Path) -> None:
+    folder = finished(config)
+    export_run(folder, to=tmp_path / "unknown")
+    measured = [Measure(name=n, value=v, unit="percent", subset="ucf101/test01") for n, v in (("top5", 90.0), ("top1", 62.5))]
+    write_measures(folder.rows, folder.id, measured, schema=ROWS)
+    export_run(folder, to=tmp_path / "known")
+    unknown, known = (json.loads((tmp_path / name / "config.json").read_text()) for name in ("unknown", "known"))
+    assert known.pop("accuracy") == {"top1_percent": 62.5, "subset": "ucf101/test01"} and known == unknown
 
 
 def test_what_cannot_be_exported_says_why_and_what_to_type(config: Config, tmp_path: Path) -> None:
