@@ -87,7 +87,7 @@ def test_the_guides_own_experiment_is_planned_at_every_scale_without_code(profil
     path.write_text(text)
     (in_tmp / "jobs" / "profiles" / f"{profile}.yaml").write_text((JOBS / "profiles" / f"{profile}.yaml").read_text())
     plan = make_plan([path], profile=profile, config=Config())
-    assert {"same_task", "labels_only", "student"} <= {cell.role for cell in plan.records[0].cells} and plan.records[0].claims
+    assert {"two_seeds", "labels_only", "student"} <= {cell.role for cell in plan.records[0].cells} and plan.records[0].claims
 
 
 def test_the_documented_columns_are_those_of_the_files() -> None:
