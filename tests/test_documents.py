@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import micro_study as micro
 import polars as pl
@@ -18,6 +19,7 @@ from kdbatch.plan.resolve import make_plan
 from kdbatch.report.machine import RESULTS
 from kdbatch.result.schema import CKA, CURVES, PREDICTIONS, ROWS
 from kdbatch.vocab.config import Config, load_config
+from kdbatch.vocab.metrics import Metric
 
 ROOT = JOBS.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "container" / "README.md"]
@@ -85,7 +87,7 @@ def test_the_guides_own_experiment_is_planned_at_every_scale_without_code(profil
     path.write_text(text)
     (in_tmp / "jobs" / "profiles" / f"{profile}.yaml").write_text((JOBS / "profiles" / f"{profile}.yaml").read_text())
     plan = make_plan([path], profile=profile, config=Config())
-    assert {"same_task", "labels_only", "student"} <= {cell.role for cell in plan.records[0].cells} and plan.records[0].claims
+    assert {"two_seeds", "labels_only", "student"} <= {cell.role for cell in plan.records[0].cells} and plan.records[0].claims
 
 
 def test_the_documented_columns_are_those_of_the_files() -> None:
@@ -95,6 +97,11 @@ def test_the_documented_columns_are_those_of_the_files() -> None:
     for file, columns in (("predictions", PREDICTIONS), ("cka", CKA)):
         (line,) = re.findall(rf"^- `{file}\.parquet`, .*: (.*)$", SCHEMA, re.MULTILINE)
         assert re.findall(r"`(\w+)`", line) == list(columns)
+
+
+def test_every_metric_of_tables_and_claims_is_documented() -> None:
+    documented = set(re.findall(r"`(\w+)`", SCHEMA[SCHEMA.index("## What the names mean") :]))
+    assert {re.sub(r"_at_\d+$", "_at_1", name) for name in get_args(Metric)} <= documented
 
 
 def test_the_documented_notebook_lines_run_on_a_report(one_micro_report: Path) -> None:
@@ -114,6 +121,24 @@ def one_micro_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_the_guides_shards_are_all_that_its_plans_of_the_whole_study_need(sharded, in_tmp: Path) -> None:
+    guide = (ROOT / "docs" / "GUIDE.md").read_text(encoding="utf-8")
+    stored = re.findall(r"^kdbatch shard (\w+)(?: --subset (\d+)k)? --slurm$", guide, re.MULTILINE)
+    sharded(**{dataset: 1000 * int(thousands or 10) for dataset, thousands in stored})
+    (in_tmp / "jobs").symlink_to(JOBS)
+    lines = re.findall(r"^kdbatch (plan jobs/\*\.yaml|submit jobs/\*\.yaml --dry-run)$", guide, re.MULTILINE)
+    for line in lines:
+        command = f"{sys.executable} -m kdbatch {line}"
+        done = subprocess.run(command, shell=True, cwd=in_tmp, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0 and "on ssv2[:30k]" in done.stdout, (line, done)
+    assert len(lines) == 2
+
+
+def test_the_readme_names_every_profile() -> None:
+    (told,) = re.findall(r"^`--profile` says .*?\n\n", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert {path.stem for path in (JOBS / "profiles").iterdir()} <= set(re.findall(r"`(\w+)`", told))
+
+
 @pytest.mark.slow
 def test_the_guides_walk_from_init_to_report_runs_as_typed(tmp_path: Path) -> None:
     """The commands of the guide that need no cluster, in its order, at the scale of seconds."""
@@ -127,7 +152,7 @@ def test_the_guides_walk_from_init_to_report_runs_as_typed(tmp_path: Path) -> No
         words = shlex.split(line)
         if words[:1] != ["kdbatch"] or words[1] in ("shard", "export", "logs", "cancel") or {"--submit", "--watch"} & set(words):
             continue
-        if words[1] in ("plan", "submit"):
+        if words[1] in ("plan", "submit"):  # all four take minutes to run; planning them as typed is a test of its own
             words = [word.replace("jobs/*.yaml", "jobs/subset_size.yaml") for word in words]
             words += [] if "--profile" in words else ["--profile", "micro"]
             words += ["--local", "--jobs=2"] if words[1] == "submit" else []

@@ -1,6 +1,7 @@
 """One file of `jobs/`, read: what varies, who teaches, who learns, which controls stand beside, what is drawn and claimed."""
 
 import itertools
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from kdbatch.plan.profile import Profile
 from kdbatch.plan.specs import Case, Experiment, Probe, StudentSpec, TeacherSpec, split_teacher
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.pick import nearest, pick
-from kdbatch.vocab.plans import Claim, Map, Table
+from kdbatch.vocab.plans import Claim, ClaimKind, Map, Table
 from kdbatch.vocab.read import read
 
 
@@ -42,9 +43,11 @@ def load_experiment(path: Path, profile: Profile) -> Experiment:
         UserError: any mistake in the file, named by its place.
     """
     where = str(path)
-    file = _without(read(_File, load_yaml(path), where=where), profile.leave_out)
+    file = read(_File, load_yaml(path), where=where)
     if file.name != path.stem:
         raise UserError(f"{where}.name: found {file.name!r}; the name is that of the file: {path.stem}.")
+    _check_role_names(file, where=where)
+    file = _without(file, profile.leave_out)
     axes = {name: _axis_values(raw, name=name, profile=profile, where=f"{where}.vary.{name}") for name, raw in file.vary.items()}
     cases = tuple(_case(file, values, profile=profile, where=where) for values in _product(axes))
     experiment = Experiment(
@@ -76,6 +79,18 @@ def _without(file: _File, roles: Collection[str]) -> _File:
         maps=maps,
         claims=tuple(c for c in file.claims if (gone | gone_maps).isdisjoint((c.who, *c.than))),
     )
+
+
+def _check_role_names(file: _File, *, where: str) -> None:
+    """A role is one network of a case. Under a name given twice one would silently take the place of the other."""
+    places = {"student": "student"}
+    for group, roles in (("teachers", file.teachers), ("references", file.references), ("controls", file.controls)):
+        for role in roles:
+            if role in places:
+                raise UserError(f"{where}.{group}.{role}: the name is taken by {places[role]}. Give each role a name of its own.")
+            if not re.fullmatch(r"[\w-]+", role):
+                raise UserError(f"{where}.{group}: found {role!r}. A role is a word of letters, digits, _ and -, as labels_only.")
+            places[role] = f"{group}.{role}"
 
 
 def _teacher_at_scale(spec: TeacherSpec, profile: Profile) -> TeacherSpec:
@@ -212,17 +227,32 @@ def _check_map(drawn: Map, roles: dict[str, str], axes: dict[str, tuple[str, ...
 
 def _check_claim(claim: Claim, known: dict[str, str], axes: dict[str, tuple[str, ...]], *, where: str) -> None:
     """`axes` hold the values that the profile leaves out, too: a claim about one of them waits, it is no slip."""
+    _check_claim_fields(claim, where=where)
     for role in (claim.who, *claim.than):
         pick(known, role, where=where)
     for part, at in (("at", claim.at), ("than_at", claim.than_at)):
         for axis, value in at.items():
             pick(dict.fromkeys(pick(axes, axis, where=f"{where}.{part}"), ""), value, where=f"{where}.{part}.{axis}")
-    if (claim.at or claim.than_at) and claim.kind == "fewer_blocks_than":
-        raise UserError(f"{where}: a map has its own case; leave at and than_at out.")
-    if claim.than_at and claim.kind == "best_at":
-        raise UserError(f"{where}.than_at: best_at compares along its axis; leave it out.")
     if claim.kind == "best_at":
         values = pick(axes, claim.axis, where=f"{where}.axis")
         pick(dict.fromkeys(values, ""), claim.value, where=f"{where}.value")
-    elif not claim.than:
-        raise UserError(f"{where}.than: {claim.kind} needs at least one to compare with.")
+
+
+def _check_claim_fields(claim: Claim, *, where: str) -> None:
+    """A field that the claim's kind does not look at would be ignored, one that it needs be read as nothing or 0."""
+    needed, allowed = _CLAIM_FIELDS[claim.kind]
+    bare = Claim(id=claim.id, says=claim.says, kind=claim.kind, who=claim.who, control=claim.control, negated=claim.negated)
+    given = [name for name, value in vars(bare).items() if getattr(claim, name) != value]
+    if missing := [name for name in needed if name not in given]:
+        raise UserError(f"{where}.{missing[0]}: is missing or empty, and {claim.kind} needs it.")
+    if unused := [name for name in given if name not in (*needed, *allowed)]:
+        raise UserError(f"{where}.{unused[0]}: {claim.kind} does not look at it. Leave it out; it reads {', '.join((*needed, *allowed))}.")
+
+
+# Beside what every claim has: the fields that a kind needs, and those that it also reads. A map has its own case and one metric.
+_CLAIM_FIELDS: dict[ClaimKind, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "beats": (("than",), ("at", "than_at", "metric")),
+    "best_at": (("axis", "value"), ("at", "metric")),
+    "mean_gain_at_least": (("than", "points"), ("at", "than_at", "metric")),
+    "fewer_blocks_than": (("than",), ()),
+}

@@ -8,6 +8,8 @@ import yaml
 
 from kdbatch.vocab.errors import UserError
 
+MAX_CONTAINERS = 100_000  # the study's largest file has fifty
+
 
 class _Loader(yaml.SafeLoader):
     """SafeLoader that refuses a key given twice: YAML itself would keep the last one in silence."""
@@ -47,7 +49,22 @@ def load_yaml(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}{place}: is not YAML ({getattr(error, 'problem', None) or error}).") from error
     if not isinstance(raw, dict):
         raise UserError(f"{path}: expected fields with values, found {type(raw).__name__}.")
+    _check_ends(raw, where=str(path))
     return raw
+
+
+def _check_ends(raw: dict[str, Any], *, where: str) -> None:
+    """An alias (`*name`) may stand for what is elsewhere. One that stands inside what it names has no end, and many of many almost none."""
+    waiting: list[tuple[Any, str, tuple[Any, ...]]] = [(raw, where, ())]
+    for _ in range(MAX_CONTAINERS):
+        if not waiting:
+            return
+        value, place, above = waiting.pop()
+        if any(value is outer for outer in above):
+            raise UserError(f"{place}: an alias (*) puts this inside itself. Write out what it should hold.")
+        inner = [(f".{k}", v) for k, v in value.items()] if isinstance(value, dict) else [(f"[{i}]", v) for i, v in enumerate(value)]
+        waiting += [(v, place + step, (*above, value)) for step, v in inner if isinstance(v, dict | list)]
+    raise UserError(f"{where}: aliases (*) make more than {MAX_CONTAINERS} lists and mappings of it. Write out what they should hold.")
 
 
 def _siblings(path: Path) -> str:

@@ -1,16 +1,17 @@
 """A profile: the scale at which every experiment alike is run. `jobs/profiles/<name>.yaml`, beside the experiments."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from kdbatch.plan.files import load_yaml
+from kdbatch.vocab.backbones import BACKBONE_TITLES
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.pick import nearest, pick
 from kdbatch.vocab.read import read
 from kdbatch.vocab.recipes import Schedule, Selection
-from kdbatch.vocab.tasks import TASKS
+from kdbatch.vocab.tasks import TASKS, Complexity, PretextTask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,10 +90,17 @@ class Profile:
             raise UserError(f"num_eval_clips: found {self.num_eval_clips}. Write at least 1; 10 is usual.")
         if self.teacher_views < 0:
             raise UserError(f"teacher_views: found {self.teacher_views}. Write a number of epochs, or 0 for views that never come again.")
-        for target in self.selection:
-            pick(DATASETS, target, where="selection")
-        for task in self.pretrain_of:
-            pick(TASKS, task, where="pretrain_of")
+        for place, known in (("selection", DATASETS), ("widths", BACKBONE_TITLES), ("tasks", TASKS), ("pretrain_of", TASKS)):
+            for name in getattr(self, place):
+                pick(known, name, where=place)
+        for task in self.tasks:  # here, where the file is known, and for tasks that no experiment of today has
+            for complexity in get_args(Complexity):
+                self.pretext_task(task, complexity)
+
+    def pretext_task(self, name: str, complexity: Complexity) -> PretextTask:
+        """The task's parameters at a complexity, with those of the profile."""
+        task = TASKS[name].at(complexity)
+        return read(type(task), asdict(task) | self.tasks.get(name, {}), where=f"tasks.{name}")
 
 
 def load_profile(experiment: Path, name: str) -> Profile:

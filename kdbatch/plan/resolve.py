@@ -124,16 +124,10 @@ class _Resolver:
 
     def _pretrain(self, spec: PretrainSpec, backbone: Backbone, role: str, *, seed: int) -> str:
         task_spec = pick(TASKS, spec.task, where=f"{self.where}: {role}.pretrain.task")
-        overrides = self.profile.tasks.get(spec.task, {})
-        task = read(
-            type(task_spec.at(spec.complexity)),
-            dataclasses.asdict(task_spec.at(spec.complexity)) | overrides,
-            where=f"profile.tasks.{spec.task}",
-        )
         scale = self.profile.pretrain_of.get(spec.task, self.profile.pretrain)
         base_lr = task_spec.lr_of.get(backbone.kind, task_spec.lr)
         recipe = Pretrain(
-            task=task,
+            task=self.profile.pretext_task(spec.task, spec.complexity),
             backbone=backbone,
             data=self._subset(spec.dataset, "pretrain", spec.subset, f"{role}.pretrain"),
             view=self._view(task_spec.augment.faded(scale.colours)),

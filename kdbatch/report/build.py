@@ -24,7 +24,7 @@ from kdbatch.report.tables import comma_separated, latex, markdown
 from kdbatch.report.words import case_title
 from kdbatch.vocab.plans import PlanRecord
 from kdbatch.vocab.progress import Progress, silent
-from kdbatch.vocab.publish import publish_json, publish_text
+from kdbatch.vocab.publish import make_folder, publish_json, publish_text
 
 PARTS = ("maps", "gains", "errors", "curves")
 
@@ -49,10 +49,11 @@ def build_report(runs_dir: Path, *, to: Path, published: bool = False, progress:
     A study that is not finished gives a page that says what is missing. `published` puts the source's own numbers below ours.
 
     Raises:
-        UserError: no plan was submitted yet, or a plan is damaged.
+        UserError: no plan was submitted yet, a plan is damaged, or `to` cannot be a folder.
     """
     progress(0, 1, "reading results")
     study = load_study(runs_dir)
+    make_folder(to)
     warnings = list(study.warnings)
     names = _file_names(study.records)
     chapters = []

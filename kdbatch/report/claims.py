@@ -151,7 +151,7 @@ _CHECKS: dict[ClaimKind, Callable[[_Bench], list[Comparison | None]]] = {
 
 def _judge(bench: _Bench, found: Sequence[Comparison | None]) -> CheckedClaim:
     claim = bench.claim
-    threshold = claim.points if claim.kind == "mean_gain_at_least" else 0.0
+    threshold = claim.points or 0.0
     comparisons = tuple(c for c in found if c is not None)
     num_missing = len(found) - len(comparisons)
     verdict, why = _verdict(claim, comparisons, num_missing, threshold)

@@ -119,7 +119,7 @@ def _place(record: PlanRecord) -> tuple[str, str, str]:
 
 
 def _in_declared_order(record: PlanRecord) -> PlanRecord:
-    """JSON keeps no order of names; the tables do: their columns order the axes, their rows the roles."""
+    """Axes as the tables' columns name them, roles as their rows do: that order is meant for readers, that of the job file need not be."""
     axes = _ranked([a for t in record.tables for a in t.columns], record.axes)
     roles = _ranked([r for t in record.tables for r in t.rows], record.roles)
     cells = tuple(replace(c, case={a: c.case[a] for a in _ranked(axes, c.case)}) for c in record.cells)

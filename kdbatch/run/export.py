@@ -1,7 +1,7 @@
 """A finished classifier as a folder that stands alone: weights, config, class names, a loading example, and TorchScript where it traces.
 
     model.safetensors   the weights, byte for byte those of the run
-    config.json         backbone, classes in label order, the clip it wants, its accuracy, where it comes from
+    config.json         backbone, classes in label order, the clip it wants, its accuracy on the test split, where it comes from
     load.py             reads both, and predicts a video
     model.ts            the network with its normalisation as TorchScript, when it gives the same logits
 
@@ -17,13 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kdbatch.result.read import scan_rows
 from kdbatch.run.augment import MEAN, STD
 from kdbatch.run.checkpoint import load_weights
 from kdbatch.run.models import Classifier, build_backbone
 from kdbatch.run.weights import checked_weights, load_classifier
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.errors import UserError
-from kdbatch.vocab.publish import load_json, publish, publish_json, publish_text
+from kdbatch.vocab.publish import load_json, make_folder, publish, publish_json, publish_text
 from kdbatch.vocab.read import read
 from kdbatch.vocab.recipes import Distill, Finetune
 from kdbatch.vocab.runs import RunFolder
@@ -73,7 +74,7 @@ def export_run(folder: RunFolder, *, to: Path) -> tuple[Path, ...]:
     """Write the files of a finished fine-tuned teacher or student; returns them.
 
     Raises:
-        UserError: the run is not done or leaves no classifier, its shards' index is gone, or `to` holds another export.
+        UserError: the run is not done or leaves no classifier, its shards' index is gone, or `to` is no folder for it.
     """
     assignment = folder.load()
     recipe = assignment.run.recipe
@@ -84,8 +85,9 @@ def export_run(folder: RunFolder, *, to: Path) -> tuple[Path, ...]:
     if not folder.is_done():
         raise UserError(f"{folder.path}: is not done yet. See how far it is: kdbatch status")
     config_path = to / "config.json"
-    if config_path.exists() and (held := load_json(config_path).get("run_id")) != folder.id:
+    if config_path.exists() and (held := _load_config(config_path)["run_id"]) != folder.id:
         raise UserError(f"{to}: holds the export of {held}. Choose another folder, or delete that one.")
+    make_folder(to)
     classifier = load_classifier(folder)
     classes = load_index(Path(assignment.shards_dir), recipe.data.dataset).classes
     weights = to / "model.safetensors"
@@ -102,7 +104,8 @@ def export_run(folder: RunFolder, *, to: Path) -> tuple[Path, ...]:
             "clip": clip,
             "input": {"pixels": [0, 255], "order": "RGB", "shape": "BCTHW", "mean": list(MEAN), "std": list(STD)},
             "provenance": load_json(folder.done),
-        },
+        }
+        | _accuracy(folder),
     )
     publish_text(to / "load.py", EXAMPLE)
     return (weights, config_path, to / "load.py", *_traced(Normalised(classifier).eval(), clip, to / "model.ts"))
@@ -114,11 +117,24 @@ def load_exported(folder: Path) -> tuple[Normalised, dict[str, Any]]:
     Raises:
         UserError: a file is missing or damaged, or the two do not belong together.
     """
-    config = load_json(folder / "config.json")
+    config = _load_config(folder / "config.json")
     backbone = read(Backbone, config.get("backbone"), where=f"{folder / 'config.json'}: backbone")
     classifier = Classifier(build_backbone(backbone), num_classes=len(config["classes"]), dropout=config["dropout"])
     load_weights(folder / "model.safetensors", classifier)
     return Normalised(classifier.eval().requires_grad_(False)), config
+
+
+def _accuracy(folder: RunFolder) -> dict[str, Any]:
+    """`accuracy`, where the run's rows have one: top-1 over test videos in percent, and the split, as `ucf101/test01`."""
+    rows = scan_rows(folder.path.parent, [folder.id]).frame.filter(name="top1").to_dicts()
+    return {"accuracy": {"top1_percent": rows[-1]["value"], "subset": rows[-1]["subset"]}} if rows else {}
+
+
+def _load_config(path: Path) -> dict[str, Any]:
+    config = load_json(path)
+    if not isinstance(config, dict) or not isinstance(config.get("run_id"), str):
+        raise UserError(f"{path}: is not that of an export. Choose another folder: --to FOLDER")
+    return config
 
 
 @torch.no_grad()

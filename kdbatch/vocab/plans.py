@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from kdbatch.vocab.errors import UserError
+from kdbatch.vocab.metrics import Metric
 from kdbatch.vocab.publish import load_json, publish_json
 from kdbatch.vocab.read import read
 from kdbatch.vocab.runs import Resources, Run
@@ -21,7 +22,7 @@ class Table:
     title: str
     rows: tuple[str, ...]
     columns: tuple[str, ...]
-    metric: str = "top1"
+    metric: Metric = "top1"
     note: str = ""
 
 
@@ -44,8 +45,8 @@ class Claim:
     than: tuple[str, ...] = ()
     axis: str = ""
     value: str = ""
-    points: float = 0.0
-    metric: str = "top1"
+    points: float | None = None
+    metric: Metric = "top1"
     control: bool = False
     at: dict[str, str] = field(default_factory=dict)
     than_at: dict[str, str] = field(default_factory=dict)

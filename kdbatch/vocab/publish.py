@@ -30,6 +30,18 @@ def publish(path: Path, write: Callable[[Path], None]) -> None:
         part.unlink(missing_ok=True)
 
 
+def make_folder(path: Path) -> None:
+    """The folder that a command was told to write to, with those above it.
+
+    Raises:
+        UserError: a file is in its place, or it may not be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be made a folder ({error.strerror}). Name another: --to FOLDER") from error
+
+
 def drop_abandoned(folder: Path, names: str) -> None:
     """Delete the temporary files of killed writers. One of another node may still be at work: there only age tells."""
     for part in folder.glob(f"{names}.part"):

@@ -134,7 +134,8 @@ def _scalar(hint: Any, raw: Any, where: str) -> Any:
         return float(raw)
     if isinstance(raw, hint) and not (isinstance(raw, bool) and hint is not bool):
         return raw
-    raise UserError(f"{where}: expected {_NAMES.get(hint, hint.__name__)}, found {_shown(raw)}.")
+    quoted = f' Write it in quotes: "{raw}".' if hint is str and type(raw) in (int, float) else ""
+    raise UserError(f"{where}: expected {_NAMES.get(hint, hint.__name__)}, found {_shown(raw)}.{quoted}")
 
 
 def _shown(raw: Any) -> str:

@@ -162,6 +162,10 @@ def test_a_slip_in_the_experiment_is_one_line(jobs: Path, change: tuple[str, str
         (("share: 0.084, every_epochs: 5", "share: 0.084, every_epochs: 0"), "every_epochs, num_clips: found 0 and 3. Write at least 1"),
         (("  ucf101: {share", "  ucf10: {share"), "selection: no 'ucf10'. Did you mean 'ucf101'"),
         (("pretrain_of:", "pretrain_of:\n  rsp: {epochs: 1, batch_clips: 8}"), "pretrain_of: no 'rsp'. Did you mean 'rspnet'"),
+        ((SEEDS, f"{SEEDS}\ntasks: {{rspent: {{}}}}"), r"paper\.yaml: tasks: no 'rspent'\. Did you mean 'rspnet'"),
+        ((SEEDS, f"{SEEDS}\nwidths: {{r21d: 0.5}}"), r"paper\.yaml: widths: no 'r21d'\. Did you mean 'r21d_10'"),
+        ((SEEDS, f"{SEEDS}\ntasks: {{prp: {{rate: 1}}}}"), r"paper\.yaml: tasks\.prp\.rate: PRP has no such field\. Did you mean 'rates'"),
+        ((SEEDS, f"{SEEDS}\ntasks: {{prp: {{rates: [2]}}}}"), r"paper\.yaml: tasks\.prp: rates: found \[2\]\. Write two or more"),
         (
             ("epochs: 200, batch_clips: 64", "epochs: 200, batch_clips: 64, colours: 2"),
             r"pretrain: colours: found 2\.0. Write a share from 0",

@@ -120,6 +120,30 @@ def test_planning_writes_nothing(config: Config, in_tmp: Path) -> None:
         (("name: subset_size", "name: other"), "the name is that of the file"),
         (("vary:", "vary:\n  subset: [1k]\n  subset: [2k]\nvery:"), "given twice"),
         (("complexity: 1", "complexity: 4"), "complexity: found 4"),
+        (
+            ("    control: true", "    points: 5.0"),
+            r"labels_only\.points: beats does not look at it.* reads than, at, than_at",
+        ),
+        (("    axis: subset", "    axis: subset\n    than: [T1]"), r"student_best_at_30k\.than: best_at does not look at it"),
+        (("    axis: subset\n", ""), r"student_best_at_30k\.axis: is missing or empty, and best_at needs it"),
+        (("kind: beats", "kind: mean_gain_at_least"), r"student_beats_teachers\.points: is missing or empty"),
+        (("than: [cka_shufflenet_teacher, cka_r21d_teacher]", "than: []"), r"student_fewer_blocks\.than: is missing or empty"),
+        (
+            ("than: [cka_shuff", "at: {subset: 30k}\n    than: [cka_shuff"),
+            r"fewer_blocks\.at: fewer_blocks_than does not look at it",
+        ),
+        (
+            ("columns: [target, subset]", "columns: [target, subset]\n    metric: topp1"),
+            "metric: found 'topp1'. Did you mean 'top1'",
+        ),
+        (
+            ("axis: subset", "metric: top_1\n    axis: subset"),
+            r"claims\[1\]\.metric: found 'top_1'.* One of: top1, top5",
+        ),
+        (("  from_T1: {", "  student: {"), r"subset_size\.yaml\.controls\.student: the name is taken by student\. Give each role a name"),
+        (("  from_T1: {", "  T1: {"), r"subset_size\.yaml\.controls\.T1: the name is taken by teachers\.T1"),
+        (("controls:", "references:\n  T2: {title: R, backbone: r21d_10, target: $target}\ncontrols:"), r"references\.T2: the name is"),
+        (("  from_T1: {", "  T1.linear: {"), r"controls: found 'T1\.linear'\. A role is a word"),  # the name of a probe
     ],
 )
 def test_a_slip_in_the_file_is_one_line(sharded, in_tmp: Path, change: tuple[str, str], says: str) -> None:
@@ -162,3 +186,9 @@ def test_named_cases_set_several_names(sharded, in_tmp: Path) -> None:
     )
     (record,) = _plan(config, file=path).records
     assert record.axes["subset"] == ("small", "large")
+
+
+def test_a_mean_gain_may_be_claimed_to_be_at_least_nothing(sharded, in_tmp: Path) -> None:
+    config = sharded(k400=240_000, ucf101=13_320, hmdb51=6766)
+    (record,) = _plan(config, file=_edited(in_tmp, ("kind: beats", "kind: mean_gain_at_least\n    points: 0"))).records
+    assert {claim.points for claim in record.claims if claim.kind == "mean_gain_at_least"} == {0.0}

@@ -1,12 +1,19 @@
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal, get_args
 
 import polars as pl
 from report_world import run_of
+from test_earlier import submit_again
 
 from kdbatch.report.build import build_report
 from kdbatch.report.machine import RESULTS
+from kdbatch.report.study import RunState
+from kdbatch.report.words import RoleGroup
+
+SCHEMA = Path(__file__).parents[2] / "docs" / "RESULTS_SCHEMA.md"
 
 
 def test_results_hold_every_row_once_per_role_with_what_the_run_was(one_seed) -> None:
@@ -19,7 +26,30 @@ def test_results_hold_every_row_once_per_role_with_what_the_run_was(one_seed) ->
     ) == 2
     pretraining = frame.filter(kind="pretrain")
     assert pretraining.height and pretraining["role"].null_count() == pretraining.height  # no role of its own
-    assert set(frame["table"]) == {"rows", "curves"}
+    assert set(frame["table"]) == {"rows", "curves"} and set(frame.filter(table="rows")["step"]) == {0}
+
+
+def test_the_documented_keys_of_the_report_for_programs_are_its_keys(written: Callable, tmp_path: Path) -> None:
+    record, runs_dir = written()
+    submit_again(runs_dir, record, epochs=6)
+    told = json.loads(build_report(runs_dir, to=tmp_path).data.read_text())
+    found = {
+        "coverage.runs": set(told["coverage"]["runs"]),
+        "coverage.experiments[]": set(told["coverage"]["experiments"][0]),
+        "coverage.verdicts": set(told["coverage"]["verdicts"]),
+        "tables[]": set(told["tables"][0]),
+        "tables[].numbers[]": set(told["tables"][0]["numbers"][0]),
+        "claims[]": set(told["claims"][0]),
+        "claims[].comparisons[]": set(told["claims"][0]["comparisons"][0]),
+        "earlier_runs[]": set(told["earlier_runs"][0]),
+        "warnings[]": set(),
+    }
+    values = {"coverage.runs": RunState, "tables[].numbers[]": RoleGroup, "claims[]": Literal["points", "index"]}
+    section = SCHEMA.read_text(encoding="utf-8").split("## `report/report.json`")[1].split("\n## ")[0]
+    lines = re.findall(r"^\| `([^`]+)` \| (.*) \|$", section, re.MULTILINE)
+    documented = {place: set(re.findall(r"`([^`]+)`", meaning)) for place, meaning in lines}
+    assert documented == {place: keys | set(get_args(values.get(place))) for place, keys in found.items()}
+    assert {re.split(r"\W", place)[0] for place in documented} == set(told)
 
 
 def test_the_report_for_programs_counts_runs_and_prints_the_table_s_numbers(partial) -> None:

@@ -64,3 +64,13 @@ def test_a_damaged_plan_is_one_line(written: Callable, text: str) -> None:
     (runs_dir / "plans" / "subset_size.toy.json").write_text(text)
     done = report(runs_dir)
     assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1 and "subset_size.toy.json" in done.stderr
+
+
+def test_a_file_in_the_place_of_the_report_is_one_line(written: Callable) -> None:
+    _, runs_dir = written(num_videos=100)
+    (runs_dir.parent / "page.html").write_text("mine")
+    done = report(runs_dir, "--to", "page.html")
+    assert done.returncode == 2 and done.stderr.strip().endswith(
+        "page.html: cannot be made a folder (File exists). Name another: --to FOLDER"
+    )
+    assert len(done.stderr.strip().splitlines()) == 1 and (runs_dir.parent / "page.html").read_text() == "mine"

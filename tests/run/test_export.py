@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from kdbatch.result.schema import ROWS
+from kdbatch.result.write import Measure, write_measures
 from kdbatch.run.checkpoint import save_weights
 from kdbatch.run.export import export_run, load_exported
 from kdbatch.run.models import Classifier, build_backbone
@@ -85,6 +87,16 @@ def test_the_exported_network_is_the_run_s_and_its_torchscript_too(config: Confi
         torch.testing.assert_close(traced(clip_BCTHW), logit_BK, rtol=1e-4, atol=1e-4)
 
 
+def test_the_config_says_how_well_the_network_did_on_its_test_split_where_that_is_known(config: Config, tmp_path: Path) -> None:
+    folder = finished(config)
+    export_run(folder, to=tmp_path / "unknown")
+    measured = [Measure(name=n, value=v, unit="percent", subset="ucf101/test01") for n, v in (("top5", 90.0), ("top1", 62.5))]
+    write_measures(folder.rows, folder.id, measured, schema=ROWS)
+    export_run(folder, to=tmp_path / "known")
+    unknown, known = (json.loads((tmp_path / name / "config.json").read_text()) for name in ("unknown", "known"))
+    assert known.pop("accuracy") == {"top1_percent": 62.5, "subset": "ucf101/test01"} and known == unknown
+
+
 def test_what_cannot_be_exported_says_why_and_what_to_type(config: Config, tmp_path: Path) -> None:
     folder = finished(config)
     export_run(folder, to=tmp_path / "out")
@@ -97,3 +109,20 @@ def test_what_cannot_be_exported_says_why_and_what_to_type(config: Config, tmp_p
     (tmp_path / "out" / "model.safetensors").write_bytes(b"")
     with pytest.raises(UserError, match="cannot be read as weights"):
         load_exported(tmp_path / "out")
+
+
+@pytest.mark.parametrize("text", ["[]", '{"model": "r21d"}', "3"])
+def test_a_folder_with_a_config_of_something_else_is_left_alone(config: Config, tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(UserError, match=r"config\.json: is not that of an export\. Choose another folder: --to"):
+        export_run(finished(config), to=tmp_path)
+    with pytest.raises(UserError, match=r"config\.json: is not that of an export"):
+        load_exported(tmp_path)
+    assert (tmp_path / "config.json").read_text() == text and not (tmp_path / "load.py").exists()
+
+
+def test_a_file_in_the_place_of_the_folder_is_one_line(config: Config, tmp_path: Path) -> None:
+    (tmp_path / "student").write_text("")
+    for place in (tmp_path / "student", tmp_path / "student" / "below"):
+        with pytest.raises(UserError, match=f"^{place}: cannot be made a folder .*--to FOLDER$"):
+            export_run(finished(config), to=place)

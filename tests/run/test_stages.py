@@ -4,6 +4,7 @@ import itertools
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import polars as pl
@@ -22,6 +23,7 @@ from kdbatch.run.main import main
 from kdbatch.run.models import build_backbone
 from kdbatch.run.pulse import StopFlag
 from kdbatch.run.sampling import Request, even_clips, random_clip
+from kdbatch.vocab.metrics import Metric
 from kdbatch.vocab.plans import Plan, save_record
 from kdbatch.vocab.publish import load_json, publish_json
 from kdbatch.vocab.recipes import Retrieve
@@ -102,6 +104,11 @@ def test_every_role_of_the_experiment_is_measured(folder: Path, plan: Plan) -> N
         recalls = [asked[f"{prefix}recall_at_{k}"] for k in (1, 5, 10, 20, 50)]
         assert recalls == sorted(recalls) and recalls[-2:] == [100.0, 100.0]  # of 16 videos, the first 20 are all
     assert {"teacher_ensemble_top1", "teacher_oracle_top1", "teacher_disagreement"} <= set(_measured(folder, _run(plan, "student")))
+
+
+def test_what_roles_are_measured_by_is_what_tables_and_claims_may_name(folder: Path, plan: Plan) -> None:
+    measured = {name for cell in plan.records[0].cells for name in _measured(folder, _run(plan, cell.role))}
+    assert measured | {"teacher_error_correlation"} == set(get_args(Metric))  # which needs teachers that are right at times
 
 
 def test_the_report_has_a_row_for_every_probe_and_control(folder: Path, plan: Plan, tmp_path: Path) -> None:

@@ -1,0 +1,34 @@
+"""What a network that has a role is measured by: the numbers of tables and claims. docs/RESULTS_SCHEMA.md says what each means."""
+
+from typing import Literal
+
+Metric = Literal[
+    "top1",
+    "top5",
+    "clip_top1",
+    "clip_top5",
+    "test_videos",
+    "held_out_top1",
+    "held_out_videos",
+    "best_epoch",
+    "recall_at_1",
+    "recall_at_5",
+    "recall_at_10",
+    "recall_at_20",
+    "recall_at_50",
+    "maxpool_recall_at_1",
+    "maxpool_recall_at_5",
+    "maxpool_recall_at_10",
+    "maxpool_recall_at_20",
+    "maxpool_recall_at_50",
+    "gallery_videos",
+    "teacher_ensemble_top1",
+    "teacher_oracle_top1",
+    "teacher_error_correlation",
+    "teacher_disagreement",
+    "parameters",
+    "clips_per_second",
+    "train_seconds",
+    "data_wait_share",
+    "max_memory",
+]
