@@ -34,6 +34,7 @@ SIZE = ToySize(
 )
 PROFILE = """\
 seeds: [0]
+leave_out: [same_task]
 subsets: {10k: 8, 30k: 8, 50k: 8, 100k: 8}
 keep: {target: [ucf101]}
 widths: {r21d_10: 0.0625, shufflenet_2x: 0.0625}

@@ -75,7 +75,7 @@ def test_asked_to_stop_it_saves_and_goes_on_from_there(fresh: Path, unbroken: di
 def test_a_finished_study_is_not_run_again_and_the_report_has_all_its_parts(world: Path, unbroken: dict[str, dict[str, object]]) -> None:
     stamps = {path: path.stat().st_mtime_ns for path in (world / "runs").glob("r*/*")}
     said = micro.finish(micro.submit(world, world / "jobs" / "subset_size.yaml"))
-    assert "11 runs: 11 done" in said
+    assert "12 runs: 12 done" in said
     assert {path: path.stat().st_mtime_ns for path in (world / "runs").glob("r*/*")} == stamps
     done = subprocess.run([sys.executable, "-m", "kdbatch", "report"], cwd=world, capture_output=True, text=True)
     assert done.returncode == 0 and "report/index.html" in done.stdout.splitlines()[-1], done

@@ -215,9 +215,9 @@ def test_following_a_run_that_was_cancelled_ends(slurm, world):
 def test_submit_tells_of_each_array_not_of_each_run(slurm, sharded, in_tmp):
     sharded(k400=240_000, ucf101=13_320, hmdb51=6766)
     said = kdbatch("submit", str(JOBS / "subset_size.yaml"), "--profile=toy").splitlines()
-    assert said[0] == "job 41: 4 x pretrain" and said[-1] == "18 runs handed to SLURM. Watch them: kdbatch status --watch"
+    assert said[0] == "job 41: 4 x pretrain" and said[-1] == "19 runs handed to SLURM. Watch them: kdbatch status --watch"
     assert [line.split()[-1] for line in said[:-1]] == ["pretrain", "finetune", "distill", "compare"]
-    assert len(queued_jobs()) == 18
+    assert len(queued_jobs()) == 19
 
 
 def test_a_run_that_fails_while_another_shell_submits_is_left_out(slurm, sharded, in_tmp, monkeypatch, capsys):
