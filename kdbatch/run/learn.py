@@ -88,6 +88,11 @@ def parts_of(num_videos: int, num_parts: int) -> list[slice]:
     return [slice(start, stop) for start, stop in pairwise(edges)]
 
 
+def can_compile(team: Team) -> bool:
+    """On a GPU that trains alone: batch statistics that processes share (run/together.py) cannot be part of one graph."""
+    return team.device.type == "cuda" and team.world_size == 1
+
+
 def compile_layers(model: nn.Module, *, backend: str | Callable[..., object] = "inductor") -> None:
     """Let torch.compile fuse each top layer of the backbones in `model`, in place; names of the state dict stay.
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from kdbatch.run.cache import FrameCache
+from kdbatch.run.learn import can_compile
 from kdbatch.run.loop import Worker
 from kdbatch.run.provenance import provenance
 from kdbatch.run.pulse import Pulse, StopFlag, Stopped
@@ -118,7 +119,7 @@ def _attempt(folder: RunFolder, assignment: Assignment, pulse: Pulse, team: Team
         decoder=assignment.decoder,
         cache=_cache(assignment.cache),
         team=team,
-        compiles=gpu and assignment.resources.compile,
+        compiles=assignment.resources.compile and can_compile(team),
     )
     try:
         facts = STAGES[assignment.run.recipe.kind](assignment.run.recipe, assignment, worker)

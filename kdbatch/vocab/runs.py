@@ -32,7 +32,8 @@ class Run:
 class Resources:
     """What a run asks of each of its nodes, where it has a process per GPU, or one. Changes no number, so it is never part of an id.
 
-    `compile` has torch.compile fuse the networks' layers on a GPU: sums in another order, as another model of GPU would take them.
+    `compile` has torch.compile fuse the networks' layers on a GPU: sums in another order, as another model of GPU would take them. With
+    several processes it does nothing: their batch normalisations wait for each other.
     """
 
     nodes: int = 1

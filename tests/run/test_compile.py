@@ -7,9 +7,10 @@ import torch
 from networks import classifier, noise
 from torch import Tensor
 
-from kdbatch.run.learn import compile_layers
+from kdbatch.run.learn import can_compile, compile_layers
 from kdbatch.run.models import BACKBONES, Classifier
 from kdbatch.run.step import distill_step, finetune_step
+from kdbatch.run.team import Team
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.recipes import Distill, Evaluation, Schedule
 from kdbatch.vocab.shards import Subset
@@ -81,3 +82,9 @@ def test_a_student_and_its_teachers_are_compiled_side_by_side(traced: Graphs) ->
     for _ in range(2):
         distill_step(student.train(), teachers, noise(2), torch.tensor([0, 1]), recipe=RECIPE).loss.backward()
     assert len(traced) == 3 * len(student.backbone.layer_names)
+
+
+def test_layers_are_compiled_on_one_gpu_alone() -> None:
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    teams = [Team(device=gpu), Team(device=gpu, world_size=2), Team(device=cpu)]
+    assert [can_compile(team) for team in teams] == [True, False, False]
