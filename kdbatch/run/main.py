@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from kdbatch.run.cache import FrameCache
+from kdbatch.run.device import own_device
 from kdbatch.run.learn import can_compile
 from kdbatch.run.loop import Worker
 from kdbatch.run.provenance import provenance
@@ -52,18 +53,9 @@ def main(argv: Sequence[str], *, stop: StopFlag) -> int:
 
 
 def _device(place: Place) -> torch.device:
-    """The device of this process, and what PyTorch is told once about arithmetic."""
-    if not torch.cuda.is_available():
-        torch.set_num_threads(1)  # sums in one order, so that a result does not depend on how many cores a machine has
+    device = own_device(place.local_rank)
+    if device.type == "cpu":
         _keep_memory()
-        return torch.device("cpu")
-    device = torch.device("cuda", place.local_rank % torch.cuda.device_count())  # one alone is visible where SLURM has bound them
-    torch.cuda.set_device(device)
-    torch.backends.cudnn.benchmark = True  # clips of a run have one shape
-    # Networks run in bfloat16. What asks for single precision (losses, similarities, resizing) gets all of its bits; convolutions have no
-    # such use, and may drop some.
-    torch.backends.cuda.matmul.fp32_precision = "ieee"
-    torch.backends.cudnn.conv.fp32_precision = "tf32"  # pyright: ignore[reportAttributeAccessIssue] (there at run time)
     return device
 
 

@@ -17,6 +17,7 @@ from kdbatch.run.batch import Video
 from kdbatch.run.bench.step_scale import StepScale
 from kdbatch.run.bench.step_ways import Learner, feed_of, learner, ours, teachers_alone, usual
 from kdbatch.run.cache import FrameCache
+from kdbatch.run.device import own_device
 from kdbatch.run.feed import Fed, Feed
 from kdbatch.vocab.backbones import BACKBONE_TITLES, Backbone
 from kdbatch.vocab.progress import Progress
@@ -68,9 +69,7 @@ def bench_step(
 
     `stored` are videos in shards: batches are made of them, and the fed way reads them.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device.type == "cpu":
-        torch.set_num_threads(1)  # as a run on a CPU does
+    device = own_device()
     videos = [Video(tar, replace(sample, key=f"{sample.key}-{i}")) for i, (tar, sample) in zip(range(4 * scale.batch_clips), cycle(stored))]
     peak = _peak(device)
     rows: list[StepRow] = []
