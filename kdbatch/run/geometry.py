@@ -60,7 +60,7 @@ def rotate(clip_BCTHW: Tensor, degrees: Sequence[float]) -> Tensor:
     """Turn square clips counter-clockwise about their centre. Corners mirror the picture: black ones would give the angle away."""
     if not any(degrees):
         return clip_BCTHW
-    angle_B = torch.tensor(degrees, device=clip_BCTHW.device) * (math.pi / 180)
+    angle_B = torch.tensor(degrees).to(clip_BCTHW.device, non_blocking=True) * (math.pi / 180)
     cos, sin, zero = angle_B.cos(), angle_B.sin(), torch.zeros_like(angle_B)
     where_B23 = torch.stack([torch.stack([cos, -sin, zero], 1), torch.stack([sin, cos, zero], 1)], 1)  # from out to in: the inverse
     flat_BNHW = clip_BCTHW.flatten(1, 2)
@@ -83,7 +83,7 @@ def blur(clip_BCTHW: Tensor, sigmas: Sequence[float]) -> Tensor:
     if not any(sigmas):
         return clip_BCTHW
     place = torch.arange(clip_BCTHW.shape[-1], device=clip_BCTHW.device)
-    sigma_B11 = torch.tensor(sigmas, device=clip_BCTHW.device).view(-1, 1, 1).clamp(min=1e-3)  # so narrow: the pixel alone
+    sigma_B11 = torch.tensor(sigmas).to(clip_BCTHW.device, non_blocking=True).view(-1, 1, 1).clamp(min=1e-3)  # so narrow: the pixel alone
     bell_BSS = torch.exp(-((place[:, None] - place) ** 2) / (2 * sigma_B11**2))
     bell_B11SS = (bell_BSS / bell_BSS.sum(-1, keepdim=True))[:, None, None]
     return bell_B11SS @ clip_BCTHW @ bell_B11SS.mT

@@ -71,7 +71,7 @@ class MomentumEncoders(nn.Module):
             key_HMD = _embedded(self.key_backbone, self.key_heads, some_BVCTHW.flatten(0, 1))
             keys.append(key_HMD.unflatten(1, some_BVCTHW.shape[:2]).permute(1, 2, 0, 3))
         place_B = torch.cat([torch.arange(len(clip_BVCTHW))[group::num_groups] for group in range(num_groups)])
-        key_BVHD = torch.cat(keys)[place_B.argsort().to(clip_BVCTHW.device)]
+        key_BVHD = torch.cat(keys)[place_B.argsort().to(clip_BVCTHW.device, non_blocking=True)]
         return reordered(key_BVHD, order_N.argsort()).permute(1, 2, 0, 3)
 
     @torch.no_grad()

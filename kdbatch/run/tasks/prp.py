@@ -126,7 +126,7 @@ def prp_step(model: PRPModel, clip_VBCTHW: Tensor, batch: Batch, task: PRP) -> S
     with torch.autocast(target_BCJHW.device.type, enabled=False):
         error_BCJHW = (rebuilt_BCJHW.float() - pixels_of(target_BCJHW)).square()
         if task.motion_weighted:
-            error_BCJHW = error_BCJHW * weights_of(pixels_of(motion_BCAHW), label_B, task, num_target=error_BCJHW.shape[2])
+            error_BCJHW = error_BCJHW * weights_of(pixels_of(motion_BCAHW), batch.extra["rate"], task, num_target=error_BCJHW.shape[2])
         per_frame_BJ = error_BCJHW.mean((1, 3, 4))
         reconstruction = (per_frame_BJ * real_BJ).sum() / mean_over_team(real_BJ.sum())  # processes may hold unequal numbers of them
         rate = F.cross_entropy(logit_BR.float(), label_B)
@@ -136,11 +136,14 @@ def prp_step(model: PRPModel, clip_VBCTHW: Tensor, batch: Batch, task: PRP) -> S
 
 @torch.no_grad()
 def weights_of(pixels_BCAHW: Tensor, label_B: Tensor, task: PRP, *, num_target: int) -> Tensor:
-    """Motion weights of every target frame, (B, C, J, H, W). Clips of one rate have equally many groups and are done together."""
+    """Motion weights of every target frame, (B, C, J, H, W). Clips of one rate have equally many groups and are done together.
+
+    `label_B` lies on the host: how many clips have a rate is then known without waiting for a GPU.
+    """
     weight_BCJHW = pixels_BCAHW.new_empty((*pixels_BCAHW.shape[:2], num_target, *pixels_BCAHW.shape[3:]))
     for label, rate in enumerate(task.rates):
-        chosen = label_B == label
+        chosen = (label_B == label).nonzero()[:, 0].to(pixels_BCAHW.device, non_blocking=True)
         pixels_BCGMHW = pixels_BCAHW[chosen][:, :, : rate * GROUP_FRAMES].unflatten(2, (rate, GROUP_FRAMES))
-        group_J = torch.arange(num_target, device=label_B.device) * rate // num_target
+        group_J = torch.arange(num_target, device=pixels_BCAHW.device) * rate // num_target
         weight_BCJHW[chosen] = motion_weights(pixels_BCGMHW, group_J)
     return weight_BCJHW
