@@ -35,11 +35,11 @@ def match_step(taught: Taught, teachers: Sequence[Classifier], clip_BCTHW: Tenso
     embedded map: the term counts where that head, not the teacher, knows the label. Weights have no gradient. The source's code
     (Rorozhl/CA-MKD, distiller_zoo/CAMKD.py) divides by M once more: that is `feature_weight` divided by M.
     """
-    student = taught.student
-    map_BDTHW = student.backbone.forward_features(clip_BCTHW)
-    with torch.no_grad():
+    with torch.no_grad():  # first: what they compute with is free again when the student's maps need room
         maps = [teacher.backbone.forward_features(clip_BCTHW) for teacher in teachers]
         teacher_MBK = torch.stack([teacher.forward_head(given).float() for teacher, given in zip(teachers, maps, strict=True)])
+    student = taught.student
+    map_BDTHW = student.backbone.forward_features(clip_BCTHW)
     step = distill_loss(student.forward_head(map_BDTHW).float(), teacher_MBK, label_B, recipe=recipe)
     embedded = taught(map_BDTHW, sizes=[given.shape[2:] for given in maps])
     with torch.no_grad():
