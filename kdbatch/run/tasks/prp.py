@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from kdbatch.run.augment import pixels_of
 from kdbatch.run.chance import balanced
 from kdbatch.run.data import Batch, Video
+from kdbatch.run.geometry import resize_map
 from kdbatch.run.models import VideoBackbone
 from kdbatch.run.sampling import Request, stored_frames, timeline_frames
 from kdbatch.run.step import Step, accuracy_of
@@ -102,16 +103,12 @@ class PRPModel(nn.Module):
         logit_BR = self.rate(self.perceive(map_BDTHW).mean((2, 3, 4)))
         out_size = (2 * frames, height, width)
         grid = tuple(-(-size // 16) for size in out_size)
-        rebuilt = self.decoder(self.enter(_resized(map_BDTHW, grid)))
-        return logit_BR, _resized(rebuilt, out_size)
+        rebuilt = self.decoder(self.enter(resize_map(map_BDTHW, grid)))
+        return logit_BR, resize_map(rebuilt, out_size)
 
 
 def _conv(in_channels: int, out_channels: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv3d(in_channels, out_channels, 3, padding=1), nn.BatchNorm3d(out_channels), nn.ReLU())
-
-
-def _resized(map_BDTHW: Tensor, size: tuple[int, ...]) -> Tensor:
-    return map_BDTHW if map_BDTHW.shape[2:] == size else F.interpolate(map_BDTHW, size=size, mode="trilinear", align_corners=False)
 
 
 def prp_step(model: PRPModel, clip_VBCTHW: Tensor, batch: Batch, task: PRP) -> Step:
