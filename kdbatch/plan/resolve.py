@@ -21,7 +21,7 @@ from kdbatch.vocab.recipes import Compare, Distill, Evaluation, Finetune, Pretra
 from kdbatch.vocab.runs import Resources, RunFolder
 from kdbatch.vocab.shards import Subset
 from kdbatch.vocab.tasks import TASKS
-from kdbatch.vocab.views import CENTER, Augment, View
+from kdbatch.vocab.views import CENTER, SQUARE_SIDE, Augment, View
 
 MAX_AE_KD_TEACHERS = 8
 
@@ -211,6 +211,8 @@ class _Resolver:
 
     def _target_view(self) -> View:
         crop = self.profile.finetune_crop
+        if crop == "random":
+            return self._view(Augment(crop="random", square_side=SQUARE_SIDE))
         return self._view(CENTER if crop == "center" else Augment(crop=crop))
 
     def _target(self, dataset: str, role: str) -> tuple[Subset, Evaluation]:

@@ -98,12 +98,12 @@ def test_the_paper_profile_holds_out_the_sources_numbers_of_videos(jobs: Path) -
         assert isinstance(selection, Selection) and selection.share * num_videos == pytest.approx(held_out, rel=0.01)
 
 
-@pytest.mark.parametrize(("crop", "flip"), [("center", 0.0), ("random", 0.5), ("random-resized", 0.5)])
-def test_teachers_students_and_controls_are_cut_alike(jobs: Path, crop: str, flip: float) -> None:
+@pytest.mark.parametrize(("crop", "flip", "side"), [("center", 0.0, 1.0), ("random", 0.5, 112 / 128), ("random-resized", 0.5, 1.0)])
+def test_teachers_students_and_controls_are_cut_alike(jobs: Path, crop: str, flip: float, side: float) -> None:
     _edit(jobs / "profiles" / "paper.yaml", (SEEDS, f"{SEEDS}\nfinetune_crop: {crop}"))
     views = {item.run.recipe.view for item in _plan(jobs).runs if isinstance(item.run.recipe, Finetune | Distill)}
     (view,) = views
-    assert (view.augment.crop, view.augment.flip_probability) == (crop, flip)
+    assert (view.augment.crop, view.augment.flip_probability, view.augment.square_side) == (crop, flip, side)
     assert (view.augment == CENTER) == (crop == "center")
 
 
