@@ -50,6 +50,7 @@ class Augment:
 
 
 CENTER = Augment(crop="center", flip_probability=0.0)
+INNER = Augment(crop="center", flip_probability=0.0, square_side=SQUARE_SIDE)
 THREE = Augment(crop="three", flip_probability=0.0)
 
 

@@ -11,7 +11,7 @@ from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.plans import Plan
 from kdbatch.vocab.recipes import Distill, Finetune, Pretrain, Retrieve, Selection
 from kdbatch.vocab.tasks import TASKS
-from kdbatch.vocab.views import CENTER
+from kdbatch.vocab.views import CENTER, INNER
 
 SEEDS = "seeds: [0, 1, 2]"
 
@@ -53,6 +53,7 @@ def test_probes_ask_every_pretrained_network_once_per_target(jobs: Path) -> None
         (parent,) = run.parents
         assert runs[parent].recipe.kind == "pretrain" and runs[parent].seed == run.seed
     assert all(run.recipe.data.split == "train01" and run.recipe.evaluation.test.split == "test01" for run in asked)  # type: ignore[union-attr]
+    assert all(run.recipe.view.augment == INNER for run in asked)  # type: ignore[union-attr]
     assert all(run.recipe.dropout == 0 for run in probed)  # type: ignore[union-attr]
     hours = {item.run.recipe.kind: item.cost_hours for item in plan.runs}
     assert 0 < hours["retrieve"] < hours["distill"]
