@@ -58,8 +58,9 @@ class Profile:
 
     `selection` is by target; a target without one keeps the last epoch. `linear` is the schedule of linear probes, needed where an
     experiment asks for them. `finetune_crop` is how clips of the target are cut, for teachers, students and controls alike; "center" is
-    the benchmark's own view, without flips. `teacher_views` is the field of vocab.recipes.Distill. `note` is what a reader of the report
-    must know of numbers at this scale; published numbers are not put beside those that have one.
+    the benchmark's own view, without flips, and "random" a square of 112 pixels from a frame of 128 x 171. `teacher_views` is the field of
+    vocab.recipes.Distill. `note` is what a reader of the report must know of numbers at this scale; published numbers are not put beside
+    those that have one.
     """
 
     seeds: tuple[int, ...]

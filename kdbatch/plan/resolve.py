@@ -21,7 +21,7 @@ from kdbatch.vocab.recipes import Compare, Distill, Evaluation, Finetune, Pretra
 from kdbatch.vocab.runs import Resources, RunFolder
 from kdbatch.vocab.shards import Subset
 from kdbatch.vocab.tasks import TASKS
-from kdbatch.vocab.views import CENTER, Augment, View
+from kdbatch.vocab.views import CENTER, INNER, SQUARE_SIDE, Augment, View
 
 MAX_AE_KD_TEACHERS = 8
 
@@ -99,7 +99,7 @@ class _Resolver:
         what = f"{_name(backbone)} ({_origin(spec)}) on {spec.target}"
         if probe == "retrieval":
             data, evaluation = self._target(spec.target, role)
-            recipe = Retrieve(backbone=backbone, data=data, view=self._view(CENTER), evaluation=evaluation)
+            recipe = Retrieve(backbone=backbone, data=data, view=self._view(INNER), evaluation=evaluation)
             return self._add(recipe, parents, f"retrieve with {what}", seed=self.seed)
         if self.profile.linear is None:
             raise UserError(
@@ -205,6 +205,8 @@ class _Resolver:
 
     def _target_view(self) -> View:
         crop = self.profile.finetune_crop
+        if crop == "random":
+            return self._view(Augment(crop="random", square_side=SQUARE_SIDE))
         return self._view(CENTER if crop == "center" else Augment(crop=crop))
 
     def _target(self, dataset: str, role: str) -> tuple[Subset, Evaluation]:

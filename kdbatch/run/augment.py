@@ -3,6 +3,7 @@
 Axes: B clips, C=3 channels, T frames, H, W. Order: crop, resize, flip, small rotation, colours, blur, normalisation.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -76,8 +77,15 @@ def _box(augment: Augment, height: int, width: int, rng: np.random.Generator) ->
 
 def pixels_of(clip_BCTHW: Tensor) -> Tensor:
     """Pixels from 0 to 1 of clips that `apply_draws` normalised."""
-    mean, std = (torch.tensor(v, device=clip_BCTHW.device).view(3, 1, 1, 1) for v in (MEAN, STD))
+    mean, std = _mean_and_std(clip_BCTHW.device)
     return clip_BCTHW * std + mean
+
+
+@functools.cache
+def _mean_and_std(device: torch.device) -> tuple[Tensor, Tensor]:
+    """MEAN and STD of every pixel. Kept, because a GPU is waited for when they are brought to it."""
+    mean, std = (torch.tensor(v, device=device).view(3, 1, 1, 1) for v in (MEAN, STD))
+    return mean, std
 
 
 def _three(height: int, width: int, number: int) -> tuple[int, int, int, int]:
@@ -93,7 +101,7 @@ def apply_draws(clips: Sequence[Tensor], draws: Sequence[Draw], *, size_pixels: 
     out_BCTHW = torch.empty((len(draws), 3, *clip_BTHWC.shape[1:4]), device=device)
     # A CPU is twice as fast on what fits into a core's cache: one clip. A GPU wants all of them.
     at_once = 1 if device.type == "cpu" else len(draws)
-    mean, std = (torch.tensor(v, device=device).view(3, 1, 1, 1) for v in (MEAN, STD))
+    mean, std = _mean_and_std(device)
     with torch.autocast(device.type, enabled=False):  # 8 bits of a pixel do not survive the 8 bits of bfloat16
         for start in range(0, len(draws), at_once):
             part = slice(start, start + at_once)

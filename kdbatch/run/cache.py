@@ -30,13 +30,6 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # no room for so l
 _log = logging.getLogger(__name__)
 
 
-def read_frames(tar: Path, sample: Sample, wanted: Sequence[int], *, decoder: str, cache: "FrameCache | None") -> np.ndarray:
-    """As `decode_frames`, bit for bit; from the cache where it holds the video, which is put there when it is first asked for."""
-    frame_NHWC = np.empty((len(wanted), sample.height, sample.width, 3), np.uint8)
-    read_each(tar, sample, wanted, frame_NHWC.__setitem__, decoder=decoder, cache=cache)
-    return frame_NHWC
-
-
 def read_each(tar: Path, sample: Sample, wanted: Sequence[int], put: Put, *, decoder: str, cache: "FrameCache | None") -> None:
     """As `decode_each`: `put(i, frame_HWC)` for each i-th frame of `wanted`."""
     if cache is not None and len(wanted) and cache.takes(sample):

@@ -32,7 +32,7 @@ def recolour(clip_BCTHW: Tensor, draws: Sequence[ColourDraw]) -> Tensor:
     """Brightness, contrast, saturation, hue, grey, in this order; a step that no clip asks for is skipped. May change its input."""
 
     def factors(name: str) -> Tensor:
-        return _per_clip(torch.tensor([getattr(d, name) for d in draws], device=clip_BCTHW.device, dtype=torch.float32))
+        return _per_clip(torch.tensor([getattr(d, name) for d in draws], dtype=torch.float32), clip_BCTHW.device)
 
     if any(d.brightness != 1 for d in draws):
         clip_BCTHW = clip_BCTHW.mul_(factors("brightness")).clamp_(0, 1)
@@ -44,7 +44,7 @@ def recolour(clip_BCTHW: Tensor, draws: Sequence[ColourDraw]) -> Tensor:
     if any(d.hue != 0 for d in draws):
         clip_BCTHW = turn_hue(clip_BCTHW, factors("hue"))
     if any(d.gray for d in draws):
-        chosen = _per_clip(torch.tensor([d.gray for d in draws], device=clip_BCTHW.device))
+        chosen = _per_clip(torch.tensor([d.gray for d in draws]), clip_BCTHW.device)
         clip_BCTHW = torch.where(chosen, gray_of(clip_BCTHW), clip_BCTHW)
     return clip_BCTHW
 
@@ -78,5 +78,5 @@ def turn_hue(clip_BCTHW: Tensor, turn_B1111: Tensor) -> Tensor:
     return out_BCTHW
 
 
-def _per_clip(value_B: Tensor) -> Tensor:
-    return value_B.view(-1, 1, 1, 1, 1)
+def _per_clip(value_B: Tensor, device: torch.device) -> Tensor:
+    return value_B.to(device, non_blocking=True).view(-1, 1, 1, 1, 1)

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kdbatch.run.geometry import resize_map
 from kdbatch.run.models import Classifier
 from kdbatch.run.step import Step, distill_loss
 from kdbatch.run.weighting import ca_mkd
@@ -25,7 +25,7 @@ class Taught(nn.Module):
     def forward(self, map_BDTHW: Tensor, *, sizes: Sequence[torch.Size]) -> list[Tensor]:
         """The student's map in each teacher's channels and frames, rows and columns."""
         embedded = [embed(map_BDTHW).float() for embed in self.embed]
-        return [_resized(map_BDTHW, size) for map_BDTHW, size in zip(embedded, sizes, strict=True)]
+        return [resize_map(map_BDTHW, size) for map_BDTHW, size in zip(embedded, sizes, strict=True)]
 
 
 def match_step(taught: Taught, teachers: Sequence[Classifier], clip_BCTHW: Tensor, label_B: Tensor, *, recipe: Distill) -> Step:
@@ -35,11 +35,11 @@ def match_step(taught: Taught, teachers: Sequence[Classifier], clip_BCTHW: Tenso
     embedded map: the term counts where that head, not the teacher, knows the label. Weights have no gradient. The source's code
     (Rorozhl/CA-MKD, distiller_zoo/CAMKD.py) divides by M once more: that is `feature_weight` divided by M.
     """
-    student = taught.student
-    map_BDTHW = student.backbone.forward_features(clip_BCTHW)
-    with torch.no_grad():
+    with torch.no_grad():  # first: what they compute with is free again when the student's maps need room
         maps = [teacher.backbone.forward_features(clip_BCTHW) for teacher in teachers]
         teacher_MBK = torch.stack([teacher.forward_head(given).float() for teacher, given in zip(teachers, maps, strict=True)])
+    student = taught.student
+    map_BDTHW = student.backbone.forward_features(clip_BCTHW)
     step = distill_loss(student.forward_head(map_BDTHW).float(), teacher_MBK, label_B, recipe=recipe)
     embedded = taught(map_BDTHW, sizes=[given.shape[2:] for given in maps])
     with torch.no_grad():
@@ -48,7 +48,3 @@ def match_step(taught: Taught, teachers: Sequence[Classifier], clip_BCTHW: Tenso
     error_MB = torch.stack([(own - given.float()).square().flatten(1).mean(1) for own, given in zip(embedded, maps, strict=True)])
     feature = (weight_MB * error_MB).sum(0).mean()
     return Step(loss=step.loss + recipe.feature_weight * feature, report={**step.report, "feature": feature})
-
-
-def _resized(map_BDTHW: Tensor, size: torch.Size) -> Tensor:
-    return map_BDTHW if map_BDTHW.shape[2:] == size else F.interpolate(map_BDTHW, size=size, mode="trilinear", align_corners=False)

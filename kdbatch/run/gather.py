@@ -54,12 +54,13 @@ def reordered(x_B: Tensor, order_N: Tensor) -> Tensor:
     """
     rank, world_size = place()
     if world_size == 1:
-        return x_B[order_N.to(x_B.device)]
+        return x_B[order_N.to(x_B.device, non_blocking=True)]
     source_WB = order_N.view(-1, world_size).T  # row w: the rows of the batch that process w wants, in its order
     owner_WB = source_WB % world_size
     mine_WB = owner_WB == rank
-    sent = x_B[(source_WB[mine_WB] // world_size).to(x_B.device)]  # for process 0, then for process 1, ...
+    sent = x_B[(source_WB[mine_WB] // world_size).to(x_B.device, non_blocking=True)]  # for process 0, then for process 1, ...
     got = torch.empty_like(x_B, memory_format=torch.contiguous_format)
     num_got = owner_WB[rank].bincount(minlength=world_size)
     dist.all_to_all_single(got, sent.contiguous(), num_got.tolist(), mine_WB.sum(1).tolist())
-    return got[owner_WB[rank].argsort(stable=True).argsort().to(got.device)]  # came by owner; wanted in the order of `order_N`
+    place_B = owner_WB[rank].argsort(stable=True).argsort()  # came by owner; wanted in the order of `order_N`
+    return got[place_B.to(got.device, non_blocking=True)]

@@ -1,4 +1,5 @@
-"""Sizes, flips, rotations and blur of clips. Axes: B clips, C=3 channels, T frames, H, W; S the side of the square that clips become.
+"""Sizes, flips, rotations and blur of clips, and sizes of maps. Axes: B clips, C=3 channels (D of a map), T frames, H, W; S the side of
+the square that clips become.
 
 Resizing and blurring are products with a matrix on each side, one pair per clip, so that a batch is two products whatever was drawn.
 """
@@ -60,7 +61,7 @@ def rotate(clip_BCTHW: Tensor, degrees: Sequence[float]) -> Tensor:
     """Turn square clips counter-clockwise about their centre. Corners mirror the picture: black ones would give the angle away."""
     if not any(degrees):
         return clip_BCTHW
-    angle_B = torch.tensor(degrees, device=clip_BCTHW.device) * (math.pi / 180)
+    angle_B = torch.tensor(degrees).to(clip_BCTHW.device, non_blocking=True) * (math.pi / 180)
     cos, sin, zero = angle_B.cos(), angle_B.sin(), torch.zeros_like(angle_B)
     where_B23 = torch.stack([torch.stack([cos, -sin, zero], 1), torch.stack([sin, cos, zero], 1)], 1)  # from out to in: the inverse
     flat_BNHW = clip_BCTHW.flatten(1, 2)
@@ -69,21 +70,19 @@ def rotate(clip_BCTHW: Tensor, degrees: Sequence[float]) -> Tensor:
     return turned.unflatten(1, clip_BCTHW.shape[1:3])
 
 
-def turn_quarters(clip_BCTHW: Tensor, quarters: Sequence[int]) -> Tensor:
-    """Turn square clips counter-clockwise by right angles: exact, no pixel is mixed with another."""
-    out_BCTHW = torch.empty_like(clip_BCTHW)
-    for quarter in set(quarters):
-        chosen = torch.tensor([b for b, q in enumerate(quarters) if q == quarter], device=clip_BCTHW.device)
-        out_BCTHW[chosen] = torch.rot90(clip_BCTHW[chosen], quarter, (-2, -1))
-    return out_BCTHW
-
-
 def blur(clip_BCTHW: Tensor, sigmas: Sequence[float]) -> Tensor:
     """Gaussian blur of square clips, sigma in pixels, 0 for none; at the border the part of the bell that is inside counts as all of it."""
     if not any(sigmas):
         return clip_BCTHW
     place = torch.arange(clip_BCTHW.shape[-1], device=clip_BCTHW.device)
-    sigma_B11 = torch.tensor(sigmas, device=clip_BCTHW.device).view(-1, 1, 1).clamp(min=1e-3)  # so narrow: the pixel alone
+    sigma_B11 = torch.tensor(sigmas).to(clip_BCTHW.device, non_blocking=True).view(-1, 1, 1).clamp(min=1e-3)  # so narrow: the pixel alone
     bell_BSS = torch.exp(-((place[:, None] - place) ** 2) / (2 * sigma_B11**2))
     bell_B11SS = (bell_BSS / bell_BSS.sum(-1, keepdim=True))[:, None, None]
     return bell_B11SS @ clip_BCTHW @ bell_B11SS.mT
+
+
+def resize_map(map_BDTHW: Tensor, size: Sequence[int]) -> Tensor:
+    """A network's map with `size` frames, rows and columns, trilinearly; itself where it has them."""
+    if map_BDTHW.shape[2:] == tuple(size):
+        return map_BDTHW
+    return F.interpolate(map_BDTHW, size=tuple(size), mode="trilinear", align_corners=False)

@@ -1,5 +1,6 @@
 """From a batch to gradients, and from gradients to weights: what every step of training does, whatever it learns."""
 
+import sys
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -12,6 +13,8 @@ from kdbatch.run.models import VideoBackbone
 from kdbatch.run.step import Step
 from kdbatch.run.team import Team
 from kdbatch.vocab.recipes import Schedule
+
+MAX_VERSIONS = 32  # of a compiled layer; more speak of batches of ever other sizes
 
 TakeStep = Callable[[Tensor, Batch], Step]
 """Clips (V, B, C, T, H, W) and their batch -> a loss and what is worth a curve, all means over the clips."""
@@ -85,13 +88,23 @@ def parts_of(num_videos: int, num_parts: int) -> list[slice]:
     return [slice(start, stop) for start, stop in pairwise(edges)]
 
 
+def can_compile(team: Team) -> bool:
+    """On a GPU that trains alone: batch statistics that processes share (run/together.py) cannot be part of one graph."""
+    return team.device.type == "cuda" and team.world_size == 1
+
+
 def compile_layers(model: nn.Module, *, backend: str | Callable[..., object] = "inductor") -> None:
     """Let torch.compile fuse each top layer of the backbones in `model`, in place; names of the state dict stay.
 
-    Layer by layer, because that compiles in seconds and leaves the order of calls to the step. Two batch sizes that differ by one are
-    two versions, compiled once each.
+    Layer by layer, because that compiles in seconds and leaves the order of calls to the step. A layer is compiled once for each batch
+    size, in training and in evaluation.
     """
+    # Every module is called through the same code, whose versions PyTorch counts together and takes for too many: 8 of all networks. Each
+    # layer counts its own, and how many layers there are is no sign of a mistake.
+    torch.compiler.config.accumulated_recompile_limit = sys.maxsize
     for module in model.modules():
         if isinstance(module, VideoBackbone):
             for name in module.layer_names:
-                module.get_submodule(name).compile(dynamic=False, fullgraph=True, backend=backend)
+                module.get_submodule(name).compile(
+                    dynamic=False, fullgraph=True, backend=backend, isolate_recompiles=True, recompile_limit=MAX_VERSIONS
+                )

@@ -14,6 +14,8 @@ from pathlib import Path
 import torch
 
 from kdbatch.run.cache import FrameCache
+from kdbatch.run.device import own_device
+from kdbatch.run.learn import can_compile
 from kdbatch.run.loop import Worker
 from kdbatch.run.provenance import provenance
 from kdbatch.run.pulse import Pulse, StopFlag, Stopped
@@ -51,18 +53,9 @@ def main(argv: Sequence[str], *, stop: StopFlag) -> int:
 
 
 def _device(place: Place) -> torch.device:
-    """The device of this process, and what PyTorch is told once about arithmetic."""
-    if not torch.cuda.is_available():
-        torch.set_num_threads(1)  # sums in one order, so that a result does not depend on how many cores a machine has
+    device = own_device(place.local_rank)
+    if device.type == "cpu":
         _keep_memory()
-        return torch.device("cpu")
-    device = torch.device("cuda", place.local_rank % torch.cuda.device_count())  # one alone is visible where SLURM has bound them
-    torch.cuda.set_device(device)
-    torch.backends.cudnn.benchmark = True  # clips of a run have one shape
-    # Networks run in bfloat16. What asks for single precision (losses, similarities, resizing) gets all of its bits; convolutions have no
-    # such use, and may drop some.
-    torch.backends.cuda.matmul.fp32_precision = "ieee"
-    torch.backends.cudnn.conv.fp32_precision = "tf32"  # pyright: ignore[reportAttributeAccessIssue] (there at run time)
     return device
 
 
@@ -118,7 +111,7 @@ def _attempt(folder: RunFolder, assignment: Assignment, pulse: Pulse, team: Team
         decoder=assignment.decoder,
         cache=_cache(assignment.cache),
         team=team,
-        compiles=gpu and assignment.resources.compile,
+        compiles=assignment.resources.compile and can_compile(team),
     )
     try:
         facts = STAGES[assignment.run.recipe.kind](assignment.run.recipe, assignment, worker)

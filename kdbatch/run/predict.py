@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from kdbatch.run.data import Batch, EvaluationBatches, Video, batches
 from kdbatch.run.loop import Worker
 from kdbatch.run.sampling import even_clips
-from kdbatch.vocab.views import CENTER, THREE, View
+from kdbatch.vocab.views import CENTER, THREE, Augment, View
 
 CLIPS_PER_PASS = 64
 
@@ -70,12 +70,13 @@ def each(
     num_clips: int,
     num_crops: int,
     worker: Worker,
+    center: Augment = CENTER,
     may_stop: bool = True,
 ) -> Iterator[tuple[Batch, Tensor]]:
     """(batch, function of its views) for this process's share of the videos, a piece of the stored order (Team.gathered puts the pieces
-    together); the function's output is float32 on the CPU, shape (V, B, ...).
+    together); the function's output is float32 on the CPU, shape (V, B, ...). Where there is one crop, it is `center`.
     """
-    seen = replace(view, augment=CENTER if num_crops == 1 else THREE)
+    seen = replace(view, augment=center if num_crops == 1 else THREE)
     source = EvaluationBatches(
         videos,
         view=seen,

@@ -1,8 +1,8 @@
 """Video retrieval with the features of a pretrained backbone: test videos ask, training videos answer.
 
-Xu et al. 2019 (VCOP), sec. 4.4, and its retrieve_clips.py: features of several clips, averaged; cosine similarity; the network as it was
-pretrained, in evaluation mode. Every video counts: no batch is dropped. Axes: Q queries, G gallery videos, B videos of a batch, V views of
-each, D features.
+Xu et al. 2019 (VCOP), sec. 4.4, and its retrieve_clips.py: features of several clips, averaged, each the centre of 112 pixels of 128;
+cosine similarity; the network as it was pretrained, in evaluation mode. Every video counts: no batch is dropped. Axes: Q queries, G gallery
+videos, B videos of a batch, V views of each, D features.
 """
 
 from pathlib import Path
@@ -37,8 +37,8 @@ def retrieve(recipe: Retrieve, assignment: Assignment, worker: Worker) -> Facts:
         load_weights(checked_weights(worker.folder.parent(parent)), backbone)
     backbone.to(worker.device).eval()
     shards_dir = Path(assignment.shards_dir)
-    gallery, gallery_label_G = _features(backbone, recipe.data, recipe, shards_dir, worker)
-    queries, query_label_Q = _features(backbone, recipe.evaluation.test, recipe, shards_dir, worker)
+    gallery, gallery_label_G = features_of(backbone, recipe.data, recipe, shards_dir, worker)
+    queries, query_label_Q = features_of(backbone, recipe.evaluation.test, recipe, shards_dir, worker)
     measures = []
     for prefix, query_QD, gallery_GD in zip(("", "maxpool_"), queries, gallery, strict=True):
         place_Q = first_of_class(query_QD, query_label_Q, gallery_GD, gallery_label_G)
@@ -71,7 +71,7 @@ def first_of_class(query_QD: Tensor, query_label_Q: Tensor, gallery_GD: Tensor, 
     return torch.cat(place_Q)
 
 
-def _features(
+def features_of(
     backbone: VideoBackbone, subset: Subset, recipe: Retrieve, shards_dir: Path, worker: Worker
 ) -> tuple[tuple[Tensor, Tensor], Tensor]:
     """((pooled, pooled by the maximum), labels) of a subset's videos, features averaged over views."""
@@ -82,8 +82,8 @@ def _features(
         return torch.cat([backbone.pool(map_BDTHW).flatten(1).float(), max_pooled(map_BDTHW).flatten(1).float()], 1)
 
     features, labels = [], []
-    num_clips, num_crops = recipe.evaluation.num_clips, recipe.evaluation.num_crops
-    for batch, feature_VBD in each(both, videos, view=recipe.view, num_clips=num_clips, num_crops=num_crops, worker=worker):
+    num_clips, num_crops, center = recipe.evaluation.num_clips, recipe.evaluation.num_crops, recipe.view.augment
+    for batch, feature_VBD in each(both, videos, view=recipe.view, num_clips=num_clips, num_crops=num_crops, center=center, worker=worker):
         features.append(feature_VBD.mean(0))
         labels.append(batch.label_B)
     feature_ND, label_N = (worker.team.gathered(torch.cat(x)) for x in (features, labels))

@@ -3,6 +3,9 @@
 How many they are is no part of a run's id, so it must not change a number: gradients, batch statistics (run/together.py) and what is
 drawn at random are those of the whole batch, and batches are the same where they can be shared evenly (run/shares.py). The leader alone
 holds the run's lock and writes its files; the others exit with its code.
+
+One thing does depend on it: more than two processes normalise the keys of RSPNet and TDL in more and smaller groups than one or two do
+(run/tasks/momentum.py).
 """
 
 import json

@@ -45,8 +45,9 @@ class Schedule:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """`num_clips` clips evenly spread over each test video, softmax averaged over clips and crops. One crop is the largest centre square;
-    three lie at the start, middle and end of the long side, each 7/8 of the short side (112 of 128 pixels).
+    """`num_clips` clips evenly spread over each test video, softmax averaged over clips and crops. One crop is the largest centre square
+    (RSPNet's test); three lie at the start, middle and end of the long side, each 7/8 of the short side (112 of 128 pixels). So things are
+    1/8 smaller in one crop than in three, and than in the one crop of VCOP and PRP.
     """
 
     test: Subset
@@ -156,6 +157,7 @@ class Distill:
 class Retrieve:
     """What the features of its one parent's backbone (none: random weights) know without any training on the target: each test video asks
     for its nearest neighbours among the videos of `data`. R@k is the share that find their own class among the first k, k in `ranks`.
+    Where `evaluation` has one crop, it is that of `view`.
     """
 
     kind: Literal["retrieve"] = "retrieve"

@@ -37,9 +37,11 @@ def check_least(words: object, **least: int) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What a run asks of each of its nodes, where it has a process per GPU, or one. Changes no number, so it is never part of an id.
+    """What a run asks of each of its nodes, where it has a process per GPU, or one. Changes no number, so it is never part of an id; but
+    RSPNet and TDL on more than two GPUs normalise keys in smaller groups (run/tasks/momentum.py).
 
-    `compile` has torch.compile fuse the networks' layers on a GPU: sums in another order, as another model of GPU would take them.
+    `compile` has torch.compile fuse the networks' layers on a GPU: sums in another order, as another model of GPU would take them. With
+    several processes it does nothing: their batch normalisations wait for each other.
     """
 
     nodes: int = 1

@@ -11,7 +11,7 @@ from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.plans import Plan
 from kdbatch.vocab.recipes import Distill, Finetune, Pretrain, Retrieve, Selection
 from kdbatch.vocab.tasks import TASKS
-from kdbatch.vocab.views import CENTER
+from kdbatch.vocab.views import CENTER, INNER
 
 SEEDS = "seeds: [0, 1, 2]"
 
@@ -53,6 +53,7 @@ def test_probes_ask_every_pretrained_network_once_per_target(jobs: Path) -> None
         (parent,) = run.parents
         assert runs[parent].recipe.kind == "pretrain" and runs[parent].seed == run.seed
     assert all(run.recipe.data.split == "train01" and run.recipe.evaluation.test.split == "test01" for run in asked)  # type: ignore[union-attr]
+    assert all(run.recipe.view.augment == INNER for run in asked)  # type: ignore[union-attr]
     assert all(run.recipe.dropout == 0 for run in probed)  # type: ignore[union-attr]
     hours = {item.run.recipe.kind: item.cost_hours for item in plan.runs}
     assert 0 < hours["retrieve"] < hours["distill"]
@@ -98,12 +99,12 @@ def test_the_paper_profile_holds_out_the_sources_numbers_of_videos(jobs: Path) -
         assert isinstance(selection, Selection) and selection.share * num_videos == pytest.approx(held_out, rel=0.01)
 
 
-@pytest.mark.parametrize(("crop", "flip"), [("center", 0.0), ("random", 0.5), ("random-resized", 0.5)])
-def test_teachers_students_and_controls_are_cut_alike(jobs: Path, crop: str, flip: float) -> None:
+@pytest.mark.parametrize(("crop", "flip", "side"), [("center", 0.0, 1.0), ("random", 0.5, 112 / 128), ("random-resized", 0.5, 1.0)])
+def test_teachers_students_and_controls_are_cut_alike(jobs: Path, crop: str, flip: float, side: float) -> None:
     _edit(jobs / "profiles" / "paper.yaml", (SEEDS, f"{SEEDS}\nfinetune_crop: {crop}"))
     views = {item.run.recipe.view for item in _plan(jobs).runs if isinstance(item.run.recipe, Finetune | Distill)}
     (view,) = views
-    assert (view.augment.crop, view.augment.flip_probability) == (crop, flip)
+    assert (view.augment.crop, view.augment.flip_probability, view.augment.square_side) == (crop, flip, side)
     assert (view.augment == CENTER) == (crop == "center")
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kdbatch.run.cache import FrameCache, read_each
 from kdbatch.run.data import TrainingBatches, Video, load_videos
 from kdbatch.run.sampling import Request, random_clip
 from kdbatch.shard.build import build_shards
@@ -12,7 +13,7 @@ from kdbatch.shard.toy import write_toy
 from kdbatch.shard.toy_size import ToySize
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.progress import silent
-from kdbatch.vocab.shards import find_subset, load_index
+from kdbatch.vocab.shards import Sample, find_subset, load_index
 from kdbatch.vocab.views import View
 
 VIEW = View(num_frames=4, stride_frames=2, fps=25.0, size_pixels=32)
@@ -56,3 +57,10 @@ def source_of(videos: Sequence[Video], *, batch_clips: int = 6, seed: int = 0, n
         return requests, {"number": rng.integers(1000, size=len(chosen))}
 
     return TrainingBatches(videos, view=VIEW, batch_clips=batch_clips, seed=seed, choose=choose, decoder="pyav", **shared)
+
+
+def read_frames(tar: Path, sample: Sample, wanted: Sequence[int], *, decoder: str, cache: FrameCache | None) -> np.ndarray:
+    """Frames (N, H, W, C) as a batch gets them, from the cache or the decoder."""
+    frame_NHWC = np.empty((len(wanted), sample.height, sample.width, 3), np.uint8)
+    read_each(tar, sample, wanted, frame_NHWC.__setitem__, decoder=decoder, cache=cache)
+    return frame_NHWC

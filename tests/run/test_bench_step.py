@@ -1,12 +1,13 @@
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from task_world import batch_of
 
-from kdbatch.run.bench.step import BASE, StepBench, StepRow, as_json, as_lines, bench_step, multiply_adds
+from kdbatch.run.bench.step import BASE, StepBench, StepRow, as_json, as_lines, bench_step, multiply_adds, timed, warm_way
 from kdbatch.run.bench.step_scale import StepScale
 from kdbatch.run.bench.step_ways import learner
 from kdbatch.shard.loose import shard_loose, videos_below
@@ -51,6 +52,23 @@ def test_the_table_says_what_was_not_measured() -> None:
     lines = as_lines(StepBench(world="here", rows=(row,), overheads={"r21d_10": 1.05}))
     assert lines[0] == "here" and lines[2].split() == ["R(2+1)D", "finetune", "kdbatch", "3.25", "1.50x", "40.0%", "-", "-"]
     assert lines[3] == "r21d_10: a distillation step takes 1.050 times its parts measured apart"
+
+
+def test_a_ways_memory_is_its_own_though_others_lie_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU that only counts: 7 bytes lie on it before, a way keeps some and takes more for the time of a step."""
+    held = {"now": 7, "peak": 7}
+
+    def make(keeps: int, takes: int) -> Callable[[], None]:
+        held["now"] += keeps
+        return lambda: held.update(peak=max(held["peak"], held["now"] + takes))
+
+    counters = {"memory_allocated": lambda device: held["now"], "max_memory_allocated": lambda device: held["peak"]}
+    counters |= {"synchronize": lambda device: None, "reset_peak_memory_stats": lambda device: held.update(peak=held["now"])}
+    for name, counter in counters.items():
+        monkeypatch.setattr(torch.cuda, name, counter)
+    gpu = torch.device("cuda")
+    ways = [warm_way(str(keeps), lambda k=keeps, t=takes: make(k, t), device=gpu) for keeps, takes in ((100, 50), (1000, 3))]
+    assert [round(timed(way, seconds=0.0, device=gpu)[2] * 1e9) for way in (*ways, *ways)] == [150, 1003, 150, 1003]
 
 
 @pytest.mark.parametrize("stage", ["finetune", "distill", "pretrain"])

@@ -16,8 +16,9 @@ import clips_world as world
 import numpy as np
 import pytest
 import torch
+from clips_world import read_frames
 
-from kdbatch.run.cache import FrameCache, read_frames
+from kdbatch.run.cache import FrameCache
 from kdbatch.run.cache_files import UNREAD_SECONDS, file_bytes, file_name, sweep
 from kdbatch.run.data import TrainingBatches, Video, batches
 from kdbatch.run.decode import DECODERS, decode_frames

@@ -1,6 +1,7 @@
 """What holds for every pretext task: its needs are true, and it trains every network."""
 
 import math
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from kdbatch.run.augment import pixels_of
 from kdbatch.run.models import BACKBONES, build_backbone
 from kdbatch.run.sampling import timeline_frames
 from kdbatch.run.tasks import PRETEXTS
@@ -83,3 +86,32 @@ def test_every_task_takes_a_finite_step_with_every_network(kind: Any, name: str,
     assert any(n.startswith("backbone.") for n in gradients) and 0 <= float(step.report["accuracy"]) <= 1
     assert 0 < pretext.chance(task, 4) < 1
     assert (seen[True], seen[False]) == tuple(4 * clips for clips in task.clips_per_video)  # what the plan's estimate counts
+
+
+class NoWaits(TorchDispatchMode):
+    """Refuses what makes the host wait for the device: copies from one to the other, unless they are told not to wait."""
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if function is torch.ops.aten._to_copy.default and kwargs.get("device", args[0].device) != args[0].device:
+            assert kwargs.get("non_blocking"), args[0]
+        return function(*args, **kwargs)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_step_never_waits_for_its_device(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the device without numbers: whoever asks what they are, or how many fulfil a condition, is refused there."""
+    monkeypatch.setattr(torch, "autocast", lambda *args, **kwargs: nullcontext())  # which that device has not
+    meta, view = torch.device("meta"), View(num_frames=8, size_pixels=32)
+    task, pretext = task_of(name, 3, **SMALL), PRETEXTS[name]
+    backbone = Backbone(kind="shufflenet_2x", width=0.0625)
+    requests, extra = pretext.choose(world.videos(*[160] * 4), task, view, np.random.default_rng(0))
+    batch = world.batch_of(range(4), num_views=len(requests[0].frame_VT), **extra)
+    with meta:
+        model = pretext.build(task, build_backbone(backbone), build_backbone(backbone)).train()
+        clip_VBCTHW = torch.empty(batch.num_views, 4, 3, *requests[0].frame_VT.shape[1:], 32, 32)
+    pixels_of(clip_VBCTHW)  # its constants go to the device once
+    with NoWaits():
+        step = pretext.step(model, clip_VBCTHW, batch, task)
+        step.loss.backward()
+    assert step.loss.is_meta

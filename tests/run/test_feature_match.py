@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kdbatch.run.feature_match import Taught, match_step
 from kdbatch.run.learn import make_optimizer
-from kdbatch.run.models import Classifier
+from kdbatch.run.models import Classifier, VideoBackbone
 from kdbatch.run.step import distill_step
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.errors import UserError
@@ -62,6 +62,17 @@ def test_the_term_is_that_of_loops_over_teachers_and_clips() -> None:
     with torch.no_grad():
         assert float(step.report["feature"]) == pytest.approx(_slowly(taught, teachers, clip_BCTHW), rel=1e-4)
         assert float(step.loss) == pytest.approx(float(alone.loss) + 50 * float(step.report["feature"]), rel=1e-5)
+
+
+def test_teachers_are_asked_before_the_student_needs_room() -> None:
+    taught, teachers = _cast()
+    asked: list[VideoBackbone] = []
+    backbones = [classifier.backbone for classifier in (taught.student, *teachers)]
+    for backbone in backbones:
+        backbone.get_submodule(backbone.layer_names[0]).register_forward_hook(lambda *_, b=backbone: asked.append(b))
+    match_step(taught, teachers, noise(4), LABEL_B, recipe=RECIPE)
+    student, *others = backbones
+    assert asked == [*others, student]
 
 
 def test_student_and_embeddings_learn_and_no_teacher_does() -> None:

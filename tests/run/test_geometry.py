@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdbatch.run.geometry import blur, resize_clips, resize_matrix, resize_together, rotate, turn_quarters
+from kdbatch.run.geometry import blur, resize_clips, resize_matrix, resize_together, rotate
 
 CPU = torch.device("cpu")
 
@@ -97,17 +97,7 @@ def test_a_small_rotation_is_about_the_centre_and_counter_clockwise(degrees: flo
 
 def test_a_rotation_by_90_degrees_is_a_quarter_turn() -> None:
     clip = torch.rand(1, 3, 2, 8, 8, generator=torch.Generator().manual_seed(0))
-    assert torch.allclose(rotate(clip, [90.0]), turn_quarters(clip, [1]), atol=1e-5)
-
-
-def test_quarter_turns_are_exact_one_per_clip_and_four_are_none() -> None:
-    clip = torch.rand(5, 3, 2, 6, 6, generator=torch.Generator().manual_seed(0))
-    turned = turn_quarters(clip, [0, 1, 2, 3, 1])
-    for b, quarters in enumerate([0, 1, 2, 3, 1]):
-        for c in range(3):
-            for t in range(2):
-                assert np.array_equal(turned[b, c, t].numpy(), np.rot90(clip[b, c, t].numpy(), quarters))
-    assert torch.equal(turn_quarters(turn_quarters(clip, [1] * 5), [3] * 5), clip)
+    assert torch.allclose(rotate(clip, [90.0]), torch.rot90(clip, 1, (-2, -1)), atol=1e-5)
 
 
 def _slow_blur(frame_HW: np.ndarray, sigma: float) -> np.ndarray:

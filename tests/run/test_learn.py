@@ -1,4 +1,4 @@
-"""From a batch to gradients: in parts, in half precision, compiled; and the ledger of what they were."""
+"""From a batch to gradients: in parts, in half precision; and the ledger of what they were."""
 
 import dataclasses
 import math
@@ -9,9 +9,8 @@ import torch
 from loop_world import SCHEDULE, Net, learnt, run
 from torch import nn
 
-from kdbatch.run.learn import compile_layers, find_gradients, make_optimizer, parts_of, set_rate
+from kdbatch.run.learn import find_gradients, make_optimizer, parts_of, set_rate
 from kdbatch.run.ledger import Ledger
-from kdbatch.run.models import Classifier, build_backbone
 from kdbatch.run.pulse import Stopped
 from kdbatch.run.step import Step, distill_step, finetune_step
 from kdbatch.run.team import ALONE
@@ -111,26 +110,6 @@ def test_a_gradient_that_is_not_finite_ends_the_run_and_is_never_saved(tmp_path:
     with pytest.raises(UserError, match="step 1: the norm of the gradient is nan"):
         run(tmp_path, net=Steep)
     assert not (tmp_path / "checkpoint.pt").exists()
-
-
-@torch.no_grad()  # the compiler looks for gradients where there are none, and is warned
-@pytest.mark.parametrize("kind", ["r21d_10", "shufflenet_2x"])
-def test_compiled_layers_compute_what_they_did_and_keep_their_names(kind: str) -> None:
-    """With a backend that traces and compiles nothing: no layer may hold what the compiler cannot follow."""
-    torch.manual_seed(0)
-    model = Classifier(build_backbone(Backbone(kind=kind, width=0.0625)), num_classes=3).eval()  # type: ignore[arg-type]
-    clip, names = torch.randn(2, 3, 4, 32, 32), list(model.state_dict())
-    expected = model(clip)
-    traced = []
-
-    def backend(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> object:
-        traced.append(graph)
-        return graph.forward
-
-    compile_layers(model, backend=backend)
-    assert torch.allclose(model(clip), expected, atol=1e-6) and list(model.state_dict()) == names
-    assert len(traced) == len(model.backbone.layer_names)  # one whole graph each
-    torch.compiler.reset()
 
 
 def test_the_head_has_its_own_rate_and_what_is_frozen_has_none() -> None:

@@ -55,12 +55,28 @@ def test_parameters_macs_and_last_map_are_the_published_ones(kind):
     assert model.backbone.feature_dim == map_CTHW[0]
 
 
-def test_r21d_halves_its_map_from_the_second_stage_on():
-    backbone = weightless("r21d_10").backbone
+def map_shapes(kind: str) -> dict[str, tuple[int, ...]]:
+    """After each layer."""
+    backbone = weightless(kind).backbone
     map_BCTHW, shapes = torch.empty(CLIP, device="meta"), {}
     for name in backbone.layer_names:
         map_BCTHW = backbone.get_submodule(name)(map_BCTHW)
         shapes[name] = tuple(map_BCTHW.shape[1:])
+    return shapes
+
+
+def test_shufflenets_maps_are_the_published_ones():
+    assert map_shapes("shufflenet_2x") == {
+        "conv1": (48, 16, 56, 56),
+        "maxpool": (48, 8, 28, 28),
+        "layer1": (480, 4, 14, 14),
+        "layer2": (960, 2, 7, 7),
+        "layer3": (1920, 1, 4, 4),
+    }
+
+
+def test_r21d_halves_its_map_from_the_second_stage_on():
+    shapes = map_shapes("r21d_10")
     assert shapes["relu1"] == shapes["conv2"] == (64, 16, 56, 56)
     assert shapes["conv3"] == (128, 8, 28, 28)
     assert shapes["conv4"] == (256, 4, 14, 14)

@@ -3,9 +3,10 @@ import math
 import pytest
 import task_world as world
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kdbatch.run.tasks.momentum import KeyQueue, MomentumEncoders, info_nce
+from kdbatch.vocab.tasks import TASKS
 
 
 def encoders(*, key_momentum: float = 0.9, num_heads: int = 2, queue_size: int = 8) -> MomentumEncoders:
@@ -15,16 +16,35 @@ def encoders(*, key_momentum: float = 0.9, num_heads: int = 2, queue_size: int =
 
 
 def test_the_key_encoder_is_the_exact_moving_average_of_the_query_encoders_parameters() -> None:
-    model, momentum = encoders(key_momentum=0.75), 0.75
-    expected = [p.detach().double() for p in model.key_parameters()]
-    for step in range(5):
-        with torch.no_grad():
-            for p in model.query_parameters():
-                p.add_(torch.full_like(p, 0.1 * step))
+    """Of small fractions of powers of two, which are added and divided by 4 without rounding: not a bit may differ."""
+    model = encoders(key_momentum=0.75)
+    chance = torch.Generator().manual_seed(1)
+    expected = [_draw_eighths(p, chance) for p in model.key_parameters()]
+    for _ in range(5):
+        drawn = [_draw_eighths(p, chance) for p in model.query_parameters()]
         model.follow()
-        expected = [momentum * old + (1 - momentum) * new.detach().double() for old, new in zip(expected, model.query_parameters())]
-    for key, average in zip(model.key_parameters(), expected, strict=True):
-        assert torch.allclose(key.double(), average, atol=1e-6)
+        expected = [0.75 * old + 0.25 * new for old, new in zip(expected, drawn, strict=True)]
+    assert all(torch.equal(key.double(), average) for key, average in zip(model.key_parameters(), expected, strict=True))
+
+
+@torch.no_grad()
+def _draw_eighths(parameter: nn.Parameter, chance: torch.Generator) -> Tensor:
+    """Give a parameter multiples of 1/8 from -2 to 2; the same in double precision."""
+    return parameter.copy_(torch.randint(-16, 17, parameter.shape, generator=chance) / 8).double()
+
+
+def test_at_the_studys_momentum_a_thousand_steps_are_the_closed_form() -> None:
+    """A query that stands still at q leaves m^n of the distance that the key began with."""
+    momentum = TASKS["rspnet"].at(1).key_momentum  # type: ignore[union-attr]
+    model = encoders(key_momentum=momentum).double()
+    start = [p.clone() for p in model.key_parameters()]
+    with torch.no_grad():
+        for p in model.query_parameters():
+            p.add_(torch.randn_like(p))
+    for _ in range(1000):
+        model.follow()
+    for key, old, query in zip(model.key_parameters(), start, model.query_parameters(), strict=True):
+        assert torch.allclose(key, query + momentum**1000 * (old - query), rtol=0, atol=1e-12)
 
 
 def test_both_encoders_start_equal_and_every_parameter_is_followed() -> None:

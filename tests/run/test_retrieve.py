@@ -1,9 +1,24 @@
+from dataclasses import replace
+from pathlib import Path
+
+import clips_world as world
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdbatch.run.retrieve import first_of_class, max_pooled
+from kdbatch.run.augment import apply_draws, draw_augment
+from kdbatch.run.loop import Worker
+from kdbatch.run.models import build_backbone
+from kdbatch.run.pulse import Pulse, StopFlag
+from kdbatch.run.retrieve import features_of, first_of_class, max_pooled
+from kdbatch.run.sampling import even_clips
+from kdbatch.vocab.backbones import Backbone
+from kdbatch.vocab.recipes import Evaluation, Retrieve
+from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.shards import find_subset, load_index
+from kdbatch.vocab.views import INNER
 
 
 def _recall(place_Q: torch.Tensor, k: int) -> float:
@@ -51,3 +66,25 @@ def test_the_pooled_map_has_the_sources_size(shape: tuple[int, ...], pooled: int
     found = max_pooled(map_BDTHW)
     assert found.numel() == pooled
     assert found[0, 0, 0, 0, 0] == map_BDTHW[0, 0, 0, :2, :2].max()
+
+
+def test_one_crop_is_the_centre_that_the_recipe_names(all_shards: Path, tmp_path: Path) -> None:
+    """112 pixels of 128: a frame's short side gives 7/8."""
+    subset = find_subset(load_index(all_shards, "k400"), "train", "all", where="k400")
+    network, view = Backbone(kind="shufflenet_2x", width=0.0625), replace(world.VIEW, augment=INNER)
+    recipe = Retrieve(backbone=network, data=subset, view=view, evaluation=Evaluation(test=subset, num_clips=2))
+    backbone, cpu = build_backbone(network).eval(), torch.device("cpu")
+    pulse = Pulse(RunFolder(tmp_path), device="cpu", stop=StopFlag())
+    worker = Worker(folder=RunFolder(tmp_path), pulse=pulse, device=cpu, num_workers=0, decoder="pyav")
+    (found_ND, _), _ = features_of(backbone, subset, recipe, all_shards, worker)
+    for video, found_D in zip(world.videos_of(all_shards), found_ND, strict=True):
+        height, width = video.sample.height, video.sample.width
+        side = round(min(height, width) * 7 / 8)
+        top, left = (height - side) // 2, (width - side) // 2
+        draw = draw_augment(INNER, height=height, width=width, rng=np.random.default_rng(0))
+        frame_VT = even_clips(video.sample, view, 2).frame_VT
+        frame_NHWC = world.read_frames(video.tar, video.sample, frame_VT.ravel().tolist(), decoder="pyav", cache=None)
+        cut_VTHWC = torch.from_numpy(frame_NHWC[:, top : top + side, left : left + side].copy()).unflatten(0, frame_VT.shape)
+        clip_VCTHW = apply_draws(list(cut_VTHWC), [draw] * 2, size_pixels=view.size_pixels, device=cpu)
+        with torch.no_grad():
+            assert torch.allclose(found_D, backbone.forward_pooled(clip_VCTHW).mean(0), atol=1e-5)

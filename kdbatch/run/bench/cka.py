@@ -19,6 +19,7 @@ from kdbatch.run.bench.cka_parts import Replay, choose_layers, forward_seconds, 
 from kdbatch.run.bench.cka_peers import PEERS, installed
 from kdbatch.run.bench.cka_scale import CkaScale
 from kdbatch.run.cka import compute_cka
+from kdbatch.run.device import own_device
 from kdbatch.run.hooks import Layers
 from kdbatch.run.models import Classifier, build_backbone
 from kdbatch.vocab.progress import Progress
@@ -56,8 +57,7 @@ def bench_cka(scale: CkaScale, *, progress: Progress, repeats: int = 3) -> CkaBe
     Raises:
         UserError: more layers are asked for than the network has.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    torch.set_num_threads(1)  # as a run on a CPU does
+    device = own_device()
     torch.manual_seed(0)
     model = Classifier(build_backbone(scale.backbone), num_classes=101).to(device).eval()
     clip_BCTHW = torch.randn(scale.num_clips, 3, scale.num_frames, scale.size_pixels, scale.size_pixels, device=device)

@@ -1,5 +1,6 @@
 """`kdbatch bench step`: clips per second of training steps, beside the usual loop and the parts of a step, measured in one run."""
 
+import gc
 import json
 import os
 import time
@@ -17,6 +18,7 @@ from kdbatch.run.batch import Video
 from kdbatch.run.bench.step_scale import StepScale
 from kdbatch.run.bench.step_ways import Learner, feed_of, learner, ours, teachers_alone, usual
 from kdbatch.run.cache import FrameCache
+from kdbatch.run.device import own_device
 from kdbatch.run.feed import Fed, Feed
 from kdbatch.vocab.backbones import BACKBONE_TITLES, Backbone
 from kdbatch.vocab.progress import Progress
@@ -30,7 +32,8 @@ BASE = "usual loop, float32"
 class StepRow:
     """Medians over the repeats. `ratio` is of speeds, to the usual loop in float32 in the same repeat; shares are in percent.
 
-    `peak_share` is of multiply-adds to those of a large matrix product; `memory_gb` is what PyTorch gave out on a GPU.
+    `peak_share` is of multiply-adds to those of a large matrix product; `memory_gb` is the most that PyTorch gave out on a GPU for this
+    way: its networks, its optimiser and its step, not the batch that all ways share.
     """
 
     network: str
@@ -54,9 +57,12 @@ class StepBench:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Way:
+class Way:
+    """`kept_bytes` are those that stay on a GPU between two steps: weights, gradients, momenta."""
+
     name: str
     step: Callable[[], None]
+    kept_bytes: int
     feed: Feed | None = None
     is_step: bool = True
 
@@ -68,9 +74,7 @@ def bench_step(
 
     `stored` are videos in shards: batches are made of them, and the fed way reads them.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device.type == "cpu":
-        torch.set_num_threads(1)  # as a run on a CPU does
+    device = own_device()
     videos = [Video(tar, replace(sample, key=f"{sample.key}-{i}")) for i, (tar, sample) in zip(range(4 * scale.batch_clips), cycle(stored))]
     peak = _peak(device)
     rows: list[StepRow] = []
@@ -108,7 +112,7 @@ def as_json(bench: StepBench) -> str:
 
 def _ways(
     stage: str, backbone: Backbone, videos: Sequence[Video], *, scale: StepScale, device: torch.device, cache: FrameCache
-) -> tuple[list[_Way], float]:
+) -> tuple[list[Way], float]:
     """Every way of a stage, and the multiply-adds of one step."""
     workers = max(1, len(os.sched_getaffinity(0)) - 1) if device.type == "cuda" else 0
     feed = feed_of(stage, videos, scale=scale, device=device, cache=cache, num_workers=workers)
@@ -117,18 +121,32 @@ def _ways(
     def made(*, plain: bool = False, of: str = stage) -> Learner:
         return learner(of, backbone, scale=scale, device=device, plain=plain)
 
+    def way(name: str, make: Callable[[], Callable[[], None]], *, feed: Feed | None = None, is_step: bool = True) -> Way:
+        return warm_way(name, make, device=device, feed=feed, is_step=is_step)
+
     ways = [
-        _Way(name=BASE, step=usual(made(plain=True), fed, autocast=False)),
-        _Way(name="usual loop, autocast", step=usual(made(plain=True), fed, autocast=True)),
-        _Way(name="kdbatch", step=ours(made(), repeat(fed))),
-        _Way(name="kdbatch, fed by cache", step=ours(made(), feed), feed=feed),
+        way(BASE, lambda: usual(made(plain=True), fed, autocast=False)),
+        way("usual loop, autocast", lambda: usual(made(plain=True), fed, autocast=True)),
+        way("kdbatch", lambda: ours(made(), repeat(fed))),
+        way("kdbatch, fed by cache", lambda: ours(made(), feed), feed=feed),
     ]
     if device.type == "cuda":
-        ways.append(_Way(name="kdbatch, compiled", step=ours(made(), repeat(fed), compiled=True)))
+        ways.append(way("kdbatch, compiled", lambda: ours(made(), repeat(fed), compiled=True)))
     if stage == "distill":
-        ways.append(_Way(name="student alone", step=ours(made(of="finetune"), repeat(fed)), is_step=False))
-        ways.append(_Way(name="teachers alone", step=teachers_alone(made(), fed), is_step=False))
+        ways.append(way("student alone", lambda: ours(made(of="finetune"), repeat(fed)), is_step=False))
+        ways.append(way("teachers alone", lambda: teachers_alone(made(), fed), is_step=False))
     return ways, multiply_adds(made(), fed)
+
+
+def warm_way(
+    name: str, make: Callable[[], Callable[[], None]], *, device: torch.device, feed: Feed | None = None, is_step: bool = True
+) -> Way:
+    """What `make` makes, after its first step, which compiles, chooses algorithms and fills the cache."""
+    gc.collect()  # networks that nobody needs must not go while this one is counted
+    before = _allocated_bytes(device)
+    step = make()
+    step()
+    return Way(name=name, step=step, kept_bytes=_allocated_bytes(device) - before, feed=feed, is_step=is_step)
 
 
 def multiply_adds(made: Learner, fed: Fed) -> float:
@@ -144,19 +162,19 @@ def multiply_adds(made: Learner, fed: Fed) -> float:
     return forward.get_total_flops() / 2 + once.get_total_flops()
 
 
-def _measured(ways: Sequence[_Way], *, repeats: int, seconds: float, device: torch.device) -> dict[str, list[tuple[float, float, float]]]:
+def _measured(ways: Sequence[Way], *, repeats: int, seconds: float, device: torch.device) -> dict[str, list[tuple[float, float, float]]]:
     """(seconds per step, share of them without data, memory) of every way in every repeat, in an order that changes."""
     taken: dict[str, list[tuple[float, float, float]]] = {way.name: [] for way in ways}
-    for way in ways:
-        way.step()  # compiles, chooses algorithms, fills the cache
     for turn in range(repeats):
         for way in (*ways[turn % len(ways) :], *ways[: turn % len(ways)]):
-            taken[way.name].append(_timed(way, seconds=seconds, device=device))
+            taken[way.name].append(timed(way, seconds=seconds, device=device))
     return taken
 
 
-def _timed(way: _Way, *, seconds: float, device: torch.device) -> tuple[float, float, float]:
+def timed(way: Way, *, seconds: float, device: torch.device) -> tuple[float, float, float]:
+    """Seconds per step, share of them without data, and the memory of this way alone, though all of a stage lie on the device."""
     gpu = device.type == "cuda"
+    others_bytes = _allocated_bytes(device) - way.kept_bytes
     if gpu:
         torch.cuda.reset_peak_memory_stats(device)
         torch.cuda.synchronize(device)
@@ -169,11 +187,15 @@ def _timed(way: _Way, *, seconds: float, device: torch.device) -> tuple[float, f
         torch.cuda.synchronize(device)
     spent = time.perf_counter() - began
     share = 100 * (way.feed.waited_seconds - waited) / spent if way.feed else 0.0
-    return spent / count, share, torch.cuda.max_memory_allocated(device) / 1e9 if gpu else 0.0
+    return spent / count, share, (torch.cuda.max_memory_allocated(device) - others_bytes) / 1e9 if gpu else 0.0
+
+
+def _allocated_bytes(device: torch.device) -> int:
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
 
 
 def _row(
-    way: _Way,
+    way: Way,
     taken: dict[str, list[tuple[float, float, float]]],
     stage: str,
     backbone: Backbone,

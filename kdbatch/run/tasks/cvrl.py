@@ -3,7 +3,8 @@
 Axes: V=2 clips, B videos of this process, N of all, D embedding. The ladder is ours: it widens what counts as the same. At complexity 1
 both clips are the same frames, at 2 (the source's) their starts are apart by a gap whose density falls linearly, at 3 uniformly.
 Differences from tensorflow/models official/projects/video_ssl: too-short videos are left out instead of being wrapped; both clips are
-augmented alike, where the source blurs and solarises one more often; colours change in a fixed order.
+augmented alike, where the source blurs and solarises one more often; colours change in a fixed order; frames of a clip are as far apart as
+the profile says, successive ones in the study's, where the source takes every second.
 """
 
 import math

@@ -57,8 +57,9 @@ class MomentumEncoders(nn.Module):
         anew from the videos of all processes, the clips of a video together.
 
         In a batch of its own a key could be told by the statistics that it shares with its query (He et al., section 3.3, "shuffling
-        BN"). There are as many groups as processes, and two where there is one, so two processes compute what one does. Clips that are
-        compared with each other have to be in one group: the noise of a small group's statistics is larger than what tells them apart.
+        BN"). There are as many groups as processes, and two where there is one, so two processes compute what one does; more of them
+        have smaller groups, which is another computation. Clips that are compared with each other have to be in one group: the noise of a
+        small group's statistics is larger than what tells them apart.
         """
         _, world_size = place()
         num_videos = world_size * clip_VBCTHW.shape[1]
@@ -71,7 +72,7 @@ class MomentumEncoders(nn.Module):
             key_HMD = _embedded(self.key_backbone, self.key_heads, some_BVCTHW.flatten(0, 1))
             keys.append(key_HMD.unflatten(1, some_BVCTHW.shape[:2]).permute(1, 2, 0, 3))
         place_B = torch.cat([torch.arange(len(clip_BVCTHW))[group::num_groups] for group in range(num_groups)])
-        key_BVHD = torch.cat(keys)[place_B.argsort().to(clip_BVCTHW.device)]
+        key_BVHD = torch.cat(keys)[place_B.argsort().to(clip_BVCTHW.device, non_blocking=True)]
         return reordered(key_BVHD, order_N.argsort()).permute(1, 2, 0, 3)
 
     @torch.no_grad()

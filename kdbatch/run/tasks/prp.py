@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from kdbatch.run.augment import pixels_of
 from kdbatch.run.chance import balanced
 from kdbatch.run.data import Batch, Video
+from kdbatch.run.geometry import resize_map
 from kdbatch.run.models import VideoBackbone
 from kdbatch.run.sampling import Request, stored_frames, timeline_frames
 from kdbatch.run.step import Step, accuracy_of
@@ -102,16 +103,12 @@ class PRPModel(nn.Module):
         logit_BR = self.rate(self.perceive(map_BDTHW).mean((2, 3, 4)))
         out_size = (2 * frames, height, width)
         grid = tuple(-(-size // 16) for size in out_size)
-        rebuilt = self.decoder(self.enter(_resized(map_BDTHW, grid)))
-        return logit_BR, _resized(rebuilt, out_size)
+        rebuilt = self.decoder(self.enter(resize_map(map_BDTHW, grid)))
+        return logit_BR, resize_map(rebuilt, out_size)
 
 
 def _conv(in_channels: int, out_channels: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv3d(in_channels, out_channels, 3, padding=1), nn.BatchNorm3d(out_channels), nn.ReLU())
-
-
-def _resized(map_BDTHW: Tensor, size: tuple[int, ...]) -> Tensor:
-    return map_BDTHW if map_BDTHW.shape[2:] == size else F.interpolate(map_BDTHW, size=size, mode="trilinear", align_corners=False)
 
 
 def prp_step(model: PRPModel, clip_VBCTHW: Tensor, batch: Batch, task: PRP) -> Step:
@@ -126,7 +123,7 @@ def prp_step(model: PRPModel, clip_VBCTHW: Tensor, batch: Batch, task: PRP) -> S
     with torch.autocast(target_BCJHW.device.type, enabled=False):
         error_BCJHW = (rebuilt_BCJHW.float() - pixels_of(target_BCJHW)).square()
         if task.motion_weighted:
-            error_BCJHW = error_BCJHW * weights_of(pixels_of(motion_BCAHW), label_B, task, num_target=error_BCJHW.shape[2])
+            error_BCJHW = error_BCJHW * weights_of(pixels_of(motion_BCAHW), batch.extra["rate"], task, num_target=error_BCJHW.shape[2])
         per_frame_BJ = error_BCJHW.mean((1, 3, 4))
         reconstruction = (per_frame_BJ * real_BJ).sum() / mean_over_team(real_BJ.sum())  # processes may hold unequal numbers of them
         rate = F.cross_entropy(logit_BR.float(), label_B)
@@ -136,11 +133,14 @@ def prp_step(model: PRPModel, clip_VBCTHW: Tensor, batch: Batch, task: PRP) -> S
 
 @torch.no_grad()
 def weights_of(pixels_BCAHW: Tensor, label_B: Tensor, task: PRP, *, num_target: int) -> Tensor:
-    """Motion weights of every target frame, (B, C, J, H, W). Clips of one rate have equally many groups and are done together."""
+    """Motion weights of every target frame, (B, C, J, H, W). Clips of one rate have equally many groups and are done together.
+
+    `label_B` lies on the host: how many clips have a rate is then known without waiting for a GPU.
+    """
     weight_BCJHW = pixels_BCAHW.new_empty((*pixels_BCAHW.shape[:2], num_target, *pixels_BCAHW.shape[3:]))
     for label, rate in enumerate(task.rates):
-        chosen = label_B == label
+        chosen = (label_B == label).nonzero()[:, 0].to(pixels_BCAHW.device, non_blocking=True)
         pixels_BCGMHW = pixels_BCAHW[chosen][:, :, : rate * GROUP_FRAMES].unflatten(2, (rate, GROUP_FRAMES))
-        group_J = torch.arange(num_target, device=label_B.device) * rate // num_target
+        group_J = torch.arange(num_target, device=pixels_BCAHW.device) * rate // num_target
         weight_BCJHW[chosen] = motion_weights(pixels_BCGMHW, group_J)
     return weight_BCJHW

@@ -4,7 +4,8 @@ Axes: V=3 clips (anchor, positive, negative), B videos, T frames, D embedding, Q
 apart; the negative starts elsewhere in the video; more negatives are the queued keys of other videos. The ladder is ours: how near the
 negative may be. At complexity 1 half the video away, at 2 a clip's length (no frame is shared), at 3 four frames (the authors' code).
 Differences from FingerRec's code: all complexities see the same videos, those of at least two clips' length; keys of a query's own video
-are no negatives; the queue begins with unit vectors; anchor and negative are batch-normalised together.
+are no negatives; the queue begins with unit vectors; anchor and negative are batch-normalised together; frames of a clip are as far apart
+as the profile says, successive ones in the study's, where theirs takes every fourth.
 """
 
 from collections.abc import Sequence

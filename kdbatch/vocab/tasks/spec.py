@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from kdbatch.vocab.errors import UserError
-from kdbatch.vocab.views import Augment
+from kdbatch.vocab.views import SQUARE_SIDE, Augment
 
 Complexity = Literal[1, 2, 3]
 
@@ -27,7 +27,7 @@ class TaskSpec:
     needs_whole_batch: bool = False
 
 
-STEADY = Augment(crop="random", square_side=0.875, rotation_degrees=10.0)
+STEADY = Augment(crop="random", square_side=SQUARE_SIDE, rotation_degrees=10.0)
 TURNED = replace(STEADY, jitter_probability=0.8, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
 """What the study does to clips for RotNet, VCOP and PRP: a small rotation, a crop of 112 from 128 pixels, flips, colours. RotNet's source
 turns by up to 10 degrees; the strengths of the colours are ours, since the study states none. PRP's are 0, as in its source: what tells a

@@ -5,7 +5,7 @@ from typing import Literal
 
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.tasks.spec import Complexity, TaskSpec, check_contrast, check_keys
-from kdbatch.vocab.views import Augment
+from kdbatch.vocab.views import SQUARE_SIDE, Augment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ SPEC = TaskSpec(
     at=at,
     augment=Augment(
         crop="random",
-        square_side=0.875,
+        square_side=SQUARE_SIDE,
         flip_probability=0.0,
         jitter_probability=1.0,
         brightness=0.5,
