@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from worlds import real_clips
 
-from kdbatch.run.cache import FrameCache, read_frames
+from kdbatch.run.cache import FrameCache
 from kdbatch.run.decode import DECODERS, decode_each, decode_frames
 from kdbatch.shard.loose import shard_loose
 from kdbatch.vocab.datasets import DATASETS
@@ -140,7 +140,7 @@ def test_no_frame_of_1000_random_clips_differs_from_reading_from_the_start(
         (tar, sample), frame_NHWC = videos[place % len(videos)], whole[place % len(videos)]
         stride = int(rng.integers(1, 3))
         wanted = int(rng.integers(sample.num_frames - 15 * stride)) + stride * np.arange(16)
-        found = read_frames(tar, sample, wanted.tolist(), decoder=decoder, cache=cache)
+        found = world.read_frames(tar, sample, wanted.tolist(), decoder=decoder, cache=cache)
         num_different += int((found != frame_NHWC[wanted]).any(axis=(1, 2, 3)).sum())
     assert num_different == 0
 
