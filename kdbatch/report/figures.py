@@ -85,9 +85,9 @@ def finish(figure: Figure, folder: Path, *, name: str, title: str, caption: str)
 
 
 def panels(num: int, *, most_columns: int) -> tuple[int, int]:
-    """(rows, columns) for `num` panels."""
-    columns = min(num, most_columns)
-    return -(-num // max(columns, 1)), columns
+    """(rows, columns) for `num` panels: as few rows as can be, and as even: four of at most three columns are two rows of two."""
+    rows = -(-num // most_columns)
+    return rows, -(-num // max(rows, 1))
 
 
 def legend_shape(labels: Sequence[str], width_inches: float) -> tuple[int, int]:

@@ -35,7 +35,7 @@ def test_the_page_gets_the_bytes_that_lie_on_disk(tmp_path: Path) -> None:
 
 
 def test_panels_fill_lines() -> None:
-    assert [panels(n, most_columns=3) for n in (1, 3, 4, 7)] == [(1, 1), (1, 3), (2, 3), (3, 3)]
+    assert [panels(n, most_columns=3) for n in (0, 1, 3, 4, 5, 7)] == [(0, 0), (1, 1), (1, 3), (2, 2), (2, 3), (3, 3)]
 
 
 def test_a_dollar_in_a_name_is_no_formula() -> None:
