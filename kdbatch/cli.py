@@ -60,9 +60,9 @@ class Commands:
         writes the index. --shards 40:80 makes shards 40 to 79 alone, as one element does. --dry-run only tells what would be done.
         """
         from kdbatch.cli_shard import shard_dataset
-        from kdbatch.vocab.wish import Wish
+        from kdbatch.vocab.shard_request import ShardRequest
 
-        wish = Wish(
+        request = ShardRequest(
             dataset=dataset,
             subset=subset,
             split=split,
@@ -72,7 +72,7 @@ class Commands:
             transcode=not no_transcode,
             processes=processes,
         )
-        shard_dataset(wish, shards=shards, slurm=slurm, dry_run=dry_run)
+        shard_dataset(request, shards=shards, slurm=slurm, dry_run=dry_run)
 
     @command
     def shard_verify(self, dataset: str, *, processes: int = 0) -> None:

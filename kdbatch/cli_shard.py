@@ -12,7 +12,7 @@ from kdbatch.vocab.count import count
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.pick import pick
-from kdbatch.vocab.wish import Wish
+from kdbatch.vocab.shard_request import ShardRequest
 
 
 def make_toys(folder: Path, *, size: str, seed: int, processes: int) -> None:
@@ -25,28 +25,28 @@ def make_toys(folder: Path, *, size: str, seed: int, processes: int) -> None:
     say(f"The stand-ins of k400, ssv2, ucf101 and hmdb51 lie in {folder}/. Next: cd {folder} && kdbatch shard k400")
 
 
-def shard_dataset(wish: Wish, *, shards: str, slurm: bool, dry_run: bool) -> None:
+def shard_dataset(request: ShardRequest, *, shards: str, slurm: bool, dry_run: bool) -> None:
     """`kdbatch shard`."""
     if shards and (slurm or dry_run):
         raise UserError("shard: --shards makes its shards here and now; leave --slurm and --dry-run out.")
     config = load_config()
-    root = _root_of(wish.dataset, wish.root, config)
+    root = _root_of(request.dataset, request.root, config)
     job = plan_job(
-        wish.dataset,
+        request.dataset,
         root=root,
         shards_dir=config.shards_dir,
-        part=_part_of(wish.dataset, wish.split),
-        subset=wish.subset,
-        videos_per_shard=wish.videos_per_shard,
-        max_rejected=wish.max_rejected,
-        transcode=wish.transcode,
+        part=_part_of(request.dataset, request.split),
+        subset=request.subset,
+        videos_per_shard=request.videos_per_shard,
+        max_rejected=request.max_rejected,
+        transcode=request.transcode,
     )
     for note in job.notes:
         say(note)
     if dry_run or slurm:
-        _shard_on_slurm(job, config, replace(job.wish, processes=wish.processes), dry_run=dry_run, slurm=slurm)
+        _shard_on_slurm(job, config, replace(job.request, processes=request.processes), dry_run=dry_run, slurm=slurm)
     else:
-        _shard_here(job, shards, wish.processes)
+        _shard_here(job, shards, request.processes)
 
 
 def _root_of(dataset: str, root: str, config: Config) -> Path:
@@ -81,20 +81,20 @@ def _shard_here(job: Job, shards: str, processes: int) -> None:
     say(f"{job.dataset}/{job.part}: {count(num_videos, 'video')} in {count(len(made), 'tar')}, {size:.3f} GB, in {job.folder}/{note}")
 
 
-def _shard_on_slurm(job: Job, config: Config, wish: Wish, *, dry_run: bool, slurm: bool) -> None:
+def _shard_on_slurm(job: Job, config: Config, request: ShardRequest, *, dry_run: bool, slurm: bool) -> None:
     from kdbatch.launch.shard_array import ShardArray, num_elements, submit_shard_array  # submitit, which no worker needs
 
     missing = job.missing()
     what = f"{job.dataset}/{job.part}: {len(missing)} of {job.num_shards} shards for {job.num_places} videos are still to be made"
     if not missing and not dry_run:
-        with writing(job, again=f"{wish.command} --slurm"):
+        with writing(job, again=f"{request.command} --slurm"):
             publish_index(job)
     if not slurm or not missing:
         say(f"{what}.")
         return
     array = ShardArray(
         name=f"shard-{job.dataset}-{job.part}",
-        words=wish.words,
+        words=request.words,
         ranges=groups_of(missing, num_elements(len(missing), config=config)),
         folder=job.folder / "slurm" / job.part,
         cwd=Path.cwd(),
@@ -103,7 +103,7 @@ def _shard_on_slurm(job: Job, config: Config, wish: Wish, *, dry_run: bool, slur
     if dry_run:
         say(f"{what}, by {count(len(array.ranges), 'element')} of a SLURM array.")
         return
-    with writing(job, again=f"{wish.command} --slurm"):
+    with writing(job, again=f"{request.command} --slurm"):
         array.folder.mkdir(parents=True, exist_ok=True)
     job_ids = submit_shard_array(array, config=config)
     job_words = f"job {job_ids[0].partition('_')[0]} with {count(len(job_ids), 'element')}"

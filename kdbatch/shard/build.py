@@ -95,13 +95,13 @@ def build_job(job: Job, *, shards: range | None = None, processes: int, progress
     shards = range(job.num_shards) if shards is None else shards
     throughput = Throughput(began=time.monotonic())
     try:
-        with writing(job, again=job.wish.command):
+        with writing(job, again=job.request.command):
             _make(job, shards, throughput=throughput, processes=processes, progress=progress)
             index = publish_index(job)
     except BrokenProcessPool as error:
         raise UserError(
             f"{job.folder}: a process that transcodes died (out of memory?). Finished shards are kept. "
-            f"Go on with: {job.wish.command} --processes 1"
+            f"Go on with: {job.request.command} --processes 1"
         ) from error
     return Built(index=index, throughput=throughput)
 

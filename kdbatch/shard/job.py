@@ -19,8 +19,8 @@ from kdbatch.shard.tars import finished_shard
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.pick import pick
+from kdbatch.vocab.shard_request import ShardRequest
 from kdbatch.vocab.shards import ORIGINALS, Reject, ShardIndex, ShardRecord, count_from_words, load_index
-from kdbatch.vocab.wish import Wish
 
 TRANSCODED = "h264 short128 g16 b1 crf22.5 v2"
 # decord 0.6.0 seeks by time stamps, which AVI lacks; of packed B-frames it returns others than asked for, and clips that jump back.
@@ -31,7 +31,7 @@ NEVER_ORIGINALS = {"hmdb51": "its AVIs hold packed B-frames, and a reader that s
 class Job:
     """One part of a data set and its wanted shards. `index` is what `index.json` says already."""
 
-    wish: Wish
+    request: ShardRequest
     part: str
     root: Path
     folder: Path
@@ -42,11 +42,11 @@ class Job:
 
     @property
     def dataset(self) -> str:
-        return self.wish.dataset
+        return self.request.dataset
 
     @property
     def max_rejected(self) -> float:
-        return self.wish.max_rejected
+        return self.request.max_rejected
 
     @property
     def videos_per_shard(self) -> int:
@@ -58,7 +58,7 @@ class Job:
 
     @property
     def anew(self) -> str:
-        return _anew(self.folder, self.wish)
+        return _anew(self.folder, self.request)
 
     def name_of(self, shard: int) -> str:
         return f"{self.part}-{shard:05d}.tar"
@@ -142,7 +142,7 @@ def plan_job(
     except OSError as error:
         raise UserError(f"{root}: cannot be listed ({error.strerror}: {error.filename}).") from error
     _check_names(root, listing.classes)
-    wish = Wish(
+    request = ShardRequest(
         dataset=dataset,
         split=DATASETS[dataset].split_in(part),
         subset=subset,
@@ -151,12 +151,12 @@ def plan_job(
         transcode=transcode,
         root=str(root.absolute()),
     )
-    index = _index_to_extend(shards_dir, wish, classes=listing.classes)
+    index = _index_to_extend(shards_dir, request, classes=listing.classes)
     order = balanced_order(listing.sources)
     earlier = index.parts[part].num_places if part in index.parts else 0
     wanted = max(count_from_words(subset, len(order), where=f"{dataset}/{part}"), min(earlier, len(order)))
     return Job(
-        wish=wish,
+        request=request,
         part=part,
         root=root,
         folder=shards_dir / dataset,
@@ -206,28 +206,28 @@ def _check_names(root: Path, classes: Sequence[str]) -> None:
             raise UserError(f"{root}: the name of the class {name!a} is no UTF-8. Rename it there.") from error
 
 
-def _index_to_extend(shards_dir: Path, wish: Wish, *, classes: tuple[str, ...]) -> ShardIndex:
+def _index_to_extend(shards_dir: Path, request: ShardRequest, *, classes: tuple[str, ...]) -> ShardIndex:
     """The index that is there, if its shards were made in the same way, or an empty one."""
-    if wish.videos_per_shard < 1:
-        raise UserError(f"{wish.dataset}: {wish.videos_per_shard} videos per shard asked for. Write 1 or more; 250 is usual.")
-    folder = shards_dir / wish.dataset
-    encoding = TRANSCODED if wish.transcode else ORIGINALS
+    if request.videos_per_shard < 1:
+        raise UserError(f"{request.dataset}: {request.videos_per_shard} videos per shard asked for. Write 1 or more; 250 is usual.")
+    folder = shards_dir / request.dataset
+    encoding = TRANSCODED if request.transcode else ORIGINALS
     if not (folder / "index.json").exists():
-        return ShardIndex(dataset=wish.dataset, classes=classes, videos_per_shard=wish.videos_per_shard, encoding=encoding, parts={})
-    old = load_index(shards_dir, wish.dataset)
-    anew = _anew(folder, wish)
+        return ShardIndex(dataset=request.dataset, classes=classes, videos_per_shard=request.videos_per_shard, encoding=encoding, parts={})
+    old = load_index(shards_dir, request.dataset)
+    anew = _anew(folder, request)
     if old.encoding != encoding:
         raise stored_otherwise(folder, found=old.encoding, wanted=encoding, anew=anew)
-    if old.videos_per_shard != wish.videos_per_shard:
+    if old.videos_per_shard != request.videos_per_shard:
         raise UserError(
-            f"{folder}: its shards hold {old.videos_per_shard} videos each, {wish.videos_per_shard} were asked for. "
-            f"Go on as it is: {replace(wish, videos_per_shard=old.videos_per_shard).command}"
+            f"{folder}: its shards hold {old.videos_per_shard} videos each, {request.videos_per_shard} were asked for. "
+            f"Go on as it is: {replace(request, videos_per_shard=old.videos_per_shard).command}"
         )
     if old.classes != classes:
         raise UserError(f"{folder}: the data set's classes changed since ({len(old.classes)} then, {len(classes)} now). {anew}")
     return old
 
 
-def _anew(folder: Path, wish: Wish) -> str:
+def _anew(folder: Path, request: ShardRequest) -> str:
     """What helps where the shards that are there do not fit."""
-    return f"Make all anew: {shlex.join(['rm', '-r', str(folder)])} && {wish.command}"
+    return f"Make all anew: {shlex.join(['rm', '-r', str(folder)])} && {request.command}"

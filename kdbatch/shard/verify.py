@@ -13,7 +13,7 @@ from kdbatch.shard.tars import finished_shard, sha256_of
 from kdbatch.shard.transcode import count_frames
 from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.progress import Progress
-from kdbatch.vocab.shards import Sample, Shard, ShardIndex, load_index, wish_like
+from kdbatch.vocab.shards import Sample, Shard, ShardIndex, load_index, request_like
 
 
 def verify_shards(dataset: str, *, shards_dir: Path, progress: Progress, processes: int = 1) -> int:
@@ -43,7 +43,7 @@ def _mend(index: ShardIndex, folder: Path, damage: Collection[str]) -> str:
     commands = [shlex.join(["rm", "-f", *(str(folder / name) for name in damage)])]
     for name, part in index.parts.items():
         if any(shard.name in damage for shard in part.shards):
-            commands.append(wish_like(index, name, subset=part.num_places).command)
+            commands.append(request_like(index, name, subset=part.num_places).command)
     return " && ".join(commands)
 
 

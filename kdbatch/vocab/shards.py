@@ -21,7 +21,7 @@ from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.pick import pick
 from kdbatch.vocab.publish import load_json
 from kdbatch.vocab.read import read
-from kdbatch.vocab.wish import Wish
+from kdbatch.vocab.shard_request import ShardRequest
 
 ORIGINALS = "originals v1"
 """A ShardIndex's encoding where videos are stored as they came."""
@@ -181,9 +181,9 @@ def find_subset(index: ShardIndex, split: str, words: str, *, where: str) -> Sub
     smaller = "; or choose a profile that asks for fewer, as --profile toy does"
     num_places = total if shared else count_from_words(words, total, where=f"{where}: {dataset}/{split}", instead=smaller)
     if num_places > part.num_places:
-        wish = wish_like(index, part_name, subset=num_places)
+        request = request_like(index, part_name, subset=num_places)
         raise UserError(
-            f"{where}: {dataset}/{split}: {num_places} videos asked for, {part.num_places} sharded so far. Add them: {wish.command}"
+            f"{where}: {dataset}/{split}: {num_places} videos asked for, {part.num_places} sharded so far. Add them: {request.command}"
         )
     if shared and not part.num_in_split.get(split):
         raise UserError(f"{where}: {dataset}/{split}: no video belongs to this split. Check the data set's list files and shard it again.")
@@ -192,9 +192,9 @@ def find_subset(index: ShardIndex, split: str, words: str, *, where: str) -> Sub
     return Subset(dataset=dataset, split=split, num_places=0 if shared else num_places, num_classes=len(index.classes), digest=digest)
 
 
-def wish_like(index: ShardIndex, part: str, *, subset: int) -> Wish:
+def request_like(index: ShardIndex, part: str, *, subset: int) -> ShardRequest:
     """For so many videos of a part, stored as those are that are there."""
-    return Wish(
+    return ShardRequest(
         dataset=index.dataset,
         split=DATASETS[index.dataset].split_in(part),
         subset=str(subset),

@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import os
 import re
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -193,4 +194,5 @@ def test_what_is_guarded_is_asked_to_end_when_its_queue_is_killed(tmp_path):
     with subprocess.Popen([sys.executable, "-c", queue, *GUARD, sys.executable, "-c", code], cwd=tmp_path) as process:
         wait_until((tmp_path / "began").exists)
         process.kill()
-    wait_until((tmp_path / "told").exists)
+    wait_until((tmp_path / "told").exists)  # asserts that it comes in time
+    assert process.returncode == -signal.SIGKILL

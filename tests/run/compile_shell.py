@@ -9,26 +9,13 @@ import warnings
 from collections.abc import Callable
 
 import torch
-from networks import classifier, noise
+from networks import DISTILL, classifier, noise
 from torch import Tensor
 
 from kdbatch.run.learn import compile_layers
 from kdbatch.run.models import Classifier
 from kdbatch.run.step import distill_step, finetune_step
-from kdbatch.vocab.backbones import Backbone
-from kdbatch.vocab.recipes import Distill, Evaluation, Schedule
-from kdbatch.vocab.shards import Subset
-from kdbatch.vocab.views import View
 
-DATA = Subset(dataset="ucf101", split="train01", num_places=0, num_classes=3, digest="x")
-RECIPE = Distill(
-    backbone=Backbone(kind="shufflenet_2x"),
-    data=DATA,
-    view=View(),
-    schedule=Schedule(epochs=1, batch_clips=4, lr=0.1),
-    evaluation=Evaluation(test=DATA),
-    weighting="equal",
-)
 TRACED: list[torch.fx.GraphModule] = []
 
 
@@ -67,7 +54,7 @@ def distill(kind: str) -> int:
     for teacher in teachers:
         teacher.eval().requires_grad_(False)
     for _ in range(2):
-        distill_step(student.train(), teachers, noise(2), torch.tensor([0, 1]), recipe=RECIPE).loss.backward()
+        distill_step(student.train(), teachers, noise(2), torch.tensor([0, 1]), recipe=DISTILL).loss.backward()
     return len(student.backbone.layer_names)
 
 

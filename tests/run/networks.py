@@ -1,10 +1,22 @@
-"""Small networks, and batches of noise for them."""
+"""Small networks, batches of noise for them, and what a student of them is asked."""
 
 import torch
 from torch import Tensor, nn
 
 from kdbatch.run.models import Classifier, build_backbone
 from kdbatch.vocab.backbones import Backbone
+from kdbatch.vocab.recipes import Distill, Evaluation, Schedule
+from kdbatch.vocab.shards import Subset
+from kdbatch.vocab.views import View
+
+DATA = Subset(dataset="ucf101", split="train01", num_places=0, num_classes=5, digest="x")
+DISTILL = Distill(
+    backbone=Backbone(kind="shufflenet_2x"),
+    data=DATA,
+    view=View(),
+    schedule=Schedule(epochs=1, batch_clips=4, lr=0.1),
+    evaluation=Evaluation(test=DATA),
+)
 
 
 def classifier(kind: str, *, width: float = 0.05, num_classes: int = 3, dropout: float = 0.0) -> Classifier:

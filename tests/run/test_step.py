@@ -3,23 +3,13 @@ import dataclasses
 import pytest
 import torch
 import torch.nn.functional as F
+from networks import DISTILL
 from torch import nn
 
 from kdbatch.run.models import Classifier, build_backbone
 from kdbatch.run.step import distill_step, finetune_step
 from kdbatch.vocab.backbones import Backbone
-from kdbatch.vocab.recipes import Distill, Evaluation, Schedule
-from kdbatch.vocab.shards import Subset
-from kdbatch.vocab.views import View
-
-DATA = Subset(dataset="ucf101", split="train01", num_places=0, num_classes=5, digest="x")
-RECIPE = Distill(
-    backbone=Backbone(kind="shufflenet_2x"),
-    data=DATA,
-    view=View(),
-    schedule=Schedule(epochs=1, batch_clips=4, lr=0.1),
-    evaluation=Evaluation(test=DATA),
-)
+from kdbatch.vocab.recipes import Distill
 
 
 class Given(nn.Module):
@@ -45,30 +35,30 @@ def _gradient(recipe: Distill, teachers: list[nn.Module]) -> torch.Tensor:
 
 
 def test_the_soft_gradient_is_the_closed_form() -> None:
-    recipe = dataclasses.replace(RECIPE, hard_weight=0.0, soft_weight=1.0, weighting="equal", temperature=3.0)
+    recipe = dataclasses.replace(DISTILL, hard_weight=0.0, soft_weight=1.0, weighting="equal", temperature=3.0)
     student, teacher = Given(0).logit_BK.detach(), Given(1)
     expected = 3.0 * ((student / 3).softmax(-1) - (teacher.logit_BK.detach() / 3).softmax(-1)) / 4
     assert torch.allclose(_gradient(recipe, [teacher]), expected, atol=1e-6)
 
 
 def test_one_kl_to_the_mixture_has_the_gradient_of_the_mean_of_kls() -> None:
-    recipe = dataclasses.replace(RECIPE, hard_weight=0.0, soft_weight=1.0, weighting="equal")
+    recipe = dataclasses.replace(DISTILL, hard_weight=0.0, soft_weight=1.0, weighting="equal")
     apart = (_gradient(recipe, [Given(1)]) + _gradient(recipe, [Given(2)])) / 2
     assert torch.allclose(_gradient(recipe, [Given(1), Given(2)]), apart, atol=1e-6)
 
 
 def test_a_teacher_that_equals_the_student_leaves_only_the_labels() -> None:
-    assert torch.allclose(_gradient(RECIPE, [Given(0)]), _gradient(RECIPE, []), atol=1e-6)
+    assert torch.allclose(_gradient(DISTILL, [Given(0)]), _gradient(DISTILL, []), atol=1e-6)
 
 
 def test_without_teachers_it_is_fine_tuning() -> None:
     hard = finetune_step(Given(0), CLIP, LABEL).loss
-    assert torch.equal(distill_step(Given(0), [], CLIP, LABEL, recipe=RECIPE).loss, hard)
+    assert torch.equal(distill_step(Given(0), [], CLIP, LABEL, recipe=DISTILL).loss, hard)
 
 
 def test_the_soft_gradient_keeps_its_size_at_high_temperature() -> None:
     """At tau -> infinity the gradient tends to (centred student - centred teacher) / (K N): Hinton et al. 2015, eq. 4."""
-    recipe = dataclasses.replace(RECIPE, hard_weight=0.0, soft_weight=1.0, weighting="equal", temperature=1000.0)
+    recipe = dataclasses.replace(DISTILL, hard_weight=0.0, soft_weight=1.0, weighting="equal", temperature=1000.0)
     student, teacher = Given(0).logit_BK.detach(), Given(1).logit_BK.detach()
     expected = ((student - student.mean(1, keepdim=True)) - (teacher - teacher.mean(1, keepdim=True))) / (5 * 4)
     assert torch.allclose(_gradient(recipe, [Given(1)]), expected, atol=1e-3)
@@ -76,7 +66,7 @@ def test_the_soft_gradient_keeps_its_size_at_high_temperature() -> None:
 
 def test_ae_kd_weights_are_reported_and_no_gradient_reaches_a_teacher() -> None:
     student, teachers = Given(0), [Given(1), Given(2)]
-    step = distill_step(student, teachers, CLIP, LABEL, recipe=RECIPE)
+    step = distill_step(student, teachers, CLIP, LABEL, recipe=DISTILL)
     step.loss.backward()
     weights = [float(step.report[f"teacher_weight_{m}"]) for m in range(2)]
     assert sum(weights) == pytest.approx(1) and all(0.4 - 1e-6 <= w <= 0.6 + 1e-6 for w in weights)
@@ -88,7 +78,7 @@ def test_ae_kd_weights_are_reported_and_no_gradient_reaches_a_teacher() -> None:
 
 def test_ca_mkd_is_the_sum_of_its_clips_and_teachers() -> None:
     """The loss written out clip by clip, with the weights of Zhang et al. 2022, eq. 4."""
-    recipe = dataclasses.replace(RECIPE, hard_weight=0.0, soft_weight=1.0, weighting="ca-mkd", temperature=2.0)
+    recipe = dataclasses.replace(DISTILL, hard_weight=0.0, soft_weight=1.0, weighting="ca-mkd", temperature=2.0)
     student, teachers = Given(0), [Given(1), Given(2), Given(3)]
     expected = torch.zeros(())
     for b in range(4):
@@ -110,7 +100,7 @@ def test_teachers_keep_their_weights_and_their_statistics(weighting: str) -> Non
     teachers = [Classifier(build_backbone(small), num_classes=5).eval().requires_grad_(False) for _ in range(2)]
     before = [{name: value.clone() for name, value in t.state_dict().items()} for t in teachers]
     optimizer = torch.optim.SGD(student.parameters(), lr=0.1)
-    recipe = dataclasses.replace(RECIPE, weighting=weighting)
+    recipe = dataclasses.replace(DISTILL, weighting=weighting)
     for _ in range(3):
         optimizer.zero_grad()
         distill_step(student.train(), teachers, torch.randn(4, 3, 4, 32, 32), LABEL, recipe=recipe).loss.backward()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
+class ShardRequest:
     """What is typed after `kdbatch shard` about the shards themselves; "" and 0 leave a choice to kdbatch."""
 
     dataset: str
@@ -21,7 +21,7 @@ class Wish:
     @property
     def words(self) -> tuple[str, ...]:
         """What is as usual is left out."""
-        usual = dataclasses.asdict(Wish(dataset=self.dataset))
+        usual = dataclasses.asdict(ShardRequest(dataset=self.dataset))
         words = ["shard", self.dataset]
         for name, value in dataclasses.asdict(self).items():
             if value != usual[name]:
