@@ -1,12 +1,14 @@
 """The report for programs: `report.json` with tables, claims and coverage, `results.parquet` with every row (docs/RESULTS_SCHEMA.md)."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from kdbatch.report.claims import CheckedClaim
 from kdbatch.report.contents import Chapter, count_verdicts
@@ -17,6 +19,7 @@ from kdbatch.result.read import read_curves
 from kdbatch.result.schema import ROWS
 from kdbatch.vocab.publish import publish
 
+RUNS_AT_ONCE = 200  # whose curves are in memory together
 RESULTS: dict[str, pl.DataType] = {
     **ROWS,
     "table": pl.String(),
@@ -104,30 +107,53 @@ def claim_json(checked: CheckedClaim) -> dict[str, Any]:
 def write_results(study: Study, path: Path) -> tuple[str, ...]:
     """All rows and curves of all finished runs, each as often as its run plays a role; returns what could not be read.
 
-    The joined table is many times what was read: it goes to disk piece by piece.
+    The joined table is many times what a page needs, and grows with the study: it goes to disk piece by piece.
     """
-    curves = read_curves(study.runs_dir, sorted(study.runs))
-    measured = pl.concat([study.rows.lazy().with_columns(table=pl.lit("rows")), curves.frame.lazy().with_columns(table=pl.lit("curves"))])
-    facts = [
-        {"run_id": r.run_id, "kind": r.kind, "title": r.title, "seed": r.seed, "parents": list(r.parents)} for r in study.runs.values()
-    ]
-    roles = [
-        {
-            "run_id": cell.run_id,
-            "experiment": record.experiment,
-            "profile": record.profile,
-            "role": cell.role,
-            "case": ";".join(f"{axis}={value}" for axis, value in cell.case.items()),
-        }
-        for record in study.records
-        for cell in record.cells
-    ]
-    facts_frame = pl.LazyFrame(facts, schema=_columns("run_id", "kind", "title", "seed", "parents"))
-    roles_frame = pl.LazyFrame(roles, schema=_columns("run_id", "experiment", "profile", "role", "case"))
-    joined = measured.join(facts_frame, on="run_id", how="left", maintain_order="left")
-    joined = joined.join(roles_frame, on="run_id", how="left", maintain_order="left_right").select(list(RESULTS))
-    publish(path, lambda part: joined.sink_parquet(part))
-    return curves.warnings
+    facts = pl.DataFrame(
+        [{"run_id": r.run_id, "kind": r.kind, "title": r.title, "seed": r.seed, "parents": list(r.parents)} for r in study.runs.values()],
+        schema=_columns("run_id", "kind", "title", "seed", "parents"),
+    )
+    roles = pl.DataFrame(
+        [
+            {
+                "run_id": cell.run_id,
+                "experiment": record.experiment,
+                "profile": record.profile,
+                "role": cell.role,
+                "case": ";".join(f"{axis}={value}" for axis, value in cell.case.items()),
+            }
+            for record in study.records
+            for cell in record.cells
+        ],
+        schema=_columns("run_id", "experiment", "profile", "role", "case"),
+    )
+    about = facts.join(roles, on="run_id", how="left", maintain_order="left_right")
+    warnings: list[str] = []
+
+    def write(part: Path) -> None:
+        schema = _arrow(pl.DataFrame(schema=RESULTS)).schema
+        with pq.ParquetWriter(part, schema, compression="zstd") as file:
+            for table, measured in _measured(study, warnings):
+                joined = measured.with_columns(table=pl.lit(table)).join(about, on="run_id", how="left", maintain_order="left_right")
+                file.write_table(_arrow(joined.select(list(RESULTS))))
+
+    publish(path, write)
+    return tuple(warnings)
+
+
+def _measured(study: Study, warnings: list[str]) -> Iterator[tuple[str, pl.DataFrame]]:
+    """Rows, then curves of some runs at a time, with the name of their table."""
+    yield "rows", study.rows
+    run_ids = sorted(study.runs)
+    for first in range(0, len(run_ids), RUNS_AT_ONCE):
+        curves = read_curves(study.runs_dir, run_ids[first : first + RUNS_AT_ONCE])
+        warnings += curves.warnings
+        yield "curves", curves.frame
+
+
+def _arrow(frame: pl.DataFrame) -> pa.Table:
+    """With the types that other readers of Parquet know."""
+    return frame.to_arrow(compat_level=pl.CompatLevel.oldest())
 
 
 def _columns(*names: str) -> dict[str, pl.DataType]:
