@@ -9,4 +9,6 @@ stop = StopFlag().listen()  # before torch is imported: a signal may come in tho
 from kdbatch.run.main import main  # noqa: E402
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], stop=stop))
+    code = main(sys.argv[1:], stop=stop)
+    stop.ignore_signals()
+    sys.exit(code)

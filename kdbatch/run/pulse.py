@@ -20,8 +20,11 @@ class Stopped(Exception):
     """Asked to stop, and progress is saved."""
 
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
+
+
 class StopFlag:
-    """Raised by SIGTERM, SIGINT or SIGUSR2, however many come; the loop acts on it between two steps. The first one says why."""
+    """Raised by any of STOP_SIGNALS, however many come; the loop acts on it between two steps. The first one says why."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -29,9 +32,18 @@ class StopFlag:
         self.early_warning = False
 
     def listen(self) -> "StopFlag":
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
+        for number in STOP_SIGNALS:
             signal.signal(number, self._on_signal)
         return self
+
+    @staticmethod
+    def ignore_signals() -> None:
+        """For a worker that has said how it ended. Python forgets its handlers some time before the process is gone, and not what it
+        ignores; in between, the SIGTERM that srun sends when another process of the team ends first would replace the exit code by 143,
+        after which nobody puts the run back into the queue.
+        """
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if not self.asked:

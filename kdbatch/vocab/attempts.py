@@ -84,11 +84,12 @@ def cause_of_end(earlier: Status, start: Start) -> Cause | None:
     state = start.last_state if same_job and earlier.restart == start.restart - 1 else ""
     if state in BY_STATE:
         return BY_STATE[state]
-    if earlier.state == "stopped":
+    if earlier.state == "stopped" and earlier.cause != "crash":
         if earlier.cause == "asked" and same_job:
             return "requeue" if state in BY_HAND else "preemption"
         return earlier.cause or "asked"
-    if not same_job or earlier.restart in start.exits:  # a script that lived to see the end had a node
+    # Nobody asked it to end: it was killed, or another process of its team was. A script that lived to see the end had its nodes.
+    if not same_job or earlier.restart in start.exits:
         return "crash"
     return "requeue" if state in BY_HAND else "node_failure"
 

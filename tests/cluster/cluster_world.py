@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -16,6 +17,8 @@ import polars as pl
 import yaml
 
 from kdbatch.launch.survey import RunRow, survey
+from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.status import load_status
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -173,6 +176,25 @@ def describe(folder: Path) -> str:
         said = log.read_text()[-600:] if log.exists() else ""
         lines.append(f"{row.run_id} {row.kind} {row.state} attempt {row.attempt} step {row.step}/{row.num_steps} {row.reason}\n{said}")
     return "\n".join(lines)
+
+
+def has_checkpoint(folder: Path) -> bool:
+    row = the_run(folder)
+    assert row.state in ("queued", "planned", "running"), f"it ended before it could be disturbed\n{describe(folder)}"
+    return row.state == "running" and RunFolder(folder / "runs" / row.run_id).checkpoint.exists()
+
+
+def stopped(folder: Path) -> int:
+    """The worker's process, which waits for `go_on`: on a fast machine it would else be done before its turn comes."""
+    status = load_status(RunFolder(folder / "runs" / the_run(folder).run_id).status)
+    assert status and status.pid
+    os.kill(status.pid, signal.SIGSTOP)
+    return status.pid
+
+
+def go_on(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)
 
 
 def measured(folder: Path) -> dict[str, dict[str, object]]:

@@ -1,7 +1,6 @@
 """One run, interrupted in every way that a cluster knows. Each time it goes on from its checkpoint and ends with the weights of the run
 that nobody touched, and the interruption is counted under what it was."""
 
-import contextlib
 import math
 import os
 import signal
@@ -13,7 +12,20 @@ from pathlib import Path
 import micro_study as micro
 import polars as pl
 import pytest
-from cluster_world import WITH, WITHOUT, Cluster, describe, make_study, measured, site, the_run, wait_until
+from cluster_world import (
+    WITH,
+    WITHOUT,
+    Cluster,
+    describe,
+    go_on,
+    has_checkpoint,
+    make_study,
+    measured,
+    site,
+    stopped,
+    the_run,
+    wait_until,
+)
 
 from kdbatch.vocab.publish import load_json
 from kdbatch.vocab.runs import RunFolder
@@ -109,25 +121,6 @@ def interrupted(cluster: Cluster, image: Path, shards: Path) -> Interrupted:
 
     wait_until(all_disturbed, timeout=600, what=lambda: f"a checkpoint of {', '.join(waiting)}\n{cluster.run('squeue')}")
     return folders
-
-
-def has_checkpoint(folder: Path) -> bool:
-    row = the_run(folder)
-    assert row.state in ("queued", "planned", "running"), f"it ended before it could be disturbed\n{describe(folder)}"
-    return row.state == "running" and RunFolder(folder / "runs" / row.run_id).checkpoint.exists()
-
-
-def stopped(folder: Path) -> int:
-    """The worker's process, which waits for `go_on`: on a fast machine it would else be done before its turn comes."""
-    status = load_status(RunFolder(folder / "runs" / the_run(folder).run_id).status)
-    assert status and status.pid
-    os.kill(status.pid, signal.SIGSTOP)
-    return status.pid
-
-
-def go_on(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGCONT)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -9,15 +11,15 @@ from dataclasses import replace
 import pytest
 
 from kdbatch.run import pulse as pulse_module
-from kdbatch.run.pulse import Pulse, StopFlag, Stopped
+from kdbatch.run.pulse import STOP_SIGNALS, Pulse, StopFlag, Stopped
 from kdbatch.vocab.attempts import Start
 from kdbatch.vocab.runs import Retries, RunFolder
-from kdbatch.vocab.status import Status, load_status, save_status
+from kdbatch.vocab.status import EXIT_USER, Status, load_status, save_status
 
 
 @pytest.fixture
 def stop():
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)}
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     yield StopFlag().listen()
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -122,3 +124,23 @@ def test_a_beat_that_cannot_be_written_is_not_the_last(tmp_path, stop):
         while not place.exists() and time.monotonic() < deadline:
             time.sleep(0.05)
         assert load_status(place).state == "running"
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_a_signal_while_the_process_ends_does_not_change_its_exit_code(number):
+    """Objects of modules are let go when Python has forgotten its handlers: this one holds the process there."""
+    code = """
+import runpy, sys, time
+class Slow:
+    def __del__(self, print=print, sleep=time.sleep):
+        print("ending", flush=True)
+        sleep(1)
+sys.modules["slow"] = type(sys)("slow")
+sys.modules["slow"].held = Slow()
+sys.argv = ["kdbatch.run"]
+runpy.run_module("kdbatch.run", run_name="__main__", alter_sys=True)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout and process.stdout.readline() == "ending\n"
+        process.send_signal(number)
+        assert process.wait(60) == EXIT_USER

@@ -10,6 +10,7 @@ from kdbatch.vocab.status import Status
 
 DIED = Status(state="running", attempt=1, step=7, first_step=3, job="41_0")
 SAVED = replace(DIED, state="stopped", cause="asked")
+LOST = replace(SAVED, cause="crash")
 AGAIN = Start(job="41_0", restart=1)
 LATER = Start(job="41_0", restart=2)
 
@@ -49,6 +50,11 @@ def test_the_worker_stops_by_itself_halfway_between_the_signal_and_the_limit():
         (SAVED, AGAIN, "preemption"),
         (DIED, AGAIN, "node_failure"),
         (DIED, replace(AGAIN, exits={0: "137"}), "crash"),
+        # another process of its team was lost: by itself, or with its node, after which SLURM ends the script as well
+        (LOST, replace(AGAIN, exits={0: "85"}), "crash"),
+        (LOST, AGAIN, "node_failure"),
+        (LOST, replace(AGAIN, last_state="NODE_FAIL"), "node_failure"),
+        (LOST, replace(AGAIN, last_state="REQUEUED"), "requeue"),
         # a start between the two did not come to its first word
         (DIED, replace(LATER, exits={1: "255"}), "node_failure"),
         (DIED, replace(LATER, exits={0: "137"}), "crash"),
@@ -60,6 +66,7 @@ def test_the_worker_stops_by_itself_halfway_between_the_signal_and_the_limit():
         # the local queue
         (replace(DIED, job=""), Start(), "crash"),
         (replace(SAVED, job=""), Start(), "asked"),
+        (replace(LOST, job=""), Start(), "crash"),
         # said so itself, or never began
         (replace(DIED, state="failed"), AGAIN, None),
         (replace(DIED, state="blocked"), AGAIN, None),
