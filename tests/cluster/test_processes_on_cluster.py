@@ -21,9 +21,12 @@ def warned(cluster: Cluster, job: str) -> None:
     cluster.run("scancel", "--signal=USR2", job)
 
 
-def without_its_second_node(cluster: Cluster, job: str) -> None:
-    cluster.node("crash", "n2")
-    cluster.node("start", "n2")
+def without(node: str) -> Callable[[Cluster, str], None]:
+    def act(cluster: Cluster, job: str) -> None:
+        cluster.node("crash", node)
+        cluster.node("start", node)
+
+    return act
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +38,11 @@ class Case:
     nodes: str
 
 
+CALM_NODES = "n1|n4"  # where none is lost
 CASES = {
-    "warned": Case(act=warned, cause="preemption", nodes="n3|n4"),
-    "without_its_second_node": Case(act=without_its_second_node, cause="node_failure", nodes="n1|n2"),
+    "warned": Case(act=warned, cause="preemption", nodes=CALM_NODES),
+    "without_its_second_node": Case(act=without("n2"), cause="node_failure", nodes="n1|n2"),
+    "without_its_first_node": Case(act=without("n3"), cause="node_failure", nodes="n3|n4"),
 }
 
 
@@ -77,7 +82,7 @@ def disturb(cluster: Cluster, folder: Path, case: Case) -> None:
 def teams(cluster: Cluster, image: Path, shards: Path) -> dict[str, Path]:
     """By case the folder of a run that was disturbed, and `calm`: the same run, which nobody disturbed."""
     folders: dict[str, Path] = {}
-    for name, nodes in {"calm": "n3|n4", **{name: case.nodes for name, case in CASES.items()}}.items():
+    for name, nodes in {"calm": CALM_NODES, **{name: case.nodes for name, case in CASES.items()}}.items():
         config = site(image=image, nodes=2, constraint=f'"{nodes}"')
         folders[name] = cluster.study(f"team_{name}", shards=shards, epochs=MANY_EPOCHS, config=config, only="labels")
         cluster.submit(folders[name])
