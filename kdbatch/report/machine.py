@@ -15,11 +15,10 @@ from kdbatch.report.contents import Chapter, count_verdicts
 from kdbatch.report.earlier import EarlierRun
 from kdbatch.report.grid import Grid
 from kdbatch.report.study import RunFacts, Study
-from kdbatch.result.read import read_curves
+from kdbatch.result.read import in_parts, read_curves
 from kdbatch.result.schema import ROWS
 from kdbatch.vocab.publish import publish
 
-RUNS_AT_ONCE = 200  # whose curves are in memory together
 RESULTS: dict[str, pl.DataType] = {
     **ROWS,
     "table": pl.String(),
@@ -144,9 +143,8 @@ def write_results(study: Study, path: Path) -> tuple[str, ...]:
 def _measured(study: Study, warnings: list[str]) -> Iterator[tuple[str, pl.DataFrame]]:
     """Rows, then curves of some runs at a time, with the name of their table."""
     yield "rows", study.rows
-    run_ids = sorted(study.runs)
-    for first in range(0, len(run_ids), RUNS_AT_ONCE):
-        curves = read_curves(study.runs_dir, run_ids[first : first + RUNS_AT_ONCE])
+    for part in in_parts(sorted(study.runs)):
+        curves = read_curves(study.runs_dir, part)
         warnings += curves.warnings
         yield "curves", curves.frame
 

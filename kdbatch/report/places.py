@@ -7,9 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from kdbatch.result.read import read_places
-
-RUNS_AT_ONCE = 100  # whose keys are in memory together
+from kdbatch.result.read import in_parts, read_places
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,8 +34,8 @@ def load_places(runs_dir: Path, run_ids: Sequence[str]) -> tuple[dict[str, Place
     found: dict[str, Places] = {}
     warnings: list[str] = []
     orders: list[_Order] = []
-    for first in range(0, len(run_ids), RUNS_AT_ONCE):
-        scan = read_places(runs_dir, run_ids[first : first + RUNS_AT_ONCE])
+    for part in in_parts(run_ids):
+        scan = read_places(runs_dir, part)
         warnings += scan.warnings
         for (run_id,), frame in scan.frame.group_by("run_id", maintain_order=True):
             order = _order(frame["key"], orders)

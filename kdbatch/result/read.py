@@ -1,14 +1,17 @@
 """Reads the Parquet files of finished runs. A file that cannot be read is named and left out: one bad disk block costs one run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
 from kdbatch.result.schema import CKA, CURVES, PREDICTIONS, ROWS
 from kdbatch.vocab.runs import RunFolder
+
+T = TypeVar("T")
 
 FILES_AT_ONCE = 100
 EVERYTHING = pl.lit(value=True)
@@ -22,6 +25,12 @@ class Scan:
 
     frame: pl.DataFrame
     warnings: tuple[str, ...] = ()
+
+
+def in_parts(files: Sequence[T]) -> Iterator[Sequence[T]]:
+    """As many files, or runs with one each, as are read and held together."""
+    for first in range(0, len(files), FILES_AT_ONCE):
+        yield files[first : first + FILES_AT_ONCE]
 
 
 def scan_rows(runs_dir: Path, run_ids: Sequence[str]) -> Scan:
@@ -74,8 +83,7 @@ def _scan(
         elif required:
             warnings.append(f"{path}: is missing, though the run is done. Left out.")
     frames = [pl.DataFrame(schema=dict(schema))]
-    for first in range(0, len(paths), FILES_AT_ONCE):
-        some = paths[first : first + FILES_AT_ONCE]
+    for some in in_parts(paths):
         try:
             frames.append(_read(some, schema, keep))
         except UNREADABLE:

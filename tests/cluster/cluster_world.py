@@ -84,6 +84,11 @@ class Cluster:
     def node(self, action: str, name: str) -> None:
         subprocess.run([str(HERE / "node"), action, name], check=True, capture_output=True, text=True)
 
+    def lose(self, node: str) -> None:
+        """A node's power fails, and comes back."""
+        self.node("crash", node)
+        self.node("start", node)
+
     @contextlib.contextmanager
     def configured(self, **settings: str) -> Iterator[None]:
         """Inside, slurm.conf says this."""

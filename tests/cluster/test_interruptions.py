@@ -56,8 +56,7 @@ def killed(cluster: Cluster, job: str, pid: int) -> None:
 
 
 def without_node(cluster: Cluster, job: str, pid: int) -> None:
-    cluster.node("crash", "n2")
-    cluster.node("start", "n2")
+    cluster.lose("n2")
 
 
 def without_daemon(cluster: Cluster, job: str, pid: int) -> None:

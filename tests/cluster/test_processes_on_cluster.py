@@ -21,12 +21,12 @@ def warned(cluster: Cluster, job: str) -> None:
     cluster.run("scancel", "--signal=USR2", job)
 
 
-def without(node: str) -> Callable[[Cluster, str], None]:
-    def act(cluster: Cluster, job: str) -> None:
-        cluster.node("crash", node)
-        cluster.node("start", node)
+def without_n2(cluster: Cluster, job: str) -> None:
+    cluster.lose("n2")
 
-    return act
+
+def without_n3(cluster: Cluster, job: str) -> None:
+    cluster.lose("n3")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +41,8 @@ class Case:
 CALM_NODES = "n1|n4"  # where none is lost
 CASES = {
     "warned": Case(act=warned, cause="preemption", nodes=CALM_NODES),
-    "without_its_second_node": Case(act=without("n2"), cause="node_failure", nodes="n1|n2"),
-    "without_its_first_node": Case(act=without("n3"), cause="node_failure", nodes="n3|n4"),
+    "without_its_second_node": Case(act=without_n2, cause="node_failure", nodes="n1|n2"),
+    "without_its_first_node": Case(act=without_n3, cause="node_failure", nodes="n3|n4"),
 }
 
 
