@@ -29,6 +29,7 @@ def _one(rank: int, work: Callable[[int], Any], folder: Path) -> None:
     torch.set_num_threads(1)
     meet = folder / "meet"
     dist.init_process_group("gloo", init_method=f"file://{meet}", rank=rank, world_size=WORLD_SIZE, timeout=TIMEOUT)
+    dist.barrier()  # one whose work is short must not part while the other still connects
     try:
         torch.save(work(rank), folder / f"{rank}.pt")
     finally:
