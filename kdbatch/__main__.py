@@ -1,6 +1,6 @@
 """`python -m kdbatch`."""
 
-from kdbatch.cli import main
+from kdbatch.cli.commands import main
 
 if __name__ == "__main__":
     main()

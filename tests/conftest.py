@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from kdbatch.base.atomic_write import publish_json
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.datasets import DATASETS
-from kdbatch.vocab.publish import publish_json
 from kdbatch.vocab.shards import Part, Shard, ShardIndex
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: tests share the cores, and sums keep their order

@@ -7,10 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import micro_study as micro
 import pytest
+from support import micro_study as micro
 
-from kdbatch.vocab.publish import load_json
+from kdbatch.base.atomic_write import load_json
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("chain")]
 EPOCHS = 32  # long enough that a stage can be caught in the middle of its training

@@ -8,15 +8,15 @@ import sys
 from pathlib import Path
 from typing import get_args
 
-import micro_study as micro
 import polars as pl
 import pytest
-from worlds import JOBS
+from support import micro_study as micro
+from support.inputs import JOBS
 
-from kdbatch.cli import Commands
-from kdbatch.command import check
+from kdbatch.cli.command import check
+from kdbatch.cli.commands import Commands
 from kdbatch.plan.resolve import make_plan
-from kdbatch.report.machine import RESULTS
+from kdbatch.report.json_export import RESULTS
 from kdbatch.result.schema import CKA, CURVES, PREDICTIONS, ROWS
 from kdbatch.vocab.config import Config, load_config
 from kdbatch.vocab.metrics import Metric

@@ -9,9 +9,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from worlds import JOBS
+from support.inputs import JOBS
 
-from kdbatch.command import WORKER_PACKAGES
+from kdbatch.cli.command import WORKER_PACKAGES
 
 ROOT = JOBS.parent
 SUBSET_SIZE = str(JOBS / "subset_size.yaml")

@@ -5,14 +5,14 @@ from pathlib import Path
 from statistics import mean
 
 import av
-import micro_study as micro
 import polars as pl
 import pytest
-from worlds import real_clips
+from support import micro_study as micro
+from support.inputs import real_clips
 
+from kdbatch.base.atomic_write import load_json
+from kdbatch.base.progress import silent
 from kdbatch.shard.build import build_shards
-from kdbatch.vocab.progress import silent
-from kdbatch.vocab.publish import load_json
 from kdbatch.vocab.shards import load_index
 
 SEGMENT_FRAMES, NUM_SEGMENTS = 24, 6

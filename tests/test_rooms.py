@@ -1,40 +1,75 @@
-"""The arrows between rooms, and the homes of heavy packages. A file that turns an arrow round is named here."""
+"""The arrows between rooms and inside them, and the homes of heavy packages. A file that turns an arrow round is named here."""
 
 import ast
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "kdbatch"
-MAY_IMPORT = {
-    "vocab": {"vocab"},
-    "shard": {"shard", "vocab"},
-    "plan": {"plan", "vocab"},
-    "launch": {"launch", "plan", "vocab"},
-    "run": {"run", "result", "vocab"},
-    "result": {"result", "vocab"},
-    "report": {"report", "result", "vocab"},
+MAX_FILES = 15
+
+# A room may import itself and these.
+ROOMS = {
+    "base": set(),
+    "vocab": {"base"},
+    "shard": {"base", "vocab"},
+    "plan": {"base", "vocab"},
+    "launch": {"base", "vocab", "plan"},
+    "result": {"base", "vocab"},
+    "run": {"base", "vocab", "result"},
+    "report": {"base", "vocab", "result"},
+    "bench": {"base", "vocab", "shard", "run"},
+    "cli": {"base", "vocab", "shard", "plan", "launch", "result", "run", "report", "bench"},
 }
+
+# A package inside a room may import itself and these of its room: packages, and modules that lie beside them.
+PACKAGES = {
+    "vocab/tasks": {"views"},
+    "shard/toy": {"pool"},
+    "launch/container": {"machine", "run_folders"},
+    "launch/slurm": {"container", "machine", "run_folders"},
+    "launch/local": {"container", "machine", "run_folders", "run_status"},
+    "run/data": {"rng"},
+    "run/models": set(),
+    "run/distributed": set(),
+    "run/train": {"checkpoint", "context", "data", "distributed", "heartbeat", "models", "rng"},
+    "run/tasks": {"data", "distributed", "models", "rng", "train"},
+    "run/evaluation": {"checkpoint", "context", "data", "models", "rng", "weights"},
+    "run/cka": {"context", "data", "distributed", "models", "rng", "weights"},
+    "report/data": {"labels"},
+    "report/stats": {"data", "labels"},
+    "report/tables": {"data", "escape", "labels"},
+    "report/figures": {"data", "labels", "stats", "tables"},
+    "report/html": {"data", "escape", "figures", "labels", "stats", "tables"},
+    "bench/cka": set(),
+    "bench/data": set(),
+    "bench/step": set(),
+}
+
+# Heavy packages, and the rooms or packages that may import them.
 HOMES = {
-    "torch": {"run"},
-    "torchvision": {"run"},
-    "decord": {"run"},
+    "torch": {"run", "bench"},
+    "torchvision": {"run", "bench"},
+    "decord": {"run", "bench"},
     "safetensors": {"run"},
-    "av": {"shard", "run"},
-    "cv2": {"run"},
+    "av": {"shard", "run", "bench"},
+    "cv2": {"bench"},
     "webdataset": {"shard", "run"},
     "yaml": {"plan"},
-    "submitit": {"launch"},
+    "submitit": {"launch/slurm", "launch/node_check.py"},
     "polars": {"result", "report"},
-    "matplotlib": {"report"},
-    "fontTools": {"report"},
-    "fire": {"command.py"},
-    "rich": {"terminal.py"},
+    "matplotlib": {"report/figures"},
+    "fontTools": {"report/figures"},
+    "fire": {"cli/command.py"},
+    "rich": {"cli/terminal.py"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
+FOLDERS = sorted({path.parent for path in FILES})
 
 
 def _imports(path: Path) -> set[str]:
+    """Every module that a file imports, also inside functions."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -42,19 +77,72 @@ def _imports(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             names.add(node.module or "")
+            names |= {f"{node.module}.{alias.name}" for alias in node.names if _file_of(f"{node.module}.{alias.name}")}
     return names
+
+
+def _file_of(module: str) -> Path | None:
+    """The file of a module of ours; None for other packages' and for names inside a module."""
+    path = PACKAGE.parent / module.replace(".", "/")
+    return next((found for found in (path.with_suffix(".py"), path / "__init__.py") if found in _FILES), None)
+
+
+_FILES = set(FILES)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_data_goes_one_way(path: Path) -> None:
-    room = path.relative_to(PACKAGE).parts[0]
+    where = path.relative_to(PACKAGE)
+    room, package = where.parts[0], "/".join(where.parts[:2])
     for name in _imports(path):
         top, *rest = name.split(".")
-        if top == "kdbatch" and room in MAY_IMPORT and rest and rest[0] != "__version__":
-            assert rest[0] in MAY_IMPORT[room], f"{room} must not import {name}"
+        if top == "kdbatch" and room in ROOMS and rest and rest[0] != "__version__":
+            assert rest[0] in {room, *ROOMS[room]}, f"{room} must not import {name}"
+            if package in PACKAGES and rest[0] == room and len(rest) > 1:
+                allowed = {where.parts[1], *PACKAGES[package]}
+                assert rest[1] in allowed, f"{package} must not import {name}"
         if top in HOMES:
-            assert room in HOMES[top], f"{top} has no home in {room}"
+            homes = HOMES[top]
+            assert room in homes or package in homes, f"{top} has no home in {where}"
 
 
-def test_every_room_is_here() -> None:
-    assert {p.name for p in PACKAGE.iterdir() if p.is_dir() and p.name != "__pycache__"} == set(MAY_IMPORT)
+def test_every_room_and_package_is_here() -> None:
+    folders = [str(folder.relative_to(PACKAGE)) for folder in FOLDERS if folder != PACKAGE]
+    assert {folder for folder in folders if "/" not in folder} == set(ROOMS)
+    assert {folder for folder in folders if folder.count("/") == 1} == set(PACKAGES)
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    graph = {path: {file for name in _imports(path) if (file := _file_of(name)) and file != path} for path in FILES}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(str(path.relative_to(PACKAGE)) for path in error.args[1]))
+
+
+def test_no_package_of_a_room_is_in_a_circle() -> None:
+    """A package counts as one, so that each can be read without the ones above it."""
+
+    def box(path: Path) -> str:
+        return "/".join(path.relative_to(PACKAGE).with_suffix("").parts[:2])
+
+    graph: dict[str, set[str]] = {}
+    for path in FILES:
+        if path.name == "__init__.py" and path.parent.parent == PACKAGE:
+            continue
+        found = {file for name in _imports(path) if (file := _file_of(name))}
+        graph.setdefault(box(path), set()).update({box(file) for file in found} - {box(path)})
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_a_folder_can_be_overlooked(folder: Path) -> None:
+    assert len(list(folder.glob("*.py"))) <= MAX_FILES
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_every_package_says_what_it_is_for(folder: Path) -> None:
+    assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text()))

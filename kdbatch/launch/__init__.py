@@ -1,1 +1,4 @@
-"""A Plan meets machines: run folders are written, then SLURM arrays or the local queue start `python -m kdbatch.run RUN_DIR`."""
+"""Starts a Plan on this machine or on SLURM, and answers for it: run folders, status, logs, cancel, doctor.
+
+What is particular to SLURM is in `slurm/`, the queue of this machine in `local/`, the Apptainer image in `container/`.
+"""

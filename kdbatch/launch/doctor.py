@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Literal
 
 from kdbatch import __version__
-from kdbatch.launch.container import as_process, check_container, python_words
-from kdbatch.launch.host import answer, partitions, slurm_settings
-from kdbatch.launch.locks import holding
-from kdbatch.launch.site import has_command, inside_job, num_cpus, queue_kind, visible_gpus
+from kdbatch.base.atomic_write import publish_text
+from kdbatch.base.errors import UserError
+from kdbatch.base.locks import holding
+from kdbatch.base.text import count
+from kdbatch.launch.container.command import as_process, check_container, python_words
+from kdbatch.launch.machine import has_command, inside_job, num_cpus, queue_kind, visible_gpus
+from kdbatch.launch.slurm.cluster_info import answer, partitions, slurm_settings
 from kdbatch.vocab.config import Config
-from kdbatch.vocab.count import count
-from kdbatch.vocab.errors import UserError
-from kdbatch.vocab.publish import publish_text
 
 Verdict = Literal["ok", "note", "bad"]
 VERSIONS = (

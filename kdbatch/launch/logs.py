@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdbatch.launch.journal import journal_of, last_submissions
-from kdbatch.vocab.errors import UserError
+from kdbatch.base.errors import UserError
+from kdbatch.launch.run_folders import journal_of
+from kdbatch.launch.slurm.submissions import last_submissions
 from kdbatch.vocab.runs import RunFolder
 
 POLL_SECONDS = 0.5

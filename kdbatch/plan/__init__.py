@@ -1,1 +1,4 @@
-"""Job YAML -> Experiment -> Plan, a value that can be printed, compared and tested. Writes nothing."""
+"""Turns job files into a Plan: every run that the experiments need, each once, as a value that can be printed and compared.
+
+Writes nothing.
+"""

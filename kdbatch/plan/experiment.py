@@ -7,14 +7,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from kdbatch.plan.checks import check
-from kdbatch.plan.files import load_yaml
+from kdbatch.base.errors import UserError
+from kdbatch.base.lookup import nearest, pick
+from kdbatch.base.parse import read
 from kdbatch.plan.profile import Profile
 from kdbatch.plan.specs import Case, Experiment, Probe, StudentSpec, TeacherSpec, split_teacher
-from kdbatch.vocab.errors import UserError
-from kdbatch.vocab.pick import nearest, pick
+from kdbatch.plan.validate import check
+from kdbatch.plan.yaml_loader import load_yaml
 from kdbatch.vocab.plans import Claim, Map, Table
-from kdbatch.vocab.read import read
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,12 +4,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from kdbatch.plan.files import load_yaml
+from kdbatch.base.errors import UserError
+from kdbatch.base.lookup import nearest, pick
+from kdbatch.base.parse import read
+from kdbatch.plan.yaml_loader import load_yaml
 from kdbatch.vocab.backbones import BACKBONE_TITLES
 from kdbatch.vocab.datasets import DATASETS
-from kdbatch.vocab.errors import UserError
-from kdbatch.vocab.pick import nearest, pick
-from kdbatch.vocab.read import read
 from kdbatch.vocab.recipes import Schedule, Selection
 from kdbatch.vocab.tasks import TASKS, Complexity, PretextTask
 

@@ -5,18 +5,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdbatch.plan.book import Book, waves_of
+from kdbatch.base.errors import UserError
+from kdbatch.base.lookup import pick
+from kdbatch.base.parse import read
+from kdbatch.plan.clip_length import check_fit
 from kdbatch.plan.experiment import load_experiment
-from kdbatch.plan.fit import check_fit
 from kdbatch.plan.profile import Profile, load_profile
+from kdbatch.plan.run_registry import Book, waves_of
 from kdbatch.plan.specs import Case, Experiment, PretrainSpec, Probe, StudentSpec, TeacherSpec, split_teacher
 from kdbatch.vocab.backbones import BACKBONE_TITLES, Backbone
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.datasets import DATASETS
-from kdbatch.vocab.errors import UserError
-from kdbatch.vocab.pick import pick
 from kdbatch.vocab.plans import Cell, Map, Plan, PlannedRun, PlanRecord
-from kdbatch.vocab.read import read
 from kdbatch.vocab.recipes import Compare, Distill, Evaluation, Finetune, Pretrain, Recipe, Retrieve, Schedule
 from kdbatch.vocab.runs import Resources, RunFolder
 from kdbatch.vocab.shards import Subset

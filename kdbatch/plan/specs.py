@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from kdbatch.vocab.errors import UserError
+from kdbatch.base.errors import UserError
 from kdbatch.vocab.plans import Claim, Map, Table
 from kdbatch.vocab.tasks import Complexity
 

@@ -1,1 +1,1 @@
-"""Results -> tables, figures, checked claims and one page that opens from disk."""
+"""Turns results into tables, figures, checked claims and one page that opens from disk."""

@@ -5,26 +5,26 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdbatch.report.accuracy_figures import draw_accuracy
-from kdbatch.report.cka_figures import draw_map, draw_panel, load_maps
-from kdbatch.report.claims import Verdict, check_claims
-from kdbatch.report.complete import lacking
-from kdbatch.report.contents import Chapter, count_verdicts, num_done, pretraining, teachers_together
-from kdbatch.report.curve_figures import draw_curves
-from kdbatch.report.earlier import earlier_runs
-from kdbatch.report.error_figures import draw_errors
+from kdbatch.base.atomic_write import make_folder, publish_json, publish_text
+from kdbatch.base.progress import Progress, silent
+from kdbatch.report.coverage import lacking
+from kdbatch.report.data.study import Study, cells_at, load_study
+from kdbatch.report.data.superseded import earlier_runs
 from kdbatch.report.escape import in_file_name
-from kdbatch.report.figures import Drawing
-from kdbatch.report.gain_figures import draw_gains
-from kdbatch.report.grid import Grid, fill
-from kdbatch.report.machine import report_json, write_results
-from kdbatch.report.page import page_html
-from kdbatch.report.study import Study, cells_at, load_study
-from kdbatch.report.tables import comma_separated, latex, markdown
-from kdbatch.report.words import case_title
+from kdbatch.report.figures.accuracy import draw_accuracy
+from kdbatch.report.figures.base import Drawing
+from kdbatch.report.figures.cka import draw_map, draw_panel, load_maps
+from kdbatch.report.figures.curves import draw_curves
+from kdbatch.report.figures.errors import draw_errors
+from kdbatch.report.figures.gains import draw_gains
+from kdbatch.report.html.page import page_html
+from kdbatch.report.html.sections import Chapter, count_verdicts, num_done, pretraining, teachers_together
+from kdbatch.report.json_export import report_json, write_results
+from kdbatch.report.labels import case_title
+from kdbatch.report.stats.claims import Verdict, check_claims
+from kdbatch.report.tables.formats import comma_separated, latex, markdown
+from kdbatch.report.tables.grid import Grid, fill
 from kdbatch.vocab.plans import PlanRecord
-from kdbatch.vocab.progress import Progress, silent
-from kdbatch.vocab.publish import make_folder, publish_json, publish_text
 
 PARTS = ("maps", "gains", "errors", "curves")
 

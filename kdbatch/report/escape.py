@@ -3,7 +3,7 @@
 import html
 import re
 
-from kdbatch.report.words import MINUS, NONE
+from kdbatch.report.labels import MINUS, NONE
 
 _LATEX = {
     "\\": r"\textbackslash{}",

@@ -1,1 +1,1 @@
-"""Rows: the schema of what runs measure, one writer, one reader."""
+"""The Parquet files of a run: their columns, one writer, one reader."""

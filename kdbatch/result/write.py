@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from kdbatch.vocab.publish import publish
+from kdbatch.base.atomic_write import publish
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 import sys
 
-from kdbatch.run.pulse import StopFlag
+from kdbatch.run.heartbeat import StopFlag
 
 stop = StopFlag().listen()  # before torch is imported: a signal may come in those seconds, and must not kill the run
 

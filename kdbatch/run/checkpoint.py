@@ -11,9 +11,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from kdbatch.run.team import ALONE, Team
-from kdbatch.vocab.errors import UserError
-from kdbatch.vocab.publish import publish
+from kdbatch.base.atomic_write import publish
+from kdbatch.base.errors import UserError
+from kdbatch.run.distributed.process_group import ALONE, Team
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:

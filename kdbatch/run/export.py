@@ -17,15 +17,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kdbatch.base.atomic_write import load_json, make_folder, publish, publish_json, publish_text
+from kdbatch.base.errors import UserError
+from kdbatch.base.parse import read
 from kdbatch.result.read import scan_rows
-from kdbatch.run.augment import MEAN, STD
 from kdbatch.run.checkpoint import load_weights
+from kdbatch.run.data.augment import MEAN, STD
 from kdbatch.run.models import Classifier, build_backbone
 from kdbatch.run.weights import checked_weights, load_classifier
 from kdbatch.vocab.backbones import Backbone
-from kdbatch.vocab.errors import UserError
-from kdbatch.vocab.publish import load_json, make_folder, publish, publish_json, publish_text
-from kdbatch.vocab.read import read
 from kdbatch.vocab.recipes import Distill, Finetune
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.shards import load_index

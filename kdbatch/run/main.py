@@ -13,17 +13,17 @@ from pathlib import Path
 
 import torch
 
-from kdbatch.run.cache import FrameCache
+from kdbatch.base.atomic_write import publish_json, publish_text
+from kdbatch.base.errors import UserError
+from kdbatch.run.context import Worker
+from kdbatch.run.data.decoding.frame_cache import FrameCache
 from kdbatch.run.device import own_device
-from kdbatch.run.learn import can_compile
-from kdbatch.run.loop import Worker
+from kdbatch.run.distributed.process_group import Place, Team, Unmet, formed, is_lost_peer, place_of
+from kdbatch.run.heartbeat import Pulse, StopFlag, Stopped
 from kdbatch.run.provenance import provenance
-from kdbatch.run.pulse import Pulse, StopFlag, Stopped
 from kdbatch.run.stages import STAGES
-from kdbatch.run.team import Place, Team, Unmet, formed, is_lost_peer, place_of
-from kdbatch.vocab.attempts import start_of
-from kdbatch.vocab.errors import UserError
-from kdbatch.vocab.publish import publish_json, publish_text
+from kdbatch.run.train.optim import can_compile
+from kdbatch.vocab.retry_policy import start_of
 from kdbatch.vocab.runs import Assignment, Cache, RunFolder
 from kdbatch.vocab.status import EXIT_BLOCKED, EXIT_BUG, EXIT_BUSY, EXIT_DONE, EXIT_STOPPED, EXIT_UNMET, EXIT_USER, State
 

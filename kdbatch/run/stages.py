@@ -8,25 +8,26 @@ import numpy as np
 import torch
 from torch import nn
 
+from kdbatch.base.lookup import pick
 from kdbatch.result.schema import CURVES, ROWS
 from kdbatch.result.write import Measure, write_measures
-from kdbatch.run.chance import seed_for
 from kdbatch.run.checkpoint import load_weights, save_weights, sha256_of
-from kdbatch.run.compare import compare
-from kdbatch.run.data import Batch, TrainingBatches, Video, load_videos
-from kdbatch.run.evaluate import evaluate, teachers_together
-from kdbatch.run.feature_match import Taught, match_step
-from kdbatch.run.learn import compile_layers
-from kdbatch.run.loop import Facts, Trained, Worker, train
+from kdbatch.run.cka.compare import compare
+from kdbatch.run.context import Facts, Worker
+from kdbatch.run.data.batches import Batch, TrainingBatches, Video, load_videos
+from kdbatch.run.data.sampling import Request, random_clip
+from kdbatch.run.evaluation.best_epoch import BestEpoch, hold_out
+from kdbatch.run.evaluation.evaluate import evaluate, teachers_together
+from kdbatch.run.evaluation.retrieve import retrieve
 from kdbatch.run.models import Classifier, build_backbone
-from kdbatch.run.retrieve import retrieve
-from kdbatch.run.sampling import Request, random_clip
-from kdbatch.run.select import BestEpoch, hold_out
-from kdbatch.run.step import Step, distill_step, finetune_step
+from kdbatch.run.rng import seed_for
 from kdbatch.run.tasks import PRETEXTS
-from kdbatch.run.teacher_outputs import TeacherOutputs
+from kdbatch.run.train.feature_match import Taught, match_step
+from kdbatch.run.train.loop import Trained, train
+from kdbatch.run.train.optim import compile_layers
+from kdbatch.run.train.steps import Step, distill_step, finetune_step
+from kdbatch.run.train.teacher_logit_cache import TeacherOutputs
 from kdbatch.run.weights import check_classes, checked_weights, load_classifier
-from kdbatch.vocab.pick import pick
 from kdbatch.vocab.recipes import Distill, Finetune, Pretrain
 from kdbatch.vocab.runs import Assignment
 from kdbatch.vocab.shards import load_index
@@ -148,7 +149,7 @@ def _train_classifier(
 
 
 def _one_clip_each(chosen: Sequence[Video], view: View, rng: np.random.Generator) -> tuple[list[Request], dict[str, np.ndarray]]:
-    """A random clip per video; frames and places tell a view from others (run/teacher_outputs.py)."""
+    """A random clip per video; frames and places tell a view from others (run/train/teacher_logit_cache.py)."""
     requests = [random_clip(video.sample, view, rng) for video in chosen]
     frame_BT = np.stack([request.frame_VT[0] for request in requests])
     return requests, {"frame_BT": frame_BT, "place": np.array([video.sample.place for video in chosen])}

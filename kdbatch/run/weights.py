@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from kdbatch.base.atomic_write import load_json
+from kdbatch.base.errors import UserError
 from kdbatch.run.checkpoint import load_weights, sha256_of
 from kdbatch.run.models import Classifier, build_backbone
-from kdbatch.vocab.errors import UserError
-from kdbatch.vocab.publish import load_json
 from kdbatch.vocab.recipes import Distill, Finetune
 from kdbatch.vocab.runs import RunFolder
 

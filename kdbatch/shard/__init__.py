@@ -1,1 +1,4 @@
-"""Videos on disk become tars and `index.json`."""
+"""Turns published video data sets into WebDataset tars and `index.json`.
+
+Readers of the published layouts and the storage order come first, then transcoding of one video, then the tars and their index.
+"""

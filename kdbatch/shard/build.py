@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from kdbatch.shard.footage import UNREADABLE
+from kdbatch.base.errors import UserError
+from kdbatch.base.progress import Progress
 from kdbatch.shard.index import check_rejected, publish_index, publish_rejected, writing
-from kdbatch.shard.job import TRANSCODED, Job, plan_job
 from kdbatch.shard.originals import keep
 from kdbatch.shard.pool import spread
+from kdbatch.shard.shard_plan import TRANSCODED, Job, plan_job
+from kdbatch.shard.source_video import UNREADABLE
 from kdbatch.shard.stored import BrokenVideo, MachineTrouble, Refused, Stored, size_and_time
 from kdbatch.shard.tars import Entry, publish_shard
 from kdbatch.shard.transcode import transcode as encode
-from kdbatch.vocab.errors import UserError
-from kdbatch.vocab.progress import Progress
 from kdbatch.vocab.shards import Reject, ShardIndex
 
 

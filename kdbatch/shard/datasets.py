@@ -10,6 +10,8 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
+from kdbatch.base.atomic_write import load_json
+from kdbatch.base.errors import UserError
 from kdbatch.shard.sources import (
     Listing,
     first_file,
@@ -23,8 +25,6 @@ from kdbatch.shard.sources import (
     videos_in,
     with_unique_keys,
 )
-from kdbatch.vocab.errors import UserError
-from kdbatch.vocab.publish import load_json
 
 FOLDS = (1, 2, 3)
 

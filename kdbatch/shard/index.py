@@ -10,11 +10,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kdbatch.shard.job import Job, stored_otherwise
+from kdbatch.base.atomic_write import drop_abandoned, publish, publish_json
+from kdbatch.base.errors import UserError
+from kdbatch.shard.shard_plan import Job, stored_otherwise
 from kdbatch.shard.stored import MachineTrouble
 from kdbatch.vocab.datasets import DATASETS
-from kdbatch.vocab.errors import UserError
-from kdbatch.vocab.publish import drop_abandoned, publish, publish_json
 from kdbatch.vocab.shards import Part, Reject, Shard, ShardIndex, ShardRecord, load_index
 
 _REJECTED = pa.schema([("part", pa.string()), ("key", pa.string()), ("place", pa.int64()), ("path", pa.string()), ("reason", pa.string())])

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from av.video.frame import PictureType
 
-from kdbatch.shard.footage import look, opened, reasons
+from kdbatch.shard.source_video import look, opened, reasons
 from kdbatch.shard.stored import BrokenVideo, Stored
-from kdbatch.vocab.packets import MAX_FRAMES
+from kdbatch.vocab.packet_index import MAX_FRAMES
 
 
 def keep(path: Path) -> Stored:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from typing import TypeVar
 
-from kdbatch.vocab.errors import UserError
+from kdbatch.base.errors import UserError
 
 Job = TypeVar("Job")
 Done = TypeVar("Done")

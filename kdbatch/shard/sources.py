@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
-from kdbatch.vocab.count import count
-from kdbatch.vocab.errors import UserError
+from kdbatch.base.errors import UserError
+from kdbatch.base.text import count
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v", ".3gp", ".flv"})
 _MAX_KEY = 80  # a tar header has room for 100 bytes of name, and the key gets a suffix

@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from kdbatch.base.atomic_write import drop_abandoned, load_json, publish, publish_json
+from kdbatch.base.parse import read
 from kdbatch.shard.sources import Source
 from kdbatch.shard.stored import Stored
-from kdbatch.vocab.publish import drop_abandoned, load_json, publish, publish_json
-from kdbatch.vocab.read import read
 from kdbatch.vocab.shards import Reject, Sample, ShardRecord
 
 

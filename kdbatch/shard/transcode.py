@@ -1,7 +1,7 @@
 """One video becomes a small H.264 mp4 made for random access, and an index of its packets.
 
 Short side 128, no sound, closed groups of 16 frames, one B-frame between every two P-frames. B-frames are never referenced, so every
-other frame can be left out when a clip is read (vocab/packets.py says which). No CABAC and no deblocking: cheap to decode.
+other frame can be left out when a clip is read (vocab/packet_index.py says which). No CABAC and no deblocking: cheap to decode.
 """
 
 import io
@@ -17,9 +17,9 @@ from av.container import OutputContainer
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-from kdbatch.shard.footage import NO_ROOM, beat, look, opened, reasons
+from kdbatch.shard.source_video import NO_ROOM, beat, look, opened, reasons
 from kdbatch.shard.stored import BrokenVideo, MachineTrouble, Stored
-from kdbatch.vocab.packets import MAX_FRAMES, Packet, pack_index, packet_check, packet_flags
+from kdbatch.vocab.packet_index import MAX_FRAMES, Packet, pack_index, packet_check, packet_flags
 
 SHORT_SIDE = 128
 INTERPOLATION = Interpolation.BICUBIC

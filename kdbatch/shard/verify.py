@@ -6,13 +6,13 @@ from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 
-from kdbatch.shard.footage import SHORTAGES
+from kdbatch.base.errors import UserError
+from kdbatch.base.progress import Progress
 from kdbatch.shard.pool import spread
+from kdbatch.shard.source_video import SHORTAGES
 from kdbatch.shard.stored import BrokenVideo
 from kdbatch.shard.tars import finished_shard, sha256_of
 from kdbatch.shard.transcode import count_frames
-from kdbatch.vocab.errors import UserError
-from kdbatch.vocab.progress import Progress
 from kdbatch.vocab.shards import Sample, Shard, ShardIndex, load_index, request_like
 
 

@@ -1,1 +1,4 @@
-"""The words that every room shares: frozen, keyword-only dataclasses and the few functions that read them. Stdlib only."""
+"""The nouns that all rooms share: frozen, keyword-only dataclasses for data sets, shards, recipes, runs, plans and statuses.
+
+Imports only `base`. Nothing here reads videos, trains or talks to SLURM.
+"""

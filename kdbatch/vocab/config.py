@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from kdbatch.vocab.errors import UserError
-from kdbatch.vocab.read import read
+from kdbatch.base.errors import UserError
+from kdbatch.base.parse import read
 from kdbatch.vocab.recipes import KINDS
 from kdbatch.vocab.runs import Cache, Resources, Retries, check_least
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from kdbatch.vocab.errors import UserError
+from kdbatch.base.atomic_write import load_json, publish_json
+from kdbatch.base.errors import UserError
+from kdbatch.base.parse import read
 from kdbatch.vocab.metrics import Metric
-from kdbatch.vocab.publish import load_json, publish_json
-from kdbatch.vocab.read import read
 from kdbatch.vocab.runs import Resources, Run
 
 ClaimKind = Literal["beats", "best_at", "mean_gain_at_least", "fewer_blocks_than"]

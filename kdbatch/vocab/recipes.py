@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from kdbatch.base.errors import UserError
 from kdbatch.vocab.backbones import Backbone
-from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.shards import Subset
 from kdbatch.vocab.tasks import TASKS, PretextTask
 from kdbatch.vocab.views import View
@@ -120,7 +120,7 @@ class Distill:
 
     Loss = hard_weight * CE + soft_weight * temperature^2 * sum_m w_m KL(teacher_m || student), METHODS of AE-KD (Du et al. 2020).
     `max_teacher_weight` is AE-KD's C: w_m <= C. `feature_weight` is CA-MKD's beta, the weight of its second term, which compares last maps
-    (run/feature_match.py); 50 there. With `teacher_views` n > 0 the clips and augmentations of epoch e come again in epoch
+    (run/train/feature_match.py); 50 there. With `teacher_views` n > 0 the clips and augmentations of epoch e come again in epoch
     e + n, so that teachers need to see each only once; 0 draws new ones for ever. Without `selection` the last epoch is kept.
     """
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from kdbatch.vocab.errors import UserError
-from kdbatch.vocab.publish import load_json, publish_json
-from kdbatch.vocab.read import read
+from kdbatch.base.atomic_write import load_json, publish_json
+from kdbatch.base.errors import UserError
+from kdbatch.base.parse import read
 from kdbatch.vocab.recipes import RECIPE_VERSION, Recipe
 
 

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from kdbatch.base.atomic_write import load_json
+from kdbatch.base.errors import UserError
+from kdbatch.base.lookup import pick
+from kdbatch.base.parse import read
 from kdbatch.vocab.datasets import DATASETS
-from kdbatch.vocab.errors import UserError
-from kdbatch.vocab.pick import pick
-from kdbatch.vocab.publish import load_json
-from kdbatch.vocab.read import read
 from kdbatch.vocab.shard_request import ShardRequest
 
 ORIGINALS = "originals v1"

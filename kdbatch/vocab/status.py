@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from kdbatch.vocab.errors import UserError
-from kdbatch.vocab.publish import load_json, publish_json
-from kdbatch.vocab.read import read
+from kdbatch.base.atomic_write import load_json, publish_json
+from kdbatch.base.errors import UserError
+from kdbatch.base.parse import read
 
 Cause = Literal["timeout", "preemption", "node_failure", "crash", "requeue", "asked"]
 """How an attempt ended that did not end by itself; see attempts.py."""

@@ -9,13 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
-import micro_study as micro
 import pytest
-from cluster_world import HERE, PACKAGES, ROOT, WITH, WITHOUT, Cluster, make_study
+from support import micro_study as micro
+from support.cluster import EPOCHS, HERE, PACKAGES, ROOT, WITH, WITHOUT, Cluster, make_study
 
 STATE = Path(os.environ.get("KDBATCH_CLUSTER_STATE", "/tmp/kdbatch-cluster"))
 CACHE = Path(os.environ.get("KDBATCH_CLUSTER_CACHE", "/var/cache/kdbatch-cluster"))
-EPOCHS = 2
 NUM_NODES = 4
 WHY_NOT = pytest.StashKey[str]()  # why no cluster can be started here; empty where one can
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cluster_world import Cluster, site, wait_until
+from support.cluster import Cluster, site, wait_until
 
 
 def test_the_doctor_finds_the_host_and_a_node_in_order(cluster: Cluster, image: Path, shards: Path) -> None:

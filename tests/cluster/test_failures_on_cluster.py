@@ -7,12 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from cluster_world import PROFILE, WITH, WITHOUT, Cluster, describe, measured, site, wait_until
-from conftest import EPOCHS
+from support.cluster import EPOCHS, PROFILE, WITH, WITHOUT, Cluster, describe, measured, site, wait_until
 
-from kdbatch.launch.journal import load_journal
-from kdbatch.launch.survey import survey
-from kdbatch.vocab.publish import load_json
+from kdbatch.base.atomic_write import load_json
+from kdbatch.launch.run_status import survey
+from kdbatch.launch.slurm.submissions import load_journal
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import load_status
 

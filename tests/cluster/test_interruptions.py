@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import micro_study as micro
 import polars as pl
 import pytest
-from cluster_world import (
+from support import micro_study as micro
+from support.cluster import (
     WITH,
     WITHOUT,
     Cluster,
@@ -27,7 +27,7 @@ from cluster_world import (
     wait_until,
 )
 
-from kdbatch.vocab.publish import load_json
+from kdbatch.base.atomic_write import load_json
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import load_status
 

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import micro_study as micro
 import polars as pl
 import pytest
-from cluster_world import Cluster, describe, go_on, has_checkpoint, make_study, measured, site, stopped, the_run, wait_until
+from support import micro_study as micro
+from support.cluster import Cluster, describe, go_on, has_checkpoint, make_study, measured, site, stopped, the_run, wait_until
 
-from kdbatch.vocab.publish import load_json
+from kdbatch.base.atomic_write import load_json
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import load_status
 

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from cluster_world import Cluster, site, wait_until
+from support.cluster import Cluster, site, wait_until
 
 from kdbatch.vocab.shards import load_index
 

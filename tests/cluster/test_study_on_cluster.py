@@ -7,12 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from cluster_world import ROOT, Cluster, measured, site
-from conftest import EPOCHS
+from support.cluster import EPOCHS, ROOT, Cluster, measured, site
 
 import kdbatch
-from kdbatch.launch.survey import survey
-from kdbatch.vocab.publish import load_json
+from kdbatch.base.atomic_write import load_json
+from kdbatch.launch.run_status import survey
 
 
 @pytest.fixture(scope="module")

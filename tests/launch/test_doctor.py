@@ -8,17 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from launch_world import config_in, wait_until
+from support.launching import config_in, wait_until
 
+from kdbatch.base.atomic_write import load_json
+from kdbatch.base.errors import UserError
+from kdbatch.base.parse import read
 from kdbatch.launch.doctor import examine
-from kdbatch.launch.host import minutes_of, partitions, slurm_settings
-from kdbatch.launch.probe import Answer, _findings, submit_probe
-from kdbatch.launch.squeue import queued_jobs
-from kdbatch.launch.starter import Seen, look, starter_text, write_starter
+from kdbatch.launch.init_config import Seen, look, starter_text, write_starter
+from kdbatch.launch.node_check import Answer, _findings, submit_probe
+from kdbatch.launch.slurm.cluster_info import minutes_of, partitions, slurm_settings
+from kdbatch.launch.slurm.commands import queued_jobs
 from kdbatch.vocab.config import Config, Container, DatasetPlace, Site
-from kdbatch.vocab.errors import UserError
-from kdbatch.vocab.publish import load_json
-from kdbatch.vocab.read import read
 from kdbatch.vocab.runs import Resources
 
 SINFO = "cpu*|1-00:00:00|(null)\ngpu|2-12:00:00|gpu:h200:8(S:0-1)\ngpu|2-12:00:00|gpu:a100:4\nall|infinite|gpu:2\n"
@@ -139,7 +139,7 @@ def test_an_image_of_another_version_is_named(site, tmp_path):
 @pytest.mark.slow  # a worker's packages are imported
 def test_the_probe_answers_listens_for_one_signal_and_says_how_many_came(tmp_path):
     answer = tmp_path / "answer.json"
-    probe = subprocess.Popen([sys.executable, "-m", "kdbatch.run.probe", str(answer), str(tmp_path)])
+    probe = subprocess.Popen([sys.executable, "-m", "kdbatch.run.node_probe", str(answer), str(tmp_path)])
     wait_until(answer.exists, seconds=60)
     assert read(Answer, load_json(answer), where="answer").listening
     probe.send_signal(signal.SIGUSR2)

@@ -7,12 +7,12 @@ import shutil
 import time
 from collections.abc import Callable
 
-from launch_world import config_in, plan_of, submitted
-from worlds import JOBS
+from support.inputs import JOBS
+from support.launching import config_in, plan_of, submitted
 
-from kdbatch.launch.folders import write_runs
-from kdbatch.launch.slurm import submit_arrays
-from kdbatch.launch.survey import survey
+from kdbatch.launch.run_folders import write_runs
+from kdbatch.launch.run_status import survey
+from kdbatch.launch.slurm.submit import submit_arrays
 from kdbatch.plan.resolve import make_plan
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import Status

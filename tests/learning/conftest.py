@@ -2,7 +2,7 @@ import fcntl
 from pathlib import Path
 
 import pytest
-from learning_world import make_toy_shards
+from support.learning import make_toy_shards
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 import pytest
-from learning_world import pretrain_accuracy, toy_recipe
+from support.learning import pretrain_accuracy, toy_recipe
 
 
 @pytest.mark.learning

@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 import pytest
-from transfer_world import TASKS, train_all
+from support.transfer import TASKS, train_all
 
 
 @pytest.mark.learning

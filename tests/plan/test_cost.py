@@ -1,7 +1,7 @@
 """Estimates in closed form: what a plan of the study says that its runs cost."""
 
 import pytest
-from worlds import JOBS
+from support.inputs import JOBS
 
 from kdbatch.plan.cost import ASSUMED_GMAC_PER_SECOND
 from kdbatch.plan.resolve import make_plan

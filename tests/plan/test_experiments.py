@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from worlds import JOBS
+from support.inputs import JOBS
 
 from kdbatch.plan.resolve import make_plan
 from kdbatch.vocab.plans import Plan

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from worlds import JOBS
+from support.inputs import JOBS
 
+from kdbatch.base.errors import UserError
 from kdbatch.plan.resolve import make_plan
 from kdbatch.vocab.config import Config
-from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.plans import Plan
 from kdbatch.vocab.recipes import Distill, Finetune, Pretrain, Retrieve, Selection
 from kdbatch.vocab.tasks import TASKS

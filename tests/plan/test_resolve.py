@@ -3,12 +3,12 @@ import json
 from pathlib import Path
 
 import pytest
-from worlds import JOBS
+from support.inputs import JOBS
 
+from kdbatch.base.errors import UserError
+from kdbatch.base.parse import read
 from kdbatch.plan.resolve import make_plan
 from kdbatch.vocab.config import Config
-from kdbatch.vocab.errors import UserError
-from kdbatch.vocab.read import read
 from kdbatch.vocab.runs import Resources, Run
 
 SUBSET_SIZE = JOBS / "subset_size.yaml"

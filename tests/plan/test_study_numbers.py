@@ -1,7 +1,7 @@
 """The profile `paper` is the study: every number that it states, and those of the recipes that it names, are in the plan."""
 
 import pytest
-from worlds import JOBS
+from support.inputs import JOBS
 
 from kdbatch.plan.resolve import make_plan
 from kdbatch.vocab.plans import Plan

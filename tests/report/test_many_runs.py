@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from report_world import World
+from support.reports import World
 
 from kdbatch.result.schema import CURVES
 from kdbatch.result.write import Measure, write_measures
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 NUM_VIDEOS, NUM_CLASSES, NUM_EPOCHS = 3783, 101, 200
 NUM_SEEDS = 137  # of which each adds at least 14 runs of its own
 CURVE_NAMES = ("loss", "accuracy", "lr", "hard", "soft", "teacher_weight_0", "teacher_weight_1", "clips_per_second")
-CODE = "import sys; from kdbatch.cli import main; sys.argv[1:] = ['report']; main()"
+CODE = "import sys; from kdbatch.cli.commands import main; sys.argv[1:] = ['report']; main()"
 MEASURE = f"""
 import resource, subprocess, sys
 subprocess.run([sys.executable, "-c", {CODE!r}], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -4,12 +4,13 @@ from types import ModuleType
 import pytest
 import torch
 
-from kdbatch.run.bench import cka, step
-from kdbatch.run.bench.cka_scale import CkaScale
-from kdbatch.run.bench.step_scale import StepScale
+from kdbatch.base.progress import silent
+from kdbatch.bench.cka import measure as cka
+from kdbatch.bench.cka.scale import CkaScale
+from kdbatch.bench.step import measure as step
+from kdbatch.bench.step.scale import StepScale
 from kdbatch.run.device import own_device, set_up
 from kdbatch.vocab.backbones import Backbone
-from kdbatch.vocab.progress import silent
 
 NETWORK = Backbone(kind="shufflenet_2x", width=0.0625)
 MAPS = CkaScale(backbone=NETWORK, layers="res", num_clips=4, num_frames=4, size_pixels=32)

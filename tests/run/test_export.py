@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from kdbatch.base.atomic_write import publish_json
+from kdbatch.base.errors import UserError
 from kdbatch.result.schema import ROWS
 from kdbatch.result.write import Measure, write_measures
 from kdbatch.run.checkpoint import save_weights
@@ -17,8 +19,6 @@ from kdbatch.run.export import export_run, load_exported
 from kdbatch.run.models import Classifier, build_backbone
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.config import Config
-from kdbatch.vocab.errors import UserError
-from kdbatch.vocab.publish import publish_json
 from kdbatch.vocab.recipes import Distill, Evaluation, Recipe, Schedule
 from kdbatch.vocab.runs import Assignment, Resources, Run, RunFolder
 from kdbatch.vocab.shards import find_subset, load_index

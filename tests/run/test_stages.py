@@ -9,23 +9,23 @@ from typing import get_args
 import numpy as np
 import polars as pl
 import pytest
-import target_world as world
 import torch
 from safetensors.torch import load_file
+from support import targets as world
 
+from kdbatch.base.atomic_write import load_json, publish_json
 from kdbatch.report.build import build_report
 from kdbatch.result.read import read_curves, read_predictions, scan_rows
-from kdbatch.run.augment import apply_draws, draw_augment
 from kdbatch.run.checkpoint import load_weights, sha256_of
-from kdbatch.run.data import TrainingBatches, Video, load_videos
-from kdbatch.run.decode import decode_frames
+from kdbatch.run.data.augment import apply_draws, draw_augment
+from kdbatch.run.data.batches import TrainingBatches, Video, load_videos
+from kdbatch.run.data.decoding.decode import decode_frames
+from kdbatch.run.data.sampling import Request, even_clips, random_clip
+from kdbatch.run.heartbeat import StopFlag
 from kdbatch.run.main import main
 from kdbatch.run.models import build_backbone
-from kdbatch.run.pulse import StopFlag
-from kdbatch.run.sampling import Request, even_clips, random_clip
 from kdbatch.vocab.metrics import Metric
 from kdbatch.vocab.plans import Plan, save_record
-from kdbatch.vocab.publish import load_json, publish_json
 from kdbatch.vocab.recipes import Retrieve
 from kdbatch.vocab.runs import Run, RunFolder
 from kdbatch.vocab.shards import Subset

@@ -3,10 +3,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from kdbatch.base.errors import UserError
 from kdbatch.run.checkpoint import load_weights, save_weights
 from kdbatch.run.models import Classifier, build_backbone
 from kdbatch.vocab.backbones import Backbone
-from kdbatch.vocab.errors import UserError
 
 
 def test_of_pretrained_weights_a_classifier_lacks_exactly_the_head_and_no_other_name_passes(tmp_path: Path) -> None:

@@ -1,37 +1,3 @@
-"""Stand-ins of all four data sets, as small as their layouts allow."""
+from support.toys import tiny, toys
 
-from pathlib import Path
-
-import pytest
-
-from kdbatch.shard.toy import write_toy
-from kdbatch.shard.toy_size import ToySize
-from kdbatch.vocab.progress import silent
-
-TINY = ToySize(
-    k400_train=3,
-    k400_val=1,
-    ssv2_train=2,
-    ssv2_validation=1,
-    ucf101_clips_per_group=1,
-    hmdb51_train=1,
-    hmdb51_test=1,
-    hmdb51_unused=1,
-    num_motions=1,
-    min_frames=18,
-    max_frames=24,
-    extra_frames=0,
-)
-
-
-@pytest.fixture(scope="session")
-def tiny() -> ToySize:
-    return TINY
-
-
-@pytest.fixture(scope="session")
-def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Read only: tests that break videos copy what they break."""
-    folder = tmp_path_factory.mktemp("toys") / "toys"
-    write_toy(folder, processes=1, progress=silent, size=TINY)
-    return folder
+__all__ = ["tiny", "toys"]

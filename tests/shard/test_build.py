@@ -15,12 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 import webdataset
 
+from kdbatch.base.errors import UserError
+from kdbatch.base.progress import silent
 from kdbatch.shard.build import build_shards
 from kdbatch.shard.datasets import READERS
-from kdbatch.shard.job import plan_job
+from kdbatch.shard.shard_plan import plan_job
 from kdbatch.vocab.datasets import DATASETS
-from kdbatch.vocab.errors import UserError
-from kdbatch.vocab.progress import silent
 from kdbatch.vocab.shards import ShardIndex, find_subset, load_index, load_samples
 
 

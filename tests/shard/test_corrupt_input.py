@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from shard_world import write_sound, write_video
+from support.videos import write_sound, write_video
 
+from kdbatch.base.errors import UserError
+from kdbatch.base.progress import silent
 from kdbatch.shard.build import build_shards
 from kdbatch.shard.datasets import READERS
-from kdbatch.shard.job import plan_job
+from kdbatch.shard.shard_plan import plan_job
 from kdbatch.shard.stored import BrokenVideo
 from kdbatch.shard.transcode import transcode
 from kdbatch.shard.verify import verify_shards
-from kdbatch.vocab.errors import UserError
-from kdbatch.vocab.progress import silent
 from kdbatch.vocab.shards import ShardIndex, find_subset, load_samples
 
 
@@ -203,7 +203,7 @@ def test_a_limit_on_file_sizes_is_one_line_in_worker_processes_too(toys: Path, t
     words = ["shard", "k400", f"--root={toys / 'k400'}", "--processes=2"]
     code = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))\n"
-        f"from kdbatch.cli import main\nif __name__ == '__main__':\n    sys.argv[1:] = {words!r}; main()\n"
+        f"from kdbatch.cli.commands import main\nif __name__ == '__main__':\n    sys.argv[1:] = {words!r}; main()\n"
     )
     script = tmp_path / "limited.py"
     script.write_text(code)

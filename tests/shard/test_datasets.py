@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from kdbatch.base.errors import UserError
 from kdbatch.shard.datasets import READERS
 from kdbatch.shard.sources import Listing
 from kdbatch.vocab.datasets import DATASETS
-from kdbatch.vocab.errors import UserError
 
 KEY = re.compile(r"[a-z0-9_-]{1,80}")
 PARTS = [(name, part) for name in READERS for part in DATASETS[name].parts]

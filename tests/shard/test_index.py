@@ -6,11 +6,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from kdbatch.base.errors import UserError
+from kdbatch.base.progress import silent
 from kdbatch.shard.build import Built, build_job
 from kdbatch.shard.index import publish_index
-from kdbatch.shard.job import plan_job
-from kdbatch.vocab.errors import UserError
-from kdbatch.vocab.progress import silent
+from kdbatch.shard.shard_plan import plan_job
 from kdbatch.vocab.shards import load_index
 
 ELEMENTS = ("0:1", "1:2", "2:3")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from kdbatch.base.errors import UserError
 from kdbatch.shard.datasets import READERS
-from kdbatch.vocab.errors import UserError
 
 
 def _cvdf(toys: Path, root: Path) -> Path:

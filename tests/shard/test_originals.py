@@ -4,15 +4,15 @@ from pathlib import Path
 
 import decord
 import pytest
-from shard_world import bar_positions, turned, write_video
+from support.videos import bar_positions, turned, write_video
 
+from kdbatch.base.errors import UserError
+from kdbatch.base.progress import silent
 from kdbatch.shard.build import build_job, build_shards
-from kdbatch.shard.job import plan_job
 from kdbatch.shard.originals import keep
+from kdbatch.shard.shard_plan import plan_job
 from kdbatch.shard.stored import BrokenVideo
 from kdbatch.shard.verify import verify_shards
-from kdbatch.vocab.errors import UserError
-from kdbatch.vocab.progress import silent
 from kdbatch.vocab.shards import find_subset, load_index, load_samples
 
 

@@ -5,8 +5,8 @@ from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
+from kdbatch.base.errors import UserError
 from kdbatch.shard.pool import spread
-from kdbatch.vocab.errors import UserError
 
 
 def test_results_come_in_the_order_of_the_jobs_and_few_jobs_are_taken_ahead() -> None:

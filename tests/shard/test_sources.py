@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kdbatch.base.errors import UserError
 from kdbatch.shard.datasets import READERS
 from kdbatch.shard.sources import lines_of, safe_key
-from kdbatch.vocab.errors import UserError
 
 KEY = re.compile(r"[a-z0-9_-]{1,80}")
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from shard_world import turned, write_sound, write_video
+from support.videos import turned, write_sound, write_video
 
 from kdbatch.shard.stored import BrokenVideo
 from kdbatch.shard.transcode import count_frames, small_size, transcode
-from kdbatch.vocab.packets import packet_check, unpack_index
+from kdbatch.vocab.packet_index import packet_check, unpack_index
 
 
 def test_a_stored_video_has_every_frame_the_rate_and_the_short_side(tmp_path: Path) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from kdbatch.base.errors import UserError
+from kdbatch.base.progress import silent
 from kdbatch.shard.build import build_shards
 from kdbatch.shard.verify import verify_shards
-from kdbatch.vocab.errors import UserError
-from kdbatch.vocab.progress import silent
 from kdbatch.vocab.shards import find_subset, load_index, load_samples
 
 

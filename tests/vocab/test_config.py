@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from kdbatch.base.errors import UserError
 from kdbatch.vocab.config import SHARD_RESOURCES, Config, load_config
-from kdbatch.vocab.errors import UserError
 from kdbatch.vocab.runs import Cache, Resources
 
 

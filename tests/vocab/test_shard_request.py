@@ -1,8 +1,8 @@
 import inspect
 import shlex
 
-from kdbatch.cli import Commands
-from kdbatch.command import check
+from kdbatch.cli.command import check
+from kdbatch.cli.commands import Commands
 from kdbatch.vocab.shard_request import ShardRequest
 
 

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from kdbatch.vocab.errors import UserError
+from kdbatch.base.errors import UserError
 from kdbatch.vocab.shards import ORIGINALS, count_from_words, find_subset, load_index
 
 

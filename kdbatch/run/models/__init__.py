@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
+from kdbatch.base.errors import UserError
+from kdbatch.base.lookup import pick
 from kdbatch.run.models.network import Classifier, VideoBackbone
 from kdbatch.run.models.r21d import r21d_10
 from kdbatch.run.models.shufflenet import shufflenet_2x
 from kdbatch.vocab.backbones import Backbone
-from kdbatch.vocab.errors import UserError
-from kdbatch.vocab.pick import pick
 
 __all__ = ["BACKBONES", "Classifier", "VideoBackbone", "build_backbone"]
 

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from kdbatch.run.data import Batch, Video
+from kdbatch.run.data.batches import Batch, Video
+from kdbatch.run.data.sampling import Request
 from kdbatch.run.models import VideoBackbone
-from kdbatch.run.sampling import Request
-from kdbatch.run.step import Step
 from kdbatch.run.tasks import cvrl, prp, rotnet, rspnet, tdl, vcop
+from kdbatch.run.train.steps import Step
 from kdbatch.vocab.views import View
 
 
@@ -19,7 +19,7 @@ from kdbatch.vocab.views import View
 class Pretext:
     """`build(task, backbone, copy)` gives a module whose `backbone` is what fine-tuning starts from; `copy` is a second backbone of the
     same kind for tasks that keep a key encoder. `choose` cuts clips, `step` is one training step, `chance` the accuracy of guessing
-    in batches of that many videos. Processes that train together always normalise over all of their clips (run/together.py).
+    in batches of that many videos. Processes that train together always normalise over all of their clips (run/distributed/sync_layers.py).
     """
 
     build: Callable[[Any, VideoBackbone, VideoBackbone], nn.Module]

@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdbatch.run.data import Batch, Video
-from kdbatch.run.gather import gathered, place
+from kdbatch.run.data.batches import Batch, Video
+from kdbatch.run.data.sampling import Request, clip_at, timeline_frames
+from kdbatch.run.distributed.collectives import gathered, place
 from kdbatch.run.models import VideoBackbone
-from kdbatch.run.sampling import Request, clip_at, timeline_frames
-from kdbatch.run.step import Step, accuracy_of
+from kdbatch.run.train.steps import Step, accuracy_of
 from kdbatch.vocab.tasks import CVRL
 from kdbatch.vocab.views import View
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdbatch.run.gather import gathered, place, reordered
+from kdbatch.run.distributed.collectives import gathered, place, reordered
 from kdbatch.run.models import VideoBackbone
 
 MIN_GROUPS = 2
@@ -63,7 +63,7 @@ class MomentumEncoders(nn.Module):
         """
         _, world_size = place()
         num_videos = world_size * clip_VBCTHW.shape[1]
-        order_N = torch.randperm(num_videos)  # the same in every process: all are seeded alike at every step (kdbatch/run/loop.py)
+        order_N = torch.randperm(num_videos)  # the same in every process: all are seeded alike at every step (kdbatch/run/train/loop.py)
         num_groups = max(1, min(MIN_GROUPS, num_videos // 2) // world_size)  # a clip alone may be a single value per channel
         clip_BVCTHW = reordered(clip_VBCTHW.transpose(0, 1), order_N)
         keys = []

@@ -17,15 +17,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdbatch.run.augment import pixels_of
-from kdbatch.run.chance import balanced
-from kdbatch.run.data import Batch, Video
-from kdbatch.run.geometry import resize_map
+from kdbatch.run.data.augment import pixels_of
+from kdbatch.run.data.batches import Batch, Video
+from kdbatch.run.data.geometry import resize_map
+from kdbatch.run.data.sampling import Request, stored_frames, timeline_frames
+from kdbatch.run.distributed.sync_layers import mean_over_team
 from kdbatch.run.models import VideoBackbone
-from kdbatch.run.sampling import Request, stored_frames, timeline_frames
-from kdbatch.run.step import Step, accuracy_of
+from kdbatch.run.rng import balanced
 from kdbatch.run.tasks.motion import motion_weights
-from kdbatch.run.together import mean_over_team
+from kdbatch.run.train.steps import Step, accuracy_of
 from kdbatch.vocab.tasks import PRP
 from kdbatch.vocab.views import View
 

@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdbatch.run.data import Batch, Video
+from kdbatch.run.data.batches import Batch, Video
+from kdbatch.run.data.sampling import Request, random_clip
 from kdbatch.run.models import VideoBackbone
-from kdbatch.run.sampling import Request, random_clip
-from kdbatch.run.step import Step, accuracy_of
+from kdbatch.run.train.steps import Step, accuracy_of
 from kdbatch.vocab.tasks import RotNet
 from kdbatch.vocab.views import View
 

@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdbatch.run.data import Batch, Video
+from kdbatch.run.data.batches import Batch, Video
+from kdbatch.run.data.sampling import Request, clip_at, timeline_frames
 from kdbatch.run.models import VideoBackbone
-from kdbatch.run.sampling import Request, clip_at, timeline_frames
-from kdbatch.run.step import Step
 from kdbatch.run.tasks.momentum import MomentumEncoders, info_nce
+from kdbatch.run.train.steps import Step
 from kdbatch.vocab.tasks import TDL
 from kdbatch.vocab.views import View
 

@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdbatch.run.chance import balanced
-from kdbatch.run.data import Batch, Video
+from kdbatch.run.data.batches import Batch, Video
+from kdbatch.run.data.sampling import Request, cheap_start, stored_frames, timeline_frames
 from kdbatch.run.models import VideoBackbone
-from kdbatch.run.sampling import Request, cheap_start, stored_frames, timeline_frames
-from kdbatch.run.step import Step, accuracy_of
+from kdbatch.run.rng import balanced
+from kdbatch.run.train.steps import Step, accuracy_of
 from kdbatch.vocab.tasks import VCOP
 from kdbatch.vocab.views import View
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from kdbatch.vocab.errors import UserError
+from kdbatch.base.errors import UserError
 from kdbatch.vocab.tasks.spec import Complexity, TaskSpec, check_contrast, check_keys
 from kdbatch.vocab.views import Augment
 

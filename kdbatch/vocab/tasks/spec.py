@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from kdbatch.vocab.errors import UserError
+from kdbatch.base.errors import UserError
 from kdbatch.vocab.views import SQUARE_SIDE, Augment
 
 Complexity = Literal[1, 2, 3]

@@ -1,0 +1,54 @@
+"""How fast sharding is, beside FFmpeg's libraries doing the same transcode and nothing else."""
+
+import time
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+import av
+from av.video.frame import PictureType
+from av.video.reformatter import VideoReformatter
+
+from kdbatch.base.progress import Progress, silent
+from kdbatch.bench.data.loose_videos import shard_loose
+from kdbatch.shard.source_video import opened
+from kdbatch.shard.transcode import X264, scaled, small_size
+
+NUM_VIDEOS = 5  # the first of many: each is transcoded twice per repeat
+
+
+def share_of_ffmpeg(paths: Sequence[Path], *, progress: Progress, repeats: int = 5) -> float:
+    """The speed of sharding per core, as a share of that of `transcode_plainly`: both in this process, in turn; the median of the repeats.
+
+    Raises:
+        BrokenVideo, UserError: a video is broken.
+    """
+    paths, shares = paths[:NUM_VIDEOS], []
+    for repeat in range(repeats):
+        progress(repeat, repeats, "sharding, beside FFmpeg")
+        with TemporaryDirectory(prefix="kdbatch-bench-") as name:
+            began = time.process_time()
+            for path in paths:
+                transcode_plainly(path, Path(name) / "plain.mp4")
+            halfway = time.process_time()
+            shard_loose(paths, Path(name), processes=1, progress=silent)
+            shares.append((halfway - began) / (time.process_time() - halfway))
+    progress(repeats, repeats, "")
+    return median(shares)
+
+
+def transcode_plainly(path: Path, out_path: Path) -> None:
+    """Every frame once, as it lies: decoded, scaled and encoded as `transcode` does it. Nothing is checked, put on a beat or turned."""
+    scaler = VideoReformatter()
+    with opened(path) as (source, stream), av.open(str(out_path), "w", format="mp4", options={"movflags": "+faststart"}) as out:
+        rate = Fraction(stream.average_rate or 25).limit_denominator(1001)
+        small = out.add_stream("libx264", rate=rate, options=X264)
+        small.width, small.height = small_size(stream.width, stream.height)
+        small.pix_fmt = "yuv420p"
+        for count, frame in enumerate(source.decode(stream)):
+            picture = scaled(scaler, frame, width=small.width, height=small.height)
+            picture.pts, picture.time_base, picture.pict_type = count, 1 / rate, PictureType.NONE
+            out.mux(small.encode(picture))
+        out.mux(small.encode(None))

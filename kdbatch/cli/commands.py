@@ -1,0 +1,250 @@
+"""The commands. Each imports the rooms that it needs inside itself: `kdbatch --help` stays fast, and a login node needs no torch."""
+
+import sys
+from pathlib import Path
+
+from kdbatch.cli.command import command, dispatch
+
+
+def main() -> None:
+    """The entry point of the `kdbatch` script."""
+    sys.exit(dispatch(Commands(), sys.argv[1:]))
+
+
+class Commands:
+    """kdbatch: what does a small video network learn from an ensemble of self-supervised teachers?
+
+    kdbatch shard k400 --subset 50k           videos -> WebDataset tars
+    kdbatch submit jobs/task_complexity.yaml  experiment -> SLURM GPU arrays, or a local queue
+    kdbatch report                            results -> tables, CKA maps, claims, one page
+    """
+
+    def __dir__(self) -> list[str]:
+        first = ["init", "doctor", "toy", "shard", "shard_verify"]
+        runs = ["plan", "submit", "run", "status", "logs", "cancel", "report", "export"]
+        return [*first, *runs, "bench_data", "bench_step", "bench_cka"]
+
+    @command
+    def toy(self, folder: Path, *, size: str = "full", seed: int = 0, processes: int = 0) -> None:
+        """Write small stand-ins of the four data sets into FOLDER, in their published layouts and codecs.
+
+        --size=small makes as many as the profile micro reads, in seconds; the profile toy wants full.
+        """
+        from kdbatch.cli.shard import make_toys
+
+        make_toys(folder, size=size, seed=seed, processes=processes)
+
+    @command
+    def shard(
+        self,
+        dataset: str,
+        *,
+        subset: str = "all",
+        split: str = "",
+        root: str = "",
+        videos_per_shard: int = 250,
+        max_rejected: float = 0.01,
+        no_transcode: bool = False,
+        processes: int = 0,
+        shards: str = "",
+        slurm: bool = False,
+        dry_run: bool = False,
+    ) -> None:
+        """Store a data set's videos as WebDataset tars: k400, ssv2, ucf101 or hmdb51.
+
+        --subset takes 50k, 10%, 2000 or all; a larger subset later only adds tars. --root is the folder as its owner publishes it, or
+        stands in kdbatch.toml as [datasets.NAME] root. --no-transcode stores the videos as they are: larger, and slower to read.
+        Type the same command again after an interruption: it goes on.
+
+        --slurm spreads the shards over a SLURM array, with what [resources.shard] in kdbatch.toml asks for; the element that ends last
+        writes the index. --shards 40:80 makes shards 40 to 79 alone, as one element does. --dry-run only tells what would be done.
+        """
+        from kdbatch.cli.shard import shard_dataset
+        from kdbatch.vocab.shard_request import ShardRequest
+
+        request = ShardRequest(
+            dataset=dataset,
+            subset=subset,
+            split=split,
+            root=root,
+            videos_per_shard=videos_per_shard,
+            max_rejected=max_rejected,
+            transcode=not no_transcode,
+            processes=processes,
+        )
+        shard_dataset(request, shards=shards, slurm=slurm, dry_run=dry_run)
+
+    @command
+    def shard_verify(self, dataset: str, *, processes: int = 0) -> None:
+        """Check every hash of a data set's shards, and decode every video in them."""
+        from kdbatch.cli.terminal import progress, say
+        from kdbatch.shard.verify import verify_shards
+        from kdbatch.vocab.config import load_config
+
+        config = load_config()
+        with progress(f"verify {dataset}") as tell:
+            count = verify_shards(dataset, shards_dir=config.shards_dir, processes=processes, progress=tell)
+        say(f"{dataset}: {count} videos in {config.shards_dir / dataset}/ are what was written, and all decode.")
+
+    @command
+    def plan(self, *files: Path, profile: str = "paper") -> None:
+        """Show which runs the experiments in FILES need, what they share and what they will cost. Writes nothing."""
+        from kdbatch.cli.launch import tell_plan
+
+        tell_plan(files, profile=profile)
+
+    @command
+    def submit(
+        self,
+        *files: Path,
+        profile: str = "paper",
+        local: bool = False,
+        jobs: int = 0,
+        retry_failed: bool = False,
+        dry_run: bool = False,
+    ) -> int:
+        """Start every run that FILES need and that is not done: as SLURM arrays where there is sbatch, else in a local queue.
+
+        --local forces the queue, --jobs is how many runs it takes at a time (one per GPU, or per core), --dry-run only shows what would
+        be done. Ctrl-C stops the local queue after its runs have saved their progress; the same command goes on.
+
+        A run that has failed before is left out, and so is what waits for it, until --retry-failed.
+        """
+        from kdbatch.cli.launch import submit_plan
+
+        return submit_plan(files, profile=profile, local=local, jobs=jobs, dry_run=dry_run, retry_failed=retry_failed)
+
+    @command
+    def run(self, run_dir: Path) -> int:
+        """Run one run folder here and now, as a node would."""
+        from kdbatch.cli.terminal import say
+        from kdbatch.vocab.runs import RunFolder
+        from kdbatch.vocab.status import load_status
+
+        RunFolder(run_dir).load()  # a slip is told before the seconds that importing torch takes
+        from kdbatch.run.heartbeat import StopFlag
+        from kdbatch.run.main import main as work
+
+        code = work([str(run_dir)], stop=StopFlag().listen())
+        if status := load_status(RunFolder(run_dir).status):
+            say(f"{status.state}: {run_dir}" + (f": {status.reason or status.metric}" if status.reason or status.metric else ""))
+        return code
+
+    @command
+    def status(self, *, watch: bool = False, json: bool = False) -> None:
+        """Show what every run does: state, progress, time left, last number, hours. --watch stays until nothing moves any more."""
+        from kdbatch.cli.launch import tell_status
+
+        tell_status(json=json, watch=watch)
+
+    @command
+    def logs(self, run: str, *, follow: bool = False, lines: int = 100) -> None:
+        """Show the last lines of what RUN printed: an id of `kdbatch status`, or its beginning.
+
+        --follow (-f) goes on until the run has ended. --lines 0 shows everything.
+        """
+        from kdbatch.cli.launch import tell_logs
+
+        tell_logs(run, follow_on=follow, lines=lines)
+
+    @command
+    def cancel(self, *what: str, profile: str = "paper", all: bool = False) -> None:
+        """Take runs out of SLURM's queue: those of a FILE (at its --profile), a RUN, or --all. Progress is kept; submit goes on."""
+        from kdbatch.cli.launch import cancel
+
+        cancel(what, profile=profile, everything=all)
+
+    @command
+    def init(self) -> None:
+        """Write a commented kdbatch.toml into this folder, filled in with what this machine shows."""
+        from kdbatch.cli.launch import start_config
+
+        start_config()
+
+    @command
+    def doctor(self, *, submit: bool = False) -> int:
+        """Look for what would make runs fail later: folders, SLURM's limits and signals, the image, versions.
+
+        --submit also asks a node, by a job of two minutes in the image: packages, GPUs, shards, signals.
+        """
+        from kdbatch.cli.launch import check_up
+
+        return check_up(submit=submit)
+
+    @command
+    def report(self, *, to: str = "", published: bool = False, json: bool = False, complete: bool = False) -> int:
+        """Turn all finished runs into tables, CKA maps, claims and one page, report/index.html.
+
+        --published puts the numbers that the study printed below ours. --json prints tables, claims and coverage for a program; they
+        also lie in report.json, and every measured row in results.parquet. --complete fails, with exit code 1, where the page lacks
+        anything that the experiments declare: a run, a number in a table, a map, a claim's verdict.
+        """
+        from kdbatch.cli.results import make_report
+
+        return make_report(to, published=published, json=json, complete=complete)
+
+    @command
+    def export(self, run: str, *, to: str = "") -> None:
+        """Write a finished teacher or student as a folder that stands alone: weights, config, class names, a loading example.
+
+        RUN is an id of `kdbatch status`, or its beginning. The folder is --to, or export/RUN. TorchScript is added where the network
+        traces cleanly.
+        """
+        from kdbatch.cli.results import export
+
+        export(run, to)
+
+    @command
+    def bench_data(self, *, videos: str = "", seconds: float = 2.0, json: bool = False) -> None:
+        """Measure training clips per CPU-second on this machine, beside the usual ways of reading video.
+
+        --videos is a folder of original videos; without it a few toys are made, whose ratios mean little. --seconds is how long each
+        row is measured, five times. --json prints the rows for a program.
+        """
+        from kdbatch.cli.bench import measure_data
+
+        measure_data(videos, seconds=seconds, json=json)
+
+    @command
+    def bench_cka(
+        self,
+        *,
+        backbone: str = "r2plus1d_18",
+        width: float = 1.0,
+        layers: str = "24",
+        clips: int = 64,
+        frames: int = 8,
+        pixels: int = 32,
+        json: bool = False,
+    ) -> None:
+        """Measure a CKA map on this machine, beside its parts and torch_cka and pytorch_cka where they are installed.
+
+        --layers is how many convolutions, batch norms and ReLUs of the network, evenly spread, or a layer set: res, act or all, without
+        the other tools. --clips of --frames frames, --pixels high and wide, are one batch. --json prints the rows for a program.
+        """
+        from kdbatch.cli.bench import measure_cka
+
+        measure_cka(backbone, width=width, layers=layers, clips=clips, frames=frames, pixels=pixels, json=json)
+
+    @command
+    def bench_step(
+        self,
+        *,
+        backbone: str = "",
+        stage: str = "",
+        width: float = 1.0,
+        batch: int = 8,
+        frames: int = 16,
+        pixels: int = 112,
+        seconds: float = 2.0,
+        json: bool = False,
+    ) -> None:
+        """Measure training steps on this machine, beside the usual loop of torchvision's references and the parts of a step.
+
+        --backbone r21d_10 or shufflenet_2x (both without it), --stage finetune, distill (two teachers) or pretrain (RSPNet) alone;
+        --width, --batch, --frames and --pixels make it small enough for a CPU. --seconds is how long each row is measured, five times.
+        --json prints the rows for a program.
+        """
+        from kdbatch.cli.bench import measure_step
+
+        measure_step(backbone, stage, width=width, shape=(batch, frames, pixels), seconds=seconds, json=json)

@@ -1,0 +1,202 @@
+"""The state of the local queue: which run waits, runs, ended, and what follows from a worker's exit code."""
+
+import dataclasses
+import time
+from typing import Literal
+
+from kdbatch.base.locks import is_held
+from kdbatch.launch.local.worker import Worker, start_worker
+from kdbatch.launch.run_folders import assignment_of
+from kdbatch.launch.run_status import RunRow, row_of
+from kdbatch.vocab.config import Config
+from kdbatch.vocab.plans import Plan
+from kdbatch.vocab.retry_policy import ending, was_killed
+from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.status import EXIT_BLOCKED, EXIT_BUSY, EXIT_DONE, EXIT_STOPPED, Status, load_status, save_status
+
+LOOK_SECONDS = 0.5  # between looks at a run that another process holds
+
+# `elsewhere`: another process trains it. `queued` also stands for what was not started when the queue was told to stop.
+RunState = Literal["queued", "running", "elsewhere", "done", "failed", "blocked", "stopped"]
+
+
+class LocalQueue:
+    """Lives as long as one `run_locally`; owns the worker processes."""
+
+    def __init__(self, plan: Plan, *, config: Config, jobs: int, gpus: tuple[str, ...], command: tuple[str, ...]) -> None:
+        self.stopping = False
+        self._jobs, self._gpus, self._command, self._runs_dir = jobs, gpus, command, config.runs_dir
+        self._folders = {p.run.id: RunFolder(config.runs_dir / p.run.id) for p in plan.runs}
+        self._assignments = {p.run.id: assignment_of(p, config=config) for p in plan.runs}
+        self._parents = {p.run.id: p.run.parents for p in plan.runs}
+        self._states: dict[str, RunState] = {run_id: "done" if f.is_done() else "queued" for run_id, f in self._folders.items()}
+        self._reasons: dict[str, str] = {}
+        # sorted() is stable: among equal costs the plan's order stays
+        self._waiting = [p.run.id for p in sorted(plan.runs, key=lambda p: -p.cost_hours) if self._states[p.run.id] == "queued"]
+        self._free_slots = list(range(jobs))
+        self._workers: dict[str, Worker] = {}
+        self._look_at: dict[str, float] = {}
+        self._started_at: dict[str, float] = {}
+        self._attempt: dict[str, int] = {}
+        self._silent: dict[str, int] = {}
+        self._max_silent = config.retries.crash
+        self._rows = {run_id: self._row(run_id) for run_id in self._folders}
+
+    def is_busy(self) -> bool:
+        """Whether anything runs or may still start."""
+        return bool(self._workers) or (not self.stopping and bool(self._waiting or self._look_at))
+
+    def start_ready(self) -> None:
+        """Fill the free slots with runs whose own parents are done, the longest first; block those that have lost a parent."""
+        if self.stopping:
+            return
+        while any(self._block_orphan(run_id) for run_id in tuple(self._waiting)):
+            pass  # a blocked run blocks its children, whatever the order
+        for run_id in tuple(self._waiting):
+            if not self._free_slots:
+                return
+            if all(self._parent_state(parent) == "done" for parent in self._parents[run_id]):
+                self._waiting.remove(run_id)
+                self._start(run_id)
+
+    def collect(self) -> None:
+        """Settle the runs whose worker has ended, and those that another process trains and has left."""
+        for run_id, worker in tuple(self._workers.items()):
+            if (code := worker.process.poll()) is not None:
+                del self._workers[run_id]
+                self._free_slots.append(worker.slot)
+                self._free_slots.sort()
+                self._settle(run_id, code)
+        for run_id, when in tuple(self._look_at.items()):
+            if time.monotonic() >= when:
+                self._look_again(run_id)
+
+    def stop(self) -> None:
+        """Start nothing more and ask every worker, once, for its checkpoint."""
+        if not self.stopping:
+            self.stopping = True
+            for worker in self._workers.values():
+                worker.stop()
+
+    def kill(self) -> None:
+        """Start nothing more and end every worker now; its last checkpoint stays."""
+        if self._workers:
+            self.stopping = True
+        for worker in self._workers.values():
+            worker.kill()
+
+    def close(self) -> None:
+        """Leave no worker behind, whatever brought us here."""
+        self.kill()
+        for worker in self._workers.values():
+            worker.process.wait()
+
+    def snapshot(self) -> tuple[RunRow, ...]:
+        """The state of every run, in the plan's order."""
+        for run_id, state in self._states.items():
+            if state in ("running", "elsewhere"):
+                self._rows[run_id] = self._row(run_id)
+        return tuple(self._rows.values())
+
+    def _parent_state(self, run_id: str) -> RunState:
+        if run_id in self._states:
+            return self._states[run_id]
+        return "done" if RunFolder(self._runs_dir / run_id).is_done() else "blocked"
+
+    def _block_orphan(self, run_id: str) -> bool:
+        for parent in self._parents[run_id]:
+            if (state := self._parent_state(parent)) in ("failed", "blocked"):
+                word = state if parent in self._states else "not part of this plan and not done"
+                self._waiting.remove(run_id)
+                self._end(run_id, "blocked", reason=f"parent {parent} is {word}")
+                return True
+        return False
+
+    def _start(self, run_id: str) -> None:
+        folder = self._folders[run_id]
+        if folder.is_done():  # by another process, since this queue was made
+            self._end(run_id, "done")
+            return
+        slot = self._free_slots.pop(0)
+        self._started_at[run_id] = time.time()
+        self._attempt[run_id] = self._attempt_of(run_id)
+        self._workers[run_id] = start_worker(folder, slot=slot, jobs=self._jobs, gpus=self._gpus, command=self._command)
+        self._states[run_id] = "running"
+
+    def _settle(self, run_id: str, code: int) -> None:
+        """What an exit code means; vocab/status.py names them."""
+        if self._folders[run_id].is_done():
+            self._end(run_id, "done")
+        elif code == EXIT_DONE:
+            self._fail(run_id, "its worker ended well but wrote no done.json")
+        elif code == EXIT_BUSY:
+            self._states[run_id] = "elsewhere"
+            self._look_at[run_id] = time.monotonic() + LOOK_SECONDS
+        elif code == EXIT_BLOCKED:
+            self._end(run_id, "blocked", reason=self._said(run_id) or "its worker says that a parent is not done")
+        elif code == EXIT_STOPPED or was_killed(code):
+            self._go_on(run_id, code)
+        else:
+            self._fail(run_id, self._said(run_id) or ending(code))
+
+    def _go_on(self, run_id: str, code: int) -> None:
+        """Progress is saved, or was at the last checkpoint: start again, unless we are stopping. How often is the worker's to say."""
+        if self.stopping:
+            self._end(run_id, "stopped", reason="asked to stop" if code == EXIT_STOPPED else ending(code))
+            return
+        if self._attempt_of(run_id) > self._attempt[run_id]:  # it came to its first word: it counts its attempts itself
+            self._wait_again(run_id)
+            return
+        self._silent[run_id] = self._silent.get(run_id, 0) + 1
+        if self._silent[run_id] > self._max_silent:
+            self._fail(run_id, f"{ending(code)} before it began, {self._silent[run_id]} times")
+        else:
+            self._wait_again(run_id)
+
+    def _attempt_of(self, run_id: str) -> int:
+        status = load_status(self._folders[run_id].status)
+        return status.attempt if status else 0
+
+    def _look_again(self, run_id: str) -> None:
+        """A run that another process held: done, failed there, free for us, or still held."""
+        folder = self._folders[run_id]
+        if not folder.is_done() and is_held(folder.lock):
+            self._look_at[run_id] = time.monotonic() + LOOK_SECONDS
+            return
+        del self._look_at[run_id]
+        status = load_status(folder.status)
+        if folder.is_done():
+            self._end(run_id, "done")
+        elif status and status.state == "failed":
+            self._end(run_id, "failed", reason=status.reason)
+        else:
+            self._wait_again(run_id)
+
+    def _wait_again(self, run_id: str) -> None:
+        self._states[run_id] = "queued"
+        self._waiting.insert(0, run_id)
+        self._rows[run_id] = self._row(run_id)
+
+    def _said(self, run_id: str) -> str:
+        """Why the worker that we started failed, in its own words; what an earlier one said does not count."""
+        status = load_status(self._folders[run_id].status)
+        fresh = status is not None and status.heartbeat_at >= self._started_at[run_id]
+        return status.reason if status and fresh and status.state in ("failed", "blocked") else ""
+
+    def _fail(self, run_id: str, reason: str) -> None:
+        """A worker that died before it could say so is spoken for here, so that every reader of the folder knows."""
+        folder = self._folders[run_id]
+        if not self._said(run_id) and not is_held(folder.lock):
+            status = load_status(folder.status) or Status(state="queued")
+            save_status(folder.status, dataclasses.replace(status, state="failed", reason=reason, heartbeat_at=time.time()))
+        self._end(run_id, "failed", reason=f"{reason}; see {folder.log}")
+
+    def _end(self, run_id: str, state: RunState, *, reason: str = "") -> None:
+        self._states[run_id], self._reasons[run_id] = state, reason
+        self._rows[run_id] = self._row(run_id)
+
+    def _row(self, run_id: str) -> RunRow:
+        state = self._states[run_id]
+        shown = "running" if state == "elsewhere" else state
+        reason = "another process trains it" if state == "elsewhere" else self._reasons.get(run_id, "")
+        return row_of(self._folders[run_id], self._assignments[run_id], state=shown, reason=reason)

@@ -1,0 +1,1 @@
+"""Everything that speaks to SLURM: arrays, the job script, submission, the reasons why jobs ended, cancelling."""

@@ -1,0 +1,213 @@
+"""Everything the report needs to know of a study, read once: plans, the state of every run, and what was measured."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+
+from kdbatch.base.atomic_write import load_json
+from kdbatch.base.errors import UserError
+from kdbatch.report.data.label_ranks import Places, load_places
+from kdbatch.report.labels import moment
+from kdbatch.result.read import scan_rows
+from kdbatch.vocab.plans import Cell, PlanRecord, load_records
+from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.status import Status, load_status
+
+RunState = Literal["done", "running", "stalled", "stopped", "queued", "failed", "blocked", "not started"]
+PROVENANCE = (
+    "kdbatch_version",
+    "git_sha",
+    "lock_sha256",
+    "image_sha256",
+    "python_version",
+    "torch_version",
+    "cuda_version",
+    "device",
+    "host",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """What a run's folder says of it. Numbers are None, texts empty, where the folder does not say."""
+
+    run_id: str
+    kind: str
+    title: str
+    seed: int | None
+    parents: tuple[str, ...]
+    state: RunState
+    reason: str
+    attempts: int | None
+    device_hours: float | None
+    finished_at: str
+    provenance: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One number of a run."""
+
+    value: float
+    unit: str
+    subset: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """All plans, all runs they name and their ancestors, all rows, all test videos."""
+
+    runs_dir: Path
+    records: tuple[PlanRecord, ...]
+    runs: dict[str, RunFacts]
+    rows: pl.DataFrame
+    measured: dict[tuple[str, str], Measured]
+    places: dict[str, Places]
+    warnings: tuple[str, ...]
+
+    def value(self, run_id: str, name: str) -> float | None:
+        """The number called `name` that a run measured, None where there is none (yet)."""
+        found = self.measured.get((run_id, name))
+        return found.value if found else None
+
+    def runs_of(self, record: PlanRecord) -> tuple[RunFacts, ...]:
+        """The runs of one plan and their ancestors, parents first."""
+        order: dict[str, None] = {}
+        for cell in record.cells:
+            _add_with_parents(order, cell.run_id, self.runs)
+        return tuple(self.runs[run_id] for run_id in order)
+
+
+def cells_at(record: PlanRecord, role: str, case: Mapping[str, str]) -> tuple[Cell, ...]:
+    """The cells of a role in a case. An axis that one of the two does not have is no difference."""
+    return tuple(c for c in record.cells if c.role == role and all(c.case.get(axis, value) == value for axis, value in case.items()))
+
+
+def load_study(runs_dir: Path) -> Study:
+    """Read plans, run folders and rows.
+
+    Raises:
+        UserError: no plan was submitted yet, or a plan is damaged.
+    """
+    records = tuple(_in_declared_order(record) for record in sorted(load_records(runs_dir), key=_place))
+    runs: dict[str, RunFacts] = {}
+    warnings: list[str] = []
+    waiting = [cell.run_id for record in records for cell in record.cells]
+    while waiting:
+        run_id = waiting.pop()
+        if run_id not in runs:
+            runs[run_id] = run_facts(RunFolder(runs_dir / run_id), warnings)
+            waiting += runs[run_id].parents
+    scan = scan_rows(runs_dir, sorted(runs))
+    measured = {
+        (row["run_id"], row["name"]): Measured(value=row["value"], unit=row["unit"] or "", subset=row["subset"] or "")
+        for row in scan.frame.sort("step", maintain_order=True).iter_rows(named=True)
+        if row["value"] is not None and math.isfinite(row["value"])
+    }
+    places, complaints = load_places(runs_dir, sorted(runs))
+    warnings += [*scan.warnings, *complaints]
+    return Study(runs_dir=runs_dir, records=records, runs=runs, rows=scan.frame, measured=measured, places=places, warnings=tuple(warnings))
+
+
+def _place(record: PlanRecord) -> tuple[str, str, str]:
+    """Experiments come in the order of their first tables, as in a paper."""
+    return (record.tables[0].id if record.tables else "", record.experiment, record.profile)
+
+
+def _in_declared_order(record: PlanRecord) -> PlanRecord:
+    """Axes as the tables' columns name them, roles as their rows do: that order is meant for readers, that of the job file need not be."""
+    axes = _ranked([a for t in record.tables for a in t.columns], record.axes)
+    roles = _ranked([r for t in record.tables for r in t.rows], record.roles)
+    cells = tuple(replace(c, case={a: c.case[a] for a in _ranked(axes, c.case)}) for c in record.cells)
+    return replace(record, axes={a: record.axes[a] for a in axes}, roles={r: record.roles[r] for r in roles}, cells=cells)
+
+
+def _ranked(first: Iterable[str], names: Mapping[str, object]) -> list[str]:
+    """All of `names`, those in `first` in its order."""
+    return [name for name in dict.fromkeys([*first, *names]) if name in names]
+
+
+def run_facts(folder: RunFolder, warnings: list[str]) -> RunFacts:
+    """What the folder says of its run; what it should say and does not is added to `warnings`."""
+    done = _done(folder, warnings)
+    status = load_status(folder.status)
+    kind, title, seed, parents = _assignment(folder, warnings)
+    seconds = _real(done.get("seconds"))
+    spent = _real(done.get("device_hours"))
+    if not folder.is_done() and status and status.seconds:
+        seconds = status.seconds
+    return RunFacts(
+        run_id=folder.id,
+        kind=kind or _text(done.get("kind")) or "unknown",
+        title=title or _text(done.get("title")) or folder.id,
+        seed=seed,
+        parents=parents,
+        state=_state(folder, status),
+        reason=status.reason if status and not folder.is_done() else "",
+        attempts=_whole(done.get("attempts")) or (status.attempt if status else None),
+        device_hours=spent if spent is not None else (seconds / 3600 if seconds is not None else None),
+        finished_at=moment(done.get("finished_at")),
+        provenance={name: _text(done[name]) for name in PROVENANCE if done.get(name)},
+    )
+
+
+def _state(folder: RunFolder, status: Status | None) -> RunState:
+    """done.json alone says done: a status of `done` without it is a run whose end was lost."""
+    if folder.is_done():
+        return "done"
+    if status is None:
+        return "not started"
+    if status.is_stale():
+        return "stalled"
+    return "stopped" if status.state == "done" else status.state
+
+
+def _assignment(folder: RunFolder, warnings: list[str]) -> tuple[str, str, int | None, tuple[str, ...]]:
+    if not folder.assignment.exists():
+        return "", "", None, ()
+    try:
+        assignment = folder.load()
+    except UserError as error:
+        warnings.append(str(error))
+        return "", "", None, ()
+    return assignment.run.recipe.kind, assignment.title, assignment.run.seed, assignment.run.parents
+
+
+def _done(folder: RunFolder, warnings: list[str]) -> dict[str, Any]:
+    """done.json, or nothing where it cannot be understood: that it exists is what counts."""
+    if not folder.is_done():
+        return {}
+    try:
+        raw = load_json(folder.done)
+    except UserError as error:
+        warnings.append(str(error))
+        return {}
+    if isinstance(raw, dict):
+        return raw
+    warnings.append(f"{folder.done}: is no JSON object. The run's cost and origin are unknown.")
+    return {}
+
+
+def _add_with_parents(order: dict[str, None], run_id: str, runs: Mapping[str, RunFacts], *, above: tuple[str, ...] = ()) -> None:
+    """Parents first. `above` ends a circle, which no planner makes but a damaged file may."""
+    for parent in runs[run_id].parents:
+        if parent not in order and parent not in above:
+            _add_with_parents(order, parent, runs, above=(*above, run_id))
+    order.setdefault(run_id)
+
+
+def _real(value: object) -> float | None:
+    ok = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+    return float(value) if ok else None  # pyright: ignore[reportArgumentType]
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else str(value) if isinstance(value, (int, float)) else ""

@@ -1,0 +1,1 @@
+"""Figures, one kind per module, all in one style and without pyplot."""

@@ -1,0 +1,1 @@
+"""The page `index.html`: one module per part, everything inline."""

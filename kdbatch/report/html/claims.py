@@ -1,0 +1,107 @@
+"""Claims as HTML: a verdict in words and shape, the sentence, the effect with its interval, a small plot per comparison."""
+
+from collections.abc import Sequence
+
+from kdbatch.base.text import count
+from kdbatch.report.escape import in_html
+from kdbatch.report.labels import number, signed
+from kdbatch.report.stats.claims import CheckedClaim, Verdict
+from kdbatch.report.stats.comparisons import Comparison
+
+MARKS: dict[Verdict, tuple[str, str]] = {
+    "holds": ("✓", "holds"),
+    "fails": ("✕", "fails"),
+    "undecided": ("?", "undecided"),
+    "not-yet": ("…", "not yet"),
+}
+WIDTH, HEIGHT = 180, 18
+
+
+def badge(verdict: Verdict) -> str:
+    mark, word = MARKS[verdict]
+    return f'<span class="badge {verdict}"><span aria-hidden="true">{mark}</span>{word}</span>'
+
+
+def effect_text(checked: CheckedClaim) -> str:
+    """`+4.1 points [+2.9, +5.3] (at least 3.0 claimed)`; of the comparison that decides."""
+    weakest = checked.weakest
+    if weakest is None:
+        return ""
+    unit = "points" if checked.unit == "points" else "of block index"
+    return f"{signed(weakest.effect, digits=_digits(checked))} {unit} {_bounds(weakest, checked)}{_claimed(checked)}"
+
+
+def claim_html(checked: CheckedClaim) -> str:
+    """One claim in full."""
+    claim = checked.claim
+    origin = "our control" if claim.control else "claim of the source"
+    facts = [effect_text(checked), _basis(checked)]
+    weakest = "" if len(checked.comparisons) < 2 else '<span class="faint"> (the weakest of its comparisons)</span>'
+    head = f'<header>{badge(checked.verdict)}<p class="says">{in_html(claim.says)}</p></header>'
+    effect = f'<p class="effect"><b>{in_html(facts[0])}</b>{weakest}</p>' if facts[0] else ""
+    detail = f'<p class="faint">{in_html(" · ".join(part for part in (origin, facts[1]) if part))}. {in_html(checked.why)}</p>'
+    return f'<article class="claim" id="{in_html(anchor(checked))}">{head}{effect}{detail}{_plots(checked)}</article>'
+
+
+def anchor(checked: CheckedClaim) -> str:
+    return f"claim-{checked.experiment}-{checked.profile}-{checked.claim.id}"
+
+
+def _basis(checked: CheckedClaim) -> str:
+    weakest = checked.weakest
+    if weakest is None:
+        return ""
+    seeds = count(weakest.num_seeds, "seed")
+    return f"{count(weakest.num_videos, 'test video')}, {seeds}" if weakest.num_videos else seeds
+
+
+def _plots(checked: CheckedClaim) -> str:
+    if not checked.comparisons:
+        return ""
+    low, high = _range(checked.comparisons, checked.threshold)
+    rows = "".join(
+        f'<tr><th scope="row">{in_html(c.label)}</th><td class="plot">{_plot(c, checked.threshold, low, high)}</td>'
+        f'<td class="num">{in_html(signed(c.effect, digits=_digits(checked)))} '
+        f'<span class="sd">{in_html(_bounds(c, checked))}</span></td></tr>'
+        for c in checked.comparisons
+    )
+    table = f'<div class="scroll"><table class="forest"><tbody>{rows}</tbody></table></div>'
+    if len(checked.comparisons) <= 4:
+        return table
+    return f"<details><summary>All {len(checked.comparisons)} comparisons</summary>{table}</details>"
+
+
+def _plot(c: Comparison, threshold: float, low: float, high: float) -> str:
+    """A dot on a line; the upright stroke is the threshold."""
+
+    def x(value: float) -> str:
+        return f"{4 + (WIDTH - 8) * (value - low) / (high - low):.1f}"
+
+    middle = HEIGHT / 2
+    line = "" if c.low is None or c.high is None else f'<line class="range" x1="{x(c.low)}" x2="{x(c.high)}" y1="{middle}" y2="{middle}"/>'
+    stroke = f'<line class="zero" x1="{x(threshold)}" x2="{x(threshold)}" y1="0" y2="{HEIGHT}"/>'
+    dot = f'<circle cx="{x(c.effect)}" cy="{middle}" r="3.5"/>'
+    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" aria-hidden="true">{stroke}{line}{dot}</svg>'
+
+
+def _range(comparisons: Sequence[Comparison], threshold: float) -> tuple[float, float]:
+    ends = [threshold] + [v for c in comparisons for v in (c.low, c.high, c.effect) if v is not None]
+    low, high = min(ends), max(ends)
+    return (low, high) if high > low else (low - 1, high + 1)
+
+
+def _bounds(c: Comparison, checked: CheckedClaim) -> str:
+    if c.low is None or c.high is None:
+        return "[no interval]"
+    digits = _digits(checked)
+    return f"[{signed(c.low, digits=digits)}, {signed(c.high, digits=digits)}]"
+
+
+def _claimed(checked: CheckedClaim) -> str:
+    if checked.claim.kind == "mean_gain_at_least":
+        return f" (at least {number(checked.threshold)} claimed)"
+    return " (claimed not to be above)" if checked.claim.negated else ""
+
+
+def _digits(checked: CheckedClaim) -> int:
+    return 1 if checked.unit == "points" else 3

@@ -1,0 +1,1 @@
+"""Tables: declared grids filled with numbers, and their text formats."""

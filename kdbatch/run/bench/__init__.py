@@ -1,1 +1,0 @@
-"""`kdbatch bench`: what a part costs on this machine, beside the usual tools, measured in one run. One file per command."""

@@ -1,0 +1,140 @@
+"""The CKA map of two networks, or of one with itself, over batches of clips. Axes: n clips per batch, L and M layers.
+
+hooks.py makes the Gram matrices, hsic.py the similarities, drivers.py says what they come from, halves.py how sure they are.
+"""
+
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from kdbatch.base.errors import UserError
+from kdbatch.run.cka.dominant_components import Drivers, DriverSums
+from kdbatch.run.cka.gram_hooks import LayerCapture, Layers
+from kdbatch.run.cka.half_batches import half_gram
+from kdbatch.run.cka.hsic import MIN_CLIPS, CkaAccumulator, u_centred
+from kdbatch.run.distributed.process_group import ALONE, Team
+
+
+@dataclass(frozen=True, kw_only=True)
+class CkaMap:
+    """Similarity of every layer of A with every layer of B; of a self map also what drives it."""
+
+    value_LM: np.ndarray
+    drivers: Drivers | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CkaResult:
+    """The map of all clips, the maps of those parts of each batch that were asked for, and their layers."""
+
+    whole: CkaMap
+    halves: tuple[CkaMap, ...]
+    layers_a: tuple[str, ...]
+    layers_b: tuple[str, ...]
+    kinds_a: tuple[str, ...]
+    kinds_b: tuple[str, ...]
+    num_clips: int
+
+
+def compute_cka(
+    model_a: nn.Module,
+    model_b: nn.Module | None,
+    batches: Iterable[Tensor],
+    *,
+    layers: Layers,
+    halves_Sm: Tensor | None = None,
+    team: Team = ALONE,
+    titles: Sequence[str] = ("the first network", "the second network"),
+) -> CkaResult:
+    """The map of two networks that see the same clips, or of one with itself (None), which then runs once per batch.
+
+    Every process of a team brings batches of its own, at least one, and gets the map of all of them. `halves_Sm` are places of clips in a
+    batch: the map is made again from these alone, for every row.
+
+    Raises:
+        UserError: there is no batch, or one of fewer than 4 clips; a layer gives NaN or infinity. `titles` are the networks' names there.
+    """
+    whole, halves, faults = MapSums(), [(half_m, MapSums()) for half_m in (() if halves_Sm is None else halves_Sm)], Faults(titles)
+    num_clips = batch_clips = 0
+    grams: list[Tensor] = []
+    with ExitStack() as stack:
+        models = [model_a] if model_b is None else [model_a, model_b]
+        captures = [stack.enter_context(LayerCapture(model, layers=layers)) for model in models]
+        for clip_BCTHW in batches:
+            batch_clips = _checked_size(clip_BCTHW, before=batch_clips)
+            num_clips += batch_clips
+            grams = [capture.grams(clip_BCTHW) for capture in captures]
+            if faults.found(grams):
+                break
+            whole.add(grams)
+            for half_m, sums in halves:
+                sums.add([half_gram(gram_Lnn, half_m.to(gram_Lnn.device)) for gram_Lnn in grams])
+    if not num_clips:
+        raise UserError("compare: no batch of clips to compare on. Take more videos, or lower compare.batch_clips.")
+    faults.refuse([capture.layers for capture in captures], team)
+    return CkaResult(
+        whole=whole.result(team),
+        halves=tuple(sums.result(team) for _, sums in halves),
+        layers_a=captures[0].layers,
+        layers_b=captures[-1].layers,
+        kinds_a=captures[0].kinds,
+        kinds_b=captures[-1].kinds,
+        num_clips=int(team.total(torch.tensor([num_clips], device=grams[0].device))),
+    )
+
+
+class MapSums:
+    """What a map is made of, over batches of one size."""
+
+    def __init__(self) -> None:
+        self._plain, self._drivers = CkaAccumulator(), DriverSums()
+        self._is_self = False
+
+    def add(self, grams: Sequence[Tensor]) -> None:
+        """Column-centred Grams of one batch, of one network or of two."""
+        self._plain.add(*map(u_centred, grams))
+        self._is_self = len(grams) == 1
+        if self._is_self:
+            self._drivers.add(grams[0])
+
+    def result(self, team: Team = ALONE) -> CkaMap:
+        """Over the batches of a whole team."""
+        return CkaMap(value_LM=self._plain.result(team), drivers=self._drivers.result(team) if self._is_self else None)
+
+
+class Faults:
+    """Which layers gave NaN or infinity. One of them would be in every number of the map, and of the maps of all processes.
+
+    A Gram is not finite where its layer is not, or has numbers whose squares are beyond single precision.
+    """
+
+    def __init__(self, titles: Sequence[str]) -> None:
+        self._titles = titles
+        self._counts: list[Tensor] = []
+
+    def found(self, grams: Sequence[Tensor]) -> bool:
+        """Look at one batch's Grams of each network."""
+        self._counts = [(~gram_Lnn.sum((1, 2)).isfinite()).long() for gram_Lnn in grams]
+        return any(bool(count_L.any()) for count_L in self._counts)
+
+    def refuse(self, layers: Sequence[Sequence[str]], team: Team) -> None:
+        """Every process refuses when one has found something: none waits for the others' sums."""
+        for count_L, names, title in zip(self._counts, layers, self._titles, strict=False):  # a second title waits for a second network
+            broken = team.total(count_L).nonzero().flatten().tolist()
+            if broken:
+                raise UserError(
+                    f"compare: {title}: layer {names[broken[0]]} gives NaN, infinity or numbers above 1e19: there is nothing to compare. "
+                    "Its training has diverged. Lower that run's lr, and submit again."
+                )
+
+
+def _checked_size(clip_BCTHW: Tensor, *, before: int) -> int:
+    num_clips = len(clip_BCTHW)
+    if num_clips < MIN_CLIPS:
+        raise UserError(f"compare.batch_clips: {num_clips} clips are too few: the unbiased HSIC needs {MIN_CLIPS}. Write 64, for example.")
+    assert before in (0, num_clips), f"batches of {before} and of {num_clips} clips: the mean over batches needs equal ones"
+    return num_clips

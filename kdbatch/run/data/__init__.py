@@ -1,0 +1,1 @@
+"""From stored videos to batches on the device: which clips, reading them in worker processes, augmentation."""

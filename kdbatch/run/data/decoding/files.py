@@ -1,0 +1,66 @@
+"""Decoders that open files: decord and torchcodec, each on a mini-mp4 of what is needed, and decord on videos kept as they were.
+
+A reader is used once and dropped: decord's idle readers go on decoding ahead, and none survives a fork.
+"""
+
+import io
+import zlib
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from kdbatch.run.data.decoding.excerpt import Damaged, Put, read_excerpt, read_range
+from kdbatch.run.data.decoding.mini_mp4 import mini_mp4
+from kdbatch.vocab.shards import Sample
+
+HAS_TORCHCODEC = find_spec("torchcodec") is not None
+
+
+def decode_with_decord(tar: Path, sample: Sample, wanted: Sequence[int], put: Put) -> None:
+    """Put the frames `wanted`."""
+    excerpt = read_excerpt(tar, sample, wanted)
+    rank_of = excerpt.rank_of()
+    _decord(mini_mp4(excerpt), [rank_of[frame] for frame in wanted], put, num_frames=len(rank_of))
+
+
+def decode_with_torchcodec(tar: Path, sample: Sample, wanted: Sequence[int], put: Put) -> None:
+    """Put the frames `wanted`."""
+    # Imported here: it brings torch, 0.5 GB that reading processes without it need not hold.
+    from torchcodec.decoders import VideoDecoder  # noqa: PLC0415 # pyright: ignore[reportMissingImports]
+
+    excerpt = read_excerpt(tar, sample, wanted)
+    rank_of = excerpt.rank_of()
+    try:
+        reader = VideoDecoder(mini_mp4(excerpt), dimension_order="NHWC", num_ffmpeg_threads=1, seek_mode="approximate")
+        frame_NHWC = reader.get_frames_at([rank_of[frame] for frame in wanted]).data.numpy()
+    except RuntimeError as error:
+        raise Damaged("torchcodec cannot decode it") from error
+    _put_all(frame_NHWC, put)
+
+
+def decode_foreign(tar: Path, sample: Sample, wanted: Sequence[int], put: Put) -> None:
+    """Put the frames `wanted` of a video that was stored as it was: no index, any codec, so it is read and opened whole."""
+    data = read_range(tar, sample.num_bytes, sample.offset)
+    if zlib.crc32(data) != sample.crc32:
+        raise Damaged("its checksum is wrong")
+    _decord(data, wanted, put, num_frames=sample.num_frames)
+
+
+def _decord(data: bytes, places: Sequence[int], put: Put, *, num_frames: int) -> None:
+    import decord  # noqa: PLC0415 - 30 MB and a tenth of a second in every reading process, and no wheel for ARM: only where it is asked for
+
+    try:
+        reader = decord.VideoReader(io.BytesIO(data), num_threads=1)
+        if len(reader) != num_frames:
+            raise Damaged(f"decord finds {len(reader)} frames, {num_frames} are there")
+        frame_NHWC = reader.get_batch(list(places)).asnumpy()
+    except decord.DECORDError as error:
+        raise Damaged("decord cannot decode it") from error
+    _put_all(frame_NHWC, put)
+
+
+def _put_all(frame_NHWC: np.ndarray, put: Put) -> None:
+    for place, frame_HWC in enumerate(frame_NHWC):
+        put(place, frame_HWC)

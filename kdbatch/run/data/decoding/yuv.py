@@ -1,0 +1,84 @@
+"""Frames in YUV 4:2:0, and their way to RGB.
+
+Axes: N frames, I = the 3/2 H rows of a frame in I420 (H rows of luma, then both chroma planes of half the size), W columns; uint8.
+"""
+
+import io
+import os
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+from av.error import FFmpegError
+from av.video.frame import VideoFrame
+from av.video.plane import VideoPlane
+from av.video.reformatter import VideoReformatter
+
+from kdbatch.run.data.decoding.excerpt import Damaged
+from kdbatch.vocab.shards import Sample
+
+CHUNK_FRAMES = 4  # converted to RGB in one call: few enough to stay in a core's own cache
+
+
+def stored_frames(tar: Path, sample: Sample) -> Iterator[np.ndarray]:
+    """Every frame of a stored video, shape IW, from the first to the last.
+
+    Raises:
+        Damaged: the tar is missing or damaged at this video.
+    """
+    try:
+        yield from _stored_frames(tar, sample)
+    except (OSError, ValueError, FFmpegError) as error:
+        raise Damaged(str(error)) from error
+
+
+def _stored_frames(tar: Path, sample: Sample) -> Iterator[np.ndarray]:
+    with tar.open("rb", buffering=0) as file:
+        mp4 = os.pread(file.fileno(), sample.num_bytes, sample.offset)
+    if zlib.crc32(mp4) != sample.crc32:
+        raise ValueError("its checksum is wrong")
+    with av.open(io.BytesIO(mp4), "r") as container:
+        container.streams.video[0].codec_context.thread_count = 1
+        num = 0
+        for frame in container.decode(video=0):
+            if (frame.format.name, frame.width, frame.height) != ("yuv420p", sample.width, sample.height):
+                raise ValueError("its frames are not as its record says")
+            yield frame.to_ndarray()
+            num += 1
+    if num != sample.num_frames:
+        raise ValueError(f"{num} frames instead of {sample.num_frames}")
+
+
+def rgb_of(frame_NIW: np.ndarray) -> np.ndarray:
+    """uint8 RGB, NHWC, by the converter that decoding uses."""
+    return np.stack(list(rgb_each(frame_NIW)))
+
+
+def rgb_each(frame_NIW: np.ndarray) -> Iterator[np.ndarray]:
+    """Frame by frame as RGB, HWC.
+
+    A few at a time are laid on top of each other, as a call costs more than a frame does. No row of luma looks beyond its own row of
+    chroma, so rows of neighbouring frames do not mix.
+    """
+    num, rows, width = frame_NIW.shape
+    height = rows * 2 // 3
+    convert = VideoReformatter()
+    for start in range(0, num, CHUNK_FRAMES):
+        part = frame_NIW[start : start + CHUNK_FRAMES].reshape(-1, rows * width)
+        tall = VideoFrame(width, len(part) * height, "yuv420p")
+        place = 0
+        for plane, shrink in zip(tall.planes, (1, 2, 2)):
+            h, w = height // shrink, width // shrink
+            pixel_NHW = part[:, place : place + h * w].reshape(-1, h, w)
+            _bytes_of(plane).reshape(len(part), h, plane.line_size)[..., :w] = pixel_NHW
+            place += h * w
+        plane = convert.reformat(tall, format="rgb24", threads=1).planes[0]
+        for frame_HX in _bytes_of(plane).reshape(len(part), height, plane.line_size):
+            yield frame_HX[:, : 3 * width].reshape(height, width, 3)
+
+
+def _bytes_of(plane: VideoPlane) -> np.ndarray:
+    """The plane's memory, rows padded to `line_size`; not a copy."""
+    return np.frombuffer(memoryview(plane), np.uint8)

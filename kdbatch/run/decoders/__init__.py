@@ -1,1 +1,0 @@
-"""Ways to get frames out of a stored video; run/decode.py is their door."""

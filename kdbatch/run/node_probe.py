@@ -1,0 +1,81 @@
+"""A worker that trains nothing: it says what a node offers to one, inside the image. `python -m kdbatch.run.node_probe OUT SHARDS`."""
+
+import importlib
+import os
+import signal
+import site
+import sys
+import time
+from io import BytesIO
+from pathlib import Path
+
+from kdbatch.base.atomic_write import publish_json
+
+PACKAGES = ("torch", "torchvision", "av", "decord", "webdataset", "safetensors", "polars")
+SIGNAL_SECONDS = 45.0  # how long it waits for the one SIGUSR2 that the host sends when it sees the first answer
+LISTEN_SECONDS = 3.0  # and afterwards, for a second one that must not come
+
+
+def main(out: Path, shards: Path) -> int:
+    """Write `out` twice: when it listens for the signal, and when it has heard it."""
+    heard: list[float] = []
+    signal.signal(signal.SIGUSR2, lambda *_: heard.append(time.monotonic()))
+    facts: dict[str, object] = {
+        "host": os.uname().nodename,
+        "python": sys.version.split()[0],
+        "missing": [name for name in PACKAGES if not _imports(name)],
+        "user_site": bool(site.ENABLE_USER_SITE),
+        "shards": sorted(path.parent.name for path in shards.glob("*/index.json")),
+        "cores": len(os.sched_getaffinity(0)),
+    }
+    if not facts["missing"]:
+        facts |= {"decodes": _decodes(), **_devices()}
+    publish_json(out, facts | {"listening": True})
+    end = time.monotonic() + SIGNAL_SECONDS
+    while not heard and time.monotonic() < end:
+        time.sleep(0.1)
+    time.sleep(LISTEN_SECONDS if heard else 0)
+    publish_json(out, facts | {"listening": False, "signals": len(heard)})
+    return 0
+
+
+def _imports(name: str) -> bool:
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        return False
+    return True
+
+
+def _devices() -> dict[str, object]:
+    """What PyTorch sees; the architectures it was built for must cover the device."""
+    import torch  # noqa: PLC0415 - a node without it is an answer, not an error
+
+    count = torch.cuda.device_count()
+    names = [torch.cuda.get_device_name(i) for i in range(count)]
+    computed = [
+        float((torch.ones(64, 64, device=f"cuda:{i}") @ torch.ones(64, 64, device=f"cuda:{i}")).sum()) == 64.0**3 for i in range(count)
+    ]
+    return {"torch": torch.__version__, "cuda": torch.version.cuda or "", "gpus": names, "gpus_compute": all(computed)}
+
+
+def _decodes() -> bool:
+    """Whether a video of four frames, made here, comes back as four frames."""
+    import av  # noqa: PLC0415 - as above
+    import numpy as np  # noqa: PLC0415
+
+    buffer = BytesIO()
+    with av.open(buffer, "w", format="mp4") as film:
+        stream = film.add_stream("mpeg4", rate=25)
+        stream.width = stream.height = 32
+        for shade in range(4):
+            frame = av.VideoFrame.from_ndarray(np.full((32, 32, 3), 60 * shade, np.uint8), format="rgb24")
+            film.mux(stream.encode(frame))
+        film.mux(stream.encode())
+    buffer.seek(0)
+    with av.open(buffer, "r") as stored:
+        return sum(1 for _ in stored.decode(video=0)) == 4
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))

@@ -1,0 +1,47 @@
+"""Who holds a lock, on file systems of more than one kind."""
+
+import errno
+import fcntl
+import subprocess
+import sys
+
+import pytest
+from support.launching import config_in
+
+from kdbatch.base.errors import UserError
+from kdbatch.base.locks import holding, is_held
+from kdbatch.launch.doctor import examine
+
+HOLD = "import fcntl, sys; file = open(sys.argv[1], 'a'); fcntl.lockf(file, fcntl.LOCK_EX); print('held', flush=True); input()"
+
+
+@pytest.fixture
+def no_locks(monkeypatch):
+    """A file system such as Lustre without `flock`."""
+
+    def refuse(file, how) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+
+
+def test_a_lock_is_asked_for_on_nfs(tmp_path, monkeypatch):
+    monkeypatch.setattr(fcntl, "flock", fcntl.lockf)  # as NFS does it: an exclusive lock is for who may write
+    lock = tmp_path / "lock"
+    lock.touch()
+    assert not is_held(lock)
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout and holder.stdout.readline() == "held\n"
+        assert is_held(lock)
+        holder.communicate("\n")
+    assert not is_held(lock)
+
+
+def test_a_file_system_without_locks_is_one_line(tmp_path, no_locks):
+    with pytest.raises(UserError, match=r"submit.lock: cannot be locked \(Function not implemented\)"), holding(tmp_path / "submit.lock"):
+        pass
+
+
+def test_doctor_tries_a_lock(tmp_path, no_locks):
+    (found,) = (finding for finding in examine(config_in(tmp_path)) if finding.about == "runs")
+    assert found.verdict == "bad" and "cannot be locked" in found.says and "[paths] runs" in found.says

@@ -1,0 +1,118 @@
+from dataclasses import dataclass
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kdbatch.base.errors import UserError
+from kdbatch.base.parse import read
+from kdbatch.vocab.runs import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teacher:
+    run_id: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixture:
+    teachers: tuple[Teacher, ...]
+    kind: Literal["equal", "ae-kd"] = "equal"
+    seeds: dict[str, int] | None = None
+
+
+def test_nested_values_arrive_as_types() -> None:
+    got = read(Mixture, {"teachers": [{"run_id": "r1", "weight": 2}], "kind": "ae-kd", "seeds": {"a": 1}}, where="x.yaml")
+    assert got == Mixture(teachers=(Teacher(run_id="r1", weight=2.0),), kind="ae-kd", seeds={"a": 1})
+
+
+@pytest.mark.parametrize(
+    ("raw", "says"),
+    [
+        (
+            {"teachers": [{"run_id": "r1", "weigth": 2}]},
+            r"x\.yaml\.teachers\[0\]\.weigth: .*Did you mean 'weight'\? Fields: run_id, weight",
+        ),
+        ({}, "needs the field 'teachers'"),
+        ({"teachers": "r1"}, "expected a list"),
+        ({"teachers": [{"run_id": 1}]}, r'expected a text, found 1\. Write it in quotes: "1"\.$'),
+        ({"teachers": [{"run_id": ["r1"]}]}, r"expected a text, found \['r1'\]\.$"),
+        ({"teachers": [{"run_id": "r", "weight": True}]}, "expected a number, found True"),
+        ({"teachers": [], "kind": "aekd"}, "Did you mean 'ae-kd'"),
+        ({"teachers": [], "seeds": {"a": "b"}}, "seeds.a: expected a whole number"),
+        ([1], "expected the fields of Mixture"),
+        (None, "found nothing"),
+    ],
+)
+def test_a_slip_is_named_by_its_place(raw: object, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        read(Mixture, raw, where="x.yaml")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Circle:
+    kind: Literal["circle"] = "circle"
+    radius: float = 1.0
+    mode: Literal["plain"] = "plain"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Square:
+    kind: Literal["square"] = "square"
+    side: float = 1.0
+    mode: Literal["plain"] = "plain"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    shape: Circle | Square
+    amount: int | str = 0
+
+
+def test_a_union_is_settled_by_the_field_in_which_its_choices_differ() -> None:
+    got = read(Drawing, {"shape": {"kind": "square", "side": 2}, "amount": "all"}, where="x.yaml")
+    assert got == Drawing(shape=Square(side=2.0), amount="all")
+
+
+@pytest.mark.parametrize(
+    ("shape", "says"),
+    [
+        ({"kind": "square", "sides": 2}, r"^x\.yaml\.shape\.sides: Square has no such field\. Did you mean 'side'\?"),
+        ({"kind": "circle", "radius": "wide"}, r"^x\.yaml\.shape\.radius: expected a number, found 'wide'"),
+        ({"kind": "squar"}, r"^x\.yaml\.shape\.kind: found 'squar'\. Did you mean 'square'\? One of: circle, square"),
+        ({"kind": ["square"]}, r"^x\.yaml\.shape\.kind: found \['square'\]"),
+        ({"side": 2}, r"^x\.yaml\.shape: needs the field 'kind', .*One of: circle, square"),
+        (3, r"^x\.yaml\.shape: expected Circle or Square, found 3"),
+    ],
+)
+def test_a_slip_inside_a_union_is_named_by_its_place(shape: object, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        read(Drawing, {"shape": shape}, where="x.yaml")
+
+
+def test_every_union_of_recipes_and_tasks_can_be_told_apart() -> None:
+    """A slip deep inside a run.json is told by its own place."""
+    with pytest.raises(UserError, match=r"^run\.json\.recipe\.kind: found 'finetun'"):
+        read(Run, {"recipe": {"kind": "finetun"}, "seed": 0, "parents": []}, where="run.json")
+    with pytest.raises(UserError, match=r"^run\.json\.recipe\.task\.complexity: found 9"):
+        task = {"name": "rotnet", "complexity": 9}
+        read(Run, {"recipe": {"kind": "pretrain", "task": task, **_REST}, "seed": 0, "parents": []}, where="run.json")
+
+
+_REST = {name: {} for name in ("backbone", "data", "view", "schedule")}
+_NAMES = st.sampled_from(["teachers", "kind", "run_id", "weight", "x"])
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_NAMES, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(_JSON)
+def test_whatever_is_fed_in_the_answer_is_a_value_or_one_line(raw: object) -> None:
+    try:
+        assert isinstance(read(Mixture, raw, where="x"), Mixture)
+    except UserError as error:
+        assert str(error).startswith("x")

@@ -1,0 +1,48 @@
+import base64
+from pathlib import Path
+
+import matplotlib as mpl
+
+from kdbatch.report.figures.base import Drawing, finish, legend_shape, look, new_figure, panels, plain
+
+
+def drawing(folder: Path) -> Drawing:
+    with look():
+        figure = new_figure(2.0, 1.0)
+        figure.add_axes((0.2, 0.2, 0.7, 0.7)).plot([0, 1], [1, 0])
+        return finish(figure, folder, name="line", title="A line", caption="It falls.")
+
+
+def test_equal_numbers_give_equal_files_without_dates(tmp_path: Path) -> None:
+    drawing(tmp_path / "a")
+    drawing(tmp_path / "b")
+    for name in ("line.png", "line.pdf"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    assert b"CreationDate" not in (tmp_path / "a" / "line.pdf").read_bytes()
+
+
+def test_matplotlibs_own_settings_are_back_afterwards(tmp_path: Path) -> None:
+    before = dict(mpl.rcParams)
+    drawing(tmp_path)
+    assert dict(mpl.rcParams) == before
+
+
+def test_the_page_gets_the_bytes_that_lie_on_disk(tmp_path: Path) -> None:
+    made = drawing(tmp_path)
+    encoded = made.data_uri.removeprefix("data:image/png;base64,")
+    assert base64.b64decode(encoded) == (tmp_path / "line.png").read_bytes()
+    assert (made.width_pixels, made.height_pixels) == (320, 160)
+
+
+def test_panels_fill_lines() -> None:
+    assert [panels(n, most_columns=3) for n in (0, 1, 3, 4, 5, 7)] == [(0, 0), (1, 1), (1, 3), (2, 2), (2, 3), (3, 3)]
+
+
+def test_a_dollar_in_a_name_is_no_formula() -> None:
+    assert plain("$x_1$") == r"\$x_1\$"
+
+
+def test_a_legend_of_long_labels_takes_more_lines_instead_of_leaving_the_figure() -> None:
+    assert legend_shape(["T1", "T2", "student", "labels"], 5.4) == (1, 4)
+    assert legend_shape(["a network with pretrained features, linear probe"] * 4, 5.4) == (4, 1)
+    assert legend_shape(["x" * 400], 1.0) == (1, 1) and legend_shape([], 5.4)[1] == 1

@@ -1,0 +1,117 @@
+import pytest
+import torch
+from support.networks import classifier, noise
+from torch import nn
+
+from kdbatch.run.cka.gram_hooks import LayerCapture, centred_gram, exact_products
+from kdbatch.run.models import BACKBONES
+
+NUM_LAYERS = {  # res, act, all
+    "r21d_10": (6, 69, 92),
+    "r2plus1d_18": (10, 108, 159),
+    "shufflenet_2x": (19, 131, 158),
+}
+
+
+def clips(num_clips: int = 5) -> torch.Tensor:
+    return noise(num_clips)
+
+
+@pytest.mark.parametrize("kind", BACKBONES)
+def test_each_layer_set_has_its_number_of_layers(kind):
+    for layers, num_layers in zip(("res", "act", "all"), NUM_LAYERS[kind], strict=True):
+        with LayerCapture(classifier(kind), layers=layers) as capture:
+            assert capture.grams(clips()).shape == (num_layers, 5, 5)
+        assert len(set(capture.layers)) == len(capture.kinds) == num_layers
+
+
+@pytest.mark.parametrize("kind", BACKBONES)
+def test_one_merge_per_unit_has_the_kind_residual(kind):
+    model = classifier(kind)
+    with LayerCapture(model, layers="act") as capture:
+        capture.grams(clips())
+    merges = [name for name, layer_kind in zip(capture.layers, capture.kinds, strict=True) if layer_kind == "residual"]
+    assert [any(m.startswith(f"{unit}.") for unit in model.backbone.unit_names) for m in merges] == [True] * len(model.backbone.unit_names)
+    assert set(capture.kinds) == {"conv", "bn", "relu", "residual"}
+
+
+@pytest.mark.parametrize("kind", BACKBONES)
+def test_a_units_last_relu_is_the_units_output(kind):
+    model, clip_BCTHW = classifier(kind), clips()
+    with LayerCapture(model, layers="res") as res, LayerCapture(model, layers="act") as act:
+        grams = {layers: capture.grams(clip_BCTHW) for layers, capture in (("res", res), ("act", act))}
+    units = grams["res"][[k == "residual" for k in res.kinds]]
+    merges = grams["act"][[k == "residual" for k in act.kinds]]
+    assert torch.equal(units, merges)
+
+
+def test_layers_stand_in_the_order_in_which_they_return():
+    with LayerCapture(classifier("r21d_10"), layers="all") as capture:
+        capture.grams(clips())
+    assert capture.layers[:6] == ("conv1.spatial_conv", "conv1.bn", "conv1.relu", "conv1.temporal_conv", "conv1", "bn1")
+    assert capture.layers[-3:] == ("pool", "fc", "Classifier")
+    assert capture.layers.index("conv2.block1.outrelu") + 1 == capture.layers.index("conv2.block1")
+
+
+def test_a_relu_that_is_called_twice_is_two_layers():
+    with LayerCapture(classifier("shufflenet_2x"), layers="act") as capture:
+        gram_Lnn = capture.grams(clips())
+    first, second = (capture.layers.index(f"layer1.0.relu#{k}") for k in (1, 2))
+    assert first < second
+    assert not torch.allclose(gram_Lnn[first], gram_Lnn[second])
+
+
+def test_an_in_place_relu_cannot_change_what_was_seen_before_it():
+    def network(*, inplace: bool) -> nn.Module:
+        torch.manual_seed(1)
+        return nn.Sequential(nn.Conv3d(3, 4, 3), nn.BatchNorm3d(4), nn.ReLU(inplace=inplace))
+
+    clip_BCTHW, grams = clips(), []
+    for inplace in (True, False):
+        with LayerCapture(network(inplace=inplace), layers="act") as capture:
+            grams.append(capture.grams(clip_BCTHW))
+    assert torch.equal(*grams)
+    assert not torch.allclose(grams[0][1], grams[0][2])
+
+
+def test_the_model_is_left_as_it_was_found():
+    model = classifier("shufflenet_2x").train()
+    with LayerCapture(model, layers="all") as capture:
+        assert not any(m.training for m in model.modules())
+        capture.grams(clips())
+    assert all(m.training for m in model.modules())
+    assert not any(m._forward_hooks for m in model.modules())
+
+
+def test_statistics_of_batch_norm_do_not_move():
+    model = classifier("r21d_10").train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with LayerCapture(model, layers="res") as capture:
+        capture.grams(clips())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last_3d])
+def test_a_gram_equals_that_of_centred_columns_in_double_precision(memory_format):
+    map_BCTHW = (torch.randn(6, 16, 8, 28, 28) + 100).to(memory_format=memory_format)  # more columns than one chunk
+    x_np = map_BCTHW.flatten(1).double()
+    x_np -= x_np.mean(0)
+    torch.testing.assert_close(centred_gram(map_BCTHW), x_np @ x_np.T, rtol=1e-6, atol=1e-3)
+
+
+def test_products_stay_in_single_precision_under_autocast():
+    map_BC = torch.randn(6, 300)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        gram_nn = centred_gram(map_BC)
+    assert torch.equal(gram_nn, centred_gram(map_BC))
+
+
+def test_products_are_exact_inside_and_as_set_outside():
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        with exact_products():
+            assert torch.backends.cuda.matmul.fp32_precision == "ieee"
+        assert torch.backends.cuda.matmul.fp32_precision == "tf32"
+    finally:
+        torch.set_float32_matmul_precision(before)

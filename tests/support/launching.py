@@ -1,0 +1,101 @@
+"""Plans of any shape, and what the stand-in worker wrote of itself."""
+
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from kdbatch.launch.run_folders import journal_of
+from kdbatch.launch.slurm.submissions import Sbatch, save_sbatch
+from kdbatch.vocab.config import Config, Paths, Site
+from kdbatch.vocab.plans import Plan, PlannedRun, PlanRecord, Wave
+from kdbatch.vocab.recipes import Compare
+from kdbatch.vocab.runs import Resources, Run
+from kdbatch.vocab.shards import Subset
+from kdbatch.vocab.views import View
+
+LAUNCH_SHELL = str(Path(__file__).with_name("launch_shell.py"))
+STAND_IN = (sys.executable, str(Path(__file__).with_name("stand_in_worker.py")))
+DATA = Subset(dataset="ucf101", split="train01", num_places=0, num_classes=3, digest="0")
+RESOURCES = Resources(gpus=1, cpus=4, minutes=90, memory_gb=16)
+RECORD = PlanRecord(
+    experiment="shape", title="A shape", profile="toy", source="", axes={}, roles={}, tables=(), maps=(), claims=(), cells=()
+)
+
+
+def config_in(folder: Path, *, site: Site | None = None) -> Config:
+    return Config(paths=Paths(shards=str(folder / "shards"), runs=str(folder / "runs")), site=site or Site())
+
+
+def plan_of(
+    shape: dict[str, tuple[str, ...]],
+    *,
+    cost: dict[str, float] | None = None,
+    waves: tuple[tuple[str, ...], ...] = (),
+    resources: Resources = RESOURCES,
+) -> Plan:
+    """A run per name, after the runs that it lists; its name is its title. One wave per depth, if `waves` does not say otherwise."""
+    runs: dict[str, Run] = {}
+    depth: dict[str, int] = {}
+    for seed, (name, parents) in enumerate(shape.items()):
+        recipe = Compare(data=DATA, view=View())
+        runs[name] = Run(recipe=recipe, seed=seed, parents=tuple(runs[parent].id for parent in parents))
+        depth[name] = 1 + max((depth[parent] for parent in parents), default=-1)
+    groups = waves or tuple(tuple(n for n in shape if depth[n] == d) for d in range(max(depth.values()) + 1))
+    return Plan(
+        records=(RECORD,),
+        runs=tuple(
+            PlannedRun(run=run, title=name, resources=resources, done=False, used_by=("shape",), cost_hours=(cost or {}).get(name, 1.0))
+            for name, run in runs.items()
+        ),
+        waves=tuple(
+            Wave(name=f"wave{i}", resources=resources, run_ids=tuple(runs[name].id for name in group)) for i, group in enumerate(groups)
+        ),
+    )
+
+
+def ids(plan: Plan) -> dict[str, str]:
+    return {p.title: p.run.id for p in plan.runs}
+
+
+def act(plan: Plan, config: Config, name: str, **how: object) -> None:
+    """Tell the stand-in of run `name` how to behave."""
+    folder = config.runs_dir / ids(plan)[name]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "act.json").write_text(json.dumps(how))
+
+
+def events(plan: Plan, config: Config) -> list[str]:
+    """`begin a`, `end a`, ...: what the workers noted, in order, with names for ids."""
+    names = {run_id: name for name, run_id in ids(plan).items()}
+    path = config.runs_dir / "events.txt"
+    lines = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+    return [f"{line[0]} {names[line[1]]}" for line in lines]
+
+
+def assert_golden(name: str, text: str, *, hide: dict[str, str]) -> None:
+    """`text`, with what differs between machines hidden, is the accepted one of tests/golden/."""
+    for found, shown in hide.items():
+        text = text.replace(found, shown)
+    text = re.sub(r"(--job-name=kdbatch-.*)-[0-9a-f]{6}-[0-9a-f]{6}$", r"\1-HOME-CALL", text, flags=re.MULTILINE)
+    path = Path(__file__).parents[1] / "golden" / name
+    if os.environ.get("KDBATCH_ACCEPT_GOLDEN") == "1":
+        path.write_text(text)
+    assert text == path.read_text(), f"{path.name} differs. Look at it; to accept it: KDBATCH_ACCEPT_GOLDEN=1 pytest tests/launch"
+
+
+def submitted(config: Config, *keys: str, number: str = "41", at: float | None = None) -> Sbatch:
+    """A journal entry, as if these runs had been handed to SLURM; its folder is named by the job's number."""
+    sbatch = Sbatch(name="kdbatch-x", keys=keys, asked_at=time.time() if at is None else at, number=number, released=True)
+    save_sbatch(journal_of(config.runs_dir) / number, sbatch)
+    return sbatch
+
+
+def wait_until(happened: Callable[[], bool], *, seconds: float = 15.0) -> None:
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)

@@ -1,0 +1,128 @@
+"""A study of seconds: tiny toys, sharded, and a small experiment over both networks."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import yaml
+
+from kdbatch.base.progress import silent
+from kdbatch.launch.run_status import RunRow, survey
+from kdbatch.shard.build import build_shards
+from kdbatch.shard.toy.size import ToySize
+from kdbatch.shard.toy.write import write_toy
+from support.inputs import JOBS
+
+SIZE = ToySize(
+    k400_train=4,
+    k400_val=1,
+    ssv2_train=1,
+    ssv2_validation=1,
+    ucf101_clips_per_group=1,
+    hmdb51_train=1,
+    hmdb51_test=1,
+    hmdb51_unused=1,
+    num_motions=1,
+    min_frames=34,
+    max_frames=40,
+    extra_frames=0,
+)
+PROFILE = """\
+seeds: [0]
+leave_out: [same_task]
+subsets: {10k: 8, 30k: 8, 50k: 8, 100k: 8}
+keep: {target: [ucf101]}
+widths: {r21d_10: 0.0625, shufflenet_2x: 0.0625}
+clip: {num_frames: 8, stride_frames: 2, fps: 25.0, size_pixels: 32}
+tasks: {rspnet: {queue_size: 16, embedding_dim: 8, key_momentum: 0.9}}
+pretrain: {epochs: EPOCHS, batch_clips: 8, warmup_epochs: 1.0}
+finetune: {epochs: EPOCHS, batch_clips: 8, lr: 0.02}
+distill: {epochs: EPOCHS, batch_clips: 8, lr: 0.02}
+selection: {ucf101: {share: 0.2, every_epochs: 4, num_clips: 1}}
+compare: {num_clips: 8, batch_clips: 4}
+dropout: 0.1
+num_eval_clips: 2
+"""
+
+
+def write_shards(folder: Path) -> None:
+    """Toys and shards of k400 and ucf101 below `folder`."""
+    write_toy(folder / "toys", processes=1, progress=silent, size=SIZE)
+    for dataset in ("k400", "ucf101"):
+        build_shards(
+            dataset, root=folder / "toys" / dataset, shards_dir=folder / "shards", videos_per_shard=8, processes=1, progress=silent
+        )
+
+
+def write_jobs(folder: Path, *, epochs: int) -> Path:
+    """The first experiment and a profile of `epochs` epochs, in a folder of their own."""
+    (folder / "jobs" / "profiles").mkdir(parents=True)
+    path = folder / "jobs" / "subset_size.yaml"
+    path.write_text((JOBS / "subset_size.yaml").read_text())
+    (folder / "jobs" / "profiles" / "test.yaml").write_text(PROFILE.replace("EPOCHS", str(epochs)))
+    return path
+
+
+def leave_out(experiment: Path, *ids: str) -> Path:
+    """The experiment without some of its maps and claims; its other runs stay what they are."""
+    raw = yaml.safe_load(experiment.read_text())
+    for part in ("maps", "claims"):
+        raw[part] = [item for item in raw[part] if item["id"] not in ids]
+    experiment.write_text(yaml.safe_dump(raw, sort_keys=False))
+    return experiment
+
+
+def submit(folder: Path, experiment: Path, *, jobs: int = 2) -> subprocess.Popen[str]:
+    """`kdbatch submit`, in a process group of its own so that it can be killed with all it started."""
+    words = ["submit", str(experiment), "--profile=test", "--local", f"--jobs={jobs}"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "kdbatch", *words],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(process: subprocess.Popen[str], *, timeout: float = 150) -> str:
+    """What it printed; it must end well."""
+    said, _ = process.communicate(timeout=timeout)
+    assert process.returncode == 0, said
+    return said
+
+
+def wait_for(folder: Path, kind: str, *, timeout: float = 60) -> RunRow:
+    """The first run of `kind` that has taken a step and is not done."""
+    until = time.monotonic() + timeout
+    while time.monotonic() < until:
+        for row in survey(folder / "runs"):
+            if row.kind == kind and row.state == "running" and (row.step > 0 or kind == "compare"):
+                return row
+        time.sleep(0.02)
+    raise AssertionError(f"no {kind} run was seen running within {timeout} s")
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """SIGKILL for the whole group: nobody gets to say goodbye."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def results(folder: Path) -> dict[str, dict[str, object]]:
+    """Per run what must not depend on interruptions: the weights' hash, or the map's bytes."""
+    found: dict[str, dict[str, object]] = {}
+    for done in sorted((folder / "runs").glob("r*/done.json")):
+        facts = json.loads(done.read_text())
+        found[done.parent.name] = {"model": facts.get("model_sha256"), "kind": facts["kind"]}
+        for name in ("predictions.parquet", "cka.parquet"):
+            path = done.parent / name
+            if path.exists():
+                found[done.parent.name][name] = path.read_bytes()
+    return found

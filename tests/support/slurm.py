@@ -1,0 +1,110 @@
+"""A fake cluster on PATH: sbatch keeps its script and queues the job's elements, squeue tells what is queued."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import kdbatch
+from kdbatch.launch.slurm import commands
+
+SBATCH = """#!/bin/bash
+cd "{folder}"
+[ -e refuse ] && {{ cat refuse >&2; [ -e refuse_once ] && rm refuse refuse_once; [ -e accept_anyway ] || exit 1; }}
+env >"env.txt"
+id=$(( $(cat last 2>/dev/null || echo 40) + 1 )); echo $id >last
+cp "$1" $id.sbatch
+name=$(sed -n 's/^#SBATCH --job-name=//p' "$1")
+held=$(grep -q '^#SBATCH --hold' "$1" && echo JobHeldUser || echo None)
+last=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\).*/\\1/p' "$1")
+if [ -n "$last" ]; then elements=$(seq -f "${{id}}_%g" 0 $last); else elements=$id; fi
+for element in $elements; do echo "$element|$name|PENDING|$held"; done >>queue
+[ -e accept_anyway ] && {{ rm accept_anyway; exit 1; }}
+[ -e kill_submit ] && kill -9 $PPID
+echo "Submitted batch job $id"
+"""
+SQUEUE = """#!/bin/bash
+cd "{folder}"
+echo "$@" >>squeue.txt
+[ -e squeue_fails ] && {{ cat squeue_fails >&2; exit 1; }}
+touch queue; cat queue
+"""
+SCONTROL = """#!/bin/bash
+[ $# = 0 ] && [ -e "{folder}/kill_update" ] && kill -9 $PPID
+if [ $# = 0 ]; then cat >>"{folder}/scontrol.txt"; else echo "$@" >>"{folder}/scontrol.txt"; fi
+[ "$1" = release ] && sed -i "/^$2[_|]/s/JobHeldUser/None/" "{folder}/queue"
+[ "$2 $3" = "hostnames node[1-2]" ] && printf 'node1\\nnode2\\n'
+exit 0
+"""
+SCANCEL = """#!/bin/bash
+cd "{folder}"
+echo "$@" >>scancel.txt
+for id in "$@"; do sed -i "/^$id[_|]/d" queue; done
+"""
+# srun OPTIONS... COMMAND: one task, here. The options end where Python, or the container's command, begins.
+SRUN = """#!/bin/bash
+while [ "$1" != "{python}" ] && [ "$1" != env ]; do shift; done
+exec "$@"
+"""
+# apptainer --quiet exec --OPTION... IMAGE python3 WORDS...: notes its words, sets what --env sets, and is then this Python.
+APPTAINER = """#!/bin/bash
+printf '%s\\n' "$@" >>"{folder}/apptainer.txt"
+env >"{folder}/apptainer_env.txt"
+shift 2
+while [[ "$1" == --* ]]; do [[ "$1" == --env=* ]] && export "${{1#--env=}}"; shift; done
+[ "$2" = python3 ] && exec "{python}" "${{@:3}}"
+"""
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the fake cluster: `41.sbatch`, ..., `queue` (id|name|state|reason), and what was asked of `scontrol` and `scancel`.
+
+    Write `refuse` to make sbatch fail with that text: once with `refuse_once` beside it, but queue the job with `accept_anyway`;
+    `kill_submit` to have who calls sbatch killed when the job is queued, `kill_update` when elements are told what they wait for;
+    `squeue_fails` for what squeue says.
+    """
+    monkeypatch.setattr(commands, "PAUSES", (0.0, 0.0))
+    folder = tmp_path / "cluster"
+    folder.mkdir()
+    programs = {
+        "sbatch": SBATCH,
+        "squeue": SQUEUE,
+        "srun": SRUN,
+        "scontrol": SCONTROL,
+        "scancel": SCANCEL,
+        "apptainer": APPTAINER,
+        "sleep": "#!/bin/bash\n",
+    }
+    for name, text in programs.items():
+        (folder / name).write_text(text.format(folder=folder, python=sys.executable))
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
+    return folder
+
+
+@pytest.fixture
+def stand_in_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """On a node, `python -m kdbatch.run` is the stand-in worker: a copy of the package with another `run`, first on PYTHONPATH."""
+    package, copy = Path(kdbatch.__path__[0]), tmp_path / "package" / "kdbatch"
+    for room in ("base", "vocab", "launch"):
+        shutil.copytree(package / room, copy / room, ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "run").mkdir()
+    shutil.copy(package / "run" / "heartbeat.py", copy / "run" / "heartbeat.py")
+    shutil.copy(Path(__file__).with_name("stand_in_worker.py"), copy / "run" / "__main__.py")
+    for folder in (copy, copy / "run"):
+        (folder / "__init__.py").touch()
+    monkeypatch.setenv("PYTHONPATH", str(copy.parent))
+    monkeypatch.chdir(tmp_path)  # `python -m` looks in the current folder first
+    return copy
+
+
+@pytest.fixture
+def real_slurm() -> None:
+    """A SLURM that answers, for the tests that want the real one."""
+    if not shutil.which("sbatch"):
+        pytest.skip("no SLURM here: sbatch is not on PATH")
+    if subprocess.run(["sinfo"], capture_output=True, check=False).returncode:
+        pytest.skip("no SLURM here: sinfo gets no answer")

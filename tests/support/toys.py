@@ -1,0 +1,37 @@
+"""Stand-ins of all four data sets, as small as their layouts allow."""
+
+from pathlib import Path
+
+import pytest
+
+from kdbatch.base.progress import silent
+from kdbatch.shard.toy.size import ToySize
+from kdbatch.shard.toy.write import write_toy
+
+TINY = ToySize(
+    k400_train=3,
+    k400_val=1,
+    ssv2_train=2,
+    ssv2_validation=1,
+    ucf101_clips_per_group=1,
+    hmdb51_train=1,
+    hmdb51_test=1,
+    hmdb51_unused=1,
+    num_motions=1,
+    min_frames=18,
+    max_frames=24,
+    extra_frames=0,
+)
+
+
+@pytest.fixture(scope="session")
+def tiny() -> ToySize:
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Read only: tests that break videos copy what they break."""
+    folder = tmp_path_factory.mktemp("toys") / "toys"
+    write_toy(folder, processes=1, progress=silent, size=TINY)
+    return folder

@@ -1,0 +1,123 @@
+"""Which cause an attempt's end is counted under, with and without accounting, and when it has been enough."""
+
+from dataclasses import replace
+
+import pytest
+
+from kdbatch.vocab.retry_policy import SAYS, Start, cause_of_end, cause_of_stop, counted, refusal, start_of
+from kdbatch.vocab.runs import Retries
+from kdbatch.vocab.status import Status
+
+DIED = Status(state="running", attempt=1, step=7, first_step=3, job="41_0")
+SAVED = replace(DIED, state="stopped", cause="asked")
+LOST = replace(SAVED, cause="crash")
+AGAIN = Start(job="41_0", restart=1)
+LATER = Start(job="41_0", restart=2)
+
+
+@pytest.mark.parametrize(
+    ("left", "early_warning", "cause"),
+    [(300, True, "timeout"), (370, True, "timeout"), (1000, True, "preemption"), (1000, False, "asked"), (2, False, "timeout")],
+)
+def test_a_signal_means_the_time_limit_when_that_is_near(left, early_warning, cause):
+    start = Start(job="41", ends_at=10_000.0, signal_seconds=300.0)
+    assert cause_of_stop(start, at=10_000.0 - left, early_warning=early_warning) == cause
+
+
+def test_without_a_job_a_signal_is_a_request():
+    assert cause_of_stop(Start(), at=5.0, early_warning=True) == "asked"
+
+
+def test_the_worker_stops_by_itself_halfway_between_the_signal_and_the_limit():
+    start = Start(job="41", ends_at=10_000.0, signal_seconds=300.0)
+    assert [start.is_over(10_000.0 - left) for left in (200, 151, 149, -5)] == [False, False, True, True]
+    assert not Start().is_over(10_000.0)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "start", "cause"),
+    [
+        # with accounting
+        (SAVED, replace(AGAIN, last_state="PREEMPTED"), "preemption"),
+        (SAVED, replace(AGAIN, last_state="REQUEUED", exits={0: "85"}), "requeue"),
+        (DIED, replace(AGAIN, last_state="NODE_FAIL"), "node_failure"),
+        (DIED, replace(AGAIN, last_state="PREEMPTED"), "preemption"),
+        (DIED, replace(AGAIN, last_state="REQUEUED", exits={0: "137"}), "crash"),
+        (DIED, replace(AGAIN, last_state="REQUEUED"), "requeue"),
+        (replace(SAVED, cause="timeout"), replace(AGAIN, last_state="REQUEUED"), "timeout"),
+        (replace(SAVED, cause="preemption"), replace(AGAIN, last_state="REQUEUED"), "preemption"),
+        # without
+        (SAVED, AGAIN, "preemption"),
+        (DIED, AGAIN, "node_failure"),
+        (DIED, replace(AGAIN, exits={0: "137"}), "crash"),
+        # another process of its team was lost: by itself, or with its node, after which SLURM ends the script as well
+        (LOST, replace(AGAIN, exits={0: "85"}), "crash"),
+        (LOST, AGAIN, "node_failure"),
+        (LOST, replace(AGAIN, last_state="NODE_FAIL"), "node_failure"),
+        (LOST, replace(AGAIN, last_state="REQUEUED"), "requeue"),
+        # a start between the two did not come to its first word
+        (DIED, replace(LATER, exits={1: "255"}), "node_failure"),
+        (DIED, replace(LATER, exits={0: "137"}), "crash"),
+        (DIED, replace(LATER, last_state="PREEMPTED"), "node_failure"),
+        (SAVED, replace(LATER, last_state="REQUEUED"), "preemption"),
+        # submitted again by hand: another job, whose accounting says nothing of this one
+        (DIED, Start(job="57_0", last_state="PREEMPTED"), "crash"),
+        (SAVED, Start(job="57_0"), "asked"),
+        # the local queue
+        (replace(DIED, job=""), Start(), "crash"),
+        (replace(SAVED, job=""), Start(), "asked"),
+        (replace(LOST, job=""), Start(), "crash"),
+        # said so itself, or never began
+        (replace(DIED, state="failed"), AGAIN, None),
+        (replace(DIED, state="blocked"), AGAIN, None),
+        (Status(state="queued"), AGAIN, None),
+    ],
+)
+def test_how_the_attempt_before_ended(earlier, start, cause):
+    assert cause_of_end(earlier, start) == cause
+
+
+def test_causes_are_counted_apart():
+    status = Status(state="queued")
+    for state in ("PREEMPTED", "NODE_FAIL", "PREEMPTED"):
+        ended, _ = counted(replace(DIED, ended=status.ended), replace(AGAIN, last_state=state))
+        status = replace(status, ended=ended)
+    assert status.ended == {"preemption": 2, "node_failure": 1}
+    assert refusal(status.ended, 0, retries=Retries(preemption=2, node_failure=1)) == ""
+    assert "lost its node 1 times, and retries.node_failure in kdbatch.toml is 0" in refusal(
+        status.ended, 0, retries=Retries(node_failure=0)
+    )
+
+
+@pytest.mark.parametrize("cause", [cause for cause in SAYS if cause != "asked"])
+def test_each_cause_has_a_limit_of_its_own(cause):
+    retries = Retries(**{cause: 3})
+    assert refusal({cause: 3}, 0, retries=retries) == ""
+    assert f"retries.{cause} in kdbatch.toml is 3; see its log, then: kdbatch submit FILE --retry-failed" in refusal(
+        {cause: 4}, 0, retries=retries
+    )
+
+
+def test_what_a_person_asked_for_is_never_too_often():
+    assert refusal({"asked": 10_000}, 0, retries=Retries()) == ""
+
+
+def test_two_time_limits_without_a_step_between_them_are_enough():
+    stuck = Status(state="stopped", cause="timeout", step=5, first_step=5, job="41_0")
+    ended, fruitless = counted(stuck, AGAIN)
+    assert refusal(ended, fruitless, retries=Retries()) == ""
+    ended, fruitless = counted(replace(stuck, ended=ended, fruitless=fruitless), AGAIN)
+    assert refusal(ended, fruitless, retries=Retries()).startswith("no step was done between 2 time limits: raise minutes")
+    assert counted(replace(stuck, step=6, fruitless=fruitless), AGAIN)[1] == 0
+
+
+def test_a_failed_run_that_a_person_starts_again_counts_anew():
+    assert counted(replace(DIED, state="failed", ended={"crash": 3}, fruitless=2), AGAIN) == ({}, 0)
+
+
+def test_a_start_is_read_from_the_environment_and_garbage_means_no_limit():
+    env = {"KDBATCH_JOB": "41_3", "KDBATCH_ENDS_AT": "1700000000", "KDBATCH_SIGNAL_SECONDS": "300", "KDBATCH_LAST_STATE": "PREEMPTED"}
+    env |= {"KDBATCH_RESTART": "3", "KDBATCH_EXITS": "0 85;2 137 out of memory;"}
+    exits = {0: "85", 2: "137 out of memory"}
+    assert start_of(env) == Start(job="41_3", restart=3, ends_at=1.7e9, signal_seconds=300.0, exits=exits, last_state="PREEMPTED")
+    assert start_of({"KDBATCH_ENDS_AT": "soon", "KDBATCH_RESTART": "", "KDBATCH_EXITS": "?"}) == Start()
