@@ -1,4 +1,6 @@
-"""Whether the packages of an image work: each is imported, a clip is made, decoded and put through a convolution."""
+"""Whether the packages of an image work: each is imported, a clip is made, decoded and put through
+a convolution.
+"""
 
 import tempfile
 from fractions import Fraction
@@ -25,7 +27,9 @@ def write_clip(path: Path) -> None:
         stream.width = stream.height = SIZE
         stream.pix_fmt = "yuv420p"
         for i in range(NUM_FRAMES):
-            frame = av.VideoFrame.from_ndarray(np.full((SIZE, SIZE, 3), 16 + 24 * i, np.uint8), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(
+                np.full((SIZE, SIZE, 3), 16 + 24 * i, np.uint8), format="rgb24"
+            )
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
 
@@ -33,7 +37,9 @@ def write_clip(path: Path) -> None:
 def brightness(path: Path) -> tuple[list[float], list[float]]:
     """The mean of each frame, as PyAV and as decord read it."""
     with av.open(str(path)) as container:
-        by_av = [float(frame.to_ndarray(format="rgb24").mean()) for frame in container.decode(video=0)]
+        by_av = [
+            float(frame.to_ndarray(format="rgb24").mean()) for frame in container.decode(video=0)
+        ]
     reader = decord.VideoReader(str(path), num_threads=1)
     by_decord = [float(reader[i].asnumpy().mean()) for i in range(len(reader))]
     return by_av, by_decord
@@ -46,11 +52,16 @@ def main() -> None:
         by_av, by_decord = brightness(path)
     wanted = [16 + 24 * i for i in range(NUM_FRAMES)]
     for found in (by_av, by_decord):
-        assert np.allclose(found, wanted, atol=4), f"a clip was decoded as {found}, made as {wanted}"
+        assert np.allclose(found, wanted, atol=4), (
+            f"a clip was decoded as {found}, made as {wanted}"
+        )
     clip_BCTHW = torch.tensor(by_av).view(1, 1, -1, 1, 1).expand(1, 3, -1, 8, 8)
     assert torch.nn.Conv3d(3, 2, 3)(clip_BCTHW).isfinite().all()
     modules = (torch, torchvision, webdataset, decord, av, pyarrow, polars, safetensors, submitit)
-    print(" ".join(f"{module.__name__} {module.__version__}" for module in modules), f"cuda {torch.version.cuda}")
+    print(
+        " ".join(f"{module.__name__} {module.__version__}" for module in modules),
+        f"cuda {torch.version.cuda}",
+    )
 
 
 if __name__ == "__main__":

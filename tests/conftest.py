@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from kdbatch.base.atomic_write import publish_json
+from kdbatch.base.atomic_write import write_json
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.shards import Part, Shard, ShardIndex
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: tests share the cores, and sums keep their order
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # before torch is imported: tests share the cores, and sums keep their order
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -41,7 +43,10 @@ def sharded(in_tmp: Path) -> Callable[..., Config]:
 
     def write(**num_videos: int) -> Config:
         for dataset, count in num_videos.items():
-            publish_json(in_tmp / "shards" / dataset / "index.json", dataclasses.asdict(_index(dataset, count)))
+            write_json(
+                in_tmp / "shards" / dataset / "index.json",
+                dataclasses.asdict(_index(dataset, count)),
+            )
         return Config()
 
     return write
@@ -52,7 +57,15 @@ def _index(dataset: str, count: int) -> ShardIndex:
     part = DATASETS[dataset].parts[0]
     size = 1000
     shards = tuple(
-        Shard(name=f"{part}-{i:05d}.tar", num_videos=size, num_rejected=0, num_frames=0, num_bytes=10, sha256=f"{dataset}{i}", fps=25.0)
+        Shard(
+            name=f"{part}-{i:05d}.tar",
+            num_videos=size,
+            num_rejected=0,
+            num_frames=0,
+            num_bytes=10,
+            sha256=f"{dataset}{i}",
+            fps=25.0,
+        )
         for i in range(-(-count // size))
     )
     shares = {split: count // 2 for split, p in splits.items() if p == part}
@@ -61,5 +74,7 @@ def _index(dataset: str, count: int) -> ShardIndex:
         classes=("a", "b"),
         videos_per_shard=size,
         encoding="none",
-        parts={part: Part(num_in_source=count, num_places=count, num_in_split=shares, shards=shards)},
+        parts={
+            part: Part(num_in_source=count, num_places=count, num_in_split=shares, shards=shards)
+        },
     )

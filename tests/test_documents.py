@@ -1,4 +1,6 @@
-"""The documents are true: their commands exist, their settings and experiments are read, their columns are those of the files."""
+"""The documents are true: their commands exist, their settings and experiments are read, their
+columns are those of the files.
+"""
 
 import os
 import re
@@ -13,7 +15,7 @@ import pytest
 from support import micro_study as micro
 from support.inputs import JOBS
 
-from kdbatch.cli.command import check
+from kdbatch.cli.command import check_arguments
 from kdbatch.cli.commands import Commands
 from kdbatch.plan.resolve import make_plan
 from kdbatch.report.json_export import RESULTS
@@ -22,7 +24,11 @@ from kdbatch.vocab.config import Config, load_config
 from kdbatch.vocab.metrics import Metric
 
 ROOT = JOBS.parent
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "container" / "README.md"]
+DOCUMENTS = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "container" / "README.md",
+]
 COMMANDS = {name.replace("_", " "): getattr(Commands, name) for name in Commands().__dir__()}
 SCHEMA = (ROOT / "docs" / "RESULTS_SCHEMA.md").read_text(encoding="utf-8")
 
@@ -32,13 +38,17 @@ def fenced(text: str, language: str) -> list[str]:
 
 
 def typed(program: str) -> list[str]:
-    """Every line of a code block, and every code span, that calls `program`; comments and what follows && left out."""
+    """Every line of a code block, and every code span, that calls `program`; comments and what
+    follows && left out.
+    """
     found = []
     for path in DOCUMENTS:
         text = path.read_text(encoding="utf-8")
         lines = [line for block in fenced(text, "") for line in block.splitlines()]
         lines += re.findall(r"^    (.+)$", text, re.MULTILINE)
-        lines += re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL))
+        lines += re.findall(
+            r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+        )
         found += [line.split("#")[0].split("&&")[0].strip() for line in lines]
     return sorted({line for line in found if line.split()[:1] == [program]})
 
@@ -52,8 +62,13 @@ def test_every_command_in_the_documents_is_one_and_knows_its_flags(line: str) ->
     assert name in COMMANDS, line
     rest = words[len(name.split()) :]
     function = COMMANDS[name]
-    if rest or name in ("init", "doctor", "status", "report"):  # a bare name in running text is talked about, not typed
-        check(name, function.__get__(Commands()), rest)
+    if rest or name in (
+        "init",
+        "doctor",
+        "status",
+        "report",
+    ):  # a bare name in running text is talked about, not typed
+        check_arguments(name, function.__get__(Commands()), rest)
 
 
 @pytest.mark.parametrize("line", typed("make"))
@@ -69,30 +84,45 @@ def test_every_make_target_in_the_documents_is_one(line: str) -> None:
 def test_every_link_between_documents_leads_somewhere() -> None:
     for path in DOCUMENTS:
         for link in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text(encoding="utf-8")):
-            assert link.startswith("https://") or (path.parent / link).exists(), f"{path.name}: {link}"
+            assert link.startswith("https://") or (path.parent / link).exists(), (
+                f"{path.name}: {link}"
+            )
 
 
-@pytest.mark.parametrize("text", [block for path in DOCUMENTS for block in fenced(path.read_text(encoding="utf-8"), "toml")])
+@pytest.mark.parametrize(
+    "text",
+    [block for path in DOCUMENTS for block in fenced(path.read_text(encoding="utf-8"), "toml")],
+)
 def test_every_setting_in_the_documents_is_read(text: str, tmp_path: Path) -> None:
     (tmp_path / "kdbatch.toml").write_text(text)
     assert load_config(tmp_path / "kdbatch.toml") != Config()
 
 
 @pytest.mark.parametrize("profile", ["paper", "toy", "micro"])
-def test_the_guides_own_experiment_is_planned_at_every_scale_without_code(profile: str, sharded, in_tmp: Path) -> None:
+def test_the_guides_own_experiment_is_planned_at_every_scale_without_code(
+    profile: str, sharded, in_tmp: Path
+) -> None:
     sharded(k400=240_000, ucf101=13_320)
     (text,) = fenced((ROOT / "docs" / "GUIDE.md").read_text(encoding="utf-8"), "yaml")
     (in_tmp / "jobs" / "profiles").mkdir(parents=True)
     path = in_tmp / "jobs" / f"{text.split()[1]}.yaml"
     path.write_text(text)
-    (in_tmp / "jobs" / "profiles" / f"{profile}.yaml").write_text((JOBS / "profiles" / f"{profile}.yaml").read_text())
+    (in_tmp / "jobs" / "profiles" / f"{profile}.yaml").write_text(
+        (JOBS / "profiles" / f"{profile}.yaml").read_text()
+    )
     plan = make_plan([path], profile=profile, config=Config())
-    assert {"two_seeds", "labels_only", "student"} <= {cell.role for cell in plan.records[0].cells} and plan.records[0].claims
+    assert {"two_seeds", "labels_only", "student"} <= {
+        cell.role for cell in plan.records[0].cells
+    } and plan.records[0].claims
 
 
 def test_the_documented_columns_are_those_of_the_files() -> None:
     table = SCHEMA[: SCHEMA.index("```python")]
-    documented = [name for line in re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", line)]
+    documented = [
+        name
+        for line in re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE)
+        for name in re.findall(r"`(\w+)`", line)
+    ]
     assert documented == list(RESULTS) and list(RESULTS)[:6] == list(ROWS) == list(CURVES)
     for file, columns in (("predictions", PREDICTIONS), ("cka", CKA)):
         (line,) = re.findall(rf"^- `{file}\.parquet`, .*: (.*)$", SCHEMA, re.MULTILINE)
@@ -106,7 +136,13 @@ def test_every_metric_of_tables_and_claims_is_documented() -> None:
 
 def test_the_documented_notebook_lines_run_on_a_report(one_micro_report: Path) -> None:
     (code,) = fenced(SCHEMA, "python")
-    done = subprocess.run([sys.executable, "-c", code], cwd=one_micro_report, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=one_micro_report,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert done.returncode == 0 and "subset_size" in done.stdout and "student" in done.stdout, done
 
 
@@ -114,29 +150,58 @@ def test_the_documented_notebook_lines_run_on_a_report(one_micro_report: Path) -
 def one_micro_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with report/results.parquet of one student, as `kdbatch report` writes its columns."""
     folder = tmp_path_factory.mktemp("notebook")
-    row = {"run_id": "r1", "name": "top1", "value": 50.0, "unit": "percent", "subset": "ucf101/test01", "step": 0, "table": "rows"}
-    row |= {"kind": "distill", "title": "t", "seed": 0, "parents": [], "experiment": "subset_size", "profile": "toy"}
+    row = {
+        "run_id": "r1",
+        "name": "top1",
+        "value": 50.0,
+        "unit": "percent",
+        "subset": "ucf101/test01",
+        "step": 0,
+        "table": "rows",
+    }
+    row |= {
+        "kind": "distill",
+        "title": "t",
+        "seed": 0,
+        "parents": [],
+        "experiment": "subset_size",
+        "profile": "toy",
+    }
     (folder / "report").mkdir()
-    pl.DataFrame([row | {"role": "student", "case": "target=ucf101"}], schema=RESULTS).write_parquet(folder / "report" / "results.parquet")
+    pl.DataFrame(
+        [row | {"role": "student", "case": "target=ucf101"}], schema=RESULTS
+    ).write_parquet(folder / "report" / "results.parquet")
     return folder
 
 
-def test_the_guides_shards_are_all_that_its_plans_of_the_whole_study_need(sharded, in_tmp: Path) -> None:
+def test_the_guides_shards_are_all_that_its_plans_of_the_whole_study_need(
+    sharded, in_tmp: Path
+) -> None:
     guide = (ROOT / "docs" / "GUIDE.md").read_text(encoding="utf-8")
     stored = re.findall(r"^kdbatch shard (\w+)(?: --subset (\d+)k)? --slurm$", guide, re.MULTILINE)
     sharded(**{dataset: 1000 * int(thousands or 10) for dataset, thousands in stored})
     (in_tmp / "jobs").symlink_to(JOBS)
-    lines = re.findall(r"^kdbatch (plan jobs/\*\.yaml|submit jobs/\*\.yaml --dry-run)$", guide, re.MULTILINE)
+    lines = re.findall(
+        r"^kdbatch (plan jobs/\*\.yaml|submit jobs/\*\.yaml --dry-run)$", guide, re.MULTILINE
+    )
     for line in lines:
         command = f"{sys.executable} -m kdbatch {line}"
-        done = subprocess.run(command, shell=True, cwd=in_tmp, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            command, shell=True, cwd=in_tmp, capture_output=True, text=True, timeout=60
+        )
         assert done.returncode == 0 and "on ssv2[:30k]" in done.stdout, (line, done)
     assert len(lines) == 2
 
 
 def test_the_readme_names_every_profile() -> None:
-    (told,) = re.findall(r"^`--profile` says .*?\n\n", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    assert {path.stem for path in (JOBS / "profiles").iterdir()} <= set(re.findall(r"`(\w+)`", told))
+    (told,) = re.findall(
+        r"^`--profile` says .*?\n\n",
+        (ROOT / "README.md").read_text(encoding="utf-8"),
+        re.MULTILINE | re.DOTALL,
+    )
+    assert {path.stem for path in (JOBS / "profiles").iterdir()} <= set(
+        re.findall(r"`(\w+)`", told)
+    )
 
 
 @pytest.mark.slow
@@ -146,23 +211,43 @@ def test_the_guides_walk_from_init_to_report_runs_as_typed(tmp_path: Path) -> No
     profiles = micro.write_jobs(tmp_path, epochs=1).parent / "profiles"
     (profiles / "test.yaml").rename(profiles / "micro.yaml")
     guide = (ROOT / "docs" / "GUIDE.md").read_text(encoding="utf-8")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM")}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("SLURM")
+    }
     ran = []
     for line in [line.strip() for block in fenced(guide, "") for line in block.splitlines()]:
         words = shlex.split(line)
-        if words[:1] != ["kdbatch"] or words[1] in ("shard", "export", "logs", "cancel") or {"--submit", "--watch"} & set(words):
+        if (
+            words[:1] != ["kdbatch"]
+            or words[1] in ("shard", "export", "logs", "cancel")
+            or {"--submit", "--watch"} & set(words)
+        ):
             continue
-        if words[1] in ("plan", "submit"):  # all four take minutes to run; planning them as typed is a test of its own
+        if words[1] in (
+            "plan",
+            "submit",
+        ):  # all four take minutes to run; planning them as typed is a test of its own
             words = [word.replace("jobs/*.yaml", "jobs/subset_size.yaml") for word in words]
             words += [] if "--profile" in words else ["--profile", "micro"]
             words += ["--local", "--jobs=2"] if words[1] == "submit" else []
-        done = subprocess.run([sys.executable, "-m", *words], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(
+            [sys.executable, "-m", *words],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
         assert done.returncode == 0, (line, done)
         ran.append(words[1])
     assert set(ran) == {"init", "doctor", "plan", "submit", "report"}
     rows = pl.read_parquet(tmp_path / "report" / "results.parquet").filter(table="rows")
     names = {re.sub(r"_(low|high)$", "", name) for name in rows["name"].unique()}
     assert {"top1", "pretext_accuracy", "block_index", "teacher_oracle_top1"} <= names
-    assert names <= set(re.findall(r"`(\w+)`", SCHEMA[SCHEMA.index("## What the names mean") :])), "a name without its meaning"
-    assert set(rows["unit"].unique()) <= set(re.findall(r"`([^`]+)`", next(x for x in SCHEMA.splitlines() if x.startswith("| `unit`"))))
+    assert names <= set(re.findall(r"`(\w+)`", SCHEMA[SCHEMA.index("## What the names mean") :])), (
+        "a name without its meaning"
+    )
+    assert set(rows["unit"].unique()) <= set(
+        re.findall(r"`([^`]+)`", next(x for x in SCHEMA.splitlines() if x.startswith("| `unit`")))
+    )
     assert "runs are done" in (tmp_path / "report" / "index.html").read_text(encoding="utf-8")

@@ -1,4 +1,6 @@
-"""Where only the host part is installed, as on a login node: what works there, and what says why it does not."""
+"""Where only the host part is installed, as on a login node: what works there, and what says why it
+does not.
+"""
 
 import os
 import shutil
@@ -15,7 +17,13 @@ from kdbatch.cli.command import WORKER_PACKAGES
 
 ROOT = JOBS.parent
 SUBSET_SIZE = str(JOBS / "subset_size.yaml")
-NOT_THE_HOSTS = ("torch", "av", "decord", "safetensors", "webdataset")  # beginnings of names in site-packages
+NOT_THE_HOSTS = (
+    "torch",
+    "av",
+    "decord",
+    "safetensors",
+    "webdataset",
+)  # beginnings of names in site-packages
 
 
 @pytest.fixture(scope="module")
@@ -31,30 +39,52 @@ def host_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def on_login_node(host_packages: Path, sharded, in_tmp: Path):
     sharded(k400=240_000, ucf101=13_320, hmdb51=6766)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "PYTHON"))}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("SLURM", "PYTHON"))
+    }
     environment |= {"PYTHONPATH": f"{ROOT}:{host_packages}"}
 
     def kdbatch(*words: str) -> subprocess.CompletedProcess[str]:
         # -S: no site-packages but those on PYTHONPATH
         command = [sys.executable, "-S", "-m", "kdbatch", *words]
-        return subprocess.run(command, cwd=in_tmp, env=environment, capture_output=True, text=True, timeout=120)
+        return subprocess.run(
+            command, cwd=in_tmp, env=environment, capture_output=True, text=True, timeout=120
+        )
 
     return kdbatch
 
 
 def test_the_packages_of_the_worker_part_are_those_of_pyproject() -> None:
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+        "optional-dependencies"
+    ]
     assert {line.partition(">")[0] for line in extras["worker"]} == WORKER_PACKAGES
 
 
-@pytest.mark.parametrize("words", [("init",), ("plan", SUBSET_SIZE), ("submit", SUBSET_SIZE, "--dry-run"), ("status",), ("report",)])
-def test_the_host_part_alone_plans_submits_and_reports(on_login_node, in_tmp: Path, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("init",),
+        ("plan", SUBSET_SIZE),
+        ("submit", SUBSET_SIZE, "--dry-run"),
+        ("status",),
+        ("report",),
+    ],
+)
+def test_the_host_part_alone_plans_submits_and_reports(
+    on_login_node, in_tmp: Path, words: tuple[str, ...]
+) -> None:
     if words != ("init",):
         (in_tmp / "kd.sif").touch()
         (in_tmp / "kdbatch.toml").write_text('[container]\nimage = "kd.sif"\nruntime = "true"\n')
     done = on_login_node(*words)
     if words == ("report",):
-        assert (done.returncode, done.stdout) == (2, "") and "nothing was submitted yet" in done.stderr, done
+        assert (done.returncode, done.stdout) == (
+            2,
+            "",
+        ) and "nothing was submitted yet" in done.stderr, done
     else:
         assert (done.returncode, done.stderr) == (0, ""), done
 
@@ -63,27 +93,41 @@ def test_the_host_part_alone_plans_submits_and_reports(on_login_node, in_tmp: Pa
     ("words", "elsewhere"),
     [
         (("toy", "toys"), "in the image, which has it: apptainer exec IMAGE kdbatch toy toys"),
-        (("shard", "k400", "--root=videos"), "let a node of SLURM do it: kdbatch shard k400 --root=videos --slurm"),
-        (("shard", "verify", "ucf101"), "in the image, which has it: apptainer exec IMAGE kdbatch shard verify ucf101"),
+        (
+            ("shard", "k400", "--root=videos"),
+            "let a node of SLURM do it: kdbatch shard k400 --root=videos --slurm",
+        ),
+        (
+            ("shard", "verify", "ucf101"),
+            "in the image, which has it: apptainer exec IMAGE kdbatch shard verify ucf101",
+        ),
         (("bench", "cka"), "in the image, which has it: apptainer exec IMAGE kdbatch bench cka"),
     ],
 )
-def test_what_reads_videos_or_trains_says_where_it_can(on_login_node, in_tmp: Path, words: tuple[str, ...], elsewhere: str) -> None:
+def test_what_reads_videos_or_trains_says_where_it_can(
+    on_login_node, in_tmp: Path, words: tuple[str, ...], elsewhere: str
+) -> None:
     shutil.rmtree(in_tmp / "shards" / "k400")  # those were not made of these videos
     for split in ("train", "val"):
         (in_tmp / "videos" / split / "archery").mkdir(parents=True)
         (in_tmp / "videos" / split / "archery" / f"{split}_000001_000011.mp4").touch()
     done = on_login_node(*words)
     package = "torch" if words[0] == "bench" else "av"
-    says = (
-        f"this needs {package}, which is not installed here. Install it with the worker part: pip install 'kdbatch[worker]'; or {elsewhere}"
-    )
+    says = f"this needs {package}, which is not installed here. Install it with the worker part: pip install 'kdbatch[worker]'; or {elsewhere}"
     assert (done.returncode, done.stderr) == (2, f"kdbatch: {says}\n")
 
 
 @pytest.mark.parametrize("where", ["--local", "--dry-run"])
-def test_runs_that_would_have_no_torch_are_not_handed_over(on_login_node, in_tmp: Path, where: str) -> None:
+def test_runs_that_would_have_no_torch_are_not_handed_over(
+    on_login_node, in_tmp: Path, where: str
+) -> None:
     done = on_login_node("submit", SUBSET_SIZE, where)
-    assert done.returncode == 2 and "has no torch. Name an image (make image), or: pip install" in done.stderr, done
+    assert (
+        done.returncode == 2
+        and "has no torch. Name an image (make image), or: pip install" in done.stderr
+    ), done
     assert not (in_tmp / "runs").exists()
-    assert "bad   container: kdbatch.toml: container.image: there is none" in on_login_node("doctor").stdout
+    assert (
+        "bad   container: kdbatch.toml: container.image: there is none"
+        in on_login_node("doctor").stdout
+    )

@@ -1,4 +1,6 @@
-"""The same chain on real videos: cut into labelled segments, laid out as UCF101 is published, sharded, read by decord, fine-tuned on."""
+"""The same chain on real videos: cut into labelled segments, laid out as UCF101 is published,
+sharded, read by decord, fine-tuned on.
+"""
 
 from fractions import Fraction
 from pathlib import Path
@@ -16,7 +18,8 @@ from kdbatch.shard.build import build_shards
 from kdbatch.vocab.shards import load_index
 
 SEGMENT_FRAMES, NUM_SEGMENTS = 24, 6
-# An epoch is one batch of a few clips, and its loss is as noisy: the first quarter of the epochs is compared with the last.
+# An epoch is one batch of a few clips, and its loss is as noisy: the first quarter of the epochs is
+# compared with the last.
 NUM_EPOCHS = 32
 
 pytestmark = pytest.mark.slow
@@ -38,7 +41,11 @@ def _write_segment(path: Path, frames: list[av.VideoFrame], rate: Fraction) -> N
     """One segment as UCF101 stores its videos: MPEG-4 part 2 in AVI."""
     with av.open(str(path), "w") as out:
         stream = out.add_stream("mpeg4", rate=rate, options={"b": "2M", "g": "12"})
-        stream.width, stream.height, stream.pix_fmt = frames[0].width // 2 * 2, frames[0].height // 2 * 2, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = (
+            frames[0].width // 2 * 2,
+            frames[0].height // 2 * 2,
+            "yuv420p",
+        )
         for number, frame in enumerate(frames):
             frame = frame.reformat(stream.width, stream.height, "yuv420p")
             frame.pts, frame.time_base = number, 1 / rate
@@ -53,16 +60,27 @@ def ucf101_layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lists = root / "ucfTrainTestlist"
     lists.mkdir(parents=True)
     names = [f"Real{chr(ord('A') + i)}" for i in range(len(clips))]
-    (lists / "classInd.txt").write_text("".join(f"{i + 1} {name}\n" for i, name in enumerate(names)))
+    (lists / "classInd.txt").write_text(
+        "".join(f"{i + 1} {name}\n" for i, name in enumerate(names))
+    )
     train, test = [], []
     for label, (clip, name) in enumerate(zip(clips, names, strict=True), 1):
         (root / "UCF-101" / name).mkdir(parents=True)
         with av.open(str(clip), metadata_errors="ignore") as container:
             rate = Fraction(container.streams.video[0].average_rate or 25).limit_denominator(1000)
-            frames = [frame for frame, _ in zip(container.decode(video=0), range(SEGMENT_FRAMES * NUM_SEGMENTS), strict=False)]
+            frames = [
+                frame
+                for frame, _ in zip(
+                    container.decode(video=0), range(SEGMENT_FRAMES * NUM_SEGMENTS), strict=False
+                )
+            ]
         for number in range(len(frames) // SEGMENT_FRAMES):
             path = f"{name}/v_{name}_g{number + 1:02d}_c01.avi"
-            _write_segment(root / "UCF-101" / path, frames[number * SEGMENT_FRAMES : (number + 1) * SEGMENT_FRAMES], rate)
+            _write_segment(
+                root / "UCF-101" / path,
+                frames[number * SEGMENT_FRAMES : (number + 1) * SEGMENT_FRAMES],
+                rate,
+            )
             if number % 3 == 2:
                 test.append(f"{path}\n")
             else:
@@ -73,8 +91,17 @@ def ucf101_layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_real_videos_go_through_the_whole_chain_read_by_decord(ucf101_layout: Path, tmp_path: Path) -> None:
-    build_shards("ucf101", root=ucf101_layout, shards_dir=tmp_path / "shards", videos_per_shard=8, processes=1, progress=silent)
+def test_real_videos_go_through_the_whole_chain_read_by_decord(
+    ucf101_layout: Path, tmp_path: Path
+) -> None:
+    build_shards(
+        "ucf101",
+        root=ucf101_layout,
+        shards_dir=tmp_path / "shards",
+        videos_per_shard=8,
+        processes=1,
+        progress=silent,
+    )
     part = load_index(tmp_path / "shards", "ucf101").parts["all"]
     assert sum(s.num_rejected for s in part.shards) == 0 and part.num_in_split["test01"] >= 1
     micro.write_jobs(tmp_path, epochs=NUM_EPOCHS)
@@ -86,8 +113,14 @@ def test_real_videos_go_through_the_whole_chain_read_by_decord(ucf101_layout: Pa
     assert len(runs) == 3
     for folder in runs:
         assert load_json(folder / "run.json")["decoder"] == "decord"
-        loss = pl.read_parquet(folder / "curves.parquet").filter(pl.col("name") == "loss")["value"].to_list()
-        assert len(loss) == NUM_EPOCHS and mean(loss[-NUM_EPOCHS // 4 :]) < mean(loss[: NUM_EPOCHS // 4])
+        loss = (
+            pl.read_parquet(folder / "curves.parquet")
+            .filter(pl.col("name") == "loss")["value"]
+            .to_list()
+        )
+        assert len(loss) == NUM_EPOCHS and mean(loss[-NUM_EPOCHS // 4 :]) < mean(
+            loss[: NUM_EPOCHS // 4]
+        )
         predictions = pl.read_parquet(folder / "predictions.parquet")
         assert len(predictions) == part.num_in_split["test01"]
         assert predictions["probability_K"].list.sum().is_close(1.0, abs_tol=1e-3).all()

@@ -1,4 +1,6 @@
-"""The arrows between rooms and inside them, and the homes of heavy packages. A file that turns an arrow round is named here."""
+"""The arrows between rooms and inside them, and the homes of heavy packages. A file that turns an
+arrow round is named here.
+"""
 
 import ast
 from graphlib import CycleError, TopologicalSorter
@@ -23,7 +25,8 @@ ROOMS = {
     "cli": {"base", "vocab", "shard", "plan", "launch", "result", "run", "report", "bench"},
 }
 
-# A package inside a room may import itself and these of its room: packages, and modules that lie beside them.
+# A package inside a room may import itself and these of its room: packages, and modules that lie
+# beside them.
 PACKAGES = {
     "vocab/tasks": {"views"},
     "shard/toy": {"pool"},
@@ -77,14 +80,21 @@ def _imports(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             names.add(node.module or "")
-            names |= {f"{node.module}.{alias.name}" for alias in node.names if _file_of(f"{node.module}.{alias.name}")}
+            names |= {
+                f"{node.module}.{alias.name}"
+                for alias in node.names
+                if _file_of(f"{node.module}.{alias.name}")
+            }
     return names
 
 
 def _file_of(module: str) -> Path | None:
     """The file of a module of ours; None for other packages' and for names inside a module."""
     path = PACKAGE.parent / module.replace(".", "/")
-    return next((found for found in (path.with_suffix(".py"), path / "__init__.py") if found in _FILES), None)
+    return next(
+        (found for found in (path.with_suffix(".py"), path / "__init__.py") if found in _FILES),
+        None,
+    )
 
 
 _FILES = set(FILES)
@@ -113,7 +123,10 @@ def test_every_room_and_package_is_here() -> None:
 
 
 def test_no_module_imports_itself_in_a_circle() -> None:
-    graph = {path: {file for name in _imports(path) if (file := _file_of(name)) and file != path} for path in FILES}
+    graph = {
+        path: {file for name in _imports(path) if (file := _file_of(name)) and file != path}
+        for path in FILES
+    }
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:

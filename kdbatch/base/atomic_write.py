@@ -1,4 +1,6 @@
-"""Files appear whole or not at all: write `x.part`, then rename (an interrupted writer leaves only a `.part`)."""
+"""Files appear whole or not at all: write `x.part`, then rename (an interrupted writer leaves only
+a `.part`).
+"""
 
 import contextlib
 import json
@@ -14,10 +16,11 @@ from kdbatch.base.errors import UserError
 _STALE_SECONDS = 3600
 
 
-def publish(path: Path, write: Callable[[Path], None]) -> None:
+def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file beside `path`, then put it in place atomically.
 
-    The temporary name carries host and process id, so two writers never share one, on two nodes neither; the last to finish wins.
+    The temporary name carries host and process id, so two writers never share one, on two nodes
+    neither; the last to finish wins.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.part")
@@ -39,13 +42,19 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{path}: cannot be made a folder ({error.strerror}). Name another: --to FOLDER") from error
+        raise UserError(
+            f"{path}: cannot be made a folder ({error.strerror}). Name another: --to FOLDER"
+        ) from error
 
 
-def drop_abandoned(folder: Path, names: str) -> None:
-    """Delete the temporary files of killed writers. One of another node may still be at work: there only age tells."""
+def remove_abandoned_parts(folder: Path, names: str) -> None:
+    """Delete the temporary files of killed writers. One of another node may still be at work: there
+    only age tells.
+    """
     for part in folder.glob(f"{names}.part"):
-        with contextlib.suppress(FileNotFoundError):  # its writer has just put it in place, or another builder has deleted it
+        with contextlib.suppress(
+            FileNotFoundError
+        ):  # its writer has just put it in place, or another builder has deleted it
             if _is_dead(part) or part.stat().st_mtime < time.time() - _STALE_SECONDS:
                 part.unlink()
 
@@ -64,13 +73,15 @@ def _is_dead(part: Path) -> bool:
     return False
 
 
-def publish_text(path: Path, text: str) -> None:
-    publish(path, lambda part: _write_text(part, text))
+def write_text(path: Path, text: str) -> None:
+    atomic_write(path, lambda part: _write_text(part, text))
 
 
-def publish_json(path: Path, value: Any) -> None:
-    """`value` as indented JSON, keys in the order in which they were given: the order of axes and roles means something."""
-    publish_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+def write_json(path: Path, value: Any) -> None:
+    """`value` as indented JSON, keys in the order in which they were given: the order of axes and
+    roles means something.
+    """
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
 def load_json(path: Path) -> Any:
@@ -84,7 +95,9 @@ def load_json(path: Path) -> Any:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
     except ValueError as error:
-        raise UserError(f"{path}: is not JSON ({error}). Delete it and repeat the command that wrote it.") from error
+        raise UserError(
+            f"{path}: is not JSON ({error}). Delete it and repeat the command that wrote it."
+        ) from error
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -2,4 +2,6 @@
 
 
 class UserError(Exception):
-    """A user's slip: where, what was found, what would do, the command to type. Printed as one line, exit 2."""
+    """A user's slip: where, what was found, what would do, the command to type. Printed as one
+    line, exit 2.
+    """

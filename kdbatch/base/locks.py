@@ -9,9 +9,11 @@ from kdbatch.base.errors import UserError
 
 
 def is_held(path: Path) -> bool:
-    """Whether another process holds the lock. Asking takes a free lock for an instant, so ask only where there is a doubt.
+    """Whether another process holds the lock. Asking takes a free lock for an instant, so ask only
+    where there is a doubt.
 
-    A shared lock conflicts with the holder's as well, and NFS gives an exclusive one only to who may write.
+    A shared lock conflicts with the holder's as well, and NFS gives an exclusive one only to who
+    may write.
     """
     try:
         with path.open("rb") as file:
@@ -24,7 +26,7 @@ def is_held(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def holding(path: Path) -> Iterator[None]:
+def hold_lock(path: Path) -> Iterator[None]:
     """Inside, we hold the lock; until then, wait for who holds it.
 
     Raises:

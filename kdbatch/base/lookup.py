@@ -1,4 +1,4 @@
-"""Names resolve here and nowhere else: a registry is a dict, `pick` is the lookup that helps."""
+"""Names resolve here and nowhere else: a registry is a dict, `lookup` is the lookup that helps."""
 
 import difflib
 from collections.abc import Collection, Mapping
@@ -9,7 +9,7 @@ from kdbatch.base.errors import UserError
 T = TypeVar("T")
 
 
-def pick(table: Mapping[str, T], name: str, *, where: str) -> T:
+def lookup(table: Mapping[str, T], name: str, *, where: str) -> T:
     """The entry called `name`.
 
     Raises:

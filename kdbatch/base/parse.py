@@ -1,4 +1,6 @@
-"""Types at the door: a parsed YAML, TOML or JSON value becomes a frozen dataclass here, once, or a UserError."""
+"""Types at the door: a parsed YAML, TOML or JSON value becomes a frozen dataclass here, once, or a
+UserError.
+"""
 
 import dataclasses
 import functools
@@ -13,11 +15,13 @@ from kdbatch.base.lookup import nearest
 T = TypeVar("T")
 
 
-def read(cls: type[T], raw: Any, *, where: str) -> T:
-    """Build `cls` (a dataclass) from a mapping; nested dataclasses, tuples, dicts, unions and Literals are read in depth.
+def parse(cls: type[T], raw: Any, *, where: str) -> T:
+    """Build `cls` (a dataclass) from a mapping; nested dataclasses, tuples, dicts, unions and
+    Literals are read in depth.
 
     Raises:
-        UserError: an unknown or missing field, or a value of the wrong type; `where` and the field's path are named.
+        UserError: an unknown or missing field, or a value of the wrong type; `where` and the
+        field's path are named.
     """
     return _value(cls, raw, where)
 
@@ -29,7 +33,9 @@ def _dataclass(cls: Any, raw: Any, where: str) -> Any:
     for name in raw:
         if name not in hints:
             known = ", ".join(hints) or "none"
-            raise UserError(f"{where}.{name}: {cls.__name__} has no such field.{nearest(str(name), hints)} Fields: {known}.")
+            raise UserError(
+                f"{where}.{name}: {cls.__name__} has no such field.{nearest(str(name), hints)} Fields: {known}."
+            )
     for name in required:
         if name not in raw:
             raise UserError(f"{where}: {cls.__name__} needs the field {name!r}.")
@@ -42,10 +48,16 @@ def _dataclass(cls: Any, raw: Any, where: str) -> Any:
 
 @functools.cache
 def _fields(cls: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The types of a dataclass's fields by name, and the names of those without a default. Thousands of files share few classes."""
+    """The types of a dataclass's fields by name, and the names of those without a default.
+    Thousands of files share few classes.
+    """
     hints = typing.get_type_hints(cls)
     fields = [f for f in dataclasses.fields(cls) if f.init]
-    required = (f.name for f in fields if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING)
+    required = (
+        f.name
+        for f in fields
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    )
     return {f.name: hints[f.name] for f in fields}, tuple(required)
 
 
@@ -64,7 +76,9 @@ def _value(hint: Any, raw: Any, where: str) -> Any:
     if origin is typing.Literal:
         if raw in args and type(raw) in {type(a) for a in args}:
             return raw
-        raise UserError(f"{where}: found {_shown(raw)}.{nearest(str(raw), [str(a) for a in args])} One of: {', '.join(map(str, args))}.")
+        raise UserError(
+            f"{where}: found {_shown(raw)}.{nearest(str(raw), [str(a) for a in args])} One of: {', '.join(map(str, args))}."
+        )
     if origin in (typing.Union, types.UnionType):
         return _union(args, raw, where)
     if origin is tuple:
@@ -93,23 +107,35 @@ def _union(args: tuple[Any, ...], raw: Any, where: str) -> Any:
 
 @functools.cache
 def _tag(choices: tuple[Any, ...]) -> str:
-    """The field by which dataclasses tell each other apart: a Literal of one value, another one in each. Empty where there is none."""
+    """The field by which dataclasses tell each other apart: a Literal of one value, another one in
+    each. Empty where there is none.
+    """
     if not all(dataclasses.is_dataclass(choice) for choice in choices):
         return ""
     hints = [_fields(choice)[0] for choice in choices]
     for name in hints[0]:
-        values = {typing.get_args(hint[name]) for hint in hints if typing.get_origin(hint.get(name)) is typing.Literal}
+        values = {
+            typing.get_args(hint[name])
+            for hint in hints
+            if typing.get_origin(hint.get(name)) is typing.Literal
+        }
         if len(values) == len(choices) and all(len(value) == 1 for value in values):
             return name
     return ""
 
 
 def _tagged(choices: tuple[Any, ...], raw: Mapping[Any, Any], where: str, *, tag: str) -> Any:
-    """The choice that `raw` names, so that a slip inside is told by its own place and not as a failure of every choice."""
+    """The choice that `raw` names, so that a slip inside is told by its own place and not as a
+    failure of every choice.
+    """
     by_value = {typing.get_args(_fields(choice)[0][tag])[0]: choice for choice in choices}
     if tag not in raw:
-        raise UserError(f"{where}: needs the field {tag!r}, which says what this is. One of: {', '.join(map(str, by_value))}.")
-    return _value(by_value[_value(typing.Literal[*by_value], raw[tag], f"{where}.{tag}")], raw, where)
+        raise UserError(
+            f"{where}: needs the field {tag!r}, which says what this is. One of: {', '.join(map(str, by_value))}."
+        )
+    return _value(
+        by_value[_value(typing.Literal[*by_value], raw[tag], f"{where}.{tag}")], raw, where
+    )
 
 
 def _tuple(args: tuple[Any, ...], raw: Any, where: str) -> tuple[Any, ...]:
@@ -119,14 +145,19 @@ def _tuple(args: tuple[Any, ...], raw: Any, where: str) -> tuple[Any, ...]:
         return tuple(_value(args[0], item, f"{where}[{i}]") for i, item in enumerate(raw))
     if len(raw) != len(args):
         raise UserError(f"{where}: expected {len(args)} values, found {len(raw)}.")
-    return tuple(_value(arg, item, f"{where}[{i}]") for i, (arg, item) in enumerate(zip(args, raw, strict=True)))
+    return tuple(
+        _value(arg, item, f"{where}[{i}]")
+        for i, (arg, item) in enumerate(zip(args, raw, strict=True))
+    )
 
 
 def _dict(args: tuple[Any, ...], raw: Any, where: str) -> dict[Any, Any]:
     if not isinstance(raw, Mapping):
         raise UserError(f"{where}: expected names with values, found {_shown(raw)}.")
     key_hint, value_hint = args or (Any, Any)
-    return {_value(key_hint, k, where): _value(value_hint, v, f"{where}.{k}") for k, v in raw.items()}
+    return {
+        _value(key_hint, k, where): _value(value_hint, v, f"{where}.{k}") for k, v in raw.items()
+    }
 
 
 def _scalar(hint: Any, raw: Any, where: str) -> Any:
@@ -135,7 +166,9 @@ def _scalar(hint: Any, raw: Any, where: str) -> Any:
     if isinstance(raw, hint) and not (isinstance(raw, bool) and hint is not bool):
         return raw
     quoted = f' Write it in quotes: "{raw}".' if hint is str and type(raw) in (int, float) else ""
-    raise UserError(f"{where}: expected {_NAMES.get(hint, hint.__name__)}, found {_shown(raw)}.{quoted}")
+    raise UserError(
+        f"{where}: expected {_NAMES.get(hint, hint.__name__)}, found {_shown(raw)}.{quoted}"
+    )
 
 
 def _shown(raw: Any) -> str:

@@ -1,6 +1,6 @@
 """Numbers of things, for people."""
 
 
-def count(num: int, noun: str) -> str:
+def plural(num: int, noun: str) -> str:
     """`1 run`, `3 runs`."""
     return f"{num:,} {noun}" if num == 1 else f"{num:,} {noun}s"

@@ -1,1 +1,3 @@
-"""The commands. `commands.py` has all of them with their flags; what each does is in the module of its subject."""
+"""The commands. `commands.py` has all of them with their flags; what each does is in the module of
+its subject.
+"""

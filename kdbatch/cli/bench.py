@@ -1,4 +1,6 @@
-"""What `kdbatch bench` does: one function per bench. Slips are told before the seconds that importing torch takes."""
+"""What `kdbatch bench` does: one function per bench. Slips are told before the seconds that
+importing torch takes.
+"""
 
 from contextlib import nullcontext
 from dataclasses import replace
@@ -7,10 +9,10 @@ from tempfile import TemporaryDirectory
 from typing import get_args
 
 from kdbatch.base.errors import UserError
-from kdbatch.base.lookup import pick
+from kdbatch.base.lookup import lookup
 from kdbatch.base.progress import silent
 from kdbatch.bench.cka.scale import CkaScale
-from kdbatch.bench.step.scale import STAGES, StepScale
+from kdbatch.bench.step.scale import BENCH_STAGES, StepScale
 from kdbatch.cli.terminal import progress, say, warn
 from kdbatch.vocab.backbones import Backbone, BackboneKind
 
@@ -18,73 +20,115 @@ from kdbatch.vocab.backbones import Backbone, BackboneKind
 def measure_data(videos: str, *, seconds: float, json: bool) -> None:
     """`kdbatch bench data`."""
     from kdbatch.bench.data.fidelity import fidelity_lines, fidelity_of
-    from kdbatch.bench.data.loose_videos import shard_loose, videos_below  # PyAV, which a login node may lack
+    from kdbatch.bench.data.loose_videos import (
+        shard_loose,
+        videos_below,
+    )  # PyAV, which a login node may lack
     from kdbatch.bench.data.transcode_speed import share_of_ffmpeg
 
     check_seconds(seconds)
     named = videos_below(Path(videos)) if videos else []
     from kdbatch.bench.data.measure import bench_data  # torch
-    from kdbatch.bench.data.rows import Figure, as_json, as_lines
+    from kdbatch.bench.data.rows import Figure, data_as_json, data_as_lines
 
     with TemporaryDirectory(prefix="kdbatch-bench-") as name:
         folder = Path(name)
         originals = named or few_toys(folder / "toys")
         if not videos:
-            warn("measuring on toys, whose ratios mean little. Name a folder of real videos: kdbatch bench data --videos FOLDER")
+            warn(
+                "measuring on toys, whose ratios mean little. Name a folder of real videos: kdbatch bench data --videos FOLDER"
+            )
         with nullcontext(silent) if json else progress("bench data") as tell:
             stored = shard_loose(originals, folder, processes=0, progress=tell)
-            fidelity = [fidelity_of(path, tar, sample) for path, (tar, sample) in zip(originals, stored, strict=True)]
+            fidelity = [
+                fidelity_of(path, tar, sample)
+                for path, (tar, sample) in zip(originals, stored, strict=True)
+            ]
             share = share_of_ffmpeg(originals, progress=tell)
             bench = bench_data(originals, stored, folder=folder, seconds=seconds, progress=tell)
-    sharding = Figure(key="sharding", title="sharding, share of FFmpeg's speed", value=share, goal="at least 0.8")
+    sharding = Figure(
+        key="sharding", title="sharding, share of FFmpeg's speed", value=share, goal="at least 0.8"
+    )
     bench = replace(bench, figures=(*bench.figures, sharding))
-    for line in [as_json(bench, stored=[vars(f) for f in fidelity])] if json else [*as_lines(bench), *fidelity_lines(fidelity)]:
+    for line in (
+        [data_as_json(bench, stored=[vars(f) for f in fidelity])]
+        if json
+        else [*data_as_lines(bench), *fidelity_lines(fidelity)]
+    ):
         say(line)
 
 
-def measure_cka(backbone: str, *, width: float, layers: str, clips: int, frames: int, pixels: int, json: bool) -> None:
+def measure_cka(
+    backbone: str, *, width: float, layers: str, clips: int, frames: int, pixels: int, json: bool
+) -> None:
     """`kdbatch bench cka`."""
-    scale = CkaScale(backbone=network(backbone, width), layers=layers, num_clips=clips, num_frames=frames, size_pixels=pixels)
-    from kdbatch.bench.cka.measure import as_json, as_lines, bench_cka  # torch
+    scale = CkaScale(
+        backbone=network(backbone, width),
+        layers=layers,
+        num_clips=clips,
+        num_frames=frames,
+        size_pixels=pixels,
+    )
+    from kdbatch.bench.cka.measure import bench_cka, cka_as_json, cka_as_lines  # torch
 
     with nullcontext(silent) if json else progress("bench cka") as tell:
         bench = bench_cka(scale, progress=tell)
-    for line in [as_json(bench)] if json else as_lines(bench):
+    for line in [cka_as_json(bench)] if json else cka_as_lines(bench):
         say(line)
 
 
-def measure_step(backbone: str, stage: str, *, width: float, shape: tuple[int, int, int], seconds: float, json: bool) -> None:
+def measure_step(
+    backbone: str,
+    stage: str,
+    *,
+    width: float,
+    shape: tuple[int, int, int],
+    seconds: float,
+    json: bool,
+) -> None:
     """`kdbatch bench step`; `shape` is clips of a batch, frames, pixels."""
     check_seconds(seconds)
     scale = StepScale(
-        backbones=tuple(network(kind, width) for kind in ([backbone] if backbone else ("r21d_10", "shufflenet_2x"))),
-        stages=(pick({stage: stage for stage in STAGES}, stage, where="--stage"),) if stage else STAGES,
+        backbones=tuple(
+            network(kind, width)
+            for kind in ([backbone] if backbone else ("r21d_10", "shufflenet_2x"))
+        ),
+        stages=(lookup({stage: stage for stage in BENCH_STAGES}, stage, where="--stage"),)
+        if stage
+        else BENCH_STAGES,
         batch_clips=shape[0],
         num_frames=shape[1],
         size_pixels=shape[2],
     )
     from kdbatch.bench.data.loose_videos import shard_loose  # PyAV
-    from kdbatch.bench.step.measure import as_json, as_lines, bench_step  # torch
+    from kdbatch.bench.step.measure import bench_step, step_as_json, step_as_lines  # torch
 
-    with TemporaryDirectory(prefix="kdbatch-bench-") as name, nullcontext(silent) if json else progress("bench step") as tell:
+    with (
+        TemporaryDirectory(prefix="kdbatch-bench-") as name,
+        nullcontext(silent) if json else progress("bench step") as tell,
+    ):
         folder = Path(name)
         stored = shard_loose(few_toys(folder / "toys"), folder, processes=0, progress=silent)
         bench = bench_step(scale, stored, progress=tell, seconds=seconds)
-    for line in [as_json(bench)] if json else as_lines(bench):
+    for line in [step_as_json(bench)] if json else step_as_lines(bench):
         say(line)
 
 
 def network(backbone: str, width: float) -> Backbone:
     """The network that was asked for."""
-    kind = pick({kind: kind for kind in get_args(BackboneKind)}, backbone, where="--backbone")
+    kind = lookup({kind: kind for kind in get_args(BackboneKind)}, backbone, where="--backbone")
     if not 0 < width < float("inf"):
-        raise UserError(f"--width: {width} of a network is none. Write a number above 0, as in --width=0.25.")
+        raise UserError(
+            f"--width: {width} of a network is none. Write a number above 0, as in --width=0.25."
+        )
     return Backbone(kind=kind, width=width)
 
 
 def check_seconds(seconds: float) -> None:
     if seconds <= 0:
-        raise UserError(f"--seconds: found {seconds:g}. Write how long each row is measured, as in --seconds=2.")
+        raise UserError(
+            f"--seconds: found {seconds:g}. Write how long each row is measured, as in --seconds=2."
+        )
 
 
 def few_toys(folder: Path) -> list[Path]:
@@ -93,6 +137,14 @@ def few_toys(folder: Path) -> list[Path]:
     from kdbatch.shard.toy.size import ToySize
     from kdbatch.shard.toy.write import write_toy
 
-    size = ToySize(k400_train=1, k400_val=0, ssv2_train=1, ucf101_clips_per_group=1, hmdb51_train=1, hmdb51_unused=0, num_motions=1)
+    size = ToySize(
+        k400_train=1,
+        k400_val=0,
+        ssv2_train=1,
+        ucf101_clips_per_group=1,
+        hmdb51_train=1,
+        hmdb51_unused=0,
+        num_motions=1,
+    )
     write_toy(folder, processes=0, progress=silent, size=size)
     return videos_below(folder / "k400")

@@ -1,7 +1,8 @@
 """What stands between the shell and fire.
 
-Fire runs a command before it looks at what is left on the line, reads `12e4567` as infinity, and lets `--flag` swallow the next word. So
-every word is checked against the command's signature first, fire only dispatches, and the command itself runs after fire is done.
+Fire runs a command before it looks at what is left on the line, reads `12e4567` as infinity, and
+lets `--flag` swallow the next word. So every word is checked against the command's signature first,
+fire only dispatches, and the command itself runs after fire is done.
 """
 
 import inspect
@@ -21,12 +22,21 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import nearest
 
 SHORT = {"-f": "--follow"}
-WORKER_PACKAGES = {"av", "decord", "safetensors", "torch", "torchvision", "webdataset"}  # the extra of that name in pyproject.toml
+WORKER_PACKAGES = {
+    "av",
+    "decord",
+    "safetensors",
+    "torch",
+    "torchvision",
+    "webdataset",
+}  # the extra of that name in pyproject.toml
 HELP_WORDS = {"-h", "--help", "-help", "help"}
 
 
 class Deferred:
-    """A call that was asked for. Fire cannot look inside, so words that are left over are an error before anything has run."""
+    """A call that was asked for. Fire cannot look inside, so words that are left over are an error
+    before anything has run.
+    """
 
     __slots__ = ("call",)
 
@@ -38,13 +48,19 @@ class Deferred:
 
 
 def command(function: Callable[..., int | None]) -> Callable[..., Deferred]:
-    """Mark a method as a command: its arguments arrive as typed, are converted by annotation, and it runs when fire is done."""
+    """Mark a method as a command: its arguments arrive as typed, are converted by annotation, and
+    it runs when fire is done.
+    """
 
     @wraps(function)
     def deferred(*args: Any, **kwargs: Any) -> Deferred:
         hints = get_type_hints(function)
         bound = inspect.signature(function).bind(*args, **kwargs)
-        converted = {name: _convert(hints.get(name, str), value, name) for name, value in bound.arguments.items() if name != "self"}
+        converted = {
+            name: _convert(hints.get(name, str), value, name)
+            for name, value in bound.arguments.items()
+            if name != "self"
+        }
         positional = converted.pop(_rest(function), ())
         return Deferred(lambda: function(args[0], *positional, **converted))
 
@@ -52,7 +68,9 @@ def command(function: Callable[..., int | None]) -> Callable[..., Deferred]:
 
 
 def dispatch(commands: object, argv: Sequence[str]) -> int:
-    """Run one command line. Returns the exit code: 0; 2 after a slip, an OSError or without the worker's packages; 130 after Ctrl-C."""
+    """Run one command line. Returns the exit code: 0; 2 after a slip, an OSError or without the
+    worker's packages; 130 after Ctrl-C.
+    """
     try:
         return _dispatch(commands, list(argv))
     except UserError as error:
@@ -61,7 +79,10 @@ def dispatch(commands: object, argv: Sequence[str]) -> int:
     except ModuleNotFoundError as error:
         if error.name not in WORKER_PACKAGES:
             raise
-        print(f"kdbatch: {_missing_package(error.name, shlex.join(['kdbatch', *argv]))}", file=sys.stderr)
+        print(
+            f"kdbatch: {_missing_package(error.name, shlex.join(['kdbatch', *argv]))}",
+            file=sys.stderr,
+        )
         return 2
     except KeyboardInterrupt:
         return 130
@@ -69,7 +90,10 @@ def dispatch(commands: object, argv: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:  # a disk that is full, a folder that is another's
-        print(f"kdbatch: {f'{error.filename}: {error.strerror}' if error.filename else error}", file=sys.stderr)
+        print(
+            f"kdbatch: {f'{error.filename}: {error.strerror}' if error.filename else error}",
+            file=sys.stderr,
+        )
         return 2
 
 
@@ -78,9 +102,7 @@ def _missing_package(package: str, line: str) -> str:
     elsewhere = f"in the image, which has it: apptainer exec IMAGE {line}"
     if line.startswith("kdbatch shard ") and not line.startswith("kdbatch shard verify"):
         elsewhere = f"let a node of SLURM do it: {line} --slurm"
-    return (
-        f"this needs {package}, which is not installed here. Install it with the worker part: pip install 'kdbatch[worker]'; or {elsewhere}"
-    )
+    return f"this needs {package}, which is not installed here. Install it with the worker part: pip install 'kdbatch[worker]'; or {elsewhere}"
 
 
 def _dispatch(commands: object, argv: list[str]) -> int:
@@ -95,26 +117,35 @@ def _dispatch(commands: object, argv: list[str]) -> int:
         print(_overview(commands, known))
         return 0
     if name not in known or (argv[0] != name and not wants_help):
-        said = " ".join(argv[:2]) if any(other.startswith(f"{argv[0]} ") for other in known) else argv[0]
+        said = (
+            " ".join(argv[:2])
+            if any(other.startswith(f"{argv[0]} ") for other in known)
+            else argv[0]
+        )
         raise UserError(f"no command {said!r}.{nearest(said, known)} Commands: {', '.join(known)}.")
     if wants_help:
         print(_usage(name, known[name]))
         return 0
     deferred = fire.Fire(
-        commands, command=[name.replace(" ", "_"), *check(name, known[name], argv[1:])], name="kdbatch", serialize=lambda _: None
+        commands,
+        command=[name.replace(" ", "_"), *check_arguments(name, known[name], argv[1:])],
+        name="kdbatch",
+        serialize=lambda _: None,
     )
     assert isinstance(deferred, Deferred)
     return deferred.call() or 0
 
 
 def _with_names_joined(argv: list[str], known: Collection[str]) -> list[str]:
-    """`shard verify` is the name of one command, of the method shard_verify: its two words become one."""
+    """`shard verify` is the name of one command, of the method shard_verify: its two words become
+    one.
+    """
     place = next((i for i, word in enumerate(argv) if word not in HELP_WORDS), 0)
     name = " ".join(argv[place : place + 2])
     return [*argv[:place], name, *argv[place + 2 :]] if name in known else argv
 
 
-def check(name: str, function: Callable[..., Any], words: Sequence[str]) -> list[str]:
+def check_arguments(name: str, function: Callable[..., Any], words: Sequence[str]) -> list[str]:
     """The words of one command, each flag joined to its value and known to the command.
 
     Raises:
@@ -134,7 +165,9 @@ def check(name: str, function: Callable[..., Any], words: Sequence[str]) -> list
             spelling = SHORT[spelling]
         flag = spelling.removeprefix("--").replace("-", "_")
         if not spelling.startswith("--") or flag not in flags:
-            raise UserError(f"{name}: no flag {spelling}.{nearest(spelling, spelled)} Flags: {', '.join(spelled) or 'none'}.")
+            raise UserError(
+                f"{name}: no flag {spelling}.{nearest(spelling, spelled)} Flags: {', '.join(spelled) or 'none'}."
+            )
         if hints[flag] is bool:
             value = value if equals else "true"
         elif not equals:
@@ -146,19 +179,33 @@ def check(name: str, function: Callable[..., Any], words: Sequence[str]) -> list
     return plain + joined
 
 
-def _check_plain(name: str, function: Callable[..., Any], parameters: dict[str, inspect.Parameter], plain: list[str]) -> None:
+def _check_plain(
+    name: str,
+    function: Callable[..., Any],
+    parameters: dict[str, inspect.Parameter],
+    plain: list[str],
+) -> None:
     places = [p for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
     rest = _rest(function)
     needed = [p.name.upper() for p in places if p.default is p.empty]
     if len(plain) < len(needed):
         raise UserError(f"{name}: needs {' '.join(needed)}. Type: kdbatch {name} --help")
     if not rest and len(plain) > len(places):
-        raise UserError(f"{name}: {plain[len(places)]!r} is one word too many. Type: kdbatch {name} --help")
+        raise UserError(
+            f"{name}: {plain[len(places)]!r} is one word too many. Type: kdbatch {name} --help"
+        )
 
 
 def _rest(function: Callable[..., Any]) -> str:
     """The name of a command's `*words`, or nothing."""
-    return next((p.name for p in inspect.signature(function).parameters.values() if p.kind is p.VAR_POSITIONAL), "")
+    return next(
+        (
+            p.name
+            for p in inspect.signature(function).parameters.values()
+            if p.kind is p.VAR_POSITIONAL
+        ),
+        "",
+    )
 
 
 def _convert(hint: Any, value: Any, name: str) -> Any:
@@ -175,7 +222,9 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
         try:
             return hint(value)
         except ValueError as error:
-            raise UserError(f"{flag}: found {value!r}, expected {'a whole number' if hint is int else 'a number'}.") from error
+            raise UserError(
+                f"{flag}: found {value!r}, expected {'a whole number' if hint is int else 'a number'}."
+            ) from error
     if not value:
         raise UserError(f"{flag}: is empty.")
     return Path(value) if hint is Path else value
@@ -184,23 +233,44 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
 def _overview(commands: object, known: dict[str, Any]) -> str:
     lines = [inspect.getdoc(commands) or "", "", "Commands:"]
     width = max(map(len, known))
-    lines += [f"  {name:{width}} {(inspect.getdoc(function) or '').splitlines()[0]}" for name, function in known.items()]
-    return "\n".join([*lines, "", "Type kdbatch COMMAND --help for the flags of one; kdbatch --version for the version."])
+    lines += [
+        f"  {name:{width}} {(inspect.getdoc(function) or '').splitlines()[0]}"
+        for name, function in known.items()
+    ]
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "Type kdbatch COMMAND --help for the flags of one; kdbatch --version for the version.",
+        ]
+    )
 
 
 def _usage(name: str, function: Callable[..., Any]) -> str:
     parameters = inspect.signature(function).parameters.values()
     words = [
-        p.name.upper() if p.kind is p.POSITIONAL_OR_KEYWORD else f"[{p.name.upper()}...]" for p in parameters if p.kind != p.KEYWORD_ONLY
+        p.name.upper() if p.kind is p.POSITIONAL_OR_KEYWORD else f"[{p.name.upper()}...]"
+        for p in parameters
+        if p.kind != p.KEYWORD_ONLY
     ]
     flags = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
     hints = get_type_hints(inspect.unwrap(function))
-    lines = [" ".join(["usage: kdbatch", name, *words, *(["[--flags]"] if flags else [])]), "", inspect.getdoc(function) or ""]
+    lines = [
+        " ".join(["usage: kdbatch", name, *words, *(["[--flags]"] if flags else [])]),
+        "",
+        inspect.getdoc(function) or "",
+    ]
     if flags:
         lines += ["", "Flags:"]
     for flag in flags:
-        spelled = f"--{flag.name.replace('_', '-')}" + ("" if hints[flag.name] is bool else f"={_kind(hints[flag.name])}")
-        default = "" if hints[flag.name] is bool or flag.default in ("", 0) else f"  (default {flag.default})"
+        spelled = f"--{flag.name.replace('_', '-')}" + (
+            "" if hints[flag.name] is bool else f"={_kind(hints[flag.name])}"
+        )
+        default = (
+            ""
+            if hints[flag.name] is bool or flag.default in ("", 0)
+            else f"  (default {flag.default})"
+        )
         lines.append(f"  {spelled}{default}")
     return "\n".join(lines)
 

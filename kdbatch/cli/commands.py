@@ -1,4 +1,6 @@
-"""The commands. Each imports the rooms that it needs inside itself: `kdbatch --help` stays fast, and a login node needs no torch."""
+"""The commands. Each imports the rooms that it needs inside itself: `kdbatch --help` stays fast,
+and a login node needs no torch.
+"""
 
 import sys
 from pathlib import Path
@@ -26,13 +28,15 @@ class Commands:
 
     @command
     def toy(self, folder: Path, *, size: str = "full", seed: int = 0, processes: int = 0) -> None:
-        """Write small stand-ins of the four data sets into FOLDER, in their published layouts and codecs.
+        """Write small stand-ins of the four data sets into FOLDER, in their published layouts and
+        codecs.
 
-        --size=small makes as many as the profile micro reads, in seconds; the profile toy wants full.
+        --size=small makes as many as the profile micro reads, in seconds; the profile toy wants
+        full.
         """
-        from kdbatch.cli.shard import make_toys
+        from kdbatch.cli.shard import toy
 
-        make_toys(folder, size=size, seed=seed, processes=processes)
+        toy(folder, size=size, seed=seed, processes=processes)
 
     @command
     def shard(
@@ -52,14 +56,16 @@ class Commands:
     ) -> None:
         """Store a data set's videos as WebDataset tars: k400, ssv2, ucf101 or hmdb51.
 
-        --subset takes 50k, 10%, 2000 or all; a larger subset later only adds tars. --root is the folder as its owner publishes it, or
-        stands in kdbatch.toml as [datasets.NAME] root. --no-transcode stores the videos as they are: larger, and slower to read.
-        Type the same command again after an interruption: it goes on.
+        --subset takes 50k, 10%, 2000 or all; a larger subset later only adds tars. --root is the
+        folder as its owner publishes it, or stands in kdbatch.toml as [datasets.NAME] root.
+        --no-transcode stores the videos as they are: larger, and slower to read. Type the same
+        command again after an interruption: it goes on.
 
-        --slurm spreads the shards over a SLURM array, with what [resources.shard] in kdbatch.toml asks for; the element that ends last
-        writes the index. --shards 40:80 makes shards 40 to 79 alone, as one element does. --dry-run only tells what would be done.
+        --slurm spreads the shards over a SLURM array, with what [resources.shard] in kdbatch.toml
+        asks for; the element that ends last writes the index. --shards 40:80 makes shards 40 to 79
+        alone, as one element does. --dry-run only tells what would be done.
         """
-        from kdbatch.cli.shard import shard_dataset
+        from kdbatch.cli.shard import shard
         from kdbatch.vocab.shard_request import ShardRequest
 
         request = ShardRequest(
@@ -72,7 +78,7 @@ class Commands:
             transcode=not no_transcode,
             processes=processes,
         )
-        shard_dataset(request, shards=shards, slurm=slurm, dry_run=dry_run)
+        shard(request, shards=shards, slurm=slurm, dry_run=dry_run)
 
     @command
     def shard_verify(self, dataset: str, *, processes: int = 0) -> None:
@@ -83,15 +89,21 @@ class Commands:
 
         config = load_config()
         with progress(f"verify {dataset}") as tell:
-            count = verify_shards(dataset, shards_dir=config.shards_dir, processes=processes, progress=tell)
-        say(f"{dataset}: {count} videos in {config.shards_dir / dataset}/ are what was written, and all decode.")
+            count = verify_shards(
+                dataset, shards_dir=config.shards_dir, processes=processes, progress=tell
+            )
+        say(
+            f"{dataset}: {count} videos in {config.shards_dir / dataset}/ are what was written, and all decode."
+        )
 
     @command
     def plan(self, *files: Path, profile: str = "paper") -> None:
-        """Show which runs the experiments in FILES need, what they share and what they will cost. Writes nothing."""
-        from kdbatch.cli.launch import tell_plan
+        """Show which runs the experiments in FILES need, what they share and what they will cost.
+        Writes nothing.
+        """
+        from kdbatch.cli.launch import plan
 
-        tell_plan(files, profile=profile)
+        plan(files, profile=profile)
 
     @command
     def submit(
@@ -103,16 +115,25 @@ class Commands:
         retry_failed: bool = False,
         dry_run: bool = False,
     ) -> int:
-        """Start every run that FILES need and that is not done: as SLURM arrays where there is sbatch, else in a local queue.
+        """Start every run that FILES need and that is not done: as SLURM arrays where there is
+        sbatch, else in a local queue.
 
-        --local forces the queue, --jobs is how many runs it takes at a time (one per GPU, or per core), --dry-run only shows what would
-        be done. Ctrl-C stops the local queue after its runs have saved their progress; the same command goes on.
+        --local forces the queue, --jobs is how many runs it takes at a time (one per GPU, or per
+        core), --dry-run only shows what would be done. Ctrl-C stops the local queue after its runs
+        have saved their progress; the same command goes on.
 
         A run that has failed before is left out, and so is what waits for it, until --retry-failed.
         """
-        from kdbatch.cli.launch import submit_plan
+        from kdbatch.cli.launch import submit
 
-        return submit_plan(files, profile=profile, local=local, jobs=jobs, dry_run=dry_run, retry_failed=retry_failed)
+        return submit(
+            files,
+            profile=profile,
+            local=local,
+            jobs=jobs,
+            dry_run=dry_run,
+            retry_failed=retry_failed,
+        )
 
     @command
     def run(self, run_dir: Path) -> int:
@@ -122,20 +143,25 @@ class Commands:
         from kdbatch.vocab.status import load_status
 
         RunFolder(run_dir).load()  # a slip is told before the seconds that importing torch takes
-        from kdbatch.run.heartbeat import StopFlag
+        from kdbatch.run.heartbeat import StopSignal
         from kdbatch.run.main import main as work
 
-        code = work([str(run_dir)], stop=StopFlag().listen())
+        code = work([str(run_dir)], stop=StopSignal().listen())
         if status := load_status(RunFolder(run_dir).status):
-            say(f"{status.state}: {run_dir}" + (f": {status.reason or status.metric}" if status.reason or status.metric else ""))
+            say(
+                f"{status.state}: {run_dir}"
+                + (f": {status.reason or status.metric}" if status.reason or status.metric else "")
+            )
         return code
 
     @command
     def status(self, *, watch: bool = False, json: bool = False) -> None:
-        """Show what every run does: state, progress, time left, last number, hours. --watch stays until nothing moves any more."""
-        from kdbatch.cli.launch import tell_status
+        """Show what every run does: state, progress, time left, last number, hours. --watch stays
+        until nothing moves any more.
+        """
+        from kdbatch.cli.launch import status
 
-        tell_status(json=json, watch=watch)
+        status(json=json, watch=watch)
 
     @command
     def logs(self, run: str, *, follow: bool = False, lines: int = 100) -> None:
@@ -143,13 +169,15 @@ class Commands:
 
         --follow (-f) goes on until the run has ended. --lines 0 shows everything.
         """
-        from kdbatch.cli.launch import tell_logs
+        from kdbatch.cli.launch import logs
 
-        tell_logs(run, follow_on=follow, lines=lines)
+        logs(run, follow_on=follow, lines=lines)
 
     @command
     def cancel(self, *what: str, profile: str = "paper", all: bool = False) -> None:
-        """Take runs out of SLURM's queue: those of a FILE (at its --profile), a RUN, or --all. Progress is kept; submit goes on."""
+        """Take runs out of SLURM's queue: those of a FILE (at its --profile), a RUN, or --all.
+        Progress is kept; submit goes on.
+        """
         from kdbatch.cli.launch import cancel
 
         cancel(what, profile=profile, everything=all)
@@ -157,38 +185,44 @@ class Commands:
     @command
     def init(self) -> None:
         """Write a commented kdbatch.toml into this folder, filled in with what this machine shows."""
-        from kdbatch.cli.launch import start_config
+        from kdbatch.cli.launch import init
 
-        start_config()
+        init()
 
     @command
     def doctor(self, *, submit: bool = False) -> int:
-        """Look for what would make runs fail later: folders, SLURM's limits and signals, the image, versions.
+        """Look for what would make runs fail later: folders, SLURM's limits and signals, the image,
+        versions.
 
-        --submit also asks a node, by a job of two minutes in the image: packages, GPUs, shards, signals.
+        --submit also asks a node, by a job of two minutes in the image: packages, GPUs, shards,
+        signals.
         """
-        from kdbatch.cli.launch import check_up
+        from kdbatch.cli.launch import doctor
 
-        return check_up(submit=submit)
+        return doctor(submit=submit)
 
     @command
-    def report(self, *, to: str = "", published: bool = False, json: bool = False, complete: bool = False) -> int:
+    def report(
+        self, *, to: str = "", published: bool = False, json: bool = False, complete: bool = False
+    ) -> int:
         """Turn all finished runs into tables, CKA maps, claims and one page, report/index.html.
 
-        --published puts the numbers that the study printed below ours. --json prints tables, claims and coverage for a program; they
-        also lie in report.json, and every measured row in results.parquet. --complete fails, with exit code 1, where the page lacks
-        anything that the experiments declare: a run, a number in a table, a map, a claim's verdict.
+        --published puts the numbers that the study printed below ours. --json prints tables, claims
+        and coverage for a program; they also lie in report.json, and every measured row in
+        results.parquet. --complete fails, with exit code 1, where the page lacks anything that the
+        experiments declare: a run, a number in a table, a map, a claim's verdict.
         """
-        from kdbatch.cli.results import make_report
+        from kdbatch.cli.results import report
 
-        return make_report(to, published=published, json=json, complete=complete)
+        return report(to, published=published, json=json, complete=complete)
 
     @command
     def export(self, run: str, *, to: str = "") -> None:
-        """Write a finished teacher or student as a folder that stands alone: weights, config, class names, a loading example.
+        """Write a finished teacher or student as a folder that stands alone: weights, config, class
+        names, a loading example.
 
-        RUN is an id of `kdbatch status`, or its beginning. The folder is --to, or export/RUN. TorchScript is added where the network
-        traces cleanly.
+        RUN is an id of `kdbatch status`, or its beginning. The folder is --to, or export/RUN.
+        TorchScript is added where the network traces cleanly.
         """
         from kdbatch.cli.results import export
 
@@ -196,10 +230,12 @@ class Commands:
 
     @command
     def bench_data(self, *, videos: str = "", seconds: float = 2.0, json: bool = False) -> None:
-        """Measure training clips per CPU-second on this machine, beside the usual ways of reading video.
+        """Measure training clips per CPU-second on this machine, beside the usual ways of reading
+        video.
 
-        --videos is a folder of original videos; without it a few toys are made, whose ratios mean little. --seconds is how long each
-        row is measured, five times. --json prints the rows for a program.
+        --videos is a folder of original videos; without it a few toys are made, whose ratios mean
+        little. --seconds is how long each row is measured, five times. --json prints the rows for a
+        program.
         """
         from kdbatch.cli.bench import measure_data
 
@@ -217,14 +253,24 @@ class Commands:
         pixels: int = 32,
         json: bool = False,
     ) -> None:
-        """Measure a CKA map on this machine, beside its parts and torch_cka and pytorch_cka where they are installed.
+        """Measure a CKA map on this machine, beside its parts and torch_cka and pytorch_cka where
+        they are installed.
 
-        --layers is how many convolutions, batch norms and ReLUs of the network, evenly spread, or a layer set: res, act or all, without
-        the other tools. --clips of --frames frames, --pixels high and wide, are one batch. --json prints the rows for a program.
+        --layers is how many convolutions, batch norms and ReLUs of the network, evenly spread, or a
+        layer set: res, act or all, without the other tools. --clips of --frames frames, --pixels
+        high and wide, are one batch. --json prints the rows for a program.
         """
         from kdbatch.cli.bench import measure_cka
 
-        measure_cka(backbone, width=width, layers=layers, clips=clips, frames=frames, pixels=pixels, json=json)
+        measure_cka(
+            backbone,
+            width=width,
+            layers=layers,
+            clips=clips,
+            frames=frames,
+            pixels=pixels,
+            json=json,
+        )
 
     @command
     def bench_step(
@@ -239,12 +285,16 @@ class Commands:
         seconds: float = 2.0,
         json: bool = False,
     ) -> None:
-        """Measure training steps on this machine, beside the usual loop of torchvision's references and the parts of a step.
+        """Measure training steps on this machine, beside the usual loop of torchvision's references
+        and the parts of a step.
 
-        --backbone r21d_10 or shufflenet_2x (both without it), --stage finetune, distill (two teachers) or pretrain (RSPNet) alone;
-        --width, --batch, --frames and --pixels make it small enough for a CPU. --seconds is how long each row is measured, five times.
-        --json prints the rows for a program.
+        --backbone r21d_10 or shufflenet_2x (both without it), --stage finetune, distill (two
+        teachers) or pretrain (RSPNet) alone; --width, --batch, --frames and --pixels make it small
+        enough for a CPU. --seconds is how long each row is measured, five times. --json prints the
+        rows for a program.
         """
         from kdbatch.cli.bench import measure_step
 
-        measure_step(backbone, stage, width=width, shape=(batch, frames, pixels), seconds=seconds, json=json)
+        measure_step(
+            backbone, stage, width=width, shape=(batch, frames, pixels), seconds=seconds, json=json
+        )

@@ -8,12 +8,17 @@ from kdbatch.cli.terminal import progress, say, warn
 from kdbatch.vocab.config import load_config
 
 
-def make_report(to: str, *, published: bool, json: bool, complete: bool) -> int:
+def report(to: str, *, published: bool, json: bool, complete: bool) -> int:
     from kdbatch.report.build import build_report
 
     config = load_config()
     with nullcontext(silent) if json else progress("report") as tell:
-        made = build_report(config.runs_dir, to=Path(to) if to else config.report_dir, published=published, progress=tell)
+        made = build_report(
+            config.runs_dir,
+            to=Path(to) if to else config.report_dir,
+            published=published,
+            progress=tell,
+        )
     if json:
         say(made.data.read_text(encoding="utf-8").rstrip())
     else:
@@ -36,4 +41,6 @@ def export(run: str, to: str) -> None:
 
     place = Path(to) if to else Path("export") / folder.id
     written = export_run(folder, to=place)
-    say(f"{folder.id}: {', '.join(path.name for path in written)} in {place}/. Try it: python {place}/load.py VIDEO")
+    say(
+        f"{folder.id}: {', '.join(path.name for path in written)} in {place}/. Try it: python {place}/load.py VIDEO"
+    )

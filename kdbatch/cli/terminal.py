@@ -8,17 +8,31 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 
 from kdbatch.base.progress import Progress
-from kdbatch.base.text import count
+from kdbatch.base.text import plural
 from kdbatch.launch.run_status import RunRow
 from kdbatch.vocab.plans import Plan
 
 PLAIN_SECONDS = 5.0
-COLOURS = {"done": "green", "running": "cyan", "failed": "red", "lost": "red", "damaged": "red", "blocked": "yellow", "stopped": "yellow"}
+STATE_COLOURS = {
+    "done": "green",
+    "running": "cyan",
+    "failed": "red",
+    "lost": "red",
+    "damaged": "red",
+    "blocked": "yellow",
+    "stopped": "yellow",
+}
 
 
 def console() -> Console:
@@ -27,7 +41,9 @@ def console() -> Console:
 
 @contextmanager
 def progress(title: str) -> Iterator[Progress]:
-    """A bar with rate and remaining time on a terminal; a line every few seconds elsewhere, and one at the end."""
+    """A bar with rate and remaining time on a terminal; a line every few seconds elsewhere, and one
+    at the end.
+    """
     out = console()
     if not out.is_terminal:
         with _plain(title) as tell:
@@ -43,7 +59,9 @@ def progress(title: str) -> Iterator[Progress]:
     )
     with RichProgress(*columns, console=out) as bar:
         task = bar.add_task("", total=None)
-        yield lambda done, total, note: bar.update(task, completed=done, total=total, description=note)
+        yield lambda done, total, note: bar.update(
+            task, completed=done, total=total, description=note
+        )
 
 
 @contextmanager
@@ -74,24 +92,38 @@ def warn(line: str) -> None:
 
 @contextmanager
 def watch_runs() -> Iterator[Callable[[Sequence[RunRow]], None]]:
-    """The state of all runs, redrawn in place on a terminal; elsewhere a line when a run starts or ends, and one every few seconds."""
+    """The state of all runs, redrawn in place on a terminal; elsewhere a line when a run starts or
+    ends, and one every few seconds.
+    """
     out = console()
     if out.is_terminal:
         with Live(console=out, refresh_per_second=4, transient=True) as live:
-            yield lambda rows: live.update(run_table([r for r in rows if r.state not in ("done", "queued")], summary=summary(rows)))
+            yield lambda rows: live.update(
+                run_table(
+                    [r for r in rows if r.state not in ("done", "queued")], summary=summary(rows)
+                )
+            )
         return
     seen: dict[str, str] = {}
     said = time.monotonic()
 
     def tell(rows: Sequence[RunRow]) -> None:
         nonlocal said
-        news = [row for row in rows if row.state != seen.get(row.run_id, row.state if row.state == "done" else "queued")]
+        news = [
+            row
+            for row in rows
+            if row.state != seen.get(row.run_id, row.state if row.state == "done" else "queued")
+        ]
         seen.update({row.run_id: row.state for row in rows})
         for row in news:
             more = row.reason or row.metric if row.state != "running" else ""
             say(f"{row.state:8} {row.run_id} {row.title}" + (f": {more}" if more else ""))
         if not news and time.monotonic() - said > PLAIN_SECONDS:
-            shares = [f"{row.run_id} {100 * row.step // row.num_steps} %" for row in rows if row.state == "running" and row.num_steps]
+            shares = [
+                f"{row.run_id} {100 * row.step // row.num_steps} %"
+                for row in rows
+                if row.state == "running" and row.num_steps
+            ]
             say(", ".join([summary(rows), *shares]))
         elif not news:
             return
@@ -102,19 +134,33 @@ def watch_runs() -> Iterator[Callable[[Sequence[RunRow]], None]]:
 
 def summary(rows: Sequence[RunRow]) -> str:
     counts = Counter(row.state for row in rows)
-    return f"{count(len(rows), 'run')}: " + (", ".join(f"{n} {state}" for state, n in counts.most_common()) or "none")
+    return f"{plural(len(rows), 'run')}: " + (
+        ", ".join(f"{n} {state}" for state, n in counts.most_common()) or "none"
+    )
 
 
 def run_table(rows: Sequence[RunRow], *, summary: str) -> Table:
     """One line per run."""
     table = Table(caption=summary, box=None, pad_edge=False, caption_justify="left")
     for name in ("run", "what", "state", "progress", "left", "last", "hours"):
-        table.add_column(name, overflow="fold", justify="right" if name in ("progress", "left", "hours") else "left")
+        table.add_column(
+            name,
+            overflow="fold",
+            justify="right" if name in ("progress", "left", "hours") else "left",
+        )
     for row in rows:
         share = f"{100 * row.step / row.num_steps:.0f} %" if row.num_steps else ""
         left = duration(row.eta_seconds) if row.eta_seconds is not None else ""
-        state = f"[{COLOURS.get(row.state, 'white')}]{row.state}[/]"
-        table.add_row(row.run_id, row.title, state, share, left, row.reason or row.metric, f"{row.device_hours:.2f}")
+        state = f"[{STATE_COLOURS.get(row.state, 'white')}]{row.state}[/]"
+        table.add_row(
+            row.run_id,
+            row.title,
+            state,
+            share,
+            left,
+            row.reason or row.metric,
+            f"{row.device_hours:.2f}",
+        )
     return table
 
 
@@ -138,10 +184,12 @@ def show_plan(plan: Plan, *, num_bytes: int) -> None:
     say("")
     for number, wave in enumerate(plan.waves, 1):
         r = wave.resources
-        say(f"wave {number}: {len(wave.run_ids)} x {wave.name} ({r.gpus} GPU, {r.cpus} cores, {r.memory_gb} GB, {r.minutes} min each)")
+        say(
+            f"wave {number}: {len(wave.run_ids)} x {wave.name} ({r.gpus} GPU, {r.cpus} cores, {r.memory_gb} GB, {r.minutes} min each)"
+        )
     todo = [item for item in plan.runs if not item.done]
     cells = sum(len(record.cells) for record in plan.records)
-    asked = f"{count(len(plan.runs), 'run')} for {count(cells, 'place')} in the experiments"
+    asked = f"{plural(len(plan.runs), 'run')} for {plural(cells, 'place')} in the experiments"
     say(f"{asked}, {len(plan.runs) - len(todo)} done, {len(todo)} to do")
     hours = sum(item.cost_hours for item in todo)
     cost = f"about {hours:.2f}" if hours >= 0.01 else "less than 0.01"

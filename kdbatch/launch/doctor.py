@@ -1,4 +1,6 @@
-"""`kdbatch doctor`: what would make runs fail later, found now. Reads and asks; writes one file into the runs folder and removes it."""
+"""`kdbatch doctor`: what would make runs fail later, found now. Reads and asks; writes one file
+into the runs folder and removes it.
+"""
 
 import json
 import platform
@@ -10,33 +12,35 @@ from pathlib import Path
 from typing import Literal
 
 from kdbatch import __version__
-from kdbatch.base.atomic_write import publish_text
+from kdbatch.base.atomic_write import write_text
 from kdbatch.base.errors import UserError
-from kdbatch.base.locks import holding
-from kdbatch.base.text import count
-from kdbatch.launch.container.command import as_process, check_container, python_words
+from kdbatch.base.locks import hold_lock
+from kdbatch.base.text import plural
+from kdbatch.launch.container.command import as_process, check_container, python_command
 from kdbatch.launch.machine import has_command, inside_job, num_cpus, queue_kind, visible_gpus
-from kdbatch.launch.slurm.cluster_info import answer, partitions, slurm_settings
+from kdbatch.launch.slurm.cluster_info import output_of, partitions, slurm_settings
 from kdbatch.vocab.config import Config
 
-Verdict = Literal["ok", "note", "bad"]
-VERSIONS = (
-    "import json, kdbatch, platform, submitit; print(json.dumps([kdbatch.__version__, submitit.__version__, platform.python_version()]))"
-)
+Severity = Literal["ok", "note", "bad"]
+VERSIONS = "import json, kdbatch, platform, submitit; print(json.dumps([kdbatch.__version__, submitit.__version__, platform.python_version()]))"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
     """One line of the answer: `bad` makes runs fail, `note` is worth knowing."""
 
-    verdict: Verdict
+    verdict: Severity
     about: str
     says: str
 
 
-def examine(config: Config) -> Iterator[Finding]:
+def run_checks(config: Config) -> Iterator[Finding]:
     """Everything that can be seen from here, in the order in which a run needs it."""
-    yield Finding(verdict="ok", about="kdbatch", says=f"{__version__}, Python {platform.python_version()}, submitit {version('submitit')}")
+    yield Finding(
+        verdict="ok",
+        about="kdbatch",
+        says=f"{__version__}, Python {platform.python_version()}, submitit {version('submitit')}",
+    )
     yield from _folders(config)
     yield from _scheduler(config) if queue_kind() == "slurm" else _this_machine()
     yield from _container(config)
@@ -45,9 +49,9 @@ def examine(config: Config) -> Iterator[Finding]:
 def _folders(config: Config) -> Iterator[Finding]:
     probe = config.runs_dir / ".doctor"
     try:
-        publish_text(probe, "x")
+        write_text(probe, "x")
         try:
-            with holding(probe):
+            with hold_lock(probe):
                 pass
         finally:
             probe.unlink()
@@ -58,40 +62,70 @@ def _folders(config: Config) -> Iterator[Finding]:
         )
     except OSError as error:
         yield Finding(
-            verdict="bad", about="runs", says=f"{config.runs_dir}/ cannot be written to ({error.strerror}). Say another: [paths] runs"
+            verdict="bad",
+            about="runs",
+            says=f"{config.runs_dir}/ cannot be written to ({error.strerror}). Say another: [paths] runs",
         )
     except UserError as error:
         yield Finding(verdict="bad", about="runs", says=f"{error}, or say another: [paths] runs")
     found = sorted(path.parent.name for path in config.shards_dir.glob("*/index.json"))
-    says = f"{config.shards_dir}/ has {', '.join(found)}" if found else f"none in {config.shards_dir}/ yet. Make some: kdbatch shard k400"
+    says = (
+        f"{config.shards_dir}/ has {', '.join(found)}"
+        if found
+        else f"none in {config.shards_dir}/ yet. Make some: kdbatch shard k400"
+    )
     yield Finding(verdict="ok" if found else "note", about="shards", says=says)
     for name, place in config.datasets.items():
         if not Path(place.root).is_dir():
-            yield Finding(verdict="note", about=f"datasets.{name}", says=f"{place.root} is no folder here; only kdbatch shard needs it")
+            yield Finding(
+                verdict="note",
+                about=f"datasets.{name}",
+                says=f"{place.root} is no folder here; only kdbatch shard needs it",
+            )
 
 
 def _this_machine() -> Iterator[Finding]:
     gpus = visible_gpus()
-    yield Finding(verdict="note", about="scheduler", says="no sbatch here: runs go through the local queue")
+    yield Finding(
+        verdict="note", about="scheduler", says="no sbatch here: runs go through the local queue"
+    )
     yield Finding(
         verdict="ok",
         about="slots",
-        says=f"{count(len(gpus), 'GPU')}, one run on each" if gpus else f"no GPU; {count(num_cpus(), 'run')} at a time, one per core",
+        says=f"{plural(len(gpus), 'GPU')}, one run on each"
+        if gpus
+        else f"no GPU; {plural(num_cpus(), 'run')} at a time, one per core",
     )
 
 
 def _scheduler(config: Config) -> Iterator[Finding]:
-    if missing := [name for name in ("squeue", "scontrol", "scancel", "srun") if not has_command(name)]:
-        yield Finding(verdict="bad", about="scheduler", says=f"sbatch is here, but not {', '.join(missing)}. Load the site's SLURM module")
+    if missing := [
+        name for name in ("squeue", "scontrol", "scancel", "srun") if not has_command(name)
+    ]:
+        yield Finding(
+            verdict="bad",
+            about="scheduler",
+            says=f"sbatch is here, but not {', '.join(missing)}. Load the site's SLURM module",
+        )
     settings = slurm_settings()
     if not settings:
-        yield Finding(verdict="bad", about="scheduler", says="the controller does not answer. Ask it: scontrol ping")
+        yield Finding(
+            verdict="bad",
+            about="scheduler",
+            says="the controller does not answer. Ask it: scontrol ping",
+        )
         return
     yield Finding(
-        verdict="ok", about="scheduler", says=f"SLURM {settings.get('SLURM_VERSION', '?')}, cluster {settings.get('ClusterName', '?')}"
+        verdict="ok",
+        about="scheduler",
+        says=f"SLURM {settings.get('SLURM_VERSION', '?')}, cluster {settings.get('ClusterName', '?')}",
     )
     if inside_job():
-        yield Finding(verdict="note", about="scheduler", says="this is inside a job; its SLURM_* variables are kept away from sbatch")
+        yield Finding(
+            verdict="note",
+            about="scheduler",
+            says="this is inside a job; its SLURM_* variables are kept away from sbatch",
+        )
     yield from _limits(config, settings)
     yield from _interruptions(config, settings)
     accounts = has_command("sacct") and "slurmdbd" in settings.get("AccountingStorageType", "")
@@ -106,11 +140,19 @@ def _scheduler(config: Config) -> Iterator[Finding]:
 def _limits(config: Config, settings: dict[str, str]) -> Iterator[Finding]:
     limit = settings.get("MaxArraySize", "")
     if limit.isdigit() and int(limit) < config.site.max_array_size:
-        yield Finding(verdict="bad", about="arrays", says=f"SLURM's MaxArraySize is {limit}: write max_array_size = {limit} under [site]")
+        yield Finding(
+            verdict="bad",
+            about="arrays",
+            says=f"SLURM's MaxArraySize is {limit}: write max_array_size = {limit} under [site]",
+        )
     known = {p.name: p for p in partitions()}
     asked = [known[name] for name in config.site.partition.split(",") if name in known]
     if config.site.partition and not asked:
-        yield Finding(verdict="bad", about="partition", says=f"there is no {config.site.partition!r}. Known: {', '.join(known)}")
+        yield Finding(
+            verdict="bad",
+            about="partition",
+            says=f"there is no {config.site.partition!r}. Known: {', '.join(known)}",
+        )
     for partition in asked or [p for p in known.values() if p.is_default]:
         yield Finding(
             verdict="ok",
@@ -124,7 +166,12 @@ def _limits(config: Config, settings: dict[str, str]) -> Iterator[Finding]:
                     about=f"resources.{kind}",
                     says=f"{resources.minutes} minutes are more than {partition.name}'s {partition.minutes}",
                 )
-        if config.site.gpu_type and partition.has_gpus and partition.gpu_types and config.site.gpu_type not in partition.gpu_types:
+        if (
+            config.site.gpu_type
+            and partition.has_gpus
+            and partition.gpu_types
+            and config.site.gpu_type not in partition.gpu_types
+        ):
             yield Finding(
                 verdict="bad",
                 about="gpu_type",
@@ -133,7 +180,9 @@ def _limits(config: Config, settings: dict[str, str]) -> Iterator[Finding]:
 
 
 def _interruptions(config: Config, settings: dict[str, str]) -> Iterator[Finding]:
-    """What happens to a run that must stop: who is signalled, and how long it has to save its progress."""
+    """What happens to a run that must stop: who is signalled, and how long it has to save its
+    progress.
+    """
     track = settings.get("ProctrackType", "")
     if track.endswith("linuxproc") and config.container.image:
         yield Finding(
@@ -143,7 +192,11 @@ def _interruptions(config: Config, settings: dict[str, str]) -> Iterator[Finding
             "bus error instead of saving. Ask the site for proctrack/cgroup, or unpack the image: apptainer build --sandbox FOLDER IMAGE",
         )
     elif track:
-        yield Finding(verdict="ok" if track.endswith("cgroup") else "note", about="signals", says=f"ProctrackType is {track}")
+        yield Finding(
+            verdict="ok" if track.endswith("cgroup") else "note",
+            about="signals",
+            says=f"ProctrackType is {track}",
+        )
     if wait := re.match(r"\d+", settings.get("KillWait", "")):
         early = "preempt_send_user_signal" in settings.get("SlurmctldParameters", "")
         grace = f"a preempted or requeued run has {wait[0]} s (KillWait) to save its progress" + (
@@ -166,13 +219,23 @@ def _container(config: Config) -> Iterator[Finding]:
         yield Finding(verdict="bad", about="container", says=str(error))
         return
     if not container.image:
-        yield Finding(verdict="note", about="container", says="no image: workers run with the Python that kdbatch is installed in")
+        yield Finding(
+            verdict="note",
+            about="container",
+            says="no image: workers run with the Python that kdbatch is installed in",
+        )
         return
     yield Finding(
-        verdict="ok", about="container", says=f"{answer(container.runtime, '--version').strip() or container.runtime}, {container.image}"
+        verdict="ok",
+        about="container",
+        says=f"{output_of(container.runtime, '--version').strip() or container.runtime}, {container.image}",
     )
-    words = as_process(python_words(config, folders=[f for f in (config.runs_dir, config.shards_dir) if f.exists()]))
-    inside = answer(*words, "-c", VERSIONS, seconds=120.0)
+    words = as_process(
+        python_command(
+            config, folders=[f for f in (config.runs_dir, config.shards_dir) if f.exists()]
+        )
+    )
+    inside = output_of(*words, "-c", VERSIONS, seconds=120.0)
     if not inside:
         yield Finding(
             verdict="bad",
@@ -180,9 +243,15 @@ def _container(config: Config) -> Iterator[Finding]:
             says=f"Python does not start in it here, or lacks kdbatch. Try: {' '.join(words)} -c 'import kdbatch'",
         )
         return
-    for name, ours, theirs in zip(("kdbatch", "submitit"), (__version__, version("submitit")), json.loads(inside)):
+    for name, ours, theirs in zip(
+        ("kdbatch", "submitit"), (__version__, version("submitit")), json.loads(inside)
+    ):
         same = ours == theirs
-        says = f"{name} {theirs}" + ("" if same else f", but {ours} here: build the image anew, or install the same version here")
+        says = f"{name} {theirs}" + (
+            ""
+            if same
+            else f", but {ours} here: build the image anew, or install the same version here"
+        )
         yield Finding(verdict="ok" if same else "bad", about="image", says=says)
 
 

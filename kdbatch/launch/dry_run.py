@@ -1,10 +1,12 @@
-"""What `submit` would do, in plain lines. Reads the run folders and squeue; writes nothing, starts nothing."""
+"""What `submit` would do, in plain lines. Reads the run folders and squeue; writes nothing, starts
+nothing.
+"""
 
 from collections.abc import Iterator
 
 from kdbatch.launch.container.command import check_container
 from kdbatch.launch.machine import QueueKind
-from kdbatch.launch.run_folders import journal_of, refreshed
+from kdbatch.launch.run_folders import submissions_dir, without_finished
 from kdbatch.launch.slurm.arrays import Array, arrays_of
 from kdbatch.launch.slurm.submissions import live_jobs
 from kdbatch.vocab.config import Config
@@ -19,11 +21,17 @@ def describe_launch(plan: Plan, *, config: Config, queue: QueueKind) -> list[str
         UserError: the image is not there, or squeue does not answer.
     """
     check_container(config, here=queue == "local")
-    live = live_jobs(journal_of(config.runs_dir), [p.run.id for p in plan.runs]) if queue == "slurm" else {}
-    plan = refreshed(plan, runs_dir=config.runs_dir)
+    live = (
+        live_jobs(submissions_dir(config.runs_dir), [p.run.id for p in plan.runs])
+        if queue == "slurm"
+        else {}
+    )
+    plan = without_finished(plan, runs_dir=config.runs_dir)
     num_done = sum(p.done for p in plan.runs)
     lines = list(_of_slurm(plan, config=config, live=live) if queue == "slurm" else _of_local(plan))
-    skipped = [f"{num_done} done"] * (num_done > 0) + [f"{len(live)} in the queue"] * (len(live) > 0)
+    skipped = [f"{num_done} done"] * (num_done > 0) + [f"{len(live)} in the queue"] * (
+        len(live) > 0
+    )
     if skipped:
         lines.append(f"left out: {', '.join(skipped)}")
     return lines or ["nothing to do: the plan has no runs"]
@@ -32,7 +40,9 @@ def describe_launch(plan: Plan, *, config: Config, queue: QueueKind) -> list[str
 def resources_in_words(asked: Resources) -> str:
     hours, minutes = divmod(asked.minutes, 60)
     nodes = f"{asked.nodes} nodes of " if asked.nodes > 1 else ""
-    return f"{nodes}{asked.gpus} GPU, {asked.cpus} CPU, {asked.memory_gb} GB, {hours}:{minutes:02d} h"
+    return (
+        f"{nodes}{asked.gpus} GPU, {asked.cpus} CPU, {asked.memory_gb} GB, {hours}:{minutes:02d} h"
+    )
 
 
 def _of_slurm(plan: Plan, *, config: Config, live: dict[str, str]) -> Iterator[str]:
@@ -44,10 +54,18 @@ def _of_slurm(plan: Plan, *, config: Config, live: dict[str, str]) -> Iterator[s
 
 
 def _waiting(array: Array, home: dict[str, str]) -> str:
-    places = ", ".join(dict.fromkeys(home[parent].partition("_")[0] for parents in array.after for parent in parents))
+    places = ", ".join(
+        dict.fromkeys(
+            home[parent].partition("_")[0] for parents in array.after for parent in parents
+        )
+    )
     if not places:
         return ""
-    return f"; after {len(array.after[0])} in {places}" if len(set(array.after)) == 1 else f"; each after its own in {places}"
+    return (
+        f"; after {len(array.after[0])} in {places}"
+        if len(set(array.after)) == 1
+        else f"; each after its own in {places}"
+    )
 
 
 def _of_local(plan: Plan) -> Iterator[str]:

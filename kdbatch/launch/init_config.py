@@ -3,15 +3,17 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdbatch.base.atomic_write import publish_text
+from kdbatch.base.atomic_write import write_text
 from kdbatch.base.errors import UserError
 from kdbatch.launch.machine import has_command, visible_gpus
 from kdbatch.launch.slurm.cluster_info import Partition, partitions, slurm_settings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
-    """What can be filled in. `max_array_size` is SLURM's, 0 if unknown; `runtime` a container runtime on PATH, if there is one."""
+class DetectedSite:
+    """What can be filled in. `max_array_size` is SLURM's, 0 if unknown; `runtime` a container
+    runtime on PATH, if there is one.
+    """
 
     partitions: tuple[Partition, ...] = ()
     max_array_size: int = 0
@@ -19,9 +21,9 @@ class Seen:
     num_gpus: int = 0
 
 
-def look() -> Seen:
+def detect_site() -> DetectedSite:
     sizes = slurm_settings().get("MaxArraySize", "")
-    return Seen(
+    return DetectedSite(
         partitions=partitions(),
         max_array_size=int(sizes) if sizes.isdigit() else 0,
         runtime=next((name for name in ("apptainer", "singularity") if has_command(name)), ""),
@@ -29,25 +31,31 @@ def look() -> Seen:
     )
 
 
-def write_starter(path: Path, seen: Seen) -> None:
+def write_config(path: Path, site: DetectedSite) -> None:
     """Write `path`, unless it is there.
 
     Raises:
         UserError: it is.
     """
     if path.exists():
-        raise UserError(f"{path} is there already. Change it by hand, or move it away and type: kdbatch init")
-    publish_text(path, starter_text(seen))
+        raise UserError(
+            f"{path} is there already. Change it by hand, or move it away and type: kdbatch init"
+        )
+    write_text(path, config_text(site))
 
 
-def starter_text(seen: Seen) -> str:
+def config_text(site: DetectedSite) -> str:
     """The file. What was not found stands there as a comment, with an example."""
-    chosen = _choose(seen.partitions)
-    known = f"  # also here: {', '.join(p.name for p in seen.partitions if p != chosen)}" if len(seen.partitions) > 1 else ""
+    chosen = _choose(site.partitions)
+    known = (
+        f"  # also here: {', '.join(p.name for p in site.partitions if p != chosen)}"
+        if len(site.partitions) > 1
+        else ""
+    )
     gpu_type = chosen.gpu_types[0] if chosen and len(chosen.gpu_types) == 1 else ""
     minutes = min(chosen.minutes, 1440) if chosen and chosen.minutes else 1440
-    array_size = min(seen.max_array_size, 1000) if seen.max_array_size else 1000
-    has_gpus = bool(seen.num_gpus) or bool(chosen and chosen.has_gpus)
+    array_size = min(site.max_array_size, 1000) if site.max_array_size else 1000
+    has_gpus = bool(site.num_gpus) or bool(chosen and chosen.has_gpus)
     return f"""# Where things lie, and what this site wants. Nothing in this file can change a number; check it with: kdbatch doctor
 
 [paths]                          # relative to this folder
@@ -78,7 +86,7 @@ setup = []                       # lines for the node, before the worker: ["modu
 
 [container]                      # without an image, workers run with the Python that kdbatch is installed in
 # image = "/projects/my_project/kdbatch.sif"    # make one: make image
-{_line("runtime", seen.runtime, "apptainer")}
+{_line("runtime", site.runtime, "apptainer")}
 {'gpu = "nv"  ' if has_gpus or not chosen else 'gpu = "none"'}                     # nv (NVIDIA), rocm (AMD) or none
 binds = []                       # SRC[:DST[:ro]]; the folders of runs, shards and cache are bound without being named
 # [container.env]

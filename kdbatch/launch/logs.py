@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdbatch.base.errors import UserError
-from kdbatch.launch.run_folders import journal_of
+from kdbatch.launch.run_folders import submissions_dir
 from kdbatch.launch.slurm.submissions import last_submissions
 from kdbatch.vocab.runs import RunFolder
 
@@ -40,7 +40,8 @@ def find_run(runs_dir: Path, words: str) -> RunFolder:
 
 
 def last_lines(runs_dir: Path, folder: RunFolder, *, num_lines: int) -> Tail:
-    """The end of the run's log; of its job's, where the worker has not come to write one. 0 lines means all.
+    """The end of the run's log; of its job's, where the worker has not come to write one. 0 lines
+    means all.
 
     Raises:
         UserError: fewer than no lines were asked for.
@@ -48,13 +49,17 @@ def last_lines(runs_dir: Path, folder: RunFolder, *, num_lines: int) -> Tail:
     if num_lines < 0:
         raise UserError(f"--lines: found {num_lines}. Write how many, or 0 for all.")
     size, text = end_of_file(folder.log, whole=not num_lines)
-    if not text and (submission := last_submissions(journal_of(runs_dir)).get(folder.id)):
-        _, text = end_of_file(submission.folder / f"{submission.job_id}_0_log.err", whole=not num_lines)
+    if not text and (submission := last_submissions(submissions_dir(runs_dir)).get(folder.id)):
+        _, text = end_of_file(
+            submission.folder / f"{submission.job_id}_0_log.err", whole=not num_lines
+        )
     return Tail(lines=tuple(text.splitlines()[-num_lines:]), size=size)
 
 
 def follow(folder: RunFolder, *, start: int, is_over: Callable[[], bool]) -> Iterator[str]:
-    """What is added to the run's log after its first `start` bytes, in whole lines, until it is over and all was given."""
+    """What is added to the run's log after its first `start` bytes, in whole lines, until it is
+    over and all was given.
+    """
     rest = b""
     while True:
         over = is_over()  # before the look, so that the last words are not missed

@@ -1,4 +1,6 @@
-"""What this machine is: its environment, GPUs, cores and scheduler. The one place of this room that reads `os.environ`."""
+"""What this machine is: its environment, GPUs, cores and scheduler. The one place of this room that
+reads `os.environ`.
+"""
 
 import contextlib
 import os
@@ -31,15 +33,22 @@ def inside_job() -> bool:
 
 
 def visible_gpus() -> tuple[str, ...]:
-    """The GPUs that we may use, as CUDA_VISIBLE_DEVICES names them; none where that variable is empty or no driver answers."""
+    """The GPUs that we may use, as CUDA_VISIBLE_DEVICES names them; none where that variable is
+    empty or no driver answers.
+    """
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        # CUDA stops reading the list at the first entry that is no device; -1 is the usual way to say "none".
+        # CUDA stops reading the list at the first entry that is no device; -1 is the usual way to
+        # say "none".
         return tuple(name.strip() for name in visible.split(",") if name.strip() not in ("", "-1"))
     if not shutil.which("nvidia-smi"):
         return ()
     # "GPU 0: NVIDIA H200 (UUID: GPU-...)"; MIG slices follow indented and are not counted.
-    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60, check=False)
-    return tuple(str(i) for i in range(sum(line.startswith("GPU ") for line in listed.stdout.splitlines())))
+    listed = subprocess.run(
+        ["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60, check=False
+    )
+    return tuple(
+        str(i) for i in range(sum(line.startswith("GPU ") for line in listed.stdout.splitlines()))
+    )
 
 
 def expanded(text: str) -> str:
@@ -48,7 +57,9 @@ def expanded(text: str) -> str:
 
 
 def num_cpus() -> int:
-    """Cores that this process may use: a container or a SLURM allocation may own fewer than the machine has."""
+    """Cores that this process may use: a container or a SLURM allocation may own fewer than the
+    machine has.
+    """
     return len(os.sched_getaffinity(0))
 
 
@@ -58,9 +69,11 @@ def default_jobs() -> int:
 
 
 def worker_env(slot: int, *, jobs: int, gpus: tuple[str, ...], pid: int) -> dict[str, str]:
-    """The environment of slot `slot` of `jobs`: its GPU, its threads, and the queue that it must not outlive.
+    """The environment of slot `slot` of `jobs`: its GPU, its threads, and the queue that it must
+    not outlive.
 
-    Without GPUs a worker gets one thread, so that a sum's order, and with it the last bit of a result, does not depend on `jobs`.
+    Without GPUs a worker gets one thread, so that a sum's order, and with it the last bit of a
+    result, does not depend on `jobs`.
     """
     env = dict(os.environ)
     env[PARENT_VARIABLE] = str(pid)
@@ -74,13 +87,29 @@ def worker_env(slot: int, *, jobs: int, gpus: tuple[str, ...], pid: int) -> dict
 
 @contextlib.contextmanager
 def no_slurm_variables() -> Iterator[None]:
-    """Inside, SLURM's commands see no variables that are theirs: those of a surrounding job would override the script's own flags, and
-    those of a profile, such as SQUEUE_STATES, leave out what we ask for.
+    """Inside, SLURM's commands see no variables that are theirs: those of a surrounding job would
+    override the script's own flags, and those of a profile, such as SQUEUE_STATES, leave out what
+    we ask for.
 
-    Nor KDBATCH_*: they tell of this job, not of that one. SLURM_CONF stays: it says which cluster. Everything is put back on leaving.
+    Nor KDBATCH_*: they tell of this job, not of that one. SLURM_CONF stays: it says which cluster.
+    Everything is put back on leaving.
     """
-    ours = ("SLURM_", "SBATCH_", "SRUN_", "SQUEUE_", "SACCT_", "SCANCEL_", "SCONTROL_", "SINFO_", "KDBATCH_")
-    taken = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(ours) and name != "SLURM_CONF"}
+    ours = (
+        "SLURM_",
+        "SBATCH_",
+        "SRUN_",
+        "SQUEUE_",
+        "SACCT_",
+        "SCANCEL_",
+        "SCONTROL_",
+        "SINFO_",
+        "KDBATCH_",
+    )
+    taken = {
+        name: os.environ.pop(name)
+        for name in list(os.environ)
+        if name.startswith(ours) and name != "SLURM_CONF"
+    }
     try:
         yield
     finally:

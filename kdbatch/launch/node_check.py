@@ -6,22 +6,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kdbatch.base.atomic_write import load_json
-from kdbatch.base.locks import holding
-from kdbatch.base.parse import read
+from kdbatch.base.locks import hold_lock
+from kdbatch.base.parse import parse
 from kdbatch.launch.doctor import Finding
 from kdbatch.launch.logs import end_of_file
-from kdbatch.launch.run_folders import journal_of
-from kdbatch.launch.slurm.commands import ask, queued_jobs
-from kdbatch.launch.slurm.exit_reason import last_ending
-from kdbatch.launch.slurm.submissions import Submission, settle
+from kdbatch.launch.run_folders import submissions_dir
+from kdbatch.launch.slurm.commands import queued_jobs, run_command
+from kdbatch.launch.slurm.exit_reason import last_exit_reason
+from kdbatch.launch.slurm.submissions import Submission, recover
 from kdbatch.launch.slurm.submit import submit_targets
 from kdbatch.launch.slurm.target import ModuleTarget
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.runs import Resources
 
 MINUTES, CPUS, MEMORY_GB = 2, 2, 4
-LOOK_SECONDS = 1.0
-ASK_SECONDS = 10.0
+NODE_POLL_SECONDS = 1.0
+NODE_SQUEUE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,27 +43,44 @@ class Answer:
     gpus_compute: bool = False
 
 
-def submit_probe(config: Config) -> Submission:
+def submit_node_check(config: Config) -> Submission:
     """Hand the probe to SLURM, with the GPUs that a pretraining run asks for.
 
     Raises:
         UserError: sbatch refuses, or the image is not there.
     """
     asked = _resources(config)
-    folder = journal_of(config.runs_dir) / "probe"
+    folder = submissions_dir(config.runs_dir) / "probe"
     folder.mkdir(parents=True, exist_ok=True)
     _answer_file(folder).unlink(missing_ok=True)
-    words = ("kdbatch.run.node_probe", str(_answer_file(folder).resolve()), str(config.shards_dir.resolve()))
+    words = (
+        "kdbatch.run.node_probe",
+        str(_answer_file(folder).resolve()),
+        str(config.shards_dir.resolve()),
+    )
     binds = (config.runs_dir, *([config.shards_dir] if config.shards_dir.exists() else []))
-    target = ModuleTarget(cwd=str(config.runs_dir.resolve()), words=words, log=str((folder / "probe.log").resolve()))
-    with holding(config.runs_dir / "submit.lock"):
-        settle(folder.parent)
-        jobs = submit_targets({"probe": target}, wave="probe", resources=asked, folder=folder, config=config, binds=binds)
+    target = ModuleTarget(
+        cwd=str(config.runs_dir.resolve()), words=words, log=str((folder / "probe.log").resolve())
+    )
+    with hold_lock(config.runs_dir / "submit.lock"):
+        recover(folder.parent)
+        jobs = submit_targets(
+            {"probe": target},
+            wave="probe",
+            resources=asked,
+            folder=folder,
+            config=config,
+            binds=binds,
+        )
     return Submission(job_id=jobs["probe"], submitted_at=time.time(), folder=folder)
 
 
-def await_probe(probe: Submission, config: Config, *, tell: Callable[[str], None]) -> Iterator[Finding]:
-    """What the node says, when it has said it; SIGUSR2 is sent once in between. Waits as long as the job is in the queue."""
+def await_node_check(
+    probe: Submission, config: Config, *, tell: Callable[[str], None]
+) -> Iterator[Finding]:
+    """What the node says, when it has said it; SIGUSR2 is sent once in between. Waits as long as
+    the job is in the queue.
+    """
     sent, asked_at, state = False, 0.0, ""
     while True:
         answer = _answer(probe.folder)
@@ -71,23 +88,36 @@ def await_probe(probe: Submission, config: Config, *, tell: Callable[[str], None
             yield from _findings(answer, config)
             return
         if answer and not sent:
-            ask("scancel", "--signal=USR2", probe.job_id)
+            run_command("scancel", "--signal=USR2", probe.job_id)
             sent = True
-        if time.monotonic() - asked_at > ASK_SECONDS:
+        if time.monotonic() - asked_at > NODE_SQUEUE_SECONDS:
             asked_at = time.monotonic()
             job = next((job for job in queued_jobs() if job.id == probe.job_id), None)
             if job is None and _answer(probe.folder) == answer:
                 yield _died(probe)
                 return
-            if job and (now := f"{job.state.lower()}" + (f" ({job.reason})" if job.state == "PENDING" else "")) != state:
+            if (
+                job
+                and (
+                    now := f"{job.state.lower()}"
+                    + (f" ({job.reason})" if job.state == "PENDING" else "")
+                )
+                != state
+            ):
                 state = now
                 tell(f"job {probe.job_id} is {state}")
-        time.sleep(LOOK_SECONDS)
+        time.sleep(NODE_POLL_SECONDS)
 
 
 def _resources(config: Config) -> Resources:
     asked = config.resources.get("pretrain", Resources())
-    return replace(asked, nodes=1, minutes=MINUTES, cpus=max(1, min(asked.cpus, CPUS)), memory_gb=min(asked.memory_gb, MEMORY_GB))
+    return replace(
+        asked,
+        nodes=1,
+        minutes=MINUTES,
+        cpus=max(1, min(asked.cpus, CPUS)),
+        memory_gb=min(asked.memory_gb, MEMORY_GB),
+    )
 
 
 def _findings(answer: Answer, config: Config) -> Iterator[Finding]:
@@ -103,7 +133,11 @@ def _findings(answer: Answer, config: Config) -> Iterator[Finding]:
             says=f"torch {answer.torch}; a clip was {'' if answer.decodes else 'not '}decoded",
         )
     if answer.user_site and config.container.image:
-        yield Finding(verdict="note", about="packages", says="packages of ~/.local are seen inside the image; PYTHONNOUSERSITE=1 was lost")
+        yield Finding(
+            verdict="note",
+            about="packages",
+            says="packages of ~/.local are seen inside the image; PYTHONNOUSERSITE=1 was lost",
+        )
     wanted = _resources(config).gpus
     enough = len(answer.gpus) >= wanted and (answer.gpus_compute or not wanted)
     says = f"{len(answer.gpus)} of {wanted} asked for: {', '.join(answer.gpus) or 'none'}" + (
@@ -118,25 +152,37 @@ def _findings(answer: Answer, config: Config) -> Iterator[Finding]:
         about="shards",
         says="all are seen there" if seen else f"{here} here, {sorted(answer.shards)} there",
     )
-    right = {1: "arrived once; the worker lived", 0: "never arrived: a run at its time limit only knows the clock"}
+    right = {
+        1: "arrived once; the worker lived",
+        0: "never arrived: a run at its time limit only knows the clock",
+    }
     says = right.get(answer.signals, f"arrived {answer.signals} times; that does no harm")
-    yield Finding(verdict="ok" if answer.signals else "note", about="signals", says=f"SIGUSR2 {says}")
+    yield Finding(
+        verdict="ok" if answer.signals else "note", about="signals", says=f"SIGUSR2 {says}"
+    )
 
 
 def _died(probe: Submission) -> Finding:
-    ending = last_ending(probe)
+    ending = last_exit_reason(probe)
     said = [
         line
         for name in ("probe.log", f"{probe.job_id}_0_log.err")
         for line in end_of_file(probe.folder / name, whole=False)[1].splitlines()[-3:]
     ]
-    says = " / ".join([ending.says if ending else f"job {probe.job_id} ended without an answer; see {probe.folder}", *said])
+    says = " / ".join(
+        [
+            ending.says
+            if ending
+            else f"job {probe.job_id} ended without an answer; see {probe.folder}",
+            *said,
+        ]
+    )
     return Finding(verdict="bad", about="node", says=says)
 
 
 def _answer(folder: Path) -> Answer | None:
     path = _answer_file(folder)
-    return read(Answer, load_json(path), where=str(path)) if path.exists() else None
+    return parse(Answer, load_json(path), where=str(path)) if path.exists() else None
 
 
 def _answer_file(folder: Path) -> Path:

@@ -12,13 +12,15 @@ from kdbatch.vocab.runs import Assignment, RunFolder
 WRITERS = 16  # a shared file system takes its time for each file, and serves several at once
 
 
-def journal_of(runs_dir: Path) -> Path:
+def submissions_dir(runs_dir: Path) -> Path:
     """Where the study's submissions are noted, a folder for each sbatch."""
     return runs_dir / "slurm"
 
 
 def write_runs(plan: Plan, *, config: Config) -> None:
-    """Write the plan's records, and `run.json` of each run that is not done. A file that says the same already is left alone."""
+    """Write the plan's records, and `run.json` of each run that is not done. A file that says the
+    same already is left alone.
+    """
     with ThreadPoolExecutor(WRITERS) as writers:
         for _ in writers.map(lambda planned: _write_run(planned, config), plan.runs):
             pass  # an error of one is raised here
@@ -30,13 +32,15 @@ def _write_run(planned: PlannedRun, config: Config) -> None:
     folder = RunFolder(config.runs_dir / planned.run.id)
     if folder.is_done():
         return
-    assignment = assignment_of(planned, config=config)
+    assignment = assignment_for(planned, config=config)
     if _stored(folder) != assignment:
         folder.save(assignment)
 
 
-def assignment_of(planned: PlannedRun, *, config: Config) -> Assignment:
-    """What the worker is told. The shards' path is resolved: a run may be started from any folder, and inside an image."""
+def assignment_for(planned: PlannedRun, *, config: Config) -> Assignment:
+    """What the worker is told. The shards' path is resolved: a run may be started from any folder,
+    and inside an image.
+    """
     return Assignment(
         run=planned.run,
         title=planned.title,
@@ -48,16 +52,21 @@ def assignment_of(planned: PlannedRun, *, config: Config) -> Assignment:
     )
 
 
-def refreshed(plan: Plan, *, runs_dir: Path) -> Plan:
+def without_finished(plan: Plan, *, runs_dir: Path) -> Plan:
     """The plan as it stands now: runs that have ended since it was made are done and in no wave."""
     runs = tuple(replace(p, done=RunFolder(runs_dir / p.run.id).is_done()) for p in plan.runs)
     done = {p.run.id for p in runs if p.done}
-    left = (replace(wave, run_ids=tuple(r for r in wave.run_ids if r not in done)) for wave in plan.waves)
+    left = (
+        replace(wave, run_ids=tuple(r for r in wave.run_ids if r not in done))
+        for wave in plan.waves
+    )
     return replace(plan, runs=runs, waves=tuple(wave for wave in left if wave.run_ids))
 
 
 def _stored(folder: RunFolder) -> Assignment | None:
-    """The assignment on disk; None where there is none or it cannot be read, as it is written anew then."""
+    """The assignment on disk; None where there is none or it cannot be read, as it is written anew
+    then.
+    """
     try:
         return folder.load() if folder.assignment.exists() else None
     except UserError:

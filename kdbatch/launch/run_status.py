@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.locks import is_held
-from kdbatch.launch.run_folders import journal_of
-from kdbatch.launch.slurm.exit_reason import OUT_OF_MEMORY, accounted, last_ending
+from kdbatch.launch.run_folders import submissions_dir
+from kdbatch.launch.slurm.exit_reason import OUT_OF_MEMORY, accounting_states, last_exit_reason
 from kdbatch.launch.slurm.submissions import Submission, last_submissions
 from kdbatch.vocab.runs import Assignment, RunFolder
 from kdbatch.vocab.status import State, Status, load_status
@@ -24,8 +24,9 @@ _ENDED = ("failed", "blocked", "lost", "damaged")
 class RunRow:
     """One run at one moment.
 
-    planned: written, never started or submitted. queued: submitted and not started since. stale: its process holds the lock, but
-    its heart stopped beating. lost: it says running, but nobody holds the lock. damaged: `run.json` cannot be read.
+    planned: written, never started or submitted. queued: submitted and not started since. stale:
+    its process holds the lock, but its heart stopped beating. lost: it says running, but nobody
+    holds the lock. damaged: `run.json` cannot be read.
     """
 
     run_id: str
@@ -42,49 +43,73 @@ class RunRow:
     job: str = ""
 
 
-def survey(runs_dir: Path, *, live: Collection[str] | None = None, only: RunFolder | None = None) -> tuple[RunRow, ...]:
+def load_run_rows(
+    runs_dir: Path, *, live: Collection[str] | None = None, only: RunFolder | None = None
+) -> tuple[RunRow, ...]:
     """A row for each run folder, or for `only` one, by title.
 
-    `live` are the job ids that the scheduler still knows (squeue.queued_jobs), where one was asked: a queued run whose job is not
-    among them has left the queue without starting. Why, and why a run was lost, the accounting may know, if the site has one.
+    `live` are the job ids that the scheduler still knows (squeue.queued_jobs), where one was asked:
+    a queued run whose job is not among them has left the queue without starting. Why, and why a run
+    was lost, the accounting may know, if the site has one.
     """
-    submissions = last_submissions(journal_of(runs_dir))
+    submissions = last_submissions(submissions_dir(runs_dir))
     assignments: dict[str, Assignment] = {}
     rows: dict[str, RunRow] = {}
-    for path in [only.path] if only else sorted(path.parent for path in runs_dir.glob("r*/run.json")):
+    for path in (
+        [only.path] if only else sorted(path.parent for path in runs_dir.glob("r*/run.json"))
+    ):
         folder = RunFolder(path)
         try:
             assignments[folder.id] = folder.load()
-            rows[folder.id] = row_of(folder, assignments[folder.id], submission=submissions.get(folder.id))
+            rows[folder.id] = run_row(
+                folder, assignments[folder.id], submission=submissions.get(folder.id)
+            )
         except UserError as error:
-            rows[folder.id] = RunRow(run_id=folder.id, title="", kind="", state="damaged", reason=str(error))
+            rows[folder.id] = RunRow(
+                run_id=folder.id, title="", kind="", state="damaged", reason=str(error)
+            )
     doubtful = {
-        run_id: row for run_id, row in rows.items() if row.state in ("queued", "lost", "stopped") and row.job and run_id in submissions
+        run_id: row
+        for run_id, row in rows.items()
+        if row.state in ("queued", "lost", "stopped") and row.job and run_id in submissions
     }
-    told = accounted([row.job for row in doubtful.values() if row.job not in live]) if live is not None else {}
+    told = (
+        accounting_states([row.job for row in doubtful.values() if row.job not in live])
+        if live is not None
+        else {}
+    )
     for run_id, row in doubtful.items():
         if live is not None and row.job in live:
             rows[run_id] = _with_job(row)
         elif row.state == "stopped":
             continue
         else:
-            seen = last_ending(submissions[run_id], log=RunFolder(runs_dir / run_id).log)
+            seen = last_exit_reason(submissions[run_id], log=RunFolder(runs_dir / run_id).log)
             if seen and seen.is_final(assignments[run_id].retries):
                 rows[run_id] = _after(row, "failed", seen.says)
             elif live is not None:  # else SLURM may have put it back
-                rows[run_id] = _after(row, None, seen.says) if seen else _without_job(row, told.get(row.job, ""))
+                rows[run_id] = (
+                    _after(row, None, seen.says)
+                    if seen
+                    else _without_job(row, told.get(row.job, ""))
+                )
     for run_id in assignments:
         _block(run_id, assignments, rows)
     return tuple(sorted(rows.values(), key=lambda row: (row.title, row.run_id)))
 
 
-def as_json(rows: tuple[RunRow, ...]) -> list[dict[str, Any]]:
+def rows_as_json(rows: tuple[RunRow, ...]) -> list[dict[str, Any]]:
     """The rows as plain values, one mapping per run."""
     return [dataclasses.asdict(row) for row in rows]
 
 
-def row_of(
-    folder: RunFolder, assignment: Assignment, *, submission: Submission | None = None, state: RowState | None = None, reason: str = ""
+def run_row(
+    folder: RunFolder,
+    assignment: Assignment,
+    *,
+    submission: Submission | None = None,
+    state: RowState | None = None,
+    reason: str = "",
 ) -> RunRow:
     """The row of one run. `state` and `reason` are what the caller knows better than the files."""
     status = load_status(folder.status) or Status(state="queued")
@@ -98,7 +123,9 @@ def row_of(
         state=found,
         step=status.step,
         num_steps=status.num_steps,
-        eta_seconds=round(status.seconds / status.step * (status.num_steps - status.step), 1) if moving else None,
+        eta_seconds=round(status.seconds / status.step * (status.num_steps - status.step), 1)
+        if moving
+        else None,
         metric=status.metric,
         device_hours=round(status.seconds * assignment.resources.num_tasks / 3600, 4),
         attempt=status.attempt,
@@ -108,8 +135,14 @@ def row_of(
 
 
 def _has_spoken(status: Status, submission: Submission) -> bool:
-    """Whether its worker has, since it was submitted. The times are of two clocks: they are compared only where no job wrote the status."""
-    return status.job == submission.job_id if status.job else status.heartbeat_at >= submission.submitted_at
+    """Whether its worker has, since it was submitted. The times are of two clocks: they are
+    compared only where no job wrote the status.
+    """
+    return (
+        status.job == submission.job_id
+        if status.job
+        else status.heartbeat_at >= submission.submitted_at
+    )
 
 
 def _state(folder: RunFolder, status: Status, *, is_silent: bool) -> RowState:
@@ -123,7 +156,9 @@ def _state(folder: RunFolder, status: Status, *, is_silent: bool) -> RowState:
 
 
 def _state_of_running(folder: RunFolder, status: Status) -> RowState:
-    """Believe a fresh heartbeat, unless its process was on this machine and is gone. Only a doubt is worth a look at the lock."""
+    """Believe a fresh heartbeat, unless its process was on this machine and is gone. Only a doubt
+    is worth a look at the lock.
+    """
     gone = status.host == socket.gethostname() and status.pid > 0 and not _is_process(status.pid)
     if not (gone or status.is_stale()):
         return "running"
@@ -146,17 +181,23 @@ def _with_job(row: RunRow) -> RunRow:
 
 
 def _after(row: RunRow, state: RowState | None, reason: str) -> RunRow:
-    return dataclasses.replace(row, state=state or ("lost" if row.state == "lost" else "planned"), reason=reason)
+    return dataclasses.replace(
+        row, state=state or ("lost" if row.state == "lost" else "planned"), reason=reason
+    )
 
 
 def _without_job(row: RunRow, told: str) -> RunRow:
-    """A run whose job SLURM has ended: before it began, or without a word. `told` is what the accounting says."""
+    """A run whose job SLURM has ended: before it began, or without a word. `told` is what the
+    accounting says.
+    """
     if told == "OUT_OF_MEMORY":
         return _after(row, "failed", OUT_OF_MEMORY)
     if row.state == "lost":
         return _after(row, None, f"{row.reason} (SLURM says {told})" if told else row.reason)
     return _after(
-        row, None, f"job {row.job} left the queue before it began ({f'SLURM says {told}' if told else 'cancelled?'}); submit again"
+        row,
+        None,
+        f"job {row.job} left the queue before it began ({f'SLURM says {told}' if told else 'cancelled?'}); submit again",
     )
 
 
@@ -179,7 +220,9 @@ def _reason(state: RowState, status: Status) -> str:
 
 
 def _block(run_id: str, assignments: dict[str, Assignment], rows: dict[str, RunRow]) -> None:
-    """A run that has not begun and has a parent that will not end well is blocked, and so are its children in turn."""
+    """A run that has not begun and has a parent that will not end well is blocked, and so are its
+    children in turn.
+    """
     if rows[run_id].state not in ("planned", "queued"):
         return
     for parent in assignments[run_id].run.parents:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from kdbatch.base.lookup import pick
+from kdbatch.base.lookup import lookup
 from kdbatch.plan.cost import estimate_hours
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.datasets import DATASETS
@@ -14,7 +14,7 @@ from kdbatch.vocab.shards import ShardIndex, Subset, find_subset, load_index
 
 
 @dataclass(kw_only=True)
-class Book:
+class RunRegistry:
     """All runs of a plan by id, in the order in which they were first needed: parents first."""
 
     config: Config
@@ -24,7 +24,9 @@ class Book:
     indexes: dict[str, ShardIndex] = field(default_factory=dict)
     subsets: dict[tuple[str, str, str], Subset] = field(default_factory=dict)
 
-    def add(self, recipe: Recipe, *, seed: int, parents: tuple[str, ...], title: str, experiment: str) -> str:
+    def add(
+        self, recipe: Recipe, *, seed: int, parents: tuple[str, ...], title: str, experiment: str
+    ) -> str:
         run = Run(recipe=recipe, seed=seed, parents=parents)
         self.runs.setdefault(run.id, run)
         self.titles.setdefault(run.id, f"{title}, seed {seed}")
@@ -36,7 +38,7 @@ class Book:
     def subset(self, dataset: str, split: str, words: str, *, where: str) -> Subset:
         key = (dataset, split, words)
         if key not in self.subsets:
-            pick(DATASETS, dataset, where=where)
+            lookup(DATASETS, dataset, where=where)
             if dataset not in self.indexes:
                 self.indexes[dataset] = load_index(self.config.shards_dir, dataset)
             self.subsets[key] = find_subset(self.indexes[dataset], split, words, where=where)
@@ -46,10 +48,17 @@ class Book:
         """About how many GPU-hours the run will take."""
         run = self.runs[run_id]
         recipe = run.recipe
-        num_test_videos = 0 if isinstance(recipe, Pretrain | Compare) else self._count(recipe.evaluation.test)
+        num_test_videos = (
+            0 if isinstance(recipe, Pretrain | Compare) else self._count(recipe.evaluation.test)
+        )
         networks = [self.runs[parent].recipe for parent in run.parents]
         parents = [network.backbone for network in networks if not isinstance(network, Compare)]
-        return estimate_hours(recipe, num_videos=self._count(recipe.data), num_test_videos=num_test_videos, parents=parents)
+        return estimate_hours(
+            recipe,
+            num_videos=self._count(recipe.data),
+            num_test_videos=num_test_videos,
+            parents=parents,
+        )
 
     def _count(self, subset: Subset) -> int:
         part = self.indexes[subset.dataset].parts[DATASETS[subset.dataset].part_of[subset.split]]
@@ -57,10 +66,17 @@ class Book:
 
 
 def waves_of(planned: Sequence[PlannedRun]) -> tuple[Wave, ...]:
-    """Runs that are not done, by kind and resources. Kinds are in order of stages, so parents never come after children."""
+    """Runs that are not done, by kind and resources. Kinds are in order of stages, so parents never
+    come after children.
+    """
     groups: dict[tuple[int, Resources], list[str]] = {}
     for item in planned:
         if not item.done:
-            groups.setdefault((KINDS.index(item.run.recipe.kind), item.resources), []).append(item.run.id)
+            groups.setdefault((KINDS.index(item.run.recipe.kind), item.resources), []).append(
+                item.run.id
+            )
     ordered = sorted(groups.items(), key=lambda group: group[0][0])
-    return tuple(Wave(name=KINDS[kind], resources=resources, run_ids=tuple(ids)) for (kind, resources), ids in ordered)
+    return tuple(
+        Wave(name=KINDS[kind], resources=resources, run_ids=tuple(ids))
+        for (kind, resources), ids in ordered
+    )

@@ -1,4 +1,6 @@
-"""What an experiment file says, as values: who teaches, who learns, in which cases, what is asked and claimed."""
+"""What an experiment file says, as values: who teaches, who learns, in which cases, what is asked
+and claimed.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,7 +10,10 @@ from kdbatch.vocab.plans import Claim, Map, Table
 from kdbatch.vocab.tasks import Complexity
 
 Probe = Literal["retrieval", "linear"]
-PROBE_TITLES: dict[Probe, str] = {"retrieval": "pretrained features, retrieval", "linear": "pretrained features, linear probe"}
+PROBE_TITLES: dict[Probe, str] = {
+    "retrieval": "pretrained features, retrieval",
+    "linear": "pretrained features, linear probe",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +38,11 @@ class TeacherSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class StudentSpec:
-    """A network trained on the target from labels and the softened predictions of `teachers`; without teachers, from labels only.
+    """A network trained on the target from labels and the softened predictions of `teachers`;
+    without teachers, from labels only.
 
-    `T1@2` is teacher T1 as it is trained two seeds further on, so that `[T1, T1@1]` are two teachers of one kind.
+    `T1@2` is teacher T1 as it is trained two seeds further on, so that `[T1, T1@1]` are two
+    teachers of one kind.
     """
 
     title: str
@@ -61,7 +68,9 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """The whole file. `students` of a case are the student and its controls: the same fields but for those that a control replaces."""
+    """The whole file. `students` of a case are the student and its controls: the same fields but
+    for those that a control replaces.
+    """
 
     name: str
     title: str
@@ -96,5 +105,7 @@ def split_teacher(word: str, *, where: str) -> tuple[str, int]:
     """
     role, at, ahead = word.partition("@")
     if at and not (ahead.isdecimal() and ahead.isascii() and len(ahead) <= 6):
-        raise UserError(f"{where}: {word!r} does not say how many seeds further on. Write for example {role or 'T1'}@1.")
+        raise UserError(
+            f"{where}: {word!r} does not say how many seeds further on. Write for example {role or 'T1'}@1."
+        )
     return role, int(ahead or 0)

@@ -5,11 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdbatch.base.atomic_write import make_folder, publish_json, publish_text
+from kdbatch.base.atomic_write import make_folder, write_json, write_text
 from kdbatch.base.progress import Progress, silent
-from kdbatch.report.coverage import lacking
+from kdbatch.report.coverage import missing_parts
 from kdbatch.report.data.study import Study, cells_at, load_study
-from kdbatch.report.data.superseded import earlier_runs
+from kdbatch.report.data.superseded import superseded_runs
 from kdbatch.report.escape import in_file_name
 from kdbatch.report.figures.accuracy import draw_accuracy
 from kdbatch.report.figures.base import Drawing
@@ -18,10 +18,16 @@ from kdbatch.report.figures.curves import draw_curves
 from kdbatch.report.figures.errors import draw_errors
 from kdbatch.report.figures.gains import draw_gains
 from kdbatch.report.html.page import page_html
-from kdbatch.report.html.sections import Chapter, count_verdicts, num_done, pretraining, teachers_together
+from kdbatch.report.html.sections import (
+    Chapter,
+    count_verdicts,
+    num_done,
+    pretraining,
+    teacher_agreement,
+)
 from kdbatch.report.json_export import report_json, write_results
 from kdbatch.report.labels import case_title
-from kdbatch.report.stats.claims import Verdict, check_claims
+from kdbatch.report.stats.claims import ClaimVerdict, check_claims
 from kdbatch.report.tables.formats import comma_separated, latex, markdown
 from kdbatch.report.tables.grid import Grid, fill
 from kdbatch.vocab.plans import PlanRecord
@@ -31,22 +37,27 @@ PARTS = ("maps", "gains", "errors", "curves")
 
 @dataclass(frozen=True, kw_only=True)
 class ReportSummary:
-    """What a person wants to hear at the end: where the page is, how far the study is, what its claims come to, what it lacks."""
+    """What a person wants to hear at the end: where the page is, how far the study is, what its
+    claims come to, what it lacks.
+    """
 
     page: Path
     data: Path
     done: int
     total: int
-    verdicts: dict[Verdict, int]
+    verdicts: dict[ClaimVerdict, int]
     num_earlier: int
     warnings: tuple[str, ...]
     lacks: tuple[str, ...]
 
 
-def build_report(runs_dir: Path, *, to: Path, published: bool = False, progress: Progress = silent) -> ReportSummary:
+def build_report(
+    runs_dir: Path, *, to: Path, published: bool = False, progress: Progress = silent
+) -> ReportSummary:
     """Write `to`/index.html, tables/, figures/, report.json and results.parquet.
 
-    A study that is not finished gives a page that says what is missing. `published` puts the source's own numbers below ours.
+    A study that is not finished gives a page that says what is missing. `published` puts the
+    source's own numbers below ours.
 
     Raises:
         UserError: no plan was submitted yet, a plan is damaged, or `to` cannot be a folder.
@@ -69,9 +80,9 @@ def build_report(runs_dir: Path, *, to: Path, published: bool = False, progress:
     page = to / "index.html"
     told = tuple(dict.fromkeys(warnings))
     data = to / "report.json"
-    earlier = earlier_runs(study)
-    publish_json(data, report_json(chapters, runs=runs, earlier=earlier, warnings=told))
-    publish_text(page, page_html(chapters, runs=runs, earlier=earlier, warnings=told))
+    earlier = superseded_runs(study)
+    write_json(data, report_json(chapters, runs=runs, earlier=earlier, warnings=told))
+    write_text(page, page_html(chapters, runs=runs, earlier=earlier, warnings=told))
     return ReportSummary(
         page=page,
         data=data,
@@ -80,18 +91,31 @@ def build_report(runs_dir: Path, *, to: Path, published: bool = False, progress:
         verdicts=count_verdicts(claims),
         num_earlier=len(earlier),
         warnings=told,
-        lacks=tuple(line for chapter in chapters for line in lacking(chapter)),
+        lacks=tuple(line for chapter in chapters for line in missing_parts(chapter)),
     )
 
 
-def _chapter(record: PlanRecord, study: Study, to: Path, names: "_Names", warnings: list[str], *, published: bool) -> Chapter:
-    grids = [(names.of(record, table.id), fill(record, table, study, published=published)) for table in record.tables]
+def _chapter(
+    record: PlanRecord,
+    study: Study,
+    to: Path,
+    names: "_Names",
+    warnings: list[str],
+    *,
+    published: bool,
+) -> Chapter:
+    grids = [
+        (names.of(record, table.id), fill(record, table, study, published=published))
+        for table in record.tables
+    ]
     for name, grid in grids:
         _write_grid(to / "tables", name, grid)
     claims, complaints = check_claims(record, study)
     warnings += complaints
     runs = study.runs_of(record)
-    listings = [found for found in (teachers_together(record, study), pretraining(runs, study)) if found]
+    listings = [
+        found for found in (teacher_agreement(record, study), pretraining(runs, study)) if found
+    ]
     return Chapter(
         record=record,
         runs=runs,
@@ -103,19 +127,34 @@ def _chapter(record: PlanRecord, study: Study, to: Path, names: "_Names", warnin
 
 
 def _drawings(
-    record: PlanRecord, study: Study, grids: Sequence[tuple[str, Grid]], folder: Path, names: "_Names", warnings: list[str]
+    record: PlanRecord,
+    study: Study,
+    grids: Sequence[tuple[str, Grid]],
+    folder: Path,
+    names: "_Names",
+    warnings: list[str],
 ) -> list[Drawing]:
-    """Those that the page shows. Of several maps that is their panel; each map has its own files as well."""
+    """Those that the page shows. Of several maps that is their panel; each map has its own files as
+    well.
+    """
     shown: list[Drawing | None] = []
     for name, grid in grids:
-        shown.append(draw_accuracy(grid, _num_videos(record, grid, study), folder, name=f"{name}_accuracy"))
+        shown.append(
+            draw_accuracy(grid, _num_videos(record, grid, study), folder, name=f"{name}_accuracy")
+        )
     maps, complaints = load_maps(record, study)
     warnings += complaints
     single = [draw_map(cka, folder, name=names.of(record, cka.declared.id)) for cka in maps]
     title = "Which layers see alike"
-    shown += [draw_panel(maps, folder, name=names.of(record, f"{record.experiment}_maps"), title=title)] if len(maps) > 1 else single
+    shown += (
+        [draw_panel(maps, folder, name=names.of(record, f"{record.experiment}_maps"), title=title)]
+        if len(maps) > 1
+        else single
+    )
     for part, draw in (("gains", draw_gains), ("errors", draw_errors), ("curves", draw_curves)):
-        drawing, complaints = draw(record, study, folder, name=names.of(record, f"{record.experiment}_{part}"))
+        drawing, complaints = draw(
+            record, study, folder, name=names.of(record, f"{record.experiment}_{part}")
+        )
         shown.append(drawing)
         warnings += complaints
     return [drawing for drawing in shown if drawing]
@@ -132,19 +171,23 @@ def _num_videos(record: PlanRecord, grid: Grid, study: Study) -> dict[str, int]:
 
 
 def _write_grid(folder: Path, name: str, grid: Grid) -> None:
-    publish_text(folder / f"{name}.md", markdown(grid))
-    publish_text(folder / f"{name}.csv", comma_separated(grid))
-    publish_text(folder / f"{name}.tex", latex(grid))
+    write_text(folder / f"{name}.md", markdown(grid))
+    write_text(folder / f"{name}.csv", comma_separated(grid))
+    write_text(folder / f"{name}.tex", latex(grid))
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Names:
-    """File names of tables and figures. One that several plans use is followed by experiment and profile."""
+    """File names of tables and figures. One that several plans use is followed by experiment and
+    profile.
+    """
 
     shared: frozenset[str]
 
     def of(self, record: PlanRecord, name: str) -> str:
-        return in_file_name(f"{name}.{record.experiment}.{record.profile}" if name in self.shared else name)
+        return in_file_name(
+            f"{name}.{record.experiment}.{record.profile}" if name in self.shared else name
+        )
 
 
 def _file_names(records: Sequence[PlanRecord]) -> _Names:

@@ -6,8 +6,10 @@ from kdbatch.report.html.sections import Chapter
 from kdbatch.report.labels import case_title
 
 
-def lacking(chapter: Chapter) -> Iterator[str]:
-    """One line for each run that is not done, each number of a table with fewer seeds than planned, each claim without a verdict."""
+def missing_parts(chapter: Chapter) -> Iterator[str]:
+    """One line for each run that is not done, each number of a table with fewer seeds than planned,
+    each claim without a verdict.
+    """
     name = chapter.record.experiment
     for run in chapter.runs:
         if run.state != "done":

@@ -1,4 +1,6 @@
-"""The report for programs: `report.json` with tables, claims and coverage, `results.parquet` with every row (docs/RESULTS_SCHEMA.md)."""
+"""The report for programs: `report.json` with tables, claims and coverage, `results.parquet` with
+every row (docs/RESULTS_SCHEMA.md).
+"""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -10,9 +12,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kdbatch.base.atomic_write import publish
+from kdbatch.base.atomic_write import atomic_write
 from kdbatch.report.data.study import RunFacts, Study
-from kdbatch.report.data.superseded import EarlierRun
+from kdbatch.report.data.superseded import SupersededRun
 from kdbatch.report.html.sections import Chapter, count_verdicts
 from kdbatch.report.stats.claims import CheckedClaim
 from kdbatch.report.tables.grid import Grid
@@ -34,7 +36,11 @@ RESULTS: dict[str, pl.DataType] = {
 
 
 def report_json(
-    chapters: Sequence[Chapter], *, runs: Sequence[RunFacts], earlier: Sequence[EarlierRun], warnings: Sequence[str]
+    chapters: Sequence[Chapter],
+    *,
+    runs: Sequence[RunFacts],
+    earlier: Sequence[SupersededRun],
+    warnings: Sequence[str],
 ) -> dict[str, Any]:
     """Tables, claims with their verdicts, and how far each experiment is."""
     claims = [claim for chapter in chapters for claim in chapter.claims]
@@ -42,14 +48,29 @@ def report_json(
         "coverage": {
             "runs": dict(Counter(run.state for run in runs)),
             "experiments": [
-                {"experiment": c.record.experiment, "profile": c.record.profile, "done": c.num_done, "runs": len(c.runs)} for c in chapters
+                {
+                    "experiment": c.record.experiment,
+                    "profile": c.record.profile,
+                    "done": c.num_done,
+                    "runs": len(c.runs),
+                }
+                for c in chapters
             ],
             "verdicts": count_verdicts(claims),
         },
-        "tables": [table_json(chapter, name, grid) for chapter in chapters for name, grid in chapter.grids],
+        "tables": [
+            table_json(chapter, name, grid) for chapter in chapters for name, grid in chapter.grids
+        ],
         "claims": [claim_json(claim) for claim in claims],
         "earlier_runs": [
-            {"run_id": r.facts.run_id, "title": r.facts.title, "state": r.facts.state, "now": r.now, "differs": r.differs} for r in earlier
+            {
+                "run_id": r.facts.run_id,
+                "title": r.facts.title,
+                "state": r.facts.state,
+                "now": r.now,
+                "differs": r.differs,
+            }
+            for r in earlier
         ],
         "warnings": list(warnings),
     }
@@ -97,19 +118,37 @@ def claim_json(checked: CheckedClaim) -> dict[str, Any]:
         "num_seeds": weakest.num_seeds if weakest else 0,
         "num_missing": checked.num_missing,
         "comparisons": [
-            {"label": c.label, "effect": c.effect, "low": c.low, "high": c.high, "num_videos": c.num_videos, "num_seeds": c.num_seeds}
+            {
+                "label": c.label,
+                "effect": c.effect,
+                "low": c.low,
+                "high": c.high,
+                "num_videos": c.num_videos,
+                "num_seeds": c.num_seeds,
+            }
             for c in checked.comparisons
         ],
     }
 
 
 def write_results(study: Study, path: Path) -> tuple[str, ...]:
-    """All rows and curves of all finished runs, each as often as its run plays a role; returns what could not be read.
+    """All rows and curves of all finished runs, each as often as its run plays a role; returns what
+    could not be read.
 
-    The joined table is many times what a page needs, and grows with the study: it goes to disk piece by piece.
+    The joined table is many times what a page needs, and grows with the study: it goes to disk
+    piece by piece.
     """
     facts = pl.DataFrame(
-        [{"run_id": r.run_id, "kind": r.kind, "title": r.title, "seed": r.seed, "parents": list(r.parents)} for r in study.runs.values()],
+        [
+            {
+                "run_id": r.run_id,
+                "kind": r.kind,
+                "title": r.title,
+                "seed": r.seed,
+                "parents": list(r.parents),
+            }
+            for r in study.runs.values()
+        ],
         schema=_columns("run_id", "kind", "title", "seed", "parents"),
     )
     roles = pl.DataFrame(
@@ -133,10 +172,12 @@ def write_results(study: Study, path: Path) -> tuple[str, ...]:
         schema = _arrow(pl.DataFrame(schema=RESULTS)).schema
         with pq.ParquetWriter(part, schema, compression="zstd") as file:
             for table, measured in _measured(study, warnings):
-                joined = measured.with_columns(table=pl.lit(table)).join(about, on="run_id", how="left", maintain_order="left_right")
+                joined = measured.with_columns(table=pl.lit(table)).join(
+                    about, on="run_id", how="left", maintain_order="left_right"
+                )
                 file.write_table(_arrow(joined.select(list(RESULTS))))
 
-    publish(path, write)
+    atomic_write(path, write)
     return tuple(warnings)
 
 

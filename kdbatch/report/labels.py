@@ -22,7 +22,11 @@ METRIC_TITLES: dict[str, str] = {
     "pretext_accuracy": "Accuracy in the pretext task",
     "block_index": "Block index",
 }
-_VALUE_TITLES = {name: d.title for name, d in DATASETS.items()} | BACKBONE_TITLES | {name: t.title for name, t in TASKS.items()}
+_VALUE_TITLES = (
+    {name: d.title for name, d in DATASETS.items()}
+    | BACKBONE_TITLES
+    | {name: t.title for name, t in TASKS.items()}
+)
 
 
 def value_title(value: str) -> str:
@@ -40,8 +44,8 @@ def metric_title(metric: str) -> str:
 
 
 def role_group(role: str, references: Collection[str] = ()) -> RoleGroup:
-    """Teachers are T1, T2, ...; T1.linear, T1.retrieval are what their pretrained features were asked; every other role but the student
-    and the experiment's `references` is a control.
+    """Teachers are T1, T2, ...; T1.linear, T1.retrieval are what their pretrained features were
+    asked; every other role but the student and the experiment's `references` is a control.
     """
     if role in references:
         return "reference"

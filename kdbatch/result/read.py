@@ -1,4 +1,6 @@
-"""Reads the Parquet files of finished runs. A file that cannot be read is named and left out: one bad disk block costs one run."""
+"""Reads the Parquet files of finished runs. A file that cannot be read is named and left out: one
+bad disk block costs one run.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +17,16 @@ T = TypeVar("T")
 
 FILES_AT_ONCE = 100
 EVERYTHING = pl.lit(value=True)
-UNREADABLE = (PolarsError, PanicException, OSError, ValueError)
-PARQUET_MAGIC = b"PAR1"  # first and last four bytes of every Parquet file: a cheap look before the reader gets it
+READ_ERRORS = (PolarsError, PanicException, OSError, ValueError)
+# first and last four bytes of every Parquet file: a cheap look before the reader gets it
+PARQUET_MAGIC = b"PAR1"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scan:
-    """What could be read, with the columns of its schema, and one line for each file that could not."""
+    """What could be read, with the columns of its schema, and one line for each file that could
+    not.
+    """
 
     frame: pl.DataFrame
     warnings: tuple[str, ...] = ()
@@ -39,13 +44,23 @@ def scan_rows(runs_dir: Path, run_ids: Sequence[str]) -> Scan:
 
 
 def read_curves(runs_dir: Path, run_ids: Sequence[str], *, names: Sequence[str] = ()) -> Scan:
-    """The learning curves of those runs that are done and have some; with `names` only the curves called so."""
-    return _scan(runs_dir, run_ids, "curves", schema=CURVES, keep=pl.col("name").is_in(list(names)) if names else EVERYTHING)
+    """The learning curves of those runs that are done and have some; with `names` only the curves
+    called so.
+    """
+    return _scan(
+        runs_dir,
+        run_ids,
+        "curves",
+        schema=CURVES,
+        keep=pl.col("name").is_in(list(names)) if names else EVERYTHING,
+    )
 
 
 def read_predictions(runs_dir: Path, run_ids: Sequence[str]) -> Scan:
     """Label and `probability_K` per test video; the logits, half of the file, stay on disk."""
-    return _scan(runs_dir, run_ids, "predictions", schema=_columns("run_id", "key", "label", "probability_K"))
+    return _scan(
+        runs_dir, run_ids, "predictions", schema=_columns("run_id", "key", "label", "probability_K")
+    )
 
 
 def read_places(runs_dir: Path, run_ids: Sequence[str]) -> Scan:
@@ -71,7 +86,9 @@ def _scan(
     keep: pl.Expr = EVERYTHING,
     required: bool = False,
 ) -> Scan:
-    """Many files in one read, which takes a tenth of the time; where one of them spoils it, each by itself."""
+    """Many files in one read, which takes a tenth of the time; where one of them spoils it, each by
+    itself.
+    """
     paths, warnings = [], []
     for run_id in dict.fromkeys(run_ids):
         folder = RunFolder(runs_dir / run_id)
@@ -86,17 +103,18 @@ def _scan(
     for some in in_parts(paths):
         try:
             frames.append(_read(some, schema, keep))
-        except UNREADABLE:
+        except READ_ERRORS:
             for path in some:
                 try:
                     frames.append(_read([path], schema, keep))
-                except UNREADABLE as error:
+                except READ_ERRORS as error:
                     warnings.append(f"{path}: cannot be read ({_first_line(error)}). Left out.")
     return Scan(frame=pl.concat(frames), warnings=tuple(warnings))
 
 
 def _read(paths: Sequence[Path], schema: Mapping[str, pl.DataType], keep: pl.Expr) -> pl.DataFrame:
-    """Only the columns of `schema`, cast strictly, and the rows to keep. Every row must be of the run whose folder it lies in.
+    """Only the columns of `schema`, cast strictly, and the rows to keep. Every row must be of the
+    run whose folder it lies in.
 
     Raises:
         ValueError, PolarsError, PanicException, OSError: some file is not what it should be.

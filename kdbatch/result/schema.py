@@ -1,9 +1,9 @@
 """The columns of every Parquet file that a run writes. Axes: K classes.
 
-rows         one number per row, measured once: `top1`, `top5`, `clip_top1`, `parameters`, `pretext_accuracy`, `block_index`, ...
-curves       the same columns, many steps: `loss`, `lr`, `accuracy`, ...
-predictions  one test video per row: label, mean softmax over its clips, and how many classes it puts before the label (`place`, 0: right)
-cka          one pair of layers per row
+rows         one number per row, measured once: `top1`, `top5`, `clip_top1`, `parameters`,
+`pretext_accuracy`, `block_index`, ... curves       the same columns, many steps: `loss`, `lr`,
+`accuracy`, ... predictions  one test video per row: label, mean softmax over its clips, and how
+many classes it puts before the label (`place`, 0: right) cka          one pair of layers per row
 Units: percent, share, count, seconds, clips/s, nats, or 1 for a pure number.
 """
 

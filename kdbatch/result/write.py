@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from kdbatch.base.atomic_write import publish
+from kdbatch.base.atomic_write import atomic_write
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,12 +21,16 @@ class Measure:
     step: int = 0
 
 
-def write_table(path: Path, rows: Sequence[Mapping[str, Any]], *, schema: Mapping[str, pl.DataType]) -> None:
+def write_table(
+    path: Path, rows: Sequence[Mapping[str, Any]], *, schema: Mapping[str, pl.DataType]
+) -> None:
     """Store `rows`, in order, with exactly the columns of `schema`."""
     frame = pl.DataFrame(list(rows), schema=dict(schema), orient="row")
-    publish(path, lambda part: frame.write_parquet(part))
+    atomic_write(path, lambda part: frame.write_parquet(part))
 
 
-def write_measures(path: Path, run_id: str, measures: Sequence[Measure], *, schema: Mapping[str, pl.DataType]) -> None:
+def write_measures(
+    path: Path, run_id: str, measures: Sequence[Measure], *, schema: Mapping[str, pl.DataType]
+) -> None:
     """Store measures as rows of `run_id`."""
     write_table(path, [{"run_id": run_id, **vars(m)} for m in measures], schema=schema)

@@ -2,9 +2,11 @@
 
 import sys
 
-from kdbatch.run.heartbeat import StopFlag
+from kdbatch.run.heartbeat import StopSignal
 
-stop = StopFlag().listen()  # before torch is imported: a signal may come in those seconds, and must not kill the run
+stop = (
+    StopSignal().listen()
+)  # before torch is imported: a signal may come in those seconds, and must not kill the run
 
 from kdbatch.run.main import main  # noqa: E402
 

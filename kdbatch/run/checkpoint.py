@@ -11,17 +11,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from kdbatch.base.atomic_write import publish
+from kdbatch.base.atomic_write import atomic_write
 from kdbatch.base.errors import UserError
-from kdbatch.run.distributed.process_group import ALONE, Team
+from kdbatch.run.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Store tensors and plain values."""
-    publish(path, lambda part: torch.save(state, part))
+    atomic_write(path, lambda part: torch.save(state, part))
 
 
-def load_checkpoint(path: Path, *, team: Team = ALONE) -> dict[str, Any] | None:
+def load_checkpoint(path: Path, *, group: ProcessGroup = SINGLE_PROCESS) -> dict[str, Any] | None:
     """The state, or None where there is none yet.
 
     Only the leader of a team reads the file: a shared file system may show the others an older one.
@@ -29,19 +29,23 @@ def load_checkpoint(path: Path, *, team: Team = ALONE) -> dict[str, Any] | None:
     Raises:
         UserError: the file is damaged or holds more than tensors and plain values.
     """
-    data = team.from_leader(path.read_bytes() if team.leads and path.exists() else None)
+    data = group.broadcast_bytes(path.read_bytes() if group.is_rank0 and path.exists() else None)
     if data is None:
         return None
     try:
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
-        raise UserError(f"{path}: cannot be read as a checkpoint ({type(error).__name__}). Delete it to start this run anew.") from error
+        raise UserError(
+            f"{path}: cannot be read as a checkpoint ({type(error).__name__}). Delete it to start this run anew."
+        ) from error
 
 
 def save_weights(path: Path, module: nn.Module) -> str:
     """Store a module's state as safetensors. Returns the file's sha256."""
-    tensors = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
-    publish(path, lambda part: save_file(tensors, part))
+    tensors = {
+        name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()
+    }
+    atomic_write(path, lambda part: save_file(tensors, part))
     return sha256_of(path)
 
 
@@ -54,11 +58,15 @@ def load_weights(path: Path, module: nn.Module) -> None:
     try:
         tensors: dict[str, Tensor] = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: cannot be read as weights ({error}). Delete its run folder and submit again.") from error
+        raise UserError(
+            f"{path}: cannot be read as weights ({error}). Delete its run folder and submit again."
+        ) from error
     try:
         module.load_state_dict(tensors, strict=True)
     except RuntimeError as error:
-        raise UserError(f"{path}: these weights belong to another network ({str(error).splitlines()[0]}).") from error
+        raise UserError(
+            f"{path}: these weights belong to another network ({str(error).splitlines()[0]})."
+        ) from error
 
 
 def sha256_of(path: Path) -> str:

@@ -1,9 +1,10 @@
-"""A finished classifier as a folder that stands alone: weights, config, class names, a loading example, and TorchScript where it traces.
+"""A finished classifier as a folder that stands alone: weights, config, class names, a loading
+example, and TorchScript where it traces.
 
-    model.safetensors   the weights, byte for byte those of the run
-    config.json         backbone, classes in label order, the clip it wants, its accuracy on the test split, where it comes from
-    load.py             reads both, and predicts a video
-    model.ts            the network with its normalisation as TorchScript, when it gives the same logits
+    model.safetensors   the weights, byte for byte those of the run config.json         backbone,
+    classes in label order, the clip it wants, its accuracy on the test split, where it comes from
+    load.py             reads both, and predicts a video model.ts            the network with its
+    normalisation as TorchScript, when it gives the same logits
 
 Axes: B clips, C=3, T frames, H, W; K classes.
 """
@@ -17,9 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdbatch.base.atomic_write import load_json, make_folder, publish, publish_json, publish_text
+from kdbatch.base.atomic_write import atomic_write, load_json, make_folder, write_json, write_text
 from kdbatch.base.errors import UserError
-from kdbatch.base.parse import read
+from kdbatch.base.parse import parse
 from kdbatch.result.read import scan_rows
 from kdbatch.run.checkpoint import load_weights
 from kdbatch.run.data.augment import MEAN, STD
@@ -74,7 +75,8 @@ def export_run(folder: RunFolder, *, to: Path) -> tuple[Path, ...]:
     """Write the files of a finished fine-tuned teacher or student; returns them.
 
     Raises:
-        UserError: the run is not done or leaves no classifier, its shards' index is gone, or `to` is no folder for it.
+        UserError: the run is not done or leaves no classifier, its shards' index is gone, or `to`
+        is no folder for it.
     """
     assignment = folder.load()
     recipe = assignment.run.recipe
@@ -86,14 +88,19 @@ def export_run(folder: RunFolder, *, to: Path) -> tuple[Path, ...]:
         raise UserError(f"{folder.path}: is not done yet. See how far it is: kdbatch status")
     config_path = to / "config.json"
     if config_path.exists() and (held := _load_config(config_path)["run_id"]) != folder.id:
-        raise UserError(f"{to}: holds the export of {held}. Choose another folder, or delete that one.")
+        raise UserError(
+            f"{to}: holds the export of {held}. Choose another folder, or delete that one."
+        )
     make_folder(to)
     classifier = load_classifier(folder)
     classes = load_index(Path(assignment.shards_dir), recipe.data.dataset).classes
     weights = to / "model.safetensors"
-    publish(weights, lambda part: _write(part, checked_weights(folder).read_bytes()))
-    clip = {name: getattr(recipe.view, name) for name in ("num_frames", "stride_frames", "fps", "size_pixels")}
-    publish_json(
+    atomic_write(weights, lambda part: _write(part, checked_weights(folder).read_bytes()))
+    clip = {
+        name: getattr(recipe.view, name)
+        for name in ("num_frames", "stride_frames", "fps", "size_pixels")
+    }
+    write_json(
         config_path,
         {
             "run_id": folder.id,
@@ -102,13 +109,24 @@ def export_run(folder: RunFolder, *, to: Path) -> tuple[Path, ...]:
             "dropout": recipe.dropout,
             "classes": list(classes),
             "clip": clip,
-            "input": {"pixels": [0, 255], "order": "RGB", "shape": "BCTHW", "mean": list(MEAN), "std": list(STD)},
+            "input": {
+                "pixels": [0, 255],
+                "order": "RGB",
+                "shape": "BCTHW",
+                "mean": list(MEAN),
+                "std": list(STD),
+            },
             "provenance": load_json(folder.done),
         }
         | _accuracy(folder),
     )
-    publish_text(to / "load.py", EXAMPLE)
-    return (weights, config_path, to / "load.py", *_traced(Normalised(classifier).eval(), clip, to / "model.ts"))
+    write_text(to / "load.py", EXAMPLE)
+    return (
+        weights,
+        config_path,
+        to / "load.py",
+        *_traced(Normalised(classifier).eval(), clip, to / "model.ts"),
+    )
 
 
 def load_exported(folder: Path) -> tuple[Normalised, dict[str, Any]]:
@@ -118,16 +136,24 @@ def load_exported(folder: Path) -> tuple[Normalised, dict[str, Any]]:
         UserError: a file is missing or damaged, or the two do not belong together.
     """
     config = _load_config(folder / "config.json")
-    backbone = read(Backbone, config.get("backbone"), where=f"{folder / 'config.json'}: backbone")
-    classifier = Classifier(build_backbone(backbone), num_classes=len(config["classes"]), dropout=config["dropout"])
+    backbone = parse(Backbone, config.get("backbone"), where=f"{folder / 'config.json'}: backbone")
+    classifier = Classifier(
+        build_backbone(backbone), num_classes=len(config["classes"]), dropout=config["dropout"]
+    )
     load_weights(folder / "model.safetensors", classifier)
     return Normalised(classifier.eval().requires_grad_(False)), config
 
 
 def _accuracy(folder: RunFolder) -> dict[str, Any]:
-    """`accuracy`, where the run's rows have one: top-1 over test videos in percent, and the split, as `ucf101/test01`."""
+    """`accuracy`, where the run's rows have one: top-1 over test videos in percent, and the split,
+    as `ucf101/test01`.
+    """
     rows = scan_rows(folder.path.parent, [folder.id]).frame.filter(name="top1").to_dicts()
-    return {"accuracy": {"top1_percent": rows[-1]["value"], "subset": rows[-1]["subset"]}} if rows else {}
+    return (
+        {"accuracy": {"top1_percent": rows[-1]["value"], "subset": rows[-1]["subset"]}}
+        if rows
+        else {}
+    )
 
 
 def _load_config(path: Path) -> dict[str, Any]:
@@ -139,13 +165,17 @@ def _load_config(path: Path) -> dict[str, Any]:
 
 @torch.no_grad()
 def _traced(model: Normalised, clip: dict[str, Any], path: Path) -> tuple[Path, ...]:
-    """The TorchScript file, or nothing where the network does not trace, or not to the same logits for another batch of clips."""
+    """The TorchScript file, or nothing where the network does not trace, or not to the same logits
+    for another batch of clips.
+    """
     shape = (3, clip["num_frames"], clip["size_pixels"], clip["size_pixels"])
     generator = torch.Generator().manual_seed(0)
     first, second = (255 * torch.rand(n, *shape, generator=generator) for n in (1, 3))
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # tracing is deprecated, yet the format that C++ and older Pythons read
+            warnings.simplefilter(
+                "ignore"
+            )  # tracing is deprecated, yet the format that C++ and older Pythons read
             traced = torch.jit.trace(model, first, check_trace=False)
             memory = io.BytesIO()
             torch.jit.save(traced, memory)
@@ -155,7 +185,7 @@ def _traced(model: Normalised, clip: dict[str, Any], path: Path) -> tuple[Path, 
         return ()
     if not torch.allclose(again, model(second), rtol=TOLERANCE, atol=TOLERANCE):
         return ()
-    publish(path, lambda part: _write(part, memory.getvalue()))
+    atomic_write(path, lambda part: _write(part, memory.getvalue()))
     return (path,)
 
 

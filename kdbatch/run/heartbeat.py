@@ -9,11 +9,17 @@ import time
 from dataclasses import replace
 from types import FrameType
 
-from kdbatch.vocab.retry_policy import SAYS, Start, cause_of_stop, counted, refusal
+from kdbatch.vocab.retry_policy import (
+    CAUSE_TEXT,
+    Start,
+    cause_of_stop,
+    count_interruptions,
+    refusal,
+)
 from kdbatch.vocab.runs import Retries, RunFolder
 from kdbatch.vocab.status import HEARTBEAT_SECONDS, Cause, State, Status, load_status, save_status
 
-ALONE, LIMITS = Start(), Retries()  # of a worker that no scheduler has started
+NO_SCHEDULER, DEFAULT_RETRIES = Start(), Retries()  # of a worker that no scheduler has started
 
 
 class Stopped(Exception):
@@ -23,24 +29,27 @@ class Stopped(Exception):
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 
 
-class StopFlag:
-    """Raised by any of STOP_SIGNALS, however many come; the loop acts on it between two steps. The first one says why."""
+class StopSignal:
+    """Raised by any of STOP_SIGNALS, however many come; the loop acts on it between two steps. The
+    first one says why.
+    """
 
     def __init__(self) -> None:
         self.asked = False
         self.asked_at = 0.0
         self.early_warning = False
 
-    def listen(self) -> "StopFlag":
+    def listen(self) -> "StopSignal":
         for number in STOP_SIGNALS:
             signal.signal(number, self._on_signal)
         return self
 
     @staticmethod
     def ignore_signals() -> None:
-        """For a worker that has said how it ended. Python forgets its handlers some time before the process is gone, and not what it
-        ignores; in between, the SIGTERM that srun sends when another process of the team ends first would replace the exit code by 143,
-        after which nobody puts the run back into the queue.
+        """For a worker that has said how it ended. Python forgets its handlers some time before the
+        process is gone, and not what it ignores; in between, the SIGTERM that srun sends when
+        another process of the team ends first would replace the exit code by 143, after which
+        nobody puts the run back into the queue.
         """
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
@@ -51,10 +60,12 @@ class StopFlag:
         self.asked = True
 
 
-class Pulse:
-    """Writes status.json every HEARTBEAT_SECONDS and at every change of state, from the first moment to the last.
+class StatusReporter:
+    """Writes status.json every HEARTBEAT_SECONDS and at every change of state, from the first
+    moment to the last.
 
-    Of processes that train together only the leader `writes`. `refusal` says why the run must not be tried again; empty if it may be.
+    Of processes that train together only the leader `writes`. `refusal` says why the run must not
+    be tried again; empty if it may be.
     """
 
     def __init__(
@@ -62,14 +73,14 @@ class Pulse:
         folder: RunFolder,
         *,
         device: str,
-        stop: StopFlag,
-        start: Start = ALONE,
-        retries: Retries = LIMITS,
+        stop: StopSignal,
+        start: Start = NO_SCHEDULER,
+        retries: Retries = DEFAULT_RETRIES,
         writes: bool = True,
     ) -> None:
         self._folder, self._start, self._writes = folder, start, writes
         self._earlier = load_status(folder.status) or Status(state="queued")
-        ended, fruitless = counted(self._earlier, start)
+        ended, fruitless = count_interruptions(self._earlier, start)
         self.refusal = refusal(ended, fruitless, retries=retries)
         now = time.time()
         self._status = Status(
@@ -95,7 +106,7 @@ class Pulse:
         self._stop = stop
         self._has_told = False
 
-    def __enter__(self) -> "Pulse":
+    def __enter__(self) -> "StatusReporter":
         self._save()
         self._beats.start()
         return self
@@ -123,25 +134,33 @@ class Pulse:
         """Time spent on this run, in all attempts."""
         return self._earlier.seconds + time.time() - self._status.started_at
 
-    def tell(self, *, step: int, num_steps: int, metric: str = "") -> None:
-        """Progress, for the next heartbeat and free of cost; the first of an attempt is told at once: a watcher sees it begin."""
+    def update(self, *, step: int, num_steps: int, metric: str = "") -> None:
+        """Progress, for the next heartbeat and free of cost; the first of an attempt is told at
+        once: a watcher sees it begin.
+        """
         with self._guard:
-            self._status = replace(self._status, step=step, num_steps=num_steps, metric=metric or self._status.metric)
+            self._status = replace(
+                self._status, step=step, num_steps=num_steps, metric=metric or self._status.metric
+            )
         if not self._has_told:
             self._has_told = True
             self._try_to_save()
 
-    def check(self) -> None:
-        """Raises Stopped when a signal has asked for it. Called where everything worth keeping is on disk."""
+    def raise_if_stopped(self) -> None:
+        """Raises Stopped when a signal has asked for it. Called where everything worth keeping is
+        on disk.
+        """
         if self.stop_asked:
             raise Stopped
 
     def end(self, state: State, *, reason: str = "") -> None:
-        """The last word of this attempt; why it was stopped is known here, where the caller gives no reason of its own."""
+        """The last word of this attempt; why it was stopped is known here, where the caller gives
+        no reason of its own.
+        """
         self._ended.set()
         cause = (self._cause() if not reason else "crash") if state == "stopped" else None
         if cause and not reason:
-            reason = f"{SAYS[cause]}; progress is saved"
+            reason = f"{CAUSE_TEXT[cause]}; progress is saved"
         with self._guard:
             self._status = replace(self._status, state=state, reason=reason, cause=cause)
         self._save()
@@ -149,7 +168,9 @@ class Pulse:
     def _cause(self) -> Cause:
         if not self._stop.asked:  # the limit is near, or another process of the team was asked
             return "timeout" if self._start.is_over(time.time()) else "asked"
-        return cause_of_stop(self._start, at=self._stop.asked_at, early_warning=self._stop.early_warning)
+        return cause_of_stop(
+            self._start, at=self._stop.asked_at, early_warning=self._stop.early_warning
+        )
 
     def _beat(self) -> None:
         pause = 0.25  # the first beats come fast, so that a watcher of a short run sees it move
@@ -158,7 +179,9 @@ class Pulse:
             pause = min(HEARTBEAT_SECONDS, pause * 1.25)
 
     def _try_to_save(self) -> None:
-        with contextlib.suppress(OSError):  # a full or slow disk costs a beat, not the run, nor the beats after it
+        with contextlib.suppress(
+            OSError
+        ):  # a full or slow disk costs a beat, not the run, nor the beats after it
             self._save()
 
     def _save(self) -> None:

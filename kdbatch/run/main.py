@@ -13,29 +13,47 @@ from pathlib import Path
 
 import torch
 
-from kdbatch.base.atomic_write import publish_json, publish_text
+from kdbatch.base.atomic_write import write_json, write_text
 from kdbatch.base.errors import UserError
-from kdbatch.run.context import Worker
+from kdbatch.run.context import RunContext
 from kdbatch.run.data.decoding.frame_cache import FrameCache
 from kdbatch.run.device import own_device
-from kdbatch.run.distributed.process_group import Place, Team, Unmet, formed, is_lost_peer, place_of
-from kdbatch.run.heartbeat import Pulse, StopFlag, Stopped
+from kdbatch.run.distributed.process_group import (
+    ProcessGroup,
+    RankInfo,
+    RendezvousError,
+    init_process_group,
+    is_lost_peer,
+    rank_info,
+)
+from kdbatch.run.heartbeat import StatusReporter, Stopped, StopSignal
 from kdbatch.run.provenance import provenance
 from kdbatch.run.stages import STAGES
 from kdbatch.run.train.optim import can_compile
 from kdbatch.vocab.retry_policy import start_of
 from kdbatch.vocab.runs import Assignment, Cache, RunFolder
-from kdbatch.vocab.status import EXIT_BLOCKED, EXIT_BUG, EXIT_BUSY, EXIT_DONE, EXIT_STOPPED, EXIT_UNMET, EXIT_USER, State
+from kdbatch.vocab.status import (
+    EXIT_BLOCKED,
+    EXIT_BUG,
+    EXIT_BUSY,
+    EXIT_DONE,
+    EXIT_STOPPED,
+    EXIT_UNMET,
+    EXIT_USER,
+    State,
+)
 
 _PR_SET_PDEATHSIG = 1
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 _GO = b"go"
 
 
-def main(argv: Sequence[str], *, stop: StopFlag) -> int:
-    """Run the folder named by the one argument, alone or as one of several processes that train it together.
+def main(argv: Sequence[str], *, stop: StopSignal) -> int:
+    """Run the folder named by the one argument, alone or as one of several processes that train it
+    together.
 
-    Exit codes are those of vocab.status. All processes of a team exit with its leader's code, as far as they live to hear it.
+    Exit codes are those of vocab.status. All processes of a team exit with its leader's code, as
+    far as they live to hear it.
     """
     if len(argv) != 1:
         print("usage: python -m kdbatch.run RUN_DIR", file=sys.stderr)  # noqa: T201 - the worker has no other voice yet
@@ -44,28 +62,38 @@ def main(argv: Sequence[str], *, stop: StopFlag) -> int:
     _die_with_parent()
     try:
         assignment = folder.load()
-        place = place_of(os.environ)
-        with formed(place, _device(place)) as team:
-            return _led(folder, assignment, stop, team) if team.leads else _following(folder, assignment, stop, team)
+        place = rank_info(os.environ)
+        with init_process_group(place, _device(place)) as team:
+            return (
+                _run_rank0(folder, assignment, stop, team)
+                if team.is_rank0
+                else _run_other_rank(folder, assignment, stop, team)
+            )
     except UserError as error:
         print(f"kdbatch: {error}", file=sys.stderr)  # noqa: T201
-        return EXIT_UNMET if isinstance(error, Unmet) else EXIT_USER
+        return EXIT_UNMET if isinstance(error, RendezvousError) else EXIT_USER
 
 
-def _device(place: Place) -> torch.device:
-    device = own_device(place.local_rank)
+def _device(info: RankInfo) -> torch.device:
+    device = own_device(info.local_rank)
     if device.type == "cpu":
         _keep_memory()
     return device
 
 
-def _led(folder: RunFolder, assignment: Assignment, stop: StopFlag, team: Team) -> int:
-    """Take the run if it is free, not done and not blocked; tell the others, and how it ended. For a team of one too."""
+def _run_rank0(
+    folder: RunFolder, assignment: Assignment, stop: StopSignal, group: ProcessGroup
+) -> int:
+    """Take the run if it is free, not done and not blocked; tell the others, and how it ended. For
+    a team of one too.
+    """
     with _held(folder) as mine:
         code = EXIT_DONE if folder.is_done() else None if mine else EXIT_BUSY
         if code is None:
             start = start_of(os.environ)
-            with Pulse(folder, device=team.device.type, stop=stop, start=start, retries=assignment.retries) as pulse:
+            with StatusReporter(
+                folder, device=group.device.type, stop=stop, start=start, retries=assignment.retries
+            ) as pulse:
                 missing = [p for p in assignment.run.parents if not folder.parent(p).is_done()]
                 if pulse.refusal:
                     code = EXIT_BUG
@@ -74,26 +102,30 @@ def _led(folder: RunFolder, assignment: Assignment, stop: StopFlag, team: Team) 
                     code = EXIT_BLOCKED
                     pulse.end("blocked", reason=f"parent {missing[0]} is not done")
                 else:
-                    team.from_leader(_GO)
-                    code = _attempt(folder, assignment, pulse, team)
+                    group.broadcast_bytes(_GO)
+                    code = _attempt(folder, assignment, pulse, group)
                     if (
                         code != EXIT_DONE
-                    ):  # the others fail by themselves, or find this process gone; they may be waiting for something else
+                        # the others fail by themselves, or find this process gone; they may be waiting
+                        # for something else
+                    ):
                         return code
-        team.from_leader(str(code).encode())
+        group.broadcast_bytes(str(code).encode())
         return code
 
 
-def _following(folder: RunFolder, assignment: Assignment, stop: StopFlag, team: Team) -> int:
+def _run_other_rank(
+    folder: RunFolder, assignment: Assignment, stop: StopSignal, group: ProcessGroup
+) -> int:
     """Do as the leader does, and write nothing."""
     try:
-        word = team.from_leader(None)
+        word = group.broadcast_bytes(None)
         if word == _GO:
-            with Pulse(folder, device=team.device.type, stop=stop, writes=False) as pulse:
-                code = _attempt(folder, assignment, pulse, team)
+            with StatusReporter(folder, device=group.device.type, stop=stop, writes=False) as pulse:
+                code = _attempt(folder, assignment, pulse, group)
             if code != EXIT_DONE:
                 return code
-            word = team.from_leader(None)
+            word = group.broadcast_bytes(None)
         return int(word or EXIT_BUG)
     except RuntimeError as error:
         if not is_lost_peer(error):
@@ -101,91 +133,118 @@ def _following(folder: RunFolder, assignment: Assignment, stop: StopFlag, team: 
         return EXIT_BUG  # of the codes of several tasks SLURM reports the highest: the leader's
 
 
-def _attempt(folder: RunFolder, assignment: Assignment, pulse: Pulse, team: Team) -> int:
-    gpu = team.device.type == "cuda"
-    worker = Worker(
+def _attempt(
+    folder: RunFolder, assignment: Assignment, reporter: StatusReporter, group: ProcessGroup
+) -> int:
+    gpu = group.device.type == "cuda"
+    worker = RunContext(
         folder=folder,
-        pulse=pulse,
-        device=team.device,
-        num_workers=max(1, len(os.sched_getaffinity(0)) // team.processes_here - 1) if gpu else 0,
+        reporter=reporter,
+        device=group.device,
+        num_workers=max(1, len(os.sched_getaffinity(0)) // group.processes_on_node - 1)
+        if gpu
+        else 0,
         decoder=assignment.decoder,
         cache=_cache(assignment.cache),
-        team=team,
-        compiles=assignment.resources.compile and can_compile(team),
+        group=group,
+        compile_layers=assignment.resources.compile and can_compile(group),
     )
     try:
         facts = STAGES[assignment.run.recipe.kind](assignment.run.recipe, assignment, worker)
     except Exception as error:
-        return _failed(folder, pulse, team, error)
-    if team.leads:
-        _finish(folder, assignment, pulse, facts, team)
+        return _failed(folder, reporter, group, error)
+    if group.is_rank0:
+        _finish(folder, assignment, reporter, facts, group)
     return EXIT_DONE
 
 
-def _failed(folder: RunFolder, pulse: Pulse, team: Team, error: Exception) -> int:
-    """Say how it ended, in the run's folder and to the others; where one of them was the first to fail, in its words."""
+def _failed(
+    folder: RunFolder, reporter: StatusReporter, group: ProcessGroup, error: Exception
+) -> int:
+    """Say how it ended, in the run's folder and to the others; where one of them was the first to
+    fail, in its words.
+    """
     state: State = "failed"
     if isinstance(error, Stopped):
         code, state, reason = EXIT_STOPPED, "stopped", ""
     elif isinstance(error, UserError):
         code, reason = EXIT_USER, str(error)
-    elif team.world_size > 1 and is_lost_peer(error):
-        code, reason = _lost(team)
+    elif group.world_size > 1 and is_lost_peer(error):
+        code, reason = _exit_after_lost_peer(group)
         state = "stopped" if code == EXIT_STOPPED else "failed"
     else:
-        code, reason = EXIT_BUG, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''} (see {folder.error.name})"
-        publish_text(folder.error, traceback.format_exc())
+        code, reason = (
+            EXIT_BUG,
+            f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''} (see {folder.error.name})",
+        )
+        write_text(folder.error, traceback.format_exc())
         traceback.print_exc()
-    pulse.end(state, reason=reason)
-    team.leave_word(code, reason)
+    reporter.end(state, reason=reason)
+    group.post_exit_reason(code, reason)
     if state == "stopped":
-        team.await_leader()  # the first to exit ends the others (srun's --kill-on-bad-exit): the leader must have saved and told its end
+        # the first to exit ends the others (srun's --kill-on-bad-exit): the leader must have saved
+        # and told its end
+        group.wait_for_rank0()
     return code
 
 
-def _lost(team: Team) -> tuple[int, str]:
-    """Code and reason where another process has ended. One that was killed leaves no word: then the run may go on, as one that stopped.
+def _exit_after_lost_peer(group: ProcessGroup) -> tuple[int, str]:
+    """Code and reason where another process has ended. One that was killed leaves no word: then the
+    run may go on, as one that stopped.
 
-    Of the codes of several tasks SLURM reports the highest, and that should be the leader's: the others take the lowest that is not 0.
+    Of the codes of several tasks SLURM reports the highest, and that should be the leader's: the
+    others take the lowest that is not 0.
     """
-    if not team.leads:
+    if not group.is_rank0:
         return EXIT_BUG, ""
-    word = team.word_of_others()
+    word = group.exit_reason_of_others()
     if word is None:
-        return EXIT_STOPPED, f"one of its {team.world_size} processes was lost; it can go on from its last checkpoint"
+        return (
+            EXIT_STOPPED,
+            f"one of its {group.world_size} processes was lost; it can go on from its last checkpoint",
+        )
     rank, code, text = word
-    return code, f"process {rank} of {team.world_size}: {text}"
+    return code, f"process {rank} of {group.world_size}: {text}"
 
 
 def _cache(asked: Cache) -> FrameCache | None:
-    """The node's frame cache; a variable in its path that this node has not set means none, told in the run's log."""
+    """The node's frame cache; a variable in its path that this node has not set means none, told in
+    the run's log.
+    """
     path = os.path.expandvars(asked.path)
     if not path or "$" in path:
         if path:
-            print(f"kdbatch: no frame cache: cache.path is {asked.path}, and this node has not set it")  # noqa: T201
+            why = f"cache.path is {asked.path}, and this node has not set it"
+            print(f"kdbatch: no frame cache: {why}")  # noqa: T201
         return None
     return FrameCache(Path(path), max_bytes=int(asked.max_gb * 1e9))
 
 
-def _finish(folder: RunFolder, assignment: Assignment, pulse: Pulse, facts: dict[str, object], team: Team) -> None:
+def _finish(
+    folder: RunFolder,
+    assignment: Assignment,
+    reporter: StatusReporter,
+    facts: dict[str, object],
+    group: ProcessGroup,
+) -> None:
     """done.json is written last: whoever sees it can trust every other file."""
-    seconds = pulse.seconds  # a clock: read once, so that both numbers are of the same moment
+    seconds = reporter.seconds  # a clock: read once, so that both numbers are of the same moment
     done = {
         "run_id": folder.id,
         "kind": assignment.run.recipe.kind,
         "title": assignment.title,
         "finished_at": time.time(),
         "seconds": seconds,
-        "device_hours": team.world_size * seconds / 3600,
-        "attempts": pulse.attempt,
-        "interruptions": pulse.interruptions,
-        **provenance(team.device, image_sha256=os.environ.get("KDBATCH_IMAGE_SHA256", "")),
+        "device_hours": group.world_size * seconds / 3600,
+        "attempts": reporter.attempt,
+        "interruptions": reporter.interruptions,
+        **provenance(group.device, image_sha256=os.environ.get("KDBATCH_IMAGE_SHA256", "")),
         **facts,
     }
-    publish_json(folder.done, done)
+    write_json(folder.done, done)
     folder.checkpoint.unlink(missing_ok=True)
     folder.error.unlink(missing_ok=True)
-    pulse.end("done")
+    reporter.end("done")
 
 
 @contextmanager
@@ -201,8 +260,9 @@ def _held(folder: RunFolder) -> Iterator[bool]:
 
 
 def _keep_memory() -> None:
-    """What a step on a CPU frees, the next one takes again; the C library gives large blocks back to the kernel, which clears them each
-    time. Keeping them is a tenth of a narrow R(2+1)D's step. Only glibc can be told so.
+    """What a step on a CPU frees, the next one takes again; the C library gives large blocks back
+    to the kernel, which clears them each time. Keeping them is a tenth of a narrow R(2+1)D's step.
+    Only glibc can be told so.
     """
     library = ctypes.CDLL(None)
     for option in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD) if hasattr(library, "mallopt") else ():
@@ -210,7 +270,9 @@ def _keep_memory() -> None:
 
 
 def _die_with_parent() -> None:
-    """A worker of the local queue must not outlive it: the kernel sends SIGTERM when the queue dies, however it dies."""
+    """A worker of the local queue must not outlive it: the kernel sends SIGTERM when the queue
+    dies, however it dies.
+    """
     queue = os.environ.get("KDBATCH_PARENT_PID", "")
     if not queue.isdigit():
         return

@@ -1,4 +1,6 @@
-"""A worker that trains nothing: it says what a node offers to one, inside the image. `python -m kdbatch.run.node_probe OUT SHARDS`."""
+"""A worker that trains nothing: it says what a node offers to one, inside the image. `python -m
+kdbatch.run.node_probe OUT SHARDS`.
+"""
 
 import importlib
 import os
@@ -9,10 +11,12 @@ import time
 from io import BytesIO
 from pathlib import Path
 
-from kdbatch.base.atomic_write import publish_json
+from kdbatch.base.atomic_write import write_json
 
 PACKAGES = ("torch", "torchvision", "av", "decord", "webdataset", "safetensors", "polars")
-SIGNAL_SECONDS = 45.0  # how long it waits for the one SIGUSR2 that the host sends when it sees the first answer
+SIGNAL_SECONDS = (
+    45.0  # how long it waits for the one SIGUSR2 that the host sends when it sees the first answer
+)
 LISTEN_SECONDS = 3.0  # and afterwards, for a second one that must not come
 
 
@@ -30,12 +34,12 @@ def main(out: Path, shards: Path) -> int:
     }
     if not facts["missing"]:
         facts |= {"decodes": _decodes(), **_devices()}
-    publish_json(out, facts | {"listening": True})
+    write_json(out, facts | {"listening": True})
     end = time.monotonic() + SIGNAL_SECONDS
     while not heard and time.monotonic() < end:
         time.sleep(0.1)
     time.sleep(LISTEN_SECONDS if heard else 0)
-    publish_json(out, facts | {"listening": False, "signals": len(heard)})
+    write_json(out, facts | {"listening": False, "signals": len(heard)})
     return 0
 
 
@@ -54,9 +58,18 @@ def _devices() -> dict[str, object]:
     count = torch.cuda.device_count()
     names = [torch.cuda.get_device_name(i) for i in range(count)]
     computed = [
-        float((torch.ones(64, 64, device=f"cuda:{i}") @ torch.ones(64, 64, device=f"cuda:{i}")).sum()) == 64.0**3 for i in range(count)
+        float(
+            (torch.ones(64, 64, device=f"cuda:{i}") @ torch.ones(64, 64, device=f"cuda:{i}")).sum()
+        )
+        == 64.0**3
+        for i in range(count)
     ]
-    return {"torch": torch.__version__, "cuda": torch.version.cuda or "", "gpus": names, "gpus_compute": all(computed)}
+    return {
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda or "",
+        "gpus": names,
+        "gpus_compute": all(computed),
+    }
 
 
 def _decodes() -> bool:
@@ -69,7 +82,9 @@ def _decodes() -> bool:
         stream = film.add_stream("mpeg4", rate=25)
         stream.width = stream.height = 32
         for shade in range(4):
-            frame = av.VideoFrame.from_ndarray(np.full((32, 32, 3), 60 * shade, np.uint8), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(
+                np.full((32, 32, 3), 60 * shade, np.uint8), format="rgb24"
+            )
             film.mux(stream.encode(frame))
         film.mux(stream.encode())
     buffer.seek(0)

@@ -16,7 +16,9 @@ _LOCKS = (_ROOT / "container" / "requirements.lock", Path("/opt/kdbatch/requirem
 
 
 def provenance(device: torch.device, *, image_sha256: str) -> dict[str, Any]:
-    """Facts for done.json; empty where something cannot be known. Only who started the image knows its file's hash."""
+    """Facts for done.json; empty where something cannot be known. Only who started the image knows
+    its file's hash.
+    """
     lock = next((path for path in _LOCKS if path.exists()), None)
     return {
         "kdbatch_version": kdbatch.__version__,
@@ -27,7 +29,9 @@ def provenance(device: torch.device, *, image_sha256: str) -> dict[str, Any]:
         "torch_version": torch.__version__,
         "cuda_version": torch.version.cuda or "",
         "host": platform.node(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})",
+        "device": torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"cpu ({platform.machine()})",
     }
 
 
@@ -36,7 +40,13 @@ def _git_sha() -> str:
     if not (_ROOT / ".git").exists():
         return ""
     try:
-        done = subprocess.run(["git", "-C", str(_ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
+        done = subprocess.run(
+            ["git", "-C", str(_ROOT), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.strip()

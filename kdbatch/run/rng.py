@@ -1,7 +1,8 @@
 """Chance is passed in: every draw is a pure function of a seed and the names of what it is for.
 
-Nothing depends on how many numbers were drawn before, so a run that is resumed at any step draws what it would have drawn. The seed is
-the run's own seed, not its id: a student and its labels-only control then see the same clips in the same order from the same weights.
+Nothing depends on how many numbers were drawn before, so a run that is resumed at any step draws
+what it would have drawn. The seed is the run's own seed, not its id: a student and its labels-only
+control then see the same clips in the same order from the same weights.
 """
 
 import hashlib
@@ -21,6 +22,8 @@ def rng_for(seed: int, *names: str | int) -> np.random.Generator:
 
 
 def balanced(num_labels: int, size: int, rng: np.random.Generator) -> np.ndarray:
-    """`size` labels in random order, each equally often to within one; chance says which of them come once more."""
+    """`size` labels in random order, each equally often to within one; chance says which of them
+    come once more.
+    """
     rounds = [rng.permutation(num_labels) for _ in range(-(-size // num_labels))]
     return rng.permutation(np.concatenate(rounds)[:size])

@@ -19,7 +19,9 @@ def checked_weights(folder: RunFolder) -> Path:
     """
     facts = load_json(folder.done)
     if not folder.model.exists() or sha256_of(folder.model) != facts.get("model_sha256"):
-        raise UserError(f"{folder.model}: is missing, or not what its run wrote. Delete {folder.path} and submit again.")
+        raise UserError(
+            f"{folder.model}: is missing, or not what its run wrote. Delete {folder.path} and submit again."
+        )
     return folder.model
 
 
@@ -31,8 +33,13 @@ def check_classes(folder: RunFolder, classes: Sequence[str]) -> None:
     """
     theirs = load_json(folder.done).get("classes", [])
     if list(classes) != theirs:
-        place = next((i for i, pair in enumerate(zip(theirs, classes)) if pair[0] != pair[1]), min(len(theirs), len(classes)))
-        found, wanted = (names[place] if place < len(names) else "none" for names in (theirs, classes))
+        place = next(
+            (i for i, pair in enumerate(zip(theirs, classes)) if pair[0] != pair[1]),
+            min(len(theirs), len(classes)),
+        )
+        found, wanted = (
+            names[place] if place < len(names) else "none" for names in (theirs, classes)
+        )
         raise UserError(
             f"{folder.path}: this teacher's class {place} is {found}, its student's is {wanted}. A teacher must know the student's classes "
             f"in their order: delete {folder.path} and submit again."
@@ -44,6 +51,8 @@ def load_classifier(folder: RunFolder) -> Classifier:
     recipe = folder.load().run.recipe
     if not isinstance(recipe, Finetune | Distill):
         raise UserError(f"{folder.path}: a {recipe.kind} run leaves no classifier.")
-    model = Classifier(build_backbone(recipe.backbone), num_classes=recipe.data.num_classes, dropout=recipe.dropout)
+    model = Classifier(
+        build_backbone(recipe.backbone), num_classes=recipe.data.num_classes, dropout=recipe.dropout
+    )
     load_weights(checked_weights(folder), model)
     return model.eval().requires_grad_(False)

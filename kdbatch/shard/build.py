@@ -1,4 +1,6 @@
-"""`kdbatch shard`: videos become tars, a record beside each tar, and `index.json` (vocab/shards.py says what lies where)."""
+"""`kdbatch shard`: videos become tars, a record beside each tar, and `index.json` (vocab/shards.py
+says what lies where).
+"""
 
 import contextlib
 import time
@@ -12,10 +14,10 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.progress import Progress
 from kdbatch.shard.index import check_rejected, publish_index, publish_rejected, writing
 from kdbatch.shard.originals import keep
-from kdbatch.shard.pool import spread
-from kdbatch.shard.shard_plan import TRANSCODED, Job, plan_job
-from kdbatch.shard.source_video import UNREADABLE
-from kdbatch.shard.stored import BrokenVideo, MachineTrouble, Refused, Stored, size_and_time
+from kdbatch.shard.pool import map_parallel
+from kdbatch.shard.shard_plan import TRANSCODED, ShardPlan, plan_shards
+from kdbatch.shard.source_video import CANNOT_BE_READ
+from kdbatch.shard.stored import BrokenVideo, HostError, Refused, Stored, size_and_time
 from kdbatch.shard.tars import Entry, publish_shard
 from kdbatch.shard.transcode import transcode as encode
 from kdbatch.vocab.shards import Reject, ShardIndex
@@ -61,15 +63,18 @@ def build_shards(
     processes: int = 2,
     progress: Progress,
 ) -> ShardIndex:
-    """Store the first `subset` videos of a part (rounded up to whole shards) and list them in `index.json`.
+    """Store the first `subset` videos of a part (rounded up to whole shards) and list them in
+    `index.json`.
 
-    Shards that are finished are kept, so a killed build goes on where it was, and a larger subset only adds tars.
+    Shards that are finished are kept, so a killed build goes on where it was, and a larger subset
+    only adds tars.
 
     Raises:
-        UserError: a layout that is not the published one, more videos asked for than there are, shards made in another way, no room to
+        UserError: a layout that is not the published one, more videos asked for than there are,
+        shards made in another way, no room to
             write, or more than `max_rejected` of the videos broken (`rejected.parquet` lists them).
     """
-    job = plan_job(
+    job = plan_shards(
         dataset,
         root=root,
         shards_dir=shards_dir,
@@ -84,73 +89,104 @@ def build_shards(
     return index
 
 
-def build_job(job: Job, *, shards: range | None = None, processes: int, progress: Progress) -> Built:
-    """Make those of `shards` (all of the job's, if not said) that are missing; then write the index, if none is missing any more.
+def build_job(
+    plan: ShardPlan, *, shards: range | None = None, processes: int, progress: Progress
+) -> Built:
+    """Make those of `shards` (all of the job's, if not said) that are missing; then write the
+    index, if none is missing any more.
 
-    Several builders may work on one folder at the same time: shards do not depend on who makes them.
+    Several builders may work on one folder at the same time: shards do not depend on who makes
+    them.
 
     Raises:
         UserError: no room to write, or too many broken videos.
     """
-    shards = range(job.num_shards) if shards is None else shards
+    shards = range(plan.num_shards) if shards is None else shards
     throughput = Throughput(began=time.monotonic())
     try:
-        with writing(job, again=job.request.command):
-            _make(job, shards, throughput=throughput, processes=processes, progress=progress)
-            index = publish_index(job)
+        with writing(plan, again=plan.request.command):
+            _make(plan, shards, throughput=throughput, processes=processes, progress=progress)
+            index = publish_index(plan)
     except BrokenProcessPool as error:
         raise UserError(
-            f"{job.folder}: a process that transcodes died (out of memory?). Finished shards are kept. "
-            f"Go on with: {job.request.command} --processes 1"
+            f"{plan.folder}: a process that transcodes died (out of memory?). Finished shards are kept. "
+            f"Go on with: {plan.request.command} --processes 1"
         ) from error
     return Built(index=index, throughput=throughput)
 
 
-def _make(job: Job, shards: range, *, throughput: Throughput, processes: int, progress: Progress) -> None:
-    found = {shard: job.finished(shard) for shard in shards}
+def _make(
+    plan: ShardPlan, shards: range, *, throughput: Throughput, processes: int, progress: Progress
+) -> None:
+    found = {shard: plan.finished(shard) for shard in shards}
     rejected = [reject for record in found.values() if record for reject in record.rejected]
     missing = [shard for shard, record in found.items() if record is None]
-    done = sum(len(job.places_of(shard)) for shard in shards) - sum(len(job.places_of(shard)) for shard in missing)
-    entries = _entries(job, missing, done=done, throughput=throughput, processes=processes, progress=progress)
+    done = sum(len(plan.places_of(shard)) for shard in shards) - sum(
+        len(plan.places_of(shard)) for shard in missing
+    )
+    entries = _entries(
+        plan, missing, done=done, throughput=throughput, processes=processes, progress=progress
+    )
 
     def counted(num_entries: int) -> Iterator[Entry]:
         for _ in range(num_entries):
             entry = next(entries)
             if isinstance(entry.stored, Reject):
                 rejected.append(entry.stored)
-                check_rejected(job, rejected)
+                check_rejected(plan, rejected)
             yield entry
 
     try:
-        check_rejected(job, rejected)
+        check_rejected(plan, rejected)
         for shard in missing:
-            publish_shard(job.folder, job.name_of(shard), counted(len(job.places_of(shard))), encoding=job.index.encoding)
+            publish_shard(
+                plan.folder,
+                plan.name_of(shard),
+                counted(len(plan.places_of(shard))),
+                encoding=plan.index.encoding,
+            )
     except UserError:
         with contextlib.suppress(OSError, UserError):  # the first trouble is the one to tell
-            publish_rejected(job, rejected)
+            publish_rejected(plan, rejected)
         raise
     finally:
         entries.close()
 
 
 def _entries(
-    job: Job, shards: Sequence[int], *, done: int, throughput: Throughput, processes: int, progress: Progress
+    plan: ShardPlan,
+    shards: Sequence[int],
+    *,
+    done: int,
+    throughput: Throughput,
+    processes: int,
+    progress: Progress,
 ) -> Generator[Entry, None, None]:
-    """Every video of `shards`, in order: one stream over all shards, so that no process waits at a shard's end."""
-    places = [place for shard in shards for place in job.places_of(shard)]
+    """Every video of `shards`, in order: one stream over all shards, so that no process waits at a
+    shard's end.
+    """
+    places = [place for shard in shards for place in plan.places_of(shard)]
     total = done + len(places)
-    store = encode if job.index.encoding == TRANSCODED else keep
-    results = spread(partial(_stored, store), [job.order[place].path for place in places], processes=processes)
+    store = encode if plan.index.encoding == TRANSCODED else keep
+    results = map_parallel(
+        partial(_stored, store), [plan.order[place].path for place in places], processes=processes
+    )
     try:
         for place, stored in zip(places, results, strict=True):
-            source, path = job.order[place], job.path_of(place)
+            source, path = plan.order[place], plan.path_of(place)
             if isinstance(stored, Stored):
                 throughput.add(source.path, stored)
             else:
                 stored = Reject(key=source.key, place=place, path=path, **vars(stored))
             done += 1
             progress(done, total, f"{throughput}, {source.key}")
-            yield Entry(source=source, place=place, path=path, class_name=job.index.classes[source.label], stored=stored)
+            yield Entry(
+                source=source,
+                place=place,
+                path=path,
+                class_name=plan.index.classes[source.label],
+                stored=stored,
+            )
     finally:
         results.close()
 
@@ -163,6 +199,6 @@ def _stored(store: Callable[[Path], Stored], path: Path) -> Stored | Refused:
     except BrokenVideo as error:
         return Refused(reason=str(error), num_bytes=num_bytes, mtime_ns=mtime_ns)
     except OSError as error:
-        if error.errno not in UNREADABLE:
+        if error.errno not in CANNOT_BE_READ:
             raise
-        raise MachineTrouble(error.errno, f"cannot be read ({error.strerror})", str(path)) from None
+        raise HostError(error.errno, f"cannot be read ({error.strerror})", str(path)) from None

@@ -17,17 +17,19 @@ class Labelled(Protocol):
     def label(self) -> int: ...
 
 
-Video = TypeVar("Video", bound=Labelled)
+LabelledT = TypeVar("LabelledT", bound=Labelled)
 
 
-def balanced_order(videos: Sequence[Video], *, seed: int = ORDER_SEED) -> list[Video]:
-    """`videos` so that, in every prefix, the counts of classes that have videos left differ by at most one.
+def balanced_order(videos: Sequence[LabelledT], *, seed: int = ORDER_SEED) -> list[LabelledT]:
+    """`videos` so that, in every prefix, the counts of classes that have videos left differ by at
+    most one.
 
-    Round r takes the r-th video of every class that has one. Which video of a class is its r-th, and in which order a round goes
-    through the classes, is drawn by hashing: a pure function of keys, labels and seed, whatever order the files were listed in, and
-    of no library's random numbers.
+    Round r takes the r-th video of every class that has one. Which video of a class is its r-th,
+    and in which order a round goes through the classes, is drawn by hashing: a pure function of
+    keys, labels and seed, whatever order the files were listed in, and of no library's random
+    numbers.
     """
-    of_class: defaultdict[int, list[Video]] = defaultdict(list)
+    of_class: defaultdict[int, list[LabelledT]] = defaultdict(list)
     for video in videos:
         of_class[video.label].append(video)
     placed = []

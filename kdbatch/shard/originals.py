@@ -1,14 +1,16 @@
-"""`--no-transcode`: videos stored as they came. Readers open them with decord, so only what decord can address by frame is kept.
+"""`--no-transcode`: videos stored as they came. Readers open them with decord, so only what decord
+can address by frame is kept.
 
-decord 0.6.0 finds a frame by its time stamp, and AVI has none: with B-frames, and with H.264 in any form, it returns other frames than
-those asked for, without an error. Xvid's packed B-frames in the AVIs of HMDB51 even make a clip jump back.
+decord 0.6.0 finds a frame by its time stamp, and AVI has none: with B-frames, and with H.264 in any
+form, it returns other frames than those asked for, without an error. Xvid's packed B-frames in the
+AVIs of HMDB51 even make a clip jump back.
 """
 
 from pathlib import Path
 
 from av.video.frame import PictureType
 
-from kdbatch.shard.source_video import look, opened, reasons
+from kdbatch.shard.source_video import inspect_video, opened, reasons
 from kdbatch.shard.stored import BrokenVideo, Stored
 from kdbatch.vocab.packet_index import MAX_FRAMES
 
@@ -20,19 +22,26 @@ def keep(path: Path) -> Stored:
         BrokenVideo: as for transcoding, or frames of it cannot be addressed one by one.
     """
     with reasons():
-        footage = look(path)
+        footage = inspect_video(path)
         with opened(path) as (container, stream):
             num_packets = sum(1 for packet in container.demux(stream) if packet.size)
         with opened(path) as (container, stream):
             has_no_times = container.format.name == "avi"
             if has_no_times and stream.codec_context.name == "h264":
-                raise BrokenVideo("is H.264 in AVI, whose frames cannot be addressed; it must be transcoded")
+                raise BrokenVideo(
+                    "is H.264 in AVI, whose frames cannot be addressed; it must be transcoded"
+                )
             num_frames = width = height = 0
             for frame in container.decode(stream):
                 if has_no_times and frame.pict_type == PictureType.B:
-                    raise BrokenVideo("is an AVI with B-frames, whose frames cannot be addressed; it must be transcoded")
+                    raise BrokenVideo(
+                        "is an AVI with B-frames, whose frames cannot be addressed; it must be transcoded"
+                    )
                 lies = round(frame.rotation / 90) % 2  # decord turns such pictures upright
-                num_frames, width, height = num_frames + 1, *((frame.height, frame.width) if lies else (frame.width, frame.height))
+                num_frames, width, height = (
+                    num_frames + 1,
+                    *((frame.height, frame.width) if lies else (frame.width, frame.height)),
+                )
         video = path.read_bytes()
     _check_count(num_frames, num_packets)
     return Stored(
@@ -50,8 +59,14 @@ def keep(path: Path) -> Stored:
 
 def _check_count(num_frames: int, num_packets: int) -> None:
     if num_frames < 2:
-        raise BrokenVideo("holds one frame, which is a picture" if num_frames else "holds no frame that can be decoded")
+        raise BrokenVideo(
+            "holds one frame, which is a picture"
+            if num_frames
+            else "holds no frame that can be decoded"
+        )
     if num_frames != num_packets:
-        raise BrokenVideo(f"gives {num_frames} frames from {num_packets} packets, so they cannot be addressed; it must be transcoded")
+        raise BrokenVideo(
+            f"gives {num_frames} frames from {num_packets} packets, so they cannot be addressed; it must be transcoded"
+        )
     if num_frames > MAX_FRAMES:
         raise BrokenVideo(f"has more than {MAX_FRAMES} frames")

@@ -1,4 +1,5 @@
-"""What is to be sharded, as a value: one part of a data set, listed and ordered, and where its shards go. Nothing is written here.
+"""What is to be sharded, as a value: one part of a data set, listed and ordered, and where its
+shards go. Nothing is written here.
 
 No PyAV here: a login node plans the elements of a SLURM array without it.
 """
@@ -12,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kdbatch.base.errors import UserError
-from kdbatch.base.lookup import pick
+from kdbatch.base.lookup import lookup
 from kdbatch.shard.datasets import READERS
 from kdbatch.shard.order import balanced_order
 from kdbatch.shard.sources import Source, printable
@@ -20,15 +21,25 @@ from kdbatch.shard.stored import size_and_time
 from kdbatch.shard.tars import finished_shard
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.shard_request import ShardRequest
-from kdbatch.vocab.shards import ORIGINALS, Reject, ShardIndex, ShardRecord, count_from_words, load_index
+from kdbatch.vocab.shards import (
+    ORIGINALS,
+    Reject,
+    ShardIndex,
+    ShardRecord,
+    count_from_words,
+    load_index,
+)
 
 TRANSCODED = "h264 short128 g16 b1 crf22.5 v2"
-# decord 0.6.0 seeks by time stamps, which AVI lacks; of packed B-frames it returns others than asked for, and clips that jump back.
-NEVER_ORIGINALS = {"hmdb51": "its AVIs hold packed B-frames, and a reader that seeks in them gets other frames than it asked for"}
+# decord 0.6.0 seeks by time stamps, which AVI lacks; of packed B-frames it returns others than
+# asked for, and clips that jump back.
+NEVER_ORIGINALS = {
+    "hmdb51": "its AVIs hold packed B-frames, and a reader that seeks in them gets other frames than it asked for"
+}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class ShardPlan:
     """One part of a data set and its wanted shards. `index` is what `index.json` says already."""
 
     request: ShardRequest
@@ -72,7 +83,8 @@ class Job:
         return printable(self.order[place].path.relative_to(self.root).as_posix())
 
     def finished(self, shard: int) -> ShardRecord | None:
-        """The shard's record where there is nothing to do: it is whole, and none of its rejected videos has been mended since.
+        """The shard's record where there is nothing to do: it is whole, and none of its rejected
+        videos has been mended since.
 
         Raises:
             UserError: as for `held`.
@@ -88,14 +100,19 @@ class Job:
         """The record of a shard that is whole.
 
         Raises:
-            UserError: it was stored in another way than is asked for, or holds other videos than belong there today, or with other labels,
+            UserError: it was stored in another way than is asked for, or holds other videos than
+            belong there today, or with other labels,
                 splits or groups.
         """
         record = finished_shard(self.folder, self.name_of(shard))
         if record is None:
             return None
-        if record.encoding and record.encoding != self.index.encoding:  # no index has been written yet that would tell
-            raise stored_otherwise(self.folder, found=record.encoding, wanted=self.index.encoding, anew=self.anew)
+        if (
+            record.encoding and record.encoding != self.index.encoding
+        ):  # no index has been written yet that would tell
+            raise stored_otherwise(
+                self.folder, found=record.encoding, wanted=self.index.encoding, anew=self.anew
+            )
         held = {(video.place, video.key) for video in (*record.samples, *record.rejected)}
         if held != {(place, self.order[place].key) for place in self.places_of(shard)}:
             raise UserError(
@@ -104,7 +121,11 @@ class Job:
             )
         for sample in record.samples:
             source = self.order[sample.place]
-            if (sample.label, sample.splits, sample.group) != (source.label, source.splits, source.group):
+            if (sample.label, sample.splits, sample.group) != (
+                source.label,
+                source.splits,
+                source.group,
+            ):
                 raise UserError(
                     f"{self.folder}/{record.name}: the lists in {self.root} changed since: {sample.key} was stored with another label, "
                     f"other splits or another group than they give it today. {self.anew}"
@@ -116,7 +137,7 @@ class Job:
         return tuple(shard for shard in range(self.num_shards) if self.finished(shard) is None)
 
 
-def plan_job(
+def plan_shards(
     dataset: str,
     *,
     root: Path,
@@ -126,21 +147,28 @@ def plan_job(
     videos_per_shard: int = 250,
     max_rejected: float = 0.01,
     transcode: bool = True,
-) -> Job:
+) -> ShardPlan:
     """List a part, put it in order, and see what its folder holds already.
 
     Raises:
-        UserError: a layout that is not the published one, more videos asked for than there are, or shards made in another way.
+        UserError: a layout that is not the published one, more videos asked for than there are, or
+        shards made in another way.
     """
     part = _checked_part(dataset, part)
     if not 0 <= max_rejected <= 1:
-        raise UserError(f"{dataset}: --max-rejected: found {max_rejected}. Write a share from 0 to 1, as in --max-rejected=0.05.")
+        raise UserError(
+            f"{dataset}: --max-rejected: found {max_rejected}. Write a share from 0 to 1, as in --max-rejected=0.05."
+        )
     if not transcode and dataset in NEVER_ORIGINALS:
-        raise UserError(f"{dataset}: --no-transcode is not possible: {NEVER_ORIGINALS[dataset]}. Leave --no-transcode out.")
+        raise UserError(
+            f"{dataset}: --no-transcode is not possible: {NEVER_ORIGINALS[dataset]}. Leave --no-transcode out."
+        )
     try:
         listing = READERS[dataset](root, part)
     except OSError as error:
-        raise UserError(f"{root}: cannot be listed ({error.strerror}: {error.filename}).") from error
+        raise UserError(
+            f"{root}: cannot be listed ({error.strerror}: {error.filename})."
+        ) from error
     _check_names(root, listing.classes)
     request = ShardRequest(
         dataset=dataset,
@@ -154,8 +182,10 @@ def plan_job(
     index = _index_to_extend(shards_dir, request, classes=listing.classes)
     order = balanced_order(listing.sources)
     earlier = index.parts[part].num_places if part in index.parts else 0
-    wanted = max(count_from_words(subset, len(order), where=f"{dataset}/{part}"), min(earlier, len(order)))
-    return Job(
+    wanted = max(
+        count_from_words(subset, len(order), where=f"{dataset}/{part}"), min(earlier, len(order))
+    )
+    return ShardPlan(
         request=request,
         part=part,
         root=root,
@@ -168,7 +198,9 @@ def plan_job(
 
 
 def groups_of(shards: Sequence[int], num_groups: int) -> tuple[range, ...]:
-    """Ranges that do not overlap and hold all of `shards`, about equally many of them in each: the elements of an array."""
+    """Ranges that do not overlap and hold all of `shards`, about equally many of them in each: the
+    elements of an array.
+    """
     edges = [len(shards) * i // num_groups for i in range(num_groups + 1)]
     return tuple(range(shards[a], shards[b - 1] + 1) for a, b in itertools.pairwise(edges) if a < b)
 
@@ -181,20 +213,24 @@ def range_of_words(words: str, num_shards: int) -> range:
     """
     found = re.fullmatch(r"(\d{1,9}):(\d{1,9})", words, re.ASCII)
     if not found or not int(found[1]) < int(found[2]) <= num_shards:
-        raise UserError(f"--shards: found {words!r}. Write FIRST:END, at most 0:{num_shards}; END itself is not made.")
+        raise UserError(
+            f"--shards: found {words!r}. Write FIRST:END, at most 0:{num_shards}; END itself is not made."
+        )
     return range(int(found[1]), int(found[2]))
 
 
 def _checked_part(dataset: str, part: str) -> str:
     """The part asked for, or the data set's first."""
-    known = pick(DATASETS, dataset, where="dataset").parts
+    known = lookup(DATASETS, dataset, where="dataset").parts
     if part and part not in known:
         raise UserError(f"{dataset}: has no part {part!r}. Parts: {', '.join(known)}.")
     return part or known[0]
 
 
 def stored_otherwise(folder: Path, *, found: str, wanted: str, anew: str) -> UserError:
-    return UserError(f"{folder}: its shards are stored as {found!r}, {wanted!r} was asked for. {anew}")
+    return UserError(
+        f"{folder}: its shards are stored as {found!r}, {wanted!r} was asked for. {anew}"
+    )
 
 
 def _check_names(root: Path, classes: Sequence[str]) -> None:
@@ -203,17 +239,29 @@ def _check_names(root: Path, classes: Sequence[str]) -> None:
         try:
             name.encode()
         except UnicodeEncodeError as error:
-            raise UserError(f"{root}: the name of the class {name!a} is no UTF-8. Rename it there.") from error
+            raise UserError(
+                f"{root}: the name of the class {name!a} is no UTF-8. Rename it there."
+            ) from error
 
 
-def _index_to_extend(shards_dir: Path, request: ShardRequest, *, classes: tuple[str, ...]) -> ShardIndex:
+def _index_to_extend(
+    shards_dir: Path, request: ShardRequest, *, classes: tuple[str, ...]
+) -> ShardIndex:
     """The index that is there, if its shards were made in the same way, or an empty one."""
     if request.videos_per_shard < 1:
-        raise UserError(f"{request.dataset}: {request.videos_per_shard} videos per shard asked for. Write 1 or more; 250 is usual.")
+        raise UserError(
+            f"{request.dataset}: {request.videos_per_shard} videos per shard asked for. Write 1 or more; 250 is usual."
+        )
     folder = shards_dir / request.dataset
     encoding = TRANSCODED if request.transcode else ORIGINALS
     if not (folder / "index.json").exists():
-        return ShardIndex(dataset=request.dataset, classes=classes, videos_per_shard=request.videos_per_shard, encoding=encoding, parts={})
+        return ShardIndex(
+            dataset=request.dataset,
+            classes=classes,
+            videos_per_shard=request.videos_per_shard,
+            encoding=encoding,
+            parts={},
+        )
     old = load_index(shards_dir, request.dataset)
     anew = _anew(folder, request)
     if old.encoding != encoding:
@@ -224,7 +272,9 @@ def _index_to_extend(shards_dir: Path, request: ShardRequest, *, classes: tuple[
             f"Go on as it is: {replace(request, videos_per_shard=old.videos_per_shard).command}"
         )
     if old.classes != classes:
-        raise UserError(f"{folder}: the data set's classes changed since ({len(old.classes)} then, {len(classes)} now). {anew}")
+        raise UserError(
+            f"{folder}: the data set's classes changed since ({len(old.classes)} then, {len(classes)} now). {anew}"
+        )
     return old
 
 

@@ -1,7 +1,8 @@
 """A video as its owner stored it: is it whole, and when does each of its frames show?
 
-Cameras and screen recorders write frames at uneven times. Such a video is put on an even beat, its own average rate: each beat shows the
-frame nearest to it, so some frames show twice and some never. Times that only jitter by less than half a frame count as even.
+Cameras and screen recorders write frames at uneven times. Such a video is put on an even beat, its
+own average rate: each beat shows the frame nearest to it, so some frames show twice and some never.
+Times that only jitter by less than half a frame count as even.
 """
 
 import errno
@@ -24,18 +25,23 @@ from av.video.stream import VideoStream
 
 from kdbatch.shard.stored import BrokenVideo
 
-# The machine's troubles, not the video's: they stop the build, where a broken video is listed and left out.
-UNREADABLE = frozenset({errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT})
+# The machine's troubles, not the video's: they stop the build, where a broken video is listed and
+# left out.
+CANNOT_BE_READ = frozenset({errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT})
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
-SHORTAGES = UNREADABLE | NO_ROOM | {errno.EFBIG, errno.EMFILE, errno.ENFILE}
+SHORTAGES = CANNOT_BE_READ | NO_ROOM | {errno.EFBIG, errno.EMFILE, errno.ENFILE}
 _ENOUGH_BYTES = 1 << 28  # of memory, for any video
-_WHOLE = 0.98  # share of the promised frames that must be there; some originals count one that is not
+_WHOLE = (
+    0.98  # share of the promised frames that must be there; some originals count one that is not
+)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Footage:
-    """`rate` is the even beat, `source_rate` the one that the file declares. `shown` tells how often the frame of each time stamp
-    shows; without it every frame shows once, in the order in which it is decoded."""
+class SourceVideo:
+    """`rate` is the even beat, `source_rate` the one that the file declares. `shown` tells how
+    often the frame of each time stamp shows; without it every frame shows once, in the order in
+    which it is decoded.
+    """
 
     rate: Fraction
     source_rate: Fraction
@@ -47,18 +53,22 @@ def reasons() -> Generator[None, None, None]:
     """Failures inside libav as one line for a person.
 
     Raises:
-        BrokenVideo: it is the video's fault.
-        OSError: it is the machine's: no space, no more open files, a file server that does not answer.
+        BrokenVideo: it is the video's fault. OSError: it is the machine's: no space, no more open
+        files, a file server that does not answer.
     """
     try:
         yield
     except MemoryError as error:
         if _memory_is_short():
             raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)) from None
-        raise BrokenVideo("cannot be decoded: it asks for more memory than any video needs") from error
+        raise BrokenVideo(
+            "cannot be decoded: it asks for more memory than any video needs"
+        ) from error
     except (FFmpegError, OSError) as error:
         if error.errno in SHORTAGES:
-            raise OSError(error.errno, error.strerror) from None  # libav's own exceptions do not travel between processes
+            raise OSError(
+                error.errno, error.strerror
+            ) from None  # libav's own exceptions do not travel between processes
         verb = "read" if isinstance(error, OSError) else "decoded"
         raise BrokenVideo(f"cannot be {verb}: {error.strerror}") from error
     except (ValueError, OverflowError) as error:
@@ -76,7 +86,9 @@ def _memory_is_short() -> bool:
 
 @contextmanager
 def opened(path: Path) -> Generator[tuple[InputContainer, VideoStream], None, None]:
-    """The container and its first video stream, to be decoded by one thread. Call it inside `reasons`."""
+    """The container and its first video stream, to be decoded by one thread. Call it inside
+    `reasons`.
+    """
     if path.stat().st_size == 0:
         raise BrokenVideo("empty file (0 bytes)")
     with av.open(str(path), metadata_errors="ignore") as container:
@@ -87,7 +99,7 @@ def opened(path: Path) -> Generator[tuple[InputContainer, VideoStream], None, No
         yield container, stream
 
 
-def look(path: Path) -> Footage:
+def inspect_video(path: Path) -> SourceVideo:
     """Read every packet without decoding any.
 
     Raises:
@@ -105,13 +117,13 @@ def look(path: Path) -> Footage:
     return _footage(times, clock, declared=declared, nominal=nominal)
 
 
-def beat(frames: Iterator[VideoFrame], footage: Footage) -> Iterator[VideoFrame]:
+def to_constant_rate(frames: Iterator[VideoFrame], source: SourceVideo) -> Iterator[VideoFrame]:
     """The frames on the footage's even beat."""
     for frame in frames:
-        if footage.shown is None or frame.pts is None:
+        if source.shown is None or frame.pts is None:
             yield frame
         else:
-            for _ in range(footage.shown[frame.pts]):
+            for _ in range(source.shown[frame.pts]):
                 yield frame
 
 
@@ -120,32 +132,49 @@ def _check_whole(container: InputContainer, stream: VideoStream, packets: Sequen
     promised = len(stream.index_entries)
     promised = promised if promised > 1 else stream.frames
     found = len(packets)
-    if not promised and len(container.streams) == 1 and container.duration and packets[-1].pts is not None:
+    if (
+        not promised
+        and len(container.streams) == 1
+        and container.duration
+        and packets[-1].pts is not None
+    ):
         # Matroska counts no frames, but tells how long the file is.
-        end = float((packets[-1].pts + (packets[-1].duration or 0)) * Fraction(stream.time_base or 1))
+        end = float(
+            (packets[-1].pts + (packets[-1].duration or 0)) * Fraction(stream.time_base or 1)
+        )
         promised, found = round(container.duration / av.time_base * 1000), round(end * 1000)
     if found < _WHOLE * promised or any(packet.is_corrupt for packet in packets):
         raise BrokenVideo(f"is cut short: about {found / max(found, promised):.0%} of it is there")
 
 
 def _times(packets: Sequence[Packet]) -> list[int]:
-    """The time stamps of all frames that show, sorted; none where they are missing or not all different."""
-    times = sorted(packet.pts for packet in packets if packet.pts is not None and not packet.is_discard)
+    """The time stamps of all frames that show, sorted; none where they are missing or not all
+    different.
+    """
+    times = sorted(
+        packet.pts for packet in packets if packet.pts is not None and not packet.is_discard
+    )
     known = all(packet.pts is not None for packet in packets)
     return times if known and len(set(times)) == len(times) else []
 
 
-def _footage(times: Sequence[int], clock: Fraction, *, declared: Fraction | None, nominal: Fraction | None) -> Footage:
+def _footage(
+    times: Sequence[int], clock: Fraction, *, declared: Fraction | None, nominal: Fraction | None
+) -> SourceVideo:
     span = (times[-1] - times[0]) * clock if len(times) > 1 else Fraction(0)
     measured = _plausible((len(times) - 1) / span) if span else None
     if measured is None:  # nothing but the declared rate to go by: frames in order
         if declared is None:
             raise BrokenVideo("its frame rate is not known")
-        return Footage(rate=declared, source_rate=declared, shown=None)
+        return SourceVideo(rate=declared, source_rate=declared, shown=None)
     for rate in (declared, measured):
         if rate is not None and _is_even(times, clock, rate):
-            return Footage(rate=rate, source_rate=rate, shown=None)
-    return Footage(rate=measured, source_rate=nominal or measured, shown=shown_on_beat(times, clock, measured))
+            return SourceVideo(rate=rate, source_rate=rate, shown=None)
+    return SourceVideo(
+        rate=measured,
+        source_rate=nominal or measured,
+        shown=frames_at_constant_rate(times, clock, measured),
+    )
 
 
 def _is_even(times: Sequence[int], clock: Fraction, rate: Fraction) -> bool:
@@ -153,7 +182,7 @@ def _is_even(times: Sequence[int], clock: Fraction, rate: Fraction) -> bool:
     return all(abs(time - times[0] - place * ticks) < ticks / 2 for place, time in enumerate(times))
 
 
-def shown_on_beat(times: Sequence[int], clock: Fraction, rate: Fraction) -> Counter[int]:
+def frames_at_constant_rate(times: Sequence[int], clock: Fraction, rate: Fraction) -> Counter[int]:
     """How many beats are nearest to each time; halfway, the earlier frame goes on showing."""
     ticks = float(1 / (rate * clock))
     shown: Counter[int] = Counter()
@@ -161,10 +190,19 @@ def shown_on_beat(times: Sequence[int], clock: Fraction, rate: Fraction) -> Coun
         moment = times[0] + place * ticks
         after = min(bisect_left(times, moment), len(times) - 1)
         before = max(after - 1, 0)
-        shown[times[before] if moment - times[before] <= times[after] - moment else times[after]] += 1
+        shown[
+            times[before] if moment - times[before] <= times[after] - moment else times[after]
+        ] += 1
     return shown
 
 
 def _plausible(*candidates: Fraction | None) -> Fraction | None:
     """The first plausible frame rate: containers without one say 0, or the ticks of their clock."""
-    return next((Fraction(rate).limit_denominator(1001) for rate in candidates if rate is not None and 1 <= rate <= 240), None)
+    return next(
+        (
+            Fraction(rate).limit_denominator(1001)
+            for rate in candidates
+            if rate is not None and 1 <= rate <= 240
+        ),
+        None,
+    )

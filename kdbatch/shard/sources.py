@@ -1,4 +1,6 @@
-"""Videos as published lists and folders name them, with keys for the tars; and the reading of list files that all readers share."""
+"""Videos as published lists and folders name them, with keys for the tars; and the reading of list
+files that all readers share.
+"""
 
 import hashlib
 import os
@@ -10,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from kdbatch.base.errors import UserError
-from kdbatch.base.text import count
+from kdbatch.base.text import plural
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v", ".3gp", ".flv"})
 _MAX_KEY = 80  # a tar header has room for 100 bytes of name, and the key gets a suffix
@@ -18,7 +20,9 @@ _MAX_KEY = 80  # a tar header has room for 100 bytes of name, and the key gets a
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A video as published. Videos of one `group` show one scene or one person, so they must not be parted between training and test."""
+    """A video as published. Videos of one `group` show one scene or one person, so they must not be
+    parted between training and test.
+    """
 
     key: str
     path: Path
@@ -29,8 +33,9 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Listing:
-    """All videos of one part, and all classes of the data set in published order. Videos named by a list may be missing on disk.
+class SourceListing:
+    """All videos of one part, and all classes of the data set in published order. Videos named by a
+    list may be missing on disk.
 
     `notes` tell a person what was left out, and why.
     """
@@ -41,7 +46,9 @@ class Listing:
 
 
 def safe_key(name: str) -> str:
-    """`name` in [a-z0-9_-]: marks fall off letters, any other run of characters becomes one dash. A hash follows where much was lost."""
+    """`name` in [a-z0-9_-]: marks fall off letters, any other run of characters becomes one dash. A
+    hash follows where much was lost.
+    """
     plain = unicodedata.normalize("NFKD", name)
     plain = "".join(char for char in plain if not unicodedata.combining(char))
     key = re.sub(r"[^a-z0-9_-]+", "-", plain.lower())
@@ -50,7 +57,14 @@ def safe_key(name: str) -> str:
 
 
 def new_source(path: Path, label: int, *, splits: tuple[str, ...], part: str, group: str) -> Source:
-    return Source(key=safe_key(path.stem), path=path, label=label, splits=splits, group=safe_key(group), part=part)
+    return Source(
+        key=safe_key(path.stem),
+        path=path,
+        label=label,
+        splits=splits,
+        group=safe_key(group),
+        part=part,
+    )
 
 
 def with_unique_keys(sources: list[Source], *, where: Path) -> tuple[Source, ...]:
@@ -63,9 +77,14 @@ def with_unique_keys(sources: list[Source], *, where: Path) -> tuple[Source, ...
         shown = f" The first is {sources[0].path}." if sources else ""
         raise UserError(f"{where}: names {len(sources)} videos, none of which is there.{shown}")
     times = Counter(source.key for source in sources)
-    unique = tuple(replace(source, key=_longer_key(source)) if times[source.key] > 1 else source for source in sources)
+    unique = tuple(
+        replace(source, key=_longer_key(source)) if times[source.key] > 1 else source
+        for source in sources
+    )
     if len({source.key for source in unique}) < len(unique):
-        twice = next(key for key, number in Counter(source.key for source in unique).items() if number > 1)
+        twice = next(
+            key for key, number in Counter(source.key for source in unique).items() if number > 1
+        )
         raise UserError(f"{where}: the video {twice} is listed more than once.")
     return unique
 
@@ -73,7 +92,11 @@ def with_unique_keys(sources: list[Source], *, where: Path) -> tuple[Source, ...
 def note_left_out(where: Path, left_out: Iterable[Path]) -> tuple[str, ...]:
     """A line on files that no list names, or nothing."""
     names = [printable(path.name) for path in left_out]
-    return (f"{where}: left out {count(len(names), 'video')} that no list names, {names[0]} first.",) if names else ()
+    return (
+        (f"{where}: left out {plural(len(names), 'video')} that no list names, {names[0]} first.",)
+        if names
+        else ()
+    )
 
 
 def printable(name: str) -> str:
@@ -83,10 +106,14 @@ def printable(name: str) -> str:
 
 def folder_in(root: Path, name: str, *, holds: str) -> Path:
     if not root.is_dir():
-        raise UserError(f"{root}: there is no such folder. Set root under [datasets] in kdbatch.toml to the folder of the data set.")
+        raise UserError(
+            f"{root}: there is no such folder. Set root under [datasets] in kdbatch.toml to the folder of the data set."
+        )
     if not (root / name).is_dir():
         found = ", ".join(sorted(path.name for path in root.iterdir())[:6]) or "nothing"
-        raise UserError(f"{root}: has no folder {name}; found {printable(found)}. Looked for {holds}.")
+        raise UserError(
+            f"{root}: has no folder {name}; found {printable(found)}. Looked for {holds}."
+        )
     return root / name
 
 
@@ -102,12 +129,15 @@ def first_file(candidates: list[Path]) -> Path:
     for path in candidates:
         if path.is_file():
             return path
-    raise UserError(f"{candidates[0]}: there is no such list file. Download the data set's lists and put them there.")
+    raise UserError(
+        f"{candidates[0]}: there is no such list file. Download the data set's lists and put them there."
+    )
 
 
 def lines_of(path: Path) -> list[str]:
-    """The lines of a list file that are not blank; published ones end in LF or CR LF. Bytes that are no UTF-8 stay what they are in
-    file names."""
+    """The lines of a list file that are not blank; published ones end in LF or CR LF. Bytes that
+    are no UTF-8 stay what they are in file names.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
     except OSError as error:
@@ -129,7 +159,9 @@ def name_below(name: str, *, where: str) -> str:
     except UnicodeEncodeError:  # JSON may hold half of a pair
         raw = b"\0"
     if b"\0" in raw or PurePath(name).is_absolute() or ".." in PurePath(name).parts:
-        raise UserError(f"{where}: {name[:60]!a} names no file in the data set's folder. Download the data set's lists again.")
+        raise UserError(
+            f"{where}: {name[:60]!a} names no file in the data set's folder. Download the data set's lists again."
+        )
     return name
 
 

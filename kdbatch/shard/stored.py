@@ -1,4 +1,6 @@
-"""A video as it goes into a tar, and why some do not. No PyAV here: a login node lists and counts shards without it."""
+"""A video as it goes into a tar, and why some do not. No PyAV here: a login node lists and counts
+shards without it.
+"""
 
 import os
 from dataclasses import dataclass
@@ -9,16 +11,19 @@ class BrokenVideo(Exception):
     """A video that cannot be stored; the message is the reason."""
 
 
-class MachineTrouble(OSError):
-    """Not the video's fault, and elsewhere than where shards are written: `filename` is where, `strerror` what."""
+class HostError(OSError):
+    """Not the video's fault, and elsewhere than where shards are written: `filename` is where,
+    `strerror` what.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
     """The bytes of a video and what a reader must know of them.
 
-    `container` is the file's suffix without the dot. `extradata` is the decoder configuration (avcC) without which bare packets cannot
-    be decoded; it and `index` are empty for an original that is stored as it came.
+    `container` is the file's suffix without the dot. `extradata` is the decoder configuration
+    (avcC) without which bare packets cannot be decoded; it and `index` are empty for an original
+    that is stored as it came.
     """
 
     video: bytes

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdbatch.base.atomic_write import drop_abandoned, load_json, publish, publish_json
-from kdbatch.base.parse import read
+from kdbatch.base.atomic_write import atomic_write, load_json, remove_abandoned_parts, write_json
+from kdbatch.base.parse import parse
 from kdbatch.shard.sources import Source
 from kdbatch.shard.stored import Stored
 from kdbatch.vocab.shards import Reject, Sample, ShardRecord
@@ -19,7 +19,9 @@ from kdbatch.vocab.shards import Reject, Sample, ShardRecord
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A video on its way into a shard, or into the list of those that are not stored. `path` is relative to the data set's root."""
+    """A video on its way into a shard, or into the list of those that are not stored. `path` is
+    relative to the data set's root.
+    """
 
     source: Source
     place: int
@@ -28,22 +30,24 @@ class Entry:
     stored: Stored | Reject
 
 
-def publish_shard(folder: Path, name: str, entries: Iterable[Entry], *, encoding: str) -> ShardRecord:
+def publish_shard(
+    folder: Path, name: str, entries: Iterable[Entry], *, encoding: str
+) -> ShardRecord:
     """Write the tar, then its record: a tar without a record is not finished."""
     path = folder / name
-    drop_abandoned(folder, f"{name}.*")
+    remove_abandoned_parts(folder, f"{name}.*")
     samples: list[Sample] = []
     rejected: list[Reject] = []
-    publish(path, lambda part: _write_tar(part, entries, samples=samples, rejected=rejected))
+    atomic_write(path, lambda part: _write_tar(part, entries, samples=samples, rejected=rejected))
     record = ShardRecord(
         name=name,
         num_bytes=path.stat().st_size,
-        sha256=sha256_of(path),
+        sha256=file_sha256(path),
         samples=tuple(samples),
         rejected=tuple(rejected),
         encoding=encoding,
     )
-    publish_json(_record_path(path), dataclasses.asdict(record))
+    write_json(_record_path(path), dataclasses.asdict(record))
     return record
 
 
@@ -52,11 +56,11 @@ def finished_shard(folder: Path, name: str) -> ShardRecord | None:
     path = folder / name
     if not _record_path(path).exists() or not path.exists():
         return None
-    record = read(ShardRecord, load_json(_record_path(path)), where=str(_record_path(path)))
+    record = parse(ShardRecord, load_json(_record_path(path)), where=str(_record_path(path)))
     return record if path.stat().st_size == record.num_bytes else None
 
 
-def sha256_of(path: Path) -> str:
+def file_sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -65,8 +69,13 @@ def _record_path(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
-def _write_tar(path: Path, entries: Iterable[Entry], *, samples: list[Sample], rejected: list[Reject]) -> None:
-    with path.open("wb") as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+def _write_tar(
+    path: Path, entries: Iterable[Entry], *, samples: list[Sample], rejected: list[Reject]
+) -> None:
+    with (
+        path.open("wb") as file,
+        tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar,
+    ):
         for entry in entries:
             if isinstance(entry.stored, Reject):
                 rejected.append(entry.stored)
@@ -104,7 +113,9 @@ def _add(tar: tarfile.TarFile, entry: Entry, stored: Stored) -> Sample:
 
 
 def _add_member(tar: tarfile.TarFile, name: str, data: bytes) -> int:
-    """Returns where the data starts. USTAR headers are one block, names being shorter than 100 bytes; no times, no owners."""
+    """Returns where the data starts. USTAR headers are one block, names being shorter than 100
+    bytes; no times, no owners.
+    """
     info = tarfile.TarInfo(name)
     info.size, info.mode = len(data), 0o644
     offset = tar.offset + tarfile.BLOCKSIZE

@@ -1,7 +1,8 @@
 """One video becomes a small H.264 mp4 made for random access, and an index of its packets.
 
-Short side 128, no sound, closed groups of 16 frames, one B-frame between every two P-frames. B-frames are never referenced, so every
-other frame can be left out when a clip is read (vocab/packet_index.py says which). No CABAC and no deblocking: cheap to decode.
+Short side 128, no sound, closed groups of 16 frames, one B-frame between every two P-frames.
+B-frames are never referenced, so every other frame can be left out when a clip is read
+(vocab/packet_index.py says which). No CABAC and no deblocking: cheap to decode.
 """
 
 import io
@@ -17,8 +18,8 @@ from av.container import OutputContainer
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-from kdbatch.shard.source_video import NO_ROOM, beat, look, opened, reasons
-from kdbatch.shard.stored import BrokenVideo, MachineTrouble, Stored
+from kdbatch.shard.source_video import NO_ROOM, inspect_video, opened, reasons, to_constant_rate
+from kdbatch.shard.stored import BrokenVideo, HostError, Stored
 from kdbatch.vocab.packet_index import MAX_FRAMES, Packet, pack_index, packet_check, packet_flags
 
 SHORT_SIDE = 128
@@ -30,8 +31,10 @@ X264 = {
     "g": "16",
     "threads": "1",
     # bframes fixed at one between P-frames and never a reference; no keyframe off the grid of 16.
-    # cpu-independent: without it the AVX-512 code of macroblock-tree rate control gives other bytes now and then, even in one process.
-    # No bits for what the eye likes (psy, aq), some more for colour: 0.4 dB of RGB better for equal bytes.
+    # cpu-independent: without it the AVX-512 code of macroblock-tree rate control gives other bytes
+    # now and then, even in one process.
+    # No bits for what the eye likes (psy, aq), some more for colour: 0.4 dB of RGB better for equal
+    # bytes.
     "x264-params": "bframes=1:b-adapt=0:b-pyramid=none:scenecut=0:cpu-independent=1:psy=0:aq-mode=0:chroma-qp-offset=-6",
     "flags": "+bitexact",
 }
@@ -41,16 +44,16 @@ def transcode(path: Path) -> Stored:
     """Decode every frame once, in order, and encode it; equal input gives equal bytes.
 
     Raises:
-        BrokenVideo: missing, empty, no video, damaged anywhere, a single picture, or longer than the index can number.
-        MachineTrouble: no room for a file of the video's size where temporary files go.
-        OSError: another of the machine's troubles.
+        BrokenVideo: missing, empty, no video, damaged anywhere, a single picture, or longer than
+        the index can number. MachineTrouble: no room for a file of the video's size where temporary
+        files go. OSError: another of the machine's troubles.
     """
     with _scratch() as folder:  # the muxer rewrites a finished file to put its head first
         out = folder / "video.mp4"
         with reasons():
-            footage = look(path)
+            footage = inspect_video(path)
             with opened(path) as (source, stream):
-                _encode(beat(source.decode(stream), footage), out, footage.rate)
+                _encode(to_constant_rate(source.decode(stream), footage), out, footage.rate)
         video = out.read_bytes()
         packets, extradata, width, height = _scan(out)
     num_frames = len(packets)
@@ -90,14 +93,18 @@ def _scratch() -> Generator[Path, None, None]:
         if error.errno not in NO_ROOM:
             raise
         told = f"temporary files cannot be written ({error.strerror}); TMPDIR can name another folder for them"
-        raise MachineTrouble(error.errno, told, tempfile.gettempdir()) from None
+        raise HostError(error.errno, told, tempfile.gettempdir()) from None
 
 
 def _encode(frames: Iterator[VideoFrame], out_path: Path, rate: Fraction) -> None:
-    with av.open(str(out_path), "w", format="mp4", options={"movflags": "+faststart", "fflags": "+bitexact"}) as out:
+    with av.open(
+        str(out_path), "w", format="mp4", options={"movflags": "+faststart", "fflags": "+bitexact"}
+    ) as out:
         count = _copy_frames(frames, out, rate)
     if count < 2:
-        raise BrokenVideo("holds one frame, which is a picture" if count else "holds no frame that can be decoded")
+        raise BrokenVideo(
+            "holds one frame, which is a picture" if count else "holds no frame that can be decoded"
+        )
 
 
 def _copy_frames(frames: Iterator[VideoFrame], out: OutputContainer, rate: Fraction) -> int:
@@ -106,13 +113,22 @@ def _copy_frames(frames: Iterator[VideoFrame], out: OutputContainer, rate: Fract
     for frame in frames:
         turns = quarter_turns(frame)
         if stream is None:
-            width, height = small_size(*((frame.height, frame.width) if turns % 2 else (frame.width, frame.height)))
+            width, height = small_size(
+                *((frame.height, frame.width) if turns % 2 else (frame.width, frame.height))
+            )
             stream = out.add_stream("libx264", rate=rate, options=X264)
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
             stream.time_base = 1 / rate
-        small = scaled(scaler, frame, width=height if turns % 2 else width, height=width if turns % 2 else height)
+        small = scale_frame(
+            scaler,
+            frame,
+            width=height if turns % 2 else width,
+            height=width if turns % 2 else height,
+        )
         # A bare copy: no side data, no tags, no picture type.
-        small = VideoFrame.from_ndarray(_turned(small.to_ndarray(), turns, width=width, height=height), format="yuv420p")
+        small = VideoFrame.from_ndarray(
+            _turned(small.to_ndarray(), turns, width=width, height=height), format="yuv420p"
+        )
         small.pts, small.time_base = count, 1 / rate
         count += 1
         if count > MAX_FRAMES:
@@ -123,8 +139,12 @@ def _copy_frames(frames: Iterator[VideoFrame], out: OutputContainer, rate: Fract
     return count
 
 
-def scaled(scaler: VideoReformatter, frame: VideoFrame, *, width: int, height: int) -> VideoFrame:
-    """In YUV 4:2:0, with one colour matrix and range for all, as the stored file carries no tags: every decoder takes BT.601, limited."""
+def scale_frame(
+    scaler: VideoReformatter, frame: VideoFrame, *, width: int, height: int
+) -> VideoFrame:
+    """In YUV 4:2:0, with one colour matrix and range for all, as the stored file carries no tags:
+    every decoder takes BT.601, limited.
+    """
     return scaler.reformat(
         frame,
         width,
@@ -143,16 +163,22 @@ def quarter_turns(frame: VideoFrame) -> int:
 
 
 def _turned(planes: np.ndarray, turns: int, *, width: int, height: int) -> np.ndarray:
-    """A YUV 4:2:0 picture as a player shows it: phones store lying pictures and an angle (quarter turns, counter-clockwise) beside them.
+    """A YUV 4:2:0 picture as a player shows it: phones store lying pictures and an angle (quarter
+    turns, counter-clockwise) beside them.
 
-    The rows of the three planes lie one after the other; `width` and `height` are those of the upright picture.
+    The rows of the three planes lie one after the other; `width` and `height` are those of the
+    upright picture.
     """
     if not turns:
         return planes
     flat, luma, chroma = planes.reshape(-1), width * height, width * height // 4
     upright = []
     for start, size, shrink in ((0, luma, 1), (luma, chroma, 2), (luma + chroma, chroma, 2)):
-        shape = (width // shrink, height // shrink) if turns % 2 else (height // shrink, width // shrink)
+        shape = (
+            (width // shrink, height // shrink)
+            if turns % 2
+            else (height // shrink, width // shrink)
+        )
         upright.append(np.rot90(flat[start : start + size].reshape(shape), turns).reshape(-1))
     return np.concatenate(upright).reshape(height * 3 // 2, width)
 
@@ -165,7 +191,9 @@ def small_size(width: int, height: int) -> tuple[int, int]:
 
 
 def _scan(path: Path) -> tuple[list[Packet], bytes, int, int]:
-    """Packets in decode order, decoder configuration, width and height of a file that was just written."""
+    """Packets in decode order, decoder configuration, width and height of a file that was just
+    written.
+    """
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         coded = [packet for packet in container.demux(stream) if packet.size]
@@ -173,12 +201,22 @@ def _scan(path: Path) -> tuple[list[Packet], bytes, int, int]:
         packets = []
         for packet in coded:
             flags = packet_flags(is_key=packet.is_keyframe, nal_ref_idc=_nal_ref_idc(bytes(packet)))
-            packets.append(Packet(packet.pos or 0, packet.size, place[packet.pts or 0], flags, packet_check(bytes(packet))))
+            packets.append(
+                Packet(
+                    packet.pos or 0,
+                    packet.size,
+                    place[packet.pts or 0],
+                    flags,
+                    packet_check(bytes(packet)),
+                )
+            )
         return packets, bytes(stream.codec_context.extradata or b""), stream.width, stream.height
 
 
 def _nal_ref_idc(packet: bytes) -> int:
-    """Of the first picture slice: NAL types 1 and 5, ITU-T H.264 table 7-1; units have a length of 4 bytes in front (avcC)."""
+    """Of the first picture slice: NAL types 1 and 5, ITU-T H.264 table 7-1; units have a length of
+    4 bytes in front (avcC).
+    """
     place = 0
     while place + 4 < len(packet):
         if packet[place + 4] & 31 in (1, 5):

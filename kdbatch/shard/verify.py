@@ -8,25 +8,32 @@ from pathlib import Path
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.progress import Progress
-from kdbatch.shard.pool import spread
+from kdbatch.shard.pool import map_parallel
 from kdbatch.shard.source_video import SHORTAGES
 from kdbatch.shard.stored import BrokenVideo
-from kdbatch.shard.tars import finished_shard, sha256_of
+from kdbatch.shard.tars import file_sha256, finished_shard
 from kdbatch.shard.transcode import count_frames
 from kdbatch.vocab.shards import Sample, Shard, ShardIndex, load_index, request_like
 
 
 def verify_shards(dataset: str, *, shards_dir: Path, progress: Progress, processes: int = 1) -> int:
-    """Check the sha256 of every tar, the crc32 of every video, and decode every video; returns how many videos were checked.
+    """Check the sha256 of every tar, the crc32 of every video, and decode every video; returns how
+    many videos were checked.
 
     Raises:
-        UserError: something is damaged or missing; names the tars and the command that makes them again.
+        UserError: something is damaged or missing; names the tars and the command that makes them
+        again.
     """
     index = load_index(shards_dir, dataset)
     folder = shards_dir / dataset
     shards = [shard for part in index.parts.values() for shard in part.shards]
     damage: dict[str, str] = {}
-    for done, (shard, found) in enumerate(zip(shards, spread(partial(_damage, folder), shards, processes=processes), strict=True), 1):
+    for done, (shard, found) in enumerate(
+        zip(
+            shards, map_parallel(partial(_damage, folder), shards, processes=processes), strict=True
+        ),
+        1,
+    ):
         progress(done, len(shards), shard.name)
         if found:
             damage[shard.name] = found
@@ -57,7 +64,9 @@ def _damage(folder: Path, shard: Shard) -> str:
         return _found_damage(folder, shard)
     except OSError as error:
         if error.errno in SHORTAGES:
-            raise UserError(f"{folder}/{shard.name}: cannot be checked ({error.strerror}). Mend that and repeat the command.") from error
+            raise UserError(
+                f"{folder}/{shard.name}: cannot be checked ({error.strerror}). Mend that and repeat the command."
+            ) from error
         return f"cannot be read ({error.strerror})"
 
 
@@ -72,7 +81,7 @@ def _found_damage(folder: Path, shard: Shard) -> str:
         found = _video_damage(tar, sample)
         if found:
             return f"{sample.key}: {found}"
-    return "" if sha256_of(tar) == shard.sha256 else "its sha256 is not the one of index.json"
+    return "" if file_sha256(tar) == shard.sha256 else "its sha256 is not the one of index.json"
 
 
 def _video_damage(tar: Path, sample: Sample) -> str:
@@ -85,4 +94,8 @@ def _video_damage(tar: Path, sample: Sample) -> str:
         num_frames = count_frames(mp4)
     except BrokenVideo as error:
         return str(error)
-    return "" if num_frames == sample.num_frames else f"{num_frames} frames decode, {sample.num_frames} were stored"
+    return (
+        ""
+        if num_frames == sample.num_frames
+        else f"{num_frames} frames decode, {sample.num_frames} were stored"
+    )

@@ -8,7 +8,9 @@ BackboneKind = Literal["r21d_10", "r2plus1d_18", "shufflenet_2x"]
 
 @dataclass(frozen=True, kw_only=True)
 class Backbone:
-    """An architecture and its width, no weights. `width` scales every channel count; 1.0 is the published network."""
+    """An architecture and its width, no weights. `width` scales every channel count; 1.0 is the
+    published network.
+    """
 
     kind: BackboneKind
     width: float = 1.0

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Literal
 
 from kdbatch.base.errors import UserError
-from kdbatch.base.parse import read
+from kdbatch.base.parse import parse
 from kdbatch.vocab.recipes import KINDS
 from kdbatch.vocab.runs import Cache, Resources, Retries, check_least
 
 SHARD = "shard"
-"""Under [resources] beside the kinds of run: what one element of `kdbatch shard --slurm` asks for."""
+"""Under [resources] beside the kinds of run: what one element of `kdbatch shard --slurm` asks for.
+"""
 
 SHARD_RESOURCES = Resources(gpus=0, cpus=8, minutes=480, memory_gb=16)
 """Also for what [resources.shard] leaves out: transcoding uses no GPU."""
@@ -35,7 +36,9 @@ class DatasetPlace:
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """What sbatch is told. `setup` lines run on the node before the worker; `max_concurrent` caps each array."""
+    """What sbatch is told. `setup` lines run on the node before the worker; `max_concurrent` caps
+    each array.
+    """
 
     partition: str = ""
     account: str = ""
@@ -53,10 +56,12 @@ class Site:
 
 @dataclass(frozen=True, kw_only=True)
 class Container:
-    """The image that workers run in; no image: they run with the Python that kdbatch itself runs with.
+    """The image that workers run in; no image: they run with the Python that kdbatch itself runs
+    with.
 
-    `binds` are SRC[:DST[:ro]]. One that begins with `$NAME` is looked up on the node, and left out where the node has not set NAME. The
-    folders of runs, shards and cache are bound without being named. `env` is set inside, `args` are further words for `RUNTIME exec`.
+    `binds` are SRC[:DST[:ro]]. One that begins with `$NAME` is looked up on the node, and left out
+    where the node has not set NAME. The folders of runs, shards and cache are bound without being
+    named. `env` is set inside, `args` are further words for `RUNTIME exec`.
     """
 
     image: str = ""
@@ -68,11 +73,20 @@ class Container:
 
     def __post_init__(self) -> None:
         if "://" in self.image:
-            raise UserError(f"image: {self.image} would be fetched by every job. Fetch it once: {self.runtime} pull FILE.sif {self.image}")
+            raise UserError(
+                f"image: {self.image} would be fetched by every job. Fetch it once: {self.runtime} pull FILE.sif {self.image}"
+            )
         for i, bind in enumerate(self.binds):
             source, *more = bind.split(":")
-            if not source or len(more) > 2 or (len(more) == 2 and more[1] not in ("ro", "rw")) or "," in bind:
-                raise UserError(f"binds[{i}]: found {bind!r}. Write SRC, SRC:DST or SRC:DST:ro, one to a text.")
+            if (
+                not source
+                or len(more) > 2
+                or (len(more) == 2 and more[1] not in ("ro", "rw"))
+                or "," in bind
+            ):
+                raise UserError(
+                    f"binds[{i}]: found {bind!r}. Write SRC, SRC:DST or SRC:DST:ro, one to a text."
+                )
         for name, value in self.env.items():
             if not name.isidentifier() or "\n" in value:
                 raise UserError(f"env.{name}: expected NAME = a text of one line.")
@@ -96,7 +110,9 @@ class Config:
     def __post_init__(self) -> None:
         for kind in self.resources:
             if kind not in (*KINDS, SHARD):
-                raise UserError(f"resources.{kind}: no such kind of run. Kinds: {', '.join((*KINDS, SHARD))}.")
+                raise UserError(
+                    f"resources.{kind}: no such kind of run. Kinds: {', '.join((*KINDS, SHARD))}."
+                )
 
     @property
     def shards_dir(self) -> Path:
@@ -115,7 +131,8 @@ def load_config(path: Path = Path("kdbatch.toml")) -> Config:
     """The configuration of the folder that kdbatch is called in; defaults where there is no file.
 
     Raises:
-        UserError: not a file that can be read, not TOML, an unknown field, a value of the wrong type.
+        UserError: not a file that can be read, not TOML, an unknown field, a value of the wrong
+        type.
     """
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -128,4 +145,4 @@ def load_config(path: Path = Path("kdbatch.toml")) -> Config:
     resources = raw.get("resources")
     if isinstance(resources, dict) and isinstance(resources.get(SHARD), dict):
         resources[SHARD] = asdict(SHARD_RESOURCES) | resources[SHARD]
-    return read(Config, raw, where=str(path))
+    return parse(Config, raw, where=str(path))

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 class Dataset:
     """A named collection of labelled videos.
 
-    `part_of` maps each published split to the part that its videos are stored in. Splits that share videos (the three folds of
-    UCF101 and HMDB51) share one part, so that a video is stored once.
+    `part_of` maps each published split to the part that its videos are stored in. Splits that share
+    videos (the three folds of UCF101 and HMDB51) share one part, so that a video is stored once.
     """
 
     name: str

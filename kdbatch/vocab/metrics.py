@@ -1,4 +1,6 @@
-"""What a network that has a role is measured by: the numbers of tables and claims. docs/RESULTS_SCHEMA.md says what each means."""
+"""What a network that has a role is measured by: the numbers of tables and claims.
+docs/RESULTS_SCHEMA.md says what each means.
+"""
 
 from typing import Literal
 

@@ -1,8 +1,11 @@
-"""KEY.idx: where each H.264 packet of KEY.mp4 lies, so that a clip is read without opening the container.
+"""KEY.idx: where each H.264 packet of KEY.mp4 lies, so that a clip is read without opening the
+container.
 
-13 bytes per packet, little-endian, in decode order: u32 offset in KEY.mp4, u32 size, u16 frame in display order, u8 flags, u16 low half
-of the packet's crc32. Flags hold nal_ref_idc in bits 0-1 (0: no other frame needs this one) and "key frame" in bit 2. After the last
-row comes their crc32, u32. Who reads a few packets of a video can so tell that they are what was stored; decoders mostly cannot.
+13 bytes per packet, little-endian, in decode order: u32 offset in KEY.mp4, u32 size, u16 frame in
+display order, u8 flags, u16 low half of the packet's crc32. Flags hold nal_ref_idc in bits 0-1 (0:
+no other frame needs this one) and "key frame" in bit 2. After the last row comes their crc32, u32.
+Who reads a few packets of a video can so tell that they are what was stored; decoders mostly
+cannot.
 """
 
 import struct

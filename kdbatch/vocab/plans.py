@@ -1,13 +1,15 @@
-"""`plan.json`: what an experiment declares, and which run plays which role in which case. The report is built from these."""
+"""`plan.json`: what an experiment declares, and which run plays which role in which case. The
+report is built from these.
+"""
 
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from kdbatch.base.atomic_write import load_json, publish_json
+from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.base.errors import UserError
-from kdbatch.base.parse import read
+from kdbatch.base.parse import parse
 from kdbatch.vocab.metrics import Metric
 from kdbatch.vocab.runs import Resources, Run
 
@@ -16,7 +18,9 @@ ClaimKind = Literal["beats", "best_at", "mean_gain_at_least", "fewer_blocks_than
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Rows are roles, columns are the cases along `columns` (axes, outermost first), cells are `metric` in percent."""
+    """Rows are roles, columns are the cases along `columns` (axes, outermost first), cells are
+    `metric` in percent.
+    """
 
     id: str
     title: str
@@ -30,12 +34,13 @@ class Table:
 class Claim:
     """A sentence of the source, as something that can be checked.
 
-    beats: `who` is above every role of `than` in every case. best_at: `who` is highest where axis = value, for each of the other
-    axes' cases. mean_gain_at_least: `who` minus the mean of `than`, averaged over cases, is at least `points` percentage points.
-    fewer_blocks_than: `who`'s map has a smaller block index than those of `than`; all name maps.
+    beats: `who` is above every role of `than` in every case. best_at: `who` is highest where axis =
+    value, for each of the other axes' cases. mean_gain_at_least: `who` minus the mean of `than`,
+    averaged over cases, is at least `points` percentage points. fewer_blocks_than: `who`'s map has
+    a smaller block index than those of `than`; all name maps.
 
-    `at` keeps the cases with these values; `than_at` moves `than` to others (the student at 10k above teachers at 100k); `negated`: the
-    source says that it is not so.
+    `at` keeps the cases with these values; `than_at` moves `than` to others (the student at 10k
+    above teachers at 100k); `negated`: the source says that it is not so.
     """
 
     id: str
@@ -66,7 +71,9 @@ class Map:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """Run `run_id` plays `role` (T1, student, labels_only, map:...) in `case` (axis -> value) with `seed`."""
+    """Run `run_id` plays `role` (T1, student, labels_only, map:...) in `case` (axis -> value) with
+    `seed`.
+    """
 
     role: str
     case: dict[str, str]
@@ -76,10 +83,11 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class PlanRecord:
-    """`runs/plans/<experiment>.<profile>.json`. `roles` maps a role to its title, `axes` an axis to its values in order.
+    """`runs/plans/<experiment>.<profile>.json`. `roles` maps a role to its title, `axes` an axis to
+    its values in order.
 
-    `references` are the roles that the student is measured against without having learnt from them; `note` says what numbers of this
-    profile cannot tell.
+    `references` are the roles that the student is measured against without having learnt from them;
+    `note` says what numbers of this profile cannot tell.
     """
 
     experiment: str
@@ -98,7 +106,7 @@ class PlanRecord:
 
 def save_record(runs_dir: Path, record: PlanRecord) -> Path:
     path = runs_dir / "plans" / f"{record.experiment}.{record.profile}.json"
-    publish_json(path, dataclasses.asdict(record))
+    write_json(path, dataclasses.asdict(record))
     return path
 
 
@@ -110,13 +118,17 @@ def load_records(runs_dir: Path) -> tuple[PlanRecord, ...]:
     """
     paths = sorted((runs_dir / "plans").glob("*.json"))
     if not paths:
-        raise UserError(f"{runs_dir}/plans holds no plan: nothing was submitted yet. Start with: kdbatch submit jobs/subset_size.yaml")
-    return tuple(read(PlanRecord, load_json(path), where=str(path)) for path in paths)
+        raise UserError(
+            f"{runs_dir}/plans holds no plan: nothing was submitted yet. Start with: kdbatch submit jobs/subset_size.yaml"
+        )
+    return tuple(parse(PlanRecord, load_json(path), where=str(path)) for path in paths)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedRun:
-    """A Run with what a person and a scheduler want to know of it. `cost_hours` is an estimate in GPU-hours (CPU-hours without a GPU)."""
+    """A Run with what a person and a scheduler want to know of it. `cost_hours` is an estimate in
+    GPU-hours (CPU-hours without a GPU).
+    """
 
     run: Run
     title: str
@@ -128,7 +140,9 @@ class PlannedRun:
 
 @dataclass(frozen=True, kw_only=True)
 class Wave:
-    """Runs of one kind that may start together on equal Resources: one SLURM array (more where the site's limit splits it)."""
+    """Runs of one kind that may start together on equal Resources: one SLURM array (more where the
+    site's limit splits it).
+    """
 
     name: str
     resources: Resources
@@ -137,7 +151,9 @@ class Wave:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Unique runs, parents before children; `waves` hold those that are not done, in order. A value: compare it, print it."""
+    """Unique runs, parents before children; `waves` hold those that are not done, in order. A
+    value: compare it, print it.
+    """
 
     records: tuple[PlanRecord, ...]
     runs: tuple[PlannedRun, ...]

@@ -14,11 +14,12 @@ RECIPE_VERSION = 2  # raise it when the same recipe starts to give other numbers
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """SGD with momentum. The rate rises linearly over `warmup_epochs`, then falls by a cosine to `lr * final_lr_share`, or by
-    `decay_factor` at each of `milestones` (shares of all epochs).
+    """SGD with momentum. The rate rises linearly over `warmup_epochs`, then falls by a cosine to
+    `lr * final_lr_share`, or by `decay_factor` at each of `milestones` (shares of all epochs).
 
-    A batch is taken in `num_micro_batches` parts, one after the other, and their mean gradient is used: for a GPU that has no room for
-    the whole. Batch normalisation then sees a part at a time, so it is part of the recipe.
+    A batch is taken in `num_micro_batches` parts, one after the other, and their mean gradient is
+    used: for a GPU that has no room for the whole. Batch normalisation then sees a part at a time,
+    so it is part of the recipe.
     """
 
     epochs: int
@@ -40,14 +41,17 @@ class Schedule:
                 f"num_micro_batches: {self.num_micro_batches} parts of {self.batch_clips} clips. Write 1 to {self.batch_clips}."
             )
         if self.epochs < 1 or self.batch_clips < 1 or self.lr <= 0:
-            raise UserError("a schedule needs at least 1 epoch, 1 clip per batch and a positive lr.")
+            raise UserError(
+                "a schedule needs at least 1 epoch, 1 clip per batch and a positive lr."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """`num_clips` clips evenly spread over each test video, softmax averaged over clips and crops. One crop is the largest centre square
-    (RSPNet's test); three lie at the start, middle and end of the long side, each 7/8 of the short side (112 of 128 pixels). So things are
-    1/8 smaller in one crop than in three, and than in the one crop of VCOP and PRP.
+    """`num_clips` clips evenly spread over each test video, softmax averaged over clips and crops.
+    One crop is the largest centre square (RSPNet's test); three lie at the start, middle and end of
+    the long side, each 7/8 of the short side (112 of 128 pixels). So things are 1/8 smaller in one
+    crop than in three, and than in the one crop of VCOP and PRP.
     """
 
     test: Subset
@@ -57,10 +61,11 @@ class Evaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """The epoch that is kept: the best top-1 on videos held out of the training split, the earliest of equals.
+    """The epoch that is kept: the best top-1 on videos held out of the training split, the earliest
+    of equals.
 
-    About `share` of the videos are held out, whole groups, the same ones for every seed. The epochs looked at are every `every_epochs`-th
-    and the last; of each video `num_clips` clips are seen.
+    About `share` of the videos are held out, whole groups, the same ones for every seed. The epochs
+    looked at are every `every_epochs`-th and the last; of each video `num_clips` clips are seen.
     """
 
     share: float
@@ -73,7 +78,9 @@ class Selection:
                 f"share: found {self.share:g}. Write more than 0 and at most 0.5, or leave selection out to keep the last epoch."
             )
         if self.every_epochs < 1 or self.num_clips < 1:
-            raise UserError(f"every_epochs, num_clips: found {self.every_epochs} and {self.num_clips}. Write at least 1 for each.")
+            raise UserError(
+                f"every_epochs, num_clips: found {self.every_epochs} and {self.num_clips}. Write at least 1 for each."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,9 +105,11 @@ class Pretrain:
 
 @dataclass(frozen=True, kw_only=True)
 class Finetune:
-    """A teacher: its one parent's backbone (none: random weights) and a new head, trained on labels.
+    """A teacher: its one parent's backbone (none: random weights) and a new head, trained on
+    labels.
 
-    `trained` "head" is the linear probe: the backbone stays as it is, its batch statistics too. Without `selection` the last epoch is kept.
+    `trained` "head" is the linear probe: the backbone stays as it is, its batch statistics too.
+    Without `selection` the last epoch is kept.
     """
 
     kind: Literal["finetune"] = "finetune"
@@ -116,12 +125,15 @@ class Finetune:
 
 @dataclass(frozen=True, kw_only=True)
 class Distill:
-    """A student trained on labels and on its parents' softened predictions; without parents it is the labels-only control.
+    """A student trained on labels and on its parents' softened predictions; without parents it is
+    the labels-only control.
 
-    Loss = hard_weight * CE + soft_weight * temperature^2 * sum_m w_m KL(teacher_m || student), METHODS of AE-KD (Du et al. 2020).
-    `max_teacher_weight` is AE-KD's C: w_m <= C. `feature_weight` is CA-MKD's beta, the weight of its second term, which compares last maps
-    (run/train/feature_match.py); 50 there. With `teacher_views` n > 0 the clips and augmentations of epoch e come again in epoch
-    e + n, so that teachers need to see each only once; 0 draws new ones for ever. Without `selection` the last epoch is kept.
+    Loss = hard_weight * CE + soft_weight * temperature^2 * sum_m w_m KL(teacher_m || student),
+    METHODS of AE-KD (Du et al. 2020). `max_teacher_weight` is AE-KD's C: w_m <= C. `feature_weight`
+    is CA-MKD's beta, the weight of its second term, which compares last maps
+    (run/train/feature_match.py); 50 there. With `teacher_views` n > 0 the clips and augmentations
+    of epoch e come again in epoch e + n, so that teachers need to see each only once; 0 draws new
+    ones for ever. Without `selection` the last epoch is kept.
     """
 
     kind: Literal["distill"] = "distill"
@@ -155,9 +167,10 @@ class Distill:
 
 @dataclass(frozen=True, kw_only=True)
 class Retrieve:
-    """What the features of its one parent's backbone (none: random weights) know without any training on the target: each test video asks
-    for its nearest neighbours among the videos of `data`. R@k is the share that find their own class among the first k, k in `ranks`.
-    Where `evaluation` has one crop, it is that of `view`.
+    """What the features of its one parent's backbone (none: random weights) know without any
+    training on the target: each test video asks for its nearest neighbours among the videos of
+    `data`. R@k is the share that find their own class among the first k, k in `ranks`. Where
+    `evaluation` has one crop, it is that of `view`.
     """
 
     kind: Literal["retrieve"] = "retrieve"
@@ -170,7 +183,9 @@ class Retrieve:
 
 @dataclass(frozen=True, kw_only=True)
 class Compare:
-    """Minibatch CKA between every layer of the first parent and every layer of the last (one parent: a self map)."""
+    """Minibatch CKA between every layer of the first parent and every layer of the last (one
+    parent: a self map).
+    """
 
     kind: Literal["compare"] = "compare"
     data: Subset

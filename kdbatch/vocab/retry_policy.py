@@ -1,7 +1,8 @@
-"""How an attempt at a run ended, and how often that may happen: the one place that counts. The worker asks it before each start.
+"""How an attempt at a run ended, and how often that may happen: the one place that counts. The
+worker asks it before each start.
 
-A worker that is killed, or whose node dies, says nothing. So each start judges the attempt before it: by the last status, by what the
-job's script saw, and by the accounting where the site has one.
+A worker that is killed, or whose node dies, says nothing. So each start judges the attempt before
+it: by the last status, by what the job's script saw, and by the accounting where the site has one.
 """
 
 import signal
@@ -15,7 +16,7 @@ EARLY_SECONDS = 75.0  # SLURM may send the signal before a time limit up to a mi
 LATE_SECONDS = 5.0  # and SIGTERM at the limit itself
 MAX_FRUITLESS = 2  # time limits in a row between which no step was done
 
-SAYS: dict[Cause, str] = {
+CAUSE_TEXT: dict[Cause, str] = {
     "timeout": "met its time limit",
     "preemption": "was preempted",
     "node_failure": "lost its node",
@@ -24,7 +25,12 @@ SAYS: dict[Cause, str] = {
     "asked": "was asked to stop",
 }
 # What sacct says of a job that SLURM itself put back into the queue.
-BY_STATE: dict[str, Cause] = {"PREEMPTED": "preemption", "NODE_FAIL": "node_failure", "BOOT_FAIL": "node_failure", "TIMEOUT": "timeout"}
+BY_STATE: dict[str, Cause] = {
+    "PREEMPTED": "preemption",
+    "NODE_FAIL": "node_failure",
+    "BOOT_FAIL": "node_failure",
+    "TIMEOUT": "timeout",
+}
 BY_HAND = ("REQUEUED", "CANCELLED")
 
 
@@ -32,9 +38,10 @@ BY_HAND = ("REQUEUED", "CANCELLED")
 class Start:
     """What a worker is told of its start by the job's script; nothing in the local queue.
 
-    `job` is its name, 41 or 41_3; `restart` counts the starts before this one. `ends_at` is its time limit in seconds since 1970, 0 for
-    none; `signal_seconds` before that comes SIGUSR2. `exits` are the exit codes of those earlier starts whose script saw their end, by
-    number; `last_state` is how the last one ended by the accounting.
+    `job` is its name, 41 or 41_3; `restart` counts the starts before this one. `ends_at` is its
+    time limit in seconds since 1970, 0 for none; `signal_seconds` before that comes SIGUSR2.
+    `exits` are the exit codes of those earlier starts whose script saw their end, by number;
+    `last_state` is how the last one ended by the accounting.
     """
 
     job: str = ""
@@ -62,7 +69,8 @@ def start_of(env: Mapping[str, str]) -> Start:
 
 
 def cause_of_stop(start: Start, *, at: float, early_warning: bool) -> Cause:
-    """Why a worker was told to stop at the time `at`: by the signal that SLURM sends ahead (`early_warning`), or by SIGTERM.
+    """Why a worker was told to stop at the time `at`: by the signal that SLURM sends ahead
+    (`early_warning`), or by SIGTERM.
 
     Whether SIGTERM meant preemption or a person's requeue only the next start can know.
     """
@@ -75,9 +83,11 @@ def cause_of_stop(start: Start, *, at: float, early_warning: bool) -> Cause:
 
 
 def cause_of_end(earlier: Status, start: Start) -> Cause | None:
-    """How the attempt ended that `earlier` is the last word of; None where there was none, or where it said so itself.
+    """How the attempt ended that `earlier` is the last word of; None where there was none, or where
+    it said so itself.
 
-    The job may have been started since without a word: its container did not start, or another process held the run.
+    The job may have been started since without a word: its container did not start, or another
+    process held the run.
     """
     if earlier.state not in ("running", "stopped"):
         return None
@@ -89,14 +99,16 @@ def cause_of_end(earlier: Status, start: Start) -> Cause | None:
         if earlier.cause == "asked" and same_job:
             return "requeue" if state in BY_HAND else "preemption"
         return earlier.cause or "asked"
-    # Nobody asked it to end: it was killed, or another process of its team was. A script that lived to see the end had its nodes.
+    # Nobody asked it to end: it was killed, or another process of its team was. A script that lived
+    # to see the end had its nodes.
     if not same_job or earlier.restart in start.exits:
         return "crash"
     return "requeue" if state in BY_HAND else "node_failure"
 
 
-def counted(earlier: Status, start: Start) -> tuple[dict[Cause, int], int]:
-    """The attempts that ended so far, by cause, and how many time limits in a row were met without a step done.
+def count_interruptions(earlier: Status, start: Start) -> tuple[dict[Cause, int], int]:
+    """The attempts that ended so far, by cause, and how many time limits in a row were met without
+    a step done.
 
     A run that had failed and is started again was tried again by a person: it begins to count anew.
     """
@@ -125,7 +137,7 @@ def refusal(ended: Mapping[Cause, int], fruitless: int, *, retries: Retries) -> 
     }
     for cause, limit in limits.items():
         if (times := ended.get(cause, 0)) > limit:
-            return f"{SAYS[cause]} {times} times, and retries.{cause} in kdbatch.toml is {limit}; see its log, {again}"
+            return f"{CAUSE_TEXT[cause]} {times} times, and retries.{cause} in kdbatch.toml is {limit}; see its log, {again}"
     return ""
 
 
@@ -134,13 +146,17 @@ def was_killed(code: int) -> bool:
     return code < 0 or 128 < code < 128 + signal.NSIG
 
 
-def ending(code: int) -> str:
+def describe_exit(code: int) -> str:
     """An exit code in words."""
     if not was_killed(code):
         return f"exit code {code}"
     number = -code if code < 0 else code - 128
     known = {int(s) for s in signal.Signals}
-    return f"killed by {signal.Signals(number).name}" if number in known else f"killed by signal {number}"
+    return (
+        f"killed by {signal.Signals(number).name}"
+        if number in known
+        else f"killed by signal {number}"
+    )
 
 
 def _seconds(text: str) -> float:

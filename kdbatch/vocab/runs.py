@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from kdbatch.base.atomic_write import load_json, publish_json
+from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.base.errors import UserError
-from kdbatch.base.parse import read
+from kdbatch.base.parse import parse
 from kdbatch.vocab.recipes import RECIPE_VERSION, Recipe
 
 
@@ -23,7 +23,9 @@ class Run:
 
     @cached_property
     def id(self) -> str:
-        """ "r" and 10 hex digits of a hash over all fields. The letter keeps `12e4567` from ever being read as a number."""
+        """ "r" and 10 hex digits of a hash over all fields. The letter keeps `12e4567` from ever
+        being read as a number.
+        """
         text = json.dumps([RECIPE_VERSION, dataclasses.asdict(self)], sort_keys=True)
         return "r" + hashlib.sha256(text.encode()).hexdigest()[:10]
 
@@ -37,11 +39,13 @@ def check_least(words: object, **least: int) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What a run asks of each of its nodes, where it has a process per GPU, or one. Changes no number, so it is never part of an id; but
-    RSPNet and TDL on more than two GPUs normalise keys in smaller groups (run/tasks/momentum.py).
+    """What a run asks of each of its nodes, where it has a process per GPU, or one. Changes no
+    number, so it is never part of an id; but RSPNet and TDL on more than two GPUs normalise keys in
+    smaller groups (run/tasks/momentum.py).
 
-    `compile` has torch.compile fuse the networks' layers on a GPU: sums in another order, as another model of GPU would take them. With
-    several processes it does nothing: their batch normalisations wait for each other.
+    `compile` has torch.compile fuse the networks' layers on a GPU: sums in another order, as
+    another model of GPU would take them. With several processes it does nothing: their batch
+    normalisations wait for each other.
     """
 
     nodes: int = 1
@@ -69,7 +73,9 @@ class Resources:
 
 @dataclass(frozen=True, kw_only=True)
 class Retries:
-    """How many attempts at a run may end by each cause before it has failed. What runs out of memory, or has an error, is not retried."""
+    """How many attempts at a run may end by each cause before it has failed. What runs out of
+    memory, or has an error, is not retried.
+    """
 
     timeout: int = 20
     preemption: int = 100
@@ -92,7 +98,9 @@ class Retries:
 
 @dataclass(frozen=True, kw_only=True)
 class Cache:
-    """Where a node may keep decoded frames, and how much of them; no path, no cache. `$NAME` in the path is looked up on the node."""
+    """Where a node may keep decoded frames, and how much of them; no path, no cache. `$NAME` in the
+    path is looked up on the node.
+    """
 
     path: str = ""
     max_gb: float = 20.0
@@ -104,7 +112,9 @@ class Cache:
                 "Name a folder on the node itself, as /dev/shm/kdbatch or $TMPDIR/kdbatch."
             )
         if self.max_gb <= 0:
-            raise UserError(f"max_gb: found {self.max_gb:g}. Write more than 0, or leave the path out to have no cache.")
+            raise UserError(
+                f"max_gb: found {self.max_gb:g}. Write more than 0, or leave the path out to have no cache."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +166,7 @@ class RunFolder:
         Raises:
             UserError: `run.json` is missing or damaged.
         """
-        return read(Assignment, load_json(self.assignment), where=str(self.assignment))
+        return parse(Assignment, load_json(self.assignment), where=str(self.assignment))
 
     def save(self, assignment: Assignment) -> None:
-        publish_json(self.assignment, dataclasses.asdict(assignment))
+        write_json(self.assignment, dataclasses.asdict(assignment))

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class ShardRequest:
-    """What is typed after `kdbatch shard` about the shards themselves; "" and 0 leave a choice to kdbatch."""
+    """What is typed after `kdbatch shard` about the shards themselves; "" and 0 leave a choice to
+    kdbatch.
+    """
 
     dataset: str
     split: str = ""
@@ -19,16 +21,20 @@ class ShardRequest:
     root: str = ""
 
     @property
-    def words(self) -> tuple[str, ...]:
+    def to_arguments(self) -> tuple[str, ...]:
         """What is as usual is left out."""
         usual = dataclasses.asdict(ShardRequest(dataset=self.dataset))
         words = ["shard", self.dataset]
         for name, value in dataclasses.asdict(self).items():
             if value != usual[name]:
-                words += ["--no-transcode"] if name == "transcode" else [f"--{name.replace('_', '-')}", str(value)]
+                words += (
+                    ["--no-transcode"]
+                    if name == "transcode"
+                    else [f"--{name.replace('_', '-')}", str(value)]
+                )
         return tuple(words)
 
     @property
     def command(self) -> str:
         """As a line for a shell."""
-        return shlex.join(("kdbatch", *self.words))
+        return shlex.join(("kdbatch", *self.to_arguments))

@@ -1,4 +1,6 @@
-"""`status.json`: what a run says of itself. Written by the worker, whole or not at all; squeue and sacct only refine it."""
+"""`status.json`: what a run says of itself. Written by the worker, whole or not at all; squeue and
+sacct only refine it.
+"""
 
 import dataclasses
 import time
@@ -6,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from kdbatch.base.atomic_write import load_json, publish_json
+from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.base.errors import UserError
-from kdbatch.base.parse import read
+from kdbatch.base.parse import parse
 
 Cause = Literal["timeout", "preemption", "node_failure", "crash", "requeue", "asked"]
 """How an attempt ended that did not end by itself; see attempts.py."""
@@ -17,18 +19,29 @@ State = Literal["queued", "running", "stopped", "done", "failed", "blocked"]
 HEARTBEAT_SECONDS = 15.0
 STALE_SECONDS = 4 * HEARTBEAT_SECONDS
 
-# Exit codes of the worker. 85: progress is saved, start it again. 75: another process holds the run. 69: its processes did not meet.
-EXIT_DONE, EXIT_BUG, EXIT_USER, EXIT_UNMET, EXIT_BUSY, EXIT_BLOCKED, EXIT_STOPPED = 0, 1, 2, 69, 75, 78, 85
+# Exit codes of the worker. 85: progress is saved, start it again. 75: another process holds the
+# run. 69: its processes did not meet.
+EXIT_DONE, EXIT_BUG, EXIT_USER, EXIT_UNMET, EXIT_BUSY, EXIT_BLOCKED, EXIT_STOPPED = (
+    0,
+    1,
+    2,
+    69,
+    75,
+    78,
+    85,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """Times are seconds since 1970. `seconds` is the time spent in all attempts so far, `metric` the last number worth a look.
+    """Times are seconds since 1970. `seconds` is the time spent in all attempts so far, `metric`
+    the last number worth a look.
 
     `job` is who started this attempt, at its start number `restart` (0 is the first).
 
-    `first_step` is where this attempt began, `cause` why it was stopped, if it was. `ended` counts the attempts before it by how they
-    ended, `fruitless` those time limits in a row between which no step was done.
+    `first_step` is where this attempt began, `cause` why it was stopped, if it was. `ended` counts
+    the attempts before it by how they ended, `fruitless` those time limits in a row between which
+    no step was done.
     """
 
     state: State
@@ -56,14 +69,16 @@ class Status:
 
 
 def save_status(path: Path, status: Status) -> None:
-    publish_json(path, dataclasses.asdict(status))
+    write_json(path, dataclasses.asdict(status))
 
 
 def load_status(path: Path) -> Status | None:
-    """The status, or None where none was written yet. A damaged file counts as none: the worker writes it anew."""
+    """The status, or None where none was written yet. A damaged file counts as none: the worker
+    writes it anew.
+    """
     if not path.exists():
         return None
     try:
-        return read(Status, load_json(path), where=str(path))
+        return parse(Status, load_json(path), where=str(path))
     except UserError:
         return None

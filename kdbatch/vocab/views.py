@@ -3,20 +3,24 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-SQUARE_SIDE = 0.875  # 112 pixels of 128: frames are brought to 128 x 171, and squares of 112 cut from them (C3D, VCOP, PRP)
+# 112 pixels of 128: frames are brought to 128 x 171, and squares of 112 cut from them (C3D, VCOP,
+# PRP)
+SQUARE_SIDE = 0.875
 
 
 @dataclass(frozen=True, kw_only=True)
 class Augment:
-    """One draw per clip, used for all its frames. Areas are shares of the frame; a crop is at most `max_aspect` times as wide as high, or
-    as high as wide; jitter strengths as in torchvision's ColorJitter.
+    """One draw per clip, used for all its frames. Areas are shares of the frame; a crop is at most
+    `max_aspect` times as wide as high, or as high as wide; jitter strengths as in torchvision's
+    ColorJitter.
 
-    The squares of the crops `random` and `center` have `square_side` of the frame's shorter side, SQUARE_SIDE for a crop of 112 pixels
-    from a frame whose shorter side is 128.
+    The squares of the crops `random` and `center` have `square_side` of the frame's shorter side,
+    SQUARE_SIDE for a crop of 112 pixels from a frame whose shorter side is 128.
 
-    Crops: a random area and aspect ratio; the largest square at a random place, or in the centre; three squares of 7/8 of the short side
-    along the long side, of which a video's first draw is the first, its second the middle one. Rotation is by a uniform angle of at most
-    `rotation_degrees` to either side; sigmas of the Gaussian blur are in pixels of the view.
+    Crops: a random area and aspect ratio; the largest square at a random place, or in the centre;
+    three squares of 7/8 of the short side along the long side, of which a video's first draw is the
+    first, its second the middle one. Rotation is by a uniform angle of at most `rotation_degrees`
+    to either side; sigmas of the Gaussian blur are in pixels of the view.
     """
 
     crop: Literal["random-resized", "random", "center", "three"] = "random-resized"
@@ -56,7 +60,9 @@ THREE = Augment(crop="three", flip_probability=0.0)
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """A clip: `num_frames` frames, `stride_frames` apart on a timeline of `fps` frames per second, `size_pixels` square."""
+    """A clip: `num_frames` frames, `stride_frames` apart on a timeline of `fps` frames per second,
+    `size_pixels` square.
+    """
 
     num_frames: int = 16
     stride_frames: int = 1

@@ -9,8 +9,8 @@ import pytest
 from support.launching import config_in
 
 from kdbatch.base.errors import UserError
-from kdbatch.base.locks import holding, is_held
-from kdbatch.launch.doctor import examine
+from kdbatch.base.locks import hold_lock, is_held
+from kdbatch.launch.doctor import run_checks
 
 HOLD = "import fcntl, sys; file = open(sys.argv[1], 'a'); fcntl.lockf(file, fcntl.LOCK_EX); print('held', flush=True); input()"
 
@@ -26,11 +26,18 @@ def no_locks(monkeypatch):
 
 
 def test_a_lock_is_asked_for_on_nfs(tmp_path, monkeypatch):
-    monkeypatch.setattr(fcntl, "flock", fcntl.lockf)  # as NFS does it: an exclusive lock is for who may write
+    monkeypatch.setattr(
+        fcntl, "flock", fcntl.lockf
+    )  # as NFS does it: an exclusive lock is for who may write
     lock = tmp_path / "lock"
     lock.touch()
     assert not is_held(lock)
-    with subprocess.Popen([sys.executable, "-c", HOLD, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(lock)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as holder:
         assert holder.stdout and holder.stdout.readline() == "held\n"
         assert is_held(lock)
         holder.communicate("\n")
@@ -38,10 +45,17 @@ def test_a_lock_is_asked_for_on_nfs(tmp_path, monkeypatch):
 
 
 def test_a_file_system_without_locks_is_one_line(tmp_path, no_locks):
-    with pytest.raises(UserError, match=r"submit.lock: cannot be locked \(Function not implemented\)"), holding(tmp_path / "submit.lock"):
+    with (
+        pytest.raises(
+            UserError, match=r"submit.lock: cannot be locked \(Function not implemented\)"
+        ),
+        hold_lock(tmp_path / "submit.lock"),
+    ):
         pass
 
 
 def test_doctor_tries_a_lock(tmp_path, no_locks):
-    (found,) = (finding for finding in examine(config_in(tmp_path)) if finding.about == "runs")
-    assert found.verdict == "bad" and "cannot be locked" in found.says and "[paths] runs" in found.says
+    (found,) = (finding for finding in run_checks(config_in(tmp_path)) if finding.about == "runs")
+    assert (
+        found.verdict == "bad" and "cannot be locked" in found.says and "[paths] runs" in found.says
+    )

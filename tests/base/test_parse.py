@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdbatch.base.errors import UserError
-from kdbatch.base.parse import read
+from kdbatch.base.parse import parse
 from kdbatch.vocab.runs import Run
 
 
@@ -24,8 +24,14 @@ class Mixture:
 
 
 def test_nested_values_arrive_as_types() -> None:
-    got = read(Mixture, {"teachers": [{"run_id": "r1", "weight": 2}], "kind": "ae-kd", "seeds": {"a": 1}}, where="x.yaml")
-    assert got == Mixture(teachers=(Teacher(run_id="r1", weight=2.0),), kind="ae-kd", seeds={"a": 1})
+    got = parse(
+        Mixture,
+        {"teachers": [{"run_id": "r1", "weight": 2}], "kind": "ae-kd", "seeds": {"a": 1}},
+        where="x.yaml",
+    )
+    assert got == Mixture(
+        teachers=(Teacher(run_id="r1", weight=2.0),), kind="ae-kd", seeds={"a": 1}
+    )
 
 
 @pytest.mark.parametrize(
@@ -48,7 +54,7 @@ def test_nested_values_arrive_as_types() -> None:
 )
 def test_a_slip_is_named_by_its_place(raw: object, says: str) -> None:
     with pytest.raises(UserError, match=says):
-        read(Mixture, raw, where="x.yaml")
+        parse(Mixture, raw, where="x.yaml")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,16 +78,25 @@ class Drawing:
 
 
 def test_a_union_is_settled_by_the_field_in_which_its_choices_differ() -> None:
-    got = read(Drawing, {"shape": {"kind": "square", "side": 2}, "amount": "all"}, where="x.yaml")
+    got = parse(Drawing, {"shape": {"kind": "square", "side": 2}, "amount": "all"}, where="x.yaml")
     assert got == Drawing(shape=Square(side=2.0), amount="all")
 
 
 @pytest.mark.parametrize(
     ("shape", "says"),
     [
-        ({"kind": "square", "sides": 2}, r"^x\.yaml\.shape\.sides: Square has no such field\. Did you mean 'side'\?"),
-        ({"kind": "circle", "radius": "wide"}, r"^x\.yaml\.shape\.radius: expected a number, found 'wide'"),
-        ({"kind": "squar"}, r"^x\.yaml\.shape\.kind: found 'squar'\. Did you mean 'square'\? One of: circle, square"),
+        (
+            {"kind": "square", "sides": 2},
+            r"^x\.yaml\.shape\.sides: Square has no such field\. Did you mean 'side'\?",
+        ),
+        (
+            {"kind": "circle", "radius": "wide"},
+            r"^x\.yaml\.shape\.radius: expected a number, found 'wide'",
+        ),
+        (
+            {"kind": "squar"},
+            r"^x\.yaml\.shape\.kind: found 'squar'\. Did you mean 'square'\? One of: circle, square",
+        ),
         ({"kind": ["square"]}, r"^x\.yaml\.shape\.kind: found \['square'\]"),
         ({"side": 2}, r"^x\.yaml\.shape: needs the field 'kind', .*One of: circle, square"),
         (3, r"^x\.yaml\.shape: expected Circle or Square, found 3"),
@@ -89,16 +104,20 @@ def test_a_union_is_settled_by_the_field_in_which_its_choices_differ() -> None:
 )
 def test_a_slip_inside_a_union_is_named_by_its_place(shape: object, says: str) -> None:
     with pytest.raises(UserError, match=says):
-        read(Drawing, {"shape": shape}, where="x.yaml")
+        parse(Drawing, {"shape": shape}, where="x.yaml")
 
 
 def test_every_union_of_recipes_and_tasks_can_be_told_apart() -> None:
     """A slip deep inside a run.json is told by its own place."""
     with pytest.raises(UserError, match=r"^run\.json\.recipe\.kind: found 'finetun'"):
-        read(Run, {"recipe": {"kind": "finetun"}, "seed": 0, "parents": []}, where="run.json")
+        parse(Run, {"recipe": {"kind": "finetun"}, "seed": 0, "parents": []}, where="run.json")
     with pytest.raises(UserError, match=r"^run\.json\.recipe\.task\.complexity: found 9"):
         task = {"name": "rotnet", "complexity": 9}
-        read(Run, {"recipe": {"kind": "pretrain", "task": task, **_REST}, "seed": 0, "parents": []}, where="run.json")
+        parse(
+            Run,
+            {"recipe": {"kind": "pretrain", "task": task, **_REST}, "seed": 0, "parents": []},
+            where="run.json",
+        )
 
 
 _REST = {name: {} for name in ("backbone", "data", "view", "schedule")}
@@ -113,6 +132,6 @@ _JSON = st.recursive(
 @given(_JSON)
 def test_whatever_is_fed_in_the_answer_is_a_value_or_one_line(raw: object) -> None:
     try:
-        assert isinstance(read(Mixture, raw, where="x"), Mixture)
+        assert isinstance(parse(Mixture, raw, where="x"), Mixture)
     except UserError as error:
         assert str(error).startswith("x")

@@ -15,9 +15,16 @@ from kdbatch.bench.data.baselines import DENSE_SHORT_SIDE, HAS_OPENCV, PeerClips
 from kdbatch.bench.data.loose_videos import shard_loose, videos_below
 from kdbatch.bench.data.measure import bench_data
 from kdbatch.bench.data.meter import Speed, measure, tree_cpu_seconds
-from kdbatch.bench.data.rows import Bench, Row, as_json, as_lines, figures_of, row_of
+from kdbatch.bench.data.rows import (
+    Bench,
+    DataRow,
+    data_as_json,
+    data_as_lines,
+    data_row,
+    figures_of,
+)
 from kdbatch.bench.data.streams import alone, decoding, limit, loader
-from kdbatch.run.data.batches import Video
+from kdbatch.run.data.batches import StoredVideo
 from kdbatch.run.data.decoding.decode import DECODERS, decode_frames
 from kdbatch.shard.toy.write import write_toy
 
@@ -32,8 +39,13 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def videos(originals: list[Path], tmp_path_factory: pytest.TempPathFactory) -> list[Video]:
-    return [Video(*found) for found in shard_loose(originals, tmp_path_factory.mktemp("loose"), processes=1, progress=silent)]
+def videos(originals: list[Path], tmp_path_factory: pytest.TempPathFactory) -> list[StoredVideo]:
+    return [
+        StoredVideo(*found)
+        for found in shard_loose(
+            originals, tmp_path_factory.mktemp("loose"), processes=1, progress=silent
+        )
+    ]
 
 
 def _work(seconds: float) -> None:
@@ -52,10 +64,10 @@ def test_the_processor_time_of_children_counts_while_they_live_and_when_they_hav
     assert 0.35 < tree_cpu_seconds() - before < 0.8
 
 
-def test_speed_is_clips_over_the_time_that_they_took(videos: list[Video]) -> None:
+def test_speed_is_clips_over_the_time_that_they_took(videos: list[StoredVideo]) -> None:
     """A stream that works 4 ms for each of its clips gives 250 in a second of processor time."""
 
-    def work(video: Video, wanted: list[int]) -> np.ndarray:
+    def work(video: StoredVideo, wanted: list[int]) -> np.ndarray:
         end = time.process_time() + 0.004
         while time.process_time() < end:
             pass
@@ -66,7 +78,7 @@ def test_speed_is_clips_over_the_time_that_they_took(videos: list[Video]) -> Non
     assert speed.clips_per_second < 260
 
 
-def test_a_stream_that_is_closed_leaves_no_process(videos: list[Video]) -> None:
+def test_a_stream_that_is_closed_leaves_no_process(videos: list[StoredVideo]) -> None:
     stream = loader(videos, 2, decoder="pyav")()
     assert next(stream) > 0
     stream.close()
@@ -77,16 +89,22 @@ def test_a_stream_that_is_closed_leaves_no_process(videos: list[Video]) -> None:
 
 
 @pytest.mark.parametrize("clips_per_video", [1, 4])
-def test_the_loader_counts_clips_and_not_videos(videos: list[Video], clips_per_video: int) -> None:
-    stream = loader(videos, 0, decoder="pyav", clips_per_video=clips_per_video, augment_on=torch.device("cpu"))()
-    assert [next(stream) for _ in range(3)] == [clips_per_video * len(videos)] * 3  # two videos fit into a batch
+def test_the_loader_counts_clips_and_not_videos(
+    videos: list[StoredVideo], clips_per_video: int
+) -> None:
+    stream = loader(
+        videos, 0, decoder="pyav", clips_per_video=clips_per_video, augment_on=torch.device("cpu")
+    )()
+    assert [next(stream) for _ in range(3)] == [
+        clips_per_video * len(videos)
+    ] * 3  # two videos fit into a batch
     stream.close()
 
 
-def test_every_way_asks_for_sixteen_even_frames_two_apart(videos: list[Video]) -> None:
+def test_every_way_asks_for_sixteen_even_frames_two_apart(videos: list[StoredVideo]) -> None:
     seen: list[list[int]] = []
 
-    def note(video: Video, wanted: list[int]) -> np.ndarray:
+    def note(video: StoredVideo, wanted: list[int]) -> np.ndarray:
         seen.append(wanted)
         assert max(wanted) < video.sample.num_frames
         return decode_frames(video.tar, video.sample, wanted, decoder="pyav")
@@ -98,7 +116,9 @@ def test_every_way_asks_for_sixteen_even_frames_two_apart(videos: list[Video]) -
 
 
 @pytest.mark.parametrize("clips_per_video", [1, 4])
-def test_decoding_alone_and_its_limit_count_clips_and_go_on(videos: list[Video], clips_per_video: int) -> None:
+def test_decoding_alone_and_its_limit_count_clips_and_go_on(
+    videos: list[StoredVideo], clips_per_video: int
+) -> None:
     for stream in (
         decoding(videos, decoder="pyav", clips_per_video=clips_per_video)(),
         limit(videos, to_rgb=True, clips_per_video=clips_per_video)(),
@@ -107,7 +127,7 @@ def test_decoding_alone_and_its_limit_count_clips_and_go_on(videos: list[Video],
         assert [next(stream) for _ in range(3 * len(videos))] == [clips_per_video] * 3 * len(videos)
 
 
-def test_four_clips_of_a_video_ask_for_each_frame_once(videos: list[Video]) -> None:
+def test_four_clips_of_a_video_ask_for_each_frame_once(videos: list[StoredVideo]) -> None:
     seen: list[list[int]] = []
     stream = alone(videos, lambda _, wanted: seen.append(wanted), clips_per_video=4)()
     for _ in range(20):
@@ -116,7 +136,9 @@ def test_four_clips_of_a_video_ask_for_each_frame_once(videos: list[Video]) -> N
     assert max(map(len, seen)) > 16
 
 
-def test_the_dense_files_have_a_key_frame_every_sixteen_and_all_frames(originals: list[Path], tmp_path: Path) -> None:
+def test_the_dense_files_have_a_key_frame_every_sixteen_and_all_frames(
+    originals: list[Path], tmp_path: Path
+) -> None:
     for number, path in enumerate(originals):
         out = tmp_path / f"{number}.mp4"
         reencode_dense(path, out)
@@ -125,10 +147,14 @@ def test_the_dense_files_have_a_key_frame_every_sixteen_and_all_frames(originals
             frames = list(made.decode(video=0))
         assert len(frames) == num_frames
         assert min(frames[0].width, frames[0].height) == DENSE_SHORT_SIDE
-        assert {i for i, frame in enumerate(frames) if frame.key_frame} >= set(range(0, num_frames, 16))
+        assert {i for i, frame in enumerate(frames) if frame.key_frame} >= set(
+            range(0, num_frames, 16)
+        )
 
 
-@pytest.mark.skipif(not HAS_OPENCV, reason="the usual pipeline needs OpenCV: pip install 'kdbatch[bench]'")
+@pytest.mark.skipif(
+    not HAS_OPENCV, reason="the usual pipeline needs OpenCV: pip install 'kdbatch[bench]'"
+)
 def test_the_usual_pipeline_gives_normalised_square_clips(originals: list[Path]) -> None:
     clips = PeerClips(originals, num_frames=16, stride_frames=2, size_pixels=112, resize_pixels=128)
     found = clips[0], clips[0], clips[2]
@@ -137,26 +163,44 @@ def test_the_usual_pipeline_gives_normalised_square_clips(originals: list[Path])
     assert -2.1 < float(found[0].min()) < float(found[0].max()) < 2.9  # 0 and 255, normalised
 
 
-def test_every_decoder_has_its_rows_and_the_cache_beats_decoding(originals: list[Path], videos: list[Video], tmp_path: Path) -> None:
+def test_every_decoder_has_its_rows_and_the_cache_beats_decoding(
+    originals: list[Path], videos: list[StoredVideo], tmp_path: Path
+) -> None:
     stored = [(v.tar, v.sample) for v in videos]
-    bench = bench_data(originals, stored, folder=tmp_path, seconds=0.1, progress=silent, repeats=1, num_videos=12)
+    bench = bench_data(
+        originals, stored, folder=tmp_path, seconds=0.1, progress=silent, repeats=1, num_videos=12
+    )
     rows = {row.key: row for row in bench.rows}
     assert {f"{kind}.{decoder}" for kind in "bc" for decoder in DECODERS} <= set(rows)
     assert rows["d.yuv"].clips_per_cpu_second > rows["b.pyav"].clips_per_cpu_second
     assert ("a" in rows) == HAS_OPENCV
     for row in bench.rows:
         assert row.clips_per_cpu_second > 0 and row.clips_per_second > 0
-        assert row.ratio == (pytest.approx(row.clips_per_cpu_second / rows["a"].clips_per_cpu_second) if HAS_OPENCV else None)
-    assert rows["b4"].share == pytest.approx(rows["b4"].clips_per_cpu_second / rows["e4.rgb"].clips_per_cpu_second)
-    found = json.loads(as_json(bench, stored=[{"name": "a.mp4"}]))
+        assert row.ratio == (
+            pytest.approx(row.clips_per_cpu_second / rows["a"].clips_per_cpu_second)
+            if HAS_OPENCV
+            else None
+        )
+    assert rows["b4"].share == pytest.approx(
+        rows["b4"].clips_per_cpu_second / rows["e4.rgb"].clips_per_cpu_second
+    )
+    found = json.loads(data_as_json(bench, stored=[{"name": "a.mp4"}]))
     assert [row["key"] for row in found["rows"]] == list(rows)
     assert found["stored"] == [{"name": "a.mp4"}]
-    assert {figure["key"] for figure in found["figures"]} >= {"share.pyav", "share.decord", "beyond_ms", "four", "four.limit"}
+    assert {figure["key"] for figure in found["figures"]} >= {
+        "share.pyav",
+        "share.decord",
+        "beyond_ms",
+        "four",
+        "four.limit",
+    }
 
 
 def _speeds(**clips_per_cpu_second: tuple[float, ...]) -> dict[str, list[Speed]]:
     return {
-        key.replace("_", "."): [Speed(clips_per_cpu_second=c, clips_per_second=2 * c) for c in of_repeats]
+        key.replace("_", "."): [
+            Speed(clips_per_cpu_second=c, clips_per_second=2 * c) for c in of_repeats
+        ]
         for key, of_repeats in clips_per_cpu_second.items()
     }
 
@@ -164,24 +208,48 @@ def _speeds(**clips_per_cpu_second: tuple[float, ...]) -> dict[str, list[Speed]]
 def test_ratios_are_taken_in_each_repeat_and_then_their_median() -> None:
     """The second repeat was disturbed, and all rows with it: no ratio is."""
     speeds = _speeds(a=(10, 5, 10), b_pyav=(300, 150, 330), e_rgb=(400, 200, 400))
-    row = row_of(speeds, "b.pyav", title="x", num_workers=0, limit="e.rgb")
-    assert (row.ratio, row.share, row.clips_per_cpu_second, row.clips_per_second) == (30, 0.75, 300, 600)
-    assert row_of(speeds, "a", title="x", num_workers=2, limit="").share is None
+    row = data_row(speeds, "b.pyav", title="x", num_workers=0, limit="e.rgb")
+    assert (row.ratio, row.share, row.clips_per_cpu_second, row.clips_per_second) == (
+        30,
+        0.75,
+        300,
+        600,
+    )
+    assert data_row(speeds, "a", title="x", num_workers=2, limit="").share is None
 
 
 def test_the_figures_are_those_of_their_closed_forms() -> None:
     """One clip costs 2 ms and four cost 5 ms; the loader adds 0.5 ms to a clip."""
-    own = _speeds(b_pyav=(500,), b_decord=(200,), b4=(800,), c_pyav=(400,), c_decord=(180,), d_yuv=(4000,))
-    found = {f.key: f.value for f in figures_of(own | _speeds(e_rgb=(625,), e4_rgb=(1000,), a=(20,), a2=(40,)))}
+    own = _speeds(
+        b_pyav=(500,), b_decord=(200,), b4=(800,), c_pyav=(400,), c_decord=(180,), d_yuv=(4000,)
+    )
+    found = {
+        f.key: f.value
+        for f in figures_of(own | _speeds(e_rgb=(625,), e4_rgb=(1000,), a=(20,), a2=(40,)))
+    }
     assert found["share.pyav"] == 0.8 and found["share.decord"] == 0.32
     assert found["beyond_ms"] == pytest.approx(0.5)
     assert found["four"] == pytest.approx(2.5) and found["four.limit"] == pytest.approx(2.5)
-    assert (found["c.pyav/a"], found["c.decord/a"], found["c.pyav/a2"], found["c.decord/a2"], found["d.yuv/a"]) == (20, 9, 10, 4.5, 200)
+    assert (
+        found["c.pyav/a"],
+        found["c.decord/a"],
+        found["c.pyav/a2"],
+        found["c.decord/a2"],
+        found["d.yuv/a"],
+    ) == (20, 9, 10, 4.5, 200)
 
 
 def test_the_table_says_what_is_missing_and_how_to_get_it() -> None:
-    row = Row(key="a", title="x", num_workers=2, clips_per_cpu_second=17.04, clips_per_second=30.0, ratio=None, share=0.854)
-    lines = as_lines(Bench(rows=(row,), figures=(), notes=("Rows a and a2 need OpenCV",)))
+    row = DataRow(
+        key="a",
+        title="x",
+        num_workers=2,
+        clips_per_cpu_second=17.04,
+        clips_per_second=30.0,
+        ratio=None,
+        share=0.854,
+    )
+    lines = data_as_lines(Bench(rows=(row,), figures=(), notes=("Rows a and a2 need OpenCV",)))
     assert len(lines) == 3
     assert lines[1].split() == ["a", "x", "17.0", "-", "85%", "30.0", "2"]
     assert lines[-1].startswith("Rows a")

@@ -9,7 +9,17 @@ from support.tasks import batch_of
 
 from kdbatch.base.progress import silent
 from kdbatch.bench.data.loose_videos import shard_loose, videos_below
-from kdbatch.bench.step.measure import BASE, StepBench, StepRow, as_json, as_lines, bench_step, multiply_adds, timed, warm_way
+from kdbatch.bench.step.measure import (
+    BASELINE_LOOP,
+    StepBench,
+    StepRow,
+    bench_step,
+    multiply_adds,
+    step_as_json,
+    step_as_lines,
+    timed,
+    warm_way,
+)
 from kdbatch.bench.step.scale import StepScale
 from kdbatch.bench.step.variants import learner
 from kdbatch.shard.toy.size import ToySize
@@ -29,54 +39,110 @@ SIZE = ToySize(
     extra_frames=0,
 )
 SCALE = StepScale(
-    backbones=(Backbone(kind="shufflenet_2x", width=0.0625),), stages=("distill",), batch_clips=4, num_frames=4, size_pixels=32
+    backbones=(Backbone(kind="shufflenet_2x", width=0.0625),),
+    stages=("distill",),
+    batch_clips=4,
+    num_frames=4,
+    size_pixels=32,
 )
 
 
 def test_every_way_of_every_stage_is_measured(tmp_path: Path) -> None:
     write_toy(tmp_path / "toys", processes=1, progress=silent, size=SIZE)
-    stored = shard_loose(videos_below(tmp_path / "toys" / "k400"), tmp_path, processes=1, progress=silent)
+    stored = shard_loose(
+        videos_below(tmp_path / "toys" / "k400"), tmp_path, processes=1, progress=silent
+    )
     bench = bench_step(SCALE, stored, progress=silent, repeats=1)
     ways = [(row.stage, row.way) for row in bench.rows]
-    assert ways == [(s, w) for s in SCALE.stages for w in (BASE, "usual loop, autocast", "kdbatch", "kdbatch, fed by cache")]
+    assert ways == [
+        (s, w)
+        for s in SCALE.stages
+        for w in (BASELINE_LOOP, "usual loop, autocast", "kdbatch", "kdbatch, fed by cache")
+    ]
     for row in bench.rows:
-        assert row.clips_per_second > 0 and row.ratio > 0 and row.peak_share is not None and 0 < row.peak_share < 100
+        assert (
+            row.clips_per_second > 0
+            and row.ratio > 0
+            and row.peak_share is not None
+            and 0 < row.peak_share < 100
+        )
         assert (row.data_wait_share is not None) == (row.way == "kdbatch, fed by cache")
-    assert [row.ratio for row in bench.rows if row.way == BASE] == [1.0]
+    assert [row.ratio for row in bench.rows if row.way == BASELINE_LOOP] == [1.0]
     assert 0.2 < bench.overheads["shufflenet_2x"] < 5
-    assert [row["way"] for row in json.loads(as_json(bench))["rows"]] == [w for _, w in ways]
+    assert [row["way"] for row in json.loads(step_as_json(bench))["rows"]] == [w for _, w in ways]
 
 
 def test_the_table_says_what_was_not_measured() -> None:
-    row = StepRow(network="R(2+1)D", stage="finetune", way="kdbatch", clips_per_second=3.25, ratio=1.5, peak_share=40.0)
-    lines = as_lines(StepBench(world="here", rows=(row,), overheads={"r21d_10": 1.05}))
-    assert lines[0] == "here" and lines[2].split() == ["R(2+1)D", "finetune", "kdbatch", "3.25", "1.50x", "40.0%", "-", "-"]
+    row = StepRow(
+        network="R(2+1)D",
+        stage="finetune",
+        way="kdbatch",
+        clips_per_second=3.25,
+        ratio=1.5,
+        peak_share=40.0,
+    )
+    lines = step_as_lines(StepBench(world="here", rows=(row,), overheads={"r21d_10": 1.05}))
+    assert lines[0] == "here" and lines[2].split() == [
+        "R(2+1)D",
+        "finetune",
+        "kdbatch",
+        "3.25",
+        "1.50x",
+        "40.0%",
+        "-",
+        "-",
+    ]
     assert lines[3] == "r21d_10: a distillation step takes 1.050 times its parts measured apart"
 
 
-def test_a_ways_memory_is_its_own_though_others_lie_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a GPU that only counts: 7 bytes lie on it before, a way keeps some and takes more for the time of a step."""
+def test_a_ways_memory_is_its_own_though_others_lie_beside_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a GPU that only counts: 7 bytes lie on it before, a way keeps some and takes more for the
+    time of a step.
+    """
     held = {"now": 7, "peak": 7}
 
     def make(keeps: int, takes: int) -> Callable[[], None]:
         held["now"] += keeps
         return lambda: held.update(peak=max(held["peak"], held["now"] + takes))
 
-    counters = {"memory_allocated": lambda device: held["now"], "max_memory_allocated": lambda device: held["peak"]}
-    counters |= {"synchronize": lambda device: None, "reset_peak_memory_stats": lambda device: held.update(peak=held["now"])}
+    counters = {
+        "memory_allocated": lambda device: held["now"],
+        "max_memory_allocated": lambda device: held["peak"],
+    }
+    counters |= {
+        "synchronize": lambda device: None,
+        "reset_peak_memory_stats": lambda device: held.update(peak=held["now"]),
+    }
     for name, counter in counters.items():
         monkeypatch.setattr(torch.cuda, name, counter)
     gpu = torch.device("cuda")
-    ways = [warm_way(str(keeps), lambda k=keeps, t=takes: make(k, t), device=gpu) for keeps, takes in ((100, 50), (1000, 3))]
-    assert [round(timed(way, seconds=0.0, device=gpu)[2] * 1e9) for way in (*ways, *ways)] == [150, 1003, 150, 1003]
+    ways = [
+        warm_way(str(keeps), lambda k=keeps, t=takes: make(k, t), device=gpu)
+        for keeps, takes in ((100, 50), (1000, 3))
+    ]
+    assert [round(timed(way, seconds=0.0, device=gpu)[2] * 1e9) for way in (*ways, *ways)] == [
+        150,
+        1003,
+        150,
+        1003,
+    ]
 
 
 @pytest.mark.parametrize("stage", ["finetune", "distill", "pretrain"])
 def test_the_usual_loop_trains_the_same_network_in_the_default_memory_format(stage: str) -> None:
-    made, plain = (learner(stage, SCALE.backbones[0], scale=SCALE, device=torch.device("cpu"), plain=p) for p in (False, True))
-    for (name, own), other in zip(made.model.state_dict().items(), plain.model.state_dict().values(), strict=True):
+    made, plain = (
+        learner(stage, SCALE.backbones[0], scale=SCALE, device=torch.device("cpu"), plain=p)
+        for p in (False, True)
+    )
+    for (name, own), other in zip(
+        made.model.state_dict().items(), plain.model.state_dict().values(), strict=True
+    ):
         assert torch.equal(own, other) and other.is_contiguous(), name
-    assert any(not p.is_contiguous() for p in made.model.parameters()) and len(made.teachers) == (2 if stage == "distill" else 0)
+    assert any(not p.is_contiguous() for p in made.model.parameters()) and len(made.teachers) == (
+        2 if stage == "distill" else 0
+    )
 
 
 @pytest.mark.parametrize(("stage", "passes"), [("finetune", 3), ("distill", 5)])

@@ -12,7 +12,9 @@ from kdbatch.bench.data.loose_videos import shard_loose, videos_below
 
 def _fidelity(paths: list[Path], folder: Path) -> list[Fidelity]:
     stored = shard_loose(paths, folder, processes=1, progress=silent)
-    return [fidelity_of(path, tar, sample) for path, (tar, sample) in zip(paths, stored, strict=True)]
+    return [
+        fidelity_of(path, tar, sample) for path, (tar, sample) in zip(paths, stored, strict=True)
+    ]
 
 
 def _grey(path: Path, *, noise: int) -> Path:
@@ -30,7 +32,9 @@ def _grey(path: Path, *, noise: int) -> Path:
 
 
 def test_what_is_flat_is_kept_and_noise_is_lost(tmp_path: Path) -> None:
-    flat, noisy = _fidelity([_grey(tmp_path / "a.mkv", noise=0), _grey(tmp_path / "b.mkv", noise=60)], tmp_path / "out")
+    flat, noisy = _fidelity(
+        [_grey(tmp_path / "a.mkv", noise=0), _grey(tmp_path / "b.mkv", noise=60)], tmp_path / "out"
+    )
     assert flat.luma_db > 50 and flat.rgb_db > 50
     assert 20 < noisy.luma_db < 40 and abs(noisy.rgb_db - noisy.luma_db) < 6
     assert flat.num_frames == noisy.num_frames == 20
@@ -43,7 +47,9 @@ def test_a_lying_video_is_compared_with_what_is_stored_upright(tmp_path: Path) -
     assert abs(first.luma_db - second.luma_db) < 2 and second.luma_db > 30
 
 
-def test_bytes_are_those_of_the_video_in_the_tar_per_byte_of_the_original(toys: Path, tmp_path: Path) -> None:
+def test_bytes_are_those_of_the_video_in_the_tar_per_byte_of_the_original(
+    toys: Path, tmp_path: Path
+) -> None:
     path = videos_below(toys / "hmdb51")[0]
     ((tar, sample),) = shard_loose([path], tmp_path, processes=1, progress=silent)
     found = fidelity_of(path, tar, sample)
@@ -52,5 +58,8 @@ def test_bytes_are_those_of_the_video_in_the_tar_per_byte_of_the_original(toys: 
 
 
 def test_the_table_ends_with_the_means() -> None:
-    found = [Fidelity(name=name, num_frames=10, share=share, rgb_db=db, luma_db=40) for name, share, db in (("a", 0.5, 34), ("b", 0.3, 37))]
+    found = [
+        Fidelity(name=name, num_frames=10, share=share, rgb_db=db, luma_db=40)
+        for name, share, db in (("a", 0.5, 34), ("b", 0.3, 37))
+    ]
     assert fidelity_lines(found)[-1].split() == ["mean", "0.40", "35.5", "dB", "40.0", "dB"]

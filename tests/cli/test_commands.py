@@ -13,7 +13,13 @@ SUBSET_SIZE = str(JOBS / "subset_size.yaml")
 
 
 def kdbatch(*words: str, cwd: Path, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "kdbatch", *words], cwd=cwd, capture_output=True, text=True, timeout=timeout)
+    return subprocess.run(
+        [sys.executable, "-m", "kdbatch", *words],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
 
 
 @pytest.fixture
@@ -67,7 +73,9 @@ def plannable(sharded, in_tmp: Path) -> Path:
         (("bench", "data", "--videos=nowhere"), "nowhere: holds no video"),
     ],
 )
-def test_a_slip_is_one_line_and_exit_2_and_nothing_is_written(plannable: Path, words: tuple[str, ...], says: str) -> None:
+def test_a_slip_is_one_line_and_exit_2_and_nothing_is_written(
+    plannable: Path, words: tuple[str, ...], says: str
+) -> None:
     before = sorted(plannable.rglob("*"))
     done = kdbatch(*words, cwd=plannable)
     assert done.returncode == 2, done
@@ -79,7 +87,9 @@ def test_a_slip_is_one_line_and_exit_2_and_nothing_is_written(plannable: Path, w
 def test_a_folder_that_cannot_be_made_is_one_line_and_exit_2(plannable: Path) -> None:
     (plannable / "runs").touch()
     done = kdbatch("submit", SUBSET_SIZE, "--profile=toy", "--local", cwd=plannable)
-    assert done.returncode == 2 and re.fullmatch(r"kdbatch: runs\S*: Not a directory\n", done.stderr), done
+    assert done.returncode == 2 and re.fullmatch(
+        r"kdbatch: runs\S*: Not a directory\n", done.stderr
+    ), done
 
 
 @pytest.mark.parametrize("words", [(), ("--help",), ("-h",), ("help",)])
@@ -91,9 +101,17 @@ def test_help_lists_the_commands_on_stdout(tmp_path: Path, words: tuple[str, ...
 
 
 @pytest.mark.parametrize(
-    "words", [("submit", SUBSET_SIZE, "--help"), ("--help", "submit"), ("submit", "-h"), ("submit", "--local", "--help")]
+    "words",
+    [
+        ("submit", SUBSET_SIZE, "--help"),
+        ("--help", "submit"),
+        ("submit", "-h"),
+        ("submit", "--local", "--help"),
+    ],
 )
-def test_help_anywhere_prints_help_and_runs_nothing(plannable: Path, words: tuple[str, ...]) -> None:
+def test_help_anywhere_prints_help_and_runs_nothing(
+    plannable: Path, words: tuple[str, ...]
+) -> None:
     done = kdbatch(*words, cwd=plannable)
     assert (done.returncode, done.stderr) == (0, "")
     assert "usage: kdbatch submit" in done.stdout and "--dry-run" in done.stdout
@@ -101,29 +119,58 @@ def test_help_anywhere_prints_help_and_runs_nothing(plannable: Path, words: tupl
 
 
 def test_help_on_a_command_of_two_words_is_its_own(tmp_path: Path) -> None:
-    for words in (("shard", "verify", "--help"), ("--help", "shard", "verify"), ("shard", "verify", "k400", "-h")):
-        assert kdbatch(*words, cwd=tmp_path).stdout.startswith("usage: kdbatch shard verify DATASET")
-    assert kdbatch("shard", "--help", cwd=tmp_path).stdout.startswith("usage: kdbatch shard DATASET")
+    for words in (
+        ("shard", "verify", "--help"),
+        ("--help", "shard", "verify"),
+        ("shard", "verify", "k400", "-h"),
+    ):
+        assert kdbatch(*words, cwd=tmp_path).stdout.startswith(
+            "usage: kdbatch shard verify DATASET"
+        )
+    assert kdbatch("shard", "--help", cwd=tmp_path).stdout.startswith(
+        "usage: kdbatch shard DATASET"
+    )
 
 
 def test_dry_run_and_plan_write_nothing(plannable: Path) -> None:
     before = sorted(plannable.rglob("*"))
-    for words in (("plan", SUBSET_SIZE), ("submit", SUBSET_SIZE, "--dry-run"), ("submit", "--dry-run", SUBSET_SIZE), ("status",)):
+    for words in (
+        ("plan", SUBSET_SIZE),
+        ("submit", SUBSET_SIZE, "--dry-run"),
+        ("submit", "--dry-run", SUBSET_SIZE),
+        ("status",),
+    ):
         done = kdbatch(*words, cwd=plannable)
         assert done.returncode == 0, done
     assert sorted(plannable.rglob("*")) == before
 
 
 def test_a_flag_set_to_false_is_false(plannable: Path) -> None:
-    done = kdbatch("submit", SUBSET_SIZE, "--dry-run=true", "--local=false", "--profile=toy", cwd=plannable)
+    done = kdbatch(
+        "submit", SUBSET_SIZE, "--dry-run=true", "--local=false", "--profile=toy", cwd=plannable
+    )
     assert done.returncode == 0, done
 
 
 def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-X", "importtime", "-m", "kdbatch", "--help"], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "kdbatch", "--help"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
     imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
     assert "fire" in imported
-    assert not imported & {"torch", "polars", "matplotlib", "submitit", "yaml", "rich", "numpy", "av"}
+    assert not imported & {
+        "torch",
+        "polars",
+        "matplotlib",
+        "submitit",
+        "yaml",
+        "rich",
+        "numpy",
+        "av",
+    }
 
 
 def test_help_answers_in_under_a_third_of_a_second(tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
-"""status, logs, cancel and --retry-failed as they are typed, with the fake cluster on PATH or a real local queue."""
+"""status, logs, cancel and --retry-failed as they are typed, with the fake cluster on PATH or a
+real local queue.
+"""
 
 import json
 import subprocess
@@ -12,17 +14,17 @@ from support.inputs import JOBS
 from support.launching import STAND_IN, act, config_in, ids, plan_of, submitted, wait_until
 
 from kdbatch.base.errors import UserError
-from kdbatch.base.locks import holding
-from kdbatch.cli.launch import submit_plan
-from kdbatch.launch.exclude_failed import set_aside_failed
+from kdbatch.base.locks import hold_lock
+from kdbatch.cli.launch import submit
+from kdbatch.launch.exclude_failed import exclude_failed
 from kdbatch.launch.local.run import run_locally
 from kdbatch.launch.logs import find_run, follow, last_lines
-from kdbatch.launch.run_folders import journal_of, write_runs
-from kdbatch.launch.run_status import survey
+from kdbatch.launch.run_folders import submissions_dir, write_runs
+from kdbatch.launch.run_status import load_run_rows
 from kdbatch.launch.slurm import submit as submit_module
 from kdbatch.launch.slurm.cancel import cancel_runs
-from kdbatch.launch.slurm.commands import Jobs, queued_jobs
-from kdbatch.launch.slurm.submissions import last_submissions, load_journal
+from kdbatch.launch.slurm.commands import JobsCache, queued_jobs
+from kdbatch.launch.slurm.submissions import last_submissions, load_sbatches
 from kdbatch.launch.slurm.submit import submit_arrays
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import Status, save_status
@@ -36,11 +38,21 @@ def world(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     plan, config = plan_of(SHAPE), config_in(tmp_path)
     write_runs(plan, config=config)
-    return plan, config, {name: RunFolder(config.runs_dir / run_id) for name, run_id in ids(plan).items()}
+    return (
+        plan,
+        config,
+        {name: RunFolder(config.runs_dir / run_id) for name, run_id in ids(plan).items()},
+    )
 
 
 def kdbatch(*words: str, code: int = 0) -> str:
-    done = subprocess.run([sys.executable, "-m", "kdbatch", *words], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "kdbatch", *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert done.returncode == code, done
     return done.stdout + done.stderr
 
@@ -52,10 +64,12 @@ def say(folder: RunFolder, state: str, **more) -> None:
 def test_a_failed_run_and_its_descendants_are_set_aside_and_nothing_else(world):
     plan, config, folders = world
     say(folders["a"], "failed", reason="ValueError: no")
-    aside = set_aside_failed(plan, survey(config.runs_dir))
+    aside = exclude_failed(plan, load_run_rows(config.runs_dir))
     assert [row.reason for row in aside.failed] == ["ValueError: no"]
     assert aside.waiting == (folders["b"].id, folders["c"].id)
-    assert [p.title for p in aside.plan.runs] == ["other"] and [w.run_ids for w in aside.plan.waves] == [(folders["other"].id,)]
+    assert [p.title for p in aside.plan.runs] == ["other"] and [
+        w.run_ids for w in aside.plan.waves
+    ] == [(folders["other"].id,)]
 
 
 def test_what_was_stopped_lost_or_blocked_is_not_set_aside(world):
@@ -63,7 +77,7 @@ def test_what_was_stopped_lost_or_blocked_is_not_set_aside(world):
     say(folders["a"], "stopped")
     say(folders["b"], "blocked", reason="parent is not done")
     save_status(folders["other"].status, Status(state="running", heartbeat_at=1.0))
-    assert set_aside_failed(plan, survey(config.runs_dir)).plan == plan
+    assert exclude_failed(plan, load_run_rows(config.runs_dir)).plan == plan
 
 
 def test_a_failed_run_that_is_tried_again_takes_its_children_along(world):
@@ -77,10 +91,17 @@ def test_a_failed_run_that_is_tried_again_takes_its_children_along(world):
 @pytest.mark.parametrize("cut", [11, 5])
 def test_a_run_is_found_by_the_beginning_of_its_id(world, cut):
     _, config, folders = world
-    assert find_run(config.runs_dir, folders["a"].id[:cut]) == folders["a"] == find_run(config.runs_dir, folders["a"].id[1:cut])
+    assert (
+        find_run(config.runs_dir, folders["a"].id[:cut])
+        == folders["a"]
+        == find_run(config.runs_dir, folders["a"].id[1:cut])
+    )
 
 
-@pytest.mark.parametrize(("words", "says"), [("r", "4 runs begin so"), ("zz", "no run in .* begins so"), ("", "no run in")])
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [("r", "4 runs begin so"), ("zz", "no run in .* begins so"), ("", "no run in")],
+)
 def test_a_beginning_of_none_or_several_is_a_slip(world, words, says):
     with pytest.raises(UserError, match=says):
         find_run(world[1].runs_dir, words)
@@ -89,7 +110,7 @@ def test_a_beginning_of_none_or_several_is_a_slip(world, words, says):
 def test_logs_show_the_last_lines_and_else_what_the_job_said(world):
     _, config, folders = world
     submitted(config, folders["a"].id)
-    (journal_of(config.runs_dir) / "41" / "41_0_log.err").write_text("FATAL: no such image\n")
+    (submissions_dir(config.runs_dir) / "41" / "41_0_log.err").write_text("FATAL: no such image\n")
     assert last_lines(config.runs_dir, folders["a"], num_lines=5).lines == ("FATAL: no such image",)
     folders["a"].log.write_text("".join(f"line {i}\n" for i in range(9)))
     assert last_lines(config.runs_dir, folders["a"], num_lines=2).lines == ("line 7", "line 8")
@@ -123,17 +144,23 @@ def test_cancel_takes_what_is_asked_for_and_no_more(slurm, world):
     assert cancel_runs(config.runs_dir, [a]).job_ids == ("41_0",)
     assert cancel_runs(config.runs_dir, [a]).job_ids == ()
     assert {job.id for job in queued_jobs()} == {"7", "41_1", "42", "43"}
-    assert cancel_runs(config.runs_dir, None).job_ids == ("41_1", "42", "43") and {job.id for job in queued_jobs()} == {"7"}
-    assert {row.state for row in survey(config.runs_dir, live=set()) if row.run_id in (a, other)} == {"planned"}
+    assert cancel_runs(config.runs_dir, None).job_ids == ("41_1", "42", "43") and {
+        job.id for job in queued_jobs()
+    } == {"7"}
+    assert {
+        row.state for row in load_run_rows(config.runs_dir, live=set()) if row.run_id in (a, other)
+    } == {"planned"}
 
 
 def test_cancel_also_takes_what_a_killed_submit_left_behind(slurm, world):
     plan, config, _ = world
     submit_arrays(plan, config=config)
-    name = next(iter(load_journal(journal_of(config.runs_dir)).values())).name
+    name = next(iter(load_sbatches(submissions_dir(config.runs_dir)).values())).name
     (slurm / "queue").write_text(f"50_0|{name}|PENDING|JobHeldUser\n")
-    folder, entry = next(iter(load_journal(journal_of(config.runs_dir)).items()))
-    (folder / "sbatch.json").write_text(json.dumps({"name": name, "keys": list(entry.keys), "asked_at": 1.0}))
+    folder, entry = next(iter(load_sbatches(submissions_dir(config.runs_dir)).items()))
+    (folder / "sbatch.json").write_text(
+        json.dumps({"name": name, "keys": list(entry.keys), "asked_at": 1.0})
+    )
     cancel_runs(config.runs_dir, None)
     assert queued_jobs() == ()
 
@@ -141,7 +168,7 @@ def test_cancel_also_takes_what_a_killed_submit_left_behind(slurm, world):
 def test_a_run_of_a_local_queue_is_named_with_its_process(world):
     _, config, folders = world
     say(folders["a"], "running", host="laptop", pid=17)
-    with holding(folders["a"].lock):
+    with hold_lock(folders["a"].lock):
         assert cancel_runs(config.runs_dir, None).local == {folders["a"].id: "process 17 on laptop"}
 
 
@@ -150,25 +177,40 @@ def test_a_requeued_job_waits_for_its_next_start(world):
     submitted(config, folders["a"].id, folders["other"].id, at=1.0)
     say(folders["a"], "stopped", reason="was preempted; progress is saved", job="41_0")
     save_status(folders["other"].status, Status(state="running", heartbeat_at=2.0, job="41_1"))
-    rows = {row.title: row for row in survey(config.runs_dir, live={"41_0", "41_1"})}
-    assert (rows["a"].state, rows["a"].reason) == ("queued", "was preempted; progress is saved; its job starts it again")
-    assert (rows["other"].state, rows["other"].reason) == ("queued", "its process was lost; its job starts it again")
-    assert {row.title: row.state for row in survey(config.runs_dir, live=set())} == {"a": "stopped", "b": "planned", "c": "planned"} | {
-        "other": "lost"
-    }
+    rows = {row.title: row for row in load_run_rows(config.runs_dir, live={"41_0", "41_1"})}
+    assert (rows["a"].state, rows["a"].reason) == (
+        "queued",
+        "was preempted; progress is saved; its job starts it again",
+    )
+    assert (rows["other"].state, rows["other"].reason) == (
+        "queued",
+        "its process was lost; its job starts it again",
+    )
+    assert {row.title: row.state for row in load_run_rows(config.runs_dir, live=set())} == {
+        "a": "stopped",
+        "b": "planned",
+        "c": "planned",
+    } | {"other": "lost"}
 
 
 def test_the_accounting_says_why_a_job_is_gone(slurm, world, monkeypatch):
     _, config, folders = world
     submitted(config, *(folders[name].id for name in "abc"))
     monkeypatch.setenv("SACCT_FORMAT", "user")
-    (slurm / "sacct").write_text("#!/bin/bash\n[ -n \"$SACCT_FORMAT\" ] && exit 1\nprintf '41_0|OUT_OF_MEMORY\\n41_1|CANCELLED by 7\\n'\n")
+    (slurm / "sacct").write_text(
+        "#!/bin/bash\n[ -n \"$SACCT_FORMAT\" ] && exit 1\nprintf '41_0|OUT_OF_MEMORY\\n41_1|CANCELLED by 7\\n'\n"
+    )
     (slurm / "sacct").chmod(0o755)
-    rows = {row.title: row for row in survey(config.runs_dir, live=set())}
-    assert (rows["a"].state, rows["b"].state) == ("failed", "blocked") and rows["a"].reason.startswith("ran out of memory")
+    rows = {row.title: row for row in load_run_rows(config.runs_dir, live=set())}
+    assert (rows["a"].state, rows["b"].state) == ("failed", "blocked") and rows[
+        "a"
+    ].reason.startswith("ran out of memory")
     submitted(config, folders["b"].id, folders["b"].id, number="42")
     (slurm / "sacct").write_text("#!/bin/bash\nprintf '42_1|CANCELLED by 7\\n'\n")
-    assert "SLURM says CANCELLED" in {row.title: row for row in survey(config.runs_dir, live=set())}["b"].reason
+    assert (
+        "SLURM says CANCELLED"
+        in {row.title: row for row in load_run_rows(config.runs_dir, live=set())}["b"].reason
+    )
 
 
 def test_the_commands_as_they_are_typed(slurm, world):
@@ -178,8 +220,12 @@ def test_the_commands_as_they_are_typed(slurm, world):
     say(folders["a"], "failed", reason="no luck")
     assert "hello" in kdbatch("logs", folders["a"].id[:6], "-f")
     told = kdbatch("status", "--watch=false")
-    assert f"{folders['a'].id}\tfailed" in told and "kdbatch logs" in told and "--retry-failed" in told
-    assert "3 jobs cancelled" in kdbatch("cancel", folders["b"].id, "--all=false", folders["c"].id, folders["other"].id)
+    assert (
+        f"{folders['a'].id}\tfailed" in told and "kdbatch logs" in told and "--retry-failed" in told
+    )
+    assert "3 jobs cancelled" in kdbatch(
+        "cancel", folders["b"].id, "--all=false", folders["c"].id, folders["other"].id
+    )
     assert "No job of these runs" in kdbatch("cancel", folders["b"].id)
     assert "say what to cancel" in kdbatch("cancel", code=2)
 
@@ -189,16 +235,23 @@ def test_status_and_logs_show_what_the_files_say_while_slurm_does_not_answer(slu
     submit_arrays(plan, config=config)
     folders["a"].log.write_text("hello\n")
     say(folders["a"], "running", job="41_0", step=3, num_steps=9)
-    (slurm / "squeue_fails").write_text("slurm_load_jobs error: Unable to contact slurm controller\n")
-    for words, shown in ((("status",), f"{folders['a'].id}\trunning"), (("logs", folders["a"].id), "hello")):
+    (slurm / "squeue_fails").write_text(
+        "slurm_load_jobs error: Unable to contact slurm controller\n"
+    )
+    for words, shown in (
+        (("status",), f"{folders['a'].id}\trunning"),
+        (("logs", folders["a"].id), "hello"),
+    ):
         (slurm / "squeue.txt").unlink(missing_ok=True)
         told = kdbatch(*words)
-        assert shown in told and told.count("SLURM does not answer") == 1 and "scontrol ping" in told
+        assert (
+            shown in told and told.count("SLURM does not answer") == 1 and "scontrol ping" in told
+        )
         assert len((slurm / "squeue.txt").read_text().splitlines()) == 1
 
 
 def test_who_looks_often_asks_slurm_seldom(slurm):
-    jobs = Jobs(tell=print)
+    jobs = JobsCache(tell=print)
     (slurm / "queue").write_text("41_0\n")
     assert [jobs.live(), jobs.live()] == [{"41_0"}] * 2
     assert len((slurm / "squeue.txt").read_text().splitlines()) == 1
@@ -215,28 +268,41 @@ def test_following_a_run_that_was_cancelled_ends(slurm, world):
 def test_submit_tells_of_each_array_not_of_each_run(slurm, sharded, in_tmp):
     sharded(k400=240_000, ucf101=13_320, hmdb51=6766)
     said = kdbatch("submit", str(JOBS / "subset_size.yaml"), "--profile=toy").splitlines()
-    assert said[0] == "job 41: 4 x pretrain" and said[-1] == "19 runs handed to SLURM. Watch them: kdbatch status --watch"
-    assert [line.split()[-1] for line in said[:-1]] == ["pretrain", "finetune", "distill", "compare"]
+    assert (
+        said[0] == "job 41: 4 x pretrain"
+        and said[-1] == "19 runs handed to SLURM. Watch them: kdbatch status --watch"
+    )
+    assert [line.split()[-1] for line in said[:-1]] == [
+        "pretrain",
+        "finetune",
+        "distill",
+        "compare",
+    ]
     assert len(queued_jobs()) == 19
 
 
-def test_a_run_that_fails_while_another_shell_submits_is_left_out(slurm, sharded, in_tmp, monkeypatch, capsys):
+def test_a_run_that_fails_while_another_shell_submits_is_left_out(
+    slurm, sharded, in_tmp, monkeypatch, capsys
+):
     sharded(k400=240_000, ucf101=13_320, hmdb51=6766)
     words = {"profile": "toy", "local": False, "jobs": 0, "dry_run": False, "retry_failed": False}
-    submit_plan((JOBS / "subset_size.yaml",), **words)
+    submit((JOBS / "subset_size.yaml",), **words)
     (slurm / "queue").write_text("")
-    home = journal_of(Path("runs"))
+    home = submissions_dir(Path("runs"))
     failed, submission = next(iter(last_submissions(home).items()))
 
     @contextmanager
     def waiting(path):
-        with holding(path):
+        with hold_lock(path):
             say(RunFolder(home.parent / failed), "failed", reason="no luck", job=submission.job_id)
             yield
 
     monkeypatch.setattr(submit_module, "holding", waiting)
-    submit_plan((JOBS / "subset_size.yaml",), **words)
-    assert f"left out: {failed}" in capsys.readouterr().out and last_submissions(home)[failed] == submission
+    submit((JOBS / "subset_size.yaml",), **words)
+    assert (
+        f"left out: {failed}" in capsys.readouterr().out
+        and last_submissions(home)[failed] == submission
+    )
 
 
 def test_watching_ends_when_nothing_moves(world):

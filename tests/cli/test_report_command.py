@@ -18,7 +18,13 @@ def report(runs_dir: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Called in a folder whose kdbatch.toml names the runs."""
     folder = runs_dir.parent
     (folder / "kdbatch.toml").write_text(f'[paths]\nruns = "{runs_dir.name}"\n')
-    return subprocess.run([sys.executable, "-m", "kdbatch", "report", *words], cwd=folder, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        [sys.executable, "-m", "kdbatch", "report", *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
 
 
 def shown(runs_dir: Path) -> str:
@@ -39,10 +45,14 @@ def test_a_corrupt_rows_file_is_named_and_left_out_and_the_rest_is_there(written
     assert f"{rows.parent.name}/rows.parquet: cannot be read" in page
     table = (runs_dir.parent / "report" / "tables" / "table1.md").read_text()
     first, second = (line for line in table.splitlines() if line.startswith(("| T1", "| T2")))
-    assert re.search(rf"T1 ShuffleNet \| {NONE} \| \**55\.0", first) and re.search(r"60\.0.*64\.0", second)
+    assert re.search(rf"T1 ShuffleNet \| {NONE} \| \**55\.0", first) and re.search(
+        r"60\.0.*64\.0", second
+    )
 
 
-def test_three_seeds_give_spreads_and_an_interval_for_maps_and_a_failed_one_is_counted(written: Callable) -> None:
+def test_three_seeds_give_spreads_and_an_interval_for_maps_and_a_failed_one_is_counted(
+    written: Callable,
+) -> None:
     record, runs_dir = written(num_videos=100, seeds=(0, 1, 2))
     fail(RunFolder(runs_dir / run_of(record, "T1", "10k", seed=2)), "node went away")
     done = report(runs_dir, "--json")
@@ -52,7 +62,11 @@ def test_three_seeds_give_spreads_and_an_interval_for_maps_and_a_failed_one_is_c
     assert (found["T1", "10k"]["seeds_done"], found["T1", "10k"]["seeds_planned"]) == (2, 3)
     assert all(n["sd"] is not None for n in found.values())
     blocks = next(c for c in told["claims"] if c["claim"]["id"] == "blocks")
-    assert blocks["interval_95"] is not None and blocks["num_seeds"] == 3 and blocks["verdict"] == "holds"
+    assert (
+        blocks["interval_95"] is not None
+        and blocks["num_seeds"] == 3
+        and blocks["verdict"] == "holds"
+    )
     assert told["coverage"]["runs"]["failed"] == 1
     page = shown(runs_dir)
     assert re.search(r"50\.0 ± 0\.0 \(2 of 3\)", page) and "node went away" in page
@@ -63,7 +77,11 @@ def test_a_damaged_plan_is_one_line(written: Callable, text: str) -> None:
     _, runs_dir = written(num_videos=100)
     (runs_dir / "plans" / "subset_size.toy.json").write_text(text)
     done = report(runs_dir)
-    assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1 and "subset_size.toy.json" in done.stderr
+    assert (
+        done.returncode == 2
+        and len(done.stderr.strip().splitlines()) == 1
+        and "subset_size.toy.json" in done.stderr
+    )
 
 
 def test_a_file_in_the_place_of_the_report_is_one_line(written: Callable) -> None:
@@ -73,4 +91,7 @@ def test_a_file_in_the_place_of_the_report_is_one_line(written: Callable) -> Non
     assert done.returncode == 2 and done.stderr.strip().endswith(
         "page.html: cannot be made a folder (File exists). Name another: --to FOLDER"
     )
-    assert len(done.stderr.strip().splitlines()) == 1 and (runs_dir.parent / "page.html").read_text() == "mine"
+    assert (
+        len(done.stderr.strip().splitlines()) == 1
+        and (runs_dir.parent / "page.html").read_text() == "mine"
+    )

@@ -28,7 +28,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Asked here and not in a fixture, so that pytest tells the reason once for all tests."""
     if WHY_NOT not in item.config.stash:
-        item.config.stash[WHY_NOT] = "starting one takes root" if os.geteuid() else refusal("install")
+        item.config.stash[WHY_NOT] = (
+            "starting one takes root" if os.geteuid() else refusal("install")
+        )
     if why := item.config.stash[WHY_NOT]:
         no_cluster(why)
 
@@ -36,7 +38,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def no_cluster(reason: str) -> NoReturn:
     """The one place that leaves tests out; where the cluster is required, it lets them fail."""
     if os.environ.get("KDBATCH_REQUIRE_CLUSTER") == "1":
-        pytest.fail(f"a cluster is required (KDBATCH_REQUIRE_CLUSTER=1), and {reason}", pytrace=False)
+        pytest.fail(
+            f"a cluster is required (KDBATCH_REQUIRE_CLUSTER=1), and {reason}", pytrace=False
+        )
     pytest.skip(f"no SLURM can be started here: {reason}")
 
 
@@ -49,10 +53,14 @@ def refusal(*words: str) -> str:
 
 @pytest.fixture(scope="session", params=[WITHOUT])
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """Four nodes, without accounting unless a test asks for it. This machine's python, and the checkout, are the login node's."""
+    """Four nodes, without accounting unless a test asks for it. This machine's python, and the
+    checkout, are the login node's.
+    """
     seen = (sys.base_prefix, sys.prefix, str(ROOT))
     words = ["--for", str(os.getpid()), *(word for folder in seen for word in ("--see", folder))]
-    if why := refusal("up", f"--nodes={NUM_NODES}", *words, *(["--accounting"] if request.param == WITH else [])):
+    if why := refusal(
+        "up", f"--nodes={NUM_NODES}", *words, *(["--accounting"] if request.param == WITH else [])
+    ):
         no_cluster(why)
     try:
         work = STATE / "work"
@@ -68,14 +76,27 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
 def image(cluster: Cluster) -> Path:
     """The image of these sources, without packages of its own.
 
-    The first one starts from a Debian archive and stays; later ones, of other sources, are built on it in a fraction of the time.
+    The first one starts from a Debian archive and stays; later ones, of other sources, are built on
+    it in a fraction of the time.
     """
     if sys.version_info[:2] != (3, 11):
-        no_cluster("the image's Python 3.11 cannot use the packages of this one; make PYTHON=python3.11")
+        no_cluster(
+            "the image's Python 3.11 cannot use the packages of this one; make PYTHON=python3.11"
+        )
     images = CACHE / "home" / "test-images"
-    parts = [(ROOT / name).read_bytes() for name in ("Apptainer.def", "container/requirements.lock")]
-    first = images / f"first-{hashlib.sha256(b''.join((*parts, str(PACKAGES).encode()))).hexdigest()[:12]}.sif"
-    words = [str(ROOT / "container" / "build"), "--bound", str(PACKAGES), *(("--on", str(first)) if first.exists() else ("--debian",))]
+    parts = [
+        (ROOT / name).read_bytes() for name in ("Apptainer.def", "container/requirements.lock")
+    ]
+    first = (
+        images
+        / f"first-{hashlib.sha256(b''.join((*parts, str(PACKAGES).encode()))).hexdigest()[:12]}.sif"
+    )
+    words = [
+        str(ROOT / "container" / "build"),
+        "--bound",
+        str(PACKAGES),
+        *(("--on", str(first)) if first.exists() else ("--debian",)),
+    ]
     said = cluster.run(*words, cwd=ROOT, timeout=1200, env={"KDBATCH_IMAGES": str(images)})
     built = Path(said.splitlines()[-1])
     if not first.exists():

@@ -5,7 +5,9 @@ from pathlib import Path
 from support.cluster import Cluster, site, wait_until
 
 
-def test_the_doctor_finds_the_host_and_a_node_in_order(cluster: Cluster, image: Path, shards: Path) -> None:
+def test_the_doctor_finds_the_host_and_a_node_in_order(
+    cluster: Cluster, image: Path, shards: Path
+) -> None:
     config = site(image=image, gpus=0)  # the cluster's GPUs are numbers: the probe would miss them
     folder = cluster.study("doctor", shards=shards, epochs=1, config=config, only="labels")
     said = cluster.kdbatch(folder, "doctor", "--submit", timeout=300)

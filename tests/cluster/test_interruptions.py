@@ -1,5 +1,7 @@
-"""One run, interrupted in every way that a cluster knows. Each time it goes on from its checkpoint and ends with the weights of the run
-that nobody touched, and the interruption is counted under what it was."""
+"""One run, interrupted in every way that a cluster knows. Each time it goes on from its checkpoint
+and ends with the weights of the run that nobody touched, and the interruption is counted under what
+it was.
+"""
 
 import math
 import os
@@ -31,7 +33,9 @@ from kdbatch.base.atomic_write import load_json
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import load_status
 
-EPOCHS = 600  # a quarter of a minute on one slow core: the first checkpoint is written five seconds after the first step
+# a quarter of a minute on one slow core: the first checkpoint is written five seconds after the
+# first step
+EPOCHS = 600
 LIMIT_SECONDS = 60  # SLURM's shortest
 Act = Callable[[Cluster, str, int], None]
 
@@ -44,7 +48,14 @@ def signalled(name: str) -> Act:
 
 
 def preempted(cluster: Cluster, job: str, pid: int) -> None:
-    cluster.run("sbatch", "--partition=gpu", "--nodelist=n1", "--exclusive", "--output=/dev/null", "--wrap=sleep 3")
+    cluster.run(
+        "sbatch",
+        "--partition=gpu",
+        "--nodelist=n1",
+        "--exclusive",
+        "--output=/dev/null",
+        "--wrap=sleep 3",
+    )
 
 
 def requeued(cluster: Cluster, job: str, pid: int) -> None:
@@ -66,7 +77,9 @@ def without_daemon(cluster: Cluster, job: str, pid: int) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """`by_files` is what our own files tell of the interruption, `by_accounts` what is known where there is accounting."""
+    """`by_files` is what our own files tell of the interruption, `by_accounts` what is known where
+    there is accounting.
+    """
 
     act: Act
     by_files: str
@@ -78,11 +91,21 @@ class Case:
 CASES = {
     "usr2": Case(act=signalled("USR2"), by_files="preemption", by_accounts="preemption"),
     "term": Case(act=signalled("TERM"), by_files="preemption", by_accounts="requeue"),
-    "preempted": Case(act=preempted, by_files="preemption", by_accounts="preemption", node="n1", partition="preempt"),
+    "preempted": Case(
+        act=preempted,
+        by_files="preemption",
+        by_accounts="preemption",
+        node="n1",
+        partition="preempt",
+    ),
     "requeued": Case(act=requeued, by_files="preemption", by_accounts="requeue"),
     "killed": Case(act=killed, by_files="crash", by_accounts="crash"),
-    "without_node": Case(act=without_node, by_files="node_failure", by_accounts="node_failure", node="n2"),
-    "without_daemon": Case(act=without_daemon, by_files="node_failure", by_accounts="node_failure", node="n4"),
+    "without_node": Case(
+        act=without_node, by_files="node_failure", by_accounts="node_failure", node="n2"
+    ),
+    "without_daemon": Case(
+        act=without_daemon, by_files="node_failure", by_accounts="node_failure", node="n4"
+    ),
 }
 Interrupted = dict[str, Path]
 
@@ -102,11 +125,15 @@ def calm(tmp_path_factory: pytest.TempPathFactory, toys: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def interrupted(cluster: Cluster, image: Path, shards: Path) -> Interrupted:
-    """All cases side by side, each in a folder of its own: submitted, then disturbed one after the other."""
+    """All cases side by side, each in a folder of its own: submitted, then disturbed one after the
+    other.
+    """
     folders: Interrupted = {}
     for name, case in CASES.items():
         config = site(image=image, partition=f'"{case.partition}"', constraint=f'"{case.node}"')
-        folders[name] = cluster.study(name, shards=shards, epochs=EPOCHS, config=config, only="labels")
+        folders[name] = cluster.study(
+            name, shards=shards, epochs=EPOCHS, config=config, only="labels"
+        )
         cluster.submit(folders[name])
     waiting = dict(CASES)
 
@@ -118,14 +145,22 @@ def interrupted(cluster: Cluster, image: Path, shards: Path) -> Interrupted:
             go_on(pid)
         return not waiting
 
-    wait_until(all_disturbed, timeout=600, what=lambda: f"a checkpoint of {', '.join(waiting)}\n{cluster.run('squeue')}")
+    wait_until(
+        all_disturbed,
+        timeout=600,
+        what=lambda: f"a checkpoint of {', '.join(waiting)}\n{cluster.run('squeue')}",
+    )
     return folders
 
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("cluster", [WITHOUT, WITH], indirect=True)
 def test_it_goes_on_and_ends_with_the_weights_of_the_untouched_run(
-    name: str, cluster: Cluster, interrupted: Interrupted, calm: Path, request: pytest.FixtureRequest
+    name: str,
+    cluster: Cluster,
+    interrupted: Interrupted,
+    calm: Path,
+    request: pytest.FixtureRequest,
 ) -> None:
     folder, case = interrupted[name], CASES[name]
     cluster.wait_all_done(folder)
@@ -140,9 +175,15 @@ def test_it_goes_on_and_ends_with_the_weights_of_the_untouched_run(
 def test_a_cancelled_run_keeps_its_progress_and_goes_on_only_when_it_is_submitted_again(
     cluster: Cluster, image: Path, shards: Path, calm: Path
 ) -> None:
-    folder = cluster.study("cancelled", shards=shards, epochs=EPOCHS, config=site(image=image), only="labels")
+    folder = cluster.study(
+        "cancelled", shards=shards, epochs=EPOCHS, config=site(image=image), only="labels"
+    )
     cluster.submit(folder)
-    wait_until(lambda: has_checkpoint(folder), timeout=240, what=lambda: f"a checkpoint\n{describe(folder)}")
+    wait_until(
+        lambda: has_checkpoint(folder),
+        timeout=240,
+        what=lambda: f"a checkpoint\n{describe(folder)}",
+    )
     pid = stopped(folder)
     assert cluster.kdbatch(folder, "cancel", "--all").startswith("1 job cancelled")
     go_on(pid)
@@ -162,13 +203,19 @@ def test_a_run_longer_than_its_time_limit_needs_several_and_ends_with_the_same_w
 ) -> None:
     rows = pl.read_parquet(next((calm / "runs").glob("r*/rows.parquet")))
     seconds = float(rows.filter(pl.col("name") == "train_seconds")["value"].item())
-    # longer than the limit by a quarter; the warning comes so early before it that this machine may also be twice as fast by then
+    # longer than the limit by a quarter; the warning comes so early before it that this machine may
+    # also be twice as fast by then
     epochs = math.ceil(EPOCHS * 1.25 * LIMIT_SECONDS / seconds)
-    folder = cluster.study("limit", shards=shards, epochs=epochs, config=site(image=image, minutes=1), only="labels")
+    folder = cluster.study(
+        "limit", shards=shards, epochs=epochs, config=site(image=image, minutes=1), only="labels"
+    )
     cluster.submit(folder)
     calm_too, process = untouched(tmp_path, toys=toys, epochs=epochs)
     micro.finish(process, timeout=600)
     cluster.wait_all_done(folder)
     done = load_json(folder / "runs" / the_run(folder).run_id / "done.json")
-    assert set(done["interruptions"]) == {"timeout"} and done["attempts"] == 1 + done["interruptions"]["timeout"], describe(folder)
+    assert (
+        set(done["interruptions"]) == {"timeout"}
+        and done["attempts"] == 1 + done["interruptions"]["timeout"]
+    ), describe(folder)
     assert measured(folder) == measured(calm_too)

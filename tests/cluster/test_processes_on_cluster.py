@@ -1,4 +1,6 @@
-"""One run on two nodes: a process each, which meet over the network, and end together when one of them is told to or lost."""
+"""One run on two nodes: a process each, which meet over the network, and end together when one of
+them is told to or lost.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +9,18 @@ from pathlib import Path
 import polars as pl
 import pytest
 from support import micro_study as micro
-from support.cluster import Cluster, describe, go_on, has_checkpoint, make_study, measured, site, stopped, the_run, wait_until
+from support.cluster import (
+    Cluster,
+    describe,
+    go_on,
+    has_checkpoint,
+    make_study,
+    measured,
+    site,
+    stopped,
+    the_run,
+    wait_until,
+)
 
 from kdbatch.base.atomic_write import load_json
 from kdbatch.vocab.runs import RunFolder
@@ -54,7 +67,9 @@ def losses(folder: Path) -> list[float]:
 def test_two_nodes_with_a_process_each_begin_as_one_process_does_and_train_to_the_end(
     cluster: Cluster, image: Path, shards: Path, toys: Path, tmp_path: Path
 ) -> None:
-    folder = cluster.study("two_nodes", shards=shards, epochs=EPOCHS, config=site(image=image, nodes=2), only="labels")
+    folder = cluster.study(
+        "two_nodes", shards=shards, epochs=EPOCHS, config=site(image=image, nodes=2), only="labels"
+    )
     cluster.submit(folder)
     alone = make_study(tmp_path, shards=toys / "shards", epochs=EPOCHS, only="labels")
     micro.finish(micro.submit(alone, alone / "jobs" / "labels.yaml", jobs=1))
@@ -62,8 +77,10 @@ def test_two_nodes_with_a_process_each_begin_as_one_process_does_and_train_to_th
     done = load_json(RunFolder(folder / "runs" / the_run(folder).run_id).done)
     assert done["attempts"] == 1, describe(folder)
     assert done["device_hours"] == pytest.approx(2 * done["seconds"] / 3600)
-    # Same weights, same clips, same augmentation; then the same update. Later steps only tell how this network of a sixteenth's width
-    # multiplies what rounding differs by when a batch of eight is summed in two halves: some hundred times each.
+    # Same weights, same clips, same augmentation; then the same update. Later steps only tell how
+    # this network of a sixteenth's width
+    # multiplies what rounding differs by when a batch of eight is summed in two halves: some
+    # hundred times each.
     together, by_itself = losses(folder), losses(alone)
     assert len(together) == len(by_itself) == EPOCHS
     assert together[0] == pytest.approx(by_itself[0], rel=1e-5)
@@ -71,7 +88,11 @@ def test_two_nodes_with_a_process_each_begin_as_one_process_does_and_train_to_th
 
 
 def disturb(cluster: Cluster, folder: Path, case: Case) -> None:
-    wait_until(lambda: has_checkpoint(folder), timeout=240, what=lambda: f"a checkpoint\n{describe(folder)}")
+    wait_until(
+        lambda: has_checkpoint(folder),
+        timeout=240,
+        what=lambda: f"a checkpoint\n{describe(folder)}",
+    )
     pid = stopped(folder)
     (job,) = cluster.queue(folder)
     case.act(cluster, job)
@@ -80,11 +101,18 @@ def disturb(cluster: Cluster, folder: Path, case: Case) -> None:
 
 @pytest.fixture(scope="module")
 def teams(cluster: Cluster, image: Path, shards: Path) -> dict[str, Path]:
-    """By case the folder of a run that was disturbed, and `calm`: the same run, which nobody disturbed."""
+    """By case the folder of a run that was disturbed, and `calm`: the same run, which nobody
+    disturbed.
+    """
     folders: dict[str, Path] = {}
-    for name, nodes in {"calm": CALM_NODES, **{name: case.nodes for name, case in CASES.items()}}.items():
+    for name, nodes in {
+        "calm": CALM_NODES,
+        **{name: case.nodes for name, case in CASES.items()},
+    }.items():
         config = site(image=image, nodes=2, constraint=f'"{nodes}"')
-        folders[name] = cluster.study(f"team_{name}", shards=shards, epochs=MANY_EPOCHS, config=config, only="labels")
+        folders[name] = cluster.study(
+            f"team_{name}", shards=shards, epochs=MANY_EPOCHS, config=config, only="labels"
+        )
         cluster.submit(folders[name])
     for name, case in CASES.items():
         disturb(cluster, folders[name], case)
@@ -99,6 +127,8 @@ def test_a_team_that_is_disturbed_goes_on_and_ends_with_the_weights_of_the_untou
         cluster.wait_all_done(folder)
     run = RunFolder(teams[name] / "runs" / the_run(teams[name]).run_id)
     done, status = load_json(run.done), load_status(run.status)
-    assert (done["attempts"], done["interruptions"]) == (2, {CASES[name].cause: 1}), describe(teams[name])
+    assert (done["attempts"], done["interruptions"]) == (2, {CASES[name].cause: 1}), describe(
+        teams[name]
+    )
     assert status and status.first_step > 0, "it began anew"
     assert measured(teams[name]) == measured(teams["calm"])

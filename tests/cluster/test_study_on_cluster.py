@@ -11,7 +11,7 @@ from support.cluster import EPOCHS, ROOT, Cluster, measured, site
 
 import kdbatch
 from kdbatch.base.atomic_write import load_json
-from kdbatch.launch.run_status import survey
+from kdbatch.launch.run_status import load_run_rows
 
 
 @pytest.fixture(scope="module")
@@ -22,21 +22,44 @@ def study(cluster: Cluster, image: Path, shards: Path) -> Path:
     return folder
 
 
-def test_the_study_in_the_image_finds_what_the_local_queue_finds(cluster: Cluster, study: Path, local_study: Path) -> None:
+def test_the_study_in_the_image_finds_what_the_local_queue_finds(
+    cluster: Cluster, study: Path, local_study: Path
+) -> None:
     assert len(measured(study)) == 12
     assert measured(study) == measured(local_study)
     cluster.kdbatch(study, "report")
-    subprocess.run([sys.executable, "-m", "kdbatch", "report"], cwd=local_study, check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "kdbatch", "report"],
+        cwd=local_study,
+        check=True,
+        capture_output=True,
+    )
     for name in ("tables/table1.md", "tables/table1.csv", "tables/table1.tex", "report.json"):
-        assert (study / "report" / name).read_bytes() == (local_study / "report" / name).read_bytes(), name
+        assert (study / "report" / name).read_bytes() == (
+            local_study / "report" / name
+        ).read_bytes(), name
 
 
-def test_its_runs_were_array_elements_in_the_image_and_each_began_once(cluster: Cluster, study: Path, image: Path) -> None:
-    inside = cluster.run("apptainer", "--quiet", "exec", str(image), "python3", "-c", "import platform; print(platform.python_version())")
+def test_its_runs_were_array_elements_in_the_image_and_each_began_once(
+    cluster: Cluster, study: Path, image: Path
+) -> None:
+    inside = cluster.run(
+        "apptainer",
+        "--quiet",
+        "exec",
+        str(image),
+        "python3",
+        "-c",
+        "import platform; print(platform.python_version())",
+    )
     lock = hashlib.sha256((ROOT / "container" / "requirements.lock").read_bytes()).hexdigest()
-    made_of = {"python_version": inside.strip(), "lock_sha256": lock, "image_sha256": hashlib.sha256(image.read_bytes()).hexdigest()}
+    made_of = {
+        "python_version": inside.strip(),
+        "lock_sha256": lock,
+        "image_sha256": hashlib.sha256(image.read_bytes()).hexdigest(),
+    }
     jobs: set[str] = set()
-    for row in survey(study / "runs"):
+    for row in load_run_rows(study / "runs"):
         facts = load_json(study / "runs" / row.run_id / "done.json")
         assert (facts["attempts"], facts["interruptions"]) == (1, {})
         assert {name: facts[name] for name in made_of} == made_of
@@ -51,8 +74,15 @@ def test_a_finished_study_hands_nothing_to_slurm(cluster: Cluster, study: Path) 
 
 
 def test_the_image_says_what_it_holds(cluster: Cluster, image: Path) -> None:
-    said = json.loads(cluster.run("apptainer", "inspect", "--json", "--labels", str(image)))["data"]["attributes"]["labels"]
+    said = json.loads(cluster.run("apptainer", "inspect", "--json", "--labels", str(image)))[
+        "data"
+    ]["attributes"]["labels"]
     assert said["org.opencontainers.image.version"] == kdbatch.__version__
-    assert said["kdbatch.lock.sha256"] == hashlib.sha256((ROOT / "container" / "requirements.lock").read_bytes()).hexdigest()
-    frozen = cluster.run("apptainer", "--quiet", "exec", str(image), "cat", "/opt/kdbatch/freeze.txt")
+    assert (
+        said["kdbatch.lock.sha256"]
+        == hashlib.sha256((ROOT / "container" / "requirements.lock").read_bytes()).hexdigest()
+    )
+    frozen = cluster.run(
+        "apptainer", "--quiet", "exec", str(image), "cat", "/opt/kdbatch/freeze.txt"
+    )
     assert "kdbatch @ " in frozen and "torch==" in frozen

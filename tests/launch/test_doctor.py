@@ -1,4 +1,6 @@
-"""`init` and `doctor`, on this machine and against a fake site on PATH; the probe as a real process."""
+"""`init` and `doctor`, on this machine and against a fake site on PATH; the probe as a real
+process.
+"""
 
 import signal
 import subprocess
@@ -12,10 +14,10 @@ from support.launching import config_in, wait_until
 
 from kdbatch.base.atomic_write import load_json
 from kdbatch.base.errors import UserError
-from kdbatch.base.parse import read
-from kdbatch.launch.doctor import examine
-from kdbatch.launch.init_config import Seen, look, starter_text, write_starter
-from kdbatch.launch.node_check import Answer, _findings, submit_probe
+from kdbatch.base.parse import parse
+from kdbatch.launch.doctor import run_checks
+from kdbatch.launch.init_config import DetectedSite, config_text, detect_site, write_config
+from kdbatch.launch.node_check import Answer, _findings, submit_node_check
 from kdbatch.launch.slurm.cluster_info import minutes_of, partitions, slurm_settings
 from kdbatch.launch.slurm.commands import queued_jobs
 from kdbatch.vocab.config import Config, Container, DatasetPlace, Site
@@ -34,10 +36,14 @@ AccountingStorageType   = accounting_storage/none
 
 @pytest.fixture
 def site(slurm: Path):
-    """A cluster whose sinfo and `scontrol show config` answer; `site("linuxproc")` says how it tracks processes."""
+    """A cluster whose sinfo and `scontrol show config` answer; `site("linuxproc")` says how it
+    tracks processes.
+    """
 
     def write(track: str) -> Path:
-        (slurm / "scontrol").write_text(f"#!/bin/bash\ncat <<'END'\n{SETTINGS.format(track=track)}END\n")
+        (slurm / "scontrol").write_text(
+            f"#!/bin/bash\ncat <<'END'\n{SETTINGS.format(track=track)}END\n"
+        )
         (slurm / "sinfo").write_text(f"#!/bin/bash\ncat <<'END'\n{SINFO}END\n")
         (slurm / "sinfo").chmod(0o755)
         return slurm
@@ -46,18 +52,29 @@ def site(slurm: Path):
 
 
 def bad(config: Config) -> list[str]:
-    return [f"{finding.about}: {finding.says}" for finding in examine(config) if finding.verdict == "bad"]
+    return [
+        f"{finding.about}: {finding.says}"
+        for finding in run_checks(config)
+        if finding.verdict == "bad"
+    ]
 
 
 def test_partitions_are_read_with_their_limits_and_kinds_of_gpu(site):
     site("cgroup")
     found = {p.name: p for p in partitions()}
     assert [p.name for p in found.values() if p.is_default] == ["cpu"]
-    assert (found["cpu"].has_gpus, found["all"].has_gpus, found["all"].gpu_types) == (False, True, ())
+    assert (found["cpu"].has_gpus, found["all"].has_gpus, found["all"].gpu_types) == (
+        False,
+        True,
+        (),
+    )
     assert (found["gpu"].minutes, found["gpu"].gpu_types) == (3600, ("h200", "a100"))
 
 
-@pytest.mark.parametrize(("limit", "minutes"), [("infinite", 0), ("30:00", 30), ("2:30:00", 150), ("7-00:00:00", 10_080), ("n/a", 0)])
+@pytest.mark.parametrize(
+    ("limit", "minutes"),
+    [("infinite", 0), ("30:00", 30), ("2:30:00", 150), ("7-00:00:00", 10_080), ("n/a", 0)],
+)
 def test_a_time_limit_in_slurms_words(limit, minutes):
     assert minutes_of(limit) == minutes
 
@@ -69,39 +86,49 @@ def test_without_slurm_nothing_is_known(monkeypatch):
 
 @pytest.mark.parametrize("here", [True, False])
 def test_the_written_file_is_read_back_as_what_was_seen(site, tmp_path, monkeypatch, here):
-    seen = Seen()
+    seen = DetectedSite()
     if here:
         site("cgroup")
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-        seen = look()
-    write_starter(tmp_path / "kdbatch.toml", seen)
+        seen = detect_site()
+    write_config(tmp_path / "kdbatch.toml", seen)
     text = (tmp_path / "kdbatch.toml").read_text()
-    config = read(Config, tomllib.loads(text), where="kdbatch.toml")
-    assert (config.site.partition, config.site.max_array_size) == (("gpu", 501) if here else ("", 1000))
+    config = parse(Config, tomllib.loads(text), where="kdbatch.toml")
+    assert (config.site.partition, config.site.max_array_size) == (
+        ("gpu", 501) if here else ("", 1000)
+    )
     assert config.resources["pretrain"] == Resources()
     assert replace(config, site=Site(), resources={}) == Config()
     uncommented = "\n".join(
-        line.removeprefix("# ") if line.startswith(("# [", "# root", "# path", "# max")) else line for line in text.splitlines()
+        line.removeprefix("# ") if line.startswith(("# [", "# root", "# path", "# max")) else line
+        for line in text.splitlines()
     )
-    assert set(read(Config, tomllib.loads(uncommented), where="kdbatch.toml").datasets) == {"k400", "ssv2", "ucf101", "hmdb51"}
+    assert set(parse(Config, tomllib.loads(uncommented), where="kdbatch.toml").datasets) == {
+        "k400",
+        "ssv2",
+        "ucf101",
+        "hmdb51",
+    }
 
 
 def test_a_file_that_is_there_is_left_alone(tmp_path):
     (tmp_path / "kdbatch.toml").write_text("mine")
     with pytest.raises(UserError, match="is there already"):
-        write_starter(tmp_path / "kdbatch.toml", Seen())
+        write_config(tmp_path / "kdbatch.toml", DetectedSite())
     assert (tmp_path / "kdbatch.toml").read_text() == "mine"
 
 
 def test_a_login_node_without_gpus_is_told_to_ask_for_the_partitions():
-    assert "gpus = 1\n" in starter_text(Seen()) and 'gpu = "nv"' in starter_text(Seen())
+    assert "gpus = 1\n" in config_text(DetectedSite()) and 'gpu = "nv"' in config_text(
+        DetectedSite()
+    )
 
 
 def test_a_site_that_fits_has_nothing_bad(site, tmp_path):
     site("cgroup")
     config = config_in(tmp_path, site=Site(partition="gpu", gpu_type="h200", max_array_size=500))
     assert bad(config) == []
-    told = {f"{f.about}: {f.says}" for f in examine(config)}
+    told = {f"{f.about}: {f.says}" for f in run_checks(config)}
     assert any("30 s (KillWait) to save its progress" in line for line in told)
     assert any(line.startswith("accounting: no accounting") for line in told)
 
@@ -109,20 +136,37 @@ def test_a_site_that_fits_has_nothing_bad(site, tmp_path):
 def test_each_thing_that_would_fail_is_named_with_what_to_write(site, tmp_path):
     site("cgroup")
     config = config_in(tmp_path, site=Site(partition="gpu", gpu_type="h100"))
-    config = replace(config, resources={"pretrain": Resources(minutes=4000)}, datasets={"k400": DatasetPlace(root="/nowhere")})
+    config = replace(
+        config,
+        resources={"pretrain": Resources(minutes=4000)},
+        datasets={"k400": DatasetPlace(root="/nowhere")},
+    )
     assert bad(config) == [
         "arrays: SLURM's MaxArraySize is 501: write max_array_size = 501 under [site]",
         "resources.pretrain: 4000 minutes are more than gpu's 3600",
         "gpu_type: gpu has no 'h100', but h200, a100",
     ]
-    assert "partition: there is no 'gpuu'. Known: cpu, gpu, all" in bad(replace(config, site=Site(partition="gpuu", max_array_size=1)))
+    assert "partition: there is no 'gpuu'. Known: cpu, gpu, all" in bad(
+        replace(config, site=Site(partition="gpuu", max_array_size=1))
+    )
 
 
-@pytest.mark.parametrize(("track", "image", "named"), [("linuxproc", True, True), ("linuxproc", False, False), ("cgroup", True, False)])
-def test_the_process_tracking_that_breaks_signals_in_images_is_named(site, tmp_path, track, image, named):
+@pytest.mark.parametrize(
+    ("track", "image", "named"),
+    [("linuxproc", True, True), ("linuxproc", False, False), ("cgroup", True, False)],
+)
+def test_the_process_tracking_that_breaks_signals_in_images_is_named(
+    site, tmp_path, track, image, named
+):
     site(track)
     (tmp_path / "kd.sif").touch()
-    container = Container(image=str(tmp_path / "kd.sif"), env={"PYTHONPATH": str(Path(__file__).parents[2])}) if image else Container()
+    container = (
+        Container(
+            image=str(tmp_path / "kd.sif"), env={"PYTHONPATH": str(Path(__file__).parents[2])}
+        )
+        if image
+        else Container()
+    )
     config = replace(config_in(tmp_path, site=Site(max_array_size=1)), container=container)
     assert [line for line in bad(config) if "proctrack/linuxproc" in line] == bad(config)
     assert bool(bad(config)) == named
@@ -130,29 +174,41 @@ def test_the_process_tracking_that_breaks_signals_in_images_is_named(site, tmp_p
 
 def test_an_image_of_another_version_is_named(site, tmp_path):
     cluster = site("cgroup")
-    (cluster / "apptainer").write_text('#!/bin/bash\n[ $1 = --version ] && echo apptainer 9 || echo \'["0.0.1", "1.0", "3.9"]\'\n')
+    (cluster / "apptainer").write_text(
+        '#!/bin/bash\n[ $1 = --version ] && echo apptainer 9 || echo \'["0.0.1", "1.0", "3.9"]\'\n'
+    )
     (tmp_path / "kd.sif").touch()
-    config = replace(config_in(tmp_path, site=Site(max_array_size=1)), container=Container(image=str(tmp_path / "kd.sif")))
-    assert [line.split(",")[0] for line in bad(config)] == ["image: kdbatch 0.0.1", "image: submitit 1.0"]
+    config = replace(
+        config_in(tmp_path, site=Site(max_array_size=1)),
+        container=Container(image=str(tmp_path / "kd.sif")),
+    )
+    assert [line.split(",")[0] for line in bad(config)] == [
+        "image: kdbatch 0.0.1",
+        "image: submitit 1.0",
+    ]
 
 
 @pytest.mark.slow  # a worker's packages are imported
 def test_the_probe_answers_listens_for_one_signal_and_says_how_many_came(tmp_path):
     answer = tmp_path / "answer.json"
-    probe = subprocess.Popen([sys.executable, "-m", "kdbatch.run.node_probe", str(answer), str(tmp_path)])
+    probe = subprocess.Popen(
+        [sys.executable, "-m", "kdbatch.run.node_probe", str(answer), str(tmp_path)]
+    )
     wait_until(answer.exists, seconds=60)
-    assert read(Answer, load_json(answer), where="answer").listening
+    assert parse(Answer, load_json(answer), where="answer").listening
     probe.send_signal(signal.SIGUSR2)
     assert probe.wait(timeout=60) == 0
-    told = read(Answer, load_json(answer), where="answer")
+    told = parse(Answer, load_json(answer), where="answer")
     assert (told.listening, told.signals, told.decodes, told.missing) == (False, 1, True, ())
     config = replace(config_in(tmp_path), resources={"pretrain": Resources(gpus=0)})
     assert {finding.verdict for finding in _findings(told, config)} == {"ok"}
 
 
 def test_the_probes_job_is_one_of_ours(slurm, tmp_path):
-    config = replace(config_in(tmp_path), resources={"pretrain": Resources(gpus=2, cpus=64, memory_gb=256)})
-    assert submit_probe(config).job_id == "41"
+    config = replace(
+        config_in(tmp_path), resources={"pretrain": Resources(gpus=2, cpus=64, memory_gb=256)}
+    )
+    assert submit_node_check(config).job_id == "41"
     text = (slurm / "41.sbatch").read_text()
     assert "--gres=gpu:2" in text and "--time=2\n" in text and "--mem=4GB" in text
     assert queued_jobs()[0].name.startswith("kdbatch-probe-")

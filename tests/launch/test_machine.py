@@ -21,7 +21,9 @@ def test_gpus_are_those_that_the_driver_lists(driver):
     assert visible_gpus() == ("0", "1") and default_jobs() == 2
 
 
-@pytest.mark.parametrize(("variable", "gpus"), [("2,3", ("2", "3")), ("GPU-1", ("GPU-1",)), ("", ()), ("-1", ())])
+@pytest.mark.parametrize(
+    ("variable", "gpus"), [("2,3", ("2", "3")), ("GPU-1", ("GPU-1",)), ("", ()), ("-1", ())]
+)
 def test_the_environments_list_of_gpus_wins(driver, monkeypatch, variable, gpus):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
     assert visible_gpus() == gpus
@@ -36,7 +38,10 @@ def test_slurm_is_where_sbatch_is(slurm, monkeypatch):
 
 def test_workers_share_gpus_in_turn_and_threads_follow_the_device(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert [worker_env(slot, jobs=3, gpus=("4", "6"), pid=1)["CUDA_VISIBLE_DEVICES"] for slot in range(3)] == ["4", "6", "4"]
+    assert [
+        worker_env(slot, jobs=3, gpus=("4", "6"), pid=1)["CUDA_VISIBLE_DEVICES"]
+        for slot in range(3)
+    ] == ["4", "6", "4"]
     assert worker_env(0, jobs=1, gpus=("4",), pid=1)["OMP_NUM_THREADS"] == str(num_cpus())
     assert worker_env(0, jobs=1, gpus=(), pid=1)["OMP_NUM_THREADS"] == "1"
     monkeypatch.setenv("OMP_NUM_THREADS", "7")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from support.launching import config_in, ids, plan_of
 
-from kdbatch.launch.run_folders import refreshed, write_runs
+from kdbatch.launch.run_folders import without_finished, write_runs
 from kdbatch.vocab.plans import load_records
 from kdbatch.vocab.runs import Cache, RunFolder
 
@@ -14,7 +14,11 @@ def test_a_worker_finds_its_run_its_shards_and_the_report_its_record(tmp_path):
     write_runs(plan, config=config)
     for planned in plan.runs:
         assignment = RunFolder(config.runs_dir / planned.run.id).load()
-        assert (assignment.run, assignment.title, assignment.shards_dir) == (planned.run, planned.title, str(tmp_path / "shards"))
+        assert (assignment.run, assignment.title, assignment.shards_dir) == (
+            planned.run,
+            planned.title,
+            str(tmp_path / "shards"),
+        )
     assert load_records(config.runs_dir) == plan.records
 
 
@@ -25,9 +29,15 @@ def test_an_equal_file_is_left_alone_and_another_is_written(tmp_path):
     before = path.stat()
     write_runs(plan, config=config)
     assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
-    write_runs(plan, config=replace(config, decoder="decord", cache=Cache(path="/dev/shm/frames", max_gb=3.0)))
+    write_runs(
+        plan,
+        config=replace(config, decoder="decord", cache=Cache(path="/dev/shm/frames", max_gb=3.0)),
+    )
     assignment = RunFolder(path.parent).load()
-    assert (assignment.decoder, assignment.cache) == ("decord", Cache(path="/dev/shm/frames", max_gb=3.0))
+    assert (assignment.decoder, assignment.cache) == (
+        "decord",
+        Cache(path="/dev/shm/frames", max_gb=3.0),
+    )
 
 
 def test_a_damaged_file_is_written_anew(tmp_path):
@@ -53,6 +63,6 @@ def test_runs_that_ended_since_the_plan_was_made_leave_its_waves(tmp_path):
     folder = RunFolder(config.runs_dir / ids(plan)["a"])
     folder.path.mkdir(parents=True)
     folder.done.touch()
-    now = refreshed(plan, runs_dir=config.runs_dir)
+    now = without_finished(plan, runs_dir=config.runs_dir)
     assert [p.done for p in now.runs] == [True, False]
     assert [wave.run_ids for wave in now.waves] == [(ids(plan)["b"],)]

@@ -11,24 +11,35 @@ import time
 import pytest
 from support.launching import STAND_IN, act, config_in, ids, plan_of, submitted, wait_until
 
-from kdbatch.base.locks import holding, is_held
-from kdbatch.launch.run_folders import journal_of, write_runs
-from kdbatch.launch.run_status import as_json, row_of, survey
+from kdbatch.base.locks import hold_lock, is_held
+from kdbatch.launch.run_folders import submissions_dir, write_runs
+from kdbatch.launch.run_status import load_run_rows, rows_as_json, run_row
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import STALE_SECONDS, Status, load_status, save_status
 
-NOW = Status(state="running", attempt=1, step=10, num_steps=40, seconds=20.0, host="elsewhere", pid=1, metric="loss 1.2")
+NOW = Status(
+    state="running",
+    attempt=1,
+    step=10,
+    num_steps=40,
+    seconds=20.0,
+    host="elsewhere",
+    pid=1,
+    metric="loss 1.2",
+)
 
 
 @pytest.fixture
 def world(tmp_path):
     plan, config = plan_of({"a": (), "b": ("a",), "c": ("b",)}), config_in(tmp_path)
     write_runs(plan, config=config)
-    return config.runs_dir, {name: RunFolder(config.runs_dir / run_id) for name, run_id in ids(plan).items()}
+    return config.runs_dir, {
+        name: RunFolder(config.runs_dir / run_id) for name, run_id in ids(plan).items()
+    }
 
 
 def states(runs_dir):
-    return {row.title: row.state for row in survey(runs_dir)}
+    return {row.title: row.state for row in load_run_rows(runs_dir)}
 
 
 def say(folder, **what):
@@ -43,14 +54,16 @@ def test_a_submitted_run_is_queued_until_it_speaks_and_again_when_submitted_agai
     runs_dir, folders = world
     config = config_in(runs_dir.parent)
     submitted(config, folders["a"].id, folders["b"].id)
-    assert (survey(runs_dir)[0].state, survey(runs_dir)[0].job) == ("queued", "41_0")
+    assert (load_run_rows(runs_dir)[0].state, load_run_rows(runs_dir)[0].job) == ("queued", "41_0")
     say(folders["a"], state="failed")
     assert states(runs_dir)["a"] == "failed"
     submitted(config, folders["a"].id, number="42", at=time.time() + 1)
     assert states(runs_dir)["a"] == "queued"
 
 
-@pytest.mark.parametrize(("job", "ahead", "state"), [("41_0", 100, "failed"), ("40_0", -100, "queued")])
+@pytest.mark.parametrize(
+    ("job", "ahead", "state"), [("41_0", 100, "failed"), ("40_0", -100, "queued")]
+)
 def test_whose_word_a_status_is_its_job_says_and_not_the_clock_of_a_node(world, job, ahead, state):
     runs_dir, folders = world
     submitted(config_in(runs_dir.parent), folders["a"].id, folders["b"].id, at=time.time() + ahead)
@@ -61,9 +74,9 @@ def test_whose_word_a_status_is_its_job_says_and_not_the_clock_of_a_node(world, 
 def test_what_a_local_queue_did_after_a_submission_is_not_laid_to_its_job(world):
     runs_dir, folders = world
     submitted(config_in(runs_dir.parent), folders["a"].id, at=1.0)
-    (journal_of(runs_dir) / "41" / "41.ended").write_text("0 1 out of memory\n")
+    (submissions_dir(runs_dir) / "41" / "41.ended").write_text("0 1 out of memory\n")
     save_status(folders["a"].status, dataclasses.replace(NOW, heartbeat_at=2.0))
-    assert survey(runs_dir, live=set())[0].state == "lost"
+    assert load_run_rows(runs_dir, live=set())[0].state == "lost"
 
 
 def test_a_run_whose_job_left_the_queue_before_it_began_is_planned_again(world):
@@ -71,20 +84,22 @@ def test_a_run_whose_job_left_the_queue_before_it_began_is_planned_again(world):
     config = config_in(runs_dir.parent)
     submitted(config, folders["a"].id)
     submitted(config, folders["b"].id, number="42")
-    rows = survey(runs_dir, live={"41"})
+    rows = load_run_rows(runs_dir, live={"41"})
     assert [row.state for row in rows] == ["queued", "planned", "planned"]
     assert "job 42 left the queue" in rows[1].reason
 
 
 @pytest.mark.parametrize("live", [None, set()])
-def test_a_run_whose_worker_ended_without_a_word_has_failed_and_names_the_log_that_tells_why(world, live):
+def test_a_run_whose_worker_ended_without_a_word_has_failed_and_names_the_log_that_tells_why(
+    world, live
+):
     runs_dir, folders = world
     submitted(config_in(runs_dir.parent), *(folders[name].id for name in "abc"))
-    job = journal_of(runs_dir) / "41"
+    job = submissions_dir(runs_dir) / "41"
     (job / "41_0.ended").write_text("0 2\n")
     (job / "41_0_0_log.err").touch()
     folders["a"].log.write_text("kdbatch: no shards\n")
-    rows = survey(runs_dir, live=live)
+    rows = load_run_rows(runs_dir, live=live)
     assert [row.state for row in rows] == ["failed", "blocked", "blocked"]
     assert rows[0].reason == f"its job ended by itself (exit code 2); see {folders['a'].log}"
 
@@ -92,21 +107,33 @@ def test_a_run_whose_worker_ended_without_a_word_has_failed_and_names_the_log_th
 def test_a_run_whose_job_may_have_been_put_back_is_queued_until_the_queue_says_otherwise(world):
     runs_dir, folders = world
     submitted(config_in(runs_dir.parent), folders["a"].id, folders["b"].id)
-    (journal_of(runs_dir) / "41" / "41_0.ended").write_text("0 255\n")
-    assert [survey(runs_dir, live=live)[0].state for live in (None, {"41_0"}, set())] == ["queued", "queued", "planned"]
+    (submissions_dir(runs_dir) / "41" / "41_0.ended").write_text("0 255\n")
+    assert [load_run_rows(runs_dir, live=live)[0].state for live in (None, {"41_0"}, set())] == [
+        "queued",
+        "queued",
+        "planned",
+    ]
 
 
 def test_a_running_run_says_how_far_it_is_and_when_it_may_end(world):
     say(world[1]["a"])
-    row = survey(world[0])[0]
-    assert (row.state, row.step, row.num_steps, row.eta_seconds, row.metric) == ("running", 10, 40, 60.0, "loss 1.2")
+    row = load_run_rows(world[0])[0]
+    assert (row.state, row.step, row.num_steps, row.eta_seconds, row.metric) == (
+        "running",
+        10,
+        40,
+        60.0,
+        "loss 1.2",
+    )
     assert row.device_hours == pytest.approx(20 / 3600, abs=1e-4)
 
 
 def test_a_silent_run_is_stale_while_its_lock_is_held_and_lost_when_it_is_free(world):
     runs_dir, folders = world
-    save_status(folders["a"].status, dataclasses.replace(NOW, heartbeat_at=time.time() - STALE_SECONDS - 1))
-    with holding(folders["a"].lock):
+    save_status(
+        folders["a"].status, dataclasses.replace(NOW, heartbeat_at=time.time() - STALE_SECONDS - 1)
+    )
+    with hold_lock(folders["a"].lock):
         assert states(runs_dir)["a"] == "stale"
     assert states(runs_dir) == {"a": "lost", "b": "blocked", "c": "blocked"}
 
@@ -122,9 +149,13 @@ def test_a_run_killed_on_this_machine_is_lost_at_once(world):
 
 def test_a_failed_run_blocks_its_descendants_and_says_why(world):
     say(world[1]["a"], state="failed", reason="no such shard")
-    rows = survey(world[0])
+    rows = load_run_rows(world[0])
     assert [row.state for row in rows] == ["failed", "blocked", "blocked"]
-    assert [row.reason for row in rows] == ["no such shard", f"parent {rows[0].run_id} is failed", f"parent {rows[1].run_id} is blocked"]
+    assert [row.reason for row in rows] == [
+        "no such shard",
+        f"parent {rows[0].run_id} is failed",
+        f"parent {rows[1].run_id} is blocked",
+    ]
 
 
 def test_a_done_run_is_done_whatever_its_status_says(world):
@@ -135,18 +166,20 @@ def test_a_done_run_is_done_whatever_its_status_says(world):
 
 def test_a_damaged_run_is_shown_and_hides_no_other(world):
     world[1]["a"].assignment.write_text('{"run": ')
-    rows = {row.run_id: row for row in survey(world[0])}
-    assert rows[world[1]["a"].id].state == "damaged" and "is not JSON" in rows[world[1]["a"].id].reason
+    rows = {row.run_id: row for row in load_run_rows(world[0])}
+    assert (
+        rows[world[1]["a"].id].state == "damaged" and "is not JSON" in rows[world[1]["a"].id].reason
+    )
     assert rows[world[1]["b"].id].state == "blocked"
 
 
 def test_no_folder_at_all_is_no_runs(tmp_path):
-    assert survey(tmp_path / "runs") == ()
+    assert load_run_rows(tmp_path / "runs") == ()
 
 
 def test_rows_are_json(world):
     say(world[1]["a"])
-    assert json.loads(json.dumps(as_json(survey(world[0]))))[0]["eta_seconds"] == 60.0
+    assert json.loads(json.dumps(rows_as_json(load_run_rows(world[0]))))[0]["eta_seconds"] == 60.0
 
 
 def test_looking_at_a_live_run_does_not_disturb_it(tmp_path):
@@ -157,5 +190,5 @@ def test_looking_at_a_live_run_does_not_disturb_it(tmp_path):
     with subprocess.Popen([*STAND_IN, str(folder.path)]) as worker:
         wait_until(lambda: load_status(folder.status) is not None)
         while worker.poll() is None:
-            assert row_of(folder, folder.load()).state in ("running", "done")
+            assert run_row(folder, folder.load()).state in ("running", "done")
     assert worker.returncode == 0 and not is_held(folder.lock)

@@ -1,4 +1,6 @@
-"""The tool's own cost at 1,000 runs, a fifth of what is promised for 5,000. Processor time: a busy machine must not decide."""
+"""The tool's own cost at 1,000 runs, a fifth of what is promised for 5,000. Processor time: a busy
+machine must not decide.
+"""
 
 import dataclasses
 import json
@@ -11,7 +13,7 @@ from support.inputs import JOBS
 from support.launching import config_in, plan_of, submitted
 
 from kdbatch.launch.run_folders import write_runs
-from kdbatch.launch.run_status import survey
+from kdbatch.launch.run_status import load_run_rows
 from kdbatch.launch.slurm.submit import submit_arrays
 from kdbatch.plan.resolve import make_plan
 from kdbatch.vocab.runs import RunFolder
@@ -32,7 +34,9 @@ def test_planning(sharded, tmp_path):
     config = sharded(k400=240_000, ucf101=13_320, hmdb51=6766)
     shutil.copytree(JOBS, tmp_path / "jobs")
     profile = tmp_path / "jobs" / "profiles" / "paper.yaml"
-    profile.write_text(re.sub(r"^seeds:.*", f"seeds: {list(range(27))}", profile.read_text(), flags=re.MULTILINE))
+    profile.write_text(
+        re.sub(r"^seeds:.*", f"seeds: {list(range(27))}", profile.read_text(), flags=re.MULTILINE)
+    )
     files = (tmp_path / "jobs" / "subset_size.yaml",)
     assert len(make_plan(files, profile="paper", config=config).runs) >= 999
     assert seconds(lambda: make_plan(files, profile="paper", config=config)) < 1.0
@@ -52,9 +56,13 @@ def test_a_thousand_runs_of_three_waves_are_three_calls_of_sbatch(slurm, tmp_pat
 def test_status(tmp_path):
     plan, config = plan_of(dict.fromkeys(map(str, range(1000)), ())), config_in(tmp_path)
     write_runs(plan, config=config)
-    status = Status(state="running", heartbeat_at=time.time(), step=3, num_steps=9, host="elsewhere")
+    status = Status(
+        state="running", heartbeat_at=time.time(), step=3, num_steps=9, host="elsewhere"
+    )
     for planned in plan.runs:
-        RunFolder(config.runs_dir / planned.run.id).status.write_text(json.dumps(dataclasses.asdict(status)))
+        RunFolder(config.runs_dir / planned.run.id).status.write_text(
+            json.dumps(dataclasses.asdict(status))
+        )
     submitted(config, *(planned.run.id for planned in plan.runs))
-    assert len(survey(config.runs_dir)) == 1000
-    assert seconds(lambda: survey(config.runs_dir)) < 0.4
+    assert len(load_run_rows(config.runs_dir)) == 1000
+    assert seconds(lambda: load_run_rows(config.runs_dir)) < 0.4

@@ -1,4 +1,6 @@
-"""Chance is 50 %: two rates. In the first epochs the network learns to rebuild clips, and only then their rate."""
+"""Chance is 50 %: two rates. In the first epochs the network learns to rebuild clips, and only then
+their rate.
+"""
 
 import logging
 from pathlib import Path

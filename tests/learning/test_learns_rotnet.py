@@ -9,7 +9,9 @@ from support.learning import pretrain_accuracy, toy_recipe
 
 @pytest.mark.learning
 @pytest.mark.parametrize("backbone", ["r21d_10", "shufflenet_2x"])
-def test_which_way_is_up_is_seen_in_unseen_videos(toy_shards: Path, tmp_path: Path, backbone: str) -> None:
+def test_which_way_is_up_is_seen_in_unseen_videos(
+    toy_shards: Path, tmp_path: Path, backbone: str
+) -> None:
     recipe = toy_recipe("rotnet", backbone, shards_dir=toy_shards, folder=tmp_path)
     learned = pretrain_accuracy(recipe, shards_dir=toy_shards, folder=tmp_path)
     logging.getLogger(__name__).warning("%s", learned)  # shown by make test-learning

@@ -1,4 +1,6 @@
-"""Chance is 16.7 %: six orders. For some 20 steps the loss stays at that of guessing; then it falls."""
+"""Chance is 16.7 %: six orders. For some 20 steps the loss stays at that of guessing; then it
+falls.
+"""
 
 import logging
 from pathlib import Path

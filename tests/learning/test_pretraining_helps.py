@@ -12,4 +12,6 @@ def test_where_labels_are_few_pretrained_networks_beat_those_from_scratch(tmp_pa
     arms = train_all(tmp_path)
     for name, arm in arms.items():
         logging.getLogger(__name__).warning("%s: %s", name, arm)  # shown by make test-learning
-    assert {task: arms[task].mean > arms["from_scratch"].mean for task in TASKS} == dict.fromkeys(TASKS, True)
+    assert {task: arms[task].mean > arms["from_scratch"].mean for task in TASKS} == dict.fromkeys(
+        TASKS, True
+    )

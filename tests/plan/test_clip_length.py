@@ -17,7 +17,9 @@ TOY_PRP_3 = 8 * 3 * 8  # frames of the toy profile's clip, their distance, the h
 
 @pytest.fixture
 def lasting(sharded: Callable[..., Config], in_tmp: Path) -> Callable[..., Config]:
-    """Indexes of videos that last as long as is said: the eleven lengths of each of K400's shards in turn, in frames of `fps`."""
+    """Indexes of videos that last as long as is said: the eleven lengths of each of K400's shards
+    in turn, in frames of `fps`.
+    """
 
     def write(*shards: list[int], fps: float = 25.0) -> Config:
         config = sharded(k400=1000 * len(shards), ucf101=13_320)
@@ -36,8 +38,12 @@ def _plan(config: Config, profile: str = "toy"):
 
 
 @pytest.mark.parametrize("fps", [25.0, 29.97, 12.0])
-def test_videos_of_exactly_the_window_are_long_enough_and_one_frame_less_is_not(lasting, fps: float) -> None:
-    need = TOY_PRP_3 / 25.0 * fps  # frames of the stored rate that are 192 of the profile's 25 a second
+def test_videos_of_exactly_the_window_are_long_enough_and_one_frame_less_is_not(
+    lasting, fps: float
+) -> None:
+    need = (
+        TOY_PRP_3 / 25.0 * fps
+    )  # frames of the stored rate that are 192 of the profile's 25 a second
     assert len(_plan(lasting([need] * 11, fps=fps)).runs) > 50
     with pytest.raises(UserError, match="needs 192 frames of each video, 7.7 s, and none of"):
         _plan(lasting([need - fps / 25.0] * 11, fps=fps))
@@ -50,7 +56,11 @@ def test_the_message_names_task_complexity_need_what_is_there_and_what_would_do(
     assert says.startswith(
         f"{FILES[0]}: T3.pretrain: PRP at complexity 3 needs 192 frames of each video, 7.7 s, and none of k400/train[:160]"
     )
-    for words in ("170 to 190 frames, half of them below 180", "clip.num_frames (now 8) or clip.stride_frames (now 3)", "kdbatch plan"):
+    for words in (
+        "170 to 190 frames, half of them below 180",
+        "clip.num_frames (now 8) or clip.stride_frames (now 3)",
+        "kdbatch plan",
+    ):
         assert words in says
     assert "\n" not in says
 
@@ -68,7 +78,9 @@ def test_only_the_subsets_own_shards_count(lasting) -> None:
         _plan(lasting(short, long, long, long))
 
 
-def test_an_index_that_was_written_without_lengths_is_read_and_passes(lasting, in_tmp: Path) -> None:
+def test_an_index_that_was_written_without_lengths_is_read_and_passes(
+    lasting, in_tmp: Path
+) -> None:
     config = lasting([100] * 11)
     path = in_tmp / "shards" / "k400" / "index.json"
     index = json.loads(path.read_text())

@@ -31,14 +31,22 @@ def test_pretraining_counts_the_clips_that_a_task_learns_from_and_those_it_looks
         ("CVRL C2", 2 * 3),
         ("TDL C3", 2 * 3 + 1),
     ):
-        assert _gmac(runs, f"pretrain R(2+1)D by {name} on k400[:50k]") == pytest.approx(200 * 50_000 * passes * R21D), name
+        assert _gmac(runs, f"pretrain R(2+1)D by {name} on k400[:50k]") == pytest.approx(
+            200 * 50_000 * passes * R21D
+        ), name
 
 
-def test_a_student_pays_for_its_teachers_forward_passes_and_for_ten_clips_of_each_test_video(runs) -> None:
+def test_a_student_pays_for_its_teachers_forward_passes_and_for_ten_clips_of_each_test_video(
+    runs,
+) -> None:
     test = TEST * 10
-    assert _gmac(runs, "train ShuffleNet on ucf101 from labels only") == pytest.approx(240 * TRAIN * 3 * SHUFFLE + test * SHUFFLE)
+    assert _gmac(runs, "train ShuffleNet on ucf101 from labels only") == pytest.approx(
+        240 * TRAIN * 3 * SHUFFLE + test * SHUFFLE
+    )
     taught = 240 * TRAIN * (3 * SHUFFLE + SHUFFLE + R21D) + test * SHUFFLE
-    assert _gmac(runs, "train ShuffleNet on ucf101 from RSPNet C1 + R(2+1)D RSPNet C1 on k400[:50k] (ae-kd)") == pytest.approx(taught)
+    assert _gmac(
+        runs, "train ShuffleNet on ucf101 from RSPNet C1 + R(2+1)D RSPNet C1 on k400[:50k] (ae-kd)"
+    ) == pytest.approx(taught)
     tuned = 100 * TRAIN * 3 * R21D + test * R21D
     assert _gmac(runs, "fine-tune R(2+1)D (PRP C2 on k400[:50k]) on ucf101") == pytest.approx(tuned)
 

@@ -25,14 +25,22 @@ def study(sharded):
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_every_profile_plans_the_whole_study_and_every_map_and_claim_has_its_runs(study, profile: str) -> None:
+def test_every_profile_plans_the_whole_study_and_every_map_and_claim_has_its_runs(
+    study, profile: str
+) -> None:
     plan = study(profile)
     assert [record.experiment for record in plan.records] == [path.stem for path in FILES]
     for record in plan.records:
         played = {cell.role for cell in record.cells}
-        assert set(record.roles) == played  # roles of maps too: none is drawn for a case that does not exist
+        assert (
+            set(record.roles) == played
+        )  # roles of maps too: none is drawn for a case that does not exist
         for claim in record.claims:
-            who = {f"map:{name}" for name in (claim.who, *claim.than)} if claim.kind == "fewer_blocks_than" else {claim.who, *claim.than}
+            who = (
+                {f"map:{name}" for name in (claim.who, *claim.than)}
+                if claim.kind == "fewer_blocks_than"
+                else {claim.who, *claim.than}
+            )
             assert who <= played
 
 
@@ -42,23 +50,38 @@ def test_a_run_that_several_experiments_need_is_planned_once(study) -> None:
     assert {item.run.id for item in together.runs} == set().union(*apart)
     saved = sum(len(ids) for ids in apart) - len(together.runs)
     assert saved == sum(len(item.used_by) - 1 for item in together.runs) > 30
-    control = next(item for item in together.runs if item.run.recipe.kind == "distill" and len(item.used_by) > 1)
+    control = next(
+        item
+        for item in together.runs
+        if item.run.recipe.kind == "distill" and len(item.used_by) > 1
+    )
     assert control.run.parents == ()  # labels only: one run, whatever stands beside it
 
 
-def test_all_six_tasks_are_trained_four_of_them_at_three_complexities_and_two_as_in_their_papers(study) -> None:
-    ladder = {(r.task.name, r.task.complexity) for item in study("paper").runs if (r := item.run.recipe).kind == "pretrain"}
+def test_all_six_tasks_are_trained_four_of_them_at_three_complexities_and_two_as_in_their_papers(
+    study,
+) -> None:
+    ladder = {
+        (r.task.name, r.task.complexity)
+        for item in study("paper").runs
+        if (r := item.run.recipe).kind == "pretrain"
+    }
     assert {name for name, _ in ladder} == set(TASKS)
     climbed = {(name, c) for name in ("rotnet", "vcop", "prp", "rspnet") for c in (1, 2, 3)}
     assert ladder == climbed | {("cvrl", 2), ("tdl", 3)}
 
 
 def test_a_scale_may_leave_out_a_control_with_all_that_speaks_of_it(study) -> None:
-    assert "same_task" not in repr([r.roles | {"rows": r.tables, "claims": r.claims} for r in study("toy").records])
+    assert "same_task" not in repr(
+        [r.roles | {"rows": r.tables, "claims": r.claims} for r in study("toy").records]
+    )
     for record in study("paper").records:
         assert "same_task" in record.roles and any("same_task" in t.rows for t in record.tables)
         assert any(claim.than == ("same_task",) and claim.control for claim in record.claims)
-        assert all(any(cell.role == "same_task" and cell.seed == seed for cell in record.cells) for seed in (0, 1, 2))
+        assert all(
+            any(cell.role == "same_task" and cell.seed == seed for cell in record.cells)
+            for seed in (0, 1, 2)
+        )
 
 
 def test_teachers_of_one_task_differ_in_their_seed_alone(study) -> None:
@@ -67,4 +90,6 @@ def test_teachers_of_one_task_differ_in_their_seed_alone(study) -> None:
     record = next(r for r in plan.records if r.experiment == "task_complexity")
     for cell in (c for c in record.cells if c.role == "same_task"):
         teachers = [runs[parent] for parent in runs[cell.run_id].parents]
-        assert [t.seed - cell.seed for t in teachers] == [0, 1, 2] and len({t.recipe for t in teachers}) == 1
+        assert [t.seed - cell.seed for t in teachers] == [0, 1, 2] and len(
+            {t.recipe for t in teachers}
+        ) == 1

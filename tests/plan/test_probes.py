@@ -45,14 +45,27 @@ def test_probes_ask_every_pretrained_network_once_per_target(jobs: Path) -> None
     assert {"T1.retrieval", "T2.retrieval", "T1.linear", "T2.linear"} <= set(record.roles)
     assert record.roles["T2.linear"] == "T2 R(2+1)D, pretrained features, linear probe"
     runs = {item.run.id: item.run for item in plan.runs}
-    assert [wave.name for wave in plan.waves] == ["pretrain", "finetune", "distill", "retrieve", "compare"]
+    assert [wave.name for wave in plan.waves] == [
+        "pretrain",
+        "finetune",
+        "distill",
+        "retrieve",
+        "compare",
+    ]
     asked = [run for run in runs.values() if isinstance(run.recipe, Retrieve)]
-    probed = [run for run in runs.values() if isinstance(run.recipe, Finetune) and run.recipe.trained == "head"]
+    probed = [
+        run
+        for run in runs.values()
+        if isinstance(run.recipe, Finetune) and run.recipe.trained == "head"
+    ]
     assert len(asked) == len(probed) == 3 * 2 * 4 * 2  # seeds, networks, subsets, targets
     for run in (*asked, *probed):
         (parent,) = run.parents
         assert runs[parent].recipe.kind == "pretrain" and runs[parent].seed == run.seed
-    assert all(run.recipe.data.split == "train01" and run.recipe.evaluation.test.split == "test01" for run in asked)  # type: ignore[union-attr]
+    assert all(
+        run.recipe.data.split == "train01" and run.recipe.evaluation.test.split == "test01"
+        for run in asked
+    )  # type: ignore[union-attr]
     assert all(run.recipe.view.augment == INNER for run in asked)  # type: ignore[union-attr]
     assert all(run.recipe.dropout == 0 for run in probed)  # type: ignore[union-attr]
     hours = {item.run.recipe.kind: item.cost_hours for item in plan.runs}
@@ -60,29 +73,50 @@ def test_probes_ask_every_pretrained_network_once_per_target(jobs: Path) -> None
 
 
 def test_a_teacher_of_the_next_seed_is_the_next_seeds_teacher(jobs: Path) -> None:
-    _edit(jobs / "subset_size.yaml", ("controls:", "controls:\n  same: {title: Same task, teachers: [T1, T1@1]}"))
+    _edit(
+        jobs / "subset_size.yaml",
+        ("controls:", "controls:\n  same: {title: Same task, teachers: [T1, T1@1]}"),
+    )
     plan = _plan(jobs)
     (record,) = plan.records
     runs = {item.run.id: item.run for item in plan.runs}
     titles = {item.run.id: item.title for item in plan.runs}
-    at = {(c.role, c.seed): c.run_id for c in record.cells if c.case == {"target": "hmdb51", "subset": "30k"}}
+    at = {
+        (c.role, c.seed): c.run_id
+        for c in record.cells
+        if c.case == {"target": "hmdb51", "subset": "30k"}
+    }
     assert runs[at["same", 0]].parents == (at["T1", 0], at["T1", 1])
     assert runs[at["same", 1]].parents == (at["T1", 1], at["T1", 2])
     last = runs[runs[at["same", 2]].parents[1]]
-    assert last.seed == 3 and last.recipe == runs[at["T1", 0]].recipe and runs[last.parents[0]].seed == 3
-    assert titles[at["same", 0]] == "train ShuffleNet on hmdb51 from RSPNet C1 + RSPNet C1@1 on k400[:30k] (ae-kd), seed 0"
+    assert (
+        last.seed == 3
+        and last.recipe == runs[at["T1", 0]].recipe
+        and runs[last.parents[0]].seed == 3
+    )
+    assert (
+        titles[at["same", 0]]
+        == "train ShuffleNet on hmdb51 from RSPNet C1 + RSPNet C1@1 on k400[:30k] (ae-kd), seed 0"
+    )
     assert len(record.cells) == len({(c.role, c.seed, *c.case.values()) for c in record.cells})
 
 
 def test_a_teacher_at_zero_is_the_teacher_and_each_alone_is_a_control(jobs: Path) -> None:
     _edit(
         jobs / "subset_size.yaml",
-        ("from_T2: {title: Student of the R(2+1)D teacher alone, teachers: [T2]}", "from_T2: {title: T2 alone, teachers: [T2@0]}"),
+        (
+            "from_T2: {title: Student of the R(2+1)D teacher alone, teachers: [T2]}",
+            "from_T2: {title: T2 alone, teachers: [T2@0]}",
+        ),
     )
     plan = _plan(jobs)
     (record,) = plan.records
     runs = {item.run.id: item.run for item in plan.runs}
-    at = {c.role: c.run_id for c in record.cells if c.case == {"target": "ucf101", "subset": "10k"} and c.seed == 0}
+    at = {
+        c.role: c.run_id
+        for c in record.cells
+        if c.case == {"target": "ucf101", "subset": "10k"} and c.seed == 0
+    }
     assert runs[at["from_T1"]].parents == (at["T1"],) and runs[at["from_T2"]].parents == (at["T2"],)
     assert runs[at["from_T1"]].recipe == runs[at["student"]].recipe
 
@@ -93,56 +127,107 @@ def test_the_paper_profile_holds_out_the_sources_numbers_of_videos(jobs: Path) -
         found = {
             item.run.recipe.selection
             for item in plan.runs
-            if isinstance(item.run.recipe, Finetune | Distill) and item.run.recipe.data.dataset == target
+            if isinstance(item.run.recipe, Finetune | Distill)
+            and item.run.recipe.data.dataset == target
         }
         (selection,) = found
-        assert isinstance(selection, Selection) and selection.share * num_videos == pytest.approx(held_out, rel=0.01)
+        assert isinstance(selection, Selection) and selection.share * num_videos == pytest.approx(
+            held_out, rel=0.01
+        )
 
 
-@pytest.mark.parametrize(("crop", "flip", "side"), [("center", 0.0, 1.0), ("random", 0.5, 112 / 128), ("random-resized", 0.5, 1.0)])
-def test_teachers_students_and_controls_are_cut_alike(jobs: Path, crop: str, flip: float, side: float) -> None:
+@pytest.mark.parametrize(
+    ("crop", "flip", "side"),
+    [("center", 0.0, 1.0), ("random", 0.5, 112 / 128), ("random-resized", 0.5, 1.0)],
+)
+def test_teachers_students_and_controls_are_cut_alike(
+    jobs: Path, crop: str, flip: float, side: float
+) -> None:
     _edit(jobs / "profiles" / "paper.yaml", (SEEDS, f"{SEEDS}\nfinetune_crop: {crop}"))
-    views = {item.run.recipe.view for item in _plan(jobs).runs if isinstance(item.run.recipe, Finetune | Distill)}
+    views = {
+        item.run.recipe.view
+        for item in _plan(jobs).runs
+        if isinstance(item.run.recipe, Finetune | Distill)
+    }
     (view,) = views
-    assert (view.augment.crop, view.augment.flip_probability, view.augment.square_side) == (crop, flip, side)
+    assert (view.augment.crop, view.augment.flip_probability, view.augment.square_side) == (
+        crop,
+        flip,
+        side,
+    )
     assert (view.augment == CENTER) == (crop == "center")
 
 
 def test_crops_and_views_reach_the_recipes(jobs: Path) -> None:
-    _edit(jobs / "profiles" / "paper.yaml", (SEEDS, f"{SEEDS}\nnum_eval_crops: 3\nteacher_views: 24"))
+    _edit(
+        jobs / "profiles" / "paper.yaml", (SEEDS, f"{SEEDS}\nnum_eval_crops: 3\nteacher_views: 24")
+    )
     recipes = [item.run.recipe for item in _plan(jobs).runs]
     assert {r.evaluation.num_crops for r in recipes if isinstance(r, Finetune | Distill)} == {3}
-    assert {r.teacher_views for r in recipes if isinstance(r, Distill)} == {24}  # the control's batches come again as the student's do
+    assert {r.teacher_views for r in recipes if isinstance(r, Distill)} == {
+        24
+    }  # the control's batches come again as the student's do
 
 
 def test_a_task_can_be_pretrained_at_a_scale_of_its_own_and_with_weaker_colours(jobs: Path) -> None:
     scale = "{epochs: 7, batch_clips: 32, lr_factor: 2.0, colours: 0.5}"
     _edit(jobs / "profiles" / "paper.yaml", ("pretrain_of:", f"pretrain_of:\n  rspnet: {scale}"))
-    recipes = {item.run.recipe for item in _plan(jobs).runs if isinstance(item.run.recipe, Pretrain)}
-    assert {(r.backbone.kind, r.schedule.epochs, r.schedule.lr) for r in recipes} == {("r21d_10", 7, 0.05), ("shufflenet_2x", 7, 0.1)}
+    recipes = {
+        item.run.recipe for item in _plan(jobs).runs if isinstance(item.run.recipe, Pretrain)
+    }
+    assert {(r.backbone.kind, r.schedule.epochs, r.schedule.lr) for r in recipes} == {
+        ("r21d_10", 7, 0.05),
+        ("shufflenet_2x", 7, 0.1),
+    }
     (augment,) = {recipe.view.augment for recipe in recipes}
     full = TASKS["rspnet"].augment
-    assert (augment.brightness, augment.hue, augment.gray_probability) == (0.2, 0.2, 0.1) and augment.min_area == full.min_area
-    assert full.faded(1.0) == full and augment.faded(0.0).jitter_probability == full.jitter_probability
+    assert (augment.brightness, augment.hue, augment.gray_probability) == (
+        0.2,
+        0.2,
+        0.1,
+    ) and augment.min_area == full.min_area
+    assert (
+        full.faded(1.0) == full and augment.faded(0.0).jitter_probability == full.jitter_probability
+    )
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (("controls:", "probes: [retreival]\ncontrols:"), r"probes\[0\]: found 'retreival'. Did you mean 'retrieval'\?"),
-        (("teachers: [T1, T2]", "teachers: [T1, T1@x]"), r"student.teachers: 'T1@x' does not say how many seeds further on. .*T1@1"),
+        (
+            ("controls:", "probes: [retreival]\ncontrols:"),
+            r"probes\[0\]: found 'retreival'. Did you mean 'retrieval'\?",
+        ),
+        (
+            ("teachers: [T1, T2]", "teachers: [T1, T1@x]"),
+            r"student.teachers: 'T1@x' does not say how many seeds further on. .*T1@1",
+        ),
         (("teachers: [T1, T2]", "teachers: [T1, T1@-1]"), "does not say how many seeds"),
         (("teachers: [T1, T2]", "teachers: [T1, T1@]"), "does not say how many seeds"),
-        (("teachers: [T1, T2]", "teachers: [T1, T1@0]"), "T1 and T1@0 are one teacher. Name each once; T1@1 is T1 with another seed"),
+        (
+            ("teachers: [T1, T2]", "teachers: [T1, T1@0]"),
+            "T1 and T1@0 are one teacher. Name each once; T1@1 is T1 with another seed",
+        ),
         (("teachers: [T1, T2]", "teachers: [T1, T3@1]"), "no 'T3'"),
-        (("teachers: [T1, T2]", f"teachers: [{', '.join(f'T1@{i}' for i in range(9))}]"), "found 9, and ae-kd tries .* at most 8"),
+        (
+            ("teachers: [T1, T2]", f"teachers: [{', '.join(f'T1@{i}' for i in range(9))}]"),
+            "found 9, and ae-kd tries .* at most 8",
+        ),
         (("weighting: ae-kd", "weighting: ca-mdk"), "Did you mean 'ca-mkd'"),
         (("weighting: ae-kd", "weighting: none"), "Write equal, ae-kd or ca-mkd"),
-        (("target: $target\n  teachers", "target: k400\n  teachers"), "T1 knows the classes of ucf101, its student learns k400"),
-        (("    pretrain: {task: rspnet, complexity: 1, dataset: k400, subset: $subset}\n", ""), None),
+        (
+            ("target: $target\n  teachers", "target: k400\n  teachers"),
+            "T1 knows the classes of ucf101, its student learns k400",
+        ),
+        (
+            ("    pretrain: {task: rspnet, complexity: 1, dataset: k400, subset: $subset}\n", ""),
+            None,
+        ),
     ],
 )
-def test_a_slip_in_the_experiment_is_one_line(jobs: Path, change: tuple[str, str], says: str | None) -> None:
+def test_a_slip_in_the_experiment_is_one_line(
+    jobs: Path, change: tuple[str, str], says: str | None
+) -> None:
     _edit(jobs / "subset_size.yaml", change)
     if says is None:
         _edit(jobs / "subset_size.yaml", ("controls:", "probes: [linear]\ncontrols:"))
@@ -155,23 +240,56 @@ def test_a_slip_in_the_experiment_is_one_line(jobs: Path, change: tuple[str, str
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ((SEEDS, f"{SEEDS}\nfinetune_crop: centre"), "finetune_crop: found 'centre'. Did you mean 'center'"),
+        (
+            (SEEDS, f"{SEEDS}\nfinetune_crop: centre"),
+            "finetune_crop: found 'centre'. Did you mean 'center'",
+        ),
         ((SEEDS, f"{SEEDS}\nnum_eval_crops: 2"), "num_eval_crops: found 2.* One of: 1, 3"),
-        (("num_eval_clips: 10", "num_eval_clips: 0"), r"paper\.yaml: num_eval_clips: found 0\. Write at least 1"),
-        ((SEEDS, f"{SEEDS}\nteacher_views: -1"), r"paper\.yaml: teacher_views: found -1\. Write a number of epochs, or 0"),
-        (("share: 0.084", "share: 800"), r"selection.ucf101: share: found 800. Write more than 0 and at most 0.5"),
-        (("share: 0.084, every_epochs: 5", "share: 0.084, every_epochs: 0"), "every_epochs, num_clips: found 0 and 3. Write at least 1"),
+        (
+            ("num_eval_clips: 10", "num_eval_clips: 0"),
+            r"paper\.yaml: num_eval_clips: found 0\. Write at least 1",
+        ),
+        (
+            (SEEDS, f"{SEEDS}\nteacher_views: -1"),
+            r"paper\.yaml: teacher_views: found -1\. Write a number of epochs, or 0",
+        ),
+        (
+            ("share: 0.084", "share: 800"),
+            r"selection.ucf101: share: found 800. Write more than 0 and at most 0.5",
+        ),
+        (
+            ("share: 0.084, every_epochs: 5", "share: 0.084, every_epochs: 0"),
+            "every_epochs, num_clips: found 0 and 3. Write at least 1",
+        ),
         (("  ucf101: {share", "  ucf10: {share"), "selection: no 'ucf10'. Did you mean 'ucf101'"),
-        (("pretrain_of:", "pretrain_of:\n  rsp: {epochs: 1, batch_clips: 8}"), "pretrain_of: no 'rsp'. Did you mean 'rspnet'"),
-        ((SEEDS, f"{SEEDS}\ntasks: {{rspent: {{}}}}"), r"paper\.yaml: tasks: no 'rspent'\. Did you mean 'rspnet'"),
-        ((SEEDS, f"{SEEDS}\nwidths: {{r21d: 0.5}}"), r"paper\.yaml: widths: no 'r21d'\. Did you mean 'r21d_10'"),
-        ((SEEDS, f"{SEEDS}\ntasks: {{prp: {{rate: 1}}}}"), r"paper\.yaml: tasks\.prp\.rate: PRP has no such field\. Did you mean 'rates'"),
-        ((SEEDS, f"{SEEDS}\ntasks: {{prp: {{rates: [2]}}}}"), r"paper\.yaml: tasks\.prp: rates: found \[2\]\. Write two or more"),
+        (
+            ("pretrain_of:", "pretrain_of:\n  rsp: {epochs: 1, batch_clips: 8}"),
+            "pretrain_of: no 'rsp'. Did you mean 'rspnet'",
+        ),
+        (
+            (SEEDS, f"{SEEDS}\ntasks: {{rspent: {{}}}}"),
+            r"paper\.yaml: tasks: no 'rspent'\. Did you mean 'rspnet'",
+        ),
+        (
+            (SEEDS, f"{SEEDS}\nwidths: {{r21d: 0.5}}"),
+            r"paper\.yaml: widths: no 'r21d'\. Did you mean 'r21d_10'",
+        ),
+        (
+            (SEEDS, f"{SEEDS}\ntasks: {{prp: {{rate: 1}}}}"),
+            r"paper\.yaml: tasks\.prp\.rate: PRP has no such field\. Did you mean 'rates'",
+        ),
+        (
+            (SEEDS, f"{SEEDS}\ntasks: {{prp: {{rates: [2]}}}}"),
+            r"paper\.yaml: tasks\.prp: rates: found \[2\]\. Write two or more",
+        ),
         (
             ("epochs: 200, batch_clips: 64", "epochs: 200, batch_clips: 64, colours: 2"),
             r"pretrain: colours: found 2\.0. Write a share from 0",
         ),
-        (("linear: {", "#: {"), "a linear probe needs a schedule, and the profile has none. Add to it, for example: linear: "),
+        (
+            ("linear: {", "#: {"),
+            "a linear probe needs a schedule, and the profile has none. Add to it, for example: linear: ",
+        ),
     ],
 )
 def test_a_slip_in_the_profile_is_one_line(jobs: Path, change: tuple[str, str], says: str) -> None:

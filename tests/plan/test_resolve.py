@@ -6,7 +6,7 @@ import pytest
 from support.inputs import JOBS
 
 from kdbatch.base.errors import UserError
-from kdbatch.base.parse import read
+from kdbatch.base.parse import parse
 from kdbatch.plan.resolve import make_plan
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.runs import Resources, Run
@@ -39,7 +39,8 @@ def config(sharded) -> Config:
 def test_the_whole_first_experiment_counts_every_run_once(config: Config) -> None:
     plan = _plan(config)
     kinds = [item.run.recipe.kind for item in plan.runs]
-    # per seed: 2 networks x 4 subsets; fine-tuned on 2 targets; students of both, of either and of two seeds per cell; labels alone per
+    # per seed: 2 networks x 4 subsets; fine-tuned on 2 targets; students of both, of either and of
+    # two seeds per cell; labels alone per
     # target; maps. And the last seed's second ShuffleNet teachers.
     expected = [3 * 8 + 4, 3 * 16 + 8, 3 * (4 * 8 + 2), 3 * 4]
     assert [kinds.count(k) for k in ("pretrain", "finetune", "distill", "compare")] == expected
@@ -48,17 +49,26 @@ def test_the_whole_first_experiment_counts_every_run_once(config: Config) -> Non
 
 def test_the_control_is_one_run_whatever_the_subset(config: Config) -> None:
     (record,) = _plan(config).records
-    ids = {c.run_id for c in record.cells if c.role == "labels_only" and c.case["target"] == "ucf101" and c.seed == 0}
+    ids = {
+        c.run_id
+        for c in record.cells
+        if c.role == "labels_only" and c.case["target"] == "ucf101" and c.seed == 0
+    }
     assert len(ids) == 1
 
 
 def test_the_control_differs_from_the_student_in_nothing_but_its_teachers(config: Config) -> None:
     runs = {item.run.id: item.run for item in _plan(config).runs}
     (record,) = _plan(config).records
-    at = {role: next(runs[c.run_id] for c in record.cells if c.role == role) for role in ("student", "labels_only")}
+    at = {
+        role: next(runs[c.run_id] for c in record.cells if c.role == role)
+        for role in ("student", "labels_only")
+    }
     assert at["labels_only"].parents == () and at["labels_only"].seed == at["student"].seed
     teaching = ("weighting", "temperature", "soft_weight", "max_teacher_weight")
-    cleared = dataclasses.replace(at["student"].recipe, **{name: getattr(at["labels_only"].recipe, name) for name in teaching})
+    cleared = dataclasses.replace(
+        at["student"].recipe, **{name: getattr(at["labels_only"].recipe, name) for name in teaching}
+    )
     assert cleared == at["labels_only"].recipe
 
 
@@ -72,16 +82,24 @@ def test_parents_come_before_children_and_waves_follow_the_stages(config: Config
 
 
 def test_an_id_is_the_same_in_every_process_and_on_every_site(config: Config) -> None:
-    elsewhere = dataclasses.replace(config, resources={"pretrain": Resources(gpus=8)}, decoder="decord")
+    elsewhere = dataclasses.replace(
+        config, resources={"pretrain": Resources(gpus=8)}, decoder="decord"
+    )
     assert [i.run.id for i in _plan(config).runs] == [i.run.id for i in _plan(elsewhere).runs]
     run = _plan(config).runs[0].run
-    assert read(Run, json.loads(json.dumps(dataclasses.asdict(run))), where="x").id == run.id
+    assert parse(Run, json.loads(json.dumps(dataclasses.asdict(run))), where="x").id == run.id
 
 
 def test_other_videos_or_another_seed_make_another_run(config: Config) -> None:
     run = _plan(config).runs[0].run
-    other_data = dataclasses.replace(run.recipe, data=dataclasses.replace(run.recipe.data, digest="f" * 16))
-    others = [dataclasses.replace(run, seed=9), dataclasses.replace(run, recipe=other_data), dataclasses.replace(run, parents=("r0",))]
+    other_data = dataclasses.replace(
+        run.recipe, data=dataclasses.replace(run.recipe.data, digest="f" * 16)
+    )
+    others = [
+        dataclasses.replace(run, seed=9),
+        dataclasses.replace(run, recipe=other_data),
+        dataclasses.replace(run, parents=("r0",)),
+    ]
     assert len({r.id for r in (run, *others)}) == 4
 
 
@@ -103,20 +121,35 @@ def test_planning_writes_nothing(config: Config, in_tmp: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (("weighting: ae-kd", "weigthing: ae-kd"), r"student\.weigthing: .*Did you mean 'weighting'"),
+        (
+            ("weighting: ae-kd", "weigthing: ae-kd"),
+            r"student\.weigthing: .*Did you mean 'weighting'",
+        ),
         (("task: rspnet", "task: rspnett"), "no 'rspnett'. Did you mean 'rspnet'"),
         (("backbone: r21d_10", "backbone: r21d"), "no 'r21d'. Did you mean 'r21d_10'"),
         (("dataset: k400", "dataset: k40"), "no 'k40'. Did you mean 'k400'"),
         (("teachers: [T1, T2]", "teachers: [T1, T3]"), r"student\.teachers: no 'T3'"),
         (("$subset", "$subsett"), "no 'subsett'. Did you mean 'subset'"),
-        (("10k, 30k, 50k, 100k", "10k, 30k, 100k, 500k"), "500k videos asked for, but there are only 240000. .*--profile toy does"),
+        (
+            ("10k, 30k, 50k, 100k", "10k, 30k, 100k, 500k"),
+            "500k videos asked for, but there are only 240000. .*--profile toy does",
+        ),
         (("rows: [T1,", "rows: [T0, T1,"), r"tables\.table1\.rows: no 'T0'"),
         (("columns: [target, subset]", "columns: [target]"), "a column needs every axis once"),
         (("value: 30k", "value: 40k"), "no '40k'"),
-        (("than_at: {subset: 100k}", "than_at: {subset: 101k}"), r"claims\.less_data_suffices\.than_at\.subset: no '101k'"),
-        (("at: {subset: 10k}", "at: {subsets: 10k}"), r"less_data_suffices\.at: no 'subsets'. Did you mean 'subset'"),
+        (
+            ("than_at: {subset: 100k}", "than_at: {subset: 101k}"),
+            r"claims\.less_data_suffices\.than_at\.subset: no '101k'",
+        ),
+        (
+            ("at: {subset: 10k}", "at: {subsets: 10k}"),
+            r"less_data_suffices\.at: no 'subsets'. Did you mean 'subset'",
+        ),
         (("kind: best_at", "kind: best"), "Did you mean 'best_at'"),
-        (("target: ucf101, subset: 30k", "subset: 30k"), r"maps\.cka_r21d_teacher\.at: no 'target'"),
+        (
+            ("target: ucf101, subset: 30k", "subset: 30k"),
+            r"maps\.cka_r21d_teacher\.at: no 'target'",
+        ),
         (("name: subset_size", "name: other"), "the name is that of the file"),
         (("vary:", "vary:\n  subset: [1k]\n  subset: [2k]\nvery:"), "given twice"),
         (("complexity: 1", "complexity: 4"), "complexity: found 4"),
@@ -124,10 +157,22 @@ def test_planning_writes_nothing(config: Config, in_tmp: Path) -> None:
             ("    control: true", "    points: 5.0"),
             r"labels_only\.points: beats does not look at it.* reads than, at, than_at",
         ),
-        (("    axis: subset", "    axis: subset\n    than: [T1]"), r"student_best_at_30k\.than: best_at does not look at it"),
-        (("    axis: subset\n", ""), r"student_best_at_30k\.axis: is missing or empty, and best_at needs it"),
-        (("kind: beats", "kind: mean_gain_at_least"), r"student_beats_teachers\.points: is missing or empty"),
-        (("than: [cka_shufflenet_teacher, cka_r21d_teacher]", "than: []"), r"student_fewer_blocks\.than: is missing or empty"),
+        (
+            ("    axis: subset", "    axis: subset\n    than: [T1]"),
+            r"student_best_at_30k\.than: best_at does not look at it",
+        ),
+        (
+            ("    axis: subset\n", ""),
+            r"student_best_at_30k\.axis: is missing or empty, and best_at needs it",
+        ),
+        (
+            ("kind: beats", "kind: mean_gain_at_least"),
+            r"student_beats_teachers\.points: is missing or empty",
+        ),
+        (
+            ("than: [cka_shufflenet_teacher, cka_r21d_teacher]", "than: []"),
+            r"student_fewer_blocks\.than: is missing or empty",
+        ),
         (
             ("than: [cka_shuff", "at: {subset: 30k}\n    than: [cka_shuff"),
             r"fewer_blocks\.at: fewer_blocks_than does not look at it",
@@ -140,13 +185,30 @@ def test_planning_writes_nothing(config: Config, in_tmp: Path) -> None:
             ("axis: subset", "metric: top_1\n    axis: subset"),
             r"claims\[1\]\.metric: found 'top_1'.* One of: top1, top5",
         ),
-        (("  from_T1: {", "  student: {"), r"subset_size\.yaml\.controls\.student: the name is taken by student\. Give each role a name"),
-        (("  from_T1: {", "  T1: {"), r"subset_size\.yaml\.controls\.T1: the name is taken by teachers\.T1"),
-        (("controls:", "references:\n  T2: {title: R, backbone: r21d_10, target: $target}\ncontrols:"), r"references\.T2: the name is"),
-        (("  from_T1: {", "  T1.linear: {"), r"controls: found 'T1\.linear'\. A role is a word"),  # the name of a probe
+        (
+            ("  from_T1: {", "  student: {"),
+            r"subset_size\.yaml\.controls\.student: the name is taken by student\. Give each role a name",
+        ),
+        (
+            ("  from_T1: {", "  T1: {"),
+            r"subset_size\.yaml\.controls\.T1: the name is taken by teachers\.T1",
+        ),
+        (
+            (
+                "controls:",
+                "references:\n  T2: {title: R, backbone: r21d_10, target: $target}\ncontrols:",
+            ),
+            r"references\.T2: the name is",
+        ),
+        (
+            ("  from_T1: {", "  T1.linear: {"),
+            r"controls: found 'T1\.linear'\. A role is a word",
+        ),  # the name of a probe
     ],
 )
-def test_a_slip_in_the_file_is_one_line(sharded, in_tmp: Path, change: tuple[str, str], says: str) -> None:
+def test_a_slip_in_the_file_is_one_line(
+    sharded, in_tmp: Path, change: tuple[str, str], says: str
+) -> None:
     config = sharded(k400=240_000, ucf101=13_320, hmdb51=6766)
     path = _edited(in_tmp, change)
     with pytest.raises(UserError, match=says) as caught:
@@ -154,7 +216,9 @@ def test_a_slip_in_the_file_is_one_line(sharded, in_tmp: Path, change: tuple[str
     assert "\n" not in str(caught.value)
 
 
-def test_missing_shards_an_unknown_profile_and_a_missing_file_are_one_line(sharded, in_tmp: Path) -> None:
+def test_missing_shards_an_unknown_profile_and_a_missing_file_are_one_line(
+    sharded, in_tmp: Path
+) -> None:
     config = sharded(ucf101=13_320)
     with pytest.raises(UserError, match="k400 has no shards .*kdbatch shard k400"):
         _plan(config)
@@ -166,7 +230,9 @@ def test_missing_shards_an_unknown_profile_and_a_missing_file_are_one_line(shard
 
 def test_thousands_of_runs_are_planned_in_seconds(sharded, in_tmp: Path) -> None:
     config = sharded(k400=240_000, ucf101=13_320, hmdb51=6766)
-    path = _edited(in_tmp, ("10k, 30k, 50k, 100k", ", ".join(str(n) for n in range(1000, 26_000, 500))))
+    path = _edited(
+        in_tmp, ("10k, 30k, 50k, 100k", ", ".join(str(n) for n in range(1000, 26_000, 500)))
+    )
     text = path.read_text()
     path.write_text(text[: text.index("maps:")])
     plan = _plan(config, file=path)
@@ -190,5 +256,7 @@ def test_named_cases_set_several_names(sharded, in_tmp: Path) -> None:
 
 def test_a_mean_gain_may_be_claimed_to_be_at_least_nothing(sharded, in_tmp: Path) -> None:
     config = sharded(k400=240_000, ucf101=13_320, hmdb51=6766)
-    (record,) = _plan(config, file=_edited(in_tmp, ("kind: beats", "kind: mean_gain_at_least\n    points: 0"))).records
+    (record,) = _plan(
+        config, file=_edited(in_tmp, ("kind: beats", "kind: mean_gain_at_least\n    points: 0"))
+    ).records
     assert {claim.points for claim in record.claims if claim.kind == "mean_gain_at_least"} == {0.0}

@@ -1,4 +1,6 @@
-"""The profile `paper` is the study: every number that it states, and those of the recipes that it names, are in the plan."""
+"""The profile `paper` is the study: every number that it states, and those of the recipes that it
+names, are in the plan.
+"""
 
 import pytest
 from support.inputs import JOBS
@@ -13,7 +15,11 @@ FILES = sorted(JOBS.glob("*.yaml"))
 
 @pytest.fixture
 def plan(sharded) -> Plan:
-    return make_plan(FILES, profile="paper", config=sharded(k400=240_000, ssv2=168_000, ucf101=13_320, hmdb51=6766))
+    return make_plan(
+        FILES,
+        profile="paper",
+        config=sharded(k400=240_000, ssv2=168_000, ucf101=13_320, hmdb51=6766),
+    )
 
 
 def _of(plan: Plan, experiment: str) -> list[Pretrain]:
@@ -26,7 +32,13 @@ def test_clips_schedules_and_seeds(plan: Plan) -> None:
     assert {(r.view.num_frames, r.view.size_pixels) for r in recipes} == {(16, 112)}
     students = [item.run for item in plan.runs if item.run.recipe.kind == "distill"]
     assert {run.seed for run in students} == {0, 1, 2}
-    assert {item.run.seed for item in plan.runs} == {0, 1, 2, 3, 4}  # a student of three seeds has teachers of the two that follow
+    assert {item.run.seed for item in plan.runs} == {
+        0,
+        1,
+        2,
+        3,
+        4,
+    }  # a student of three seeds has teachers of the two that follow
     assert {r.schedule.epochs for r in recipes if isinstance(r, Pretrain)} == {200}
     assert {r.schedule.epochs for r in recipes if isinstance(r, Finetune)} == {100}
     assert {r.evaluation.num_clips for r in recipes if isinstance(r, Finetune | Distill)} == {10}
@@ -34,17 +46,35 @@ def test_clips_schedules_and_seeds(plan: Plan) -> None:
 
 
 def test_students_are_distilled_as_ae_kd_does(plan: Plan) -> None:
-    students = {r for item in plan.runs if isinstance(r := item.run.recipe, Distill) and item.run.parents and r.weighting != "equal"}
-    assert {(r.weighting, r.temperature, r.hard_weight, r.soft_weight, r.max_teacher_weight) for r in students} == {
-        ("ae-kd", 4, 1, 0.9, 0.6)
+    students = {
+        r
+        for item in plan.runs
+        if isinstance(r := item.run.recipe, Distill) and item.run.parents and r.weighting != "equal"
     }
+    assert {
+        (r.weighting, r.temperature, r.hard_weight, r.soft_weight, r.max_teacher_weight)
+        for r in students
+    } == {("ae-kd", 4, 1, 0.9, 0.6)}
     (schedule,) = {r.schedule for r in students}
-    assert (schedule.epochs, schedule.batch_clips, schedule.lr, schedule.momentum, schedule.weight_decay) == (240, 64, 0.05, 0.9, 5e-4)
-    assert schedule.decay == "steps" and [share * 240 for share in schedule.milestones] == [150, 180, 210] and schedule.decay_factor == 0.1
+    assert (
+        schedule.epochs,
+        schedule.batch_clips,
+        schedule.lr,
+        schedule.momentum,
+        schedule.weight_decay,
+    ) == (240, 64, 0.05, 0.9, 5e-4)
+    assert (
+        schedule.decay == "steps"
+        and [share * 240 for share in schedule.milestones] == [150, 180, 210]
+        and schedule.decay_factor == 0.1
+    )
 
 
 def test_subsets_of_each_experiment(plan: Plan) -> None:
-    thousands = {path.stem: {(r.data.dataset, r.data.num_places // 1000) for r in _of(plan, path.stem)} for path in FILES}
+    thousands = {
+        path.stem: {(r.data.dataset, r.data.num_places // 1000) for r in _of(plan, path.stem)}
+        for path in FILES
+    }
     assert thousands == {
         "subset_size": {("k400", n) for n in (10, 30, 50, 100)},
         "task_complexity": {("k400", 50)},
@@ -65,30 +95,71 @@ def test_networks_of_each_experiment(plan: Plan) -> None:
 
 
 def test_ladders_and_queues(plan: Plan) -> None:
-    tasks = {(r.task.name, r.task.complexity): r.task for path in FILES for r in _of(plan, path.stem)}
-    ladder = {key: task for key, task in tasks.items() if key[0] in ("rotnet", "vcop", "prp", "rspnet")}
+    tasks = {
+        (r.task.name, r.task.complexity): r.task for path in FILES for r in _of(plan, path.stem)
+    }
+    ladder = {
+        key: task for key, task in tasks.items() if key[0] in ("rotnet", "vcop", "prp", "rspnet")
+    }
     assert len(ladder) == 12
     for (_, complexity), task in ladder.items():
         match task:
             case RotNet():
                 assert len(task.quarters) == complexity + 1
             case VCOP():
-                assert (task.num_clips, task.gap_frames, task.dropout, task.hidden_dim) == (complexity + 2, 8, 0.5, 512)
+                assert (task.num_clips, task.gap_frames, task.dropout, task.hidden_dim) == (
+                    complexity + 2,
+                    8,
+                    0.5,
+                    512,
+                )
                 assert task.window_frames(16) == {1: 64, 2: 88, 3: 112}[complexity]
             case PRP():
-                assert task.rates == (1, 2, 4, 8)[: complexity + 1] and task.window_frames(16) == 16 * 2**complexity
+                assert (
+                    task.rates == (1, 2, 4, 8)[: complexity + 1]
+                    and task.window_frames(16) == 16 * 2**complexity
+                )
             case RSPNet():
-                assert (task.queue_size, task.embedding_dim, task.temperature, task.key_momentum) == (16384, 128, 0.07, 0.999)
+                assert (
+                    task.queue_size,
+                    task.embedding_dim,
+                    task.temperature,
+                    task.key_momentum,
+                ) == (16384, 128, 0.07, 0.999)
                 assert task.window_frames(16) == 16 * 2**complexity
-    assert isinstance(tdl := tasks["tdl", 3], TDL) and (tdl.queue_size, tdl.temperature, tdl.key_momentum) == (500, 0.07, 0.999)
-    assert isinstance(cvrl := tasks["cvrl", 2], CVRL) and (cvrl.temperature, cvrl.num_hidden, cvrl.hidden_dim) == (0.1, 3, 2048)
+    assert isinstance(tdl := tasks["tdl", 3], TDL) and (
+        tdl.queue_size,
+        tdl.temperature,
+        tdl.key_momentum,
+    ) == (500, 0.07, 0.999)
+    assert isinstance(cvrl := tasks["cvrl", 2], CVRL) and (
+        cvrl.temperature,
+        cvrl.num_hidden,
+        cvrl.hidden_dim,
+    ) == (0.1, 3, 2048)
 
 
-def test_the_out_of_distribution_experiment_has_the_four_tasks_and_their_claims_their_points(plan: Plan) -> None:
-    assert {r.task.name for r in _of(plan, "out_of_distribution")} == {"rotnet", "vcop", "cvrl", "rspnet"}
-    points = {claim.id: claim.points for record in plan.records for claim in record.claims if claim.points}
-    claimed = {"gain_rotnet": 20.5, "gain_vcop": 12.6, "noncontrastive_margin": 39.2, "contrastive_margin": 1.5}
-    assert points == claimed | {f"{name}_over_labels_only": value for name, value in claimed.items()}
+def test_the_out_of_distribution_experiment_has_the_four_tasks_and_their_claims_their_points(
+    plan: Plan,
+) -> None:
+    assert {r.task.name for r in _of(plan, "out_of_distribution")} == {
+        "rotnet",
+        "vcop",
+        "cvrl",
+        "rspnet",
+    }
+    points = {
+        claim.id: claim.points for record in plan.records for claim in record.claims if claim.points
+    }
+    claimed = {
+        "gain_rotnet": 20.5,
+        "gain_vcop": 12.6,
+        "noncontrastive_margin": 39.2,
+        "contrastive_margin": 1.5,
+    }
+    assert points == claimed | {
+        f"{name}_over_labels_only": value for name, value in claimed.items()
+    }
 
 
 def test_outside_the_ladder_every_task_is_at_the_complexity_of_its_paper(plan: Plan) -> None:
@@ -99,7 +170,9 @@ def test_outside_the_ladder_every_task_is_at_the_complexity_of_its_paper(plan: P
 
 def test_cvrl_has_larger_batches_and_warms_up(plan: Plan) -> None:
     (s,) = {r.schedule for r in _of(plan, "out_of_distribution") if r.task.name == "cvrl"}
-    assert (s.epochs, s.batch_clips, s.warmup_epochs) == (200, 128, 5.0) and s.lr == pytest.approx(0.32 * 128 / 1024)
+    assert (s.epochs, s.batch_clips, s.warmup_epochs) == (200, 128, 5.0) and s.lr == pytest.approx(
+        0.32 * 128 / 1024
+    )
 
 
 def test_no_two_runs_have_one_title(plan: Plan) -> None:

@@ -5,7 +5,9 @@ import pytest
 from kdbatch.base.errors import UserError
 from kdbatch.plan.yaml_loader import load_yaml
 
-LAUGHS = "\n".join(["l0: &l0 [ha]", *(f"l{i}: &l{i} [{', '.join([f'*l{i - 1}'] * 9)}]" for i in range(1, 12))])
+LAUGHS = "\n".join(
+    ["l0: &l0 [ha]", *(f"l{i}: &l{i} [{', '.join([f'*l{i - 1}'] * 9)}]" for i in range(1, 12))]
+)
 
 
 @pytest.fixture
@@ -25,8 +27,14 @@ def test_an_alias_repeats_what_stands_elsewhere(written) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("student: &s\n  title: S\n  loop: *s", r"^x\.yaml\.student\.loop: an alias \(\*\) puts this inside itself"),
-        ("maps: &m [{id: a}, {at: *m}]", r"^x\.yaml\.maps\[1\]\.at: an alias \(\*\) puts this inside itself"),
+        (
+            "student: &s\n  title: S\n  loop: *s",
+            r"^x\.yaml\.student\.loop: an alias \(\*\) puts this inside itself",
+        ),
+        (
+            "maps: &m [{id: a}, {at: *m}]",
+            r"^x\.yaml\.maps\[1\]\.at: an alias \(\*\) puts this inside itself",
+        ),
         (LAUGHS, r"^x\.yaml: aliases \(\*\) make more than 100000 lists and mappings of it"),
     ],
 )

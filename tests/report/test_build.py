@@ -29,7 +29,9 @@ def test_the_summary_counts_runs_and_verdicts(one_seed, partial) -> None:
 
 
 def test_report_json_says_what_the_page_says(one_seed) -> None:
-    claims = {c["claim"]["id"]: c for c in json.loads((one_seed.to / "report.json").read_text())["claims"]}
+    claims = {
+        c["claim"]["id"]: c for c in json.loads((one_seed.to / "report.json").read_text())["claims"]
+    }
     assert {name: c["verdict"] for name, c in claims.items()} == {
         "above": "holds",
         "best": "holds",
@@ -38,15 +40,24 @@ def test_report_json_says_what_the_page_says(one_seed) -> None:
         "control": "undecided",
     }
     above = claims["above"]
-    assert above["effect"] == pytest.approx(16.0) and above["num_videos"] == 400 and len(above["comparisons"]) == 4
-    assert above["interval_95"][0] < 16.0 < above["interval_95"][1] and claims["blocks"]["interval_95"] is None
+    assert (
+        above["effect"] == pytest.approx(16.0)
+        and above["num_videos"] == 400
+        and len(above["comparisons"]) == 4
+    )
+    assert (
+        above["interval_95"][0] < 16.0 < above["interval_95"][1]
+        and claims["blocks"]["interval_95"] is None
+    )
 
 
 def test_building_twice_gives_equal_bytes(one_seed, tmp_path: Path) -> None:
     build_report(one_seed.runs_dir, to=tmp_path)
     for path in one_seed.to.rglob("*"):
         if path.is_file():
-            assert path.read_bytes() == (tmp_path / path.relative_to(one_seed.to)).read_bytes(), path.name
+            assert path.read_bytes() == (tmp_path / path.relative_to(one_seed.to)).read_bytes(), (
+                path.name
+            )
 
 
 def test_no_plan_is_a_line_with_the_command_to_type(tmp_path: Path) -> None:
@@ -60,13 +71,20 @@ def test_a_study_that_has_only_been_submitted_gives_a_page(tmp_path: Path) -> No
     everything += [(f"map:map_{role}", "30k") for role in ("T1", "T2", "student")]
     World(unfinished=everything, num_videos=4).write(tmp_path / "runs")
     heard = []
-    summary = build_report(tmp_path / "runs", to=tmp_path / "report", progress=lambda *told: heard.append(told))
+    summary = build_report(
+        tmp_path / "runs", to=tmp_path / "report", progress=lambda *told: heard.append(told)
+    )
     assert (summary.done, summary.total, summary.verdicts["not-yet"]) == (0, 15, 5)
-    assert "0 of 15 runs are done" in summary.page.read_text() and not (tmp_path / "report" / "figures").exists()
+    assert (
+        "0 of 15 runs are done" in summary.page.read_text()
+        and not (tmp_path / "report" / "figures").exists()
+    )
     assert heard[0] == (0, 1, "reading results") and heard[-1] == (1, 1, "writing the page")
 
 
-def test_two_plans_that_use_one_name_keep_their_files_apart(written: Callable, tmp_path: Path) -> None:
+def test_two_plans_that_use_one_name_keep_their_files_apart(
+    written: Callable, tmp_path: Path
+) -> None:
     record, runs_dir = written()
     (runs_dir / "plans" / "subset_size.toy.json").unlink()
     record = dataclasses.replace(record, maps=(), claims=())

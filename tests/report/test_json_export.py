@@ -19,16 +19,29 @@ def test_results_hold_every_row_once_per_role_with_what_the_run_was(one_seed) ->
     frame = pl.read_parquet(one_seed.to / "results.parquet")
     assert dict(frame.schema) == RESULTS
     (row,) = frame.filter(name="top1", role="student", case="target=ucf101;subset=30k").to_dicts()
-    assert row["value"] == 88.0 and row["run_id"] == run_of(one_seed.record, "student", "30k") and row["table"] == "rows"
-    assert (row["kind"], row["seed"], row["experiment"], row["profile"]) == ("distill", 0, "subset_size", "toy") and len(
-        row["parents"]
-    ) == 2
+    assert (
+        row["value"] == 88.0
+        and row["run_id"] == run_of(one_seed.record, "student", "30k")
+        and row["table"] == "rows"
+    )
+    assert (row["kind"], row["seed"], row["experiment"], row["profile"]) == (
+        "distill",
+        0,
+        "subset_size",
+        "toy",
+    ) and len(row["parents"]) == 2
     pretraining = frame.filter(kind="pretrain")
-    assert pretraining.height and pretraining["role"].null_count() == pretraining.height  # no role of its own
-    assert set(frame["table"]) == {"rows", "curves"} and set(frame.filter(table="rows")["step"]) == {0}
+    assert (
+        pretraining.height and pretraining["role"].null_count() == pretraining.height
+    )  # no role of its own
+    assert set(frame["table"]) == {"rows", "curves"} and set(
+        frame.filter(table="rows")["step"]
+    ) == {0}
 
 
-def test_the_documented_keys_of_the_report_for_programs_are_its_keys(written: Callable, tmp_path: Path) -> None:
+def test_the_documented_keys_of_the_report_for_programs_are_its_keys(
+    written: Callable, tmp_path: Path
+) -> None:
     record, runs_dir = written()
     submit_again(runs_dir, record, epochs=6)
     told = json.loads(build_report(runs_dir, to=tmp_path).data.read_text())
@@ -43,29 +56,43 @@ def test_the_documented_keys_of_the_report_for_programs_are_its_keys(written: Ca
         "earlier_runs[]": set(told["earlier_runs"][0]),
         "warnings[]": set(),
     }
-    values = {"coverage.runs": RunState, "tables[].numbers[]": RoleGroup, "claims[]": Literal["points", "index"]}
-    section = SCHEMA.read_text(encoding="utf-8").split("## `report/report.json`")[1].split("\n## ")[0]
+    values = {
+        "coverage.runs": RunState,
+        "tables[].numbers[]": RoleGroup,
+        "claims[]": Literal["points", "index"],
+    }
+    section = (
+        SCHEMA.read_text(encoding="utf-8").split("## `report/report.json`")[1].split("\n## ")[0]
+    )
     lines = re.findall(r"^\| `([^`]+)` \| (.*) \|$", section, re.MULTILINE)
     documented = {place: set(re.findall(r"`([^`]+)`", meaning)) for place, meaning in lines}
-    assert documented == {place: keys | set(get_args(values.get(place))) for place, keys in found.items()}
+    assert documented == {
+        place: keys | set(get_args(values.get(place))) for place, keys in found.items()
+    }
     assert {re.split(r"\W", place)[0] for place in documented} == set(told)
 
 
 def test_the_report_for_programs_counts_runs_and_prints_the_table_s_numbers(partial) -> None:
     told = json.loads(partial.summary.data.read_text())
     assert sum(told["coverage"]["runs"].values()) == 15 and told["coverage"]["runs"]["done"] == 13
-    assert told["coverage"]["experiments"] == [{"experiment": "subset_size", "profile": "toy", "done": 13, "runs": 15}]
+    assert told["coverage"]["experiments"] == [
+        {"experiment": "subset_size", "profile": "toy", "done": 13, "runs": 15}
+    ]
     at = {"target": "ucf101", "subset": "10k"}
     (number,) = [n for n in told["tables"][0]["numbers"] if n["role"] == "T1" and n["case"] == at]
     assert (number["mean"], number["seeds_done"], number["seeds_planned"]) == (50.0, 1, 1)
     assert told["warnings"] == list(partial.summary.warnings)
 
 
-def test_a_damaged_rows_file_is_named_and_the_rest_is_there(written: Callable, tmp_path: Path) -> None:
+def test_a_damaged_rows_file_is_named_and_the_rest_is_there(
+    written: Callable, tmp_path: Path
+) -> None:
     record, runs_dir = written()
     bad = runs_dir / run_of(record, "T1", "10k") / "rows.parquet"
     bad.write_bytes(bad.read_bytes()[:100])
     made = build_report(runs_dir, to=tmp_path / "report")
     assert any(str(bad) in line for line in made.warnings)
-    roles = pl.read_parquet(tmp_path / "report" / "results.parquet").filter(name="top1", case="target=ucf101;subset=10k")["role"]
+    roles = pl.read_parquet(tmp_path / "report" / "results.parquet").filter(
+        name="top1", case="target=ucf101;subset=10k"
+    )["role"]
     assert set(roles) == {"T2", "student", "labels_only"}

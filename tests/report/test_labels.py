@@ -6,14 +6,22 @@ from kdbatch.report.labels import case_title, hours, moment, number, role_group,
 
 
 def test_numbers_have_fixed_digits_and_a_true_minus() -> None:
-    assert [number(v) for v in (61.94, -3.0, -0.04, None, math.nan)] == ["61.9", "\u22123.0", "0.0", "\u2013", "\u2013"]
+    assert [number(v) for v in (61.94, -3.0, -0.04, None, math.nan)] == [
+        "61.9",
+        "\u22123.0",
+        "0.0",
+        "\u2013",
+        "\u2013",
+    ]
 
 
 def test_differences_always_wear_their_sign_but_zero_has_none() -> None:
     assert [signed(v) for v in (2.0, -2.0, 0.01)] == ["+2.0", "\u22122.0", "0.0"]
 
 
-@pytest.mark.parametrize(("value", "text"), [(0.004, "14 s"), (0.5, "30 min"), (1234.56, "1,234.6 h"), (None, "\u2013")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.004, "14 s"), (0.5, "30 min"), (1234.56, "1,234.6 h"), (None, "\u2013")]
+)
 def test_device_time_is_told_in_the_unit_that_fits(value: float | None, text: str) -> None:
     assert hours(value) == text
 
@@ -39,7 +47,10 @@ def test_what_pretrained_features_are_asked_is_no_control() -> None:
 
 
 def test_a_case_reads_in_published_names() -> None:
-    assert case_title({"target": "ucf101", "backbone": "r21d_10", "subset": "10k"}) == "UCF101 · R(2+1)D · 10k"
+    assert (
+        case_title({"target": "ucf101", "backbone": "r21d_10", "subset": "10k"})
+        == "UCF101 · R(2+1)D · 10k"
+    )
 
 
 def test_what_an_experiment_refers_to_is_neither_teacher_nor_control() -> None:

@@ -11,7 +11,12 @@ from kdbatch.vocab.runs import RunFolder
 
 def finished(runs_dir: Path, run_id: str, *, top1: float = 50.0, done: bool = True) -> RunFolder:
     folder = RunFolder(runs_dir / run_id)
-    write_measures(folder.rows, run_id, [Measure(name="top1", value=top1, unit="percent", subset="ucf101/test01")], schema=ROWS)
+    write_measures(
+        folder.rows,
+        run_id,
+        [Measure(name="top1", value=top1, unit="percent", subset="ucf101/test01")],
+        schema=ROWS,
+    )
     if done:
         folder.done.write_text("{}")
     return folder
@@ -38,10 +43,14 @@ def test_a_damaged_file_is_named_and_the_others_are_read(tmp_path: Path, damage:
     bad = finished(tmp_path, "rb").rows
     whole = bad.read_bytes()
     holed = whole[:4] + bytes(len(whole) - 8) + whole[-4:]
-    bad.write_bytes({"cut": whole[:-30], "empty": b"", "text": b"not parquet at all", "hole": holed}[damage])
+    bad.write_bytes(
+        {"cut": whole[:-30], "empty": b"", "text": b"not parquet at all", "hole": holed}[damage]
+    )
     scan = scan_rows(tmp_path, ["ra", "rb"])
     assert scan.frame["run_id"].to_list() == ["ra"]
-    assert len(scan.warnings) == 1 and str(bad) in scan.warnings[0] and "Left out" in scan.warnings[0]
+    assert (
+        len(scan.warnings) == 1 and str(bad) in scan.warnings[0] and "Left out" in scan.warnings[0]
+    )
     assert "\n" not in scan.warnings[0]
 
 
@@ -79,6 +88,13 @@ def test_a_finished_run_without_rows_is_told_and_without_curves_is_not(tmp_path:
 
 def test_predictions_come_without_logits(tmp_path: Path) -> None:
     folder = finished(tmp_path, "ra")
-    row = {"run_id": "ra", "key": "v1", "label": 1, "place": 0, "probability_K": [0.25, 0.75], "logit_K": [0.0, 1.0]}
+    row = {
+        "run_id": "ra",
+        "key": "v1",
+        "label": 1,
+        "place": 0,
+        "probability_K": [0.25, 0.75],
+        "logit_K": [0.0, 1.0],
+    }
     write_table(folder.predictions, [row], schema=PREDICTIONS)
     assert read_predictions(tmp_path, ["ra"]).frame.rows() == [("ra", "v1", 1, [0.25, 0.75])]

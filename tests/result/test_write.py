@@ -8,11 +8,17 @@ from kdbatch.result.write import Measure, write_measures, write_table
 
 
 def test_measures_come_back_in_order_with_exactly_the_columns_of_the_schema(tmp_path: Path) -> None:
-    measures = [Measure(name="loss", value=2.5, unit="nats", step=10), Measure(name="loss", value=1.5, unit="nats", step=20)]
+    measures = [
+        Measure(name="loss", value=2.5, unit="nats", step=10),
+        Measure(name="loss", value=1.5, unit="nats", step=20),
+    ]
     write_measures(tmp_path / "curves.parquet", "ra", measures, schema=CURVES)
     frame = pl.read_parquet(tmp_path / "curves.parquet")
     assert dict(frame.schema) == CURVES
-    assert frame.rows() == [("ra", "loss", 2.5, "nats", "", 10), ("ra", "loss", 1.5, "nats", "", 20)]
+    assert frame.rows() == [
+        ("ra", "loss", 2.5, "nats", "", 10),
+        ("ra", "loss", 1.5, "nats", "", 20),
+    ]
 
 
 def test_no_rows_still_make_a_table_with_columns(tmp_path: Path) -> None:

@@ -14,7 +14,11 @@ from kdbatch.vocab.backbones import Backbone
 
 NETWORK = Backbone(kind="shufflenet_2x", width=0.0625)
 MAPS = CkaScale(backbone=NETWORK, layers="res", num_clips=4, num_frames=4, size_pixels=32)
-CUDNN, CONVOLUTIONS, PRODUCTS = torch.backends.cudnn, torch.backends.cudnn.conv, torch.backends.cuda.matmul  # type: ignore[attr-defined]
+CUDNN, CONVOLUTIONS, PRODUCTS = (
+    torch.backends.cudnn,
+    torch.backends.cudnn.conv,
+    torch.backends.cuda.matmul,
+)  # type: ignore[attr-defined]
 
 
 @pytest.fixture
@@ -28,7 +32,11 @@ def settings() -> Iterator[None]:
 def test_a_gpu_tries_its_algorithms_and_only_convolutions_drop_bits(settings: None) -> None:
     CUDNN.benchmark, CONVOLUTIONS.fp32_precision, PRODUCTS.fp32_precision = False, "ieee", "tf32"
     set_up(torch.device("cuda"))
-    assert (CUDNN.benchmark, CONVOLUTIONS.fp32_precision, PRODUCTS.fp32_precision) == (True, "tf32", "ieee")
+    assert (CUDNN.benchmark, CONVOLUTIONS.fp32_precision, PRODUCTS.fp32_precision) == (
+        True,
+        "tf32",
+        "ieee",
+    )
 
 
 def test_a_cpu_adds_in_one_order() -> None:

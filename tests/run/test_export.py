@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from kdbatch.base.atomic_write import publish_json
+from kdbatch.base.atomic_write import write_json
 from kdbatch.base.errors import UserError
 from kdbatch.result.schema import ROWS
 from kdbatch.result.write import Measure, write_measures
@@ -27,7 +27,10 @@ from kdbatch.vocab.views import View
 
 def finished(config: Config, *, width: float = 0.0625, recipe: Recipe | None = None) -> RunFolder:
     """The folder of a student that was never trained, but says that it is done."""
-    train, test = (find_subset(load_index(config.shards_dir, "ucf101"), s, "all", where="") for s in ("train01", "test01"))
+    train, test = (
+        find_subset(load_index(config.shards_dir, "ucf101"), s, "all", where="")
+        for s in ("train01", "test01")
+    )
     recipe = recipe or Distill(
         backbone=Backbone(kind="shufflenet_2x", width=width),
         data=train,
@@ -37,24 +40,43 @@ def finished(config: Config, *, width: float = 0.0625, recipe: Recipe | None = N
     )
     run = Run(recipe=recipe, seed=0, parents=())
     folder = RunFolder(config.runs_dir / run.id)
-    folder.save(Assignment(run=run, title="a student", shards_dir=str(config.shards_dir), decoder="pyav", resources=Resources()))
+    folder.save(
+        Assignment(
+            run=run,
+            title="a student",
+            shards_dir=str(config.shards_dir),
+            decoder="pyav",
+            resources=Resources(),
+        )
+    )
     if isinstance(recipe, Distill):
         torch.manual_seed(1)
-        model = Classifier(build_backbone(recipe.backbone), num_classes=train.num_classes, dropout=recipe.dropout)
-        publish_json(folder.done, {"model_sha256": save_weights(folder.model, model), "kind": "distill"})
+        model = Classifier(
+            build_backbone(recipe.backbone), num_classes=train.num_classes, dropout=recipe.dropout
+        )
+        write_json(
+            folder.done, {"model_sha256": save_weights(folder.model, model), "kind": "distill"}
+        )
     return folder
 
 
 @pytest.fixture
 def config(sharded, tmp_path: Path) -> Config:
     made = sharded(ucf101=13_320)
-    return dataclasses.replace(made, paths=dataclasses.replace(made.paths, runs=str(tmp_path / "runs")))
+    return dataclasses.replace(
+        made, paths=dataclasses.replace(made.paths, runs=str(tmp_path / "runs"))
+    )
 
 
 def test_an_export_stands_alone_and_predicts_a_video(config: Config, tmp_path: Path) -> None:
     folder = finished(config)
     written = export_run(folder, to=tmp_path / "out")
-    assert {path.name for path in written} == {"model.safetensors", "config.json", "load.py", "model.ts"}
+    assert {path.name for path in written} == {
+        "model.safetensors",
+        "config.json",
+        "load.py",
+        "model.ts",
+    }
     assert (tmp_path / "out" / "model.safetensors").read_bytes() == folder.model.read_bytes()
     classes = json.loads((tmp_path / "out" / "config.json").read_text())["classes"]
     assert tuple(classes) == load_index(config.shards_dir, "ucf101").classes
@@ -62,39 +84,61 @@ def test_an_export_stands_alone_and_predicts_a_video(config: Config, tmp_path: P
         stream = video.add_stream("libx264", rate=25)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         for i in range(12):
-            video.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), 20 * i, np.uint8))))
+            video.mux(
+                stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), 20 * i, np.uint8)))
+            )
         video.mux(stream.encode())
     words = [sys.executable, "out/load.py", "video.mp4"]
     said = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert said.returncode == 0, said.stderr
     lines = said.stdout.splitlines()
-    assert len(lines) == len(classes) == 2 and all(line.split(" ", 1)[1] in classes for line in lines)
+    assert len(lines) == len(classes) == 2 and all(
+        line.split(" ", 1)[1] in classes for line in lines
+    )
 
 
-def test_the_exported_network_is_the_run_s_and_its_torchscript_too(config: Config, tmp_path: Path) -> None:
+def test_the_exported_network_is_the_run_s_and_its_torchscript_too(
+    config: Config, tmp_path: Path
+) -> None:
     export_run(finished(config), to=tmp_path / "out")
     model, told = load_exported(tmp_path / "out")
     clip_BCTHW = 255 * torch.rand(2, 3, told["clip"]["num_frames"], 32, 32)
     torch.manual_seed(1)
-    alone = Classifier(build_backbone(Backbone(kind="shufflenet_2x", width=0.0625)), num_classes=2).eval()
+    alone = Classifier(
+        build_backbone(Backbone(kind="shufflenet_2x", width=0.0625)), num_classes=2
+    ).eval()
     mean, std = (torch.tensor(told["input"][name]).view(3, 1, 1, 1) for name in ("mean", "std"))
     with torch.no_grad():
         logit_BK = model(clip_BCTHW)
-        torch.testing.assert_close(logit_BK, alone((clip_BCTHW / 255 - mean) / std), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            logit_BK, alone((clip_BCTHW / 255 - mean) / std), rtol=1e-4, atol=1e-4
+        )
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns of TorchScript as such, in other words from version to version
+            warnings.simplefilter(
+                "ignore"
+            )  # torch warns of TorchScript as such, in other words from version to version
             traced = torch.jit.load(tmp_path / "out" / "model.ts")
         torch.testing.assert_close(traced(clip_BCTHW), logit_BK, rtol=1e-4, atol=1e-4)
 
 
-def test_the_config_says_how_well_the_network_did_on_its_test_split_where_that_is_known(config: Config, tmp_path: Path) -> None:
+def test_the_config_says_how_well_the_network_did_on_its_test_split_where_that_is_known(
+    config: Config, tmp_path: Path
+) -> None:
     folder = finished(config)
     export_run(folder, to=tmp_path / "unknown")
-    measured = [Measure(name=n, value=v, unit="percent", subset="ucf101/test01") for n, v in (("top5", 90.0), ("top1", 62.5))]
+    measured = [
+        Measure(name=n, value=v, unit="percent", subset="ucf101/test01")
+        for n, v in (("top5", 90.0), ("top1", 62.5))
+    ]
     write_measures(folder.rows, folder.id, measured, schema=ROWS)
     export_run(folder, to=tmp_path / "known")
-    unknown, known = (json.loads((tmp_path / name / "config.json").read_text()) for name in ("unknown", "known"))
-    assert known.pop("accuracy") == {"top1_percent": 62.5, "subset": "ucf101/test01"} and known == unknown
+    unknown, known = (
+        json.loads((tmp_path / name / "config.json").read_text()) for name in ("unknown", "known")
+    )
+    assert (
+        known.pop("accuracy") == {"top1_percent": 62.5, "subset": "ucf101/test01"}
+        and known == unknown
+    )
 
 
 def test_what_cannot_be_exported_says_why_and_what_to_type(config: Config, tmp_path: Path) -> None:
@@ -112,9 +156,13 @@ def test_what_cannot_be_exported_says_why_and_what_to_type(config: Config, tmp_p
 
 
 @pytest.mark.parametrize("text", ["[]", '{"model": "r21d"}', "3"])
-def test_a_folder_with_a_config_of_something_else_is_left_alone(config: Config, tmp_path: Path, text: str) -> None:
+def test_a_folder_with_a_config_of_something_else_is_left_alone(
+    config: Config, tmp_path: Path, text: str
+) -> None:
     (tmp_path / "config.json").write_text(text)
-    with pytest.raises(UserError, match=r"config\.json: is not that of an export\. Choose another folder: --to"):
+    with pytest.raises(
+        UserError, match=r"config\.json: is not that of an export\. Choose another folder: --to"
+    ):
         export_run(finished(config), to=tmp_path)
     with pytest.raises(UserError, match=r"config\.json: is not that of an export"):
         load_exported(tmp_path)

@@ -1,4 +1,6 @@
-"""The kinds of run on real videos, in this process: what they leave, and that no interruption changes it."""
+"""The kinds of run on real videos, in this process: what they leave, and that no interruption
+changes it.
+"""
 
 import itertools
 import shutil
@@ -13,15 +15,15 @@ import torch
 from safetensors.torch import load_file
 from support import targets as world
 
-from kdbatch.base.atomic_write import load_json, publish_json
+from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.report.build import build_report
 from kdbatch.result.read import read_curves, read_predictions, scan_rows
 from kdbatch.run.checkpoint import load_weights, sha256_of
-from kdbatch.run.data.augment import apply_draws, draw_augment
-from kdbatch.run.data.batches import TrainingBatches, Video, load_videos
+from kdbatch.run.data.augment import apply_augment, sample_augment
+from kdbatch.run.data.batches import StoredVideo, TrainingBatches, load_videos
 from kdbatch.run.data.decoding.decode import decode_frames
-from kdbatch.run.data.sampling import Request, even_clips, random_clip
-from kdbatch.run.heartbeat import StopFlag
+from kdbatch.run.data.sampling import ClipRequest, even_clips, random_clip
+from kdbatch.run.heartbeat import StopSignal
 from kdbatch.run.main import main
 from kdbatch.run.models import build_backbone
 from kdbatch.vocab.metrics import Metric
@@ -32,15 +34,20 @@ from kdbatch.vocab.shards import Subset
 from kdbatch.vocab.status import EXIT_DONE, EXIT_STOPPED, EXIT_USER
 from kdbatch.vocab.views import THREE
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("target")]  # one worker trains the runs that all tests look at
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.xdist_group("target"),
+]  # one worker trains the runs that all tests look at
 
 
 class Killed(BaseException):
     """What a process feels of SIGKILL: nothing after it."""
 
 
-class StopAfter(StopFlag):
-    """Asks to stop, or kills, when it has been looked at `num_looks` times; the loop looks once per step."""
+class StopAfter(StopSignal):
+    """Asks to stop, or kills, when it has been looked at `num_looks` times; the loop looks once per
+    step.
+    """
 
     def __init__(self, num_looks: int, *, kill: bool) -> None:
         self.num_looks, self.kill = num_looks, kill
@@ -97,26 +104,46 @@ def apart(folder: Path, plan: Plan, tmp_path: Path) -> Path:
 def test_every_role_of_the_experiment_is_measured(folder: Path, plan: Plan) -> None:
     for role in ("T1", "student", "labels_only", "T1_alone", "T1.linear"):
         found = _measured(folder, _run(plan, role))
-        assert {"top1", "top5", "clip_top1", "clip_top5", "held_out_top1", "best_epoch"} <= set(found) and found["test_videos"] == 8
+        assert {"top1", "top5", "clip_top1", "clip_top5", "held_out_top1", "best_epoch"} <= set(
+            found
+        ) and found["test_videos"] == 8
     asked = _measured(folder, _run(plan, "T1.retrieval"))
     assert asked["test_videos"] == 8 and asked["gallery_videos"] == 16
     for prefix in ("", "maxpool_"):
         recalls = [asked[f"{prefix}recall_at_{k}"] for k in (1, 5, 10, 20, 50)]
-        assert recalls == sorted(recalls) and recalls[-2:] == [100.0, 100.0]  # of 16 videos, the first 20 are all
-    assert {"teacher_ensemble_top1", "teacher_oracle_top1", "teacher_disagreement"} <= set(_measured(folder, _run(plan, "student")))
+        assert recalls == sorted(recalls) and recalls[-2:] == [
+            100.0,
+            100.0,
+        ]  # of 16 videos, the first 20 are all
+    assert {"teacher_ensemble_top1", "teacher_oracle_top1", "teacher_disagreement"} <= set(
+        _measured(folder, _run(plan, "student"))
+    )
 
 
-def test_what_roles_are_measured_by_is_what_tables_and_claims_may_name(folder: Path, plan: Plan) -> None:
-    measured = {name for cell in plan.records[0].cells for name in _measured(folder, _run(plan, cell.role))}
-    assert measured | {"teacher_error_correlation"} == set(get_args(Metric))  # which needs teachers that are right at times
+def test_what_roles_are_measured_by_is_what_tables_and_claims_may_name(
+    folder: Path, plan: Plan
+) -> None:
+    measured = {
+        name for cell in plan.records[0].cells for name in _measured(folder, _run(plan, cell.role))
+    }
+    assert measured | {"teacher_error_correlation"} == set(
+        get_args(Metric)
+    )  # which needs teachers that are right at times
 
 
-def test_the_report_has_a_row_for_every_probe_and_control(folder: Path, plan: Plan, tmp_path: Path) -> None:
+def test_the_report_has_a_row_for_every_probe_and_control(
+    folder: Path, plan: Plan, tmp_path: Path
+) -> None:
     for record in plan.records:
         save_record(folder / "runs", record)
     build_report(folder / "runs", to=tmp_path)
-    for run, table, title in (("T1.linear", "accuracy", "linear probe"), ("T1_alone", "accuracy", "T1 alone")):
-        (line,) = [x for x in (tmp_path / "tables" / f"{table}.md").read_text().splitlines() if title in x]
+    for run, table, title in (
+        ("T1.linear", "accuracy", "linear probe"),
+        ("T1_alone", "accuracy", "T1 alone"),
+    ):
+        (line,) = [
+            x for x in (tmp_path / "tables" / f"{table}.md").read_text().splitlines() if title in x
+        ]
         assert f"{_measured(folder, _run(plan, run))['top1']:.1f}" in line
     recall = _measured(folder, _run(plan, "T1.retrieval"))["recall_at_1"]
     assert f"| **{recall:.1f}** |" in (tmp_path / "tables" / "recall.md").read_text()
@@ -125,12 +152,18 @@ def test_the_report_has_a_row_for_every_probe_and_control(folder: Path, plan: Pl
 def test_a_teacher_of_another_seed_is_that_teacher_trained_with_it(plan: Plan) -> None:
     teacher, student = _run(plan, "T1"), _run(plan, "student")
     other = next(item.run for item in plan.runs if item.run.id == student.parents[1])
-    assert student.parents[0] == teacher.id and other.recipe == teacher.recipe and other.seed == teacher.seed + 1
+    assert (
+        student.parents[0] == teacher.id
+        and other.recipe == teacher.recipe
+        and other.seed == teacher.seed + 1
+    )
     assert _run(plan, "T1_alone").parents == (teacher.id,)
 
 
 def test_retrieval_is_what_loops_over_single_clips_find(folder: Path, plan: Plan) -> None:
-    """Features of the pretrained backbone, one view at a time, averaged; neighbours sorted by cosine, one query at a time."""
+    """Features of the pretrained backbone, one view at a time, averaged; neighbours sorted by
+    cosine, one query at a time.
+    """
     run = _run(plan, "T1.retrieval")
     recipe = run.recipe
     assert isinstance(recipe, Retrieve) and recipe.evaluation.num_crops == 3
@@ -143,13 +176,26 @@ def test_retrieval_is_what_loops_over_single_clips_find(folder: Path, plan: Plan
             views = []
             frame_VT = even_clips(video.sample, recipe.view, recipe.evaluation.num_clips).frame_VT
             for frame_T, number in itertools.product(frame_VT, range(3)):
-                draw = draw_augment(
-                    THREE, height=video.sample.height, width=video.sample.width, rng=np.random.default_rng(0), number=number
+                draw = sample_augment(
+                    THREE,
+                    height=video.sample.height,
+                    width=video.sample.width,
+                    rng=np.random.default_rng(0),
+                    number=number,
                 )
                 top, left, height, width = draw.box
-                frame_THWC = decode_frames(video.tar, video.sample, frame_T.tolist(), decoder="pyav")
-                cut_THWC = torch.from_numpy(frame_THWC[:, top : top + height, left : left + width].copy())
-                clip_1CTHW = apply_draws([cut_THWC], [draw], size_pixels=recipe.view.size_pixels, device=torch.device("cpu"))
+                frame_THWC = decode_frames(
+                    video.tar, video.sample, frame_T.tolist(), decoder="pyav"
+                )
+                cut_THWC = torch.from_numpy(
+                    frame_THWC[:, top : top + height, left : left + width].copy()
+                )
+                clip_1CTHW = apply_augment(
+                    [cut_THWC],
+                    [draw],
+                    size_pixels=recipe.view.size_pixels,
+                    device=torch.device("cpu"),
+                )
                 with torch.no_grad():
                     views.append(backbone.forward_pooled(clip_1CTHW)[0])
             found.append((video.sample.label, torch.stack(views).mean(0)))
@@ -159,46 +205,71 @@ def test_retrieval_is_what_loops_over_single_clips_find(folder: Path, plan: Plan
     for k in (1, 5):
         hits = 0
         for label, feature_D in queries:
-            near = sorted(gallery, key=lambda item: -float(torch.cosine_similarity(item[1], feature_D, dim=0)))
+            near = sorted(
+                gallery, key=lambda item: -float(torch.cosine_similarity(item[1], feature_D, dim=0))
+            )
             hits += any(other == label for other, _ in near[:k])
         assert _measured(folder, run)[f"recall_at_{k}"] == 100 * hits / len(queries)
 
 
 def test_a_linear_probe_leaves_the_pretrained_backbone_as_it_was(folder: Path, plan: Plan) -> None:
     probe, teacher = _run(plan, "T1.linear"), _run(plan, "T1")
-    pretrained, probed, tuned = (load_file(folder / "runs" / i / "model.safetensors") for i in (*probe.parents, probe.id, teacher.id))
+    pretrained, probed, tuned = (
+        load_file(folder / "runs" / i / "model.safetensors")
+        for i in (*probe.parents, probe.id, teacher.id)
+    )
     assert probe.parents == teacher.parents
     assert all(torch.equal(probed[f"backbone.{name}"], value) for name, value in pretrained.items())
-    assert not all(torch.equal(tuned[f"backbone.{name}"], value) for name, value in pretrained.items())
+    assert not all(
+        torch.equal(tuned[f"backbone.{name}"], value) for name, value in pretrained.items()
+    )
     assert set(probed) - {f"backbone.{name}" for name in pretrained} == {"fc.weight", "fc.bias"}
 
 
-def test_the_kept_epoch_is_the_first_of_the_best_and_the_test_split_is_read_with_it(folder: Path, plan: Plan) -> None:
+def test_the_kept_epoch_is_the_first_of_the_best_and_the_test_split_is_read_with_it(
+    folder: Path, plan: Plan
+) -> None:
     for role in ("T1", "student", "labels_only"):
         run, found = _run(plan, role), _measured(folder, _run(plan, role))
-        curve = pl.read_parquet(folder / "runs" / run.id / "curves.parquet").filter(pl.col("name") == "held_out_accuracy").sort("step")
+        curve = (
+            pl.read_parquet(folder / "runs" / run.id / "curves.parquet")
+            .filter(pl.col("name") == "held_out_accuracy")
+            .sort("step")
+        )
         scores = curve["value"].to_list()
-        assert len(scores) == run.recipe.schedule.epochs and max(scores) * 100 == found["held_out_top1"]  # type: ignore[union-attr]
+        assert (
+            len(scores) == run.recipe.schedule.epochs
+            and max(scores) * 100 == found["held_out_top1"]
+        )  # type: ignore[union-attr]
         assert found["best_epoch"] == 1 + scores.index(max(scores))
         rows = read_predictions(folder / "runs", [run.id]).frame
-        right = sum(row["label"] == max(range(2), key=row["probability_K"].__getitem__) for row in rows.to_dicts())
+        right = sum(
+            row["label"] == max(range(2), key=row["probability_K"].__getitem__)
+            for row in rows.to_dicts()
+        )
         assert found["top1"] == 100 * right / 8
 
 
-def test_what_is_exported_is_that_epochs_weights_and_not_the_last(folder: Path, plan: Plan, apart: Path) -> None:
-    """A schedule cut off after the best epoch ends with the same weights: the rate does not depend on what comes later."""
+def test_what_is_exported_is_that_epochs_weights_and_not_the_last(
+    folder: Path, plan: Plan, apart: Path
+) -> None:
+    """A schedule cut off after the best epoch ends with the same weights: the rate does not depend
+    on what comes later.
+    """
     student = _run(plan, "labels_only")
     still = {"decay": "steps", "milestones": (), "warmup_epochs": 0.0}
-    long = world.with_recipe(student, schedule=world.changed(student.recipe.schedule, epochs=6, **still))  # type: ignore[union-attr]
+    long = world.with_recipe(
+        student, schedule=world.changed(student.recipe.schedule, epochs=6, **still)
+    )  # type: ignore[union-attr]
     places = {}
     for run in (long, world.with_recipe(long, selection=None)):
         places[run.id] = world.prepare(apart, run)
-        assert main([str(places[run.id].path)], stop=StopFlag()) == EXIT_DONE
+        assert main([str(places[run.id].path)], stop=StopSignal()) == EXIT_DONE
     best = int(_measured(apart, long)["best_epoch"])
     assert best < 6
     short = world.with_recipe(long, schedule=world.changed(long.recipe.schedule, epochs=best))  # type: ignore[union-attr]
     place = world.prepare(apart, short)
-    assert main([str(place.path)], stop=StopFlag()) == EXIT_DONE
+    assert main([str(place.path)], stop=StopSignal()) == EXIT_DONE
     assert sha256_of(place.model) == sha256_of(places[long.id].model)
 
 
@@ -216,46 +287,59 @@ def test_a_student_interrupted_anywhere_ends_with_the_same_weights(
     else:
         assert main([str(place.path)], stop=StopAfter(num_looks, kill=False)) == EXIT_STOPPED
         assert place.checkpoint.exists()
-    assert main([str(place.path)], stop=StopFlag()) == EXIT_DONE
+    assert main([str(place.path)], stop=StopSignal()) == EXIT_DONE
     unbroken = RunFolder(folder / "runs" / student.id)
     assert sha256_of(place.model) == sha256_of(unbroken.model)
     assert place.predictions.read_bytes() == unbroken.predictions.read_bytes()
     of_machine = ("clips_per_second", "train_seconds", "data_wait_share", "max_memory")
     same = [n for n in _measured(folder, student) if n not in of_machine]
-    assert [_measured(apart, student)[n] for n in same] == [_measured(folder, student)[n] for n in same]
+    assert [_measured(apart, student)[n] for n in same] == [
+        _measured(folder, student)[n] for n in same
+    ]
     assert not place.teacher_outputs.exists()
 
 
-def test_lost_teacher_outputs_cost_time_and_change_nothing(folder: Path, plan: Plan, apart: Path) -> None:
+def test_lost_teacher_outputs_cost_time_and_change_nothing(
+    folder: Path, plan: Plan, apart: Path
+) -> None:
     student = _run(plan, "student")
     place = world.prepare(apart, student)
     assert main([str(place.path)], stop=StopAfter(4, kill=False)) == EXIT_STOPPED
     raw = bytearray(place.teacher_outputs.read_bytes())
     raw[: len(raw) // 2] = bytes(len(raw) // 2)
     place.teacher_outputs.write_bytes(raw)
-    assert main([str(place.path)], stop=StopFlag()) == EXIT_DONE
+    assert main([str(place.path)], stop=StopSignal()) == EXIT_DONE
     assert sha256_of(place.model) == sha256_of(RunFolder(folder / "runs" / student.id).model)
 
 
-def test_remembering_teachers_changes_the_weights_by_rounding_alone(plan: Plan, apart: Path) -> None:
-    """With as many views as epochs nothing comes again, so both runs see the same batches. One epoch: rounding grows from step to step."""
+def test_remembering_teachers_changes_the_weights_by_rounding_alone(
+    plan: Plan, apart: Path
+) -> None:
+    """With as many views as epochs nothing comes again, so both runs see the same batches. One
+    epoch: rounding grows from step to step.
+    """
     student = _run(plan, "student")
     heads = []
     for num_views, parents in ((0, student.parents), (1, student.parents), (0, ())):
         schedule = world.changed(student.recipe.schedule, epochs=1)  # type: ignore[union-attr]
-        run = world.changed(world.with_recipe(student, selection=None, teacher_views=num_views, schedule=schedule), parents=parents)
-        assert main([str(world.prepare(apart, run).path)], stop=StopFlag()) == EXIT_DONE
+        run = world.changed(
+            world.with_recipe(student, selection=None, teacher_views=num_views, schedule=schedule),
+            parents=parents,
+        )
+        assert main([str(world.prepare(apart, run).path)], stop=StopSignal()) == EXIT_DONE
         heads.append(_weights(apart, run)["fc.weight"])
     rounding, teaching = (float((heads[0] - other).abs().max()) for other in heads[1:])
     assert 0 < rounding < 2e-3 and teaching > 10 * rounding
 
 
-def test_a_student_whose_maps_are_taught_leaves_a_student_and_no_embedding(plan: Plan, apart: Path) -> None:
+def test_a_student_whose_maps_are_taught_leaves_a_student_and_no_embedding(
+    plan: Plan, apart: Path
+) -> None:
     student = _run(plan, "student")
     run = world.with_recipe(student, teacher_views=0, feature_weight=50.0)
     place = world.prepare(apart, run)
     assert main([str(place.path)], stop=StopAfter(3, kill=False)) == EXIT_STOPPED
-    assert main([str(place.path)], stop=StopFlag()) == EXIT_DONE
+    assert main([str(place.path)], stop=StopSignal()) == EXIT_DONE
     assert _weights(apart, run).keys() == load_file(place.parent(student.parents[0]).model).keys()
     curve = read_curves(place.path.parent, [run.id]).frame.filter(name="feature")["value"].to_list()
     assert len(curve) == 3 and min(curve) > 0
@@ -265,15 +349,29 @@ def test_epochs_come_again_after_as_many_as_asked(folder: Path, plan: Plan) -> N
     recipe = _run(plan, "student").recipe
     videos, _ = load_videos(folder / "shards", recipe.data, view=recipe.view)
 
-    def choose(chosen: Sequence[Video], rng: np.random.Generator) -> tuple[list[Request], dict[str, np.ndarray]]:
+    def choose(
+        chosen: Sequence[StoredVideo], rng: np.random.Generator
+    ) -> tuple[list[ClipRequest], dict[str, np.ndarray]]:
         return [random_clip(v.sample, recipe.view, rng) for v in chosen], {}
 
-    source = TrainingBatches(videos, view=recipe.view, batch_clips=8, seed=0, choose=choose, decoder="pyav", repeat_epochs=2)
+    source = TrainingBatches(
+        videos,
+        view=recipe.view,
+        batch_clips=8,
+        seed=0,
+        choose=choose,
+        decoder="pyav",
+        repeat_epochs=2,
+    )
     plans = [source.plan(step) for step in range(6 * source.steps_per_epoch)]
     every = 2 * source.steps_per_epoch
     for step, found in enumerate(plans):
         first = plans[step % every]
-        assert (found.keys, found.draws, found.readings) == (first.keys, first.draws, first.readings)
+        assert (found.keys, found.draws, found.readings) == (
+            first.keys,
+            first.draws,
+            first.readings,
+        )
         assert set(found.extra["view"].tolist()) == {step // source.steps_per_epoch % 2}
     assert plans[0].draws != plans[source.steps_per_epoch].draws
 
@@ -282,8 +380,11 @@ def test_a_teacher_of_other_classes_is_refused(plan: Plan, apart: Path) -> None:
     student = _run(plan, "student")
     teacher = RunFolder(apart / "runs" / student.parents[1])
     facts = load_json(teacher.done)
-    publish_json(teacher.done, facts | {"classes": facts["classes"][::-1]})
+    write_json(teacher.done, facts | {"classes": facts["classes"][::-1]})
     place = world.prepare(apart, student)
-    assert main([str(place.path)], stop=StopFlag()) == EXIT_USER
+    assert main([str(place.path)], stop=StopSignal()) == EXIT_USER
     reason = load_json(place.status)["reason"]
-    assert f"{teacher.id}: this teacher's class 0 is {facts['classes'][-1]}, its student's is {facts['classes'][0]}" in reason
+    assert (
+        f"{teacher.id}: this teacher's class 0 is {facts['classes'][-1]}, its student's is {facts['classes'][0]}"
+        in reason
+    )

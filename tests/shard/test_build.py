@@ -19,13 +19,18 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.progress import silent
 from kdbatch.shard.build import build_shards
 from kdbatch.shard.datasets import READERS
-from kdbatch.shard.shard_plan import plan_job
+from kdbatch.shard.shard_plan import plan_shards
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.shards import ShardIndex, find_subset, load_index, load_samples
 
 
 def _build(root: Path, shards_dir: Path, **options) -> ShardIndex:
-    return build_shards("k400", root=root, shards_dir=shards_dir, **{"videos_per_shard": 5, "processes": 1, "progress": silent, **options})
+    return build_shards(
+        "k400",
+        root=root,
+        shards_dir=shards_dir,
+        **{"videos_per_shard": 5, "processes": 1, "progress": silent, **options},
+    )
 
 
 def _files(folder: Path) -> dict[str, bytes]:
@@ -41,22 +46,36 @@ def built(toys: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_every_layout_builds_and_its_splits_are_found_again(toys: Path, tmp_path: Path, name: str) -> None:
+def test_every_layout_builds_and_its_splits_are_found_again(
+    toys: Path, tmp_path: Path, name: str
+) -> None:
     index = build_shards(name, root=toys / name, shards_dir=tmp_path, processes=1, progress=silent)
     assert load_index(tmp_path, name) == index
     known = DATASETS[name]
-    videos = list(load_samples(tmp_path, find_subset(index, known.train_split, "all", where="here")))
-    listed = [source for source in READERS[name](toys / name, known.parts[0]).sources if known.train_split in source.splits]
-    assert {(sample.key, sample.label, sample.group) for _, sample in videos} == {(s.key, s.label, s.group) for s in listed}
+    videos = list(
+        load_samples(tmp_path, find_subset(index, known.train_split, "all", where="here"))
+    )
+    listed = [
+        source
+        for source in READERS[name](toys / name, known.parts[0]).sources
+        if known.train_split in source.splits
+    ]
+    assert {(sample.key, sample.label, sample.group) for _, sample in videos} == {
+        (s.key, s.label, s.group) for s in listed
+    }
     assert pq.read_table(tmp_path / name / "rejected.parquet").num_rows == 0
 
 
-def test_building_twice_and_in_two_processes_gives_equal_bytes(toys: Path, built: Path, tmp_path: Path) -> None:
+def test_building_twice_and_in_two_processes_gives_equal_bytes(
+    toys: Path, built: Path, tmp_path: Path
+) -> None:
     _build(toys / "k400", tmp_path, processes=2)
     assert _files(tmp_path / "k400") == _files(built / "k400")
 
 
-def test_a_subset_is_rounded_up_to_whole_shards_and_a_larger_one_only_adds(toys: Path, built: Path, tmp_path: Path) -> None:
+def test_a_subset_is_rounded_up_to_whole_shards_and_a_larger_one_only_adds(
+    toys: Path, built: Path, tmp_path: Path
+) -> None:
     index = _build(toys / "k400", tmp_path, subset="4")
     assert (index.parts["train"].num_places, len(index.parts["train"].shards)) == (5, 1)
     first = tmp_path / "k400" / "train-00000.tar"
@@ -71,7 +90,9 @@ def test_a_smaller_subset_afterwards_takes_nothing_away(toys: Path, tmp_path: Pa
     assert _build(toys / "k400", tmp_path, subset="5").parts["train"].num_places == 10
 
 
-def test_lost_and_half_written_shards_come_back_the_same(toys: Path, built: Path, tmp_path: Path) -> None:
+def test_lost_and_half_written_shards_come_back_the_same(
+    toys: Path, built: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "k400"
     shutil.copytree(built / "k400", folder)
     (folder / "index.json").unlink()
@@ -81,12 +102,16 @@ def test_lost_and_half_written_shards_come_back_the_same(toys: Path, built: Path
     assert _files(folder) == _files(built / "k400")
 
 
-def test_a_killed_build_leaves_whole_shards_and_goes_on(toys: Path, built: Path, tmp_path: Path) -> None:
+def test_a_killed_build_leaves_whole_shards_and_goes_on(
+    toys: Path, built: Path, tmp_path: Path
+) -> None:
     code = (
         "import sys; from pathlib import Path; from kdbatch.shard.build import build_shards\n"
         "build_shards('k400', root=Path(sys.argv[1]), shards_dir=Path(sys.argv[2]), videos_per_shard=5, processes=1, progress=print)"
     )
-    process = subprocess.Popen([sys.executable, "-c", code, str(toys / "k400"), str(tmp_path)], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(toys / "k400"), str(tmp_path)], stdout=subprocess.DEVNULL
+    )
     deadline = time.monotonic() + 30
     while not (tmp_path / "k400" / "train-00000.json").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -104,7 +129,9 @@ def test_a_killed_build_leaves_whole_shards_and_goes_on(toys: Path, built: Path,
     assert _files(tmp_path / "k400") == _files(built / "k400")
 
 
-def test_what_another_builder_of_this_host_is_writing_is_let_alone(toys: Path, built: Path, tmp_path: Path) -> None:
+def test_what_another_builder_of_this_host_is_writing_is_let_alone(
+    toys: Path, built: Path, tmp_path: Path
+) -> None:
     shutil.copytree(built / "k400", tmp_path / "k400")
     part = tmp_path / "k400" / f"train-00001.tar.{socket.gethostname()}.{os.getppid()}.part"
     part.touch()
@@ -112,17 +139,28 @@ def test_what_another_builder_of_this_host_is_writing_is_let_alone(toys: Path, b
     assert part.exists()
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset closes no tar
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # webdataset closes no tar
 def test_webdataset_reads_the_tars(built: Path) -> None:
     url = str(built / "k400" / "train-00000.tar")
     samples = list(webdataset.WebDataset(url, shardshuffle=False).decode())
-    stored = [s for tar, s in load_samples(built, find_subset(load_index(built, "k400"), "train", "5", where="here"))]
+    stored = [
+        s
+        for tar, s in load_samples(
+            built, find_subset(load_index(built, "k400"), "train", "5", where="here")
+        )
+    ]
     assert [sample["__key__"] for sample in samples] == [s.key for s in stored]
-    assert [(sample["json"]["label"], len(sample["mp4"])) for sample in samples] == [(s.label, s.num_bytes) for s in stored]
+    assert [(sample["json"]["label"], len(sample["mp4"])) for sample in samples] == [
+        (s.label, s.num_bytes) for s in stored
+    ]
 
 
 def test_records_point_at_the_bytes_of_each_member(built: Path) -> None:
-    for tar, sample in load_samples(built, find_subset(load_index(built, "k400"), "train", "all", where="here")):
+    for tar, sample in load_samples(
+        built, find_subset(load_index(built, "k400"), "train", "all", where="here")
+    ):
         raw = tar.read_bytes()
         assert raw[sample.offset + 4 : sample.offset + 8] == b"ftyp"
         assert sample.index_bytes == 13 * sample.num_frames + 4
@@ -137,7 +175,9 @@ def test_a_prefix_is_read_from_its_own_shards_alone(built: Path, tmp_path: Path)
     assert [sample.place for _, sample in load_samples(tmp_path, prefix)] == [0, 1, 2, 3, 4]
 
 
-def test_broken_videos_are_skipped_and_listed_with_their_reasons(toys: Path, tmp_path: Path) -> None:
+def test_broken_videos_are_skipped_and_listed_with_their_reasons(
+    toys: Path, tmp_path: Path
+) -> None:
     root = _with_broken(toys, tmp_path)
     index = _build(root, tmp_path / "shards", max_rejected=0.2)
     assert sum(shard.num_rejected for shard in index.parts["train"].shards) == 2
@@ -151,26 +191,44 @@ def test_broken_videos_are_skipped_and_listed_with_their_reasons(toys: Path, tmp
 
 def test_too_many_broken_videos_fail_after_they_were_listed(toys: Path, tmp_path: Path) -> None:
     root = _with_broken(toys, tmp_path)
-    with pytest.raises(UserError, match=re.escape("more than 1.00%") + ".*rejected.parquet.*--max-rejected"):
+    with pytest.raises(
+        UserError, match=re.escape("more than 1.00%") + ".*rejected.parquet.*--max-rejected"
+    ):
         _build(root, tmp_path / "shards")
-    assert pq.read_table(tmp_path / "shards" / "k400" / "rejected.parquet").num_rows == 1  # there is no use in looking on
+    assert (
+        pq.read_table(tmp_path / "shards" / "k400" / "rejected.parquet").num_rows == 1
+    )  # there is no use in looking on
     assert _build(root, tmp_path / "shards", max_rejected=0.2).parts["train"].num_places == 12
 
 
-def test_videos_that_were_mended_are_stored_as_if_they_had_never_been_broken(toys: Path, built: Path, tmp_path: Path) -> None:
+def test_videos_that_were_mended_are_stored_as_if_they_had_never_been_broken(
+    toys: Path, built: Path, tmp_path: Path
+) -> None:
     root = _with_broken(toys, tmp_path)
     _build(root, tmp_path / "shards", max_rejected=0.2)
     folder = tmp_path / "shards" / "k400"
     broken = [row["path"] for row in pq.read_table(folder / "rejected.parquet").to_pylist()]
     for left, path in zip((1, 0), broken, strict=True):
         shutil.copy(toys / "k400" / path, root / path)
-        assert sum(shard.num_rejected for shard in _build(root, tmp_path / "shards", max_rejected=0.2).parts["train"].shards) == left
+        assert (
+            sum(
+                shard.num_rejected
+                for shard in _build(root, tmp_path / "shards", max_rejected=0.2)
+                .parts["train"]
+                .shards
+            )
+            == left
+        )
     assert _files(folder) == _files(built / "k400")
 
 
-def test_a_listed_video_that_was_missing_is_stored_once_it_is_there(toys: Path, tmp_path: Path) -> None:
+def test_a_listed_video_that_was_missing_is_stored_once_it_is_there(
+    toys: Path, tmp_path: Path
+) -> None:
     shutil.copytree(toys / "ssv2", tmp_path / "ssv2")
-    build = partial(build_shards, "ssv2", root=tmp_path / "ssv2", max_rejected=0.5, processes=1, progress=silent)
+    build = partial(
+        build_shards, "ssv2", root=tmp_path / "ssv2", max_rejected=0.5, processes=1, progress=silent
+    )
     whole = build(shards_dir=tmp_path / "whole")
     video = next(source.path for source in READERS["ssv2"](tmp_path / "ssv2", "train").sources)
     video.rename(tmp_path / "away.webm")
@@ -179,10 +237,14 @@ def test_a_listed_video_that_was_missing_is_stored_once_it_is_there(toys: Path, 
     assert build(shards_dir=tmp_path / "shards") == whole
 
 
-def test_a_video_that_stays_broken_is_tried_again_when_it_changed_and_nothing_else_does(toys: Path, tmp_path: Path) -> None:
+def test_a_video_that_stays_broken_is_tried_again_when_it_changed_and_nothing_else_does(
+    toys: Path, tmp_path: Path
+) -> None:
     root = _with_broken(toys, tmp_path)
     _build(root, tmp_path / "shards", max_rejected=0.2)
-    job = plan_job("k400", root=root, shards_dir=tmp_path / "shards", videos_per_shard=5, max_rejected=0.2)
+    job = plan_shards(
+        "k400", root=root, shards_dir=tmp_path / "shards", videos_per_shard=5, max_rejected=0.2
+    )
     before = _files(job.folder)
     assert job.missing() == ()
     path = pq.read_table(job.folder / "rejected.parquet").to_pylist()[0]["path"]
@@ -191,10 +253,14 @@ def test_a_video_that_stays_broken_is_tried_again_when_it_changed_and_nothing_el
     _build(root, tmp_path / "shards", max_rejected=0.2)
     assert job.missing() == ()
     changed = {name for name, data in _files(job.folder).items() if data != before[name]}
-    assert changed == {f"train-{number:05d}.json"}  # neither the tar nor index.json, from which the ids of runs are made
+    assert changed == {
+        f"train-{number:05d}.json"
+    }  # neither the tar nor index.json, from which the ids of runs are made
 
 
-def test_rejected_videos_of_records_that_keep_no_times_are_let_alone(toys: Path, tmp_path: Path) -> None:
+def test_rejected_videos_of_records_that_keep_no_times_are_let_alone(
+    toys: Path, tmp_path: Path
+) -> None:
     root = _with_broken(toys, tmp_path)
     _build(root, tmp_path / "shards", max_rejected=0.2)
     for path in (tmp_path / "shards" / "k400").glob("train-*.json"):
@@ -202,7 +268,9 @@ def test_rejected_videos_of_records_that_keep_no_times_are_let_alone(toys: Path,
         for reject in record["rejected"]:
             del reject["num_bytes"], reject["mtime_ns"]
         path.write_text(json.dumps(record))
-    job = plan_job("k400", root=root, shards_dir=tmp_path / "shards", videos_per_shard=5, max_rejected=0.2)
+    job = plan_shards(
+        "k400", root=root, shards_dir=tmp_path / "shards", videos_per_shard=5, max_rejected=0.2
+    )
     assert job.missing() == ()
 
 
@@ -224,14 +292,22 @@ def test_a_part_that_is_added_leaves_the_others_in_the_index(toys: Path, tmp_pat
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"videos_per_shard": 4}, "Go on as it is: kdbatch shard k400 --split train --videos-per-shard 5 --root /"),
+        (
+            {"videos_per_shard": 4},
+            "Go on as it is: kdbatch shard k400 --split train --videos-per-shard 5 --root /",
+        ),
         ({"subset": "13"}, "13 videos asked for, but there are only 12"),
         ({"part": "test"}, "has no part 'test'. Parts: train, val"),
         ({"videos_per_shard": 0}, "Write 1 or more"),
-        *[({"max_rejected": share}, f"found {share}. Write a share from 0 to 1") for share in (-1.0, 1.5, math.nan)],
+        *[
+            ({"max_rejected": share}, f"found {share}. Write a share from 0 to 1")
+            for share in (-1.0, 1.5, math.nan)
+        ],
     ],
 )
-def test_what_cannot_be_done_is_told_with_what_can(toys: Path, built: Path, options: dict[str, object], words: str) -> None:
+def test_what_cannot_be_done_is_told_with_what_can(
+    toys: Path, built: Path, options: dict[str, object], words: str
+) -> None:
     before = _files(built / "k400")
     with pytest.raises(UserError, match=re.escape(words)):
         _build(toys / "k400", built, **options)

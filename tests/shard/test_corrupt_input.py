@@ -1,4 +1,6 @@
-"""Everything that can be wrong with a data set's files or with the disk: one row of rejected.parquet, or one line."""
+"""Everything that can be wrong with a data set's files or with the disk: one row of
+rejected.parquet, or one line.
+"""
 
 import errno
 import os
@@ -19,7 +21,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.progress import silent
 from kdbatch.shard.build import build_shards
 from kdbatch.shard.datasets import READERS
-from kdbatch.shard.shard_plan import plan_job
+from kdbatch.shard.shard_plan import plan_shards
 from kdbatch.shard.stored import BrokenVideo
 from kdbatch.shard.transcode import transcode
 from kdbatch.shard.verify import verify_shards
@@ -27,7 +29,12 @@ from kdbatch.vocab.shards import ShardIndex, find_subset, load_samples
 
 
 def _build(root: Path, shards_dir: Path, **options) -> ShardIndex:
-    return build_shards("k400", root=root, shards_dir=shards_dir, **{"max_rejected": 0.5, "processes": 1, "progress": silent, **options})
+    return build_shards(
+        "k400",
+        root=root,
+        shards_dir=shards_dir,
+        **{"max_rejected": 0.5, "processes": 1, "progress": silent, **options},
+    )
 
 
 def _cut(path: Path) -> None:
@@ -39,16 +46,27 @@ BREAK = {
     "zero bytes": (lambda path: path.write_bytes(b""), r"empty file \(0 bytes\)"),
     "sound alone": (write_sound, "holds no video stream"),
     "one frame": (lambda path: write_video(path, num_frames=1), "holds one frame"),
-    "a text": (lambda path: path.write_text("<html>This video is not available</html>" * 20), "cannot be decoded: Invalid data"),
-    "random bytes": (lambda path: path.write_bytes(os.urandom(5000)), "cannot be decoded: Invalid data"),
+    "a text": (
+        lambda path: path.write_text("<html>This video is not available</html>" * 20),
+        "cannot be decoded: Invalid data",
+    ),
+    "random bytes": (
+        lambda path: path.write_bytes(os.urandom(5000)),
+        "cannot be decoded: Invalid data",
+    ),
     "a folder": (lambda path: (path.unlink(), path.mkdir()), "cannot be (read|decoded)"),
-    "a link to nowhere": (lambda path: (path.unlink(), path.symlink_to("nowhere")), "cannot be read: No such file"),
+    "a link to nowhere": (
+        lambda path: (path.unlink(), path.symlink_to("nowhere")),
+        "cannot be read: No such file",
+    ),
 }
 
 
 @pytest.mark.parametrize("transcode", [True, False], ids=["transcoded", "originals"])
 @pytest.mark.parametrize("how", BREAK)
-def test_a_broken_video_is_one_row_with_its_reason(toys: Path, tmp_path: Path, how: str, transcode: bool) -> None:
+def test_a_broken_video_is_one_row_with_its_reason(
+    toys: Path, tmp_path: Path, how: str, transcode: bool
+) -> None:
     shutil.copytree(toys / "k400" / "val", tmp_path / "val")
     broken = sorted((tmp_path / "val").rglob("*.mp4"))[1]
     break_it, reason = BREAK[how]
@@ -57,18 +75,32 @@ def test_a_broken_video_is_one_row_with_its_reason(toys: Path, tmp_path: Path, h
     (row,) = pq.read_table(tmp_path / "shards" / "k400" / "rejected.parquet").to_pylist()
     assert row["path"] == str(broken.relative_to(tmp_path))
     assert re.search(reason, row["reason"])
-    assert [(shard.num_videos, shard.num_rejected) for shard in index.parts["val"].shards] == [(3, 1)]
+    assert [(shard.num_videos, shard.num_rejected) for shard in index.parts["val"].shards] == [
+        (3, 1)
+    ]
     assert verify_shards("k400", shards_dir=tmp_path / "shards", progress=silent) == 3
 
 
-def test_names_of_any_script_and_of_bytes_that_are_no_text_are_stored(toys: Path, tmp_path: Path) -> None:
+def test_names_of_any_script_and_of_bytes_that_are_no_text_are_stored(
+    toys: Path, tmp_path: Path
+) -> None:
     shutil.copytree(toys / "k400" / "val", tmp_path / "val")
     videos = sorted((tmp_path / "val").rglob("*.mp4"))
-    names = ["日本語 (видео) & co..mp4", os.fsdecode(b"caf\xe9 #1;!@.mp4"), "o\u0308.mp4", "x" * 200 + ".mp4"]
+    names = [
+        "日本語 (видео) & co..mp4",
+        os.fsdecode(b"caf\xe9 #1;!@.mp4"),
+        "o\u0308.mp4",
+        "x" * 200 + ".mp4",
+    ]
     for path, name in zip(videos, names, strict=True):
         path.rename(path.with_name(name))
     index = _build(tmp_path, tmp_path / "shards", part="val")
-    samples = [sample for _, sample in load_samples(tmp_path / "shards", find_subset(index, "val", "all", where="here"))]
+    samples = [
+        sample
+        for _, sample in load_samples(
+            tmp_path / "shards", find_subset(index, "val", "all", where="here")
+        )
+    ]
     assert len({sample.key for sample in samples}) == 4
     assert verify_shards("k400", shards_dir=tmp_path / "shards", progress=silent) == 4
 
@@ -78,7 +110,10 @@ def test_a_tar_that_was_cut_short_is_found_and_made_again(toys: Path, tmp_path: 
     tar = tmp_path / "k400" / "val-00000.tar"
     whole = tar.read_bytes()
     _cut(tar)
-    with pytest.raises(UserError, match="1 of 1 shards are damaged: val-00000.tar: missing, or of another size.*kdbatch shard k400"):
+    with pytest.raises(
+        UserError,
+        match="1 of 1 shards are damaged: val-00000.tar: missing, or of another size.*kdbatch shard k400",
+    ):
         verify_shards("k400", shards_dir=tmp_path, progress=silent)
     _build(toys / "k400", tmp_path, part="val")
     assert tar.read_bytes() == whole
@@ -99,8 +134,12 @@ WRONG = {
 
 
 @pytest.mark.parametrize("content", WRONG)
-@pytest.mark.parametrize(("name", "path"), [(name, path) for name, paths in LISTS.items() for path in paths])
-def test_a_wrong_list_file_is_one_line_that_names_it(toys: Path, tmp_path: Path, name: str, path: str, content: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "path"), [(name, path) for name, paths in LISTS.items() for path in paths]
+)
+def test_a_wrong_list_file_is_one_line_that_names_it(
+    toys: Path, tmp_path: Path, name: str, path: str, content: str
+) -> None:
     root = tmp_path / name
     shutil.copytree(toys / name, root)
     (root / path).write_bytes(WRONG[content])
@@ -115,7 +154,9 @@ def test_a_wrong_csv_of_kinetics_is_one_line(toys: Path, tmp_path: Path) -> None
     shutil.copy(next((toys / "k400" / "train").rglob("*.mp4")), tmp_path / "train")
     (tmp_path / "annotations").mkdir()
     for content in WRONG.values():
-        (tmp_path / "annotations" / "train.csv").write_bytes(b"label,youtube_id,time_start,time_end,split\n" + content)
+        (tmp_path / "annotations" / "train.csv").write_bytes(
+            b"label,youtube_id,time_start,time_end,split\n" + content
+        )
         with pytest.raises(UserError, match="train.csv: line|names 0 videos"):
             READERS["k400"](tmp_path, "train")
 
@@ -128,7 +169,9 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     mounted = (
         shutil.which("mount")
         and not subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)], capture_output=True, check=False
+            ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)],
+            capture_output=True,
+            check=False,
         ).returncode
     )
     if not mounted:
@@ -137,8 +180,13 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_full_disk_is_one_line_and_with_room_the_build_goes_on(toys: Path, tiny_disk: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="shards cannot be written .No space left on device.*Finished ones are kept.*kdbatch shard k400"):
+def test_a_full_disk_is_one_line_and_with_room_the_build_goes_on(
+    toys: Path, tiny_disk: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        UserError,
+        match="shards cannot be written .No space left on device.*Finished ones are kept.*kdbatch shard k400",
+    ):
         _build(toys / "k400", tiny_disk, videos_per_shard=1)
     finished = sorted(path.name for path in (tiny_disk / "k400").glob("*.json"))
     assert finished and not list((tiny_disk / "k400").glob("*.part"))
@@ -154,7 +202,10 @@ def test_a_full_folder_of_temporary_files_is_named_and_not_the_shards(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tiny_disk))
     (tiny_disk / "others").write_bytes(b"x" * 60_000)
-    with pytest.raises(UserError, match=f"^{tiny_disk}: temporary files cannot be written .No space left on device.*TMPDIR.*kdbatch shard"):
+    with pytest.raises(
+        UserError,
+        match=f"^{tiny_disk}: temporary files cannot be written .No space left on device.*TMPDIR.*kdbatch shard",
+    ):
         _build(toys / "k400", tmp_path / "shards")
     (tiny_disk / "others").unlink()
     assert _build(toys / "k400", tmp_path / "shards").parts["train"].num_places == 12
@@ -164,19 +215,27 @@ def test_a_full_folder_of_temporary_files_is_named_and_not_the_shards(
 def test_a_file_server_that_does_not_answer_stops_the_build_and_rejects_nothing(
     toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    first = plan_job("k400", root=toys / "k400", shards_dir=tmp_path).order[0].path
+    first = plan_shards("k400", root=toys / "k400", shards_dir=tmp_path).order[0].path
 
     def no_answer(*args: object, **options: object) -> None:
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
         patch.setattr("av.open", no_answer)
-        with pytest.raises(UserError, match=f"^{first}: cannot be read .{os.strerror(number)}.*go on with: kdbatch shard k400"):
+        with pytest.raises(
+            UserError,
+            match=f"^{first}: cannot be read .{os.strerror(number)}.*go on with: kdbatch shard k400",
+        ):
             _build(toys / "k400", tmp_path)
-    assert sum(shard.num_rejected for shard in _build(toys / "k400", tmp_path).parts["train"].shards) == 0
+    assert (
+        sum(shard.num_rejected for shard in _build(toys / "k400", tmp_path).parts["train"].shards)
+        == 0
+    )
 
 
-def test_too_little_memory_stops_the_build_but_a_video_that_asks_for_wild_amounts_is_broken(tmp_path: Path) -> None:
+def test_too_little_memory_stops_the_build_but_a_video_that_asks_for_wild_amounts_is_broken(
+    tmp_path: Path,
+) -> None:
     path = write_video(tmp_path / "a.mp4")
     raw = path.read_bytes()
     count = raw.index(b"stts") + 8  # of the entries of its table of times, ISO/IEC 14496-12 8.6.1.2
@@ -199,7 +258,9 @@ def test_a_read_only_disk_is_one_line(toys: Path, tiny_disk: Path) -> None:
         _build(toys / "k400", tiny_disk)
 
 
-def test_a_limit_on_file_sizes_is_one_line_in_worker_processes_too(toys: Path, tmp_path: Path) -> None:
+def test_a_limit_on_file_sizes_is_one_line_in_worker_processes_too(
+    toys: Path, tmp_path: Path
+) -> None:
     words = ["shard", "k400", f"--root={toys / 'k400'}", "--processes=2"]
     code = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))\n"
@@ -207,7 +268,9 @@ def test_a_limit_on_file_sizes_is_one_line_in_worker_processes_too(toys: Path, t
     )
     script = tmp_path / "limited.py"
     script.write_text(code)
-    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 2, done
     assert "shards cannot be written (File too large)" in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -10,25 +10,29 @@ import pytest
 
 from kdbatch.base.errors import UserError
 from kdbatch.shard.datasets import READERS
-from kdbatch.shard.sources import Listing
+from kdbatch.shard.sources import SourceListing
 from kdbatch.vocab.datasets import DATASETS
 
 KEY = re.compile(r"[a-z0-9_-]{1,80}")
 PARTS = [(name, part) for name in READERS for part in DATASETS[name].parts]
 
 
-def _splits(listing: Listing) -> Counter[str]:
+def _splits(listing: SourceListing) -> Counter[str]:
     return Counter(split for source in listing.sources for split in source.splits)
 
 
 @pytest.mark.parametrize(("name", "part"), PARTS)
-def test_every_layout_gives_existing_videos_with_unique_safe_keys(toys: Path, name: str, part: str) -> None:
+def test_every_layout_gives_existing_videos_with_unique_safe_keys(
+    toys: Path, name: str, part: str
+) -> None:
     listing = READERS[name](toys / name, part)
     assert all(source.path.is_file() and source.part == part for source in listing.sources)
     assert all(KEY.fullmatch(source.key) for source in listing.sources)
     assert len({source.key for source in listing.sources}) == len(listing.sources)
     assert {source.label for source in listing.sources} == set(range(len(listing.classes)))
-    assert set(_splits(listing)) == {split for split, of_part in DATASETS[name].part_of.items() if of_part == part}
+    assert set(_splits(listing)) == {
+        split for split, of_part in DATASETS[name].part_of.items() if of_part == part
+    }
 
 
 def test_readers_and_vocabulary_name_the_same_data_sets() -> None:
@@ -38,7 +42,9 @@ def test_readers_and_vocabulary_name_the_same_data_sets() -> None:
 def test_ucf101_labels_count_from_0_and_no_group_is_on_both_sides_of_a_fold(toys: Path) -> None:
     listing = READERS["ucf101"](toys / "ucf101", "all")
     assert listing.classes == ("BouncingBall", "BouncingBox")
-    assert all(listing.classes[source.label] == source.path.parent.name for source in listing.sources)
+    assert all(
+        listing.classes[source.label] == source.path.parent.name for source in listing.sources
+    )
     for fold in ("01", "02", "03"):
         train = {source.group for source in listing.sources if f"train{fold}" in source.splits}
         test = {source.group for source in listing.sources if f"test{fold}" in source.splits}
@@ -59,10 +65,16 @@ def _ucf101(root: Path, *, videos: tuple[str, ...], classes: str, train: str, te
     return root
 
 
-@pytest.mark.parametrize("on_disk", ["HandstandPushups/v_HandStandPushups", "HandStandPushups/v_HandstandPushups"])
-@pytest.mark.parametrize("listed", ["HandstandPushups/v_HandStandPushups", "HandStandPushups/v_HandstandPushups"])
+@pytest.mark.parametrize(
+    "on_disk", ["HandstandPushups/v_HandStandPushups", "HandStandPushups/v_HandstandPushups"]
+)
+@pytest.mark.parametrize(
+    "listed", ["HandstandPushups/v_HandStandPushups", "HandStandPushups/v_HandstandPushups"]
+)
 @pytest.mark.parametrize("name", ["HandstandPushups", "HandStandPushups"])
-def test_ucf101_spellings_of_handstand_pushups_all_meet(tmp_path: Path, on_disk: str, listed: str, name: str) -> None:
+def test_ucf101_spellings_of_handstand_pushups_all_meet(
+    tmp_path: Path, on_disk: str, listed: str, name: str
+) -> None:
     videos = (f"{on_disk}_g01_c01.avi", f"{on_disk}_g02_c01.avi")
     train, test = f"{listed}_g01_c01.avi 1\r\n", f"{listed}_g02_c01.avi\r\n"
     _ucf101(tmp_path, videos=videos, classes=f"1 {name}\r\n", train=train, test=test)
@@ -76,27 +88,60 @@ def test_ucf101_spellings_of_handstand_pushups_all_meet(tmp_path: Path, on_disk:
 
 
 def test_ucf101_classes_follow_their_numbers_not_their_lines(tmp_path: Path) -> None:
-    videos = ("Archery/v_Archery_g01_c01.avi", "Bowling/v_Bowling_g01_c01.avi", "Bowling/v_Bowling_g09_c01.avi")
-    _ucf101(tmp_path, videos=videos, classes="2 Bowling\n1 Archery\n", train=f"{videos[0]} 1\n", test=f"{videos[1]}\n")
+    videos = (
+        "Archery/v_Archery_g01_c01.avi",
+        "Bowling/v_Bowling_g01_c01.avi",
+        "Bowling/v_Bowling_g09_c01.avi",
+    )
+    _ucf101(
+        tmp_path,
+        videos=videos,
+        classes="2 Bowling\n1 Archery\n",
+        train=f"{videos[0]} 1\n",
+        test=f"{videos[1]}\n",
+    )
     listing = READERS["ucf101"](tmp_path, "all")
     assert listing.classes == ("Archery", "Bowling")
     assert [source.label for source in listing.sources] == [0, 1]
-    assert listing.notes == (f"{tmp_path}/UCF-101: left out 1 video that no list names, v_Bowling_g09_c01.avi first.",)
+    assert listing.notes == (
+        f"{tmp_path}/UCF-101: left out 1 video that no list names, v_Bowling_g09_c01.avi first.",
+    )
 
 
 @pytest.mark.parametrize(
     ("classes", "train", "words"),
     [
-        ("1 Archery\n", "Archery/v_Archery_g01_c01.avi 2\n", "trainlist01.txt: line 1: .*disagrees with classInd.txt, where it is 1"),
-        ("1 Archery\n", "Archery/v_Archery_g01_c01.avi 1\n" * 2, "trainlist01.txt: line 2: the video .* is listed more than once"),
-        ("0 Archery\n", "Archery/v_Archery_g01_c01.avi 1\n", "classInd.txt: expected the numbers from 1 to 1"),
-        ("1 Archery\n", "Archer/v_Archery_g01_c01.avi 1\n", "line 1: expected <Class>/<file> of a class in classInd.txt"),
+        (
+            "1 Archery\n",
+            "Archery/v_Archery_g01_c01.avi 2\n",
+            "trainlist01.txt: line 1: .*disagrees with classInd.txt, where it is 1",
+        ),
+        (
+            "1 Archery\n",
+            "Archery/v_Archery_g01_c01.avi 1\n" * 2,
+            "trainlist01.txt: line 2: the video .* is listed more than once",
+        ),
+        (
+            "0 Archery\n",
+            "Archery/v_Archery_g01_c01.avi 1\n",
+            "classInd.txt: expected the numbers from 1 to 1",
+        ),
+        (
+            "1 Archery\n",
+            "Archer/v_Archery_g01_c01.avi 1\n",
+            "line 1: expected <Class>/<file> of a class in classInd.txt",
+        ),
     ],
 )
-def test_ucf101_lists_that_disagree_are_told_by_line(tmp_path: Path, classes: str, train: str, words: str) -> None:
+def test_ucf101_lists_that_disagree_are_told_by_line(
+    tmp_path: Path, classes: str, train: str, words: str
+) -> None:
     video = "Archery/v_Archery_g01_c01.avi"
     with pytest.raises(UserError, match=words):
-        READERS["ucf101"](_ucf101(tmp_path, videos=(video,), classes=classes, train=train, test=f"{video}\n"), "all")
+        READERS["ucf101"](
+            _ucf101(tmp_path, videos=(video,), classes=classes, train=train, test=f"{video}\n"),
+            "all",
+        )
 
 
 def _hmdb51(root: Path, name: str, files: dict[str, str]) -> Path:
@@ -126,7 +171,10 @@ ODD_NAMES = (
 def test_hmdb51_finds_its_odd_file_names_and_gives_each_a_safe_key(tmp_path: Path) -> None:
     listing = READERS["hmdb51"](_hmdb51(tmp_path, "clap", dict.fromkeys(ODD_NAMES, "120")), "all")
     assert {source.path.name for source in listing.sources} == set(ODD_NAMES)
-    assert all(source.path.is_file() and source.splits == ("train01", "test02") for source in listing.sources)
+    assert all(
+        source.path.is_file() and source.splits == ("train01", "test02")
+        for source in listing.sources
+    )
     assert len({source.key for source in listing.sources}) == len(ODD_NAMES)
     assert all(KEY.fullmatch(source.key) for source in listing.sources)
     assert listing.notes == ()
@@ -145,17 +193,24 @@ def test_hmdb51_without_a_class_folder_says_which_archive_to_unpack(tmp_path: Pa
         _hmdb51(tmp_path, name, {f"film_{name}_f_cm_np1_fr_med_0.avi": "121"})
     assert READERS["hmdb51"](tmp_path, "all").classes == ("clap", "wave")
     shutil.rmtree(tmp_path / "hmdb51_org" / "clap")
-    with pytest.raises(UserError, match=r"has no folder of the class 'clap'.*unpack clap.rar there"):
+    with pytest.raises(
+        UserError, match=r"has no folder of the class 'clap'.*unpack clap.rar there"
+    ):
         READERS["hmdb51"](tmp_path, "all")
 
 
 def test_hmdb51_tags_become_splits_and_0_none(toys: Path) -> None:
-    assert _splits(READERS["hmdb51"](toys / "hmdb51", "all")) == {f"{kind}0{fold}": 2 for kind in ("train", "test") for fold in (1, 2, 3)}
+    assert _splits(READERS["hmdb51"](toys / "hmdb51", "all")) == {
+        f"{kind}0{fold}": 2 for kind in ("train", "test") for fold in (1, 2, 3)
+    }
 
 
 def test_ssv2_classes_are_in_published_order(toys: Path) -> None:
     published = json.loads((toys / "ssv2/labels/labels.json").read_text())
-    assert [published[name] for name in READERS["ssv2"](toys / "ssv2", "train").classes] == ["0", "1"]
+    assert [published[name] for name in READERS["ssv2"](toys / "ssv2", "train").classes] == [
+        "0",
+        "1",
+    ]
 
 
 def test_hmdb51_names_listed_twice_are_told_by_line(tmp_path: Path) -> None:
@@ -163,11 +218,16 @@ def test_hmdb51_names_listed_twice_are_told_by_line(tmp_path: Path) -> None:
     root = _hmdb51(tmp_path, "clap", {name: "111"})
     path = root / "testTrainMulti_7030_splits" / "clap_test_split2.txt"
     path.write_text(path.read_text() * 2)
-    with pytest.raises(UserError, match=f"clap_test_split2.txt: line 2: the video '{name}' is listed more than once"):
+    with pytest.raises(
+        UserError,
+        match=f"clap_test_split2.txt: line 2: the video '{name}' is listed more than once",
+    ):
         READERS["hmdb51"](root, "all")
 
 
-def test_ssv2_takes_the_brackets_off_templates_and_refuses_ids_listed_twice(toys: Path, tmp_path: Path) -> None:
+def test_ssv2_takes_the_brackets_off_templates_and_refuses_ids_listed_twice(
+    toys: Path, tmp_path: Path
+) -> None:
     shutil.copytree(toys / "ssv2", tmp_path / "ssv2")
     listed = json.loads((tmp_path / "ssv2/labels/train.json").read_text())
     assert all("[something]" in entry["template"] for entry in listed)
@@ -175,28 +235,48 @@ def test_ssv2_takes_the_brackets_off_templates_and_refuses_ids_listed_twice(toys
     named = {entry["id"]: entry["template"].replace("[something]", "something") for entry in listed}
     assert {source.path.stem: listing.classes[source.label] for source in listing.sources} == named
     (tmp_path / "ssv2/labels/train.json").write_text(json.dumps([*listed, listed[0]]))
-    with pytest.raises(UserError, match=f"train.json: the video {listed[0]['id']}.* is listed more than once"):
+    with pytest.raises(
+        UserError, match=f"train.json: the video {listed[0]['id']}.* is listed more than once"
+    ):
         READERS["ssv2"](tmp_path / "ssv2", "train")
 
 
 @pytest.mark.parametrize("name", ["/etc/x", "../x", "a/../../x"])
-def test_lists_name_only_files_in_the_data_sets_folder(toys: Path, tmp_path: Path, name: str) -> None:
+def test_lists_name_only_files_in_the_data_sets_folder(
+    toys: Path, tmp_path: Path, name: str
+) -> None:
     shutil.copytree(toys / "ssv2", tmp_path / "ssv2")
     listed = json.loads((tmp_path / "ssv2/labels/train.json").read_text())
-    (tmp_path / "ssv2/labels/train.json").write_text(json.dumps([*listed, {**listed[0], "id": name}]))
-    with pytest.raises(UserError, match=f"train.json: entry {len(listed)}: '{name}.webm' names no file in the data set's folder"):
+    (tmp_path / "ssv2/labels/train.json").write_text(
+        json.dumps([*listed, {**listed[0], "id": name}])
+    )
+    with pytest.raises(
+        UserError,
+        match=f"train.json: entry {len(listed)}: '{name}.webm' names no file in the data set's folder",
+    ):
         READERS["ssv2"](tmp_path / "ssv2", "train")
     root = _hmdb51(tmp_path / "hmdb51", "clap", {"film_clap_f_cm_np1_fr_med_0.avi": "111"})
     path = root / "testTrainMulti_7030_splits" / "clap_test_split2.txt"
     path.write_text(f"{path.read_text()}{name}.avi 1\n")
-    with pytest.raises(UserError, match=f"clap_test_split2.txt: line 2: '{name}.avi' names no file in the data set's folder"):
+    with pytest.raises(
+        UserError,
+        match=f"clap_test_split2.txt: line 2: '{name}.avi' names no file in the data set's folder",
+    ):
         READERS["hmdb51"](root, "all")
 
 
 def test_ucf101_lists_do_not_lead_out_of_a_class_folder(tmp_path: Path) -> None:
     video = "Archery/v_Archery_g01_c01.avi"
-    _ucf101(tmp_path, videos=(video,), classes="1 Archery\n", train=f"{video} 1\nArchery/../../../x.avi 1\n", test=f"{video}\n")
-    with pytest.raises(UserError, match="trainlist01.txt: line 2: 'Archery/../../../x.avi' names no file"):
+    _ucf101(
+        tmp_path,
+        videos=(video,),
+        classes="1 Archery\n",
+        train=f"{video} 1\nArchery/../../../x.avi 1\n",
+        test=f"{video}\n",
+    )
+    with pytest.raises(
+        UserError, match="trainlist01.txt: line 2: 'Archery/../../../x.avi' names no file"
+    ):
         READERS["ucf101"](tmp_path, "all")
 
 
@@ -220,7 +300,9 @@ def test_an_id_that_no_file_can_have_is_told(toys: Path, tmp_path: Path, name: s
         ("hmdb51", "testTrainMulti_7030_splits", "has no folder testTrainMulti_7030_splits"),
     ],
 )
-def test_a_partial_layout_says_what_was_looked_for_and_where(toys: Path, tmp_path: Path, name: str, missing: str, words: str) -> None:
+def test_a_partial_layout_says_what_was_looked_for_and_where(
+    toys: Path, tmp_path: Path, name: str, missing: str, words: str
+) -> None:
     root = tmp_path / name
     shutil.copytree(toys / name, root)
     (root / missing).rename(tmp_path / "away")

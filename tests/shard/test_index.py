@@ -10,7 +10,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.progress import silent
 from kdbatch.shard.build import Built, build_job
 from kdbatch.shard.index import publish_index
-from kdbatch.shard.shard_plan import plan_job
+from kdbatch.shard.shard_plan import plan_shards
 from kdbatch.vocab.shards import load_index
 
 ELEMENTS = ("0:1", "1:2", "2:3")
@@ -21,7 +21,9 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 
 def _element(toys: Path, shards_dir: Path, shards: range, *, part: str = "train") -> Built:
-    job = plan_job("k400", root=toys / "k400", shards_dir=shards_dir, part=part, videos_per_shard=5)
+    job = plan_shards(
+        "k400", root=toys / "k400", shards_dir=shards_dir, part=part, videos_per_shard=5
+    )
     return build_job(job, shards=shards, processes=1, progress=silent)
 
 
@@ -29,7 +31,7 @@ def _element(toys: Path, shards_dir: Path, shards: range, *, part: str = "train"
 def whole(toys: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """What one builder alone makes of the 12 training videos."""
     shards_dir = tmp_path_factory.mktemp("whole")
-    job = plan_job("k400", root=toys / "k400", shards_dir=shards_dir, videos_per_shard=5)
+    job = plan_shards("k400", root=toys / "k400", shards_dir=shards_dir, videos_per_shard=5)
     build_job(job, processes=1, progress=silent)
     return _files(shards_dir / "k400")
 
@@ -43,16 +45,25 @@ def test_elements_in_any_order_make_the_same_files_and_the_last_one_the_index(
     assert _files(tmp_path / "k400") == whole
 
 
-def test_elements_that_run_twice_change_nothing(toys: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
+def test_elements_that_run_twice_change_nothing(
+    toys: Path, whole: dict[str, bytes], tmp_path: Path
+) -> None:
     for shard in (0, 1, 1, 2, 0):
         _element(toys, tmp_path, range(shard, shard + 1))
     assert _files(tmp_path / "k400") == whole
 
 
-def test_elements_at_the_same_time_each_even_twice_make_the_same_files(toys: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
+def test_elements_at_the_same_time_each_even_twice_make_the_same_files(
+    toys: Path, whole: dict[str, bytes], tmp_path: Path
+) -> None:
     words = ["shard", "k400", f"--root={toys / 'k400'}", "--videos-per-shard=5", "--processes=1"]
     started = [
-        subprocess.Popen([sys.executable, "-m", "kdbatch", *words, f"--shards={e}"], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-m", "kdbatch", *words, f"--shards={e}"],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         for e in (*ELEMENTS, ELEMENTS[1])
     ]
     said = [process.communicate(timeout=60)[0] for process in started]
@@ -61,8 +72,13 @@ def test_elements_at_the_same_time_each_even_twice_make_the_same_files(toys: Pat
     assert _files(tmp_path / "shards" / "k400") == whole
 
 
-def test_two_parts_that_were_planned_at_the_same_time_both_reach_the_index(toys: Path, tmp_path: Path) -> None:
-    train, val = (plan_job("k400", root=toys / "k400", shards_dir=tmp_path, part=part, videos_per_shard=5) for part in ("train", "val"))
+def test_two_parts_that_were_planned_at_the_same_time_both_reach_the_index(
+    toys: Path, tmp_path: Path
+) -> None:
+    train, val = (
+        plan_shards("k400", root=toys / "k400", shards_dir=tmp_path, part=part, videos_per_shard=5)
+        for part in ("train", "val")
+    )
     build_job(train, processes=1, progress=silent)
     build_job(val, processes=1, progress=silent)
     assert list(load_index(tmp_path, "k400").parts) == ["train", "val"]
@@ -70,7 +86,7 @@ def test_two_parts_that_were_planned_at_the_same_time_both_reach_the_index(toys:
 
 def test_the_index_waits_for_missing_shards(toys: Path, tmp_path: Path) -> None:
     _element(toys, tmp_path, range(0, 2))
-    job = plan_job("k400", root=toys / "k400", shards_dir=tmp_path, videos_per_shard=5)
+    job = plan_shards("k400", root=toys / "k400", shards_dir=tmp_path, videos_per_shard=5)
     assert publish_index(job) is None
     assert not (tmp_path / "k400" / "index.json").exists()
 
@@ -85,8 +101,10 @@ def test_a_damaged_list_of_rejected_videos_is_told(toys: Path, tmp_path: Path) -
     assert pq.read_table(tmp_path / "k400" / "rejected.parquet").num_rows == 0
 
 
-def test_a_line_of_the_index_has_eleven_lengths_from_the_shortest_to_the_longest(toys: Path, tmp_path: Path) -> None:
-    job = plan_job("k400", root=toys / "k400", shards_dir=tmp_path, videos_per_shard=5)
+def test_a_line_of_the_index_has_eleven_lengths_from_the_shortest_to_the_longest(
+    toys: Path, tmp_path: Path
+) -> None:
+    job = plan_shards("k400", root=toys / "k400", shards_dir=tmp_path, videos_per_shard=5)
     index = build_job(job, processes=1, progress=silent).index
     assert index is not None and index == load_index(tmp_path, "k400")
     shards = index.parts["train"].shards
@@ -96,5 +114,9 @@ def test_a_line_of_the_index_has_eleven_lengths_from_the_shortest_to_the_longest
         assert record is not None
         seconds = sorted(sample.num_frames / sample.fps for sample in record.samples)
         lengths = shard.lengths_seconds
-        assert len(lengths) == 11 and list(lengths) == sorted(lengths) and set(lengths) <= set(seconds)
-        assert (lengths[0], lengths[-1]) == (seconds[0], seconds[-1]) and lengths[5] == seconds[(len(seconds) - 1) // 2]
+        assert (
+            len(lengths) == 11 and list(lengths) == sorted(lengths) and set(lengths) <= set(seconds)
+        )
+        assert (lengths[0], lengths[-1]) == (seconds[0], seconds[-1]) and lengths[5] == seconds[
+            (len(seconds) - 1) // 2
+        ]

@@ -24,13 +24,17 @@ def _cvdf(toys: Path, root: Path) -> Path:
 
 
 def test_k400_reads_the_flat_layout_with_csv_lists_alike(toys: Path, tmp_path: Path) -> None:
-    flat, folders = (READERS["k400"](root, "train") for root in (_cvdf(toys, tmp_path), toys / "k400"))
+    flat, folders = (
+        READERS["k400"](root, "train") for root in (_cvdf(toys, tmp_path), toys / "k400")
+    )
     assert flat.classes == folders.classes
     assert {(s.key, s.label) for s in flat.sources} == {(s.key, s.label) for s in folders.sources}
     assert flat.notes == folders.notes == ()
 
 
-def test_k400_counts_what_youtube_lost_and_tells_what_no_list_names(toys: Path, tmp_path: Path) -> None:
+def test_k400_counts_what_youtube_lost_and_tells_what_no_list_names(
+    toys: Path, tmp_path: Path
+) -> None:
     root = _cvdf(toys, tmp_path)
     videos = sorted((root / "train").iterdir())
     videos[0].unlink()
@@ -44,7 +48,9 @@ def test_k400_counts_what_youtube_lost_and_tells_what_no_list_names(toys: Path, 
     )
 
 
-def test_k400_classes_are_those_of_the_csv_lists_where_a_folder_is_lost(toys: Path, tmp_path: Path) -> None:
+def test_k400_classes_are_those_of_the_csv_lists_where_a_folder_is_lost(
+    toys: Path, tmp_path: Path
+) -> None:
     root = _cvdf(toys, tmp_path)
     for part in ("train", "val"):
         shutil.rmtree(root / part)
@@ -59,18 +65,25 @@ def test_k400_classes_are_those_of_the_csv_lists_where_a_folder_is_lost(toys: Pa
     assert len(partial.notes) == 1 and "listed videos are not on disk" in partial.notes[0]
 
 
-def test_k400_ids_listed_in_two_classes_are_told_by_line_and_equal_lines_are_one(toys: Path, tmp_path: Path) -> None:
+def test_k400_ids_listed_in_two_classes_are_told_by_line_and_equal_lines_are_one(
+    toys: Path, tmp_path: Path
+) -> None:
     root = _cvdf(toys, tmp_path)
     path = root / "annotations" / "train.csv"
     lines = path.read_text().splitlines()
     path.write_text("\n".join([*lines, lines[1]]))
     assert len(READERS["k400"](root, "train").sources) == len(lines) - 1
     path.write_text("\n".join([*lines, "another class," + lines[1].split(",", 1)[1]]))
-    with pytest.raises(UserError, match=f"train.csv: line {len(lines) + 1}: .* was in the class .* above, here it is in 'another class'"):
+    with pytest.raises(
+        UserError,
+        match=f"train.csv: line {len(lines) + 1}: .* was in the class .* above, here it is in 'another class'",
+    ):
         READERS["k400"](root, "train")
 
 
-def test_k400_the_same_file_in_two_class_folders_is_two_videos_with_two_keys(toys: Path, tmp_path: Path) -> None:
+def test_k400_the_same_file_in_two_class_folders_is_two_videos_with_two_keys(
+    toys: Path, tmp_path: Path
+) -> None:
     shutil.copytree(toys / "k400", tmp_path / "k400")
     first, *_, last = sorted((tmp_path / "k400" / "train").rglob("*.mp4"))
     shutil.copy(first, last.parent)

@@ -13,7 +13,9 @@ class Video:
     label: int
 
 
-VIDEOS = st.lists(st.integers(0, 5), min_size=1, max_size=60).map(lambda labels: [Video(f"v{i}", label) for i, label in enumerate(labels)])
+VIDEOS = st.lists(st.integers(0, 5), min_size=1, max_size=60).map(
+    lambda labels: [Video(f"v{i}", label) for i, label in enumerate(labels)]
+)
 
 
 @given(VIDEOS)
@@ -28,7 +30,9 @@ def test_every_prefix_is_balanced_among_classes_that_have_videos_left(videos: li
 
 
 @given(VIDEOS, st.randoms(use_true_random=False))
-def test_the_order_holds_every_video_once_and_ignores_how_they_were_listed(videos: list[Video], chance) -> None:
+def test_the_order_holds_every_video_once_and_ignores_how_they_were_listed(
+    videos: list[Video], chance
+) -> None:
     shuffled = list(videos)
     chance.shuffle(shuffled)
     order = balanced_order(videos)
@@ -44,4 +48,14 @@ def test_another_seed_gives_another_order() -> None:
 def test_the_order_is_this_one_for_ever() -> None:
     """Shards on disk follow it: a change here would break every subset that was made before."""
     videos = [Video(f"v{i}", i % 3) for i in range(9)]
-    assert [video.key for video in balanced_order(videos)] == ["v5", "v6", "v4", "v7", "v0", "v8", "v3", "v1", "v2"]
+    assert [video.key for video in balanced_order(videos)] == [
+        "v5",
+        "v6",
+        "v4",
+        "v7",
+        "v0",
+        "v8",
+        "v3",
+        "v1",
+        "v2",
+    ]

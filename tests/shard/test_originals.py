@@ -10,7 +10,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.progress import silent
 from kdbatch.shard.build import build_job, build_shards
 from kdbatch.shard.originals import keep
-from kdbatch.shard.shard_plan import plan_job
+from kdbatch.shard.shard_plan import plan_shards
 from kdbatch.shard.stored import BrokenVideo
 from kdbatch.shard.verify import verify_shards
 from kdbatch.vocab.shards import find_subset, load_index, load_samples
@@ -20,19 +20,30 @@ def test_an_original_is_stored_byte_for_byte_with_its_frames_counted(tmp_path: P
     path = write_video(tmp_path / "a.mp4", width=200, height=150)
     stored = keep(path)
     assert stored.video == path.read_bytes()
-    assert (stored.container, stored.num_frames, stored.width, stored.height, stored.fps) == ("mp4", 35, 200, 150, 25.0)
+    assert (stored.container, stored.num_frames, stored.width, stored.height, stored.fps) == (
+        "mp4",
+        35,
+        200,
+        150,
+        25.0,
+    )
     assert (stored.index, stored.extradata) == (b"", b"")
 
 
 def test_a_turned_original_has_the_size_and_the_pictures_that_decord_shows(tmp_path: Path) -> None:
     path = turned(write_video(tmp_path / "a.mp4", width=160, height=128), tmp_path / "turned.mp4")
     stored = keep(path)
-    assert decord.VideoReader(str(path))[0].shape == (stored.height, stored.width, 3) == (160, 128, 3)
+    assert (
+        decord.VideoReader(str(path))[0].shape == (stored.height, stored.width, 3) == (160, 128, 3)
+    )
 
 
 @pytest.mark.parametrize(
     ("codec", "options", "reason"),
-    [("libx264", {"preset": "ultrafast"}, "H.264 in AVI"), ("mpeg4", {"bf": "1"}, "AVI with B-frames")],
+    [
+        ("libx264", {"preset": "ultrafast"}, "H.264 in AVI"),
+        ("mpeg4", {"bf": "1"}, "AVI with B-frames"),
+    ],
 )
 def test_what_decord_cannot_address_by_frame_is_refused_with_the_reason(
     tmp_path: Path, codec: str, options: dict[str, str], reason: str
@@ -49,33 +60,57 @@ def test_what_is_kept_from_an_avi_decord_finds_frame_by_frame(tmp_path: Path) ->
 
 
 def test_hmdb51_is_never_stored_as_it_came(toys: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="hmdb51: --no-transcode is not possible: .*packed B-frames.*Leave --no-transcode out"):
-        plan_job("hmdb51", root=toys / "hmdb51", shards_dir=tmp_path, transcode=False)
+    with pytest.raises(
+        UserError,
+        match="hmdb51: --no-transcode is not possible: .*packed B-frames.*Leave --no-transcode out",
+    ):
+        plan_shards("hmdb51", root=toys / "hmdb51", shards_dir=tmp_path, transcode=False)
 
 
 @pytest.mark.parametrize(("name", "suffix"), [("k400", "mp4"), ("ssv2", "webm"), ("ucf101", "avi")])
-def test_shards_of_originals_say_so_hold_them_and_can_be_verified(toys: Path, tmp_path: Path, name: str, suffix: str) -> None:
-    index = build_shards(name, root=toys / name, shards_dir=tmp_path, transcode=False, processes=1, progress=silent)
+def test_shards_of_originals_say_so_hold_them_and_can_be_verified(
+    toys: Path, tmp_path: Path, name: str, suffix: str
+) -> None:
+    index = build_shards(
+        name, root=toys / name, shards_dir=tmp_path, transcode=False, processes=1, progress=silent
+    )
     part = next(iter(index.parts))
     split = {"all": "train01"}.get(part, part)
     originals = {path.read_bytes() for path in (toys / name).rglob(f"*.{suffix}")}
     for tar, sample in load_samples(tmp_path, find_subset(index, split, "all", where="here")):
         assert (sample.container, sample.extradata, sample.index_bytes) == (suffix, "", 0)
         assert tar.read_bytes()[sample.offset : sample.offset + sample.num_bytes] in originals
-    assert verify_shards(name, shards_dir=tmp_path, progress=silent) == sum(shard.num_videos for shard in index.parts[part].shards)
+    assert verify_shards(name, shards_dir=tmp_path, progress=silent) == sum(
+        shard.num_videos for shard in index.parts[part].shards
+    )
 
 
 def test_transcoded_shards_and_originals_are_not_mixed(toys: Path, tmp_path: Path) -> None:
-    build_shards("k400", root=toys / "k400", shards_dir=tmp_path, part="val", processes=1, progress=silent)
-    with pytest.raises(UserError, match="stored as 'h264 .*', 'originals v1' was asked for. Make all anew: rm -r"):
-        build_shards("k400", root=toys / "k400", shards_dir=tmp_path, transcode=False, processes=1, progress=silent)
+    build_shards(
+        "k400", root=toys / "k400", shards_dir=tmp_path, part="val", processes=1, progress=silent
+    )
+    with pytest.raises(
+        UserError, match="stored as 'h264 .*', 'originals v1' was asked for. Make all anew: rm -r"
+    ):
+        build_shards(
+            "k400",
+            root=toys / "k400",
+            shards_dir=tmp_path,
+            transcode=False,
+            processes=1,
+            progress=silent,
+        )
     assert load_index(tmp_path, "k400").parts.keys() == {"val"}
 
 
-def test_an_interrupted_build_goes_on_only_in_the_way_in_which_it_was_begun(toys: Path, tmp_path: Path) -> None:
-    plan = partial(plan_job, "k400", root=toys / "k400", shards_dir=tmp_path, videos_per_shard=5)
+def test_an_interrupted_build_goes_on_only_in_the_way_in_which_it_was_begun(
+    toys: Path, tmp_path: Path
+) -> None:
+    plan = partial(plan_shards, "k400", root=toys / "k400", shards_dir=tmp_path, videos_per_shard=5)
     build_job(plan(), shards=range(0, 1), processes=1, progress=silent)
-    with pytest.raises(UserError, match="stored as 'h264 .*', 'originals v1' was asked for. Make all anew: rm -r"):
+    with pytest.raises(
+        UserError, match="stored as 'h264 .*', 'originals v1' was asked for. Make all anew: rm -r"
+    ):
         build_job(plan(transcode=False), processes=1, progress=silent)
     record = json.loads((tmp_path / "k400" / "train-00000.json").read_text())
     del record["encoding"]  # as older ones are
@@ -83,8 +118,10 @@ def test_an_interrupted_build_goes_on_only_in_the_way_in_which_it_was_begun(toys
     assert plan().missing() == (1, 2)
 
 
-def test_parts_that_are_built_at_the_same_time_are_not_mixed_either(toys: Path, tmp_path: Path) -> None:
-    plan = partial(plan_job, "k400", root=toys / "k400", shards_dir=tmp_path)
+def test_parts_that_are_built_at_the_same_time_are_not_mixed_either(
+    toys: Path, tmp_path: Path
+) -> None:
+    plan = partial(plan_shards, "k400", root=toys / "k400", shards_dir=tmp_path)
     train, val = plan(), plan(part="val", transcode=False)
     build_job(val, processes=1, progress=silent)
     with pytest.raises(UserError, match="stored as 'originals v1', 'h264 .*' was asked for"):

@@ -6,7 +6,7 @@ from concurrent.futures.process import BrokenProcessPool
 import pytest
 
 from kdbatch.base.errors import UserError
-from kdbatch.shard.pool import spread
+from kdbatch.shard.pool import map_parallel
 
 
 def test_results_come_in_the_order_of_the_jobs_and_few_jobs_are_taken_ahead() -> None:
@@ -17,27 +17,30 @@ def test_results_come_in_the_order_of_the_jobs_and_few_jobs_are_taken_ahead() ->
             taken.append(job)
             yield job
 
-    results = spread(abs, jobs(), processes=2)
+    results = map_parallel(abs, jobs(), processes=2)
     assert next(results) == 40
     assert len(taken) <= 8
     assert list(results) == list(range(39, 0, -1))
 
 
 def test_one_process_works_here() -> None:
-    assert list(spread(lambda job: (job, os.getpid()), [1, 2], processes=1)) == [(1, os.getpid()), (2, os.getpid())]
+    assert list(map_parallel(lambda job: (job, os.getpid()), [1, 2], processes=1)) == [
+        (1, os.getpid()),
+        (2, os.getpid()),
+    ]
 
 
 def test_a_worker_that_dies_is_told_and_nothing_hangs() -> None:
     with pytest.raises(BrokenProcessPool):
-        list(spread(os._exit, [3, 3], processes=2))
+        list(map_parallel(os._exit, [3, 3], processes=2))
 
 
 def test_0_processes_are_one_per_core_and_fewer_are_refused() -> None:
-    pids = set(spread(_slow_pid, range(8), processes=0))
+    pids = set(map_parallel(_slow_pid, range(8), processes=0))
     assert os.getpid() not in pids or len(os.sched_getaffinity(0)) == 1
     assert len(pids) <= len(os.sched_getaffinity(0))
     with pytest.raises(UserError, match="-1 processes asked for"):
-        list(spread(abs, [1], processes=-1))
+        list(map_parallel(abs, [1], processes=-1))
 
 
 def _slow_pid(_: int) -> int:

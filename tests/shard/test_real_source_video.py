@@ -18,10 +18,15 @@ from kdbatch.vocab.shards import Sample
 def stored(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, tuple[Sample, Fidelity]]:
     clips = real_clips()
     made = shard_loose(clips, tmp_path_factory.mktemp("real"), processes=1, progress=silent)
-    return {path: (sample, fidelity_of(path, tar, sample)) for path, (tar, sample) in zip(clips, made, strict=True)}
+    return {
+        path: (sample, fidelity_of(path, tar, sample))
+        for path, (tar, sample) in zip(clips, made, strict=True)
+    }
 
 
-def test_kinetics_shrinks_to_55_percent_and_keeps_its_quality(stored: dict[Path, tuple[Sample, Fidelity]]) -> None:
+def test_kinetics_shrinks_to_55_percent_and_keeps_its_quality(
+    stored: dict[Path, tuple[Sample, Fidelity]],
+) -> None:
     """One clip alone may lie below the 35 dB (RGB) that several reach on average."""
     for path in real_clips("*.mp4"):
         found = stored[path][1]
@@ -30,7 +35,9 @@ def test_kinetics_shrinks_to_55_percent_and_keeps_its_quality(stored: dict[Path,
     assert sum(found.rgb_db for _, found in stored.values()) / len(stored) > 35
 
 
-def test_every_frame_that_decodes_is_stored_once_and_in_order(stored: dict[Path, tuple[Sample, Fidelity]]) -> None:
+def test_every_frame_that_decodes_is_stored_once_and_in_order(
+    stored: dict[Path, tuple[Sample, Fidelity]],
+) -> None:
     for path, (sample, found) in stored.items():
         with av.open(str(path), metadata_errors="ignore") as source:
             num_frames = sum(1 for _ in source.decode(video=0))

@@ -16,15 +16,19 @@ from hypothesis import strategies as st
 from kdbatch.base.errors import UserError
 from kdbatch.base.progress import silent
 from kdbatch.shard.build import build_job
-from kdbatch.shard.shard_plan import Job, groups_of, plan_job, range_of_words
+from kdbatch.shard.shard_plan import ShardPlan, groups_of, plan_shards, range_of_words
 
 
-def _job(toys: Path, shards_dir: Path, **options) -> Job:
-    return plan_job("k400", root=toys / "k400", shards_dir=shards_dir, **{"videos_per_shard": 5, **options})
+def _job(toys: Path, shards_dir: Path, **options) -> ShardPlan:
+    return plan_shards(
+        "k400", root=toys / "k400", shards_dir=shards_dir, **{"videos_per_shard": 5, **options}
+    )
 
 
 @given(st.sets(st.integers(0, 60), min_size=1).map(sorted), st.integers(1, 20))
-def test_groups_hold_every_missing_shard_once_and_about_equally_many(missing: list[int], num_groups: int) -> None:
+def test_groups_hold_every_missing_shard_once_and_about_equally_many(
+    missing: list[int], num_groups: int
+) -> None:
     groups = groups_of(missing, num_groups)
     held = [[shard for shard in missing if shard in group] for group in groups]
     assert [shard for group in held for shard in group] == missing
@@ -34,13 +38,23 @@ def test_groups_hold_every_missing_shard_once_and_about_equally_many(missing: li
 
 
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 7))
-def test_subsets_are_prefixes_cut_into_shards_without_gaps(toys: Path, small: int, large: int, videos_per_shard: int) -> None:
+def test_subsets_are_prefixes_cut_into_shards_without_gaps(
+    toys: Path, small: int, large: int, videos_per_shard: int
+) -> None:
     small, large = sorted((small, large))
     jobs = [
-        plan_job("k400", root=toys / "k400", shards_dir=toys / "none", subset=str(n), videos_per_shard=videos_per_shard)
+        plan_shards(
+            "k400",
+            root=toys / "k400",
+            shards_dir=toys / "none",
+            subset=str(n),
+            videos_per_shard=videos_per_shard,
+        )
         for n in (small, large)
     ]
-    places = [[place for shard in range(job.num_shards) for place in job.places_of(shard)] for job in jobs]
+    places = [
+        [place for shard in range(job.num_shards) for place in job.places_of(shard)] for job in jobs
+    ]
     assert places[1][: len(places[0])] == places[0] == list(range(jobs[0].num_places))
     assert small <= jobs[0].num_places < small + videos_per_shard
     assert [source.key for source in jobs[0].order] == [source.key for source in jobs[1].order]
@@ -51,21 +65,37 @@ def test_planning_writes_nothing(toys: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "shards").exists()
 
 
-def test_a_class_folder_whose_name_is_no_text_is_told_before_anything_is_stored(tmp_path: Path) -> None:
+def test_a_class_folder_whose_name_is_no_text_is_told_before_anything_is_stored(
+    tmp_path: Path,
+) -> None:
     folder = tmp_path / "train" / os.fsdecode(b"caf\xe9")
     folder.mkdir(parents=True)
     (folder / "abcdefghijk_000001_000011.mp4").touch()
-    with pytest.raises(UserError, match=re.escape(r"the name of the class 'caf\udce9' is no UTF-8")):
-        plan_job("k400", root=tmp_path, shards_dir=tmp_path / "shards")
+    with pytest.raises(
+        UserError, match=re.escape(r"the name of the class 'caf\udce9' is no UTF-8")
+    ):
+        plan_shards("k400", root=tmp_path, shards_dir=tmp_path / "shards")
 
 
 def test_the_command_that_goes_on_asks_for_the_same_again(toys: Path, tmp_path: Path) -> None:
     shutil.copytree(toys / "k400", tmp_path / "my videos")
     (tmp_path / "shards").touch()  # in the way
-    options = {"part": "val", "subset": "50%", "videos_per_shard": 2, "max_rejected": 0.5, "transcode": False}
-    job = plan_job("k400", root=tmp_path / "my videos", shards_dir=tmp_path / "shards", **options)
+    options = {
+        "part": "val",
+        "subset": "50%",
+        "videos_per_shard": 2,
+        "max_rejected": 0.5,
+        "transcode": False,
+    }
+    job = plan_shards(
+        "k400", root=tmp_path / "my videos", shards_dir=tmp_path / "shards", **options
+    )
     words = "--split val --subset 50% --videos-per-shard 2 --max-rejected 0.5 --no-transcode"
-    with pytest.raises(UserError, match=re.escape(f"go on with: kdbatch shard k400 {words} --root '{tmp_path}/my videos'") + "$"):
+    with pytest.raises(
+        UserError,
+        match=re.escape(f"go on with: kdbatch shard k400 {words} --root '{tmp_path}/my videos'")
+        + "$",
+    ):
         build_job(job, processes=1, progress=silent)
 
 
@@ -77,30 +107,44 @@ def test_finished_shards_are_not_missing(toys: Path, tmp_path: Path) -> None:
 
 def test_lists_that_were_corrected_since_are_noticed(toys: Path, tmp_path: Path) -> None:
     shutil.copytree(toys / "ucf101", tmp_path / "ucf101")
-    plan = partial(plan_job, "ucf101", root=tmp_path / "ucf101", shards_dir=tmp_path / "shards")
+    plan = partial(plan_shards, "ucf101", root=tmp_path / "ucf101", shards_dir=tmp_path / "shards")
     build_job(plan(), processes=1, progress=silent)
     assert plan().missing() == ()
-    train, test = (tmp_path / "ucf101" / "ucfTrainTestlist" / f"{name}list02.txt" for name in ("train", "test"))
+    train, test = (
+        tmp_path / "ucf101" / "ucfTrainTestlist" / f"{name}list02.txt" for name in ("train", "test")
+    )
     first, *rest = train.read_text().splitlines(keepends=True)
     train.write_text("".join(rest))
     test.write_text(test.read_text() + first)
-    with pytest.raises(UserError, match="the lists in .*ucf101 changed since: .*other splits.*rm -r .*ucf101 && kdbatch shard ucf101"):
+    with pytest.raises(
+        UserError,
+        match="the lists in .*ucf101 changed since: .*other splits.*rm -r .*ucf101 && kdbatch shard ucf101",
+    ):
         plan().missing()
 
 
 @pytest.mark.parametrize("change", [{"label": 1}, {"splits": ()}, {"group": "other"}])
-def test_what_the_lists_say_of_a_stored_video_is_compared(toys: Path, tmp_path: Path, change: dict[str, Any]) -> None:
+def test_what_the_lists_say_of_a_stored_video_is_compared(
+    toys: Path, tmp_path: Path, change: dict[str, Any]
+) -> None:
     job = _job(toys, tmp_path, subset="5")
     build_job(job, processes=1, progress=silent)
     place = next(place for place, source in enumerate(job.order) if source.label == 0)
-    order = [replace(source, **change) if i == place else source for i, source in enumerate(job.order)]
-    with pytest.raises(UserError, match=f"lists in .* changed since: {order[place].key} was stored with another label"):
+    order = [
+        replace(source, **change) if i == place else source for i, source in enumerate(job.order)
+    ]
+    with pytest.raises(
+        UserError,
+        match=f"lists in .* changed since: {order[place].key} was stored with another label",
+    ):
         replace(job, order=order).missing()
 
 
 @pytest.mark.parametrize("words", ["", "3", "3:3", "2:1", "0:4", "-1:2", "a:b", "0:1:2", "1: 2"])
 def test_other_words_for_a_range_of_shards_are_refused(words: str) -> None:
-    with pytest.raises(UserError, match=re.escape(f"--shards: found {words!r}. Write FIRST:END, at most 0:3")):
+    with pytest.raises(
+        UserError, match=re.escape(f"--shards: found {words!r}. Write FIRST:END, at most 0:3")
+    ):
         range_of_words(words, 3)
 
 

@@ -9,28 +9,56 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.videos import bar_positions, write_video
 
-from kdbatch.shard.source_video import look, shown_on_beat
+from kdbatch.shard.source_video import frames_at_constant_rate, inspect_video
 from kdbatch.shard.stored import BrokenVideo
 from kdbatch.shard.transcode import transcode
 
 H264 = {"preset": "ultrafast", "threads": "1"}
 VP8 = {"deadline": "realtime", "cpu-used": "8", "threads": "1"}
-UNEVEN = (0, 40, 80, 120, 160, 200, 240, 280, 320, 360, 400, 600, 640, 680, 720, 760, 800, 840, 880, 920)  # 160 ms without a frame
+UNEVEN = (
+    0,
+    40,
+    80,
+    120,
+    160,
+    200,
+    240,
+    280,
+    320,
+    360,
+    400,
+    600,
+    640,
+    680,
+    720,
+    760,
+    800,
+    840,
+    880,
+    920,
+)  # 160 ms without a frame
 
 
 def test_an_even_rate_is_kept_and_every_frame_shows_once(tmp_path: Path) -> None:
-    footage = look(write_video(tmp_path / "a.mp4", rate=Fraction(30000, 1001)))
-    assert (footage.rate, footage.source_rate, footage.shown) == (Fraction(30000, 1001), Fraction(30000, 1001), None)
+    footage = inspect_video(write_video(tmp_path / "a.mp4", rate=Fraction(30000, 1001)))
+    assert (footage.rate, footage.source_rate, footage.shown) == (
+        Fraction(30000, 1001),
+        Fraction(30000, 1001),
+        None,
+    )
 
 
 def test_times_that_are_rounded_to_milliseconds_are_even(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.webm", codec="libvpx", rate=30, options=VP8)
-    footage = look(path)
+    footage = inspect_video(path)
     assert footage.shown is None
     assert float(footage.rate) == pytest.approx(30, rel=1e-3)
 
 
-@pytest.mark.parametrize(("name", "codec", "options"), [("a.mp4", "libx264", H264), ("a.mkv", "libx264", H264), ("b.mp4", "mpeg4", {})])
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [("a.mp4", "libx264", H264), ("a.mkv", "libx264", H264), ("b.mp4", "mpeg4", {})],
+)
 def test_uneven_times_are_put_on_the_average_beat_with_frames_repeated_in_the_gap(
     tmp_path: Path, name: str, codec: str, options: dict[str, str]
 ) -> None:
@@ -41,32 +69,45 @@ def test_uneven_times_are_put_on_the_average_beat_with_frames_repeated_in_the_ga
     assert stored.fps == pytest.approx(rate, rel=1e-3)
     assert stored.source_fps != stored.fps
     with av.open(io.BytesIO(stored.video)) as container:
-        seen = bar_positions([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
-    nearest = [min(range(len(UNEVEN)), key=lambda i, t=k / rate * 1000: (abs(UNEVEN[i] - t), i)) for k in range(len(UNEVEN))]
+        seen = bar_positions(
+            [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        )
+    nearest = [
+        min(range(len(UNEVEN)), key=lambda i, t=k / rate * 1000: (abs(UNEVEN[i] - t), i))
+        for k in range(len(UNEVEN))
+    ]
     assert Counter(nearest).most_common(1)[0][1] > 1
     assert seen == nearest
 
 
 @given(st.lists(st.integers(1, 200), min_size=2, max_size=40), st.integers(-1000, 1000))
-def test_on_the_beat_there_are_as_many_frames_as_before_and_time_never_runs_back(gaps: list[int], start: int) -> None:
+def test_on_the_beat_there_are_as_many_frames_as_before_and_time_never_runs_back(
+    gaps: list[int], start: int
+) -> None:
     times = [start]
     for gap in gaps:
         times.append(times[-1] + gap)
     rate = Fraction(len(gaps) * 1000, times[-1] - times[0])
-    shown = shown_on_beat(times, Fraction(1, 1000), rate)
+    shown = frames_at_constant_rate(times, Fraction(1, 1000), rate)
     assert sum(shown.values()) == len(times)
     assert set(shown) <= set(times)
     assert shown[times[0]] >= 1 and shown[times[-1]] >= 1
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
-@pytest.mark.parametrize(("name", "codec", "options"), [("a.mp4", "libx264", H264), ("a.webm", "libvpx", VP8), ("a.avi", "mpeg4", {})])
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [("a.mp4", "libx264", H264), ("a.webm", "libvpx", VP8), ("a.avi", "mpeg4", {})],
+)
 def test_a_file_that_is_cut_short_is_broken_wherever_the_cut(
     tmp_path: Path, name: str, codec: str, options: dict[str, str], share: float
 ) -> None:
     path = write_video(tmp_path / name, codec=codec, options=options)
     if name == "a.mp4":
-        with av.open(str(path)) as source, av.open(str(tmp_path / "fast.mp4"), "w", options={"movflags": "+faststart"}) as out:
+        with (
+            av.open(str(path)) as source,
+            av.open(str(tmp_path / "fast.mp4"), "w", options={"movflags": "+faststart"}) as out,
+        ):
             stream = out.add_stream_from_template(source.streams.video[0])
             for packet in source.demux(video=0):
                 if packet.size:

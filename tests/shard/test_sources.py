@@ -31,7 +31,9 @@ def test_plain_names_keep_their_look_and_lost_letters_leave_a_hash() -> None:
     assert safe_key("日本") != safe_key("中国")
 
 
-def test_lines_lose_their_ends_and_blank_ones_but_keep_bytes_that_are_no_text(tmp_path: Path) -> None:
+def test_lines_lose_their_ends_and_blank_ones_but_keep_bytes_that_are_no_text(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbfone 1\r\n\n  two \xfc 2 \n")
     assert lines_of(tmp_path / "list.txt") == ["one 1", "two \udcfc 2"]
 

@@ -14,7 +14,9 @@ from kdbatch.vocab.packet_index import packet_check, unpack_index
 
 
 def test_a_stored_video_has_every_frame_the_rate_and_the_short_side(tmp_path: Path) -> None:
-    stored = transcode(write_video(tmp_path / "a.avi", width=200, height=150, rate=Fraction(30000, 1001)))
+    stored = transcode(
+        write_video(tmp_path / "a.avi", width=200, height=150, rate=Fraction(30000, 1001))
+    )
     assert (stored.num_frames, stored.width, stored.height) == (35, 170, 128)
     assert stored.fps == pytest.approx(30000 / 1001)
     assert count_frames(stored.video) == 35
@@ -31,7 +33,10 @@ def test_groups_have_16_frames_and_every_other_frame_can_be_left_out(tmp_path: P
     assert [packet.display for packet in packets if packet.is_key] == [0, 16, 32]
     spare = {packet.display for packet in packets if not packet.is_needed_by_others}
     assert spare and all(frame % 2 for frame in spare)
-    assert {frame for frame in range(35) if frame % 2} - spare == {15, 31}  # the last of a closed group follows no other frame
+    assert {frame for frame in range(35) if frame % 2} - spare == {
+        15,
+        31,
+    }  # the last of a closed group follows no other frame
 
 
 def test_the_index_points_at_the_packets_and_the_head_comes_first(tmp_path: Path) -> None:
@@ -45,9 +50,17 @@ def test_the_index_points_at_the_packets_and_the_head_comes_first(tmp_path: Path
 
 @pytest.mark.parametrize(
     ("size", "small"),
-    [((340, 256), (170, 128)), ((256, 340), (128, 170)), ((128, 128), (128, 128)), ((64, 32), (256, 128)), ((101, 99), (130, 128))],
+    [
+        ((340, 256), (170, 128)),
+        ((256, 340), (128, 170)),
+        ((128, 128), (128, 128)),
+        ((64, 32), (256, 128)),
+        ((101, 99), (130, 128)),
+    ],
 )
-def test_small_sizes_are_even_and_keep_their_shape(size: tuple[int, int], small: tuple[int, int]) -> None:
+def test_small_sizes_are_even_and_keep_their_shape(
+    size: tuple[int, int], small: tuple[int, int]
+) -> None:
     assert small_size(*size) == small
 
 
@@ -57,7 +70,8 @@ def test_a_video_that_was_turned_by_the_camera_is_stored_upright(tmp_path: Path)
     assert (stored.width, stored.height) == (128, 160)
     with av.open(io.BytesIO(stored.video)) as seen, av.open(str(lying)) as shot:
         for upright, frame in zip(seen.decode(video=0), shot.decode(video=0), strict=True):
-            # That matrix maps what is on the right (1, 0) to below (0, 1): a quarter turn clockwise.
+            # That matrix maps what is on the right (1, 0) to below (0, 1): a quarter turn
+            # clockwise.
             assert _likeness(upright, np.rot90(frame.to_ndarray(format="rgb24"), -1)) > 0.99
 
 
@@ -88,13 +102,21 @@ def test_a_full_temporary_folder_is_the_machines_fault_not_the_videos(tmp_path: 
 
 @pytest.mark.parametrize(
     ("data", "reason"),
-    [(b"", "empty file"), (b"this is no video\n" * 100, "cannot be decoded: Invalid data"), (None, "cannot be decoded: No such file")],
+    [
+        (b"", "empty file"),
+        (b"this is no video\n" * 100, "cannot be decoded: Invalid data"),
+        (None, "cannot be decoded: No such file"),
+    ],
 )
-def test_what_is_no_video_is_broken_with_a_reason(tmp_path: Path, data: bytes | None, reason: str) -> None:
+def test_what_is_no_video_is_broken_with_a_reason(
+    tmp_path: Path, data: bytes | None, reason: str
+) -> None:
     path = tmp_path / "a.mp4"
     if data is not None:
         path.write_bytes(data)
-    with pytest.raises(BrokenVideo, match=reason.replace("cannot be decoded: No", "cannot be (decoded|read): No")):
+    with pytest.raises(
+        BrokenVideo, match=reason.replace("cannot be decoded: No", "cannot be (decoded|read): No")
+    ):
         transcode(path)
 
 

@@ -16,7 +16,14 @@ from kdbatch.vocab.shards import find_subset, load_index, load_samples
 @pytest.fixture(scope="module")
 def built(toys: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shards_dir = tmp_path_factory.mktemp("verified")
-    build_shards("ssv2", root=toys / "ssv2", shards_dir=shards_dir, videos_per_shard=2, processes=1, progress=silent)
+    build_shards(
+        "ssv2",
+        root=toys / "ssv2",
+        shards_dir=shards_dir,
+        videos_per_shard=2,
+        processes=1,
+        progress=silent,
+    )
     return shards_dir
 
 
@@ -24,7 +31,9 @@ def test_sound_shards_are_counted(built: Path) -> None:
     assert verify_shards("ssv2", shards_dir=built, progress=silent) == 4
 
 
-def test_one_wrong_byte_is_found_and_the_commands_mend_it(toys: Path, built: Path, tmp_path: Path) -> None:
+def test_one_wrong_byte_is_found_and_the_commands_mend_it(
+    toys: Path, built: Path, tmp_path: Path
+) -> None:
     shutil.copytree(built / "ssv2", tmp_path / "ssv2")
     index = load_index(tmp_path, "ssv2")
     tar, sample = list(load_samples(tmp_path, find_subset(index, "train", "all", where="here")))[-1]
@@ -32,12 +41,20 @@ def test_one_wrong_byte_is_found_and_the_commands_mend_it(toys: Path, built: Pat
     raw[sample.offset + sample.num_bytes // 2] ^= 1
     tar.write_bytes(raw)
     with pytest.raises(
-        UserError, match="1 of 2 shards are damaged.*its checksum is wrong.*--split train --subset 4 --videos-per-shard 2"
+        UserError,
+        match="1 of 2 shards are damaged.*its checksum is wrong.*--split train --subset 4 --videos-per-shard 2",
     ) as caught:
         verify_shards("ssv2", shards_dir=tmp_path, progress=silent)
     assert f"rm -f {tar}" in str(caught.value)
     tar.unlink()
-    build_shards("ssv2", root=toys / "ssv2", shards_dir=tmp_path, videos_per_shard=2, processes=1, progress=silent)
+    build_shards(
+        "ssv2",
+        root=toys / "ssv2",
+        shards_dir=tmp_path,
+        videos_per_shard=2,
+        processes=1,
+        progress=silent,
+    )
     assert verify_shards("ssv2", shards_dir=tmp_path, progress=silent) == 4
 
 
@@ -63,14 +80,22 @@ def test_a_tar_that_cannot_be_read_is_damage(built: Path, tmp_path: Path) -> Non
     tar.mkdir()
     record = json.loads(tar.with_suffix(".json").read_text())
     tar.with_suffix(".json").write_text(json.dumps(record | {"num_bytes": tar.stat().st_size}))
-    with pytest.raises(UserError, match=r"1 of 2 shards are damaged: train-00001.tar: cannot be read \(Is a directory\)"):
+    with pytest.raises(
+        UserError,
+        match=r"1 of 2 shards are damaged: train-00001.tar: cannot be read \(Is a directory\)",
+    ):
         verify_shards("ssv2", shards_dir=tmp_path, progress=silent)
 
 
-def test_a_file_server_that_does_not_answer_is_no_damage(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_server_that_does_not_answer_is_no_damage(
+    built: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def no_answer(path: Path) -> str:
         raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
 
     monkeypatch.setattr("kdbatch.shard.verify.sha256_of", no_answer)
-    with pytest.raises(UserError, match=r"train-00000.tar: cannot be checked \(Connection timed out\). Mend that and repeat"):
+    with pytest.raises(
+        UserError,
+        match=r"train-00000.tar: cannot be checked \(Connection timed out\). Mend that and repeat",
+    ):
         verify_shards("ssv2", shards_dir=built, progress=silent)

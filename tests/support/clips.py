@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from kdbatch.base.progress import silent
-from kdbatch.run.data.batches import TrainingBatches, Video, load_videos
+from kdbatch.run.data.batches import StoredVideo, TrainingBatches, load_videos
 from kdbatch.run.data.decoding.frame_cache import FrameCache, read_each
-from kdbatch.run.data.sampling import Request, random_clip
+from kdbatch.run.data.sampling import ClipRequest, random_clip
 from kdbatch.shard.build import build_shards
 from kdbatch.shard.toy.size import ToySize
 from kdbatch.shard.toy.write import write_toy
@@ -39,29 +39,62 @@ def make_shards(folder: Path, *, size: ToySize = SIZE, names: Sequence[str] = ("
     """The folder of the shards; the toys that they are made of lie beside it, in `toys`."""
     write_toy(folder / "toys", processes=1, progress=silent, size=size)
     for name in names:
-        build_shards(name, root=folder / "toys" / name, shards_dir=folder / "shards", processes=1, progress=silent, videos_per_shard=10)
+        build_shards(
+            name,
+            root=folder / "toys" / name,
+            shards_dir=folder / "shards",
+            processes=1,
+            progress=silent,
+            videos_per_shard=10,
+        )
     return folder / "shards"
 
 
-def videos_of(shards_dir: Path, name: str = "k400") -> list[Video]:
-    subset = find_subset(load_index(shards_dir, name), DATASETS[name].train_split, "all", where="here")
+def videos_of(shards_dir: Path, name: str = "k400") -> list[StoredVideo]:
+    subset = find_subset(
+        load_index(shards_dir, name), DATASETS[name].train_split, "all", where="here"
+    )
     return load_videos(shards_dir, subset, view=VIEW)[0]
 
 
-def source_of(videos: Sequence[Video], *, batch_clips: int = 6, seed: int = 0, num_clips: int = 2, **shared: int) -> TrainingBatches:
+def source_of(
+    videos: Sequence[StoredVideo],
+    *,
+    batch_clips: int = 6,
+    seed: int = 0,
+    num_clips: int = 2,
+    **shared: int,
+) -> TrainingBatches:
     """`num_clips` clips per video; the second shares the first one's draw."""
 
-    def choose(chosen: Sequence[Video], rng: np.random.Generator) -> tuple[list[Request], dict[str, np.ndarray]]:
+    def choose(
+        chosen: Sequence[StoredVideo], rng: np.random.Generator
+    ) -> tuple[list[ClipRequest], dict[str, np.ndarray]]:
         requests = []
         for video in chosen:
             clips = [random_clip(video.sample, VIEW, rng).frame_VT for _ in range(num_clips)]
-            requests.append(Request(frame_VT=np.concatenate(clips), draw_V=(0,) * min(2, num_clips) + tuple(range(1, num_clips - 1))))
+            requests.append(
+                ClipRequest(
+                    frame_VT=np.concatenate(clips),
+                    draw_V=(0,) * min(2, num_clips) + tuple(range(1, num_clips - 1)),
+                )
+            )
         return requests, {"number": rng.integers(1000, size=len(chosen))}
 
-    return TrainingBatches(videos, view=VIEW, batch_clips=batch_clips, seed=seed, choose=choose, decoder="pyav", **shared)
+    return TrainingBatches(
+        videos,
+        view=VIEW,
+        batch_clips=batch_clips,
+        seed=seed,
+        choose=choose,
+        decoder="pyav",
+        **shared,
+    )
 
 
-def read_frames(tar: Path, sample: Sample, wanted: Sequence[int], *, decoder: str, cache: FrameCache | None) -> np.ndarray:
+def read_frames(
+    tar: Path, sample: Sample, wanted: Sequence[int], *, decoder: str, cache: FrameCache | None
+) -> np.ndarray:
     """Frames (N, H, W, C) as a batch gets them, from the cache or the decoder."""
     frame_NHWC = np.empty((len(wanted), sample.height, sample.width, 3), np.uint8)
     read_each(tar, sample, wanted, frame_NHWC.__setitem__, decoder=decoder, cache=cache)
@@ -70,6 +103,8 @@ def read_frames(tar: Path, sample: Sample, wanted: Sequence[int], *, decoder: st
 
 @pytest.fixture(scope="session")
 def all_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A few videos of every data set, of three groups of pictures each. Read only: who breaks a tar copies it."""
+    """A few videos of every data set, of three groups of pictures each. Read only: who breaks a tar
+    copies it.
+    """
     size = replace(SIZE, k400_train=2, min_frames=40, max_frames=50)
     return make_shards(tmp_path_factory.mktemp("all"), size=size, names=tuple(DATASETS))

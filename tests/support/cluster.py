@@ -1,4 +1,6 @@
-"""A real SLURM on this machine, and studies in folders of the job user: what the tests of this folder stand in."""
+"""A real SLURM on this machine, and studies in folders of the job user: what the tests of this
+folder stand in.
+"""
 
 import contextlib
 import os
@@ -15,7 +17,7 @@ from pathlib import Path
 import polars as pl
 import yaml
 
-from kdbatch.launch.run_status import RunRow, survey
+from kdbatch.launch.run_status import RunRow, load_run_rows
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import load_status
 from support import micro_study as micro
@@ -26,38 +28,63 @@ PACKAGES = Path(sysconfig.get_path("purelib"))
 WITHOUT, WITH = "without accounting", "with accounting"  # what a test may ask of the cluster
 EPOCHS = 2
 PROFILE = "test"  # the one that micro_study writes
-# Of all that a run measures, these tell of the machine: they are the only rows that may differ between two trainings of one run.
+# Of all that a run measures, these tell of the machine: they are the only rows that may differ
+# between two trainings of one run.
 ABOUT_MACHINE = ("clips_per_second", "train_seconds", "data_wait_share", "max_memory")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
-    """Commands are run on its login node, as the job user; `work` is a folder that login node and nodes share."""
+    """Commands are run on its login node, as the job user; `work` is a folder that login node and
+    nodes share.
+    """
 
     work: Path
 
-    def run(self, *words: str, cwd: Path | None = None, timeout: float = 120, env: Mapping[str, str] | None = None) -> str:
+    def run(
+        self,
+        *words: str,
+        cwd: Path | None = None,
+        timeout: float = 120,
+        env: Mapping[str, str] | None = None,
+    ) -> str:
         """What a command printed; it must end well."""
         done = self.start(*words, cwd=cwd, env=env)
         said, _ = done.communicate(timeout=timeout)
         assert done.returncode == 0, f"{' '.join(words)}: exit code {done.returncode}\n{said}"
         return said
 
-    def start(self, *words: str, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":
+    def start(
+        self, *words: str, cwd: Path | None = None, env: Mapping[str, str] | None = None
+    ) -> "subprocess.Popen[str]":
         """A command in the background; it prints to its `stdout`."""
-        given = {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", **(env or {})}
+        given = {
+            "PYTHONPATH": str(ROOT),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "OMP_NUM_THREADS": "1",
+            **(env or {}),
+        }
         return subprocess.Popen(
-            [str(HERE / "enter"), "env", *(f"{name}={value}" for name, value in given.items()), *words],
+            [
+                str(HERE / "enter"),
+                "env",
+                *(f"{name}={value}" for name, value in given.items()),
+                *words,
+            ],
             cwd=cwd or self.work,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
 
-    def study(self, name: str, *, shards: Path, epochs: int, config: str = "", only: str = "") -> Path:
+    def study(
+        self, name: str, *, shards: Path, epochs: int, config: str = "", only: str = ""
+    ) -> Path:
         """A study in a new folder of the job user; see `make_study`."""
         (self.work / name).mkdir()
-        folder = make_study(self.work / name, shards=shards, epochs=epochs, config=config, only=only)
+        folder = make_study(
+            self.work / name, shards=shards, epochs=epochs, config=config, only=only
+        )
         self.give(folder)
         return folder
 
@@ -69,7 +96,9 @@ class Cluster:
         return self.start(sys.executable, "-m", "kdbatch", *words, cwd=folder)
 
     def submit(self, folder: Path, *more: str) -> str:
-        return self.kdbatch(folder, "submit", f"jobs/{experiment_in(folder).name}", f"--profile={PROFILE}", *more)
+        return self.kdbatch(
+            folder, "submit", f"jobs/{experiment_in(folder).name}", f"--profile={PROFILE}", *more
+        )
 
     def queue(self, folder: Path | None = None) -> dict[str, str]:
         """State by job id of what SLURM has not ended; of one folder's jobs alone, if one is named."""
@@ -79,11 +108,15 @@ class Cluster:
 
     @property
     def limits_memory(self) -> bool:
-        """Whether a job that takes more than it asked for is killed: `up` found a memory controller."""
+        """Whether a job that takes more than it asked for is killed: `up` found a memory
+        controller.
+        """
         return "TaskPlugin=task/cgroup" in (self.work.parent / "conf" / "slurm.conf").read_text()
 
     def node(self, action: str, name: str) -> None:
-        subprocess.run([str(HERE / "node"), action, name], check=True, capture_output=True, text=True)
+        subprocess.run(
+            [str(HERE / "node"), action, name], check=True, capture_output=True, text=True
+        )
 
     def lose(self, node: str) -> None:
         """A node's power fails, and comes back."""
@@ -107,7 +140,11 @@ class Cluster:
 
     def _reconfigure(self, path: Path, text: str) -> None:
         path.write_text(text)
-        subprocess.run([str(HERE / "enter"), "--root", "scontrol", "reconfigure"], check=True, capture_output=True)
+        subprocess.run(
+            [str(HERE / "enter"), "--root", "scontrol", "reconfigure"],
+            check=True,
+            capture_output=True,
+        )
 
     def give(self, path: Path) -> None:
         """Make everything below `path` the job user's."""
@@ -116,14 +153,20 @@ class Cluster:
             os.chown(each, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
     def wait_all_done(self, folder: Path, *, timeout: float = 600) -> None:
-        """Until every run of the folder is done and its jobs have left the queue. The limit is for a machine that others use too."""
+        """Until every run of the folder is done and its jobs have left the queue. The limit is for
+        a machine that others use too.
+        """
 
         def ended() -> bool:
-            rows = survey(folder / "runs")
+            rows = load_run_rows(folder / "runs")
             assert not [r for r in rows if r.state in ("failed", "blocked")], describe(folder)
             return bool(rows) and all(r.state == "done" for r in rows) and not self.queue(folder)
 
-        wait_until(ended, timeout=timeout, what=lambda: f"runs done\n{describe(folder)}\n{self.run('squeue')}")
+        wait_until(
+            ended,
+            timeout=timeout,
+            what=lambda: f"runs done\n{describe(folder)}\n{self.run('squeue')}",
+        )
 
 
 def wait_until(true: Callable[[], object], *, timeout: float, what: Callable[[], str]) -> None:
@@ -134,8 +177,11 @@ def wait_until(true: Callable[[], object], *, timeout: float, what: Callable[[],
         time.sleep(0.2)  # each look may cost a call of squeue
 
 
-def make_study(folder: Path, *, shards: Path, epochs: int, config: str = "", only: str = "") -> Path:
-    """Fill an empty folder: shards, one experiment, a profile of `epochs` epochs and a kdbatch.toml.
+def make_study(
+    folder: Path, *, shards: Path, epochs: int, config: str = "", only: str = ""
+) -> Path:
+    """Fill an empty folder: shards, one experiment, a profile of `epochs` epochs and a
+    kdbatch.toml.
 
     `only="labels"` keeps of the experiment one run that has no parents.
     """
@@ -143,8 +189,16 @@ def make_study(folder: Path, *, shards: Path, epochs: int, config: str = "", onl
     experiment = micro.write_jobs(folder, epochs=epochs)
     if only == "labels":
         raw = yaml.safe_load(experiment.read_text())
-        student = {key: value for key, value in raw["student"].items() if key != "weighting"} | {"teachers": []}
-        kept = {"name": "labels", "title": "One run", "vary": {"target": ["ucf101"]}, "teachers": {}, "student": student}
+        student = {key: value for key, value in raw["student"].items() if key != "weighting"} | {
+            "teachers": []
+        }
+        kept = {
+            "name": "labels",
+            "title": "One run",
+            "vary": {"target": ["ucf101"]},
+            "teachers": {},
+            "student": student,
+        }
         experiment.unlink()
         experiment.with_name("labels.yaml").write_text(yaml.safe_dump(kept, sort_keys=False))
     (folder / "kdbatch.toml").write_text(config)
@@ -156,42 +210,66 @@ def experiment_in(folder: Path) -> Path:
     return found
 
 
-def site(*, image: Path | None = None, minutes: int = 10, gpus: int = 1, nodes: int = 1, memory_gb: int = 3, **of_site: str) -> str:
-    """A kdbatch.toml for the test cluster; with an image whose packages are this machine's, bound on /srv."""
+def site(
+    *,
+    image: Path | None = None,
+    minutes: int = 10,
+    gpus: int = 1,
+    nodes: int = 1,
+    memory_gb: int = 3,
+    **of_site: str,
+) -> str:
+    """A kdbatch.toml for the test cluster; with an image whose packages are this machine's, bound
+    on /srv.
+    """
     resources = f"{{nodes = {nodes}, gpus = {gpus}, cpus = 2, minutes = {minutes}, memory_gb = {memory_gb}}}"
     lines = ["[site]", 'partition = "gpu"', "max_array_size = 100", "max_concurrent = 3"]
     for key, value in of_site.items():
         lines = [line for line in lines if not line.startswith(f"{key} =")] + [f"{key} = {value}"]
-    lines += ["[resources]", *(f"{kind} = {resources}" for kind in ("pretrain", "finetune", "distill", "compare"))]
+    lines += [
+        "[resources]",
+        *(f"{kind} = {resources}" for kind in ("pretrain", "finetune", "distill", "compare")),
+    ]
     if image:
-        lines += ["[container]", f'image = "{image}"', 'gpu = "none"', f'binds = ["{PACKAGES}:/srv:ro"]']
+        lines += [
+            "[container]",
+            f'image = "{image}"',
+            'gpu = "none"',
+            f'binds = ["{PACKAGES}:/srv:ro"]',
+        ]
     return "\n".join((*lines, ""))
 
 
 def the_run(folder: Path) -> RunRow:
     """The row of a folder's only run."""
-    (row,) = survey(folder / "runs")
+    (row,) = load_run_rows(folder / "runs")
     return row
 
 
 def describe(folder: Path) -> str:
     """Every run of a folder and the end of its log, for a failure's message."""
     lines = []
-    for row in survey(folder / "runs"):
+    for row in load_run_rows(folder / "runs"):
         log = folder / "runs" / row.run_id / "log.txt"
         said = log.read_text()[-600:] if log.exists() else ""
-        lines.append(f"{row.run_id} {row.kind} {row.state} attempt {row.attempt} step {row.step}/{row.num_steps} {row.reason}\n{said}")
+        lines.append(
+            f"{row.run_id} {row.kind} {row.state} attempt {row.attempt} step {row.step}/{row.num_steps} {row.reason}\n{said}"
+        )
     return "\n".join(lines)
 
 
 def has_checkpoint(folder: Path) -> bool:
     row = the_run(folder)
-    assert row.state in ("queued", "planned", "running"), f"it ended before it could be disturbed\n{describe(folder)}"
+    assert row.state in ("queued", "planned", "running"), (
+        f"it ended before it could be disturbed\n{describe(folder)}"
+    )
     return row.state == "running" and RunFolder(folder / "runs" / row.run_id).checkpoint.exists()
 
 
 def stopped(folder: Path) -> int:
-    """The worker's process, which waits for `go_on`: on a fast machine it would else be done before its turn comes."""
+    """The worker's process, which waits for `go_on`: on a fast machine it would else be done before
+    its turn comes.
+    """
     status = load_status(RunFolder(folder / "runs" / the_run(folder).run_id).status)
     assert status and status.pid
     os.kill(status.pid, signal.SIGSTOP)
@@ -204,9 +282,13 @@ def go_on(pid: int) -> None:
 
 
 def measured(folder: Path) -> dict[str, dict[str, object]]:
-    """Per run all that it found out: hashes of weights, bytes of predictions and maps, and its rows."""
+    """Per run all that it found out: hashes of weights, bytes of predictions and maps, and its
+    rows.
+    """
     found = micro.results(folder)
     for run_id, facts in found.items():
-        rows = pl.read_parquet(folder / "runs" / run_id / "rows.parquet").filter(~pl.col("name").is_in(ABOUT_MACHINE))
+        rows = pl.read_parquet(folder / "runs" / run_id / "rows.parquet").filter(
+            ~pl.col("name").is_in(ABOUT_MACHINE)
+        )
         facts["rows"] = rows.rows()
     return found

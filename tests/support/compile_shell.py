@@ -1,7 +1,8 @@
-"""Compiled layers, in a process of their own: the compiler starts threads, after which no other test of a process could fork.
+"""Compiled layers, in a process of their own: the compiler starts threads, after which no other
+test of a process could fork.
 
-Its backend traces and compiles nothing: what a real one adds is fast code for the same graphs. Prints how many graphs it was given, and of
-how many layers.
+Its backend traces and compiles nothing: what a real one adds is fast code for the same graphs.
+Prints how many graphs it was given, and of how many layers.
 """
 
 import sys
@@ -42,7 +43,9 @@ def train(kind: str) -> int:
     model = compiled(classifier(kind))
     for _ in range(2):
         for size in (3, 2):
-            finetune_step(model.train(), noise(size), torch.zeros(size, dtype=torch.long)).loss.backward()
+            finetune_step(
+                model.train(), noise(size), torch.zeros(size, dtype=torch.long)
+            ).loss.backward()
         for size in (4, 1):
             with torch.no_grad():
                 model.eval()(noise(size))
@@ -54,14 +57,19 @@ def distill(kind: str) -> int:
     for teacher in teachers:
         teacher.eval().requires_grad_(False)
     for _ in range(2):
-        distill_step(student.train(), teachers, noise(2), torch.tensor([0, 1]), recipe=DISTILL).loss.backward()
+        distill_step(
+            student.train(), teachers, noise(2), torch.tensor([0, 1]), recipe=DISTILL
+        ).loss.backward()
     return len(student.backbone.layer_names)
 
 
 if __name__ == "__main__":
     # The compiler looks at gradients of maps, which have none, and is warned.
     warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
-    # Limits are as PyTorch ships them, but for one that many networks would meet, and a test should.
+    # Limits are as PyTorch ships them, but for one that many networks would meet, and a test
+    # should.
     with torch.compiler.config.patch(accumulated_recompile_limit=8):
-        num_layers = {"evaluate": evaluate, "train": train, "distill": distill}[sys.argv[1]](sys.argv[2])
+        num_layers = {"evaluate": evaluate, "train": train, "distill": distill}[sys.argv[1]](
+            sys.argv[2]
+        )
     print(len(TRACED), num_layers)  # noqa: T201

@@ -1,4 +1,6 @@
-"""A second shell: `launch_shell.py run|submit FOLDER SHAPE [WORKER...]`, SHAPE as JSON; exits 0 when every run is done."""
+"""A second shell: `launch_shell.py run|submit FOLDER SHAPE [WORKER...]`, SHAPE as JSON; exits 0
+when every run is done.
+"""
 
 import json
 import sys
@@ -12,7 +14,10 @@ from support.launching import config_in, plan_of
 
 
 def main(verb: str, folder: str, shape: str, *command: str) -> int:
-    plan, config = plan_of({name: tuple(parents) for name, parents in json.loads(shape).items()}), config_in(Path(folder))
+    plan, config = (
+        plan_of({name: tuple(parents) for name, parents in json.loads(shape).items()}),
+        config_in(Path(folder)),
+    )
     if verb == "submit":
         sys.stdout.write(f"{len(submit_arrays(plan, config=config))}\n")
         return 0

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from kdbatch.launch.run_folders import journal_of
+from kdbatch.launch.run_folders import submissions_dir
 from kdbatch.launch.slurm.submissions import Sbatch, save_sbatch
 from kdbatch.vocab.config import Config, Paths, Site
 from kdbatch.vocab.plans import Plan, PlannedRun, PlanRecord, Wave
@@ -22,12 +22,23 @@ STAND_IN = (sys.executable, str(Path(__file__).with_name("stand_in_worker.py")))
 DATA = Subset(dataset="ucf101", split="train01", num_places=0, num_classes=3, digest="0")
 RESOURCES = Resources(gpus=1, cpus=4, minutes=90, memory_gb=16)
 RECORD = PlanRecord(
-    experiment="shape", title="A shape", profile="toy", source="", axes={}, roles={}, tables=(), maps=(), claims=(), cells=()
+    experiment="shape",
+    title="A shape",
+    profile="toy",
+    source="",
+    axes={},
+    roles={},
+    tables=(),
+    maps=(),
+    claims=(),
+    cells=(),
 )
 
 
 def config_in(folder: Path, *, site: Site | None = None) -> Config:
-    return Config(paths=Paths(shards=str(folder / "shards"), runs=str(folder / "runs")), site=site or Site())
+    return Config(
+        paths=Paths(shards=str(folder / "shards"), runs=str(folder / "runs")), site=site or Site()
+    )
 
 
 def plan_of(
@@ -37,22 +48,38 @@ def plan_of(
     waves: tuple[tuple[str, ...], ...] = (),
     resources: Resources = RESOURCES,
 ) -> Plan:
-    """A run per name, after the runs that it lists; its name is its title. One wave per depth, if `waves` does not say otherwise."""
+    """A run per name, after the runs that it lists; its name is its title. One wave per depth, if
+    `waves` does not say otherwise.
+    """
     runs: dict[str, Run] = {}
     depth: dict[str, int] = {}
     for seed, (name, parents) in enumerate(shape.items()):
         recipe = Compare(data=DATA, view=View())
-        runs[name] = Run(recipe=recipe, seed=seed, parents=tuple(runs[parent].id for parent in parents))
+        runs[name] = Run(
+            recipe=recipe, seed=seed, parents=tuple(runs[parent].id for parent in parents)
+        )
         depth[name] = 1 + max((depth[parent] for parent in parents), default=-1)
-    groups = waves or tuple(tuple(n for n in shape if depth[n] == d) for d in range(max(depth.values()) + 1))
+    groups = waves or tuple(
+        tuple(n for n in shape if depth[n] == d) for d in range(max(depth.values()) + 1)
+    )
     return Plan(
         records=(RECORD,),
         runs=tuple(
-            PlannedRun(run=run, title=name, resources=resources, done=False, used_by=("shape",), cost_hours=(cost or {}).get(name, 1.0))
+            PlannedRun(
+                run=run,
+                title=name,
+                resources=resources,
+                done=False,
+                used_by=("shape",),
+                cost_hours=(cost or {}).get(name, 1.0),
+            )
             for name, run in runs.items()
         ),
         waves=tuple(
-            Wave(name=f"wave{i}", resources=resources, run_ids=tuple(runs[name].id for name in group)) for i, group in enumerate(groups)
+            Wave(
+                name=f"wave{i}", resources=resources, run_ids=tuple(runs[name].id for name in group)
+            )
+            for i, group in enumerate(groups)
         ),
     )
 
@@ -80,17 +107,32 @@ def assert_golden(name: str, text: str, *, hide: dict[str, str]) -> None:
     """`text`, with what differs between machines hidden, is the accepted one of tests/golden/."""
     for found, shown in hide.items():
         text = text.replace(found, shown)
-    text = re.sub(r"(--job-name=kdbatch-.*)-[0-9a-f]{6}-[0-9a-f]{6}$", r"\1-HOME-CALL", text, flags=re.MULTILINE)
+    text = re.sub(
+        r"(--job-name=kdbatch-.*)-[0-9a-f]{6}-[0-9a-f]{6}$",
+        r"\1-HOME-CALL",
+        text,
+        flags=re.MULTILINE,
+    )
     path = Path(__file__).parents[1] / "golden" / name
     if os.environ.get("KDBATCH_ACCEPT_GOLDEN") == "1":
         path.write_text(text)
-    assert text == path.read_text(), f"{path.name} differs. Look at it; to accept it: KDBATCH_ACCEPT_GOLDEN=1 pytest tests/launch"
+    assert text == path.read_text(), (
+        f"{path.name} differs. Look at it; to accept it: KDBATCH_ACCEPT_GOLDEN=1 pytest tests/launch"
+    )
 
 
 def submitted(config: Config, *keys: str, number: str = "41", at: float | None = None) -> Sbatch:
-    """A journal entry, as if these runs had been handed to SLURM; its folder is named by the job's number."""
-    sbatch = Sbatch(name="kdbatch-x", keys=keys, asked_at=time.time() if at is None else at, number=number, released=True)
-    save_sbatch(journal_of(config.runs_dir) / number, sbatch)
+    """A journal entry, as if these runs had been handed to SLURM; its folder is named by the job's
+    number.
+    """
+    sbatch = Sbatch(
+        name="kdbatch-x",
+        keys=keys,
+        asked_at=time.time() if at is None else at,
+        number=number,
+        released=True,
+    )
+    save_sbatch(submissions_dir(config.runs_dir) / number, sbatch)
     return sbatch
 
 

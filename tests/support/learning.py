@@ -1,4 +1,6 @@
-"""Pretraining as the toy profile does it, and what a network then knows of videos that it never saw."""
+"""Pretraining as the toy profile does it, and what a network then knows of videos that it never
+saw.
+"""
 
 import math
 import time
@@ -13,9 +15,9 @@ import yaml
 from kdbatch.base.progress import silent
 from kdbatch.plan.resolve import make_plan
 from kdbatch.run.checkpoint import load_checkpoint
-from kdbatch.run.context import Worker
+from kdbatch.run.context import RunContext
 from kdbatch.run.data.batches import TrainingBatches, load_videos
-from kdbatch.run.heartbeat import Pulse, StopFlag
+from kdbatch.run.heartbeat import StatusReporter, StopSignal
 from kdbatch.run.models import build_backbone
 from kdbatch.run.stages import pretrain
 from kdbatch.run.tasks import PRETEXTS
@@ -28,19 +30,32 @@ from kdbatch.vocab.runs import Assignment, Resources, Run, RunFolder
 from kdbatch.vocab.shards import find_subset, load_index
 from support.inputs import JOBS
 
-SIZE = ToySize(k400_val=4, ssv2_train=1, ssv2_validation=1, ucf101_clips_per_group=1, hmdb51_train=1, hmdb51_test=1)
-"""All of the toys that are pretrained on (k400/train, 160 videos) and asked about (k400/val, 64); the least of the others."""
+SIZE = ToySize(
+    k400_val=4,
+    ssv2_train=1,
+    ssv2_validation=1,
+    ucf101_clips_per_group=1,
+    hmdb51_train=1,
+    hmdb51_test=1,
+)
+"""All of the toys that are pretrained on (k400/train, 160 videos) and asked about (k400/val, 64);
+the least of the others.
+"""
 
 CPU = torch.device("cpu")
 MAX_SECONDS = 90
-UNSEEN_PASSES = 8  # how often each unseen video is asked about, each time with other clips and other answers
+UNSEEN_PASSES = (
+    8  # how often each unseen video is asked about, each time with other clips and other answers
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Learned:
-    """Accuracies are shares: `seen` of the last training epoch, `unseen` in evaluation mode on videos of another split.
+    """Accuracies are shares: `seen` of the last training epoch, `unseen` in evaluation mode on
+    videos of another split.
 
-    `questions` were asked about unseen videos. `seconds` are those that one core has trained for: who else is on the machine adds none.
+    `questions` were asked about unseen videos. `seconds` are those that one core has trained for:
+    who else is on the machine adds none.
     """
 
     seen: float
@@ -51,56 +66,95 @@ class Learned:
 
     @property
     def sigmas(self) -> float:
-        """How far `unseen` is above chance, in standard errors of guessing: answers are drawn anew for each question, so whoever does
-        not look at the clip is right as often as a coin with `chance` on one side."""
-        return (self.unseen - self.chance) / math.sqrt(self.chance * (1 - self.chance) / self.questions)
+        """How far `unseen` is above chance, in standard errors of guessing: answers are drawn anew
+        for each question, so whoever does not look at the clip is right as often as a coin with
+        `chance` on one side.
+        """
+        return (self.unseen - self.chance) / math.sqrt(
+            self.chance * (1 - self.chance) / self.questions
+        )
 
     def __str__(self) -> str:
-        seen, unseen, chance = (f"{100 * share:.1f} %" for share in (self.seen, self.unseen, self.chance))
+        seen, unseen, chance = (
+            f"{100 * share:.1f} %" for share in (self.seen, self.unseen, self.chance)
+        )
         return f"seen {seen}, unseen {unseen}, chance {chance} ({self.sigmas:.1f} standard errors), {self.seconds:.0f} s"
 
 
 def make_toy_shards(folder: Path) -> Path:
     write_toy(folder / "toys", processes=2, progress=silent, size=SIZE)
     for dataset, part in (("k400", "train"), ("k400", "val"), ("ucf101", "all")):
-        build_shards(dataset, part=part, root=folder / "toys" / dataset, shards_dir=folder / "shards", videos_per_shard=32, progress=silent)
+        build_shards(
+            dataset,
+            part=part,
+            root=folder / "toys" / dataset,
+            shards_dir=folder / "shards",
+            videos_per_shard=32,
+            progress=silent,
+        )
     return folder / "shards"
 
 
-def toy_recipe(task: str, backbone: str, *, shards_dir: Path, folder: Path, complexity: int = 1, profile: Path | None = None) -> Pretrain:
-    """What `kdbatch plan --profile toy` makes of pretraining on all of k400. Another `profile` is for trying settings out."""
+def toy_recipe(
+    task: str,
+    backbone: str,
+    *,
+    shards_dir: Path,
+    folder: Path,
+    complexity: int = 1,
+    profile: Path | None = None,
+) -> Pretrain:
+    """What `kdbatch plan --profile toy` makes of pretraining on all of k400. Another `profile` is
+    for trying settings out.
+    """
     pretrained = {"task": task, "complexity": complexity, "dataset": "k400", "subset": "all"}
     experiment = {
         "name": "learning",
         "title": "One teacher and what it learns",
         "vary": {"target": ["ucf101"]},
-        "teachers": {"T1": {"title": "T1", "backbone": backbone, "pretrain": pretrained, "target": "ucf101"}},
+        "teachers": {
+            "T1": {"title": "T1", "backbone": backbone, "pretrain": pretrained, "target": "ucf101"}
+        },
         "student": {"title": "student", "backbone": backbone, "target": "ucf101", "teachers": []},
     }
     (folder / "profiles").mkdir(parents=True, exist_ok=True)
     (folder / "learning.yaml").write_text(yaml.safe_dump(experiment))
-    (folder / "profiles" / "toy.yaml").write_text((profile or JOBS / "profiles" / "toy.yaml").read_text())
+    (folder / "profiles" / "toy.yaml").write_text(
+        (profile or JOBS / "profiles" / "toy.yaml").read_text()
+    )
     plan = make_plan(
-        [folder / "learning.yaml"], profile="toy", config=Config(paths=Paths(shards=str(shards_dir), runs=str(folder / "runs")))
+        [folder / "learning.yaml"],
+        profile="toy",
+        config=Config(paths=Paths(shards=str(shards_dir), runs=str(folder / "runs"))),
     )
     return next(item.run.recipe for item in plan.runs if isinstance(item.run.recipe, Pretrain))
 
 
-def pretrain_accuracy(recipe: Pretrain, *, shards_dir: Path, folder: Path, seed: int = 0) -> Learned:
-    """Run the worker's own pretraining stage, for less than MAX_SECONDS, then ask the network about videos that it has not seen."""
+def pretrain_accuracy(
+    recipe: Pretrain, *, shards_dir: Path, folder: Path, seed: int = 0
+) -> Learned:
+    """Run the worker's own pretraining stage, for less than MAX_SECONDS, then ask the network about
+    videos that it has not seen.
+    """
     run = Run(recipe=recipe, seed=seed, parents=())
-    assignment = Assignment(run=run, title="learning", shards_dir=str(shards_dir), decoder="pyav", resources=Resources())
+    assignment = Assignment(
+        run=run, title="learning", shards_dir=str(shards_dir), decoder="pyav", resources=Resources()
+    )
     run_folder = RunFolder(folder / "runs" / run.id)
     run_folder.path.mkdir(parents=True)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with Pulse(run_folder, device="cpu", stop=StopFlag()) as pulse:
-            worker = Worker(folder=run_folder, pulse=pulse, device=CPU, num_workers=0, decoder="pyav")
+        with StatusReporter(run_folder, device="cpu", stop=StopSignal()) as pulse:
+            worker = RunContext(
+                folder=run_folder, reporter=pulse, device=CPU, num_workers=0, decoder="pyav"
+            )
             began = time.process_time()
             pretrain(recipe, assignment, worker)
             seconds = time.process_time() - began
-        assert seconds < MAX_SECONDS, f"{recipe.task.name} on {recipe.backbone.kind} took {seconds:.0f} s of one core"
+        assert seconds < MAX_SECONDS, (
+            f"{recipe.task.name} on {recipe.backbone.kind} took {seconds:.0f} s of one core"
+        )
         seen, chance = _measured(run_folder)
         unseen, questions = _ask(recipe, run_folder, shards_dir=shards_dir)
     finally:
@@ -115,9 +169,13 @@ def _measured(run_folder: RunFolder) -> tuple[float, float]:
 
 @torch.no_grad()
 def _ask(recipe: Pretrain, run_folder: RunFolder, *, shards_dir: Path) -> tuple[float, int]:
-    """Accuracy in evaluation mode over UNSEEN_PASSES passes of the validation split, and the number of questions."""
+    """Accuracy in evaluation mode over UNSEEN_PASSES passes of the validation split, and the number
+    of questions.
+    """
     task, view, pretext = recipe.task, recipe.view, PRETEXTS[recipe.task.name]
-    model = pretext.build(task, build_backbone(recipe.backbone), build_backbone(recipe.backbone))
+    model = pretext.build_model(
+        task, build_backbone(recipe.backbone), build_backbone(recipe.backbone)
+    )
     checkpoint = load_checkpoint(run_folder.checkpoint)
     assert checkpoint is not None
     model.load_state_dict(checkpoint["model"])
@@ -130,14 +188,16 @@ def _ask(recipe: Pretrain, run_folder: RunFolder, *, shards_dir: Path) -> tuple[
         view=view,
         batch_clips=recipe.schedule.batch_clips,
         seed=1,
-        choose=lambda chosen, rng: pretext.choose(chosen, task, view, rng),
+        choose=lambda chosen, rng: pretext.sample_clips(chosen, task, view, rng),
         decoder="pyav",
     )
     hits = []
     for step in range(UNSEEN_PASSES * source.steps_per_epoch):
         torch.manual_seed(step)
         batch = source[step]
-        taken = pretext.step(model, batch.views(size_pixels=view.size_pixels, device=CPU), batch, task)
+        taken = pretext.step(
+            model, batch.views(size_pixels=view.size_pixels, device=CPU), batch, task
+        )
         hits.append((float(taken.report["accuracy"]), len(batch.keys)))
     accuracy, num_videos = np.array(hits).T
     return float(np.average(accuracy, weights=num_videos)), int(num_videos.sum())

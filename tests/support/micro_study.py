@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from kdbatch.base.progress import silent
-from kdbatch.launch.run_status import RunRow, survey
+from kdbatch.launch.run_status import RunRow, load_run_rows
 from kdbatch.shard.build import build_shards
 from kdbatch.shard.toy.size import ToySize
 from kdbatch.shard.toy.write import write_toy
@@ -55,7 +55,12 @@ def write_shards(folder: Path) -> None:
     write_toy(folder / "toys", processes=1, progress=silent, size=SIZE)
     for dataset in ("k400", "ucf101"):
         build_shards(
-            dataset, root=folder / "toys" / dataset, shards_dir=folder / "shards", videos_per_shard=8, processes=1, progress=silent
+            dataset,
+            root=folder / "toys" / dataset,
+            shards_dir=folder / "shards",
+            videos_per_shard=8,
+            processes=1,
+            progress=silent,
         )
 
 
@@ -101,7 +106,7 @@ def wait_for(folder: Path, kind: str, *, timeout: float = 60) -> RunRow:
     """The first run of `kind` that has taken a step and is not done."""
     until = time.monotonic() + timeout
     while time.monotonic() < until:
-        for row in survey(folder / "runs"):
+        for row in load_run_rows(folder / "runs"):
             if row.kind == kind and row.state == "running" and (row.step > 0 or kind == "compare"):
                 return row
         time.sleep(0.02)

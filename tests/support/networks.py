@@ -19,7 +19,9 @@ DISTILL = Distill(
 )
 
 
-def classifier(kind: str, *, width: float = 0.05, num_classes: int = 3, dropout: float = 0.0) -> Classifier:
+def classifier(
+    kind: str, *, width: float = 0.05, num_classes: int = 3, dropout: float = 0.0
+) -> Classifier:
     """One of the study's networks, as narrow as can be unless told otherwise."""
     backbone = build_backbone(Backbone(kind=kind, width=width))  # pyright: ignore[reportArgumentType]
     return Classifier(backbone, num_classes=num_classes, dropout=dropout)

@@ -1,4 +1,6 @@
-"""A small study as runs leave it on disk, written with the project's own writers: two subsets, one target, chosen accuracies."""
+"""A small study as runs leave it on disk, written with the project's own writers: two subsets, one
+target, chosen accuracies.
+"""
 
 import dataclasses
 import os
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kdbatch.base.atomic_write import publish_json
+from kdbatch.base.atomic_write import write_json
 from kdbatch.result.schema import CKA, CURVES, PREDICTIONS, ROWS
 from kdbatch.result.write import Measure, write_measures, write_table
 from kdbatch.vocab.backbones import Backbone
@@ -21,7 +23,12 @@ from kdbatch.vocab.status import Status, save_status
 from kdbatch.vocab.tasks import RSPNet
 from kdbatch.vocab.views import View
 
-ROLES = {"T1": "T1 ShuffleNet", "T2": "T2 R(2+1)D", "student": "Student ShuffleNet", "labels_only": "Labels only"}
+ROLES = {
+    "T1": "T1 ShuffleNet",
+    "T2": "T2 R(2+1)D",
+    "student": "Student ShuffleNet",
+    "labels_only": "Labels only",
+}
 ACCURACY = {
     ("T1", "10k"): 0.50,
     ("T1", "30k"): 0.55,
@@ -33,17 +40,55 @@ ACCURACY = {
     ("labels_only", "30k"): 0.76,
 }
 BLOCKS = {"map_T1": 0.30, "map_T2": 0.35, "map_student": 0.10}
-TABLE = Table(id="table1", title="Accuracy by size of the pretraining subset", rows=tuple(ROLES), columns=("target", "subset"))
+TABLE = Table(
+    id="table1",
+    title="Accuracy by size of the pretraining subset",
+    rows=tuple(ROLES),
+    columns=("target", "subset"),
+)
 MAPS = tuple(
-    Map(id=f"map_{role}", title=f"{ROLES[role]} layers", models=(role,), at={"target": "ucf101", "subset": "30k"})
+    Map(
+        id=f"map_{role}",
+        title=f"{ROLES[role]} layers",
+        models=(role,),
+        at={"target": "ucf101", "subset": "30k"},
+    )
     for role in ("T1", "T2", "student")
 )
 CLAIMS = (
-    Claim(id="above", says="The student is above both of its teachers.", kind="beats", who="student", than=("T1", "T2")),
-    Claim(id="best", says="30k is best.", kind="best_at", who="student", axis="subset", value="30k"),
-    Claim(id="gain", says="It gains 5 points.", kind="mean_gain_at_least", who="student", than=("T1", "T2"), points=5.0),
-    Claim(id="blocks", says="It has fewer blocks.", kind="fewer_blocks_than", who="map_student", than=("map_T1", "map_T2")),
-    Claim(id="control", says="Labels alone give less.", kind="beats", who="student", than=("labels_only",), control=True),
+    Claim(
+        id="above",
+        says="The student is above both of its teachers.",
+        kind="beats",
+        who="student",
+        than=("T1", "T2"),
+    ),
+    Claim(
+        id="best", says="30k is best.", kind="best_at", who="student", axis="subset", value="30k"
+    ),
+    Claim(
+        id="gain",
+        says="It gains 5 points.",
+        kind="mean_gain_at_least",
+        who="student",
+        than=("T1", "T2"),
+        points=5.0,
+    ),
+    Claim(
+        id="blocks",
+        says="It has fewer blocks.",
+        kind="fewer_blocks_than",
+        who="map_student",
+        than=("map_T1", "map_T2"),
+    ),
+    Claim(
+        id="control",
+        says="Labels alone give less.",
+        kind="beats",
+        who="student",
+        than=("labels_only",),
+        control=True,
+    ),
 )
 SCHEDULE = Schedule(epochs=5, batch_clips=8, lr=0.1)
 TRAIN = Subset(dataset="ucf101", split="train01", num_places=0, num_classes=4, digest="d")
@@ -71,10 +116,19 @@ class World:
             for subset in ("10k", "30k"):
                 for role in ROLES:
                     runs[role, subset] = _classifier(runs_dir, self, role, subset, seed, runs)
-                    cells.append(Cell(role=role, case={"target": "ucf101", "subset": subset}, seed=seed, run_id=runs[role, subset]))
+                    cells.append(
+                        Cell(
+                            role=role,
+                            case={"target": "ucf101", "subset": subset},
+                            seed=seed,
+                            run_id=runs[role, subset],
+                        )
+                    )
             for declared in MAPS:
                 run_id = _map(runs_dir, self, declared, seed, runs[declared.models[0], "30k"])
-                cells.append(Cell(role=f"map:{declared.id}", case=declared.at, seed=seed, run_id=run_id))
+                cells.append(
+                    Cell(role=f"map:{declared.id}", case=declared.at, seed=seed, run_id=run_id)
+                )
         record = PlanRecord(
             experiment="subset_size",
             title=self.title,
@@ -92,7 +146,9 @@ class World:
 
 
 def run_of(record: PlanRecord, role: str, subset: str, seed: int = 0) -> str:
-    return next(c.run_id for c in record.cells if (c.role, c.case["subset"], c.seed) == (role, subset, seed))
+    return next(
+        c.run_id for c in record.cells if (c.role, c.case["subset"], c.seed) == (role, subset, seed)
+    )
 
 
 def hits(role: str, subset: str, seed: int, *, num_videos: int, accuracy: float) -> np.ndarray:
@@ -102,45 +158,96 @@ def hits(role: str, subset: str, seed: int, *, num_videos: int, accuracy: float)
     return np.argsort(np.argsort(hardness)) < round(accuracy * num_videos)
 
 
-def _classifier(runs_dir: Path, world: World, role: str, subset: str, seed: int, runs: Mapping[tuple[str, str], str]) -> str:
+def _classifier(
+    runs_dir: Path,
+    world: World,
+    role: str,
+    subset: str,
+    seed: int,
+    runs: Mapping[tuple[str, str], str],
+) -> str:
     backbone = Backbone(kind="r21d_10" if role == "T2" else "shufflenet_2x")
-    shared = {"backbone": backbone, "data": TRAIN, "view": View(), "schedule": SCHEDULE, "evaluation": Evaluation(test=TEST)}
+    shared = {
+        "backbone": backbone,
+        "data": TRAIN,
+        "view": View(),
+        "schedule": SCHEDULE,
+        "evaluation": Evaluation(test=TEST),
+    }
     if role.startswith("T"):
         parent = _pretrain(runs_dir, world, backbone, subset, seed)
         run = Run(recipe=Finetune(**shared), seed=seed, parents=(parent,))
     elif role == "student":
-        run = Run(recipe=Distill(**shared), seed=seed, parents=(runs["T1", subset], runs["T2", subset]))
+        run = Run(
+            recipe=Distill(**shared), seed=seed, parents=(runs["T1", subset], runs["T2", subset])
+        )
     else:
-        run = Run(recipe=Distill(weighting="none", **shared), seed=seed + 100 * (subset == "30k"), parents=())
+        run = Run(
+            recipe=Distill(weighting="none", **shared),
+            seed=seed + 100 * (subset == "30k"),
+            parents=(),
+        )
     title = f"{ROLES[role]} {subset}, seed {seed}"
     folder = _folder(runs_dir, run, title, done=(role, subset) not in world.unfinished)
     accuracy = world.accuracy.get((role, subset, seed), world.accuracy[role, subset])
-    _write_predictions(folder, hits(role, subset, seed, num_videos=world.num_videos, accuracy=accuracy))
-    measures = [_percent("top1", accuracy), _percent("top5", 1.0), Measure(name="test_videos", value=world.num_videos, unit="count")]
+    _write_predictions(
+        folder, hits(role, subset, seed, num_videos=world.num_videos, accuracy=accuracy)
+    )
+    measures = [
+        _percent("top1", accuracy),
+        _percent("top5", 1.0),
+        Measure(name="test_videos", value=world.num_videos, unit="count"),
+    ]
     if role == "student":
         measures += [_percent("teacher_ensemble_top1", 0.66), _percent("teacher_oracle_top1", 0.72)]
-        measures.append(Measure(name="teacher_error_correlation", value=0.41, unit="1", subset="ucf101/test01"))
+        measures.append(
+            Measure(name="teacher_error_correlation", value=0.41, unit="1", subset="ucf101/test01")
+        )
     write_measures(folder.rows, run.id, measures, schema=ROWS)
-    curve = [Measure(name="accuracy", value=accuracy * (1 - 0.7**e), unit="1", step=10 * e) for e in range(1, 6)]
+    curve = [
+        Measure(name="accuracy", value=accuracy * (1 - 0.7**e), unit="1", step=10 * e)
+        for e in range(1, 6)
+    ]
     write_measures(folder.curves, run.id, curve, schema=CURVES)
     return run.id
 
 
 def _pretrain(runs_dir: Path, world: World, backbone: Backbone, subset: str, seed: int) -> str:
-    data = Subset(dataset="k400", split="train", num_places=int(subset[:-1]) * 1000, num_classes=400, digest=subset)
+    data = Subset(
+        dataset="k400",
+        split="train",
+        num_places=int(subset[:-1]) * 1000,
+        num_classes=400,
+        digest=subset,
+    )
     recipe = Pretrain(task=RSPNet(), backbone=backbone, data=data, view=View(), schedule=SCHEDULE)
     run = Run(recipe=recipe, seed=seed, parents=())
-    folder = _folder(runs_dir, run, f"RSPNet {backbone.kind} {subset}, seed {seed}", done=("pretrain", subset) not in world.unfinished)
-    measures = [Measure(name="pretext_accuracy", value=81.5, unit="percent"), Measure(name="pretext_chance", value=50.0, unit="percent")]
+    folder = _folder(
+        runs_dir,
+        run,
+        f"RSPNet {backbone.kind} {subset}, seed {seed}",
+        done=("pretrain", subset) not in world.unfinished,
+    )
+    measures = [
+        Measure(name="pretext_accuracy", value=81.5, unit="percent"),
+        Measure(name="pretext_chance", value=50.0, unit="percent"),
+    ]
     write_measures(folder.rows, run.id, measures, schema=ROWS)
     return run.id
 
 
 def _map(runs_dir: Path, world: World, declared: Map, seed: int, parent: str) -> str:
     run = Run(recipe=Compare(data=TEST, view=View()), seed=seed, parents=(parent,))
-    folder = _folder(runs_dir, run, f"{declared.title}, seed {seed}", done=(f"map:{declared.id}", "30k") not in world.unfinished)
+    folder = _folder(
+        runs_dir,
+        run,
+        f"{declared.title}, seed {seed}",
+        done=(f"map:{declared.id}", "30k") not in world.unfinished,
+    )
     value = BLOCKS[declared.id] + 0.01 * seed * (2 if declared.id == "map_T1" else 1)
-    write_measures(folder.rows, run.id, [Measure(name="block_index", value=value, unit="1")], schema=ROWS)
+    write_measures(
+        folder.rows, run.id, [Measure(name="block_index", value=value, unit="1")], schema=ROWS
+    )
     size = 12
     rows = [
         {
@@ -162,10 +269,12 @@ def _map(runs_dir: Path, world: World, declared: Map, seed: int, parent: str) ->
 
 def _folder(runs_dir: Path, run: Run, title: str, *, done: bool) -> RunFolder:
     folder = RunFolder(runs_dir / run.id)
-    folder.save(Assignment(run=run, title=title, shards_dir="shards", decoder="pyav", resources=Resources()))
+    folder.save(
+        Assignment(run=run, title=title, shards_dir="shards", decoder="pyav", resources=Resources())
+    )
     save_status(folder.status, Status(state="done" if done else "queued", attempt=1, seconds=90.0))
     if done:
-        publish_json(folder.done, _done(run.id, run.recipe, title))
+        write_json(folder.done, _done(run.id, run.recipe, title))
     return folder
 
 
@@ -204,7 +313,10 @@ def _percent(name: str, share: float) -> Measure:
 def fail(folder: RunFolder, reason: str) -> None:
     """The run ended with an error instead."""
     folder.done.unlink(missing_ok=True)
-    save_status(folder.status, dataclasses.replace(Status(state="failed", attempt=2, seconds=30.0), reason=reason))
+    save_status(
+        folder.status,
+        dataclasses.replace(Status(state="failed", attempt=2, seconds=30.0), reason=reason),
+    )
 
 
 def assert_golden(name: str, text: str) -> None:
@@ -218,13 +330,19 @@ def assert_golden(name: str, text: str) -> None:
 
 
 def submit_again(runs_dir: Path, record: PlanRecord, *, epochs: int) -> tuple[str, str]:
-    """The student of 10k with another schedule takes the place of the finished one, and is not done. Returns (old id, new id)."""
+    """The student of 10k with another schedule takes the place of the finished one, and is not
+    done. Returns (old id, new id).
+    """
     old = RunFolder(runs_dir / run_of(record, "student", "10k"))
     assignment = old.load()
     assert isinstance(assignment.run.recipe, Distill)
     schedule = dataclasses.replace(assignment.run.recipe.schedule, epochs=epochs)
-    run = dataclasses.replace(assignment.run, recipe=dataclasses.replace(assignment.run.recipe, schedule=schedule))
+    run = dataclasses.replace(
+        assignment.run, recipe=dataclasses.replace(assignment.run.recipe, schedule=schedule)
+    )
     RunFolder(runs_dir / run.id).save(dataclasses.replace(assignment, run=run))
-    cells = tuple(dataclasses.replace(c, run_id=run.id) if c.run_id == old.id else c for c in record.cells)
+    cells = tuple(
+        dataclasses.replace(c, run_id=run.id) if c.run_id == old.id else c for c in record.cells
+    )
     save_record(runs_dir, dataclasses.replace(record, cells=cells))
     return old.id, run.id

@@ -1,4 +1,6 @@
-"""CKA as its definition reads, in double precision and with loops: what the fast one is held against. Axes: n clips, p columns."""
+"""CKA as its definition reads, in double precision and with loops: what the fast one is held
+against. Axes: n clips, p columns.
+"""
 
 from collections.abc import Sequence
 
@@ -29,13 +31,17 @@ def hsic_1(k_nn: np.ndarray, l_nn: np.ndarray) -> float:
 
 
 def slow_cka(batches: Sequence[tuple[Sequence[Tensor], Sequence[Tensor]]]) -> np.ndarray:
-    """Each batch is the maps of network A and those of network B. Means over batches first, then the ratio."""
+    """Each batch is the maps of network A and those of network B. Means over batches first, then
+    the ratio.
+    """
     grams = [([gram(m) for m in maps_a], [gram(m) for m in maps_b]) for maps_a, maps_b in batches]
     num_a, num_b = len(grams[0][0]), len(grams[0][1])
     value_LM = np.zeros((num_a, num_b))
     for i in range(num_a):
         for j in range(num_b):
             cross = np.mean([hsic_1(a[i], b[j]) for a, b in grams])
-            own = np.mean([hsic_1(a[i], a[i]) for a, _ in grams]) * np.mean([hsic_1(b[j], b[j]) for _, b in grams])
+            own = np.mean([hsic_1(a[i], a[i]) for a, _ in grams]) * np.mean(
+                [hsic_1(b[j], b[j]) for _, b in grams]
+            )
             value_LM[i, j] = cross / np.sqrt(own)
     return value_LM

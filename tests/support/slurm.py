@@ -1,4 +1,6 @@
-"""A fake cluster on PATH: sbatch keeps its script and queues the job's elements, squeue tells what is queued."""
+"""A fake cluster on PATH: sbatch keeps its script and queues the job's elements, squeue tells what
+is queued.
+"""
 
 import shutil
 import subprocess
@@ -43,12 +45,14 @@ cd "{folder}"
 echo "$@" >>scancel.txt
 for id in "$@"; do sed -i "/^$id[_|]/d" queue; done
 """
-# srun OPTIONS... COMMAND: one task, here. The options end where Python, or the container's command, begins.
+# srun OPTIONS... COMMAND: one task, here. The options end where Python, or the container's command,
+# begins.
 SRUN = """#!/bin/bash
 while [ "$1" != "{python}" ] && [ "$1" != env ]; do shift; done
 exec "$@"
 """
-# apptainer --quiet exec --OPTION... IMAGE python3 WORDS...: notes its words, sets what --env sets, and is then this Python.
+# apptainer --quiet exec --OPTION... IMAGE python3 WORDS...: notes its words, sets what --env sets,
+# and is then this Python.
 APPTAINER = """#!/bin/bash
 printf '%s\\n' "$@" >>"{folder}/apptainer.txt"
 env >"{folder}/apptainer_env.txt"
@@ -60,11 +64,13 @@ while [[ "$1" == --* ]]; do [[ "$1" == --env=* ]] && export "${{1#--env=}}"; shi
 
 @pytest.fixture
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of the fake cluster: `41.sbatch`, ..., `queue` (id|name|state|reason), and what was asked of `scontrol` and `scancel`.
+    """The folder of the fake cluster: `41.sbatch`, ..., `queue` (id|name|state|reason), and what
+    was asked of `scontrol` and `scancel`.
 
-    Write `refuse` to make sbatch fail with that text: once with `refuse_once` beside it, but queue the job with `accept_anyway`;
-    `kill_submit` to have who calls sbatch killed when the job is queued, `kill_update` when elements are told what they wait for;
-    `squeue_fails` for what squeue says.
+    Write `refuse` to make sbatch fail with that text: once with `refuse_once` beside it, but queue
+    the job with `accept_anyway`; `kill_submit` to have who calls sbatch killed when the job is
+    queued, `kill_update` when elements are told what they wait for; `squeue_fails` for what squeue
+    says.
     """
     monkeypatch.setattr(commands, "PAUSES", (0.0, 0.0))
     folder = tmp_path / "cluster"
@@ -87,7 +93,9 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def stand_in_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """On a node, `python -m kdbatch.run` is the stand-in worker: a copy of the package with another `run`, first on PYTHONPATH."""
+    """On a node, `python -m kdbatch.run` is the stand-in worker: a copy of the package with another
+    `run`, first on PYTHONPATH.
+    """
     package, copy = Path(kdbatch.__path__[0]), tmp_path / "package" / "kdbatch"
     for room in ("base", "vocab", "launch"):
         shutil.copytree(package / room, copy / room, ignore=shutil.ignore_patterns("__pycache__"))

@@ -1,7 +1,9 @@
-"""A real process that keeps the worker's protocol (lock, status.json, done.json, exit codes) and trains nothing.
+"""A real process that keeps the worker's protocol (lock, status.json, done.json, exit codes) and
+trains nothing.
 
-`act.json` in the run folder says how it behaves: {"steps": 3, "step_seconds": 0.02, "exit": 1, "sigkill_times": 1, "stop_times": 1}.
-Each attempt adds a line to `events.txt` beside the run folders when it begins and when it ends.
+`act.json` in the run folder says how it behaves: {"steps": 3, "step_seconds": 0.02, "exit": 1,
+"sigkill_times": 1, "stop_times": 1}. Each attempt adds a line to `events.txt` beside the run
+folders when it begins and when it ends.
 """
 
 import ctypes
@@ -13,14 +15,21 @@ import sys
 import time
 from pathlib import Path
 
-from kdbatch.run.heartbeat import Pulse, StopFlag
+from kdbatch.run.heartbeat import StatusReporter, StopSignal
 from kdbatch.vocab.retry_policy import start_of
 from kdbatch.vocab.runs import RunFolder
-from kdbatch.vocab.status import EXIT_BLOCKED, EXIT_BUG, EXIT_BUSY, EXIT_STOPPED, Status, load_status
+from kdbatch.vocab.status import (
+    EXIT_BLOCKED,
+    EXIT_BUG,
+    EXIT_BUSY,
+    EXIT_STOPPED,
+    Status,
+    load_status,
+)
 
 
 def main(folder: RunFolder) -> int:
-    stop = StopFlag().listen()
+    stop = StopSignal().listen()
     ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0)
     if "KDBATCH_PARENT_PID" in os.environ and os.getppid() != int(os.environ["KDBATCH_PARENT_PID"]):
         return EXIT_STOPPED
@@ -32,20 +41,29 @@ def main(folder: RunFolder) -> int:
         return 0 if folder.is_done() else attempt(folder, stop)
 
 
-def attempt(folder: RunFolder, stop: StopFlag) -> int:
+def attempt(folder: RunFolder, stop: StopSignal) -> int:
     assignment = folder.load()
     if not all(folder.parent(p).is_done() for p in assignment.run.parents):
         return EXIT_BLOCKED
-    act = json.loads((folder.path / "act.json").read_text()) if (folder.path / "act.json").exists() else {}
+    act = (
+        json.loads((folder.path / "act.json").read_text())
+        if (folder.path / "act.json").exists()
+        else {}
+    )
     before = load_status(folder.status) or Status(state="queued")
-    with Pulse(folder, device="cpu", stop=stop, start=start_of(os.environ), retries=assignment.retries) as pulse:
+    with StatusReporter(
+        folder, device="cpu", stop=stop, start=start_of(os.environ), retries=assignment.retries
+    ) as pulse:
         if pulse.refusal:
             pulse.end("failed", reason=pulse.refusal)
             return EXIT_BUG
-        note(folder, f"begin {folder.id} {pulse.attempt} {os.environ.get('CUDA_VISIBLE_DEVICES', '')}")
+        note(
+            folder,
+            f"begin {folder.id} {pulse.attempt} {os.environ.get('CUDA_VISIBLE_DEVICES', '')}",
+        )
         num_steps = act.get("steps", 1)
         for step in range(before.step, num_steps):
-            pulse.tell(step=step, num_steps=num_steps, metric=f"loss {step}")
+            pulse.update(step=step, num_steps=num_steps, metric=f"loss {step}")
             if pulse.attempt <= act.get("sigkill_times", 0):
                 os.kill(os.getpid(), signal.SIGKILL)
             if pulse.stop_asked or pulse.attempt <= act.get("stop_times", 0):
@@ -54,7 +72,7 @@ def attempt(folder: RunFolder, stop: StopFlag) -> int:
                 note(folder, f"stop {folder.id} {pulse.attempt}")
                 return EXIT_STOPPED
             time.sleep(act.get("step_seconds", 0.01))
-        pulse.tell(step=num_steps, num_steps=num_steps)
+        pulse.update(step=num_steps, num_steps=num_steps)
         if act.get("exit"):
             pulse.end("failed", reason=act.get("reason", ""))
             return act["exit"]

@@ -43,7 +43,9 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Callable[[World], tuple[P
 
 
 @pytest.fixture
-def written(shelf: Callable[[World], tuple[PlanRecord, Path]], tmp_path: Path) -> Callable[..., tuple[PlanRecord, Path]]:
+def written(
+    shelf: Callable[[World], tuple[PlanRecord, Path]], tmp_path: Path
+) -> Callable[..., tuple[PlanRecord, Path]]:
     """A study on disk that the test may damage: (record, runs folder)."""
 
     def make(**world: object) -> tuple[PlanRecord, Path]:
@@ -54,7 +56,9 @@ def written(shelf: Callable[[World], tuple[PlanRecord, Path]], tmp_path: Path) -
 
 
 @pytest.fixture
-def studied(written: Callable[..., tuple[PlanRecord, Path]]) -> Callable[..., tuple[PlanRecord, Study]]:
+def studied(
+    written: Callable[..., tuple[PlanRecord, Path]],
+) -> Callable[..., tuple[PlanRecord, Study]]:
     """The same, read as the report does."""
 
     def make(**world: object) -> tuple[PlanRecord, Study]:
@@ -73,9 +77,14 @@ def one_seed(tmp_path_factory: pytest.TempPathFactory) -> Built:
 def partial(tmp_path_factory: pytest.TempPathFactory) -> Built:
     """One student failed, one map waits, one rows file is cut short; a title wants to be markup."""
     folder = tmp_path_factory.mktemp("partial")
-    world = World(title="<script>alert(1)</script> & sizes", unfinished=[("map:map_student", "30k")])
+    world = World(
+        title="<script>alert(1)</script> & sizes", unfinished=[("map:map_student", "30k")]
+    )
     record = world.write(folder / "runs")
-    fail(RunFolder(folder / "runs" / run_of(record, "student", "30k")), "out of memory <i>at</i> step 12")
+    fail(
+        RunFolder(folder / "runs" / run_of(record, "student", "30k")),
+        "out of memory <i>at</i> step 12",
+    )
     rows = RunFolder(folder / "runs" / run_of(record, "labels_only", "10k")).rows
     rows.write_bytes(rows.read_bytes()[:-40])
     return _report(folder, record)

@@ -1,4 +1,6 @@
-"""A target of a few real videos in groups, teachers' pretraining data beside it, and an experiment with controls and probes over them."""
+"""A target of a few real videos in groups, teachers' pretraining data beside it, and an experiment
+with controls and probes over them.
+"""
 
 import dataclasses
 from pathlib import Path
@@ -6,7 +8,7 @@ from typing import Any
 
 from kdbatch.base.progress import silent
 from kdbatch.plan.resolve import make_plan
-from kdbatch.run.heartbeat import StopFlag
+from kdbatch.run.heartbeat import StopSignal
 from kdbatch.run.main import main
 from kdbatch.shard.build import build_shards
 from kdbatch.shard.toy.size import ToySize
@@ -71,7 +73,12 @@ def write_world(folder: Path) -> None:
     write_toy(folder / "toys", processes=1, progress=silent, size=SIZE)
     for dataset in ("k400", "ucf101"):
         build_shards(
-            dataset, root=folder / "toys" / dataset, shards_dir=folder / "shards", videos_per_shard=20, processes=1, progress=silent
+            dataset,
+            root=folder / "toys" / dataset,
+            shards_dir=folder / "shards",
+            videos_per_shard=20,
+            processes=1,
+            progress=silent,
         )
     (folder / "jobs" / "profiles").mkdir(parents=True)
     (folder / "jobs" / "small.yaml").write_text(EXPERIMENT)
@@ -87,7 +94,15 @@ def prepare(folder: Path, run: Run, *, runs: str = "runs") -> RunFolder:
     """The run's folder as a submission leaves it."""
     place = RunFolder(folder / runs / run.id)
     place.path.mkdir(parents=True, exist_ok=True)
-    place.save(Assignment(run=run, title="a run", shards_dir=str(folder / "shards"), decoder="pyav", resources=Resources()))
+    place.save(
+        Assignment(
+            run=run,
+            title="a run",
+            shards_dir=str(folder / "shards"),
+            decoder="pyav",
+            resources=Resources(),
+        )
+    )
     return place
 
 
@@ -96,7 +111,9 @@ def run_all(folder: Path, plan: Plan) -> dict[str, RunFolder]:
     places = {}
     for item in plan.runs:
         places[item.run.id] = prepare(folder, item.run)
-        assert main([str(places[item.run.id].path)], stop=StopFlag()) == EXIT_DONE, places[item.run.id].status.read_text()
+        assert main([str(places[item.run.id].path)], stop=StopSignal()) == EXIT_DONE, places[
+            item.run.id
+        ].status.read_text()
     return places
 
 

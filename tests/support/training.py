@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from kdbatch.result.write import Measure
-from kdbatch.run.context import Worker
-from kdbatch.run.data.augment import Draw
+from kdbatch.run.context import RunContext
+from kdbatch.run.data.augment import AugmentParams
 from kdbatch.run.data.batches import Batch
-from kdbatch.run.distributed.process_group import ALONE, Team
-from kdbatch.run.heartbeat import Pulse, StopFlag
-from kdbatch.run.train.loop import Trained, train
-from kdbatch.run.train.steps import Step, finetune_step
+from kdbatch.run.distributed.process_group import SINGLE_PROCESS, ProcessGroup
+from kdbatch.run.heartbeat import StatusReporter, StopSignal
+from kdbatch.run.train.loop import TrainingResult, train
+from kdbatch.run.train.steps import StepOutput, finetune_step
 from kdbatch.vocab.recipes import Schedule
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.views import View
@@ -26,19 +26,29 @@ TOTAL = 9
 
 
 class Noise:
-    """Nine batches of random clips, each a pure function of its step; of each, the share of a process."""
+    """Nine batches of random clips, each a pure function of its step; of each, the share of a
+    process.
+    """
 
     steps_per_epoch = 3
     view = View(size_pixels=8)
 
-    def __init__(self, team: Team = ALONE) -> None:
-        self.share = slice(team.rank, None, team.world_size)
+    def __init__(self, group: ProcessGroup = SINGLE_PROCESS) -> None:
+        self.share = slice(group.rank, None, group.world_size)
 
     def __getitem__(self, step: int) -> Batch:
         made = torch.Generator().manual_seed(step)
-        clips = [torch.randint(0, 256, (2, 8, 8, 3), generator=made, dtype=torch.uint8) for _ in range(4)][self.share]
-        draws = [Draw((0, 0, 8, 8), False, False)] * len(clips)
-        return Batch(clips=clips, draws=draws, num_views=1, label_B=(torch.arange(4) % 3)[self.share], keys=list("abcd")[self.share])
+        clips = [
+            torch.randint(0, 256, (2, 8, 8, 3), generator=made, dtype=torch.uint8) for _ in range(4)
+        ][self.share]
+        draws = [AugmentParams((0, 0, 8, 8), False, False)] * len(clips)
+        return Batch(
+            clips=clips,
+            draws=draws,
+            num_views=1,
+            label_B=(torch.arange(4) % 3)[self.share],
+            keys=list("abcd")[self.share],
+        )
 
 
 class Net(nn.Module):
@@ -46,7 +56,9 @@ class Net(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.backbone = nn.Sequential(nn.Conv3d(3, 4, 1), nn.BatchNorm3d(4), nn.ReLU(), nn.Dropout(0.5))
+        self.backbone = nn.Sequential(
+            nn.Conv3d(3, 4, 1), nn.BatchNorm3d(4), nn.ReLU(), nn.Dropout(0.5)
+        )
         self.fc = nn.Linear(4, 3)
 
     def forward(self, clip: torch.Tensor) -> torch.Tensor:
@@ -62,7 +74,9 @@ class Watcher:
     def look(self, epoch: int) -> dict[str, float]:
         self.model.eval()
         self.epochs.append(epoch)
-        self.best = torch.maximum(self.best, sum((p.detach().sum() for p in self.model.parameters()), torch.tensor(0.0)))
+        self.best = torch.maximum(
+            self.best, sum((p.detach().sum() for p in self.model.parameters()), torch.tensor(0.0))
+        )
         return {"best": float(self.best)}
 
     def memory(self) -> dict[str, Any]:
@@ -78,31 +92,50 @@ def run(
     stop_at: int | None = None,
     poison_at: int | None = None,
     watched: bool = False,
-    team: Team = ALONE,
+    group: ProcessGroup = SINGLE_PROCESS,
     schedule: Schedule = SCHEDULE,
     net: Callable[[], nn.Module] = Net,
     device: torch.device = CPU,
-) -> tuple[dict[str, torch.Tensor], Trained]:
-    """Train, and ask to stop in a step, or have its loss be no number. The state, and what training tells."""
+) -> tuple[dict[str, torch.Tensor], TrainingResult]:
+    """Train, and ask to stop in a step, or have its loss be no number. The state, and what training
+    tells.
+    """
     torch.manual_seed(7)
-    model, stop, steps = net().to(device), StopFlag(), 0
+    model, stop, steps = net().to(device), StopSignal(), 0
     watcher = Watcher(model) if watched else None
-    with Pulse(RunFolder(folder), device="cpu", stop=stop, writes=team.leads) as pulse:
-        worker = Worker(folder=RunFolder(folder), pulse=pulse, device=device, num_workers=0, decoder="pyav", team=team)
+    with StatusReporter(RunFolder(folder), device="cpu", stop=stop, writes=group.is_rank0) as pulse:
+        worker = RunContext(
+            folder=RunFolder(folder),
+            reporter=pulse,
+            device=device,
+            num_workers=0,
+            decoder="pyav",
+            group=group,
+        )
 
-        def take_step(clip_VBCTHW: torch.Tensor, batch: Batch) -> Step:
+        def take_step(clip_VBCTHW: torch.Tensor, batch: Batch) -> StepOutput:
             nonlocal steps
             steps += 1
             stop.asked = steps == stop_at
             step = finetune_step(model, clip_VBCTHW[0], batch.label_B)
-            return Step(loss=step.loss * float("nan"), report={}) if steps == poison_at else step
+            return (
+                StepOutput(loss=step.loss * float("nan"), report={}) if steps == poison_at else step
+            )
 
-        source = Noise(team)
-        trained = train(model, take_step, source=source, schedule=schedule, seed=0, worker=worker, after_epoch=watcher)  # type: ignore[arg-type]
+        source = Noise(group)
+        trained = train(
+            model,
+            take_step,
+            source=source,
+            schedule=schedule,
+            seed=0,
+            context=worker,
+            after_epoch=watcher,
+        )  # type: ignore[arg-type]
     assert watcher is None or watcher.epochs == [1, 2, 3]
     return model.state_dict(), trained
 
 
-def learnt(trained: Trained) -> list[Measure]:
+def learnt(trained: TrainingResult) -> list[Measure]:
     """The curves that do not tell the time."""
     return [m for m in trained.curves if m.name != "data_wait_share"]

@@ -1,8 +1,10 @@
-"""Pretrained by a task and fine-tuned on few labelled videos, beside the same network fine-tuned from random weights. Runs of three seeds.
+"""Pretrained by a task and fine-tuned on few labelled videos, beside the same network fine-tuned
+from random weights. Runs of three seeds.
 
-Four labelled videos per class are what HMDB51's toys have by default; the test split is larger, so that one video counts for 1 %. How long
-is fine-tuned was chosen on networks from scratch alone: after the toy profile's 20 epochs, which are for more videos, their three seeds are
-16 points apart (standard deviation), after 60 epochs 2.
+Four labelled videos per class are what HMDB51's toys have by default; the test split is larger, so
+that one video counts for 1 %. How long is fine-tuned was chosen on networks from scratch alone:
+after the toy profile's 20 epochs, which are for more videos, their three seeds are 16 points apart
+(standard deviation), after 60 epochs 2.
 """
 
 import dataclasses
@@ -27,7 +29,9 @@ from support.inputs import JOBS
 TASKS = ("rotnet", "vcop", "rspnet")
 SEEDS = (0, 1, 2)
 EPOCHS = 60
-SIZE = ToySize(ssv2_train=1, ssv2_validation=1, ucf101_clips_per_group=1, hmdb51_train=4, hmdb51_test=12)
+SIZE = ToySize(
+    ssv2_train=1, ssv2_validation=1, ucf101_clips_per_group=1, hmdb51_train=4, hmdb51_test=12
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +49,18 @@ class Arm:
 
 
 def train_all(folder: Path) -> dict[str, Arm]:
-    """An arm for every task and one `from_scratch`, made by the local queue as `kdbatch submit` would."""
+    """An arm for every task and one `from_scratch`, made by the local queue as `kdbatch submit`
+    would.
+    """
     write_toy(folder / "toys", processes=2, progress=silent, size=SIZE)
     for dataset in ("k400", "hmdb51"):
-        build_shards(dataset, root=folder / "toys" / dataset, shards_dir=folder / "shards", videos_per_shard=32, progress=silent)
+        build_shards(
+            dataset,
+            root=folder / "toys" / dataset,
+            shards_dir=folder / "shards",
+            videos_per_shard=32,
+            progress=silent,
+        )
     config = Config(paths=Paths(shards=str(folder / "shards"), runs=str(folder / "runs")))
     plan = _plan(folder, config)
     outcome = run_locally(_without_students(plan), config=config, jobs=len(os.sched_getaffinity(0)))
@@ -56,7 +68,10 @@ def train_all(folder: Path) -> dict[str, Arm]:
     cells = [cell for cell in plan.records[0].cells if cell.role != "student"]
     rows = scan_rows(config.runs_dir, [cell.run_id for cell in cells]).frame.to_dicts()
     top1 = {row["run_id"]: row["value"] for row in rows if row["name"] == "top1"}
-    return {arm: Arm(top1=tuple(top1[cell.run_id] for cell in cells if cell.role == arm)) for arm in (*TASKS, "from_scratch")}
+    return {
+        arm: Arm(top1=tuple(top1[cell.run_id] for cell in cells if cell.role == arm))
+        for arm in (*TASKS, "from_scratch")
+    }
 
 
 def _plan(folder: Path, config: Config) -> Plan:
@@ -68,7 +83,14 @@ def _plan(folder: Path, config: Config) -> Plan:
         "vary": {"shown_on": ["hmdb51"]},
         "teachers": {
             "from_scratch": {"title": "from scratch", **network},
-            **{task: {"title": task, **network, "pretrain": {"task": task, "dataset": "k400", "subset": "all"}} for task in TASKS},
+            **{
+                task: {
+                    "title": task,
+                    **network,
+                    "pretrain": {"task": task, "dataset": "k400", "subset": "all"},
+                }
+                for task in TASKS
+            },
         },
         "student": {"title": "none", **network, "teachers": []},
     }
@@ -84,5 +106,8 @@ def _without_students(plan: Plan) -> Plan:
     """An experiment has a student; nobody asks for it here."""
     kept = tuple(item for item in plan.runs if item.run.recipe.kind != "distill")
     ids = {item.run.id for item in kept}
-    waves = tuple(dataclasses.replace(wave, run_ids=tuple(run_id for run_id in wave.run_ids if run_id in ids)) for wave in plan.waves)
+    waves = tuple(
+        dataclasses.replace(wave, run_ids=tuple(run_id for run_id in wave.run_ids if run_id in ids))
+        for wave in plan.waves
+    )
     return dataclasses.replace(plan, runs=kept, waves=tuple(wave for wave in waves if wave.run_ids))

@@ -10,7 +10,9 @@ import numpy as np
 
 def picture(index: int, *, width: int, height: int) -> np.ndarray:
     """A white bar that moves right over a grey slope, HWC."""
-    picture_HW3 = np.broadcast_to(np.linspace(0, 120, height, dtype=np.uint8)[:, None, None], (height, width, 3)).copy()
+    picture_HW3 = np.broadcast_to(
+        np.linspace(0, 120, height, dtype=np.uint8)[:, None, None], (height, width, 3)
+    ).copy()
     picture_HW3[:, 2 * index : 2 * index + 12] = 255
     return picture_HW3
 
@@ -26,14 +28,22 @@ def write_video(
     milliseconds: Sequence[int] = (),
     options: dict[str, str] | None = None,
 ) -> Path:
-    """A video in the container that the suffix names; with `milliseconds`, a frame at each of these times instead of an even rate."""
-    with av.open(str(path), "w", options={"video_track_timescale": "1000"} if milliseconds and path.suffix == ".mp4" else {}) as container:
+    """A video in the container that the suffix names; with `milliseconds`, a frame at each of these
+    times instead of an even rate.
+    """
+    with av.open(
+        str(path),
+        "w",
+        options={"video_track_timescale": "1000"} if milliseconds and path.suffix == ".mp4" else {},
+    ) as container:
         stream = container.add_stream(codec, rate=rate, options={"b": "2M", **(options or {})})
         assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = Fraction(1, 1000) if milliseconds else 1 / Fraction(rate)
         for index, moment in enumerate(milliseconds or range(num_frames)):
-            frame = av.VideoFrame.from_ndarray(picture(index, width=width, height=height), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(
+                picture(index, width=width, height=height), format="rgb24"
+            )
             frame.pts, frame.time_base = moment, stream.codec_context.time_base
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
@@ -45,7 +55,9 @@ def write_sound(path: Path) -> Path:
         stream = container.add_stream("aac", rate=8000)
         assert isinstance(stream, av.AudioStream)
         for place in range(8):
-            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            frame = av.AudioFrame.from_ndarray(
+                np.zeros((1, 1024), np.float32), format="fltp", layout="mono"
+            )
             frame.sample_rate, frame.pts = 8000, place * 1024
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
@@ -53,10 +65,17 @@ def write_sound(path: Path) -> Path:
 
 
 def turned(path: Path, out: Path) -> Path:
-    """The same mp4 with a display matrix of a quarter turn: 16.16 fixed point, ISO/IEC 14496-12 8.3.2, in its track header."""
+    """The same mp4 with a display matrix of a quarter turn: 16.16 fixed point, ISO/IEC 14496-12
+    8.3.2, in its track header.
+    """
     raw = path.read_bytes()
-    upright = b"".join(number.to_bytes(4, "big") for number in (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30))
-    quarter = b"".join((number % (1 << 32)).to_bytes(4, "big") for number in (0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30))
+    upright = b"".join(
+        number.to_bytes(4, "big") for number in (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    )
+    quarter = b"".join(
+        (number % (1 << 32)).to_bytes(4, "big")
+        for number in (0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
+    )
     head = raw.index(b"tkhd")
     assert raw.index(upright, head) < head + 80
     out.write_bytes(raw[:head] + raw[head:].replace(upright, quarter, 1))

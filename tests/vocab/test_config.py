@@ -49,18 +49,25 @@ def test_what_shards_ask_for_is_no_gpu_unless_it_is_written(tmp_path: Path) -> N
         ("resources.pretrain", "nodes = 0", 1),
     ],
 )
-def test_a_number_that_is_too_small_is_named(tmp_path: Path, section: str, line: str, least: int) -> None:
+def test_a_number_that_is_too_small_is_named(
+    tmp_path: Path, section: str, line: str, least: int
+) -> None:
     file = tmp_path / "kdbatch.toml"
     file.write_text(f"[{section}]\n{line}\n")
     name, _, number = line.partition(" = ")
-    with pytest.raises(UserError, match=f"kdbatch.toml.{section}: {name}: found {number}. Write at least {least}"):
+    with pytest.raises(
+        UserError, match=f"kdbatch.toml.{section}: {name}: found {number}. Write at least {least}"
+    ):
         load_config(file)
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ('path = "cache"', r"kdbatch.toml.cache: path: 'cache' depends on the folder .* \$TMPDIR/kdbatch"),
+        (
+            'path = "cache"',
+            r"kdbatch.toml.cache: path: 'cache' depends on the folder .* \$TMPDIR/kdbatch",
+        ),
         ('path = "/tmp/x"\nmax_gb = 0', "kdbatch.toml.cache: max_gb: found 0"),
         ('folder = "/tmp/x"', "Cache has no such field"),
     ],

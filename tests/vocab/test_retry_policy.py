@@ -1,10 +1,20 @@
-"""Which cause an attempt's end is counted under, with and without accounting, and when it has been enough."""
+"""Which cause an attempt's end is counted under, with and without accounting, and when it has been
+enough.
+"""
 
 from dataclasses import replace
 
 import pytest
 
-from kdbatch.vocab.retry_policy import SAYS, Start, cause_of_end, cause_of_stop, counted, refusal, start_of
+from kdbatch.vocab.retry_policy import (
+    CAUSE_TEXT,
+    Start,
+    cause_of_end,
+    cause_of_stop,
+    count_interruptions,
+    refusal,
+    start_of,
+)
 from kdbatch.vocab.runs import Retries
 from kdbatch.vocab.status import Status
 
@@ -17,7 +27,13 @@ LATER = Start(job="41_0", restart=2)
 
 @pytest.mark.parametrize(
     ("left", "early_warning", "cause"),
-    [(300, True, "timeout"), (370, True, "timeout"), (1000, True, "preemption"), (1000, False, "asked"), (2, False, "timeout")],
+    [
+        (300, True, "timeout"),
+        (370, True, "timeout"),
+        (1000, True, "preemption"),
+        (1000, False, "asked"),
+        (2, False, "timeout"),
+    ],
 )
 def test_a_signal_means_the_time_limit_when_that_is_near(left, early_warning, cause):
     start = Start(job="41", ends_at=10_000.0, signal_seconds=300.0)
@@ -30,7 +46,12 @@ def test_without_a_job_a_signal_is_a_request():
 
 def test_the_worker_stops_by_itself_halfway_between_the_signal_and_the_limit():
     start = Start(job="41", ends_at=10_000.0, signal_seconds=300.0)
-    assert [start.is_over(10_000.0 - left) for left in (200, 151, 149, -5)] == [False, False, True, True]
+    assert [start.is_over(10_000.0 - left) for left in (200, 151, 149, -5)] == [
+        False,
+        False,
+        True,
+        True,
+    ]
     assert not Start().is_over(10_000.0)
 
 
@@ -50,7 +71,8 @@ def test_the_worker_stops_by_itself_halfway_between_the_signal_and_the_limit():
         (SAVED, AGAIN, "preemption"),
         (DIED, AGAIN, "node_failure"),
         (DIED, replace(AGAIN, exits={0: "137"}), "crash"),
-        # another process of its team was lost: by itself, or with its node, after which SLURM ends the script as well
+        # another process of its team was lost: by itself, or with its node, after which SLURM ends
+        # the script as well
         (LOST, replace(AGAIN, exits={0: "85"}), "crash"),
         (LOST, AGAIN, "node_failure"),
         (LOST, replace(AGAIN, last_state="NODE_FAIL"), "node_failure"),
@@ -80,7 +102,9 @@ def test_how_the_attempt_before_ended(earlier, start, cause):
 def test_causes_are_counted_apart():
     status = Status(state="queued")
     for state in ("PREEMPTED", "NODE_FAIL", "PREEMPTED"):
-        ended, _ = counted(replace(DIED, ended=status.ended), replace(AGAIN, last_state=state))
+        ended, _ = count_interruptions(
+            replace(DIED, ended=status.ended), replace(AGAIN, last_state=state)
+        )
         status = replace(status, ended=ended)
     assert status.ended == {"preemption": 2, "node_failure": 1}
     assert refusal(status.ended, 0, retries=Retries(preemption=2, node_failure=1)) == ""
@@ -89,12 +113,13 @@ def test_causes_are_counted_apart():
     )
 
 
-@pytest.mark.parametrize("cause", [cause for cause in SAYS if cause != "asked"])
+@pytest.mark.parametrize("cause", [cause for cause in CAUSE_TEXT if cause != "asked"])
 def test_each_cause_has_a_limit_of_its_own(cause):
     retries = Retries(**{cause: 3})
     assert refusal({cause: 3}, 0, retries=retries) == ""
-    assert f"retries.{cause} in kdbatch.toml is 3; see its log, then: kdbatch submit FILE --retry-failed" in refusal(
-        {cause: 4}, 0, retries=retries
+    assert (
+        f"retries.{cause} in kdbatch.toml is 3; see its log, then: kdbatch submit FILE --retry-failed"
+        in refusal({cause: 4}, 0, retries=retries)
     )
 
 
@@ -104,20 +129,39 @@ def test_what_a_person_asked_for_is_never_too_often():
 
 def test_two_time_limits_without_a_step_between_them_are_enough():
     stuck = Status(state="stopped", cause="timeout", step=5, first_step=5, job="41_0")
-    ended, fruitless = counted(stuck, AGAIN)
+    ended, fruitless = count_interruptions(stuck, AGAIN)
     assert refusal(ended, fruitless, retries=Retries()) == ""
-    ended, fruitless = counted(replace(stuck, ended=ended, fruitless=fruitless), AGAIN)
-    assert refusal(ended, fruitless, retries=Retries()).startswith("no step was done between 2 time limits: raise minutes")
-    assert counted(replace(stuck, step=6, fruitless=fruitless), AGAIN)[1] == 0
+    ended, fruitless = count_interruptions(replace(stuck, ended=ended, fruitless=fruitless), AGAIN)
+    assert refusal(ended, fruitless, retries=Retries()).startswith(
+        "no step was done between 2 time limits: raise minutes"
+    )
+    assert count_interruptions(replace(stuck, step=6, fruitless=fruitless), AGAIN)[1] == 0
 
 
 def test_a_failed_run_that_a_person_starts_again_counts_anew():
-    assert counted(replace(DIED, state="failed", ended={"crash": 3}, fruitless=2), AGAIN) == ({}, 0)
+    assert count_interruptions(
+        replace(DIED, state="failed", ended={"crash": 3}, fruitless=2), AGAIN
+    ) == ({}, 0)
 
 
 def test_a_start_is_read_from_the_environment_and_garbage_means_no_limit():
-    env = {"KDBATCH_JOB": "41_3", "KDBATCH_ENDS_AT": "1700000000", "KDBATCH_SIGNAL_SECONDS": "300", "KDBATCH_LAST_STATE": "PREEMPTED"}
+    env = {
+        "KDBATCH_JOB": "41_3",
+        "KDBATCH_ENDS_AT": "1700000000",
+        "KDBATCH_SIGNAL_SECONDS": "300",
+        "KDBATCH_LAST_STATE": "PREEMPTED",
+    }
     env |= {"KDBATCH_RESTART": "3", "KDBATCH_EXITS": "0 85;2 137 out of memory;"}
     exits = {0: "85", 2: "137 out of memory"}
-    assert start_of(env) == Start(job="41_3", restart=3, ends_at=1.7e9, signal_seconds=300.0, exits=exits, last_state="PREEMPTED")
-    assert start_of({"KDBATCH_ENDS_AT": "soon", "KDBATCH_RESTART": "", "KDBATCH_EXITS": "?"}) == Start()
+    assert start_of(env) == Start(
+        job="41_3",
+        restart=3,
+        ends_at=1.7e9,
+        signal_seconds=300.0,
+        exits=exits,
+        last_state="PREEMPTED",
+    )
+    assert (
+        start_of({"KDBATCH_ENDS_AT": "soon", "KDBATCH_RESTART": "", "KDBATCH_EXITS": "?"})
+        == Start()
+    )

@@ -7,7 +7,15 @@ from kdbatch.vocab.shards import ORIGINALS, count_from_words, find_subset, load_
 
 
 @pytest.mark.parametrize(
-    ("words", "count"), [("50k", 50_000), ("2000", 2000), ("2_000", 2000), ("10%", 20_000), ("all", 200_000), ("0.5k", 500)]
+    ("words", "count"),
+    [
+        ("50k", 50_000),
+        ("2000", 2000),
+        ("2_000", 2000),
+        ("10%", 20_000),
+        ("all", 200_000),
+        ("0.5k", 500),
+    ],
 )
 def test_words_for_a_number_of_videos(words: str, count: int) -> None:
     assert count_from_words(words, 200_000, where="x") == count
@@ -16,11 +24,15 @@ def test_words_for_a_number_of_videos(words: str, count: int) -> None:
 def test_every_whole_percentage_of_any_total_is_exact_and_rounded_down() -> None:
     for total in range(1, 1001):
         assert count_from_words("100%", total, where="x") == total
-    assert [count_from_words(f"{percent}%", 300, where="x") for percent in range(1, 101)] == list(range(3, 301, 3))
+    assert [count_from_words(f"{percent}%", 300, where="x") for percent in range(1, 101)] == list(
+        range(3, 301, 3)
+    )
     assert count_from_words("2.5%", 100, where="x") == 2
 
 
-@pytest.mark.parametrize("words", ["", "0", "-5", "k", "nan", "inf", "1e400", "ten", "50kk", "2.5", "0%", "1.2345k"])
+@pytest.mark.parametrize(
+    "words", ["", "0", "-5", "k", "nan", "inf", "1e400", "ten", "50kk", "2.5", "0%", "1.2345k"]
+)
 def test_other_words_are_refused(words: str) -> None:
     with pytest.raises(UserError, match="x: .*(no number of videos|only)"):
         count_from_words(words, 200_000, where="x")
@@ -50,10 +62,17 @@ def test_missing_shards_name_the_command(sharded, in_tmp) -> None:
         find_subset(load_index(in_tmp / "shards", "k400"), "train", "50k", where="x")
 
 
-def test_the_command_that_adds_videos_names_the_split_and_how_the_rest_is_stored(sharded, in_tmp) -> None:
+def test_the_command_that_adds_videos_names_the_split_and_how_the_rest_is_stored(
+    sharded, in_tmp
+) -> None:
     sharded(k400=10_000)
     index = load_index(in_tmp / "shards", "k400")
-    some = replace(index, parts={"val": replace(index.parts["train"], num_places=1000)}, encoding=ORIGINALS)
+    some = replace(
+        index, parts={"val": replace(index.parts["train"], num_places=1000)}, encoding=ORIGINALS
+    )
     words = "--split val --subset 2000 --videos-per-shard 1000 --no-transcode"
-    with pytest.raises(UserError, match=f"2000 videos asked for, 1000 sharded so far. Add them: kdbatch shard k400 {words}$"):
+    with pytest.raises(
+        UserError,
+        match=f"2000 videos asked for, 1000 sharded so far. Add them: kdbatch shard k400 {words}$",
+    ):
         find_subset(some, "val", "2k", where="x")

@@ -1,7 +1,9 @@
-"""`kdbatch bench cka`: what a self map costs, beside its parts and the usual tools on the same layers and clips. Axes: L layers.
+"""`kdbatch bench cka`: what a self map costs, beside its parts and the usual tools on the same
+layers and clips. Axes: L layers.
 
-A tool is measured twice: with the network, whose forward pass may outweigh everything, and with the maps given, by a stand-in for the
-network that hands over maps computed before. Values are held against the definition in double precision.
+A tool is measured twice: with the network, whose forward pass may outweigh everything, and with the
+maps given, by a stand-in for the network that hands over maps computed before. Values are held
+against the definition in double precision.
 """
 
 import copy
@@ -17,7 +19,15 @@ from torch import Tensor, nn
 
 from kdbatch.base.progress import Progress
 from kdbatch.bench.cka.baselines import PEERS, installed
-from kdbatch.bench.cka.parts import Replay, choose_layers, forward_seconds, maps_of, product_seconds, reference_map, seconds_of
+from kdbatch.bench.cka.parts import (
+    Replay,
+    choose_layers,
+    forward_seconds,
+    maps_of,
+    product_seconds,
+    reference_map,
+    seconds_of,
+)
 from kdbatch.bench.cka.scale import CkaScale
 from kdbatch.run.cka.cka import compute_cka
 from kdbatch.run.cka.gram_hooks import Layers
@@ -25,12 +35,16 @@ from kdbatch.run.device import own_device
 from kdbatch.run.models import Classifier, build_backbone
 
 OURS = "kdbatch"
-Tool = Callable[[nn.Module, Tensor, Any], np.ndarray]  # network, clips, layers: ours takes layer sets too
+Tool = Callable[
+    [nn.Module, Tensor, Any], np.ndarray
+]  # network, clips, layers: ours takes layer sets too
 
 
 @dataclass(frozen=True, kw_only=True)
 class CkaRow:
-    """Medians of seconds. `to_ours` compares times of the same repeat; `difference` is the largest to double precision, NaN left out."""
+    """Medians of seconds. `to_ours` compares times of the same repeat; `difference` is the largest
+    to double precision, NaN left out.
+    """
 
     title: str
     seconds: float
@@ -43,7 +57,9 @@ class CkaRow:
 
 @dataclass(frozen=True, kw_only=True)
 class CkaBench:
-    """What was measured. `overhead` is our time over that of the forward pass and the Gram products together, which nobody can save."""
+    """What was measured. `overhead` is our time over that of the forward pass and the Gram products
+    together, which nobody can save.
+    """
 
     world: str
     rows: tuple[CkaRow, ...]
@@ -60,16 +76,27 @@ def bench_cka(scale: CkaScale, *, progress: Progress, repeats: int = 3) -> CkaBe
     device = own_device()
     torch.manual_seed(0)
     model = Classifier(build_backbone(scale.backbone), num_classes=101).to(device).eval()
-    clip_BCTHW = torch.randn(scale.num_clips, 3, scale.num_frames, scale.size_pixels, scale.size_pixels, device=device)
+    clip_BCTHW = torch.randn(
+        scale.num_clips, 3, scale.num_frames, scale.size_pixels, scale.size_pixels, device=device
+    )
     layers = cast(Layers, scale.layers)  # CkaScale has checked the word
     if scale.layers.isdigit():
         layers = choose_layers(model, clip_BCTHW, num_layers=int(scale.layers))
     measured = _Measured(model, clip_BCTHW, layers)
     if isinstance(layers, tuple):
         tools = {OURS: _ours} | {title: tool for title, tool in PEERS.items() if installed(title)}
-        notes = [f"{title} is not installed, and has no row: pip install {title}" for title in PEERS if not installed(title)]
+        notes = [
+            f"{title} is not installed, and has no row: pip install {title}"
+            for title in PEERS
+            if not installed(title)
+        ]
     else:
-        tools, notes = {OURS: _ours}, ["Other tools are measured on a number of layers: their time grows with its square. Type --layers=24"]
+        tools, notes = (
+            {OURS: _ours},
+            [
+                "Other tools are measured on a number of layers: their time grows with its square. Type --layers=24"
+            ],
+        )
     for repeat in range(repeats):
         progress(repeat, repeats, "forward passes and Gram products")
         measured.add_parts()
@@ -80,24 +107,35 @@ def bench_cka(scale: CkaScale, *, progress: Progress, repeats: int = 3) -> CkaBe
     where = torch.cuda.get_device_name() if device.type == "cuda" else "one CPU thread"
     network = f"{scale.backbone.kind}, width {scale.backbone.width:g}, {len(measured.reference_LL)} layers"
     clips = f"{scale.num_clips} clips of {scale.num_frames}x{scale.size_pixels}x{scale.size_pixels}"
-    return CkaBench(world=f"{network}, {clips}, {where}", rows=measured.rows(), overhead=measured.overhead(), notes=tuple(notes))
+    return CkaBench(
+        world=f"{network}, {clips}, {where}",
+        rows=measured.rows(),
+        overhead=measured.overhead(),
+        notes=tuple(notes),
+    )
 
 
-def as_lines(bench: CkaBench) -> list[str]:
+def cka_as_lines(bench: CkaBench) -> list[str]:
     """The table for a person."""
     width = max(len(row.title) for row in bench.rows)
     head = f"{'':{width}}  seconds  to ours   maps given  to ours   off float64  NaN"
     lines = [bench.world, head]
     for row in bench.rows:
-        given = f"{_cell(row.given_seconds, '.3f', 12)} {_cell(row.given_to_ours, '.1f', 7)}x" if row.given_seconds else " " * 21
-        error = f"{_cell(row.difference, '.1e', 13)} {row.num_nan:4}" if row.num_nan is not None else ""
+        given = (
+            f"{_cell(row.given_seconds, '.3f', 12)} {_cell(row.given_to_ours, '.1f', 7)}x"
+            if row.given_seconds
+            else " " * 21
+        )
+        error = (
+            f"{_cell(row.difference, '.1e', 13)} {row.num_nan:4}" if row.num_nan is not None else ""
+        )
         ratio = f"{row.to_ours:7.1f}x" if row.to_ours is not None else " " * 8
         lines.append(f"{row.title:{width}} {row.seconds:8.3f} {ratio} {given} {error}".rstrip())
     lines.append(f"{OURS} over forward passes and Gram products: {bench.overhead:.2f}")
     return [*lines, *bench.notes]
 
 
-def as_json(bench: CkaBench) -> str:
+def cka_as_json(bench: CkaBench) -> str:
     """The same for a program."""
     return json.dumps(asdict(bench), indent=1)
 
@@ -131,19 +169,29 @@ class _Measured:
     def add(self, title: str, tool: Tool) -> None:
         """Tools get a copy of the network: some leave their hooks in it."""
         model = copy.deepcopy(self.model)
-        seconds, self.values[title] = seconds_of(lambda: tool(model, self.clip_BCTHW, self.layers), self.clip_BCTHW.device)
+        seconds, self.values[title] = seconds_of(
+            lambda: tool(model, self.clip_BCTHW, self.layers), self.clip_BCTHW.device
+        )
         self.seconds.setdefault(title, []).append(seconds)
         if self.maps:
             replay = Replay(self.maps)
-            seconds, _ = seconds_of(lambda: tool(replay, self.clip_BCTHW, replay.names), self.clip_BCTHW.device)
+            seconds, _ = seconds_of(
+                lambda: tool(replay, self.clip_BCTHW, replay.names), self.clip_BCTHW.device
+            )
             self.given.setdefault(title, []).append(seconds)
 
     def overhead(self) -> float:
-        return median(own / (f + p) for own, f, p in zip(self.seconds[OURS], self.forward, self.products, strict=True))
+        return median(
+            own / (f + p)
+            for own, f, p in zip(self.seconds[OURS], self.forward, self.products, strict=True)
+        )
 
     def rows(self) -> tuple[CkaRow, ...]:
         parts = [("forward passes", self.forward), ("Gram products", self.products)]
-        return (*(CkaRow(title=title, seconds=median(times)) for title, times in parts), *map(self._row, self.seconds))
+        return (
+            *(CkaRow(title=title, seconds=median(times)) for title, times in parts),
+            *map(self._row, self.seconds),
+        )
 
     def _row(self, title: str) -> CkaRow:
         off_LL = np.abs(self.values[title] - self.reference_LL)

@@ -1,4 +1,5 @@
-"""What a CKA map is made of, each part alone, and the map as its definition reads. Models are in evaluation mode.
+"""What a CKA map is made of, each part alone, and the map as its definition reads. Models are in
+evaluation mode.
 
 Axes: n clips, p columns, L layers.
 """
@@ -17,11 +18,13 @@ from kdbatch.base.errors import UserError
 from kdbatch.run.cka.gram_hooks import KIND_OF, Hook, LayerCapture, Layers, as_rows, exact_products
 
 Found = TypeVar("Found")
-CHUNK_COLUMNS = 1 << 16
+PART_CHUNK_COLUMNS = 1 << 16
 
 
 class Replay(nn.Module):
-    """A stand-in for a network: its layers hand over maps that were computed before, one after the other."""
+    """A stand-in for a network: its layers hand over maps that were computed before, one after the
+    other.
+    """
 
     def __init__(self, maps: Sequence[Tensor]) -> None:
         super().__init__()
@@ -44,21 +47,28 @@ class _Given(nn.Module):
 
 
 def choose_layers(model: nn.Module, clip_BCTHW: Tensor, *, num_layers: int) -> tuple[str, ...]:
-    """Names of so many convolutions, batch norms and ReLUs, evenly spread over those that run once, in the order in which they return.
+    """Names of so many convolutions, batch norms and ReLUs, evenly spread over those that run once,
+    in the order in which they return.
 
     Once: other tools keep one map of a module, whatever number of times it is called.
 
     Raises:
         UserError: the network has fewer.
     """
-    names = [name for name, module in model.named_modules() if KIND_OF.get(type(module)) in ("conv", "bn", "relu")]
+    names = [
+        name
+        for name, module in model.named_modules()
+        if KIND_OF.get(type(module)) in ("conv", "bn", "relu")
+    ]
     called: list[str] = []
     with _hooked(model, tuple(names), lambda name, output: called.append(name)), torch.no_grad():
         model(clip_BCTHW[:1])
     count = Counter(called)
     once = [name for name in called if count[name] == 1]
     if num_layers > len(once):
-        raise UserError(f"--layers: {num_layers} are more than the {len(once)} that run once. Write --layers={len(once)}, or less.")
+        raise UserError(
+            f"--layers: {num_layers} are more than the {len(once)} that run once. Write --layers={len(once)}, or less."
+        )
     return tuple(once[round(i * (len(once) - 1) / (num_layers - 1))] for i in range(num_layers))
 
 
@@ -75,7 +85,9 @@ def forward_seconds(model: nn.Module, clip_BCTHW: Tensor) -> float:
 
 
 def product_seconds(model: nn.Module, clip_BCTHW: Tensor, *, layers: Layers) -> float:
-    """Of one product X X' per layer and nothing else, each while its map is as warm as it is for anybody."""
+    """Of one product X X' per layer and nothing else, each while its map is as warm as it is for
+    anybody.
+    """
     times: list[float] = []
 
     def multiply(name: str, output: Tensor) -> None:
@@ -89,12 +101,14 @@ def product_seconds(model: nn.Module, clip_BCTHW: Tensor, *, layers: Layers) -> 
 
 
 def reference_map(model: nn.Module, clip_BCTHW: Tensor, *, layers: Layers) -> np.ndarray:
-    """CKA with Song et al. 2012, eq. 5, term by term, from maps in double precision less the mean of every column."""
+    """CKA with Song et al. 2012, eq. 5, term by term, from maps in double precision less the mean
+    of every column.
+    """
     grams: list[np.ndarray] = []
 
     def multiply(name: str, output: Tensor) -> None:
         gram_nn = torch.zeros(len(output), len(output), dtype=torch.float64, device=output.device)
-        for part in as_rows(output).split(CHUNK_COLUMNS, dim=1):
+        for part in as_rows(output).split(PART_CHUNK_COLUMNS, dim=1):
             part = part.double() - part.double().mean(0)
             gram_nn += part @ part.T
         grams.append(gram_nn.fill_diagonal_(0.0).cpu().numpy())
@@ -109,7 +123,8 @@ def reference_map(model: nn.Module, clip_BCTHW: Tensor, *, layers: Layers) -> np
 def seconds_of(work: Callable[[], Found], device: torch.device) -> tuple[float, Found]:
     """What the work took and what it gave: wall time to its end on a GPU, processor time on a CPU.
 
-    Everything here runs in one thread of this process, whose processor time is wall time where nobody else wants the core.
+    Everything here runs in one thread of this process, whose processor time is wall time where
+    nobody else wants the core.
     """
     clock = time.process_time if device.type == "cpu" else time.perf_counter
     _wait_for(device)
@@ -128,15 +143,23 @@ def _three_terms(k_nn: np.ndarray, l_nn: np.ndarray) -> float:
     """HSIC_1 of Grams without diagonals, times n (n - 3)."""
     n = len(k_nn)
     row_k, row_l = k_nn.sum(0), l_nn.sum(0)
-    return float((k_nn * l_nn).sum() + row_k.sum() * row_l.sum() / ((n - 1) * (n - 2)) - 2 * (row_k @ row_l) / (n - 2))
+    return float(
+        (k_nn * l_nn).sum()
+        + row_k.sum() * row_l.sum() / ((n - 1) * (n - 2))
+        - 2 * (row_k @ row_l) / (n - 2)
+    )
 
 
 @contextmanager
-def _hooked(model: nn.Module, names: tuple[str, ...], tell: Callable[[str, Tensor], None]) -> Iterator[None]:
+def _hooked(
+    model: nn.Module, names: tuple[str, ...], tell: Callable[[str, Tensor], None]
+) -> Iterator[None]:
     """Tells every output of the named modules while it lasts."""
     with ExitStack() as stack:
         for name in names:
-            stack.callback(model.get_submodule(name).register_forward_hook(_teller(name, tell)).remove)
+            stack.callback(
+                model.get_submodule(name).register_forward_hook(_teller(name, tell)).remove
+            )
         yield
 
 

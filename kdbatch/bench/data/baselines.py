@@ -1,8 +1,11 @@
-"""The usual pipeline, to compare with: what MMAction2 does to a training clip, written with the same libraries.
+"""The usual pipeline, to compare with: what MMAction2 does to a training clip, written with the
+same libraries.
 
-open-mmlab/mmaction2, mmaction/datasets/transforms/loading.py (DecordInit, SampleFrames, DecordDecode) and processing.py (Resize,
-RandomResizedCrop, Flip, FormatShape), and tools/data/resize_videos.py --dense for the files that its authors advise to make first.
-Differences: pixels are normalised and become floats here, not on the device, as in its versions before 1.0.
+open-mmlab/mmaction2, mmaction/datasets/transforms/loading.py (DecordInit, SampleFrames,
+DecordDecode) and processing.py (Resize, RandomResizedCrop, Flip, FormatShape), and
+tools/data/resize_videos.py --dense for the files that its authors advise to make first.
+Differences: pixels are normalised and become floats here, not on the device, as in its versions
+before 1.0.
 """
 
 import io
@@ -33,7 +36,15 @@ DENSE_SHORT_SIDE = 256
 class PeerClips(Dataset[Tensor]):
     """Random clips, one per item, as float32 CTHW. Item i is of file i, counted round and round."""
 
-    def __init__(self, paths: Sequence[Path], *, num_frames: int, stride_frames: int, size_pixels: int, resize_pixels: int) -> None:
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        *,
+        num_frames: int,
+        stride_frames: int,
+        size_pixels: int,
+        resize_pixels: int,
+    ) -> None:
         self.paths, self.num_frames, self.stride_frames = paths, num_frames, stride_frames
         self.size_pixels, self.resize_pixels = size_pixels, resize_pixels
 
@@ -41,15 +52,25 @@ class PeerClips(Dataset[Tensor]):
         assert cv2 is not None
         cv2.setNumThreads(0)  # one core per worker, as its authors set it
         rng = np.random.default_rng(item)
-        reader = decord.VideoReader(io.BytesIO(self.paths[item % len(self.paths)].read_bytes()), num_threads=1)
+        reader = decord.VideoReader(
+            io.BytesIO(self.paths[item % len(self.paths)].read_bytes()), num_threads=1
+        )
         span = (self.num_frames - 1) * self.stride_frames + 1
         start = int(rng.integers(max(1, len(reader) - span + 1)))
-        frame_THWC = reader.get_batch([(start + t * self.stride_frames) % len(reader) for t in range(self.num_frames)]).asnumpy()
+        frame_THWC = reader.get_batch(
+            [(start + t * self.stride_frames) % len(reader) for t in range(self.num_frames)]
+        ).asnumpy()
         height, width = self._resized(*frame_THWC.shape[1:3])
-        frames = [cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR) for frame in frame_THWC]
+        frames = [
+            cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR)
+            for frame in frame_THWC
+        ]
         top, left, h, w = _random_box(height, width, rng)
         size = (self.size_pixels, self.size_pixels)
-        frames = [cv2.resize(frame[top : top + h, left : left + w], size, interpolation=cv2.INTER_LINEAR) for frame in frames]
+        frames = [
+            cv2.resize(frame[top : top + h, left : left + w], size, interpolation=cv2.INTER_LINEAR)
+            for frame in frames
+        ]
         if rng.random() < 0.5:
             frames = [cv2.flip(frame, 1) for frame in frames]
         clip_THWC = np.stack(frames).astype(np.float32)
@@ -76,13 +97,18 @@ def _random_box(height: int, width: int, rng: np.random.Generator) -> tuple[int,
 
 def reencode_dense(path: Path, out_path: Path) -> None:
     """Short side 256, a key frame every 16 frames, otherwise as x264 likes it; no sound."""
-    with av.open(str(path), metadata_errors="ignore") as source, av.open(str(out_path), "w", format="mp4") as out:
+    with (
+        av.open(str(path), metadata_errors="ignore") as source,
+        av.open(str(out_path), "w", format="mp4") as out,
+    ):
         rate = Fraction(source.streams.video[0].average_rate or 25).limit_denominator(1001)
         stream = out.add_stream("libx264", rate=rate, options={"g": "16", "crf": "23"})
         for count, frame in enumerate(source.decode(video=0)):
             if count == 0:
                 scale = DENSE_SHORT_SIDE / min(frame.height, frame.width)
-                stream.width, stream.height = (round(side * scale / 2) * 2 for side in (frame.width, frame.height))
+                stream.width, stream.height = (
+                    round(side * scale / 2) * 2 for side in (frame.width, frame.height)
+                )
                 stream.pix_fmt = "yuv420p"
             small = frame.reformat(stream.width, stream.height, "yuv420p")
             small.pts, small.time_base, small.pict_type = count, 1 / rate, PictureType.NONE

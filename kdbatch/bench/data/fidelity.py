@@ -10,8 +10,8 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from kdbatch.shard.source_video import beat, look, opened, reasons
-from kdbatch.shard.transcode import INTERPOLATION, quarter_turns, scaled
+from kdbatch.shard.source_video import inspect_video, opened, reasons, to_constant_rate
+from kdbatch.shard.transcode import INTERPOLATION, quarter_turns, scale_frame
 from kdbatch.vocab.shards import Sample
 
 _LEAST_ERROR = 1e-5  # squared; of pictures that are equal in every pixel, for 98 dB
@@ -19,8 +19,9 @@ _LEAST_ERROR = 1e-5  # squared; of pictures that are equal in every pixel, for 9
 
 @dataclass(frozen=True, kw_only=True)
 class Fidelity:
-    """`share` is bytes stored per byte of the original. Peak signal-to-noise ratios in dB, each the mean over frames, against what the
-    same scaler makes of the original, not encoded: of all colours (RGB, chroma not subsampled) and of luma.
+    """`share` is bytes stored per byte of the original. Peak signal-to-noise ratios in dB, each the
+    mean over frames, against what the same scaler makes of the original, not encoded: of all
+    colours (RGB, chroma not subsampled) and of luma.
     """
 
     name: str
@@ -41,15 +42,25 @@ def fidelity_of(path: Path, tar: Path, sample: Sample) -> Fidelity:
         video = file.read(sample.num_bytes)
     scaler, rgb_db, luma_db = VideoReformatter(), [], []
     with reasons():
-        footage = look(path)
+        footage = inspect_video(path)
         with opened(path) as (source, stream), av.open(io.BytesIO(video), "r") as small:
-            for wanted, found in zip(beat(source.decode(stream), footage), small.decode(video=0), strict=True):
+            for wanted, found in zip(
+                to_constant_rate(source.decode(stream), footage), small.decode(video=0), strict=True
+            ):
                 turns = quarter_turns(wanted)
-                width, height = (sample.height, sample.width) if turns % 2 else (sample.width, sample.height)
-                rgb_HWC = scaler.reformat(wanted, width, height, "rgb24", interpolation=INTERPOLATION, threads=1).to_ndarray()
-                luma_HW = scaled(scaler, wanted, width=width, height=height).to_ndarray()[:height]
+                width, height = (
+                    (sample.height, sample.width) if turns % 2 else (sample.width, sample.height)
+                )
+                rgb_HWC = scaler.reformat(
+                    wanted, width, height, "rgb24", interpolation=INTERPOLATION, threads=1
+                ).to_ndarray()
+                luma_HW = scale_frame(scaler, wanted, width=width, height=height).to_ndarray()[
+                    :height
+                ]
                 rgb_db.append(_decibels(np.rot90(rgb_HWC, turns), found.to_ndarray(format="rgb24")))
-                luma_db.append(_decibels(np.rot90(luma_HW, turns), found.to_ndarray()[: sample.height]))
+                luma_db.append(
+                    _decibels(np.rot90(luma_HW, turns), found.to_ndarray()[: sample.height])
+                )
     return Fidelity(
         name=path.name,
         num_frames=sample.num_frames,
@@ -63,8 +74,13 @@ def fidelity_lines(found: Sequence[Fidelity]) -> list[str]:
     """A table for a person, with the means over videos below."""
     width = max(len("mean"), *(len(f.name) for f in found))
     lines = [f"{'':{width}}  frames  bytes of original  PSNR rgb     luma"]
-    lines += [f"{f.name:{width}} {f.num_frames:7} {f.share:18.2f} {f.rgb_db:6.1f} dB {f.luma_db:5.1f} dB" for f in found]
-    share, rgb, luma = (float(np.mean(of_all)) for of_all in zip(*((f.share, f.rgb_db, f.luma_db) for f in found)))
+    lines += [
+        f"{f.name:{width}} {f.num_frames:7} {f.share:18.2f} {f.rgb_db:6.1f} dB {f.luma_db:5.1f} dB"
+        for f in found
+    ]
+    share, rgb, luma = (
+        float(np.mean(of_all)) for of_all in zip(*((f.share, f.rgb_db, f.luma_db) for f in found))
+    )
     return [*lines, f"{'mean':{width}} {'':7} {share:18.2f} {rgb:6.1f} dB {luma:5.1f} dB"]
 
 

@@ -17,28 +17,51 @@ def videos_below(folder: Path) -> list[Path]:
     Raises:
         UserError: there is none.
     """
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file())
+    paths = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
+    )
     if not paths:
-        raise UserError(f"{folder}: holds no video ({' '.join(sorted(VIDEO_SUFFIXES))}). Name a folder of original videos.")
+        raise UserError(
+            f"{folder}: holds no video ({' '.join(sorted(VIDEO_SUFFIXES))}). Name a folder of original videos."
+        )
     return paths
 
 
-def shard_loose(paths: Sequence[Path], folder: Path, *, processes: int, progress: Progress) -> list[tuple[Path, Sample]]:
+def shard_loose(
+    paths: Sequence[Path], folder: Path, *, processes: int, progress: Progress
+) -> list[tuple[Path, Sample]]:
     """The videos as `kdbatch shard` stores them: tar and record of each, in the order of `paths`.
 
-    They are laid out as one class of Kinetics-400, whose files are named by an id of eleven characters and two times.
+    They are laid out as one class of Kinetics-400, whose files are named by an id of eleven
+    characters and two times.
 
     Raises:
         UserError: a video is broken.
     """
-    named = {f"train/any/loose{number:06d}_000000_000010{path.suffix}": path for number, path in enumerate(paths)}
+    named = {
+        f"train/any/loose{number:06d}_000000_000010{path.suffix}": path
+        for number, path in enumerate(paths)
+    }
     root, shards_dir = folder / "k400", folder / "shards"
     for name, path in named.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).symlink_to(path.resolve())
     try:
-        build_shards("k400", root=root, shards_dir=shards_dir, max_rejected=0.0, processes=processes, progress=progress)
+        build_shards(
+            "k400",
+            root=root,
+            shards_dir=shards_dir,
+            max_rejected=0.0,
+            processes=processes,
+            progress=progress,
+        )
     except TooManyRejected as error:
-        raise UserError(f"{named[error.first.path]}: {error.first.reason}. Take it out of the folder.") from error
-    stored = load_samples(shards_dir, find_subset(load_index(shards_dir, "k400"), "train", "all", where=str(folder)))
+        raise UserError(
+            f"{named[error.first.path]}: {error.first.reason}. Take it out of the folder."
+        ) from error
+    stored = load_samples(
+        shards_dir, find_subset(load_index(shards_dir, "k400"), "train", "all", where=str(folder))
+    )
     return sorted(stored, key=lambda found: found[1].key)

@@ -1,4 +1,6 @@
-"""The rows of `kdbatch bench data`: one way of getting training clips each. A clip is 16 frames, 2 apart, at a random place."""
+"""The rows of `kdbatch bench data`: one way of getting training clips each. A clip is 16 frames, 2
+apart, at a random place.
+"""
 
 import os
 import shutil
@@ -15,9 +17,9 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.progress import Progress
 from kdbatch.bench.data.baselines import HAS_OPENCV, reencode_dense
 from kdbatch.bench.data.meter import Speed, Stream, measure
-from kdbatch.bench.data.rows import BASE, LIMIT, LIMIT_OF_FOUR, Bench, figures_of, row_of
+from kdbatch.bench.data.rows import BASELINE_ROW, LIMIT, LIMIT_OF_FOUR, Bench, data_row, figures_of
 from kdbatch.bench.data.streams import alone, decoding, limit, loader, peer
-from kdbatch.run.data.batches import Video
+from kdbatch.run.data.batches import StoredVideo
 from kdbatch.run.data.decoding.decode import DECODERS
 from kdbatch.run.data.decoding.frame_cache import FrameCache
 from kdbatch.run.data.decoding.frame_cache_files import file_bytes
@@ -28,7 +30,7 @@ NUM_WORKERS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Way:
+class ReadingMethod:
     """A row before it is measured."""
 
     key: str
@@ -50,24 +52,39 @@ def bench_data(
 ) -> Bench:
     """Measure every way, in turn, `repeats` times, each for `seconds`.
 
-    `stored` are the same videos as shards; both are repeated to `num_videos`. `folder` takes files that are made on the way.
+    `stored` are the same videos as shards; both are repeated to `num_videos`. `folder` takes files
+    that are made on the way.
 
     Raises:
         UserError: there is no room for the frame cache.
     """
-    videos = [Video(tar, replace(sample, key=f"{sample.key}-{i}")) for i, (tar, sample) in zip(range(num_videos), cycle(stored))]
+    videos = [
+        StoredVideo(tar, replace(sample, key=f"{sample.key}-{i}"))
+        for i, (tar, sample) in zip(range(num_videos), cycle(stored))
+    ]
     paths = [path for _, path in zip(range(num_videos), cycle(originals))]
     torch.set_num_threads(1)  # as a run on a CPU does
     with TemporaryDirectory(prefix="kdbatch-bench-", dir=_roomy(videos)) as frames:
         cache = FrameCache(Path(frames), max_bytes=2 * _cache_bytes(videos))
-        ways = [*_peers(paths, folder, progress), *_readers(videos), *_cached(videos, cache, progress)]
+        ways = [
+            *_peers(paths, folder, progress),
+            *_readers(videos),
+            *_cached(videos, cache, progress),
+        ]
         speeds = _measured(ways, repeats=repeats, seconds=seconds, progress=progress)
-    notes = [] if HAS_OPENCV else ["Rows a and a2 need OpenCV, and ratios need row a: pip install 'kdbatch[bench]'"]
-    rows = [row_of(speeds, way.key, title=way.title, num_workers=way.num_workers, limit=way.limit) for way in ways]
+    notes = (
+        []
+        if HAS_OPENCV
+        else ["Rows a and a2 need OpenCV, and ratios need row a: pip install 'kdbatch[bench]'"]
+    )
+    rows = [
+        data_row(speeds, way.key, title=way.title, num_workers=way.num_workers, limit=way.limit)
+        for way in ways
+    ]
     return Bench(rows=tuple(rows), figures=figures_of(speeds), notes=tuple(notes))
 
 
-def _peers(paths: Sequence[Path], folder: Path, progress: Progress) -> list[Way]:
+def _peers(paths: Sequence[Path], folder: Path, progress: Progress) -> list[ReadingMethod]:
     if not HAS_OPENCV:
         return []
     dense: dict[Path, Path] = {}
@@ -77,8 +94,13 @@ def _peers(paths: Sequence[Path], folder: Path, progress: Progress) -> list[Way]
         dense[path] = folder / f"dense{number}.mp4"
         reencode_dense(path, dense[path])
     return [
-        Way(key=BASE, title="original files, the MMAction2 way", num_workers=NUM_WORKERS, stream=peer(paths, NUM_WORKERS)),
-        Way(
+        ReadingMethod(
+            key=BASELINE_ROW,
+            title="original files, the MMAction2 way",
+            num_workers=NUM_WORKERS,
+            stream=peer(paths, NUM_WORKERS),
+        ),
+        ReadingMethod(
             key="a2",
             title="256 pixels, GOP 16, the MMAction2 way",
             num_workers=NUM_WORKERS,
@@ -87,26 +109,53 @@ def _peers(paths: Sequence[Path], folder: Path, progress: Progress) -> list[Way]
     ]
 
 
-def _readers(videos: list[Video]) -> list[Way]:
+def _readers(videos: list[StoredVideo]) -> list[ReadingMethod]:
     """Our shards by each decoder, alone and in the loader."""
 
-    def load(key: str, title: str, stream: Stream, *, limit: str = LIMIT) -> Way:
-        return Way(key=key, title=f"shards, loader, {title}", num_workers=NUM_WORKERS, stream=stream, limit=limit)
+    def load(key: str, title: str, stream: Stream, *, limit: str = LIMIT) -> ReadingMethod:
+        return ReadingMethod(
+            key=key,
+            title=f"shards, loader, {title}",
+            num_workers=NUM_WORKERS,
+            stream=stream,
+            limit=limit,
+        )
 
-    def decode(key: str, title: str, stream: Stream, *, limit: str = LIMIT) -> Way:
-        return Way(key=key, title=f"shards, decoding alone, {title}", num_workers=0, stream=stream, limit=limit)
+    def decode(key: str, title: str, stream: Stream, *, limit: str = LIMIT) -> ReadingMethod:
+        return ReadingMethod(
+            key=key,
+            title=f"shards, decoding alone, {title}",
+            num_workers=0,
+            stream=stream,
+            limit=limit,
+        )
 
     four = loader(videos, NUM_WORKERS, decoder="pyav", clips_per_video=4)
     augmented = loader(videos, NUM_WORKERS, decoder="pyav", augment_on=torch.device("cpu"))
     return [
         *(decode(f"b.{d}", d, decoding(videos, decoder=d)) for d in DECODERS),
-        decode("b4", "pyav, 4 clips of each video", decoding(videos, decoder="pyav", clips_per_video=4), limit=LIMIT_OF_FOUR),
+        decode(
+            "b4",
+            "pyav, 4 clips of each video",
+            decoding(videos, decoder="pyav", clips_per_video=4),
+            limit=LIMIT_OF_FOUR,
+        ),
         *(load(f"c.{d}", d, loader(videos, NUM_WORKERS, decoder=d)) for d in DECODERS),
         load("c4", "pyav, 4 clips of each video", four, limit=LIMIT_OF_FOUR),
         load("c+", "pyav, and augmented by a CPU", augmented),
-        Way(key="e", title="libavcodec on the needed packets", num_workers=0, stream=limit(videos, to_rgb=False)),
-        Way(key=LIMIT, title="the limit: and libswscale to RGB", num_workers=0, stream=limit(videos, to_rgb=True)),
-        Way(
+        ReadingMethod(
+            key="e",
+            title="libavcodec on the needed packets",
+            num_workers=0,
+            stream=limit(videos, to_rgb=False),
+        ),
+        ReadingMethod(
+            key=LIMIT,
+            title="the limit: and libswscale to RGB",
+            num_workers=0,
+            stream=limit(videos, to_rgb=True),
+        ),
+        ReadingMethod(
             key=LIMIT_OF_FOUR,
             title="the limit, 4 clips of each video",
             num_workers=0,
@@ -115,22 +164,36 @@ def _readers(videos: list[Video]) -> list[Way]:
     ]
 
 
-def _cached(videos: list[Video], cache: FrameCache, progress: Progress) -> list[Way]:
+def _cached(
+    videos: list[StoredVideo], cache: FrameCache, progress: Progress
+) -> list[ReadingMethod]:
     for number, video in enumerate(videos):
         progress(number, len(videos), "filling the frame cache")
         if not cache.add(video.tar, video.sample):
             room = f"{_cache_bytes(videos) / 1e9:.1f} GB"
-            raise UserError(f"{cache.folder}: has no room for the frame cache, {room}. Set TMPDIR to a folder that has.")
+            raise UserError(
+                f"{cache.folder}: has no room for the frame cache, {room}. Set TMPDIR to a folder that has."
+            )
 
-    def from_cache(video: Video, wanted: list[int]) -> np.ndarray:
+    def from_cache(video: StoredVideo, wanted: list[int]) -> np.ndarray:
         frame_NIW = cache.read(video.sample, wanted)
         assert frame_NIW is not None, video.sample.key
         return frame_NIW
 
     return [
-        Way(key="d.yuv", title="frame cache alone, YUV 4:2:0", num_workers=0, stream=alone(videos, from_cache)),
-        Way(key="d.rgb", title="frame cache alone, RGB", num_workers=0, stream=alone(videos, lambda v, w: rgb_of(from_cache(v, w)))),
-        Way(
+        ReadingMethod(
+            key="d.yuv",
+            title="frame cache alone, YUV 4:2:0",
+            num_workers=0,
+            stream=alone(videos, from_cache),
+        ),
+        ReadingMethod(
+            key="d.rgb",
+            title="frame cache alone, RGB",
+            num_workers=0,
+            stream=alone(videos, lambda v, w: rgb_of(from_cache(v, w))),
+        ),
+        ReadingMethod(
             key="d",
             title="frame cache, loader",
             num_workers=NUM_WORKERS,
@@ -139,8 +202,12 @@ def _cached(videos: list[Video], cache: FrameCache, progress: Progress) -> list[
     ]
 
 
-def _measured(ways: Sequence[Way], *, repeats: int, seconds: float, progress: Progress) -> dict[str, list[Speed]]:
-    """Every way once per repeat, in an order that changes: what else the machine does then falls on all of them."""
+def _measured(
+    ways: Sequence[ReadingMethod], *, repeats: int, seconds: float, progress: Progress
+) -> dict[str, list[Speed]]:
+    """Every way once per repeat, in an order that changes: what else the machine does then falls on
+    all of them.
+    """
     speeds: dict[str, list[Speed]] = {way.key: [] for way in ways}
     chance = np.random.default_rng(0)
     for repeat in range(repeats):
@@ -151,13 +218,17 @@ def _measured(ways: Sequence[Way], *, repeats: int, seconds: float, progress: Pr
     return speeds
 
 
-def _cache_bytes(videos: Sequence[Video]) -> int:
+def _cache_bytes(videos: Sequence[StoredVideo]) -> int:
     return sum(file_bytes(video.sample) for video in videos)
 
 
-def _roomy(videos: Sequence[Video]) -> str | None:
+def _roomy(videos: Sequence[StoredVideo]) -> str | None:
     """Memory, where it has twice the room that the frames need; else where temporary files go."""
     memory = Path("/dev/shm")
-    if memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 2 * _cache_bytes(videos):
+    if (
+        memory.is_dir()
+        and os.access(memory, os.W_OK)
+        and shutil.disk_usage(memory).free > 2 * _cache_bytes(videos)
+    ):
         return str(memory)
     return None

@@ -1,4 +1,6 @@
-"""What a stream of clips costs: processor time of this process and all that it started, read while they run (Linux)."""
+"""What a stream of clips costs: processor time of this process and all that it started, read while
+they run (Linux).
+"""
 
 import os
 import time
@@ -8,9 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 Stream = Callable[[], Generator[int, None, None]]
-"""Starts a way of reading; yields how many clips have just come, without end; gives its processes back when it is closed."""
+"""Starts a way of reading; yields how many clips have just come, without end; gives its processes
+back when it is closed.
+"""
 
-WARM_BATCHES = 3  # come before the clock starts: processes have started, and files have been opened once
+WARM_BATCHES = (
+    3  # come before the clock starts: processes have started, and files have been opened once
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +30,8 @@ class Speed:
 def measure(stream: Stream, *, seconds: float) -> Speed:
     """Let the stream run and count for `seconds`. Starting and ending processes is not counted.
 
-    From the arrival of a batch to the arrival of a batch, so that what is under way at the start makes up for what is so at the end.
+    From the arrival of a batch to the arrival of a batch, so that what is under way at the start
+    makes up for what is so at the end.
     """
     with closing(stream()) as arriving:
         for _ in range(WARM_BATCHES):
@@ -49,7 +56,8 @@ def tree_cpu_seconds() -> float:
                 fields = (folder / "stat").read_text().rpartition(")")[2].split()
             except (FileNotFoundError, ProcessLookupError):  # ended a moment ago
                 continue
-            # proc(5): field 4 is the parent; 14 to 17 are user and system time of the process, then of its children that were waited for.
+            # proc(5): field 4 is the parent; 14 to 17 are user and system time of the process, then
+            # of its children that were waited for.
             ticks_of[int(folder.name)] = sum(map(int, fields[11:15]))
             children_of.setdefault(int(fields[1]), []).append(int(folder.name))
     total, waiting = 0, [os.getpid()]

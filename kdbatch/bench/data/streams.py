@@ -1,4 +1,6 @@
-"""Ways of reading clips without end, each yielding how many came. A clip: 16 frames, 2 apart, from a random even frame on."""
+"""Ways of reading clips without end, each yielding how many came. A clip: 16 frames, 2 apart, from
+a random even frame on.
+"""
 
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -15,10 +17,10 @@ from torch.utils.data import DataLoader
 
 from kdbatch.bench.data.baselines import PeerClips
 from kdbatch.bench.data.meter import Stream
-from kdbatch.run.data.batches import TrainingBatches, Video, batches
+from kdbatch.run.data.batches import StoredVideo, TrainingBatches, batches
 from kdbatch.run.data.decoding.decode import decode_each
 from kdbatch.run.data.decoding.frame_cache import FrameCache
-from kdbatch.run.data.sampling import Request
+from kdbatch.run.data.sampling import ClipRequest
 from kdbatch.vocab.packet_index import Packet, unpack_index
 from kdbatch.vocab.shards import Sample
 from kdbatch.vocab.views import View
@@ -33,16 +35,31 @@ def peer(paths: Sequence[Path], num_workers: int) -> Stream:
     """The usual pipeline in torch's loader: float32 batches."""
 
     def stream() -> Generator[int, None, None]:
-        clips = PeerClips(paths, num_frames=NUM_FRAMES, stride_frames=STRIDE_FRAMES, size_pixels=SIZE_PIXELS, resize_pixels=RESIZE_PIXELS)
+        clips = PeerClips(
+            paths,
+            num_frames=NUM_FRAMES,
+            stride_frames=STRIDE_FRAMES,
+            size_pixels=SIZE_PIXELS,
+            resize_pixels=RESIZE_PIXELS,
+        )
         items = range(ENDLESS_STEPS * BATCH_CLIPS)
-        for batch in DataLoader(clips, batch_size=BATCH_CLIPS, sampler=items, num_workers=num_workers):
+        for batch in DataLoader(
+            clips, batch_size=BATCH_CLIPS, sampler=items, num_workers=num_workers
+        ):
             yield len(batch)
 
     return stream
 
 
-def alone(videos: Sequence[Video], get: Callable[[Video, list[int]], object], *, clips_per_video: int = 1) -> Stream:
-    """`get(video, wanted)` in this process, and nothing else; `wanted` are the frames of all clips, each once."""
+def alone(
+    videos: Sequence[StoredVideo],
+    get: Callable[[StoredVideo, list[int]], object],
+    *,
+    clips_per_video: int = 1,
+) -> Stream:
+    """`get(video, wanted)` in this process, and nothing else; `wanted` are the frames of all clips,
+    each once.
+    """
 
     def stream() -> Generator[int, None, None]:
         for video, wanted in _clips(videos, clips_per_video):
@@ -52,12 +69,14 @@ def alone(videos: Sequence[Video], get: Callable[[Video, list[int]], object], *,
     return stream
 
 
-def decoding(videos: Sequence[Video], *, decoder: str, clips_per_video: int = 1) -> Stream:
+def decoding(videos: Sequence[StoredVideo], *, decoder: str, clips_per_video: int = 1) -> Stream:
     """Frames decoded into memory that is there already, as it is in the loader."""
     num_frames = clips_per_video * NUM_FRAMES
-    memory = np.zeros(max(num_frames * v.sample.height * v.sample.width * 3 for v in videos), np.uint8)
+    memory = np.zeros(
+        max(num_frames * v.sample.height * v.sample.width * 3 for v in videos), np.uint8
+    )
 
-    def get(video: Video, wanted: list[int]) -> None:
+    def get(video: StoredVideo, wanted: list[int]) -> None:
         shape = (num_frames, video.sample.height, video.sample.width, 3)
         frame_NHWC = memory[: math.prod(shape)].reshape(shape)
         decode_each(video.tar, video.sample, wanted, frame_NHWC.__setitem__, decoder=decoder)
@@ -66,7 +85,7 @@ def decoding(videos: Sequence[Video], *, decoder: str, clips_per_video: int = 1)
 
 
 def loader(
-    videos: Sequence[Video],
+    videos: Sequence[StoredVideo],
     num_workers: int,
     *,
     decoder: str,
@@ -74,16 +93,29 @@ def loader(
     clips_per_video: int = 1,
     augment_on: torch.device | None = None,
 ) -> Stream:
-    """The loader that training uses: cut uint8 clips; with `augment_on` also resized, flipped and normalised there, by this process."""
+    """The loader that training uses: cut uint8 clips; with `augment_on` also resized, flipped and
+    normalised there, by this process.
+    """
     view = View(num_frames=NUM_FRAMES, stride_frames=STRIDE_FRAMES, size_pixels=SIZE_PIXELS)
 
-    def choose(chosen: Sequence[Video], rng: np.random.Generator) -> tuple[list[Request], dict[str, np.ndarray]]:
+    def choose(
+        chosen: Sequence[StoredVideo], rng: np.random.Generator
+    ) -> tuple[list[ClipRequest], dict[str, np.ndarray]]:
         draws = tuple(range(clips_per_video))
-        return [Request(frame_VT=np.stack([_clip(v.sample, rng) for _ in draws]), draw_V=draws) for v in chosen], {}
+        return [
+            ClipRequest(frame_VT=np.stack([_clip(v.sample, rng) for _ in draws]), draw_V=draws)
+            for v in chosen
+        ], {}
 
     def stream() -> Generator[int, None, None]:
         source = TrainingBatches(
-            videos, view=view, batch_clips=BATCH_CLIPS // clips_per_video, seed=0, choose=choose, decoder=decoder, cache=cache
+            videos,
+            view=view,
+            batch_clips=BATCH_CLIPS // clips_per_video,
+            seed=0,
+            choose=choose,
+            decoder=decoder,
+            cache=cache,
         )
         for batch in batches(source, range(ENDLESS_STEPS), num_workers=num_workers):
             if augment_on is not None:
@@ -93,8 +125,9 @@ def loader(
     return stream
 
 
-def limit(videos: Sequence[Video], *, to_rgb: bool, clips_per_video: int = 1) -> Stream:
-    """libavcodec on the needed packets, which are at hand, by a decoder that stays open; with `to_rgb`, libswscale on the wanted frames.
+def limit(videos: Sequence[StoredVideo], *, to_rgb: bool, clips_per_video: int = 1) -> Stream:
+    """libavcodec on the needed packets, which are at hand, by a decoder that stays open; with
+    `to_rgb`, libswscale on the wanted frames.
 
     Nothing is copied out of FFmpeg's memory.
     """
@@ -119,16 +152,23 @@ def limit(videos: Sequence[Video], *, to_rgb: bool, clips_per_video: int = 1) ->
     return stream
 
 
-def _clips(videos: Sequence[Video], clips_per_video: int) -> Iterator[tuple[Video, list[int]]]:
+def _clips(
+    videos: Sequence[StoredVideo], clips_per_video: int
+) -> Iterator[tuple[StoredVideo, list[int]]]:
     rng = np.random.default_rng(0)
     while True:
         for place in rng.permutation(len(videos)):
             sample = videos[place].sample
-            yield videos[place], np.unique([_clip(sample, rng) for _ in range(clips_per_video)]).tolist()
+            yield (
+                videos[place],
+                np.unique([_clip(sample, rng) for _ in range(clips_per_video)]).tolist(),
+            )
 
 
 def _clip(sample: Sample, rng: np.random.Generator) -> np.ndarray:
-    """From an even frame on, as clips with an even stride are read in training; a video that is too short is looped."""
+    """From an even frame on, as clips with an even stride are read in training; a video that is too
+    short is looped.
+    """
     start = int(rng.integers(max(1, sample.num_frames - SPAN_FRAMES + 1))) & ~1
     return (start + np.arange(NUM_FRAMES) * STRIDE_FRAMES) % sample.num_frames
 
@@ -140,8 +180,10 @@ def _context(sample: Sample) -> VideoCodecContext:
     return context
 
 
-def _coded(video: Video, wanted: Sequence[int]) -> list[av.Packet]:
-    """What must be decoded to see the frames `wanted`, written without the decoders that are measured against it."""
+def _coded(video: StoredVideo, wanted: Sequence[int]) -> list[av.Packet]:
+    """What must be decoded to see the frames `wanted`, written without the decoders that are
+    measured against it.
+    """
     sample = video.sample
     with video.tar.open("rb") as file:
         file.seek(sample.index_offset)
@@ -151,7 +193,10 @@ def _coded(video: Video, wanted: Sequence[int]) -> list[av.Packet]:
             groups[-1].append(packet)
         coded = []
         for group in groups:
-            last = max((place for place, packet in enumerate(group) if packet.display in wanted), default=-1)
+            last = max(
+                (place for place, packet in enumerate(group) if packet.display in wanted),
+                default=-1,
+            )
             for packet in group[: last + 1]:
                 if packet.is_needed_by_others or packet.display in wanted:
                     file.seek(sample.offset + packet.offset)

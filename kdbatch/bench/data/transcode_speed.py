@@ -14,13 +14,14 @@ from av.video.reformatter import VideoReformatter
 from kdbatch.base.progress import Progress, silent
 from kdbatch.bench.data.loose_videos import shard_loose
 from kdbatch.shard.source_video import opened
-from kdbatch.shard.transcode import X264, scaled, small_size
+from kdbatch.shard.transcode import X264, scale_frame, small_size
 
 NUM_VIDEOS = 5  # the first of many: each is transcoded twice per repeat
 
 
 def share_of_ffmpeg(paths: Sequence[Path], *, progress: Progress, repeats: int = 5) -> float:
-    """The speed of sharding per core, as a share of that of `transcode_plainly`: both in this process, in turn; the median of the repeats.
+    """The speed of sharding per core, as a share of that of `transcode_plainly`: both in this
+    process, in turn; the median of the repeats.
 
     Raises:
         BrokenVideo, UserError: a video is broken.
@@ -40,15 +41,20 @@ def share_of_ffmpeg(paths: Sequence[Path], *, progress: Progress, repeats: int =
 
 
 def transcode_plainly(path: Path, out_path: Path) -> None:
-    """Every frame once, as it lies: decoded, scaled and encoded as `transcode` does it. Nothing is checked, put on a beat or turned."""
+    """Every frame once, as it lies: decoded, scaled and encoded as `transcode` does it. Nothing is
+    checked, put on a beat or turned.
+    """
     scaler = VideoReformatter()
-    with opened(path) as (source, stream), av.open(str(out_path), "w", format="mp4", options={"movflags": "+faststart"}) as out:
+    with (
+        opened(path) as (source, stream),
+        av.open(str(out_path), "w", format="mp4", options={"movflags": "+faststart"}) as out,
+    ):
         rate = Fraction(stream.average_rate or 25).limit_denominator(1001)
         small = out.add_stream("libx264", rate=rate, options=X264)
         small.width, small.height = small_size(stream.width, stream.height)
         small.pix_fmt = "yuv420p"
         for count, frame in enumerate(source.decode(stream)):
-            picture = scaled(scaler, frame, width=small.width, height=small.height)
+            picture = scale_frame(scaler, frame, width=small.width, height=small.height)
             picture.pts, picture.time_base, picture.pict_type = count, 1 / rate, PictureType.NONE
             out.mux(small.encode(picture))
         out.mux(small.encode(None))

@@ -1,1 +1,3 @@
-"""`kdbatch bench step`: clips per second of training steps beside the usual loop and the parts of a step."""
+"""`kdbatch bench step`: clips per second of training steps beside the usual loop and the parts of a
+step.
+"""

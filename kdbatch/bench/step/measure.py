@@ -1,4 +1,6 @@
-"""`kdbatch bench step`: clips per second of training steps, beside the usual loop and the parts of a step, measured in one run."""
+"""`kdbatch bench step`: clips per second of training steps, beside the usual loop and the parts of
+a step, measured in one run.
+"""
 
 import gc
 import json
@@ -17,23 +19,25 @@ from torch.utils.flop_counter import FlopCounterMode
 from kdbatch.base.progress import Progress
 from kdbatch.bench.step.scale import StepScale
 from kdbatch.bench.step.variants import Learner, feed_of, learner, ours, teachers_alone, usual
-from kdbatch.run.data.batch import Video
+from kdbatch.run.data.batch import StoredVideo
 from kdbatch.run.data.decoding.frame_cache import FrameCache
-from kdbatch.run.data.prefetch import Fed, Feed
+from kdbatch.run.data.prefetch import DeviceBatch, DevicePrefetcher
 from kdbatch.run.device import own_device
 from kdbatch.vocab.backbones import BACKBONE_TITLES, Backbone
 from kdbatch.vocab.shards import Sample
 
 GEMM = {"cpu": 1024, "cuda": 8192}  # large enough for its device to be at its best
-BASE = "usual loop, float32"
+BASELINE_LOOP = "usual loop, float32"
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepRow:
-    """Medians over the repeats. `ratio` is of speeds, to the usual loop in float32 in the same repeat; shares are in percent.
+    """Medians over the repeats. `ratio` is of speeds, to the usual loop in float32 in the same
+    repeat; shares are in percent.
 
-    `peak_share` is of multiply-adds to those of a large matrix product; `memory_gb` is the most that PyTorch gave out on a GPU for this
-    way: its networks, its optimiser and its step, not the batch that all ways share.
+    `peak_share` is of multiply-adds to those of a large matrix product; `memory_gb` is the most
+    that PyTorch gave out on a GPU for this way: its networks, its optimiser and its step, not the
+    batch that all ways share.
     """
 
     network: str
@@ -48,8 +52,9 @@ class StepRow:
 
 @dataclass(frozen=True, kw_only=True)
 class StepBench:
-    """`overheads`: by network, the time of a distillation step over that of its parts, the student's step and the teachers' forward
-    passes, measured apart."""
+    """`overheads`: by network, the time of a distillation step over that of its parts, the
+    student's step and the teachers' forward passes, measured apart.
+    """
 
     world: str
     rows: tuple[StepRow, ...]
@@ -57,25 +62,34 @@ class StepBench:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Way:
+class StepVariant:
     """`kept_bytes` are those that stay on a GPU between two steps: weights, gradients, momenta."""
 
     name: str
     step: Callable[[], None]
     kept_bytes: int
-    feed: Feed | None = None
+    prefetcher: DevicePrefetcher | None = None
     is_step: bool = True
 
 
 def bench_step(
-    scale: StepScale, stored: Sequence[tuple[Path, Sample]], *, progress: Progress, repeats: int = 5, seconds: float = 0.0
+    scale: StepScale,
+    stored: Sequence[tuple[Path, Sample]],
+    *,
+    progress: Progress,
+    repeats: int = 5,
+    seconds: float = 0.0,
 ) -> StepBench:
-    """Measure every way of every stage and network, in turn, `repeats` times, each for `seconds` and at least one step.
+    """Measure every way of every stage and network, in turn, `repeats` times, each for `seconds`
+    and at least one step.
 
     `stored` are videos in shards: batches are made of them, and the fed way reads them.
     """
     device = own_device()
-    videos = [Video(tar, replace(sample, key=f"{sample.key}-{i}")) for i, (tar, sample) in zip(range(4 * scale.batch_clips), cycle(stored))]
+    videos = [
+        StoredVideo(tar, replace(sample, key=f"{sample.key}-{i}"))
+        for i, (tar, sample) in zip(range(4 * scale.batch_clips), cycle(stored))
+    ]
     peak = _peak(device)
     rows: list[StepRow] = []
     overheads: dict[str, float] = {}
@@ -84,9 +98,13 @@ def bench_step(
         cache = FrameCache(Path(frames), max_bytes=1 << 33)
         for number, (backbone, stage) in enumerate(pairs):
             progress(number, len(pairs), f"{BACKBONE_TITLES[backbone.kind]}, {stage}")
-            ways, macs = _ways(stage, backbone, videos, scale=scale, device=device, cache=cache)
+            ways, macs = _variants(stage, backbone, videos, scale=scale, device=device, cache=cache)
             taken = _measured(ways, repeats=repeats, seconds=seconds, device=device)
-            rows += [_row(way, taken, stage, backbone, scale=scale, macs=macs, peak=peak) for way in ways if way.is_step]
+            rows += [
+                _row(way, taken, stage, backbone, scale=scale, macs=macs, peak=peak)
+                for way in ways
+                if way.is_step
+            ]
             if stage == "distill":
                 overheads[backbone.kind] = _overhead(taken)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "one thread"
@@ -94,25 +112,42 @@ def bench_step(
     return StepBench(world=world, rows=tuple(rows), overheads=overheads)
 
 
-def as_lines(bench: StepBench) -> list[str]:
+def step_as_lines(bench: StepBench) -> list[str]:
     """The table for a person."""
-    lines = [bench.world, f"{'network':12} {'stage':9} {'way':22} clips/s   ratio  of peak  memory  data wait"]
+    lines = [
+        bench.world,
+        f"{'network':12} {'stage':9} {'way':22} clips/s   ratio  of peak  memory  data wait",
+    ]
     for row in bench.rows:
         peak = f"{row.peak_share:7.1f}%" if row.peak_share is not None else f"{'-':>8}"
         memory = f"{row.memory_gb:5.1f}GB" if row.memory_gb is not None else f"{'-':>7}"
         wait = f"{row.data_wait_share:9.1f}%" if row.data_wait_share is not None else f"{'-':>10}"
-        lines.append(f"{row.network:12} {row.stage:9} {row.way:22} {row.clips_per_second:7.2f} {row.ratio:6.2f}x {peak} {memory} {wait}")
-    return [*lines, *(f"{kind}: a distillation step takes {x:.3f} times its parts measured apart" for kind, x in bench.overheads.items())]
+        lines.append(
+            f"{row.network:12} {row.stage:9} {row.way:22} {row.clips_per_second:7.2f} {row.ratio:6.2f}x {peak} {memory} {wait}"
+        )
+    return [
+        *lines,
+        *(
+            f"{kind}: a distillation step takes {x:.3f} times its parts measured apart"
+            for kind, x in bench.overheads.items()
+        ),
+    ]
 
 
-def as_json(bench: StepBench) -> str:
+def step_as_json(bench: StepBench) -> str:
     """The same for a program."""
     return json.dumps(asdict(bench), indent=1)
 
 
-def _ways(
-    stage: str, backbone: Backbone, videos: Sequence[Video], *, scale: StepScale, device: torch.device, cache: FrameCache
-) -> tuple[list[Way], float]:
+def _variants(
+    stage: str,
+    backbone: Backbone,
+    videos: Sequence[StoredVideo],
+    *,
+    scale: StepScale,
+    device: torch.device,
+    cache: FrameCache,
+) -> tuple[list[StepVariant], float]:
     """Every way of a stage, and the multiply-adds of one step."""
     workers = max(1, len(os.sched_getaffinity(0)) - 1) if device.type == "cuda" else 0
     feed = feed_of(stage, videos, scale=scale, device=device, cache=cache, num_workers=workers)
@@ -121,11 +156,17 @@ def _ways(
     def made(*, plain: bool = False, of: str = stage) -> Learner:
         return learner(of, backbone, scale=scale, device=device, plain=plain)
 
-    def way(name: str, make: Callable[[], Callable[[], None]], *, feed: Feed | None = None, is_step: bool = True) -> Way:
-        return warm_way(name, make, device=device, feed=feed, is_step=is_step)
+    def way(
+        name: str,
+        make: Callable[[], Callable[[], None]],
+        *,
+        feed: DevicePrefetcher | None = None,
+        is_step: bool = True,
+    ) -> StepVariant:
+        return warm_way(name, make, device=device, prefetcher=feed, is_step=is_step)
 
     ways = [
-        way(BASE, lambda: usual(made(plain=True), fed, autocast=False)),
+        way(BASELINE_LOOP, lambda: usual(made(plain=True), fed, autocast=False)),
         way("usual loop, autocast", lambda: usual(made(plain=True), fed, autocast=True)),
         way("kdbatch", lambda: ours(made(), repeat(fed))),
         way("kdbatch, fed by cache", lambda: ours(made(), feed), feed=feed),
@@ -133,26 +174,42 @@ def _ways(
     if device.type == "cuda":
         ways.append(way("kdbatch, compiled", lambda: ours(made(), repeat(fed), compiled=True)))
     if stage == "distill":
-        ways.append(way("student alone", lambda: ours(made(of="finetune"), repeat(fed)), is_step=False))
+        ways.append(
+            way("student alone", lambda: ours(made(of="finetune"), repeat(fed)), is_step=False)
+        )
         ways.append(way("teachers alone", lambda: teachers_alone(made(), fed), is_step=False))
     return ways, multiply_adds(made(), fed)
 
 
 def warm_way(
-    name: str, make: Callable[[], Callable[[], None]], *, device: torch.device, feed: Feed | None = None, is_step: bool = True
-) -> Way:
-    """What `make` makes, after its first step, which compiles, chooses algorithms and fills the cache."""
+    name: str,
+    make: Callable[[], Callable[[], None]],
+    *,
+    device: torch.device,
+    prefetcher: DevicePrefetcher | None = None,
+    is_step: bool = True,
+) -> StepVariant:
+    """What `make` makes, after its first step, which compiles, chooses algorithms and fills the
+    cache.
+    """
     gc.collect()  # networks that nobody needs must not go while this one is counted
     before = _allocated_bytes(device)
     step = make()
     step()
-    return Way(name=name, step=step, kept_bytes=_allocated_bytes(device) - before, feed=feed, is_step=is_step)
+    return StepVariant(
+        name=name,
+        step=step,
+        kept_bytes=_allocated_bytes(device) - before,
+        prefetcher=prefetcher,
+        is_step=is_step,
+    )
 
 
-def multiply_adds(made: Learner, fed: Fed) -> float:
+def multiply_adds(made: Learner, fed: DeviceBatch) -> float:
     """Those of one step: every forward pass, and for the one with a gradient twice as many again.
 
-    Not counted by running the backward pass: of grouped convolutions PyTorch's counter (2.15) then makes 9 times the forward pass.
+    Not counted by running the backward pass: of grouped convolutions PyTorch's counter (2.15) then
+    makes 9 times the forward pass.
     """
     clip_VBCTHW, batch = fed
     with FlopCounterMode(display=False) as forward:
@@ -162,8 +219,12 @@ def multiply_adds(made: Learner, fed: Fed) -> float:
     return forward.get_total_flops() / 2 + once.get_total_flops()
 
 
-def _measured(ways: Sequence[Way], *, repeats: int, seconds: float, device: torch.device) -> dict[str, list[tuple[float, float, float]]]:
-    """(seconds per step, share of them without data, memory) of every way in every repeat, in an order that changes."""
+def _measured(
+    ways: Sequence[StepVariant], *, repeats: int, seconds: float, device: torch.device
+) -> dict[str, list[tuple[float, float, float]]]:
+    """(seconds per step, share of them without data, memory) of every way in every repeat, in an
+    order that changes.
+    """
     taken: dict[str, list[tuple[float, float, float]]] = {way.name: [] for way in ways}
     for turn in range(repeats):
         for way in (*ways[turn % len(ways) :], *ways[: turn % len(ways)]):
@@ -171,14 +232,16 @@ def _measured(ways: Sequence[Way], *, repeats: int, seconds: float, device: torc
     return taken
 
 
-def timed(way: Way, *, seconds: float, device: torch.device) -> tuple[float, float, float]:
-    """Seconds per step, share of them without data, and the memory of this way alone, though all of a stage lie on the device."""
+def timed(way: StepVariant, *, seconds: float, device: torch.device) -> tuple[float, float, float]:
+    """Seconds per step, share of them without data, and the memory of this way alone, though all of
+    a stage lie on the device.
+    """
     gpu = device.type == "cuda"
     others_bytes = _allocated_bytes(device) - way.kept_bytes
     if gpu:
         torch.cuda.reset_peak_memory_stats(device)
         torch.cuda.synchronize(device)
-    waited = way.feed.waited_seconds if way.feed else 0.0
+    waited = way.prefetcher.waited_seconds if way.prefetcher else 0.0
     began, count = time.perf_counter(), 0
     while not count or time.perf_counter() - began < seconds:
         way.step()
@@ -186,8 +249,12 @@ def timed(way: Way, *, seconds: float, device: torch.device) -> tuple[float, flo
     if gpu:
         torch.cuda.synchronize(device)
     spent = time.perf_counter() - began
-    share = 100 * (way.feed.waited_seconds - waited) / spent if way.feed else 0.0
-    return spent / count, share, (torch.cuda.max_memory_allocated(device) - others_bytes) / 1e9 if gpu else 0.0
+    share = 100 * (way.prefetcher.waited_seconds - waited) / spent if way.prefetcher else 0.0
+    return (
+        spent / count,
+        share,
+        (torch.cuda.max_memory_allocated(device) - others_bytes) / 1e9 if gpu else 0.0,
+    )
 
 
 def _allocated_bytes(device: torch.device) -> int:
@@ -195,7 +262,7 @@ def _allocated_bytes(device: torch.device) -> int:
 
 
 def _row(
-    way: Way,
+    way: StepVariant,
     taken: dict[str, list[tuple[float, float, float]]],
     stage: str,
     backbone: Backbone,
@@ -211,22 +278,33 @@ def _row(
         stage=stage,
         way=way.name,
         clips_per_second=scale.batch_clips / second,
-        ratio=median(base / own for (base, _, _), (own, _, _) in zip(taken[BASE], taken[way.name], strict=True)),
+        ratio=median(
+            base / own
+            for (base, _, _), (own, _, _) in zip(taken[BASELINE_LOOP], taken[way.name], strict=True)
+        ),
         peak_share=100 * macs / second / peak,
         memory_gb=memory or None,
-        data_wait_share=median(share for _, share, _ in taken[way.name]) if way.feed else None,
+        data_wait_share=median(share for _, share, _ in taken[way.name])
+        if way.prefetcher
+        else None,
     )
 
 
 def _overhead(taken: dict[str, list[tuple[float, float, float]]]) -> float:
     parts = zip(taken["kdbatch"], taken["student alone"], taken["teachers alone"], strict=True)
-    return median(whole / (student + teachers) for (whole, _, _), (student, _, _), (teachers, _, _) in parts)
+    return median(
+        whole / (student + teachers) for (whole, _, _), (student, _, _), (teachers, _, _) in parts
+    )
 
 
 def _peak(device: torch.device) -> float:
-    """Multiply-adds per second of a square matrix product, in bfloat16 on a GPU and float32 on a CPU: the best of five."""
+    """Multiply-adds per second of a square matrix product, in bfloat16 on a GPU and float32 on a
+    CPU: the best of five.
+    """
     size = GEMM[device.type]
-    x = torch.randn(size, size, device=device, dtype=torch.bfloat16 if device.type == "cuda" else torch.float32)
+    x = torch.randn(
+        size, size, device=device, dtype=torch.bfloat16 if device.type == "cuda" else torch.float32
+    )
     spent = []
     for _ in range(5):
         _ = x @ x

@@ -6,7 +6,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.views import View
 
-STAGES = ("finetune", "distill", "pretrain")
+BENCH_STAGES = ("finetune", "distill", "pretrain")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,14 +14,16 @@ class StepScale:
     """Networks, stages, and the shape of a batch; the defaults are the study's."""
 
     backbones: tuple[Backbone, ...]
-    stages: tuple[str, ...] = STAGES
+    stages: tuple[str, ...] = BENCH_STAGES
     batch_clips: int = 8
     num_frames: int = 16
     size_pixels: int = 112
 
     def __post_init__(self) -> None:
         if self.batch_clips < 4 or self.num_frames < 2 or self.size_pixels < 16:
-            raise UserError("--batch, --frames, --pixels: write at least 4 clips of 2 frames and 16 pixels.")
+            raise UserError(
+                "--batch, --frames, --pixels: write at least 4 clips of 2 frames and 16 pixels."
+            )
 
     @property
     def view(self) -> View:

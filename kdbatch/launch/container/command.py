@@ -1,7 +1,9 @@
-"""The words that start Python where a run's packages are: bare, or inside the image of `[container]`.
+"""The words that start Python where a run's packages are: bare, or inside the image of
+`[container]`.
 
-No shell stands between the scheduler and the container, and none inside it: a signal goes to the container's own process, which hands it
-on to Python once, and Python's exit code comes back unchanged.
+No shell stands between the scheduler and the container, and none inside it: a signal goes to the
+container's own process, which hands it on to Python once, and Python's exit code comes back
+unchanged.
 """
 
 import re
@@ -16,57 +18,88 @@ from kdbatch.base.errors import UserError
 from kdbatch.launch.machine import expanded
 from kdbatch.vocab.config import Config
 
-# These belong to the host's Python: inside the image they would bring in the host's packages, or none at all. KDBATCH_PARENT_PID names
+# These belong to the host's Python: inside the image they would bring in the host's packages, or
+# none at all. KDBATCH_PARENT_PID names
 # a process that is not the parent of a Python inside the image.
-HOST_ONLY = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV", "LD_PRELOAD", "KDBATCH_PARENT_PID")
+HOST_ONLY = (
+    "PYTHONPATH",
+    "PYTHONHOME",
+    "PYTHONSTARTUP",
+    "VIRTUAL_ENV",
+    "LD_PRELOAD",
+    "KDBATCH_PARENT_PID",
+)
 GPU_FLAGS = {"nv": ("--nv",), "rocm": ("--rocm",), "none": ()}
 BIND_OF_VARIABLE = re.compile(r"--bind=\$\{?(\w+)")
 ALWAYS_BOUND = ("/tmp", "/var/tmp", "/dev")  # the runtime does that by itself
 
 
-def python_words(config: Config, *, folders: Iterable[Path]) -> tuple[str, ...]:
-    """The command that starts Python: each item is one word, in which `$NAME` may stand for a variable of the node.
+def python_command(config: Config, *, folders: Iterable[Path]) -> tuple[str, ...]:
+    """The command that starts Python: each item is one word, in which `$NAME` may stand for a
+    variable of the node.
 
-    `folders` are bound under their own, resolved names, so that a path means the same inside and outside.
+    `folders` are bound under their own, resolved names, so that a path means the same inside and
+    outside.
     """
     container = config.container
     if not container.image:
         return (sys.executable,)
-    words = ["env", *(word for name in HOST_ONLY for word in ("-u", name)), container.runtime, "--quiet", "exec"]
+    words = [
+        "env",
+        *(word for name in HOST_ONLY for word in ("-u", name)),
+        container.runtime,
+        "--quiet",
+        "exec",
+    ]
     words += GPU_FLAGS[container.gpu]
     own = (*(str(folder.resolve()) for folder in folders), *_cache_bind(config.cache.path))
     words += [f"--bind={_absolute(bind)}" for bind in dict.fromkeys((*own, *container.binds))]
-    words += [f"--env={name}={value}" for name, value in {"PYTHONNOUSERSITE": "1", **container.env}.items()]
+    words += [
+        f"--env={name}={value}"
+        for name, value in {"PYTHONNOUSERSITE": "1", **container.env}.items()
+    ]
     return (*words, *container.args, str(Path(container.image).resolve()), "python3")
 
 
 def as_shell(words: Iterable[str]) -> str:
-    """The words as a line of a batch script: quoted, but for `$NAME`, which the node's shell replaces; see `Container` for binds."""
+    """The words as a line of a batch script: quoted, but for `$NAME`, which the node's shell
+    replaces; see `Container` for binds.
+    """
     return " ".join(_shell_word(word) for word in words)
 
 
 def as_process(words: Iterable[str]) -> tuple[str, ...]:
     """The words for a process of this machine, with the variables replaced by their values here."""
     here = ((word, expanded(word)) for word in words)
-    return tuple(now for word, now in here if not (BIND_OF_VARIABLE.match(word) and BIND_OF_VARIABLE.match(now)))
+    return tuple(
+        now
+        for word, now in here
+        if not (BIND_OF_VARIABLE.match(word) and BIND_OF_VARIABLE.match(now))
+    )
 
 
 def check_container(config: Config, *, here: bool) -> None:
-    """What would make every job fail is told before one is submitted. `here`: the runs start on this machine.
+    """What would make every job fail is told before one is submitted. `here`: the runs start on
+    this machine.
 
     Raises:
-        UserError: the image, a bind's source or, on this machine, the runtime is missing; or there is no image, nor a torch without one.
+        UserError: the image, a bind's source or, on this machine, the runtime is missing; or there
+        is no image, nor a torch without one.
     """
     container = config.container
     if not container.image:
-        if not find_spec("torch") and not config.site.setup:  # the site's lines may bring packages that only nodes have
+        if (
+            not find_spec("torch") and not config.site.setup
+        ):  # the site's lines may bring packages that only nodes have
             raise UserError(
                 f"kdbatch.toml: container.image: there is none, and {sys.executable}, which the runs would use, has no torch. "
                 "Name an image (make image), or: pip install 'kdbatch[worker]'"
             )
         return
     if not Path(container.image).exists():
-        raise UserError(f"kdbatch.toml: container.image: there is no {container.image}. Make one: make image (or see container/README.md)")
+        raise UserError(
+            f"kdbatch.toml: container.image: there is no {container.image}. Make one: make image (or see container/README.md)"
+        )
     for i, bind in enumerate(container.binds):
         source = bind.partition(":")[0]
         if "$" not in source and not Path(source).exists():
@@ -75,7 +108,9 @@ def check_container(config: Config, *, here: bool) -> None:
                 f'args = ["--bind", "{bind}"]'
             )
     if here and not shutil.which(container.runtime):
-        raise UserError(f"kdbatch.toml: container.runtime: no command {container.runtime!r} here. Load its module, or install Apptainer.")
+        raise UserError(
+            f"kdbatch.toml: container.runtime: no command {container.runtime!r} here. Load its module, or install Apptainer."
+        )
 
 
 def _absolute(bind: str) -> str:
@@ -84,7 +119,9 @@ def _absolute(bind: str) -> str:
 
 
 def _cache_bind(path: str) -> tuple[str, ...]:
-    """The folder that the cache's own folder is made in: the cache itself need not be there yet, and a missing source ends a job."""
+    """The folder that the cache's own folder is made in: the cache itself need not be there yet,
+    and a missing source ends a job.
+    """
     parent = path if re.fullmatch(r"\$\w+|\$\{\w+\}", path) else path.rpartition("/")[0]
     bound = any(f"{parent}/".startswith(f"{folder}/") for folder in ALWAYS_BOUND)
     return () if not parent or bound else (parent,)

@@ -1,14 +1,16 @@
-"""Which image a run's worker is in: the sha256 of its file, for done.json. It is made once for a file, as gigabytes take seconds."""
+"""Which image a run's worker is in: the sha256 of its file, for done.json. It is made once for a
+file, as gigabytes take seconds.
+"""
 
 import hashlib
 import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from kdbatch.base.atomic_write import load_json, publish_json
+from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.base.errors import UserError
-from kdbatch.base.parse import read
-from kdbatch.launch.run_folders import journal_of
+from kdbatch.base.parse import parse
+from kdbatch.launch.run_folders import submissions_dir
 from kdbatch.vocab.config import Config
 
 VARIABLE = "KDBATCH_IMAGE_SHA256"  # what the worker is told; see run/main.py
@@ -16,7 +18,9 @@ VARIABLE = "KDBATCH_IMAGE_SHA256"  # what the worker is told; see run/main.py
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFile:
-    """`modified` is the file's own time in seconds since 1970: whoever replaces an image in place changes it, or the size."""
+    """`modified` is the file's own time in seconds since 1970: whoever replaces an image in place
+    changes it, or the size.
+    """
 
     path: str
     num_bytes: int
@@ -31,23 +35,31 @@ class ImageFile:
 
 
 def image_file(config: Config) -> ImageFile | None:
-    """The image of `[container]`; None without one, and where it is an unpacked folder, which has no hash."""
+    """The image of `[container]`; None without one, and where it is an unpacked folder, which has
+    no hash.
+    """
     path = Path(config.container.image).resolve()
     if not config.container.image or not path.is_file():
         return None
-    notes, found = journal_of(config.runs_dir) / "image.json", path.stat()
+    notes, found = submissions_dir(config.runs_dir) / "image.json", path.stat()
     noted = _noted(notes)
-    if noted and (noted.path, noted.num_bytes, noted.modified) == (str(path), found.st_size, int(found.st_mtime)):
+    if noted and (noted.path, noted.num_bytes, noted.modified) == (
+        str(path),
+        found.st_size,
+        int(found.st_mtime),
+    ):
         return noted
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    image = ImageFile(path=str(path), num_bytes=found.st_size, modified=int(found.st_mtime), sha256=sha256)
-    publish_json(notes, asdict(image))
+    image = ImageFile(
+        path=str(path), num_bytes=found.st_size, modified=int(found.st_mtime), sha256=sha256
+    )
+    write_json(notes, asdict(image))
     return image
 
 
 def _noted(path: Path) -> ImageFile | None:
     try:
-        return read(ImageFile, load_json(path), where=str(path)) if path.exists() else None
+        return parse(ImageFile, load_json(path), where=str(path)) if path.exists() else None
     except UserError:
         return None  # a damaged note is written anew

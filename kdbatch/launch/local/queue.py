@@ -1,40 +1,65 @@
-"""The state of the local queue: which run waits, runs, ended, and what follows from a worker's exit code."""
+"""The state of the local queue: which run waits, runs, ended, and what follows from a worker's exit
+code.
+"""
 
 import dataclasses
 import time
 from typing import Literal
 
 from kdbatch.base.locks import is_held
-from kdbatch.launch.local.worker import Worker, start_worker
-from kdbatch.launch.run_folders import assignment_of
-from kdbatch.launch.run_status import RunRow, row_of
+from kdbatch.launch.local.worker import WorkerProcess, start_worker
+from kdbatch.launch.run_folders import assignment_for
+from kdbatch.launch.run_status import RunRow, run_row
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans import Plan
-from kdbatch.vocab.retry_policy import ending, was_killed
+from kdbatch.vocab.retry_policy import describe_exit, was_killed
 from kdbatch.vocab.runs import RunFolder
-from kdbatch.vocab.status import EXIT_BLOCKED, EXIT_BUSY, EXIT_DONE, EXIT_STOPPED, Status, load_status, save_status
+from kdbatch.vocab.status import (
+    EXIT_BLOCKED,
+    EXIT_BUSY,
+    EXIT_DONE,
+    EXIT_STOPPED,
+    Status,
+    load_status,
+    save_status,
+)
 
-LOOK_SECONDS = 0.5  # between looks at a run that another process holds
+QUEUE_POLL_SECONDS = 0.5  # between looks at a run that another process holds
 
-# `elsewhere`: another process trains it. `queued` also stands for what was not started when the queue was told to stop.
+# `elsewhere`: another process trains it. `queued` also stands for what was not started when the
+# queue was told to stop.
 RunState = Literal["queued", "running", "elsewhere", "done", "failed", "blocked", "stopped"]
 
 
 class LocalQueue:
     """Lives as long as one `run_locally`; owns the worker processes."""
 
-    def __init__(self, plan: Plan, *, config: Config, jobs: int, gpus: tuple[str, ...], command: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        config: Config,
+        jobs: int,
+        gpus: tuple[str, ...],
+        command: tuple[str, ...],
+    ) -> None:
         self.stopping = False
         self._jobs, self._gpus, self._command, self._runs_dir = jobs, gpus, command, config.runs_dir
         self._folders = {p.run.id: RunFolder(config.runs_dir / p.run.id) for p in plan.runs}
-        self._assignments = {p.run.id: assignment_of(p, config=config) for p in plan.runs}
+        self._assignments = {p.run.id: assignment_for(p, config=config) for p in plan.runs}
         self._parents = {p.run.id: p.run.parents for p in plan.runs}
-        self._states: dict[str, RunState] = {run_id: "done" if f.is_done() else "queued" for run_id, f in self._folders.items()}
+        self._states: dict[str, RunState] = {
+            run_id: "done" if f.is_done() else "queued" for run_id, f in self._folders.items()
+        }
         self._reasons: dict[str, str] = {}
         # sorted() is stable: among equal costs the plan's order stays
-        self._waiting = [p.run.id for p in sorted(plan.runs, key=lambda p: -p.cost_hours) if self._states[p.run.id] == "queued"]
+        self._waiting = [
+            p.run.id
+            for p in sorted(plan.runs, key=lambda p: -p.cost_hours)
+            if self._states[p.run.id] == "queued"
+        ]
         self._free_slots = list(range(jobs))
-        self._workers: dict[str, Worker] = {}
+        self._workers: dict[str, WorkerProcess] = {}
         self._look_at: dict[str, float] = {}
         self._started_at: dict[str, float] = {}
         self._attempt: dict[str, int] = {}
@@ -47,7 +72,9 @@ class LocalQueue:
         return bool(self._workers) or (not self.stopping and bool(self._waiting or self._look_at))
 
     def start_ready(self) -> None:
-        """Fill the free slots with runs whose own parents are done, the longest first; block those that have lost a parent."""
+        """Fill the free slots with runs whose own parents are done, the longest first; block those
+        that have lost a parent.
+        """
         if self.stopping:
             return
         while any(self._block_orphan(run_id) for run_id in tuple(self._waiting)):
@@ -60,7 +87,9 @@ class LocalQueue:
                 self._start(run_id)
 
     def collect(self) -> None:
-        """Settle the runs whose worker has ended, and those that another process trains and has left."""
+        """Settle the runs whose worker has ended, and those that another process trains and has
+        left.
+        """
         for run_id, worker in tuple(self._workers.items()):
             if (code := worker.process.poll()) is not None:
                 del self._workers[run_id]
@@ -120,7 +149,9 @@ class LocalQueue:
         slot = self._free_slots.pop(0)
         self._started_at[run_id] = time.time()
         self._attempt[run_id] = self._attempt_of(run_id)
-        self._workers[run_id] = start_worker(folder, slot=slot, jobs=self._jobs, gpus=self._gpus, command=self._command)
+        self._workers[run_id] = start_worker(
+            folder, slot=slot, jobs=self._jobs, gpus=self._gpus, command=self._command
+        )
         self._states[run_id] = "running"
 
     def _settle(self, run_id: str, code: int) -> None:
@@ -131,25 +162,39 @@ class LocalQueue:
             self._fail(run_id, "its worker ended well but wrote no done.json")
         elif code == EXIT_BUSY:
             self._states[run_id] = "elsewhere"
-            self._look_at[run_id] = time.monotonic() + LOOK_SECONDS
+            self._look_at[run_id] = time.monotonic() + QUEUE_POLL_SECONDS
         elif code == EXIT_BLOCKED:
-            self._end(run_id, "blocked", reason=self._said(run_id) or "its worker says that a parent is not done")
+            self._end(
+                run_id,
+                "blocked",
+                reason=self._said(run_id) or "its worker says that a parent is not done",
+            )
         elif code == EXIT_STOPPED or was_killed(code):
             self._go_on(run_id, code)
         else:
-            self._fail(run_id, self._said(run_id) or ending(code))
+            self._fail(run_id, self._said(run_id) or describe_exit(code))
 
     def _go_on(self, run_id: str, code: int) -> None:
-        """Progress is saved, or was at the last checkpoint: start again, unless we are stopping. How often is the worker's to say."""
+        """Progress is saved, or was at the last checkpoint: start again, unless we are stopping.
+        How often is the worker's to say.
+        """
         if self.stopping:
-            self._end(run_id, "stopped", reason="asked to stop" if code == EXIT_STOPPED else ending(code))
+            self._end(
+                run_id,
+                "stopped",
+                reason="asked to stop" if code == EXIT_STOPPED else describe_exit(code),
+            )
             return
-        if self._attempt_of(run_id) > self._attempt[run_id]:  # it came to its first word: it counts its attempts itself
+        if (
+            self._attempt_of(run_id) > self._attempt[run_id]
+        ):  # it came to its first word: it counts its attempts itself
             self._wait_again(run_id)
             return
         self._silent[run_id] = self._silent.get(run_id, 0) + 1
         if self._silent[run_id] > self._max_silent:
-            self._fail(run_id, f"{ending(code)} before it began, {self._silent[run_id]} times")
+            self._fail(
+                run_id, f"{describe_exit(code)} before it began, {self._silent[run_id]} times"
+            )
         else:
             self._wait_again(run_id)
 
@@ -161,7 +206,7 @@ class LocalQueue:
         """A run that another process held: done, failed there, free for us, or still held."""
         folder = self._folders[run_id]
         if not folder.is_done() and is_held(folder.lock):
-            self._look_at[run_id] = time.monotonic() + LOOK_SECONDS
+            self._look_at[run_id] = time.monotonic() + QUEUE_POLL_SECONDS
             return
         del self._look_at[run_id]
         status = load_status(folder.status)
@@ -178,17 +223,26 @@ class LocalQueue:
         self._rows[run_id] = self._row(run_id)
 
     def _said(self, run_id: str) -> str:
-        """Why the worker that we started failed, in its own words; what an earlier one said does not count."""
+        """Why the worker that we started failed, in its own words; what an earlier one said does
+        not count.
+        """
         status = load_status(self._folders[run_id].status)
         fresh = status is not None and status.heartbeat_at >= self._started_at[run_id]
         return status.reason if status and fresh and status.state in ("failed", "blocked") else ""
 
     def _fail(self, run_id: str, reason: str) -> None:
-        """A worker that died before it could say so is spoken for here, so that every reader of the folder knows."""
+        """A worker that died before it could say so is spoken for here, so that every reader of the
+        folder knows.
+        """
         folder = self._folders[run_id]
         if not self._said(run_id) and not is_held(folder.lock):
             status = load_status(folder.status) or Status(state="queued")
-            save_status(folder.status, dataclasses.replace(status, state="failed", reason=reason, heartbeat_at=time.time()))
+            save_status(
+                folder.status,
+                dataclasses.replace(
+                    status, state="failed", reason=reason, heartbeat_at=time.time()
+                ),
+            )
         self._end(run_id, "failed", reason=f"{reason}; see {folder.log}")
 
     def _end(self, run_id: str, state: RunState, *, reason: str = "") -> None:
@@ -198,5 +252,7 @@ class LocalQueue:
     def _row(self, run_id: str) -> RunRow:
         state = self._states[run_id]
         shown = "running" if state == "elsewhere" else state
-        reason = "another process trains it" if state == "elsewhere" else self._reasons.get(run_id, "")
-        return row_of(self._folders[run_id], self._assignments[run_id], state=shown, reason=reason)
+        reason = (
+            "another process trains it" if state == "elsewhere" else self._reasons.get(run_id, "")
+        )
+        return run_row(self._folders[run_id], self._assignments[run_id], state=shown, reason=reason)

@@ -57,15 +57,17 @@ def run_locally(
 ) -> LocalOutcome:
     """Run what is not done, `jobs` workers at a time, until nothing more can be.
 
-    `progress` gets the state of every run twice a second. The first Ctrl-C (or SIGTERM, SIGHUP) asks the workers for their
-    checkpoints and waits for them; the second kills them. `command` starts a worker, given its run folder; none means the real one, in
-    the image where there is one.
+    `progress` gets the state of every run twice a second. The first Ctrl-C (or SIGTERM, SIGHUP)
+    asks the workers for their checkpoints and waits for them; the second kills them. `command`
+    starts a worker, given its run folder; none means the real one, in the image where there is one.
 
     Raises:
         UserError: no job at a time was allowed, or the image is not there.
     """
     if jobs < 1:
-        raise UserError(f"--jobs {jobs}: at least 1 run at a time. Leave it out for one per GPU or core.")
+        raise UserError(
+            f"--jobs {jobs}: at least 1 run at a time. Leave it out for one per GPU or core."
+        )
     command = command or worker_command(config)
     write_runs(plan, config=config)
     queue = LocalQueue(plan, config=config, jobs=jobs, gpus=visible_gpus(), command=command)
@@ -77,7 +79,9 @@ def run_locally(
         return LocalOutcome(rows=queue.snapshot(), interrupted=queue.stopping)
 
 
-def _drive(queue: LocalQueue, *, progress: Callable[[Snapshot], None], count_stops: Callable[[], int]) -> None:
+def _drive(
+    queue: LocalQueue, *, progress: Callable[[Snapshot], None], count_stops: Callable[[], int]
+) -> None:
     next_report = 0.0
     while queue.is_busy():
         queue.start_ready()

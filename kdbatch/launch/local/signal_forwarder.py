@@ -1,7 +1,9 @@
-"""Between the local queue and a container: hands signals on, and ends the container's run when the queue is gone.
+"""Between the local queue and a container: hands signals on, and ends the container's run when the
+queue is gone.
 
-The kernel tells a child of its parent's death only if nobody in between changes credentials, as a container runtime does.
-`python -m kdbatch.launch.local.signal_forwarder WORDS...`; exits as WORDS do, with 128 more than its number for a signal.
+The kernel tells a child of its parent's death only if nobody in between changes credentials, as a
+container runtime does. `python -m kdbatch.launch.local.signal_forwarder WORDS...`; exits as WORDS
+do, with 128 more than its number for a signal.
 """
 
 import ctypes

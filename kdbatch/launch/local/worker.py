@@ -6,7 +6,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-from kdbatch.launch.container.command import as_process, check_container, python_words
+from kdbatch.launch.container.command import as_process, check_container, python_command
 from kdbatch.launch.container.image import VARIABLE, image_file
 from kdbatch.launch.machine import worker_env
 from kdbatch.vocab.config import Config
@@ -16,21 +16,26 @@ from kdbatch.vocab.runs import RunFolder
 def worker_command(config: Config) -> tuple[str, ...]:
     """What starts a worker of the local queue, but for its run folder.
 
-    Bare, the worker itself takes care not to outlive the queue. Inside an image it has another parent: guard.py does it there.
+    Bare, the worker itself takes care not to outlive the queue. Inside an image it has another
+    parent: guard.py does it there.
 
     Raises:
         UserError: the image is not there.
     """
     check_container(config, here=True)
-    words = as_process(python_words(config, folders=(config.runs_dir, config.shards_dir)))
-    guard = (sys.executable, "-m", "kdbatch.launch.local.signal_forwarder") if config.container.image else ()
+    words = as_process(python_command(config, folders=(config.runs_dir, config.shards_dir)))
+    guard = (
+        (sys.executable, "-m", "kdbatch.launch.local.signal_forwarder")
+        if config.container.image
+        else ()
+    )
     image = image_file(config)
     told = ("env", f"{VARIABLE}={image.sha256}") if image else ()
     return (*guard, *told, *words, "-m", "kdbatch.run")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Worker:
+class WorkerProcess:
     """A running process and the slot that it fills."""
 
     folder: RunFolder
@@ -47,10 +52,13 @@ class Worker:
             os.killpg(self.process.pid, signal.SIGKILL)
 
 
-def start_worker(folder: RunFolder, *, slot: int, jobs: int, gpus: tuple[str, ...], command: tuple[str, ...]) -> Worker:
+def start_worker(
+    folder: RunFolder, *, slot: int, jobs: int, gpus: tuple[str, ...], command: tuple[str, ...]
+) -> WorkerProcess:
     """Start `command RUN_DIR`; what it prints is added to the run's log.
 
-    A session of its own keeps the terminal's Ctrl-C away from it: the queue hears that, and asks for a checkpoint.
+    A session of its own keeps the terminal's Ctrl-C away from it: the queue hears that, and asks
+    for a checkpoint.
     """
     with folder.log.open("ab") as log:
         process = subprocess.Popen(
@@ -61,4 +69,4 @@ def start_worker(folder: RunFolder, *, slot: int, jobs: int, gpus: tuple[str, ..
             env=worker_env(slot, jobs=jobs, gpus=gpus, pid=os.getpid()),
             start_new_session=True,
         )
-    return Worker(folder=folder, slot=slot, process=process)
+    return WorkerProcess(folder=folder, slot=slot, process=process)

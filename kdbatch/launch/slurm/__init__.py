@@ -1,1 +1,3 @@
-"""Everything that speaks to SLURM: arrays, the job script, submission, the reasons why jobs ended, cancelling."""
+"""Everything that speaks to SLURM: arrays, the job script, submission, the reasons why jobs ended,
+cancelling.
+"""

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdbatch.base.locks import holding, is_held
-from kdbatch.launch.run_folders import journal_of
-from kdbatch.launch.slurm.commands import ask, queued_jobs
-from kdbatch.launch.slurm.submissions import last_submissions, settle
+from kdbatch.base.locks import hold_lock, is_held
+from kdbatch.launch.run_folders import submissions_dir
+from kdbatch.launch.slurm.commands import queued_jobs, run_command
+from kdbatch.launch.slurm.submissions import last_submissions, recover
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import load_status
 
@@ -23,23 +23,32 @@ class Cancelled:
 
 
 def cancel_runs(runs_dir: Path, run_ids: Sequence[str] | None) -> Cancelled:
-    """Cancel the jobs of these runs, or of all. Who submits meanwhile in another shell waits, so that no job slips through.
+    """Cancel the jobs of these runs, or of all. Who submits meanwhile in another shell waits, so
+    that no job slips through.
 
     Raises:
         UserError: SLURM does not answer.
     """
-    home = journal_of(runs_dir)
-    with holding(runs_dir / "submit.lock"):
-        settle(home)
+    home = submissions_dir(runs_dir)
+    with hold_lock(runs_dir / "submit.lock"):
+        recover(home)
         submitted = last_submissions(home)
-        wanted = submitted if run_ids is None else {run_id: submitted[run_id] for run_id in run_ids if run_id in submitted}
+        wanted = (
+            submitted
+            if run_ids is None
+            else {run_id: submitted[run_id] for run_id in run_ids if run_id in submitted}
+        )
         live = {job.id for job in queued_jobs()} if wanted else set()
         jobs = {run_id: s.job_id for run_id, s in wanted.items() if s.job_id in live}
         ids = tuple(jobs.values())
         for first in range(0, len(ids), MAX_WORDS):
-            ask("scancel", *ids[first : first + MAX_WORDS])
+            run_command("scancel", *ids[first : first + MAX_WORDS])
     asked = [path.parent.name for path in runs_dir.glob("r*/lock")] if run_ids is None else run_ids
-    held = [RunFolder(runs_dir / run_id) for run_id in asked if run_id not in jobs and is_held(runs_dir / run_id / "lock")]
+    held = [
+        RunFolder(runs_dir / run_id)
+        for run_id in asked
+        if run_id not in jobs and is_held(runs_dir / run_id / "lock")
+    ]
     return Cancelled(job_ids=ids, local={folder.id: _holder(folder) for folder in held})
 
 

@@ -9,12 +9,15 @@ from kdbatch.base.errors import UserError
 from kdbatch.launch.machine import has_command, no_slurm_variables, queue_kind
 
 PAUSES = (2.0, 8.0, 30.0)
-"""Seconds before each new try: together less than a person waits, and more than a controller's restart takes."""
+"""Seconds before each new try: together less than a person waits, and more than a controller's
+restart takes.
+"""
 
 ASK_SECONDS = 10.0  # between two questions of one that looks often: SLURM serves everybody
 ONCE_SECONDS = 20  # for an answer, where there is something to show without one
 
-# What SLURM's clients print when the controller is busy, restarting or out of reach: the same question may be answered later.
+# What SLURM's clients print when the controller is busy, restarting or out of reach: the same
+# question may be answered later.
 TRANSIENT = (
     "socket timed out",
     "unable to contact slurm controller",
@@ -31,7 +34,9 @@ TRANSIENT = (
 
 @dataclass(frozen=True, kw_only=True)
 class QueuedJob:
-    """A job that SLURM has not ended. `id` is 41, or 41_3 for an element of an array; `reason` says why it is not running."""
+    """A job that SLURM has not ended. `id` is 41, or 41_3 for an element of an array; `reason` says
+    why it is not running.
+    """
 
     id: str
     name: str = ""
@@ -48,21 +53,28 @@ class QueuedJob:
 
 
 def queued_jobs(*, once: bool = False) -> tuple[QueuedJob, ...]:
-    """The user's jobs, pending ones and those of hidden partitions included, one per array element; none where there is no SLURM. `once` is
-    for who has something to show without an answer.
+    """The user's jobs, pending ones and those of hidden partitions included, one per array element;
+    none where there is no SLURM. `once` is for who has something to show without an answer.
 
     Raises:
         UserError: squeue does not answer. Without it a run could be submitted twice.
     """
     if not has_command("squeue"):
         return ()
-    lines = ask("squeue", "--me", "--all", "--array", "--noheader", "--format=%i|%j|%T|%r", once=once).splitlines()
-    fields = (dict(zip(("id", "name", "state", "reason"), line.strip().split("|"))) for line in lines if line.strip())
+    lines = run_command(
+        "squeue", "--me", "--all", "--array", "--noheader", "--format=%i|%j|%T|%r", once=once
+    ).splitlines()
+    fields = (
+        dict(zip(("id", "name", "state", "reason"), line.strip().split("|")))
+        for line in lines
+        if line.strip()
+    )
     return tuple(QueuedJob(**job) for job in fields)
 
 
-def ask(*command: str, told: str = "", once: bool = False) -> str:
-    """What the command prints, when its standard input is `told`. `once`: it is not asked again, nor waited for long.
+def run_command(*command: str, told: str = "", once: bool = False) -> str:
+    """What the command prints, when its standard input is `told`. `once`: it is not asked again,
+    nor waited for long.
 
     Raises:
         UserError: it fails, or does not answer, as often as we try.
@@ -72,7 +84,9 @@ def ask(*command: str, told: str = "", once: bool = False) -> str:
     for pause in (*(() if once else PAUSES), None):
         try:
             with no_slurm_variables():
-                return subprocess.run(command, input=told, capture_output=True, text=True, timeout=seconds, check=True).stdout
+                return subprocess.run(
+                    command, input=told, capture_output=True, text=True, timeout=seconds, check=True
+                ).stdout
         except subprocess.CalledProcessError as error:
             said, again = error.stderr.strip() or "failed", is_transient(error.stderr)
         except subprocess.TimeoutExpired:
@@ -85,10 +99,12 @@ def ask(*command: str, told: str = "", once: bool = False) -> str:
     raise AssertionError("the last try returns or raises")
 
 
-class Jobs:
-    """The ids of the jobs that SLURM has, for who looks often: it is asked every ASK_SECONDS at most.
+class JobsCache:
+    """The ids of the jobs that SLURM has, for who looks often: it is asked every ASK_SECONDS at
+    most.
 
-    None where there is no SLURM, or where it does not answer. That is told, and the files say the rest.
+    None where there is no SLURM, or where it does not answer. That is told, and the files say the
+    rest.
     """
 
     def __init__(self, *, tell: Callable[[str], None]) -> None:
@@ -107,7 +123,9 @@ class Jobs:
             live = {job.id for job in queued_jobs(once=True)}
         except UserError as error:
             if self._answers:
-                self._tell(f"SLURM does not answer, so this is what the files say ({' '.join(str(error).split())})")
+                self._tell(
+                    f"SLURM does not answer, so this is what the files say ({' '.join(str(error).split())})"
+                )
             self._answers = False
             return None
         self._answers = True

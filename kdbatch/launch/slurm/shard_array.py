@@ -1,13 +1,15 @@
-"""`kdbatch shard --slurm`: ranges of missing shards as elements of a SLURM array. Each is the same command, with `--shards`."""
+"""`kdbatch shard --slurm`: ranges of missing shards as elements of a SLURM array. Each is the same
+command, with `--shards`.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from kdbatch.base.errors import UserError
-from kdbatch.base.locks import holding
+from kdbatch.base.locks import hold_lock
 from kdbatch.launch.container.command import check_container
 from kdbatch.launch.slurm.commands import queued_jobs
-from kdbatch.launch.slurm.submissions import load_journal, settle
+from kdbatch.launch.slurm.submissions import load_sbatches, recover
 from kdbatch.launch.slurm.submit import submit_targets
 from kdbatch.launch.slurm.target import ModuleTarget
 from kdbatch.vocab.config import SHARD, SHARD_RESOURCES, Config
@@ -16,7 +18,8 @@ from kdbatch.vocab.runs import Resources
 
 @dataclass(frozen=True, kw_only=True)
 class ShardArray:
-    """`words` are those of the whole command; element i gets `--shards` with ranges[i] on top, and runs in the folder `cwd`.
+    """`words` are those of the whole command; element i gets `--shards` with ranges[i] on top, and
+    runs in the folder `cwd`.
 
     `binds` are the folders that the command reads and writes, for an image.
     """
@@ -33,7 +36,11 @@ class ShardArray:
         """By the words of their ranges, 40:80."""
         words = {shards: f"{shards.start}:{shards.stop}" for shards in self.ranges}
         return {
-            text: ModuleTarget(cwd=str(self.cwd.resolve()), words=("kdbatch", *self.words, f"--shards={text}"), log=str(self.log(shards)))
+            text: ModuleTarget(
+                cwd=str(self.cwd.resolve()),
+                words=("kdbatch", *self.words, f"--shards={text}"),
+                log=str(self.log(shards)),
+            )
             for shards, text in words.items()
         }
 
@@ -54,11 +61,12 @@ def submit_shard_array(array: ShardArray, *, config: Config) -> tuple[str, ...]:
     """One sbatch; returns the job id of each element.
 
     Raises:
-        UserError: an earlier array works on the same part still, the nodes would have no Python for it, or sbatch refuses.
+        UserError: an earlier array works on the same part still, the nodes would have no Python for
+        it, or sbatch refuses.
     """
     check_container(config, here=False)
-    with holding(array.folder.parent / "submit.lock"):
-        settle(array.folder.parent)
+    with hold_lock(array.folder.parent / "submit.lock"):
+        recover(array.folder.parent)
         _check_idle(array)
         submitted = submit_targets(
             array.targets,
@@ -72,7 +80,7 @@ def submit_shard_array(array: ShardArray, *, config: Config) -> tuple[str, ...]:
 
 
 def _check_idle(array: ShardArray) -> None:
-    before = load_journal(array.folder.parent).get(array.folder)
+    before = load_sbatches(array.folder.parent).get(array.folder)
     working = [job for job in queued_jobs() if job.number == before.number] if before else []
     if before and working:
         raise UserError(

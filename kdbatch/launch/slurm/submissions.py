@@ -1,7 +1,9 @@
-"""`sbatch.json`: one sbatch and its runs. Written before sbatch is called and again after each thing that it leads to.
+"""`sbatch.json`: one sbatch and its runs. Written before sbatch is called and again after each
+thing that it leads to.
 
-So a submit may be killed at any moment. Arrays are submitted held: one whose number was never noted has not run, and is cancelled by
-the next submit, which knows it by its name; one that was noted but not released is released.
+So a submit may be killed at any moment. Arrays are submitted held: one whose number was never noted
+has not run, and is cancelled by the next submit, which knows it by its name; one that was noted but
+not released is released.
 """
 
 import dataclasses
@@ -12,17 +14,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdbatch.base.atomic_write import load_json, publish_json
+from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.base.errors import UserError
-from kdbatch.base.parse import read
-from kdbatch.launch.slurm.commands import QueuedJob, ask, queued_jobs
+from kdbatch.base.parse import parse
+from kdbatch.launch.slurm.commands import QueuedJob, queued_jobs, run_command
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sbatch:
-    """Element i is keys[i], a run's id. `name` is the job's own; `number` is its id, empty until sbatch has answered.
+    """Element i is keys[i], a run's id. `name` is the job's own; `number` is its id, empty until
+    sbatch has answered.
 
-    `after` is empty, or has the dependency of each element, in SLURM's words; "" for none. `asked_at` is in seconds since 1970.
+    `after` is empty, or has the dependency of each element, in SLURM's words; "" for none.
+    `asked_at` is in seconds since 1970.
     """
 
     name: str
@@ -36,7 +40,11 @@ class Sbatch:
     def job_ids(self) -> tuple[str, ...]:
         if not self.number:
             return ()
-        return (self.number,) if len(self.keys) == 1 else tuple(f"{self.number}_{i}" for i in range(len(self.keys)))
+        return (
+            (self.number,)
+            if len(self.keys) == 1
+            else tuple(f"{self.number}_{i}" for i in range(len(self.keys)))
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,20 +57,24 @@ class Submission:
 
 
 def job_name(wave: str, *, home: Path) -> str:
-    """A name that nobody else uses: of this study (`home` is the folder of its journal), and of this one call of sbatch."""
+    """A name that nobody else uses: of this study (`home` is the folder of its journal), and of
+    this one call of sbatch.
+    """
     return f"kdbatch-{wave}-{_mark(home)}-{secrets.token_hex(3)}"
 
 
 def save_sbatch(folder: Path, sbatch: Sbatch) -> None:
-    publish_json(folder / "sbatch.json", dataclasses.asdict(sbatch))
+    write_json(folder / "sbatch.json", dataclasses.asdict(sbatch))
 
 
-def load_journal(home: Path) -> dict[Path, Sbatch]:
-    """Every sbatch below `home` by its folder, in the order of their calls. A damaged entry counts as none: see `settle`."""
+def load_sbatches(home: Path) -> dict[Path, Sbatch]:
+    """Every sbatch below `home` by its folder, in the order of their calls. A damaged entry counts
+    as none: see `settle`.
+    """
     entries: dict[Path, Sbatch] = {}
     for path in home.glob("*/sbatch.json"):
         try:
-            entries[path.parent] = read(Sbatch, load_json(path), where=str(path))
+            entries[path.parent] = parse(Sbatch, load_json(path), where=str(path))
         except UserError:
             continue
     return dict(sorted(entries.items(), key=lambda entry: entry[1].asked_at))
@@ -72,13 +84,14 @@ def last_submissions(home: Path) -> dict[str, Submission]:
     """The last submission of each key."""
     return {
         key: Submission(job_id=job_id, submitted_at=sbatch.asked_at, folder=folder)
-        for folder, sbatch in load_journal(home).items()
+        for folder, sbatch in load_sbatches(home).items()
         for key, job_id in zip(sbatch.keys, sbatch.job_ids)
     }
 
 
 def live_jobs(home: Path, keys: Iterable[str]) -> dict[str, str]:
-    """Job ids, by key, of those whose last submission is still in the queue. SLURM is asked only if there was one.
+    """Job ids, by key, of those whose last submission is still in the queue. SLURM is asked only if
+    there was one.
 
     Raises:
         UserError: squeue does not answer.
@@ -89,13 +102,13 @@ def live_jobs(home: Path, keys: Iterable[str]) -> dict[str, str]:
     return {key: job_id for key, job_id in mine.items() if job_id in live}
 
 
-def settle(home: Path) -> None:
+def recover(home: Path) -> None:
     """Put right what an interrupted submit has left. Call it with the study's lock held.
 
     Raises:
         UserError: SLURM does not answer.
     """
-    journal = load_journal(home)
+    journal = load_sbatches(home)
     if all(sbatch.released for sbatch in journal.values()):
         return
     queue = queued_jobs()
@@ -103,16 +116,17 @@ def settle(home: Path) -> None:
     cancel_held(home, queue, known=known)
     for folder, sbatch in journal.items():
         if not sbatch.number:
-            forget(folder)
+            discard(folder)
         elif not sbatch.released:
             release(folder, sbatch, queue=queue)
 
 
 def release(folder: Path, sbatch: Sbatch, *, queue: Iterable[QueuedJob] | None = None) -> Sbatch:
-    """Let the array's elements start: their files have their names, and the journal has their ids. `queue` is what SLURM has, if known.
+    """Let the array's elements start: their files have their names, and the journal has their ids.
+    `queue` is what SLURM has, if known.
 
-    Before that, each that waits for runs of its own is told so, all of them through one scontrol. Those that wait for the same share a
-    line, and SLURM's locks.
+    Before that, each that waits for runs of its own is told so, all of them through one scontrol.
+    Those that wait for the same share a line, and SLURM's locks.
     """
     queued = set(sbatch.job_ids) if queue is None else {job.id for job in queue}
     together: dict[str, list[str]] = defaultdict(list)
@@ -120,24 +134,40 @@ def release(folder: Path, sbatch: Sbatch, *, queue: Iterable[QueuedJob] | None =
         if after and job_id in queued:
             together[after].append(job_id)
     if together:
-        ask("scontrol", told="".join(f"update JobId={','.join(job_ids)} Dependency={after}\n" for after, job_ids in together.items()))
+        run_command(
+            "scontrol",
+            told="".join(
+                f"update JobId={','.join(job_ids)} Dependency={after}\n"
+                for after, job_ids in together.items()
+            ),
+        )
     if queued & set(sbatch.job_ids):
-        ask("scontrol", "release", sbatch.number)
+        run_command("scontrol", "release", sbatch.number)
     released = dataclasses.replace(sbatch, released=True)
     save_sbatch(folder, released)
     return released
 
 
 def cancel_held(home: Path, queue: Iterable[QueuedJob], *, known: Iterable[str]) -> None:
-    """Cancel this study's held jobs that the journal does not know: sbatch made them for a submit that did not live to note it."""
+    """Cancel this study's held jobs that the journal does not know: sbatch made them for a submit
+    that did not live to note it.
+    """
     mark = f"-{_mark(home)}-"
-    for number in sorted({job.number for job in queue if mark in job.name and job.is_held} - set(known)):
-        ask("scancel", number)
+    for number in sorted(
+        {job.number for job in queue if mark in job.name and job.is_held} - set(known)
+    ):
+        run_command("scancel", number)
 
 
-def forget(folder: Path) -> None:
-    """The call of sbatch led to nothing: remove its entry, and the files that submitit had made for it and not yet named."""
-    for path in (folder / "sbatch.json", *folder.glob("*.pkl"), *folder.glob(".submission_file_*.sh")):
+def discard(folder: Path) -> None:
+    """The call of sbatch led to nothing: remove its entry, and the files that submitit had made for
+    it and not yet named.
+    """
+    for path in (
+        folder / "sbatch.json",
+        *folder.glob("*.pkl"),
+        *folder.glob(".submission_file_*.sh"),
+    ):
         if not path.name.endswith(("_submitted.pkl", "_result.pkl")):
             path.unlink(missing_ok=True)
 

@@ -1,4 +1,6 @@
-"""Plan -> SLURM: one sbatch per Array, through submitit. The one function with an effect is `submit_arrays`."""
+"""Plan -> SLURM: one sbatch per Array, through submitit. The one function with an effect is
+`submit_arrays`.
+"""
 
 import logging
 import time
@@ -10,15 +12,25 @@ from typing import Any
 import submitit
 
 from kdbatch.base.errors import UserError
-from kdbatch.base.locks import holding
-from kdbatch.launch.container.command import as_shell, check_container, python_words
+from kdbatch.base.locks import hold_lock
+from kdbatch.launch.container.command import as_shell, check_container, python_command
 from kdbatch.launch.container.image import image_file
 from kdbatch.launch.machine import no_slurm_variables
-from kdbatch.launch.run_folders import journal_of, refreshed, write_runs
+from kdbatch.launch.run_folders import submissions_dir, without_finished, write_runs
 from kdbatch.launch.slurm import commands
 from kdbatch.launch.slurm.arrays import Array, arrays_of, dependency
 from kdbatch.launch.slurm.job_script import setup_lines, signal_delay_seconds, teardown_lines
-from kdbatch.launch.slurm.submissions import Sbatch, cancel_held, forget, job_name, live_jobs, load_journal, release, save_sbatch, settle
+from kdbatch.launch.slurm.submissions import (
+    Sbatch,
+    cancel_held,
+    discard,
+    job_name,
+    live_jobs,
+    load_sbatches,
+    recover,
+    release,
+    save_sbatch,
+)
 from kdbatch.launch.slurm.target import Target
 from kdbatch.vocab.config import Config, Site
 from kdbatch.vocab.plans import Plan
@@ -29,21 +41,25 @@ def all_of(plan: Plan) -> Plan:
     return plan
 
 
-def submit_arrays(plan: Plan, *, config: Config, choose: Callable[[Plan], Plan] = all_of) -> dict[str, str]:
-    """Submit what is neither done nor in the queue already. Returns the job id of each run that was submitted.
+def submit_arrays(
+    plan: Plan, *, config: Config, choose: Callable[[Plan], Plan] = all_of
+) -> dict[str, str]:
+    """Submit what is neither done nor in the queue already. Returns the job id of each run that was
+    submitted.
 
-    Who submits from a second shell waits here for the first, then finds everything submitted. `choose` takes what is wanted of the plan
-    when nobody else submits. The queue is asked before any file is looked at: a run that ends in between is in the one or in the other.
+    Who submits from a second shell waits here for the first, then finds everything submitted.
+    `choose` takes what is wanted of the plan when nobody else submits. The queue is asked before
+    any file is looked at: a run that ends in between is in the one or in the other.
 
     Raises:
         UserError: sbatch refuses an array; what was submitted before stays submitted and noted.
     """
     check_container(config, here=False)
-    with holding(config.runs_dir / "submit.lock"):
-        home = journal_of(config.runs_dir)
-        settle(home)
+    with hold_lock(config.runs_dir / "submit.lock"):
+        home = submissions_dir(config.runs_dir)
+        recover(home)
         live = live_jobs(home, [p.run.id for p in plan.runs])
-        plan = refreshed(choose(plan), runs_dir=config.runs_dir)
+        plan = without_finished(choose(plan), runs_dir=config.runs_dir)
         write_runs(plan, config=config)
         jobs = dict(live)
         for array in arrays_of(plan, config=config, live=live):
@@ -51,7 +67,9 @@ def submit_arrays(plan: Plan, *, config: Config, choose: Callable[[Plan], Plan] 
         return {run_id: job_id for run_id, job_id in jobs.items() if run_id not in live}
 
 
-def sbatch_parameters(name: str, *, asked: Resources, config: Config, folder: Path, after: str) -> dict[str, Any]:
+def sbatch_parameters(
+    name: str, *, asked: Resources, config: Config, folder: Path, after: str
+) -> dict[str, Any]:
     """What submitit is told of an array, by its SlurmExecutor's names; None is left out."""
     site = config.site
     return {
@@ -65,20 +83,29 @@ def sbatch_parameters(name: str, *, asked: Resources, config: Config, folder: Pa
         "account": site.account or None,
         "qos": site.qos or None,
         "constraint": site.constraint or None,
-        "wckey": None,  # submitit has one of its own, and some sites refuse those that they do not know
+        # submitit has one of its own, and some sites refuse those that they do not know
+        "wckey": None,
         "dependency": after or None,
         "array_parallelism": site.max_concurrent,
         "signal_delay_s": signal_delay_seconds(asked),
         "setup": setup_lines(asked, site=site, folder=folder, image=image_file(config)),
-        # since SLURM 22.05 a step does not inherit the first; with the second, the end of one process is the end of all, and of the wait
+        # since SLURM 22.05 a step does not inherit the first; with the second, the end of one
+        # process is the end of all, and of the wait
         "srun_args": [f"--cpus-per-task={asked.cpus_per_task}", "--kill-on-bad-exit=1"],
         "teardown": teardown_lines(config.retries),
-        "additional_parameters": {"hold": True, "kill-on-invalid-dep": "yes", "requeue": True, **gpu_flag(asked, site=site)},
+        "additional_parameters": {
+            "hold": True,
+            "kill-on-invalid-dep": "yes",
+            "requeue": True,
+            **gpu_flag(asked, site=site),
+        },
     }
 
 
 def gpu_flag(asked: Resources, *, site: Site) -> dict[str, str]:
-    """`--gres=gpu:TYPE:N` or `--gpus-per-node=TYPE:N`, as the site has it; nothing for a run without a GPU."""
+    """`--gres=gpu:TYPE:N` or `--gpus-per-node=TYPE:N`, as the site has it; nothing for a run
+    without a GPU.
+    """
     if not asked.gpus:
         return {}
     count = f"{site.gpu_type}:{asked.gpus}" if site.gpu_type else str(asked.gpus)
@@ -95,41 +122,61 @@ def submit_targets(
     binds: Sequence[Path],
     after: str | tuple[str, ...] = "",
 ) -> dict[str, str]:
-    """One sbatch, an array of `targets`; returns the job id of each by its key. `folder` takes SLURM's logs and submitit's files. What
-    they wait for is `after`: all of them, or element i for after[i].
+    """One sbatch, an array of `targets`; returns the job id of each by its key. `folder` takes
+    SLURM's logs and submitit's files. What they wait for is `after`: all of them, or element i for
+    after[i].
 
-    `binds` are the folders that the targets need inside an image, `folder` among or below them. The array is submitted held, and
-    released when its files have the names that its elements look for, the journal beside `folder` has their ids, and SLURM knows what
-    each of them waits for.
+    `binds` are the folders that the targets need inside an image, `folder` among or below them. The
+    array is submitted held, and released when its files have the names that its elements look for,
+    the journal beside `folder` has their ids, and SLURM knows what each of them waits for.
 
     Raises:
         UserError: sbatch refuses, or SLURM does not answer.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    python = as_shell(python_words(config, folders=binds))
+    python = as_shell(python_command(config, folders=binds))
     of_all, of_each = (after, ()) if isinstance(after, str) else ("", after)
 
     def call(name: str) -> str:
-        parameters = sbatch_parameters(name, asked=resources, config=config, folder=folder, after=of_all)
-        return _call_sbatch(list(targets.values()), folder=folder, python=python, parameters=parameters)
+        parameters = sbatch_parameters(
+            name, asked=resources, config=config, folder=folder, after=of_all
+        )
+        return _call_sbatch(
+            list(targets.values()), folder=folder, python=python, parameters=parameters
+        )
 
     noted = _call_until_taken(call, folder=folder, wave=wave, keys=tuple(targets), after=of_each)
     return dict(zip(noted.keys, release(folder, noted).job_ids, strict=True))
 
 
-def _call_until_taken(call: Callable[[str], str], *, folder: Path, wave: str, keys: tuple[str, ...], after: tuple[str, ...]) -> Sbatch:
-    """`call` takes the job's name and returns its number. The journal knows of each try before it is made, and of the one that succeeds."""
+def _call_until_taken(
+    call: Callable[[str], str],
+    *,
+    folder: Path,
+    wave: str,
+    keys: tuple[str, ...],
+    after: tuple[str, ...],
+) -> Sbatch:
+    """`call` takes the job's name and returns its number. The journal knows of each try before it
+    is made, and of the one that succeeds.
+    """
     home = folder.parent
     for pause in (*commands.PAUSES, None):
-        sbatch = Sbatch(name=job_name(wave, home=home), keys=keys, after=after, asked_at=time.time())
+        sbatch = Sbatch(
+            name=job_name(wave, home=home), keys=keys, after=after, asked_at=time.time()
+        )
         save_sbatch(folder, sbatch)
         try:
             noted = replace(sbatch, number=call(sbatch.name))
         except RuntimeError as error:
             again = commands.is_transient(str(error))
             if again:  # the controller may have taken the job nevertheless
-                cancel_held(home, commands.queued_jobs(), known={s.number for s in load_journal(home).values()})
-            forget(folder)
+                cancel_held(
+                    home,
+                    commands.queued_jobs(),
+                    known={s.number for s in load_sbatches(home).values()},
+                )
+            discard(folder)
             if pause is None or not again:
                 raise UserError(
                     f"sbatch refused {folder.name}: {_last_line(error)}. Check [site] in kdbatch.toml against: sinfo"
@@ -141,8 +188,12 @@ def _call_until_taken(call: Callable[[str], str], *, folder: Path, wave: str, ke
     raise AssertionError("the last try returns or raises")
 
 
-def _call_sbatch(targets: Sequence[Callable[[], None]], *, folder: Path, python: str, parameters: dict[str, Any]) -> str:
-    """The job's number. submitit raises RuntimeErrors, and tells of each array on a logger: our callers do that from the job ids."""
+def _call_sbatch(
+    targets: Sequence[Callable[[], None]], *, folder: Path, python: str, parameters: dict[str, Any]
+) -> str:
+    """The job's number. submitit raises RuntimeErrors, and tells of each array on a logger: our
+    callers do that from the job ids.
+    """
     logging.getLogger("submitit").setLevel(logging.ERROR)
     with no_slurm_variables():
         executor = submitit.SlurmExecutor(folder=folder.resolve(), python=python)
@@ -160,7 +211,7 @@ def _submit(array: Array, *, config: Config, jobs: dict[str, str]) -> dict[str, 
         {run_id: Target(str((config.runs_dir / run_id).resolve())) for run_id in array.run_ids},
         wave=array.wave,
         resources=array.resources,
-        folder=journal_of(config.runs_dir) / array.name,
+        folder=submissions_dir(config.runs_dir) / array.name,
         config=config,
         binds=(config.runs_dir, config.shards_dir),
         after=dependency(array, jobs),
@@ -169,4 +220,7 @@ def _submit(array: Array, *, config: Config, jobs: dict[str, str]) -> dict[str, 
 
 def _last_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return next((line for line in lines if "error:" in line.lower()), lines[-1] if lines else type(error).__name__)
+    return next(
+        (line for line in lines if "error:" in line.lower()),
+        lines[-1] if lines else type(error).__name__,
+    )

@@ -1,11 +1,15 @@
-"""What submitit pickles and a node calls: short texts, nothing that differs between versions of Python or of an image."""
+"""What submitit pickles and a node calls: short texts, nothing that differs between versions of
+Python or of an image.
+"""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Target:
-    """Becomes the worker of `run_dir`. It has no `checkpoint` attribute: submitit must not requeue from inside a container."""
+    """Becomes the worker of `run_dir`. It has no `checkpoint` attribute: submitit must not requeue
+    from inside a container.
+    """
 
     run_dir: str
 
@@ -14,12 +18,15 @@ class Target:
         import signal
         import sys
 
-        # A warning that comes before the worker listens must not end it. It stays ignored through exec; the worker knows its time limit.
+        # A warning that comes before the worker listens must not end it. It stays ignored through
+        # exec; the worker knows its time limit.
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-        log = os.open(os.path.join(self.run_dir, "log.txt"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)  # noqa: PTH118
+        path = f"{self.run_dir}/log.txt"
+        log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         os.dup2(log, 1)
         os.dup2(log, 2)
-        # exec, so that the worker is srun's own child: it gets each signal once, and its exit code is the task's.
+        # exec, so that the worker is srun's own child: it gets each signal once, and its exit code
+        # is the task's.
         os.execv(sys.executable, [sys.executable, "-u", "-m", "kdbatch.run", self.run_dir])
 
 

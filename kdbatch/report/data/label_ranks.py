@@ -11,9 +11,9 @@ from kdbatch.result.read import in_parts, read_places
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Places:
-    """One run's test videos, sorted by key, and how many classes it put before the label of each (0: right). Runs that were tested on the
-    same videos share one tuple of keys.
+class LabelRanks:
+    """One run's test videos, sorted by key, and how many classes it put before the label of each
+    (0: right). Runs that were tested on the same videos share one tuple of keys.
     """
 
     keys: tuple[str, ...]
@@ -29,9 +29,11 @@ class _Order:
     order_N: np.ndarray
 
 
-def load_places(runs_dir: Path, run_ids: Sequence[str]) -> tuple[dict[str, Places], tuple[str, ...]]:
+def load_label_ranks(
+    runs_dir: Path, run_ids: Sequence[str]
+) -> tuple[dict[str, LabelRanks], tuple[str, ...]]:
     """Places by run, and a line for each file that could not be used."""
-    found: dict[str, Places] = {}
+    found: dict[str, LabelRanks] = {}
     warnings: list[str] = []
     orders: list[_Order] = []
     for part in in_parts(run_ids):
@@ -41,9 +43,13 @@ def load_places(runs_dir: Path, run_ids: Sequence[str]) -> tuple[dict[str, Place
             order = _order(frame["key"], orders)
             if order is None or frame["place"].null_count() or (frame["place"] < 0).any():
                 path = runs_dir / str(run_id) / "predictions.parquet"
-                warnings.append(f"{path}: it holds keys or places that are none. No interval is taken from it.")
+                warnings.append(
+                    f"{path}: it holds keys or places that are none. No interval is taken from it."
+                )
                 continue
-            found[str(run_id)] = Places(keys=order.keys, place_N=frame["place"].to_numpy()[order.order_N])
+            found[str(run_id)] = LabelRanks(
+                keys=order.keys, place_N=frame["place"].to_numpy()[order.order_N]
+            )
     return found, tuple(warnings)
 
 

@@ -1,7 +1,8 @@
 """The study's published numbers, `published.csv`: what its own tables say, each with its place.
 
-They were read from the tables on the authors' public site as of 2022-23 (arXiv:2306.06010 and arXiv:2504.06153 are the papers); the final
-versions may differ. `case` is axis=value, ... as in the experiment files.
+They were read from the tables on the authors' public site as of 2022-23 (arXiv:2306.06010 and
+arXiv:2504.06153 are the papers); the final versions may differ. `case` is axis=value, ... as in the
+experiment files.
 """
 
 import csv
@@ -43,7 +44,11 @@ def published_numbers() -> tuple[Published, ...]:
     )
 
 
-def published_number(experiment: str, *, metric: str, role: str, case: Mapping[str, str]) -> Published | None:
+def published_number(
+    experiment: str, *, metric: str, role: str, case: Mapping[str, str]
+) -> Published | None:
     """What the source prints for this role in this case; None where it prints nothing."""
     wanted = (experiment, metric, role, dict(case))
-    return next((n for n in published_numbers() if (n.experiment, n.metric, n.role, n.case) == wanted), None)
+    return next(
+        (n for n in published_numbers() if (n.experiment, n.metric, n.role, n.case) == wanted), None
+    )

@@ -1,4 +1,6 @@
-"""Everything the report needs to know of a study, read once: plans, the state of every run, and what was measured."""
+"""Everything the report needs to know of a study, read once: plans, the state of every run, and
+what was measured.
+"""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -10,14 +12,16 @@ import polars as pl
 
 from kdbatch.base.atomic_write import load_json
 from kdbatch.base.errors import UserError
-from kdbatch.report.data.label_ranks import Places, load_places
+from kdbatch.report.data.label_ranks import LabelRanks, load_label_ranks
 from kdbatch.report.labels import moment
 from kdbatch.result.read import scan_rows
 from kdbatch.vocab.plans import Cell, PlanRecord, load_records
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import Status, load_status
 
-RunState = Literal["done", "running", "stalled", "stopped", "queued", "failed", "blocked", "not started"]
+RunState = Literal[
+    "done", "running", "stalled", "stopped", "queued", "failed", "blocked", "not started"
+]
 PROVENANCE = (
     "kdbatch_version",
     "git_sha",
@@ -66,7 +70,7 @@ class Study:
     runs: dict[str, RunFacts]
     rows: pl.DataFrame
     measured: dict[tuple[str, str], Measured]
-    places: dict[str, Places]
+    places: dict[str, LabelRanks]
     warnings: tuple[str, ...]
 
     def value(self, run_id: str, name: str) -> float | None:
@@ -84,7 +88,11 @@ class Study:
 
 def cells_at(record: PlanRecord, role: str, case: Mapping[str, str]) -> tuple[Cell, ...]:
     """The cells of a role in a case. An axis that one of the two does not have is no difference."""
-    return tuple(c for c in record.cells if c.role == role and all(c.case.get(axis, value) == value for axis, value in case.items()))
+    return tuple(
+        c
+        for c in record.cells
+        if c.role == role and all(c.case.get(axis, value) == value for axis, value in case.items())
+    )
 
 
 def load_study(runs_dir: Path) -> Study:
@@ -93,7 +101,9 @@ def load_study(runs_dir: Path) -> Study:
     Raises:
         UserError: no plan was submitted yet, or a plan is damaged.
     """
-    records = tuple(_in_declared_order(record) for record in sorted(load_records(runs_dir), key=_place))
+    records = tuple(
+        _in_declared_order(record) for record in sorted(load_records(runs_dir), key=_place)
+    )
     runs: dict[str, RunFacts] = {}
     warnings: list[str] = []
     waiting = [cell.run_id for record in records for cell in record.cells]
@@ -104,13 +114,23 @@ def load_study(runs_dir: Path) -> Study:
             waiting += runs[run_id].parents
     scan = scan_rows(runs_dir, sorted(runs))
     measured = {
-        (row["run_id"], row["name"]): Measured(value=row["value"], unit=row["unit"] or "", subset=row["subset"] or "")
+        (row["run_id"], row["name"]): Measured(
+            value=row["value"], unit=row["unit"] or "", subset=row["subset"] or ""
+        )
         for row in scan.frame.sort("step", maintain_order=True).iter_rows(named=True)
         if row["value"] is not None and math.isfinite(row["value"])
     }
-    places, complaints = load_places(runs_dir, sorted(runs))
+    places, complaints = load_label_ranks(runs_dir, sorted(runs))
     warnings += [*scan.warnings, *complaints]
-    return Study(runs_dir=runs_dir, records=records, runs=runs, rows=scan.frame, measured=measured, places=places, warnings=tuple(warnings))
+    return Study(
+        runs_dir=runs_dir,
+        records=records,
+        runs=runs,
+        rows=scan.frame,
+        measured=measured,
+        places=places,
+        warnings=tuple(warnings),
+    )
 
 
 def _place(record: PlanRecord) -> tuple[str, str, str]:
@@ -119,11 +139,20 @@ def _place(record: PlanRecord) -> tuple[str, str, str]:
 
 
 def _in_declared_order(record: PlanRecord) -> PlanRecord:
-    """Axes as the tables' columns name them, roles as their rows do: that order is meant for readers, that of the job file need not be."""
+    """Axes as the tables' columns name them, roles as their rows do: that order is meant for
+    readers, that of the job file need not be.
+    """
     axes = _ranked([a for t in record.tables for a in t.columns], record.axes)
     roles = _ranked([r for t in record.tables for r in t.rows], record.roles)
-    cells = tuple(replace(c, case={a: c.case[a] for a in _ranked(axes, c.case)}) for c in record.cells)
-    return replace(record, axes={a: record.axes[a] for a in axes}, roles={r: record.roles[r] for r in roles}, cells=cells)
+    cells = tuple(
+        replace(c, case={a: c.case[a] for a in _ranked(axes, c.case)}) for c in record.cells
+    )
+    return replace(
+        record,
+        axes={a: record.axes[a] for a in axes},
+        roles={r: record.roles[r] for r in roles},
+        cells=cells,
+    )
 
 
 def _ranked(first: Iterable[str], names: Mapping[str, object]) -> list[str]:
@@ -149,7 +178,9 @@ def run_facts(folder: RunFolder, warnings: list[str]) -> RunFacts:
         state=_state(folder, status),
         reason=status.reason if status and not folder.is_done() else "",
         attempts=_whole(done.get("attempts")) or (status.attempt if status else None),
-        device_hours=spent if spent is not None else (seconds / 3600 if seconds is not None else None),
+        device_hours=spent
+        if spent is not None
+        else (seconds / 3600 if seconds is not None else None),
         finished_at=moment(done.get("finished_at")),
         provenance={name: _text(done[name]) for name in PROVENANCE if done.get(name)},
     )
@@ -166,7 +197,9 @@ def _state(folder: RunFolder, status: Status | None) -> RunState:
     return "stopped" if status.state == "done" else status.state
 
 
-def _assignment(folder: RunFolder, warnings: list[str]) -> tuple[str, str, int | None, tuple[str, ...]]:
+def _assignment(
+    folder: RunFolder, warnings: list[str]
+) -> tuple[str, str, int | None, tuple[str, ...]]:
     if not folder.assignment.exists():
         return "", "", None, ()
     try:
@@ -192,7 +225,13 @@ def _done(folder: RunFolder, warnings: list[str]) -> dict[str, Any]:
     return {}
 
 
-def _add_with_parents(order: dict[str, None], run_id: str, runs: Mapping[str, RunFacts], *, above: tuple[str, ...] = ()) -> None:
+def _add_with_parents(
+    order: dict[str, None],
+    run_id: str,
+    runs: Mapping[str, RunFacts],
+    *,
+    above: tuple[str, ...] = (),
+) -> None:
     """Parents first. `above` ends a circle, which no planner makes but a damaged file may."""
     for parent in runs[run_id].parents:
         if parent not in order and parent not in above:
@@ -201,7 +240,12 @@ def _add_with_parents(order: dict[str, None], run_id: str, runs: Mapping[str, Ru
 
 
 def _real(value: object) -> float | None:
-    ok = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+    ok = (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        and value >= 0
+    )
     return float(value) if ok else None  # pyright: ignore[reportArgumentType]
 
 
@@ -210,4 +254,6 @@ def _whole(value: object) -> int | None:
 
 
 def _text(value: object) -> str:
-    return value if isinstance(value, str) else str(value) if isinstance(value, (int, float)) else ""
+    return (
+        value if isinstance(value, str) else str(value) if isinstance(value, (int, float)) else ""
+    )

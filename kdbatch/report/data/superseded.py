@@ -1,5 +1,5 @@
-"""Runs that lie beside the study but that no plan asks for any more: mostly those of a recipe that was changed since. They are named, and
-mixed into nothing.
+"""Runs that lie beside the study but that no plan asks for any more: mostly those of a recipe that
+was changed since. They are named, and mixed into nothing.
 """
 
 import dataclasses
@@ -16,15 +16,17 @@ MOST_DIFFERENCES = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class EarlierRun:
-    """`now` is the id of the run that has its title and seed today, empty where there is none; `differs` says in what the two differ."""
+class SupersededRun:
+    """`now` is the id of the run that has its title and seed today, empty where there is none;
+    `differs` says in what the two differ.
+    """
 
     facts: RunFacts
     now: str
     differs: str
 
 
-def earlier_runs(study: Study) -> tuple[EarlierRun, ...]:
+def superseded_runs(study: Study) -> tuple[SupersededRun, ...]:
     """By title and seed. A folder that cannot be read as a run is none."""
     today = {(run.title, run.seed): run.run_id for run in study.runs.values()}
     found = []
@@ -35,20 +37,35 @@ def earlier_runs(study: Study) -> tuple[EarlierRun, ...]:
         facts = run_facts(folder, [])
         if facts.seed is not None:
             now = today.get((facts.title, facts.seed), "")
-            found.append(EarlierRun(facts=facts, now=now, differs=_differences(study.runs_dir, folder.id, now) if now else ""))
-    return tuple(sorted(found, key=lambda run: (run.facts.title, run.facts.seed or 0, run.facts.run_id)))
+            found.append(
+                SupersededRun(
+                    facts=facts,
+                    now=now,
+                    differs=_differences(study.runs_dir, folder.id, now) if now else "",
+                )
+            )
+    return tuple(
+        sorted(found, key=lambda run: (run.facts.title, run.facts.seed or 0, run.facts.run_id))
+    )
 
 
 def _differences(runs_dir: Path, before: str, now: str) -> str:
-    """`schedule.epochs 100, now 200; parents`: the fields of the recipe first, that of the parents without their ids."""
+    """`schedule.epochs 100, now 200; parents`: the fields of the recipe first, that of the parents
+    without their ids.
+    """
     try:
         old, new = (RunFolder(runs_dir / run_id).load().run for run_id in (before, now))
     except UserError:
         return ""
     was, is_now = dict(_fields(old)), dict(_fields(new))
     names = [name for name in dict.fromkeys([*was, *is_now]) if was.get(name) != is_now.get(name)]
-    words = [f"{name} {was.get(name, 'none')}, now {is_now.get(name, 'none')}" for name in names[:MOST_DIFFERENCES]]
-    words += [f"{len(names) - MOST_DIFFERENCES} more fields"] if len(names) > MOST_DIFFERENCES else []
+    words = [
+        f"{name} {was.get(name, 'none')}, now {is_now.get(name, 'none')}"
+        for name in names[:MOST_DIFFERENCES]
+    ]
+    words += (
+        [f"{len(names) - MOST_DIFFERENCES} more fields"] if len(names) > MOST_DIFFERENCES else []
+    )
     words += ["other parents"] if old.parents != new.parents else []
     return "; ".join(words) or "only in how recipes were counted: another version of kdbatch"
 

@@ -1,4 +1,6 @@
-"""What all figures share: a canvas without pyplot, one look, files that are equal when their numbers are equal."""
+"""What all figures share: a canvas without pyplot, one look, files that are equal when their
+numbers are equal.
+"""
 
 import base64
 import io
@@ -13,17 +15,18 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from kdbatch.base.atomic_write import publish
+from kdbatch.base.atomic_write import atomic_write
 from kdbatch.report.figures.fonts import font_families
 
 INK, FAINT, GRID = "#1f2328", "#6b7280", "#e5e7eb"
 DOTS_PER_INCH = 160
 LEGEND_POINTS, LEGEND_LINE_INCHES = 7.5, 0.17
-LOOK: dict[Any, Any] = {
+STYLE_SETTINGS: dict[Any, Any] = {
     "font.size": 8.5,
     "axes.titlesize": 9,
     "axes.titleweight": "bold",
-    "axes.titley": 1.0,  # right above the axes: looking for a free place measures every label, twice per file
+    # right above the axes: looking for a free place measures every label, twice per file
+    "axes.titley": 1.0,
     "axes.edgecolor": FAINT,
     "axes.labelcolor": INK,
     "axes.linewidth": 0.7,
@@ -60,9 +63,9 @@ class Drawing:
 
 
 @contextmanager
-def look() -> Iterator[None]:
+def apply_style() -> Iterator[None]:
     """Our settings while a figure is made and written; matplotlib's own are back afterwards."""
-    settings: dict[Any, Any] = {**LOOK, "font.family": font_families()}
+    settings: dict[Any, Any] = {**STYLE_SETTINGS, "font.family": font_families()}
     with mpl.rc_context(settings):
         yield
 
@@ -77,22 +80,38 @@ def finish(figure: Figure, folder: Path, *, name: str, title: str, caption: str)
     """Write PNG and PDF, without dates and program versions, and let the figure go."""
     png = io.BytesIO()
     figure.savefig(png, format="png", metadata={"Software": None})
-    publish(folder / f"{name}.png", lambda part: _write(part, png.getvalue()))
-    publish(folder / f"{name}.pdf", lambda part: figure.savefig(part, format="pdf", metadata={"CreationDate": None, "Producer": None}))
+    atomic_write(folder / f"{name}.png", lambda part: _write(part, png.getvalue()))
+    atomic_write(
+        folder / f"{name}.pdf",
+        lambda part: figure.savefig(
+            part, format="pdf", metadata={"CreationDate": None, "Producer": None}
+        ),
+    )
     width, height = figure.canvas.get_width_height()
     figure.clear()
-    return Drawing(name=name, title=title, caption=caption, png=png.getvalue(), width_pixels=width, height_pixels=height)
+    return Drawing(
+        name=name,
+        title=title,
+        caption=caption,
+        png=png.getvalue(),
+        width_pixels=width,
+        height_pixels=height,
+    )
 
 
 def panels(num: int, *, most_columns: int) -> tuple[int, int]:
-    """(rows, columns) for `num` panels: as few rows as can be, and as even: four of at most three columns are two rows of two."""
+    """(rows, columns) for `num` panels: as few rows as can be, and as even: four of at most three
+    columns are two rows of two.
+    """
     rows = -(-num // most_columns)
     return rows, -(-num // max(rows, 1))
 
 
 def legend_shape(labels: Sequence[str], width_inches: float) -> tuple[int, int]:
     """(lines, columns) in which labels of LEGEND_POINTS fit into the width, at most four columns."""
-    widest = 0.55 + 0.0083 * LEGEND_POINTS * max((len(label) for label in labels), default=0)  # handle and gap, then the letters
+    widest = 0.55 + 0.0083 * LEGEND_POINTS * max(
+        (len(label) for label in labels), default=0
+    )  # handle and gap, then the letters
     columns = max(1, min(4, len(labels), int(width_inches / widest)))
     return -(-len(labels) // columns), columns
 

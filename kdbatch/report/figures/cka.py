@@ -1,7 +1,7 @@
 """CKA maps: one file per map, and all maps of an experiment on one scale side by side.
 
-Layer 0 is at the top left in every map; colour runs from 0 to 1 in every map, so that darkness can be compared. Axes: L layers of A,
-M layers of B.
+Layer 0 is at the top left in every map; colour runs from 0 to 1 in every map, so that darkness can
+be compared. Axes: L layers of A, M layers of B.
 """
 
 import statistics
@@ -16,16 +16,27 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from kdbatch.report.data.study import Study, cells_at
-from kdbatch.report.figures.base import FAINT, Drawing, finish, hide_frame, look, new_figure, panels, plain
+from kdbatch.report.figures.base import (
+    FAINT,
+    Drawing,
+    apply_style,
+    finish,
+    hide_frame,
+    new_figure,
+    panels,
+    plain,
+)
 from kdbatch.report.labels import number
 from kdbatch.result.read import read_cka
 from kdbatch.vocab.plans import Map, PlanRecord
 
-COLOURS = "viridis"  # even steps of lightness, safe for colour-blind readers and in grey
+MAP_COLOURS = "viridis"  # even steps of lightness, safe for colour-blind readers and in grey
 MOST_TICKS = 9
 SCALE = "Linear CKA on one scale from 0 to 1; layer 0 is at the top left."
 DROPS = "Drops: similarity inside segments that goes with each layer's first principal component, or with the loudest clips."
-INTERVAL_OF = "block_index"  # the one that claims are about; those of the others are in results.parquet
+INTERVAL_OF = (
+    "block_index"  # the one that claims are about; those of the others are in results.parquet
+)
 MEASURES: dict[str, str] = {
     "block_index": "block index",
     "block_index_z": "z",
@@ -40,8 +51,10 @@ MEASURES: dict[str, str] = {
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class CkaMap:
-    """Similarities of every layer of A with every layer of B for one seed; `numbers` are means over all seeds that are done."""
+class CkaMapFigure:
+    """Similarities of every layer of A with every layer of B for one seed; `numbers` are means over
+    all seeds that are done.
+    """
 
     declared: Map
     value_LM: np.ndarray
@@ -52,7 +65,7 @@ class CkaMap:
     num_seeds: int
 
 
-def load_maps(record: PlanRecord, study: Study) -> tuple[tuple[CkaMap, ...], tuple[str, ...]]:
+def load_maps(record: PlanRecord, study: Study) -> tuple[tuple[CkaMapFigure, ...], tuple[str, ...]]:
     """The maps of an experiment that can be drawn, and warnings about those that cannot."""
     maps, warnings = [], []
     for declared in record.maps:
@@ -66,12 +79,18 @@ def load_maps(record: PlanRecord, study: Study) -> tuple[tuple[CkaMap, ...], tup
             try:
                 value_LM, layers_a, layers_b = _matrix(scan.frame)
             except ValueError as error:
-                warnings.append(f"{study.runs_dir / cell.run_id}/cka.parquet: {error}. The map is not drawn.")
+                warnings.append(
+                    f"{study.runs_dir / cell.run_id}/cka.parquet: {error}. The map is not drawn."
+                )
                 continue
             runs = [c.run_id for c in done]
-            numbers = {title: text for name, title in MEASURES.items() if (text := _measure(study, runs, name))}
+            numbers = {
+                title: text
+                for name, title in MEASURES.items()
+                if (text := _measure(study, runs, name))
+            }
             maps.append(
-                CkaMap(
+                CkaMapFigure(
                     declared=declared,
                     value_LM=value_LM,
                     layers_a=layers_a,
@@ -84,53 +103,83 @@ def load_maps(record: PlanRecord, study: Study) -> tuple[tuple[CkaMap, ...], tup
     return tuple(maps), tuple(warnings)
 
 
-def draw_map(cka: CkaMap, folder: Path, *, name: str) -> Drawing:
+def draw_map(cka: CkaMapFigure, folder: Path, *, name: str) -> Drawing:
     """One map with its layer names and block numbers."""
-    with look():
+    with apply_style():
         figure = new_figure(4.6, 5.1)
         axes = figure.add_axes((0.24, 0.30, 0.60, 0.60))
         _paint(axes, cka, most_ticks=MOST_TICKS)
         _colour_bar(figure, (0.87, 0.30, 0.025, 0.60))
-        figure.text(0.54, 0.015, _numbers_text(cka), ha="center", va="bottom", fontsize=7.5, color=FAINT, linespacing=1.4)
+        figure.text(
+            0.54,
+            0.015,
+            _numbers_text(cka),
+            ha="center",
+            va="bottom",
+            fontsize=7.5,
+            color=FAINT,
+            linespacing=1.4,
+        )
         return finish(figure, folder, name=name, title=cka.declared.title, caption=caption(cka))
 
 
-def draw_panel(maps: tuple[CkaMap, ...], folder: Path, *, name: str, title: str) -> Drawing:
+def draw_panel(maps: tuple[CkaMapFigure, ...], folder: Path, *, name: str, title: str) -> Drawing:
     """All maps side by side, three in a line."""
     rows, columns = panels(len(maps), most_columns=3)
     width, height = 3.2 * columns + 0.75, 3.95 * rows
-    with look():
+    with apply_style():
         figure = new_figure(width, height)
         for i, cka in enumerate(maps):
             left, top = 0.95 + 3.2 * (i % columns), 0.45 + 3.95 * (i // columns)
-            axes = figure.add_axes((left / width, 1 - (top + 2.2) / height, 2.2 / width, 2.2 / height))
+            axes = figure.add_axes(
+                (left / width, 1 - (top + 2.2) / height, 2.2 / width, 2.2 / height)
+            )
             _paint(axes, cka, most_ticks=5)
             middle, below = (left + 1.1) / width, 1 - (top + 2.88) / height
-            figure.text(middle, below, _numbers_text(cka), ha="center", va="top", fontsize=6.5, color=FAINT, linespacing=1.35)
+            figure.text(
+                middle,
+                below,
+                _numbers_text(cka),
+                ha="center",
+                va="top",
+                fontsize=6.5,
+                color=FAINT,
+                linespacing=1.35,
+            )
         _colour_bar(figure, (1 - 0.52 / width, 1 - 2.65 / height, 0.1 / width, 2.2 / height))
         note = " ".join(dict.fromkeys(note for cka in maps for note in _notes(cka)))
         return finish(figure, folder, name=name, title=title, caption=note)
 
 
-def caption(cka: CkaMap) -> str:
+def caption(cka: CkaMapFigure) -> str:
     """How to read the map, and what was measured on it."""
     return " ".join(_notes(cka))
 
 
-def _notes(cka: CkaMap) -> list[str]:
+def _notes(cka: CkaMapFigure) -> list[str]:
     drops = [DROPS] if MEASURES["pc1_drop"] in cka.numbers else []
     return [SCALE, *drops, *([_seed_note(cka)] if cka.num_seeds > 1 else [])]
 
 
-def _seed_note(cka: CkaMap) -> str:
+def _seed_note(cka: CkaMapFigure) -> str:
     return f"Seed {cka.seed} is drawn; numbers are mean ± standard deviation over {cka.num_seeds} seeds."
 
 
-def _paint(axes: Axes, cka: CkaMap, *, most_ticks: int) -> None:
+def _paint(axes: Axes, cka: CkaMapFigure, *, most_ticks: int) -> None:
     hide_frame(axes)
-    shown = np.ma.masked_invalid(np.clip(cka.value_LM, 0.0, 1.0))  # an unbiased CKA may be slightly negative; clipped for display only
+    shown = np.ma.masked_invalid(
+        np.clip(cka.value_LM, 0.0, 1.0)
+    )  # an unbiased CKA may be slightly negative; clipped for display only
     axes.set_facecolor("#d1d5db")
-    axes.imshow(shown, cmap=COLOURS, vmin=0.0, vmax=1.0, origin="upper", interpolation="nearest", aspect="auto")
+    axes.imshow(
+        shown,
+        cmap=MAP_COLOURS,
+        vmin=0.0,
+        vmax=1.0,
+        origin="upper",
+        interpolation="nearest",
+        aspect="auto",
+    )
     axes.set_title(plain(cka.declared.title), pad=7)
     for axis, layers in ((axes.yaxis, cka.layers_a), (axes.xaxis, cka.layers_b)):
         places = _ticks(len(layers), most=most_ticks)
@@ -144,7 +193,11 @@ def _paint(axes: Axes, cka: CkaMap, *, most_ticks: int) -> None:
 
 def _colour_bar(figure: Figure, place: tuple[float, float, float, float]) -> None:
     axes = figure.add_axes(place)
-    bar = figure.colorbar(ScalarMappable(norm=Normalize(0.0, 1.0), cmap=COLOURS), cax=axes, ticks=[0, 0.25, 0.5, 0.75, 1])
+    bar = figure.colorbar(
+        ScalarMappable(norm=Normalize(0.0, 1.0), cmap=MAP_COLOURS),
+        cax=axes,
+        ticks=[0, 0.25, 0.5, 0.75, 1],
+    )
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
     axes.tick_params(labelsize=6.5, length=2, width=0.6)
     axes.set_title("CKA", fontsize=7, fontweight="normal", pad=6)
@@ -157,16 +210,26 @@ def _matrix(frame: pl.DataFrame) -> tuple[np.ndarray, tuple[str, ...], tuple[str
         ValueError: indexes that no network has.
     """
     index_a, index_b = frame["index_a"].to_numpy(), frame["index_b"].to_numpy()
-    if frame["index_a"].null_count() or frame["index_b"].null_count() or min(index_a.min(), index_b.min()) < 0:
+    if (
+        frame["index_a"].null_count()
+        or frame["index_b"].null_count()
+        or min(index_a.min(), index_b.min()) < 0
+    ):
         raise ValueError("it has pairs without an index")
     shape = (int(index_a.max()) + 1, int(index_b.max()) + 1)
     if shape[0] * shape[1] > 4 * frame.height + 16:
-        raise ValueError(f"it has {frame.height} pairs for a map of {shape[0]} by {shape[1]} layers")
+        raise ValueError(
+            f"it has {frame.height} pairs for a map of {shape[0]} by {shape[1]} layers"
+        )
     value_LM = np.full(shape, np.nan)
     value_LM[index_a, index_b] = frame["value"].to_numpy()
     names_a = dict(zip(index_a.tolist(), frame["layer_a"].to_list(), strict=True))
     names_b = dict(zip(index_b.tolist(), frame["layer_b"].to_list(), strict=True))
-    return value_LM, tuple(names_a.get(i) or str(i) for i in range(shape[0])), tuple(names_b.get(i) or str(i) for i in range(shape[1]))
+    return (
+        value_LM,
+        tuple(names_a.get(i) or str(i) for i in range(shape[0])),
+        tuple(names_b.get(i) or str(i) for i in range(shape[1])),
+    )
 
 
 def _measure(study: Study, runs: list[str], name: str) -> str:
@@ -179,10 +242,13 @@ def _measure(study: Study, runs: list[str], name: str) -> str:
     return number(statistics.fmean(values), digits=digits) + spread if values else ""
 
 
-def _numbers_text(cka: CkaMap) -> str:
+def _numbers_text(cka: CkaMapFigure) -> str:
     """Two numbers a line."""
     words = [f"{title} {text}" for title, text in cka.numbers.items()]
-    return "\n".join(" · ".join(words[i : i + 2]) for i in range(0, len(words), 2)) or "no block numbers"
+    return (
+        "\n".join(" · ".join(words[i : i + 2]) for i in range(0, len(words), 2))
+        or "no block numbers"
+    )
 
 
 def _ticks(num_layers: int, *, most: int) -> list[int]:
@@ -193,7 +259,13 @@ def _ticks(num_layers: int, *, most: int) -> list[int]:
 
 
 def _short(layer: str) -> str:
-    """Without what all names of a network share. Of one that is still long both ends: the first tells the stage, the last the layer."""
-    for long, short in ((".block1.", "."), ("spatial_conv", "spatial"), ("temporal_conv", "temporal")):
+    """Without what all names of a network share. Of one that is still long both ends: the first
+    tells the stage, the last the layer.
+    """
+    for long, short in (
+        (".block1.", "."),
+        ("spatial_conv", "spatial"),
+        ("temporal_conv", "temporal"),
+    ):
         layer = layer.replace(long, short)
     return layer if len(layer) <= 20 else f"{layer[:8]}…{layer[-11:]}"

@@ -1,4 +1,6 @@
-"""Learning curves: accuracy on training clips by optimizer step, one panel per case, one line per role."""
+"""Learning curves: accuracy on training clips by optimizer step, one panel per case, one line per
+role.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,8 +8,18 @@ from pathlib import Path
 import polars as pl
 
 from kdbatch.report.data.study import Study, cells_at
-from kdbatch.report.figures.base import LEGEND_LINE_INCHES, LEGEND_POINTS, Drawing, finish, legend_shape, look, new_figure, panels, plain
-from kdbatch.report.figures.role_styles import role_looks
+from kdbatch.report.figures.base import (
+    LEGEND_LINE_INCHES,
+    LEGEND_POINTS,
+    Drawing,
+    apply_style,
+    finish,
+    legend_shape,
+    new_figure,
+    panels,
+    plain,
+)
+from kdbatch.report.figures.role_styles import role_styles
 from kdbatch.report.labels import case_title
 from kdbatch.result.read import read_curves
 from kdbatch.vocab.plans import PlanRecord
@@ -20,8 +32,12 @@ TITLE = "How accuracy grew while training"
 Line = tuple[list[float], list[float]]
 
 
-def draw_curves(record: PlanRecord, study: Study, folder: Path, *, name: str) -> tuple[Drawing | None, tuple[str, ...]]:
-    """The first seed of each role; None where no run left a curve. Also warnings about files that could not be read."""
+def draw_curves(
+    record: PlanRecord, study: Study, folder: Path, *, name: str
+) -> tuple[Drawing | None, tuple[str, ...]]:
+    """The first seed of each role; None where no run left a curve. Also warnings about files that
+    could not be read.
+    """
     cells = [c for c in record.cells if not c.role.startswith("map:")]
     scan = read_curves(study.runs_dir, [c.run_id for c in cells], names=[CURVE])
     lines = curve_lines(scan.frame)
@@ -30,8 +46,11 @@ def draw_curves(record: PlanRecord, study: Study, folder: Path, *, name: str) ->
     if not cases:
         return None, scan.warnings
     shown = cases[:MOST_PANELS]
-    drawn = [{role: lines[run] for role in roles if (run := _first_run(record, role, case, lines))} for case in shown]
-    with look():
+    drawn = [
+        {role: lines[run] for role in roles if (run := _first_run(record, role, case, lines))}
+        for case in shown
+    ]
+    with apply_style():
         drawing = _draw(drawn, shown, record, roles, folder, name=name, note=_note(len(cases)))
     return drawing, scan.warnings
 
@@ -42,14 +61,21 @@ def curve_lines(frame: pl.DataFrame) -> dict[str, Line]:
     found = {}
     for (run_id,), curve in frame.group_by("run_id", maintain_order=True):
         width = -(-curve.height // MOST_POINTS)
-        thin = curve.with_columns(bin=pl.int_range(pl.len()) // width).group_by("bin", maintain_order=True)
+        thin = curve.with_columns(bin=pl.int_range(pl.len()) // width).group_by(
+            "bin", maintain_order=True
+        )
         points = thin.agg(pl.col("step").mean(), pl.col("value").mean(), pl.col("unit").first())
         scale = pl.when(pl.col("unit") == "percent").then(1.0).otherwise(100.0)
-        found[str(run_id)] = (points["step"].to_list(), points.select(pl.col("value") * scale).to_series().to_list())
+        found[str(run_id)] = (
+            points["step"].to_list(),
+            points.select(pl.col("value") * scale).to_series().to_list(),
+        )
     return found
 
 
-def _first_run(record: PlanRecord, role: str, case: dict[str, str], lines: Mapping[str, Line]) -> str | None:
+def _first_run(
+    record: PlanRecord, role: str, case: dict[str, str], lines: Mapping[str, Line]
+) -> str | None:
     cells = sorted(cells_at(record, role, case), key=lambda c: c.seed)
     return next((c.run_id for c in cells if c.run_id in lines), None)
 
@@ -65,7 +91,7 @@ def _draw(
     note: str,
 ) -> Drawing:
     titles = {role: record.roles.get(role, role) for role in roles}
-    looks = role_looks(roles, record.references)
+    looks = role_styles(roles, record.references)
     num_lines, num_columns = panels(len(cases), most_columns=4)
     width = max(2.5 * num_columns + 0.5, 5.4)
     legend = legend_shape(list(titles.values()), width)
@@ -75,12 +101,20 @@ def _draw(
     for i, (case, lines) in enumerate(zip(cases, drawn, strict=True)):
         left, top = 0.6 + 2.5 * (i % num_columns), 0.32 + 2.2 * (i // num_columns)
         wide = 2.05 if num_columns > 1 else width - 0.85
-        axes = figure.add_axes((left / width, 1 - (top + 1.45) / height, wide / width, 1.45 / height))
+        axes = figure.add_axes(
+            (left / width, 1 - (top + 1.45) / height, wide / width, 1.45 / height)
+        )
         for role, (steps, values) in lines.items():
             s = looks[role]
             marker = "." if len(steps) == 1 else ""
             (handles[role],) = axes.plot(
-                steps, values, color=s.colour, linestyle=s.dashes, linewidth=s.width * 0.8, marker=marker, zorder=s.rank
+                steps,
+                values,
+                color=s.colour,
+                linestyle=s.dashes,
+                linewidth=s.width * 0.8,
+                marker=marker,
+                zorder=s.rank,
             )
         axes.set_title(plain(case_title(case)), loc="left", fontsize=8)
         axes.set_ylim(0, 102)
@@ -91,7 +125,13 @@ def _draw(
         if i >= len(cases) - num_columns:
             axes.set_xlabel("optimizer step", fontsize=7.5)
     labels = [plain(titles[role]) for role in handles]
-    figure.legend(handles=list(handles.values()), labels=labels, loc="lower center", ncol=legend[1], fontsize=LEGEND_POINTS)
+    figure.legend(
+        handles=list(handles.values()),
+        labels=labels,
+        loc="lower center",
+        ncol=legend[1],
+        fontsize=LEGEND_POINTS,
+    )
     return finish(figure, folder, name=name, title=TITLE, caption=note)
 
 

@@ -1,4 +1,6 @@
-"""The figures' font: those glyphs of DejaVu Sans that labels use, so that putting it into a PDF takes no longer than the drawing."""
+"""The figures' font: those glyphs of DejaVu Sans that labels use, so that putting it into a PDF
+takes no longer than the drawing.
+"""
 
 import atexit
 import tempfile
@@ -12,8 +14,15 @@ WHOLE = "DejaVu Sans"  # ships with matplotlib: the same glyphs on every machine
 NAME = "kdbatch Sans"
 NAMES_OF_FAMILY = (1, 16)  # OpenType, table `name`: family and typographic family
 UNUSED_TABLES = ["FFTM", "GDEF", "GSUB"]
-# Latin, Greek, dashes and dots, arrows, mathematical signs. For any other character of a title the whole font stands behind.
-CHARACTERS = (*range(0x20, 0x180), *range(0x370, 0x400), *range(0x2010, 0x2040), *range(0x2190, 0x219A), *range(0x2200, 0x2270))
+# Latin, Greek, dashes and dots, arrows, mathematical signs. For any other character of a title the
+# whole font stands behind.
+CHARACTERS = (
+    *range(0x20, 0x180),
+    *range(0x370, 0x400),
+    *range(0x2010, 0x2040),
+    *range(0x2190, 0x219A),
+    *range(0x2200, 0x2270),
+)
 
 
 def font_families() -> list[str]:
@@ -24,7 +33,9 @@ def font_families() -> list[str]:
 
 @cache
 def _make_fonts() -> None:
-    """The files lie in a folder that lives until the program ends: matplotlib opens them again for every figure."""
+    """The files lie in a folder that lives until the program ends: matplotlib opens them again for
+    every figure.
+    """
     folder = tempfile.TemporaryDirectory(prefix="kdbatch-fonts-")
     atexit.register(folder.cleanup)
     for weight in ("normal", "bold"):
@@ -34,7 +45,9 @@ def _make_fonts() -> None:
 
 
 def _write_part(source: str, path: Path) -> None:
-    options = subset.Options(layout_features=["kern"], glyph_names=True, name_IDs=["*"], hinting=True)
+    options = subset.Options(
+        layout_features=["kern"], glyph_names=True, name_IDs=["*"], hinting=True
+    )
     options.drop_tables += UNUSED_TABLES
     with subset.load_font(source, options) as font:
         subsetter = subset.Subsetter(options)

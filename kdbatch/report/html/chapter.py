@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from kdbatch.base.text import count
+from kdbatch.base.text import plural
 from kdbatch.report.data.study import RunFacts
 from kdbatch.report.escape import in_html
 from kdbatch.report.figures.base import Drawing
@@ -32,19 +32,22 @@ def chapter_html(chapter: Chapter) -> str:
     parts = [
         f"<h2>{in_html(record.title)}</h2>",
         f'<p class="faint">{in_html(record.experiment)}, profile {in_html(record.profile)} · {chapter.num_done} of '
-        f"{count(len(chapter.runs), 'run')} done{_source(record.source)}</p>",
+        f"{plural(len(chapter.runs), 'run')} done{_source(record.source)}</p>",
         *(_grid(name, grid) for name, grid in chapter.grids),
         *(drawing_html(drawing) for drawing in chapter.drawings),
         "<h3>Claims, checked</h3>" + _HOW if chapter.claims else "",
         *(claim_html(claim) for claim in chapter.claims),
-        *(f"<h3>{in_html(li.title)}</h3><p class='faint'>{in_html(li.note)}</p>{listing_html(li)}" for li in chapter.listings),
+        *(
+            f"<h3>{in_html(li.title)}</h3><p class='faint'>{in_html(li.note)}</p>{listing_html(li)}"
+            for li in chapter.listings
+        ),
         "<h3>What it cost</h3>" + cost_html(chapter.runs),
         "<h3>Where the numbers come from</h3>" + provenance_html(chapter.runs),
     ]
-    return f'<section id="{in_html(anchor(chapter))}">{"".join(parts)}</section>'
+    return f'<section id="{in_html(chapter_anchor(chapter))}">{"".join(parts)}</section>'
 
 
-def anchor(chapter: Chapter) -> str:
+def chapter_anchor(chapter: Chapter) -> str:
     return f"{chapter.record.experiment}-{chapter.record.profile}"
 
 
@@ -92,20 +95,26 @@ def provenance_html(runs: Sequence[RunFacts]) -> str:
                 found[run.provenance[key]] = found.get(run.provenance[key], 0) + 1
         if found:
             texts = [
-                f"<code>{in_html(value[:60])}</code>" + (f" ({count(n, 'run')})" if len(found) > 1 else "") for value, n in found.items()
+                f"<code>{in_html(value[:60])}</code>"
+                + (f" ({plural(n, 'run')})" if len(found) > 1 else "")
+                for value, n in found.items()
             ]
             items.append(f"<dt>{title}</dt><dd>{', '.join(texts)}</dd>")
     listed = []
     for run in runs:
         spent, host = number(run.device_hours, digits=3), run.provenance.get("host", "")
-        listed.append((run.title, run.run_id, run.kind, run.state, _number(run.attempts), spent, host))
+        listed.append(
+            (run.title, run.run_id, run.kind, run.state, _number(run.attempts), spent, host)
+        )
     head = ("Run", "Id", "Kind", "State", "Attempts", "Device-hours", "Host")
-    every = f"<details><summary>All {count(len(runs), 'run')}</summary>{table_html(head, listed, left=4)}</details>"
+    every = f"<details><summary>All {plural(len(runs), 'run')}</summary>{table_html(head, listed, left=4)}</details>"
     return (f"<dl>{''.join(items)}</dl>" if items else "") + every
 
 
 def _grid(name: str, grid: Grid) -> str:
-    links = ", ".join(f'<a href="tables/{in_html(name)}.{kind}">{kind}</a>' for kind in ("md", "csv", "tex"))
+    links = ", ".join(
+        f'<a href="tables/{in_html(name)}.{kind}">{kind}</a>' for kind in ("md", "csv", "tex")
+    )
     return f'<h3>{in_html(grid.table.title)}</h3>{grid_html(grid)}<p class="faint">{in_html(grid.caption)} {links}</p>'
 
 
@@ -113,7 +122,11 @@ def _cost(runs: Sequence[RunFacts]) -> tuple[str, str, str]:
     known = [run.device_hours for run in runs if run.device_hours is not None]
     tries = [run.attempts for run in runs if run.attempts is not None]
     done = sum(run.state == "done" for run in runs)
-    return f"{done} of {len(runs)}", number(sum(known) if known else None, digits=2), f"{sum(tries)}" if tries else NONE
+    return (
+        f"{done} of {len(runs)}",
+        number(sum(known) if known else None, digits=2),
+        f"{sum(tries)}" if tries else NONE,
+    )
 
 
 def _number(value: int | None) -> str:

@@ -1,14 +1,16 @@
-"""Claims as HTML: a verdict in words and shape, the sentence, the effect with its interval, a small plot per comparison."""
+"""Claims as HTML: a verdict in words and shape, the sentence, the effect with its interval, a small
+plot per comparison.
+"""
 
 from collections.abc import Sequence
 
-from kdbatch.base.text import count
+from kdbatch.base.text import plural
 from kdbatch.report.escape import in_html
 from kdbatch.report.labels import number, signed
-from kdbatch.report.stats.claims import CheckedClaim, Verdict
+from kdbatch.report.stats.claims import CheckedClaim, ClaimVerdict
 from kdbatch.report.stats.comparisons import Comparison
 
-MARKS: dict[Verdict, tuple[str, str]] = {
+MARKS: dict[ClaimVerdict, tuple[str, str]] = {
     "holds": ("✓", "holds"),
     "fails": ("✕", "fails"),
     "undecided": ("?", "undecided"),
@@ -17,7 +19,7 @@ MARKS: dict[Verdict, tuple[str, str]] = {
 WIDTH, HEIGHT = 180, 18
 
 
-def badge(verdict: Verdict) -> str:
+def badge(verdict: ClaimVerdict) -> str:
     mark, word = MARKS[verdict]
     return f'<span class="badge {verdict}"><span aria-hidden="true">{mark}</span>{word}</span>'
 
@@ -36,14 +38,18 @@ def claim_html(checked: CheckedClaim) -> str:
     claim = checked.claim
     origin = "our control" if claim.control else "claim of the source"
     facts = [effect_text(checked), _basis(checked)]
-    weakest = "" if len(checked.comparisons) < 2 else '<span class="faint"> (the weakest of its comparisons)</span>'
+    weakest = (
+        ""
+        if len(checked.comparisons) < 2
+        else '<span class="faint"> (the weakest of its comparisons)</span>'
+    )
     head = f'<header>{badge(checked.verdict)}<p class="says">{in_html(claim.says)}</p></header>'
     effect = f'<p class="effect"><b>{in_html(facts[0])}</b>{weakest}</p>' if facts[0] else ""
     detail = f'<p class="faint">{in_html(" · ".join(part for part in (origin, facts[1]) if part))}. {in_html(checked.why)}</p>'
-    return f'<article class="claim" id="{in_html(anchor(checked))}">{head}{effect}{detail}{_plots(checked)}</article>'
+    return f'<article class="claim" id="{in_html(claim_anchor(checked))}">{head}{effect}{detail}{_plots(checked)}</article>'
 
 
-def anchor(checked: CheckedClaim) -> str:
+def claim_anchor(checked: CheckedClaim) -> str:
     return f"claim-{checked.experiment}-{checked.profile}-{checked.claim.id}"
 
 
@@ -51,8 +57,8 @@ def _basis(checked: CheckedClaim) -> str:
     weakest = checked.weakest
     if weakest is None:
         return ""
-    seeds = count(weakest.num_seeds, "seed")
-    return f"{count(weakest.num_videos, 'test video')}, {seeds}" if weakest.num_videos else seeds
+    seeds = plural(weakest.num_seeds, "seed")
+    return f"{plural(weakest.num_videos, 'test video')}, {seeds}" if weakest.num_videos else seeds
 
 
 def _plots(checked: CheckedClaim) -> str:
@@ -68,7 +74,9 @@ def _plots(checked: CheckedClaim) -> str:
     table = f'<div class="scroll"><table class="forest"><tbody>{rows}</tbody></table></div>'
     if len(checked.comparisons) <= 4:
         return table
-    return f"<details><summary>All {len(checked.comparisons)} comparisons</summary>{table}</details>"
+    return (
+        f"<details><summary>All {len(checked.comparisons)} comparisons</summary>{table}</details>"
+    )
 
 
 def _plot(c: Comparison, threshold: float, low: float, high: float) -> str:
@@ -78,14 +86,20 @@ def _plot(c: Comparison, threshold: float, low: float, high: float) -> str:
         return f"{4 + (WIDTH - 8) * (value - low) / (high - low):.1f}"
 
     middle = HEIGHT / 2
-    line = "" if c.low is None or c.high is None else f'<line class="range" x1="{x(c.low)}" x2="{x(c.high)}" y1="{middle}" y2="{middle}"/>'
+    line = (
+        ""
+        if c.low is None or c.high is None
+        else f'<line class="range" x1="{x(c.low)}" x2="{x(c.high)}" y1="{middle}" y2="{middle}"/>'
+    )
     stroke = f'<line class="zero" x1="{x(threshold)}" x2="{x(threshold)}" y1="0" y2="{HEIGHT}"/>'
     dot = f'<circle cx="{x(c.effect)}" cy="{middle}" r="3.5"/>'
     return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" aria-hidden="true">{stroke}{line}{dot}</svg>'
 
 
 def _range(comparisons: Sequence[Comparison], threshold: float) -> tuple[float, float]:
-    ends = [threshold] + [v for c in comparisons for v in (c.low, c.high, c.effect) if v is not None]
+    ends = [threshold] + [
+        v for c in comparisons for v in (c.low, c.high, c.effect) if v is not None
+    ]
     low, high = min(ends), max(ends)
     return (low, high) if high > low else (low - 1, high + 1)
 

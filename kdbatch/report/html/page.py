@@ -3,14 +3,20 @@
 from collections.abc import Sequence
 
 from kdbatch.report.data.study import RunFacts
-from kdbatch.report.data.superseded import EarlierRun
+from kdbatch.report.data.superseded import SupersededRun
 from kdbatch.report.html.chapter import chapter_html
 from kdbatch.report.html.sections import Chapter
 from kdbatch.report.html.style import SCRIPT, STYLE
-from kdbatch.report.html.summary import earlier_html, header_html, missing_html, verdicts_html
+from kdbatch.report.html.summary import header_html, missing_html, superseded_html, verdicts_html
 
 
-def page_html(chapters: Sequence[Chapter], *, runs: Sequence[RunFacts], earlier: Sequence[EarlierRun], warnings: Sequence[str]) -> str:
+def page_html(
+    chapters: Sequence[Chapter],
+    *,
+    runs: Sequence[RunFacts],
+    earlier: Sequence[SupersededRun],
+    warnings: Sequence[str],
+) -> str:
     """Equal contents give equal bytes: there is no date of making in it."""
     body = "".join(
         [
@@ -18,7 +24,7 @@ def page_html(chapters: Sequence[Chapter], *, runs: Sequence[RunFacts], earlier:
             "<main>",
             verdicts_html(chapters),
             missing_html(runs, warnings),
-            earlier_html(earlier),
+            superseded_html(earlier),
             *(chapter_html(chapter) for chapter in chapters),
             "</main>",
             "<footer>Made by kdbatch report from the runs' Parquet files. Tables and figures also lie beside this page, in tables/ and "

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from kdbatch.report.data.study import RunFacts, Study, cells_at
 from kdbatch.report.figures.base import Drawing
 from kdbatch.report.labels import case_title, number
-from kdbatch.report.stats.claims import VERDICTS, CheckedClaim, Verdict
+from kdbatch.report.stats.claims import VERDICTS, CheckedClaim, ClaimVerdict
 from kdbatch.report.tables.grid import Grid
 from kdbatch.result.read import read_curves
 from kdbatch.vocab.plans import PlanRecord
@@ -20,7 +20,7 @@ TOGETHER: dict[str, tuple[str, int]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Listing:
+class ListSection:
     """A plain table of texts: first column left, the others right."""
 
     title: str
@@ -37,7 +37,7 @@ class Chapter:
     runs: tuple[RunFacts, ...]
     grids: tuple[tuple[str, Grid], ...]
     drawings: tuple[Drawing, ...]
-    listings: tuple[Listing, ...]
+    listings: tuple[ListSection, ...]
     claims: tuple[CheckedClaim, ...]
 
     @property
@@ -49,24 +49,31 @@ def num_done(runs: Sequence[RunFacts]) -> int:
     return sum(run.state == "done" for run in runs)
 
 
-def count_verdicts(claims: Sequence[CheckedClaim]) -> dict[Verdict, int]:
+def count_verdicts(claims: Sequence[CheckedClaim]) -> dict[ClaimVerdict, int]:
     return {verdict: sum(c.verdict == verdict for c in claims) for verdict in VERDICTS}
 
 
-def pretraining(runs: Sequence[RunFacts], study: Study) -> Listing | None:
+def pretraining(runs: Sequence[RunFacts], study: Study) -> ListSection | None:
     """What each backbone learned before it saw a label."""
     rows = []
     for run in runs:
         accuracy = study.value(run.run_id, "pretext_accuracy")
         if run.kind == "pretrain" and accuracy is not None:
-            chance, speed = study.value(run.run_id, "pretext_chance"), study.value(run.run_id, "clips_per_second")
+            chance, speed = (
+                study.value(run.run_id, "pretext_chance"),
+                study.value(run.run_id, "clips_per_second"),
+            )
             rows.append((run.title, number(accuracy), number(chance), number(speed, digits=0)))
     note = "In the pretext task itself, in percent of its questions, mean of the last epoch. Near chance, a backbone has learned nothing."
     head = ("Run", "Accuracy", "Chance", "Clips/s")
-    return Listing(title="What pretraining reached", note=note, head=head, rows=tuple(rows)) if rows else None
+    return (
+        ListSection(title="What pretraining reached", note=note, head=head, rows=tuple(rows))
+        if rows
+        else None
+    )
 
 
-def teachers_together(record: PlanRecord, study: Study) -> Listing | None:
+def teacher_agreement(record: PlanRecord, study: Study) -> ListSection | None:
     """How alike a student's teachers err, and how much each of them was given to say in the end."""
     students = [c.run_id for c in record.cells if c.role == "student"]
     most = max((len(study.runs[run].parents) for run in students), default=0)
@@ -75,7 +82,10 @@ def teachers_together(record: PlanRecord, study: Study) -> Listing | None:
     rows = []
     for case in cases.values():
         runs = [c.run_id for c in cells_at(record, "student", case)]
-        texts = [_mean([study.value(r, name) for r in runs], digits=digits) for name, (_, digits) in TOGETHER.items()]
+        texts = [
+            _mean([study.value(r, name) for r in runs], digits=digits)
+            for name, (_, digits) in TOGETHER.items()
+        ]
         texts += [_mean([weights.get((r, i)) for r in runs], digits=2) for i in range(most)]
         if any(text != number(None) for text in texts):
             rows.append((case_title(case), *texts))
@@ -83,18 +93,34 @@ def teachers_together(record: PlanRecord, study: Study) -> Listing | None:
         "Percent; correlation of errors between teachers, video by video: 1 is the same mistakes, 0 independent ones; "
         "each teacher's share of the soft target in the last epoch."
     )
-    head = ("Case", *(title for title, _ in TOGETHER.values()), *(f"Weight of T{i + 1}" for i in range(most)))
-    return Listing(title="How the teachers differ", note=note, head=head, rows=tuple(rows)) if rows else None
+    head = (
+        "Case",
+        *(title for title, _ in TOGETHER.values()),
+        *(f"Weight of T{i + 1}" for i in range(most)),
+    )
+    return (
+        ListSection(title="How the teachers differ", note=note, head=head, rows=tuple(rows))
+        if rows
+        else None
+    )
 
 
-def _last_weights(study: Study, run_ids: Sequence[str], *, num_teachers: int) -> dict[tuple[str, int], float]:
-    """(run, place of the teacher) -> weight. A file that cannot be read is named where the curves are drawn."""
+def _last_weights(
+    study: Study, run_ids: Sequence[str], *, num_teachers: int
+) -> dict[tuple[str, int], float]:
+    """(run, place of the teacher) -> weight. A file that cannot be read is named where the curves
+    are drawn.
+    """
     names = {f"teacher_weight_{i}": i for i in range(num_teachers)}
     if not names:
         return {}
     frame = read_curves(study.runs_dir, run_ids, names=list(names)).frame.sort("step")
     last = frame.group_by("run_id", "name", maintain_order=True).last()
-    return {(run, names[name]): value for run, name, value in last.select("run_id", "name", "value").iter_rows() if value is not None}
+    return {
+        (run, names[name]): value
+        for run, name, value in last.select("run_id", "name", "value").iter_rows()
+        if value is not None
+    }
 
 
 def _mean(values: Sequence[float | None], *, digits: int) -> str:

@@ -1,4 +1,6 @@
-"""The page's style and its one script, inline: the page is a single file and asks nothing of the network."""
+"""The page's style and its one script, inline: the page is a single file and asks nothing of the
+network.
+"""
 
 STYLE = """
 :root{color-scheme:light dark;--paper:#fdfdfc;--card:#fff;--ink:#1c2024;--faint:#646b75;--line:#e4e4e0;--tint:#f5f5f2;
@@ -84,7 +86,8 @@ h2,h3{break-after:avoid}figure,.claim,tr{break-inside:avoid}
 a{text-decoration:none}}
 """
 
-# Sorts inside each tbody, so that controls stay below the models; numbers by data-value or by what their text begins with.
+# Sorts inside each tbody, so that controls stay below the models; numbers by data-value or by what
+# their text begins with.
 SCRIPT = """
 "use strict";
 for (const table of document.querySelectorAll("table[data-sortable]")) {

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from kdbatch.base.text import count
+from kdbatch.base.text import plural
 from kdbatch.report.data.study import RunFacts, RunState
-from kdbatch.report.data.superseded import EarlierRun
+from kdbatch.report.data.superseded import SupersededRun
 from kdbatch.report.escape import in_html
-from kdbatch.report.html.chapter import anchor as chapter_anchor
-from kdbatch.report.html.claims import anchor, badge, effect_text
+from kdbatch.report.html.chapter import chapter_anchor
+from kdbatch.report.html.claims import badge, claim_anchor, effect_text
 from kdbatch.report.html.sections import Chapter, count_verdicts, num_done
 from kdbatch.report.html.tables import table_html
 from kdbatch.report.labels import NONE, hours
@@ -21,12 +21,24 @@ MOST_MISSING = 40
 def header_html(chapters: Sequence[Chapter], runs: Sequence[RunFacts]) -> str:
     """Title, state of the study in a sentence, and where to go on the page."""
     done = num_done(runs)
-    title = "What the study found" if runs and done == len(runs) else "What the study has found so far"
-    links = "".join(f'<a href="#{in_html(chapter_anchor(c))}">{in_html(n)}</a>' for c, n in zip(chapters, names(chapters), strict=True))
-    notes = "".join(f'<p class="notice">{in_html(note)}</p>' for note in dict.fromkeys(c.record.note for c in chapters) if note)
+    title = (
+        "What the study found" if runs and done == len(runs) else "What the study has found so far"
+    )
+    links = "".join(
+        f'<a href="#{in_html(chapter_anchor(c))}">{in_html(n)}</a>'
+        for c, n in zip(chapters, names(chapters), strict=True)
+    )
+    notes = "".join(
+        f'<p class="notice">{in_html(note)}</p>'
+        for note in dict.fromkeys(c.record.note for c in chapters)
+        if note
+    )
     newest = max((run.finished_at for run in runs), default="")
     spent = [run.device_hours for run in runs if run.device_hours is not None]
-    facts = [f"results up to {newest}" if newest else "", f"{hours(sum(spent))} of device time" if spent else ""]
+    facts = [
+        f"results up to {newest}" if newest else "",
+        f"{hours(sum(spent))} of device time" if spent else "",
+    ]
     return (
         f'<header><p class="kicker">kdbatch report</p><h1>{title}</h1>'
         f'<p class="lede">{in_html(_state(runs))} {in_html(_claims(chapters))}</p>'
@@ -56,51 +68,81 @@ def verdicts_html(chapters: Sequence[Chapter]) -> str:
 def names(chapters: Sequence[Chapter]) -> list[str]:
     """Their titles, with the profile where the same experiment was run at several."""
     titles = [chapter.record.title for chapter in chapters]
-    return [t if titles.count(t) == 1 else f"{t} (profile {c.record.profile})" for t, c in zip(titles, chapters, strict=True)]
+    return [
+        t if titles.count(t) == 1 else f"{t} (profile {c.record.profile})"
+        for t, c in zip(titles, chapters, strict=True)
+    ]
 
 
 def missing_html(runs: Sequence[RunFacts], warnings: Sequence[str]) -> str:
-    """Runs that are not done, the broken ones first and with their reason; files that could not be used."""
+    """Runs that are not done, the broken ones first and with their reason; files that could not be
+    used.
+    """
     open_runs = [run for run in runs if run.state != "done"]
     rank = {state: i for i, state in enumerate((*BROKEN, *UNDER_WAY, "queued", "not started"))}
     ordered = sorted(open_runs, key=lambda run: rank[run.state])
-    shown = [run for run in ordered if run.state in BROKEN] + [run for run in ordered if run.state not in BROKEN][:MOST_MISSING]
+    shown = [run for run in ordered if run.state in BROKEN] + [
+        run for run in ordered if run.state not in BROKEN
+    ][:MOST_MISSING]
     parts = []
     if shown:
         rest = (
-            f"<p class='faint'>and {count(len(open_runs) - len(shown), 'more run')} that wait.</p>" if len(open_runs) > len(shown) else ""
+            f"<p class='faint'>and {plural(len(open_runs) - len(shown), 'more run')} that wait.</p>"
+            if len(open_runs) > len(shown)
+            else ""
         )
         rows = [(run.title, run.state, run.reason or _hint(run.state), run.run_id) for run in shown]
         parts.append(table_html(("Run", "State", "Reason", "Id"), rows, left=4) + rest)
     if any(run.state == "failed" for run in runs):
-        parts.append("<p class='faint'>Try failed runs again: <code>kdbatch submit --retry-failed</code></p>")
+        parts.append(
+            "<p class='faint'>Try failed runs again: <code>kdbatch submit --retry-failed</code></p>"
+        )
     if warnings:
         items = "".join(f"<li>{in_html(w)}</li>" for w in warnings)
-        parts.append(f'<div class="notice"><strong>{count(len(warnings), "thing")} left out</strong><ul>{items}</ul></div>')
-    return f'<section id="missing"><h2>What is missing</h2>{"".join(parts)}</section>' if parts else ""
+        parts.append(
+            f'<div class="notice"><strong>{plural(len(warnings), "thing")} left out</strong><ul>{items}</ul></div>'
+        )
+    return (
+        f'<section id="missing"><h2>What is missing</h2>{"".join(parts)}</section>' if parts else ""
+    )
 
 
-def earlier_html(earlier: Sequence[EarlierRun]) -> str:
-    """Runs that no plan asks for any more: what they are, what took their place, and in what the two differ."""
+def superseded_html(earlier: Sequence[SupersededRun]) -> str:
+    """Runs that no plan asks for any more: what they are, what took their place, and in what the
+    two differ.
+    """
     if not earlier:
         return ""
     rows = [
-        (run.facts.title, run.facts.run_id, run.facts.state, run.facts.finished_at, run.now or NONE, run.differs)
+        (
+            run.facts.title,
+            run.facts.run_id,
+            run.facts.state,
+            run.facts.finished_at,
+            run.now or NONE,
+            run.differs,
+        )
         for run in earlier[:MOST_MISSING]
     ]
-    table = table_html(("Run", "Id", "State", "Finished", "In its place", "Differs in"), rows, left=6)
-    rest = f"<p class='faint'>and {len(earlier) - MOST_MISSING} more.</p>" if len(earlier) > MOST_MISSING else ""
+    table = table_html(
+        ("Run", "Id", "State", "Finished", "In its place", "Differs in"), rows, left=6
+    )
+    rest = (
+        f"<p class='faint'>and {len(earlier) - MOST_MISSING} more.</p>"
+        if len(earlier) > MOST_MISSING
+        else ""
+    )
     return (
         '<section id="earlier"><h2>Runs of earlier versions</h2><p class="faint">No plan asks for them any more, mostly because a recipe '
         "was changed and submitted again. Tables, figures and claims are those of the newest plans alone; these runs are in none of them, "
-        f"nor in results.parquet.</p><details><summary>{count(len(earlier), 'run')}</summary>{table}{rest}</details></section>"
+        f"nor in results.parquet.</p><details><summary>{plural(len(earlier), 'run')}</summary>{table}{rest}</details></section>"
     )
 
 
 def _verdict_html(checked: CheckedClaim) -> str:
     origin = ' <span class="faint">our control</span>' if checked.claim.control else ""
     return (
-        f'<tr><td>{badge(checked.verdict)}</td><td><a href="#{in_html(anchor(checked))}">{in_html(checked.claim.says)}</a>{origin}</td>'
+        f'<tr><td>{badge(checked.verdict)}</td><td><a href="#{in_html(claim_anchor(checked))}">{in_html(checked.claim.says)}</a>{origin}</td>'
         f'<td class="effects">{in_html(effect_text(checked))}</td></tr>'
     )
 
@@ -108,9 +150,14 @@ def _verdict_html(checked: CheckedClaim) -> str:
 def _state(runs: Sequence[RunFacts]) -> str:
     done = num_done(runs)
     if done == len(runs):
-        return f"All {count(done, 'run')} are done."
-    words = [f"{done} of {count(len(runs), 'run')} {'is' if done == 1 else 'are'} done"]
-    for state, said in (("failed", "failed"), ("blocked", "blocked"), ("stalled", "stalled"), ("running", "running")):
+        return f"All {plural(done, 'run')} are done."
+    words = [f"{done} of {plural(len(runs), 'run')} {'is' if done == 1 else 'are'} done"]
+    for state, said in (
+        ("failed", "failed"),
+        ("blocked", "blocked"),
+        ("stalled", "stalled"),
+        ("running", "running"),
+    ):
         num = sum(run.state == state for run in runs)
         words += [f"{num} {said}"] if num else []
     return ", ".join(words) + "."
@@ -118,17 +165,34 @@ def _state(runs: Sequence[RunFacts]) -> str:
 
 def _claims(chapters: Sequence[Chapter]) -> str:
     claims = [claim for chapter in chapters for claim in chapter.claims]
-    groups = (("claim", [c for c in claims if not c.claim.control]), ("control", [c for c in claims if c.claim.control]))
+    groups = (
+        ("claim", [c for c in claims if not c.claim.control]),
+        ("control", [c for c in claims if c.claim.control]),
+    )
     return " ".join(f"Of {_counted(noun, found)}" for noun, found in groups if found)
 
 
 def _counted(noun: str, claims: Sequence[CheckedClaim]) -> str:
     """`14 claims, 2 hold, 1 is undecided.`"""
     verdicts = count_verdicts(claims)
-    plural = {"holds": "hold", "fails": "fail", "undecided": "are undecided", "not-yet": "wait for results"}
-    single = {"holds": "holds", "fails": "fails", "undecided": "is undecided", "not-yet": "waits for results"}
-    words = [f"{verdicts[v]} {(single if verdicts[v] == 1 else plural)[v]}" for v in VERDICTS if verdicts[v]]
-    return f"{count(len(claims), noun)}, {', '.join(words)}."
+    several = {
+        "holds": "hold",
+        "fails": "fail",
+        "undecided": "are undecided",
+        "not-yet": "wait for results",
+    }
+    single = {
+        "holds": "holds",
+        "fails": "fails",
+        "undecided": "is undecided",
+        "not-yet": "waits for results",
+    }
+    words = [
+        f"{verdicts[v]} {(single if verdicts[v] == 1 else several)[v]}"
+        for v in VERDICTS
+        if verdicts[v]
+    ]
+    return f"{plural(len(claims), noun)}, {', '.join(words)}."
 
 
 def _bar(runs: Sequence[RunFacts]) -> str:
@@ -139,9 +203,18 @@ def _bar(runs: Sequence[RunFacts]) -> str:
         "failed": sum(run.state in BROKEN for run in runs),
     }
     groups["waiting"] = len(runs) - sum(groups.values())
-    names = {"done": "done", "running": "running or to be resumed", "failed": "failed, blocked or stalled", "waiting": "waiting"}
+    names = {
+        "done": "done",
+        "running": "running or to be resumed",
+        "failed": "failed, blocked or stalled",
+        "waiting": "waiting",
+    }
     total = max(len(runs), 1)
-    spans = "".join(f'<span class="{g}" style="width:{100 * n / total:.3f}%"></span>' for g, n in groups.items() if n)
+    spans = "".join(
+        f'<span class="{g}" style="width:{100 * n / total:.3f}%"></span>'
+        for g, n in groups.items()
+        if n
+    )
     keys = "".join(f'<li class="{g}"><i></i>{n} {names[g]}</li>' for g, n in groups.items() if n)
     return f'<div class="bar" aria-hidden="true">{spans}</div><ul class="key">{keys}</ul>'
 

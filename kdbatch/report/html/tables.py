@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from kdbatch.report.escape import in_html
-from kdbatch.report.html.sections import Listing
+from kdbatch.report.html.sections import ListSection
 from kdbatch.report.labels import number, value_title
 from kdbatch.report.tables.formats import sections, spans
 from kdbatch.report.tables.grid import Grid, Number
@@ -13,15 +13,20 @@ def grid_html(grid: Grid) -> str:
     """A declared table. Sorting stays inside models, controls, references and published numbers."""
     body = []
     for title, rows in sections(grid):
-        heading = f'<tr class="part"><th colspan="{len(grid.columns) + 1}" scope="rowgroup">{in_html(title)}</th></tr>' if title else ""
+        heading = (
+            f'<tr class="part"><th colspan="{len(grid.columns) + 1}" scope="rowgroup">{in_html(title)}</th></tr>'
+            if title
+            else ""
+        )
         lines = [
-            f'<tr class="{row.group}"><th scope="row">{in_html(row.title)}</th>{"".join(map(_cell, row.numbers))}</tr>' for row in rows
+            f'<tr class="{row.group}"><th scope="row">{in_html(row.title)}</th>{"".join(map(_cell, row.numbers))}</tr>'
+            for row in rows
         ]
         body.append(f'<tbody class="{in_html(rows[0].group)}">{heading}{"".join(lines)}</tbody>')
     return _scroll(f'<table class="grid" data-sortable>{_head(grid)}{"".join(body)}</table>')
 
 
-def listing_html(listing: Listing) -> str:
+def listing_html(listing: ListSection) -> str:
     """A plain table, sortable."""
     return table_html(listing.head, listing.rows)
 
@@ -29,12 +34,20 @@ def listing_html(listing: Listing) -> str:
 def table_html(head: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
     """The first `left` columns are text. Nothing in `rows` is markup."""
     kinds = ["text" if i < left else "num" for i in range(len(head))]
-    names = "".join(f'<th scope="col" class="{kind}">{in_html(name)}</th>' for name, kind in zip(head, kinds, strict=True))
+    names = "".join(
+        f'<th scope="col" class="{kind}">{in_html(name)}</th>'
+        for name, kind in zip(head, kinds, strict=True)
+    )
     lines = []
     for row in rows:
-        cells = "".join(f'<td class="{kind}">{in_html(text)}</td>' for text, kind in zip(row[1:], kinds[1:], strict=True))
+        cells = "".join(
+            f'<td class="{kind}">{in_html(text)}</td>'
+            for text, kind in zip(row[1:], kinds[1:], strict=True)
+        )
         lines.append(f'<tr><th scope="row">{in_html(row[0])}</th>{cells}</tr>')
-    return _scroll(f"<table data-sortable><thead><tr>{names}</tr></thead><tbody>{''.join(lines)}</tbody></table>")
+    return _scroll(
+        f"<table data-sortable><thead><tr>{names}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+    )
 
 
 def _head(grid: Grid) -> str:
@@ -49,7 +62,9 @@ def _head(grid: Grid) -> str:
         corner = f'<th scope="col" class="text">{in_html(grid.table.columns[level])}</th>'
         lines.append(f"<tr>{corner}{cells}</tr>")
     if not levels:
-        lines.append(f'<tr><th scope="col" class="text"></th><th scope="col" class="num">{in_html(grid.unit)}</th></tr>')
+        lines.append(
+            f'<tr><th scope="col" class="text"></th><th scope="col" class="num">{in_html(grid.unit)}</th></tr>'
+        )
     return f"<thead>{''.join(lines)}</thead>"
 
 

@@ -14,9 +14,11 @@ LEVEL = 0.95
 
 @dataclass(frozen=True, kw_only=True)
 class Resampled:
-    """Accuracy of each run in percent: on all videos, and on each of R draws of N videos with replacement.
+    """Accuracy of each run in percent: on all videos, and on each of R draws of N videos with
+    replacement.
 
-    Every run meets the same draws, so the difference of two runs is a paired difference (Efron & Tibshirani 1993, sec. 8 and 13.3).
+    Every run meets the same draws, so the difference of two runs is a paired difference (Efron &
+    Tibshirani 1993, sec. 8 and 13.3).
     """
 
     point: Mapping[str, float]
@@ -24,8 +26,15 @@ class Resampled:
     num_videos: Mapping[str, int]
 
 
-def resample(hits: Mapping[str, np.ndarray], *, rng: np.random.Generator, num_replicates: int = NUM_REPLICATES) -> Resampled:
-    """`hits[run]` says for each of the N videos, in one order for all runs, whether the run was right."""
+def resample(
+    hits: Mapping[str, np.ndarray],
+    *,
+    rng: np.random.Generator,
+    num_replicates: int = NUM_REPLICATES,
+) -> Resampled:
+    """`hits[run]` says for each of the N videos, in one order for all runs, whether the run was
+    right.
+    """
     hit_MN = np.stack([np.asarray(h, dtype=np.float32) for h in hits.values()])
     num_videos = hit_MN.shape[1]
     assert num_videos < 2**24, "whole numbers up to here are exact in single precision"
@@ -44,8 +53,9 @@ def resample(hits: Mapping[str, np.ndarray], *, rng: np.random.Generator, num_re
 class SeedDraws:
     """What training with other seeds might change, as errors that are added to replicates.
 
-    Seeds are few. Drawn anew as the videos are, they could give nothing outside of the values that were seen: an interval of three seeds
-    would hold the truth three times in four. So the error of their mean is drawn from the distribution that it has, Student's t.
+    Seeds are few. Drawn anew as the videos are, they could give nothing outside of the values that
+    were seen: an interval of three seeds would hold the truth three times in four. So the error of
+    their mean is drawn from the distribution that it has, Student's t.
     """
 
     rng: np.random.Generator
@@ -53,7 +63,8 @@ class SeedDraws:
     drawn: dict[tuple[int, ...], np.ndarray] = field(default_factory=dict)
 
     def errors(self, values: Mapping[int, float]) -> np.ndarray:
-        """(R,): the standard error of the mean of `values`, by seed, times Student's t. Of one seed there is nothing to be known: zeros.
+        """(R,): the standard error of the mean of `values`, by seed, times Student's t. Of one seed
+        there is nothing to be known: zeros.
 
         The t are R evenly spaced quantiles in random order, the same ones for the same seeds.
         """
@@ -61,7 +72,9 @@ class SeedDraws:
         if len(seeds) < 2:
             return np.zeros(self.num_replicates)
         if seeds not in self.drawn:
-            upper = t_quantile(np.linspace(0.5, 1.0, self.num_replicates, endpoint=False)[1::2], len(seeds) - 1)
+            upper = t_quantile(
+                np.linspace(0.5, 1.0, self.num_replicates, endpoint=False)[1::2], len(seeds) - 1
+            )
             self.drawn[seeds] = self.rng.permutation(np.concatenate([-upper, upper]))
         return self.drawn[seeds] * float(np.std(list(values.values()), ddof=1)) / len(seeds) ** 0.5
 
@@ -78,7 +91,11 @@ def t_interval(differences: Sequence[float], *, level: float = LEVEL) -> tuple[f
     if len(differences) < 2:
         return None
     values = np.asarray(differences, dtype=np.float64)
-    half = float(t_quantile(1 - (1 - level) / 2, len(values) - 1)) * float(values.std(ddof=1)) / len(values) ** 0.5
+    half = (
+        float(t_quantile(1 - (1 - level) / 2, len(values) - 1))
+        * float(values.std(ddof=1))
+        / len(values) ** 0.5
+    )
     return float(values.mean()) - half, float(values.mean()) + half
 
 
@@ -87,7 +104,8 @@ def t_quantile(probability: float | np.ndarray, degrees: int) -> np.ndarray:
 
     By the trapezoidal rule from its distribution function over theta = atan(t / sqrt(df)):
 
-    F(t) - 1/2 = integral of cos^(df-1) from 0 to theta / its integral from -pi/2 to pi/2 (Abramowitz & Stegun 1964, 26.7).
+    F(t) - 1/2 = integral of cos^(df-1) from 0 to theta / its integral from -pi/2 to pi/2
+    (Abramowitz & Stegun 1964, 26.7).
     """
     angle = np.linspace(0.0, np.pi / 2, 20001)
     density = np.cos(angle) ** (degrees - 1)

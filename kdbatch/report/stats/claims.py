@@ -1,8 +1,9 @@
 """Sentences of the source, checked: verdict, effect, 95 % interval, number of videos and seeds.
 
-An effect is oriented so that positive favours the claim, and negative one that says "not". A claim over several comparisons holds when
-each of them clears the threshold with its own interval (the intersection-union test keeps the level), and fails when one misses it with
-an interval widened for the number of comparisons (Bonferroni). Between the two it is undecided.
+An effect is oriented so that positive favours the claim, and negative one that says "not". A claim
+over several comparisons holds when each of them clears the threshold with its own interval (the
+intersection-union test keeps the level), and fails when one misses it with an interval widened for
+the number of comparisons (Bonferroni). Between the two it is undecided.
 """
 
 import zlib
@@ -19,19 +20,21 @@ from kdbatch.report.stats.comparisons import Arm, Comparison, compare_arms, comp
 from kdbatch.report.stats.correctness import Evidence, resample_runs
 from kdbatch.vocab.plans import Claim, ClaimKind, PlanRecord
 
-Verdict = Literal["holds", "fails", "undecided", "not-yet"]
-VERDICTS: tuple[Verdict, ...] = ("holds", "fails", "undecided", "not-yet")
+ClaimVerdict = Literal["holds", "fails", "undecided", "not-yet"]
+VERDICTS: tuple[ClaimVerdict, ...] = ("holds", "fails", "undecided", "not-yet")
 MIN_VIDEOS = 20  # below, resampled videos say nothing of other videos
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckedClaim:
-    """A claim and what the results say of it. `weakest` is the comparison that decides; None while nothing can be compared."""
+    """A claim and what the results say of it. `weakest` is the comparison that decides; None while
+    nothing can be compared.
+    """
 
     claim: Claim
     experiment: str
     profile: str
-    verdict: Verdict
+    verdict: ClaimVerdict
     why: str
     unit: Literal["points", "index"]
     threshold: float
@@ -40,17 +43,25 @@ class CheckedClaim:
     num_missing: int
 
 
-def check_claims(record: PlanRecord, study: Study) -> tuple[tuple[CheckedClaim, ...], tuple[str, ...]]:
+def check_claims(
+    record: PlanRecord, study: Study
+) -> tuple[tuple[CheckedClaim, ...], tuple[str, ...]]:
     """Every claim of an experiment, and warnings about the evidence."""
     evidence: dict[str, Evidence] = {}
     for metric in dict.fromkeys(c.metric for c in record.claims if c.kind != "fewer_blocks_than"):
         roles = {r for c in record.claims if c.metric == metric for r in (c.who, *c.than)}
-        evidence[metric] = resample_runs(study, [c.run_id for c in record.cells if c.role in roles], metric=metric)
+        evidence[metric] = resample_runs(
+            study, [c.run_id for c in record.cells if c.role in roles], metric=metric
+        )
     checked = []
     for claim in record.claims:
-        rng = np.random.default_rng(zlib.crc32(claim.id.encode()))  # a claim's seeds are drawn alike in every report
+        rng = np.random.default_rng(
+            zlib.crc32(claim.id.encode())
+        )  # a claim's seeds are drawn alike in every report
         resampled = evidence[claim.metric].resampled if claim.metric in evidence else None
-        bench = _Bench(record=record, study=study, claim=claim, resampled=resampled, draws=SeedDraws(rng=rng))
+        bench = _Bench(
+            record=record, study=study, claim=claim, resampled=resampled, draws=SeedDraws(rng=rng)
+        )
         checked.append(_judge(bench, _CHECKS[claim.kind](bench)))
     return tuple(checked), tuple(w for e in evidence.values() for w in e.warnings)
 
@@ -68,11 +79,19 @@ class _Bench:
     def cases(self, role: str) -> list[dict[str, str]]:
         """Those that the claim speaks of."""
         found = {tuple(c.case.items()): c.case for c in self.record.cells if c.role == role}
-        return [case for case in found.values() if all(case.get(axis) == value for axis, value in self.claim.at.items())]
+        return [
+            case
+            for case in found.values()
+            if all(case.get(axis) == value for axis, value in self.claim.at.items())
+        ]
 
     def arm(self, role: str, case: dict[str, str], metric: str) -> Arm:
         runs = {cell.seed: cell.run_id for cell in cells_at(self.record, role, case)}
-        return Arm(title=self.title(role), runs=runs, values={s: self.study.value(r, metric) for s, r in runs.items()})
+        return Arm(
+            title=self.title(role),
+            runs=runs,
+            values={s: self.study.value(r, metric) for s, r in runs.items()},
+        )
 
     def title(self, role: str) -> str:
         if role.startswith("map:"):
@@ -85,11 +104,16 @@ def _beats(bench: _Bench) -> list[Comparison | None]:
     found = []
     for case in bench.cases(claim.who):
         for other in claim.than:
-            arms = (bench.arm(claim.who, case, claim.metric), bench.arm(other, case | claim.than_at, claim.metric))
+            arms = (
+                bench.arm(claim.who, case, claim.metric),
+                bench.arm(other, case | claim.than_at, claim.metric),
+            )
             if not arms[1].runs:
                 continue  # a role that this case does not have
             label = f"{case_title(case)}: above {bench.title(other)}" + _moved(claim)
-            found.append(compare_arms(label, {arms[0]: 1.0, arms[1]: -1.0}, bench.resampled, bench.draws))
+            found.append(
+                compare_arms(label, {arms[0]: 1.0, arms[1]: -1.0}, bench.resampled, bench.draws)
+            )
     return found
 
 
@@ -107,10 +131,15 @@ def _best_at(bench: _Bench) -> list[Comparison | None]:
         rest = {a: v for a, v in case.items() if a != claim.axis}
         for other in cases:
             if other != case and {a: v for a, v in other.items() if a != claim.axis} == rest:
-                arms = (bench.arm(claim.who, case, claim.metric), bench.arm(claim.who, other, claim.metric))
+                arms = (
+                    bench.arm(claim.who, case, claim.metric),
+                    bench.arm(claim.who, other, claim.metric),
+                )
                 place = f"{case_title(rest)}: " if rest else ""
                 label = f"{place}{value_title(claim.value)} above {value_title(other[claim.axis])}"
-                found.append(compare_arms(label, {arms[0]: 1.0, arms[1]: -1.0}, bench.resampled, bench.draws))
+                found.append(
+                    compare_arms(label, {arms[0]: 1.0, arms[1]: -1.0}, bench.resampled, bench.draws)
+                )
     return found
 
 
@@ -126,7 +155,9 @@ def _mean_gain(bench: _Bench) -> list[Comparison | None]:
         others = [bench.arm(other, case | claim.than_at, claim.metric) for other in claim.than]
         weights |= {arm: -1 / (len(cases) * len(claim.than)) for arm in others}
     others = " and ".join(bench.title(r) for r in claim.than) + _moved(claim)
-    label = f"{bench.title(claim.who)} above the mean of {others}" + (f", averaged over {len(cases)} cases" if len(cases) > 1 else "")
+    label = f"{bench.title(claim.who)} above the mean of {others}" + (
+        f", averaged over {len(cases)} cases" if len(cases) > 1 else ""
+    )
     return [compare_arms(label, weights, bench.resampled, bench.draws)]
 
 
@@ -137,7 +168,11 @@ def _fewer_blocks(bench: _Bench) -> list[Comparison | None]:
     own = bench.arm(f"map:{claim.who}", {}, "block_index")
     for other in claim.than:
         arm = bench.arm(f"map:{other}", {}, "block_index")
-        found.append(compare_seeds(f"below {arm.title}", high=arm, low=own) if own.runs and arm.runs else None)
+        found.append(
+            compare_seeds(f"below {arm.title}", high=arm, low=own)
+            if own.runs and arm.runs
+            else None
+        )
     return found
 
 
@@ -172,31 +207,54 @@ def _judge(bench: _Bench, found: Sequence[Comparison | None]) -> CheckedClaim:
 
 
 def deciding(comparisons: Sequence[Comparison], threshold: float) -> Comparison | None:
-    """The smallest effect; where some comparisons lie on the other side, the smallest of theirs, for they decide."""
+    """The smallest effect; where some comparisons lie on the other side, the smallest of theirs,
+    for they decide.
+    """
     missed = [c for c in comparisons if c.misses(threshold, among=len(comparisons))]
     return min(missed or comparisons, key=lambda c: c.effect, default=None)
 
 
-def _verdict(claim: Claim, comparisons: Sequence[Comparison], num_missing: int, threshold: float) -> tuple[Verdict, str]:
+def _verdict(
+    claim: Claim, comparisons: Sequence[Comparison], num_missing: int, threshold: float
+) -> tuple[ClaimVerdict, str]:
     if not comparisons and not num_missing:
         return "not-yet", "Nothing that this study runs bears on it."
     if num_missing:
-        return "not-yet", f"{num_missing} of {num_missing + len(comparisons)} comparisons wait for results."
+        return (
+            "not-yet",
+            f"{num_missing} of {num_missing + len(comparisons)} comparisons wait for results.",
+        )
     if any(c.low is None for c in comparisons):
         return "undecided", _no_interval(claim)
     if any(0 < c.num_videos < MIN_VIDEOS for c in comparisons):
-        return "undecided", f"Fewer than {MIN_VIDEOS} test videos: too few to say anything of other videos."
+        return (
+            "undecided",
+            f"Fewer than {MIN_VIDEOS} test videos: too few to say anything of other videos.",
+        )
     reaches = claim.kind == "mean_gain_at_least"
     if all(c.clears(threshold, reaches=reaches) for c in comparisons):
-        why = "Every interval clears the threshold." if len(comparisons) > 1 else "The interval clears the threshold."
-        return ("fails", f"{why} The claim is that it does not.") if claim.negated else ("holds", why)
+        why = (
+            "Every interval clears the threshold."
+            if len(comparisons) > 1
+            else "The interval clears the threshold."
+        )
+        return (
+            ("fails", f"{why} The claim is that it does not.") if claim.negated else ("holds", why)
+        )
     if any(c.misses(threshold, among=len(comparisons)) for c in comparisons):
-        why = "At least one interval lies on the other side." if len(comparisons) > 1 else "The interval lies on the other side."
+        why = (
+            "At least one interval lies on the other side."
+            if len(comparisons) > 1
+            else "The interval lies on the other side."
+        )
         return ("holds", f"{why} So the claim says.") if claim.negated else ("fails", why)
     if len(comparisons) == 1:
         return "undecided", "The interval includes the threshold."
     if any(c.misses(threshold, among=1) for c in comparisons):
-        return "undecided", f"An interval lies on the other side, but not when it is widened for {len(comparisons)} comparisons."
+        return (
+            "undecided",
+            f"An interval lies on the other side, but not when it is widened for {len(comparisons)} comparisons.",
+        )
     return "undecided", "At least one interval includes the threshold."
 
 

@@ -1,4 +1,6 @@
-"""Arms of a comparison: one role in one case with all its seeds; and the comparison itself. Axis: R replicates."""
+"""Arms of a comparison: one role in one case with all its seeds; and the comparison itself. Axis: R
+replicates.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,8 +35,8 @@ class Arm:
 class Comparison:
     """One effect. `low` and `high` bound it at 95 %, None where no interval can be had.
 
-    The interval comes from `replicates_R` (over `num_videos` videos, and seeds where there are several) or, where there are none, from
-    `differences` (one per seed).
+    The interval comes from `replicates_R` (over `num_videos` videos, and seeds where there are
+    several) or, where there are none, from `differences` (one per seed).
     """
 
     label: str
@@ -59,22 +61,31 @@ class Comparison:
         return wide is not None and wide[1] < threshold
 
 
-def compare_arms(label: str, weights: Mapping[Arm, float], resampled: Resampled | None, draws: SeedDraws) -> Comparison | None:
+def compare_arms(
+    label: str, weights: Mapping[Arm, float], resampled: Resampled | None, draws: SeedDraws
+) -> Comparison | None:
     """A weighted sum of arms (weights sum to 0). None while some run of some arm is not done.
 
-    From per-video predictions: paired bootstrap over videos, to which the seeds' error is added where there are several. Without them: over
-    seeds alone.
+    From per-video predictions: paired bootstrap over videos, to which the seeds' error is added
+    where there are several. Without them: over seeds alone.
     """
     if not all(arm.is_whole for arm in weights):
         return None
     runs = [run for arm in weights for run in arm.runs.values()]
     if resampled is None or not all(run in resampled.point for run in runs):
         return _over_seeds(label, weights)
-    effect = sum(weight * float(np.mean([resampled.point[r] for r in arm.runs.values()])) for arm, weight in weights.items())
+    effect = sum(
+        weight * float(np.mean([resampled.point[r] for r in arm.runs.values()]))
+        for arm, weight in weights.items()
+    )
     drawn_R = np.sum([weight * _mean_R(arm, resampled) for arm, weight in weights.items()], axis=0)
-    for seeds in dict.fromkeys(tuple(arm.runs) for arm in weights):  # arms of the same seeds are compared seed by seed
+    for seeds in dict.fromkeys(
+        tuple(arm.runs) for arm in weights
+    ):  # arms of the same seeds are compared seed by seed
         paired = {arm: weight for arm, weight in weights.items() if tuple(arm.runs) == seeds}
-        drawn_R = drawn_R + draws.errors({s: sum(w * resampled.point[arm.runs[s]] for arm, w in paired.items()) for s in seeds})
+        drawn_R = drawn_R + draws.errors(
+            {s: sum(w * resampled.point[arm.runs[s]] for arm, w in paired.items()) for s in seeds}
+        )
     low, high = interval(drawn_R)
     return Comparison(
         label=label,
@@ -97,13 +108,19 @@ def compare_seeds(label: str, *, high: Arm, low: Arm) -> Comparison | None:
 
 
 def _over_seeds(label: str, weights: Mapping[Arm, float]) -> Comparison:
-    """Student's interval over the seeds that all arms have; the bare effect where that is one seed or none."""
+    """Student's interval over the seeds that all arms have; the bare effect where that is one seed
+    or none.
+    """
     shared = sorted(set.intersection(*(set(arm.known) for arm in weights)))
-    differences = tuple(sum(weight * arm.known[seed] for arm, weight in weights.items()) for seed in shared)
+    differences = tuple(
+        sum(weight * arm.known[seed] for arm, weight in weights.items()) for seed in shared
+    )
     bounds = t_interval(differences)
     return Comparison(
         label=label,
-        effect=float(np.mean(differences)) if shared else sum(weight * arm.mean for arm, weight in weights.items()),
+        effect=float(np.mean(differences))
+        if shared
+        else sum(weight * arm.mean for arm, weight in weights.items()),
         low=bounds[0] if bounds else None,
         high=bounds[1] if bounds else None,
         num_videos=0,

@@ -9,17 +9,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kdbatch.base.text import count
+from kdbatch.base.text import plural
 from kdbatch.report.data.study import Study
 from kdbatch.report.labels import number
 from kdbatch.report.stats.bootstrap import Resampled, resample
 
 TOP_K = {"top1": 1, "top5": 5}  # metrics that follow from predictions, video by video
-SAME_POINTS = 0.05  # accuracy from predictions and accuracy as reported may differ by rounding, not by more
+SAME_POINTS = (
+    0.05  # accuracy from predictions and accuracy as reported may differ by rounding, not by more
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Hits:
+class Correctness:
     """Test videos, sorted by key: was the run right?"""
 
     keys: tuple[str, ...]
@@ -27,7 +29,11 @@ class Hits:
 
     def at(self, keys: tuple[str, ...]) -> np.ndarray:
         """Only those of `keys`, which are some of its own, sorted as well."""
-        return self.hit_N if keys == self.keys else self.hit_N[np.isin(np.array(self.keys), np.array(keys))]
+        return (
+            self.hit_N
+            if keys == self.keys
+            else self.hit_N[np.isin(np.array(self.keys), np.array(keys))]
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +46,7 @@ class Evidence:
 
 def resample_runs(study: Study, run_ids: Sequence[str], *, metric: str) -> Evidence:
     """Runs measured on the same subset share their draws of videos."""
-    groups, warnings = load_hits(study, run_ids, metric=metric)
+    groups, warnings = load_correctness(study, run_ids, metric=metric)
     parts = [_resample_subset(group, subset, warnings) for subset, group in sorted(groups.items())]
     resampled = Resampled(
         point={run: value for part in parts for run, value in part.point.items()},
@@ -50,15 +56,19 @@ def resample_runs(study: Study, run_ids: Sequence[str], *, metric: str) -> Evide
     return Evidence(resampled=resampled, warnings=tuple(warnings))
 
 
-def load_hits(study: Study, run_ids: Sequence[str], *, metric: str) -> tuple[dict[str, dict[str, Hits]], list[str]]:
-    """By subset and run: which videos the run got right; and what was wrong with runs that are left out."""
+def load_correctness(
+    study: Study, run_ids: Sequence[str], *, metric: str
+) -> tuple[dict[str, dict[str, Correctness]], list[str]]:
+    """By subset and run: which videos the run got right; and what was wrong with runs that are left
+    out.
+    """
     warnings: list[str] = []
-    groups: dict[str, dict[str, Hits]] = {}
+    groups: dict[str, dict[str, Correctness]] = {}
     for run_id in sorted(set(run_ids)):
         found, places = study.measured.get((run_id, metric)), study.places.get(run_id)
         if found is None or places is None or metric not in TOP_K:
             continue
-        hits = Hits(keys=places.keys, hit_N=places.place_N < TOP_K[metric])
+        hits = Correctness(keys=places.keys, hit_N=places.place_N < TOP_K[metric])
         percent = 100 * float(hits.hit_N.mean())
         if abs(percent - found.value) > SAME_POINTS:
             warnings.append(
@@ -70,21 +80,25 @@ def load_hits(study: Study, run_ids: Sequence[str], *, metric: str) -> tuple[dic
     return groups, warnings
 
 
-def shared_keys(hits: Sequence[Hits]) -> tuple[str, ...]:
+def shared_keys(hits: Sequence[Correctness]) -> tuple[str, ...]:
     """The videos that all have, sorted."""
     kinds = list(dict.fromkeys(h.keys for h in hits))
     return kinds[0] if len(kinds) == 1 else tuple(sorted(set.intersection(*map(set, kinds))))
 
 
-def _resample_subset(group: Mapping[str, Hits], subset: str, warnings: list[str]) -> Resampled:
+def _resample_subset(
+    group: Mapping[str, Correctness], subset: str, warnings: list[str]
+) -> Resampled:
     """Only videos that all runs have: a paired difference needs both."""
     shared = shared_keys(list(group.values()))
     num_all = len(set().union(*{hits.keys for hits in group.values()}))
     if len(shared) < num_all:
         warnings.append(
-            f"{subset}: runs were not tested on the same videos; claims use the {count(len(shared), 'video')} of {num_all} that all have."
+            f"{subset}: runs were not tested on the same videos; claims use the {plural(len(shared), 'video')} of {num_all} that all have."
         )
     if not shared:
         return Resampled(point={}, replicates={}, num_videos={})
-    rng = np.random.default_rng(zlib.crc32(subset.encode()))  # the same draws in every report and for every experiment
+    rng = np.random.default_rng(
+        zlib.crc32(subset.encode())
+    )  # the same draws in every report and for every experiment
     return resample({run: hits.at(shared) for run, hits in group.items()}, rng=rng)

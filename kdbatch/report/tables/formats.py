@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from kdbatch.report.escape import in_file_name, in_latex, in_markdown
 from kdbatch.report.labels import RoleGroup, case_title, value_title
-from kdbatch.report.tables.grid import Grid, Number, Row
+from kdbatch.report.tables.grid import Grid, GridRow, Number
 
 SECTION_TITLES: dict[RoleGroup, str] = {
     "reference": "What the student is measured against",
@@ -18,9 +18,11 @@ SECTION_TITLES: dict[RoleGroup, str] = {
 }
 
 
-def sections(grid: Grid) -> Iterator[tuple[str, tuple[Row, ...]]]:
+def sections(grid: Grid) -> Iterator[tuple[str, tuple[GridRow, ...]]]:
     """Rows in their order, cut where models end and controls begin: (title or nothing, rows)."""
-    for title, rows in itertools.groupby(grid.rows, key=lambda row: SECTION_TITLES.get(row.group, "")):
+    for title, rows in itertools.groupby(
+        grid.rows, key=lambda row: SECTION_TITLES.get(row.group, "")
+    ):
         yield title, tuple(rows)
 
 
@@ -34,7 +36,11 @@ def markdown(grid: Grid) -> str:
         for row in rows:
             numbers = [f"**{n.text}**" if n.is_best else n.text for n in row.numbers]
             lines.append(_bar([in_markdown(row.title), *numbers]))
-    return f"**{in_markdown(grid.table.title)}**\n\n" + "\n".join(lines) + f"\n\n{in_markdown(grid.caption)}\n"
+    return (
+        f"**{in_markdown(grid.table.title)}**\n\n"
+        + "\n".join(lines)
+        + f"\n\n{in_markdown(grid.caption)}\n"
+    )
 
 
 def comma_separated(grid: Grid) -> str:
@@ -42,12 +48,35 @@ def comma_separated(grid: Grid) -> str:
     axes = grid.table.columns
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["group", "role", "title", *axes, "metric", "unit", "mean", "sd", "seeds_done", "seeds_planned"])
+    writer.writerow(
+        [
+            "group",
+            "role",
+            "title",
+            *axes,
+            "metric",
+            "unit",
+            "mean",
+            "sd",
+            "seeds_done",
+            "seeds_planned",
+        ]
+    )
     for row in grid.rows:
         for column, n in zip(grid.columns, row.numbers, strict=True):
             metric = row.role if row.group == "ensemble" else grid.table.metric
             values = [_exact(n.mean), _exact(n.sd), n.num_done, n.num_planned]
-            writer.writerow([row.group, row.role, row.title, *(column[a] for a in axes), metric, grid.unit, *values])
+            writer.writerow(
+                [
+                    row.group,
+                    row.role,
+                    row.title,
+                    *(column[a] for a in axes),
+                    metric,
+                    grid.unit,
+                    *values,
+                ]
+            )
     return out.getvalue()
 
 
@@ -67,13 +96,24 @@ def latex(grid: Grid) -> str:
     ]
     for i, (title, rows) in enumerate(sections(grid)):
         lines += ["    \\midrule"] if i else []
-        lines += [f"    \\multicolumn{{{width}}}{{l}}{{\\emph{{{in_latex(title)}}}}} \\\\"] if title else []
-        lines += [f"    {' & '.join([in_latex(row.title), *map(_latex_number, row.numbers)])} \\\\" for row in rows]
+        lines += (
+            [f"    \\multicolumn{{{width}}}{{l}}{{\\emph{{{in_latex(title)}}}}} \\\\"]
+            if title
+            else []
+        )
+        lines += [
+            f"    {' & '.join([in_latex(row.title), *map(_latex_number, row.numbers)])} \\\\"
+            for row in rows
+        ]
     return "\n".join([*lines, "    \\bottomrule", "  \\end{tabular}", "\\end{table}", ""])
 
 
-def spans(columns: Sequence[dict[str, str]], axes: Sequence[str], level: int) -> list[tuple[str, int]]:
-    """(value, number of columns that it heads) of one header line; equal neighbours under one outer heading are one."""
+def spans(
+    columns: Sequence[dict[str, str]], axes: Sequence[str], level: int
+) -> list[tuple[str, int]]:
+    """(value, number of columns that it heads) of one header line; equal neighbours under one outer
+    heading are one.
+    """
     keys = [tuple(column[axis] for axis in axes[: level + 1]) for column in columns]
     return [(key[-1], len(list(run))) for key, run in itertools.groupby(keys)]
 

@@ -12,13 +12,18 @@ from kdbatch.vocab.plans import PlanRecord, Table
 
 # Measured by every distill run on its own teachers; shown below a table of the same metric.
 ENSEMBLES: dict[str, dict[str, str]] = {
-    "top1": {"teacher_ensemble_top1": "Teachers' ensemble", "teacher_oracle_top1": "Any teacher right"},
+    "top1": {
+        "teacher_ensemble_top1": "Teachers' ensemble",
+        "teacher_oracle_top1": "Any teacher right",
+    },
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Number:
-    """Mean and standard deviation (n - 1) over `num_done` seeds of `num_planned`; None where there is nothing to take it of."""
+    """Mean and standard deviation (n - 1) over `num_done` seeds of `num_planned`; None where there
+    is nothing to take it of.
+    """
 
     mean: float | None
     sd: float | None
@@ -35,11 +40,13 @@ class Number:
         if self.mean is None:
             return NONE
         spread = f" ± {number(self.sd)}" if self.sd is not None else ""
-        return f"{number(self.mean)}{spread}" + (f" ({self.num_done} of {self.num_planned})" if self.is_partial else "")
+        return f"{number(self.mean)}{spread}" + (
+            f" ({self.num_done} of {self.num_planned})" if self.is_partial else ""
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class GridRow:
     """One role across all columns."""
 
     role: str
@@ -50,13 +57,13 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """A table with its numbers. `columns` map axis to value, outermost axis first; `unit` is that of the rows, `sources` those of the
-    published ones.
+    """A table with its numbers. `columns` map axis to value, outermost axis first; `unit` is that
+    of the rows, `sources` those of the published ones.
     """
 
     table: Table
     columns: tuple[dict[str, str], ...]
-    rows: tuple[Row, ...]
+    rows: tuple[GridRow, ...]
     unit: str
     sources: tuple[str, ...] = ()
 
@@ -68,8 +75,14 @@ class Grid:
     def caption(self) -> str:
         """What the numbers are, in one or two sentences."""
         head = f"{metric_title(self.table.metric)} in {self.unit}"
-        spread = f", mean ± standard deviation over {self.num_seeds} seeds" if self.num_seeds > 1 else ", one seed"
-        numbers = [n for row in self.rows if row.group != "published" for n in row.numbers if n.num_planned]
+        spread = (
+            f", mean ± standard deviation over {self.num_seeds} seeds"
+            if self.num_seeds > 1
+            else ", one seed"
+        )
+        numbers = [
+            n for row in self.rows if row.group != "published" for n in row.numbers if n.num_planned
+        ]
         parts = [head + spread + ". Bold: best of its column."]
         if any(n.mean is None for n in numbers):
             parts.append(f"{NONE}: not measured yet.")
@@ -81,12 +94,12 @@ class Grid:
 
 
 def fill(record: PlanRecord, table: Table, study: Study, *, published: bool = False) -> Grid:
-    """The numbers of `table` as far as they are measured; `published`: the source's own numbers below them, but not below numbers of a
-    scale whose note says that they cannot be compared.
+    """The numbers of `table` as far as they are measured; `published`: the source's own numbers
+    below them, but not below numbers of a scale whose note says that they cannot be compared.
     """
     columns = _columns(record, table)
     rows = [
-        Row(
+        GridRow(
             role=role,
             title=record.roles.get(role, role),
             group=role_group(role, record.references),
@@ -95,9 +108,20 @@ def fill(record: PlanRecord, table: Table, study: Study, *, published: bool = Fa
         for role in table.rows
     ]
     ensembles = _ensembles(record, table, columns, study)
-    unit = next((m.unit for (_, name), m in study.measured.items() if name == table.metric and m.unit), "percent")
-    printed, sources = _published(record, table, columns) if published and not record.note else ([], ())
-    return Grid(table=table, columns=columns, rows=(*_with_best(rows), *ensembles, *printed), unit=unit, sources=sources)
+    unit = next(
+        (m.unit for (_, name), m in study.measured.items() if name == table.metric and m.unit),
+        "percent",
+    )
+    printed, sources = (
+        _published(record, table, columns) if published and not record.note else ([], ())
+    )
+    return Grid(
+        table=table,
+        columns=columns,
+        rows=(*_with_best(rows), *ensembles, *printed),
+        unit=unit,
+        sources=sources,
+    )
 
 
 def _columns(record: PlanRecord, table: Table) -> tuple[dict[str, str], ...]:
@@ -106,16 +130,25 @@ def _columns(record: PlanRecord, table: Table) -> tuple[dict[str, str], ...]:
     for axis in table.columns:
         found = dict.fromkeys(cell.case[axis] for cell in record.cells if axis in cell.case)
         values.append(record.axes.get(axis) or tuple(found))
-    cases = [dict(zip(table.columns, combination, strict=True)) for combination in itertools.product(*values)]
+    cases = [
+        dict(zip(table.columns, combination, strict=True))
+        for combination in itertools.product(*values)
+    ]
     return tuple(case for case in cases if any(cells_at(record, role, case) for role in table.rows))
 
 
-def _number(record: PlanRecord, role: str, column: dict[str, str], metric: str, study: Study) -> Number:
-    """Per seed first: a seed counts when all of its cases are measured (several only where the column leaves an axis open)."""
+def _number(
+    record: PlanRecord, role: str, column: dict[str, str], metric: str, study: Study
+) -> Number:
+    """Per seed first: a seed counts when all of its cases are measured (several only where the
+    column leaves an axis open).
+    """
     by_seed: dict[int, list[float | None]] = {}
     for cell in cells_at(record, role, column):
         by_seed.setdefault(cell.seed, []).append(study.value(cell.run_id, metric))
-    whole = [[v for v in values if v is not None] for values in by_seed.values() if None not in values]
+    whole = [
+        [v for v in values if v is not None] for values in by_seed.values() if None not in values
+    ]
     means = [statistics.fmean(values) for values in whole]
     return Number(
         mean=statistics.fmean(means) if means else None,
@@ -125,11 +158,13 @@ def _number(record: PlanRecord, role: str, column: dict[str, str], metric: str, 
     )
 
 
-def _ensembles(record: PlanRecord, table: Table, columns: Sequence[dict[str, str]], study: Study) -> list[Row]:
+def _ensembles(
+    record: PlanRecord, table: Table, columns: Sequence[dict[str, str]], study: Study
+) -> list[GridRow]:
     if "student" not in table.rows:
         return []
     rows = [
-        Row(
+        GridRow(
             role=name,
             title=title,
             group="ensemble",
@@ -140,28 +175,53 @@ def _ensembles(record: PlanRecord, table: Table, columns: Sequence[dict[str, str
     return [row for row in rows if any(n.num_done for n in row.numbers)]
 
 
-def _published(record: PlanRecord, table: Table, columns: Sequence[dict[str, str]]) -> tuple[list[Row], tuple[str, ...]]:
-    """The rows for which the source prints a number at least once, and where; one printed number stands for no seed of ours."""
+def _published(
+    record: PlanRecord, table: Table, columns: Sequence[dict[str, str]]
+) -> tuple[list[GridRow], tuple[str, ...]]:
+    """The rows for which the source prints a number at least once, and where; one printed number
+    stands for no seed of ours.
+    """
     rows, sources = [], {}
     for role in table.rows:
-        found = [published_number(record.experiment, metric=table.metric, role=role, case=column) for column in columns]
-        numbers = tuple(Number(mean=p.value if p else None, sd=None, num_done=0, num_planned=0) for p in found)
+        found = [
+            published_number(record.experiment, metric=table.metric, role=role, case=column)
+            for column in columns
+        ]
+        numbers = tuple(
+            Number(mean=p.value if p else None, sd=None, num_done=0, num_planned=0) for p in found
+        )
         sources |= {p.source: None for p in found if p}
         if any(found):
-            rows.append(Row(role=role, title=record.roles.get(role, role), group="published", numbers=numbers))
+            rows.append(
+                GridRow(
+                    role=role,
+                    title=record.roles.get(role, role),
+                    group="published",
+                    numbers=numbers,
+                )
+            )
     return rows, tuple(sources)
 
 
-def _with_best(rows: list[Row]) -> list[Row]:
+def _with_best(rows: list[GridRow]) -> list[GridRow]:
     """Mark the highest mean of each column; equal as printed is equally best."""
-    best = [max((number(n.mean) for n in column if n.mean is not None), key=_as_float, default=None) for column in _by_column(rows)]
+    best = [
+        max((number(n.mean) for n in column if n.mean is not None), key=_as_float, default=None)
+        for column in _by_column(rows)
+    ]
     return [
-        replace(row, numbers=tuple(replace(n, is_best=n.mean is not None and number(n.mean) == top) for n, top in zip(row.numbers, best)))
+        replace(
+            row,
+            numbers=tuple(
+                replace(n, is_best=n.mean is not None and number(n.mean) == top)
+                for n, top in zip(row.numbers, best)
+            ),
+        )
         for row in rows
     ]
 
 
-def _by_column(rows: Sequence[Row]) -> list[tuple[Number, ...]]:
+def _by_column(rows: Sequence[GridRow]) -> list[tuple[Number, ...]]:
     return list(zip(*(row.numbers for row in rows), strict=True))
 
 

@@ -1,13 +1,16 @@
-"""Has a self-similarity map blocks, a grid, or neither? Numbers for what is else judged by eye. Axes: L layers, S surrogates.
+"""Has a self-similarity map blocks, a grid, or neither? Numbers for what is else judged by eye.
+Axes: L layers, S surrogates.
 
-The phenomenon: Nguyen et al. 2021, arXiv:2010.15327, and 2022, arXiv:2202.07184, contiguous layers that are nearly the same. A grid is
-another thing: residual networks alternate between branch and merged layers (Kornblith et al. 2019, arXiv:1905.00414, sec. 6). Both
-papers show maps; the numbers here are ours:
+The phenomenon: Nguyen et al. 2021, arXiv:2010.15327, and 2022, arXiv:2202.07184, contiguous layers
+that are nearly the same. A grid is another thing: residual networks alternate between branch and
+merged layers (Kornblith et al. 2019, arXiv:1905.00414, sec. 6). Both papers show maps; the numbers
+here are ours:
 
-R = C less the mean of C at the same distance |i - j|: what a map holds beyond "near layers are alike". The block index is the largest sum
-of R inside contiguous segments, at most 6, over the sum of |C|; pairs i = j are left out everywhere. Its z-score is against maps whose
-residuals are shuffled within each diagonal. The variance of C is split in turn between distance, kinds of layers (grid share), segments
-(block share).
+R = C less the mean of C at the same distance |i - j|: what a map holds beyond "near layers are
+alike". The block index is the largest sum of R inside contiguous segments, at most 6, over the sum
+of |C|; pairs i = j are left out everywhere. Its z-score is against maps whose residuals are
+shuffled within each diagonal. The variance of C is split in turn between distance, kinds of layers
+(grid share), segments (block share).
 """
 
 from collections.abc import Sequence
@@ -23,11 +26,13 @@ SURROGATES_AT_ONCE = 25  # 4 MB of prefix sums for 143 layers
 
 @dataclass(frozen=True, kw_only=True)
 class BlockStructure:
-    """Numbers of one self map. Runs are shares of all layers; a run of one layer is none. `starts` are the segments' first layers.
+    """Numbers of one self map. Runs are shares of all layers; a run of one layer is none. `starts`
+    are the segments' first layers.
 
-    Level alone makes runs long (a flat map at 0.9 is one run at 0.8), so read them beside `block_index`. `pc1_drop` is the mean
-    similarity within segments less the same without each layer's first principal component, `loud_drop` less the same without the
-    loudest clips; None where that map was not given. `block_index_z` is None without surrogates.
+    Level alone makes runs long (a flat map at 0.9 is one run at 0.8), so read them beside
+    `block_index`. `pc1_drop` is the mean similarity within segments less the same without each
+    layer's first principal component, `loud_drop` less the same without the loudest clips; None
+    where that map was not given. `block_index_z` is None without surrogates.
     """
 
     block_index: float
@@ -54,10 +59,15 @@ def describe_blocks(
 ) -> BlockStructure:
     """Measure a symmetric map of layers of the given kinds.
 
-    `deflated_LL` is the map without first principal components, `quiet_LL` the one without the loudest clips.
+    `deflated_LL` is the map without first principal components, `quiet_LL` the one without the
+    loudest clips.
     """
     num_layers = len(kinds)
-    assert value_LL.shape == (num_layers, num_layers) and num_layers >= 3 and np.isfinite(value_LL).all()
+    assert (
+        value_LL.shape == (num_layers, num_layers)
+        and num_layers >= 3
+        and np.isfinite(value_LL).all()
+    )
     value_LL = (value_LL + value_LL.T) / 2
     mean_LL, residual_LL = split_by_distance(value_LL)
     starts, inside = best_segments(residual_LL)
@@ -90,7 +100,9 @@ def split_by_distance(value_LL: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def best_segments(residual_LL: np.ndarray) -> tuple[tuple[int, ...], float]:
-    """First layers of the contiguous segments that hold the largest sum of residuals, and that sum. Of equals, the fewest segments."""
+    """First layers of the contiguous segments that hold the largest sum of residuals, and that sum.
+    Of equals, the fewest segments.
+    """
     gain_LL = _segment_sums(residual_LL)
     best_KL, cut_KL = _partition(gain_LL[None])
     num_segments = int(np.argmax(best_KL[:, 0, -1])) + 1
@@ -102,7 +114,9 @@ def best_segments(residual_LL: np.ndarray) -> tuple[tuple[int, ...], float]:
 
 
 def longest_run(value_LL: np.ndarray, level: float) -> tuple[int, int]:
-    """(start, stop) of the longest run of layers of which every pair is at `level` or above; (0, 0) where no two neighbours are."""
+    """(start, stop) of the longest run of layers of which every pair is at `level` or above; (0, 0)
+    where no two neighbours are.
+    """
     best, start = (0, 0), 0
     for stop in range(1, len(value_LL) + 1):
         below = np.flatnonzero(value_LL[start : stop - 1, stop - 1] < level)
@@ -118,8 +132,12 @@ def run_share(value_LL: np.ndarray, level: float) -> float:
     return (stop - start) / len(value_LL)
 
 
-def variance_shares(value_LL: np.ndarray, kinds: Sequence[str], same_LL: np.ndarray) -> tuple[float, float]:
-    """What kinds of layers add to distance, and segments to both: increments of R squared over pairs i < j."""
+def variance_shares(
+    value_LL: np.ndarray, kinds: Sequence[str], same_LL: np.ndarray
+) -> tuple[float, float]:
+    """What kinds of layers add to distance, and segments to both: increments of R squared over
+    pairs i < j.
+    """
     i_P, j_P = np.triu_indices(len(value_LL), k=1)
     target_P = value_LL[i_P, j_P]
     distance_P = 2.0 * (j_P - i_P) / len(value_LL) - 1.0
@@ -144,7 +162,9 @@ def _r_squared(design_PF: np.ndarray, target_P: np.ndarray) -> float:
 
 
 def _partition(gain_SLL: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Best sum of the first b layers in exactly k segments, and the last segment's first layer, both (K, S, L + 1)."""
+    """Best sum of the first b layers in exactly k segments, and the last segment's first layer,
+    both (K, S, L + 1).
+    """
     num_maps, num_cuts, _ = gain_SLL.shape
     num_segments = min(MAX_SEGMENTS, num_cuts - 1)
     best_KSL = np.full((num_segments, num_maps, num_cuts), -np.inf)
@@ -158,7 +178,9 @@ def _partition(gain_SLL: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _segment_sums(residual_LL: np.ndarray) -> np.ndarray:
-    """Sum of residuals over pairs within layers a..b-1 at [..., a, b]; minus infinity where b <= a. Works on stacks of maps."""
+    """Sum of residuals over pairs within layers a..b-1 at [..., a, b]; minus infinity where b <= a.
+    Works on stacks of maps.
+    """
     num_layers = residual_LL.shape[-1]
     prefix = np.zeros((*residual_LL.shape[:-2], num_layers + 1, num_layers + 1))
     hollow = residual_LL * ~np.eye(num_layers, dtype=bool)
@@ -173,15 +195,21 @@ def _z(index: float, surrogate_S: np.ndarray) -> float:
     return (index - float(surrogate_S.mean())) / spread if spread > 0 else 0.0
 
 
-def _surrogate_indices(mean_LL: np.ndarray, residual_LL: np.ndarray, *, rng: np.random.Generator, num_surrogates: int) -> np.ndarray:
-    """Block indices of maps with the same mean at every distance and the residuals of each distance shuffled."""
+def _surrogate_indices(
+    mean_LL: np.ndarray, residual_LL: np.ndarray, *, rng: np.random.Generator, num_surrogates: int
+) -> np.ndarray:
+    """Block indices of maps with the same mean at every distance and the residuals of each distance
+    shuffled.
+    """
     i_P, j_P = np.triu_indices(len(mean_LL), k=1)
     order = np.argsort(j_P - i_P, kind="stable")
     i_P, j_P = i_P[order], j_P[order]
     residual_P, index_S = residual_LL[i_P, j_P], [np.empty(0)]
     for start in range(0, num_surrogates, SURROGATES_AT_ONCE):
         num_maps = min(SURROGATES_AT_ONCE, num_surrogates - start)
-        shuffled_SP = np.argsort((j_P - i_P) + rng.random((num_maps, len(i_P))), axis=1)  # by distance, at random within one
+        shuffled_SP = np.argsort(
+            (j_P - i_P) + rng.random((num_maps, len(i_P))), axis=1
+        )  # by distance, at random within one
         map_SLL = np.zeros((num_maps, *mean_LL.shape))
         map_SLL[:, i_P, j_P] = map_SLL[:, j_P, i_P] = residual_P[shuffled_SP]
         best_KSL, _ = _partition(_segment_sums(map_SLL))

@@ -1,6 +1,8 @@
-"""The CKA map of two networks, or of one with itself, over batches of clips. Axes: n clips per batch, L and M layers.
+"""The CKA map of two networks, or of one with itself, over batches of clips. Axes: n clips per
+batch, L and M layers.
 
-hooks.py makes the Gram matrices, hsic.py the similarities, drivers.py says what they come from, halves.py how sure they are.
+hooks.py makes the Gram matrices, hsic.py the similarities, drivers.py says what they come from,
+halves.py how sure they are.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,27 +14,29 @@ import torch
 from torch import Tensor, nn
 
 from kdbatch.base.errors import UserError
-from kdbatch.run.cka.dominant_components import Drivers, DriverSums
+from kdbatch.run.cka.dominant_components import DominantComponents, DominantComponentSums
 from kdbatch.run.cka.gram_hooks import LayerCapture, Layers
 from kdbatch.run.cka.half_batches import half_gram
 from kdbatch.run.cka.hsic import MIN_CLIPS, CkaAccumulator, u_centred
-from kdbatch.run.distributed.process_group import ALONE, Team
+from kdbatch.run.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 
 
 @dataclass(frozen=True, kw_only=True)
-class CkaMap:
+class LayerSimilarity:
     """Similarity of every layer of A with every layer of B; of a self map also what drives it."""
 
     value_LM: np.ndarray
-    drivers: Drivers | None
+    drivers: DominantComponents | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class CkaResult:
-    """The map of all clips, the maps of those parts of each batch that were asked for, and their layers."""
+    """The map of all clips, the maps of those parts of each batch that were asked for, and their
+    layers.
+    """
 
-    whole: CkaMap
-    halves: tuple[CkaMap, ...]
+    whole: LayerSimilarity
+    halves: tuple[LayerSimilarity, ...]
     layers_a: tuple[str, ...]
     layers_b: tuple[str, ...]
     kinds_a: tuple[str, ...]
@@ -47,18 +51,25 @@ def compute_cka(
     *,
     layers: Layers,
     halves_Sm: Tensor | None = None,
-    team: Team = ALONE,
+    group: ProcessGroup = SINGLE_PROCESS,
     titles: Sequence[str] = ("the first network", "the second network"),
 ) -> CkaResult:
-    """The map of two networks that see the same clips, or of one with itself (None), which then runs once per batch.
+    """The map of two networks that see the same clips, or of one with itself (None), which then
+    runs once per batch.
 
-    Every process of a team brings batches of its own, at least one, and gets the map of all of them. `halves_Sm` are places of clips in a
-    batch: the map is made again from these alone, for every row.
+    Every process of a team brings batches of its own, at least one, and gets the map of all of
+    them. `halves_Sm` are places of clips in a batch: the map is made again from these alone, for
+    every row.
 
     Raises:
-        UserError: there is no batch, or one of fewer than 4 clips; a layer gives NaN or infinity. `titles` are the networks' names there.
+        UserError: there is no batch, or one of fewer than 4 clips; a layer gives NaN or infinity.
+        `titles` are the networks' names there.
     """
-    whole, halves, faults = MapSums(), [(half_m, MapSums()) for half_m in (() if halves_Sm is None else halves_Sm)], Faults(titles)
+    whole, halves, faults = (
+        MapSums(),
+        [(half_m, MapSums()) for half_m in (() if halves_Sm is None else halves_Sm)],
+        Faults(titles),
+    )
     num_clips = batch_clips = 0
     grams: list[Tensor] = []
     with ExitStack() as stack:
@@ -74,16 +85,18 @@ def compute_cka(
             for half_m, sums in halves:
                 sums.add([half_gram(gram_Lnn, half_m.to(gram_Lnn.device)) for gram_Lnn in grams])
     if not num_clips:
-        raise UserError("compare: no batch of clips to compare on. Take more videos, or lower compare.batch_clips.")
-    faults.refuse([capture.layers for capture in captures], team)
+        raise UserError(
+            "compare: no batch of clips to compare on. Take more videos, or lower compare.batch_clips."
+        )
+    faults.refuse([capture.layers for capture in captures], group)
     return CkaResult(
-        whole=whole.result(team),
-        halves=tuple(sums.result(team) for _, sums in halves),
+        whole=whole.result(group),
+        halves=tuple(sums.result(group) for _, sums in halves),
         layers_a=captures[0].layers,
         layers_b=captures[-1].layers,
         kinds_a=captures[0].kinds,
         kinds_b=captures[-1].kinds,
-        num_clips=int(team.total(torch.tensor([num_clips], device=grams[0].device))),
+        num_clips=int(group.all_reduce_sum(torch.tensor([num_clips], device=grams[0].device))),
     )
 
 
@@ -91,7 +104,7 @@ class MapSums:
     """What a map is made of, over batches of one size."""
 
     def __init__(self) -> None:
-        self._plain, self._drivers = CkaAccumulator(), DriverSums()
+        self._plain, self._drivers = CkaAccumulator(), DominantComponentSums()
         self._is_self = False
 
     def add(self, grams: Sequence[Tensor]) -> None:
@@ -101,15 +114,20 @@ class MapSums:
         if self._is_self:
             self._drivers.add(grams[0])
 
-    def result(self, team: Team = ALONE) -> CkaMap:
+    def result(self, group: ProcessGroup = SINGLE_PROCESS) -> LayerSimilarity:
         """Over the batches of a whole team."""
-        return CkaMap(value_LM=self._plain.result(team), drivers=self._drivers.result(team) if self._is_self else None)
+        return LayerSimilarity(
+            value_LM=self._plain.result(group),
+            drivers=self._drivers.result(group) if self._is_self else None,
+        )
 
 
 class Faults:
-    """Which layers gave NaN or infinity. One of them would be in every number of the map, and of the maps of all processes.
+    """Which layers gave NaN or infinity. One of them would be in every number of the map, and of
+    the maps of all processes.
 
-    A Gram is not finite where its layer is not, or has numbers whose squares are beyond single precision.
+    A Gram is not finite where its layer is not, or has numbers whose squares are beyond single
+    precision.
     """
 
     def __init__(self, titles: Sequence[str]) -> None:
@@ -121,10 +139,12 @@ class Faults:
         self._counts = [(~gram_Lnn.sum((1, 2)).isfinite()).long() for gram_Lnn in grams]
         return any(bool(count_L.any()) for count_L in self._counts)
 
-    def refuse(self, layers: Sequence[Sequence[str]], team: Team) -> None:
+    def refuse(self, layers: Sequence[Sequence[str]], group: ProcessGroup) -> None:
         """Every process refuses when one has found something: none waits for the others' sums."""
-        for count_L, names, title in zip(self._counts, layers, self._titles, strict=False):  # a second title waits for a second network
-            broken = team.total(count_L).nonzero().flatten().tolist()
+        for count_L, names, title in zip(
+            self._counts, layers, self._titles, strict=False
+        ):  # a second title waits for a second network
+            broken = group.all_reduce_sum(count_L).nonzero().flatten().tolist()
             if broken:
                 raise UserError(
                     f"compare: {title}: layer {names[broken[0]]} gives NaN, infinity or numbers above 1e19: there is nothing to compare. "
@@ -135,6 +155,10 @@ class Faults:
 def _checked_size(clip_BCTHW: Tensor, *, before: int) -> int:
     num_clips = len(clip_BCTHW)
     if num_clips < MIN_CLIPS:
-        raise UserError(f"compare.batch_clips: {num_clips} clips are too few: the unbiased HSIC needs {MIN_CLIPS}. Write 64, for example.")
-    assert before in (0, num_clips), f"batches of {before} and of {num_clips} clips: the mean over batches needs equal ones"
+        raise UserError(
+            f"compare.batch_clips: {num_clips} clips are too few: the unbiased HSIC needs {MIN_CLIPS}. Write 64, for example."
+        )
+    assert before in (0, num_clips), (
+        f"batches of {before} and of {num_clips} clips: the mean over batches needs equal ones"
+    )
     return num_clips

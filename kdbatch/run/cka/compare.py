@@ -10,9 +10,9 @@ from kdbatch.base.errors import UserError
 from kdbatch.result.schema import CKA, ROWS
 from kdbatch.result.write import Measure, write_measures, write_table
 from kdbatch.run.cka.block_structure import describe_blocks
-from kdbatch.run.cka.cka import CkaMap, CkaResult, compute_cka
+from kdbatch.run.cka.cka import CkaResult, LayerSimilarity, compute_cka
 from kdbatch.run.cka.half_batches import intervals, random_halves
-from kdbatch.run.context import Facts, Worker
+from kdbatch.run.context import RunContext, StageFacts
 from kdbatch.run.data.batches import EvaluationBatches, batches, load_videos
 from kdbatch.run.data.sampling import even_clips
 from kdbatch.run.rng import rng_for
@@ -21,67 +21,84 @@ from kdbatch.vocab.recipes import Compare
 from kdbatch.vocab.runs import Assignment, RunFolder
 
 
-def compare(recipe: Compare, assignment: Assignment, worker: Worker) -> Facts:
-    """CKA between the layers of one or two trained models, and the block structure of a self map, with intervals over clips.
+def compare(recipe: Compare, assignment: Assignment, context: RunContext) -> StageFacts:
+    """CKA between the layers of one or two trained models, and the block structure of a self map,
+    with intervals over clips.
 
     Several processes take turns at the batches; the first one writes.
 
     Raises:
         Stopped: this process was asked to stop. Nothing of a map is kept.
     """
-    team = worker.team
-    source = _source(recipe, assignment, worker)
+    team = context.group
+    source = _source(recipe, assignment, context)
     runs = tuple(dict.fromkeys(assignment.run.parents))
-    models = [load_classifier(worker.folder.parent(run)).to(worker.device) for run in runs]
+    models = [load_classifier(context.folder.parent(run)).to(context.device) for run in runs]
     result = compute_cka(
         models[0],
         models[1] if len(models) > 1 else None,
-        _clips(source, recipe, worker),
+        _clips(source, recipe, context),
         layers=recipe.layers,
         halves_Sm=random_halves(recipe.batch_clips, rng=rng_for(assignment.run.seed, "halves")),
-        team=team,
+        group=team,
         titles=runs,
     )
-    if team.leads:
-        _write_map(worker.folder, result)
-        numbers = _numbers(result.whole, kinds=result.kinds_a, seed=assignment.run.seed, num_surrogates=200)
-        of_halves = [_numbers(half, kinds=result.kinds_a, seed=assignment.run.seed, num_surrogates=0) for half in result.halves]
+    if team.is_rank0:
+        _write_map(context.folder, result)
+        numbers = _numbers(
+            result.whole, kinds=result.kinds_a, seed=assignment.run.seed, num_surrogates=200
+        )
+        of_halves = [
+            _numbers(half, kinds=result.kinds_a, seed=assignment.run.seed, num_surrogates=0)
+            for half in result.halves
+        ]
         numbers |= intervals(numbers, of_halves)
-        measures = [Measure(name=name, value=value, unit="1", subset=recipe.data.title) for name, value in numbers.items()]
-        write_measures(worker.folder.rows, worker.folder.id, measures, schema=ROWS)
+        measures = [
+            Measure(name=name, value=value, unit="1", subset=recipe.data.title)
+            for name, value in numbers.items()
+        ]
+        write_measures(context.folder.rows, context.folder.id, measures, schema=ROWS)
     return {"num_clips": result.num_clips, "num_layers": list(result.whole.value_LM.shape)}
 
 
-def _clips(source: EvaluationBatches, recipe: Compare, worker: Worker) -> Iterator[Tensor]:
-    team = worker.team
-    for batch in batches(source, range(team.rank, len(source), team.world_size), num_workers=worker.num_workers):
-        worker.pulse.check()
-        yield batch.views(size_pixels=recipe.view.size_pixels, device=worker.device)[0]
+def _clips(source: EvaluationBatches, recipe: Compare, context: RunContext) -> Iterator[Tensor]:
+    team = context.group
+    for batch in batches(
+        source, range(team.rank, len(source), team.world_size), num_workers=context.num_workers
+    ):
+        context.reporter.raise_if_stopped()
+        yield batch.views(size_pixels=recipe.view.size_pixels, device=context.device)[0]
 
 
-def _source(recipe: Compare, assignment: Assignment, worker: Worker) -> EvaluationBatches:
+def _source(recipe: Compare, assignment: Assignment, context: RunContext) -> EvaluationBatches:
     """Whole batches of middle clips, the same for every map of these data and this seed."""
     videos, _ = load_videos(Path(assignment.shards_dir), recipe.data, view=recipe.view)
     num_batches = min(recipe.num_clips, len(videos)) // recipe.batch_clips
     if num_batches == 0:
-        raise UserError(f"{recipe.data.title}: {len(videos)} videos fill no batch of {recipe.batch_clips}. Lower compare.batch_clips.")
-    if num_batches < worker.team.world_size:
         raise UserError(
-            f"{recipe.data.title}: {num_batches} batches of {recipe.batch_clips} clips are too few for {worker.team.world_size} processes. "
+            f"{recipe.data.title}: {len(videos)} videos fill no batch of {recipe.batch_clips}. Lower compare.batch_clips."
+        )
+    if num_batches < context.group.world_size:
+        raise UserError(
+            f"{recipe.data.title}: {num_batches} batches of {recipe.batch_clips} clips are too few for {context.group.world_size} processes. "
             f"Lower compare.batch_clips, or ask for at most {num_batches} GPUs."
         )
-    order = rng_for(assignment.run.seed, "compare").permutation(len(videos))[: num_batches * recipe.batch_clips]
+    order = rng_for(assignment.run.seed, "compare").permutation(len(videos))[
+        : num_batches * recipe.batch_clips
+    ]
     return EvaluationBatches(
         [videos[i] for i in order],
         view=recipe.view,
         videos_per_batch=recipe.batch_clips,
         request=lambda sample: even_clips(sample, recipe.view, 1),
-        decoder=worker.decoder,
-        cache=worker.cache,
+        decoder=context.decoder,
+        cache=context.cache,
     )
 
 
-def _numbers(found: CkaMap, *, kinds: Sequence[str], seed: int, num_surrogates: int) -> dict[str, float]:
+def _numbers(
+    found: LayerSimilarity, *, kinds: Sequence[str], seed: int, num_surrogates: int
+) -> dict[str, float]:
     """Of a map of two networks, the mean alone: blocks are what layers of one network make."""
     numbers = {"mean_cka": float(np.mean(found.value_LM))}
     if found.drivers is None:
@@ -95,8 +112,13 @@ def _numbers(found: CkaMap, *, kinds: Sequence[str], seed: int, num_surrogates: 
         deflated_LL=drivers.deflated_LL,
         quiet_LL=drivers.quiet_LL,
     )
-    numbers |= {name: float(value) for name, value in vars(blocks).items() if isinstance(value, int | float)}
-    return numbers | {"pc1_share": float(np.mean(drivers.pc1_share_L)), "pc1_block_mass": drivers.pc1_block_mass}
+    numbers |= {
+        name: float(value) for name, value in vars(blocks).items() if isinstance(value, int | float)
+    }
+    return numbers | {
+        "pc1_share": float(np.mean(drivers.pc1_share_L)),
+        "pc1_block_mass": drivers.pc1_block_mass,
+    }
 
 
 def _write_map(folder: RunFolder, result: CkaResult) -> None:

@@ -1,8 +1,11 @@
-"""What every layer says of a batch of clips: Gram matrices, made inside forward hooks. Axes: n clips, C channels, p columns, L layers.
+"""What every layer says of a batch of clips: Gram matrices, made inside forward hooks. Axes: n
+clips, C channels, p columns, L layers.
 
-Each map is reduced to its n x n Gram matrix the moment its module returns: nothing is kept that a later in-place operation could
-overwrite, and memory holds one map at a time. The mean of every column is taken off before the product, because a Gram of maps with
-large means loses what CKA is made of: with means of 100 standard deviations an uncentred single-precision Gram is off by everything.
+Each map is reduced to its n x n Gram matrix the moment its module returns: nothing is kept that a
+later in-place operation could overwrite, and memory holds one map at a time. The mean of every
+column is taken off before the product, because a Gram of maps with large means loses what CKA is
+made of: with means of 100 standard deviations an uncentred single-precision Gram is off by
+everything.
 """
 
 from collections import Counter
@@ -22,7 +25,9 @@ Hook = Callable[[nn.Module, object, Tensor], None]
 Kind = Literal["conv", "bn", "relu", "residual", "pool", "other"]
 
 CHUNK_COLUMNS = 1 << 16  # 16 MB of single-precision temporaries for 64 clips
-CHUNK_COLUMNS_CPU = 3000  # a core's cache holds them; rows a power of two apart would push each other out of it: measured, 1.3 times slower
+# a core's cache holds them; rows a power of two apart would push each other out of it: measured,
+# 1.3 times slower
+CHUNK_COLUMNS_CPU = 3000
 KIND_OF: dict[type[nn.Module], Kind] = {
     nn.Conv3d: "conv",
     TemporalConv: "conv",
@@ -37,11 +42,12 @@ KIND_OF: dict[type[nn.Module], Kind] = {
 class LayerCapture:
     """Hooks on the layers of a model, in evaluation mode while they are there.
 
-    Layer sets: `res` is the stem (with its pool), every residual (or shuffle) unit and the global pool; `act` every convolution, batch
-    norm and ReLU, inside the units and outside; `all` every module that runs, containers too, but for dropout, which passes its input
-    on. A tuple names modules of the model one by one. Layers stand in the order in which they return, so a container comes after its
-    parts. A module that is called several times appears as `name#1`, `name#2`, ...; the ReLU that ends a unit has kind `residual`, like
-    the unit itself.
+    Layer sets: `res` is the stem (with its pool), every residual (or shuffle) unit and the global
+    pool; `act` every convolution, batch norm and ReLU, inside the units and outside; `all` every
+    module that runs, containers too, but for dropout, which passes its input on. A tuple names
+    modules of the model one by one. Layers stand in the order in which they return, so a container
+    comes after its parts. A module that is called several times appears as `name#1`, `name#2`, ...;
+    the ReLU that ends a unit has kind `residual`, like the unit itself.
     """
 
     def __init__(self, model: nn.Module, *, layers: Layers) -> None:
@@ -52,34 +58,55 @@ class LayerCapture:
         self._calls: list[tuple[str, Kind, Tensor]] = []
         self._exit = ExitStack()
         self._stems, self._units, self._pools = _landmarks(model)
-        assert layers != "res" or self._units, "the model holds no VideoBackbone: it has no residual units"
-        assert not isinstance(layers, tuple) or set(layers) <= {name for name, _ in model.named_modules()}, "no such module"
+        assert layers != "res" or self._units, (
+            "the model holds no VideoBackbone: it has no residual units"
+        )
+        assert not isinstance(layers, tuple) or set(layers) <= {
+            name for name, _ in model.named_modules()
+        }, "no such module"
 
     def chosen(self) -> tuple[str, ...]:
         """Full names of the modules that are captured, in the order in which the model holds them."""
-        return tuple(name for name, module in self.model.named_modules() if self._is_chosen(name, module))
+        return tuple(
+            name for name, module in self.model.named_modules() if self._is_chosen(name, module)
+        )
 
     def __enter__(self) -> "LayerCapture":
         for module in self.model.modules():
-            self._exit.callback(setattr, module, "training", module.training)  # each its own: some are frozen in evaluation mode
+            self._exit.callback(
+                setattr, module, "training", module.training
+            )  # each its own: some are frozen in evaluation mode
         self.model.eval()
         for name in self.chosen():
-            self._exit.callback(self.model.get_submodule(name).register_forward_hook(self._recorder(name)).remove)
+            self._exit.callback(
+                self.model.get_submodule(name).register_forward_hook(self._recorder(name)).remove
+            )
         for name in self._units:
-            self._exit.callback(self.model.get_submodule(name).register_forward_hook(self._marker(name)).remove)
+            self._exit.callback(
+                self.model.get_submodule(name).register_forward_hook(self._marker(name)).remove
+            )
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._exit.close()
 
     @torch.no_grad()
     def grams(self, clip_BCTHW: Tensor) -> Tensor:
-        """Run the model once: the column-centred Gram of every layer, (L, n, n) in double precision."""
+        """Run the model once: the column-centred Gram of every layer, (L, n, n) in double
+        precision.
+        """
         self._calls.clear()
         with exact_products():
             self.model(clip_BCTHW)
         layers = _numbered([name for name, _, _ in self._calls])
-        assert not self.layers or layers == self.layers, "the model ran other layers than on the batch before"
+        assert not self.layers or layers == self.layers, (
+            "the model ran other layers than on the batch before"
+        )
         self.layers, self.kinds = layers, tuple(kind for _, kind, _ in self._calls)
         gram_Lnn = torch.stack([gram_nn for _, _, gram_nn in self._calls])
         self._calls.clear()
@@ -106,7 +133,9 @@ class LayerCapture:
         kind = KIND_OF.get(type(module), "other")
         if name in self._units:
             return "residual"
-        return "relu" if name in self._stems and kind == "other" else kind  # a stem in one container ends in its ReLU
+        return (
+            "relu" if name in self._stems and kind == "other" else kind
+        )  # a stem in one container ends in its ReLU
 
     def _marker(self, unit: str) -> Hook:
         prefix = unit.removeprefix("backbone.") + "."
@@ -121,13 +150,19 @@ class LayerCapture:
 
 
 def centred_gram(map_nC: Tensor) -> Tensor:
-    """X X' with X (n, p) the map less its mean over clips; products in single precision, sums of parts in double."""
+    """X X' with X (n, p) the map less its mean over clips; products in single precision, sums of
+    parts in double.
+    """
     x_np = as_rows(map_nC.detach())
     n = len(x_np)
-    mean_n = torch.full((n,), 1 / n, device=x_np.device)  # a product with it is faster than a sum over rows
+    mean_n = torch.full(
+        (n,), 1 / n, device=x_np.device
+    )  # a product with it is faster than a sum over rows
     gram_nn = torch.zeros(n, n, dtype=torch.float64, device=x_np.device)
     with torch.autocast(x_np.device.type, enabled=False):
-        for part in x_np.split(CHUNK_COLUMNS_CPU if x_np.device.type == "cpu" else CHUNK_COLUMNS, dim=1):
+        for part in x_np.split(
+            CHUNK_COLUMNS_CPU if x_np.device.type == "cpu" else CHUNK_COLUMNS, dim=1
+        ):
             part = part.float()
             part = part - mean_n @ part
             gram_nn += part @ part.T
@@ -135,13 +170,17 @@ def centred_gram(map_nC: Tensor) -> Tensor:
 
 
 def as_rows(map_nC: Tensor) -> Tensor:
-    """A map as (n, p), without a copy of one that is contiguous or channels-last: the order of columns does not matter."""
+    """A map as (n, p), without a copy of one that is contiguous or channels-last: the order of
+    columns does not matter.
+    """
     return (map_nC if map_nC.is_contiguous() else map_nC.movedim(1, -1)).flatten(1)
 
 
 @contextmanager
 def exact_products() -> Iterator[None]:
-    """Single-precision products in single precision: no TF32 on a GPU, no bfloat16 on a CPU, whatever the process has set."""
+    """Single-precision products in single precision: no TF32 on a GPU, no bfloat16 on a CPU,
+    whatever the process has set.
+    """
     backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # pyright: ignore[reportAttributeAccessIssue] (there at run time)
     before = [backend.fp32_precision for backend in backends]
     for backend in backends:

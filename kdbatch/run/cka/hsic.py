@@ -1,47 +1,62 @@
 """Minibatch linear CKA from Gram matrices. Axes: n clips per batch, L and M layers.
 
-Kornblith et al. 2019, arXiv:1905.00414: CKA(K, L) = HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L)) with Gram matrices K, L. Minibatches as in
-Nguyen et al. 2021, arXiv:2010.15327, sec. 2: the unbiased HSIC_1 (Song et al. 2012, eq. 5) is averaged over batches of equal size, then
-the ratio is formed; never a mean of ratios. With the U-centring of Szekely and Rizzo (2014), HSIC_1 = <A_K, A_L> / (n (n - 3)), so all
-pairs of layers are one matrix product, and the factor cancels in the ratio.
+Kornblith et al. 2019, arXiv:1905.00414: CKA(K, L) = HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L)) with
+Gram matrices K, L. Minibatches as in Nguyen et al. 2021, arXiv:2010.15327, sec. 2: the unbiased
+HSIC_1 (Song et al. 2012, eq. 5) is averaged over batches of equal size, then the ratio is formed;
+never a mean of ratios. With the U-centring of Szekely and Rizzo (2014), HSIC_1 = <A_K, A_L> / (n (n
+- 3)), so all pairs of layers are one matrix product, and the factor cancels in the ratio.
 """
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from kdbatch.run.distributed.process_group import ALONE, Team
+from kdbatch.run.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 
 MIN_CLIPS = 4  # HSIC_1 divides by n (n - 3)
 ROUNDING = 1e-6
-"""Share of a Gram's norm that centring leaves, below which it is rounding. Clips that are all alike leave at most 1e-7 in single
-precision; p independent features leave about n / sqrt(p): 1e-3 for four clips and ten million features."""
+"""Share of a Gram's norm that centring leaves, below which it is rounding. Clips that are all alike
+leave at most 1e-7 in single precision; p independent features leave about n / sqrt(p): 1e-3 for
+four clips and ten million features.
+"""
 
 
 class CkaAccumulator:
-    """Sums of HSIC terms over batches: one cross product and two vectors, in double precision where the Grams are."""
+    """Sums of HSIC terms over batches: one cross product and two vectors, in double precision where
+    the Grams are.
+    """
 
     def __init__(self) -> None:
         self._sums: list[Tensor] = []
 
     def add(self, a_Ln2: Tensor, b_Mn2: Tensor | None = None) -> None:
-        """U-centred Grams of one batch, a row per layer; without `b`, of one network with itself. All batches have one size."""
+        """U-centred Grams of one batch, a row per layer; without `b`, of one network with itself.
+        All batches have one size.
+        """
         cross_LM = a_Ln2 @ (a_Ln2 if b_Mn2 is None else b_Mn2).T
         self_L = a_Ln2.square().sum(1) if b_Mn2 is not None else cross_LM.diagonal()
         self_M = self_L if b_Mn2 is None else b_Mn2.square().sum(1)
         terms = [cross_LM, self_L, self_M]
-        self._sums = [total + term for total, term in zip(self._sums, terms, strict=True)] if self._sums else terms
+        self._sums = (
+            [total + term for total, term in zip(self._sums, terms, strict=True)]
+            if self._sums
+            else terms
+        )
 
-    def result(self, team: Team = ALONE) -> np.ndarray:
-        """CKA, (L, M), over the batches of a whole team. A layer that says the same of every clip is like none, nor like itself: 0."""
+    def result(self, group: ProcessGroup = SINGLE_PROCESS) -> np.ndarray:
+        """CKA, (L, M), over the batches of a whole team. A layer that says the same of every clip
+        is like none, nor like itself: 0.
+        """
         assert self._sums, "no batch was added"
-        cross_LM, self_L, self_M = (team.total(s).cpu().numpy() for s in self._sums)
+        cross_LM, self_L, self_M = (group.all_reduce_sum(s).cpu().numpy() for s in self._sums)
         scale_LM = np.sqrt(np.outer(self_L, self_M))
         return np.divide(cross_LM, scale_LM, out=np.zeros_like(cross_LM), where=scale_LM > 0)
 
 
 def u_centred(gram_Lnn: Tensor) -> Tensor:
-    """U-centred Grams as rows, (L, n*n): zero diagonal, and every row and column sums to zero. What is rounding alone becomes zero."""
+    """U-centred Grams as rows, (L, n*n): zero diagonal, and every row and column sums to zero. What
+    is rounding alone becomes zero.
+    """
     n = gram_Lnn.shape[-1]
     centred_Lnn = gram_Lnn.clone()  # the only copy: what follows works in place
     diagonal_Ln = centred_Lnn.diagonal(dim1=1, dim2=2)

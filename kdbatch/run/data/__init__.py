@@ -1,1 +1,3 @@
-"""From stored videos to batches on the device: which clips, reading them in worker processes, augmentation."""
+"""From stored videos to batches on the device: which clips, reading them in worker processes,
+augmentation.
+"""

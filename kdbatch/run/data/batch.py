@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kdbatch.run.data.augment import Draw, apply_draws, draw_augment
-from kdbatch.run.data.clip_reader import Reading, clip_bytes
-from kdbatch.run.data.sampling import Request
+from kdbatch.run.data.augment import AugmentParams, apply_augment, sample_augment
+from kdbatch.run.data.clip_reader import ReadRequest, clip_bytes
+from kdbatch.run.data.sampling import ClipRequest
 from kdbatch.vocab.shards import Sample
 from kdbatch.vocab.views import View
 
@@ -22,7 +22,7 @@ Shape = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
-class Video:
+class StoredVideo:
     """A stored video: the tar that it lies in, and its record."""
 
     tar: Path
@@ -31,18 +31,20 @@ class Video:
 
 @dataclass(frozen=True, kw_only=True)
 class BatchPlan:
-    """A batch before it is read: who has to be read, and what each clip will be. V clips of video 0 come first, then those of video 1."""
+    """A batch before it is read: who has to be read, and what each clip will be. V clips of video 0
+    come first, then those of video 1.
+    """
 
-    readings: list[Reading]
+    readings: list[ReadRequest]
     shapes: list[Shape]
-    draws: list[Draw]
+    draws: list[AugmentParams]
     num_views: int
     num_bytes: int
     labels: list[int]
     keys: list[str]
     extra: dict[str, np.ndarray]
 
-    def of(self, memory: np.ndarray) -> "Batch":
+    def batch_from(self, memory: np.ndarray) -> "Batch":
         """The batch, given the bytes that were read."""
         memory_N = torch.from_numpy(memory)
         return Batch(
@@ -58,14 +60,15 @@ class BatchPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Clips as they travel: cut, uint8, THWC. `clips` holds V clips of video 0, then of video 1, ...; one draw per clip.
+    """Clips as they travel: cut, uint8, THWC. `clips` holds V clips of video 0, then of video 1,
+    ...; one draw per clip.
 
-    They lie one after the other in `memory_N`, which may be shared with the processes that read: it is theirs again when nothing
-    refers to the batch or to its clips any more.
+    They lie one after the other in `memory_N`, which may be shared with the processes that read: it
+    is theirs again when nothing refers to the batch or to its clips any more.
     """
 
     clips: list[Tensor]
-    draws: list[Draw]
+    draws: list[AugmentParams]
     num_views: int
     label_B: Tensor
     keys: list[str]
@@ -77,11 +80,13 @@ class Batch:
         clips = self.clips
         if self.memory_N is not None:  # all clips go over in one piece
             clips = _unpacked(_moved(self.memory_N, device), [tuple(clip.shape) for clip in clips])
-        clip = apply_draws(clips, self.draws, size_pixels=size_pixels, device=device)
+        clip = apply_augment(clips, self.draws, size_pixels=size_pixels, device=device)
         return clip.unflatten(0, (-1, self.num_views)).transpose(0, 1)
 
     def part(self, videos: slice) -> "Batch":
-        """All but the clips of some of its videos, `videos` a slice with both ends; their clips are cut from the augmented ones."""
+        """All but the clips of some of its videos, `videos` a slice with both ends; their clips are
+        cut from the augmented ones.
+        """
         return replace(
             self,
             clips=[],
@@ -95,7 +100,11 @@ class Batch:
 
 def _moved(memory_N: Tensor, device: torch.device) -> Tensor:
     """A GPU fetches pinned memory by itself, while the host goes on."""
-    return memory_N.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else memory_N.to(device)
+    return (
+        memory_N.pin_memory().to(device, non_blocking=True)
+        if device.type == "cuda"
+        else memory_N.to(device)
+    )
 
 
 def _unpacked(memory_N: Tensor, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
@@ -104,27 +113,43 @@ def _unpacked(memory_N: Tensor, shapes: Sequence[tuple[int, ...]]) -> list[Tenso
 
 
 def plan_batch(
-    videos: Sequence[Video],
-    requests: Sequence[Request],
+    videos: Sequence[StoredVideo],
+    requests: Sequence[ClipRequest],
     extra: dict[str, np.ndarray],
     *,
     view: View,
     rng: np.random.Generator,
     share: slice = slice(None),
 ) -> BatchPlan:
-    """Draw the augmentation of every clip of the batch; keep what falls into `share`, a slice of its videos."""
-    drawn = [_draw_clips(video.sample, request, view, rng) for video, request in zip(videos, requests, strict=True)]
+    """Draw the augmentation of every clip of the batch; keep what falls into `share`, a slice of
+    its videos.
+    """
+    drawn = [
+        _draw_clips(video.sample, request, view, rng)
+        for video, request in zip(videos, requests, strict=True)
+    ]
     readings, shapes, num_bytes = [], [], 0
     for video, request, draws in zip(videos[share], requests[share], drawn[share], strict=True):
         frames, place_VT = np.unique(request.frame_VT, return_inverse=True)
-        places: list[list[int]] = [place_T.tolist() for place_T in place_VT.reshape(request.frame_VT.shape)]
+        places: list[list[int]] = [
+            place_T.tolist() for place_T in place_VT.reshape(request.frame_VT.shape)
+        ]
         offsets = []
         for place_T, draw in zip(places, draws, strict=True):
             offsets.append(num_bytes)
             shapes.append((len(place_T), *draw.box[2:], 3))
             num_bytes += clip_bytes(len(place_T), draw.box)
         boxes = [draw.box for draw in draws]
-        readings.append(Reading(tar=video.tar, sample=video.sample, frames=frames.tolist(), places=places, boxes=boxes, offsets=offsets))
+        readings.append(
+            ReadRequest(
+                tar=video.tar,
+                sample=video.sample,
+                frames=frames.tolist(),
+                frame_ranks=places,
+                boxes=boxes,
+                offsets=offsets,
+            )
+        )
     return BatchPlan(
         readings=readings,
         shapes=shapes,
@@ -133,14 +158,20 @@ def plan_batch(
         num_bytes=num_bytes,
         labels=[v.sample.label for v in videos[share]],
         keys=[v.sample.key for v in videos[share]],
-        extra={name: np.ascontiguousarray(np.asarray(values)[share]) for name, values in extra.items()},
+        extra={
+            name: np.ascontiguousarray(np.asarray(values)[share]) for name, values in extra.items()
+        },
     )
 
 
-def _draw_clips(sample: Sample, request: Request, view: View, rng: np.random.Generator) -> list[Draw]:
+def _draw_clips(
+    sample: Sample, request: ClipRequest, view: View, rng: np.random.Generator
+) -> list[AugmentParams]:
     """One draw per clip; clips with one number share one."""
     drawn = [
-        draw_augment(view.augment, height=sample.height, width=sample.width, rng=rng, number=number)
+        sample_augment(
+            view.augment, height=sample.height, width=sample.width, rng=rng, number=number
+        )
         for number in range(max(request.draw_V) + 1)
     ]
     return [drawn[number] for number in request.draw_V]

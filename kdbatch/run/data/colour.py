@@ -1,7 +1,7 @@
 """Colours of clips. Axes: B clips, C=3 channels, T frames, H, W; values 0 to 1.
 
-As torchvision's ColorJitter: brightness scales, contrast blends with the mean grey of a frame, saturation with its grey, hue turns the
-HSV circle.
+As torchvision's ColorJitter: brightness scales, contrast blends with the mean grey of a frame,
+saturation with its grey, hue turns the HSV circle.
 """
 
 from collections.abc import Sequence
@@ -29,10 +29,14 @@ class ColourDraw(Protocol):
 
 
 def recolour(clip_BCTHW: Tensor, draws: Sequence[ColourDraw]) -> Tensor:
-    """Brightness, contrast, saturation, hue, grey, in this order; a step that no clip asks for is skipped. May change its input."""
+    """Brightness, contrast, saturation, hue, grey, in this order; a step that no clip asks for is
+    skipped. May change its input.
+    """
 
     def factors(name: str) -> Tensor:
-        return _per_clip(torch.tensor([getattr(d, name) for d in draws], dtype=torch.float32), clip_BCTHW.device)
+        return _per_clip(
+            torch.tensor([getattr(d, name) for d in draws], dtype=torch.float32), clip_BCTHW.device
+        )
 
     if any(d.brightness != 1 for d in draws):
         clip_BCTHW = clip_BCTHW.mul_(factors("brightness")).clamp_(0, 1)
@@ -58,15 +62,18 @@ def gray_of(clip_BCTHW: Tensor) -> Tensor:
 def turn_hue(clip_BCTHW: Tensor, turn_B1111: Tensor) -> Tensor:
     """Turn the hue by a share of the circle; value and saturation of HSV stay.
 
-    The circle has six sectors, from red at 0 over green at 2 to blue at 4. With channels scaled to lie between 0 and 1, green and blue
-    rise and red falls by one each on the way from sector 0 to 3, so g + b + 1 - r is the distance from red, and g - b says on which
-    side. Turned, a channel is low from three to two sectors from its own place and rises in the next: high - span * clamp(d - 1, 0, 1).
-    No comparison is needed, which a CPU would take most of its time for.
+    The circle has six sectors, from red at 0 over green at 2 to blue at 4. With channels scaled to
+    lie between 0 and 1, green and blue rise and red falls by one each on the way from sector 0 to
+    3, so g + b + 1 - r is the distance from red, and g - b says on which side. Turned, a channel is
+    low from three to two sectors from its own place and rises in the next: high - span * clamp(d -
+    1, 0, 1). No comparison is needed, which a CPU would take most of its time for.
     """
     r, g, b = clip_BCTHW.unbind(1)
     high, low = torch.maximum(r, g).maximum(b), torch.minimum(r, g).minimum(b)
     span = high - low
-    far = (g + b).sub_(r).sub_(low).div_(span.clamp(min=1e-20)).add_(1)  # without a span there is no hue, and any sector will do
+    far = (
+        (g + b).sub_(r).sub_(low).div_(span.clamp(min=1e-20)).add_(1)
+    )  # without a span there is no hue, and any sector will do
     sector = torch.copysign(far, g - b).add_(6 * turn_B1111.squeeze(1))
     sector.sub_(sector.div(6).round_(), alpha=6)  # now between -3 and 3
     out_BCTHW = torch.empty_like(clip_BCTHW)

@@ -8,10 +8,12 @@ import weakref
 import numpy as np
 
 
-class Ring:
-    """`num_bytes` of shared memory. It has no name, so it is gone with the last process that holds it, however that ends.
+class SharedBuffer:
+    """`num_bytes` of shared memory. It has no name, so it is gone with the last process that holds
+    it, however that ends.
 
-    Pages cost nothing until they are written, and low addresses are taken first: a ring may be larger than what is ever used of it.
+    Pages cost nothing until they are written, and low addresses are taken first: a ring may be
+    larger than what is ever used of it.
     """
 
     def __init__(self, num_bytes: int) -> None:
@@ -21,9 +23,9 @@ class Ring:
         self._map = mmap.mmap(self.file, num_bytes)
         self._taken: dict[int, int] = {}  # start -> end
 
-    def take(self, num_bytes: int) -> tuple[int, np.ndarray] | None:
-        """Start and bytes of the lowest free span; None where none is large enough. It is free again when the array is forgotten,
-        and with it every array and tensor that was made from it.
+    def allocate(self, num_bytes: int) -> tuple[int, np.ndarray] | None:
+        """Start and bytes of the lowest free span; None where none is large enough. It is free
+        again when the array is forgotten, and with it every array and tensor that was made from it.
         """
         start = 0
         for taken, end in sorted(self._taken.items()):
@@ -45,6 +47,7 @@ class Ring:
 def _nameless_file() -> int:
     if hasattr(os, "memfd_create"):
         return os.memfd_create("kdbatch-ring")
-    # Pythons built for old systems lack it. A file in shared memory that has lost its name is the same, but for the limit of /dev/shm.
+    # Pythons built for old systems lack it. A file in shared memory that has lost its name is the
+    # same, but for the limit of /dev/shm.
     with tempfile.TemporaryFile(dir="/dev/shm") as file:
         return os.dup(file.fileno())

@@ -1,4 +1,5 @@
-"""A process that reads clips: `python -m kdbatch.run.data.worker`, started by run/data/worker_pool.py and by nobody else.
+"""A process that reads clips: `python -m kdbatch.run.data.worker`, started by
+run/data/worker_pool.py and by nobody else.
 
 It ends when there is no more work to come, which is also what it sees when its parent has died.
 """
@@ -12,19 +13,21 @@ from collections.abc import Sequence
 import numpy as np
 
 from kdbatch.base.errors import UserError
-from kdbatch.run.data.clip_reader import read_clips, unpack_readings
+from kdbatch.run.data.clip_reader import read_clips, unpack_requests
 from kdbatch.run.data.decoding.frame_cache import FrameCache
-from kdbatch.run.data.worker_pool import ANSWER, BUG, DONE, SLIP, TOKEN
+from kdbatch.run.data.worker_pool import ANSWER, BUG, DONE, TOKEN, USER_ERROR
 
 
 def main(argv: Sequence[str]) -> None:
-    """Work until the pipe of tokens ends. Arguments: ring, its bytes, pipe of tokens, pipe for answers (file numbers), decoder, and
-    the words of a frame cache where there is one.
+    """Work until the pipe of tokens ends. Arguments: ring, its bytes, pipe of tokens, pipe for
+    answers (file numbers), decoder, and the words of a frame cache where there is one.
     """
     ring, num_bytes, work, answers = map(int, argv[:4])
     cache = FrameCache.of(argv[5:]) if argv[5:] else None
     memory = np.frombuffer(mmap.mmap(ring, num_bytes), np.uint8)
-    while token := os.read(work, TOKEN.size):  # the kernel gives a whole token to one reader: all are written and read in one size
+    while token := os.read(
+        work, TOKEN.size
+    ):  # the kernel gives a whole token to one reader: all are written and read in one size
         kind, message, number = _serve(token, memory, decoder=argv[4], cache=cache)
         try:
             os.write(answers, ANSWER.pack(number, kind, len(message)) + message)
@@ -32,13 +35,20 @@ def main(argv: Sequence[str]) -> None:
             return
 
 
-def _serve(token: bytes, memory: np.ndarray, *, decoder: str, cache: FrameCache | None) -> tuple[int, bytes, int]:
+def _serve(
+    token: bytes, memory: np.ndarray, *, decoder: str, cache: FrameCache | None
+) -> tuple[int, bytes, int]:
     start, size, number, batch_start, batch_bytes = TOKEN.unpack(token)
     try:
-        for reading in unpack_readings(memory[start : start + size].tobytes()):
-            read_clips(reading, memory[batch_start : batch_start + batch_bytes], decoder=decoder, cache=cache)
+        for reading in unpack_requests(memory[start : start + size].tobytes()):
+            read_clips(
+                reading,
+                memory[batch_start : batch_start + batch_bytes],
+                decoder=decoder,
+                cache=cache,
+            )
     except UserError as error:
-        return SLIP, str(error).encode("utf-8", "replace"), number
+        return USER_ERROR, str(error).encode("utf-8", "replace"), number
     except Exception:
         return BUG, traceback.format_exc().encode("utf-8", "replace"), number
     return DONE, b"", number

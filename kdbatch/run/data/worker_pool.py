@@ -1,7 +1,8 @@
 """Processes that read clips into shared memory (run/data/worker.py is their side).
 
-They take work from one pipe: a token says where in the ring the work is described, and whoever is free takes the next one. Each answers
-through a pipe of its own, so that the end of one is seen as the end of that pipe. No locks: a process may be killed at any instant.
+They take work from one pipe: a token says where in the ring the work is described, and whoever is
+free takes the next one. Each answers through a pipe of its own, so that the end of one is seen as
+the end of that pipe. No locks: a process may be killed at any instant.
 """
 
 import os
@@ -16,19 +17,23 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from kdbatch.base.errors import UserError
-from kdbatch.run.data.clip_reader import Reading, pack_readings
+from kdbatch.run.data.clip_reader import ReadRequest, pack_requests
 from kdbatch.run.data.decoding.frame_cache import FrameCache
-from kdbatch.run.data.shared_buffer import Ring
+from kdbatch.run.data.shared_buffer import SharedBuffer
 
-TOKEN = struct.Struct("<QIIQQ")  # where the work is described: start, bytes; its order; where its batch lies: start, bytes
+TOKEN = struct.Struct(
+    "<QIIQQ"
+)  # where the work is described: start, bytes; its order; where its batch lies: start, bytes
 ANSWER = struct.Struct("<IBI")  # number of the order, kind, bytes of the message that follows
-DONE, SLIP, BUG = 0, 1, 2
-_GROUPS_PER_PROCESS = 3  # a batch is dealt out in about as many pieces, so that all are busy to its end
+DONE, USER_ERROR, BUG = 0, 1, 2
+_GROUPS_PER_PROCESS = (
+    3  # a batch is dealt out in about as many pieces, so that all are busy to its end
+)
 _CLOSE_SECONDS = 10.0
 
 
 @dataclass(kw_only=True)
-class Order:
+class PendingBatch:
     """Clips that were asked for. `memory` is flat, complete when `num_open` is 0."""
 
     number: int
@@ -48,28 +53,40 @@ class Order:
             self._kept.clear()
 
 
-class Readers:
-    """`num_workers` processes and the ring that they write to. Use as a context: leaving it ends them."""
+class WorkerPool:
+    """`num_workers` processes and the ring that they write to. Use as a context: leaving it ends
+    them.
+    """
 
-    def __init__(self, num_workers: int, *, ring: Ring, decoder: str, cache: FrameCache | None = None) -> None:
-        self._ring, self._orders, self._next = ring, dict[int, Order](), 0
+    def __init__(
+        self,
+        num_workers: int,
+        *,
+        buffer: SharedBuffer,
+        decoder: str,
+        cache: FrameCache | None = None,
+    ) -> None:
+        self._ring, self._orders, self._next = buffer, dict[int, PendingBatch](), 0
         self._work_read, self._work = os.pipe()
         self._selector = selectors.DefaultSelector()
         self._processes: dict[int, subprocess.Popen] = {}
         self._heard: dict[int, bytearray] = {}
         for _ in range(num_workers):
             answers, answer_end = os.pipe()
-            self._processes[answers] = _start(ring, self._work_read, answer_end, decoder, cache)
+            self._processes[answers] = _start(buffer, self._work_read, answer_end, decoder, cache)
             os.close(answer_end)
             self._heard[answers] = bytearray()
             self._selector.register(answers, selectors.EVENT_READ)
 
-    def __enter__(self) -> "Readers":
+    def __enter__(self) -> "WorkerPool":
         return self
 
     def __exit__(self, *_: object) -> None:
         """Take back the work that nobody has begun; who finds no more work leaves."""
-        os.close(self._work)  # first, so that the pipe has an end; set not to block, it would fail those who wait at it
+        os.close(
+            self._work
+            # first, so that the pipe has an end; set not to block, it would fail those who wait at it
+        )
         while os.read(self._work_read, 1 << 16):
             pass
         os.close(self._work_read)
@@ -82,16 +99,16 @@ class Readers:
                 process.wait()
         self._selector.close()
 
-    def ask(self, readings: Sequence[Reading], num_bytes: int) -> Order | None:
+    def submit(self, requests: Sequence[ReadRequest], num_bytes: int) -> PendingBatch | None:
         """Have `readings` read. None where the ring has no room for them now."""
-        size = -(-len(readings) // (_GROUPS_PER_PROCESS * len(self._processes)))
-        groups = [pack_readings(readings[i : i + size]) for i in range(0, len(readings), size)]
-        work, place = self._ring.take(sum(map(len, groups))), self._ring.take(num_bytes)
+        size = -(-len(requests) // (_GROUPS_PER_PROCESS * len(self._processes)))
+        groups = [pack_requests(requests[i : i + size]) for i in range(0, len(requests), size)]
+        work, place = self._ring.allocate(sum(map(len, groups))), self._ring.allocate(num_bytes)
         if work is None or place is None:
             return None
         start, described = work
         described[:] = np.frombuffer(b"".join(groups), np.uint8)
-        order = Order(number=self._next, memory=place[1], num_open=len(groups))
+        order = PendingBatch(number=self._next, memory=place[1], num_open=len(groups))
         order.keep(described)
         self._next = (self._next + 1) % (1 << 32)
         self._orders[order.number] = order
@@ -100,18 +117,18 @@ class Readers:
             start += len(group)
         return order
 
-    def wait(self, order: Order) -> np.ndarray:
+    def wait(self, pending: PendingBatch) -> np.ndarray:
         """The memory of an order, complete.
 
         Raises:
             UserError: a video cannot be read, or a process was killed.
         """
-        while order.num_open:
+        while pending.num_open:
             for key, _ in self._selector.select():
                 self._hear(key.fd)
-        if order.failure:
-            raise order.failure
-        return order.memory
+        if pending.failure:
+            raise pending.failure
+        return pending.memory
 
     def _hear(self, answers: int) -> None:
         heard = self._heard[answers]
@@ -126,22 +143,38 @@ class Readers:
             message = heard[ANSWER.size : ANSWER.size + size].decode()
             del heard[: ANSWER.size + size]
             order = self._orders[number]
-            order.count({DONE: None, SLIP: UserError(message), BUG: RuntimeError(message)}[kind])
+            order.count(
+                {DONE: None, USER_ERROR: UserError(message), BUG: RuntimeError(message)}[kind]
+            )
             if not order.num_open:
                 del self._orders[number]
 
 
-def _start(ring: Ring, work: int, answers: int, decoder: str, cache: FrameCache | None) -> subprocess.Popen:
-    """A new interpreter, not a fork: CUDA survives none, and this process may hold gigabytes. It starts without torch.
+def _start(
+    buffer: SharedBuffer, work: int, answers: int, decoder: str, cache: FrameCache | None
+) -> subprocess.Popen:
+    """A new interpreter, not a fork: CUDA survives none, and this process may hold gigabytes. It
+    starts without torch.
 
-    Signals that ask a run to stop are this process's to act on: they are blocked in the children from their first instruction.
+    Signals that ask a run to stop are this process's to act on: they are blocked in the children
+    from their first instruction.
     """
-    kept = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2})
+    kept = signal.pthread_sigmask(
+        signal.SIG_BLOCK,
+        {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2},
+    )
     try:
-        numbers = map(str, (ring.file, ring.num_bytes, work, answers))
+        numbers = map(str, (buffer.file, buffer.num_bytes, work, answers))
         return subprocess.Popen(
-            [sys.executable, "-m", "kdbatch.run.data.worker", *numbers, decoder, *(cache.words if cache else ())],
-            pass_fds=(ring.file, work, answers),
+            [
+                sys.executable,
+                "-m",
+                "kdbatch.run.data.worker",
+                *numbers,
+                decoder,
+                *(cache.words if cache else ()),
+            ],
+            pass_fds=(buffer.file, work, answers),
             stdin=subprocess.DEVNULL,
         )
     finally:
@@ -154,4 +187,6 @@ def _death(code: int) -> Exception:
             f"a process that reads clips was killed by {signal.Signals(-code).name} (SIGKILL: mostly for want of memory). Raise memory_gb "
             "under [resources] in kdbatch.toml, then type the same kdbatch submit: the run goes on from its last checkpoint."
         )
-    return RuntimeError(f"a process that reads clips ended with code {code}; what it said is in the run's log")
+    return RuntimeError(
+        f"a process that reads clips ended with code {code}; what it said is in the run's log"
+    )

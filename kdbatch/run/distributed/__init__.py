@@ -1,1 +1,3 @@
-"""One run trained by several processes: the process group, collectives with gradients, layers synchronised over ranks."""
+"""One run trained by several processes: the process group, collectives with gradients, layers
+synchronised over ranks.
+"""

@@ -1,6 +1,8 @@
-"""Modules whose output depends on the whole batch, for processes that each hold a share of it. Axes: B clips of this process, C channels.
+"""Modules whose output depends on the whole batch, for processes that each hold a share of it.
+Axes: B clips of this process, C channels.
 
-Rank r of W holds the clips r, r + W, r + 2W, ... of the batch. With these modules W processes compute what one computes on all of it.
+Rank r of W holds the clips r, r + W, r + 2W, ... of the batch. With these modules W processes
+compute what one computes on all of it.
 """
 
 from typing import Any
@@ -10,15 +12,17 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdbatch.run.distributed.process_group import Team
+from kdbatch.run.distributed.process_group import ProcessGroup
 
 
-def work_together(model: nn.Module, team: Team) -> None:
-    """Let the batch normalisations and dropouts of `model` see the whole batch. State dicts keep their names.
+def synchronize_layers(model: nn.Module, group: ProcessGroup) -> None:
+    """Let the batch normalisations and dropouts of `model` see the whole batch. State dicts keep
+    their names.
 
-    A network that does not learn by gradients (a key encoder) keeps its own: which clips it normalises together is its task's to say.
+    A network that does not learn by gradients (a key encoder) keeps its own: which clips it
+    normalises together is its task's to say.
     """
-    if team.world_size == 1:
+    if group.world_size == 1:
         return
     for name, module in list(model.named_modules()):
         parent, _, child = name.rpartition(".")
@@ -26,26 +30,35 @@ def work_together(model: nn.Module, team: Team) -> None:
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and learns:
             model.get_submodule(parent).add_module(child, _synchronised(module))
         elif isinstance(module, nn.Dropout) and module.p > 0:
-            model.get_submodule(parent).add_module(child, TeamDropout(module.p, rank=team.rank, world_size=team.world_size))
+            model.get_submodule(parent).add_module(
+                child, GlobalBatchDropout(module.p, rank=group.rank, world_size=group.world_size)
+            )
 
 
-class TeamBatchNorm(nn.SyncBatchNorm):
-    """Batch normalisation with the mean and variance of all processes' clips: PyTorch's on GPUs, and the same in plain tensor operations
-    on CPUs, for which PyTorch has none."""
+class SyncBatchNorm(nn.SyncBatchNorm):
+    """Batch normalisation with the mean and variance of all processes' clips: PyTorch's on GPUs,
+    and the same in plain tensor operations on CPUs, for which PyTorch has none.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         if input.is_cuda or not self.training:
             return super().forward(input)
-        assert self.momentum is not None and self.running_mean is not None and self.running_var is not None
+        assert (
+            self.momentum is not None
+            and self.running_mean is not None
+            and self.running_var is not None
+        )
         dims = [d for d in range(input.dim()) if d != 1]
         shape = [1, -1] + [1] * (input.dim() - 2)
         total = torch.tensor([input.numel() / input.shape[1]], dtype=torch.float64)
         dist.all_reduce(total)
         count = float(total)
         x = input if input.dtype == torch.float64 else input.float()
-        mean_C = sum_over_team(x.sum(dims)) / count
+        mean_C = all_reduce_sum_with_grad(x.sum(dims)) / count
         centred = x - mean_C.view(shape)
-        var_C = sum_over_team(centred.square().sum(dims)) / count  # in a second pass: one pass cancels where the mean is large
+        var_C = (
+            all_reduce_sum_with_grad(centred.square().sum(dims)) / count
+        )  # in a second pass: one pass cancels where the mean is large
         with torch.no_grad():
             self.num_batches_tracked.add_(1)  # type: ignore[union-attr] (running statistics are tracked)
             self.running_mean.lerp_(mean_C, self.momentum)
@@ -54,9 +67,11 @@ class TeamBatchNorm(nn.SyncBatchNorm):
         return torch.addcmul(self.bias.view(shape), centred, scale_C.view(shape)).to(input.dtype)
 
 
-class TeamDropout(nn.Dropout):
-    """Dropout whose mask is drawn for the whole batch, of which this process uses its own rows: as many numbers, and the same, as one
-    process would draw. All processes have the same seed at every step."""
+class GlobalBatchDropout(nn.Dropout):
+    """Dropout whose mask is drawn for the whole batch, of which this process uses its own rows: as
+    many numbers, and the same, as one process would draw. All processes have the same seed at every
+    step.
+    """
 
     def __init__(self, p: float, *, rank: int, world_size: int) -> None:
         super().__init__(p)
@@ -65,17 +80,21 @@ class TeamDropout(nn.Dropout):
     def forward(self, input: Tensor) -> Tensor:
         if not self.training:
             return input
-        ones = torch.ones((self.world_size * len(input), *input.shape[1:]), dtype=input.dtype, device=input.device)
+        ones = torch.ones(
+            (self.world_size * len(input), *input.shape[1:]), dtype=input.dtype, device=input.device
+        )
         return input * F.dropout(ones, self.p)[self.rank :: self.world_size]
 
 
-def sum_over_team(x: Tensor) -> Tensor:
-    """The sum over all processes; in the backward pass too, so that each gets the gradient of all of their losses."""
-    return _Sum.apply(x)  # type: ignore[no-any-return]
+def all_reduce_sum_with_grad(x: Tensor) -> Tensor:
+    """The sum over all processes; in the backward pass too, so that each gets the gradient of all
+    of their losses.
+    """
+    return _AllReduceSum.apply(x)  # type: ignore[no-any-return]
 
 
 @torch.no_grad()
-def mean_over_team(x: Tensor) -> Tensor:
+def all_reduce_mean(x: Tensor) -> Tensor:
     """The mean over all processes, without gradient; x itself where there is one."""
     if not dist.is_initialized():
         return x
@@ -84,7 +103,7 @@ def mean_over_team(x: Tensor) -> Tensor:
     return total / dist.get_world_size()
 
 
-class _Sum(torch.autograd.Function):
+class _AllReduceSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         total = x.clone(memory_format=torch.contiguous_format)
@@ -98,9 +117,16 @@ class _Sum(torch.autograd.Function):
         return total
 
 
-def _synchronised(module: nn.Module) -> TeamBatchNorm:
+def _synchronised(module: nn.Module) -> SyncBatchNorm:
     assert isinstance(module, nn.modules.batchnorm._BatchNorm) and module.momentum is not None
-    twin = TeamBatchNorm(module.num_features, eps=module.eps, momentum=module.momentum)
-    twin.weight, twin.bias = module.weight, module.bias  # the very parameters, which an optimiser may hold already
-    twin.running_mean, twin.running_var, twin.num_batches_tracked = module.running_mean, module.running_var, module.num_batches_tracked
+    twin = SyncBatchNorm(module.num_features, eps=module.eps, momentum=module.momentum)
+    twin.weight, twin.bias = (
+        module.weight,
+        module.bias,
+    )  # the very parameters, which an optimiser may hold already
+    twin.running_mean, twin.running_var, twin.num_batches_tracked = (
+        module.running_mean,
+        module.running_var,
+        module.num_batches_tracked,
+    )
     return twin.train(module.training)

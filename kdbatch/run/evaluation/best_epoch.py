@@ -1,4 +1,6 @@
-"""Which epoch is kept: the best on videos held out of the training split, so that the test split is read once, at the end."""
+"""Which epoch is kept: the best on videos held out of the training split, so that the test split is
+read once, at the end.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,26 +9,30 @@ from torch import Tensor, nn
 
 from kdbatch.base.errors import UserError
 from kdbatch.result.write import Measure
-from kdbatch.run.context import Worker
-from kdbatch.run.data.batch import Video
+from kdbatch.run.context import RunContext
+from kdbatch.run.data.batch import StoredVideo
 from kdbatch.run.evaluation.predict import predict
 from kdbatch.run.rng import rng_for
 from kdbatch.vocab.recipes import Distill, Finetune
 from kdbatch.vocab.shards import Subset
 
 
-def hold_out(videos: Sequence[Video], *, share: float, subset: Subset) -> tuple[list[Video], list[Video]]:
-    """(videos to train on, videos held out), both in stored order; a pure function of the subset, so teachers and students agree.
+def hold_out(
+    videos: Sequence[StoredVideo], *, share: float, subset: Subset
+) -> tuple[list[StoredVideo], list[StoredVideo]]:
+    """(videos to train on, videos held out), both in stored order; a pure function of the subset,
+    so teachers and students agree.
 
-    Groups stay whole: their videos share a scene, and one of them in training would give the others away. Groups come in a random order;
-    one is held out if that brings the classes nearer to `share` of each, if not more than `share` of all videos are then out, and if no
-    class loses all of its videos.
+    Groups stay whole: their videos share a scene, and one of them in training would give the others
+    away. Groups come in a random order; one is held out if that brings the classes nearer to
+    `share` of each, if not more than `share` of all videos are then out, and if no class loses all
+    of its videos.
 
     Raises:
         UserError: no group can be held out.
     """
     all_of = _per_class(videos)
-    groups: dict[str, list[Video]] = {}
+    groups: dict[str, list[StoredVideo]] = {}
     for video in videos:
         groups.setdefault(video.sample.group, []).append(video)
     out_of = dict.fromkeys(all_of, 0)
@@ -34,7 +40,13 @@ def hold_out(videos: Sequence[Video], *, share: float, subset: Subset) -> tuple[
     names = sorted(groups)
     for i in rng_for(0, "held out", subset.digest).permutation(len(names)):
         adds = _per_class(groups[names[i]])
-        nearer = sum(abs(out_of[k] + n - share * all_of[k]) - abs(out_of[k] - share * all_of[k]) for k, n in adds.items()) < 0
+        nearer = (
+            sum(
+                abs(out_of[k] + n - share * all_of[k]) - abs(out_of[k] - share * all_of[k])
+                for k, n in adds.items()
+            )
+            < 0
+        )
         fits = sum(out_of.values()) + sum(adds.values()) <= round(share * len(videos))
         if nearer and fits and all(out_of[k] + n < all_of[k] for k, n in adds.items()):
             out.add(names[i])
@@ -44,10 +56,12 @@ def hold_out(videos: Sequence[Video], *, share: float, subset: Subset) -> tuple[
             f"{subset.title}: selection.share {share:g} holds no video out: {len(videos)} videos in {len(groups)} groups have no group "
             "small enough. Raise the share, or leave selection out of the profile to keep the last epoch."
         )
-    return [v for v in videos if v.sample.group not in out], [v for v in videos if v.sample.group in out]
+    return [v for v in videos if v.sample.group not in out], [
+        v for v in videos if v.sample.group in out
+    ]
 
 
-def _per_class(videos: Sequence[Video]) -> dict[int, int]:
+def _per_class(videos: Sequence[StoredVideo]) -> dict[int, int]:
     counts: dict[int, int] = {}
     for video in videos:
         counts[video.sample.label] = counts.get(video.sample.label, 0) + 1
@@ -55,17 +69,25 @@ def _per_class(videos: Sequence[Video]) -> dict[int, int]:
 
 
 class BestEpoch:
-    """Looks at a model after its epochs and keeps the best weights (loop.AfterEpoch). They travel in the checkpoint: whatever was looked
-    at is remembered whenever the training that led to it is, and a resumed run keeps the epoch that an unbroken one would.
+    """Looks at a model after its epochs and keeps the best weights (loop.AfterEpoch). They travel
+    in the checkpoint: whatever was looked at is remembered whenever the training that led to it is,
+    and a resumed run keeps the epoch that an unbroken one would.
     """
 
-    def __init__(self, model: nn.Module, held_out: Sequence[Video], *, recipe: Finetune | Distill, worker: Worker) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        held_out: Sequence[StoredVideo],
+        *,
+        recipe: Finetune | Distill,
+        context: RunContext,
+    ) -> None:
         assert recipe.selection is not None
-        self._model, self._held_out, self._recipe, self._worker = model, held_out, recipe, worker
+        self._model, self._held_out, self._recipe, self._worker = model, held_out, recipe, context
         self._selection = recipe.selection
         self.epoch, self.score, self.weights = 0, -1.0, dict[str, Tensor]()
 
-    def look(self, epoch: int) -> Mapping[str, float]:
+    def on_epoch_end(self, epoch: int) -> Mapping[str, float]:
         if epoch % self._selection.every_epochs and epoch != self._recipe.schedule.epochs:
             return {}
         found = predict(
@@ -74,19 +96,21 @@ class BestEpoch:
             view=self._recipe.view,
             num_clips=self._selection.num_clips,
             num_crops=1,
-            worker=self._worker,
+            context=self._worker,
             may_stop=False,  # the epoch that led here is not saved yet
         )
         score = found.top(1)
         if score > self.score:
             self.epoch, self.score = epoch, score
-            self.weights = {name: value.detach().clone() for name, value in self._model.state_dict().items()}
+            self.weights = {
+                name: value.detach().clone() for name, value in self._model.state_dict().items()
+            }
         return {"held_out_accuracy": score}
 
-    def memory(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         return {"epoch": self.epoch, "score": self.score, "weights": self.weights}
 
-    def remember(self, memory: dict[str, Any]) -> None:
+    def load_state_dict(self, memory: dict[str, Any]) -> None:
         self.epoch, self.score, self.weights = memory["epoch"], memory["score"], memory["weights"]
 
     def restore(self) -> list[Measure]:

@@ -1,4 +1,6 @@
-"""Accuracy on a test split, and what several finished teachers know between them. Axes: M teachers, N videos, K classes."""
+"""Accuracy on a test split, and what several finished teachers know between them. Axes: M teachers,
+N videos, K classes.
+"""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -12,43 +14,78 @@ from kdbatch.base.errors import UserError
 from kdbatch.result.read import read_predictions
 from kdbatch.result.schema import PREDICTIONS
 from kdbatch.result.write import Measure, write_table
-from kdbatch.run.context import Worker
+from kdbatch.run.context import RunContext
 from kdbatch.run.data.batches import load_videos
-from kdbatch.run.evaluation.predict import Predictions, place_of, predict, top_k
+from kdbatch.run.evaluation.predict import Predictions, label_ranks, predict, top_k
 from kdbatch.vocab.recipes import Evaluation
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.views import View
 
 
-def evaluate(model: nn.Module, *, evaluation: Evaluation, view: View, shards_dir: Path, worker: Worker) -> list[Measure]:
+def evaluate(
+    model: nn.Module, *, evaluation: Evaluation, view: View, shards_dir: Path, context: RunContext
+) -> list[Measure]:
     """Predict every test video and store the predictions.
 
-    A video's prediction is the mean softmax over its clips and crops (`top1`, `top5`); `clip_top1` and `clip_top5` count single clips.
-    Mean logits are stored as well, because some of the literature averages those.
+    A video's prediction is the mean softmax over its clips and crops (`top1`, `top5`); `clip_top1`
+    and `clip_top5` count single clips. Mean logits are stored as well, because some of the
+    literature averages those.
     """
     videos, _ = load_videos(shards_dir, evaluation.test, view=view)
-    found = predict(model, videos, view=view, num_clips=evaluation.num_clips, num_crops=evaluation.num_crops, worker=worker)
-    if worker.team.leads:
-        write_table(worker.folder.predictions, _rows(found, worker.folder.id), schema=PREDICTIONS)
+    found = predict(
+        model,
+        videos,
+        view=view,
+        num_clips=evaluation.num_clips,
+        num_crops=evaluation.num_crops,
+        context=context,
+    )
+    if context.group.is_rank0:
+        write_table(context.folder.predictions, _rows(found, context.folder.id), schema=PREDICTIONS)
     where = evaluation.test.title
-    shares = {"top1": found.top(1), "top5": found.top(5), "clip_top1": found.clip_top(1), "clip_top5": found.clip_top(5)}
-    measures = [Measure(name=name, value=100 * share, unit="percent", subset=where) for name, share in shares.items()]
-    return [*measures, Measure(name="test_videos", value=found.num_videos, unit="count", subset=where)]
+    shares = {
+        "top1": found.top(1),
+        "top5": found.top(5),
+        "clip_top1": found.clip_top(1),
+        "clip_top5": found.clip_top(5),
+    }
+    measures = [
+        Measure(name=name, value=100 * share, unit="percent", subset=where)
+        for name, share in shares.items()
+    ]
+    return [
+        *measures,
+        Measure(name="test_videos", value=found.num_videos, unit="count", subset=where),
+    ]
 
 
 def _rows(found: Predictions, run_id: str) -> list[dict[str, Any]]:
-    place_N = place_of(found.probability_NK, found.label_N)
-    columns = (found.keys, found.label_N.tolist(), place_N.tolist(), found.probability_NK.tolist(), found.logit_NK.tolist())
+    place_N = label_ranks(found.probability_NK, found.label_N)
+    columns = (
+        found.keys,
+        found.label_N.tolist(),
+        place_N.tolist(),
+        found.probability_NK.tolist(),
+        found.logit_NK.tolist(),
+    )
     return [
-        {"run_id": run_id, "key": key, "label": label, "place": place, "probability_K": probability_K, "logit_K": logit_K}
+        {
+            "run_id": run_id,
+            "key": key,
+            "label": label,
+            "place": place,
+            "probability_K": probability_K,
+            "logit_K": logit_K,
+        }
         for key, label, place, probability_K, logit_K in zip(*columns, strict=True)
     ]
 
 
-def teachers_together(parents: Sequence[RunFolder], *, where: str) -> list[Measure]:
-    """What the teachers know between them: accuracy of their mean softmax, the share of videos that at least one has right (oracle), and
-    for pairs of teachers, averaged, the correlation of their errors (phi coefficient over videos; 1: they fail on the same videos) and
-    their disagreement (share of videos that they put into different classes).
+def evaluate_teacher_ensemble(parents: Sequence[RunFolder], *, where: str) -> list[Measure]:
+    """What the teachers know between them: accuracy of their mean softmax, the share of videos that
+    at least one has right (oracle), and for pairs of teachers, averaged, the correlation of their
+    errors (phi coefficient over videos; 1: they fail on the same videos) and their disagreement
+    (share of videos that they put into different classes).
 
     Raises:
         UserError: a teacher's predictions cannot be read.
@@ -63,18 +100,38 @@ def teachers_together(parents: Sequence[RunFolder], *, where: str) -> list[Measu
     guess_MN = probability_MNK.argmax(-1)
     wrong_MN = guess_MN != label_N
     measures = [
-        Measure(name="teacher_ensemble_top1", value=100 * top_k(probability_MNK.mean(0), label_N, 1), unit="percent", subset=where),
-        Measure(name="teacher_oracle_top1", value=100 * float((~wrong_MN).any(0).mean()), unit="percent", subset=where),
+        Measure(
+            name="teacher_ensemble_top1",
+            value=100 * top_k(probability_MNK.mean(0), label_N, 1),
+            unit="percent",
+            subset=where,
+        ),
+        Measure(
+            name="teacher_oracle_top1",
+            value=100 * float((~wrong_MN).any(0).mean()),
+            unit="percent",
+            subset=where,
+        ),
     ]
     if len(parents) > 1:
         apart = np.mean([(a != b).mean() for a, b in combinations(guess_MN, 2)])
-        measures.append(Measure(name="teacher_disagreement", value=100 * float(apart), unit="percent", subset=where))
+        measures.append(
+            Measure(
+                name="teacher_disagreement", value=100 * float(apart), unit="percent", subset=where
+            )
+        )
     varied = wrong_MN[(wrong_MN.std(1) > 0)]
     if len(varied) > 1:  # a teacher that is always right or always wrong has no correlation
         pairs = np.corrcoef(varied)[np.triu_indices(len(varied), 1)]
-        measures.append(Measure(name="teacher_error_correlation", value=float(pairs.mean()), unit="1", subset=where))
+        measures.append(
+            Measure(
+                name="teacher_error_correlation", value=float(pairs.mean()), unit="1", subset=where
+            )
+        )
     return measures
 
 
 def _arrays(rows: Sequence[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
-    return np.array([row["probability_K"] for row in rows]), np.array([row["label"] for row in rows])
+    return np.array([row["probability_K"] for row in rows]), np.array(
+        [row["label"] for row in rows]
+    )

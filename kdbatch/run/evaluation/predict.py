@@ -1,4 +1,6 @@
-"""What a network says of videos. Axes: N videos of a set, B of a batch, V views of a video: C clips times P crops of each; K classes."""
+"""What a network says of videos. Axes: N videos of a set, B of a batch, V views of a video: C clips
+times P crops of each; K classes.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -7,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kdbatch.run.context import Worker
-from kdbatch.run.data.batches import Batch, EvaluationBatches, Video, batches
+from kdbatch.run.context import RunContext
+from kdbatch.run.data.batches import Batch, EvaluationBatches, StoredVideo, batches
 from kdbatch.run.data.sampling import even_clips
 from kdbatch.vocab.views import CENTER, THREE, Augment, View
 
@@ -17,7 +19,9 @@ CLIPS_PER_PASS = 64
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Predictions:
-    """Per video the mean softmax and the mean logits over its views; per clip the place of its label by the mean softmax over crops."""
+    """Per video the mean softmax and the mean logits over its views; per clip the place of its
+    label by the mean softmax over crops.
+    """
 
     keys: list[str]
     label_N: np.ndarray
@@ -39,42 +43,66 @@ class Predictions:
 
 
 def predict(
-    model: nn.Module, videos: Sequence[Video], *, view: View, num_clips: int, num_crops: int, worker: Worker, may_stop: bool = True
+    model: nn.Module,
+    videos: Sequence[StoredVideo],
+    *,
+    view: View,
+    num_clips: int,
+    num_crops: int,
+    context: RunContext,
+    may_stop: bool = True,
 ) -> Predictions:
-    """Classify videos, each process of a team its share; all get all predictions. The model is left in evaluation mode.
+    """Classify videos, each process of a team its share; all get all predictions. The model is left
+    in evaluation mode.
 
     `may_stop`: a signal ends it between two batches (Stopped).
     """
     model.eval()
     labels, probabilities, logits, places = [], [], [], []
-    for batch, logit_VBK in each(model, videos, view=view, num_clips=num_clips, num_crops=num_crops, worker=worker, may_stop=may_stop):
+    for batch, logit_VBK in predict_each_video(
+        model,
+        videos,
+        view=view,
+        num_clips=num_clips,
+        num_crops=num_crops,
+        context=context,
+        may_stop=may_stop,
+    ):
         probability_CPBK = logit_VBK.softmax(-1).unflatten(0, (num_clips, num_crops))
         labels.append(batch.label_B)
         probabilities.append(probability_CPBK.mean((0, 1)))
         logits.append(logit_VBK.mean(0))
         clip_BCK = probability_CPBK.mean(1).transpose(0, 1).numpy()
-        places.append(torch.from_numpy(place_of(clip_BCK, batch.label_B.numpy()[:, None])))
+        places.append(torch.from_numpy(label_ranks(clip_BCK, batch.label_B.numpy()[:, None])))
     label_N, probability_NK, logit_NK, place_NC = (
-        worker.team.gathered(torch.cat(x)).numpy() for x in (labels, probabilities, logits, places)
+        context.group.all_gather_rows(torch.cat(x)).numpy()
+        for x in (labels, probabilities, logits, places)
     )
     keys = [video.sample.key for video in videos]  # shares are pieces of the stored order
-    return Predictions(keys=keys, label_N=label_N, probability_NK=probability_NK, logit_NK=logit_NK, clip_place_NC=place_NC)
+    return Predictions(
+        keys=keys,
+        label_N=label_N,
+        probability_NK=probability_NK,
+        logit_NK=logit_NK,
+        clip_place_NC=place_NC,
+    )
 
 
 @torch.no_grad()
-def each(
+def predict_each_video(
     function: Callable[[Tensor], Tensor],
-    videos: Sequence[Video],
+    videos: Sequence[StoredVideo],
     *,
     view: View,
     num_clips: int,
     num_crops: int,
-    worker: Worker,
+    context: RunContext,
     center: Augment = CENTER,
     may_stop: bool = True,
 ) -> Iterator[tuple[Batch, Tensor]]:
-    """(batch, function of its views) for this process's share of the videos, a piece of the stored order (Team.gathered puts the pieces
-    together); the function's output is float32 on the CPU, shape (V, B, ...). Where there is one crop, it is `center`.
+    """(batch, function of its views) for this process's share of the videos, a piece of the stored
+    order (Team.gathered puts the pieces together); the function's output is float32 on the CPU,
+    shape (V, B, ...). Where there is one crop, it is `center`.
     """
     seen = replace(view, augment=center if num_crops == 1 else THREE)
     source = EvaluationBatches(
@@ -82,27 +110,33 @@ def each(
         view=seen,
         videos_per_batch=max(1, CLIPS_PER_PASS // (num_clips * num_crops)),
         request=lambda sample: even_clips(sample, seen, num_clips, num_crops=num_crops),
-        decoder=worker.decoder,
-        cache=worker.cache,
-        rank=worker.team.rank,
-        world_size=worker.team.world_size,
+        decoder=context.decoder,
+        cache=context.cache,
+        rank=context.group.rank,
+        world_size=context.group.world_size,
     )
-    for batch in batches(source, range(len(source)), num_workers=worker.num_workers):
+    for batch in batches(source, range(len(source)), num_workers=context.num_workers):
         if may_stop:
-            worker.pulse.check()
-        clip_VBCTHW = batch.views(size_pixels=seen.size_pixels, device=worker.device)
-        with torch.autocast(worker.device.type, dtype=torch.bfloat16, enabled=worker.device.type == "cuda"):
+            context.reporter.raise_if_stopped()
+        clip_VBCTHW = batch.views(size_pixels=seen.size_pixels, device=context.device)
+        with torch.autocast(
+            context.device.type, dtype=torch.bfloat16, enabled=context.device.type == "cuda"
+        ):
             out = function(clip_VBCTHW.flatten(0, 1))
         yield batch, out.float().unflatten(0, clip_VBCTHW.shape[:2]).cpu()
 
 
-def place_of(value_K: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """How many classes (last axis) are above the label's; equal ones count in label order. `label` has the other axes, or 1 for some."""
+def label_ranks(value_K: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """How many classes (last axis) are above the label's; equal ones count in label order. `label`
+    has the other axes, or 1 for some.
+    """
     label_1 = np.broadcast_to(label, value_K.shape[:-1])[..., None]
     own_1 = np.take_along_axis(value_K, label_1, axis=-1)
-    return ((value_K > own_1) | ((value_K == own_1) & (np.arange(value_K.shape[-1]) < label_1))).sum(-1)
+    return (
+        (value_K > own_1) | ((value_K == own_1) & (np.arange(value_K.shape[-1]) < label_1))
+    ).sum(-1)
 
 
 def top_k(probability_NK: np.ndarray, label_N: np.ndarray, k: int) -> float:
     """Share of rows whose label is among the k highest columns."""
-    return float((place_of(probability_NK, label_N) < k).mean())
+    return float((label_ranks(probability_NK, label_N) < k).mean())

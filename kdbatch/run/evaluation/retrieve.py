@@ -1,8 +1,10 @@
-"""Video retrieval with the features of a pretrained backbone: test videos ask, training videos answer.
+"""Video retrieval with the features of a pretrained backbone: test videos ask, training videos
+answer.
 
-Xu et al. 2019 (VCOP), sec. 4.4, and its retrieve_clips.py: features of several clips, averaged, each the centre of 112 pixels of 128;
-cosine similarity; the network as it was pretrained, in evaluation mode. Every video counts: no batch is dropped. Axes: Q queries, G gallery
-videos, B videos of a batch, V views of each, D features.
+Xu et al. 2019 (VCOP), sec. 4.4, and its retrieve_clips.py: features of several clips, averaged,
+each the centre of 112 pixels of 128; cosine similarity; the network as it was pretrained, in
+evaluation mode. Every video counts: no batch is dropped. Axes: Q queries, G gallery videos, B
+videos of a batch, V views of each, D features.
 """
 
 from pathlib import Path
@@ -14,9 +16,9 @@ from torch import Tensor
 from kdbatch.result.schema import ROWS
 from kdbatch.result.write import Measure, write_measures
 from kdbatch.run.checkpoint import load_weights
-from kdbatch.run.context import Facts, Worker
+from kdbatch.run.context import RunContext, StageFacts
 from kdbatch.run.data.batches import load_videos
-from kdbatch.run.evaluation.predict import each
+from kdbatch.run.evaluation.predict import predict_each_video
 from kdbatch.run.models import VideoBackbone, build_backbone
 from kdbatch.run.rng import seed_for
 from kdbatch.run.weights import checked_weights
@@ -27,66 +29,108 @@ from kdbatch.vocab.shards import Subset
 QUERIES_AT_ONCE = 256
 
 
-def retrieve(recipe: Retrieve, assignment: Assignment, worker: Worker) -> Facts:
-    """R@k with two features: the pooled one that heads see (`recall_at_k`), and VCOP's, the last map pooled 2x2 in space by its maximum
-    (`maxpool_recall_at_k`; 9216 numbers for R(2+1)D at 112 pixels).
+def retrieve(recipe: Retrieve, assignment: Assignment, context: RunContext) -> StageFacts:
+    """R@k with two features: the pooled one that heads see (`recall_at_k`), and VCOP's, the last
+    map pooled 2x2 in space by its maximum (`maxpool_recall_at_k`; 9216 numbers for R(2+1)D at 112
+    pixels).
     """
     torch.manual_seed(seed_for(assignment.run.seed, "weights"))
     backbone = build_backbone(recipe.backbone)
     for parent in assignment.run.parents:
-        load_weights(checked_weights(worker.folder.parent(parent)), backbone)
-    backbone.to(worker.device).eval()
+        load_weights(checked_weights(context.folder.parent(parent)), backbone)
+    backbone.to(context.device).eval()
     shards_dir = Path(assignment.shards_dir)
-    gallery, gallery_label_G = features_of(backbone, recipe.data, recipe, shards_dir, worker)
-    queries, query_label_Q = features_of(backbone, recipe.evaluation.test, recipe, shards_dir, worker)
+    gallery, gallery_label_G = features_of(backbone, recipe.data, recipe, shards_dir, context)
+    queries, query_label_Q = features_of(
+        backbone, recipe.evaluation.test, recipe, shards_dir, context
+    )
     measures = []
     for prefix, query_QD, gallery_GD in zip(("", "maxpool_"), queries, gallery, strict=True):
         place_Q = first_of_class(query_QD, query_label_Q, gallery_GD, gallery_label_G)
         for k in recipe.ranks:
             share = float((place_Q < k).double().mean())
-            measures.append(Measure(name=f"{prefix}recall_at_{k}", value=100 * share, unit="percent", subset=recipe.evaluation.test.title))
+            measures.append(
+                Measure(
+                    name=f"{prefix}recall_at_{k}",
+                    value=100 * share,
+                    unit="percent",
+                    subset=recipe.evaluation.test.title,
+                )
+            )
     measures += [
-        Measure(name="test_videos", value=len(query_label_Q), unit="count", subset=recipe.evaluation.test.title),
-        Measure(name="gallery_videos", value=len(gallery_label_G), unit="count", subset=recipe.data.title),
+        Measure(
+            name="test_videos",
+            value=len(query_label_Q),
+            unit="count",
+            subset=recipe.evaluation.test.title,
+        ),
+        Measure(
+            name="gallery_videos",
+            value=len(gallery_label_G),
+            unit="count",
+            subset=recipe.data.title,
+        ),
     ]
-    if worker.team.leads:
-        write_measures(worker.folder.rows, worker.folder.id, measures, schema=ROWS)
+    if context.group.is_rank0:
+        write_measures(context.folder.rows, context.folder.id, measures, schema=ROWS)
     return {"num_queries": len(query_label_Q), "num_gallery": len(gallery_label_G)}
 
 
-def first_of_class(query_QD: Tensor, query_label_Q: Tensor, gallery_GD: Tensor, gallery_label_G: Tensor) -> Tensor:
-    """How many gallery videos are more similar to each query than the first of its own class; G where there is none of its class.
+def first_of_class(
+    query_QD: Tensor, query_label_Q: Tensor, gallery_GD: Tensor, gallery_label_G: Tensor
+) -> Tensor:
+    """How many gallery videos are more similar to each query than the first of its own class; G
+    where there is none of its class.
 
     Cosine similarity in float32; equally similar videos come in gallery order.
     """
     gallery_GD = F.normalize(gallery_GD, dim=1)
     place_Q = []
-    for query_SD, label_S in zip(query_QD.split(QUERIES_AT_ONCE), query_label_Q.split(QUERIES_AT_ONCE), strict=True):
+    for query_SD, label_S in zip(
+        query_QD.split(QUERIES_AT_ONCE), query_label_Q.split(QUERIES_AT_ONCE), strict=True
+    ):
         near_SG = F.normalize(query_SD, dim=1) @ gallery_GD.T
         own_SG = label_S[:, None] == gallery_label_G
         best_S1 = near_SG.masked_fill(~own_SG, -torch.inf).amax(1, keepdim=True)
-        first_S1 = (own_SG & (near_SG == best_S1)).int().argmax(1, keepdim=True)  # the earliest of equals
+        first_S1 = (
+            (own_SG & (near_SG == best_S1)).int().argmax(1, keepdim=True)
+        )  # the earliest of equals
         earlier_SG = torch.arange(len(gallery_GD)) < first_S1
         place_Q.append(((near_SG > best_S1) | ((near_SG == best_S1) & earlier_SG)).sum(1))
     return torch.cat(place_Q)
 
 
 def features_of(
-    backbone: VideoBackbone, subset: Subset, recipe: Retrieve, shards_dir: Path, worker: Worker
+    backbone: VideoBackbone, subset: Subset, recipe: Retrieve, shards_dir: Path, context: RunContext
 ) -> tuple[tuple[Tensor, Tensor], Tensor]:
     """((pooled, pooled by the maximum), labels) of a subset's videos, features averaged over views."""
     videos, _ = load_videos(shards_dir, subset, view=recipe.view)
 
     def both(clip_BCTHW: Tensor) -> Tensor:
         map_BDTHW = backbone.forward_features(clip_BCTHW)
-        return torch.cat([backbone.pool(map_BDTHW).flatten(1).float(), max_pooled(map_BDTHW).flatten(1).float()], 1)
+        return torch.cat(
+            [backbone.pool(map_BDTHW).flatten(1).float(), max_pooled(map_BDTHW).flatten(1).float()],
+            1,
+        )
 
     features, labels = [], []
-    num_clips, num_crops, center = recipe.evaluation.num_clips, recipe.evaluation.num_crops, recipe.view.augment
-    for batch, feature_VBD in each(both, videos, view=recipe.view, num_clips=num_clips, num_crops=num_crops, center=center, worker=worker):
+    num_clips, num_crops, center = (
+        recipe.evaluation.num_clips,
+        recipe.evaluation.num_crops,
+        recipe.view.augment,
+    )
+    for batch, feature_VBD in predict_each_video(
+        both,
+        videos,
+        view=recipe.view,
+        num_clips=num_clips,
+        num_crops=num_crops,
+        center=center,
+        context=context,
+    ):
         features.append(feature_VBD.mean(0))
         labels.append(batch.label_B)
-    feature_ND, label_N = (worker.team.gathered(torch.cat(x)) for x in (features, labels))
+    feature_ND, label_N = (context.group.all_gather_rows(torch.cat(x)) for x in (features, labels))
     return (feature_ND[:, : backbone.feature_dim], feature_ND[:, backbone.feature_dim :]), label_N
 
 

@@ -1,9 +1,11 @@
-"""The networks of the study. A new one is a file here, a name in vocab/backbones.py and a line in BACKBONES."""
+"""The networks of the study. A new one is a file here, a name in vocab/backbones.py and a line in
+BACKBONES.
+"""
 
 from collections.abc import Callable
 
 from kdbatch.base.errors import UserError
-from kdbatch.base.lookup import pick
+from kdbatch.base.lookup import lookup
 from kdbatch.run.models.network import Classifier, VideoBackbone
 from kdbatch.run.models.r21d import r21d_10
 from kdbatch.run.models.shufflenet import shufflenet_2x
@@ -18,9 +20,11 @@ def build_backbone(backbone: Backbone) -> VideoBackbone:
     Raises:
         UserError: no such backbone, or a width that leaves none.
     """
-    build = pick(BACKBONES, backbone.kind, where="backbone.kind")
+    build = lookup(BACKBONES, backbone.kind, where="backbone.kind")
     if not 0 < backbone.width < float("inf"):
-        raise UserError(f"backbone.width: {backbone.width} of a network is none. Write a number above 0; 1.0 is the published network.")
+        raise UserError(
+            f"backbone.width: {backbone.width} of a network is none. Write a number above 0; 1.0 is the published network."
+        )
     return build(width=backbone.width)
 
 

@@ -1,4 +1,6 @@
-"""What every backbone is made into: named layers in sequence, a global average pool, a head. Axes: B clips, D features, K classes."""
+"""What every backbone is made into: named layers in sequence, a global average pool, a head. Axes:
+B clips, D features, K classes.
+"""
 
 from collections.abc import Mapping
 
@@ -7,13 +9,21 @@ from torch import Tensor, nn
 
 
 class VideoBackbone(nn.Module):
-    """A backbone without its head. `layers` run in order and keep their names in the state dict; heads take their width from `feature_dim`.
+    """A backbone without its head. `layers` run in order and keep their names in the state dict;
+    heads take their width from `feature_dim`.
 
-    `stem` names the layers that are the stem's outputs, `units` the modules that end in a residual (or shuffle) merge: together with
-    the pool they are the layers at which networks are compared.
+    `stem` names the layers that are the stem's outputs, `units` the modules that end in a residual
+    (or shuffle) merge: together with the pool they are the layers at which networks are compared.
     """
 
-    def __init__(self, layers: Mapping[str, nn.Module], *, stem: tuple[str, ...], units: tuple[str, ...], feature_dim: int) -> None:
+    def __init__(
+        self,
+        layers: Mapping[str, nn.Module],
+        *,
+        stem: tuple[str, ...],
+        units: tuple[str, ...],
+        feature_dim: int,
+    ) -> None:
         super().__init__()
         self.layer_names = tuple(layers)
         self.stem_names = stem
@@ -22,7 +32,9 @@ class VideoBackbone(nn.Module):
         for name, layer in layers.items():
             self.add_module(name, layer)
         self.pool = nn.AdaptiveAvgPool3d(1)
-        self.to(memory_format=torch.channels_last_3d)  # measured on one CPU thread: 1.1 to 1.7 times the clips per second
+        self.to(
+            memory_format=torch.channels_last_3d
+        )  # measured on one CPU thread: 1.1 to 1.7 times the clips per second
 
     def forward_features(self, clip_BCTHW: Tensor) -> Tensor:
         """The last map, (B, D, T', H', W')."""
@@ -50,7 +62,9 @@ class Classifier(nn.Module):
         self.is_frozen = False
 
     def freeze_backbone(self) -> None:
-        """Train the head alone, from now on: no gradient reaches the backbone, and its batch statistics stay."""
+        """Train the head alone, from now on: no gradient reaches the backbone, and its batch
+        statistics stay.
+        """
         self.is_frozen = True
         self.backbone.requires_grad_(False).eval()
 

@@ -1,14 +1,18 @@
-"""R(2+1)D with 10 layers, one residual block per stage. Tran et al. 2018, arXiv:1711.11248, in the layout of VCOP (Xu et al., CVPR 2019).
+"""R(2+1)D with 10 layers, one residual block per stage. Tran et al. 2018, arXiv:1711.11248, in the
+layout of VCOP (Xu et al., CVPR 2019).
 
-It is what self-supervised video work calls "R(2+1)D": 14.42 M parameters with 101 classes, 21.36 GMAC for a clip of 3x16x112x112.
-torchvision's r2plus1d_18 is another network: two blocks per stage, 45 channels inside the stem where this one has 83, and plain
-convolutions on the shortcuts where these are factorised too. Never mix the two in one table.
+It is what self-supervised video work calls "R(2+1)D": 14.42 M parameters with 101 classes, 21.36
+GMAC for a clip of 3x16x112x112. torchvision's r2plus1d_18 is another network: two blocks per stage,
+45 channels inside the stem where this one has 83, and plain convolutions on the shortcuts where
+these are factorised too. Never mix the two in one table.
 
-The state dict has VCOP's names (xudejing/video-clip-order-prediction:models/r21d.py, the same as in PRP's repository) without the head:
+The state dict has VCOP's names (xudejing/video-clip-order-prediction:models/r21d.py, the same as in
+PRP's repository) without the head:
 
     conv1.{spatial_conv.weight, bn.*, temporal_conv.weight}, bn1.*                  stem
-    conv2.block1.{conv1.{spatial_conv, bn, temporal_conv}, bn1, conv2.{...}, bn2}   64 channels; conv3, conv4, conv5: 128, 256, 512
-    conv3.block1.{downsampleconv.{spatial_conv, bn, temporal_conv}, downsamplebn}   and in conv4, conv5
+    conv2.block1.{conv1.{spatial_conv, bn, temporal_conv}, bn1, conv2.{...}, bn2}   64 channels;
+    conv3, conv4, conv5: 128, 256, 512 conv3.block1.{downsampleconv.{spatial_conv, bn,
+    temporal_conv}, downsamplebn}   and in conv4, conv5
 """
 
 from collections import OrderedDict
@@ -23,11 +27,13 @@ ONE: Triple = (1, 1, 1)
 
 
 class TemporalConv(nn.Conv3d):
-    """t x 1 x 1. On a CPU a 2D convolution over frames and places: the same sum, bit for bit where both take the same way.
+    """t x 1 x 1. On a CPU a 2D convolution over frames and places: the same sum, bit for bit where
+    both take the same way.
 
-    With one thread and fewer than 16 clips PyTorch sends a 3D convolution whose kernel is one place wide the slow way
-    (aten/src/ATen/native/Convolution.cpp: use_mkldnn); a whole training step of 8 clips then takes twice the time. Not where t is 1: that
-    has a stride here, so it goes the fast way anyhow, and weights of 1 x 1 would pass for weights with the channels last.
+    With one thread and fewer than 16 clips PyTorch sends a 3D convolution whose kernel is one place
+    wide the slow way (aten/src/ATen/native/Convolution.cpp: use_mkldnn); a whole training step of 8
+    clips then takes twice the time. Not where t is 1: that has a stride here, so it goes the fast
+    way anyhow, and weights of 1 x 1 would pass for weights with the channels last.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -35,37 +41,66 @@ class TemporalConv(nn.Conv3d):
             return super().forward(input)
         (stride, _, _), padding = self.stride, self.padding[0]
         assert isinstance(padding, int) and self.bias is None
-        out_BCTP = functional.conv2d(input.flatten(3), self.weight.flatten(3), stride=(stride, 1), padding=(padding, 0))
+        out_BCTP = functional.conv2d(
+            input.flatten(3), self.weight.flatten(3), stride=(stride, 1), padding=(padding, 0)
+        )
         return out_BCTP.unflatten(3, input.shape[3:])
 
 
 class FactorisedConv(nn.Module):
-    """1 x h x w, BN, ReLU, t x 1 x 1: a 3D convolution split in two, with about as many weights as it had (arXiv:1711.11248, sec. 3.5)."""
+    """1 x h x w, BN, ReLU, t x 1 x 1: a 3D convolution split in two, with about as many weights as
+    it had (arXiv:1711.11248, sec. 3.5).
+    """
 
-    def __init__(self, in_channels: int, out_channels: int, *, kernel: Triple, stride: Triple = ONE, padding: Triple = (0, 0, 0)) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        kernel: Triple,
+        stride: Triple = ONE,
+        padding: Triple = (0, 0, 0),
+    ) -> None:
         super().__init__()
         (t, h, w), (stride_t, stride_h, stride_w), (pad_t, pad_h, pad_w) = kernel, stride, padding
-        mid = max(1, t * h * w * in_channels * out_channels // (h * w * in_channels + t * out_channels))
-        self.spatial_conv = nn.Conv3d(in_channels, mid, (1, h, w), stride=(1, stride_h, stride_w), padding=(0, pad_h, pad_w), bias=False)
+        mid = max(
+            1, t * h * w * in_channels * out_channels // (h * w * in_channels + t * out_channels)
+        )
+        self.spatial_conv = nn.Conv3d(
+            in_channels,
+            mid,
+            (1, h, w),
+            stride=(1, stride_h, stride_w),
+            padding=(0, pad_h, pad_w),
+            bias=False,
+        )
         self.bn = nn.BatchNorm3d(mid)
         self.relu = nn.ReLU()
-        self.temporal_conv = TemporalConv(mid, out_channels, (t, 1, 1), stride=(stride_t, 1, 1), padding=(pad_t, 0, 0), bias=False)
+        self.temporal_conv = TemporalConv(
+            mid, out_channels, (t, 1, 1), stride=(stride_t, 1, 1), padding=(pad_t, 0, 0), bias=False
+        )
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
         return self.temporal_conv(self.relu(self.bn(self.spatial_conv(x_BCTHW))))
 
 
 class ResidualBlock(nn.Module):
-    """Two factorised 3x3x3 convolutions and a shortcut; where the map halves, the shortcut is a factorised 1x1x1 convolution."""
+    """Two factorised 3x3x3 convolutions and a shortcut; where the map halves, the shortcut is a
+    factorised 1x1x1 convolution.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, *, halve: bool) -> None:
         super().__init__()
         stride = (2, 2, 2) if halve else ONE
         self.halve = halve
         if halve:
-            self.downsampleconv = FactorisedConv(in_channels, out_channels, kernel=ONE, stride=stride)
+            self.downsampleconv = FactorisedConv(
+                in_channels, out_channels, kernel=ONE, stride=stride
+            )
             self.downsamplebn = nn.BatchNorm3d(out_channels)
-        self.conv1 = FactorisedConv(in_channels, out_channels, kernel=(3, 3, 3), stride=stride, padding=ONE)
+        self.conv1 = FactorisedConv(
+            in_channels, out_channels, kernel=(3, 3, 3), stride=stride, padding=ONE
+        )
         self.bn1 = nn.BatchNorm3d(out_channels)
         self.relu1 = nn.ReLU()
         self.conv2 = FactorisedConv(out_channels, out_channels, kernel=(3, 3, 3), padding=ONE)
@@ -80,8 +115,8 @@ class ResidualBlock(nn.Module):
 
 
 def r21d_10(*, width: float) -> VideoBackbone:
-    """The network with PyTorch's default initial weights, as its source has. Maps of a 16x112x112 clip at width 1:
-    64x16x56x56 (stem), 64x16x56x56, 128x8x28x28, 256x4x14x14, 512x2x7x7.
+    """The network with PyTorch's default initial weights, as its source has. Maps of a 16x112x112
+    clip at width 1: 64x16x56x56 (stem), 64x16x56x56, 128x8x28x28, 256x4x14x14, 512x2x7x7.
     """
     stem, *stages = (scaled(channels, width) for channels in (64, 64, 128, 256, 512))
     layers: dict[str, nn.Module] = {

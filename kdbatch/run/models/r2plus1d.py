@@ -1,7 +1,9 @@
-"""R(2+1)D with 18 layers: torchvision's network and state dict, without the head. Tran et al. 2018, arXiv:1711.11248.
+"""R(2+1)D with 18 layers: torchvision's network and state dict, without the head. Tran et al. 2018,
+arXiv:1711.11248.
 
-31.35 M parameters with 101 classes, 40.52 GMAC for a clip of 3x16x112x112. A width other than 1 rebuilds every convolution and batch
-norm with scaled channel counts; the initial weights follow torchvision's rule either way.
+31.35 M parameters with 101 classes, 40.52 GMAC for a clip of 3x16x112x112. A width other than 1
+rebuilds every convolution and batch norm with scaled channel counts; the initial weights follow
+torchvision's rule either way.
 """
 
 import torch
@@ -14,7 +16,9 @@ LAYERS = ("stem", "layer1", "layer2", "layer3", "layer4")
 
 
 def r2plus1d_18(*, width: float) -> VideoBackbone:
-    """The network with random weights (kaiming normal, fan out). ReLUs write to new memory, so that a map once captured stays as it was."""
+    """The network with random weights (kaiming normal, fan out). ReLUs write to new memory, so that
+    a map once captured stays as it was.
+    """
     if width == 1.0:
         network = torchvision_r2plus1d_18(weights=None)
     else:
@@ -35,7 +39,9 @@ def _rebuild(network: nn.Module, width: float) -> None:
         if isinstance(module, nn.Conv3d):
             network.get_submodule(parent).add_module(child, _scaled_conv(module, width))
         elif isinstance(module, nn.BatchNorm3d):
-            network.get_submodule(parent).add_module(child, nn.BatchNorm3d(scaled(module.num_features, width)))
+            network.get_submodule(parent).add_module(
+                child, nn.BatchNorm3d(scaled(module.num_features, width))
+            )
 
 
 def _scaled_conv(conv: nn.Conv3d, width: float) -> nn.Conv3d:

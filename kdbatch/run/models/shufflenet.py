@@ -1,7 +1,9 @@
-"""3D ShuffleNet V1, 2.0x, 3 groups. Köpüklü et al. 2019, arXiv:1904.02422; Zhang et al. 2018, arXiv:1707.01083.
+"""3D ShuffleNet V1, 2.0x, 3 groups. Köpüklü et al. 2019, arXiv:1904.02422; Zhang et al. 2018,
+arXiv:1707.01083.
 
-3.80 M parameters with 101 classes, 0.513 GMAC for a clip of 3x16x112x112. Layout and state dict names are those of
-okankop/Efficient-3DCNNs:models/shufflenet.py without the head, so that its released weights fit.
+3.80 M parameters with 101 classes, 0.513 GMAC for a clip of 3x16x112x112. Layout and state dict
+names are those of okankop/Efficient-3DCNNs:models/shufflenet.py without the head, so that its
+released weights fit.
 """
 
 import torch
@@ -12,14 +14,20 @@ from kdbatch.run.models.network import VideoBackbone, scaled
 
 GROUPS = 3
 STEM = 48
-STAGES = ((480, 4), (960, 8), (1920, 4))  # channels, units; the first unit halves T, H and W
+STAGE_CHANNELS = (
+    (480, 4),
+    (960, 8),
+    (1920, 4),
+)  # channels, units; the first unit halves T, H and W
 
 
 class ShuffleUnit(nn.Module):
-    """Grouped 1x1x1, shuffle, depthwise 3x3x3, grouped 1x1x1; merged with the input by addition, or by concatenation when halving.
+    """Grouped 1x1x1, shuffle, depthwise 3x3x3, grouped 1x1x1; merged with the input by addition, or
+    by concatenation when halving.
 
-    The first 1x1x1 has no groups when the input has 24 channels, as in the source. There the rule was meant for the first unit, but
-    at 2.0x that one has 48 channels and is grouped; the released weights are so.
+    The first 1x1x1 has no groups when the input has 24 channels, as in the source. There the rule
+    was meant for the first unit, but at 2.0x that one has 48 channels and is grouped; the released
+    weights are so.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, halve: bool) -> None:
@@ -27,9 +35,13 @@ class ShuffleUnit(nn.Module):
         mid = out_channels // 4
         branch = out_channels - in_channels if halve else out_channels
         self.halve = halve
-        self.conv1 = nn.Conv3d(in_channels, mid, 1, groups=1 if in_channels == 24 else GROUPS, bias=False)
+        self.conv1 = nn.Conv3d(
+            in_channels, mid, 1, groups=1 if in_channels == 24 else GROUPS, bias=False
+        )
         self.bn1 = nn.BatchNorm3d(mid)
-        self.conv2 = nn.Conv3d(mid, mid, 3, stride=2 if halve else 1, padding=1, groups=mid, bias=False)
+        self.conv2 = nn.Conv3d(
+            mid, mid, 3, stride=2 if halve else 1, padding=1, groups=mid, bias=False
+        )
         self.bn2 = nn.BatchNorm3d(mid)
         self.conv3 = nn.Conv3d(mid, branch, 1, groups=GROUPS, bias=False)
         self.bn3 = nn.BatchNorm3d(branch)
@@ -47,21 +59,28 @@ class ShuffleUnit(nn.Module):
 
 
 def shuffle_channels(x_BCTHW: Tensor) -> Tensor:
-    """Channel j of group g becomes channel g of group j: the next grouped convolution sees all groups."""
+    """Channel j of group g becomes channel g of group j: the next grouped convolution sees all
+    groups.
+    """
     return x_BCTHW.unflatten(1, (GROUPS, -1)).transpose(1, 2).flatten(1, 2)
 
 
 def padded(x_BCTHW: Tensor) -> Tensor:
-    """A border of zeros, which the source's pool counts too; here it comes first, since the pool takes no map smaller than its window.
+    """A border of zeros, which the source's pool counts too; here it comes first, since the pool
+    takes no map smaller than its window.
 
-    An odd number of frames gets its last one twice, so that the pool's output is as long as the convolution's. 16 frames need none.
+    An odd number of frames gets its last one twice, so that the pool's output is as long as the
+    convolution's. 16 frames need none.
     """
-    whole_BCTHW = torch.cat([x_BCTHW, x_BCTHW[:, :, -1:]], dim=2) if x_BCTHW.shape[2] % 2 else x_BCTHW
+    whole_BCTHW = (
+        torch.cat([x_BCTHW, x_BCTHW[:, :, -1:]], dim=2) if x_BCTHW.shape[2] % 2 else x_BCTHW
+    )
     return F.pad(whole_BCTHW, (1, 1, 1, 1))
 
 
 def shufflenet_2x(*, width: float) -> VideoBackbone:
-    """The network with PyTorch's default initial weights, as its source has; width 0.5 is the published 1.0x.
+    """The network with PyTorch's default initial weights, as its source has; width 0.5 is the
+    published 1.0x.
 
     Maps of a 16x112x112 clip at width 1: 48x16x56x56 (stem), 480x4x14x14, 960x2x7x7, 1920x1x4x4.
     """
@@ -71,11 +90,17 @@ def shufflenet_2x(*, width: float) -> VideoBackbone:
         "conv1": nn.Sequential(stem, nn.BatchNorm3d(in_channels), nn.ReLU()),
         "maxpool": nn.MaxPool3d(3, stride=2, padding=1),
     }
-    for stage, (channels, num_units) in enumerate(STAGES, start=1):
-        out_channels = scaled(channels, width, multiple=4 * GROUPS)  # a quarter of them is grouped too
+    for stage, (channels, num_units) in enumerate(STAGE_CHANNELS, start=1):
+        out_channels = scaled(
+            channels, width, multiple=4 * GROUPS
+        )  # a quarter of them is grouped too
         first = ShuffleUnit(in_channels, out_channels, halve=True)
         rest = (ShuffleUnit(out_channels, out_channels, halve=False) for _ in range(num_units - 1))
         layers[f"layer{stage}"] = nn.Sequential(first, *rest)
         in_channels = out_channels
-    units = tuple(f"layer{stage}.{i}" for stage, (_, num_units) in enumerate(STAGES, start=1) for i in range(num_units))
+    units = tuple(
+        f"layer{stage}.{i}"
+        for stage, (_, num_units) in enumerate(STAGE_CHANNELS, start=1)
+        for i in range(num_units)
+    )
     return VideoBackbone(layers, stem=("conv1", "maxpool"), units=units, feature_dim=in_channels)

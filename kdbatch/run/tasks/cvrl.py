@@ -1,10 +1,13 @@
-"""CVRL, Qian et al. 2021, arXiv:2008.03800: two clips of a video attract each other, clips of other videos repel.
+"""CVRL, Qian et al. 2021, arXiv:2008.03800: two clips of a video attract each other, clips of other
+videos repel.
 
-Axes: V=2 clips, B videos of this process, N of all, D embedding. The ladder is ours: it widens what counts as the same. At complexity 1
-both clips are the same frames, at 2 (the source's) their starts are apart by a gap whose density falls linearly, at 3 uniformly.
-Differences from tensorflow/models official/projects/video_ssl: too-short videos are left out instead of being wrapped; both clips are
-augmented alike, where the source blurs and solarises one more often; colours change in a fixed order; frames of a clip are as far apart as
-the profile says, successive ones in the study's, where the source takes every second.
+Axes: V=2 clips, B videos of this process, N of all, D embedding. The ladder is ours: it widens what
+counts as the same. At complexity 1 both clips are the same frames, at 2 (the source's) their starts
+are apart by a gap whose density falls linearly, at 3 uniformly. Differences from tensorflow/models
+official/projects/video_ssl: too-short videos are left out instead of being wrapped; both clips are
+augmented alike, where the source blurs and solarises one more often; colours change in a fixed
+order; frames of a clip are as far apart as the profile says, successive ones in the study's, where
+the source takes every second.
 """
 
 import math
@@ -15,26 +18,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdbatch.run.data.batches import Batch, Video
-from kdbatch.run.data.sampling import Request, clip_at, timeline_frames
-from kdbatch.run.distributed.collectives import gathered, place
+from kdbatch.run.data.batches import Batch, StoredVideo
+from kdbatch.run.data.sampling import ClipRequest, clip_at, timeline_frames
+from kdbatch.run.distributed.collectives import all_gather_with_grad, rank_and_world_size
 from kdbatch.run.models import VideoBackbone
-from kdbatch.run.train.steps import Step, accuracy_of
+from kdbatch.run.train.steps import StepOutput, accuracy_of
 from kdbatch.vocab.tasks import CVRL
 from kdbatch.vocab.views import View
 
 
-def build(task: CVRL, backbone: VideoBackbone, copy: VideoBackbone) -> nn.Module:
+def build_model(task: CVRL, backbone: VideoBackbone, copy: VideoBackbone) -> nn.Module:
     """The task's model; it keeps no second backbone."""
     return CVRLModel(task, backbone)
 
 
-def chance(task: CVRL, num_videos: int) -> float:
+def chance_accuracy(task: CVRL, num_videos: int) -> float:
     """A clip's partner is one of all other clips of the batch."""
     return 1 / max(1, 2 * num_videos - 1)
 
 
-def choose(videos: Sequence[Video], task: CVRL, view: View, rng: np.random.Generator) -> tuple[list[Request], dict[str, np.ndarray]]:
+def sample_clips(
+    videos: Sequence[StoredVideo], task: CVRL, view: View, rng: np.random.Generator
+) -> tuple[list[ClipRequest], dict[str, np.ndarray]]:
     """Two clips per video, in any order of time, each augmented on its own."""
     requests = []
     for video in videos:
@@ -42,15 +47,21 @@ def choose(videos: Sequence[Video], task: CVRL, view: View, rng: np.random.Gener
         gap = draw_gap(task, num_starts, rng)
         start = int(rng.integers(num_starts - gap))
         starts = rng.permutation([start, start + gap])
-        requests.append(Request(frame_VT=np.stack([clip_at(video.sample, view, int(s)) for s in starts]), draw_V=(0, 1)))
+        requests.append(
+            ClipRequest(
+                frame_VT=np.stack([clip_at(video.sample, view, int(s)) for s in starts]),
+                draw_V=(0, 1),
+            )
+        )
     return requests, {"video": np.array([video.sample.place for video in videos])}
 
 
 def draw_gap(task: CVRL, num_starts: int, rng: np.random.Generator) -> int:
-    """Frames between the starts of two clips, of which there are `num_starts`: a continuous gap, rounded down.
+    """Frames between the starts of two clips, of which there are `num_starts`: a continuous gap,
+    rounded down.
 
-    Section 3.2 of the source draws gap d with a density in proportion to 1 - (d/T)^p. For p = 1 the distribution function is
-    1 - (1 - d/T)^2, which has an inverse.
+    Section 3.2 of the source draws gap d with a density in proportion to 1 - (d/T)^p. For p = 1 the
+    distribution function is 1 - (1 - d/T)^2, which has an inverse.
     """
     uniform = rng.random()
     share = {"none": 0.0, "decreasing": 1 - math.sqrt(1 - uniform), "uniform": uniform}[task.gap]
@@ -58,7 +69,9 @@ def draw_gap(task: CVRL, num_starts: int, rng: np.random.Generator) -> int:
 
 
 class CVRLModel(nn.Module):
-    """Backbone and projection head: three hidden layers with batch normalisation, then a linear one."""
+    """Backbone and projection head: three hidden layers with batch normalisation, then a linear
+    one.
+    """
 
     def __init__(self, task: CVRL, backbone: VideoBackbone) -> None:
         super().__init__()
@@ -75,30 +88,41 @@ class CVRLModel(nn.Module):
         return F.normalize(self.head(self.backbone.forward_pooled(clip_BCTHW)).float(), dim=1)
 
 
-def cvrl_step(model: CVRLModel, clip_VBCTHW: Tensor, batch: Batch, task: CVRL) -> Step:
-    """NT-Xent over the clips of all processes, which one forward pass normalises together. `accuracy`: partners that are nearest."""
+def cvrl_step(model: CVRLModel, clip_VBCTHW: Tensor, batch: Batch, task: CVRL) -> StepOutput:
+    """NT-Xent over the clips of all processes, which one forward pass normalises together.
+    `accuracy`: partners that are nearest.
+    """
     first_BD, second_BD = model(clip_VBCTHW.flatten(0, 1)).chunk(2)
     video_B = batch.extra["video"].to(first_BD.device, non_blocking=True)
     with torch.autocast(first_BD.device.type, enabled=False):
         loss, accuracy = nt_xent(first_BD, second_BD, video_B, temperature=task.temperature)
-    return Step(loss=loss, report={"accuracy": accuracy})
+    return StepOutput(loss=loss, report={"accuracy": accuracy})
 
 
-def nt_xent(first_BD: Tensor, second_BD: Tensor, video_B: Tensor, *, temperature: float) -> tuple[Tensor, Tensor]:
-    """Loss and accuracy of this process's rows against the rows of all; their mean over processes is that of one whole batch.
+def nt_xent(
+    first_BD: Tensor, second_BD: Tensor, video_B: Tensor, *, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """Loss and accuracy of this process's rows against the rows of all; their mean over processes
+    is that of one whole batch.
 
-    For clip a_i with partner b_i: -log exp(a_i b_i / tau) / (sum_j exp(a_i b_j / tau) + sum_{j != i} exp(a_i a_j / tau)), mean over i;
-    plus the same with a and b exchanged. Eq. 1 of the source and official/projects/video_ssl/losses/losses.py, which adds both
-    directions up. A second row of the same video is neither partner nor negative.
+    For clip a_i with partner b_i: -log exp(a_i b_i / tau) / (sum_j exp(a_i b_j / tau) + sum_{j !=
+    i} exp(a_i a_j / tau)), mean over i; plus the same with a and b exchanged. Eq. 1 of the source
+    and official/projects/video_ssl/losses/losses.py, which adds both directions up. A second row of
+    the same video is neither partner nor negative.
     """
-    rank, world_size = place()
+    rank, world_size = rank_and_world_size()
     own_B = rank + world_size * torch.arange(len(first_BD), device=first_BD.device)
-    first_ND, second_ND = gathered(torch.stack([first_BD, second_BD], 1)).unbind(1)
+    first_ND, second_ND = all_gather_with_grad(torch.stack([first_BD, second_BD], 1)).unbind(1)
     own_BN = own_B[:, None] == torch.arange(world_size * len(first_BD), device=first_BD.device)
-    same_BN = video_B[:, None] == gathered(video_B)
+    same_BN = video_B[:, None] == all_gather_with_grad(video_B)
     loss, accuracy = first_BD.new_zeros(()), first_BD.new_zeros(())
-    for anchor_BD, alike_ND, partner_ND in ((first_BD, first_ND, second_ND), (second_BD, second_ND, first_ND)):
-        across_BN = (anchor_BD @ partner_ND.T / temperature).masked_fill(same_BN & ~own_BN, -torch.inf)
+    for anchor_BD, alike_ND, partner_ND in (
+        (first_BD, first_ND, second_ND),
+        (second_BD, second_ND, first_ND),
+    ):
+        across_BN = (anchor_BD @ partner_ND.T / temperature).masked_fill(
+            same_BN & ~own_BN, -torch.inf
+        )
         within_BN = (anchor_BD @ alike_ND.T / temperature).masked_fill(same_BN, -torch.inf)
         logit = torch.cat([across_BN, within_BN], 1)
         loss = loss + F.cross_entropy(logit, own_B)

@@ -1,10 +1,13 @@
-"""RSPNet, Chen et al. 2021, arXiv:2011.07949: relative speed perception (RSP) and appearance-focused video instance discrimination.
+"""RSPNet, Chen et al. 2021, arXiv:2011.07949: relative speed perception (RSP) and
+appearance-focused video instance discrimination.
 
-Axes: V=3 clips (q, k, k'), B videos, D embedding, Q queue. q and k have one speed, k' another; k and k' are cut from the same window with
-the same augmentation, so that nothing but speed tells them apart. Differences from the authors' code, each for a stated reason: the place
-of a clip in its window is random (theirs always starts the window, which ties speed 1 to the window's first half); speeds are drawn per
-video; keys of a query's own video are no negatives; keys are normalised in shuffled groups on one device too, k and k' of a video in the
-same group, where theirs come from two passes.
+Axes: V=3 clips (q, k, k'), B videos, D embedding, Q queue. q and k have one speed, k' another; k
+and k' are cut from the same window with the same augmentation, so that nothing but speed tells them
+apart. Differences from the authors' code, each for a stated reason: the place of a clip in its
+window is random (theirs always starts the window, which ties speed 1 to the window's first half);
+speeds are drawn per video; keys of a query's own video are no negatives; keys are normalised in
+shuffled groups on one device too, k and k' of a video in the same group, where theirs come from two
+passes.
 """
 
 from collections.abc import Sequence
@@ -15,21 +18,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdbatch.run.data.batches import Batch, Video
-from kdbatch.run.data.sampling import Request, stored_frames, timeline_frames
+from kdbatch.run.data.batches import Batch, StoredVideo
+from kdbatch.run.data.sampling import ClipRequest, nearest_stored_frames, timeline_frames
 from kdbatch.run.models import VideoBackbone
 from kdbatch.run.tasks.momentum import MomentumEncoders, info_nce
-from kdbatch.run.train.steps import Step
+from kdbatch.run.train.steps import StepOutput
 from kdbatch.vocab.tasks import RSPNet
 from kdbatch.vocab.views import View
 
 
-def chance(task: RSPNet, num_videos: int) -> float:
+def chance_accuracy(task: RSPNet, num_videos: int) -> float:
     """Share of pairs ranked right by guessing, whatever the batch."""
     return 0.5
 
 
-def choose(videos: Sequence[Video], task: RSPNet, view: View, rng: np.random.Generator) -> tuple[list[Request], dict[str, np.ndarray]]:
+def sample_clips(
+    videos: Sequence[StoredVideo], task: RSPNet, view: View, rng: np.random.Generator
+) -> tuple[list[ClipRequest], dict[str, np.ndarray]]:
     """Two windows per video at independent places; clips q, k at speed s, k' at speed s'."""
     speed_B, other_B = draw_speeds(task, len(videos), rng)
     requests = []
@@ -41,14 +46,22 @@ def choose(videos: Sequence[Video], task: RSPNet, view: View, rng: np.random.Gen
         for window, s in ((window_q, speed), (window_k, speed), (window_k, other)):
             step = int(s) * view.stride_frames
             place = int(rng.integers(span - (view.num_frames - 1) * step))
-            clips.append(stored_frames(video.sample, view, window + place + np.arange(view.num_frames) * step))
-        requests.append(Request(frame_VT=np.stack(clips), draw_V=(0, 1, 1)))
+            clips.append(
+                nearest_stored_frames(
+                    video.sample, view, window + place + np.arange(view.num_frames) * step
+                )
+            )
+        requests.append(ClipRequest(frame_VT=np.stack(clips), draw_V=(0, 1, 1)))
     video_B = np.array([video.sample.place for video in videos])
     return requests, {"speed": speed_B, "other": other_B, "video": video_B}
 
 
-def draw_speeds(task: RSPNet, num_videos: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """(s, s') per video, s != s'. Every ordered pair has an equal share of the batch, to within one video, and so has every s."""
+def draw_speeds(
+    task: RSPNet, num_videos: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """(s, s') per video, s != s'. Every ordered pair has an equal share of the batch, to within one
+    video, and so has every s.
+    """
     speeds = np.asarray(task.speeds)
     pair_B = rng.permutation(num_videos) % (len(speeds) * (len(speeds) - 1))
     place_B = pair_B % len(speeds)
@@ -56,7 +69,9 @@ def draw_speeds(task: RSPNet, num_videos: int, rng: np.random.Generator) -> tupl
     return speeds[place_B], speeds[other_B]
 
 
-def build(task: RSPNet, backbone: VideoBackbone, key_backbone: VideoBackbone) -> MomentumEncoders:
+def build_model(
+    task: RSPNet, backbone: VideoBackbone, key_backbone: VideoBackbone
+) -> MomentumEncoders:
     """Head 0 for motion, head 1 for appearance, whose keys are queued."""
     return MomentumEncoders(
         backbone,
@@ -68,33 +83,48 @@ def build(task: RSPNet, backbone: VideoBackbone, key_backbone: VideoBackbone) ->
     )
 
 
-def rspnet_step(model: MomentumEncoders, clip_VBCTHW: Tensor, batch: Batch, task: RSPNet) -> Step:
-    """RSP, a margin ranking on similarities over temperature, plus A-VID, InfoNCE with two positives.
+def rspnet_step(
+    model: MomentumEncoders, clip_VBCTHW: Tensor, batch: Batch, task: RSPNet
+) -> StepOutput:
+    """RSP, a margin ranking on similarities over temperature, plus A-VID, InfoNCE with two
+    positives.
 
-    As PeihaoChen/RSPNet: moco/builder_diffspeed_diffloss.py. The queue takes k' keys, after the loss. `right_s_t` is the share of
-    videos with speeds (s, s') = (s, t) that are ranked right, `asked_s_t` the share that have them: their ratio is the pair's accuracy.
+    As PeihaoChen/RSPNet: moco/builder_diffspeed_diffloss.py. The queue takes k' keys, after the
+    loss. `right_s_t` is the share of videos with speeds (s, s') = (s, t) that are ranked right,
+    `asked_s_t` the share that have them: their ratio is the pair's accuracy.
     """
     device = clip_VBCTHW.device
     video_B = batch.extra["video"].to(device, non_blocking=True)
     motion_q, appearance_q = model.query(clip_VBCTHW[0])
-    model.follow()
+    model.update_key_encoder()
     (motion_k, appearance_k), (motion_other, appearance_other) = model.keys(clip_VBCTHW[1:])
     with torch.autocast(device.type, enabled=False):
         gap_B = ((motion_q * motion_k).sum(1) - (motion_q * motion_other).sum(1)) / task.temperature
         ranking = F.relu(task.margin - gap_B).mean()
         negative_BQ = model.queue.similarities(appearance_q, video_B)
         positives = [(appearance_q * key).sum(1) for key in (appearance_k, appearance_other)]
-        discrimination = sum(info_nce(positive_B, negative_BQ, temperature=task.temperature) for positive_B in positives)
+        discrimination = sum(
+            info_nce(positive_B, negative_BQ, temperature=task.temperature)
+            for positive_B in positives
+        )
     model.queue.push(appearance_other, video_B)
     right_B = (gap_B > 0).float()
     report = {"accuracy": right_B.mean(), "ranking": ranking, "discrimination": discrimination}
-    return Step(loss=ranking + task.discrimination_weight * discrimination, report=report | _by_pair(right_B, batch, task))
+    return StepOutput(
+        loss=ranking + task.discrimination_weight * discrimination,
+        report=report | _by_pair(right_B, batch, task),
+    )
 
 
 def _by_pair(right_B: Tensor, batch: Batch, task: RSPNet) -> dict[str, Tensor]:
     report = {}
-    speed_B, other_B = (batch.extra[name].to(right_B.device, non_blocking=True) for name in ("speed", "other"))
+    speed_B, other_B = (
+        batch.extra[name].to(right_B.device, non_blocking=True) for name in ("speed", "other")
+    )
     for speed, other in permutations(task.speeds, 2):
         asked_B = ((speed_B == speed) & (other_B == other)).float()
-        report |= {f"right_{speed}_{other}": (right_B * asked_B).mean(), f"asked_{speed}_{other}": asked_B.mean()}
+        report |= {
+            f"right_{speed}_{other}": (right_B * asked_B).mean(),
+            f"asked_{speed}_{other}": asked_B.mean(),
+        }
     return report

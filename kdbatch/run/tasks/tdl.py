@@ -1,11 +1,14 @@
-"""TDL, Wang et al. 2020, arXiv:2008.02129: temporal-discriminative learning. A clip is told from another moment of its own video.
+"""TDL, Wang et al. 2020, arXiv:2008.02129: temporal-discriminative learning. A clip is told from
+another moment of its own video.
 
-Axes: V=3 clips (anchor, positive, negative), B videos, T frames, D embedding, Q queue. Anchor and positive are the same frames, augmented
-apart; the negative starts elsewhere in the video; more negatives are the queued keys of other videos. The ladder is ours: how near the
-negative may be. At complexity 1 half the video away, at 2 a clip's length (no frame is shared), at 3 four frames (the authors' code).
-Differences from FingerRec's code: all complexities see the same videos, those of at least two clips' length; keys of a query's own video
-are no negatives; the queue begins with unit vectors; anchor and negative are batch-normalised together; frames of a clip are as far apart
-as the profile says, successive ones in the study's, where theirs takes every fourth.
+Axes: V=3 clips (anchor, positive, negative), B videos, T frames, D embedding, Q queue. Anchor and
+positive are the same frames, augmented apart; the negative starts elsewhere in the video; more
+negatives are the queued keys of other videos. The ladder is ours: how near the negative may be. At
+complexity 1 half the video away, at 2 a clip's length (no frame is shared), at 3 four frames (the
+authors' code). Differences from FingerRec's code: all complexities see the same videos, those of at
+least two clips' length; keys of a query's own video are no negatives; the queue begins with unit
+vectors; anchor and negative are batch-normalised together; frames of a clip are as far apart as the
+profile says, successive ones in the study's, where theirs takes every fourth.
 """
 
 from collections.abc import Sequence
@@ -15,27 +18,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdbatch.run.data.batches import Batch, Video
-from kdbatch.run.data.sampling import Request, clip_at, timeline_frames
+from kdbatch.run.data.batches import Batch, StoredVideo
+from kdbatch.run.data.sampling import ClipRequest, clip_at, timeline_frames
 from kdbatch.run.models import VideoBackbone
 from kdbatch.run.tasks.momentum import MomentumEncoders, info_nce
-from kdbatch.run.train.steps import Step
+from kdbatch.run.train.steps import StepOutput
 from kdbatch.vocab.tasks import TDL
 from kdbatch.vocab.views import View
 
 
-def chance(task: TDL, num_videos: int) -> float:
+def chance_accuracy(task: TDL, num_videos: int) -> float:
     """Share of anchors nearer to the positive than to the negative by guessing, whatever the batch."""
     return 0.5
 
 
-def choose(videos: Sequence[Video], task: TDL, view: View, rng: np.random.Generator) -> tuple[list[Request], dict[str, np.ndarray]]:
-    """Anchor, positive and negative of every video; the frame that is mixed into the anchor, and its share."""
+def sample_clips(
+    videos: Sequence[StoredVideo], task: TDL, view: View, rng: np.random.Generator
+) -> tuple[list[ClipRequest], dict[str, np.ndarray]]:
+    """Anchor, positive and negative of every video; the frame that is mixed into the anchor, and
+    its share.
+    """
     requests = []
     for video in videos:
         start, negative = draw_starts(task, timeline_frames(video.sample, view), view, rng)
         clips = [clip_at(video.sample, view, s) for s in (start, start, negative)]
-        requests.append(Request(frame_VT=np.stack(clips), draw_V=(0, 1, 2)))
+        requests.append(ClipRequest(frame_VT=np.stack(clips), draw_V=(0, 1, 2)))
     extra = {
         "video": np.array([video.sample.place for video in videos]),
         "mix_frame": rng.integers(view.num_frames, size=len(videos)),
@@ -44,10 +51,18 @@ def choose(videos: Sequence[Video], task: TDL, view: View, rng: np.random.Genera
     return requests, extra
 
 
-def draw_starts(task: TDL, num_frames: int, view: View, rng: np.random.Generator) -> tuple[int, int]:
-    """Starts of anchor and negative in a video of `num_frames`: every pair far enough apart is as likely as every other."""
+def draw_starts(
+    task: TDL, num_frames: int, view: View, rng: np.random.Generator
+) -> tuple[int, int]:
+    """Starts of anchor and negative in a video of `num_frames`: every pair far enough apart is as
+    likely as every other.
+    """
     last = num_frames - view.window_frames
-    least = {"half-video": -(-num_frames // 2), "clip": view.num_frames * view.stride_frames, "near": task.near_frames}[task.negative_gap]
+    least = {
+        "half-video": -(-num_frames // 2),
+        "clip": view.num_frames * view.stride_frames,
+        "near": task.near_frames,
+    }[task.negative_gap]
     gaps = np.arange(least, last + 1)
     places = last + 1 - gaps  # at which the earlier clip can start
     gap = int(rng.choice(gaps, p=places / places.sum()))
@@ -56,7 +71,9 @@ def draw_starts(task: TDL, num_frames: int, view: View, rng: np.random.Generator
     return int(anchor), int(negative)
 
 
-def build(task: TDL, backbone: VideoBackbone, key_backbone: VideoBackbone) -> MomentumEncoders:
+def build_model(
+    task: TDL, backbone: VideoBackbone, key_backbone: VideoBackbone
+) -> MomentumEncoders:
     """One head, whose keys are queued."""
     return MomentumEncoders(
         backbone,
@@ -69,27 +86,32 @@ def build(task: TDL, backbone: VideoBackbone, key_backbone: VideoBackbone) -> Mo
 
 
 def mix_frame_in(clip_BCTHW: Tensor, frame_B: Tensor, share_B: Tensor) -> Tensor:
-    """Temporal-consistent augmentation: (1 - share) * every frame + share * one frame of the clip, which is the same for all.
+    """Temporal-consistent augmentation: (1 - share) * every frame + share * one frame of the clip,
+    which is the same for all.
 
-    Differences between frames keep their direction and shrink by 1 - share; what stands still gets stronger. Section 3.2 of the source,
-    and its code TC/gen_positive.py.
+    Differences between frames keep their direction and shrink by 1 - share; what stands still gets
+    stronger. Section 3.2 of the source, and its code TC/gen_positive.py.
     """
     rows = torch.arange(len(clip_BCTHW), device=clip_BCTHW.device)
     still_BC1HW = clip_BCTHW[rows, :, frame_B].unsqueeze(2)
     return torch.lerp(clip_BCTHW, still_BC1HW, share_B.view(-1, 1, 1, 1, 1))
 
 
-def tdl_step(model: MomentumEncoders, clip_VBCTHW: Tensor, batch: Batch, task: TDL) -> Step:
-    """InfoNCE of anchor q with positive k against negative n and queue, or a triplet of the three, max(0, margin + |q-k| - |q-n|).
+def tdl_step(model: MomentumEncoders, clip_VBCTHW: Tensor, batch: Batch, task: TDL) -> StepOutput:
+    """InfoNCE of anchor q with positive k against negative n and queue, or a triplet of the three,
+    max(0, margin + |q-k| - |q-n|).
 
-    As FingerRec's NCE/NCEAverage.py: k is of the key encoder, without gradient; n is of the query encoder, with gradient. `accuracy` is
-    the share of anchors nearer to k than to n, `retrieved` of those nearer to k than to n and every key in the queue.
+    As FingerRec's NCE/NCEAverage.py: k is of the key encoder, without gradient; n is of the query
+    encoder, with gradient. `accuracy` is the share of anchors nearer to k than to n, `retrieved` of
+    those nearer to k than to n and every key in the queue.
     """
     anchor, positive, negative = clip_VBCTHW
-    extra = {name: values.to(anchor.device, non_blocking=True) for name, values in batch.extra.items()}
+    extra = {
+        name: values.to(anchor.device, non_blocking=True) for name, values in batch.extra.items()
+    }
     anchor = mix_frame_in(anchor, extra["mix_frame"], extra["mix_share"])
     q_BD, n_BD = model.query(torch.cat([anchor, negative]))[0].chunk(2)
-    model.follow()
+    model.update_key_encoder()
     k_BD = model.keys(positive[None])[0, 0]
     with torch.autocast(anchor.device.type, enabled=False):
         near_B, far_B = (q_BD * k_BD).sum(1), (q_BD * n_BD).sum(1)
@@ -99,5 +121,8 @@ def tdl_step(model: MomentumEncoders, clip_VBCTHW: Tensor, batch: Batch, task: T
         else:
             loss = info_nce(near_B, others_BQ, temperature=task.temperature)
     model.queue.push(k_BD, extra["video"])
-    report = {"accuracy": (near_B > far_B).float().mean(), "retrieved": (near_B > others_BQ.amax(1)).float().mean()}
-    return Step(loss=loss, report=report)
+    report = {
+        "accuracy": (near_B > far_B).float().mean(),
+        "retrieved": (near_B > others_BQ.amax(1)).float().mean(),
+    }
+    return StepOutput(loss=loss, report=report)

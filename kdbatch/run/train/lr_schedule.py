@@ -5,7 +5,7 @@ import math
 from kdbatch.vocab.recipes import Schedule
 
 
-def rate_at(schedule: Schedule, *, step: int, steps_per_epoch: int) -> float:
+def lr_at(schedule: Schedule, *, step: int, steps_per_epoch: int) -> float:
     """The rate of a step, counted from 0: linear warm-up, then cosine or steps."""
     warmup = schedule.warmup_epochs * steps_per_epoch
     if step < warmup:

@@ -1,4 +1,6 @@
-"""The numbers of a step, kept on the device until somebody looks: reading one makes the host wait for everything before it."""
+"""The numbers of a step, kept on the device until somebody looks: reading one makes the host wait
+for everything before it.
+"""
 
 import math
 from collections.abc import Mapping
@@ -9,13 +11,15 @@ from torch import Tensor
 
 from kdbatch.base.errors import UserError
 
-LOOK_STEPS = {"cpu": 1, "cuda": 16}
+SYNC_STEPS = {"cpu": 1, "cuda": 16}
 """How many steps at most are taken unseen. On a CPU every number is there anyway."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    """What a step reported, read: `loss`, `gradient_norm` and whatever else. Steps count from 1; `rate` is the learning rate."""
+class StepMetrics:
+    """What a step reported, read: `loss`, `gradient_norm` and whatever else. Steps count from 1;
+    `rate` is the learning rate.
+    """
 
     step: int
     rate: float
@@ -23,7 +27,7 @@ class Row:
     values: Mapping[str, float]
 
 
-class Ledger:
+class MetricBuffer:
     """Rows that were written and not yet read."""
 
     def __init__(self) -> None:
@@ -32,11 +36,13 @@ class Ledger:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def write(self, step: int, values: Mapping[str, Tensor], *, rate: float, num_clips: int) -> None:
+    def append(
+        self, step: int, values: Mapping[str, Tensor], *, rate: float, num_clips: int
+    ) -> None:
         """Note the numbers of a step; each is a tensor of one element."""
         self._rows.append((step, rate, num_clips, values))
 
-    def read(self) -> list[Row]:
+    def flush(self) -> list[StepMetrics]:
         """The rows since the last look, oldest first; waits for the device once.
 
         Raises:
@@ -45,15 +51,26 @@ class Ledger:
         written, self._rows = self._rows, []
         if not written:
             return []
-        numbers = iter(torch.stack([v.detach().float() for _, _, _, values in written for v in values.values()]).tolist())
+        numbers = iter(
+            torch.stack(
+                [v.detach().float() for _, _, _, values in written for v in values.values()]
+            ).tolist()
+        )
         rows = []
         for step, rate, num_clips, values in written:
-            rows.append(Row(step=step, rate=rate, num_clips=num_clips, values={name: next(numbers) for name in values}))
+            rows.append(
+                StepMetrics(
+                    step=step,
+                    rate=rate,
+                    num_clips=num_clips,
+                    values={name: next(numbers) for name in values},
+                )
+            )
             _check_finite(rows[-1])
         return rows
 
 
-def _check_finite(row: Row) -> None:
+def _check_finite(row: StepMetrics) -> None:
     for name, what in (("loss", "the loss"), ("gradient_norm", "the norm of the gradient")):
         if not math.isfinite(row.values[name]):
             raise UserError(

@@ -1,4 +1,6 @@
-"""One training step per stage. Axes: B clips, K classes, M teachers. Each returns the loss and what is worth a curve."""
+"""One training step per stage. Axes: B clips, K classes, M teachers. Each returns the loss and what
+is worth a curve.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdbatch.base.lookup import pick
+from kdbatch.base.lookup import lookup
 from kdbatch.run.train.weighting import WEIGHTINGS
 from kdbatch.vocab.recipes import Distill
 
@@ -16,7 +18,7 @@ Teacher = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class StepOutput:
     """`loss` has a gradient; `report` holds numbers for the curves."""
 
     loss: Tensor
@@ -28,41 +30,66 @@ def accuracy_of(logit_BK: Tensor, label_B: Tensor) -> Tensor:
     return (logit_BK.argmax(1) == label_B).float().mean()
 
 
-def finetune_step(model: nn.Module, clip_BCTHW: Tensor, label_B: Tensor) -> Step:
+def finetune_step(model: nn.Module, clip_BCTHW: Tensor, label_B: Tensor) -> StepOutput:
     """Cross-entropy with the labels."""
     logit_BK = model(clip_BCTHW).float()
     loss = F.cross_entropy(logit_BK, label_B)
-    return Step(loss=loss, report={"accuracy": accuracy_of(logit_BK, label_B)})
+    return StepOutput(loss=loss, report={"accuracy": accuracy_of(logit_BK, label_B)})
 
 
-def distill_step(student: nn.Module, teachers: Sequence[Teacher], clip_BCTHW: Tensor, label_B: Tensor, *, recipe: Distill) -> Step:
-    """Hinton et al. 2015, arXiv:1503.02531, sec. 2, with several teachers as in AE-KD (Du et al. 2020).
+def distill_step(
+    student: nn.Module,
+    teachers: Sequence[Teacher],
+    clip_BCTHW: Tensor,
+    label_B: Tensor,
+    *,
+    recipe: Distill,
+) -> StepOutput:
+    """Hinton et al. 2015, arXiv:1503.02531, sec. 2, with several teachers as in AE-KD (Du et al.
+    2020).
 
-    hard_weight * CE(label) + soft_weight * tau^2 * mean_b sum_m w_mb KL(teacher_m || student), teachers and student on the same clips
-    (consistent views: Beyer et al. 2022, arXiv:2106.05237). The gradient of teacher m's term by the logits is
-    tau * (softmax(student/tau) - softmax(teacher_m/tau)), so weights that depend on gradients cost no backward pass. By linearity the
-    sum over teachers is one KL to their weighted mean, up to a constant.
+    hard_weight * CE(label) + soft_weight * tau^2 * mean_b sum_m w_mb KL(teacher_m || student),
+    teachers and student on the same clips (consistent views: Beyer et al. 2022, arXiv:2106.05237).
+    The gradient of teacher m's term by the logits is tau * (softmax(student/tau) -
+    softmax(teacher_m/tau)), so weights that depend on gradients cost no backward pass. By linearity
+    the sum over teachers is one KL to their weighted mean, up to a constant.
     """
-    with torch.no_grad():  # first: what they compute with is free again when the student's maps need room
-        teacher_MBK = torch.stack([teacher(clip_BCTHW).float() for teacher in teachers]) if teachers else None
+    with (
+        torch.no_grad()
+    ):  # first: what they compute with is free again when the student's maps need room
+        teacher_MBK = (
+            torch.stack([teacher(clip_BCTHW).float() for teacher in teachers]) if teachers else None
+        )
     logit_BK = student(clip_BCTHW).float()
     if teacher_MBK is not None:
         return distill_loss(logit_BK, teacher_MBK, label_B, recipe=recipe)
     hard = F.cross_entropy(logit_BK, label_B)
-    return Step(loss=recipe.hard_weight * hard, report={"accuracy": accuracy_of(logit_BK, label_B), "hard": hard})
+    return StepOutput(
+        loss=recipe.hard_weight * hard,
+        report={"accuracy": accuracy_of(logit_BK, label_B), "hard": hard},
+    )
 
 
-def distill_loss(logit_BK: Tensor, teacher_MBK: Tensor, label_B: Tensor, *, recipe: Distill) -> Step:
+def distill_loss(
+    logit_BK: Tensor, teacher_MBK: Tensor, label_B: Tensor, *, recipe: Distill
+) -> StepOutput:
     """The loss of a student's logits beside those of its teachers."""
     tau = recipe.temperature
     with torch.no_grad():
         soft_MBK = (teacher_MBK / tau).softmax(-1)
         gradient_MBK = tau * ((logit_BK / tau).softmax(-1) - soft_MBK)
-        weighting = pick(WEIGHTINGS, recipe.weighting, where="weighting")
-        weight_MB = weighting(gradient_MBK, teacher_MBK=teacher_MBK, label_B=label_B, max_weight=recipe.max_teacher_weight).float()
-        target_BK = (weight_MB[:, :, None] * soft_MBK).sum(0)  # no matrix product: autocast would make one of bfloat16
+        weighting = lookup(WEIGHTINGS, recipe.weighting, where="weighting")
+        weight_MB = weighting(
+            gradient_MBK,
+            teacher_MBK=teacher_MBK,
+            label_B=label_B,
+            max_weight=recipe.max_teacher_weight,
+        ).float()
+        target_BK = (weight_MB[:, :, None] * soft_MBK).sum(
+            0
+        )  # no matrix product: autocast would make one of bfloat16
     hard = F.cross_entropy(logit_BK, label_B)
     soft = F.kl_div((logit_BK / tau).log_softmax(-1), target_BK, reduction="batchmean") * tau**2
     report = {"accuracy": accuracy_of(logit_BK, label_B), "hard": hard, "soft": soft}
     report |= {f"teacher_weight_{m}": weight for m, weight in enumerate(weight_MB.mean(1))}
-    return Step(loss=recipe.hard_weight * hard + recipe.soft_weight * soft, report=report)
+    return StepOutput(loss=recipe.hard_weight * hard + recipe.soft_weight * soft, report=report)

@@ -1,16 +1,17 @@
-"""Teachers' logits kept on disk beside the views that they belong to, for views that come again (Beyer et al. 2022, arXiv:2106.05237,
-sec. 3: a teacher's answer is good for the view that it has seen, for no other). Axes: M teachers, B clips, K classes, T frames.
+"""Teachers' logits kept on disk beside the views that they belong to, for views that come again
+(Beyer et al. 2022, arXiv:2106.05237, sec. 3: a teacher's answer is good for the view that it has
+seen, for no other). Axes: M teachers, B clips, K classes, T frames.
 
-One record of fixed size per view and video, at its own place in one file, so that any of them can be read, written or damaged alone, by
-any number of processes:
+One record of fixed size per view and video, at its own place in one file, so that any of them can
+be read, written or damaged alone, by any number of processes:
 
-    16 bytes   BLAKE2b of all that follows, of the video's key, of the class names and of the teachers' weights
-    4 T        stored frames of the clip, int32
-    96         what happens to it: box, flip, grey, colours, turn, blur (augment.Draw), float64
-    2 M K      logits, float16
+    16 bytes   BLAKE2b of all that follows, of the video's key, of the class names and of the
+    teachers' weights 4 T        stored frames of the clip, int32 96         what happens to it:
+    box, flip, grey, colours, turn, blur (augment.Draw), float64 2 M K      logits, float16
 
-That is (112 + 4 T + 2 M K) bytes per video and view: 553 MB for UCF101's 9537 training videos, two teachers, 16 frames and 100 views, of
-which the logits of one teacher are 193 MB. The file has holes where no record was written, at the places of test videos for example.
+That is (112 + 4 T + 2 M K) bytes per video and view: 553 MB for UCF101's 9537 training videos, two
+teachers, 16 frames and 100 views, of which the logits of one teacher are 193 MB. The file has holes
+where no record was written, at the places of test videos for example.
 """
 
 import dataclasses
@@ -25,7 +26,7 @@ import torch
 from torch import Tensor
 
 from kdbatch.base.errors import UserError
-from kdbatch.run.data.augment import Draw
+from kdbatch.run.data.augment import AugmentParams
 from kdbatch.run.data.batch import Batch
 from kdbatch.run.train.steps import Teacher
 
@@ -33,28 +34,48 @@ DIGEST_BYTES = 16
 DRAW_NUMBERS = 12
 
 
-class TeacherOutputs:
+class TeacherLogitCache:
     """What `teachers` say of a batch, looked up or asked once.
 
-    A record is believed if its digest is right and its view is, byte for byte, the batch's; a batch with any other record is asked for
-    and written anew. Answers are rounded to float16 before their first use, so that it does not matter to training whether they were
-    remembered: a run that is killed and resumed ends bit for bit as one that never was.
+    A record is believed if its digest is right and its view is, byte for byte, the batch's; a batch
+    with any other record is asked for and written anew. Answers are rounded to float16 before their
+    first use, so that it does not matter to training whether they were remembered: a run that is
+    killed and resumed ends bit for bit as one that never was.
     """
 
-    def __init__(self, path: Path, teachers: Sequence[Teacher], *, num_views: int, classes: Sequence[str], weights: Sequence[str]) -> None:
-        """`classes` are the names behind the logits, `weights` the sha256 of each teacher's weights."""
-        self._path, self._teachers, self._num_views, self._num_classes = path, teachers, num_views, len(classes)
+    def __init__(
+        self,
+        path: Path,
+        teachers: Sequence[Teacher],
+        *,
+        num_views: int,
+        classes: Sequence[str],
+        weights: Sequence[str],
+    ) -> None:
+        """`classes` are the names behind the logits, `weights` the sha256 of each teacher's
+        weights.
+        """
+        self._path, self._teachers, self._num_views, self._num_classes = (
+            path,
+            teachers,
+            num_views,
+            len(classes),
+        )
         self._about = json.dumps([list(classes), list(weights)]).encode()
         self.num_asked = 0
         path.touch()
 
     def of(self, batch: Batch, clip_BCTHW: Tensor) -> list[Teacher]:
-        """Stand-ins for the teachers that answer for this batch alone. The batch's `extra` says which view it is."""
+        """Stand-ins for the teachers that answer for this batch alone. The batch's `extra` says
+        which view it is.
+        """
         logit_MBK = self._recall(batch)
         if logit_MBK is None:
             self.num_asked += 1
             with torch.no_grad():
-                logit_MBK = torch.stack([teacher(clip_BCTHW).half() for teacher in self._teachers]).cpu()
+                logit_MBK = torch.stack(
+                    [teacher(clip_BCTHW).half() for teacher in self._teachers]
+                ).cpu()
             self._keep(batch, logit_MBK)
         return [_answering(logit_BK) for logit_BK in logit_MBK.to(clip_BCTHW.device).float()]
 
@@ -63,18 +84,30 @@ class TeacherOutputs:
         with self._path.open("rb", buffering=0) as file:
             for key, view, offset, size in self._records(batch):
                 raw = os.pread(file.fileno(), size, offset)
-                digest, seen, logits = raw[:DIGEST_BYTES], raw[DIGEST_BYTES : DIGEST_BYTES + len(view)], raw[DIGEST_BYTES + len(view) :]
+                digest, seen, logits = (
+                    raw[:DIGEST_BYTES],
+                    raw[DIGEST_BYTES : DIGEST_BYTES + len(view)],
+                    raw[DIGEST_BYTES + len(view) :],
+                )
                 if len(raw) != size or seen != view or digest != self._digest(key, seen, logits):
                     return None
-                answers.append(np.frombuffer(logits, np.float16).reshape(len(self._teachers), self._num_classes))
+                answers.append(
+                    np.frombuffer(logits, np.float16).reshape(
+                        len(self._teachers), self._num_classes
+                    )
+                )
         return torch.from_numpy(np.stack(answers, 1))
 
     def _keep(self, batch: Batch, logit_MBK: Tensor) -> None:
         try:
             with self._path.open("r+b", buffering=0) as file:
-                for (key, view, offset, _), logit_MK in zip(self._records(batch), logit_MBK.numpy().transpose(1, 0, 2), strict=True):
+                for (key, view, offset, _), logit_MK in zip(
+                    self._records(batch), logit_MBK.numpy().transpose(1, 0, 2), strict=True
+                ):
                     logits = logit_MK.tobytes()
-                    os.pwrite(file.fileno(), self._digest(key, view, logits) + view + logits, offset)
+                    os.pwrite(
+                        file.fileno(), self._digest(key, view, logits) + view + logits, offset
+                    )
         except OSError as error:
             raise UserError(
                 f"{self._path}: cannot be written ({error.strerror}). Make room, or lower teacher_views in the profile."
@@ -88,7 +121,9 @@ class TeacherOutputs:
             batch.extra["view"].tolist(),
         )
         found = []
-        for key, draw, frame_T, place, number in zip(batch.keys, batch.draws, frame_BT, places, views, strict=True):
+        for key, draw, frame_T, place, number in zip(
+            batch.keys, batch.draws, frame_BT, places, views, strict=True
+        ):
             view = frame_T.tobytes() + _numbers(draw).tobytes()
             size = DIGEST_BYTES + len(view) + 2 * len(self._teachers) * self._num_classes
             found.append((key, view, (place * self._num_views + number) * size, size))
@@ -101,7 +136,7 @@ class TeacherOutputs:
         return made.digest()
 
 
-def _numbers(draw: Draw) -> np.ndarray:
+def _numbers(draw: AugmentParams) -> np.ndarray:
     box, *rest = dataclasses.astuple(draw)
     numbers = np.array([*box, *rest], "<f8")
     assert len(numbers) == DRAW_NUMBERS, draw

@@ -1,7 +1,8 @@
 """How much each teacher counts. Axes: M teachers, B clips, K classes; S sets of bounds.
 
-A weighting gives weight_MB, float64: teacher m's share in what clip b is taught; shares of a clip sum to 1. Those that weigh teachers, not
-clips, give every clip the same. Nothing here waits for the device.
+A weighting gives weight_MB, float64: teacher m's share in what clip b is taught; shares of a clip
+sum to 1. Those that weigh teachers, not clips, give every clip the same. Nothing here waits for the
+device.
 """
 
 import itertools
@@ -12,65 +13,88 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdbatch.run.distributed.sync_layers import mean_over_team
+from kdbatch.run.distributed.sync_layers import all_reduce_mean
 
 Weighting = Callable[..., Tensor]
-"""Called with (gradient_MBK, *, teacher_MBK, label_B, max_weight): the gradient of each teacher's loss by the student's logits, clip by
-clip; the teachers' logits; the labels; AE-KD's bound. Each takes what it needs of these.
+"""Called with (gradient_MBK, *, teacher_MBK, label_B, max_weight): the gradient of each teacher's
+loss by the student's logits, clip by clip; the teachers' logits; the labels; AE-KD's bound. Each
+takes what it needs of these.
 """
 
 
-def equal(gradient_MBK: Tensor, *, teacher_MBK: Tensor, label_B: Tensor, max_weight: float) -> Tensor:
+def equal(
+    gradient_MBK: Tensor, *, teacher_MBK: Tensor, label_B: Tensor, max_weight: float
+) -> Tensor:
     """1/M each: the plain mean of the teachers."""
     num_teachers, num_clips, _ = gradient_MBK.shape
-    return torch.full((num_teachers, num_clips), 1 / num_teachers, dtype=torch.float64, device=gradient_MBK.device)
+    return torch.full(
+        (num_teachers, num_clips), 1 / num_teachers, dtype=torch.float64, device=gradient_MBK.device
+    )
 
 
-def ae_kd(gradient_MBK: Tensor, *, teacher_MBK: Tensor, label_B: Tensor, max_weight: float) -> Tensor:
-    """AE-KD, Du et al., NeurIPS 2020, "Agree to Disagree": the w that minimises ||sum_m w_m g_m||^2 with sum w = 1 and
-    0 <= w_m <= max_weight, g_m the mean of teacher m's gradient over the batch.
+def ae_kd(
+    gradient_MBK: Tensor, *, teacher_MBK: Tensor, label_B: Tensor, max_weight: float
+) -> Tensor:
+    """AE-KD, Du et al., NeurIPS 2020, "Agree to Disagree": the w that minimises ||sum_m w_m g_m||^2
+    with sum w = 1 and 0 <= w_m <= max_weight, g_m the mean of teacher m's gradient over the batch.
 
-    The source (AnTuo1998/AE-KD: helper/optimization.py) solves the same problem as a one-class SVM, and gets each g_m by a backward pass
-    of the student; here g_m is the closed form by the logits. `max_weight` below 1/M leaves no choice but 1/M each.
+    The source (AnTuo1998/AE-KD: helper/optimization.py) solves the same problem as a one-class SVM,
+    and gets each g_m by a backward pass of the student; here g_m is the closed form by the logits.
+    `max_weight` below 1/M leaves no choice but 1/M each.
     """
-    gradient_MK = mean_over_team(gradient_MBK.detach().double().mean(1))
+    gradient_MK = all_reduce_mean(gradient_MBK.detach().double().mean(1))
     num_teachers, num_clips = gradient_MBK.shape[:2]
     if max_weight * num_teachers <= 1:
         return equal(gradient_MBK, teacher_MBK=teacher_MBK, label_B=label_B, max_weight=max_weight)
     return least_norm(gradient_MK @ gradient_MK.T, max_weight)[:, None].expand(-1, num_clips)
 
 
-def ca_mkd(gradient_MBK: Tensor, *, teacher_MBK: Tensor, label_B: Tensor, max_weight: float) -> Tensor:
-    """CA-MKD, Zhang et al., ICASSP 2022, arXiv:2201.00007, eq. 4: a teacher counts for a clip the more, the lower its cross-entropy with
-    the clip's label: w_m = (1 - softmax_m(CE_m)) / (M - 1), which sums to 1.
+def ca_mkd(
+    gradient_MBK: Tensor, *, teacher_MBK: Tensor, label_B: Tensor, max_weight: float
+) -> Tensor:
+    """CA-MKD, Zhang et al., ICASSP 2022, arXiv:2201.00007, eq. 4: a teacher counts for a clip the
+    more, the lower its cross-entropy with the clip's label: w_m = (1 - softmax_m(CE_m)) / (M - 1),
+    which sums to 1.
 
-    Of the logit term; the other one is in feature_match.py. The source's code (Rorozhl/CA-MKD) divides by M once more: that is
-    `soft_weight` divided by M.
+    Of the logit term; the other one is in feature_match.py. The source's code (Rorozhl/CA-MKD)
+    divides by M once more: that is `soft_weight` divided by M.
     """
     num_teachers, num_clips, num_classes = teacher_MBK.shape
     if num_teachers == 1:
         return equal(gradient_MBK, teacher_MBK=teacher_MBK, label_B=label_B, max_weight=max_weight)
     logit_NK = teacher_MBK.detach().double().reshape(-1, num_classes)
-    surprise_MB = F.cross_entropy(logit_NK, label_B.repeat(num_teachers), reduction="none").view(num_teachers, num_clips)
+    surprise_MB = F.cross_entropy(logit_NK, label_B.repeat(num_teachers), reduction="none").view(
+        num_teachers, num_clips
+    )
     return (1 - surprise_MB.softmax(0)) / (num_teachers - 1)
 
 
 def least_norm(gram_MM: Tensor, cap: float) -> Tensor:
-    """The w with the least w'Gw among those with sum 1 and 0 <= w_m <= cap, for M >= 1 and cap > 1/M; float64.
+    """The w with the least w'Gw among those with sum 1 and 0 <= w_m <= cap, for M >= 1 and cap >
+    1/M; float64.
 
-    Exact: at the optimum some weights lie at a bound and the others solve a linear system, so every such system is solved, all in one
-    batch, and the best admissible solution is taken. With cap 0.6 there are 3 of them for M = 2, 13 for M = 3, 1263 for M = 8. A ridge of
-    1e-12 of the diagonal's mean makes the optimum unique where gradients are equal or zero: then weights are as equal as they can be.
+    Exact: at the optimum some weights lie at a bound and the others solve a linear system, so every
+    such system is solved, all in one batch, and the best admissible solution is taken. With cap 0.6
+    there are 3 of them for M = 2, 13 for M = 3, 1263 for M = 8. A ridge of 1e-12 of the diagonal's
+    mean makes the optimum unique where gradients are equal or zero: then weights are as equal as
+    they can be.
     """
     num = len(gram_MM)
     gram_MM = gram_MM / gram_MM.diagonal().mean().clamp(min=1e-300)
     gram_MM = gram_MM + 1e-12 * torch.eye(num, dtype=gram_MM.dtype, device=gram_MM.device)
     free_SM, fixed_SM = (part.to(gram_MM.device, non_blocking=True) for part in _bounds(num, cap))
-    # Unknowns w and the multiplier l of the sum: (Gw)_m = l where w_m is free, w_m = its bound elsewhere, sum w = 1.
+    # Unknowns w and the multiplier l of the sum: (Gw)_m = l where w_m is free, w_m = its bound
+    # elsewhere, sum w = 1.
     free_SM1 = free_SM[:, :, None]
     rows_SMM = free_SM1 * gram_MM + torch.diag_embed(1 - free_SM)
     last_S1M = torch.ones_like(free_SM)[:, None]
-    system = torch.cat([torch.cat([rows_SMM, -free_SM1], 2), torch.cat([last_S1M, torch.zeros_like(last_S1M[..., :1])], 2)], 1)
+    system = torch.cat(
+        [
+            torch.cat([rows_SMM, -free_SM1], 2),
+            torch.cat([last_S1M, torch.zeros_like(last_S1M[..., :1])], 2),
+        ],
+        1,
+    )
     right = torch.cat([fixed_SM, torch.ones_like(fixed_SM[:, :1])], 1)[..., None]
     weight_SM = torch.linalg.solve_ex(system, right)[0][:, :num, 0]
     admissible_S = ((weight_SM > -1e-9) & (weight_SM < cap + 1e-9)).all(1)
@@ -81,8 +105,9 @@ def least_norm(gram_MM: Tensor, cap: float) -> Tensor:
 
 @cache
 def _bounds(num: int, cap: float) -> tuple[Tensor, Tensor]:
-    """(1 where a weight is free else 0, its bound where it is not else 0), a row for every choice that leaves at least one weight free and
-    can sum to 1. Corners have all weights but one at a bound.
+    """(1 where a weight is free else 0, its bound where it is not else 0), a row for every choice
+    that leaves at least one weight free and can sum to 1. Corners have all weights but one at a
+    bound.
     """
     free, fixed = [], []
     for choice in itertools.product(("free", "low", "high"), repeat=num):
@@ -90,8 +115,11 @@ def _bounds(num: int, cap: float) -> tuple[Tensor, Tensor]:
         if num_free and num_high * cap <= 1 <= (num_high + num_free) * cap:
             free.append([float(c == "free") for c in choice])
             fixed.append([cap * (c == "high") for c in choice])
-    # On the CPU whoever asks first: what is remembered must not lie where a `with torch.device` of that moment says.
-    free_SM, fixed_SM = (torch.tensor(rows, dtype=torch.float64, device="cpu") for rows in (free, fixed))
+    # On the CPU whoever asks first: what is remembered must not lie where a `with torch.device` of
+    # that moment says.
+    free_SM, fixed_SM = (
+        torch.tensor(rows, dtype=torch.float64, device="cpu") for rows in (free, fixed)
+    )
     return free_SM, fixed_SM
 
 

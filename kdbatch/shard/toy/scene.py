@@ -1,15 +1,17 @@
 """Draws the stand-in videos. Axes: T frames, H rows, W columns, 3 RGB channels.
 
-A class is an appearance (shape, texture, hue) and a motion; neither alone tells it. All else is the video's own and says nothing of
-the class: background hues and blotches, light, tilt, phase, a slow tint, and bubbles that rise one after the other and gather above.
+A class is an appearance (shape, texture, hue) and a motion; neither alone tells it. All else is the
+video's own and says nothing of the class: background hues and blotches, light, tilt, phase, a slow
+tint, and bubbles that rise one after the other and gather above.
 
 What each pretext task can find:
-    RotNet  light falls from above, the ground lies below under a horizon, bubbles rise: a scene has one upright.
-    VCOP    bubbles rise, grow and gather, so there is ever more of them; things fall fast and rise slowly, swell slowly and collapse fast.
-    PRP     every motion has the same period, bubbles the same speed, to within 8 %: a speed-up shows.
-    RSPNet  the same for its speed; background, tint and object for its appearance.
-    CVRL    background and object stay the same through a video and differ between videos.
-    TDL     two moments of a video differ in where the object and the bubbles are.
+    RotNet  light falls from above, the ground lies below under a horizon, bubbles rise: a scene has
+    one upright. VCOP    bubbles rise, grow and gather, so there is ever more of them; things fall
+    fast and rise slowly, swell slowly and collapse fast. PRP     every motion has the same period,
+    bubbles the same speed, to within 8 %: a speed-up shows. RSPNet  the same for its speed;
+    background, tint and object for its appearance. CVRL    background and object stay the same
+    through a video and differ between videos. TDL     two moments of a video differ in where the
+    object and the bubbles are.
 A horizontal flip changes no class.
 """
 
@@ -22,7 +24,9 @@ import numpy as np
 
 PERIOD_FRAMES = 25
 BUBBLE_SPEED = 0.2 / 25  # frame heights per frame
-BUBBLE_JOURNEY = 0.84  # frame heights, to where it stays, in sight of every crop of 7/8; then another one begins, on the other side
+# frame heights, to where it stays, in sight of every crop of 7/8; then another one begins, on the
+# other side
+BUBBLE_JOURNEY = 0.84
 BUBBLE_RADIUS, BUBBLE_GROWTH = 0.06, 0.12  # frame heights at the bottom, and per frame height risen
 
 Texture = Literal["striped", "checkered", "dotted", "ringed"]
@@ -39,7 +43,9 @@ class Appearance:
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """One video. `place` seeds what the scene shares with others of its group, `moment` what is its own."""
+    """One video. `place` seeds what the scene shares with others of its group, `moment` what is its
+    own.
+    """
 
     appearance: str
     motion: str
@@ -108,21 +114,31 @@ def draw(scene: Scene) -> Iterator[np.ndarray]:
     tint_3 = chance.uniform(-0.10, 0.10, 3)
     phase, speed = chance.uniform(), chance.uniform(0.92, 1.08) / PERIOD_FRAMES
     side, tilt = int(chance.choice((-1, 1))), chance.uniform(-0.25, 0.25)
-    middle_x, middle_y = scene.width / 2 + chance.uniform(-8, 8), scene.height / 2 + chance.uniform(-4, 4)
+    middle_x, middle_y = (
+        scene.width / 2 + chance.uniform(-8, 8),
+        scene.height / 2 + chance.uniform(-4, 4),
+    )
     colours_23 = _object_colours(scene, chance.uniform(-0.03, 0.03))
-    bubble_x = scene.width * (chance.uniform(0.14, 0.30) if chance.uniform() < 0.5 else chance.uniform(0.70, 0.86))
+    bubble_x = scene.width * (
+        chance.uniform(0.14, 0.30) if chance.uniform() < 0.5 else chance.uniform(0.70, 0.86)
+    )
     bubble_23 = np.stack([_rgb(chance.uniform(), 0.35, 235), _rgb(chance.uniform(), 0.35, 235)])
     for index in range(scene.num_frames):
         drift_3 = 1 + tint_3 * (index / scene.num_frames)
         frame_HW3 = background_HW3 * drift_3.astype(np.float32)
         for number, risen in enumerate(_bubbles(BUBBLE_SPEED * index * speed * PERIOD_FRAMES)):
-            bubble_y, at_x = scene.height * (0.98 - risen), scene.width - bubble_x if number % 2 else bubble_x
+            bubble_y, at_x = (
+                scene.height * (0.98 - risen),
+                scene.width - bubble_x if number % 2 else bubble_x,
+            )
             radius = scene.height * (BUBBLE_RADIUS + BUBBLE_GROWTH * risen)
             _stamp(frame_HW3, at_x, bubble_y, radius, "ball", "ringed", 0.0, bubble_23)
         pose = MOTIONS[scene.motion](phase + index * speed, side)
         x, y = middle_x + pose.x * scene.height, middle_y + pose.y * scene.height
         look = APPEARANCES[scene.appearance]
-        _stamp(frame_HW3, x, y, pose.radius * scene.height, look.noun, look.adjective, tilt, colours_23)
+        _stamp(
+            frame_HW3, x, y, pose.radius * scene.height, look.noun, look.adjective, tilt, colours_23
+        )
         yield np.clip(frame_HW3, 0, 255).astype(np.uint8)
 
 
@@ -145,11 +161,15 @@ def _background(chance: np.random.Generator, scene: Scene) -> np.ndarray:
     rows = np.minimum(np.arange(height) * 5 // height, 4)
     columns = np.minimum(np.arange(width) * 7 // width, 6)
     blotches_HW1 = coarse_YX1[rows][:, columns, None] * (10 if scene.look == "light" else 18)
-    return np.broadcast_to(flat_HW3 + blotches_HW1, (height, width, 3)).astype(np.float32) * np.float32(chance.uniform(0.88, 1.08))
+    return np.broadcast_to(flat_HW3 + blotches_HW1, (height, width, 3)).astype(
+        np.float32
+    ) * np.float32(chance.uniform(0.88, 1.08))
 
 
 def _object_colours(scene: Scene, shift: float) -> np.ndarray:
-    """Figure and ground of the texture, 23. The light look takes the opposite hues, paler, on near-black."""
+    """Figure and ground of the texture, 23. The light look takes the opposite hues, paler, on
+    near-black.
+    """
     hue = APPEARANCES[scene.appearance].hue + shift
     if scene.look == "light":
         return np.stack([_rgb(hue + 0.5, 0.45, 225), _rgb(hue + 0.5, 0.45, 60)])
@@ -170,7 +190,9 @@ def _distance(shape: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
         return np.maximum(np.abs(u), np.abs(v)) - 0.85
     if shape == "cone":
         return np.maximum(0.9 * np.abs(u) - 0.45 * v - 0.45, v - 0.8)
-    return np.minimum(np.maximum(np.abs(u) - 0.38, np.abs(v) - 1), np.maximum(np.abs(v) - 0.38, np.abs(u) - 1))
+    return np.minimum(
+        np.maximum(np.abs(u) - 0.38, np.abs(v) - 1), np.maximum(np.abs(v) - 0.38, np.abs(u) - 1)
+    )
 
 
 def _figure(texture: Texture, u: np.ndarray, v: np.ndarray, inside: np.ndarray) -> np.ndarray:
@@ -185,7 +207,14 @@ def _figure(texture: Texture, u: np.ndarray, v: np.ndarray, inside: np.ndarray) 
 
 
 def _stamp(
-    frame_HW3: np.ndarray, x: float, y: float, radius: float, shape: str, texture: Texture, tilt: float, colours_23: np.ndarray
+    frame_HW3: np.ndarray,
+    x: float,
+    y: float,
+    radius: float,
+    shape: str,
+    texture: Texture,
+    tilt: float,
+    colours_23: np.ndarray,
 ) -> None:
     """Draw one object into the frame, smooth at its edge, with a dark outline."""
     height, width = frame_HW3.shape[:2]

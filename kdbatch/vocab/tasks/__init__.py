@@ -1,4 +1,6 @@
-"""What self-supervision predicts: a file and a line of TASKS for each pretext task. What it does to clips is in run/tasks/."""
+"""What self-supervision predicts: a file and a line of TASKS for each pretext task. What it does to
+clips is in run/tasks/.
+"""
 
 from kdbatch.vocab.tasks import cvrl, prp, rotnet, rspnet, tdl, vcop
 from kdbatch.vocab.tasks.cvrl import CVRL
@@ -9,7 +11,18 @@ from kdbatch.vocab.tasks.spec import Complexity, TaskSpec
 from kdbatch.vocab.tasks.tdl import TDL
 from kdbatch.vocab.tasks.vcop import VCOP
 
-__all__ = ["CVRL", "PRP", "TASKS", "TDL", "VCOP", "Complexity", "PretextTask", "RSPNet", "RotNet", "TaskSpec"]
+__all__ = [
+    "CVRL",
+    "PRP",
+    "TASKS",
+    "TDL",
+    "VCOP",
+    "Complexity",
+    "PretextTask",
+    "RSPNet",
+    "RotNet",
+    "TaskSpec",
+]
 
 PretextTask = RotNet | VCOP | PRP | CVRL | TDL | RSPNet
 

@@ -12,7 +12,8 @@ from kdbatch.vocab.views import Augment
 class CVRL:
     """Spatiotemporal contrastive video representation learning, Qian et al. 2021, arXiv:2008.03800.
 
-    `gap` is the density of the distance between the two clips' starts; the projection head has `num_hidden` layers of `hidden_dim`.
+    `gap` is the density of the distance between the two clips' starts; the projection head has
+    `num_hidden` layers of `hidden_dim`.
     """
 
     name: Literal["cvrl"] = "cvrl"
@@ -38,15 +39,17 @@ class CVRL:
         return 2, 0
 
 
-def at(complexity: Complexity) -> CVRL:
-    """The ladder is ours: clips at 1 are the same frames, at 2 as far apart as in the source, at 3 further."""
+def at_complexity(complexity: Complexity) -> CVRL:
+    """The ladder is ours: clips at 1 are the same frames, at 2 as far apart as in the source, at 3
+    further.
+    """
     return CVRL(complexity=complexity, gap=("none", "decreasing", "uniform")[complexity - 1])
 
 
 # Its .32 is for 1024 clips. Its first view is always blurred, its second one time in ten.
 SPEC = TaskSpec(
     title="CVRL",
-    at=at,
+    at_complexity=at_complexity,
     augment=Augment(
         min_area=0.3,
         max_aspect=2.0,

@@ -9,10 +9,12 @@ from kdbatch.vocab.tasks.spec import STEADY, Complexity, TaskSpec
 
 @dataclass(frozen=True, kw_only=True)
 class PRP:
-    """How fast a clip plays, and its frames at twice the rate: playback rate perception, Yao et al., CVPR 2020, arXiv:2006.11476.
+    """How fast a clip plays, and its frames at twice the rate: playback rate perception, Yao et
+    al., CVPR 2020, arXiv:2006.11476.
 
-    `rate_weight` is that of the rate's cross-entropy beside the reconstruction, `decoder_dim` the channels of both branches' first
-    convolution. Without `motion_weighted` every pixel counts alike.
+    `rate_weight` is that of the rate's cross-entropy beside the reconstruction, `decoder_dim` the
+    channels of both branches' first convolution. Without `motion_weighted` every pixel counts
+    alike.
     """
 
     name: Literal["prp"] = "prp"
@@ -24,10 +26,14 @@ class PRP:
 
     def __post_init__(self) -> None:
         if len(self.rates) < 2 or len(set(self.rates)) != len(self.rates) or min(self.rates) < 1:
-            raise UserError(f"rates: found {list(self.rates)}. Write two or more different ones, 1 or more each.")
+            raise UserError(
+                f"rates: found {list(self.rates)}. Write two or more different ones, 1 or more each."
+            )
 
         if self.decoder_dim < 8 or self.decoder_dim % 8:
-            raise UserError(f"decoder_dim: found {self.decoder_dim}. It is halved three times: write a multiple of 8.")
+            raise UserError(
+                f"decoder_dim: found {self.decoder_dim}. It is halved three times: write a multiple of 8."
+            )
 
     def window_frames(self, clip_frames: int) -> int:
         """Consecutive frames that a video must have."""
@@ -39,10 +45,13 @@ class PRP:
         return 1, 0
 
 
-def at(complexity: Complexity) -> PRP:
+def at_complexity(complexity: Complexity) -> PRP:
     """Rates {1, 2}, {1, 2, 4} or {1, 2, 4, 8}, as the study has them; the source has the last."""
     return PRP(complexity=complexity, rates=(1, 2, 4, 8)[: complexity + 1])
 
 
-# 0.01 for 8 clips, in proportion; the source's tenfold rate of the rate's last layer is not kept: the head has one rate.
-SPEC = TaskSpec(title="PRP", at=at, augment=STEADY, lr=0.08, lr_of={}, weight_decay=5e-4)
+# 0.01 for 8 clips, in proportion; the source's tenfold rate of the rate's last layer is not kept:
+# the head has one rate.
+SPEC = TaskSpec(
+    title="PRP", at_complexity=at_complexity, augment=STEADY, lr=0.08, lr_of={}, weight_decay=5e-4
+)

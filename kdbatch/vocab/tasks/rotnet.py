@@ -9,7 +9,9 @@ from kdbatch.vocab.tasks.spec import TURNED, Complexity, TaskSpec
 
 @dataclass(frozen=True, kw_only=True)
 class RotNet:
-    """Which of several right angles a clip was turned by, Jing et al. 2018, arXiv:1811.11387; `quarters` of a turn, counter-clockwise."""
+    """Which of several right angles a clip was turned by, Jing et al. 2018, arXiv:1811.11387;
+    `quarters` of a turn, counter-clockwise.
+    """
 
     name: Literal["rotnet"] = "rotnet"
     complexity: Complexity = 1
@@ -17,8 +19,14 @@ class RotNet:
     hidden_dim: int = 64
 
     def __post_init__(self) -> None:
-        if len(self.quarters) < 2 or len(set(self.quarters)) != len(self.quarters) or not set(self.quarters) <= {0, 1, 2, 3}:
-            raise UserError(f"quarters: found {list(self.quarters)}. Write two or more different ones of 0, 1, 2, 3.")
+        if (
+            len(self.quarters) < 2
+            or len(set(self.quarters)) != len(self.quarters)
+            or not set(self.quarters) <= {0, 1, 2, 3}
+        ):
+            raise UserError(
+                f"quarters: found {list(self.quarters)}. Write two or more different ones of 0, 1, 2, 3."
+            )
 
     def window_frames(self, clip_frames: int) -> int:
         """Consecutive frames that a video must have."""
@@ -30,11 +38,16 @@ class RotNet:
         return len(self.quarters), 0
 
 
-def at(complexity: Complexity) -> RotNet:
-    """2, 3 or 4 rotations, as the study has them. Which angles it does not say: ours are the first ones of the source's list."""
+def at_complexity(complexity: Complexity) -> RotNet:
+    """2, 3 or 4 rotations, as the study has them. Which angles it does not say: ours are the first
+    ones of the source's list.
+    """
     return RotNet(complexity=complexity, quarters=(0, 1, 2, 3)[: complexity + 1])
 
 
-# 0.1 for 32 videos in 4 rotations, 128 clips: as many as 64 videos make in the 2 rotations of complexity 1. The other two have more
+# 0.1 for 32 videos in 4 rotations, 128 clips: as many as 64 videos make in the 2 rotations of
+# complexity 1. The other two have more
 # copies of the same videos per step, not more videos, so the rate stays.
-SPEC = TaskSpec(title="RotNet", at=at, augment=TURNED, lr=0.1, lr_of={}, weight_decay=1e-3)
+SPEC = TaskSpec(
+    title="RotNet", at_complexity=at_complexity, augment=TURNED, lr=0.1, lr_of={}, weight_decay=1e-3
+)

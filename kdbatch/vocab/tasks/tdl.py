@@ -12,8 +12,9 @@ from kdbatch.vocab.views import SQUARE_SIDE, Augment
 class TDL:
     """Temporal-discriminative learning, Wang et al. 2020, arXiv:2008.02129.
 
-    `negative_gap`: how far the negative starts from the anchor at least, half the video, a clip's length or `near_frames`. `max_mix`:
-    the largest share of one frame that is mixed into the anchor. `margin`, of distances between unit vectors, is for loss "triplet".
+    `negative_gap`: how far the negative starts from the anchor at least, half the video, a clip's
+    length or `near_frames`. `max_mix`: the largest share of one frame that is mixed into the
+    anchor. `margin`, of distances between unit vectors, is for loss "triplet".
     """
 
     name: Literal["tdl"] = "tdl"
@@ -30,12 +31,16 @@ class TDL:
 
     def __post_init__(self) -> None:
         if self.near_frames < 1 or not 0 <= self.max_mix < 1:
-            raise UserError("near_frames, max_mix: write 1 frame or more and a share from 0 to below 1.")
+            raise UserError(
+                "near_frames, max_mix: write 1 frame or more and a share from 0 to below 1."
+            )
         check_contrast(self.temperature, self.embedding_dim)
         check_keys(self.queue_size, self.key_momentum)
 
     def window_frames(self, clip_frames: int) -> int:
-        """Consecutive frames that a video must have: for all complexities alike, so that they see the same videos."""
+        """Consecutive frames that a video must have: for all complexities alike, so that they see
+        the same videos.
+        """
         return clip_frames + max(clip_frames, self.near_frames)
 
     @property
@@ -44,7 +49,7 @@ class TDL:
         return 2, 1
 
 
-def at(complexity: Complexity) -> TDL:
+def at_complexity(complexity: Complexity) -> TDL:
     """The ladder is ours: the source has complexity 3."""
     return TDL(complexity=complexity, negative_gap=("half-video", "clip", "near")[complexity - 1])
 
@@ -52,7 +57,7 @@ def at(complexity: Complexity) -> TDL:
 # Its .003 is for 16 clips.
 SPEC = TaskSpec(
     title="TDL",
-    at=at,
+    at_complexity=at_complexity,
     augment=Augment(
         crop="random",
         square_side=SQUARE_SIDE,

@@ -9,7 +9,9 @@ from kdbatch.vocab.tasks.spec import TURNED, Complexity, TaskSpec
 
 @dataclass(frozen=True, kw_only=True)
 class VCOP:
-    """The order of shuffled clips of one video, Xu et al., CVPR 2019; `gap_frames` of the timeline are left out between two clips."""
+    """The order of shuffled clips of one video, Xu et al., CVPR 2019; `gap_frames` of the timeline
+    are left out between two clips.
+    """
 
     name: Literal["vcop"] = "vcop"
     complexity: Complexity = 1
@@ -20,7 +22,9 @@ class VCOP:
 
     def __post_init__(self) -> None:
         if not 2 <= self.num_clips <= 6 or self.gap_frames < 0 or not 0 <= self.dropout < 1:
-            raise UserError("num_clips, gap_frames, dropout: write 2 to 6 clips, a gap of 0 or more, a dropout from 0 to below 1.")
+            raise UserError(
+                "num_clips, gap_frames, dropout: write 2 to 6 clips, a gap of 0 or more, a dropout from 0 to below 1."
+            )
 
     def window_frames(self, clip_frames: int) -> int:
         """Consecutive frames that a video must have."""
@@ -32,10 +36,12 @@ class VCOP:
         return self.num_clips, 0
 
 
-def at(complexity: Complexity) -> VCOP:
+def at_complexity(complexity: Complexity) -> VCOP:
     """3, 4 or 5 clips, as the study has them: 6, 24 or 120 orders."""
     return VCOP(complexity=complexity, num_clips=complexity + 2)
 
 
 # 0.001 for 8 videos, each with its tuple of clips; in proportion.
-SPEC = TaskSpec(title="VCOP", at=at, augment=TURNED, lr=0.008, lr_of={}, weight_decay=5e-4)
+SPEC = TaskSpec(
+    title="VCOP", at_complexity=at_complexity, augment=TURNED, lr=0.008, lr_of={}, weight_decay=5e-4
+)

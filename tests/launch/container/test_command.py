@@ -1,4 +1,6 @@
-"""The words that start Python inside an image, and that they start it: by a stand-in apptainer on PATH that is this Python."""
+"""The words that start Python inside an image, and that they start it: by a stand-in apptainer on
+PATH that is this Python.
+"""
 
 import hashlib
 import itertools
@@ -14,8 +16,8 @@ import pytest
 from support.launching import act, config_in, events, ids, plan_of, wait_until
 
 from kdbatch.base.errors import UserError
-from kdbatch.base.parse import read
-from kdbatch.launch.container.command import as_process, as_shell, check_container, python_words
+from kdbatch.base.parse import parse
+from kdbatch.launch.container.command import as_process, as_shell, check_container, python_command
 from kdbatch.launch.container.image import image_file
 from kdbatch.launch.dry_run import describe_launch
 from kdbatch.launch.local.run import run_locally
@@ -27,17 +29,27 @@ GUARD = (sys.executable, "-m", "kdbatch.launch.local.signal_forwarder")
 
 
 def words_of(tmp_path: Path, *, cache: str = "", **container: object) -> tuple[str, ...]:
-    config = Config(container=read(Container, {"image": str(tmp_path / "kd.sif"), **container}, where="container"), cache=Cache(path=cache))
-    return python_words(config, folders=(tmp_path, tmp_path))
+    config = Config(
+        container=parse(
+            Container, {"image": str(tmp_path / "kd.sif"), **container}, where="container"
+        ),
+        cache=Cache(path=cache),
+    )
+    return python_command(config, folders=(tmp_path, tmp_path))
 
 
 def in_image(tmp_path: Path) -> Config:
     (tmp_path / "kd.sif").touch()
-    return replace(config_in(tmp_path), container=Container(image=str(tmp_path / "kd.sif"), env={"GREETING": "two words, and a comma"}))
+    return replace(
+        config_in(tmp_path),
+        container=Container(
+            image=str(tmp_path / "kd.sif"), env={"GREETING": "two words, and a comma"}
+        ),
+    )
 
 
 def test_without_an_image_it_is_this_python():
-    assert python_words(Config(), folders=(Path("/data"),)) == (sys.executable,)
+    assert python_command(Config(), folders=(Path("/data"),)) == (sys.executable,)
 
 
 def test_the_hosts_packages_stay_outside_and_each_folder_is_bound_once(tmp_path):
@@ -55,12 +67,20 @@ def test_the_hosts_packages_stay_outside_and_each_folder_is_bound_once(tmp_path)
 
 @pytest.mark.parametrize(("gpu", "flag"), [("nv", "--nv"), ("rocm", "--rocm"), ("none", None)])
 def test_the_kind_of_gpu_is_a_flag(tmp_path, gpu, flag):
-    assert [word for word in words_of(tmp_path, gpu=gpu) if word in ("--nv", "--rocm")] == ([flag] if flag else [])
+    assert [word for word in words_of(tmp_path, gpu=gpu) if word in ("--nv", "--rocm")] == (
+        [flag] if flag else []
+    )
 
 
 @pytest.mark.parametrize(
     ("cache", "bind"),
-    [("/local/frames", "/local"), ("$TMPDIR/frames", "$TMPDIR"), ("$FRAMES", "$FRAMES"), ("/dev/shm/frames", None), ("/tmp/frames", None)],
+    [
+        ("/local/frames", "/local"),
+        ("$TMPDIR/frames", "$TMPDIR"),
+        ("$FRAMES", "$FRAMES"),
+        ("/dev/shm/frames", None),
+        ("/tmp/frames", None),
+    ],
 )
 def test_the_caches_surroundings_are_bound_where_the_runtime_does_not_do_so(tmp_path, cache, bind):
     binds = [word for word in words_of(tmp_path, cache=cache) if word.startswith("--bind=")]
@@ -68,22 +88,33 @@ def test_the_caches_surroundings_are_bound_where_the_runtime_does_not_do_so(tmp_
 
 
 @pytest.mark.parametrize("frames", [None, "/mnt/a b"])
-def test_shell_and_process_read_the_same_words_and_leave_out_a_bind_of_an_unset_variable(tmp_path, monkeypatch, frames):
+def test_shell_and_process_read_the_same_words_and_leave_out_a_bind_of_an_unset_variable(
+    tmp_path, monkeypatch, frames
+):
     monkeypatch.delenv("FRAMES", raising=False)
     if frames:
         monkeypatch.setenv("FRAMES", frames)
     words = words_of(tmp_path, binds=["$FRAMES:/frames"], env={"A": 'it\'s `x` $(id) "y" $HOME 5$'})
     line = f"printf '%s\\n' {as_shell(words)}"
-    told = tuple(subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True).stdout.splitlines())
+    told = tuple(
+        subprocess.run(
+            ["bash", "-c", line], capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+    )
     assert told == as_process(words)
-    assert [word for word in told if "frames" in word] == ([f"--bind={frames}:/frames"] if frames else [])
+    assert [word for word in told if "frames" in word] == (
+        [f"--bind={frames}:/frames"] if frames else []
+    )
     assert f'--env=A=it\'s `x` $(id) "y" {os.environ["HOME"]} 5$' in told
 
 
 @pytest.mark.parametrize(
     ("raw", "says"),
     [
-        ({"image": "docker://python"}, "would be fetched by every job. Fetch it once: apptainer pull"),
+        (
+            {"image": "docker://python"},
+            "would be fetched by every job. Fetch it once: apptainer pull",
+        ),
         ({"binds": ["a:b:c"]}, r"binds\[0\]: found 'a:b:c'. Write SRC, SRC:DST or SRC:DST:ro"),
         ({"binds": ["/a,/b"]}, r"binds\[0\]: found '/a,/b'"),
         ({"env": {"A B": "x"}}, "env.A B: expected NAME"),
@@ -93,14 +124,17 @@ def test_shell_and_process_read_the_same_words_and_leave_out_a_bind_of_an_unset_
 )
 def test_a_slip_in_the_section_is_named(raw, says):
     with pytest.raises(UserError, match=says):
-        read(Config, {"container": raw}, where="kdbatch.toml")
+        parse(Config, {"container": raw}, where="kdbatch.toml")
 
 
 def test_what_is_missing_is_told_before_anything_is_submitted_or_written(slurm, tmp_path):
     plan, config = plan_of({"a": ()}), in_image(tmp_path)
     nowhere = replace(config, container=replace(config.container, binds=("/nowhere/at/all:/data",)))
     gone = replace(config, container=replace(config.container, image="gone.sif"))
-    for broken, says in ((nowhere, r"binds\[0\]: there is no /nowhere/at/all here"), (gone, "there is no gone.sif. Make one: make image")):
+    for broken, says in (
+        (nowhere, r"binds\[0\]: there is no /nowhere/at/all here"),
+        (gone, "there is no gone.sif. Make one: make image"),
+    ):
         for act_on in (
             lambda c=broken: submit_arrays(plan, config=c),
             lambda c=broken: run_locally(plan, config=c, jobs=1),
@@ -121,18 +155,37 @@ def test_a_runtime_is_asked_for_only_where_the_runs_start(tmp_path, monkeypatch)
 
 def test_an_element_of_an_array_runs_in_the_image(slurm, stand_in_package, tmp_path):
     plan, config = plan_of({"a": (), "b": ()}), in_image(tmp_path)
-    bound = replace(config.container, env={**config.container.env, "PYTHONPATH": str(stand_in_package.parent)})
+    bound = replace(
+        config.container, env={**config.container.env, "PYTHONPATH": str(stand_in_package.parent)}
+    )
     submit_arrays(plan, config=replace(config, container=bound))
-    job = {"SLURM_JOB_ID": "41", "SLURM_ARRAY_JOB_ID": "41", "SLURM_ARRAY_TASK_ID": "1", "SLURM_PROCID": "0", "SLURM_NTASKS": "1"}
-    ended = subprocess.run(["bash", str(slurm / "41.sbatch")], env={**os.environ, **job}, capture_output=True, text=True, check=False)
+    job = {
+        "SLURM_JOB_ID": "41",
+        "SLURM_ARRAY_JOB_ID": "41",
+        "SLURM_ARRAY_TASK_ID": "1",
+        "SLURM_PROCID": "0",
+        "SLURM_NTASKS": "1",
+    }
+    ended = subprocess.run(
+        ["bash", str(slurm / "41.sbatch")],
+        env={**os.environ, **job},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert ended.returncode == 0, ended.stderr
     assert events(plan, config) == ["begin b", "end b"]
     assert "PYTHONPATH" not in (slurm / "apptainer_env.txt").read_text()
 
 
-def test_the_local_queue_runs_in_the_image_and_asks_through_it_for_a_checkpoint(slurm, stand_in_package, tmp_path):
+def test_the_local_queue_runs_in_the_image_and_asks_through_it_for_a_checkpoint(
+    slurm, stand_in_package, tmp_path
+):
     plan, config = plan_of({"a": (), "b": ("a",)}), in_image(tmp_path)
-    config = replace(config, container=replace(config.container, env={"PYTHONPATH": str(stand_in_package.parent)}))
+    config = replace(
+        config,
+        container=replace(config.container, env={"PYTHONPATH": str(stand_in_package.parent)}),
+    )
     act(plan, config, "a", stop_times=1)
     outcome = run_locally(plan, config=config, jobs=1)
     assert outcome.complete, outcome.says
@@ -143,19 +196,34 @@ def test_the_local_queue_runs_in_the_image_and_asks_through_it_for_a_checkpoint(
 
 def told(slurm: Path) -> list[str]:
     """The image's hash, where the container was started with one."""
-    return re.findall(r"^KDBATCH_IMAGE_SHA256=(\w+)$", (slurm / "apptainer_env.txt").read_text(), re.MULTILINE)
+    return re.findall(
+        r"^KDBATCH_IMAGE_SHA256=(\w+)$", (slurm / "apptainer_env.txt").read_text(), re.MULTILINE
+    )
 
 
-def test_a_worker_is_told_the_hash_of_its_image_and_none_of_an_image_that_was_replaced(slurm, stand_in_package, tmp_path):
+def test_a_worker_is_told_the_hash_of_its_image_and_none_of_an_image_that_was_replaced(
+    slurm, stand_in_package, tmp_path
+):
     plan, config = plan_of({"a": ()}), in_image(tmp_path)
-    config = replace(config, container=replace(config.container, env={"PYTHONPATH": str(stand_in_package.parent)}))
+    config = replace(
+        config,
+        container=replace(config.container, env={"PYTHONPATH": str(stand_in_package.parent)}),
+    )
     image = Path(config.container.image)
     image.write_bytes(b"an image")
     submit_arrays(plan, config=config)
-    for content, known in ((b"an image", [hashlib.sha256(b"an image").hexdigest()]), (b"another one", [])):
+    for content, known in (
+        (b"an image", [hashlib.sha256(b"an image").hexdigest()]),
+        (b"another one", []),
+    ):
         if image.read_bytes() != content:
             image.write_bytes(content)
-        subprocess.run(["bash", str(slurm / "41.sbatch")], env={**os.environ, "SLURM_JOB_ID": "41"}, capture_output=True, check=False)
+        subprocess.run(
+            ["bash", str(slurm / "41.sbatch")],
+            env={**os.environ, "SLURM_JOB_ID": "41"},
+            capture_output=True,
+            check=False,
+        )
         assert told(slurm) == known
     assert run_locally(plan_of({"a": (), "b": ()}), config=config, jobs=1).complete
     assert told(slurm) == [hashlib.sha256(b"another one").hexdigest()]
@@ -182,7 +250,9 @@ def test_an_unpacked_image_has_no_hash(tmp_path):
     assert image_file(config) is None
 
 
-@pytest.mark.parametrize(("code", "ends"), [("raise SystemExit(85)", 85), ("import os; os.kill(os.getpid(), 9)", 137)])
+@pytest.mark.parametrize(
+    ("code", "ends"), [("raise SystemExit(85)", 85), ("import os; os.kill(os.getpid(), 9)", 137)]
+)
 def test_the_guard_ends_as_what_it_guards(monkeypatch, code, ends):
     monkeypatch.setenv("KDBATCH_PARENT_PID", str(os.getpid()))
     assert subprocess.run([*GUARD, sys.executable, "-c", code], check=False).returncode == ends
@@ -191,7 +261,9 @@ def test_the_guard_ends_as_what_it_guards(monkeypatch, code, ends):
 def test_what_is_guarded_is_asked_to_end_when_its_queue_is_killed(tmp_path):
     code = "import signal, time; signal.signal(15, lambda *_: open('told', 'w').close()); open('began', 'w').close(); time.sleep(3)"
     queue = "import os, subprocess, sys; os.environ['KDBATCH_PARENT_PID'] = str(os.getpid()); subprocess.run(sys.argv[1:])"
-    with subprocess.Popen([sys.executable, "-c", queue, *GUARD, sys.executable, "-c", code], cwd=tmp_path) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", queue, *GUARD, sys.executable, "-c", code], cwd=tmp_path
+    ) as process:
         wait_until((tmp_path / "began").exists)
         process.kill()
     wait_until((tmp_path / "told").exists)  # asserts that it comes in time

@@ -8,7 +8,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.launching import LAUNCH_SHELL, STAND_IN, act, config_in, events, ids, plan_of, wait_until
+from support.launching import (
+    LAUNCH_SHELL,
+    STAND_IN,
+    act,
+    config_in,
+    events,
+    ids,
+    plan_of,
+    wait_until,
+)
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.locks import is_held
@@ -28,11 +37,15 @@ def states(outcome: LocalOutcome) -> dict[str, str]:
     return {row.title: row.state for row in outcome.rows}
 
 
-def start_queue(shape: dict[str, tuple[str, ...]], folder: Path, *, command: tuple[str, ...] = STAND_IN) -> "subprocess.Popen[str]":
+def start_queue(
+    shape: dict[str, tuple[str, ...]], folder: Path, *, command: tuple[str, ...] = STAND_IN
+) -> "subprocess.Popen[str]":
     """A queue in a process of its own, for what is done to processes."""
     shell = Path(LAUNCH_SHELL)
     return subprocess.Popen(
-        [sys.executable, str(shell), "run", str(folder), json.dumps(shape), *command], stdout=subprocess.PIPE, text=True
+        [sys.executable, str(shell), "run", str(folder), json.dumps(shape), *command],
+        stdout=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -42,10 +55,15 @@ def end_of(queue: "subprocess.Popen[str]") -> tuple[int, str]:
 
 
 def test_parents_end_before_their_children_begin(tmp_path):
-    plan, config = plan_of({"a": (), "b": ("a",), "c": ("a",), "d": ("b", "c")}), config_in(tmp_path)
+    plan, config = (
+        plan_of({"a": (), "b": ("a",), "c": ("a",), "d": ("b", "c")}),
+        config_in(tmp_path),
+    )
     assert run(plan, config).complete
     seen = events(plan, config)
-    assert all(seen.index(f"end {p}") < seen.index(f"begin {c}") for p, c in ("ab", "ac", "bd", "cd"))
+    assert all(
+        seen.index(f"end {p}") < seen.index(f"begin {c}") for p, c in ("ab", "ac", "bd", "cd")
+    )
 
 
 def test_a_run_does_not_wait_for_a_run_of_its_wave_that_it_does_not_need(tmp_path):
@@ -67,9 +85,16 @@ def test_no_more_runs_than_slots_at_once(tmp_path):
 
 
 def test_the_longest_ready_run_starts_first(tmp_path):
-    plan, config = plan_of({"a": (), "b": (), "c": ()}, cost={"a": 1, "b": 3, "c": 2}), config_in(tmp_path)
+    plan, config = (
+        plan_of({"a": (), "b": (), "c": ()}, cost={"a": 1, "b": 3, "c": 2}),
+        config_in(tmp_path),
+    )
     run(plan, config, jobs=1)
-    assert [line for line in events(plan, config) if line.startswith("begin")] == ["begin b", "begin c", "begin a"]
+    assert [line for line in events(plan, config) if line.startswith("begin")] == [
+        "begin b",
+        "begin c",
+        "begin a",
+    ]
 
 
 def test_a_failed_run_blocks_its_descendants_and_nothing_else(tmp_path):
@@ -78,8 +103,13 @@ def test_a_failed_run_blocks_its_descendants_and_nothing_else(tmp_path):
     outcome = run(plan, config)
     assert states(outcome) == {"a": "failed", "b": "blocked", "c": "blocked", "other": "done"}
     reasons = {row.title: row.reason for row in outcome.rows}
-    assert reasons["a"].startswith("ValueError: no such thing; see ") and reasons["a"].endswith("log.txt")
-    assert (reasons["b"], reasons["c"]) == (f"parent {ids(plan)['a']} is failed", f"parent {ids(plan)['b']} is blocked")
+    assert reasons["a"].startswith("ValueError: no such thing; see ") and reasons["a"].endswith(
+        "log.txt"
+    )
+    assert (reasons["b"], reasons["c"]) == (
+        f"parent {ids(plan)['a']} is failed",
+        f"parent {ids(plan)['b']} is blocked",
+    )
 
 
 def test_a_run_whose_parent_is_in_no_plan_and_not_done_is_blocked(tmp_path):
@@ -102,7 +132,9 @@ def test_a_worker_that_is_killed_three_times_has_failed_and_its_folder_says_so(t
     assert (outcome.rows[0].state, events(plan, config)) == ("failed", ["begin a"] * 3)
     status = load_status(RunFolder(config.runs_dir / ids(plan)["a"]).status)
     assert status and (status.state, status.ended) == ("failed", {"crash": 3})
-    assert status.reason.startswith("was killed or crashed 3 times, and retries.crash in kdbatch.toml is 2")
+    assert status.reason.startswith(
+        "was killed or crashed 3 times, and retries.crash in kdbatch.toml is 2"
+    )
 
 
 def test_a_worker_that_dies_before_its_first_word_is_not_started_for_ever(tmp_path):
@@ -127,15 +159,25 @@ def test_what_an_earlier_attempt_said_does_not_explain_this_one(tmp_path):
     plan, config = plan_of({"a": ()}), config_in(tmp_path)
     act(plan, config, "a", exit=1, reason="an old reason")
     run(plan, config)
-    row = run_locally(plan, config=config, jobs=1, command=(sys.executable, "-c", "raise SystemExit(9)")).rows[0]
+    row = run_locally(
+        plan, config=config, jobs=1, command=(sys.executable, "-c", "raise SystemExit(9)")
+    ).rows[0]
     assert row.reason.startswith("exit code 9; see ")
     assert load_status(RunFolder(config.runs_dir / row.run_id).status).reason == "exit code 9"
 
 
 def test_what_a_worker_prints_is_in_its_log(tmp_path):
     plan, config = plan_of({"a": ()}), config_in(tmp_path)
-    run_locally(plan, config=config, jobs=1, command=(sys.executable, "-c", "import sys; print('out'); sys.exit('err')"))
-    assert set(RunFolder(config.runs_dir / ids(plan)["a"]).log.read_text().split()) == {"out", "err"}
+    run_locally(
+        plan,
+        config=config,
+        jobs=1,
+        command=(sys.executable, "-c", "import sys; print('out'); sys.exit('err')"),
+    )
+    assert set(RunFolder(config.runs_dir / ids(plan)["a"]).log.read_text().split()) == {
+        "out",
+        "err",
+    }
 
 
 def test_a_finished_plan_starts_nothing(tmp_path):
@@ -152,7 +194,11 @@ def test_each_slot_has_its_own_gpu(tmp_path, monkeypatch):
     for name in "ab":
         act(plan, config, name, steps=10, step_seconds=0.03)
     run(plan, config, jobs=2)
-    begun = [line.split() for line in (config.runs_dir / "events.txt").read_text().splitlines() if line.startswith("begin")]
+    begun = [
+        line.split()
+        for line in (config.runs_dir / "events.txt").read_text().splitlines()
+        if line.startswith("begin")
+    ]
     assert sorted(line[3] for line in begun) == ["3", "5"]
 
 
@@ -161,7 +207,10 @@ def test_progress_shows_how_far_each_run_is(tmp_path):
     act(plan, config, "a", steps=40, step_seconds=0.05)
     seen = []
     run_locally(plan, config=config, jobs=1, command=STAND_IN, progress=seen.append)
-    assert any(a.state == "running" and 0 < a.step < a.num_steps == 40 and a.metric and b.state == "queued" for a, b in seen)
+    assert any(
+        a.state == "running" and 0 < a.step < a.num_steps == 40 and a.metric and b.state == "queued"
+        for a, b in seen
+    )
     assert [row.state for row in seen[-1]] == ["done", "done"]
 
 
@@ -198,7 +247,9 @@ def test_a_stopped_queue_saves_and_the_same_command_goes_on(tmp_path, number):
 
 def test_a_second_ctrl_c_does_not_wait(tmp_path):
     plan, config = plan_of({"a": ()}), config_in(tmp_path)
-    (tmp_path / "deaf.py").write_text("import signal, time\nsignal.signal(15, signal.SIG_IGN)\nprint('deaf', flush=True)\ntime.sleep(60)\n")
+    (tmp_path / "deaf.py").write_text(
+        "import signal, time\nsignal.signal(15, signal.SIG_IGN)\nprint('deaf', flush=True)\ntime.sleep(60)\n"
+    )
     log = RunFolder(config.runs_dir / ids(plan)["a"]).log
     queue = start_queue({"a": ()}, tmp_path, command=(sys.executable, str(tmp_path / "deaf.py")))
     wait_until(lambda: log.exists() and "deaf" in log.read_text())
@@ -216,7 +267,9 @@ def test_two_queues_at_once_run_each_run_once_and_both_end_well(tmp_path):
         act(plan, config, name, steps=5, step_seconds=0.03)
     queues = [start_queue(shape, tmp_path) for _ in range(2)]
     assert [end_of(queue) for queue in queues] == [(0, "4 done\n")] * 2
-    assert sorted(events(plan, config)) == sorted(f"{what} {name}" for name in "abcd" for what in ("begin", "end"))
+    assert sorted(events(plan, config)) == sorted(
+        f"{what} {name}" for name in "abcd" for what in ("begin", "end")
+    )
 
 
 def test_a_run_that_fails_in_another_queue_is_not_tried_again_here(tmp_path):
@@ -226,7 +279,11 @@ def test_a_run_that_fails_in_another_queue_is_not_tried_again_here(tmp_path):
     queue = start_queue(shape, tmp_path)
     wait_until(lambda: events(plan, config) == ["begin a"])
     outcome = run(plan, config)
-    assert (end_of(queue)[0], outcome.rows[0].state, outcome.rows[0].reason) == (3, "failed", "no luck")
+    assert (end_of(queue)[0], outcome.rows[0].state, outcome.rows[0].reason) == (
+        3,
+        "failed",
+        "no luck",
+    )
     assert events(plan, config) == ["begin a"]
 
 
@@ -237,7 +294,11 @@ def test_workers_end_when_their_queue_is_killed(tmp_path):
     for name in "ab":
         act(plan, config, name, steps=1000, step_seconds=0.03)
     queue = start_queue(shape, tmp_path)
-    wait_until(lambda: all((status := load_status(f.status)) is not None and status.step > 0 for f in folders))
+    wait_until(
+        lambda: all(
+            (status := load_status(f.status)) is not None and status.step > 0 for f in folders
+        )
+    )
     os.kill(queue.pid, signal.SIGKILL)
     end_of(queue)
     wait_until(lambda: not any(is_held(f.lock) for f in folders))

@@ -12,9 +12,16 @@ from kdbatch.vocab.config import Site
 def shown(plan, *, live=None, size=1000):
     """Of each array, what its elements are and wait for: `a`, or `z:ab`."""
     names = {run_id: name for name, run_id in ids(plan).items()}
-    arrays = arrays_of(plan, config=config_in_nothing(Site(max_array_size=size)), live={ids(plan)[k]: v for k, v in (live or {}).items()})
+    arrays = arrays_of(
+        plan,
+        config=config_in_nothing(Site(max_array_size=size)),
+        live={ids(plan)[k]: v for k, v in (live or {}).items()},
+    )
     return [
-        [names[run_id] + (f":{''.join(sorted(names[p] for p in after))}" if after else "") for run_id, after in zip(a.run_ids, a.after)]
+        [
+            names[run_id] + (f":{''.join(sorted(names[p] for p in after))}" if after else "")
+            for run_id, after in zip(a.run_ids, a.after)
+        ]
         for a in arrays
     ]
 
@@ -33,7 +40,10 @@ def test_an_array_is_split_at_the_sites_limit():
 
 def test_a_wave_is_one_array_whatever_its_runs_wait_for():
     plan = plan_of({"a": (), "b": (), "c": (), "x": ("a", "b"), "y": ("b", "c"), "z": ("a",)})
-    assert [sorted(elements) for elements in shown(plan)] == [["a", "b", "c"], ["x:ab", "y:bc", "z:a"]]
+    assert [sorted(elements) for elements in shown(plan)] == [
+        ["a", "b", "c"],
+        ["x:ab", "y:bc", "z:a"],
+    ]
 
 
 def test_children_stand_in_their_parents_order():
@@ -47,10 +57,22 @@ def test_what_is_live_is_not_submitted_but_waited_for():
 
 
 def test_a_run_never_waits_for_a_run_that_it_does_not_need():
-    shape = {"a": (), "b": (), "c": (), "d": ("a",), "e": ("a", "b"), "f": ("c",), "g": ("e",), "h": ("d", "f"), "i": ("f",)}
+    shape = {
+        "a": (),
+        "b": (),
+        "c": (),
+        "d": ("a",),
+        "e": ("a", "b"),
+        "f": ("c",),
+        "g": ("e",),
+        "h": ("d", "f"),
+        "i": ("f",),
+    }
     plan = plan_of(shape)
     arrays = arrays_of(plan, config=config_in_nothing(Site(max_array_size=2)), live={})
-    waited = {run_id: set(after) for array in arrays for run_id, after in zip(array.run_ids, array.after)}
+    waited = {
+        run_id: set(after) for array in arrays for run_id, after in zip(array.run_ids, array.after)
+    }
     assert waited == {p.run.id: set(p.run.parents) for p in plan.runs}
 
 
@@ -60,12 +82,17 @@ def test_one_child_per_element_waits_element_by_element_in_one_expression(size):
     arrays = arrays_of(plan_of(shape), config=config_in_nothing(Site(max_array_size=size)), live={})
     assert all(len(array.run_ids) <= size for array in arrays)
     jobs = {
-        run_id: f"{number}_{i}" if len(array.run_ids) > 1 else f"{number}"  # submitit does not make an array of one
+        run_id: f"{number}_{i}"
+        if len(array.run_ids) > 1
+        else f"{number}"  # submitit does not make an array of one
         for number, array in enumerate(arrays)
         for i, run_id in enumerate(array.run_ids)
     }
     parents, children = arrays[: len(arrays) // 2], arrays[len(arrays) // 2 :]
-    words = [f"aftercorr:{number}" if len(array.run_ids) > 1 else f"afterok:{number}" for number, array in enumerate(parents)]
+    words = [
+        f"aftercorr:{number}" if len(array.run_ids) > 1 else f"afterok:{number}"
+        for number, array in enumerate(parents)
+    ]
     assert [dependency(array, jobs) for array in children] == words
 
 
@@ -75,11 +102,17 @@ def test_dependencies_in_slurms_words():
     def words(shape, **waves):
         plan = plan_of(shape, **waves)
         jobs.update({ids(plan)["a"]: "41_0", ids(plan)["b"]: "41_1"})
-        return [dependency(array, jobs) for array in arrays_of(plan, config=config_in_nothing(Site()), live={})]
+        return [
+            dependency(array, jobs)
+            for array in arrays_of(plan, config=config_in_nothing(Site()), live={})
+        ]
 
     assert words({"a": (), "b": (), "x": ("a",), "y": ("b",)}) == ["", "aftercorr:41"]
     assert words({"a": (), "b": (), "y": ("b", "a"), "z": ("a", "b")}) == ["", "afterok:41_0:41_1"]
-    mixed = words({"a": (), "b": (), "c": (), "x": ("a",), "z": ("a", "b")}, waves=(("a", "b"), ("c", "x", "z")))
+    mixed = words(
+        {"a": (), "b": (), "c": (), "x": ("a",), "z": ("a", "b")},
+        waves=(("a", "b"), ("c", "x", "z")),
+    )
     assert mixed == ["", ("", "afterok:41_0", "afterok:41_0:41_1")]
 
 
@@ -88,5 +121,11 @@ def test_a_row_of_another_order_is_not_told_as_one_expression():
     _, children = arrays_of(plan, config=config_in_nothing(Site()), live={})
     jobs = {ids(plan)["a"]: "41_1", ids(plan)["b"]: "41_0"}
     assert dependency(children, jobs) == ("afterok:41_1", "afterok:41_0")
-    assert dependency(children, {ids(plan)["a"]: "41_0", ids(plan)["b"]: "42_1"}) == ("afterok:41_0", "afterok:42_1")
-    assert dependency(children, {ids(plan)["a"]: "41", ids(plan)["b"]: "42"}) == ("afterok:41", "afterok:42")
+    assert dependency(children, {ids(plan)["a"]: "41_0", ids(plan)["b"]: "42_1"}) == (
+        "afterok:41_0",
+        "afterok:42_1",
+    )
+    assert dependency(children, {ids(plan)["a"]: "41", ids(plan)["b"]: "42"}) == (
+        "afterok:41",
+        "afterok:42",
+    )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kdbatch.launch.slurm.exit_reason import last_ending
+from kdbatch.launch.slurm.exit_reason import last_exit_reason
 from kdbatch.launch.slurm.job_script import setup_lines, signal_delay_seconds, teardown_lines
 from kdbatch.launch.slurm.submissions import Submission
 from kdbatch.vocab.config import Site
@@ -32,15 +32,31 @@ class Script:
 def start(slurm: Path, tmp_path: Path):
     """Run the script's lines around a worker that shows its environment and exits with `code`."""
 
-    def run(code: int, *, env: dict[str, str] = ELEMENT, asked: Resources = ALONE, site: Site = PLAIN) -> Script:
+    def run(
+        code: int, *, env: dict[str, str] = ELEMENT, asked: Resources = ALONE, site: Site = PLAIN
+    ) -> Script:
         (slurm / "scontrol.txt").unlink(missing_ok=True)
-        lines = [*setup_lines(asked, site=site, folder=tmp_path / "a b", image=None), f"env >seen; (exit {code})", *teardown_lines(RETRIES)]
+        lines = [
+            *setup_lines(asked, site=site, folder=tmp_path / "a b", image=None),
+            f"env >seen; (exit {code})",
+            *teardown_lines(RETRIES),
+        ]
         (tmp_path / "a b").mkdir(exist_ok=True)
-        ended = subprocess.run(["bash", "-c", "\n".join(lines)], cwd=tmp_path, env={**os.environ, **env}, check=False)
+        ended = subprocess.run(
+            ["bash", "-c", "\n".join(lines)], cwd=tmp_path, env={**os.environ, **env}, check=False
+        )
         path = tmp_path / "seen"
-        seen = dict(line.split("=", 1) for line in path.read_text().splitlines() if "=" in line) if path.exists() else {}
+        seen = (
+            dict(line.split("=", 1) for line in path.read_text().splitlines() if "=" in line)
+            if path.exists()
+            else {}
+        )
         said = slurm / "scontrol.txt"
-        requeues = [line for line in said.read_text().splitlines() if line.startswith("requeue")] if said.exists() else []
+        requeues = (
+            [line for line in said.read_text().splitlines() if line.startswith("requeue")]
+            if said.exists()
+            else []
+        )
         return Script(code=ended.returncode, seen=seen, asked=requeues)
 
     return run
@@ -72,7 +88,9 @@ def test_which_exit_codes_are_put_back_into_the_queue(start, code, again):
 def test_what_is_not_put_back_is_final_unless_somebody_asked_for_the_end(start, tmp_path, code):
     for i in range(1, 4):
         again = start(code).asked
-        ending = last_ending(Submission(job_id="41_3", submitted_at=0.0, folder=tmp_path / "a b"))
+        ending = last_exit_reason(
+            Submission(job_id="41_3", submitted_at=0.0, folder=tmp_path / "a b")
+        )
         assert ending is not None and ending.times == i
         assert ending.is_final(RETRIES) == (not again and code not in (75, 85, 130, 143))
 
@@ -81,7 +99,10 @@ def test_what_is_not_put_back_is_final_unless_somebody_asked_for_the_end(start, 
 def test_a_requeue_that_fails_is_tried_again_a_few_times(start, slurm, failures, asked):
     scontrol = slurm / "scontrol"
     lines = scontrol.read_text().splitlines()
-    lines.insert(-1, f'[ "$1" = requeue ] && [ "$(grep -c requeue "{slurm}/scontrol.txt")" -le {failures} ] && exit 1')
+    lines.insert(
+        -1,
+        f'[ "$1" = requeue ] && [ "$(grep -c requeue "{slurm}/scontrol.txt")" -le {failures} ] && exit 1',
+    )
     scontrol.write_text("\n".join(lines))
     script = start(85)
     assert (script.code, script.asked) == (85, ["requeue 41_3"] * asked)
@@ -93,16 +114,27 @@ def test_a_job_that_is_no_array_is_named_by_its_id(start):
 
 
 def test_what_dies_before_the_worker_can_count_is_not_started_for_ever(start):
-    assert [bool(start(137, env=ELEMENT | {"SLURM_RESTART_COUNT": str(i)}).asked) for i in range(4)] == [True, True, False, False]
+    assert [
+        bool(start(137, env=ELEMENT | {"SLURM_RESTART_COUNT": str(i)}).asked) for i in range(4)
+    ] == [True, True, False, False]
 
 
 def test_the_next_start_learns_how_the_last_one_ended(start, slurm):
     start(137)
-    (slurm / "sacct").write_text("#!/bin/bash\necho \"$@\" >sacct.txt\nprintf 'PREEMPTED\\nCANCELLED by 0\\nRUNNING\\n'\n")
+    (slurm / "sacct").write_text(
+        "#!/bin/bash\necho \"$@\" >sacct.txt\nprintf 'PREEMPTED\\nCANCELLED by 0\\nRUNNING\\n'\n"
+    )
     (slurm / "sacct").chmod(0o755)
     told = start_of(start(85, env=ELEMENT | {"SLURM_RESTART_COUNT": "1"}).seen)
-    assert (told.job, told.restart, told.exits, told.last_state) == ("41_3", 1, {0: "137"}, "CANCELLED")
-    told = start_of(start(0, env=ELEMENT | {"SLURM_RESTART_COUNT": "3"}).seen)  # the node was lost the time before
+    assert (told.job, told.restart, told.exits, told.last_state) == (
+        "41_3",
+        1,
+        {0: "137"},
+        "CANCELLED",
+    )
+    told = start_of(
+        start(0, env=ELEMENT | {"SLURM_RESTART_COUNT": "3"}).seen
+    )  # the node was lost the time before
     assert (told.restart, told.exits) == (3, {0: "137", 1: "85"})
 
 
@@ -110,26 +142,39 @@ def test_the_first_start_asks_nobody(start, slurm, tmp_path):
     (slurm / "sacct").write_text("#!/bin/bash\ntouch asked\n")
     (slurm / "sacct").chmod(0o755)
     told = start_of(start(0).seen)
-    assert not (tmp_path / "asked").exists() and (told.restart, told.exits, told.last_state) == (0, {}, "")
+    assert not (tmp_path / "asked").exists() and (told.restart, told.exits, told.last_state) == (
+        0,
+        {},
+        "",
+    )
 
 
 def test_the_time_limit_is_slurms_or_counted_from_now(start):
-    assert start_of(start(0, env=ELEMENT | {"SLURM_JOB_END_TIME": "1700000000"}).seen).ends_at == 1.7e9
+    assert (
+        start_of(start(0, env=ELEMENT | {"SLURM_JOB_END_TIME": "1700000000"}).seen).ends_at == 1.7e9
+    )
     now = float(subprocess.run(["date", "+%s"], capture_output=True, check=True).stdout)
     assert now <= start_of(start(0).seen).ends_at - 90 * 60 <= now + 10
-    assert signal_delay_seconds(Resources(minutes=1)) == 15 and signal_delay_seconds(Resources(minutes=600)) == 300
+    assert (
+        signal_delay_seconds(Resources(minutes=1)) == 15
+        and signal_delay_seconds(Resources(minutes=600)) == 300
+    )
 
 
 def test_a_setup_line_that_fails_ends_the_job_before_the_worker(start, tmp_path):
     script = start(0, site=Site(setup=("false", "true")))
     assert script.code == 1 and script.seen == {} and script.asked == []
-    ending = last_ending(Submission(job_id="41_3", submitted_at=0.0, folder=tmp_path / "a b"))
+    ending = last_exit_reason(Submission(job_id="41_3", submitted_at=0.0, folder=tmp_path / "a b"))
     assert ending is not None and ending.is_final(RETRIES)
-    assert ending.says.startswith("its job's setup failed (exit code 1): look at setup under [site]")
+    assert ending.says.startswith(
+        "its job's setup failed (exit code 1): look at setup under [site]"
+    )
 
 
 def test_several_processes_learn_where_to_meet(start):
-    seen = start(0, env=ELEMENT | {"SLURM_JOB_NODELIST": "node[1-2]"}, asked=Resources(nodes=2, gpus=4)).seen
+    seen = start(
+        0, env=ELEMENT | {"SLURM_JOB_NODELIST": "node[1-2]"}, asked=Resources(nodes=2, gpus=4)
+    ).seen
     assert seen["MASTER_ADDR"] == "node1" and 10_000 <= int(seen["MASTER_PORT"]) < 32_768
     assert "MASTER_ADDR" not in start(0).seen
 
@@ -143,13 +188,19 @@ def test_several_processes_are_not_started_where_they_cannot_meet(start, slurm):
 def test_a_port_that_was_taken_is_not_tried_again(start):
     asked = Resources(nodes=2)
     first, second = (
-        start(69, env=ELEMENT | {"SLURM_JOB_NODELIST": "node[1-2]", "SLURM_RESTART_COUNT": i}, asked=asked).seen["MASTER_PORT"]
+        start(
+            69,
+            env=ELEMENT | {"SLURM_JOB_NODELIST": "node[1-2]", "SLURM_RESTART_COUNT": i},
+            asked=asked,
+        ).seen["MASTER_PORT"]
         for i in "01"
     )
     assert first != second
 
 
-@pytest.mark.parametrize("code", [1, 137])  # of srun, when the whole task is gone, and of a container whose process is
+@pytest.mark.parametrize(
+    "code", [1, 137]
+)  # of srun, when the whole task is gone, and of a container whose process is
 def test_running_out_of_memory_is_told_and_not_repeated(start, tmp_path, code):
     folder = tmp_path / "a b"
     folder.mkdir()
@@ -157,14 +208,23 @@ def test_running_out_of_memory_is_told_and_not_repeated(start, tmp_path, code):
         "slurmstepd: error: Detected 1 oom_kill event in StepId=41.0. Some of the step tasks have been OOM Killed.\n"
     )
     assert start(code).asked == []
-    ending = last_ending(Submission(job_id="41_3", submitted_at=0.0, folder=folder))
-    assert ending is not None and ending.says.startswith("ran out of memory: raise memory_gb under [resources]")
+    ending = last_exit_reason(Submission(job_id="41_3", submitted_at=0.0, folder=folder))
+    assert ending is not None and ending.says.startswith(
+        "ran out of memory: raise memory_gb under [resources]"
+    )
 
 
 def test_the_scripts_word_is_read_back(start, tmp_path):
     for i in range(2):
         start(255, env=ELEMENT | {"SLURM_RESTART_COUNT": str(i)})
-    ending = last_ending(Submission(job_id="41_3", submitted_at=0.0, folder=tmp_path / "a b"))
-    assert ending is not None and ending.says == f"its container did not start, 2 times; see {tmp_path}/a b/41_3_0_log.err"
+    ending = last_exit_reason(Submission(job_id="41_3", submitted_at=0.0, folder=tmp_path / "a b"))
+    assert (
+        ending is not None
+        and ending.says
+        == f"its container did not start, 2 times; see {tmp_path}/a b/41_3_0_log.err"
+    )
     start(0, env=ELEMENT | {"SLURM_ARRAY_TASK_ID": "4"})
-    assert last_ending(Submission(job_id="41_4", submitted_at=0.0, folder=tmp_path / "a b")) is None
+    assert (
+        last_exit_reason(Submission(job_id="41_4", submitted_at=0.0, folder=tmp_path / "a b"))
+        is None
+    )

@@ -8,17 +8,35 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.launching import LAUNCH_SHELL, RESOURCES, act, assert_golden, config_in, events, ids, plan_of, wait_until
+from support.launching import (
+    LAUNCH_SHELL,
+    RESOURCES,
+    act,
+    assert_golden,
+    config_in,
+    events,
+    ids,
+    plan_of,
+    wait_until,
+)
 
 from kdbatch.base.errors import UserError
-from kdbatch.launch.run_folders import journal_of
+from kdbatch.launch.run_folders import submissions_dir
 from kdbatch.launch.slurm.submissions import last_submissions
 from kdbatch.launch.slurm.submit import submit_arrays
 from kdbatch.vocab.config import Container, Site
 from kdbatch.vocab.runs import Cache, Resources, RunFolder
 
 PAIRS = {"a": (), "b": (), "x": ("a",), "y": ("b",), "z": ("a", "b")}
-SITE = Site(partition="gpu", account="lab", qos="long", constraint="h200", gpu_type="h200", max_concurrent=8, setup=("module load cuda",))
+SITE = Site(
+    partition="gpu",
+    account="lab",
+    qos="long",
+    constraint="h200",
+    gpu_type="h200",
+    max_concurrent=8,
+    setup=("module load cuda",),
+)
 
 
 def scripts(slurm: Path) -> list[str]:
@@ -41,7 +59,9 @@ def test_each_run_learns_its_job_id(slurm, tmp_path):
         "z": "42_1",
         "y": "42_2",
     }
-    assert {run_id: s.job_id for run_id, s in last_submissions(journal_of(config.runs_dir)).items()} == submitted
+    assert {
+        run_id: s.job_id for run_id, s in last_submissions(submissions_dir(config.runs_dir)).items()
+    } == submitted
 
 
 def test_each_run_waits_for_its_own_parents_before_any_may_start(slurm, tmp_path):
@@ -57,9 +77,19 @@ def test_each_run_waits_for_its_own_parents_before_any_may_start(slurm, tmp_path
 
 
 def test_runs_that_wait_for_the_same_are_told_so_in_one_line(slurm, tmp_path):
-    submit_arrays(plan_of({"a": (), "b": (), "x": ("a",), "y": ("a",), "z": ("b",)}), config=config_in(tmp_path))
-    told = [line for line in (slurm / "scontrol.txt").read_text().splitlines() if line.startswith("update")]
-    assert told == ["update JobId=42_0,42_1 Dependency=afterok:41_0", "update JobId=42_2 Dependency=afterok:41_1"]
+    submit_arrays(
+        plan_of({"a": (), "b": (), "x": ("a",), "y": ("a",), "z": ("b",)}),
+        config=config_in(tmp_path),
+    )
+    told = [
+        line
+        for line in (slurm / "scontrol.txt").read_text().splitlines()
+        if line.startswith("update")
+    ]
+    assert told == [
+        "update JobId=42_0,42_1 Dependency=afterok:41_0",
+        "update JobId=42_2 Dependency=afterok:41_1",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -68,7 +98,13 @@ def test_runs_that_wait_for_the_same_are_told_so_in_one_line(slurm, tmp_path):
         ("array_with_everything", SITE, RESOURCES, "", "42"),
         ("single_job_bare", Site(gpu_flag="gpus-per-node"), RESOURCES, "", "43"),
         ("array_in_image", SITE, RESOURCES, "kd.sif", "41"),
-        ("several_nodes", Site(gpu_type="a100"), replace(RESOURCES, nodes=2, gpus=4, cpus=32, memory_gb=256), "", "41"),
+        (
+            "several_nodes",
+            Site(gpu_type="a100"),
+            replace(RESOURCES, nodes=2, gpus=4, cpus=32, memory_gb=256),
+            "",
+            "41",
+        ),
         ("cpu_only", Site(partition="cpu"), replace(RESOURCES, gpus=0, memory_gb=0), "", "41"),
     ],
 )
@@ -77,7 +113,11 @@ def test_sbatch_texts(slurm, tmp_path, name, site, resources, image, job):
     if image:
         (tmp_path / image).touch()
         os.utime(tmp_path / image, (0, 0))  # the script knows it by its time
-        container = Container(image=str(tmp_path / image), binds=("$TMPDIR", f"{tmp_path}:/data:ro"), env={"NCCL_DEBUG": "WARN"})
+        container = Container(
+            image=str(tmp_path / image),
+            binds=("$TMPDIR", f"{tmp_path}:/data:ro"),
+            env={"NCCL_DEBUG": "WARN"},
+        )
         config = replace(config, container=container, cache=Cache(path="/local/$USER/frames"))
     waves = (("a", "b"), ("x", "y"), ("z",))
     submit_arrays(plan_of(PAIRS, waves=waves, resources=resources), config=config)
@@ -114,7 +154,9 @@ def test_a_done_parent_is_not_waited_for_and_a_done_run_not_submitted(slurm, tmp
 def test_a_run_that_ends_while_the_queue_is_asked_is_not_submitted_again(slurm, tmp_path):
     plan, config = plan_of({"a": ()}), config_in(tmp_path)
     submit_arrays(plan, config=config)
-    (slurm / "squeue").write_text(f"#!/bin/bash\ntouch {RunFolder(config.runs_dir / ids(plan)['a']).done}\n")
+    (slurm / "squeue").write_text(
+        f"#!/bin/bash\ntouch {RunFolder(config.runs_dir / ids(plan)['a']).done}\n"
+    )
     assert submit_arrays(plan, config=config) == {}
 
 
@@ -129,17 +171,23 @@ def test_sbatch_does_not_see_the_variables_of_a_surrounding_job(slurm, tmp_path,
     for name in ("SLURM_JOB_ID", "SBATCH_PARTITION", "SLURM_CONF"):
         monkeypatch.setenv(name, "x")
     submit_arrays(plan_of({"a": ()}), config=config_in(tmp_path))
-    seen = set(re.findall(r"^(S(?:LURM|BATCH)_\w+)=", (slurm / "env.txt").read_text(), re.MULTILINE))
+    seen = set(
+        re.findall(r"^(S(?:LURM|BATCH)_\w+)=", (slurm / "env.txt").read_text(), re.MULTILINE)
+    )
     assert seen == {"SLURM_CONF"}
     assert os.environ["SLURM_JOB_ID"] == "x"
 
 
-def test_a_refusal_names_the_array_and_the_reason_and_keeps_what_was_submitted(slurm, tmp_path, capsys):
+def test_a_refusal_names_the_array_and_the_reason_and_keeps_what_was_submitted(
+    slurm, tmp_path, capsys
+):
     plan, config = plan_of({"a": ()}), config_in(tmp_path)
     (slurm / "refuse").write_text("sbatch: error: invalid partition specified: gpuu\n")
-    with pytest.raises(UserError, match=r"sbatch refused wave0-\w+: .*invalid partition specified: gpuu"):
+    with pytest.raises(
+        UserError, match=r"sbatch refused wave0-\w+: .*invalid partition specified: gpuu"
+    ):
         submit_arrays(plan, config=config)
-    assert last_submissions(journal_of(config.runs_dir)) == {}
+    assert last_submissions(submissions_dir(config.runs_dir)) == {}
     (slurm / "refuse").unlink()
     assert len(submit_arrays(plan, config=config)) == 1
 
@@ -147,7 +195,9 @@ def test_a_refusal_names_the_array_and_the_reason_and_keeps_what_was_submitted(s
 def test_nothing_is_submitted_while_squeue_does_not_answer(slurm, tmp_path):
     plan, config = plan_of({"a": ()}), config_in(tmp_path)
     submit_arrays(plan, config=config)
-    (slurm / "squeue_fails").write_text("slurm_load_jobs error: Unable to contact slurm controller\n")
+    (slurm / "squeue_fails").write_text(
+        "slurm_load_jobs error: Unable to contact slurm controller\n"
+    )
     with pytest.raises(UserError, match="Unable to contact slurm controller.*scontrol ping"):
         submit_arrays(plan, config=config)
     assert len(scripts(slurm)) == 1
@@ -158,18 +208,42 @@ def test_an_element_becomes_the_worker_of_its_own_run(slurm, stand_in_package, t
     plan, config = plan_of({"a": (), "b": ()}), config_in(tmp_path)
     submit_arrays(plan, config=config)
     act(plan, config, "b", **how)
-    job = {"SLURM_JOB_ID": "41", "SLURM_ARRAY_JOB_ID": "41", "SLURM_ARRAY_TASK_ID": "1", "SLURM_PROCID": "0", "SLURM_NTASKS": "1"}
-    ended = subprocess.run(["bash", str(slurm / "41.sbatch")], env={**os.environ, **job}, capture_output=True, check=False)
+    job = {
+        "SLURM_JOB_ID": "41",
+        "SLURM_ARRAY_JOB_ID": "41",
+        "SLURM_ARRAY_TASK_ID": "1",
+        "SLURM_PROCID": "0",
+        "SLURM_NTASKS": "1",
+    }
+    ended = subprocess.run(
+        ["bash", str(slurm / "41.sbatch")],
+        env={**os.environ, **job},
+        capture_output=True,
+        check=False,
+    )
     assert ended.returncode == code, ended.stderr
-    assert set(events(plan, config)) == {"begin b"} | {{0: "end b", 85: "stop b"}.get(code, "begin b")}
+    assert set(events(plan, config)) == {"begin b"} | {
+        {0: "end b", 85: "stop b"}.get(code, "begin b")
+    }
     assert ("requeue 41_1" in (slurm / "scontrol.txt").read_text().splitlines()) == (code == 85)
 
 
 def test_on_a_real_cluster_children_follow_their_parents(real_slurm, stand_in_package, tmp_path):
     plan, config = plan_of(PAIRS), config_in(tmp_path)
-    plan = replace(plan, waves=tuple(replace(w, resources=Resources(gpus=0, cpus=1, minutes=5, memory_gb=1)) for w in plan.waves))
+    plan = replace(
+        plan,
+        waves=tuple(
+            replace(w, resources=Resources(gpus=0, cpus=1, minutes=5, memory_gb=1))
+            for w in plan.waves
+        ),
+    )
     submitted = submit_arrays(plan, config=config)
     assert submit_arrays(plan, config=config) == {}
-    wait_until(lambda: all(RunFolder(config.runs_dir / run_id).is_done() for run_id in submitted), seconds=60)
+    wait_until(
+        lambda: all(RunFolder(config.runs_dir / run_id).is_done() for run_id in submitted),
+        seconds=60,
+    )
     seen = events(plan, config)
-    assert all(seen.index(f"end {p}") < seen.index(f"begin {c}") for p, c in ("ax", "by", "az", "bz"))
+    assert all(
+        seen.index(f"end {p}") < seen.index(f"begin {c}") for p, c in ("ax", "by", "az", "bz")
+    )

@@ -15,29 +15,52 @@ from kdbatch.report.tables.grid import fill
 def test_the_source_s_first_table_stands_below_ours_and_is_never_best(studied: Callable) -> None:
     record, study = studied()
     grid = fill(record, TABLE, study, published=True)
-    printed = {row.title: [n.text for n in row.numbers] for row in grid.rows if row.group == "published"}
-    assert printed == {"T1 ShuffleNet": ["61.9", "68.4"], "T2 R(2+1)D": ["70.9", "76.4"], "Student ShuffleNet": ["83.0", "94.6"]}
+    printed = {
+        row.title: [n.text for n in row.numbers] for row in grid.rows if row.group == "published"
+    }
+    assert printed == {
+        "T1 ShuffleNet": ["61.9", "68.4"],
+        "T2 R(2+1)D": ["70.9", "76.4"],
+        "Student ShuffleNet": ["83.0", "94.6"],
+    }
     assert not any(n.is_best for row in grid.rows if row.group == "published" for n in row.numbers)
-    assert "*As published*" in markdown(grid) and "published,student,Student ShuffleNet,ucf101,30k,top1,percent,94.6" in comma_separated(
+    assert "*As published*" in markdown(
+        grid
+    ) and "published,student,Student ShuffleNet,ucf101,30k,top1,percent,94.6" in comma_separated(
         grid
     )
-    assert fill(record, TABLE, study).rows == tuple(row for row in grid.rows if row.group != "published")
+    assert fill(record, TABLE, study).rows == tuple(
+        row for row in grid.rows if row.group != "published"
+    )
 
 
 def test_another_profile_s_sizes_have_no_published_number(studied: Callable) -> None:
     record, study = studied()
-    cells = tuple(replace(c, case=c.case | {"subset": {"10k": "40", "30k": "160"}[c.case["subset"]]}) for c in record.cells)
-    grid = fill(replace(record, cells=cells, axes=record.axes | {"subset": ("40", "160")}), TABLE, study, published=True)
+    cells = tuple(
+        replace(c, case=c.case | {"subset": {"10k": "40", "30k": "160"}[c.case["subset"]]})
+        for c in record.cells
+    )
+    grid = fill(
+        replace(record, cells=cells, axes=record.axes | {"subset": ("40", "160")}),
+        TABLE,
+        study,
+        published=True,
+    )
     assert "published" not in {row.group for row in grid.rows}
 
 
 def test_a_table_says_where_its_published_numbers_are_from(studied: Callable) -> None:
     record, study = studied()
     (source,) = {n.source for n in published_numbers() if n.experiment == "subset_size"}
-    assert source in fill(record, TABLE, study, published=True).caption and source not in fill(record, TABLE, study).caption
+    assert (
+        source in fill(record, TABLE, study, published=True).caption
+        and source not in fill(record, TABLE, study).caption
+    )
 
 
-def test_a_scale_that_tells_nothing_of_the_study_has_no_published_numbers_beside_it(studied: Callable) -> None:
+def test_a_scale_that_tells_nothing_of_the_study_has_no_published_numbers_beside_it(
+    studied: Callable,
+) -> None:
     record, study = studied()
     grid = fill(replace(record, note="Toy scale."), TABLE, study, published=True)
     assert "published" not in {row.group for row in grid.rows} and not grid.sources
@@ -45,7 +68,9 @@ def test_a_scale_that_tells_nothing_of_the_study_has_no_published_numbers_beside
 
 def test_the_study_s_arithmetic_follows_from_its_tables() -> None:
     def ood(role: str, task: str) -> float:
-        number = published_number("out_of_distribution", metric="top1", role=role, case={"task": task})
+        number = published_number(
+            "out_of_distribution", metric="top1", role=role, case={"task": task}
+        )
         assert number is not None
         return number.value
 
@@ -53,7 +78,10 @@ def test_the_study_s_arithmetic_follows_from_its_tables() -> None:
         assert ood("student", task) - (ood("T1", task) + ood("T2", task)) / 2 == pytest.approx(gain)
     for category, margin in (("non-contrastive", 39.2), ("contrastive", 1.5)):
         case = {"category": category, "network": "shufflenet_2x"}
-        student, alone = (published_number("pretext_categories", metric="top1", role=r, case=case) for r in ("student", "spatiotemporal"))
+        student, alone = (
+            published_number("pretext_categories", metric="top1", role=r, case=case)
+            for r in ("student", "spatiotemporal")
+        )
         assert student and alone and student.value - alone.value == pytest.approx(margin)
 
 

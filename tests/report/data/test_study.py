@@ -22,12 +22,19 @@ def test_ancestors_belong_to_a_plan_and_come_before_their_children(studied: Call
     record, study = studied()
     order = [run.run_id for run in study.runs_of(record)]
     assert len(order) == 15 and [run.kind for run in study.runs_of(record)].count("pretrain") == 4
-    assert all(order.index(parent) < order.index(run.run_id) for run in study.runs_of(record) for parent in run.parents)
+    assert all(
+        order.index(parent) < order.index(run.run_id)
+        for run in study.runs_of(record)
+        for parent in run.parents
+    )
 
 
 def test_experiments_come_in_the_order_of_their_tables(written: Callable) -> None:
     record, runs_dir = written()
-    save_record(runs_dir, replace(record, experiment="a_later", tables=(replace(record.tables[0], id="table2"),)))
+    save_record(
+        runs_dir,
+        replace(record, experiment="a_later", tables=(replace(record.tables[0], id="table2"),)),
+    )
     assert [r.experiment for r in load_study(runs_dir).records] == ["subset_size", "a_later"]
 
 
@@ -42,7 +49,9 @@ def test_experiments_come_in_the_order_of_their_tables(written: Callable) -> Non
         (Status(state="done"), "stopped"),
     ],
 )
-def test_a_run_without_done_json_is_not_done_whatever_it_says(written: Callable, status: Status | None, state: str) -> None:
+def test_a_run_without_done_json_is_not_done_whatever_it_says(
+    written: Callable, status: Status | None, state: str
+) -> None:
     record, runs_dir = written()
     folder = RunFolder(runs_dir / run_of(record, "T1", "10k"))
     folder.done.unlink()
@@ -55,8 +64,18 @@ def test_a_run_without_done_json_is_not_done_whatever_it_says(written: Callable,
     assert study.value(folder.id, "top1") is None
 
 
-@pytest.mark.parametrize("text", ["", "[1]", "{}", '{"attempts": "x", "device_hours": -3, "finished_at": {}, "seconds": null, "host": []}'])
-def test_a_strange_done_json_costs_only_what_it_would_have_said(written: Callable, text: str) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[1]",
+        "{}",
+        '{"attempts": "x", "device_hours": -3, "finished_at": {}, "seconds": null, "host": []}',
+    ],
+)
+def test_a_strange_done_json_costs_only_what_it_would_have_said(
+    written: Callable, text: str
+) -> None:
     record, runs_dir = written()
     folder = RunFolder(runs_dir / run_of(record, "T1", "10k"))
     folder.done.write_text(text)

@@ -1,4 +1,6 @@
-"""Two versions of a recipe side by side: the newest plan fills the report, the older runs are named."""
+"""Two versions of a recipe side by side: the newest plan fills the report, the older runs are
+named.
+"""
 
 import json
 from collections.abc import Callable
@@ -7,17 +9,19 @@ from pathlib import Path
 import polars as pl
 from support.reports import TABLE, submit_again
 
-from kdbatch.base.atomic_write import publish_json
+from kdbatch.base.atomic_write import write_json
 from kdbatch.report.build import build_report
 from kdbatch.report.data.study import load_study
-from kdbatch.report.data.superseded import earlier_runs
+from kdbatch.report.data.superseded import superseded_runs
 
 
-def test_a_run_that_no_plan_asks_for_is_named_with_what_took_its_place_and_why(written: Callable) -> None:
+def test_a_run_that_no_plan_asks_for_is_named_with_what_took_its_place_and_why(
+    written: Callable,
+) -> None:
     record, runs_dir = written()
-    assert earlier_runs(load_study(runs_dir)) == ()
+    assert superseded_runs(load_study(runs_dir)) == ()
     old, new = submit_again(runs_dir, record, epochs=6)
-    (found,) = earlier_runs(load_study(runs_dir))
+    (found,) = superseded_runs(load_study(runs_dir))
     assert (found.facts.run_id, found.now, found.differs) == (old, new, "schedule.epochs 5, now 6")
 
 
@@ -27,21 +31,33 @@ def test_its_numbers_are_in_no_table_claim_or_row(written: Callable, tmp_path: P
     made = build_report(runs_dir, to=tmp_path / "report")
     assert (made.num_earlier, made.done, made.total) == (1, 14, 15)
     told = json.loads(made.data.read_text())
-    student = [n for n in told["tables"][0]["numbers"] if n["role"] == "student" and n["case"]["subset"] == "10k"]
-    assert [(n["mean"], n["seeds_done"]) for n in student] == [(None, 0)] and told["tables"][0]["table"] == TABLE.id
+    student = [
+        n
+        for n in told["tables"][0]["numbers"]
+        if n["role"] == "student" and n["case"]["subset"] == "10k"
+    ]
+    assert [(n["mean"], n["seeds_done"]) for n in student] == [(None, 0)] and told["tables"][0][
+        "table"
+    ] == TABLE.id
     assert [c["verdict"] for c in told["claims"] if c["claim"]["id"] == "above"] == ["not-yet"]
     assert [(r["run_id"], r["now"]) for r in told["earlier_runs"]] == [(old, new)]
     assert old not in pl.read_parquet(tmp_path / "report" / "results.parquet")["run_id"]
     page = made.page.read_text()
-    assert "Runs of earlier versions" in page and f'<td class="text">{old}</td>' in page and "schedule.epochs 5, now 6" in page
+    assert (
+        "Runs of earlier versions" in page
+        and f'<td class="text">{old}</td>' in page
+        and "schedule.epochs 5, now 6" in page
+    )
 
 
-def test_folders_that_are_no_runs_and_damaged_ones_are_passed_over(written: Callable, one_seed) -> None:
+def test_folders_that_are_no_runs_and_damaged_ones_are_passed_over(
+    written: Callable, one_seed
+) -> None:
     record, runs_dir = written()
-    publish_json(runs_dir / "rubbish" / "run.json", {"not": "a run"})
+    write_json(runs_dir / "rubbish" / "run.json", {"not": "a run"})
     (runs_dir / "r0000000000").mkdir()
     (runs_dir / "r0000000001").mkdir()
     (runs_dir / "r0000000001" / "run.json").write_text("{")
     study = load_study(runs_dir)
-    assert earlier_runs(study) == () and study.warnings == () and record.cells
+    assert superseded_runs(study) == () and study.warnings == () and record.cells
     assert "Runs of earlier versions" not in one_seed.page

@@ -3,11 +3,19 @@ from pathlib import Path
 
 import matplotlib as mpl
 
-from kdbatch.report.figures.base import Drawing, finish, legend_shape, look, new_figure, panels, plain
+from kdbatch.report.figures.base import (
+    Drawing,
+    apply_style,
+    finish,
+    legend_shape,
+    new_figure,
+    panels,
+    plain,
+)
 
 
 def drawing(folder: Path) -> Drawing:
-    with look():
+    with apply_style():
         figure = new_figure(2.0, 1.0)
         figure.add_axes((0.2, 0.2, 0.7, 0.7)).plot([0, 1], [1, 0])
         return finish(figure, folder, name="line", title="A line", caption="It falls.")
@@ -35,7 +43,14 @@ def test_the_page_gets_the_bytes_that_lie_on_disk(tmp_path: Path) -> None:
 
 
 def test_panels_fill_lines() -> None:
-    assert [panels(n, most_columns=3) for n in (0, 1, 3, 4, 5, 7)] == [(0, 0), (1, 1), (1, 3), (2, 2), (2, 3), (3, 3)]
+    assert [panels(n, most_columns=3) for n in (0, 1, 3, 4, 5, 7)] == [
+        (0, 0),
+        (1, 1),
+        (1, 3),
+        (2, 2),
+        (2, 3),
+        (3, 3),
+    ]
 
 
 def test_a_dollar_in_a_name_is_no_formula() -> None:

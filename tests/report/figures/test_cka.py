@@ -7,20 +7,35 @@ from matplotlib.image import imread
 from support.reports import MAPS
 
 from kdbatch.report.data.study import load_study
-from kdbatch.report.figures.cka import COLOURS, CkaMap, caption, draw_map, draw_panel, load_maps
+from kdbatch.report.figures.cka import (
+    MAP_COLOURS,
+    CkaMapFigure,
+    caption,
+    draw_map,
+    draw_panel,
+    load_maps,
+)
 from kdbatch.result.read import read_cka
 from kdbatch.result.schema import CKA, ROWS
 from kdbatch.result.write import Measure, write_measures, write_table
 from kdbatch.vocab.runs import RunFolder
 
 
-def cka(value_LM: np.ndarray, layer: str = "conv") -> CkaMap:
+def cka(value_LM: np.ndarray, layer: str = "conv") -> CkaMapFigure:
     names = tuple(f"{layer}{i}" for i in range(len(value_LM)))
-    return CkaMap(declared=MAPS[0], value_LM=value_LM, layers_a=names, layers_b=names, numbers={}, seed=0, num_seeds=1)
+    return CkaMapFigure(
+        declared=MAPS[0],
+        value_LM=value_LM,
+        layers_a=names,
+        layers_b=names,
+        numbers={},
+        seed=0,
+        num_seeds=1,
+    )
 
 
 def colour(value: float) -> np.ndarray:
-    return np.asarray(mpl.colormaps[COLOURS](value)[:3])
+    return np.asarray(mpl.colormaps[MAP_COLOURS](value)[:3])
 
 
 def test_a_map_comes_back_as_it_was_measured(studied: Callable) -> None:
@@ -28,14 +43,26 @@ def test_a_map_comes_back_as_it_was_measured(studied: Callable) -> None:
     maps, warnings = load_maps(record, study)
     assert [m.declared.id for m in maps] == ["map_T1", "map_T2", "map_student"] and warnings == ()
     assert maps[0].value_LM.shape == (12, 12) and np.allclose(np.diag(maps[0].value_LM), 1.0)
-    assert maps[0].value_LM[0, 5] == pytest.approx(np.exp(-1)) and maps[0].layers_a[5] == "stage1.conv1"
+    assert (
+        maps[0].value_LM[0, 5] == pytest.approx(np.exp(-1))
+        and maps[0].layers_a[5] == "stage1.conv1"
+    )
     assert maps[0].numbers == {"block index": "0.30"}
 
 
-def test_every_number_of_a_self_map_stands_below_it_the_block_index_with_its_interval(studied: Callable) -> None:
+def test_every_number_of_a_self_map_stands_below_it_the_block_index_with_its_interval(
+    studied: Callable,
+) -> None:
     record, study = studied()
     run = next(c.run_id for c in record.cells if c.role == "map:map_T1")
-    names = {"block_index": 0.3, "block_index_low": 0.21, "block_index_high": 0.39, "run_90": 0.5, "pc1_drop": 0.12, "loud_drop": 0.04}
+    names = {
+        "block_index": 0.3,
+        "block_index_low": 0.21,
+        "block_index_high": 0.39,
+        "run_90": 0.5,
+        "pc1_drop": 0.12,
+        "loud_drop": 0.04,
+    }
     measures = [Measure(name=name, value=value, unit="1") for name, value in names.items()]
     write_measures(RunFolder(study.runs_dir / run).rows, run, measures, schema=ROWS)
     drawn = load_maps(record, load_study(study.runs_dir))[0][0]
@@ -59,7 +86,9 @@ def test_a_map_that_is_not_done_is_left_out(studied: Callable) -> None:
     assert [m.declared.id for m in load_maps(record, study)[0]] == ["map_T1", "map_student"]
 
 
-@pytest.mark.parametrize(("index", "told"), [(2_000_000_000, "pairs for a map of"), (-1, "pairs without an index")])
+@pytest.mark.parametrize(
+    ("index", "told"), [(2_000_000_000, "pairs for a map of"), (-1, "pairs without an index")]
+)
 def test_indexes_that_no_network_has_are_named(studied: Callable, index: int, told: str) -> None:
     record, study = studied()
     run = next(c.run_id for c in record.cells if c.role == "map:map_T1")
@@ -86,5 +115,12 @@ def test_layer_0_is_at_the_top_left_and_colour_runs_from_0_to_1(tmp_path) -> Non
 
 
 def test_names_of_layers_may_hold_anything(tmp_path) -> None:
-    drawn = draw_panel((cka(np.eye(30), "$\\frac{_"), cka(np.eye(3), "a" * 60)), tmp_path, name="panel", title="Maps")
-    assert drawn.png.startswith(b"\x89PNG") and (tmp_path / "panel.pdf").read_bytes().startswith(b"%PDF")
+    drawn = draw_panel(
+        (cka(np.eye(30), "$\\frac{_"), cka(np.eye(3), "a" * 60)),
+        tmp_path,
+        name="panel",
+        title="Maps",
+    )
+    assert drawn.png.startswith(b"\x89PNG") and (tmp_path / "panel.pdf").read_bytes().startswith(
+        b"%PDF"
+    )

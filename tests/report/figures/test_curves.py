@@ -32,5 +32,7 @@ def test_curves_are_drawn_and_a_broken_file_is_named(studied: Callable, tmp_path
 
 
 def test_without_curves_there_is_no_figure(studied: Callable, tmp_path: Path) -> None:
-    record, study = studied(unfinished=[(role, subset) for role in ROLES for subset in ("10k", "30k")])
+    record, study = studied(
+        unfinished=[(role, subset) for role in ROLES for subset in ("10k", "30k")]
+    )
     assert draw_curves(record, study, tmp_path, name="curves") == (None, ())

@@ -14,7 +14,9 @@ def test_a_gain_is_over_the_teachers_mean_and_over_the_control(studied: Callable
     assert gains[0][1][1].low <= 0 <= gains[0][1][1].high
 
 
-def test_a_case_that_waits_for_a_teacher_shows_the_control_alone(studied: Callable, tmp_path: Path) -> None:
+def test_a_case_that_waits_for_a_teacher_shows_the_control_alone(
+    studied: Callable, tmp_path: Path
+) -> None:
     record, study = studied(unfinished=[("T2", "30k"), ("student", "10k")])
     gains, _ = gains_of(record, study)
     assert [[bool(c) for c in pair] for _, pair in gains] == [[False, False], [False, True]]
@@ -24,4 +26,6 @@ def test_a_case_that_waits_for_a_teacher_shows_the_control_alone(studied: Callab
 
 def test_nothing_to_compare_is_no_figure(studied: Callable, tmp_path: Path) -> None:
     record, study = studied(unfinished=[("student", "10k"), ("student", "30k")])
-    assert draw_gains(record, study, tmp_path, name="gains") == (None, ()) and not list(tmp_path.glob("gains*"))
+    assert draw_gains(record, study, tmp_path, name="gains") == (None, ()) and not list(
+        tmp_path.glob("gains*")
+    )

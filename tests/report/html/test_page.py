@@ -26,7 +26,9 @@ class Outline(HTMLParser):
         found = dict(attrs)
         self.ids += [found["id"] or ""] if "id" in found else []
         self.links += [found["href"] or ""] if tag == "a" else []
-        self.fetched += [found.get(name) or "" for name in ("src", "srcset", "data") if name in found]
+        self.fetched += [
+            found.get(name) or "" for name in ("src", "srcset", "data") if name in found
+        ]
         self.fetched += [found["href"] or ""] if tag == "link" else []
         self.scripts += tag == "script"
         if tag not in VOID:
@@ -42,7 +44,9 @@ def test_the_page_is_whole_and_fetches_nothing(name: str, request: pytest.Fixtur
     built = request.getfixturevalue(name)
     outline = Outline(built.page)
     assert outline.open == [] and outline.scripts == 1
-    assert outline.fetched and all(address.startswith("data:image/png;base64,") for address in outline.fetched)
+    assert outline.fetched and all(
+        address.startswith("data:image/png;base64,") for address in outline.fetched
+    )
     assert not re.search(r"@import|url\(|https?://", built.page)
 
 
@@ -69,11 +73,19 @@ def test_a_partial_study_says_how_far_it_is_what_failed_why_and_what_was_left_ou
     assert "rows.parquet: cannot be read" in text and "kdbatch submit --retry-failed" in text
 
 
-def test_a_finished_study_has_nothing_missing_and_shows_verdict_effect_and_interval(one_seed) -> None:
+def test_a_finished_study_has_nothing_missing_and_shows_verdict_effect_and_interval(
+    one_seed,
+) -> None:
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", one_seed.page))
-    assert "All 15 runs are done. Of 4 claims, 3 hold, 1 is undecided. Of 1 control, 1 is undecided." in text
+    assert (
+        "All 15 runs are done. Of 4 claims, 3 hold, 1 is undecided. Of 1 control, 1 is undecided."
+        in text
+    )
     assert "What the study found" in text and "What is missing" not in text
-    assert re.search(r"holds The student is above both of its teachers\. \+16\.0 points \[\+1\d\.\d, \+2\d\.\d\]", text)
+    assert re.search(
+        r"holds The student is above both of its teachers\. \+16\.0 points \[\+1\d\.\d, \+2\d\.\d\]",
+        text,
+    )
     assert "400 test videos, 1 seed" in text
 
 
@@ -83,12 +95,21 @@ def test_cost_and_origin_are_told(one_seed) -> None:
     assert "PyTorch 2.15.0" in text and "results up to 2027-01-15 08:00 UTC" in text
 
 
-def test_claims_of_two_profiles_stand_below_their_own_titles_and_a_scale_says_what_it_cannot_tell(studied) -> None:
+def test_claims_of_two_profiles_stand_below_their_own_titles_and_a_scale_says_what_it_cannot_tell(
+    studied,
+) -> None:
     record, study = studied()
-    save_record(study.runs_dir, replace(record, profile="micro", note="Micro scale <tells> nothing."))
+    save_record(
+        study.runs_dir, replace(record, profile="micro", note="Micro scale <tells> nothing.")
+    )
     build_report(study.runs_dir, to=study.runs_dir.parent / "report")
     page = (study.runs_dir.parent / "report" / "index.html").read_text()
     title = record.title
     glance = page[page.index('id="claims"') : page.index("</section>", page.index('id="claims"'))]
-    assert re.findall(r'scope="rowgroup">([^<]+)', glance) == [f"{title} (profile micro)", f"{title} (profile toy)"]
-    assert glance.count("our control") == 2 and page.count("Micro scale &lt;tells&gt; nothing.") == 1
+    assert re.findall(r'scope="rowgroup">([^<]+)', glance) == [
+        f"{title} (profile micro)",
+        f"{title} (profile toy)",
+    ]
+    assert (
+        glance.count("our control") == 2 and page.count("Micro scale &lt;tells&gt; nothing.") == 1
+    )

@@ -3,23 +3,29 @@ from collections.abc import Callable
 import pytest
 from support.reports import run_of
 
-from kdbatch.report.html.sections import teachers_together
+from kdbatch.report.html.sections import teacher_agreement
 from kdbatch.report.labels import NONE
 from kdbatch.result.schema import CURVES
 from kdbatch.result.write import Measure, write_measures
 from kdbatch.vocab.runs import RunFolder
 
 
-def test_each_teachers_weight_is_that_of_the_last_epoch_averaged_over_seeds(studied: Callable) -> None:
+def test_each_teachers_weight_is_that_of_the_last_epoch_averaged_over_seeds(
+    studied: Callable,
+) -> None:
     record, study = studied(seeds=(0, 1))
     for seed, last in ((0, 0.2), (1, 0.4)):
         run = run_of(record, "student", "10k", seed=seed)
         steps = ((10, 0.5), (20, last))
         curves = [
-            Measure(name=f"teacher_weight_{i}", value=w if i == 0 else 1 - w, unit="share", step=step) for step, w in steps for i in (0, 1)
+            Measure(
+                name=f"teacher_weight_{i}", value=w if i == 0 else 1 - w, unit="share", step=step
+            )
+            for step, w in steps
+            for i in (0, 1)
         ]
         write_measures(RunFolder(study.runs_dir / run).curves, run, curves[::-1], schema=CURVES)
-    listing = teachers_together(record, study)
+    listing = teacher_agreement(record, study)
     assert listing and listing.head[-2:] == ("Weight of T1", "Weight of T2")
     assert [row[-2:] for row in listing.rows] == [("0.30", "0.70"), (NONE, NONE)]
     assert listing.rows[0][1:4] == ("66.0", "72.0", "0.41")
@@ -29,5 +35,9 @@ def test_each_teachers_weight_is_that_of_the_last_epoch_averaged_over_seeds(stud
 def test_damaged_curves_cost_the_weights_alone(studied: Callable, damage: bytes) -> None:
     record, study = studied()
     RunFolder(study.runs_dir / run_of(record, "student", "10k")).curves.write_bytes(damage)
-    listing = teachers_together(record, study)
-    assert listing and listing.rows[0][1:4] == ("66.0", "72.0", "0.41") and listing.rows[0][4:] == (NONE, NONE)
+    listing = teacher_agreement(record, study)
+    assert (
+        listing
+        and listing.rows[0][1:4] == ("66.0", "72.0", "0.41")
+        and listing.rows[0][4:] == (NONE, NONE)
+    )

@@ -19,7 +19,9 @@ def test_a_paired_interval_is_that_of_the_normal_approximation() -> None:
     found = resample(pair(n, gained, lost, 1000), rng=np.random.default_rng(0), num_replicates=4000)
     low, high = interval(found.replicates["a"] - found.replicates["b"])
     p, q = gained / n, lost / n
-    half = 100 * 1.959964 * np.sqrt((p + q - (p - q) ** 2) / n)  # variance of a difference of paired shares (McNemar)
+    half = (
+        100 * 1.959964 * np.sqrt((p + q - (p - q) ** 2) / n)
+    )  # variance of a difference of paired shares (McNemar)
     assert found.point["a"] - found.point["b"] == pytest.approx(8.0)
     assert (low, high) == (pytest.approx(8.0 - half, abs=0.15), pytest.approx(8.0 + half, abs=0.15))
 
@@ -43,7 +45,9 @@ def test_errors_of_seeds_have_the_interval_of_student(num_seeds: int) -> None:
     errors = SeedDraws(rng=np.random.default_rng(3)).errors(values)
     expected = t_interval(list(values.values()))
     assert expected is not None
-    assert interval(errors + np.mean(list(values.values()))) == pytest.approx(expected, rel=0.02, abs=0.02)
+    assert interval(errors + np.mean(list(values.values()))) == pytest.approx(
+        expected, rel=0.02, abs=0.02
+    )
 
 
 def test_the_same_seeds_err_alike_and_one_seed_not_at_all() -> None:
@@ -54,29 +58,48 @@ def test_the_same_seeds_err_alike_and_one_seed_not_at_all() -> None:
 
 @pytest.mark.parametrize("num_seeds", [2, 3, 5])
 @pytest.mark.parametrize("spread", [0.0, 6.0])
-def test_an_interval_of_95_percent_holds_the_truth_that_often(num_seeds: int, spread: float) -> None:
-    """Two roles whose training differs by 4 points on average, measured on the same 200 videos; `spread` is the s.d. of one training."""
+def test_an_interval_of_95_percent_holds_the_truth_that_often(
+    num_seeds: int, spread: float
+) -> None:
+    """Two roles whose training differs by 4 points on average, measured on the same 200 videos;
+    `spread` is the s.d. of one training.
+    """
     rng, held, trials = np.random.default_rng(4), 0, 400
-    arms = [Arm(title=t, runs={s: f"{t}{s}" for s in range(num_seeds)}, values=dict.fromkeys(range(num_seeds), 0.0)) for t in "ab"]
+    arms = [
+        Arm(
+            title=t,
+            runs={s: f"{t}{s}" for s in range(num_seeds)},
+            values=dict.fromkeys(range(num_seeds), 0.0),
+        )
+        for t in "ab"
+    ]
     for _ in range(trials):
         hardness_N = rng.random(200)
         hits = {
-            arm.runs[seed]: hardness_N + rng.normal(0, 0.05, 200) < share + rng.normal(0, spread) / 100
+            arm.runs[seed]: hardness_N + rng.normal(0, 0.05, 200)
+            < share + rng.normal(0, spread) / 100
             for arm, share in zip(arms, (0.74, 0.70), strict=True)
             for seed in arm.runs
         }
         draws = SeedDraws(rng=rng, num_replicates=400)
-        found = compare_arms("", {arms[0]: 1.0, arms[1]: -1.0}, resample(hits, rng=rng, num_replicates=400), draws)
+        found = compare_arms(
+            "", {arms[0]: 1.0, arms[1]: -1.0}, resample(hits, rng=rng, num_replicates=400), draws
+        )
         assert found is not None and found.low is not None and found.high is not None
         held += found.low <= 4.0 <= found.high
     assert held / trials > 0.92
 
 
-@pytest.mark.parametrize(("degrees", "quantile"), [(1, 12.7062), (2, 4.3027), (4, 2.7764), (30, 2.0423)])  # printed tables of Student's t
+@pytest.mark.parametrize(
+    ("degrees", "quantile"), [(1, 12.7062), (2, 4.3027), (4, 2.7764), (30, 2.0423)]
+)  # printed tables of Student's t
 def test_t_quantiles_are_those_of_printed_tables(degrees: int, quantile: float) -> None:
     assert t_quantile(0.975, degrees) == pytest.approx(quantile, abs=1e-4)
 
 
 def test_one_seed_has_no_interval() -> None:
     assert t_interval([1.0]) is None
-    assert t_interval([1.0, 2.0, 3.0]) == (pytest.approx(2 - 4.3027 / 3**0.5, abs=1e-3), pytest.approx(2 + 4.3027 / 3**0.5, abs=1e-3))
+    assert t_interval([1.0, 2.0, 3.0]) == (
+        pytest.approx(2 - 4.3027 / 3**0.5, abs=1e-3),
+        pytest.approx(2 + 4.3027 / 3**0.5, abs=1e-3),
+    )

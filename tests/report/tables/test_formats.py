@@ -15,7 +15,9 @@ def grid(tmp_path_factory: pytest.TempPathFactory) -> Grid:
     """Three seeds, one student missing in all of them, a title full of markup."""
     planted = ACCURACY | {("T1", "10k", 0): 0.48, ("T1", "10k", 2): 0.52}
     runs_dir = tmp_path_factory.mktemp("tables")
-    World(seeds=(0, 1, 2), accuracy=planted, num_videos=50, unfinished=[("student", "30k")]).write(runs_dir)
+    World(seeds=(0, 1, 2), accuracy=planted, num_videos=50, unfinished=[("student", "30k")]).write(
+        runs_dir
+    )
     study = load_study(runs_dir)
     table = replace(TABLE, title="50% & more_videos | R(2+1)D", note="Published: none.")
     return fill(study.records[0], table, study)
@@ -36,24 +38,34 @@ def test_csv_is_the_accepted_text(grid: Grid) -> None:
 def test_csv_has_every_digit_and_one_line_per_number(grid: Grid) -> None:
     rows = list(csv.DictReader(io.StringIO(comma_separated(grid))))
     assert len(rows) == sum(len(row.numbers) for row in grid.rows)
-    assert [float(r["mean"]) for r in rows if r["role"] == "T1"] == [n.mean for n in grid.rows[0].numbers]
+    assert [float(r["mean"]) for r in rows if r["role"] == "T1"] == [
+        n.mean for n in grid.rows[0].numbers
+    ]
 
 
 def test_latex_braces_and_columns_balance(grid: Grid) -> None:
     text = latex(grid)
     plain = text.replace(r"\{", "").replace(r"\}", "")
     assert plain.count("{") == plain.count("}")
-    body = [line for line in text.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
+    body = [
+        line for line in text.splitlines() if line.endswith(r"\\") and "multicolumn" not in line
+    ]
     assert {line.replace(r"\&", "").count("&") for line in body} == {2}
 
 
-def test_probes_stand_below_controls_under_a_heading_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_probes_stand_below_controls_under_a_heading_of_their_own(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
     runs_dir = tmp_path_factory.mktemp("probes")
     World(num_videos=50).write(runs_dir)
     study = load_study(runs_dir)
     record = study.records[0]
     probes = tuple(replace(cell, role="T1.linear") for cell in record.cells if cell.role == "T1")
-    record = replace(record, roles=record.roles | {"T1.linear": "T1, linear probe"}, cells=(*record.cells, *probes))
+    record = replace(
+        record,
+        roles=record.roles | {"T1.linear": "T1, linear probe"},
+        cells=(*record.cells, *probes),
+    )
     found = list(sections(fill(record, replace(TABLE, rows=(*TABLE.rows, "T1.linear")), study)))
     assert [(title, [row.role for row in rows]) for title, rows in found][:3] == [
         ("", ["T1", "T2", "student"]),

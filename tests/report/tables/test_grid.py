@@ -15,7 +15,10 @@ def texts(made: tuple[PlanRecord, Study], table: Table = TABLE) -> dict[str, lis
 
 def test_rows_are_roles_and_columns_are_cases(studied: Callable) -> None:
     made = studied()
-    assert fill(made[0], TABLE, made[1]).columns == ({"target": "ucf101", "subset": "10k"}, {"target": "ucf101", "subset": "30k"})
+    assert fill(made[0], TABLE, made[1]).columns == (
+        {"target": "ucf101", "subset": "10k"},
+        {"target": "ucf101", "subset": "30k"},
+    )
     assert texts(made) == {
         "T1": ["50.0", "55.0"],
         "T2": ["60.0", "64.0"],
@@ -38,7 +41,9 @@ def test_a_missing_seed_is_counted_and_a_missing_number_is_a_dash(studied: Calla
     assert Number(mean=61.94, sd=0.25, num_done=2, num_planned=3).text == "61.9 ± 0.2 (2 of 3)"
 
 
-def test_the_best_of_a_column_is_marked_ties_as_printed_and_references_never(studied: Callable) -> None:
+def test_the_best_of_a_column_is_marked_ties_as_printed_and_references_never(
+    studied: Callable,
+) -> None:
     planted = dict.fromkeys(ACCURACY, 0.1) | {("student", "10k"): 0.5, ("labels_only", "10k"): 0.5}
     made = studied(accuracy=planted)
     best = {row.role for row in fill(made[0], TABLE, made[1]).rows if row.numbers[0].is_best}

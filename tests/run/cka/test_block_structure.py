@@ -3,7 +3,14 @@ from itertools import combinations, pairwise
 import numpy as np
 import pytest
 
-from kdbatch.run.cka.block_structure import best_segments, describe_blocks, longest_run, run_share, split_by_distance, variance_shares
+from kdbatch.run.cka.block_structure import (
+    best_segments,
+    describe_blocks,
+    longest_run,
+    run_share,
+    split_by_distance,
+    variance_shares,
+)
 
 NUM_LAYERS = 60
 PLACE = np.arange(NUM_LAYERS)
@@ -25,7 +32,9 @@ def noisy(value_LL: np.ndarray) -> np.ndarray:
 
 
 def describe(value_LL: np.ndarray, *, num_surrogates: int = 20, seed: int = 1):
-    return describe_blocks(value_LL, KINDS, rng=np.random.default_rng(seed), num_surrogates=num_surrogates)
+    return describe_blocks(
+        value_LL, KINDS, rng=np.random.default_rng(seed), num_surrogates=num_surrogates
+    )
 
 
 BLOCKS = segmented((5, 45), inside=0.95, outside=0.45)
@@ -35,7 +44,12 @@ KNOWN = {
     "three blocks": (BLOCKS, 0.121, 0.0, 0.67),
     "grid of period 3": (np.exp(-DISTANCE / 60) * np.where(SAME_KIND, 1, 0.56), 0.001, 0.65, 0.0),
     "flat": (np.full(BLOCKS.shape, 0.9), 0.0, 0.0, 0.01),
-    "blocks times grid": (segmented((5, 45), inside=0.95, outside=0.475) * np.where(SAME_KIND, 1, 0.8), 0.113, 0.09, 0.61),
+    "blocks times grid": (
+        segmented((5, 45), inside=0.95, outside=0.475) * np.where(SAME_KIND, 1, 0.8),
+        0.113,
+        0.09,
+        0.61,
+    ),
 }
 
 
@@ -99,7 +113,12 @@ def test_the_longest_run_is_the_one_that_trying_all_finds():
     for level in (0.2, 0.5, 0.8):
         value_LL = rng.random((12, 12)) ** 0.3
         value_LL = np.minimum(value_LL, value_LL.T)
-        runs = [b - a for a in range(12) for b in range(a + 2, 13) if value_LL[a:b, a:b][~np.eye(b - a, dtype=bool)].min() >= level]
+        runs = [
+            b - a
+            for a in range(12)
+            for b in range(a + 2, 13)
+            if value_LL[a:b, a:b][~np.eye(b - a, dtype=bool)].min() >= level
+        ]
         start, stop = longest_run(value_LL, level)
         assert stop - start == max(runs, default=0)
         assert run_share(value_LL, level) == (stop - start) / 12
@@ -111,25 +130,41 @@ def test_residuals_of_every_distance_sum_to_zero():
 
 
 def test_layers_of_one_kind_make_no_grid():
-    grid_share, _ = variance_shares(noisy(BLOCKS), ["conv"] * NUM_LAYERS, np.ones(BLOCKS.shape, dtype=bool))
+    grid_share, _ = variance_shares(
+        noisy(BLOCKS), ["conv"] * NUM_LAYERS, np.ones(BLOCKS.shape, dtype=bool)
+    )
     assert grid_share == pytest.approx(0.0, abs=1e-12)
 
 
 def test_the_same_generator_gives_the_same_z():
     assert describe(noisy(BLOCKS), seed=3) == describe(noisy(BLOCKS), seed=3)
-    assert describe(noisy(BLOCKS), seed=3).block_index_z != describe(noisy(BLOCKS), seed=4).block_index_z
+    assert (
+        describe(noisy(BLOCKS), seed=3).block_index_z
+        != describe(noisy(BLOCKS), seed=4).block_index_z
+    )
 
 
 def test_drops_are_what_segments_lose_without_their_first_components_or_loudest_clips():
     rng = np.random.default_rng(0)
     found = describe(BLOCKS)
     assert (found.pc1_drop, found.loud_drop) == (None, None)
-    apart_LL = segmented((5, 45), inside=0.0, outside=0.3)  # what layers of different segments lose does not count
-    found = describe_blocks(BLOCKS, KINDS, rng=rng, num_surrogates=5, deflated_LL=BLOCKS - 0.25 - apart_LL, quiet_LL=BLOCKS - 0.125)
+    apart_LL = segmented(
+        (5, 45), inside=0.0, outside=0.3
+    )  # what layers of different segments lose does not count
+    found = describe_blocks(
+        BLOCKS,
+        KINDS,
+        rng=rng,
+        num_surrogates=5,
+        deflated_LL=BLOCKS - 0.25 - apart_LL,
+        quiet_LL=BLOCKS - 0.125,
+    )
     assert (found.pc1_drop, found.loud_drop) == (pytest.approx(0.25), pytest.approx(0.125))
 
 
 def test_six_layers_are_enough():
     found = describe_blocks(BLOCKS[2:8, 2:8], ["residual"] * 6, rng=np.random.default_rng(0))
     assert found.starts == (0, 3)
-    assert np.isfinite([found.block_index, found.block_index_z, found.grid_share, found.block_share]).all()
+    assert np.isfinite(
+        [found.block_index, found.block_index_z, found.grid_share, found.block_share]
+    ).all()

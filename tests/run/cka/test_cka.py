@@ -28,8 +28,15 @@ def test_a_map_equals_double_precision_arithmetic_on_maps_with_large_means(same,
 def test_four_clips_are_enough():
     a, batches = LoudNet(offset=1.0), [clips(4) for _ in range(3)]
     result = compute_cka(a, None, batches, layers="act")
-    np.testing.assert_allclose(result.whole.value_LM, slow_cka([(a.maps(x), a.maps(x)) for x in batches]), rtol=0, atol=1e-6)
-    assert result.whole.drivers is not None and result.whole.drivers.quiet_LL is None  # three clips would be too few
+    np.testing.assert_allclose(
+        result.whole.value_LM,
+        slow_cka([(a.maps(x), a.maps(x)) for x in batches]),
+        rtol=0,
+        atol=1e-6,
+    )
+    assert (
+        result.whole.drivers is not None and result.whole.drivers.quiet_LL is None
+    )  # three clips would be too few
 
 
 def test_a_self_map_runs_the_model_once_per_batch_and_is_symmetric():
@@ -41,7 +48,9 @@ def test_a_self_map_runs_the_model_once_per_batch_and_is_symmetric():
 
 
 def test_two_networks_make_a_map_of_their_layers():
-    result = compute_cka(classifier("r21d_10"), classifier("shufflenet_2x"), [noise(6)], layers="res")
+    result = compute_cka(
+        classifier("r21d_10"), classifier("shufflenet_2x"), [noise(6)], layers="res"
+    )
     assert result.whole.value_LM.shape == (len(result.layers_a), len(result.layers_b)) == (6, 19)
     assert result.whole.value_LM.dtype == np.float64
     assert result.kinds_a == ("relu", "residual", "residual", "residual", "residual", "pool")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from kdbatch.base.errors import UserError
 from kdbatch.run.cka.cka import compute_cka
-from kdbatch.run.distributed.process_group import ALONE, Team
+from kdbatch.run.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 
 
 def world() -> tuple[nn.Module, list[Tensor]]:
@@ -19,9 +19,11 @@ def world() -> tuple[nn.Module, list[Tensor]]:
     return LoudNet(), [noise(20, size_pixels=10) for _ in range(3)]
 
 
-def sound_map(team: Team) -> dict[str, Tensor]:
+def sound_map(group: ProcessGroup) -> dict[str, Tensor]:
     model, batches = world()
-    result = compute_cka(model, None, batches[team.rank :: team.world_size], layers="act", team=team)
+    result = compute_cka(
+        model, None, batches[group.rank :: group.world_size], layers="act", group=group
+    )
     assert result.whole.drivers is not None and result.whole.drivers.quiet_LL is not None
     return {
         "value": torch.from_numpy(result.whole.value_LM),
@@ -33,29 +35,31 @@ def sound_map(team: Team) -> dict[str, Tensor]:
     }
 
 
-def broken_map(team: Team) -> str:
+def broken_map(group: ProcessGroup) -> str:
     """The second process alone has the batch with a NaN."""
     model, batches = world()
     batches[1][0, 0, 0, 0, 0] = float("nan")
     try:
-        compute_cka(model, None, batches[team.rank :: team.world_size], layers="act", team=team)
+        compute_cka(model, None, batches[group.rank :: group.world_size], layers="act", group=group)
     except UserError as error:
         return str(error)
     return "nothing"
 
 
-def both_maps(team: Team) -> list[Any]:
-    return [sound_map(team), broken_map(team)]
+def both_maps(group: ProcessGroup) -> list[Any]:
+    return [sound_map(group), broken_map(group)]
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> list[list[Any]]:
     folder = tmp_path_factory.mktemp("team")
-    return in_two_processes(lambda rank: both_maps(Team(rank=rank, world_size=WORLD_SIZE)), folder)
+    return in_two_processes(
+        lambda rank: both_maps(ProcessGroup(rank=rank, world_size=WORLD_SIZE)), folder
+    )
 
 
 def test_two_processes_make_the_map_of_one(shared):
-    alone = sound_map(ALONE)
+    alone = sound_map(SINGLE_PROCESS)
     assert alone["num_clips"] == 60
     for found, _ in shared:
         for name, value in alone.items():

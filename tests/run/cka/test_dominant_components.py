@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from kdbatch.run.cka.cka import compute_cka
-from kdbatch.run.cka.dominant_components import Drivers, quiet_clips, spectrum
+from kdbatch.run.cka.dominant_components import DominantComponents, spectrum, without_outliers
 from kdbatch.run.cka.gram_hooks import centred_gram
 from kdbatch.run.cka.hsic import CkaAccumulator, u_centred
 
@@ -20,7 +20,7 @@ def chain() -> nn.Sequential:
     return model
 
 
-def drivers_of(model: nn.Module, *batches: Tensor) -> tuple[np.ndarray, Drivers]:
+def drivers_of(model: nn.Module, *batches: Tensor) -> tuple[np.ndarray, DominantComponents]:
     result = compute_cka(model, None, batches, layers="act")
     assert result.whole.drivers is not None
     return result.whole.value_LM, result.whole.drivers
@@ -28,7 +28,9 @@ def drivers_of(model: nn.Module, *batches: Tensor) -> tuple[np.ndarray, Drivers]
 
 def test_one_loud_direction_is_found_as_the_first_component_and_taken_off():
     model = chain()
-    value_LL, loud = drivers_of(model, torch.randn(16, 1, 1, 1, 1) * 20 + torch.randn(16, 3, 2, 4, 4))
+    value_LL, loud = drivers_of(
+        model, torch.randn(16, 1, 1, 1, 1) * 20 + torch.randn(16, 3, 2, 4, 4)
+    )
     assert value_LL.min() > 0.99
     assert loud.pc1_share_L.min() > 0.95
     assert loud.pc1_block_mass == pytest.approx(loud.pc1_share_L.mean())
@@ -39,7 +41,9 @@ def test_one_loud_direction_is_found_as_the_first_component_and_taken_off():
 
 def test_layers_without_a_component_in_common_have_no_block_mass():
     turned = [torch.linalg.qr(torch.randn(12, 12)).Q for _ in range(2)]
-    spectra = spectrum(torch.stack([q @ torch.diag(torch.arange(12.0)) @ q.T for q in turned]).double())
+    spectra = spectrum(
+        torch.stack([q @ torch.diag(torch.arange(12.0)) @ q.T for q in turned]).double()
+    )
     assert float(spectra.vector_Ln[0] @ spectra.vector_Ln[1]) ** 2 < 0.9
     two = nn.Sequential(nn.Conv3d(3, 2, 1), nn.Conv3d(2, 2, 1))
     nn.init.zeros_(two[1].weight)
@@ -47,14 +51,23 @@ def test_layers_without_a_component_in_common_have_no_block_mass():
 
 
 def test_the_first_component_is_the_one_that_an_eigen_decomposition_finds():
-    gram_Lnn = torch.stack([centred_gram(torch.randn(10, 40) + loud * torch.randn(10, 1)) for loud in (0.0, 1.0, 30.0)])
+    gram_Lnn = torch.stack(
+        [centred_gram(torch.randn(10, 40) + loud * torch.randn(10, 1)) for loud in (0.0, 1.0, 30.0)]
+    )
     split = spectrum(gram_Lnn)
     value_Ln, vector_Lnn = torch.linalg.eigh(gram_Lnn)
-    torch.testing.assert_close((split.vector_Ln * vector_Lnn[:, :, -1]).sum(1).square(), torch.ones(3, dtype=torch.float64))
+    torch.testing.assert_close(
+        (split.vector_Ln * vector_Lnn[:, :, -1]).sum(1).square(), torch.ones(3, dtype=torch.float64)
+    )
     torch.testing.assert_close(split.share_L, value_Ln[:, -1] / value_Ln.sum(1))
     rest_Ln = value_Ln.clone()
     rest_Ln[:, -1] = 0
-    torch.testing.assert_close(torch.linalg.eigvalsh(split.rest_Lnn), rest_Ln.sort().values, rtol=1e-9, atol=1e-9 * float(value_Ln.max()))
+    torch.testing.assert_close(
+        torch.linalg.eigvalsh(split.rest_Lnn),
+        rest_Ln.sort().values,
+        rtol=1e-9,
+        atol=1e-9 * float(value_Ln.max()),
+    )
 
 
 def test_two_equal_components_are_split_without_harm():
@@ -64,7 +77,9 @@ def test_two_equal_components_are_split_without_harm():
 
 
 def test_the_loudest_clips_go_and_the_map_is_that_of_the_others():
-    """Of 40 clips, two are very loud and make three unlike layers alike; without them the map is that of the 38."""
+    """Of 40 clips, two are very loud and make three unlike layers alike; without them the map is
+    that of the 38.
+    """
     clip_BCTHW = torch.randn(40, 3, 2, 4, 4)
     clip_BCTHW[[7, 30]] *= 60
     model = nn.Sequential(nn.Conv3d(3, 3, 1), nn.ReLU(), nn.Conv3d(3, 3, (1, 4, 4)))
@@ -79,7 +94,7 @@ def test_the_loudest_clips_go_and_the_map_is_that_of_the_others():
 @pytest.mark.parametrize(("num_clips", "num_loud"), [(4, 0), (5, 1), (16, 1), (64, 3), (256, 12)])
 def test_five_percent_are_loud_and_four_clips_stay(num_clips, num_loud):
     gram_Lnn = torch.diag_embed(torch.rand(2, num_clips))
-    quiet = quiet_clips(gram_Lnn).tolist()
+    quiet = without_outliers(gram_Lnn).tolist()
     assert len(quiet) == num_clips - num_loud
     assert quiet == sorted(quiet)
     loudness_n = (gram_Lnn.diagonal(dim1=1, dim2=2) / gram_Lnn.sum((1, 2))[:, None]).sum(0)
@@ -89,7 +104,10 @@ def test_five_percent_are_loud_and_four_clips_stay(num_clips, num_loud):
 
 def test_a_layer_without_signal_has_no_say_in_which_clips_are_loud():
     gram_nn = centred_gram(torch.randn(20, 30))
-    assert quiet_clips(torch.stack([gram_nn, torch.zeros(20, 20)])).tolist() == quiet_clips(gram_nn[None]).tolist()
+    assert (
+        without_outliers(torch.stack([gram_nn, torch.zeros(20, 20)])).tolist()
+        == without_outliers(gram_nn[None]).tolist()
+    )
 
 
 def test_taking_clips_off_a_centred_gram_needs_no_new_centring():

@@ -30,8 +30,14 @@ def test_one_merge_per_unit_has_the_kind_residual(kind):
     model = classifier(kind)
     with LayerCapture(model, layers="act") as capture:
         capture.grams(clips())
-    merges = [name for name, layer_kind in zip(capture.layers, capture.kinds, strict=True) if layer_kind == "residual"]
-    assert [any(m.startswith(f"{unit}.") for unit in model.backbone.unit_names) for m in merges] == [True] * len(model.backbone.unit_names)
+    merges = [
+        name
+        for name, layer_kind in zip(capture.layers, capture.kinds, strict=True)
+        if layer_kind == "residual"
+    ]
+    assert [
+        any(m.startswith(f"{unit}.") for unit in model.backbone.unit_names) for m in merges
+    ] == [True] * len(model.backbone.unit_names)
     assert set(capture.kinds) == {"conv", "bn", "relu", "residual"}
 
 
@@ -39,7 +45,9 @@ def test_one_merge_per_unit_has_the_kind_residual(kind):
 def test_a_units_last_relu_is_the_units_output(kind):
     model, clip_BCTHW = classifier(kind), clips()
     with LayerCapture(model, layers="res") as res, LayerCapture(model, layers="act") as act:
-        grams = {layers: capture.grams(clip_BCTHW) for layers, capture in (("res", res), ("act", act))}
+        grams = {
+            layers: capture.grams(clip_BCTHW) for layers, capture in (("res", res), ("act", act))
+        }
     units = grams["res"][[k == "residual" for k in res.kinds]]
     merges = grams["act"][[k == "residual" for k in act.kinds]]
     assert torch.equal(units, merges)
@@ -48,7 +56,14 @@ def test_a_units_last_relu_is_the_units_output(kind):
 def test_layers_stand_in_the_order_in_which_they_return():
     with LayerCapture(classifier("r21d_10"), layers="all") as capture:
         capture.grams(clips())
-    assert capture.layers[:6] == ("conv1.spatial_conv", "conv1.bn", "conv1.relu", "conv1.temporal_conv", "conv1", "bn1")
+    assert capture.layers[:6] == (
+        "conv1.spatial_conv",
+        "conv1.bn",
+        "conv1.relu",
+        "conv1.temporal_conv",
+        "conv1",
+        "bn1",
+    )
     assert capture.layers[-3:] == ("pool", "fc", "Classifier")
     assert capture.layers.index("conv2.block1.outrelu") + 1 == capture.layers.index("conv2.block1")
 
@@ -93,7 +108,9 @@ def test_statistics_of_batch_norm_do_not_move():
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last_3d])
 def test_a_gram_equals_that_of_centred_columns_in_double_precision(memory_format):
-    map_BCTHW = (torch.randn(6, 16, 8, 28, 28) + 100).to(memory_format=memory_format)  # more columns than one chunk
+    map_BCTHW = (torch.randn(6, 16, 8, 28, 28) + 100).to(
+        memory_format=memory_format
+    )  # more columns than one chunk
     x_np = map_BCTHW.flatten(1).double()
     x_np -= x_np.mean(0)
     torch.testing.assert_close(centred_gram(map_BCTHW), x_np @ x_np.T, rtol=1e-6, atol=1e-3)

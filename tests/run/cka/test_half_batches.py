@@ -16,7 +16,9 @@ def test_both_halves_of_every_cut_are_taken_and_no_clip_stands_in_both(num_clips
     assert halves_Sm.shape == (NUM_HALVES, num_clips // 2)
     for first, second in zip(halves_Sm[::2].tolist(), halves_Sm[1::2].tolist(), strict=True):
         assert len({*first, *second}) == 2 * (num_clips // 2) and max(*first, *second) < num_clips
-    assert len({tuple(half) for half in halves_Sm.tolist()}) > NUM_HALVES // 2  # eight clips have 35 cuts, some come twice
+    assert (
+        len({tuple(half) for half in halves_Sm.tolist()}) > NUM_HALVES // 2
+    )  # eight clips have 35 cuts, some come twice
 
 
 def test_halves_too_small_for_the_unbiased_estimate_are_none():
@@ -30,7 +32,12 @@ def test_the_map_of_a_half_is_that_of_its_clips_alone():
     result = compute_cka(model, None, batches, layers="act", halves_Sm=halves_Sm)
     for half_m, found in zip(halves_Sm, result.halves, strict=True):
         alone = [clips[half_m] for clips in batches]
-        np.testing.assert_allclose(found.value_LM, slow_cka([(model.maps(x), model.maps(x)) for x in alone]), rtol=0, atol=1e-6)
+        np.testing.assert_allclose(
+            found.value_LM,
+            slow_cka([(model.maps(x), model.maps(x)) for x in alone]),
+            rtol=0,
+            atol=1e-6,
+        )
         expected = compute_cka(model, None, alone, layers="act").whole.drivers
         assert expected is not None and found.drivers is not None
         np.testing.assert_allclose(found.drivers.pc1_share_L, expected.pc1_share_L, atol=1e-6)
@@ -38,7 +45,9 @@ def test_the_map_of_a_half_is_that_of_its_clips_alone():
 
 
 def test_halves_tell_how_far_other_clips_would_move_a_number():
-    """Against the spread over clips drawn anew, 200 times: both standard deviations are known to some 10 %."""
+    """Against the spread over clips drawn anew, 200 times: both standard deviations are known to
+    some 10 %.
+    """
     measured = [_mean_cka(seed) for seed in range(200)]
     means, ours = (np.array(column) for column in zip(*measured, strict=True))
     assert np.sqrt(np.mean(ours**2)) == pytest.approx(means.std(), rel=0.3)
@@ -46,22 +55,32 @@ def test_halves_tell_how_far_other_clips_would_move_a_number():
 
 def test_an_interval_lies_around_its_number_and_widens_with_the_spread():
     narrow = intervals({"a": 2.0, "z": 1.0}, [{"a": 1.9}, {"a": 2.3}])
-    assert narrow == {"a_low": pytest.approx(2.0 - 1.96 * 0.2), "a_high": pytest.approx(2.0 + 1.96 * 0.2)}
+    assert narrow == {
+        "a_low": pytest.approx(2.0 - 1.96 * 0.2),
+        "a_high": pytest.approx(2.0 + 1.96 * 0.2),
+    }
 
 
 def _mean_cka(seed: int) -> tuple[float, float]:
-    """The mean similarity of three layers of two batches of 24 clips, and its standard deviation from halves."""
+    """The mean similarity of three layers of two batches of 24 clips, and its standard deviation
+    from halves.
+    """
     torch.manual_seed(seed)
     batches = [_grams(24) for _ in range(2)]
     halves_Sm = random_halves(24, rng=np.random.default_rng(seed))
-    of_halves = [_mean([half_gram(gram_Lnn, half_m) for gram_Lnn in batches]) for half_m in halves_Sm]
+    of_halves = [
+        _mean([half_gram(gram_Lnn, half_m) for gram_Lnn in batches]) for half_m in halves_Sm
+    ]
     return _mean(batches), float(np.std(of_halves))
 
 
 def _grams(num_clips: int) -> Tensor:
     """Of layers that share some of what they say."""
     shared = torch.randn(num_clips, 3, dtype=torch.float64)
-    layers = [torch.cat([shared, scale * torch.randn(num_clips, 6, dtype=torch.float64)], 1) for scale in (0.3, 0.7, 1.0)]
+    layers = [
+        torch.cat([shared, scale * torch.randn(num_clips, 6, dtype=torch.float64)], 1)
+        for scale in (0.3, 0.7, 1.0)
+    ]
     centred = [layer - layer.mean(0) for layer in layers]
     return torch.stack([layer @ layer.T for layer in centred])
 

@@ -18,7 +18,10 @@ def cka(*batches: tuple[Tensor, Tensor]) -> float:
 
 
 def test_u_centring_gives_the_unbiased_hsic_to_twelve_digits():
-    x_np, y_np = torch.randn(17, 30, dtype=torch.float64) + 3, torch.randn(17, 9, dtype=torch.float64)
+    x_np, y_np = (
+        torch.randn(17, 30, dtype=torch.float64) + 3,
+        torch.randn(17, 9, dtype=torch.float64),
+    )
     y_np[:, :5] += x_np[:, :5]
     grams = [x @ x.T for x in (x_np, y_np)]
     a, b = (u_centred(gram[None])[0] for gram in grams)
@@ -35,10 +38,15 @@ def test_rows_of_a_u_centred_gram_sum_to_zero():
 @pytest.mark.parametrize("mean", [0.0, 10.0, 100.0])
 @pytest.mark.parametrize("num_columns", [3, 20_000])
 def test_large_means_leave_six_digits(mean, num_columns):
-    """Means of a hundred standard deviations; features that are a few shared directions and noise, as METHODS' measurements have it."""
+    """Means of a hundred standard deviations; features that are a few shared directions and noise,
+    as METHODS' measurements have it.
+    """
     shared_n4, batches = [torch.randn(24, 4) for _ in range(2)], []
     for s_n4 in shared_n4:
-        pair = [s_n4 @ torch.randn(4, num_columns) + 0.5 * torch.randn(24, num_columns) + mean for _ in range(2)]
+        pair = [
+            s_n4 @ torch.randn(4, num_columns) + 0.5 * torch.randn(24, num_columns) + mean
+            for _ in range(2)
+        ]
         batches.append((pair[0], pair[1]))
     expected = slow_cka([([x], [y]) for x, y in batches])[0, 0]
     assert 0.05 < expected < 1.01

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdbatch.run.data.augment import Draw, apply_draws, draw_augment, pixels_of
+from kdbatch.run.data.augment import AugmentParams, apply_augment, pixels_of, sample_augment
 from kdbatch.run.data.colour import gray_of, recolour
 from kdbatch.run.data.geometry import blur, resize_clips, rotate
 from kdbatch.vocab.tasks import TASKS
@@ -17,31 +17,55 @@ def _clip(seed: int = 0, height: int = 20, width: int = 30) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (4, height, width, 3), dtype=np.uint8)
 
 
-def _cut(frame_THWC: np.ndarray, draw: Draw) -> np.ndarray:
+def _cut(frame_THWC: np.ndarray, draw: AugmentParams) -> np.ndarray:
     top, left, height, width = draw.box
     return frame_THWC[:, top : top + height, left : left + width].copy()
 
 
 def test_the_centre_view_is_the_largest_square_untouched() -> None:
     clip = _clip()
-    draw = draw_augment(CENTER, height=20, width=30, rng=np.random.default_rng(0))
-    out = pixels_of(apply_draws([torch.from_numpy(_cut(clip, draw))], [draw], size_pixels=20, device=CPU))
-    assert torch.allclose(out[0], torch.from_numpy(clip[:, :, 5:25]).permute(3, 0, 1, 2) / 255, atol=1e-6)
+    draw = sample_augment(CENTER, height=20, width=30, rng=np.random.default_rng(0))
+    out = pixels_of(
+        apply_augment([torch.from_numpy(_cut(clip, draw))], [draw], size_pixels=20, device=CPU)
+    )
+    assert torch.allclose(
+        out[0], torch.from_numpy(clip[:, :, 5:25]).permute(3, 0, 1, 2) / 255, atol=1e-6
+    )
 
 
 @given(st.integers(8, 200), st.integers(8, 200), st.integers(0, 2**32))
-def test_a_drawn_box_lies_in_the_frame_and_has_the_asked_area(height: int, width: int, seed: int) -> None:
-    draw = draw_augment(Augment(min_area=0.25), height=height, width=width, rng=np.random.default_rng(seed))
+def test_a_drawn_box_lies_in_the_frame_and_has_the_asked_area(
+    height: int, width: int, seed: int
+) -> None:
+    draw = sample_augment(
+        Augment(min_area=0.25), height=height, width=width, rng=np.random.default_rng(seed)
+    )
     top, left, h, w = draw.box
     assert top >= 0 and left >= 0 and h > 0 and w > 0 and top + h <= height and left + w <= width
     assert h * w >= 0.25 * height * width * 0.8 or h == w == min(height, width)
 
 
-@given(st.integers(8, 200), st.integers(8, 200), st.integers(0, 2**32), st.sampled_from(["random", "center"]))
-def test_a_square_crop_has_the_asked_side_and_a_random_one_reaches_every_place(height: int, width: int, seed: int, crop: str) -> None:
-    draw = draw_augment(Augment(crop=crop, square_side=0.875), height=height, width=width, rng=np.random.default_rng(seed))
+@given(
+    st.integers(8, 200),
+    st.integers(8, 200),
+    st.integers(0, 2**32),
+    st.sampled_from(["random", "center"]),
+)
+def test_a_square_crop_has_the_asked_side_and_a_random_one_reaches_every_place(
+    height: int, width: int, seed: int, crop: str
+) -> None:
+    draw = sample_augment(
+        Augment(crop=crop, square_side=0.875),
+        height=height,
+        width=width,
+        rng=np.random.default_rng(seed),
+    )
     top, left, h, w = draw.box
-    assert h == w == round(0.875 * min(height, width)) and 0 <= top <= height - h and 0 <= left <= width - w
+    assert (
+        h == w == round(0.875 * min(height, width))
+        and 0 <= top <= height - h
+        and 0 <= left <= width - w
+    )
     if crop == "center":
         assert (top, left) == ((height - h) // 2, (width - w) // 2)
 
@@ -49,17 +73,24 @@ def test_a_square_crop_has_the_asked_side_and_a_random_one_reaches_every_place(h
 def test_equal_frames_stay_equal_whatever_is_drawn() -> None:
     still = np.repeat(_clip()[:1], 4, axis=0)
     for seed in range(10):
-        draw = draw_augment(TASKS["rspnet"].augment, height=20, width=30, rng=np.random.default_rng(seed))
-        out = apply_draws([torch.from_numpy(_cut(still, draw))], [draw], size_pixels=16, device=CPU)
+        draw = sample_augment(
+            TASKS["rspnet"].augment, height=20, width=30, rng=np.random.default_rng(seed)
+        )
+        out = apply_augment(
+            [torch.from_numpy(_cut(still, draw))], [draw], size_pixels=16, device=CPU
+        )
         assert torch.allclose(out, out[:, :, :1].expand_as(out), atol=1e-5)
 
 
 def test_clips_of_a_batch_are_independent() -> None:
-    draws = [draw_augment(TASKS["rspnet"].augment, height=20, width=30, rng=np.random.default_rng(s)) for s in range(6)]
+    draws = [
+        sample_augment(TASKS["rspnet"].augment, height=20, width=30, rng=np.random.default_rng(s))
+        for s in range(6)
+    ]
     clips = [torch.from_numpy(_cut(_clip(s), d)) for s, d in enumerate(draws)]
-    together = apply_draws(clips, draws, size_pixels=16, device=CPU)
+    together = apply_augment(clips, draws, size_pixels=16, device=CPU)
     for b in range(6):
-        alone = apply_draws(clips[b : b + 1], draws[b : b + 1], size_pixels=16, device=CPU)
+        alone = apply_augment(clips[b : b + 1], draws[b : b + 1], size_pixels=16, device=CPU)
         assert torch.allclose(together[b], alone[0], atol=1e-5)
 
 
@@ -67,18 +98,34 @@ def test_a_flip_mirrors_and_grey_has_three_equal_channels() -> None:
     clip = torch.from_numpy(_clip(height=16, width=16))
     box = (0, 0, 16, 16)
     plain, flipped, gray = (
-        pixels_of(apply_draws([clip], [Draw(box, bool(f), bool(g))], size_pixels=16, device=CPU)) for f, g in ((0, 0), (1, 0), (0, 1))
+        pixels_of(
+            apply_augment(
+                [clip], [AugmentParams(box, bool(f), bool(g))], size_pixels=16, device=CPU
+            )
+        )
+        for f, g in ((0, 0), (1, 0), (0, 1))
     )
     assert torch.equal(flipped, plain.flip(-1))
-    assert torch.allclose(gray[:, 0], gray[:, 1], atol=1e-6) and torch.allclose(gray[:, :1], gray_of(plain), atol=1e-6)
+    assert torch.allclose(gray[:, 0], gray[:, 1], atol=1e-6) and torch.allclose(
+        gray[:, :1], gray_of(plain), atol=1e-6
+    )
 
 
 def test_brightness_contrast_and_saturation_follow_their_formulas() -> None:
     clip = torch.from_numpy(_clip(height=16, width=16))
     box = (0, 0, 16, 16)
-    x = pixels_of(apply_draws([clip], [Draw(box, False, False)], size_pixels=16, device=CPU))
+    x = pixels_of(
+        apply_augment([clip], [AugmentParams(box, False, False)], size_pixels=16, device=CPU)
+    )
     bright, contrast, saturated = (
-        pixels_of(apply_draws([clip], [Draw(box, False, False, **{name: 0.6})], size_pixels=16, device=CPU))
+        pixels_of(
+            apply_augment(
+                [clip],
+                [AugmentParams(box, False, False, **{name: 0.6})],
+                size_pixels=16,
+                device=CPU,
+            )
+        )
         for name in ("brightness", "contrast", "saturation")
     )
     mean = gray_of(x).mean(dim=(-1, -2), keepdim=True)
@@ -100,28 +147,41 @@ STRONG = Augment(
 
 
 def test_what_is_drawn_is_applied_in_the_stated_order_and_clips_do_not_meet() -> None:
-    draws = [draw_augment(STRONG, height=20, width=30, rng=np.random.default_rng(s)) for s in range(8)]
+    draws = [
+        sample_augment(STRONG, height=20, width=30, rng=np.random.default_rng(s)) for s in range(8)
+    ]
     clips = [torch.from_numpy(_cut(_clip(s), d)) for s, d in enumerate(draws)]
-    together = apply_draws(clips, draws, size_pixels=16, device=CPU)
+    together = apply_augment(clips, draws, size_pixels=16, device=CPU)
     for clip, draw, found in zip(clips, draws, together, strict=True):
-        step = resize_clips([clip], [draw.flip], size_pixels=16, device=CPU).permute(0, 4, 1, 2, 3) / 255
+        step = (
+            resize_clips([clip], [draw.flip], size_pixels=16, device=CPU).permute(0, 4, 1, 2, 3)
+            / 255
+        )
         step = blur(recolour(rotate(step, [draw.degrees]), [draw]), [draw.blur_sigma])
         assert torch.allclose(pixels_of(found[None]), step, atol=1e-5)
 
 
-def test_rotation_and_blur_are_drawn_from_their_ranges_and_not_at_all_where_the_recipe_has_none() -> None:
+def test_rotation_and_blur_are_drawn_from_their_ranges_and_not_at_all_where_the_recipe_has_none() -> (
+    None
+):
     rng = np.random.default_rng(0)
-    draws = [draw_augment(STRONG, height=20, width=30, rng=rng) for _ in range(400)]
+    draws = [sample_augment(STRONG, height=20, width=30, rng=rng) for _ in range(400)]
     degrees, sigmas = np.array([d.degrees for d in draws]), np.array([d.blur_sigma for d in draws])
     assert np.abs(degrees).max() <= 10 and degrees.min() < -9 and degrees.max() > 9
-    assert 150 < (sigmas > 0).sum() < 250 and sigmas[sigmas > 0].min() >= 0.1 and 1.8 < sigmas.max() <= 2
-    plain = draw_augment(TASKS["rspnet"].augment, height=20, width=30, rng=rng)
+    assert (
+        150 < (sigmas > 0).sum() < 250
+        and sigmas[sigmas > 0].min() >= 0.1
+        and 1.8 < sigmas.max() <= 2
+    )
+    plain = sample_augment(TASKS["rspnet"].augment, height=20, width=30, rng=rng)
     assert (plain.degrees, plain.blur_sigma) == (0.0, 0.0)
 
 
 def test_the_drawn_numbers_of_a_recipe_stay_as_they_are() -> None:
     """A change here changes every result that a seed gives: RECIPE_VERSION then has to rise."""
-    draw = draw_augment(TASKS["rspnet"].augment, height=128, width=170, rng=np.random.default_rng(7))
+    draw = sample_augment(
+        TASKS["rspnet"].augment, height=128, width=170, rng=np.random.default_rng(7)
+    )
     assert draw.box == (10, 5, 116, 146) and (draw.flip, draw.gray) == (True, False)
     found = [draw.brightness, draw.contrast, draw.saturation, draw.hue]
     assert np.allclose(found, [1.277720197, 1.111773734, 1.193416758, -0.326803516], atol=1e-8)
@@ -135,7 +195,12 @@ def test_the_drawn_numbers_of_a_recipe_stay_as_they_are() -> None:
         (128, 128, [(8, 0, 112, 112), (8, 8, 112, 112), (8, 16, 112, 112)]),
     ],
 )
-def test_three_crops_lie_at_the_start_middle_and_end_of_the_long_side(height: int, width: int, boxes: list[tuple[int, ...]]) -> None:
+def test_three_crops_lie_at_the_start_middle_and_end_of_the_long_side(
+    height: int, width: int, boxes: list[tuple[int, ...]]
+) -> None:
     rng = np.random.default_rng(0)
-    draws = [draw_augment(THREE, height=height, width=width, rng=rng, number=number) for number in range(3)]
+    draws = [
+        sample_augment(THREE, height=height, width=width, rng=rng, number=number)
+        for number in range(3)
+    ]
     assert [draw.box for draw in draws] == boxes and not any(draw.flip for draw in draws)

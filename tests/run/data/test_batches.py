@@ -1,4 +1,6 @@
-"""What batches are made of. Most of it is index maths, so most of it is tested without reading a video."""
+"""What batches are made of. Most of it is index maths, so most of it is tested without reading a
+video.
+"""
 
 from collections import Counter
 from itertools import chain
@@ -13,30 +15,57 @@ from support import clips as world
 
 from kdbatch.base.errors import UserError
 from kdbatch.run.data.batch import BatchPlan
-from kdbatch.run.data.batches import EvaluationBatches, Video, batches, load_videos
+from kdbatch.run.data.batches import EvaluationBatches, StoredVideo, batches, load_videos
 from kdbatch.run.data.sampling import even_clips
-from kdbatch.run.tasks.rspnet import choose
+from kdbatch.run.tasks.rspnet import sample_clips
 from kdbatch.vocab.shards import Sample, find_subset, load_index
 from kdbatch.vocab.tasks import RSPNet
 from kdbatch.vocab.views import View
 
 
-def videos(count: int) -> list[Video]:
+def videos(count: int) -> list[StoredVideo]:
     """Records of videos that nobody reads."""
-    where = {"offset": 0, "num_bytes": 0, "index_offset": 0, "index_bytes": 0, "crc32": 0, "extradata": "00", "group": ""}
-    about = {"label": 0, "splits": ("train",), "num_frames": 40, "fps": 25.0, "source_fps": 25.0, "width": 64, "height": 48}
-    return [Video(Path("a.tar"), Sample(key=f"v{i}", place=i, **about, **where)) for i in range(count)]
+    where = {
+        "offset": 0,
+        "num_bytes": 0,
+        "index_offset": 0,
+        "index_bytes": 0,
+        "crc32": 0,
+        "extradata": "00",
+        "group": "",
+    }
+    about = {
+        "label": 0,
+        "splits": ("train",),
+        "num_frames": 40,
+        "fps": 25.0,
+        "source_fps": 25.0,
+        "width": 64,
+        "height": 48,
+    }
+    return [
+        StoredVideo(Path("a.tar"), Sample(key=f"v{i}", place=i, **about, **where))
+        for i in range(count)
+    ]
 
 
 def wanted(plan: BatchPlan) -> list[object]:
     """A plan as something that can be compared."""
     extra = {name: values.tolist() for name, values in plan.extra.items()}
-    return [plan.keys, [(r.frames, r.places, r.boxes, r.offsets) for r in plan.readings], plan.draws, plan.shapes, extra]
+    return [
+        plan.keys,
+        [(r.frames, r.frame_ranks, r.boxes, r.offsets) for r in plan.readings],
+        plan.draws,
+        plan.shapes,
+        extra,
+    ]
 
 
 @given(num_videos=st.integers(1, 60), batch_clips=st.integers(1, 20), epoch=st.integers(0, 3))
 @settings(max_examples=40, deadline=None)
-def test_every_video_once_per_epoch_in_an_order_of_its_own(num_videos: int, batch_clips: int, epoch: int) -> None:
+def test_every_video_once_per_epoch_in_an_order_of_its_own(
+    num_videos: int, batch_clips: int, epoch: int
+) -> None:
     source = world.source_of(videos(num_videos), batch_clips=batch_clips)
     steps = range(epoch * source.steps_per_epoch, (epoch + 1) * source.steps_per_epoch)
     keys = [source.plan(step).keys for step in steps]
@@ -67,22 +96,37 @@ def test_another_seed_gives_other_clips_in_another_order() -> None:
 
 @given(world_size=st.integers(1, 8), share=st.integers(1, 3), num_steps=st.integers(1, 3))
 @settings(max_examples=25, deadline=None)
-def test_processes_that_train_together_make_the_batch_that_one_alone_would(world_size: int, share: int, num_steps: int) -> None:
+def test_processes_that_train_together_make_the_batch_that_one_alone_would(
+    world_size: int, share: int, num_steps: int
+) -> None:
     all_videos = videos(world_size * share * num_steps)
     alone = world.source_of(all_videos, batch_clips=world_size * share)
-    together = [world.source_of(all_videos, batch_clips=world_size * share, rank=r, world_size=world_size) for r in range(world_size)]
+    together = [
+        world.source_of(all_videos, batch_clips=world_size * share, rank=r, world_size=world_size)
+        for r in range(world_size)
+    ]
     for step in range(2 * num_steps):
         whole, parts = alone.plan(step), [source.plan(step) for source in together]
         for rank, part in enumerate(parts):
-            assert part.keys == whole.keys[rank::world_size] and part.labels == whole.labels[rank::world_size]
+            assert (
+                part.keys == whole.keys[rank::world_size]
+                and part.labels == whole.labels[rank::world_size]
+            )
             assert part.extra["number"].tolist() == whole.extra["number"][rank::world_size].tolist()
-            assert [(r.frames, r.boxes) for r in part.readings] == [(r.frames, r.boxes) for r in whole.readings[rank::world_size]]
+            assert [(r.frames, r.boxes) for r in part.readings] == [
+                (r.frames, r.boxes) for r in whole.readings[rank::world_size]
+            ]
 
 
 @given(num_videos=st.integers(8, 70), batch_clips=st.integers(8, 30), world_size=st.integers(1, 8))
 @settings(max_examples=25, deadline=None)
-def test_shares_are_of_equal_length_in_every_step(num_videos: int, batch_clips: int, world_size: int) -> None:
-    sources = [world.source_of(videos(num_videos), batch_clips=batch_clips, rank=r, world_size=world_size) for r in range(world_size)]
+def test_shares_are_of_equal_length_in_every_step(
+    num_videos: int, batch_clips: int, world_size: int
+) -> None:
+    sources = [
+        world.source_of(videos(num_videos), batch_clips=batch_clips, rank=r, world_size=world_size)
+        for r in range(world_size)
+    ]
     assert len({source.steps_per_epoch for source in sources}) == 1
     seen: Counter[str] = Counter()
     for step in range(sources[0].steps_per_epoch):
@@ -93,23 +137,31 @@ def test_shares_are_of_equal_length_in_every_step(num_videos: int, batch_clips: 
 
 
 def test_more_processes_than_clips_is_one_line() -> None:
-    with pytest.raises(UserError, match="batches of 4 clips cannot be shared by 8 GPUs. Lower gpus"):
+    with pytest.raises(
+        UserError, match="batches of 4 clips cannot be shared by 8 GPUs. Lower gpus"
+    ):
         world.source_of(videos(30), batch_clips=4, rank=0, world_size=8)
 
 
 def test_clips_lie_in_memory_one_after_the_other_and_share_what_they_are_asked_to() -> None:
     plan = world.source_of(videos(5), num_clips=3).plan(0)
     sizes = [t * h * w * c for t, h, w, c in plan.shapes]
-    assert [offset for reading in plan.readings for offset in reading.offsets] == np.cumsum([0, *sizes[:-1]]).tolist()
+    assert [offset for reading in plan.readings for offset in reading.offsets] == np.cumsum(
+        [0, *sizes[:-1]]
+    ).tolist()
     assert plan.num_bytes == sum(sizes) and plan.num_views == 3
     assert plan.draws[0] == plan.draws[1] != plan.draws[2]
 
 
 def test_a_speed_task_still_starts_at_odd_frames() -> None:
     view = View(num_frames=4, stride_frames=1, fps=25.0)
-    requests, extra = choose(videos(200), RSPNet(), view, np.random.default_rng(0))
+    requests, extra = sample_clips(videos(200), RSPNet(), view, np.random.default_rng(0))
     for speed in (1, 2):
-        firsts = [request.frame_VT[0, 0] for request, s in zip(requests, extra["speed"], strict=True) if s == speed]
+        firsts = [
+            request.frame_VT[0, 0]
+            for request, s in zip(requests, extra["speed"], strict=True)
+            if s == speed
+        ]
         assert {int(first) % 2 for first in firsts} == {0, 1}
 
 
@@ -127,7 +179,11 @@ def test_short_videos_are_left_out_and_counted(shards_dir: Path) -> None:
 def test_an_evaluation_reads_every_video_once_in_order(shards_dir: Path) -> None:
     stored = world.videos_of(shards_dir)
     source = EvaluationBatches(
-        stored, view=world.VIEW, videos_per_batch=5, request=lambda sample: even_clips(sample, world.VIEW, 3), decoder="pyav"
+        stored,
+        view=world.VIEW,
+        videos_per_batch=5,
+        request=lambda sample: even_clips(sample, world.VIEW, 3),
+        decoder="pyav",
     )
     read = list(batches(source, range(len(source)), num_workers=0))
     assert [key for batch in read for key in batch.keys] == [video.sample.key for video in stored]

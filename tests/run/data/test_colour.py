@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from kdbatch.run.data.augment import Draw
+from kdbatch.run.data.augment import AugmentParams
 from kdbatch.run.data.colour import gray_of, recolour, turn_hue
 
 BOX = (0, 0, 8, 8)
@@ -33,7 +33,7 @@ def test_no_turn_changes_no_colour() -> None:
     assert torch.allclose(turn_hue(clip, torch.zeros(1, 1, 1, 1, 1)), clip, atol=1e-6)
 
 
-def _slow(clip_CTHW: np.ndarray, draw: Draw) -> np.ndarray:
+def _slow(clip_CTHW: np.ndarray, draw: AugmentParams) -> np.ndarray:
     """Pixel by pixel, from the definitions."""
     out = clip_CTHW.astype(np.float64).copy()
     for t in range(out.shape[1]):
@@ -52,7 +52,12 @@ def _slow(clip_CTHW: np.ndarray, draw: Draw) -> np.ndarray:
 
 def test_a_batch_is_coloured_as_its_pixels_are_one_by_one() -> None:
     rng = np.random.default_rng(3)
-    draws = [Draw(BOX, False, bool(i % 3 == 0), *rng.uniform(0.6, 1.4, 3), float(rng.uniform(-0.5, 0.5))) for i in range(6)]
+    draws = [
+        AugmentParams(
+            BOX, False, bool(i % 3 == 0), *rng.uniform(0.6, 1.4, 3), float(rng.uniform(-0.5, 0.5))
+        )
+        for i in range(6)
+    ]
     clip = _clip(num=6)
     expected = np.stack([_slow(c.numpy(), d) for c, d in zip(clip, draws, strict=True)])
     assert np.allclose(recolour(clip.clone(), draws).numpy(), expected, atol=1e-5)
@@ -60,7 +65,10 @@ def test_a_batch_is_coloured_as_its_pixels_are_one_by_one() -> None:
 
 def test_a_draw_without_colour_leaves_every_pixel() -> None:
     clip = _clip(num=2)
-    assert torch.equal(recolour(clip.clone(), [Draw(BOX, False, False), Draw(BOX, True, False)]), clip)
+    assert torch.equal(
+        recolour(clip.clone(), [AugmentParams(BOX, False, False), AugmentParams(BOX, True, False)]),
+        clip,
+    )
 
 
 def test_grey_weighs_the_channels_as_luma_does() -> None:

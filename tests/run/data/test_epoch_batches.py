@@ -15,7 +15,9 @@ def epochs(draw: st.DrawFn) -> tuple[int, int, int]:
 
 
 @given(epochs())
-def test_every_video_once_per_epoch_and_at_most_world_size_less_one_again(epoch: tuple[int, int, int]) -> None:
+def test_every_video_once_per_epoch_and_at_most_world_size_less_one_again(
+    epoch: tuple[int, int, int],
+) -> None:
     num_videos, world_size, num_steps = epoch
     order_N = np.random.default_rng(0).permutation(num_videos)
     batches = batches_of_epoch(order_N, num_steps=num_steps, world_size=world_size)
@@ -28,7 +30,9 @@ def test_every_video_once_per_epoch_and_at_most_world_size_less_one_again(epoch:
 
 
 @given(epochs())
-def test_every_process_has_as_many_clips_as_the_others_in_every_step(epoch: tuple[int, int, int]) -> None:
+def test_every_process_has_as_many_clips_as_the_others_in_every_step(
+    epoch: tuple[int, int, int],
+) -> None:
     num_videos, world_size, num_steps = epoch
     batches = batches_of_epoch(np.arange(num_videos), num_steps=num_steps, world_size=world_size)
     assert len(batches) == num_steps
@@ -38,7 +42,9 @@ def test_every_process_has_as_many_clips_as_the_others_in_every_step(epoch: tupl
 
 
 @given(st.integers(1, 40), st.integers(1, 8), st.integers(1, 8))
-def test_batches_that_can_be_shared_evenly_are_the_same_for_any_number_of_processes(num_steps: int, world_size: int, share: int) -> None:
+def test_batches_that_can_be_shared_evenly_are_the_same_for_any_number_of_processes(
+    num_steps: int, world_size: int, share: int
+) -> None:
     order_N = np.random.default_rng(1).permutation(num_steps * world_size * share)
     together = batches_of_epoch(order_N, num_steps=num_steps, world_size=world_size)
     alone = batches_of_epoch(order_N, num_steps=num_steps, world_size=1)

@@ -17,7 +17,9 @@ def _clips(sizes: list[tuple[int, int]], seed: int = 0) -> list[torch.Tensor]:
 
 
 def _slow_line(values: np.ndarray, size: int) -> np.ndarray:
-    """One line of pixels to `size` pixels: the mean under a triangle, which is as wide as the coarser of both grids."""
+    """One line of pixels to `size` pixels: the mean under a triangle, which is as wide as the
+    coarser of both grids.
+    """
     scale = len(values) / size
     out = []
     for s in range(size):
@@ -32,9 +34,13 @@ def _slow_resize(clip_THWC: np.ndarray, size: int) -> np.ndarray:
     return np.apply_along_axis(_slow_line, 2, down, size)
 
 
-@given(st.integers(3, 40), st.integers(3, 40), st.integers(4, 24), st.booleans(), st.integers(0, 99))
+@given(
+    st.integers(3, 40), st.integers(3, 40), st.integers(4, 24), st.booleans(), st.integers(0, 99)
+)
 @settings(max_examples=25, deadline=None)
-def test_resizing_is_a_mean_under_triangles(height: int, width: int, size: int, flip: bool, seed: int) -> None:
+def test_resizing_is_a_mean_under_triangles(
+    height: int, width: int, size: int, flip: bool, seed: int
+) -> None:
     clips = _clips([(height, width), (20, 33)], seed)
     together = resize_together(clips, [flip, not flip], size_pixels=size, device=CPU)
     rounded = resize_clips(clips, [flip, not flip], size_pixels=size, device=CPU)
@@ -49,7 +55,9 @@ def test_resizing_is_a_mean_under_triangles(height: int, width: int, size: int, 
 def test_a_clip_of_the_asked_size_is_not_touched() -> None:
     clips = _clips([(16, 16)])
     assert torch.equal(resize_clips(clips, [False], size_pixels=16, device=CPU)[0], clips[0])
-    assert torch.equal(resize_together(clips, [False], size_pixels=16, device=CPU)[0], clips[0].float())
+    assert torch.equal(
+        resize_together(clips, [False], size_pixels=16, device=CPU)[0], clips[0].float()
+    )
 
 
 def test_the_rows_of_a_resize_matrix_are_means_of_a_clips_own_pixels() -> None:
@@ -59,7 +67,9 @@ def test_the_rows_of_a_resize_matrix_are_means_of_a_clips_own_pixels() -> None:
 
 
 def _slow_rotate(frame_HW: np.ndarray, degrees: float) -> np.ndarray:
-    """Where each output pixel comes from, counter-clockwise on a picture whose rows go down; interpolated; mirrored at the edges."""
+    """Where each output pixel comes from, counter-clockwise on a picture whose rows go down;
+    interpolated; mirrored at the edges.
+    """
     size, angle = len(frame_HW), math.radians(degrees)
     out = np.zeros_like(frame_HW)
 
@@ -91,7 +101,10 @@ def test_a_small_rotation_is_about_the_centre_and_counter_clockwise(degrees: flo
     turned = rotate(clip, [degrees, 0.0])
     for c in range(3):
         for t in range(2):
-            assert np.abs(turned[0, c, t].numpy() - _slow_rotate(clip[0, c, t].numpy(), degrees)).max() < 1e-4
+            assert (
+                np.abs(turned[0, c, t].numpy() - _slow_rotate(clip[0, c, t].numpy(), degrees)).max()
+                < 1e-4
+            )
     assert torch.allclose(turned[1], clip[1], atol=1e-5)
 
 
@@ -120,4 +133,9 @@ def test_a_blur_is_a_gaussian_mean_with_the_clips_own_sigma() -> None:
     assert torch.equal(blurred[1], clip[1])
     for b, sigma in ((0, 0.7), (2, 2.0)):
         for c in range(3):
-            assert np.abs(blurred[b, c, 0].numpy() - _slow_blur(clip[b, c, 0].double().numpy(), sigma)).max() < 1e-5
+            assert (
+                np.abs(
+                    blurred[b, c, 0].numpy() - _slow_blur(clip[b, c, 0].double().numpy(), sigma)
+                ).max()
+                < 1e-5
+            )

@@ -20,25 +20,31 @@ from support import clips as world
 from kdbatch.base.errors import UserError
 from kdbatch.bench.data.streams import BATCH_CLIPS, loader
 from kdbatch.run.data.batch import Batch
-from kdbatch.run.data.batches import TrainingBatches, Video, batches
-from kdbatch.run.data.clip_reader import pack_readings, read_clips, unpack_readings
+from kdbatch.run.data.batches import StoredVideo, TrainingBatches, batches
+from kdbatch.run.data.clip_reader import pack_requests, read_clips, unpack_requests
 from kdbatch.run.data.decoding.decode import DECODERS
 from kdbatch.run.data.loader import AHEAD_BATCHES, read_ahead
-from kdbatch.run.data.shared_buffer import Ring
-from kdbatch.run.data.worker_pool import Readers
+from kdbatch.run.data.shared_buffer import SharedBuffer
+from kdbatch.run.data.worker_pool import WorkerPool
 
-QUICK_SHARES = ((8, 0), (1, 1), (5, 2), (3, 3), (7, 4))  # of the 40 pairs that are tried, those that are not slow: processes are dear
+QUICK_SHARES = (
+    (8, 0),
+    (1, 1),
+    (5, 2),
+    (3, 3),
+    (7, 4),
+)  # of the 40 pairs that are tried, those that are not slow: processes are dear
 
 
 @pytest.fixture(scope="module")
-def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Video]:
+def videos(tmp_path_factory: pytest.TempPathFactory) -> list[StoredVideo]:
     return world.videos_of(world.make_shards(tmp_path_factory.mktemp("loader")))
 
 
 @pytest.fixture(autouse=True)
 def readers() -> Iterator[Callable[[], list[int]]]:
-    """The processes that a test has started. Afterwards there is none, and no open file: the ring has no name, so it is gone with the
-    last file number that stands for it.
+    """The processes that a test has started. Afterwards there is none, and no open file: the ring
+    has no name, so it is gone with the last file number that stands for it.
     """
     before, others = _open_files(), _children()
 
@@ -51,10 +57,14 @@ def readers() -> Iterator[Callable[[], list[int]]]:
 
 
 def _open_files() -> list[str]:
-    """Of the kinds that reading uses. Errors that were caught refer to what they came from until they are collected."""
+    """Of the kinds that reading uses. Errors that were caught refer to what they came from until
+    they are collected.
+    """
     gc.collect()
     links = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
-    return sorted(link for link in links if link.startswith(("pipe:", "/memfd:", "anon_inode:[eventpoll]")))
+    return sorted(
+        link for link in links if link.startswith(("pipe:", "/memfd:", "anon_inode:[eventpoll]"))
+    )
 
 
 def _children(parent: int = 0) -> list[int]:
@@ -76,11 +86,15 @@ def _equal(a: Batch, b: Batch) -> bool:
 
 
 @pytest.mark.parametrize("num_workers", [1, 2, 4])
-def test_batches_are_the_same_whoever_reads_them_and_from_any_step(videos: list[Video], num_workers: int) -> None:
+def test_batches_are_the_same_whoever_reads_them_and_from_any_step(
+    videos: list[StoredVideo], num_workers: int
+) -> None:
     source = world.source_of(videos)
     here = list(batches(source, range(2 * source.steps_per_epoch), num_workers=0))
     start = num_workers + 1
-    for step, batch in enumerate(batches(source, range(start, len(here)), num_workers=num_workers), start):
+    for step, batch in enumerate(
+        batches(source, range(start, len(here)), num_workers=num_workers), start
+    ):
         assert _equal(batch, here[step])
     assert step == len(here) - 1
 
@@ -88,15 +102,26 @@ def test_batches_are_the_same_whoever_reads_them_and_from_any_step(videos: list[
 @pytest.mark.parametrize(
     ("world_size", "num_workers"),
     [
-        pytest.param(world_size, num_workers, marks=() if (world_size, num_workers) in QUICK_SHARES else pytest.mark.slow)
+        pytest.param(
+            world_size,
+            num_workers,
+            marks=() if (world_size, num_workers) in QUICK_SHARES else pytest.mark.slow,
+        )
         for world_size in range(1, 9)
         for num_workers in range(5)
     ],
 )
-def test_processes_that_train_together_read_their_shares_and_nothing_else(videos: list[Video], world_size: int, num_workers: int) -> None:
-    """Of every process what it would read, by so many workers of its own for the last one; together it is what one process would read."""
+def test_processes_that_train_together_read_their_shares_and_nothing_else(
+    videos: list[StoredVideo], world_size: int, num_workers: int
+) -> None:
+    """Of every process what it would read, by so many workers of its own for the last one; together
+    it is what one process would read.
+    """
     alone = world.source_of(videos[: 2 * world_size], batch_clips=world_size)
-    sources = [world.source_of(alone.videos, batch_clips=world_size, rank=r, world_size=world_size) for r in range(world_size)]
+    sources = [
+        world.source_of(alone.videos, batch_clips=world_size, rank=r, world_size=world_size)
+        for r in range(world_size)
+    ]
     shares = [list(batches(source, range(3), num_workers=0)) for source in sources[:-1]]
     shares.append(list(batches(sources[-1], range(3), num_workers=num_workers)))
     for step in range(3):
@@ -104,11 +129,15 @@ def test_processes_that_train_together_read_their_shares_and_nothing_else(videos
         assert len({len(of_rank) for of_rank in shares}) == 1
         for rank, part in enumerate(of_rank[step] for of_rank in shares):
             assert part.keys == whole.keys[rank::world_size]
-            mine = [clip for i in range(rank, len(whole.keys), world_size) for clip in whole.clips[2 * i : 2 * i + 2]]
+            mine = [
+                clip
+                for i in range(rank, len(whole.keys), world_size)
+                for clip in whole.clips[2 * i : 2 * i + 2]
+            ]
             assert all(torch.equal(x, y) for x, y in zip(part.clips, mine, strict=True))
 
 
-def test_batches_that_are_kept_stay_what_they_were(videos: list[Video]) -> None:
+def test_batches_that_are_kept_stay_what_they_were(videos: list[StoredVideo]) -> None:
     """More of them than the ring has room for."""
     source = world.source_of(videos)
     steps = range(5 * (AHEAD_BATCHES + 3))
@@ -116,11 +145,13 @@ def test_batches_that_are_kept_stay_what_they_were(videos: list[Video]) -> None:
     assert all(_equal(batch, source[step]) for step, batch in zip(steps, kept, strict=True))
 
 
-def test_no_steps_start_no_process(videos: list[Video]) -> None:
+def test_no_steps_start_no_process(videos: list[StoredVideo]) -> None:
     assert list(batches(world.source_of(videos), range(0), num_workers=2)) == []
 
 
-def test_only_the_batches_that_are_asked_for_and_a_few_ahead_are_planned(videos: list[Video]) -> None:
+def test_only_the_batches_that_are_asked_for_and_a_few_ahead_are_planned(
+    videos: list[StoredVideo],
+) -> None:
     source, planned = world.source_of(videos), []
 
     def plan(step: int):
@@ -133,20 +164,24 @@ def test_only_the_batches_that_are_asked_for_and_a_few_ahead_are_planned(videos:
     assert planned[0] == 20 and len(planned) <= AHEAD_BATCHES + 3
 
 
-def test_leaving_early_ends_the_processes(videos: list[Video], readers: Callable[[], list[int]]) -> None:
+def test_leaving_early_ends_the_processes(
+    videos: list[StoredVideo], readers: Callable[[], list[int]]
+) -> None:
     made = batches(world.source_of(videos), range(1000), num_workers=2)
     next(made)
     assert len(readers()) == 2
     del made
 
 
-def test_leaving_early_is_quiet_whatever_the_processes_do_at_that_moment(videos: list[Video], capfd: pytest.CaptureFixture[str]) -> None:
+def test_leaving_early_is_quiet_whatever_the_processes_do_at_that_moment(
+    videos: list[StoredVideo], capfd: pytest.CaptureFixture[str]
+) -> None:
     """Half of the times they wait for more work, half of the times it lies there."""
     plan = world.source_of(videos).plan(0)
-    ring = Ring(1 << 24)
+    ring = SharedBuffer(1 << 24)
     for i in range(12):
-        with Readers(2, ring=ring, decoder="pyav") as readers:
-            orders = [readers.ask(plan.readings, plan.num_bytes) for _ in range(4)]
+        with WorkerPool(2, buffer=ring, decoder="pyav") as readers:
+            orders = [readers.submit(plan.readings, plan.num_bytes) for _ in range(4)]
             assert orders[0] is not None and orders[-1] is not None
             readers.wait(orders[-1 if i % 2 else 0])
             time.sleep(0.001 * i)
@@ -155,12 +190,16 @@ def test_leaving_early_is_quiet_whatever_the_processes_do_at_that_moment(videos:
     assert capfd.readouterr().err == ""
 
 
-def test_a_damaged_tar_is_told_at_the_batch_that_needs_it(videos: list[Video], tmp_path: Path) -> None:
+def test_a_damaged_tar_is_told_at_the_batch_that_needs_it(
+    videos: list[StoredVideo], tmp_path: Path
+) -> None:
     bad = tmp_path / "bad.tar"
     bad.write_bytes(bytes(1000))
     whole = world.source_of(videos)
     last = whole.plan(whole.steps_per_epoch - 1).keys[0]
-    source = world.source_of([Video(bad, v.sample) if v.sample.key == last else v for v in videos])
+    source = world.source_of(
+        [StoredVideo(bad, v.sample) if v.sample.key == last else v for v in videos]
+    )
     told, told_here = (_told(source, num_workers) for num_workers in (2, 0))
     assert told == told_here
     assert f"{bad}: {last} cannot be read (the tar is cut short)" in told[1]
@@ -171,14 +210,18 @@ def _told(source: TrainingBatches, num_workers: int) -> tuple[int, str]:
     """How many batches came before the error, and the error."""
     num = 0
     try:
-        for step, _ in enumerate(batches(source, range(source.steps_per_epoch), num_workers=num_workers), 1):
+        for step, _ in enumerate(
+            batches(source, range(source.steps_per_epoch), num_workers=num_workers), 1
+        ):
             num = step
     except UserError as error:
         return num, str(error)
     raise AssertionError("nothing was told")
 
 
-def test_a_killed_process_is_noticed_and_told(videos: list[Video], readers: Callable[[], list[int]]) -> None:
+def test_a_killed_process_is_noticed_and_told(
+    videos: list[StoredVideo], readers: Callable[[], list[int]]
+) -> None:
     made = batches(world.source_of(videos), range(10_000), num_workers=2)
     next(made)
     os.kill(readers()[0], signal.SIGKILL)
@@ -187,11 +230,11 @@ def test_a_killed_process_is_noticed_and_told(videos: list[Video], readers: Call
             pass
 
 
-def test_a_fault_of_ours_comes_with_its_trace(videos: list[Video]) -> None:
+def test_a_fault_of_ours_comes_with_its_trace(videos: list[StoredVideo]) -> None:
     plan = world.source_of(videos).plan(0)
-    ring = Ring(1 << 22)
-    with Readers(1, ring=ring, decoder="pyav") as readers:
-        order = readers.ask(plan.readings, plan.num_bytes // 2)
+    ring = SharedBuffer(1 << 22)
+    with WorkerPool(1, buffer=ring, decoder="pyav") as readers:
+        order = readers.submit(plan.readings, plan.num_bytes // 2)
         assert order is not None
         with pytest.raises(RuntimeError, match="Traceback"):
             readers.wait(order)
@@ -199,7 +242,9 @@ def test_a_fault_of_ours_comes_with_its_trace(videos: list[Video]) -> None:
     ring.close()
 
 
-def test_signals_that_stop_a_run_do_not_stop_its_readers(videos: list[Video], readers: Callable[[], list[int]]) -> None:
+def test_signals_that_stop_a_run_do_not_stop_its_readers(
+    videos: list[StoredVideo], readers: Callable[[], list[int]]
+) -> None:
     source = world.source_of(videos)
     made = batches(source, range(12), num_workers=1)
     next(made)
@@ -208,16 +253,26 @@ def test_signals_that_stop_a_run_do_not_stop_its_readers(videos: list[Video], re
     assert len(list(made)) == 11
 
 
-def test_readers_leave_when_their_parent_is_killed(videos: list[Video], tmp_path: Path) -> None:
+def test_readers_leave_when_their_parent_is_killed(
+    videos: list[StoredVideo], tmp_path: Path
+) -> None:
     script = tmp_path / "parent.py"
     script.write_text(_PARENT)
     tests, shards = Path(__file__).parents[2], videos[0].tar.parents[1]
-    with subprocess.Popen([sys.executable, str(script), str(tests), str(shards)], stdout=subprocess.PIPE, text=True) as parent:
+    with subprocess.Popen(
+        [sys.executable, str(script), str(tests), str(shards)], stdout=subprocess.PIPE, text=True
+    ) as parent:
         assert parent.stdout is not None and parent.stdout.readline() == "reading\n"
         children = _children(parent.pid)
         assert len(children) == 2
         parent.kill()
-    _wait_until(lambda: not any(Path(f"/proc/{child}/cmdline").exists() and _is_alive(child) for child in children))
+    _wait_until(
+        lambda: (
+            not any(
+                Path(f"/proc/{child}/cmdline").exists() and _is_alive(child) for child in children
+            )
+        )
+    )
 
 
 def _is_alive(process: int) -> bool:
@@ -241,7 +296,9 @@ for _ in made:
 """
 
 
-def test_a_reader_needs_neither_torch_nor_decord(videos: list[Video], readers: Callable[[], list[int]]) -> None:
+def test_a_reader_needs_neither_torch_nor_decord(
+    videos: list[StoredVideo], readers: Callable[[], list[int]]
+) -> None:
     made = batches(world.source_of(videos), range(100), num_workers=1)
     next(made)
     maps = Path(f"/proc/{readers()[0]}/maps").read_text()
@@ -251,9 +308,16 @@ def test_a_reader_needs_neither_torch_nor_decord(videos: list[Video], readers: C
 
 @pytest.mark.slow
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_the_memory_of_a_reader_is_flat_over_2000_videos(videos: list[Video], readers: Callable[[], list[int]], decoder: str) -> None:
-    """Clips of 16 frames of 112 pixels, by two readers. A ring's page counts once it is touched: it is in the limit, and not in growth."""
-    many = [replace(v, sample=replace(v.sample, key=f"{v.sample.key}-{i}")) for i, v in zip(range(2000), cycle(videos))]
+def test_the_memory_of_a_reader_is_flat_over_2000_videos(
+    videos: list[StoredVideo], readers: Callable[[], list[int]], decoder: str
+) -> None:
+    """Clips of 16 frames of 112 pixels, by two readers. A ring's page counts once it is touched: it
+    is in the limit, and not in growth.
+    """
+    many = [
+        replace(v, sample=replace(v.sample, key=f"{v.sample.key}-{i}"))
+        for i, v in zip(range(2000), cycle(videos))
+    ]
     with closing(loader(many, 2, decoder=decoder)()) as made:
         for _ in range(200 // BATCH_CLIPS):
             next(made)
@@ -274,10 +338,12 @@ def _megabytes(process: int, kind: str) -> float:
     raise AssertionError(kind)
 
 
-def test_a_reading_survives_its_way_to_another_process(videos: list[Video]) -> None:
+def test_a_reading_survives_its_way_to_another_process(videos: list[StoredVideo]) -> None:
     plan = world.source_of(videos, num_clips=3).plan(0)
     memory, again = np.zeros((2, plan.num_bytes), np.uint8)
-    for reading, sent in zip(plan.readings, unpack_readings(pack_readings(plan.readings)), strict=True):
+    for reading, sent in zip(
+        plan.readings, unpack_requests(pack_requests(plan.readings)), strict=True
+    ):
         assert sent.sample == reading.sample and sent.tar == reading.tar
         read_clips(reading, memory, decoder="pyav")
         read_clips(sent, again, decoder="decord")

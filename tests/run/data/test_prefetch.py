@@ -9,7 +9,7 @@ import torch
 from support.training import CPU, Noise, run
 
 from kdbatch.run.data.batches import Batch
-from kdbatch.run.data.prefetch import Feed
+from kdbatch.run.data.prefetch import DevicePrefetcher
 from kdbatch.run.heartbeat import Stopped
 
 
@@ -20,17 +20,23 @@ def _late(seconds: float) -> Iterator[Batch]:
 
 
 def test_a_batch_comes_augmented_with_its_labels_and_without_its_bytes() -> None:
-    feed = Feed(iter([Noise()[0], Noise()[1]]), size_pixels=8, device=CPU)
+    feed = DevicePrefetcher(iter([Noise()[0], Noise()[1]]), size_pixels=8, device=CPU)
     for step, (clip_VBCTHW, batch) in enumerate(feed):
         whole = Noise()[step]
-        assert torch.equal(clip_VBCTHW, whole.views(size_pixels=8, device=CPU)) and clip_VBCTHW.shape == (1, 4, 3, 2, 8, 8)
-        assert batch.keys == whole.keys and batch.draws == whole.draws and torch.equal(batch.label_B, whole.label_B)
+        assert torch.equal(
+            clip_VBCTHW, whole.views(size_pixels=8, device=CPU)
+        ) and clip_VBCTHW.shape == (1, 4, 3, 2, 8, 8)
+        assert (
+            batch.keys == whole.keys
+            and batch.draws == whole.draws
+            and torch.equal(batch.label_B, whole.label_B)
+        )
         assert batch.clips == [] and batch.memory_N is None
     assert step == 1 and next(feed, None) is None
 
 
 def test_only_the_time_that_a_batch_is_late_counts_as_waiting() -> None:
-    feed = Feed(_late(0.03), size_pixels=8, device=CPU)
+    feed = DevicePrefetcher(_late(0.03), size_pixels=8, device=CPU)
     for number, _ in enumerate(feed, start=1):
         before = feed.waited_seconds
         assert before >= 0.03 * number
@@ -41,7 +47,11 @@ def test_only_the_time_that_a_batch_is_late_counts_as_waiting() -> None:
 def test_parts_of_a_batch_keep_what_belongs_to_their_videos() -> None:
     batch = Noise()[0]
     part = batch.part(slice(1, 3))
-    assert part.keys == ["b", "c"] and part.label_B.tolist() == batch.label_B.tolist()[1:3] and part.draws == batch.draws[1:3]
+    assert (
+        part.keys == ["b", "c"]
+        and part.label_B.tolist() == batch.label_B.tolist()[1:3]
+        and part.draws == batch.draws[1:3]
+    )
 
 
 @pytest.mark.gpu
@@ -49,10 +59,14 @@ def test_parts_of_a_batch_keep_what_belongs_to_their_videos() -> None:
 def test_a_gpu_gets_the_clips_that_a_cpu_makes() -> None:
     device = torch.device("cuda")
     for (clip, batch), (expected, _) in zip(
-        Feed(_late(0.0), size_pixels=6, device=device), Feed(_late(0.0), size_pixels=6, device=CPU), strict=True
+        DevicePrefetcher(_late(0.0), size_pixels=6, device=device),
+        DevicePrefetcher(_late(0.0), size_pixels=6, device=CPU),
+        strict=True,
     ):
         assert clip.is_cuda and batch.label_B.is_cuda
-        assert (clip.cpu() - expected).abs().max() < 2 / 255 / 0.2  # a CPU rounds to whole levels twice
+        assert (
+            clip.cpu() - expected
+        ).abs().max() < 2 / 255 / 0.2  # a CPU rounds to whole levels twice
 
 
 @pytest.mark.gpu

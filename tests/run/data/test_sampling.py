@@ -36,25 +36,48 @@ def test_a_second_is_a_second_at_any_frame_rate() -> None:
     assert timeline_frames(sample_of(100, fps=50.0), view) == 50
 
 
-@given(st.integers(1, 400), st.sampled_from([12.0, 23.976, 25.0, 29.97, 50.0]), st.integers(0, 2**32), st.integers(1, 4))
-def test_every_clip_lies_inside_its_video(num_frames: int, fps: float, seed: int, stride: int) -> None:
+@given(
+    st.integers(1, 400),
+    st.sampled_from([12.0, 23.976, 25.0, 29.97, 50.0]),
+    st.integers(0, 2**32),
+    st.integers(1, 4),
+)
+def test_every_clip_lies_inside_its_video(
+    num_frames: int, fps: float, seed: int, stride: int
+) -> None:
     view = View(num_frames=8, stride_frames=stride)
     sample = sample_of(num_frames, fps)
-    for request in (random_clip(sample, view, np.random.default_rng(seed)), even_clips(sample, view, 3)):
+    for request in (
+        random_clip(sample, view, np.random.default_rng(seed)),
+        even_clips(sample, view, 3),
+    ):
         assert request.frame_VT.min() >= 0 and request.frame_VT.max() < num_frames
         if timeline_frames(sample, view) >= view.window_frames:
             assert (np.diff(request.frame_VT) >= 0).all()
 
 
-@given(st.integers(30, 400), st.integers(0, 2**32), st.sampled_from([2, 4, 6]), st.sampled_from([25.0, 50.0, 75.0]))
-def test_where_every_second_frame_is_taken_it_is_an_even_one(num_frames: int, seed: int, stride: int, fps: float) -> None:
+@given(
+    st.integers(30, 400),
+    st.integers(0, 2**32),
+    st.sampled_from([2, 4, 6]),
+    st.sampled_from([25.0, 50.0, 75.0]),
+)
+def test_where_every_second_frame_is_taken_it_is_an_even_one(
+    num_frames: int, seed: int, stride: int, fps: float
+) -> None:
     sample, view = sample_of(num_frames, fps), View(num_frames=4, stride_frames=stride, fps=25.0)
     if timeline_frames(sample, view) >= view.window_frames:
         assert not (random_clip(sample, view, np.random.default_rng(seed)).frame_VT % 2).any()
 
 
-@given(st.integers(0, 300), st.integers(1, 8), st.sampled_from([12.0, 23.976, 25.0, 29.97, 30.0, 50.0, 60.0]))
-def test_a_start_moves_by_one_place_at_most_and_never_below_the_first(start: int, stride: int, fps: float) -> None:
+@given(
+    st.integers(0, 300),
+    st.integers(1, 8),
+    st.sampled_from([12.0, 23.976, 25.0, 29.97, 30.0, 50.0, 60.0]),
+)
+def test_a_start_moves_by_one_place_at_most_and_never_below_the_first(
+    start: int, stride: int, fps: float
+) -> None:
     view = View(num_frames=4, stride_frames=stride, fps=25.0)
     assert start - cheap_start(sample_of(400, fps), view, start) in ((0, 1) if start else (0,))
 

@@ -10,7 +10,7 @@ from support.processes import WORLD_SIZE, in_two_processes
 from torch import Tensor
 
 from kdbatch.run.data.batches import Batch
-from kdbatch.run.distributed.collectives import gathered, reordered
+from kdbatch.run.distributed.collectives import all_gather_with_grad, permute_rows
 from kdbatch.run.tasks import PRETEXTS
 from kdbatch.vocab.tasks import CVRL, TDL, RSPNet
 
@@ -34,7 +34,7 @@ def share(rank: int, world_size: int) -> slice:
 def coupled_loss(weight: Tensor, rank: int, world_size: int) -> Tensor:
     """The mean over this process's rows of losses each of which depends on the rows of all."""
     own = rows()[share(rank, world_size)] @ weight
-    everyone = gathered(own)
+    everyone = all_gather_with_grad(own)
     places = torch.arange(NUM, dtype=torch.float64)[share(rank, world_size)]
     return ((own @ everyone.T).logsumexp(1) * (1 + places) + (own @ everyone.T).sin().sum(1)).mean()
 
@@ -52,18 +52,25 @@ def moved_rows() -> dict[str, Tensor]:
     rank = torch.distributed.get_rank()
     x = torch.arange(10.0).view(5, 2) + 100 * rank
     order = torch.randperm(10)
-    there = reordered(x, order)
-    return {"x": x, "order": order, "there": there, "back": reordered(there, order.argsort()), "all": gathered(x)}
+    there = permute_rows(x, order)
+    return {
+        "x": x,
+        "order": order,
+        "there": there,
+        "back": permute_rows(there, order.argsort()),
+        "all": all_gather_with_grad(x),
+    }
 
 
 def task_steps(name: str, rank: int, world_size: int) -> dict[str, Any]:
-    """Three steps of SGD with gradients averaged over processes, as data-parallel training does. Query networks have no batch statistics
-    here, since joining those is the trainer's part; key networks have.
+    """Three steps of SGD with gradients averaged over processes, as data-parallel training does.
+    Query networks have no batch statistics here, since joining those is the trainer's part; key
+    networks have.
     """
     task = TASKS[name]
     pretext = PRETEXTS[task.name]
     torch.manual_seed(0)
-    model = pretext.build(task, world.TinyBackbone(), world.TinyBackbone())  # type: ignore[arg-type]
+    model = pretext.build_model(task, world.TinyBackbone(), world.TinyBackbone())  # type: ignore[arg-type]
     for child, module in model.named_children():
         module.train(child.startswith("key_"))
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.05)
@@ -87,8 +94,16 @@ def task_steps(name: str, rank: int, world_size: int) -> dict[str, Any]:
 
 def _batch(part: slice) -> Batch:
     places = np.array([0, 1, 2, 3, 4, 0, 6, 7])[part]  # one video twice, once in each process
-    extra = {"speed": np.array([1, 2] * 4), "other": np.array([2, 1] * 4), "mix_frame": np.array([0, 1] * 4)}
-    return world.batch_of(list(places), mix_share=np.linspace(0, 0.1, 8, dtype=np.float32)[part], **{n: v[part] for n, v in extra.items()})
+    extra = {
+        "speed": np.array([1, 2] * 4),
+        "other": np.array([2, 1] * 4),
+        "mix_frame": np.array([0, 1] * 4),
+    }
+    return world.batch_of(
+        list(places),
+        mix_share=np.linspace(0, 0.1, 8, dtype=np.float32)[part],
+        **{n: v[part] for n, v in extra.items()},
+    )
 
 
 def work(rank: int) -> dict[str, Any]:
@@ -110,15 +125,21 @@ def test_gathered_rows_bring_their_gradient_home(two: list[Any]) -> None:
 
 def test_alone_nothing_is_gathered() -> None:
     x = rows()
-    assert gathered(x) is x and torch.equal(reordered(x, torch.arange(NUM).flip(0)), x.flip(0))
+    assert all_gather_with_grad(x) is x and torch.equal(
+        permute_rows(x, torch.arange(NUM).flip(0)), x.flip(0)
+    )
 
 
 def test_rows_travel_to_where_the_order_wants_them_and_back(two: list[Any]) -> None:
     first, second = (result["moved"] for result in two)
     everyone = torch.stack([first["x"], second["x"]], 1).flatten(0, 1)
     assert torch.equal(first["all"], everyone) and torch.equal(second["all"], everyone)
-    assert torch.equal(first["order"], second["order"]) and sorted(first["order"].tolist()) == list(range(10))
-    assert torch.equal(torch.stack([first["there"], second["there"]], 1).flatten(0, 1), everyone[first["order"]])
+    assert torch.equal(first["order"], second["order"]) and sorted(first["order"].tolist()) == list(
+        range(10)
+    )
+    assert torch.equal(
+        torch.stack([first["there"], second["there"]], 1).flatten(0, 1), everyone[first["order"]]
+    )
     assert torch.equal(first["back"], first["x"]) and torch.equal(second["back"], second["x"])
 
 
@@ -129,8 +150,12 @@ def test_two_processes_train_as_one_does(two: list[Any], name: str) -> None:
         found = result["steps"][name]
         assert torch.allclose(found["losses"], whole["losses"], atol=1e-6, rtol=1e-6)
         for entry, value in whole["state"].items():
-            if "running_" not in entry and "num_batches" not in entry:  # of key groups, of which each process sees its own
-                assert torch.allclose(found["state"][entry].double(), value.double(), atol=1e-6), entry
+            if (
+                "running_" not in entry and "num_batches" not in entry
+            ):  # of key groups, of which each process sees its own
+                assert torch.allclose(found["state"][entry].double(), value.double(), atol=1e-6), (
+                    entry
+                )
 
 
 @pytest.mark.parametrize("name", ["rspnet", "tdl"])
@@ -138,4 +163,17 @@ def test_all_processes_have_the_same_queue(two: list[Any], name: str) -> None:
     states = [result["steps"][name]["state"] for result in two]
     for entry in ("queue.key_QD", "queue.video_Q", "queue.next_place"):
         assert torch.equal(states[0][entry], states[1][entry])
-    assert states[0]["queue.video_Q"].tolist() == [4, 0, 6, 7, 0, 1, 2, 3, 4, 0, 6, 7]  # 24 keys in 12 places
+    assert states[0]["queue.video_Q"].tolist() == [
+        4,
+        0,
+        6,
+        7,
+        0,
+        1,
+        2,
+        3,
+        4,
+        0,
+        6,
+        7,
+    ]  # 24 keys in 12 places

@@ -1,4 +1,6 @@
-"""Two processes compute what one does: gradients, batch statistics, dropout, curves, evaluation shares."""
+"""Two processes compute what one does: gradients, batch statistics, dropout, curves, evaluation
+shares.
+"""
 
 import dataclasses
 import json
@@ -19,13 +21,18 @@ from torch import nn
 
 from kdbatch.base.errors import UserError
 from kdbatch.run.data.batches import EvaluationBatches
-from kdbatch.run.distributed.process_group import Place, Team, place_of
-from kdbatch.run.distributed.sync_layers import TeamBatchNorm, TeamDropout, mean_over_team, work_together
-from kdbatch.run.heartbeat import Pulse, StopFlag, Stopped
+from kdbatch.run.distributed.process_group import ProcessGroup, RankInfo, rank_info
+from kdbatch.run.distributed.sync_layers import (
+    GlobalBatchDropout,
+    SyncBatchNorm,
+    all_reduce_mean,
+    synchronize_layers,
+)
+from kdbatch.run.heartbeat import StatusReporter, Stopped, StopSignal
 from kdbatch.run.main import _failed, main
 from kdbatch.run.models import BACKBONES, Classifier, build_backbone
 from kdbatch.run.tasks import PRETEXTS
-from kdbatch.run.train.optim import find_gradients
+from kdbatch.run.train.optim import compute_gradients
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.recipes import Compare
 from kdbatch.vocab.runs import Assignment, Resources, Run, RunFolder
@@ -38,119 +45,203 @@ from kdbatch.vocab.views import View
 def in_two(act: Callable[..., Any], *args: Any, folder: Path) -> list[Any]:
     """What `act(team, *args)` gives in each of two processes."""
     (place := folder / f"{act.__name__}{len(list(folder.iterdir()))}").mkdir()
-    return in_two_processes(lambda rank: act(Team(rank=rank, world_size=WORLD_SIZE), *args), place)
+    return in_two_processes(
+        lambda rank: act(ProcessGroup(rank=rank, world_size=WORLD_SIZE), *args), place
+    )
 
 
-TORCHRUN = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "n1", "MASTER_PORT": "29500"}
-SLURM = {"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2", "SLURM_LOCALID": "1", "SLURM_JOB_ID": "41234", "SLURM_NTASKS": "2"}
+TORCHRUN = {
+    "RANK": "3",
+    "WORLD_SIZE": "4",
+    "LOCAL_RANK": "1",
+    "LOCAL_WORLD_SIZE": "2",
+    "MASTER_ADDR": "n1",
+    "MASTER_PORT": "29500",
+}
+SLURM = {
+    "SLURM_PROCID": "1",
+    "SLURM_STEP_NUM_TASKS": "2",
+    "SLURM_LOCALID": "1",
+    "SLURM_JOB_ID": "41234",
+    "SLURM_NTASKS": "2",
+}
 
 
 def test_a_process_finds_its_place_in_what_its_launcher_says() -> None:
-    expected = Place(rank=3, world_size=4, local_rank=1, processes_here=2, host="n1", port=29500)
-    assert place_of(TORCHRUN) == place_of({**SLURM, **TORCHRUN}) == expected
-    assert place_of(SLURM) == Place(rank=1, world_size=2, local_rank=1, host="127.0.0.1", port=11234)
-    assert place_of({**SLURM, "MASTER_ADDR": "n7", "MASTER_PORT": "5"}) == Place(rank=1, world_size=2, local_rank=1, host="n7", port=5)
+    expected = RankInfo(
+        rank=3, world_size=4, local_rank=1, processes_on_node=2, host="n1", port=29500
+    )
+    assert rank_info(TORCHRUN) == rank_info({**SLURM, **TORCHRUN}) == expected
+    assert rank_info(SLURM) == RankInfo(
+        rank=1, world_size=2, local_rank=1, host="127.0.0.1", port=11234
+    )
+    assert rank_info({**SLURM, "MASTER_ADDR": "n7", "MASTER_PORT": "5"}) == RankInfo(
+        rank=1, world_size=2, local_rank=1, host="n7", port=5
+    )
 
 
 def test_the_shell_of_an_allocation_is_alone() -> None:
-    assert place_of({}) == place_of({"SLURM_NTASKS": "4", "SLURM_PROCID": "0"}) == place_of({**TORCHRUN, "WORLD_SIZE": "1"}) == Place()
+    assert (
+        rank_info({})
+        == rank_info({"SLURM_NTASKS": "4", "SLURM_PROCID": "0"})
+        == rank_info({**TORCHRUN, "WORLD_SIZE": "1"})
+        == RankInfo()
+    )
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"RANK": ""}, "RANK: expected a number, found ''. Start the processes with torchrun or srun"),
+        (
+            {"RANK": ""},
+            "RANK: expected a number, found ''. Start the processes with torchrun or srun",
+        ),
         ({"RANK": "4"}, "RANK=4: no such process of WORLD_SIZE=4"),
         ({"MASTER_PORT": "http"}, "MASTER_PORT: expected a number, found 'http'"),
-        ({"MASTER_ADDR": ""}, "4 processes, but MASTER_ADDR or MASTER_PORT is not set.*export both"),
+        (
+            {"MASTER_ADDR": ""},
+            "4 processes, but MASTER_ADDR or MASTER_PORT is not set.*export both",
+        ),
     ],
 )
 def test_a_place_that_makes_no_sense_is_one_line(change: dict[str, str], says: str) -> None:
     with pytest.raises(UserError, match=says):
-        place_of({**TORCHRUN, **change})
+        rank_info({**TORCHRUN, **change})
 
 
 def test_several_nodes_of_slurm_need_to_be_told_where_to_meet() -> None:
     with pytest.raises(UserError, match="MASTER_ADDR"):
-        place_of({**SLURM, "SLURM_STEP_NUM_NODES": "2"})
+        rank_info({**SLURM, "SLURM_STEP_NUM_NODES": "2"})
 
 
-def test_processes_that_do_not_meet_may_be_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = Compare(data=Subset(dataset="ucf101", split="train01", num_places=0, num_classes=3, digest="0"), view=View())
+def test_processes_that_do_not_meet_may_be_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = Compare(
+        data=Subset(dataset="ucf101", split="train01", num_places=0, num_classes=3, digest="0"),
+        view=View(),
+    )
     run = Run(recipe=recipe, seed=0, parents=())
-    RunFolder(tmp_path).save(Assignment(run=run, title="x", shards_dir="", decoder="pyav", resources=Resources(nodes=2)))
+    RunFolder(tmp_path).save(
+        Assignment(run=run, title="x", shards_dir="", decoder="pyav", resources=Resources(nodes=2))
+    )
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        place = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(taken.getsockname()[1])}
+        place = {
+            "RANK": "0",
+            "WORLD_SIZE": "2",
+            "LOCAL_RANK": "0",
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(taken.getsockname()[1]),
+        }
         for name, value in place.items():
             monkeypatch.setenv(name, value)
-        assert main([str(tmp_path)], stop=StopFlag()) == EXIT_UNMET
+        assert main([str(tmp_path)], stop=StopSignal()) == EXIT_UNMET
 
 
-def _batch_norm(team: Team, x: torch.Tensor) -> dict[str, torch.Tensor]:
+def _batch_norm(group: ProcessGroup, x: torch.Tensor) -> dict[str, torch.Tensor]:
     norm = nn.Sequential(nn.BatchNorm3d(3))
     with torch.no_grad():
         norm[0].weight.copy_(torch.tensor([0.5, 1.0, 2.0]))
-    work_together(norm, team)
-    share = x[team.rank :: team.world_size].clone().requires_grad_()
+    synchronize_layers(norm, group)
+    share = x[group.rank :: group.world_size].clone().requires_grad_()
     out = norm(share)
     (out**3).mean().backward()
     assert share.grad is not None and norm[0].weight.grad is not None
-    parts = {"out": out.detach(), "input": share.grad, "weight": norm[0].weight.grad, "bias": norm[0].bias.grad}
+    parts = {
+        "out": out.detach(),
+        "input": share.grad,
+        "weight": norm[0].weight.grad,
+        "bias": norm[0].bias.grad,
+    }
     return {
         **parts,
         **{k: v for k, v in norm.state_dict().items() if "running" in k},
-        "kind": torch.tensor(isinstance(norm[0], TeamBatchNorm)),
+        "kind": torch.tensor(isinstance(norm[0], SyncBatchNorm)),
     }
 
 
 def test_batch_normalisation_over_two_processes_is_that_of_the_whole_batch(tmp_path: Path) -> None:
     torch.manual_seed(0)
     x = torch.randn(6, 3, 2, 4, 4) + torch.tensor([0.0, 100.0, -3.0]).view(3, 1, 1, 1)
-    whole = _batch_norm(Team(), x)
+    whole = _batch_norm(ProcessGroup(), x)
     shares = in_two(_batch_norm, x, folder=tmp_path)
     assert not whole["kind"] and all(s["kind"] for s in shares)
     together = torch.empty_like(x)
-    for name, scale in (("out", 1), ("input", 1 / 2)):  # the loss of a share is a mean over half of the batch
+    for name, scale in (
+        ("out", 1),
+        ("input", 1 / 2),
+    ):  # the loss of a share is a mean over half of the batch
         together[0::2], together[1::2] = (s[name] * scale for s in shares)
         assert torch.allclose(together, whole[name], rtol=1e-4, atol=1e-5), name
     for name in ("weight", "bias"):
-        assert torch.allclose((shares[0][name] + shares[1][name]) / 2, whole[name], rtol=1e-4, atol=1e-5), name
+        assert torch.allclose(
+            (shares[0][name] + shares[1][name]) / 2, whole[name], rtol=1e-4, atol=1e-5
+        ), name
     for name in ("0.running_mean", "0.running_var"):
         assert all(torch.allclose(s[name], whole[name], rtol=1e-5, atol=1e-6) for s in shares), name
 
 
-def _masks(team: Team) -> torch.Tensor:
+def _masks(group: ProcessGroup) -> torch.Tensor:
     torch.manual_seed(3)
     module: nn.Module = nn.Sequential(nn.Dropout(0.4))
-    work_together(module, team)
-    return module(torch.ones(8, 5)[team.rank :: team.world_size])
+    synchronize_layers(module, group)
+    return module(torch.ones(8, 5)[group.rank :: group.world_size])
 
 
 def test_dropout_over_two_processes_drops_what_one_would(tmp_path: Path) -> None:
     first, second = in_two(_masks, folder=tmp_path)
-    whole = _masks(Team())
-    assert torch.equal(first, whole[0::2]) and torch.equal(second, whole[1::2]) and 0 < int((whole == 0).sum()) < 40
+    whole = _masks(ProcessGroup())
+    assert (
+        torch.equal(first, whole[0::2])
+        and torch.equal(second, whole[1::2])
+        and 0 < int((whole == 0).sum()) < 40
+    )
 
 
 def test_a_network_without_gradients_keeps_its_own_statistics() -> None:
-    model = nn.ModuleDict({"query": nn.BatchNorm3d(2), "key": nn.BatchNorm3d(2).requires_grad_(False), "drop": nn.Dropout(0.5)})
+    model = nn.ModuleDict(
+        {
+            "query": nn.BatchNorm3d(2),
+            "key": nn.BatchNorm3d(2).requires_grad_(False),
+            "drop": nn.Dropout(0.5),
+        }
+    )
     names = list(model.state_dict())
-    work_together(model, Team(rank=0, world_size=2))
-    assert isinstance(model["query"], TeamBatchNorm) and type(model["key"]) is nn.BatchNorm3d and isinstance(model["drop"], TeamDropout)
+    synchronize_layers(model, ProcessGroup(rank=0, world_size=2))
+    assert (
+        isinstance(model["query"], SyncBatchNorm)
+        and type(model["key"]) is nn.BatchNorm3d
+        and isinstance(model["drop"], GlobalBatchDropout)
+    )
     assert list(model.state_dict()) == names
 
 
-def _talk(team: Team) -> str:
-    mean = mean_over_team(torch.tensor([float(team.rank)]))
-    rows = team.gathered(torch.full((1 + 2 * team.rank, 2), 0.1 + team.rank, dtype=torch.float64)).tolist()
-    heard = [team.from_leader(b"from " + str(team.rank).encode()), team.from_leader(None), team.from_leader(b"")]
-    x = torch.full((2, 3), float(team.rank))
-    numbers = team.average([x], torch.tensor([4.0 * team.rank]))
-    y = torch.full((2,), float(team.rank + 5))
-    team.equalise([y])
-    return json.dumps([mean.tolist(), rows, [None if h is None else h.decode() for h in heard], x.tolist(), numbers.tolist(), y.tolist()])
+def _talk(group: ProcessGroup) -> str:
+    mean = all_reduce_mean(torch.tensor([float(group.rank)]))
+    rows = group.all_gather_rows(
+        torch.full((1 + 2 * group.rank, 2), 0.1 + group.rank, dtype=torch.float64)
+    ).tolist()
+    heard = [
+        group.broadcast_bytes(b"from " + str(group.rank).encode()),
+        group.broadcast_bytes(None),
+        group.broadcast_bytes(b""),
+    ]
+    x = torch.full((2, 3), float(group.rank))
+    numbers = group.average_([x], torch.tensor([4.0 * group.rank]))
+    y = torch.full((2,), float(group.rank + 5))
+    group.broadcast_tensors([y])
+    return json.dumps(
+        [
+            mean.tolist(),
+            rows,
+            [None if h is None else h.decode() for h in heard],
+            x.tolist(),
+            numbers.tolist(),
+            y.tolist(),
+        ]
+    )
 
 
 def test_what_processes_tell_each_other_arrives(tmp_path: Path) -> None:
@@ -159,13 +250,15 @@ def test_what_processes_tell_each_other_arrives(tmp_path: Path) -> None:
     assert [json.loads(text) for text in in_two(_talk, folder=tmp_path)] == [expected, expected]
 
 
-def _stop(team: Team, folder: Path) -> bool:
+def _stop(group: ProcessGroup, folder: Path) -> bool:
     """Whether the run's status tells of the stop when this process has ended its attempt."""
-    team = dataclasses.replace(team, store=dist.FileStore(str(folder / "words"), WORLD_SIZE))
-    with Pulse(RunFolder(folder), device="cpu", stop=StopFlag(), writes=team.leads) as pulse:
-        if team.leads:
+    group = dataclasses.replace(group, store=dist.FileStore(str(folder / "words"), WORLD_SIZE))
+    with StatusReporter(
+        RunFolder(folder), device="cpu", stop=StopSignal(), writes=group.is_rank0
+    ) as pulse:
+        if group.is_rank0:
             time.sleep(0.1)  # it saves
-        _failed(RunFolder(folder), pulse, team, Stopped())
+        _failed(RunFolder(folder), pulse, group, Stopped())
         status = load_status(folder / "status.json")
     return status is not None and status.state == "stopped"
 
@@ -174,56 +267,87 @@ def test_a_process_that_stops_leaves_after_the_leader_has_told_it(tmp_path: Path
     assert in_two(_stop, tmp_path, folder=tmp_path) == [True, True]
 
 
-def _gradients(team: Team, kind: str) -> dict[str, torch.Tensor]:
+def _gradients(group: ProcessGroup, kind: str) -> dict[str, torch.Tensor]:
     """Of a whole network, by six clips or this process's share of them, in double precision."""
     torch.manual_seed(0)
-    model = Classifier(build_backbone(Backbone(kind=kind, width=0.0625)), num_classes=5, dropout=0.3).double()  # type: ignore[arg-type]
-    work_together(model, team)
-    clip_BCTHW, label_B = (x[team.rank :: team.world_size] for x in (torch.randn(6, 3, 4, 32, 32).double(), torch.arange(6) % 5))
+    model = Classifier(
+        build_backbone(Backbone(kind=kind, width=0.0625)), num_classes=5, dropout=0.3
+    ).double()  # type: ignore[arg-type]
+    synchronize_layers(model, group)
+    clip_BCTHW, label_B = (
+        x[group.rank :: group.world_size]
+        for x in (torch.randn(6, 3, 4, 32, 32).double(), torch.arange(6) % 5)
+    )
     loss = nn.functional.cross_entropy(model(clip_BCTHW), label_B)
     loss.backward()
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-    return {**gradients, "loss": team.average(list(gradients.values()), loss.detach()[None])}
+    return {**gradients, "loss": group.average_(list(gradients.values()), loss.detach()[None])}
 
 
 @pytest.mark.parametrize("kind", BACKBONES)
-def test_the_gradient_over_two_processes_is_that_of_the_whole_batch(kind: str, tmp_path: Path) -> None:
-    whole = _gradients(Team(), kind)
+def test_the_gradient_over_two_processes_is_that_of_the_whole_batch(
+    kind: str, tmp_path: Path
+) -> None:
+    whole = _gradients(ProcessGroup(), kind)
     size = torch.stack([g.norm() for g in whole.values()]).norm()
     for found in in_two(_gradients, kind, folder=tmp_path):
         assert found.keys() == whole.keys()
         assert max((found[name] - whole[name]).norm() / size for name in whole) < 1e-12
 
 
-def _pretext_gradients(team: Team, name: str) -> dict[str, torch.Tensor]:
+def _pretext_gradients(group: ProcessGroup, name: str) -> dict[str, torch.Tensor]:
     """Of a pretext task's second step: by then a key encoder and a queue have moved."""
     torch.manual_seed(0)
-    task, pretext, view = TASKS[name].at(1), PRETEXTS[name], View(num_frames=8, size_pixels=32)
+    task, pretext, view = (
+        TASKS[name].at_complexity(1),
+        PRETEXTS[name],
+        View(num_frames=8, size_pixels=32),
+    )
     small = {"queue_size": 16, "embedding_dim": 8, "hidden_dim": 8, "decoder_dim": 8}
-    task = dataclasses.replace(task, **{field: n for field, n in small.items() if hasattr(task, field)})  # type: ignore[arg-type]
+    task = dataclasses.replace(
+        task, **{field: n for field, n in small.items() if hasattr(task, field)}
+    )  # type: ignore[arg-type]
     backbones = [build_backbone(Backbone(kind="r21d_10", width=0.0625)) for _ in range(2)]
-    model = pretext.build(task, *backbones).double()
+    model = pretext.build_model(task, *backbones).double()
     if isinstance(getattr(model, "queue", None), nn.Module):
-        model.get_submodule("queue").float()  # as the embeddings, which are cast to single precision
-    work_together(model, team)
-    share = slice(team.rank, None, team.world_size)
+        model.get_submodule(
+            "queue"
+        ).float()  # as the embeddings, which are cast to single precision
+    synchronize_layers(model, group)
+    share = slice(group.rank, None, group.world_size)
     for step in range(2):
-        requests, extra = pretext.choose(videos(*[100] * 8), task, view, np.random.default_rng(step))
+        requests, extra = pretext.sample_clips(
+            videos(*[100] * 8), task, view, np.random.default_rng(step)
+        )
         torch.manual_seed(step)
         num_frames = requests[0].frame_VT.shape[1]
-        clip_VBCTHW = torch.randn(len(requests[0].draw_V), 8, 3, num_frames, 32, 32).double()[:, share]
-        extra = {n: v.astype(float) if v.dtype == np.float32 else v for n, v in ({"video": np.arange(8)} | extra).items()}
-        batch = batch_of(range(8)[share], num_views=len(clip_VBCTHW), **{n: v[share] for n, v in extra.items()})
-        numbers = find_gradients(
-            model, lambda c, b: pretext.step(model, c, b, task), (clip_VBCTHW, batch), num_parts=1, team=team, stop_asked=lambda: False
+        clip_VBCTHW = torch.randn(len(requests[0].draw_V), 8, 3, num_frames, 32, 32).double()[
+            :, share
+        ]
+        extra = {
+            n: v.astype(float) if v.dtype == np.float32 else v
+            for n, v in ({"video": np.arange(8)} | extra).items()
+        }
+        batch = batch_of(
+            range(8)[share], num_views=len(clip_VBCTHW), **{n: v[share] for n, v in extra.items()}
+        )
+        numbers = compute_gradients(
+            model,
+            lambda c, b: pretext.step(model, c, b, task),
+            (clip_VBCTHW, batch),
+            num_parts=1,
+            group=group,
+            stop_asked=lambda: False,
         )
     gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
     return {**gradients, **{f"told {n}": v.detach() for n, v in numbers.items()}}
 
 
 @pytest.mark.parametrize("name", PRETEXTS)
-def test_a_pretext_task_over_two_processes_is_that_of_the_whole_batch(name: str, tmp_path: Path) -> None:
-    whole = _pretext_gradients(Team(), name)
+def test_a_pretext_task_over_two_processes_is_that_of_the_whole_batch(
+    name: str, tmp_path: Path
+) -> None:
+    whole = _pretext_gradients(ProcessGroup(), name)
     first, second = in_two(_pretext_gradients, name, folder=tmp_path)
     size = torch.stack([g.norm() for n, g in whole.items() if not n.startswith("told")]).norm()
     assert first.keys() == second.keys() == whole.keys()
@@ -235,12 +359,20 @@ def test_a_pretext_task_over_two_processes_is_that_of_the_whole_batch(name: str,
             assert (first[n] - expected).norm() / size < 1e-5, n
 
 
-def _train(team: Team, folder: str, stop_at: int | None) -> dict[str, Any]:
+def _train(group: ProcessGroup, folder: str, stop_at: int | None) -> dict[str, Any]:
     """Trains on this process's share; `stop_at` asks process 1 alone to stop."""
     try:
-        state, trained = run(Path(folder), team=team, stop_at=stop_at if team.rank == 1 else None)
+        state, trained = run(
+            Path(folder), group=group, stop_at=stop_at if group.rank == 1 else None
+        )
     except Stopped:
-        return {"stopped": torch.load(Path(folder) / "checkpoint.pt", weights_only=True)["state"]["step"] if team.leads else -1}
+        return {
+            "stopped": torch.load(Path(folder) / "checkpoint.pt", weights_only=True)["state"][
+                "step"
+            ]
+            if group.is_rank0
+            else -1
+        }
     return {"state": state, "curves": [[m.name, m.value, m.step] for m in learnt(trained)]}
 
 
@@ -250,20 +382,29 @@ def test_two_processes_train_the_network_that_one_does(tmp_path: Path) -> None:
     (tmp_path / "two").mkdir()
     first, second = in_two(_train, str(tmp_path / "two"), None, folder=tmp_path)
     assert all(torch.equal(value, second["state"][name]) for name, value in first["state"].items())
-    assert first["curves"] == second["curves"] and [c[0] for c in first["curves"]] == [m.name for m in learnt(trained)]
+    assert first["curves"] == second["curves"] and [c[0] for c in first["curves"]] == [
+        m.name for m in learnt(trained)
+    ]
     for name, value in state.items():
-        assert torch.allclose(first["state"][name].float(), value.float(), rtol=1e-4, atol=1e-5), name
-    assert [c[1] for c in first["curves"]] == pytest.approx([m.value for m in learnt(trained)], rel=1e-4)
+        assert torch.allclose(first["state"][name].float(), value.float(), rtol=1e-4, atol=1e-5), (
+            name
+        )
+    assert [c[1] for c in first["curves"]] == pytest.approx(
+        [m.value for m in learnt(trained)], rel=1e-4
+    )
 
 
 def test_a_word_to_one_process_stops_both_at_one_step_and_both_go_on(tmp_path: Path) -> None:
     for name in ("whole", "stopped"):
         (tmp_path / name).mkdir()
     whole, _ = in_two(_train, str(tmp_path / "whole"), None, folder=tmp_path)
-    assert [r["stopped"] for r in in_two(_train, str(tmp_path / "stopped"), 4, folder=tmp_path)] == [4, -1]
+    assert [
+        r["stopped"] for r in in_two(_train, str(tmp_path / "stopped"), 4, folder=tmp_path)
+    ] == [4, -1]
     resumed, other = in_two(_train, str(tmp_path / "stopped"), None, folder=tmp_path)
     assert all(
-        torch.equal(value, whole["state"][name]) and torch.equal(value, other["state"][name]) for name, value in resumed["state"].items()
+        torch.equal(value, whole["state"][name]) and torch.equal(value, other["state"][name])
+        for name, value in resumed["state"].items()
     )
     assert resumed["curves"] == whole["curves"]
 

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from support import clips as world
 from torch import nn
 
-from kdbatch.run.context import Worker
-from kdbatch.run.data.augment import Draw, apply_draws
-from kdbatch.run.data.batches import Video
+from kdbatch.run.context import RunContext
+from kdbatch.run.data.augment import AugmentParams, apply_augment
+from kdbatch.run.data.batches import StoredVideo
 from kdbatch.run.data.decoding.decode import decode_frames
 from kdbatch.run.data.sampling import even_clips
-from kdbatch.run.evaluation.predict import place_of, predict
-from kdbatch.run.heartbeat import Pulse, StopFlag
+from kdbatch.run.evaluation.predict import label_ranks, predict
+from kdbatch.run.heartbeat import StatusReporter, StopSignal
 from kdbatch.vocab.runs import RunFolder
 
 
@@ -26,38 +26,67 @@ class Columns(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Video]:
+def videos(tmp_path_factory: pytest.TempPathFactory) -> list[StoredVideo]:
     return world.videos_of(world.make_shards(tmp_path_factory.mktemp("predict")))
 
 
-def _worker(folder: Path) -> Worker:
-    pulse = Pulse(RunFolder(folder), device="cpu", stop=StopFlag())
-    return Worker(folder=RunFolder(folder), pulse=pulse, device=torch.device("cpu"), num_workers=0, decoder="pyav")
+def _worker(folder: Path) -> RunContext:
+    pulse = StatusReporter(RunFolder(folder), device="cpu", stop=StopSignal())
+    return RunContext(
+        folder=RunFolder(folder),
+        reporter=pulse,
+        device=torch.device("cpu"),
+        num_workers=0,
+        decoder="pyav",
+    )
 
 
-def _of_one(video: Video, worker: Worker, *, num_clips: int, num_crops: int) -> np.ndarray:
-    return predict(Columns(), [video], view=world.VIEW, num_clips=num_clips, num_crops=num_crops, worker=worker).probability_NK[0]
+def _of_one(
+    video: StoredVideo, context: RunContext, *, num_clips: int, num_crops: int
+) -> np.ndarray:
+    return predict(
+        Columns(),
+        [video],
+        view=world.VIEW,
+        num_clips=num_clips,
+        num_crops=num_crops,
+        context=context,
+    ).probability_NK[0]
 
 
 @given(st.integers(0, 2**32), st.integers(1, 6))
 def test_a_labels_place_is_its_place_among_sorted_classes(seed: int, num_classes: int) -> None:
     rng = np.random.default_rng(seed)
-    value_NK, label_N = rng.integers(0, 3, (20, num_classes)).astype(float), rng.integers(0, num_classes, 20)
+    value_NK, label_N = (
+        rng.integers(0, 3, (20, num_classes)).astype(float),
+        rng.integers(0, num_classes, 20),
+    )
     order_NK = np.argsort(-value_NK, axis=1, kind="stable")
-    assert place_of(value_NK, label_N).tolist() == [row.tolist().index(label) for row, label in zip(order_NK, label_N, strict=True)]
+    assert label_ranks(value_NK, label_N).tolist() == [
+        row.tolist().index(label) for row, label in zip(order_NK, label_N, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("num_crops", [1, 3])
-def test_videos_predicted_together_or_alone_are_predicted_alike(videos: list[Video], tmp_path: Path, num_crops: int) -> None:
+def test_videos_predicted_together_or_alone_are_predicted_alike(
+    videos: list[StoredVideo], tmp_path: Path, num_crops: int
+) -> None:
     worker = _worker(tmp_path)
-    together = predict(Columns(), videos, view=world.VIEW, num_clips=4, num_crops=num_crops, worker=worker)
-    assert together.keys == [v.sample.key for v in videos] and together.clip_place_NC.shape == (len(videos), 4)
+    together = predict(
+        Columns(), videos, view=world.VIEW, num_clips=4, num_crops=num_crops, context=worker
+    )
+    assert together.keys == [v.sample.key for v in videos] and together.clip_place_NC.shape == (
+        len(videos),
+        4,
+    )
     alone = np.stack([_of_one(v, worker, num_clips=4, num_crops=num_crops) for v in videos])
     assert np.allclose(together.probability_NK, alone, atol=1e-6)
     assert np.allclose(together.probability_NK.sum(1), 1, atol=1e-6)
 
 
-def test_three_crops_are_three_squares_along_the_long_side_averaged(videos: list[Video], tmp_path: Path) -> None:
+def test_three_crops_are_three_squares_along_the_long_side_averaged(
+    videos: list[StoredVideo], tmp_path: Path
+) -> None:
     video = max(videos, key=lambda v: v.sample.width)
     height, width = video.sample.height, video.sample.width
     side = height * 7 // 8
@@ -65,17 +94,25 @@ def test_three_crops_are_three_squares_along_the_long_side_averaged(videos: list
     frame_CT = even_clips(video.sample, world.VIEW, 2).frame_VT
     clips, draws = [], []
     for frame_T in frame_CT:
-        frame_THWC = torch.from_numpy(decode_frames(video.tar, video.sample, frame_T.tolist(), decoder="pyav"))
+        frame_THWC = torch.from_numpy(
+            decode_frames(video.tar, video.sample, frame_T.tolist(), decoder="pyav")
+        )
         top = (height - side) // 2
         for left in (0, (width - side) // 2, width - side):
             clips.append(frame_THWC[:, top : top + side, left : left + side].contiguous())
-            draws.append(Draw((top, left, side, side), False, False))
-    view_VCTHW = apply_draws(clips, draws, size_pixels=world.VIEW.size_pixels, device=torch.device("cpu"))
+            draws.append(AugmentParams((top, left, side, side), False, False))
+    view_VCTHW = apply_augment(
+        clips, draws, size_pixels=world.VIEW.size_pixels, device=torch.device("cpu")
+    )
     expected_K = Columns()(view_VCTHW).softmax(-1).mean(0)
     found_K = _of_one(video, _worker(tmp_path), num_clips=2, num_crops=3)
     assert torch.allclose(torch.from_numpy(found_K), expected_K, atol=1e-6)
-    assert not torch.allclose(torch.from_numpy(_of_one(video, _worker(tmp_path), num_clips=2, num_crops=1)), expected_K, atol=1e-4)
+    assert not torch.allclose(
+        torch.from_numpy(_of_one(video, _worker(tmp_path), num_clips=2, num_crops=1)),
+        expected_K,
+        atol=1e-4,
+    )
 
 
 def test_label_order_decides_between_equal_classes() -> None:
-    assert place_of(np.array([[0.5, 0.5, 0.0]] * 3), np.arange(3)).tolist() == [0, 1, 2]
+    assert label_ranks(np.array([[0.5, 0.5, 0.0]] * 3), np.arange(3)).tolist() == [0, 1, 2]

@@ -34,7 +34,11 @@ def count_macs(model: nn.Module, clip_BCTHW: Tensor) -> int:
     def count(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
         macs.append(output.numel() * prod(module.weight.shape[1:]))
 
-    hooks = [m.register_forward_hook(count) for m in model.modules() if isinstance(m, nn.Conv3d | nn.Linear)]
+    hooks = [
+        m.register_forward_hook(count)
+        for m in model.modules()
+        if isinstance(m, nn.Conv3d | nn.Linear)
+    ]
     model(clip_BCTHW)
     for hook in hooks:
         hook.remove()
@@ -86,14 +90,25 @@ def test_r21d_has_83_channels_inside_its_stem_and_the_names_of_released_weights(
     state = weightless("r21d_10").backbone.state_dict()
     assert state["conv1.spatial_conv.weight"].shape == (83, 3, 1, 7, 7)
     assert state["conv5.block1.downsampleconv.temporal_conv.weight"].shape == (512, 170, 1, 1, 1)
-    assert {name.split(".")[2] for name in state if name.startswith("conv2.block1.")} == {"conv1", "bn1", "conv2", "bn2"}
+    assert {name.split(".")[2] for name in state if name.startswith("conv2.block1.")} == {
+        "conv1",
+        "bn1",
+        "conv2",
+        "bn2",
+    }
 
 
 @pytest.mark.parametrize(("stride", "padding", "kernel"), [(1, 1, 3), (2, 1, 3), (2, 0, 1)])
-def test_a_temporal_convolution_is_pytorchs_own_3d_convolution(stride: int, padding: int, kernel: int) -> None:
+def test_a_temporal_convolution_is_pytorchs_own_3d_convolution(
+    stride: int, padding: int, kernel: int
+) -> None:
     torch.manual_seed(0)
-    ours = TemporalConv(5, 4, (kernel, 1, 1), stride=(stride, 1, 1), padding=(padding, 0, 0), bias=False).double()
-    plain = nn.Conv3d(5, 4, (kernel, 1, 1), stride=(stride, 1, 1), padding=(padding, 0, 0), bias=False).double()
+    ours = TemporalConv(
+        5, 4, (kernel, 1, 1), stride=(stride, 1, 1), padding=(padding, 0, 0), bias=False
+    ).double()
+    plain = nn.Conv3d(
+        5, 4, (kernel, 1, 1), stride=(stride, 1, 1), padding=(padding, 0, 0), bias=False
+    ).double()
     plain.load_state_dict(ours.state_dict())
     clip = torch.randn(2, 5, 7, 3, 6, dtype=torch.float64)
     found, expected = clip.clone().requires_grad_(), clip.clone().requires_grad_()
@@ -102,12 +117,19 @@ def test_a_temporal_convolution_is_pytorchs_own_3d_convolution(stride: int, padd
     (out * weigh).sum().backward()
     (reference * weigh).sum().backward()
     assert out.shape == reference.shape and torch.allclose(out, reference, atol=1e-12)
-    assert found.grad is not None and expected.grad is not None and torch.allclose(found.grad, expected.grad, atol=1e-12)
+    assert (
+        found.grad is not None
+        and expected.grad is not None
+        and torch.allclose(found.grad, expected.grad, atol=1e-12)
+    )
     assert torch.allclose(ours.weight.grad, plain.weight.grad, atol=1e-12)  # type: ignore[arg-type]
 
 
 def test_first_shuffle_unit_is_grouped_at_48_channels_and_not_at_24():
-    grouped, plain = (classifier("shufflenet_2x", width=width).backbone.state_dict()["layer1.0.conv1.weight"] for width in (1.0, 0.5))
+    grouped, plain = (
+        classifier("shufflenet_2x", width=width).backbone.state_dict()["layer1.0.conv1.weight"]
+        for width in (1.0, 0.5)
+    )
     assert grouped.shape[:2] == (120, 48 // 3)
     assert plain.shape[:2] == (60, 24)
 
@@ -188,7 +210,9 @@ def test_declared_units_exist_and_come_in_order():
     for kind in BACKBONES:
         backbone: VideoBackbone = weightless(kind).backbone
         names = [name for name, _ in backbone.named_modules()]
-        places = [names.index(name) for name in (*backbone.stem_names, *backbone.unit_names, "pool")]
+        places = [
+            names.index(name) for name in (*backbone.stem_names, *backbone.unit_names, "pool")
+        ]
         assert places == sorted(places)
 
 

@@ -7,7 +7,14 @@ import torch.nn.functional as F
 from support import tasks as world
 from torch import Tensor, nn
 
-from kdbatch.run.tasks.cvrl import CVRLModel, chance, choose, cvrl_step, draw_gap, nt_xent
+from kdbatch.run.tasks.cvrl import (
+    CVRLModel,
+    chance_accuracy,
+    cvrl_step,
+    draw_gap,
+    nt_xent,
+    sample_clips,
+)
 from kdbatch.vocab.tasks import CVRL, TASKS
 from kdbatch.vocab.views import View
 
@@ -18,23 +25,29 @@ LENGTH = NUM_STARTS + VIEW.window_frames - 1
 
 def gaps(complexity: int, num: int = 4000) -> np.ndarray:
     """Distances of the two starts in videos with NUM_STARTS places to start at."""
-    task = TASKS["cvrl"].at(complexity)  # type: ignore[arg-type]
-    requests, _ = choose(world.videos(*[LENGTH] * num), task, VIEW, np.random.default_rng(5))
+    task = TASKS["cvrl"].at_complexity(complexity)  # type: ignore[arg-type]
+    requests, _ = sample_clips(world.videos(*[LENGTH] * num), task, VIEW, np.random.default_rng(5))
     start_NV = np.array([request.frame_VT[:, 0] for request in requests])
     return start_NV[:, 1] - start_NV[:, 0]
 
 
 def test_at_complexity_1_both_clips_are_the_same_frames_under_two_augmentations() -> None:
-    requests, _ = choose(world.videos(20, 90, 300), CVRL(), VIEW, np.random.default_rng(0))
-    assert all(np.array_equal(*request.frame_VT) and request.draw_V == (0, 1) for request in requests)
+    requests, _ = sample_clips(world.videos(20, 90, 300), CVRL(), VIEW, np.random.default_rng(0))
+    assert all(
+        np.array_equal(*request.frame_VT) and request.draw_V == (0, 1) for request in requests
+    )
 
 
 def test_at_complexity_2_the_gap_has_the_sources_density() -> None:
-    """A density in proportion to 1 - x has the distribution 2x - x^2; at 1 %, Kolmogorov's bound is 1.63 / sqrt(n)."""
+    """A density in proportion to 1 - x has the distribution 2x - x^2; at 1 %, Kolmogorov's bound is
+    1.63 / sqrt(n).
+    """
     edge = np.arange(1, NUM_STARTS + 1) / NUM_STARTS
     gap_N = np.abs(gaps(2))
     assert world.ks_distance(gap_N, 2 * edge - edge**2) < 1.63 / math.sqrt(len(gap_N))
-    assert world.ks_distance(gap_N, edge) > 3 * 1.63 / math.sqrt(len(gap_N))  # the test can tell the two ladders apart
+    assert world.ks_distance(gap_N, edge) > 3 * 1.63 / math.sqrt(
+        len(gap_N)
+    )  # the test can tell the two ladders apart
 
 
 def test_at_complexity_3_the_gap_is_uniform() -> None:
@@ -52,19 +65,26 @@ def test_either_clip_is_as_often_the_first(complexity: int) -> None:
 
 
 def test_starts_are_uniform_given_the_gap() -> None:
-    requests, _ = choose(world.videos(*[LENGTH] * 4000), CVRL(), VIEW, np.random.default_rng(5))
+    requests, _ = sample_clips(
+        world.videos(*[LENGTH] * 4000), CVRL(), VIEW, np.random.default_rng(5)
+    )
     start_N = np.array([request.frame_VT[0, 0] for request in requests])
-    assert world.ks_distance(start_N, np.arange(1, NUM_STARTS + 1) / NUM_STARTS) < 1.63 / math.sqrt(4000)
+    assert world.ks_distance(start_N, np.arange(1, NUM_STARTS + 1) / NUM_STARTS) < 1.63 / math.sqrt(
+        4000
+    )
 
 
 def test_a_video_of_one_clip_has_no_gap() -> None:
-    task = TASKS["cvrl"].at(3)
+    task = TASKS["cvrl"].at_complexity(3)
     assert {draw_gap(task, 1, np.random.default_rng(i)) for i in range(20)} == {0}
-    assert task.window_frames(16) == TASKS["cvrl"].at(1).window_frames(16) == 16
+    assert task.window_frames(16) == TASKS["cvrl"].at_complexity(1).window_frames(16) == 16
 
 
 def unit(*shape: int, seed: int) -> Tensor:
-    return F.normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64), dim=1)
+    return F.normalize(
+        torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64),
+        dim=1,
+    )
 
 
 def slow_nt_xent(a: Tensor, b: Tensor, video: list[int], tau: float) -> float:
@@ -87,12 +107,16 @@ def test_nt_xent_is_the_slow_sum_over_clips_of_other_videos(video: list[int]) ->
 
 
 def test_without_duplicates_nt_xent_is_the_usual_one_on_twice_as_many_rows() -> None:
-    """Chen et al. 2020, arXiv:2002.05709, algorithm 1 averages over 2B rows; the sum of both directions is twice that."""
+    """Chen et al. 2020, arXiv:2002.05709, algorithm 1 averages over 2B rows; the sum of both
+    directions is twice that.
+    """
     a, b = unit(6, 4, seed=2), unit(6, 4, seed=3)
     both = torch.cat([a, b])
     logit = (both @ both.T / 0.1).fill_diagonal_(-math.inf)
     usual = F.cross_entropy(logit, torch.arange(12).roll(6))
-    assert float(nt_xent(a, b, torch.arange(6), temperature=0.1)[0]) == pytest.approx(2 * float(usual), rel=1e-12)
+    assert float(nt_xent(a, b, torch.arange(6), temperature=0.1)[0]) == pytest.approx(
+        2 * float(usual), rel=1e-12
+    )
 
 
 def test_accuracy_counts_partners_that_are_nearest_of_all() -> None:
@@ -105,10 +129,17 @@ def test_accuracy_counts_partners_that_are_nearest_of_all() -> None:
 def test_guessing_is_right_once_in_all_other_clips() -> None:
     rng = np.random.default_rng(0)
     found = [
-        float(nt_xent(*torch.from_numpy(rng.normal(size=(2, 8, 64))), torch.arange(8), temperature=1.0)[1])  # type: ignore[arg-type]
+        float(
+            nt_xent(
+                *torch.from_numpy(rng.normal(size=(2, 8, 64))), torch.arange(8), temperature=1.0
+            )[1]
+        )  # type: ignore[arg-type]
         for _ in range(400)
     ]
-    assert np.mean(found) == pytest.approx(chance(CVRL(), 8), abs=0.02) and chance(CVRL(), 8) == 1 / 15
+    assert (
+        np.mean(found) == pytest.approx(chance_accuracy(CVRL(), 8), abs=0.02)
+        and chance_accuracy(CVRL(), 8) == 1 / 15
+    )
 
 
 def test_the_head_has_the_sources_layers() -> None:
@@ -124,7 +155,9 @@ def test_a_step_normalises_both_clips_together_and_reaches_every_parameter() -> 
     model = CVRLModel(task, world.TinyBackbone())  # type: ignore[arg-type]
     sizes: list[int] = []
     model.head.register_forward_pre_hook(lambda module, args: sizes.append(len(args[0])))
-    step = cvrl_step(model, torch.randn(2, 5, 3, 2, 4, 4), world.batch_of(range(5), num_views=2), task)
+    step = cvrl_step(
+        model, torch.randn(2, 5, 3, 2, 4, 4), world.batch_of(range(5), num_views=2), task
+    )
     step.loss.backward()
     assert sizes == [10]
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())

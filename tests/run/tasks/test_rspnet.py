@@ -7,7 +7,7 @@ from support import tasks as world
 
 from kdbatch.run.data.batches import Batch
 from kdbatch.run.tasks.momentum import MomentumEncoders
-from kdbatch.run.tasks.rspnet import build, choose, draw_speeds, rspnet_step
+from kdbatch.run.tasks.rspnet import build_model, draw_speeds, rspnet_step, sample_clips
 from kdbatch.vocab.tasks import TASKS, RSPNet
 from kdbatch.vocab.views import View
 
@@ -17,7 +17,7 @@ SMALL = RSPNet(queue_size=8, embedding_dim=4)
 
 def model_of(task: RSPNet) -> MomentumEncoders:
     torch.manual_seed(0)
-    return build(task, world.TinyBackbone(), world.TinyBackbone())  # type: ignore[arg-type]
+    return build_model(task, world.TinyBackbone(), world.TinyBackbone())  # type: ignore[arg-type]
 
 
 def batch_of(num: int, task: RSPNet = SMALL) -> Batch:
@@ -27,11 +27,13 @@ def batch_of(num: int, task: RSPNet = SMALL) -> Batch:
 
 @pytest.mark.parametrize("complexity", [1, 2, 3])
 def test_the_three_clips_have_the_speeds_and_windows_of_the_task(complexity: int) -> None:
-    task = TASKS["rspnet"].at(complexity)  # type: ignore[arg-type]
-    requests, extra = choose(world.videos(*[150] * 64), task, VIEW, np.random.default_rng(0))
+    task = TASKS["rspnet"].at_complexity(complexity)  # type: ignore[arg-type]
+    requests, extra = sample_clips(world.videos(*[150] * 64), task, VIEW, np.random.default_rng(0))
     for request, s, other in zip(requests, extra["speed"], extra["other"], strict=True):
         q, k, k2 = request.frame_VT
-        assert set(np.diff(q)) == set(np.diff(k)) == {s} and set(np.diff(k2)) == {other} and s != other
+        assert (
+            set(np.diff(q)) == set(np.diff(k)) == {s} and set(np.diff(k2)) == {other} and s != other
+        )
         both = np.concatenate([k, k2])
         assert both.max() - both.min() < task.window_frames(8)  # cut from one window
         assert request.draw_V == (0, 1, 1)  # k' has the crop and colours of k
@@ -39,7 +41,7 @@ def test_the_three_clips_have_the_speeds_and_windows_of_the_task(complexity: int
 
 
 def test_the_two_windows_lie_anywhere_in_the_video_and_apart() -> None:
-    requests, _ = choose(world.videos(*[200] * 300), SMALL, VIEW, np.random.default_rng(0))
+    requests, _ = sample_clips(world.videos(*[200] * 300), SMALL, VIEW, np.random.default_rng(0))
     q, k = (np.array([request.frame_VT[clip, 0] for request in requests]) for clip in (0, 1))
     assert min(*q, *k) < 10 and max(*q, *k) > 180
     assert abs(np.corrcoef(q, k)[0, 1]) < 0.15
@@ -47,17 +49,24 @@ def test_the_two_windows_lie_anywhere_in_the_video_and_apart() -> None:
 
 @pytest.mark.parametrize("complexity", [1, 2, 3])
 @pytest.mark.parametrize("num_videos", [1, 5, 16, 37])
-def test_every_pair_of_speeds_has_an_equal_share_of_a_batch(complexity: int, num_videos: int) -> None:
-    task = TASKS["rspnet"].at(complexity)  # type: ignore[arg-type]
+def test_every_pair_of_speeds_has_an_equal_share_of_a_batch(
+    complexity: int, num_videos: int
+) -> None:
+    task = TASKS["rspnet"].at_complexity(complexity)  # type: ignore[arg-type]
     pairs = list(zip(*draw_speeds(task, num_videos, np.random.default_rng(1)), strict=True))
     possible = [(s, other) for s in task.speeds for other in task.speeds if s != other]
     assert set(pairs) <= set(possible)
-    for groups in ([pairs.count(pair) for pair in possible], [sum(pair[0] == s for pair in pairs) for s in task.speeds]):
+    for groups in (
+        [pairs.count(pair) for pair in possible],
+        [sum(pair[0] == s for pair in pairs) for s in task.speeds],
+    ):
         assert max(groups) - min(groups) <= 1
 
 
 def test_the_place_of_a_clip_in_its_window_does_not_tell_its_speed() -> None:
-    requests, extra = choose(world.videos(*[16] * 400), RSPNet(), VIEW, np.random.default_rng(0))  # the window is the whole video
+    requests, extra = sample_clips(
+        world.videos(*[16] * 400), RSPNet(), VIEW, np.random.default_rng(0)
+    )  # the window is the whole video
     starts = [r.frame_VT[0, 0] for r, s in zip(requests, extra["speed"]) if s == 1]
     assert min(starts) == 0 and max(starts) == 8
 
@@ -70,7 +79,9 @@ def test_the_loss_is_the_weighted_sum_of_its_terms_and_only_queries_learn(weight
     before = model.queue.key_QD.clone()
     step = rspnet_step(model, clip, batch_of(6), task)
     step.loss.backward()
-    ranking, discrimination = (float(step.report[name].detach()) for name in ("ranking", "discrimination"))
+    ranking, discrimination = (
+        float(step.report[name].detach()) for name in ("ranking", "discrimination")
+    )
     assert float(step.loss.detach()) == pytest.approx(ranking + weight * discrimination, rel=1e-5)
     assert all(p.grad is not None for p in model.query_parameters())
     assert all(p.grad is None for p in model.key_parameters())
@@ -82,13 +93,17 @@ def test_the_queue_takes_the_appearance_of_the_other_speed() -> None:
     model = model_of(task).eval()
     clip = torch.randn(3, 6, 3, 2, 4, 4)
     rspnet_step(model, clip, batch_of(6), task)
-    assert torch.allclose(model.queue.key_QD[:6], model.keys(clip[2:])[0, 1]) and model.queue.video_Q.tolist() == [0, 1, 2, 3, 4, 5, -1, -1]
+    assert torch.allclose(
+        model.queue.key_QD[:6], model.keys(clip[2:])[0, 1]
+    ) and model.queue.video_Q.tolist() == [0, 1, 2, 3, 4, 5, -1, -1]
 
 
 def test_the_loss_is_its_definition_in_loops() -> None:
     task = RSPNet(queue_size=8, embedding_dim=4, key_momentum=1.0)
     model, batch, clip = model_of(task).eval(), batch_of(6), torch.randn(3, 6, 3, 2, 4, 4)
-    model.queue.push(torch.eye(4), torch.tensor([3, 9, 5, 3]))  # two keys of video 3, one of video 5
+    model.queue.push(
+        torch.eye(4), torch.tensor([3, 9, 5, 3])
+    )  # two keys of video 3, one of video 5
     queue, of = model.queue.key_QD.double(), model.queue.video_Q.tolist()
     (mq, aq), (mk, ak), (mo, ao) = (model.query(view).detach().double() for view in clip)
     ranking = discrimination = 0.0
@@ -96,7 +111,9 @@ def test_the_loss_is_its_definition_in_loops() -> None:
         ranking += max(0.0, 2.0 - float(mq[b] @ mk[b] - mq[b] @ mo[b]) / 0.07) / 6
         for key in (ak[b], ao[b]):
             own = np.exp(float(aq[b] @ key) / 0.07)
-            others = sum(np.exp(float(aq[b] @ queue[place]) / 0.07) for place in range(8) if of[place] != b)
+            others = sum(
+                np.exp(float(aq[b] @ queue[place]) / 0.07) for place in range(8) if of[place] != b
+            )
             discrimination -= np.log(own / (own + others)) / 6
     report = rspnet_step(model, clip, batch, task).report
     assert float(report["ranking"].detach()) == pytest.approx(ranking, rel=1e-5)
@@ -108,7 +125,9 @@ def test_the_ranking_margin_acts_on_scaled_similarities() -> None:
     task = RSPNet(queue_size=8, embedding_dim=4, key_momentum=1.0)
     model = model_of(task).eval()
     clip = torch.randn(1, 6, 3, 2, 4, 4).expand(3, -1, -1, -1, -1, -1)
-    assert float(rspnet_step(model, clip, batch_of(6), task).report["ranking"].detach()) == pytest.approx(2.0, abs=1e-5)
+    assert float(
+        rspnet_step(model, clip, batch_of(6), task).report["ranking"].detach()
+    ) == pytest.approx(2.0, abs=1e-5)
 
 
 def test_accuracy_is_told_for_every_pair_of_speeds() -> None:
@@ -117,6 +136,12 @@ def test_accuracy_is_told_for_every_pair_of_speeds() -> None:
     report = rspnet_step(model_of(task), torch.randn(3, 13, 3, 2, 4, 4), batch, task).report
     asked = {name: float(value) for name, value in report.items() if name.startswith("asked")}
     pairs = list(zip(batch.extra["speed"].tolist(), batch.extra["other"].tolist(), strict=True))
-    assert asked == {name: pytest.approx(pairs.count((int(name[6]), int(name[8]))) / 13) for name in asked} and len(asked) == 6
+    assert (
+        asked
+        == {name: pytest.approx(pairs.count((int(name[6]), int(name[8]))) / 13) for name in asked}
+        and len(asked) == 6
+    )
     rights = [float(report[name.replace("asked", "right")]) for name in asked]
-    assert sum(rights) == pytest.approx(float(report["accuracy"])) and all(r <= asked[n] for n, r in zip(asked, rights))
+    assert sum(rights) == pytest.approx(float(report["accuracy"])) and all(
+        r <= asked[n] for n, r in zip(asked, rights)
+    )

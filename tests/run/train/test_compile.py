@@ -1,4 +1,6 @@
-"""Layers are compiled each for itself, as often as they meet another size of batch, and compute what they did."""
+"""Layers are compiled each for itself, as often as they meet another size of batch, and compute
+what they did.
+"""
 
 import os
 import subprocess
@@ -8,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from kdbatch.run.distributed.process_group import Team
+from kdbatch.run.distributed.process_group import ProcessGroup
 from kdbatch.run.models import BACKBONES
 from kdbatch.run.train.optim import can_compile
 
@@ -19,7 +21,9 @@ def graphs_per_layer(what: str, kind: str) -> float:
     """How many graphs the compiler was given for each layer of the network."""
     paths = os.pathsep.join(path for path in sys.path if path)
     words = [sys.executable, "-W", "error::RuntimeWarning", str(SHELL), what, kind]
-    done = subprocess.run(words, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        words, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr
     num_graphs, num_layers = map(int, done.stdout.split())
     return num_graphs / num_layers
@@ -33,7 +37,9 @@ def test_compiled_layers_compute_what_they_did_and_keep_their_names(kind: str) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", BACKBONES)
-def test_a_layer_is_compiled_once_for_each_size_of_batch_in_training_and_in_evaluation(kind: str) -> None:
+def test_a_layer_is_compiled_once_for_each_size_of_batch_in_training_and_in_evaluation(
+    kind: str,
+) -> None:
     assert graphs_per_layer("train", kind) == 4
 
 
@@ -43,5 +49,9 @@ def test_a_student_and_its_teachers_are_compiled_side_by_side() -> None:
 
 def test_layers_are_compiled_on_one_gpu_alone() -> None:
     cpu, gpu = torch.device("cpu"), torch.device("cuda")
-    teams = [Team(device=gpu), Team(device=gpu, world_size=2), Team(device=cpu)]
+    teams = [
+        ProcessGroup(device=gpu),
+        ProcessGroup(device=gpu, world_size=2),
+        ProcessGroup(device=cpu),
+    ]
     assert [can_compile(team) for team in teams] == [True, False, False]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kdbatch.base.errors import UserError
 from kdbatch.run.models import Classifier, VideoBackbone
-from kdbatch.run.train.feature_match import Taught, match_step
+from kdbatch.run.train.feature_match import FeatureMatcher, feature_match_step
 from kdbatch.run.train.optim import make_optimizer
 from kdbatch.run.train.steps import distill_step
 from kdbatch.vocab.backbones import Backbone
@@ -30,23 +30,35 @@ RECIPE = Distill(
 LABEL_B = torch.tensor([0, 1, 2, 0])
 
 
-def _cast() -> tuple[Taught, list[Classifier]]:
-    """A student whose maps differ from its teachers' in channels, and from one's in frames, rows and columns."""
+def _cast() -> tuple[FeatureMatcher, list[Classifier]]:
+    """A student whose maps differ from its teachers' in channels, and from one's in frames, rows
+    and columns.
+    """
     torch.manual_seed(0)
-    teachers = [classifier(kind, width=width).eval().requires_grad_(False) for kind, width in (("r21d_10", 0.03), ("shufflenet_2x", 0.08))]
-    return Taught(classifier("shufflenet_2x"), teachers), teachers
+    teachers = [
+        classifier(kind, width=width).eval().requires_grad_(False)
+        for kind, width in (("r21d_10", 0.03), ("shufflenet_2x", 0.08))
+    ]
+    return FeatureMatcher(classifier("shufflenet_2x"), teachers), teachers
 
 
-def _slowly(taught: Taught, teachers: list[Classifier], clip_BCTHW: Tensor) -> float:
+def _slowly(matcher: FeatureMatcher, teachers: list[Classifier], clip_BCTHW: Tensor) -> float:
     """The second term by loops over teachers and clips, in double precision."""
-    student_map = taught.student.backbone.forward_features(clip_BCTHW)
+    student_map = matcher.student.backbone.forward_features(clip_BCTHW)
     total = 0.0
     for b in range(len(clip_BCTHW)):
         errors, surprises = [], []
-        for embed, teacher in zip(taught.embed, teachers, strict=True):
+        for embed, teacher in zip(matcher.embed, teachers, strict=True):
             wanted = teacher.backbone.forward_features(clip_BCTHW)[b].double()
-            own = F.interpolate(embed(student_map), size=wanted.shape[1:], mode="trilinear")[b].double()
-            errors.append(float(sum((own[d] - wanted[d]).square().sum() for d in range(len(wanted))) / wanted.numel()))
+            own = F.interpolate(embed(student_map), size=wanted.shape[1:], mode="trilinear")[
+                b
+            ].double()
+            errors.append(
+                float(
+                    sum((own[d] - wanted[d]).square().sum() for d in range(len(wanted)))
+                    / wanted.numel()
+                )
+            )
             logit_K = teacher.fc.weight.double() @ own.mean((1, 2, 3)) + teacher.fc.bias.double()
             surprises.append(float(torch.logsumexp(logit_K, 0) - logit_K[LABEL_B[b]]))
         share = torch.tensor(surprises, dtype=torch.float64).softmax(0).tolist()
@@ -57,11 +69,15 @@ def _slowly(taught: Taught, teachers: list[Classifier], clip_BCTHW: Tensor) -> f
 def test_the_term_is_that_of_loops_over_teachers_and_clips() -> None:
     taught, teachers = _cast()
     clip_BCTHW = noise(4)
-    step = match_step(taught, teachers, clip_BCTHW, LABEL_B, recipe=RECIPE)
+    step = feature_match_step(taught, teachers, clip_BCTHW, LABEL_B, recipe=RECIPE)
     alone = distill_step(taught.student, teachers, clip_BCTHW, LABEL_B, recipe=RECIPE)
     with torch.no_grad():
-        assert float(step.report["feature"]) == pytest.approx(_slowly(taught, teachers, clip_BCTHW), rel=1e-4)
-        assert float(step.loss) == pytest.approx(float(alone.loss) + 50 * float(step.report["feature"]), rel=1e-5)
+        assert float(step.report["feature"]) == pytest.approx(
+            _slowly(taught, teachers, clip_BCTHW), rel=1e-4
+        )
+        assert float(step.loss) == pytest.approx(
+            float(alone.loss) + 50 * float(step.report["feature"]), rel=1e-5
+        )
 
 
 def test_teachers_are_asked_before_the_student_needs_room() -> None:
@@ -69,21 +85,32 @@ def test_teachers_are_asked_before_the_student_needs_room() -> None:
     asked: list[VideoBackbone] = []
     backbones = [classifier.backbone for classifier in (taught.student, *teachers)]
     for backbone in backbones:
-        backbone.get_submodule(backbone.layer_names[0]).register_forward_hook(lambda *_, b=backbone: asked.append(b))
-    match_step(taught, teachers, noise(4), LABEL_B, recipe=RECIPE)
+        backbone.get_submodule(backbone.layer_names[0]).register_forward_hook(
+            lambda *_, b=backbone: asked.append(b)
+        )
+    feature_match_step(taught, teachers, noise(4), LABEL_B, recipe=RECIPE)
     student, *others = backbones
     assert asked == [*others, student]
 
 
 def test_student_and_embeddings_learn_and_no_teacher_does() -> None:
     taught, teachers = _cast()
-    before = [{name: value.clone() for name, value in teacher.state_dict().items()} for teacher in teachers]
+    before = [
+        {name: value.clone() for name, value in teacher.state_dict().items()}
+        for teacher in teachers
+    ]
     optimizer, clip_BCTHW, features = make_optimizer(taught, RECIPE.schedule), noise(4), []
     for group in optimizer.param_groups:
         group["lr"] *= 0.05
     for _ in range(12):
         optimizer.zero_grad()
-        step = match_step(taught.train(), teachers, clip_BCTHW, LABEL_B, recipe=dataclasses.replace(RECIPE, hard_weight=0.0))
+        step = feature_match_step(
+            taught.train(),
+            teachers,
+            clip_BCTHW,
+            LABEL_B,
+            recipe=dataclasses.replace(RECIPE, hard_weight=0.0),
+        )
         step.loss.backward()
         features.append(float(step.report["feature"].detach()))
         optimizer.step()
@@ -97,7 +124,9 @@ def test_the_students_backbone_keeps_its_rate_and_embeddings_have_that_of_heads(
     taught, _ = _cast()
     slow, fast = (group["params"] for group in make_optimizer(taught, RECIPE.schedule).param_groups)
     assert {id(p) for p in slow} == {id(p) for p in taught.student.backbone.parameters()}
-    assert {id(p) for p in fast} == {id(p) for module in (taught.student.fc, taught.embed) for p in module.parameters()}
+    assert {id(p) for p in fast} == {
+        id(p) for module in (taught.student.fc, taught.embed) for p in module.parameters()
+    }
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""The loop itself, on a network of a few weights: stopped and resumed anywhere, it is the run that was never stopped."""
+"""The loop itself, on a network of a few weights: stopped and resumed anywhere, it is the run that
+was never stopped.
+"""
 
 from pathlib import Path
 
@@ -13,7 +15,13 @@ from kdbatch.vocab.status import load_status
 
 def test_stopped_at_any_step_and_resumed_it_ends_bit_for_bit_the_same(tmp_path: Path) -> None:
     state, trained = run(tmp_path / "whole")
-    assert {m.name for m in trained.curves} == {"loss", "accuracy", "gradient_norm", "lr", "data_wait_share"} and len(trained.curves) == 15
+    assert {m.name for m in trained.curves} == {
+        "loss",
+        "accuracy",
+        "gradient_norm",
+        "lr",
+        "data_wait_share",
+    } and len(trained.curves) == 15
     for stop_at in range(1, TOTAL + 1):
         folder = tmp_path / str(stop_at)
         with pytest.raises(Stopped):
@@ -45,7 +53,10 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_is_never_saved(tmp_path: Pat
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 no archive", b"x" * 1000])
 def test_a_damaged_checkpoint_is_one_line(tmp_path: Path, damage: bytes) -> None:
     (tmp_path / "checkpoint.pt").write_bytes(damage)
-    with pytest.raises(UserError, match=r"checkpoint\.pt: cannot be read as a checkpoint .*Delete it to start this run anew"):
+    with pytest.raises(
+        UserError,
+        match=r"checkpoint\.pt: cannot be read as a checkpoint .*Delete it to start this run anew",
+    ):
         run(tmp_path)
 
 

@@ -10,11 +10,11 @@ from support.training import SCHEDULE, Net, learnt, run
 from torch import nn
 
 from kdbatch.base.errors import UserError
-from kdbatch.run.distributed.process_group import ALONE
+from kdbatch.run.distributed.process_group import SINGLE_PROCESS
 from kdbatch.run.heartbeat import Stopped
-from kdbatch.run.train.metric_buffer import Ledger
-from kdbatch.run.train.optim import find_gradients, make_optimizer, parts_of, set_rate
-from kdbatch.run.train.steps import Step, distill_step, finetune_step
+from kdbatch.run.train.metric_buffer import MetricBuffer
+from kdbatch.run.train.optim import compute_gradients, make_optimizer, parts_of, set_lr
+from kdbatch.run.train.steps import StepOutput, distill_step, finetune_step
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.recipes import Distill, Evaluation, Pretrain, Schedule
 from kdbatch.vocab.shards import Subset
@@ -46,7 +46,9 @@ def test_a_batch_in_parts_teaches_what_the_batch_teaches(num_parts: int, tmp_pat
     state, trained = run(tmp_path / "whole", net=Plain)
     in_parts, other = run(tmp_path / "parts", net=Plain, schedule=schedule)
     assert all(torch.allclose(value, state[name], atol=1e-6) for name, value in in_parts.items())
-    assert [m.value for m in learnt(other)] == pytest.approx([m.value for m in learnt(trained)], rel=1e-4)
+    assert [m.value for m in learnt(other)] == pytest.approx(
+        [m.value for m in learnt(trained)], rel=1e-4
+    )
 
 
 def test_parts_are_resumed_bit_for_bit(tmp_path: Path) -> None:
@@ -62,43 +64,69 @@ def test_parts_are_resumed_bit_for_bit(tmp_path: Path) -> None:
 def test_a_task_that_compares_a_whole_batch_refuses_parts_of_it(name: str) -> None:
     def pretrain(parts: int) -> Pretrain:
         schedule = Schedule(epochs=1, batch_clips=8, lr=0.1, num_micro_batches=parts)
-        return Pretrain(task=TASKS[name].at(1), backbone=Backbone(kind="shufflenet_2x"), data=DATA, view=View(), schedule=schedule)
+        return Pretrain(
+            task=TASKS[name].at_complexity(1),
+            backbone=Backbone(kind="shufflenet_2x"),
+            data=DATA,
+            view=View(),
+            schedule=schedule,
+        )
 
     assert pretrain(1)
     if name in ("rotnet", "vcop", "prp"):
         assert pretrain(2)
     else:
-        with pytest.raises(UserError, match=f"num_micro_batches: 2 would change what {TASKS[name].title} learns from.*Write 1, and lower"):
+        with pytest.raises(
+            UserError,
+            match=f"num_micro_batches: 2 would change what {TASKS[name].title} learns from.*Write 1, and lower",
+        ):
             pretrain(2)
 
 
 @pytest.mark.parametrize("parts", [0, 9])
 def test_as_many_parts_as_clips_at_most(parts: int) -> None:
-    with pytest.raises(UserError, match=f"num_micro_batches: {parts} parts of 8 clips. Write 1 to 8"):
+    with pytest.raises(
+        UserError, match=f"num_micro_batches: {parts} parts of 8 clips. Write 1 to 8"
+    ):
         Schedule(epochs=1, batch_clips=8, lr=0.1, num_micro_batches=parts)
 
 
 def _numbers(loss: float, norm: float) -> dict[str, torch.Tensor]:
-    return {"loss": torch.tensor(loss), "gradient_norm": torch.tensor(norm), "accuracy": torch.tensor(0.5)}
+    return {
+        "loss": torch.tensor(loss),
+        "gradient_norm": torch.tensor(norm),
+        "accuracy": torch.tensor(0.5),
+    }
 
 
 def test_a_ledger_gives_every_row_once_in_order() -> None:
-    ledger = Ledger()
+    ledger = MetricBuffer()
     for step in (1, 2, 3):
-        ledger.write(step, _numbers(step / 2, 1.0), rate=0.1 * step, num_clips=8)
+        ledger.append(step, _numbers(step / 2, 1.0), rate=0.1 * step, num_clips=8)
     assert len(ledger) == 3
-    assert [(r.step, r.values["loss"], r.num_clips) for r in ledger.read()] == [(1, 0.5, 8), (2, 1.0, 8), (3, 1.5, 8)]
-    assert len(ledger) == 0 and ledger.read() == []
+    assert [(r.step, r.values["loss"], r.num_clips) for r in ledger.flush()] == [
+        (1, 0.5, 8),
+        (2, 1.0, 8),
+        (3, 1.5, 8),
+    ]
+    assert len(ledger) == 0 and ledger.flush() == []
 
 
-@pytest.mark.parametrize(("loss", "norm", "what"), [(math.nan, 1.0, "the loss is nan"), (1.0, math.inf, "the norm of the gradient is inf")])
-def test_the_first_step_that_is_not_finite_is_named_though_nobody_looked(loss: float, norm: float, what: str) -> None:
-    ledger = Ledger()
-    ledger.write(16, _numbers(1.0, 1.0), rate=0.2, num_clips=8)
-    ledger.write(17, _numbers(loss, norm), rate=0.25, num_clips=8)
-    ledger.write(18, _numbers(math.nan, math.nan), rate=0.3, num_clips=8)
-    with pytest.raises(UserError, match=f"step 17: {what} at lr 0.25. Nothing was saved from it. Lower lr"):
-        ledger.read()
+@pytest.mark.parametrize(
+    ("loss", "norm", "what"),
+    [(math.nan, 1.0, "the loss is nan"), (1.0, math.inf, "the norm of the gradient is inf")],
+)
+def test_the_first_step_that_is_not_finite_is_named_though_nobody_looked(
+    loss: float, norm: float, what: str
+) -> None:
+    ledger = MetricBuffer()
+    ledger.append(16, _numbers(1.0, 1.0), rate=0.2, num_clips=8)
+    ledger.append(17, _numbers(loss, norm), rate=0.25, num_clips=8)
+    ledger.append(18, _numbers(math.nan, math.nan), rate=0.3, num_clips=8)
+    with pytest.raises(
+        UserError, match=f"step 17: {what} at lr 0.25. Nothing was saved from it. Lower lr"
+    ):
+        ledger.flush()
 
 
 def test_a_gradient_that_is_not_finite_ends_the_run_and_is_never_saved(tmp_path: Path) -> None:
@@ -116,20 +144,29 @@ def test_the_head_has_its_own_rate_and_what_is_frozen_has_none() -> None:
     model = Net()
     model.get_parameter("backbone.0.bias").requires_grad_(False)
     optimizer = make_optimizer(model, dataclasses.replace(SCHEDULE, head_lr_factor=10.0))
-    set_rate(optimizer, 0.5)
+    set_lr(optimizer, 0.5)
     assert [(len(g["params"]), g["lr"]) for g in optimizer.param_groups] == [(3, 0.5), (2, 5.0)]
 
 
 def test_what_is_reported_in_half_precision_is_kept_in_single() -> None:
     model = nn.Linear(2, 2)
 
-    def take_step(clip: torch.Tensor, batch: object) -> Step:
+    def take_step(clip: torch.Tensor, batch: object) -> StepOutput:
         step = finetune_step(model, clip, torch.tensor([0, 1]))
-        return Step(loss=step.loss, report={"half": torch.tensor(1.5, dtype=torch.bfloat16)})
+        return StepOutput(loss=step.loss, report={"half": torch.tensor(1.5, dtype=torch.bfloat16)})
 
     batch = type("B", (), {"keys": ["a", "b"]})()
-    numbers = find_gradients(model, take_step, (torch.randn(2, 2), batch), num_parts=1, team=ALONE, stop_asked=lambda: True)  # type: ignore[arg-type]
-    assert {n: v.dtype for n, v in numbers.items()} == dict.fromkeys(("loss", "half", "stop", "gradient_norm"), torch.float32)
+    numbers = compute_gradients(
+        model,
+        take_step,
+        (torch.randn(2, 2), batch),
+        num_parts=1,
+        group=SINGLE_PROCESS,
+        stop_asked=lambda: True,
+    )  # type: ignore[arg-type]
+    assert {n: v.dtype for n, v in numbers.items()} == dict.fromkeys(
+        ("loss", "half", "stop", "gradient_norm"), torch.float32
+    )
     assert float(numbers["stop"]) == 1 and float(numbers["half"]) == 1.5
 
 
@@ -137,7 +174,10 @@ def test_what_is_reported_in_half_precision_is_kept_in_single() -> None:
 def test_losses_are_in_single_precision_though_networks_run_in_half(weighting: str) -> None:
     """Autocast as on a GPU; a logit of bfloat16 has 8 bits, and its softmax and loss must not."""
     torch.manual_seed(0)
-    student, teachers = nn.Linear(3, 5), [nn.Linear(3, 5), nn.Linear(3, 5)] if weighting != "none" else []
+    student, teachers = (
+        nn.Linear(3, 5),
+        [nn.Linear(3, 5), nn.Linear(3, 5)] if weighting != "none" else [],
+    )
     clip, label = torch.randn(4, 3), torch.arange(4)
     recipe = Distill(
         backbone=Backbone(kind="shufflenet_2x"),
@@ -152,5 +192,7 @@ def test_losses_are_in_single_precision_though_networks_run_in_half(weighting: s
         step = distill_step(student, teachers, clip, label, recipe=recipe)
         logit_BK = student(clip).float()
     assert step.loss.dtype is torch.float32
-    assert float(step.report["hard"].detach()) == pytest.approx(float(nn.functional.cross_entropy(logit_BK, label).detach()), abs=1e-6)
+    assert float(step.report["hard"].detach()) == pytest.approx(
+        float(nn.functional.cross_entropy(logit_BK, label).detach()), abs=1e-6
+    )
     assert all(value.dtype is torch.float32 for value in step.report.values())

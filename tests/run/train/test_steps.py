@@ -17,7 +17,11 @@ class Given(nn.Module):
 
     def __init__(self, seed: int) -> None:
         super().__init__()
-        self.logit_BK = nn.Parameter(torch.randn(4, 5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).float())
+        self.logit_BK = nn.Parameter(
+            torch.randn(
+                4, 5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+            ).float()
+        )
 
     def forward(self, clip: torch.Tensor) -> torch.Tensor:
         return self.logit_BK
@@ -35,7 +39,9 @@ def _gradient(recipe: Distill, teachers: list[nn.Module]) -> torch.Tensor:
 
 
 def test_the_soft_gradient_is_the_closed_form() -> None:
-    recipe = dataclasses.replace(DISTILL, hard_weight=0.0, soft_weight=1.0, weighting="equal", temperature=3.0)
+    recipe = dataclasses.replace(
+        DISTILL, hard_weight=0.0, soft_weight=1.0, weighting="equal", temperature=3.0
+    )
     student, teacher = Given(0).logit_BK.detach(), Given(1)
     expected = 3.0 * ((student / 3).softmax(-1) - (teacher.logit_BK.detach() / 3).softmax(-1)) / 4
     assert torch.allclose(_gradient(recipe, [teacher]), expected, atol=1e-6)
@@ -57,10 +63,16 @@ def test_without_teachers_it_is_fine_tuning() -> None:
 
 
 def test_the_soft_gradient_keeps_its_size_at_high_temperature() -> None:
-    """At tau -> infinity the gradient tends to (centred student - centred teacher) / (K N): Hinton et al. 2015, eq. 4."""
-    recipe = dataclasses.replace(DISTILL, hard_weight=0.0, soft_weight=1.0, weighting="equal", temperature=1000.0)
+    """At tau -> infinity the gradient tends to (centred student - centred teacher) / (K N): Hinton
+    et al. 2015, eq. 4.
+    """
+    recipe = dataclasses.replace(
+        DISTILL, hard_weight=0.0, soft_weight=1.0, weighting="equal", temperature=1000.0
+    )
     student, teacher = Given(0).logit_BK.detach(), Given(1).logit_BK.detach()
-    expected = ((student - student.mean(1, keepdim=True)) - (teacher - teacher.mean(1, keepdim=True))) / (5 * 4)
+    expected = (
+        (student - student.mean(1, keepdim=True)) - (teacher - teacher.mean(1, keepdim=True))
+    ) / (5 * 4)
     assert torch.allclose(_gradient(recipe, [Given(1)]), expected, atol=1e-3)
 
 
@@ -72,13 +84,17 @@ def test_ae_kd_weights_are_reported_and_no_gradient_reaches_a_teacher() -> None:
     assert sum(weights) == pytest.approx(1) and all(0.4 - 1e-6 <= w <= 0.6 + 1e-6 for w in weights)
     assert all(t.logit_BK.grad is None for t in teachers)
     assert float(step.loss.detach()) == pytest.approx(
-        float(F.cross_entropy(student.logit_BK, LABEL).detach()) + 0.9 * float(step.report["soft"].detach()), rel=1e-5
+        float(F.cross_entropy(student.logit_BK, LABEL).detach())
+        + 0.9 * float(step.report["soft"].detach()),
+        rel=1e-5,
     )
 
 
 def test_ca_mkd_is_the_sum_of_its_clips_and_teachers() -> None:
     """The loss written out clip by clip, with the weights of Zhang et al. 2022, eq. 4."""
-    recipe = dataclasses.replace(DISTILL, hard_weight=0.0, soft_weight=1.0, weighting="ca-mkd", temperature=2.0)
+    recipe = dataclasses.replace(
+        DISTILL, hard_weight=0.0, soft_weight=1.0, weighting="ca-mkd", temperature=2.0
+    )
     student, teachers = Given(0), [Given(1), Given(2), Given(3)]
     expected = torch.zeros(())
     for b in range(4):
@@ -87,7 +103,10 @@ def test_ca_mkd_is_the_sum_of_its_clips_and_teachers() -> None:
         assert float(weight_M.detach().sum()) == pytest.approx(1)
         for m, teacher in enumerate(teachers):
             p, q = (teacher.logit_BK[b] / 2).softmax(0), (student.logit_BK[b] / 2).softmax(0)
-            expected = expected + weight_M[m].detach() * (p.detach() * (p.detach().log() - q.log())).sum() * 4 / 4
+            expected = (
+                expected
+                + weight_M[m].detach() * (p.detach() * (p.detach().log() - q.log())).sum() * 4 / 4
+            )
     (expected_gradient,) = torch.autograd.grad(expected, student.logit_BK)
     assert torch.allclose(_gradient(recipe, teachers), expected_gradient, atol=1e-6)
 
@@ -97,13 +116,18 @@ def test_teachers_keep_their_weights_and_their_statistics(weighting: str) -> Non
     torch.manual_seed(0)
     small = Backbone(kind="shufflenet_2x", width=0.0625)
     student = Classifier(build_backbone(small), num_classes=5)
-    teachers = [Classifier(build_backbone(small), num_classes=5).eval().requires_grad_(False) for _ in range(2)]
+    teachers = [
+        Classifier(build_backbone(small), num_classes=5).eval().requires_grad_(False)
+        for _ in range(2)
+    ]
     before = [{name: value.clone() for name, value in t.state_dict().items()} for t in teachers]
     optimizer = torch.optim.SGD(student.parameters(), lr=0.1)
     recipe = dataclasses.replace(DISTILL, weighting=weighting)
     for _ in range(3):
         optimizer.zero_grad()
-        distill_step(student.train(), teachers, torch.randn(4, 3, 4, 32, 32), LABEL, recipe=recipe).loss.backward()
+        distill_step(
+            student.train(), teachers, torch.randn(4, 3, 4, 32, 32), LABEL, recipe=recipe
+        ).loss.backward()
         optimizer.step()
     for teacher, state in zip(teachers, before, strict=True):
         assert all(torch.equal(value, state[name]) for name, value in teacher.state_dict().items())

@@ -6,10 +6,10 @@ import torch
 from support.processes import in_two_processes
 from torch import Tensor
 
-from kdbatch.run.data.augment import Draw
+from kdbatch.run.data.augment import AugmentParams
 from kdbatch.run.data.batch import Batch
 from kdbatch.run.train.steps import Teacher
-from kdbatch.run.train.teacher_logit_cache import TeacherOutputs
+from kdbatch.run.train.teacher_logit_cache import TeacherLogitCache
 
 CLASSES = ("run", "jump", "sit")
 WEIGHTS = ("aa", "bb")
@@ -25,24 +25,36 @@ TEACHERS = [_teacher(1), _teacher(2)]
 
 
 def _batch(*, view: int = 0, flip: bool = False, first_frame: int = 7) -> Batch:
-    draws = [Draw((0, b, 8, 8), flip, False, brightness=1.1) for b in range(4)]
+    draws = [AugmentParams((0, b, 8, 8), flip, False, brightness=1.1) for b in range(4)]
     frame_BT = torch.arange(4)[:, None] + torch.tensor([first_frame, 9])
-    extra = {"frame_BT": frame_BT, "place": torch.tensor([5, 0, 3, 1]), "view": torch.full((4,), view)}
-    return Batch(clips=[], draws=draws, num_views=1, label_B=torch.zeros(4), keys=list("abcd"), extra=extra)
+    extra = {
+        "frame_BT": frame_BT,
+        "place": torch.tensor([5, 0, 3, 1]),
+        "view": torch.full((4,), view),
+    }
+    return Batch(
+        clips=[], draws=draws, num_views=1, label_B=torch.zeros(4), keys=list("abcd"), extra=extra
+    )
 
 
-def _outputs(folder: Path, *, classes: tuple[str, ...] = CLASSES, weights: tuple[str, ...] = WEIGHTS) -> TeacherOutputs:
-    return TeacherOutputs(folder / "t.bin", TEACHERS, num_views=2, classes=classes, weights=weights)
+def _outputs(
+    folder: Path, *, classes: tuple[str, ...] = CLASSES, weights: tuple[str, ...] = WEIGHTS
+) -> TeacherLogitCache:
+    return TeacherLogitCache(
+        folder / "t.bin", TEACHERS, num_views=2, classes=classes, weights=weights
+    )
 
 
-def _ask(outputs: TeacherOutputs, batch: Batch) -> Tensor:
+def _ask(outputs: TeacherLogitCache, batch: Batch) -> Tensor:
     return torch.stack([teacher(CLIP) for teacher in outputs.of(batch, CLIP)])
 
 
 def test_what_was_asked_once_is_remembered_by_whoever_opens_the_file_next(tmp_path: Path) -> None:
     first = _outputs(tmp_path)
     asked_MBK = _ask(first, _batch())
-    assert torch.equal(asked_MBK, torch.stack([teacher(CLIP) for teacher in TEACHERS]).half().float())
+    assert torch.equal(
+        asked_MBK, torch.stack([teacher(CLIP) for teacher in TEACHERS]).half().float()
+    )
     again = _outputs(tmp_path)
     assert torch.equal(_ask(again, _batch()), asked_MBK)
     assert (first.num_asked, again.num_asked) == (1, 0)
@@ -53,22 +65,33 @@ def test_each_view_and_each_order_of_the_videos_has_its_own_place(tmp_path: Path
     zero, one = _ask(outputs, _batch(view=0)), _ask(outputs, _batch(view=1))
     batch = _batch()
     turned = dataclasses.replace(
-        batch, draws=batch.draws[::-1], keys=batch.keys[::-1], extra={n: v.flip(0) for n, v in batch.extra.items()}
+        batch,
+        draws=batch.draws[::-1],
+        keys=batch.keys[::-1],
+        extra={n: v.flip(0) for n, v in batch.extra.items()},
     )
-    assert torch.equal(_ask(outputs, turned), zero.flip(1)) and torch.equal(_ask(outputs, _batch(view=1)), one)
+    assert torch.equal(_ask(outputs, turned), zero.flip(1)) and torch.equal(
+        _ask(outputs, _batch(view=1)), one
+    )
     assert outputs.num_asked == 2
 
 
 @pytest.mark.parametrize("changed", [{"flip": True}, {"first_frame": 6}])
-def test_another_view_is_never_answered_from_memory(tmp_path: Path, changed: dict[str, bool | int]) -> None:
+def test_another_view_is_never_answered_from_memory(
+    tmp_path: Path, changed: dict[str, bool | int]
+) -> None:
     outputs = _outputs(tmp_path)
     _ask(outputs, _batch())
     _ask(outputs, _batch(**changed))  # type: ignore[arg-type]
     assert outputs.num_asked == 2
 
 
-@pytest.mark.parametrize("changed", [{"weights": ("aa", "cc")}, {"classes": ("jump", "run", "sit")}])
-def test_other_teachers_or_classes_are_asked_anew(tmp_path: Path, changed: dict[str, tuple[str, ...]]) -> None:
+@pytest.mark.parametrize(
+    "changed", [{"weights": ("aa", "cc")}, {"classes": ("jump", "run", "sit")}]
+)
+def test_other_teachers_or_classes_are_asked_anew(
+    tmp_path: Path, changed: dict[str, tuple[str, ...]]
+) -> None:
     _ask(_outputs(tmp_path), _batch())
     outputs = _outputs(tmp_path, **changed)
     _ask(outputs, _batch())
@@ -105,10 +128,15 @@ def test_a_torn_file_is_mended(tmp_path: Path, length: int) -> None:
 
 
 def _ask_for_a_half(folder: Path, rank: int) -> int:
-    """Twice, for the clips that this process would have of a batch that two share; how often the teachers were asked."""
+    """Twice, for the clips that this process would have of a batch that two share; how often the
+    teachers were asked.
+    """
     batch, half, outputs = _batch(), slice(rank, None, 2), _outputs(folder)
     own = dataclasses.replace(
-        batch, draws=batch.draws[half], keys=batch.keys[half], extra={name: value[half] for name, value in batch.extra.items()}
+        batch,
+        draws=batch.draws[half],
+        keys=batch.keys[half],
+        extra={name: value[half] for name, value in batch.extra.items()},
     )
     for _ in range(2):
         outputs.of(own, CLIP[half])
@@ -119,5 +147,10 @@ def _ask_for_a_half(folder: Path, rank: int) -> int:
 def test_two_processes_fill_one_file_each_with_its_own_clips(tmp_path: Path) -> None:
     assert in_two_processes(lambda rank: _ask_for_a_half(tmp_path, rank), tmp_path) == [1, 1]
     alone = _outputs(tmp_path)
-    assert torch.allclose(_ask(alone, _batch()), torch.stack([teacher(CLIP) for teacher in TEACHERS]), rtol=1e-3, atol=1e-3)
+    assert torch.allclose(
+        _ask(alone, _batch()),
+        torch.stack([teacher(CLIP) for teacher in TEACHERS]),
+        rtol=1e-3,
+        atol=1e-3,
+    )
     assert alone.num_asked == 0

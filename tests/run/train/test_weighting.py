@@ -7,11 +7,19 @@ from torch import Tensor
 from kdbatch.run.train.weighting import WEIGHTINGS, ae_kd, ca_mkd, least_norm
 
 
-def _draw(num_teachers: int, *, seed: int, num_clips: int = 6, num_classes: int = 7) -> dict[str, Tensor]:
+def _draw(
+    num_teachers: int, *, seed: int, num_clips: int = 6, num_classes: int = 7
+) -> dict[str, Tensor]:
     rng = torch.Generator().manual_seed(seed)
-    gradient_MBK, teacher_MBK = torch.randn(2, num_teachers, num_clips, num_classes, generator=rng, dtype=torch.float64)
+    gradient_MBK, teacher_MBK = torch.randn(
+        2, num_teachers, num_clips, num_classes, generator=rng, dtype=torch.float64
+    )
     gradient_MBK[0] *= 3
-    return {"gradient_MBK": gradient_MBK, "teacher_MBK": teacher_MBK, "label_B": torch.arange(num_clips) % num_classes}
+    return {
+        "gradient_MBK": gradient_MBK,
+        "teacher_MBK": teacher_MBK,
+        "label_B": torch.arange(num_clips) % num_classes,
+    }
 
 
 def _by_grid(gradient_MK: Tensor, cap: float, steps: int) -> float:
@@ -33,7 +41,9 @@ def _by_small_steps(gram_MM: Tensor, cap: float) -> Tensor:
         low, high = point_M.min() - 1, point_M.max()
         for _ in range(55):
             middle = (low + high) / 2
-            low, high = (middle, high) if (point_M - middle).clamp(0, cap).sum() > 1 else (low, middle)
+            low, high = (
+                (middle, high) if (point_M - middle).clamp(0, cap).sum() > 1 else (low, middle)
+            )
         moved_M = (point_M - low).clamp(0, cap)
         if (moved_M - weight_M).abs().max() < 1e-13:
             break
@@ -50,7 +60,11 @@ def test_ae_kd_is_no_worse_than_any_grid_point(num_teachers: int, cap: float, se
     gradient_MK = given["gradient_MBK"].mean(1)
     grid = _by_grid(gradient_MK, cap, 400 if num_teachers == 2 else 30)
     assert float((weight_M @ gradient_MK).norm()) <= grid + 1e-9
-    assert float(weight_M.sum()) == pytest.approx(1) and weight_M.min() >= 0 and weight_M.max() <= cap + 1e-9
+    assert (
+        float(weight_M.sum()) == pytest.approx(1)
+        and weight_M.min() >= 0
+        and weight_M.max() <= cap + 1e-9
+    )
 
 
 @pytest.mark.parametrize(("num_teachers", "cap"), [(3, 0.4), (4, 0.6), (5, 0.3), (6, 1.0)])
@@ -68,14 +82,18 @@ def test_for_two_teachers_it_is_the_closed_form() -> None:
     for seed in range(20):
         given = _draw(2, seed=seed)
         first, second = given["gradient_MBK"].mean(1)
-        closed = ((second @ second - first @ second) / ((first - second) @ (first - second))).clamp(0.4, 0.6)
+        closed = ((second @ second - first @ second) / ((first - second) @ (first - second))).clamp(
+            0.4, 0.6
+        )
         assert float(ae_kd(**given, max_weight=0.6)[0, 0]) == pytest.approx(float(closed), abs=1e-9)
 
 
 @pytest.mark.parametrize("num_teachers", [1, 2, 3, 5])
 def test_a_cap_of_one_over_m_leaves_equal_weights(num_teachers: int) -> None:
     weight_MB = ae_kd(**_draw(num_teachers, seed=1), max_weight=1 / num_teachers)
-    assert torch.allclose(weight_MB, torch.full((num_teachers, 6), 1 / num_teachers, dtype=torch.float64))
+    assert torch.allclose(
+        weight_MB, torch.full((num_teachers, 6), 1 / num_teachers, dtype=torch.float64)
+    )
 
 
 @pytest.mark.parametrize("num_teachers", [1, 2, 3, 5])
@@ -98,16 +116,22 @@ def test_the_same_gradient_twice_shares_what_one_would_get() -> None:
     one, two = torch.randn(2, 5, generator=rng, dtype=torch.float64)
     weight_M = least_norm((same := torch.stack([one, one, two])) @ same.T, 1.0)
     alone_M = least_norm((pair := torch.stack([one, two])) @ pair.T, 1.0)
-    assert torch.allclose(weight_M, torch.stack([alone_M[0] / 2, alone_M[0] / 2, alone_M[1]]), atol=1e-3)
+    assert torch.allclose(
+        weight_M, torch.stack([alone_M[0] / 2, alone_M[0] / 2, alone_M[1]]), atol=1e-3
+    )
 
 
 def test_ca_mkd_trusts_per_clip_whoever_knows_the_label() -> None:
     given = _draw(3, seed=5)
     weight_MB = ca_mkd(**given, max_weight=0.6)
     for b, label in enumerate(given["label_B"].tolist()):
-        probability_M = [given["teacher_MBK"][m, b].softmax(0)[label] for m in range(3)]  # exp(CE) is its inverse
+        probability_M = [
+            given["teacher_MBK"][m, b].softmax(0)[label] for m in range(3)
+        ]  # exp(CE) is its inverse
         inverse = [1 / float(p) for p in probability_M]
-        assert weight_MB[:, b].tolist() == pytest.approx([(1 - x / sum(inverse)) / 2 for x in inverse])
+        assert weight_MB[:, b].tolist() == pytest.approx(
+            [(1 - x / sum(inverse)) / 2 for x in inverse]
+        )
 
 
 def test_the_first_question_may_be_asked_on_another_device() -> None:

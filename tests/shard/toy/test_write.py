@@ -16,26 +16,44 @@ from kdbatch.vocab.datasets import DATASETS
 
 
 def _files(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
-def test_equal_seeds_give_equal_bytes_and_two_processes_change_nothing(toys: Path, tiny: ToySize, tmp_path: Path) -> None:
+def test_equal_seeds_give_equal_bytes_and_two_processes_change_nothing(
+    toys: Path, tiny: ToySize, tmp_path: Path
+) -> None:
     write_toy(tmp_path / "again", processes=2, progress=silent, size=tiny)
     assert _files(tmp_path / "again") == _files(toys)
 
 
-def test_a_second_call_does_nothing_and_a_lost_video_comes_back_the_same(tiny: ToySize, tmp_path: Path) -> None:
+def test_a_second_call_does_nothing_and_a_lost_video_comes_back_the_same(
+    tiny: ToySize, tmp_path: Path
+) -> None:
     small = dataclasses.replace(tiny, k400_train=1, k400_val=0, ssv2_train=1, ssv2_validation=0)
     made: list[str] = []
     write_toy(tmp_path / "t", processes=1, progress=silent, size=small)
     before = _files(tmp_path / "t")
-    write_toy(tmp_path / "t", processes=1, progress=lambda done, total, note: made.append(note), size=small)
+    write_toy(
+        tmp_path / "t",
+        processes=1,
+        progress=lambda done, total, note: made.append(note),
+        size=small,
+    )
     assert made == []
     lost = next((tmp_path / "t" / "ssv2").rglob("*.webm"))
     lost.unlink()
     marker = tmp_path / "t" / "toy.json"
     marker.write_text(marker.read_text().replace('"finished": true', '"finished": false'))
-    write_toy(tmp_path / "t", processes=1, progress=lambda done, total, note: made.append(note), size=small)
+    write_toy(
+        tmp_path / "t",
+        processes=1,
+        progress=lambda done, total, note: made.append(note),
+        size=small,
+    )
     assert made == [str(lost.relative_to(tmp_path / "t"))]
     assert _files(tmp_path / "t") == before
 
@@ -43,19 +61,32 @@ def test_a_second_call_does_nothing_and_a_lost_video_comes_back_the_same(tiny: T
 def test_the_four_codecs_are_those_of_the_published_videos(toys: Path) -> None:
     found = {}
     for dataset in CODECS:
-        path = next(p for p in sorted((toys / dataset).rglob("*")) if p.suffix in (".mp4", ".webm", ".avi"))
+        path = next(
+            p for p in sorted((toys / dataset).rglob("*")) if p.suffix in (".mp4", ".webm", ".avi")
+        )
         with av.open(str(path)) as container:
             found[dataset] = (path.suffix, container.streams.video[0].codec_context.name)
-    assert found == {"k400": (".mp4", "h264"), "ssv2": (".webm", "vp9"), "ucf101": (".avi", "mpeg4"), "hmdb51": (".avi", "mpeg4")}
+    assert found == {
+        "k400": (".mp4", "h264"),
+        "ssv2": (".webm", "vp9"),
+        "ucf101": (".avi", "mpeg4"),
+        "hmdb51": (".avi", "mpeg4"),
+    }
 
 
-def test_its_configuration_names_every_data_set(toys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_its_configuration_names_every_data_set(
+    toys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(toys)
-    assert {name: place.root for name, place in load_config().datasets.items()} == {name: name for name in DATASETS}
+    assert {name: place.root for name, place in load_config().datasets.items()} == {
+        name: name for name in DATASETS
+    }
     assert tomllib.loads((toys / "kdbatch.toml").read_text())
 
 
-def test_a_folder_with_other_videos_or_of_another_seed_is_left_alone(toys: Path, tiny: ToySize, tmp_path: Path) -> None:
+def test_a_folder_with_other_videos_or_of_another_seed_is_left_alone(
+    toys: Path, tiny: ToySize, tmp_path: Path
+) -> None:
     (tmp_path / "k400").mkdir()
     with pytest.raises(UserError, match="holds k400, which kdbatch toy did not make"):
         write_toy(tmp_path, processes=1, progress=silent, size=tiny)
@@ -64,13 +95,24 @@ def test_a_folder_with_other_videos_or_of_another_seed_is_left_alone(toys: Path,
 
 
 def _video(appearance: str, motion: str, moment: int) -> np.ndarray:
-    scene = Scene(appearance=appearance, motion=motion, look="dark", place=moment, moment=moment, num_frames=25, width=88, height=66)
+    scene = Scene(
+        appearance=appearance,
+        motion=motion,
+        look="dark",
+        place=moment,
+        moment=moment,
+        num_frames=25,
+        width=88,
+        height=66,
+    )
     return np.stack(list(draw(scene))).astype(float)
 
 
 @pytest.mark.parametrize("motion", MOTIONS)
 def test_time_has_an_arrow_the_light_falls_from_above_and_things_move(motion: str) -> None:
-    videos = [_video(appearance, motion, moment) for appearance in APPEARANCES for moment in range(2)]
+    videos = [
+        _video(appearance, motion, moment) for appearance in APPEARANCES for moment in range(2)
+    ]
     for frame_THW3 in videos:
         assert frame_THW3[:, :16].mean() > frame_THW3[:, -16:].mean() + 20
         assert np.abs(np.diff(frame_THW3, axis=0)).max(axis=(1, 2, 3)).min() > 50

@@ -1,4 +1,6 @@
-"""PyAV on bare packets: no container is opened. The fastest way to read a stored video, and the default."""
+"""PyAV on bare packets: no container is opened. The fastest way to read a stored video, and the
+default.
+"""
 
 import threading
 from collections.abc import Sequence
@@ -16,12 +18,15 @@ from av.video.reformatter import VideoReformatter
 from kdbatch.run.data.decoding.excerpt import Damaged, Excerpt, Put, read_excerpt
 from kdbatch.vocab.shards import Sample
 
-_RGB: Any = VideoFormat("rgb24")  # by its name it would be looked up for every frame; the stubs of PyAV know names alone
+_RGB: Any = VideoFormat(
+    "rgb24"
+)  # by its name it would be looked up for every frame; the stubs of PyAV know names alone
 _MAX_CONTEXTS = 8  # videos of one size and rate share a context; a data set has few of those
 
 
 class _Warm(threading.local):
-    """Contexts that have finished their last video, by decoder configuration. Opening one anew costs a twentieth of a clip.
+    """Contexts that have finished their last video, by decoder configuration. Opening one anew
+    costs a twentieth of a clip.
 
     One set per thread, as a context serves one caller at a time.
     """
@@ -70,7 +75,10 @@ def _decode(excerpt: Excerpt, wanted: Sequence[int], put: Put, context: VideoCod
     for place, frame in enumerate(wanted):
         places.setdefault(frame, []).append(place)
     convert = _WARM.convert
-    for packet in [*map(_packet, excerpt.packets, excerpt.display), None]:  # None asks the decoder for what it still holds
+    for packet in [
+        *map(_packet, excerpt.packets, excerpt.display),
+        None,
+    ]:  # None asks the decoder for what it still holds
         for frame in context.decode(packet):
             asked = places.pop(-1 if frame.pts is None else frame.pts, ())
             if asked:

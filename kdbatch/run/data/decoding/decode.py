@@ -1,7 +1,7 @@
 """Frames of stored videos. Axes: N wanted frames, H rows, W columns, C = 3 colours; uint8.
 
-A decoder reads from the tar what it needs and nothing else; no torch here, so that the processes that read stay small. All decoders give
-equal bits.
+A decoder reads from the tar what it needs and nothing else; no torch here, so that the processes
+that read stay small. All decoders give equal bits.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,15 +10,21 @@ from pathlib import Path
 import numpy as np
 
 from kdbatch.base.errors import UserError
-from kdbatch.base.lookup import pick
+from kdbatch.base.lookup import lookup
 from kdbatch.run.data.decoding.bare import decode_bare
 from kdbatch.run.data.decoding.excerpt import Damaged, Put
-from kdbatch.run.data.decoding.files import HAS_TORCHCODEC, decode_foreign, decode_with_decord, decode_with_torchcodec
+from kdbatch.run.data.decoding.files import (
+    HAS_TORCHCODEC,
+    decode_foreign,
+    decode_with_decord,
+    decode_with_torchcodec,
+)
 from kdbatch.vocab.shards import Sample
 
 
 def decode_frames(tar: Path, sample: Sample, wanted: Sequence[int], *, decoder: str) -> np.ndarray:
-    """Frames `wanted` (display order, from 0; any order, repeats allowed) of a stored video, NHWC, in the order of `wanted`.
+    """Frames `wanted` (display order, from 0; any order, repeats allowed) of a stored video, NHWC,
+    in the order of `wanted`.
 
     Raises:
         UserError: the tar is missing or damaged at this video.
@@ -28,23 +34,33 @@ def decode_frames(tar: Path, sample: Sample, wanted: Sequence[int], *, decoder: 
     return frame_NHWC
 
 
-def decode_each(tar: Path, sample: Sample, wanted: Sequence[int], put: Put, *, decoder: str) -> None:
-    """`put(i, frame_HWC)` for each i-th frame of `wanted`, in any order: for callers that need a part of the frame only.
+def decode_each(
+    tar: Path, sample: Sample, wanted: Sequence[int], put: Put, *, decoder: str
+) -> None:
+    """`put(i, frame_HWC)` for each i-th frame of `wanted`, in any order: for callers that need a
+    part of the frame only.
 
-    A video that was stored without being transcoded has no decoder configuration and no index; decord reads those, whatever `decoder`.
+    A video that was stored without being transcoded has no decoder configuration and no index;
+    decord reads those, whatever `decoder`.
 
     Raises:
         UserError: the tar is missing or damaged at this video.
     """
-    assert all(0 <= frame < sample.num_frames for frame in wanted), (sample.key, sample.num_frames, wanted)
-    decode = pick(DECODERS, decoder, where="decoder")
+    assert all(0 <= frame < sample.num_frames for frame in wanted), (
+        sample.key,
+        sample.num_frames,
+        wanted,
+    )
+    decode = lookup(DECODERS, decoder, where="decoder")
     if not len(wanted):
         return
     shape = (sample.height, sample.width, 3)
 
     def put_checked(place: int, frame_HWC: np.ndarray) -> None:
         if frame_HWC.shape != shape:
-            raise Damaged(f"its frames are {frame_HWC.shape[1]}x{frame_HWC.shape[0]}, not {sample.width}x{sample.height}")
+            raise Damaged(
+                f"its frames are {frame_HWC.shape[1]}x{frame_HWC.shape[0]}, not {sample.width}x{sample.height}"
+            )
         put(place, frame_HWC)
 
     try:

@@ -1,4 +1,5 @@
-"""The packets of a stored video that some frames need, read from its tar and nothing else with them.
+"""The packets of a stored video that some frames need, read from its tar and nothing else with
+them.
 
 No decoder is called here, so every decoder gets the same bytes, checked in the same way.
 """
@@ -22,7 +23,9 @@ _MAX_TARS = 128  # of the 1024 files that a process may usually have open
 
 
 Put = Callable[[int, np.ndarray], None]
-"""What a decoder does with each frame: its place among those asked for, and a view of its pixels, HWC, that is valid during the call."""
+"""What a decoder does with each frame: its place among those asked for, and a view of its pixels,
+HWC, that is valid during the call.
+"""
 
 
 class Damaged(Exception):
@@ -31,7 +34,9 @@ class Damaged(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Excerpt:
-    """Packets in decode order; `display` numbers the frame of each. `extradata` is the decoder configuration (avcC)."""
+    """Packets in decode order; `display` numbers the frame of each. `extradata` is the decoder
+    configuration (avcC).
+    """
 
     packets: list[memoryview]
     display: list[int]
@@ -45,7 +50,9 @@ class Excerpt:
 
 
 class _Tars:
-    """File numbers of tars, kept open: to open a file is dear on a parallel file system, where one server does it for all nodes."""
+    """File numbers of tars, kept open: to open a file is dear on a parallel file system, where one
+    server does it for all nodes.
+    """
 
     def __init__(self) -> None:
         self._number_of: dict[Path, int] = {}
@@ -54,7 +61,9 @@ class _Tars:
         number = self._number_of.pop(tar, None)
         if number is None:
             while len(self._number_of) >= _MAX_TARS:
-                os.close(self._number_of.pop(next(iter(self._number_of))))  # the one that has waited longest
+                os.close(
+                    self._number_of.pop(next(iter(self._number_of)))
+                )  # the one that has waited longest
             number = os.open(tar, os.O_RDONLY | os.O_CLOEXEC)
         self._number_of[tar] = number
         return number
@@ -65,7 +74,9 @@ class _Tars:
 
 
 class _OfThread(threading.local):
-    """Each thread has tars of its own, so that nobody closes what another one reads from; they are closed when it ends."""
+    """Each thread has tars of its own, so that nobody closes what another one reads from; they are
+    closed when it ends.
+    """
 
     def __init__(self) -> None:
         self.tars = _Tars()
@@ -75,28 +86,43 @@ _OF_THREAD = _OfThread()
 
 
 def read_excerpt(tar: Path, sample: Sample, wanted: Sequence[int]) -> Excerpt:
-    """What must be decoded to see the frames `wanted`: two reads, one of the index and one of the range that holds them all.
+    """What must be decoded to see the frames `wanted`: two reads, one of the index and one of the
+    range that holds them all.
 
     Raises:
         Damaged: the index, or a packet, is not what was stored.
         OSError: the tar cannot be read.
     """
-    rows = select_packets(read_range(tar, sample.index_bytes, sample.index_offset), wanted, num_frames=sample.num_frames)
+    rows = select_packets(
+        read_range(tar, sample.index_bytes, sample.index_offset),
+        wanted,
+        num_frames=sample.num_frames,
+    )
     start, end = min(row[0] for row in rows), max(row[0] + row[1] for row in rows)
     data = memoryview(read_range(tar, end - start, sample.offset + start))
     packets = [data[offset - start : offset - start + size] for offset, size, *_ in rows]
     if any(packet_check(packet) != row[4] for packet, row in zip(packets, rows)):
         raise Damaged("a packet of it is damaged")
     display = [row[2] for row in rows]
-    return Excerpt(packets=packets, display=display, extradata=bytes.fromhex(sample.extradata), width=sample.width, height=sample.height)
+    return Excerpt(
+        packets=packets,
+        display=display,
+        extradata=bytes.fromhex(sample.extradata),
+        width=sample.width,
+        height=sample.height,
+    )
 
 
-def select_packets(index: bytes, wanted: Sequence[int], *, num_frames: int) -> list[tuple[int, ...]]:
-    """Rows of the index, in decode order, of the packets that must be decoded to see the frames `wanted`.
+def select_packets(
+    index: bytes, wanted: Sequence[int], *, num_frames: int
+) -> list[tuple[int, ...]]:
+    """Rows of the index, in decode order, of the packets that must be decoded to see the frames
+    `wanted`.
 
-    Groups of pictures are closed: they follow each other in decode order as they do on display. So in each group with a wanted frame:
-    all up to the last wanted one, less those that are neither wanted nor needed by others. Only rows of such groups are looked at, as
-    300 of them cost a tenth of a clip's decoding.
+    Groups of pictures are closed: they follow each other in decode order as they do on display. So
+    in each group with a wanted frame: all up to the last wanted one, less those that are neither
+    wanted nor needed by others. Only rows of such groups are looked at, as 300 of them cost a tenth
+    of a clip's decoding.
 
     Raises:
         Damaged: the index is not what was stored, or not of a video of so many frames.
@@ -114,7 +140,9 @@ def select_packets(index: bytes, wanted: Sequence[int], *, num_frames: int) -> l
     starts.append(num_frames)
     rows = []
     for group, frames in wanted_of.items():
-        for row in INDEX_ROW.iter_unpack(raw[starts[group] * INDEX_ROW.size : starts[group + 1] * INDEX_ROW.size]):
+        for row in INDEX_ROW.iter_unpack(
+            raw[starts[group] * INDEX_ROW.size : starts[group + 1] * INDEX_ROW.size]
+        ):
             if row[2] in frames:
                 frames.remove(row[2])
                 rows.append(row)

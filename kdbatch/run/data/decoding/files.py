@@ -1,6 +1,8 @@
-"""Decoders that open files: decord and torchcodec, each on a mini-mp4 of what is needed, and decord on videos kept as they were.
+"""Decoders that open files: decord and torchcodec, each on a mini-mp4 of what is needed, and decord
+on videos kept as they were.
 
-A reader is used once and dropped: decord's idle readers go on decoding ahead, and none survives a fork.
+A reader is used once and dropped: decord's idle readers go on decoding ahead, and none survives a
+fork.
 """
 
 import io
@@ -33,7 +35,9 @@ def decode_with_torchcodec(tar: Path, sample: Sample, wanted: Sequence[int], put
     excerpt = read_excerpt(tar, sample, wanted)
     rank_of = excerpt.rank_of()
     try:
-        reader = VideoDecoder(mini_mp4(excerpt), dimension_order="NHWC", num_ffmpeg_threads=1, seek_mode="approximate")
+        reader = VideoDecoder(
+            mini_mp4(excerpt), dimension_order="NHWC", num_ffmpeg_threads=1, seek_mode="approximate"
+        )
         frame_NHWC = reader.get_frames_at([rank_of[frame] for frame in wanted]).data.numpy()
     except RuntimeError as error:
         raise Damaged("torchcodec cannot decode it") from error
@@ -41,7 +45,9 @@ def decode_with_torchcodec(tar: Path, sample: Sample, wanted: Sequence[int], put
 
 
 def decode_foreign(tar: Path, sample: Sample, wanted: Sequence[int], put: Put) -> None:
-    """Put the frames `wanted` of a video that was stored as it was: no index, any codec, so it is read and opened whole."""
+    """Put the frames `wanted` of a video that was stored as it was: no index, any codec, so it is
+    read and opened whole.
+    """
     data = read_range(tar, sample.num_bytes, sample.offset)
     if zlib.crc32(data) != sample.crc32:
         raise Damaged("its checksum is wrong")

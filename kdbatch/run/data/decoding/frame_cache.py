@@ -1,7 +1,9 @@
-"""Decoded frames kept on a node's own disk or in its memory, for data sets that are read many times.
+"""Decoded frames kept on a node's own disk or in its memory, for data sets that are read many
+times.
 
-Axes: N frames, I = the 3/2 H rows of a frame in YUV 4:2:0 (I420: H rows of luma, then both chroma planes), W columns.
-A video appears under its name when it is whole; cache_files.py says what lies in the folder.
+Axes: N frames, I = the 3/2 H rows of a frame in YUV 4:2:0 (I420: H rows of luma, then both chroma
+planes), W columns. A video appears under its name when it is whole; cache_files.py says what lies
+in the folder.
 """
 
 import errno
@@ -20,17 +22,36 @@ import numpy as np
 
 from kdbatch.run.data.decoding.decode import decode_each
 from kdbatch.run.data.decoding.excerpt import Damaged, Put
-from kdbatch.run.data.decoding.frame_cache_files import file_bytes, file_name, head_bytes, is_at, lock_alone, new_token, sweep, write_video
+from kdbatch.run.data.decoding.frame_cache_files import (
+    file_bytes,
+    file_name,
+    head_bytes,
+    is_at,
+    lock_alone,
+    new_token,
+    sweep,
+    write_video,
+)
 from kdbatch.run.data.decoding.yuv import rgb_each
 from kdbatch.vocab.shards import Sample
 
 NOTE_SECONDS = 3600  # a file's time of last reading is noted at most so often
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # no room for so large a file, now or later; other errors may pass
+_FULL = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+)  # no room for so large a file, now or later; other errors may pass
 
 _log = logging.getLogger(__name__)
 
 
-def read_each(tar: Path, sample: Sample, wanted: Sequence[int], put: Put, *, decoder: str, cache: "FrameCache | None") -> None:
+def read_each(
+    tar: Path,
+    sample: Sample,
+    wanted: Sequence[int],
+    put: Put,
+    *,
+    decoder: str,
+    cache: "FrameCache | None",
+) -> None:
     """As `decode_each`: `put(i, frame_HWC)` for each i-th frame of `wanted`."""
     if cache is not None and len(wanted) and cache.takes(sample):
         frame_NIW = cache.read(sample, wanted)
@@ -44,7 +65,8 @@ def read_each(tar: Path, sample: Sample, wanted: Sequence[int], put: Put, *, dec
 
 
 class FrameCache:
-    """One folder shared by all processes of a node. Whatever goes wrong with it, a run goes on by decoding and says so once.
+    """One folder shared by all processes of a node. Whatever goes wrong with it, a run goes on by
+    decoding and says so once.
 
     A copy in another process, made of its `words`, is the same cache to the same run.
     """
@@ -54,7 +76,9 @@ class FrameCache:
         self._counted = False
         self._refused_bytes: float = math.inf  # the smallest size that did not fit
         self._said = False
-        self._checked: dict[str, np.ndarray] = {}  # which frames this process has compared with their checksums
+        self._checked: dict[
+            str, np.ndarray
+        ] = {}  # which frames this process has compared with their checksums
 
     @property
     def words(self) -> tuple[str, str, str]:
@@ -67,11 +91,15 @@ class FrameCache:
         return cls(Path(folder), max_bytes=int(max_bytes), token=token)
 
     def takes(self, sample: Sample) -> bool:
-        """Videos in our own encoding: 4:2:0 with even sides. Foreign ones may be stored in any pixel format."""
+        """Videos in our own encoding: 4:2:0 with even sides. Foreign ones may be stored in any
+        pixel format.
+        """
         return bool(sample.extradata) and sample.width % 2 == 0 and sample.height % 2 == 0
 
     def read(self, sample: Sample, wanted: Sequence[int]) -> np.ndarray | None:
-        """The frames `wanted` in YUV 4:2:0, shape NIW; None where the video is not here, or no longer whole."""
+        """The frames `wanted` in YUV 4:2:0, shape NIW; None where the video is not here, or no
+        longer whole.
+        """
         path = self.folder / file_name(sample)
         try:
             file = os.open(path, os.O_RDONLY)
@@ -95,13 +123,20 @@ class FrameCache:
         finally:
             os.close(file)
 
-    def _copy(self, name: str, mapped: mmap.mmap, sample: Sample, wanted_N: np.ndarray) -> np.ndarray:
+    def _copy(
+        self, name: str, mapped: mmap.mmap, sample: Sample, wanted_N: np.ndarray
+    ) -> np.ndarray:
         """Each frame is compared with its checksum when this process reads it first."""
         crc_F = np.frombuffer(mapped, np.uint32, sample.num_frames)
-        frame_FB = np.frombuffer(mapped, np.uint8, offset=head_bytes(sample)).reshape(sample.num_frames, -1)
+        frame_FB = np.frombuffer(mapped, np.uint8, offset=head_bytes(sample)).reshape(
+            sample.num_frames, -1
+        )
         checked_F = self._checked.setdefault(name, np.zeros(sample.num_frames, bool))
         frame_NB = frame_FB[wanted_N]
-        matches = [bool(checked_F[frame]) or zlib.crc32(row) == crc_F[frame] for frame, row in zip(wanted_N, frame_NB)]
+        matches = [
+            bool(checked_F[frame]) or zlib.crc32(row) == crc_F[frame]
+            for frame, row in zip(wanted_N, frame_NB)
+        ]
         del crc_F, frame_FB  # a map cannot be closed while arrays look into it
         if not all(matches):
             raise _Torn
@@ -109,7 +144,9 @@ class FrameCache:
         return frame_NB.reshape(len(wanted_N), sample.height * 3 // 2, sample.width)
 
     def add(self, tar: Path, sample: Sample) -> bool:
-        """Decode the whole video into the cache. False where it cannot be: no room, damaged, or another process is at it."""
+        """Decode the whole video into the cache. False where it cannot be: no room, damaged, or
+        another process is at it.
+        """
         if file_bytes(sample) >= self._refused_bytes:
             return False
         try:
@@ -132,7 +169,9 @@ class FrameCache:
 
     @contextmanager
     def _part(self, sample: Sample) -> Iterator[int | None]:
-        """A locked file with room for the video; None where another process has or had one. What fails is removed again."""
+        """A locked file with room for the video; None where another process has or had one. What
+        fails is removed again.
+        """
         part, size = self._part_path(sample), file_bytes(sample)
         file = self._reserve(part, size)
         try:
@@ -157,14 +196,18 @@ class FrameCache:
                 raise OSError(errno.EDQUOT, about)
             file = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             if not lock_alone(file) or not is_at(file, part):
-                os.close(file)  # being written, or was published or given up between these two lines
+                os.close(
+                    file
+                )  # being written, or was published or given up between these two lines
                 return None
             if part.with_suffix("").exists():  # was published before this part was made
                 part.unlink()
                 os.close(file)
                 return None
             try:
-                os.posix_fallocate(file, 0, size)  # a full disk says so here, and not in the middle of a frame
+                os.posix_fallocate(
+                    file, 0, size
+                )  # a full disk says so here, and not in the middle of a frame
             except OSError:
                 part.unlink()
                 os.close(file)
@@ -199,7 +242,9 @@ class FrameCache:
             return
         except OSError:  # then every process speaks for itself
             pass
-        _log.warning("frame cache %s: %s. The run goes on and decodes what is not there.", self.folder, what)
+        _log.warning(
+            "frame cache %s: %s. The run goes on and decodes what is not there.", self.folder, what
+        )
 
 
 class _Torn(Exception):

@@ -1,9 +1,10 @@
 """What lies in the folder of a frame cache.
 
-KEY-DIGEST.yuv       crc32 of every frame, zeros up to a whole page, then the frames in I420; what is under this name is whole
-KEY-DIGEST.yuv.part  being written, and locked (flock) by its writer: one without a lock was left by a dead writer
-ledger               how many bytes are taken; its lock guards the number and the making of parts
-TOKEN.said           a run has told its reader that it cannot use the cache
+KEY-DIGEST.yuv       crc32 of every frame, zeros up to a whole page, then the frames in I420; what
+is under this name is whole KEY-DIGEST.yuv.part  being written, and locked (flock) by its writer:
+one without a lock was left by a dead writer ledger               how many bytes are taken; its lock
+guards the number and the making of parts TOKEN.said           a run has told its reader that it
+cannot use the cache
 
 The folder is the user's: what has any other name is theirs, and stays.
 """
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kdbatch.run.data.decoding.yuv import stored_frames
+from kdbatch.run.data.decoding.yuv import frames_to_yuv
 from kdbatch.vocab.shards import Sample
 
 LAYOUT = "i420 crc32 v1"
@@ -29,8 +30,18 @@ UNREAD_SECONDS = 24 * 3600  # what nobody has read for so long makes room for ot
 
 
 def file_name(sample: Sample) -> str:
-    """Names the content, so that nothing can be out of date, and data sets and runs that share a video share its file."""
-    content = (LAYOUT, sample.key, sample.crc32, sample.num_bytes, sample.num_frames, sample.width, sample.height)
+    """Names the content, so that nothing can be out of date, and data sets and runs that share a
+    video share its file.
+    """
+    content = (
+        LAYOUT,
+        sample.key,
+        sample.crc32,
+        sample.num_bytes,
+        sample.num_frames,
+        sample.width,
+        sample.height,
+    )
     return f"{sample.key}-{hashlib.sha256(repr(content).encode()).hexdigest()[:16]}.yuv"
 
 
@@ -38,7 +49,9 @@ def new_token() -> str:
     return secrets.token_hex(4)
 
 
-_SWEPT = re.compile(r"[a-z0-9_-]+-[0-9a-f]{16}\.yuv(\.part)?|[0-9a-f]{8}\.said")  # names as the two functions above make them
+_SWEPT = re.compile(
+    r"[a-z0-9_-]+-[0-9a-f]{16}\.yuv(\.part)?|[0-9a-f]{8}\.said"
+)  # names as the two functions above make them
 
 
 def head_bytes(sample: Sample) -> int:
@@ -59,7 +72,7 @@ def write_video(file: int, tar: Path, sample: Sample) -> None:
     crc_F = np.zeros(sample.num_frames, np.uint32)
     with os.fdopen(file, "r+b", closefd=False) as out:
         out.seek(head_bytes(sample))
-        for place, frame_IW in enumerate(stored_frames(tar, sample)):
+        for place, frame_IW in enumerate(frames_to_yuv(tar, sample)):
             crc_F[place] = zlib.crc32(frame_IW.data)
             out.write(frame_IW.data)
         out.seek(0)
@@ -67,15 +80,25 @@ def write_video(file: int, tar: Path, sample: Sample) -> None:
 
 
 def sweep(folder: Path) -> int:
-    """Remove what dead writers left and what nobody reads any more. Returns the bytes of all that stays. The ledger must be held."""
+    """Remove what dead writers left and what nobody reads any more. Returns the bytes of all that
+    stays. The ledger must be held.
+    """
     size_of, now = dict[str, int](), time.time()
-    for ending in (".part", ".yuv", ".said"):  # parts first: one that is published meanwhile is then found under its other name
+    for ending in (
+        ".part",
+        ".yuv",
+        ".said",
+    ):  # parts first: one that is published meanwhile is then found under its other name
         for path in folder.glob(f"*{ending}"):
             if not _SWEPT.fullmatch(path.name):
                 continue
             with suppress(FileNotFoundError):  # published, given up or removed since it was listed
                 about = path.stat()
-                if _is_left_over(path) if ending == ".part" else now - about.st_mtime > UNREAD_SECONDS:
+                if (
+                    _is_left_over(path)
+                    if ending == ".part"
+                    else now - about.st_mtime > UNREAD_SECONDS
+                ):
                     path.unlink()
                 else:
                     size_of[path.name.removesuffix(".part")] = about.st_size
@@ -83,7 +106,9 @@ def sweep(folder: Path) -> int:
 
 
 def lock_alone(file: int) -> bool:
-    """Take a file's lock, if nobody has it. The kernel lets go of it when the process ends, however it ends."""
+    """Take a file's lock, if nobody has it. The kernel lets go of it when the process ends, however
+    it ends.
+    """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,7 +1,9 @@
-"""An mp4 in memory that holds an excerpt of a stored video: what decoders that only open files are given.
+"""An mp4 in memory that holds an excerpt of a stored video: what decoders that only open files are
+given.
 
-ISO/IEC 14496-12 (boxes) and 14496-15 (avc1, avcC). Two liberties, both so that no reader ever seeks: a single sync sample is declared,
-though every group starts with a key frame; and the frames stand one tick apart, though some of the video's were left out.
+ISO/IEC 14496-12 (boxes) and 14496-15 (avc1, avcC). Two liberties, both so that no reader ever
+seeks: a single sync sample is declared, though every group starts with a key frame; and the frames
+stand one tick apart, though some of the video's were left out.
 """
 
 import struct
@@ -17,7 +19,11 @@ def mini_mp4(excerpt: Excerpt) -> bytes:
     head = _ftyp()
     size = len(head) + len(_moov(excerpt, 0))
     head += _moov(excerpt, size + 8)
-    return head + struct.pack(">I4s", 8 + sum(map(len, excerpt.packets)), b"mdat") + b"".join(excerpt.packets)
+    return (
+        head
+        + struct.pack(">I4s", 8 + sum(map(len, excerpt.packets)), b"mdat")
+        + b"".join(excerpt.packets)
+    )
 
 
 def _ftyp() -> bytes:
@@ -27,10 +33,17 @@ def _ftyp() -> bytes:
 def _moov(excerpt: Excerpt, first_byte: int) -> bytes:
     num_frames = len(excerpt.packets)
     mvhd = _full(
-        b"mvhd", struct.pack(">4I", 0, 0, _TICKS, num_frames), struct.pack(">IHHQ", 0x10000, 0x100, 0, 0), _MATRIX, bytes(24), _one(2)
+        b"mvhd",
+        struct.pack(">4I", 0, 0, _TICKS, num_frames),
+        struct.pack(">IHHQ", 0x10000, 0x100, 0, 0),
+        _MATRIX,
+        bytes(24),
+        _one(2),
     )
     size = struct.pack(">II", excerpt.width << 16, excerpt.height << 16)
-    tkhd = _full(b"tkhd", struct.pack(">5I", 0, 0, 1, 0, num_frames), bytes(16), _MATRIX, size, flags=3)
+    tkhd = _full(
+        b"tkhd", struct.pack(">5I", 0, 0, 1, 0, num_frames), bytes(16), _MATRIX, size, flags=3
+    )
     mdhd = _full(b"mdhd", struct.pack(">4IHH", 0, 0, _TICKS, num_frames, 0x55C4, 0))
     hdlr = _full(b"hdlr", struct.pack(">I4s12x", 0, b"vide"), b"VideoHandler\0")
     dinf = _box(b"dinf", _full(b"dref", _one(1), _full(b"url ", flags=1)))
@@ -47,7 +60,8 @@ def _stbl(excerpt: Excerpt, first_byte: int) -> bytes:
         _box(b"avcC", excerpt.extradata),
     )
     rank_of = excerpt.rank_of()
-    # A frame is shown at its rank; it is decoded at its place; a reader wants no frame to be shown before it is decoded.
+    # A frame is shown at its rank; it is decoded at its place; a reader wants no frame to be shown
+    # before it is decoded.
     early = max(place - rank_of[frame] for place, frame in enumerate(excerpt.display))
     delays = [rank_of[frame] - place + early for place, frame in enumerate(excerpt.display)]
     sizes = list(map(len, excerpt.packets))
@@ -56,7 +70,12 @@ def _stbl(excerpt: Excerpt, first_byte: int) -> bytes:
         _full(b"stsd", _one(1), entry),
         _full(b"stts", struct.pack(">3I", 1, num_frames, 1)),
         _full(b"stss", struct.pack(">2I", 1, 1)),
-        _full(b"ctts", struct.pack(f">I{2 * num_frames}I", num_frames, *(n for delay in delays for n in (1, delay)))),
+        _full(
+            b"ctts",
+            struct.pack(
+                f">I{2 * num_frames}I", num_frames, *(n for delay in delays for n in (1, delay))
+            ),
+        ),
         _full(b"stsc", struct.pack(">4I", 1, 1, num_frames, 1)),
         _full(b"stsz", struct.pack(f">2I{num_frames}I", 0, num_frames, *sizes)),
         _full(b"stco", struct.pack(">2I", 1, first_byte)),

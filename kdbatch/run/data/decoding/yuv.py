@@ -1,6 +1,7 @@
 """Frames in YUV 4:2:0, and their way to RGB.
 
-Axes: N frames, I = the 3/2 H rows of a frame in I420 (H rows of luma, then both chroma planes of half the size), W columns; uint8.
+Axes: N frames, I = the 3/2 H rows of a frame in I420 (H rows of luma, then both chroma planes of
+half the size), W columns; uint8.
 """
 
 import io
@@ -22,7 +23,7 @@ from kdbatch.vocab.shards import Sample
 CHUNK_FRAMES = 4  # converted to RGB in one call: few enough to stay in a core's own cache
 
 
-def stored_frames(tar: Path, sample: Sample) -> Iterator[np.ndarray]:
+def frames_to_yuv(tar: Path, sample: Sample) -> Iterator[np.ndarray]:
     """Every frame of a stored video, shape IW, from the first to the last.
 
     Raises:
@@ -43,7 +44,11 @@ def _stored_frames(tar: Path, sample: Sample) -> Iterator[np.ndarray]:
         container.streams.video[0].codec_context.thread_count = 1
         num = 0
         for frame in container.decode(video=0):
-            if (frame.format.name, frame.width, frame.height) != ("yuv420p", sample.width, sample.height):
+            if (frame.format.name, frame.width, frame.height) != (
+                "yuv420p",
+                sample.width,
+                sample.height,
+            ):
                 raise ValueError("its frames are not as its record says")
             yield frame.to_ndarray()
             num += 1
@@ -59,8 +64,8 @@ def rgb_of(frame_NIW: np.ndarray) -> np.ndarray:
 def rgb_each(frame_NIW: np.ndarray) -> Iterator[np.ndarray]:
     """Frame by frame as RGB, HWC.
 
-    A few at a time are laid on top of each other, as a call costs more than a frame does. No row of luma looks beyond its own row of
-    chroma, so rows of neighbouring frames do not mix.
+    A few at a time are laid on top of each other, as a call costs more than a frame does. No row of
+    luma looks beyond its own row of chroma, so rows of neighbouring frames do not mix.
     """
     num, rows, width = frame_NIW.shape
     height = rows * 2 // 3

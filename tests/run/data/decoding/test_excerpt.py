@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from support import clips as world
 
 from kdbatch.base.errors import UserError
-from kdbatch.run.data.batches import Video
+from kdbatch.run.data.batches import StoredVideo
 from kdbatch.run.data.decoding import excerpt
 from kdbatch.run.data.decoding.decode import decode_frames
 from kdbatch.run.data.decoding.excerpt import Damaged, read_excerpt, select_packets
@@ -22,11 +22,13 @@ from kdbatch.vocab.packet_index import Packet, pack_index, packet_flags
 
 
 @pytest.fixture(scope="module")
-def video(all_shards: Path) -> Video:
+def video(all_shards: Path) -> StoredVideo:
     return world.videos_of(all_shards)[0]
 
 
-def test_a_clip_of_even_frames_reads_no_odd_frame_that_others_do_not_need(video: Video) -> None:
+def test_a_clip_of_even_frames_reads_no_odd_frame_that_others_do_not_need(
+    video: StoredVideo,
+) -> None:
     tar, sample = video.tar, video.sample
     assert read_excerpt(tar, sample, range(18, 26, 2)).display == [16, 18, 20, 22, 24]
     assert read_excerpt(tar, sample, [3]).display == [0, 2, 4, 3]
@@ -35,7 +37,9 @@ def test_a_clip_of_even_frames_reads_no_odd_frame_that_others_do_not_need(video:
 
 @given(wanted=st.sets(st.integers(0, 39), min_size=1, max_size=6))
 @settings(max_examples=40, deadline=None)
-def test_what_is_read_can_be_decoded_and_no_frame_is_missing(video: Video, wanted: set[int]) -> None:
+def test_what_is_read_can_be_decoded_and_no_frame_is_missing(
+    video: StoredVideo, wanted: set[int]
+) -> None:
     tar, sample = video.tar, video.sample
     excerpt = read_excerpt(tar, sample, sorted(wanted))
     assert wanted <= set(excerpt.display)
@@ -53,26 +57,37 @@ def indexes(draw: st.DrawFn) -> list[Packet]:
         first = len(packets)
         displays = [first, *draw(st.permutations(range(first + 1, first + size)))]
         for place, display in enumerate(displays):
-            flags = packet_flags(is_key=place == 0, nal_ref_idc=3 if place == 0 else draw(st.integers(0, 3)))
+            flags = packet_flags(
+                is_key=place == 0, nal_ref_idc=3 if place == 0 else draw(st.integers(0, 3))
+            )
             packets.append(Packet(100 * len(packets), 50 + display, display, flags, 7))
     return packets
 
 
 @given(indexes(), st.data())
-def test_the_packets_chosen_are_those_that_the_frames_need_and_no_others(packets: list[Packet], data: st.DataObject) -> None:
-    """Of its group, a frame needs all before it that any other frame needs: written down frame by frame."""
+def test_the_packets_chosen_are_those_that_the_frames_need_and_no_others(
+    packets: list[Packet], data: st.DataObject
+) -> None:
+    """Of its group, a frame needs all before it that any other frame needs: written down frame by
+    frame.
+    """
     wanted = data.draw(st.lists(st.integers(0, len(packets) - 1), min_size=1, max_size=8))
     needed: set[Packet] = set()
     for frame in wanted:
         place = next(i for i, packet in enumerate(packets) if packet.display == frame)
         start = max(i for i in range(place + 1) if packets[i].is_key)
-        needed |= {packets[place], *(packet for packet in packets[start:place] if packet.is_needed_by_others)}
+        needed |= {
+            packets[place],
+            *(packet for packet in packets[start:place] if packet.is_needed_by_others),
+        }
     found = select_packets(pack_index(packets), wanted, num_frames=len(packets))
     assert found == [packet for packet in packets if packet in needed]
 
 
 @given(indexes(), st.data())
-def test_an_index_of_which_anything_is_changed_or_lost_is_damaged(packets: list[Packet], data: st.DataObject) -> None:
+def test_an_index_of_which_anything_is_changed_or_lost_is_damaged(
+    packets: list[Packet], data: st.DataObject
+) -> None:
     raw = bytearray(pack_index(packets))
     raw[data.draw(st.integers(0, len(raw) - 1))] ^= data.draw(st.integers(1, 255))
     for bad in (bytes(raw), pack_index(packets)[: data.draw(st.integers(0, len(raw) - 1))]):
@@ -83,9 +98,15 @@ def test_an_index_of_which_anything_is_changed_or_lost_is_damaged(packets: list[
 
 
 @given(data=st.data())
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_tar_with_a_lost_stretch_or_end_gives_right_frames_or_one_line(video: Video, tmp_path: Path, data: st.DataObject) -> None:
-    """What is lost reads as zeros, as on a disk, or as something else, or is not there. Frames that do not need it are read as before."""
+@settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_a_tar_with_a_lost_stretch_or_end_gives_right_frames_or_one_line(
+    video: StoredVideo, tmp_path: Path, data: st.DataObject
+) -> None:
+    """What is lost reads as zeros, as on a disk, or as something else, or is not there. Frames that
+    do not need it are read as before.
+    """
     tar, sample = video.tar, video.sample
     raw = bytearray(tar.read_bytes()[: sample.index_offset + sample.index_bytes])
     start = data.draw(st.integers(sample.offset, len(raw) - 512))
@@ -106,7 +127,9 @@ def test_a_tar_with_a_lost_stretch_or_end_gives_right_frames_or_one_line(video: 
         assert np.array_equal(found, decode_frames(tar, sample, wanted, decoder="pyav"))
 
 
-def test_a_tar_is_opened_once_and_few_stay_open(video: Video, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tar_is_opened_once_and_few_stay_open(
+    video: StoredVideo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tar, sample = video.tar, video.sample
     monkeypatch.setattr(excerpt, "_MAX_TARS", 3)
     tars = [tmp_path / f"{i}.tar" for i in range(5)]
@@ -118,7 +141,7 @@ def test_a_tar_is_opened_once_and_few_stay_open(video: Video, tmp_path: Path, mo
     assert [_times_open(path) for path in tars] == [0, 0, 1, 1, 1]
 
 
-def test_the_tars_of_a_thread_are_closed_with_it(video: Video, tmp_path: Path) -> None:
+def test_the_tars_of_a_thread_are_closed_with_it(video: StoredVideo, tmp_path: Path) -> None:
     tar, sample = video.tar, video.sample
     (tmp_path / "a.tar").write_bytes(tar.read_bytes())
     with ThreadPoolExecutor(1) as thread:
@@ -132,16 +155,23 @@ def test_the_tars_of_a_thread_are_closed_with_it(video: Video, tmp_path: Path) -
 
 
 def _times_open(path: Path) -> int:
-    return sum(str(path) == str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink())
+    return sum(
+        str(path) == str(link.readlink())
+        for link in Path("/proc/self/fd").iterdir()
+        if link.is_symlink()
+    )
 
 
-def test_a_mini_mp4_declares_one_key_frame_so_that_nobody_seeks(video: Video) -> None:
+def test_a_mini_mp4_declares_one_key_frame_so_that_nobody_seeks(video: StoredVideo) -> None:
     tar, sample = video.tar, video.sample
     excerpt = read_excerpt(tar, sample, [0, 20, 39])
     mp4 = mini_mp4(excerpt)
     with av.open(io.BytesIO(mp4), "r") as container:
         packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
-        assert (container.streams.video[0].width, container.streams.video[0].height) == (sample.width, sample.height)
+        assert (container.streams.video[0].width, container.streams.video[0].height) == (
+            sample.width,
+            sample.height,
+        )
     assert packets == excerpt.packets
     place = mp4.index(b"stss") + 8  # after kind, version and flags: how many, and which
     assert mp4[place : place + 8] == bytes([0, 0, 0, 1, 0, 0, 0, 1])

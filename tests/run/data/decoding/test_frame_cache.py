@@ -19,7 +19,7 @@ from support import clips as world
 from support.clips import read_frames
 
 from kdbatch.base.errors import UserError
-from kdbatch.run.data.batches import TrainingBatches, Video, batches
+from kdbatch.run.data.batches import StoredVideo, TrainingBatches, batches
 from kdbatch.run.data.decoding.decode import DECODERS, decode_frames
 from kdbatch.run.data.decoding.frame_cache import FrameCache
 from kdbatch.run.data.decoding.frame_cache_files import UNREAD_SECONDS, file_bytes, file_name, sweep
@@ -31,11 +31,11 @@ PLENTY = 10**9
 
 
 @pytest.fixture
-def video(all_shards: Path) -> Video:
+def video(all_shards: Path) -> StoredVideo:
     return world.videos_of(all_shards, "k400")[0]
 
 
-def _is_right(video: Video, cache: FrameCache) -> bool:
+def _is_right(video: StoredVideo, cache: FrameCache) -> bool:
     wanted = [3, 20, 4, 4, video.sample.num_frames - 1]
     found = read_frames(video.tar, video.sample, wanted, decoder="pyav", cache=cache)
     return np.array_equal(found, decode_frames(video.tar, video.sample, wanted, decoder="pyav"))
@@ -46,18 +46,30 @@ def _holds(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("name", DATASETS)
-def test_frames_from_the_cache_are_the_decoders_bit_for_bit(all_shards: Path, tmp_path: Path, name: str) -> None:
+def test_frames_from_the_cache_are_the_decoders_bit_for_bit(
+    all_shards: Path, tmp_path: Path, name: str
+) -> None:
     cache, rng = FrameCache(tmp_path, max_bytes=PLENTY), np.random.default_rng(0)
     for video in world.videos_of(all_shards, name)[:3]:
         last = video.sample.num_frames - 1
-        for wanted in ([0], list(range(1, 17, 2)), [last, 0, 0], rng.integers(0, last, 9).tolist(), list(range(last + 1))):
+        for wanted in (
+            [0],
+            list(range(1, 17, 2)),
+            [last, 0, 0],
+            rng.integers(0, last, 9).tolist(),
+            list(range(last + 1)),
+        ):
             found = read_frames(video.tar, video.sample, wanted, decoder="pyav", cache=cache)
             assert cache.read(video.sample, wanted) is not None
             for decoder in DECODERS:
-                assert np.array_equal(found, decode_frames(video.tar, video.sample, wanted, decoder=decoder))
+                assert np.array_equal(
+                    found, decode_frames(video.tar, video.sample, wanted, decoder=decoder)
+                )
 
 
-def test_a_batch_does_not_depend_on_the_cache_or_on_who_fills_it(all_shards: Path, tmp_path: Path) -> None:
+def test_a_batch_does_not_depend_on_the_cache_or_on_who_fills_it(
+    all_shards: Path, tmp_path: Path
+) -> None:
     view, videos = View(num_frames=4, size_pixels=32), world.videos_of(all_shards, "k400")
 
     def of(cache: FrameCache | None, num_workers: int) -> list[torch.Tensor]:
@@ -70,7 +82,11 @@ def test_a_batch_does_not_depend_on_the_cache_or_on_who_fills_it(all_shards: Pat
             decoder="pyav",
             cache=cache,
         )
-        return [clip.clone() for batch in batches(source, range(8), num_workers=num_workers) for clip in batch.clips]
+        return [
+            clip.clone()
+            for batch in batches(source, range(8), num_workers=num_workers)
+            for clip in batch.clips
+        ]
 
     plain = of(None, 0)
     for num_workers in (0, 2):
@@ -81,16 +97,20 @@ def test_a_batch_does_not_depend_on_the_cache_or_on_who_fills_it(all_shards: Pat
             assert len(_holds(folder)) == len(videos)
 
 
-def _read_all(folder: Path, videos: list[Video], order: list[int]) -> None:
+def _read_all(folder: Path, videos: list[StoredVideo], order: list[int]) -> None:
     cache = FrameCache(folder, max_bytes=PLENTY)
     if not all(_is_right(videos[i], cache) for i in order):
         os._exit(1)
 
 
-def test_processes_that_fill_one_cache_at_once_see_right_frames_and_write_each_video_once(all_shards: Path, tmp_path: Path) -> None:
+def test_processes_that_fill_one_cache_at_once_see_right_frames_and_write_each_video_once(
+    all_shards: Path, tmp_path: Path
+) -> None:
     videos = world.videos_of(all_shards, "k400")
     fork = multiprocessing.get_context("fork")
-    orders = [np.random.default_rng(seed // 2).permutation(len(videos)).tolist() for seed in range(4)]
+    orders = [
+        np.random.default_rng(seed // 2).permutation(len(videos)).tolist() for seed in range(4)
+    ]
     processes = [fork.Process(target=_read_all, args=(tmp_path, videos, order)) for order in orders]
     for process in processes:
         process.start()
@@ -101,12 +121,14 @@ def test_processes_that_fill_one_cache_at_once_see_right_frames_and_write_each_v
     assert int((tmp_path / "ledger").read_text()) == sum(file_bytes(v.sample) for v in videos)
 
 
-def _fill(folder: Path, videos: list[Video]) -> None:
+def _fill(folder: Path, videos: list[StoredVideo]) -> None:
     for video in videos:
         FrameCache(folder, max_bytes=PLENTY).add(video.tar, video.sample)
 
 
-def test_a_writer_that_is_killed_leaves_nothing_that_can_be_read(all_shards: Path, tmp_path: Path) -> None:
+def test_a_writer_that_is_killed_leaves_nothing_that_can_be_read(
+    all_shards: Path, tmp_path: Path
+) -> None:
     videos = world.videos_of(all_shards, "k400")
     for attempt in range(20):
         folder = tmp_path / str(attempt)
@@ -127,7 +149,9 @@ def test_a_writer_that_is_killed_leaves_nothing_that_can_be_read(all_shards: Pat
 
 
 @pytest.mark.parametrize("damage", ["byte", "cut", "empty"])
-def test_a_torn_file_is_noticed_and_written_anew(video: Video, tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str) -> None:
+def test_a_torn_file_is_noticed_and_written_anew(
+    video: StoredVideo, tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
     assert _is_right(video, FrameCache(tmp_path, max_bytes=PLENTY))
     path = tmp_path / file_name(video.sample)
     whole = path.read_bytes()
@@ -142,7 +166,9 @@ def test_a_torn_file_is_noticed_and_written_anew(video: Video, tmp_path: Path, c
     assert "held a damaged video" in caplog.text
 
 
-def test_no_more_than_the_limit_is_taken_and_a_run_says_so_once(all_shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_more_than_the_limit_is_taken_and_a_run_says_so_once(
+    all_shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     videos = world.videos_of(all_shards, "k400")
     limit = file_bytes(videos[0].sample) + file_bytes(videos[1].sample) + 1000
     cache = FrameCache(tmp_path, max_bytes=limit)
@@ -159,9 +185,14 @@ def test_no_more_than_the_limit_is_taken_and_a_run_says_so_once(all_shards: Path
 def test_a_disk_that_takes_no_more_costs_the_cache_and_not_the_run(
     all_shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    cache, limits = FrameCache(tmp_path, max_bytes=PLENTY), resource.getrlimit(resource.RLIMIT_FSIZE)
+    cache, limits = (
+        FrameCache(tmp_path, max_bytes=PLENTY),
+        resource.getrlimit(resource.RLIMIT_FSIZE),
+    )
     try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))  # every file of a video is larger
+        resource.setrlimit(
+            resource.RLIMIT_FSIZE, (200_000, limits[1])
+        )  # every file of a video is larger
         assert all(_is_right(v, cache) for v in world.videos_of(all_shards, "k400")[:3])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -169,10 +200,14 @@ def test_a_disk_that_takes_no_more_costs_the_cache_and_not_the_run(
     assert len(caplog.records) == 1 and "cannot be filled further" in caplog.text
 
 
-def test_a_full_disk_costs_the_cache_and_not_the_run(all_shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_full_disk_costs_the_cache_and_not_the_run(
+    all_shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     videos = world.videos_of(all_shards, "k400")
     size = file_bytes(videos[0].sample) + 300_000
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(tmp_path)], capture_output=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(tmp_path)], capture_output=True
+    )
     if mounted.returncode:
         pytest.skip("mounting a small disk needs root")
     try:
@@ -185,32 +220,47 @@ def test_a_full_disk_costs_the_cache_and_not_the_run(all_shards: Path, tmp_path:
 
 
 def test_a_folder_that_cannot_be_made_costs_the_cache_and_not_the_run(
-    video: Video, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    video: StoredVideo, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("not a folder")
     assert _is_right(video, FrameCache(tmp_path / "file" / "cache", max_bytes=PLENTY))
     assert len(caplog.records) == 1 and "Not a directory" in caplog.text
 
 
-def test_a_damaged_video_is_told_by_the_decoder_and_not_kept(video: Video, tmp_path: Path) -> None:
+def test_a_damaged_video_is_told_by_the_decoder_and_not_kept(
+    video: StoredVideo, tmp_path: Path
+) -> None:
     sample = video.sample
     raw = bytearray(video.tar.read_bytes())
     raw[sample.offset + 900 : sample.offset + sample.num_bytes] = bytes(sample.num_bytes - 900)
     (tmp_path / "a.tar").write_bytes(raw)
     with pytest.raises(UserError, match=f"a.tar: {sample.key} cannot be read"):
-        read_frames(tmp_path / "a.tar", sample, [0, 20], decoder="pyav", cache=FrameCache(tmp_path / "cache", max_bytes=PLENTY))
-    assert _holds(tmp_path / "cache") == [] and int((tmp_path / "cache" / "ledger").read_text()) == 0
+        read_frames(
+            tmp_path / "a.tar",
+            sample,
+            [0, 20],
+            decoder="pyav",
+            cache=FrameCache(tmp_path / "cache", max_bytes=PLENTY),
+        )
+    assert (
+        _holds(tmp_path / "cache") == [] and int((tmp_path / "cache" / "ledger").read_text()) == 0
+    )
 
 
-def test_other_content_under_the_same_key_is_another_file(video: Video) -> None:
+def test_other_content_under_the_same_key_is_another_file(video: StoredVideo) -> None:
     sample = video.sample
-    others = [replace(sample, **{name: getattr(sample, name) + 2}) for name in ("crc32", "num_bytes", "num_frames", "width")]
+    others = [
+        replace(sample, **{name: getattr(sample, name) + 2})
+        for name in ("crc32", "num_bytes", "num_frames", "width")
+    ]
     assert len({file_name(s) for s in (sample, *others)}) == 5
     moved = replace(sample, offset=sample.offset + 512, place=7, label=3, splits=("test01",))
     assert file_name(moved) == file_name(sample)  # the same video in another tar is the same video
 
 
-def test_what_nobody_reads_any_more_makes_room_and_reading_is_noted(video: Video, all_shards: Path, tmp_path: Path) -> None:
+def test_what_nobody_reads_any_more_makes_room_and_reading_is_noted(
+    video: StoredVideo, all_shards: Path, tmp_path: Path
+) -> None:
     assert _is_right(video, FrameCache(tmp_path, max_bytes=PLENTY))
     path, old = tmp_path / file_name(video.sample), time.time() - UNREAD_SECONDS - 60
     os.utime(path, (old, old))
@@ -222,10 +272,19 @@ def test_what_nobody_reads_any_more_makes_room_and_reading_is_noted(video: Video
     assert _holds(tmp_path) == [file_name(other.sample)]
 
 
-def test_a_sweep_removes_what_the_cache_has_left_and_no_file_of_anyone_else(video: Video, tmp_path: Path) -> None:
+def test_a_sweep_removes_what_the_cache_has_left_and_no_file_of_anyone_else(
+    video: StoredVideo, tmp_path: Path
+) -> None:
     name = file_name(video.sample)
     ours = [name, f"{name}.part", f"{FrameCache(tmp_path, max_bytes=PLENTY).token}.said"]
-    theirs = ["foreman_cif.yuv", "Take-0123456789abcdef.yuv", "thesis.pdf.part", f"{name}.part.part", "notes.said", "ledger"]
+    theirs = [
+        "foreman_cif.yuv",
+        "Take-0123456789abcdef.yuv",
+        "thesis.pdf.part",
+        f"{name}.part.part",
+        "notes.said",
+        "ledger",
+    ]
     old = time.time() - UNREAD_SECONDS - 60
     for path in map(tmp_path.joinpath, (*ours, *theirs)):
         path.write_text("some text")
@@ -234,10 +293,15 @@ def test_a_sweep_removes_what_the_cache_has_left_and_no_file_of_anyone_else(vide
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(theirs)
 
 
-def test_a_sweep_counts_each_video_once_while_others_are_publishing(video: Video, tmp_path: Path) -> None:
+def test_a_sweep_counts_each_video_once_while_others_are_publishing(
+    video: StoredVideo, tmp_path: Path
+) -> None:
     """Each is under the name of a part or under its own at any moment."""
     for attempt in range(8):
-        parts = [tmp_path / str(attempt) / f"{file_name(replace(video.sample, crc32=i))}.part" for i in range(100)]
+        parts = [
+            tmp_path / str(attempt) / f"{file_name(replace(video.sample, crc32=i))}.part"
+            for i in range(100)
+        ]
         parts[0].parent.mkdir()
         with ExitStack() as writers:
             for part in parts:
@@ -250,7 +314,9 @@ def test_a_sweep_counts_each_video_once_while_others_are_publishing(video: Video
                 assert sweep(tmp_path / str(attempt)) == 1000
 
 
-def test_a_trouble_that_passes_does_not_end_the_filling(video: Video, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_trouble_that_passes_does_not_end_the_filling(
+    video: StoredVideo, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = tmp_path / "cache"
     cache = FrameCache(folder, max_bytes=PLENTY)
     assert not cache.add(tmp_path / "gone.tar", video.sample)
@@ -262,7 +328,7 @@ def test_a_trouble_that_passes_does_not_end_the_filling(video: Video, tmp_path: 
     assert cache.add(video.tar, video.sample)
 
 
-def test_a_foreign_video_is_never_put_into_the_cache(video: Video, tmp_path: Path) -> None:
+def test_a_foreign_video_is_never_put_into_the_cache(video: StoredVideo, tmp_path: Path) -> None:
     cache = FrameCache(tmp_path, max_bytes=PLENTY)
     assert cache.takes(video.sample)
     assert not cache.takes(replace(video.sample, extradata=""))
