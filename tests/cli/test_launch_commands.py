@@ -297,7 +297,7 @@ def test_a_run_that_fails_while_another_shell_submits_is_left_out(
             say(RunFolder(home.parent / failed), "failed", reason="no luck", job=submission.job_id)
             yield
 
-    monkeypatch.setattr(submit_module, "holding", waiting)
+    monkeypatch.setattr(submit_module, "hold_lock", waiting)
     submit((JOBS / "subset_size.yaml",), **words)
     assert (
         f"left out: {failed}" in capsys.readouterr().out

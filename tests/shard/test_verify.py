@@ -93,7 +93,7 @@ def test_a_file_server_that_does_not_answer_is_no_damage(
     def no_answer(path: Path) -> str:
         raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
 
-    monkeypatch.setattr("kdbatch.shard.verify.sha256_of", no_answer)
+    monkeypatch.setattr("kdbatch.shard.verify.file_sha256", no_answer)
     with pytest.raises(
         UserError,
         match=r"train-00000.tar: cannot be checked \(Connection timed out\). Mend that and repeat",

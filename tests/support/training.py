@@ -71,7 +71,7 @@ class Watcher:
     def __init__(self, model: nn.Module) -> None:
         self.model, self.epochs, self.best = model, list[int](), torch.tensor(-math.inf)
 
-    def look(self, epoch: int) -> dict[str, float]:
+    def on_epoch_end(self, epoch: int) -> dict[str, float]:
         self.model.eval()
         self.epochs.append(epoch)
         self.best = torch.maximum(
@@ -79,11 +79,11 @@ class Watcher:
         )
         return {"best": float(self.best)}
 
-    def memory(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         return {"epochs": list(self.epochs), "best": self.best}
 
-    def remember(self, memory: dict[str, Any]) -> None:
-        self.epochs, self.best = memory["epochs"], memory["best"]
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.epochs, self.best = state["epochs"], state["best"]
 
 
 def run(

@@ -72,15 +72,15 @@ def pack_requests(requests: Sequence[ReadRequest]) -> bytes:
 
 
 def unpack_requests(raw: bytes) -> list[ReadRequest]:
-    return [_reading(**fields) for fields in json.loads(raw)]
+    return [_request(**fields) for fields in json.loads(raw)]
 
 
-def _reading(
+def _request(
     *,
     tar: str,
     sample: dict,
     frames: list[int],
-    places: list[list[int]],
+    frame_ranks: list[list[int]],
     boxes: list[list[int]],
     offsets: list[int],
 ) -> ReadRequest:
@@ -88,7 +88,7 @@ def _reading(
         tar=Path(tar),
         sample=Sample(**{**sample, "splits": tuple(sample["splits"])}),
         frames=frames,
-        frame_ranks=places,
+        frame_ranks=frame_ranks,
         boxes=[(top, left, height, width) for top, left, height, width in boxes],
         offsets=offsets,
     )
