@@ -27,9 +27,10 @@ from kdbatch.vocab.config import Config, load_config
 from kdbatch.vocab.plans import Plan
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.shards import load_index
+from kdbatch.vocab.status import RunState
 
 WATCH_SECONDS = 2.0  # between two looks at the run folders
-MOVING = ("queued", "running", "stale")
+MOVING: tuple[RunState, ...] = ("queued", "running", "stale")
 
 
 def plan(files: tuple[Path, ...], *, profile: str) -> None:

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.locks import is_held
@@ -14,10 +14,9 @@ from kdbatch.launch.run_folders import submissions_dir
 from kdbatch.launch.slurm.exit_reason import OUT_OF_MEMORY, accounting_states, last_exit_reason
 from kdbatch.launch.slurm.submissions import Submission, last_submissions
 from kdbatch.vocab.runs import Assignment, RunFolder
-from kdbatch.vocab.status import State, Status, load_status
+from kdbatch.vocab.status import RunState, Status, load_status
 
-RowState = State | Literal["planned", "stale", "lost", "damaged"]
-_ENDED = ("failed", "blocked", "lost", "damaged")
+_ENDED: tuple[RunState, ...] = ("failed", "blocked", "lost", "damaged")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +31,7 @@ class RunRow:
     run_id: str
     title: str
     kind: str
-    state: RowState
+    state: RunState
     step: int = 0
     num_steps: int = 0
     eta_seconds: float | None = None
@@ -108,7 +107,7 @@ def run_row(
     assignment: Assignment,
     *,
     submission: Submission | None = None,
-    state: RowState | None = None,
+    state: RunState | None = None,
     reason: str = "",
 ) -> RunRow:
     """The row of one run. `state` and `reason` are what the caller knows better than the files."""
@@ -145,7 +144,7 @@ def _has_spoken(status: Status, submission: Submission) -> bool:
     )
 
 
-def _state(folder: RunFolder, status: Status, *, is_silent: bool) -> RowState:
+def _state(folder: RunFolder, status: Status, *, is_silent: bool) -> RunState:
     if folder.is_done():
         return "done"
     if status.state == "running":
@@ -155,7 +154,7 @@ def _state(folder: RunFolder, status: Status, *, is_silent: bool) -> RowState:
     return "planned" if status.state == "queued" else status.state
 
 
-def _state_of_running(folder: RunFolder, status: Status) -> RowState:
+def _state_of_running(folder: RunFolder, status: Status) -> RunState:
     """Believe a fresh heartbeat, unless its process was on this machine and is gone. Only a doubt
     is worth a look at the lock.
     """
@@ -180,7 +179,7 @@ def _with_job(row: RunRow) -> RunRow:
     return dataclasses.replace(row, state="queued", reason=said[row.state])
 
 
-def _after(row: RunRow, state: RowState | None, reason: str) -> RunRow:
+def _after(row: RunRow, state: RunState | None, reason: str) -> RunRow:
     return dataclasses.replace(
         row, state=state or ("lost" if row.state == "lost" else "planned"), reason=reason
     )
@@ -211,7 +210,7 @@ def _is_process(pid: int) -> bool:
     return True
 
 
-def _reason(state: RowState, status: Status) -> str:
+def _reason(state: RunState, status: Status) -> str:
     if state == "lost":
         return "its process ended without a word (killed, out of memory, node lost); submit again to go on from its checkpoint"
     if state == "stale":

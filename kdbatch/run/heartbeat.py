@@ -17,7 +17,14 @@ from kdbatch.vocab.retry_policy import (
     refusal,
 )
 from kdbatch.vocab.runs import Retries, RunFolder
-from kdbatch.vocab.status import HEARTBEAT_SECONDS, Cause, State, Status, load_status, save_status
+from kdbatch.vocab.status import (
+    HEARTBEAT_SECONDS,
+    Cause,
+    RunState,
+    Status,
+    load_status,
+    save_status,
+)
 
 NO_SCHEDULER, DEFAULT_RETRIES = Start(), Retries()  # of a worker that no scheduler has started
 
@@ -153,7 +160,7 @@ class StatusReporter:
         if self.stop_asked:
             raise Stopped
 
-    def end(self, state: State, *, reason: str = "") -> None:
+    def end(self, state: RunState, *, reason: str = "") -> None:
         """The last word of this attempt; why it was stopped is known here, where the caller gives
         no reason of its own.
         """

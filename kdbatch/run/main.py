@@ -40,7 +40,7 @@ from kdbatch.vocab.status import (
     EXIT_STOPPED,
     EXIT_UNMET,
     EXIT_USER,
-    State,
+    RunState,
 )
 
 _PR_SET_PDEATHSIG = 1
@@ -164,7 +164,7 @@ def _failed(
     """Say how it ended, in the run's folder and to the others; where one of them was the first to
     fail, in its words.
     """
-    state: State = "failed"
+    state: RunState = "failed"
     if isinstance(error, Stopped):
         code, state, reason = EXIT_STOPPED, "stopped", ""
     elif isinstance(error, UserError):

@@ -15,7 +15,35 @@ from kdbatch.base.parse import parse
 Cause = Literal["timeout", "preemption", "node_failure", "crash", "requeue", "asked"]
 """How an attempt ended that did not end by itself; see attempts.py."""
 
-State = Literal["queued", "running", "stopped", "done", "failed", "blocked"]
+RunState = Literal[
+    "planned",
+    "queued",
+    "running",
+    "stale",
+    "stopped",
+    "lost",
+    "done",
+    "failed",
+    "blocked",
+    "damaged",
+]
+"""State of a run, everywhere: in status.json, in the local queue, in `kdbatch status` and in the
+report.
+
+planned: written, never started or submitted.
+queued: submitted, or waiting in the local queue, and not started since.
+running: its worker writes heartbeats.
+stale: its worker holds the lock, but has written no heartbeat for STALE_SECONDS.
+stopped: interrupted; its progress is saved and it can go on.
+lost: its status is `running`, but no process holds the lock.
+done: it has a done.json.
+failed: it ended with an error, or was interrupted too often.
+blocked: a parent did not end well.
+damaged: its run.json cannot be read.
+
+A worker writes running, stopped, done, failed and blocked. The other states are derived from the
+lock, from `run.json` and from the scheduler.
+"""
 HEARTBEAT_SECONDS = 15.0
 STALE_SECONDS = 4 * HEARTBEAT_SECONDS
 
@@ -44,7 +72,7 @@ class Status:
     no step was done.
     """
 
-    state: State
+    state: RunState
     attempt: int = 0
     step: int = 0
     num_steps: int = 0

@@ -4,7 +4,6 @@ code.
 
 import dataclasses
 import time
-from typing import Literal
 
 from kdbatch.base.locks import is_held
 from kdbatch.launch.local.worker import WorkerProcess, start_worker
@@ -19,16 +18,13 @@ from kdbatch.vocab.status import (
     EXIT_BUSY,
     EXIT_DONE,
     EXIT_STOPPED,
+    RunState,
     Status,
     load_status,
     save_status,
 )
 
 QUEUE_POLL_SECONDS = 0.5  # between looks at a run that another process holds
-
-# `elsewhere`: another process trains it. `queued` also stands for what was not started when the
-# queue was told to stop.
-RunState = Literal["queued", "running", "elsewhere", "done", "failed", "blocked", "stopped"]
 
 
 class LocalQueue:
@@ -60,7 +56,8 @@ class LocalQueue:
         ]
         self._free_slots = list(range(jobs))
         self._workers: dict[str, WorkerProcess] = {}
-        self._look_at: dict[str, float] = {}
+        # runs that another process holds, and when to look at each again (time.monotonic)
+        self._recheck_at: dict[str, float] = {}
         self._started_at: dict[str, float] = {}
         self._attempt: dict[str, int] = {}
         self._silent: dict[str, int] = {}
@@ -69,7 +66,9 @@ class LocalQueue:
 
     def is_busy(self) -> bool:
         """Whether anything runs or may still start."""
-        return bool(self._workers) or (not self.stopping and bool(self._waiting or self._look_at))
+        return bool(self._workers) or (
+            not self.stopping and bool(self._waiting or self._recheck_at)
+        )
 
     def start_ready(self) -> None:
         """Fill the free slots with runs whose own parents are done, the longest first; block those
@@ -96,9 +95,9 @@ class LocalQueue:
                 self._free_slots.append(worker.slot)
                 self._free_slots.sort()
                 self._settle(run_id, code)
-        for run_id, when in tuple(self._look_at.items()):
+        for run_id, when in tuple(self._recheck_at.items()):
             if time.monotonic() >= when:
-                self._look_again(run_id)
+                self._recheck(run_id)
 
     def stop(self) -> None:
         """Start nothing more and ask every worker, once, for its checkpoint."""
@@ -123,7 +122,7 @@ class LocalQueue:
     def snapshot(self) -> tuple[RunRow, ...]:
         """The state of every run, in the plan's order."""
         for run_id, state in self._states.items():
-            if state in ("running", "elsewhere"):
+            if state == "running":
                 self._rows[run_id] = self._row(run_id)
         return tuple(self._rows.values())
 
@@ -161,8 +160,8 @@ class LocalQueue:
         elif code == EXIT_DONE:
             self._fail(run_id, "its worker ended well but wrote no done.json")
         elif code == EXIT_BUSY:
-            self._states[run_id] = "elsewhere"
-            self._look_at[run_id] = time.monotonic() + QUEUE_POLL_SECONDS
+            self._states[run_id] = "running"
+            self._recheck_at[run_id] = time.monotonic() + QUEUE_POLL_SECONDS
         elif code == EXIT_BLOCKED:
             self._end(
                 run_id,
@@ -202,13 +201,13 @@ class LocalQueue:
         status = load_status(self._folders[run_id].status)
         return status.attempt if status else 0
 
-    def _look_again(self, run_id: str) -> None:
+    def _recheck(self, run_id: str) -> None:
         """A run that another process held: done, failed there, free for us, or still held."""
         folder = self._folders[run_id]
         if not folder.is_done() and is_held(folder.lock):
-            self._look_at[run_id] = time.monotonic() + QUEUE_POLL_SECONDS
+            self._recheck_at[run_id] = time.monotonic() + QUEUE_POLL_SECONDS
             return
-        del self._look_at[run_id]
+        del self._recheck_at[run_id]
         status = load_status(folder.status)
         if folder.is_done():
             self._end(run_id, "done")
@@ -250,9 +249,10 @@ class LocalQueue:
         self._rows[run_id] = self._row(run_id)
 
     def _row(self, run_id: str) -> RunRow:
-        state = self._states[run_id]
-        shown = "running" if state == "elsewhere" else state
-        reason = (
-            "another process trains it" if state == "elsewhere" else self._reasons.get(run_id, "")
+        is_elsewhere = run_id in self._recheck_at
+        return run_row(
+            self._folders[run_id],
+            self._assignments[run_id],
+            state=self._states[run_id],
+            reason="another process trains it" if is_elsewhere else self._reasons.get(run_id, ""),
         )
-        return run_row(self._folders[run_id], self._assignments[run_id], state=shown, reason=reason)

@@ -194,7 +194,7 @@ def _state(folder: RunFolder, status: Status | None) -> RunState:
         return "not started"
     if status.is_stale():
         return "stalled"
-    return "stopped" if status.state == "done" else status.state
+    return "stopped" if status.state == "done" else status.state  # pyright: ignore[reportReturnType] - a worker writes no other
 
 
 def _assignment(
