@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from support import clips as world
+from support.wait import wait_until
 
 from kdbatch.base.progress import silent
 from kdbatch.bench.data.baselines import DENSE_SHORT_SIDE, HAS_OPENCV, PeerClips, reencode_dense
@@ -82,10 +83,7 @@ def test_a_stream_that_is_closed_leaves_no_process(videos: list[StoredVideo]) ->
     stream = loader(videos, 2, decoder="pyav")()
     assert next(stream) > 0
     stream.close()
-    deadline = time.monotonic() + 5
-    while multiprocessing.active_children() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not multiprocessing.active_children()
+    wait_until(lambda: not multiprocessing.active_children(), timeout=5)
 
 
 @pytest.mark.parametrize("clips_per_video", [1, 4])

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from support.inputs import JOBS
-from support.launching import STAND_IN, act, config_in, ids, plan_of, submitted, wait_until
+from support.launching import STAND_IN, act, config_in, ids, plan_of, submitted
+from support.wait import wait_until
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.locks import hold_lock

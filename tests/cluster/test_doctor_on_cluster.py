@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from support.cluster import Cluster, site, wait_until
+from support.cluster import Cluster, site
+from support.wait import wait_until
 
 
 def test_the_doctor_finds_the_host_and_a_node_in_order(

@@ -18,8 +18,8 @@ from support.cluster import (
     describe,
     measured,
     site,
-    wait_until,
 )
+from support.wait import wait_until
 
 from kdbatch.base.atomic_write import load_json
 from kdbatch.launch.run_status import load_run_rows

@@ -26,8 +26,8 @@ from support.cluster import (
     site,
     stopped,
     the_run,
-    wait_until,
 )
+from support.wait import wait_until
 
 from kdbatch.base.atomic_write import load_json
 from kdbatch.vocab.runs import RunFolder

@@ -3,7 +3,8 @@
 import shutil
 from pathlib import Path
 
-from support.cluster import Cluster, site, wait_until
+from support.cluster import Cluster, site
+from support.wait import wait_until
 
 from kdbatch.vocab.shards import load_index
 

@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.launching import config_in, wait_until
+from support.launching import config_in
+from support.wait import wait_until
 
 from kdbatch.base.atomic_write import load_json
 from kdbatch.base.errors import UserError
@@ -194,7 +195,7 @@ def test_the_probe_answers_listens_for_one_signal_and_says_how_many_came(tmp_pat
     probe = subprocess.Popen(
         [sys.executable, "-m", "kdbatch.run.node_probe", str(answer), str(tmp_path)]
     )
-    wait_until(answer.exists, seconds=60)
+    wait_until(answer.exists, timeout=60)
     assert parse(Answer, load_json(answer), where="answer").listening
     probe.send_signal(signal.SIGUSR2)
     assert probe.wait(timeout=60) == 0

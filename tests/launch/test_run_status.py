@@ -9,7 +9,8 @@ import sys
 import time
 
 import pytest
-from support.launching import STAND_IN, act, config_in, ids, plan_of, submitted, wait_until
+from support.launching import STAND_IN, act, config_in, ids, plan_of, submitted
+from support.wait import wait_until
 
 from kdbatch.base.locks import hold_lock, is_held
 from kdbatch.launch.run_folders import submissions_dir, write_runs

@@ -9,6 +9,7 @@ import time
 from dataclasses import replace
 
 import pytest
+from support.wait import wait_until
 
 from kdbatch.run import heartbeat
 from kdbatch.run.heartbeat import STOP_SIGNALS, StatusReporter, Stopped, StopSignal
@@ -140,9 +141,7 @@ def test_a_beat_that_cannot_be_written_is_not_the_last(tmp_path, stop):
         place.mkdir()  # what no rename can replace, as on a disk that is full for a while
         time.sleep(0.7)
         place.rmdir()
-        deadline = time.monotonic() + 10
-        while not place.exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_until(place.exists)
         assert load_status(place).state == "running"
 
 

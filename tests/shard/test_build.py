@@ -7,13 +7,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import webdataset
+from support.wait import wait_until
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.progress import silent
@@ -112,9 +112,7 @@ def test_a_killed_build_leaves_whole_shards_and_goes_on(
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(toys / "k400"), str(tmp_path)], stdout=subprocess.DEVNULL
     )
-    deadline = time.monotonic() + 30
-    while not (tmp_path / "k400" / "train-00000.json").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until((tmp_path / "k400" / "train-00000.json").exists, timeout=30)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "k400" / "index.json").exists()

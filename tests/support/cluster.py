@@ -9,8 +9,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from kdbatch.launch.run_status import RunRow, load_run_rows
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import load_status
 from support import micro_study as micro
+from support.wait import wait_until
 
 HERE = Path(__file__).parents[1] / "cluster"
 ROOT = HERE.parents[1]
@@ -167,14 +167,6 @@ class Cluster:
             timeout=timeout,
             what=lambda: f"runs done\n{describe(folder)}\n{self.run('squeue')}",
         )
-
-
-def wait_until(true: Callable[[], object], *, timeout: float, what: Callable[[], str]) -> None:
-    until = time.monotonic() + timeout
-    while not true():
-        if time.monotonic() > until:
-            raise AssertionError(f"not within {timeout:g} s: {what()}")
-        time.sleep(0.2)  # each look may cost a call of squeue
 
 
 def make_study(

@@ -1,11 +1,9 @@
 """Plans of any shape, and what the stand-in worker wrote of itself."""
 
 import json
-import os
 import re
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from kdbatch.launch.run_folders import submissions_dir
@@ -16,6 +14,7 @@ from kdbatch.vocab.recipes import Compare
 from kdbatch.vocab.runs import Resources, Run
 from kdbatch.vocab.shards import Subset
 from kdbatch.vocab.views import View
+from support.golden import assert_golden
 
 LAUNCH_SHELL = str(Path(__file__).with_name("launch_shell.py"))
 STAND_IN = (sys.executable, str(Path(__file__).with_name("stand_in_worker.py")))
@@ -103,22 +102,13 @@ def events(plan: Plan, config: Config) -> list[str]:
     return [f"{line[0]} {names[line[1]]}" for line in lines]
 
 
-def assert_golden(name: str, text: str, *, hide: dict[str, str]) -> None:
-    """`text`, with what differs between machines hidden, is the accepted one of tests/golden/."""
-    for found, shown in hide.items():
-        text = text.replace(found, shown)
-    text = re.sub(
-        r"(--job-name=kdbatch-.*)-[0-9a-f]{6}-[0-9a-f]{6}$",
-        r"\1-HOME-CALL",
-        text,
-        flags=re.MULTILINE,
-    )
-    path = Path(__file__).parents[1] / "golden" / name
-    if os.environ.get("KDBATCH_ACCEPT_GOLDEN") == "1":
-        path.write_text(text)
-    assert text == path.read_text(), (
-        f"{path.name} differs. Look at it; to accept it: KDBATCH_ACCEPT_GOLDEN=1 pytest tests/launch"
-    )
+def assert_golden_script(name: str, script: str, *, folder: Path) -> None:
+    """`script` is the accepted job script, once what differs between machines is replaced: the
+    test's folder, the interpreter, and the part of the job's name that is drawn for each call.
+    """
+    text = script.replace(str(folder), "ROOT").replace(sys.executable, "PYTHON")
+    drawn = r"(--job-name=kdbatch-.*)-[0-9a-f]{6}-[0-9a-f]{6}$"
+    assert_golden(name, re.sub(drawn, r"\1-HOME-CALL", text, flags=re.MULTILINE))
 
 
 def submitted(config: Config, *keys: str, number: str = "41", at: float | None = None) -> Sbatch:
@@ -134,10 +124,3 @@ def submitted(config: Config, *keys: str, number: str = "41", at: float | None =
     )
     save_sbatch(submissions_dir(config.runs_dir) / number, sbatch)
     return sbatch
-
-
-def wait_until(happened: Callable[[], bool], *, seconds: float = 15.0) -> None:
-    end = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.02)

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import yaml
@@ -17,6 +16,7 @@ from kdbatch.shard.build import build_shards
 from kdbatch.shard.toy.size import ToySize
 from kdbatch.shard.toy.write import write_toy
 from support.inputs import JOBS
+from support.wait import wait_until
 
 SIZE = ToySize(
     k400_train=4,
@@ -104,13 +104,16 @@ def finish(process: subprocess.Popen[str], *, timeout: float = 150) -> str:
 
 def wait_for(folder: Path, kind: str, *, timeout: float = 60) -> RunRow:
     """The first run of `kind` that has taken a step and is not done."""
-    until = time.monotonic() + timeout
-    while time.monotonic() < until:
+    found: list[RunRow] = []
+
+    def is_running() -> bool:
         for row in load_run_rows(folder / "runs"):
             if row.kind == kind and row.state == "running" and (row.step > 0 or kind == "compare"):
-                return row
-        time.sleep(0.02)
-    raise AssertionError(f"no {kind} run was seen running within {timeout} s")
+                found.append(row)
+        return bool(found)
+
+    wait_until(is_running, timeout=timeout, what=lambda: f"a running {kind} run")
+    return found[0]
 
 
 def kill(process: subprocess.Popen[str]) -> None:

@@ -3,7 +3,6 @@ target, chosen accuracies.
 """
 
 import dataclasses
-import os
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -316,16 +315,6 @@ def fail(folder: RunFolder, reason: str) -> None:
     save_status(
         folder.status,
         dataclasses.replace(Status(state="failed", attempt=2, seconds=30.0), reason=reason),
-    )
-
-
-def assert_golden(name: str, text: str) -> None:
-    """`text` is the accepted one of tests/golden/."""
-    path = Path(__file__).parents[1] / "golden" / name
-    if os.environ.get("KDBATCH_ACCEPT_GOLDEN") == "1":
-        path.write_text(text, encoding="utf-8")
-    assert text == path.read_text(encoding="utf-8"), (
-        f"{name} differs. Look at it; to accept it: KDBATCH_ACCEPT_GOLDEN=1 pytest tests/report"
     )
 
 

@@ -13,7 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.launching import act, config_in, events, ids, plan_of, wait_until
+from support.launching import act, config_in, events, ids, plan_of
+from support.wait import wait_until
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.parse import parse

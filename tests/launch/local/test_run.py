@@ -16,8 +16,8 @@ from support.launching import (
     events,
     ids,
     plan_of,
-    wait_until,
 )
+from support.wait import wait_until
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.locks import is_held

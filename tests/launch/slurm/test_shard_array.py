@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.launching import assert_golden, config_in
+from support.launching import assert_golden_script, config_in
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.progress import silent
@@ -47,11 +47,8 @@ def test_sbatch_text(slurm, tmp_path):
         _array(tmp_path, range(0, 20), range(20, 40)), config=config_in(tmp_path, site=SITE)
     )
     assert job_ids == ("41_0", "41_1")
-    assert_golden(
-        "shard_array.sbatch",
-        (slurm / "41.sbatch").read_text(),
-        hide={str(tmp_path): "ROOT", sys.executable: "PYTHON"},
-    )
+    script = (slurm / "41.sbatch").read_text()
+    assert_golden_script("shard_array.sbatch", script, folder=tmp_path)
 
 
 def test_an_element_is_the_same_command_with_its_range_in_the_same_folder(slurm, tmp_path):

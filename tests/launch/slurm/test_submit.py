@@ -12,13 +12,13 @@ from support.launching import (
     LAUNCH_SHELL,
     RESOURCES,
     act,
-    assert_golden,
+    assert_golden_script,
     config_in,
     events,
     ids,
     plan_of,
-    wait_until,
 )
+from support.wait import wait_until
 
 from kdbatch.base.errors import UserError
 from kdbatch.launch.run_folders import submissions_dir
@@ -122,7 +122,7 @@ def test_sbatch_texts(slurm, tmp_path, name, site, resources, image, job):
     waves = (("a", "b"), ("x", "y"), ("z",))
     submit_arrays(plan_of(PAIRS, waves=waves, resources=resources), config=config)
     text = re.sub(r"(wave\d)-[0-9a-f]{8}", r"\1-HASH", (slurm / f"{job}.sbatch").read_text())
-    assert_golden(f"{name}.sbatch", text, hide={str(tmp_path): "ROOT", sys.executable: "PYTHON"})
+    assert_golden_script(f"{name}.sbatch", text, folder=tmp_path)
 
 
 def test_submitting_again_submits_nothing_while_the_jobs_live(slurm, tmp_path):
@@ -241,7 +241,7 @@ def test_on_a_real_cluster_children_follow_their_parents(real_slurm, stand_in_pa
     assert submit_arrays(plan, config=config) == {}
     wait_until(
         lambda: all(RunFolder(config.runs_dir / run_id).is_done() for run_id in submitted),
-        seconds=60,
+        timeout=60,
     )
     seen = events(plan, config)
     assert all(

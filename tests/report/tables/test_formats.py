@@ -3,7 +3,8 @@ import io
 from dataclasses import replace
 
 import pytest
-from support.reports import ACCURACY, TABLE, World, assert_golden
+from support.golden import assert_golden
+from support.reports import ACCURACY, TABLE, World
 
 from kdbatch.report.data.study import load_study
 from kdbatch.report.tables.formats import comma_separated, latex, markdown, sections

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from support import clips as world
+from support.wait import wait_until
 
 from kdbatch.base.errors import UserError
 from kdbatch.bench.data.streams import BATCH_CLIPS, loader
@@ -70,13 +71,6 @@ def _open_files() -> list[str]:
 def _children(parent: int = 0) -> list[int]:
     tasks = Path(f"/proc/{parent or os.getpid()}/task").glob("*/children")
     return [int(child) for task in tasks for child in task.read_text().split()]
-
-
-def _wait_until(true: object, *, seconds: float = 10.0) -> None:
-    end = time.monotonic() + seconds
-    while not true():  # type: ignore[operator]
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def _equal(a: Batch, b: Batch) -> bool:
@@ -266,7 +260,7 @@ def test_readers_leave_when_their_parent_is_killed(
         children = _children(parent.pid)
         assert len(children) == 2
         parent.kill()
-    _wait_until(
+    wait_until(
         lambda: (
             not any(
                 Path(f"/proc/{child}/cmdline").exists() and _is_alive(child) for child in children

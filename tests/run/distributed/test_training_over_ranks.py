@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 from support import targets as target
+from support.wait import wait_until
 
 from kdbatch.base.atomic_write import load_json
 from kdbatch.result.read import read_curves, read_predictions, scan_rows
@@ -92,14 +92,14 @@ def _codes(two: Two, *, timeout: float = 120) -> list[int]:
 
 
 def _once(folder: RunFolder, two: Two, *, is_so: Callable[[Status], bool]) -> None:
-    until = time.monotonic() + 120
-    while time.monotonic() < until:
+    def reached() -> bool:
         status = load_status(folder.status)
         if status and is_so(status):
-            return
+            return True
         assert all(process.poll() is None for process in two), folder.log.read_text()
-        time.sleep(0.02)
-    raise AssertionError(f"not within two minutes: {folder.status.read_text()}")
+        return False
+
+    wait_until(reached, timeout=120, what=folder.status.read_text)
 
 
 def _long(run: Run, *, epochs: int) -> Run:
