@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from kdbatch.run.data.decoding.frame_cache import FrameCache
+from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from kdbatch.run.heartbeat import StatusReporter
 from kdbatch.vocab.runs import RunFolder
@@ -24,7 +24,6 @@ class RunContext:
     reporter: StatusReporter
     device: torch.device
     num_workers: int
-    decoder: str
-    cache: FrameCache | None = None
+    clip_reader: ClipReader
     group: ProcessGroup = SINGLE_PROCESS
     compile_layers: bool = False

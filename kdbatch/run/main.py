@@ -16,6 +16,7 @@ import torch
 from kdbatch.base.atomic_write import write_json, write_text
 from kdbatch.base.errors import UserError
 from kdbatch.run.context import RunContext
+from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.decoding.frame_cache import FrameCache
 from kdbatch.run.device import own_device
 from kdbatch.run.distributed.process_group import (
@@ -144,8 +145,7 @@ def _attempt(
         num_workers=max(1, len(os.sched_getaffinity(0)) // group.processes_on_node - 1)
         if gpu
         else 0,
-        decoder=assignment.decoder,
-        cache=_cache(assignment.cache),
+        clip_reader=ClipReader(decoder=assignment.decoder, cache=_cache(assignment.cache)),
         group=group,
         compile_layers=assignment.resources.compile and can_compile(group),
     )

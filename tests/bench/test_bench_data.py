@@ -26,6 +26,7 @@ from kdbatch.bench.data.rows import (
 )
 from kdbatch.bench.data.streams import alone, decoding, limit, loader
 from kdbatch.run.data.batches import StoredVideo
+from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.decoding.decode import DECODERS, decode_frames
 from kdbatch.shard.toy.write import write_toy
 
@@ -80,7 +81,7 @@ def test_speed_is_clips_over_the_time_that_they_took(videos: list[StoredVideo]) 
 
 
 def test_a_stream_that_is_closed_leaves_no_process(videos: list[StoredVideo]) -> None:
-    stream = loader(videos, 2, decoder="pyav")()
+    stream = loader(videos, 2, clip_reader=ClipReader(decoder="pyav"))()
     assert next(stream) > 0
     stream.close()
     wait_until(lambda: not multiprocessing.active_children(), timeout=5)
@@ -91,7 +92,11 @@ def test_the_loader_counts_clips_and_not_videos(
     videos: list[StoredVideo], clips_per_video: int
 ) -> None:
     stream = loader(
-        videos, 0, decoder="pyav", clips_per_video=clips_per_video, augment_on=torch.device("cpu")
+        videos,
+        0,
+        clip_reader=ClipReader(decoder="pyav"),
+        clips_per_video=clips_per_video,
+        augment_on=torch.device("cpu"),
     )()
     assert [next(stream) for _ in range(3)] == [
         clips_per_video * len(videos)

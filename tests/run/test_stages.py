@@ -21,6 +21,7 @@ from kdbatch.result.read import read_curves, read_predictions, scan_rows
 from kdbatch.run.checkpoint import load_weights, sha256_of
 from kdbatch.run.data.augment import apply_augment, sample_augment
 from kdbatch.run.data.batches import StoredVideo, TrainingBatches, load_videos
+from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.decoding.decode import decode_frames
 from kdbatch.run.data.sampling import ClipRequest, even_clips, random_clip
 from kdbatch.run.heartbeat import StopSignal
@@ -359,18 +360,18 @@ def test_epochs_come_again_after_as_many_as_asked(folder: Path, plan: Plan) -> N
         view=recipe.view,
         batch_clips=8,
         seed=0,
-        choose=choose,
-        decoder="pyav",
+        sample_clips=choose,
+        clip_reader=ClipReader(decoder="pyav"),
         repeat_epochs=2,
     )
     plans = [source.plan(step) for step in range(6 * source.steps_per_epoch)]
     every = 2 * source.steps_per_epoch
     for step, found in enumerate(plans):
         first = plans[step % every]
-        assert (found.keys, found.draws, found.readings) == (
+        assert (found.keys, found.draws, found.requests) == (
             first.keys,
             first.draws,
-            first.readings,
+            first.requests,
         )
         assert set(found.extra["view"].tolist()) == {step // source.steps_per_epoch % 2}
     assert plans[0].draws != plans[source.steps_per_epoch].draws

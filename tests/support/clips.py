@@ -9,7 +9,7 @@ import pytest
 
 from kdbatch.base.progress import silent
 from kdbatch.run.data.batches import StoredVideo, TrainingBatches, load_videos
-from kdbatch.run.data.decoding.frame_cache import FrameCache, read_each
+from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.sampling import ClipRequest, random_clip
 from kdbatch.shard.build import build_shards
 from kdbatch.shard.toy.size import ToySize
@@ -86,18 +86,18 @@ def source_of(
         view=VIEW,
         batch_clips=batch_clips,
         seed=seed,
-        choose=choose,
-        decoder="pyav",
+        sample_clips=choose,
+        clip_reader=ClipReader(decoder="pyav"),
         **shared,
     )
 
 
 def read_frames(
-    tar: Path, sample: Sample, wanted: Sequence[int], *, decoder: str, cache: FrameCache | None
+    tar: Path, sample: Sample, wanted: Sequence[int], *, clip_reader: ClipReader
 ) -> np.ndarray:
     """Frames (N, H, W, C) as a batch gets them, from the cache or the decoder."""
     frame_NHWC = np.empty((len(wanted), sample.height, sample.width, 3), np.uint8)
-    read_each(tar, sample, wanted, frame_NHWC.__setitem__, decoder=decoder, cache=cache)
+    clip_reader.read_frames(tar, sample, wanted, frame_NHWC.__setitem__)
     return frame_NHWC
 
 

@@ -17,6 +17,7 @@ from kdbatch.plan.resolve import make_plan
 from kdbatch.run.checkpoint import load_checkpoint
 from kdbatch.run.context import RunContext
 from kdbatch.run.data.batches import TrainingBatches, load_videos
+from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.heartbeat import StatusReporter, StopSignal
 from kdbatch.run.models import build_backbone
 from kdbatch.run.stages import pretrain
@@ -147,7 +148,11 @@ def pretrain_accuracy(
     try:
         with StatusReporter(run_folder, device="cpu", stop=StopSignal()) as pulse:
             worker = RunContext(
-                folder=run_folder, reporter=pulse, device=CPU, num_workers=0, decoder="pyav"
+                folder=run_folder,
+                reporter=pulse,
+                device=CPU,
+                num_workers=0,
+                clip_reader=ClipReader(decoder="pyav"),
             )
             began = time.process_time()
             pretrain(recipe, assignment, worker)
@@ -188,8 +193,8 @@ def _ask(recipe: Pretrain, run_folder: RunFolder, *, shards_dir: Path) -> tuple[
         view=view,
         batch_clips=recipe.schedule.batch_clips,
         seed=1,
-        choose=lambda chosen, rng: pretext.sample_clips(chosen, task, view, rng),
-        decoder="pyav",
+        sample_clips=lambda chosen, rng: pretext.sample_clips(chosen, task, view, rng),
+        clip_reader=ClipReader(decoder="pyav"),
     )
     hits = []
     for step in range(UNSEEN_PASSES * source.steps_per_epoch):

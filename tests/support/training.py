@@ -12,6 +12,7 @@ from kdbatch.result.write import Measure
 from kdbatch.run.context import RunContext
 from kdbatch.run.data.augment import AugmentParams
 from kdbatch.run.data.batches import Batch
+from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from kdbatch.run.heartbeat import StatusReporter, StopSignal
 from kdbatch.run.train.loop import TrainingResult, train
@@ -109,7 +110,7 @@ def run(
             reporter=pulse,
             device=device,
             num_workers=0,
-            decoder="pyav",
+            clip_reader=ClipReader(decoder="pyav"),
             group=group,
         )
 

@@ -20,10 +20,11 @@ from kdbatch.bench.data.meter import Speed, Stream, measure
 from kdbatch.bench.data.rows import BASELINE_ROW, LIMIT, LIMIT_OF_FOUR, Bench, data_row, figures_of
 from kdbatch.bench.data.streams import alone, decoding, limit, loader, peer
 from kdbatch.run.data.batches import StoredVideo
+from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.decoding.decode import DECODERS
 from kdbatch.run.data.decoding.frame_cache import FrameCache
 from kdbatch.run.data.decoding.frame_cache_files import file_bytes
-from kdbatch.run.data.decoding.yuv import rgb_of
+from kdbatch.run.data.decoding.yuv import yuv_to_rgb
 from kdbatch.vocab.shards import Sample
 
 NUM_WORKERS = 2
@@ -130,8 +131,9 @@ def _readers(videos: list[StoredVideo]) -> list[ReadingMethod]:
             limit=limit,
         )
 
-    four = loader(videos, NUM_WORKERS, decoder="pyav", clips_per_video=4)
-    augmented = loader(videos, NUM_WORKERS, decoder="pyav", augment_on=torch.device("cpu"))
+    pyav = ClipReader(decoder="pyav")
+    four = loader(videos, NUM_WORKERS, clip_reader=pyav, clips_per_video=4)
+    augmented = loader(videos, NUM_WORKERS, clip_reader=pyav, augment_on=torch.device("cpu"))
     return [
         *(decode(f"b.{d}", d, decoding(videos, decoder=d)) for d in DECODERS),
         decode(
@@ -140,7 +142,10 @@ def _readers(videos: list[StoredVideo]) -> list[ReadingMethod]:
             decoding(videos, decoder="pyav", clips_per_video=4),
             limit=LIMIT_OF_FOUR,
         ),
-        *(load(f"c.{d}", d, loader(videos, NUM_WORKERS, decoder=d)) for d in DECODERS),
+        *(
+            load(f"c.{d}", d, loader(videos, NUM_WORKERS, clip_reader=ClipReader(decoder=d)))
+            for d in DECODERS
+        ),
         load("c4", "pyav, 4 clips of each video", four, limit=LIMIT_OF_FOUR),
         load("c+", "pyav, and augmented by a CPU", augmented),
         ReadingMethod(
@@ -191,13 +196,13 @@ def _cached(
             key="d.rgb",
             title="frame cache alone, RGB",
             num_workers=0,
-            stream=alone(videos, lambda v, w: rgb_of(from_cache(v, w))),
+            stream=alone(videos, lambda v, w: yuv_to_rgb(from_cache(v, w))),
         ),
         ReadingMethod(
             key="d",
             title="frame cache, loader",
             num_workers=NUM_WORKERS,
-            stream=loader(videos, NUM_WORKERS, decoder="pyav", cache=cache),
+            stream=loader(videos, NUM_WORKERS, clip_reader=ClipReader(decoder="pyav", cache=cache)),
         ),
     ]
 

@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader
 from kdbatch.bench.data.baselines import PeerClips
 from kdbatch.bench.data.meter import Stream
 from kdbatch.run.data.batches import StoredVideo, TrainingBatches, batches
+from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.decoding.decode import decode_each
-from kdbatch.run.data.decoding.frame_cache import FrameCache
 from kdbatch.run.data.sampling import ClipRequest
 from kdbatch.vocab.packet_index import Packet, unpack_index
 from kdbatch.vocab.shards import Sample
@@ -88,8 +88,7 @@ def loader(
     videos: Sequence[StoredVideo],
     num_workers: int,
     *,
-    decoder: str,
-    cache: FrameCache | None = None,
+    clip_reader: ClipReader,
     clips_per_video: int = 1,
     augment_on: torch.device | None = None,
 ) -> Stream:
@@ -113,9 +112,8 @@ def loader(
             view=view,
             batch_clips=BATCH_CLIPS // clips_per_video,
             seed=0,
-            choose=choose,
-            decoder=decoder,
-            cache=cache,
+            sample_clips=choose,
+            clip_reader=clip_reader,
         )
         for batch in batches(source, range(ENDLESS_STEPS), num_workers=num_workers):
             if augment_on is not None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from kdbatch.bench.step.scale import StepScale
 from kdbatch.run.data.batch import Batch, StoredVideo
 from kdbatch.run.data.batches import TrainingBatches, batches
+from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.decoding.frame_cache import FrameCache
 from kdbatch.run.data.prefetch import DeviceBatch, DevicePrefetcher
 from kdbatch.run.data.sampling import ClipRequest, random_clip
@@ -183,9 +184,8 @@ def feed_of(
         view=scale.view,
         batch_clips=scale.batch_clips,
         seed=0,
-        choose=choose,
-        decoder="pyav",
-        cache=cache,
+        sample_clips=choose,
+        clip_reader=ClipReader(decoder="pyav", cache=cache),
     )
     return DevicePrefetcher(
         batches(source, range(1 << 30), num_workers=num_workers),

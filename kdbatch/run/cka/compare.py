@@ -91,8 +91,7 @@ def _source(recipe: Compare, assignment: Assignment, context: RunContext) -> Eva
         view=recipe.view,
         videos_per_batch=recipe.batch_clips,
         request=lambda sample: even_clips(sample, recipe.view, 1),
-        decoder=context.decoder,
-        cache=context.cache,
+        clip_reader=context.clip_reader,
     )
 
 

@@ -35,7 +35,7 @@ class BatchPlan:
     come first, then those of video 1.
     """
 
-    readings: list[ReadRequest]
+    requests: list[ReadRequest]
     shapes: list[Shape]
     draws: list[AugmentParams]
     num_views: int
@@ -44,7 +44,7 @@ class BatchPlan:
     keys: list[str]
     extra: dict[str, np.ndarray]
 
-    def batch_from(self, memory: np.ndarray) -> "Batch":
+    def to_batch(self, memory: np.ndarray) -> "Batch":
         """The batch, given the bytes that were read."""
         memory_N = torch.from_numpy(memory)
         return Batch(
@@ -151,7 +151,7 @@ def plan_batch(
             )
         )
     return BatchPlan(
-        readings=readings,
+        requests=readings,
         shapes=shapes,
         draws=[draw for draws in drawn[share] for draw in draws],
         num_views=len(requests[0].draw_V),

@@ -12,8 +12,7 @@ import numpy as np
 
 from kdbatch.base.errors import UserError
 from kdbatch.run.data.batch import Batch, BatchPlan, StoredVideo, plan_batch
-from kdbatch.run.data.decoding.frame_cache import FrameCache
-from kdbatch.run.data.epoch_batches import batches_of_epoch
+from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.loader import read_ahead, read_here
 from kdbatch.run.data.sampling import ClipRequest, timeline_frames
 from kdbatch.run.rng import rng_for
@@ -46,6 +45,25 @@ def load_videos(
     return usable, len(videos) - len(usable)
 
 
+def split_epoch(order_N: np.ndarray, *, num_steps: int, world_size: int) -> list[np.ndarray]:
+    """`order_N` as `num_steps` batches, each of which `world_size` processes can share evenly:
+    process r takes [r::world_size].
+
+    Where the number of videos is no multiple of `world_size`, the first of them come a second time
+    at the end (at most world_size - 1; leaving some out instead would leave out others in each
+    epoch, and small data sets are dear). So in every epoch every video is read once, every process
+    has the same number of clips in each step, and nobody waits at the last step for a process that
+    has none. Batches differ by at most world_size videos: no small one at the end that would upset
+    batch normalisation.
+    """
+    num_rows = -(-len(order_N) // world_size)
+    assert num_rows >= num_steps, (len(order_N), num_steps, world_size)
+    padded = np.resize(order_N, num_rows * world_size)  # repeats from the start
+    return [
+        rows.reshape(-1) for rows in np.array_split(padded.reshape(num_rows, world_size), num_steps)
+    ]
+
+
 class TrainingBatches:
     """All batches of a training run, by global step; of each, the share of one of `world_size`
     processes that train together.
@@ -54,8 +72,7 @@ class TrainingBatches:
     which of the n it belongs to.
 
     Every process settles the whole batch and keeps its share, so the clips of a step are the same
-    whatever the number of processes, where batches can be shared evenly (run/data/epoch_batches.py
-    says what happens elsewhere).
+    whatever the number of processes, where batches can be shared evenly (`split_epoch` pads the others).
     """
 
     def __init__(
@@ -65,9 +82,8 @@ class TrainingBatches:
         view: View,
         batch_clips: int,
         seed: int,
-        choose: SampleClips,
-        decoder: str,
-        cache: FrameCache | None = None,
+        sample_clips: SampleClips,
+        clip_reader: ClipReader,
         repeat_epochs: int = 0,
         rank: int = 0,
         world_size: int = 1,
@@ -77,14 +93,8 @@ class TrainingBatches:
             raise UserError(
                 f"batches of {min(batch_clips, len(videos))} clips cannot be shared by {world_size} GPUs. Lower gpus, or raise batch_clips."
             )
-        self.videos, self.view, self.seed, self.choose, self.decoder, self.cache = (
-            videos,
-            view,
-            seed,
-            choose,
-            decoder,
-            cache,
-        )
+        self.videos, self.view, self.clip_reader = videos, view, clip_reader
+        self.seed, self.sample_clips = seed, sample_clips
         self.repeat_epochs, self.rank, self.world_size = repeat_epochs, rank, world_size
         self.steps_per_epoch = -(-len(videos) // batch_clips)
         self.clips_per_batch = (
@@ -93,7 +103,7 @@ class TrainingBatches:
         self._shares = (-1, list[np.ndarray]())  # of the epoch that was asked for last
 
     def __getitem__(self, step: int) -> Batch:
-        return read_here(self.plan(step), decoder=self.decoder, cache=self.cache)
+        return read_here(self.plan(step), self.clip_reader)
 
     def plan(self, step: int) -> BatchPlan:
         """What the batch of this step is made of. Nothing is read for it."""
@@ -104,11 +114,11 @@ class TrainingBatches:
             order = rng_for(self.seed, "order", epoch).permutation(len(self.videos))
             self._shares = (
                 epoch,
-                batches_of_epoch(order, num_steps=self.steps_per_epoch, world_size=self.world_size),
+                split_epoch(order, num_steps=self.steps_per_epoch, world_size=self.world_size),
             )
         chosen = [self.videos[i] for i in self._shares[1][place]]
         rng = rng_for(self.seed, "clips", epoch, place)
-        requests, extra = self.choose(chosen, rng)
+        requests, extra = self.sample_clips(chosen, rng)
         if self.repeat_epochs:
             extra = {**extra, "view": np.full(len(chosen), epoch)}
         return plan_batch(
@@ -134,8 +144,7 @@ class EvaluationBatches:
         view: View,
         videos_per_batch: int,
         request: Callable[[Sample], ClipRequest],
-        decoder: str,
-        cache: FrameCache | None = None,
+        clip_reader: ClipReader,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
@@ -149,13 +158,13 @@ class EvaluationBatches:
         self.groups = groups[
             rank * len(groups) // world_size : (rank + 1) * len(groups) // world_size
         ]
-        self.view, self.request, self.decoder, self.cache = view, request, decoder, cache
+        self.view, self.request, self.clip_reader = view, request, clip_reader
 
     def __len__(self) -> int:
         return len(self.groups)
 
     def __getitem__(self, step: int) -> Batch:
-        return read_here(self.plan(step), decoder=self.decoder, cache=self.cache)
+        return read_here(self.plan(step), self.clip_reader)
 
     def plan(self, step: int) -> BatchPlan:
         """What the batch is made of. Nothing is read for it."""
@@ -181,6 +190,6 @@ def batches(
     """
     if num_workers:
         return read_ahead(
-            source.plan, steps, num_workers=num_workers, decoder=source.decoder, cache=source.cache
+            source.plan, steps, num_workers=num_workers, clip_reader=source.clip_reader
         )
     return (source[step] for step in steps)

@@ -10,20 +10,19 @@ from contextlib import closing
 import numpy as np
 
 from kdbatch.run.data.batch import Batch, BatchPlan
-from kdbatch.run.data.clip_reader import read_clips
-from kdbatch.run.data.decoding.frame_cache import FrameCache
+from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.shared_buffer import SharedBuffer
 from kdbatch.run.data.worker_pool import PendingBatch, WorkerPool
 
 AHEAD_BATCHES = 4  # that are being read; besides, one waits to be taken and one is in use
 
 
-def read_here(plan: BatchPlan, *, decoder: str, cache: FrameCache | None = None) -> Batch:
+def read_here(plan: BatchPlan, clip_reader: ClipReader) -> Batch:
     """The batch, read by this process."""
     memory = np.empty(plan.num_bytes, np.uint8)
-    for reading in plan.readings:
-        read_clips(reading, memory, decoder=decoder, cache=cache)
-    return plan.batch_from(memory)
+    for request in plan.requests:
+        clip_reader.read_clips(request, memory)
+    return plan.to_batch(memory)
 
 
 def read_ahead(
@@ -31,8 +30,7 @@ def read_ahead(
     steps: Iterable[int],
     *,
     num_workers: int,
-    decoder: str,
-    cache: FrameCache | None = None,
+    clip_reader: ClipReader,
 ) -> Generator[Batch, None, None]:
     """The batches of `steps`, in order, by `num_workers` processes that live as long as this
     iterator.
@@ -40,7 +38,7 @@ def read_ahead(
     A thread makes plans and waits for the processes, so that its caller does not. It is blocked
     most of the time, as is the caller, who waits for the device.
     """
-    made = _in_order(map(make_plan, steps), num_workers=num_workers, decoder=decoder, cache=cache)
+    made = _in_order(map(make_plan, steps), num_workers=num_workers, clip_reader=clip_reader)
     with closing(made), ThreadPoolExecutor(1) as thread:
         coming = thread.submit(next, made, None)
         while (batch := coming.result()) is not None:
@@ -49,7 +47,7 @@ def read_ahead(
 
 
 def _in_order(
-    plans: Iterator[BatchPlan], *, num_workers: int, decoder: str, cache: FrameCache | None = None
+    plans: Iterator[BatchPlan], *, num_workers: int, clip_reader: ClipReader
 ) -> Generator[Batch, None, None]:
     plan = next(plans, None)
     if plan is None:
@@ -57,16 +55,16 @@ def _in_order(
     waiting: deque[tuple[BatchPlan, PendingBatch | None]] = deque()
     with (
         closing(SharedBuffer((AHEAD_BATCHES + 3) * _room(plan))) as ring,
-        WorkerPool(num_workers, buffer=ring, decoder=decoder, cache=cache) as readers,
+        WorkerPool(num_workers, buffer=ring, clip_reader=clip_reader) as readers,
     ):
         while plan or waiting:
             while plan and len(waiting) < AHEAD_BATCHES:
-                order = readers.submit(plan.readings, plan.num_bytes)
+                order = readers.submit(plan.requests, plan.num_bytes)
                 if order is None and waiting:
                     break
                 waiting.append((plan, order))
                 plan = next(plans, None)
-            yield _finished(*waiting.popleft(), pool=readers, decoder=decoder, cache=cache)
+            yield _finished(*waiting.popleft(), pool=readers, clip_reader=clip_reader)
 
 
 def _finished(
@@ -74,17 +72,14 @@ def _finished(
     pending: PendingBatch | None,
     *,
     pool: WorkerPool,
-    decoder: str,
-    cache: FrameCache | None = None,
+    clip_reader: ClipReader,
 ) -> Batch:
     """Without an order the ring had no room though nothing was under way: its owner keeps old
     batches. Rather slow than stuck.
     """
-    return (
-        plan.batch_from(pool.wait(pending))
-        if pending
-        else read_here(plan, decoder=decoder, cache=cache)
-    )
+    if pending is None:
+        return read_here(plan, clip_reader)
+    return plan.to_batch(pool.wait(pending))
 
 
 def _room(plan: BatchPlan) -> int:
@@ -92,5 +87,5 @@ def _room(plan: BatchPlan) -> int:
     to come, and the orders.
     """
     frames = sum(shape[0] for shape in plan.shapes)
-    pixels = max(reading.sample.height * reading.sample.width for reading in plan.readings)
-    return 2 * frames * pixels * 3 + len(plan.readings) * 4096
+    pixels = max(reading.sample.height * reading.sample.width for reading in plan.requests)
+    return 2 * frames * pixels * 3 + len(plan.requests) * 4096

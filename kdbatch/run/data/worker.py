@@ -13,40 +13,33 @@ from collections.abc import Sequence
 import numpy as np
 
 from kdbatch.base.errors import UserError
-from kdbatch.run.data.clip_reader import read_clips, unpack_requests
-from kdbatch.run.data.decoding.frame_cache import FrameCache
+from kdbatch.run.data.clip_reader import ClipReader, unpack_requests
 from kdbatch.run.data.worker_pool import ANSWER, BUG, DONE, TOKEN, USER_ERROR
 
 
 def main(argv: Sequence[str]) -> None:
     """Work until the pipe of tokens ends. Arguments: ring, its bytes, pipe of tokens, pipe for
-    answers (file numbers), decoder, and the words of a frame cache where there is one.
+    answers (file numbers), then those of the ClipReader.
     """
     ring, num_bytes, work, answers = map(int, argv[:4])
-    cache = FrameCache.of(argv[5:]) if argv[5:] else None
+    clip_reader = ClipReader.from_arguments(argv[4:])
     memory = np.frombuffer(mmap.mmap(ring, num_bytes), np.uint8)
     while token := os.read(
         work, TOKEN.size
     ):  # the kernel gives a whole token to one reader: all are written and read in one size
-        kind, message, number = _serve(token, memory, decoder=argv[4], cache=cache)
+        kind, message, number = _serve(token, memory, clip_reader)
         try:
             os.write(answers, ANSWER.pack(number, kind, len(message)) + message)
         except BrokenPipeError:
             return
 
 
-def _serve(
-    token: bytes, memory: np.ndarray, *, decoder: str, cache: FrameCache | None
-) -> tuple[int, bytes, int]:
+def _serve(token: bytes, memory: np.ndarray, clip_reader: ClipReader) -> tuple[int, bytes, int]:
     start, size, number, batch_start, batch_bytes = TOKEN.unpack(token)
     try:
-        for reading in unpack_requests(memory[start : start + size].tobytes()):
-            read_clips(
-                reading,
-                memory[batch_start : batch_start + batch_bytes],
-                decoder=decoder,
-                cache=cache,
-            )
+        batch = memory[batch_start : batch_start + batch_bytes]
+        for request in unpack_requests(memory[start : start + size].tobytes()):
+            clip_reader.read_clips(request, batch)
     except UserError as error:
         return USER_ERROR, str(error).encode("utf-8", "replace"), number
     except Exception:

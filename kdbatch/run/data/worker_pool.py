@@ -17,8 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from kdbatch.base.errors import UserError
-from kdbatch.run.data.clip_reader import ReadRequest, pack_requests
-from kdbatch.run.data.decoding.frame_cache import FrameCache
+from kdbatch.run.data.clip_reader import ClipReader, ReadRequest, pack_requests
 from kdbatch.run.data.shared_buffer import SharedBuffer
 
 TOKEN = struct.Struct(
@@ -63,8 +62,7 @@ class WorkerPool:
         num_workers: int,
         *,
         buffer: SharedBuffer,
-        decoder: str,
-        cache: FrameCache | None = None,
+        clip_reader: ClipReader,
     ) -> None:
         self._ring, self._orders, self._next = buffer, dict[int, PendingBatch](), 0
         self._work_read, self._work = os.pipe()
@@ -73,7 +71,7 @@ class WorkerPool:
         self._heard: dict[int, bytearray] = {}
         for _ in range(num_workers):
             answers, answer_end = os.pipe()
-            self._processes[answers] = _start(buffer, self._work_read, answer_end, decoder, cache)
+            self._processes[answers] = _start(buffer, self._work_read, answer_end, clip_reader)
             os.close(answer_end)
             self._heard[answers] = bytearray()
             self._selector.register(answers, selectors.EVENT_READ)
@@ -151,7 +149,7 @@ class WorkerPool:
 
 
 def _start(
-    buffer: SharedBuffer, work: int, answers: int, decoder: str, cache: FrameCache | None
+    buffer: SharedBuffer, work: int, answers: int, clip_reader: ClipReader
 ) -> subprocess.Popen:
     """A new interpreter, not a fork: CUDA survives none, and this process may hold gigabytes. It
     starts without torch.
@@ -171,8 +169,7 @@ def _start(
                 "-m",
                 "kdbatch.run.data.worker",
                 *numbers,
-                decoder,
-                *(cache.words if cache else ()),
+                *clip_reader.to_arguments(),
             ],
             pass_fds=(buffer.file, work, answers),
             stdin=subprocess.DEVNULL,

@@ -3,7 +3,7 @@ each other.
 
 The number of processes is not part of a run's id, so it must not change a result: gradients, batch
 statistics (`sync_layers.py`) and random draws are those of the whole batch, and batches are equal
-where they divide evenly (`run/data/epoch_batches.py`). Rank 0 alone holds the run's lock and writes
+where they divide evenly (`run/data/batches.py`). Rank 0 alone holds the run's lock and writes
 its files; the other ranks exit with its code.
 
 One thing does depend on it: more than two processes normalise the keys of RSPNet and TDL in more

@@ -110,8 +110,7 @@ def predict_each_video(
         view=seen,
         videos_per_batch=max(1, CLIPS_PER_PASS // (num_clips * num_crops)),
         request=lambda sample: even_clips(sample, seen, num_clips, num_crops=num_crops),
-        decoder=context.decoder,
-        cache=context.cache,
+        clip_reader=context.clip_reader,
         rank=context.group.rank,
         world_size=context.group.world_size,
     )

@@ -20,6 +20,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.run.checkpoint import save_weights
 from kdbatch.run.cka.compare import compare
 from kdbatch.run.context import RunContext, StageFacts
+from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from kdbatch.run.heartbeat import StatusReporter, Stopped, StopSignal
 from kdbatch.vocab.backbones import Backbone
@@ -92,7 +93,7 @@ def compared(
             reporter=pulse,
             device=torch.device("cpu"),
             num_workers=0,
-            decoder="pyav",
+            clip_reader=ClipReader(decoder="pyav"),
             group=group,
         )
         return compare(assignment.run.recipe, assignment, worker)  # pyright: ignore[reportArgumentType]

@@ -15,7 +15,14 @@ from support import clips as world
 
 from kdbatch.base.errors import UserError
 from kdbatch.run.data.batch import BatchPlan
-from kdbatch.run.data.batches import EvaluationBatches, StoredVideo, batches, load_videos
+from kdbatch.run.data.batches import (
+    EvaluationBatches,
+    StoredVideo,
+    batches,
+    load_videos,
+    split_epoch,
+)
+from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.sampling import even_clips
 from kdbatch.run.tasks.rspnet import sample_clips
 from kdbatch.vocab.shards import Sample, find_subset, load_index
@@ -54,11 +61,55 @@ def wanted(plan: BatchPlan) -> list[object]:
     extra = {name: values.tolist() for name, values in plan.extra.items()}
     return [
         plan.keys,
-        [(r.frames, r.frame_ranks, r.boxes, r.offsets) for r in plan.readings],
+        [(r.frames, r.frame_ranks, r.boxes, r.offsets) for r in plan.requests],
         plan.draws,
         plan.shapes,
         extra,
     ]
+
+
+@st.composite
+def epochs(draw: st.DrawFn) -> tuple[int, int, int]:
+    """Videos, processes, steps that every process has work in."""
+    num_videos, world_size = draw(st.integers(1, 300)), draw(st.integers(1, 8))
+    return num_videos, world_size, draw(st.integers(1, -(-num_videos // world_size)))
+
+
+@given(epochs())
+def test_every_video_once_per_epoch_and_at_most_world_size_less_one_again(
+    epoch: tuple[int, int, int],
+) -> None:
+    num_videos, world_size, num_steps = epoch
+    order_N = np.random.default_rng(0).permutation(num_videos)
+    parts = split_epoch(order_N, num_steps=num_steps, world_size=world_size)
+    times = Counter(np.concatenate(parts).tolist())
+    assert set(times) == set(range(num_videos))
+    again = sum(times.values()) - num_videos
+    assert again == -num_videos % world_size
+    if num_videos >= world_size:
+        assert max(times.values()) == (2 if again else 1)
+
+
+@given(epochs())
+def test_every_process_has_as_many_clips_as_the_others_in_every_step(
+    epoch: tuple[int, int, int],
+) -> None:
+    num_videos, world_size, num_steps = epoch
+    parts = split_epoch(np.arange(num_videos), num_steps=num_steps, world_size=world_size)
+    assert len(parts) == num_steps
+    sizes = [{len(batch[rank::world_size]) for rank in range(world_size)} for batch in parts]
+    assert all(len(of_ranks) == 1 and min(of_ranks) >= 1 for of_ranks in sizes)
+    assert max(map(max, sizes)) - min(map(min, sizes)) <= 1
+
+
+@given(st.integers(1, 40), st.integers(1, 8), st.integers(1, 8))
+def test_batches_that_can_be_shared_evenly_are_the_same_for_any_number_of_processes(
+    num_steps: int, world_size: int, share: int
+) -> None:
+    order_N = np.random.default_rng(1).permutation(num_steps * world_size * share)
+    together = split_epoch(order_N, num_steps=num_steps, world_size=world_size)
+    alone = split_epoch(order_N, num_steps=num_steps, world_size=1)
+    assert [b.tolist() for b in together] == [b.tolist() for b in alone]
 
 
 @given(num_videos=st.integers(1, 60), batch_clips=st.integers(1, 20), epoch=st.integers(0, 3))
@@ -113,8 +164,8 @@ def test_processes_that_train_together_make_the_batch_that_one_alone_would(
                 and part.labels == whole.labels[rank::world_size]
             )
             assert part.extra["number"].tolist() == whole.extra["number"][rank::world_size].tolist()
-            assert [(r.frames, r.boxes) for r in part.readings] == [
-                (r.frames, r.boxes) for r in whole.readings[rank::world_size]
+            assert [(r.frames, r.boxes) for r in part.requests] == [
+                (r.frames, r.boxes) for r in whole.requests[rank::world_size]
             ]
 
 
@@ -146,7 +197,7 @@ def test_more_processes_than_clips_is_one_line() -> None:
 def test_clips_lie_in_memory_one_after_the_other_and_share_what_they_are_asked_to() -> None:
     plan = world.source_of(videos(5), num_clips=3).plan(0)
     sizes = [t * h * w * c for t, h, w, c in plan.shapes]
-    assert [offset for reading in plan.readings for offset in reading.offsets] == np.cumsum(
+    assert [offset for reading in plan.requests for offset in reading.offsets] == np.cumsum(
         [0, *sizes[:-1]]
     ).tolist()
     assert plan.num_bytes == sum(sizes) and plan.num_views == 3
@@ -183,7 +234,7 @@ def test_an_evaluation_reads_every_video_once_in_order(shards_dir: Path) -> None
         view=world.VIEW,
         videos_per_batch=5,
         request=lambda sample: even_clips(sample, world.VIEW, 3),
-        decoder="pyav",
+        clip_reader=ClipReader(decoder="pyav"),
     )
     read = list(batches(source, range(len(source)), num_workers=0))
     assert [key for batch in read for key in batch.keys] == [video.sample.key for video in stored]

@@ -22,7 +22,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.bench.data.streams import BATCH_CLIPS, loader
 from kdbatch.run.data.batch import Batch
 from kdbatch.run.data.batches import StoredVideo, TrainingBatches, batches
-from kdbatch.run.data.clip_reader import pack_requests, read_clips, unpack_requests
+from kdbatch.run.data.clip_reader import ClipReader, pack_requests, unpack_requests
 from kdbatch.run.data.decoding.decode import DECODERS
 from kdbatch.run.data.loader import AHEAD_BATCHES, read_ahead
 from kdbatch.run.data.shared_buffer import SharedBuffer
@@ -152,7 +152,7 @@ def test_only_the_batches_that_are_asked_for_and_a_few_ahead_are_planned(
         planned.append(step)
         return source.plan(step)
 
-    made = read_ahead(plan, range(20, 60), num_workers=1, decoder="pyav")
+    made = read_ahead(plan, range(20, 60), num_workers=1, clip_reader=ClipReader(decoder="pyav"))
     next(made)
     made.close()
     assert planned[0] == 20 and len(planned) <= AHEAD_BATCHES + 3
@@ -174,8 +174,8 @@ def test_leaving_early_is_quiet_whatever_the_processes_do_at_that_moment(
     plan = world.source_of(videos).plan(0)
     ring = SharedBuffer(1 << 24)
     for i in range(12):
-        with WorkerPool(2, buffer=ring, decoder="pyav") as readers:
-            orders = [readers.submit(plan.readings, plan.num_bytes) for _ in range(4)]
+        with WorkerPool(2, buffer=ring, clip_reader=ClipReader(decoder="pyav")) as readers:
+            orders = [readers.submit(plan.requests, plan.num_bytes) for _ in range(4)]
             assert orders[0] is not None and orders[-1] is not None
             readers.wait(orders[-1 if i % 2 else 0])
             time.sleep(0.001 * i)
@@ -227,8 +227,8 @@ def test_a_killed_process_is_noticed_and_told(
 def test_a_fault_of_ours_comes_with_its_trace(videos: list[StoredVideo]) -> None:
     plan = world.source_of(videos).plan(0)
     ring = SharedBuffer(1 << 22)
-    with WorkerPool(1, buffer=ring, decoder="pyav") as readers:
-        order = readers.submit(plan.readings, plan.num_bytes // 2)
+    with WorkerPool(1, buffer=ring, clip_reader=ClipReader(decoder="pyav")) as readers:
+        order = readers.submit(plan.requests, plan.num_bytes // 2)
         assert order is not None
         with pytest.raises(RuntimeError, match="Traceback"):
             readers.wait(order)
@@ -336,9 +336,9 @@ def test_a_reading_survives_its_way_to_another_process(videos: list[StoredVideo]
     plan = world.source_of(videos, num_clips=3).plan(0)
     memory, again = np.zeros((2, plan.num_bytes), np.uint8)
     for reading, sent in zip(
-        plan.readings, unpack_requests(pack_requests(plan.readings)), strict=True
+        plan.requests, unpack_requests(pack_requests(plan.requests)), strict=True
     ):
         assert sent.sample == reading.sample and sent.tar == reading.tar
-        read_clips(reading, memory, decoder="pyav")
-        read_clips(sent, again, decoder="decord")
+        ClipReader(decoder="pyav").read_clips(reading, memory)
+        ClipReader(decoder="decord").read_clips(sent, again)
     assert np.array_equal(memory, again) and memory.any()

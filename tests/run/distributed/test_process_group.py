@@ -21,6 +21,7 @@ from torch import nn
 
 from kdbatch.base.errors import UserError
 from kdbatch.run.data.batches import EvaluationBatches
+from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.distributed.process_group import ProcessGroup, RankInfo, rank_info
 from kdbatch.run.distributed.sync_layers import (
     GlobalBatchDropout,
@@ -417,7 +418,7 @@ def test_evaluation_shares_are_the_stored_order_cut_in_pieces() -> None:
                 view=View(),
                 videos_per_batch=2,
                 request=lambda sample: None,  # type: ignore[arg-type,return-value]
-                decoder="pyav",
+                clip_reader=ClipReader(decoder="pyav"),
                 rank=rank,
                 world_size=world_size,
             ).groups

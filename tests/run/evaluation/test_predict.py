@@ -11,6 +11,7 @@ from torch import nn
 from kdbatch.run.context import RunContext
 from kdbatch.run.data.augment import AugmentParams, apply_augment
 from kdbatch.run.data.batches import StoredVideo
+from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.decoding.decode import decode_frames
 from kdbatch.run.data.sampling import even_clips
 from kdbatch.run.evaluation.predict import label_ranks, predict
@@ -37,7 +38,7 @@ def _worker(folder: Path) -> RunContext:
         reporter=pulse,
         device=torch.device("cpu"),
         num_workers=0,
-        decoder="pyav",
+        clip_reader=ClipReader(decoder="pyav"),
     )
 
 

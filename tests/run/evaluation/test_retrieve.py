@@ -10,6 +10,7 @@ from support import clips as world
 
 from kdbatch.run.context import RunContext
 from kdbatch.run.data.augment import apply_augment, sample_augment
+from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.sampling import even_clips
 from kdbatch.run.evaluation.retrieve import features_of, first_of_class, max_pooled
 from kdbatch.run.heartbeat import StatusReporter, StopSignal
@@ -96,7 +97,11 @@ def test_one_crop_is_the_centre_that_the_recipe_names(all_shards: Path, tmp_path
     backbone, cpu = build_backbone(network).eval(), torch.device("cpu")
     pulse = StatusReporter(RunFolder(tmp_path), device="cpu", stop=StopSignal())
     worker = RunContext(
-        folder=RunFolder(tmp_path), reporter=pulse, device=cpu, num_workers=0, decoder="pyav"
+        folder=RunFolder(tmp_path),
+        reporter=pulse,
+        device=cpu,
+        num_workers=0,
+        clip_reader=ClipReader(decoder="pyav"),
     )
     (found_ND, _), _ = features_of(backbone, subset, recipe, all_shards, worker)
     for video, found_D in zip(world.videos_of(all_shards), found_ND, strict=True):
@@ -106,7 +111,7 @@ def test_one_crop_is_the_centre_that_the_recipe_names(all_shards: Path, tmp_path
         draw = sample_augment(INNER, height=height, width=width, rng=np.random.default_rng(0))
         frame_VT = even_clips(video.sample, view, 2).frame_VT
         frame_NHWC = world.read_frames(
-            video.tar, video.sample, frame_VT.ravel().tolist(), decoder="pyav", cache=None
+            video.tar, video.sample, frame_VT.ravel().tolist(), clip_reader=worker.clip_reader
         )
         cut_VTHWC = torch.from_numpy(
             frame_NHWC[:, top : top + side, left : left + side].copy()

@@ -15,7 +15,7 @@ from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
-from kdbatch.run.data.decoding.excerpt import Damaged, Excerpt, Put, read_excerpt
+from kdbatch.run.data.decoding.excerpt import Damaged, Excerpt, PutFrame, read_excerpt
 from kdbatch.vocab.shards import Sample
 
 _RGB: Any = VideoFormat(
@@ -55,7 +55,7 @@ class _Warm(threading.local):
 _WARM = _Warm()
 
 
-def decode_bare(tar: Path, sample: Sample, wanted: Sequence[int], put: Put) -> None:
+def decode_bare(tar: Path, sample: Sample, wanted: Sequence[int], put: PutFrame) -> None:
     """Put the frames `wanted`.
 
     Raises:
@@ -70,7 +70,9 @@ def decode_bare(tar: Path, sample: Sample, wanted: Sequence[int], put: Put) -> N
     _WARM.give_back(excerpt.extradata, context)
 
 
-def _decode(excerpt: Excerpt, wanted: Sequence[int], put: Put, context: VideoCodecContext) -> None:
+def _decode(
+    excerpt: Excerpt, wanted: Sequence[int], put: PutFrame, context: VideoCodecContext
+) -> None:
     places: dict[int, list[int]] = {}
     for place, frame in enumerate(wanted):
         places.setdefault(frame, []).append(place)

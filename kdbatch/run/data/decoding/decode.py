@@ -12,7 +12,7 @@ import numpy as np
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
 from kdbatch.run.data.decoding.bare import decode_bare
-from kdbatch.run.data.decoding.excerpt import Damaged, Put
+from kdbatch.run.data.decoding.excerpt import Damaged, PutFrame
 from kdbatch.run.data.decoding.files import (
     HAS_TORCHCODEC,
     decode_foreign,
@@ -35,7 +35,7 @@ def decode_frames(tar: Path, sample: Sample, wanted: Sequence[int], *, decoder: 
 
 
 def decode_each(
-    tar: Path, sample: Sample, wanted: Sequence[int], put: Put, *, decoder: str
+    tar: Path, sample: Sample, wanted: Sequence[int], put: PutFrame, *, decoder: str
 ) -> None:
     """`put(i, frame_HWC)` for each i-th frame of `wanted`, in any order: for callers that need a
     part of the frame only.
@@ -71,7 +71,7 @@ def decode_each(
         ) from error
 
 
-DECODERS: Mapping[str, Callable[[Path, Sample, Sequence[int], Put], None]] = {
+DECODERS: Mapping[str, Callable[[Path, Sample, Sequence[int], PutFrame], None]] = {
     "pyav": decode_bare,
     "decord": decode_with_decord,
     **({"torchcodec": decode_with_torchcodec} if HAS_TORCHCODEC else {}),

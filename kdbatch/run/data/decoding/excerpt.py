@@ -22,7 +22,7 @@ _KEY_FLAGS = re.compile(rb"[\x04-\x07]")
 _MAX_TARS = 128  # of the 1024 files that a process may usually have open
 
 
-Put = Callable[[int, np.ndarray], None]
+PutFrame = Callable[[int, np.ndarray], None]
 """What a decoder does with each frame: its place among those asked for, and a view of its pixels,
 HWC, that is valid during the call.
 """

@@ -13,21 +13,21 @@ from pathlib import Path
 
 import numpy as np
 
-from kdbatch.run.data.decoding.excerpt import Damaged, Put, read_excerpt, read_range
+from kdbatch.run.data.decoding.excerpt import Damaged, PutFrame, read_excerpt, read_range
 from kdbatch.run.data.decoding.mini_mp4 import mini_mp4
 from kdbatch.vocab.shards import Sample
 
 HAS_TORCHCODEC = find_spec("torchcodec") is not None
 
 
-def decode_with_decord(tar: Path, sample: Sample, wanted: Sequence[int], put: Put) -> None:
+def decode_with_decord(tar: Path, sample: Sample, wanted: Sequence[int], put: PutFrame) -> None:
     """Put the frames `wanted`."""
     excerpt = read_excerpt(tar, sample, wanted)
     rank_of = excerpt.rank_of()
     _decord(mini_mp4(excerpt), [rank_of[frame] for frame in wanted], put, num_frames=len(rank_of))
 
 
-def decode_with_torchcodec(tar: Path, sample: Sample, wanted: Sequence[int], put: Put) -> None:
+def decode_with_torchcodec(tar: Path, sample: Sample, wanted: Sequence[int], put: PutFrame) -> None:
     """Put the frames `wanted`."""
     # Imported here: it brings torch, 0.5 GB that reading processes without it need not hold.
     from torchcodec.decoders import VideoDecoder  # noqa: PLC0415 # pyright: ignore[reportMissingImports]
@@ -44,7 +44,7 @@ def decode_with_torchcodec(tar: Path, sample: Sample, wanted: Sequence[int], put
     _put_all(frame_NHWC, put)
 
 
-def decode_foreign(tar: Path, sample: Sample, wanted: Sequence[int], put: Put) -> None:
+def decode_foreign(tar: Path, sample: Sample, wanted: Sequence[int], put: PutFrame) -> None:
     """Put the frames `wanted` of a video that was stored as it was: no index, any codec, so it is
     read and opened whole.
     """
@@ -54,7 +54,7 @@ def decode_foreign(tar: Path, sample: Sample, wanted: Sequence[int], put: Put) -
     _decord(data, wanted, put, num_frames=sample.num_frames)
 
 
-def _decord(data: bytes, places: Sequence[int], put: Put, *, num_frames: int) -> None:
+def _decord(data: bytes, places: Sequence[int], put: PutFrame, *, num_frames: int) -> None:
     import decord  # noqa: PLC0415 - 30 MB and a tenth of a second in every reading process, and no wheel for ARM: only where it is asked for
 
     try:
@@ -67,6 +67,6 @@ def _decord(data: bytes, places: Sequence[int], put: Put, *, num_frames: int) ->
     _put_all(frame_NHWC, put)
 
 
-def _put_all(frame_NHWC: np.ndarray, put: Put) -> None:
+def _put_all(frame_NHWC: np.ndarray, put: PutFrame) -> None:
     for place, frame_HWC in enumerate(frame_NHWC):
         put(place, frame_HWC)

@@ -20,8 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kdbatch.run.data.decoding.decode import decode_each
-from kdbatch.run.data.decoding.excerpt import Damaged, Put
+from kdbatch.run.data.decoding.excerpt import Damaged
 from kdbatch.run.data.decoding.frame_cache_files import (
     file_bytes,
     file_name,
@@ -32,7 +31,6 @@ from kdbatch.run.data.decoding.frame_cache_files import (
     sweep,
     write_video,
 )
-from kdbatch.run.data.decoding.yuv import rgb_each
 from kdbatch.vocab.shards import Sample
 
 NOTE_SECONDS = 3600  # a file's time of last reading is noted at most so often
@@ -43,32 +41,11 @@ _FULL = frozenset(
 _log = logging.getLogger(__name__)
 
 
-def read_each(
-    tar: Path,
-    sample: Sample,
-    wanted: Sequence[int],
-    put: Put,
-    *,
-    decoder: str,
-    cache: "FrameCache | None",
-) -> None:
-    """As `decode_each`: `put(i, frame_HWC)` for each i-th frame of `wanted`."""
-    if cache is not None and len(wanted) and cache.takes(sample):
-        frame_NIW = cache.read(sample, wanted)
-        if frame_NIW is None and cache.add(tar, sample):
-            frame_NIW = cache.read(sample, wanted)
-        if frame_NIW is not None:
-            for place, frame_HWC in enumerate(rgb_each(frame_NIW)):
-                put(place, frame_HWC)
-            return
-    decode_each(tar, sample, wanted, put, decoder=decoder)
-
-
 class FrameCache:
     """One folder shared by all processes of a node. Whatever goes wrong with it, a run goes on by
     decoding and says so once.
 
-    A copy in another process, made of its `words`, is the same cache to the same run.
+    `from_arguments` of another process makes the same cache of the same run.
     """
 
     def __init__(self, folder: Path, *, max_bytes: int, token: str = "") -> None:
@@ -80,17 +57,16 @@ class FrameCache:
             str, np.ndarray
         ] = {}  # which frames this process has compared with their checksums
 
-    @property
-    def words(self) -> tuple[str, str, str]:
-        """For the command line of another process."""
-        return str(self.folder), str(self.max_bytes), self.token
-
     @classmethod
-    def of(cls, words: Sequence[str]) -> "FrameCache":
-        folder, max_bytes, token = words
+    def from_arguments(cls, arguments: Sequence[str]) -> "FrameCache":
+        folder, max_bytes, token = arguments
         return cls(Path(folder), max_bytes=int(max_bytes), token=token)
 
-    def takes(self, sample: Sample) -> bool:
+    def to_arguments(self) -> tuple[str, str, str]:
+        """Command-line arguments that describe the cache to a worker process."""
+        return str(self.folder), str(self.max_bytes), self.token
+
+    def accepts(self, sample: Sample) -> bool:
         """Videos in our own encoding: 4:2:0 with even sides. Foreign ones may be stored in any
         pixel format.
         """

@@ -56,12 +56,12 @@ def _stored_frames(tar: Path, sample: Sample) -> Iterator[np.ndarray]:
         raise ValueError(f"{num} frames instead of {sample.num_frames}")
 
 
-def rgb_of(frame_NIW: np.ndarray) -> np.ndarray:
+def yuv_to_rgb(frame_NIW: np.ndarray) -> np.ndarray:
     """uint8 RGB, NHWC, by the converter that decoding uses."""
-    return np.stack(list(rgb_each(frame_NIW)))
+    return np.stack(list(iterate_rgb(frame_NIW)))
 
 
-def rgb_each(frame_NIW: np.ndarray) -> Iterator[np.ndarray]:
+def iterate_rgb(frame_NIW: np.ndarray) -> Iterator[np.ndarray]:
     """Frame by frame as RGB, HWC.
 
     A few at a time are laid on top of each other, as a call costs more than a frame does. No row of

@@ -12,6 +12,7 @@ from support.inputs import real_clips
 from kdbatch.base.errors import UserError
 from kdbatch.base.progress import silent
 from kdbatch.bench.data.loose_videos import shard_loose
+from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.decoding.decode import DECODERS, decode_each, decode_frames
 from kdbatch.run.data.decoding.frame_cache import FrameCache
 from kdbatch.vocab.datasets import DATASETS
@@ -179,6 +180,7 @@ def test_no_frame_of_1000_random_clips_differs_from_reading_from_the_start(
 ) -> None:
     """Of every data set, UCF101 and HMDB51 from AVI files among them."""
     cache = FrameCache(tmp_path, max_bytes=10**9) if is_cached else None
+    clip_reader = ClipReader(decoder=decoder, cache=cache)
     videos = [video for name in DATASETS for video in _videos(all_shards, name)]
     whole = [_all_frames(tar, sample) for tar, sample in videos]
     rng, num_different = np.random.default_rng(0), 0
@@ -186,7 +188,7 @@ def test_no_frame_of_1000_random_clips_differs_from_reading_from_the_start(
         (tar, sample), frame_NHWC = videos[place % len(videos)], whole[place % len(videos)]
         stride = int(rng.integers(1, 3))
         wanted = int(rng.integers(sample.num_frames - 15 * stride)) + stride * np.arange(16)
-        found = world.read_frames(tar, sample, wanted.tolist(), decoder=decoder, cache=cache)
+        found = world.read_frames(tar, sample, wanted.tolist(), clip_reader=clip_reader)
         num_different += int((found != frame_NHWC[wanted]).any(axis=(1, 2, 3)).sum())
     assert num_different == 0
 

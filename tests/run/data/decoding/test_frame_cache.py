@@ -20,6 +20,7 @@ from support.clips import read_frames
 
 from kdbatch.base.errors import UserError
 from kdbatch.run.data.batches import StoredVideo, TrainingBatches, batches
+from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.decoding.decode import DECODERS, decode_frames
 from kdbatch.run.data.decoding.frame_cache import FrameCache
 from kdbatch.run.data.decoding.frame_cache_files import UNREAD_SECONDS, file_bytes, file_name, sweep
@@ -37,7 +38,9 @@ def video(all_shards: Path) -> StoredVideo:
 
 def _is_right(video: StoredVideo, cache: FrameCache) -> bool:
     wanted = [3, 20, 4, 4, video.sample.num_frames - 1]
-    found = read_frames(video.tar, video.sample, wanted, decoder="pyav", cache=cache)
+    found = read_frames(
+        video.tar, video.sample, wanted, clip_reader=ClipReader(decoder="pyav", cache=cache)
+    )
     return np.array_equal(found, decode_frames(video.tar, video.sample, wanted, decoder="pyav"))
 
 
@@ -59,7 +62,9 @@ def test_frames_from_the_cache_are_the_decoders_bit_for_bit(
             rng.integers(0, last, 9).tolist(),
             list(range(last + 1)),
         ):
-            found = read_frames(video.tar, video.sample, wanted, decoder="pyav", cache=cache)
+            found = read_frames(
+                video.tar, video.sample, wanted, clip_reader=ClipReader(decoder="pyav", cache=cache)
+            )
             assert cache.read(video.sample, wanted) is not None
             for decoder in DECODERS:
                 assert np.array_equal(
@@ -78,9 +83,11 @@ def test_a_batch_does_not_depend_on_the_cache_or_on_who_fills_it(
             view=view,
             batch_clips=4,
             seed=1,
-            choose=lambda chosen, rng: ([random_clip(v.sample, view, rng) for v in chosen], {}),
-            decoder="pyav",
-            cache=cache,
+            sample_clips=lambda chosen, rng: (
+                [random_clip(v.sample, view, rng) for v in chosen],
+                {},
+            ),
+            clip_reader=ClipReader(decoder="pyav", cache=cache),
         )
         return [
             clip.clone()
@@ -172,7 +179,10 @@ def test_no_more_than_the_limit_is_taken_and_a_run_says_so_once(
     videos = world.videos_of(all_shards, "k400")
     limit = file_bytes(videos[0].sample) + file_bytes(videos[1].sample) + 1000
     cache = FrameCache(tmp_path, max_bytes=limit)
-    for process in (cache, FrameCache.of(cache.words)):  # a worker is told these
+    for process in (
+        cache,
+        FrameCache.from_arguments(cache.to_arguments()),
+    ):  # a worker is told these
         assert all(_is_right(v, process) for v in videos)
     assert sum((tmp_path / name).stat().st_size for name in _holds(tmp_path)) <= limit
     assert len(_holds(tmp_path)) >= 2
@@ -239,8 +249,9 @@ def test_a_damaged_video_is_told_by_the_decoder_and_not_kept(
             tmp_path / "a.tar",
             sample,
             [0, 20],
-            decoder="pyav",
-            cache=FrameCache(tmp_path / "cache", max_bytes=PLENTY),
+            clip_reader=ClipReader(
+                decoder="pyav", cache=FrameCache(tmp_path / "cache", max_bytes=PLENTY)
+            ),
         )
     assert (
         _holds(tmp_path / "cache") == [] and int((tmp_path / "cache" / "ledger").read_text()) == 0
@@ -330,6 +341,6 @@ def test_a_trouble_that_passes_does_not_end_the_filling(
 
 def test_a_foreign_video_is_never_put_into_the_cache(video: StoredVideo, tmp_path: Path) -> None:
     cache = FrameCache(tmp_path, max_bytes=PLENTY)
-    assert cache.takes(video.sample)
-    assert not cache.takes(replace(video.sample, extradata=""))
-    assert not cache.takes(replace(video.sample, width=171))
+    assert cache.accepts(video.sample)
+    assert not cache.accepts(replace(video.sample, extradata=""))
+    assert not cache.accepts(replace(video.sample, width=171))

@@ -4,7 +4,7 @@ from av.video.frame import VideoFrame
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdbatch.run.data.decoding.yuv import CHUNK_FRAMES, rgb_of
+from kdbatch.run.data.decoding.yuv import CHUNK_FRAMES, yuv_to_rgb
 
 
 @given(
@@ -24,7 +24,7 @@ def test_frames_converted_together_are_those_converted_one_by_one(
         VideoFrame.from_ndarray(frame_IW, format="yuv420p").reformat(format="rgb24").to_ndarray()
         for frame_IW in frame_NIW
     ]
-    assert np.array_equal(rgb_of(frame_NIW), np.stack(alone))
+    assert np.array_equal(yuv_to_rgb(frame_NIW), np.stack(alone))
 
 
 @pytest.mark.parametrize(
@@ -34,4 +34,4 @@ def test_grey_is_scaled_from_limited_range(luma: int, red: int, blue: int, rgb: 
     """ITU-R BT.601: black is 16, white 235; 128 is no colour."""
     frame_NIW = np.full((1, 24, 16), 128, np.uint8)
     frame_NIW[:, :16] = luma
-    assert np.abs(rgb_of(frame_NIW).astype(int) - rgb).max() <= 1
+    assert np.abs(yuv_to_rgb(frame_NIW).astype(int) - rgb).max() <= 1
