@@ -18,7 +18,7 @@ from support.inputs import JOBS
 from kdbatch.cli.command import check_arguments
 from kdbatch.cli.commands import Commands
 from kdbatch.plan.resolve import make_plan
-from kdbatch.report.json_export import RESULTS
+from kdbatch.report.json_export import RESULT_COLUMNS
 from kdbatch.result.schema import CKA, CURVES, PREDICTIONS, ROWS
 from kdbatch.vocab.config import Config, load_config
 from kdbatch.vocab.metrics import Metric
@@ -123,7 +123,9 @@ def test_the_documented_columns_are_those_of_the_files() -> None:
         for line in re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE)
         for name in re.findall(r"`(\w+)`", line)
     ]
-    assert documented == list(RESULTS) and list(RESULTS)[:6] == list(ROWS) == list(CURVES)
+    assert documented == list(RESULT_COLUMNS) and list(RESULT_COLUMNS)[:6] == list(ROWS) == list(
+        CURVES
+    )
     for file, columns in (("predictions", PREDICTIONS), ("cka", CKA)):
         (line,) = re.findall(rf"^- `{file}\.parquet`, .*: (.*)$", SCHEMA, re.MULTILINE)
         assert re.findall(r"`(\w+)`", line) == list(columns)
@@ -169,7 +171,7 @@ def one_micro_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     (folder / "report").mkdir()
     pl.DataFrame(
-        [row | {"role": "student", "case": "target=ucf101"}], schema=RESULTS
+        [row | {"role": "student", "case": "target=ucf101"}], schema=RESULT_COLUMNS
     ).write_parquet(folder / "report" / "results.parquet")
     return folder
 

@@ -24,12 +24,12 @@ def report(to: str, *, published: bool, json: bool, complete: bool) -> int:
     else:
         for line in made.warnings:
             warn(line)
-        if made.num_earlier:
-            say(f"runs of earlier versions, named there and counted nowhere: {made.num_earlier}")
+        if made.num_superseded:
+            say(f"runs of earlier versions, named there and counted nowhere: {made.num_superseded}")
         say(f"{made.done} of {made.total} runs are in the report: {made.page}")
-    for line in made.lacks if complete else ():
+    for line in made.missing if complete else ():
         warn(line)
-    return 1 if complete and made.lacks else 0
+    return 1 if complete and made.missing else 0
 
 
 def export(run: str, to: str) -> None:

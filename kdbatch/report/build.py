@@ -8,11 +8,11 @@ from pathlib import Path
 from kdbatch.base.atomic_write import make_folder, write_json, write_text
 from kdbatch.base.progress import Progress, silent
 from kdbatch.report.coverage import missing_parts
-from kdbatch.report.data.study import Study, cells_at, load_study
-from kdbatch.report.data.superseded import superseded_runs
-from kdbatch.report.escape import in_file_name
+from kdbatch.report.data.study import Study, load_study, matching_cells
+from kdbatch.report.data.superseded import find_superseded
+from kdbatch.report.escape import safe_file_name
 from kdbatch.report.figures.accuracy import draw_accuracy
-from kdbatch.report.figures.base import Drawing
+from kdbatch.report.figures.base import SavedFigure
 from kdbatch.report.figures.cka import draw_map, draw_panel, load_maps
 from kdbatch.report.figures.curves import draw_curves
 from kdbatch.report.figures.errors import draw_errors
@@ -20,16 +20,16 @@ from kdbatch.report.figures.gains import draw_gains
 from kdbatch.report.html.page import page_html
 from kdbatch.report.html.sections import (
     Chapter,
+    count_done,
     count_verdicts,
-    num_done,
-    pretraining,
-    teacher_agreement,
+    pretraining_table,
+    teacher_agreement_table,
 )
 from kdbatch.report.json_export import report_json, write_results
 from kdbatch.report.labels import case_title
 from kdbatch.report.stats.claims import ClaimVerdict, check_claims
-from kdbatch.report.tables.formats import comma_separated, latex, markdown
-from kdbatch.report.tables.grid import Grid, fill
+from kdbatch.report.tables.formats import to_csv, to_latex, to_markdown
+from kdbatch.report.tables.grid import Grid, fill_grid
 from kdbatch.vocab.plans import PlanRecord
 
 PARTS = ("maps", "gains", "errors", "curves")
@@ -46,9 +46,9 @@ class ReportSummary:
     done: int
     total: int
     verdicts: dict[ClaimVerdict, int]
-    num_earlier: int
+    num_superseded: int
     warnings: tuple[str, ...]
-    lacks: tuple[str, ...]
+    missing: tuple[str, ...]
 
 
 def build_report(
@@ -72,7 +72,7 @@ def build_report(
         written = beside.submit(write_results, study, to / "results.parquet")
         for i, record in enumerate(study.records):
             progress(i, len(study.records), record.title)
-            chapters.append(_chapter(record, study, to, names, warnings, published=published))
+            chapters.append(_build_chapter(record, study, to, names, warnings, published=published))
         warnings += written.result()
     progress(len(chapters), len(chapters), "writing the page")
     claims = [claim for chapter in chapters for claim in chapter.claims]
@@ -80,80 +80,89 @@ def build_report(
     page = to / "index.html"
     told = tuple(dict.fromkeys(warnings))
     data = to / "report.json"
-    earlier = superseded_runs(study)
-    write_json(data, report_json(chapters, runs=runs, earlier=earlier, warnings=told))
-    write_text(page, page_html(chapters, runs=runs, earlier=earlier, warnings=told))
+    earlier = find_superseded(study)
+    write_json(data, report_json(chapters, runs=runs, superseded=earlier, warnings=told))
+    write_text(page, page_html(chapters, runs=runs, superseded=earlier, warnings=told))
     return ReportSummary(
         page=page,
         data=data,
-        done=num_done(runs),
+        done=count_done(runs),
         total=len(runs),
         verdicts=count_verdicts(claims),
-        num_earlier=len(earlier),
+        num_superseded=len(earlier),
         warnings=told,
-        lacks=tuple(line for chapter in chapters for line in missing_parts(chapter)),
+        missing=tuple(line for chapter in chapters for line in missing_parts(chapter)),
     )
 
 
-def _chapter(
+def _build_chapter(
     record: PlanRecord,
     study: Study,
     to: Path,
-    names: "_Names",
+    names: "_FileNames",
     warnings: list[str],
     *,
     published: bool,
 ) -> Chapter:
     grids = [
-        (names.of(record, table.id), fill(record, table, study, published=published))
+        (names.for_record(record, table.id), fill_grid(record, table, study, published=published))
         for table in record.tables
     ]
     for name, grid in grids:
-        _write_grid(to / "tables", name, grid)
+        _write_table(to / "tables", name, grid)
     claims, complaints = check_claims(record, study)
     warnings += complaints
     runs = study.runs_of(record)
     listings = [
-        found for found in (teacher_agreement(record, study), pretraining(runs, study)) if found
+        found
+        for found in (teacher_agreement_table(record, study), pretraining_table(runs, study))
+        if found
     ]
     return Chapter(
         record=record,
         runs=runs,
         grids=tuple(grids),
-        drawings=tuple(_drawings(record, study, grids, to / "figures", names, warnings)),
-        listings=tuple(listings),
+        figures=tuple(_draw_figures(record, study, grids, to / "figures", names, warnings)),
+        text_tables=tuple(listings),
         claims=claims,
     )
 
 
-def _drawings(
+def _draw_figures(
     record: PlanRecord,
     study: Study,
     grids: Sequence[tuple[str, Grid]],
     folder: Path,
-    names: "_Names",
+    names: "_FileNames",
     warnings: list[str],
-) -> list[Drawing]:
+) -> list[SavedFigure]:
     """Those that the page shows. Of several maps that is their panel; each map has its own files as
     well.
     """
-    shown: list[Drawing | None] = []
+    shown: list[SavedFigure | None] = []
     for name, grid in grids:
         shown.append(
             draw_accuracy(grid, _num_videos(record, grid, study), folder, name=f"{name}_accuracy")
         )
     maps, complaints = load_maps(record, study)
     warnings += complaints
-    single = [draw_map(cka, folder, name=names.of(record, cka.declared.id)) for cka in maps]
+    single = [draw_map(cka, folder, name=names.for_record(record, cka.declared.id)) for cka in maps]
     title = "Which layers see alike"
     shown += (
-        [draw_panel(maps, folder, name=names.of(record, f"{record.experiment}_maps"), title=title)]
+        [
+            draw_panel(
+                maps,
+                folder,
+                name=names.for_record(record, f"{record.experiment}_maps"),
+                title=title,
+            )
+        ]
         if len(maps) > 1
         else single
     )
     for part, draw in (("gains", draw_gains), ("errors", draw_errors), ("curves", draw_curves)):
         drawing, complaints = draw(
-            record, study, folder, name=names.of(record, f"{record.experiment}_{part}")
+            record, study, folder, name=names.for_record(record, f"{record.experiment}_{part}")
         )
         shown.append(drawing)
         warnings += complaints
@@ -164,33 +173,35 @@ def _num_videos(record: PlanRecord, grid: Grid, study: Study) -> dict[str, int]:
     """Test videos by case title, as the runs counted them."""
     found = {}
     for column in grid.columns:
-        runs = [cell.run_id for role in grid.table.rows for cell in cells_at(record, role, column)]
+        runs = [
+            cell.run_id for role in grid.table.rows for cell in matching_cells(record, role, column)
+        ]
         counts = [n for run in runs if (n := study.value(run, "test_videos"))]
         found |= {case_title(column): int(counts[0])} if counts else {}
     return found
 
 
-def _write_grid(folder: Path, name: str, grid: Grid) -> None:
-    write_text(folder / f"{name}.md", markdown(grid))
-    write_text(folder / f"{name}.csv", comma_separated(grid))
-    write_text(folder / f"{name}.tex", latex(grid))
+def _write_table(folder: Path, name: str, grid: Grid) -> None:
+    write_text(folder / f"{name}.md", to_markdown(grid))
+    write_text(folder / f"{name}.csv", to_csv(grid))
+    write_text(folder / f"{name}.tex", to_latex(grid))
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Names:
+class _FileNames:
     """File names of tables and figures. One that several plans use is followed by experiment and
     profile.
     """
 
     shared: frozenset[str]
 
-    def of(self, record: PlanRecord, name: str) -> str:
-        return in_file_name(
+    def for_record(self, record: PlanRecord, name: str) -> str:
+        return safe_file_name(
             f"{name}.{record.experiment}.{record.profile}" if name in self.shared else name
         )
 
 
-def _file_names(records: Sequence[PlanRecord]) -> _Names:
+def _file_names(records: Sequence[PlanRecord]) -> _FileNames:
     used = [name for r in records for name in {*(t.id for t in r.tables), *(m.id for m in r.maps)}]
     used += [name for r in records for name in (f"{r.experiment}_{part}" for part in PARTS)]
-    return _Names(shared=frozenset(name for name in used if used.count(name) > 1))
+    return _FileNames(shared=frozenset(name for name in used if used.count(name) > 1))

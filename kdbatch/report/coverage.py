@@ -16,7 +16,7 @@ def missing_parts(chapter: Chapter) -> Iterator[str]:
             yield f"{name}: run {run.run_id}, {run.title}, is {run.state}"
     for _, grid in chapter.grids:
         for row in grid.rows:
-            for case, number in zip(grid.columns, row.numbers, strict=True):
+            for case, number in zip(grid.columns, row.cells, strict=True):
                 if number.mean is None or number.is_partial:
                     have = f"{number.num_done} of {number.num_planned} numbers"
                     yield f"{name}: {grid.table.id}: {row.role} at {case_title(case)} has {have}"

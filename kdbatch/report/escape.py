@@ -3,7 +3,7 @@
 import html
 import re
 
-from kdbatch.report.labels import MINUS, NONE
+from kdbatch.report.labels import MINUS, NO_VALUE
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -12,7 +12,7 @@ _LATEX = {
     "±": r"$\pm$",
     MINUS: r"$-$",
     "≥": r"$\geq$",
-    NONE: "--",
+    NO_VALUE: "--",
     "·": r"$\cdot$",
     "|": r"\textbar{}",
     "<": r"$<$",
@@ -21,21 +21,21 @@ _LATEX = {
 } | {c: f"\\{c}" for c in "&%$#_{}"}
 
 
-def in_html(text: object) -> str:
+def escape_html(text: object) -> str:
     """For element content and for quoted attributes."""
     return html.escape(str(text), quote=True)
 
 
-def in_latex(text: str) -> str:
+def escape_latex(text: str) -> str:
     """For running text and table cells."""
     return "".join(_LATEX.get(c, c) for c in text)
 
 
-def in_markdown(text: str) -> str:
+def escape_markdown(text: str) -> str:
     """For table cells: nothing in it can end the cell, start a tag or turn bold."""
     return re.sub(r"([\\`*_\[\]|<>])", r"\\\1", text.replace("\n", " "))
 
 
-def in_file_name(text: str) -> str:
+def safe_file_name(text: str) -> str:
     """Letters, digits, dot, dash and underscore; never a path, never hidden."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).lstrip(".-") or "unnamed"

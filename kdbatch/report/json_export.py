@@ -18,10 +18,10 @@ from kdbatch.report.data.superseded import SupersededRun
 from kdbatch.report.html.sections import Chapter, count_verdicts
 from kdbatch.report.stats.claims import CheckedClaim
 from kdbatch.report.tables.grid import Grid
-from kdbatch.result.read import in_parts, read_curves
+from kdbatch.result.read import in_batches, read_curves
 from kdbatch.result.schema import ROWS
 
-RESULTS: dict[str, pl.DataType] = {
+RESULT_COLUMNS: dict[str, pl.DataType] = {
     **ROWS,
     "table": pl.String(),
     "kind": pl.String(),
@@ -39,7 +39,7 @@ def report_json(
     chapters: Sequence[Chapter],
     *,
     runs: Sequence[RunFacts],
-    earlier: Sequence[SupersededRun],
+    superseded: Sequence[SupersededRun],
     warnings: Sequence[str],
 ) -> dict[str, Any]:
     """Tables, claims with their verdicts, and how far each experiment is."""
@@ -67,10 +67,10 @@ def report_json(
                 "run_id": r.facts.run_id,
                 "title": r.facts.title,
                 "state": r.facts.state,
-                "now": r.now,
-                "differs": r.differs,
+                "now": r.replaced_by,
+                "differs": r.differences,
             }
-            for r in earlier
+            for r in superseded
         ],
         "warnings": list(warnings),
     }
@@ -96,7 +96,7 @@ def table_json(chapter: Chapter, name: str, grid: Grid) -> dict[str, Any]:
                 "seeds_planned": n.num_planned,
             }
             for row in grid.rows
-            for column, n in zip(grid.columns, row.numbers, strict=True)
+            for column, n in zip(grid.columns, row.cells, strict=True)
         ],
     }
 
@@ -169,31 +169,31 @@ def write_results(study: Study, path: Path) -> tuple[str, ...]:
     warnings: list[str] = []
 
     def write(part: Path) -> None:
-        schema = _arrow(pl.DataFrame(schema=RESULTS)).schema
+        schema = _to_arrow(pl.DataFrame(schema=RESULT_COLUMNS)).schema
         with pq.ParquetWriter(part, schema, compression="zstd") as file:
-            for table, measured in _measured(study, warnings):
+            for table, measured in _result_batches(study, warnings):
                 joined = measured.with_columns(table=pl.lit(table)).join(
                     about, on="run_id", how="left", maintain_order="left_right"
                 )
-                file.write_table(_arrow(joined.select(list(RESULTS))))
+                file.write_table(_to_arrow(joined.select(list(RESULT_COLUMNS))))
 
     atomic_write(path, write)
     return tuple(warnings)
 
 
-def _measured(study: Study, warnings: list[str]) -> Iterator[tuple[str, pl.DataFrame]]:
+def _result_batches(study: Study, warnings: list[str]) -> Iterator[tuple[str, pl.DataFrame]]:
     """Rows, then curves of some runs at a time, with the name of their table."""
     yield "rows", study.rows
-    for part in in_parts(sorted(study.runs)):
+    for part in in_batches(sorted(study.runs)):
         curves = read_curves(study.runs_dir, part)
         warnings += curves.warnings
         yield "curves", curves.frame
 
 
-def _arrow(frame: pl.DataFrame) -> pa.Table:
+def _to_arrow(frame: pl.DataFrame) -> pa.Table:
     """With the types that other readers of Parquet know."""
     return frame.to_arrow(compat_level=pl.CompatLevel.oldest())
 
 
 def _columns(*names: str) -> dict[str, pl.DataType]:
-    return {name: RESULTS[name] for name in names}
+    return {name: RESULT_COLUMNS[name] for name in names}

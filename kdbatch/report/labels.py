@@ -11,7 +11,7 @@ from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.tasks import TASKS
 
 RoleGroup = Literal["teacher", "student", "reference", "control", "probe", "ensemble", "published"]
-NONE = "\u2013"  # an en dash stands where a number is not measured yet
+NO_VALUE = "\u2013"  # an en dash stands where a number is not measured yet
 MINUS = "\u2212"  # as wide as a plus sign
 
 METRIC_TITLES: dict[str, str] = {
@@ -56,30 +56,30 @@ def role_group(role: str, references: Collection[str] = ()) -> RoleGroup:
     return "student" if role == "student" else "control"
 
 
-def number(value: float | None, *, digits: int = 1) -> str:
+def format_number(value: float | None, *, digits: int = 1) -> str:
     """Fixed digits with a true minus sign; NONE for what is not there."""
     if value is None or not math.isfinite(value):
-        return NONE
+        return NO_VALUE
     text = f"{value:.{digits}f}"
     return text.replace("-", MINUS) if float(text) else text.lstrip("-")
 
 
-def signed(value: float | None, *, digits: int = 1) -> str:
+def format_signed(value: float | None, *, digits: int = 1) -> str:
     """A difference: always with its sign."""
-    text = number(value, digits=digits)
-    return text if text == NONE or text[0] == MINUS or not float(text) else f"+{text}"
+    text = format_number(value, digits=digits)
+    return text if text == NO_VALUE or text[0] == MINUS or not float(text) else f"+{text}"
 
 
-def hours(value: float | None) -> str:
+def format_hours(value: float | None) -> str:
     """Device-hours at a glance: minutes below an hour, seconds below a minute."""
     if value is None or not math.isfinite(value):
-        return NONE
+        return NO_VALUE
     if value >= 1:
         return f"{value:,.1f} h"
     return f"{value * 60:.0f} min" if value >= 1 / 60 else f"{value * 3600:.0f} s"
 
 
-def moment(value: object) -> str:
+def format_time(value: object) -> str:
     """Seconds since 1970, or text as it stands; UTC, to the minute."""
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 1e11:
         return datetime.fromtimestamp(value, tz=UTC).strftime("%Y-%m-%d %H:%M UTC")

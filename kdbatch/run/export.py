@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from kdbatch.base.atomic_write import atomic_write, load_json, make_folder, write_json, write_text
 from kdbatch.base.errors import UserError
 from kdbatch.base.parse import parse
-from kdbatch.result.read import scan_rows
+from kdbatch.result.read import read_rows
 from kdbatch.run.checkpoint import load_weights
 from kdbatch.run.data.augment import MEAN, STD
 from kdbatch.run.models import Classifier, build_backbone
@@ -148,7 +148,7 @@ def _accuracy(folder: RunFolder) -> dict[str, Any]:
     """`accuracy`, where the run's rows have one: top-1 over test videos in percent, and the split,
     as `ucf101/test01`.
     """
-    rows = scan_rows(folder.path.parent, [folder.id]).frame.filter(name="top1").to_dicts()
+    rows = read_rows(folder.path.parent, [folder.id]).frame.filter(name="top1").to_dicts()
     return (
         {"accuracy": {"top1_percent": rows[-1]["value"], "subset": rows[-1]["subset"]}}
         if rows

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.inputs import JOBS
-from support.reports import hits
+from support.reports import make_correct
 
 from kdbatch.base.atomic_write import write_json
 from kdbatch.launch.run_folders import write_runs
@@ -60,7 +60,7 @@ def planned(sharded, in_tmp: Path) -> Plan:
 
 def _finish(folder: RunFolder, accuracy: float) -> None:
     """Leave what the report reads of a finished network."""
-    hit_N = hits(folder.id, "", 0, num_videos=200, accuracy=accuracy)
+    hit_N = make_correct(folder.id, "", 0, num_videos=200, accuracy=accuracy)
     write_measures(
         folder.rows,
         folder.id,
@@ -127,7 +127,7 @@ def test_its_results_make_a_table_figures_and_verdicts_like_those_of_the_four(
         "Three ways to weigh teachers" in page
         and (in_tmp / "report" / "figures" / "table5_accuracy.png").stat().st_size > 1000
     )
-    assert [line.split(", ")[1] for line in made.lacks] == [
+    assert [line.split(", ")[1] for line in made.missing] == [
         "pretrain R(2+1)D by RotNet C3 on k400[:16]",
         "pretrain R(2+1)D by VCOP C1 on k400[:16]",
         "CKA of student on ucf101",

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.reports import fail, run_of
+from support.reports import find_run_id, mark_failed
 
-from kdbatch.report.labels import NONE
+from kdbatch.report.labels import NO_VALUE
 from kdbatch.vocab.runs import RunFolder
 
 
@@ -34,7 +34,7 @@ def shown(runs_dir: Path) -> str:
 
 def test_a_corrupt_rows_file_is_named_and_left_out_and_the_rest_is_there(written: Callable) -> None:
     record, runs_dir = written(num_videos=100)
-    rows = RunFolder(runs_dir / run_of(record, "T1", "10k")).rows
+    rows = RunFolder(runs_dir / find_run_id(record, "T1", "10k")).rows
     rows.write_bytes(b"PAR1" + bytes(200) + b"PAR1")
     done = report(runs_dir)
     assert done.returncode == 0 and "Traceback" not in done.stderr
@@ -45,7 +45,7 @@ def test_a_corrupt_rows_file_is_named_and_left_out_and_the_rest_is_there(written
     assert f"{rows.parent.name}/rows.parquet: cannot be read" in page
     table = (runs_dir.parent / "report" / "tables" / "table1.md").read_text()
     first, second = (line for line in table.splitlines() if line.startswith(("| T1", "| T2")))
-    assert re.search(rf"T1 ShuffleNet \| {NONE} \| \**55\.0", first) and re.search(
+    assert re.search(rf"T1 ShuffleNet \| {NO_VALUE} \| \**55\.0", first) and re.search(
         r"60\.0.*64\.0", second
     )
 
@@ -54,7 +54,7 @@ def test_three_seeds_give_spreads_and_an_interval_for_maps_and_a_failed_one_is_c
     written: Callable,
 ) -> None:
     record, runs_dir = written(num_videos=100, seeds=(0, 1, 2))
-    fail(RunFolder(runs_dir / run_of(record, "T1", "10k", seed=2)), "node went away")
+    mark_failed(RunFolder(runs_dir / find_run_id(record, "T1", "10k", seed=2)), "node went away")
     done = report(runs_dir, "--json")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.reports import ROLES, World
+from support.reports import ROLES, StudySpec
 
 from kdbatch.base.errors import UserError
 from kdbatch.report.build import build_report
@@ -12,7 +12,11 @@ from kdbatch.vocab.plans import save_record
 
 
 def test_tables_figures_and_claims_lie_beside_the_page(one_seed) -> None:
-    names = {str(p.relative_to(one_seed.to)) for p in one_seed.to.rglob("*") if p.is_file()}
+    names = {
+        str(p.relative_to(one_seed.report_dir))
+        for p in one_seed.report_dir.rglob("*")
+        if p.is_file()
+    }
     tables = {f"tables/table1.{kind}" for kind in ("md", "csv", "tex")}
     drawings = ("table1_accuracy", "map_T1", "map_T2", "map_student", "subset_size_maps")
     drawings += ("subset_size_gains", "subset_size_errors", "subset_size_curves")
@@ -30,7 +34,8 @@ def test_the_summary_counts_runs_and_verdicts(one_seed, partial) -> None:
 
 def test_report_json_says_what_the_page_says(one_seed) -> None:
     claims = {
-        c["claim"]["id"]: c for c in json.loads((one_seed.to / "report.json").read_text())["claims"]
+        c["claim"]["id"]: c
+        for c in json.loads((one_seed.report_dir / "report.json").read_text())["claims"]
     }
     assert {name: c["verdict"] for name, c in claims.items()} == {
         "above": "holds",
@@ -53,11 +58,11 @@ def test_report_json_says_what_the_page_says(one_seed) -> None:
 
 def test_building_twice_gives_equal_bytes(one_seed, tmp_path: Path) -> None:
     build_report(one_seed.runs_dir, to=tmp_path)
-    for path in one_seed.to.rglob("*"):
+    for path in one_seed.report_dir.rglob("*"):
         if path.is_file():
-            assert path.read_bytes() == (tmp_path / path.relative_to(one_seed.to)).read_bytes(), (
-                path.name
-            )
+            assert (
+                path.read_bytes() == (tmp_path / path.relative_to(one_seed.report_dir)).read_bytes()
+            ), path.name
 
 
 def test_no_plan_is_a_line_with_the_command_to_type(tmp_path: Path) -> None:
@@ -69,7 +74,7 @@ def test_no_plan_is_a_line_with_the_command_to_type(tmp_path: Path) -> None:
 def test_a_study_that_has_only_been_submitted_gives_a_page(tmp_path: Path) -> None:
     everything = [(role, subset) for role in (*ROLES, "pretrain") for subset in ("10k", "30k")]
     everything += [(f"map:map_{role}", "30k") for role in ("T1", "T2", "student")]
-    World(unfinished=everything, num_videos=4).write(tmp_path / "runs")
+    StudySpec(unfinished=everything, num_videos=4).write(tmp_path / "runs")
     heard = []
     summary = build_report(
         tmp_path / "runs", to=tmp_path / "report", progress=lambda *told: heard.append(told)

@@ -3,17 +3,17 @@
 from pathlib import Path
 
 import pytest
-from support.studies import Built
+from support.studies import BuiltReport
 
 from kdbatch.cli.results import report
 
 
-def test_a_finished_study_lacks_nothing(one_seed: Built) -> None:
-    assert one_seed.summary.lacks == ()
+def test_a_finished_study_lacks_nothing(one_seed: BuiltReport) -> None:
+    assert one_seed.summary.missing == ()
 
 
-def test_each_thing_that_is_missing_is_named(partial: Built) -> None:
-    lacks = partial.summary.lacks
+def test_each_thing_that_is_missing_is_named(partial: BuiltReport) -> None:
+    lacks = partial.summary.missing
     assert all(line.startswith("subset_size: ") for line in lacks)
     for words in (
         "is failed",
@@ -26,7 +26,7 @@ def test_each_thing_that_is_missing_is_named(partial: Built) -> None:
 
 
 def test_the_command_fails_and_says_why(
-    partial: Built,
+    partial: BuiltReport,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -35,5 +35,5 @@ def test_the_command_fails_and_says_why(
     assert report(str(tmp_path), published=False, json=True, complete=True) == 1
     said = capsys.readouterr()
     assert said.out.startswith("{") and all(
-        f"kdbatch: {line}" in said.err for line in partial.summary.lacks
+        f"kdbatch: {line}" in said.err for line in partial.summary.missing
     )

@@ -5,23 +5,23 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import polars as pl
-from support.reports import run_of, submit_again
+from support.reports import find_run_id, resubmit_student
 
 from kdbatch.report.build import build_report
 from kdbatch.report.data.study import RunState
-from kdbatch.report.json_export import RESULTS
+from kdbatch.report.json_export import RESULT_COLUMNS
 from kdbatch.report.labels import RoleGroup
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "RESULTS_SCHEMA.md"
 
 
 def test_results_hold_every_row_once_per_role_with_what_the_run_was(one_seed) -> None:
-    frame = pl.read_parquet(one_seed.to / "results.parquet")
-    assert dict(frame.schema) == RESULTS
+    frame = pl.read_parquet(one_seed.report_dir / "results.parquet")
+    assert dict(frame.schema) == RESULT_COLUMNS
     (row,) = frame.filter(name="top1", role="student", case="target=ucf101;subset=30k").to_dicts()
     assert (
         row["value"] == 88.0
-        and row["run_id"] == run_of(one_seed.record, "student", "30k")
+        and row["run_id"] == find_run_id(one_seed.record, "student", "30k")
         and row["table"] == "rows"
     )
     assert (row["kind"], row["seed"], row["experiment"], row["profile"]) == (
@@ -43,7 +43,7 @@ def test_the_documented_keys_of_the_report_for_programs_are_its_keys(
     written: Callable, tmp_path: Path
 ) -> None:
     record, runs_dir = written()
-    submit_again(runs_dir, record, epochs=6)
+    resubmit_student(runs_dir, record, epochs=6)
     told = json.loads(build_report(runs_dir, to=tmp_path).data.read_text())
     found = {
         "coverage.runs": set(told["coverage"]["runs"]),
@@ -88,7 +88,7 @@ def test_a_damaged_rows_file_is_named_and_the_rest_is_there(
     written: Callable, tmp_path: Path
 ) -> None:
     record, runs_dir = written()
-    bad = runs_dir / run_of(record, "T1", "10k") / "rows.parquet"
+    bad = runs_dir / find_run_id(record, "T1", "10k") / "rows.parquet"
     bad.write_bytes(bad.read_bytes()[:100])
     made = build_report(runs_dir, to=tmp_path / "report")
     assert any(str(bad) in line for line in made.warnings)

@@ -2,11 +2,18 @@ import math
 
 import pytest
 
-from kdbatch.report.labels import case_title, hours, moment, number, role_group, signed
+from kdbatch.report.labels import (
+    case_title,
+    format_hours,
+    format_number,
+    format_signed,
+    format_time,
+    role_group,
+)
 
 
 def test_numbers_have_fixed_digits_and_a_true_minus() -> None:
-    assert [number(v) for v in (61.94, -3.0, -0.04, None, math.nan)] == [
+    assert [format_number(v) for v in (61.94, -3.0, -0.04, None, math.nan)] == [
         "61.9",
         "\u22123.0",
         "0.0",
@@ -16,20 +23,20 @@ def test_numbers_have_fixed_digits_and_a_true_minus() -> None:
 
 
 def test_differences_always_wear_their_sign_but_zero_has_none() -> None:
-    assert [signed(v) for v in (2.0, -2.0, 0.01)] == ["+2.0", "\u22122.0", "0.0"]
+    assert [format_signed(v) for v in (2.0, -2.0, 0.01)] == ["+2.0", "\u22122.0", "0.0"]
 
 
 @pytest.mark.parametrize(
     ("value", "text"), [(0.004, "14 s"), (0.5, "30 min"), (1234.56, "1,234.6 h"), (None, "\u2013")]
 )
 def test_device_time_is_told_in_the_unit_that_fits(value: float | None, text: str) -> None:
-    assert hours(value) == text
+    assert format_hours(value) == text
 
 
 def test_times_are_read_as_seconds_or_left_as_text() -> None:
-    assert moment(0.5 * 86400) == "1970-01-01 12:00 UTC"
-    assert moment("2026-01-01") == "2026-01-01"
-    assert moment(None) == moment(math.inf) == moment([]) == ""
+    assert format_time(0.5 * 86400) == "1970-01-01 12:00 UTC"
+    assert format_time("2026-01-01") == "2026-01-01"
+    assert format_time(None) == format_time(math.inf) == format_time([]) == ""
 
 
 def test_roles_that_are_neither_teacher_nor_student_are_controls() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from support.reports import World
+from support.reports import StudySpec
 
 from kdbatch.result.schema import CURVES
 from kdbatch.result.write import Measure, write_measures
@@ -41,7 +41,7 @@ def write_study(folder: Path) -> int:
     Probabilities, which no report reads, are those of a few videos again and again: compressed they
     take a tenth of the disk.
     """
-    World(seeds=range(NUM_SEEDS), num_videos=100).write(folder / "runs")
+    StudySpec(seeds=range(NUM_SEEDS), num_videos=100).write(folder / "runs")
     rng = np.random.default_rng(0)
     probability_NK = np.resize(
         rng.dirichlet(np.full(NUM_CLASSES, 0.05), 20).astype(np.float32), (NUM_VIDEOS, NUM_CLASSES)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from kdbatch.result.read import read_cka, read_curves, read_predictions, scan_rows
+from kdbatch.result.read import read_cka, read_curves, read_predictions, read_rows
 from kdbatch.result.schema import CURVES, PREDICTIONS, ROWS
 from kdbatch.result.write import Measure, write_measures, write_table
 from kdbatch.vocab.runs import RunFolder
@@ -25,13 +25,13 @@ def finished(runs_dir: Path, run_id: str, *, top1: float = 50.0, done: bool = Tr
 def test_rows_come_from_finished_runs_only(tmp_path: Path) -> None:
     finished(tmp_path, "ra", top1=61.0)
     finished(tmp_path, "rb", top1=99.0, done=False)
-    scan = scan_rows(tmp_path, ["ra", "rb", "rc"])
+    scan = read_rows(tmp_path, ["ra", "rb", "rc"])
     assert scan.frame.select("run_id", "value").rows() == [("ra", 61.0)]
     assert scan.warnings == ()
 
 
 def test_nothing_to_read_gives_the_schemas_columns(tmp_path: Path) -> None:
-    for read, names in ((scan_rows, ROWS), (read_curves, CURVES)):
+    for read, names in ((read_rows, ROWS), (read_curves, CURVES)):
         scan = read(tmp_path, [])
         assert scan.frame.is_empty() and scan.frame.columns == list(names)
     assert read_cka(tmp_path, ["rx"]).frame.is_empty()
@@ -46,7 +46,7 @@ def test_a_damaged_file_is_named_and_the_others_are_read(tmp_path: Path, damage:
     bad.write_bytes(
         {"cut": whole[:-30], "empty": b"", "text": b"not parquet at all", "hole": holed}[damage]
     )
-    scan = scan_rows(tmp_path, ["ra", "rb"])
+    scan = read_rows(tmp_path, ["ra", "rb"])
     assert scan.frame["run_id"].to_list() == ["ra"]
     assert (
         len(scan.warnings) == 1 and str(bad) in scan.warnings[0] and "Left out" in scan.warnings[0]
@@ -63,7 +63,7 @@ def test_no_flipped_byte_gives_a_trace(tmp_path: Path) -> None:
         for _ in range(rng.randint(1, 3)):
             broken[rng.randrange(len(broken))] ^= 1 << rng.randrange(8)
         folder.rows.write_bytes(bytes(broken))
-        scan = scan_rows(tmp_path, ["ra"])
+        scan = read_rows(tmp_path, ["ra"])
         assert len(scan.warnings) + scan.frame.height >= 1
 
 
@@ -76,13 +76,13 @@ def test_a_file_of_other_columns_is_named(tmp_path: Path) -> None:
 
 def test_rows_of_another_run_are_refused(tmp_path: Path) -> None:
     finished(tmp_path, "ra").rows.replace(finished(tmp_path, "rb").rows)
-    scan = scan_rows(tmp_path, ["rb"])
+    scan = read_rows(tmp_path, ["rb"])
     assert scan.frame.is_empty() and "holds rows of ra, not of rb" in scan.warnings[0]
 
 
 def test_a_finished_run_without_rows_is_told_and_without_curves_is_not(tmp_path: Path) -> None:
     finished(tmp_path, "ra").rows.unlink()
-    assert "is missing, though the run is done" in scan_rows(tmp_path, ["ra"]).warnings[0]
+    assert "is missing, though the run is done" in read_rows(tmp_path, ["ra"]).warnings[0]
     assert read_curves(tmp_path, ["ra"]).warnings == ()
 
 

@@ -17,7 +17,7 @@ from support import targets as world
 
 from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.report.build import build_report
-from kdbatch.result.read import read_curves, read_predictions, scan_rows
+from kdbatch.result.read import read_curves, read_predictions, read_rows
 from kdbatch.run.checkpoint import load_weights, sha256_of
 from kdbatch.run.data.augment import apply_augment, sample_augment
 from kdbatch.run.data.batches import StoredVideo, TrainingBatches, load_videos
@@ -85,7 +85,7 @@ def _run(plan: Plan, role: str) -> Run:
 
 
 def _measured(folder: Path, run: Run) -> dict[str, float]:
-    frame = scan_rows(folder / "runs", [run.id]).frame
+    frame = read_rows(folder / "runs", [run.id]).frame
     return dict(zip(frame["name"].to_list(), frame["value"].to_list(), strict=True))
 
 

@@ -38,7 +38,7 @@ ACCURACY = {
     ("labels_only", "10k"): 0.76,
     ("labels_only", "30k"): 0.76,
 }
-BLOCKS = {"map_T1": 0.30, "map_T2": 0.35, "map_student": 0.10}
+BLOCK_INDEXES = {"map_T1": 0.30, "map_T2": 0.35, "map_student": 0.10}
 TABLE = Table(
     id="table1",
     title="Accuracy by size of the pretraining subset",
@@ -95,7 +95,7 @@ TEST = Subset(dataset="ucf101", split="test01", num_places=0, num_classes=4, dig
 
 
 @dataclass(frozen=True, kw_only=True)
-class World:
+class StudySpec:
     """What to write: `accuracy` by (role, subset), or by (role, subset, seed) where a seed differs.
 
     `unfinished` names (role, subset) whose runs are not done; roles of maps are `map:<id>`.
@@ -144,13 +144,15 @@ class World:
         return record
 
 
-def run_of(record: PlanRecord, role: str, subset: str, seed: int = 0) -> str:
+def find_run_id(record: PlanRecord, role: str, subset: str, seed: int = 0) -> str:
     return next(
         c.run_id for c in record.cells if (c.role, c.case["subset"], c.seed) == (role, subset, seed)
     )
 
 
-def hits(role: str, subset: str, seed: int, *, num_videos: int, accuracy: float) -> np.ndarray:
+def make_correct(
+    role: str, subset: str, seed: int, *, num_videos: int, accuracy: float
+) -> np.ndarray:
     """Exactly `accuracy` of the videos, the easy ones rather than the hard ones."""
     own = np.random.default_rng(zlib.crc32(f"{role}{subset}{seed}".encode())).random(num_videos)
     hardness = np.random.default_rng(7).random(num_videos) + 0.8 * own
@@ -159,7 +161,7 @@ def hits(role: str, subset: str, seed: int, *, num_videos: int, accuracy: float)
 
 def _classifier(
     runs_dir: Path,
-    world: World,
+    world: StudySpec,
     role: str,
     subset: str,
     seed: int,
@@ -190,7 +192,7 @@ def _classifier(
     folder = _folder(runs_dir, run, title, done=(role, subset) not in world.unfinished)
     accuracy = world.accuracy.get((role, subset, seed), world.accuracy[role, subset])
     _write_predictions(
-        folder, hits(role, subset, seed, num_videos=world.num_videos, accuracy=accuracy)
+        folder, make_correct(role, subset, seed, num_videos=world.num_videos, accuracy=accuracy)
     )
     measures = [
         _percent("top1", accuracy),
@@ -211,7 +213,7 @@ def _classifier(
     return run.id
 
 
-def _pretrain(runs_dir: Path, world: World, backbone: Backbone, subset: str, seed: int) -> str:
+def _pretrain(runs_dir: Path, world: StudySpec, backbone: Backbone, subset: str, seed: int) -> str:
     data = Subset(
         dataset="k400",
         split="train",
@@ -235,7 +237,7 @@ def _pretrain(runs_dir: Path, world: World, backbone: Backbone, subset: str, see
     return run.id
 
 
-def _map(runs_dir: Path, world: World, declared: Map, seed: int, parent: str) -> str:
+def _map(runs_dir: Path, world: StudySpec, declared: Map, seed: int, parent: str) -> str:
     run = Run(recipe=Compare(data=TEST, view=View()), seed=seed, parents=(parent,))
     folder = _folder(
         runs_dir,
@@ -243,7 +245,7 @@ def _map(runs_dir: Path, world: World, declared: Map, seed: int, parent: str) ->
         f"{declared.title}, seed {seed}",
         done=(f"map:{declared.id}", "30k") not in world.unfinished,
     )
-    value = BLOCKS[declared.id] + 0.01 * seed * (2 if declared.id == "map_T1" else 1)
+    value = BLOCK_INDEXES[declared.id] + 0.01 * seed * (2 if declared.id == "map_T1" else 1)
     write_measures(
         folder.rows, run.id, [Measure(name="block_index", value=value, unit="1")], schema=ROWS
     )
@@ -309,7 +311,7 @@ def _percent(name: str, share: float) -> Measure:
     return Measure(name=name, value=100 * share, unit="percent", subset="ucf101/test01")
 
 
-def fail(folder: RunFolder, reason: str) -> None:
+def mark_failed(folder: RunFolder, reason: str) -> None:
     """The run ended with an error instead."""
     folder.done.unlink(missing_ok=True)
     save_status(
@@ -318,11 +320,11 @@ def fail(folder: RunFolder, reason: str) -> None:
     )
 
 
-def submit_again(runs_dir: Path, record: PlanRecord, *, epochs: int) -> tuple[str, str]:
+def resubmit_student(runs_dir: Path, record: PlanRecord, *, epochs: int) -> tuple[str, str]:
     """The student of 10k with another schedule takes the place of the finished one, and is not
     done. Returns (old id, new id).
     """
-    old = RunFolder(runs_dir / run_of(record, "student", "10k"))
+    old = RunFolder(runs_dir / find_run_id(record, "student", "10k"))
     assignment = old.load()
     assert isinstance(assignment.run.recipe, Distill)
     schedule = dataclasses.replace(assignment.run.recipe.schedule, epochs=epochs)

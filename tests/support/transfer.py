@@ -18,7 +18,7 @@ import yaml
 from kdbatch.base.progress import silent
 from kdbatch.launch.local.run import run_locally
 from kdbatch.plan.resolve import make_plan
-from kdbatch.result.read import scan_rows
+from kdbatch.result.read import read_rows
 from kdbatch.shard.build import build_shards
 from kdbatch.shard.toy.size import ToySize
 from kdbatch.shard.toy.write import write_toy
@@ -66,7 +66,7 @@ def train_all(folder: Path) -> dict[str, Arm]:
     outcome = run_locally(_without_students(plan), config=config, jobs=len(os.sched_getaffinity(0)))
     assert outcome.complete, outcome.says
     cells = [cell for cell in plan.records[0].cells if cell.role != "student"]
-    rows = scan_rows(config.runs_dir, [cell.run_id for cell in cells]).frame.to_dicts()
+    rows = read_rows(config.runs_dir, [cell.run_id for cell in cells]).frame.to_dicts()
     top1 = {row["run_id"]: row["value"] for row in rows if row["name"] == "top1"}
     return {
         arm: Arm(top1=tuple(top1[cell.run_id] for cell in cells if cell.role == arm))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from kdbatch.result.read import in_parts, read_places
+from kdbatch.result.read import in_batches, read_label_ranks
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -17,11 +17,11 @@ class LabelRanks:
     """
 
     keys: tuple[str, ...]
-    place_N: np.ndarray
+    rank_N: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Order:
+class _KeyOrder:
     """Keys as some runs stored them, and how to sort them."""
 
     stored: pl.Series
@@ -35,12 +35,12 @@ def load_label_ranks(
     """Places by run, and a line for each file that could not be used."""
     found: dict[str, LabelRanks] = {}
     warnings: list[str] = []
-    orders: list[_Order] = []
-    for part in in_parts(run_ids):
-        scan = read_places(runs_dir, part)
+    orders: list[_KeyOrder] = []
+    for part in in_batches(run_ids):
+        scan = read_label_ranks(runs_dir, part)
         warnings += scan.warnings
         for (run_id,), frame in scan.frame.group_by("run_id", maintain_order=True):
-            order = _order(frame["key"], orders)
+            order = _key_order(frame["key"], orders)
             if order is None or frame["place"].null_count() or (frame["place"] < 0).any():
                 path = runs_dir / str(run_id) / "predictions.parquet"
                 warnings.append(
@@ -48,12 +48,12 @@ def load_label_ranks(
                 )
                 continue
             found[str(run_id)] = LabelRanks(
-                keys=order.keys, place_N=frame["place"].to_numpy()[order.order_N]
+                keys=order.keys, rank_N=frame["place"].to_numpy()[order.order_N]
             )
     return found, tuple(warnings)
 
 
-def _order(stored: pl.Series, orders: list[_Order]) -> _Order | None:
+def _key_order(stored: pl.Series, orders: list[_KeyOrder]) -> _KeyOrder | None:
     """That of these keys, which is new to few runs; None where keys are missing or not unique."""
     for order in orders:
         if order.stored.equals(stored):
@@ -63,5 +63,5 @@ def _order(stored: pl.Series, orders: list[_Order]) -> _Order | None:
     order_N = stored.arg_sort().to_numpy()
     keys = tuple(stored.gather(order_N).to_list())
     same = next((o.keys for o in orders if o.keys == keys), keys)
-    orders.append(_Order(stored=stored, keys=same, order_N=order_N))
+    orders.append(_KeyOrder(stored=stored, keys=same, order_N=order_N))
     return orders[-1]

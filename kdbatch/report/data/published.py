@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-PATH = Path(__file__).with_suffix(".csv")
+CSV_PATH = Path(__file__).with_suffix(".csv")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Published:
+class PublishedNumber:
     """One number of the source, in percent."""
 
     experiment: str
@@ -27,12 +27,12 @@ class Published:
 
 
 @cache
-def published_numbers() -> tuple[Published, ...]:
+def load_published() -> tuple[PublishedNumber, ...]:
     """All of them, in the order of the file."""
-    with PATH.open(encoding="utf-8", newline="") as file:
+    with CSV_PATH.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     return tuple(
-        Published(
+        PublishedNumber(
             experiment=row["experiment"],
             metric=row["metric"],
             role=row["role"],
@@ -44,11 +44,11 @@ def published_numbers() -> tuple[Published, ...]:
     )
 
 
-def published_number(
+def find_published(
     experiment: str, *, metric: str, role: str, case: Mapping[str, str]
-) -> Published | None:
+) -> PublishedNumber | None:
     """What the source prints for this role in this case; None where it prints nothing."""
     wanted = (experiment, metric, role, dict(case))
     return next(
-        (n for n in published_numbers() if (n.experiment, n.metric, n.role, n.case) == wanted), None
+        (n for n in load_published() if (n.experiment, n.metric, n.role, n.case) == wanted), None
     )

@@ -13,8 +13,8 @@ import polars as pl
 from kdbatch.base.atomic_write import load_json
 from kdbatch.base.errors import UserError
 from kdbatch.report.data.label_ranks import LabelRanks, load_label_ranks
-from kdbatch.report.labels import moment
-from kdbatch.result.read import scan_rows
+from kdbatch.report.labels import format_time
+from kdbatch.result.read import read_rows
 from kdbatch.vocab.plans import Cell, PlanRecord, load_records
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import Status, load_status
@@ -53,7 +53,7 @@ class RunFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
+class MeasuredValue:
     """One number of a run."""
 
     value: float
@@ -69,8 +69,8 @@ class Study:
     records: tuple[PlanRecord, ...]
     runs: dict[str, RunFacts]
     rows: pl.DataFrame
-    measured: dict[tuple[str, str], Measured]
-    places: dict[str, LabelRanks]
+    measured: dict[tuple[str, str], MeasuredValue]
+    label_ranks: dict[str, LabelRanks]
     warnings: tuple[str, ...]
 
     def value(self, run_id: str, name: str) -> float | None:
@@ -86,7 +86,7 @@ class Study:
         return tuple(self.runs[run_id] for run_id in order)
 
 
-def cells_at(record: PlanRecord, role: str, case: Mapping[str, str]) -> tuple[Cell, ...]:
+def matching_cells(record: PlanRecord, role: str, case: Mapping[str, str]) -> tuple[Cell, ...]:
     """The cells of a role in a case. An axis that one of the two does not have is no difference."""
     return tuple(
         c
@@ -102,7 +102,7 @@ def load_study(runs_dir: Path) -> Study:
         UserError: no plan was submitted yet, or a plan is damaged.
     """
     records = tuple(
-        _in_declared_order(record) for record in sorted(load_records(runs_dir), key=_place)
+        _in_declared_order(record) for record in sorted(load_records(runs_dir), key=_reading_order)
     )
     runs: dict[str, RunFacts] = {}
     warnings: list[str] = []
@@ -110,11 +110,11 @@ def load_study(runs_dir: Path) -> Study:
     while waiting:
         run_id = waiting.pop()
         if run_id not in runs:
-            runs[run_id] = run_facts(RunFolder(runs_dir / run_id), warnings)
+            runs[run_id] = load_run_facts(RunFolder(runs_dir / run_id), warnings)
             waiting += runs[run_id].parents
-    scan = scan_rows(runs_dir, sorted(runs))
+    scan = read_rows(runs_dir, sorted(runs))
     measured = {
-        (row["run_id"], row["name"]): Measured(
+        (row["run_id"], row["name"]): MeasuredValue(
             value=row["value"], unit=row["unit"] or "", subset=row["subset"] or ""
         )
         for row in scan.frame.sort("step", maintain_order=True).iter_rows(named=True)
@@ -128,12 +128,12 @@ def load_study(runs_dir: Path) -> Study:
         runs=runs,
         rows=scan.frame,
         measured=measured,
-        places=places,
+        label_ranks=places,
         warnings=tuple(warnings),
     )
 
 
-def _place(record: PlanRecord) -> tuple[str, str, str]:
+def _reading_order(record: PlanRecord) -> tuple[str, str, str]:
     """Experiments come in the order of their first tables, as in a paper."""
     return (record.tables[0].id if record.tables else "", record.experiment, record.profile)
 
@@ -142,10 +142,10 @@ def _in_declared_order(record: PlanRecord) -> PlanRecord:
     """Axes as the tables' columns name them, roles as their rows do: that order is meant for
     readers, that of the job file need not be.
     """
-    axes = _ranked([a for t in record.tables for a in t.columns], record.axes)
-    roles = _ranked([r for t in record.tables for r in t.rows], record.roles)
+    axes = _in_order_of([a for t in record.tables for a in t.columns], record.axes)
+    roles = _in_order_of([r for t in record.tables for r in t.rows], record.roles)
     cells = tuple(
-        replace(c, case={a: c.case[a] for a in _ranked(axes, c.case)}) for c in record.cells
+        replace(c, case={a: c.case[a] for a in _in_order_of(axes, c.case)}) for c in record.cells
     )
     return replace(
         record,
@@ -155,18 +155,18 @@ def _in_declared_order(record: PlanRecord) -> PlanRecord:
     )
 
 
-def _ranked(first: Iterable[str], names: Mapping[str, object]) -> list[str]:
+def _in_order_of(first: Iterable[str], names: Mapping[str, object]) -> list[str]:
     """All of `names`, those in `first` in its order."""
     return [name for name in dict.fromkeys([*first, *names]) if name in names]
 
 
-def run_facts(folder: RunFolder, warnings: list[str]) -> RunFacts:
+def load_run_facts(folder: RunFolder, warnings: list[str]) -> RunFacts:
     """What the folder says of its run; what it should say and does not is added to `warnings`."""
     done = _done(folder, warnings)
     status = load_status(folder.status)
     kind, title, seed, parents = _assignment(folder, warnings)
-    seconds = _real(done.get("seconds"))
-    spent = _real(done.get("device_hours"))
+    seconds = _nonnegative_float(done.get("seconds"))
+    spent = _nonnegative_float(done.get("device_hours"))
     if not folder.is_done() and status and status.seconds:
         seconds = status.seconds
     return RunFacts(
@@ -175,18 +175,18 @@ def run_facts(folder: RunFolder, warnings: list[str]) -> RunFacts:
         title=title or _text(done.get("title")) or folder.id,
         seed=seed,
         parents=parents,
-        state=_state(folder, status),
+        state=_run_state(folder, status),
         reason=status.reason if status and not folder.is_done() else "",
-        attempts=_whole(done.get("attempts")) or (status.attempt if status else None),
+        attempts=_int_or_none(done.get("attempts")) or (status.attempt if status else None),
         device_hours=spent
         if spent is not None
         else (seconds / 3600 if seconds is not None else None),
-        finished_at=moment(done.get("finished_at")),
+        finished_at=format_time(done.get("finished_at")),
         provenance={name: _text(done[name]) for name in PROVENANCE if done.get(name)},
     )
 
 
-def _state(folder: RunFolder, status: Status | None) -> RunState:
+def _run_state(folder: RunFolder, status: Status | None) -> RunState:
     """done.json alone says done: a status of `done` without it is a run whose end was lost."""
     if folder.is_done():
         return "done"
@@ -239,7 +239,7 @@ def _add_with_parents(
     order.setdefault(run_id)
 
 
-def _real(value: object) -> float | None:
+def _nonnegative_float(value: object) -> float | None:
     ok = (
         isinstance(value, (int, float))
         and not isinstance(value, bool)
@@ -249,7 +249,7 @@ def _real(value: object) -> float | None:
     return float(value) if ok else None  # pyright: ignore[reportArgumentType]
 
 
-def _whole(value: object) -> int | None:
+def _int_or_none(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 

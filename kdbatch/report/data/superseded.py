@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from kdbatch.base.errors import UserError
-from kdbatch.report.data.study import RunFacts, Study, run_facts
+from kdbatch.report.data.study import RunFacts, Study, load_run_facts
 from kdbatch.vocab.runs import Run, RunFolder
 
-MOST_DIFFERENCES = 3
+MAX_DIFFERENCES = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,11 +22,11 @@ class SupersededRun:
     """
 
     facts: RunFacts
-    now: str
-    differs: str
+    replaced_by: str
+    differences: str
 
 
-def superseded_runs(study: Study) -> tuple[SupersededRun, ...]:
+def find_superseded(study: Study) -> tuple[SupersededRun, ...]:
     """By title and seed. A folder that cannot be read as a run is none."""
     today = {(run.title, run.seed): run.run_id for run in study.runs.values()}
     found = []
@@ -34,14 +34,14 @@ def superseded_runs(study: Study) -> tuple[SupersededRun, ...]:
         folder = RunFolder(path.parent)
         if folder.id in study.runs:
             continue
-        facts = run_facts(folder, [])
+        facts = load_run_facts(folder, [])
         if facts.seed is not None:
             now = today.get((facts.title, facts.seed), "")
             found.append(
                 SupersededRun(
                     facts=facts,
-                    now=now,
-                    differs=_differences(study.runs_dir, folder.id, now) if now else "",
+                    replaced_by=now,
+                    differences=_differences(study.runs_dir, folder.id, now) if now else "",
                 )
             )
     return tuple(
@@ -61,23 +61,21 @@ def _differences(runs_dir: Path, before: str, now: str) -> str:
     names = [name for name in dict.fromkeys([*was, *is_now]) if was.get(name) != is_now.get(name)]
     words = [
         f"{name} {was.get(name, 'none')}, now {is_now.get(name, 'none')}"
-        for name in names[:MOST_DIFFERENCES]
+        for name in names[:MAX_DIFFERENCES]
     ]
-    words += (
-        [f"{len(names) - MOST_DIFFERENCES} more fields"] if len(names) > MOST_DIFFERENCES else []
-    )
+    words += [f"{len(names) - MAX_DIFFERENCES} more fields"] if len(names) > MAX_DIFFERENCES else []
     words += ["other parents"] if old.parents != new.parents else []
     return "; ".join(words) or "only in how recipes were counted: another version of kdbatch"
 
 
 def _fields(run: Run) -> Iterator[tuple[str, str]]:
-    yield from _flat(dataclasses.asdict(run.recipe), "")
+    yield from _flatten(dataclasses.asdict(run.recipe), "")
 
 
-def _flat(value: Mapping[str, Any], place: str) -> Iterator[tuple[str, str]]:
+def _flatten(value: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
     """(`schedule.epochs`, `100`) for every leaf."""
     for name, inner in value.items():
         if isinstance(inner, Mapping):
-            yield from _flat(inner, f"{place}{name}.")
+            yield from _flatten(inner, f"{prefix}{name}.")
         else:
-            yield f"{place}{name}", str(inner)
+            yield f"{prefix}{name}", str(inner)

@@ -14,13 +14,13 @@ from kdbatch.base.errors import UserError
 from kdbatch.report.figures.base import (
     LEGEND_LINE_INCHES,
     LEGEND_POINTS,
-    Drawing,
+    SavedFigure,
     apply_style,
-    finish,
+    escape_mathtext,
     legend_shape,
     new_figure,
-    panels,
-    plain,
+    panel_grid,
+    save_figure,
 )
 from kdbatch.report.figures.role_styles import RoleStyle, role_styles
 from kdbatch.report.labels import RoleGroup, case_title, metric_title, value_title
@@ -29,19 +29,19 @@ from kdbatch.vocab.shards import count_from_words
 
 # Of the distance between two values of the axis, over which roles are set apart so that none hides
 # another; less where lines join them.
-SPREAD, SPREAD_JOINED = 0.6, 0.16
-TRAINED: tuple[RoleGroup, ...] = ("teacher", "student", "reference", "control")
+ROLE_SPREAD, ROLE_SPREAD_JOINED = 0.6, 0.16
+TRAINED_GROUPS: tuple[RoleGroup, ...] = ("teacher", "student", "reference", "control")
 
 
 def draw_accuracy(
     grid: Grid, num_videos: Mapping[str, int], folder: Path, *, name: str
-) -> Drawing | None:
+) -> SavedFigure | None:
     """None where there is nothing to see: no axis with two values, or no number yet.
 
     `num_videos` maps a case title to its number of test videos, for the error bars of a single
     seed.
     """
-    if not grid.table.columns or not any(n.num_done for row in grid.rows for n in row.numbers):
+    if not grid.table.columns or not any(n.num_done for row in grid.rows for n in row.cells):
         return None
     axis = grid.table.columns[-1]
     values = list(dict.fromkeys(column[axis] for column in grid.columns))
@@ -50,12 +50,12 @@ def draw_accuracy(
     )
     if len(values) < 2:
         return None
-    rows = _drawn(grid)
+    rows = _rows_to_draw(grid)
     looks = role_styles(
         [row.role for row in rows], [row.role for row in rows if row.group == "reference"]
     )
-    spread = SPREAD_JOINED if are_ordered(values) else SPREAD
-    num_lines, num_columns = panels(len(outer), most_columns=3)
+    spread = ROLE_SPREAD_JOINED if is_increasing(values) else ROLE_SPREAD
+    num_lines, num_columns = panel_grid(len(outer), max_columns=3)
     width = max(3.3 * num_columns + 0.4, 5.4)
     legend = legend_shape([row.title for row in rows], width)
     height = 2.9 * num_lines + 0.18 + LEGEND_LINE_INCHES * legend[0]
@@ -63,7 +63,7 @@ def draw_accuracy(
         figure = new_figure(width, height)
         for i, place in enumerate(outer):
             axes = figure.add_axes(
-                _place(i, num_columns, width, height), sharey=figure.axes[0] if i else None
+                _panel_box(i, num_columns, width, height), sharey=figure.axes[0] if i else None
             )
             chosen = [
                 j
@@ -80,17 +80,19 @@ def draw_accuracy(
                     grid,
                     num_videos,
                 )
-            axes.set_title(plain(case_title(dict(place))) if place else "", loc="left")
-            axes.set_xticks(range(len(values)), [plain(value_title(v)) for v in values])
+            axes.set_title(escape_mathtext(case_title(dict(place))) if place else "", loc="left")
+            axes.set_xticks(range(len(values)), [escape_mathtext(value_title(v)) for v in values])
             axes.set_xlabel(axis)
             axes.grid(visible=False, axis="x")
             if i % num_columns == 0:
                 axes.set_ylabel(f"{metric_title(grid.table.metric)} ({grid.unit})")
         _legend(figure, rows, looks, num_columns=legend[1])
-        return finish(figure, folder, name=name, title=_title(grid, axis), caption=_caption(grid))
+        return save_figure(
+            figure, folder, name=name, title=_title(grid, axis), caption=_caption(grid)
+        )
 
 
-def are_ordered(values: Sequence[str]) -> bool:
+def is_increasing(values: Sequence[str]) -> bool:
     """Do the values of an axis grow (10k, 30k, ...; C1, C2, C3)? Only then may a line join them."""
     sizes = [_size(value) for value in values]
     return all(a < b for a, b in itertools.pairwise(sizes))  # false for NaN
@@ -112,9 +114,9 @@ def _draw_row(
     num_videos: Mapping[str, int],
 ) -> None:
     shown = [
-        (x, row.numbers[j].mean, _error(row, j, grid, num_videos))
+        (x, row.cells[j].mean, _error_bar(row, j, grid, num_videos))
         for x, j in places
-        if row.numbers[j].mean is not None
+        if row.cells[j].mean is not None
     ]
     if not shown:
         return
@@ -130,7 +132,7 @@ def _draw_row(
         markeredgecolor="white",
         markeredgewidth=0.6,
         linestyle=drawn.dashes
-        if are_ordered(list(dict.fromkeys(c[axis] for c in grid.columns)))
+        if is_increasing(list(dict.fromkeys(c[axis] for c in grid.columns)))
         else "none",
         linewidth=drawn.width,
         elinewidth=1.0,
@@ -138,11 +140,11 @@ def _draw_row(
     )
 
 
-def _error(row: GridRow, j: int, grid: Grid, num_videos: Mapping[str, int]) -> float:
+def _error_bar(row: GridRow, j: int, grid: Grid, num_videos: Mapping[str, int]) -> float:
     """Standard deviation over seeds; of one seed the standard error of a share of n videos; 0 (no
     bar) where n is unknown.
     """
-    n = row.numbers[j]
+    n = row.cells[j]
     if n.sd is not None:
         return n.sd
     videos = num_videos.get(case_title(grid.columns[j]), 0)
@@ -154,7 +156,7 @@ def _error(row: GridRow, j: int, grid: Grid, num_videos: Mapping[str, int]) -> f
     )
 
 
-def _place(
+def _panel_box(
     i: int, num_columns: int, width: float, height: float
 ) -> tuple[float, float, float, float]:
     left, top = 0.62 + 3.3 * (i % num_columns), 0.3 + 2.9 * (i // num_columns)
@@ -162,14 +164,15 @@ def _place(
     return left / width, 1 - (top + 2.05) / height, wide / width, 2.05 / height
 
 
-def _drawn(grid: Grid) -> list[GridRow]:
+def _rows_to_draw(grid: Grid) -> list[GridRow]:
     """Networks that were trained on the target; where there is none, the probes of those that were
     not.
     """
     by_group = {
-        group: [row for row in grid.rows if row.group == group] for group in (*TRAINED, "probe")
+        group: [row for row in grid.rows if row.group == group]
+        for group in (*TRAINED_GROUPS, "probe")
     }
-    return [row for group in TRAINED for row in by_group[group]] or by_group["probe"]
+    return [row for group in TRAINED_GROUPS for row in by_group[group]] or by_group["probe"]
 
 
 def _legend(
@@ -183,7 +186,7 @@ def _legend(
             marker=s.marker,
             linestyle=s.dashes,
             linewidth=s.width,
-            label=plain(row.title),
+            label=escape_mathtext(row.title),
         )[0]
         for row in rows
         if (s := looks[row.role])

@@ -47,7 +47,7 @@ STYLE_SETTINGS: dict[Any, Any] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drawing:
+class SavedFigure:
     """A figure as it lies on disk (`name`.png and .pdf) and in the page."""
 
     name: str
@@ -76,11 +76,13 @@ def new_figure(width_inches: float, height_inches: float) -> Figure:
     return figure
 
 
-def finish(figure: Figure, folder: Path, *, name: str, title: str, caption: str) -> Drawing:
+def save_figure(
+    figure: Figure, folder: Path, *, name: str, title: str, caption: str
+) -> SavedFigure:
     """Write PNG and PDF, without dates and program versions, and let the figure go."""
     png = io.BytesIO()
     figure.savefig(png, format="png", metadata={"Software": None})
-    atomic_write(folder / f"{name}.png", lambda part: _write(part, png.getvalue()))
+    atomic_write(folder / f"{name}.png", lambda part: _write_bytes(part, png.getvalue()))
     atomic_write(
         folder / f"{name}.pdf",
         lambda part: figure.savefig(
@@ -89,7 +91,7 @@ def finish(figure: Figure, folder: Path, *, name: str, title: str, caption: str)
     )
     width, height = figure.canvas.get_width_height()
     figure.clear()
-    return Drawing(
+    return SavedFigure(
         name=name,
         title=title,
         caption=caption,
@@ -99,12 +101,12 @@ def finish(figure: Figure, folder: Path, *, name: str, title: str, caption: str)
     )
 
 
-def panels(num: int, *, most_columns: int) -> tuple[int, int]:
+def panel_grid(num_panels: int, *, max_columns: int) -> tuple[int, int]:
     """(rows, columns) for `num` panels: as few rows as can be, and as even: four of at most three
     columns are two rows of two.
     """
-    rows = -(-num // most_columns)
-    return rows, -(-num // max(rows, 1))
+    rows = -(-num_panels // max_columns)
+    return rows, -(-num_panels // max(rows, 1))
 
 
 def legend_shape(labels: Sequence[str], width_inches: float) -> tuple[int, int]:
@@ -116,7 +118,7 @@ def legend_shape(labels: Sequence[str], width_inches: float) -> tuple[int, int]:
     return -(-len(labels) // columns), columns
 
 
-def plain(text: str) -> str:
+def escape_mathtext(text: str) -> str:
     """Text from data, kept from being read as a formula."""
     return text.replace("$", r"\$")
 
@@ -126,5 +128,5 @@ def hide_frame(axes: Axes) -> None:
     axes.grid(False)
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write_bytes(path: Path, content: bytes) -> None:
     path.write_bytes(content)

@@ -15,29 +15,29 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from kdbatch.report.data.study import Study, cells_at
+from kdbatch.report.data.study import Study, matching_cells
 from kdbatch.report.figures.base import (
     FAINT,
-    Drawing,
+    SavedFigure,
     apply_style,
-    finish,
+    escape_mathtext,
     hide_frame,
     new_figure,
-    panels,
-    plain,
+    panel_grid,
+    save_figure,
 )
-from kdbatch.report.labels import number
+from kdbatch.report.labels import format_number
 from kdbatch.result.read import read_cka
 from kdbatch.vocab.plans import Map, PlanRecord
 
 MAP_COLOURS = "viridis"  # even steps of lightness, safe for colour-blind readers and in grey
-MOST_TICKS = 9
-SCALE = "Linear CKA on one scale from 0 to 1; layer 0 is at the top left."
-DROPS = "Drops: similarity inside segments that goes with each layer's first principal component, or with the loudest clips."
-INTERVAL_OF = (
+MAX_TICKS = 9
+SCALE_NOTE = "Linear CKA on one scale from 0 to 1; layer 0 is at the top left."
+DROPS_NOTE = "Drops: similarity inside segments that goes with each layer's first principal component, or with the loudest clips."
+METRIC_WITH_INTERVAL = (
     "block_index"  # the one that claims are about; those of the others are in results.parquet
 )
-MEASURES: dict[str, str] = {
+MEASURE_TITLES: dict[str, str] = {
     "block_index": "block index",
     "block_index_z": "z",
     "grid_share": "grid share",
@@ -69,7 +69,9 @@ def load_maps(record: PlanRecord, study: Study) -> tuple[tuple[CkaMapFigure, ...
     """The maps of an experiment that can be drawn, and warnings about those that cannot."""
     maps, warnings = [], []
     for declared in record.maps:
-        cells = sorted(cells_at(record, f"map:{declared.id}", declared.at), key=lambda c: c.seed)
+        cells = sorted(
+            matching_cells(record, f"map:{declared.id}", declared.at), key=lambda c: c.seed
+        )
         done = [c for c in cells if study.runs[c.run_id].state == "done"]
         for cell in done[:1]:
             scan = read_cka(study.runs_dir, [cell.run_id])
@@ -86,7 +88,7 @@ def load_maps(record: PlanRecord, study: Study) -> tuple[tuple[CkaMapFigure, ...
             runs = [c.run_id for c in done]
             numbers = {
                 title: text
-                for name, title in MEASURES.items()
+                for name, title in MEASURE_TITLES.items()
                 if (text := _measure(study, runs, name))
             }
             maps.append(
@@ -103,12 +105,12 @@ def load_maps(record: PlanRecord, study: Study) -> tuple[tuple[CkaMapFigure, ...
     return tuple(maps), tuple(warnings)
 
 
-def draw_map(cka: CkaMapFigure, folder: Path, *, name: str) -> Drawing:
+def draw_map(cka: CkaMapFigure, folder: Path, *, name: str) -> SavedFigure:
     """One map with its layer names and block numbers."""
     with apply_style():
         figure = new_figure(4.6, 5.1)
         axes = figure.add_axes((0.24, 0.30, 0.60, 0.60))
-        _paint(axes, cka, most_ticks=MOST_TICKS)
+        _draw_matrix(axes, cka, max_ticks=MAX_TICKS)
         _colour_bar(figure, (0.87, 0.30, 0.025, 0.60))
         figure.text(
             0.54,
@@ -120,12 +122,16 @@ def draw_map(cka: CkaMapFigure, folder: Path, *, name: str) -> Drawing:
             color=FAINT,
             linespacing=1.4,
         )
-        return finish(figure, folder, name=name, title=cka.declared.title, caption=caption(cka))
+        return save_figure(
+            figure, folder, name=name, title=cka.declared.title, caption=map_caption(cka)
+        )
 
 
-def draw_panel(maps: tuple[CkaMapFigure, ...], folder: Path, *, name: str, title: str) -> Drawing:
+def draw_panel(
+    maps: tuple[CkaMapFigure, ...], folder: Path, *, name: str, title: str
+) -> SavedFigure:
     """All maps side by side, three in a line."""
-    rows, columns = panels(len(maps), most_columns=3)
+    rows, columns = panel_grid(len(maps), max_columns=3)
     width, height = 3.2 * columns + 0.75, 3.95 * rows
     with apply_style():
         figure = new_figure(width, height)
@@ -134,7 +140,7 @@ def draw_panel(maps: tuple[CkaMapFigure, ...], folder: Path, *, name: str, title
             axes = figure.add_axes(
                 (left / width, 1 - (top + 2.2) / height, 2.2 / width, 2.2 / height)
             )
-            _paint(axes, cka, most_ticks=5)
+            _draw_matrix(axes, cka, max_ticks=5)
             middle, below = (left + 1.1) / width, 1 - (top + 2.88) / height
             figure.text(
                 middle,
@@ -148,24 +154,24 @@ def draw_panel(maps: tuple[CkaMapFigure, ...], folder: Path, *, name: str, title
             )
         _colour_bar(figure, (1 - 0.52 / width, 1 - 2.65 / height, 0.1 / width, 2.2 / height))
         note = " ".join(dict.fromkeys(note for cka in maps for note in _notes(cka)))
-        return finish(figure, folder, name=name, title=title, caption=note)
+        return save_figure(figure, folder, name=name, title=title, caption=note)
 
 
-def caption(cka: CkaMapFigure) -> str:
+def map_caption(cka: CkaMapFigure) -> str:
     """How to read the map, and what was measured on it."""
     return " ".join(_notes(cka))
 
 
 def _notes(cka: CkaMapFigure) -> list[str]:
-    drops = [DROPS] if MEASURES["pc1_drop"] in cka.numbers else []
-    return [SCALE, *drops, *([_seed_note(cka)] if cka.num_seeds > 1 else [])]
+    drops = [DROPS_NOTE] if MEASURE_TITLES["pc1_drop"] in cka.numbers else []
+    return [SCALE_NOTE, *drops, *([_seed_note(cka)] if cka.num_seeds > 1 else [])]
 
 
 def _seed_note(cka: CkaMapFigure) -> str:
     return f"Seed {cka.seed} is drawn; numbers are mean ± standard deviation over {cka.num_seeds} seeds."
 
 
-def _paint(axes: Axes, cka: CkaMapFigure, *, most_ticks: int) -> None:
+def _draw_matrix(axes: Axes, cka: CkaMapFigure, *, max_ticks: int) -> None:
     hide_frame(axes)
     shown = np.ma.masked_invalid(
         np.clip(cka.value_LM, 0.0, 1.0)
@@ -180,10 +186,10 @@ def _paint(axes: Axes, cka: CkaMapFigure, *, most_ticks: int) -> None:
         interpolation="nearest",
         aspect="auto",
     )
-    axes.set_title(plain(cka.declared.title), pad=7)
+    axes.set_title(escape_mathtext(cka.declared.title), pad=7)
     for axis, layers in ((axes.yaxis, cka.layers_a), (axes.xaxis, cka.layers_b)):
-        places = _ticks(len(layers), most=most_ticks)
-        axis.set_ticks(places, [plain(_short(layers[p])) for p in places])
+        places = _tick_positions(len(layers), max_ticks=max_ticks)
+        axis.set_ticks(places, [escape_mathtext(_short_layer_name(layers[p])) for p in places])
     axes.tick_params(labelsize=6.5, length=2, width=0.6)
     axes.tick_params(axis="x", labelrotation=40)
     for label in axes.get_xticklabels():
@@ -235,11 +241,13 @@ def _matrix(frame: pl.DataFrame) -> tuple[np.ndarray, tuple[str, ...], tuple[str
 def _measure(study: Study, runs: list[str], name: str) -> str:
     values = [v for run in runs if (v := study.value(run, name)) is not None]
     digits = 1 if name == "block_index_z" else 2
-    spread = f" ± {number(statistics.stdev(values), digits=digits)}" if len(values) > 1 else ""
+    spread = (
+        f" ± {format_number(statistics.stdev(values), digits=digits)}" if len(values) > 1 else ""
+    )
     bounds = [study.value(run, f"{name}_{end}") for run in runs for end in ("low", "high")]
-    if name == INTERVAL_OF and len(runs) == 1 and None not in bounds:
-        spread = f" [{number(bounds[0], digits=digits)}, {number(bounds[1], digits=digits)}]"
-    return number(statistics.fmean(values), digits=digits) + spread if values else ""
+    if name == METRIC_WITH_INTERVAL and len(runs) == 1 and None not in bounds:
+        spread = f" [{format_number(bounds[0], digits=digits)}, {format_number(bounds[1], digits=digits)}]"
+    return format_number(statistics.fmean(values), digits=digits) + spread if values else ""
 
 
 def _numbers_text(cka: CkaMapFigure) -> str:
@@ -251,14 +259,14 @@ def _numbers_text(cka: CkaMapFigure) -> str:
     )
 
 
-def _ticks(num_layers: int, *, most: int) -> list[int]:
+def _tick_positions(num_layers: int, *, max_ticks: int) -> list[int]:
     """Places from the first layer to the last, as even as whole numbers allow."""
-    if num_layers <= most:
+    if num_layers <= max_ticks:
         return list(range(num_layers))
-    return sorted({round(i * (num_layers - 1) / (most - 1)) for i in range(most)})
+    return sorted({round(i * (num_layers - 1) / (max_ticks - 1)) for i in range(max_ticks)})
 
 
-def _short(layer: str) -> str:
+def _short_layer_name(layer: str) -> str:
     """Without what all names of a network share. Of one that is still long both ends: the first
     tells the stage, the last the layer.
     """

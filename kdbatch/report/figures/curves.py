@@ -7,45 +7,45 @@ from pathlib import Path
 
 import polars as pl
 
-from kdbatch.report.data.study import Study, cells_at
+from kdbatch.report.data.study import Study, matching_cells
 from kdbatch.report.figures.base import (
     LEGEND_LINE_INCHES,
     LEGEND_POINTS,
-    Drawing,
+    SavedFigure,
     apply_style,
-    finish,
+    escape_mathtext,
     legend_shape,
     new_figure,
-    panels,
-    plain,
+    panel_grid,
+    save_figure,
 )
 from kdbatch.report.figures.role_styles import role_styles
 from kdbatch.report.labels import case_title
 from kdbatch.result.read import read_curves
 from kdbatch.vocab.plans import PlanRecord
 
-CURVE = "accuracy"
-MOST_POINTS = 200
-MOST_PANELS = 12
+CURVE_NAME = "accuracy"
+MAX_POINTS = 200
+MAX_CURVE_PANELS = 12
 TITLE = "How accuracy grew while training"
 
-Line = tuple[list[float], list[float]]
+CurvePoints = tuple[list[float], list[float]]
 
 
 def draw_curves(
     record: PlanRecord, study: Study, folder: Path, *, name: str
-) -> tuple[Drawing | None, tuple[str, ...]]:
+) -> tuple[SavedFigure | None, tuple[str, ...]]:
     """The first seed of each role; None where no run left a curve. Also warnings about files that
     could not be read.
     """
     cells = [c for c in record.cells if not c.role.startswith("map:")]
-    scan = read_curves(study.runs_dir, [c.run_id for c in cells], names=[CURVE])
-    lines = curve_lines(scan.frame)
+    scan = read_curves(study.runs_dir, [c.run_id for c in cells], names=[CURVE_NAME])
+    lines = thin_curves(scan.frame)
     roles = [role for role in record.roles if any(c.role == role for c in cells)]
     cases = list({tuple(c.case.items()): c.case for c in cells if c.run_id in lines}.values())
     if not cases:
         return None, scan.warnings
-    shown = cases[:MOST_PANELS]
+    shown = cases[:MAX_CURVE_PANELS]
     drawn = [
         {role: lines[run] for role in roles if (run := _first_run(record, role, case, lines))}
         for case in shown
@@ -55,12 +55,12 @@ def draw_curves(
     return drawing, scan.warnings
 
 
-def curve_lines(frame: pl.DataFrame) -> dict[str, Line]:
+def thin_curves(frame: pl.DataFrame) -> dict[str, CurvePoints]:
     """(steps, percent) by run, of one curve each, thinned by averaging neighbours."""
     frame = frame.filter(pl.col("value").is_finite(), pl.col("step").is_not_null()).sort("step")
     found = {}
     for (run_id,), curve in frame.group_by("run_id", maintain_order=True):
-        width = -(-curve.height // MOST_POINTS)
+        width = -(-curve.height // MAX_POINTS)
         thin = curve.with_columns(bin=pl.int_range(pl.len()) // width).group_by(
             "bin", maintain_order=True
         )
@@ -74,14 +74,14 @@ def curve_lines(frame: pl.DataFrame) -> dict[str, Line]:
 
 
 def _first_run(
-    record: PlanRecord, role: str, case: dict[str, str], lines: Mapping[str, Line]
+    record: PlanRecord, role: str, case: dict[str, str], lines: Mapping[str, CurvePoints]
 ) -> str | None:
-    cells = sorted(cells_at(record, role, case), key=lambda c: c.seed)
+    cells = sorted(matching_cells(record, role, case), key=lambda c: c.seed)
     return next((c.run_id for c in cells if c.run_id in lines), None)
 
 
 def _draw(
-    drawn: Sequence[Mapping[str, Line]],
+    drawn: Sequence[Mapping[str, CurvePoints]],
     cases: Sequence[dict[str, str]],
     record: PlanRecord,
     roles: Sequence[str],
@@ -89,10 +89,10 @@ def _draw(
     *,
     name: str,
     note: str,
-) -> Drawing:
+) -> SavedFigure:
     titles = {role: record.roles.get(role, role) for role in roles}
     looks = role_styles(roles, record.references)
-    num_lines, num_columns = panels(len(cases), most_columns=4)
+    num_lines, num_columns = panel_grid(len(cases), max_columns=4)
     width = max(2.5 * num_columns + 0.5, 5.4)
     legend = legend_shape(list(titles.values()), width)
     height = 2.2 * num_lines + 0.33 + LEGEND_LINE_INCHES * legend[0]
@@ -116,7 +116,7 @@ def _draw(
                 marker=marker,
                 zorder=s.rank,
             )
-        axes.set_title(plain(case_title(case)), loc="left", fontsize=8)
+        axes.set_title(escape_mathtext(case_title(case)), loc="left", fontsize=8)
         axes.set_ylim(0, 102)
         axes.tick_params(labelsize=7)
         axes.locator_params(axis="x", nbins=4)
@@ -124,7 +124,7 @@ def _draw(
             axes.set_ylabel("training clips right (%)", fontsize=7.5)
         if i >= len(cases) - num_columns:
             axes.set_xlabel("optimizer step", fontsize=7.5)
-    labels = [plain(titles[role]) for role in handles]
+    labels = [escape_mathtext(titles[role]) for role in handles]
     figure.legend(
         handles=list(handles.values()),
         labels=labels,
@@ -132,9 +132,13 @@ def _draw(
         ncol=legend[1],
         fontsize=LEGEND_POINTS,
     )
-    return finish(figure, folder, name=name, title=TITLE, caption=note)
+    return save_figure(figure, folder, name=name, title=TITLE, caption=note)
 
 
 def _note(num_cases: int) -> str:
-    rest = f" The first {MOST_PANELS} of {num_cases} cases." if num_cases > MOST_PANELS else ""
+    rest = (
+        f" The first {MAX_CURVE_PANELS} of {num_cases} cases."
+        if num_cases > MAX_CURVE_PANELS
+        else ""
+    )
     return f"Accuracy on training clips, mean of each epoch, lowest finished seed. Students and controls share one schedule.{rest}"

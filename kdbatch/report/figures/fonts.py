@@ -10,9 +10,9 @@ from pathlib import Path
 from fontTools import subset
 from matplotlib.font_manager import FontProperties, findfont, fontManager
 
-WHOLE = "DejaVu Sans"  # ships with matplotlib: the same glyphs on every machine
-NAME = "kdbatch Sans"
-NAMES_OF_FAMILY = (1, 16)  # OpenType, table `name`: family and typographic family
+BASE_FAMILY = "DejaVu Sans"  # ships with matplotlib: the same glyphs on every machine
+SUBSET_FAMILY = "kdbatch Sans"
+FAMILY_NAME_IDS = (1, 16)  # OpenType, table `name`: family and typographic family
 UNUSED_TABLES = ["FFTM", "GDEF", "GSUB"]
 # Latin, Greek, dashes and dots, arrows, mathematical signs. For any other character of a title the
 # whole font stands behind.
@@ -27,12 +27,12 @@ CHARACTERS = (
 
 def font_families() -> list[str]:
     """For matplotlib's `font.family`. The first call makes the font, in a third of a second."""
-    _make_fonts()
-    return [NAME, WHOLE]
+    _register_fonts()
+    return [SUBSET_FAMILY, BASE_FAMILY]
 
 
 @cache
-def _make_fonts() -> None:
+def _register_fonts() -> None:
     """The files lie in a folder that lives until the program ends: matplotlib opens them again for
     every figure.
     """
@@ -40,11 +40,11 @@ def _make_fonts() -> None:
     atexit.register(folder.cleanup)
     for weight in ("normal", "bold"):
         path = Path(folder.name) / f"{weight}.ttf"
-        _write_part(findfont(FontProperties(family=WHOLE, weight=weight)), path)
+        _write_subset(findfont(FontProperties(family=BASE_FAMILY, weight=weight)), path)
         fontManager.addfont(path)
 
 
-def _write_part(source: str, path: Path) -> None:
+def _write_subset(source: str, path: Path) -> None:
     options = subset.Options(
         layout_features=["kern"], glyph_names=True, name_IDs=["*"], hinting=True
     )
@@ -54,6 +54,6 @@ def _write_part(source: str, path: Path) -> None:
         subsetter.populate(unicodes=CHARACTERS)
         subsetter.subset(font)
         for entry in font["name"].names:
-            if entry.nameID in NAMES_OF_FAMILY:
-                entry.string = NAME.encode(entry.getEncoding())
+            if entry.nameID in FAMILY_NAME_IDS:
+                entry.string = SUBSET_FAMILY.encode(entry.getEncoding())
         font.save(path)

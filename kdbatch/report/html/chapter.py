@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 from kdbatch.base.text import plural
 from kdbatch.report.data.study import RunFacts
-from kdbatch.report.escape import in_html
-from kdbatch.report.figures.base import Drawing
+from kdbatch.report.escape import escape_html
+from kdbatch.report.figures.base import SavedFigure
 from kdbatch.report.html.claims import claim_html
 from kdbatch.report.html.sections import Chapter
-from kdbatch.report.html.tables import grid_html, listing_html, table_html
-from kdbatch.report.labels import NONE, number
+from kdbatch.report.html.tables import grid_html, table_html, text_table_html
+from kdbatch.report.labels import NO_VALUE, format_number
 from kdbatch.report.tables.grid import Grid
 from kdbatch.vocab.recipes import KINDS
 
@@ -30,28 +30,28 @@ def chapter_html(chapter: Chapter) -> str:
     """The whole section; a part that has nothing to show yet is left out, and the summary says why."""
     record = chapter.record
     parts = [
-        f"<h2>{in_html(record.title)}</h2>",
-        f'<p class="faint">{in_html(record.experiment)}, profile {in_html(record.profile)} · {chapter.num_done} of '
+        f"<h2>{escape_html(record.title)}</h2>",
+        f'<p class="faint">{escape_html(record.experiment)}, profile {escape_html(record.profile)} · {chapter.num_done} of '
         f"{plural(len(chapter.runs), 'run')} done{_source(record.source)}</p>",
         *(_grid(name, grid) for name, grid in chapter.grids),
-        *(drawing_html(drawing) for drawing in chapter.drawings),
-        "<h3>Claims, checked</h3>" + _HOW if chapter.claims else "",
+        *(figure_html(drawing) for drawing in chapter.figures),
+        "<h3>Claims, checked</h3>" + _CLAIM_METHOD if chapter.claims else "",
         *(claim_html(claim) for claim in chapter.claims),
         *(
-            f"<h3>{in_html(li.title)}</h3><p class='faint'>{in_html(li.note)}</p>{listing_html(li)}"
-            for li in chapter.listings
+            f"<h3>{escape_html(li.title)}</h3><p class='faint'>{escape_html(li.note)}</p>{text_table_html(li)}"
+            for li in chapter.text_tables
         ),
         "<h3>What it cost</h3>" + cost_html(chapter.runs),
         "<h3>Where the numbers come from</h3>" + provenance_html(chapter.runs),
     ]
-    return f'<section id="{in_html(chapter_anchor(chapter))}">{"".join(parts)}</section>'
+    return f'<section id="{escape_html(chapter_anchor(chapter))}">{"".join(parts)}</section>'
 
 
 def chapter_anchor(chapter: Chapter) -> str:
     return f"{chapter.record.experiment}-{chapter.record.profile}"
 
 
-_HOW = (
+_CLAIM_METHOD = (
     "<details><summary>How a claim is checked</summary><p class='faint'>Both sides of a comparison are measured on the same test videos. "
     "The videos are drawn anew 2000 times, with replacement and for both sides alike; where there are several seeds, each draw gets an "
     "error from Student's distribution, as wide as the seeds differ. The middle 95 % of the differences are the interval in brackets. "
@@ -62,15 +62,15 @@ _HOW = (
 )
 
 
-def drawing_html(drawing: Drawing) -> str:
+def figure_html(drawing: SavedFigure) -> str:
     """The image itself, not a link to it."""
-    files = f'<a href="figures/{in_html(drawing.name)}.png">png</a>, <a href="figures/{in_html(drawing.name)}.pdf">pdf</a>'
+    files = f'<a href="figures/{escape_html(drawing.name)}.png">png</a>, <a href="figures/{escape_html(drawing.name)}.pdf">pdf</a>'
     width = drawing.width_pixels * 0.6  # of the file's dots: sharp on fine screens
     size = f'width="{drawing.width_pixels}" height="{drawing.height_pixels}" style="width:{width:.0f}px;min-width:{min(width, 480):.0f}px"'
-    image = f'<img src="{drawing.data_uri}" {size} alt="{in_html(f"{drawing.title}. {drawing.caption}")}">'
+    image = f'<img src="{drawing.data_uri}" {size} alt="{escape_html(f"{drawing.title}. {drawing.caption}")}">'
     return (
-        f'<h3>{in_html(drawing.title)}</h3><figure><div class="scroll" tabindex="0">{image}</div>'
-        f"<figcaption>{in_html(drawing.caption)} {files}</figcaption></figure>"
+        f'<h3>{escape_html(drawing.title)}</h3><figure><div class="scroll" tabindex="0">{image}</div>'
+        f"<figcaption>{escape_html(drawing.caption)} {files}</figcaption></figure>"
     )
 
 
@@ -95,16 +95,16 @@ def provenance_html(runs: Sequence[RunFacts]) -> str:
                 found[run.provenance[key]] = found.get(run.provenance[key], 0) + 1
         if found:
             texts = [
-                f"<code>{in_html(value[:60])}</code>"
+                f"<code>{escape_html(value[:60])}</code>"
                 + (f" ({plural(n, 'run')})" if len(found) > 1 else "")
                 for value, n in found.items()
             ]
             items.append(f"<dt>{title}</dt><dd>{', '.join(texts)}</dd>")
     listed = []
     for run in runs:
-        spent, host = number(run.device_hours, digits=3), run.provenance.get("host", "")
+        spent, host = format_number(run.device_hours, digits=3), run.provenance.get("host", "")
         listed.append(
-            (run.title, run.run_id, run.kind, run.state, _number(run.attempts), spent, host)
+            (run.title, run.run_id, run.kind, run.state, _count_text(run.attempts), spent, host)
         )
     head = ("Run", "Id", "Kind", "State", "Attempts", "Device-hours", "Host")
     every = f"<details><summary>All {plural(len(runs), 'run')}</summary>{table_html(head, listed, left=4)}</details>"
@@ -113,9 +113,9 @@ def provenance_html(runs: Sequence[RunFacts]) -> str:
 
 def _grid(name: str, grid: Grid) -> str:
     links = ", ".join(
-        f'<a href="tables/{in_html(name)}.{kind}">{kind}</a>' for kind in ("md", "csv", "tex")
+        f'<a href="tables/{escape_html(name)}.{kind}">{kind}</a>' for kind in ("md", "csv", "tex")
     )
-    return f'<h3>{in_html(grid.table.title)}</h3>{grid_html(grid)}<p class="faint">{in_html(grid.caption)} {links}</p>'
+    return f'<h3>{escape_html(grid.table.title)}</h3>{grid_html(grid)}<p class="faint">{escape_html(grid.caption)} {links}</p>'
 
 
 def _cost(runs: Sequence[RunFacts]) -> tuple[str, str, str]:
@@ -124,14 +124,14 @@ def _cost(runs: Sequence[RunFacts]) -> tuple[str, str, str]:
     done = sum(run.state == "done" for run in runs)
     return (
         f"{done} of {len(runs)}",
-        number(sum(known) if known else None, digits=2),
-        f"{sum(tries)}" if tries else NONE,
+        format_number(sum(known) if known else None, digits=2),
+        f"{sum(tries)}" if tries else NO_VALUE,
     )
 
 
-def _number(value: int | None) -> str:
-    return NONE if value is None else str(value)
+def _count_text(value: int | None) -> str:
+    return NO_VALUE if value is None else str(value)
 
 
 def _source(source: str) -> str:
-    return f" · {in_html(source)}" if source else ""
+    return f" · {escape_html(source)}" if source else ""

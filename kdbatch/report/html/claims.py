@@ -5,22 +5,22 @@ plot per comparison.
 from collections.abc import Sequence
 
 from kdbatch.base.text import plural
-from kdbatch.report.escape import in_html
-from kdbatch.report.labels import number, signed
+from kdbatch.report.escape import escape_html
+from kdbatch.report.labels import format_number, format_signed
 from kdbatch.report.stats.claims import CheckedClaim, ClaimVerdict
 from kdbatch.report.stats.comparisons import Comparison
 
-MARKS: dict[ClaimVerdict, tuple[str, str]] = {
+VERDICT_MARKS: dict[ClaimVerdict, tuple[str, str]] = {
     "holds": ("✓", "holds"),
     "fails": ("✕", "fails"),
     "undecided": ("?", "undecided"),
     "not-yet": ("…", "not yet"),
 }
-WIDTH, HEIGHT = 180, 18
+PLOT_WIDTH, PLOT_HEIGHT = 180, 18
 
 
-def badge(verdict: ClaimVerdict) -> str:
-    mark, word = MARKS[verdict]
+def verdict_badge(verdict: ClaimVerdict) -> str:
+    mark, word = VERDICT_MARKS[verdict]
     return f'<span class="badge {verdict}"><span aria-hidden="true">{mark}</span>{word}</span>'
 
 
@@ -30,7 +30,7 @@ def effect_text(checked: CheckedClaim) -> str:
     if weakest is None:
         return ""
     unit = "points" if checked.unit == "points" else "of block index"
-    return f"{signed(weakest.effect, digits=_digits(checked))} {unit} {_bounds(weakest, checked)}{_claimed(checked)}"
+    return f"{format_signed(weakest.effect, digits=_digits(checked))} {unit} {_bounds(weakest, checked)}{_claimed(checked)}"
 
 
 def claim_html(checked: CheckedClaim) -> str:
@@ -43,10 +43,10 @@ def claim_html(checked: CheckedClaim) -> str:
         if len(checked.comparisons) < 2
         else '<span class="faint"> (the weakest of its comparisons)</span>'
     )
-    head = f'<header>{badge(checked.verdict)}<p class="says">{in_html(claim.says)}</p></header>'
-    effect = f'<p class="effect"><b>{in_html(facts[0])}</b>{weakest}</p>' if facts[0] else ""
-    detail = f'<p class="faint">{in_html(" · ".join(part for part in (origin, facts[1]) if part))}. {in_html(checked.why)}</p>'
-    return f'<article class="claim" id="{in_html(claim_anchor(checked))}">{head}{effect}{detail}{_plots(checked)}</article>'
+    head = f'<header>{verdict_badge(checked.verdict)}<p class="says">{escape_html(claim.says)}</p></header>'
+    effect = f'<p class="effect"><b>{escape_html(facts[0])}</b>{weakest}</p>' if facts[0] else ""
+    detail = f'<p class="faint">{escape_html(" · ".join(part for part in (origin, facts[1]) if part))}. {escape_html(checked.why)}</p>'
+    return f'<article class="claim" id="{escape_html(claim_anchor(checked))}">{head}{effect}{detail}{_plots(checked)}</article>'
 
 
 def claim_anchor(checked: CheckedClaim) -> str:
@@ -66,9 +66,9 @@ def _plots(checked: CheckedClaim) -> str:
         return ""
     low, high = _range(checked.comparisons, checked.threshold)
     rows = "".join(
-        f'<tr><th scope="row">{in_html(c.label)}</th><td class="plot">{_plot(c, checked.threshold, low, high)}</td>'
-        f'<td class="num">{in_html(signed(c.effect, digits=_digits(checked)))} '
-        f'<span class="sd">{in_html(_bounds(c, checked))}</span></td></tr>'
+        f'<tr><th scope="row">{escape_html(c.label)}</th><td class="plot">{_plot(c, checked.threshold, low, high)}</td>'
+        f'<td class="num">{escape_html(format_signed(c.effect, digits=_digits(checked)))} '
+        f'<span class="sd">{escape_html(_bounds(c, checked))}</span></td></tr>'
         for c in checked.comparisons
     )
     table = f'<div class="scroll"><table class="forest"><tbody>{rows}</tbody></table></div>'
@@ -83,17 +83,19 @@ def _plot(c: Comparison, threshold: float, low: float, high: float) -> str:
     """A dot on a line; the upright stroke is the threshold."""
 
     def x(value: float) -> str:
-        return f"{4 + (WIDTH - 8) * (value - low) / (high - low):.1f}"
+        return f"{4 + (PLOT_WIDTH - 8) * (value - low) / (high - low):.1f}"
 
-    middle = HEIGHT / 2
+    middle = PLOT_HEIGHT / 2
     line = (
         ""
         if c.low is None or c.high is None
         else f'<line class="range" x1="{x(c.low)}" x2="{x(c.high)}" y1="{middle}" y2="{middle}"/>'
     )
-    stroke = f'<line class="zero" x1="{x(threshold)}" x2="{x(threshold)}" y1="0" y2="{HEIGHT}"/>'
+    stroke = (
+        f'<line class="zero" x1="{x(threshold)}" x2="{x(threshold)}" y1="0" y2="{PLOT_HEIGHT}"/>'
+    )
     dot = f'<circle cx="{x(c.effect)}" cy="{middle}" r="3.5"/>'
-    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" aria-hidden="true">{stroke}{line}{dot}</svg>'
+    return f'<svg viewBox="0 0 {PLOT_WIDTH} {PLOT_HEIGHT}" width="{PLOT_WIDTH}" height="{PLOT_HEIGHT}" aria-hidden="true">{stroke}{line}{dot}</svg>'
 
 
 def _range(comparisons: Sequence[Comparison], threshold: float) -> tuple[float, float]:
@@ -108,12 +110,12 @@ def _bounds(c: Comparison, checked: CheckedClaim) -> str:
     if c.low is None or c.high is None:
         return "[no interval]"
     digits = _digits(checked)
-    return f"[{signed(c.low, digits=digits)}, {signed(c.high, digits=digits)}]"
+    return f"[{format_signed(c.low, digits=digits)}, {format_signed(c.high, digits=digits)}]"
 
 
 def _claimed(checked: CheckedClaim) -> str:
     if checked.claim.kind == "mean_gain_at_least":
-        return f" (at least {number(checked.threshold)} claimed)"
+        return f" (at least {format_number(checked.threshold)} claimed)"
     return " (claimed not to be above)" if checked.claim.negated else ""
 
 

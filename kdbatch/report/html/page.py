@@ -14,7 +14,7 @@ def page_html(
     chapters: Sequence[Chapter],
     *,
     runs: Sequence[RunFacts],
-    earlier: Sequence[SupersededRun],
+    superseded: Sequence[SupersededRun],
     warnings: Sequence[str],
 ) -> str:
     """Equal contents give equal bytes: there is no date of making in it."""
@@ -24,7 +24,7 @@ def page_html(
             "<main>",
             verdicts_html(chapters),
             missing_html(runs, warnings),
-            superseded_html(earlier),
+            superseded_html(superseded),
             *(chapter_html(chapter) for chapter in chapters),
             "</main>",
             "<footer>Made by kdbatch report from the runs' Parquet files. Tables and figures also lie beside this page, in tables/ and "

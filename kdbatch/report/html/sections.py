@@ -4,15 +4,15 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kdbatch.report.data.study import RunFacts, Study, cells_at
-from kdbatch.report.figures.base import Drawing
-from kdbatch.report.labels import case_title, number
+from kdbatch.report.data.study import RunFacts, Study, matching_cells
+from kdbatch.report.figures.base import SavedFigure
+from kdbatch.report.labels import case_title, format_number
 from kdbatch.report.stats.claims import VERDICTS, CheckedClaim, ClaimVerdict
 from kdbatch.report.tables.grid import Grid
 from kdbatch.result.read import read_curves
 from kdbatch.vocab.plans import PlanRecord
 
-TOGETHER: dict[str, tuple[str, int]] = {
+ENSEMBLE_COLUMNS: dict[str, tuple[str, int]] = {
     "teacher_ensemble_top1": ("Ensemble top-1", 1),
     "teacher_oracle_top1": ("Any right", 1),
     "teacher_error_correlation": ("Error correlation", 2),
@@ -20,7 +20,7 @@ TOGETHER: dict[str, tuple[str, int]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class ListSection:
+class TextTable:
     """A plain table of texts: first column left, the others right."""
 
     title: str
@@ -36,16 +36,16 @@ class Chapter:
     record: PlanRecord
     runs: tuple[RunFacts, ...]
     grids: tuple[tuple[str, Grid], ...]
-    drawings: tuple[Drawing, ...]
-    listings: tuple[ListSection, ...]
+    figures: tuple[SavedFigure, ...]
+    text_tables: tuple[TextTable, ...]
     claims: tuple[CheckedClaim, ...]
 
     @property
     def num_done(self) -> int:
-        return num_done(self.runs)
+        return count_done(self.runs)
 
 
-def num_done(runs: Sequence[RunFacts]) -> int:
+def count_done(runs: Sequence[RunFacts]) -> int:
     return sum(run.state == "done" for run in runs)
 
 
@@ -53,7 +53,7 @@ def count_verdicts(claims: Sequence[CheckedClaim]) -> dict[ClaimVerdict, int]:
     return {verdict: sum(c.verdict == verdict for c in claims) for verdict in VERDICTS}
 
 
-def pretraining(runs: Sequence[RunFacts], study: Study) -> ListSection | None:
+def pretraining_table(runs: Sequence[RunFacts], study: Study) -> TextTable | None:
     """What each backbone learned before it saw a label."""
     rows = []
     for run in runs:
@@ -63,17 +63,24 @@ def pretraining(runs: Sequence[RunFacts], study: Study) -> ListSection | None:
                 study.value(run.run_id, "pretext_chance"),
                 study.value(run.run_id, "clips_per_second"),
             )
-            rows.append((run.title, number(accuracy), number(chance), number(speed, digits=0)))
+            rows.append(
+                (
+                    run.title,
+                    format_number(accuracy),
+                    format_number(chance),
+                    format_number(speed, digits=0),
+                )
+            )
     note = "In the pretext task itself, in percent of its questions, mean of the last epoch. Near chance, a backbone has learned nothing."
     head = ("Run", "Accuracy", "Chance", "Clips/s")
     return (
-        ListSection(title="What pretraining reached", note=note, head=head, rows=tuple(rows))
+        TextTable(title="What pretraining reached", note=note, head=head, rows=tuple(rows))
         if rows
         else None
     )
 
 
-def teacher_agreement(record: PlanRecord, study: Study) -> ListSection | None:
+def teacher_agreement_table(record: PlanRecord, study: Study) -> TextTable | None:
     """How alike a student's teachers err, and how much each of them was given to say in the end."""
     students = [c.run_id for c in record.cells if c.role == "student"]
     most = max((len(study.runs[run].parents) for run in students), default=0)
@@ -81,13 +88,13 @@ def teacher_agreement(record: PlanRecord, study: Study) -> ListSection | None:
     cases = {tuple(c.case.items()): c.case for c in record.cells if c.role == "student"}
     rows = []
     for case in cases.values():
-        runs = [c.run_id for c in cells_at(record, "student", case)]
+        runs = [c.run_id for c in matching_cells(record, "student", case)]
         texts = [
             _mean([study.value(r, name) for r in runs], digits=digits)
-            for name, (_, digits) in TOGETHER.items()
+            for name, (_, digits) in ENSEMBLE_COLUMNS.items()
         ]
         texts += [_mean([weights.get((r, i)) for r in runs], digits=2) for i in range(most)]
-        if any(text != number(None) for text in texts):
+        if any(text != format_number(None) for text in texts):
             rows.append((case_title(case), *texts))
     note = (
         "Percent; correlation of errors between teachers, video by video: 1 is the same mistakes, 0 independent ones; "
@@ -95,11 +102,11 @@ def teacher_agreement(record: PlanRecord, study: Study) -> ListSection | None:
     )
     head = (
         "Case",
-        *(title for title, _ in TOGETHER.values()),
+        *(title for title, _ in ENSEMBLE_COLUMNS.values()),
         *(f"Weight of T{i + 1}" for i in range(most)),
     )
     return (
-        ListSection(title="How the teachers differ", note=note, head=head, rows=tuple(rows))
+        TextTable(title="How the teachers differ", note=note, head=head, rows=tuple(rows))
         if rows
         else None
     )
@@ -125,4 +132,4 @@ def _last_weights(
 
 def _mean(values: Sequence[float | None], *, digits: int) -> str:
     known = [v for v in values if v is not None]
-    return number(statistics.fmean(known) if known else None, digits=digits)
+    return format_number(statistics.fmean(known) if known else None, digits=digits)

@@ -5,31 +5,31 @@ from collections.abc import Sequence
 from kdbatch.base.text import plural
 from kdbatch.report.data.study import RunFacts, RunState
 from kdbatch.report.data.superseded import SupersededRun
-from kdbatch.report.escape import in_html
+from kdbatch.report.escape import escape_html
 from kdbatch.report.html.chapter import chapter_anchor
-from kdbatch.report.html.claims import badge, claim_anchor, effect_text
-from kdbatch.report.html.sections import Chapter, count_verdicts, num_done
+from kdbatch.report.html.claims import claim_anchor, effect_text, verdict_badge
+from kdbatch.report.html.sections import Chapter, count_done, count_verdicts
 from kdbatch.report.html.tables import table_html
-from kdbatch.report.labels import NONE, hours
+from kdbatch.report.labels import NO_VALUE, format_hours
 from kdbatch.report.stats.claims import VERDICTS, CheckedClaim
 
-BROKEN: tuple[RunState, ...] = ("failed", "stalled", "blocked")
-UNDER_WAY: tuple[RunState, ...] = ("running", "stopped")
-MOST_MISSING = 40
+FAILED_STATES: tuple[RunState, ...] = ("failed", "stalled", "blocked")
+ACTIVE_STATES: tuple[RunState, ...] = ("running", "stopped")
+MAX_LISTED_RUNS = 40
 
 
 def header_html(chapters: Sequence[Chapter], runs: Sequence[RunFacts]) -> str:
     """Title, state of the study in a sentence, and where to go on the page."""
-    done = num_done(runs)
+    done = count_done(runs)
     title = (
         "What the study found" if runs and done == len(runs) else "What the study has found so far"
     )
     links = "".join(
-        f'<a href="#{in_html(chapter_anchor(c))}">{in_html(n)}</a>'
-        for c, n in zip(chapters, names(chapters), strict=True)
+        f'<a href="#{escape_html(chapter_anchor(c))}">{escape_html(n)}</a>'
+        for c, n in zip(chapters, chapter_titles(chapters), strict=True)
     )
     notes = "".join(
-        f'<p class="notice">{in_html(note)}</p>'
+        f'<p class="notice">{escape_html(note)}</p>'
         for note in dict.fromkeys(c.record.note for c in chapters)
         if note
     )
@@ -37,12 +37,12 @@ def header_html(chapters: Sequence[Chapter], runs: Sequence[RunFacts]) -> str:
     spent = [run.device_hours for run in runs if run.device_hours is not None]
     facts = [
         f"results up to {newest}" if newest else "",
-        f"{hours(sum(spent))} of device time" if spent else "",
+        f"{format_hours(sum(spent))} of device time" if spent else "",
     ]
     return (
         f'<header><p class="kicker">kdbatch report</p><h1>{title}</h1>'
-        f'<p class="lede">{in_html(_state(runs))} {in_html(_claims(chapters))}</p>'
-        f'<p class="faint">{in_html(" · ".join(f for f in facts if f))}</p>{notes}{_bar(runs)}'
+        f'<p class="lede">{escape_html(_state(runs))} {escape_html(_claims(chapters))}</p>'
+        f'<p class="faint">{escape_html(" · ".join(f for f in facts if f))}</p>{notes}{_bar(runs)}'
         f'<nav aria-label="Experiments">{links}</nav></header>'
     )
 
@@ -50,9 +50,9 @@ def header_html(chapters: Sequence[Chapter], runs: Sequence[RunFacts]) -> str:
 def verdicts_html(chapters: Sequence[Chapter]) -> str:
     """Every claim on one line, linked to its evidence, below the title of its experiment."""
     parts = "".join(
-        f'<tbody><tr class="part"><th colspan="3" scope="rowgroup">{in_html(name)}</th></tr>'
+        f'<tbody><tr class="part"><th colspan="3" scope="rowgroup">{escape_html(name)}</th></tr>'
         f"{''.join(map(_verdict_html, chapter.claims))}</tbody>"
-        for chapter, name in zip(chapters, names(chapters), strict=True)
+        for chapter, name in zip(chapters, chapter_titles(chapters), strict=True)
         if chapter.claims
     )
     if not parts:
@@ -65,7 +65,7 @@ def verdicts_html(chapters: Sequence[Chapter]) -> str:
     )
 
 
-def names(chapters: Sequence[Chapter]) -> list[str]:
+def chapter_titles(chapters: Sequence[Chapter]) -> list[str]:
     """Their titles, with the profile where the same experiment was run at several."""
     titles = [chapter.record.title for chapter in chapters]
     return [
@@ -79,11 +79,14 @@ def missing_html(runs: Sequence[RunFacts], warnings: Sequence[str]) -> str:
     used.
     """
     open_runs = [run for run in runs if run.state != "done"]
-    rank = {state: i for i, state in enumerate((*BROKEN, *UNDER_WAY, "queued", "not started"))}
+    rank = {
+        state: i
+        for i, state in enumerate((*FAILED_STATES, *ACTIVE_STATES, "queued", "not started"))
+    }
     ordered = sorted(open_runs, key=lambda run: rank[run.state])
-    shown = [run for run in ordered if run.state in BROKEN] + [
-        run for run in ordered if run.state not in BROKEN
-    ][:MOST_MISSING]
+    shown = [run for run in ordered if run.state in FAILED_STATES] + [
+        run for run in ordered if run.state not in FAILED_STATES
+    ][:MAX_LISTED_RUNS]
     parts = []
     if shown:
         rest = (
@@ -98,7 +101,7 @@ def missing_html(runs: Sequence[RunFacts], warnings: Sequence[str]) -> str:
             "<p class='faint'>Try failed runs again: <code>kdbatch submit --retry-failed</code></p>"
         )
     if warnings:
-        items = "".join(f"<li>{in_html(w)}</li>" for w in warnings)
+        items = "".join(f"<li>{escape_html(w)}</li>" for w in warnings)
         parts.append(
             f'<div class="notice"><strong>{plural(len(warnings), "thing")} left out</strong><ul>{items}</ul></div>'
         )
@@ -107,11 +110,11 @@ def missing_html(runs: Sequence[RunFacts], warnings: Sequence[str]) -> str:
     )
 
 
-def superseded_html(earlier: Sequence[SupersededRun]) -> str:
+def superseded_html(superseded: Sequence[SupersededRun]) -> str:
     """Runs that no plan asks for any more: what they are, what took their place, and in what the
     two differ.
     """
-    if not earlier:
+    if not superseded:
         return ""
     rows = [
         (
@@ -119,36 +122,36 @@ def superseded_html(earlier: Sequence[SupersededRun]) -> str:
             run.facts.run_id,
             run.facts.state,
             run.facts.finished_at,
-            run.now or NONE,
-            run.differs,
+            run.replaced_by or NO_VALUE,
+            run.differences,
         )
-        for run in earlier[:MOST_MISSING]
+        for run in superseded[:MAX_LISTED_RUNS]
     ]
     table = table_html(
         ("Run", "Id", "State", "Finished", "In its place", "Differs in"), rows, left=6
     )
     rest = (
-        f"<p class='faint'>and {len(earlier) - MOST_MISSING} more.</p>"
-        if len(earlier) > MOST_MISSING
+        f"<p class='faint'>and {len(superseded) - MAX_LISTED_RUNS} more.</p>"
+        if len(superseded) > MAX_LISTED_RUNS
         else ""
     )
     return (
         '<section id="earlier"><h2>Runs of earlier versions</h2><p class="faint">No plan asks for them any more, mostly because a recipe '
         "was changed and submitted again. Tables, figures and claims are those of the newest plans alone; these runs are in none of them, "
-        f"nor in results.parquet.</p><details><summary>{plural(len(earlier), 'run')}</summary>{table}{rest}</details></section>"
+        f"nor in results.parquet.</p><details><summary>{plural(len(superseded), 'run')}</summary>{table}{rest}</details></section>"
     )
 
 
 def _verdict_html(checked: CheckedClaim) -> str:
     origin = ' <span class="faint">our control</span>' if checked.claim.control else ""
     return (
-        f'<tr><td>{badge(checked.verdict)}</td><td><a href="#{in_html(claim_anchor(checked))}">{in_html(checked.claim.says)}</a>{origin}</td>'
-        f'<td class="effects">{in_html(effect_text(checked))}</td></tr>'
+        f'<tr><td>{verdict_badge(checked.verdict)}</td><td><a href="#{escape_html(claim_anchor(checked))}">{escape_html(checked.claim.says)}</a>{origin}</td>'
+        f'<td class="effects">{escape_html(effect_text(checked))}</td></tr>'
     )
 
 
 def _state(runs: Sequence[RunFacts]) -> str:
-    done = num_done(runs)
+    done = count_done(runs)
     if done == len(runs):
         return f"All {plural(done, 'run')} are done."
     words = [f"{done} of {plural(len(runs), 'run')} {'is' if done == 1 else 'are'} done"]
@@ -198,9 +201,9 @@ def _counted(noun: str, claims: Sequence[CheckedClaim]) -> str:
 def _bar(runs: Sequence[RunFacts]) -> str:
     """Done, under way, broken, waiting: as lengths, and in words below."""
     groups = {
-        "done": num_done(runs),
-        "running": sum(run.state in UNDER_WAY for run in runs),
-        "failed": sum(run.state in BROKEN for run in runs),
+        "done": count_done(runs),
+        "running": sum(run.state in ACTIVE_STATES for run in runs),
+        "failed": sum(run.state in FAILED_STATES for run in runs),
     }
     groups["waiting"] = len(runs) - sum(groups.values())
     names = {

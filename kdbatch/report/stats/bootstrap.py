@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 NUM_REPLICATES = 2000
-LEVEL = 0.95
+CONFIDENCE_LEVEL = 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,13 +21,13 @@ class Resampled:
     Tibshirani 1993, sec. 8 and 13.3).
     """
 
-    point: Mapping[str, float]
+    accuracy: Mapping[str, float]
     replicates: Mapping[str, np.ndarray]
     num_videos: Mapping[str, int]
 
 
 def resample(
-    hits: Mapping[str, np.ndarray],
+    correct: Mapping[str, np.ndarray],
     *,
     rng: np.random.Generator,
     num_replicates: int = NUM_REPLICATES,
@@ -35,7 +35,7 @@ def resample(
     """`hits[run]` says for each of the N videos, in one order for all runs, whether the run was
     right.
     """
-    hit_MN = np.stack([np.asarray(h, dtype=np.float32) for h in hits.values()])
+    hit_MN = np.stack([np.asarray(h, dtype=np.float32) for h in correct.values()])
     num_videos = hit_MN.shape[1]
     assert num_videos < 2**24, "whole numbers up to here are exact in single precision"
     times_RN = np.empty((num_replicates, num_videos), dtype=np.float32)
@@ -43,9 +43,9 @@ def resample(
         times_N[:] = np.bincount(rng.integers(0, num_videos, num_videos), minlength=num_videos)
     drawn_RM = (times_RN @ hit_MN.T).astype(np.float64) * (100 / num_videos)
     return Resampled(
-        point={run: float(100 * hit_MN[m].mean()) for m, run in enumerate(hits)},
-        replicates={run: drawn_RM[:, m] for m, run in enumerate(hits)},
-        num_videos={run: len(hit) for run, hit in hits.items()},
+        accuracy={run: float(100 * hit_MN[m].mean()) for m, run in enumerate(correct)},
+        replicates={run: drawn_RM[:, m] for m, run in enumerate(correct)},
+        num_videos={run: len(hit) for run, hit in correct.items()},
     )
 
 
@@ -60,7 +60,7 @@ class SeedDraws:
 
     rng: np.random.Generator
     num_replicates: int = NUM_REPLICATES
-    drawn: dict[tuple[int, ...], np.ndarray] = field(default_factory=dict)
+    quantiles: dict[tuple[int, ...], np.ndarray] = field(default_factory=dict)
 
     def errors(self, values: Mapping[int, float]) -> np.ndarray:
         """(R,): the standard error of the mean of `values`, by seed, times Student's t. Of one seed
@@ -71,22 +71,28 @@ class SeedDraws:
         seeds = tuple(sorted(values))
         if len(seeds) < 2:
             return np.zeros(self.num_replicates)
-        if seeds not in self.drawn:
+        if seeds not in self.quantiles:
             upper = t_quantile(
                 np.linspace(0.5, 1.0, self.num_replicates, endpoint=False)[1::2], len(seeds) - 1
             )
-            self.drawn[seeds] = self.rng.permutation(np.concatenate([-upper, upper]))
-        return self.drawn[seeds] * float(np.std(list(values.values()), ddof=1)) / len(seeds) ** 0.5
+            self.quantiles[seeds] = self.rng.permutation(np.concatenate([-upper, upper]))
+        return (
+            self.quantiles[seeds] * float(np.std(list(values.values()), ddof=1)) / len(seeds) ** 0.5
+        )
 
 
-def interval(replicates: np.ndarray, *, level: float = LEVEL) -> tuple[float, float]:
+def percentile_interval(
+    replicates: np.ndarray, *, level: float = CONFIDENCE_LEVEL
+) -> tuple[float, float]:
     """Percentile interval."""
     tail = (1 - level) / 2
     low, high = np.quantile(replicates, [tail, 1 - tail])
     return float(low), float(high)
 
 
-def t_interval(differences: Sequence[float], *, level: float = LEVEL) -> tuple[float, float] | None:
+def t_interval(
+    differences: Sequence[float], *, level: float = CONFIDENCE_LEVEL
+) -> tuple[float, float] | None:
     """Student's interval for the mean of few differences; None for fewer than two."""
     if len(differences) < 2:
         return None

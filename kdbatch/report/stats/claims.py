@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from kdbatch.report.data.study import Study, cells_at
+from kdbatch.report.data.study import Study, matching_cells
 from kdbatch.report.labels import case_title, value_title
 from kdbatch.report.stats.bootstrap import Resampled, SeedDraws
 from kdbatch.report.stats.comparisons import Arm, Comparison, compare_arms, compare_seeds
@@ -59,15 +59,15 @@ def check_claims(
             zlib.crc32(claim.id.encode())
         )  # a claim's seeds are drawn alike in every report
         resampled = evidence[claim.metric].resampled if claim.metric in evidence else None
-        bench = _Bench(
+        bench = _ClaimContext(
             record=record, study=study, claim=claim, resampled=resampled, draws=SeedDraws(rng=rng)
         )
-        checked.append(_judge(bench, _CHECKS[claim.kind](bench)))
+        checked.append(_checked_claim(bench, _CHECKS[claim.kind](bench)))
     return tuple(checked), tuple(w for e in evidence.values() for w in e.warnings)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Bench:
+class _ClaimContext:
     """One claim with the evidence for it."""
 
     record: PlanRecord
@@ -86,7 +86,7 @@ class _Bench:
         ]
 
     def arm(self, role: str, case: dict[str, str], metric: str) -> Arm:
-        runs = {cell.seed: cell.run_id for cell in cells_at(self.record, role, case)}
+        runs = {cell.seed: cell.run_id for cell in matching_cells(self.record, role, case)}
         return Arm(
             title=self.title(role),
             runs=runs,
@@ -99,7 +99,7 @@ class _Bench:
         return self.record.roles.get(role, role)
 
 
-def _beats(bench: _Bench) -> list[Comparison | None]:
+def _beats(bench: _ClaimContext) -> list[Comparison | None]:
     claim = bench.claim
     found = []
     for case in bench.cases(claim.who):
@@ -121,7 +121,7 @@ def _moved(claim: Claim) -> str:
     return f" at {case_title(claim.than_at)}" if claim.than_at else ""
 
 
-def _best_at(bench: _Bench) -> list[Comparison | None]:
+def _best_at(bench: _ClaimContext) -> list[Comparison | None]:
     claim = bench.claim
     cases = bench.cases(claim.who)
     found = []
@@ -143,7 +143,7 @@ def _best_at(bench: _Bench) -> list[Comparison | None]:
     return found
 
 
-def _mean_gain(bench: _Bench) -> list[Comparison | None]:
+def _mean_gain(bench: _ClaimContext) -> list[Comparison | None]:
     """One comparison: the average over cases of `who` minus the mean of `than`."""
     claim = bench.claim
     cases = bench.cases(claim.who)
@@ -161,7 +161,7 @@ def _mean_gain(bench: _Bench) -> list[Comparison | None]:
     return [compare_arms(label, weights, bench.resampled, bench.draws)]
 
 
-def _fewer_blocks(bench: _Bench) -> list[Comparison | None]:
+def _fewer_blocks(bench: _ClaimContext) -> list[Comparison | None]:
     """Block index of each other map minus that of `who`, seed by seed."""
     claim = bench.claim
     found = []
@@ -176,7 +176,7 @@ def _fewer_blocks(bench: _Bench) -> list[Comparison | None]:
     return found
 
 
-_CHECKS: dict[ClaimKind, Callable[[_Bench], list[Comparison | None]]] = {
+_CHECKS: dict[ClaimKind, Callable[[_ClaimContext], list[Comparison | None]]] = {
     "beats": _beats,
     "best_at": _best_at,
     "mean_gain_at_least": _mean_gain,
@@ -184,7 +184,7 @@ _CHECKS: dict[ClaimKind, Callable[[_Bench], list[Comparison | None]]] = {
 }
 
 
-def _judge(bench: _Bench, found: Sequence[Comparison | None]) -> CheckedClaim:
+def _checked_claim(bench: _ClaimContext, found: Sequence[Comparison | None]) -> CheckedClaim:
     claim = bench.claim
     threshold = claim.points or 0.0
     comparisons = tuple(c for c in found if c is not None)
@@ -200,17 +200,17 @@ def _judge(bench: _Bench, found: Sequence[Comparison | None]) -> CheckedClaim:
         why=why,
         unit="index" if claim.kind == "fewer_blocks_than" else "points",
         threshold=threshold,
-        weakest=deciding(comparisons, threshold),
+        weakest=deciding_comparison(comparisons, threshold),
         comparisons=comparisons,
         num_missing=num_missing,
     )
 
 
-def deciding(comparisons: Sequence[Comparison], threshold: float) -> Comparison | None:
+def deciding_comparison(comparisons: Sequence[Comparison], threshold: float) -> Comparison | None:
     """The smallest effect; where some comparisons lie on the other side, the smallest of theirs,
     for they decide.
     """
-    missed = [c for c in comparisons if c.misses(threshold, among=len(comparisons))]
+    missed = [c for c in comparisons if c.misses(threshold, num_comparisons=len(comparisons))]
     return min(missed or comparisons, key=lambda c: c.effect, default=None)
 
 
@@ -232,7 +232,7 @@ def _verdict(
             f"Fewer than {MIN_VIDEOS} test videos: too few to say anything of other videos.",
         )
     reaches = claim.kind == "mean_gain_at_least"
-    if all(c.clears(threshold, reaches=reaches) for c in comparisons):
+    if all(c.clears(threshold, inclusive=reaches) for c in comparisons):
         why = (
             "Every interval clears the threshold."
             if len(comparisons) > 1
@@ -241,7 +241,7 @@ def _verdict(
         return (
             ("fails", f"{why} The claim is that it does not.") if claim.negated else ("holds", why)
         )
-    if any(c.misses(threshold, among=len(comparisons)) for c in comparisons):
+    if any(c.misses(threshold, num_comparisons=len(comparisons)) for c in comparisons):
         why = (
             "At least one interval lies on the other side."
             if len(comparisons) > 1
@@ -250,7 +250,7 @@ def _verdict(
         return ("holds", f"{why} So the claim says.") if claim.negated else ("fails", why)
     if len(comparisons) == 1:
         return "undecided", "The interval includes the threshold."
-    if any(c.misses(threshold, among=1) for c in comparisons):
+    if any(c.misses(threshold, num_comparisons=1) for c in comparisons):
         return (
             "undecided",
             f"An interval lies on the other side, but not when it is widened for {len(comparisons)} comparisons.",

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kdbatch.report.stats.bootstrap import LEVEL, Resampled, SeedDraws, interval, t_interval
+from kdbatch.report.stats.bootstrap import (
+    CONFIDENCE_LEVEL,
+    Resampled,
+    SeedDraws,
+    percentile_interval,
+    t_interval,
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -19,16 +25,16 @@ class Arm:
     values: Mapping[int, float | None]
 
     @property
-    def known(self) -> dict[int, float]:
+    def measured_values(self) -> dict[int, float]:
         return {seed: value for seed, value in self.values.items() if value is not None}
 
     @property
-    def is_whole(self) -> bool:
-        return bool(self.runs) and len(self.known) == len(self.runs)
+    def is_complete(self) -> bool:
+        return bool(self.runs) and len(self.measured_values) == len(self.runs)
 
     @property
     def mean(self) -> float:
-        return float(np.mean(list(self.known.values())))
+        return float(np.mean(list(self.measured_values.values())))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,15 +54,17 @@ class Comparison:
     replicates_R: np.ndarray | None = None
     differences: tuple[float, ...] = ()
 
-    def clears(self, threshold: float, *, reaches: bool) -> bool:
+    def clears(self, threshold: float, *, inclusive: bool) -> bool:
         """The interval lies above the threshold; `reaches`: or on it."""
-        return self.low is not None and (self.low >= threshold if reaches else self.low > threshold)
+        return self.low is not None and (
+            self.low >= threshold if inclusive else self.low > threshold
+        )
 
-    def misses(self, threshold: float, *, among: int) -> bool:
+    def misses(self, threshold: float, *, num_comparisons: int) -> bool:
         """The interval, widened as one of `among`, lies below the threshold."""
-        level = 1 - (1 - LEVEL) / among
+        level = 1 - (1 - CONFIDENCE_LEVEL) / num_comparisons
         if self.replicates_R is not None:
-            return interval(self.replicates_R, level=level)[1] < threshold
+            return percentile_interval(self.replicates_R, level=level)[1] < threshold
         wide = t_interval(self.differences, level=level)
         return wide is not None and wide[1] < threshold
 
@@ -69,13 +77,13 @@ def compare_arms(
     From per-video predictions: paired bootstrap over videos, to which the seeds' error is added
     where there are several. Without them: over seeds alone.
     """
-    if not all(arm.is_whole for arm in weights):
+    if not all(arm.is_complete for arm in weights):
         return None
     runs = [run for arm in weights for run in arm.runs.values()]
-    if resampled is None or not all(run in resampled.point for run in runs):
+    if resampled is None or not all(run in resampled.accuracy for run in runs):
         return _over_seeds(label, weights)
     effect = sum(
-        weight * float(np.mean([resampled.point[r] for r in arm.runs.values()]))
+        weight * float(np.mean([resampled.accuracy[r] for r in arm.runs.values()]))
         for arm, weight in weights.items()
     )
     drawn_R = np.sum([weight * _mean_R(arm, resampled) for arm, weight in weights.items()], axis=0)
@@ -84,9 +92,12 @@ def compare_arms(
     ):  # arms of the same seeds are compared seed by seed
         paired = {arm: weight for arm, weight in weights.items() if tuple(arm.runs) == seeds}
         drawn_R = drawn_R + draws.errors(
-            {s: sum(w * resampled.point[arm.runs[s]] for arm, w in paired.items()) for s in seeds}
+            {
+                s: sum(w * resampled.accuracy[arm.runs[s]] for arm, w in paired.items())
+                for s in seeds
+            }
         )
-    low, high = interval(drawn_R)
+    low, high = percentile_interval(drawn_R)
     return Comparison(
         label=label,
         effect=effect,
@@ -104,16 +115,19 @@ def _mean_R(arm: Arm, resampled: Resampled) -> np.ndarray:
 
 def compare_seeds(label: str, *, high: Arm, low: Arm) -> Comparison | None:
     """`high` minus `low`, seed by seed. None while some run is not done."""
-    return _over_seeds(label, {high: 1.0, low: -1.0}) if high.is_whole and low.is_whole else None
+    return (
+        _over_seeds(label, {high: 1.0, low: -1.0}) if high.is_complete and low.is_complete else None
+    )
 
 
 def _over_seeds(label: str, weights: Mapping[Arm, float]) -> Comparison:
     """Student's interval over the seeds that all arms have; the bare effect where that is one seed
     or none.
     """
-    shared = sorted(set.intersection(*(set(arm.known) for arm in weights)))
+    shared = sorted(set.intersection(*(set(arm.measured_values) for arm in weights)))
     differences = tuple(
-        sum(weight * arm.known[seed] for arm, weight in weights.items()) for seed in shared
+        sum(weight * arm.measured_values[seed] for arm, weight in weights.items())
+        for seed in shared
     )
     bounds = t_interval(differences)
     return Comparison(

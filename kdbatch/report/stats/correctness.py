@@ -11,11 +11,11 @@ import numpy as np
 
 from kdbatch.base.text import plural
 from kdbatch.report.data.study import Study
-from kdbatch.report.labels import number
+from kdbatch.report.labels import format_number
 from kdbatch.report.stats.bootstrap import Resampled, resample
 
 TOP_K = {"top1": 1, "top5": 5}  # metrics that follow from predictions, video by video
-SAME_POINTS = (
+TOLERANCE_POINTS = (
     0.05  # accuracy from predictions and accuracy as reported may differ by rounding, not by more
 )
 
@@ -25,14 +25,14 @@ class Correctness:
     """Test videos, sorted by key: was the run right?"""
 
     keys: tuple[str, ...]
-    hit_N: np.ndarray
+    correct_N: np.ndarray
 
-    def at(self, keys: tuple[str, ...]) -> np.ndarray:
+    def select(self, keys: tuple[str, ...]) -> np.ndarray:
         """Only those of `keys`, which are some of its own, sorted as well."""
         return (
-            self.hit_N
+            self.correct_N
             if keys == self.keys
-            else self.hit_N[np.isin(np.array(self.keys), np.array(keys))]
+            else self.correct_N[np.isin(np.array(self.keys), np.array(keys))]
         )
 
 
@@ -49,7 +49,7 @@ def resample_runs(study: Study, run_ids: Sequence[str], *, metric: str) -> Evide
     groups, warnings = load_correctness(study, run_ids, metric=metric)
     parts = [_resample_subset(group, subset, warnings) for subset, group in sorted(groups.items())]
     resampled = Resampled(
-        point={run: value for part in parts for run, value in part.point.items()},
+        accuracy={run: value for part in parts for run, value in part.accuracy.items()},
         replicates={run: value for part in parts for run, value in part.replicates.items()},
         num_videos={run: value for part in parts for run, value in part.num_videos.items()},
     )
@@ -65,15 +65,15 @@ def load_correctness(
     warnings: list[str] = []
     groups: dict[str, dict[str, Correctness]] = {}
     for run_id in sorted(set(run_ids)):
-        found, places = study.measured.get((run_id, metric)), study.places.get(run_id)
+        found, places = study.measured.get((run_id, metric)), study.label_ranks.get(run_id)
         if found is None or places is None or metric not in TOP_K:
             continue
-        hits = Correctness(keys=places.keys, hit_N=places.place_N < TOP_K[metric])
-        percent = 100 * float(hits.hit_N.mean())
-        if abs(percent - found.value) > SAME_POINTS:
+        hits = Correctness(keys=places.keys, correct_N=places.rank_N < TOP_K[metric])
+        percent = 100 * float(hits.correct_N.mean())
+        if abs(percent - found.value) > TOLERANCE_POINTS:
             warnings.append(
-                f"{study.runs_dir / run_id}/predictions.parquet: its videos give {number(percent, digits=2)} percent where rows.parquet "
-                f"says {number(found.value, digits=2)}. No interval is taken from it."
+                f"{study.runs_dir / run_id}/predictions.parquet: its videos give {format_number(percent, digits=2)} percent where rows.parquet "
+                f"says {format_number(found.value, digits=2)}. No interval is taken from it."
             )
             continue
         groups.setdefault(found.subset, {})[run_id] = hits
@@ -97,8 +97,8 @@ def _resample_subset(
             f"{subset}: runs were not tested on the same videos; claims use the {plural(len(shared), 'video')} of {num_all} that all have."
         )
     if not shared:
-        return Resampled(point={}, replicates={}, num_videos={})
+        return Resampled(accuracy={}, replicates={}, num_videos={})
     rng = np.random.default_rng(
         zlib.crc32(subset.encode())
     )  # the same draws in every report and for every experiment
-    return resample({run: hits.at(shared) for run, hits in group.items()}, rng=rng)
+    return resample({run: hits.select(shared) for run, hits in group.items()}, rng=rng)

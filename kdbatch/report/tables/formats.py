@@ -5,9 +5,9 @@ import io
 import itertools
 from collections.abc import Iterator, Sequence
 
-from kdbatch.report.escape import in_file_name, in_latex, in_markdown
+from kdbatch.report.escape import escape_latex, escape_markdown, safe_file_name
 from kdbatch.report.labels import RoleGroup, case_title, value_title
-from kdbatch.report.tables.grid import Grid, GridRow, Number
+from kdbatch.report.tables.grid import Grid, GridCell, GridRow
 
 SECTION_TITLES: dict[RoleGroup, str] = {
     "reference": "What the student is measured against",
@@ -18,7 +18,7 @@ SECTION_TITLES: dict[RoleGroup, str] = {
 }
 
 
-def sections(grid: Grid) -> Iterator[tuple[str, tuple[GridRow, ...]]]:
+def row_sections(grid: Grid) -> Iterator[tuple[str, tuple[GridRow, ...]]]:
     """Rows in their order, cut where models end and controls begin: (title or nothing, rows)."""
     for title, rows in itertools.groupby(
         grid.rows, key=lambda row: SECTION_TITLES.get(row.group, "")
@@ -26,24 +26,26 @@ def sections(grid: Grid) -> Iterator[tuple[str, tuple[GridRow, ...]]]:
         yield title, tuple(rows)
 
 
-def markdown(grid: Grid) -> str:
+def to_markdown(grid: Grid) -> str:
     """One header line; every column carries its whole case."""
-    head = ["", *(in_markdown(case_title(column)) for column in grid.columns)]
-    lines = [_bar(head), _bar(["---", *("--:" for _ in grid.columns)])]
-    for title, rows in sections(grid):
+    head = ["", *(escape_markdown(case_title(column)) for column in grid.columns)]
+    lines = [_markdown_row(head), _markdown_row(["---", *("--:" for _ in grid.columns)])]
+    for title, rows in row_sections(grid):
         if title:
-            lines.append(_bar([f"*{in_markdown(title)}*", *("" for _ in grid.columns)]))
+            lines.append(
+                _markdown_row([f"*{escape_markdown(title)}*", *("" for _ in grid.columns)])
+            )
         for row in rows:
-            numbers = [f"**{n.text}**" if n.is_best else n.text for n in row.numbers]
-            lines.append(_bar([in_markdown(row.title), *numbers]))
+            numbers = [f"**{n.text}**" if n.is_best else n.text for n in row.cells]
+            lines.append(_markdown_row([escape_markdown(row.title), *numbers]))
     return (
-        f"**{in_markdown(grid.table.title)}**\n\n"
+        f"**{escape_markdown(grid.table.title)}**\n\n"
         + "\n".join(lines)
-        + f"\n\n{in_markdown(grid.caption)}\n"
+        + f"\n\n{escape_markdown(grid.caption)}\n"
     )
 
 
-def comma_separated(grid: Grid) -> str:
+def to_csv(grid: Grid) -> str:
     """One line per number, with all digits: what a plot wants."""
     axes = grid.table.columns
     out = io.StringIO()
@@ -63,9 +65,9 @@ def comma_separated(grid: Grid) -> str:
         ]
     )
     for row in grid.rows:
-        for column, n in zip(grid.columns, row.numbers, strict=True):
+        for column, n in zip(grid.columns, row.cells, strict=True):
             metric = row.role if row.group == "ensemble" else grid.table.metric
-            values = [_exact(n.mean), _exact(n.sd), n.num_done, n.num_planned]
+            values = [_all_digits(n.mean), _all_digits(n.sd), n.num_done, n.num_planned]
             writer.writerow(
                 [
                     row.group,
@@ -80,35 +82,35 @@ def comma_separated(grid: Grid) -> str:
     return out.getvalue()
 
 
-def latex(grid: Grid) -> str:
+def to_latex(grid: Grid) -> str:
     """A booktabs table; needs \\usepackage{booktabs}."""
     width = len(grid.columns) + 1
     lines = [
         "% needs \\usepackage{booktabs}",
         "\\begin{table}",
         "  \\centering",
-        f"  \\caption{{{in_latex(grid.table.title)}. {in_latex(grid.caption)}}}",
-        f"  \\label{{tab:{in_file_name(grid.table.id)}}}",
+        f"  \\caption{{{escape_latex(grid.table.title)}. {escape_latex(grid.caption)}}}",
+        f"  \\label{{tab:{safe_file_name(grid.table.id)}}}",
         f"  \\begin{{tabular}}{{l{'r' * len(grid.columns)}}}",
         "    \\toprule",
         *_latex_head(grid),
         "    \\midrule",
     ]
-    for i, (title, rows) in enumerate(sections(grid)):
+    for i, (title, rows) in enumerate(row_sections(grid)):
         lines += ["    \\midrule"] if i else []
         lines += (
-            [f"    \\multicolumn{{{width}}}{{l}}{{\\emph{{{in_latex(title)}}}}} \\\\"]
+            [f"    \\multicolumn{{{width}}}{{l}}{{\\emph{{{escape_latex(title)}}}}} \\\\"]
             if title
             else []
         )
         lines += [
-            f"    {' & '.join([in_latex(row.title), *map(_latex_number, row.numbers)])} \\\\"
+            f"    {' & '.join([escape_latex(row.title), *map(_latex_number, row.cells)])} \\\\"
             for row in rows
         ]
     return "\n".join([*lines, "    \\bottomrule", "  \\end{tabular}", "\\end{table}", ""])
 
 
-def spans(
+def header_spans(
     columns: Sequence[dict[str, str]], axes: Sequence[str], level: int
 ) -> list[tuple[str, int]]:
     """(value, number of columns that it heads) of one header line; equal neighbours under one outer
@@ -122,8 +124,8 @@ def _latex_head(grid: Grid) -> list[str]:
     lines = []
     for level in range(len(grid.table.columns)):
         place, cells, rules = 2, [""], []
-        for value, span in spans(grid.columns, grid.table.columns, level):
-            title = in_latex(value_title(value))
+        for value, span in header_spans(grid.columns, grid.table.columns, level):
+            title = escape_latex(value_title(value))
             cells.append(title if span == 1 else f"\\multicolumn{{{span}}}{{c}}{{{title}}}")
             rules += [f"\\cmidrule(lr){{{place}-{place + span - 1}}}"] if span > 1 else []
             place += span
@@ -132,14 +134,14 @@ def _latex_head(grid: Grid) -> list[str]:
     return lines
 
 
-def _latex_number(n: Number) -> str:
-    text = in_latex(n.text)
+def _latex_number(n: GridCell) -> str:
+    text = escape_latex(n.text)
     return f"\\textbf{{{text}}}" if n.is_best else text
 
 
-def _exact(value: float | None) -> str:
+def _all_digits(value: float | None) -> str:
     return "" if value is None else repr(value)
 
 
-def _bar(cells: Sequence[str]) -> str:
+def _markdown_row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"

@@ -5,13 +5,20 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from kdbatch.report.data.published import published_number
-from kdbatch.report.data.study import Study, cells_at
-from kdbatch.report.labels import MINUS, NONE, RoleGroup, metric_title, number, role_group
+from kdbatch.report.data.published import find_published
+from kdbatch.report.data.study import Study, matching_cells
+from kdbatch.report.labels import (
+    MINUS,
+    NO_VALUE,
+    RoleGroup,
+    format_number,
+    metric_title,
+    role_group,
+)
 from kdbatch.vocab.plans import PlanRecord, Table
 
 # Measured by every distill run on its own teachers; shown below a table of the same metric.
-ENSEMBLES: dict[str, dict[str, str]] = {
+ENSEMBLE_ROWS: dict[str, dict[str, str]] = {
     "top1": {
         "teacher_ensemble_top1": "Teachers' ensemble",
         "teacher_oracle_top1": "Any teacher right",
@@ -20,7 +27,7 @@ ENSEMBLES: dict[str, dict[str, str]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Number:
+class GridCell:
     """Mean and standard deviation (n - 1) over `num_done` seeds of `num_planned`; None where there
     is nothing to take it of.
     """
@@ -38,9 +45,9 @@ class Number:
     @property
     def text(self) -> str:
         if self.mean is None:
-            return NONE
-        spread = f" ± {number(self.sd)}" if self.sd is not None else ""
-        return f"{number(self.mean)}{spread}" + (
+            return NO_VALUE
+        spread = f" ± {format_number(self.sd)}" if self.sd is not None else ""
+        return f"{format_number(self.mean)}{spread}" + (
             f" ({self.num_done} of {self.num_planned})" if self.is_partial else ""
         )
 
@@ -52,7 +59,7 @@ class GridRow:
     role: str
     title: str
     group: RoleGroup
-    numbers: tuple[Number, ...]
+    cells: tuple[GridCell, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +76,7 @@ class Grid:
 
     @property
     def num_seeds(self) -> int:
-        return max((n.num_planned for row in self.rows for n in row.numbers), default=0)
+        return max((n.num_planned for row in self.rows for n in row.cells), default=0)
 
     @property
     def caption(self) -> str:
@@ -81,11 +88,11 @@ class Grid:
             else ", one seed"
         )
         numbers = [
-            n for row in self.rows if row.group != "published" for n in row.numbers if n.num_planned
+            n for row in self.rows if row.group != "published" for n in row.cells if n.num_planned
         ]
         parts = [head + spread + ". Bold: best of its column."]
         if any(n.mean is None for n in numbers):
-            parts.append(f"{NONE}: not measured yet.")
+            parts.append(f"{NO_VALUE}: not measured yet.")
         if any(n.is_partial for n in numbers):
             parts.append("(n of N): seeds so far.")
         if self.sources:
@@ -93,7 +100,7 @@ class Grid:
         return " ".join([*parts, self.table.note]).strip()
 
 
-def fill(record: PlanRecord, table: Table, study: Study, *, published: bool = False) -> Grid:
+def fill_grid(record: PlanRecord, table: Table, study: Study, *, published: bool = False) -> Grid:
     """The numbers of `table` as far as they are measured; `published`: the source's own numbers
     below them, but not below numbers of a scale whose note says that they cannot be compared.
     """
@@ -103,7 +110,9 @@ def fill(record: PlanRecord, table: Table, study: Study, *, published: bool = Fa
             role=role,
             title=record.roles.get(role, role),
             group=role_group(role, record.references),
-            numbers=tuple(_number(record, role, column, table.metric, study) for column in columns),
+            cells=tuple(
+                _grid_cell(record, role, column, table.metric, study) for column in columns
+            ),
         )
         for role in table.rows
     ]
@@ -134,23 +143,25 @@ def _columns(record: PlanRecord, table: Table) -> tuple[dict[str, str], ...]:
         dict(zip(table.columns, combination, strict=True))
         for combination in itertools.product(*values)
     ]
-    return tuple(case for case in cases if any(cells_at(record, role, case) for role in table.rows))
+    return tuple(
+        case for case in cases if any(matching_cells(record, role, case) for role in table.rows)
+    )
 
 
-def _number(
+def _grid_cell(
     record: PlanRecord, role: str, column: dict[str, str], metric: str, study: Study
-) -> Number:
+) -> GridCell:
     """Per seed first: a seed counts when all of its cases are measured (several only where the
     column leaves an axis open).
     """
     by_seed: dict[int, list[float | None]] = {}
-    for cell in cells_at(record, role, column):
+    for cell in matching_cells(record, role, column):
         by_seed.setdefault(cell.seed, []).append(study.value(cell.run_id, metric))
     whole = [
         [v for v in values if v is not None] for values in by_seed.values() if None not in values
     ]
     means = [statistics.fmean(values) for values in whole]
-    return Number(
+    return GridCell(
         mean=statistics.fmean(means) if means else None,
         sd=statistics.stdev(means) if len(means) > 1 else None,
         num_done=len(means),
@@ -168,11 +179,11 @@ def _ensembles(
             role=name,
             title=title,
             group="ensemble",
-            numbers=tuple(_number(record, "student", column, name, study) for column in columns),
+            cells=tuple(_grid_cell(record, "student", column, name, study) for column in columns),
         )
-        for name, title in ENSEMBLES.get(table.metric, {}).items()
+        for name, title in ENSEMBLE_ROWS.get(table.metric, {}).items()
     ]
-    return [row for row in rows if any(n.num_done for n in row.numbers)]
+    return [row for row in rows if any(n.num_done for n in row.cells)]
 
 
 def _published(
@@ -184,11 +195,11 @@ def _published(
     rows, sources = [], {}
     for role in table.rows:
         found = [
-            published_number(record.experiment, metric=table.metric, role=role, case=column)
+            find_published(record.experiment, metric=table.metric, role=role, case=column)
             for column in columns
         ]
         numbers = tuple(
-            Number(mean=p.value if p else None, sd=None, num_done=0, num_planned=0) for p in found
+            GridCell(mean=p.value if p else None, sd=None, num_done=0, num_planned=0) for p in found
         )
         sources |= {p.source: None for p in found if p}
         if any(found):
@@ -197,7 +208,7 @@ def _published(
                     role=role,
                     title=record.roles.get(role, role),
                     group="published",
-                    numbers=numbers,
+                    cells=numbers,
                 )
             )
     return rows, tuple(sources)
@@ -206,23 +217,27 @@ def _published(
 def _with_best(rows: list[GridRow]) -> list[GridRow]:
     """Mark the highest mean of each column; equal as printed is equally best."""
     best = [
-        max((number(n.mean) for n in column if n.mean is not None), key=_as_float, default=None)
+        max(
+            (format_number(n.mean) for n in column if n.mean is not None),
+            key=_as_float,
+            default=None,
+        )
         for column in _by_column(rows)
     ]
     return [
         replace(
             row,
-            numbers=tuple(
-                replace(n, is_best=n.mean is not None and number(n.mean) == top)
-                for n, top in zip(row.numbers, best)
+            cells=tuple(
+                replace(n, is_best=n.mean is not None and format_number(n.mean) == top)
+                for n, top in zip(row.cells, best)
             ),
         )
         for row in rows
     ]
 
 
-def _by_column(rows: Sequence[GridRow]) -> list[tuple[Number, ...]]:
-    return list(zip(*(row.numbers for row in rows), strict=True))
+def _by_column(rows: Sequence[GridRow]) -> list[tuple[GridCell, ...]]:
+    return list(zip(*(row.cells for row in rows), strict=True))
 
 
 def _as_float(text: str) -> float:

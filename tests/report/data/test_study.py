@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.reports import fail, run_of
+from support.reports import find_run_id, mark_failed
 
 from kdbatch.base.errors import UserError
 from kdbatch.report.data.study import load_study
@@ -53,7 +53,7 @@ def test_a_run_without_done_json_is_not_done_whatever_it_says(
     written: Callable, status: Status | None, state: str
 ) -> None:
     record, runs_dir = written()
-    folder = RunFolder(runs_dir / run_of(record, "T1", "10k"))
+    folder = RunFolder(runs_dir / find_run_id(record, "T1", "10k"))
     folder.done.unlink()
     folder.status.unlink()
     if status:
@@ -77,7 +77,7 @@ def test_a_strange_done_json_costs_only_what_it_would_have_said(
     written: Callable, text: str
 ) -> None:
     record, runs_dir = written()
-    folder = RunFolder(runs_dir / run_of(record, "T1", "10k"))
+    folder = RunFolder(runs_dir / find_run_id(record, "T1", "10k"))
     folder.done.write_text(text)
     folder.status.unlink()
     study = load_study(runs_dir)
@@ -89,7 +89,7 @@ def test_a_strange_done_json_costs_only_what_it_would_have_said(
 
 def test_a_damaged_run_json_is_named(written: Callable) -> None:
     record, runs_dir = written()
-    folder = RunFolder(runs_dir / run_of(record, "student", "10k"))
+    folder = RunFolder(runs_dir / find_run_id(record, "student", "10k"))
     folder.assignment.write_text("{")
     study = load_study(runs_dir)
     assert str(folder.assignment) in study.warnings[0] and study.runs[folder.id].kind == "distill"
@@ -103,7 +103,7 @@ def test_names_come_in_the_order_of_the_tables_not_of_the_alphabet(studied: Call
 
 def test_a_failed_run_keeps_its_cost(written: Callable) -> None:
     record, runs_dir = written()
-    run = run_of(record, "student", "30k")
-    fail(RunFolder(runs_dir / run), "out of memory")
+    run = find_run_id(record, "student", "30k")
+    mark_failed(RunFolder(runs_dir / run), "out of memory")
     facts = load_study(runs_dir).runs[run]
     assert (facts.attempts, facts.device_hours) == (2, pytest.approx(30 / 3600))

@@ -7,29 +7,33 @@ from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
-from support.reports import TABLE, submit_again
+from support.reports import TABLE, resubmit_student
 
 from kdbatch.base.atomic_write import write_json
 from kdbatch.report.build import build_report
 from kdbatch.report.data.study import load_study
-from kdbatch.report.data.superseded import superseded_runs
+from kdbatch.report.data.superseded import find_superseded
 
 
 def test_a_run_that_no_plan_asks_for_is_named_with_what_took_its_place_and_why(
     written: Callable,
 ) -> None:
     record, runs_dir = written()
-    assert superseded_runs(load_study(runs_dir)) == ()
-    old, new = submit_again(runs_dir, record, epochs=6)
-    (found,) = superseded_runs(load_study(runs_dir))
-    assert (found.facts.run_id, found.now, found.differs) == (old, new, "schedule.epochs 5, now 6")
+    assert find_superseded(load_study(runs_dir)) == ()
+    old, new = resubmit_student(runs_dir, record, epochs=6)
+    (found,) = find_superseded(load_study(runs_dir))
+    assert (found.facts.run_id, found.replaced_by, found.differences) == (
+        old,
+        new,
+        "schedule.epochs 5, now 6",
+    )
 
 
 def test_its_numbers_are_in_no_table_claim_or_row(written: Callable, tmp_path: Path) -> None:
     record, runs_dir = written()
-    old, new = submit_again(runs_dir, record, epochs=6)
+    old, new = resubmit_student(runs_dir, record, epochs=6)
     made = build_report(runs_dir, to=tmp_path / "report")
-    assert (made.num_earlier, made.done, made.total) == (1, 14, 15)
+    assert (made.num_superseded, made.done, made.total) == (1, 14, 15)
     told = json.loads(made.data.read_text())
     student = [
         n
@@ -59,5 +63,5 @@ def test_folders_that_are_no_runs_and_damaged_ones_are_passed_over(
     (runs_dir / "r0000000001").mkdir()
     (runs_dir / "r0000000001" / "run.json").write_text("{")
     study = load_study(runs_dir)
-    assert superseded_runs(study) == () and study.warnings == () and record.cells
+    assert find_superseded(study) == () and study.warnings == () and record.cells
     assert "Runs of earlier versions" not in one_seed.page

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from support.reports import TABLE
 
-from kdbatch.report.figures.accuracy import are_ordered, draw_accuracy
-from kdbatch.report.tables.grid import fill
+from kdbatch.report.figures.accuracy import draw_accuracy, is_increasing
+from kdbatch.report.tables.grid import fill_grid
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from kdbatch.report.tables.grid import fill
     ],
 )
 def test_only_an_axis_that_grows_is_joined_by_lines(values: tuple[str, ...], ordered: bool) -> None:
-    assert are_ordered(values) is ordered
+    assert is_increasing(values) is ordered
 
 
 def test_one_seed_shows_the_error_of_its_test_videos_and_several_show_their_spread(
@@ -30,7 +30,7 @@ def test_one_seed_shows_the_error_of_its_test_videos_and_several_show_their_spre
     for seeds in ((0,), (0, 1)):
         record, study = studied(seeds=seeds)
         drawing = draw_accuracy(
-            fill(record, TABLE, study), {"UCF101 · 10k": 40}, tmp_path, name="accuracy"
+            fill_grid(record, TABLE, study), {"UCF101 · 10k": 40}, tmp_path, name="accuracy"
         )
         assert drawing and drawing.png.startswith(b"\x89PNG")
         captions.append(drawing.caption)
@@ -47,7 +47,10 @@ def test_a_table_without_an_axis_to_walk_along_is_not_drawn(
     for columns in ((), ("target",)):
         assert (
             draw_accuracy(
-                fill(record, replace(TABLE, columns=columns), study), {}, tmp_path, name="accuracy"
+                fill_grid(record, replace(TABLE, columns=columns), study),
+                {},
+                tmp_path,
+                name="accuracy",
             )
             is None
         )

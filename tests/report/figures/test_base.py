@@ -4,21 +4,21 @@ from pathlib import Path
 import matplotlib as mpl
 
 from kdbatch.report.figures.base import (
-    Drawing,
+    SavedFigure,
     apply_style,
-    finish,
+    escape_mathtext,
     legend_shape,
     new_figure,
-    panels,
-    plain,
+    panel_grid,
+    save_figure,
 )
 
 
-def drawing(folder: Path) -> Drawing:
+def drawing(folder: Path) -> SavedFigure:
     with apply_style():
         figure = new_figure(2.0, 1.0)
         figure.add_axes((0.2, 0.2, 0.7, 0.7)).plot([0, 1], [1, 0])
-        return finish(figure, folder, name="line", title="A line", caption="It falls.")
+        return save_figure(figure, folder, name="line", title="A line", caption="It falls.")
 
 
 def test_equal_numbers_give_equal_files_without_dates(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_the_page_gets_the_bytes_that_lie_on_disk(tmp_path: Path) -> None:
 
 
 def test_panels_fill_lines() -> None:
-    assert [panels(n, most_columns=3) for n in (0, 1, 3, 4, 5, 7)] == [
+    assert [panel_grid(n, max_columns=3) for n in (0, 1, 3, 4, 5, 7)] == [
         (0, 0),
         (1, 1),
         (1, 3),
@@ -54,7 +54,7 @@ def test_panels_fill_lines() -> None:
 
 
 def test_a_dollar_in_a_name_is_no_formula() -> None:
-    assert plain("$x_1$") == r"\$x_1\$"
+    assert escape_mathtext("$x_1$") == r"\$x_1\$"
 
 
 def test_a_legend_of_long_labels_takes_more_lines_instead_of_leaving_the_figure() -> None:

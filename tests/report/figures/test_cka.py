@@ -10,10 +10,10 @@ from kdbatch.report.data.study import load_study
 from kdbatch.report.figures.cka import (
     MAP_COLOURS,
     CkaMapFigure,
-    caption,
     draw_map,
     draw_panel,
     load_maps,
+    map_caption,
 )
 from kdbatch.result.read import read_cka
 from kdbatch.result.schema import CKA, ROWS
@@ -78,7 +78,7 @@ def test_numbers_are_over_all_seeds_and_the_drawn_seed_is_told(studied: Callable
     record, study = studied(seeds=(0, 1))
     drawn = load_maps(record, study)[0][0]
     assert drawn.numbers == {"block index": "0.31 ± 0.01"}
-    assert "Seed 0 is drawn" in caption(drawn)
+    assert "Seed 0 is drawn" in map_caption(drawn)
 
 
 def test_a_map_that_is_not_done_is_left_out(studied: Callable) -> None:

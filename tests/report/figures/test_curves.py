@@ -2,9 +2,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.reports import ROLES, run_of
+from support.reports import ROLES, find_run_id
 
-from kdbatch.report.figures.curves import MOST_POINTS, curve_lines, draw_curves
+from kdbatch.report.figures.curves import MAX_POINTS, draw_curves, thin_curves
 from kdbatch.result.read import read_curves
 from kdbatch.result.schema import CURVES
 from kdbatch.result.write import Measure, write_measures
@@ -13,18 +13,18 @@ from kdbatch.vocab.runs import RunFolder
 
 def test_a_long_curve_is_thinned_by_averaging_and_shares_become_percent(studied: Callable) -> None:
     record, study = studied()
-    run = run_of(record, "student", "10k")
+    run = find_run_id(record, "student", "10k")
     steps = range(1, 1001)
     curve = [Measure(name="accuracy", value=s / 1000, unit="1", step=s) for s in steps]
     write_measures(RunFolder(study.runs_dir / run).curves, run, curve, schema=CURVES)
-    steps, values = curve_lines(read_curves(study.runs_dir, [run]).frame)[run]
-    assert len(steps) == MOST_POINTS and steps[0] == 3.0 and values[0] == pytest.approx(0.3)
+    steps, values = thin_curves(read_curves(study.runs_dir, [run]).frame)[run]
+    assert len(steps) == MAX_POINTS and steps[0] == 3.0 and values[0] == pytest.approx(0.3)
     assert values == sorted(values)
 
 
 def test_curves_are_drawn_and_a_broken_file_is_named(studied: Callable, tmp_path: Path) -> None:
     record, study = studied()
-    broken = RunFolder(study.runs_dir / run_of(record, "T1", "10k")).curves
+    broken = RunFolder(study.runs_dir / find_run_id(record, "T1", "10k")).curves
     broken.write_bytes(b"PAR1 nothing PAR1")
     drawing, warnings = draw_curves(record, study, tmp_path, name="curves")
     assert drawing and (tmp_path / "curves.pdf").exists()

@@ -4,22 +4,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kdbatch.report.figures.errors import correlations, draw_errors, phi
+from kdbatch.report.figures.errors import draw_errors, error_correlations, phi_coefficient
 from kdbatch.report.stats.correctness import Correctness, load_correctness
 
 
 def test_phi_is_the_correlation_over_shared_videos() -> None:
     first = Correctness(
-        keys=("a", "b", "c", "d", "x"), hit_N=np.array([True, True, False, False, True])
+        keys=("a", "b", "c", "d", "x"), correct_N=np.array([True, True, False, False, True])
     )
     second = Correctness(
-        keys=("a", "b", "c", "d", "y"), hit_N=np.array([True, False, False, False, True])
+        keys=("a", "b", "c", "d", "y"), correct_N=np.array([True, False, False, False, True])
     )
     # 2x2 table of the shared videos: both right 1, first alone 1, second alone 0, neither 2; phi =
     # (1*2 - 1*0) / sqrt(2*2*1*3)
-    assert phi(first, second) == pytest.approx(2 / np.sqrt(12))
-    assert phi(first, first) == pytest.approx(1.0) and np.isnan(
-        phi(first, Correctness(keys=second.keys, hit_N=np.ones(5, dtype=bool)))
+    assert phi_coefficient(first, second) == pytest.approx(2 / np.sqrt(12))
+    assert phi_coefficient(first, first) == pytest.approx(1.0) and np.isnan(
+        phi_coefficient(first, Correctness(keys=second.keys, correct_N=np.ones(5, dtype=bool)))
     )
 
 
@@ -30,7 +30,7 @@ def test_the_matrix_is_symmetric_with_ones_and_knows_which_seeds_belong_together
     roles = ["T1", "T2", "student"]
     groups, _ = load_correctness(study, [c.run_id for c in record.cells], metric="top1")
     hits = {run: found for group in groups.values() for run, found in group.items()}
-    map_RR = correlations(record, roles, {"target": "ucf101", "subset": "10k"}, hits)
+    map_RR = error_correlations(record, roles, {"target": "ucf101", "subset": "10k"}, hits)
     assert map_RR == pytest.approx(map_RR.T) and np.diag(map_RR) == pytest.approx(1.0)
     pairs = [
         [
@@ -43,7 +43,9 @@ def test_the_matrix_is_symmetric_with_ones_and_knows_which_seeds_belong_together
         ]
         for s in (0, 1)
     ]
-    assert map_RR[0, 1] == pytest.approx(np.mean([phi(hits[a], hits[b]) for a, b in pairs]))
+    assert map_RR[0, 1] == pytest.approx(
+        np.mean([phi_coefficient(hits[a], hits[b]) for a, b in pairs])
+    )
 
 
 def test_a_role_without_results_is_a_blank_and_no_results_are_no_figure(

@@ -56,7 +56,9 @@ def test_every_link_leads_somewhere(name: str, request: pytest.FixtureRequest) -
     outline = Outline(built.page)
     assert len(set(outline.ids)) == len(outline.ids)
     for link in outline.links:
-        assert link[1:] in outline.ids if link.startswith("#") else (built.to / link).is_file()
+        assert (
+            link[1:] in outline.ids if link.startswith("#") else (built.report_dir / link).is_file()
+        )
 
 
 def test_what_comes_from_data_is_text_not_markup(partial) -> None:

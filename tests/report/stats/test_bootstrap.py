@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from kdbatch.report.stats.bootstrap import SeedDraws, interval, resample, t_interval, t_quantile
+from kdbatch.report.stats.bootstrap import (
+    SeedDraws,
+    percentile_interval,
+    resample,
+    t_interval,
+    t_quantile,
+)
 from kdbatch.report.stats.comparisons import Arm, compare_arms
 
 
@@ -17,26 +23,26 @@ def pair(num_videos: int, only_a: int, only_b: int, both: int) -> dict[str, np.n
 def test_a_paired_interval_is_that_of_the_normal_approximation() -> None:
     n, gained, lost = 2000, 260, 100
     found = resample(pair(n, gained, lost, 1000), rng=np.random.default_rng(0), num_replicates=4000)
-    low, high = interval(found.replicates["a"] - found.replicates["b"])
+    low, high = percentile_interval(found.replicates["a"] - found.replicates["b"])
     p, q = gained / n, lost / n
     half = (
         100 * 1.959964 * np.sqrt((p + q - (p - q) ** 2) / n)
     )  # variance of a difference of paired shares (McNemar)
-    assert found.point["a"] - found.point["b"] == pytest.approx(8.0)
+    assert found.accuracy["a"] - found.accuracy["b"] == pytest.approx(8.0)
     assert (low, high) == (pytest.approx(8.0 - half, abs=0.15), pytest.approx(8.0 + half, abs=0.15))
 
 
 def test_pairing_narrows_the_interval_of_runs_that_err_alike() -> None:
     found = resample(pair(1000, 50, 10, 500), rng=np.random.default_rng(0))
-    low, high = interval(found.replicates["a"] - found.replicates["b"])
+    low, high = percentile_interval(found.replicates["a"] - found.replicates["b"])
     shuffled = np.random.default_rng(1).permutation(found.replicates["b"])
-    wide_low, wide_high = interval(found.replicates["a"] - shuffled)
+    wide_low, wide_high = percentile_interval(found.replicates["a"] - shuffled)
     assert high - low < 0.5 * (wide_high - wide_low)
 
 
 def test_equal_runs_differ_by_nothing() -> None:
     found = resample(pair(100, 0, 0, 40), rng=np.random.default_rng(0))
-    assert interval(found.replicates["a"] - found.replicates["b"]) == (0.0, 0.0)
+    assert percentile_interval(found.replicates["a"] - found.replicates["b"]) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize("num_seeds", [2, 3, 5])
@@ -45,7 +51,7 @@ def test_errors_of_seeds_have_the_interval_of_student(num_seeds: int) -> None:
     errors = SeedDraws(rng=np.random.default_rng(3)).errors(values)
     expected = t_interval(list(values.values()))
     assert expected is not None
-    assert interval(errors + np.mean(list(values.values()))) == pytest.approx(
+    assert percentile_interval(errors + np.mean(list(values.values()))) == pytest.approx(
         expected, rel=0.02, abs=0.02
     )
 

@@ -1,10 +1,10 @@
 from collections.abc import Callable
 
 import pytest
-from support.reports import ACCURACY, ROLES, run_of
+from support.reports import ACCURACY, ROLES, find_run_id
 
 from kdbatch.report.data.study import load_study
-from kdbatch.report.stats.claims import CheckedClaim, check_claims, deciding
+from kdbatch.report.stats.claims import CheckedClaim, check_claims, deciding_comparison
 from kdbatch.report.stats.comparisons import Comparison
 from kdbatch.vocab.plans import Claim
 from kdbatch.vocab.runs import RunFolder
@@ -157,7 +157,7 @@ def test_a_claim_about_nothing_that_is_run_says_so(check: Callable) -> None:
 
 def test_a_run_without_predictions_leaves_one_seed_without_an_interval(studied: Callable) -> None:
     record, study = studied(claims=(ABOVE,))
-    RunFolder(study.runs_dir / run_of(record, "student", "10k")).predictions.unlink()
+    RunFolder(study.runs_dir / find_run_id(record, "student", "10k")).predictions.unlink()
     (checked,), _ = check_claims(record, load_study(study.runs_dir))
     assert checked.verdict == "undecided" and "no usable per-video predictions" in checked.why
     assert checked.weakest.effect == pytest.approx(16.0)
@@ -183,8 +183,8 @@ def test_many_comparisons_need_a_wider_miss_to_fail() -> None:
         num_seeds=3,
         differences=(-2.1, -1.9, -2.0),
     )
-    assert not alone.misses(0.0, among=1)
-    assert sure.misses(0.0, among=1) and not sure.misses(0.0, among=5000)
+    assert not alone.misses(0.0, num_comparisons=1)
+    assert sure.misses(0.0, num_comparisons=1) and not sure.misses(0.0, num_comparisons=5000)
 
 
 def test_the_comparison_that_is_shown_for_a_failed_claim_is_one_that_failed() -> None:
@@ -207,9 +207,9 @@ def test_the_comparison_that_is_shown_for_a_failed_claim_is_one_that_failed() ->
         differences=(-2.05, -1.95, -2.0),
     )
     assert (
-        deciding([vague, sure], 0.0) is sure
-        and deciding([vague], 0.0) is vague
-        and deciding([], 0.0) is None
+        deciding_comparison([vague, sure], 0.0) is sure
+        and deciding_comparison([vague], 0.0) is vague
+        and deciding_comparison([], 0.0) is None
     )
 
 

@@ -3,7 +3,7 @@ from collections.abc import Callable
 import numpy as np
 import polars as pl
 import pytest
-from support.reports import run_of
+from support.reports import find_run_id
 
 from kdbatch.report.data.study import load_study
 from kdbatch.report.stats.correctness import resample_runs
@@ -21,23 +21,25 @@ def test_accuracy_from_predictions_is_the_reported_one(studied: Callable) -> Non
     runs = [c.run_id for c in record.cells]
     evidence = resample_runs(study, runs, metric="top1")
     assert evidence.warnings == ()
-    assert evidence.resampled.point == {
+    assert evidence.resampled.accuracy == {
         r: pytest.approx(v) for r in set(runs) if (v := study.value(r, "top1")) is not None
     }
 
 
 def test_the_label_among_the_five_most_probable_counts_for_top5(studied: Callable) -> None:
     record, study = studied()
-    run = run_of(record, "T1", "10k")
+    run = find_run_id(record, "T1", "10k")
     evidence = resample_runs(study, [run], metric="top5")
-    assert evidence.resampled.point == {run: 100.0} and evidence.resampled.num_videos == {run: 400}
+    assert evidence.resampled.accuracy == {run: 100.0} and evidence.resampled.num_videos == {
+        run: 400
+    }
 
 
 def test_predictions_that_contradict_the_reported_accuracy_give_no_interval(
     studied: Callable,
 ) -> None:
     record, study = studied()
-    run = run_of(record, "T1", "10k")
+    run = find_run_id(record, "T1", "10k")
     rows = [
         {
             "run_id": run,
@@ -53,7 +55,7 @@ def test_predictions_that_contradict_the_reported_accuracy_give_no_interval(
     evidence = resample_runs(load_study(study.runs_dir), [run], metric="top1")
     assert (
         "give 25.00 percent where rows.parquet says 50.00" in evidence.warnings[0]
-        and evidence.resampled.point == {}
+        and evidence.resampled.accuracy == {}
     )
 
 
@@ -62,7 +64,7 @@ def test_predictions_that_contradict_the_reported_accuracy_give_no_interval(
 )
 def test_what_is_no_prediction_is_named(studied: Callable, damage: dict[str, object]) -> None:
     record, study = studied()
-    run = run_of(record, "T1", "10k")
+    run = find_run_id(record, "T1", "10k")
     folder = RunFolder(study.runs_dir / run)
     rows = predictions(folder).to_dicts()
     rows[3] |= damage
@@ -73,12 +75,12 @@ def test_what_is_no_prediction_is_named(studied: Callable, damage: dict[str, obj
         and run in study.warnings[0]
         and "keys or places that are none" in study.warnings[0]
     )
-    assert resample_runs(study, [run], metric="top1").resampled.point == {}
+    assert resample_runs(study, [run], metric="top1").resampled.accuracy == {}
 
 
 def test_runs_on_different_videos_are_compared_on_those_that_all_have(studied: Callable) -> None:
     record, study = studied()
-    short, whole = run_of(record, "T1", "10k"), run_of(record, "T2", "10k")
+    short, whole = find_run_id(record, "T1", "10k"), find_run_id(record, "T2", "10k")
     folder = RunFolder(study.runs_dir / short)
     rows = predictions(folder).filter(~pl.col("key").is_in(["v0000", "v0001"]))
     hit_share = float((rows["probability_K"].list.arg_max() == rows["label"]).mean())
@@ -97,7 +99,7 @@ def test_runs_on_different_videos_are_compared_on_those_that_all_have(studied: C
 
 def test_the_same_results_give_the_same_replicates(studied: Callable) -> None:
     record, study = studied()
-    run = run_of(record, "T1", "10k")
+    run = find_run_id(record, "T1", "10k")
     first, second = (
         resample_runs(study, [run], metric="top1").resampled.replicates[run] for _ in range(2)
     )

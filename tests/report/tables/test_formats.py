@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 from support.golden import assert_golden
-from support.reports import ACCURACY, TABLE, World
+from support.reports import ACCURACY, TABLE, StudySpec
 
 from kdbatch.report.data.study import load_study
-from kdbatch.report.tables.formats import comma_separated, latex, markdown, sections
-from kdbatch.report.tables.grid import Grid, fill
+from kdbatch.report.tables.formats import row_sections, to_csv, to_latex, to_markdown
+from kdbatch.report.tables.grid import Grid, fill_grid
 
 
 @pytest.fixture(scope="module")
@@ -16,36 +16,36 @@ def grid(tmp_path_factory: pytest.TempPathFactory) -> Grid:
     """Three seeds, one student missing in all of them, a title full of markup."""
     planted = ACCURACY | {("T1", "10k", 0): 0.48, ("T1", "10k", 2): 0.52}
     runs_dir = tmp_path_factory.mktemp("tables")
-    World(seeds=(0, 1, 2), accuracy=planted, num_videos=50, unfinished=[("student", "30k")]).write(
-        runs_dir
-    )
+    StudySpec(
+        seeds=(0, 1, 2), accuracy=planted, num_videos=50, unfinished=[("student", "30k")]
+    ).write(runs_dir)
     study = load_study(runs_dir)
     table = replace(TABLE, title="50% & more_videos | R(2+1)D", note="Published: none.")
-    return fill(study.records[0], table, study)
+    return fill_grid(study.records[0], table, study)
 
 
 def test_markdown_is_the_accepted_text(grid: Grid) -> None:
-    assert_golden("report_table.md", markdown(grid))
+    assert_golden("report_table.md", to_markdown(grid))
 
 
 def test_latex_is_the_accepted_text(grid: Grid) -> None:
-    assert_golden("report_table.tex", latex(grid))
+    assert_golden("report_table.tex", to_latex(grid))
 
 
 def test_csv_is_the_accepted_text(grid: Grid) -> None:
-    assert_golden("report_table.csv", comma_separated(grid))
+    assert_golden("report_table.csv", to_csv(grid))
 
 
 def test_csv_has_every_digit_and_one_line_per_number(grid: Grid) -> None:
-    rows = list(csv.DictReader(io.StringIO(comma_separated(grid))))
-    assert len(rows) == sum(len(row.numbers) for row in grid.rows)
+    rows = list(csv.DictReader(io.StringIO(to_csv(grid))))
+    assert len(rows) == sum(len(row.cells) for row in grid.rows)
     assert [float(r["mean"]) for r in rows if r["role"] == "T1"] == [
-        n.mean for n in grid.rows[0].numbers
+        n.mean for n in grid.rows[0].cells
     ]
 
 
 def test_latex_braces_and_columns_balance(grid: Grid) -> None:
-    text = latex(grid)
+    text = to_latex(grid)
     plain = text.replace(r"\{", "").replace(r"\}", "")
     assert plain.count("{") == plain.count("}")
     body = [
@@ -58,7 +58,7 @@ def test_probes_stand_below_controls_under_a_heading_of_their_own(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     runs_dir = tmp_path_factory.mktemp("probes")
-    World(num_videos=50).write(runs_dir)
+    StudySpec(num_videos=50).write(runs_dir)
     study = load_study(runs_dir)
     record = study.records[0]
     probes = tuple(replace(cell, role="T1.linear") for cell in record.cells if cell.role == "T1")
@@ -67,7 +67,9 @@ def test_probes_stand_below_controls_under_a_heading_of_their_own(
         roles=record.roles | {"T1.linear": "T1, linear probe"},
         cells=(*record.cells, *probes),
     )
-    found = list(sections(fill(record, replace(TABLE, rows=(*TABLE.rows, "T1.linear")), study)))
+    found = list(
+        row_sections(fill_grid(record, replace(TABLE, rows=(*TABLE.rows, "T1.linear")), study))
+    )
     assert [(title, [row.role for row in rows]) for title, rows in found][:3] == [
         ("", ["T1", "T2", "student"]),
         ("Controls", ["labels_only"]),

@@ -18,7 +18,7 @@ from support import targets as target
 from support.wait import wait_until
 
 from kdbatch.base.atomic_write import load_json
-from kdbatch.result.read import read_curves, read_predictions, scan_rows
+from kdbatch.result.read import read_curves, read_predictions, read_rows
 from kdbatch.run.heartbeat import StopSignal
 from kdbatch.run.main import main
 from kdbatch.vocab.recipes import Distill
@@ -113,7 +113,7 @@ def _results(folder: RunFolder) -> tuple[dict[str, np.ndarray], np.ndarray, dict
     predictions = read_predictions(folder.path.parent, [folder.id]).frame
     rows = {
         row["name"]: row["value"]
-        for row in scan_rows(folder.path.parent, [folder.id]).frame.to_dicts()
+        for row in read_rows(folder.path.parent, [folder.id]).frame.to_dicts()
     }
     return (
         load_file(folder.model),
