@@ -17,10 +17,10 @@ def lookup(table: Mapping[str, T], name: str, *, where: str) -> T:
     """
     if name in table:
         return table[name]
-    raise UserError(f"{where}: no {name!r}.{nearest(name, table)} Known: {', '.join(table)}.")
+    raise UserError(f"{where}: no {name!r}.{did_you_mean(name, table)} Known: {', '.join(table)}.")
 
 
-def nearest(name: str, known: Collection[str]) -> str:
+def did_you_mean(name: str, known: Collection[str]) -> str:
     """` Did you mean 'x'?` when something known is near, else nothing."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f" Did you mean {close[0]!r}?" if close else ""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from kdbatch.base.errors import UserError
-from kdbatch.base.lookup import nearest
+from kdbatch.base.lookup import did_you_mean
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ def _dataclass(cls: Any, raw: Any, where: str) -> Any:
         if name not in hints:
             known = ", ".join(hints) or "none"
             raise UserError(
-                f"{where}.{name}: {cls.__name__} has no such field.{nearest(str(name), hints)} Fields: {known}."
+                f"{where}.{name}: {cls.__name__} has no such field.{did_you_mean(str(name), hints)} Fields: {known}."
             )
     for name in required:
         if name not in raw:
@@ -77,7 +77,7 @@ def _value(hint: Any, raw: Any, where: str) -> Any:
         if raw in args and type(raw) in {type(a) for a in args}:
             return raw
         raise UserError(
-            f"{where}: found {_shown(raw)}.{nearest(str(raw), [str(a) for a in args])} One of: {', '.join(map(str, args))}."
+            f"{where}: found {_shown(raw)}.{did_you_mean(str(raw), [str(a) for a in args])} One of: {', '.join(map(str, args))}."
         )
     if origin in (typing.Union, types.UnionType):
         return _union(args, raw, where)

@@ -19,7 +19,7 @@ from fire.decorators import SetParseFn
 
 from kdbatch import __version__
 from kdbatch.base.errors import UserError
-from kdbatch.base.lookup import nearest
+from kdbatch.base.lookup import did_you_mean
 
 SHORT = {"-f": "--follow"}
 WORKER_PACKAGES = {
@@ -122,7 +122,9 @@ def _dispatch(commands: object, argv: list[str]) -> int:
             if any(other.startswith(f"{argv[0]} ") for other in known)
             else argv[0]
         )
-        raise UserError(f"no command {said!r}.{nearest(said, known)} Commands: {', '.join(known)}.")
+        raise UserError(
+            f"no command {said!r}.{did_you_mean(said, known)} Commands: {', '.join(known)}."
+        )
     if wants_help:
         print(_usage(name, known[name]))
         return 0
@@ -166,7 +168,7 @@ def check_arguments(name: str, function: Callable[..., Any], words: Sequence[str
         flag = spelling.removeprefix("--").replace("-", "_")
         if not spelling.startswith("--") or flag not in flags:
             raise UserError(
-                f"{name}: no flag {spelling}.{nearest(spelling, spelled)} Flags: {', '.join(spelled) or 'none'}."
+                f"{name}: no flag {spelling}.{did_you_mean(spelling, spelled)} Flags: {', '.join(spelled) or 'none'}."
             )
         if hints[flag] is bool:
             value = value if equals else "true"

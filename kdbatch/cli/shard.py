@@ -9,8 +9,8 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
 from kdbatch.base.text import plural
 from kdbatch.cli.terminal import progress, say
-from kdbatch.shard.index import publish_index, writing
-from kdbatch.shard.shard_plan import ShardPlan, groups_of, plan_shards, range_of_words
+from kdbatch.shard.index import write_index, translate_write_errors
+from kdbatch.shard.shard_plan import ShardPlan, split_into_ranges, plan_shards, parse_shard_range
 from kdbatch.shard.toy.size import SIZES
 from kdbatch.vocab.config import Config, load_config
 from kdbatch.vocab.datasets import DATASETS
@@ -80,11 +80,11 @@ def _part_of(dataset: str, split: str) -> str:
 
 
 def _shard_here(plan: ShardPlan, shards: str, processes: int) -> None:
-    from kdbatch.shard.build import build_job  # PyAV again
+    from kdbatch.shard.build import build_from_plan  # PyAV again
 
-    chosen = range_of_words(shards, plan.num_shards) if shards else None
+    chosen = parse_shard_range(shards, plan.num_shards) if shards else None
     with progress(f"shard {plan.dataset}") as tell:
-        built = build_job(plan, shards=chosen, processes=processes, progress=tell)
+        built = build_from_plan(plan, shards=chosen, processes=processes, progress=tell)
     if built.throughput.num_videos:
         say(f"{plan.dataset}/{plan.part}: {built.throughput}")
     if built.index is None:
@@ -110,18 +110,18 @@ def _shard_on_slurm(
         submit_shard_array,
     )  # submitit, which no worker needs
 
-    missing = plan.missing()
-    what = f"{plan.dataset}/{plan.part}: {len(missing)} of {plan.num_shards} shards for {plan.num_places} videos are still to be made"
+    missing = plan.missing_shards()
+    what = f"{plan.dataset}/{plan.part}: {len(missing)} of {plan.num_shards} shards for {plan.num_positions} videos are still to be made"
     if not missing and not dry_run:
-        with writing(plan, again=f"{request.command} --slurm"):
-            publish_index(plan)
+        with translate_write_errors(plan, again=f"{request.command} --slurm"):
+            write_index(plan)
     if not slurm or not missing:
         say(f"{what}.")
         return
     array = ShardArray(
         name=f"shard-{plan.dataset}-{plan.part}",
         words=request.to_arguments,
-        ranges=groups_of(missing, num_elements(len(missing), config=config)),
+        ranges=split_into_ranges(missing, num_elements(len(missing), config=config)),
         folder=plan.folder / "slurm" / plan.part,
         cwd=Path.cwd(),
         binds=(Path.cwd(), config.shards_dir, plan.root),
@@ -129,7 +129,7 @@ def _shard_on_slurm(
     if dry_run:
         say(f"{what}, by {plural(len(array.ranges), 'element')} of a SLURM array.")
         return
-    with writing(plan, again=f"{request.command} --slurm"):
+    with translate_write_errors(plan, again=f"{request.command} --slurm"):
         array.folder.mkdir(parents=True, exist_ok=True)
     job_ids = submit_shard_array(array, config=config)
     job_words = f"job {job_ids[0].partition('_')[0]} with {plural(len(job_ids), 'element')}"

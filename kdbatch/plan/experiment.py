@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kdbatch.base.errors import UserError
-from kdbatch.base.lookup import lookup, nearest
+from kdbatch.base.lookup import lookup, did_you_mean
 from kdbatch.base.parse import parse
 from kdbatch.plan.profile import Profile
 from kdbatch.plan.specs import Case, Experiment, Probe, StudentSpec, TeacherSpec, split_teacher
@@ -152,7 +152,7 @@ def _axis_values(raw: Any, *, name: str, profile: Profile, where: str) -> dict[s
     kept = profile.keep.get(name, tuple(values))
     if missing := [k for k in kept if k not in values]:
         raise UserError(
-            f"{where}: the profile keeps {missing[0]!r}, which is no value of this axis.{nearest(missing[0], values)}"
+            f"{where}: the profile keeps {missing[0]!r}, which is no value of this axis.{did_you_mean(missing[0], values)}"
         )
     return {label: values[label] for label in values if label in kept}
 

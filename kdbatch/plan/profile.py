@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from kdbatch.base.errors import UserError
-from kdbatch.base.lookup import lookup, nearest
+from kdbatch.base.lookup import lookup, did_you_mean
 from kdbatch.base.parse import parse
 from kdbatch.plan.yaml_loader import load_yaml
 from kdbatch.vocab.backbones import BACKBONE_TITLES
@@ -133,7 +133,7 @@ def load_profile(experiment: Path, name: str) -> Profile:
     if not path.exists():
         known = [p.stem for p in sorted(folder.glob("*.yaml"))]
         raise UserError(
-            f"--profile {name}: there is no {path}.{nearest(name, known)} Profiles there: {', '.join(known) or 'none'}."
+            f"--profile {name}: there is no {path}.{did_you_mean(name, known)} Profiles there: {', '.join(known) or 'none'}."
         )
     raw = load_yaml(path)
     if isinstance(raw.get("subsets"), dict):  # sizes may be written as numbers

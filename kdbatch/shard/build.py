@@ -12,13 +12,13 @@ from pathlib import Path
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.progress import Progress
-from kdbatch.shard.index import check_rejected, publish_index, publish_rejected, writing
-from kdbatch.shard.originals import keep
+from kdbatch.shard.index import check_rejected, write_index, write_rejected, translate_write_errors
+from kdbatch.shard.originals import store_original
 from kdbatch.shard.pool import map_parallel
 from kdbatch.shard.shard_plan import TRANSCODED, ShardPlan, plan_shards
-from kdbatch.shard.source_video import CANNOT_BE_READ
-from kdbatch.shard.stored import BrokenVideo, HostError, Refused, Stored, size_and_time
-from kdbatch.shard.tars import Entry, publish_shard
+from kdbatch.shard.source_video import READ_ERRNOS
+from kdbatch.shard.stored import BrokenVideo, HostError, StoreFailure, EncodedVideo, size_and_time
+from kdbatch.shard.tars import Entry, write_shard
 from kdbatch.shard.transcode import transcode as encode
 from kdbatch.vocab.shards import Reject, ShardIndex
 
@@ -32,7 +32,7 @@ class Throughput:
     num_bytes: int = 0
     seconds: float = 0.0
 
-    def add(self, path: Path, stored: Stored) -> None:
+    def add(self, path: Path, stored: EncodedVideo) -> None:
         self.num_videos += 1
         self.num_bytes += path.stat().st_size
         self.seconds += stored.num_frames / stored.fps
@@ -84,12 +84,12 @@ def build_shards(
         max_rejected=max_rejected,
         transcode=transcode,
     )
-    index = build_job(job, processes=processes, progress=progress).index
+    index = build_from_plan(job, processes=processes, progress=progress).index
     assert index is not None, job.folder
     return index
 
 
-def build_job(
+def build_from_plan(
     plan: ShardPlan, *, shards: range | None = None, processes: int, progress: Progress
 ) -> Built:
     """Make those of `shards` (all of the job's, if not said) that are missing; then write the
@@ -104,9 +104,11 @@ def build_job(
     shards = range(plan.num_shards) if shards is None else shards
     throughput = Throughput(began=time.monotonic())
     try:
-        with writing(plan, again=plan.request.command):
-            _make(plan, shards, throughput=throughput, processes=processes, progress=progress)
-            index = publish_index(plan)
+        with translate_write_errors(plan, again=plan.request.command):
+            _write_missing(
+                plan, shards, throughput=throughput, processes=processes, progress=progress
+            )
+            index = write_index(plan)
     except BrokenProcessPool as error:
         raise UserError(
             f"{plan.folder}: a process that transcodes died (out of memory?). Finished shards are kept. "
@@ -115,14 +117,14 @@ def build_job(
     return Built(index=index, throughput=throughput)
 
 
-def _make(
+def _write_missing(
     plan: ShardPlan, shards: range, *, throughput: Throughput, processes: int, progress: Progress
 ) -> None:
-    found = {shard: plan.finished(shard) for shard in shards}
+    found = {shard: plan.finished_record(shard) for shard in shards}
     rejected = [reject for record in found.values() if record for reject in record.rejected]
     missing = [shard for shard, record in found.items() if record is None]
-    done = sum(len(plan.places_of(shard)) for shard in shards) - sum(
-        len(plan.places_of(shard)) for shard in missing
+    done = sum(len(plan.positions_of(shard)) for shard in shards) - sum(
+        len(plan.positions_of(shard)) for shard in missing
     )
     entries = _entries(
         plan, missing, done=done, throughput=throughput, processes=processes, progress=progress
@@ -139,15 +141,15 @@ def _make(
     try:
         check_rejected(plan, rejected)
         for shard in missing:
-            publish_shard(
+            write_shard(
                 plan.folder,
                 plan.name_of(shard),
-                counted(len(plan.places_of(shard))),
+                counted(len(plan.positions_of(shard))),
                 encoding=plan.index.encoding,
             )
     except UserError:
         with contextlib.suppress(OSError, UserError):  # the first trouble is the one to tell
-            publish_rejected(plan, rejected)
+            write_rejected(plan, rejected)
         raise
     finally:
         entries.close()
@@ -165,16 +167,16 @@ def _entries(
     """Every video of `shards`, in order: one stream over all shards, so that no process waits at a
     shard's end.
     """
-    places = [place for shard in shards for place in plan.places_of(shard)]
+    places = [place for shard in shards for place in plan.positions_of(shard)]
     total = done + len(places)
-    store = encode if plan.index.encoding == TRANSCODED else keep
+    store = encode if plan.index.encoding == TRANSCODED else store_original
     results = map_parallel(
         partial(_stored, store), [plan.order[place].path for place in places], processes=processes
     )
     try:
         for place, stored in zip(places, results, strict=True):
-            source, path = plan.order[place], plan.path_of(place)
-            if isinstance(stored, Stored):
+            source, path = plan.order[place], plan.relative_path(place)
+            if isinstance(stored, EncodedVideo):
                 throughput.add(source.path, stored)
             else:
                 stored = Reject(key=source.key, place=place, path=path, **vars(stored))
@@ -182,7 +184,7 @@ def _entries(
             progress(done, total, f"{throughput}, {source.key}")
             yield Entry(
                 source=source,
-                place=place,
+                position=place,
                 path=path,
                 class_name=plan.index.classes[source.label],
                 stored=stored,
@@ -191,14 +193,14 @@ def _entries(
         results.close()
 
 
-def _stored(store: Callable[[Path], Stored], path: Path) -> Stored | Refused:
+def _stored(store: Callable[[Path], EncodedVideo], path: Path) -> EncodedVideo | StoreFailure:
     """Runs in the worker processes: the stored video, or why there is none."""
     num_bytes, mtime_ns = size_and_time(path)
     try:
         return store(path)
     except BrokenVideo as error:
-        return Refused(reason=str(error), num_bytes=num_bytes, mtime_ns=mtime_ns)
+        return StoreFailure(reason=str(error), num_bytes=num_bytes, mtime_ns=mtime_ns)
     except OSError as error:
-        if error.errno not in CANNOT_BE_READ:
+        if error.errno not in READ_ERRNOS:
             raise
         raise HostError(error.errno, f"cannot be read ({error.strerror})", str(path)) from None

@@ -14,14 +14,14 @@ from pathlib import Path
 from kdbatch.base.atomic_write import load_json
 from kdbatch.base.errors import UserError
 from kdbatch.shard.sources import (
-    SourceListing,
-    first_file,
-    folder_in,
-    lines_of,
-    name_below,
-    new_source,
-    note_left_out,
-    shown,
+    Listing,
+    find_list_file,
+    find_folder,
+    read_lines,
+    checked_name,
+    make_video,
+    unlisted_note,
+    quoted,
     subfolders,
     videos_in,
     with_unique_keys,
@@ -30,7 +30,7 @@ from kdbatch.shard.sources import (
 FOLDS = (1, 2, 3)
 
 
-def read_k400(root: Path, part: str) -> SourceListing:
+def read_k400(root: Path, part: str) -> Listing:
     """`train/<class>/<youtube-id>_<start>_<end>.mp4`, `val/...`; class folders may have _ for
     spaces. Labels: class names sorted.
 
@@ -38,7 +38,7 @@ def read_k400(root: Path, part: str) -> SourceListing:
     split), as CVDF mirrors it. Videos that YouTube no longer had when a copy was made are missing
     from every copy: they are counted, not rejected.
     """
-    folder = folder_in(
+    folder = find_folder(
         root,
         part,
         holds="Kinetics-400: train/<class>/<id>_<start>_<end>.mp4 (or annotations/train.csv with train/*.mp4)",
@@ -73,15 +73,13 @@ def read_k400(root: Path, part: str) -> SourceListing:
         )
     place = {name: i for i, name in enumerate(sorted(names))}
     rows = [
-        new_source(path, place[name], splits=(part,), part=part, group=_youtube_id(path.stem))
+        make_video(path, place[name], splits=(part,), part=part, group=_youtube_id(path.stem))
         for path, name in found
     ]
-    notes = note_left_out(folder, left_out) + _k400_missing(
+    notes = unlisted_note(folder, left_out) + _k400_missing(
         csvs.get(part), class_of.get(part, ()), [path.stem for path, _ in found]
     )
-    return SourceListing(
-        classes=tuple(place), sources=with_unique_keys(rows, where=folder), notes=notes
-    )
+    return Listing(classes=tuple(place), videos=with_unique_keys(rows, where=folder), notes=notes)
 
 
 def _k400_csv(root: Path, part: str) -> Path | None:
@@ -100,11 +98,11 @@ def _k400_csv(root: Path, part: str) -> Path | None:
 def _k400_classes(path: Path) -> dict[str, str]:
     """The class of each file stem `<youtube-id>_<start, 6 digits>_<end, 6 digits>`."""
     class_of: dict[str, str] = {}
-    for number, line in enumerate(lines_of(path)[1:], 2):
+    for number, line in enumerate(read_lines(path)[1:], 2):
         cells = next(csv.reader([line], strict=False))
         if len(cells) < 4 or not (cells[2].isdecimal() and cells[3].isdecimal()):
             raise UserError(
-                f"{path}: line {number}: expected label,youtube_id,time_start,time_end,split; found {shown(line)}."
+                f"{path}: line {number}: expected label,youtube_id,time_start,time_end,split; found {quoted(line)}."
             )
         stem = f"{cells[1]}_{int(cells[2]):06d}_{int(cells[3]):06d}"
         if class_of.setdefault(stem, cells[0]) != cells[0]:
@@ -132,11 +130,11 @@ def _youtube_id(stem: str) -> str:
     return stem[:11]
 
 
-def read_ssv2(root: Path, part: str) -> SourceListing:
+def read_ssv2(root: Path, part: str) -> Listing:
     """`20bn-something-something-v2/<id>.webm` and `labels/{labels,train,validation}.json` (or the
     older something-something-v2-*.json).
     """
-    folder = folder_in(
+    folder = find_folder(
         root,
         "20bn-something-something-v2",
         holds="Something-Something V2: 20bn-something-something-v2/<id>.webm",
@@ -166,16 +164,16 @@ def read_ssv2(root: Path, part: str) -> SourceListing:
             raise UserError(
                 f"{list_path}: entry {place}: the class {name!r} is not in {label_path.name}."
             )
-        path = folder / name_below(f"{entry['id']}.webm", where=f"{list_path}: entry {place}")
+        path = folder / checked_name(f"{entry['id']}.webm", where=f"{list_path}: entry {place}")
         rows.append(
-            new_source(path, int(labels[name]), splits=(part,), part=part, group=str(entry["id"]))
+            make_video(path, int(labels[name]), splits=(part,), part=part, group=str(entry["id"]))
         )
     classes = tuple(sorted(labels, key=lambda name: int(labels[name])))
-    return SourceListing(classes=classes, sources=with_unique_keys(rows, where=list_path))
+    return Listing(classes=classes, videos=with_unique_keys(rows, where=list_path))
 
 
 def _ssv2_list(root: Path, name: str) -> Path:
-    return first_file(
+    return find_list_file(
         [
             root / "labels" / f"{name}.json",
             root / f"{name}.json",
@@ -184,20 +182,20 @@ def _ssv2_list(root: Path, name: str) -> Path:
     )
 
 
-def read_ucf101(root: Path, part: str) -> SourceListing:
+def read_ucf101(root: Path, part: str) -> Listing:
     """`UCF-101/<Class>/v_<Class>_gXX_cYY.avi`; `ucfTrainTestlist/classInd.txt` counts from 1; fold
     lists name class folder and file.
 
     One class is spelt HandstandPushups as a folder and HandStandPushups in its files, and copies
     differ: case does not count here.
     """
-    folder = folder_in(root, "UCF-101", holds="UCF101: UCF-101/<Class>/v_<Class>_gXX_cYY.avi")
-    lists = folder_in(
+    folder = find_folder(root, "UCF-101", holds="UCF101: UCF-101/<Class>/v_<Class>_gXX_cYY.avi")
+    lists = find_folder(
         root,
         "ucfTrainTestlist",
         holds="UCF101's fold lists: classInd.txt, trainlist01.txt, testlist01.txt, ...",
     )
-    classes = _ucf101_classes(first_file([lists / "classInd.txt"]))
+    classes = _ucf101_classes(find_list_file([lists / "classInd.txt"]))
     place = {name.casefold(): i for i, name in enumerate(classes)}
     on_disk = {
         f"{path.parent.name}/{path.name}".casefold(): path
@@ -211,37 +209,37 @@ def read_ucf101(root: Path, part: str) -> SourceListing:
         for f in FOLDS
         for kind in ("train", "test")
     ]:
-        for number, line in enumerate(lines_of(first_file([list_path])), 1):
+        for number, line in enumerate(read_lines(find_list_file([list_path])), 1):
             name, _, label = line.partition(" ")
             class_name = name.split("/")[0].casefold()
             if class_name not in place or "/" not in name:
                 raise UserError(
-                    f"{list_path}: line {number}: expected <Class>/<file> of a class in classInd.txt, found {shown(line)}."
+                    f"{list_path}: line {number}: expected <Class>/<file> of a class in classInd.txt, found {quoted(line)}."
                 )
             if label and label.strip() != str(place[class_name] + 1):
                 raise UserError(
-                    f"{list_path}: line {number}: {shown(line)} disagrees with classInd.txt, where it is {place[class_name] + 1}."
+                    f"{list_path}: line {number}: {quoted(line)} disagrees with classInd.txt, where it is {place[class_name] + 1}."
                 )
             path = on_disk.get(
-                name.casefold(), folder / name_below(name, where=f"{list_path}: line {number}")
+                name.casefold(), folder / checked_name(name, where=f"{list_path}: line {number}")
             )
             if split in splits[path]:
                 raise UserError(
-                    f"{list_path}: line {number}: the video {shown(name)} is listed more than once."
+                    f"{list_path}: line {number}: the video {quoted(name)} is listed more than once."
                 )
             splits[path].append(split)
             label_of[path] = place[class_name]
     rows = []
     for path, label in label_of.items():
         group = re.sub(r"_c\d+$", "", path.stem)
-        rows.append(new_source(path, label, splits=tuple(splits[path]), part=part, group=group))
-    notes = note_left_out(folder, [path for path in on_disk.values() if path not in label_of])
-    return SourceListing(classes=classes, sources=with_unique_keys(rows, where=folder), notes=notes)
+        rows.append(make_video(path, label, splits=tuple(splits[path]), part=part, group=group))
+    notes = unlisted_note(folder, [path for path in on_disk.values() if path not in label_of])
+    return Listing(classes=classes, videos=with_unique_keys(rows, where=folder), notes=notes)
 
 
 def _ucf101_classes(path: Path) -> tuple[str, ...]:
     """Class names by their numbers."""
-    rows = [line.split() for line in lines_of(path)]
+    rows = [line.split() for line in read_lines(path)]
     if not rows or not all(len(row) == 2 and row[0].isdecimal() for row in rows):
         raise UserError(f"{path}: expected a number and a class name on each line, as published.")
     names = {int(number): name for number, name in rows}
@@ -252,12 +250,14 @@ def _ucf101_classes(path: Path) -> tuple[str, ...]:
     return tuple(names[number] for number in sorted(names))
 
 
-def read_hmdb51(root: Path, part: str) -> SourceListing:
+def read_hmdb51(root: Path, part: str) -> Listing:
     """`hmdb51_org/<class>/<file>.avi`; `testTrainMulti_7030_splits/<class>_test_split{1,2,3}.txt`
     with tags 1 train, 2 test, 0 unused.
     """
-    folder = folder_in(root, "hmdb51_org", holds="HMDB51, unpacked: hmdb51_org/<class>/<file>.avi")
-    lists = folder_in(
+    folder = find_folder(
+        root, "hmdb51_org", holds="HMDB51, unpacked: hmdb51_org/<class>/<file>.avi"
+    )
+    lists = find_folder(
         root, "testTrainMulti_7030_splits", holds="HMDB51's splits: <class>_test_split1.txt, ..."
     )
     classes = tuple(
@@ -289,15 +289,15 @@ def read_hmdb51(root: Path, part: str) -> SourceListing:
         # Files are named <film>_<class>_<marks>_<number>.avi: what stands before the class is the
         # film.
         rows += [
-            new_source(
+            make_video(
                 paths[file], label, splits=tuple(found), part=part, group=file.split(f"_{name}_")[0]
             )
             for file, found in splits.items()
         ]
-    return SourceListing(
+    return Listing(
         classes=classes,
-        sources=with_unique_keys(rows, where=folder),
-        notes=note_left_out(folder, left_out),
+        videos=with_unique_keys(rows, where=folder),
+        notes=unlisted_note(folder, left_out),
     )
 
 
@@ -305,27 +305,27 @@ def _hmdb51_splits(lists: Path, name: str) -> dict[str, list[str]]:
     """The splits of each file of one class. Names may hold spaces; the tag comes last."""
     splits: dict[str, list[str]] = {}
     for fold in FOLDS:
-        list_path = first_file([lists / f"{name}_test_split{fold}.txt"])
+        list_path = find_list_file([lists / f"{name}_test_split{fold}.txt"])
         seen: set[str] = set()
-        for number, line in enumerate(lines_of(list_path), 1):
+        for number, line in enumerate(read_lines(list_path), 1):
             file, _, tag = line.rpartition(" ")
             file = file.strip()
             if tag not in ("0", "1", "2") or not file:
                 raise UserError(
-                    f"{list_path}: line {number}: expected <file> and a tag 0, 1 or 2; found {shown(line)}."
+                    f"{list_path}: line {number}: expected <file> and a tag 0, 1 or 2; found {quoted(line)}."
                 )
             if file in seen:
                 raise UserError(
-                    f"{list_path}: line {number}: the video {shown(file)} is listed more than once."
+                    f"{list_path}: line {number}: the video {quoted(file)} is listed more than once."
                 )
-            seen.add(name_below(file, where=f"{list_path}: line {number}"))
+            seen.add(checked_name(file, where=f"{list_path}: line {number}"))
             splits.setdefault(file, [])
             if tag != "0":
                 splits[file].append(f"{'train' if tag == '1' else 'test'}{fold:02d}")
     return splits
 
 
-READERS: Mapping[str, Callable[[Path, str], SourceListing]] = {
+READERS: Mapping[str, Callable[[Path, str], Listing]] = {
     "k400": read_k400,
     "ssv2": read_ssv2,
     "ucf101": read_ucf101,

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from kdbatch.base.atomic_write import atomic_write, remove_abandoned_parts, write_json
 from kdbatch.base.errors import UserError
-from kdbatch.shard.shard_plan import ShardPlan, stored_otherwise
+from kdbatch.shard.shard_plan import ShardPlan, encoding_mismatch
 from kdbatch.shard.stored import HostError
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.shards import Part, Reject, Shard, ShardIndex, ShardRecord, load_index
@@ -31,7 +31,7 @@ _REJECTED = pa.schema(
 
 
 @contextlib.contextmanager
-def writing(plan: ShardPlan, *, again: str) -> Iterator[None]:
+def translate_write_errors(plan: ShardPlan, *, again: str) -> Iterator[None]:
     """Inside, shards or their index are written, and what stops that is told in one line; `again`
     is the command that goes on.
 
@@ -51,7 +51,7 @@ def writing(plan: ShardPlan, *, again: str) -> Iterator[None]:
         ) from error
 
 
-def publish_index(plan: ShardPlan) -> ShardIndex | None:
+def write_index(plan: ShardPlan) -> ShardIndex | None:
     """The index with this part anew and the other parts as they are; None, and nothing written,
     while shards are missing.
 
@@ -59,20 +59,23 @@ def publish_index(plan: ShardPlan) -> ShardIndex | None:
         UserError: another part was stored in another way meanwhile.
         TooManyRejected: more videos are broken than are allowed.
     """
-    found = [plan.held(shard) for shard in range(plan.num_shards)]
+    found = [plan.checked_record(shard) for shard in range(plan.num_shards)]
     records = [record for record in found if record is not None]
     if len(records) < len(found):
         return None
     rejected = [reject for record in records for reject in record.rejected]
-    with _alone(plan.folder):
-        publish_rejected(plan, rejected)
+    with _index_lock(plan.folder):
+        write_rejected(plan, rejected)
         check_rejected(plan, rejected)
         index = plan.index
         if (plan.folder / "index.json").exists():  # another part may have been added meanwhile
             there = load_index(plan.folder.parent, plan.dataset)
             if there.encoding != index.encoding:
-                raise stored_otherwise(
-                    plan.folder, found=there.encoding, wanted=index.encoding, anew=plan.anew
+                raise encoding_mismatch(
+                    plan.folder,
+                    found=there.encoding,
+                    wanted=index.encoding,
+                    anew=plan.remake_advice,
                 )
             index = dataclasses.replace(index, parts=there.parts)
         index = dataclasses.replace(index, parts={**index.parts, plan.part: _part(plan, records)})
@@ -95,28 +98,28 @@ class TooManyRejected(UserError):
 
 def check_rejected(plan: ShardPlan, rejected: Sequence[Reject]) -> None:
     """Raises TooManyRejected where more videos are broken than are allowed."""
-    if len(rejected) > plan.max_rejected * plan.num_places:
+    if len(rejected) > plan.max_rejected * plan.num_positions:
         first = rejected[0]
         raise TooManyRejected(
-            f"{plan.root}: {len(rejected)} of {plan.num_places} videos are broken, more than {plan.max_rejected:.2%}. "
+            f"{plan.root}: {len(rejected)} of {plan.num_positions} videos are broken, more than {plan.max_rejected:.2%}. "
             f"The first: {first.path}: {first.reason}. All found so far: {plan.folder}/rejected.parquet. "
             "Mend them and repeat the command, or raise --max-rejected.",
             first,
         )
 
 
-def publish_rejected(plan: ShardPlan, rejected: Sequence[Reject]) -> None:
+def write_rejected(plan: ShardPlan, rejected: Sequence[Reject]) -> None:
     """`rejected.parquet`: the broken videos of every part, empty where none is broken."""
     path = plan.folder / "rejected.parquet"
     rows = [{"part": plan.part, **dataclasses.asdict(reject)} for reject in rejected]
     if path.exists():
-        rows += [row for row in _rows(path) if row["part"] != plan.part]
+        rows += [row for row in _load_rejected_rows(path) if row["part"] != plan.part]
     rows.sort(key=lambda row: (row["part"], row["place"]))
     table = pa.Table.from_pylist(rows, schema=_REJECTED)
     atomic_write(path, lambda part: pq.write_table(table, part))
 
 
-def _rows(path: Path) -> list[dict[str, object]]:
+def _load_rejected_rows(path: Path) -> list[dict[str, object]]:
     try:
         return pq.read_table(path, schema=_REJECTED).to_pylist()
     except (pa.ArrowException, OSError) as error:
@@ -126,7 +129,7 @@ def _rows(path: Path) -> list[dict[str, object]]:
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _index_lock(folder: Path) -> Iterator[None]:
     """Inside, no other process changes the index: the elements of two arrays, one per part, may end
     at the same moment.
     """
@@ -144,17 +147,17 @@ def _part(plan: ShardPlan, records: Sequence[ShardRecord]) -> Part:
     splits = Counter(split for source in plan.order for split in source.splits)
     return Part(
         num_in_source=len(plan.order),
-        num_places=plan.num_places,
+        num_places=plan.num_positions,
         num_in_split={
             split: splits[split]
             for split, part in DATASETS[plan.dataset].part_of.items()
             if part == plan.part
         },
-        shards=tuple(_line(record) for record in records),
+        shards=tuple(_index_entry(record) for record in records),
     )
 
 
-def _line(record: ShardRecord) -> Shard:
+def _index_entry(record: ShardRecord) -> Shard:
     """A shard's line of the index; `fps` is the mean over its videos."""
     samples = record.samples
     lengths = sorted(sample.num_frames / sample.fps for sample in samples)

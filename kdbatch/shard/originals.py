@@ -10,22 +10,22 @@ from pathlib import Path
 
 from av.video.frame import PictureType
 
-from kdbatch.shard.source_video import inspect_video, opened, reasons
-from kdbatch.shard.stored import BrokenVideo, Stored
+from kdbatch.shard.source_video import inspect_video, open_video, translate_decode_errors
+from kdbatch.shard.stored import BrokenVideo, EncodedVideo
 from kdbatch.vocab.packet_index import MAX_FRAMES
 
 
-def keep(path: Path) -> Stored:
+def store_original(path: Path) -> EncodedVideo:
     """The file's own bytes, and its frames counted by decoding every one of them once, in order.
 
     Raises:
         BrokenVideo: as for transcoding, or frames of it cannot be addressed one by one.
     """
-    with reasons():
+    with translate_decode_errors():
         footage = inspect_video(path)
-        with opened(path) as (container, stream):
+        with open_video(path) as (container, stream):
             num_packets = sum(1 for packet in container.demux(stream) if packet.size)
-        with opened(path) as (container, stream):
+        with open_video(path) as (container, stream):
             has_no_times = container.format.name == "avi"
             if has_no_times and stream.codec_context.name == "h264":
                 raise BrokenVideo(
@@ -44,7 +44,7 @@ def keep(path: Path) -> Stored:
                 )
         video = path.read_bytes()
     _check_count(num_frames, num_packets)
-    return Stored(
+    return EncodedVideo(
         video=video,
         container=path.suffix.lower().removeprefix("."),
         index=b"",

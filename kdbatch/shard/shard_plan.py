@@ -16,9 +16,9 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
 from kdbatch.shard.datasets import READERS
 from kdbatch.shard.order import balanced_order
-from kdbatch.shard.sources import Source, printable
+from kdbatch.shard.sources import ListedVideo, printable
 from kdbatch.shard.stored import size_and_time
-from kdbatch.shard.tars import finished_shard
+from kdbatch.shard.tars import load_record
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.shard_request import ShardRequest
 from kdbatch.vocab.shards import (
@@ -46,9 +46,9 @@ class ShardPlan:
     part: str
     root: Path
     folder: Path
-    order: Sequence[Source]
+    order: Sequence[ListedVideo]
     notes: tuple[str, ...]
-    num_places: int
+    num_positions: int
     index: ShardIndex
 
     @property
@@ -65,38 +65,38 @@ class ShardPlan:
 
     @property
     def num_shards(self) -> int:
-        return math.ceil(self.num_places / self.videos_per_shard)
+        return math.ceil(self.num_positions / self.videos_per_shard)
 
     @property
-    def anew(self) -> str:
-        return _anew(self.folder, self.request)
+    def remake_advice(self) -> str:
+        return _remake_advice(self.folder, self.request)
 
     def name_of(self, shard: int) -> str:
         return f"{self.part}-{shard:05d}.tar"
 
-    def places_of(self, shard: int) -> range:
+    def positions_of(self, shard: int) -> range:
         start = shard * self.videos_per_shard
         return range(start, min(start + self.videos_per_shard, len(self.order)))
 
-    def path_of(self, place: int) -> str:
+    def relative_path(self, place: int) -> str:
         """A video's path below the data set's root, as text."""
         return printable(self.order[place].path.relative_to(self.root).as_posix())
 
-    def finished(self, shard: int) -> ShardRecord | None:
+    def finished_record(self, shard: int) -> ShardRecord | None:
         """The shard's record where there is nothing to do: it is whole, and none of its rejected
         videos has been mended since.
 
         Raises:
             UserError: as for `held`.
         """
-        record = self.held(shard)
+        record = self.checked_record(shard)
         return record if record and not any(map(self._is_changed, record.rejected)) else None
 
     def _is_changed(self, reject: Reject) -> bool:
         found = size_and_time(self.order[reject.place].path)
         return reject.num_bytes is not None and (reject.num_bytes, reject.mtime_ns) != found
 
-    def held(self, shard: int) -> ShardRecord | None:
+    def checked_record(self, shard: int) -> ShardRecord | None:
         """The record of a shard that is whole.
 
         Raises:
@@ -104,20 +104,23 @@ class ShardPlan:
             belong there today, or with other labels,
                 splits or groups.
         """
-        record = finished_shard(self.folder, self.name_of(shard))
+        record = load_record(self.folder, self.name_of(shard))
         if record is None:
             return None
         if (
             record.encoding and record.encoding != self.index.encoding
         ):  # no index has been written yet that would tell
-            raise stored_otherwise(
-                self.folder, found=record.encoding, wanted=self.index.encoding, anew=self.anew
+            raise encoding_mismatch(
+                self.folder,
+                found=record.encoding,
+                wanted=self.index.encoding,
+                anew=self.remake_advice,
             )
         held = {(video.place, video.key) for video in (*record.samples, *record.rejected)}
-        if held != {(place, self.order[place].key) for place in self.places_of(shard)}:
+        if held != {(place, self.order[place].key) for place in self.positions_of(shard)}:
             raise UserError(
                 f"{self.folder}/{record.name}: holds other videos than {self.root} has at its places today: videos were added or removed, "
-                f"labels were changed, or it was begun with another number of videos per shard. {self.anew}"
+                f"labels were changed, or it was begun with another number of videos per shard. {self.remake_advice}"
             )
         for sample in record.samples:
             source = self.order[sample.place]
@@ -128,13 +131,15 @@ class ShardPlan:
             ):
                 raise UserError(
                     f"{self.folder}/{record.name}: the lists in {self.root} changed since: {sample.key} was stored with another label, "
-                    f"other splits or another group than they give it today. {self.anew}"
+                    f"other splits or another group than they give it today. {self.remake_advice}"
                 )
         return record
 
-    def missing(self) -> tuple[int, ...]:
+    def missing_shards(self) -> tuple[int, ...]:
         """The shards that are still to be made."""
-        return tuple(shard for shard in range(self.num_shards) if self.finished(shard) is None)
+        return tuple(
+            shard for shard in range(self.num_shards) if self.finished_record(shard) is None
+        )
 
 
 def plan_shards(
@@ -180,7 +185,7 @@ def plan_shards(
         root=str(root.absolute()),
     )
     index = _index_to_extend(shards_dir, request, classes=listing.classes)
-    order = balanced_order(listing.sources)
+    order = balanced_order(listing.videos)
     earlier = index.parts[part].num_places if part in index.parts else 0
     wanted = max(
         count_from_words(subset, len(order), where=f"{dataset}/{part}"), min(earlier, len(order))
@@ -192,12 +197,12 @@ def plan_shards(
         folder=shards_dir / dataset,
         order=order,
         notes=listing.notes,
-        num_places=min(math.ceil(wanted / videos_per_shard) * videos_per_shard, len(order)),
+        num_positions=min(math.ceil(wanted / videos_per_shard) * videos_per_shard, len(order)),
         index=index,
     )
 
 
-def groups_of(shards: Sequence[int], num_groups: int) -> tuple[range, ...]:
+def split_into_ranges(shards: Sequence[int], num_groups: int) -> tuple[range, ...]:
     """Ranges that do not overlap and hold all of `shards`, about equally many of them in each: the
     elements of an array.
     """
@@ -205,7 +210,7 @@ def groups_of(shards: Sequence[int], num_groups: int) -> tuple[range, ...]:
     return tuple(range(shards[a], shards[b - 1] + 1) for a, b in itertools.pairwise(edges) if a < b)
 
 
-def range_of_words(words: str, num_shards: int) -> range:
+def parse_shard_range(words: str, num_shards: int) -> range:
     """The shards that `40:80` names: 40 to 79.
 
     Raises:
@@ -227,7 +232,7 @@ def _checked_part(dataset: str, part: str) -> str:
     return part or known[0]
 
 
-def stored_otherwise(folder: Path, *, found: str, wanted: str, anew: str) -> UserError:
+def encoding_mismatch(folder: Path, *, found: str, wanted: str, anew: str) -> UserError:
     return UserError(
         f"{folder}: its shards are stored as {found!r}, {wanted!r} was asked for. {anew}"
     )
@@ -263,9 +268,9 @@ def _index_to_extend(
             parts={},
         )
     old = load_index(shards_dir, request.dataset)
-    anew = _anew(folder, request)
+    anew = _remake_advice(folder, request)
     if old.encoding != encoding:
-        raise stored_otherwise(folder, found=old.encoding, wanted=encoding, anew=anew)
+        raise encoding_mismatch(folder, found=old.encoding, wanted=encoding, anew=anew)
     if old.videos_per_shard != request.videos_per_shard:
         raise UserError(
             f"{folder}: its shards hold {old.videos_per_shard} videos each, {request.videos_per_shard} were asked for. "
@@ -278,6 +283,6 @@ def _index_to_extend(
     return old
 
 
-def _anew(folder: Path, request: ShardRequest) -> str:
+def _remake_advice(folder: Path, request: ShardRequest) -> str:
     """What helps where the shards that are there do not fit."""
     return f"Make all anew: {shlex.join(['rm', '-r', str(folder)])} && {request.command}"

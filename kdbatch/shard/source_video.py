@@ -27,17 +27,17 @@ from kdbatch.shard.stored import BrokenVideo
 
 # The machine's troubles, not the video's: they stop the build, where a broken video is listed and
 # left out.
-CANNOT_BE_READ = frozenset({errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT})
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
-SHORTAGES = CANNOT_BE_READ | NO_ROOM | {errno.EFBIG, errno.EMFILE, errno.ENFILE}
-_ENOUGH_BYTES = 1 << 28  # of memory, for any video
-_WHOLE = (
+READ_ERRNOS = frozenset({errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT})
+NO_SPACE_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+HOST_ERRNOS = READ_ERRNOS | NO_SPACE_ERRNOS | {errno.EFBIG, errno.EMFILE, errno.ENFILE}
+_PROBE_BYTES = 1 << 28  # of memory, for any video
+_MIN_COMPLETE_SHARE = (
     0.98  # share of the promised frames that must be there; some originals count one that is not
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class SourceVideo:
+class FrameTiming:
     """`rate` is the even beat, `source_rate` the one that the file declares. `shown` tells how
     often the frame of each time stamp shows; without it every frame shows once, in the order in
     which it is decoded.
@@ -45,11 +45,11 @@ class SourceVideo:
 
     rate: Fraction
     source_rate: Fraction
-    shown: Counter[int] | None
+    repeats: Counter[int] | None
 
 
 @contextmanager
-def reasons() -> Generator[None, None, None]:
+def translate_decode_errors() -> Generator[None, None, None]:
     """Failures inside libav as one line for a person.
 
     Raises:
@@ -65,7 +65,7 @@ def reasons() -> Generator[None, None, None]:
             "cannot be decoded: it asks for more memory than any video needs"
         ) from error
     except (FFmpegError, OSError) as error:
-        if error.errno in SHORTAGES:
+        if error.errno in HOST_ERRNOS:
             raise OSError(
                 error.errno, error.strerror
             ) from None  # libav's own exceptions do not travel between processes
@@ -78,14 +78,14 @@ def reasons() -> Generator[None, None, None]:
 def _memory_is_short() -> bool:
     """A damaged head may name a size that libav refuses, with the same error where there is plenty."""
     try:
-        mmap.mmap(-1, _ENOUGH_BYTES).close()
+        mmap.mmap(-1, _PROBE_BYTES).close()
     except OSError:
         return True
     return False
 
 
 @contextmanager
-def opened(path: Path) -> Generator[tuple[InputContainer, VideoStream], None, None]:
+def open_video(path: Path) -> Generator[tuple[InputContainer, VideoStream], None, None]:
     """The container and its first video stream, to be decoded by one thread. Call it inside
     `reasons`.
     """
@@ -99,35 +99,37 @@ def opened(path: Path) -> Generator[tuple[InputContainer, VideoStream], None, No
         yield container, stream
 
 
-def inspect_video(path: Path) -> SourceVideo:
+def inspect_video(path: Path) -> FrameTiming:
     """Read every packet without decoding any.
 
     Raises:
         BrokenVideo: missing, empty, no video, cut short, or of no known frame rate.
     """
-    with opened(path) as (container, stream):
+    with open_video(path) as (container, stream):
         packets = [packet for packet in container.demux(stream) if packet.size]
         if not packets:
             raise BrokenVideo("holds no frame that can be decoded")
-        _check_whole(container, stream, packets)
+        _check_complete(container, stream, packets)
         declared = _plausible(stream.average_rate, stream.base_rate, stream.guessed_rate)
         nominal = _plausible(stream.guessed_rate, stream.base_rate) or declared
-        times = _times(packets)
+        times = _sorted_times(packets)
         clock = Fraction(stream.time_base or 1)
-    return _footage(times, clock, declared=declared, nominal=nominal)
+    return _frame_timing(times, clock, declared=declared, nominal=nominal)
 
 
-def to_constant_rate(frames: Iterator[VideoFrame], source: SourceVideo) -> Iterator[VideoFrame]:
+def to_constant_rate(frames: Iterator[VideoFrame], source: FrameTiming) -> Iterator[VideoFrame]:
     """The frames on the footage's even beat."""
     for frame in frames:
-        if source.shown is None or frame.pts is None:
+        if source.repeats is None or frame.pts is None:
             yield frame
         else:
-            for _ in range(source.shown[frame.pts]):
+            for _ in range(source.repeats[frame.pts]):
                 yield frame
 
 
-def _check_whole(container: InputContainer, stream: VideoStream, packets: Sequence[Packet]) -> None:
+def _check_complete(
+    container: InputContainer, stream: VideoStream, packets: Sequence[Packet]
+) -> None:
     """Containers say in their heads, in one way or another, how much will follow."""
     promised = len(stream.index_entries)
     promised = promised if promised > 1 else stream.frames
@@ -143,11 +145,11 @@ def _check_whole(container: InputContainer, stream: VideoStream, packets: Sequen
             (packets[-1].pts + (packets[-1].duration or 0)) * Fraction(stream.time_base or 1)
         )
         promised, found = round(container.duration / av.time_base * 1000), round(end * 1000)
-    if found < _WHOLE * promised or any(packet.is_corrupt for packet in packets):
+    if found < _MIN_COMPLETE_SHARE * promised or any(packet.is_corrupt for packet in packets):
         raise BrokenVideo(f"is cut short: about {found / max(found, promised):.0%} of it is there")
 
 
-def _times(packets: Sequence[Packet]) -> list[int]:
+def _sorted_times(packets: Sequence[Packet]) -> list[int]:
     """The time stamps of all frames that show, sorted; none where they are missing or not all
     different.
     """
@@ -158,22 +160,22 @@ def _times(packets: Sequence[Packet]) -> list[int]:
     return times if known and len(set(times)) == len(times) else []
 
 
-def _footage(
+def _frame_timing(
     times: Sequence[int], clock: Fraction, *, declared: Fraction | None, nominal: Fraction | None
-) -> SourceVideo:
+) -> FrameTiming:
     span = (times[-1] - times[0]) * clock if len(times) > 1 else Fraction(0)
     measured = _plausible((len(times) - 1) / span) if span else None
     if measured is None:  # nothing but the declared rate to go by: frames in order
         if declared is None:
             raise BrokenVideo("its frame rate is not known")
-        return SourceVideo(rate=declared, source_rate=declared, shown=None)
+        return FrameTiming(rate=declared, source_rate=declared, repeats=None)
     for rate in (declared, measured):
         if rate is not None and _is_even(times, clock, rate):
-            return SourceVideo(rate=rate, source_rate=rate, shown=None)
-    return SourceVideo(
+            return FrameTiming(rate=rate, source_rate=rate, repeats=None)
+    return FrameTiming(
         rate=measured,
         source_rate=nominal or measured,
-        shown=frames_at_constant_rate(times, clock, measured),
+        repeats=frames_at_constant_rate(times, clock, measured),
     )
 
 

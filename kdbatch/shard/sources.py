@@ -19,7 +19,7 @@ _MAX_KEY = 80  # a tar header has room for 100 bytes of name, and the key gets a
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class ListedVideo:
     """A video as published. Videos of one `group` show one scene or one person, so they must not be
     parted between training and test.
     """
@@ -33,7 +33,7 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SourceListing:
+class Listing:
     """All videos of one part, and all classes of the data set in published order. Videos named by a
     list may be missing on disk.
 
@@ -41,7 +41,7 @@ class SourceListing:
     """
 
     classes: tuple[str, ...]
-    sources: tuple[Source, ...]
+    videos: tuple[ListedVideo, ...]
     notes: tuple[str, ...] = ()
 
 
@@ -56,8 +56,10 @@ def safe_key(name: str) -> str:
     return f"{key[: _MAX_KEY - 9]}-{_hash(name)}" if lost or len(key) > _MAX_KEY else key
 
 
-def new_source(path: Path, label: int, *, splits: tuple[str, ...], part: str, group: str) -> Source:
-    return Source(
+def make_video(
+    path: Path, label: int, *, splits: tuple[str, ...], part: str, group: str
+) -> ListedVideo:
+    return ListedVideo(
         key=safe_key(path.stem),
         path=path,
         label=label,
@@ -67,7 +69,7 @@ def new_source(path: Path, label: int, *, splits: tuple[str, ...], part: str, gr
     )
 
 
-def with_unique_keys(sources: list[Source], *, where: Path) -> tuple[Source, ...]:
+def with_unique_keys(sources: list[ListedVideo], *, where: Path) -> tuple[ListedVideo, ...]:
     """The videos; keys that several of them share get a hash of class folder and file name.
 
     Raises:
@@ -78,7 +80,7 @@ def with_unique_keys(sources: list[Source], *, where: Path) -> tuple[Source, ...
         raise UserError(f"{where}: names {len(sources)} videos, none of which is there.{shown}")
     times = Counter(source.key for source in sources)
     unique = tuple(
-        replace(source, key=_longer_key(source)) if times[source.key] > 1 else source
+        replace(source, key=_key_with_hash(source)) if times[source.key] > 1 else source
         for source in sources
     )
     if len({source.key for source in unique}) < len(unique):
@@ -89,7 +91,7 @@ def with_unique_keys(sources: list[Source], *, where: Path) -> tuple[Source, ...
     return unique
 
 
-def note_left_out(where: Path, left_out: Iterable[Path]) -> tuple[str, ...]:
+def unlisted_note(where: Path, left_out: Iterable[Path]) -> tuple[str, ...]:
     """A line on files that no list names, or nothing."""
     names = [printable(path.name) for path in left_out]
     return (
@@ -104,7 +106,7 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def folder_in(root: Path, name: str, *, holds: str) -> Path:
+def find_folder(root: Path, name: str, *, holds: str) -> Path:
     if not root.is_dir():
         raise UserError(
             f"{root}: there is no such folder. Set root under [datasets] in kdbatch.toml to the folder of the data set."
@@ -125,7 +127,7 @@ def videos_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
 
 
-def first_file(candidates: list[Path]) -> Path:
+def find_list_file(candidates: list[Path]) -> Path:
     for path in candidates:
         if path.is_file():
             return path
@@ -134,7 +136,7 @@ def first_file(candidates: list[Path]) -> Path:
     )
 
 
-def lines_of(path: Path) -> list[str]:
+def read_lines(path: Path) -> list[str]:
     """The lines of a list file that are not blank; published ones end in LF or CR LF. Bytes that
     are no UTF-8 stay what they are in file names.
     """
@@ -148,7 +150,7 @@ def lines_of(path: Path) -> list[str]:
     return lines
 
 
-def name_below(name: str, *, where: str) -> str:
+def checked_name(name: str, *, where: str) -> str:
     """A file's name as a list gives it, class folder and all.
 
     Raises:
@@ -165,7 +167,7 @@ def name_below(name: str, *, where: str) -> str:
     return name
 
 
-def shown(line: str) -> str:
+def quoted(line: str) -> str:
     """A line of a list file, short enough for an error."""
     return repr(printable(line[:60]))
 
@@ -174,5 +176,5 @@ def _hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
-def _longer_key(source: Source) -> str:
+def _key_with_hash(source: ListedVideo) -> str:
     return f"{source.key[: _MAX_KEY - 9]}-{_hash(f'{source.path.parent.name}/{source.path.name}')}"

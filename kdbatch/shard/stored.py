@@ -18,7 +18,7 @@ class HostError(OSError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stored:
+class EncodedVideo:
     """The bytes of a video and what a reader must know of them.
 
     `container` is the file's suffix without the dot. `extradata` is the decoder configuration
@@ -38,7 +38,7 @@ class Stored:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Refused:
+class StoreFailure:
     """Why a video is not stored, and the size and time of the file of which that is true."""
 
     reason: str

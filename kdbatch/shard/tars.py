@@ -12,8 +12,8 @@ from pathlib import Path
 
 from kdbatch.base.atomic_write import atomic_write, load_json, remove_abandoned_parts, write_json
 from kdbatch.base.parse import parse
-from kdbatch.shard.sources import Source
-from kdbatch.shard.stored import Stored
+from kdbatch.shard.sources import ListedVideo
+from kdbatch.shard.stored import EncodedVideo
 from kdbatch.vocab.shards import Reject, Sample, ShardRecord
 
 
@@ -23,16 +23,14 @@ class Entry:
     relative to the data set's root.
     """
 
-    source: Source
-    place: int
+    source: ListedVideo
+    position: int
     path: str
     class_name: str
-    stored: Stored | Reject
+    stored: EncodedVideo | Reject
 
 
-def publish_shard(
-    folder: Path, name: str, entries: Iterable[Entry], *, encoding: str
-) -> ShardRecord:
+def write_shard(folder: Path, name: str, entries: Iterable[Entry], *, encoding: str) -> ShardRecord:
     """Write the tar, then its record: a tar without a record is not finished."""
     path = folder / name
     remove_abandoned_parts(folder, f"{name}.*")
@@ -51,7 +49,7 @@ def publish_shard(
     return record
 
 
-def finished_shard(folder: Path, name: str) -> ShardRecord | None:
+def load_record(folder: Path, name: str) -> ShardRecord | None:
     """The record of a shard, or None where the shard is still to be made."""
     path = folder / name
     if not _record_path(path).exists() or not path.exists():
@@ -80,17 +78,17 @@ def _write_tar(
             if isinstance(entry.stored, Reject):
                 rejected.append(entry.stored)
             else:
-                samples.append(_add(tar, entry, entry.stored))
+                samples.append(_add_video(tar, entry, entry.stored))
 
 
-def _add(tar: tarfile.TarFile, entry: Entry, stored: Stored) -> Sample:
+def _add_video(tar: tarfile.TarFile, entry: Entry, stored: EncodedVideo) -> Sample:
     """KEY.mp4, KEY.idx and KEY.json, in this order; of an original KEY.<its suffix> and KEY.json."""
     source = entry.source
     offset = _add_member(tar, f"{source.key}.{stored.container}", stored.video)
     index_offset = _add_member(tar, f"{source.key}.idx", stored.index) if stored.index else 0
     sample = Sample(
         key=source.key,
-        place=entry.place,
+        place=entry.position,
         label=source.label,
         splits=source.splits,
         group=source.group,

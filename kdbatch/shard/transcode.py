@@ -18,8 +18,14 @@ from av.container import OutputContainer
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-from kdbatch.shard.source_video import NO_ROOM, inspect_video, opened, reasons, to_constant_rate
-from kdbatch.shard.stored import BrokenVideo, HostError, Stored
+from kdbatch.shard.source_video import (
+    NO_SPACE_ERRNOS,
+    inspect_video,
+    open_video,
+    translate_decode_errors,
+    to_constant_rate,
+)
+from kdbatch.shard.stored import BrokenVideo, HostError, EncodedVideo
 from kdbatch.vocab.packet_index import MAX_FRAMES, Packet, pack_index, packet_check, packet_flags
 
 SHORT_SIDE = 128
@@ -40,7 +46,7 @@ X264 = {
 }
 
 
-def transcode(path: Path) -> Stored:
+def transcode(path: Path) -> EncodedVideo:
     """Decode every frame once, in order, and encode it; equal input gives equal bytes.
 
     Raises:
@@ -48,18 +54,18 @@ def transcode(path: Path) -> Stored:
         the index can number. MachineTrouble: no room for a file of the video's size where temporary
         files go. OSError: another of the machine's troubles.
     """
-    with _scratch() as folder:  # the muxer rewrites a finished file to put its head first
+    with _temporary_folder() as folder:  # the muxer rewrites a finished file to put its head first
         out = folder / "video.mp4"
-        with reasons():
+        with translate_decode_errors():
             footage = inspect_video(path)
-            with opened(path) as (source, stream):
+            with open_video(path) as (source, stream):
                 _encode(to_constant_rate(source.decode(stream), footage), out, footage.rate)
         video = out.read_bytes()
-        packets, extradata, width, height = _scan(out)
+        packets, extradata, width, height = _read_packets(out)
     num_frames = len(packets)
     if sorted(packet.display for packet in packets) != list(range(num_frames)):
         raise BrokenVideo("its frames could not be put in order")
-    return Stored(
+    return EncodedVideo(
         video=video,
         container="mp4",
         index=pack_index(packets),
@@ -78,19 +84,22 @@ def count_frames(video: bytes) -> int:
     Raises:
         BrokenVideo: it is damaged.
     """
-    with reasons(), av.open(io.BytesIO(video), "r", metadata_errors="ignore") as container:
+    with (
+        translate_decode_errors(),
+        av.open(io.BytesIO(video), "r", metadata_errors="ignore") as container,
+    ):
         container.streams.video[0].codec_context.thread_count = 1
         return sum(1 for _ in container.decode(video=0))
 
 
 @contextmanager
-def _scratch() -> Generator[Path, None, None]:
+def _temporary_folder() -> Generator[Path, None, None]:
     """A folder for temporary files."""
     try:
         with tempfile.TemporaryDirectory(prefix="kdbatch-") as folder:
             yield Path(folder)
     except OSError as error:
-        if error.errno not in NO_ROOM:
+        if error.errno not in NO_SPACE_ERRNOS:
             raise
         told = f"temporary files cannot be written ({error.strerror}); TMPDIR can name another folder for them"
         raise HostError(error.errno, told, tempfile.gettempdir()) from None
@@ -113,7 +122,7 @@ def _copy_frames(frames: Iterator[VideoFrame], out: OutputContainer, rate: Fract
     for frame in frames:
         turns = quarter_turns(frame)
         if stream is None:
-            width, height = small_size(
+            width, height = output_size(
                 *((frame.height, frame.width) if turns % 2 else (frame.width, frame.height))
             )
             stream = out.add_stream("libx264", rate=rate, options=X264)
@@ -127,7 +136,7 @@ def _copy_frames(frames: Iterator[VideoFrame], out: OutputContainer, rate: Fract
         )
         # A bare copy: no side data, no tags, no picture type.
         small = VideoFrame.from_ndarray(
-            _turned(small.to_ndarray(), turns, width=width, height=height), format="yuv420p"
+            _rotate_planes(small.to_ndarray(), turns, width=width, height=height), format="yuv420p"
         )
         small.pts, small.time_base = count, 1 / rate
         count += 1
@@ -162,7 +171,7 @@ def quarter_turns(frame: VideoFrame) -> int:
     return round(frame.rotation / 90) % 4
 
 
-def _turned(planes: np.ndarray, turns: int, *, width: int, height: int) -> np.ndarray:
+def _rotate_planes(planes: np.ndarray, turns: int, *, width: int, height: int) -> np.ndarray:
     """A YUV 4:2:0 picture as a player shows it: phones store lying pictures and an angle (quarter
     turns, counter-clockwise) beside them.
 
@@ -183,14 +192,14 @@ def _turned(planes: np.ndarray, turns: int, *, width: int, height: int) -> np.nd
     return np.concatenate(upright).reshape(height * 3 // 2, width)
 
 
-def small_size(width: int, height: int) -> tuple[int, int]:
+def output_size(width: int, height: int) -> tuple[int, int]:
     """The size with short side 128 and the long side the nearest even number."""
     short, long = sorted((width, height))
     scaled = max(SHORT_SIDE, round(long * SHORT_SIDE / short / 2) * 2)
     return (scaled, SHORT_SIDE) if width > height else (SHORT_SIDE, scaled)
 
 
-def _scan(path: Path) -> tuple[list[Packet], bytes, int, int]:
+def _read_packets(path: Path) -> tuple[list[Packet], bytes, int, int]:
     """Packets in decode order, decoder configuration, width and height of a file that was just
     written.
     """

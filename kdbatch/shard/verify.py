@@ -9,9 +9,9 @@ from pathlib import Path
 from kdbatch.base.errors import UserError
 from kdbatch.base.progress import Progress
 from kdbatch.shard.pool import map_parallel
-from kdbatch.shard.source_video import SHORTAGES
+from kdbatch.shard.source_video import HOST_ERRNOS
 from kdbatch.shard.stored import BrokenVideo
-from kdbatch.shard.tars import file_sha256, finished_shard
+from kdbatch.shard.tars import file_sha256, load_record
 from kdbatch.shard.transcode import count_frames
 from kdbatch.vocab.shards import Sample, Shard, ShardIndex, load_index, request_like
 
@@ -30,7 +30,9 @@ def verify_shards(dataset: str, *, shards_dir: Path, progress: Progress, process
     damage: dict[str, str] = {}
     for done, (shard, found) in enumerate(
         zip(
-            shards, map_parallel(partial(_damage, folder), shards, processes=processes), strict=True
+            shards,
+            map_parallel(partial(_shard_damage, folder), shards, processes=processes),
+            strict=True,
         ),
         1,
     ):
@@ -40,12 +42,12 @@ def verify_shards(dataset: str, *, shards_dir: Path, progress: Progress, process
     if damage:
         told = "; ".join(f"{name}: {found}" for name, found in list(damage.items())[:3])
         raise UserError(
-            f"{folder}: {len(damage)} of {len(shards)} shards are damaged: {told}. Make them again: {_mend(index, folder, damage)}"
+            f"{folder}: {len(damage)} of {len(shards)} shards are damaged: {told}. Make them again: {_repair_commands(index, folder, damage)}"
         )
     return sum(shard.num_videos for shard in shards)
 
 
-def _mend(index: ShardIndex, folder: Path, damage: Collection[str]) -> str:
+def _repair_commands(index: ShardIndex, folder: Path, damage: Collection[str]) -> str:
     """The commands that make damaged shards again, and nothing beyond what was sharded."""
     commands = [shlex.join(["rm", "-f", *(str(folder / name) for name in damage)])]
     for name, part in index.parts.items():
@@ -54,24 +56,24 @@ def _mend(index: ShardIndex, folder: Path, damage: Collection[str]) -> str:
     return " && ".join(commands)
 
 
-def _damage(folder: Path, shard: Shard) -> str:
+def _shard_damage(folder: Path, shard: Shard) -> str:
     """What is wrong with a shard, or nothing. Runs in the worker processes.
 
     Raises:
         UserError: the machine's trouble, of which the shard knows nothing.
     """
     try:
-        return _found_damage(folder, shard)
+        return _find_damage(folder, shard)
     except OSError as error:
-        if error.errno in SHORTAGES:
+        if error.errno in HOST_ERRNOS:
             raise UserError(
                 f"{folder}/{shard.name}: cannot be checked ({error.strerror}). Mend that and repeat the command."
             ) from error
         return f"cannot be read ({error.strerror})"
 
 
-def _found_damage(folder: Path, shard: Shard) -> str:
-    record = finished_shard(folder, shard.name)
+def _find_damage(folder: Path, shard: Shard) -> str:
+    record = load_record(folder, shard.name)
     if record is None:
         return "missing, or of another size than its record says"
     if len(record.samples) != shard.num_videos or record.sha256 != shard.sha256:

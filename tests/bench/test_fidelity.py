@@ -3,7 +3,7 @@ from pathlib import Path
 
 import av
 import numpy as np
-from support.videos import turned, write_video
+from support.videos import rotate_video, write_video
 
 from kdbatch.base.progress import silent
 from kdbatch.bench.data.fidelity import Fidelity, fidelity_lines, fidelity_of
@@ -42,7 +42,7 @@ def test_what_is_flat_is_kept_and_noise_is_lost(tmp_path: Path) -> None:
 
 def test_a_lying_video_is_compared_with_what_is_stored_upright(tmp_path: Path) -> None:
     upright = write_video(tmp_path / "a.mp4", width=160, height=128)
-    lying = turned(upright, tmp_path / "b.mp4")
+    lying = rotate_video(upright, tmp_path / "b.mp4")
     first, second = _fidelity([upright, lying], tmp_path / "out")
     assert abs(first.luma_db - second.luma_db) < 2 and second.luma_db > 30
 

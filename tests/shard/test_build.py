@@ -57,7 +57,7 @@ def test_every_layout_builds_and_its_splits_are_found_again(
     )
     listed = [
         source
-        for source in READERS[name](toys / name, known.parts[0]).sources
+        for source in READERS[name](toys / name, known.parts[0]).videos
         if known.train_split in source.splits
     ]
     assert {(sample.key, sample.label, sample.group) for _, sample in videos} == {
@@ -228,7 +228,7 @@ def test_a_listed_video_that_was_missing_is_stored_once_it_is_there(
         build_shards, "ssv2", root=tmp_path / "ssv2", max_rejected=0.5, processes=1, progress=silent
     )
     whole = build(shards_dir=tmp_path / "whole")
-    video = next(source.path for source in READERS["ssv2"](tmp_path / "ssv2", "train").sources)
+    video = next(source.path for source in READERS["ssv2"](tmp_path / "ssv2", "train").videos)
     video.rename(tmp_path / "away.webm")
     assert build(shards_dir=tmp_path / "shards").parts["train"].shards[0].num_rejected == 1
     (tmp_path / "away.webm").rename(video)
@@ -244,12 +244,12 @@ def test_a_video_that_stays_broken_is_tried_again_when_it_changed_and_nothing_el
         "k400", root=root, shards_dir=tmp_path / "shards", videos_per_shard=5, max_rejected=0.2
     )
     before = _files(job.folder)
-    assert job.missing() == ()
+    assert job.missing_shards() == ()
     path = pq.read_table(job.folder / "rejected.parquet").to_pylist()[0]["path"]
     os.utime(root / path, (0, 0))
-    (number,) = job.missing()
+    (number,) = job.missing_shards()
     _build(root, tmp_path / "shards", max_rejected=0.2)
-    assert job.missing() == ()
+    assert job.missing_shards() == ()
     changed = {name for name, data in _files(job.folder).items() if data != before[name]}
     assert changed == {
         f"train-{number:05d}.json"
@@ -269,7 +269,7 @@ def test_rejected_videos_of_records_that_keep_no_times_are_let_alone(
     job = plan_shards(
         "k400", root=root, shards_dir=tmp_path / "shards", videos_per_shard=5, max_rejected=0.2
     )
-    assert job.missing() == ()
+    assert job.missing_shards() == ()
 
 
 def _with_broken(toys: Path, tmp_path: Path) -> Path:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from support.videos import write_sound, write_video
+from support.videos import write_audio, write_video
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.progress import silent
@@ -44,7 +44,7 @@ def _cut(path: Path) -> None:
 BREAK = {
     "cut short": (_cut, "cut short|cannot be decoded"),  # by where the muxer put the head
     "zero bytes": (lambda path: path.write_bytes(b""), r"empty file \(0 bytes\)"),
-    "sound alone": (write_sound, "holds no video stream"),
+    "sound alone": (write_audio, "holds no video stream"),
     "one frame": (lambda path: write_video(path, num_frames=1), "holds one frame"),
     "a text": (
         lambda path: path.write_text("<html>This video is not available</html>" * 20),

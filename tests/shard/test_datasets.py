@@ -10,15 +10,15 @@ import pytest
 
 from kdbatch.base.errors import UserError
 from kdbatch.shard.datasets import READERS
-from kdbatch.shard.sources import SourceListing
+from kdbatch.shard.sources import Listing
 from kdbatch.vocab.datasets import DATASETS
 
 KEY = re.compile(r"[a-z0-9_-]{1,80}")
 PARTS = [(name, part) for name in READERS for part in DATASETS[name].parts]
 
 
-def _splits(listing: SourceListing) -> Counter[str]:
-    return Counter(split for source in listing.sources for split in source.splits)
+def _splits(listing: Listing) -> Counter[str]:
+    return Counter(split for source in listing.videos for split in source.splits)
 
 
 @pytest.mark.parametrize(("name", "part"), PARTS)
@@ -26,10 +26,10 @@ def test_every_layout_gives_existing_videos_with_unique_safe_keys(
     toys: Path, name: str, part: str
 ) -> None:
     listing = READERS[name](toys / name, part)
-    assert all(source.path.is_file() and source.part == part for source in listing.sources)
-    assert all(KEY.fullmatch(source.key) for source in listing.sources)
-    assert len({source.key for source in listing.sources}) == len(listing.sources)
-    assert {source.label for source in listing.sources} == set(range(len(listing.classes)))
+    assert all(source.path.is_file() and source.part == part for source in listing.videos)
+    assert all(KEY.fullmatch(source.key) for source in listing.videos)
+    assert len({source.key for source in listing.videos}) == len(listing.videos)
+    assert {source.label for source in listing.videos} == set(range(len(listing.classes)))
     assert set(_splits(listing)) == {
         split for split, of_part in DATASETS[name].part_of.items() if of_part == part
     }
@@ -43,11 +43,11 @@ def test_ucf101_labels_count_from_0_and_no_group_is_on_both_sides_of_a_fold(toys
     listing = READERS["ucf101"](toys / "ucf101", "all")
     assert listing.classes == ("BouncingBall", "BouncingBox")
     assert all(
-        listing.classes[source.label] == source.path.parent.name for source in listing.sources
+        listing.classes[source.label] == source.path.parent.name for source in listing.videos
     )
     for fold in ("01", "02", "03"):
-        train = {source.group for source in listing.sources if f"train{fold}" in source.splits}
-        test = {source.group for source in listing.sources if f"test{fold}" in source.splits}
+        train = {source.group for source in listing.videos if f"train{fold}" in source.splits}
+        test = {source.group for source in listing.videos if f"test{fold}" in source.splits}
         assert train and test and not train & test
 
 
@@ -79,7 +79,7 @@ def test_ucf101_spellings_of_handstand_pushups_all_meet(
     train, test = f"{listed}_g01_c01.avi 1\r\n", f"{listed}_g02_c01.avi\r\n"
     _ucf101(tmp_path, videos=videos, classes=f"1 {name}\r\n", train=train, test=test)
     listing = READERS["ucf101"](tmp_path, "all")
-    assert [(s.path.is_file(), s.label, s.group, s.splits[0]) for s in listing.sources] == [
+    assert [(s.path.is_file(), s.label, s.group, s.splits[0]) for s in listing.videos] == [
         (True, 0, "v_handstandpushups_g01", "train01"),
         (True, 0, "v_handstandpushups_g02", "test01"),
     ]
@@ -102,7 +102,7 @@ def test_ucf101_classes_follow_their_numbers_not_their_lines(tmp_path: Path) -> 
     )
     listing = READERS["ucf101"](tmp_path, "all")
     assert listing.classes == ("Archery", "Bowling")
-    assert [source.label for source in listing.sources] == [0, 1]
+    assert [source.label for source in listing.videos] == [0, 1]
     assert listing.notes == (
         f"{tmp_path}/UCF-101: left out 1 video that no list names, v_Bowling_g09_c01.avi first.",
     )
@@ -170,13 +170,13 @@ ODD_NAMES = (
 
 def test_hmdb51_finds_its_odd_file_names_and_gives_each_a_safe_key(tmp_path: Path) -> None:
     listing = READERS["hmdb51"](_hmdb51(tmp_path, "clap", dict.fromkeys(ODD_NAMES, "120")), "all")
-    assert {source.path.name for source in listing.sources} == set(ODD_NAMES)
+    assert {source.path.name for source in listing.videos} == set(ODD_NAMES)
     assert all(
         source.path.is_file() and source.splits == ("train01", "test02")
-        for source in listing.sources
+        for source in listing.videos
     )
-    assert len({source.key for source in listing.sources}) == len(ODD_NAMES)
-    assert all(KEY.fullmatch(source.key) for source in listing.sources)
+    assert len({source.key for source in listing.videos}) == len(ODD_NAMES)
+    assert all(KEY.fullmatch(source.key) for source in listing.videos)
     assert listing.notes == ()
 
 
@@ -185,7 +185,7 @@ def test_hmdb51_names_unpacked_with_decomposed_marks_are_found(tmp_path: Path) -
     root = _hmdb51(tmp_path, "clap", {name: "111"})
     folder = root / "hmdb51_org" / "clap"
     (folder / name).rename(folder / unicodedata.normalize("NFD", name))
-    assert READERS["hmdb51"](root, "all").sources[0].path.is_file()
+    assert READERS["hmdb51"](root, "all").videos[0].path.is_file()
 
 
 def test_hmdb51_without_a_class_folder_says_which_archive_to_unpack(tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_ssv2_takes_the_brackets_off_templates_and_refuses_ids_listed_twice(
     assert all("[something]" in entry["template"] for entry in listed)
     listing = READERS["ssv2"](tmp_path / "ssv2", "train")
     named = {entry["id"]: entry["template"].replace("[something]", "something") for entry in listed}
-    assert {source.path.stem: listing.classes[source.label] for source in listing.sources} == named
+    assert {source.path.stem: listing.classes[source.label] for source in listing.videos} == named
     (tmp_path / "ssv2/labels/train.json").write_text(json.dumps([*listed, listed[0]]))
     with pytest.raises(
         UserError, match=f"train.json: the video {listed[0]['id']}.* is listed more than once"

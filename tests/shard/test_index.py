@@ -8,8 +8,8 @@ import pytest
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.progress import silent
-from kdbatch.shard.build import Built, build_job
-from kdbatch.shard.index import publish_index
+from kdbatch.shard.build import Built, build_from_plan
+from kdbatch.shard.index import write_index
 from kdbatch.shard.shard_plan import plan_shards
 from kdbatch.vocab.shards import load_index
 
@@ -24,7 +24,7 @@ def _element(toys: Path, shards_dir: Path, shards: range, *, part: str = "train"
     job = plan_shards(
         "k400", root=toys / "k400", shards_dir=shards_dir, part=part, videos_per_shard=5
     )
-    return build_job(job, shards=shards, processes=1, progress=silent)
+    return build_from_plan(job, shards=shards, processes=1, progress=silent)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def whole(toys: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, byt
     """What one builder alone makes of the 12 training videos."""
     shards_dir = tmp_path_factory.mktemp("whole")
     job = plan_shards("k400", root=toys / "k400", shards_dir=shards_dir, videos_per_shard=5)
-    build_job(job, processes=1, progress=silent)
+    build_from_plan(job, processes=1, progress=silent)
     return _files(shards_dir / "k400")
 
 
@@ -79,15 +79,15 @@ def test_two_parts_that_were_planned_at_the_same_time_both_reach_the_index(
         plan_shards("k400", root=toys / "k400", shards_dir=tmp_path, part=part, videos_per_shard=5)
         for part in ("train", "val")
     )
-    build_job(train, processes=1, progress=silent)
-    build_job(val, processes=1, progress=silent)
+    build_from_plan(train, processes=1, progress=silent)
+    build_from_plan(val, processes=1, progress=silent)
     assert list(load_index(tmp_path, "k400").parts) == ["train", "val"]
 
 
 def test_the_index_waits_for_missing_shards(toys: Path, tmp_path: Path) -> None:
     _element(toys, tmp_path, range(0, 2))
     job = plan_shards("k400", root=toys / "k400", shards_dir=tmp_path, videos_per_shard=5)
-    assert publish_index(job) is None
+    assert write_index(job) is None
     assert not (tmp_path / "k400" / "index.json").exists()
 
 
@@ -105,12 +105,12 @@ def test_a_line_of_the_index_has_eleven_lengths_from_the_shortest_to_the_longest
     toys: Path, tmp_path: Path
 ) -> None:
     job = plan_shards("k400", root=toys / "k400", shards_dir=tmp_path, videos_per_shard=5)
-    index = build_job(job, processes=1, progress=silent).index
+    index = build_from_plan(job, processes=1, progress=silent).index
     assert index is not None and index == load_index(tmp_path, "k400")
     shards = index.parts["train"].shards
     assert len(shards) == 3
     for number, shard in enumerate(shards):
-        record = job.finished(number)
+        record = job.finished_record(number)
         assert record is not None
         seconds = sorted(sample.num_frames / sample.fps for sample in record.samples)
         lengths = shard.lengths_seconds

@@ -28,7 +28,7 @@ def test_k400_reads_the_flat_layout_with_csv_lists_alike(toys: Path, tmp_path: P
         READERS["k400"](root, "train") for root in (_cvdf(toys, tmp_path), toys / "k400")
     )
     assert flat.classes == folders.classes
-    assert {(s.key, s.label) for s in flat.sources} == {(s.key, s.label) for s in folders.sources}
+    assert {(s.key, s.label) for s in flat.videos} == {(s.key, s.label) for s in folders.videos}
     assert flat.notes == folders.notes == ()
 
 
@@ -41,7 +41,7 @@ def test_k400_counts_what_youtube_lost_and_tells_what_no_list_names(
     videos[1].rename(root / "train" / f"{videos[1].stem[:11]}.mp4")  # some copies keep the id alone
     shutil.copy(videos[2], root / "train" / "not_listed_at_all.mp4")
     listing = READERS["k400"](root, "train")
-    assert len(listing.sources) == len(videos) - 1
+    assert len(listing.videos) == len(videos) - 1
     assert listing.notes == (
         f"{root}/train: left out 1 video that no list names, not_listed_at_all.mp4 first.",
         f"{root}/annotations/train.csv: 1 of {len(videos)} listed videos are not on disk, as is usual for Kinetics.",
@@ -61,7 +61,7 @@ def test_k400_classes_are_those_of_the_csv_lists_where_a_folder_is_lost(
         (root / part / whole.classes[1]).rename(root / part / whole.classes[1].replace(" ", "_"))
     partial = READERS["k400"](root, "train")
     assert partial.classes == whole.classes
-    assert {(s.key, s.label) for s in partial.sources} < {(s.key, s.label) for s in whole.sources}
+    assert {(s.key, s.label) for s in partial.videos} < {(s.key, s.label) for s in whole.videos}
     assert len(partial.notes) == 1 and "listed videos are not on disk" in partial.notes[0]
 
 
@@ -72,7 +72,7 @@ def test_k400_ids_listed_in_two_classes_are_told_by_line_and_equal_lines_are_one
     path = root / "annotations" / "train.csv"
     lines = path.read_text().splitlines()
     path.write_text("\n".join([*lines, lines[1]]))
-    assert len(READERS["k400"](root, "train").sources) == len(lines) - 1
+    assert len(READERS["k400"](root, "train").videos) == len(lines) - 1
     path.write_text("\n".join([*lines, "another class," + lines[1].split(",", 1)[1]]))
     with pytest.raises(
         UserError,
@@ -88,5 +88,5 @@ def test_k400_the_same_file_in_two_class_folders_is_two_videos_with_two_keys(
     first, *_, last = sorted((tmp_path / "k400" / "train").rglob("*.mp4"))
     shutil.copy(first, last.parent)
     listing = READERS["k400"](tmp_path / "k400", "train")
-    twice = [source for source in listing.sources if source.path.name == first.name]
+    twice = [source for source in listing.videos if source.path.name == first.name]
     assert len({source.key for source in twice}) == len({source.label for source in twice}) == 2

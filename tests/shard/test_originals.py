@@ -4,12 +4,12 @@ from pathlib import Path
 
 import decord
 import pytest
-from support.videos import bar_positions, turned, write_video
+from support.videos import bar_positions, rotate_video, write_video
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.progress import silent
-from kdbatch.shard.build import build_job, build_shards
-from kdbatch.shard.originals import keep
+from kdbatch.shard.build import build_from_plan, build_shards
+from kdbatch.shard.originals import store_original
 from kdbatch.shard.shard_plan import plan_shards
 from kdbatch.shard.stored import BrokenVideo
 from kdbatch.shard.verify import verify_shards
@@ -18,7 +18,7 @@ from kdbatch.vocab.shards import find_subset, load_index, load_samples
 
 def test_an_original_is_stored_byte_for_byte_with_its_frames_counted(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", width=200, height=150)
-    stored = keep(path)
+    stored = store_original(path)
     assert stored.video == path.read_bytes()
     assert (stored.container, stored.num_frames, stored.width, stored.height, stored.fps) == (
         "mp4",
@@ -31,8 +31,10 @@ def test_an_original_is_stored_byte_for_byte_with_its_frames_counted(tmp_path: P
 
 
 def test_a_turned_original_has_the_size_and_the_pictures_that_decord_shows(tmp_path: Path) -> None:
-    path = turned(write_video(tmp_path / "a.mp4", width=160, height=128), tmp_path / "turned.mp4")
-    stored = keep(path)
+    path = rotate_video(
+        write_video(tmp_path / "a.mp4", width=160, height=128), tmp_path / "turned.mp4"
+    )
+    stored = store_original(path)
     assert (
         decord.VideoReader(str(path))[0].shape == (stored.height, stored.width, 3) == (160, 128, 3)
     )
@@ -49,12 +51,12 @@ def test_what_decord_cannot_address_by_frame_is_refused_with_the_reason(
     tmp_path: Path, codec: str, options: dict[str, str], reason: str
 ) -> None:
     with pytest.raises(BrokenVideo, match=f"is (an )?{reason}.*must be transcoded"):
-        keep(write_video(tmp_path / "a.avi", codec=codec, options=options))
+        store_original(write_video(tmp_path / "a.avi", codec=codec, options=options))
 
 
 def test_what_is_kept_from_an_avi_decord_finds_frame_by_frame(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.avi", options={"g": "12"})
-    assert keep(path).num_frames == 35
+    assert store_original(path).num_frames == 35
     wanted = [31, 2, 17, 30, 0]
     assert bar_positions(list(decord.VideoReader(str(path)).get_batch(wanted).asnumpy())) == wanted
 
@@ -107,15 +109,15 @@ def test_an_interrupted_build_goes_on_only_in_the_way_in_which_it_was_begun(
     toys: Path, tmp_path: Path
 ) -> None:
     plan = partial(plan_shards, "k400", root=toys / "k400", shards_dir=tmp_path, videos_per_shard=5)
-    build_job(plan(), shards=range(0, 1), processes=1, progress=silent)
+    build_from_plan(plan(), shards=range(0, 1), processes=1, progress=silent)
     with pytest.raises(
         UserError, match="stored as 'h264 .*', 'originals v1' was asked for. Make all anew: rm -r"
     ):
-        build_job(plan(transcode=False), processes=1, progress=silent)
+        build_from_plan(plan(transcode=False), processes=1, progress=silent)
     record = json.loads((tmp_path / "k400" / "train-00000.json").read_text())
     del record["encoding"]  # as older ones are
     (tmp_path / "k400" / "train-00000.json").write_text(json.dumps(record))
-    assert plan().missing() == (1, 2)
+    assert plan().missing_shards() == (1, 2)
 
 
 def test_parts_that_are_built_at_the_same_time_are_not_mixed_either(
@@ -123,7 +125,7 @@ def test_parts_that_are_built_at_the_same_time_are_not_mixed_either(
 ) -> None:
     plan = partial(plan_shards, "k400", root=toys / "k400", shards_dir=tmp_path)
     train, val = plan(), plan(part="val", transcode=False)
-    build_job(val, processes=1, progress=silent)
+    build_from_plan(val, processes=1, progress=silent)
     with pytest.raises(UserError, match="stored as 'originals v1', 'h264 .*' was asked for"):
-        build_job(train, processes=1, progress=silent)
+        build_from_plan(train, processes=1, progress=silent)
     assert load_index(tmp_path, "k400").parts.keys() == {"val"}

@@ -9,7 +9,7 @@ from support.inputs import real_clips
 from kdbatch.base.progress import silent
 from kdbatch.bench.data.fidelity import Fidelity, fidelity_of
 from kdbatch.bench.data.loose_videos import shard_loose
-from kdbatch.shard.originals import keep
+from kdbatch.shard.originals import store_original
 from kdbatch.shard.stored import BrokenVideo
 from kdbatch.vocab.shards import Sample
 
@@ -48,6 +48,6 @@ def test_every_frame_that_decodes_is_stored_once_and_in_order(
 def test_hmdb51_is_refused_as_an_original_and_ucf101_is_not() -> None:
     for path in real_clips("hmdb51_*.avi"):
         with pytest.raises(BrokenVideo, match="must be transcoded"):
-            keep(path)
+            store_original(path)
     for path in real_clips("v_*.avi"):
-        assert keep(path).video == path.read_bytes()
+        assert store_original(path).video == path.read_bytes()

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.progress import silent
-from kdbatch.shard.build import build_job
-from kdbatch.shard.shard_plan import ShardPlan, groups_of, plan_shards, range_of_words
+from kdbatch.shard.build import build_from_plan
+from kdbatch.shard.shard_plan import ShardPlan, split_into_ranges, plan_shards, parse_shard_range
 
 
 def _job(toys: Path, shards_dir: Path, **options) -> ShardPlan:
@@ -29,7 +29,7 @@ def _job(toys: Path, shards_dir: Path, **options) -> ShardPlan:
 def test_groups_hold_every_missing_shard_once_and_about_equally_many(
     missing: list[int], num_groups: int
 ) -> None:
-    groups = groups_of(missing, num_groups)
+    groups = split_into_ranges(missing, num_groups)
     held = [[shard for shard in missing if shard in group] for group in groups]
     assert [shard for group in held for shard in group] == missing
     assert len(groups) == min(num_groups, len(missing))
@@ -53,15 +53,16 @@ def test_subsets_are_prefixes_cut_into_shards_without_gaps(
         for n in (small, large)
     ]
     places = [
-        [place for shard in range(job.num_shards) for place in job.places_of(shard)] for job in jobs
+        [place for shard in range(job.num_shards) for place in job.positions_of(shard)]
+        for job in jobs
     ]
-    assert places[1][: len(places[0])] == places[0] == list(range(jobs[0].num_places))
-    assert small <= jobs[0].num_places < small + videos_per_shard
+    assert places[1][: len(places[0])] == places[0] == list(range(jobs[0].num_positions))
+    assert small <= jobs[0].num_positions < small + videos_per_shard
     assert [source.key for source in jobs[0].order] == [source.key for source in jobs[1].order]
 
 
 def test_planning_writes_nothing(toys: Path, tmp_path: Path) -> None:
-    assert _job(toys, tmp_path / "shards").missing() == (0, 1, 2)
+    assert _job(toys, tmp_path / "shards").missing_shards() == (0, 1, 2)
     assert not (tmp_path / "shards").exists()
 
 
@@ -96,20 +97,20 @@ def test_the_command_that_goes_on_asks_for_the_same_again(toys: Path, tmp_path: 
         match=re.escape(f"go on with: kdbatch shard k400 {words} --root '{tmp_path}/my videos'")
         + "$",
     ):
-        build_job(job, processes=1, progress=silent)
+        build_from_plan(job, processes=1, progress=silent)
 
 
 def test_finished_shards_are_not_missing(toys: Path, tmp_path: Path) -> None:
     job = _job(toys, tmp_path)
-    build_job(job, shards=range(1, 2), processes=1, progress=silent)
-    assert job.missing() == (0, 2)
+    build_from_plan(job, shards=range(1, 2), processes=1, progress=silent)
+    assert job.missing_shards() == (0, 2)
 
 
 def test_lists_that_were_corrected_since_are_noticed(toys: Path, tmp_path: Path) -> None:
     shutil.copytree(toys / "ucf101", tmp_path / "ucf101")
     plan = partial(plan_shards, "ucf101", root=tmp_path / "ucf101", shards_dir=tmp_path / "shards")
-    build_job(plan(), processes=1, progress=silent)
-    assert plan().missing() == ()
+    build_from_plan(plan(), processes=1, progress=silent)
+    assert plan().missing_shards() == ()
     train, test = (
         tmp_path / "ucf101" / "ucfTrainTestlist" / f"{name}list02.txt" for name in ("train", "test")
     )
@@ -120,7 +121,7 @@ def test_lists_that_were_corrected_since_are_noticed(toys: Path, tmp_path: Path)
         UserError,
         match="the lists in .*ucf101 changed since: .*other splits.*rm -r .*ucf101 && kdbatch shard ucf101",
     ):
-        plan().missing()
+        plan().missing_shards()
 
 
 @pytest.mark.parametrize("change", [{"label": 1}, {"splits": ()}, {"group": "other"}])
@@ -128,7 +129,7 @@ def test_what_the_lists_say_of_a_stored_video_is_compared(
     toys: Path, tmp_path: Path, change: dict[str, Any]
 ) -> None:
     job = _job(toys, tmp_path, subset="5")
-    build_job(job, processes=1, progress=silent)
+    build_from_plan(job, processes=1, progress=silent)
     place = next(place for place, source in enumerate(job.order) if source.label == 0)
     order = [
         replace(source, **change) if i == place else source for i, source in enumerate(job.order)
@@ -137,7 +138,7 @@ def test_what_the_lists_say_of_a_stored_video_is_compared(
         UserError,
         match=f"lists in .* changed since: {order[place].key} was stored with another label",
     ):
-        replace(job, order=order).missing()
+        replace(job, order=order).missing_shards()
 
 
 @pytest.mark.parametrize("words", ["", "3", "3:3", "2:1", "0:4", "-1:2", "a:b", "0:1:2", "1: 2"])
@@ -145,11 +146,11 @@ def test_other_words_for_a_range_of_shards_are_refused(words: str) -> None:
     with pytest.raises(
         UserError, match=re.escape(f"--shards: found {words!r}. Write FIRST:END, at most 0:3")
     ):
-        range_of_words(words, 3)
+        parse_shard_range(words, 3)
 
 
 def test_words_for_a_range_of_shards() -> None:
-    assert range_of_words("0:3", 3) == range(0, 3)
+    assert parse_shard_range("0:3", 3) == range(0, 3)
 
 
 def test_a_login_node_plans_without_the_workers_packages() -> None:

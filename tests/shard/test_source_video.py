@@ -41,7 +41,7 @@ UNEVEN = (
 
 def test_an_even_rate_is_kept_and_every_frame_shows_once(tmp_path: Path) -> None:
     footage = inspect_video(write_video(tmp_path / "a.mp4", rate=Fraction(30000, 1001)))
-    assert (footage.rate, footage.source_rate, footage.shown) == (
+    assert (footage.rate, footage.source_rate, footage.repeats) == (
         Fraction(30000, 1001),
         Fraction(30000, 1001),
         None,
@@ -51,7 +51,7 @@ def test_an_even_rate_is_kept_and_every_frame_shows_once(tmp_path: Path) -> None
 def test_times_that_are_rounded_to_milliseconds_are_even(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.webm", codec="libvpx", rate=30, options=VP8)
     footage = inspect_video(path)
-    assert footage.shown is None
+    assert footage.repeats is None
     assert float(footage.rate) == pytest.approx(30, rel=1e-3)
 
 

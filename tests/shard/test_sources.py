@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from kdbatch.base.errors import UserError
 from kdbatch.shard.datasets import READERS
-from kdbatch.shard.sources import lines_of, safe_key
+from kdbatch.shard.sources import read_lines, safe_key
 
 KEY = re.compile(r"[a-z0-9_-]{1,80}")
 
@@ -16,7 +16,7 @@ def test_names_that_differ_only_in_case_get_different_keys(tmp_path: Path) -> No
     for name in ("abcdefghijk_000001_000011", "ABCDEFGHIJK_000001_000011"):
         (tmp_path / "train" / "a class").mkdir(parents=True, exist_ok=True)
         (tmp_path / "train" / "a class" / f"{name}.mp4").write_bytes(b"x")
-    keys = {source.key for source in READERS["k400"](tmp_path, "train").sources}
+    keys = {source.key for source in READERS["k400"](tmp_path, "train").videos}
     assert len(keys) == 2 and all(KEY.fullmatch(key) for key in keys)
 
 
@@ -35,12 +35,12 @@ def test_lines_lose_their_ends_and_blank_ones_but_keep_bytes_that_are_no_text(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbfone 1\r\n\n  two \xfc 2 \n")
-    assert lines_of(tmp_path / "list.txt") == ["one 1", "two \udcfc 2"]
+    assert read_lines(tmp_path / "list.txt") == ["one 1", "two \udcfc 2"]
 
 
 def test_an_empty_and_a_missing_list_are_told(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_bytes(b" \r\n")
     with pytest.raises(UserError, match="list.txt: is empty"):
-        lines_of(tmp_path / "list.txt")
+        read_lines(tmp_path / "list.txt")
     with pytest.raises(UserError, match="nothing.txt: cannot be read .No such file"):
-        lines_of(tmp_path / "nothing.txt")
+        read_lines(tmp_path / "nothing.txt")

@@ -6,10 +6,10 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from support.videos import turned, write_sound, write_video
+from support.videos import rotate_video, write_audio, write_video
 
 from kdbatch.shard.stored import BrokenVideo
-from kdbatch.shard.transcode import count_frames, small_size, transcode
+from kdbatch.shard.transcode import count_frames, output_size, transcode
 from kdbatch.vocab.packet_index import packet_check, unpack_index
 
 
@@ -61,12 +61,12 @@ def test_the_index_points_at_the_packets_and_the_head_comes_first(tmp_path: Path
 def test_small_sizes_are_even_and_keep_their_shape(
     size: tuple[int, int], small: tuple[int, int]
 ) -> None:
-    assert small_size(*size) == small
+    assert output_size(*size) == small
 
 
 def test_a_video_that_was_turned_by_the_camera_is_stored_upright(tmp_path: Path) -> None:
     lying = write_video(tmp_path / "a.mp4", width=160, height=128)
-    stored = transcode(turned(lying, tmp_path / "turned.mp4"))
+    stored = transcode(rotate_video(lying, tmp_path / "turned.mp4"))
     assert (stored.width, stored.height) == (128, 160)
     with av.open(io.BytesIO(stored.video)) as seen, av.open(str(lying)) as shot:
         for upright, frame in zip(seen.decode(video=0), shot.decode(video=0), strict=True):
@@ -122,4 +122,4 @@ def test_what_is_no_video_is_broken_with_a_reason(
 
 def test_a_file_with_sound_alone_is_broken(tmp_path: Path) -> None:
     with pytest.raises(BrokenVideo, match="holds no video stream"):
-        transcode(write_sound(tmp_path / "a.mp4"))
+        transcode(write_audio(tmp_path / "a.mp4"))

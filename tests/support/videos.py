@@ -8,7 +8,7 @@ import av
 import numpy as np
 
 
-def picture(index: int, *, width: int, height: int) -> np.ndarray:
+def bar_picture(index: int, *, width: int, height: int) -> np.ndarray:
     """A white bar that moves right over a grey slope, HWC."""
     picture_HW3 = np.broadcast_to(
         np.linspace(0, 120, height, dtype=np.uint8)[:, None, None], (height, width, 3)
@@ -42,7 +42,7 @@ def write_video(
         stream.codec_context.time_base = Fraction(1, 1000) if milliseconds else 1 / Fraction(rate)
         for index, moment in enumerate(milliseconds or range(num_frames)):
             frame = av.VideoFrame.from_ndarray(
-                picture(index, width=width, height=height), format="rgb24"
+                bar_picture(index, width=width, height=height), format="rgb24"
             )
             frame.pts, frame.time_base = moment, stream.codec_context.time_base
             container.mux(stream.encode(frame))
@@ -50,7 +50,7 @@ def write_video(
     return path
 
 
-def write_sound(path: Path) -> Path:
+def write_audio(path: Path) -> Path:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("aac", rate=8000)
         assert isinstance(stream, av.AudioStream)
@@ -64,7 +64,7 @@ def write_sound(path: Path) -> Path:
     return path
 
 
-def turned(path: Path, out: Path) -> Path:
+def rotate_video(path: Path, out: Path) -> Path:
     """The same mp4 with a display matrix of a quarter turn: 16.16 fixed point, ISO/IEC 14496-12
     8.3.2, in its track header.
     """

@@ -10,7 +10,12 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from kdbatch.shard.source_video import inspect_video, opened, reasons, to_constant_rate
+from kdbatch.shard.source_video import (
+    inspect_video,
+    open_video,
+    translate_decode_errors,
+    to_constant_rate,
+)
 from kdbatch.shard.transcode import INTERPOLATION, quarter_turns, scale_frame
 from kdbatch.vocab.shards import Sample
 
@@ -41,9 +46,9 @@ def fidelity_of(path: Path, tar: Path, sample: Sample) -> Fidelity:
         file.seek(sample.offset)
         video = file.read(sample.num_bytes)
     scaler, rgb_db, luma_db = VideoReformatter(), [], []
-    with reasons():
+    with translate_decode_errors():
         footage = inspect_video(path)
-        with opened(path) as (source, stream), av.open(io.BytesIO(video), "r") as small:
+        with open_video(path) as (source, stream), av.open(io.BytesIO(video), "r") as small:
             for wanted, found in zip(
                 to_constant_rate(source.decode(stream), footage), small.decode(video=0), strict=True
             ):

@@ -13,8 +13,8 @@ from av.video.reformatter import VideoReformatter
 
 from kdbatch.base.progress import Progress, silent
 from kdbatch.bench.data.loose_videos import shard_loose
-from kdbatch.shard.source_video import opened
-from kdbatch.shard.transcode import X264, scale_frame, small_size
+from kdbatch.shard.source_video import open_video
+from kdbatch.shard.transcode import X264, scale_frame, output_size
 
 NUM_VIDEOS = 5  # the first of many: each is transcoded twice per repeat
 
@@ -46,12 +46,12 @@ def transcode_plainly(path: Path, out_path: Path) -> None:
     """
     scaler = VideoReformatter()
     with (
-        opened(path) as (source, stream),
+        open_video(path) as (source, stream),
         av.open(str(out_path), "w", format="mp4", options={"movflags": "+faststart"}) as out,
     ):
         rate = Fraction(stream.average_rate or 25).limit_denominator(1001)
         small = out.add_stream("libx264", rate=rate, options=X264)
-        small.width, small.height = small_size(stream.width, stream.height)
+        small.width, small.height = output_size(stream.width, stream.height)
         small.pix_fmt = "yuv420p"
         for count, frame in enumerate(source.decode(stream)):
             picture = scale_frame(scaler, frame, width=small.width, height=small.height)

@@ -49,9 +49,9 @@ class Scene:
 
     appearance: str
     motion: str
-    look: Literal["dark", "light"]
-    place: int
-    moment: int
+    style: Literal["dark", "light"]
+    group_seed: int
+    video_seed: int
     num_frames: int
     width: int
     height: int
@@ -107,9 +107,12 @@ MOTIONS: dict[str, Callable[[float, int], Pose]] = {
 }
 
 
-def draw(scene: Scene) -> Iterator[np.ndarray]:
+def draw_frames(scene: Scene) -> Iterator[np.ndarray]:
     """The frames of a scene, uint8 HW3."""
-    place, chance = np.random.default_rng([scene.place]), np.random.default_rng([scene.moment, 1])
+    place, chance = (
+        np.random.default_rng([scene.group_seed]),
+        np.random.default_rng([scene.video_seed, 1]),
+    )
     background_HW3 = _background(place, scene)
     tint_3 = chance.uniform(-0.10, 0.10, 3)
     phase, speed = chance.uniform(), chance.uniform(0.92, 1.08) / PERIOD_FRAMES
@@ -132,11 +135,11 @@ def draw(scene: Scene) -> Iterator[np.ndarray]:
                 scene.width - bubble_x if number % 2 else bubble_x,
             )
             radius = scene.height * (BUBBLE_RADIUS + BUBBLE_GROWTH * risen)
-            _stamp(frame_HW3, at_x, bubble_y, radius, "ball", "ringed", 0.0, bubble_23)
+            _draw_object(frame_HW3, at_x, bubble_y, radius, "ball", "ringed", 0.0, bubble_23)
         pose = MOTIONS[scene.motion](phase + index * speed, side)
         x, y = middle_x + pose.x * scene.height, middle_y + pose.y * scene.height
         look = APPEARANCES[scene.appearance]
-        _stamp(
+        _draw_object(
             frame_HW3, x, y, pose.radius * scene.height, look.noun, look.adjective, tilt, colours_23
         )
         yield np.clip(frame_HW3, 0, 255).astype(np.uint8)
@@ -152,15 +155,15 @@ def _background(chance: np.random.Generator, scene: Scene) -> np.ndarray:
     height, width = scene.height, scene.width
     row_H11 = (np.arange(height, dtype=np.float32) / height)[:, None, None]
     horizon = chance.uniform(0.68, 0.78)
-    top, low, ground = (250, 205, 150) if scene.look == "light" else (175, 95, 45)
-    colour = 0.12 if scene.look == "light" else 0.45
+    top, low, ground = (250, 205, 150) if scene.style == "light" else (175, 95, 45)
+    colour = 0.12 if scene.style == "light" else 0.45
     sky_3, ground_3 = _rgb(chance.uniform(), colour, 1.0), _rgb(chance.uniform(), colour, 1.0)
     light_H11 = np.where(row_H11 < horizon, top + (low - top) * row_H11 / horizon, ground)
     flat_HW3 = np.where(row_H11 < horizon, sky_3, ground_3) * light_H11
     coarse_YX1 = chance.uniform(-1, 1, (5, 7)).astype(np.float32)
     rows = np.minimum(np.arange(height) * 5 // height, 4)
     columns = np.minimum(np.arange(width) * 7 // width, 6)
-    blotches_HW1 = coarse_YX1[rows][:, columns, None] * (10 if scene.look == "light" else 18)
+    blotches_HW1 = coarse_YX1[rows][:, columns, None] * (10 if scene.style == "light" else 18)
     return np.broadcast_to(flat_HW3 + blotches_HW1, (height, width, 3)).astype(
         np.float32
     ) * np.float32(chance.uniform(0.88, 1.08))
@@ -171,7 +174,7 @@ def _object_colours(scene: Scene, shift: float) -> np.ndarray:
     near-black.
     """
     hue = APPEARANCES[scene.appearance].hue + shift
-    if scene.look == "light":
+    if scene.style == "light":
         return np.stack([_rgb(hue + 0.5, 0.45, 225), _rgb(hue + 0.5, 0.45, 60)])
     return np.stack([_rgb(hue, 0.9, 255), _rgb(hue, 0.1, 250)])
 
@@ -195,7 +198,7 @@ def _distance(shape: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     )
 
 
-def _figure(texture: Texture, u: np.ndarray, v: np.ndarray, inside: np.ndarray) -> np.ndarray:
+def _texture_mask(texture: Texture, u: np.ndarray, v: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """Where the texture shows its figure's colour."""
     if texture == "striped":
         return np.sin(7 * u) > 0
@@ -206,7 +209,7 @@ def _figure(texture: Texture, u: np.ndarray, v: np.ndarray, inside: np.ndarray) 
     return inside > -0.25
 
 
-def _stamp(
+def _draw_object(
     frame_HW3: np.ndarray,
     x: float,
     y: float,
@@ -227,7 +230,9 @@ def _stamp(
     dx = (np.arange(left, right, dtype=np.float32)[None, :] - x) / radius
     u, v = dx * math.cos(tilt) + dy * math.sin(tilt), dy * math.cos(tilt) - dx * math.sin(tilt)
     inside = _distance(shape, u, v)
-    colour_YX3 = np.where(_figure(texture, u, v, inside)[..., None], colours_23[0], colours_23[1])
+    colour_YX3 = np.where(
+        _texture_mask(texture, u, v, inside)[..., None], colours_23[0], colours_23[1]
+    )
     colour_YX3 = np.where(inside[..., None] > -0.09, 20.0, colour_YX3)
     cover_YX1 = np.clip(0.5 - inside * radius, 0, 1)[..., None]
     patch = frame_HW3[top:bottom, left:right]

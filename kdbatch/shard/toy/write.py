@@ -20,7 +20,7 @@ from kdbatch.base.atomic_write import atomic_write, load_json, write_json, write
 from kdbatch.base.errors import UserError
 from kdbatch.base.progress import Progress
 from kdbatch.shard.pool import map_parallel
-from kdbatch.shard.toy.scene import APPEARANCES, MOTIONS, Scene, draw
+from kdbatch.shard.toy.scene import APPEARANCES, MOTIONS, Scene, draw_frames
 from kdbatch.shard.toy.size import ToySize
 from kdbatch.vocab.datasets import DATASETS
 
@@ -156,9 +156,9 @@ def _make(video: ToyVideo, *, folder: Path, seed: int, size: ToySize) -> str:
     scene = Scene(
         appearance=video.appearance,
         motion=video.motion,
-        look="light" if video.dataset == "ssv2" else "dark",
-        place=place,
-        moment=moment,
+        style="light" if video.dataset == "ssv2" else "dark",
+        group_seed=place,
+        video_seed=moment,
         num_frames=int(
             np.random.default_rng([moment, 2]).integers(size.min_frames, size.max_frames + 1)
         )
@@ -166,7 +166,7 @@ def _make(video: ToyVideo, *, folder: Path, seed: int, size: ToySize) -> str:
         width=codec.width,
         height=codec.height,
     )
-    atomic_write(folder / video.path, partial(_encode, codec=codec, frames=draw(scene)))
+    atomic_write(folder / video.path, partial(_encode, codec=codec, frames=draw_frames(scene)))
     return video.path
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.progress import silent
-from kdbatch.shard.toy.scene import APPEARANCES, MOTIONS, Scene, draw
+from kdbatch.shard.toy.scene import APPEARANCES, MOTIONS, Scene, draw_frames
 from kdbatch.shard.toy.size import ToySize
 from kdbatch.shard.toy.write import CODECS, write_toy
 from kdbatch.vocab.config import load_config
@@ -98,14 +98,14 @@ def _video(appearance: str, motion: str, moment: int) -> np.ndarray:
     scene = Scene(
         appearance=appearance,
         motion=motion,
-        look="dark",
-        place=moment,
-        moment=moment,
+        style="dark",
+        group_seed=moment,
+        video_seed=moment,
         num_frames=25,
         width=88,
         height=66,
     )
-    return np.stack(list(draw(scene))).astype(float)
+    return np.stack(list(draw_frames(scene))).astype(float)
 
 
 @pytest.mark.parametrize("motion", MOTIONS)
