@@ -9,8 +9,8 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
 from kdbatch.base.text import plural
 from kdbatch.cli.terminal import progress, say
-from kdbatch.shard.index import write_index, translate_write_errors
-from kdbatch.shard.shard_plan import ShardPlan, split_into_ranges, plan_shards, parse_shard_range
+from kdbatch.shard.index import translate_write_errors, write_index
+from kdbatch.shard.shard_plan import ShardPlan, parse_shard_range, plan_shards, split_into_ranges
 from kdbatch.shard.toy.size import SIZES
 from kdbatch.vocab.config import Config, load_config
 from kdbatch.vocab.datasets import DATASETS

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kdbatch.base.errors import UserError
-from kdbatch.base.lookup import lookup, did_you_mean
+from kdbatch.base.lookup import did_you_mean, lookup
 from kdbatch.base.parse import parse
 from kdbatch.plan.profile import Profile
 from kdbatch.plan.specs import Case, Experiment, Probe, StudentSpec, TeacherSpec, split_teacher

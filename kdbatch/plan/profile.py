@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from kdbatch.base.errors import UserError
-from kdbatch.base.lookup import lookup, did_you_mean
+from kdbatch.base.lookup import did_you_mean, lookup
 from kdbatch.base.parse import parse
 from kdbatch.plan.yaml_loader import load_yaml
 from kdbatch.vocab.backbones import BACKBONE_TITLES

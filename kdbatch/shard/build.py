@@ -12,12 +12,12 @@ from pathlib import Path
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.progress import Progress
-from kdbatch.shard.index import check_rejected, write_index, write_rejected, translate_write_errors
+from kdbatch.shard.index import check_rejected, translate_write_errors, write_index, write_rejected
 from kdbatch.shard.originals import store_original
 from kdbatch.shard.pool import map_parallel
 from kdbatch.shard.shard_plan import TRANSCODED, ShardPlan, plan_shards
 from kdbatch.shard.source_video import READ_ERRNOS
-from kdbatch.shard.stored import BrokenVideo, HostError, StoreFailure, EncodedVideo, size_and_time
+from kdbatch.shard.stored import BrokenVideo, EncodedVideo, HostError, StoreFailure, size_and_time
 from kdbatch.shard.tars import Entry, write_shard
 from kdbatch.shard.transcode import transcode as encode
 from kdbatch.vocab.shards import Reject, ShardIndex

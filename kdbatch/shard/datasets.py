@@ -15,14 +15,14 @@ from kdbatch.base.atomic_write import load_json
 from kdbatch.base.errors import UserError
 from kdbatch.shard.sources import (
     Listing,
-    find_list_file,
-    find_folder,
-    read_lines,
     checked_name,
+    find_folder,
+    find_list_file,
     make_video,
-    unlisted_note,
     quoted,
+    read_lines,
     subfolders,
+    unlisted_note,
     videos_in,
     with_unique_keys,
 )

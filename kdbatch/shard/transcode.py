@@ -22,10 +22,10 @@ from kdbatch.shard.source_video import (
     NO_SPACE_ERRNOS,
     inspect_video,
     open_video,
-    translate_decode_errors,
     to_constant_rate,
+    translate_decode_errors,
 )
-from kdbatch.shard.stored import BrokenVideo, HostError, EncodedVideo
+from kdbatch.shard.stored import BrokenVideo, EncodedVideo, HostError
 from kdbatch.vocab.packet_index import MAX_FRAMES, Packet, pack_index, packet_check, packet_flags
 
 SHORT_SIDE = 128

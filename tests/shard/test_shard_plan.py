@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from kdbatch.base.errors import UserError
 from kdbatch.base.progress import silent
 from kdbatch.shard.build import build_from_plan
-from kdbatch.shard.shard_plan import ShardPlan, split_into_ranges, plan_shards, parse_shard_range
+from kdbatch.shard.shard_plan import ShardPlan, parse_shard_range, plan_shards, split_into_ranges
 
 
 def _job(toys: Path, shards_dir: Path, **options) -> ShardPlan:

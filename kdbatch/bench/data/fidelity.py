@@ -13,8 +13,8 @@ from av.video.reformatter import VideoReformatter
 from kdbatch.shard.source_video import (
     inspect_video,
     open_video,
-    translate_decode_errors,
     to_constant_rate,
+    translate_decode_errors,
 )
 from kdbatch.shard.transcode import INTERPOLATION, quarter_turns, scale_frame
 from kdbatch.vocab.shards import Sample

@@ -14,7 +14,7 @@ from av.video.reformatter import VideoReformatter
 from kdbatch.base.progress import Progress, silent
 from kdbatch.bench.data.loose_videos import shard_loose
 from kdbatch.shard.source_video import open_video
-from kdbatch.shard.transcode import X264, scale_frame, output_size
+from kdbatch.shard.transcode import X264, output_size, scale_frame
 
 NUM_VIDEOS = 5  # the first of many: each is transcoded twice per repeat
 
