@@ -21,12 +21,11 @@ from kdbatch.run.data.decoding.frame_cache import FrameCache
 from kdbatch.run.device import own_device
 from kdbatch.run.distributed.process_group import (
     ProcessGroup,
-    RankInfo,
     RendezvousError,
     init_process_group,
-    is_lost_peer,
-    rank_info,
+    is_lost_rank,
 )
+from kdbatch.run.distributed.rank_info import RankInfo, rank_info
 from kdbatch.run.heartbeat import StatusReporter, Stopped, StopSignal
 from kdbatch.run.provenance import provenance
 from kdbatch.run.stages import STAGES
@@ -129,7 +128,7 @@ def _run_other_rank(
             word = group.broadcast_bytes(None)
         return int(word or EXIT_BUG)
     except RuntimeError as error:
-        if not is_lost_peer(error):
+        if not is_lost_rank(error):
             raise
         return EXIT_BUG  # of the codes of several tasks SLURM reports the highest: the leader's
 
@@ -169,7 +168,7 @@ def _failed(
         code, state, reason = EXIT_STOPPED, "stopped", ""
     elif isinstance(error, UserError):
         code, reason = EXIT_USER, str(error)
-    elif group.world_size > 1 and is_lost_peer(error):
+    elif group.world_size > 1 and is_lost_rank(error):
         code, reason = _exit_after_lost_peer(group)
         state = "stopped" if code == EXIT_STOPPED else "failed"
     else:

@@ -44,9 +44,8 @@ def pretrain(recipe: Pretrain, assignment: Assignment, context: RunContext) -> S
     need = task.window_frames(recipe.view.num_frames * recipe.view.stride_frames)
     videos, num_short = load_videos(shards_dir, recipe.data, view=recipe.view, need_frames=need)
     torch.manual_seed(seed_for(assignment.run.seed, "weights"))
-    model = pretext.build_model(
-        task, build_backbone(recipe.backbone), build_backbone(recipe.backbone)
-    ).to(context.device)
+    backbones = iter([build_backbone(recipe.backbone), build_backbone(recipe.backbone)])
+    model = pretext.build_model(task, lambda: next(backbones), context.group).to(context.device)
     source = _training(
         recipe,
         assignment,
@@ -121,13 +120,16 @@ def distill(recipe: Distill, assignment: Assignment, context: RunContext) -> Sta
 
     def take_step(batch: Batch, clip: torch.Tensor, label: torch.Tensor) -> StepOutput:
         if taught:
-            return feature_match_step(taught, teachers, clip, label, recipe=recipe)
+            return feature_match_step(
+                taught, teachers, clip, label, recipe=recipe, group=context.group
+            )
         return distill_step(
             model,
             remembered.of(batch, clip) if remembered else teachers,
             clip,
             label,
             recipe=recipe,
+            group=context.group,
         )
 
     extra = (

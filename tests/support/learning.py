@@ -18,6 +18,7 @@ from kdbatch.run.checkpoint import load_checkpoint
 from kdbatch.run.context import RunContext
 from kdbatch.run.data.batches import TrainingBatches, load_videos
 from kdbatch.run.data.clip_reader import ClipReader
+from kdbatch.run.distributed.process_group import SINGLE_PROCESS
 from kdbatch.run.heartbeat import StatusReporter, StopSignal
 from kdbatch.run.models import build_backbone
 from kdbatch.run.stages import pretrain
@@ -178,9 +179,7 @@ def _ask(recipe: Pretrain, run_folder: RunFolder, *, shards_dir: Path) -> tuple[
     of questions.
     """
     task, view, pretext = recipe.task, recipe.view, PRETEXTS[recipe.task.name]
-    model = pretext.build_model(
-        task, build_backbone(recipe.backbone), build_backbone(recipe.backbone)
-    )
+    model = pretext.build_model(task, lambda: build_backbone(recipe.backbone), SINGLE_PROCESS)
     checkpoint = load_checkpoint(run_folder.checkpoint)
     assert checkpoint is not None
     model.load_state_dict(checkpoint["model"])

@@ -10,31 +10,32 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from kdbatch.run.distributed.process_group import ProcessGroup
+
 WORLD_SIZE = 2
 TIMEOUT = timedelta(seconds=60)
 
 
-def in_two_processes(work: Callable[[int], Any], folder: Path) -> list[Any]:
-    """What `work(rank)` gives, tensors and plain values, in each of them; both must end well.
+def in_two_processes(work: Callable[[ProcessGroup], Any], folder: Path) -> list[Any]:
+    """The results of `work(group)` on each rank, tensors and plain values; both must exit with 0.
 
     They are forked: torch is imported already, which takes a new interpreter seconds.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", DeprecationWarning
-        )  # newer Pythons dislike forks beside threads; these use none of theirs
-        mp.start_processes(_one, args=(work, folder), nprocs=WORLD_SIZE, start_method="fork")  # type: ignore[attr-defined]
+        # Newer Pythons warn of forks in a process with threads; the children use none of them.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        mp.start_processes(_run_rank, args=(work, folder), nprocs=WORLD_SIZE, start_method="fork")  # type: ignore[attr-defined]
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(WORLD_SIZE)]
 
 
-def _one(rank: int, work: Callable[[int], Any], folder: Path) -> None:
+def _run_rank(rank: int, work: Callable[[ProcessGroup], Any], folder: Path) -> None:
     torch.set_num_threads(1)
-    meet = folder / "meet"
+    address = f"file://{folder / 'rendezvous'}"
     dist.init_process_group(
-        "gloo", init_method=f"file://{meet}", rank=rank, world_size=WORLD_SIZE, timeout=TIMEOUT
+        "gloo", init_method=address, rank=rank, world_size=WORLD_SIZE, timeout=TIMEOUT
     )
-    dist.barrier()  # one whose work is short must not part while the other still connects
+    dist.barrier()  # a rank with little work must not exit while the other is still connecting
     try:
-        torch.save(work(rank), folder / f"{rank}.pt")
+        torch.save(work(ProcessGroup(rank=rank, world_size=WORLD_SIZE)), folder / f"{rank}.pt")
     finally:
         dist.destroy_process_group()

@@ -1,87 +1,70 @@
-"""What tests of pretext tasks stand on: records of videos that nobody reads, a network of a few
-weights, batches without clips.
-"""
+"""For tests of pretext tasks: videos without data, a network of a few weights, empty batches."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from kdbatch.run.data.batches import Batch, StoredVideo
+from kdbatch.run.models import VideoBackbone
 from kdbatch.vocab.shards import Sample
 
 
-def sample_of(num_frames: int, fps: float = 25.0) -> Sample:
-    sizes = {
-        "width": 170,
-        "height": 128,
-        "offset": 0,
-        "num_bytes": 0,
-        "index_offset": 0,
-        "index_bytes": 0,
-        "crc32": 0,
-    }
-    where = {"key": "v", "place": 0, "label": 0, "splits": ("train",), "group": "", "extradata": ""}
-    return Sample(num_frames=num_frames, fps=fps, source_fps=fps, **where, **sizes)
+def sample_of(num_frames: int, fps: float = 25.0, *, position: int = 0) -> Sample:
+    """A video of 170 x 128 pixels, without data."""
+    return Sample(
+        key=f"v{position}",
+        place=position,
+        label=0,
+        splits=("train",),
+        group="",
+        num_frames=num_frames,
+        fps=fps,
+        source_fps=fps,
+        width=170,
+        height=128,
+        offset=0,
+        num_bytes=0,
+        index_offset=0,
+        index_bytes=0,
+        crc32=0,
+        extradata="",
+    )
 
 
 def videos(*num_frames: int, fps: float = 25.0) -> list[StoredVideo]:
-    """One per length, each at a place of its own."""
-    where = {
-        "offset": 0,
-        "num_bytes": 0,
-        "index_offset": 0,
-        "index_bytes": 0,
-        "crc32": 0,
-        "extradata": "00",
-        "group": "",
-    }
-    about = {
-        "label": 0,
-        "splits": ("train",),
-        "fps": fps,
-        "source_fps": fps,
-        "width": 64,
-        "height": 48,
-    }
-    return [
-        StoredVideo(Path("a.tar"), Sample(key=f"v{i}", place=i, num_frames=n, **about, **where))
-        for i, n in enumerate(num_frames)
-    ]
+    """One video per length, each at a position of its own."""
+    samples = [sample_of(n, fps, position=i) for i, n in enumerate(num_frames)]
+    return [StoredVideo(Path("a.tar"), sample) for sample in samples]
 
 
-class TinyBackbone(nn.Module):
+class TinyBackbone(VideoBackbone):
     """A convolution and batch normalisation, 6 features."""
 
-    feature_dim = 6
+    conv: nn.Conv3d
+    bn: nn.BatchNorm3d
 
     def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv3d(3, 6, 1)
-        self.bn = nn.BatchNorm3d(6)
-
-    def forward_pooled(self, clip_BCTHW: Tensor) -> Tensor:
-        return self.bn(self.conv(clip_BCTHW)).relu().mean((2, 3, 4))
+        layers = {"conv": nn.Conv3d(3, 6, 1), "bn": nn.BatchNorm3d(6), "relu": nn.ReLU()}
+        super().__init__(layers, stem=("relu",), units=(), feature_dim=6)
 
 
-def batch_of(places: Sequence[int], *, num_views: int = 3, **extra: np.ndarray) -> Batch:
-    """The numbers of a batch: which video each row is of, and what else `choose` gave."""
-    numbers = {"video": np.array(places)} | extra
+def batch_of(positions: Sequence[int], *, num_views: int = 3, **extra: np.ndarray) -> Batch:
+    """A batch without clips: the position of each row's video, and what `sample_clips` returned."""
+    numbers = {"video": np.array(positions)} | extra
     return Batch(
         clips=[],
         draws=[],
         num_views=num_views,
-        label_B=torch.zeros(len(places)),
-        keys=[f"v{p}" for p in places],
+        label_B=torch.zeros(len(positions)),
+        keys=[f"v{position}" for position in positions],
         extra={name: torch.from_numpy(np.asarray(values)) for name, values in numbers.items()},
     )
 
 
 def ks_distance(value_N: np.ndarray, distribution: np.ndarray) -> float:
-    """Largest distance between the empirical distribution of whole numbers and `distribution`,
-    cumulative, at each of 0, 1, ...
-    """
-    found = np.bincount(value_N, minlength=len(distribution)).cumsum() / len(value_N)
-    return float(np.abs(found - distribution).max())
+    """Kolmogorov-Smirnov distance of whole numbers from a cumulative `distribution` at 0, 1, ..."""
+    cumulative = np.bincount(value_N, minlength=len(distribution)).cumsum() / len(value_N)
+    return float(np.abs(cumulative - distribution).max())

@@ -62,9 +62,7 @@ def learner(
 
     if stage == "pretrain":
         task, pretext = TASKS[TASK].at_complexity(1), PRETEXTS[TASK]
-        model = placed(
-            pretext.build_model(task, build_backbone(backbone), build_backbone(backbone))
-        )
+        model = placed(pretext.build_model(task, lambda: build_backbone(backbone), SINGLE_PROCESS))
         return Learner(
             model=model, take_step=lambda clip, batch: pretext.step(model, clip, batch, task)
         )

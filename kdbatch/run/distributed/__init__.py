@@ -1,3 +1,1 @@
-"""One run trained by several processes: the process group, collectives with gradients, layers
-synchronised over ranks.
-"""
+"""Several processes that train one run: process group, collectives with gradient, synced layers."""

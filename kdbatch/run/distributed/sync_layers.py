@@ -1,14 +1,12 @@
-"""Modules whose output depends on the whole batch, for processes that each hold a share of it.
-Axes: B clips of this process, C channels.
+"""Batch normalisation and dropout over the whole batch, of which each rank holds a share.
 
-Rank r of W holds the clips r, r + W, r + 2W, ... of the batch. With these modules W processes
-compute what one computes on all of it.
+Axes: B clips of this process, C channels. Rank r of W holds the clips r, r + W, r + 2W, ... of the
+batch. With these modules W processes compute what one computes on all of it.
 """
 
 from typing import Any
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -16,51 +14,52 @@ from kdbatch.run.distributed.process_group import ProcessGroup
 
 
 def synchronize_layers(model: nn.Module, group: ProcessGroup) -> None:
-    """Let the batch normalisations and dropouts of `model` see the whole batch. State dicts keep
-    their names.
+    """Let the batch normalisations and dropouts of `model` see the whole batch, in place.
 
-    A network that does not learn by gradients (a key encoder) keeps its own: which clips it
-    normalises together is its task's to say.
+    State dicts keep their names. A batch normalisation whose parameters have no gradient (that of
+    a key encoder) is left alone: its task decides which clips it normalises together.
     """
     if group.world_size == 1:
         return
     for name, module in list(model.named_modules()):
         parent, _, child = name.rpartition(".")
-        learns = any(p.requires_grad for p in module.parameters())
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and learns:
-            model.get_submodule(parent).add_module(child, _synchronised(module))
+        is_trained = any(p.requires_grad for p in module.parameters())
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and is_trained:
+            model.get_submodule(parent).add_module(child, _synchronized(module, group))
         elif isinstance(module, nn.Dropout) and module.p > 0:
-            model.get_submodule(parent).add_module(
-                child, GlobalBatchDropout(module.p, rank=group.rank, world_size=group.world_size)
-            )
+            dropout = GlobalBatchDropout(module.p, rank=group.rank, world_size=group.world_size)
+            model.get_submodule(parent).add_module(child, dropout)
 
 
 class SyncBatchNorm(nn.SyncBatchNorm):
-    """Batch normalisation with the mean and variance of all processes' clips: PyTorch's on GPUs,
-    and the same in plain tensor operations on CPUs, for which PyTorch has none.
+    """Batch normalisation with the mean and variance of the clips of all ranks.
+
+    PyTorch's own on GPUs; the same in plain tensor operations on CPUs, for which PyTorch has none.
     """
+
+    def __init__(
+        self, num_features: int, *, eps: float, momentum: float, group: ProcessGroup
+    ) -> None:
+        super().__init__(num_features, eps=eps, momentum=momentum)
+        self.group = group
 
     def forward(self, input: Tensor) -> Tensor:
         if input.is_cuda or not self.training:
             return super().forward(input)
-        assert (
-            self.momentum is not None
-            and self.running_mean is not None
-            and self.running_var is not None
-        )
+        assert self.momentum is not None
+        assert self.running_mean is not None and self.running_var is not None
+        assert self.num_batches_tracked is not None
         dims = [d for d in range(input.dim()) if d != 1]
         shape = [1, -1] + [1] * (input.dim() - 2)
-        total = torch.tensor([input.numel() / input.shape[1]], dtype=torch.float64)
-        dist.all_reduce(total)
-        count = float(total)
+        num_values = torch.tensor([input.numel() / input.shape[1]], dtype=torch.float64)
+        count = float(self.group.all_reduce_sum(num_values))
         x = input if input.dtype == torch.float64 else input.float()
-        mean_C = all_reduce_sum_with_grad(x.sum(dims)) / count
+        mean_C = all_reduce_sum_with_grad(x.sum(dims), self.group) / count
         centred = x - mean_C.view(shape)
-        var_C = (
-            all_reduce_sum_with_grad(centred.square().sum(dims)) / count
-        )  # in a second pass: one pass cancels where the mean is large
+        # The variance takes a second pass: a single one cancels where the mean is large.
+        var_C = all_reduce_sum_with_grad(centred.square().sum(dims), self.group) / count
         with torch.no_grad():
-            self.num_batches_tracked.add_(1)  # type: ignore[union-attr] (running statistics are tracked)
+            self.num_batches_tracked.add_(1)
             self.running_mean.lerp_(mean_C, self.momentum)
             self.running_var.lerp_(var_C * count / (count - 1), self.momentum)
         scale_C = self.weight * (var_C + self.eps).rsqrt()
@@ -68,9 +67,10 @@ class SyncBatchNorm(nn.SyncBatchNorm):
 
 
 class GlobalBatchDropout(nn.Dropout):
-    """Dropout whose mask is drawn for the whole batch, of which this process uses its own rows: as
-    many numbers, and the same, as one process would draw. All processes have the same seed at every
-    step.
+    """Dropout whose mask is drawn for the whole batch; this process uses its own rows of it.
+
+    Every process draws as many numbers, and the same, as a single one would: all have the same
+    seed at every step.
     """
 
     def __init__(self, p: float, *, rank: int, world_size: int) -> None:
@@ -80,53 +80,36 @@ class GlobalBatchDropout(nn.Dropout):
     def forward(self, input: Tensor) -> Tensor:
         if not self.training:
             return input
-        ones = torch.ones(
-            (self.world_size * len(input), *input.shape[1:]), dtype=input.dtype, device=input.device
-        )
+        ones = input.new_ones((self.world_size * len(input), *input.shape[1:]))
         return input * F.dropout(ones, self.p)[self.rank :: self.world_size]
 
 
-def all_reduce_sum_with_grad(x: Tensor) -> Tensor:
-    """The sum over all processes; in the backward pass too, so that each gets the gradient of all
-    of their losses.
+def all_reduce_sum_with_grad(x: Tensor, group: ProcessGroup) -> Tensor:
+    """The sum over all ranks, in the backward pass too.
+
+    Each rank gets the gradient of the sum of all ranks' losses.
     """
-    return _AllReduceSum.apply(x)  # type: ignore[no-any-return]
-
-
-@torch.no_grad()
-def all_reduce_mean(x: Tensor) -> Tensor:
-    """The mean over all processes, without gradient; x itself where there is one."""
-    if not dist.is_initialized():
-        return x
-    total = x.clone(memory_format=torch.contiguous_format)
-    dist.all_reduce(total)
-    return total / dist.get_world_size()
+    return _AllReduceSum.apply(x, group)  # type: ignore[no-any-return]
 
 
 class _AllReduceSum(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        total = x.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
-        return total
+    def forward(ctx: Any, x: Tensor, group: ProcessGroup) -> Tensor:
+        ctx.group = group
+        return group.all_reduce_sum(x)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        total = gradients[0].clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
-        return total
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return ctx.group.all_reduce_sum(gradients[0]), None
 
 
-def _synchronised(module: nn.Module) -> SyncBatchNorm:
+def _synchronized(module: nn.Module, group: ProcessGroup) -> SyncBatchNorm:
     assert isinstance(module, nn.modules.batchnorm._BatchNorm) and module.momentum is not None
-    twin = SyncBatchNorm(module.num_features, eps=module.eps, momentum=module.momentum)
-    twin.weight, twin.bias = (
-        module.weight,
-        module.bias,
-    )  # the very parameters, which an optimiser may hold already
-    twin.running_mean, twin.running_var, twin.num_batches_tracked = (
-        module.running_mean,
-        module.running_var,
-        module.num_batches_tracked,
+    synced = SyncBatchNorm(
+        module.num_features, eps=module.eps, momentum=module.momentum, group=group
     )
-    return twin.train(module.training)
+    # The parameters themselves, not copies: an optimiser may hold them already.
+    synced.weight, synced.bias = module.weight, module.bias
+    synced.running_mean, synced.running_var = module.running_mean, module.running_var
+    synced.num_batches_tracked = module.num_batches_tracked
+    return synced.train(module.training)

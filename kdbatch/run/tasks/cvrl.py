@@ -1,5 +1,4 @@
-"""CVRL, Qian et al. 2021, arXiv:2008.03800: two clips of a video attract each other, clips of other
-videos repel.
+"""CVRL, Qian et al. 2021, arXiv:2008.03800: contrast two clips of a video with clips of others.
 
 Axes: V=2 clips, B videos of this process, N of all, D embedding. The ladder is ours: it widens what
 counts as the same. At complexity 1 both clips are the same frames, at 2 (the source's) their starts
@@ -20,16 +19,13 @@ from torch import Tensor, nn
 
 from kdbatch.run.data.batches import Batch, StoredVideo
 from kdbatch.run.data.sampling import ClipRequest, clip_at, timeline_frames
-from kdbatch.run.distributed.collectives import all_gather_with_grad, rank_and_world_size
+from kdbatch.run.distributed.collectives import all_gather_with_grad
+from kdbatch.run.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from kdbatch.run.models import VideoBackbone
+from kdbatch.run.tasks.pretext import MakeBackbone, Pretext, SampledClips
 from kdbatch.run.train.steps import StepOutput, accuracy_of
-from kdbatch.vocab.tasks import CVRL
+from kdbatch.vocab.tasks.cvrl import CVRL
 from kdbatch.vocab.views import View
-
-
-def build_model(task: CVRL, backbone: VideoBackbone, copy: VideoBackbone) -> nn.Module:
-    """The task's model; it keeps no second backbone."""
-    return CVRLModel(task, backbone)
 
 
 def chance_accuracy(task: CVRL, num_videos: int) -> float:
@@ -39,26 +35,21 @@ def chance_accuracy(task: CVRL, num_videos: int) -> float:
 
 def sample_clips(
     videos: Sequence[StoredVideo], task: CVRL, view: View, rng: np.random.Generator
-) -> tuple[list[ClipRequest], dict[str, np.ndarray]]:
-    """Two clips per video, in any order of time, each augmented on its own."""
+) -> SampledClips:
+    """Two clips per video, in any order of time, each with augmentation parameters of its own."""
     requests = []
     for video in videos:
         num_starts = timeline_frames(video.sample, view) - view.window_frames + 1
         gap = draw_gap(task, num_starts, rng)
         start = int(rng.integers(num_starts - gap))
         starts = rng.permutation([start, start + gap])
-        requests.append(
-            ClipRequest(
-                frame_VT=np.stack([clip_at(video.sample, view, int(s)) for s in starts]),
-                draw_V=(0, 1),
-            )
-        )
+        clips = [clip_at(video.sample, view, int(s)) for s in starts]
+        requests.append(ClipRequest(frame_VT=np.stack(clips), draw_V=(0, 1)))
     return requests, {"video": np.array([video.sample.place for video in videos])}
 
 
 def draw_gap(task: CVRL, num_starts: int, rng: np.random.Generator) -> int:
-    """Frames between the starts of two clips, of which there are `num_starts`: a continuous gap,
-    rounded down.
+    """Frames between the starts of two clips: a continuous gap below `num_starts`, rounded down.
 
     Section 3.2 of the source draws gap d with a density in proportion to 1 - (d/T)^p. For p = 1 the
     distribution function is 1 - (1 - d/T)^2, which has an inverse.
@@ -68,13 +59,21 @@ def draw_gap(task: CVRL, num_starts: int, rng: np.random.Generator) -> int:
     return int(num_starts * share)
 
 
+def build_model(task: CVRL, make_backbone: MakeBackbone, group: ProcessGroup) -> "CVRLModel":
+    return CVRLModel(task, make_backbone(), group)
+
+
 class CVRLModel(nn.Module):
-    """Backbone and projection head: three hidden layers with batch normalisation, then a linear
-    one.
+    """Backbone and projection head.
+
+    The head has three hidden layers with batch normalisation, then a linear one.
     """
 
-    def __init__(self, task: CVRL, backbone: VideoBackbone) -> None:
+    def __init__(
+        self, task: CVRL, backbone: VideoBackbone, group: ProcessGroup = SINGLE_PROCESS
+    ) -> None:
         super().__init__()
+        self.group = group
         self.backbone = backbone
         layers: list[nn.Module] = []
         dim = backbone.feature_dim
@@ -89,42 +88,59 @@ class CVRLModel(nn.Module):
 
 
 def cvrl_step(model: CVRLModel, clip_VBCTHW: Tensor, batch: Batch, task: CVRL) -> StepOutput:
-    """NT-Xent over the clips of all processes, which one forward pass normalises together.
-    `accuracy`: partners that are nearest.
+    """NT-Xent over the clips of all ranks, which one forward pass normalises together.
+
+    `accuracy` is the share of clips whose partner is the nearest clip.
     """
     first_BD, second_BD = model(clip_VBCTHW.flatten(0, 1)).chunk(2)
     video_B = batch.extra["video"].to(first_BD.device, non_blocking=True)
     with torch.autocast(first_BD.device.type, enabled=False):
-        loss, accuracy = nt_xent(first_BD, second_BD, video_B, temperature=task.temperature)
+        loss, accuracy = nt_xent(
+            first_BD, second_BD, video_B, temperature=task.temperature, group=model.group
+        )
     return StepOutput(loss=loss, report={"accuracy": accuracy})
 
 
 def nt_xent(
-    first_BD: Tensor, second_BD: Tensor, video_B: Tensor, *, temperature: float
+    first_BD: Tensor,
+    second_BD: Tensor,
+    video_B: Tensor,
+    *,
+    temperature: float,
+    group: ProcessGroup = SINGLE_PROCESS,
 ) -> tuple[Tensor, Tensor]:
-    """Loss and accuracy of this process's rows against the rows of all; their mean over processes
-    is that of one whole batch.
+    """Loss and accuracy of this process's rows against the rows of all ranks.
 
-    For clip a_i with partner b_i: -log exp(a_i b_i / tau) / (sum_j exp(a_i b_j / tau) + sum_{j !=
-    i} exp(a_i a_j / tau)), mean over i; plus the same with a and b exchanged. Eq. 1 of the source
-    and official/projects/video_ssl/losses/losses.py, which adds both directions up. A second row of
-    the same video is neither partner nor negative.
+    Their mean over ranks is that of one whole batch. For clip a_i with partner b_i:
+    -log exp(a_i b_i / tau) / (sum_j exp(a_i b_j / tau) + sum_{j != i} exp(a_i a_j / tau)), mean
+    over i; plus the same with a and b exchanged. Eq. 1 of the source and
+    official/projects/video_ssl/losses/losses.py, which adds both directions up. A second row of the
+    same video is neither partner nor negative.
     """
-    rank, world_size = rank_and_world_size()
-    own_B = rank + world_size * torch.arange(len(first_BD), device=first_BD.device)
-    first_ND, second_ND = all_gather_with_grad(torch.stack([first_BD, second_BD], 1)).unbind(1)
-    own_BN = own_B[:, None] == torch.arange(world_size * len(first_BD), device=first_BD.device)
-    same_BN = video_B[:, None] == all_gather_with_grad(video_B)
+    num_videos, device = len(first_BD), first_BD.device
+    own_B = group.rank + group.world_size * torch.arange(num_videos, device=device)
+    both_BVD = torch.stack([first_BD, second_BD], 1)
+    first_ND, second_ND = all_gather_with_grad(both_BVD, group).unbind(1)
+    is_own_BN = own_B[:, None] == torch.arange(group.world_size * num_videos, device=device)
+    is_same_video_BN = video_B[:, None] == all_gather_with_grad(video_B, group)
     loss, accuracy = first_BD.new_zeros(()), first_BD.new_zeros(())
-    for anchor_BD, alike_ND, partner_ND in (
+    for anchor_BD, same_view_ND, partner_ND in (
         (first_BD, first_ND, second_ND),
         (second_BD, second_ND, first_ND),
     ):
-        across_BN = (anchor_BD @ partner_ND.T / temperature).masked_fill(
-            same_BN & ~own_BN, -torch.inf
-        )
-        within_BN = (anchor_BD @ alike_ND.T / temperature).masked_fill(same_BN, -torch.inf)
+        across_BN = anchor_BD @ partner_ND.T / temperature
+        across_BN = across_BN.masked_fill(is_same_video_BN & ~is_own_BN, -torch.inf)
+        within_BN = anchor_BD @ same_view_ND.T / temperature
+        within_BN = within_BN.masked_fill(is_same_video_BN, -torch.inf)
         logit = torch.cat([across_BN, within_BN], 1)
         loss = loss + F.cross_entropy(logit, own_B)
         accuracy = accuracy + accuracy_of(logit, own_B) / 2
     return loss, accuracy
+
+
+PRETEXT = Pretext(
+    build_model=build_model,
+    sample_clips=sample_clips,
+    step=cvrl_step,
+    chance_accuracy=chance_accuracy,
+)

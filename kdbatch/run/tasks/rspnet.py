@@ -1,9 +1,10 @@
-"""RSPNet, Chen et al. 2021, arXiv:2011.07949: relative speed perception (RSP) and
-appearance-focused video instance discrimination.
+"""RSPNet, Chen et al. 2021, arXiv:2011.07949: relative speed and instance discrimination.
+
+Relative speed perception (RSP) and appearance-focused video instance discrimination (A-VID).
 
 Axes: V=3 clips (q, k, k'), B videos, D embedding, Q queue. q and k have one speed, k' another; k
-and k' are cut from the same window with the same augmentation, so that nothing but speed tells them
-apart. Differences from the authors' code, each for a stated reason: the place of a clip in its
+and k' are cut from the same window with the same augmentation, so that they differ in nothing but
+speed. Differences from the authors' code, each for a stated reason: the start of a clip in its
 window is random (theirs always starts the window, which ties speed 1 to the window's first half);
 speeds are drawn per video; keys of a query's own video are no negatives; keys are normalised in
 shuffled groups on one device too, k and k' of a video in the same group, where theirs come from two
@@ -20,22 +21,23 @@ from torch import Tensor
 
 from kdbatch.run.data.batches import Batch, StoredVideo
 from kdbatch.run.data.sampling import ClipRequest, nearest_stored_frames, timeline_frames
-from kdbatch.run.models import VideoBackbone
+from kdbatch.run.distributed.process_group import ProcessGroup
 from kdbatch.run.tasks.momentum import MomentumEncoders, info_nce
+from kdbatch.run.tasks.pretext import MakeBackbone, Pretext, SampledClips
 from kdbatch.run.train.steps import StepOutput
-from kdbatch.vocab.tasks import RSPNet
+from kdbatch.vocab.tasks.rspnet import RSPNet
 from kdbatch.vocab.views import View
 
 
 def chance_accuracy(task: RSPNet, num_videos: int) -> float:
-    """Share of pairs ranked right by guessing, whatever the batch."""
+    """Share of pairs that guessing ranks right, whatever the batch."""
     return 0.5
 
 
 def sample_clips(
     videos: Sequence[StoredVideo], task: RSPNet, view: View, rng: np.random.Generator
-) -> tuple[list[ClipRequest], dict[str, np.ndarray]]:
-    """Two windows per video at independent places; clips q, k at speed s, k' at speed s'."""
+) -> SampledClips:
+    """Two windows per video at independent starts; clips q, k at speed s, k' at speed s'."""
     speed_B, other_B = draw_speeds(task, len(videos), rng)
     requests = []
     for video, speed, other in zip(videos, speed_B, other_B, strict=True):
@@ -43,14 +45,11 @@ def sample_clips(
         last = timeline_frames(video.sample, view) - span
         window_q, window_k = (int(v) for v in rng.integers(last + 1, size=2))
         clips = []
-        for window, s in ((window_q, speed), (window_k, speed), (window_k, other)):
-            step = int(s) * view.stride_frames
-            place = int(rng.integers(span - (view.num_frames - 1) * step))
-            clips.append(
-                nearest_stored_frames(
-                    video.sample, view, window + place + np.arange(view.num_frames) * step
-                )
-            )
+        for window, clip_speed in ((window_q, speed), (window_k, speed), (window_k, other)):
+            step = int(clip_speed) * view.stride_frames
+            start = window + int(rng.integers(span - (view.num_frames - 1) * step))
+            time_T = start + np.arange(view.num_frames) * step
+            clips.append(nearest_stored_frames(video.sample, view, time_T))
         requests.append(ClipRequest(frame_VT=np.stack(clips), draw_V=(0, 1, 1)))
     video_B = np.array([video.sample.place for video in videos])
     return requests, {"speed": speed_B, "other": other_B, "video": video_B}
@@ -59,23 +58,22 @@ def sample_clips(
 def draw_speeds(
     task: RSPNet, num_videos: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(s, s') per video, s != s'. Every ordered pair has an equal share of the batch, to within one
-    video, and so has every s.
+    """(s, s') per video, s != s'.
+
+    Every ordered pair has an equal share of the batch, to within one video, and so has every s.
     """
     speeds = np.asarray(task.speeds)
     pair_B = rng.permutation(num_videos) % (len(speeds) * (len(speeds) - 1))
-    place_B = pair_B % len(speeds)
-    other_B = (place_B + 1 + pair_B // len(speeds)) % len(speeds)
-    return speeds[place_B], speeds[other_B]
+    index_B = pair_B % len(speeds)
+    other_B = (index_B + 1 + pair_B // len(speeds)) % len(speeds)
+    return speeds[index_B], speeds[other_B]
 
 
-def build_model(
-    task: RSPNet, backbone: VideoBackbone, key_backbone: VideoBackbone
-) -> MomentumEncoders:
+def build_model(task: RSPNet, make_backbone: MakeBackbone, group: ProcessGroup) -> MomentumEncoders:
     """Head 0 for motion, head 1 for appearance, whose keys are queued."""
     return MomentumEncoders(
-        backbone,
-        key_backbone,
+        make_backbone,
+        group,
         num_heads=2,
         embedding_dim=task.embedding_dim,
         queue_size=task.queue_size,
@@ -86,8 +84,7 @@ def build_model(
 def rspnet_step(
     model: MomentumEncoders, clip_VBCTHW: Tensor, batch: Batch, task: RSPNet
 ) -> StepOutput:
-    """RSP, a margin ranking on similarities over temperature, plus A-VID, InfoNCE with two
-    positives.
+    """RSP, a margin ranking on similarities over temperature, plus A-VID, InfoNCE with two keys.
 
     As PeihaoChen/RSPNet: moco/builder_diffspeed_diffloss.py. The queue takes k' keys, after the
     loss. `right_s_t` is the share of videos with speeds (s, s') = (s, t) that are ranked right,
@@ -107,24 +104,31 @@ def rspnet_step(
             info_nce(positive_B, negative_BQ, temperature=task.temperature)
             for positive_B in positives
         )
-    model.queue.push(appearance_other, video_B)
-    right_B = (gap_B > 0).float()
-    report = {"accuracy": right_B.mean(), "ranking": ranking, "discrimination": discrimination}
+    model.enqueue(appearance_other, video_B)
+    is_right_B = (gap_B > 0).float()
+    report = {"accuracy": is_right_B.mean(), "ranking": ranking, "discrimination": discrimination}
     return StepOutput(
         loss=ranking + task.discrimination_weight * discrimination,
-        report=report | _by_pair(right_B, batch, task),
+        report=report | _by_pair(is_right_B, batch, task),
     )
 
 
-def _by_pair(right_B: Tensor, batch: Batch, task: RSPNet) -> dict[str, Tensor]:
+def _by_pair(is_right_B: Tensor, batch: Batch, task: RSPNet) -> dict[str, Tensor]:
+    """`right_s_t` and `asked_s_t` for every ordered pair of speeds."""
     report = {}
     speed_B, other_B = (
-        batch.extra[name].to(right_B.device, non_blocking=True) for name in ("speed", "other")
+        batch.extra[name].to(is_right_B.device, non_blocking=True) for name in ("speed", "other")
     )
     for speed, other in permutations(task.speeds, 2):
-        asked_B = ((speed_B == speed) & (other_B == other)).float()
-        report |= {
-            f"right_{speed}_{other}": (right_B * asked_B).mean(),
-            f"asked_{speed}_{other}": asked_B.mean(),
-        }
+        has_pair_B = ((speed_B == speed) & (other_B == other)).float()
+        report[f"right_{speed}_{other}"] = (is_right_B * has_pair_B).mean()
+        report[f"asked_{speed}_{other}"] = has_pair_B.mean()
     return report
+
+
+PRETEXT = Pretext(
+    build_model=build_model,
+    sample_clips=sample_clips,
+    step=rspnet_step,
+    chance_accuracy=chance_accuracy,
+)

@@ -1,14 +1,14 @@
-"""TDL, Wang et al. 2020, arXiv:2008.02129: temporal-discriminative learning. A clip is told from
-another moment of its own video.
+"""TDL, Wang et al. 2020, arXiv:2008.02129: discriminate a clip from another moment of its video.
 
-Axes: V=3 clips (anchor, positive, negative), B videos, T frames, D embedding, Q queue. Anchor and
-positive are the same frames, augmented apart; the negative starts elsewhere in the video; more
-negatives are the queued keys of other videos. The ladder is ours: how near the negative may be. At
-complexity 1 half the video away, at 2 a clip's length (no frame is shared), at 3 four frames (the
-authors' code). Differences from FingerRec's code: all complexities see the same videos, those of at
-least two clips' length; keys of a query's own video are no negatives; the queue begins with unit
-vectors; anchor and negative are batch-normalised together; frames of a clip are as far apart as the
-profile says, successive ones in the study's, where theirs takes every fourth.
+"Temporal-discriminative learning". Axes: V=3 clips (anchor, positive, negative), B videos, T
+frames, D embedding, Q queue. Anchor and positive are the same frames, augmented apart; the negative
+starts elsewhere in the video; more negatives are the queued keys of other videos. The ladder is
+ours: how near the negative may be. At complexity 1 half the video away, at 2 a clip's length (no
+frame is shared), at 3 four frames (the authors' code). Differences from FingerRec's code: all
+complexities see the same videos, those of at least two clips' length; keys of a query's own video
+are no negatives; the queue starts with unit vectors; anchor and negative are batch-normalised
+together; frames of a clip are as far apart as the profile says, successive ones in the study's,
+where theirs takes every fourth.
 """
 
 from collections.abc import Sequence
@@ -20,23 +20,25 @@ from torch import Tensor
 
 from kdbatch.run.data.batches import Batch, StoredVideo
 from kdbatch.run.data.sampling import ClipRequest, clip_at, timeline_frames
-from kdbatch.run.models import VideoBackbone
+from kdbatch.run.distributed.process_group import ProcessGroup
 from kdbatch.run.tasks.momentum import MomentumEncoders, info_nce
+from kdbatch.run.tasks.pretext import MakeBackbone, Pretext, SampledClips
 from kdbatch.run.train.steps import StepOutput
-from kdbatch.vocab.tasks import TDL
+from kdbatch.vocab.tasks.tdl import TDL
 from kdbatch.vocab.views import View
 
 
 def chance_accuracy(task: TDL, num_videos: int) -> float:
-    """Share of anchors nearer to the positive than to the negative by guessing, whatever the batch."""
+    """Guessing puts half of the anchors nearer to the positive, whatever the batch."""
     return 0.5
 
 
 def sample_clips(
     videos: Sequence[StoredVideo], task: TDL, view: View, rng: np.random.Generator
-) -> tuple[list[ClipRequest], dict[str, np.ndarray]]:
-    """Anchor, positive and negative of every video; the frame that is mixed into the anchor, and
-    its share.
+) -> SampledClips:
+    """Anchor, positive and negative of every video.
+
+    Also which frame is mixed into the anchor, and its share.
     """
     requests = []
     for video in videos:
@@ -54,8 +56,9 @@ def sample_clips(
 def draw_starts(
     task: TDL, num_frames: int, view: View, rng: np.random.Generator
 ) -> tuple[int, int]:
-    """Starts of anchor and negative in a video of `num_frames`: every pair far enough apart is as
-    likely as every other.
+    """Starts of anchor and negative in a video of `num_frames`.
+
+    Every pair that is far enough apart is as likely as every other.
     """
     last = num_frames - view.window_frames
     least = {
@@ -64,20 +67,18 @@ def draw_starts(
         "near": task.near_frames,
     }[task.negative_gap]
     gaps = np.arange(least, last + 1)
-    places = last + 1 - gaps  # at which the earlier clip can start
-    gap = int(rng.choice(gaps, p=places / places.sum()))
+    num_starts = last + 1 - gaps  # of the earlier clip, for each gap
+    gap = int(rng.choice(gaps, p=num_starts / num_starts.sum()))
     start = int(rng.integers(last + 1 - gap))
     anchor, negative = rng.permutation([start, start + gap])
     return int(anchor), int(negative)
 
 
-def build_model(
-    task: TDL, backbone: VideoBackbone, key_backbone: VideoBackbone
-) -> MomentumEncoders:
+def build_model(task: TDL, make_backbone: MakeBackbone, group: ProcessGroup) -> MomentumEncoders:
     """One head, whose keys are queued."""
     return MomentumEncoders(
-        backbone,
-        key_backbone,
+        make_backbone,
+        group,
         num_heads=1,
         embedding_dim=task.embedding_dim,
         queue_size=task.queue_size,
@@ -85,12 +86,12 @@ def build_model(
     )
 
 
-def mix_frame_in(clip_BCTHW: Tensor, frame_B: Tensor, share_B: Tensor) -> Tensor:
-    """Temporal-consistent augmentation: (1 - share) * every frame + share * one frame of the clip,
-    which is the same for all.
+def mix_in_frame(clip_BCTHW: Tensor, frame_B: Tensor, share_B: Tensor) -> Tensor:
+    """Temporal-consistent augmentation: (1 - share) * every frame + share * one frame of the clip.
 
-    Differences between frames keep their direction and shrink by 1 - share; what stands still gets
-    stronger. Section 3.2 of the source, and its code TC/gen_positive.py.
+    That frame is the same for all frames of a clip. Differences between frames keep their direction
+    and shrink by 1 - share; what does not move gets stronger. Section 3.2 of the source, and its
+    code TC/gen_positive.py.
     """
     rows = torch.arange(len(clip_BCTHW), device=clip_BCTHW.device)
     still_BC1HW = clip_BCTHW[rows, :, frame_B].unsqueeze(2)
@@ -98,18 +99,18 @@ def mix_frame_in(clip_BCTHW: Tensor, frame_B: Tensor, share_B: Tensor) -> Tensor
 
 
 def tdl_step(model: MomentumEncoders, clip_VBCTHW: Tensor, batch: Batch, task: TDL) -> StepOutput:
-    """InfoNCE of anchor q with positive k against negative n and queue, or a triplet of the three,
-    max(0, margin + |q-k| - |q-n|).
+    """InfoNCE of anchor q with positive k against negative n and queue, or a triplet of the three.
 
-    As FingerRec's NCE/NCEAverage.py: k is of the key encoder, without gradient; n is of the query
-    encoder, with gradient. `accuracy` is the share of anchors nearer to k than to n, `retrieved` of
-    those nearer to k than to n and every key in the queue.
+    The triplet is max(0, margin + |q-k| - |q-n|). As FingerRec's NCE/NCEAverage.py: k is of the key
+    encoder, without gradient; n is of the query encoder, with gradient. `accuracy` is the share of
+    anchors nearer to k than to n, `retrieved` of those nearer to k than to n and every key in the
+    queue.
     """
     anchor, positive, negative = clip_VBCTHW
     extra = {
         name: values.to(anchor.device, non_blocking=True) for name, values in batch.extra.items()
     }
-    anchor = mix_frame_in(anchor, extra["mix_frame"], extra["mix_share"])
+    anchor = mix_in_frame(anchor, extra["mix_frame"], extra["mix_share"])
     q_BD, n_BD = model.query(torch.cat([anchor, negative]))[0].chunk(2)
     model.update_key_encoder()
     k_BD = model.keys(positive[None])[0, 0]
@@ -120,9 +121,17 @@ def tdl_step(model: MomentumEncoders, clip_VBCTHW: Tensor, batch: Batch, task: T
             loss = F.triplet_margin_loss(q_BD, k_BD, n_BD, margin=task.margin)
         else:
             loss = info_nce(near_B, others_BQ, temperature=task.temperature)
-    model.queue.push(k_BD, extra["video"])
+    model.enqueue(k_BD, extra["video"])
     report = {
         "accuracy": (near_B > far_B).float().mean(),
         "retrieved": (near_B > others_BQ.amax(1)).float().mean(),
     }
     return StepOutput(loss=loss, report=report)
+
+
+PRETEXT = Pretext(
+    build_model=build_model,
+    sample_clips=sample_clips,
+    step=tdl_step,
+    chance_accuracy=chance_accuracy,
+)

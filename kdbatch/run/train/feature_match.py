@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from kdbatch.run.data.geometry import resize_map
+from kdbatch.run.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from kdbatch.run.models import Classifier
 from kdbatch.run.train.steps import StepOutput, distill_loss
 from kdbatch.run.train.weighting import ca_mkd
@@ -47,6 +48,7 @@ def feature_match_step(
     label_B: Tensor,
     *,
     recipe: Distill,
+    group: ProcessGroup = SINGLE_PROCESS,
 ) -> StepOutput:
     """Zhang et al., ICASSP 2022, arXiv:2201.00007: the logit term of `distill_step`, and
     feature_weight * mean_b sum_m v_mb MSE_mb.
@@ -69,7 +71,7 @@ def feature_match_step(
     student = matcher.student
     map_BDTHW = student.backbone.forward_features(clip_BCTHW)
     step = distill_loss(
-        student.forward_head(map_BDTHW).float(), teacher_MBK, label_B, recipe=recipe
+        student.forward_head(map_BDTHW).float(), teacher_MBK, label_B, recipe=recipe, group=group
     )
     embedded = matcher(map_BDTHW, sizes=[given.shape[2:] for given in maps])
     with torch.no_grad():

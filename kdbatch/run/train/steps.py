@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdbatch.base.lookup import lookup
+from kdbatch.run.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from kdbatch.run.train.weighting import WEIGHTINGS
 from kdbatch.vocab.recipes import Distill
 
@@ -44,6 +45,7 @@ def distill_step(
     label_B: Tensor,
     *,
     recipe: Distill,
+    group: ProcessGroup = SINGLE_PROCESS,
 ) -> StepOutput:
     """Hinton et al. 2015, arXiv:1503.02531, sec. 2, with several teachers as in AE-KD (Du et al.
     2020).
@@ -62,7 +64,7 @@ def distill_step(
         )
     logit_BK = student(clip_BCTHW).float()
     if teacher_MBK is not None:
-        return distill_loss(logit_BK, teacher_MBK, label_B, recipe=recipe)
+        return distill_loss(logit_BK, teacher_MBK, label_B, recipe=recipe, group=group)
     hard = F.cross_entropy(logit_BK, label_B)
     return StepOutput(
         loss=recipe.hard_weight * hard,
@@ -71,7 +73,12 @@ def distill_step(
 
 
 def distill_loss(
-    logit_BK: Tensor, teacher_MBK: Tensor, label_B: Tensor, *, recipe: Distill
+    logit_BK: Tensor,
+    teacher_MBK: Tensor,
+    label_B: Tensor,
+    *,
+    recipe: Distill,
+    group: ProcessGroup = SINGLE_PROCESS,
 ) -> StepOutput:
     """The loss of a student's logits beside those of its teachers."""
     tau = recipe.temperature
@@ -84,6 +91,7 @@ def distill_loss(
             teacher_MBK=teacher_MBK,
             label_B=label_B,
             max_weight=recipe.max_teacher_weight,
+            group=group,
         ).float()
         target_BK = (weight_MB[:, :, None] * soft_MBK).sum(
             0

@@ -13,17 +13,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdbatch.run.distributed.sync_layers import all_reduce_mean
+from kdbatch.run.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 
 Weighting = Callable[..., Tensor]
-"""Called with (gradient_MBK, *, teacher_MBK, label_B, max_weight): the gradient of each teacher's
-loss by the student's logits, clip by clip; the teachers' logits; the labels; AE-KD's bound. Each
-takes what it needs of these.
+"""Called with (gradient_MBK, *, teacher_MBK, label_B, max_weight, group): the gradient of each
+teacher's loss by the student's logits, clip by clip; the teachers' logits; the labels; AE-KD's
+bound; the processes that share the batch. Each takes what it needs of these.
 """
 
 
 def equal(
-    gradient_MBK: Tensor, *, teacher_MBK: Tensor, label_B: Tensor, max_weight: float
+    gradient_MBK: Tensor,
+    *,
+    teacher_MBK: Tensor,
+    label_B: Tensor,
+    max_weight: float,
+    group: ProcessGroup = SINGLE_PROCESS,
 ) -> Tensor:
     """1/M each: the plain mean of the teachers."""
     num_teachers, num_clips, _ = gradient_MBK.shape
@@ -33,7 +38,12 @@ def equal(
 
 
 def ae_kd(
-    gradient_MBK: Tensor, *, teacher_MBK: Tensor, label_B: Tensor, max_weight: float
+    gradient_MBK: Tensor,
+    *,
+    teacher_MBK: Tensor,
+    label_B: Tensor,
+    max_weight: float,
+    group: ProcessGroup = SINGLE_PROCESS,
 ) -> Tensor:
     """AE-KD, Du et al., NeurIPS 2020, "Agree to Disagree": the w that minimises ||sum_m w_m g_m||^2
     with sum w = 1 and 0 <= w_m <= max_weight, g_m the mean of teacher m's gradient over the batch.
@@ -42,7 +52,7 @@ def ae_kd(
     and gets each g_m by a backward pass of the student; here g_m is the closed form by the logits.
     `max_weight` below 1/M leaves no choice but 1/M each.
     """
-    gradient_MK = all_reduce_mean(gradient_MBK.detach().double().mean(1))
+    gradient_MK = group.all_reduce_mean(gradient_MBK.detach().double().mean(1))
     num_teachers, num_clips = gradient_MBK.shape[:2]
     if max_weight * num_teachers <= 1:
         return equal(gradient_MBK, teacher_MBK=teacher_MBK, label_B=label_B, max_weight=max_weight)
@@ -50,7 +60,12 @@ def ae_kd(
 
 
 def ca_mkd(
-    gradient_MBK: Tensor, *, teacher_MBK: Tensor, label_B: Tensor, max_weight: float
+    gradient_MBK: Tensor,
+    *,
+    teacher_MBK: Tensor,
+    label_B: Tensor,
+    max_weight: float,
+    group: ProcessGroup = SINGLE_PROCESS,
 ) -> Tensor:
     """CA-MKD, Zhang et al., ICASSP 2022, arXiv:2201.00007, eq. 4: a teacher counts for a clip the
     more, the lower its cross-entropy with the clip's label: w_m = (1 - softmax_m(CE_m)) / (M - 1),

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 from support.networks import LoudNet, noise
-from support.processes import WORLD_SIZE, in_two_processes
+from support.processes import in_two_processes
 from torch import Tensor, nn
 
 from kdbatch.base.errors import UserError
@@ -53,9 +53,7 @@ def both_maps(group: ProcessGroup) -> list[Any]:
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> list[list[Any]]:
     folder = tmp_path_factory.mktemp("team")
-    return in_two_processes(
-        lambda rank: both_maps(ProcessGroup(rank=rank, world_size=WORLD_SIZE)), folder
-    )
+    return in_two_processes(both_maps, folder)
 
 
 def test_two_processes_make_the_map_of_one(shared):

@@ -5,12 +5,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support import tasks as world
-from support.processes import WORLD_SIZE, in_two_processes
+from support.processes import in_two_processes
+from support.tasks import TinyBackbone, batch_of
 from torch import Tensor
 
 from kdbatch.run.data.batches import Batch
 from kdbatch.run.distributed.collectives import all_gather_with_grad, permute_rows
+from kdbatch.run.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from kdbatch.run.tasks import PRETEXTS
 from kdbatch.vocab.tasks import CVRL, TDL, RSPNet
 
@@ -27,88 +28,84 @@ def rows() -> Tensor:
     return torch.randn(NUM, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-def share(rank: int, world_size: int) -> slice:
-    return slice(rank, None, world_size)
+def share(group: ProcessGroup) -> slice:
+    """Positions in the batch of the rows of a rank."""
+    return slice(group.rank, None, group.world_size)
 
 
-def coupled_loss(weight: Tensor, rank: int, world_size: int) -> Tensor:
-    """The mean over this process's rows of losses each of which depends on the rows of all."""
-    own = rows()[share(rank, world_size)] @ weight
-    everyone = all_gather_with_grad(own)
-    places = torch.arange(NUM, dtype=torch.float64)[share(rank, world_size)]
-    return ((own @ everyone.T).logsumexp(1) * (1 + places) + (own @ everyone.T).sin().sum(1)).mean()
+def coupled_loss(weight: Tensor, group: ProcessGroup) -> Tensor:
+    """The mean over this rank's rows of losses each of which depends on the rows of all ranks."""
+    own = rows()[share(group)] @ weight
+    all_rows = all_gather_with_grad(own, group)
+    factor = 1 + torch.arange(NUM, dtype=torch.float64)[share(group)]
+    product = own @ all_rows.T
+    return (product.logsumexp(1) * factor + product.sin().sum(1)).mean()
 
 
-def gradient_of_rows(rank: int, world_size: int) -> list[Tensor]:
+def gradient_of_rows(group: ProcessGroup) -> list[Tensor]:
     weight = torch.eye(3, dtype=torch.float64, requires_grad=True)
-    loss = coupled_loss(weight, rank, world_size)
+    loss = coupled_loss(weight, group)
     loss.backward()
     assert weight.grad is not None
     return [loss.detach(), weight.grad]
 
 
-def moved_rows() -> dict[str, Tensor]:
+def permuted_rows(group: ProcessGroup) -> dict[str, Tensor]:
     torch.manual_seed(0)
-    rank = torch.distributed.get_rank()
-    x = torch.arange(10.0).view(5, 2) + 100 * rank
+    x = torch.arange(10.0).view(5, 2) + 100 * group.rank
     order = torch.randperm(10)
-    there = permute_rows(x, order)
+    there = permute_rows(x, order, group)
     return {
         "x": x,
         "order": order,
         "there": there,
-        "back": permute_rows(there, order.argsort()),
-        "all": all_gather_with_grad(x),
+        "back": permute_rows(there, order.argsort(), group),
+        "all": all_gather_with_grad(x, group),
     }
 
 
-def task_steps(name: str, rank: int, world_size: int) -> dict[str, Any]:
-    """Three steps of SGD with gradients averaged over processes, as data-parallel training does.
-    Query networks have no batch statistics here, since joining those is the trainer's part; key
-    networks have.
+def task_steps(name: str, group: ProcessGroup) -> dict[str, Any]:
+    """Three steps of SGD with gradients averaged over ranks, as data-parallel training does.
+
+    Query networks are in evaluation mode, since synchronising their batch statistics is the
+    trainer's part; key networks are in training mode.
     """
     task = TASKS[name]
     pretext = PRETEXTS[task.name]
     torch.manual_seed(0)
-    model = pretext.build_model(task, world.TinyBackbone(), world.TinyBackbone())  # type: ignore[arg-type]
+    model = pretext.build_model(task, TinyBackbone, group)
     for child, module in model.named_children():
         module.train(child.startswith("key_"))
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.05)
     losses = []
     for step in range(3):
         torch.manual_seed(step)
-        clip = torch.randn(2 if name == "cvrl" else 3, NUM, 3, 2, 4, 4)[:, share(rank, world_size)]
-        taken = pretext.step(model, clip, _batch(share(rank, world_size)), task)
+        clip = torch.randn(2 if name == "cvrl" else 3, NUM, 3, 2, 4, 4)[:, share(group)]
+        output = pretext.step(model, clip, _batch(share(group)), task)
         optimizer.zero_grad()
-        taken.loss.backward()
-        values = torch.stack([taken.loss.detach(), taken.report["accuracy"]])
-        if world_size > 1:
-            for parameter in [p for p in model.parameters() if p.grad is not None]:
-                torch.distributed.all_reduce(parameter.grad)
-                parameter.grad /= world_size  # type: ignore[operator]
-            torch.distributed.all_reduce(values)
+        output.loss.backward()
+        values = torch.stack([output.loss.detach(), output.report["accuracy"]])
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        losses.append(group.average_(gradients, values))
         optimizer.step()
-        losses.append(values / world_size)
     return {"losses": torch.stack(losses), "state": dict(model.state_dict())}
 
 
 def _batch(part: slice) -> Batch:
-    places = np.array([0, 1, 2, 3, 4, 0, 6, 7])[part]  # one video twice, once in each process
+    # One video occurs twice, once on each rank.
+    videos = np.array([0, 1, 2, 3, 4, 0, 6, 7])[part]
     extra = {
         "speed": np.array([1, 2] * 4),
         "other": np.array([2, 1] * 4),
         "mix_frame": np.array([0, 1] * 4),
+        "mix_share": np.linspace(0, 0.1, 8, dtype=np.float32),
     }
-    return world.batch_of(
-        list(places),
-        mix_share=np.linspace(0, 0.1, 8, dtype=np.float32)[part],
-        **{n: v[part] for n, v in extra.items()},
-    )
+    return batch_of(list(videos), **{name: values[part] for name, values in extra.items()})
 
 
-def work(rank: int) -> dict[str, Any]:
-    steps = {name: task_steps(name, rank, WORLD_SIZE) for name in TASKS}
-    return {"rows": gradient_of_rows(rank, WORLD_SIZE), "moved": moved_rows(), "steps": steps}
+def work(group: ProcessGroup) -> dict[str, Any]:
+    steps = {name: task_steps(name, group) for name in TASKS}
+    return {"rows": gradient_of_rows(group), "permuted": permuted_rows(group), "steps": steps}
 
 
 @pytest.fixture(scope="module")
@@ -116,64 +113,46 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     return in_two_processes(work, tmp_path_factory.mktemp("two"))
 
 
-def test_gathered_rows_bring_their_gradient_home(two: list[Any]) -> None:
-    loss, gradient = gradient_of_rows(0, 1)
-    for place, whole in enumerate((loss, gradient)):
-        mean = (two[0]["rows"][place] + two[1]["rows"][place]) / 2
+def test_the_gradient_of_gathered_rows_returns_to_their_rank(two: list[Any]) -> None:
+    for i, whole in enumerate(gradient_of_rows(SINGLE_PROCESS)):
+        mean = (two[0]["rows"][i] + two[1]["rows"][i]) / 2
         assert torch.allclose(mean, whole, atol=1e-6, rtol=1e-12)
 
 
-def test_alone_nothing_is_gathered() -> None:
-    x = rows()
-    assert all_gather_with_grad(x) is x and torch.equal(
-        permute_rows(x, torch.arange(NUM).flip(0)), x.flip(0)
-    )
+def test_a_single_process_gathers_nothing() -> None:
+    x, backwards = rows(), torch.arange(NUM).flip(0)
+    assert all_gather_with_grad(x, SINGLE_PROCESS) is x
+    assert torch.equal(permute_rows(x, backwards, SINGLE_PROCESS), x.flip(0))
 
 
-def test_rows_travel_to_where_the_order_wants_them_and_back(two: list[Any]) -> None:
-    first, second = (result["moved"] for result in two)
-    everyone = torch.stack([first["x"], second["x"]], 1).flatten(0, 1)
-    assert torch.equal(first["all"], everyone) and torch.equal(second["all"], everyone)
-    assert torch.equal(first["order"], second["order"]) and sorted(first["order"].tolist()) == list(
-        range(10)
-    )
-    assert torch.equal(
-        torch.stack([first["there"], second["there"]], 1).flatten(0, 1), everyone[first["order"]]
-    )
+def test_rows_are_permuted_over_ranks_and_back(two: list[Any]) -> None:
+    first, second = (result["permuted"] for result in two)
+    batch = torch.stack([first["x"], second["x"]], 1).flatten(0, 1)
+    assert torch.equal(first["all"], batch) and torch.equal(second["all"], batch)
+    assert torch.equal(first["order"], second["order"])
+    assert sorted(first["order"].tolist()) == list(range(10))
+    permuted = torch.stack([first["there"], second["there"]], 1).flatten(0, 1)
+    assert torch.equal(permuted, batch[first["order"]])
     assert torch.equal(first["back"], first["x"]) and torch.equal(second["back"], second["x"])
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_two_processes_train_as_one_does(two: list[Any], name: str) -> None:
-    whole = task_steps(name, 0, 1)
+    whole = task_steps(name, SINGLE_PROCESS)
     for result in two:
         found = result["steps"][name]
         assert torch.allclose(found["losses"], whole["losses"], atol=1e-6, rtol=1e-6)
         for entry, value in whole["state"].items():
-            if (
-                "running_" not in entry and "num_batches" not in entry
-            ):  # of key groups, of which each process sees its own
-                assert torch.allclose(found["state"][entry].double(), value.double(), atol=1e-6), (
-                    entry
-                )
+            if "running_" in entry or "num_batches" in entry:
+                continue  # statistics of key groups, of which each rank sees its own
+            close = torch.allclose(found["state"][entry].double(), value.double(), atol=1e-6)
+            assert close, entry
 
 
 @pytest.mark.parametrize("name", ["rspnet", "tdl"])
-def test_all_processes_have_the_same_queue(two: list[Any], name: str) -> None:
+def test_all_ranks_have_the_same_queue(two: list[Any], name: str) -> None:
     states = [result["steps"][name]["state"] for result in two]
     for entry in ("queue.key_QD", "queue.video_Q", "queue.next_place"):
         assert torch.equal(states[0][entry], states[1][entry])
-    assert states[0]["queue.video_Q"].tolist() == [
-        4,
-        0,
-        6,
-        7,
-        0,
-        1,
-        2,
-        3,
-        4,
-        0,
-        6,
-        7,
-    ]  # 24 keys in 12 places
+    # 24 keys were pushed into a queue of 12.
+    assert states[0]["queue.video_Q"].tolist() == [4, 0, 6, 7, *[0, 1, 2, 3, 4, 0, 6, 7]]

@@ -22,11 +22,11 @@ from torch import nn
 from kdbatch.base.errors import UserError
 from kdbatch.run.data.batches import EvaluationBatches
 from kdbatch.run.data.clip_reader import ClipReader
-from kdbatch.run.distributed.process_group import ProcessGroup, RankInfo, rank_info
+from kdbatch.run.distributed.process_group import ProcessGroup
+from kdbatch.run.distributed.rank_info import RankInfo, rank_info
 from kdbatch.run.distributed.sync_layers import (
     GlobalBatchDropout,
     SyncBatchNorm,
-    all_reduce_mean,
     synchronize_layers,
 )
 from kdbatch.run.heartbeat import StatusReporter, Stopped, StopSignal
@@ -46,9 +46,7 @@ from kdbatch.vocab.views import View
 def in_two(act: Callable[..., Any], *args: Any, folder: Path) -> list[Any]:
     """What `act(team, *args)` gives in each of two processes."""
     (place := folder / f"{act.__name__}{len(list(folder.iterdir()))}").mkdir()
-    return in_two_processes(
-        lambda rank: act(ProcessGroup(rank=rank, world_size=WORLD_SIZE), *args), place
-    )
+    return in_two_processes(lambda group: act(group, *args), place)
 
 
 TORCHRUN = {
@@ -220,7 +218,7 @@ def test_a_network_without_gradients_keeps_its_own_statistics() -> None:
 
 
 def _talk(group: ProcessGroup) -> str:
-    mean = all_reduce_mean(torch.tensor([float(group.rank)]))
+    mean = group.all_reduce_mean(torch.tensor([float(group.rank)]))
     rows = group.all_gather_rows(
         torch.full((1 + 2 * group.rank, 2), 0.1 + group.rank, dtype=torch.float64)
     ).tolist()
@@ -308,8 +306,8 @@ def _pretext_gradients(group: ProcessGroup, name: str) -> dict[str, torch.Tensor
     task = dataclasses.replace(
         task, **{field: n for field, n in small.items() if hasattr(task, field)}
     )  # type: ignore[arg-type]
-    backbones = [build_backbone(Backbone(kind="r21d_10", width=0.0625)) for _ in range(2)]
-    model = pretext.build_model(task, *backbones).double()
+    backbone = Backbone(kind="r21d_10", width=0.0625)
+    model = pretext.build_model(task, lambda: build_backbone(backbone), group).double()
     if isinstance(getattr(model, "queue", None), nn.Module):
         model.get_submodule(
             "queue"

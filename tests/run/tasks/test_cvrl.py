@@ -143,7 +143,7 @@ def test_guessing_is_right_once_in_all_other_clips() -> None:
 
 
 def test_the_head_has_the_sources_layers() -> None:
-    model = CVRLModel(CVRL(), world.TinyBackbone())  # type: ignore[arg-type]
+    model = CVRLModel(CVRL(), world.TinyBackbone())
     linear = [(m.in_features, m.out_features) for m in model.head if isinstance(m, nn.Linear)]
     assert linear == [(6, 2048), (2048, 2048), (2048, 2048), (2048, 128)]
     assert [type(m) for m in model.head] == [nn.Linear, nn.BatchNorm1d, nn.ReLU] * 3 + [nn.Linear]
@@ -152,7 +152,7 @@ def test_the_head_has_the_sources_layers() -> None:
 def test_a_step_normalises_both_clips_together_and_reaches_every_parameter() -> None:
     torch.manual_seed(0)
     task = CVRL(hidden_dim=8, embedding_dim=4)
-    model = CVRLModel(task, world.TinyBackbone())  # type: ignore[arg-type]
+    model = CVRLModel(task, world.TinyBackbone())
     sizes: list[int] = []
     model.head.register_forward_pre_hook(lambda module, args: sizes.append(len(args[0])))
     step = cvrl_step(

@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from kdbatch.base.parse import parse
 from kdbatch.run.data.augment import pixels_of
 from kdbatch.run.data.sampling import timeline_frames
+from kdbatch.run.distributed.process_group import SINGLE_PROCESS
 from kdbatch.run.models import BACKBONES, build_backbone
 from kdbatch.run.tasks import PRETEXTS
 from kdbatch.vocab.backbones import Backbone
@@ -90,7 +91,7 @@ def test_every_task_takes_a_finite_step_with_every_network(
     view = View(num_frames=8, size_pixels=32)
     task, pretext = task_of(name, complexity, **SMALL), PRETEXTS[name]
     backbone = Backbone(kind=kind, width=0.0625)
-    model = pretext.build_model(task, build_backbone(backbone), build_backbone(backbone)).train()
+    model = pretext.build_model(task, lambda: build_backbone(backbone), SINGLE_PROCESS).train()
     seen = {True: 0, False: 0}  # clips by whether something is learnt from them
 
     def count(module: nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
@@ -161,9 +162,7 @@ def test_a_loss_is_found_without_waiting_for_the_device(
     )
     batch = world.batch_of(range(4), num_views=len(requests[0].frame_VT), **extra)
     with meta:
-        model = pretext.build_model(
-            task, build_backbone(backbone), build_backbone(backbone)
-        ).train()
+        model = pretext.build_model(task, lambda: build_backbone(backbone), SINGLE_PROCESS).train()
         clip_VBCTHW = torch.empty(batch.num_views, 4, 3, *requests[0].frame_VT.shape[1:], 32, 32)
     pixels_of(clip_VBCTHW)  # its constants go to the device once
     with NoWaits():

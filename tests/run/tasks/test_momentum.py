@@ -5,6 +5,7 @@ import torch
 from support import tasks as world
 from torch import Tensor, nn
 
+from kdbatch.run.distributed.process_group import SINGLE_PROCESS
 from kdbatch.run.tasks.momentum import KeyQueue, MomentumEncoders, info_nce
 from kdbatch.vocab.tasks import TASKS
 
@@ -13,9 +14,9 @@ def encoders(
     *, key_momentum: float = 0.9, num_heads: int = 2, queue_size: int = 8
 ) -> MomentumEncoders:
     torch.manual_seed(0)
-    backbones = world.TinyBackbone(), world.TinyBackbone()
     return MomentumEncoders(
-        *backbones,
+        world.TinyBackbone,
+        SINGLE_PROCESS,
         num_heads=num_heads,
         embedding_dim=4,
         queue_size=queue_size,

@@ -11,16 +11,17 @@ from torch import Tensor, nn
 from kdbatch.base.errors import UserError
 from kdbatch.run.data.augment import MEAN, STD, pixels_of
 from kdbatch.run.data.batch import Batch, StoredVideo
+from kdbatch.run.distributed.process_group import SINGLE_PROCESS
 from kdbatch.run.models import build_backbone
 from kdbatch.run.tasks.motion import motion_weights
 from kdbatch.run.tasks.prp import (
     PRPModel,
     chance_accuracy,
-    motion_places,
+    motion_offsets,
     prp_step,
     sample_clips,
-    target_places,
-    weights_of,
+    target_offsets,
+    target_weights,
 )
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.tasks import PRP, TASKS
@@ -33,7 +34,7 @@ VIEW = View(num_frames=16)
 def test_the_target_is_the_span_at_half_the_rate_and_what_does_not_exist_is_masked(
     rate: int,
 ) -> None:
-    place_J, real_J = target_places(rate, VIEW)
+    place_J, real_J = target_offsets(rate, VIEW)
     clip = [rate * t for t in range(16)]
     assert place_J[::2].tolist() == clip and real_J[::2].all()
     if rate == 1:
@@ -45,18 +46,18 @@ def test_the_target_is_the_span_at_half_the_rate_and_what_does_not_exist_is_mask
 
 def test_on_a_view_of_every_third_frame_half_a_step_exists_at_even_rates_only() -> None:
     view = View(num_frames=4, stride_frames=3)
-    assert target_places(1, view)[1].tolist() == [True, False] * 4
-    place_J, real_J = target_places(2, view)
+    assert target_offsets(1, view)[1].tolist() == [True, False] * 4
+    place_J, real_J = target_offsets(2, view)
     assert place_J.tolist() == [0, 3, 6, 9, 12, 15, 18, 21] and real_J.all()
 
 
 @pytest.mark.parametrize("rate", [1, 2, 4, 8])
 def test_motion_is_looked_for_in_frames_0_5_10_15_of_each_16(rate: int) -> None:
     task = TASKS["prp"].at_complexity(3)
-    place_A = motion_places(rate, task, VIEW)
+    place_A = motion_offsets(rate, task, VIEW)
     assert place_A[: 4 * rate].tolist() == [16 * g + m for g in range(rate) for m in (0, 5, 10, 15)]
     assert len(place_A) == 32 and set(place_A[4 * rate :]) <= {16 * rate - 1}
-    assert motion_places(rate, PRP(motion_weighted=False), VIEW).size == 0
+    assert motion_offsets(rate, PRP(motion_weighted=False), VIEW).size == 0
 
 
 @pytest.mark.parametrize("complexity", [1, 2, 3])
@@ -70,9 +71,9 @@ def test_a_request_holds_target_and_motion_of_one_span_and_rates_are_balanced(
     for request, label, real_J in zip(requests, extra["rate"], extra["real"], strict=True):
         rate, frame_J = task.rates[label], request.frame_VT[0]
         start = frame_J[0]
-        assert (frame_J[:32] - start).tolist() == target_places(rate, VIEW)[0].tolist()
-        assert (frame_J[32:] - start).tolist() == motion_places(rate, task, VIEW).tolist()
-        assert real_J.tolist() == target_places(rate, VIEW)[1].tolist() and request.draw_V == (0,)
+        assert (frame_J[:32] - start).tolist() == target_offsets(rate, VIEW)[0].tolist()
+        assert (frame_J[32:] - start).tolist() == motion_offsets(rate, task, VIEW).tolist()
+        assert real_J.tolist() == target_offsets(rate, VIEW)[1].tolist() and request.draw_V == (0,)
     assert chance_accuracy(task, 8) == 1 / len(task.rates)
     assert task.window_frames(16) == {1: 32, 2: 64, 3: 128}[complexity]
 
@@ -153,11 +154,11 @@ def test_a_clip_in_which_nothing_moves_has_weight_1_everywhere() -> None:
     )
 
 
-def test_each_clip_of_a_batch_of_rates_has_the_weights_of_its_own_groups() -> None:
+def test_each_clip_of_a_batch_of_rates_has_the_target_weights_its_own_groups() -> None:
     task = PRP(rates=(1, 2, 4))
     torch.manual_seed(0)
     pixels, label = torch.rand(4, 3, 16, 16, 16), torch.tensor([2, 0, 1, 2])
-    weight = weights_of(pixels, label, task, num_target=8)
+    weight = target_weights(pixels, label, task, num_target=8)
     for b in range(4):
         rate = task.rates[label[b]]
         groups = pixels[b : b + 1, :, : 4 * rate].unflatten(2, (rate, 4))
@@ -171,8 +172,10 @@ def test_each_clip_of_a_batch_of_rates_has_the_weights_of_its_own_groups() -> No
         assert torch.allclose(weight[b], slow, atol=1e-6)
 
 
-class Fixed(nn.Module):
-    """Gives back what it was told to, and keeps what it was shown."""
+class FixedOutput(nn.Module):
+    """Returns given outputs, and keeps the clip that it was called with."""
+
+    group = SINGLE_PROCESS
 
     def __init__(self, logit: Tensor, rebuilt: Tensor) -> None:
         super().__init__()
@@ -199,7 +202,7 @@ def test_the_loss_is_that_of_loops_over_clips_frames_and_pixels(motion_weighted:
         keys=["a", "b"],
         extra={"rate": label, "real": real},
     )
-    model = Fixed(torch.randn(2, 2), torch.rand(2, 3, 8, 16, 16))
+    model = FixedOutput(torch.randn(2, 2), torch.rand(2, 3, 8, 16, 16))
     step = prp_step(model, clip, batch, task)  # type: ignore[arg-type]
     total, count = 0.0, 0
     for b in range(2):

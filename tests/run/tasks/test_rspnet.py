@@ -6,6 +6,7 @@ import torch
 from support import tasks as world
 
 from kdbatch.run.data.batches import Batch
+from kdbatch.run.distributed.process_group import SINGLE_PROCESS
 from kdbatch.run.tasks.momentum import MomentumEncoders
 from kdbatch.run.tasks.rspnet import build_model, draw_speeds, rspnet_step, sample_clips
 from kdbatch.vocab.tasks import TASKS, RSPNet
@@ -17,7 +18,7 @@ SMALL = RSPNet(queue_size=8, embedding_dim=4)
 
 def model_of(task: RSPNet) -> MomentumEncoders:
     torch.manual_seed(0)
-    return build_model(task, world.TinyBackbone(), world.TinyBackbone())  # type: ignore[arg-type]
+    return build_model(task, world.TinyBackbone, SINGLE_PROCESS)
 
 
 def batch_of(num: int, task: RSPNet = SMALL) -> Batch:

@@ -8,8 +8,9 @@ from support import tasks as world
 from torch import Tensor
 
 from kdbatch.run.data.batches import Batch
+from kdbatch.run.distributed.process_group import SINGLE_PROCESS
 from kdbatch.run.tasks.momentum import MomentumEncoders
-from kdbatch.run.tasks.tdl import build_model, draw_starts, mix_frame_in, sample_clips, tdl_step
+from kdbatch.run.tasks.tdl import build_model, draw_starts, mix_in_frame, sample_clips, tdl_step
 from kdbatch.vocab.tasks import TASKS, TDL
 from kdbatch.vocab.views import View
 
@@ -20,7 +21,7 @@ SMALL = TDL(queue_size=8, embedding_dim=4, key_momentum=1.0)
 
 def model_of(task: TDL) -> MomentumEncoders:
     torch.manual_seed(0)
-    return build_model(task, world.TinyBackbone(), world.TinyBackbone())  # type: ignore[arg-type]
+    return build_model(task, world.TinyBackbone, SINGLE_PROCESS)
 
 
 def batch_of(num: int, *, share: float = 0.0) -> Batch:
@@ -87,7 +88,7 @@ def test_every_pair_of_starts_is_equally_likely() -> None:
 def test_the_anchor_keeps_the_direction_of_its_motion() -> None:
     clip = torch.randn(4, 3, 5, 2, 2)
     frame_B, share_B = torch.tensor([0, 4, 2, 2]), torch.tensor([0.1, 0.05, 0.0, 1.0])
-    mixed = mix_frame_in(clip, frame_B, share_B)
+    mixed = mix_in_frame(clip, frame_B, share_B)
     for b in range(4):
         for t in range(5):
             expected = (1 - share_B[b]) * clip[b, :, t] + share_B[b] * clip[b, :, frame_B[b]]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from kdbatch.base.errors import UserError
 from kdbatch.run.data.batch import Batch, StoredVideo
 from kdbatch.run.rng import balanced
-from kdbatch.run.tasks.vcop import VCOPModel, chance_accuracy, orders_of, sample_clips, vcop_step
+from kdbatch.run.tasks.vcop import VCOPModel, chance_accuracy, clip_orders, sample_clips, vcop_step
 from kdbatch.vocab.tasks import TASKS, VCOP
 from kdbatch.vocab.views import View
 
@@ -45,7 +45,7 @@ def _rank(order: list[int]) -> int:
 
 @pytest.mark.parametrize("num_clips", [3, 4, 5])
 def test_labels_and_orders_go_round(num_clips: int) -> None:
-    orders_KV = orders_of(num_clips)
+    orders_KV = clip_orders(num_clips)
     assert orders_KV.shape == (math.factorial(num_clips), num_clips)
     assert [_rank(order.tolist()) for order in orders_KV] == list(range(len(orders_KV)))
     assert chance_accuracy(VCOP(num_clips=num_clips), 8) == 1 / len(orders_KV)

@@ -145,7 +145,7 @@ def _ask_for_a_half(folder: Path, rank: int) -> int:
 
 @pytest.mark.xdist_group("team")
 def test_two_processes_fill_one_file_each_with_its_own_clips(tmp_path: Path) -> None:
-    assert in_two_processes(lambda rank: _ask_for_a_half(tmp_path, rank), tmp_path) == [1, 1]
+    assert in_two_processes(lambda group: _ask_for_a_half(tmp_path, group.rank), tmp_path) == [1, 1]
     alone = _outputs(tmp_path)
     assert torch.allclose(
         _ask(alone, _batch()),
