@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-MAX_PAUSE_SECONDS = 0.1
+MAX_PAUSE_SECONDS = 0.05
 
 
 def wait_until(
