@@ -27,8 +27,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def unbroken(world: Path) -> dict[str, dict[str, object]]:
-    micro.finish(micro.submit(world, world / "jobs" / "subset_size.yaml"))
-    return micro.results(world)
+    micro.wait_for_success(micro.submit(world, world / "jobs" / "subset_size.yaml"))
+    return micro.interruption_independent_results(world)
 
 
 @pytest.fixture
@@ -51,12 +51,12 @@ def test_killed_in_every_stage_and_started_again_it_ends_with_the_same_weights(
     for kind in ("pretrain", "finetune", "distill", "compare"):
         process = micro.submit(fresh, experiment)
         try:
-            micro.wait_for(fresh, kind)
+            micro.wait_for_run(fresh, kind)
         finally:
             micro.kill(process)
-        assert len(micro.results(fresh)) < len(unbroken)
-    micro.finish(micro.submit(fresh, experiment))
-    found = micro.results(fresh)
+        assert len(micro.interruption_independent_results(fresh)) < len(unbroken)
+    micro.wait_for_success(micro.submit(fresh, experiment))
+    found = micro.interruption_independent_results(fresh)
     assert len(found) == len(unbroken) - 2
     assert found == {run_id: unbroken[run_id] for run_id in found}
 
@@ -66,7 +66,7 @@ def test_asked_to_stop_it_saves_and_goes_on_from_there(
 ) -> None:
     process = micro.submit(fresh, fresh / "jobs" / "subset_size.yaml", jobs=1)
     try:
-        row = micro.wait_for(fresh, "pretrain")
+        row = micro.wait_for_run(fresh, "pretrain")
         process.send_signal(signal.SIGINT)
         said, _ = process.communicate(timeout=60)
     except BaseException:
@@ -80,14 +80,14 @@ def test_asked_to_stop_it_saves_and_goes_on_from_there(
     )
     assert done.returncode == 0 and done.stdout.startswith("done:"), done
     assert load_json(folder / "done.json")["attempts"] == 2
-    assert micro.results(fresh)[row.run_id] == unbroken[row.run_id]
+    assert micro.interruption_independent_results(fresh)[row.run_id] == unbroken[row.run_id]
 
 
 def test_a_finished_study_is_not_run_again_and_the_report_has_all_its_parts(
     world: Path, unbroken: dict[str, dict[str, object]]
 ) -> None:
     stamps = {path: path.stat().st_mtime_ns for path in (world / "runs").glob("r*/*")}
-    said = micro.finish(micro.submit(world, world / "jobs" / "subset_size.yaml"))
+    said = micro.wait_for_success(micro.submit(world, world / "jobs" / "subset_size.yaml"))
     assert "12 runs: 12 done" in said
     assert {path: path.stat().st_mtime_ns for path in (world / "runs").glob("r*/*")} == stamps
     done = subprocess.run(

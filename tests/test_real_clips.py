@@ -108,7 +108,7 @@ def test_real_videos_go_through_the_whole_chain_read_by_decord(
     experiment = tmp_path / "jobs" / "real.yaml"
     experiment.write_text(EXPERIMENT)
     (tmp_path / "kdbatch.toml").write_text('decoder = "decord"\n')
-    micro.finish(micro.submit(tmp_path, experiment))
+    micro.wait_for_success(micro.submit(tmp_path, experiment))
     runs = [path.parent for path in (tmp_path / "runs").glob("r*/done.json")]
     assert len(runs) == 3
     for folder in runs:

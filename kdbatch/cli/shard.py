@@ -120,7 +120,7 @@ def _shard_on_slurm(
         return
     array = ShardArray(
         name=f"shard-{plan.dataset}-{plan.part}",
-        words=request.to_arguments,
+        words=request.arguments,
         ranges=split_into_ranges(missing, num_elements(len(missing), config=config)),
         folder=plan.folder / "slurm" / plan.part,
         cwd=Path.cwd(),

@@ -13,7 +13,7 @@ from kdbatch.vocab.tasks import TASKS
 
 # a task that sees fewer of its subset's videos than this learns from another subset than the one
 # that was asked for
-LEAST_SHARE = 0.5
+MIN_SHARE = 0.5
 
 
 def check_clip_length(recipe: Pretrain, index: ShardIndex, *, where: str) -> None:
@@ -33,7 +33,7 @@ def check_clip_length(recipe: Pretrain, index: ShardIndex, *, where: str) -> Non
     share = sum(
         shard.num_videos * _share(shard, seconds=(need - 1e-6) / view.fps) for shard in known
     ) / max(1, num_videos)
-    if not known or share >= LEAST_SHARE:
+    if not known or share >= MIN_SHARE:
         return
     lengths = sorted(
         int(length * view.fps + 1e-6) for shard in known for length in shard.lengths_seconds

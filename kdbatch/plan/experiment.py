@@ -13,7 +13,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import did_you_mean, lookup
 from kdbatch.base.parse import parse
 from kdbatch.plan.profile import Profile
-from kdbatch.plan.specs import Case, Experiment, Probe, StudentSpec, TeacherSpec, split_teacher
+from kdbatch.plan.specs import Case, Experiment, Probe, StudentSpec, TeacherSpec, parse_teacher
 from kdbatch.plan.validate import validate
 from kdbatch.plan.yaml_loader import load_yaml
 from kdbatch.vocab.plans import Claim, Map, Table
@@ -222,7 +222,7 @@ def _check_teachers(spec: StudentSpec, teachers: dict[str, TeacherSpec], *, wher
     """Each exists, is named once, and was trained on the student's own classes."""
     seen: dict[tuple[str, int], str] = {}
     for word in spec.teachers:
-        role, ahead = split_teacher(word, where=where)
+        role, ahead = parse_teacher(word, where=where)
         teacher = lookup(teachers, role, where=where)
         if (role, ahead) in seen:
             raise UserError(

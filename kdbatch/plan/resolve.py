@@ -11,7 +11,7 @@ from kdbatch.base.parse import parse
 from kdbatch.plan.clip_length import check_clip_length
 from kdbatch.plan.experiment import load_experiment
 from kdbatch.plan.profile import Profile, load_profile
-from kdbatch.plan.run_registry import RunRegistry, waves_of
+from kdbatch.plan.run_registry import RunRegistry, group_into_waves
 from kdbatch.plan.specs import (
     Case,
     Experiment,
@@ -19,7 +19,7 @@ from kdbatch.plan.specs import (
     Probe,
     StudentSpec,
     TeacherSpec,
-    split_teacher,
+    parse_teacher,
 )
 from kdbatch.vocab.backbones import BACKBONE_TITLES, Backbone
 from kdbatch.vocab.config import Config
@@ -38,7 +38,7 @@ from kdbatch.vocab.recipes import (
 from kdbatch.vocab.runs import Resources, RunFolder
 from kdbatch.vocab.shards import Subset
 from kdbatch.vocab.tasks import TASKS
-from kdbatch.vocab.views import CENTER, INNER, SQUARE_SIDE, Augment, View
+from kdbatch.vocab.views import CENTER_CROP, INNER_CROP, SQUARE_SIDE, Augment, View
 
 MAX_AE_KD_TEACHERS = 8
 
@@ -70,11 +70,11 @@ def make_plan(files: Sequence[Path], *, profile: str, config: Config) -> Plan:
             resources=config.resources.get(run.recipe.kind, Resources()),
             done=run_id in done,
             used_by=tuple(book.used_by[run_id]),
-            cost_hours=book.hours(run_id),
+            cost_hours=book.cost_hours(run_id),
         )
         for run_id, run in book.runs.items()
     )
-    return Plan(records=tuple(records), runs=planned, waves=waves_of(planned))
+    return Plan(records=tuple(records), runs=planned, waves=group_into_waves(planned))
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class _Resolver:
         if probe == "retrieval":
             data, evaluation = self._target(spec.target, role)
             recipe = Retrieve(
-                backbone=backbone, data=data, view=self._view(INNER), evaluation=evaluation
+                backbone=backbone, data=data, view=self._view(INNER_CROP), evaluation=evaluation
             )
             return self._add(recipe, parents, f"retrieve with {what}", seed=self.seed)
         if self.profile.linear is None:
@@ -177,7 +177,7 @@ class _Resolver:
             task=self.profile.pretext_task(spec.task, spec.complexity),
             backbone=backbone,
             data=self._subset(spec.dataset, "pretrain", spec.subset, f"{role}.pretrain"),
-            view=self._view(task_spec.augment.faded(scale.colours)),
+            view=self._view(task_spec.augment.with_colours(scale.colours)),
             schedule=Schedule(
                 epochs=scale.epochs,
                 batch_clips=scale.batch_clips,
@@ -229,7 +229,7 @@ class _Resolver:
                 f"Name at most {MAX_AE_KD_TEACHERS}, or write weighting: equal."
             )
         named = [
-            split_teacher(word, where=f"{self.where}: {role}.teachers") for word in spec.teachers
+            parse_teacher(word, where=f"{self.where}: {role}.teachers") for word in spec.teachers
         ]
         parents = tuple(
             self._teacher(name, teachers[name], seed=self.seed + ahead) for name, ahead in named
@@ -251,7 +251,7 @@ class _Resolver:
         scale = self.profile.compare
         recipe = Compare(
             data=evaluation.test,
-            view=self._view(CENTER),
+            view=self._view(CENTER_CROP),
             layers=drawn.layers,
             num_clips=scale.num_clips,
             batch_clips=scale.batch_clips,
@@ -279,7 +279,7 @@ class _Resolver:
         crop = self.profile.finetune_crop
         if crop == "random":
             return self._view(Augment(crop="random", square_side=SQUARE_SIDE))
-        return self._view(CENTER if crop == "center" else Augment(crop=crop))
+        return self._view(CENTER_CROP if crop == "center" else Augment(crop=crop))
 
     def _target(self, dataset: str, role: str) -> tuple[Subset, Evaluation]:
         test = self._subset(dataset, "test", "all", role)

@@ -8,7 +8,7 @@ from kdbatch.plan.cost import estimate_hours
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.plans import PlannedRun, Wave
-from kdbatch.vocab.recipes import KINDS, Compare, Pretrain, Recipe
+from kdbatch.vocab.recipes import RECIPE_KINDS, Compare, Pretrain, Recipe
 from kdbatch.vocab.runs import Resources, Run
 from kdbatch.vocab.shards import ShardIndex, Subset, find_subset, load_index
 
@@ -44,7 +44,7 @@ class RunRegistry:
             self.subsets[key] = find_subset(self.indexes[dataset], split, words, where=where)
         return self.subsets[key]
 
-    def hours(self, run_id: str) -> float:
+    def cost_hours(self, run_id: str) -> float:
         """About how many GPU-hours the run will take."""
         run = self.runs[run_id]
         recipe = run.recipe
@@ -65,18 +65,18 @@ class RunRegistry:
         return subset.num_places or part.num_in_split.get(subset.split, 0)
 
 
-def waves_of(planned: Sequence[PlannedRun]) -> tuple[Wave, ...]:
+def group_into_waves(planned: Sequence[PlannedRun]) -> tuple[Wave, ...]:
     """Runs that are not done, by kind and resources. Kinds are in order of stages, so parents never
     come after children.
     """
     groups: dict[tuple[int, Resources], list[str]] = {}
     for item in planned:
         if not item.done:
-            groups.setdefault((KINDS.index(item.run.recipe.kind), item.resources), []).append(
-                item.run.id
-            )
+            groups.setdefault(
+                (RECIPE_KINDS.index(item.run.recipe.kind), item.resources), []
+            ).append(item.run.id)
     ordered = sorted(groups.items(), key=lambda group: group[0][0])
     return tuple(
-        Wave(name=KINDS[kind], resources=resources, run_ids=tuple(ids))
+        Wave(name=RECIPE_KINDS[kind], resources=resources, run_ids=tuple(ids))
         for (kind, resources), ids in ordered
     )

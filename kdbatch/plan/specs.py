@@ -97,7 +97,7 @@ class Experiment:
         return titles | probes | {f"map:{m.id}": m.title for m in self.maps}
 
 
-def split_teacher(word: str, *, where: str) -> tuple[str, int]:
+def parse_teacher(word: str, *, where: str) -> tuple[str, int]:
     """(role, seeds further on): `T1@2` is (T1, 2), `T1` is (T1, 0).
 
     Raises:

@@ -26,8 +26,8 @@ from kdbatch.vocab.shards import (
     Reject,
     ShardIndex,
     ShardRecord,
-    count_from_words,
     load_index,
+    parse_video_count,
 )
 
 TRANSCODED = "h264 short128 g16 b1 crf22.5 v2"
@@ -177,7 +177,7 @@ def plan_shards(
     _check_names(root, listing.classes)
     request = ShardRequest(
         dataset=dataset,
-        split=DATASETS[dataset].split_in(part),
+        split=DATASETS[dataset].first_split_of(part),
         subset=subset,
         videos_per_shard=videos_per_shard,
         max_rejected=max_rejected,
@@ -188,7 +188,7 @@ def plan_shards(
     order = balanced_order(listing.videos)
     earlier = index.parts[part].num_places if part in index.parts else 0
     wanted = max(
-        count_from_words(subset, len(order), where=f"{dataset}/{part}"), min(earlier, len(order))
+        parse_video_count(subset, len(order), where=f"{dataset}/{part}"), min(earlier, len(order))
     )
     return ShardPlan(
         request=request,

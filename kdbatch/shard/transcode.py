@@ -26,7 +26,7 @@ from kdbatch.shard.source_video import (
     translate_decode_errors,
 )
 from kdbatch.shard.stored import BrokenVideo, EncodedVideo, HostError
-from kdbatch.vocab.packet_index import MAX_FRAMES, Packet, pack_index, packet_check, packet_flags
+from kdbatch.vocab.packet_index import MAX_FRAMES, Packet, pack_index, packet_checksum, packet_flags
 
 SHORT_SIDE = 128
 INTERPOLATION = Interpolation.BICUBIC
@@ -63,7 +63,7 @@ def transcode(path: Path) -> EncodedVideo:
         video = out.read_bytes()
         packets, extradata, width, height = _read_packets(out)
     num_frames = len(packets)
-    if sorted(packet.display for packet in packets) != list(range(num_frames)):
+    if sorted(packet.display_index for packet in packets) != list(range(num_frames)):
         raise BrokenVideo("its frames could not be put in order")
     return EncodedVideo(
         video=video,
@@ -216,7 +216,7 @@ def _read_packets(path: Path) -> tuple[list[Packet], bytes, int, int]:
                     packet.size,
                     place[packet.pts or 0],
                     flags,
-                    packet_check(bytes(packet)),
+                    packet_checksum(bytes(packet)),
                 )
             )
         return packets, bytes(stream.codec_context.extradata or b""), stream.width, stream.height

@@ -7,7 +7,7 @@ from typing import Literal
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.parse import parse
-from kdbatch.vocab.recipes import KINDS
+from kdbatch.vocab.recipes import RECIPE_KINDS
 from kdbatch.vocab.runs import Cache, Resources, Retries, check_least
 
 SHARD = "shard"
@@ -109,9 +109,9 @@ class Config:
 
     def __post_init__(self) -> None:
         for kind in self.resources:
-            if kind not in (*KINDS, SHARD):
+            if kind not in (*RECIPE_KINDS, SHARD):
                 raise UserError(
-                    f"resources.{kind}: no such kind of run. Kinds: {', '.join((*KINDS, SHARD))}."
+                    f"resources.{kind}: no such kind of run. Kinds: {', '.join((*RECIPE_KINDS, SHARD))}."
                 )
 
     @property

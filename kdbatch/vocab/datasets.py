@@ -23,7 +23,7 @@ class Dataset:
     def parts(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(self.part_of.values()))
 
-    def split_in(self, part: str) -> str:
+    def first_split_of(self, part: str) -> str:
         """A split of this part, to name it by."""
         return next(split for split, of_part in self.part_of.items() if of_part == part)
 

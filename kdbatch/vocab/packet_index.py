@@ -13,7 +13,7 @@ import zlib
 from typing import NamedTuple
 
 INDEX_ROW = struct.Struct("<IIHBH")
-INDEX_END = struct.Struct("<I")
+INDEX_CHECKSUM = struct.Struct("<I")
 FLAGS_BYTE = 10  # of a row
 MAX_FRAMES = 1 << 16
 
@@ -23,9 +23,9 @@ class Packet(NamedTuple):
 
     offset: int
     size: int
-    display: int
+    display_index: int
     flags: int
-    check: int
+    checksum: int
 
     @property
     def is_key(self) -> bool:
@@ -40,23 +40,23 @@ def packet_flags(*, is_key: bool, nal_ref_idc: int) -> int:
     return nal_ref_idc | (4 if is_key else 0)
 
 
-def packet_check(data: bytes | memoryview) -> int:
+def packet_checksum(data: bytes | memoryview) -> int:
     return zlib.crc32(data) & 0xFFFF
 
 
 def pack_index(packets: list[Packet]) -> bytes:
     rows = b"".join(INDEX_ROW.pack(*packet) for packet in packets)
-    return rows + INDEX_END.pack(zlib.crc32(rows))
+    return rows + INDEX_CHECKSUM.pack(zlib.crc32(rows))
 
 
-def index_rows(raw: bytes) -> bytes:
+def checked_rows(raw: bytes) -> bytes:
     """The rows of an index, which are what was written.
 
     Raises:
         ValueError: they are not.
     """
-    rows, end = raw[: -INDEX_END.size], raw[-INDEX_END.size :]
-    if not rows or len(rows) % INDEX_ROW.size or INDEX_END.pack(zlib.crc32(rows)) != end:
+    rows, end = raw[: -INDEX_CHECKSUM.size], raw[-INDEX_CHECKSUM.size :]
+    if not rows or len(rows) % INDEX_ROW.size or INDEX_CHECKSUM.pack(zlib.crc32(rows)) != end:
         raise ValueError("its packet index is damaged")
     return rows
 
@@ -67,4 +67,4 @@ def unpack_index(raw: bytes) -> list[Packet]:
     Raises:
         ValueError: it is damaged.
     """
-    return [Packet(*row) for row in INDEX_ROW.iter_unpack(index_rows(raw))]
+    return [Packet(*row) for row in INDEX_ROW.iter_unpack(checked_rows(raw))]

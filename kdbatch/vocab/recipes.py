@@ -200,4 +200,4 @@ class Compare:
 
 
 Recipe = Pretrain | Finetune | Distill | Retrieve | Compare
-KINDS = ("pretrain", "finetune", "distill", "retrieve", "compare")
+RECIPE_KINDS = ("pretrain", "finetune", "distill", "retrieve", "compare")

@@ -21,7 +21,7 @@ class ShardRequest:
     root: str = ""
 
     @property
-    def to_arguments(self) -> tuple[str, ...]:
+    def arguments(self) -> tuple[str, ...]:
         """What is as usual is left out."""
         usual = dataclasses.asdict(ShardRequest(dataset=self.dataset))
         words = ["shard", self.dataset]
@@ -37,4 +37,4 @@ class ShardRequest:
     @property
     def command(self) -> str:
         """As a line for a shell."""
-        return shlex.join(("kdbatch", *self.to_arguments))
+        return shlex.join(("kdbatch", *self.arguments))

@@ -159,7 +159,7 @@ def load_index(shards_dir: Path, dataset: str) -> ShardIndex:
     return parse(ShardIndex, load_json(path), where=str(path))
 
 
-def count_from_words(words: str, total: int, *, where: str, instead: str = "") -> int:
+def parse_video_count(words: str, total: int, *, where: str, instead: str = "") -> int:
     """Number of videos that `50k`, `10%`, `2000`, `1.5m` or `all` asks for, out of `total`;
     `instead` is what else would do.
 
@@ -190,7 +190,7 @@ def count_from_words(words: str, total: int, *, where: str, instead: str = "") -
     return int(number)
 
 
-def find_subset(index: ShardIndex, split: str, words: str, *, where: str) -> Subset:
+def find_subset(index: ShardIndex, split: str, size: str, *, where: str) -> Subset:
     """The Subset of `split` that `words` names, checked against what has been sharded.
 
     Raises:
@@ -204,16 +204,16 @@ def find_subset(index: ShardIndex, split: str, words: str, *, where: str) -> Sub
         )
     part = index.parts[part_name]
     shared = list(DATASETS[dataset].part_of.values()).count(part_name) > 1
-    if shared and words != "all":
+    if shared and size != "all":
         raise UserError(
-            f"{where}: {dataset}/{split} is used whole; found subset {words}. Write all."
+            f"{where}: {dataset}/{split} is used whole; found subset {size}. Write all."
         )
     total = part.num_in_source
     smaller = "; or choose a profile that asks for fewer, as --profile toy does"
     num_places = (
         total
         if shared
-        else count_from_words(words, total, where=f"{where}: {dataset}/{split}", instead=smaller)
+        else parse_video_count(size, total, where=f"{where}: {dataset}/{split}", instead=smaller)
     )
     if num_places > part.num_places:
         request = request_like(index, part_name, subset=num_places)
@@ -245,7 +245,7 @@ def request_like(index: ShardIndex, part: str, *, subset: int) -> ShardRequest:
     """For so many videos of a part, stored as those are that are there."""
     return ShardRequest(
         dataset=index.dataset,
-        split=DATASETS[index.dataset].split_in(part),
+        split=DATASETS[index.dataset].first_split_of(part),
         subset=str(subset),
         videos_per_shard=index.videos_per_shard,
         transcode=index.encoding != ORIGINALS,

@@ -40,7 +40,7 @@ class Augment:
     min_blur_sigma: float = 0.1
     max_blur_sigma: float = 2.0
 
-    def faded(self, share: float) -> "Augment":
+    def with_colours(self, share: float) -> "Augment":
         """The same cuts with colours and blur at a share of their strength or frequency."""
         return replace(
             self,
@@ -53,9 +53,9 @@ class Augment:
         )
 
 
-CENTER = Augment(crop="center", flip_probability=0.0)
-INNER = Augment(crop="center", flip_probability=0.0, square_side=SQUARE_SIDE)
-THREE = Augment(crop="three", flip_probability=0.0)
+CENTER_CROP = Augment(crop="center", flip_probability=0.0)
+INNER_CROP = Augment(crop="center", flip_probability=0.0, square_side=SQUARE_SIDE)
+THREE_CROPS = Augment(crop="three", flip_probability=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)

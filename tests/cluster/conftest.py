@@ -125,5 +125,5 @@ def shards(cluster: Cluster, toys: Path) -> Path:
 def local_study(tmp_path_factory: pytest.TempPathFactory, toys: Path) -> Path:
     """The whole study through the local queue, with this machine's python and no cluster."""
     folder = make_study(tmp_path_factory.mktemp("local"), shards=toys / "shards", epochs=EPOCHS)
-    micro.finish(micro.submit(folder, folder / "jobs" / "subset_size.yaml"), timeout=300)
+    micro.wait_for_success(micro.submit(folder, folder / "jobs" / "subset_size.yaml"), timeout=300)
     return folder

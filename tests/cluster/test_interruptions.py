@@ -119,7 +119,7 @@ def untouched(folder: Path, *, toys: Path, epochs: int) -> "tuple[Path, subproce
 @pytest.fixture(scope="session")
 def calm(tmp_path_factory: pytest.TempPathFactory, toys: Path) -> Path:
     folder, process = untouched(tmp_path_factory.mktemp("calm"), toys=toys, epochs=EPOCHS)
-    micro.finish(process, timeout=300)
+    micro.wait_for_success(process, timeout=300)
     return folder
 
 
@@ -211,7 +211,7 @@ def test_a_run_longer_than_its_time_limit_needs_several_and_ends_with_the_same_w
     )
     cluster.submit(folder)
     calm_too, process = untouched(tmp_path, toys=toys, epochs=epochs)
-    micro.finish(process, timeout=600)
+    micro.wait_for_success(process, timeout=600)
     cluster.wait_all_done(folder)
     done = load_json(folder / "runs" / the_run(folder).run_id / "done.json")
     assert (

@@ -72,7 +72,7 @@ def test_two_nodes_with_a_process_each_begin_as_one_process_does_and_train_to_th
     )
     cluster.submit(folder)
     alone = make_study(tmp_path, shards=toys / "shards", epochs=EPOCHS, only="labels")
-    micro.finish(micro.submit(alone, alone / "jobs" / "labels.yaml", jobs=1))
+    micro.wait_for_success(micro.submit(alone, alone / "jobs" / "labels.yaml", jobs=1))
     cluster.wait_all_done(folder)
     done = load_json(RunFolder(folder / "runs" / the_run(folder).run_id).done)
     assert done["attempts"] == 1, describe(folder)

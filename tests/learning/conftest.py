@@ -2,7 +2,7 @@ import fcntl
 from pathlib import Path
 
 import pytest
-from support.learning import make_toy_shards
+from support.learning import write_toy_shards
 
 
 @pytest.fixture(scope="session")
@@ -14,6 +14,6 @@ def toy_shards(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path
     with (folder / "lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "made").exists():
-            make_toy_shards(folder)
+            write_toy_shards(folder)
             (folder / "made").touch()
     return folder / "shards"

@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 import pytest
-from support.learning import pretrain_accuracy, toy_recipe
+from support.learning import pretrain_and_evaluate, toy_recipe
 
 
 @pytest.mark.learning
@@ -13,6 +13,6 @@ def test_which_way_is_up_is_seen_in_unseen_videos(
     toy_shards: Path, tmp_path: Path, backbone: str
 ) -> None:
     recipe = toy_recipe("rotnet", backbone, shards_dir=toy_shards, folder=tmp_path)
-    learned = pretrain_accuracy(recipe, shards_dir=toy_shards, folder=tmp_path)
+    learned = pretrain_and_evaluate(recipe, shards_dir=toy_shards, folder=tmp_path)
     logging.getLogger(__name__).warning("%s", learned)  # shown by make test-learning
     assert learned.sigmas > 6, learned

@@ -11,7 +11,7 @@ from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans import Plan
 from kdbatch.vocab.recipes import Distill, Finetune, Pretrain, Retrieve, Selection
 from kdbatch.vocab.tasks import TASKS
-from kdbatch.vocab.views import CENTER, INNER
+from kdbatch.vocab.views import CENTER_CROP, INNER_CROP
 
 SEEDS = "seeds: [0, 1, 2]"
 
@@ -66,7 +66,7 @@ def test_probes_ask_every_pretrained_network_once_per_target(jobs: Path) -> None
         run.recipe.data.split == "train01" and run.recipe.evaluation.test.split == "test01"
         for run in asked
     )  # type: ignore[union-attr]
-    assert all(run.recipe.view.augment == INNER for run in asked)  # type: ignore[union-attr]
+    assert all(run.recipe.view.augment == INNER_CROP for run in asked)  # type: ignore[union-attr]
     assert all(run.recipe.dropout == 0 for run in probed)  # type: ignore[union-attr]
     hours = {item.run.recipe.kind: item.cost_hours for item in plan.runs}
     assert 0 < hours["retrieve"] < hours["distill"]
@@ -155,7 +155,7 @@ def test_teachers_students_and_controls_are_cut_alike(
         flip,
         side,
     )
-    assert (view.augment == CENTER) == (crop == "center")
+    assert (view.augment == CENTER_CROP) == (crop == "center")
 
 
 def test_crops_and_views_reach_the_recipes(jobs: Path) -> None:
@@ -187,7 +187,8 @@ def test_a_task_can_be_pretrained_at_a_scale_of_its_own_and_with_weaker_colours(
         0.1,
     ) and augment.min_area == full.min_area
     assert (
-        full.faded(1.0) == full and augment.faded(0.0).jitter_probability == full.jitter_probability
+        full.with_colours(1.0) == full
+        and augment.with_colours(0.0).jitter_probability == full.jitter_probability
     )
 
 

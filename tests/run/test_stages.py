@@ -33,7 +33,7 @@ from kdbatch.vocab.recipes import Retrieve
 from kdbatch.vocab.runs import Run, RunFolder
 from kdbatch.vocab.shards import Subset
 from kdbatch.vocab.status import EXIT_DONE, EXIT_STOPPED, EXIT_USER
-from kdbatch.vocab.views import THREE
+from kdbatch.vocab.views import THREE_CROPS
 
 pytestmark = [
     pytest.mark.slow,
@@ -178,7 +178,7 @@ def test_retrieval_is_what_loops_over_single_clips_find(folder: Path, plan: Plan
             frame_VT = even_clips(video.sample, recipe.view, recipe.evaluation.num_clips).frame_VT
             for frame_T, number in itertools.product(frame_VT, range(3)):
                 draw = sample_augment(
-                    THREE,
+                    THREE_CROPS,
                     height=video.sample.height,
                     width=video.sample.width,
                     rng=np.random.default_rng(0),

@@ -10,7 +10,7 @@ from support.videos import rotate_video, write_audio, write_video
 
 from kdbatch.shard.stored import BrokenVideo
 from kdbatch.shard.transcode import count_frames, output_size, transcode
-from kdbatch.vocab.packet_index import packet_check, unpack_index
+from kdbatch.vocab.packet_index import packet_checksum, unpack_index
 
 
 def test_a_stored_video_has_every_frame_the_rate_and_the_short_side(tmp_path: Path) -> None:
@@ -29,9 +29,9 @@ def test_equal_input_gives_equal_bytes(tmp_path: Path) -> None:
 
 def test_groups_have_16_frames_and_every_other_frame_can_be_left_out(tmp_path: Path) -> None:
     packets = unpack_index(transcode(write_video(tmp_path / "a.avi", width=160, height=120)).index)
-    assert sorted(packet.display for packet in packets) == list(range(35))
-    assert [packet.display for packet in packets if packet.is_key] == [0, 16, 32]
-    spare = {packet.display for packet in packets if not packet.is_needed_by_others}
+    assert sorted(packet.display_index for packet in packets) == list(range(35))
+    assert [packet.display_index for packet in packets if packet.is_key] == [0, 16, 32]
+    spare = {packet.display_index for packet in packets if not packet.is_needed_by_others}
     assert spare and all(frame % 2 for frame in spare)
     assert {frame for frame in range(35) if frame % 2} - spare == {
         15,
@@ -45,7 +45,9 @@ def test_the_index_points_at_the_packets_and_the_head_comes_first(tmp_path: Path
     assert stored.video.index(b"moov") < stored.video.index(b"mdat") < packets[0].offset
     assert packets[0].offset + sum(packet.size for packet in packets) <= len(stored.video)
     assert len(stored.index) == 13 * 35 + 4
-    assert all(packet_check(stored.video[p.offset : p.offset + p.size]) == p.check for p in packets)
+    assert all(
+        packet_checksum(stored.video[p.offset : p.offset + p.size]) == p.checksum for p in packets
+    )
 
 
 @pytest.mark.parametrize(

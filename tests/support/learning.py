@@ -83,7 +83,7 @@ class Learned:
         return f"seen {seen}, unseen {unseen}, chance {chance} ({self.sigmas:.1f} standard errors), {self.seconds:.0f} s"
 
 
-def make_toy_shards(folder: Path) -> Path:
+def write_toy_shards(folder: Path) -> Path:
     write_toy(folder / "toys", processes=2, progress=silent, size=SIZE)
     for dataset, part in (("k400", "train"), ("k400", "val"), ("ucf101", "all")):
         build_shards(
@@ -132,7 +132,7 @@ def toy_recipe(
     return next(item.run.recipe for item in plan.runs if isinstance(item.run.recipe, Pretrain))
 
 
-def pretrain_accuracy(
+def pretrain_and_evaluate(
     recipe: Pretrain, *, shards_dir: Path, folder: Path, seed: int = 0
 ) -> Learned:
     """Run the worker's own pretraining stage, for less than MAX_SECONDS, then ask the network about

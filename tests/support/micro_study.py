@@ -95,14 +95,14 @@ def submit(folder: Path, experiment: Path, *, jobs: int = 2) -> subprocess.Popen
     )
 
 
-def finish(process: subprocess.Popen[str], *, timeout: float = 150) -> str:
+def wait_for_success(process: subprocess.Popen[str], *, timeout: float = 150) -> str:
     """What it printed; it must end well."""
     said, _ = process.communicate(timeout=timeout)
     assert process.returncode == 0, said
     return said
 
 
-def wait_for(folder: Path, kind: str, *, timeout: float = 60) -> RunRow:
+def wait_for_run(folder: Path, kind: str, *, timeout: float = 60) -> RunRow:
     """The first run of `kind` that has taken a step and is not done."""
     found: list[RunRow] = []
 
@@ -123,7 +123,7 @@ def kill(process: subprocess.Popen[str]) -> None:
     process.communicate()
 
 
-def results(folder: Path) -> dict[str, dict[str, object]]:
+def interruption_independent_results(folder: Path) -> dict[str, dict[str, object]]:
     """Per run what must not depend on interruptions: the weights' hash, or the map's bytes."""
     found: dict[str, dict[str, object]] = {}
     for done in sorted((folder / "runs").glob("r*/done.json")):

@@ -137,6 +137,6 @@ def run(
     return model.state_dict(), trained
 
 
-def learnt(trained: TrainingResult) -> list[Measure]:
+def deterministic_curves(trained: TrainingResult) -> list[Measure]:
     """The curves that do not tell the time."""
     return [m for m in trained.curves if m.name != "data_wait_share"]

@@ -35,7 +35,7 @@ SIZE = ToySize(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arm:
+class SeedAccuracies:
     """Test accuracies, in percent, of one seed after the other."""
 
     top1: tuple[float, ...]
@@ -48,7 +48,7 @@ class Arm:
         return f"{self.mean:.1f} ± {np.std(self.top1, ddof=1):.1f} % ({', '.join(f'{value:.1f}' for value in self.top1)})"
 
 
-def train_all(folder: Path) -> dict[str, Arm]:
+def accuracies_by_arm(folder: Path) -> dict[str, SeedAccuracies]:
     """An arm for every task and one `from_scratch`, made by the local queue as `kdbatch submit`
     would.
     """
@@ -69,7 +69,7 @@ def train_all(folder: Path) -> dict[str, Arm]:
     rows = read_rows(config.runs_dir, [cell.run_id for cell in cells]).frame.to_dicts()
     top1 = {row["run_id"]: row["value"] for row in rows if row["name"] == "top1"}
     return {
-        arm: Arm(top1=tuple(top1[cell.run_id] for cell in cells if cell.role == arm))
+        arm: SeedAccuracies(top1=tuple(top1[cell.run_id] for cell in cells if cell.role == arm))
         for arm in (*TASKS, "from_scratch")
     }
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from kdbatch.base.errors import UserError
-from kdbatch.vocab.shards import ORIGINALS, count_from_words, find_subset, load_index
+from kdbatch.vocab.shards import ORIGINALS, find_subset, load_index, parse_video_count
 
 
 @pytest.mark.parametrize(
@@ -18,16 +18,16 @@ from kdbatch.vocab.shards import ORIGINALS, count_from_words, find_subset, load_
     ],
 )
 def test_words_for_a_number_of_videos(words: str, count: int) -> None:
-    assert count_from_words(words, 200_000, where="x") == count
+    assert parse_video_count(words, 200_000, where="x") == count
 
 
 def test_every_whole_percentage_of_any_total_is_exact_and_rounded_down() -> None:
     for total in range(1, 1001):
-        assert count_from_words("100%", total, where="x") == total
-    assert [count_from_words(f"{percent}%", 300, where="x") for percent in range(1, 101)] == list(
+        assert parse_video_count("100%", total, where="x") == total
+    assert [parse_video_count(f"{percent}%", 300, where="x") for percent in range(1, 101)] == list(
         range(3, 301, 3)
     )
-    assert count_from_words("2.5%", 100, where="x") == 2
+    assert parse_video_count("2.5%", 100, where="x") == 2
 
 
 @pytest.mark.parametrize(
@@ -35,12 +35,12 @@ def test_every_whole_percentage_of_any_total_is_exact_and_rounded_down() -> None
 )
 def test_other_words_are_refused(words: str) -> None:
     with pytest.raises(UserError, match="x: .*(no number of videos|only)"):
-        count_from_words(words, 200_000, where="x")
+        parse_video_count(words, 200_000, where="x")
 
 
 def test_more_than_there_are_is_refused() -> None:
     with pytest.raises(UserError, match="50k videos asked for, but there are only 100"):
-        count_from_words("50k", 100, where="x")
+        parse_video_count("50k", 100, where="x")
 
 
 def test_a_subset_keeps_its_digest_when_a_larger_one_is_sharded(sharded, in_tmp) -> None:

@@ -192,12 +192,12 @@ def _coded(video: StoredVideo, wanted: Sequence[int]) -> list[av.Packet]:
         coded = []
         for group in groups:
             last = max(
-                (place for place, packet in enumerate(group) if packet.display in wanted),
+                (place for place, packet in enumerate(group) if packet.display_index in wanted),
                 default=-1,
             )
             for packet in group[: last + 1]:
-                if packet.is_needed_by_others or packet.display in wanted:
+                if packet.is_needed_by_others or packet.display_index in wanted:
                     file.seek(sample.offset + packet.offset)
                     coded.append(av.Packet(file.read(packet.size)))
-                    coded[-1].pts = packet.display
+                    coded[-1].pts = packet.display_index
     return coded

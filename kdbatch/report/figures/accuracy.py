@@ -25,7 +25,7 @@ from kdbatch.report.figures.base import (
 from kdbatch.report.figures.role_styles import RoleStyle, role_styles
 from kdbatch.report.labels import RoleGroup, case_title, metric_title, value_title
 from kdbatch.report.tables.grid import Grid, GridRow
-from kdbatch.vocab.shards import count_from_words
+from kdbatch.vocab.shards import parse_video_count
 
 # Of the distance between two values of the axis, over which roles are set apart so that none hides
 # another; less where lines join them.
@@ -100,7 +100,7 @@ def is_increasing(values: Sequence[str]) -> bool:
 
 def _size(value: str) -> float:
     try:
-        return count_from_words(value.lstrip("cC"), 10**12, where="")
+        return parse_video_count(value.lstrip("cC"), 10**12, where="")
     except UserError:
         return math.nan
 

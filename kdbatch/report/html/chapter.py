@@ -11,7 +11,7 @@ from kdbatch.report.html.sections import Chapter
 from kdbatch.report.html.tables import grid_html, table_html, text_table_html
 from kdbatch.report.labels import NO_VALUE, format_number
 from kdbatch.report.tables.grid import Grid
-from kdbatch.vocab.recipes import KINDS
+from kdbatch.vocab.recipes import RECIPE_KINDS
 
 PROVENANCE_TITLES: dict[str, str] = {
     "kdbatch_version": "kdbatch",
@@ -77,7 +77,7 @@ def figure_html(drawing: SavedFigure) -> str:
 def cost_html(runs: Sequence[RunFacts]) -> str:
     """Device-hours and attempts by kind of run; what is known so far."""
     rows = []
-    for kind in (*KINDS, "unknown"):
+    for kind in (*RECIPE_KINDS, "unknown"):
         chosen = [run for run in runs if run.kind == kind]
         if chosen:
             rows.append((kind, *_cost(chosen)))

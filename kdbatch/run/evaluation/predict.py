@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from kdbatch.run.context import RunContext
 from kdbatch.run.data.batches import Batch, EvaluationBatches, StoredVideo, batches
 from kdbatch.run.data.sampling import even_clips
-from kdbatch.vocab.views import CENTER, THREE, Augment, View
+from kdbatch.vocab.views import CENTER_CROP, THREE_CROPS, Augment, View
 
 CLIPS_PER_PASS = 64
 
@@ -97,14 +97,14 @@ def predict_each_video(
     num_clips: int,
     num_crops: int,
     context: RunContext,
-    center: Augment = CENTER,
+    center: Augment = CENTER_CROP,
     may_stop: bool = True,
 ) -> Iterator[tuple[Batch, Tensor]]:
     """(batch, function of its views) for this process's share of the videos, a piece of the stored
     order (Team.gathered puts the pieces together); the function's output is float32 on the CPU,
     shape (V, B, ...). Where there is one crop, it is `center`.
     """
-    seen = replace(view, augment=center if num_crops == 1 else THREE)
+    seen = replace(view, augment=center if num_crops == 1 else THREE_CROPS)
     source = EvaluationBatches(
         videos,
         view=seen,

@@ -8,7 +8,7 @@ from kdbatch.run.data.augment import AugmentParams, apply_augment, pixels_of, sa
 from kdbatch.run.data.colour import gray_of, recolour
 from kdbatch.run.data.geometry import blur, resize_clips, rotate
 from kdbatch.vocab.tasks import TASKS
-from kdbatch.vocab.views import CENTER, THREE, Augment
+from kdbatch.vocab.views import CENTER_CROP, THREE_CROPS, Augment
 
 CPU = torch.device("cpu")
 
@@ -24,7 +24,7 @@ def _cut(frame_THWC: np.ndarray, draw: AugmentParams) -> np.ndarray:
 
 def test_the_centre_view_is_the_largest_square_untouched() -> None:
     clip = _clip()
-    draw = sample_augment(CENTER, height=20, width=30, rng=np.random.default_rng(0))
+    draw = sample_augment(CENTER_CROP, height=20, width=30, rng=np.random.default_rng(0))
     out = pixels_of(
         apply_augment([torch.from_numpy(_cut(clip, draw))], [draw], size_pixels=20, device=CPU)
     )
@@ -200,7 +200,7 @@ def test_three_crops_lie_at_the_start_middle_and_end_of_the_long_side(
 ) -> None:
     rng = np.random.default_rng(0)
     draws = [
-        sample_augment(THREE, height=height, width=width, rng=rng, number=number)
+        sample_augment(THREE_CROPS, height=height, width=width, rng=rng, number=number)
         for number in range(3)
     ]
     assert [draw.box for draw in draws] == boxes and not any(draw.flip for draw in draws)

@@ -19,7 +19,7 @@ from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.recipes import Evaluation, Retrieve
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.shards import find_subset, load_index
-from kdbatch.vocab.views import INNER
+from kdbatch.vocab.views import INNER_CROP
 
 
 def _recall(place_Q: torch.Tensor, k: int) -> float:
@@ -90,7 +90,10 @@ def test_the_pooled_map_has_the_sources_size(shape: tuple[int, ...], pooled: int
 def test_one_crop_is_the_centre_that_the_recipe_names(all_shards: Path, tmp_path: Path) -> None:
     """112 pixels of 128: a frame's short side gives 7/8."""
     subset = find_subset(load_index(all_shards, "k400"), "train", "all", where="k400")
-    network, view = Backbone(kind="shufflenet_2x", width=0.0625), replace(world.VIEW, augment=INNER)
+    network, view = (
+        Backbone(kind="shufflenet_2x", width=0.0625),
+        replace(world.VIEW, augment=INNER_CROP),
+    )
     recipe = Retrieve(
         backbone=network, data=subset, view=view, evaluation=Evaluation(test=subset, num_clips=2)
     )
@@ -108,7 +111,7 @@ def test_one_crop_is_the_centre_that_the_recipe_names(all_shards: Path, tmp_path
         height, width = video.sample.height, video.sample.width
         side = round(min(height, width) * 7 / 8)
         top, left = (height - side) // 2, (width - side) // 2
-        draw = sample_augment(INNER, height=height, width=width, rng=np.random.default_rng(0))
+        draw = sample_augment(INNER_CROP, height=height, width=width, rng=np.random.default_rng(0))
         frame_VT = even_clips(video.sample, view, 2).frame_VT
         frame_NHWC = world.read_frames(
             video.tar, video.sample, frame_VT.ravel().tolist(), clip_reader=worker.clip_reader

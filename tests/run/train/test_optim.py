@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.training import SCHEDULE, Net, learnt, run
+from support.training import SCHEDULE, Net, deterministic_curves, run
 from torch import nn
 
 from kdbatch.base.errors import UserError
@@ -46,8 +46,8 @@ def test_a_batch_in_parts_teaches_what_the_batch_teaches(num_parts: int, tmp_pat
     state, trained = run(tmp_path / "whole", net=Plain)
     in_parts, other = run(tmp_path / "parts", net=Plain, schedule=schedule)
     assert all(torch.allclose(value, state[name], atol=1e-6) for name, value in in_parts.items())
-    assert [m.value for m in learnt(other)] == pytest.approx(
-        [m.value for m in learnt(trained)], rel=1e-4
+    assert [m.value for m in deterministic_curves(other)] == pytest.approx(
+        [m.value for m in deterministic_curves(trained)], rel=1e-4
     )
 
 

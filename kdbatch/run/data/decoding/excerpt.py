@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kdbatch.vocab.packet_index import FLAGS_BYTE, INDEX_ROW, index_rows, packet_check
+from kdbatch.vocab.packet_index import FLAGS_BYTE, INDEX_ROW, checked_rows, packet_checksum
 from kdbatch.vocab.shards import Sample
 
 _NEEDED_BY_OTHERS = 3
@@ -101,7 +101,7 @@ def read_excerpt(tar: Path, sample: Sample, wanted: Sequence[int]) -> Excerpt:
     start, end = min(row[0] for row in rows), max(row[0] + row[1] for row in rows)
     data = memoryview(read_range(tar, end - start, sample.offset + start))
     packets = [data[offset - start : offset - start + size] for offset, size, *_ in rows]
-    if any(packet_check(packet) != row[4] for packet, row in zip(packets, rows)):
+    if any(packet_checksum(packet) != row[4] for packet, row in zip(packets, rows)):
         raise Damaged("a packet of it is damaged")
     display = [row[2] for row in rows]
     return Excerpt(
@@ -128,7 +128,7 @@ def select_packets(
         Damaged: the index is not what was stored, or not of a video of so many frames.
     """
     try:
-        raw = index_rows(index)
+        raw = checked_rows(index)
     except ValueError as error:
         raise Damaged(str(error)) from error
     if len(raw) != INDEX_ROW.size * num_frames:

@@ -74,7 +74,7 @@ def test_the_packets_chosen_are_those_that_the_frames_need_and_no_others(
     wanted = data.draw(st.lists(st.integers(0, len(packets) - 1), min_size=1, max_size=8))
     needed: set[Packet] = set()
     for frame in wanted:
-        place = next(i for i, packet in enumerate(packets) if packet.display == frame)
+        place = next(i for i, packet in enumerate(packets) if packet.display_index == frame)
         start = max(i for i in range(place + 1) if packets[i].is_key)
         needed |= {
             packets[place],
