@@ -44,8 +44,8 @@ def pretrain(recipe: Pretrain, assignment: Assignment, context: RunContext) -> S
     need = task.window_frames(recipe.view.num_frames * recipe.view.stride_frames)
     videos, num_short = load_videos(shards_dir, recipe.data, view=recipe.view, need_frames=need)
     torch.manual_seed(seed_for(assignment.run.seed, "weights"))
-    backbones = iter([build_backbone(recipe.backbone), build_backbone(recipe.backbone)])
-    model = pretext.build_model(task, lambda: next(backbones), context.group).to(context.device)
+    model = pretext.build_model(task, lambda: build_backbone(recipe.backbone), context.group)
+    model.to(context.device)
     source = _training(
         recipe,
         assignment,

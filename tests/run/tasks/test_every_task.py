@@ -17,7 +17,7 @@ from kdbatch.base.parse import parse
 from kdbatch.run.data.augment import pixels_of
 from kdbatch.run.data.sampling import timeline_frames
 from kdbatch.run.distributed.process_group import SINGLE_PROCESS
-from kdbatch.run.models import BACKBONES, build_backbone
+from kdbatch.run.models import BACKBONES, VideoBackbone, build_backbone
 from kdbatch.run.tasks import PRETEXTS
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.tasks import TASKS, PretextTask
@@ -122,6 +122,19 @@ def test_every_task_takes_a_finite_step_with_every_network(
     assert (seen[True], seen[False]) == tuple(
         4 * clips for clips in task.clips_per_video
     )  # what the plan's estimate counts
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_builds_only_the_backbones_that_its_model_holds(name: str) -> None:
+    built: list[VideoBackbone] = []
+
+    def make_backbone() -> VideoBackbone:
+        built.append(build_backbone(Backbone(kind="shufflenet_2x", width=0.0625)))
+        return built[-1]
+
+    model = PRETEXTS[name].build_model(task_of(name, 1, **SMALL), make_backbone, SINGLE_PROCESS)
+    assert [m for m in model.modules() if isinstance(m, VideoBackbone)] == built
+    assert model.get_submodule("backbone") is built[0]
 
 
 class NoWaits(TorchDispatchMode):
