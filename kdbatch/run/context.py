@@ -3,7 +3,6 @@ clips are read.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -11,9 +10,6 @@ from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from kdbatch.run.heartbeat import StatusReporter
 from kdbatch.vocab.runs import RunFolder
-
-StageFacts = dict[str, Any]
-"""What done.json says of a run besides its times and its machine."""
 
 
 @dataclass(frozen=True, kw_only=True)

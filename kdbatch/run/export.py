@@ -1,10 +1,10 @@
-"""A finished classifier as a folder that stands alone: weights, config, class names, a loading
-example, and TorchScript where it traces.
+"""Exports a finished classifier as a folder that needs no study: weights, config, an example.
 
-    model.safetensors   the weights, byte for byte those of the run config.json         backbone,
-    classes in label order, the clip it wants, its accuracy on the test split, where it comes from
-    load.py             reads both, and predicts a video model.ts            the network with its
-    normalisation as TorchScript, when it gives the same logits
+    model.safetensors   the weights, byte for byte those of the run
+    config.json         backbone, class names in label order, the clip it wants, its accuracy on
+                        the test split, provenance
+    load.py             reads both and predicts a video
+    model.ts            the network with its normalisation as TorchScript, where its logits agree
 
 Axes: B clips, C=3, T frames, H, W; K classes.
 """

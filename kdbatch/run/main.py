@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from kdbatch.base.atomic_write import write_json, write_text
+from kdbatch.base.atomic_write import write_text
 from kdbatch.base.errors import UserError
 from kdbatch.run.context import RunContext
 from kdbatch.run.data.clip_reader import ClipReader
@@ -30,6 +30,7 @@ from kdbatch.run.heartbeat import StatusReporter, Stopped, StopSignal
 from kdbatch.run.provenance import provenance
 from kdbatch.run.stages import STAGES
 from kdbatch.run.train.optim import can_compile
+from kdbatch.vocab.done import Done, StageFacts, save_done
 from kdbatch.vocab.retry_policy import start_of
 from kdbatch.vocab.runs import Assignment, Cache, RunFolder
 from kdbatch.vocab.status import (
@@ -223,24 +224,25 @@ def _finish(
     folder: RunFolder,
     assignment: Assignment,
     reporter: StatusReporter,
-    facts: dict[str, object],
+    facts: StageFacts,
     group: ProcessGroup,
 ) -> None:
-    """done.json is written last: whoever sees it can trust every other file."""
+    """Write done.json last, so that a reader who sees it can trust every other file."""
     seconds = reporter.seconds  # a clock: read once, so that both numbers are of the same moment
-    done = {
-        "run_id": folder.id,
-        "kind": assignment.run.recipe.kind,
-        "title": assignment.title,
-        "finished_at": time.time(),
-        "seconds": seconds,
-        "device_hours": group.world_size * seconds / 3600,
-        "attempts": reporter.attempt,
-        "interruptions": reporter.interruptions,
-        **provenance(group.device, image_sha256=os.environ.get("KDBATCH_IMAGE_SHA256", "")),
-        **facts,
-    }
-    write_json(folder.done, done)
+    image_sha256 = os.environ.get("KDBATCH_IMAGE_SHA256", "")
+    done = Done(
+        run_id=folder.id,
+        kind=assignment.run.recipe.kind,
+        title=assignment.title,
+        finished_at=time.time(),
+        seconds=seconds,
+        device_hours=group.world_size * seconds / 3600,
+        attempts=reporter.attempt,
+        interruptions=reporter.interruptions,
+        provenance=provenance(group.device, image_sha256=image_sha256),
+        facts=facts,
+    )
+    save_done(folder.done, done)
     folder.checkpoint.unlink(missing_ok=True)
     folder.error.unlink(missing_ok=True)
     reporter.end("done")

@@ -3,36 +3,33 @@
 import platform
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import torch
 
 import kdbatch
 from kdbatch.run.checkpoint import sha256_of
+from kdbatch.vocab.done import Provenance
 
 _ROOT = Path(kdbatch.__file__).parent.parent
 # of the checkout that kdbatch runs from, or of the image that it is installed in
 _LOCKS = (_ROOT / "container" / "requirements.lock", Path("/opt/kdbatch/requirements.lock"))
 
 
-def provenance(device: torch.device, *, image_sha256: str) -> dict[str, Any]:
-    """Facts for done.json; empty where something cannot be known. Only who started the image knows
-    its file's hash.
-    """
+def provenance(device: torch.device, *, image_sha256: str) -> Provenance:
+    """Return what this process runs on. Only the launcher of an image knows its file's hash."""
     lock = next((path for path in _LOCKS if path.exists()), None)
-    return {
-        "kdbatch_version": kdbatch.__version__,
-        "git_sha": _git_sha(),
-        "lock_sha256": sha256_of(lock) if lock else "",
-        "image_sha256": image_sha256,
-        "python_version": platform.python_version(),
-        "torch_version": torch.__version__,
-        "cuda_version": torch.version.cuda or "",
-        "host": platform.node(),
-        "device": torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else f"cpu ({platform.machine()})",
-    }
+    is_gpu = device.type == "cuda"
+    return Provenance(
+        kdbatch_version=kdbatch.__version__,
+        git_sha=_git_sha(),
+        lock_sha256=sha256_of(lock) if lock else "",
+        image_sha256=image_sha256,
+        python_version=platform.python_version(),
+        torch_version=torch.__version__,
+        cuda_version=torch.version.cuda or "",
+        host=platform.node(),
+        device=torch.cuda.get_device_name(device) if is_gpu else f"cpu ({platform.machine()})",
+    )
 
 
 def _git_sha() -> str:

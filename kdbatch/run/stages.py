@@ -3,6 +3,7 @@
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ from torch import nn
 from kdbatch.base.lookup import lookup
 from kdbatch.result.schema import CURVES, ROWS
 from kdbatch.result.write import Measure, write_measures
-from kdbatch.run.checkpoint import load_weights, save_weights, sha256_of
+from kdbatch.run.checkpoint import load_weights, save_weights
 from kdbatch.run.cka.compare import compare
-from kdbatch.run.context import RunContext, StageFacts
+from kdbatch.run.context import RunContext
 from kdbatch.run.data.batches import Batch, StoredVideo, TrainingBatches, load_videos
 from kdbatch.run.data.sampling import ClipRequest, random_clip
 from kdbatch.run.evaluation.best_epoch import BestEpoch, hold_out
@@ -29,7 +30,8 @@ from kdbatch.run.train.loop import TrainingResult, train
 from kdbatch.run.train.optim import compile_layers
 from kdbatch.run.train.steps import StepOutput, distill_step, finetune_step
 from kdbatch.run.train.teacher_logit_cache import TeacherLogitCache
-from kdbatch.run.weights import check_classes, checked_weights, load_classifier
+from kdbatch.run.weights import check_classes, checked_weights, load_classifier, recorded_sha256
+from kdbatch.vocab.done import StageFacts
 from kdbatch.vocab.recipes import Distill, Finetune, Pretrain
 from kdbatch.vocab.runs import Assignment
 from kdbatch.vocab.shards import load_index
@@ -93,9 +95,12 @@ def finetune(recipe: Finetune, assignment: Assignment, context: RunContext) -> S
     if recipe.trained == "head":
         model.freeze_backbone()
     model.to(context.device)
-    return _train_classifier(
-        recipe, assignment, context, model, lambda _, clip, label: finetune_step(model, clip, label)
-    )
+    classes = load_index(Path(assignment.shards_dir), recipe.data.dataset).classes
+
+    def take_step(_: Batch, clip: torch.Tensor, label: torch.Tensor) -> StepOutput:
+        return finetune_step(model, clip, label)
+
+    return _train_classifier(recipe, assignment, context, model, take_step, classes)
 
 
 def distill(recipe: Distill, assignment: Assignment, context: RunContext) -> StageFacts:
@@ -110,7 +115,7 @@ def distill(recipe: Distill, assignment: Assignment, context: RunContext) -> Sta
         compile_layers(teacher)
     remembered = None
     if teachers and recipe.teacher_views:
-        weights = [sha256_of(parent.model) for parent in parents]
+        weights = [recorded_sha256(parent) for parent in parents]  # checked when they were loaded
         path = context.folder.teacher_outputs
         remembered = TeacherLogitCache(
             path, teachers, num_views=recipe.teacher_views, classes=classes, weights=weights
@@ -136,7 +141,7 @@ def distill(recipe: Distill, assignment: Assignment, context: RunContext) -> Sta
         evaluate_teacher_ensemble(parents, where=recipe.evaluation.test.title) if parents else []
     )
     facts = _train_classifier(
-        recipe, assignment, context, model, take_step, trained=taught, extra=extra
+        recipe, assignment, context, model, take_step, classes, trained=taught, extra=extra
     )
     if context.group.is_rank0:
         context.folder.teacher_outputs.unlink(missing_ok=True)
@@ -168,6 +173,7 @@ def _train_classifier(
     context: RunContext,
     model: Classifier,
     take_step: Callable[[Batch, torch.Tensor, torch.Tensor], StepOutput],
+    classes: tuple[str, ...],
     *,
     trained: nn.Module | None = None,
     extra: Sequence[Measure] = (),
@@ -210,7 +216,7 @@ def _train_classifier(
         context=context,
     )
     facts = _write_results(context, model, [*measures, *extra], left)
-    return facts | {"classes": list(load_index(shards_dir, recipe.data.dataset).classes)}
+    return replace(facts, classes=classes)
 
 
 def _one_clip_each(
@@ -255,7 +261,7 @@ def _write_results(
     """
     folder = context.folder
     if not context.group.is_rank0:
-        return {}
+        return StageFacts()
     sha256 = save_weights(folder.model, module)
     num_parameters = sum(p.numel() for p in module.parameters())
     measures = [
@@ -268,8 +274,8 @@ def _write_results(
     ]
     write_measures(folder.rows, folder.id, measures, schema=ROWS)
     write_measures(folder.curves, folder.id, trained.curves, schema=CURVES)
-    return {
-        "model_sha256": sha256,
-        "num_parameters": num_parameters,
-        "clips_per_second": trained.clips_per_second,
-    }
+    return StageFacts(
+        model_sha256=sha256,
+        num_parameters=num_parameters,
+        clips_per_second=trained.clips_per_second,
+    )

@@ -1,49 +1,55 @@
-"""Weights that runs hand to each other: found, checked against the hash in done.json, loaded."""
+"""Loading the weights of finished runs, after a check against the hash in done.json."""
 
+import logging
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 
-from kdbatch.base.atomic_write import load_json
 from kdbatch.base.errors import UserError
 from kdbatch.run.checkpoint import load_weights, sha256_of
 from kdbatch.run.models import Classifier, build_backbone
+from kdbatch.vocab.done import load_done
 from kdbatch.vocab.recipes import Distill, Finetune
 from kdbatch.vocab.runs import RunFolder
 
+_log = logging.getLogger(__name__)
+
+
+def recorded_sha256(folder: RunFolder) -> str:
+    """The hash of the weights that a finished run recorded; empty where it recorded none."""
+    done = load_done(folder.done, warn=_log.warning)
+    return done.facts.model_sha256 if done else ""
+
 
 def checked_weights(folder: RunFolder) -> Path:
-    """The weights that a finished run left, after a look at their hash.
+    """Return the weights file of a finished run after comparing its hash with the recorded one.
 
     Raises:
-        UserError: they are missing, or not those that the run wrote.
+        UserError: the file is missing or is not what the run wrote.
     """
-    facts = load_json(folder.done)
-    if not folder.model.exists() or sha256_of(folder.model) != facts.get("model_sha256"):
+    if not folder.model.exists() or sha256_of(folder.model) != recorded_sha256(folder):
         raise UserError(
-            f"{folder.model}: is missing, or not what its run wrote. Delete {folder.path} and submit again."
+            f"{folder.model}: is missing, or not what its run wrote. "
+            f"Delete {folder.path} and submit again."
         )
     return folder.model
 
 
 def check_classes(folder: RunFolder, classes: Sequence[str]) -> None:
-    """A teacher's outputs must mean what the student's do: the same class names in the same order.
+    """Check that a teacher has the student's class names in the same order.
 
     Raises:
-        UserError: they are others.
+        UserError: a class differs; the first such class is named.
     """
-    theirs = load_json(folder.done).get("classes", [])
-    if list(classes) != theirs:
-        place = next(
-            (i for i, pair in enumerate(zip(theirs, classes)) if pair[0] != pair[1]),
-            min(len(theirs), len(classes)),
-        )
-        found, wanted = (
-            names[place] if place < len(names) else "none" for names in (theirs, classes)
-        )
-        raise UserError(
-            f"{folder.path}: this teacher's class {place} is {found}, its student's is {wanted}. A teacher must know the student's classes "
-            f"in their order: delete {folder.path} and submit again."
-        )
+    done = load_done(folder.done, warn=_log.warning)
+    teacher_classes = done.facts.classes if done else ()
+    for k, (found, wanted) in enumerate(zip_longest(teacher_classes, classes, fillvalue="none")):
+        if found != wanted:
+            raise UserError(
+                f"{folder.path}: this teacher's class {k} is {found}, its student's is {wanted}. "
+                "A teacher must know the student's classes in their order: "
+                f"delete {folder.path} and submit again."
+            )
 
 
 def load_classifier(folder: RunFolder) -> Classifier:

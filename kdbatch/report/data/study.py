@@ -6,15 +6,15 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import polars as pl
 
-from kdbatch.base.atomic_write import load_json
 from kdbatch.base.errors import UserError
 from kdbatch.report.data.label_ranks import LabelRanks, load_label_ranks
 from kdbatch.report.labels import format_time
 from kdbatch.result.read import read_rows
+from kdbatch.vocab.done import Done, Provenance, load_done
 from kdbatch.vocab.plans import Cell, PlanRecord, load_records
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import Status, load_status
@@ -22,17 +22,6 @@ from kdbatch.vocab.status import Status, load_status
 RunState = Literal[
     "done", "running", "stalled", "stopped", "queued", "failed", "blocked", "not started"
 ]
-PROVENANCE = (
-    "kdbatch_version",
-    "git_sha",
-    "lock_sha256",
-    "image_sha256",
-    "python_version",
-    "torch_version",
-    "cuda_version",
-    "device",
-    "host",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +38,7 @@ class RunFacts:
     attempts: int | None
     device_hours: float | None
     finished_at: str
-    provenance: dict[str, str]
+    provenance: Provenance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,28 +151,32 @@ def _in_order_of(first: Iterable[str], names: Mapping[str, object]) -> list[str]
 
 def load_run_facts(folder: RunFolder, warnings: list[str]) -> RunFacts:
     """What the folder says of its run; what it should say and does not is added to `warnings`."""
-    done = _done(folder, warnings)
+    done = load_done(folder.done, warn=warnings.append)
     status = load_status(folder.status)
     kind, title, seed, parents = _assignment(folder, warnings)
-    seconds = _nonnegative_float(done.get("seconds"))
-    spent = _nonnegative_float(done.get("device_hours"))
-    if not folder.is_done() and status and status.seconds:
-        seconds = status.seconds
     return RunFacts(
         run_id=folder.id,
-        kind=kind or _text(done.get("kind")) or "unknown",
-        title=title or _text(done.get("title")) or folder.id,
+        kind=kind or (done.kind if done else "") or "unknown",
+        title=title or (done.title if done else "") or folder.id,
         seed=seed,
         parents=parents,
         state=_run_state(folder, status),
         reason=status.reason if status and not folder.is_done() else "",
-        attempts=_int_or_none(done.get("attempts")) or (status.attempt if status else None),
-        device_hours=spent
-        if spent is not None
-        else (seconds / 3600 if seconds is not None else None),
-        finished_at=format_time(done.get("finished_at")),
-        provenance={name: _text(done[name]) for name in PROVENANCE if done.get(name)},
+        attempts=(done.attempts if done else None) or (status.attempt if status else None),
+        device_hours=_device_hours(folder, done, status),
+        finished_at=format_time(done.finished_at if done else None),
+        provenance=done.provenance if done else Provenance(),
     )
+
+
+def _device_hours(folder: RunFolder, done: Done | None, status: Status | None) -> float | None:
+    """Hours of devices as recorded; where they are not, the seconds of one device."""
+    if done and done.device_hours is not None:
+        return done.device_hours
+    seconds = done.seconds if done else None
+    if not folder.is_done() and status and status.seconds:
+        seconds = status.seconds
+    return None if seconds is None else seconds / 3600
 
 
 def _run_state(folder: RunFolder, status: Status | None) -> RunState:
@@ -210,21 +203,6 @@ def _assignment(
     return assignment.run.recipe.kind, assignment.title, assignment.run.seed, assignment.run.parents
 
 
-def _done(folder: RunFolder, warnings: list[str]) -> dict[str, Any]:
-    """done.json, or nothing where it cannot be understood: that it exists is what counts."""
-    if not folder.is_done():
-        return {}
-    try:
-        raw = load_json(folder.done)
-    except UserError as error:
-        warnings.append(str(error))
-        return {}
-    if isinstance(raw, dict):
-        return raw
-    warnings.append(f"{folder.done}: is no JSON object. The run's cost and origin are unknown.")
-    return {}
-
-
 def _add_with_parents(
     order: dict[str, None],
     run_id: str,
@@ -237,23 +215,3 @@ def _add_with_parents(
         if parent not in order and parent not in above:
             _add_with_parents(order, parent, runs, above=(*above, run_id))
     order.setdefault(run_id)
-
-
-def _nonnegative_float(value: object) -> float | None:
-    ok = (
-        isinstance(value, (int, float))
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-        and value >= 0
-    )
-    return float(value) if ok else None  # pyright: ignore[reportArgumentType]
-
-
-def _int_or_none(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _text(value: object) -> str:
-    return (
-        value if isinstance(value, str) else str(value) if isinstance(value, (int, float)) else ""
-    )

@@ -91,8 +91,8 @@ def provenance_html(runs: Sequence[RunFacts]) -> str:
     for key, title in PROVENANCE_TITLES.items():
         found: dict[str, int] = {}
         for run in runs:
-            if key in run.provenance:
-                found[run.provenance[key]] = found.get(run.provenance[key], 0) + 1
+            if value := getattr(run.provenance, key):
+                found[value] = found.get(value, 0) + 1
         if found:
             texts = [
                 f"<code>{escape_html(value[:60])}</code>"
@@ -102,7 +102,7 @@ def provenance_html(runs: Sequence[RunFacts]) -> str:
             items.append(f"<dt>{title}</dt><dd>{', '.join(texts)}</dd>")
     listed = []
     for run in runs:
-        spent, host = format_number(run.device_hours, digits=3), run.provenance.get("host", "")
+        spent, host = format_number(run.device_hours, digits=3), run.provenance.host
         listed.append(
             (run.title, run.run_id, run.kind, run.state, _count_text(run.attempts), spent, host)
         )

@@ -12,11 +12,12 @@ from kdbatch.result.write import Measure, write_measures, write_table
 from kdbatch.run.cka.block_structure import describe_blocks
 from kdbatch.run.cka.cka import CkaResult, LayerSimilarity, compute_cka
 from kdbatch.run.cka.half_batches import intervals, random_halves
-from kdbatch.run.context import RunContext, StageFacts
+from kdbatch.run.context import RunContext
 from kdbatch.run.data.batches import EvaluationBatches, batches, load_videos
 from kdbatch.run.data.sampling import even_clips
 from kdbatch.run.rng import rng_for
 from kdbatch.run.weights import load_classifier
+from kdbatch.vocab.done import StageFacts
 from kdbatch.vocab.recipes import Compare
 from kdbatch.vocab.runs import Assignment, RunFolder
 
@@ -58,7 +59,7 @@ def compare(recipe: Compare, assignment: Assignment, context: RunContext) -> Sta
             for name, value in numbers.items()
         ]
         write_measures(context.folder.rows, context.folder.id, measures, schema=ROWS)
-    return {"num_clips": result.num_clips, "num_layers": list(result.whole.value_LM.shape)}
+    return StageFacts(num_clips=result.num_clips, num_layers=result.whole.value_LM.shape)
 
 
 def _clips(source: EvaluationBatches, recipe: Compare, context: RunContext) -> Iterator[Tensor]:

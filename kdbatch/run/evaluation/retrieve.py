@@ -16,12 +16,13 @@ from torch import Tensor
 from kdbatch.result.schema import ROWS
 from kdbatch.result.write import Measure, write_measures
 from kdbatch.run.checkpoint import load_weights
-from kdbatch.run.context import RunContext, StageFacts
+from kdbatch.run.context import RunContext
 from kdbatch.run.data.batches import load_videos
 from kdbatch.run.evaluation.predict import predict_each_video
 from kdbatch.run.models import VideoBackbone, build_backbone
 from kdbatch.run.rng import seed_for
 from kdbatch.run.weights import checked_weights
+from kdbatch.vocab.done import StageFacts
 from kdbatch.vocab.recipes import Retrieve
 from kdbatch.vocab.runs import Assignment
 from kdbatch.vocab.shards import Subset
@@ -73,7 +74,7 @@ def retrieve(recipe: Retrieve, assignment: Assignment, context: RunContext) -> S
     ]
     if context.group.is_rank0:
         write_measures(context.folder.rows, context.folder.id, measures, schema=ROWS)
-    return {"num_queries": len(query_label_Q), "num_gallery": len(gallery_label_G)}
+    return StageFacts(num_queries=len(query_label_Q), num_gallery=len(gallery_label_G))
 
 
 def first_of_class(

@@ -1,17 +1,20 @@
-"""Teachers' logits kept on disk beside the views that they belong to, for views that come again
-(Beyer et al. 2022, arXiv:2106.05237, sec. 3: a teacher's answer is good for the view that it has
-seen, for no other). Axes: M teachers, B clips, K classes, T frames.
+"""Keeps teachers' logits on disk for views that come again.
 
-One record of fixed size per view and video, at its own place in one file, so that any of them can
+Beyer et al. 2022, arXiv:2106.05237, sec. 3: a teacher's logits are valid for the view that it was
+given and for no other. Axes: M teachers, B clips, K classes, T frames.
+
+One record of fixed size per view and video, at a fixed offset in one file, so that each record can
 be read, written or damaged alone, by any number of processes:
 
-    16 bytes   BLAKE2b of all that follows, of the video's key, of the class names and of the
-    teachers' weights 4 T        stored frames of the clip, int32 96         what happens to it:
-    box, flip, grey, colours, turn, blur (augment.Draw), float64 2 M K      logits, float16
+    16 bytes   BLAKE2b of the rest of the record, the video's key, the class names and the hashes
+               of the teachers' weights
+    4 T        stored frames of the clip, int32
+    96         augmentation parameters (augment.AugmentParams), float64
+    2 M K      logits, float16
 
 That is (112 + 4 T + 2 M K) bytes per video and view: 553 MB for UCF101's 9537 training videos, two
 teachers, 16 frames and 100 views, of which the logits of one teacher are 193 MB. The file has holes
-where no record was written, at the places of test videos for example.
+where no record was written, such as the offsets of test videos.
 """
 
 import dataclasses

@@ -19,11 +19,12 @@ from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.base.errors import UserError
 from kdbatch.run.checkpoint import save_weights
 from kdbatch.run.cka.compare import compare
-from kdbatch.run.context import RunContext, StageFacts
+from kdbatch.run.context import RunContext
 from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from kdbatch.run.heartbeat import StatusReporter, Stopped, StopSignal
 from kdbatch.vocab.backbones import Backbone
+from kdbatch.vocab.done import StageFacts
 from kdbatch.vocab.recipes import Compare, Evaluation, Finetune, Schedule
 from kdbatch.vocab.runs import Assignment, Resources, Run, RunFolder
 from kdbatch.vocab.shards import find_subset, load_index
@@ -111,7 +112,7 @@ def test_a_self_map_has_block_numbers_and_what_drives_them(tmp_path, shards_dir)
     folder = prepared(
         tmp_path, shards_dir, (trained(tmp_path, shards_dir, seed=1),), RECIPE_BATCHES
     )
-    assert compared(folder) == {"num_clips": 15, "num_layers": [6, 6]}
+    assert compared(folder) == StageFacts(num_clips=15, num_layers=(6, 6))
     values, numbers = written(folder)
     assert {
         "mean_cka",

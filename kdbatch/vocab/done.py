@@ -1,0 +1,123 @@
+"""`done.json`: the record of a finished run, written last; its presence alone makes a run done."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from kdbatch.base.atomic_write import load_json, write_json
+from kdbatch.base.errors import UserError
+from kdbatch.base.parse import parse
+from kdbatch.vocab.status import Cause
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """The software and the machine that produced a result; empty where it is not known.
+
+    `git_sha` is set when kdbatch runs from a checkout, `image_sha256` when the launcher knows the
+    hash of the image file, `lock_sha256` when the lock file of the installation is there.
+    """
+
+    kdbatch_version: str = ""
+    git_sha: str = ""
+    lock_sha256: str = ""
+    image_sha256: str = ""
+    python_version: str = ""
+    torch_version: str = ""
+    cuda_version: str = ""
+    host: str = ""
+    device: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageFacts:
+    """What a stage reports about its run besides rows; None or empty where a stage has no such fact.
+
+    `classes` are the class names in label order. `num_layers` are the two sides of a CKA map.
+    """
+
+    model_sha256: str = ""
+    num_parameters: int | None = None
+    clips_per_second: float | None = None
+    classes: tuple[str, ...] = ()
+    num_clips: int | None = None
+    num_layers: tuple[int, ...] = ()
+    num_queries: int | None = None
+    num_gallery: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """`finished_at` is in seconds since 1970; `seconds` and `device_hours` cover all attempts.
+
+    `interruptions` counts the attempts before the last by cause. A file of an older version may
+    lack a number, which is None then.
+    """
+
+    run_id: str
+    kind: str
+    title: str = ""
+    finished_at: float | None = None
+    seconds: float | None = None
+    device_hours: float | None = None
+    attempts: int | None = None
+    interruptions: Mapping[Cause, int] = field(default_factory=dict)
+    provenance: Provenance = Provenance()
+    facts: StageFacts = StageFacts()
+
+
+def save_done(path: Path, done: Done) -> None:
+    """Write the file; nested sections are flat in it, and facts that a stage lacks are left out."""
+    own = {f.name: getattr(done, f.name) for f in dataclasses.fields(Done)}
+    del own["provenance"], own["facts"]
+    facts = {k: v for k, v in vars(done.facts).items() if v not in (None, "", ())}
+    write_json(path, {**own, **vars(done.provenance), **facts})
+
+
+def load_done(path: Path, *, warn: Callable[[str], None]) -> Done | None:
+    """The record of a finished run; None where there is no file or it is no record at all.
+
+    Files of older versions lack fields, and a damaged file may hold wrong values: such a field
+    keeps its default and is named through `warn`. Unknown fields are ignored.
+    """
+    if not path.exists():
+        return None
+    try:
+        raw = load_json(path)
+    except UserError as error:
+        warn(str(error))
+        return None
+    if not isinstance(raw, dict):
+        warn(f"{path}: is no JSON object. The run's cost and origin are unknown.")
+        return None
+    own = _known_fields(Done, raw, path, warn)
+    own.setdefault("run_id", path.parent.name)
+    own.setdefault("kind", "")
+    return Done(
+        **own,
+        provenance=Provenance(**_known_fields(Provenance, raw, path, warn)),
+        facts=StageFacts(**_known_fields(StageFacts, raw, path, warn)),
+    )
+
+
+def _known_fields(
+    section: type, raw: Mapping[str, Any], path: Path, warn: Callable[[str], None]
+) -> dict[str, Any]:
+    """The fields of `section` that `raw` holds with a value of the right type."""
+    fields: dict[str, Any] = {}
+    for name, hint in get_type_hints(section).items():
+        if name not in raw or name in ("provenance", "facts"):
+            continue
+        try:
+            value = parse(hint, raw[name], where=f"{path}: {name}")
+        except UserError as error:
+            warn(str(error))
+            continue
+        if isinstance(value, float) and not (math.isfinite(value) and value >= 0):
+            warn(f"{path}: {name}: expected a number of at least 0, found {value}.")
+            continue
+        fields[name] = value
+    return fields
