@@ -90,7 +90,7 @@ def submit(
 def status(*, json: bool, watch: bool) -> None:
     """`kdbatch status`."""
     config = load_config()
-    jobs = JobsCache(tell=warn)
+    jobs = JobsCache(warn=warn)
     rows = load_run_rows(config.runs_dir, live=jobs.live())
     if json:
         say(encoder.dumps(rows_as_json(rows), indent=1))
@@ -108,7 +108,7 @@ def logs(run: str, *, follow_on: bool, lines: int) -> None:
     """`kdbatch logs`."""
     config = load_config()
     folder = find_run(config.runs_dir, run)
-    jobs = JobsCache(tell=warn)
+    jobs = JobsCache(warn=warn)
     (row,) = load_run_rows(config.runs_dir, live=jobs.live(), only=folder)
     told = last_lines(config.runs_dir, folder, num_lines=lines)
     for line in told.lines:

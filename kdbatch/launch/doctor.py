@@ -18,7 +18,8 @@ from kdbatch.base.locks import hold_lock
 from kdbatch.base.text import plural
 from kdbatch.launch.container.command import as_process, check_container, python_command
 from kdbatch.launch.machine import has_command, inside_job, num_cpus, queue_kind, visible_gpus
-from kdbatch.launch.slurm.cluster_info import output_of, partitions, slurm_settings
+from kdbatch.launch.slurm.cluster_info import partitions, slurm_settings
+from kdbatch.launch.slurm.commands import output_or_nothing
 from kdbatch.vocab.config import Config
 
 Severity = Literal["ok", "note", "bad"]
@@ -228,14 +229,14 @@ def _container(config: Config) -> Iterator[Finding]:
     yield Finding(
         verdict="ok",
         about="container",
-        says=f"{output_of(container.runtime, '--version').strip() or container.runtime}, {container.image}",
+        says=f"{output_or_nothing(container.runtime, '--version').strip() or container.runtime}, {container.image}",
     )
     words = as_process(
         python_command(
             config, folders=[f for f in (config.runs_dir, config.shards_dir) if f.exists()]
         )
     )
-    inside = output_of(*words, "-c", VERSIONS, seconds=120.0)
+    inside = output_or_nothing(*words, "-c", VERSIONS, seconds=120.0)
     if not inside:
         yield Finding(
             verdict="bad",

@@ -9,8 +9,9 @@ import subprocess
 from collections.abc import Iterator
 from typing import Literal
 
+from kdbatch.vocab.retry_policy import Start
+
 QueueKind = Literal["slurm", "local"]
-PARENT_VARIABLE = "KDBATCH_PARENT_PID"
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -25,7 +26,7 @@ def has_command(name: str) -> bool:
 
 def queue_pid() -> int:
     """The local queue that started this process; 0 where none did."""
-    return int(os.environ.get(PARENT_VARIABLE, "0"))
+    return Start.from_environment(os.environ).parent_pid
 
 
 def inside_job() -> bool:
@@ -75,8 +76,7 @@ def worker_env(slot: int, *, jobs: int, gpus: tuple[str, ...], pid: int) -> dict
     Without GPUs a worker gets one thread, so that a sum's order, and with it the last bit of a
     result, does not depend on `jobs`.
     """
-    env = dict(os.environ)
-    env[PARENT_VARIABLE] = str(pid)
+    env = dict(os.environ) | Start(parent_pid=pid).to_environment()
     env.setdefault("PYTHONUNBUFFERED", "1")
     if gpus:
         env["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]

@@ -171,7 +171,7 @@ def _died(probe: Submission) -> Finding:
     ]
     says = " / ".join(
         [
-            ending.says
+            ending.message
             if ending
             else f"job {probe.job_id} ended without an answer; see {probe.folder}",
             *said,

@@ -11,7 +11,7 @@ from typing import Any
 from kdbatch.base.errors import UserError
 from kdbatch.base.locks import is_held
 from kdbatch.launch.run_folders import submissions_dir
-from kdbatch.launch.slurm.exit_reason import OUT_OF_MEMORY, accounting_states, last_exit_reason
+from kdbatch.launch.slurm.exit_reason import MEMORY_HINT, accounting_states, last_exit_reason
 from kdbatch.launch.slurm.submissions import Submission, last_submissions
 from kdbatch.vocab.runs import Assignment, RunFolder
 from kdbatch.vocab.status import RunState, Status, load_status
@@ -85,10 +85,10 @@ def load_run_rows(
         else:
             seen = last_exit_reason(submissions[run_id], log=RunFolder(runs_dir / run_id).log)
             if seen and seen.is_final(assignments[run_id].retries):
-                rows[run_id] = _after(row, "failed", seen.says)
+                rows[run_id] = _after(row, "failed", seen.message)
             elif live is not None:  # else SLURM may have put it back
                 rows[run_id] = (
-                    _after(row, None, seen.says)
+                    _after(row, None, seen.message)
                     if seen
                     else _without_job(row, told.get(row.job, ""))
                 )
@@ -190,7 +190,7 @@ def _without_job(row: RunRow, told: str) -> RunRow:
     accounting says.
     """
     if told == "OUT_OF_MEMORY":
-        return _after(row, "failed", OUT_OF_MEMORY)
+        return _after(row, "failed", MEMORY_HINT)
     if row.state == "lost":
         return _after(row, None, f"{row.reason} (SLURM says {told})" if told else row.reason)
     return _after(

@@ -31,18 +31,18 @@ from kdbatch.run.provenance import provenance
 from kdbatch.run.stages import STAGES
 from kdbatch.run.train.optim import can_compile
 from kdbatch.vocab.done import Done, StageFacts, save_done
-from kdbatch.vocab.retry_policy import start_of
-from kdbatch.vocab.runs import Assignment, Cache, RunFolder
-from kdbatch.vocab.status import (
+from kdbatch.vocab.retry_policy import (
     EXIT_BLOCKED,
     EXIT_BUG,
     EXIT_BUSY,
     EXIT_DONE,
+    EXIT_RENDEZVOUS,
     EXIT_STOPPED,
-    EXIT_UNMET,
     EXIT_USER,
-    RunState,
+    Start,
 )
+from kdbatch.vocab.runs import Assignment, Cache, RunFolder
+from kdbatch.vocab.status import RunState
 
 _PR_SET_PDEATHSIG = 1
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
@@ -72,7 +72,7 @@ def main(argv: Sequence[str], *, stop: StopSignal) -> int:
             )
     except UserError as error:
         print(f"kdbatch: {error}", file=sys.stderr)  # noqa: T201
-        return EXIT_UNMET if isinstance(error, RendezvousError) else EXIT_USER
+        return EXIT_RENDEZVOUS if isinstance(error, RendezvousError) else EXIT_USER
 
 
 def _device(info: RankInfo) -> torch.device:
@@ -91,7 +91,7 @@ def _run_rank0(
     with _held(folder) as mine:
         code = EXIT_DONE if folder.is_done() else None if mine else EXIT_BUSY
         if code is None:
-            start = start_of(os.environ)
+            start = Start.from_environment(os.environ)
             with StatusReporter(
                 folder, device=group.device.type, stop=stop, start=start, retries=assignment.retries
             ) as pulse:
@@ -229,7 +229,7 @@ def _finish(
 ) -> None:
     """Write done.json last, so that a reader who sees it can trust every other file."""
     seconds = reporter.seconds  # a clock: read once, so that both numbers are of the same moment
-    image_sha256 = os.environ.get("KDBATCH_IMAGE_SHA256", "")
+    image_sha256 = Start.from_environment(os.environ).image_sha256
     done = Done(
         run_id=folder.id,
         kind=assignment.run.recipe.kind,
@@ -274,9 +274,9 @@ def _die_with_parent() -> None:
     """A worker of the local queue must not outlive it: the kernel sends SIGTERM when the queue
     dies, however it dies.
     """
-    queue = os.environ.get("KDBATCH_PARENT_PID", "")
-    if not queue.isdigit():
+    queue_pid = Start.from_environment(os.environ).parent_pid
+    if not queue_pid:
         return
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != int(queue):  # it died before the call
+    if os.getppid() != queue_pid:  # it died before the call
         os.kill(os.getpid(), signal.SIGTERM)

@@ -1,47 +1,173 @@
-"""How an attempt at a run ended, and how often that may happen: the one place that counts. The
-worker asks it before each start.
+"""How an attempt at a run ended, and how often it may be repeated: the one place that counts.
 
-A worker that is killed, or whose node dies, says nothing. So each start judges the attempt before
-it: by the last status, by what the job's script saw, and by the accounting where the site has one.
+A worker that is killed, or whose node is lost, cannot write how it ended. So each start judges the
+attempt before it: by the last status, by what the job's script saw, and by the accounting where the
+site has one. EXIT_RULES says what follows from an exit code where no worker can count.
 """
 
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from fnmatch import fnmatchcase
+from typing import Literal
 
 from kdbatch.vocab.runs import Retries
-from kdbatch.vocab.status import Cause, Status
+from kdbatch.vocab.status import Cause, RunState, Status
 
 EARLY_SECONDS = 75.0  # SLURM may send the signal before a time limit up to a minute too early
 LATE_SECONDS = 5.0  # and SIGTERM at the limit itself
 MAX_FRUITLESS = 2  # time limits in a row between which no step was done
 
+EXIT_DONE, EXIT_BUG, EXIT_USER = 0, 1, 2
+EXIT_RENDEZVOUS, EXIT_BUSY, EXIT_BLOCKED, EXIT_STOPPED = 69, 75, 78, 85
+EXIT_NO_CONTAINER = 255  # of apptainer
+
+RetryLimit = Literal["total", "startup", "none"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExitRule:
+    """What an exit code means, and what follows where the worker itself cannot count.
+
+    `pattern` is the code, or several in the language of the shell's `case`. `limit` is how often
+    the job's script starts the job again: `total` and `startup` are those of `Retries`, `none` is
+    never. `state` is the state of a run that is not started again.
+    """
+
+    name: str
+    pattern: str
+    meaning: str
+    state: RunState
+    limit: RetryLimit = "none"
+
+    def max_retries(self, retries: Retries) -> int:
+        """How often the job's script may start the job again after this end."""
+        return {"total": retries.total, "startup": retries.startup, "none": 0}[self.limit]
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the run has failed when the limit is used up."""
+        return self.state not in ("running", "stopped")
+
+
+EXIT_RULES = (
+    ExitRule(
+        name="done",
+        pattern=str(EXIT_DONE),
+        meaning="its worker wrote done.json",
+        state="done",
+    ),
+    ExitRule(
+        name="bug",
+        pattern=str(EXIT_BUG),
+        meaning="its worker raised an exception, or a limit of [retries] is exceeded",
+        state="failed",
+    ),
+    ExitRule(
+        name="user error",
+        pattern=str(EXIT_USER),
+        meaning="its worker raised a UserError",
+        state="failed",
+    ),
+    ExitRule(
+        name="blocked",
+        pattern=str(EXIT_BLOCKED),
+        meaning="a parent is not done",
+        state="blocked",
+    ),
+    ExitRule(
+        name="stopped",
+        pattern=str(EXIT_STOPPED),
+        meaning="its progress is saved and it can go on",
+        state="stopped",
+        limit="total",
+    ),
+    ExitRule(
+        name="busy",
+        pattern=str(EXIT_BUSY),
+        meaning="another process holds the run",
+        state="running",
+        limit="total",
+    ),
+    ExitRule(
+        name="no container",
+        pattern=str(EXIT_NO_CONTAINER),
+        meaning="its container did not start",
+        state="failed",
+        limit="startup",
+    ),
+    ExitRule(
+        name="rendezvous",
+        pattern=str(EXIT_RENDEZVOUS),
+        meaning="its processes did not connect to each other",
+        state="failed",
+        limit="startup",
+    ),
+    ExitRule(
+        name="asked to end",
+        pattern="130 | 143",
+        meaning="it received SIGINT or SIGTERM, and their sender decides what follows",
+        state="stopped",
+    ),
+    ExitRule(
+        name="killed",
+        pattern="129 | 1[3-5]?",
+        meaning="it was ended by another signal",
+        state="lost",
+        limit="startup",
+    ),
+    ExitRule(
+        name="other",
+        pattern="*",
+        meaning="its job ended by itself",
+        state="failed",
+    ),
+)
+"""Every exit code of a worker and of its job, the first match counts. The job's script and the
+local queue are made from this table.
+"""
+
 CAUSE_TEXT: dict[Cause, str] = {
-    "timeout": "met its time limit",
+    "timeout": "reached its time limit",
     "preemption": "was preempted",
     "node_failure": "lost its node",
     "crash": "was killed or crashed",
     "requeue": "was requeued by hand",
     "asked": "was asked to stop",
 }
-# What sacct says of a job that SLURM itself put back into the queue.
-BY_STATE: dict[str, Cause] = {
+# States that sacct prints for a start after which SLURM itself put the job back into the queue.
+CAUSE_BY_STATE: dict[str, Cause] = {
     "PREEMPTED": "preemption",
     "NODE_FAIL": "node_failure",
     "BOOT_FAIL": "node_failure",
     "TIMEOUT": "timeout",
 }
-BY_HAND = ("REQUEUED", "CANCELLED")
+STATES_BY_HAND = ("REQUEUED", "CANCELLED")
+
+START_VARIABLES = {
+    "job": "KDBATCH_JOB",
+    "restart": "KDBATCH_RESTART",
+    "ends_at": "KDBATCH_ENDS_AT",
+    "signal_seconds": "KDBATCH_SIGNAL_SECONDS",
+    "exits": "KDBATCH_EXITS",
+    "last_state": "KDBATCH_LAST_STATE",
+    "image_sha256": "KDBATCH_IMAGE_SHA256",
+    "parent_pid": "KDBATCH_PARENT_PID",
+}
+"""The environment variable of each field of a Start; job.sh exports the first six."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """What a worker is told of its start by the job's script; nothing in the local queue.
+    """What a worker is given about its start, in environment variables.
 
-    `job` is its name, 41 or 41_3; `restart` counts the starts before this one. `ends_at` is its
-    time limit in seconds since 1970, 0 for none; `signal_seconds` before that comes SIGUSR2.
-    `exits` are the exit codes of those earlier starts whose script saw their end, by number;
-    `last_state` is how the last one ended by the accounting.
+    By the job's script: `job` is its id, 41 or 41_3; `restart` counts the starts before this one.
+    `ends_at` is its time limit in seconds since 1970, 0 for none; SIGUSR2 comes `signal_seconds`
+    before that. `exits` are the exit codes of those earlier starts whose end the script saw, by
+    number; `last_state` is how the accounting says the last one ended.
+
+    By the local queue: `parent_pid`, the process that the worker must not outlive. By both:
+    `image_sha256`, the hash of the image that it runs in.
     """
 
     job: str = ""
@@ -50,67 +176,83 @@ class Start:
     signal_seconds: float = 0.0
     exits: Mapping[int, str] = field(default_factory=dict)
     last_state: str = ""
+    image_sha256: str = ""
+    parent_pid: int = 0
+
+    @classmethod
+    def from_environment(cls, env: Mapping[str, str]) -> "Start":
+        """The start that `env` describes. A missing or malformed variable means the default."""
+        text = {name: env.get(variable, "") for name, variable in START_VARIABLES.items()}
+        exits = (line.partition(" ") for line in text["exits"].split(";"))
+        return cls(
+            job=text["job"],
+            restart=int(_number(text["restart"])),
+            ends_at=_number(text["ends_at"]),
+            signal_seconds=_number(text["signal_seconds"]),
+            exits={int(restart): code for restart, _, code in exits if restart.isdigit()},
+            last_state=text["last_state"],
+            image_sha256=text["image_sha256"],
+            parent_pid=int(_number(text["parent_pid"])),
+        )
+
+    def to_environment(self) -> dict[str, str]:
+        """The variables of the fields that are not at their default."""
+        texts = {item.name: str(getattr(self, item.name)) for item in fields(self)}
+        texts["exits"] = "".join(f"{restart} {code};" for restart, code in self.exits.items())
+        return {
+            variable: texts[name]
+            for name, variable in START_VARIABLES.items()
+            if getattr(self, name)
+        }
 
     def is_over(self, now: float) -> bool:
-        """The limit is near and no signal came: the worker stops by itself."""
+        """Whether the limit is so near, without a signal, that the worker stops by itself."""
         return bool(self.ends_at) and now > self.ends_at - self.signal_seconds / 2
 
 
-def start_of(env: Mapping[str, str]) -> Start:
-    lines = (line.partition(" ") for line in env.get("KDBATCH_EXITS", "").split(";"))
-    return Start(
-        job=env.get("KDBATCH_JOB", ""),
-        restart=int(_seconds(env.get("KDBATCH_RESTART", ""))),
-        ends_at=_seconds(env.get("KDBATCH_ENDS_AT", "")),
-        signal_seconds=_seconds(env.get("KDBATCH_SIGNAL_SECONDS", "")),
-        exits={int(number): code for number, _, code in lines if number.isdigit()},
-        last_state=env.get("KDBATCH_LAST_STATE", ""),
-    )
-
-
 def cause_of_stop(start: Start, *, at: float, early_warning: bool) -> Cause:
-    """Why a worker was told to stop at the time `at`: by the signal that SLURM sends ahead
+    """Why a worker was asked to stop at the time `at`: by the signal that SLURM sends ahead
     (`early_warning`), or by SIGTERM.
 
-    Whether SIGTERM meant preemption or a person's requeue only the next start can know.
+    Only the next start can know whether SIGTERM meant preemption or a requeue by hand.
     """
     if not start.job:
         return "asked"
-    left = start.ends_at - at if start.ends_at else float("inf")
+    seconds_left = start.ends_at - at if start.ends_at else float("inf")
     if early_warning:
-        return "timeout" if left < start.signal_seconds + EARLY_SECONDS else "preemption"
-    return "timeout" if left < LATE_SECONDS else "asked"
+        return "timeout" if seconds_left < start.signal_seconds + EARLY_SECONDS else "preemption"
+    return "timeout" if seconds_left < LATE_SECONDS else "asked"
 
 
 def cause_of_end(earlier: Status, start: Start) -> Cause | None:
-    """How the attempt ended that `earlier` is the last word of; None where there was none, or where
-    it said so itself.
+    """How the attempt that wrote the status `earlier` ended; None where there was no attempt, or
+    where the status itself is final.
 
-    The job may have been started since without a word: its container did not start, or another
+    The job may have been started since without a status: its container did not start, or another
     process held the run.
     """
     if earlier.state not in ("running", "stopped"):
         return None
     same_job = bool(start.job) and earlier.job == start.job
     state = start.last_state if same_job and earlier.restart == start.restart - 1 else ""
-    if state in BY_STATE:
-        return BY_STATE[state]
+    if state in CAUSE_BY_STATE:
+        return CAUSE_BY_STATE[state]
     if earlier.state == "stopped" and earlier.cause != "crash":
         if earlier.cause == "asked" and same_job:
-            return "requeue" if state in BY_HAND else "preemption"
+            return "requeue" if state in STATES_BY_HAND else "preemption"
         return earlier.cause or "asked"
-    # Nobody asked it to end: it was killed, or another process of its team was. A script that lived
-    # to see the end had its nodes.
+    # Nobody asked it to end: it was killed, or another process of its group was. A script that
+    # lived to see the end had not lost its nodes.
     if not same_job or earlier.restart in start.exits:
         return "crash"
-    return "requeue" if state in BY_HAND else "node_failure"
+    return "requeue" if state in STATES_BY_HAND else "node_failure"
 
 
 def count_interruptions(earlier: Status, start: Start) -> tuple[dict[Cause, int], int]:
-    """The attempts that ended so far, by cause, and how many time limits in a row were met without
-    a step done.
+    """The number of attempts that ended so far, by cause, and the number of time limits in a row
+    that were reached without a step done.
 
-    A run that had failed and is started again was tried again by a person: it begins to count anew.
+    A run that had failed was started again by a person: its counts begin at zero.
     """
     if earlier.state == "failed":
         return {}, 0
@@ -127,7 +269,10 @@ def refusal(ended: Mapping[Cause, int], fruitless: int, *, retries: Retries) -> 
     """Why a run must not be started again; empty if it may."""
     again = "then: kdbatch submit FILE --retry-failed"
     if fruitless >= MAX_FRUITLESS:
-        return f"no step was done between {fruitless} time limits: raise minutes under [resources] in kdbatch.toml, {again}"
+        return (
+            f"no step was done between {fruitless} time limits: "
+            f"raise minutes under [resources] in kdbatch.toml, {again}"
+        )
     limits: dict[Cause, int] = {
         "timeout": retries.timeout,
         "preemption": retries.preemption,
@@ -137,29 +282,38 @@ def refusal(ended: Mapping[Cause, int], fruitless: int, *, retries: Retries) -> 
     }
     for cause, limit in limits.items():
         if (times := ended.get(cause, 0)) > limit:
-            return f"{CAUSE_TEXT[cause]} {times} times, and retries.{cause} in kdbatch.toml is {limit}; see its log, {again}"
+            return (
+                f"{CAUSE_TEXT[cause]} {times} times, and retries.{cause} in kdbatch.toml is "
+                f"{limit}; see its log, {again}"
+            )
     return ""
 
 
-def was_killed(code: int) -> bool:
-    """Ended by a signal: seen directly (-9), or through a shell or a container (137)."""
-    return code < 0 or 128 < code < 128 + signal.NSIG
+def exit_rule(ending: int | str) -> ExitRule:
+    """The rule of an exit code, or of a line `CODE WORDS` of the job's script.
+
+    A negative code is the number of a signal, as in `subprocess`.
+    """
+    if isinstance(ending, int) and ending < 0:
+        ending = 128 - ending
+    text = str(ending)
+    return next(rule for rule in EXIT_RULES if _matches(text, rule.pattern))
 
 
 def describe_exit(code: int) -> str:
-    """An exit code in words."""
-    if not was_killed(code):
-        return f"exit code {code}"
+    """An exit code in words; a negative one, or one above 128, is a signal's where there is one."""
     number = -code if code < 0 else code - 128
-    known = {int(s) for s in signal.Signals}
-    return (
-        f"killed by {signal.Signals(number).name}"
-        if number in known
-        else f"killed by signal {number}"
-    )
+    if not 0 < number < signal.NSIG:
+        return f"exit code {code}"
+    names = {int(known): known.name for known in signal.Signals}
+    return f"killed by {names.get(number, f'signal {number}')}"
 
 
-def _seconds(text: str) -> float:
+def _matches(text: str, pattern: str) -> bool:
+    return any(fnmatchcase(text, part) for part in pattern.split(" | "))
+
+
+def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:

@@ -91,7 +91,7 @@ class Retries:
         return self.timeout + self.preemption + self.node_failure + self.crash + self.requeue
 
     @property
-    def silent(self) -> int:
+    def startup(self) -> int:
         """How often what was killed before its worker could count is started again."""
         return self.crash + 1
 

@@ -47,18 +47,6 @@ lock, from `run.json` and from the scheduler.
 HEARTBEAT_SECONDS = 15.0
 STALE_SECONDS = 4 * HEARTBEAT_SECONDS
 
-# Exit codes of the worker. 85: progress is saved, start it again. 75: another process holds the
-# run. 69: its processes did not meet.
-EXIT_DONE, EXIT_BUG, EXIT_USER, EXIT_UNMET, EXIT_BUSY, EXIT_BLOCKED, EXIT_STOPPED = (
-    0,
-    1,
-    2,
-    69,
-    75,
-    78,
-    85,
-)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Status:

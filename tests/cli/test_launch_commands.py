@@ -252,7 +252,7 @@ def test_status_and_logs_show_what_the_files_say_while_slurm_does_not_answer(slu
 
 
 def test_who_looks_often_asks_slurm_seldom(slurm):
-    jobs = JobsCache(tell=print)
+    jobs = JobsCache(warn=print)
     (slurm / "queue").write_text("41_0\n")
     assert [jobs.live(), jobs.live()] == [{"41_0"}] * 2
     assert len((slurm / "squeue.txt").read_text().splitlines()) == 1

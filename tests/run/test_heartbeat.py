@@ -13,9 +13,9 @@ from support.wait import wait_until
 
 from kdbatch.run import heartbeat
 from kdbatch.run.heartbeat import STOP_SIGNALS, StatusReporter, Stopped, StopSignal
-from kdbatch.vocab.retry_policy import Start
+from kdbatch.vocab.retry_policy import EXIT_USER, Start
 from kdbatch.vocab.runs import Retries, RunFolder
-from kdbatch.vocab.status import EXIT_USER, Status, load_status, save_status
+from kdbatch.vocab.status import Status, load_status, save_status
 
 
 @pytest.fixture

@@ -30,9 +30,9 @@ from kdbatch.run.models import build_backbone
 from kdbatch.vocab.metrics import Metric
 from kdbatch.vocab.plans import Plan, save_record
 from kdbatch.vocab.recipes import Retrieve
+from kdbatch.vocab.retry_policy import EXIT_DONE, EXIT_STOPPED, EXIT_USER
 from kdbatch.vocab.runs import Run, RunFolder
 from kdbatch.vocab.shards import Subset
-from kdbatch.vocab.status import EXIT_DONE, EXIT_STOPPED, EXIT_USER
 from kdbatch.vocab.views import THREE_CROPS
 
 pytestmark = [

@@ -16,22 +16,16 @@ import time
 from pathlib import Path
 
 from kdbatch.run.heartbeat import StatusReporter, StopSignal
-from kdbatch.vocab.retry_policy import start_of
+from kdbatch.vocab.retry_policy import EXIT_BLOCKED, EXIT_BUG, EXIT_BUSY, EXIT_STOPPED, Start
 from kdbatch.vocab.runs import RunFolder
-from kdbatch.vocab.status import (
-    EXIT_BLOCKED,
-    EXIT_BUG,
-    EXIT_BUSY,
-    EXIT_STOPPED,
-    Status,
-    load_status,
-)
+from kdbatch.vocab.status import Status, load_status
 
 
 def main(folder: RunFolder) -> int:
     stop = StopSignal().listen()
     ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0)
-    if "KDBATCH_PARENT_PID" in os.environ and os.getppid() != int(os.environ["KDBATCH_PARENT_PID"]):
+    queue_pid = Start.from_environment(os.environ).parent_pid
+    if queue_pid and os.getppid() != queue_pid:
         return EXIT_STOPPED
     with folder.lock.open("wb") as lock:
         try:
@@ -52,7 +46,11 @@ def attempt(folder: RunFolder, stop: StopSignal) -> int:
     )
     before = load_status(folder.status) or Status(state="queued")
     with StatusReporter(
-        folder, device="cpu", stop=stop, start=start_of(os.environ), retries=assignment.retries
+        folder,
+        device="cpu",
+        stop=stop,
+        start=Start.from_environment(os.environ),
+        retries=assignment.retries,
     ) as pulse:
         if pulse.refusal:
             pulse.end("failed", reason=pulse.refusal)

@@ -15,8 +15,8 @@ from kdbatch.shard.toy.size import ToySize
 from kdbatch.shard.toy.write import write_toy
 from kdbatch.vocab.config import Config, Paths
 from kdbatch.vocab.plans import Plan
+from kdbatch.vocab.retry_policy import EXIT_DONE
 from kdbatch.vocab.runs import Assignment, Resources, Run, RunFolder
-from kdbatch.vocab.status import EXIT_DONE
 
 SIZE = ToySize(
     k400_train=2,

@@ -13,7 +13,6 @@ from kdbatch.vocab.retry_policy import (
     cause_of_stop,
     count_interruptions,
     refusal,
-    start_of,
 )
 from kdbatch.vocab.runs import Retries
 from kdbatch.vocab.status import Status
@@ -153,7 +152,7 @@ def test_a_start_is_read_from_the_environment_and_garbage_means_no_limit():
     }
     env |= {"KDBATCH_RESTART": "3", "KDBATCH_EXITS": "0 85;2 137 out of memory;"}
     exits = {0: "85", 2: "137 out of memory"}
-    assert start_of(env) == Start(
+    assert Start.from_environment(env) == Start(
         job="41_3",
         restart=3,
         ends_at=1.7e9,
@@ -162,6 +161,8 @@ def test_a_start_is_read_from_the_environment_and_garbage_means_no_limit():
         last_state="PREEMPTED",
     )
     assert (
-        start_of({"KDBATCH_ENDS_AT": "soon", "KDBATCH_RESTART": "", "KDBATCH_EXITS": "?"})
+        Start.from_environment(
+            {"KDBATCH_ENDS_AT": "soon", "KDBATCH_RESTART": "", "KDBATCH_EXITS": "?"}
+        )
         == Start()
     )

@@ -17,17 +17,17 @@ from pathlib import Path
 from kdbatch.base.errors import UserError
 from kdbatch.launch.machine import expanded
 from kdbatch.vocab.config import Config
+from kdbatch.vocab.retry_policy import START_VARIABLES
 
 # These belong to the host's Python: inside the image they would bring in the host's packages, or
-# none at all. KDBATCH_PARENT_PID names
-# a process that is not the parent of a Python inside the image.
+# none at all. The last one names a process that is not the parent of a Python inside the image.
 HOST_ONLY = (
     "PYTHONPATH",
     "PYTHONHOME",
     "PYTHONSTARTUP",
     "VIRTUAL_ENV",
     "LD_PRELOAD",
-    "KDBATCH_PARENT_PID",
+    START_VARIABLES["parent_pid"],
 )
 GPU_FLAGS = {"nv": ("--nv",), "rocm": ("--rocm",), "none": ()}
 BIND_OF_VARIABLE = re.compile(r"--bind=\$\{?(\w+)")

@@ -12,8 +12,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.parse import parse
 from kdbatch.launch.run_folders import submissions_dir
 from kdbatch.vocab.config import Config
-
-VARIABLE = "KDBATCH_IMAGE_SHA256"  # what the worker is told; see run/main.py
+from kdbatch.vocab.retry_policy import START_VARIABLES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,9 +28,10 @@ class ImageFile:
 
     @property
     def line(self) -> str:
-        """For a node: the worker is told the hash if the file is still the one that it was made of."""
+        """A line for a node: the worker gets the hash if the file is still the one that was hashed."""
+        variable = START_VARIABLES["image_sha256"]
         now = f'"$(stat -Lc "%s %Y" {shlex.quote(self.path)} 2>/dev/null)"'
-        return f'[ {now} = "{self.num_bytes} {self.modified}" ] && export {VARIABLE}={self.sha256}'
+        return f'[ {now} = "{self.num_bytes} {self.modified}" ] && export {variable}={self.sha256}'
 
 
 def image_file(config: Config) -> ImageFile | None:

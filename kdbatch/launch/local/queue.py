@@ -11,18 +11,9 @@ from kdbatch.launch.run_folders import assignment_for
 from kdbatch.launch.run_status import RunRow, run_row
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans import Plan
-from kdbatch.vocab.retry_policy import describe_exit, was_killed
+from kdbatch.vocab.retry_policy import EXIT_STOPPED, describe_exit, exit_rule
 from kdbatch.vocab.runs import RunFolder
-from kdbatch.vocab.status import (
-    EXIT_BLOCKED,
-    EXIT_BUSY,
-    EXIT_DONE,
-    EXIT_STOPPED,
-    RunState,
-    Status,
-    load_status,
-    save_status,
-)
+from kdbatch.vocab.status import RunState, Status, load_status, save_status
 
 QUEUE_POLL_SECONDS = 0.5  # between looks at a run that another process holds
 
@@ -154,21 +145,22 @@ class LocalQueue:
         self._states[run_id] = "running"
 
     def _settle(self, run_id: str, code: int) -> None:
-        """What an exit code means; vocab/status.py names them."""
+        """Act on an exit code by the state that its rule names."""
+        state = exit_rule(code).state
         if self._folders[run_id].is_done():
             self._end(run_id, "done")
-        elif code == EXIT_DONE:
+        elif state == "done":
             self._fail(run_id, "its worker ended well but wrote no done.json")
-        elif code == EXIT_BUSY:
+        elif state == "running":
             self._states[run_id] = "running"
             self._recheck_at[run_id] = time.monotonic() + QUEUE_POLL_SECONDS
-        elif code == EXIT_BLOCKED:
+        elif state == "blocked":
             self._end(
                 run_id,
                 "blocked",
                 reason=self._said(run_id) or "its worker says that a parent is not done",
             )
-        elif code == EXIT_STOPPED or was_killed(code):
+        elif state in ("stopped", "lost"):
             self._go_on(run_id, code)
         else:
             self._fail(run_id, self._said(run_id) or describe_exit(code))

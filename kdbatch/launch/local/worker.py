@@ -7,9 +7,10 @@ import sys
 from dataclasses import dataclass
 
 from kdbatch.launch.container.command import as_process, check_container, python_command
-from kdbatch.launch.container.image import VARIABLE, image_file
+from kdbatch.launch.container.image import image_file
 from kdbatch.launch.machine import worker_env
 from kdbatch.vocab.config import Config
+from kdbatch.vocab.retry_policy import Start
 from kdbatch.vocab.runs import RunFolder
 
 
@@ -30,8 +31,9 @@ def worker_command(config: Config) -> tuple[str, ...]:
         else ()
     )
     image = image_file(config)
-    told = ("env", f"{VARIABLE}={image.sha256}") if image else ()
-    return (*guard, *told, *words, "-m", "kdbatch.run")
+    start = Start(image_sha256=image.sha256 if image else "").to_environment()
+    variables = ("env", *(f"{name}={value}" for name, value in start.items())) if start else ()
+    return (*guard, *variables, *words, "-m", "kdbatch.run")
 
 
 @dataclass(frozen=True, kw_only=True)

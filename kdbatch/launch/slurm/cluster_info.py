@@ -3,10 +3,9 @@ Everything may be missing.
 """
 
 import re
-import subprocess
 from dataclasses import dataclass
 
-from kdbatch.launch.machine import has_command, no_slurm_variables
+from kdbatch.launch.slurm.commands import output_or_nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +24,7 @@ class Partition:
 def partitions() -> tuple[Partition, ...]:
     """As sinfo lists them; a partition of different nodes is one, with the kinds of GPU of all."""
     found: dict[str, Partition] = {}
-    for line in output_of("sinfo", "--noheader", "--format=%P|%l|%G").splitlines():
+    for line in output_or_nothing("sinfo", "--noheader", "--format=%P|%l|%G").splitlines():
         name, limit, gres = (*line.strip().split("|"), "", "")[:3]
         kinds = re.findall(r"\bgpu(?::([A-Za-z][\w.-]*))?(?::\d+|\b)", gres)
         before = found.get(name.rstrip("*"))
@@ -45,7 +44,7 @@ def slurm_settings() -> dict[str, str]:
     """`scontrol show config`, by name; empty where SLURM does not answer."""
     pairs = (
         line.partition("=")
-        for line in output_of("scontrol", "show", "config").splitlines()
+        for line in output_or_nothing("scontrol", "show", "config").splitlines()
         if "=" in line
     )
     return {name.strip(): value.strip() for name, _, value in pairs}
@@ -60,18 +59,3 @@ def minutes_of(limit: str) -> int:
         return 0
     days, hours, minutes, _ = (int(number or 0) for number in found.groups())
     return (days * 24 + hours) * 60 + minutes
-
-
-def output_of(*command: str, seconds: float = 30.0) -> str:
-    """What a command prints; nothing where it is missing, fails or hangs, as these questions may
-    all go unanswered.
-    """
-    if not has_command(command[0]):
-        return ""
-    try:
-        with no_slurm_variables():
-            return subprocess.run(
-                command, capture_output=True, text=True, timeout=seconds, check=True
-            ).stdout
-    except (subprocess.SubprocessError, OSError):
-        return ""

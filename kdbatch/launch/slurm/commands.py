@@ -1,4 +1,4 @@
-"""What SLURM's own commands say and do, asked again when the controller is busy."""
+"""SLURM's own commands: run one, list the queue; called again while the controller is busy."""
 
 import subprocess
 import time
@@ -9,15 +9,15 @@ from kdbatch.base.errors import UserError
 from kdbatch.launch.machine import has_command, no_slurm_variables, queue_kind
 
 PAUSES = (2.0, 8.0, 30.0)
-"""Seconds before each new try: together less than a person waits, and more than a controller's
+"""Seconds before each new try: in total less than a person waits, and more than a controller's
 restart takes.
 """
 
-ASK_SECONDS = 10.0  # between two questions of one that looks often: SLURM serves everybody
-ONCE_SECONDS = 20  # for an answer, where there is something to show without one
+SQUEUE_SECONDS = 10.0  # between two calls of squeue by one watcher: SLURM serves everybody
+ONCE_SECONDS = 20.0  # for an answer, where there is something to show without one
 
-# What SLURM's clients print when the controller is busy, restarting or out of reach: the same
-# question may be answered later.
+# What SLURM's clients print when the controller is busy, restarting or out of reach: the same call
+# may succeed later.
 TRANSIENT = (
     "socket timed out",
     "unable to contact slurm controller",
@@ -34,7 +34,7 @@ TRANSIENT = (
 
 @dataclass(frozen=True, kw_only=True)
 class QueuedJob:
-    """A job that SLURM has not ended. `id` is 41, or 41_3 for an element of an array; `reason` says
+    """A job that SLURM has not ended. `id` is 41, or 41_3 for an element of an array; `reason` is
     why it is not running.
     """
 
@@ -45,6 +45,7 @@ class QueuedJob:
 
     @property
     def number(self) -> str:
+        """The id of the whole array."""
         return self.id.partition("_")[0]
 
     @property
@@ -53,84 +54,106 @@ class QueuedJob:
 
 
 def queued_jobs(*, once: bool = False) -> tuple[QueuedJob, ...]:
-    """The user's jobs, pending ones and those of hidden partitions included, one per array element;
-    none where there is no SLURM. `once` is for who has something to show without an answer.
+    """The user's jobs, one per array element; with pending ones and those of hidden partitions.
+
+    None where there is no SLURM. `once` is for a caller that has something to show without an
+    answer.
 
     Raises:
         UserError: squeue does not answer. Without it a run could be submitted twice.
     """
     if not has_command("squeue"):
         return ()
-    lines = run_command(
+    output = run_command(
         "squeue", "--me", "--all", "--array", "--noheader", "--format=%i|%j|%T|%r", once=once
-    ).splitlines()
-    fields = (
-        dict(zip(("id", "name", "state", "reason"), line.strip().split("|")))
-        for line in lines
-        if line.strip()
     )
-    return tuple(QueuedJob(**job) for job in fields)
+    jobs = []
+    for line in output.splitlines():
+        if line.strip():
+            fields = dict(zip(("id", "name", "state", "reason"), line.strip().split("|")))
+            jobs.append(QueuedJob(**fields))
+    return tuple(jobs)
 
 
-def run_command(*command: str, told: str = "", once: bool = False) -> str:
-    """What the command prints, when its standard input is `told`. `once`: it is not asked again,
-    nor waited for long.
+def run_command(
+    *command: str, stdin: str = "", once: bool = False, seconds: float | None = None
+) -> str:
+    """Run a command of SLURM and return what it prints. `stdin` is its standard input.
+
+    It is called again while the controller is busy; not with `once`. It has `seconds` to answer.
 
     Raises:
-        UserError: it fails, or does not answer, as often as we try.
+        UserError: it is missing or fails, or gives no answer in any of the tries.
     """
-    # a controller that limits its clients' rate lets two requests a second pass
-    seconds = ONCE_SECONDS if once else 120 + told.count("\n")
+    # A controller that limits its clients' rate lets two requests a second pass.
+    seconds = seconds or (ONCE_SECONDS if once else 120 + stdin.count("\n"))
     for pause in (*(() if once else PAUSES), None):
         try:
             with no_slurm_variables():
                 return subprocess.run(
-                    command, input=told, capture_output=True, text=True, timeout=seconds, check=True
+                    command,
+                    input=stdin,
+                    capture_output=True,
+                    text=True,
+                    timeout=seconds,
+                    check=True,
                 ).stdout
         except subprocess.CalledProcessError as error:
-            said, again = error.stderr.strip() or "failed", is_transient(error.stderr)
+            problem, again = error.stderr.strip() or "failed", is_transient(error.stderr)
         except subprocess.TimeoutExpired:
-            said, again = f"no answer within {seconds} s", True
+            problem, again = f"no answer within {seconds:g} s", True
+        except OSError as error:
+            problem, again = error.strerror or "cannot be started", False
         if pause is None or not again:
-            typed = " ".join((*command, *told.splitlines()[:1]))
-            hint = "Is the controller up? Ask it: scontrol ping" if again else f"Try it: {typed}"
-            raise UserError(f"{command[0]}: {said}. {hint}")
+            line = " ".join((*command, *stdin.splitlines()[:1]))
+            hint = "Is the controller up? Ask it: scontrol ping" if again else f"Try it: {line}"
+            raise UserError(f"{command[0]}: {problem}. {hint}")
         time.sleep(pause)
     raise AssertionError("the last try returns or raises")
 
 
-class JobsCache:
-    """The ids of the jobs that SLURM has, for who looks often: it is asked every ASK_SECONDS at
-    most.
+def output_or_nothing(*command: str, seconds: float = 30.0) -> str:
+    """What a command prints; nothing where it is missing, fails or hangs, for questions that may
+    all go unanswered.
+    """
+    try:
+        return run_command(*command, once=True, seconds=seconds)
+    except UserError:
+        return ""
 
-    None where there is no SLURM, or where it does not answer. That is told, and the files say the
-    rest.
+
+def is_transient(text: str) -> bool:
+    """Whether an error message of SLURM's clients means that the same call may succeed later."""
+    return any(phrase in text.lower() for phrase in TRANSIENT)
+
+
+class JobsCache:
+    """The ids of the jobs that SLURM has, for a caller that polls: squeue is called every
+    SQUEUE_SECONDS at most.
+
+    None where there is no SLURM, or where it does not answer: then `warn` is called once, and the
+    run folders have to do.
     """
 
-    def __init__(self, *, tell: Callable[[str], None]) -> None:
-        self._tell = tell
+    def __init__(self, *, warn: Callable[[str], None]) -> None:
+        self._warn = warn
         self._has_slurm, self._answers = queue_kind() == "slurm", True
-        self._asked_at, self._live = -ASK_SECONDS, None
+        self._queried_at, self._live = -SQUEUE_SECONDS, None
 
     def live(self) -> set[str] | None:
-        if self._has_slurm and time.monotonic() - self._asked_at >= ASK_SECONDS:
-            self._live = self._ask()
-            self._asked_at = time.monotonic()
+        if self._has_slurm and time.monotonic() - self._queried_at >= SQUEUE_SECONDS:
+            self._live = self._query()
+            self._queried_at = time.monotonic()
         return self._live
 
-    def _ask(self) -> set[str] | None:
+    def _query(self) -> set[str] | None:
         try:
             live = {job.id for job in queued_jobs(once=True)}
         except UserError as error:
             if self._answers:
-                self._tell(
-                    f"SLURM does not answer, so this is what the files say ({' '.join(str(error).split())})"
-                )
+                problem = " ".join(str(error).split())
+                self._warn(f"SLURM does not answer, so this is from the run folders ({problem})")
             self._answers = False
             return None
         self._answers = True
         return live
-
-
-def is_transient(text: str) -> bool:
-    return any(words in text.lower() for words in TRANSIENT)

@@ -136,7 +136,7 @@ def release(folder: Path, sbatch: Sbatch, *, queue: Iterable[QueuedJob] | None =
     if together:
         run_command(
             "scontrol",
-            told="".join(
+            stdin="".join(
                 f"update JobId={','.join(job_ids)} Dependency={after}\n"
                 for after, job_ids in together.items()
             ),

@@ -11,7 +11,7 @@ from kdbatch.launch.slurm.exit_reason import last_exit_reason
 from kdbatch.launch.slurm.job_script import setup_lines, signal_delay_seconds, teardown_lines
 from kdbatch.launch.slurm.submissions import Submission
 from kdbatch.vocab.config import Site
-from kdbatch.vocab.retry_policy import start_of
+from kdbatch.vocab.retry_policy import Start
 from kdbatch.vocab.runs import Resources, Retries
 
 ELEMENT = {"SLURM_JOB_ID": "44", "SLURM_ARRAY_JOB_ID": "41", "SLURM_ARRAY_TASK_ID": "3"}
@@ -125,14 +125,14 @@ def test_the_next_start_learns_how_the_last_one_ended(start, slurm):
         "#!/bin/bash\necho \"$@\" >sacct.txt\nprintf 'PREEMPTED\\nCANCELLED by 0\\nRUNNING\\n'\n"
     )
     (slurm / "sacct").chmod(0o755)
-    told = start_of(start(85, env=ELEMENT | {"SLURM_RESTART_COUNT": "1"}).seen)
+    told = Start.from_environment(start(85, env=ELEMENT | {"SLURM_RESTART_COUNT": "1"}).seen)
     assert (told.job, told.restart, told.exits, told.last_state) == (
         "41_3",
         1,
         {0: "137"},
         "CANCELLED",
     )
-    told = start_of(
+    told = Start.from_environment(
         start(0, env=ELEMENT | {"SLURM_RESTART_COUNT": "3"}).seen
     )  # the node was lost the time before
     assert (told.restart, told.exits) == (3, {0: "137", 1: "85"})
@@ -141,7 +141,7 @@ def test_the_next_start_learns_how_the_last_one_ended(start, slurm):
 def test_the_first_start_asks_nobody(start, slurm, tmp_path):
     (slurm / "sacct").write_text("#!/bin/bash\ntouch asked\n")
     (slurm / "sacct").chmod(0o755)
-    told = start_of(start(0).seen)
+    told = Start.from_environment(start(0).seen)
     assert not (tmp_path / "asked").exists() and (told.restart, told.exits, told.last_state) == (
         0,
         {},
@@ -151,10 +151,13 @@ def test_the_first_start_asks_nobody(start, slurm, tmp_path):
 
 def test_the_time_limit_is_slurms_or_counted_from_now(start):
     assert (
-        start_of(start(0, env=ELEMENT | {"SLURM_JOB_END_TIME": "1700000000"}).seen).ends_at == 1.7e9
+        Start.from_environment(
+            start(0, env=ELEMENT | {"SLURM_JOB_END_TIME": "1700000000"}).seen
+        ).ends_at
+        == 1.7e9
     )
     now = float(subprocess.run(["date", "+%s"], capture_output=True, check=True).stdout)
-    assert now <= start_of(start(0).seen).ends_at - 90 * 60 <= now + 10
+    assert now <= Start.from_environment(start(0).seen).ends_at - 90 * 60 <= now + 10
     assert (
         signal_delay_seconds(Resources(minutes=1)) == 15
         and signal_delay_seconds(Resources(minutes=600)) == 300
@@ -166,7 +169,7 @@ def test_a_setup_line_that_fails_ends_the_job_before_the_worker(start, tmp_path)
     assert script.code == 1 and script.seen == {} and script.asked == []
     ending = last_exit_reason(Submission(job_id="41_3", submitted_at=0.0, folder=tmp_path / "a b"))
     assert ending is not None and ending.is_final(RETRIES)
-    assert ending.says.startswith(
+    assert ending.message.startswith(
         "its job's setup failed (exit code 1): look at setup under [site]"
     )
 
@@ -209,7 +212,7 @@ def test_running_out_of_memory_is_told_and_not_repeated(start, tmp_path, code):
     )
     assert start(code).asked == []
     ending = last_exit_reason(Submission(job_id="41_3", submitted_at=0.0, folder=folder))
-    assert ending is not None and ending.says.startswith(
+    assert ending is not None and ending.message.startswith(
         "ran out of memory: raise memory_gb under [resources]"
     )
 
@@ -220,7 +223,7 @@ def test_the_scripts_word_is_read_back(start, tmp_path):
     ending = last_exit_reason(Submission(job_id="41_3", submitted_at=0.0, folder=tmp_path / "a b"))
     assert (
         ending is not None
-        and ending.says
+        and ending.message
         == f"its container did not start, 2 times; see {tmp_path}/a b/41_3_0_log.err"
     )
     start(0, env=ELEMENT | {"SLURM_ARRAY_TASK_ID": "4"})

@@ -36,9 +36,10 @@ from kdbatch.run.tasks import PRETEXTS
 from kdbatch.run.train.optim import compute_gradients
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.recipes import Compare
+from kdbatch.vocab.retry_policy import EXIT_RENDEZVOUS
 from kdbatch.vocab.runs import Assignment, Resources, Run, RunFolder
 from kdbatch.vocab.shards import Subset
-from kdbatch.vocab.status import EXIT_UNMET, load_status
+from kdbatch.vocab.status import load_status
 from kdbatch.vocab.tasks import TASKS
 from kdbatch.vocab.views import View
 
@@ -136,7 +137,7 @@ def test_processes_that_do_not_meet_may_be_started_again(
         }
         for name, value in place.items():
             monkeypatch.setenv(name, value)
-        assert main([str(tmp_path)], stop=StopSignal()) == EXIT_UNMET
+        assert main([str(tmp_path)], stop=StopSignal()) == EXIT_RENDEZVOUS
 
 
 def _batch_norm(group: ProcessGroup, x: torch.Tensor) -> dict[str, torch.Tensor]:

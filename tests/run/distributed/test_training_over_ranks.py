@@ -22,8 +22,9 @@ from kdbatch.result.read import read_curves, read_predictions, read_rows
 from kdbatch.run.heartbeat import StopSignal
 from kdbatch.run.main import main
 from kdbatch.vocab.recipes import Distill
+from kdbatch.vocab.retry_policy import EXIT_BUG, EXIT_DONE, EXIT_STOPPED, EXIT_USER
 from kdbatch.vocab.runs import Run, RunFolder
-from kdbatch.vocab.status import EXIT_BUG, EXIT_DONE, EXIT_STOPPED, EXIT_USER, Status, load_status
+from kdbatch.vocab.status import Status, load_status
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("team")]
 Two = tuple[subprocess.Popen[bytes], subprocess.Popen[bytes]]

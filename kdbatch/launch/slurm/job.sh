@@ -1,0 +1,54 @@
+#!/bin/bash
+# The lines of the batch script around the command that starts the worker. job_script.py takes the
+# sections from here, replaces the words in __...__ and drops these comments; submitit writes the rest.
+# set -u is left out: the activation scripts of modules and conda read variables that nobody set.
+
+#: section setup, before the site's own lines
+# An element is named ARRAY_INDEX: the raw id of one of them is that of the whole array, and a
+# requeue of it would requeue all.
+element=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}}
+export KDBATCH_JOB="${element:-$SLURM_JOB_ID}"
+ended=__FOLDER__/"$KDBATCH_JOB.ended"  # how each start of this job ended, a line each
+trap 'rc=$?; [ "$rc" -eq 0 ] || echo "${SLURM_RESTART_COUNT:-0} $rc __SETUP_FAILED__" >>"$ended"' EXIT
+set -eo pipefail
+
+#: section rendezvous, where several processes train one run: the address at which they connect
+# sed reads to the end, as head would break the pipe. The assignment stands alone, as export would
+# hide its failure from set -e. The port is the job's own, below those that Linux hands out by
+# itself, and another one at the next start, as this one may have been taken.
+MASTER_ADDR="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)"
+export MASTER_ADDR
+export MASTER_PORT="$((10000 + (SLURM_JOB_ID + 997 * ${SLURM_RESTART_COUNT:-0}) % 20000))"
+
+#: section start, what the worker is given about its start (Start in vocab/retry_policy.py)
+set +e +o pipefail
+trap - EXIT
+export KDBATCH_ENDS_AT="${SLURM_JOB_END_TIME:-$(($(date +%s) + __LIMIT_SECONDS__))}"
+export KDBATCH_SIGNAL_SECONDS=__SIGNAL_SECONDS__
+__EXPORT_IMAGE_HASH__
+export KDBATCH_RESTART="${SLURM_RESTART_COUNT:-0}"
+if [ "$KDBATCH_RESTART" -gt 0 ]; then
+  # shellcheck disable=SC2155  # a file or an accounting that is missing means an empty variable
+  export KDBATCH_EXITS="$(tr '\n' ';' 2>/dev/null <"$ended")"
+  # The last state that the accounting has of an earlier start of this job, in one word.
+  # shellcheck disable=SC2155,SC2016
+  export KDBATCH_LAST_STATE="$(timeout 30 sacct --duplicates --allocations --noheader --parsable2 --jobs="$KDBATCH_JOB" --format=State 2>/dev/null | sed -nE '/^(RUNNING|PENDING|COMPLETING|CONFIGURING)/!h; ${x; s/ .*//; p}')"
+fi
+
+#: section teardown, after the worker: notes how it ended, and queues the job again if that may help
+rc=$?
+if [ "$rc" -ne 0 ]; then
+  # srun ends with 1 after running out of memory. That would only happen again: no limit allows it.
+  # shellcheck disable=SC2015  # all three are conditions
+  oom=; [ "$rc" -eq 1 ] || [ "$rc" -gt 128 ] && grep -qsi "oom.\?kill" "${ended%.ended}"_*_log.err && oom=" __OUT_OF_MEMORY__"
+  echo "${SLURM_RESTART_COUNT:-0} $rc$oom" >>"$ended"
+  times=$(grep -c " $rc$oom\$" "$ended")
+  case "$rc$oom" in
+    __EXIT_CODES__) limit=0 ;;
+  esac
+  [ "$times" -le "$limit" ] && for pause in 0 5 20 60; do  # a controller that is busy or restarting may answer later
+    sleep "$pause"; scontrol requeue "$KDBATCH_JOB" && sleep 60 && break  # until the requeue ends this script
+  done
+fi
+# This is the script's last command, so it must hand on the exit code.
+exit "$rc"
