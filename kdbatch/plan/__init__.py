@@ -1,5 +1,4 @@
-"""Turns job files into a Plan: every run that the experiments need, each once, as a value that can
-be printed and compared.
+"""Turns experiment files into a Plan: a value that lists each run that they need once.
 
-Writes nothing.
+A plan can be printed and compared. This package writes nothing.
 """

@@ -1,66 +1,53 @@
-"""Do the videos last as long as a pretext task needs? Answered from the index, which has eleven
-lengths of each shard's videos.
-"""
+"""Checks from the shard index that videos are long enough for a pretext task."""
 
-import math
 from collections.abc import Sequence
 
 from kdbatch.base.errors import UserError
-from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.recipes import Pretrain
-from kdbatch.vocab.shards import Shard, ShardIndex, Subset
+from kdbatch.vocab.shards import Shard, ShardIndex, shards_of
 from kdbatch.vocab.tasks import TASKS
 
-# a task that sees fewer of its subset's videos than this learns from another subset than the one
-# that was asked for
+# With a smaller share of its subset's videos, a task would learn from another subset than the
+# requested one.
 MIN_SHARE = 0.5
 
 
 def check_clip_length(recipe: Pretrain, index: ShardIndex, *, where: str) -> None:
-    """Whether at least half of the subset's videos are as long as the task's window on the view's
-    timeline.
+    """Checks that at least half of the subset's videos are as long as the task's window.
 
-    Shards that were indexed before lengths were kept say nothing, and pass; the run itself then
-    leaves out and counts what is too short.
+    Shards of older versions have no lengths in the index and pass; the run itself then leaves out
+    and counts the videos that are too short.
 
     Raises:
-        UserError: they are not.
+        UserError: fewer than half are long enough.
     """
     view, task = recipe.view, recipe.task
     need = task.window_frames(view.num_frames * view.stride_frames)
-    known = [shard for shard in _shards(index, recipe.data) if shard.lengths_seconds]
-    num_videos = sum(shard.num_videos for shard in known)
-    share = sum(
-        shard.num_videos * _share(shard, seconds=(need - 1e-6) / view.fps) for shard in known
-    ) / max(1, num_videos)
-    if not known or share >= MIN_SHARE:
+    known = [shard for shard in shards_of(index, recipe.data) if shard.lengths_seconds]
+    if not known:
         return
-    lengths = sorted(
-        int(length * view.fps + 1e-6) for shard in known for length in shard.lengths_seconds
-    )
-    fits = (
-        f"about {share:.0%} of {recipe.data.title} have that"
-        if share
-        else f"none of {recipe.data.title} has that"
-    )
+    share = _share_of_at_least((need - 1e-6) / view.fps, known)
+    if share >= MIN_SHARE:
+        return
+    seconds = [length for shard in known for length in shard.lengths_seconds]
+    frames = sorted(int(length * view.fps + 1e-6) for length in seconds)
+    subset = recipe.data.title
+    fits = f"about {share:.0%} of {subset} have that" if share else f"none of {subset} has that"
     raise UserError(
-        f"{where}: {TASKS[task.name].title} at complexity {task.complexity} needs {need} frames of each video, "
-        f"{need / view.fps:.1f} s, and {fits}: {lengths[0]} to {lengths[-1]} frames, half of them below {lengths[len(lengths) // 2]}. "
-        f"In the profile, lower clip.num_frames (now {view.num_frames}) or clip.stride_frames (now {view.stride_frames}), or "
+        f"{where}: {TASKS[task.name].title} at complexity {task.complexity} needs {need} frames of "
+        f"each video, {need / view.fps:.1f} s, and {fits}: {frames[0]} to {frames[-1]} frames, "
+        f"half of them below {frames[len(frames) // 2]}. In the profile, lower clip.num_frames "
+        f"(now {view.num_frames}) or clip.stride_frames (now {view.stride_frames}), or "
         f"tasks.{task.name}; or pretrain on longer videos. Then type kdbatch plan again."
     )
 
 
-def _shards(index: ShardIndex, subset: Subset) -> Sequence[Shard]:
-    """Those that hold the subset. The last one may hold more."""
-    shards = index.parts[DATASETS[subset.dataset].part_of[subset.split]].shards
-    return (
-        shards[: math.ceil(subset.num_places / index.videos_per_shard)]
-        if subset.num_places
-        else shards
+def _share_of_at_least(seconds: float, shards: Sequence[Shard]) -> float:
+    """The approximate share of videos that last so long; 0 and 1 are exact."""
+    num_long = sum(
+        shard.num_videos
+        * sum(length >= seconds for length in shard.lengths_seconds)
+        / len(shard.lengths_seconds)
+        for shard in shards
     )
-
-
-def _share(shard: Shard, *, seconds: float) -> float:
-    """About which share of the shard's videos is long enough; 0 and 1 are exact."""
-    return sum(length >= seconds for length in shard.lengths_seconds) / len(shard.lengths_seconds)
+    return num_long / max(1, sum(shard.num_videos for shard in shards))

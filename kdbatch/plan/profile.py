@@ -1,6 +1,4 @@
-"""A profile: the scale at which every experiment alike is run. `jobs/profiles/<name>.yaml`, beside
-the experiments.
-"""
+"""Profiles, `jobs/profiles/<name>.yaml`: the scale at which all experiments are run."""
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,28 +10,28 @@ from kdbatch.base.parse import parse
 from kdbatch.plan.yaml_loader import load_yaml
 from kdbatch.vocab.backbones import BACKBONE_TITLES
 from kdbatch.vocab.datasets import DATASETS
-from kdbatch.vocab.recipes import Schedule, Selection
+from kdbatch.vocab.recipes import Compare, Distill, Evaluation, Finetune, Schedule, Selection
 from kdbatch.vocab.tasks import TASKS, Complexity, PretextTask
+from kdbatch.vocab.views import View
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClipScale:
-    """Every clip of the study: frames, their distance, and the side of the square, as in
-    vocab.views.View.
-    """
+    """The clips of all runs. The fields are those of vocab.views.View, with its defaults."""
 
-    num_frames: int = 16
-    stride_frames: int = 1
-    fps: float = 25.0
-    size_pixels: int = 112
+    num_frames: int = View.num_frames
+    stride_frames: int = View.stride_frames
+    fps: float = View.fps
+    size_pixels: int = View.size_pixels
 
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainScale:
-    """The rate is `lr_factor` times the task's own rate, scaled by batch_clips / 64 as RSPNet does.
+    """The schedule of pretraining, relative to the rate of each task.
 
-    `colours` is the share of the task's own jitter, grey and blur: to see through them takes long
-    to learn.
+    The learning rate is `lr_factor` times the task's own rate, scaled by batch_clips / 64 as in
+    RSPNet. `colours` is the share of the task's own jitter, grey and blur: a network needs long to
+    become invariant to them.
     """
 
     epochs: int
@@ -41,7 +39,7 @@ class PretrainScale:
     lr_factor: float = 1.0
     warmup_epochs: float = 0.0
     final_lr_share: float = 0.001
-    num_micro_batches: int = 1
+    num_micro_batches: int = Schedule.num_micro_batches
     colours: float = 1.0
 
     def __post_init__(self) -> None:
@@ -51,23 +49,30 @@ class PretrainScale:
 
 @dataclass(frozen=True, kw_only=True)
 class CompareScale:
-    num_clips: int = 1024
-    batch_clips: int = 64
+    """The number of clips of CKA maps, with the defaults of vocab.recipes.Compare."""
+
+    num_clips: int = Compare.num_clips
+    batch_clips: int = Compare.batch_clips
 
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """`subsets` replaces sizes (10k: 48 reads 48 videos where an experiment says 10k); `keep` names
-    the values of an axis that are kept; `leave_out` names controls that are not run; `widths` are
-    by backbone, `tasks` parameters by pretext task, `pretrain_of` what stands in for `pretrain` for
-    single tasks.
+    """The settings that all experiments share.
 
-    `selection` is by target; a target without one keeps the last epoch. `linear` is the schedule of
-    linear probes, needed where an experiment asks for them. `finetune_crop` is how clips of the
-    target are cut, for teachers, students and controls alike; "center" is the benchmark's own view,
-    without flips, and "random" a square of 112 pixels from a frame of 128 x 171. `teacher_views` is
-    the field of vocab.recipes.Distill. `note` is what a reader of the report must know of numbers
-    at this scale; published numbers are not put beside those that have one.
+    subsets: replaces sizes (with 10k: 48, an experiment's 10k is 48 videos).
+    keep: axis -> the values of it that are run.
+    leave_out: controls that are not run.
+    widths: backbone -> width.
+    tasks: pretext task -> parameters that replace its own.
+    pretrain_of: pretext task -> what replaces `pretrain` for it.
+    selection: target -> model selection; a target without one keeps the last epoch.
+    linear: the schedule of linear probes, needed if an experiment has them.
+    finetune_crop: the crop of the target's clips, for teachers, students and controls alike.
+        "center" is the benchmark's own view, without flips; "random" is a square of 112 pixels from
+        a frame of 128 x 171.
+    teacher_views: the field of vocab.recipes.Distill.
+    note: a warning to readers of the report about numbers at this scale. Published numbers are not
+        shown together with numbers that have a note.
     """
 
     seeds: tuple[int, ...]
@@ -76,13 +81,13 @@ class Profile:
     finetune: Schedule
     distill: Schedule
     compare: CompareScale = CompareScale()
-    dropout: float = 0.5
+    dropout: float = Finetune.dropout
     linear: Schedule | None = None
     finetune_crop: Literal["random-resized", "random", "center"] = "random-resized"
     selection: dict[str, Selection] = field(default_factory=dict)
-    teacher_views: int = 0
-    num_eval_clips: int = 10
-    num_eval_crops: Literal[1, 3] = 1
+    teacher_views: int = Distill.teacher_views
+    num_eval_clips: int = Evaluation.num_clips
+    num_eval_crops: Literal[1, 3] = Evaluation.num_crops
     subsets: dict[str, str] = field(default_factory=dict)
     keep: dict[str, tuple[str, ...]] = field(default_factory=dict)
     leave_out: tuple[str, ...] = ()
@@ -100,30 +105,31 @@ class Profile:
             )
         if self.teacher_views < 0:
             raise UserError(
-                f"teacher_views: found {self.teacher_views}. Write a number of epochs, or 0 for views that never come again."
+                f"teacher_views: found {self.teacher_views}. Write a number of epochs after which "
+                "views are repeated, or 0 to never repeat them."
             )
-        for place, known in (
-            ("selection", DATASETS),
-            ("widths", BACKBONE_TITLES),
-            ("tasks", TASKS),
-            ("pretrain_of", TASKS),
+        for field_name, names, known in (
+            ("selection", self.selection, DATASETS),
+            ("widths", self.widths, BACKBONE_TITLES),
+            ("tasks", self.tasks, TASKS),
+            ("pretrain_of", self.pretrain_of, TASKS),
         ):
-            for name in getattr(self, place):
-                lookup(known, name, where=place)
-        for task in (
-            self.tasks
-        ):  # here, where the file is known, and for tasks that no experiment of today has
+            for name in names:
+                lookup(known, name, where=field_name)
+        # parsed once here, where an error can name the profile, also for tasks that no experiment
+        # uses
+        for task in self.tasks:
             for complexity in get_args(Complexity):
                 self.pretext_task(task, complexity)
 
     def pretext_task(self, name: str, complexity: Complexity) -> PretextTask:
-        """The task's parameters at a complexity, with those of the profile."""
+        """The parameters of a pretext task at this complexity, with those that the profile sets."""
         task = TASKS[name].at_complexity(complexity)
         return parse(type(task), asdict(task) | self.tasks.get(name, {}), where=f"tasks.{name}")
 
 
 def load_profile(experiment: Path, name: str) -> Profile:
-    """The profile `name` of the experiment file's folder.
+    """The profile `name` in the folder of the experiment file.
 
     Raises:
         UserError: there is no such profile, or it has a mistake.
@@ -133,7 +139,8 @@ def load_profile(experiment: Path, name: str) -> Profile:
     if not path.exists():
         known = [p.stem for p in sorted(folder.glob("*.yaml"))]
         raise UserError(
-            f"--profile {name}: there is no {path}.{did_you_mean(name, known)} Profiles there: {', '.join(known) or 'none'}."
+            f"--profile {name}: there is no {path}.{did_you_mean(name, known)} "
+            f"Profiles there: {', '.join(known) or 'none'}."
         )
     raw = load_yaml(path)
     if isinstance(raw.get("subsets"), dict):  # sizes may be written as numbers

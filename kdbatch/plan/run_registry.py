@@ -1,4 +1,4 @@
-"""All runs of a plan, each once, and the order in which they may start."""
+"""The runs of a plan, each registered once, and the waves in which they may start."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from kdbatch.vocab.shards import ShardIndex, Subset, find_subset, load_index
 
 @dataclass(kw_only=True)
 class RunRegistry:
-    """All runs of a plan by id, in the order in which they were first needed: parents first."""
+    """The runs of a plan by id, in the order in which they were added: parents first."""
 
     config: Config
     runs: dict[str, Run] = field(default_factory=dict)
@@ -27,6 +27,7 @@ class RunRegistry:
     def add(
         self, recipe: Recipe, *, seed: int, parents: tuple[str, ...], title: str, experiment: str
     ) -> str:
+        """Register a run for an experiment and return its id. An equal run is registered once."""
         run = Run(recipe=recipe, seed=seed, parents=parents)
         self.runs.setdefault(run.id, run)
         self.titles.setdefault(run.id, f"{title}, seed {seed}")
@@ -35,22 +36,22 @@ class RunRegistry:
             users.append(experiment)
         return run.id
 
-    def subset(self, dataset: str, split: str, words: str, *, where: str) -> Subset:
-        key = (dataset, split, words)
+    def subset(self, dataset: str, split: str, size: str, *, where: str) -> Subset:
+        """The Subset with `size` videos. Reads each index once."""
+        key = (dataset, split, size)
         if key not in self.subsets:
             lookup(DATASETS, dataset, where=where)
             if dataset not in self.indexes:
                 self.indexes[dataset] = load_index(self.config.shards_dir, dataset)
-            self.subsets[key] = find_subset(self.indexes[dataset], split, words, where=where)
+            self.subsets[key] = find_subset(self.indexes[dataset], split, size, where=where)
         return self.subsets[key]
 
     def cost_hours(self, run_id: str) -> float:
-        """About how many GPU-hours the run will take."""
+        """An estimate of the run's GPU-hours."""
         run = self.runs[run_id]
         recipe = run.recipe
-        num_test_videos = (
-            0 if isinstance(recipe, Pretrain | Compare) else self._count(recipe.evaluation.test)
-        )
+        has_test = not isinstance(recipe, Pretrain | Compare)
+        num_test_videos = self._count(recipe.evaluation.test) if has_test else 0
         networks = [self.runs[parent].recipe for parent in run.parents]
         parents = [network.backbone for network in networks if not isinstance(network, Compare)]
         return estimate_hours(
@@ -61,22 +62,21 @@ class RunRegistry:
         )
 
     def _count(self, subset: Subset) -> int:
-        part = self.indexes[subset.dataset].parts[DATASETS[subset.dataset].part_of[subset.split]]
+        part = self.indexes[subset.dataset].part_of(subset.split)
         return subset.num_places or part.num_in_split.get(subset.split, 0)
 
 
 def group_into_waves(planned: Sequence[PlannedRun]) -> tuple[Wave, ...]:
-    """Runs that are not done, by kind and resources. Kinds are in order of stages, so parents never
-    come after children.
+    """Group the runs that are not done by kind and resources.
+
+    Kinds are in the order of the stages, so that parents never come after their children.
     """
-    groups: dict[tuple[int, Resources], list[str]] = {}
+    groups: dict[tuple[str, Resources], list[str]] = {}
     for item in planned:
         if not item.done:
-            groups.setdefault(
-                (RECIPE_KINDS.index(item.run.recipe.kind), item.resources), []
-            ).append(item.run.id)
-    ordered = sorted(groups.items(), key=lambda group: group[0][0])
+            groups.setdefault((item.run.recipe.kind, item.resources), []).append(item.run.id)
+    ordered = sorted(groups.items(), key=lambda group: RECIPE_KINDS.index(group[0][0]))
     return tuple(
-        Wave(name=RECIPE_KINDS[kind], resources=resources, run_ids=tuple(ids))
+        Wave(name=kind, resources=resources, run_ids=tuple(ids))
         for (kind, resources), ids in ordered
     )

@@ -1,12 +1,11 @@
-"""What an experiment file says, as values: who teaches, who learns, in which cases, what is asked
-and claimed.
-"""
+"""The content of an experiment file as values: teachers, students, cases, probes and claims."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 from kdbatch.base.errors import UserError
 from kdbatch.vocab.plans import Claim, Map, Table
+from kdbatch.vocab.recipes import Distill, WeightingName
 from kdbatch.vocab.tasks import Complexity
 
 Probe = Literal["retrieval", "linear"]
@@ -38,28 +37,28 @@ class TeacherSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class StudentSpec:
-    """A network trained on the target from labels and the softened predictions of `teachers`;
-    without teachers, from labels only.
+    """A network trained on the target's labels and the softened predictions of `teachers`.
 
-    `T1@2` is teacher T1 as it is trained two seeds further on, so that `[T1, T1@1]` are two
-    teachers of one kind.
+    Without teachers it is trained on labels only. `T1@2` is teacher T1 trained with a seed that is
+    larger by two, so that `[T1, T1@1]` are two teachers that differ in their seed alone. The other
+    fields are those of `Distill`, with its defaults.
     """
 
     title: str
     backbone: str
     target: str
     teachers: tuple[str, ...]
-    weighting: Literal["none", "equal", "ae-kd", "ca-mkd"] = "ae-kd"
-    temperature: float = 4.0
-    hard_weight: float = 1.0
-    soft_weight: float = 0.9
-    max_teacher_weight: float = 0.6
-    feature_weight: float = 0.0
+    weighting: WeightingName = Distill.weighting
+    temperature: float = Distill.temperature
+    hard_weight: float = Distill.hard_weight
+    soft_weight: float = Distill.soft_weight
+    max_teacher_weight: float = Distill.max_teacher_weight
+    feature_weight: float = Distill.feature_weight
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One choice of every axis, and who plays in it."""
+    """One value of every axis, with the teachers and students that it has."""
 
     values: dict[str, str]
     teachers: dict[str, TeacherSpec]
@@ -68,8 +67,10 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """The whole file. `students` of a case are the student and its controls: the same fields but
-    for those that a control replaces.
+    """A whole experiment file, with every case filled in.
+
+    `students` of a case are the student and its controls. A control has the fields of the student,
+    except for those that it replaces.
     """
 
     name: str
@@ -97,15 +98,15 @@ class Experiment:
         return titles | probes | {f"map:{m.id}": m.title for m in self.maps}
 
 
-def parse_teacher(word: str, *, where: str) -> tuple[str, int]:
-    """(role, seeds further on): `T1@2` is (T1, 2), `T1` is (T1, 0).
+def parse_teacher(text: str, *, where: str) -> tuple[str, int]:
+    """(role, seed offset): `T1@2` is (T1, 2), `T1` is (T1, 0).
 
     Raises:
-        UserError: what follows the @ is no whole number.
+        UserError: the text after the @ is no whole number.
     """
-    role, at, ahead = word.partition("@")
-    if at and not (ahead.isdecimal() and ahead.isascii() and len(ahead) <= 6):
+    role, at, offset = text.partition("@")
+    if at and not (offset.isdecimal() and offset.isascii() and len(offset) <= 6):
         raise UserError(
-            f"{where}: {word!r} does not say how many seeds further on. Write for example {role or 'T1'}@1."
+            f"{where}: {text!r} has no seed offset after the @. Write for example {role or 'T1'}@1."
         )
-    return role, int(ahead or 0)
+    return role, int(offset or 0)

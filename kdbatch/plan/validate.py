@@ -1,14 +1,14 @@
-"""What tables, maps and claims of an experiment file name must exist: a slip is found when it is
-planned, not in the report.
-"""
+"""Checks when planning that the names in an experiment's tables, maps and claims exist."""
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
 from kdbatch.plan.specs import Experiment
 from kdbatch.vocab.plans import Claim, ClaimKind, Map, Table
 
-# Beside what every claim has: the fields that a kind needs, and those that it also reads. A map has
-# its own case and one metric.
+# Kind of a claim -> the fields that it needs, and those that it can have; fields that every claim
+# has
+# are not listed. Claims about maps have no `at` and no metric, because a map has one case and one
+# metric.
 _CLAIM_FIELDS: dict[ClaimKind, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "beats": (("than",), ("at", "than_at", "metric")),
     "best_at": (("axis", "value"), ("at", "metric")),
@@ -18,17 +18,19 @@ _CLAIM_FIELDS: dict[ClaimKind, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 
 def validate(experiment: Experiment, declared: dict[str, tuple[str, ...]], *, where: str) -> None:
-    """Every role, axis and value that is named. `declared` are the axes with the values that the
-    profile leaves out, too.
+    """Checks every role, axis and value that tables, maps and claims name.
+
+    `declared` are the axes with all values, also those that the profile leaves out.
 
     Raises:
-        UserError: a name that does not exist, or a field that is missing or not looked at.
+        UserError: a name does not exist, or a field is missing or would be ignored.
     """
     if experiment.probes and not any(
         spec.pretrain for case in experiment.cases for spec in case.teachers.values()
     ):
         raise UserError(
-            f"{where}.probes: no teacher has a pretrain, so there are no features to ask. Leave probes out."
+            f"{where}.probes: no teacher has a pretrain, so there are no features to probe. "
+            "Leave probes out."
         )
     trained = {role: "" for case in experiment.cases for role in (*case.teachers, *case.students)}
     roles = {role: "" for role in experiment.roles if not role.startswith("map:")}
@@ -40,9 +42,10 @@ def validate(experiment: Experiment, declared: dict[str, tuple[str, ...]], *, wh
         known = {m.id: "" for m in experiment.maps} if claim.kind == "fewer_blocks_than" else roles
         _check_claim(claim, known, declared, where=f"{where}.claims.{claim.id}")
     ids = [x.id for x in (*experiment.tables, *experiment.maps, *experiment.claims)]
-    if twice := sorted({i for i in ids if ids.count(i) > 1}):
+    if repeated := sorted({i for i in ids if ids.count(i) > 1}):
         raise UserError(
-            f"{where}: the id {twice[0]!r} is given twice. Tables, maps and claims need ids of their own."
+            f"{where}: the id {repeated[0]!r} is given twice. Tables, maps and claims need ids of "
+            "their own."
         )
 
 
@@ -67,38 +70,28 @@ def _check_map(
     for axis in drawn.at:
         lookup(axes, axis, where=f"{where}.at")
     for axis, values in axes.items():
-        lookup(
-            dict.fromkeys(values, ""),
-            lookup(drawn.at, axis, where=f"{where}.at"),
-            where=f"{where}.at.{axis}",
-        )
+        value = lookup(drawn.at, axis, where=f"{where}.at")
+        lookup(dict.fromkeys(values, ""), value, where=f"{where}.at.{axis}")
 
 
 def _check_claim(
     claim: Claim, known: dict[str, str], axes: dict[str, tuple[str, ...]], *, where: str
 ) -> None:
-    """`axes` hold the values that the profile leaves out, too: a claim about one of them waits, it
-    is no slip.
-    """
+    """`axes` have all declared values: a claim may name one that the profile leaves out."""
     _check_claim_fields(claim, where=where)
     for role in (claim.who, *claim.than):
         lookup(known, role, where=where)
-    for part, at in (("at", claim.at), ("than_at", claim.than_at)):
+    for field_name, at in (("at", claim.at), ("than_at", claim.than_at)):
         for axis, value in at.items():
-            lookup(
-                dict.fromkeys(lookup(axes, axis, where=f"{where}.{part}"), ""),
-                value,
-                where=f"{where}.{part}.{axis}",
-            )
+            values = lookup(axes, axis, where=f"{where}.{field_name}")
+            lookup(dict.fromkeys(values, ""), value, where=f"{where}.{field_name}.{axis}")
     if claim.kind == "best_at":
         values = lookup(axes, claim.axis, where=f"{where}.axis")
         lookup(dict.fromkeys(values, ""), claim.value, where=f"{where}.value")
 
 
 def _check_claim_fields(claim: Claim, *, where: str) -> None:
-    """A field that the claim's kind does not look at would be ignored, one that it needs be read as
-    nothing or 0.
-    """
+    """Checks that a claim has the fields that its kind needs, and none that it would ignore."""
     needed, allowed = _CLAIM_FIELDS[claim.kind]
     bare = Claim(
         id=claim.id,
@@ -113,5 +106,6 @@ def _check_claim_fields(claim: Claim, *, where: str) -> None:
         raise UserError(f"{where}.{missing[0]}: is missing or empty, and {claim.kind} needs it.")
     if unused := [name for name in given if name not in (*needed, *allowed)]:
         raise UserError(
-            f"{where}.{unused[0]}: {claim.kind} does not look at it. Leave it out; it reads {', '.join((*needed, *allowed))}."
+            f"{where}.{unused[0]}: {claim.kind} does not use it. Leave it out; {claim.kind} uses "
+            f"{', '.join((*needed, *allowed))}."
         )

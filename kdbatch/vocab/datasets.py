@@ -7,8 +7,9 @@ from dataclasses import dataclass
 class Dataset:
     """A named collection of labelled videos.
 
-    `part_of` maps each published split to the part that its videos are stored in. Splits that share
-    videos (the three folds of UCF101 and HMDB51) share one part, so that a video is stored once.
+    `part_of` maps each published split to the part in which its videos are stored. Splits that
+    share videos (the three folds of UCF101 and HMDB51) share one part, so that a video is stored
+    once.
     """
 
     name: str
@@ -24,7 +25,7 @@ class Dataset:
         return tuple(dict.fromkeys(self.part_of.values()))
 
     def first_split_of(self, part: str) -> str:
-        """A split of this part, to name it by."""
+        """The first published split whose videos are stored in `part`."""
         return next(split for split, of_part in self.part_of.items() if of_part == part)
 
 

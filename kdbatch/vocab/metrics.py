@@ -1,5 +1,6 @@
-"""What a network that has a role is measured by: the numbers of tables and claims.
-docs/RESULTS_SCHEMA.md says what each means.
+"""Names of the metrics of a network, which tables and claims may use.
+
+docs/RESULTS_SCHEMA.md defines each of them.
 """
 
 from typing import Literal

@@ -1,11 +1,10 @@
-"""KEY.idx: where each H.264 packet of KEY.mp4 lies, so that a clip is read without opening the
-container.
+"""The packet index KEY.idx: offsets of KEY.mp4's H.264 packets, to read clips without a demuxer.
 
-13 bytes per packet, little-endian, in decode order: u32 offset in KEY.mp4, u32 size, u16 frame in
-display order, u8 flags, u16 low half of the packet's crc32. Flags hold nal_ref_idc in bits 0-1 (0:
-no other frame needs this one) and "key frame" in bit 2. After the last row comes their crc32, u32.
-Who reads a few packets of a video can so tell that they are what was stored; decoders mostly
-cannot.
+One row of 13 bytes per packet, little-endian, in decode order: u32 offset in KEY.mp4, u32 size, u16
+position of the frame in display order, u8 flags, u16 low half of the packet's crc32. Flags hold
+nal_ref_idc in bits 0-1 (0: no other frame refers to this one) and "key frame" in bit 2. The crc32
+of all rows follows the last one, u32. The checksums let a reader of a few packets detect damage;
+most decoders do not notice it.
 """
 
 import struct
@@ -14,12 +13,12 @@ from typing import NamedTuple
 
 INDEX_ROW = struct.Struct("<IIHBH")
 INDEX_CHECKSUM = struct.Struct("<I")
-FLAGS_BYTE = 10  # of a row
+FLAGS_BYTE = 10  # offset within a row
 MAX_FRAMES = 1 << 16
 
 
 class Packet(NamedTuple):
-    """One coded frame."""
+    """One coded frame. `display_index` is its position in display order."""
 
     offset: int
     size: int
@@ -50,10 +49,10 @@ def pack_index(packets: list[Packet]) -> bytes:
 
 
 def checked_rows(raw: bytes) -> bytes:
-    """The rows of an index, which are what was written.
+    """The rows of an index, after a check of their crc32.
 
     Raises:
-        ValueError: they are not.
+        ValueError: the crc32 or the length is wrong.
     """
     rows, end = raw[: -INDEX_CHECKSUM.size], raw[-INDEX_CHECKSUM.size :]
     if not rows or len(rows) % INDEX_ROW.size or INDEX_CHECKSUM.pack(zlib.crc32(rows)) != end:

@@ -1,6 +1,6 @@
-"""Recipes: everything that can change a number that a run measures, and nothing else."""
+"""Recipes: everything that can change the numbers a run measures, and nothing else."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from kdbatch.base.errors import UserError
@@ -11,15 +11,20 @@ from kdbatch.vocab.views import View
 
 RECIPE_VERSION = 3  # raise it when the same recipe starts to give other numbers
 
+WeightingName = Literal["none", "equal", "ae-kd", "ca-mkd"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """SGD with momentum. The rate rises linearly over `warmup_epochs`, then falls by a cosine to
-    `lr * final_lr_share`, or by `decay_factor` at each of `milestones` (shares of all epochs).
+    """SGD with momentum, a linear warm-up and a decay of the learning rate.
 
-    A batch is taken in `num_micro_batches` parts, one after the other, and their mean gradient is
-    used: for a GPU that has no room for the whole. Batch normalisation then sees a part at a time,
-    so it is part of the recipe.
+    The rate rises linearly over `warmup_epochs`. Then it falls along a cosine to
+    `lr * final_lr_share`, or is multiplied by `decay_factor` at each of `milestones` (shares of all
+    epochs).
+
+    `num_micro_batches` splits a batch into parts that are processed one after the other, and
+    accumulates their mean gradient: for a GPU whose memory does not hold the whole batch. Batch
+    normalisation then sees one part at a time, so the number belongs to the recipe.
     """
 
     epochs: int
@@ -38,7 +43,8 @@ class Schedule:
     def __post_init__(self) -> None:
         if not 1 <= self.num_micro_batches <= self.batch_clips:
             raise UserError(
-                f"num_micro_batches: {self.num_micro_batches} parts of {self.batch_clips} clips. Write 1 to {self.batch_clips}."
+                f"num_micro_batches: found {self.num_micro_batches} for batches of "
+                f"{self.batch_clips} clips. Write 1 to {self.batch_clips}."
             )
         if self.epochs < 1 or self.batch_clips < 1 or self.lr <= 0:
             raise UserError(
@@ -48,10 +54,12 @@ class Schedule:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """`num_clips` clips evenly spread over each test video, softmax averaged over clips and crops.
-    One crop is the largest centre square (RSPNet's test); three lie at the start, middle and end of
-    the long side, each 7/8 of the short side (112 of 128 pixels). So things are 1/8 smaller in one
-    crop than in three, and than in the one crop of VCOP and PRP.
+    """How a network is tested: softmax averaged over clips and crops of each test video.
+
+    `num_clips` clips are spread evenly over a video. One crop is the largest centre square
+    (RSPNet's test). Three crops lie at the start, middle and end of the long side, each 7/8 of the
+    short side (112 of 128 pixels). Objects therefore appear 1/8 smaller in one crop than in three,
+    and than in the one crop of VCOP and PRP.
     """
 
     test: Subset
@@ -61,11 +69,11 @@ class Evaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """The epoch that is kept: the best top-1 on videos held out of the training split, the earliest
-    of equals.
+    """Model selection: keep the epoch with the best top-1 on videos held out of the training split.
 
-    About `share` of the videos are held out, whole groups, the same ones for every seed. The epochs
-    looked at are every `every_epochs`-th and the last; of each video `num_clips` clips are seen.
+    Of equal epochs the earliest is kept. About `share` of the videos are held out, in whole groups,
+    the same ones for every seed. Every `every_epochs`-th epoch and the last one are evaluated, with
+    `num_clips` clips of each video.
     """
 
     share: float
@@ -75,11 +83,13 @@ class Selection:
     def __post_init__(self) -> None:
         if not 0 < self.share <= 0.5:
             raise UserError(
-                f"share: found {self.share:g}. Write more than 0 and at most 0.5, or leave selection out to keep the last epoch."
+                f"share: found {self.share:g}. Write more than 0 and at most 0.5, or leave "
+                "selection out to keep the last epoch."
             )
         if self.every_epochs < 1 or self.num_clips < 1:
             raise UserError(
-                f"every_epochs, num_clips: found {self.every_epochs} and {self.num_clips}. Write at least 1 for each."
+                f"every_epochs, num_clips: found {self.every_epochs} and {self.num_clips}. "
+                "Write at least 1 for each."
             )
 
 
@@ -98,18 +108,20 @@ class Pretrain:
         spec, parts = TASKS[self.task.name], self.schedule.num_micro_batches
         if spec.needs_whole_batch and parts > 1:
             raise UserError(
-                f"pretrain.num_micro_batches: {parts} would change what {spec.title} learns from: it compares the clips of a whole batch, "
-                "or of a queue that moves with it. Write 1, and lower pretrain.batch_clips or add GPUs if memory is short."
+                f"pretrain.num_micro_batches: found {parts}, which would change what {spec.title} "
+                "learns from: it compares the clips of a whole batch, or of a queue that moves "
+                "with the batch. Write 1, and lower pretrain.batch_clips or add GPUs if memory is "
+                "short."
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finetune:
-    """A teacher: its one parent's backbone (none: random weights) and a new head, trained on
-    labels.
+    """A teacher: the backbone of its one parent, with a new head, trained on labels.
 
-    `trained` "head" is the linear probe: the backbone stays as it is, its batch statistics too.
-    Without `selection` the last epoch is kept.
+    Without a parent the backbone starts from random weights. `trained="head"` is the linear probe:
+    the backbone stays frozen, with its batch statistics. Without `selection` the last epoch is
+    kept.
     """
 
     kind: Literal["finetune"] = "finetune"
@@ -125,15 +137,18 @@ class Finetune:
 
 @dataclass(frozen=True, kw_only=True)
 class Distill:
-    """A student trained on labels and on its parents' softened predictions; without parents it is
-    the labels-only control.
+    """A student trained on labels and on the softened predictions of its parents, the teachers.
+
+    Without parents it is the labels-only control (`without_teachers`).
 
     Loss = hard_weight * CE + soft_weight * temperature^2 * sum_m w_m KL(teacher_m || student),
-    METHODS of AE-KD (Du et al. 2020). `max_teacher_weight` is AE-KD's C: w_m <= C. `feature_weight`
-    is CA-MKD's beta, the weight of its second term, which compares last maps
-    (run/train/feature_match.py); 50 there. With `teacher_views` n > 0 the clips and augmentations
-    of epoch e come again in epoch e + n, so that teachers need to see each only once; 0 draws new
-    ones for ever. Without `selection` the last epoch is kept.
+    AE-KD (Du et al. 2020). `max_teacher_weight` is AE-KD's C: w_m <= C. `feature_weight` is
+    CA-MKD's beta (50 there), the weight of its second term, which compares the last feature maps
+    (run/train/feature_match.py).
+
+    With `teacher_views` n > 0, epoch e + n repeats the clips and augmentations of epoch e, so that
+    each teacher sees each of them only once; with 0, every epoch draws new ones. Without
+    `selection` the last epoch is kept.
     """
 
     kind: Literal["distill"] = "distill"
@@ -144,7 +159,7 @@ class Distill:
     evaluation: Evaluation
     selection: Selection | None = None
     teacher_views: int = 0
-    weighting: Literal["none", "equal", "ae-kd", "ca-mkd"] = "ae-kd"
+    weighting: WeightingName = "ae-kd"
     temperature: float = 4.0
     hard_weight: float = 1.0
     soft_weight: float = 0.9
@@ -155,22 +170,39 @@ class Distill:
     def __post_init__(self) -> None:
         if self.feature_weight < 0 or (self.feature_weight and self.weighting != "ca-mkd"):
             raise UserError(
-                f"feature_weight: {self.feature_weight:g} with weighting {self.weighting}. It belongs to ca-mkd, and is 0 or more: "
-                "write weighting: ca-mkd, or leave feature_weight out."
+                f"feature_weight: found {self.feature_weight:g} with weighting {self.weighting}. "
+                "It belongs to ca-mkd and must be at least 0: write weighting: ca-mkd, or leave "
+                "feature_weight out."
             )
         if self.feature_weight and self.teacher_views:
             raise UserError(
-                "feature_weight: teachers' maps are too large to be remembered. Write teacher_views: 0 in the profile, "
-                "or leave feature_weight out."
+                "feature_weight: the teachers' feature maps are too large to be cached. Write "
+                "teacher_views: 0 in the profile, or leave feature_weight out."
             )
+
+    def without_teachers(self) -> "Distill":
+        """The labels-only control of this student.
+
+        Every field that concerns teachers gets one fixed value, so that controls that differ in
+        nothing else are one run.
+        """
+        return replace(
+            self,
+            weighting="none",
+            temperature=1.0,
+            soft_weight=0.0,
+            max_teacher_weight=1.0,
+            feature_weight=0.0,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Retrieve:
-    """What the features of its one parent's backbone (none: random weights) know without any
-    training on the target: each test video asks for its nearest neighbours among the videos of
-    `data`. R@k is the share that find their own class among the first k, k in `ranks`. Where
-    `evaluation` has one crop, it is that of `view`.
+    """Nearest-neighbour retrieval with the features of its one parent's backbone, without training.
+
+    Without a parent the backbone has random weights. Each test video queries the videos of `data`.
+    R@k, for each k of `ranks`, is the share of test videos that have a video of their own class
+    among their k nearest neighbours. If `evaluation` has one crop, it is the crop of `view`.
     """
 
     kind: Literal["retrieve"] = "retrieve"
@@ -183,8 +215,9 @@ class Retrieve:
 
 @dataclass(frozen=True, kw_only=True)
 class Compare:
-    """Minibatch CKA between every layer of the first parent and every layer of the last (one
-    parent: a self map).
+    """Minibatch CKA between every layer of the first parent and every layer of the last.
+
+    With one parent it is a map of the network with itself.
     """
 
     kind: Literal["compare"] = "compare"

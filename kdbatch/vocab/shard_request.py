@@ -1,4 +1,4 @@
-"""What `kdbatch shard` is asked for, and the words to ask for it again."""
+"""Arguments of `kdbatch shard`, and the command line that repeats them."""
 
 import dataclasses
 import shlex
@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class ShardRequest:
-    """What is typed after `kdbatch shard` about the shards themselves; "" and 0 leave a choice to
-    kdbatch.
+    """The arguments of `kdbatch shard` that concern the shards.
+
+    "" and 0 leave the choice to kdbatch.
     """
 
     dataset: str
@@ -22,19 +23,19 @@ class ShardRequest:
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        """What is as usual is left out."""
-        usual = dataclasses.asdict(ShardRequest(dataset=self.dataset))
-        words = ["shard", self.dataset]
+        """Arguments of the command `kdbatch`, without those that have their default."""
+        defaults = dataclasses.asdict(ShardRequest(dataset=self.dataset))
+        arguments = ["shard", self.dataset]
         for name, value in dataclasses.asdict(self).items():
-            if value != usual[name]:
-                words += (
-                    ["--no-transcode"]
-                    if name == "transcode"
-                    else [f"--{name.replace('_', '-')}", str(value)]
-                )
-        return tuple(words)
+            if value == defaults[name]:
+                continue
+            if name == "transcode":
+                arguments.append("--no-transcode")
+            else:
+                arguments += [f"--{name.replace('_', '-')}", str(value)]
+        return tuple(arguments)
 
     @property
     def command(self) -> str:
-        """As a line for a shell."""
+        """The command line, quoted for a shell."""
         return shlex.join(("kdbatch", *self.arguments))

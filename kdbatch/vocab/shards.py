@@ -1,14 +1,15 @@
-"""What lies in `shards/<dataset>/`: tars, a record beside each tar, and `index.json`, the file that
-other rooms read.
+"""The files of `shards/<dataset>/`: tars, a record of each tar, and `index.json`.
 
-    shards/k400/train-00000.tar    KEY.mp4, KEY.idx, KEY.json per video, in prefix order; originals:
-    KEY.<suffix>, KEY.json shards/k400/train-00000.json   ShardRecord: one Sample per stored video,
-    one Reject per broken one; written after its tar shards/k400/index.json         ShardIndex;
-    written last
+    train-00000.tar    KEY.mp4, KEY.idx, KEY.json per video, in prefix order;
+                       originals: KEY.<suffix>, KEY.json
+    train-00000.json   ShardRecord: one Sample per stored video, one Reject per broken one;
+                       written after its tar
+    index.json         ShardIndex, the file that other rooms read; written last
 
-Shard i of a part holds the videos at places [i*n, (i+1)*n) of the part's order, n =
-videos_per_shard. So a shard never changes when a larger subset is asked for, and the first N places
-are the subset of size N.
+Shard i of a part holds the videos at positions [i*n, (i+1)*n) of the part's order, n =
+videos_per_shard. A shard therefore never changes when a larger subset is requested, and the first N
+positions are the subset of size N. Fields named `place` are such positions, and `num_places` is a
+number of them.
 """
 
 import hashlib
@@ -27,13 +28,14 @@ from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.shard_request import ShardRequest
 
 ORIGINALS = "originals v1"
-"""A ShardIndex's encoding where videos are stored as they came."""
+"""`ShardIndex.encoding` of videos that are stored without transcoding."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One stored video. Offsets and sizes are bytes inside the tar; `place` counts in the part's
-    order, rejected videos included.
+    """One stored video. Offsets and sizes are bytes inside the tar.
+
+    `place` is its position in the part's order, in which rejected videos count too.
     """
 
     key: str
@@ -59,10 +61,10 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Reject:
-    """A video that could not be stored, and why. With another size or time its file is another one,
-    to be tried again.
+    """A video that could not be stored, and the reason.
 
-    Both are 0 where there was no file to read, and None in a record from before they were kept.
+    It is tried again when its file has another size or modification time. Both are 0 if there was
+    no file, and None in records of older versions, which did not keep them.
     """
 
     key: str
@@ -75,7 +77,7 @@ class Reject:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardRecord:
-    """What is in one tar. `encoding` is empty in a record from before it was kept there."""
+    """The content of one tar. `encoding` is empty in records of older versions."""
 
     name: str
     num_bytes: int
@@ -87,9 +89,10 @@ class ShardRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    """One line of the index. `lengths_seconds` are eleven of its videos' lengths: the shortest,
-    every tenth part of the way, the longest. An index that was written before they were kept has
-    none.
+    """One tar, as the index lists it.
+
+    `lengths_seconds` are the minimum, the nine deciles and the maximum of its videos' lengths. It
+    is empty in an index of an older version.
     """
 
     name: str
@@ -104,9 +107,7 @@ class Shard:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """All shards of one part. `num_in_source` videos were found; the first `num_places` of their
-    order are sharded.
-    """
+    """All shards of one part: the first `num_places` of the `num_in_source` videos found."""
 
     num_in_source: int
     num_places: int
@@ -116,7 +117,7 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardIndex:
-    """`index.json`. `classes` are in published order: a label is a place in it."""
+    """`index.json`. `classes` are in published order: a label is an index into it."""
 
     dataset: str
     classes: tuple[str, ...]
@@ -124,13 +125,17 @@ class ShardIndex:
     encoding: str
     parts: dict[str, Part]
 
+    def part_of(self, split: str) -> Part:
+        """The part in which the videos of a published split are stored."""
+        return self.parts[DATASETS[self.dataset].part_of[split]]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Subset:
-    """The first `num_places` videos of a split's order. `digest` stands for their bytes, labels and
-    order.
+    """The first `num_places` videos of a split's order.
 
     `num_places` 0 means every video of the split (the only choice where splits share a part).
+    `digest` is a hash over the videos' bytes, labels and order.
     """
 
     dataset: str
@@ -159,90 +164,90 @@ def load_index(shards_dir: Path, dataset: str) -> ShardIndex:
     return parse(ShardIndex, load_json(path), where=str(path))
 
 
-def parse_video_count(words: str, total: int, *, where: str, instead: str = "") -> int:
-    """Number of videos that `50k`, `10%`, `2000`, `1.5m` or `all` asks for, out of `total`;
-    `instead` is what else would do.
+def parse_video_count(text: str, total: int, *, where: str, alternative: str = "") -> int:
+    """The number of videos that `50k`, `10%`, `2000`, `1.5m` or `all` stands for, out of `total`.
 
-    A share is rounded down.
+    A percentage is rounded down. `alternative` completes the error message with something else that
+    the user can do.
 
     Raises:
-        UserError: not such words, or more than `total`.
+        UserError: `text` is no such number, or is more than `total`.
     """
-    found = re.fullmatch(
-        r"(\d{1,12}(?:\.\d{1,6})?)([km%]?)", words.strip().lower().replace("_", ""), re.ASCII
-    )
-    units = {"": 1, "k": 1000, "m": 1_000_000, "%": Fraction(total, 100)}
-    number = (
-        Fraction(total)
-        if words.strip().lower() == "all"
-        else Fraction(found[1]) * units[found[2]]
-        if found
-        else Fraction(0)
-    )
-    if number < 1 or (found and found[2] != "%" and number.denominator != 1):
+    number = _parse_number(text.strip().lower().replace("_", ""), total)
+    if number is None or number < 1:
         raise UserError(
-            f"{where}: {words!r} is no number of videos. Write for example 2000, 50k, 10% or all."
+            f"{where}: {text!r} is no number of videos. Write for example 2000, 50k, 10% or all."
         )
     if number > total:
         raise UserError(
-            f"{where}: {words} videos asked for, but there are only {total}. Write all, or at most {total}{instead}."
+            f"{where}: {text} videos asked for, but there are only {total}. "
+            f"Write all, or at most {total}{alternative}."
         )
     return int(number)
 
 
+def _parse_number(text: str, total: int) -> Fraction | None:
+    """Exact, where a float would make 28 of 29% of 100. None if `text` is no number of videos."""
+    if text == "all":
+        return Fraction(total)
+    match = re.fullmatch(r"(\d{1,12}(?:\.\d{1,6})?)([km%]?)", text, re.ASCII)
+    if match is None:
+        return None
+    if match[2] == "%":
+        return Fraction(match[1]) * Fraction(total, 100)
+    number = Fraction(match[1]) * {"": 1, "k": 1000, "m": 1_000_000}[match[2]]
+    return number if number.denominator == 1 else None
+
+
 def find_subset(index: ShardIndex, split: str, size: str, *, where: str) -> Subset:
-    """The Subset of `split` that `words` names, checked against what has been sharded.
+    """The Subset of `split` with `size` videos (see parse_video_count), if it has been sharded.
 
     Raises:
-        UserError: unknown split, more videos than the split has, or fewer sharded than asked for.
+        UserError: the split is unknown, has fewer videos than requested, or fewer are sharded.
     """
     dataset = index.dataset
     part_name = lookup(DATASETS[dataset].part_of, split, where=where)
+    where = f"{where}: {dataset}/{split}"
     if part_name not in index.parts:
         raise UserError(
-            f"{where}: {dataset}/{split} has no shards. Make them: kdbatch shard {dataset} --split {split}"
+            f"{where} has no shards. Make them: kdbatch shard {dataset} --split {split}"
         )
     part = index.parts[part_name]
-    shared = list(DATASETS[dataset].part_of.values()).count(part_name) > 1
-    if shared and size != "all":
-        raise UserError(
-            f"{where}: {dataset}/{split} is used whole; found subset {size}. Write all."
-        )
-    total = part.num_in_source
-    smaller = "; or choose a profile that asks for fewer, as --profile toy does"
-    num_places = (
-        total
-        if shared
-        else parse_video_count(size, total, where=f"{where}: {dataset}/{split}", instead=smaller)
-    )
+    is_shared = list(DATASETS[dataset].part_of.values()).count(part_name) > 1
+    if is_shared and size != "all":
+        raise UserError(f"{where} is used whole; found subset {size}. Write all.")
+    num_places = part.num_in_source
+    if not is_shared:
+        alternative = "; or choose a profile that asks for fewer, as --profile toy does"
+        num_places = parse_video_count(size, num_places, where=where, alternative=alternative)
     if num_places > part.num_places:
         request = request_like(index, part_name, subset=num_places)
         raise UserError(
-            f"{where}: {dataset}/{split}: {num_places} videos asked for, {part.num_places} sharded so far. Add them: {request.command}"
+            f"{where}: {num_places} videos asked for, {part.num_places} sharded so far. "
+            f"Add them: {request.command}"
         )
-    if shared and not part.num_in_split.get(split):
+    if is_shared and not part.num_in_split.get(split):
         raise UserError(
-            f"{where}: {dataset}/{split}: no video belongs to this split. Check the data set's list files and shard it again."
+            f"{where}: no video belongs to this split. Check the data set's list files and shard "
+            "it again."
         )
-    parts = [
-        dataset,
-        split,
-        str(num_places),
-        *index.classes,
-        *(shard.sha256 for shard in _first_shards(index, part, num_places)),
-    ]
-    digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     return Subset(
         dataset=dataset,
         split=split,
-        num_places=0 if shared else num_places,
+        num_places=0 if is_shared else num_places,
         num_classes=len(index.classes),
-        digest=digest,
+        digest=_digest(index, split, part, num_places),
     )
 
 
+def _digest(index: ShardIndex, split: str, part: Part, num_places: int) -> str:
+    hashes = [shard.sha256 for shard in _first_shards(index, part, num_places)]
+    lines = [index.dataset, split, str(num_places), *index.classes, *hashes]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
 def request_like(index: ShardIndex, part: str, *, subset: int) -> ShardRequest:
-    """For so many videos of a part, stored as those are that are there."""
+    """A request for the first `subset` videos of a part, stored like those that are there."""
     return ShardRequest(
         dataset=index.dataset,
         split=DATASETS[index.dataset].first_split_of(part),
@@ -256,30 +261,31 @@ def load_samples(shards_dir: Path, subset: Subset) -> Iterator[tuple[Path, Sampl
     """(tar, sample) for every stored video of a Subset, in order.
 
     Raises:
-        UserError: shards are missing, or are not those that the Subset was planned with.
+        UserError: shards are missing, or are not those with which the Subset was planned.
     """
     index = load_index(shards_dir, subset.dataset)
-    words = str(subset.num_places) if subset.num_places else "all"
-    found = find_subset(index, subset.split, words, where=str(shards_dir))
+    size = str(subset.num_places) if subset.num_places else "all"
+    found = find_subset(index, subset.split, size, where=str(shards_dir))
+    folder = shards_dir / subset.dataset
     if found.digest != subset.digest:
         raise UserError(
-            f"{shards_dir}/{subset.dataset}: the shards of {subset.title} changed since this run was planned. Plan it again: kdbatch submit"
+            f"{folder}: the shards of {subset.title} changed since this run was planned. "
+            "Plan it again: kdbatch submit"
         )
-    folder = shards_dir / subset.dataset
-    part = index.parts[DATASETS[subset.dataset].part_of[subset.split]]
-    for shard in _first_shards(index, part, subset.num_places or part.num_places):
-        record = parse(
-            ShardRecord,
-            load_json(folder / f"{Path(shard.name).stem}.json"),
-            where=f"{folder}/{shard.name}",
-        )
+    for shard in shards_of(index, subset):
+        path = folder / f"{Path(shard.name).stem}.json"
+        record = parse(ShardRecord, load_json(path), where=f"{folder}/{shard.name}")
         for sample in record.samples:
-            if subset.split in sample.splits and (
-                not subset.num_places or sample.place < subset.num_places
-            ):
+            is_within = not subset.num_places or sample.place < subset.num_places
+            if is_within and subset.split in sample.splits:
                 yield folder / shard.name, sample
 
 
+def shards_of(index: ShardIndex, subset: Subset) -> tuple[Shard, ...]:
+    """The shards that hold the subset. The last one may hold more videos than the subset has."""
+    part = index.part_of(subset.split)
+    return _first_shards(index, part, subset.num_places or part.num_places)
+
+
 def _first_shards(index: ShardIndex, part: Part, num_places: int) -> tuple[Shard, ...]:
-    """The shards that hold the first `num_places` places of a part."""
     return part.shards[: math.ceil(num_places / index.videos_per_shard)]

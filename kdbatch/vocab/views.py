@@ -3,24 +3,24 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-# 112 pixels of 128: frames are brought to 128 x 171, and squares of 112 cut from them (C3D, VCOP,
-# PRP)
+# 112 of 128 pixels: C3D, VCOP and PRP resize frames to 128 x 171 and cut squares of 112 from them
 SQUARE_SIDE = 0.875
 
 
 @dataclass(frozen=True, kw_only=True)
 class Augment:
-    """One draw per clip, used for all its frames. Areas are shares of the frame; a crop is at most
-    `max_aspect` times as wide as high, or as high as wide; jitter strengths as in torchvision's
-    ColorJitter.
+    """The augmentation of a clip: one draw of parameters, applied to all of its frames.
 
-    The squares of the crops `random` and `center` have `square_side` of the frame's shorter side,
-    SQUARE_SIDE for a crop of 112 pixels from a frame whose shorter side is 128.
+    Crops: `random-resized` has a random area and aspect ratio; `random` and `center` are squares of
+    `square_side` times the frame's shorter side, at a random position or in the centre; `three` are
+    squares of 7/8 of the shorter side at the start, middle and end of the longer side, which the
+    successive draws of a video take in turn. `square_side=SQUARE_SIDE` gives a crop of 112 pixels
+    from a frame whose shorter side is 128.
 
-    Crops: a random area and aspect ratio; the largest square at a random place, or in the centre;
-    three squares of 7/8 of the short side along the long side, of which a video's first draw is the
-    first, its second the middle one. Rotation is by a uniform angle of at most `rotation_degrees`
-    to either side; sigmas of the Gaussian blur are in pixels of the view.
+    Areas are shares of the frame; the longer side of a crop is at most `max_aspect` times its
+    shorter one. Jitter strengths are those of torchvision's ColorJitter. Rotation is by a uniform
+    angle of at most `rotation_degrees` to either side. Sigmas of the Gaussian blur are in pixels of
+    the view.
     """
 
     crop: Literal["random-resized", "random", "center", "three"] = "random-resized"
@@ -41,7 +41,7 @@ class Augment:
     max_blur_sigma: float = 2.0
 
     def with_colours(self, share: float) -> "Augment":
-        """The same cuts with colours and blur at a share of their strength or frequency."""
+        """The same crops, with colours and blur at `share` of their strength or probability."""
         return replace(
             self,
             gray_probability=self.gray_probability * share,
@@ -60,8 +60,9 @@ THREE_CROPS = Augment(crop="three", flip_probability=0.0)
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """A clip: `num_frames` frames, `stride_frames` apart on a timeline of `fps` frames per second,
-    `size_pixels` square.
+    """A clip: `num_frames` square frames of `size_pixels`.
+
+    They are `stride_frames` apart on a timeline of `fps` frames per second.
     """
 
     num_frames: int = 16
@@ -72,4 +73,5 @@ class View:
 
     @property
     def window_frames(self) -> int:
+        """Frames from the first to the last frame of a clip, both included."""
         return (self.num_frames - 1) * self.stride_frames + 1

@@ -201,10 +201,10 @@ def test_a_task_can_be_pretrained_at_a_scale_of_its_own_and_with_weaker_colours(
         ),
         (
             ("teachers: [T1, T2]", "teachers: [T1, T1@x]"),
-            r"student.teachers: 'T1@x' does not say how many seeds further on. .*T1@1",
+            r"student.teachers: 'T1@x' has no seed offset after the @. .*T1@1",
         ),
-        (("teachers: [T1, T2]", "teachers: [T1, T1@-1]"), "does not say how many seeds"),
-        (("teachers: [T1, T2]", "teachers: [T1, T1@]"), "does not say how many seeds"),
+        (("teachers: [T1, T2]", "teachers: [T1, T1@-1]"), "has no seed offset"),
+        (("teachers: [T1, T2]", "teachers: [T1, T1@]"), "has no seed offset"),
         (
             ("teachers: [T1, T2]", "teachers: [T1, T1@0]"),
             "T1 and T1@0 are one teacher. Name each once; T1@1 is T1 with another seed",
@@ -212,13 +212,13 @@ def test_a_task_can_be_pretrained_at_a_scale_of_its_own_and_with_weaker_colours(
         (("teachers: [T1, T2]", "teachers: [T1, T3@1]"), "no 'T3'"),
         (
             ("teachers: [T1, T2]", f"teachers: [{', '.join(f'T1@{i}' for i in range(9))}]"),
-            "found 9, and ae-kd tries .* at most 8",
+            "found 9, but ae-kd is limited to 8.* at most 8",
         ),
         (("weighting: ae-kd", "weighting: ca-mdk"), "Did you mean 'ca-mkd'"),
         (("weighting: ae-kd", "weighting: none"), "Write equal, ae-kd or ca-mkd"),
         (
             ("target: $target\n  teachers", "target: k400\n  teachers"),
-            "T1 knows the classes of ucf101, its student learns k400",
+            "T1 predicts the classes of ucf101, its student those of k400",
         ),
         (
             ("    pretrain: {task: rspnet, complexity: 1, dataset: k400, subset: $subset}\n", ""),
@@ -232,7 +232,7 @@ def test_a_slip_in_the_experiment_is_one_line(
     _edit(jobs / "subset_size.yaml", change)
     if says is None:
         _edit(jobs / "subset_size.yaml", ("controls:", "probes: [linear]\ncontrols:"))
-        says = "probes: no teacher has a pretrain, so there are no features to ask"
+        says = "probes: no teacher has a pretrain, so there are no features to probe"
     with pytest.raises(UserError, match=says) as caught:
         _plan(jobs)
     assert "\n" not in str(caught.value)
@@ -252,7 +252,7 @@ def test_a_slip_in_the_experiment_is_one_line(
         ),
         (
             (SEEDS, f"{SEEDS}\nteacher_views: -1"),
-            r"paper\.yaml: teacher_views: found -1\. Write a number of epochs, or 0",
+            r"paper\.yaml: teacher_views: found -1\. Write a number of epochs .*, or 0",
         ),
         (
             ("share: 0.084", "share: 800"),

@@ -150,16 +150,16 @@ def test_planning_writes_nothing(config: Config, in_tmp: Path) -> None:
             ("target: ucf101, subset: 30k", "subset: 30k"),
             r"maps\.cka_r21d_teacher\.at: no 'target'",
         ),
-        (("name: subset_size", "name: other"), "the name is that of the file"),
+        (("name: subset_size", "name: other"), "the name must be that of the file"),
         (("vary:", "vary:\n  subset: [1k]\n  subset: [2k]\nvery:"), "given twice"),
         (("complexity: 1", "complexity: 4"), "complexity: found 4"),
         (
             ("    control: true", "    points: 5.0"),
-            r"labels_only\.points: beats does not look at it.* reads than, at, than_at",
+            r"labels_only\.points: beats does not use it.* uses than, at, than_at",
         ),
         (
             ("    axis: subset", "    axis: subset\n    than: [T1]"),
-            r"student_best_at_30k\.than: best_at does not look at it",
+            r"student_best_at_30k\.than: best_at does not use it",
         ),
         (
             ("    axis: subset\n", ""),
@@ -175,7 +175,7 @@ def test_planning_writes_nothing(config: Config, in_tmp: Path) -> None:
         ),
         (
             ("than: [cka_shuff", "at: {subset: 30k}\n    than: [cka_shuff"),
-            r"fewer_blocks\.at: fewer_blocks_than does not look at it",
+            r"fewer_blocks\.at: fewer_blocks_than does not use it",
         ),
         (
             ("columns: [target, subset]", "columns: [target, subset]\n    metric: topp1"),

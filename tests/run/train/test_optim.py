@@ -78,7 +78,7 @@ def test_a_task_that_compares_a_whole_batch_refuses_parts_of_it(name: str) -> No
     else:
         with pytest.raises(
             UserError,
-            match=f"num_micro_batches: 2 would change what {TASKS[name].title} learns from.*Write 1, and lower",
+            match=f"num_micro_batches: found 2, which would change what {TASKS[name].title} learns from.*Write 1, and lower",
         ):
             pretrain(2)
 
@@ -86,7 +86,7 @@ def test_a_task_that_compares_a_whole_batch_refuses_parts_of_it(name: str) -> No
 @pytest.mark.parametrize("parts", [0, 9])
 def test_as_many_parts_as_clips_at_most(parts: int) -> None:
     with pytest.raises(
-        UserError, match=f"num_micro_batches: {parts} parts of 8 clips. Write 1 to 8"
+        UserError, match=f"num_micro_batches: found {parts} for batches of 8 clips. Write 1 to 8"
     ):
         Schedule(epochs=1, batch_clips=8, lr=0.1, num_micro_batches=parts)
 

@@ -1,0 +1,184 @@
+"""Builds recipes: the networks of an experiment's case at the scale of a profile."""
+
+import dataclasses
+from dataclasses import dataclass
+
+from kdbatch.base.errors import UserError
+from kdbatch.base.lookup import lookup
+from kdbatch.base.parse import parse
+from kdbatch.plan.clip_length import check_clip_length
+from kdbatch.plan.profile import Profile
+from kdbatch.plan.run_registry import RunRegistry
+from kdbatch.plan.specs import PretrainSpec, StudentSpec, TeacherSpec
+from kdbatch.vocab.backbones import BACKBONE_TITLES, Backbone
+from kdbatch.vocab.datasets import DATASETS
+from kdbatch.vocab.plans import Map
+from kdbatch.vocab.recipes import (
+    Compare,
+    Distill,
+    Evaluation,
+    Finetune,
+    Pretrain,
+    Retrieve,
+    Schedule,
+)
+from kdbatch.vocab.shards import Subset
+from kdbatch.vocab.tasks import TASKS
+from kdbatch.vocab.views import CENTER_CROP, INNER_CROP, SQUARE_SIDE, Augment, View
+
+MAX_AE_KD_TEACHERS = 8
+LR_BATCH_CLIPS = 64  # the learning rates of pretext tasks are for batches of this size, as RSPNet's
+
+
+@dataclass(frozen=True)
+class RecipeBuilder:
+    """Turns the specs of one experiment into recipes. `registry` finds subsets, `where` is the
+    file.
+
+    Every method raises a UserError that names the role if a name in a spec is unknown or its videos
+    are not there.
+    """
+
+    registry: RunRegistry
+    profile: Profile
+    where: str
+
+    def pretrain(self, spec: PretrainSpec, *, backbone: str, role: str) -> Pretrain:
+        where = f"{self.where}: {role}.pretrain"
+        network = self._backbone(backbone, role)
+        task_spec = lookup(TASKS, spec.task, where=f"{where}.task")
+        scale = self.profile.pretrain_of.get(spec.task, self.profile.pretrain)
+        task_lr = task_spec.lr_of.get(network.kind, task_spec.lr)
+        schedule = Schedule(
+            epochs=scale.epochs,
+            batch_clips=scale.batch_clips,
+            lr=task_lr * scale.lr_factor * scale.batch_clips / LR_BATCH_CLIPS,
+            weight_decay=task_spec.weight_decay,
+            warmup_epochs=scale.warmup_epochs,
+            final_lr_share=scale.final_lr_share,
+            num_micro_batches=scale.num_micro_batches,
+        )
+        recipe = Pretrain(
+            task=self.profile.pretext_task(spec.task, spec.complexity),
+            backbone=network,
+            data=self._subset(spec.dataset, "pretrain", spec.subset, f"{role}.pretrain"),
+            view=self._view(task_spec.augment.with_colours(scale.colours)),
+            schedule=schedule,
+        )
+        check_clip_length(recipe, self.registry.indexes[spec.dataset], where=where)
+        return recipe
+
+    def finetune(self, spec: TeacherSpec, role: str) -> Finetune:
+        return self._finetune(spec, role, schedule=self.profile.finetune)
+
+    def linear_probe(self, spec: TeacherSpec, role: str) -> Finetune:
+        """A linear probe of the teacher's pretrained backbone.
+
+        It has no dropout, because it measures all of the features.
+        """
+        if self.profile.linear is None:
+            raise UserError(
+                f"{self.where}: probes: a linear probe needs a schedule, and the profile has none. "
+                "Add to it, for example: "
+                "linear: {epochs: 20, batch_clips: 64, lr: 0.1, weight_decay: 0.0}"
+            )
+        recipe = self._finetune(spec, role, schedule=self.profile.linear)
+        return dataclasses.replace(recipe, trained="head", dropout=0.0)
+
+    def retrieve(self, spec: TeacherSpec, role: str) -> Retrieve:
+        data, evaluation = self._target(spec.target, role)
+        return Retrieve(
+            backbone=self._backbone(spec.backbone, role),
+            data=data,
+            view=self._view(INNER_CROP),
+            evaluation=evaluation,
+        )
+
+    def distill(self, spec: StudentSpec, role: str) -> Distill:
+        self._check_weighting(spec, role)
+        network = self._backbone(spec.backbone, role)
+        data, evaluation = self._target(spec.target, role)
+        recipe = Distill(
+            backbone=network,
+            data=data,
+            view=self._target_view(),
+            schedule=self.profile.distill,
+            evaluation=evaluation,
+            selection=self.profile.selection.get(spec.target),
+            teacher_views=self.profile.teacher_views,
+            weighting=spec.weighting,
+            temperature=spec.temperature,
+            hard_weight=spec.hard_weight,
+            soft_weight=spec.soft_weight,
+            max_teacher_weight=spec.max_teacher_weight,
+            feature_weight=spec.feature_weight if spec.teachers else 0.0,
+            dropout=self.profile.dropout,
+        )
+        return recipe if spec.teachers else recipe.without_teachers()
+
+    def compare(self, drawn: Map, *, target: str) -> Compare:
+        _, evaluation = self._target(target, drawn.id)
+        return Compare(
+            data=evaluation.test,
+            view=self._view(CENTER_CROP),
+            layers=drawn.layers,
+            num_clips=self.profile.compare.num_clips,
+            batch_clips=self.profile.compare.batch_clips,
+        )
+
+    def _check_weighting(self, spec: StudentSpec, role: str) -> None:
+        if spec.teachers and spec.weighting == "none":
+            raise UserError(
+                f"{self.where}: {role}.weighting: none is for a student without teachers. "
+                "Write equal, ae-kd or ca-mkd."
+            )
+        if spec.weighting == "ae-kd" and len(spec.teachers) > MAX_AE_KD_TEACHERS:
+            raise UserError(
+                f"{self.where}: {role}.teachers: found {len(spec.teachers)}, but ae-kd is limited "
+                f"to {MAX_AE_KD_TEACHERS}: it tries every combination of bounded weights. Name at "
+                f"most {MAX_AE_KD_TEACHERS}, or write weighting: equal."
+            )
+
+    def _finetune(self, spec: TeacherSpec, role: str, *, schedule: Schedule) -> Finetune:
+        data, evaluation = self._target(spec.target, role)
+        return Finetune(
+            backbone=self._backbone(spec.backbone, role),
+            data=data,
+            view=self._target_view(),
+            schedule=schedule,
+            evaluation=evaluation,
+            selection=self.profile.selection.get(spec.target),
+            dropout=self.profile.dropout,
+        )
+
+    def _backbone(self, kind: str, role: str) -> Backbone:
+        lookup(BACKBONE_TITLES, kind, where=f"{self.where}: {role}.backbone")
+        fields = {"kind": kind, "width": self.profile.widths.get(kind, Backbone.width)}
+        return parse(Backbone, fields, where=f"profile.widths.{kind}")
+
+    def _view(self, augment: Augment) -> View:
+        return View(**dataclasses.asdict(self.profile.clip), augment=augment)
+
+    def _target_view(self) -> View:
+        crop = self.profile.finetune_crop
+        if crop == "random":
+            return self._view(Augment(crop="random", square_side=SQUARE_SIDE))
+        return self._view(CENTER_CROP if crop == "center" else Augment(crop=crop))
+
+    def _target(self, dataset: str, role: str) -> tuple[Subset, Evaluation]:
+        """The training videos of a target, and how networks are tested on it."""
+        test = self._subset(dataset, "test", "all", role)
+        evaluation = Evaluation(
+            test=test, num_clips=self.profile.num_eval_clips, num_crops=self.profile.num_eval_crops
+        )
+        return self._subset(dataset, "train", "all", role), evaluation
+
+    def _subset(self, dataset: str, use: str, size: str, role: str) -> Subset:
+        where = f"{self.where}: {role}"
+        known = lookup(DATASETS, dataset, where=f"{where}: data set")
+        splits = {
+            "pretrain": known.pretrain_split,
+            "train": known.train_split,
+            "test": known.test_split,
+        }
+        return self.registry.subset(dataset, splits[use], size, where=where)
