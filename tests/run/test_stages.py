@@ -23,7 +23,7 @@ from kdbatch.run.data.augment import apply_augment, sample_augment
 from kdbatch.run.data.batches import StoredVideo, TrainingBatches, load_videos
 from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.decoding.decode import decode_frames
-from kdbatch.run.data.sampling import ClipRequest, even_clips, random_clip
+from kdbatch.run.data.sampling import ClipRequest, evenly_spaced_clips, random_clip
 from kdbatch.run.heartbeat import StopSignal
 from kdbatch.run.main import main
 from kdbatch.run.models import build_backbone
@@ -175,14 +175,16 @@ def test_retrieval_is_what_loops_over_single_clips_find(folder: Path, plan: Plan
         found = []
         for video in load_videos(folder / "shards", subset, view=recipe.view)[0]:
             views = []
-            frame_VT = even_clips(video.sample, recipe.view, recipe.evaluation.num_clips).frame_VT
+            frame_VT = evenly_spaced_clips(
+                video.sample, recipe.view, recipe.evaluation.num_clips
+            ).frame_VT
             for frame_T, number in itertools.product(frame_VT, range(3)):
                 draw = sample_augment(
                     THREE_CROPS,
                     height=video.sample.height,
                     width=video.sample.width,
                     rng=np.random.default_rng(0),
-                    number=number,
+                    draw_number=number,
                 )
                 top, left, height, width = draw.box
                 frame_THWC = decode_frames(
@@ -368,13 +370,13 @@ def test_epochs_come_again_after_as_many_as_asked(folder: Path, plan: Plan) -> N
     every = 2 * source.steps_per_epoch
     for step, found in enumerate(plans):
         first = plans[step % every]
-        assert (found.keys, found.draws, found.requests) == (
+        assert (found.keys, found.augment_params, found.requests) == (
             first.keys,
-            first.draws,
+            first.augment_params,
             first.requests,
         )
         assert set(found.extra["view"].tolist()) == {step // source.steps_per_epoch % 2}
-    assert plans[0].draws != plans[source.steps_per_epoch].draws
+    assert plans[0].augment_params != plans[source.steps_per_epoch].augment_params
 
 
 def test_a_teacher_of_other_classes_is_refused(plan: Plan, apart: Path) -> None:

@@ -56,7 +56,7 @@ def batch_of(positions: Sequence[int], *, num_views: int = 3, **extra: np.ndarra
     numbers = {"video": np.array(positions)} | extra
     return Batch(
         clips=[],
-        draws=[],
+        augment_params=[],
         num_views=num_views,
         label_B=torch.zeros(len(positions)),
         keys=[f"v{position}" for position in positions],

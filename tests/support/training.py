@@ -45,7 +45,7 @@ class Noise:
         draws = [AugmentParams((0, 0, 8, 8), False, False)] * len(clips)
         return Batch(
             clips=clips,
-            draws=draws,
+            augment_params=draws,
             num_views=1,
             label_B=(torch.arange(4) % 3)[self.share],
             keys=list("abcd")[self.share],

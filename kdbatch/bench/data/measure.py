@@ -23,7 +23,7 @@ from kdbatch.run.data.batches import StoredVideo
 from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.decoding.decode import DECODERS
 from kdbatch.run.data.decoding.frame_cache import FrameCache
-from kdbatch.run.data.decoding.frame_cache_files import file_bytes
+from kdbatch.run.data.decoding.frame_cache_files import cache_file_bytes
 from kdbatch.run.data.decoding.yuv import yuv_to_rgb
 from kdbatch.vocab.shards import Sample
 
@@ -224,7 +224,7 @@ def _measured(
 
 
 def _cache_bytes(videos: Sequence[StoredVideo]) -> int:
-    return sum(file_bytes(video.sample) for video in videos)
+    return sum(cache_file_bytes(video.sample) for video in videos)
 
 
 def _roomy(videos: Sequence[StoredVideo]) -> str | None:

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from kdbatch.bench.data.baselines import PeerClips
 from kdbatch.bench.data.meter import Stream
-from kdbatch.run.data.batches import StoredVideo, TrainingBatches, batches
+from kdbatch.run.data.batches import StoredVideo, TrainingBatches, iterate_batches
 from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.decoding.decode import decode_each
 from kdbatch.run.data.sampling import ClipRequest
@@ -115,7 +115,7 @@ def loader(
             sample_clips=choose,
             clip_reader=clip_reader,
         )
-        for batch in batches(source, range(ENDLESS_STEPS), num_workers=num_workers):
+        for batch in iterate_batches(source, range(ENDLESS_STEPS), num_workers=num_workers):
             if augment_on is not None:
                 batch.views(size_pixels=SIZE_PIXELS, device=augment_on)
             yield len(batch.clips)

@@ -241,7 +241,7 @@ def timed(way: StepVariant, *, seconds: float, device: torch.device) -> tuple[fl
     if gpu:
         torch.cuda.reset_peak_memory_stats(device)
         torch.cuda.synchronize(device)
-    waited = way.prefetcher.waited_seconds if way.prefetcher else 0.0
+    waited = way.prefetcher.data_wait_seconds if way.prefetcher else 0.0
     began, count = time.perf_counter(), 0
     while not count or time.perf_counter() - began < seconds:
         way.step()
@@ -249,7 +249,7 @@ def timed(way: StepVariant, *, seconds: float, device: torch.device) -> tuple[fl
     if gpu:
         torch.cuda.synchronize(device)
     spent = time.perf_counter() - began
-    share = 100 * (way.prefetcher.waited_seconds - waited) / spent if way.prefetcher else 0.0
+    share = 100 * (way.prefetcher.data_wait_seconds - waited) / spent if way.prefetcher else 0.0
     return (
         spent / count,
         share,

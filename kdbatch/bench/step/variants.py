@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from kdbatch.bench.step.scale import StepScale
 from kdbatch.run.data.batch import Batch, StoredVideo
-from kdbatch.run.data.batches import TrainingBatches, batches
+from kdbatch.run.data.batches import TrainingBatches, iterate_batches
 from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.decoding.frame_cache import FrameCache
 from kdbatch.run.data.prefetch import DeviceBatch, DevicePrefetcher
@@ -186,7 +186,7 @@ def feed_of(
         clip_reader=ClipReader(decoder="pyav", cache=cache),
     )
     return DevicePrefetcher(
-        batches(source, range(1 << 30), num_workers=num_workers),
+        iterate_batches(source, range(1 << 30), num_workers=num_workers),
         size_pixels=scale.size_pixels,
         device=device,
     )

@@ -13,8 +13,8 @@ from kdbatch.run.cka.block_structure import describe_blocks
 from kdbatch.run.cka.cka import CkaResult, LayerSimilarity, compute_cka
 from kdbatch.run.cka.half_batches import intervals, random_halves
 from kdbatch.run.context import RunContext
-from kdbatch.run.data.batches import EvaluationBatches, batches, load_videos
-from kdbatch.run.data.sampling import even_clips
+from kdbatch.run.data.batches import EvaluationBatches, iterate_batches, load_videos
+from kdbatch.run.data.sampling import evenly_spaced_clips
 from kdbatch.run.rng import rng_for
 from kdbatch.run.weights import load_classifier
 from kdbatch.vocab.done import StageFacts
@@ -64,7 +64,7 @@ def compare(recipe: Compare, assignment: Assignment, context: RunContext) -> Sta
 
 def _clips(source: EvaluationBatches, recipe: Compare, context: RunContext) -> Iterator[Tensor]:
     team = context.group
-    for batch in batches(
+    for batch in iterate_batches(
         source, range(team.rank, len(source), team.world_size), num_workers=context.num_workers
     ):
         context.reporter.raise_if_stopped()
@@ -91,7 +91,7 @@ def _source(recipe: Compare, assignment: Assignment, context: RunContext) -> Eva
         [videos[i] for i in order],
         view=recipe.view,
         videos_per_batch=recipe.batch_clips,
-        request=lambda sample: even_clips(sample, recipe.view, 1),
+        request=lambda sample: evenly_spaced_clips(sample, recipe.view, 1),
         clip_reader=context.clip_reader,
     )
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kdbatch.run.data.colour import recolour
+from kdbatch.run.data.colour import apply_colour
 from kdbatch.run.data.geometry import blur, resize_clips, rotate
 from kdbatch.vocab.views import Augment
 
@@ -44,7 +44,7 @@ class AugmentParams:
 
 
 def sample_augment(
-    augment: Augment, *, height: int, width: int, rng: np.random.Generator, number: int = 0
+    augment: Augment, *, height: int, width: int, rng: np.random.Generator, draw_number: int = 0
 ) -> AugmentParams:
     """Draw the parameters of one clip whose stored frames are `height` x `width`; `number` counts
     the draws of one video.
@@ -52,9 +52,9 @@ def sample_augment(
     How many random numbers are taken does not depend on their values.
     """
     box = (
-        _three(height, width, number)
+        _three_crop_box(height, width, draw_number)
         if augment.crop == "three"
-        else _box(augment, height, width, rng)
+        else _crop_box(augment, height, width, rng)
     )
     flip, gray, jitter = rng.random(3) < (
         augment.flip_probability,
@@ -86,7 +86,7 @@ def sample_augment(
     )
 
 
-def _box(
+def _crop_box(
     augment: Augment, height: int, width: int, rng: np.random.Generator
 ) -> tuple[int, int, int, int]:
     side = max(1, round(min(height, width) * augment.square_side))
@@ -111,7 +111,7 @@ def _box(
     return center
 
 
-def pixels_of(clip_BCTHW: Tensor) -> Tensor:
+def denormalize(clip_BCTHW: Tensor) -> Tensor:
     """Pixels from 0 to 1 of clips that `apply_draws` normalised."""
     mean, std = _mean_and_std(clip_BCTHW.device)
     return clip_BCTHW * std + mean
@@ -124,7 +124,7 @@ def _mean_and_std(device: torch.device) -> tuple[Tensor, Tensor]:
     return mean, std
 
 
-def _three(height: int, width: int, number: int) -> tuple[int, int, int, int]:
+def _three_crop_box(height: int, width: int, number: int) -> tuple[int, int, int, int]:
     """Squares of 7/8 of the short side (112 of 128 pixels): Qian et al. 2021, arXiv:2008.03800,
     test with three along the long side.
     """
@@ -138,27 +138,27 @@ def _three(height: int, width: int, number: int) -> tuple[int, int, int, int]:
 
 def apply_augment(
     clips: Sequence[Tensor],
-    draws: Sequence[AugmentParams],
+    params: Sequence[AugmentParams],
     *,
     size_pixels: int,
     device: torch.device,
 ) -> Tensor:
     """Cut uint8 clips (each THWC, of its own size) -> normalised float clips (BCTHW)."""
     clip_BTHWC = resize_clips(
-        clips, [d.flip for d in draws], size_pixels=size_pixels, device=device
+        clips, [d.flip for d in params], size_pixels=size_pixels, device=device
     )
-    out_BCTHW = torch.empty((len(draws), 3, *clip_BTHWC.shape[1:4]), device=device)
+    out_BCTHW = torch.empty((len(params), 3, *clip_BTHWC.shape[1:4]), device=device)
     # A CPU is twice as fast on what fits into a core's cache: one clip. A GPU wants all of them.
-    at_once = 1 if device.type == "cpu" else len(draws)
+    at_once = 1 if device.type == "cpu" else len(params)
     mean, std = _mean_and_std(device)
     with torch.autocast(
         device.type, enabled=False
     ):  # 8 bits of a pixel do not survive the 8 bits of bfloat16
-        for start in range(0, len(draws), at_once):
+        for start in range(0, len(params), at_once):
             part = slice(start, start + at_once)
             clip_BCTHW = out_BCTHW[part].copy_(clip_BTHWC[part].permute(0, 4, 1, 2, 3)).div_(255)
-            clip_BCTHW = rotate(clip_BCTHW, [d.degrees for d in draws[part]])
-            clip_BCTHW = recolour(clip_BCTHW, draws[part])
-            clip_BCTHW = blur(clip_BCTHW, [d.blur_sigma for d in draws[part]])
+            clip_BCTHW = rotate(clip_BCTHW, [d.degrees for d in params[part]])
+            clip_BCTHW = apply_colour(clip_BCTHW, params[part])
+            clip_BCTHW = blur(clip_BCTHW, [d.blur_sigma for d in params[part]])
             torch.sub(clip_BCTHW, mean, out=out_BCTHW[part]).div_(std)
     return out_BCTHW

@@ -37,7 +37,7 @@ class BatchPlan:
 
     requests: list[ReadRequest]
     shapes: list[Shape]
-    draws: list[AugmentParams]
+    augment_params: list[AugmentParams]
     num_views: int
     num_bytes: int
     labels: list[int]
@@ -48,8 +48,8 @@ class BatchPlan:
         """The batch, given the bytes that were read."""
         memory_N = torch.from_numpy(memory)
         return Batch(
-            clips=_unpacked(memory_N, self.shapes),
-            draws=self.draws,
+            clips=_split_clips(memory_N, self.shapes),
+            augment_params=self.augment_params,
             num_views=self.num_views,
             label_B=torch.tensor(self.labels),
             keys=self.keys,
@@ -68,7 +68,7 @@ class Batch:
     """
 
     clips: list[Tensor]
-    draws: list[AugmentParams]
+    augment_params: list[AugmentParams]
     num_views: int
     label_B: Tensor
     keys: list[str]
@@ -79,11 +79,13 @@ class Batch:
         """Augmented, normalised clips on the device, shape (V, B, C, T, H, W)."""
         clips = self.clips
         if self.memory_N is not None:  # all clips go over in one piece
-            clips = _unpacked(_moved(self.memory_N, device), [tuple(clip.shape) for clip in clips])
-        clip = apply_augment(clips, self.draws, size_pixels=size_pixels, device=device)
+            clips = _split_clips(
+                _to_device(self.memory_N, device), [tuple(clip.shape) for clip in clips]
+            )
+        clip = apply_augment(clips, self.augment_params, size_pixels=size_pixels, device=device)
         return clip.unflatten(0, (-1, self.num_views)).transpose(0, 1)
 
-    def part(self, videos: slice) -> "Batch":
+    def select_videos(self, videos: slice) -> "Batch":
         """All but the clips of some of its videos, `videos` a slice with both ends; their clips are
         cut from the augmented ones.
         """
@@ -91,14 +93,16 @@ class Batch:
             self,
             clips=[],
             memory_N=None,
-            draws=self.draws[videos.start * self.num_views : videos.stop * self.num_views],
+            augment_params=self.augment_params[
+                videos.start * self.num_views : videos.stop * self.num_views
+            ],
             label_B=self.label_B[videos],
             keys=self.keys[videos],
             extra={name: values[videos] for name, values in self.extra.items()},
         )
 
 
-def _moved(memory_N: Tensor, device: torch.device) -> Tensor:
+def _to_device(memory_N: Tensor, device: torch.device) -> Tensor:
     """A GPU fetches pinned memory by itself, while the host goes on."""
     return (
         memory_N.pin_memory().to(device, non_blocking=True)
@@ -107,7 +111,7 @@ def _moved(memory_N: Tensor, device: torch.device) -> Tensor:
     )
 
 
-def _unpacked(memory_N: Tensor, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
+def _split_clips(memory_N: Tensor, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
     parts = memory_N.split([math.prod(shape) for shape in shapes])
     return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
 
@@ -119,17 +123,17 @@ def plan_batch(
     *,
     view: View,
     rng: np.random.Generator,
-    share: slice = slice(None),
+    kept: slice = slice(None),
 ) -> BatchPlan:
     """Draw the augmentation of every clip of the batch; keep what falls into `share`, a slice of
     its videos.
     """
     drawn = [
-        _draw_clips(video.sample, request, view, rng)
+        _sample_augments(video.sample, request, view, rng)
         for video, request in zip(videos, requests, strict=True)
     ]
     readings, shapes, num_bytes = [], [], 0
-    for video, request, draws in zip(videos[share], requests[share], drawn[share], strict=True):
+    for video, request, draws in zip(videos[kept], requests[kept], drawn[kept], strict=True):
         frames, place_VT = np.unique(request.frame_VT, return_inverse=True)
         places: list[list[int]] = [
             place_T.tolist() for place_T in place_VT.reshape(request.frame_VT.shape)
@@ -153,24 +157,24 @@ def plan_batch(
     return BatchPlan(
         requests=readings,
         shapes=shapes,
-        draws=[draw for draws in drawn[share] for draw in draws],
+        augment_params=[draw for draws in drawn[kept] for draw in draws],
         num_views=len(requests[0].draw_V),
         num_bytes=num_bytes,
-        labels=[v.sample.label for v in videos[share]],
-        keys=[v.sample.key for v in videos[share]],
+        labels=[v.sample.label for v in videos[kept]],
+        keys=[v.sample.key for v in videos[kept]],
         extra={
-            name: np.ascontiguousarray(np.asarray(values)[share]) for name, values in extra.items()
+            name: np.ascontiguousarray(np.asarray(values)[kept]) for name, values in extra.items()
         },
     )
 
 
-def _draw_clips(
+def _sample_augments(
     sample: Sample, request: ClipRequest, view: View, rng: np.random.Generator
 ) -> list[AugmentParams]:
     """One draw per clip; clips with one number share one."""
     drawn = [
         sample_augment(
-            view.augment, height=sample.height, width=sample.width, rng=rng, number=number
+            view.augment, height=sample.height, width=sample.width, rng=rng, draw_number=number
         )
         for number in range(max(request.draw_V) + 1)
     ]

@@ -13,7 +13,7 @@ import numpy as np
 from kdbatch.base.errors import UserError
 from kdbatch.run.data.batch import Batch, BatchPlan, StoredVideo, plan_batch
 from kdbatch.run.data.clip_reader import ClipReader
-from kdbatch.run.data.loader import read_ahead, read_here
+from kdbatch.run.data.loader import read_ahead, read_batch
 from kdbatch.run.data.sampling import ClipRequest, timeline_frames
 from kdbatch.run.rng import rng_for
 from kdbatch.vocab.shards import Sample, Subset, load_samples
@@ -103,7 +103,7 @@ class TrainingBatches:
         self._shares = (-1, list[np.ndarray]())  # of the epoch that was asked for last
 
     def __getitem__(self, step: int) -> Batch:
-        return read_here(self.plan(step), self.clip_reader)
+        return read_batch(self.plan(step), self.clip_reader)
 
     def plan(self, step: int) -> BatchPlan:
         """What the batch of this step is made of. Nothing is read for it."""
@@ -127,7 +127,7 @@ class TrainingBatches:
             extra,
             view=self.view,
             rng=rng,
-            share=slice(self.rank, None, self.world_size),
+            kept=slice(self.rank, None, self.world_size),
         )
 
 
@@ -164,7 +164,7 @@ class EvaluationBatches:
         return len(self.groups)
 
     def __getitem__(self, step: int) -> Batch:
-        return read_here(self.plan(step), self.clip_reader)
+        return read_batch(self.plan(step), self.clip_reader)
 
     def plan(self, step: int) -> BatchPlan:
         """What the batch is made of. Nothing is read for it."""
@@ -175,7 +175,7 @@ class EvaluationBatches:
         )
 
 
-def batches(
+def iterate_batches(
     source: TrainingBatches | EvaluationBatches, steps: Iterable[int], *, num_workers: int
 ) -> Iterator[Batch]:
     """The batches of `steps`, in order, read ahead by `num_workers` processes (0: here, each when

@@ -13,7 +13,7 @@ from torch import Tensor
 GRAY = (0.299, 0.587, 0.114)
 
 
-class ColourDraw(Protocol):
+class ColourParams(Protocol):
     """What of a clip's draw is about colour; factors 1, 1, 1, 0 leave colours alone."""
 
     @property
@@ -28,38 +28,38 @@ class ColourDraw(Protocol):
     def hue(self) -> float: ...
 
 
-def recolour(clip_BCTHW: Tensor, draws: Sequence[ColourDraw]) -> Tensor:
+def apply_colour(clip_BCTHW: Tensor, params: Sequence[ColourParams]) -> Tensor:
     """Brightness, contrast, saturation, hue, grey, in this order; a step that no clip asks for is
     skipped. May change its input.
     """
 
     def factors(name: str) -> Tensor:
         return _per_clip(
-            torch.tensor([getattr(d, name) for d in draws], dtype=torch.float32), clip_BCTHW.device
+            torch.tensor([getattr(d, name) for d in params], dtype=torch.float32), clip_BCTHW.device
         )
 
-    if any(d.brightness != 1 for d in draws):
+    if any(d.brightness != 1 for d in params):
         clip_BCTHW = clip_BCTHW.mul_(factors("brightness")).clamp_(0, 1)
-    if any(d.contrast != 1 for d in draws):
-        mean = gray_of(clip_BCTHW).mean(dim=(-1, -2), keepdim=True)
+    if any(d.contrast != 1 for d in params):
+        mean = to_gray(clip_BCTHW).mean(dim=(-1, -2), keepdim=True)
         clip_BCTHW = torch.lerp(mean, clip_BCTHW, factors("contrast")).clamp_(0, 1)
-    if any(d.saturation != 1 for d in draws):
-        clip_BCTHW = torch.lerp(gray_of(clip_BCTHW), clip_BCTHW, factors("saturation")).clamp_(0, 1)
-    if any(d.hue != 0 for d in draws):
-        clip_BCTHW = turn_hue(clip_BCTHW, factors("hue"))
-    if any(d.gray for d in draws):
-        chosen = _per_clip(torch.tensor([d.gray for d in draws]), clip_BCTHW.device)
-        clip_BCTHW = torch.where(chosen, gray_of(clip_BCTHW), clip_BCTHW)
+    if any(d.saturation != 1 for d in params):
+        clip_BCTHW = torch.lerp(to_gray(clip_BCTHW), clip_BCTHW, factors("saturation")).clamp_(0, 1)
+    if any(d.hue != 0 for d in params):
+        clip_BCTHW = shift_hue(clip_BCTHW, factors("hue"))
+    if any(d.gray for d in params):
+        chosen = _per_clip(torch.tensor([d.gray for d in params]), clip_BCTHW.device)
+        clip_BCTHW = torch.where(chosen, to_gray(clip_BCTHW), clip_BCTHW)
     return clip_BCTHW
 
 
-def gray_of(clip_BCTHW: Tensor) -> Tensor:
+def to_gray(clip_BCTHW: Tensor) -> Tensor:
     """Luma of ITU-R BT.601, shape (B, 1, T, H, W)."""
     r, g, b = clip_BCTHW.unbind(1)
     return (r * GRAY[0]).add_(g, alpha=GRAY[1]).add_(b, alpha=GRAY[2]).unsqueeze(1)
 
 
-def turn_hue(clip_BCTHW: Tensor, turn_B1111: Tensor) -> Tensor:
+def shift_hue(clip_BCTHW: Tensor, turn_B1111: Tensor) -> Tensor:
     """Turn the hue by a share of the circle; value and saturation of HSV stay.
 
     The circle has six sectors, from red at 0 over green at 2 to blue at 4. With channels scaled to

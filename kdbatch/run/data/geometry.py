@@ -23,7 +23,7 @@ def resize_clips(
     times as fast as in floating point. A GPU gives float32, which is within 1.5 of it.
     """
     if device.type != "cpu":
-        return resize_together(clips, flips, size_pixels=size_pixels, device=device)
+        return resize_batch(clips, flips, size_pixels=size_pixels, device=device)
     resized = []
     for clip_THWC, flip in zip(clips, flips, strict=True):
         size = (size_pixels, size_pixels)
@@ -36,7 +36,7 @@ def resize_clips(
     return torch.stack(resized)
 
 
-def resize_together(
+def resize_batch(
     clips: Sequence[Tensor], flips: Sequence[bool], *, size_pixels: int, device: torch.device
 ) -> Tensor:
     """As `resize_clips`, in float32, all clips at once: they lie in one padded block, made where

@@ -14,10 +14,10 @@ from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.shared_buffer import SharedBuffer
 from kdbatch.run.data.worker_pool import PendingBatch, WorkerPool
 
-AHEAD_BATCHES = 4  # that are being read; besides, one waits to be taken and one is in use
+PREFETCH_BATCHES = 4  # that are being read; besides, one waits to be taken and one is in use
 
 
-def read_here(plan: BatchPlan, clip_reader: ClipReader) -> Batch:
+def read_batch(plan: BatchPlan, clip_reader: ClipReader) -> Batch:
     """The batch, read by this process."""
     memory = np.empty(plan.num_bytes, np.uint8)
     for request in plan.requests:
@@ -38,7 +38,7 @@ def read_ahead(
     A thread makes plans and waits for the processes, so that its caller does not. It is blocked
     most of the time, as is the caller, who waits for the device.
     """
-    made = _in_order(map(make_plan, steps), num_workers=num_workers, clip_reader=clip_reader)
+    made = _read_in_workers(map(make_plan, steps), num_workers=num_workers, clip_reader=clip_reader)
     with closing(made), ThreadPoolExecutor(1) as thread:
         coming = thread.submit(next, made, None)
         while (batch := coming.result()) is not None:
@@ -46,7 +46,7 @@ def read_ahead(
             yield batch
 
 
-def _in_order(
+def _read_in_workers(
     plans: Iterator[BatchPlan], *, num_workers: int, clip_reader: ClipReader
 ) -> Generator[Batch, None, None]:
     plan = next(plans, None)
@@ -54,20 +54,20 @@ def _in_order(
         return
     waiting: deque[tuple[BatchPlan, PendingBatch | None]] = deque()
     with (
-        closing(SharedBuffer((AHEAD_BATCHES + 3) * _room(plan))) as ring,
+        closing(SharedBuffer((PREFETCH_BATCHES + 3) * _max_batch_bytes(plan))) as ring,
         WorkerPool(num_workers, buffer=ring, clip_reader=clip_reader) as readers,
     ):
         while plan or waiting:
-            while plan and len(waiting) < AHEAD_BATCHES:
+            while plan and len(waiting) < PREFETCH_BATCHES:
                 order = readers.submit(plan.requests, plan.num_bytes)
                 if order is None and waiting:
                     break
                 waiting.append((plan, order))
                 plan = next(plans, None)
-            yield _finished(*waiting.popleft(), pool=readers, clip_reader=clip_reader)
+            yield _wait_for_batch(*waiting.popleft(), pool=readers, clip_reader=clip_reader)
 
 
-def _finished(
+def _wait_for_batch(
     plan: BatchPlan,
     pending: PendingBatch | None,
     *,
@@ -78,11 +78,11 @@ def _finished(
     batches. Rather slow than stuck.
     """
     if pending is None:
-        return read_here(plan, clip_reader)
+        return read_batch(plan, clip_reader)
     return plan.to_batch(pool.wait(pending))
 
 
-def _room(plan: BatchPlan) -> int:
+def _max_batch_bytes(plan: BatchPlan) -> int:
     """As much as a batch could need: whole frames instead of cut ones, twice that for larger videos
     to come, and the orders.
     """

@@ -29,16 +29,20 @@ class DevicePrefetcher:
     def __init__(self, batches: Iterator[Batch], *, size_pixels: int, device: torch.device) -> None:
         self._batches, self._size_pixels, self._device = batches, size_pixels, device
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
-        self.waited_seconds = 0.0
+        self.data_wait_seconds = 0.0
 
     def __iter__(self) -> Iterator[DeviceBatch]:
         return self
 
     def __next__(self) -> DeviceBatch:
-        batch = self._read()
-        return self._made(batch) if self._stream is None else self._made_beside(batch, self._stream)
+        batch = self._read_next()
+        return (
+            self._prepare(batch)
+            if self._stream is None
+            else self._prepare_on_stream(batch, self._stream)
+        )
 
-    def _read(self) -> Batch:
+    def _read_next(self) -> Batch:
         """The next batch. On a GPU waiting counts only if the device had run out of work when it
         was over; then all of it does.
         """
@@ -49,23 +53,23 @@ class DevicePrefetcher:
         began = time.monotonic()
         batch = next(self._batches)
         if busy is None or busy.query():
-            self.waited_seconds += time.monotonic() - began
+            self.data_wait_seconds += time.monotonic() - began
         return batch
 
-    def _made(self, batch: Batch) -> DeviceBatch:
+    def _prepare(self, batch: Batch) -> DeviceBatch:
         """The bytes that the clips were read into are given back. Numbers stay on the host, from
         where who needs them fetches them.
         """
         clip_VBCTHW = batch.views(size_pixels=self._size_pixels, device=self._device)
         return clip_VBCTHW, replace(batch, clips=[], memory_N=None)
 
-    def _made_beside(self, batch: Batch, stream: torch.cuda.Stream) -> DeviceBatch:
+    def _prepare_on_stream(self, batch: Batch, stream: torch.cuda.Stream) -> DeviceBatch:
         main = torch.cuda.current_stream(self._device)
         extra = {
             name: values.pin_memory() for name, values in batch.extra.items()
         }  # can be fetched without a wait
         with torch.cuda.stream(stream):
-            clip_VBCTHW, moved = self._made(batch)
+            clip_VBCTHW, moved = self._prepare(batch)
             label_B = batch.label_B.pin_memory().to(self._device, non_blocking=True)
         main.wait_stream(stream)
         for tensor in (clip_VBCTHW, label_B):

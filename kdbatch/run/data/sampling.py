@@ -34,7 +34,7 @@ def nearest_stored_frames(sample: Sample, view: View, time_T: np.ndarray) -> np.
     return np.clip(frame_T, 0, sample.num_frames - 1)
 
 
-def clip_at(sample: Sample, view: View, start: int) -> np.ndarray:
+def clip_frames(sample: Sample, view: View, start: int) -> np.ndarray:
     """The clip from timeline place `start`; a video that ends before the clip does is looped, as
     labels do not change by that.
     """
@@ -46,7 +46,7 @@ def random_clip(sample: Sample, view: View, rng: np.random.Generator) -> ClipReq
     """One clip at a uniform start, or the even start below it where that saves decoding."""
     num_starts = max(1, timeline_frames(sample, view) - view.window_frames + 1)
     start = cheap_start(sample, view, int(rng.integers(num_starts)))
-    return ClipRequest(frame_VT=clip_at(sample, view, start)[None], draw_V=(0,))
+    return ClipRequest(frame_VT=clip_frames(sample, view, start)[None], draw_V=(0,))
 
 
 def cheap_start(sample: Sample, view: View, start: int) -> int:
@@ -65,7 +65,9 @@ def cheap_start(sample: Sample, view: View, start: int) -> int:
     return start - int(start * ratio) % 2
 
 
-def even_clips(sample: Sample, view: View, num_clips: int, *, num_crops: int = 1) -> ClipRequest:
+def evenly_spaced_clips(
+    sample: Sample, view: View, num_clips: int, *, num_crops: int = 1
+) -> ClipRequest:
     """`num_clips` clips at starts spread evenly from the first to the last possible one, rounded:
     round(linspace(0, L - window, n)).
 
@@ -77,5 +79,7 @@ def even_clips(sample: Sample, view: View, num_clips: int, *, num_crops: int = 1
         if num_clips > 1
         else np.array([last // 2])
     )
-    frame_VT = np.stack([clip_at(sample, view, int(s)) for s in starts]).repeat(num_crops, axis=0)
+    frame_VT = np.stack([clip_frames(sample, view, int(s)) for s in starts]).repeat(
+        num_crops, axis=0
+    )
     return ClipRequest(frame_VT=frame_VT, draw_V=tuple(range(num_crops)) * num_clips)

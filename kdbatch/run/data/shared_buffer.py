@@ -18,25 +18,25 @@ class SharedBuffer:
 
     def __init__(self, num_bytes: int) -> None:
         self.num_bytes = num_bytes
-        self.file = _nameless_file()
+        self.file = _anonymous_file()
         os.ftruncate(self.file, num_bytes)
         self._map = mmap.mmap(self.file, num_bytes)
-        self._taken: dict[int, int] = {}  # start -> end
+        self._allocated: dict[int, int] = {}  # start -> end
 
     def allocate(self, num_bytes: int) -> tuple[int, np.ndarray] | None:
         """Start and bytes of the lowest free span; None where none is large enough. It is free
         again when the array is forgotten, and with it every array and tensor that was made from it.
         """
         start = 0
-        for taken, end in sorted(self._taken.items()):
+        for taken, end in sorted(self._allocated.items()):
             if taken - start >= num_bytes:
                 break
             start = end
         if start + num_bytes > self.num_bytes:
             return None
-        self._taken[start] = start + num_bytes
+        self._allocated[start] = start + num_bytes
         span = np.frombuffer(self._map, np.uint8, num_bytes, start)
-        weakref.finalize(span, self._taken.pop, start).atexit = False
+        weakref.finalize(span, self._allocated.pop, start).atexit = False
         return start, span
 
     def close(self) -> None:
@@ -44,7 +44,7 @@ class SharedBuffer:
         os.close(self.file)
 
 
-def _nameless_file() -> int:
+def _anonymous_file() -> int:
     if hasattr(os, "memfd_create"):
         return os.memfd_create("kdbatch-ring")
     # Pythons built for old systems lack it. A file in shared memory that has lost its name is the

@@ -14,7 +14,7 @@ import numpy as np
 
 from kdbatch.base.errors import UserError
 from kdbatch.run.data.clip_reader import ClipReader, unpack_requests
-from kdbatch.run.data.worker_pool import ANSWER, BUG, DONE, TOKEN, USER_ERROR
+from kdbatch.run.data.worker_pool import BUG, DONE, REPLY, TASK, USER_ERROR
 
 
 def main(argv: Sequence[str]) -> None:
@@ -25,17 +25,17 @@ def main(argv: Sequence[str]) -> None:
     clip_reader = ClipReader.from_arguments(argv[4:])
     memory = np.frombuffer(mmap.mmap(ring, num_bytes), np.uint8)
     while token := os.read(
-        work, TOKEN.size
+        work, TASK.size
     ):  # the kernel gives a whole token to one reader: all are written and read in one size
         kind, message, number = _serve(token, memory, clip_reader)
         try:
-            os.write(answers, ANSWER.pack(number, kind, len(message)) + message)
+            os.write(answers, REPLY.pack(number, kind, len(message)) + message)
         except BrokenPipeError:
             return
 
 
 def _serve(token: bytes, memory: np.ndarray, clip_reader: ClipReader) -> tuple[int, bytes, int]:
-    start, size, number, batch_start, batch_bytes = TOKEN.unpack(token)
+    start, size, number, batch_start, batch_bytes = TASK.unpack(token)
     try:
         batch = memory[batch_start : batch_start + batch_bytes]
         for request in unpack_requests(memory[start : start + size].tobytes()):

@@ -20,12 +20,12 @@ from kdbatch.base.errors import UserError
 from kdbatch.run.data.clip_reader import ClipReader, ReadRequest, pack_requests
 from kdbatch.run.data.shared_buffer import SharedBuffer
 
-TOKEN = struct.Struct(
+TASK = struct.Struct(
     "<QIIQQ"
 )  # where the work is described: start, bytes; its order; where its batch lies: start, bytes
-ANSWER = struct.Struct("<IBI")  # number of the order, kind, bytes of the message that follows
+REPLY = struct.Struct("<IBI")  # number of the order, kind, bytes of the message that follows
 DONE, USER_ERROR, BUG = 0, 1, 2
-_GROUPS_PER_PROCESS = (
+_TASKS_PER_WORKER = (
     3  # a batch is dealt out in about as many pieces, so that all are busy to its end
 )
 _CLOSE_SECONDS = 10.0
@@ -37,19 +37,19 @@ class PendingBatch:
 
     number: int
     memory: np.ndarray
-    num_open: int
+    num_unfinished: int
     failure: Exception | None = None
-    _kept: list[np.ndarray] = field(default_factory=list)
+    _held_buffers: list[np.ndarray] = field(default_factory=list)
 
-    def keep(self, span: np.ndarray) -> None:
+    def hold_buffer(self, span: np.ndarray) -> None:
         """Hold the description of the work for as long as someone may read it."""
-        self._kept.append(span)
+        self._held_buffers.append(span)
 
-    def count(self, failure: Exception | None) -> None:
-        self.num_open -= 1
+    def finish_task(self, failure: Exception | None) -> None:
+        self.num_unfinished -= 1
         self.failure = self.failure or failure
-        if not self.num_open:
-            self._kept.clear()
+        if not self.num_unfinished:
+            self._held_buffers.clear()
 
 
 class WorkerPool:
@@ -64,16 +64,18 @@ class WorkerPool:
         buffer: SharedBuffer,
         clip_reader: ClipReader,
     ) -> None:
-        self._ring, self._orders, self._next = buffer, dict[int, PendingBatch](), 0
-        self._work_read, self._work = os.pipe()
+        self._buffer, self._pending, self._next_number = buffer, dict[int, PendingBatch](), 0
+        self._task_read, self._task_write = os.pipe()
         self._selector = selectors.DefaultSelector()
         self._processes: dict[int, subprocess.Popen] = {}
-        self._heard: dict[int, bytearray] = {}
+        self._received: dict[int, bytearray] = {}
         for _ in range(num_workers):
             answers, answer_end = os.pipe()
-            self._processes[answers] = _start(buffer, self._work_read, answer_end, clip_reader)
+            self._processes[answers] = _start_worker(
+                buffer, self._task_read, answer_end, clip_reader
+            )
             os.close(answer_end)
-            self._heard[answers] = bytearray()
+            self._received[answers] = bytearray()
             self._selector.register(answers, selectors.EVENT_READ)
 
     def __enter__(self) -> "WorkerPool":
@@ -82,12 +84,12 @@ class WorkerPool:
     def __exit__(self, *_: object) -> None:
         """Take back the work that nobody has begun; who finds no more work leaves."""
         os.close(
-            self._work
+            self._task_write
             # first, so that the pipe has an end; set not to block, it would fail those who wait at it
         )
-        while os.read(self._work_read, 1 << 16):
+        while os.read(self._task_read, 1 << 16):
             pass
-        os.close(self._work_read)
+        os.close(self._task_read)
         for answers, process in self._processes.items():
             os.close(answers)
             try:
@@ -99,19 +101,21 @@ class WorkerPool:
 
     def submit(self, requests: Sequence[ReadRequest], num_bytes: int) -> PendingBatch | None:
         """Have `readings` read. None where the ring has no room for them now."""
-        size = -(-len(requests) // (_GROUPS_PER_PROCESS * len(self._processes)))
+        size = -(-len(requests) // (_TASKS_PER_WORKER * len(self._processes)))
         groups = [pack_requests(requests[i : i + size]) for i in range(0, len(requests), size)]
-        work, place = self._ring.allocate(sum(map(len, groups))), self._ring.allocate(num_bytes)
+        work, place = self._buffer.allocate(sum(map(len, groups))), self._buffer.allocate(num_bytes)
         if work is None or place is None:
             return None
         start, described = work
         described[:] = np.frombuffer(b"".join(groups), np.uint8)
-        order = PendingBatch(number=self._next, memory=place[1], num_open=len(groups))
-        order.keep(described)
-        self._next = (self._next + 1) % (1 << 32)
-        self._orders[order.number] = order
+        order = PendingBatch(number=self._next_number, memory=place[1], num_unfinished=len(groups))
+        order.hold_buffer(described)
+        self._next_number = (self._next_number + 1) % (1 << 32)
+        self._pending[order.number] = order
         for group in groups:
-            os.write(self._work, TOKEN.pack(start, len(group), order.number, place[0], num_bytes))
+            os.write(
+                self._task_write, TASK.pack(start, len(group), order.number, place[0], num_bytes)
+            )
             start += len(group)
         return order
 
@@ -121,34 +125,34 @@ class WorkerPool:
         Raises:
             UserError: a video cannot be read, or a process was killed.
         """
-        while pending.num_open:
+        while pending.num_unfinished:
             for key, _ in self._selector.select():
-                self._hear(key.fd)
+                self._receive(key.fd)
         if pending.failure:
             raise pending.failure
         return pending.memory
 
-    def _hear(self, answers: int) -> None:
-        heard = self._heard[answers]
+    def _receive(self, answers: int) -> None:
+        heard = self._received[answers]
         data = os.read(answers, 1 << 16)
         if not data:
-            raise _death(self._processes[answers].wait())
+            raise _worker_exit_error(self._processes[answers].wait())
         heard += data
-        while len(heard) >= ANSWER.size:
-            number, kind, size = ANSWER.unpack_from(heard)
-            if len(heard) < ANSWER.size + size:
+        while len(heard) >= REPLY.size:
+            number, kind, size = REPLY.unpack_from(heard)
+            if len(heard) < REPLY.size + size:
                 return
-            message = heard[ANSWER.size : ANSWER.size + size].decode()
-            del heard[: ANSWER.size + size]
-            order = self._orders[number]
-            order.count(
+            message = heard[REPLY.size : REPLY.size + size].decode()
+            del heard[: REPLY.size + size]
+            order = self._pending[number]
+            order.finish_task(
                 {DONE: None, USER_ERROR: UserError(message), BUG: RuntimeError(message)}[kind]
             )
-            if not order.num_open:
-                del self._orders[number]
+            if not order.num_unfinished:
+                del self._pending[number]
 
 
-def _start(
+def _start_worker(
     buffer: SharedBuffer, work: int, answers: int, clip_reader: ClipReader
 ) -> subprocess.Popen:
     """A new interpreter, not a fork: CUDA survives none, and this process may hold gigabytes. It
@@ -178,7 +182,7 @@ def _start(
         signal.pthread_sigmask(signal.SIG_SETMASK, kept)
 
 
-def _death(code: int) -> Exception:
+def _worker_exit_error(code: int) -> Exception:
     if code < 0:
         return UserError(
             f"a process that reads clips was killed by {signal.Signals(-code).name} (SIGKILL: mostly for want of memory). Raise memory_gb "

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from kdbatch.run.context import RunContext
-from kdbatch.run.data.batches import Batch, EvaluationBatches, StoredVideo, batches
-from kdbatch.run.data.sampling import even_clips
+from kdbatch.run.data.batches import Batch, EvaluationBatches, StoredVideo, iterate_batches
+from kdbatch.run.data.sampling import evenly_spaced_clips
 from kdbatch.vocab.views import CENTER_CROP, THREE_CROPS, Augment, View
 
 CLIPS_PER_PASS = 64
@@ -109,12 +109,12 @@ def predict_each_video(
         videos,
         view=seen,
         videos_per_batch=max(1, CLIPS_PER_PASS // (num_clips * num_crops)),
-        request=lambda sample: even_clips(sample, seen, num_clips, num_crops=num_crops),
+        request=lambda sample: evenly_spaced_clips(sample, seen, num_clips, num_crops=num_crops),
         clip_reader=context.clip_reader,
         rank=context.group.rank,
         world_size=context.group.world_size,
     )
-    for batch in batches(source, range(len(source)), num_workers=context.num_workers):
+    for batch in iterate_batches(source, range(len(source)), num_workers=context.num_workers):
         if may_stop:
             context.reporter.raise_if_stopped()
         clip_VBCTHW = batch.views(size_pixels=seen.size_pixels, device=context.device)

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdbatch.run.data.batches import Batch, StoredVideo
-from kdbatch.run.data.sampling import ClipRequest, clip_at, timeline_frames
+from kdbatch.run.data.sampling import ClipRequest, clip_frames, timeline_frames
 from kdbatch.run.distributed.collectives import all_gather_with_grad
 from kdbatch.run.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from kdbatch.run.models import VideoBackbone
@@ -43,7 +43,7 @@ def sample_clips(
         gap = draw_gap(task, num_starts, rng)
         start = int(rng.integers(num_starts - gap))
         starts = rng.permutation([start, start + gap])
-        clips = [clip_at(video.sample, view, int(s)) for s in starts]
+        clips = [clip_frames(video.sample, view, int(s)) for s in starts]
         requests.append(ClipRequest(frame_VT=np.stack(clips), draw_V=(0, 1)))
     return requests, {"video": np.array([video.sample.place for video in videos])}
 

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdbatch.run.data.augment import pixels_of
+from kdbatch.run.data.augment import denormalize
 from kdbatch.run.data.batches import Batch, StoredVideo
 from kdbatch.run.data.geometry import resize_map
 from kdbatch.run.data.sampling import ClipRequest, nearest_stored_frames, timeline_frames
@@ -152,9 +152,9 @@ def prp_step(model: PRPModel, clip_VBCTHW: Tensor, batch: Batch, task: PRP) -> S
     real_BJ = batch.extra["real"].to(device, non_blocking=True)
     logit_BR, rebuilt_BCJHW = model(target_BCJHW[:, :, ::2])
     with torch.autocast(device.type, enabled=False):
-        error_BCJHW = (rebuilt_BCJHW.float() - pixels_of(target_BCJHW)).square()
+        error_BCJHW = (rebuilt_BCJHW.float() - denormalize(target_BCJHW)).square()
         if task.motion_weighted:
-            motion_pixels = pixels_of(motion_BCAHW)
+            motion_pixels = denormalize(motion_BCAHW)
             label_on_host = batch.extra["rate"]
             weight_BCJHW = target_weights(motion_pixels, label_on_host, task, num_target=num_target)
             error_BCJHW = error_BCJHW * weight_BCJHW

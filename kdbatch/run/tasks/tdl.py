@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kdbatch.run.data.batches import Batch, StoredVideo
-from kdbatch.run.data.sampling import ClipRequest, clip_at, timeline_frames
+from kdbatch.run.data.sampling import ClipRequest, clip_frames, timeline_frames
 from kdbatch.run.distributed.process_group import ProcessGroup
 from kdbatch.run.tasks.momentum import MomentumEncoders, info_nce
 from kdbatch.run.tasks.pretext import MakeBackbone, Pretext, SampledClips
@@ -43,7 +43,7 @@ def sample_clips(
     requests = []
     for video in videos:
         start, negative = draw_starts(task, timeline_frames(video.sample, view), view, rng)
-        clips = [clip_at(video.sample, view, s) for s in (start, start, negative)]
+        clips = [clip_frames(video.sample, view, s) for s in (start, start, negative)]
         requests.append(ClipRequest(frame_VT=np.stack(clips), draw_V=(0, 1, 2)))
     extra = {
         "video": np.array([video.sample.place for video in videos]),

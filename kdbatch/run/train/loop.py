@@ -8,7 +8,7 @@ from torch import nn
 
 from kdbatch.result.write import Measure
 from kdbatch.run.context import RunContext
-from kdbatch.run.data.batches import TrainingBatches, batches
+from kdbatch.run.data.batches import TrainingBatches, iterate_batches
 from kdbatch.run.data.prefetch import DevicePrefetcher
 from kdbatch.run.distributed.sync_layers import synchronize_layers
 from kdbatch.run.heartbeat import StatusReporter, Stopped
@@ -78,7 +78,7 @@ def train(
     total = schedule.epochs * per_epoch
     steps = range(state.step, total)
     feed = DevicePrefetcher(
-        batches(source, steps, num_workers=context.num_workers),
+        iterate_batches(source, steps, num_workers=context.num_workers),
         size_pixels=source.view.size_pixels,
         device=context.device,
     )

@@ -91,7 +91,8 @@ def _backward(
         whole = num_parts == 1
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
             taken = take_step(
-                clip_VBCTHW if whole else clip_VBCTHW[:, part], batch if whole else batch.part(part)
+                clip_VBCTHW if whole else clip_VBCTHW[:, part],
+                batch if whole else batch.select_videos(part),
             )
         share = (part.stop - part.start) / num_videos
         (taken.loss if whole else taken.loss * share).backward()

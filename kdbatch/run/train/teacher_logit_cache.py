@@ -125,7 +125,7 @@ class TeacherLogitCache:
         )
         found = []
         for key, draw, frame_T, place, number in zip(
-            batch.keys, batch.draws, frame_BT, places, views, strict=True
+            batch.keys, batch.augment_params, frame_BT, places, views, strict=True
         ):
             view = frame_T.tobytes() + _numbers(draw).tobytes()
             size = DIGEST_BYTES + len(view) + 2 * len(self._teachers) * self._num_classes

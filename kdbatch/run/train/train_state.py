@@ -128,7 +128,7 @@ class TrainingClock:
     def stamp(self, state: TrainState, *, ends_epoch: bool) -> None:
         state.seconds, state.waited = (
             time.monotonic() - self._began,
-            self._waited + self._feed.waited_seconds,
+            self._waited + self._feed.data_wait_seconds,
         )
         if ends_epoch:
             seconds, waited = state.seconds - state.before[0], state.waited - state.before[1]

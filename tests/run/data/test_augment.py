@@ -4,8 +4,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdbatch.run.data.augment import AugmentParams, apply_augment, pixels_of, sample_augment
-from kdbatch.run.data.colour import gray_of, recolour
+from kdbatch.run.data.augment import AugmentParams, apply_augment, denormalize, sample_augment
+from kdbatch.run.data.colour import apply_colour, to_gray
 from kdbatch.run.data.geometry import blur, resize_clips, rotate
 from kdbatch.vocab.tasks import TASKS
 from kdbatch.vocab.views import CENTER_CROP, THREE_CROPS, Augment
@@ -25,7 +25,7 @@ def _cut(frame_THWC: np.ndarray, draw: AugmentParams) -> np.ndarray:
 def test_the_centre_view_is_the_largest_square_untouched() -> None:
     clip = _clip()
     draw = sample_augment(CENTER_CROP, height=20, width=30, rng=np.random.default_rng(0))
-    out = pixels_of(
+    out = denormalize(
         apply_augment([torch.from_numpy(_cut(clip, draw))], [draw], size_pixels=20, device=CPU)
     )
     assert torch.allclose(
@@ -98,7 +98,7 @@ def test_a_flip_mirrors_and_grey_has_three_equal_channels() -> None:
     clip = torch.from_numpy(_clip(height=16, width=16))
     box = (0, 0, 16, 16)
     plain, flipped, gray = (
-        pixels_of(
+        denormalize(
             apply_augment(
                 [clip], [AugmentParams(box, bool(f), bool(g))], size_pixels=16, device=CPU
             )
@@ -107,18 +107,18 @@ def test_a_flip_mirrors_and_grey_has_three_equal_channels() -> None:
     )
     assert torch.equal(flipped, plain.flip(-1))
     assert torch.allclose(gray[:, 0], gray[:, 1], atol=1e-6) and torch.allclose(
-        gray[:, :1], gray_of(plain), atol=1e-6
+        gray[:, :1], to_gray(plain), atol=1e-6
     )
 
 
 def test_brightness_contrast_and_saturation_follow_their_formulas() -> None:
     clip = torch.from_numpy(_clip(height=16, width=16))
     box = (0, 0, 16, 16)
-    x = pixels_of(
+    x = denormalize(
         apply_augment([clip], [AugmentParams(box, False, False)], size_pixels=16, device=CPU)
     )
     bright, contrast, saturated = (
-        pixels_of(
+        denormalize(
             apply_augment(
                 [clip],
                 [AugmentParams(box, False, False, **{name: 0.6})],
@@ -128,10 +128,10 @@ def test_brightness_contrast_and_saturation_follow_their_formulas() -> None:
         )
         for name in ("brightness", "contrast", "saturation")
     )
-    mean = gray_of(x).mean(dim=(-1, -2), keepdim=True)
+    mean = to_gray(x).mean(dim=(-1, -2), keepdim=True)
     assert torch.allclose(bright, x * 0.6, atol=1e-5)
     assert torch.allclose(contrast, 0.6 * x + 0.4 * mean, atol=1e-5)
-    assert torch.allclose(saturated, 0.6 * x + 0.4 * gray_of(x), atol=1e-5)
+    assert torch.allclose(saturated, 0.6 * x + 0.4 * to_gray(x), atol=1e-5)
 
 
 STRONG = Augment(
@@ -157,8 +157,8 @@ def test_what_is_drawn_is_applied_in_the_stated_order_and_clips_do_not_meet() ->
             resize_clips([clip], [draw.flip], size_pixels=16, device=CPU).permute(0, 4, 1, 2, 3)
             / 255
         )
-        step = blur(recolour(rotate(step, [draw.degrees]), [draw]), [draw.blur_sigma])
-        assert torch.allclose(pixels_of(found[None]), step, atol=1e-5)
+        step = blur(apply_colour(rotate(step, [draw.degrees]), [draw]), [draw.blur_sigma])
+        assert torch.allclose(denormalize(found[None]), step, atol=1e-5)
 
 
 def test_rotation_and_blur_are_drawn_from_their_ranges_and_not_at_all_where_the_recipe_has_none() -> (

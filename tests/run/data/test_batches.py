@@ -18,12 +18,12 @@ from kdbatch.run.data.batch import BatchPlan
 from kdbatch.run.data.batches import (
     EvaluationBatches,
     StoredVideo,
-    batches,
+    iterate_batches,
     load_videos,
     split_epoch,
 )
 from kdbatch.run.data.clip_reader import ClipReader
-from kdbatch.run.data.sampling import even_clips
+from kdbatch.run.data.sampling import evenly_spaced_clips
 from kdbatch.run.tasks.rspnet import sample_clips
 from kdbatch.vocab.shards import Sample, find_subset, load_index
 from kdbatch.vocab.tasks import RSPNet
@@ -62,7 +62,7 @@ def wanted(plan: BatchPlan) -> list[object]:
     return [
         plan.keys,
         [(r.frames, r.frame_ranks, r.boxes, r.offsets) for r in plan.requests],
-        plan.draws,
+        plan.augment_params,
         plan.shapes,
         extra,
     ]
@@ -136,13 +136,13 @@ def test_a_plan_is_the_same_from_every_step_that_a_run_may_resume_at() -> None:
 
 def test_every_step_of_every_epoch_draws_for_itself() -> None:
     source = world.source_of(videos(12), batch_clips=4)
-    draws = [str(source.plan(step).draws) for step in range(3 * source.steps_per_epoch)]
+    draws = [str(source.plan(step).augment_params) for step in range(3 * source.steps_per_epoch)]
     assert len(set(draws)) == len(draws) == 9
 
 
 def test_another_seed_gives_other_clips_in_another_order() -> None:
     one, other = (world.source_of(videos(30), seed=seed).plan(0) for seed in (0, 1))
-    assert one.keys != other.keys and one.draws != other.draws
+    assert one.keys != other.keys and one.augment_params != other.augment_params
 
 
 @given(world_size=st.integers(1, 8), share=st.integers(1, 3), num_steps=st.integers(1, 3))
@@ -201,7 +201,7 @@ def test_clips_lie_in_memory_one_after_the_other_and_share_what_they_are_asked_t
         [0, *sizes[:-1]]
     ).tolist()
     assert plan.num_bytes == sum(sizes) and plan.num_views == 3
-    assert plan.draws[0] == plan.draws[1] != plan.draws[2]
+    assert plan.augment_params[0] == plan.augment_params[1] != plan.augment_params[2]
 
 
 def test_a_speed_task_still_starts_at_odd_frames() -> None:
@@ -233,10 +233,10 @@ def test_an_evaluation_reads_every_video_once_in_order(shards_dir: Path) -> None
         stored,
         view=world.VIEW,
         videos_per_batch=5,
-        request=lambda sample: even_clips(sample, world.VIEW, 3),
+        request=lambda sample: evenly_spaced_clips(sample, world.VIEW, 3),
         clip_reader=ClipReader(decoder="pyav"),
     )
-    read = list(batches(source, range(len(source)), num_workers=0))
+    read = list(iterate_batches(source, range(len(source)), num_workers=0))
     assert [key for batch in read for key in batch.keys] == [video.sample.key for video in stored]
     assert all(batch.num_views == 3 and len(batch.clips) == 3 * len(batch.keys) for batch in read)
 

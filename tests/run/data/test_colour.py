@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from kdbatch.run.data.augment import AugmentParams
-from kdbatch.run.data.colour import gray_of, recolour, turn_hue
+from kdbatch.run.data.colour import apply_colour, shift_hue, to_gray
 
 BOX = (0, 0, 8, 8)
 
@@ -24,13 +24,13 @@ def test_the_hue_turns_as_colorsys_turns_it(turn: float) -> None:
         h, s, v = colorsys.rgb_to_hsv(r, g, b)
         expected.append(colorsys.hsv_to_rgb((h + turn) % 1, s, v))
     clip = torch.from_numpy(colour_NC).T.reshape(1, 3, 1, 1, -1)
-    got = turn_hue(clip, torch.full((1, 1, 1, 1, 1), turn, dtype=torch.float64))
+    got = shift_hue(clip, torch.full((1, 1, 1, 1, 1), turn, dtype=torch.float64))
     assert np.allclose(got.reshape(3, -1).T.numpy(), expected, atol=1e-9)
 
 
 def test_no_turn_changes_no_colour() -> None:
     clip = _clip()
-    assert torch.allclose(turn_hue(clip, torch.zeros(1, 1, 1, 1, 1)), clip, atol=1e-6)
+    assert torch.allclose(shift_hue(clip, torch.zeros(1, 1, 1, 1, 1)), clip, atol=1e-6)
 
 
 def _slow(clip_CTHW: np.ndarray, draw: AugmentParams) -> np.ndarray:
@@ -60,17 +60,19 @@ def test_a_batch_is_coloured_as_its_pixels_are_one_by_one() -> None:
     ]
     clip = _clip(num=6)
     expected = np.stack([_slow(c.numpy(), d) for c, d in zip(clip, draws, strict=True)])
-    assert np.allclose(recolour(clip.clone(), draws).numpy(), expected, atol=1e-5)
+    assert np.allclose(apply_colour(clip.clone(), draws).numpy(), expected, atol=1e-5)
 
 
 def test_a_draw_without_colour_leaves_every_pixel() -> None:
     clip = _clip(num=2)
     assert torch.equal(
-        recolour(clip.clone(), [AugmentParams(BOX, False, False), AugmentParams(BOX, True, False)]),
+        apply_colour(
+            clip.clone(), [AugmentParams(BOX, False, False), AugmentParams(BOX, True, False)]
+        ),
         clip,
     )
 
 
 def test_grey_weighs_the_channels_as_luma_does() -> None:
     clip = torch.eye(3).view(1, 3, 1, 1, 3)
-    assert gray_of(clip).flatten().tolist() == pytest.approx([0.299, 0.587, 0.114])
+    assert to_gray(clip).flatten().tolist() == pytest.approx([0.299, 0.587, 0.114])

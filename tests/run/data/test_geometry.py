@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdbatch.run.data.geometry import blur, resize_clips, resize_matrix, resize_together, rotate
+from kdbatch.run.data.geometry import blur, resize_batch, resize_clips, resize_matrix, rotate
 
 CPU = torch.device("cpu")
 
@@ -42,7 +42,7 @@ def test_resizing_is_a_mean_under_triangles(
     height: int, width: int, size: int, flip: bool, seed: int
 ) -> None:
     clips = _clips([(height, width), (20, 33)], seed)
-    together = resize_together(clips, [flip, not flip], size_pixels=size, device=CPU)
+    together = resize_batch(clips, [flip, not flip], size_pixels=size, device=CPU)
     rounded = resize_clips(clips, [flip, not flip], size_pixels=size, device=CPU)
     assert rounded.dtype == torch.uint8
     for clip, mirrored, exact, near in zip(clips, (flip, not flip), together, rounded, strict=True):
@@ -56,7 +56,7 @@ def test_a_clip_of_the_asked_size_is_not_touched() -> None:
     clips = _clips([(16, 16)])
     assert torch.equal(resize_clips(clips, [False], size_pixels=16, device=CPU)[0], clips[0])
     assert torch.equal(
-        resize_together(clips, [False], size_pixels=16, device=CPU)[0], clips[0].float()
+        resize_batch(clips, [False], size_pixels=16, device=CPU)[0], clips[0].float()
     )
 
 

@@ -21,10 +21,10 @@ from support.wait import wait_until
 from kdbatch.base.errors import UserError
 from kdbatch.bench.data.streams import BATCH_CLIPS, loader
 from kdbatch.run.data.batch import Batch
-from kdbatch.run.data.batches import StoredVideo, TrainingBatches, batches
+from kdbatch.run.data.batches import StoredVideo, TrainingBatches, iterate_batches
 from kdbatch.run.data.clip_reader import ClipReader, pack_requests, unpack_requests
 from kdbatch.run.data.decoding.decode import DECODERS
-from kdbatch.run.data.loader import AHEAD_BATCHES, read_ahead
+from kdbatch.run.data.loader import PREFETCH_BATCHES, read_ahead
 from kdbatch.run.data.shared_buffer import SharedBuffer
 from kdbatch.run.data.worker_pool import WorkerPool
 
@@ -74,7 +74,11 @@ def _children(parent: int = 0) -> list[int]:
 
 
 def _equal(a: Batch, b: Batch) -> bool:
-    same = a.keys == b.keys and a.draws == b.draws and torch.equal(a.label_B, b.label_B)
+    same = (
+        a.keys == b.keys
+        and a.augment_params == b.augment_params
+        and torch.equal(a.label_B, b.label_B)
+    )
     extra = all(torch.equal(a.extra[name], b.extra[name]) for name in a.extra)
     return same and extra and all(torch.equal(x, y) for x, y in zip(a.clips, b.clips, strict=True))
 
@@ -84,10 +88,10 @@ def test_batches_are_the_same_whoever_reads_them_and_from_any_step(
     videos: list[StoredVideo], num_workers: int
 ) -> None:
     source = world.source_of(videos)
-    here = list(batches(source, range(2 * source.steps_per_epoch), num_workers=0))
+    here = list(iterate_batches(source, range(2 * source.steps_per_epoch), num_workers=0))
     start = num_workers + 1
     for step, batch in enumerate(
-        batches(source, range(start, len(here)), num_workers=num_workers), start
+        iterate_batches(source, range(start, len(here)), num_workers=num_workers), start
     ):
         assert _equal(batch, here[step])
     assert step == len(here) - 1
@@ -116,8 +120,8 @@ def test_processes_that_train_together_read_their_shares_and_nothing_else(
         world.source_of(alone.videos, batch_clips=world_size, rank=r, world_size=world_size)
         for r in range(world_size)
     ]
-    shares = [list(batches(source, range(3), num_workers=0)) for source in sources[:-1]]
-    shares.append(list(batches(sources[-1], range(3), num_workers=num_workers)))
+    shares = [list(iterate_batches(source, range(3), num_workers=0)) for source in sources[:-1]]
+    shares.append(list(iterate_batches(sources[-1], range(3), num_workers=num_workers)))
     for step in range(3):
         whole = alone[step]
         assert len({len(of_rank) for of_rank in shares}) == 1
@@ -134,13 +138,13 @@ def test_processes_that_train_together_read_their_shares_and_nothing_else(
 def test_batches_that_are_kept_stay_what_they_were(videos: list[StoredVideo]) -> None:
     """More of them than the ring has room for."""
     source = world.source_of(videos)
-    steps = range(5 * (AHEAD_BATCHES + 3))
-    kept = list(batches(source, steps, num_workers=1))
+    steps = range(5 * (PREFETCH_BATCHES + 3))
+    kept = list(iterate_batches(source, steps, num_workers=1))
     assert all(_equal(batch, source[step]) for step, batch in zip(steps, kept, strict=True))
 
 
 def test_no_steps_start_no_process(videos: list[StoredVideo]) -> None:
-    assert list(batches(world.source_of(videos), range(0), num_workers=2)) == []
+    assert list(iterate_batches(world.source_of(videos), range(0), num_workers=2)) == []
 
 
 def test_only_the_batches_that_are_asked_for_and_a_few_ahead_are_planned(
@@ -155,13 +159,13 @@ def test_only_the_batches_that_are_asked_for_and_a_few_ahead_are_planned(
     made = read_ahead(plan, range(20, 60), num_workers=1, clip_reader=ClipReader(decoder="pyav"))
     next(made)
     made.close()
-    assert planned[0] == 20 and len(planned) <= AHEAD_BATCHES + 3
+    assert planned[0] == 20 and len(planned) <= PREFETCH_BATCHES + 3
 
 
 def test_leaving_early_ends_the_processes(
     videos: list[StoredVideo], readers: Callable[[], list[int]]
 ) -> None:
-    made = batches(world.source_of(videos), range(1000), num_workers=2)
+    made = iterate_batches(world.source_of(videos), range(1000), num_workers=2)
     next(made)
     assert len(readers()) == 2
     del made
@@ -205,7 +209,7 @@ def _told(source: TrainingBatches, num_workers: int) -> tuple[int, str]:
     num = 0
     try:
         for step, _ in enumerate(
-            batches(source, range(source.steps_per_epoch), num_workers=num_workers), 1
+            iterate_batches(source, range(source.steps_per_epoch), num_workers=num_workers), 1
         ):
             num = step
     except UserError as error:
@@ -216,7 +220,7 @@ def _told(source: TrainingBatches, num_workers: int) -> tuple[int, str]:
 def test_a_killed_process_is_noticed_and_told(
     videos: list[StoredVideo], readers: Callable[[], list[int]]
 ) -> None:
-    made = batches(world.source_of(videos), range(10_000), num_workers=2)
+    made = iterate_batches(world.source_of(videos), range(10_000), num_workers=2)
     next(made)
     os.kill(readers()[0], signal.SIGKILL)
     with pytest.raises(UserError, match="killed by SIGKILL.*Raise memory_gb"):
@@ -240,7 +244,7 @@ def test_signals_that_stop_a_run_do_not_stop_its_readers(
     videos: list[StoredVideo], readers: Callable[[], list[int]]
 ) -> None:
     source = world.source_of(videos)
-    made = batches(source, range(12), num_workers=1)
+    made = iterate_batches(source, range(12), num_workers=1)
     next(made)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2, signal.SIGHUP):
         os.kill(readers()[0], number)
@@ -281,8 +285,8 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from support import clips as world
-from kdbatch.run.data.batches import batches
-made = batches(world.source_of(world.videos_of(Path(sys.argv[2]))), range(10**12), num_workers=2)
+from kdbatch.run.data.batches import iterate_batches
+made = iterate_batches(world.source_of(world.videos_of(Path(sys.argv[2]))), range(10**12), num_workers=2)
 next(made)
 print("reading", flush=True)
 for _ in made:
@@ -293,7 +297,7 @@ for _ in made:
 def test_a_reader_needs_neither_torch_nor_decord(
     videos: list[StoredVideo], readers: Callable[[], list[int]]
 ) -> None:
-    made = batches(world.source_of(videos), range(100), num_workers=1)
+    made = iterate_batches(world.source_of(videos), range(100), num_workers=1)
     next(made)
     maps = Path(f"/proc/{readers()[0]}/maps").read_text()
     assert "libav" in maps and "torch" not in maps and "decord" not in maps
@@ -312,7 +316,7 @@ def test_the_memory_of_a_reader_is_flat_over_2000_videos(
         replace(v, sample=replace(v.sample, key=f"{v.sample.key}-{i}"))
         for i, v in zip(range(2000), cycle(videos))
     ]
-    with closing(loader(many, 2, decoder=decoder)()) as made:
+    with closing(loader(many, 2, clip_reader=ClipReader(decoder=decoder))()) as made:
         for _ in range(200 // BATCH_CLIPS):
             next(made)
         early = {reader: _megabytes(reader, "Anonymous") for reader in readers()}

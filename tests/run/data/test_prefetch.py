@@ -28,7 +28,7 @@ def test_a_batch_comes_augmented_with_its_labels_and_without_its_bytes() -> None
         ) and clip_VBCTHW.shape == (1, 4, 3, 2, 8, 8)
         assert (
             batch.keys == whole.keys
-            and batch.draws == whole.draws
+            and batch.augment_params == whole.augment_params
             and torch.equal(batch.label_B, whole.label_B)
         )
         assert batch.clips == [] and batch.memory_N is None
@@ -38,19 +38,19 @@ def test_a_batch_comes_augmented_with_its_labels_and_without_its_bytes() -> None
 def test_only_the_time_that_a_batch_is_late_counts_as_waiting() -> None:
     feed = DevicePrefetcher(_late(0.03), size_pixels=8, device=CPU)
     for number, _ in enumerate(feed, start=1):
-        before = feed.waited_seconds
+        before = feed.data_wait_seconds
         assert before >= 0.03 * number
         time.sleep(0.02)  # a step
-        assert feed.waited_seconds == before
+        assert feed.data_wait_seconds == before
 
 
 def test_parts_of_a_batch_keep_what_belongs_to_their_videos() -> None:
     batch = Noise()[0]
-    part = batch.part(slice(1, 3))
+    part = batch.select_videos(slice(1, 3))
     assert (
         part.keys == ["b", "c"]
         and part.label_B.tolist() == batch.label_B.tolist()[1:3]
-        and part.draws == batch.draws[1:3]
+        and part.augment_params == batch.augment_params[1:3]
     )
 
 

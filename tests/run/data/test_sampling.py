@@ -4,7 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.tasks import sample_of
 
-from kdbatch.run.data.sampling import cheap_start, clip_at, even_clips, random_clip, timeline_frames
+from kdbatch.run.data.sampling import (
+    cheap_start,
+    clip_frames,
+    evenly_spaced_clips,
+    random_clip,
+    timeline_frames,
+)
 from kdbatch.vocab.views import View
 
 VIEW = View(num_frames=16, stride_frames=1, fps=25.0)
@@ -20,19 +26,19 @@ VIEW = View(num_frames=16, stride_frames=1, fps=25.0)
     ],
 )
 def test_ten_clips_are_spread_over_the_video(num_frames: int, starts: list[int]) -> None:
-    frame_VT = even_clips(sample_of(num_frames), VIEW, 10).frame_VT
+    frame_VT = evenly_spaced_clips(sample_of(num_frames), VIEW, 10).frame_VT
     assert frame_VT.shape == (10, 16)
     assert frame_VT[:, 0].tolist() == starts
 
 
 def test_a_short_video_is_looped() -> None:
-    assert clip_at(sample_of(10), VIEW, 0).tolist() == [*range(10), *range(6)]
+    assert clip_frames(sample_of(10), VIEW, 0).tolist() == [*range(10), *range(6)]
 
 
 def test_a_second_is_a_second_at_any_frame_rate() -> None:
     view = View(num_frames=6, stride_frames=5, fps=25.0)
-    assert clip_at(sample_of(100, fps=50.0), view, 0).tolist() == [0, 10, 20, 30, 40, 50]
-    assert clip_at(sample_of(100, fps=12.5), view, 0).tolist() == [0, 2, 5, 8, 10, 12]
+    assert clip_frames(sample_of(100, fps=50.0), view, 0).tolist() == [0, 10, 20, 30, 40, 50]
+    assert clip_frames(sample_of(100, fps=12.5), view, 0).tolist() == [0, 2, 5, 8, 10, 12]
     assert timeline_frames(sample_of(100, fps=50.0), view) == 50
 
 
@@ -49,7 +55,7 @@ def test_every_clip_lies_inside_its_video(
     sample = sample_of(num_frames, fps)
     for request in (
         random_clip(sample, view, np.random.default_rng(seed)),
-        even_clips(sample, view, 3),
+        evenly_spaced_clips(sample, view, 3),
     ):
         assert request.frame_VT.min() >= 0 and request.frame_VT.max() < num_frames
         if timeline_frames(sample, view) >= view.window_frames:
@@ -88,4 +94,4 @@ def test_where_odd_frames_are_needed_anyway_every_start_is_drawn(stride: int, fp
     rng = np.random.default_rng(0)
     firsts = {int(random_clip(sample, view, rng).frame_VT[0, 0]) for _ in range(2000)}
     places = range(timeline_frames(sample, view) - view.window_frames + 1)
-    assert firsts == {int(clip_at(sample, view, place)[0]) for place in places}
+    assert firsts == {int(clip_frames(sample, view, place)[0]) for place in places}

@@ -13,7 +13,7 @@ from kdbatch.run.data.augment import AugmentParams, apply_augment
 from kdbatch.run.data.batches import StoredVideo
 from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.decoding.decode import decode_frames
-from kdbatch.run.data.sampling import even_clips
+from kdbatch.run.data.sampling import evenly_spaced_clips
 from kdbatch.run.evaluation.predict import label_ranks, predict
 from kdbatch.run.heartbeat import StatusReporter, StopSignal
 from kdbatch.vocab.runs import RunFolder
@@ -92,7 +92,7 @@ def test_three_crops_are_three_squares_along_the_long_side_averaged(
     height, width = video.sample.height, video.sample.width
     side = height * 7 // 8
     assert width > height and height % 8 == 0
-    frame_CT = even_clips(video.sample, world.VIEW, 2).frame_VT
+    frame_CT = evenly_spaced_clips(video.sample, world.VIEW, 2).frame_VT
     clips, draws = [], []
     for frame_T in frame_CT:
         frame_THWC = torch.from_numpy(

@@ -11,7 +11,7 @@ from support import clips as world
 from kdbatch.run.context import RunContext
 from kdbatch.run.data.augment import apply_augment, sample_augment
 from kdbatch.run.data.clip_reader import ClipReader
-from kdbatch.run.data.sampling import even_clips
+from kdbatch.run.data.sampling import evenly_spaced_clips
 from kdbatch.run.evaluation.retrieve import features_of, first_of_class, max_pooled
 from kdbatch.run.heartbeat import StatusReporter, StopSignal
 from kdbatch.run.models import build_backbone
@@ -112,7 +112,7 @@ def test_one_crop_is_the_centre_that_the_recipe_names(all_shards: Path, tmp_path
         side = round(min(height, width) * 7 / 8)
         top, left = (height - side) // 2, (width - side) // 2
         draw = sample_augment(INNER_CROP, height=height, width=width, rng=np.random.default_rng(0))
-        frame_VT = even_clips(video.sample, view, 2).frame_VT
+        frame_VT = evenly_spaced_clips(video.sample, view, 2).frame_VT
         frame_NHWC = world.read_frames(
             video.tar, video.sample, frame_VT.ravel().tolist(), clip_reader=worker.clip_reader
         )

@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from kdbatch.base.parse import parse
-from kdbatch.run.data.augment import pixels_of
+from kdbatch.run.data.augment import denormalize
 from kdbatch.run.data.sampling import timeline_frames
 from kdbatch.run.distributed.process_group import SINGLE_PROCESS
 from kdbatch.run.models import BACKBONES, VideoBackbone, build_backbone
@@ -177,7 +177,7 @@ def test_a_loss_is_found_without_waiting_for_the_device(
     with meta:
         model = pretext.build_model(task, lambda: build_backbone(backbone), SINGLE_PROCESS).train()
         clip_VBCTHW = torch.empty(batch.num_views, 4, 3, *requests[0].frame_VT.shape[1:], 32, 32)
-    pixels_of(clip_VBCTHW)  # its constants go to the device once
+    denormalize(clip_VBCTHW)  # its constants go to the device once
     with NoWaits():
         step = pretext.step(model, clip_VBCTHW, batch, task)
     assert step.loss.is_meta

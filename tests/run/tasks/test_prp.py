@@ -9,7 +9,7 @@ from support.tasks import sample_of
 from torch import Tensor, nn
 
 from kdbatch.base.errors import UserError
-from kdbatch.run.data.augment import MEAN, STD, pixels_of
+from kdbatch.run.data.augment import MEAN, STD, denormalize
 from kdbatch.run.data.batch import Batch, StoredVideo
 from kdbatch.run.distributed.process_group import SINGLE_PROCESS
 from kdbatch.run.models import build_backbone
@@ -196,7 +196,7 @@ def test_the_loss_is_that_of_loops_over_clips_frames_and_pixels(motion_weighted:
     real, label = torch.tensor([[True, False] * 4, [True] * 8]), torch.tensor([0, 1])
     batch = Batch(
         clips=[],
-        draws=[],
+        augment_params=[],
         num_views=1,
         label_B=torch.zeros(2),
         keys=["a", "b"],
@@ -225,7 +225,7 @@ def test_the_loss_is_that_of_loops_over_clips_frames_and_pixels(motion_weighted:
     assert torch.equal(
         model.seen, clip[0, :, :, :8:2]
     )  # the network sees every second target frame, and none that shows the motion
-    assert torch.allclose(pixels_of(clip), pixels, atol=1e-6)
+    assert torch.allclose(denormalize(clip), pixels, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["r21d_10", "shufflenet_2x", "r2plus1d_18"])

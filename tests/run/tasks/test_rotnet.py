@@ -36,7 +36,9 @@ class Rows(nn.Module):
 
 
 def _batch(num: int) -> Batch:
-    return Batch(clips=[], draws=[], num_views=1, label_B=torch.zeros(num), keys=["k"] * num)
+    return Batch(
+        clips=[], augment_params=[], num_views=1, label_B=torch.zeros(num), keys=["k"] * num
+    )
 
 
 def _slow_turn(clip: np.ndarray, quarter: int) -> np.ndarray:

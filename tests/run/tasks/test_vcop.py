@@ -123,7 +123,7 @@ def test_the_loss_is_the_cross_entropy_with_the_order_and_dropout_acts_in_traini
     clip, label = torch.randn(3, 4, 3, 2, 4, 4), torch.tensor([0, 5, 2, 3])
     batch = Batch(
         clips=[],
-        draws=[],
+        augment_params=[],
         num_views=3,
         label_B=torch.zeros(4),
         keys=["k"] * 4,

@@ -33,7 +33,12 @@ def _batch(*, view: int = 0, flip: bool = False, first_frame: int = 7) -> Batch:
         "view": torch.full((4,), view),
     }
     return Batch(
-        clips=[], draws=draws, num_views=1, label_B=torch.zeros(4), keys=list("abcd"), extra=extra
+        clips=[],
+        augment_params=draws,
+        num_views=1,
+        label_B=torch.zeros(4),
+        keys=list("abcd"),
+        extra=extra,
     )
 
 
@@ -66,7 +71,7 @@ def test_each_view_and_each_order_of_the_videos_has_its_own_place(tmp_path: Path
     batch = _batch()
     turned = dataclasses.replace(
         batch,
-        draws=batch.draws[::-1],
+        augment_params=batch.augment_params[::-1],
         keys=batch.keys[::-1],
         extra={n: v.flip(0) for n, v in batch.extra.items()},
     )
@@ -134,7 +139,7 @@ def _ask_for_a_half(folder: Path, rank: int) -> int:
     batch, half, outputs = _batch(), slice(rank, None, 2), _outputs(folder)
     own = dataclasses.replace(
         batch,
-        draws=batch.draws[half],
+        augment_params=batch.augment_params[half],
         keys=batch.keys[half],
         extra={name: value[half] for name, value in batch.extra.items()},
     )

@@ -15,7 +15,7 @@ from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
-from kdbatch.run.data.decoding.excerpt import Damaged, Excerpt, PutFrame, read_excerpt
+from kdbatch.run.data.decoding.excerpt import DamagedVideoError, Excerpt, PutFrame, read_excerpt
 from kdbatch.vocab.shards import Sample
 
 _RGB: Any = VideoFormat(
@@ -24,7 +24,7 @@ _RGB: Any = VideoFormat(
 _MAX_CONTEXTS = 8  # videos of one size and rate share a context; a data set has few of those
 
 
-class _Warm(threading.local):
+class _ContextPool(threading.local):
     """Contexts that have finished their last video, by decoder configuration. Opening one anew
     costs a twentieth of a clip.
 
@@ -52,22 +52,22 @@ class _Warm(threading.local):
         self.contexts[extradata] = context
 
 
-_WARM = _Warm()
+_POOL = _ContextPool()
 
 
-def decode_bare(tar: Path, sample: Sample, wanted: Sequence[int], put: PutFrame) -> None:
+def decode_with_pyav(tar: Path, sample: Sample, wanted: Sequence[int], put: PutFrame) -> None:
     """Put the frames `wanted`.
 
     Raises:
-        Damaged: a packet is damaged, or does not decode.
+        DamagedVideoError: a packet is damaged, or does not decode.
     """
     excerpt = read_excerpt(tar, sample, wanted)
-    context = _WARM.take(excerpt.extradata)  # not given back after a failure
+    context = _POOL.take(excerpt.extradata)  # not given back after a failure
     try:
         _decode(excerpt, wanted, put, context)
     except FFmpegError as error:
-        raise Damaged(f"it does not decode: {error.strerror}") from error
-    _WARM.give_back(excerpt.extradata, context)
+        raise DamagedVideoError(f"it does not decode: {error.strerror}") from error
+    _POOL.give_back(excerpt.extradata, context)
 
 
 def _decode(
@@ -76,7 +76,7 @@ def _decode(
     places: dict[int, list[int]] = {}
     for place, frame in enumerate(wanted):
         places.setdefault(frame, []).append(place)
-    convert = _WARM.convert
+    convert = _POOL.convert
     for packet in [
         *map(_packet, excerpt.packets, excerpt.display),
         None,
@@ -88,7 +88,7 @@ def _decode(
                 for place in asked:
                     put(place, pixel_HWC)
     if places:
-        raise Damaged(f"frame {min(places)} could not be decoded")
+        raise DamagedVideoError(f"frame {min(places)} could not be decoded")
 
 
 def _packet(data: memoryview, display: int) -> av.Packet:

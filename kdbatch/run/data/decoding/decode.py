@@ -11,11 +11,11 @@ import numpy as np
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
-from kdbatch.run.data.decoding.bare import decode_bare
-from kdbatch.run.data.decoding.excerpt import Damaged, PutFrame
+from kdbatch.run.data.decoding.bare import decode_with_pyav
+from kdbatch.run.data.decoding.excerpt import DamagedVideoError, PutFrame
 from kdbatch.run.data.decoding.files import (
     HAS_TORCHCODEC,
-    decode_foreign,
+    decode_original,
     decode_with_decord,
     decode_with_torchcodec,
 )
@@ -58,21 +58,21 @@ def decode_each(
 
     def put_checked(place: int, frame_HWC: np.ndarray) -> None:
         if frame_HWC.shape != shape:
-            raise Damaged(
+            raise DamagedVideoError(
                 f"its frames are {frame_HWC.shape[1]}x{frame_HWC.shape[0]}, not {sample.width}x{sample.height}"
             )
         put(place, frame_HWC)
 
     try:
-        (decode if sample.extradata else decode_foreign)(tar, sample, wanted, put_checked)
-    except (Damaged, OSError, ValueError) as error:
+        (decode if sample.extradata else decode_original)(tar, sample, wanted, put_checked)
+    except (DamagedVideoError, OSError, ValueError) as error:
         raise UserError(
             f"{tar}: {sample.key} cannot be read ({error}). Make the shard again: rm {tar}, then the kdbatch shard command that made it."
         ) from error
 
 
 DECODERS: Mapping[str, Callable[[Path, Sample, Sequence[int], PutFrame], None]] = {
-    "pyav": decode_bare,
+    "pyav": decode_with_pyav,
     "decord": decode_with_decord,
     **({"torchcodec": decode_with_torchcodec} if HAS_TORCHCODEC else {}),
 }

@@ -19,7 +19,7 @@ from kdbatch.vocab.shards import Sample
 
 _NEEDED_BY_OTHERS = 3
 _KEY_FLAGS = re.compile(rb"[\x04-\x07]")
-_MAX_TARS = 128  # of the 1024 files that a process may usually have open
+_MAX_OPEN_TARS = 128  # of the 1024 files that a process may usually have open
 
 
 PutFrame = Callable[[int, np.ndarray], None]
@@ -28,7 +28,7 @@ HWC, that is valid during the call.
 """
 
 
-class Damaged(Exception):
+class DamagedVideoError(Exception):
     """What was read is not what was stored; the message says how it showed."""
 
 
@@ -44,45 +44,45 @@ class Excerpt:
     width: int
     height: int
 
-    def rank_of(self) -> dict[int, int]:
+    def display_ranks(self) -> dict[int, int]:
         """The place of each frame among the frames of the excerpt, in display order."""
         return {frame: rank for rank, frame in enumerate(sorted(self.display))}
 
 
-class _Tars:
+class _OpenTars:
     """File numbers of tars, kept open: to open a file is dear on a parallel file system, where one
     server does it for all nodes.
     """
 
     def __init__(self) -> None:
-        self._number_of: dict[Path, int] = {}
+        self._descriptors: dict[Path, int] = {}
 
     def open(self, tar: Path) -> int:
-        number = self._number_of.pop(tar, None)
+        number = self._descriptors.pop(tar, None)
         if number is None:
-            while len(self._number_of) >= _MAX_TARS:
+            while len(self._descriptors) >= _MAX_OPEN_TARS:
                 os.close(
-                    self._number_of.pop(next(iter(self._number_of)))
+                    self._descriptors.pop(next(iter(self._descriptors)))
                 )  # the one that has waited longest
             number = os.open(tar, os.O_RDONLY | os.O_CLOEXEC)
-        self._number_of[tar] = number
+        self._descriptors[tar] = number
         return number
 
     def __del__(self) -> None:
-        for number in self._number_of.values():
+        for number in self._descriptors.values():
             os.close(number)
 
 
-class _OfThread(threading.local):
+class _ThreadTars(threading.local):
     """Each thread has tars of its own, so that nobody closes what another one reads from; they are
     closed when it ends.
     """
 
     def __init__(self) -> None:
-        self.tars = _Tars()
+        self.tars = _OpenTars()
 
 
-_OF_THREAD = _OfThread()
+_THREAD = _ThreadTars()
 
 
 def read_excerpt(tar: Path, sample: Sample, wanted: Sequence[int]) -> Excerpt:
@@ -90,7 +90,7 @@ def read_excerpt(tar: Path, sample: Sample, wanted: Sequence[int]) -> Excerpt:
     range that holds them all.
 
     Raises:
-        Damaged: the index, or a packet, is not what was stored.
+        DamagedVideoError: the index, or a packet, is not what was stored.
         OSError: the tar cannot be read.
     """
     rows = select_packets(
@@ -102,7 +102,7 @@ def read_excerpt(tar: Path, sample: Sample, wanted: Sequence[int]) -> Excerpt:
     data = memoryview(read_range(tar, end - start, sample.offset + start))
     packets = [data[offset - start : offset - start + size] for offset, size, *_ in rows]
     if any(packet_checksum(packet) != row[4] for packet, row in zip(packets, rows)):
-        raise Damaged("a packet of it is damaged")
+        raise DamagedVideoError("a packet of it is damaged")
     display = [row[2] for row in rows]
     return Excerpt(
         packets=packets,
@@ -125,14 +125,14 @@ def select_packets(
     of a clip's decoding.
 
     Raises:
-        Damaged: the index is not what was stored, or not of a video of so many frames.
+        DamagedVideoError: the index is not what was stored, or not of a video of so many frames.
     """
     try:
         raw = checked_rows(index)
     except ValueError as error:
-        raise Damaged(str(error)) from error
+        raise DamagedVideoError(str(error)) from error
     if len(raw) != INDEX_ROW.size * num_frames:
-        raise Damaged(f"it has {len(raw) // INDEX_ROW.size} frames, not {num_frames}")
+        raise DamagedVideoError(f"it has {len(raw) // INDEX_ROW.size} frames, not {num_frames}")
     starts = [found.start() for found in _KEY_FLAGS.finditer(raw[FLAGS_BYTE :: INDEX_ROW.size])]
     wanted_of: dict[int, set[int]] = {}
     for frame in sorted(wanted):
@@ -154,7 +154,7 @@ def select_packets(
 
 
 def read_range(tar: Path, num_bytes: int, offset: int) -> bytes:
-    data = os.pread(_OF_THREAD.tars.open(tar), num_bytes, offset)
+    data = os.pread(_THREAD.tars.open(tar), num_bytes, offset)
     if len(data) != num_bytes:
-        raise Damaged("the tar is cut short")
+        raise DamagedVideoError("the tar is cut short")
     return data

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kdbatch.run.data.decoding.excerpt import Damaged, PutFrame, read_excerpt, read_range
+from kdbatch.run.data.decoding.excerpt import DamagedVideoError, PutFrame, read_excerpt, read_range
 from kdbatch.run.data.decoding.mini_mp4 import mini_mp4
 from kdbatch.vocab.shards import Sample
 
@@ -23,7 +23,7 @@ HAS_TORCHCODEC = find_spec("torchcodec") is not None
 def decode_with_decord(tar: Path, sample: Sample, wanted: Sequence[int], put: PutFrame) -> None:
     """Put the frames `wanted`."""
     excerpt = read_excerpt(tar, sample, wanted)
-    rank_of = excerpt.rank_of()
+    rank_of = excerpt.display_ranks()
     _decord(mini_mp4(excerpt), [rank_of[frame] for frame in wanted], put, num_frames=len(rank_of))
 
 
@@ -33,24 +33,24 @@ def decode_with_torchcodec(tar: Path, sample: Sample, wanted: Sequence[int], put
     from torchcodec.decoders import VideoDecoder  # noqa: PLC0415 # pyright: ignore[reportMissingImports]
 
     excerpt = read_excerpt(tar, sample, wanted)
-    rank_of = excerpt.rank_of()
+    rank_of = excerpt.display_ranks()
     try:
         reader = VideoDecoder(
             mini_mp4(excerpt), dimension_order="NHWC", num_ffmpeg_threads=1, seek_mode="approximate"
         )
         frame_NHWC = reader.get_frames_at([rank_of[frame] for frame in wanted]).data.numpy()
     except RuntimeError as error:
-        raise Damaged("torchcodec cannot decode it") from error
+        raise DamagedVideoError("torchcodec cannot decode it") from error
     _put_all(frame_NHWC, put)
 
 
-def decode_foreign(tar: Path, sample: Sample, wanted: Sequence[int], put: PutFrame) -> None:
+def decode_original(tar: Path, sample: Sample, wanted: Sequence[int], put: PutFrame) -> None:
     """Put the frames `wanted` of a video that was stored as it was: no index, any codec, so it is
     read and opened whole.
     """
     data = read_range(tar, sample.num_bytes, sample.offset)
     if zlib.crc32(data) != sample.crc32:
-        raise Damaged("its checksum is wrong")
+        raise DamagedVideoError("its checksum is wrong")
     _decord(data, wanted, put, num_frames=sample.num_frames)
 
 
@@ -60,10 +60,10 @@ def _decord(data: bytes, places: Sequence[int], put: PutFrame, *, num_frames: in
     try:
         reader = decord.VideoReader(io.BytesIO(data), num_threads=1)
         if len(reader) != num_frames:
-            raise Damaged(f"decord finds {len(reader)} frames, {num_frames} are there")
+            raise DamagedVideoError(f"decord finds {len(reader)} frames, {num_frames} are there")
         frame_NHWC = reader.get_batch(list(places)).asnumpy()
     except decord.DECORDError as error:
-        raise Damaged("decord cannot decode it") from error
+        raise DamagedVideoError("decord cannot decode it") from error
     _put_all(frame_NHWC, put)
 
 

@@ -20,21 +20,21 @@ from pathlib import Path
 
 import numpy as np
 
-from kdbatch.run.data.decoding.excerpt import Damaged
+from kdbatch.run.data.decoding.excerpt import DamagedVideoError
 from kdbatch.run.data.decoding.frame_cache_files import (
-    file_bytes,
-    file_name,
-    head_bytes,
-    is_at,
-    lock_alone,
+    cache_file_bytes,
+    cache_file_name,
+    header_bytes,
+    is_same_file,
     new_token,
-    sweep,
-    write_video,
+    remove_stale_files,
+    try_lock,
+    write_frames,
 )
 from kdbatch.vocab.shards import Sample
 
-NOTE_SECONDS = 3600  # a file's time of last reading is noted at most so often
-_FULL = frozenset(
+TOUCH_SECONDS = 3600  # a file's time of last reading is noted at most so often
+_NO_SPACE = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 )  # no room for so large a file, now or later; other errors may pass
 
@@ -50,10 +50,10 @@ class FrameCache:
 
     def __init__(self, folder: Path, *, max_bytes: int, token: str = "") -> None:
         self.folder, self.max_bytes, self.token = folder, max_bytes, token or new_token()
-        self._counted = False
+        self._has_swept = False
         self._refused_bytes: float = math.inf  # the smallest size that did not fit
-        self._said = False
-        self._checked: dict[
+        self._has_warned = False
+        self._verified: dict[
             str, np.ndarray
         ] = {}  # which frames this process has compared with their checksums
 
@@ -76,38 +76,38 @@ class FrameCache:
         """The frames `wanted` in YUV 4:2:0, shape NIW; None where the video is not here, or no
         longer whole.
         """
-        path = self.folder / file_name(sample)
+        path = self.folder / cache_file_name(sample)
         try:
             file = os.open(path, os.O_RDONLY)
         except OSError:
             return None
         try:
             about = os.fstat(file)
-            if about.st_size != file_bytes(sample):
-                raise _Torn
-            if time.time() - about.st_mtime > NOTE_SECONDS:
+            if about.st_size != cache_file_bytes(sample):
+                raise _CorruptEntryError
+            if time.time() - about.st_mtime > TOUCH_SECONDS:
                 os.utime(file)
             with mmap.mmap(file, about.st_size, prot=mmap.PROT_READ) as mapped:
-                return self._copy(path.name, mapped, sample, np.asarray(wanted))
-        except _Torn:
-            self._say("held a damaged video, which is written anew")
+                return self._copy_verified(path.name, mapped, sample, np.asarray(wanted))
+        except _CorruptEntryError:
+            self._warn_once("held a damaged video, which is written anew")
             path.unlink(missing_ok=True)
             return None
         except OSError as error:
-            self._say(f"cannot be read ({error.strerror})")
+            self._warn_once(f"cannot be read ({error.strerror})")
             return None
         finally:
             os.close(file)
 
-    def _copy(
+    def _copy_verified(
         self, name: str, mapped: mmap.mmap, sample: Sample, wanted_N: np.ndarray
     ) -> np.ndarray:
         """Each frame is compared with its checksum when this process reads it first."""
         crc_F = np.frombuffer(mapped, np.uint32, sample.num_frames)
-        frame_FB = np.frombuffer(mapped, np.uint8, offset=head_bytes(sample)).reshape(
+        frame_FB = np.frombuffer(mapped, np.uint8, offset=header_bytes(sample)).reshape(
             sample.num_frames, -1
         )
-        checked_F = self._checked.setdefault(name, np.zeros(sample.num_frames, bool))
+        checked_F = self._verified.setdefault(name, np.zeros(sample.num_frames, bool))
         frame_NB = frame_FB[wanted_N]
         matches = [
             bool(checked_F[frame]) or zlib.crc32(row) == crc_F[frame]
@@ -115,7 +115,7 @@ class FrameCache:
         ]
         del crc_F, frame_FB  # a map cannot be closed while arrays look into it
         if not all(matches):
-            raise _Torn
+            raise _CorruptEntryError
         checked_F[wanted_N] = True
         return frame_NB.reshape(len(wanted_N), sample.height * 3 // 2, sample.width)
 
@@ -123,39 +123,39 @@ class FrameCache:
         """Decode the whole video into the cache. False where it cannot be: no room, damaged, or
         another process is at it.
         """
-        if file_bytes(sample) >= self._refused_bytes:
+        if cache_file_bytes(sample) >= self._refused_bytes:
             return False
         try:
-            with self._part(sample) as file:
+            with self._part_file(sample) as file:
                 if file is None:
-                    return (self.folder / file_name(sample)).exists()
-                write_video(file, tar, sample)
-                self._part_path(sample).replace(self.folder / file_name(sample))
+                    return (self.folder / cache_file_name(sample)).exists()
+                write_frames(file, tar, sample)
+                self._part_path(sample).replace(self.folder / cache_file_name(sample))
                 return True
-        except Damaged:
+        except DamagedVideoError:
             return False  # the decoder will say what is wrong with the video
         except OSError as error:
-            if error.errno in _FULL:
-                self._refused_bytes = min(self._refused_bytes, file_bytes(sample))
-            self._say(f"cannot be filled further ({error.strerror})")
+            if error.errno in _NO_SPACE:
+                self._refused_bytes = min(self._refused_bytes, cache_file_bytes(sample))
+            self._warn_once(f"cannot be filled further ({error.strerror})")
             return False
 
     def _part_path(self, sample: Sample) -> Path:
-        return self.folder / f"{file_name(sample)}.part"
+        return self.folder / f"{cache_file_name(sample)}.part"
 
     @contextmanager
-    def _part(self, sample: Sample) -> Iterator[int | None]:
+    def _part_file(self, sample: Sample) -> Iterator[int | None]:
         """A locked file with room for the video; None where another process has or had one. What
         fails is removed again.
         """
-        part, size = self._part_path(sample), file_bytes(sample)
+        part, size = self._part_path(sample), cache_file_bytes(sample)
         file = self._reserve(part, size)
         try:
             yield file
         except BaseException:
             if file is not None:
                 part.unlink(missing_ok=True)
-                with suppress(OSError), self._ledger() as taken:
+                with suppress(OSError), self._locked_ledger() as taken:
                     taken[0] -= size
             raise
         finally:
@@ -163,15 +163,15 @@ class FrameCache:
                 os.close(file)
 
     def _reserve(self, part: Path, size: int) -> int | None:
-        with self._ledger() as taken:
-            if not self._counted:
-                taken[0] = sweep(self.folder)
-                self._counted = True
+        with self._locked_ledger() as taken:
+            if not self._has_swept:
+                taken[0] = remove_stale_files(self.folder)
+                self._has_swept = True
             if taken[0] + size > self.max_bytes:
                 about = f"{taken[0] / 1e9:.3g} GB are taken; [cache] max_gb in kdbatch.toml is {self.max_bytes / 1e9:.3g}"
                 raise OSError(errno.EDQUOT, about)
             file = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            if not lock_alone(file) or not is_at(file, part):
+            if not try_lock(file) or not is_same_file(file, part):
                 os.close(
                     file
                 )  # being written, or was published or given up between these two lines
@@ -192,14 +192,14 @@ class FrameCache:
         return file
 
     @contextmanager
-    def _ledger(self) -> Iterator[list[int]]:
+    def _locked_ledger(self) -> Iterator[list[int]]:
         """The number of bytes taken, as a list of one, to be changed; held alone."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         file = os.open(self.folder / "ledger", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
             text = os.pread(file, 32, 0)
-            taken = [int(text) if text.strip().isdigit() else sweep(self.folder)]
+            taken = [int(text) if text.strip().isdigit() else remove_stale_files(self.folder)]
             try:
                 yield taken
             finally:
@@ -207,11 +207,11 @@ class FrameCache:
         finally:
             os.close(file)
 
-    def _say(self, what: str) -> None:
+    def _warn_once(self, what: str) -> None:
         """One line per run, whichever of its processes is first."""
-        if self._said:
+        if self._has_warned:
             return
-        self._said = True
+        self._has_warned = True
         try:
             os.close(os.open(self.folder / f"{self.token}.said", os.O_CREAT | os.O_EXCL, 0o600))
         except FileExistsError:
@@ -223,5 +223,5 @@ class FrameCache:
         )
 
 
-class _Torn(Exception):
+class _CorruptEntryError(Exception):
     """What is in the cache is not what was put there."""

@@ -21,20 +21,20 @@ from pathlib import Path
 
 import numpy as np
 
-from kdbatch.run.data.decoding.yuv import frames_to_yuv
+from kdbatch.run.data.decoding.yuv import decode_to_yuv
 from kdbatch.vocab.shards import Sample
 
-LAYOUT = "i420 crc32 v1"
+FORMAT = "i420 crc32 v1"
 PAGE_BYTES = 4096
 UNREAD_SECONDS = 24 * 3600  # what nobody has read for so long makes room for others
 
 
-def file_name(sample: Sample) -> str:
+def cache_file_name(sample: Sample) -> str:
     """Names the content, so that nothing can be out of date, and data sets and runs that share a
     video share its file.
     """
     content = (
-        LAYOUT,
+        FORMAT,
         sample.key,
         sample.crc32,
         sample.num_bytes,
@@ -49,37 +49,37 @@ def new_token() -> str:
     return secrets.token_hex(4)
 
 
-_SWEPT = re.compile(
+_OWN_NAMES = re.compile(
     r"[a-z0-9_-]+-[0-9a-f]{16}\.yuv(\.part)?|[0-9a-f]{8}\.said"
 )  # names as the two functions above make them
 
 
-def head_bytes(sample: Sample) -> int:
+def header_bytes(sample: Sample) -> int:
     return -(-4 * sample.num_frames // PAGE_BYTES) * PAGE_BYTES
 
 
-def file_bytes(sample: Sample) -> int:
-    return head_bytes(sample) + sample.num_frames * sample.width * sample.height * 3 // 2
+def cache_file_bytes(sample: Sample) -> int:
+    return header_bytes(sample) + sample.num_frames * sample.width * sample.height * 3 // 2
 
 
-def write_video(file: int, tar: Path, sample: Sample) -> None:
+def write_frames(file: int, tar: Path, sample: Sample) -> None:
     """Decode a stored video into an open file that has room for it.
 
     Raises:
-        Damaged: the tar is missing or damaged at this video.
+        DamagedVideoError: the tar is missing or damaged at this video.
         OSError: the file takes no more.
     """
     crc_F = np.zeros(sample.num_frames, np.uint32)
     with os.fdopen(file, "r+b", closefd=False) as out:
-        out.seek(head_bytes(sample))
-        for place, frame_IW in enumerate(frames_to_yuv(tar, sample)):
+        out.seek(header_bytes(sample))
+        for place, frame_IW in enumerate(decode_to_yuv(tar, sample)):
             crc_F[place] = zlib.crc32(frame_IW.data)
             out.write(frame_IW.data)
         out.seek(0)
         out.write(crc_F.tobytes())
 
 
-def sweep(folder: Path) -> int:
+def remove_stale_files(folder: Path) -> int:
     """Remove what dead writers left and what nobody reads any more. Returns the bytes of all that
     stays. The ledger must be held.
     """
@@ -90,12 +90,12 @@ def sweep(folder: Path) -> int:
         ".said",
     ):  # parts first: one that is published meanwhile is then found under its other name
         for path in folder.glob(f"*{ending}"):
-            if not _SWEPT.fullmatch(path.name):
+            if not _OWN_NAMES.fullmatch(path.name):
                 continue
             with suppress(FileNotFoundError):  # published, given up or removed since it was listed
                 about = path.stat()
                 if (
-                    _is_left_over(path)
+                    _is_abandoned(path)
                     if ending == ".part"
                     else now - about.st_mtime > UNREAD_SECONDS
                 ):
@@ -105,7 +105,7 @@ def sweep(folder: Path) -> int:
     return sum(size_of.values())
 
 
-def lock_alone(file: int) -> bool:
+def try_lock(file: int) -> bool:
     """Take a file's lock, if nobody has it. The kernel lets go of it when the process ends, however
     it ends.
     """
@@ -116,7 +116,7 @@ def lock_alone(file: int) -> bool:
     return True
 
 
-def is_at(file: int, path: Path) -> bool:
+def is_same_file(file: int, path: Path) -> bool:
     """The open file is still the one that `path` names."""
     try:
         return os.path.samestat(os.fstat(file), path.stat())
@@ -124,9 +124,9 @@ def is_at(file: int, path: Path) -> bool:
         return False
 
 
-def _is_left_over(part: Path) -> bool:
+def _is_abandoned(part: Path) -> bool:
     file = os.open(part, os.O_RDWR)
     try:
-        return lock_alone(file)
+        return try_lock(file)
     finally:
         os.close(file)

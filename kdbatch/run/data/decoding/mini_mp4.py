@@ -59,7 +59,7 @@ def _stbl(excerpt: Excerpt, first_byte: int) -> bytes:
         struct.pack(">IIIH32xHh", 0x480000, 0x480000, 0, 1, 24, -1),
         _box(b"avcC", excerpt.extradata),
     )
-    rank_of = excerpt.rank_of()
+    rank_of = excerpt.display_ranks()
     # A frame is shown at its rank; it is decoded at its place; a reader wants no frame to be shown
     # before it is decoded.
     early = max(place - rank_of[frame] for place, frame in enumerate(excerpt.display))

@@ -17,22 +17,22 @@ from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
 from av.video.reformatter import VideoReformatter
 
-from kdbatch.run.data.decoding.excerpt import Damaged
+from kdbatch.run.data.decoding.excerpt import DamagedVideoError
 from kdbatch.vocab.shards import Sample
 
 CHUNK_FRAMES = 4  # converted to RGB in one call: few enough to stay in a core's own cache
 
 
-def frames_to_yuv(tar: Path, sample: Sample) -> Iterator[np.ndarray]:
+def decode_to_yuv(tar: Path, sample: Sample) -> Iterator[np.ndarray]:
     """Every frame of a stored video, shape IW, from the first to the last.
 
     Raises:
-        Damaged: the tar is missing or damaged at this video.
+        DamagedVideoError: the tar is missing or damaged at this video.
     """
     try:
         yield from _stored_frames(tar, sample)
     except (OSError, ValueError, FFmpegError) as error:
-        raise Damaged(str(error)) from error
+        raise DamagedVideoError(str(error)) from error
 
 
 def _stored_frames(tar: Path, sample: Sample) -> Iterator[np.ndarray]:

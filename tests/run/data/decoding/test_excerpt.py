@@ -16,7 +16,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.run.data.batches import StoredVideo
 from kdbatch.run.data.decoding import excerpt
 from kdbatch.run.data.decoding.decode import decode_frames
-from kdbatch.run.data.decoding.excerpt import Damaged, read_excerpt, select_packets
+from kdbatch.run.data.decoding.excerpt import DamagedVideoError, read_excerpt, select_packets
 from kdbatch.run.data.decoding.mini_mp4 import mini_mp4
 from kdbatch.vocab.packet_index import Packet, pack_index, packet_flags
 
@@ -91,9 +91,11 @@ def test_an_index_of_which_anything_is_changed_or_lost_is_damaged(
     raw = bytearray(pack_index(packets))
     raw[data.draw(st.integers(0, len(raw) - 1))] ^= data.draw(st.integers(1, 255))
     for bad in (bytes(raw), pack_index(packets)[: data.draw(st.integers(0, len(raw) - 1))]):
-        with pytest.raises(Damaged, match="its packet index is damaged"):
+        with pytest.raises(DamagedVideoError, match="its packet index is damaged"):
             select_packets(bad, [0], num_frames=len(packets))
-    with pytest.raises(Damaged, match=f"it has {len(packets)} frames, not {len(packets) + 1}"):
+    with pytest.raises(
+        DamagedVideoError, match=f"it has {len(packets)} frames, not {len(packets) + 1}"
+    ):
         select_packets(pack_index(packets), [0], num_frames=len(packets) + 1)
 
 
@@ -131,7 +133,7 @@ def test_a_tar_is_opened_once_and_few_stay_open(
     video: StoredVideo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tar, sample = video.tar, video.sample
-    monkeypatch.setattr(excerpt, "_MAX_TARS", 3)
+    monkeypatch.setattr(excerpt, "_MAX_OPEN_TARS", 3)
     tars = [tmp_path / f"{i}.tar" for i in range(5)]
     for path in tars:
         path.write_bytes(tar.read_bytes())

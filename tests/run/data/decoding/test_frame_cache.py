@@ -19,11 +19,16 @@ from support import clips as world
 from support.clips import read_frames
 
 from kdbatch.base.errors import UserError
-from kdbatch.run.data.batches import StoredVideo, TrainingBatches, batches
+from kdbatch.run.data.batches import StoredVideo, TrainingBatches, iterate_batches
 from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.decoding.decode import DECODERS, decode_frames
 from kdbatch.run.data.decoding.frame_cache import FrameCache
-from kdbatch.run.data.decoding.frame_cache_files import UNREAD_SECONDS, file_bytes, file_name, sweep
+from kdbatch.run.data.decoding.frame_cache_files import (
+    UNREAD_SECONDS,
+    cache_file_bytes,
+    cache_file_name,
+    remove_stale_files,
+)
 from kdbatch.run.data.sampling import random_clip
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.views import View
@@ -91,7 +96,7 @@ def test_a_batch_does_not_depend_on_the_cache_or_on_who_fills_it(
         )
         return [
             clip.clone()
-            for batch in batches(source, range(8), num_workers=num_workers)
+            for batch in iterate_batches(source, range(8), num_workers=num_workers)
             for clip in batch.clips
         ]
 
@@ -124,8 +129,8 @@ def test_processes_that_fill_one_cache_at_once_see_right_frames_and_write_each_v
     for process in processes:
         process.join(30)
     assert [process.exitcode for process in processes] == [0] * 4
-    assert _holds(tmp_path) == sorted(file_name(v.sample) for v in videos)
-    assert int((tmp_path / "ledger").read_text()) == sum(file_bytes(v.sample) for v in videos)
+    assert _holds(tmp_path) == sorted(cache_file_name(v.sample) for v in videos)
+    assert int((tmp_path / "ledger").read_text()) == sum(cache_file_bytes(v.sample) for v in videos)
 
 
 def _fill(folder: Path, videos: list[StoredVideo]) -> None:
@@ -151,8 +156,8 @@ def test_a_writer_that_is_killed_leaves_nothing_that_can_be_read(
     assert parts, "no writer was caught at work"
     cache = FrameCache(folder, max_bytes=PLENTY)
     assert all(_is_right(v, cache) for v in videos)
-    assert _holds(folder) == sorted(file_name(v.sample) for v in videos)
-    assert int((folder / "ledger").read_text()) == sum(file_bytes(v.sample) for v in videos)
+    assert _holds(folder) == sorted(cache_file_name(v.sample) for v in videos)
+    assert int((folder / "ledger").read_text()) == sum(cache_file_bytes(v.sample) for v in videos)
 
 
 @pytest.mark.parametrize("damage", ["byte", "cut", "empty"])
@@ -160,7 +165,7 @@ def test_a_torn_file_is_noticed_and_written_anew(
     video: StoredVideo, tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
 ) -> None:
     assert _is_right(video, FrameCache(tmp_path, max_bytes=PLENTY))
-    path = tmp_path / file_name(video.sample)
+    path = tmp_path / cache_file_name(video.sample)
     whole = path.read_bytes()
     if damage == "byte":
         torn = bytearray(whole)
@@ -177,7 +182,7 @@ def test_no_more_than_the_limit_is_taken_and_a_run_says_so_once(
     all_shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     videos = world.videos_of(all_shards, "k400")
-    limit = file_bytes(videos[0].sample) + file_bytes(videos[1].sample) + 1000
+    limit = cache_file_bytes(videos[0].sample) + cache_file_bytes(videos[1].sample) + 1000
     cache = FrameCache(tmp_path, max_bytes=limit)
     for process in (
         cache,
@@ -214,7 +219,7 @@ def test_a_full_disk_costs_the_cache_and_not_the_run(
     all_shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     videos = world.videos_of(all_shards, "k400")
-    size = file_bytes(videos[0].sample) + 300_000
+    size = cache_file_bytes(videos[0].sample) + 300_000
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(tmp_path)], capture_output=True
     )
@@ -223,7 +228,7 @@ def test_a_full_disk_costs_the_cache_and_not_the_run(
     try:
         cache = FrameCache(tmp_path, max_bytes=PLENTY)
         assert all(_is_right(v, cache) for v in videos)
-        assert _holds(tmp_path) == [file_name(videos[0].sample)]
+        assert _holds(tmp_path) == [cache_file_name(videos[0].sample)]
     finally:
         subprocess.run(["umount", "-l", str(tmp_path)], check=True)
     assert len(caplog.records) == 1 and "No space left" in caplog.text
@@ -264,29 +269,31 @@ def test_other_content_under_the_same_key_is_another_file(video: StoredVideo) ->
         replace(sample, **{name: getattr(sample, name) + 2})
         for name in ("crc32", "num_bytes", "num_frames", "width")
     ]
-    assert len({file_name(s) for s in (sample, *others)}) == 5
+    assert len({cache_file_name(s) for s in (sample, *others)}) == 5
     moved = replace(sample, offset=sample.offset + 512, place=7, label=3, splits=("test01",))
-    assert file_name(moved) == file_name(sample)  # the same video in another tar is the same video
+    assert cache_file_name(moved) == cache_file_name(
+        sample
+    )  # the same video in another tar is the same video
 
 
 def test_what_nobody_reads_any_more_makes_room_and_reading_is_noted(
     video: StoredVideo, all_shards: Path, tmp_path: Path
 ) -> None:
     assert _is_right(video, FrameCache(tmp_path, max_bytes=PLENTY))
-    path, old = tmp_path / file_name(video.sample), time.time() - UNREAD_SECONDS - 60
+    path, old = tmp_path / cache_file_name(video.sample), time.time() - UNREAD_SECONDS - 60
     os.utime(path, (old, old))
     assert _is_right(video, FrameCache(tmp_path, max_bytes=PLENTY))
     assert path.stat().st_mtime > old + 60
     os.utime(path, (old, old))
     other = next(v for v in world.videos_of(all_shards, "hmdb51"))
-    assert _is_right(other, FrameCache(tmp_path, max_bytes=file_bytes(other.sample)))
-    assert _holds(tmp_path) == [file_name(other.sample)]
+    assert _is_right(other, FrameCache(tmp_path, max_bytes=cache_file_bytes(other.sample)))
+    assert _holds(tmp_path) == [cache_file_name(other.sample)]
 
 
 def test_a_sweep_removes_what_the_cache_has_left_and_no_file_of_anyone_else(
     video: StoredVideo, tmp_path: Path
 ) -> None:
-    name = file_name(video.sample)
+    name = cache_file_name(video.sample)
     ours = [name, f"{name}.part", f"{FrameCache(tmp_path, max_bytes=PLENTY).token}.said"]
     theirs = [
         "foreman_cif.yuv",
@@ -300,7 +307,7 @@ def test_a_sweep_removes_what_the_cache_has_left_and_no_file_of_anyone_else(
     for path in map(tmp_path.joinpath, (*ours, *theirs)):
         path.write_text("some text")
         os.utime(path, (old, old))
-    assert sweep(tmp_path) == 0
+    assert remove_stale_files(tmp_path) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(theirs)
 
 
@@ -310,7 +317,7 @@ def test_a_sweep_counts_each_video_once_while_others_are_publishing(
     """Each is under the name of a part or under its own at any moment."""
     for attempt in range(8):
         parts = [
-            tmp_path / str(attempt) / f"{file_name(replace(video.sample, crc32=i))}.part"
+            tmp_path / str(attempt) / f"{cache_file_name(replace(video.sample, crc32=i))}.part"
             for i in range(100)
         ]
         parts[0].parent.mkdir()
@@ -322,7 +329,7 @@ def test_a_sweep_counts_each_video_once_while_others_are_publishing(
             thread = writers.enter_context(ThreadPoolExecutor(1))
             publishing = [thread.submit(part.rename, part.with_suffix("")) for part in parts]
             while not publishing[-1].done():
-                assert sweep(tmp_path / str(attempt)) == 1000
+                assert remove_stale_files(tmp_path / str(attempt)) == 1000
 
 
 def test_a_trouble_that_passes_does_not_end_the_filling(
