@@ -15,6 +15,7 @@ from support.inputs import real_clips
 from kdbatch.base.atomic_write import load_json
 from kdbatch.base.progress import silent
 from kdbatch.shard.build import build_shards
+from kdbatch.vocab.shard_request import ShardRequest
 from kdbatch.vocab.shards import load_index
 
 SEGMENT_FRAMES, NUM_SEGMENTS = 24, 6
@@ -95,11 +96,9 @@ def test_real_videos_go_through_the_whole_chain_read_by_decord(
     ucf101_layout: Path, tmp_path: Path
 ) -> None:
     build_shards(
-        "ucf101",
+        ShardRequest(dataset="ucf101", videos_per_shard=8, processes=1),
         root=ucf101_layout,
         shards_dir=tmp_path / "shards",
-        videos_per_shard=8,
-        processes=1,
         progress=silent,
     )
     part = load_index(tmp_path / "shards", "ucf101").parts["all"]

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from kdbatch.cli.command import command, dispatch
+from kdbatch.vocab.shard_request import ShardRequest
 
 
 def main() -> None:
@@ -43,13 +44,13 @@ class Commands:
         self,
         dataset: str,
         *,
-        subset: str = "all",
-        split: str = "",
-        root: str = "",
-        videos_per_shard: int = 250,
-        max_rejected: float = 0.01,
-        no_transcode: bool = False,
-        processes: int = 0,
+        subset: str = ShardRequest.subset,
+        split: str = ShardRequest.split,
+        root: str = ShardRequest.root,
+        videos_per_shard: int = ShardRequest.videos_per_shard,
+        max_rejected: float = ShardRequest.max_rejected,
+        no_transcode: bool = not ShardRequest.transcode,
+        processes: int = ShardRequest.processes,
         shards: str = "",
         slurm: bool = False,
         dry_run: bool = False,
@@ -66,7 +67,6 @@ class Commands:
         alone, as one element does. --dry-run only tells what would be done.
         """
         from kdbatch.cli.shard import shard
-        from kdbatch.vocab.shard_request import ShardRequest
 
         request = ShardRequest(
             dataset=dataset,

@@ -1,5 +1,6 @@
-"""`index.json` and `rejected.parquet`, made from the records beside the tars: whoever finishes last
-writes the same bytes.
+"""Writes `index.json` and `rejected.parquet` from the records beside the tars.
+
+Both files are functions of the records alone, so builders that finish together write equal bytes.
 """
 
 import contextlib
@@ -31,61 +32,63 @@ _REJECTED = pa.schema(
 
 
 @contextlib.contextmanager
-def translate_write_errors(plan: ShardPlan, *, again: str) -> Iterator[None]:
-    """Inside, shards or their index are written, and what stops that is told in one line; `again`
-    is the command that goes on.
+def translate_write_errors(plan: ShardPlan, *, resume: str) -> Iterator[None]:
+    """Turn the errors of writing shards or their index into one line with the command `resume`.
 
     Raises:
-        UserError: no room, no right to write, a file server that does not answer.
+        UserError: no space, no permission to write, or a file server that does not answer.
     """
     try:
         yield
     except HostError as error:
         raise UserError(
-            f"{error.filename}: {error.strerror}. Finished shards are kept. Mend that, then go on with: {again}"
+            f"{error.filename}: {error.strerror}. Finished shards are kept. "
+            f"Repair that, then go on with: {resume}"
         ) from error
     except OSError as error:
-        found = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
+        reason = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
         raise UserError(
-            f"{plan.folder}: shards cannot be written ({found}). Finished ones are kept. Mend that, then go on with: {again}"
+            f"{plan.folder}: shards cannot be written ({reason}). Finished ones are kept. "
+            f"Repair that, then go on with: {resume}"
         ) from error
 
 
 def write_index(plan: ShardPlan) -> ShardIndex | None:
-    """The index with this part anew and the other parts as they are; None, and nothing written,
-    while shards are missing.
+    """Write the index with this part replaced; return None, and write nothing, if shards are missing.
 
     Raises:
-        UserError: another part was stored in another way meanwhile.
+        UserError: another part was written since, with another encoding.
         TooManyRejected: more videos are broken than are allowed.
     """
-    found = [plan.checked_record(shard) for shard in range(plan.num_shards)]
-    records = [record for record in found if record is not None]
-    if len(records) < len(found):
+    records = [plan.checked_record(shard) for shard in range(plan.num_shards)]
+    complete = [record for record in records if record is not None]
+    if len(complete) < len(records):
         return None
-    rejected = [reject for record in records for reject in record.rejected]
+    rejected = [reject for record in complete for reject in record.rejected]
     with _index_lock(plan.folder):
         write_rejected(plan, rejected)
         check_rejected(plan, rejected)
-        index = plan.index
-        if (plan.folder / "index.json").exists():  # another part may have been added meanwhile
-            there = load_index(plan.folder.parent, plan.dataset)
-            if there.encoding != index.encoding:
-                raise encoding_mismatch(
-                    plan.folder,
-                    found=there.encoding,
-                    wanted=index.encoding,
-                    anew=plan.remake_advice,
-                )
-            index = dataclasses.replace(index, parts=there.parts)
-        index = dataclasses.replace(index, parts={**index.parts, plan.part: _part(plan, records)})
-        index = dataclasses.replace(
-            index,
-            parts={p: index.parts[p] for p in DATASETS[plan.dataset].parts if p in index.parts},
-        )
+        parts = {**_current_parts(plan), plan.part: _part(plan, complete)}
+        in_order = {p: parts[p] for p in DATASETS[plan.dataset].parts if p in parts}
+        index = dataclasses.replace(plan.index, parts=in_order)
         write_json(plan.folder / "index.json", dataclasses.asdict(index))
         remove_abandoned_parts(plan.folder, f"{plan.part}-*")
     return index
+
+
+def _current_parts(plan: ShardPlan) -> dict[str, Part]:
+    """The parts in `index.json` now: others may have been added since the plan was made."""
+    if not (plan.folder / "index.json").exists():
+        return plan.index.parts
+    current = load_index(plan.folder.parent, plan.dataset)
+    if current.encoding != plan.index.encoding:
+        raise encoding_mismatch(
+            plan.folder,
+            found=current.encoding,
+            wanted=plan.index.encoding,
+            advice=plan.remake_advice,
+        )
+    return current.parts
 
 
 class TooManyRejected(UserError):
@@ -97,19 +100,24 @@ class TooManyRejected(UserError):
 
 
 def check_rejected(plan: ShardPlan, rejected: Sequence[Reject]) -> None:
-    """Raises TooManyRejected where more videos are broken than are allowed."""
+    """Check the number of broken videos.
+
+    Raises:
+        TooManyRejected: it is above the share that the request allows.
+    """
     if len(rejected) > plan.max_rejected * plan.num_positions:
         first = rejected[0]
         raise TooManyRejected(
-            f"{plan.root}: {len(rejected)} of {plan.num_positions} videos are broken, more than {plan.max_rejected:.2%}. "
-            f"The first: {first.path}: {first.reason}. All found so far: {plan.folder}/rejected.parquet. "
-            "Mend them and repeat the command, or raise --max-rejected.",
+            f"{plan.root}: {len(rejected)} of {plan.num_positions} videos are broken, "
+            f"more than {plan.max_rejected:.2%}. The first: {first.path}: {first.reason}. "
+            f"All found so far: {plan.folder}/rejected.parquet. "
+            "Repair them and repeat the command, or raise --max-rejected.",
             first,
         )
 
 
 def write_rejected(plan: ShardPlan, rejected: Sequence[Reject]) -> None:
-    """`rejected.parquet`: the broken videos of every part, empty where none is broken."""
+    """Write `rejected.parquet`: the broken videos of every part, with no row where none is broken."""
     path = plan.folder / "rejected.parquet"
     rows = [{"part": plan.part, **dataclasses.asdict(reject)} for reject in rejected]
     if path.exists():
@@ -123,44 +131,39 @@ def _load_rejected_rows(path: Path) -> list[dict[str, object]]:
     try:
         return pq.read_table(path, schema=_REJECTED).to_pylist()
     except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
         raise UserError(
-            f"{path}: is damaged ({str(error).splitlines()[0]}). Delete it and repeat the command."
+            f"{path}: is damaged ({reason}). Delete it and repeat the command."
         ) from error
 
 
 @contextlib.contextmanager
 def _index_lock(folder: Path) -> Iterator[None]:
-    """Inside, no other process changes the index: the elements of two arrays, one per part, may end
-    at the same moment.
+    """Hold the lock of the index: the arrays of two parts may finish at the same moment.
+
+    On a file system without locks nothing is held. Two parts that finish in the same second may
+    then need the command once more.
     """
     with (folder / "index.lock").open("ab") as file:
-        with contextlib.suppress(
-            OSError
-            # a file system without locks: two parts that end in the same second may then need one more
-            # call
-        ):
+        with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def _part(plan: ShardPlan, records: Sequence[ShardRecord]) -> Part:
-    splits = Counter(split for source in plan.order for split in source.splits)
+    counts = Counter(split for video in plan.order for split in video.splits)
+    part_of = DATASETS[plan.dataset].part_of
     return Part(
         num_in_source=len(plan.order),
         num_places=plan.num_positions,
-        num_in_split={
-            split: splits[split]
-            for split, part in DATASETS[plan.dataset].part_of.items()
-            if part == plan.part
-        },
+        num_in_split={split: counts[split] for split in part_of if part_of[split] == plan.part},
         shards=tuple(_index_entry(record) for record in records),
     )
 
 
 def _index_entry(record: ShardRecord) -> Shard:
-    """A shard's line of the index; `fps` is the mean over its videos."""
+    """The entry of one shard in the index; `fps` is the mean over its videos."""
     samples = record.samples
-    lengths = sorted(sample.num_frames / sample.fps for sample in samples)
     return Shard(
         name=record.name,
         num_videos=len(samples),
@@ -169,9 +172,13 @@ def _index_entry(record: ShardRecord) -> Shard:
         num_bytes=record.num_bytes,
         sha256=record.sha256,
         fps=sum(sample.fps for sample in samples) / max(1, len(samples)),
-        lengths_seconds=tuple(
-            lengths[round(tenth * (len(lengths) - 1) / 10)] for tenth in range(11)
-        )
-        if lengths
-        else (),
+        lengths_seconds=_deciles(sorted(sample.num_frames / sample.fps for sample in samples)),
     )
+
+
+def _deciles(sorted_values: Sequence[float]) -> tuple[float, ...]:
+    """Eleven of the values, from the smallest to the largest; none of an empty list."""
+    if not sorted_values:
+        return ()
+    last = len(sorted_values) - 1
+    return tuple(sorted_values[round(tenth * last / 10)] for tenth in range(11))

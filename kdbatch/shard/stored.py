@@ -1,5 +1,6 @@
-"""A video as it goes into a tar, and why some do not. No PyAV here: a login node lists and counts
-shards without it.
+"""A video as it goes into a tar, and the errors of storing one.
+
+This module does not import PyAV: a login node lists and counts shards without it.
 """
 
 import os
@@ -12,18 +13,19 @@ class BrokenVideo(Exception):
 
 
 class HostError(OSError):
-    """Not the video's fault, and elsewhere than where shards are written: `filename` is where,
-    `strerror` what.
+    """An error of the machine, not of a video, outside the folder that shards are written to.
+
+    `filename` is the path and `strerror` the reason.
     """
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncodedVideo:
-    """The bytes of a video and what a reader must know of them.
+    """The bytes of a video and the facts that a reader needs.
 
     `container` is the file's suffix without the dot. `extradata` is the decoder configuration
-    (avcC) without which bare packets cannot be decoded; it and `index` are empty for an original
-    that is stored as it came.
+    (avcC), without which bare packets cannot be decoded. `index` and `extradata` are empty for an
+    original.
     """
 
     video: bytes
@@ -39,7 +41,7 @@ class EncodedVideo:
 
 @dataclass(frozen=True, kw_only=True)
 class StoreFailure:
-    """Why a video is not stored, and the size and time of the file of which that is true."""
+    """The reason why a video is not stored, with the size and time of the file that was tried."""
 
     reason: str
     num_bytes: int
@@ -47,7 +49,7 @@ class StoreFailure:
 
 
 def size_and_time(path: Path) -> tuple[int, int]:
-    """In bytes, and when it was changed, in ns; zeros where there is no file that can be read."""
+    """A file's size in bytes and its time of change in ns; zeros for a file that cannot be read."""
     try:
         status = path.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""One shard: a tar of transcoded videos and its record, both pure functions of the videos."""
+"""Writes one shard: a tar of videos and its record, both pure functions of the videos."""
 
 import dataclasses
 import hashlib
@@ -19,19 +19,20 @@ from kdbatch.vocab.shards import Reject, Sample, ShardRecord
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A video on its way into a shard, or into the list of those that are not stored. `path` is
-    relative to the data set's root.
+    """A video on its way into a shard, or into the list of rejected videos.
+
+    `path` is relative to the data set's root.
     """
 
-    source: ListedVideo
+    video: ListedVideo
     position: int
     path: str
     class_name: str
-    stored: EncodedVideo | Reject
+    outcome: EncodedVideo | Reject
 
 
 def write_shard(folder: Path, name: str, entries: Iterable[Entry], *, encoding: str) -> ShardRecord:
-    """Write the tar, then its record: a tar without a record is not finished."""
+    """Write the tar, then its record: a tar without a record is unfinished."""
     path = folder / name
     remove_abandoned_parts(folder, f"{name}.*")
     samples: list[Sample] = []
@@ -50,7 +51,7 @@ def write_shard(folder: Path, name: str, entries: Iterable[Entry], *, encoding: 
 
 
 def load_record(folder: Path, name: str) -> ShardRecord | None:
-    """The record of a shard, or None where the shard is still to be made."""
+    """The record of a complete shard, or None where the shard has yet to be made."""
     path = folder / name
     if not _record_path(path).exists() or not path.exists():
         return None
@@ -75,44 +76,45 @@ def _write_tar(
         tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar,
     ):
         for entry in entries:
-            if isinstance(entry.stored, Reject):
-                rejected.append(entry.stored)
+            if isinstance(entry.outcome, Reject):
+                rejected.append(entry.outcome)
             else:
-                samples.append(_add_video(tar, entry, entry.stored))
+                samples.append(_add_video(tar, entry, entry.outcome))
 
 
-def _add_video(tar: tarfile.TarFile, entry: Entry, stored: EncodedVideo) -> Sample:
-    """KEY.mp4, KEY.idx and KEY.json, in this order; of an original KEY.<its suffix> and KEY.json."""
-    source = entry.source
-    offset = _add_member(tar, f"{source.key}.{stored.container}", stored.video)
-    index_offset = _add_member(tar, f"{source.key}.idx", stored.index) if stored.index else 0
+def _add_video(tar: tarfile.TarFile, entry: Entry, encoded: EncodedVideo) -> Sample:
+    """Add KEY.mp4, KEY.idx and KEY.json, in this order; of an original KEY.SUFFIX and KEY.json."""
+    video = entry.video
+    offset = _add_member(tar, f"{video.key}.{encoded.container}", encoded.video)
+    index_offset = _add_member(tar, f"{video.key}.idx", encoded.index) if encoded.index else 0
     sample = Sample(
-        key=source.key,
+        key=video.key,
         place=entry.position,
-        label=source.label,
-        splits=source.splits,
-        group=source.group,
-        num_frames=stored.num_frames,
-        fps=stored.fps,
-        source_fps=stored.source_fps,
-        width=stored.width,
-        height=stored.height,
+        label=video.label,
+        splits=video.splits,
+        group=video.group,
+        num_frames=encoded.num_frames,
+        fps=encoded.fps,
+        source_fps=encoded.source_fps,
+        width=encoded.width,
+        height=encoded.height,
         offset=offset,
-        num_bytes=len(stored.video),
+        num_bytes=len(encoded.video),
         index_offset=index_offset,
-        index_bytes=len(stored.index),
-        crc32=zlib.crc32(stored.video),
-        extradata=stored.extradata.hex(),
-        container=stored.container,
+        index_bytes=len(encoded.index),
+        crc32=zlib.crc32(encoded.video),
+        extradata=encoded.extradata.hex(),
+        container=encoded.container,
     )
-    about = {**dataclasses.asdict(sample), "class": entry.class_name, "source": entry.path}
-    _add_member(tar, f"{source.key}.json", json.dumps(about, sort_keys=True).encode())
+    facts = {**dataclasses.asdict(sample), "class": entry.class_name, "source": entry.path}
+    _add_member(tar, f"{video.key}.json", json.dumps(facts, sort_keys=True).encode())
     return sample
 
 
 def _add_member(tar: tarfile.TarFile, name: str, data: bytes) -> int:
-    """Returns where the data starts. USTAR headers are one block, names being shorter than 100
-    bytes; no times, no owners.
+    """Add a file without times and owners; return the offset of its data in the tar.
+
+    A USTAR header is one block, because names are shorter than 100 bytes.
     """
     info = tarfile.TarInfo(name)
     info.size, info.mode = len(data), 0o644

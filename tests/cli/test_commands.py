@@ -52,7 +52,7 @@ def plannable(sharded, in_tmp: Path) -> Path:
         (("shard", "verify", "k40"), "Did you mean 'k400'"),
         (("shard", "verify", "ssv2"), "ssv2 has no shards under shards/"),
         (("shard", "verify", "k400", "--subset=5"), "shard verify: no flag --subset"),
-        (("shard", "k400"), r"where are the videos\? Say --root"),
+        (("shard", "k400"), r"folder of the videos is not known\. Add --root"),
         (("plan", "nothing.yaml"), "there is no profiles/paper.yaml|cannot be read"),
         (("plan", SUBSET_SIZE, "--profile=toi"), "Did you mean 'toy'"),
         (("report",), "nothing was submitted yet"),

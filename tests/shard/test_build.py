@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import webdataset
+from support.toys import toy_request
 from support.wait import wait_until
 
 from kdbatch.base.errors import UserError
@@ -25,12 +26,8 @@ from kdbatch.vocab.shards import ShardIndex, find_subset, load_index, load_sampl
 
 
 def _build(root: Path, shards_dir: Path, **options) -> ShardIndex:
-    return build_shards(
-        "k400",
-        root=root,
-        shards_dir=shards_dir,
-        **{"videos_per_shard": 5, "processes": 1, "progress": silent, **options},
-    )
+    request = toy_request(**{"videos_per_shard": 5, **options})
+    return build_shards(request, root=root, shards_dir=shards_dir, progress=silent)
 
 
 def _files(folder: Path) -> dict[str, bytes]:
@@ -49,7 +46,7 @@ def built(toys: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_layout_builds_and_its_splits_are_found_again(
     toys: Path, tmp_path: Path, name: str
 ) -> None:
-    index = build_shards(name, root=toys / name, shards_dir=tmp_path, processes=1, progress=silent)
+    index = build_shards(toy_request(name), root=toys / name, shards_dir=tmp_path, progress=silent)
     assert load_index(tmp_path, name) == index
     known = DATASETS[name]
     videos = list(
@@ -107,7 +104,10 @@ def test_a_killed_build_leaves_whole_shards_and_goes_on(
 ) -> None:
     code = (
         "import sys; from pathlib import Path; from kdbatch.shard.build import build_shards\n"
-        "build_shards('k400', root=Path(sys.argv[1]), shards_dir=Path(sys.argv[2]), videos_per_shard=5, processes=1, progress=print)"
+        "from kdbatch.vocab.shard_request import ShardRequest\n"
+        "request = ShardRequest(dataset='k400', videos_per_shard=5, processes=1)\n"
+        "root, shards_dir = map(Path, sys.argv[1:])\n"
+        "build_shards(request, root=root, shards_dir=shards_dir, progress=print)"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(toys / "k400"), str(tmp_path)], stdout=subprocess.DEVNULL
@@ -225,7 +225,10 @@ def test_a_listed_video_that_was_missing_is_stored_once_it_is_there(
 ) -> None:
     shutil.copytree(toys / "ssv2", tmp_path / "ssv2")
     build = partial(
-        build_shards, "ssv2", root=tmp_path / "ssv2", max_rejected=0.5, processes=1, progress=silent
+        build_shards,
+        toy_request("ssv2", max_rejected=0.5),
+        root=tmp_path / "ssv2",
+        progress=silent,
     )
     whole = build(shards_dir=tmp_path / "whole")
     video = next(source.path for source in READERS["ssv2"](tmp_path / "ssv2", "train").videos)
@@ -241,7 +244,7 @@ def test_a_video_that_stays_broken_is_tried_again_when_it_changed_and_nothing_el
     root = _with_broken(toys, tmp_path)
     _build(root, tmp_path / "shards", max_rejected=0.2)
     job = plan_shards(
-        "k400", root=root, shards_dir=tmp_path / "shards", videos_per_shard=5, max_rejected=0.2
+        toy_request(videos_per_shard=5, max_rejected=0.2), root=root, shards_dir=tmp_path / "shards"
     )
     before = _files(job.folder)
     assert job.missing_shards() == ()
@@ -267,7 +270,7 @@ def test_rejected_videos_of_records_that_keep_no_times_are_let_alone(
             del reject["num_bytes"], reject["mtime_ns"]
         path.write_text(json.dumps(record))
     job = plan_shards(
-        "k400", root=root, shards_dir=tmp_path / "shards", videos_per_shard=5, max_rejected=0.2
+        toy_request(videos_per_shard=5, max_rejected=0.2), root=root, shards_dir=tmp_path / "shards"
     )
     assert job.missing_shards() == ()
 
@@ -283,7 +286,7 @@ def _with_broken(toys: Path, tmp_path: Path) -> Path:
 
 def test_a_part_that_is_added_leaves_the_others_in_the_index(toys: Path, tmp_path: Path) -> None:
     _build(toys / "k400", tmp_path, subset="5")
-    index = _build(toys / "k400", tmp_path, part="val")
+    index = _build(toys / "k400", tmp_path, split="val")
     assert (index.parts["train"].num_places, index.parts["val"].num_places) == (5, 4)
 
 
@@ -292,10 +295,10 @@ def test_a_part_that_is_added_leaves_the_others_in_the_index(toys: Path, tmp_pat
     [
         (
             {"videos_per_shard": 4},
-            "Go on as it is: kdbatch shard k400 --split train --videos-per-shard 5 --root /",
+            "Continue with the same number: kdbatch shard k400 --split train --videos-per-shard 5",
         ),
         ({"subset": "13"}, "13 videos asked for, but there are only 12"),
-        ({"part": "test"}, "has no part 'test'. Parts: train, val"),
+        ({"split": "test"}, "--split: no 'test'. Known: train, val"),
         ({"videos_per_shard": 0}, "Write 1 or more"),
         *[
             ({"max_rejected": share}, f"found {share}. Write a share from 0 to 1")

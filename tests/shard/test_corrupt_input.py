@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from support.toys import toy_request
 from support.videos import write_audio, write_video
 
 from kdbatch.base.errors import UserError
@@ -29,12 +30,8 @@ from kdbatch.vocab.shards import ShardIndex, find_subset, load_samples
 
 
 def _build(root: Path, shards_dir: Path, **options) -> ShardIndex:
-    return build_shards(
-        "k400",
-        root=root,
-        shards_dir=shards_dir,
-        **{"max_rejected": 0.5, "processes": 1, "progress": silent, **options},
-    )
+    request = toy_request(**{"max_rejected": 0.5, **options})
+    return build_shards(request, root=root, shards_dir=shards_dir, progress=silent)
 
 
 def _cut(path: Path) -> None:
@@ -71,7 +68,7 @@ def test_a_broken_video_is_one_row_with_its_reason(
     broken = sorted((tmp_path / "val").rglob("*.mp4"))[1]
     break_it, reason = BREAK[how]
     break_it(broken)
-    index = _build(tmp_path, tmp_path / "shards", part="val", transcode=transcode)
+    index = _build(tmp_path, tmp_path / "shards", split="val", transcode=transcode)
     (row,) = pq.read_table(tmp_path / "shards" / "k400" / "rejected.parquet").to_pylist()
     assert row["path"] == str(broken.relative_to(tmp_path))
     assert re.search(reason, row["reason"])
@@ -94,7 +91,7 @@ def test_names_of_any_script_and_of_bytes_that_are_no_text_are_stored(
     ]
     for path, name in zip(videos, names, strict=True):
         path.rename(path.with_name(name))
-    index = _build(tmp_path, tmp_path / "shards", part="val")
+    index = _build(tmp_path, tmp_path / "shards", split="val")
     samples = [
         sample
         for _, sample in load_samples(
@@ -106,7 +103,7 @@ def test_names_of_any_script_and_of_bytes_that_are_no_text_are_stored(
 
 
 def test_a_tar_that_was_cut_short_is_found_and_made_again(toys: Path, tmp_path: Path) -> None:
-    _build(toys / "k400", tmp_path, part="val")
+    _build(toys / "k400", tmp_path, split="val")
     tar = tmp_path / "k400" / "val-00000.tar"
     whole = tar.read_bytes()
     _cut(tar)
@@ -115,7 +112,7 @@ def test_a_tar_that_was_cut_short_is_found_and_made_again(toys: Path, tmp_path: 
         match="1 of 1 shards are damaged: val-00000.tar: missing, or of another size.*kdbatch shard k400",
     ):
         verify_shards("k400", shards_dir=tmp_path, progress=silent)
-    _build(toys / "k400", tmp_path, part="val")
+    _build(toys / "k400", tmp_path, split="val")
     assert tar.read_bytes() == whole
 
 
@@ -215,7 +212,7 @@ def test_a_full_folder_of_temporary_files_is_named_and_not_the_shards(
 def test_a_file_server_that_does_not_answer_stops_the_build_and_rejects_nothing(
     toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    first = plan_shards("k400", root=toys / "k400", shards_dir=tmp_path).order[0].path
+    first = plan_shards(toy_request(), root=toys / "k400", shards_dir=tmp_path).order[0].path
 
     def no_answer(*args: object, **options: object) -> None:
         raise OSError(number, os.strerror(number))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from support.toys import toy_request
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.progress import silent
@@ -20,19 +21,19 @@ def _files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-def _element(toys: Path, shards_dir: Path, shards: range, *, part: str = "train") -> Built:
+def _element(toys: Path, shards_dir: Path, shards: range, *, split: str = "train") -> Built:
     job = plan_shards(
-        "k400", root=toys / "k400", shards_dir=shards_dir, part=part, videos_per_shard=5
+        toy_request(split=split, videos_per_shard=5), root=toys / "k400", shards_dir=shards_dir
     )
-    return build_from_plan(job, shards=shards, processes=1, progress=silent)
+    return build_from_plan(job, shards=shards, progress=silent)
 
 
 @pytest.fixture(scope="module")
 def whole(toys: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """What one builder alone makes of the 12 training videos."""
     shards_dir = tmp_path_factory.mktemp("whole")
-    job = plan_shards("k400", root=toys / "k400", shards_dir=shards_dir, videos_per_shard=5)
-    build_from_plan(job, processes=1, progress=silent)
+    job = plan_shards(toy_request(videos_per_shard=5), root=toys / "k400", shards_dir=shards_dir)
+    build_from_plan(job, progress=silent)
     return _files(shards_dir / "k400")
 
 
@@ -76,23 +77,25 @@ def test_two_parts_that_were_planned_at_the_same_time_both_reach_the_index(
     toys: Path, tmp_path: Path
 ) -> None:
     train, val = (
-        plan_shards("k400", root=toys / "k400", shards_dir=tmp_path, part=part, videos_per_shard=5)
-        for part in ("train", "val")
+        plan_shards(
+            toy_request(split=split, videos_per_shard=5), root=toys / "k400", shards_dir=tmp_path
+        )
+        for split in ("train", "val")
     )
-    build_from_plan(train, processes=1, progress=silent)
-    build_from_plan(val, processes=1, progress=silent)
+    build_from_plan(train, progress=silent)
+    build_from_plan(val, progress=silent)
     assert list(load_index(tmp_path, "k400").parts) == ["train", "val"]
 
 
 def test_the_index_waits_for_missing_shards(toys: Path, tmp_path: Path) -> None:
     _element(toys, tmp_path, range(0, 2))
-    job = plan_shards("k400", root=toys / "k400", shards_dir=tmp_path, videos_per_shard=5)
+    job = plan_shards(toy_request(videos_per_shard=5), root=toys / "k400", shards_dir=tmp_path)
     assert write_index(job) is None
     assert not (tmp_path / "k400" / "index.json").exists()
 
 
 def test_a_damaged_list_of_rejected_videos_is_told(toys: Path, tmp_path: Path) -> None:
-    _element(toys, tmp_path, range(0, 1), part="val")
+    _element(toys, tmp_path, range(0, 1), split="val")
     (tmp_path / "k400" / "rejected.parquet").write_text("not parquet")
     with pytest.raises(UserError, match=r"rejected.parquet: is damaged .*Delete it and repeat"):
         _element(toys, tmp_path, range(0, 3))
@@ -104,8 +107,8 @@ def test_a_damaged_list_of_rejected_videos_is_told(toys: Path, tmp_path: Path) -
 def test_a_line_of_the_index_has_eleven_lengths_from_the_shortest_to_the_longest(
     toys: Path, tmp_path: Path
 ) -> None:
-    job = plan_shards("k400", root=toys / "k400", shards_dir=tmp_path, videos_per_shard=5)
-    index = build_from_plan(job, processes=1, progress=silent).index
+    job = plan_shards(toy_request(videos_per_shard=5), root=toys / "k400", shards_dir=tmp_path)
+    index = build_from_plan(job, progress=silent).index
     assert index is not None and index == load_index(tmp_path, "k400")
     shards = index.parts["train"].shards
     assert len(shards) == 3

@@ -1,16 +1,16 @@
 import json
-from functools import partial
 from pathlib import Path
 
 import decord
 import pytest
+from support.toys import toy_request
 from support.videos import bar_positions, rotate_video, write_video
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.progress import silent
 from kdbatch.shard.build import build_from_plan, build_shards
 from kdbatch.shard.originals import store_original
-from kdbatch.shard.shard_plan import plan_shards
+from kdbatch.shard.shard_plan import ShardPlan, plan_shards
 from kdbatch.shard.stored import BrokenVideo
 from kdbatch.shard.verify import verify_shards
 from kdbatch.vocab.shards import find_subset, load_index, load_samples
@@ -66,7 +66,9 @@ def test_hmdb51_is_never_stored_as_it_came(toys: Path, tmp_path: Path) -> None:
         UserError,
         match="hmdb51: --no-transcode is not possible: .*packed B-frames.*Leave --no-transcode out",
     ):
-        plan_shards("hmdb51", root=toys / "hmdb51", shards_dir=tmp_path, transcode=False)
+        plan_shards(
+            toy_request("hmdb51", transcode=False), root=toys / "hmdb51", shards_dir=tmp_path
+        )
 
 
 @pytest.mark.parametrize(("name", "suffix"), [("k400", "mp4"), ("ssv2", "webm"), ("ucf101", "avi")])
@@ -74,7 +76,7 @@ def test_shards_of_originals_say_so_hold_them_and_can_be_verified(
     toys: Path, tmp_path: Path, name: str, suffix: str
 ) -> None:
     index = build_shards(
-        name, root=toys / name, shards_dir=tmp_path, transcode=False, processes=1, progress=silent
+        toy_request(name, transcode=False), root=toys / name, shards_dir=tmp_path, progress=silent
     )
     part = next(iter(index.parts))
     split = {"all": "train01"}.get(part, part)
@@ -88,19 +90,13 @@ def test_shards_of_originals_say_so_hold_them_and_can_be_verified(
 
 
 def test_transcoded_shards_and_originals_are_not_mixed(toys: Path, tmp_path: Path) -> None:
-    build_shards(
-        "k400", root=toys / "k400", shards_dir=tmp_path, part="val", processes=1, progress=silent
-    )
+    build_shards(toy_request(split="val"), root=toys / "k400", shards_dir=tmp_path, progress=silent)
     with pytest.raises(
-        UserError, match="stored as 'h264 .*', 'originals v1' was asked for. Make all anew: rm -r"
+        UserError,
+        match="stored as 'h264 .*', not as 'originals v1'. Make all of its shards again: rm -r",
     ):
         build_shards(
-            "k400",
-            root=toys / "k400",
-            shards_dir=tmp_path,
-            transcode=False,
-            processes=1,
-            progress=silent,
+            toy_request(transcode=False), root=toys / "k400", shards_dir=tmp_path, progress=silent
         )
     assert load_index(tmp_path, "k400").parts.keys() == {"val"}
 
@@ -108,12 +104,16 @@ def test_transcoded_shards_and_originals_are_not_mixed(toys: Path, tmp_path: Pat
 def test_an_interrupted_build_goes_on_only_in_the_way_in_which_it_was_begun(
     toys: Path, tmp_path: Path
 ) -> None:
-    plan = partial(plan_shards, "k400", root=toys / "k400", shards_dir=tmp_path, videos_per_shard=5)
-    build_from_plan(plan(), shards=range(0, 1), processes=1, progress=silent)
+    def plan(*, transcode: bool = True) -> ShardPlan:
+        request = toy_request(videos_per_shard=5, transcode=transcode)
+        return plan_shards(request, root=toys / "k400", shards_dir=tmp_path)
+
+    build_from_plan(plan(), shards=range(0, 1), progress=silent)
     with pytest.raises(
-        UserError, match="stored as 'h264 .*', 'originals v1' was asked for. Make all anew: rm -r"
+        UserError,
+        match="stored as 'h264 .*', not as 'originals v1'. Make all of its shards again: rm -r",
     ):
-        build_from_plan(plan(transcode=False), processes=1, progress=silent)
+        build_from_plan(plan(transcode=False), progress=silent)
     record = json.loads((tmp_path / "k400" / "train-00000.json").read_text())
     del record["encoding"]  # as older ones are
     (tmp_path / "k400" / "train-00000.json").write_text(json.dumps(record))
@@ -123,9 +123,11 @@ def test_an_interrupted_build_goes_on_only_in_the_way_in_which_it_was_begun(
 def test_parts_that_are_built_at_the_same_time_are_not_mixed_either(
     toys: Path, tmp_path: Path
 ) -> None:
-    plan = partial(plan_shards, "k400", root=toys / "k400", shards_dir=tmp_path)
-    train, val = plan(), plan(part="val", transcode=False)
-    build_from_plan(val, processes=1, progress=silent)
-    with pytest.raises(UserError, match="stored as 'originals v1', 'h264 .*' was asked for"):
-        build_from_plan(train, processes=1, progress=silent)
+    train, val = (
+        plan_shards(request, root=toys / "k400", shards_dir=tmp_path)
+        for request in (toy_request(), toy_request(split="val", transcode=False))
+    )
+    build_from_plan(val, progress=silent)
+    with pytest.raises(UserError, match="stored as 'originals v1', not as 'h264 .*'"):
+        build_from_plan(train, progress=silent)
     assert load_index(tmp_path, "k400").parts.keys() == {"val"}

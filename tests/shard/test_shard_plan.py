@@ -12,17 +12,18 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.toys import toy_request
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.progress import silent
 from kdbatch.shard.build import build_from_plan
-from kdbatch.shard.shard_plan import ShardPlan, parse_shard_range, plan_shards, split_into_ranges
+from kdbatch.shard.shard_plan import ShardPlan, plan_shards
+from kdbatch.shard.shard_ranges import parse_shard_range, split_into_ranges
 
 
 def _job(toys: Path, shards_dir: Path, **options) -> ShardPlan:
-    return plan_shards(
-        "k400", root=toys / "k400", shards_dir=shards_dir, **{"videos_per_shard": 5, **options}
-    )
+    request = toy_request(**{"videos_per_shard": 5, **options})
+    return plan_shards(request, root=toys / "k400", shards_dir=shards_dir)
 
 
 @given(st.sets(st.integers(0, 60), min_size=1).map(sorted), st.integers(1, 20))
@@ -44,11 +45,9 @@ def test_subsets_are_prefixes_cut_into_shards_without_gaps(
     small, large = sorted((small, large))
     jobs = [
         plan_shards(
-            "k400",
+            toy_request(subset=str(n), videos_per_shard=videos_per_shard),
             root=toys / "k400",
             shards_dir=toys / "none",
-            subset=str(n),
-            videos_per_shard=videos_per_shard,
         )
         for n in (small, large)
     ]
@@ -73,43 +72,44 @@ def test_a_class_folder_whose_name_is_no_text_is_told_before_anything_is_stored(
     folder.mkdir(parents=True)
     (folder / "abcdefghijk_000001_000011.mp4").touch()
     with pytest.raises(
-        UserError, match=re.escape(r"the name of the class 'caf\udce9' is no UTF-8")
+        UserError, match=re.escape(r"the name of the class 'caf\udce9' is not valid UTF-8")
     ):
-        plan_shards("k400", root=tmp_path, shards_dir=tmp_path / "shards")
+        plan_shards(toy_request(), root=tmp_path, shards_dir=tmp_path / "shards")
 
 
 def test_the_command_that_goes_on_asks_for_the_same_again(toys: Path, tmp_path: Path) -> None:
     shutil.copytree(toys / "k400", tmp_path / "my videos")
     (tmp_path / "shards").touch()  # in the way
-    options = {
-        "part": "val",
+    options: dict[str, Any] = {
+        "split": "val",
         "subset": "50%",
         "videos_per_shard": 2,
         "max_rejected": 0.5,
         "transcode": False,
     }
-    job = plan_shards(
-        "k400", root=tmp_path / "my videos", shards_dir=tmp_path / "shards", **options
-    )
-    words = "--split val --subset 50% --videos-per-shard 2 --max-rejected 0.5 --no-transcode"
+    request = toy_request(**options)
+    job = plan_shards(request, root=tmp_path / "my videos", shards_dir=tmp_path / "shards")
+    words = "--split val --subset 50% --videos-per-shard 2 --max-rejected 0.5 --no-transcode --processes 1"
     with pytest.raises(
         UserError,
         match=re.escape(f"go on with: kdbatch shard k400 {words} --root '{tmp_path}/my videos'")
         + "$",
     ):
-        build_from_plan(job, processes=1, progress=silent)
+        build_from_plan(job, progress=silent)
 
 
 def test_finished_shards_are_not_missing(toys: Path, tmp_path: Path) -> None:
     job = _job(toys, tmp_path)
-    build_from_plan(job, shards=range(1, 2), processes=1, progress=silent)
+    build_from_plan(job, shards=range(1, 2), progress=silent)
     assert job.missing_shards() == (0, 2)
 
 
 def test_lists_that_were_corrected_since_are_noticed(toys: Path, tmp_path: Path) -> None:
     shutil.copytree(toys / "ucf101", tmp_path / "ucf101")
-    plan = partial(plan_shards, "ucf101", root=tmp_path / "ucf101", shards_dir=tmp_path / "shards")
-    build_from_plan(plan(), processes=1, progress=silent)
+    plan = partial(
+        plan_shards, toy_request("ucf101"), root=tmp_path / "ucf101", shards_dir=tmp_path / "shards"
+    )
+    build_from_plan(plan(), progress=silent)
     assert plan().missing_shards() == ()
     train, test = (
         tmp_path / "ucf101" / "ucfTrainTestlist" / f"{name}list02.txt" for name in ("train", "test")
@@ -129,7 +129,7 @@ def test_what_the_lists_say_of_a_stored_video_is_compared(
     toys: Path, tmp_path: Path, change: dict[str, Any]
 ) -> None:
     job = _job(toys, tmp_path, subset="5")
-    build_from_plan(job, processes=1, progress=silent)
+    build_from_plan(job, progress=silent)
     place = next(place for place, source in enumerate(job.order) if source.label == 0)
     order = [
         replace(source, **change) if i == place else source for i, source in enumerate(job.order)

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from support.toys import toy_request
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.progress import silent
@@ -17,11 +18,9 @@ from kdbatch.vocab.shards import find_subset, load_index, load_samples
 def built(toys: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shards_dir = tmp_path_factory.mktemp("verified")
     build_shards(
-        "ssv2",
+        toy_request("ssv2", videos_per_shard=2),
         root=toys / "ssv2",
         shards_dir=shards_dir,
-        videos_per_shard=2,
-        processes=1,
         progress=silent,
     )
     return shards_dir
@@ -48,11 +47,9 @@ def test_one_wrong_byte_is_found_and_the_commands_mend_it(
     assert f"rm -f {tar}" in str(caught.value)
     tar.unlink()
     build_shards(
-        "ssv2",
+        toy_request("ssv2", videos_per_shard=2),
         root=toys / "ssv2",
         shards_dir=tmp_path,
-        videos_per_shard=2,
-        processes=1,
         progress=silent,
     )
     assert verify_shards("ssv2", shards_dir=tmp_path, progress=silent) == 4

@@ -15,6 +15,7 @@ from kdbatch.shard.build import build_shards
 from kdbatch.shard.toy.size import ToySize
 from kdbatch.shard.toy.write import write_toy
 from kdbatch.vocab.datasets import DATASETS
+from kdbatch.vocab.shard_request import ShardRequest
 from kdbatch.vocab.shards import Sample, find_subset, load_index
 from kdbatch.vocab.views import View
 
@@ -40,12 +41,10 @@ def make_shards(folder: Path, *, size: ToySize = SIZE, names: Sequence[str] = ("
     write_toy(folder / "toys", processes=1, progress=silent, size=size)
     for name in names:
         build_shards(
-            name,
+            ShardRequest(dataset=name, processes=1, videos_per_shard=10),
             root=folder / "toys" / name,
             shards_dir=folder / "shards",
-            processes=1,
             progress=silent,
-            videos_per_shard=10,
         )
     return folder / "shards"
 

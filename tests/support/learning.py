@@ -29,6 +29,7 @@ from kdbatch.shard.toy.write import write_toy
 from kdbatch.vocab.config import Config, Paths
 from kdbatch.vocab.recipes import Pretrain
 from kdbatch.vocab.runs import Assignment, Resources, Run, RunFolder
+from kdbatch.vocab.shard_request import ShardRequest
 from kdbatch.vocab.shards import find_subset, load_index
 from support.inputs import JOBS
 
@@ -85,13 +86,11 @@ class Learned:
 
 def write_toy_shards(folder: Path) -> Path:
     write_toy(folder / "toys", processes=2, progress=silent, size=SIZE)
-    for dataset, part in (("k400", "train"), ("k400", "val"), ("ucf101", "all")):
+    for dataset, split in (("k400", "train"), ("k400", "val"), ("ucf101", "train01")):
         build_shards(
-            dataset,
-            part=part,
+            ShardRequest(dataset=dataset, split=split, videos_per_shard=32),
             root=folder / "toys" / dataset,
             shards_dir=folder / "shards",
-            videos_per_shard=32,
             progress=silent,
         )
     return folder / "shards"

@@ -15,6 +15,7 @@ from kdbatch.launch.run_status import RunRow, load_run_rows
 from kdbatch.shard.build import build_shards
 from kdbatch.shard.toy.size import ToySize
 from kdbatch.shard.toy.write import write_toy
+from kdbatch.vocab.shard_request import ShardRequest
 from support.inputs import JOBS
 from support.wait import wait_until
 
@@ -55,11 +56,9 @@ def write_shards(folder: Path) -> None:
     write_toy(folder / "toys", processes=1, progress=silent, size=SIZE)
     for dataset in ("k400", "ucf101"):
         build_shards(
-            dataset,
+            ShardRequest(dataset=dataset, videos_per_shard=8, processes=1),
             root=folder / "toys" / dataset,
             shards_dir=folder / "shards",
-            videos_per_shard=8,
-            processes=1,
             progress=silent,
         )
 

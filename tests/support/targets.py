@@ -17,6 +17,7 @@ from kdbatch.vocab.config import Config, Paths
 from kdbatch.vocab.plans import Plan
 from kdbatch.vocab.retry_policy import EXIT_DONE
 from kdbatch.vocab.runs import Assignment, Resources, Run, RunFolder
+from kdbatch.vocab.shard_request import ShardRequest
 
 SIZE = ToySize(
     k400_train=2,
@@ -73,11 +74,9 @@ def write_world(folder: Path) -> None:
     write_toy(folder / "toys", processes=1, progress=silent, size=SIZE)
     for dataset in ("k400", "ucf101"):
         build_shards(
-            dataset,
+            ShardRequest(dataset=dataset, videos_per_shard=20, processes=1),
             root=folder / "toys" / dataset,
             shards_dir=folder / "shards",
-            videos_per_shard=20,
-            processes=1,
             progress=silent,
         )
     (folder / "jobs" / "profiles").mkdir(parents=True)

@@ -1,12 +1,14 @@
 """Stand-ins of all four data sets, as small as their layouts allow."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kdbatch.base.progress import silent
 from kdbatch.shard.toy.size import ToySize
 from kdbatch.shard.toy.write import write_toy
+from kdbatch.vocab.shard_request import ShardRequest
 
 TINY = ToySize(
     k400_train=3,
@@ -35,3 +37,8 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("toys") / "toys"
     write_toy(folder, processes=1, progress=silent, size=TINY)
     return folder
+
+
+def toy_request(dataset: str = "k400", **fields: Any) -> ShardRequest:
+    """A request for the shards of one stand-in, made without worker processes."""
+    return ShardRequest(dataset=dataset, **{"processes": 1, **fields})

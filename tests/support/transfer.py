@@ -24,6 +24,7 @@ from kdbatch.shard.toy.size import ToySize
 from kdbatch.shard.toy.write import write_toy
 from kdbatch.vocab.config import Config, Paths
 from kdbatch.vocab.plans import Plan
+from kdbatch.vocab.shard_request import ShardRequest
 from support.inputs import JOBS
 
 TASKS = ("rotnet", "vcop", "rspnet")
@@ -55,10 +56,9 @@ def accuracies_by_arm(folder: Path) -> dict[str, SeedAccuracies]:
     write_toy(folder / "toys", processes=2, progress=silent, size=SIZE)
     for dataset in ("k400", "hmdb51"):
         build_shards(
-            dataset,
+            ShardRequest(dataset=dataset, videos_per_shard=32),
             root=folder / "toys" / dataset,
             shards_dir=folder / "shards",
-            videos_per_shard=32,
             progress=silent,
         )
     config = Config(paths=Paths(shards=str(folder / "shards"), runs=str(folder / "runs")))

@@ -8,6 +8,7 @@ from kdbatch.base.progress import Progress
 from kdbatch.shard.build import build_shards
 from kdbatch.shard.index import TooManyRejected
 from kdbatch.shard.sources import VIDEO_SUFFIXES
+from kdbatch.vocab.shard_request import ShardRequest
 from kdbatch.vocab.shards import Sample, find_subset, load_index, load_samples
 
 
@@ -50,11 +51,9 @@ def shard_loose(
         (root / name).symlink_to(path.resolve())
     try:
         build_shards(
-            "k400",
+            ShardRequest(dataset="k400", max_rejected=0.0, processes=processes),
             root=root,
             shards_dir=shards_dir,
-            max_rejected=0.0,
-            processes=processes,
             progress=progress,
         )
     except TooManyRejected as error:

@@ -25,6 +25,7 @@ from kdbatch.shard.toy.size import ToySize
 from kdbatch.shard.toy.write import write_toy
 from kdbatch.vocab.config import Config, Site
 from kdbatch.vocab.runs import Resources
+from kdbatch.vocab.shard_request import ShardRequest
 from kdbatch.vocab.shards import load_index
 
 SITE = Site(partition="cpu", account="lab", max_concurrent=8, setup=("module load python",))
@@ -147,11 +148,9 @@ def test_from_the_command_to_the_index_with_elements_in_reverse_order(slurm, tmp
         )
     made = load_index(tmp_path / "shards", "k400")
     assert made == build_shards(
-        "k400",
+        ShardRequest(dataset="k400", videos_per_shard=4, processes=1),
         root=tmp_path / "toys" / "k400",
         shards_dir=tmp_path / "here",
-        videos_per_shard=4,
-        processes=1,
         progress=silent,
     )
     assert "0 of 2 shards" in _kdbatch(*words, "--slurm", cwd=tmp_path)
