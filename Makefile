@@ -8,7 +8,7 @@ PROFILE := toy
 # What the image is built on, see container/README.md: make image BASE=--debian, make image BASE='--on OLD.sif'
 BASE := --docker python:3.11.11-slim-bookworm
 
-.PHONY: demo study test test-slow test-learning test-cluster check image clean
+.PHONY: demo study lint quick test test-slow test-learning test-cluster check map image clean
 
 # From raw toy videos to a report, in a few minutes on two cores; a second time only the report is made anew.
 demo: $(VENV)/.made
@@ -27,6 +27,17 @@ study: $(VENV)/.made
 	@cd $(STUDY) && $(KDBATCH) submit ../jobs/*.yaml --profile=$(PROFILE) --local
 	@cd $(STUDY) && $(KDBATCH) report --to=../report --complete
 	@echo "Open it: $(CURDIR)/report/index.html"
+
+# Style and types, of sources and tests: seconds.
+lint: $(VENV)/.made
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/pyright
+
+# For the inner loop: the rooms that need no torch, and the rules about the code itself.
+QUICK := tests/base tests/vocab tests/plan tests/result tests/test_rooms.py tests/test_language.py tests/test_map.py
+quick: $(VENV)/.made
+	@$(BIN)/pytest -q -n 2 -m "not slow" $(QUICK)
 
 test: $(VENV)/.made
 	@$(BIN)/pytest -n 2 --dist loadgroup -m "not slow and not learning and not cluster"
@@ -47,17 +58,18 @@ test-cluster: $(VENV)/.made
 image:
 	@container/build $(BASE)
 
-check: $(VENV)/.made
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
-	@$(BIN)/pyright
+check: lint
 	@$(MAKE) --no-print-directory test test-slow
+
+# Writes the map of the modules into docs/ARCHITECTURE.md; a test compares it with the code.
+map: $(VENV)/.made
+	@$(BIN)/python tests/support/module_map.py
 
 clean:
 	rm -rf demo demo-micro report
 
 # The stamp is written last: an interrupted installation is done again.
-$(VENV)/.made: container/requirements.lock
+$(VENV)/.made: container/requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "kdbatch needs Python 3.11 or newer; say make PYTHON=python3.11")'
 	@echo "installing the pinned packages into .venv (torch alone is several GB)"
 	@rm -rf $(VENV)

@@ -1,3 +1,3 @@
 """kdbatch: what does a small video network learn from an ensemble of self-supervised teachers?"""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -1,5 +1,4 @@
-"""Helpers that know nothing of video or training: errors, lookup of names, parsing into types,
-atomic writes, locks, processes, text.
+"""Helpers without knowledge of video or training: errors, parsing, atomic writes, locks, text.
 
-Standard library only. Every other room may import this one; it imports none.
+Standard library only. Every room may import this one; it imports none.
 """

@@ -1,3 +1,1 @@
-"""`kdbatch bench`: what a part costs on this machine, beside the usual tools, measured in one run.
-One package per command.
-"""
+"""`kdbatch bench`: the cost of a part on this machine and of other tools, in one run."""

@@ -1,3 +1,4 @@
-"""The commands. `commands.py` has all of them with their flags; what each does is in the module of
-its subject.
+"""The commands of `kdbatch`.
+
+`commands.py` has all of them with their flags; what each does is in the module of its subject.
 """

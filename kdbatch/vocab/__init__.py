@@ -1,5 +1,5 @@
-"""The nouns that all rooms share: frozen, keyword-only dataclasses for data sets, shards, recipes,
-runs, plans and statuses.
+"""The nouns that all rooms share: data sets, shards, recipes, runs, plans and statuses.
 
-Imports only `base`. Nothing here reads videos, trains or talks to SLURM.
+Frozen, keyword-only dataclasses and the functions that read them. Nothing here reads videos,
+trains or calls SLURM.
 """

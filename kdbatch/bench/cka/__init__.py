@@ -1,1 +1,1 @@
-"""`kdbatch bench cka`: the cost of a CKA map beside its parts and other tools."""
+"""`kdbatch bench cka`: the cost of a CKA map, of its parts and of other tools."""

@@ -1,1 +1,1 @@
-"""`kdbatch bench data`: training clips per CPU-second beside the usual ways of reading video."""
+"""`kdbatch bench data`: training clips per CPU-second, and the usual ways of reading video."""

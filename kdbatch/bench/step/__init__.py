@@ -1,3 +1,1 @@
-"""`kdbatch bench step`: clips per second of training steps beside the usual loop and the parts of a
-step.
-"""
+"""`kdbatch bench step`: clips per second of training steps, of a plain loop and of their parts."""

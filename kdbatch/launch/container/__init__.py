@@ -1,1 +1,1 @@
-"""The Apptainer image: the command that starts a worker inside it, and the hash that names it."""
+"""The Apptainer image: the command that starts a worker in it, and the image's hash."""

@@ -1,3 +1,1 @@
-"""Everything that speaks to SLURM: arrays, the job script, submission, the reasons why jobs ended,
-cancelling.
-"""
+"""Everything that calls SLURM: arrays, job script, submission, exit reasons, cancelling."""

@@ -1,1 +1,1 @@
-"""What the report reads: the plans, the state and results of every run, the published numbers."""
+"""What the report reads: plans, the state and results of every run, the published numbers."""

@@ -1,3 +1,1 @@
-"""Layer-by-layer similarity of networks by minibatch linear CKA, and numbers that describe the
-resulting maps.
-"""
+"""Layer-by-layer similarity of networks by minibatch linear CKA, and the structure of its maps."""

@@ -1,1 +1,1 @@
-"""Measures trained networks: accuracy on test splits, retrieval, and the choice of the best epoch."""
+"""Measures trained networks: accuracy on test splits, retrieval, choice of the best epoch."""

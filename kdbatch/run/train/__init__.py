@@ -1,3 +1,1 @@
-"""The training loop and what one step does: losses, optimizer, learning rate, weighting of
-teachers, train state.
-"""
+"""The training loop, its steps, optimizer, learning rate, teacher weighting and train state."""

@@ -1,3 +1,1 @@
-"""Writes small procedural stand-ins of the four data sets, as real encoded videos in the published
-layouts.
-"""
+"""Writes small procedural stand-ins of the four data sets as real videos in published layouts."""
