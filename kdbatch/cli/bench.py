@@ -6,7 +6,6 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import get_args
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
@@ -14,7 +13,7 @@ from kdbatch.base.progress import silent
 from kdbatch.bench.cka.scale import CkaScale
 from kdbatch.bench.step.scale import BENCH_STAGES, StepScale
 from kdbatch.cli.terminal import progress, say, warn
-from kdbatch.vocab.backbones import Backbone, BackboneKind
+from kdbatch.vocab.backbones import BACKBONE_SPECS, Backbone
 
 
 def measure_data(videos: str, *, seconds: float, json: bool) -> None:
@@ -116,12 +115,12 @@ def measure_step(
 
 def network(backbone: str, width: float) -> Backbone:
     """The network that was asked for."""
-    kind = lookup({kind: kind for kind in get_args(BackboneKind)}, backbone, where="--backbone")
+    lookup(BACKBONE_SPECS, backbone, where="--backbone")
     if not 0 < width < float("inf"):
         raise UserError(
             f"--width: {width} of a network is none. Write a number above 0, as in --width=0.25."
         )
-    return Backbone(kind=kind, width=width)
+    return Backbone(kind=backbone, width=width)
 
 
 def check_seconds(seconds: float) -> None:

@@ -8,7 +8,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import did_you_mean, lookup
 from kdbatch.base.parse import parse
 from kdbatch.plan.yaml_loader import load_yaml
-from kdbatch.vocab.backbones import BACKBONE_TITLES
+from kdbatch.vocab.backbones import BACKBONE_SPECS
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.recipes import Compare, Distill, Evaluation, Finetune, Schedule, Selection
 from kdbatch.vocab.tasks import TASKS, Complexity, PretextTask
@@ -110,7 +110,7 @@ class Profile:
             )
         for field_name, names, known in (
             ("selection", self.selection, DATASETS),
-            ("widths", self.widths, BACKBONE_TITLES),
+            ("widths", self.widths, BACKBONE_SPECS),
             ("tasks", self.tasks, TASKS),
             ("pretrain_of", self.pretrain_of, TASKS),
         ):

@@ -10,10 +10,11 @@ from kdbatch.plan.clip_length import check_clip_length
 from kdbatch.plan.profile import Profile
 from kdbatch.plan.run_registry import RunRegistry
 from kdbatch.plan.specs import PretrainSpec, StudentSpec, TeacherSpec
-from kdbatch.vocab.backbones import BACKBONE_TITLES, Backbone
+from kdbatch.vocab.backbones import BACKBONE_SPECS, Backbone
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.plans import Map
 from kdbatch.vocab.recipes import (
+    TEACHER_WEIGHTINGS,
     Compare,
     Distill,
     Evaluation,
@@ -130,7 +131,7 @@ class RecipeBuilder:
         if spec.teachers and spec.weighting == "none":
             raise UserError(
                 f"{self.where}: {role}.weighting: none is for a student without teachers. "
-                "Write equal, ae-kd or ca-mkd."
+                f"Write one of: {', '.join(TEACHER_WEIGHTINGS)}."
             )
         if spec.weighting == "ae-kd" and len(spec.teachers) > MAX_AE_KD_TEACHERS:
             raise UserError(
@@ -152,7 +153,7 @@ class RecipeBuilder:
         )
 
     def _backbone(self, kind: str, role: str) -> Backbone:
-        lookup(BACKBONE_TITLES, kind, where=f"{self.where}: {role}.backbone")
+        lookup(BACKBONE_SPECS, kind, where=f"{self.where}: {role}.backbone")
         fields = {"kind": kind, "width": self.profile.widths.get(kind, Backbone.width)}
         return parse(Backbone, fields, where=f"profile.widths.{kind}")
 

@@ -3,19 +3,19 @@
 from collections.abc import Sequence
 
 from kdbatch.plan.specs import PretrainSpec, StudentSpec, TeacherSpec
-from kdbatch.vocab.backbones import BACKBONE_TITLES
+from kdbatch.vocab.backbones import BACKBONE_SPECS
 from kdbatch.vocab.tasks import TASKS
 
 
 def pretrain_title(spec: PretrainSpec, *, backbone: str) -> str:
     task = f"{TASKS[spec.task].title} C{spec.complexity}"
-    return f"pretrain {BACKBONE_TITLES[backbone]} by {task} on {spec.dataset}[:{spec.subset}]"
+    return f"pretrain {BACKBONE_SPECS[backbone].title} by {task} on {spec.dataset}[:{spec.subset}]"
 
 
 def teacher_title(spec: TeacherSpec) -> str:
     """The network, its pretraining and its target."""
     task, data = _task_and_data(spec)
-    return f"{BACKBONE_TITLES[spec.backbone]} ({task}{data}) on {spec.target}"
+    return f"{BACKBONE_SPECS[spec.backbone].title} ({task}{data}) on {spec.target}"
 
 
 def student_title(spec: StudentSpec, teachers: Sequence[tuple[TeacherSpec, int]]) -> str:
@@ -23,7 +23,7 @@ def student_title(spec: StudentSpec, teachers: Sequence[tuple[TeacherSpec, int]]
     source = "labels only"
     if teachers:
         source = f"{_teachers_title(teachers, student=spec.backbone)} ({spec.weighting})"
-    return f"train {BACKBONE_TITLES[spec.backbone]} on {spec.target} from {source}"
+    return f"train {BACKBONE_SPECS[spec.backbone].title} on {spec.target} from {source}"
 
 
 def _teachers_title(teachers: Sequence[tuple[TeacherSpec, int]], *, student: str) -> str:
@@ -33,7 +33,7 @@ def _teachers_title(teachers: Sequence[tuple[TeacherSpec, int]], *, student: str
     tasks, datas = [], []
     for spec, seed_offset in teachers:
         task, data = _task_and_data(spec)
-        network = "" if spec.backbone == student else f"{BACKBONE_TITLES[spec.backbone]} "
+        network = "" if spec.backbone == student else f"{BACKBONE_SPECS[spec.backbone].title} "
         seed = f"@{seed_offset}" if seed_offset else ""
         tasks.append(f"{network}{task}{seed}")
         datas.append(data)

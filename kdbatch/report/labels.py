@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Literal
 
-from kdbatch.vocab.backbones import BACKBONE_TITLES
+from kdbatch.vocab.backbones import BACKBONE_SPECS
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.tasks import TASKS
 
@@ -24,7 +24,7 @@ METRIC_TITLES: dict[str, str] = {
 }
 _VALUE_TITLES = (
     {name: d.title for name, d in DATASETS.items()}
-    | BACKBONE_TITLES
+    | {name: b.title for name, b in BACKBONE_SPECS.items()}
     | {name: t.title for name, t in TASKS.items()}
 )
 

@@ -1,7 +1,7 @@
 """Recipes: everything that can change the numbers a run measures, and nothing else."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from kdbatch.base.errors import UserError
 from kdbatch.vocab.backbones import Backbone
@@ -12,6 +12,9 @@ from kdbatch.vocab.views import View
 RECIPE_VERSION = 3  # raise it when the same recipe starts to give other numbers
 
 WeightingName = Literal["none", "equal", "ae-kd", "ca-mkd"]
+"""How teachers are weighted (run/train/weighting.py); "none" is for students without teachers."""
+
+TEACHER_WEIGHTINGS = tuple(name for name in get_args(WeightingName) if name != "none")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,6 @@ from support.inputs import JOBS
 
 from kdbatch.plan.resolve import make_plan
 from kdbatch.vocab.plans import Plan
-from kdbatch.vocab.tasks import TASKS
 
 FILES = sorted(JOBS.glob("*.yaml"))
 PROFILES = sorted(path.stem for path in (JOBS / "profiles").glob("*.yaml"))
@@ -58,7 +57,7 @@ def test_a_run_that_several_experiments_need_is_planned_once(study) -> None:
     assert control.run.parents == ()  # labels only: one run, whatever stands beside it
 
 
-def test_all_six_tasks_are_trained_four_of_them_at_three_complexities_and_two_as_in_their_papers(
+def test_six_tasks_are_trained_four_of_them_at_three_complexities_and_two_as_in_their_papers(
     study,
 ) -> None:
     ladder = {
@@ -66,7 +65,6 @@ def test_all_six_tasks_are_trained_four_of_them_at_three_complexities_and_two_as
         for item in study("paper").runs
         if (r := item.run.recipe).kind == "pretrain"
     }
-    assert {name for name, _ in ladder} == set(TASKS)
     climbed = {(name, c) for name in ("rotnet", "vcop", "prp", "rspnet") for c in (1, 2, 3)}
     assert ladder == climbed | {("cvrl", 2), ("tdl", 3)}
 

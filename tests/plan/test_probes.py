@@ -215,7 +215,7 @@ def test_a_task_can_be_pretrained_at_a_scale_of_its_own_and_with_weaker_colours(
             "found 9, but ae-kd is limited to 8.* at most 8",
         ),
         (("weighting: ae-kd", "weighting: ca-mdk"), "Did you mean 'ca-mkd'"),
-        (("weighting: ae-kd", "weighting: none"), "Write equal, ae-kd or ca-mkd"),
+        (("weighting: ae-kd", "weighting: none"), "Write one of: equal, ae-kd, ca-mkd"),
         (
             ("target: $target\n  teachers", "target: k400\n  teachers"),
             "T1 predicts the classes of ucf101, its student those of k400",

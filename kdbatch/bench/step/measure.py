@@ -23,7 +23,7 @@ from kdbatch.run.data.batch import StoredVideo
 from kdbatch.run.data.decoding.frame_cache import FrameCache
 from kdbatch.run.data.prefetch import DeviceBatch, DevicePrefetcher
 from kdbatch.run.device import own_device
-from kdbatch.vocab.backbones import BACKBONE_TITLES, Backbone
+from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.shards import Sample
 
 GEMM = {"cpu": 1024, "cuda": 8192}  # large enough for its device to be at its best
@@ -97,7 +97,7 @@ def bench_step(
     with TemporaryDirectory(prefix="kdbatch-bench-") as frames:
         cache = FrameCache(Path(frames), max_bytes=1 << 33)
         for number, (backbone, stage) in enumerate(pairs):
-            progress(number, len(pairs), f"{BACKBONE_TITLES[backbone.kind]}, {stage}")
+            progress(number, len(pairs), f"{backbone.title}, {stage}")
             ways, macs = _variants(stage, backbone, videos, scale=scale, device=device, cache=cache)
             taken = _measured(ways, repeats=repeats, seconds=seconds, device=device)
             rows += [
@@ -274,7 +274,7 @@ def _row(
     second = median(s for s, _, _ in taken[way.name])
     memory = max(m for _, _, m in taken[way.name])
     return StepRow(
-        network=BACKBONE_TITLES[backbone.kind],
+        network=backbone.title,
         stage=stage,
         way=way.name,
         clips_per_second=scale.batch_clips / second,

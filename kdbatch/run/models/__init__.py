@@ -1,5 +1,6 @@
-"""The networks of the study. A new one is a file here, a name in vocab/backbones.py and a line in
-BACKBONES.
+"""The networks of the study: one file and one line of BACKBONES for each.
+
+What a plan knows of them is in vocab/backbones.py.
 """
 
 from collections.abc import Callable
@@ -18,18 +19,20 @@ def build_backbone(backbone: Backbone) -> VideoBackbone:
     """The network with random weights, which depend on torch's global generator alone.
 
     Raises:
-        UserError: no such backbone, or a width that leaves none.
+        UserError: the width is not a finite number above 0.
     """
     build = lookup(BACKBONES, backbone.kind, where="backbone.kind")
     if not 0 < backbone.width < float("inf"):
         raise UserError(
-            f"backbone.width: {backbone.width} of a network is none. Write a number above 0; 1.0 is the published network."
+            f"backbone.width: found {backbone.width}. Write a number above 0; 1.0 is the "
+            "published network."
         )
     return build(width=backbone.width)
 
 
 def _r2plus1d_18(*, width: float) -> VideoBackbone:
-    from kdbatch.run.models.r2plus1d import r2plus1d_18  # noqa: PLC0415 (torchvision takes seconds to import; only this network needs it)
+    # torchvision takes seconds to import, and only this network needs it.
+    from kdbatch.run.models.r2plus1d import r2plus1d_18  # noqa: PLC0415 (a slow import)
 
     return r2plus1d_18(width=width)
 

@@ -17,7 +17,7 @@ def clips(num_clips: int = 5) -> torch.Tensor:
     return noise(num_clips)
 
 
-@pytest.mark.parametrize("kind", BACKBONES)
+@pytest.mark.parametrize("kind", NUM_LAYERS)
 def test_each_layer_set_has_its_number_of_layers(kind):
     for layers, num_layers in zip(("res", "act", "all"), NUM_LAYERS[kind], strict=True):
         with LayerCapture(classifier(kind), layers=layers) as capture:

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from kdbatch.run.train.weighting import WEIGHTINGS, ae_kd, ca_mkd, least_norm
+from kdbatch.vocab.recipes import TEACHER_WEIGHTINGS
 
 
 def _draw(
@@ -94,6 +95,10 @@ def test_a_cap_of_one_over_m_leaves_equal_weights(num_teachers: int) -> None:
     assert torch.allclose(
         weight_MB, torch.full((num_teachers, 6), 1 / num_teachers, dtype=torch.float64)
     )
+
+
+def test_every_weighting_of_the_plan_can_be_computed() -> None:
+    assert WEIGHTINGS.keys() == set(TEACHER_WEIGHTINGS)
 
 
 @pytest.mark.parametrize("num_teachers", [1, 2, 3, 5])
