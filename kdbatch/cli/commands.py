@@ -23,9 +23,27 @@ class Commands:
     """
 
     def __dir__(self) -> list[str]:
-        first = ["init", "doctor", "toy", "shard", "shard_verify"]
-        runs = ["plan", "submit", "run", "status", "logs", "cancel", "report", "export"]
-        return [*first, *runs, "bench_data", "bench_step", "bench_cka"]
+        """The names of the commands, in the order of this class, which is that of the help."""
+        return [name for name in vars(type(self)) if not name.startswith("_")]
+
+    @command
+    def init(self) -> None:
+        """Write a commented kdbatch.toml into this folder, filled in with what this machine shows."""
+        from kdbatch.cli.launch import init
+
+        init()
+
+    @command
+    def doctor(self, *, submit: bool = False) -> int:
+        """Look for what would make runs fail later: folders, SLURM's limits and signals, the image,
+        versions.
+
+        --submit also asks a node, by a job of two minutes in the image: packages, GPUs, shards,
+        signals.
+        """
+        from kdbatch.cli.launch import doctor
+
+        return doctor(submit=submit)
 
     @command
     def toy(self, folder: Path, *, size: str = "full", seed: int = 0, processes: int = 0) -> None:
@@ -183,25 +201,6 @@ class Commands:
         cancel(what, profile=profile, everything=all)
 
     @command
-    def init(self) -> None:
-        """Write a commented kdbatch.toml into this folder, filled in with what this machine shows."""
-        from kdbatch.cli.launch import init
-
-        init()
-
-    @command
-    def doctor(self, *, submit: bool = False) -> int:
-        """Look for what would make runs fail later: folders, SLURM's limits and signals, the image,
-        versions.
-
-        --submit also asks a node, by a job of two minutes in the image: packages, GPUs, shards,
-        signals.
-        """
-        from kdbatch.cli.launch import doctor
-
-        return doctor(submit=submit)
-
-    @command
     def report(
         self, *, to: str = "", published: bool = False, json: bool = False, complete: bool = False
     ) -> int:
@@ -242,6 +241,33 @@ class Commands:
         measure_data(videos, seconds=seconds, json=json)
 
     @command
+    def bench_step(
+        self,
+        *,
+        backbone: str = "",
+        stage: str = "",
+        width: float = 1.0,
+        batch: int = 8,
+        frames: int = 16,
+        pixels: int = 112,
+        seconds: float = 2.0,
+        json: bool = False,
+    ) -> None:
+        """Measure training steps on this machine, beside the usual loop of torchvision's references
+        and the parts of a step.
+
+        --backbone r21d_10 or shufflenet_2x (both without it), --stage finetune, distill (two
+        teachers) or pretrain (RSPNet) alone; --width, --batch, --frames and --pixels make it small
+        enough for a CPU. --seconds is how long each row is measured, five times. --json prints the
+        rows for a program.
+        """
+        from kdbatch.cli.bench import measure_step
+
+        measure_step(
+            backbone, stage, width=width, shape=(batch, frames, pixels), seconds=seconds, json=json
+        )
+
+    @command
     def bench_cka(
         self,
         *,
@@ -270,31 +296,4 @@ class Commands:
             frames=frames,
             pixels=pixels,
             json=json,
-        )
-
-    @command
-    def bench_step(
-        self,
-        *,
-        backbone: str = "",
-        stage: str = "",
-        width: float = 1.0,
-        batch: int = 8,
-        frames: int = 16,
-        pixels: int = 112,
-        seconds: float = 2.0,
-        json: bool = False,
-    ) -> None:
-        """Measure training steps on this machine, beside the usual loop of torchvision's references
-        and the parts of a step.
-
-        --backbone r21d_10 or shufflenet_2x (both without it), --stage finetune, distill (two
-        teachers) or pretrain (RSPNet) alone; --width, --batch, --frames and --pixels make it small
-        enough for a CPU. --seconds is how long each row is measured, five times. --json prints the
-        rows for a program.
-        """
-        from kdbatch.cli.bench import measure_step
-
-        measure_step(
-            backbone, stage, width=width, shape=(batch, frames, pixels), seconds=seconds, json=json
         )
