@@ -12,7 +12,7 @@ from kdbatch.base.lookup import lookup
 from kdbatch.base.progress import silent
 from kdbatch.bench.cka.scale import CkaScale
 from kdbatch.bench.step.scale import BENCH_STAGES, StepScale
-from kdbatch.cli.terminal import progress, say, warn
+from kdbatch.cli.terminal import print_line, progress, warn
 from kdbatch.vocab.backbones import BACKBONE_SPECS, Backbone
 
 
@@ -54,7 +54,7 @@ def measure_data(videos: str, *, seconds: float, json: bool) -> None:
         if json
         else [*data_as_lines(bench), *fidelity_lines(fidelity)]
     ):
-        say(line)
+        print_line(line)
 
 
 def measure_cka(
@@ -73,7 +73,7 @@ def measure_cka(
     with nullcontext(silent) if json else progress("bench cka") as tell:
         bench = bench_cka(scale, progress=tell)
     for line in [cka_as_json(bench)] if json else cka_as_lines(bench):
-        say(line)
+        print_line(line)
 
 
 def measure_step(
@@ -110,7 +110,7 @@ def measure_step(
         stored = shard_loose(few_toys(folder / "toys"), folder, processes=0, progress=silent)
         bench = bench_step(scale, stored, progress=tell, seconds=seconds)
     for line in [step_as_json(bench)] if json else step_as_lines(bench):
-        say(line)
+        print_line(line)
 
 
 def network(backbone: str, width: float) -> Backbone:

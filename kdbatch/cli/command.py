@@ -21,7 +21,7 @@ from kdbatch import __version__
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import did_you_mean
 
-SHORT = {"-f": "--follow"}
+SHORT_FLAGS = {"-f": "--follow"}
 WORKER_PACKAGES = {
     "av",
     "decord",
@@ -61,7 +61,7 @@ def command(function: Callable[..., int | None]) -> Callable[..., Deferred]:
             for name, value in bound.arguments.items()
             if name != "self"
         }
-        positional = converted.pop(_rest(function), ())
+        positional = converted.pop(_variadic_name(function), ())
         return Deferred(lambda: function(args[0], *positional, **converted))
 
     return SetParseFn(str)(deferred)
@@ -107,7 +107,7 @@ def _missing_package(package: str, line: str) -> str:
 
 def _dispatch(commands: object, argv: list[str]) -> int:
     known = {name.replace("_", " "): getattr(commands, name) for name in commands.__dir__()}
-    argv = _with_names_joined(argv, known)
+    argv = _join_name(argv, known)
     if "--version" in argv[:1]:
         print(f"kdbatch {__version__}")
         return 0
@@ -138,7 +138,7 @@ def _dispatch(commands: object, argv: list[str]) -> int:
     return deferred.call() or 0
 
 
-def _with_names_joined(argv: list[str], known: Collection[str]) -> list[str]:
+def _join_name(argv: list[str], known: Collection[str]) -> list[str]:
     """`shard verify` is the name of one command, of the method shard_verify: its two words become
     one.
     """
@@ -147,7 +147,7 @@ def _with_names_joined(argv: list[str], known: Collection[str]) -> list[str]:
     return [*argv[:place], name, *argv[place + 2 :]] if name in known else argv
 
 
-def check_arguments(name: str, function: Callable[..., Any], words: Sequence[str]) -> list[str]:
+def check_arguments(name: str, function: Callable[..., Any], arguments: Sequence[str]) -> list[str]:
     """The words of one command, each flag joined to its value and known to the command.
 
     Raises:
@@ -157,14 +157,14 @@ def check_arguments(name: str, function: Callable[..., Any], words: Sequence[str
     flags = {p.name: p for p in parameters.values() if p.kind is p.KEYWORD_ONLY}
     hints = get_type_hints(inspect.unwrap(function))
     spelled = [f"--{flag.replace('_', '-')}" for flag in flags]
-    plain, joined, rest = [], [], iter(words)
+    plain, joined, rest = [], [], iter(arguments)
     for word in rest:
         if not word.startswith("-"):
             plain.append(word)
             continue
         spelling, equals, value = word.partition("=")
-        if SHORT.get(spelling, "")[2:] in flags:
-            spelling = SHORT[spelling]
+        if SHORT_FLAGS.get(spelling, "")[2:] in flags:
+            spelling = SHORT_FLAGS[spelling]
         flag = spelling.removeprefix("--").replace("-", "_")
         if not spelling.startswith("--") or flag not in flags:
             raise UserError(
@@ -177,18 +177,18 @@ def check_arguments(name: str, function: Callable[..., Any], words: Sequence[str
             if value.startswith("--"):
                 raise UserError(f"{name}: {spelling} needs a value, as in {spelling}=VALUE.")
         joined.append(f"--{flag}={value}")
-    _check_plain(name, function, parameters, plain)
+    _check_positional(name, function, parameters, plain)
     return plain + joined
 
 
-def _check_plain(
+def _check_positional(
     name: str,
     function: Callable[..., Any],
     parameters: dict[str, inspect.Parameter],
     plain: list[str],
 ) -> None:
     places = [p for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
-    rest = _rest(function)
+    rest = _variadic_name(function)
     needed = [p.name.upper() for p in places if p.default is p.empty]
     if len(plain) < len(needed):
         raise UserError(f"{name}: needs {' '.join(needed)}. Type: kdbatch {name} --help")
@@ -198,7 +198,7 @@ def _check_plain(
         )
 
 
-def _rest(function: Callable[..., Any]) -> str:
+def _variadic_name(function: Callable[..., Any]) -> str:
     """The name of a command's `*words`, or nothing."""
     return next(
         (

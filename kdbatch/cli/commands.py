@@ -101,7 +101,7 @@ class Commands:
     @command
     def shard_verify(self, dataset: str, *, processes: int = 0) -> None:
         """Check every hash of a data set's shards, and decode every video in them."""
-        from kdbatch.cli.terminal import progress, say
+        from kdbatch.cli.terminal import print_line, progress
         from kdbatch.shard.verify import verify_shards
         from kdbatch.vocab.config import load_config
 
@@ -110,7 +110,7 @@ class Commands:
             count = verify_shards(
                 dataset, shards_dir=config.shards_dir, processes=processes, progress=tell
             )
-        say(
+        print_line(
             f"{dataset}: {count} videos in {config.shards_dir / dataset}/ are what was written, and all decode."
         )
 
@@ -156,7 +156,7 @@ class Commands:
     @command
     def run(self, run_dir: Path) -> int:
         """Run one run folder here and now, as a node would."""
-        from kdbatch.cli.terminal import say
+        from kdbatch.cli.terminal import print_line
         from kdbatch.vocab.runs import RunFolder
         from kdbatch.vocab.status import load_status
 
@@ -166,7 +166,7 @@ class Commands:
 
         code = work([str(run_dir)], stop=StopSignal().listen())
         if status := load_status(RunFolder(run_dir).status):
-            say(
+            print_line(
                 f"{status.state}: {run_dir}"
                 + (f": {status.reason or status.metric}" if status.reason or status.metric else "")
             )

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.text import plural
-from kdbatch.cli.terminal import say, show_plan, show_status, warn, watch_runs
+from kdbatch.cli.terminal import print_line, show_plan, show_status, warn, watch_runs
 from kdbatch.launch.doctor import Finding, run_checks
 from kdbatch.launch.dry_run import describe_launch
 from kdbatch.launch.exclude_failed import FailedExcluded, exclude_failed
 from kdbatch.launch.init_config import detect_site, write_config
 from kdbatch.launch.local.run import run_locally
-from kdbatch.launch.logs import find_run, follow, last_lines
+from kdbatch.launch.logs import find_run, follow, read_last_lines
 from kdbatch.launch.machine import QueueKind, default_jobs, queue_kind
 from kdbatch.launch.run_status import RunRow, load_run_rows, rows_as_json
 from kdbatch.launch.slurm.cancel import cancel_runs
@@ -36,7 +36,7 @@ MOVING: tuple[RunState, ...] = ("queued", "running", "stale")
 def plan(files: tuple[Path, ...], *, profile: str) -> None:
     """`kdbatch plan`."""
     config = load_config()
-    plan = make_plan(_experiments(files), profile=profile, config=config)
+    plan = make_plan(_check_files(files), profile=profile, config=config)
     datasets = {item.run.recipe.data.dataset for item in plan.runs}
     shards = (
         s
@@ -58,30 +58,30 @@ def submit(
 ) -> int:
     """`kdbatch submit`."""
     config = load_config()
-    plan = make_plan(_experiments(files), profile=profile, config=config)
+    plan = make_plan(_check_files(files), profile=profile, config=config)
     queue: QueueKind = "local" if local else queue_kind()
     aside = FailedExcluded(plan=plan, failed=(), waiting=())
 
     def choose(plan: Plan) -> Plan:
         nonlocal aside
         if not retry_failed:
-            aside = exclude_failed(plan, _rows(config, queue))
+            aside = exclude_failed(plan, _load_rows(config, queue))
         return aside.plan
 
     code = 0
     if dry_run:
         for line in describe_launch(choose(plan), config=config, queue=queue):
-            say(line)
+            print_line(line)
     elif queue == "local":
         code = _submit_local(choose(plan), config, jobs)
     else:
-        _submit_slurm(plan, config, choose=choose)
+        _submit_slurm(plan, config, select=choose)
     for row in aside.failed:
-        say(f"left out: {row.run_id} {row.title} failed before: {row.reason}")
+        print_line(f"left out: {row.run_id} {row.title} failed before: {row.reason}")
     if aside.failed:
         wait = f" and {len(aside.waiting)} that wait for them" if aside.waiting else ""
         words = " ".join(map(str, files))
-        say(
+        print_line(
             f"Left out {plural(len(aside.failed), 'run')} that failed before{wait}. Try them again: kdbatch submit {words} --retry-failed"
         )
     return code or (1 if aside.failed and queue == "local" else 0)
@@ -93,15 +93,17 @@ def status(*, json: bool, watch: bool) -> None:
     jobs = JobsCache(warn=warn)
     rows = load_run_rows(config.runs_dir, live=jobs.live())
     if json:
-        say(encoder.dumps(rows_as_json(rows), indent=1))
+        print_line(encoder.dumps(rows_as_json(rows), indent=1))
     elif not rows:
-        say(f"No runs in {config.runs_dir}/ yet. Start some: kdbatch submit jobs/subset_size.yaml")
+        print_line(
+            f"No runs in {config.runs_dir}/ yet. Start some: kdbatch submit jobs/subset_size.yaml"
+        )
     elif watch:
         _watch(config, jobs)
         show_status(load_run_rows(config.runs_dir, live=jobs.live()))
     else:
         show_status(rows)
-        _tell_next(rows)
+        _print_next_command(rows)
 
 
 def logs(run: str, *, follow_on: bool, lines: int) -> None:
@@ -110,9 +112,9 @@ def logs(run: str, *, follow_on: bool, lines: int) -> None:
     folder = find_run(config.runs_dir, run)
     jobs = JobsCache(warn=warn)
     (row,) = load_run_rows(config.runs_dir, live=jobs.live(), only=folder)
-    told = last_lines(config.runs_dir, folder, num_lines=lines)
+    told = read_last_lines(config.runs_dir, folder, num_lines=lines)
     for line in told.lines:
-        say(line)
+        print_line(line)
     if not follow_on:
         state = f"{row.state}: {row.reason}" if row.reason else row.state
         warn(
@@ -122,7 +124,7 @@ def logs(run: str, *, follow_on: bool, lines: int) -> None:
         return
     with suppress(KeyboardInterrupt):
         for text in follow(folder, start=told.size, is_over=lambda: _is_over(config, folder, jobs)):
-            say(text)
+            print_line(text)
 
 
 def cancel(what: tuple[str, ...], *, profile: str, everything: bool) -> None:
@@ -144,11 +146,11 @@ def cancel(what: tuple[str, ...], *, profile: str, everything: bool) -> None:
         warn(f"{run_id} is trained by {where}: stop its queue there with Ctrl-C")
     if done.job_ids:
         cancelled = plural(len(done.job_ids), "job")
-        say(
+        print_line(
             f"{cancelled} cancelled; what has started saves its progress, and the same submit goes on. Look: kdbatch status"
         )
     else:
-        say("No job of these runs is in the queue.")
+        print_line("No job of these runs is in the queue.")
 
 
 def init() -> None:
@@ -157,11 +159,11 @@ def init() -> None:
     seen = detect_site()
     write_config(path, seen)
     names = ", ".join(partition.name for partition in seen.partitions)
-    say(
+    print_line(
         f"{path} is written"
         + (f"; SLURM's partitions here: {names}" if names else "; no SLURM was seen here")
     )
-    say("Look at it, then: kdbatch doctor")
+    print_line("Look at it, then: kdbatch doctor")
 
 
 def doctor(*, submit: bool) -> int:
@@ -175,7 +177,7 @@ def doctor(*, submit: bool) -> int:
     findings = []
     for finding in run_checks(config):
         findings.append(finding)
-        _tell_finding(finding)
+        _print_finding(finding)
     if submit:
         from kdbatch.launch.node_check import (
             await_node_check,
@@ -183,16 +185,16 @@ def doctor(*, submit: bool) -> int:
         )  # submitit, as above
 
         probe = submit_node_check(config)
-        say(
+        print_line(
             f"a probe of two minutes is job {probe.job_id}; waiting for it, Ctrl-C leaves it (scancel {probe.job_id} ends it)"
         )
-        for finding in await_node_check(probe, config, tell=say):
+        for finding in await_node_check(probe, config, log=print_line):
             findings.append(finding)
-            _tell_finding(finding)
+            _print_finding(finding)
     elif slurm:
-        say("What a node offers, in the image: kdbatch doctor --submit")
-    num_bad = sum(finding.verdict == "bad" for finding in findings)
-    say(
+        print_line("What a node offers, in the image: kdbatch doctor --submit")
+    num_bad = sum(finding.severity == "bad" for finding in findings)
+    print_line(
         f"{plural(num_bad, 'thing')} would make runs fail"
         if num_bad
         else "nothing was found that would make runs fail"
@@ -200,14 +202,14 @@ def doctor(*, submit: bool) -> int:
     return 1 if num_bad else 0
 
 
-def _experiments(files: tuple[Path, ...]) -> tuple[Path, ...]:
+def _check_files(files: tuple[Path, ...]) -> tuple[Path, ...]:
     if not files:
         raise UserError("name at least one experiment, as in: kdbatch submit jobs/subset_size.yaml")
     return files
 
 
-def _tell_finding(finding: Finding) -> None:
-    say(f"{finding.verdict:4}  {finding.about}: {finding.says}")
+def _print_finding(finding: Finding) -> None:
+    print_line(f"{finding.severity:4}  {finding.subject}: {finding.message}")
 
 
 def _submit_local(plan: Plan, config: Config, jobs: int) -> int:
@@ -215,26 +217,28 @@ def _submit_local(plan: Plan, config: Config, jobs: int) -> int:
         outcome = run_locally(plan, config=config, jobs=jobs or default_jobs(), progress=tell)
     for row in outcome.rows:
         if row.state in ("failed", "blocked"):
-            say(f"{row.state}: {row.run_id} {row.title}: {row.reason}")
-    say(f"{plural(len(outcome.rows), 'run')}: {outcome.says}")
+            print_line(f"{row.state}: {row.run_id} {row.title}: {row.reason}")
+    print_line(f"{plural(len(outcome.rows), 'run')}: {outcome.summary}")
     if outcome.complete:
-        say("Next: kdbatch report")
+        print_line("Next: kdbatch report")
     return 0 if outcome.complete else 130 if outcome.interrupted else 1
 
 
-def _submit_slurm(plan: Plan, config: Config, *, choose: Callable[[Plan], Plan]) -> None:
+def _submit_slurm(plan: Plan, config: Config, *, select: Callable[[Plan], Plan]) -> None:
     from kdbatch.launch.slurm.submit import (
         submit_arrays,
     )  # submitit, which takes longer to import than status to answer
 
-    submitted = submit_arrays(plan, config=config, choose=choose)
+    submitted = submit_arrays(plan, config=config, select=select)
     kinds = {p.run.id: p.run.recipe.kind for p in plan.runs}
     arrays = Counter(
         (job_id.partition("_")[0], kinds[run_id]) for run_id, job_id in submitted.items()
     )
     for (number, kind), num in arrays.items():
-        say(f"job {number}: {num} x {kind}")
-    say(f"{plural(len(submitted), 'run')} handed to SLURM. Watch them: kdbatch status --watch")
+        print_line(f"job {number}: {num} x {kind}")
+    print_line(
+        f"{plural(len(submitted), 'run')} handed to SLURM. Watch them: kdbatch status --watch"
+    )
 
 
 def _watch(config: Config, jobs: JobsCache) -> None:
@@ -248,7 +252,7 @@ def _watch(config: Config, jobs: JobsCache) -> None:
             time.sleep(WATCH_SECONDS)
 
 
-def _rows(config: Config, queue: QueueKind) -> tuple[RunRow, ...]:
+def _load_rows(config: Config, queue: QueueKind) -> tuple[RunRow, ...]:
     return load_run_rows(
         config.runs_dir, live={job.id for job in queued_jobs()} if queue == "slurm" else None
     )
@@ -261,24 +265,24 @@ def _is_over(config: Config, folder: RunFolder, jobs: JobsCache) -> bool:
     return row.state not in (*MOVING, *(("stopped",) if live is None else ()))
 
 
-def _tell_next(rows: Iterable[RunRow]) -> None:
+def _print_next_command(rows: Iterable[RunRow]) -> None:
     """The command that a person needs now."""
     states = [row.state for row in rows]
     if failed := next((row for row in rows if row.state == "failed"), None):
-        say(
+        print_line(
             f"Why one failed: kdbatch logs {failed.run_id}. Try failed ones again: kdbatch submit FILE --retry-failed"
         )
     if any(state in ("planned", "lost", "stopped", "damaged") for state in states):
-        say(
+        print_line(
             "Runs that nobody works on go on with the command that submitted them: kdbatch submit FILE"
         )
     if states and all(state == "done" for state in states):
-        say("Next: kdbatch report")
+        print_line("Next: kdbatch report")
 
 
-def _run_ids(word: str, *, profile: str, config: Config) -> tuple[str, ...]:
-    if word.endswith((".yaml", ".yml")) or Path(word).is_file():
+def _run_ids(text: str, *, profile: str, config: Config) -> tuple[str, ...]:
+    if text.endswith((".yaml", ".yml")) or Path(text).is_file():
         return tuple(
-            p.run.id for p in make_plan((Path(word),), profile=profile, config=config).runs
+            p.run.id for p in make_plan((Path(text),), profile=profile, config=config).runs
         )
-    return (find_run(config.runs_dir, word).id,)
+    return (find_run(config.runs_dir, text).id,)

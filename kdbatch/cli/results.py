@@ -4,7 +4,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from kdbatch.base.progress import silent
-from kdbatch.cli.terminal import progress, say, warn
+from kdbatch.cli.terminal import print_line, progress, warn
 from kdbatch.vocab.config import load_config
 
 
@@ -20,13 +20,15 @@ def report(to: str, *, published: bool, json: bool, complete: bool) -> int:
             progress=tell,
         )
     if json:
-        say(made.data.read_text(encoding="utf-8").rstrip())
+        print_line(made.data.read_text(encoding="utf-8").rstrip())
     else:
         for line in made.warnings:
             warn(line)
         if made.num_superseded:
-            say(f"runs of earlier versions, named there and counted nowhere: {made.num_superseded}")
-        say(f"{made.done} of {made.total} runs are in the report: {made.page}")
+            print_line(
+                f"runs of earlier versions, named there and counted nowhere: {made.num_superseded}"
+            )
+        print_line(f"{made.done} of {made.total} runs are in the report: {made.page}")
     for line in made.missing if complete else ():
         warn(line)
     return 1 if complete and made.missing else 0
@@ -41,6 +43,6 @@ def export(run: str, to: str) -> None:
 
     place = Path(to) if to else Path("export") / folder.id
     written = export_run(folder, to=place)
-    say(
+    print_line(
         f"{folder.id}: {', '.join(path.name for path in written)} in {place}/. Try it: python {place}/load.py VIDEO"
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
 from kdbatch.base.text import plural
-from kdbatch.cli.terminal import progress, say
+from kdbatch.cli.terminal import print_line, progress
 from kdbatch.shard.index import translate_write_errors, write_index
 from kdbatch.shard.shard_plan import ShardPlan, plan_shards
 from kdbatch.shard.shard_ranges import parse_shard_range, split_into_ranges
@@ -23,7 +23,7 @@ def toy(folder: Path, *, size: str, seed: int, processes: int) -> None:
     chosen = lookup(SIZES, size, where="kdbatch toy --size")
     with progress("toy videos") as report:
         write_toy(folder, seed=seed, processes=processes, progress=report, size=chosen)
-    say(
+    print_line(
         f"The stand-ins of k400, ssv2, ucf101 and hmdb51 are in {folder}/. "
         f"Next: cd {folder} && kdbatch shard k400"
     )
@@ -38,7 +38,7 @@ def shard(request: ShardRequest, *, shards: str, slurm: bool, dry_run: bool) -> 
     config = load_config()
     plan = plan_shards(request, root=_root_of(request, config), shards_dir=config.shards_dir)
     for note in plan.notes:
-        say(note)
+        print_line(note)
     if dry_run or slurm:
         _shard_on_slurm(plan, config, dry_run=dry_run, slurm=slurm)
     else:
@@ -65,14 +65,14 @@ def _shard_here(plan: ShardPlan, shards: str) -> None:
     with progress(f"shard {plan.dataset}") as report:
         built = build_from_plan(plan, shards=chosen, progress=report)
     if built.throughput.num_videos:
-        say(f"{part}: {built.throughput}")
+        print_line(f"{part}: {built.throughput}")
     if built.index is None:
-        say(
+        print_line(
             f"{part}: shards {shards} are complete; "
             f"index.json is written with the last of {plan.num_shards}."
         )
         return
-    say(f"{part}: {_summary(built.index, plan)}")
+    print_line(f"{part}: {_summary(built.index, plan)}")
 
 
 def _summary(index: ShardIndex, plan: ShardPlan) -> str:
@@ -101,21 +101,21 @@ def _shard_on_slurm(plan: ShardPlan, config: Config, *, dry_run: bool, slurm: bo
         with translate_write_errors(plan, resume=resume):
             write_index(plan)
     if not slurm or not missing:
-        say(f"{state}.")
+        print_line(f"{state}.")
         return
     array = ShardArray(
         name=f"shard-{plan.dataset}-{plan.part}",
-        words=plan.request.arguments,
+        arguments=plan.request.arguments,
         ranges=split_into_ranges(missing, num_elements(len(missing), config=config)),
         folder=plan.folder / "slurm" / plan.part,
         cwd=Path.cwd(),
         binds=(Path.cwd(), config.shards_dir, plan.root),
     )
     if dry_run:
-        say(f"{state}, by {plural(len(array.ranges), 'element')} of a SLURM array.")
+        print_line(f"{state}, by {plural(len(array.ranges), 'element')} of a SLURM array.")
         return
     with translate_write_errors(plan, resume=resume):
         array.folder.mkdir(parents=True, exist_ok=True)
     job_ids = submit_shard_array(array, config=config)
     job = f"job {job_ids[0].partition('_')[0]} with {plural(len(job_ids), 'element')}"
-    say(f"{state}: {job}. Watch it: squeue --me; its logs: {array.folder}/*.log")
+    print_line(f"{state}: {job}. Watch it: squeue --me; its logs: {array.folder}/*.log")

@@ -74,14 +74,14 @@ def _plain(title: str) -> Iterator[Progress]:
         last = (done, total)
         if time.monotonic() - said >= PLAIN_SECONDS:
             said = time.monotonic()
-            say(f"{title}: {done}/{total} {note}".rstrip())
+            print_line(f"{title}: {done}/{total} {note}".rstrip())
 
     yield tell
     if last[1]:  # nothing was to do otherwise
-        say(f"{title}: {last[0]}/{last[1]}, {time.monotonic() - began:.1f} s")
+        print_line(f"{title}: {last[0]}/{last[1]}, {time.monotonic() - began:.1f} s")
 
 
-def say(line: str) -> None:
+def print_line(line: str) -> None:
     """One line, at once."""
     print(line, flush=True)
 
@@ -100,7 +100,8 @@ def watch_runs() -> Iterator[Callable[[Sequence[RunRow]], None]]:
         with Live(console=out, refresh_per_second=4, transient=True) as live:
             yield lambda rows: live.update(
                 run_table(
-                    [r for r in rows if r.state not in ("done", "queued")], summary=summary(rows)
+                    [r for r in rows if r.state not in ("done", "queued")],
+                    summary=count_states(rows),
                 )
             )
         return
@@ -117,14 +118,14 @@ def watch_runs() -> Iterator[Callable[[Sequence[RunRow]], None]]:
         seen.update({row.run_id: row.state for row in rows})
         for row in news:
             more = row.reason or row.metric if row.state != "running" else ""
-            say(f"{row.state:8} {row.run_id} {row.title}" + (f": {more}" if more else ""))
+            print_line(f"{row.state:8} {row.run_id} {row.title}" + (f": {more}" if more else ""))
         if not news and time.monotonic() - said > PLAIN_SECONDS:
             shares = [
                 f"{row.run_id} {100 * row.step // row.num_steps} %"
                 for row in rows
                 if row.state == "running" and row.num_steps
             ]
-            say(", ".join([summary(rows), *shares]))
+            print_line(", ".join([count_states(rows), *shares]))
         elif not news:
             return
         said = time.monotonic()
@@ -132,7 +133,7 @@ def watch_runs() -> Iterator[Callable[[Sequence[RunRow]], None]]:
     yield tell
 
 
-def summary(rows: Sequence[RunRow]) -> str:
+def count_states(rows: Sequence[RunRow]) -> str:
     counts = Counter(row.state for row in rows)
     return f"{plural(len(rows), 'run')}: " + (
         ", ".join(f"{n} {state}" for state, n in counts.most_common()) or "none"
@@ -167,12 +168,12 @@ def run_table(rows: Sequence[RunRow], *, summary: str) -> Table:
 def show_status(rows: Sequence[RunRow]) -> None:
     out = console()
     if out.is_terminal:
-        out.print(run_table(rows, summary=summary(rows)))
+        out.print(run_table(rows, summary=count_states(rows)))
         return
     for row in rows:
         share = f"{100 * row.step / row.num_steps:.0f}%" if row.num_steps else "-"
-        say("\t".join((row.run_id, row.state, share, row.title, row.reason or row.metric)))
-    say(summary(rows))
+        print_line("\t".join((row.run_id, row.state, share, row.title, row.reason or row.metric)))
+    print_line(count_states(rows))
 
 
 def show_plan(plan: Plan, *, num_bytes: int) -> None:
@@ -180,20 +181,22 @@ def show_plan(plan: Plan, *, num_bytes: int) -> None:
     for item in plan.runs:
         marks = ["done"] if item.done else []
         marks += [f"shared by {', '.join(item.used_by)}"] if len(item.used_by) > 1 else []
-        say(f"{item.run.id}  {item.title}" + (f"  [{'; '.join(marks)}]" if marks else ""))
-    say("")
+        print_line(f"{item.run.id}  {item.title}" + (f"  [{'; '.join(marks)}]" if marks else ""))
+    print_line("")
     for number, wave in enumerate(plan.waves, 1):
         r = wave.resources
-        say(
+        print_line(
             f"wave {number}: {len(wave.run_ids)} x {wave.name} ({r.gpus} GPU, {r.cpus} cores, {r.memory_gb} GB, {r.minutes} min each)"
         )
     todo = [item for item in plan.runs if not item.done]
     cells = sum(len(record.cells) for record in plan.records)
     asked = f"{plural(len(plan.runs), 'run')} for {plural(cells, 'place')} in the experiments"
-    say(f"{asked}, {len(plan.runs) - len(todo)} done, {len(todo)} to do")
+    print_line(f"{asked}, {len(plan.runs) - len(todo)} done, {len(todo)} to do")
     hours = sum(item.cost_hours for item in todo)
     cost = f"about {hours:.2f}" if hours >= 0.01 else "less than 0.01"
-    say(f"{cost} GPU-hours at an assumed 20 TMAC/s; {num_bytes / 1e9:.2f} GB of shards are read")
+    print_line(
+        f"{cost} GPU-hours at an assumed 20 TMAC/s; {num_bytes / 1e9:.2f} GB of shards are read"
+    )
 
 
 def duration(seconds: float) -> str:

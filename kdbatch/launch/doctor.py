@@ -16,31 +16,31 @@ from kdbatch.base.atomic_write import write_text
 from kdbatch.base.errors import UserError
 from kdbatch.base.locks import hold_lock
 from kdbatch.base.text import plural
-from kdbatch.launch.container.command import as_process, check_container, python_command
+from kdbatch.launch.container.command import as_argv, check_container, python_command
 from kdbatch.launch.machine import has_command, inside_job, num_cpus, queue_kind, visible_gpus
 from kdbatch.launch.slurm.cluster_info import partitions, slurm_settings
 from kdbatch.launch.slurm.commands import output_or_nothing
 from kdbatch.vocab.config import Config
 
 Severity = Literal["ok", "note", "bad"]
-VERSIONS = "import json, kdbatch, platform, submitit; print(json.dumps([kdbatch.__version__, submitit.__version__, platform.python_version()]))"
+VERSIONS_CODE = "import json, kdbatch, platform, submitit; print(json.dumps([kdbatch.__version__, submitit.__version__, platform.python_version()]))"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
     """One line of the answer: `bad` makes runs fail, `note` is worth knowing."""
 
-    verdict: Severity
-    about: str
-    says: str
+    severity: Severity
+    subject: str
+    message: str
 
 
 def run_checks(config: Config) -> Iterator[Finding]:
     """Everything that can be seen from here, in the order in which a run needs it."""
     yield Finding(
-        verdict="ok",
-        about="kdbatch",
-        says=f"{__version__}, Python {platform.python_version()}, submitit {version('submitit')}",
+        severity="ok",
+        subject="kdbatch",
+        message=f"{__version__}, Python {platform.python_version()}, submitit {version('submitit')}",
     )
     yield from _folders(config)
     yield from _scheduler(config) if queue_kind() == "slurm" else _this_machine()
@@ -57,43 +57,47 @@ def _folders(config: Config) -> Iterator[Finding]:
         finally:
             probe.unlink()
         yield Finding(
-            verdict="ok",
-            about="runs",
-            says=f"{config.runs_dir}/ can be written to; the nodes must see it under {config.runs_dir.resolve()}",
+            severity="ok",
+            subject="runs",
+            message=f"{config.runs_dir}/ can be written to; the nodes must see it under {config.runs_dir.resolve()}",
         )
     except OSError as error:
         yield Finding(
-            verdict="bad",
-            about="runs",
-            says=f"{config.runs_dir}/ cannot be written to ({error.strerror}). Say another: [paths] runs",
+            severity="bad",
+            subject="runs",
+            message=f"{config.runs_dir}/ cannot be written to ({error.strerror}). Say another: [paths] runs",
         )
     except UserError as error:
-        yield Finding(verdict="bad", about="runs", says=f"{error}, or say another: [paths] runs")
+        yield Finding(
+            severity="bad", subject="runs", message=f"{error}, or say another: [paths] runs"
+        )
     found = sorted(path.parent.name for path in config.shards_dir.glob("*/index.json"))
     says = (
         f"{config.shards_dir}/ has {', '.join(found)}"
         if found
         else f"none in {config.shards_dir}/ yet. Make some: kdbatch shard k400"
     )
-    yield Finding(verdict="ok" if found else "note", about="shards", says=says)
+    yield Finding(severity="ok" if found else "note", subject="shards", message=says)
     for name, place in config.datasets.items():
         if not Path(place.root).is_dir():
             yield Finding(
-                verdict="note",
-                about=f"datasets.{name}",
-                says=f"{place.root} is no folder here; only kdbatch shard needs it",
+                severity="note",
+                subject=f"datasets.{name}",
+                message=f"{place.root} is no folder here; only kdbatch shard needs it",
             )
 
 
 def _this_machine() -> Iterator[Finding]:
     gpus = visible_gpus()
     yield Finding(
-        verdict="note", about="scheduler", says="no sbatch here: runs go through the local queue"
+        severity="note",
+        subject="scheduler",
+        message="no sbatch here: runs go through the local queue",
     )
     yield Finding(
-        verdict="ok",
-        about="slots",
-        says=f"{plural(len(gpus), 'GPU')}, one run on each"
+        severity="ok",
+        subject="slots",
+        message=f"{plural(len(gpus), 'GPU')}, one run on each"
         if gpus
         else f"no GPU; {plural(num_cpus(), 'run')} at a time, one per core",
     )
@@ -104,28 +108,28 @@ def _scheduler(config: Config) -> Iterator[Finding]:
         name for name in ("squeue", "scontrol", "scancel", "srun") if not has_command(name)
     ]:
         yield Finding(
-            verdict="bad",
-            about="scheduler",
-            says=f"sbatch is here, but not {', '.join(missing)}. Load the site's SLURM module",
+            severity="bad",
+            subject="scheduler",
+            message=f"sbatch is here, but not {', '.join(missing)}. Load the site's SLURM module",
         )
     settings = slurm_settings()
     if not settings:
         yield Finding(
-            verdict="bad",
-            about="scheduler",
-            says="the controller does not answer. Ask it: scontrol ping",
+            severity="bad",
+            subject="scheduler",
+            message="the controller does not answer. Ask it: scontrol ping",
         )
         return
     yield Finding(
-        verdict="ok",
-        about="scheduler",
-        says=f"SLURM {settings.get('SLURM_VERSION', '?')}, cluster {settings.get('ClusterName', '?')}",
+        severity="ok",
+        subject="scheduler",
+        message=f"SLURM {settings.get('SLURM_VERSION', '?')}, cluster {settings.get('ClusterName', '?')}",
     )
     if inside_job():
         yield Finding(
-            verdict="note",
-            about="scheduler",
-            says="this is inside a job; its SLURM_* variables are kept away from sbatch",
+            severity="note",
+            subject="scheduler",
+            message="this is inside a job; its SLURM_* variables are kept away from sbatch",
         )
     yield from _limits(config, settings)
     yield from _interruptions(config, settings)
@@ -135,37 +139,37 @@ def _scheduler(config: Config) -> Iterator[Finding]:
         if accounts
         else "no accounting: a requeue by hand counts as a preemption"
     )
-    yield Finding(verdict="ok" if accounts else "note", about="accounting", says=says)
+    yield Finding(severity="ok" if accounts else "note", subject="accounting", message=says)
 
 
 def _limits(config: Config, settings: dict[str, str]) -> Iterator[Finding]:
     limit = settings.get("MaxArraySize", "")
     if limit.isdigit() and int(limit) < config.site.max_array_size:
         yield Finding(
-            verdict="bad",
-            about="arrays",
-            says=f"SLURM's MaxArraySize is {limit}: write max_array_size = {limit} under [site]",
+            severity="bad",
+            subject="arrays",
+            message=f"SLURM's MaxArraySize is {limit}: write max_array_size = {limit} under [site]",
         )
     known = {p.name: p for p in partitions()}
     asked = [known[name] for name in config.site.partition.split(",") if name in known]
     if config.site.partition and not asked:
         yield Finding(
-            verdict="bad",
-            about="partition",
-            says=f"there is no {config.site.partition!r}. Known: {', '.join(known)}",
+            severity="bad",
+            subject="partition",
+            message=f"there is no {config.site.partition!r}. Known: {', '.join(known)}",
         )
     for partition in asked or [p for p in known.values() if p.is_default]:
         yield Finding(
-            verdict="ok",
-            about="partition",
-            says=f"{partition.name}, {_duration(partition.minutes)}, GPUs: {_kinds(partition.gpu_types, partition.has_gpus)}",
+            severity="ok",
+            subject="partition",
+            message=f"{partition.name}, {_duration(partition.minutes)}, GPUs: {_kinds(partition.gpu_types, partition.has_gpus)}",
         )
         for kind, resources in config.resources.items():
             if partition.minutes and resources.minutes > partition.minutes:
                 yield Finding(
-                    verdict="bad",
-                    about=f"resources.{kind}",
-                    says=f"{resources.minutes} minutes are more than {partition.name}'s {partition.minutes}",
+                    severity="bad",
+                    subject=f"resources.{kind}",
+                    message=f"{resources.minutes} minutes are more than {partition.name}'s {partition.minutes}",
                 )
         if (
             config.site.gpu_type
@@ -174,9 +178,9 @@ def _limits(config: Config, settings: dict[str, str]) -> Iterator[Finding]:
             and config.site.gpu_type not in partition.gpu_types
         ):
             yield Finding(
-                verdict="bad",
-                about="gpu_type",
-                says=f"{partition.name} has no {config.site.gpu_type!r}, but {', '.join(partition.gpu_types)}",
+                severity="bad",
+                subject="gpu_type",
+                message=f"{partition.name} has no {config.site.gpu_type!r}, but {', '.join(partition.gpu_types)}",
             )
 
 
@@ -187,61 +191,63 @@ def _interruptions(config: Config, settings: dict[str, str]) -> Iterator[Finding
     track = settings.get("ProctrackType", "")
     if track.endswith("linuxproc") and config.container.image:
         yield Finding(
-            verdict="bad",
-            about="signals",
-            says="ProctrackType is proctrack/linuxproc: SLURM's signals also kill the process that serves the image, and the run dies of a "
+            severity="bad",
+            subject="signals",
+            message="ProctrackType is proctrack/linuxproc: SLURM's signals also kill the process that serves the image, and the run dies of a "
             "bus error instead of saving. Ask the site for proctrack/cgroup, or unpack the image: apptainer build --sandbox FOLDER IMAGE",
         )
     elif track:
         yield Finding(
-            verdict="ok" if track.endswith("cgroup") else "note",
-            about="signals",
-            says=f"ProctrackType is {track}",
+            severity="ok" if track.endswith("cgroup") else "note",
+            subject="signals",
+            message=f"ProctrackType is {track}",
         )
     if wait := re.match(r"\d+", settings.get("KillWait", "")):
         early = "preempt_send_user_signal" in settings.get("SlurmctldParameters", "")
         grace = f"a preempted or requeued run has {wait[0]} s (KillWait) to save its progress" + (
             ", after an early warning" if early else ""
         )
-        yield Finding(verdict="ok" if int(wait[0]) >= 20 else "note", about="signals", says=grace)
+        yield Finding(
+            severity="ok" if int(wait[0]) >= 20 else "note", subject="signals", message=grace
+        )
     if settings.get("JobRequeue") == "0":
         yield Finding(
-            verdict="note",
-            about="requeue",
-            says="JobRequeue is 0; our jobs ask for it with --requeue, which a site may refuse. Try it: kdbatch doctor --submit",
+            severity="note",
+            subject="requeue",
+            message="JobRequeue is 0; our jobs ask for it with --requeue, which a site may refuse. Try it: kdbatch doctor --submit",
         )
 
 
 def _container(config: Config) -> Iterator[Finding]:
     container = config.container
     try:
-        check_container(config, here=True)
+        check_container(config, on_this_machine=True)
     except UserError as error:
-        yield Finding(verdict="bad", about="container", says=str(error))
+        yield Finding(severity="bad", subject="container", message=str(error))
         return
     if not container.image:
         yield Finding(
-            verdict="note",
-            about="container",
-            says="no image: workers run with the Python that kdbatch is installed in",
+            severity="note",
+            subject="container",
+            message="no image: workers run with the Python that kdbatch is installed in",
         )
         return
     yield Finding(
-        verdict="ok",
-        about="container",
-        says=f"{output_or_nothing(container.runtime, '--version').strip() or container.runtime}, {container.image}",
+        severity="ok",
+        subject="container",
+        message=f"{output_or_nothing(container.runtime, '--version').strip() or container.runtime}, {container.image}",
     )
-    words = as_process(
+    words = as_argv(
         python_command(
             config, folders=[f for f in (config.runs_dir, config.shards_dir) if f.exists()]
         )
     )
-    inside = output_or_nothing(*words, "-c", VERSIONS, seconds=120.0)
+    inside = output_or_nothing(*words, "-c", VERSIONS_CODE, seconds=120.0)
     if not inside:
         yield Finding(
-            verdict="bad",
-            about="image",
-            says=f"Python does not start in it here, or lacks kdbatch. Try: {' '.join(words)} -c 'import kdbatch'",
+            severity="bad",
+            subject="image",
+            message=f"Python does not start in it here, or lacks kdbatch. Try: {' '.join(words)} -c 'import kdbatch'",
         )
         return
     for name, ours, theirs in zip(
@@ -253,7 +259,7 @@ def _container(config: Config) -> Iterator[Finding]:
             if same
             else f", but {ours} here: build the image anew, or install the same version here"
         )
-        yield Finding(verdict="ok" if same else "bad", about="image", says=says)
+        yield Finding(severity="ok" if same else "bad", subject="image", message=says)
 
 
 def _duration(minutes: int) -> str:

@@ -20,7 +20,7 @@ def describe_launch(plan: Plan, *, config: Config, queue: QueueKind) -> list[str
     Raises:
         UserError: the image is not there, or squeue does not answer.
     """
-    check_container(config, here=queue == "local")
+    check_container(config, on_this_machine=queue == "local")
     live = (
         live_jobs(submissions_dir(config.runs_dir), [p.run.id for p in plan.runs])
         if queue == "slurm"
@@ -28,7 +28,9 @@ def describe_launch(plan: Plan, *, config: Config, queue: QueueKind) -> list[str
     )
     plan = without_finished(plan, runs_dir=config.runs_dir)
     num_done = sum(p.done for p in plan.runs)
-    lines = list(_of_slurm(plan, config=config, live=live) if queue == "slurm" else _of_local(plan))
+    lines = list(
+        _slurm_lines(plan, config=config, live=live) if queue == "slurm" else _local_lines(plan)
+    )
     skipped = [f"{num_done} done"] * (num_done > 0) + [f"{len(live)} in the queue"] * (
         len(live) > 0
     )
@@ -37,20 +39,18 @@ def describe_launch(plan: Plan, *, config: Config, queue: QueueKind) -> list[str
     return lines or ["nothing to do: the plan has no runs"]
 
 
-def resources_in_words(asked: Resources) -> str:
-    hours, minutes = divmod(asked.minutes, 60)
-    nodes = f"{asked.nodes} nodes of " if asked.nodes > 1 else ""
-    return (
-        f"{nodes}{asked.gpus} GPU, {asked.cpus} CPU, {asked.memory_gb} GB, {hours}:{minutes:02d} h"
-    )
+def describe_resources(resources: Resources) -> str:
+    hours, minutes = divmod(resources.minutes, 60)
+    nodes = f"{resources.nodes} nodes of " if resources.nodes > 1 else ""
+    return f"{nodes}{resources.gpus} GPU, {resources.cpus} CPU, {resources.memory_gb} GB, {hours}:{minutes:02d} h"
 
 
-def _of_slurm(plan: Plan, *, config: Config, live: dict[str, str]) -> Iterator[str]:
+def _slurm_lines(plan: Plan, *, config: Config, live: dict[str, str]) -> Iterator[str]:
     arrays = arrays_of(plan, config=config, live=live)
     home = {run_id: array.name for array in arrays for run_id in array.run_ids} | live
     for array in arrays:
         size = f"array of {len(array.run_ids)}" if len(array.run_ids) > 1 else "1 job"
-        yield f"sbatch {array.name}: {size}, each {resources_in_words(array.resources)}{_waiting(array, home)}"
+        yield f"sbatch {array.name}: {size}, each {describe_resources(array.resources)}{_waiting(array, home)}"
 
 
 def _waiting(array: Array, home: dict[str, str]) -> str:
@@ -68,7 +68,7 @@ def _waiting(array: Array, home: dict[str, str]) -> str:
     )
 
 
-def _of_local(plan: Plan) -> Iterator[str]:
+def _local_lines(plan: Plan) -> Iterator[str]:
     for planned in plan.runs:
         if not planned.done:
             after = f"; after {', '.join(planned.run.parents)}" if planned.run.parents else ""

@@ -22,24 +22,30 @@ class Tail:
     size: int
 
 
-def find_run(runs_dir: Path, words: str) -> RunFolder:
+def find_run(runs_dir: Path, id_prefix: str) -> RunFolder:
     """The one run whose id begins with `words`; the r in front may be left out.
 
     Raises:
         UserError: no run, or several.
     """
     ids = sorted(path.parent.name for path in runs_dir.glob("r*/run.json"))
-    found = [run_id for run_id in ids if run_id.startswith((words, f"r{words}"))] if words else []
-    if len(found) == 1 or words in found:
-        return RunFolder(runs_dir / (words if words in found else found[0]))
+    found = (
+        [run_id for run_id in ids if run_id.startswith((id_prefix, f"r{id_prefix}"))]
+        if id_prefix
+        else []
+    )
+    if len(found) == 1 or id_prefix in found:
+        return RunFolder(runs_dir / (id_prefix if id_prefix in found else found[0]))
     if found:
         raise UserError(
-            f"{words}: {len(found)} runs begin so: {', '.join(found[:5])}{', ...' if len(found) > 5 else ''}. Write more of it."
+            f"{id_prefix}: {len(found)} runs begin so: {', '.join(found[:5])}{', ...' if len(found) > 5 else ''}. Write more of it."
         )
-    raise UserError(f"{words}: no run in {runs_dir}/ begins so. Their ids are in: kdbatch status")
+    raise UserError(
+        f"{id_prefix}: no run in {runs_dir}/ begins so. Their ids are in: kdbatch status"
+    )
 
 
-def last_lines(runs_dir: Path, folder: RunFolder, *, num_lines: int) -> Tail:
+def read_last_lines(runs_dir: Path, folder: RunFolder, *, num_lines: int) -> Tail:
     """The end of the run's log; of its job's, where the worker has not come to write one. 0 lines
     means all.
 
@@ -48,9 +54,9 @@ def last_lines(runs_dir: Path, folder: RunFolder, *, num_lines: int) -> Tail:
     """
     if num_lines < 0:
         raise UserError(f"--lines: found {num_lines}. Write how many, or 0 for all.")
-    size, text = end_of_file(folder.log, whole=not num_lines)
+    size, text = read_end(folder.log, whole=not num_lines)
     if not text and (submission := last_submissions(submissions_dir(runs_dir)).get(folder.id)):
-        _, text = end_of_file(
+        _, text = read_end(
             submission.folder / f"{submission.job_id}_0_log.err", whole=not num_lines
         )
     return Tail(lines=tuple(text.splitlines()[-num_lines:]), size=size)
@@ -78,7 +84,7 @@ def follow(folder: RunFolder, *, start: int, is_over: Callable[[], bool]) -> Ite
         time.sleep(POLL_SECONDS)
 
 
-def end_of_file(path: Path, *, whole: bool) -> tuple[int, str]:
+def read_end(path: Path, *, whole: bool) -> tuple[int, str]:
     """Size and text; nothing where there is no file."""
     if not path.exists():
         return 0, ""

@@ -52,7 +52,7 @@ def visible_gpus() -> tuple[str, ...]:
     )
 
 
-def expanded(text: str) -> str:
+def expand_variables(text: str) -> str:
     """`text` with `$NAME` replaced by what this machine's environment has; an unknown name stays."""
     return os.path.expandvars(text)
 
@@ -86,7 +86,7 @@ def worker_env(slot: int, *, jobs: int, gpus: tuple[str, ...], pid: int) -> dict
 
 
 @contextlib.contextmanager
-def no_slurm_variables() -> Iterator[None]:
+def without_slurm_variables() -> Iterator[None]:
     """Inside, SLURM's commands see no variables that are theirs: those of a surrounding job would
     override the script's own flags, and those of a profile, such as SQUEUE_STATES, leave out what
     we ask for.

@@ -9,7 +9,7 @@ from kdbatch.base.atomic_write import load_json
 from kdbatch.base.locks import hold_lock
 from kdbatch.base.parse import parse
 from kdbatch.launch.doctor import Finding
-from kdbatch.launch.logs import end_of_file
+from kdbatch.launch.logs import read_end
 from kdbatch.launch.run_folders import submissions_dir
 from kdbatch.launch.slurm.commands import queued_jobs, run_command
 from kdbatch.launch.slurm.exit_reason import last_exit_reason
@@ -25,7 +25,7 @@ NODE_SQUEUE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class NodeReport:
     """What `kdbatch.run.node_probe` writes."""
 
     host: str
@@ -52,15 +52,17 @@ def submit_node_check(config: Config) -> Submission:
     asked = _resources(config)
     folder = submissions_dir(config.runs_dir) / "probe"
     folder.mkdir(parents=True, exist_ok=True)
-    _answer_file(folder).unlink(missing_ok=True)
+    _report_path(folder).unlink(missing_ok=True)
     words = (
         "kdbatch.run.node_probe",
-        str(_answer_file(folder).resolve()),
+        str(_report_path(folder).resolve()),
         str(config.shards_dir.resolve()),
     )
     binds = (config.runs_dir, *([config.shards_dir] if config.shards_dir.exists() else []))
     target = ModuleTarget(
-        cwd=str(config.runs_dir.resolve()), words=words, log=str((folder / "probe.log").resolve())
+        cwd=str(config.runs_dir.resolve()),
+        arguments=words,
+        log=str((folder / "probe.log").resolve()),
     )
     with hold_lock(config.runs_dir / "submit.lock"):
         recover(folder.parent)
@@ -76,14 +78,14 @@ def submit_node_check(config: Config) -> Submission:
 
 
 def await_node_check(
-    probe: Submission, config: Config, *, tell: Callable[[str], None]
+    probe: Submission, config: Config, *, log: Callable[[str], None]
 ) -> Iterator[Finding]:
     """What the node says, when it has said it; SIGUSR2 is sent once in between. Waits as long as
     the job is in the queue.
     """
     sent, asked_at, state = False, 0.0, ""
     while True:
-        answer = _answer(probe.folder)
+        answer = _load_report(probe.folder)
         if answer and not answer.listening:
             yield from _findings(answer, config)
             return
@@ -93,8 +95,8 @@ def await_node_check(
         if time.monotonic() - asked_at > NODE_SQUEUE_SECONDS:
             asked_at = time.monotonic()
             job = next((job for job in queued_jobs() if job.id == probe.job_id), None)
-            if job is None and _answer(probe.folder) == answer:
-                yield _died(probe)
+            if job is None and _load_report(probe.folder) == answer:
+                yield _job_ended(probe)
                 return
             if (
                 job
@@ -105,7 +107,7 @@ def await_node_check(
                 != state
             ):
                 state = now
-                tell(f"job {probe.job_id} is {state}")
+                log(f"job {probe.job_id} is {state}")
         time.sleep(NODE_POLL_SECONDS)
 
 
@@ -120,23 +122,23 @@ def _resources(config: Config) -> Resources:
     )
 
 
-def _findings(answer: Answer, config: Config) -> Iterator[Finding]:
+def _findings(answer: NodeReport, config: Config) -> Iterator[Finding]:
     node = f"{answer.host}, Python {answer.python}, {answer.cores} cores"
-    yield Finding(verdict="ok", about="node", says=node)
+    yield Finding(severity="ok", subject="node", message=node)
     if answer.missing:
         says = f"lacks {', '.join(answer.missing)}: install kdbatch[worker] there, or build the image anew: make image"
-        yield Finding(verdict="bad", about="packages", says=says)
+        yield Finding(severity="bad", subject="packages", message=says)
     else:
         yield Finding(
-            verdict="ok" if answer.decodes else "bad",
-            about="packages",
-            says=f"torch {answer.torch}; a clip was {'' if answer.decodes else 'not '}decoded",
+            severity="ok" if answer.decodes else "bad",
+            subject="packages",
+            message=f"torch {answer.torch}; a clip was {'' if answer.decodes else 'not '}decoded",
         )
     if answer.user_site and config.container.image:
         yield Finding(
-            verdict="note",
-            about="packages",
-            says="packages of ~/.local are seen inside the image; PYTHONNOUSERSITE=1 was lost",
+            severity="note",
+            subject="packages",
+            message="packages of ~/.local are seen inside the image; PYTHONNOUSERSITE=1 was lost",
         )
     wanted = _resources(config).gpus
     enough = len(answer.gpus) >= wanted and (answer.gpus_compute or not wanted)
@@ -144,13 +146,13 @@ def _findings(answer: Answer, config: Config) -> Iterator[Finding]:
         f", CUDA {answer.cuda}" if answer.cuda else ""
     )
     hint = "" if enough else ". Check gpu_flag under [site], gpu under [container], and the driver"
-    yield Finding(verdict="ok" if enough else "bad", about="GPUs", says=says + hint)
+    yield Finding(severity="ok" if enough else "bad", subject="GPUs", message=says + hint)
     here = sorted(path.parent.name for path in config.shards_dir.glob("*/index.json"))
     seen = sorted(answer.shards) == here
     yield Finding(
-        verdict="ok" if seen else "bad",
-        about="shards",
-        says="all are seen there" if seen else f"{here} here, {sorted(answer.shards)} there",
+        severity="ok" if seen else "bad",
+        subject="shards",
+        message="all are seen there" if seen else f"{here} here, {sorted(answer.shards)} there",
     )
     right = {
         1: "arrived once; the worker lived",
@@ -158,16 +160,16 @@ def _findings(answer: Answer, config: Config) -> Iterator[Finding]:
     }
     says = right.get(answer.signals, f"arrived {answer.signals} times; that does no harm")
     yield Finding(
-        verdict="ok" if answer.signals else "note", about="signals", says=f"SIGUSR2 {says}"
+        severity="ok" if answer.signals else "note", subject="signals", message=f"SIGUSR2 {says}"
     )
 
 
-def _died(probe: Submission) -> Finding:
+def _job_ended(probe: Submission) -> Finding:
     ending = last_exit_reason(probe)
     said = [
         line
         for name in ("probe.log", f"{probe.job_id}_0_log.err")
-        for line in end_of_file(probe.folder / name, whole=False)[1].splitlines()[-3:]
+        for line in read_end(probe.folder / name, whole=False)[1].splitlines()[-3:]
     ]
     says = " / ".join(
         [
@@ -177,13 +179,13 @@ def _died(probe: Submission) -> Finding:
             *said,
         ]
     )
-    return Finding(verdict="bad", about="node", says=says)
+    return Finding(severity="bad", subject="node", message=says)
 
 
-def _answer(folder: Path) -> Answer | None:
-    path = _answer_file(folder)
-    return parse(Answer, load_json(path), where=str(path)) if path.exists() else None
+def _load_report(folder: Path) -> NodeReport | None:
+    path = _report_path(folder)
+    return parse(NodeReport, load_json(path), where=str(path)) if path.exists() else None
 
 
-def _answer_file(folder: Path) -> Path:
+def _report_path(folder: Path) -> Path:
     return folder / "answer.json"

@@ -9,7 +9,7 @@ from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans import Plan, PlannedRun, save_record
 from kdbatch.vocab.runs import Assignment, RunFolder
 
-WRITERS = 16  # a shared file system takes its time for each file, and serves several at once
+NUM_WRITERS = 16  # a shared file system takes its time for each file, and serves several at once
 
 
 def submissions_dir(runs_dir: Path) -> Path:
@@ -21,7 +21,7 @@ def write_runs(plan: Plan, *, config: Config) -> None:
     """Write the plan's records, and `run.json` of each run that is not done. A file that says the
     same already is left alone.
     """
-    with ThreadPoolExecutor(WRITERS) as writers:
+    with ThreadPoolExecutor(NUM_WRITERS) as writers:
         for _ in writers.map(lambda planned: _write_run(planned, config), plan.runs):
             pass  # an error of one is raised here
     for record in plan.records:
@@ -33,7 +33,7 @@ def _write_run(planned: PlannedRun, config: Config) -> None:
     if folder.is_done():
         return
     assignment = assignment_for(planned, config=config)
-    if _stored(folder) != assignment:
+    if _saved_assignment(folder) != assignment:
         folder.save(assignment)
 
 
@@ -63,7 +63,7 @@ def without_finished(plan: Plan, *, runs_dir: Path) -> Plan:
     return replace(plan, runs=runs, waves=tuple(wave for wave in left if wave.run_ids))
 
 
-def _stored(folder: RunFolder) -> Assignment | None:
+def _saved_assignment(folder: RunFolder) -> Assignment | None:
     """The assignment on disk; None where there is none or it cannot be read, as it is written anew
     then.
     """

@@ -85,15 +85,15 @@ def load_run_rows(
         else:
             seen = last_exit_reason(submissions[run_id], log=RunFolder(runs_dir / run_id).log)
             if seen and seen.is_final(assignments[run_id].retries):
-                rows[run_id] = _after(row, "failed", seen.message)
+                rows[run_id] = _with_reason(row, "failed", seen.message)
             elif live is not None:  # else SLURM may have put it back
                 rows[run_id] = (
-                    _after(row, None, seen.message)
+                    _with_reason(row, None, seen.message)
                     if seen
                     else _without_job(row, told.get(row.job, ""))
                 )
     for run_id in assignments:
-        _block(run_id, assignments, rows)
+        _block_children(run_id, assignments, rows)
     return tuple(sorted(rows.values(), key=lambda row: (row.title, row.run_id)))
 
 
@@ -112,7 +112,7 @@ def run_row(
 ) -> RunRow:
     """The row of one run. `state` and `reason` are what the caller knows better than the files."""
     status = load_status(folder.status) or Status(state="queued")
-    is_silent = submission is not None and not _has_spoken(status, submission)
+    is_silent = submission is not None and not _has_started_since(status, submission)
     found = state or _state(folder, status, is_silent=is_silent)
     moving = found in ("running", "stale") and 0 < status.step < status.num_steps
     return RunRow(
@@ -133,7 +133,7 @@ def run_row(
     )
 
 
-def _has_spoken(status: Status, submission: Submission) -> bool:
+def _has_started_since(status: Status, submission: Submission) -> bool:
     """Whether its worker has, since it was submitted. The times are of two clocks: they are
     compared only where no job wrote the status.
     """
@@ -158,7 +158,7 @@ def _state_of_running(folder: RunFolder, status: Status) -> RunState:
     """Believe a fresh heartbeat, unless its process was on this machine and is gone. Only a doubt
     is worth a look at the lock.
     """
-    gone = status.host == socket.gethostname() and status.pid > 0 and not _is_process(status.pid)
+    gone = status.host == socket.gethostname() and status.pid > 0 and not _is_alive(status.pid)
     if not (gone or status.is_stale()):
         return "running"
     if is_held(folder.lock):
@@ -179,7 +179,7 @@ def _with_job(row: RunRow) -> RunRow:
     return dataclasses.replace(row, state="queued", reason=said[row.state])
 
 
-def _after(row: RunRow, state: RunState | None, reason: str) -> RunRow:
+def _with_reason(row: RunRow, state: RunState | None, reason: str) -> RunRow:
     return dataclasses.replace(
         row, state=state or ("lost" if row.state == "lost" else "planned"), reason=reason
     )
@@ -190,17 +190,17 @@ def _without_job(row: RunRow, told: str) -> RunRow:
     accounting says.
     """
     if told == "OUT_OF_MEMORY":
-        return _after(row, "failed", MEMORY_HINT)
+        return _with_reason(row, "failed", MEMORY_HINT)
     if row.state == "lost":
-        return _after(row, None, f"{row.reason} (SLURM says {told})" if told else row.reason)
-    return _after(
+        return _with_reason(row, None, f"{row.reason} (SLURM says {told})" if told else row.reason)
+    return _with_reason(
         row,
         None,
         f"job {row.job} left the queue before it began ({f'SLURM says {told}' if told else 'cancelled?'}); submit again",
     )
 
 
-def _is_process(pid: int) -> bool:
+def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -218,7 +218,9 @@ def _reason(state: RunState, status: Status) -> str:
     return status.reason if state in ("failed", "blocked", "stopped") else ""
 
 
-def _block(run_id: str, assignments: dict[str, Assignment], rows: dict[str, RunRow]) -> None:
+def _block_children(
+    run_id: str, assignments: dict[str, Assignment], rows: dict[str, RunRow]
+) -> None:
     """A run that has not begun and has a parent that will not end well is blocked, and so are its
     children in turn.
     """
@@ -226,7 +228,7 @@ def _block(run_id: str, assignments: dict[str, Assignment], rows: dict[str, RunR
         return
     for parent in assignments[run_id].run.parents:
         if parent in assignments:
-            _block(parent, assignments, rows)
+            _block_children(parent, assignments, rows)
         if parent in rows and rows[parent].state in _ENDED:
             reason = f"parent {parent} is {rows[parent].state}"
             rows[run_id] = dataclasses.replace(rows[run_id], state="blocked", reason=reason)

@@ -8,7 +8,7 @@ from typing import Literal
 from kdbatch.base.errors import UserError
 from kdbatch.base.parse import parse
 from kdbatch.vocab.recipes import RECIPE_KINDS
-from kdbatch.vocab.runs import Cache, Resources, Retries, check_least
+from kdbatch.vocab.runs import Cache, Resources, Retries, check_minimum
 
 SHARD = "shard"
 """Under [resources] beside the kinds of run: what one element of `kdbatch shard --slurm` asks for.
@@ -28,7 +28,7 @@ class Paths:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DatasetPlace:
+class DatasetFolder:
     """Where a data set's videos lie as its owner publishes them."""
 
     root: str
@@ -51,7 +51,7 @@ class Site:
     setup: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        check_least(self, max_array_size=1, max_concurrent=1)
+        check_minimum(self, max_array_size=1, max_concurrent=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +105,7 @@ class Config:
     container: Container = field(default_factory=Container)
     retries: Retries = field(default_factory=Retries)
     resources: dict[str, Resources] = field(default_factory=dict)
-    datasets: dict[str, DatasetPlace] = field(default_factory=dict)
+    datasets: dict[str, DatasetFolder] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for kind in self.resources:

@@ -30,11 +30,11 @@ class Run:
         return "r" + hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
-def check_least(words: object, **least: int) -> None:
+def check_minimum(value: object, **least: int) -> None:
     """Raises a UserError where a number among `words` is below what it is at least."""
     for name, number in least.items():
-        if getattr(words, name) < number:
-            raise UserError(f"{name}: found {getattr(words, name)}. Write at least {number}.")
+        if getattr(value, name) < number:
+            raise UserError(f"{name}: found {getattr(value, name)}. Write at least {number}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class Resources:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        check_least(self, nodes=1, gpus=0, cpus=1, minutes=1, memory_gb=0)
+        check_minimum(self, nodes=1, gpus=0, cpus=1, minutes=1, memory_gb=0)
 
     @property
     def tasks_per_node(self) -> int:
@@ -84,7 +84,7 @@ class Retries:
     requeue: int = 100
 
     def __post_init__(self) -> None:
-        check_least(self, timeout=0, preemption=0, node_failure=0, crash=0, requeue=0)
+        check_minimum(self, timeout=0, preemption=0, node_failure=0, crash=0, requeue=0)
 
     @property
     def total(self) -> int:

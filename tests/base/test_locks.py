@@ -55,7 +55,9 @@ def test_a_file_system_without_locks_is_one_line(tmp_path, no_locks):
 
 
 def test_doctor_tries_a_lock(tmp_path, no_locks):
-    (found,) = (finding for finding in run_checks(config_in(tmp_path)) if finding.about == "runs")
+    (found,) = (finding for finding in run_checks(config_in(tmp_path)) if finding.subject == "runs")
     assert (
-        found.verdict == "bad" and "cannot be locked" in found.says and "[paths] runs" in found.says
+        found.severity == "bad"
+        and "cannot be locked" in found.message
+        and "[paths] runs" in found.message
     )

@@ -19,7 +19,7 @@ from kdbatch.base.locks import hold_lock
 from kdbatch.cli.launch import submit
 from kdbatch.launch.exclude_failed import exclude_failed
 from kdbatch.launch.local.run import run_locally
-from kdbatch.launch.logs import find_run, follow, last_lines
+from kdbatch.launch.logs import find_run, follow, read_last_lines
 from kdbatch.launch.run_folders import submissions_dir, write_runs
 from kdbatch.launch.run_status import load_run_rows
 from kdbatch.launch.slurm import submit as submit_module
@@ -112,11 +112,13 @@ def test_logs_show_the_last_lines_and_else_what_the_job_said(world):
     _, config, folders = world
     submitted(config, folders["a"].id)
     (submissions_dir(config.runs_dir) / "41" / "41_0_log.err").write_text("FATAL: no such image\n")
-    assert last_lines(config.runs_dir, folders["a"], num_lines=5).lines == ("FATAL: no such image",)
+    assert read_last_lines(config.runs_dir, folders["a"], num_lines=5).lines == (
+        "FATAL: no such image",
+    )
     folders["a"].log.write_text("".join(f"line {i}\n" for i in range(9)))
-    assert last_lines(config.runs_dir, folders["a"], num_lines=2).lines == ("line 7", "line 8")
-    assert len(last_lines(config.runs_dir, folders["a"], num_lines=0).lines) == 9
-    assert last_lines(config.runs_dir, folders["b"], num_lines=2).lines == ()
+    assert read_last_lines(config.runs_dir, folders["a"], num_lines=2).lines == ("line 7", "line 8")
+    assert len(read_last_lines(config.runs_dir, folders["a"], num_lines=0).lines) == 9
+    assert read_last_lines(config.runs_dir, folders["b"], num_lines=2).lines == ()
 
 
 def test_following_gives_each_line_once_until_the_run_is_over(world, monkeypatch):

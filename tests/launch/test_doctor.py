@@ -18,10 +18,10 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.parse import parse
 from kdbatch.launch.doctor import run_checks
 from kdbatch.launch.init_config import DetectedSite, config_text, detect_site, write_config
-from kdbatch.launch.node_check import Answer, _findings, submit_node_check
-from kdbatch.launch.slurm.cluster_info import minutes_of, partitions, slurm_settings
+from kdbatch.launch.node_check import NodeReport, _findings, submit_node_check
+from kdbatch.launch.slurm.cluster_info import parse_time_limit, partitions, slurm_settings
 from kdbatch.launch.slurm.commands import queued_jobs
-from kdbatch.vocab.config import Config, Container, DatasetPlace, Site
+from kdbatch.vocab.config import Config, Container, DatasetFolder, Site
 from kdbatch.vocab.runs import Resources
 
 SINFO = "cpu*|1-00:00:00|(null)\ngpu|2-12:00:00|gpu:h200:8(S:0-1)\ngpu|2-12:00:00|gpu:a100:4\nall|infinite|gpu:2\n"
@@ -54,9 +54,9 @@ def site(slurm: Path):
 
 def bad(config: Config) -> list[str]:
     return [
-        f"{finding.about}: {finding.says}"
+        f"{finding.subject}: {finding.message}"
         for finding in run_checks(config)
-        if finding.verdict == "bad"
+        if finding.severity == "bad"
     ]
 
 
@@ -77,7 +77,7 @@ def test_partitions_are_read_with_their_limits_and_kinds_of_gpu(site):
     [("infinite", 0), ("30:00", 30), ("2:30:00", 150), ("7-00:00:00", 10_080), ("n/a", 0)],
 )
 def test_a_time_limit_in_slurms_words(limit, minutes):
-    assert minutes_of(limit) == minutes
+    assert parse_time_limit(limit) == minutes
 
 
 def test_without_slurm_nothing_is_known(monkeypatch):
@@ -129,7 +129,7 @@ def test_a_site_that_fits_has_nothing_bad(site, tmp_path):
     site("cgroup")
     config = config_in(tmp_path, site=Site(partition="gpu", gpu_type="h200", max_array_size=500))
     assert bad(config) == []
-    told = {f"{f.about}: {f.says}" for f in run_checks(config)}
+    told = {f"{f.subject}: {f.message}" for f in run_checks(config)}
     assert any("30 s (KillWait) to save its progress" in line for line in told)
     assert any(line.startswith("accounting: no accounting") for line in told)
 
@@ -140,7 +140,7 @@ def test_each_thing_that_would_fail_is_named_with_what_to_write(site, tmp_path):
     config = replace(
         config,
         resources={"pretrain": Resources(minutes=4000)},
-        datasets={"k400": DatasetPlace(root="/nowhere")},
+        datasets={"k400": DatasetFolder(root="/nowhere")},
     )
     assert bad(config) == [
         "arrays: SLURM's MaxArraySize is 501: write max_array_size = 501 under [site]",
@@ -196,13 +196,13 @@ def test_the_probe_answers_listens_for_one_signal_and_says_how_many_came(tmp_pat
         [sys.executable, "-m", "kdbatch.run.node_probe", str(answer), str(tmp_path)]
     )
     wait_until(answer.exists, timeout=60)
-    assert parse(Answer, load_json(answer), where="answer").listening
+    assert parse(NodeReport, load_json(answer), where="answer").listening
     probe.send_signal(signal.SIGUSR2)
     assert probe.wait(timeout=60) == 0
-    told = parse(Answer, load_json(answer), where="answer")
+    told = parse(NodeReport, load_json(answer), where="answer")
     assert (told.listening, told.signals, told.decodes, told.missing) == (False, 1, True, ())
     config = replace(config_in(tmp_path), resources={"pretrain": Resources(gpus=0)})
-    assert {finding.verdict for finding in _findings(told, config)} == {"ok"}
+    assert {finding.severity for finding in _findings(told, config)} == {"ok"}
 
 
 def test_the_probes_job_is_one_of_ours(slurm, tmp_path):

@@ -22,7 +22,7 @@ def main(verb: str, folder: str, shape: str, *command: str) -> int:
         sys.stdout.write(f"{len(submit_arrays(plan, config=config))}\n")
         return 0
     outcome = run_locally(plan, config=config, jobs=2, command=command)
-    sys.stdout.write(f"{outcome.says}\n")
+    sys.stdout.write(f"{outcome.summary}\n")
     return 0 if outcome.complete else 3
 
 

@@ -64,7 +64,7 @@ def accuracies_by_arm(folder: Path) -> dict[str, SeedAccuracies]:
     config = Config(paths=Paths(shards=str(folder / "shards"), runs=str(folder / "runs")))
     plan = _plan(folder, config)
     outcome = run_locally(_without_students(plan), config=config, jobs=len(os.sched_getaffinity(0)))
-    assert outcome.complete, outcome.says
+    assert outcome.complete, outcome.summary
     cells = [cell for cell in plan.records[0].cells if cell.role != "student"]
     rows = read_rows(config.runs_dir, [cell.run_id for cell in cells]).frame.to_dicts()
     top1 = {row["run_id"]: row["value"] for row in rows if row["name"] == "top1"}

@@ -15,13 +15,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from kdbatch.base.errors import UserError
-from kdbatch.launch.machine import expanded
+from kdbatch.launch.machine import expand_variables
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.retry_policy import START_VARIABLES
 
 # These belong to the host's Python: inside the image they would bring in the host's packages, or
 # none at all. The last one names a process that is not the parent of a Python inside the image.
-HOST_ONLY = (
+HOST_VARIABLES = (
     "PYTHONPATH",
     "PYTHONHOME",
     "PYTHONSTARTUP",
@@ -46,7 +46,7 @@ def python_command(config: Config, *, folders: Iterable[Path]) -> tuple[str, ...
         return (sys.executable,)
     words = [
         "env",
-        *(word for name in HOST_ONLY for word in ("-u", name)),
+        *(word for name in HOST_VARIABLES for word in ("-u", name)),
         container.runtime,
         "--quiet",
         "exec",
@@ -61,16 +61,16 @@ def python_command(config: Config, *, folders: Iterable[Path]) -> tuple[str, ...
     return (*words, *container.args, str(Path(container.image).resolve()), "python3")
 
 
-def as_shell(words: Iterable[str]) -> str:
+def as_shell_line(words: Iterable[str]) -> str:
     """The words as a line of a batch script: quoted, but for `$NAME`, which the node's shell
     replaces; see `Container` for binds.
     """
-    return " ".join(_shell_word(word) for word in words)
+    return " ".join(_quote(word) for word in words)
 
 
-def as_process(words: Iterable[str]) -> tuple[str, ...]:
+def as_argv(words: Iterable[str]) -> tuple[str, ...]:
     """The words for a process of this machine, with the variables replaced by their values here."""
-    here = ((word, expanded(word)) for word in words)
+    here = ((word, expand_variables(word)) for word in words)
     return tuple(
         now
         for word, now in here
@@ -78,7 +78,7 @@ def as_process(words: Iterable[str]) -> tuple[str, ...]:
     )
 
 
-def check_container(config: Config, *, here: bool) -> None:
+def check_container(config: Config, *, on_this_machine: bool) -> None:
     """What would make every job fail is told before one is submitted. `here`: the runs start on
     this machine.
 
@@ -107,7 +107,7 @@ def check_container(config: Config, *, here: bool) -> None:
                 f"kdbatch.toml: container.binds[{i}]: there is no {source} here. If only the nodes have it, write: "
                 f'args = ["--bind", "{bind}"]'
             )
-    if here and not shutil.which(container.runtime):
+    if on_this_machine and not shutil.which(container.runtime):
         raise UserError(
             f"kdbatch.toml: container.runtime: no command {container.runtime!r} here. Load its module, or install Apptainer."
         )
@@ -127,7 +127,7 @@ def _cache_bind(path: str) -> tuple[str, ...]:
     return () if not parent or bound else (parent,)
 
 
-def _shell_word(word: str) -> str:
+def _quote(word: str) -> str:
     if "$" not in word:
         return shlex.quote(word)
     quoted = '"' + re.sub(r'[\\`"]|\$(?!\w|\{\w+\})', r"\\\g<0>", word) + '"'

@@ -27,7 +27,7 @@ class ImageFile:
     sha256: str
 
     @property
-    def line(self) -> str:
+    def export_line(self) -> str:
         """A line for a node: the worker gets the hash if the file is still the one that was hashed."""
         variable = START_VARIABLES["image_sha256"]
         now = f'"$(stat -Lc "%s %Y" {shlex.quote(self.path)} 2>/dev/null)"'
@@ -42,7 +42,7 @@ def image_file(config: Config) -> ImageFile | None:
     if not config.container.image or not path.is_file():
         return None
     notes, found = submissions_dir(config.runs_dir) / "image.json", path.stat()
-    noted = _noted(notes)
+    noted = _load_note(notes)
     if noted and (noted.path, noted.num_bytes, noted.modified) == (
         str(path),
         found.st_size,
@@ -58,7 +58,7 @@ def image_file(config: Config) -> ImageFile | None:
     return image
 
 
-def _noted(path: Path) -> ImageFile | None:
+def _load_note(path: Path) -> ImageFile | None:
     try:
         return parse(ImageFile, load_json(path), where=str(path)) if path.exists() else None
     except UserError:

@@ -51,8 +51,8 @@ class LocalQueue:
         self._recheck_at: dict[str, float] = {}
         self._started_at: dict[str, float] = {}
         self._attempt: dict[str, int] = {}
-        self._silent: dict[str, int] = {}
-        self._max_silent = config.retries.crash
+        self._startup_failures: dict[str, int] = {}
+        self._max_startup_failures = config.retries.crash
         self._rows = {run_id: self._row(run_id) for run_id in self._folders}
 
     def is_busy(self) -> bool:
@@ -85,7 +85,7 @@ class LocalQueue:
                 del self._workers[run_id]
                 self._free_slots.append(worker.slot)
                 self._free_slots.sort()
-                self._settle(run_id, code)
+                self._handle_exit(run_id, code)
         for run_id, when in tuple(self._recheck_at.items()):
             if time.monotonic() >= when:
                 self._recheck(run_id)
@@ -144,7 +144,7 @@ class LocalQueue:
         )
         self._states[run_id] = "running"
 
-    def _settle(self, run_id: str, code: int) -> None:
+    def _handle_exit(self, run_id: str, code: int) -> None:
         """Act on an exit code by the state that its rule names."""
         state = exit_rule(code).state
         if self._folders[run_id].is_done():
@@ -158,14 +158,15 @@ class LocalQueue:
             self._end(
                 run_id,
                 "blocked",
-                reason=self._said(run_id) or "its worker says that a parent is not done",
+                reason=self._reason_of_worker(run_id)
+                or "its worker says that a parent is not done",
             )
         elif state in ("stopped", "lost"):
-            self._go_on(run_id, code)
+            self._retry_or_stop(run_id, code)
         else:
-            self._fail(run_id, self._said(run_id) or describe_exit(code))
+            self._fail(run_id, self._reason_of_worker(run_id) or describe_exit(code))
 
-    def _go_on(self, run_id: str, code: int) -> None:
+    def _retry_or_stop(self, run_id: str, code: int) -> None:
         """Progress is saved, or was at the last checkpoint: start again, unless we are stopping.
         How often is the worker's to say.
         """
@@ -179,15 +180,16 @@ class LocalQueue:
         if (
             self._attempt_of(run_id) > self._attempt[run_id]
         ):  # it came to its first word: it counts its attempts itself
-            self._wait_again(run_id)
+            self._requeue(run_id)
             return
-        self._silent[run_id] = self._silent.get(run_id, 0) + 1
-        if self._silent[run_id] > self._max_silent:
+        self._startup_failures[run_id] = self._startup_failures.get(run_id, 0) + 1
+        if self._startup_failures[run_id] > self._max_startup_failures:
             self._fail(
-                run_id, f"{describe_exit(code)} before it began, {self._silent[run_id]} times"
+                run_id,
+                f"{describe_exit(code)} before it began, {self._startup_failures[run_id]} times",
             )
         else:
-            self._wait_again(run_id)
+            self._requeue(run_id)
 
     def _attempt_of(self, run_id: str) -> int:
         status = load_status(self._folders[run_id].status)
@@ -206,14 +208,14 @@ class LocalQueue:
         elif status and status.state == "failed":
             self._end(run_id, "failed", reason=status.reason)
         else:
-            self._wait_again(run_id)
+            self._requeue(run_id)
 
-    def _wait_again(self, run_id: str) -> None:
+    def _requeue(self, run_id: str) -> None:
         self._states[run_id] = "queued"
         self._waiting.insert(0, run_id)
         self._rows[run_id] = self._row(run_id)
 
-    def _said(self, run_id: str) -> str:
+    def _reason_of_worker(self, run_id: str) -> str:
         """Why the worker that we started failed, in its own words; what an earlier one said does
         not count.
         """
@@ -226,7 +228,7 @@ class LocalQueue:
         folder knows.
         """
         folder = self._folders[run_id]
-        if not self._said(run_id) and not is_held(folder.lock):
+        if not self._reason_of_worker(run_id) and not is_held(folder.lock):
             status = load_status(folder.status) or Status(state="queued")
             save_status(
                 folder.status,

@@ -36,14 +36,14 @@ class LocalOutcome:
         return self.count("done") == len(self.rows)
 
     @property
-    def says(self) -> str:
+    def summary(self) -> str:
         """One line for a person."""
         states = list(dict.fromkeys(row.state for row in self.rows))
         counts = ", ".join(f"{self.count(state)} {state}" for state in states) or "nothing to do"
         return f"stopped ({counts}); the same command goes on" if self.interrupted else counts
 
 
-def unwatched(rows: Snapshot) -> None:
+def no_progress(rows: Snapshot) -> None:
     """Shows nothing."""
 
 
@@ -52,7 +52,7 @@ def run_locally(
     *,
     config: Config,
     jobs: int,
-    progress: Callable[[Snapshot], None] = unwatched,
+    progress: Callable[[Snapshot], None] = no_progress,
     command: tuple[str, ...] = (),
 ) -> LocalOutcome:
     """Run what is not done, `jobs` workers at a time, until nothing more can be.

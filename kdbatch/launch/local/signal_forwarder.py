@@ -18,7 +18,7 @@ from kdbatch.launch.machine import queue_pid
 PR_SET_PDEATHSIG = 1
 
 
-def main(words: Sequence[str]) -> int:
+def main(command: Sequence[str]) -> int:
     asked: list[int] = []
     children: list[subprocess.Popen[bytes]] = []
 
@@ -32,7 +32,7 @@ def main(words: Sequence[str]) -> int:
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if asked or os.getppid() != queue_pid():  # it died before the call
         return 128 + signal.SIGTERM
-    children.append(subprocess.Popen(words))
+    children.append(subprocess.Popen(command))
     for number in asked:  # while the child was made
         children[0].send_signal(number)
     code = children[0].wait()

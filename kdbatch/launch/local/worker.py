@@ -6,7 +6,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-from kdbatch.launch.container.command import as_process, check_container, python_command
+from kdbatch.launch.container.command import as_argv, check_container, python_command
 from kdbatch.launch.container.image import image_file
 from kdbatch.launch.machine import worker_env
 from kdbatch.vocab.config import Config
@@ -23,8 +23,8 @@ def worker_command(config: Config) -> tuple[str, ...]:
     Raises:
         UserError: the image is not there.
     """
-    check_container(config, here=True)
-    words = as_process(python_command(config, folders=(config.runs_dir, config.shards_dir)))
+    check_container(config, on_this_machine=True)
+    words = as_argv(python_command(config, folders=(config.runs_dir, config.shards_dir)))
     guard = (
         (sys.executable, "-m", "kdbatch.launch.local.signal_forwarder")
         if config.container.image

@@ -11,7 +11,7 @@ from kdbatch.launch.slurm.submissions import last_submissions, recover
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import load_status
 
-MAX_WORDS = 500  # job ids on one command line
+MAX_JOB_IDS = 500  # job ids on one command line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +41,8 @@ def cancel_runs(runs_dir: Path, run_ids: Sequence[str] | None) -> Cancelled:
         live = {job.id for job in queued_jobs()} if wanted else set()
         jobs = {run_id: s.job_id for run_id, s in wanted.items() if s.job_id in live}
         ids = tuple(jobs.values())
-        for first in range(0, len(ids), MAX_WORDS):
-            run_command("scancel", *ids[first : first + MAX_WORDS])
+        for first in range(0, len(ids), MAX_JOB_IDS):
+            run_command("scancel", *ids[first : first + MAX_JOB_IDS])
     asked = [path.parent.name for path in runs_dir.glob("r*/lock")] if run_ids is None else run_ids
     held = [
         RunFolder(runs_dir / run_id)

@@ -31,7 +31,7 @@ def partitions() -> tuple[Partition, ...]:
         found[name.rstrip("*")] = Partition(
             name=name.rstrip("*"),
             is_default=name.endswith("*"),
-            minutes=minutes_of(limit),
+            minutes=parse_time_limit(limit),
             has_gpus=bool(kinds) or bool(before and before.has_gpus),
             gpu_types=tuple(
                 dict.fromkeys((*(before.gpu_types if before else ()), *filter(None, kinds)))
@@ -50,7 +50,7 @@ def slurm_settings() -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
-def minutes_of(limit: str) -> int:
+def parse_time_limit(limit: str) -> int:
     """SLURM's `days-hours:minutes:seconds`, without what is zero in front, in whole minutes; 0 for
     no limit.
     """

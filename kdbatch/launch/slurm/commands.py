@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kdbatch.base.errors import UserError
-from kdbatch.launch.machine import has_command, no_slurm_variables, queue_kind
+from kdbatch.launch.machine import has_command, queue_kind, without_slurm_variables
 
 PAUSES = (2.0, 8.0, 30.0)
 """Seconds before each new try: in total less than a person waits, and more than a controller's
@@ -89,7 +89,7 @@ def run_command(
     seconds = seconds or (ONCE_SECONDS if once else 120 + stdin.count("\n"))
     for pause in (*(() if once else PAUSES), None):
         try:
-            with no_slurm_variables():
+            with without_slurm_variables():
                 return subprocess.run(
                     command,
                     input=stdin,

@@ -25,7 +25,7 @@ OTHER_CODES = EXIT_RULES[-1]
 
 
 def setup_lines(
-    asked: Resources, *, site: Site, folder: Path, image: ImageFile | None
+    resources: Resources, *, site: Site, folder: Path, image: ImageFile | None
 ) -> list[str]:
     """The lines before the worker: the site's own, the address of the process group where there are
     several processes, and the variables of the worker's Start.
@@ -33,12 +33,12 @@ def setup_lines(
     return [
         *_section("setup", folder=shlex.quote(str(folder.resolve())), setup_failed=SETUP_FAILED),
         *site.setup,
-        *(_section("rendezvous") if asked.num_tasks > 1 else ()),
+        *(_section("rendezvous") if resources.num_tasks > 1 else ()),
         *_section(
             "start",
-            limit_seconds=str(60 * asked.minutes),
-            signal_seconds=str(signal_delay_seconds(asked)),
-            export_image_hash=image.line if image else "",
+            limit_seconds=str(60 * resources.minutes),
+            signal_seconds=str(signal_delay_seconds(resources)),
+            export_image_hash=image.export_line if image else "",
         ),
     ]
 
@@ -59,11 +59,11 @@ def teardown_lines(retries: Retries) -> list[str]:
     return lines
 
 
-def signal_delay_seconds(asked: Resources) -> int:
+def signal_delay_seconds(resources: Resources) -> int:
     """How many seconds before its time limit a worker is asked to save: 300, or a quarter of a
     short job. SLURM may send the signal up to a minute earlier.
     """
-    return min(300, asked.minutes * 15)
+    return min(300, resources.minutes * 15)
 
 
 def _limit_cases(retries: Retries) -> Iterator[str]:

@@ -25,7 +25,7 @@ class ShardArray:
     """
 
     name: str
-    words: tuple[str, ...]
+    arguments: tuple[str, ...]
     ranges: tuple[range, ...]
     folder: Path
     cwd: Path
@@ -38,7 +38,7 @@ class ShardArray:
         return {
             text: ModuleTarget(
                 cwd=str(self.cwd.resolve()),
-                words=("kdbatch", *self.words, f"--shards={text}"),
+                arguments=("kdbatch", *self.arguments, f"--shards={text}"),
                 log=str(self.log(shards)),
             )
             for shards, text in words.items()
@@ -64,7 +64,7 @@ def submit_shard_array(array: ShardArray, *, config: Config) -> tuple[str, ...]:
         UserError: an earlier array works on the same part still, the nodes would have no Python for
         it, or sbatch refuses.
     """
-    check_container(config, here=False)
+    check_container(config, on_this_machine=False)
     with hold_lock(array.folder.parent / "submit.lock"):
         recover(array.folder.parent)
         _check_idle(array)

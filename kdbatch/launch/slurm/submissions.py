@@ -56,23 +56,23 @@ class Submission:
     folder: Path
 
 
-def job_name(wave: str, *, home: Path) -> str:
+def job_name(wave: str, *, journal_dir: Path) -> str:
     """A name that nobody else uses: of this study (`home` is the folder of its journal), and of
     this one call of sbatch.
     """
-    return f"kdbatch-{wave}-{_mark(home)}-{secrets.token_hex(3)}"
+    return f"kdbatch-{wave}-{_study_hash(journal_dir)}-{secrets.token_hex(3)}"
 
 
 def save_sbatch(folder: Path, sbatch: Sbatch) -> None:
     write_json(folder / "sbatch.json", dataclasses.asdict(sbatch))
 
 
-def load_sbatches(home: Path) -> dict[Path, Sbatch]:
+def load_sbatches(journal_dir: Path) -> dict[Path, Sbatch]:
     """Every sbatch below `home` by its folder, in the order of their calls. A damaged entry counts
     as none: see `settle`.
     """
     entries: dict[Path, Sbatch] = {}
-    for path in home.glob("*/sbatch.json"):
+    for path in journal_dir.glob("*/sbatch.json"):
         try:
             entries[path.parent] = parse(Sbatch, load_json(path), where=str(path))
         except UserError:
@@ -80,40 +80,40 @@ def load_sbatches(home: Path) -> dict[Path, Sbatch]:
     return dict(sorted(entries.items(), key=lambda entry: entry[1].asked_at))
 
 
-def last_submissions(home: Path) -> dict[str, Submission]:
+def last_submissions(journal_dir: Path) -> dict[str, Submission]:
     """The last submission of each key."""
     return {
         key: Submission(job_id=job_id, submitted_at=sbatch.asked_at, folder=folder)
-        for folder, sbatch in load_sbatches(home).items()
+        for folder, sbatch in load_sbatches(journal_dir).items()
         for key, job_id in zip(sbatch.keys, sbatch.job_ids)
     }
 
 
-def live_jobs(home: Path, keys: Iterable[str]) -> dict[str, str]:
+def live_jobs(journal_dir: Path, keys: Iterable[str]) -> dict[str, str]:
     """Job ids, by key, of those whose last submission is still in the queue. SLURM is asked only if
     there was one.
 
     Raises:
         UserError: squeue does not answer.
     """
-    submitted = last_submissions(home)
+    submitted = last_submissions(journal_dir)
     mine = {key: submitted[key].job_id for key in keys if key in submitted}
     live = {job.id for job in queued_jobs()} if mine else set()
     return {key: job_id for key, job_id in mine.items() if job_id in live}
 
 
-def recover(home: Path) -> None:
+def recover(journal_dir: Path) -> None:
     """Put right what an interrupted submit has left. Call it with the study's lock held.
 
     Raises:
         UserError: SLURM does not answer.
     """
-    journal = load_sbatches(home)
+    journal = load_sbatches(journal_dir)
     if all(sbatch.released for sbatch in journal.values()):
         return
     queue = queued_jobs()
     known = {sbatch.number for sbatch in journal.values()}
-    cancel_held(home, queue, known=known)
+    cancel_held(journal_dir, queue, known=known)
     for folder, sbatch in journal.items():
         if not sbatch.number:
             discard(folder)
@@ -148,11 +148,11 @@ def release(folder: Path, sbatch: Sbatch, *, queue: Iterable[QueuedJob] | None =
     return released
 
 
-def cancel_held(home: Path, queue: Iterable[QueuedJob], *, known: Iterable[str]) -> None:
+def cancel_held(journal_dir: Path, queue: Iterable[QueuedJob], *, known: Iterable[str]) -> None:
     """Cancel this study's held jobs that the journal does not know: sbatch made them for a submit
     that did not live to note it.
     """
-    mark = f"-{_mark(home)}-"
+    mark = f"-{_study_hash(journal_dir)}-"
     for number in sorted(
         {job.number for job in queue if mark in job.name and job.is_held} - set(known)
     ):
@@ -172,5 +172,5 @@ def discard(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _mark(home: Path) -> str:
-    return hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:6]
+def _study_hash(journal_dir: Path) -> str:
+    return hashlib.sha256(str(journal_dir.resolve()).encode()).hexdigest()[:6]

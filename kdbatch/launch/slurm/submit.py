@@ -13,9 +13,9 @@ import submitit
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.locks import hold_lock
-from kdbatch.launch.container.command import as_shell, check_container, python_command
+from kdbatch.launch.container.command import as_shell_line, check_container, python_command
 from kdbatch.launch.container.image import image_file
-from kdbatch.launch.machine import no_slurm_variables
+from kdbatch.launch.machine import without_slurm_variables
 from kdbatch.launch.run_folders import submissions_dir, without_finished, write_runs
 from kdbatch.launch.slurm import commands
 from kdbatch.launch.slurm.arrays import Array, arrays_of, dependency
@@ -37,12 +37,12 @@ from kdbatch.vocab.plans import Plan
 from kdbatch.vocab.runs import Resources
 
 
-def all_of(plan: Plan) -> Plan:
+def whole_plan(plan: Plan) -> Plan:
     return plan
 
 
 def submit_arrays(
-    plan: Plan, *, config: Config, choose: Callable[[Plan], Plan] = all_of
+    plan: Plan, *, config: Config, select: Callable[[Plan], Plan] = whole_plan
 ) -> dict[str, str]:
     """Submit what is neither done nor in the queue already. Returns the job id of each run that was
     submitted.
@@ -54,31 +54,31 @@ def submit_arrays(
     Raises:
         UserError: sbatch refuses an array; what was submitted before stays submitted and noted.
     """
-    check_container(config, here=False)
+    check_container(config, on_this_machine=False)
     with hold_lock(config.runs_dir / "submit.lock"):
         home = submissions_dir(config.runs_dir)
         recover(home)
         live = live_jobs(home, [p.run.id for p in plan.runs])
-        plan = without_finished(choose(plan), runs_dir=config.runs_dir)
+        plan = without_finished(select(plan), runs_dir=config.runs_dir)
         write_runs(plan, config=config)
         jobs = dict(live)
         for array in arrays_of(plan, config=config, live=live):
-            jobs |= _submit(array, config=config, jobs=jobs)
+            jobs |= _submit_array(array, config=config, jobs=jobs)
         return {run_id: job_id for run_id, job_id in jobs.items() if run_id not in live}
 
 
 def sbatch_parameters(
-    name: str, *, asked: Resources, config: Config, folder: Path, after: str
+    name: str, *, resources: Resources, config: Config, folder: Path, after: str
 ) -> dict[str, Any]:
     """What submitit is told of an array, by its SlurmExecutor's names; None is left out."""
     site = config.site
     return {
         "job_name": name,
-        "time": asked.minutes,  # whole minutes: submitit calculates with it
-        "nodes": asked.nodes,
-        "ntasks_per_node": asked.tasks_per_node,
-        "cpus_per_task": asked.cpus_per_task,
-        "mem": f"{asked.memory_gb}GB" if asked.memory_gb else None,
+        "time": resources.minutes,  # whole minutes: submitit calculates with it
+        "nodes": resources.nodes,
+        "ntasks_per_node": resources.tasks_per_node,
+        "cpus_per_task": resources.cpus_per_task,
+        "mem": f"{resources.memory_gb}GB" if resources.memory_gb else None,
         "partition": site.partition or None,
         "account": site.account or None,
         "qos": site.qos or None,
@@ -87,28 +87,28 @@ def sbatch_parameters(
         "wckey": None,
         "dependency": after or None,
         "array_parallelism": site.max_concurrent,
-        "signal_delay_s": signal_delay_seconds(asked),
-        "setup": setup_lines(asked, site=site, folder=folder, image=image_file(config)),
+        "signal_delay_s": signal_delay_seconds(resources),
+        "setup": setup_lines(resources, site=site, folder=folder, image=image_file(config)),
         # since SLURM 22.05 a step does not inherit the first; with the second, the end of one
         # process is the end of all, and of the wait
-        "srun_args": [f"--cpus-per-task={asked.cpus_per_task}", "--kill-on-bad-exit=1"],
+        "srun_args": [f"--cpus-per-task={resources.cpus_per_task}", "--kill-on-bad-exit=1"],
         "teardown": teardown_lines(config.retries),
         "additional_parameters": {
             "hold": True,
             "kill-on-invalid-dep": "yes",
             "requeue": True,
-            **gpu_flag(asked, site=site),
+            **gpu_flag(resources, site=site),
         },
     }
 
 
-def gpu_flag(asked: Resources, *, site: Site) -> dict[str, str]:
+def gpu_flag(resources: Resources, *, site: Site) -> dict[str, str]:
     """`--gres=gpu:TYPE:N` or `--gpus-per-node=TYPE:N`, as the site has it; nothing for a run
     without a GPU.
     """
-    if not asked.gpus:
+    if not resources.gpus:
         return {}
-    count = f"{site.gpu_type}:{asked.gpus}" if site.gpu_type else str(asked.gpus)
+    count = f"{site.gpu_type}:{resources.gpus}" if site.gpu_type else str(resources.gpus)
     return {"gres": f"gpu:{count}"} if site.gpu_flag == "gres" else {"gpus-per-node": count}
 
 
@@ -134,22 +134,22 @@ def submit_targets(
         UserError: sbatch refuses, or SLURM does not answer.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    python = as_shell(python_command(config, folders=binds))
+    python = as_shell_line(python_command(config, folders=binds))
     of_all, of_each = (after, ()) if isinstance(after, str) else ("", after)
 
     def call(name: str) -> str:
         parameters = sbatch_parameters(
-            name, asked=resources, config=config, folder=folder, after=of_all
+            name, resources=resources, config=config, folder=folder, after=of_all
         )
         return _call_sbatch(
             list(targets.values()), folder=folder, python=python, parameters=parameters
         )
 
-    noted = _call_until_taken(call, folder=folder, wave=wave, keys=tuple(targets), after=of_each)
+    noted = _call_with_retries(call, folder=folder, wave=wave, keys=tuple(targets), after=of_each)
     return dict(zip(noted.keys, release(folder, noted).job_ids, strict=True))
 
 
-def _call_until_taken(
+def _call_with_retries(
     call: Callable[[str], str],
     *,
     folder: Path,
@@ -163,7 +163,7 @@ def _call_until_taken(
     home = folder.parent
     for pause in (*commands.PAUSES, None):
         sbatch = Sbatch(
-            name=job_name(wave, home=home), keys=keys, after=after, asked_at=time.time()
+            name=job_name(wave, journal_dir=home), keys=keys, after=after, asked_at=time.time()
         )
         save_sbatch(folder, sbatch)
         try:
@@ -195,7 +195,7 @@ def _call_sbatch(
     callers do that from the job ids.
     """
     logging.getLogger("submitit").setLevel(logging.ERROR)
-    with no_slurm_variables():
+    with without_slurm_variables():
         executor = submitit.SlurmExecutor(folder=folder.resolve(), python=python)
         executor.update_parameters(**parameters)
         submitted: list[submitit.Job[None]] = []
@@ -205,7 +205,7 @@ def _call_sbatch(
     return submitted[0].job_id.partition("_")[0]
 
 
-def _submit(array: Array, *, config: Config, jobs: dict[str, str]) -> dict[str, str]:
+def _submit_array(array: Array, *, config: Config, jobs: dict[str, str]) -> dict[str, str]:
     """The folder has no job id in its name, so that it is there before the first job can start."""
     return submit_targets(
         {run_id: Target(str((config.runs_dir / run_id).resolve())) for run_id in array.run_ids},

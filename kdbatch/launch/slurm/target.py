@@ -35,7 +35,7 @@ class ModuleTarget:
     """Becomes `python -m WORDS`, in the folder `cwd`. What it prints is added to `log`."""
 
     cwd: str
-    words: tuple[str, ...]
+    arguments: tuple[str, ...]
     log: str
 
     def __call__(self) -> None:
@@ -46,4 +46,4 @@ class ModuleTarget:
         os.dup2(log, 1)
         os.dup2(log, 2)
         os.chdir(self.cwd)
-        os.execv(sys.executable, [sys.executable, "-u", "-m", *self.words])
+        os.execv(sys.executable, [sys.executable, "-u", "-m", *self.arguments])

@@ -18,7 +18,7 @@ from support.wait import wait_until
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.parse import parse
-from kdbatch.launch.container.command import as_process, as_shell, check_container, python_command
+from kdbatch.launch.container.command import as_argv, as_shell_line, check_container, python_command
 from kdbatch.launch.container.image import image_file
 from kdbatch.launch.dry_run import describe_launch
 from kdbatch.launch.local.run import run_locally
@@ -96,13 +96,13 @@ def test_shell_and_process_read_the_same_words_and_leave_out_a_bind_of_an_unset_
     if frames:
         monkeypatch.setenv("FRAMES", frames)
     words = words_of(tmp_path, binds=["$FRAMES:/frames"], env={"A": 'it\'s `x` $(id) "y" $HOME 5$'})
-    line = f"printf '%s\\n' {as_shell(words)}"
+    line = f"printf '%s\\n' {as_shell_line(words)}"
     told = tuple(
         subprocess.run(
             ["bash", "-c", line], capture_output=True, text=True, check=True
         ).stdout.splitlines()
     )
-    assert told == as_process(words)
+    assert told == as_argv(words)
     assert [word for word in told if "frames" in word] == (
         [f"--bind={frames}:/frames"] if frames else []
     )
@@ -149,9 +149,9 @@ def test_what_is_missing_is_told_before_anything_is_submitted_or_written(slurm, 
 def test_a_runtime_is_asked_for_only_where_the_runs_start(tmp_path, monkeypatch):
     config = in_image(tmp_path)
     config = replace(config, container=replace(config.container, runtime="no-such-runtime"))
-    check_container(config, here=False)
+    check_container(config, on_this_machine=False)
     with pytest.raises(UserError, match="no command 'no-such-runtime' here"):
-        check_container(config, here=True)
+        check_container(config, on_this_machine=True)
 
 
 def test_an_element_of_an_array_runs_in_the_image(slurm, stand_in_package, tmp_path):
@@ -189,7 +189,7 @@ def test_the_local_queue_runs_in_the_image_and_asks_through_it_for_a_checkpoint(
     )
     act(plan, config, "a", stop_times=1)
     outcome = run_locally(plan, config=config, jobs=1)
-    assert outcome.complete, outcome.says
+    assert outcome.complete, outcome.summary
     assert events(plan, config) == ["begin a", "stop a", "begin a", "end a", "begin b", "end b"]
     wait_until(lambda: (slurm / "apptainer.txt").read_text().count("kdbatch.run") == 3)
     assert RunFolder(config.runs_dir / ids(plan)["a"]).is_done()

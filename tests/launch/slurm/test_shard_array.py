@@ -35,7 +35,7 @@ def _array(folder: Path, *ranges: range) -> ShardArray:
     """An array that asks kdbatch for its version, so that no data set is needed."""
     return ShardArray(
         name="shard-k400-train",
-        words=("--version",),
+        arguments=("--version",),
         ranges=ranges,
         folder=folder / "slurm" / "train",
         cwd=folder,
@@ -76,7 +76,8 @@ def test_an_element_is_the_same_command_with_its_range_in_the_same_folder(slurm,
 
 def test_the_words_of_an_element(tmp_path):
     assert [
-        target.words for target in _array(tmp_path, range(0, 20), range(20, 41)).targets.values()
+        target.arguments
+        for target in _array(tmp_path, range(0, 20), range(20, 41)).targets.values()
     ] == [
         ("kdbatch", "--version", "--shards=0:20"),
         ("kdbatch", "--version", "--shards=20:41"),
