@@ -8,7 +8,12 @@ from support.inputs import JOBS
 from kdbatch.plan.resolve import make_plan
 from kdbatch.vocab.plans import Plan
 from kdbatch.vocab.recipes import Compare, Distill, Finetune, Pretrain
-from kdbatch.vocab.tasks import CVRL, PRP, TDL, VCOP, RotNet, RSPNet
+from kdbatch.vocab.tasks.cvrl import CVRL
+from kdbatch.vocab.tasks.prp import PRP
+from kdbatch.vocab.tasks.rotnet import RotNet
+from kdbatch.vocab.tasks.rspnet import RSPNet
+from kdbatch.vocab.tasks.tdl import TDL
+from kdbatch.vocab.tasks.vcop import VCOP
 
 FILES = sorted(JOBS.glob("*.yaml"))
 

@@ -19,7 +19,7 @@ from kdbatch.vocab.recipes import Compare, Distill, Evaluation, Finetune, Pretra
 from kdbatch.vocab.runs import Assignment, Resources, Run, RunFolder
 from kdbatch.vocab.shards import Subset
 from kdbatch.vocab.status import Status, save_status
-from kdbatch.vocab.tasks import RSPNet
+from kdbatch.vocab.tasks.rspnet import RSPNet
 from kdbatch.vocab.views import View
 
 ROLES = {

@@ -122,7 +122,7 @@ class KeyQueue(nn.Module):
         self.register_buffer("next_place", torch.zeros((), dtype=torch.long))
 
     def similarities(self, query_BD: Tensor, video_B: Tensor) -> Tensor:
-        """Shape (B, Q); minus infinity for keys of the query's own video, which are no negatives."""
+        """Shape (B, Q); minus infinity for keys of the query's own video: they are no negatives."""
         # A clone, because the backward pass needs the keys as they are now.
         similarity_BQ = query_BD @ self.key_QD.clone().T
         return similarity_BQ.masked_fill(video_B[:, None] == self.video_Q, -torch.inf)

@@ -1,4 +1,4 @@
-"""A pretext task as the pretraining stage uses it: four functions that each task's module defines."""
+"""A pretext task as the pretraining stage uses it: four functions of each task's module."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,30 +1,16 @@
-"""What self-supervision predicts: a file and a line of TASKS for each pretext task. What it does to
-clips is in run/tasks/.
+"""Pretext tasks: the parameters, ladder and training of each; one file and one line of TASKS.
+
+How a task samples clips, its model and its loss are in run/tasks/.
 """
 
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING
+
 from kdbatch.vocab.tasks import cvrl, prp, rotnet, rspnet, tdl, vcop
-from kdbatch.vocab.tasks.cvrl import CVRL
-from kdbatch.vocab.tasks.prp import PRP
-from kdbatch.vocab.tasks.rotnet import RotNet
-from kdbatch.vocab.tasks.rspnet import RSPNet
-from kdbatch.vocab.tasks.spec import Complexity, TaskSpec
-from kdbatch.vocab.tasks.tdl import TDL
-from kdbatch.vocab.tasks.vcop import VCOP
+from kdbatch.vocab.tasks.spec import Complexity, PretextParameters, TaskSpec
 
-__all__ = [
-    "CVRL",
-    "PRP",
-    "TASKS",
-    "TDL",
-    "VCOP",
-    "Complexity",
-    "PretextTask",
-    "RSPNet",
-    "RotNet",
-    "TaskSpec",
-]
-
-PretextTask = RotNet | VCOP | PRP | CVRL | TDL | RSPNet
+__all__ = ["TASKS", "Complexity", "PretextTask", "TaskSpec"]
 
 TASKS: dict[str, TaskSpec] = {
     "rotnet": rotnet.SPEC,
@@ -34,3 +20,9 @@ TASKS: dict[str, TaskSpec] = {
     "tdl": tdl.SPEC,
     "rspnet": rspnet.SPEC,
 }
+
+if TYPE_CHECKING:
+    PretextTask = PretextParameters
+else:
+    # The choices of a recipe's `task`, from which base/parse.py takes the one of that name.
+    PretextTask = reduce(or_, (spec.parameters for spec in TASKS.values()))

@@ -12,8 +12,8 @@ from kdbatch.vocab.views import Augment
 class CVRL:
     """Spatiotemporal contrastive video representation learning, Qian et al. 2021, arXiv:2008.03800.
 
-    `gap` is the density of the distance between the two clips' starts; the projection head has
-    `num_hidden` layers of `hidden_dim`.
+    `gap` names the density of the distance between the two clips' starts; the projection head has
+    `num_hidden` layers of `hidden_dim` channels.
     """
 
     name: Literal["cvrl"] = "cvrl"
@@ -35,20 +35,22 @@ class CVRL:
 
     @property
     def clips_per_video(self) -> tuple[int, int]:
-        """Clips that a step learns from, and clips that it only looks at."""
+        """Clips that a step trains on, and clips without gradient."""
         return 2, 0
 
 
 def at_complexity(complexity: Complexity) -> CVRL:
-    """The ladder is ours: clips at 1 are the same frames, at 2 as far apart as in the source, at 3
-    further.
+    """The ladder is ours.
+
+    Both clips have the same frames at 1, are as far apart as in the source at 2, further at 3.
     """
     return CVRL(complexity=complexity, gap=("none", "decreasing", "uniform")[complexity - 1])
 
 
-# Its .32 is for 1024 clips. Its first view is always blurred, its second one time in ten.
+# The source: lr 0.32 for 1024 clips; its first view is always blurred, its second one time in ten.
 SPEC = TaskSpec(
     title="CVRL",
+    parameters=CVRL,
     at_complexity=at_complexity,
     augment=Augment(
         min_area=0.3,

@@ -4,17 +4,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kdbatch.base.errors import UserError
-from kdbatch.vocab.tasks.spec import STEADY, Complexity, TaskSpec
+from kdbatch.vocab.tasks.spec import ROTATED, Complexity, TaskSpec
 
 
 @dataclass(frozen=True, kw_only=True)
 class PRP:
-    """How fast a clip plays, and its frames at twice the rate: playback rate perception, Yao et
-    al., CVPR 2020, arXiv:2006.11476.
+    """Playback rate perception, Yao et al., CVPR 2020, arXiv:2006.11476.
 
-    `rate_weight` is that of the rate's cross-entropy beside the reconstruction, `decoder_dim` the
-    channels of both branches' first convolution. Without `motion_weighted` every pixel counts
-    alike.
+    Predict how fast a clip plays, and its frames at twice the rate. `rate_weight` is the weight of
+    the rate's cross-entropy, where the reconstruction has 1; `decoder_dim` is the number of
+    channels of both branches' first convolution. Without `motion_weighted` every pixel has the same
+    weight.
     """
 
     name: Literal["prp"] = "prp"
@@ -27,12 +27,13 @@ class PRP:
     def __post_init__(self) -> None:
         if len(self.rates) < 2 or len(set(self.rates)) != len(self.rates) or min(self.rates) < 1:
             raise UserError(
-                f"rates: found {list(self.rates)}. Write two or more different ones, 1 or more each."
+                f"rates: found {list(self.rates)}. Write two or more different ones, 1 or more "
+                "each."
             )
-
         if self.decoder_dim < 8 or self.decoder_dim % 8:
             raise UserError(
-                f"decoder_dim: found {self.decoder_dim}. It is halved three times: write a multiple of 8."
+                f"decoder_dim: found {self.decoder_dim}. It is halved three times: write a "
+                "multiple of 8."
             )
 
     def window_frames(self, clip_frames: int) -> int:
@@ -41,7 +42,7 @@ class PRP:
 
     @property
     def clips_per_video(self) -> tuple[int, int]:
-        """Clips that a step learns from, and clips that it only looks at."""
+        """Clips that a step trains on, and clips without gradient."""
         return 1, 0
 
 
@@ -50,8 +51,14 @@ def at_complexity(complexity: Complexity) -> PRP:
     return PRP(complexity=complexity, rates=(1, 2, 4, 8)[: complexity + 1])
 
 
-# 0.01 for 8 clips, in proportion; the source's tenfold rate of the rate's last layer is not kept:
-# the head has one rate.
+# The source: lr 0.01 for 8 clips; here in proportion. Its tenfold lr of the rate's last layer is
+# not kept: the head has one lr.
 SPEC = TaskSpec(
-    title="PRP", at_complexity=at_complexity, augment=STEADY, lr=0.08, lr_of={}, weight_decay=5e-4
+    title="PRP",
+    parameters=PRP,
+    at_complexity=at_complexity,
+    augment=ROTATED,
+    lr=0.08,
+    lr_of={},
+    weight_decay=5e-4,
 )

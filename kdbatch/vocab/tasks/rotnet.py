@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kdbatch.base.errors import UserError
-from kdbatch.vocab.tasks.spec import TURNED, Complexity, TaskSpec
+from kdbatch.vocab.tasks.spec import ROTATED_AND_RECOLOURED, Complexity, TaskSpec
 
 
 @dataclass(frozen=True, kw_only=True)
 class RotNet:
-    """Which of several right angles a clip was turned by, Jing et al. 2018, arXiv:1811.11387;
-    `quarters` of a turn, counter-clockwise.
+    """Predict by which right angle a clip was rotated, Jing et al. 2018, arXiv:1811.11387.
+
+    `quarters` of a full rotation, counter-clockwise.
     """
 
     name: Literal["rotnet"] = "rotnet"
@@ -19,13 +20,11 @@ class RotNet:
     hidden_dim: int = 64
 
     def __post_init__(self) -> None:
-        if (
-            len(self.quarters) < 2
-            or len(set(self.quarters)) != len(self.quarters)
-            or not set(self.quarters) <= {0, 1, 2, 3}
-        ):
+        different = set(self.quarters)
+        if len(different) < 2 or len(different) < len(self.quarters) or different - {0, 1, 2, 3}:
             raise UserError(
-                f"quarters: found {list(self.quarters)}. Write two or more different ones of 0, 1, 2, 3."
+                f"quarters: found {list(self.quarters)}. Write two or more different ones of "
+                "0, 1, 2, 3."
             )
 
     def window_frames(self, clip_frames: int) -> int:
@@ -34,20 +33,27 @@ class RotNet:
 
     @property
     def clips_per_video(self) -> tuple[int, int]:
-        """Clips that a step learns from, and clips that it only looks at."""
+        """Clips that a step trains on, and clips without gradient."""
         return len(self.quarters), 0
 
 
 def at_complexity(complexity: Complexity) -> RotNet:
-    """2, 3 or 4 rotations, as the study has them. Which angles it does not say: ours are the first
-    ones of the source's list.
+    """2, 3 or 4 rotations, as the study has them.
+
+    The study does not state the angles: ours are the first ones of the source's list.
     """
     return RotNet(complexity=complexity, quarters=(0, 1, 2, 3)[: complexity + 1])
 
 
-# 0.1 for 32 videos in 4 rotations, 128 clips: as many as 64 videos make in the 2 rotations of
-# complexity 1. The other two have more
-# copies of the same videos per step, not more videos, so the rate stays.
+# The source: lr 0.1 for 32 videos in 4 rotations, 128 clips: as many as 64 videos have in the 2
+# rotations of complexity 1. The other complexities have more copies of the same videos per step,
+# not more videos, so they have the same rate.
 SPEC = TaskSpec(
-    title="RotNet", at_complexity=at_complexity, augment=TURNED, lr=0.1, lr_of={}, weight_decay=1e-3
+    title="RotNet",
+    parameters=RotNet,
+    at_complexity=at_complexity,
+    augment=ROTATED_AND_RECOLOURED,
+    lr=0.1,
+    lr_of={},
+    weight_decay=1e-3,
 )

@@ -1,8 +1,8 @@
-"""What every pretext task says of itself beside its parameters."""
+"""What every pretext task has in common: its specification, and shared augmentations and checks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from kdbatch.base.errors import UserError
 from kdbatch.vocab.views import SQUARE_SIDE, Augment
@@ -10,16 +10,37 @@ from kdbatch.vocab.views import SQUARE_SIDE, Augment
 Complexity = Literal[1, 2, 3]
 
 
+class PretextParameters(Protocol):
+    """What every task's dataclass of parameters has; its fields are hashed into run ids."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def complexity(self) -> Complexity: ...
+
+    def window_frames(self, clip_frames: int) -> int:
+        """Consecutive frames of the timeline that a video must have."""
+        ...
+
+    @property
+    def clips_per_video(self) -> tuple[int, int]:
+        """Clips per video and step that are trained on, and clips that have no gradient."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class TaskSpec:
-    """A pretext task's ladder and the training that its source used.
+    """A pretext task: its parameters, its ladder, and the training that its source used.
 
-    `at` gives the task's parameters at a complexity. `lr` is per 64 videos of a batch; `lr_of`
-    overrides it by backbone. A task that `needs_whole_batch` learns from comparisons within it, or
-    moves a key encoder and a queue once per batch.
+    `parameters` is the class of `PretextParameters` that a recipe's `task` is read as;
+    `at_complexity` returns one for a step of the ladder. `lr` is per 64 videos of a batch; `lr_of`
+    overrides it by backbone. A task that `needs_whole_batch` compares the clips of a batch, or
+    updates a key encoder and a queue once per batch.
     """
 
     title: str
+    parameters: type[PretextParameters]
     at_complexity: Callable[[Complexity], Any]
     augment: Augment
     lr: float
@@ -28,14 +49,16 @@ class TaskSpec:
     needs_whole_batch: bool = False
 
 
-STEADY = Augment(crop="random", square_side=SQUARE_SIDE, rotation_degrees=10.0)
-TURNED = replace(
-    STEADY, jitter_probability=0.8, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1
+ROTATED = Augment(crop="random", square_side=SQUARE_SIDE, rotation_degrees=10.0)
+ROTATED_AND_RECOLOURED = replace(
+    ROTATED, jitter_probability=0.8, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1
 )
-"""What the study does to clips for RotNet, VCOP and PRP: a small rotation, a crop of 112 from 128
-pixels, flips, colours. RotNet's source turns by up to 10 degrees; the strengths of the colours are
-ours, since the study states none. PRP's are 0, as in its source: what tells a rate is how much a
-frame differs from the next, and a change of contrast or brightness changes that as well.
+"""The study's augmentation for RotNet and VCOP: small rotation, crop of 112 from 128 pixels, flips,
+colours. PRP's is ROTATED, without colours.
+
+RotNet's source rotates by up to 10 degrees; the strengths of the colours are ours, since the study
+states none. PRP has no colour changes, as in its source: a rate shows in how much a frame differs
+from the next, and a change of contrast or brightness changes that as well.
 """
 
 

@@ -12,9 +12,9 @@ from kdbatch.vocab.views import SQUARE_SIDE, Augment
 class TDL:
     """Temporal-discriminative learning, Wang et al. 2020, arXiv:2008.02129.
 
-    `negative_gap`: how far the negative starts from the anchor at least, half the video, a clip's
-    length or `near_frames`. `max_mix`: the largest share of one frame that is mixed into the
-    anchor. `margin`, of distances between unit vectors, is for loss "triplet".
+    `negative_gap` is the least distance between the starts of negative and anchor: half the video,
+    a clip's length or `near_frames`. `max_mix` is the largest share of one frame that is mixed into
+    the anchor. `margin`, of distances between unit vectors, is for loss "triplet".
     """
 
     name: Literal["tdl"] = "tdl"
@@ -38,14 +38,15 @@ class TDL:
         check_keys(self.queue_size, self.key_momentum)
 
     def window_frames(self, clip_frames: int) -> int:
-        """Consecutive frames that a video must have: for all complexities alike, so that they see
-        the same videos.
+        """Consecutive frames that a video must have.
+
+        The number is equal for all complexities, so that they see the same videos.
         """
         return clip_frames + max(clip_frames, self.near_frames)
 
     @property
     def clips_per_video(self) -> tuple[int, int]:
-        """Clips that a step learns from, and clips that it only looks at."""
+        """Clips that a step trains on, and clips without gradient."""
         return 2, 1
 
 
@@ -54,9 +55,10 @@ def at_complexity(complexity: Complexity) -> TDL:
     return TDL(complexity=complexity, negative_gap=("half-video", "clip", "near")[complexity - 1])
 
 
-# Its .003 is for 16 clips.
+# The source: lr 0.003 for 16 clips.
 SPEC = TaskSpec(
     title="TDL",
+    parameters=TDL,
     at_complexity=at_complexity,
     augment=Augment(
         crop="random",

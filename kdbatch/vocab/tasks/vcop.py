@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kdbatch.base.errors import UserError
-from kdbatch.vocab.tasks.spec import TURNED, Complexity, TaskSpec
+from kdbatch.vocab.tasks.spec import ROTATED_AND_RECOLOURED, Complexity, TaskSpec
 
 
 @dataclass(frozen=True, kw_only=True)
 class VCOP:
-    """The order of shuffled clips of one video, Xu et al., CVPR 2019; `gap_frames` of the timeline
-    are left out between two clips.
+    """Predict the order of shuffled clips of one video, Xu et al., CVPR 2019.
+
+    Two clips are `gap_frames` of the timeline apart.
     """
 
     name: Literal["vcop"] = "vcop"
@@ -23,7 +24,8 @@ class VCOP:
     def __post_init__(self) -> None:
         if not 2 <= self.num_clips <= 6 or self.gap_frames < 0 or not 0 <= self.dropout < 1:
             raise UserError(
-                "num_clips, gap_frames, dropout: write 2 to 6 clips, a gap of 0 or more, a dropout from 0 to below 1."
+                "num_clips, gap_frames, dropout: write 2 to 6 clips, a gap of 0 or more, a dropout "
+                "from 0 to below 1."
             )
 
     def window_frames(self, clip_frames: int) -> int:
@@ -32,7 +34,7 @@ class VCOP:
 
     @property
     def clips_per_video(self) -> tuple[int, int]:
-        """Clips that a step learns from, and clips that it only looks at."""
+        """Clips that a step trains on, and clips without gradient."""
         return self.num_clips, 0
 
 
@@ -41,7 +43,13 @@ def at_complexity(complexity: Complexity) -> VCOP:
     return VCOP(complexity=complexity, num_clips=complexity + 2)
 
 
-# 0.001 for 8 videos, each with its tuple of clips; in proportion.
+# The source: lr 0.001 for 8 videos, each with its tuple of clips; here in proportion.
 SPEC = TaskSpec(
-    title="VCOP", at_complexity=at_complexity, augment=TURNED, lr=0.008, lr_of={}, weight_decay=5e-4
+    title="VCOP",
+    parameters=VCOP,
+    at_complexity=at_complexity,
+    augment=ROTATED_AND_RECOLOURED,
+    lr=0.008,
+    lr_of={},
+    weight_decay=5e-4,
 )

@@ -26,7 +26,7 @@ from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.sampling import evenly_spaced_clips
 from kdbatch.run.tasks.rspnet import sample_clips
 from kdbatch.vocab.shards import Sample, find_subset, load_index
-from kdbatch.vocab.tasks import RSPNet
+from kdbatch.vocab.tasks.rspnet import RSPNet
 from kdbatch.vocab.views import View
 
 

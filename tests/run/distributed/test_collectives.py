@@ -13,7 +13,9 @@ from kdbatch.run.data.batches import Batch
 from kdbatch.run.distributed.collectives import all_gather_with_grad, permute_rows
 from kdbatch.run.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from kdbatch.run.tasks import PRETEXTS
-from kdbatch.vocab.tasks import CVRL, TDL, RSPNet
+from kdbatch.vocab.tasks.cvrl import CVRL
+from kdbatch.vocab.tasks.rspnet import RSPNet
+from kdbatch.vocab.tasks.tdl import TDL
 
 NUM = 8
 TASKS = {

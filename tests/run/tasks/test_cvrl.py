@@ -15,7 +15,8 @@ from kdbatch.run.tasks.cvrl import (
     nt_xent,
     sample_clips,
 )
-from kdbatch.vocab.tasks import CVRL, TASKS
+from kdbatch.vocab.tasks import TASKS
+from kdbatch.vocab.tasks.cvrl import CVRL
 from kdbatch.vocab.views import View
 
 VIEW = View(num_frames=8, stride_frames=2)

@@ -24,7 +24,8 @@ from kdbatch.run.tasks.prp import (
     target_weights,
 )
 from kdbatch.vocab.backbones import Backbone
-from kdbatch.vocab.tasks import PRP, TASKS
+from kdbatch.vocab.tasks import TASKS
+from kdbatch.vocab.tasks.prp import PRP
 from kdbatch.vocab.views import View
 
 VIEW = View(num_frames=16)

@@ -19,7 +19,8 @@ from kdbatch.run.tasks.rotnet import (
     rotnet_step,
     sample_clips,
 )
-from kdbatch.vocab.tasks import TASKS, RotNet
+from kdbatch.vocab.tasks import TASKS
+from kdbatch.vocab.tasks.rotnet import RotNet
 from kdbatch.vocab.views import View
 
 VIEW = View(num_frames=8, stride_frames=2, size_pixels=24)

@@ -9,7 +9,8 @@ from kdbatch.run.data.batches import Batch
 from kdbatch.run.distributed.process_group import SINGLE_PROCESS
 from kdbatch.run.tasks.momentum import MomentumEncoders
 from kdbatch.run.tasks.rspnet import build_model, draw_speeds, rspnet_step, sample_clips
-from kdbatch.vocab.tasks import TASKS, RSPNet
+from kdbatch.vocab.tasks import TASKS
+from kdbatch.vocab.tasks.rspnet import RSPNet
 from kdbatch.vocab.views import View
 
 VIEW = View(num_frames=8)

@@ -11,7 +11,8 @@ from kdbatch.run.data.batches import Batch
 from kdbatch.run.distributed.process_group import SINGLE_PROCESS
 from kdbatch.run.tasks.momentum import MomentumEncoders
 from kdbatch.run.tasks.tdl import build_model, draw_starts, mix_in_frame, sample_clips, tdl_step
-from kdbatch.vocab.tasks import TASKS, TDL
+from kdbatch.vocab.tasks import TASKS
+from kdbatch.vocab.tasks.tdl import TDL
 from kdbatch.vocab.views import View
 
 VIEW = View(num_frames=8, stride_frames=2)

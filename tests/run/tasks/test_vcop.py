@@ -13,7 +13,8 @@ from kdbatch.base.errors import UserError
 from kdbatch.run.data.batch import Batch, StoredVideo
 from kdbatch.run.rng import balanced
 from kdbatch.run.tasks.vcop import VCOPModel, chance_accuracy, clip_orders, sample_clips, vcop_step
-from kdbatch.vocab.tasks import TASKS, VCOP
+from kdbatch.vocab.tasks import TASKS
+from kdbatch.vocab.tasks.vcop import VCOP
 from kdbatch.vocab.views import View
 
 VIEW = View(num_frames=8, stride_frames=1)
