@@ -1,4 +1,4 @@
-"""Worlds that several rooms' tests stand in."""
+"""Fixtures for the tests of several rooms."""
 
 import dataclasses
 import os
@@ -13,18 +13,17 @@ from kdbatch.vocab.config import Config
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.shards import Part, Shard, ShardIndex
 
-os.environ.setdefault(
-    "OMP_NUM_THREADS", "1"
-)  # before torch is imported: tests share the cores, and sums keep their order
+# Before torch is imported: tests share the cores, and sums keep their order.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow tests first: with several workers the last one to end is then a short one."""
+    """Run slow tests first, so that the last test to end on several workers is a short one."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(autouse=True)
-def same_chance_after_each_test() -> Iterator[None]:
+def restored_random_state() -> Iterator[None]:
     state = random.getstate()
     yield
     random.setstate(state)
@@ -32,14 +31,14 @@ def same_chance_after_each_test() -> Iterator[None]:
 
 @pytest.fixture
 def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder that kdbatch is called in."""
+    """An empty folder that is the working directory of the test."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 @pytest.fixture
 def sharded(in_tmp: Path) -> Callable[..., Config]:
-    """Writes indexes of data sets, enough to plan with: no video stands behind them."""
+    """Writes indexes of data sets without videos, which are enough to plan with."""
 
     def write(**num_videos: int) -> Config:
         for dataset, count in num_videos.items():

@@ -1,4 +1,4 @@
-"""From videos to report through the command line, killed at every stage."""
+"""The whole chain from videos to report through the command line, killed in every stage."""
 
 import re
 import shutil
@@ -13,88 +13,88 @@ from support import micro_study as micro
 from kdbatch.base.atomic_write import load_json
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("chain")]
-EPOCHS = 32  # long enough that a stage can be caught in the middle of its training
+EPOCHS = 32  # enough to interrupt a stage in the middle of its training
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Shards, and the finished study that was never interrupted."""
-    folder = tmp_path_factory.mktemp("world")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with shards and experiments. `uninterrupted` fills it with the finished study."""
+    folder = tmp_path_factory.mktemp("study")
     micro.write_shards(folder)
     micro.write_jobs(folder, epochs=EPOCHS)
     return folder
 
 
 @pytest.fixture(scope="session")
-def unbroken(world: Path) -> dict[str, dict[str, object]]:
-    micro.wait_for_success(micro.submit(world, world / "jobs" / "subset_size.yaml"))
-    return micro.interruption_independent_results(world)
+def uninterrupted(study: Path) -> dict[str, dict[str, object]]:
+    micro.wait_for_success(micro.submit(study, study / "jobs" / "subset_size.yaml"))
+    return micro.run_results(study)
 
 
 @pytest.fixture
-def fresh(world: Path, tmp_path: Path) -> Path:
-    """The same shards and jobs, no runs."""
+def unstarted(study: Path, tmp_path: Path) -> Path:
+    """A copy of the shards and experiments, without runs."""
     for name in ("shards", "jobs"):
-        shutil.copytree(world / name, tmp_path / name)
+        shutil.copytree(study / name, tmp_path / name)
     return tmp_path
 
 
-def test_killed_in_every_stage_and_started_again_it_ends_with_the_same_weights(
-    fresh: Path, unbroken: dict[str, dict[str, object]]
+def test_a_study_that_is_killed_in_every_stage_ends_with_the_same_weights(
+    unstarted: Path, uninterrupted: dict[str, dict[str, object]]
 ) -> None:
     experiment = micro.leave_out(
-        fresh / "jobs" / "subset_size.yaml",
+        unstarted / "jobs" / "subset_size.yaml",
         "cka_r21d_teacher",
         "cka_shufflenet_teacher",
         "student_fewer_blocks",
     )
     for kind in ("pretrain", "finetune", "distill", "compare"):
-        process = micro.submit(fresh, experiment)
+        process = micro.submit(unstarted, experiment)
         try:
-            micro.wait_for_run(fresh, kind)
+            micro.wait_for_run(unstarted, kind)
         finally:
             micro.kill(process)
-        assert len(micro.interruption_independent_results(fresh)) < len(unbroken)
-    micro.wait_for_success(micro.submit(fresh, experiment))
-    found = micro.interruption_independent_results(fresh)
-    assert len(found) == len(unbroken) - 2
-    assert found == {run_id: unbroken[run_id] for run_id in found}
+        assert len(micro.run_results(unstarted)) < len(uninterrupted)
+    micro.wait_for_success(micro.submit(unstarted, experiment))
+    results = micro.run_results(unstarted)
+    assert len(results) == len(uninterrupted) - 2
+    assert results == {run_id: uninterrupted[run_id] for run_id in results}
 
 
-def test_asked_to_stop_it_saves_and_goes_on_from_there(
-    fresh: Path, unbroken: dict[str, dict[str, object]]
+def test_an_interrupted_study_saves_and_resumes_to_the_same_weights(
+    unstarted: Path, uninterrupted: dict[str, dict[str, object]]
 ) -> None:
-    process = micro.submit(fresh, fresh / "jobs" / "subset_size.yaml", jobs=1)
+    process = micro.submit(unstarted, unstarted / "jobs" / "subset_size.yaml", jobs=1)
     try:
-        row = micro.wait_for_run(fresh, "pretrain")
+        row = micro.wait_for_run(unstarted, "pretrain")
         process.send_signal(signal.SIGINT)
-        said, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=60)
     except BaseException:
         micro.kill(process)
         raise
-    assert process.returncode == 130 and "the same command goes on" in said
-    folder = fresh / "runs" / row.run_id
+    assert process.returncode == 130 and "the same command goes on" in output
+    folder = unstarted / "runs" / row.run_id
     assert (folder / "checkpoint.pt").exists()
     done = subprocess.run(
         [sys.executable, "-m", "kdbatch", "run", str(folder)], capture_output=True, text=True
     )
     assert done.returncode == 0 and done.stdout.startswith("done:"), done
     assert load_json(folder / "done.json")["attempts"] == 2
-    assert micro.interruption_independent_results(fresh)[row.run_id] == unbroken[row.run_id]
+    assert micro.run_results(unstarted)[row.run_id] == uninterrupted[row.run_id]
 
 
 def test_a_finished_study_is_not_run_again_and_the_report_has_all_its_parts(
-    world: Path, unbroken: dict[str, dict[str, object]]
+    study: Path, uninterrupted: dict[str, dict[str, object]]
 ) -> None:
-    stamps = {path: path.stat().st_mtime_ns for path in (world / "runs").glob("r*/*")}
-    said = micro.wait_for_success(micro.submit(world, world / "jobs" / "subset_size.yaml"))
-    assert "12 runs: 12 done" in said
-    assert {path: path.stat().st_mtime_ns for path in (world / "runs").glob("r*/*")} == stamps
+    stamps = {path: path.stat().st_mtime_ns for path in (study / "runs").glob("r*/*")}
+    output = micro.wait_for_success(micro.submit(study, study / "jobs" / "subset_size.yaml"))
+    assert "12 runs: 12 done" in output
+    assert {path: path.stat().st_mtime_ns for path in (study / "runs").glob("r*/*")} == stamps
     done = subprocess.run(
-        [sys.executable, "-m", "kdbatch", "report"], cwd=world, capture_output=True, text=True
+        [sys.executable, "-m", "kdbatch", "report"], cwd=study, capture_output=True, text=True
     )
     assert done.returncode == 0 and "report/index.html" in done.stdout.splitlines()[-1], done
-    report = world / "report"
+    report = study / "report"
     for name in (
         "index.html",
         "report.json",

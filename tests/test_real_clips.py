@@ -1,7 +1,6 @@
-"""The same chain on real videos: cut into labelled segments, laid out as UCF101 is published,
-sharded, read by decord, fine-tuned on.
-"""
+"""The chain on real videos: segments in UCF101's layout are sharded, read by decord, trained on."""
 
+import itertools
 from fractions import Fraction
 from pathlib import Path
 from statistics import mean
@@ -19,8 +18,8 @@ from kdbatch.vocab.shard_request import ShardRequest
 from kdbatch.vocab.shards import load_index
 
 SEGMENT_FRAMES, NUM_SEGMENTS = 24, 6
-# An epoch is one batch of a few clips, and its loss is as noisy: the first quarter of the epochs is
-# compared with the last.
+# An epoch is one batch of a few clips and its loss is noisy: the test compares the means over the
+# first and the last quarter of the epochs.
 NUM_EPOCHS = 32
 
 pytestmark = pytest.mark.slow
@@ -39,14 +38,11 @@ tables:
 
 
 def _write_segment(path: Path, frames: list[av.VideoFrame], rate: Fraction) -> None:
-    """One segment as UCF101 stores its videos: MPEG-4 part 2 in AVI."""
+    """Write one segment in UCF101's format: MPEG-4 part 2 in AVI."""
     with av.open(str(path), "w") as out:
         stream = out.add_stream("mpeg4", rate=rate, options={"b": "2M", "g": "12"})
-        stream.width, stream.height, stream.pix_fmt = (
-            frames[0].width // 2 * 2,
-            frames[0].height // 2 * 2,
-            "yuv420p",
-        )
+        stream.width, stream.height = frames[0].width // 2 * 2, frames[0].height // 2 * 2
+        stream.pix_fmt = "yuv420p"
         for number, frame in enumerate(frames):
             frame = frame.reformat(stream.width, stream.height, "yuv420p")
             frame.pts, frame.time_base = number, 1 / rate
@@ -56,7 +52,7 @@ def _write_segment(path: Path, frames: list[av.VideoFrame], rate: Fraction) -> N
 
 @pytest.fixture(scope="module")
 def ucf101_layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A class per clip; each segment is a group of its own; two thirds train, one third test."""
+    """UCF101's files: one class per clip, one group per segment, a third of the segments is test."""
     clips, root = real_clips(), tmp_path_factory.mktemp("real") / "ucf101"
     lists = root / "ucfTrainTestlist"
     lists.mkdir(parents=True)
@@ -69,19 +65,12 @@ def ucf101_layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / "UCF-101" / name).mkdir(parents=True)
         with av.open(str(clip), metadata_errors="ignore") as container:
             rate = Fraction(container.streams.video[0].average_rate or 25).limit_denominator(1000)
-            frames = [
-                frame
-                for frame, _ in zip(
-                    container.decode(video=0), range(SEGMENT_FRAMES * NUM_SEGMENTS), strict=False
-                )
-            ]
+            decoded = container.decode(video=0)
+            frames = list(itertools.islice(decoded, SEGMENT_FRAMES * NUM_SEGMENTS))
         for number in range(len(frames) // SEGMENT_FRAMES):
             path = f"{name}/v_{name}_g{number + 1:02d}_c01.avi"
-            _write_segment(
-                root / "UCF-101" / path,
-                frames[number * SEGMENT_FRAMES : (number + 1) * SEGMENT_FRAMES],
-                rate,
-            )
+            segment = frames[number * SEGMENT_FRAMES : (number + 1) * SEGMENT_FRAMES]
+            _write_segment(root / "UCF-101" / path, segment, rate)
             if number % 3 == 2:
                 test.append(f"{path}\n")
             else:
@@ -112,14 +101,10 @@ def test_real_videos_go_through_the_whole_chain_read_by_decord(
     assert len(runs) == 3
     for folder in runs:
         assert load_json(folder / "run.json")["decoder"] == "decord"
-        loss = (
-            pl.read_parquet(folder / "curves.parquet")
-            .filter(pl.col("name") == "loss")["value"]
-            .to_list()
-        )
-        assert len(loss) == NUM_EPOCHS and mean(loss[-NUM_EPOCHS // 4 :]) < mean(
-            loss[: NUM_EPOCHS // 4]
-        )
+        curves = pl.read_parquet(folder / "curves.parquet")
+        loss = curves.filter(pl.col("name") == "loss")["value"].to_list()
+        assert len(loss) == NUM_EPOCHS
+        assert mean(loss[-NUM_EPOCHS // 4 :]) < mean(loss[: NUM_EPOCHS // 4])
         predictions = pl.read_parquet(folder / "predictions.parquet")
         assert len(predictions) == part.num_in_split["test01"]
         assert predictions["probability_K"].list.sum().is_close(1.0, abs_tol=1e-3).all()

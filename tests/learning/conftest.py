@@ -7,7 +7,7 @@ from support.learning import write_toy_shards
 
 @pytest.fixture(scope="session")
 def toy_shards(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """Shards of the toy videos, made once, however many processes the tests are spread over."""
+    """Shards of the toy videos, written once for all test processes."""
     base = tmp_path_factory.getbasetemp()
     folder = (base if worker_id == "master" else base.parent) / "toy_shards"
     folder.mkdir(exist_ok=True)

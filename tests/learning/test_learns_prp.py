@@ -1,5 +1,6 @@
-"""Chance is 50 %: two rates. In the first epochs the network learns to rebuild clips, and only then
-their rate.
+"""Pretraining by PRP. Chance is 50 %: two rates.
+
+In the first epochs the network learns to reconstruct clips, and only later to classify their rate.
 """
 
 import logging
@@ -10,7 +11,7 @@ from support.learning import pretrain_and_evaluate, toy_recipe
 
 
 @pytest.mark.learning
-def test_how_fast_unseen_videos_play_is_told(toy_shards: Path, tmp_path: Path) -> None:
+def test_the_playback_rate_of_unseen_videos_is_recognised(toy_shards: Path, tmp_path: Path) -> None:
     recipe = toy_recipe("prp", "r21d_10", shards_dir=toy_shards, folder=tmp_path)
     learned = pretrain_and_evaluate(recipe, shards_dir=toy_shards, folder=tmp_path)
     logging.getLogger(__name__).warning("%s", learned)  # shown by make test-learning

@@ -1,4 +1,4 @@
-"""Chance is 50 %: two rotations."""
+"""Pretraining by RotNet. Chance is 50 %: two rotations."""
 
 import logging
 from pathlib import Path
@@ -9,7 +9,7 @@ from support.learning import pretrain_and_evaluate, toy_recipe
 
 @pytest.mark.learning
 @pytest.mark.parametrize("backbone", ["r21d_10", "shufflenet_2x"])
-def test_which_way_is_up_is_seen_in_unseen_videos(
+def test_the_rotation_of_unseen_videos_is_recognised(
     toy_shards: Path, tmp_path: Path, backbone: str
 ) -> None:
     recipe = toy_recipe("rotnet", backbone, shards_dir=toy_shards, folder=tmp_path)

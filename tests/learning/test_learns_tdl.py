@@ -6,9 +6,7 @@ from support.learning import pretrain_and_evaluate, toy_recipe
 
 
 @pytest.mark.learning
-def test_a_moment_is_told_from_another_of_its_unseen_video(
-    toy_shards: Path, tmp_path: Path
-) -> None:
+def test_moments_of_one_unseen_video_are_distinguished(toy_shards: Path, tmp_path: Path) -> None:
     recipe = toy_recipe("tdl", "r21d_10", shards_dir=toy_shards, folder=tmp_path)
     learned = pretrain_and_evaluate(recipe, shards_dir=toy_shards, folder=tmp_path)
     logging.getLogger(__name__).warning("%s", learned)  # shown by make test-learning

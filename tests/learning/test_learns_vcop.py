@@ -1,5 +1,6 @@
-"""Chance is 16.7 %: six orders. For some 20 steps the loss stays at that of guessing; then it
-falls.
+"""Pretraining by VCOP. Chance is 16.7 %: six orders.
+
+For about 20 steps the loss stays at that of guessing; then it falls.
 """
 
 import logging
@@ -10,7 +11,9 @@ from support.learning import pretrain_and_evaluate, toy_recipe
 
 
 @pytest.mark.learning
-def test_the_order_of_clips_of_unseen_videos_is_told(toy_shards: Path, tmp_path: Path) -> None:
+def test_the_order_of_clips_of_unseen_videos_is_recognised(
+    toy_shards: Path, tmp_path: Path
+) -> None:
     recipe = toy_recipe("vcop", "r21d_10", shards_dir=toy_shards, folder=tmp_path)
     learned = pretrain_and_evaluate(recipe, shards_dir=toy_shards, folder=tmp_path)
     logging.getLogger(__name__).warning("%s", learned)  # shown by make test-learning

@@ -8,6 +8,7 @@ from support.inputs import JOBS
 
 from kdbatch.plan.resolve import make_plan
 from kdbatch.vocab.plans import Plan
+from kdbatch.vocab.recipes import Pretrain
 
 FILES = sorted(JOBS.glob("*.yaml"))
 PROFILES = sorted(path.stem for path in (JOBS / "profiles").glob("*.yaml"))
@@ -30,56 +31,41 @@ def test_every_profile_plans_the_whole_study_and_every_map_and_claim_has_its_run
     plan = study(profile)
     assert [record.experiment for record in plan.records] == [path.stem for path in FILES]
     for record in plan.records:
-        played = {cell.role for cell in record.cells}
-        assert (
-            set(record.roles) == played
-        )  # roles of maps too: none is drawn for a case that does not exist
+        # roles of maps too: none is drawn for a case that does not exist
+        roles = {cell.role for cell in record.cells}
+        assert set(record.roles) == roles
         for claim in record.claims:
-            who = (
-                {f"map:{name}" for name in (claim.who, *claim.than)}
-                if claim.kind == "fewer_blocks_than"
-                else {claim.who, *claim.than}
-            )
-            assert who <= played
+            prefix = "map:" if claim.kind == "fewer_blocks_than" else ""
+            assert {f"{prefix}{name}" for name in (claim.who, *claim.than)} <= roles
 
 
 def test_a_run_that_several_experiments_need_is_planned_once(study) -> None:
-    together = study("paper")
-    apart = [{item.run.id for item in study("paper", [path]).runs} for path in FILES]
-    assert {item.run.id for item in together.runs} == set().union(*apart)
-    saved = sum(len(ids) for ids in apart) - len(together.runs)
-    assert saved == sum(len(item.used_by) - 1 for item in together.runs) > 30
-    control = next(
-        item
-        for item in together.runs
-        if item.run.recipe.kind == "distill" and len(item.used_by) > 1
-    )
-    assert control.run.parents == ()  # labels only: one run, whatever stands beside it
+    together = study("paper").runs
+    ids_by_file = [{item.run.id for item in study("paper", [path]).runs} for path in FILES]
+    assert {item.run.id for item in together} == set().union(*ids_by_file)
+    num_saved = sum(len(ids) for ids in ids_by_file) - len(together)
+    assert num_saved == sum(len(item.used_by) - 1 for item in together) > 30
+    shared = [item for item in together if len(item.used_by) > 1]
+    students = [item for item in shared if item.run.recipe.kind == "distill"]
+    assert students[0].run.parents == ()  # labels only
 
 
 def test_six_tasks_are_trained_four_of_them_at_three_complexities_and_two_as_in_their_papers(
     study,
 ) -> None:
-    ladder = {
-        (r.task.name, r.task.complexity)
-        for item in study("paper").runs
-        if (r := item.run.recipe).kind == "pretrain"
-    }
-    climbed = {(name, c) for name in ("rotnet", "vcop", "prp", "rspnet") for c in (1, 2, 3)}
-    assert ladder == climbed | {("cvrl", 2), ("tdl", 3)}
+    recipes = [item.run.recipe for item in study("paper").runs]
+    tasks = {(r.task.name, r.task.complexity) for r in recipes if isinstance(r, Pretrain)}
+    at_three = {(name, c) for name in ("rotnet", "vcop", "prp", "rspnet") for c in (1, 2, 3)}
+    assert tasks == at_three | {("cvrl", 2), ("tdl", 3)}
 
 
-def test_a_scale_may_leave_out_a_control_with_all_that_speaks_of_it(study) -> None:
-    assert "same_task" not in repr(
-        [r.roles | {"rows": r.tables, "claims": r.claims} for r in study("toy").records]
-    )
+def test_a_profile_can_leave_out_a_control_with_all_that_names_it(study) -> None:
+    for record in study("toy").records:
+        assert "same_task" not in repr((record.roles, record.tables, record.claims))
     for record in study("paper").records:
         assert "same_task" in record.roles and any("same_task" in t.rows for t in record.tables)
         assert any(claim.than == ("same_task",) and claim.control for claim in record.claims)
-        assert all(
-            any(cell.role == "same_task" and cell.seed == seed for cell in record.cells)
-            for seed in (0, 1, 2)
-        )
+        assert {cell.seed for cell in record.cells if cell.role == "same_task"} == {0, 1, 2}
 
 
 def test_teachers_of_one_task_differ_in_their_seed_alone(study) -> None:
@@ -88,6 +74,5 @@ def test_teachers_of_one_task_differ_in_their_seed_alone(study) -> None:
     record = next(r for r in plan.records if r.experiment == "task_complexity")
     for cell in (c for c in record.cells if c.role == "same_task"):
         teachers = [runs[parent] for parent in runs[cell.run_id].parents]
-        assert [t.seed - cell.seed for t in teachers] == [0, 1, 2] and len(
-            {t.recipe for t in teachers}
-        ) == 1
+        assert [t.seed - cell.seed for t in teachers] == [0, 1, 2]
+        assert len({t.recipe for t in teachers}) == 1

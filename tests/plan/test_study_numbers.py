@@ -1,6 +1,4 @@
-"""The profile `paper` is the study: every number that it states, and those of the recipes that it
-names, are in the plan.
-"""
+"""The profile `paper` has every number that the study states, and those of its sources."""
 
 import pytest
 from support.inputs import JOBS
@@ -27,9 +25,9 @@ def plan(sharded) -> Plan:
     )
 
 
-def _of(plan: Plan, experiment: str) -> list[Pretrain]:
-    found = [item.run.recipe for item in plan.runs if experiment in item.used_by]
-    return [recipe for recipe in found if isinstance(recipe, Pretrain)]
+def _pretrain_recipes(plan: Plan, experiment: str) -> list[Pretrain]:
+    recipes = [item.run.recipe for item in plan.runs if experiment in item.used_by]
+    return [recipe for recipe in recipes if isinstance(recipe, Pretrain)]
 
 
 def test_clips_schedules_and_seeds(plan: Plan) -> None:
@@ -37,13 +35,8 @@ def test_clips_schedules_and_seeds(plan: Plan) -> None:
     assert {(r.view.num_frames, r.view.size_pixels) for r in recipes} == {(16, 112)}
     students = [item.run for item in plan.runs if item.run.recipe.kind == "distill"]
     assert {run.seed for run in students} == {0, 1, 2}
-    assert {item.run.seed for item in plan.runs} == {
-        0,
-        1,
-        2,
-        3,
-        4,
-    }  # a student of three seeds has teachers of the two that follow
+    # a student of three seeds also has teachers of the next two
+    assert {item.run.seed for item in plan.runs} == {0, 1, 2, 3, 4}
     assert {r.schedule.epochs for r in recipes if isinstance(r, Pretrain)} == {200}
     assert {r.schedule.epochs for r in recipes if isinstance(r, Finetune)} == {100}
     assert {r.evaluation.num_clips for r in recipes if isinstance(r, Finetune | Distill)} == {10}
@@ -51,35 +44,23 @@ def test_clips_schedules_and_seeds(plan: Plan) -> None:
 
 
 def test_students_are_distilled_as_ae_kd_does(plan: Plan) -> None:
-    students = {
-        r
-        for item in plan.runs
-        if isinstance(r := item.run.recipe, Distill) and item.run.parents and r.weighting != "equal"
-    }
-    assert {
-        (r.weighting, r.temperature, r.hard_weight, r.soft_weight, r.max_teacher_weight)
-        for r in students
-    } == {("ae-kd", 4, 1, 0.9, 0.6)}
+    recipes = {item.run.recipe for item in plan.runs if item.run.parents}
+    students = [r for r in recipes if isinstance(r, Distill) and r.weighting != "equal"]
+    for r in students:
+        assert (r.weighting, r.temperature, r.hard_weight) == ("ae-kd", 4, 1)
+        assert (r.soft_weight, r.max_teacher_weight) == (0.9, 0.6)
     (schedule,) = {r.schedule for r in students}
-    assert (
-        schedule.epochs,
-        schedule.batch_clips,
-        schedule.lr,
-        schedule.momentum,
-        schedule.weight_decay,
-    ) == (240, 64, 0.05, 0.9, 5e-4)
-    assert (
-        schedule.decay == "steps"
-        and [share * 240 for share in schedule.milestones] == [150, 180, 210]
-        and schedule.decay_factor == 0.1
-    )
+    assert (schedule.epochs, schedule.batch_clips, schedule.lr) == (240, 64, 0.05)
+    assert (schedule.momentum, schedule.weight_decay) == (0.9, 5e-4)
+    assert (schedule.decay, schedule.decay_factor) == ("steps", 0.1)
+    assert [share * 240 for share in schedule.milestones] == [150, 180, 210]
 
 
 def test_subsets_of_each_experiment(plan: Plan) -> None:
-    thousands = {
-        path.stem: {(r.data.dataset, r.data.num_places // 1000) for r in _of(plan, path.stem)}
-        for path in FILES
-    }
+    thousands = {}
+    for path in FILES:
+        subsets = {recipe.data for recipe in _pretrain_recipes(plan, path.stem)}
+        thousands[path.stem] = {(s.dataset, s.num_places // 1000) for s in subsets}
     assert thousands == {
         "subset_size": {("k400", n) for n in (10, 30, 50, 100)},
         "task_complexity": {("k400", 50)},
@@ -89,7 +70,9 @@ def test_subsets_of_each_experiment(plan: Plan) -> None:
 
 
 def test_networks_of_each_experiment(plan: Plan) -> None:
-    networks = {path.stem: {r.backbone.kind for r in _of(plan, path.stem)} for path in FILES}
+    networks = {
+        path.stem: {r.backbone.kind for r in _pretrain_recipes(plan, path.stem)} for path in FILES
+    }
     both = {"r21d_10", "shufflenet_2x"}
     assert networks == {
         "subset_size": both,
@@ -99,63 +82,40 @@ def test_networks_of_each_experiment(plan: Plan) -> None:
     }
 
 
-def test_ladders_and_queues(plan: Plan) -> None:
-    tasks = {
-        (r.task.name, r.task.complexity): r.task for path in FILES for r in _of(plan, path.stem)
-    }
-    ladder = {
-        key: task for key, task in tasks.items() if key[0] in ("rotnet", "vcop", "prp", "rspnet")
-    }
-    assert len(ladder) == 12
-    for (_, complexity), task in ladder.items():
+def test_parameters_of_tasks(plan: Plan) -> None:
+    recipes = [r for path in FILES for r in _pretrain_recipes(plan, path.stem)]
+    tasks = {(r.task.name, r.task.complexity): r.task for r in recipes}
+    names = ("rotnet", "vcop", "prp", "rspnet")
+    at_three = {key: task for key, task in tasks.items() if key[0] in names}
+    assert len(at_three) == 12
+    for (_, complexity), task in at_three.items():
         match task:
             case RotNet():
                 assert len(task.quarters) == complexity + 1
             case VCOP():
-                assert (task.num_clips, task.gap_frames, task.dropout, task.hidden_dim) == (
-                    complexity + 2,
-                    8,
-                    0.5,
-                    512,
-                )
+                assert (task.num_clips, task.gap_frames) == (complexity + 2, 8)
+                assert (task.dropout, task.hidden_dim) == (0.5, 512)
                 assert task.window_frames(16) == {1: 64, 2: 88, 3: 112}[complexity]
             case PRP():
-                assert (
-                    task.rates == (1, 2, 4, 8)[: complexity + 1]
-                    and task.window_frames(16) == 16 * 2**complexity
-                )
-            case RSPNet():
-                assert (
-                    task.queue_size,
-                    task.embedding_dim,
-                    task.temperature,
-                    task.key_momentum,
-                ) == (16384, 128, 0.07, 0.999)
+                assert task.rates == (1, 2, 4, 8)[: complexity + 1]
                 assert task.window_frames(16) == 16 * 2**complexity
-    assert isinstance(tdl := tasks["tdl", 3], TDL) and (
-        tdl.queue_size,
-        tdl.temperature,
-        tdl.key_momentum,
-    ) == (500, 0.07, 0.999)
-    assert isinstance(cvrl := tasks["cvrl", 2], CVRL) and (
-        cvrl.temperature,
-        cvrl.num_hidden,
-        cvrl.hidden_dim,
-    ) == (0.1, 3, 2048)
+            case RSPNet():
+                assert (task.queue_size, task.embedding_dim) == (16384, 128)
+                assert (task.temperature, task.key_momentum) == (0.07, 0.999)
+                assert task.window_frames(16) == 16 * 2**complexity
+    tdl, cvrl = tasks["tdl", 3], tasks["cvrl", 2]
+    assert isinstance(tdl, TDL) and isinstance(cvrl, CVRL)
+    assert (tdl.queue_size, tdl.temperature, tdl.key_momentum) == (500, 0.07, 0.999)
+    assert (cvrl.temperature, cvrl.num_hidden, cvrl.hidden_dim) == (0.1, 3, 2048)
 
 
-def test_the_out_of_distribution_experiment_has_the_four_tasks_and_their_claims_their_points(
+def test_the_out_of_distribution_experiment_has_four_tasks_and_claims_have_their_points(
     plan: Plan,
 ) -> None:
-    assert {r.task.name for r in _of(plan, "out_of_distribution")} == {
-        "rotnet",
-        "vcop",
-        "cvrl",
-        "rspnet",
-    }
-    points = {
-        claim.id: claim.points for record in plan.records for claim in record.claims if claim.points
-    }
+    recipes = _pretrain_recipes(plan, "out_of_distribution")
+    assert {r.task.name for r in recipes} == {"rotnet", "vcop", "cvrl", "rspnet"}
+    claims = [claim for record in plan.records for claim in record.claims]
+    points = {claim.id: claim.points for claim in claims if claim.points}
     claimed = {
         "gain_rotnet": 20.5,
         "gain_vcop": 12.6,
@@ -167,19 +127,21 @@ def test_the_out_of_distribution_experiment_has_the_four_tasks_and_their_claims_
     }
 
 
-def test_outside_the_ladder_every_task_is_at_the_complexity_of_its_paper(plan: Plan) -> None:
+def test_outside_task_complexity_every_task_is_at_the_complexity_of_its_paper(plan: Plan) -> None:
     papers = {"rotnet": 3, "vcop": 1, "prp": 3, "cvrl": 2, "tdl": 3, "rspnet": 1}
     for experiment in ("out_of_distribution", "pretext_categories", "subset_size"):
-        assert {papers[r.task.name] == r.task.complexity for r in _of(plan, experiment)} == {True}
+        assert {
+            papers[r.task.name] == r.task.complexity for r in _pretrain_recipes(plan, experiment)
+        } == {True}
 
 
 def test_cvrl_has_larger_batches_and_warms_up(plan: Plan) -> None:
-    (s,) = {r.schedule for r in _of(plan, "out_of_distribution") if r.task.name == "cvrl"}
-    assert (s.epochs, s.batch_clips, s.warmup_epochs) == (200, 128, 5.0) and s.lr == pytest.approx(
-        0.32 * 128 / 1024
-    )
+    recipes = _pretrain_recipes(plan, "out_of_distribution")
+    (schedule,) = {r.schedule for r in recipes if r.task.name == "cvrl"}
+    assert (schedule.epochs, schedule.batch_clips, schedule.warmup_epochs) == (200, 128, 5.0)
+    assert schedule.lr == pytest.approx(0.32 * 128 / 1024)
 
 
 def test_no_two_runs_have_one_title(plan: Plan) -> None:
-    """They are what a person tells runs apart by, in `status` and in what failed."""
+    """A person identifies runs by their titles, in `kdbatch status` and in reports of failures."""
     assert len({item.title for item in plan.runs}) == len(plan.runs) == 658

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -5,13 +6,13 @@ import pytest
 from kdbatch.base.errors import UserError
 from kdbatch.plan.yaml_loader import load_yaml
 
-LAUGHS = "\n".join(
+BILLION_LAUGHS = "\n".join(
     ["l0: &l0 [ha]", *(f"l{i}: &l{i} [{', '.join([f'*l{i - 1}'] * 9)}]" for i in range(1, 12))]
 )
 
 
 @pytest.fixture
-def written(in_tmp: Path):
+def write_yaml(in_tmp: Path) -> Callable[[str], Path]:
     def write(text: str) -> Path:
         (in_tmp / "x.yaml").write_text(text)
         return Path("x.yaml")
@@ -19,13 +20,13 @@ def written(in_tmp: Path):
     return write
 
 
-def test_an_alias_repeats_what_stands_elsewhere(written) -> None:
-    path = written("a: &a {target: ucf101}\nb: [*a, *a]")
+def test_an_alias_repeats_the_value_that_it_names(write_yaml) -> None:
+    path = write_yaml("a: &a {target: ucf101}\nb: [*a, *a]")
     assert load_yaml(path) == {"a": {"target": "ucf101"}, "b": [{"target": "ucf101"}] * 2}
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         (
             "student: &s\n  title: S\n  loop: *s",
@@ -35,10 +36,13 @@ def test_an_alias_repeats_what_stands_elsewhere(written) -> None:
             "maps: &m [{id: a}, {at: *m}]",
             r"^x\.yaml\.maps\[1\]\.at: an alias \(\*\) puts this inside itself",
         ),
-        (LAUGHS, r"^x\.yaml: aliases \(\*\) make more than 100000 lists and mappings of it"),
+        (
+            BILLION_LAUGHS,
+            r"^x\.yaml: aliases \(\*\) make more than 100000 lists and mappings of it",
+        ),
     ],
 )
-def test_aliases_without_an_end_are_one_line(written, text: str, says: str) -> None:
-    with pytest.raises(UserError, match=says) as caught:
-        load_yaml(written(text))
+def test_endless_aliases_are_reported_in_one_line(write_yaml, text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        load_yaml(write_yaml(text))
     assert "\n" not in str(caught.value)

@@ -277,7 +277,7 @@ def measured(folder: Path) -> dict[str, dict[str, object]]:
     """Per run all that it found out: hashes of weights, bytes of predictions and maps, and its
     rows.
     """
-    found = micro.interruption_independent_results(folder)
+    found = micro.run_results(folder)
     for run_id, facts in found.items():
         rows = pl.read_parquet(folder / "runs" / run_id / "rows.parquet").filter(
             ~pl.col("name").is_in(ABOUT_MACHINE)

@@ -1,8 +1,7 @@
-"""Compiled layers, in a process of their own: the compiler starts threads, after which no other
-test of a process could fork.
+"""Runs compiled layers in a process of its own, because the compiler starts threads.
 
-Its backend traces and compiles nothing: what a real one adds is fast code for the same graphs.
-Prints how many graphs it was given, and of how many layers.
+No later test of the same process could fork safely. The backend traces and compiles nothing: a real
+one only adds fast code for the same graphs. Prints the numbers of traced graphs and of layers.
 """
 
 import sys
@@ -39,7 +38,7 @@ def evaluate(kind: str) -> int:
 
 
 def train(kind: str) -> int:
-    """Batches of two sizes, and two others in evaluation, in turn."""
+    """Alternates training with batches of two sizes and evaluation with batches of two others."""
     model = compiled(classifier(kind))
     for _ in range(2):
         for size in (3, 2):
@@ -64,11 +63,10 @@ def distill(kind: str) -> int:
 
 
 if __name__ == "__main__":
-    # The compiler looks at gradients of maps, which have none, and is warned.
+    # The compiler reads the gradients of intermediate tensors, which causes this warning.
     warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
-    # Limits are as PyTorch ships them, but for one that many networks would meet, and a test
-    # should.
-    with torch.compiler.config.patch(accumulated_recompile_limit=8):
+    # PyTorch's default limits, except for one that is lowered so that this test can exceed it.
+    with torch.compiler.config.patch(accumulated_recompile_limit=8):  # pyright: ignore[reportAttributeAccessIssue]  # added by install_config_module
         num_layers = {"evaluate": evaluate, "train": train, "distill": distill}[sys.argv[1]](
             sys.argv[2]
         )

@@ -1,6 +1,4 @@
-"""Pretraining as the toy profile does it, and what a network then knows of videos that it never
-saw.
-"""
+"""Pretrains a network at the scale of the toy profile, and evaluates it on unseen videos."""
 
 import math
 import time
@@ -41,24 +39,22 @@ SIZE = ToySize(
     hmdb51_train=1,
     hmdb51_test=1,
 )
-"""All of the toys that are pretrained on (k400/train, 160 videos) and asked about (k400/val, 64);
-the least of the others.
+"""All toy videos to pretrain on (k400/train, 160) and to evaluate on (k400/val, 64), and the fewest
+possible of the other data sets.
 """
 
 CPU = torch.device("cpu")
 MAX_SECONDS = 90
-UNSEEN_PASSES = (
-    8  # how often each unseen video is asked about, each time with other clips and other answers
-)
+UNSEEN_PASSES = 8  # evaluations of each unseen video, every time with other clips and answers
 
 
 @dataclass(frozen=True, kw_only=True)
 class Learned:
-    """Accuracies are shares: `seen` of the last training epoch, `unseen` in evaluation mode on
-    videos of another split.
+    """Accuracies on the pretext task, from 0 to 1.
 
-    `questions` were asked about unseen videos. `seconds` are those that one core has trained for:
-    who else is on the machine adds none.
+    `seen` is that of the last training epoch, `unseen` that of `questions` evaluations on videos of
+    another split. `seconds` is the CPU time of training, which does not depend on the load of the
+    machine.
     """
 
     seen: float
@@ -69,22 +65,23 @@ class Learned:
 
     @property
     def sigmas(self) -> float:
-        """How far `unseen` is above chance, in standard errors of guessing: answers are drawn anew
-        for each question, so whoever does not look at the clip is right as often as a coin with
-        `chance` on one side.
+        """How far `unseen` is above chance, in standard errors of guessing.
+
+        Each evaluation draws its answer independently, so that a guess is a Bernoulli trial with
+        probability `chance`.
         """
-        return (self.unseen - self.chance) / math.sqrt(
-            self.chance * (1 - self.chance) / self.questions
-        )
+        variance = self.chance * (1 - self.chance) / self.questions
+        return (self.unseen - self.chance) / math.sqrt(variance)
 
     def __str__(self) -> str:
-        seen, unseen, chance = (
-            f"{100 * share:.1f} %" for share in (self.seen, self.unseen, self.chance)
+        return (
+            f"seen {self.seen:.1%}, unseen {self.unseen:.1%}, chance {self.chance:.1%} "
+            f"({self.sigmas:.1f} standard errors), {self.seconds:.0f} s"
         )
-        return f"seen {seen}, unseen {unseen}, chance {chance} ({self.sigmas:.1f} standard errors), {self.seconds:.0f} s"
 
 
 def write_toy_shards(folder: Path) -> Path:
+    """Write toy videos and their shards, and return the folder of the shards."""
     write_toy(folder / "toys", processes=2, progress=silent, size=SIZE)
     for dataset, split in (("k400", "train"), ("k400", "val"), ("ucf101", "train01")):
         build_shards(
@@ -105,8 +102,9 @@ def toy_recipe(
     complexity: int = 1,
     profile: Path | None = None,
 ) -> Pretrain:
-    """What `kdbatch plan --profile toy` makes of pretraining on all of k400. Another `profile` is
-    for trying settings out.
+    """The recipe that `kdbatch plan --profile toy` makes for pretraining on all of k400.
+
+    `profile` replaces the toy profile, to try settings out.
     """
     pretrained = {"task": task, "complexity": complexity, "dataset": "k400", "subset": "all"}
     experiment = {
@@ -134,8 +132,9 @@ def toy_recipe(
 def pretrain_and_evaluate(
     recipe: Pretrain, *, shards_dir: Path, folder: Path, seed: int = 0
 ) -> Learned:
-    """Run the worker's own pretraining stage, for less than MAX_SECONDS, then ask the network about
-    videos that it has not seen.
+    """Run the worker's pretraining stage and evaluate the network on videos that it has not seen.
+
+    Fails if training takes MAX_SECONDS or more.
     """
     run = Run(recipe=recipe, seed=seed, parents=())
     assignment = Assignment(
@@ -146,37 +145,36 @@ def pretrain_and_evaluate(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with StatusReporter(run_folder, device="cpu", stop=StopSignal()) as pulse:
-            worker = RunContext(
+        with StatusReporter(run_folder, device="cpu", stop=StopSignal()) as reporter:
+            context = RunContext(
                 folder=run_folder,
-                reporter=pulse,
+                reporter=reporter,
                 device=CPU,
                 num_workers=0,
                 clip_reader=ClipReader(decoder="pyav"),
             )
-            began = time.process_time()
-            pretrain(recipe, assignment, worker)
-            seconds = time.process_time() - began
+            start = time.process_time()
+            pretrain(recipe, assignment, context)
+            seconds = time.process_time() - start
         assert seconds < MAX_SECONDS, (
             f"{recipe.task.name} on {recipe.backbone.kind} took {seconds:.0f} s of one core"
         )
-        seen, chance = _measured(run_folder)
-        unseen, questions = _ask(recipe, run_folder, shards_dir=shards_dir)
+        seen, chance = _training_accuracy(run_folder)
+        unseen, questions = _evaluate(recipe, run_folder, shards_dir=shards_dir)
     finally:
         torch.set_num_threads(threads)
     return Learned(seen=seen, unseen=unseen, chance=chance, questions=questions, seconds=seconds)
 
 
-def _measured(run_folder: RunFolder) -> tuple[float, float]:
+def _training_accuracy(run_folder: RunFolder) -> tuple[float, float]:
+    """(accuracy of the last epoch, accuracy of guessing), as the run has written them."""
     value = {row["name"]: row["value"] for row in pl.read_parquet(run_folder.rows).to_dicts()}
     return value["pretext_accuracy"] / 100, value["pretext_chance"] / 100
 
 
 @torch.no_grad()
-def _ask(recipe: Pretrain, run_folder: RunFolder, *, shards_dir: Path) -> tuple[float, int]:
-    """Accuracy in evaluation mode over UNSEEN_PASSES passes of the validation split, and the number
-    of questions.
-    """
+def _evaluate(recipe: Pretrain, run_folder: RunFolder, *, shards_dir: Path) -> tuple[float, int]:
+    """Accuracy in evaluation mode over UNSEEN_PASSES passes of k400/val, and number of trials."""
     task, view, pretext = recipe.task, recipe.view, PRETEXTS[recipe.task.name]
     model = pretext.build_model(task, lambda: build_backbone(recipe.backbone), SINGLE_PROCESS)
     checkpoint = load_checkpoint(run_folder.checkpoint)
@@ -194,13 +192,12 @@ def _ask(recipe: Pretrain, run_folder: RunFolder, *, shards_dir: Path) -> tuple[
         sample_clips=lambda chosen, rng: pretext.sample_clips(chosen, task, view, rng),
         clip_reader=ClipReader(decoder="pyav"),
     )
-    hits = []
+    accuracies, sizes = [], []
     for step in range(UNSEEN_PASSES * source.steps_per_epoch):
         torch.manual_seed(step)
         batch = source[step]
-        taken = pretext.step(
-            model, batch.views(size_pixels=view.size_pixels, device=CPU), batch, task
-        )
-        hits.append((float(taken.report["accuracy"]), len(batch.keys)))
-    accuracy, num_videos = np.array(hits).T
-    return float(np.average(accuracy, weights=num_videos)), int(num_videos.sum())
+        views = batch.views(size_pixels=view.size_pixels, device=CPU)
+        output = pretext.step(model, views, batch, task)
+        accuracies.append(float(output.report["accuracy"]))
+        sizes.append(len(batch.keys))
+    return float(np.average(accuracies, weights=sizes)), sum(sizes)

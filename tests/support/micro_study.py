@@ -1,4 +1,4 @@
-"""A study of seconds: tiny toys, sharded, and a small experiment over both networks."""
+"""A study that takes seconds: tiny toy videos, their shards, and one experiment on two networks."""
 
 import contextlib
 import json
@@ -52,7 +52,7 @@ num_eval_clips: 2
 
 
 def write_shards(folder: Path) -> None:
-    """Toys and shards of k400 and ucf101 below `folder`."""
+    """Write toy videos and shards of k400 and ucf101 below `folder`."""
     write_toy(folder / "toys", processes=1, progress=silent, size=SIZE)
     for dataset in ("k400", "ucf101"):
         build_shards(
@@ -64,7 +64,7 @@ def write_shards(folder: Path) -> None:
 
 
 def write_jobs(folder: Path, *, epochs: int) -> Path:
-    """The first experiment and a profile of `epochs` epochs, in a folder of their own."""
+    """Write the first experiment and a profile of `epochs` epochs to `folder`/jobs."""
     (folder / "jobs" / "profiles").mkdir(parents=True)
     path = folder / "jobs" / "subset_size.yaml"
     path.write_text((JOBS / "subset_size.yaml").read_text())
@@ -73,7 +73,7 @@ def write_jobs(folder: Path, *, epochs: int) -> Path:
 
 
 def leave_out(experiment: Path, *ids: str) -> Path:
-    """The experiment without some of its maps and claims; its other runs stay what they are."""
+    """Remove the maps and claims with these ids from the file; the ids of other runs stay equal."""
     raw = yaml.safe_load(experiment.read_text())
     for part in ("maps", "claims"):
         raw[part] = [item for item in raw[part] if item["id"] not in ids]
@@ -82,10 +82,10 @@ def leave_out(experiment: Path, *ids: str) -> Path:
 
 
 def submit(folder: Path, experiment: Path, *, jobs: int = 2) -> subprocess.Popen[str]:
-    """`kdbatch submit`, in a process group of its own so that it can be killed with all it started."""
-    words = ["submit", str(experiment), "--profile=test", "--local", f"--jobs={jobs}"]
+    """Start `kdbatch submit` in a process group of its own, so that `kill` reaches its children."""
+    arguments = ["submit", str(experiment), "--profile=test", "--local", f"--jobs={jobs}"]
     return subprocess.Popen(
-        [sys.executable, "-m", "kdbatch", *words],
+        [sys.executable, "-m", "kdbatch", *arguments],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -95,14 +95,14 @@ def submit(folder: Path, experiment: Path, *, jobs: int = 2) -> subprocess.Popen
 
 
 def wait_for_success(process: subprocess.Popen[str], *, timeout: float = 150) -> str:
-    """What it printed; it must end well."""
-    said, _ = process.communicate(timeout=timeout)
-    assert process.returncode == 0, said
-    return said
+    """The output of a process that must exit with 0."""
+    output, _ = process.communicate(timeout=timeout)
+    assert process.returncode == 0, output
+    return output
 
 
 def wait_for_run(folder: Path, kind: str, *, timeout: float = 60) -> RunRow:
-    """The first run of `kind` that has taken a step and is not done."""
+    """Wait for a running run of `kind` that has taken a step."""
     found: list[RunRow] = []
 
     def is_running() -> bool:
@@ -116,20 +116,21 @@ def wait_for_run(folder: Path, kind: str, *, timeout: float = 60) -> RunRow:
 
 
 def kill(process: subprocess.Popen[str]) -> None:
-    """SIGKILL for the whole group: nobody gets to say goodbye."""
+    """Send SIGKILL to the whole process group: no process can clean up."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
 
 
-def interruption_independent_results(folder: Path) -> dict[str, dict[str, object]]:
-    """Per run what must not depend on interruptions: the weights' hash, or the map's bytes."""
-    found: dict[str, dict[str, object]] = {}
+def run_results(folder: Path) -> dict[str, dict[str, object]]:
+    """Run id -> results that must not depend on interruptions: hash of weights, bytes of files."""
+    results: dict[str, dict[str, object]] = {}
     for done in sorted((folder / "runs").glob("r*/done.json")):
         facts = json.loads(done.read_text())
-        found[done.parent.name] = {"model": facts.get("model_sha256"), "kind": facts["kind"]}
+        run: dict[str, object] = {"model": facts.get("model_sha256"), "kind": facts["kind"]}
         for name in ("predictions.parquet", "cka.parquet"):
             path = done.parent / name
             if path.exists():
-                found[done.parent.name][name] = path.read_bytes()
-    return found
+                run[name] = path.read_bytes()
+        results[done.parent.name] = run
+    return results

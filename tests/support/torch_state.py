@@ -1,4 +1,4 @@
-"""One thread for torch, and a random state that each test begins anew and gives back."""
+"""A fixture that gives each test one torch thread and a fixed random state, and restores both."""
 
 from collections.abc import Iterator
 

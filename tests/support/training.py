@@ -27,8 +27,9 @@ TOTAL = 9
 
 
 class Noise:
-    """Nine batches of random clips, each a pure function of its step; of each, the share of a
-    process.
+    """Nine batches of random clips, each a pure function of its step.
+
+    In a process group each rank has its share of every batch.
     """
 
     steps_per_epoch = 3
@@ -38,9 +39,9 @@ class Noise:
         self.share = slice(group.rank, None, group.world_size)
 
     def __getitem__(self, step: int) -> Batch:
-        made = torch.Generator().manual_seed(step)
+        rng = torch.Generator().manual_seed(step)
         clips = [
-            torch.randint(0, 256, (2, 8, 8, 3), generator=made, dtype=torch.uint8) for _ in range(4)
+            torch.randint(0, 256, (2, 8, 8, 3), generator=rng, dtype=torch.uint8) for _ in range(4)
         ][self.share]
         draws = [AugmentParams((0, 0, 8, 8), False, False)] * len(clips)
         return Batch(
@@ -53,7 +54,7 @@ class Noise:
 
 
 class Net(nn.Module):
-    """Batch statistics, dropout and momentum: everything that a resumed run could forget."""
+    """A network with batch statistics and dropout: state that a resumed run could lose."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,7 +68,7 @@ class Net(nn.Module):
 
 
 class Watcher:
-    """Keeps the highest sum of weights that an epoch ended with."""
+    """An epoch callback with state: the highest sum of weights at the end of an epoch."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model, self.epochs, self.best = model, list[int](), torch.tensor(-math.inf)
@@ -83,8 +84,8 @@ class Watcher:
     def state_dict(self) -> dict[str, Any]:
         return {"epochs": list(self.epochs), "best": self.best}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.epochs, self.best = state["epochs"], state["best"]
+    def load_state_dict(self, memory: dict[str, Any]) -> None:
+        self.epochs, self.best = memory["epochs"], memory["best"]
 
 
 def run(
@@ -98,16 +99,19 @@ def run(
     net: Callable[[], nn.Module] = Net,
     device: torch.device = CPU,
 ) -> tuple[dict[str, torch.Tensor], TrainingResult]:
-    """Train, and ask to stop in a step, or have its loss be no number. The state, and what training
-    tells.
+    """Train `net`, and return its state and the result of training.
+
+    `stop_at` requests a stop in that step; `poison_at` makes the loss of that step NaN.
     """
     torch.manual_seed(7)
     model, stop, steps = net().to(device), StopSignal(), 0
     watcher = Watcher(model) if watched else None
-    with StatusReporter(RunFolder(folder), device="cpu", stop=stop, writes=group.is_rank0) as pulse:
-        worker = RunContext(
+    with StatusReporter(
+        RunFolder(folder), device="cpu", stop=stop, writes=group.is_rank0
+    ) as reporter:
+        context = RunContext(
             folder=RunFolder(folder),
-            reporter=pulse,
+            reporter=reporter,
             device=device,
             num_workers=0,
             clip_reader=ClipReader(decoder="pyav"),
@@ -119,24 +123,24 @@ def run(
             steps += 1
             stop.asked = steps == stop_at
             step = finetune_step(model, clip_VBCTHW[0], batch.label_B)
-            return (
-                StepOutput(loss=step.loss * float("nan"), report={}) if steps == poison_at else step
-            )
+            if steps == poison_at:
+                return StepOutput(loss=step.loss * float("nan"), report={})
+            return step
 
         source = Noise(group)
         trained = train(
             model,
             take_step,
-            source=source,
+            source=source,  # pyright: ignore[reportArgumentType]  # has what `train` uses of it
             schedule=schedule,
             seed=0,
-            context=worker,
+            context=context,
             after_epoch=watcher,
-        )  # type: ignore[arg-type]
+        )
     assert watcher is None or watcher.epochs == [1, 2, 3]
     return model.state_dict(), trained
 
 
 def deterministic_curves(trained: TrainingResult) -> list[Measure]:
-    """The curves that do not tell the time."""
+    """The curves that do not depend on timing."""
     return [m for m in trained.curves if m.name != "data_wait_share"]

@@ -7,7 +7,7 @@ from kdbatch.vocab.shards import ORIGINALS, find_subset, load_index, parse_video
 
 
 @pytest.mark.parametrize(
-    ("words", "count"),
+    ("text", "count"),
     [
         ("50k", 50_000),
         ("2000", 2000),
@@ -17,25 +17,24 @@ from kdbatch.vocab.shards import ORIGINALS, find_subset, load_index, parse_video
         ("0.5k", 500),
     ],
 )
-def test_words_for_a_number_of_videos(words: str, count: int) -> None:
-    assert parse_video_count(words, 200_000, where="x") == count
+def test_sizes_of_subsets(text: str, count: int) -> None:
+    assert parse_video_count(text, 200_000, where="x") == count
 
 
 def test_every_whole_percentage_of_any_total_is_exact_and_rounded_down() -> None:
     for total in range(1, 1001):
         assert parse_video_count("100%", total, where="x") == total
-    assert [parse_video_count(f"{percent}%", 300, where="x") for percent in range(1, 101)] == list(
-        range(3, 301, 3)
-    )
+    counts = [parse_video_count(f"{percent}%", 300, where="x") for percent in range(1, 101)]
+    assert counts == list(range(3, 301, 3))
     assert parse_video_count("2.5%", 100, where="x") == 2
 
 
 @pytest.mark.parametrize(
-    "words", ["", "0", "-5", "k", "nan", "inf", "1e400", "ten", "50kk", "2.5", "0%", "1.2345k"]
+    "text", ["", "0", "-5", "k", "nan", "inf", "1e400", "ten", "50kk", "2.5", "0%", "1.2345k"]
 )
-def test_other_words_are_refused(words: str) -> None:
+def test_other_sizes_are_refused(text: str) -> None:
     with pytest.raises(UserError, match="x: .*(no number of videos|only)"):
-        parse_video_count(words, 200_000, where="x")
+        parse_video_count(text, 200_000, where="x")
 
 
 def test_more_than_there_are_is_refused() -> None:
@@ -62,17 +61,16 @@ def test_missing_shards_name_the_command(sharded, in_tmp) -> None:
         find_subset(load_index(in_tmp / "shards", "k400"), "train", "50k", where="x")
 
 
-def test_the_command_that_adds_videos_names_the_split_and_how_the_rest_is_stored(
+def test_the_command_that_adds_videos_names_the_split_and_the_encoding_of_the_others(
     sharded, in_tmp
 ) -> None:
     sharded(k400=10_000)
     index = load_index(in_tmp / "shards", "k400")
-    some = replace(
-        index, parts={"val": replace(index.parts["train"], num_places=1000)}, encoding=ORIGINALS
+    val = replace(index.parts["train"], num_places=1000)
+    index = replace(index, parts={"val": val}, encoding=ORIGINALS)
+    arguments = "--split val --subset 2000 --videos-per-shard 1000 --no-transcode"
+    message = (
+        f"2000 videos asked for, 1000 sharded so far. Add them: kdbatch shard k400 {arguments}$"
     )
-    words = "--split val --subset 2000 --videos-per-shard 1000 --no-transcode"
-    with pytest.raises(
-        UserError,
-        match=f"2000 videos asked for, 1000 sharded so far. Add them: kdbatch shard k400 {words}$",
-    ):
-        find_subset(some, "val", "2k", where="x")
+    with pytest.raises(UserError, match=message):
+        find_subset(index, "val", "2k", where="x")
