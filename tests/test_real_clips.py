@@ -52,7 +52,7 @@ def _write_segment(path: Path, frames: list[av.VideoFrame], rate: Fraction) -> N
 
 @pytest.fixture(scope="module")
 def ucf101_layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """UCF101's files: one class per clip, one group per segment, a third of the segments is test."""
+    """UCF101's files: one class per clip, one group per segment, a third of them in test."""
     clips, root = real_clips(), tmp_path_factory.mktemp("real") / "ucf101"
     lists = root / "ucfTrainTestlist"
     lists.mkdir(parents=True)
