@@ -10,7 +10,7 @@ from typing import Any
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import did_you_mean, lookup
 from kdbatch.base.parse import parse
-from kdbatch.plan.profile import Profile
+from kdbatch.plan.profiles import Profile
 from kdbatch.plan.specs import Case, Experiment, Probe, StudentSpec, TeacherSpec, parse_teacher
 from kdbatch.plan.validate import validate
 from kdbatch.plan.yaml_loader import load_yaml

@@ -7,7 +7,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
 from kdbatch.base.parse import parse
 from kdbatch.plan.clip_length import check_clip_length
-from kdbatch.plan.profile import Profile
+from kdbatch.plan.profiles import Profile
 from kdbatch.plan.run_registry import RunRegistry
 from kdbatch.plan.specs import PretrainSpec, StudentSpec, TeacherSpec
 from kdbatch.vocab.backbones import BACKBONE_SPECS, Backbone

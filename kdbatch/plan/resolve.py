@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdbatch.plan.experiment import load_experiment
-from kdbatch.plan.profile import load_profile
+from kdbatch.plan.profiles import load_profile
 from kdbatch.plan.recipe_builder import RecipeBuilder
 from kdbatch.plan.run_registry import RunRegistry, group_into_waves
 from kdbatch.plan.run_titles import pretrain_title, student_title, teacher_title

@@ -74,7 +74,7 @@ class Evaluation:
 class Selection:
     """Model selection: keep the epoch with the best top-1 on videos held out of the training split.
 
-    Of equal epochs the earliest is kept. About `share` of the videos are held out, in whole groups,
+    The earliest of equal epochs is kept. About `share` of the videos are held out, in whole groups,
     the same ones for every seed. Every `every_epochs`-th epoch and the last one are evaluated, with
     `num_clips` clips of each video.
     """

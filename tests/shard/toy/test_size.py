@@ -3,7 +3,7 @@
 import pytest
 from support.inputs import JOBS
 
-from kdbatch.plan.profile import load_profile
+from kdbatch.plan.profiles import load_profile
 from kdbatch.plan.resolve import make_plan
 from kdbatch.shard.toy.size import SIZES
 from kdbatch.vocab.recipes import Pretrain
