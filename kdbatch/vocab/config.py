@@ -1,5 +1,6 @@
-"""`kdbatch.toml`: where things lie and what the site wants. Nothing in it can change a number."""
+"""`kdbatch.toml`: folders and settings of the site. Nothing in it can change a result."""
 
+import re
 import tomllib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,16 +12,18 @@ from kdbatch.vocab.recipes import RECIPE_KINDS
 from kdbatch.vocab.runs import Cache, Resources, Retries, check_minimum
 
 SHARD = "shard"
-"""Under [resources] beside the kinds of run: what one element of `kdbatch shard --slurm` asks for.
+"""The key under [resources] for one element of `kdbatch shard --slurm`; the others are kinds of run.
 """
 
 SHARD_RESOURCES = Resources(gpus=0, cpus=8, minutes=480, memory_gb=16)
-"""Also for what [resources.shard] leaves out: transcoding uses no GPU."""
+"""The defaults of [resources.shard]: transcoding uses no GPU."""
+
+BIND = re.compile(r"[^:,]+(:[^:,]*(:(ro|rw))?)?")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Paths:
-    """Folders, relative to where kdbatch is called."""
+    """Folders, relative to the one that kdbatch is called in."""
 
     shards: str = "shards"
     runs: str = "runs"
@@ -29,15 +32,15 @@ class Paths:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetFolder:
-    """Where a data set's videos lie as its owner publishes them."""
+    """The folder of a data set's videos, laid out as its owner publishes them."""
 
     root: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """What sbatch is told. `setup` lines run on the node before the worker; `max_concurrent` caps
-    each array.
+    """Options of sbatch. `setup` lines run on the node before the worker; `max_concurrent` is how
+    many elements of one array run at a time.
     """
 
     partition: str = ""
@@ -56,12 +59,11 @@ class Site:
 
 @dataclass(frozen=True, kw_only=True)
 class Container:
-    """The image that workers run in; no image: they run with the Python that kdbatch itself runs
-    with.
+    """The image that workers run in. Without an image they run with the Python that runs kdbatch.
 
-    `binds` are SRC[:DST[:ro]]. One that begins with `$NAME` is looked up on the node, and left out
-    where the node has not set NAME. The folders of runs, shards and cache are bound without being
-    named. `env` is set inside, `args` are further words for `RUNTIME exec`.
+    `binds` are SRC[:DST[:ro]]. `$NAME` at the start of one is a variable of the node; where the
+    node has not set it, the bind is left out. The folders of runs, shards and cache are always
+    bound. `env` is set inside, `args` are further arguments of `RUNTIME exec`.
     """
 
     image: str = ""
@@ -74,24 +76,21 @@ class Container:
     def __post_init__(self) -> None:
         if "://" in self.image:
             raise UserError(
-                f"image: {self.image} would be fetched by every job. Fetch it once: {self.runtime} pull FILE.sif {self.image}"
+                f"image: {self.image} would be fetched by every job. "
+                f"Fetch it once: {self.runtime} pull FILE.sif {self.image}"
             )
         for i, bind in enumerate(self.binds):
-            source, *more = bind.split(":")
-            if (
-                not source
-                or len(more) > 2
-                or (len(more) == 2 and more[1] not in ("ro", "rw"))
-                or "," in bind
-            ):
+            if not BIND.fullmatch(bind):
                 raise UserError(
-                    f"binds[{i}]: found {bind!r}. Write SRC, SRC:DST or SRC:DST:ro, one to a text."
+                    f"binds[{i}]: found {bind!r}. Write SRC, SRC:DST or SRC:DST:ro, one per string."
                 )
         for name, value in self.env.items():
             if not name.isidentifier() or "\n" in value:
-                raise UserError(f"env.{name}: expected NAME = a text of one line.")
+                raise UserError(f"env.{name}: expected NAME = a string of one line.")
         if not self.runtime:
-            raise UserError("runtime: is empty. Write apptainer, singularity, or the path of one.")
+            raise UserError(
+                "runtime: is empty. Write apptainer, singularity, or the path of either."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,8 +130,8 @@ def load_config(path: Path = Path("kdbatch.toml")) -> Config:
     """The configuration of the folder that kdbatch is called in; defaults where there is no file.
 
     Raises:
-        UserError: not a file that can be read, not TOML, an unknown field, a value of the wrong
-        type.
+        UserError: the file cannot be read or is not TOML, a field is unknown, or a value has the
+        wrong type.
     """
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -1,6 +1,4 @@
-"""`plan.json`: what an experiment declares, and which run plays which role in which case. The
-report is built from these.
-"""
+"""A Plan and its records: what an experiment declares, and which run has which role in which case."""
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -18,8 +16,8 @@ ClaimKind = Literal["beats", "best_at", "mean_gain_at_least", "fewer_blocks_than
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Rows are roles, columns are the cases along `columns` (axes, outermost first), cells are
-    `metric` in percent.
+    """A table of the report: `rows` are roles, `columns` are axes (outermost first) whose cases are
+    the columns, cells are `metric` in percent.
     """
 
     id: str
@@ -32,7 +30,7 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A sentence of the source, as something that can be checked.
+    """A statement of the source, in a form that can be checked.
 
     beats: `who` is above every role of `than` in every case. best_at: `who` is highest where axis =
     value, for each of the other axes' cases. mean_gain_at_least: `who` minus the mean of `than`,
@@ -40,7 +38,7 @@ class Claim:
     a smaller block index than those of `than`; all name maps.
 
     `at` keeps the cases with these values; `than_at` moves `than` to others (the student at 10k
-    above teachers at 100k); `negated`: the source says that it is not so.
+    above teachers at 100k). `negated`: the source states the opposite.
     """
 
     id: str
@@ -60,7 +58,7 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True)
 class Map:
-    """A CKA map: `models` are one role (self map) or two; drawn for the case `at`."""
+    """A CKA map of one role (self map) or of two, the `models`; drawn for the case `at`."""
 
     id: str
     title: str
@@ -71,8 +69,8 @@ class Map:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """Run `run_id` plays `role` (T1, student, labels_only, map:...) in `case` (axis -> value) with
-    `seed`.
+    """Run `run_id` has the role `role` (T1, student, labels_only, map:...) in `case` (axis -> value)
+    with `seed`.
     """
 
     role: str
@@ -83,11 +81,11 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class PlanRecord:
-    """`runs/plans/<experiment>.<profile>.json`. `roles` maps a role to its title, `axes` an axis to
-    its values in order.
+    """`runs/plans/<experiment>.<profile>.json`: what one submitted experiment declares.
 
-    `references` are the roles that the student is measured against without having learnt from them;
-    `note` says what numbers of this profile cannot tell.
+    `roles` maps a role to its title, `axes` an axis to its values in order. `references` are the
+    roles that the student is compared with but does not learn from; `note` is the limitation of
+    this profile's numbers.
     """
 
     experiment: str
@@ -105,6 +103,7 @@ class PlanRecord:
 
 
 def save_record(runs_dir: Path, record: PlanRecord) -> Path:
+    """Write the record under `runs_dir` and return its path."""
     path = runs_dir / "plans" / f"{record.experiment}.{record.profile}.json"
     write_json(path, dataclasses.asdict(record))
     return path
@@ -119,15 +118,16 @@ def load_records(runs_dir: Path) -> tuple[PlanRecord, ...]:
     paths = sorted((runs_dir / "plans").glob("*.json"))
     if not paths:
         raise UserError(
-            f"{runs_dir}/plans holds no plan: nothing was submitted yet. Start with: kdbatch submit jobs/subset_size.yaml"
+            f"{runs_dir}/plans holds no plan: nothing was submitted yet. "
+            "Start with: kdbatch submit jobs/subset_size.yaml"
         )
     return tuple(parse(PlanRecord, load_json(path), where=str(path)) for path in paths)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedRun:
-    """A Run with what a person and a scheduler want to know of it. `cost_hours` is an estimate in
-    GPU-hours (CPU-hours without a GPU).
+    """A Run, its title, resources and state. `used_by` are the experiments that need it;
+    `cost_hours` is an estimate in GPU-hours (CPU-hours without a GPU).
     """
 
     run: Run
@@ -151,9 +151,7 @@ class Wave:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Unique runs, parents before children; `waves` hold those that are not done, in order. A
-    value: compare it, print it.
-    """
+    """Unique runs, parents before children; `waves` hold those that are not done, in order."""
 
     records: tuple[PlanRecord, ...]
     runs: tuple[PlannedRun, ...]

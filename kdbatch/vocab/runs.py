@@ -23,28 +23,34 @@ class Run:
 
     @cached_property
     def id(self) -> str:
-        """ "r" and 10 hex digits of a hash over all fields. The letter keeps `12e4567` from ever
-        being read as a number.
+        """The letter r and 10 hex digits of a hash over all fields. The letter keeps an id such as
+        `12e4567` from being read as a number.
         """
         text = json.dumps([RECIPE_VERSION, dataclasses.asdict(self)], sort_keys=True)
         return "r" + hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
-def check_minimum(value: object, **least: int) -> None:
-    """Raises a UserError where a number among `words` is below what it is at least."""
-    for name, number in least.items():
-        if getattr(value, name) < number:
-            raise UserError(f"{name}: found {getattr(value, name)}. Write at least {number}.")
+def check_minimum(instance: object, **minimum: int) -> None:
+    """Check that each named attribute of `instance` is at least the number given for it.
+
+    Raises:
+        UserError: one is below.
+    """
+    for name, least in minimum.items():
+        number = getattr(instance, name)
+        if number < least:
+            raise UserError(f"{name}: found {number}. Write at least {least}.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What a run asks of each of its nodes, where it has a process per GPU, or one. Changes no
-    number, so it is never part of an id; but RSPNet and TDL on more than two GPUs normalise keys in
-    smaller groups (run/tasks/momentum.py).
+    """What a run requests of each of its nodes; it has one process per GPU, or one without GPUs.
 
-    `compile` has torch.compile fuse the networks' layers on a GPU: sums in another order, as
-    another model of GPU would take them. With several processes it does nothing: their batch
+    Resources are not part of a run's id, as they do not change its numbers, with one exception:
+    RSPNet and TDL on more than two GPUs normalise keys in smaller groups (run/tasks/momentum.py).
+
+    `compile` lets torch.compile fuse the networks' layers on a GPU. This changes the order of sums,
+    as another model of GPU does. It has no effect with several processes, whose batch
     normalisations wait for each other.
     """
 
@@ -73,8 +79,9 @@ class Resources:
 
 @dataclass(frozen=True, kw_only=True)
 class Retries:
-    """How many attempts at a run may end by each cause before it has failed. What runs out of
-    memory, or has an error, is not retried.
+    """How many attempts at a run may end by each cause before the run has failed.
+
+    A run that raised an error or ran out of memory is not retried.
     """
 
     timeout: int = 20
@@ -92,14 +99,15 @@ class Retries:
 
     @property
     def startup(self) -> int:
-        """How often what was killed before its worker could count is started again."""
+        """How often a job is started again whose worker ended before it could count."""
         return self.crash + 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cache:
-    """Where a node may keep decoded frames, and how much of them; no path, no cache. `$NAME` in the
-    path is looked up on the node.
+    """The folder where a node may keep decoded frames, and its size limit; no path, no cache.
+
+    `$NAME` in the path is a variable of the node.
     """
 
     path: str = ""
@@ -109,17 +117,21 @@ class Cache:
         if self.path and self.path[0] not in "/$":
             raise UserError(
                 f"path: {self.path!r} depends on the folder that kdbatch is called in. "
-                "Name a folder on the node itself, as /dev/shm/kdbatch or $TMPDIR/kdbatch."
+                "Name a folder on the node itself, such as /dev/shm/kdbatch or $TMPDIR/kdbatch."
             )
         if self.max_gb <= 0:
             raise UserError(
-                f"max_gb: found {self.max_gb:g}. Write more than 0, or leave the path out to have no cache."
+                f"max_gb: found {self.max_gb:g}. Write more than 0, "
+                "or leave the path out to have no cache."
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Assignment:
-    """`run.json`: a Run and where it finds its videos. Parents lie beside the run's own folder."""
+    """`run.json`: a Run, its resources, and the folder of its shards.
+
+    The folders of its parents are next to its own.
+    """
 
     run: Run
     title: str

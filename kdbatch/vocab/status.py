@@ -1,6 +1,4 @@
-"""`status.json`: what a run says of itself. Written by the worker, whole or not at all; squeue and
-sacct only refine it.
-"""
+"""`status.json`: the state of a run, which its worker writes; squeue and sacct only refine it."""
 
 import dataclasses
 import time
@@ -13,7 +11,9 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.parse import parse
 
 Cause = Literal["timeout", "preemption", "node_failure", "crash", "requeue", "asked"]
-"""How an attempt ended that did not end by itself; see attempts.py."""
+"""How an attempt ended that was interrupted; see retry_policy.py. `asked`: by a signal from a person
+or from a scheduler that gave no reason.
+"""
 
 RunState = Literal[
     "planned",
@@ -50,14 +50,14 @@ STALE_SECONDS = 4 * HEARTBEAT_SECONDS
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """Times are seconds since 1970. `seconds` is the time spent in all attempts so far, `metric`
-    the last number worth a look.
+    """The contents of `status.json`. Times are in seconds since 1970.
 
-    `job` is who started this attempt, at its start number `restart` (0 is the first).
+    `seconds` is the time spent in all attempts so far, `metric` the last number to show, as text.
+    `job` is the job that started this attempt, at its start number `restart` (0 is the first).
 
-    `first_step` is where this attempt began, `cause` why it was stopped, if it was. `ended` counts
-    the attempts before it by how they ended, `fruitless` those time limits in a row between which
-    no step was done.
+    `first_step` is the step at which this attempt began, `cause` why it was stopped, if it was.
+    `ended` counts the attempts before it by how they ended, `fruitless` the time limits in a row
+    between which no step was done.
     """
 
     state: RunState
@@ -80,17 +80,18 @@ class Status:
     fruitless: int = 0
 
     def is_stale(self, now: float | None = None) -> bool:
-        """Says `running`, but its heart has not beaten for STALE_SECONDS."""
+        """Whether it is `running`, but the last heartbeat is more than STALE_SECONDS old."""
         return self.state == "running" and (now or time.time()) - self.heartbeat_at > STALE_SECONDS
 
 
 def save_status(path: Path, status: Status) -> None:
+    """Write `status.json`, whole or not at all."""
     write_json(path, dataclasses.asdict(status))
 
 
 def load_status(path: Path) -> Status | None:
-    """The status, or None where none was written yet. A damaged file counts as none: the worker
-    writes it anew.
+    """The status; None where none was written yet, or where the file is damaged, as the worker
+    replaces it.
     """
     if not path.exists():
         return None
