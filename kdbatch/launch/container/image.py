@@ -1,10 +1,11 @@
-"""Which image a run's worker is in: the sha256 of its file, for done.json. It is made once for a
-file, as gigabytes take seconds.
+"""The sha256 of the image that a worker runs in, for done.json.
+
+It is computed once for a file and noted, as hashing gigabytes takes seconds.
 """
 
 import hashlib
 import shlex
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from kdbatch.base.atomic_write import load_json, write_json
@@ -17,8 +18,8 @@ from kdbatch.vocab.retry_policy import START_VARIABLES
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFile:
-    """`modified` is the file's own time in seconds since 1970: whoever replaces an image in place
-    changes it, or the size.
+    """An image and its hash. `modified` is the file's time in seconds since 1970: replacing an
+    image in place changes it, or the size.
     """
 
     path: str
@@ -28,33 +29,30 @@ class ImageFile:
 
     @property
     def export_line(self) -> str:
-        """A line for a node: the worker gets the hash if the file is still the one that was hashed."""
+        """A line of the job's script, which exports the hash if the file has not changed since."""
         variable = START_VARIABLES["image_sha256"]
-        now = f'"$(stat -Lc "%s %Y" {shlex.quote(self.path)} 2>/dev/null)"'
-        return f'[ {now} = "{self.num_bytes} {self.modified}" ] && export {variable}={self.sha256}'
+        size_and_time = f'"$(stat -Lc "%s %Y" {shlex.quote(self.path)} 2>/dev/null)"'
+        expected = f'"{self.num_bytes} {self.modified}"'
+        return f"[ {size_and_time} = {expected} ] && export {variable}={self.sha256}"
 
 
 def image_file(config: Config) -> ImageFile | None:
-    """The image of `[container]`; None without one, and where it is an unpacked folder, which has
-    no hash.
+    """The image of `[container]`; None without one, or where it is an unpacked folder, which has no
+    hash.
     """
     path = Path(config.container.image).resolve()
     if not config.container.image or not path.is_file():
         return None
-    notes, found = submissions_dir(config.runs_dir) / "image.json", path.stat()
-    noted = _load_note(notes)
-    if noted and (noted.path, noted.num_bytes, noted.modified) == (
-        str(path),
-        found.st_size,
-        int(found.st_mtime),
-    ):
+    note, stat = submissions_dir(config.runs_dir) / "image.json", path.stat()
+    image = ImageFile(
+        path=str(path), num_bytes=stat.st_size, modified=int(stat.st_mtime), sha256=""
+    )
+    noted = _load_note(note)
+    if noted and replace(noted, sha256="") == image:
         return noted
     with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    image = ImageFile(
-        path=str(path), num_bytes=found.st_size, modified=int(found.st_mtime), sha256=sha256
-    )
-    write_json(notes, asdict(image))
+        image = replace(image, sha256=hashlib.file_digest(file, "sha256").hexdigest())
+    write_json(note, asdict(image))
     return image
 
 
@@ -62,4 +60,4 @@ def _load_note(path: Path) -> ImageFile | None:
     try:
         return parse(ImageFile, load_json(path), where=str(path)) if path.exists() else None
     except UserError:
-        return None  # a damaged note is written anew
+        return None  # a damaged note is written again

@@ -1,6 +1,4 @@
-"""The state of the local queue: which run waits, runs, ended, and what follows from a worker's exit
-code.
-"""
+"""The local queue's state: which runs wait, run or have ended, and what follows from an exit code."""
 
 import dataclasses
 import time
@@ -15,11 +13,11 @@ from kdbatch.vocab.retry_policy import EXIT_STOPPED, describe_exit, exit_rule
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import RunState, Status, load_status, save_status
 
-QUEUE_POLL_SECONDS = 0.5  # between looks at a run that another process holds
+QUEUE_POLL_SECONDS = 0.5  # between checks of a run that another process holds
 
 
 class LocalQueue:
-    """Lives as long as one `run_locally`; owns the worker processes."""
+    """The runs of one `run_locally` and their worker processes."""
 
     def __init__(
         self,
@@ -40,14 +38,11 @@ class LocalQueue:
         }
         self._reasons: dict[str, str] = {}
         # sorted() is stable: among equal costs the plan's order stays
-        self._waiting = [
-            p.run.id
-            for p in sorted(plan.runs, key=lambda p: -p.cost_hours)
-            if self._states[p.run.id] == "queued"
-        ]
+        longest_first = [p.run.id for p in sorted(plan.runs, key=lambda p: -p.cost_hours)]
+        self._waiting = [run_id for run_id in longest_first if self._states[run_id] == "queued"]
         self._free_slots = list(range(jobs))
         self._workers: dict[str, WorkerProcess] = {}
-        # runs that another process holds, and when to look at each again (time.monotonic)
+        # runs that another process holds, and when to check each again (time.monotonic)
         self._recheck_at: dict[str, float] = {}
         self._started_at: dict[str, float] = {}
         self._attempt: dict[str, int] = {}
@@ -62,12 +57,12 @@ class LocalQueue:
         )
 
     def start_ready(self) -> None:
-        """Fill the free slots with runs whose own parents are done, the longest first; block those
-        that have lost a parent.
+        """Fill the free slots with runs whose parents are done, the longest first; block those that
+        have a failed or blocked parent.
         """
         if self.stopping:
             return
-        while any(self._block_orphan(run_id) for run_id in tuple(self._waiting)):
+        while any(self._block_after_parent(run_id) for run_id in tuple(self._waiting)):
             pass  # a blocked run blocks its children, whatever the order
         for run_id in tuple(self._waiting):
             if not self._free_slots:
@@ -77,9 +72,7 @@ class LocalQueue:
                 self._start(run_id)
 
     def collect(self) -> None:
-        """Settle the runs whose worker has ended, and those that another process trains and has
-        left.
-        """
+        """Handle the runs whose worker has ended, and check those that another process holds."""
         for run_id, worker in tuple(self._workers.items()):
             if (code := worker.process.poll()) is not None:
                 del self._workers[run_id]
@@ -91,21 +84,21 @@ class LocalQueue:
                 self._recheck(run_id)
 
     def stop(self) -> None:
-        """Start nothing more and ask every worker, once, for its checkpoint."""
+        """Start nothing more and ask every worker, once, to save its checkpoint and end."""
         if not self.stopping:
             self.stopping = True
             for worker in self._workers.values():
                 worker.stop()
 
     def kill(self) -> None:
-        """Start nothing more and end every worker now; its last checkpoint stays."""
+        """Start nothing more and kill every worker; its last checkpoint is kept."""
         if self._workers:
             self.stopping = True
         for worker in self._workers.values():
             worker.kill()
 
     def close(self) -> None:
-        """Leave no worker behind, whatever brought us here."""
+        """Kill the workers that still run and wait for them; called on every way out."""
         self.kill()
         for worker in self._workers.values():
             worker.process.wait()
@@ -122,12 +115,14 @@ class LocalQueue:
             return self._states[run_id]
         return "done" if RunFolder(self._runs_dir / run_id).is_done() else "blocked"
 
-    def _block_orphan(self, run_id: str) -> bool:
+    def _block_after_parent(self, run_id: str) -> bool:
+        """Block a run if a parent has failed or is blocked; returns whether that is so."""
         for parent in self._parents[run_id]:
             if (state := self._parent_state(parent)) in ("failed", "blocked"):
-                word = state if parent in self._states else "not part of this plan and not done"
+                outside = "not part of this plan and not done"
+                problem = state if parent in self._states else outside
                 self._waiting.remove(run_id)
-                self._end(run_id, "blocked", reason=f"parent {parent} is {word}")
+                self._end(run_id, "blocked", reason=f"parent {parent} is {problem}")
                 return True
         return False
 
@@ -145,49 +140,38 @@ class LocalQueue:
         self._states[run_id] = "running"
 
     def _handle_exit(self, run_id: str, code: int) -> None:
-        """Act on an exit code by the state that its rule names."""
+        """Act on a worker's exit code, by the state in its rule (EXIT_RULES)."""
         state = exit_rule(code).state
         if self._folders[run_id].is_done():
             self._end(run_id, "done")
         elif state == "done":
-            self._fail(run_id, "its worker ended well but wrote no done.json")
+            self._fail(run_id, "its worker exited with 0 but wrote no done.json")
         elif state == "running":
             self._states[run_id] = "running"
             self._recheck_at[run_id] = time.monotonic() + QUEUE_POLL_SECONDS
         elif state == "blocked":
-            self._end(
-                run_id,
-                "blocked",
-                reason=self._reason_of_worker(run_id)
-                or "its worker says that a parent is not done",
-            )
+            reason = self._reason_of_worker(run_id) or "its worker found a parent that is not done"
+            self._end(run_id, "blocked", reason=reason)
         elif state in ("stopped", "lost"):
             self._retry_or_stop(run_id, code)
         else:
             self._fail(run_id, self._reason_of_worker(run_id) or describe_exit(code))
 
     def _retry_or_stop(self, run_id: str, code: int) -> None:
-        """Progress is saved, or was at the last checkpoint: start again, unless we are stopping.
-        How often is the worker's to say.
+        """Start an interrupted run again, from its last checkpoint, unless the queue is stopping.
+
+        A worker that came so far as to write its status counts its attempts itself; here are
+        counted those that did not.
         """
         if self.stopping:
-            self._end(
-                run_id,
-                "stopped",
-                reason="asked to stop" if code == EXIT_STOPPED else describe_exit(code),
-            )
+            reason = "asked to stop" if code == EXIT_STOPPED else describe_exit(code)
+            self._end(run_id, "stopped", reason=reason)
             return
-        if (
-            self._attempt_of(run_id) > self._attempt[run_id]
-        ):  # it came to its first word: it counts its attempts itself
-            self._requeue(run_id)
-            return
-        self._startup_failures[run_id] = self._startup_failures.get(run_id, 0) + 1
-        if self._startup_failures[run_id] > self._max_startup_failures:
-            self._fail(
-                run_id,
-                f"{describe_exit(code)} before it began, {self._startup_failures[run_id]} times",
-            )
+        has_begun = self._attempt_of(run_id) > self._attempt[run_id]
+        failures = self._startup_failures.get(run_id, 0) + (not has_begun)
+        self._startup_failures[run_id] = failures
+        if not has_begun and failures > self._max_startup_failures:
+            self._fail(run_id, f"{describe_exit(code)} before it began, {failures} times")
         else:
             self._requeue(run_id)
 
@@ -196,7 +180,9 @@ class LocalQueue:
         return status.attempt if status else 0
 
     def _recheck(self, run_id: str) -> None:
-        """A run that another process held: done, failed there, free for us, or still held."""
+        """Check a run that another process held: it is done, has failed there, is free, or is still
+        held.
+        """
         folder = self._folders[run_id]
         if not folder.is_done() and is_held(folder.lock):
             self._recheck_at[run_id] = time.monotonic() + QUEUE_POLL_SECONDS
@@ -216,16 +202,15 @@ class LocalQueue:
         self._rows[run_id] = self._row(run_id)
 
     def _reason_of_worker(self, run_id: str) -> str:
-        """Why the worker that we started failed, in its own words; what an earlier one said does
-        not count.
-        """
+        """The reason that the worker of this attempt wrote for its failure; empty if it wrote none."""
         status = load_status(self._folders[run_id].status)
-        fresh = status is not None and status.heartbeat_at >= self._started_at[run_id]
-        return status.reason if status and fresh and status.state in ("failed", "blocked") else ""
+        if status is None or status.heartbeat_at < self._started_at[run_id]:
+            return ""
+        return status.reason if status.state in ("failed", "blocked") else ""
 
     def _fail(self, run_id: str, reason: str) -> None:
-        """A worker that died before it could say so is spoken for here, so that every reader of the
-        folder knows.
+        """End a run as failed. Where its worker could not write that into status.json, it is written
+        here, for every reader of the folder.
         """
         folder = self._folders[run_id]
         if not self._reason_of_worker(run_id) and not is_held(folder.lock):

@@ -3,6 +3,7 @@
 import contextlib
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FrameType
@@ -15,6 +16,7 @@ from kdbatch.launch.run_folders import write_runs
 from kdbatch.launch.run_status import RunRow
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans import Plan
+from kdbatch.vocab.status import RunState
 
 Snapshot = tuple[RunRow, ...]
 REPORT_SECONDS = 0.5
@@ -23,28 +25,32 @@ TICK_SECONDS = 0.03
 
 @dataclass(frozen=True, kw_only=True)
 class LocalOutcome:
-    """How it ended: a row per run of the plan, and whether it was told to stop."""
+    """How the queue ended: a row per run of the plan, and whether a signal stopped it."""
 
     rows: Snapshot
     interrupted: bool
 
-    def count(self, state: str) -> int:
+    def count(self, state: RunState) -> int:
+        """The number of runs in this state."""
         return sum(row.state == state for row in self.rows)
 
     @property
     def complete(self) -> bool:
+        """Whether every run is done."""
         return self.count("done") == len(self.rows)
 
     @property
     def summary(self) -> str:
-        """One line for a person."""
-        states = list(dict.fromkeys(row.state for row in self.rows))
-        counts = ", ".join(f"{self.count(state)} {state}" for state in states) or "nothing to do"
-        return f"stopped ({counts}); the same command goes on" if self.interrupted else counts
+        """The number of runs in each state, in one line."""
+        by_state = Counter(row.state for row in self.rows)  # in the order of the rows
+        counts = ", ".join(f"{num} {state}" for state, num in by_state.items()) or "nothing to do"
+        if self.interrupted:
+            return f"stopped ({counts}); the same command goes on"
+        return counts
 
 
 def no_progress(rows: Snapshot) -> None:
-    """Shows nothing."""
+    """Show nothing."""
 
 
 def run_locally(
@@ -55,18 +61,19 @@ def run_locally(
     progress: Callable[[Snapshot], None] = no_progress,
     command: tuple[str, ...] = (),
 ) -> LocalOutcome:
-    """Run what is not done, `jobs` workers at a time, until nothing more can be.
+    """Run what is not done, `jobs` workers at a time, until no more can be run.
 
-    `progress` gets the state of every run twice a second. The first Ctrl-C (or SIGTERM, SIGHUP)
-    asks the workers for their checkpoints and waits for them; the second kills them. `command`
-    starts a worker, given its run folder; none means the real one, in the image where there is one.
+    `progress` is called with the state of every run twice a second. The first Ctrl-C (or SIGTERM,
+    SIGHUP) asks the workers for their checkpoints and waits for them; the second kills them.
+    `command` starts a worker, given its run folder; empty means the real worker, in the image where
+    there is one.
 
     Raises:
-        UserError: no job at a time was allowed, or the image is not there.
+        UserError: `jobs` is below 1, or the image is missing.
     """
     if jobs < 1:
         raise UserError(
-            f"--jobs {jobs}: at least 1 run at a time. Leave it out for one per GPU or core."
+            f"--jobs {jobs}: must be at least 1. Leave it out for one run per GPU or core."
         )
     command = command or worker_command(config)
     write_runs(plan, config=config)
@@ -99,18 +106,18 @@ def _drive(
 
 @contextlib.contextmanager
 def _counting_stop_signals() -> Iterator[Callable[[], int]]:
-    """Inside, SIGINT, SIGTERM and SIGHUP are counted. One that is ignored stays so: nohup means it."""
+    """Count SIGINT, SIGTERM and SIGHUP inside. One that is ignored stays so, as nohup intends."""
     received: list[int] = []
 
-    def note(number: int, _frame: FrameType | None) -> None:
+    def record(number: int, _frame: FrameType | None) -> None:
         received.append(number)
 
     before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    heard = [s for s, handler in before.items() if handler is not signal.SIG_IGN]
-    for number in heard:
-        signal.signal(number, note)
+    counted = [s for s, handler in before.items() if handler is not signal.SIG_IGN]
+    for number in counted:
+        signal.signal(number, record)
     try:
         yield lambda: len(received)
     finally:
-        for number in heard:
+        for number in counted:
             signal.signal(number, before[number])

@@ -1,9 +1,8 @@
-"""Between the local queue and a container: hands signals on, and ends the container's run when the
-queue is gone.
+"""Forwards signals from the local queue to a container, and ends the container with the queue.
 
-The kernel tells a child of its parent's death only if nobody in between changes credentials, as a
-container runtime does. `python -m kdbatch.launch.local.signal_forwarder WORDS...`; exits as WORDS
-do, with 128 more than its number for a signal.
+The kernel signals a child when its parent dies only if no process in between changes credentials, as
+a container runtime does. `python -m kdbatch.launch.local.signal_forwarder COMMAND...` exits with
+the command's code, or with 128 plus the number of the signal that ended it.
 """
 
 import ctypes
@@ -19,21 +18,22 @@ PR_SET_PDEATHSIG = 1
 
 
 def main(command: Sequence[str]) -> int:
-    asked: list[int] = []
+    """Run the command, forward signals to it, and return its exit code."""
+    received: list[int] = []
     children: list[subprocess.Popen[bytes]] = []
 
-    def hand_on(number: int, _frame: object) -> None:
-        asked.append(number)
+    def forward(number: int, _frame: object) -> None:
+        received.append(number)
         for child in children:
             child.send_signal(number)
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
-        signal.signal(number, hand_on)
+        signal.signal(number, forward)
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if asked or os.getppid() != queue_pid():  # it died before the call
+    if received or os.getppid() != queue_pid():  # the queue died before the call of prctl
         return 128 + signal.SIGTERM
     children.append(subprocess.Popen(command))
-    for number in asked:  # while the child was made
+    for number in received:  # while the child was started
         children[0].send_signal(number)
     code = children[0].wait()
     return 128 - code if code < 0 else code

@@ -1,4 +1,4 @@
-"""One worker process of the local queue: started in a slot, asked to stop, read when it ends."""
+"""One worker process of the local queue: started in a slot, asked to stop, killed."""
 
 import os
 import signal
@@ -15,30 +15,29 @@ from kdbatch.vocab.runs import RunFolder
 
 
 def worker_command(config: Config) -> tuple[str, ...]:
-    """What starts a worker of the local queue, but for its run folder.
+    """The command that starts a worker of the local queue, without its run folder.
 
-    Bare, the worker itself takes care not to outlive the queue. Inside an image it has another
-    parent: guard.py does it there.
+    A bare worker ends by itself when the queue dies. Inside an image it has another parent, and
+    signal_forwarder.py ends it.
 
     Raises:
-        UserError: the image is not there.
+        UserError: the image is missing.
     """
     check_container(config, on_this_machine=True)
-    words = as_argv(python_command(config, folders=(config.runs_dir, config.shards_dir)))
-    guard = (
-        (sys.executable, "-m", "kdbatch.launch.local.signal_forwarder")
-        if config.container.image
-        else ()
-    )
-    image = image_file(config)
-    start = Start(image_sha256=image.sha256 if image else "").to_environment()
-    variables = ("env", *(f"{name}={value}" for name, value in start.items())) if start else ()
-    return (*guard, *variables, *words, "-m", "kdbatch.run")
+    python = as_argv(python_command(config, folders=(config.runs_dir, config.shards_dir)))
+    forwarder: tuple[str, ...] = ()
+    if config.container.image:
+        forwarder = (sys.executable, "-m", "kdbatch.launch.local.signal_forwarder")
+    variables: tuple[str, ...] = ()
+    if image := image_file(config):
+        start = Start(image_sha256=image.sha256).to_environment()
+        variables = ("env", *(f"{name}={value}" for name, value in start.items()))
+    return (*forwarder, *variables, *python, "-m", "kdbatch.run")
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerProcess:
-    """A running process and the slot that it fills."""
+    """A running worker and the slot that it occupies."""
 
     folder: RunFolder
     slot: int
@@ -49,7 +48,7 @@ class WorkerProcess:
         self.process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it now, and what it started: its data loaders share its process group."""
+        """End it now, with the processes that it started: they are in its process group."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
 
@@ -57,10 +56,10 @@ class WorkerProcess:
 def start_worker(
     folder: RunFolder, *, slot: int, jobs: int, gpus: tuple[str, ...], command: tuple[str, ...]
 ) -> WorkerProcess:
-    """Start `command RUN_DIR`; what it prints is added to the run's log.
+    """Start `command RUN_DIR` in a slot; its output is appended to the run's log.
 
-    A session of its own keeps the terminal's Ctrl-C away from it: the queue hears that, and asks
-    for a checkpoint.
+    It gets a session of its own, so that the terminal's Ctrl-C reaches only the queue, which then
+    asks the worker for a checkpoint.
     """
     with folder.log.open("ab") as log:
         process = subprocess.Popen(

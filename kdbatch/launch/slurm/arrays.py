@@ -1,6 +1,4 @@
-"""Plan -> SLURM arrays, as values: which runs share an sbatch, and what each of them waits for.
-Nothing is submitted here.
-"""
+"""Plan -> SLURM arrays, as values: which runs share an sbatch, and which runs each waits for."""
 
 import hashlib
 from collections.abc import Mapping
@@ -28,42 +26,46 @@ class Array:
 
 def arrays_of(plan: Plan, *, config: Config, live: Mapping[str, str]) -> tuple[Array, ...]:
     """The arrays to submit, in order: one for each wave, or more where the site's limit splits it.
-    `live` are runs (and their job ids) that the scheduler has already.
+    `live` are runs (and their job ids) that the scheduler already has.
 
-    A parent that is done is not waited for; one that is live or comes earlier here is. Children
-    stand in their parents' order, so that those whose parents end first may start first.
+    A run waits for those of its parents that are live or in an earlier array, not for parents that
+    are done. Children have their parents' order, so that those whose parents end first may start
+    first.
     """
     finished = {p.run.id for p in plan.runs if p.done}
     parents = {p.run.id: p.run.parents for p in plan.runs}
-    order = {
-        run_id: i for i, run_id in enumerate(run_id for run_id in live if run_id not in finished)
-    }
+    position: dict[str, int] = {}  # of each run that may be waited for, in the order of submission
+    for run_id in live:
+        if run_id not in finished:
+            position[run_id] = len(position)
     arrays: list[Array] = []
     for wave in plan.waves:
-        wanted = [run_id for run_id in wave.run_ids if run_id not in live]
-        after = {
-            run_id: tuple(sorted((p for p in parents[run_id] if p in order), key=order.__getitem__))
-            for run_id in wanted
-        }
-        waiting = sorted(wanted, key=lambda run_id: [order[p] for p in after[run_id]])
+        after: dict[str, tuple[str, ...]] = {}
+        for run_id in wave.run_ids:
+            if run_id not in live:
+                unfinished = [parent for parent in parents[run_id] if parent in position]
+                after[run_id] = tuple(sorted(unfinished, key=position.__getitem__))
+        waiting = sorted(after, key=lambda run_id: [position[p] for p in after[run_id]])
         for first in range(0, len(waiting), config.site.max_array_size):
             run_ids = tuple(waiting[first : first + config.site.max_array_size])
-            arrays.append(
-                Array(
-                    wave=wave.name,
-                    resources=wave.resources,
-                    run_ids=run_ids,
-                    after=tuple(after[r] for r in run_ids),
-                )
+            array = Array(
+                wave=wave.name,
+                resources=wave.resources,
+                run_ids=run_ids,
+                after=tuple(after[run_id] for run_id in run_ids),
             )
-        order |= {run_id: len(order) + i for i, run_id in enumerate(waiting)}
+            arrays.append(array)
+        for run_id in waiting:
+            position[run_id] = len(position)
     return tuple(arrays)
 
 
 def dependency(array: Array, jobs: Mapping[str, str]) -> str | tuple[str, ...]:
-    """sbatch's --dependency, given the job ids of the runs that are waited for; "" where there are
-    none. A tuple has one for each element: sbatch takes one for all, which here would have a run
-    wait for runs that it does not need.
+    """The value of sbatch's --dependency for the array, "" for none. `jobs` has the job id of each
+    run that is waited for.
+
+    A tuple has one value for each element, where they differ: sbatch takes one for all, with which
+    a run would wait for runs that it does not need.
     """
     each = tuple(
         "afterok:" + ":".join(jobs[parent] for parent in parents) if parents else ""
@@ -72,8 +74,6 @@ def dependency(array: Array, jobs: Mapping[str, str]) -> str | tuple[str, ...]:
     if len(set(each)) == 1:
         return each[0]
     number = each[0].removeprefix("afterok:").partition("_")[0]
-    return (
-        f"aftercorr:{number}"
-        if each == tuple(f"afterok:{number}_{i}" for i in range(len(each)))
-        else each
-    )
+    if each == tuple(f"afterok:{number}_{i}" for i in range(len(each))):
+        return f"aftercorr:{number}"
+    return each

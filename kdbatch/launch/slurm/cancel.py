@@ -1,4 +1,4 @@
-"""Take runs out of SLURM's queue."""
+"""Takes runs out of SLURM's queue."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,45 +11,46 @@ from kdbatch.launch.slurm.submissions import last_submissions, recover
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import load_status
 
-MAX_JOB_IDS = 500  # job ids on one command line
+MAX_JOB_IDS = 500  # on one command line
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cancelled:
-    """The jobs that were cancelled, and the runs that a local queue works on: by whom."""
+    """The ids of the jobs that were cancelled. `local` are the runs that a local queue has started,
+    with the process that holds each.
+    """
 
     job_ids: tuple[str, ...]
     local: dict[str, str]
 
 
 def cancel_runs(runs_dir: Path, run_ids: Sequence[str] | None) -> Cancelled:
-    """Cancel the jobs of these runs, or of all. Who submits meanwhile in another shell waits, so
-    that no job slips through.
+    """Cancel the jobs of these runs; None means of all.
+
+    A submit in another shell waits until this is done, so that no job is missed.
 
     Raises:
         UserError: SLURM does not answer.
     """
-    home = submissions_dir(runs_dir)
+    journal_dir = submissions_dir(runs_dir)
     with hold_lock(runs_dir / "submit.lock"):
-        recover(home)
-        submitted = last_submissions(home)
-        wanted = (
-            submitted
-            if run_ids is None
-            else {run_id: submitted[run_id] for run_id in run_ids if run_id in submitted}
-        )
-        live = {job.id for job in queued_jobs()} if wanted else set()
-        jobs = {run_id: s.job_id for run_id, s in wanted.items() if s.job_id in live}
-        ids = tuple(jobs.values())
-        for first in range(0, len(ids), MAX_JOB_IDS):
-            run_command("scancel", *ids[first : first + MAX_JOB_IDS])
-    asked = [path.parent.name for path in runs_dir.glob("r*/lock")] if run_ids is None else run_ids
-    held = [
-        RunFolder(runs_dir / run_id)
-        for run_id in asked
-        if run_id not in jobs and is_held(runs_dir / run_id / "lock")
-    ]
-    return Cancelled(job_ids=ids, local={folder.id: _holder(folder) for folder in held})
+        recover(journal_dir)
+        submissions = last_submissions(journal_dir)
+        chosen = submissions if run_ids is None else run_ids
+        job_of = {run_id: submissions[run_id].job_id for run_id in chosen if run_id in submissions}
+        live = {job.id for job in queued_jobs()} if job_of else set()
+        cancelled = {run_id: job_id for run_id, job_id in job_of.items() if job_id in live}
+        job_ids = tuple(cancelled.values())
+        for first in range(0, len(job_ids), MAX_JOB_IDS):
+            run_command("scancel", *job_ids[first : first + MAX_JOB_IDS])
+    local: dict[str, str] = {}
+    if run_ids is None:
+        run_ids = [path.parent.name for path in runs_dir.glob("r*/lock")]
+    for run_id in run_ids:
+        folder = RunFolder(runs_dir / run_id)
+        if run_id not in cancelled and is_held(folder.lock):
+            local[run_id] = _holder(folder)
+    return Cancelled(job_ids=job_ids, local=local)
 
 
 def _holder(folder: RunFolder) -> str:

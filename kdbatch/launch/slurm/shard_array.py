@@ -1,6 +1,4 @@
-"""`kdbatch shard --slurm`: ranges of missing shards as elements of a SLURM array. Each is the same
-command, with `--shards`.
-"""
+"""`kdbatch shard --slurm`: ranges of missing shards as elements of a SLURM array."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +16,10 @@ from kdbatch.vocab.runs import Resources
 
 @dataclass(frozen=True, kw_only=True)
 class ShardArray:
-    """`words` are those of the whole command; element i gets `--shards` with ranges[i] on top, and
-    runs in the folder `cwd`.
+    """One sbatch. Element i runs `kdbatch ARGUMENTS --shards=RANGE` with ranges[i], in the folder
+    `cwd`.
 
-    `binds` are the folders that the command reads and writes, for an image.
+    `folder` takes the logs. `binds` are the folders that the command needs inside an image.
     """
 
     name: str
@@ -33,36 +31,40 @@ class ShardArray:
 
     @property
     def targets(self) -> dict[str, ModuleTarget]:
-        """By the words of their ranges, 40:80."""
-        words = {shards: f"{shards.start}:{shards.stop}" for shards in self.ranges}
-        return {
-            text: ModuleTarget(
+        """The target of each element, by its range, such as 40:80."""
+        targets: dict[str, ModuleTarget] = {}
+        for shards in self.ranges:
+            text = f"{shards.start}:{shards.stop}"
+            targets[text] = ModuleTarget(
                 cwd=str(self.cwd.resolve()),
                 arguments=("kdbatch", *self.arguments, f"--shards={text}"),
                 log=str(self.log(shards)),
             )
-            for shards, text in words.items()
-        }
+        return targets
 
     def log(self, shards: range) -> Path:
+        """The file to which the element of these shards prints."""
         return (self.folder / f"shards-{shards.start:05d}-{shards.stop:05d}.log").resolve()
 
 
 def num_elements(num_missing: int, *, config: Config) -> int:
-    """As many elements as may run at a time; fewer where there are fewer shards."""
+    """The number of elements of the array: as many as may run at a time, or one per missing shard
+    where those are fewer.
+    """
     return min(num_missing, config.site.max_concurrent, config.site.max_array_size)
 
 
 def shard_resources(config: Config) -> Resources:
+    """The resources that one element requests."""
     return config.resources.get(SHARD, SHARD_RESOURCES)
 
 
 def submit_shard_array(array: ShardArray, *, config: Config) -> tuple[str, ...]:
-    """One sbatch; returns the job id of each element.
+    """Submit the array with one sbatch and return the job id of each element.
 
     Raises:
-        UserError: an earlier array works on the same part still, the nodes would have no Python for
-        it, or sbatch refuses.
+        UserError: an earlier array of the same part is still in the queue, the container or its
+        Python is missing, or sbatch refuses.
     """
     check_container(config, on_this_machine=False)
     with hold_lock(array.folder.parent / "submit.lock"):
@@ -81,8 +83,11 @@ def submit_shard_array(array: ShardArray, *, config: Config) -> tuple[str, ...]:
 
 def _check_idle(array: ShardArray) -> None:
     before = load_sbatches(array.folder.parent).get(array.folder)
-    working = [job for job in queued_jobs() if job.number == before.number] if before else []
-    if before and working:
+    if before is None:
+        return
+    queued = [job for job in queued_jobs() if job.number == before.number]
+    if queued:
         raise UserError(
-            f"{array.name}: {len(working)} elements of job {before.number} are still in the queue. Wait, or: scancel {before.number}"
+            f"{array.name}: {len(queued)} elements of job {before.number} are still in the queue. "
+            f"Wait, or: scancel {before.number}"
         )

@@ -1,14 +1,13 @@
-"""What submitit pickles and a node calls: short texts, nothing that differs between versions of
-Python or of an image.
-"""
+"""What submitit pickles and a node calls: short strings that mean the same in any Python or image."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Target:
-    """Becomes the worker of `run_dir`. It has no `checkpoint` attribute: submitit must not requeue
-    from inside a container.
+    """Replaces its process by the worker of `run_dir`.
+
+    It has no `checkpoint` attribute: submitit must not requeue from inside a container.
     """
 
     run_dir: str
@@ -18,8 +17,8 @@ class Target:
         import signal
         import sys
 
-        # A warning that comes before the worker listens must not end it. It stays ignored through
-        # exec; the worker knows its time limit.
+        # A warning that comes before the worker handles it must not end the process. SIGUSR2 stays
+        # ignored through exec, and the worker knows its time limit.
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)
         path = f"{self.run_dir}/log.txt"
         log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
@@ -32,7 +31,7 @@ class Target:
 
 @dataclass(frozen=True)
 class ModuleTarget:
-    """Becomes `python -m WORDS`, in the folder `cwd`. What it prints is added to `log`."""
+    """Replaces its process by `python -m ARGUMENTS` in the folder `cwd`. Output goes to `log`."""
 
     cwd: str
     arguments: tuple[str, ...]

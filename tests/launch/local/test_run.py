@@ -275,7 +275,7 @@ def test_two_queues_at_once_run_each_run_once_and_both_end_well(tmp_path):
 def test_a_run_that_fails_in_another_queue_is_not_tried_again_here(tmp_path):
     shape = {"a": ()}
     plan, config = plan_of(shape), config_in(tmp_path)
-    act(plan, config, "a", steps=10, step_seconds=0.05, exit=1, reason="no luck")
+    act(plan, config, "a", steps=40, step_seconds=0.05, exit=1, reason="no luck")
     queue = start_queue(shape, tmp_path)
     wait_until(lambda: events(plan, config) == ["begin a"])
     outcome = run(plan, config)
@@ -326,5 +326,5 @@ def test_a_run_held_by_a_stranger_is_taken_up_when_it_is_left(tmp_path):
 
 
 def test_no_jobs_at_all_is_refused(tmp_path):
-    with pytest.raises(UserError, match="at least 1 run at a time"):
+    with pytest.raises(UserError, match="--jobs 0: must be at least 1"):
         run(plan_of({"a": ()}), config_in(tmp_path), jobs=0)
