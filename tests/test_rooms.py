@@ -29,6 +29,7 @@ ROOMS = {
 # beside them.
 PACKAGES = {
     "vocab/tasks": {"views"},
+    "shard/datasets": {"sources"},
     "shard/toy": {"pool"},
     "launch/container": {"machine", "run_folders"},
     "launch/slurm": {"container", "machine", "run_folders"},

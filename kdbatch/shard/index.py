@@ -54,7 +54,7 @@ def translate_write_errors(plan: ShardPlan, *, resume: str) -> Iterator[None]:
 
 
 def write_index(plan: ShardPlan) -> ShardIndex | None:
-    """Write the index with this part replaced; return None, and write nothing, if shards are missing.
+    """Write the index with this part replaced; if shards are missing, write nothing, return None.
 
     Raises:
         UserError: another part was written since, with another encoding.
@@ -117,7 +117,7 @@ def check_rejected(plan: ShardPlan, rejected: Sequence[Reject]) -> None:
 
 
 def write_rejected(plan: ShardPlan, rejected: Sequence[Reject]) -> None:
-    """Write `rejected.parquet`: the broken videos of every part, with no row where none is broken."""
+    """Write `rejected.parquet`: the broken videos of every part, without rows if there is none."""
     path = plan.folder / "rejected.parquet"
     rows = [{"part": plan.part, **dataclasses.asdict(reject)} for reject in rejected]
     if path.exists():

@@ -1,4 +1,4 @@
-"""The order in which a data set's videos are stored: every prefix is balanced over classes."""
+"""Orders the videos of a data set for storage, with every prefix balanced over classes."""
 
 import hashlib
 from collections import defaultdict
@@ -21,24 +21,23 @@ LabelledT = TypeVar("LabelledT", bound=Labelled)
 
 
 def balanced_order(videos: Sequence[LabelledT], *, seed: int = ORDER_SEED) -> list[LabelledT]:
-    """`videos` so that, in every prefix, the counts of classes that have videos left differ by at
-    most one.
+    """Order `videos` so that every prefix is balanced over classes.
 
-    Round r takes the r-th video of every class that has one. Which video of a class is its r-th,
-    and in which order a round goes through the classes, is drawn by hashing: a pure function of
-    keys, labels and seed, whatever order the files were listed in, and of no library's random
-    numbers.
+    In every prefix, the counts of classes that have videos left differ by at most one. Round r
+    takes the r-th video of every class that has one. Hashes decide which video of a class is its
+    r-th, and the order of the classes within a round. So the order is a pure function of keys,
+    labels and seed: it depends neither on the order of `videos` nor on a library's random numbers.
     """
-    of_class: defaultdict[int, list[LabelledT]] = defaultdict(list)
+    videos_of: defaultdict[int, list[LabelledT]] = defaultdict(list)
     for video in videos:
-        of_class[video.label].append(video)
-    placed = []
-    for label, members in of_class.items():
-        members.sort(key=lambda video: _draw(seed, label, video.key))
-        placed += [(rank, _draw(seed, rank, label), video) for rank, video in enumerate(members)]
-    placed.sort(key=lambda item: item[:2])
-    return [video for _, _, video in placed]
+        videos_of[video.label].append(video)
+    ranked = []
+    for label, members in videos_of.items():
+        members.sort(key=lambda video: _hash_key(seed, label, video.key))
+        ranked += [(round_, _hash_key(seed, round_, label), v) for round_, v in enumerate(members)]
+    ranked.sort(key=lambda item: item[:2])
+    return [video for _, _, video in ranked]
 
 
-def _draw(*parts: int | str) -> bytes:
+def _hash_key(*parts: int | str) -> bytes:
     return hashlib.sha256("/".join(map(str, parts)).encode()).digest()

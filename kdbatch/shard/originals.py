@@ -1,47 +1,32 @@
-"""`--no-transcode`: videos stored as they came. Readers open them with decord, so only what decord
-can address by frame is kept.
+"""`--no-transcode`: stores original files, if decord can address each of their frames.
 
 decord 0.6.0 finds a frame by its time stamp, and AVI has none: with B-frames, and with H.264 in any
-form, it returns other frames than those asked for, without an error. Xvid's packed B-frames in the
+form, it returns other frames than those requested, without an error. Xvid's packed B-frames in the
 AVIs of HMDB51 even make a clip jump back.
 """
 
 from pathlib import Path
 
-from av.video.frame import PictureType
+from av.video.frame import PictureType, VideoFrame
 
 from kdbatch.shard.source_video import inspect_video, open_video, translate_decode_errors
-from kdbatch.shard.stored import BrokenVideo, EncodedVideo
+from kdbatch.shard.stored import BrokenVideo, EncodedVideo, check_is_video
 from kdbatch.vocab.packet_index import MAX_FRAMES
+
+_NOT_ADDRESSABLE = "whose frames cannot be addressed; it must be transcoded"
 
 
 def store_original(path: Path) -> EncodedVideo:
-    """The file's own bytes, and its frames counted by decoding every one of them once, in order.
+    """Read a file's bytes, and count its frames by decoding all of them once, in order.
 
     Raises:
-        BrokenVideo: as for transcoding, or frames of it cannot be addressed one by one.
+        BrokenVideo: as `transcode` does, or its frames cannot be addressed one by one.
     """
     with translate_decode_errors():
-        footage = inspect_video(path)
+        timing = inspect_video(path)
         with open_video(path) as (container, stream):
             num_packets = sum(1 for packet in container.demux(stream) if packet.size)
-        with open_video(path) as (container, stream):
-            has_no_times = container.format.name == "avi"
-            if has_no_times and stream.codec_context.name == "h264":
-                raise BrokenVideo(
-                    "is H.264 in AVI, whose frames cannot be addressed; it must be transcoded"
-                )
-            num_frames = width = height = 0
-            for frame in container.decode(stream):
-                if has_no_times and frame.pict_type == PictureType.B:
-                    raise BrokenVideo(
-                        "is an AVI with B-frames, whose frames cannot be addressed; it must be transcoded"
-                    )
-                lies = round(frame.rotation / 90) % 2  # decord turns such pictures upright
-                num_frames, width, height = (
-                    num_frames + 1,
-                    *((frame.height, frame.width) if lies else (frame.width, frame.height)),
-                )
+        num_frames, width, height = _decode_all(path)
         video = path.read_bytes()
     _check_count(num_frames, num_packets)
     return EncodedVideo(
@@ -50,23 +35,40 @@ def store_original(path: Path) -> EncodedVideo:
         index=b"",
         extradata=b"",
         num_frames=num_frames,
-        fps=float(footage.rate),
-        source_fps=float(footage.source_rate),
+        fps=float(timing.rate),
+        source_fps=float(timing.source_rate),
         width=width,
         height=height,
     )
 
 
+def _decode_all(path: Path) -> tuple[int, int, int]:
+    """The number of frames, and the width and height of the last."""
+    num_frames = width = height = 0
+    with open_video(path) as (container, stream):
+        has_no_times = container.format.name == "avi"
+        if has_no_times and stream.codec_context.name == "h264":
+            raise BrokenVideo(f"is H.264 in AVI, {_NOT_ADDRESSABLE}")
+        for frame in container.decode(stream):
+            if has_no_times and frame.pict_type == PictureType.B:
+                raise BrokenVideo(f"is an AVI with B-frames, {_NOT_ADDRESSABLE}")
+            num_frames += 1
+            width, height = _upright_size(frame)
+    return num_frames, width, height
+
+
+def _upright_size(frame: VideoFrame) -> tuple[int, int]:
+    """Width and height as decord shows the frame: it applies the rotation that a file stores."""
+    is_on_its_side = round(frame.rotation / 90) % 2
+    return (frame.height, frame.width) if is_on_its_side else (frame.width, frame.height)
+
+
 def _check_count(num_frames: int, num_packets: int) -> None:
-    if num_frames < 2:
-        raise BrokenVideo(
-            "holds one frame, which is a picture"
-            if num_frames
-            else "holds no frame that can be decoded"
-        )
+    check_is_video(num_frames)
     if num_frames != num_packets:
         raise BrokenVideo(
-            f"gives {num_frames} frames from {num_packets} packets, so they cannot be addressed; it must be transcoded"
+            f"gives {num_frames} frames from {num_packets} packets, so they cannot be addressed; "
+            "it must be transcoded"
         )
     if num_frames > MAX_FRAMES:
         raise BrokenVideo(f"has more than {MAX_FRAMES} frames")

@@ -244,7 +244,7 @@ def encoding_mismatch(folder: Path, *, found: str, wanted: str, advice: str) -> 
 def _index_to_extend(
     shards_dir: Path, request: ShardRequest, *, classes: tuple[str, ...]
 ) -> ShardIndex:
-    """The existing index, checked to be of equal classes, encoding and shard size; else an empty one.
+    """The existing index, checked for equal classes, encoding and shard size; else an empty index.
 
     Raises:
         UserError: the existing index differs in one of these.

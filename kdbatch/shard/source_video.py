@@ -1,8 +1,8 @@
-"""A video as its owner stored it: is it whole, and when does each of its frames show?
+"""Inspects an original video: whether it is complete, and when each of its frames is shown.
 
-Cameras and screen recorders write frames at uneven times. Such a video is put on an even beat, its
-own average rate: each beat shows the frame nearest to it, so some frames show twice and some never.
-Times that only jitter by less than half a frame count as even.
+Cameras and screen recorders write frames at uneven times. Such a video is resampled to a constant
+rate, its own average: each output frame is the input frame nearest in time, so some input frames
+repeat and some are dropped. Times that jitter by less than half a frame count as even.
 """
 
 import errno
@@ -25,22 +25,23 @@ from av.video.stream import VideoStream
 
 from kdbatch.shard.stored import BrokenVideo
 
-# The machine's troubles, not the video's: they stop the build, where a broken video is listed and
+# Errors of the machine, not of the video: they stop the build, whereas a broken video is listed and
 # left out.
 READ_ERRNOS = frozenset({errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT})
 NO_SPACE_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 HOST_ERRNOS = READ_ERRNOS | NO_SPACE_ERRNOS | {errno.EFBIG, errno.EMFILE, errno.ENFILE}
-_PROBE_BYTES = 1 << 28  # of memory, for any video
-_MIN_COMPLETE_SHARE = (
-    0.98  # share of the promised frames that must be there; some originals count one that is not
-)
+_PROBE_BYTES = 1 << 28  # enough memory to decode any video
+# Of the promised frames, this share must be in the file: some originals promise one too many.
+_MIN_COMPLETE_SHARE = 0.98
 
 
 @dataclass(frozen=True, kw_only=True)
 class FrameTiming:
-    """`rate` is the even beat, `source_rate` the one that the file declares. `shown` tells how
-    often the frame of each time stamp shows; without it every frame shows once, in the order in
-    which it is decoded.
+    """The constant rate of a video and the mapping of its frames to that rate.
+
+    `rate` is the constant rate, `source_rate` the one that the file declares, both in frames per
+    second. `repeats` is the number of output frames for each time stamp; None means that every
+    frame is kept once, in decoding order.
     """
 
     rate: Fraction
@@ -50,11 +51,11 @@ class FrameTiming:
 
 @contextmanager
 def translate_decode_errors() -> Generator[None, None, None]:
-    """Failures inside libav as one line for a person.
+    """Turn the errors of libav into errors with one line of text.
 
     Raises:
-        BrokenVideo: it is the video's fault. OSError: it is the machine's: no space, no more open
-        files, a file server that does not answer.
+        BrokenVideo: the video is at fault.
+        OSError: the machine is: no space, too many open files, a file server that does not answer.
     """
     try:
         yield
@@ -66,9 +67,8 @@ def translate_decode_errors() -> Generator[None, None, None]:
         ) from error
     except (FFmpegError, OSError) as error:
         if error.errno in HOST_ERRNOS:
-            raise OSError(
-                error.errno, error.strerror
-            ) from None  # libav's own exceptions do not travel between processes
+            # libav's own exceptions cannot be pickled between processes.
+            raise OSError(error.errno, error.strerror) from None
         verb = "read" if isinstance(error, OSError) else "decoded"
         raise BrokenVideo(f"cannot be {verb}: {error.strerror}") from error
     except (ValueError, OverflowError) as error:
@@ -76,7 +76,7 @@ def translate_decode_errors() -> Generator[None, None, None]:
 
 
 def _memory_is_short() -> bool:
-    """A damaged head may name a size that libav refuses, with the same error where there is plenty."""
+    """Whether memory is short; a damaged header with a wild size causes the same MemoryError."""
     try:
         mmap.mmap(-1, _PROBE_BYTES).close()
     except OSError:
@@ -86,8 +86,9 @@ def _memory_is_short() -> bool:
 
 @contextmanager
 def open_video(path: Path) -> Generator[tuple[InputContainer, VideoStream], None, None]:
-    """The container and its first video stream, to be decoded by one thread. Call it inside
-    `reasons`.
+    """Open a container and its first video stream, for decoding with one thread.
+
+    To be called inside `translate_decode_errors`.
     """
     if path.stat().st_size == 0:
         raise BrokenVideo("empty file (0 bytes)")
@@ -100,10 +101,10 @@ def open_video(path: Path) -> Generator[tuple[InputContainer, VideoStream], None
 
 
 def inspect_video(path: Path) -> FrameTiming:
-    """Read every packet without decoding any.
+    """Read the time stamps of all packets, without decoding.
 
     Raises:
-        BrokenVideo: missing, empty, no video, cut short, or of no known frame rate.
+        BrokenVideo: the file is missing, empty or cut short, has no video stream or no frame rate.
     """
     with open_video(path) as (container, stream):
         packets = [packet for packet in container.demux(stream) if packet.size]
@@ -113,46 +114,42 @@ def inspect_video(path: Path) -> FrameTiming:
         declared = _plausible(stream.average_rate, stream.base_rate, stream.guessed_rate)
         nominal = _plausible(stream.guessed_rate, stream.base_rate) or declared
         times = _sorted_times(packets)
-        clock = Fraction(stream.time_base or 1)
-    return _frame_timing(times, clock, declared=declared, nominal=nominal)
+        time_base = Fraction(stream.time_base or 1)
+    return _frame_timing(times, time_base, declared=declared, nominal=nominal)
 
 
-def to_constant_rate(frames: Iterator[VideoFrame], source: FrameTiming) -> Iterator[VideoFrame]:
-    """The frames on the footage's even beat."""
+def to_constant_rate(frames: Iterator[VideoFrame], timing: FrameTiming) -> Iterator[VideoFrame]:
+    """Repeat and drop frames so that they have the constant rate of `timing`."""
     for frame in frames:
-        if source.repeats is None or frame.pts is None:
+        if timing.repeats is None or frame.pts is None:
             yield frame
         else:
-            for _ in range(source.repeats[frame.pts]):
+            for _ in range(timing.repeats[frame.pts]):
                 yield frame
 
 
 def _check_complete(
     container: InputContainer, stream: VideoStream, packets: Sequence[Packet]
 ) -> None:
-    """Containers say in their heads, in one way or another, how much will follow."""
+    """Compare what is in the file with what its header promises.
+
+    Raises:
+        BrokenVideo: less is there.
+    """
     promised = len(stream.index_entries)
     promised = promised if promised > 1 else stream.frames
     found = len(packets)
-    if (
-        not promised
-        and len(container.streams) == 1
-        and container.duration
-        and packets[-1].pts is not None
-    ):
-        # Matroska counts no frames, but tells how long the file is.
-        end = float(
-            (packets[-1].pts + (packets[-1].duration or 0)) * Fraction(stream.time_base or 1)
-        )
+    last = packets[-1]
+    if not promised and len(container.streams) == 1 and container.duration and last.pts is not None:
+        # Matroska has no number of frames in its header, but the duration of the file.
+        end = float((last.pts + (last.duration or 0)) * Fraction(stream.time_base or 1))
         promised, found = round(container.duration / av.time_base * 1000), round(end * 1000)
     if found < _MIN_COMPLETE_SHARE * promised or any(packet.is_corrupt for packet in packets):
         raise BrokenVideo(f"is cut short: about {found / max(found, promised):.0%} of it is there")
 
 
 def _sorted_times(packets: Sequence[Packet]) -> list[int]:
-    """The time stamps of all frames that show, sorted; none where they are missing or not all
-    different.
-    """
+    """The time stamps of all shown frames; empty where some are missing or equal."""
     times = sorted(
         packet.pts for packet in packets if packet.pts is not None and not packet.is_discard
     )
@@ -161,50 +158,53 @@ def _sorted_times(packets: Sequence[Packet]) -> list[int]:
 
 
 def _frame_timing(
-    times: Sequence[int], clock: Fraction, *, declared: Fraction | None, nominal: Fraction | None
+    times: Sequence[int],
+    time_base: Fraction,
+    *,
+    declared: Fraction | None,
+    nominal: Fraction | None,
 ) -> FrameTiming:
-    span = (times[-1] - times[0]) * clock if len(times) > 1 else Fraction(0)
+    span = (times[-1] - times[0]) * time_base if len(times) > 1 else Fraction(0)
     measured = _plausible((len(times) - 1) / span) if span else None
-    if measured is None:  # nothing but the declared rate to go by: frames in order
+    if measured is None:  # only the declared rate is known: keep the frames in order
         if declared is None:
             raise BrokenVideo("its frame rate is not known")
         return FrameTiming(rate=declared, source_rate=declared, repeats=None)
     for rate in (declared, measured):
-        if rate is not None and _is_even(times, clock, rate):
+        if rate is not None and _is_even(times, time_base, rate):
             return FrameTiming(rate=rate, source_rate=rate, repeats=None)
     return FrameTiming(
         rate=measured,
         source_rate=nominal or measured,
-        repeats=frames_at_constant_rate(times, clock, measured),
+        repeats=frames_at_constant_rate(times, time_base, measured),
     )
 
 
-def _is_even(times: Sequence[int], clock: Fraction, rate: Fraction) -> bool:
-    ticks = float(1 / (rate * clock))
-    return all(abs(time - times[0] - place * ticks) < ticks / 2 for place, time in enumerate(times))
+def _is_even(times: Sequence[int], time_base: Fraction, rate: Fraction) -> bool:
+    ticks = float(1 / (rate * time_base))
+    return all(
+        abs(time - times[0] - number * ticks) < ticks / 2 for number, time in enumerate(times)
+    )
 
 
-def frames_at_constant_rate(times: Sequence[int], clock: Fraction, rate: Fraction) -> Counter[int]:
-    """How many beats are nearest to each time; halfway, the earlier frame goes on showing."""
-    ticks = float(1 / (rate * clock))
-    shown: Counter[int] = Counter()
-    for place in range(round((times[-1] - times[0]) / ticks) + 1):
-        moment = times[0] + place * ticks
-        after = min(bisect_left(times, moment), len(times) - 1)
+def frames_at_constant_rate(
+    times: Sequence[int], time_base: Fraction, rate: Fraction
+) -> Counter[int]:
+    """The number of output frames nearest to each input time; a tie goes to the earlier input."""
+    ticks = float(1 / (rate * time_base))
+    repeats: Counter[int] = Counter()
+    for number in range(round((times[-1] - times[0]) / ticks) + 1):
+        time = times[0] + number * ticks
+        after = min(bisect_left(times, time), len(times) - 1)
         before = max(after - 1, 0)
-        shown[
-            times[before] if moment - times[before] <= times[after] - moment else times[after]
-        ] += 1
-    return shown
+        is_nearer_before = time - times[before] <= times[after] - time
+        repeats[times[before] if is_nearer_before else times[after]] += 1
+    return repeats
 
 
 def _plausible(*candidates: Fraction | None) -> Fraction | None:
-    """The first plausible frame rate: containers without one say 0, or the ticks of their clock."""
-    return next(
-        (
-            Fraction(rate).limit_denominator(1001)
-            for rate in candidates
-            if rate is not None and 1 <= rate <= 240
-        ),
-        None,
-    )
+    """The first plausible frame rate. Containers without one give 0, or the ticks of a clock."""
+    for rate in candidates:
+        if rate is not None and 1 <= rate <= 240:
+            return Fraction(rate).limit_denominator(1001)
+    return None

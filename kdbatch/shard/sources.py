@@ -1,5 +1,6 @@
-"""Videos as published lists and folders name them, with keys for the tars; and the reading of list
-files that all readers share.
+"""The videos that published lists and folders name, and the reading of list files.
+
+The readers of all data sets share this module.
 """
 
 import hashlib
@@ -15,13 +16,15 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.text import plural
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v", ".3gp", ".flv"})
-_MAX_KEY = 80  # a tar header has room for 100 bytes of name, and the key gets a suffix
+_MAX_KEY = 80  # a tar header has 100 bytes for a name, which is a key and a suffix
 
 
 @dataclass(frozen=True, kw_only=True)
 class ListedVideo:
-    """A video as published. Videos of one `group` show one scene or one person, so they must not be
-    parted between training and test.
+    """A video as published; `key` is its name in the tars.
+
+    Videos of one `group` show one scene or one person, so they must not be divided between training
+    and test.
     """
 
     key: str
@@ -34,10 +37,10 @@ class ListedVideo:
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """All videos of one part, and all classes of the data set in published order. Videos named by a
-    list may be missing on disk.
+    """All videos of one part, and all classes of the data set in published order.
 
-    `notes` tell a person what was left out, and why.
+    Videos that a list names may be missing on disk. `notes` are lines for the user about videos
+    that were left out, with the reason.
     """
 
     classes: tuple[str, ...]
@@ -46,8 +49,10 @@ class Listing:
 
 
 def safe_key(name: str) -> str:
-    """`name` in [a-z0-9_-]: marks fall off letters, any other run of characters becomes one dash. A
-    hash follows where much was lost.
+    """Turn `name` into a key of [a-z0-9_-].
+
+    Letters lose their accents, and any other run of characters becomes one dash. A hash is appended
+    where letters were lost or the key was cut.
     """
     plain = unicodedata.normalize("NFKD", name)
     plain = "".join(char for char in plain if not unicodedata.combining(char))
@@ -59,6 +64,7 @@ def safe_key(name: str) -> str:
 def make_video(
     path: Path, label: int, *, splits: tuple[str, ...], part: str, group: str
 ) -> ListedVideo:
+    """A listed video whose key is made from its file name."""
     return ListedVideo(
         key=safe_key(path.stem),
         path=path,
@@ -69,76 +75,92 @@ def make_video(
     )
 
 
-def with_unique_keys(sources: list[ListedVideo], *, where: Path) -> tuple[ListedVideo, ...]:
-    """The videos; keys that several of them share get a hash of class folder and file name.
+def with_unique_keys(videos: list[ListedVideo], *, where: Path) -> tuple[ListedVideo, ...]:
+    """Append a hash of class folder and file name to the keys that several videos share.
 
     Raises:
-        UserError: none of the videos is there, or one is named twice.
+        UserError: none of the videos exists, or one is listed twice.
     """
-    if not any(source.path.exists() for source in sources):
-        shown = f" The first is {sources[0].path}." if sources else ""
-        raise UserError(f"{where}: names {len(sources)} videos, none of which is there.{shown}")
-    times = Counter(source.key for source in sources)
+    if not any(video.path.exists() for video in videos):
+        first = f" The first is {videos[0].path}." if videos else ""
+        raise UserError(f"{where}: names {len(videos)} videos, none of which is there.{first}")
+    counts = Counter(video.key for video in videos)
     unique = tuple(
-        replace(source, key=_key_with_hash(source)) if times[source.key] > 1 else source
-        for source in sources
+        replace(video, key=_key_with_hash(video)) if counts[video.key] > 1 else video
+        for video in videos
     )
-    if len({source.key for source in unique}) < len(unique):
-        twice = next(
-            key for key, number in Counter(source.key for source in unique).items() if number > 1
-        )
-        raise UserError(f"{where}: the video {twice} is listed more than once.")
+    counts = Counter(video.key for video in unique)
+    duplicate = next((key for key, count in counts.items() if count > 1), None)
+    if duplicate is not None:
+        raise UserError(f"{where}: the video {duplicate} is listed more than once.")
     return unique
 
 
-def unlisted_note(where: Path, left_out: Iterable[Path]) -> tuple[str, ...]:
-    """A line on files that no list names, or nothing."""
-    names = [printable(path.name) for path in left_out]
-    return (
-        (f"{where}: left out {plural(len(names), 'video')} that no list names, {names[0]} first.",)
-        if names
-        else ()
-    )
+def unlisted_note(folder: Path, paths: Iterable[Path]) -> tuple[str, ...]:
+    """A line on the videos that no list names; empty where there is none."""
+    names = [printable(path.name) for path in paths]
+    if not names:
+        return ()
+    videos = plural(len(names), "video")
+    return (f"{folder}: left out {videos} that no list names, {names[0]} first.",)
 
 
 def printable(name: str) -> str:
-    """A file name may hold bytes that are no text; tables and terminals hold text."""
+    """A file name as text for tables and terminals: bytes that are not UTF-8 are replaced."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def find_folder(root: Path, name: str, *, holds: str) -> Path:
+def find_folder(root: Path, name: str, *, layout: str) -> Path:
+    """The folder `name` of a data set.
+
+    Raises:
+        UserError: it does not exist; the message includes `layout`, the expected files.
+    """
     if not root.is_dir():
         raise UserError(
-            f"{root}: there is no such folder. Set root under [datasets] in kdbatch.toml to the folder of the data set."
+            f"{root}: there is no such folder. "
+            "Set root under [datasets] in kdbatch.toml to the folder of the data set."
         )
     if not (root / name).is_dir():
         found = ", ".join(sorted(path.name for path in root.iterdir())[:6]) or "nothing"
         raise UserError(
-            f"{root}: has no folder {name}; found {printable(found)}. Looked for {holds}."
+            f"{root}: has no folder {name}; found {printable(found)}. Looked for {layout}."
         )
     return root / name
 
 
-def subfolders(folder: Path) -> list[Path]:
+def list_subfolders(folder: Path) -> list[Path]:
+    """The folders in `folder`, sorted; empty if it does not exist."""
     return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
 
 
-def videos_in(folder: Path) -> list[Path]:
+def list_videos(folder: Path) -> list[Path]:
+    """The files in `folder` with the suffix of a video, sorted."""
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
 
 
 def find_list_file(candidates: list[Path]) -> Path:
+    """The first of `candidates` that is a file.
+
+    Raises:
+        UserError: none of them is.
+    """
     for path in candidates:
         if path.is_file():
             return path
     raise UserError(
-        f"{candidates[0]}: there is no such list file. Download the data set's lists and put them there."
+        f"{candidates[0]}: there is no such list file. "
+        "Download the data set's lists and put them there."
     )
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a list file that are not blank; published ones end in LF or CR LF. Bytes that
-    are no UTF-8 stay what they are in file names.
+    """Read the lines of a list file, without line ends (LF or CR LF) and without blank lines.
+
+    Bytes that are not UTF-8 become surrogates, as in file names.
+
+    Raises:
+        UserError: the file cannot be read, or has no such lines.
     """
     try:
         text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
@@ -151,24 +173,25 @@ def read_lines(path: Path) -> list[str]:
 
 
 def checked_name(name: str, *, where: str) -> str:
-    """A file's name as a list gives it, class folder and all.
+    """Return a file name from a list, which may include the class folder.
 
     Raises:
         UserError: it leads out of the data set's folder, or no file can have it.
     """
     try:
         raw = os.fsencode(name)
-    except UnicodeEncodeError:  # JSON may hold half of a pair
+    except UnicodeEncodeError:  # JSON may hold half of a surrogate pair
         raw = b"\0"
     if b"\0" in raw or PurePath(name).is_absolute() or ".." in PurePath(name).parts:
         raise UserError(
-            f"{where}: {name[:60]!a} names no file in the data set's folder. Download the data set's lists again."
+            f"{where}: {name[:60]!a} names no file in the data set's folder. "
+            "Download the data set's lists again."
         )
     return name
 
 
 def quoted(line: str) -> str:
-    """A line of a list file, short enough for an error."""
+    """A line of a list file, short enough for an error message."""
     return repr(printable(line[:60]))
 
 
@@ -176,5 +199,5 @@ def _hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
-def _key_with_hash(source: ListedVideo) -> str:
-    return f"{source.key[: _MAX_KEY - 9]}-{_hash(f'{source.path.parent.name}/{source.path.name}')}"
+def _key_with_hash(video: ListedVideo) -> str:
+    return f"{video.key[: _MAX_KEY - 9]}-{_hash(f'{video.path.parent.name}/{video.path.name}')}"

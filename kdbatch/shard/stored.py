@@ -48,6 +48,14 @@ class StoreFailure:
     mtime_ns: int
 
 
+def check_is_video(num_frames: int) -> None:
+    """Raise BrokenVideo for fewer than two frames."""
+    if num_frames == 1:
+        raise BrokenVideo("holds one frame, which is a picture")
+    if num_frames < 1:
+        raise BrokenVideo("holds no frame that can be decoded")
+
+
 def size_and_time(path: Path) -> tuple[int, int]:
     """A file's size in bytes and its time of change in ns; zeros for a file that cannot be read."""
     try:

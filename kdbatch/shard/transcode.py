@@ -1,8 +1,8 @@
-"""One video becomes a small H.264 mp4 made for random access, and an index of its packets.
+"""Transcodes one video to a small H.264 mp4 made for random access, and indexes its packets.
 
 Short side 128, no sound, closed groups of 16 frames, one B-frame between every two P-frames.
 B-frames are never referenced, so every other frame can be left out when a clip is read
-(vocab/packet_index.py says which). No CABAC and no deblocking: cheap to decode.
+(vocab/packet_index.py has the flags). No CABAC and no deblocking: cheap to decode.
 """
 
 import io
@@ -25,23 +25,28 @@ from kdbatch.shard.source_video import (
     to_constant_rate,
     translate_decode_errors,
 )
-from kdbatch.shard.stored import BrokenVideo, EncodedVideo, HostError
+from kdbatch.shard.stored import BrokenVideo, EncodedVideo, HostError, check_is_video
 from kdbatch.vocab.packet_index import MAX_FRAMES, Packet, pack_index, packet_checksum, packet_flags
 
 SHORT_SIDE = 128
 INTERPOLATION = Interpolation.BICUBIC
+_X264_PARAMS = (
+    # One B-frame between P-frames, never a reference; no key frame off the grid of 16.
+    "bframes=1:b-adapt=0:b-pyramid=none:scenecut=0:"
+    # Otherwise the AVX-512 code of macroblock-tree rate control gives other bytes now and then,
+    # even in one process.
+    "cpu-independent=1:"
+    # No bits for perceived quality (psy, aq), some more for colour: 0.4 dB of RGB better for equal
+    # bytes.
+    "psy=0:aq-mode=0:chroma-qp-offset=-6"
+)
 X264 = {
     "preset": "medium",
     "tune": "fastdecode",
     "crf": "22.5",
     "g": "16",
     "threads": "1",
-    # bframes fixed at one between P-frames and never a reference; no keyframe off the grid of 16.
-    # cpu-independent: without it the AVX-512 code of macroblock-tree rate control gives other bytes
-    # now and then, even in one process.
-    # No bits for what the eye likes (psy, aq), some more for colour: 0.4 dB of RGB better for equal
-    # bytes.
-    "x264-params": "bframes=1:b-adapt=0:b-pyramid=none:scenecut=0:cpu-independent=1:psy=0:aq-mode=0:chroma-qp-offset=-6",
+    "x264-params": _X264_PARAMS,
     "flags": "+bitexact",
 }
 
@@ -50,16 +55,18 @@ def transcode(path: Path) -> EncodedVideo:
     """Decode every frame once, in order, and encode it; equal input gives equal bytes.
 
     Raises:
-        BrokenVideo: missing, empty, no video, damaged anywhere, a single picture, or longer than
-        the index can number. MachineTrouble: no room for a file of the video's size where temporary
-        files go. OSError: another of the machine's troubles.
+        BrokenVideo: the file is missing, empty, damaged anywhere, no video or a single picture, or
+            has more frames than the index can number.
+        HostError: the folder of temporary files has no space for a file of the video's size.
+        OSError: another error of the machine.
     """
-    with _temporary_folder() as folder:  # the muxer rewrites a finished file to put its head first
+    # A file, not memory: the muxer rewrites a finished file to put its header first.
+    with _temporary_folder() as folder:
         out = folder / "video.mp4"
         with translate_decode_errors():
-            footage = inspect_video(path)
+            timing = inspect_video(path)
             with open_video(path) as (source, stream):
-                _encode(to_constant_rate(source.decode(stream), footage), out, footage.rate)
+                _encode(to_constant_rate(source.decode(stream), timing), out, timing.rate)
         video = out.read_bytes()
         packets, extradata, width, height = _read_packets(out)
     num_frames = len(packets)
@@ -71,15 +78,15 @@ def transcode(path: Path) -> EncodedVideo:
         index=pack_index(packets),
         extradata=extradata,
         num_frames=num_frames,
-        fps=float(footage.rate),
-        source_fps=float(footage.source_rate),
+        fps=float(timing.rate),
+        source_fps=float(timing.source_rate),
         width=width,
         height=height,
     )
 
 
 def count_frames(video: bytes) -> int:
-    """Decode a whole stored video.
+    """Decode a whole stored video and count its frames.
 
     Raises:
         BrokenVideo: it is damaged.
@@ -94,65 +101,63 @@ def count_frames(video: bytes) -> int:
 
 @contextmanager
 def _temporary_folder() -> Generator[Path, None, None]:
-    """A folder for temporary files."""
     try:
         with tempfile.TemporaryDirectory(prefix="kdbatch-") as folder:
             yield Path(folder)
     except OSError as error:
         if error.errno not in NO_SPACE_ERRNOS:
             raise
-        told = f"temporary files cannot be written ({error.strerror}); TMPDIR can name another folder for them"
-        raise HostError(error.errno, told, tempfile.gettempdir()) from None
+        message = (
+            f"temporary files cannot be written ({error.strerror}); "
+            "TMPDIR can name another folder for them"
+        )
+        raise HostError(error.errno, message, tempfile.gettempdir()) from None
 
 
 def _encode(frames: Iterator[VideoFrame], out_path: Path, rate: Fraction) -> None:
-    with av.open(
-        str(out_path), "w", format="mp4", options={"movflags": "+faststart", "fflags": "+bitexact"}
-    ) as out:
-        count = _copy_frames(frames, out, rate)
-    if count < 2:
-        raise BrokenVideo(
-            "holds one frame, which is a picture" if count else "holds no frame that can be decoded"
-        )
+    options = {"movflags": "+faststart", "fflags": "+bitexact"}
+    with av.open(str(out_path), "w", format="mp4", options=options) as out:
+        num_frames = _encode_frames(frames, out, rate)
+    check_is_video(num_frames)
 
 
-def _copy_frames(frames: Iterator[VideoFrame], out: OutputContainer, rate: Fraction) -> int:
-    stream, scaler, count = None, VideoReformatter(), 0
+def _encode_frames(frames: Iterator[VideoFrame], out: OutputContainer, rate: Fraction) -> int:
+    """Scale, rotate and encode all frames; return their number."""
+    stream, scaler, num_frames = None, VideoReformatter(), 0
     width = height = 0
     for frame in frames:
         turns = quarter_turns(frame)
         if stream is None:
-            width, height = output_size(
-                *((frame.height, frame.width) if turns % 2 else (frame.width, frame.height))
-            )
+            width, height = output_size(*_swapped_if(turns % 2, frame.width, frame.height))
             stream = out.add_stream("libx264", rate=rate, options=X264)
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
             stream.time_base = 1 / rate
-        small = scale_frame(
-            scaler,
-            frame,
-            width=height if turns % 2 else width,
-            height=width if turns % 2 else height,
-        )
-        # A bare copy: no side data, no tags, no picture type.
-        small = VideoFrame.from_ndarray(
-            _rotate_planes(small.to_ndarray(), turns, width=width, height=height), format="yuv420p"
-        )
-        small.pts, small.time_base = count, 1 / rate
-        count += 1
-        if count > MAX_FRAMES:
+        scaled_width, scaled_height = _swapped_if(turns % 2, width, height)
+        scaled = scale_frame(scaler, frame, width=scaled_width, height=scaled_height)
+        planes = _rotate_planes(scaled.to_ndarray(), turns, width=width, height=height)
+        # A new frame has no side data, no tags and no picture type of the original.
+        plain = VideoFrame.from_ndarray(planes, format="yuv420p")
+        plain.pts, plain.time_base = num_frames, 1 / rate
+        num_frames += 1
+        if num_frames > MAX_FRAMES:
             raise BrokenVideo(f"has more than {MAX_FRAMES} frames")
-        out.mux(stream.encode(small))
+        out.mux(stream.encode(plain))
     if stream is not None:
         out.mux(stream.encode(None))
-    return count
+    return num_frames
+
+
+def _swapped_if(condition: object, width: int, height: int) -> tuple[int, int]:
+    return (height, width) if condition else (width, height)
 
 
 def scale_frame(
     scaler: VideoReformatter, frame: VideoFrame, *, width: int, height: int
 ) -> VideoFrame:
-    """In YUV 4:2:0, with one colour matrix and range for all, as the stored file carries no tags:
-    every decoder takes BT.601, limited.
+    """Scale a frame and convert it to YUV 4:2:0, BT.601, limited range.
+
+    Matrix and range are the same for all videos because the stored file carries no colour tags:
+    every decoder then assumes these.
     """
     return scaler.reformat(
         frame,
@@ -167,68 +172,66 @@ def scale_frame(
 
 
 def quarter_turns(frame: VideoFrame) -> int:
-    """How often, counter-clockwise, the picture must be turned to be upright."""
+    """The number of counter-clockwise quarter turns that make the picture upright."""
     return round(frame.rotation / 90) % 4
 
 
 def _rotate_planes(planes: np.ndarray, turns: int, *, width: int, height: int) -> np.ndarray:
-    """A YUV 4:2:0 picture as a player shows it: phones store lying pictures and an angle (quarter
-    turns, counter-clockwise) beside them.
+    """Rotate a YUV 4:2:0 picture by counter-clockwise quarter turns, as a player does.
 
-    The rows of the three planes lie one after the other; `width` and `height` are those of the
-    upright picture.
+    Phones store pictures as the sensor reads them, with an angle. `planes` has the rows of the
+    three planes one after the other; `width` and `height` are those of the upright picture.
     """
     if not turns:
         return planes
     flat, luma, chroma = planes.reshape(-1), width * height, width * height // 4
     upright = []
-    for start, size, shrink in ((0, luma, 1), (luma, chroma, 2), (luma + chroma, chroma, 2)):
-        shape = (
-            (width // shrink, height // shrink)
-            if turns % 2
-            else (height // shrink, width // shrink)
-        )
-        upright.append(np.rot90(flat[start : start + size].reshape(shape), turns).reshape(-1))
+    for start, size, subsampling in ((0, luma, 1), (luma, chroma, 2), (luma + chroma, chroma, 2)):
+        plane_width, plane_height = width // subsampling, height // subsampling
+        num_columns, num_rows = _swapped_if(turns % 2, plane_width, plane_height)
+        plane = flat[start : start + size].reshape(num_rows, num_columns)
+        upright.append(np.rot90(plane, turns).reshape(-1))
     return np.concatenate(upright).reshape(height * 3 // 2, width)
 
 
 def output_size(width: int, height: int) -> tuple[int, int]:
-    """The size with short side 128 and the long side the nearest even number."""
+    """The stored size: short side 128, long side the nearest even number in proportion."""
     short, long = sorted((width, height))
     scaled = max(SHORT_SIDE, round(long * SHORT_SIDE / short / 2) * 2)
     return (scaled, SHORT_SIDE) if width > height else (SHORT_SIDE, scaled)
 
 
 def _read_packets(path: Path) -> tuple[list[Packet], bytes, int, int]:
-    """Packets in decode order, decoder configuration, width and height of a file that was just
-    written.
-    """
+    """The packets in decode order, the decoder configuration, width and height of a new file."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         coded = [packet for packet in container.demux(stream) if packet.size]
-        place = {pts: i for i, pts in enumerate(sorted(packet.pts or 0 for packet in coded))}
+        times = sorted(packet.pts or 0 for packet in coded)
+        display_index = {time: index for index, time in enumerate(times)}
         packets = []
         for packet in coded:
-            flags = packet_flags(is_key=packet.is_keyframe, nal_ref_idc=_nal_ref_idc(bytes(packet)))
+            data = bytes(packet)
             packets.append(
                 Packet(
-                    packet.pos or 0,
-                    packet.size,
-                    place[packet.pts or 0],
-                    flags,
-                    packet_checksum(bytes(packet)),
+                    offset=packet.pos or 0,
+                    size=packet.size,
+                    display_index=display_index[packet.pts or 0],
+                    flags=packet_flags(is_key=packet.is_keyframe, nal_ref_idc=_nal_ref_idc(data)),
+                    checksum=packet_checksum(data),
                 )
             )
         return packets, bytes(stream.codec_context.extradata or b""), stream.width, stream.height
 
 
 def _nal_ref_idc(packet: bytes) -> int:
-    """Of the first picture slice: NAL types 1 and 5, ITU-T H.264 table 7-1; units have a length of
-    4 bytes in front (avcC).
+    """The nal_ref_idc of the first picture slice (NAL types 1 and 5, ITU-T H.264 table 7-1).
+
+    Each unit starts with its length in 4 bytes (avcC).
     """
-    place = 0
-    while place + 4 < len(packet):
-        if packet[place + 4] & 31 in (1, 5):
-            return packet[place + 4] >> 5 & 3
-        place += 4 + int.from_bytes(packet[place : place + 4], "big")
+    offset = 0
+    while offset + 4 < len(packet):
+        header = packet[offset + 4]
+        if header & 31 in (1, 5):
+            return header >> 5 & 3
+        offset += 4 + int.from_bytes(packet[offset : offset + 4], "big")
     raise BrokenVideo("a packet holds no picture")

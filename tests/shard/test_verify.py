@@ -93,6 +93,6 @@ def test_a_file_server_that_does_not_answer_is_no_damage(
     monkeypatch.setattr("kdbatch.shard.verify.file_sha256", no_answer)
     with pytest.raises(
         UserError,
-        match=r"train-00000.tar: cannot be checked \(Connection timed out\). Mend that and repeat",
+        match=r"train-00000.tar: cannot be checked \(Connection timed out\). Repair that and repeat",
     ):
         verify_shards("ssv2", shards_dir=built, progress=silent)

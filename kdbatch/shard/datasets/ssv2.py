@@ -1,0 +1,72 @@
+"""Reads Something-Something V2: numbered WebM files and JSON lists."""
+
+from pathlib import Path
+from typing import Any
+
+from kdbatch.base.atomic_write import load_json
+from kdbatch.base.errors import UserError
+from kdbatch.shard.sources import (
+    Listing,
+    checked_name,
+    find_folder,
+    find_list_file,
+    make_video,
+    with_unique_keys,
+)
+
+_FOLDER = "20bn-something-something-v2"
+
+
+def read_ssv2(root: Path, part: str) -> Listing:
+    """List a part of Something-Something V2, with labels as published.
+
+    The layout is `20bn-something-something-v2/<id>.webm` and
+    `labels/{labels,train,validation}.json`, or the older `something-something-v2-*.json`.
+
+    Raises:
+        UserError: the layout is another one, or a list is damaged.
+    """
+    folder = find_folder(root, _FOLDER, layout=f"Something-Something V2: {_FOLDER}/<id>.webm")
+    label_path, list_path = _find_list(root, "labels"), _find_list(root, part)
+    label_of = _read_labels(label_path)
+    entries = load_json(list_path)
+    videos = []
+    for number, entry in enumerate(entries if isinstance(entries, list) else []):
+        where = f"{list_path}: entry {number}"
+        name = _class_name(entry, where=where)
+        if name not in label_of:
+            raise UserError(f"{where}: the class {name!r} is not in {label_path.name}.")
+        path = folder / checked_name(f"{entry['id']}.webm", where=where)
+        group = str(entry["id"])
+        videos.append(make_video(path, label_of[name], splits=(part,), part=part, group=group))
+    classes = tuple(sorted(label_of, key=lambda name: label_of[name]))
+    return Listing(classes=classes, videos=with_unique_keys(videos, where=list_path))
+
+
+def _find_list(root: Path, name: str) -> Path:
+    return find_list_file(
+        [
+            root / "labels" / f"{name}.json",
+            root / f"{name}.json",
+            root / f"something-something-v2-{name}.json",
+        ]
+    )
+
+
+def _read_labels(path: Path) -> dict[str, int]:
+    """The label of each class name."""
+    labels = load_json(path)
+    numbers = list(labels.values()) if isinstance(labels, dict) else []
+    are_numbers = all(str(number).isdecimal() for number in numbers)
+    if not labels or not are_numbers or sorted(map(int, numbers)) != list(range(len(labels))):
+        raise UserError(
+            f"{path}: expected class names with numbers from 0 without gaps, as published."
+        )
+    return {name: int(number) for name, number in labels.items()}
+
+
+def _class_name(entry: Any, *, where: str) -> str:
+    if not isinstance(entry, dict) or not {"id", "template"} <= entry.keys():
+        raise UserError(f"{where}: expected the fields id and template, found {str(entry)[:60]}.")
+    # A template brackets the variable words; the class "Pushing something" is without brackets.
+    return str(entry["template"]).replace("[", "").replace("]", "")

@@ -1,0 +1,103 @@
+"""Reads UCF101: class folders, numbered classes and the lists of three folds."""
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+
+from kdbatch.base.errors import UserError
+from kdbatch.shard.sources import (
+    Listing,
+    checked_name,
+    find_folder,
+    find_list_file,
+    list_subfolders,
+    list_videos,
+    make_video,
+    quoted,
+    read_lines,
+    unlisted_note,
+    with_unique_keys,
+)
+
+_LIST_OF_SPLIT = {
+    f"{kind}{fold:02d}": f"{kind}list{fold:02d}.txt"
+    for fold in (1, 2, 3)
+    for kind in ("train", "test")
+}
+
+
+def read_ucf101(root: Path, part: str) -> Listing:
+    """List UCF101, with the splits of all three folds; a label is the published number less 1.
+
+    The layout is `UCF-101/<Class>/v_<Class>_gXX_cYY.avi`, `ucfTrainTestlist/classInd.txt` with
+    numbers from 1, and fold lists that name class folder and file.
+
+    Case is ignored: one class is spelt HandstandPushups as a folder and HandStandPushups in its
+    files, and copies differ in this.
+
+    Raises:
+        UserError: the layout is another one, or a list is damaged.
+    """
+    folder = find_folder(root, "UCF-101", layout="UCF101: UCF-101/<Class>/v_<Class>_gXX_cYY.avi")
+    lists = find_folder(
+        root,
+        "ucfTrainTestlist",
+        layout="UCF101's fold lists: classInd.txt, trainlist01.txt, testlist01.txt, ...",
+    )
+    classes = _read_classes(find_list_file([lists / "classInd.txt"]))
+    label_of_name = {name.casefold(): label for label, name in enumerate(classes)}
+    on_disk = _videos_on_disk(folder)
+    splits: defaultdict[Path, list[str]] = defaultdict(list)
+    label_of: dict[Path, int] = {}
+    for split, list_name in _LIST_OF_SPLIT.items():
+        list_path = find_list_file([lists / list_name])
+        for number, line in enumerate(read_lines(list_path), 1):
+            where = f"{list_path}: line {number}"
+            name, label = _parse_line(line, label_of_name, where=where)
+            path = on_disk.get(name.casefold(), folder / checked_name(name, where=where))
+            if split in splits[path]:
+                raise UserError(f"{where}: the video {quoted(name)} is listed more than once.")
+            splits[path].append(split)
+            label_of[path] = label
+    videos = []
+    for path, label in label_of.items():
+        group = re.sub(r"_c\d+$", "", path.stem)
+        videos.append(make_video(path, label, splits=tuple(splits[path]), part=part, group=group))
+    notes = unlisted_note(folder, [path for path in on_disk.values() if path not in label_of])
+    return Listing(classes=classes, videos=with_unique_keys(videos, where=folder), notes=notes)
+
+
+def _read_classes(path: Path) -> tuple[str, ...]:
+    """Class names in the order of their numbers."""
+    rows = [line.split() for line in read_lines(path)]
+    if not rows or not all(len(row) == 2 and row[0].isdecimal() for row in rows):
+        raise UserError(f"{path}: expected a number and a class name on each line, as published.")
+    names = {int(number): name for number, name in rows}
+    if sorted(names) != list(range(1, len(rows) + 1)):
+        raise UserError(
+            f"{path}: expected the numbers from 1 to {len(rows)}, once each, as published."
+        )
+    return tuple(names[number] for number in sorted(names))
+
+
+def _videos_on_disk(folder: Path) -> dict[str, Path]:
+    """The videos by class folder and file name, without case."""
+    paths = [path for subfolder in list_subfolders(folder) for path in list_videos(subfolder)]
+    return {f"{path.parent.name}/{path.name}".casefold(): path for path in paths}
+
+
+def _parse_line(line: str, label_of_name: Mapping[str, int], *, where: str) -> tuple[str, int]:
+    """`<Class>/<file>` and the label; the number that a training list adds must agree with it."""
+    name, _, number = line.partition(" ")
+    class_name = name.split("/")[0].casefold()
+    if class_name not in label_of_name or "/" not in name:
+        raise UserError(
+            f"{where}: expected <Class>/<file> of a class in classInd.txt, found {quoted(line)}."
+        )
+    label = label_of_name[class_name]
+    if number and number.strip() != str(label + 1):
+        raise UserError(
+            f"{where}: {quoted(line)} disagrees with classInd.txt, where it is {label + 1}."
+        )
+    return name, label
