@@ -1,1 +1,1 @@
-"""Turns results into tables, figures, checked claims and one page that opens from disk."""
+"""Turns results into tables, figures, checked claims and one self-contained HTML page."""

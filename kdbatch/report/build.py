@@ -1,5 +1,6 @@
-"""`kdbatch report`: reads a study, writes its tables, figures, claims and page."""
+"""Builds the report: reads a study, then writes its tables, figures, claims and page."""
 
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -8,12 +9,13 @@ from pathlib import Path
 from kdbatch.base.atomic_write import make_folder, write_json, write_text
 from kdbatch.base.progress import Progress, silent
 from kdbatch.report.coverage import missing_parts
-from kdbatch.report.data.study import Study, load_study, matching_cells
+from kdbatch.report.data.cka_maps import load_maps
+from kdbatch.report.data.study import RunFacts, Study, load_study, matching_cells
 from kdbatch.report.data.superseded import find_superseded
 from kdbatch.report.escape import safe_file_name
 from kdbatch.report.figures.accuracy import draw_accuracy
 from kdbatch.report.figures.base import SavedFigure
-from kdbatch.report.figures.cka import draw_map, draw_panel, load_maps
+from kdbatch.report.figures.cka import draw_map, draw_panel
 from kdbatch.report.figures.curves import draw_curves
 from kdbatch.report.figures.errors import draw_errors
 from kdbatch.report.figures.gains import draw_gains
@@ -27,19 +29,18 @@ from kdbatch.report.html.sections import (
 )
 from kdbatch.report.json_export import report_json, write_results
 from kdbatch.report.labels import case_title
-from kdbatch.report.stats.claims import ClaimVerdict, check_claims
+from kdbatch.report.stats.claims import check_claims
+from kdbatch.report.stats.verdicts import ClaimVerdict
 from kdbatch.report.tables.formats import to_csv, to_latex, to_markdown
 from kdbatch.report.tables.grid import Grid, fill_grid
 from kdbatch.vocab.plans import PlanRecord
 
-PARTS = ("maps", "gains", "errors", "curves")
+EXPERIMENT_FIGURES = ("maps", "gains", "errors", "curves")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportSummary:
-    """What a person wants to hear at the end: where the page is, how far the study is, what its
-    claims come to, what it lacks.
-    """
+    """The outcome of a build: the files, how many runs are done, the verdicts, what is missing."""
 
     page: Path
     data: Path
@@ -56,8 +57,8 @@ def build_report(
 ) -> ReportSummary:
     """Write `to`/index.html, tables/, figures/, report.json and results.parquet.
 
-    A study that is not finished gives a page that says what is missing. `published` puts the
-    source's own numbers below ours.
+    The page of an unfinished study lists what is missing. `published` adds the source's own
+    numbers below ours.
 
     Raises:
         UserError: no plan was submitted yet, a plan is damaged, or `to` cannot be a folder.
@@ -65,143 +66,144 @@ def build_report(
     progress(0, 1, "reading results")
     study = load_study(runs_dir)
     make_folder(to)
-    warnings = list(study.warnings)
-    names = _file_names(study.records)
-    chapters = []
-    with ThreadPoolExecutor(1) as beside:  # writing rows keeps Python free to draw
-        written = beside.submit(write_results, study, to / "results.parquet")
+    found_warnings = list(study.warnings)
+    file_names = _choose_file_names(study.records)
+    chapters: list[Chapter] = []
+    # The writer of results.parquet leaves the interpreter free for the drawing.
+    with ThreadPoolExecutor(1) as executor:
+        results = executor.submit(write_results, study, to / "results.parquet")
         for i, record in enumerate(study.records):
             progress(i, len(study.records), record.title)
-            chapters.append(_build_chapter(record, study, to, names, warnings, published=published))
-        warnings += written.result()
+            builder = _ChapterBuilder(
+                record=record, study=study, to=to, file_names=file_names, warnings=found_warnings
+            )
+            chapters.append(builder.build(published=published))
+        found_warnings += results.result()
     progress(len(chapters), len(chapters), "writing the page")
-    claims = [claim for chapter in chapters for claim in chapter.claims]
-    runs = tuple({run.run_id: run for chapter in chapters for run in chapter.runs}.values())
-    page = to / "index.html"
-    told = tuple(dict.fromkeys(warnings))
-    data = to / "report.json"
-    earlier = find_superseded(study)
-    write_json(data, report_json(chapters, runs=runs, superseded=earlier, warnings=told))
-    write_text(page, page_html(chapters, runs=runs, superseded=earlier, warnings=told))
+    page, data = to / "index.html", to / "report.json"
+    runs = _runs_of(chapters)
+    warnings = tuple(dict.fromkeys(found_warnings))
+    superseded = find_superseded(study)
+    write_json(data, report_json(chapters, runs=runs, superseded=superseded, warnings=warnings))
+    write_text(page, page_html(chapters, runs=runs, superseded=superseded, warnings=warnings))
     return ReportSummary(
         page=page,
         data=data,
         done=count_done(runs),
         total=len(runs),
-        verdicts=count_verdicts(claims),
-        num_superseded=len(earlier),
-        warnings=told,
+        verdicts=count_verdicts([claim for chapter in chapters for claim in chapter.claims]),
+        num_superseded=len(superseded),
+        warnings=warnings,
         missing=tuple(line for chapter in chapters for line in missing_parts(chapter)),
     )
 
 
-def _build_chapter(
-    record: PlanRecord,
-    study: Study,
-    to: Path,
-    names: "_FileNames",
-    warnings: list[str],
-    *,
-    published: bool,
-) -> Chapter:
-    grids = [
-        (names.for_record(record, table.id), fill_grid(record, table, study, published=published))
-        for table in record.tables
-    ]
-    for name, grid in grids:
-        _write_table(to / "tables", name, grid)
-    claims, complaints = check_claims(record, study)
-    warnings += complaints
-    runs = study.runs_of(record)
-    listings = [
-        found
-        for found in (teacher_agreement_table(record, study), pretraining_table(runs, study))
-        if found
-    ]
-    return Chapter(
-        record=record,
-        runs=runs,
-        grids=tuple(grids),
-        figures=tuple(_draw_figures(record, study, grids, to / "figures", names, warnings)),
-        text_tables=tuple(listings),
-        claims=claims,
-    )
+def _runs_of(chapters: Sequence[Chapter]) -> tuple[RunFacts, ...]:
+    """Return the runs of all experiments, each once."""
+    return tuple({run.run_id: run for chapter in chapters for run in chapter.runs}.values())
 
 
-def _draw_figures(
-    record: PlanRecord,
-    study: Study,
-    grids: Sequence[tuple[str, Grid]],
-    folder: Path,
-    names: "_FileNames",
-    warnings: list[str],
-) -> list[SavedFigure]:
-    """Those that the page shows. Of several maps that is their panel; each map has its own files as
-    well.
+@dataclass(frozen=True, kw_only=True)
+class _FileNames:
+    """File names of tables and figures.
+
+    A name that several plans use is followed by experiment and profile.
     """
-    shown: list[SavedFigure | None] = []
-    for name, grid in grids:
-        shown.append(
-            draw_accuracy(grid, _num_videos(record, grid, study), folder, name=f"{name}_accuracy")
+
+    ambiguous: frozenset[str]
+
+    def for_record(self, record: PlanRecord, name: str) -> str:
+        if name in self.ambiguous:
+            name = f"{name}.{record.experiment}.{record.profile}"
+        return safe_file_name(name)
+
+
+def _choose_file_names(records: Sequence[PlanRecord]) -> _FileNames:
+    uses: Counter[str] = Counter()
+    for record in records:
+        uses.update({*(t.id for t in record.tables), *(m.id for m in record.maps)})
+        uses.update(f"{record.experiment}_{part}" for part in EXPERIMENT_FIGURES)
+    return _FileNames(ambiguous=frozenset(name for name, count in uses.items() if count > 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ChapterBuilder:
+    """Writes the files of one experiment. Files that cannot be used add lines to `warnings`."""
+
+    record: PlanRecord
+    study: Study
+    to: Path
+    file_names: _FileNames
+    warnings: list[str]
+
+    def build(self, *, published: bool) -> Chapter:
+        record, study = self.record, self.study
+        grids = []
+        for table in record.tables:
+            grid = fill_grid(record, table, study, published=published)
+            grids.append((self._file_name(table.id), grid))
+            _write_table(self.to / "tables", *grids[-1])
+        claims, claim_warnings = check_claims(record, study)
+        self.warnings.extend(claim_warnings)
+        runs = study.runs_of(record)
+        text_tables = (teacher_agreement_table(record, study), pretraining_table(runs, study))
+        figures = [*self._accuracy_figures(grids), *self._cka_figures(), *self._other_figures()]
+        return Chapter(
+            record=record,
+            runs=runs,
+            grids=tuple(grids),
+            figures=tuple(figures),
+            text_tables=tuple(table for table in text_tables if table),
+            claims=claims,
         )
-    maps, complaints = load_maps(record, study)
-    warnings += complaints
-    single = [draw_map(cka, folder, name=names.for_record(record, cka.declared.id)) for cka in maps]
-    title = "Which layers see alike"
-    shown += (
-        [
-            draw_panel(
-                maps,
-                folder,
-                name=names.for_record(record, f"{record.experiment}_maps"),
-                title=title,
+
+    def _file_name(self, name: str) -> str:
+        return self.file_names.for_record(self.record, name)
+
+    def _accuracy_figures(self, grids: Sequence[tuple[str, Grid]]) -> list[SavedFigure]:
+        figures = []
+        for name, grid in grids:
+            num_videos = _num_videos(self.record, grid, self.study)
+            figures.append(
+                draw_accuracy(grid, num_videos, self.to / "figures", name=f"{name}_accuracy")
             )
-        ]
-        if len(maps) > 1
-        else single
-    )
-    for part, draw in (("gains", draw_gains), ("errors", draw_errors), ("curves", draw_curves)):
-        drawing, complaints = draw(
-            record, study, folder, name=names.for_record(record, f"{record.experiment}_{part}")
-        )
-        shown.append(drawing)
-        warnings += complaints
-    return [drawing for drawing in shown if drawing]
+        return [figure for figure in figures if figure]
+
+    def _cka_figures(self) -> list[SavedFigure]:
+        """Draw each map into its own files; the page shows several maps as one panel."""
+        folder = self.to / "figures"
+        maps, map_warnings = load_maps(self.record, self.study)
+        self.warnings.extend(map_warnings)
+        single = [draw_map(cka, folder, name=self._file_name(cka.declared.id)) for cka in maps]
+        if len(maps) < 2:
+            return single
+        name = self._file_name(f"{self.record.experiment}_maps")
+        return [draw_panel(maps, folder, name=name, title="Similarity of layers (CKA)")]
+
+    def _other_figures(self) -> list[SavedFigure]:
+        figures = []
+        functions = (("gains", draw_gains), ("errors", draw_errors), ("curves", draw_curves))
+        for part, draw in functions:
+            name = self._file_name(f"{self.record.experiment}_{part}")
+            figure, draw_warnings = draw(self.record, self.study, self.to / "figures", name=name)
+            self.warnings.extend(draw_warnings)
+            figures.append(figure)
+        return [figure for figure in figures if figure]
 
 
 def _num_videos(record: PlanRecord, grid: Grid, study: Study) -> dict[str, int]:
-    """Test videos by case title, as the runs counted them."""
-    found = {}
+    """Return the number of test videos by case title, as the runs counted them."""
+    num_videos = {}
     for column in grid.columns:
-        runs = [
-            cell.run_id for role in grid.table.rows for cell in matching_cells(record, role, column)
-        ]
-        counts = [n for run in runs if (n := study.value(run, "test_videos"))]
-        found |= {case_title(column): int(counts[0])} if counts else {}
-    return found
+        cells = [c for role in grid.table.rows for c in matching_cells(record, role, column)]
+        counts = [study.value(cell.run_id, "test_videos") for cell in cells]
+        known = [count for count in counts if count]
+        if known:
+            num_videos[case_title(column)] = int(known[0])
+    return num_videos
 
 
 def _write_table(folder: Path, name: str, grid: Grid) -> None:
     write_text(folder / f"{name}.md", to_markdown(grid))
     write_text(folder / f"{name}.csv", to_csv(grid))
     write_text(folder / f"{name}.tex", to_latex(grid))
-
-
-@dataclass(frozen=True, kw_only=True)
-class _FileNames:
-    """File names of tables and figures. One that several plans use is followed by experiment and
-    profile.
-    """
-
-    shared: frozenset[str]
-
-    def for_record(self, record: PlanRecord, name: str) -> str:
-        return safe_file_name(
-            f"{name}.{record.experiment}.{record.profile}" if name in self.shared else name
-        )
-
-
-def _file_names(records: Sequence[PlanRecord]) -> _FileNames:
-    used = [name for r in records for name in {*(t.id for t in r.tables), *(m.id for m in r.maps)}]
-    used += [name for r in records for name in (f"{r.experiment}_{part}" for part in PARTS)]
-    return _FileNames(shared=frozenset(name for name in used if used.count(name) > 1))

@@ -1,4 +1,4 @@
-"""Does an experiment's part of the report have all that its file declares?"""
+"""Lists the results that an experiment declares and the report does not have."""
 
 from collections.abc import Iterator
 
@@ -7,8 +7,10 @@ from kdbatch.report.labels import case_title
 
 
 def missing_parts(chapter: Chapter) -> Iterator[str]:
-    """One line for each run that is not done, each number of a table with fewer seeds than planned,
-    each claim without a verdict.
+    """Yield one line for each missing part.
+
+    Parts are runs that are not done, numbers of a table with fewer seeds than planned, and claims
+    without a verdict.
     """
     name = chapter.record.experiment
     for run in chapter.runs:
@@ -16,10 +18,10 @@ def missing_parts(chapter: Chapter) -> Iterator[str]:
             yield f"{name}: run {run.run_id}, {run.title}, is {run.state}"
     for _, grid in chapter.grids:
         for row in grid.rows:
-            for case, number in zip(grid.columns, row.cells, strict=True):
-                if number.mean is None or number.is_partial:
-                    have = f"{number.num_done} of {number.num_planned} numbers"
-                    yield f"{name}: {grid.table.id}: {row.role} at {case_title(case)} has {have}"
+            for case, cell in zip(grid.columns, row.cells, strict=True):
+                if cell.mean is None or cell.is_partial:
+                    seeds = f"{cell.num_done} of {cell.num_planned} seeds"
+                    yield f"{name}: {grid.table.id}: {row.role} at {case_title(case)} has {seeds}"
     for checked in chapter.claims:
         if checked.verdict == "not-yet":
             yield f"{name}: claim {checked.claim.id} has no verdict: {checked.why}"

@@ -1,4 +1,4 @@
-"""Text from data, made safe for the three languages that tables are written in."""
+"""Escapes text from data for HTML, LaTeX and Markdown, and for file names."""
 
 import html
 import re
@@ -22,20 +22,20 @@ _LATEX = {
 
 
 def escape_html(text: object) -> str:
-    """For element content and for quoted attributes."""
+    """Escape for element content and for quoted attributes."""
     return html.escape(str(text), quote=True)
 
 
 def escape_latex(text: str) -> str:
-    """For running text and table cells."""
+    """Escape for running text and table cells."""
     return "".join(_LATEX.get(c, c) for c in text)
 
 
 def escape_markdown(text: str) -> str:
-    """For table cells: nothing in it can end the cell, start a tag or turn bold."""
+    """Escape for table cells: the text cannot end the cell, start a tag or turn bold."""
     return re.sub(r"([\\`*_\[\]|<>])", r"\\\1", text.replace("\n", " "))
 
 
 def safe_file_name(text: str) -> str:
-    """Letters, digits, dot, dash and underscore; never a path, never hidden."""
+    """Keep letters, digits, dot, dash and underscore: never a path, never a hidden file."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).lstrip(".-") or "unnamed"

@@ -1,6 +1,4 @@
-"""The report for programs: `report.json` with tables, claims and coverage, `results.parquet` with
-every row (docs/RESULTS_SCHEMA.md).
-"""
+"""Exports the report for programs: `report.json` and `results.parquet` (docs/RESULTS_SCHEMA.md)."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -17,7 +15,8 @@ from kdbatch.report.data.study import RunFacts, Study
 from kdbatch.report.data.superseded import SupersededRun
 from kdbatch.report.html.sections import Chapter, count_verdicts
 from kdbatch.report.stats.claims import CheckedClaim
-from kdbatch.report.tables.grid import Grid
+from kdbatch.report.stats.comparisons import Comparison
+from kdbatch.report.tables.grid import Grid, GridCell, GridRow
 from kdbatch.result.read import in_batches, read_curves
 from kdbatch.result.schema import ROWS
 
@@ -42,42 +41,47 @@ def report_json(
     superseded: Sequence[SupersededRun],
     warnings: Sequence[str],
 ) -> dict[str, Any]:
-    """Tables, claims with their verdicts, and how far each experiment is."""
+    """Return the contents of report.json: tables, claims with verdicts, and coverage."""
     claims = [claim for chapter in chapters for claim in chapter.claims]
+    tables = [(chapter, name, grid) for chapter in chapters for name, grid in chapter.grids]
     return {
         "coverage": {
             "runs": dict(Counter(run.state for run in runs)),
-            "experiments": [
-                {
-                    "experiment": c.record.experiment,
-                    "profile": c.record.profile,
-                    "done": c.num_done,
-                    "runs": len(c.runs),
-                }
-                for c in chapters
-            ],
+            "experiments": [_experiment_json(chapter) for chapter in chapters],
             "verdicts": count_verdicts(claims),
         },
-        "tables": [
-            table_json(chapter, name, grid) for chapter in chapters for name, grid in chapter.grids
-        ],
+        "tables": [table_json(chapter, name, grid) for chapter, name, grid in tables],
         "claims": [claim_json(claim) for claim in claims],
-        "earlier_runs": [
-            {
-                "run_id": r.facts.run_id,
-                "title": r.facts.title,
-                "state": r.facts.state,
-                "now": r.replaced_by,
-                "differs": r.differences,
-            }
-            for r in superseded
-        ],
+        "earlier_runs": [_superseded_json(run) for run in superseded],
         "warnings": list(warnings),
     }
 
 
+def _experiment_json(chapter: Chapter) -> dict[str, Any]:
+    return {
+        "experiment": chapter.record.experiment,
+        "profile": chapter.record.profile,
+        "done": chapter.num_done,
+        "runs": len(chapter.runs),
+    }
+
+
+def _superseded_json(run: SupersededRun) -> dict[str, Any]:
+    return {
+        "run_id": run.facts.run_id,
+        "title": run.facts.title,
+        "state": run.facts.state,
+        "now": run.replaced_by,
+        "differs": run.differences,
+    }
+
+
 def table_json(chapter: Chapter, name: str, grid: Grid) -> dict[str, Any]:
-    """One number per entry, in the order of the table."""
+    """Return a table with one entry per number, in the order of its rows."""
+    numbers = []
+    for row in grid.rows:
+        for case, cell in zip(grid.columns, row.cells, strict=True):
+            numbers.append(_number_json(row, case, cell))
     return {
         "experiment": chapter.record.experiment,
         "profile": chapter.record.profile,
@@ -85,24 +89,24 @@ def table_json(chapter: Chapter, name: str, grid: Grid) -> dict[str, Any]:
         "title": grid.table.title,
         "metric": grid.table.metric,
         "unit": grid.unit,
-        "numbers": [
-            {
-                "group": row.group,
-                "role": row.role,
-                "case": column,
-                "mean": n.mean,
-                "sd": n.sd,
-                "seeds_done": n.num_done,
-                "seeds_planned": n.num_planned,
-            }
-            for row in grid.rows
-            for column, n in zip(grid.columns, row.cells, strict=True)
-        ],
+        "numbers": numbers,
+    }
+
+
+def _number_json(row: GridRow, case: dict[str, str], cell: GridCell) -> dict[str, Any]:
+    return {
+        "group": row.group,
+        "role": row.role,
+        "case": case,
+        "mean": cell.mean,
+        "sd": cell.sd,
+        "seeds_done": cell.num_done,
+        "seeds_planned": cell.num_planned,
     }
 
 
 def claim_json(checked: CheckedClaim) -> dict[str, Any]:
-    """A claim, its verdict, the comparison that decides, and all comparisons."""
+    """Return a claim with its verdict, the comparison that decides, and all comparisons."""
     weakest = checked.weakest
     return {
         "experiment": checked.experiment,
@@ -117,55 +121,30 @@ def claim_json(checked: CheckedClaim) -> dict[str, Any]:
         "num_videos": weakest.num_videos if weakest else 0,
         "num_seeds": weakest.num_seeds if weakest else 0,
         "num_missing": checked.num_missing,
-        "comparisons": [
-            {
-                "label": c.label,
-                "effect": c.effect,
-                "low": c.low,
-                "high": c.high,
-                "num_videos": c.num_videos,
-                "num_seeds": c.num_seeds,
-            }
-            for c in checked.comparisons
-        ],
+        "comparisons": [_comparison_json(comparison) for comparison in checked.comparisons],
+    }
+
+
+def _comparison_json(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "label": comparison.label,
+        "effect": comparison.effect,
+        "low": comparison.low,
+        "high": comparison.high,
+        "num_videos": comparison.num_videos,
+        "num_seeds": comparison.num_seeds,
     }
 
 
 def write_results(study: Study, path: Path) -> tuple[str, ...]:
-    """All rows and curves of all finished runs, each as often as its run plays a role; returns what
-    could not be read.
+    """Write the rows and curves of all finished runs, once for each role that a run has.
 
-    The joined table is many times what a page needs, and grows with the study: it goes to disk
-    piece by piece.
+    The joined table is many times larger than the data of the page and grows with the study, so it
+    is written batch by batch.
+
+    Returns a warning for each file that could not be read.
     """
-    facts = pl.DataFrame(
-        [
-            {
-                "run_id": r.run_id,
-                "kind": r.kind,
-                "title": r.title,
-                "seed": r.seed,
-                "parents": list(r.parents),
-            }
-            for r in study.runs.values()
-        ],
-        schema=_columns("run_id", "kind", "title", "seed", "parents"),
-    )
-    roles = pl.DataFrame(
-        [
-            {
-                "run_id": cell.run_id,
-                "experiment": record.experiment,
-                "profile": record.profile,
-                "role": cell.role,
-                "case": ";".join(f"{axis}={value}" for axis, value in cell.case.items()),
-            }
-            for record in study.records
-            for cell in record.cells
-        ],
-        schema=_columns("run_id", "experiment", "profile", "role", "case"),
-    )
-    about = facts.join(roles, on="run_id", how="left", maintain_order="left_right")
+    about_run = _run_columns(study)
     warnings: list[str] = []
 
     def write(part: Path) -> None:
@@ -173,7 +152,7 @@ def write_results(study: Study, path: Path) -> tuple[str, ...]:
         with pq.ParquetWriter(part, schema, compression="zstd") as file:
             for table, measured in _result_batches(study, warnings):
                 joined = measured.with_columns(table=pl.lit(table)).join(
-                    about, on="run_id", how="left", maintain_order="left_right"
+                    about_run, on="run_id", how="left", maintain_order="left_right"
                 )
                 file.write_table(_to_arrow(joined.select(list(RESULT_COLUMNS))))
 
@@ -181,19 +160,35 @@ def write_results(study: Study, path: Path) -> tuple[str, ...]:
     return tuple(warnings)
 
 
+def _run_columns(study: Study) -> pl.DataFrame:
+    """Return the columns that describe a run, with one row for each role that it has."""
+    runs = []
+    for run in study.runs.values():
+        runs.append((run.run_id, run.kind, run.title, run.seed, list(run.parents)))
+    roles = []
+    for record in study.records:
+        for cell in record.cells:
+            case = ";".join(f"{axis}={value}" for axis, value in cell.case.items())
+            roles.append((cell.run_id, record.experiment, record.profile, cell.role, case))
+    run_frame = _frame(runs, "run_id", "kind", "title", "seed", "parents")
+    role_frame = _frame(roles, "run_id", "experiment", "profile", "role", "case")
+    return run_frame.join(role_frame, on="run_id", how="left", maintain_order="left_right")
+
+
+def _frame(rows: Sequence[tuple], *names: str) -> pl.DataFrame:
+    schema = {name: RESULT_COLUMNS[name] for name in names}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
 def _result_batches(study: Study, warnings: list[str]) -> Iterator[tuple[str, pl.DataFrame]]:
-    """Rows, then curves of some runs at a time, with the name of their table."""
+    """Yield all rows, then the curves of a batch of runs at a time, with the table's name."""
     yield "rows", study.rows
-    for part in in_batches(sorted(study.runs)):
-        curves = read_curves(study.runs_dir, part)
+    for batch in in_batches(sorted(study.runs)):
+        curves = read_curves(study.runs_dir, batch)
         warnings += curves.warnings
         yield "curves", curves.frame
 
 
 def _to_arrow(frame: pl.DataFrame) -> pa.Table:
-    """With the types that other readers of Parquet know."""
+    """Convert with types that every reader of Parquet knows."""
     return frame.to_arrow(compat_level=pl.CompatLevel.oldest())
-
-
-def _columns(*names: str) -> dict[str, pl.DataType]:
-    return {name: RESULT_COLUMNS[name] for name in names}

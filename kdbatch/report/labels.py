@@ -1,4 +1,4 @@
-"""How the report calls things, and how it writes numbers."""
+"""Titles of metrics, cases and roles, and the formats of numbers and times in the report."""
 
 import math
 import re
@@ -11,41 +11,44 @@ from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.tasks import TASKS
 
 RoleGroup = Literal["teacher", "student", "reference", "control", "probe", "ensemble", "published"]
-NO_VALUE = "\u2013"  # an en dash stands where a number is not measured yet
+NO_VALUE = "\u2013"  # an en dash, printed where a number is not measured yet
 MINUS = "\u2212"  # as wide as a plus sign
 
 METRIC_TITLES: dict[str, str] = {
     "top1": "Top-1 accuracy",
     "top5": "Top-5 accuracy",
     "clip_top1": "Top-1 accuracy of single clips",
-    "recall_at_1": "Nearest neighbour is of its class",
-    "pretext_accuracy": "Accuracy in the pretext task",
+    "recall_at_1": "Recall at 1",
+    "pretext_accuracy": "Pretext-task accuracy",
     "block_index": "Block index",
 }
 _VALUE_TITLES = (
-    {name: d.title for name, d in DATASETS.items()}
-    | {name: b.title for name, b in BACKBONE_SPECS.items()}
-    | {name: t.title for name, t in TASKS.items()}
+    {name: dataset.title for name, dataset in DATASETS.items()}
+    | {name: spec.title for name, spec in BACKBONE_SPECS.items()}
+    | {name: task.title for name, task in TASKS.items()}
 )
 
 
 def value_title(value: str) -> str:
-    """A value of an axis, as a reader knows it: `ucf101` is UCF101."""
+    """Return the published name of an axis value: UCF101 for `ucf101`."""
     return _VALUE_TITLES.get(value, value)
 
 
 def case_title(case: Mapping[str, str]) -> str:
-    """A case in one breath: `UCF101 · 10k`."""
-    return " · ".join(value_title(v) for v in case.values()) or "all cases"
+    """Return a case in one line: `UCF101 · 10k`."""
+    return " · ".join(value_title(value) for value in case.values()) or "all cases"
 
 
 def metric_title(metric: str) -> str:
+    """Return the title of a metric; a metric without one is its name without underscores."""
     return METRIC_TITLES.get(metric, metric.replace("_", " "))
 
 
 def role_group(role: str, references: Collection[str] = ()) -> RoleGroup:
-    """Teachers are T1, T2, ...; T1.linear, T1.retrieval are what their pretrained features were
-    asked; every other role but the student and the experiment's `references` is a control.
+    """Return the group of a role.
+
+    Teachers are T1, T2, ...; T1.linear and T1.retrieval are probes of their pretrained features.
+    Every other role except the student and the experiment's `references` is a control.
     """
     if role in references:
         return "reference"
@@ -57,7 +60,7 @@ def role_group(role: str, references: Collection[str] = ()) -> RoleGroup:
 
 
 def format_number(value: float | None, *, digits: int = 1) -> str:
-    """Fixed digits with a true minus sign; NONE for what is not there."""
+    """Format with fixed digits and a true minus sign; NO_VALUE for None and for NaN."""
     if value is None or not math.isfinite(value):
         return NO_VALUE
     text = f"{value:.{digits}f}"
@@ -65,13 +68,15 @@ def format_number(value: float | None, *, digits: int = 1) -> str:
 
 
 def format_signed(value: float | None, *, digits: int = 1) -> str:
-    """A difference: always with its sign."""
+    """Format a difference with its sign; zero has none."""
     text = format_number(value, digits=digits)
-    return text if text == NO_VALUE or text[0] == MINUS or not float(text) else f"+{text}"
+    if text == NO_VALUE or text[0] == MINUS or not float(text):
+        return text
+    return f"+{text}"
 
 
 def format_hours(value: float | None) -> str:
-    """Device-hours at a glance: minutes below an hour, seconds below a minute."""
+    """Format device-hours: in minutes below an hour, in seconds below a minute."""
     if value is None or not math.isfinite(value):
         return NO_VALUE
     if value >= 1:
@@ -80,7 +85,7 @@ def format_hours(value: float | None) -> str:
 
 
 def format_time(value: object) -> str:
-    """Seconds since 1970, or text as it stands; UTC, to the minute."""
+    """Format seconds since 1970 as UTC to the minute; a text is returned unchanged."""
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 1e11:
         return datetime.fromtimestamp(value, tz=UTC).strftime("%Y-%m-%d %H:%M UTC")
     return value if isinstance(value, str) else ""

@@ -1,5 +1,7 @@
-"""Reads the Parquet files of finished runs. A file that cannot be read is named and left out: one
-bad disk block costs one run.
+"""Reads the Parquet files of finished runs; a damaged file costs a warning, never the report.
+
+A file that cannot be read is named in a warning and left out, so that one bad disk block costs the
+results of one run.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,68 +15,57 @@ from polars.exceptions import PanicException, PolarsError
 from kdbatch.result.schema import CKA, CURVES, PREDICTIONS, ROWS
 from kdbatch.vocab.runs import RunFolder
 
-T = TypeVar("T")
+_Item = TypeVar("_Item")
 
 FILES_PER_BATCH = 100
 ALL_ROWS = pl.lit(value=True)
 READ_ERRORS = (PolarsError, PanicException, OSError, ValueError)
-# first and last four bytes of every Parquet file: a cheap look before the reader gets it
+# The first and the last four bytes of every Parquet file: a cheap check before the file is parsed.
 PARQUET_MAGIC = b"PAR1"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReadResult:
-    """What could be read, with the columns of its schema, and one line for each file that could
-    not.
+    """The rows that could be read, and one warning for each file that could not.
+
+    `frame` has the requested columns even when it has no rows.
     """
 
     frame: pl.DataFrame
     warnings: tuple[str, ...] = ()
 
 
-def in_batches(files: Sequence[T]) -> Iterator[Sequence[T]]:
-    """As many files, or runs with one each, as are read and held together."""
-    for first in range(0, len(files), FILES_PER_BATCH):
-        yield files[first : first + FILES_PER_BATCH]
+def in_batches(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
+    """Split files, or runs with one file each, into batches that are read and held together."""
+    for first in range(0, len(items), FILES_PER_BATCH):
+        yield items[first : first + FILES_PER_BATCH]
 
 
 def read_rows(runs_dir: Path, run_ids: Sequence[str]) -> ReadResult:
-    """The rows of those runs that are done. A done run without rows is a warning."""
+    """Read `rows.parquet` of the runs that are done; a done run without that file is a warning."""
     return _read_files(runs_dir, run_ids, "rows", schema=ROWS, required=True)
 
 
 def read_curves(runs_dir: Path, run_ids: Sequence[str], *, names: Sequence[str] = ()) -> ReadResult:
-    """The learning curves of those runs that are done and have some; with `names` only the curves
-    called so.
-    """
-    return _read_files(
-        runs_dir,
-        run_ids,
-        "curves",
-        schema=CURVES,
-        keep=pl.col("name").is_in(list(names)) if names else ALL_ROWS,
-    )
+    """Read the learning curves of the runs that are done; `names`, if given, selects curves."""
+    keep = pl.col("name").is_in(list(names)) if names else ALL_ROWS
+    return _read_files(runs_dir, run_ids, "curves", schema=CURVES, keep=keep)
 
 
 def read_predictions(runs_dir: Path, run_ids: Sequence[str]) -> ReadResult:
-    """Label and `probability_K` per test video; the logits, half of the file, stay on disk."""
-    return _read_files(
-        runs_dir,
-        run_ids,
-        "predictions",
-        schema=_prediction_columns("run_id", "key", "label", "probability_K"),
-    )
+    """Read label and `probability_K` of each test video, without the logits (half of the file)."""
+    columns = _prediction_columns("run_id", "key", "label", "probability_K")
+    return _read_files(runs_dir, run_ids, "predictions", schema=columns)
 
 
 def read_label_ranks(runs_dir: Path, run_ids: Sequence[str]) -> ReadResult:
-    """Of every test video how many classes the run put before its label: a hundredth of the file."""
-    return _read_files(
-        runs_dir, run_ids, "predictions", schema=_prediction_columns("run_id", "key", "place")
-    )
+    """Read key and label rank (column `place`) of each test video: a hundredth of the file."""
+    columns = _prediction_columns("run_id", "key", "place")
+    return _read_files(runs_dir, run_ids, "predictions", schema=columns)
 
 
 def read_cka(runs_dir: Path, run_ids: Sequence[str]) -> ReadResult:
-    """The layer pairs of those runs that are done and drew a map."""
+    """Read the layer pairs of the runs that are done and computed a CKA map."""
     return _read_files(runs_dir, run_ids, "cka", schema=CKA)
 
 
@@ -91,8 +82,10 @@ def _read_files(
     keep: pl.Expr = ALL_ROWS,
     required: bool = False,
 ) -> ReadResult:
-    """Many files in one read, which takes a tenth of the time; where one of them spoils it, each by
-    itself.
+    """Read one kind of file of many runs.
+
+    Many files in one call take a tenth of the time of single reads. Where one of them cannot be
+    read, the files of that batch are read one by one.
     """
     paths, warnings = [], []
     for run_id in dict.fromkeys(run_ids):
@@ -105,11 +98,11 @@ def _read_files(
         elif required:
             warnings.append(f"{path}: is missing, though the run is done. Left out.")
     frames = [pl.DataFrame(schema=dict(schema))]
-    for some in in_batches(paths):
+    for batch in in_batches(paths):
         try:
-            frames.append(_read_parquet(some, schema, keep))
+            frames.append(_read_parquet(batch, schema, keep))
         except READ_ERRORS:
-            for path in some:
+            for path in batch:
                 try:
                     frames.append(_read_parquet([path], schema, keep))
                 except READ_ERRORS as error:
@@ -120,18 +113,14 @@ def _read_files(
 def _read_parquet(
     paths: Sequence[Path], schema: Mapping[str, pl.DataType], keep: pl.Expr
 ) -> pl.DataFrame:
-    """Only the columns of `schema`, cast strictly, and the rows to keep. Every row must be of the
-    run whose folder it lies in.
+    """Read the columns of `schema`, cast strictly, and of the rows those that match `keep`.
 
     Raises:
-        ValueError, PolarsError, PanicException, OSError: some file is not what it should be.
+        ValueError, PolarsError, PanicException, OSError: a file is damaged, has other columns, or
+            holds rows of a run other than the one whose folder it is in.
     """
     for path in paths:
-        with path.open("rb") as file:
-            head = file.read(4)
-            file.seek(-min(4, path.stat().st_size), 2)
-            if head != PARQUET_MAGIC or file.read(4) != PARQUET_MAGIC:
-                raise ValueError("not a whole Parquet file")
+        _check_magic(path)
     lazy = pl.scan_parquet(list(paths), include_file_paths="path")
     columns = [pl.col(name).cast(kind, strict=True) for name, kind in schema.items()]
     frame = lazy.select(*columns, "path").filter(keep).collect()
@@ -139,6 +128,14 @@ def _read_parquet(
         if run_id != Path(path).parent.name:
             raise ValueError(f"holds rows of {run_id}, not of {Path(path).parent.name}")
     return frame.drop("path")
+
+
+def _check_magic(path: Path) -> None:
+    with path.open("rb") as file:
+        head = file.read(4)
+        file.seek(-min(4, path.stat().st_size), 2)
+        if head != PARQUET_MAGIC or file.read(4) != PARQUET_MAGIC:
+            raise ValueError("not a whole Parquet file")
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,10 +1,12 @@
-"""The columns of every Parquet file that a run writes. Axes: K classes.
+"""The columns of every Parquet file that a run writes.
 
-rows         one number per row, measured once: `top1`, `top5`, `clip_top1`, `parameters`,
-`pretext_accuracy`, `block_index`, ... curves       the same columns, many steps: `loss`, `lr`,
-`accuracy`, ... predictions  one test video per row: label, mean softmax over its clips, and how
-many classes it puts before the label (`place`, 0: right) cka          one pair of layers per row
-Units: percent, share, count, seconds, clips/s, nats, or 1 for a pure number.
+- `rows`: numbers measured once per run, one per row: `top1`, `parameters`, `block_index`, ...
+- `curves`: the same columns, one row per epoch: `loss`, `lr`, `accuracy`, ...
+- `predictions`: one test video per row: its label, the mean softmax and mean logits over its clips,
+  and in `place` the rank of the label, counted from 0 (0 means that the prediction is right).
+- `cka`: one pair of layers per row.
+
+The values of `unit` are listed in vocab/metrics.py. Suffix K: one entry per class.
 """
 
 import polars as pl

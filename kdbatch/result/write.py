@@ -1,4 +1,4 @@
-"""Writes the Parquet files of a run, whole or not at all."""
+"""Writes the Parquet files of a run, each completely or not at all."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,15 +8,16 @@ from typing import Any
 import polars as pl
 
 from kdbatch.base.atomic_write import atomic_write
+from kdbatch.vocab.metrics import Unit
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """One number that a run measured. `subset` is what it was measured on, as `ucf101/test01`."""
+    """One number that a run measured. `subset` names the videos, for example `ucf101/test01`."""
 
     name: str
     value: float
-    unit: str
+    unit: Unit
     subset: str = ""
     step: int = 0
 
@@ -24,7 +25,7 @@ class Measure:
 def write_table(
     path: Path, rows: Sequence[Mapping[str, Any]], *, schema: Mapping[str, pl.DataType]
 ) -> None:
-    """Store `rows`, in order, with exactly the columns of `schema`."""
+    """Write `rows`, in order, with exactly the columns of `schema`."""
     frame = pl.DataFrame(list(rows), schema=dict(schema), orient="row")
     atomic_write(path, lambda part: frame.write_parquet(part))
 
@@ -32,5 +33,5 @@ def write_table(
 def write_measures(
     path: Path, run_id: str, measures: Sequence[Measure], *, schema: Mapping[str, pl.DataType]
 ) -> None:
-    """Store measures as rows of `run_id`."""
+    """Write measures as rows of the run `run_id`."""
     write_table(path, [{"run_id": run_id, **vars(m)} for m in measures], schema=schema)

@@ -35,3 +35,6 @@ Metric = Literal[
     "data_wait_share",
     "max_memory",
 ]
+
+Unit = Literal["percent", "count", "seconds", "clips/s", "GB", "1"]
+"""Unit of a measured number; "1" is a pure number, for example a loss or a CKA value."""

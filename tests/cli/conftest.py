@@ -1,13 +1,10 @@
 from support.slurm import real_slurm, slurm, stand_in_package
-from support.studies import one_seed, partial, shelf, studied, written
+from support.studies import study_cache, write_study
 
 __all__ = [
-    "one_seed",
-    "partial",
     "real_slurm",
-    "shelf",
     "slurm",
     "stand_in_package",
-    "studied",
-    "written",
+    "study_cache",
+    "write_study",
 ]

@@ -1,3 +1,9 @@
-from support.studies import one_seed, partial, shelf, studied, written
+from support.studies import (
+    finished_report,
+    make_study,
+    partial_report,
+    study_cache,
+    write_study,
+)
 
-__all__ = ["one_seed", "partial", "shelf", "studied", "written"]
+__all__ = ["finished_report", "make_study", "partial_report", "study_cache", "write_study"]

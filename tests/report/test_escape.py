@@ -3,7 +3,7 @@ import pytest
 from kdbatch.report.escape import escape_html, escape_latex, escape_markdown, safe_file_name
 
 
-def test_html_cannot_be_left() -> None:
+def test_text_in_html_cannot_start_markup() -> None:
     assert escape_html("<b a=\"x\" b='y'>&") == "&lt;b a=&quot;x&quot; b=&#x27;y&#x27;&gt;&amp;"
 
 

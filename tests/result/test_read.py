@@ -9,53 +9,50 @@ from kdbatch.result.write import Measure, write_measures, write_table
 from kdbatch.vocab.runs import RunFolder
 
 
-def finished(runs_dir: Path, run_id: str, *, top1: float = 50.0, done: bool = True) -> RunFolder:
+def write_run(runs_dir: Path, run_id: str, *, top1: float = 50.0, done: bool = True) -> RunFolder:
     folder = RunFolder(runs_dir / run_id)
-    write_measures(
-        folder.rows,
-        run_id,
-        [Measure(name="top1", value=top1, unit="percent", subset="ucf101/test01")],
-        schema=ROWS,
-    )
+    measure = Measure(name="top1", value=top1, unit="percent", subset="ucf101/test01")
+    write_measures(folder.rows, run_id, [measure], schema=ROWS)
     if done:
         folder.done.write_text("{}")
     return folder
 
 
 def test_rows_come_from_finished_runs_only(tmp_path: Path) -> None:
-    finished(tmp_path, "ra", top1=61.0)
-    finished(tmp_path, "rb", top1=99.0, done=False)
-    scan = read_rows(tmp_path, ["ra", "rb", "rc"])
-    assert scan.frame.select("run_id", "value").rows() == [("ra", 61.0)]
-    assert scan.warnings == ()
+    write_run(tmp_path, "ra", top1=61.0)
+    write_run(tmp_path, "rb", top1=99.0, done=False)
+    result = read_rows(tmp_path, ["ra", "rb", "rc"])
+    assert result.frame.select("run_id", "value").rows() == [("ra", 61.0)]
+    assert result.warnings == ()
 
 
-def test_nothing_to_read_gives_the_schemas_columns(tmp_path: Path) -> None:
+def test_reading_no_file_gives_the_columns_of_the_schema(tmp_path: Path) -> None:
     for read, names in ((read_rows, ROWS), (read_curves, CURVES)):
-        scan = read(tmp_path, [])
-        assert scan.frame.is_empty() and scan.frame.columns == list(names)
+        result = read(tmp_path, [])
+        assert result.frame.is_empty() and result.frame.columns == list(names)
     assert read_cka(tmp_path, ["rx"]).frame.is_empty()
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "text", "hole"])
 def test_a_damaged_file_is_named_and_the_others_are_read(tmp_path: Path, damage: str) -> None:
-    finished(tmp_path, "ra")
-    bad = finished(tmp_path, "rb").rows
+    write_run(tmp_path, "ra")
+    bad = write_run(tmp_path, "rb").rows
     whole = bad.read_bytes()
-    holed = whole[:4] + bytes(len(whole) - 8) + whole[-4:]
-    bad.write_bytes(
-        {"cut": whole[:-30], "empty": b"", "text": b"not parquet at all", "hole": holed}[damage]
-    )
-    scan = read_rows(tmp_path, ["ra", "rb"])
-    assert scan.frame["run_id"].to_list() == ["ra"]
-    assert (
-        len(scan.warnings) == 1 and str(bad) in scan.warnings[0] and "Left out" in scan.warnings[0]
-    )
-    assert "\n" not in scan.warnings[0]
+    damaged = {
+        "cut": whole[:-30],
+        "empty": b"",
+        "text": b"not parquet at all",
+        "hole": whole[:4] + bytes(len(whole) - 8) + whole[-4:],
+    }
+    bad.write_bytes(damaged[damage])
+    result = read_rows(tmp_path, ["ra", "rb"])
+    assert result.frame["run_id"].to_list() == ["ra"]
+    (warning,) = result.warnings
+    assert str(bad) in warning and "Left out" in warning and "\n" not in warning
 
 
-def test_no_flipped_byte_gives_a_trace(tmp_path: Path) -> None:
-    folder = finished(tmp_path, "ra")
+def test_flipped_bytes_give_warnings_not_exceptions(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, "ra")
     whole = folder.rows.read_bytes()
     rng = random.Random(5)
     for _ in range(50):
@@ -63,31 +60,31 @@ def test_no_flipped_byte_gives_a_trace(tmp_path: Path) -> None:
         for _ in range(rng.randint(1, 3)):
             broken[rng.randrange(len(broken))] ^= 1 << rng.randrange(8)
         folder.rows.write_bytes(bytes(broken))
-        scan = read_rows(tmp_path, ["ra"])
-        assert len(scan.warnings) + scan.frame.height >= 1
+        result = read_rows(tmp_path, ["ra"])
+        assert len(result.warnings) + result.frame.height >= 1
 
 
-def test_a_file_of_other_columns_is_named(tmp_path: Path) -> None:
-    folder = finished(tmp_path, "ra")
+def test_a_file_with_other_columns_is_named(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, "ra")
     write_table(folder.curves, [{"loss": 1.0}], schema={"loss": ROWS["value"]})
-    scan = read_curves(tmp_path, ["ra"])
-    assert scan.frame.is_empty() and "curves.parquet" in scan.warnings[0]
+    result = read_curves(tmp_path, ["ra"])
+    assert result.frame.is_empty() and "curves.parquet" in result.warnings[0]
 
 
 def test_rows_of_another_run_are_refused(tmp_path: Path) -> None:
-    finished(tmp_path, "ra").rows.replace(finished(tmp_path, "rb").rows)
-    scan = read_rows(tmp_path, ["rb"])
-    assert scan.frame.is_empty() and "holds rows of ra, not of rb" in scan.warnings[0]
+    write_run(tmp_path, "ra").rows.replace(write_run(tmp_path, "rb").rows)
+    result = read_rows(tmp_path, ["rb"])
+    assert result.frame.is_empty() and "holds rows of ra, not of rb" in result.warnings[0]
 
 
-def test_a_finished_run_without_rows_is_told_and_without_curves_is_not(tmp_path: Path) -> None:
-    finished(tmp_path, "ra").rows.unlink()
+def test_a_finished_run_without_rows_is_named_and_without_curves_is_not(tmp_path: Path) -> None:
+    write_run(tmp_path, "ra").rows.unlink()
     assert "is missing, though the run is done" in read_rows(tmp_path, ["ra"]).warnings[0]
     assert read_curves(tmp_path, ["ra"]).warnings == ()
 
 
-def test_predictions_come_without_logits(tmp_path: Path) -> None:
-    folder = finished(tmp_path, "ra")
+def test_predictions_are_read_without_logits(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, "ra")
     row = {
         "run_id": "ra",
         "key": "v1",

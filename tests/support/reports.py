@@ -1,34 +1,36 @@
-"""A small study as runs leave it on disk, written with the project's own writers: two subsets, one
-target, chosen accuracies.
-"""
+"""A small study on disk with chosen accuracies: two subsets, one target, four roles, three maps."""
 
 import dataclasses
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 
-from kdbatch.base.atomic_write import write_json
-from kdbatch.result.schema import CKA, CURVES, PREDICTIONS, ROWS
-from kdbatch.result.write import Measure, write_measures, write_table
+from kdbatch.result.schema import CURVES, ROWS
+from kdbatch.result.write import Measure, write_measures
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.plans import Cell, Claim, Map, PlanRecord, Table, save_record
-from kdbatch.vocab.recipes import Compare, Distill, Evaluation, Finetune, Pretrain, Recipe, Schedule
-from kdbatch.vocab.runs import Assignment, Resources, Run, RunFolder
+from kdbatch.vocab.recipes import Compare, Distill, Evaluation, Finetune, Pretrain, Schedule
+from kdbatch.vocab.runs import Run, RunFolder
 from kdbatch.vocab.shards import Subset
-from kdbatch.vocab.status import Status, save_status
 from kdbatch.vocab.tasks.rspnet import RSPNet
 from kdbatch.vocab.views import View
+from support.report_runs import write_cka_map, write_predictions, write_run
 
+AccuracyKey = tuple[str, str] | tuple[str, str, int]
+"""(role, subset), or (role, subset, seed) where a seed differs."""
+
+SUBSETS = ("10k", "30k")
 ROLES = {
     "T1": "T1 ShuffleNet",
     "T2": "T2 R(2+1)D",
     "student": "Student ShuffleNet",
     "labels_only": "Labels only",
 }
-ACCURACY = {
+ACCURACY: dict[AccuracyKey, float] = {
     ("T1", "10k"): 0.50,
     ("T1", "30k"): 0.55,
     ("T2", "10k"): 0.60,
@@ -94,46 +96,39 @@ TRAIN = Subset(dataset="ucf101", split="train01", num_places=0, num_classes=4, d
 TEST = Subset(dataset="ucf101", split="test01", num_places=0, num_classes=4, digest="e")
 
 
+class _ClassifierFields(TypedDict):
+    backbone: Backbone
+    data: Subset
+    view: View
+    schedule: Schedule
+    evaluation: Evaluation
+
+
 @dataclass(frozen=True, kw_only=True)
 class StudySpec:
-    """What to write: `accuracy` by (role, subset), or by (role, subset, seed) where a seed differs.
+    """A study to write.
 
-    `unfinished` names (role, subset) whose runs are not done; roles of maps are `map:<id>`.
+    `unfinished` lists (role, subset) of runs that are not done; maps have the role `map:<id>`.
     """
 
     seeds: Sequence[int] = (0,)
     num_videos: int = 400
-    accuracy: Mapping[tuple, float] = field(default_factory=lambda: ACCURACY)
+    accuracy: Mapping[AccuracyKey, float] = field(default_factory=lambda: ACCURACY)
     unfinished: Sequence[tuple[str, str]] = ()
     claims: Sequence[Claim] = CLAIMS
     title: str = "Pretraining subsets of different size"
 
     def write(self, runs_dir: Path) -> PlanRecord:
+        """Write the runs with their results, and the plan."""
         cells = []
         for seed in self.seeds:
-            runs: dict[tuple[str, str], str] = {}
-            for subset in ("10k", "30k"):
-                for role in ROLES:
-                    runs[role, subset] = _classifier(runs_dir, self, role, subset, seed, runs)
-                    cells.append(
-                        Cell(
-                            role=role,
-                            case={"target": "ucf101", "subset": subset},
-                            seed=seed,
-                            run_id=runs[role, subset],
-                        )
-                    )
-            for declared in MAPS:
-                run_id = _map(runs_dir, self, declared, seed, runs[declared.models[0], "30k"])
-                cells.append(
-                    Cell(role=f"map:{declared.id}", case=declared.at, seed=seed, run_id=run_id)
-                )
+            cells += _write_seed(runs_dir, self, seed)
         record = PlanRecord(
             experiment="subset_size",
             title=self.title,
             profile="toy",
             source="",
-            axes={"target": ("ucf101",), "subset": ("10k", "30k")},
+            axes={"target": ("ucf101",), "subset": SUBSETS},
             roles=ROLES,
             tables=(TABLE,),
             maps=MAPS,
@@ -143,32 +138,75 @@ class StudySpec:
         save_record(runs_dir, record)
         return record
 
+    def is_done(self, role: str, subset: str) -> bool:
+        return (role, subset) not in self.unfinished
+
+    def accuracy_of(self, role: str, subset: str, seed: int) -> float:
+        return self.accuracy.get((role, subset, seed), self.accuracy[role, subset])
+
 
 def find_run_id(record: PlanRecord, role: str, subset: str, seed: int = 0) -> str:
-    return next(
-        c.run_id for c in record.cells if (c.role, c.case["subset"], c.seed) == (role, subset, seed)
-    )
+    """Return the id of the run that has a role in the plan."""
+    wanted = (role, subset, seed)
+    return next(c.run_id for c in record.cells if (c.role, c.case["subset"], c.seed) == wanted)
 
 
 def make_correct(
     role: str, subset: str, seed: int, *, num_videos: int, accuracy: float
 ) -> np.ndarray:
-    """Exactly `accuracy` of the videos, the easy ones rather than the hard ones."""
+    """Return which videos are predicted right: exactly a share `accuracy`, mostly the easy ones."""
     own = np.random.default_rng(zlib.crc32(f"{role}{subset}{seed}".encode())).random(num_videos)
     hardness = np.random.default_rng(7).random(num_videos) + 0.8 * own
     return np.argsort(np.argsort(hardness)) < round(accuracy * num_videos)
 
 
-def _classifier(
+def resubmit_student(runs_dir: Path, record: PlanRecord, *, epochs: int) -> tuple[str, str]:
+    """Replace the student of 10k by one with another schedule, which is not done.
+
+    Returns (old id, new id).
+    """
+    old = RunFolder(runs_dir / find_run_id(record, "student", "10k"))
+    assignment = old.load()
+    recipe = assignment.run.recipe
+    assert isinstance(recipe, Distill)
+    schedule = dataclasses.replace(recipe.schedule, epochs=epochs)
+    run = dataclasses.replace(assignment.run, recipe=dataclasses.replace(recipe, schedule=schedule))
+    RunFolder(runs_dir / run.id).save(dataclasses.replace(assignment, run=run))
+    cells = []
+    for cell in record.cells:
+        run_id = run.id if cell.run_id == old.id else cell.run_id
+        cells.append(dataclasses.replace(cell, run_id=run_id))
+    save_record(runs_dir, dataclasses.replace(record, cells=tuple(cells)))
+    return old.id, run.id
+
+
+def _write_seed(runs_dir: Path, spec: StudySpec, seed: int) -> list[Cell]:
+    """Write all runs of one seed and return their cells."""
+    cells = []
+    runs: dict[tuple[str, str], str] = {}
+    for subset in SUBSETS:
+        case = {"target": "ucf101", "subset": subset}
+        for role in ROLES:
+            run_id = _write_classifier(runs_dir, spec, role, subset, seed, runs)
+            runs[role, subset] = run_id
+            cells.append(Cell(role=role, case=case, seed=seed, run_id=run_id))
+    for declared in MAPS:
+        run_id = _write_map(runs_dir, spec, declared, seed, runs[declared.models[0], "30k"])
+        cells.append(Cell(role=f"map:{declared.id}", case=declared.at, seed=seed, run_id=run_id))
+    return cells
+
+
+def _write_classifier(
     runs_dir: Path,
-    world: StudySpec,
+    spec: StudySpec,
     role: str,
     subset: str,
     seed: int,
     runs: Mapping[tuple[str, str], str],
 ) -> str:
+    """Write a teacher (with its pretraining), a student or a control, and return its id."""
     backbone = Backbone(kind="r21d_10" if role == "T2" else "shufflenet_2x")
-    shared = {
+    fields: _ClassifierFields = {
         "backbone": backbone,
         "data": TRAIN,
         "view": View(),
@@ -176,44 +214,46 @@ def _classifier(
         "evaluation": Evaluation(test=TEST),
     }
     if role.startswith("T"):
-        parent = _pretrain(runs_dir, world, backbone, subset, seed)
-        run = Run(recipe=Finetune(**shared), seed=seed, parents=(parent,))
+        parent = _write_pretraining(runs_dir, spec, backbone, subset, seed)
+        run = Run(recipe=Finetune(**fields), seed=seed, parents=(parent,))
     elif role == "student":
-        run = Run(
-            recipe=Distill(**shared), seed=seed, parents=(runs["T1", subset], runs["T2", subset])
-        )
+        teachers = (runs["T1", subset], runs["T2", subset])
+        run = Run(recipe=Distill(**fields), seed=seed, parents=teachers)
     else:
-        run = Run(
-            recipe=Distill(weighting="none", **shared),
-            seed=seed + 100 * (subset == "30k"),
-            parents=(),
-        )
+        recipe = Distill(weighting="none", **fields)
+        run = Run(recipe=recipe, seed=seed + 100 * (subset == "30k"), parents=())
     title = f"{ROLES[role]} {subset}, seed {seed}"
-    folder = _folder(runs_dir, run, title, done=(role, subset) not in world.unfinished)
-    accuracy = world.accuracy.get((role, subset, seed), world.accuracy[role, subset])
-    _write_predictions(
-        folder, make_correct(role, subset, seed, num_videos=world.num_videos, accuracy=accuracy)
-    )
-    measures = [
-        _percent("top1", accuracy),
-        _percent("top5", 1.0),
-        Measure(name="test_videos", value=world.num_videos, unit="count"),
-    ]
-    if role == "student":
-        measures += [_percent("teacher_ensemble_top1", 0.66), _percent("teacher_oracle_top1", 0.72)]
-        measures.append(
-            Measure(name="teacher_error_correlation", value=0.41, unit="1", subset="ucf101/test01")
-        )
-    write_measures(folder.rows, run.id, measures, schema=ROWS)
-    curve = [
-        Measure(name="accuracy", value=accuracy * (1 - 0.7**e), unit="1", step=10 * e)
-        for e in range(1, 6)
-    ]
+    folder = write_run(runs_dir, run, title, done=spec.is_done(role, subset))
+    accuracy = spec.accuracy_of(role, subset, seed)
+    correct_N = make_correct(role, subset, seed, num_videos=spec.num_videos, accuracy=accuracy)
+    write_predictions(folder, correct_N)
+    write_measures(folder.rows, run.id, _classifier_rows(spec, role, accuracy), schema=ROWS)
+    curve = []
+    for epoch in range(1, 6):
+        value = accuracy * (1 - 0.7**epoch)
+        curve.append(Measure(name="accuracy", value=value, unit="1", step=10 * epoch))
     write_measures(folder.curves, run.id, curve, schema=CURVES)
     return run.id
 
 
-def _pretrain(runs_dir: Path, world: StudySpec, backbone: Backbone, subset: str, seed: int) -> str:
+def _classifier_rows(spec: StudySpec, role: str, accuracy: float) -> list[Measure]:
+    measures = [
+        _percent("top1", accuracy),
+        _percent("top5", 1.0),
+        Measure(name="test_videos", value=spec.num_videos, unit="count"),
+    ]
+    if role == "student":
+        measures += [
+            _percent("teacher_ensemble_top1", 0.66),
+            _percent("teacher_oracle_top1", 0.72),
+            Measure(name="teacher_error_correlation", value=0.41, unit="1", subset=TEST.title),
+        ]
+    return measures
+
+
+def _write_pretraining(
+    runs_dir: Path, spec: StudySpec, backbone: Backbone, subset: str, seed: int
+) -> str:
     data = Subset(
         dataset="k400",
         split="train",
@@ -223,12 +263,8 @@ def _pretrain(runs_dir: Path, world: StudySpec, backbone: Backbone, subset: str,
     )
     recipe = Pretrain(task=RSPNet(), backbone=backbone, data=data, view=View(), schedule=SCHEDULE)
     run = Run(recipe=recipe, seed=seed, parents=())
-    folder = _folder(
-        runs_dir,
-        run,
-        f"RSPNet {backbone.kind} {subset}, seed {seed}",
-        done=("pretrain", subset) not in world.unfinished,
-    )
+    title = f"RSPNet {backbone.kind} {subset}, seed {seed}"
+    folder = write_run(runs_dir, run, title, done=spec.is_done("pretrain", subset))
     measures = [
         Measure(name="pretext_accuracy", value=81.5, unit="percent"),
         Measure(name="pretext_chance", value=50.0, unit="percent"),
@@ -237,103 +273,17 @@ def _pretrain(runs_dir: Path, world: StudySpec, backbone: Backbone, subset: str,
     return run.id
 
 
-def _map(runs_dir: Path, world: StudySpec, declared: Map, seed: int, parent: str) -> str:
+def _write_map(runs_dir: Path, spec: StudySpec, declared: Map, seed: int, parent: str) -> str:
     run = Run(recipe=Compare(data=TEST, view=View()), seed=seed, parents=(parent,))
-    folder = _folder(
-        runs_dir,
-        run,
-        f"{declared.title}, seed {seed}",
-        done=(f"map:{declared.id}", "30k") not in world.unfinished,
-    )
-    value = BLOCK_INDEXES[declared.id] + 0.01 * seed * (2 if declared.id == "map_T1" else 1)
-    write_measures(
-        folder.rows, run.id, [Measure(name="block_index", value=value, unit="1")], schema=ROWS
-    )
-    size = 12
-    rows = [
-        {
-            "run_id": run.id,
-            "index_a": a,
-            "index_b": b,
-            "layer_a": f"stage{a // 4}.conv{a % 4}",
-            "layer_b": f"stage{b // 4}.conv{b % 4}",
-            "kind_a": "conv",
-            "kind_b": "conv",
-            "value": float(np.exp(-abs(a - b) / 5)),
-        }
-        for a in range(size)
-        for b in range(size)
-    ]
-    write_table(folder.cka, rows, schema=CKA)
+    title = f"{declared.title}, seed {seed}"
+    folder = write_run(runs_dir, run, title, done=spec.is_done(f"map:{declared.id}", "30k"))
+    growth = 0.02 if declared.id == "map_T1" else 0.01
+    value = BLOCK_INDEXES[declared.id] + growth * seed
+    measures = [Measure(name="block_index", value=value, unit="1")]
+    write_measures(folder.rows, run.id, measures, schema=ROWS)
+    write_cka_map(folder)
     return run.id
 
 
-def _folder(runs_dir: Path, run: Run, title: str, *, done: bool) -> RunFolder:
-    folder = RunFolder(runs_dir / run.id)
-    folder.save(
-        Assignment(run=run, title=title, shards_dir="shards", decoder="pyav", resources=Resources())
-    )
-    save_status(folder.status, Status(state="done" if done else "queued", attempt=1, seconds=90.0))
-    if done:
-        write_json(folder.done, _done(run.id, run.recipe, title))
-    return folder
-
-
-def _done(run_id: str, recipe: Recipe, title: str) -> dict[str, object]:
-    return {
-        "run_id": run_id,
-        "kind": recipe.kind,
-        "title": title,
-        "finished_at": 1.8e9,
-        "seconds": 90.0,
-        "device_hours": 0.025,
-        "attempts": 1,
-        "kdbatch_version": "0.1.0",
-        "torch_version": "2.15.0",
-        "device": "cpu (x86_64)",
-        "host": "node1",
-    }
-
-
-def _write_predictions(folder: RunFolder, hit_N: np.ndarray) -> None:
-    rows = []
-    for i, hit in enumerate(hit_N.tolist()):
-        label = i % 4
-        probability = [0.1] * 4
-        probability[label if hit else (label + 1) % 4] = 0.7
-        place = 0 if hit else 1 + sum(k < label for k in range(4) if k != (label + 1) % 4)
-        rows.append({"run_id": folder.id, "key": f"v{i:04d}", "label": label, "place": place})
-        rows[-1] |= {"probability_K": probability, "logit_K": probability}
-    write_table(folder.predictions, rows, schema=PREDICTIONS)
-
-
 def _percent(name: str, share: float) -> Measure:
-    return Measure(name=name, value=100 * share, unit="percent", subset="ucf101/test01")
-
-
-def mark_failed(folder: RunFolder, reason: str) -> None:
-    """The run ended with an error instead."""
-    folder.done.unlink(missing_ok=True)
-    save_status(
-        folder.status,
-        dataclasses.replace(Status(state="failed", attempt=2, seconds=30.0), reason=reason),
-    )
-
-
-def resubmit_student(runs_dir: Path, record: PlanRecord, *, epochs: int) -> tuple[str, str]:
-    """The student of 10k with another schedule takes the place of the finished one, and is not
-    done. Returns (old id, new id).
-    """
-    old = RunFolder(runs_dir / find_run_id(record, "student", "10k"))
-    assignment = old.load()
-    assert isinstance(assignment.run.recipe, Distill)
-    schedule = dataclasses.replace(assignment.run.recipe.schedule, epochs=epochs)
-    run = dataclasses.replace(
-        assignment.run, recipe=dataclasses.replace(assignment.run.recipe, schedule=schedule)
-    )
-    RunFolder(runs_dir / run.id).save(dataclasses.replace(assignment, run=run))
-    cells = tuple(
-        dataclasses.replace(c, run_id=run.id) if c.run_id == old.id else c for c in record.cells
-    )
-    save_record(runs_dir, dataclasses.replace(record, cells=cells))
-    return old.id, run.id
+    return Measure(name=name, value=100 * share, unit="percent", subset=TEST.title)

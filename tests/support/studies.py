@@ -1,22 +1,50 @@
-"""Studies and their reports, each made once for all tests that only look at them."""
+"""Studies and their reports as fixtures; a study that tests only read is made once."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypedDict, Unpack
 
 import pytest
 
 from kdbatch.report.build import ReportSummary, build_report
 from kdbatch.report.data.study import Study, load_study
-from kdbatch.vocab.plans import PlanRecord
+from kdbatch.vocab.plans import Claim, PlanRecord
 from kdbatch.vocab.runs import RunFolder
-from support.reports import StudySpec, find_run_id, mark_failed
+from support.report_runs import mark_failed
+from support.reports import AccuracyKey, StudySpec, find_run_id
+
+
+class SpecFields(TypedDict, total=False):
+    """The fields of StudySpec that a test may choose."""
+
+    seeds: Sequence[int]
+    num_videos: int
+    accuracy: Mapping[AccuracyKey, float]
+    unfinished: Sequence[tuple[str, str]]
+    claims: Sequence[Claim]
+    title: str
+
+
+StudyCache = Callable[[StudySpec], tuple[PlanRecord, Path]]
+
+
+class WriteStudy(Protocol):
+    """Writes a study and returns its plan and the folder of its runs."""
+
+    def __call__(self, **fields: Unpack[SpecFields]) -> tuple[PlanRecord, Path]: ...
+
+
+class MakeStudy(Protocol):
+    """Writes a study and returns its plan and the study as the report loads it."""
+
+    def __call__(self, **fields: Unpack[SpecFields]) -> tuple[PlanRecord, Study]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class BuiltReport:
-    """A study's runs, and the report made of them."""
+    """A study's runs, and the report that was built from them."""
 
     record: PlanRecord
     runs_dir: Path
@@ -29,74 +57,67 @@ class BuiltReport:
 
 
 @pytest.fixture(scope="session")
-def shelf(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Callable[[StudySpec], tuple[PlanRecord, Path]]:
-    """Each world is written once; tests work on copies."""
+def study_cache(tmp_path_factory: pytest.TempPathFactory) -> StudyCache:
+    """Each study is written once; tests work on copies."""
     written: dict[str, tuple[PlanRecord, Path]] = {}
 
-    def take(world: StudySpec) -> tuple[PlanRecord, Path]:
-        if repr(world) not in written:
-            folder = tmp_path_factory.mktemp("world")
-            written[repr(world)] = (world.write(folder), folder)
-        return written[repr(world)]
+    def get(spec: StudySpec) -> tuple[PlanRecord, Path]:
+        key = repr(spec)
+        if key not in written:
+            folder = tmp_path_factory.mktemp("study")
+            written[key] = (spec.write(folder), folder)
+        return written[key]
 
-    return take
-
-
-@pytest.fixture
-def written(
-    shelf: Callable[[StudySpec], tuple[PlanRecord, Path]], tmp_path: Path
-) -> Callable[..., tuple[PlanRecord, Path]]:
-    """A study on disk that the test may damage: (record, runs folder)."""
-
-    def make(**world: object) -> tuple[PlanRecord, Path]:
-        record, folder = shelf(StudySpec(**world))
-        return record, shutil.copytree(folder, tmp_path / f"runs{len(list(tmp_path.iterdir()))}")
-
-    return make
+    return get
 
 
 @pytest.fixture
-def studied(
-    written: Callable[..., tuple[PlanRecord, Path]],
-) -> Callable[..., tuple[PlanRecord, Study]]:
-    """The same, read as the report does."""
+def write_study(study_cache: StudyCache, tmp_path: Path) -> WriteStudy:
+    """A study on disk that the test may damage."""
 
-    def make(**world: object) -> tuple[PlanRecord, Study]:
-        study = load_study(written(**world)[1])
+    def write(**fields: Unpack[SpecFields]) -> tuple[PlanRecord, Path]:
+        record, folder = study_cache(StudySpec(**fields))
+        copy = tmp_path / f"runs{len(list(tmp_path.iterdir()))}"
+        return record, shutil.copytree(folder, copy)
+
+    return write
+
+
+@pytest.fixture
+def make_study(write_study: WriteStudy) -> MakeStudy:
+    """A study on disk that the test may damage, loaded as the report loads it."""
+
+    def make(**fields: Unpack[SpecFields]) -> tuple[PlanRecord, Study]:
+        study = load_study(write_study(**fields)[1])
         return study.records[0], study
 
     return make
 
 
 @pytest.fixture(scope="session")
-def one_seed(tmp_path_factory: pytest.TempPathFactory) -> BuiltReport:
-    return _built(tmp_path_factory.mktemp("one"), StudySpec())
+def finished_report(tmp_path_factory: pytest.TempPathFactory) -> BuiltReport:
+    """The report of a finished study with one seed."""
+    folder = tmp_path_factory.mktemp("finished")
+    return _build(folder, StudySpec().write(folder / "runs"))
 
 
 @pytest.fixture(scope="session")
-def partial(tmp_path_factory: pytest.TempPathFactory) -> BuiltReport:
-    """One student failed, one map waits, one rows file is cut short; a title wants to be markup."""
+def partial_report(tmp_path_factory: pytest.TempPathFactory) -> BuiltReport:
+    """The report of a study with a failed student, a waiting map and a truncated rows file.
+
+    Its title and the reason of the failure contain markup.
+    """
     folder = tmp_path_factory.mktemp("partial")
-    world = StudySpec(
-        title="<script>alert(1)</script> & sizes", unfinished=[("map:map_student", "30k")]
-    )
-    record = world.write(folder / "runs")
-    mark_failed(
-        RunFolder(folder / "runs" / find_run_id(record, "student", "30k")),
-        "out of memory <i>at</i> step 12",
-    )
+    title = "<script>alert(1)</script> & sizes"
+    record = StudySpec(title=title, unfinished=[("map:map_student", "30k")]).write(folder / "runs")
+    student = RunFolder(folder / "runs" / find_run_id(record, "student", "30k"))
+    mark_failed(student, "out of memory <i>at</i> step 12")
     rows = RunFolder(folder / "runs" / find_run_id(record, "labels_only", "10k")).rows
     rows.write_bytes(rows.read_bytes()[:-40])
-    return _report(folder, record)
+    return _build(folder, record)
 
 
-def _built(folder: Path, world: StudySpec) -> BuiltReport:
-    return _report(folder, world.write(folder / "runs"))
-
-
-def _report(folder: Path, record: PlanRecord) -> BuiltReport:
+def _build(folder: Path, record: PlanRecord) -> BuiltReport:
     summary = build_report(folder / "runs", to=folder / "report")
     return BuiltReport(
         record=record, runs_dir=folder / "runs", report_dir=folder / "report", summary=summary

@@ -1,1 +1,1 @@
-"""What the report reads: plans, the state and results of every run, the published numbers."""
+"""The data of the report: plans, states and results of all runs, and the published numbers."""

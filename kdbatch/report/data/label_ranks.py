@@ -1,4 +1,8 @@
-"""What every run left about its test videos, read once. Axes: N test videos."""
+"""Reads the label rank of every test video of every run. Axis: N test videos.
+
+A label rank is the number of classes that the run scores above the label; 0 means that the
+prediction is right.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +16,9 @@ from kdbatch.result.read import in_batches, read_label_ranks
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LabelRanks:
-    """One run's test videos, sorted by key, and how many classes it put before the label of each
-    (0: right). Runs that were tested on the same videos share one tuple of keys.
+    """Label ranks of one run's test videos, sorted by key.
+
+    Runs that were tested on the same videos share one tuple of keys.
     """
 
     keys: tuple[str, ...]
@@ -22,7 +27,7 @@ class LabelRanks:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _KeyOrder:
-    """Keys as some runs stored them, and how to sort them."""
+    """Keys in the order in which some runs stored them, and the indexes that sort them."""
 
     stored: pl.Series
     keys: tuple[str, ...]
@@ -32,29 +37,34 @@ class _KeyOrder:
 def load_label_ranks(
     runs_dir: Path, run_ids: Sequence[str]
 ) -> tuple[dict[str, LabelRanks], tuple[str, ...]]:
-    """Places by run, and a line for each file that could not be used."""
-    found: dict[str, LabelRanks] = {}
+    """Return the label ranks by run id, and a warning for each file that could not be used."""
+    ranks: dict[str, LabelRanks] = {}
     warnings: list[str] = []
     orders: list[_KeyOrder] = []
-    for part in in_batches(run_ids):
-        scan = read_label_ranks(runs_dir, part)
-        warnings += scan.warnings
-        for (run_id,), frame in scan.frame.group_by("run_id", maintain_order=True):
+    for batch in in_batches(run_ids):
+        predictions = read_label_ranks(runs_dir, batch)
+        warnings += predictions.warnings
+        for (run_id,), frame in predictions.frame.group_by("run_id", maintain_order=True):
             order = _key_order(frame["key"], orders)
-            if order is None or frame["place"].null_count() or (frame["place"] < 0).any():
+            rank = frame["place"]
+            if order is None or rank.null_count() or (rank < 0).any():
                 path = runs_dir / str(run_id) / "predictions.parquet"
                 warnings.append(
-                    f"{path}: it holds keys or places that are none. No interval is taken from it."
+                    f"{path}: it holds missing or repeated keys, or missing or negative label "
+                    "ranks. No interval is computed from it."
                 )
                 continue
-            found[str(run_id)] = LabelRanks(
-                keys=order.keys, rank_N=frame["place"].to_numpy()[order.order_N]
-            )
-    return found, tuple(warnings)
+            sorted_N = rank.to_numpy()[order.order_N]
+            ranks[str(run_id)] = LabelRanks(keys=order.keys, rank_N=sorted_N)
+    return ranks, tuple(warnings)
 
 
 def _key_order(stored: pl.Series, orders: list[_KeyOrder]) -> _KeyOrder | None:
-    """That of these keys, which is new to few runs; None where keys are missing or not unique."""
+    """Return the order of these keys; None where keys are missing or not unique.
+
+    Most runs store the same keys in the same order, so that `orders`, to which a new order is
+    added, stays short.
+    """
     for order in orders:
         if order.stored.equals(stored):
             return order
@@ -62,6 +72,6 @@ def _key_order(stored: pl.Series, orders: list[_KeyOrder]) -> _KeyOrder | None:
         return None
     order_N = stored.arg_sort().to_numpy()
     keys = tuple(stored.gather(order_N).to_list())
-    same = next((o.keys for o in orders if o.keys == keys), keys)
-    orders.append(_KeyOrder(stored=stored, keys=same, order_N=order_N))
+    shared_keys = next((order.keys for order in orders if order.keys == keys), keys)
+    orders.append(_KeyOrder(stored=stored, keys=shared_keys, order_N=order_N))
     return orders[-1]

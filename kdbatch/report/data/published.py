@@ -1,8 +1,8 @@
-"""The study's published numbers, `published.csv`: what its own tables say, each with its place.
+"""The study's published numbers, from `published.csv`: each with the table that prints it.
 
 They were read from the tables on the authors' public site as of 2022-23 (arXiv:2306.06010 and
-arXiv:2504.06153 are the papers); the final versions may differ. `case` is axis=value, ... as in the
-experiment files.
+arXiv:2504.06153 are the papers); the final versions may differ. The column `case` has the form
+axis=value;axis=value, with the axes and values of the experiment files.
 """
 
 import csv
@@ -16,7 +16,7 @@ CSV_PATH = Path(__file__).with_suffix(".csv")
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedNumber:
-    """One number of the source, in percent."""
+    """One published number, in percent."""
 
     experiment: str
     metric: str
@@ -28,7 +28,7 @@ class PublishedNumber:
 
 @cache
 def load_published() -> tuple[PublishedNumber, ...]:
-    """All of them, in the order of the file."""
+    """Return all published numbers, in the order of the file."""
     with CSV_PATH.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     return tuple(
@@ -47,8 +47,9 @@ def load_published() -> tuple[PublishedNumber, ...]:
 def find_published(
     experiment: str, *, metric: str, role: str, case: Mapping[str, str]
 ) -> PublishedNumber | None:
-    """What the source prints for this role in this case; None where it prints nothing."""
+    """Return the published number of this role in this case, or None where there is none."""
     wanted = (experiment, metric, role, dict(case))
-    return next(
-        (n for n in load_published() if (n.experiment, n.metric, n.role, n.case) == wanted), None
-    )
+    for number in load_published():
+        if (number.experiment, number.metric, number.role, number.case) == wanted:
+            return number
+    return None

@@ -1,12 +1,9 @@
-"""Everything the report needs to know of a study, read once: plans, the state of every run, and
-what was measured.
-"""
+"""Loads a study: its plans, the state of every run, and everything that was measured."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import polars as pl
 
@@ -17,16 +14,12 @@ from kdbatch.result.read import read_rows
 from kdbatch.vocab.done import Done, Provenance, load_done
 from kdbatch.vocab.plans import Cell, PlanRecord, load_records
 from kdbatch.vocab.runs import RunFolder
-from kdbatch.vocab.status import Status, load_status
-
-RunState = Literal[
-    "done", "running", "stalled", "stopped", "queued", "failed", "blocked", "not started"
-]
+from kdbatch.vocab.status import RunState, Status, load_status
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunFacts:
-    """What a run's folder says of it. Numbers are None, texts empty, where the folder does not say."""
+    """The facts in a run's folder. An unknown number is None, an unknown text is empty."""
 
     run_id: str
     kind: str
@@ -52,7 +45,10 @@ class MeasuredValue:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """All plans, all runs they name and their ancestors, all rows, all test videos."""
+    """All plans, the runs that they name with their ancestors, and the results of those runs.
+
+    `measured` maps (run id, name) to a value, `label_ranks` a run id to its test videos.
+    """
 
     runs_dir: Path
     records: tuple[PlanRecord, ...]
@@ -63,12 +59,12 @@ class Study:
     warnings: tuple[str, ...]
 
     def value(self, run_id: str, name: str) -> float | None:
-        """The number called `name` that a run measured, None where there is none (yet)."""
-        found = self.measured.get((run_id, name))
-        return found.value if found else None
+        """Return the number `name` of a run, or None where it is not measured (yet)."""
+        measured = self.measured.get((run_id, name))
+        return measured.value if measured else None
 
     def runs_of(self, record: PlanRecord) -> tuple[RunFacts, ...]:
-        """The runs of one plan and their ancestors, parents first."""
+        """Return the runs of one plan and their ancestors, parents first."""
         order: dict[str, None] = {}
         for cell in record.cells:
             _add_with_parents(order, cell.run_id, self.runs)
@@ -76,81 +72,100 @@ class Study:
 
 
 def matching_cells(record: PlanRecord, role: str, case: Mapping[str, str]) -> tuple[Cell, ...]:
-    """The cells of a role in a case. An axis that one of the two does not have is no difference."""
-    return tuple(
-        c
-        for c in record.cells
-        if c.role == role and all(c.case.get(axis, value) == value for axis, value in case.items())
-    )
+    """Return the cells of a role that match a case on all axes that both have."""
+    matching = []
+    for cell in record.cells:
+        agrees = all(cell.case.get(axis, value) == value for axis, value in case.items())
+        if cell.role == role and agrees:
+            matching.append(cell)
+    return tuple(matching)
+
+
+def cases_of(record: PlanRecord, role: str) -> list[dict[str, str]]:
+    """Return the cases in which a role has runs, each once, in the order of the plan."""
+    cells = (cell for cell in record.cells if cell.role == role)
+    return list({tuple(cell.case.items()): cell.case for cell in cells}.values())
 
 
 def load_study(runs_dir: Path) -> Study:
-    """Read plans, run folders and rows.
+    """Read plans, run folders, rows and label ranks.
 
     Raises:
         UserError: no plan was submitted yet, or a plan is damaged.
     """
-    records = tuple(
-        _in_declared_order(record) for record in sorted(load_records(runs_dir), key=_reading_order)
-    )
-    runs: dict[str, RunFacts] = {}
+    records = sorted(load_records(runs_dir), key=_reading_order)
     warnings: list[str] = []
-    waiting = [cell.run_id for record in records for cell in record.cells]
-    while waiting:
-        run_id = waiting.pop()
-        if run_id not in runs:
-            runs[run_id] = load_run_facts(RunFolder(runs_dir / run_id), warnings)
-            waiting += runs[run_id].parents
-    scan = read_rows(runs_dir, sorted(runs))
-    measured = {
-        (row["run_id"], row["name"]): MeasuredValue(
-            value=row["value"], unit=row["unit"] or "", subset=row["subset"] or ""
-        )
-        for row in scan.frame.sort("step", maintain_order=True).iter_rows(named=True)
-        if row["value"] is not None and math.isfinite(row["value"])
-    }
-    places, complaints = load_label_ranks(runs_dir, sorted(runs))
-    warnings += [*scan.warnings, *complaints]
+    runs = _load_runs(runs_dir, records, warnings)
+    rows = read_rows(runs_dir, sorted(runs))
+    label_ranks, rank_warnings = load_label_ranks(runs_dir, sorted(runs))
+    warnings += [*rows.warnings, *rank_warnings]
     return Study(
         runs_dir=runs_dir,
-        records=records,
+        records=tuple(_in_declared_order(record) for record in records),
         runs=runs,
-        rows=scan.frame,
-        measured=measured,
-        label_ranks=places,
+        rows=rows.frame,
+        measured=_last_values(rows.frame),
+        label_ranks=label_ranks,
         warnings=tuple(warnings),
     )
 
 
+def _load_runs(
+    runs_dir: Path, records: Sequence[PlanRecord], warnings: list[str]
+) -> dict[str, RunFacts]:
+    """Load the runs that the plans name, then their parents, until no new parent appears."""
+    runs: dict[str, RunFacts] = {}
+    to_load = [cell.run_id for record in records for cell in record.cells]
+    while to_load:
+        run_id = to_load.pop()
+        if run_id not in runs:
+            runs[run_id] = load_run_facts(RunFolder(runs_dir / run_id), warnings)
+            to_load += runs[run_id].parents
+    return runs
+
+
+def _last_values(rows: pl.DataFrame) -> dict[tuple[str, str], MeasuredValue]:
+    """Return the finite values by (run id, name); of several steps the last one."""
+    measured = {}
+    for row in rows.sort("step", maintain_order=True).iter_rows(named=True):
+        if row["value"] is not None and math.isfinite(row["value"]):
+            measured[row["run_id"], row["name"]] = MeasuredValue(
+                value=row["value"], unit=row["unit"] or "", subset=row["subset"] or ""
+            )
+    return measured
+
+
 def _reading_order(record: PlanRecord) -> tuple[str, str, str]:
-    """Experiments come in the order of their first tables, as in a paper."""
+    """Sort key: experiments come in the order of their first tables, as in a paper."""
     return (record.tables[0].id if record.tables else "", record.experiment, record.profile)
 
 
 def _in_declared_order(record: PlanRecord) -> PlanRecord:
-    """Axes as the tables' columns name them, roles as their rows do: that order is meant for
-    readers, that of the job file need not be.
+    """Sort axes as the tables' columns name them, and roles as the tables' rows do.
+
+    The order of the tables is made for readers; that of the job file need not be.
     """
     axes = _in_order_of([a for t in record.tables for a in t.columns], record.axes)
     roles = _in_order_of([r for t in record.tables for r in t.rows], record.roles)
-    cells = tuple(
-        replace(c, case={a: c.case[a] for a in _in_order_of(axes, c.case)}) for c in record.cells
-    )
+    cells = []
+    for cell in record.cells:
+        case = {axis: cell.case[axis] for axis in _in_order_of(axes, cell.case)}
+        cells.append(replace(cell, case=case))
     return replace(
         record,
-        axes={a: record.axes[a] for a in axes},
-        roles={r: record.roles[r] for r in roles},
-        cells=cells,
+        axes={axis: record.axes[axis] for axis in axes},
+        roles={role: record.roles[role] for role in roles},
+        cells=tuple(cells),
     )
 
 
 def _in_order_of(first: Iterable[str], names: Mapping[str, object]) -> list[str]:
-    """All of `names`, those in `first` in its order."""
+    """Return all of `names`: those that are in `first`, in its order, then the others."""
     return [name for name in dict.fromkeys([*first, *names]) if name in names]
 
 
 def load_run_facts(folder: RunFolder, warnings: list[str]) -> RunFacts:
-    """What the folder says of its run; what it should say and does not is added to `warnings`."""
+    """Read a run's folder; a damaged file adds a line to `warnings`."""
     done = load_done(folder.done, warn=warnings.append)
     status = load_status(folder.status)
     kind, title, seed, parents = _assignment(folder, warnings)
@@ -170,7 +185,7 @@ def load_run_facts(folder: RunFolder, warnings: list[str]) -> RunFacts:
 
 
 def _device_hours(folder: RunFolder, done: Done | None, status: Status | None) -> float | None:
-    """Hours of devices as recorded; where they are not, the seconds of one device."""
+    """Return the device-hours of done.json; without them the hours that the run has taken."""
     if done and done.device_hours is not None:
         return done.device_hours
     seconds = done.seconds if done else None
@@ -180,14 +195,17 @@ def _device_hours(folder: RunFolder, done: Done | None, status: Status | None) -
 
 
 def _run_state(folder: RunFolder, status: Status | None) -> RunState:
-    """done.json alone says done: a status of `done` without it is a run whose end was lost."""
+    """Return the state of a run. Only done.json makes it `done`.
+
+    A status of `done` without done.json means that the end of the run was lost: it is `stopped`.
+    """
     if folder.is_done():
         return "done"
     if status is None:
-        return "not started"
+        return "planned"
     if status.is_stale():
-        return "stalled"
-    return "stopped" if status.state == "done" else status.state  # pyright: ignore[reportReturnType] - a worker writes no other
+        return "stale"
+    return "stopped" if status.state == "done" else status.state
 
 
 def _assignment(
@@ -210,7 +228,11 @@ def _add_with_parents(
     *,
     above: tuple[str, ...] = (),
 ) -> None:
-    """Parents first. `above` ends a circle, which no planner makes but a damaged file may."""
+    """Add a run to `order` after its parents.
+
+    `above` holds the descendants on the way here: it ends the recursion in a cycle, which no
+    planner writes but a damaged file may contain.
+    """
     for parent in runs[run_id].parents:
         if parent not in order and parent not in above:
             _add_with_parents(order, parent, runs, above=(*above, run_id))

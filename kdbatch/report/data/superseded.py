@@ -1,5 +1,6 @@
-"""Runs that lie beside the study but that no plan asks for any more: mostly those of a recipe that
-was changed since. They are named, and mixed into nothing.
+"""Finds runs that no plan names any more, mostly because their recipe was changed since.
+
+The report lists them, and uses none of their numbers.
 """
 
 import dataclasses
@@ -17,8 +18,10 @@ MAX_DIFFERENCES = 3
 
 @dataclass(frozen=True, kw_only=True)
 class SupersededRun:
-    """`now` is the id of the run that has its title and seed today, empty where there is none;
-    `differs` says in what the two differ.
+    """A run that no plan names any more.
+
+    `replaced_by` is the id of the run that has its title and seed now, empty where there is none;
+    `differences` lists how the two runs differ.
     """
 
     facts: RunFacts
@@ -27,53 +30,58 @@ class SupersededRun:
 
 
 def find_superseded(study: Study) -> tuple[SupersededRun, ...]:
-    """By title and seed. A folder that cannot be read as a run is none."""
-    today = {(run.title, run.seed): run.run_id for run in study.runs.values()}
-    found = []
+    """Return the superseded runs, sorted by title and seed.
+
+    A folder whose run.json cannot be read is skipped.
+    """
+    current = {(run.title, run.seed): run.run_id for run in study.runs.values()}
+    superseded = []
     for path in sorted(study.runs_dir.glob("r*/run.json")):
         folder = RunFolder(path.parent)
         if folder.id in study.runs:
             continue
         facts = load_run_facts(folder, [])
-        if facts.seed is not None:
-            now = today.get((facts.title, facts.seed), "")
-            found.append(
-                SupersededRun(
-                    facts=facts,
-                    replaced_by=now,
-                    differences=_differences(study.runs_dir, folder.id, now) if now else "",
-                )
-            )
-    return tuple(
-        sorted(found, key=lambda run: (run.facts.title, run.facts.seed or 0, run.facts.run_id))
-    )
+        if facts.seed is None:
+            continue
+        replaced_by = current.get((facts.title, facts.seed), "")
+        differences = _differences(study.runs_dir, folder.id, replaced_by) if replaced_by else ""
+        superseded.append(
+            SupersededRun(facts=facts, replaced_by=replaced_by, differences=differences)
+        )
+    return tuple(sorted(superseded, key=_title_seed_id))
 
 
-def _differences(runs_dir: Path, before: str, now: str) -> str:
-    """`schedule.epochs 100, now 200; parents`: the fields of the recipe first, that of the parents
-    without their ids.
+def _title_seed_id(run: SupersededRun) -> tuple[str, int, str]:
+    return run.facts.title, run.facts.seed or 0, run.facts.run_id
+
+
+def _differences(runs_dir: Path, old_id: str, new_id: str) -> str:
+    """Return the differences as text, for example `schedule.epochs 100, now 200; other parents`.
+
+    Fields of the recipe come first; parents are compared by id, but their ids are not printed.
     """
     try:
-        old, new = (RunFolder(runs_dir / run_id).load().run for run_id in (before, now))
+        old, new = (RunFolder(runs_dir / run_id).load().run for run_id in (old_id, new_id))
     except UserError:
         return ""
-    was, is_now = dict(_fields(old)), dict(_fields(new))
-    names = [name for name in dict.fromkeys([*was, *is_now]) if was.get(name) != is_now.get(name)]
-    words = [
-        f"{name} {was.get(name, 'none')}, now {is_now.get(name, 'none')}"
-        for name in names[:MAX_DIFFERENCES]
-    ]
-    words += [f"{len(names) - MAX_DIFFERENCES} more fields"] if len(names) > MAX_DIFFERENCES else []
-    words += ["other parents"] if old.parents != new.parents else []
-    return "; ".join(words) or "only in how recipes were counted: another version of kdbatch"
+    before, now = _recipe_fields(old), _recipe_fields(new)
+    names = [name for name in dict.fromkeys([*before, *now]) if before.get(name) != now.get(name)]
+    parts = []
+    for name in names[:MAX_DIFFERENCES]:
+        parts.append(f"{name} {before.get(name, 'none')}, now {now.get(name, 'none')}")
+    if len(names) > MAX_DIFFERENCES:
+        parts.append(f"{len(names) - MAX_DIFFERENCES} more fields")
+    if old.parents != new.parents:
+        parts.append("other parents")
+    return "; ".join(parts) or "only kdbatch's recipe version"
 
 
-def _fields(run: Run) -> Iterator[tuple[str, str]]:
-    yield from _flatten(dataclasses.asdict(run.recipe), "")
+def _recipe_fields(run: Run) -> dict[str, str]:
+    return dict(_flatten(dataclasses.asdict(run.recipe), ""))
 
 
 def _flatten(value: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
-    """(`schedule.epochs`, `100`) for every leaf."""
+    """Yield (`schedule.epochs`, `100`) for every leaf."""
     for name, inner in value.items():
         if isinstance(inner, Mapping):
             yield from _flatten(inner, f"{prefix}{name}.")

@@ -1,1 +1,1 @@
-"""Figures, one kind per module, all in one style and without pyplot."""
+"""Figures, one kind per module, in one style and without pyplot."""

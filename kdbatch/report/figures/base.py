@@ -1,6 +1,4 @@
-"""What all figures share: a canvas without pyplot, one look, files that are equal when their
-numbers are equal.
-"""
+"""Common parts of all figures: canvas, style and layout; equal numbers give equal files."""
 
 import base64
 import io
@@ -21,11 +19,12 @@ from kdbatch.report.figures.fonts import font_families
 INK, FAINT, GRID = "#1f2328", "#6b7280", "#e5e7eb"
 DOTS_PER_INCH = 160
 LEGEND_POINTS, LEGEND_LINE_INCHES = 7.5, 0.17
+MAX_LEGEND_COLUMNS = 4
 STYLE_SETTINGS: dict[Any, Any] = {
     "font.size": 8.5,
     "axes.titlesize": 9,
     "axes.titleweight": "bold",
-    # right above the axes: looking for a free place measures every label, twice per file
+    # Right above the axes: the search for a free position measures every label, twice per file.
     "axes.titley": 1.0,
     "axes.edgecolor": FAINT,
     "axes.labelcolor": INK,
@@ -48,7 +47,7 @@ STYLE_SETTINGS: dict[Any, Any] = {
 
 @dataclass(frozen=True, kw_only=True)
 class SavedFigure:
-    """A figure as it lies on disk (`name`.png and .pdf) and in the page."""
+    """A figure that was written as `name`.png and `name`.pdf, with its image for the page."""
 
     name: str
     title: str
@@ -64,13 +63,14 @@ class SavedFigure:
 
 @contextmanager
 def apply_style() -> Iterator[None]:
-    """Our settings while a figure is made and written; matplotlib's own are back afterwards."""
+    """Use our settings while figures are drawn and written; restore matplotlib's own afterwards."""
     settings: dict[Any, Any] = {**STYLE_SETTINGS, "font.family": font_families()}
     with mpl.rc_context(settings):
         yield
 
 
 def new_figure(width_inches: float, height_inches: float) -> Figure:
+    """Return an empty figure with a canvas of its own, which pyplot does not know."""
     figure = Figure(figsize=(width_inches, height_inches), dpi=DOTS_PER_INCH, facecolor="white")
     FigureCanvasAgg(figure)
     return figure
@@ -79,54 +79,55 @@ def new_figure(width_inches: float, height_inches: float) -> Figure:
 def save_figure(
     figure: Figure, folder: Path, *, name: str, title: str, caption: str
 ) -> SavedFigure:
-    """Write PNG and PDF, without dates and program versions, and let the figure go."""
-    png = io.BytesIO()
-    figure.savefig(png, format="png", metadata={"Software": None})
-    atomic_write(folder / f"{name}.png", lambda part: _write_bytes(part, png.getvalue()))
-    atomic_write(
-        folder / f"{name}.pdf",
-        lambda part: figure.savefig(
-            part, format="pdf", metadata={"CreationDate": None, "Producer": None}
-        ),
-    )
+    """Write PNG and PDF, without dates and program versions, and free the figure's memory."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    png = buffer.getvalue()
+
+    def write_png(part: Path) -> None:
+        part.write_bytes(png)
+
+    def write_pdf(part: Path) -> None:
+        figure.savefig(part, format="pdf", metadata={"CreationDate": None, "Producer": None})
+
+    atomic_write(folder / f"{name}.png", write_png)
+    atomic_write(folder / f"{name}.pdf", write_pdf)
     width, height = figure.canvas.get_width_height()
     figure.clear()
     return SavedFigure(
         name=name,
         title=title,
         caption=caption,
-        png=png.getvalue(),
+        png=png,
         width_pixels=width,
         height_pixels=height,
     )
 
 
 def panel_grid(num_panels: int, *, max_columns: int) -> tuple[int, int]:
-    """(rows, columns) for `num` panels: as few rows as can be, and as even: four of at most three
-    columns are two rows of two.
+    """Return (rows, columns) for some panels: as few rows as possible, filled evenly.
+
+    Four panels in at most three columns are two rows of two.
     """
     rows = -(-num_panels // max_columns)
     return rows, -(-num_panels // max(rows, 1))
 
 
 def legend_shape(labels: Sequence[str], width_inches: float) -> tuple[int, int]:
-    """(lines, columns) in which labels of LEGEND_POINTS fit into the width, at most four columns."""
-    widest = 0.55 + 0.0083 * LEGEND_POINTS * max(
-        (len(label) for label in labels), default=0
-    )  # handle and gap, then the letters
-    columns = max(1, min(4, len(labels), int(width_inches / widest)))
+    """Return (lines, columns) in which labels of LEGEND_POINTS fit into a width."""
+    longest = max((len(label) for label in labels), default=0)
+    widest_inches = 0.55 + 0.0083 * LEGEND_POINTS * longest  # handle and gap, then the letters
+    fitting = int(width_inches / widest_inches)
+    columns = max(1, min(MAX_LEGEND_COLUMNS, len(labels), fitting))
     return -(-len(labels) // columns), columns
 
 
 def escape_mathtext(text: str) -> str:
-    """Text from data, kept from being read as a formula."""
+    """Escape text from data, so that matplotlib does not parse it as a formula."""
     return text.replace("$", r"\$")
 
 
 def hide_frame(axes: Axes) -> None:
+    """Hide the spines and the grid lines."""
     axes.spines[:].set_visible(False)
     axes.grid(False)
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    path.write_bytes(content)

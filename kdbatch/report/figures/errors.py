@@ -1,13 +1,16 @@
-"""Who errs alike: correlation of errors between teachers, student and control, video by video.
+"""Draws how strongly the errors of teachers, student and control correlate, video by video.
+
 Axes: R roles, N test videos.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from kdbatch.report.data.study import Study, matching_cells
+from kdbatch.report.data.study import Study, cases_of, matching_cells
 from kdbatch.report.figures.base import (
     SavedFigure,
     apply_style,
@@ -21,106 +24,134 @@ from kdbatch.report.stats.correctness import Correctness, load_correctness, shar
 from kdbatch.vocab.plans import PlanRecord
 
 MAX_ERROR_PANELS = 12
+_MAX_COLUMNS = 4
 PANEL_INCHES = 1.75
+GAP_INCHES = (0.25, 0.45)  # between panels: to the right, below
 
 
 def draw_errors(
     record: PlanRecord, study: Study, folder: Path, *, name: str
 ) -> tuple[SavedFigure | None, tuple[str, ...]]:
-    """One matrix per case, up to 12 of them; None while no two roles can be compared. Also what
-    could not be read.
+    """Draw one matrix per case, up to MAX_ERROR_PANELS of them.
+
+    Returns None while no two roles can be compared, and warnings about files that cannot be used.
     """
-    roles = [
-        r for r in record.roles if role_group(r) in ("teacher", "student") or r == "labels_only"
-    ]
-    groups, warnings = load_correctness(
-        study, [c.run_id for c in record.cells if c.role in roles], metric="top1"
-    )
-    hits = {run: found for group in groups.values() for run, found in group.items()}
-    cases = list(
-        {tuple(c.case.items()): c.case for c in record.cells if c.role == "student"}.values()
-    )
-    maps = [(case, error_correlations(record, roles, case, hits)) for case in cases]
-    maps = [
-        (case, map_RR)
-        for case, map_RR in maps
-        if np.isfinite(map_RR[~np.eye(len(roles), dtype=bool)]).any()
-    ]
-    if not maps:
+    roles = [role for role in record.roles if _is_compared(role)]
+    run_ids = [cell.run_id for cell in record.cells if cell.role in roles]
+    groups, warnings = load_correctness(study, run_ids, metric="top1")
+    correctness = {run: found for group in groups.values() for run, found in group.items()}
+    matrices = []
+    for case in cases_of(record, "student"):
+        matrix_RR = error_correlations(record, roles, case, correctness)
+        if _has_pair(matrix_RR):
+            matrices.append((case, matrix_RR))
+    if not matrices:
         return None, tuple(warnings)
-    left_out = len(maps) - MAX_ERROR_PANELS
-    maps = maps[:MAX_ERROR_PANELS]
-    lines, columns = panel_grid(len(maps), max_columns=4)
-    width, height = 1.0 + columns * (PANEL_INCHES + 0.25), 0.55 + lines * (PANEL_INCHES + 0.45)
     with apply_style():
-        figure = new_figure(width, height)
-        for i, (case, map_RR) in enumerate(maps):
-            x, y = (
-                0.9 + (i % columns) * (PANEL_INCHES + 0.25),
-                height - 0.3 - (i // columns + 1) * (PANEL_INCHES + 0.45) + 0.4,
-            )
-            axes = figure.add_axes(
-                (x / width, y / height, PANEL_INCHES / width, PANEL_INCHES / height)
-            )
-            axes.imshow(map_RR, cmap="cividis", vmin=0, vmax=1)
-            for (r, q), value in np.ndenumerate(map_RR):
-                ink = "white" if np.isfinite(value) and value < 0.5 else "black"
-                axes.text(
-                    q,
-                    r,
-                    format_number(value, digits=2),
-                    ha="center",
-                    va="center",
-                    fontsize=6.5,
-                    color=ink,
-                )
-            axes.set_title(escape_mathtext(case_title(case)), loc="left", fontsize=8)
-            names = [escape_mathtext(role.replace("_", " ")) for role in roles]
-            axes.set_xticks(
-                range(len(roles)),
-                names if i + columns >= len(maps) else [],
-                rotation=90,
-                fontsize=7,
-            )
-            axes.set_yticks(range(len(roles)), names if i % columns == 0 else [], fontsize=7)
-            axes.grid(visible=False)
-        rest = f" {left_out} more cases are in results.parquet." if left_out > 0 else ""
-        caption = (
-            "Correlation (phi) of being wrong on a test video, mean over seeds; colour from 0 to 1. Teachers that fail on different videos "
-            f"(low) have more to tell a student than their mean accuracy says. {NO_VALUE}: a role that is always right or always wrong.{rest}"
+        figure = _draw_matrices(matrices[:MAX_ERROR_PANELS], roles)
+        saved = save_figure(
+            figure,
+            folder,
+            name=name,
+            title="Correlation of errors",
+            caption=_caption(num_left_out=len(matrices) - MAX_ERROR_PANELS),
         )
-        return save_figure(
-            figure, folder, name=name, title="Who errs alike", caption=caption
-        ), tuple(warnings)
+    return saved, tuple(warnings)
 
 
 def error_correlations(
-    record: PlanRecord, roles: list[str], case: dict[str, str], hits: Mapping[str, Correctness]
+    record: PlanRecord,
+    roles: list[str],
+    case: dict[str, str],
+    correctness: Mapping[str, Correctness],
 ) -> np.ndarray:
-    """(R, R), the mean over seeds that both roles have; NaN where there is none."""
-    runs = {
-        role: {c.seed: c.run_id for c in matching_cells(record, role, case) if c.run_id in hits}
-        for role in roles
-    }
-    map_RR = np.full((len(roles), len(roles)), np.nan)
+    """Return a matrix (R, R) of phi, averaged over the seeds that both roles have.
+
+    An entry is NaN where two roles have no seed in common, or where phi is not defined.
+    """
+    runs: dict[str, dict[int, Correctness]] = {}
+    for role in roles:
+        cells = [c for c in matching_cells(record, role, case) if c.run_id in correctness]
+        runs[role] = {cell.seed: correctness[cell.run_id] for cell in cells}
+    matrix_RR = np.full((len(roles), len(roles)), np.nan)
     for r, first in enumerate(roles):
         for q, second in enumerate(roles[: r + 1]):
             seeds = sorted(set(runs[first]) & set(runs[second]))
-            found = [
-                phi_coefficient(hits[runs[first][seed]], hits[runs[second][seed]]) for seed in seeds
-            ]
-            known = [value for value in found if np.isfinite(value)]
-            if known:
-                map_RR[r, q] = map_RR[q, r] = float(np.mean(known))
-    return map_RR
+            values = [phi_coefficient(runs[first][seed], runs[second][seed]) for seed in seeds]
+            defined = [value for value in values if np.isfinite(value)]
+            if defined:
+                matrix_RR[r, q] = matrix_RR[q, r] = float(np.mean(defined))
+    return matrix_RR
 
 
 def phi_coefficient(first: Correctness, second: Correctness) -> float:
-    """Correlation of two yes-no series over the videos that both have; NaN where one of them does
-    not vary.
+    """Return the correlation of two runs' correctness over the videos that both have.
+
+    It is NaN where one of the runs is always right or always wrong.
     """
     shared = shared_keys([first, second])
-    a_N, b_N = (found.select(shared).astype(np.float64) for found in (first, second))
+    a_N, b_N = (run.select(shared).astype(np.float64) for run in (first, second))
     if not shared or not a_N.std() or not b_N.std():
         return float("nan")
     return float(np.corrcoef(a_N, b_N)[0, 1])
+
+
+def _is_compared(role: str) -> bool:
+    return role == "labels_only" or role_group(role) in ("teacher", "student")
+
+
+def _has_pair(matrix_RR: np.ndarray) -> bool:
+    """Return whether two different roles have a correlation."""
+    off_diagonal = ~np.eye(len(matrix_RR), dtype=bool)
+    return bool(np.isfinite(matrix_RR[off_diagonal]).any())
+
+
+def _draw_matrices(
+    matrices: Sequence[tuple[dict[str, str], np.ndarray]], roles: Sequence[str]
+) -> Figure:
+    num_rows, num_columns = panel_grid(len(matrices), max_columns=_MAX_COLUMNS)
+    column_width, row_height = (PANEL_INCHES + gap for gap in GAP_INCHES)
+    width, height = 1.0 + num_columns * column_width, 0.55 + num_rows * row_height
+    names = [escape_mathtext(role.replace("_", " ")) for role in roles]
+    figure = new_figure(width, height)
+    for i, (case, matrix_RR) in enumerate(matrices):
+        row, column = divmod(i, num_columns)
+        left = 0.9 + column * column_width
+        bottom = height - 0.3 - (row + 1) * row_height + 0.4
+        box = (left / width, bottom / height, PANEL_INCHES / width, PANEL_INCHES / height)
+        axes = figure.add_axes(box)
+        _draw_matrix(axes, matrix_RR)
+        axes.set_title(escape_mathtext(case_title(case)), loc="left", fontsize=8)
+        is_lowest = i + num_columns >= len(matrices)
+        axes.set_xticks(range(len(roles)), names if is_lowest else [], rotation=90, fontsize=7)
+        axes.set_yticks(range(len(roles)), names if column == 0 else [], fontsize=7)
+    return figure
+
+
+def _draw_matrix(axes: Axes, matrix_RR: np.ndarray) -> None:
+    """Draw a matrix in colours from 0 to 1, with its values as text."""
+    axes.imshow(matrix_RR, cmap="cividis", vmin=0, vmax=1)
+    for (r, q), value in np.ndenumerate(matrix_RR):
+        is_dark = np.isfinite(value) and value < 0.5
+        axes.text(
+            q,
+            r,
+            format_number(value, digits=2),
+            ha="center",
+            va="center",
+            fontsize=6.5,
+            color="white" if is_dark else "black",
+        )
+    axes.grid(visible=False)
+
+
+def _caption(*, num_left_out: int) -> str:
+    sentences = [
+        "Correlation (phi) of the errors on test videos, mean over seeds; colour from 0 to 1.",
+        "Teachers with a low correlation fail on different videos, and can teach a student more "
+        "than their mean accuracy suggests.",
+        f"{NO_VALUE}: a role that is always right or always wrong.",
+    ]
+    if num_left_out > 0:
+        sentences.append(f"{num_left_out} more cases are in results.parquet.")
+    return " ".join(sentences)

@@ -1,5 +1,6 @@
-"""The figures' font: those glyphs of DejaVu Sans that labels use, so that putting it into a PDF
-takes no longer than the drawing.
+"""Makes the figures' font: the glyphs of DejaVu Sans that labels use.
+
+A PDF embeds the font. With all glyphs this takes longer than the drawing.
 """
 
 import atexit
@@ -10,12 +11,12 @@ from pathlib import Path
 from fontTools import subset
 from matplotlib.font_manager import FontProperties, findfont, fontManager
 
-BASE_FAMILY = "DejaVu Sans"  # ships with matplotlib: the same glyphs on every machine
+BASE_FAMILY = "DejaVu Sans"  # part of matplotlib: the same glyphs on every machine
 SUBSET_FAMILY = "kdbatch Sans"
 FAMILY_NAME_IDS = (1, 16)  # OpenType, table `name`: family and typographic family
 UNUSED_TABLES = ["FFTM", "GDEF", "GSUB"]
-# Latin, Greek, dashes and dots, arrows, mathematical signs. For any other character of a title the
-# whole font stands behind.
+# Latin, Greek, dashes and dots, arrows, mathematical signs. Other characters fall back to
+# BASE_FAMILY.
 CHARACTERS = (
     *range(0x20, 0x180),
     *range(0x370, 0x400),
@@ -26,15 +27,16 @@ CHARACTERS = (
 
 
 def font_families() -> list[str]:
-    """For matplotlib's `font.family`. The first call makes the font, in a third of a second."""
+    """Return a value for matplotlib's `font.family`; the first call makes the font (0.3 s)."""
     _register_fonts()
     return [SUBSET_FAMILY, BASE_FAMILY]
 
 
 @cache
 def _register_fonts() -> None:
-    """The files lie in a folder that lives until the program ends: matplotlib opens them again for
-    every figure.
+    """Register the subset font with matplotlib.
+
+    The files stay until the program ends, because matplotlib opens them again for every figure.
     """
     folder = tempfile.TemporaryDirectory(prefix="kdbatch-fonts-")
     atexit.register(folder.cleanup)

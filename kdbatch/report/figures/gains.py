@@ -1,14 +1,14 @@
-"""What the student gains, with and without the control: over the mean of its teachers, and over the
-same schedule from labels only.
-"""
+"""Draws the gain of the student over its teachers' mean and over training with labels only."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from kdbatch.report.data.study import Study, matching_cells
+from kdbatch.report.data.study import Study, cases_of, matching_cells
 from kdbatch.report.figures.base import (
     FAINT,
     SavedFigure,
@@ -19,7 +19,7 @@ from kdbatch.report.figures.base import (
 )
 from kdbatch.report.figures.role_styles import CONTROLS, STUDENT
 from kdbatch.report.labels import case_title, role_group
-from kdbatch.report.stats.bootstrap import SeedDraws
+from kdbatch.report.stats.bootstrap import Resampled, SeedDraws
 from kdbatch.report.stats.comparisons import Arm, Comparison, compare_arms
 from kdbatch.report.stats.correctness import resample_runs
 from kdbatch.vocab.plans import PlanRecord
@@ -29,103 +29,123 @@ CONTROL_ROLE = "labels_only"
 LINE_INCHES = 0.36
 
 
+@dataclass(frozen=True, kw_only=True)
+class StudentGain:
+    """Gains of the student in one case; None where a run is missing.
+
+    `over_teachers` is relative to the mean of its teachers, `over_control` to training with labels
+    only.
+    """
+
+    case: dict[str, str]
+    over_teachers: Comparison | None
+    over_control: Comparison | None
+
+
 def draw_gains(
     record: PlanRecord, study: Study, folder: Path, *, name: str
 ) -> tuple[SavedFigure | None, tuple[str, ...]]:
-    """One line per case; None while no student can be compared. Also what could not be read."""
+    """Draw one line per case.
+
+    Returns None while no student can be compared, and warnings about files that cannot be used.
+    """
     gains, warnings = student_gains(record, study)
-    shown = [(title, pair) for title, pair in gains if any(pair)]
+    shown = [gain for gain in gains if gain.over_teachers or gain.over_control]
     if not shown:
         return None, warnings
-    height = 1.0 + LINE_INCHES * len(shown)
-    with apply_style():
-        figure = new_figure(6.4, height)
-        axes = figure.add_axes((0.34, 0.52 / height, 0.63, LINE_INCHES * len(shown) / height))
-        for place, i, colour, marker in ((0.13, 0, STUDENT, "o"), (-0.13, 1, CONTROLS[0], "s")):
-            _draw_comparisons(
-                axes,
-                [(len(shown) - 1 - k + place, pair[i]) for k, (_, pair) in enumerate(shown)],
-                colour=colour,
-                marker=marker,
-            )
-        axes.axvline(0, color=FAINT, linewidth=0.9, linestyle=(0, (3, 3)), zorder=1)
-        axes.set_yticks(range(len(shown)), [escape_mathtext(title) for title, _ in reversed(shown)])
-        axes.set_ylim(-0.6, len(shown) - 0.4)
-        axes.set_xlabel("points of top-1 accuracy")
-        axes.grid(visible=False, axis="y")
-        handles = [
-            axes.plot([], [], color=colour, marker=marker, linestyle="none", label=label)[0]
-            for colour, marker, label in (
-                (STUDENT, "o", "above the mean of its teachers"),
-                (CONTROLS[0], "s", "above labels only"),
-            )
-        ]
-        figure.legend(handles=handles, loc="upper right", ncol=2, fontsize=7.5)
-        caption = (
-            "The student minus the mean of its teachers, and minus the same network trained from labels alone with the same schedule. "
-            "Bars: 95 % interval over test videos and seeds. Only what lies right of the line in both is a gain from the teachers."
-        )
-        return save_figure(
-            figure, folder, name=name, title="What the student gains", caption=caption
-        ), warnings
-
-
-def student_gains(
-    record: PlanRecord, study: Study
-) -> tuple[list[tuple[str, tuple[Comparison | None, Comparison | None]]], tuple[str, ...]]:
-    """(case, (student - mean of teachers, student - labels only)); None where a run is missing."""
-    roles = [role for role in record.roles if role_group(role) == "teacher"]
-    needed = {*roles, "student", CONTROL_ROLE}
-    evidence = resample_runs(
-        study, [c.run_id for c in record.cells if c.role in needed], metric=GAIN_METRIC
+    caption = (
+        "The student minus the mean of its teachers, and minus the same network trained from "
+        "labels alone with the same schedule. Bars: 95 % interval over test videos and seeds. A "
+        "gain comes from the teachers only where both lie right of the dashed line."
     )
+    with apply_style():
+        figure = _draw_lines(shown)
+        saved = save_figure(figure, folder, name=name, title="Gain of the student", caption=caption)
+    return saved, warnings
+
+
+def student_gains(record: PlanRecord, study: Study) -> tuple[list[StudentGain], tuple[str, ...]]:
+    """Return the gains case by case, and warnings about files that cannot be used."""
+    teachers = [role for role in record.roles if role_group(role) == "teacher"]
+    compared = {*teachers, "student", CONTROL_ROLE}
+    run_ids = [cell.run_id for cell in record.cells if cell.role in compared]
+    evidence = resample_runs(study, run_ids, metric=GAIN_METRIC)
     draws = SeedDraws(rng=np.random.default_rng(0))
-    found = []
-    for case in {
-        tuple(c.case.items()): c.case for c in record.cells if c.role == "student"
-    }.values():
+    gains = []
+    for case in cases_of(record, "student"):
         student = _arm(record, study, "student", case)
-        teachers = [arm for role in roles if (arm := _arm(record, study, role, case)).runs]
+        others = [_arm(record, study, role, case) for role in teachers]
+        with_runs = [arm for arm in others if arm.runs]
         control = _arm(record, study, CONTROL_ROLE, case)
-        over_teachers = {student: 1.0} | {arm: -1 / len(teachers) for arm in teachers}
-        pair = (
-            compare_arms("teachers", over_teachers, evidence.resampled, draws)
-            if teachers
-            else None,
-            compare_arms("control", {student: 1.0, control: -1.0}, evidence.resampled, draws)
-            if control.runs
-            else None,
+        gains.append(
+            StudentGain(
+                case=case,
+                over_teachers=_gain_over_mean(student, with_runs, evidence.resampled, draws),
+                over_control=_gain_over_mean(
+                    student, [control] if control.runs else [], evidence.resampled, draws
+                ),
+            )
         )
-        found.append((case_title(case), pair))
-    return found, evidence.warnings
+    return gains, evidence.warnings
+
+
+def _gain_over_mean(
+    student: Arm, others: Sequence[Arm], resampled: Resampled, draws: SeedDraws
+) -> Comparison | None:
+    """Return the student minus the mean of other arms, or None where there are none."""
+    if not others:
+        return None
+    weights = {student: 1.0} | {arm: -1 / len(others) for arm in others}
+    return compare_arms("", weights, resampled, draws)
 
 
 def _arm(record: PlanRecord, study: Study, role: str, case: dict[str, str]) -> Arm:
     runs = {cell.seed: cell.run_id for cell in matching_cells(record, role, case)}
-    return Arm(
-        title=role,
-        runs=runs,
-        values={seed: study.value(run, GAIN_METRIC) for seed, run in runs.items()},
-    )
+    values = {seed: study.value(run, GAIN_METRIC) for seed, run in runs.items()}
+    return Arm(title=role, runs=runs, values=values)
 
 
-def _draw_comparisons(
-    axes: Axes, places: Sequence[tuple[float, Comparison | None]], *, colour: str, marker: str
+def _draw_lines(gains: Sequence[StudentGain]) -> Figure:
+    """Draw the first case at the top, and in each line the gain over teachers above the other."""
+    height = 1.0 + LINE_INCHES * len(gains)
+    figure = new_figure(6.4, height)
+    axes = figure.add_axes((0.34, 0.52 / height, 0.63, LINE_INCHES * len(gains) / height))
+    for i, gain in enumerate(gains):
+        y = len(gains) - 1 - i
+        _draw_comparison(axes, y + 0.13, gain.over_teachers, colour=STUDENT, marker="o")
+        _draw_comparison(axes, y - 0.13, gain.over_control, colour=CONTROLS[0], marker="s")
+    axes.axvline(0, color=FAINT, linewidth=0.9, linestyle=(0, (3, 3)), zorder=1)
+    titles = [escape_mathtext(case_title(gain.case)) for gain in reversed(gains)]
+    axes.set_yticks(range(len(gains)), titles)
+    axes.set_ylim(-0.6, len(gains) - 0.4)
+    axes.set_xlabel("points of top-1 accuracy")
+    axes.grid(visible=False, axis="y")
+    handles = []
+    for colour, marker, label in (
+        (STUDENT, "o", "above the mean of its teachers"),
+        (CONTROLS[0], "s", "above labels only"),
+    ):
+        handles += axes.plot([], [], color=colour, marker=marker, linestyle="none", label=label)
+    figure.legend(handles=handles, loc="upper right", ncol=2, fontsize=7.5)
+    return figure
+
+
+def _draw_comparison(
+    axes: Axes, y: float, comparison: Comparison | None, *, colour: str, marker: str
 ) -> None:
-    for y, comparison in places:
-        if comparison is None:
-            continue
-        if comparison.low is not None and comparison.high is not None:
-            axes.plot(
-                [comparison.low, comparison.high], [y, y], color=colour, linewidth=1.4, zorder=2
-            )
-        axes.plot(
-            comparison.effect,
-            y,
-            color=colour,
-            marker=marker,
-            markersize=5.5,
-            markeredgecolor="white",
-            markeredgewidth=0.6,
-            zorder=3,
-        )
+    """Draw the effect as a dot and its interval as a line."""
+    if comparison is None:
+        return
+    if comparison.low is not None and comparison.high is not None:
+        interval = [comparison.low, comparison.high]
+        axes.plot(interval, [y, y], color=colour, linewidth=1.4, zorder=2)
+    axes.plot(
+        comparison.effect,
+        y,
+        color=colour,
+        marker=marker,
+        markersize=5.5,
+        markeredgecolor="white",
+        markeredgewidth=0.6,
+        zorder=3,
+    )

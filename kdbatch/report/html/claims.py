@@ -1,14 +1,13 @@
-"""Claims as HTML: a verdict in words and shape, the sentence, the effect with its interval, a small
-plot per comparison.
-"""
+"""Writes claims as HTML: verdict, sentence, effect with interval, a small plot per comparison."""
 
 from collections.abc import Sequence
 
 from kdbatch.base.text import plural
 from kdbatch.report.escape import escape_html
 from kdbatch.report.labels import format_number, format_signed
-from kdbatch.report.stats.claims import CheckedClaim, ClaimVerdict
+from kdbatch.report.stats.claims import CheckedClaim
 from kdbatch.report.stats.comparisons import Comparison
+from kdbatch.report.stats.verdicts import ClaimVerdict
 
 VERDICT_MARKS: dict[ClaimVerdict, tuple[str, str]] = {
     "holds": ("✓", "holds"),
@@ -17,43 +16,58 @@ VERDICT_MARKS: dict[ClaimVerdict, tuple[str, str]] = {
     "not-yet": ("…", "not yet"),
 }
 PLOT_WIDTH, PLOT_HEIGHT = 180, 18
+MAX_OPEN_PLOTS = 4  # more comparisons are folded away
 
 
 def verdict_badge(verdict: ClaimVerdict) -> str:
+    """Return the verdict as a word and a shape, so that colour is not needed."""
     mark, word = VERDICT_MARKS[verdict]
     return f'<span class="badge {verdict}"><span aria-hidden="true">{mark}</span>{word}</span>'
 
 
 def effect_text(checked: CheckedClaim) -> str:
-    """`+4.1 points [+2.9, +5.3] (at least 3.0 claimed)`; of the comparison that decides."""
+    """Return `+4.1 points [+2.9, +5.3] (at least 3.0 claimed)`, of the deciding comparison."""
     weakest = checked.weakest
     if weakest is None:
         return ""
     unit = "points" if checked.unit == "points" else "of block index"
-    return f"{format_signed(weakest.effect, digits=_digits(checked))} {unit} {_bounds(weakest, checked)}{_claimed(checked)}"
+    effect = format_signed(weakest.effect, digits=_digits(checked))
+    return f"{effect} {unit} {_interval_text(weakest, checked)}{_claimed(checked)}"
 
 
 def claim_html(checked: CheckedClaim) -> str:
-    """One claim in full."""
+    """Return one claim with its evidence."""
     claim = checked.claim
-    origin = "our control" if claim.control else "claim of the source"
-    facts = [effect_text(checked), _basis(checked)]
-    weakest = (
-        ""
-        if len(checked.comparisons) < 2
-        else '<span class="faint"> (the weakest of its comparisons)</span>'
-    )
-    head = f'<header>{verdict_badge(checked.verdict)}<p class="says">{escape_html(claim.says)}</p></header>'
-    effect = f'<p class="effect"><b>{escape_html(facts[0])}</b>{weakest}</p>' if facts[0] else ""
-    detail = f'<p class="faint">{escape_html(" · ".join(part for part in (origin, facts[1]) if part))}. {escape_html(checked.why)}</p>'
-    return f'<article class="claim" id="{escape_html(claim_anchor(checked))}">{head}{effect}{detail}{_plots(checked)}</article>'
+    says = f'<p class="says">{escape_html(claim.says)}</p>'
+    head = f"<header>{verdict_badge(checked.verdict)}{says}</header>"
+    parts = [head, _effect_html(checked), _detail_html(checked), _plots(checked)]
+    anchor = escape_html(claim_anchor(checked))
+    return f'<article class="claim" id="{anchor}">{"".join(parts)}</article>'
 
 
 def claim_anchor(checked: CheckedClaim) -> str:
+    """Return the id of the claim, to which links on the page lead."""
     return f"claim-{checked.experiment}-{checked.profile}-{checked.claim.id}"
 
 
+def _effect_html(checked: CheckedClaim) -> str:
+    text = effect_text(checked)
+    if not text:
+        return ""
+    note = ""
+    if len(checked.comparisons) > 1:
+        note = '<span class="faint"> (the weakest of its comparisons)</span>'
+    return f'<p class="effect"><b>{escape_html(text)}</b>{note}</p>'
+
+
+def _detail_html(checked: CheckedClaim) -> str:
+    origin = "our control" if checked.claim.control else "claim of the source"
+    facts = " · ".join(part for part in (origin, _basis(checked)) if part)
+    return f'<p class="faint">{escape_html(facts)}. {escape_html(checked.why)}</p>'
+
+
 def _basis(checked: CheckedClaim) -> str:
+    """Return the numbers of test videos and seeds."""
     weakest = checked.weakest
     if weakest is None:
         return ""
@@ -64,53 +78,58 @@ def _basis(checked: CheckedClaim) -> str:
 def _plots(checked: CheckedClaim) -> str:
     if not checked.comparisons:
         return ""
-    low, high = _range(checked.comparisons, checked.threshold)
-    rows = "".join(
-        f'<tr><th scope="row">{escape_html(c.label)}</th><td class="plot">{_plot(c, checked.threshold, low, high)}</td>'
-        f'<td class="num">{escape_html(format_signed(c.effect, digits=_digits(checked)))} '
-        f'<span class="sd">{escape_html(_bounds(c, checked))}</span></td></tr>'
-        for c in checked.comparisons
-    )
+    scale = _plot_scale(checked.comparisons, checked.threshold)
+    rows = "".join(_plot_row(c, checked, scale) for c in checked.comparisons)
     table = f'<div class="scroll"><table class="forest"><tbody>{rows}</tbody></table></div>'
-    if len(checked.comparisons) <= 4:
+    if len(checked.comparisons) <= MAX_OPEN_PLOTS:
         return table
+    summary = f"<summary>All {len(checked.comparisons)} comparisons</summary>"
+    return f"<details>{summary}{table}</details>"
+
+
+def _plot_row(comparison: Comparison, checked: CheckedClaim, scale: tuple[float, float]) -> str:
+    plot = _plot(comparison, checked.threshold, *scale)
+    effect = escape_html(format_signed(comparison.effect, digits=_digits(checked)))
+    bounds = escape_html(_interval_text(comparison, checked))
     return (
-        f"<details><summary>All {len(checked.comparisons)} comparisons</summary>{table}</details>"
+        f'<tr><th scope="row">{escape_html(comparison.label)}</th><td class="plot">{plot}</td>'
+        f'<td class="num">{effect} <span class="sd">{bounds}</span></td></tr>'
     )
 
 
-def _plot(c: Comparison, threshold: float, low: float, high: float) -> str:
-    """A dot on a line; the upright stroke is the threshold."""
+def _plot(comparison: Comparison, threshold: float, low: float, high: float) -> str:
+    """Return a dot (effect) on a line (interval); a vertical stroke marks the threshold."""
 
     def x(value: float) -> str:
         return f"{4 + (PLOT_WIDTH - 8) * (value - low) / (high - low):.1f}"
 
     middle = PLOT_HEIGHT / 2
-    line = (
-        ""
-        if c.low is None or c.high is None
-        else f'<line class="range" x1="{x(c.low)}" x2="{x(c.high)}" y1="{middle}" y2="{middle}"/>'
-    )
-    stroke = (
-        f'<line class="zero" x1="{x(threshold)}" x2="{x(threshold)}" y1="0" y2="{PLOT_HEIGHT}"/>'
-    )
-    dot = f'<circle cx="{x(c.effect)}" cy="{middle}" r="3.5"/>'
-    return f'<svg viewBox="0 0 {PLOT_WIDTH} {PLOT_HEIGHT}" width="{PLOT_WIDTH}" height="{PLOT_HEIGHT}" aria-hidden="true">{stroke}{line}{dot}</svg>'
+    stroke_x = x(threshold)
+    shapes = f'<line class="zero" x1="{stroke_x}" x2="{stroke_x}" y1="0" y2="{PLOT_HEIGHT}"/>'
+    if comparison.low is not None and comparison.high is not None:
+        ends = f'x1="{x(comparison.low)}" x2="{x(comparison.high)}"'
+        shapes += f'<line class="range" {ends} y1="{middle}" y2="{middle}"/>'
+    shapes += f'<circle cx="{x(comparison.effect)}" cy="{middle}" r="3.5"/>'
+    size = f'viewBox="0 0 {PLOT_WIDTH} {PLOT_HEIGHT}" width="{PLOT_WIDTH}" height="{PLOT_HEIGHT}"'
+    return f'<svg {size} aria-hidden="true">{shapes}</svg>'
 
 
-def _range(comparisons: Sequence[Comparison], threshold: float) -> tuple[float, float]:
-    ends = [threshold] + [
-        v for c in comparisons for v in (c.low, c.high, c.effect) if v is not None
-    ]
-    low, high = min(ends), max(ends)
+def _plot_scale(comparisons: Sequence[Comparison], threshold: float) -> tuple[float, float]:
+    """Return the smallest and the largest value of all plots of a claim."""
+    values = [threshold]
+    for comparison in comparisons:
+        ends = (comparison.low, comparison.high, comparison.effect)
+        values += [end for end in ends if end is not None]
+    low, high = min(values), max(values)
     return (low, high) if high > low else (low - 1, high + 1)
 
 
-def _bounds(c: Comparison, checked: CheckedClaim) -> str:
-    if c.low is None or c.high is None:
+def _interval_text(comparison: Comparison, checked: CheckedClaim) -> str:
+    if comparison.low is None or comparison.high is None:
         return "[no interval]"
-    digits = _digits(checked)
-    return f"[{format_signed(c.low, digits=digits)}, {format_signed(c.high, digits=digits)}]"
+    bounds = (comparison.low, comparison.high)
+    low, high = (format_signed(bound, digits=_digits(checked)) for bound in bounds)
+    return f"[{low}, {high}]"
 
 
 def _claimed(checked: CheckedClaim) -> str:

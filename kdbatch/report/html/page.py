@@ -1,13 +1,22 @@
-"""The page: one HTML file with everything in it."""
+"""Writes the page: one HTML file that contains its figures, style and script."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from kdbatch.report.data.study import RunFacts
 from kdbatch.report.data.superseded import SupersededRun
 from kdbatch.report.html.chapter import chapter_html
 from kdbatch.report.html.sections import Chapter
-from kdbatch.report.html.style import SCRIPT, STYLE
 from kdbatch.report.html.summary import header_html, missing_html, superseded_html, verdicts_html
+
+_FOOTER = (
+    "<footer>Made by kdbatch report from the runs' Parquet files. The folder of this page also "
+    "holds the tables (tables/), the figures (figures/), all numbers and verdicts (report.json) "
+    "and every row (results.parquet).</footer>"
+)
+_SECURITY_POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+)
 
 
 def page_html(
@@ -17,7 +26,7 @@ def page_html(
     superseded: Sequence[SupersededRun],
     warnings: Sequence[str],
 ) -> str:
-    """Equal contents give equal bytes: there is no date of making in it."""
+    """Return the page. Equal contents give equal bytes: the time of the build is not in it."""
     body = "".join(
         [
             header_html(chapters, runs),
@@ -27,14 +36,19 @@ def page_html(
             superseded_html(superseded),
             *(chapter_html(chapter) for chapter in chapters),
             "</main>",
-            "<footer>Made by kdbatch report from the runs' Parquet files. Tables and figures also lie beside this page, in tables/ and "
-            "figures/; all numbers and verdicts in report.json, every row in results.parquet.</footer>",
+            _FOOTER,
         ]
     )
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1"><title>kdbatch report</title>'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
-        "script-src 'unsafe-inline'\">"
-        f"<style>{STYLE}</style></head><body>{body}<script>{SCRIPT}</script></body></html>\n"
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        "<title>kdbatch report</title>"
+        f'<meta http-equiv="Content-Security-Policy" content="{_SECURITY_POLICY}">'
+        f"<style>{_read_asset('page.css')}</style></head><body>{body}"
+        f"<script>{_read_asset('page.js')}</script></body></html>\n"
     )
+
+
+def _read_asset(name: str) -> str:
+    """Read a file of this package."""
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")

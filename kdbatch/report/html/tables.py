@@ -1,4 +1,4 @@
-"""Tables as HTML: headers spanned by axis, sortable by their last line, controls set apart."""
+"""Writes tables as HTML: headers that span columns, sortable columns, controls set apart."""
 
 from collections.abc import Sequence
 
@@ -10,32 +10,37 @@ from kdbatch.report.tables.grid import Grid, GridCell
 
 
 def grid_html(grid: Grid) -> str:
-    """A declared table. Sorting stays inside models, controls, references and published numbers."""
-    body = []
+    """Return a declared table.
+
+    Its columns sort within each group of rows: models, controls, references, published numbers.
+    """
+    bodies = []
     for title, rows in row_sections(grid):
-        heading = (
-            f'<tr class="part"><th colspan="{len(grid.columns) + 1}" scope="rowgroup">{escape_html(title)}</th></tr>'
-            if title
-            else ""
-        )
-        lines = [
-            f'<tr class="{row.group}"><th scope="row">{escape_html(row.title)}</th>{"".join(map(_cell, row.cells))}</tr>'
-            for row in rows
-        ]
-        body.append(
-            f'<tbody class="{escape_html(rows[0].group)}">{heading}{"".join(lines)}</tbody>'
-        )
-    return _scroll(f'<table class="grid" data-sortable>{_head(grid)}{"".join(body)}</table>')
+        lines = []
+        if title:
+            span = f'colspan="{len(grid.columns) + 1}" scope="rowgroup"'
+            lines.append(f'<tr class="part"><th {span}>{escape_html(title)}</th></tr>')
+        for row in rows:
+            head = f'<th scope="row">{escape_html(row.title)}</th>'
+            lines.append(f'<tr class="{row.group}">{head}{"".join(map(_cell, row.cells))}</tr>')
+        group = escape_html(rows[0].group)
+        bodies.append(f'<tbody class="{group}">{"".join(lines)}</tbody>')
+    return _scroll(f'<table class="grid" data-sortable>{_head(grid)}{"".join(bodies)}</table>')
 
 
-def text_table_html(listing: TextTable) -> str:
-    """A plain table, sortable."""
-    return table_html(listing.head, listing.rows)
+def text_table_html(table: TextTable) -> str:
+    """Return a plain table, sortable."""
+    return table_html(table.head, table.rows)
 
 
-def table_html(head: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
-    """The first `left` columns are text. Nothing in `rows` is markup."""
-    kinds = ["text" if i < left else "num" for i in range(len(head))]
+def table_html(
+    head: Sequence[str], rows: Sequence[Sequence[str]], *, num_text_columns: int = 1
+) -> str:
+    """Return a sortable table; its first `num_text_columns` columns are text, the others numbers.
+
+    All texts are escaped: `rows` cannot hold markup.
+    """
+    kinds = ["text" if i < num_text_columns else "num" for i in range(len(head))]
     names = "".join(
         f'<th scope="col" class="{kind}">{escape_html(name)}</th>'
         for name, kind in zip(head, kinds, strict=True)
@@ -47,41 +52,43 @@ def table_html(head: Sequence[str], rows: Sequence[Sequence[str]], *, left: int 
             for text, kind in zip(row[1:], kinds[1:], strict=True)
         )
         lines.append(f'<tr><th scope="row">{escape_html(row[0])}</th>{cells}</tr>')
-    return _scroll(
-        f"<table data-sortable><thead><tr>{names}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
-    )
+    contents = f"<thead><tr>{names}</tr></thead><tbody>{''.join(lines)}</tbody>"
+    return _scroll(f"<table data-sortable>{contents}</table>")
 
 
 def _head(grid: Grid) -> str:
-    levels = len(grid.table.columns)
+    """Return one header line per axis; a table without axes has its unit as header."""
+    axes = grid.table.columns
     lines = []
-    for level in range(levels):
-        scope, kind = ("col", "num") if level == levels - 1 else ("colgroup", "over")
-        cells = "".join(
-            f'<th scope="{scope}" colspan="{span}" class="{kind}">{escape_html(value_title(value))}</th>'
-            for value, span in header_spans(grid.columns, grid.table.columns, level)
-        )
-        corner = f'<th scope="col" class="text">{escape_html(grid.table.columns[level])}</th>'
-        lines.append(f"<tr>{corner}{cells}</tr>")
-    if not levels:
-        lines.append(
-            f'<tr><th scope="col" class="text"></th><th scope="col" class="num">{escape_html(grid.unit)}</th></tr>'
-        )
+    for level, axis in enumerate(axes):
+        is_last = level == len(axes) - 1
+        scope, kind = ("col", "num") if is_last else ("colgroup", "over")
+        cells = [f'<th scope="col" class="text">{escape_html(axis)}</th>']
+        for value, span in header_spans(grid.columns, axes, level):
+            title = escape_html(value_title(value))
+            cells.append(f'<th scope="{scope}" colspan="{span}" class="{kind}">{title}</th>')
+        lines.append(f"<tr>{''.join(cells)}</tr>")
+    if not axes:
+        unit = f'<th scope="col" class="num">{escape_html(grid.unit)}</th>'
+        lines.append(f'<tr><th scope="col" class="text"></th>{unit}</tr>')
     return f"<thead>{''.join(lines)}</thead>"
 
 
-def _cell(n: GridCell) -> str:
-    """Mean and spread; what is not measured says so to those who point at it."""
-    order = "" if n.mean is None else f' data-value="{n.mean!r}"'
-    if n.mean is None:
-        why = f"0 of {n.num_planned} seeds measured" if n.num_planned else "not part of this study"
-        return f'<td class="num none" title="{why}">{escape_html(n.text)}</td>'
-    spread = (
-        f'<span class="sd"> ± {escape_html(format_number(n.sd))}</span>' if n.sd is not None else ""
-    )
-    seeds = f'<span class="sd"> ({n.num_done} of {n.num_planned})</span>' if n.is_partial else ""
-    value = escape_html(format_number(n.mean))
-    return f'<td class="num"{order}>{f"<strong>{value}</strong>" if n.is_best else value}{spread}{seeds}</td>'
+def _cell(cell: GridCell) -> str:
+    """Return mean and spread; a number that is missing has the reason as tooltip."""
+    if cell.mean is None:
+        why = "not part of this study"
+        if cell.num_planned:
+            why = f"0 of {cell.num_planned} seeds measured"
+        return f'<td class="num none" title="{why}">{escape_html(cell.text)}</td>'
+    value = escape_html(format_number(cell.mean))
+    if cell.is_best:
+        value = f"<strong>{value}</strong>"
+    if cell.sd is not None:
+        value += f'<span class="sd"> ± {escape_html(format_number(cell.sd))}</span>'
+    if cell.is_partial:
+        value += f'<span class="sd"> ({cell.num_done} of {cell.num_planned})</span>'
+    return f'<td class="num" data-value="{cell.mean!r}">{value}</td>'
 
 
 def _scroll(table: str) -> str:

@@ -1,1 +1,1 @@
-"""Statistics of the report: bootstrap over test videos and seeds, comparisons, claims."""
+"""Statistics of the report: correctness, bootstrap, comparisons, claims and their verdicts."""

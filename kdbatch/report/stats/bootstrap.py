@@ -1,4 +1,4 @@
-"""Accuracies, resampled: what they might have been on other test videos and with other seeds.
+"""Resamples accuracies over test videos and over seeds.
 
 Axes: R replicates, M runs, N test videos.
 """
@@ -14,10 +14,9 @@ CONFIDENCE_LEVEL = 0.95
 
 @dataclass(frozen=True, kw_only=True)
 class Resampled:
-    """Accuracy of each run in percent: on all videos, and on each of R draws of N videos with
-    replacement.
+    """Accuracy of each run in percent, on all videos and on R draws of N videos with replacement.
 
-    Every run meets the same draws, so the difference of two runs is a paired difference (Efron &
+    All runs share the same draws, so the difference of two runs is a paired difference (Efron &
     Tibshirani 1993, sec. 8 and 13.3).
     """
 
@@ -32,30 +31,32 @@ def resample(
     rng: np.random.Generator,
     num_replicates: int = NUM_REPLICATES,
 ) -> Resampled:
-    """`hits[run]` says for each of the N videos, in one order for all runs, whether the run was
-    right.
+    """Draw bootstrap replicates of the accuracies of M runs.
+
+    `correct[run]`, shape (N,), is true where the run's prediction is right. The order of the N
+    videos is the same for all runs.
     """
-    hit_MN = np.stack([np.asarray(h, dtype=np.float32) for h in correct.values()])
-    num_videos = hit_MN.shape[1]
-    assert num_videos < 2**24, "whole numbers up to here are exact in single precision"
-    times_RN = np.empty((num_replicates, num_videos), dtype=np.float32)
-    for times_N in times_RN:
-        times_N[:] = np.bincount(rng.integers(0, num_videos, num_videos), minlength=num_videos)
-    drawn_RM = (times_RN @ hit_MN.T).astype(np.float64) * (100 / num_videos)
+    correct_MN = np.stack([np.asarray(row, dtype=np.float32) for row in correct.values()])
+    num_videos = correct_MN.shape[1]
+    assert num_videos < 2**24, "single precision is exact for whole numbers below 2**24"
+    count_RN = np.empty((num_replicates, num_videos), dtype=np.float32)
+    for count_N in count_RN:
+        count_N[:] = np.bincount(rng.integers(0, num_videos, num_videos), minlength=num_videos)
+    accuracy_RM = (count_RN @ correct_MN.T).astype(np.float64) * (100 / num_videos)
     return Resampled(
-        accuracy={run: float(100 * hit_MN[m].mean()) for m, run in enumerate(correct)},
-        replicates={run: drawn_RM[:, m] for m, run in enumerate(correct)},
-        num_videos={run: len(hit) for run, hit in correct.items()},
+        accuracy={run: float(100 * correct_MN[m].mean()) for m, run in enumerate(correct)},
+        replicates={run: accuracy_RM[:, m] for m, run in enumerate(correct)},
+        num_videos={run: len(row) for run, row in correct.items()},
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class SeedDraws:
-    """What training with other seeds might change, as errors that are added to replicates.
+    """Errors that training with other seeds may add to replicates.
 
-    Seeds are few. Drawn anew as the videos are, they could give nothing outside of the values that
-    were seen: an interval of three seeds would hold the truth three times in four. So the error of
-    their mean is drawn from the distribution that it has, Student's t.
+    A bootstrap over few seeds cannot leave the range of the observed values: an interval of three
+    seeds would cover the truth three times in four. The error of their mean is therefore drawn from
+    its distribution, Student's t.
     """
 
     rng: np.random.Generator
@@ -63,28 +64,27 @@ class SeedDraws:
     quantiles: dict[tuple[int, ...], np.ndarray] = field(default_factory=dict)
 
     def errors(self, values: Mapping[int, float]) -> np.ndarray:
-        """(R,): the standard error of the mean of `values`, by seed, times Student's t. Of one seed
-        there is nothing to be known: zeros.
+        """Return draws of the error of the mean of `values` (by seed), shape (R,).
 
-        The t are R evenly spaced quantiles in random order, the same ones for the same seeds.
+        A draw is the standard error of the mean times a value of Student's t. These values are R
+        evenly spaced quantiles in random order, and the same for the same seeds. One seed gives no
+        estimate of the error: the draws are zeros.
         """
         seeds = tuple(sorted(values))
         if len(seeds) < 2:
             return np.zeros(self.num_replicates)
         if seeds not in self.quantiles:
-            upper = t_quantile(
-                np.linspace(0.5, 1.0, self.num_replicates, endpoint=False)[1::2], len(seeds) - 1
-            )
+            probability = np.linspace(0.5, 1.0, self.num_replicates, endpoint=False)[1::2]
+            upper = t_quantile(probability, len(seeds) - 1)
             self.quantiles[seeds] = self.rng.permutation(np.concatenate([-upper, upper]))
-        return (
-            self.quantiles[seeds] * float(np.std(list(values.values()), ddof=1)) / len(seeds) ** 0.5
-        )
+        deviation = float(np.std(list(values.values()), ddof=1))
+        return self.quantiles[seeds] * deviation / len(seeds) ** 0.5
 
 
 def percentile_interval(
     replicates: np.ndarray, *, level: float = CONFIDENCE_LEVEL
 ) -> tuple[float, float]:
-    """Percentile interval."""
+    """Return the bounds between which the middle `level` of the replicates lie."""
     tail = (1 - level) / 2
     low, high = np.quantile(replicates, [tail, 1 - tail])
     return float(low), float(high)
@@ -93,22 +93,19 @@ def percentile_interval(
 def t_interval(
     differences: Sequence[float], *, level: float = CONFIDENCE_LEVEL
 ) -> tuple[float, float] | None:
-    """Student's interval for the mean of few differences; None for fewer than two."""
+    """Return Student's interval for the mean of few differences; None for fewer than two."""
     if len(differences) < 2:
         return None
     values = np.asarray(differences, dtype=np.float64)
-    half = (
-        float(t_quantile(1 - (1 - level) / 2, len(values) - 1))
-        * float(values.std(ddof=1))
-        / len(values) ** 0.5
-    )
+    quantile = float(t_quantile(1 - (1 - level) / 2, len(values) - 1))
+    half = quantile * float(values.std(ddof=1)) / len(values) ** 0.5
     return float(values.mean()) - half, float(values.mean()) + half
 
 
 def t_quantile(probability: float | np.ndarray, degrees: int) -> np.ndarray:
-    """Quantiles of Student's t for probabilities of at least 1/2.
+    """Return quantiles of Student's t for probabilities of at least 1/2.
 
-    By the trapezoidal rule from its distribution function over theta = atan(t / sqrt(df)):
+    The distribution function is integrated by the trapezoidal rule over theta = atan(t / sqrt(df)):
 
     F(t) - 1/2 = integral of cos^(df-1) from 0 to theta / its integral from -pi/2 to pi/2
     (Abramowitz & Stegun 1964, 26.7).

@@ -1,6 +1,4 @@
-"""Arms of a comparison: one role in one case with all its seeds; and the comparison itself. Axis: R
-replicates.
-"""
+"""Compares roles: the effect, and its interval over test videos and seeds. Axis: R replicates."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +16,10 @@ from kdbatch.report.stats.bootstrap import (
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Arm:
-    """`runs` and `values` by seed; a value is None where its run is not done."""
+    """One side of a comparison: a role in one case, with all its seeds.
+
+    `runs` and `values` are by seed; a value is None where its run is not done.
+    """
 
     title: str
     runs: Mapping[int, str]
@@ -30,6 +31,7 @@ class Arm:
 
     @property
     def is_complete(self) -> bool:
+        """True where there are runs and all of them are measured."""
         return bool(self.runs) and len(self.measured_values) == len(self.runs)
 
     @property
@@ -39,10 +41,10 @@ class Arm:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Comparison:
-    """One effect. `low` and `high` bound it at 95 %, None where no interval can be had.
+    """One effect with its 95 % interval from `low` to `high`, both None where there is none.
 
-    The interval comes from `replicates_R` (over `num_videos` videos, and seeds where there are
-    several) or, where there are none, from `differences` (one per seed).
+    The interval comes from `replicates_R` (over `num_videos` videos, and over seeds where there are
+    several) or, without replicates, from `differences` (one per seed).
     """
 
     label: str
@@ -55,13 +57,13 @@ class Comparison:
     differences: tuple[float, ...] = ()
 
     def clears(self, threshold: float, *, inclusive: bool) -> bool:
-        """The interval lies above the threshold; `reaches`: or on it."""
-        return self.low is not None and (
-            self.low >= threshold if inclusive else self.low > threshold
-        )
+        """Return whether the interval lies above the threshold; `inclusive`: or begins on it."""
+        if self.low is None:
+            return False
+        return self.low >= threshold if inclusive else self.low > threshold
 
     def misses(self, threshold: float, *, num_comparisons: int) -> bool:
-        """The interval, widened as one of `among`, lies below the threshold."""
+        """Return whether the interval, widened for `num_comparisons`, lies below the threshold."""
         level = 1 - (1 - CONFIDENCE_LEVEL) / num_comparisons
         if self.replicates_R is not None:
             return percentile_interval(self.replicates_R, level=level)[1] < threshold
@@ -72,32 +74,29 @@ class Comparison:
 def compare_arms(
     label: str, weights: Mapping[Arm, float], resampled: Resampled | None, draws: SeedDraws
 ) -> Comparison | None:
-    """A weighted sum of arms (weights sum to 0). None while some run of some arm is not done.
+    """Return a weighted sum of arms (weights sum to 0), or None while a run is not done.
 
-    From per-video predictions: paired bootstrap over videos, to which the seeds' error is added
-    where there are several. Without them: over seeds alone.
+    With per-video predictions: a paired bootstrap over videos, to which the error of the seeds is
+    added where there are several. Without them: Student's interval over seeds.
     """
     if not all(arm.is_complete for arm in weights):
         return None
     runs = [run for arm in weights for run in arm.runs.values()]
     if resampled is None or not all(run in resampled.accuracy for run in runs):
-        return _over_seeds(label, weights)
+        return _compare_over_seeds(label, weights)
     effect = sum(
-        weight * float(np.mean([resampled.accuracy[r] for r in arm.runs.values()]))
+        weight * float(np.mean([resampled.accuracy[run] for run in arm.runs.values()]))
         for arm, weight in weights.items()
     )
-    drawn_R = np.sum([weight * _mean_R(arm, resampled) for arm, weight in weights.items()], axis=0)
-    for seeds in dict.fromkeys(
-        tuple(arm.runs) for arm in weights
-    ):  # arms of the same seeds are compared seed by seed
+    replicates_R = np.sum(
+        [weight * _mean_R(arm, resampled) for arm, weight in weights.items()], axis=0
+    )
+    # Arms that have the same seeds are compared seed by seed.
+    for seeds in dict.fromkeys(tuple(arm.runs) for arm in weights):
         paired = {arm: weight for arm, weight in weights.items() if tuple(arm.runs) == seeds}
-        drawn_R = drawn_R + draws.errors(
-            {
-                s: sum(w * resampled.accuracy[arm.runs[s]] for arm, w in paired.items())
-                for s in seeds
-            }
-        )
-    low, high = percentile_interval(drawn_R)
+        by_seed = {seed: _effect_at(seed, paired, resampled) for seed in seeds}
+        replicates_R = replicates_R + draws.errors(by_seed)
+    low, high = percentile_interval(replicates_R)
     return Comparison(
         label=label,
         effect=effect,
@@ -105,7 +104,7 @@ def compare_arms(
         high=high,
         num_videos=min(resampled.num_videos[run] for run in runs),
         num_seeds=min(len(arm.runs) for arm in weights),
-        replicates_R=drawn_R,
+        replicates_R=replicates_R,
     )
 
 
@@ -113,31 +112,35 @@ def _mean_R(arm: Arm, resampled: Resampled) -> np.ndarray:
     return np.mean([resampled.replicates[run] for run in arm.runs.values()], axis=0)
 
 
+def _effect_at(seed: int, weights: Mapping[Arm, float], resampled: Resampled) -> float:
+    return sum(weight * resampled.accuracy[arm.runs[seed]] for arm, weight in weights.items())
+
+
 def compare_seeds(label: str, *, high: Arm, low: Arm) -> Comparison | None:
-    """`high` minus `low`, seed by seed. None while some run is not done."""
-    return (
-        _over_seeds(label, {high: 1.0, low: -1.0}) if high.is_complete and low.is_complete else None
-    )
+    """Return `high` minus `low`, seed by seed, or None while a run is not done."""
+    if not (high.is_complete and low.is_complete):
+        return None
+    return _compare_over_seeds(label, {high: 1.0, low: -1.0})
 
 
-def _over_seeds(label: str, weights: Mapping[Arm, float]) -> Comparison:
-    """Student's interval over the seeds that all arms have; the bare effect where that is one seed
-    or none.
+def _compare_over_seeds(label: str, weights: Mapping[Arm, float]) -> Comparison:
+    """Return the effect with Student's interval over the seeds that all arms have.
+
+    Fewer than two such seeds give the effect without an interval.
     """
     shared = sorted(set.intersection(*(set(arm.measured_values) for arm in weights)))
-    differences = tuple(
-        sum(weight * arm.measured_values[seed] for arm, weight in weights.items())
-        for seed in shared
-    )
+    differences = []
+    for seed in shared:
+        terms = [weight * arm.measured_values[seed] for arm, weight in weights.items()]
+        differences.append(sum(terms))
+    of_means = sum(weight * arm.mean for arm, weight in weights.items())
     bounds = t_interval(differences)
     return Comparison(
         label=label,
-        effect=float(np.mean(differences))
-        if shared
-        else sum(weight * arm.mean for arm, weight in weights.items()),
+        effect=float(np.mean(differences)) if shared else of_means,
         low=bounds[0] if bounds else None,
         high=bounds[1] if bounds else None,
         num_videos=0,
         num_seeds=max(len(shared), 1),
-        differences=differences,
+        differences=tuple(differences),
     )

@@ -1,6 +1,6 @@
-"""Which test videos each run got right, aligned over runs and resampled for claims and figures.
+"""Finds which test videos each run got right, and resamples them for claims and figures.
 
-Axes: N test videos.
+Axis: N test videos.
 """
 
 import zlib
@@ -14,38 +14,35 @@ from kdbatch.report.data.study import Study
 from kdbatch.report.labels import format_number
 from kdbatch.report.stats.bootstrap import Resampled, resample
 
-TOP_K = {"top1": 1, "top5": 5}  # metrics that follow from predictions, video by video
-TOLERANCE_POINTS = (
-    0.05  # accuracy from predictions and accuracy as reported may differ by rounding, not by more
-)
+TOP_K = {"top1": 1, "top5": 5}  # metrics that can be computed from predictions, video by video
+# Accuracy computed from predictions and the reported one may differ by rounding, not by more.
+TOLERANCE_POINTS = 0.05
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Correctness:
-    """Test videos, sorted by key: was the run right?"""
+    """One run's test videos, sorted by key; `correct_N` is true where the prediction is right."""
 
     keys: tuple[str, ...]
     correct_N: np.ndarray
 
     def select(self, keys: tuple[str, ...]) -> np.ndarray:
-        """Only those of `keys`, which are some of its own, sorted as well."""
-        return (
-            self.correct_N
-            if keys == self.keys
-            else self.correct_N[np.isin(np.array(self.keys), np.array(keys))]
-        )
+        """Return `correct_N` of the videos `keys`: a sorted subset of its own keys."""
+        if keys == self.keys:
+            return self.correct_N
+        return self.correct_N[np.isin(np.array(self.keys), np.array(keys))]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """Resampled accuracies of the runs that left predictions, and what was wrong with the others."""
+    """Resampled accuracies, and a warning for each run whose predictions cannot be used."""
 
     resampled: Resampled
     warnings: tuple[str, ...] = ()
 
 
 def resample_runs(study: Study, run_ids: Sequence[str], *, metric: str) -> Evidence:
-    """Runs measured on the same subset share their draws of videos."""
+    """Resample the accuracies of runs; runs measured on the same subset share their draws."""
     groups, warnings = load_correctness(study, run_ids, metric=metric)
     parts = [_resample_subset(group, subset, warnings) for subset, group in sorted(groups.items())]
     resampled = Resampled(
@@ -59,46 +56,50 @@ def resample_runs(study: Study, run_ids: Sequence[str], *, metric: str) -> Evide
 def load_correctness(
     study: Study, run_ids: Sequence[str], *, metric: str
 ) -> tuple[dict[str, dict[str, Correctness]], list[str]]:
-    """By subset and run: which videos the run got right; and what was wrong with runs that are left
-    out.
+    """Return the correctness by subset and run, and a warning for each run that is left out.
+
+    A run is left out where its predictions contradict the accuracy that it reported.
     """
     warnings: list[str] = []
     groups: dict[str, dict[str, Correctness]] = {}
     for run_id in sorted(set(run_ids)):
-        found, places = study.measured.get((run_id, metric)), study.label_ranks.get(run_id)
-        if found is None or places is None or metric not in TOP_K:
+        reported, ranks = study.measured.get((run_id, metric)), study.label_ranks.get(run_id)
+        if reported is None or ranks is None or metric not in TOP_K:
             continue
-        hits = Correctness(keys=places.keys, correct_N=places.rank_N < TOP_K[metric])
-        percent = 100 * float(hits.correct_N.mean())
-        if abs(percent - found.value) > TOLERANCE_POINTS:
+        correctness = Correctness(keys=ranks.keys, correct_N=ranks.rank_N < TOP_K[metric])
+        percent = 100 * float(correctness.correct_N.mean())
+        if abs(percent - reported.value) > TOLERANCE_POINTS:
             warnings.append(
-                f"{study.runs_dir / run_id}/predictions.parquet: its videos give {format_number(percent, digits=2)} percent where rows.parquet "
-                f"says {format_number(found.value, digits=2)}. No interval is taken from it."
+                f"{study.runs_dir / run_id}/predictions.parquet: its videos give "
+                f"{format_number(percent, digits=2)} percent, but rows.parquet has "
+                f"{format_number(reported.value, digits=2)}. No interval is computed from it."
             )
             continue
-        groups.setdefault(found.subset, {})[run_id] = hits
+        groups.setdefault(reported.subset, {})[run_id] = correctness
     return groups, warnings
 
 
-def shared_keys(hits: Sequence[Correctness]) -> tuple[str, ...]:
-    """The videos that all have, sorted."""
-    kinds = list(dict.fromkeys(h.keys for h in hits))
-    return kinds[0] if len(kinds) == 1 else tuple(sorted(set.intersection(*map(set, kinds))))
+def shared_keys(runs: Sequence[Correctness]) -> tuple[str, ...]:
+    """Return the keys of the videos that all runs have, sorted."""
+    distinct = list(dict.fromkeys(run.keys for run in runs))
+    if len(distinct) == 1:
+        return distinct[0]
+    return tuple(sorted(set.intersection(*map(set, distinct))))
 
 
 def _resample_subset(
     group: Mapping[str, Correctness], subset: str, warnings: list[str]
 ) -> Resampled:
-    """Only videos that all runs have: a paired difference needs both."""
+    """Resample over the videos that all runs have: a paired difference needs both."""
     shared = shared_keys(list(group.values()))
-    num_all = len(set().union(*{hits.keys for hits in group.values()}))
+    num_all = len(set().union(*(run.keys for run in group.values())))
     if len(shared) < num_all:
         warnings.append(
-            f"{subset}: runs were not tested on the same videos; claims use the {plural(len(shared), 'video')} of {num_all} that all have."
+            f"{subset}: runs were not tested on the same videos; claims use the "
+            f"{plural(len(shared), 'video')} of {num_all} that all runs have."
         )
     if not shared:
         return Resampled(accuracy={}, replicates={}, num_videos={})
-    rng = np.random.default_rng(
-        zlib.crc32(subset.encode())
-    )  # the same draws in every report and for every experiment
-    return resample({run: hits.select(shared) for run, hits in group.items()}, rng=rng)
+    # The same draws in every report and for every experiment.
+    rng = np.random.default_rng(zlib.crc32(subset.encode()))
+    return resample({run: found.select(shared) for run, found in group.items()}, rng=rng)

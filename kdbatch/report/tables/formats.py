@@ -1,4 +1,4 @@
-"""A filled table as Markdown, CSV and LaTeX. HTML is in table_html.py."""
+"""Writes a filled table as Markdown, CSV and LaTeX; html/tables.py writes it as HTML."""
 
 import csv
 import io
@@ -10,7 +10,7 @@ from kdbatch.report.labels import RoleGroup, case_title, value_title
 from kdbatch.report.tables.grid import Grid, GridCell, GridRow
 
 SECTION_TITLES: dict[RoleGroup, str] = {
-    "reference": "What the student is measured against",
+    "reference": "References for the student",
     "control": "Controls",
     "probe": "Pretrained features, before any fine-tuning",
     "ensemble": "For reference, from the teachers' predictions",
@@ -19,71 +19,47 @@ SECTION_TITLES: dict[RoleGroup, str] = {
 
 
 def row_sections(grid: Grid) -> Iterator[tuple[str, tuple[GridRow, ...]]]:
-    """Rows in their order, cut where models end and controls begin: (title or nothing, rows)."""
-    for title, rows in itertools.groupby(
-        grid.rows, key=lambda row: SECTION_TITLES.get(row.group, "")
-    ):
+    """Yield (title, rows) for each group of rows; the models' title is empty."""
+    titled = itertools.groupby(grid.rows, key=lambda row: SECTION_TITLES.get(row.group, ""))
+    for title, rows in titled:
         yield title, tuple(rows)
 
 
 def to_markdown(grid: Grid) -> str:
-    """One header line; every column carries its whole case."""
+    """Return a table with one header line, in which every column has its whole case."""
     head = ["", *(escape_markdown(case_title(column)) for column in grid.columns)]
     lines = [_markdown_row(head), _markdown_row(["---", *("--:" for _ in grid.columns)])]
     for title, rows in row_sections(grid):
         if title:
-            lines.append(
-                _markdown_row([f"*{escape_markdown(title)}*", *("" for _ in grid.columns)])
-            )
+            blanks = ["" for _ in grid.columns]
+            lines.append(_markdown_row([f"*{escape_markdown(title)}*", *blanks]))
         for row in rows:
-            numbers = [f"**{n.text}**" if n.is_best else n.text for n in row.cells]
-            lines.append(_markdown_row([escape_markdown(row.title), *numbers]))
-    return (
-        f"**{escape_markdown(grid.table.title)}**\n\n"
-        + "\n".join(lines)
-        + f"\n\n{escape_markdown(grid.caption)}\n"
-    )
+            texts = [f"**{cell.text}**" if cell.is_best else cell.text for cell in row.cells]
+            lines.append(_markdown_row([escape_markdown(row.title), *texts]))
+    title = f"**{escape_markdown(grid.table.title)}**"
+    return "\n".join([title, "", *lines, "", escape_markdown(grid.caption), ""])
 
 
 def to_csv(grid: Grid) -> str:
-    """One line per number, with all digits: what a plot wants."""
+    """Return one line per number, with all digits."""
     axes = grid.table.columns
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(
-        [
-            "group",
-            "role",
-            "title",
-            *axes,
-            "metric",
-            "unit",
-            "mean",
-            "sd",
-            "seeds_done",
-            "seeds_planned",
-        ]
-    )
+    before, after = ("group", "role", "title"), ("mean", "sd", "seeds_done", "seeds_planned")
+    writer.writerow([*before, *axes, "metric", "unit", *after])
     for row in grid.rows:
-        for column, n in zip(grid.columns, row.cells, strict=True):
-            metric = row.role if row.group == "ensemble" else grid.table.metric
-            values = [_all_digits(n.mean), _all_digits(n.sd), n.num_done, n.num_planned]
-            writer.writerow(
-                [
-                    row.group,
-                    row.role,
-                    row.title,
-                    *(column[a] for a in axes),
-                    metric,
-                    grid.unit,
-                    *values,
-                ]
-            )
+        metric = row.role if row.group == "ensemble" else grid.table.metric
+        for column, cell in zip(grid.columns, row.cells, strict=True):
+            case = [column[axis] for axis in axes]
+            numbers = [_all_digits(cell.mean), _all_digits(cell.sd)]
+            counts = [cell.num_done, cell.num_planned]
+            names = [row.group, row.role, row.title]
+            writer.writerow([*names, *case, metric, grid.unit, *numbers, *counts])
     return out.getvalue()
 
 
 def to_latex(grid: Grid) -> str:
-    """A booktabs table; needs \\usepackage{booktabs}."""
+    """Return a table for LaTeX; it needs \\usepackage{booktabs}."""
     width = len(grid.columns) + 1
     lines = [
         "% needs \\usepackage{booktabs}",
@@ -97,46 +73,47 @@ def to_latex(grid: Grid) -> str:
         "    \\midrule",
     ]
     for i, (title, rows) in enumerate(row_sections(grid)):
-        lines += ["    \\midrule"] if i else []
-        lines += (
-            [f"    \\multicolumn{{{width}}}{{l}}{{\\emph{{{escape_latex(title)}}}}} \\\\"]
-            if title
-            else []
-        )
-        lines += [
-            f"    {' & '.join([escape_latex(row.title), *map(_latex_number, row.cells)])} \\\\"
-            for row in rows
-        ]
+        if i:
+            lines.append("    \\midrule")
+        if title:
+            emphasised = f"\\emph{{{escape_latex(title)}}}"
+            lines.append(f"    \\multicolumn{{{width}}}{{l}}{{{emphasised}}} \\\\")
+        for row in rows:
+            cells = [escape_latex(row.title), *map(_latex_cell, row.cells)]
+            lines.append(f"    {' & '.join(cells)} \\\\")
     return "\n".join([*lines, "    \\bottomrule", "  \\end{tabular}", "\\end{table}", ""])
 
 
 def header_spans(
     columns: Sequence[dict[str, str]], axes: Sequence[str], level: int
 ) -> list[tuple[str, int]]:
-    """(value, number of columns that it heads) of one header line; equal neighbours under one outer
-    heading are one.
+    """Return (value, number of columns below it) for each header of a header line.
+
+    Equal neighbours below the same outer headers are one header.
     """
     keys = [tuple(column[axis] for axis in axes[: level + 1]) for column in columns]
-    return [(key[-1], len(list(run))) for key, run in itertools.groupby(keys)]
+    return [(key[-1], len(list(group))) for key, group in itertools.groupby(keys)]
 
 
 def _latex_head(grid: Grid) -> list[str]:
     lines = []
     for level in range(len(grid.table.columns)):
-        place, cells, rules = 2, [""], []
+        first, cells, rules = 2, [""], []
         for value, span in header_spans(grid.columns, grid.table.columns, level):
             title = escape_latex(value_title(value))
             cells.append(title if span == 1 else f"\\multicolumn{{{span}}}{{c}}{{{title}}}")
-            rules += [f"\\cmidrule(lr){{{place}-{place + span - 1}}}"] if span > 1 else []
-            place += span
+            if span > 1:
+                rules.append(f"\\cmidrule(lr){{{first}-{first + span - 1}}}")
+            first += span
         lines.append(f"    {' & '.join(cells)} \\\\")
-        lines += [f"    {' '.join(rules)}"] if rules else []
+        if rules:
+            lines.append(f"    {' '.join(rules)}")
     return lines
 
 
-def _latex_number(n: GridCell) -> str:
-    text = escape_latex(n.text)
-    return f"\\textbf{{{text}}}" if n.is_best else text
+def _latex_cell(cell: GridCell) -> str:
+    text = escape_latex(cell.text)
+    return f"\\textbf{{{text}}}" if cell.is_best else text
 
 
 def _all_digits(value: float | None) -> str:

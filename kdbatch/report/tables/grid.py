@@ -1,4 +1,4 @@
-"""A declared table, filled: rows are roles, columns are cases, each number knows its seeds."""
+"""Fills a declared table: rows are roles, columns are cases, each cell counts its seeds."""
 
 import itertools
 import statistics
@@ -17,7 +17,7 @@ from kdbatch.report.labels import (
 )
 from kdbatch.vocab.plans import PlanRecord, Table
 
-# Measured by every distill run on its own teachers; shown below a table of the same metric.
+# Measured by every distill run on its own teachers; printed below a table of the same metric.
 ENSEMBLE_ROWS: dict[str, dict[str, str]] = {
     "top1": {
         "teacher_ensemble_top1": "Teachers' ensemble",
@@ -28,8 +28,9 @@ ENSEMBLE_ROWS: dict[str, dict[str, str]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class GridCell:
-    """Mean and standard deviation (n - 1) over `num_done` seeds of `num_planned`; None where there
-    is nothing to take it of.
+    """Mean and standard deviation (n - 1) over the `num_done` of `num_planned` seeds.
+
+    The mean is None without a seed, the standard deviation with fewer than two.
     """
 
     mean: float | None
@@ -46,10 +47,12 @@ class GridCell:
     def text(self) -> str:
         if self.mean is None:
             return NO_VALUE
-        spread = f" ± {format_number(self.sd)}" if self.sd is not None else ""
-        return f"{format_number(self.mean)}{spread}" + (
-            f" ({self.num_done} of {self.num_planned})" if self.is_partial else ""
-        )
+        text = format_number(self.mean)
+        if self.sd is not None:
+            text += f" ± {format_number(self.sd)}"
+        if self.is_partial:
+            text += f" ({self.num_done} of {self.num_planned})"
+        return text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +67,10 @@ class GridRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """A table with its numbers. `columns` map axis to value, outermost axis first; `unit` is that
-    of the rows, `sources` those of the published ones.
+    """A table with its numbers.
+
+    Each of `columns` maps axis to value, outermost axis first. `unit` is the unit of all numbers,
+    `sources` names the sources of the published ones.
     """
 
     table: Table
@@ -76,91 +81,105 @@ class Grid:
 
     @property
     def num_seeds(self) -> int:
-        return max((n.num_planned for row in self.rows for n in row.cells), default=0)
+        """The largest number of planned seeds of a cell."""
+        return max((cell.num_planned for row in self.rows for cell in row.cells), default=0)
 
     @property
     def caption(self) -> str:
-        """What the numbers are, in one or two sentences."""
-        head = f"{metric_title(self.table.metric)} in {self.unit}"
-        spread = (
-            f", mean ± standard deviation over {self.num_seeds} seeds"
-            if self.num_seeds > 1
-            else ", one seed"
-        )
-        numbers = [
-            n for row in self.rows if row.group != "published" for n in row.cells if n.num_planned
-        ]
-        parts = [head + spread + ". Bold: best of its column."]
-        if any(n.mean is None for n in numbers):
-            parts.append(f"{NO_VALUE}: not measured yet.")
-        if any(n.is_partial for n in numbers):
-            parts.append("(n of N): seeds so far.")
+        """One or more sentences that explain the numbers."""
+        spread = "one seed"
+        if self.num_seeds > 1:
+            spread = f"mean ± standard deviation over {self.num_seeds} seeds"
+        metric = f"{metric_title(self.table.metric)} in {self.unit}"
+        sentences = [f"{metric}, {spread}. Bold: best of its column."]
+        own_rows = [row for row in self.rows if row.group != "published"]
+        planned = [cell for row in own_rows for cell in row.cells if cell.num_planned]
+        if any(cell.mean is None for cell in planned):
+            sentences.append(f"{NO_VALUE}: not measured yet.")
+        if any(cell.is_partial for cell in planned):
+            sentences.append("(n of N): seeds so far.")
         if self.sources:
-            parts.append(f"Published: {'; '.join(self.sources)}. The final versions may differ.")
-        return " ".join([*parts, self.table.note]).strip()
+            sources = "; ".join(self.sources)
+            sentences.append(f"Published: {sources}. The final versions may differ.")
+        return " ".join([*sentences, self.table.note]).strip()
 
 
 def fill_grid(record: PlanRecord, table: Table, study: Study, *, published: bool = False) -> Grid:
-    """The numbers of `table` as far as they are measured; `published`: the source's own numbers
-    below them, but not below numbers of a scale whose note says that they cannot be compared.
+    """Fill a table with the numbers that are measured.
+
+    `published` adds the source's own numbers below them, except where the profile has a note: such
+    a scale cannot be compared with the source.
     """
     columns = _columns(record, table)
-    rows = [
-        GridRow(
-            role=role,
-            title=record.roles.get(role, role),
-            group=role_group(role, record.references),
-            cells=tuple(
-                _grid_cell(record, role, column, table.metric, study) for column in columns
-            ),
-        )
-        for role in table.rows
-    ]
-    ensembles = _ensembles(record, table, columns, study)
-    unit = next(
-        (m.unit for (_, name), m in study.measured.items() if name == table.metric and m.unit),
-        "percent",
-    )
-    printed, sources = (
-        _published(record, table, columns) if published and not record.note else ([], ())
-    )
+    rows = []
+    for role in table.rows:
+        group = role_group(role, record.references)
+        rows.append(_row(record, role, columns, table.metric, study, group=group))
+    published_rows, sources = [], ()
+    if published and not record.note:
+        published_rows, sources = _published_rows(record, table, columns)
     return Grid(
         table=table,
         columns=columns,
-        rows=(*_with_best(rows), *ensembles, *printed),
-        unit=unit,
+        rows=(
+            *_mark_best(rows),
+            *_ensemble_rows(record, table, columns, study),
+            *published_rows,
+        ),
+        unit=_unit(table.metric, study),
         sources=sources,
     )
 
 
+def _unit(metric: str, study: Study) -> str:
+    for (_, name), measured in study.measured.items():
+        if name == metric and measured.unit:
+            return measured.unit
+    return "percent"
+
+
 def _columns(record: PlanRecord, table: Table) -> tuple[dict[str, str], ...]:
-    """Every combination of the axes' values that some row has a run for."""
-    values = []
+    """Return every combination of the axes' values for which some row has a run."""
+    values_by_axis = []
     for axis in table.columns:
-        found = dict.fromkeys(cell.case[axis] for cell in record.cells if axis in cell.case)
-        values.append(record.axes.get(axis) or tuple(found))
-    cases = [
-        dict(zip(table.columns, combination, strict=True))
-        for combination in itertools.product(*values)
-    ]
-    return tuple(
-        case for case in cases if any(matching_cells(record, role, case) for role in table.rows)
-    )
+        used = dict.fromkeys(cell.case[axis] for cell in record.cells if axis in cell.case)
+        values_by_axis.append(record.axes.get(axis) or tuple(used))
+    columns = []
+    for values in itertools.product(*values_by_axis):
+        case = dict(zip(table.columns, values, strict=True))
+        if any(matching_cells(record, role, case) for role in table.rows):
+            columns.append(case)
+    return tuple(columns)
+
+
+def _row(
+    record: PlanRecord,
+    role: str,
+    columns: Sequence[dict[str, str]],
+    metric: str,
+    study: Study,
+    *,
+    group: RoleGroup,
+) -> GridRow:
+    cells = tuple(_grid_cell(record, role, column, metric, study) for column in columns)
+    return GridRow(role=role, title=record.roles.get(role, role), group=group, cells=cells)
 
 
 def _grid_cell(
     record: PlanRecord, role: str, column: dict[str, str], metric: str, study: Study
 ) -> GridCell:
-    """Per seed first: a seed counts when all of its cases are measured (several only where the
-    column leaves an axis open).
+    """Average within each seed, then over seeds; a seed counts when all of its cases are measured.
+
+    A seed has several cases only where the column leaves an axis open.
     """
     by_seed: dict[int, list[float | None]] = {}
     for cell in matching_cells(record, role, column):
         by_seed.setdefault(cell.seed, []).append(study.value(cell.run_id, metric))
-    whole = [
-        [v for v in values if v is not None] for values in by_seed.values() if None not in values
-    ]
-    means = [statistics.fmean(values) for values in whole]
+    means = []
+    for values in by_seed.values():
+        measured = [value for value in values if value is not None]
+        if len(measured) == len(values):
+            means.append(statistics.fmean(measured))
     return GridCell(
         mean=statistics.fmean(means) if means else None,
         sd=statistics.stdev(means) if len(means) > 1 else None,
@@ -169,75 +188,56 @@ def _grid_cell(
     )
 
 
-def _ensembles(
+def _ensemble_rows(
     record: PlanRecord, table: Table, columns: Sequence[dict[str, str]], study: Study
 ) -> list[GridRow]:
     if "student" not in table.rows:
         return []
-    rows = [
-        GridRow(
-            role=name,
-            title=title,
-            group="ensemble",
-            cells=tuple(_grid_cell(record, "student", column, name, study) for column in columns),
-        )
-        for name, title in ENSEMBLE_ROWS.get(table.metric, {}).items()
-    ]
-    return [row for row in rows if any(n.num_done for n in row.cells)]
+    rows = []
+    for metric, title in ENSEMBLE_ROWS.get(table.metric, {}).items():
+        row = _row(record, "student", columns, metric, study, group="ensemble")
+        if any(cell.num_done for cell in row.cells):
+            rows.append(replace(row, role=metric, title=title))
+    return rows
 
 
-def _published(
+def _published_rows(
     record: PlanRecord, table: Table, columns: Sequence[dict[str, str]]
 ) -> tuple[list[GridRow], tuple[str, ...]]:
-    """The rows for which the source prints a number at least once, and where; one printed number
-    stands for no seed of ours.
+    """Return the rows for which the source prints at least one number, and the sources.
+
+    A published number counts as none of our seeds.
     """
-    rows, sources = [], {}
+    rows: list[GridRow] = []
+    sources: dict[str, None] = {}
     for role in table.rows:
-        found = [
-            find_published(record.experiment, metric=table.metric, role=role, case=column)
-            for column in columns
-        ]
-        numbers = tuple(
-            GridCell(mean=p.value if p else None, sd=None, num_done=0, num_planned=0) for p in found
-        )
-        sources |= {p.source: None for p in found if p}
-        if any(found):
-            rows.append(
-                GridRow(
-                    role=role,
-                    title=record.roles.get(role, role),
-                    group="published",
-                    cells=numbers,
-                )
-            )
+        cells = []
+        for column in columns:
+            number = find_published(record.experiment, metric=table.metric, role=role, case=column)
+            if number:
+                sources[number.source] = None
+            mean = number.value if number else None
+            cells.append(GridCell(mean=mean, sd=None, num_done=0, num_planned=0))
+        if any(cell.mean is not None for cell in cells):
+            title = record.roles.get(role, role)
+            rows.append(GridRow(role=role, title=title, group="published", cells=tuple(cells)))
     return rows, tuple(sources)
 
 
-def _with_best(rows: list[GridRow]) -> list[GridRow]:
-    """Mark the highest mean of each column; equal as printed is equally best."""
-    best = [
-        max(
-            (format_number(n.mean) for n in column if n.mean is not None),
-            key=_as_float,
-            default=None,
-        )
-        for column in _by_column(rows)
-    ]
-    return [
-        replace(
-            row,
-            cells=tuple(
-                replace(n, is_best=n.mean is not None and format_number(n.mean) == top)
-                for n, top in zip(row.cells, best)
-            ),
-        )
-        for row in rows
-    ]
-
-
-def _by_column(rows: Sequence[GridRow]) -> list[tuple[GridCell, ...]]:
-    return list(zip(*(row.cells for row in rows), strict=True))
+def _mark_best(rows: list[GridRow]) -> list[GridRow]:
+    """Mark the highest mean of each column; means that print alike are equally good."""
+    best = []
+    for column in zip(*(row.cells for row in rows), strict=True):
+        texts = [format_number(cell.mean) for cell in column if cell.mean is not None]
+        best.append(max(texts, key=_as_float, default=None))
+    marked = []
+    for row in rows:
+        cells = []
+        for cell, best_text in zip(row.cells, best, strict=True):
+            is_best = cell.mean is not None and format_number(cell.mean) == best_text
+            cells.append(replace(cell, is_best=is_best))
+        marked.append(replace(row, cells=tuple(cells)))
+    return marked
 
 
 def _as_float(text: str) -> float:

@@ -1,4 +1,3 @@
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -6,65 +5,56 @@ import pytest
 import yaml
 from support.inputs import JOBS
 from support.reports import TABLE
+from support.studies import MakeStudy
 
 from kdbatch.report.data.published import find_published, load_published
 from kdbatch.report.tables.formats import to_csv, to_markdown
 from kdbatch.report.tables.grid import fill_grid
 
 
-def test_the_source_s_first_table_stands_below_ours_and_is_never_best(studied: Callable) -> None:
-    record, study = studied()
+def test_published_numbers_stand_below_ours_and_are_never_best(make_study: MakeStudy) -> None:
+    record, study = make_study()
     grid = fill_grid(record, TABLE, study, published=True)
-    printed = {
-        row.title: [n.text for n in row.cells] for row in grid.rows if row.group == "published"
-    }
-    assert printed == {
+    published = [row for row in grid.rows if row.group == "published"]
+    assert {row.title: [cell.text for cell in row.cells] for row in published} == {
         "T1 ShuffleNet": ["61.9", "68.4"],
         "T2 R(2+1)D": ["70.9", "76.4"],
         "Student ShuffleNet": ["83.0", "94.6"],
     }
-    assert not any(n.is_best for row in grid.rows if row.group == "published" for n in row.cells)
-    assert "*As published*" in to_markdown(
-        grid
-    ) and "published,student,Student ShuffleNet,ucf101,30k,top1,percent,94.6" in to_csv(grid)
-    assert fill_grid(record, TABLE, study).rows == tuple(
-        row for row in grid.rows if row.group != "published"
-    )
+    assert not any(cell.is_best for row in published for cell in row.cells)
+    assert grid.rows == (*fill_grid(record, TABLE, study).rows, *published)
+    assert "*As published*" in to_markdown(grid)
+    line = "published,student,Student ShuffleNet,ucf101,30k,top1,percent,94.6"
+    assert line in to_csv(grid)
 
 
-def test_another_profile_s_sizes_have_no_published_number(studied: Callable) -> None:
-    record, study = studied()
-    cells = tuple(
-        replace(c, case=c.case | {"subset": {"10k": "40", "30k": "160"}[c.case["subset"]]})
-        for c in record.cells
-    )
-    grid = fill_grid(
-        replace(record, cells=cells, axes=record.axes | {"subset": ("40", "160")}),
-        TABLE,
-        study,
-        published=True,
-    )
+def test_sizes_of_another_profile_have_no_published_number(make_study: MakeStudy) -> None:
+    record, study = make_study()
+    toy_sizes = {"10k": "40", "30k": "160"}
+    cells = []
+    for cell in record.cells:
+        case = cell.case | {"subset": toy_sizes[cell.case["subset"]]}
+        cells.append(replace(cell, case=case))
+    axes = record.axes | {"subset": tuple(toy_sizes.values())}
+    toy_record = replace(record, cells=tuple(cells), axes=axes)
+    grid = fill_grid(toy_record, TABLE, study, published=True)
     assert "published" not in {row.group for row in grid.rows}
 
 
-def test_a_table_says_where_its_published_numbers_are_from(studied: Callable) -> None:
-    record, study = studied()
+def test_a_caption_names_the_source_of_published_numbers(make_study: MakeStudy) -> None:
+    record, study = make_study()
     (source,) = {n.source for n in load_published() if n.experiment == "subset_size"}
-    assert (
-        source in fill_grid(record, TABLE, study, published=True).caption
-        and source not in fill_grid(record, TABLE, study).caption
-    )
+    assert source in fill_grid(record, TABLE, study, published=True).caption
+    assert source not in fill_grid(record, TABLE, study).caption
 
 
-def test_a_scale_that_tells_nothing_of_the_study_has_no_published_numbers_beside_it(
-    studied: Callable,
-) -> None:
-    record, study = studied()
+def test_a_profile_that_cannot_be_compared_has_no_published_numbers(make_study: MakeStudy) -> None:
+    record, study = make_study()
     grid = fill_grid(replace(record, note="Toy scale."), TABLE, study, published=True)
     assert "published" not in {row.group for row in grid.rows} and not grid.sources
 
 
-def test_the_study_s_arithmetic_follows_from_its_tables() -> None:
+def test_the_differences_that_the_source_states_follow_from_its_tables() -> None:
     def ood(role: str, task: str) -> float:
         number = find_published(
             "out_of_distribution", metric="top1", role=role, case={"task": task}

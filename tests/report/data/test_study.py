@@ -1,10 +1,11 @@
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.reports import find_run_id, mark_failed
+from support.report_runs import mark_failed
+from support.reports import find_run_id
+from support.studies import MakeStudy, WriteStudy
 
 from kdbatch.base.errors import UserError
 from kdbatch.report.data.study import load_study
@@ -13,46 +14,42 @@ from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import Status, save_status
 
 
-def test_no_plan_is_one_line_with_the_command_to_type(tmp_path: Path) -> None:
+def test_without_a_plan_the_error_names_the_command_to_type(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nothing was submitted yet.*kdbatch submit"):
         load_study(tmp_path)
 
 
-def test_ancestors_belong_to_a_plan_and_come_before_their_children(studied: Callable) -> None:
-    record, study = studied()
-    order = [run.run_id for run in study.runs_of(record)]
-    assert len(order) == 15 and [run.kind for run in study.runs_of(record)].count("pretrain") == 4
-    assert all(
-        order.index(parent) < order.index(run.run_id)
-        for run in study.runs_of(record)
-        for parent in run.parents
-    )
+def test_ancestors_belong_to_a_plan_and_come_before_their_children(make_study: MakeStudy) -> None:
+    record, study = make_study()
+    runs = study.runs_of(record)
+    assert len(runs) == 15 and [run.kind for run in runs].count("pretrain") == 4
+    position = {run.run_id: i for i, run in enumerate(runs)}
+    for run in runs:
+        assert all(position[parent] < position[run.run_id] for parent in run.parents)
 
 
-def test_experiments_come_in_the_order_of_their_tables(written: Callable) -> None:
-    record, runs_dir = written()
-    save_record(
-        runs_dir,
-        replace(record, experiment="a_later", tables=(replace(record.tables[0], id="table2"),)),
-    )
+def test_experiments_come_in_the_order_of_their_tables(write_study: WriteStudy) -> None:
+    record, runs_dir = write_study()
+    later_table = replace(record.tables[0], id="table2")
+    save_record(runs_dir, replace(record, experiment="a_later", tables=(later_table,)))
     assert [r.experiment for r in load_study(runs_dir).records] == ["subset_size", "a_later"]
 
 
 @pytest.mark.parametrize(
     ("status", "state"),
     [
-        (None, "not started"),
+        (None, "planned"),
         (Status(state="queued"), "queued"),
         (Status(state="failed", reason="why"), "failed"),
         (Status(state="running", heartbeat_at=time.time() + 86_400), "running"),
-        (Status(state="running", heartbeat_at=1.0), "stalled"),
+        (Status(state="running", heartbeat_at=1.0), "stale"),
         (Status(state="done"), "stopped"),
     ],
 )
-def test_a_run_without_done_json_is_not_done_whatever_it_says(
-    written: Callable, status: Status | None, state: str
+def test_a_run_without_done_json_is_not_done_whatever_its_status(
+    write_study: WriteStudy, status: Status | None, state: str
 ) -> None:
-    record, runs_dir = written()
+    record, runs_dir = write_study()
     folder = RunFolder(runs_dir / find_run_id(record, "T1", "10k"))
     folder.done.unlink()
     folder.status.unlink()
@@ -74,9 +71,9 @@ def test_a_run_without_done_json_is_not_done_whatever_it_says(
     ],
 )
 def test_a_damaged_done_json_costs_only_its_wrong_fields_and_each_is_named(
-    written: Callable, text: str, num_warnings: int
+    write_study: WriteStudy, text: str, num_warnings: int
 ) -> None:
-    record, runs_dir = written()
+    record, runs_dir = write_study()
     folder = RunFolder(runs_dir / find_run_id(record, "T1", "10k"))
     folder.done.write_text(text)
     folder.status.unlink()
@@ -87,22 +84,22 @@ def test_a_damaged_done_json_costs_only_its_wrong_fields_and_each_is_named(
     assert len(study.warnings) == num_warnings
 
 
-def test_a_damaged_run_json_is_named(written: Callable) -> None:
-    record, runs_dir = written()
+def test_a_damaged_run_json_is_named(write_study: WriteStudy) -> None:
+    record, runs_dir = write_study()
     folder = RunFolder(runs_dir / find_run_id(record, "student", "10k"))
     folder.assignment.write_text("{")
     study = load_study(runs_dir)
     assert str(folder.assignment) in study.warnings[0] and study.runs[folder.id].kind == "distill"
 
 
-def test_names_come_in_the_order_of_the_tables_not_of_the_alphabet(studied: Callable) -> None:
-    record, _ = studied()
+def test_roles_and_axes_have_the_order_of_the_tables(make_study: MakeStudy) -> None:
+    record, _ = make_study()
     assert list(record.roles) == ["T1", "T2", "student", "labels_only"]
     assert list(record.axes) == list(record.cells[0].case) == ["target", "subset"]
 
 
-def test_a_failed_run_keeps_its_cost(written: Callable) -> None:
-    record, runs_dir = written()
+def test_a_failed_run_keeps_its_cost(write_study: WriteStudy) -> None:
+    record, runs_dir = write_study()
     run = find_run_id(record, "student", "30k")
     mark_failed(RunFolder(runs_dir / run), "out of memory")
     facts = load_study(runs_dir).runs[run]

@@ -1,13 +1,11 @@
-"""Two versions of a recipe side by side: the newest plan fills the report, the older runs are
-named.
-"""
+"""Two versions of a recipe: the newest plan fills the report, the older runs are only listed."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 from support.reports import TABLE, resubmit_student
+from support.studies import BuiltReport, WriteStudy
 
 from kdbatch.base.atomic_write import write_json
 from kdbatch.report.build import build_report
@@ -15,53 +13,51 @@ from kdbatch.report.data.study import load_study
 from kdbatch.report.data.superseded import find_superseded
 
 
-def test_a_run_that_no_plan_asks_for_is_named_with_what_took_its_place_and_why(
-    written: Callable,
+def test_a_superseded_run_is_listed_with_its_replacement_and_the_differences(
+    write_study: WriteStudy,
 ) -> None:
-    record, runs_dir = written()
+    record, runs_dir = write_study()
     assert find_superseded(load_study(runs_dir)) == ()
     old, new = resubmit_student(runs_dir, record, epochs=6)
-    (found,) = find_superseded(load_study(runs_dir))
-    assert (found.facts.run_id, found.replaced_by, found.differences) == (
-        old,
-        new,
-        "schedule.epochs 5, now 6",
-    )
+    (run,) = find_superseded(load_study(runs_dir))
+    assert (run.facts.run_id, run.replaced_by) == (old, new)
+    assert run.differences == "schedule.epochs 5, now 6"
 
 
-def test_its_numbers_are_in_no_table_claim_or_row(written: Callable, tmp_path: Path) -> None:
-    record, runs_dir = written()
+def test_its_numbers_are_in_no_table_claim_or_row(write_study: WriteStudy, tmp_path: Path) -> None:
+    record, runs_dir = write_study()
     old, new = resubmit_student(runs_dir, record, epochs=6)
-    made = build_report(runs_dir, to=tmp_path / "report")
-    assert (made.num_superseded, made.done, made.total) == (1, 14, 15)
-    told = json.loads(made.data.read_text())
-    student = [
-        n
-        for n in told["tables"][0]["numbers"]
-        if n["role"] == "student" and n["case"]["subset"] == "10k"
-    ]
-    assert [(n["mean"], n["seeds_done"]) for n in student] == [(None, 0)] and told["tables"][0][
-        "table"
-    ] == TABLE.id
-    assert [c["verdict"] for c in told["claims"] if c["claim"]["id"] == "above"] == ["not-yet"]
-    assert [(r["run_id"], r["now"]) for r in told["earlier_runs"]] == [(old, new)]
-    assert old not in pl.read_parquet(tmp_path / "report" / "results.parquet")["run_id"]
-    page = made.page.read_text()
-    assert (
-        "Runs of earlier versions" in page
-        and f'<td class="text">{old}</td>' in page
-        and "schedule.epochs 5, now 6" in page
-    )
+    summary = build_report(runs_dir, to=tmp_path / "report")
+    assert (summary.num_superseded, summary.done, summary.total) == (1, 14, 15)
+    report = json.loads(summary.data.read_text())
+    table = report["tables"][0]
+    assert table["table"] == TABLE.id
+    students = [n for n in table["numbers"] if n["role"] == "student"]
+    (number,) = (n for n in students if n["case"]["subset"] == "10k")
+    assert (number["mean"], number["seeds_done"]) == (None, 0)
+    verdicts = {checked["claim"]["id"]: checked["verdict"] for checked in report["claims"]}
+    assert verdicts["above"] == "not-yet"
+    assert [(run["run_id"], run["now"]) for run in report["earlier_runs"]] == [(old, new)]
+    rows = pl.read_parquet(tmp_path / "report" / "results.parquet")
+    assert old not in rows["run_id"]
 
 
-def test_folders_that_are_no_runs_and_damaged_ones_are_passed_over(
-    written: Callable, one_seed
+def test_the_page_lists_it(write_study: WriteStudy, tmp_path: Path) -> None:
+    record, runs_dir = write_study()
+    old, _ = resubmit_student(runs_dir, record, epochs=6)
+    page = build_report(runs_dir, to=tmp_path / "report").page.read_text()
+    assert "Runs of earlier versions" in page
+    assert f'<td class="text">{old}</td>' in page and "schedule.epochs 5, now 6" in page
+
+
+def test_damaged_run_folders_and_other_folders_are_skipped(
+    write_study: WriteStudy, finished_report: BuiltReport
 ) -> None:
-    record, runs_dir = written()
+    _, runs_dir = write_study()
     write_json(runs_dir / "rubbish" / "run.json", {"not": "a run"})
     (runs_dir / "r0000000000").mkdir()
     (runs_dir / "r0000000001").mkdir()
     (runs_dir / "r0000000001" / "run.json").write_text("{")
     study = load_study(runs_dir)
-    assert find_superseded(study) == () and study.warnings == () and record.cells
-    assert "Runs of earlier versions" not in one_seed.page
+    assert find_superseded(study) == () and study.warnings == ()
+    assert "Runs of earlier versions" not in finished_report.page

@@ -1,16 +1,16 @@
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.reports import TABLE
+from support.studies import MakeStudy
 
 from kdbatch.report.figures.accuracy import draw_accuracy, is_increasing
 from kdbatch.report.tables.grid import fill_grid
 
 
 @pytest.mark.parametrize(
-    ("values", "ordered"),
+    ("values", "increasing"),
     [
         (("10k", "30k", "100k"), True),
         (("C1", "C2"), True),
@@ -19,39 +19,31 @@ from kdbatch.report.tables.grid import fill_grid
         (("60", "120"), True),
     ],
 )
-def test_only_an_axis_that_grows_is_joined_by_lines(values: tuple[str, ...], ordered: bool) -> None:
-    assert is_increasing(values) is ordered
+def test_lines_join_the_values_of_an_axis_only_where_they_increase(
+    values: tuple[str, ...], increasing: bool
+) -> None:
+    assert is_increasing(values) is increasing
 
 
-def test_one_seed_shows_the_error_of_its_test_videos_and_several_show_their_spread(
-    studied: Callable, tmp_path: Path
+def test_bars_are_the_error_over_videos_with_one_seed_and_the_deviation_with_several(
+    make_study: MakeStudy, tmp_path: Path
 ) -> None:
     captions = []
     for seeds in ((0,), (0, 1)):
-        record, study = studied(seeds=seeds)
-        drawing = draw_accuracy(
-            fill_grid(record, TABLE, study), {"UCF101 · 10k": 40}, tmp_path, name="accuracy"
-        )
-        assert drawing and drawing.png.startswith(b"\x89PNG")
-        captions.append(drawing.caption)
-    assert (
-        "standard error over test videos" in captions[0]
-        and "standard deviation over seeds" in captions[1]
-    )
+        record, study = make_study(seeds=seeds)
+        grid = fill_grid(record, TABLE, study)
+        figure = draw_accuracy(grid, {"UCF101 · 10k": 40}, tmp_path, name="accuracy")
+        assert figure and figure.png.startswith(b"\x89PNG")
+        captions.append(figure.caption)
+    assert "standard error over test videos" in captions[0]
+    assert "standard deviation over seeds" in captions[1]
 
 
-def test_a_table_without_an_axis_to_walk_along_is_not_drawn(
-    studied: Callable, tmp_path: Path
+def test_a_table_without_an_axis_of_two_values_is_not_drawn(
+    make_study: MakeStudy, tmp_path: Path
 ) -> None:
-    record, study = studied()
+    record, study = make_study()
     for columns in ((), ("target",)):
-        assert (
-            draw_accuracy(
-                fill_grid(record, replace(TABLE, columns=columns), study),
-                {},
-                tmp_path,
-                name="accuracy",
-            )
-            is None
-        )
+        grid = fill_grid(record, replace(TABLE, columns=columns), study)
+        assert draw_accuracy(grid, {}, tmp_path, name="accuracy") is None
     assert list(tmp_path.glob("accuracy*")) == []

@@ -14,7 +14,7 @@ from kdbatch.report.figures.base import (
 )
 
 
-def drawing(folder: Path) -> SavedFigure:
+def draw_line(folder: Path) -> SavedFigure:
     with apply_style():
         figure = new_figure(2.0, 1.0)
         figure.add_axes((0.2, 0.2, 0.7, 0.7)).plot([0, 1], [1, 0])
@@ -22,38 +22,32 @@ def drawing(folder: Path) -> SavedFigure:
 
 
 def test_equal_numbers_give_equal_files_without_dates(tmp_path: Path) -> None:
-    drawing(tmp_path / "a")
-    drawing(tmp_path / "b")
+    draw_line(tmp_path / "a")
+    draw_line(tmp_path / "b")
     for name in ("line.png", "line.pdf"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     assert b"CreationDate" not in (tmp_path / "a" / "line.pdf").read_bytes()
 
 
-def test_matplotlibs_own_settings_are_back_afterwards(tmp_path: Path) -> None:
+def test_matplotlibs_own_settings_are_restored(tmp_path: Path) -> None:
     before = dict(mpl.rcParams)
-    drawing(tmp_path)
+    draw_line(tmp_path)
     assert dict(mpl.rcParams) == before
 
 
-def test_the_page_gets_the_bytes_that_lie_on_disk(tmp_path: Path) -> None:
-    made = drawing(tmp_path)
-    encoded = made.data_uri.removeprefix("data:image/png;base64,")
+def test_the_page_gets_the_bytes_of_the_file(tmp_path: Path) -> None:
+    saved = draw_line(tmp_path)
+    encoded = saved.data_uri.removeprefix("data:image/png;base64,")
     assert base64.b64decode(encoded) == (tmp_path / "line.png").read_bytes()
-    assert (made.width_pixels, made.height_pixels) == (320, 160)
+    assert (saved.width_pixels, saved.height_pixels) == (320, 160)
 
 
-def test_panels_fill_lines() -> None:
-    assert [panel_grid(n, max_columns=3) for n in (0, 1, 3, 4, 5, 7)] == [
-        (0, 0),
-        (1, 1),
-        (1, 3),
-        (2, 2),
-        (2, 3),
-        (3, 3),
-    ]
+def test_panels_fill_their_rows_evenly() -> None:
+    shapes = {n: panel_grid(n, max_columns=3) for n in (0, 1, 3, 4, 5, 7)}
+    assert shapes == {0: (0, 0), 1: (1, 1), 3: (1, 3), 4: (2, 2), 5: (2, 3), 7: (3, 3)}
 
 
-def test_a_dollar_in_a_name_is_no_formula() -> None:
+def test_a_dollar_in_a_name_starts_no_formula() -> None:
     assert escape_mathtext("$x_1$") == r"\$x_1\$"
 
 

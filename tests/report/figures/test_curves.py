@@ -1,8 +1,8 @@
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from support.reports import ROLES, find_run_id
+from support.studies import MakeStudy
 
 from kdbatch.report.figures.curves import MAX_POINTS, draw_curves, thin_curves
 from kdbatch.result.read import read_curves
@@ -11,8 +11,10 @@ from kdbatch.result.write import Measure, write_measures
 from kdbatch.vocab.runs import RunFolder
 
 
-def test_a_long_curve_is_thinned_by_averaging_and_shares_become_percent(studied: Callable) -> None:
-    record, study = studied()
+def test_a_long_curve_is_thinned_by_averaging_and_shares_become_percent(
+    make_study: MakeStudy,
+) -> None:
+    record, study = make_study()
     run = find_run_id(record, "student", "10k")
     steps = range(1, 1001)
     curve = [Measure(name="accuracy", value=s / 1000, unit="1", step=s) for s in steps]
@@ -22,17 +24,16 @@ def test_a_long_curve_is_thinned_by_averaging_and_shares_become_percent(studied:
     assert values == sorted(values)
 
 
-def test_curves_are_drawn_and_a_broken_file_is_named(studied: Callable, tmp_path: Path) -> None:
-    record, study = studied()
+def test_curves_are_drawn_and_a_broken_file_is_named(make_study: MakeStudy, tmp_path: Path) -> None:
+    record, study = make_study()
     broken = RunFolder(study.runs_dir / find_run_id(record, "T1", "10k")).curves
     broken.write_bytes(b"PAR1 nothing PAR1")
-    drawing, warnings = draw_curves(record, study, tmp_path, name="curves")
-    assert drawing and (tmp_path / "curves.pdf").exists()
+    figure, warnings = draw_curves(record, study, tmp_path, name="curves")
+    assert figure and (tmp_path / "curves.pdf").exists()
     assert len(warnings) == 1 and str(broken) in warnings[0]
 
 
-def test_without_curves_there_is_no_figure(studied: Callable, tmp_path: Path) -> None:
-    record, study = studied(
-        unfinished=[(role, subset) for role in ROLES for subset in ("10k", "30k")]
-    )
+def test_without_curves_there_is_no_figure(make_study: MakeStudy, tmp_path: Path) -> None:
+    everything = [(role, subset) for role in ROLES for subset in ("10k", "30k")]
+    record, study = make_study(unfinished=everything)
     assert draw_curves(record, study, tmp_path, name="curves") == (None, ())

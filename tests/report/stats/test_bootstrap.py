@@ -11,8 +11,8 @@ from kdbatch.report.stats.bootstrap import (
 from kdbatch.report.stats.comparisons import Arm, compare_arms
 
 
-def pair(num_videos: int, only_a: int, only_b: int, both: int) -> dict[str, np.ndarray]:
-    """Two runs that are right on `both` videos together and on some alone."""
+def two_runs(num_videos: int, only_a: int, only_b: int, both: int) -> dict[str, np.ndarray]:
+    """Return the correctness of runs a and b, which are both right on `both` videos."""
     a, b = np.zeros(num_videos), np.zeros(num_videos)
     a[: both + only_a] = 1
     b[:both] = 1
@@ -22,18 +22,19 @@ def pair(num_videos: int, only_a: int, only_b: int, both: int) -> dict[str, np.n
 
 def test_a_paired_interval_is_that_of_the_normal_approximation() -> None:
     n, gained, lost = 2000, 260, 100
-    found = resample(pair(n, gained, lost, 1000), rng=np.random.default_rng(0), num_replicates=4000)
+    found = resample(
+        two_runs(n, gained, lost, 1000), rng=np.random.default_rng(0), num_replicates=4000
+    )
     low, high = percentile_interval(found.replicates["a"] - found.replicates["b"])
     p, q = gained / n, lost / n
-    half = (
-        100 * 1.959964 * np.sqrt((p + q - (p - q) ** 2) / n)
-    )  # variance of a difference of paired shares (McNemar)
+    # Variance of a difference of paired shares (McNemar).
+    half = 100 * 1.959964 * np.sqrt((p + q - (p - q) ** 2) / n)
     assert found.accuracy["a"] - found.accuracy["b"] == pytest.approx(8.0)
     assert (low, high) == (pytest.approx(8.0 - half, abs=0.15), pytest.approx(8.0 + half, abs=0.15))
 
 
 def test_pairing_narrows_the_interval_of_runs_that_err_alike() -> None:
-    found = resample(pair(1000, 50, 10, 500), rng=np.random.default_rng(0))
+    found = resample(two_runs(1000, 50, 10, 500), rng=np.random.default_rng(0))
     low, high = percentile_interval(found.replicates["a"] - found.replicates["b"])
     shuffled = np.random.default_rng(1).permutation(found.replicates["b"])
     wide_low, wide_high = percentile_interval(found.replicates["a"] - shuffled)
@@ -41,12 +42,12 @@ def test_pairing_narrows_the_interval_of_runs_that_err_alike() -> None:
 
 
 def test_equal_runs_differ_by_nothing() -> None:
-    found = resample(pair(100, 0, 0, 40), rng=np.random.default_rng(0))
+    found = resample(two_runs(100, 0, 0, 40), rng=np.random.default_rng(0))
     assert percentile_interval(found.replicates["a"] - found.replicates["b"]) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize("num_seeds", [2, 3, 5])
-def test_errors_of_seeds_have_the_interval_of_student(num_seeds: int) -> None:
+def test_errors_of_seeds_have_the_interval_of_students_t(num_seeds: int) -> None:
     values = dict(enumerate(np.random.default_rng(2).normal(size=num_seeds)))
     errors = SeedDraws(rng=np.random.default_rng(3)).errors(values)
     expected = t_interval(list(values.values()))
@@ -56,7 +57,7 @@ def test_errors_of_seeds_have_the_interval_of_student(num_seeds: int) -> None:
     )
 
 
-def test_the_same_seeds_err_alike_and_one_seed_not_at_all() -> None:
+def test_the_same_seeds_get_the_same_errors_and_one_seed_gets_none() -> None:
     draws = SeedDraws(rng=np.random.default_rng(3))
     assert np.allclose(draws.errors({0: 1.0, 1: 5.0}), 2 * draws.errors({0: 2.0, 1: 4.0}))
     assert not draws.errors({0: 1.0}).any()
@@ -64,41 +65,38 @@ def test_the_same_seeds_err_alike_and_one_seed_not_at_all() -> None:
 
 @pytest.mark.parametrize("num_seeds", [2, 3, 5])
 @pytest.mark.parametrize("spread", [0.0, 6.0])
-def test_an_interval_of_95_percent_holds_the_truth_that_often(
+def test_an_interval_of_95_percent_covers_the_truth_that_often(
     num_seeds: int, spread: float
 ) -> None:
-    """Two roles whose training differs by 4 points on average, measured on the same 200 videos;
-    `spread` is the s.d. of one training.
+    """Two roles differ by 4 points on average, and are measured on the same 200 videos.
+
+    `spread` is the standard deviation of one training.
     """
-    rng, held, trials = np.random.default_rng(4), 0, 400
-    arms = [
-        Arm(
-            title=t,
-            runs={s: f"{t}{s}" for s in range(num_seeds)},
-            values=dict.fromkeys(range(num_seeds), 0.0),
-        )
-        for t in "ab"
-    ]
-    for _ in range(trials):
+    rng, num_covered, num_trials = np.random.default_rng(4), 0, 400
+    values = dict.fromkeys(range(num_seeds), 0.0)
+    arms = []
+    for title in "ab":
+        runs = {seed: f"{title}{seed}" for seed in range(num_seeds)}
+        arms.append(Arm(title=title, runs=runs, values=values))
+    for _ in range(num_trials):
         hardness_N = rng.random(200)
-        hits = {
-            arm.runs[seed]: hardness_N + rng.normal(0, 0.05, 200)
-            < share + rng.normal(0, spread) / 100
-            for arm, share in zip(arms, (0.74, 0.70), strict=True)
-            for seed in arm.runs
-        }
+        correct = {}
+        for arm, share in zip(arms, (0.74, 0.70), strict=True):
+            for run in arm.runs.values():
+                noisy_N = hardness_N + rng.normal(0, 0.05, 200)
+                correct[run] = noisy_N < share + rng.normal(0, spread) / 100
         draws = SeedDraws(rng=rng, num_replicates=400)
-        found = compare_arms(
-            "", {arms[0]: 1.0, arms[1]: -1.0}, resample(hits, rng=rng, num_replicates=400), draws
-        )
+        resampled = resample(correct, rng=rng, num_replicates=400)
+        found = compare_arms("", {arms[0]: 1.0, arms[1]: -1.0}, resampled, draws)
         assert found is not None and found.low is not None and found.high is not None
-        held += found.low <= 4.0 <= found.high
-    assert held / trials > 0.92
+        num_covered += found.low <= 4.0 <= found.high
+    assert num_covered / num_trials > 0.92
 
 
+# From printed tables of Student's t.
 @pytest.mark.parametrize(
     ("degrees", "quantile"), [(1, 12.7062), (2, 4.3027), (4, 2.7764), (30, 2.0423)]
-)  # printed tables of Student's t
+)
 def test_t_quantiles_are_those_of_printed_tables(degrees: int, quantile: float) -> None:
     assert t_quantile(0.975, degrees) == pytest.approx(quantile, abs=1e-4)
 

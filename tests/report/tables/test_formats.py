@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from support.golden import assert_golden
 from support.reports import ACCURACY, TABLE, StudySpec
+from support.studies import MakeStudy
 
 from kdbatch.report.data.study import load_study
 from kdbatch.report.tables.formats import row_sections, to_csv, to_latex, to_markdown
@@ -13,12 +14,15 @@ from kdbatch.report.tables.grid import Grid, fill_grid
 
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory: pytest.TempPathFactory) -> Grid:
-    """Three seeds, one student missing in all of them, a title full of markup."""
-    planted = ACCURACY | {("T1", "10k", 0): 0.48, ("T1", "10k", 2): 0.52}
+    """A table with three seeds, an unfinished student, and a title full of markup."""
     runs_dir = tmp_path_factory.mktemp("tables")
-    StudySpec(
-        seeds=(0, 1, 2), accuracy=planted, num_videos=50, unfinished=[("student", "30k")]
-    ).write(runs_dir)
+    spec = StudySpec(
+        seeds=(0, 1, 2),
+        accuracy=ACCURACY | {("T1", "10k", 0): 0.48, ("T1", "10k", 2): 0.52},
+        num_videos=50,
+        unfinished=[("student", "30k")],
+    )
+    spec.write(runs_dir)
     study = load_study(runs_dir)
     table = replace(TABLE, title="50% & more_videos | R(2+1)D", note="Published: none.")
     return fill_grid(study.records[0], table, study)
@@ -39,38 +43,32 @@ def test_csv_is_the_accepted_text(grid: Grid) -> None:
 def test_csv_has_every_digit_and_one_line_per_number(grid: Grid) -> None:
     rows = list(csv.DictReader(io.StringIO(to_csv(grid))))
     assert len(rows) == sum(len(row.cells) for row in grid.rows)
-    assert [float(r["mean"]) for r in rows if r["role"] == "T1"] == [
-        n.mean for n in grid.rows[0].cells
-    ]
+    means = [float(row["mean"]) for row in rows if row["role"] == "T1"]
+    assert means == [cell.mean for cell in grid.rows[0].cells]
 
 
 def test_latex_braces_and_columns_balance(grid: Grid) -> None:
     text = to_latex(grid)
-    plain = text.replace(r"\{", "").replace(r"\}", "")
-    assert plain.count("{") == plain.count("}")
-    body = [
-        line for line in text.splitlines() if line.endswith(r"\\") and "multicolumn" not in line
-    ]
-    assert {line.replace(r"\&", "").count("&") for line in body} == {2}
+    unescaped = text.replace(r"\{", "").replace(r"\}", "")
+    assert unescaped.count("{") == unescaped.count("}")
+    num_separators = set()
+    for line in text.splitlines():
+        if line.endswith(r"\\") and "multicolumn" not in line:
+            num_separators.add(line.replace(r"\&", "").count("&"))
+    assert num_separators == {2}
 
 
-def test_probes_stand_below_controls_under_a_heading_of_their_own(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    runs_dir = tmp_path_factory.mktemp("probes")
-    StudySpec(num_videos=50).write(runs_dir)
-    study = load_study(runs_dir)
-    record = study.records[0]
-    probes = tuple(replace(cell, role="T1.linear") for cell in record.cells if cell.role == "T1")
+def test_probes_stand_below_controls_under_a_heading_of_their_own(make_study: MakeStudy) -> None:
+    record, study = make_study(num_videos=50)
+    probes = [replace(cell, role="T1.linear") for cell in record.cells if cell.role == "T1"]
     record = replace(
         record,
         roles=record.roles | {"T1.linear": "T1, linear probe"},
         cells=(*record.cells, *probes),
     )
-    found = list(
-        row_sections(fill_grid(record, replace(TABLE, rows=(*TABLE.rows, "T1.linear")), study))
-    )
-    assert [(title, [row.role for row in rows]) for title, rows in found][:3] == [
+    table = replace(TABLE, rows=(*TABLE.rows, "T1.linear"))
+    sections = list(row_sections(fill_grid(record, table, study)))
+    assert [(title, [row.role for row in rows]) for title, rows in sections][:3] == [
         ("", ["T1", "T2", "student"]),
         ("Controls", ["labels_only"]),
         ("Pretrained features, before any fine-tuning", ["T1.linear"]),

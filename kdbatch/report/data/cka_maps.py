@@ -1,0 +1,141 @@
+"""Loads the CKA maps of an experiment. Axes: L layers of model A, M layers of model B."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from kdbatch.report.data.study import Study, matching_cells
+from kdbatch.report.labels import format_number
+from kdbatch.result.read import read_cka
+from kdbatch.vocab.plans import Map, PlanRecord
+
+# The measure that claims are about. The intervals of the others are in results.parquet.
+MEASURE_WITH_INTERVAL = "block_index"
+MEASURE_TITLES: dict[str, str] = {
+    "block_index": "block index",
+    "block_index_z": "z",
+    "grid_share": "grid share",
+    "block_share": "block share",
+    "run_90": "longest run (≥ .9)",
+    "mean_cka": "mean CKA",
+    "pc1_share": "PC1 share",
+    "pc1_drop": "drop without PC1",
+    "loud_drop": "without high-norm clips",
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LoadedMap:
+    """The CKA map of one seed, with names of its layers.
+
+    `numbers` maps the title of a measure to its text: the mean over all seeds that are done.
+    """
+
+    declared: Map
+    value_LM: np.ndarray
+    layers_a: tuple[str, ...]
+    layers_b: tuple[str, ...]
+    numbers: dict[str, str]
+    seed: int
+    num_seeds: int
+
+
+def load_maps(record: PlanRecord, study: Study) -> tuple[tuple[LoadedMap, ...], tuple[str, ...]]:
+    """Return the maps of an experiment that can be drawn, and warnings about the others.
+
+    A map is that of the first seed that is done.
+    """
+    maps: list[LoadedMap] = []
+    warnings: list[str] = []
+    for declared in record.maps:
+        loaded = _load_map(record, declared, study, warnings)
+        if loaded:
+            maps.append(loaded)
+    return tuple(maps), tuple(warnings)
+
+
+def _load_map(
+    record: PlanRecord, declared: Map, study: Study, warnings: list[str]
+) -> LoadedMap | None:
+    cells = matching_cells(record, f"map:{declared.id}", declared.at)
+    done = [cell for cell in cells if study.runs[cell.run_id].state == "done"]
+    if not done:
+        return None
+    done.sort(key=lambda cell: cell.seed)
+    first = done[0]
+    result = read_cka(study.runs_dir, [first.run_id])
+    warnings += result.warnings
+    if result.frame.is_empty():
+        return None
+    try:
+        value_LM, layers_a, layers_b = _matrix(result.frame)
+    except ValueError as error:
+        path = study.runs_dir / first.run_id / "cka.parquet"
+        warnings.append(f"{path}: {error}. The map is not drawn.")
+        return None
+    return LoadedMap(
+        declared=declared,
+        value_LM=value_LM,
+        layers_a=layers_a,
+        layers_b=layers_b,
+        numbers=_measure_texts(study, [cell.run_id for cell in done]),
+        seed=first.seed,
+        num_seeds=len(done),
+    )
+
+
+def _matrix(frame: pl.DataFrame) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
+    """Return values (L, M) and the names of layers; a missing pair is NaN.
+
+    Raises:
+        ValueError: indexes are missing, negative, or far larger than the number of pairs.
+    """
+    index_a, index_b = frame["index_a"].to_numpy(), frame["index_b"].to_numpy()
+    has_nulls = frame["index_a"].null_count() or frame["index_b"].null_count()
+    if has_nulls or min(index_a.min(), index_b.min()) < 0:
+        raise ValueError("it has pairs without an index")
+    shape = (int(index_a.max()) + 1, int(index_b.max()) + 1)
+    if shape[0] * shape[1] > 4 * frame.height + 16:
+        raise ValueError(
+            f"it has {frame.height} pairs for a map of {shape[0]} by {shape[1]} layers"
+        )
+    value_LM = np.full(shape, np.nan)
+    value_LM[index_a, index_b] = frame["value"].to_numpy()
+    layers_a = _layer_names(index_a, frame["layer_a"], num_layers=shape[0])
+    layers_b = _layer_names(index_b, frame["layer_b"], num_layers=shape[1])
+    return value_LM, layers_a, layers_b
+
+
+def _layer_names(index: np.ndarray, layer: pl.Series, *, num_layers: int) -> tuple[str, ...]:
+    """Return the names by index; a layer without a name is named by its index."""
+    names = dict(zip(index.tolist(), layer.to_list(), strict=True))
+    return tuple(names.get(i) or str(i) for i in range(num_layers))
+
+
+def _measure_texts(study: Study, runs: Sequence[str]) -> dict[str, str]:
+    """Return the text of each measure by title, without those that no run has."""
+    texts = {title: _measure_text(study, runs, name) for name, title in MEASURE_TITLES.items()}
+    return {title: text for title, text in texts.items() if text}
+
+
+def _measure_text(study: Study, runs: Sequence[str], name: str) -> str:
+    """Return mean and spread over seeds, or the value of one seed, with its interval if it has one.
+
+    The text is empty where no run has the measure.
+    """
+    digits = 1 if name == "block_index_z" else 2
+    values = [value for run in runs if (value := study.value(run, name)) is not None]
+    if not values:
+        return ""
+    text = format_number(statistics.fmean(values), digits=digits)
+    if len(values) > 1:
+        text += f" ± {format_number(statistics.stdev(values), digits=digits)}"
+    if name == MEASURE_WITH_INTERVAL and len(runs) == 1:
+        low, high = (study.value(runs[0], f"{name}_{end}") for end in ("low", "high"))
+        if low is not None and high is not None:
+            bounds = [format_number(bound, digits=digits) for bound in (low, high)]
+            text += f" [{bounds[0]}, {bounds[1]}]"
+    return text

@@ -1,0 +1,96 @@
+"""Writes the folders of runs as the report finds them, with the project's own writers."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from kdbatch.result.schema import CKA, PREDICTIONS
+from kdbatch.result.write import write_table
+from kdbatch.vocab.done import Done, Provenance, save_done
+from kdbatch.vocab.runs import Assignment, Resources, Run, RunFolder
+from kdbatch.vocab.status import Status, save_status
+
+NUM_LAYERS = 12
+
+
+def write_run(runs_dir: Path, run: Run, title: str, *, done: bool) -> RunFolder:
+    """Write the folder of a run without results."""
+    folder = RunFolder(runs_dir / run.id)
+    assignment = Assignment(
+        run=run, title=title, shards_dir="shards", decoder="pyav", resources=Resources()
+    )
+    folder.save(assignment)
+    save_status(folder.status, Status(state="done" if done else "queued", attempt=1, seconds=90.0))
+    if done:
+        save_done(
+            folder.done,
+            Done(
+                run_id=run.id,
+                kind=run.recipe.kind,
+                title=title,
+                finished_at=1.8e9,
+                seconds=90.0,
+                device_hours=0.025,
+                attempts=1,
+                provenance=Provenance(
+                    kdbatch_version="0.1.0",
+                    torch_version="2.15.0",
+                    device="cpu (x86_64)",
+                    host="node1",
+                ),
+            ),
+        )
+    return folder
+
+
+def mark_failed(folder: RunFolder, reason: str) -> None:
+    """Turn a finished run into one that ended with an error."""
+    folder.done.unlink(missing_ok=True)
+    status = Status(state="failed", attempt=2, seconds=30.0)
+    save_status(folder.status, dataclasses.replace(status, reason=reason))
+
+
+def write_predictions(folder: RunFolder, correct_N: np.ndarray) -> None:
+    """Write predictions over 4 classes; a wrong one gives the next class the highest probability."""
+    rows = []
+    for i, is_correct in enumerate(correct_N.tolist()):
+        label = i % 4
+        predicted = label if is_correct else (label + 1) % 4
+        probability = [0.1] * 4
+        probability[predicted] = 0.7
+        # Classes of equal probability rank by index: those before the label come above it.
+        ties_above = sum(k < label for k in range(4) if k != predicted)
+        rows.append(
+            {
+                "run_id": folder.id,
+                "key": f"v{i:04d}",
+                "label": label,
+                "place": 0 if is_correct else 1 + ties_above,
+                "probability_K": probability,
+                "logit_K": probability,
+            }
+        )
+    write_table(folder.predictions, rows, schema=PREDICTIONS)
+
+
+def write_cka_map(folder: RunFolder) -> None:
+    """Write a map whose values fall with the distance between two layers."""
+    layers: Sequence[str] = [f"stage{i // 4}.conv{i % 4}" for i in range(NUM_LAYERS)]
+    rows = []
+    for a, layer_a in enumerate(layers):
+        for b, layer_b in enumerate(layers):
+            rows.append(
+                {
+                    "run_id": folder.id,
+                    "index_a": a,
+                    "index_b": b,
+                    "layer_a": layer_a,
+                    "layer_b": layer_b,
+                    "kind_a": "conv",
+                    "kind_b": "conv",
+                    "value": float(np.exp(-abs(a - b) / 5)),
+                }
+            )
+    write_table(folder.cka, rows, schema=CKA)
