@@ -1,4 +1,4 @@
-"""`kdbatch report` and `kdbatch export`."""
+"""The commands `kdbatch report` and `kdbatch export`."""
 
 from contextlib import nullcontext
 from pathlib import Path
@@ -9,40 +9,41 @@ from kdbatch.vocab.config import load_config
 
 
 def report(to: str, *, published: bool, json: bool, complete: bool) -> int:
+    """Build the report; return exit code 1 where `complete` is set and something is missing."""
     from kdbatch.report.build import build_report
 
     config = load_config()
-    with nullcontext(silent) if json else progress("report") as tell:
-        made = build_report(
+    with nullcontext(silent) if json else progress("report") as show_progress:
+        summary = build_report(
             config.runs_dir,
             to=Path(to) if to else config.report_dir,
             published=published,
-            progress=tell,
+            progress=show_progress,
         )
     if json:
-        print_line(made.data.read_text(encoding="utf-8").rstrip())
+        print_line(summary.data.read_text(encoding="utf-8").rstrip())
     else:
-        for line in made.warnings:
+        for line in summary.warnings:
             warn(line)
-        if made.num_superseded:
+        if summary.num_superseded:
             print_line(
-                f"runs of earlier versions, named there and counted nowhere: {made.num_superseded}"
+                f"runs of earlier versions, listed but not counted: {summary.num_superseded}"
             )
-        print_line(f"{made.done} of {made.total} runs are in the report: {made.page}")
-    for line in made.missing if complete else ():
+        print_line(f"{summary.done} of {summary.total} runs are in the report: {summary.page}")
+    for line in summary.missing if complete else ():
         warn(line)
-    return 1 if complete and made.missing else 0
+    return 1 if complete and summary.missing else 0
 
 
 def export(run: str, to: str) -> None:
+    """Write a finished run's network as a folder that works without kdbatch."""
     from kdbatch.launch.logs import find_run
 
-    folder = find_run(load_config().runs_dir, run)
-    folder.load()  # a slip is told before the seconds that importing torch takes
+    run_folder = find_run(load_config().runs_dir, run)
+    run_folder.load()  # reports a damaged run.json before the seconds that importing torch takes
     from kdbatch.run.export import export_run
 
-    place = Path(to) if to else Path("export") / folder.id
-    written = export_run(folder, to=place)
-    print_line(
-        f"{folder.id}: {', '.join(path.name for path in written)} in {place}/. Try it: python {place}/load.py VIDEO"
-    )
+    folder = Path(to) if to else Path("export") / run_folder.id
+    paths = export_run(run_folder, to=folder)
+    names = ", ".join(path.name for path in paths)
+    print_line(f"{run_folder.id}: {names} in {folder}/. Try it: python {folder}/load.py VIDEO")

@@ -1,7 +1,8 @@
-"""A fifth experiment is one file beside the four: no code knows their names."""
+"""A fifth experiment is one more job file: no code knows the names of experiments."""
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from kdbatch.plan.resolve import make_plan
 from kdbatch.report.build import build_report
 from kdbatch.result.schema import PREDICTIONS, ROWS
 from kdbatch.result.write import Measure, write_measures, write_table
+from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans import Plan
 from kdbatch.vocab.runs import RunFolder
 
@@ -33,22 +35,40 @@ teachers:
     backbone: r21d_10
     pretrain: {task: vcop, complexity: 1, dataset: k400, subset: 50k}
     target: ucf101
-student: {title: Student, backbone: r21d_10, target: ucf101, teachers: [T1, T2], weighting: $weighting}
+student:
+  title: Student
+  backbone: r21d_10
+  target: ucf101
+  teachers: [T1, T2]
+  weighting: $weighting
 controls:
   labels_only: {title: Labels only, teachers: [], weighting: none}
 tables:
-  - {id: table5, title: Accuracy by weighting, rows: [T1, T2, student, labels_only], columns: [weighting]}
+  - id: table5
+    title: Accuracy by weighting
+    rows: [T1, T2, student, labels_only]
+    columns: [weighting]
 maps:
   - {id: cka_equal, title: Student of equal teachers, models: [student], at: {weighting: equal}}
 claims:
-  - {id: ae_kd_best, says: AE-KD weighs best., kind: best_at, who: student, axis: weighting, value: ae-kd}
-  - {id: above_labels, says: Students are above labels alone., kind: beats, who: student, than: [labels_only], control: true}
+  - id: ae_kd_best
+    says: AE-KD weighs best.
+    kind: best_at
+    who: student
+    axis: weighting
+    value: ae-kd
+  - id: above_labels
+    says: Students are above labels alone.
+    kind: beats
+    who: student
+    than: [labels_only]
+    control: true
 """
 ACCURACY = {"equal": 0.7, "ae-kd": 0.9, "ca-mkd": 0.6}
 
 
 @pytest.fixture
-def planned(sharded, in_tmp: Path) -> Plan:
+def plan(sharded: Callable[..., Config], in_tmp: Path) -> Plan:
     """The five files in a folder, planned together at the profile micro."""
     config = sharded(k400=16, ssv2=16, ucf101=96)
     shutil.copytree(JOBS, in_tmp / "jobs")
@@ -58,81 +78,62 @@ def planned(sharded, in_tmp: Path) -> Plan:
     return plan
 
 
-def _finish(folder: RunFolder, accuracy: float) -> None:
-    """Leave what the report reads of a finished network."""
-    hit_N = make_correct(folder.id, "", 0, num_videos=200, accuracy=accuracy)
-    write_measures(
-        folder.rows,
-        folder.id,
-        [Measure(name="top1", value=100 * accuracy, unit="percent")],
-        schema=ROWS,
-    )
-    rows = [
-        {
-            "run_id": folder.id,
-            "key": f"v{i}",
-            "label": 0,
-            "place": 1 - hit,
-            "probability_K": [hit, 1 - hit],
-            "logit_K": [hit, 1 - hit],
-        }
-        for i, hit in enumerate(hit_N.astype(int).tolist())
-    ]
+def write_results(folder: RunFolder, accuracy: float) -> None:
+    """Write the files of a finished classifier that the report reads."""
+    correct_N = make_correct(folder.id, "", 0, num_videos=200, accuracy=accuracy)
+    top1 = Measure(name="top1", value=100 * accuracy, unit="percent")
+    write_measures(folder.rows, folder.id, [top1], schema=ROWS)
+    rows = []
+    for i, is_correct in enumerate(correct_N.astype(int).tolist()):
+        scores = [is_correct, 1 - is_correct]
+        row = {"run_id": folder.id, "key": f"v{i}", "label": 0, "place": 1 - is_correct}
+        rows.append(row | {"probability_K": scores, "logit_K": scores})
     write_table(folder.predictions, rows, schema=PREDICTIONS)
     write_json(folder.done, {"kind": "distill", "seconds": 1.0})
 
 
-def test_it_is_planned_with_the_others_and_shares_their_runs(planned: Plan) -> None:
-    assert len(planned.records) == 5
-    own = [item for item in planned.runs if "weightings" in item.used_by]
-    shared = [item.title for item in own if len(item.used_by) > 1]
-    assert (
-        "pretrain R(2+1)D by RotNet C3 on k400[:16], seed 0" in shared
-        and "train R(2+1)D on ucf101 from labels only, seed 0" in shared
-    )
-    alone = {item.title for item in own if len(item.used_by) == 1}
-    assert alone == {
-        *(
-            f"train R(2+1)D on ucf101 from RotNet C3 + VCOP C1 on k400[:16] ({w}), seed 0"
-            for w in ("equal", "ca-mkd")
-        ),
+def test_it_is_planned_with_the_others_and_shares_their_runs(plan: Plan) -> None:
+    assert len(plan.records) == 5
+    own = [item for item in plan.runs if "weightings" in item.used_by]
+    shared = {item.title for item in own if len(item.used_by) > 1}
+    assert "pretrain R(2+1)D by RotNet C3 on k400[:16], seed 0" in shared
+    assert "train R(2+1)D on ucf101 from labels only, seed 0" in shared
+    teachers = "train R(2+1)D on ucf101 from RotNet C3 + VCOP C1 on k400[:16]"
+    assert {item.title for item in own if len(item.used_by) == 1} == {
+        f"{teachers} (equal), seed 0",
+        f"{teachers} (ca-mkd), seed 0",
         "CKA of student on ucf101, seed 0",
     }
 
 
 def test_its_results_make_a_table_figures_and_verdicts_like_those_of_the_four(
-    planned: Plan, in_tmp: Path
+    plan: Plan, in_tmp: Path
 ) -> None:
-    (record,) = (r for r in planned.records if r.experiment == "weightings")
+    (record,) = (r for r in plan.records if r.experiment == "weightings")
     for cell in record.cells:
         if not cell.role.startswith("map:"):
             accuracy = ACCURACY[cell.case["weighting"]] if cell.role == "student" else 0.5
-            _finish(RunFolder(in_tmp / "runs" / cell.run_id), accuracy)
-    for other in (
-        in_tmp / "runs" / "plans"
-    ).iterdir():  # the other four take seconds to draw, and have nothing to show
-        if not other.name.startswith("weightings."):
-            other.unlink()
-    made = build_report(in_tmp / "runs", to=in_tmp / "report")
-    report = json.loads(made.data.read_text())
+            write_results(RunFolder(in_tmp / "runs" / cell.run_id), accuracy)
+    # The other four take seconds to draw, and have no results.
+    for path in (in_tmp / "runs" / "plans").iterdir():
+        if not path.name.startswith("weightings."):
+            path.unlink()
+    summary = build_report(in_tmp / "runs", to=in_tmp / "report")
+    report = json.loads(summary.data.read_text())
     (table,) = (t for t in report["tables"] if t["table"] == "table5")
-    means = {(n["role"], n["case"]["weighting"]): n["mean"] for n in table["numbers"]}
-    assert {w: means["student", w] for w in ACCURACY} == {w: 100 * a for w, a in ACCURACY.items()}
-    verdicts = {
-        c["claim"]["id"]: c["verdict"] for c in report["claims"] if c["experiment"] == "weightings"
-    }
+    students = [n for n in table["numbers"] if n["role"] == "student"]
+    means = {number["case"]["weighting"]: number["mean"] for number in students}
+    assert means == {weighting: 100 * accuracy for weighting, accuracy in ACCURACY.items()}
+    own_claims = [c for c in report["claims"] if c["experiment"] == "weightings"]
+    verdicts = {checked["claim"]["id"]: checked["verdict"] for checked in own_claims}
     assert verdicts == {"ae_kd_best": "holds", "above_labels": "holds"}
-    page = made.page.read_text(encoding="utf-8")
-    assert (
-        "Three ways to weigh teachers" in page
-        and (in_tmp / "report" / "figures" / "table5_accuracy.png").stat().st_size > 1000
-    )
-    assert [line.split(", ")[1] for line in made.missing] == [
+    assert "Three ways to weigh teachers" in summary.page.read_text(encoding="utf-8")
+    assert [line.split(", ")[1] for line in summary.missing] == [
         "pretrain R(2+1)D by RotNet C3 on k400[:16]",
         "pretrain R(2+1)D by VCOP C1 on k400[:16]",
         "CKA of student on ucf101",
     ]
-    assert all(
-        (in_tmp / "report" / "tables" / f"table5.{kind}").stat().st_size > 100
-        for kind in ("md", "csv", "tex")
-    )
+    figure = in_tmp / "report" / "figures" / "table5_accuracy.png"
+    assert figure.stat().st_size > 1000
+    for kind in ("md", "csv", "tex"):
+        assert (in_tmp / "report" / "tables" / f"table5.{kind}").stat().st_size > 100

@@ -53,7 +53,7 @@ def mark_failed(folder: RunFolder, reason: str) -> None:
 
 
 def write_predictions(folder: RunFolder, correct_N: np.ndarray) -> None:
-    """Write predictions over 4 classes; a wrong one gives the next class the highest probability."""
+    """Write predictions over 4 classes; a wrong one predicts the class after the label."""
     rows = []
     for i, is_correct in enumerate(correct_N.tolist()):
         label = i % 4
