@@ -2,6 +2,7 @@
 is queued.
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -116,3 +117,22 @@ def real_slurm() -> None:
         pytest.skip("no SLURM here: sbatch is not on PATH")
     if subprocess.run(["sinfo"], capture_output=True, check=False).returncode:
         pytest.skip("no SLURM here: sinfo gets no answer")
+
+
+def run_array_element(slurm: Path, job_id: str) -> subprocess.CompletedProcess[str]:
+    """Run the script of an array's element, as SLURM would: `41_1` is the second element of 41."""
+    array, _, index = job_id.partition("_")
+    job = {
+        "SLURM_JOB_ID": array,
+        "SLURM_ARRAY_JOB_ID": array,
+        "SLURM_ARRAY_TASK_ID": index,
+        "SLURM_PROCID": "0",
+        "SLURM_NTASKS": "1",
+    }
+    return subprocess.run(
+        ["bash", str(slurm / f"{array}.sbatch")],
+        env={**os.environ, **job},
+        capture_output=True,
+        text=True,
+        check=False,
+    )

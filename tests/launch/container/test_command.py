@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from support.launching import act, config_in, events, ids, plan_of
+from support.slurm import run_array_element
 from support.wait import wait_until
 
 from kdbatch.base.errors import UserError
@@ -160,20 +161,7 @@ def test_an_element_of_an_array_runs_in_the_image(slurm, stand_in_package, tmp_p
         config.container, env={**config.container.env, "PYTHONPATH": str(stand_in_package.parent)}
     )
     submit_arrays(plan, config=replace(config, container=bound))
-    job = {
-        "SLURM_JOB_ID": "41",
-        "SLURM_ARRAY_JOB_ID": "41",
-        "SLURM_ARRAY_TASK_ID": "1",
-        "SLURM_PROCID": "0",
-        "SLURM_NTASKS": "1",
-    }
-    ended = subprocess.run(
-        ["bash", str(slurm / "41.sbatch")],
-        env={**os.environ, **job},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ended = run_array_element(slurm, "41_1")
     assert ended.returncode == 0, ended.stderr
     assert events(plan, config) == ["begin b", "end b"]
     assert "PYTHONPATH" not in (slurm / "apptainer_env.txt").read_text()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.launching import assert_golden_script, config_in
+from support.slurm import run_array_element
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.progress import silent
@@ -54,19 +55,7 @@ def test_sbatch_text(slurm, tmp_path):
 
 def test_an_element_is_the_same_command_with_its_range_in_the_same_folder(slurm, tmp_path):
     submit_shard_array(_array(tmp_path, range(0, 20), range(20, 40)), config=config_in(tmp_path))
-    job = {
-        "SLURM_JOB_ID": "41",
-        "SLURM_ARRAY_JOB_ID": "41",
-        "SLURM_ARRAY_TASK_ID": "1",
-        "SLURM_PROCID": "0",
-        "SLURM_NTASKS": "1",
-    }
-    ended = subprocess.run(
-        ["bash", str(slurm / "41.sbatch")],
-        env={**os.environ, **job},
-        capture_output=True,
-        check=False,
-    )
+    ended = run_array_element(slurm, "41_1")
     assert ended.returncode == 0, ended.stderr
     assert (
         (tmp_path / "slurm" / "train" / "shards-00020-00040.log").read_text().startswith("kdbatch ")

@@ -18,6 +18,7 @@ from support.launching import (
     ids,
     plan_of,
 )
+from support.slurm import run_array_element
 from support.wait import wait_until
 
 from kdbatch.base.errors import UserError
@@ -208,19 +209,7 @@ def test_an_element_becomes_the_worker_of_its_own_run(slurm, stand_in_package, t
     plan, config = plan_of({"a": (), "b": ()}), config_in(tmp_path)
     submit_arrays(plan, config=config)
     act(plan, config, "b", **how)
-    job = {
-        "SLURM_JOB_ID": "41",
-        "SLURM_ARRAY_JOB_ID": "41",
-        "SLURM_ARRAY_TASK_ID": "1",
-        "SLURM_PROCID": "0",
-        "SLURM_NTASKS": "1",
-    }
-    ended = subprocess.run(
-        ["bash", str(slurm / "41.sbatch")],
-        env={**os.environ, **job},
-        capture_output=True,
-        check=False,
-    )
+    ended = run_array_element(slurm, "41_1")
     assert ended.returncode == code, ended.stderr
     assert set(events(plan, config)) == {"begin b"} | {
         {0: "end b", 85: "stop b"}.get(code, "begin b")
