@@ -8,7 +8,7 @@ PROFILE := toy
 # What the image is built on, see container/README.md: make image BASE=--debian, make image BASE='--on OLD.sif'
 BASE := --docker python:3.11.11-slim-bookworm
 
-.PHONY: demo study lint quick test test-slow test-learning test-cluster check map image clean
+.PHONY: demo study lint quick quick-newest quick-host test test-slow test-learning test-cluster check map image clean
 
 # From raw toy videos to a report, in a few minutes on two cores; a second time only the report is made anew.
 demo: $(VENV)/.made
@@ -38,6 +38,18 @@ lint: $(VENV)/.made
 QUICK := tests/base tests/vocab tests/plan tests/result tests/test_rooms.py tests/test_language.py tests/test_map.py
 quick: $(VENV)/.made
 	@$(BIN)/pytest -q -n 2 -m "not slow" $(QUICK)
+
+# The same with the host part alone, on the newest Python that is found here.
+quick-newest:
+	@for python in python3.13 $$HOME/.pyenv/versions/3.13*/bin/python python3.12 $$HOME/.pyenv/versions/3.12*/bin/python; do \
+		"$$python" -c "" 2>/dev/null && exec $(MAKE) --no-print-directory quick-host HOST_PYTHON="$$python"; done; \
+	echo "no Python newer than that of .venv was found"
+
+HOST_VENV := $(CURDIR)/.venv-newest
+quick-host:
+	@rm -rf $(HOST_VENV) && $(HOST_PYTHON) -m venv $(HOST_VENV)
+	@PIP_CONSTRAINT=$(CURDIR)/container/requirements.lock $(HOST_VENV)/bin/pip install -q --disable-pip-version-check -e '.[dev]'
+	@$(HOST_VENV)/bin/pytest -q -n 2 -m "not slow" -p no:cacheprovider $(QUICK)
 
 test: $(VENV)/.made
 	@$(BIN)/pytest -n 2 --dist loadgroup -m "not slow and not learning and not cluster"
