@@ -1,6 +1,4 @@
-"""Files appear whole or not at all: write `x.part`, then rename (an interrupted writer leaves only
-a `.part`).
-"""
+"""Writes files atomically: a `.part` file first, then a rename; reads and writes JSON."""
 
 import contextlib
 import json
@@ -17,10 +15,10 @@ _STALE_SECONDS = 3600
 
 
 def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary file beside `path`, then put it in place atomically.
+    """Let `write` fill a temporary file in the folder of `path`, then rename it to `path`.
 
-    The temporary name carries host and process id, so two writers never share one, on two nodes
-    neither; the last to finish wins.
+    The temporary name includes host and process id, so two writers never share one, not even on two
+    nodes. The last writer to finish wins; an interrupted writer leaves a `.part` file only.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.part")
@@ -34,10 +32,10 @@ def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """The folder that a command was told to write to, with those above it.
+    """Make the folder that a command writes to, and its parents.
 
     Raises:
-        UserError: a file is in its place, or it may not be made.
+        UserError: there is a file of that name, or permission is missing.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -48,19 +46,20 @@ def make_folder(path: Path) -> None:
 
 
 def remove_abandoned_parts(folder: Path, names: str) -> None:
-    """Delete the temporary files of killed writers. One of another node may still be at work: there
-    only age tells.
+    """Delete the temporary files that killed writers left for files matching the glob `names`.
+
+    Whether a writer on another node still runs is not known: its file is deleted after an hour
+    without a change.
     """
     for part in folder.glob(f"{names}.part"):
-        with contextlib.suppress(
-            FileNotFoundError
-        ):  # its writer has just put it in place, or another builder has deleted it
+        # A file vanishes when its writer renames it, or when another process deletes it.
+        with contextlib.suppress(FileNotFoundError):
             if _is_dead(part) or part.stat().st_mtime < time.time() - _STALE_SECONDS:
                 part.unlink()
 
 
 def _is_dead(part: Path) -> bool:
-    """Whether the process that wrote it was one of this host, and is no more."""
+    """Whether its writer was a process of this host that does not run any more."""
     stem, _, process = part.name.removesuffix(".part").rpartition(".")
     if not (stem.endswith(f".{socket.gethostname()}") and process.isdecimal()):
         return False
@@ -74,18 +73,17 @@ def _is_dead(part: Path) -> bool:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8, atomically."""
     atomic_write(path, lambda part: _write_text(part, text))
 
 
 def write_json(path: Path, value: Any) -> None:
-    """`value` as indented JSON, keys in the order in which they were given: the order of axes and
-    roles means something.
-    """
+    """Write `value` as indented JSON, atomically; keys keep their order, which has a meaning."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
 def load_json(path: Path) -> Any:
-    """The JSON value stored in `path`.
+    """Read the JSON value in `path`.
 
     Raises:
         UserError: the file is missing, unreadable or not JSON.

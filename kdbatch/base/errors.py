@@ -1,7 +1,8 @@
-"""The one exception that a user may see."""
+"""The exception for mistakes of the user."""
 
 
 class UserError(Exception):
-    """A user's slip: where, what was found, what would do, the command to type. Printed as one
-    line, exit 2.
+    """A mistake that the user can correct. It is printed as one line, and the exit code is 2.
+
+    The message has the place, what was found there, what is valid, and the command to type.
     """

@@ -1,4 +1,4 @@
-"""`flock`s: who holds a run, and who submits."""
+"""File locks (`flock`): of runs while they execute, and of submissions."""
 
 import contextlib
 import fcntl
@@ -9,11 +9,11 @@ from kdbatch.base.errors import UserError
 
 
 def is_held(path: Path) -> bool:
-    """Whether another process holds the lock. Asking takes a free lock for an instant, so ask only
-    where there is a doubt.
+    """Whether another process holds the lock.
 
-    A shared lock conflicts with the holder's as well, and NFS gives an exclusive one only to who
-    may write.
+    The test takes a free lock for an instant, so a process that tries to take it then may fail. It
+    takes a shared lock, which conflicts with the holder's exclusive one: NFS gives exclusive locks
+    only to files that are open for writing.
     """
     try:
         with path.open("rb") as file:
@@ -27,7 +27,7 @@ def is_held(path: Path) -> bool:
 
 @contextlib.contextmanager
 def hold_lock(path: Path) -> Iterator[None]:
-    """Inside, we hold the lock; until then, wait for who holds it.
+    """Hold the lock inside the `with` block; wait for it first.
 
     Raises:
         UserError: the file system has no locks.
@@ -38,6 +38,7 @@ def hold_lock(path: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX)
         except OSError as error:
             raise UserError(
-                f"{path}: cannot be locked ({error.strerror}). Use a file system with locks; Lustre is mounted with flock"
+                f"{path}: cannot be locked ({error.strerror}). "
+                "Use a file system with locks; Lustre needs the mount option flock"
             ) from error
         yield

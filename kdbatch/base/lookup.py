@@ -1,4 +1,4 @@
-"""Names resolve here and nowhere else: a registry is a dict, `lookup` is the lookup that helps."""
+"""Looks names up in registries, which are dicts, with an error that suggests the nearest name."""
 
 import difflib
 from collections.abc import Collection, Mapping
@@ -13,7 +13,7 @@ def lookup(table: Mapping[str, T], name: str, *, where: str) -> T:
     """The entry called `name`.
 
     Raises:
-        UserError: no such entry; names the nearest one and all of them.
+        UserError: there is none; the message has the nearest name and all names.
     """
     if name in table:
         return table[name]
@@ -21,6 +21,6 @@ def lookup(table: Mapping[str, T], name: str, *, where: str) -> T:
 
 
 def did_you_mean(name: str, known: Collection[str]) -> str:
-    """` Did you mean 'x'?` when something known is near, else nothing."""
+    """` Did you mean 'x'?` for the known name that is nearest; empty if none is similar."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f" Did you mean {close[0]!r}?" if close else ""

@@ -1,5 +1,6 @@
-"""Types at the door: a parsed YAML, TOML or JSON value becomes a frozen dataclass here, once, or a
-UserError.
+"""Converts parsed YAML, TOML and JSON values to frozen dataclasses; errors name the field.
+
+After the conversion no code handles the raw values.
 """
 
 import dataclasses
@@ -16,12 +17,13 @@ T = TypeVar("T")
 
 
 def parse(cls: type[T], raw: Any, *, where: str) -> T:
-    """Build `cls` (a dataclass) from a mapping; nested dataclasses, tuples, dicts, unions and
-    Literals are read in depth.
+    """Build the dataclass `cls` from a mapping.
+
+    Fields may be dataclasses, tuples, dicts, unions and Literals, nested to any depth.
 
     Raises:
-        UserError: an unknown or missing field, or a value of the wrong type; `where` and the
-        field's path are named.
+        UserError: an unknown or missing field, or a value of the wrong type; the message starts
+            with `where` and the field's path.
     """
     return _value(cls, raw, where)
 
@@ -33,8 +35,9 @@ def _dataclass(cls: Any, raw: Any, where: str) -> Any:
     for name in raw:
         if name not in hints:
             known = ", ".join(hints) or "none"
+            suggestion = did_you_mean(str(name), hints)
             raise UserError(
-                f"{where}.{name}: {cls.__name__} has no such field.{did_you_mean(str(name), hints)} Fields: {known}."
+                f"{where}.{name}: {cls.__name__} has no such field.{suggestion} Fields: {known}."
             )
     for name in required:
         if name not in raw:
@@ -49,7 +52,8 @@ def _dataclass(cls: Any, raw: Any, where: str) -> Any:
 @functools.cache
 def _fields(cls: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The types of a dataclass's fields by name, and the names of those without a default.
-    Thousands of files share few classes.
+
+    Cached: thousands of files are parsed into few classes.
     """
     hints = typing.get_type_hints(cls)
     fields = [f for f in dataclasses.fields(cls) if f.init]
@@ -76,9 +80,9 @@ def _value(hint: Any, raw: Any, where: str) -> Any:
     if origin is typing.Literal:
         if raw in args and type(raw) in {type(a) for a in args}:
             return raw
-        raise UserError(
-            f"{where}: found {_shown(raw)}.{did_you_mean(str(raw), [str(a) for a in args])} One of: {', '.join(map(str, args))}."
-        )
+        choices = [str(a) for a in args]
+        suggestion = did_you_mean(str(raw), choices)
+        raise UserError(f"{where}: found {_shown(raw)}.{suggestion} One of: {', '.join(choices)}.")
     if origin in (typing.Union, types.UnionType):
         return _union(args, raw, where)
     if origin is tuple:
@@ -107,8 +111,9 @@ def _union(args: tuple[Any, ...], raw: Any, where: str) -> Any:
 
 @functools.cache
 def _tag(choices: tuple[Any, ...]) -> str:
-    """The field by which dataclasses tell each other apart: a Literal of one value, another one in
-    each. Empty where there is none.
+    """The field that distinguishes dataclasses: a Literal of one value, different in each.
+
+    Empty where there is no such field.
     """
     if not all(dataclasses.is_dataclass(choice) for choice in choices):
         return ""
@@ -125,17 +130,18 @@ def _tag(choices: tuple[Any, ...]) -> str:
 
 
 def _tagged(choices: tuple[Any, ...], raw: Mapping[Any, Any], where: str, *, tag: str) -> Any:
-    """The choice that `raw` names, so that a slip inside is told by its own place and not as a
-    failure of every choice.
+    """Parse the one choice that `raw` names.
+
+    So an error inside is reported at its own place, and not as a failure of every choice.
     """
     by_value = {typing.get_args(_fields(choice)[0][tag])[0]: choice for choice in choices}
     if tag not in raw:
+        known = ", ".join(map(str, by_value))
         raise UserError(
-            f"{where}: needs the field {tag!r}, which says what this is. One of: {', '.join(map(str, by_value))}."
+            f"{where}: needs the field {tag!r}, which selects the type. One of: {known}."
         )
-    return _value(
-        by_value[_value(typing.Literal[*by_value], raw[tag], f"{where}.{tag}")], raw, where
-    )
+    value = _value(typing.Literal[*by_value], raw[tag], f"{where}.{tag}")
+    return _value(by_value[value], raw, where)
 
 
 def _tuple(args: tuple[Any, ...], raw: Any, where: str) -> tuple[Any, ...]:

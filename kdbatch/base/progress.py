@@ -1,10 +1,10 @@
-"""How a room tells a waiting person how far it is; cli/commands.py shows it."""
+"""The callback by which a long task reports its progress; cli/terminal.py displays it."""
 
 from collections.abc import Callable
 
 Progress = Callable[[int, int, str], None]
-"""Called with (done, total, what is being done now)."""
+"""Called with the number of finished steps, the total, and a note on the current step."""
 
 
 def silent(done: int, total: int, note: str) -> None:
-    """Shows nothing."""
+    """Ignore the progress."""

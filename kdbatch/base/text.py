@@ -1,4 +1,4 @@
-"""Numbers of things, for people."""
+"""Formats counts for messages."""
 
 
 def plural(num: int, noun: str) -> str:

@@ -3,7 +3,6 @@
 import ctypes
 import fcntl
 import os
-import signal
 import sys
 import time
 import traceback
@@ -15,6 +14,7 @@ import torch
 
 from kdbatch.base.atomic_write import write_text
 from kdbatch.base.errors import UserError
+from kdbatch.base.processes import end_with_parent
 from kdbatch.run.context import RunContext
 from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.decoding.frame_cache import FrameCache
@@ -44,7 +44,6 @@ from kdbatch.vocab.retry_policy import (
 from kdbatch.vocab.runs import Assignment, Cache, RunFolder
 from kdbatch.vocab.status import RunState
 
-_PR_SET_PDEATHSIG = 1
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 _GO = b"go"
 
@@ -274,9 +273,5 @@ def _die_with_parent() -> None:
     """A worker of the local queue must not outlive it: the kernel sends SIGTERM when the queue
     dies, however it dies.
     """
-    queue_pid = Start.from_environment(os.environ).parent_pid
-    if not queue_pid:
-        return
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != queue_pid:  # it died before the call
-        os.kill(os.getpid(), signal.SIGTERM)
+    if queue_pid := Start.from_environment(os.environ).parent_pid:
+        end_with_parent(queue_pid)

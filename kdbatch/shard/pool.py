@@ -1,31 +1,28 @@
-"""Work spread over processes: results in the order of the jobs, a bounded number under way, nobody
-left behind.
-"""
+"""Maps a function over jobs in worker processes that end with their parent."""
 
 import multiprocessing
-import multiprocessing.connection
 import os
 import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from typing import TypeVar
 
 from kdbatch.base.errors import UserError
+from kdbatch.base.processes import end_with_parent
 
-Task = TypeVar("Task")
-Done = TypeVar("Done")
+Job = TypeVar("Job")
+Result = TypeVar("Result")
 
 
 def map_parallel(
-    work: Callable[[Task], Done], jobs: Iterable[Task], *, processes: int
-) -> Generator[Done, None, None]:
-    """`work(job)` for every job, in order, in `processes` processes; in this one where `processes`
-    is 1; 0 is one per core.
+    work: Callable[[Job], Result], jobs: Iterable[Job], *, processes: int
+) -> Generator[Result, None, None]:
+    """Yield `work(job)` for every job, in the order of `jobs`.
 
-    At most four jobs per process are under way, so neither jobs nor results pile up behind a slow
-    reader.
+    `processes` workers share the jobs; 0 means one worker per core, and 1 means this process. At
+    most four jobs per worker are submitted ahead, so that neither jobs nor results pile up behind a
+    slow consumer. The workers end with the thread that consumes the results.
 
     Raises:
         UserError: `processes` is below 0.
@@ -33,19 +30,19 @@ def map_parallel(
     """
     if processes < 0:
         raise UserError(
-            f"{processes} processes asked for. Say 1 or more, or leave it out for one per core."
+            f"--processes: found {processes}. Write 1 or more, or leave it out for one per core."
         )
     # A container or a SLURM allocation may own fewer cores than the machine has.
     processes = processes or len(os.sched_getaffinity(0))
     if processes == 1:
         yield from map(work, jobs)
         return
-    # Spawned, not forked: the caller may run threads (a progress bar), and a fork copies their
-    # locks in whatever state they are.
+    # Spawned, not forked: the caller may run threads (a progress bar), and a fork copies locks that
+    # they hold.
     pool = ProcessPoolExecutor(
         processes, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
     )
-    waiting: deque[Future[Done]] = deque()
+    waiting: deque[Future[Result]] = deque()
     try:
         for job in jobs:
             waiting.append(pool.submit(work, job))
@@ -58,15 +55,8 @@ def map_parallel(
 
 
 def _start_worker() -> None:
-    """Ctrl-C is the parent's to handle; and a worker whose parent was killed must not wait for ever
-    for its next job.
-    """
+    """Leave Ctrl-C to the parent, and end with it instead of waiting for jobs for ever."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-
-
-def _leave_with_parent() -> None:
     parent = multiprocessing.parent_process()
-    if parent is not None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)
+    if parent is not None and parent.pid is not None:
+        end_with_parent(parent.pid, signal.SIGKILL)

@@ -39,7 +39,7 @@ def test_0_processes_are_one_per_core_and_fewer_are_refused() -> None:
     pids = set(map_parallel(_slow_pid, range(8), processes=0))
     assert os.getpid() not in pids or len(os.sched_getaffinity(0)) == 1
     assert len(pids) <= len(os.sched_getaffinity(0))
-    with pytest.raises(UserError, match="-1 processes asked for"):
+    with pytest.raises(UserError, match="--processes: found -1"):
         list(map_parallel(abs, [1], processes=-1))
 
 

@@ -5,16 +5,13 @@ a container runtime does. `python -m kdbatch.launch.local.signal_forwarder COMMA
 the command's code, or with 128 plus the number of the signal that ended it.
 """
 
-import ctypes
-import os
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 
+from kdbatch.base.processes import signal_on_parent_exit
 from kdbatch.launch.machine import queue_pid
-
-PR_SET_PDEATHSIG = 1
 
 
 def main(command: Sequence[str]) -> int:
@@ -29,8 +26,8 @@ def main(command: Sequence[str]) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
         signal.signal(number, forward)
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if received or os.getppid() != queue_pid():  # the queue died before the call of prctl
+    queue_is_alive = signal_on_parent_exit(queue_pid())
+    if received or not queue_is_alive:
         return 128 + signal.SIGTERM
     children.append(subprocess.Popen(command))
     for number in received:  # while the child was started

@@ -1,0 +1,26 @@
+"""Ends a process when its parent ends, however the parent ends."""
+
+import ctypes
+import os
+import signal
+
+_PR_SET_PDEATHSIG = 1  # of sys/prctl.h
+
+
+def signal_on_parent_exit(parent_pid: int, number: signal.Signals = signal.SIGTERM) -> bool:
+    """Let the kernel send `number` to this process when its parent ends; prctl(2), Linux only.
+
+    Returns False where `parent_pid` is not, or no longer, the parent: then no signal will come.
+
+    The kernel forgets the request if this process, or one that it becomes by exec, changes
+    credentials, as a container runtime does. It also sends the signal when only the thread ends
+    that started this process.
+    """
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number)
+    return os.getppid() == parent_pid
+
+
+def end_with_parent(parent_pid: int, number: signal.Signals = signal.SIGTERM) -> None:
+    """Let `number` end this process when its parent ends; now, if the parent has ended already."""
+    if not signal_on_parent_exit(parent_pid, number):
+        os.kill(os.getpid(), number)
