@@ -55,7 +55,7 @@ def describe_blocks(
     rng: np.random.Generator,
     num_surrogates: int = 200,
     deflated_LL: np.ndarray | None = None,
-    quiet_LL: np.ndarray | None = None,
+    without_outliers_LL: np.ndarray | None = None,
 ) -> BlockStructure:
     """Measure a symmetric map of layers of the given kinds.
 
@@ -87,7 +87,7 @@ def describe_blocks(
         grid_share=grid_share,
         block_share=block_share,
         pc1_drop=None if deflated_LL is None else _mean_within(value_LL - deflated_LL, same_LL),
-        loud_drop=None if quiet_LL is None else _mean_within(value_LL - quiet_LL, same_LL),
+        loud_drop=None if without_outliers_LL is None else _mean_within(value_LL - without_outliers_LL, same_LL),
     )
 
 

@@ -26,7 +26,7 @@ class LayerSimilarity:
     """Similarity of every layer of A with every layer of B; of a self map also what drives it."""
 
     value_LM: np.ndarray
-    drivers: DominantComponents | None
+    dominant: DominantComponents | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ def compute_cka(
     whole, halves, faults = (
         MapSums(),
         [(half_m, MapSums()) for half_m in (() if halves_Sm is None else halves_Sm)],
-        Faults(titles),
+        NonFiniteLayers(titles),
     )
     num_clips = batch_clips = 0
     grams: list[Tensor] = []
@@ -79,7 +79,7 @@ def compute_cka(
             batch_clips = _checked_size(clip_BCTHW, before=batch_clips)
             num_clips += batch_clips
             grams = [capture.grams(clip_BCTHW) for capture in captures]
-            if faults.found(grams):
+            if faults.found_in(grams):
                 break
             whole.add(grams)
             for half_m, sums in halves:
@@ -88,7 +88,7 @@ def compute_cka(
         raise UserError(
             "compare: no batch of clips to compare on. Take more videos, or lower compare.batch_clips."
         )
-    faults.refuse([capture.layers for capture in captures], group)
+    faults.raise_if_any([capture.layers for capture in captures], group)
     return CkaResult(
         whole=whole.result(group),
         halves=tuple(sums.result(group) for _, sums in halves),
@@ -118,11 +118,11 @@ class MapSums:
         """Over the batches of a whole team."""
         return LayerSimilarity(
             value_LM=self._plain.result(group),
-            drivers=self._drivers.result(group) if self._is_self else None,
+            dominant=self._drivers.result(group) if self._is_self else None,
         )
 
 
-class Faults:
+class NonFiniteLayers:
     """Which layers gave NaN or infinity. One of them would be in every number of the map, and of
     the maps of all processes.
 
@@ -134,12 +134,12 @@ class Faults:
         self._titles = titles
         self._counts: list[Tensor] = []
 
-    def found(self, grams: Sequence[Tensor]) -> bool:
+    def found_in(self, grams: Sequence[Tensor]) -> bool:
         """Look at one batch's Grams of each network."""
         self._counts = [(~gram_Lnn.sum((1, 2)).isfinite()).long() for gram_Lnn in grams]
         return any(bool(count_L.any()) for count_L in self._counts)
 
-    def refuse(self, layers: Sequence[Sequence[str]], group: ProcessGroup) -> None:
+    def raise_if_any(self, layers: Sequence[Sequence[str]], group: ProcessGroup) -> None:
         """Every process refuses when one has found something: none waits for the others' sums."""
         for count_L, names, title in zip(
             self._counts, layers, self._titles, strict=False

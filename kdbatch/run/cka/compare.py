@@ -11,7 +11,7 @@ from kdbatch.result.schema import CKA, ROWS
 from kdbatch.result.write import Measure, write_measures, write_table
 from kdbatch.run.cka.block_structure import describe_blocks
 from kdbatch.run.cka.cka import CkaResult, LayerSimilarity, compute_cka
-from kdbatch.run.cka.half_batches import intervals, random_halves
+from kdbatch.run.cka.half_batches import jackknife_intervals, random_halves
 from kdbatch.run.context import RunContext
 from kdbatch.run.data.batches import EvaluationBatches, iterate_batches, load_videos
 from kdbatch.run.data.sampling import evenly_spaced_clips
@@ -53,7 +53,7 @@ def compare(recipe: Compare, assignment: Assignment, context: RunContext) -> Sta
             _numbers(half, kinds=result.kinds_a, seed=assignment.run.seed, num_surrogates=0)
             for half in result.halves
         ]
-        numbers |= intervals(numbers, of_halves)
+        numbers |= jackknife_intervals(numbers, of_halves)
         measures = [
             Measure(name=name, value=value, unit="1", subset=recipe.data.title)
             for name, value in numbers.items()
@@ -110,7 +110,7 @@ def _numbers(
         rng=rng_for(seed, "surrogates"),
         num_surrogates=num_surrogates,
         deflated_LL=drivers.deflated_LL,
-        quiet_LL=drivers.quiet_LL,
+        without_outliers_LL=drivers.without_outliers_LL,
     )
     numbers |= {
         name: float(value) for name, value in vars(blocks).items() if isinstance(value, int | float)

@@ -30,7 +30,7 @@ class DominantComponents:
     """
 
     deflated_LL: np.ndarray
-    quiet_LL: np.ndarray | None
+    without_outliers_LL: np.ndarray | None
     pc1_share_L: np.ndarray
     pc1_block_mass: float
 
@@ -45,7 +45,7 @@ class DominantComponentSums:
 
     def add(self, gram_Lnn: Tensor) -> None:
         """Column-centred Grams of one batch."""
-        split = spectrum(gram_Lnn)
+        split = remove_first_component(gram_Lnn)
         self._deflated.add(u_centred(split.rest_Lnn))
         quiet = without_outliers(gram_Lnn)
         self._has_quiet = len(quiet) < gram_Lnn.shape[1]
@@ -66,14 +66,14 @@ class DominantComponentSums:
         start, stop = longest_run(overlap_LL, SAME_COMPONENT)
         return DominantComponents(
             deflated_LL=self._deflated.result(group),
-            quiet_LL=self._quiet.result(group) if self._has_quiet else None,
+            without_outliers_LL=self._quiet.result(group) if self._has_quiet else None,
             pc1_share_L=share_L,
             pc1_block_mass=float(share_L[start:stop].mean()) if stop > start else 0.0,
         )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spectrum:
+class FirstComponent:
     """Grams of one batch without their first principal component, that component (unit length) and
     its share of the variance.
     """
@@ -83,7 +83,7 @@ class Spectrum:
     share_L: Tensor
 
 
-def spectrum(gram_Lnn: Tensor) -> Spectrum:
+def remove_first_component(gram_Lnn: Tensor) -> FirstComponent:
     """Split centred Grams at their largest eigenvalue.
 
     A^4096 is its first component alone, unless the second is within half a percent of it, and then
@@ -107,7 +107,7 @@ def spectrum(gram_Lnn: Tensor) -> Spectrum:
     for _ in range(2):
         vector_Ln1 = torch.nn.functional.normalize(scaled_Lnn @ vector_Ln1, dim=1)
     top_L11 = vector_Ln1.mT @ (gram_Lnn @ vector_Ln1)
-    return Spectrum(
+    return FirstComponent(
         rest_Lnn=torch.baddbmm(gram_Lnn, top_L11 * vector_Ln1, vector_Ln1.mT, alpha=-1),
         vector_Ln=vector_Ln1[:, :, 0],
         share_L=(top_L11 / trace_L11)[:, 0, 0],

@@ -65,7 +65,7 @@ class LayerCapture:
             name for name, _ in model.named_modules()
         }, "no such module"
 
-    def chosen(self) -> tuple[str, ...]:
+    def captured_names(self) -> tuple[str, ...]:
         """Full names of the modules that are captured, in the order in which the model holds them."""
         return tuple(
             name for name, module in self.model.named_modules() if self._is_chosen(name, module)
@@ -77,7 +77,7 @@ class LayerCapture:
                 setattr, module, "training", module.training
             )  # each its own: some are frozen in evaluation mode
         self.model.eval()
-        for name in self.chosen():
+        for name in self.captured_names():
             self._exit.callback(
                 self.model.get_submodule(name).register_forward_hook(self._recorder(name)).remove
             )

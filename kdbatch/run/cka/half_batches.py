@@ -47,7 +47,7 @@ def half_gram(gram_Lnn: Tensor, half_m: Tensor) -> Tensor:
     return part_Lmm - mean_L1m - mean_L1m.mT + mean_L1m.mean(2, keepdim=True)
 
 
-def intervals(numbers: dict[str, float], of_halves: list[dict[str, float]]) -> dict[str, float]:
+def jackknife_intervals(numbers: dict[str, float], of_halves: list[dict[str, float]]) -> dict[str, float]:
     """`name_low` and `name_high`, a 95 % interval by the normal law, for each number that was
     measured on the halves.
     """

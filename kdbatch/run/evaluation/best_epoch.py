@@ -99,7 +99,7 @@ class BestEpoch:
             context=self._worker,
             may_stop=False,  # the epoch that led here is not saved yet
         )
-        score = found.top(1)
+        score = found.top_share(1)
         if score > self.score:
             self.epoch, self.score = epoch, score
             self.weights = {

@@ -44,10 +44,10 @@ def evaluate(
         write_table(context.folder.predictions, _rows(found, context.folder.id), schema=PREDICTIONS)
     where = evaluation.test.title
     shares = {
-        "top1": found.top(1),
-        "top5": found.top(5),
-        "clip_top1": found.clip_top(1),
-        "clip_top5": found.clip_top(5),
+        "top1": found.top_share(1),
+        "top5": found.top_share(5),
+        "clip_top1": found.clip_top_share(1),
+        "clip_top5": found.clip_top_share(5),
     }
     measures = [
         Measure(name=name, value=100 * share, unit="percent", subset=where)

@@ -27,19 +27,19 @@ class Predictions:
     label_N: np.ndarray
     probability_NK: np.ndarray
     logit_NK: np.ndarray
-    clip_place_NC: np.ndarray
+    clip_rank_NC: np.ndarray
 
     @property
     def num_videos(self) -> int:
         return len(self.keys)
 
-    def top(self, k: int) -> float:
+    def top_share(self, k: int) -> float:
         """Share of videos whose label is among the k most probable classes."""
         return top_k(self.probability_NK, self.label_N, k)
 
-    def clip_top(self, k: int) -> float:
+    def clip_top_share(self, k: int) -> float:
         """The same of single clips."""
-        return float((self.clip_place_NC < k).mean())
+        return float((self.clip_rank_NC < k).mean())
 
 
 def predict(
@@ -84,7 +84,7 @@ def predict(
         label_N=label_N,
         probability_NK=probability_NK,
         logit_NK=logit_NK,
-        clip_place_NC=place_NC,
+        clip_rank_NC=place_NC,
     )
 
 

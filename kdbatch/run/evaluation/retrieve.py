@@ -41,13 +41,13 @@ def retrieve(recipe: Retrieve, assignment: Assignment, context: RunContext) -> S
         load_weights(checked_weights(context.folder.parent(parent)), backbone)
     backbone.to(context.device).eval()
     shards_dir = Path(assignment.shards_dir)
-    gallery, gallery_label_G = features_of(backbone, recipe.data, recipe, shards_dir, context)
-    queries, query_label_Q = features_of(
+    gallery, gallery_label_G = subset_features(backbone, recipe.data, recipe, shards_dir, context)
+    queries, query_label_Q = subset_features(
         backbone, recipe.evaluation.test, recipe, shards_dir, context
     )
     measures = []
     for prefix, query_QD, gallery_GD in zip(("", "maxpool_"), queries, gallery, strict=True):
-        place_Q = first_of_class(query_QD, query_label_Q, gallery_GD, gallery_label_G)
+        place_Q = rank_of_class(query_QD, query_label_Q, gallery_GD, gallery_label_G)
         for k in recipe.ranks:
             share = float((place_Q < k).double().mean())
             measures.append(
@@ -77,7 +77,7 @@ def retrieve(recipe: Retrieve, assignment: Assignment, context: RunContext) -> S
     return StageFacts(num_queries=len(query_label_Q), num_gallery=len(gallery_label_G))
 
 
-def first_of_class(
+def rank_of_class(
     query_QD: Tensor, query_label_Q: Tensor, gallery_GD: Tensor, gallery_label_G: Tensor
 ) -> Tensor:
     """How many gallery videos are more similar to each query than the first of its own class; G
@@ -101,7 +101,7 @@ def first_of_class(
     return torch.cat(place_Q)
 
 
-def features_of(
+def subset_features(
     backbone: VideoBackbone, subset: Subset, recipe: Retrieve, shards_dir: Path, context: RunContext
 ) -> tuple[tuple[Tensor, Tensor], Tensor]:
     """((pooled, pooled by the maximum), labels) of a subset's videos, features averaged over views."""

@@ -82,6 +82,6 @@ class Classifier(nn.Module):
         return self.forward_head(self.backbone.forward_features(clip_BCTHW))
 
 
-def scaled(num_channels: int, width: float, *, multiple: int = 1) -> int:
+def scaled_channels(num_channels: int, width: float, *, multiple: int = 1) -> int:
     """`width` times as many channels, rounded to a positive multiple."""
     return max(1, round(num_channels * width / multiple)) * multiple

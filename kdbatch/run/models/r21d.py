@@ -20,7 +20,7 @@ from collections import OrderedDict
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kdbatch.run.models.network import VideoBackbone, scaled
+from kdbatch.run.models.network import VideoBackbone, scaled_channels
 
 Triple = tuple[int, int, int]
 ONE: Triple = (1, 1, 1)
@@ -118,7 +118,7 @@ def r21d_10(*, width: float) -> VideoBackbone:
     """The network with PyTorch's default initial weights, as its source has. Maps of a 16x112x112
     clip at width 1: 64x16x56x56 (stem), 64x16x56x56, 128x8x28x28, 256x4x14x14, 512x2x7x7.
     """
-    stem, *stages = (scaled(channels, width) for channels in (64, 64, 128, 256, 512))
+    stem, *stages = (scaled_channels(channels, width) for channels in (64, 64, 128, 256, 512))
     layers: dict[str, nn.Module] = {
         "conv1": FactorisedConv(3, stem, kernel=(3, 7, 7), stride=(1, 2, 2), padding=(1, 3, 3)),
         "bn1": nn.BatchNorm3d(stem),

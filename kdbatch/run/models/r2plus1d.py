@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torchvision.models.video import r2plus1d_18 as torchvision_r2plus1d_18
 
-from kdbatch.run.models.network import VideoBackbone, scaled
+from kdbatch.run.models.network import VideoBackbone, scaled_channels
 
 LAYERS = ("stem", "layer1", "layer2", "layer3", "layer4")
 
@@ -30,7 +30,7 @@ def r2plus1d_18(*, width: float) -> VideoBackbone:
             module.inplace = False
     layers = {name: network.get_submodule(name) for name in LAYERS}
     units = tuple(f"layer{stage}.{i}" for stage in (1, 2, 3, 4) for i in range(2))
-    return VideoBackbone(layers, stem=("stem",), units=units, feature_dim=scaled(512, width))
+    return VideoBackbone(layers, stem=("stem",), units=units, feature_dim=scaled_channels(512, width))
 
 
 def _rebuild(network: nn.Module, width: float) -> None:
@@ -40,13 +40,13 @@ def _rebuild(network: nn.Module, width: float) -> None:
             network.get_submodule(parent).add_module(child, _scaled_conv(module, width))
         elif isinstance(module, nn.BatchNorm3d):
             network.get_submodule(parent).add_module(
-                child, nn.BatchNorm3d(scaled(module.num_features, width))
+                child, nn.BatchNorm3d(scaled_channels(module.num_features, width))
             )
 
 
 def _scaled_conv(conv: nn.Conv3d, width: float) -> nn.Conv3d:
-    in_channels = 3 if conv.in_channels == 3 else scaled(conv.in_channels, width)
+    in_channels = 3 if conv.in_channels == 3 else scaled_channels(conv.in_channels, width)
     sizes = {"kernel_size": conv.kernel_size, "stride": conv.stride, "padding": conv.padding}
-    narrow = nn.Conv3d(in_channels, scaled(conv.out_channels, width), bias=False, **sizes)  # pyright: ignore[reportArgumentType] (triples)
+    narrow = nn.Conv3d(in_channels, scaled_channels(conv.out_channels, width), bias=False, **sizes)  # pyright: ignore[reportArgumentType] (triples)
     nn.init.kaiming_normal_(narrow.weight, mode="fan_out", nonlinearity="relu")
     return narrow

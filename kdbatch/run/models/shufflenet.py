@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdbatch.run.models.network import VideoBackbone, scaled
+from kdbatch.run.models.network import VideoBackbone, scaled_channels
 
 GROUPS = 3
 STEM = 48
@@ -54,7 +54,7 @@ class ShuffleUnit(nn.Module):
         branch = self.bn2(self.conv2(branch))
         branch = self.bn3(self.conv3(branch))
         if self.halve:
-            return self.relu(torch.cat([branch, self.shortcut(padded(x_BCTHW))], dim=1))
+            return self.relu(torch.cat([branch, self.shortcut(pad_for_pooling(x_BCTHW))], dim=1))
         return self.relu(branch + x_BCTHW)
 
 
@@ -65,7 +65,7 @@ def shuffle_channels(x_BCTHW: Tensor) -> Tensor:
     return x_BCTHW.unflatten(1, (GROUPS, -1)).transpose(1, 2).flatten(1, 2)
 
 
-def padded(x_BCTHW: Tensor) -> Tensor:
+def pad_for_pooling(x_BCTHW: Tensor) -> Tensor:
     """A border of zeros, which the source's pool counts too; here it comes first, since the pool
     takes no map smaller than its window.
 
@@ -84,14 +84,14 @@ def shufflenet_2x(*, width: float) -> VideoBackbone:
 
     Maps of a 16x112x112 clip at width 1: 48x16x56x56 (stem), 480x4x14x14, 960x2x7x7, 1920x1x4x4.
     """
-    in_channels = scaled(STEM, width, multiple=GROUPS)
+    in_channels = scaled_channels(STEM, width, multiple=GROUPS)
     stem = nn.Conv3d(3, in_channels, 3, stride=(1, 2, 2), padding=1, bias=False)
     layers: dict[str, nn.Module] = {
         "conv1": nn.Sequential(stem, nn.BatchNorm3d(in_channels), nn.ReLU()),
         "maxpool": nn.MaxPool3d(3, stride=2, padding=1),
     }
     for stage, (channels, num_units) in enumerate(STAGE_CHANNELS, start=1):
-        out_channels = scaled(
+        out_channels = scaled_channels(
             channels, width, multiple=4 * GROUPS
         )  # a quarter of them is grouped too
         first = ShuffleUnit(in_channels, out_channels, halve=True)

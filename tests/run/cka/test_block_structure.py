@@ -157,7 +157,7 @@ def test_drops_are_what_segments_lose_without_their_first_components_or_loudest_
         rng=rng,
         num_surrogates=5,
         deflated_LL=BLOCKS - 0.25 - apart_LL,
-        quiet_LL=BLOCKS - 0.125,
+        without_outliers_LL=BLOCKS - 0.125,
     )
     assert (found.pc1_drop, found.loud_drop) == (pytest.approx(0.25), pytest.approx(0.125))
 

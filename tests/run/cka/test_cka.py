@@ -35,7 +35,7 @@ def test_four_clips_are_enough():
         atol=1e-6,
     )
     assert (
-        result.whole.drivers is not None and result.whole.drivers.quiet_LL is None
+        result.whole.drivers is not None and result.whole.drivers.without_outliers_LL is None
     )  # three clips would be too few
 
 

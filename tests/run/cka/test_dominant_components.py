@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from kdbatch.run.cka.cka import compute_cka
-from kdbatch.run.cka.dominant_components import DominantComponents, spectrum, without_outliers
+from kdbatch.run.cka.dominant_components import DominantComponents, remove_first_component, without_outliers
 from kdbatch.run.cka.gram_hooks import centred_gram
 from kdbatch.run.cka.hsic import CkaAccumulator, u_centred
 
@@ -41,7 +41,7 @@ def test_one_loud_direction_is_found_as_the_first_component_and_taken_off():
 
 def test_layers_without_a_component_in_common_have_no_block_mass():
     turned = [torch.linalg.qr(torch.randn(12, 12)).Q for _ in range(2)]
-    spectra = spectrum(
+    spectra = remove_first_component(
         torch.stack([q @ torch.diag(torch.arange(12.0)) @ q.T for q in turned]).double()
     )
     assert float(spectra.vector_Ln[0] @ spectra.vector_Ln[1]) ** 2 < 0.9
@@ -54,7 +54,7 @@ def test_the_first_component_is_the_one_that_an_eigen_decomposition_finds():
     gram_Lnn = torch.stack(
         [centred_gram(torch.randn(10, 40) + loud * torch.randn(10, 1)) for loud in (0.0, 1.0, 30.0)]
     )
-    split = spectrum(gram_Lnn)
+    split = remove_first_component(gram_Lnn)
     value_Ln, vector_Lnn = torch.linalg.eigh(gram_Lnn)
     torch.testing.assert_close(
         (split.vector_Ln * vector_Lnn[:, :, -1]).sum(1).square(), torch.ones(3, dtype=torch.float64)
@@ -71,7 +71,7 @@ def test_the_first_component_is_the_one_that_an_eigen_decomposition_finds():
 
 
 def test_two_equal_components_are_split_without_harm():
-    split = spectrum(torch.diag(torch.tensor([3.0, 3.0, 1.0, 0.0], dtype=torch.float64))[None])
+    split = remove_first_component(torch.diag(torch.tensor([3.0, 3.0, 1.0, 0.0], dtype=torch.float64))[None])
     assert float(split.share_L) == pytest.approx(3 / 7)
     assert float(split.rest_Lnn.diagonal(dim1=1, dim2=2).sum()) == pytest.approx(4.0)
 
@@ -86,8 +86,8 @@ def test_the_loudest_clips_go_and_the_map_is_that_of_the_others():
     value_LL, drivers = drivers_of(model, clip_BCTHW)
     others = [i for i in range(40) if i not in (7, 30)]
     expected_LL, _ = drivers_of(model, clip_BCTHW[others])
-    assert drivers.quiet_LL is not None
-    np.testing.assert_allclose(drivers.quiet_LL, expected_LL, atol=1e-5)
+    assert drivers.without_outliers_LL is not None
+    np.testing.assert_allclose(drivers.without_outliers_LL, expected_LL, atol=1e-5)
     assert value_LL[0, 1] > expected_LL[0, 1] + 0.05
 
 

@@ -6,7 +6,7 @@ from support.slow_cka import slow_cka
 from torch import Tensor
 
 from kdbatch.run.cka.cka import compute_cka
-from kdbatch.run.cka.half_batches import NUM_HALVES, half_gram, intervals, random_halves
+from kdbatch.run.cka.half_batches import NUM_HALVES, half_gram, jackknife_intervals, random_halves
 from kdbatch.run.cka.hsic import CkaAccumulator, u_centred
 
 
@@ -23,7 +23,7 @@ def test_both_halves_of_every_cut_are_taken_and_no_clip_stands_in_both(num_clips
 
 def test_halves_too_small_for_the_unbiased_estimate_are_none():
     assert len(random_halves(7, rng=np.random.default_rng(0))) == 0
-    assert intervals({"mean_cka": 0.5}, []) == {}
+    assert jackknife_intervals({"mean_cka": 0.5}, []) == {}
 
 
 def test_the_map_of_a_half_is_that_of_its_clips_alone():
@@ -54,7 +54,7 @@ def test_halves_tell_how_far_other_clips_would_move_a_number():
 
 
 def test_an_interval_lies_around_its_number_and_widens_with_the_spread():
-    narrow = intervals({"a": 2.0, "z": 1.0}, [{"a": 1.9}, {"a": 2.3}])
+    narrow = jackknife_intervals({"a": 2.0, "z": 1.0}, [{"a": 1.9}, {"a": 2.3}])
     assert narrow == {
         "a_low": pytest.approx(2.0 - 1.96 * 0.2),
         "a_high": pytest.approx(2.0 + 1.96 * 0.2),

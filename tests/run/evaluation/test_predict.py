@@ -76,7 +76,7 @@ def test_videos_predicted_together_or_alone_are_predicted_alike(
     together = predict(
         Columns(), videos, view=world.VIEW, num_clips=4, num_crops=num_crops, context=worker
     )
-    assert together.keys == [v.sample.key for v in videos] and together.clip_place_NC.shape == (
+    assert together.keys == [v.sample.key for v in videos] and together.clip_rank_NC.shape == (
         len(videos),
         4,
     )

@@ -12,7 +12,7 @@ from kdbatch.run.context import RunContext
 from kdbatch.run.data.augment import apply_augment, sample_augment
 from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.sampling import evenly_spaced_clips
-from kdbatch.run.evaluation.retrieve import features_of, first_of_class, max_pooled
+from kdbatch.run.evaluation.retrieve import subset_features, rank_of_class, max_pooled
 from kdbatch.run.heartbeat import StatusReporter, StopSignal
 from kdbatch.run.models import build_backbone
 from kdbatch.vocab.backbones import Backbone
@@ -29,7 +29,7 @@ def _recall(place_Q: torch.Tensor, k: int) -> float:
 @pytest.mark.parametrize("k", [1, 5, 10, 20, 50])
 def test_one_hot_features_find_their_class_always(k: int) -> None:
     gallery_label_G, query_label_Q = torch.arange(60) % 12, torch.arange(300) % 12
-    place_Q = first_of_class(
+    place_Q = rank_of_class(
         torch.eye(12)[query_label_Q], query_label_Q, torch.eye(12)[gallery_label_G], gallery_label_G
     )
     assert _recall(place_Q, k) == 1.0
@@ -57,7 +57,7 @@ def test_it_is_what_sorting_every_similarity_gives(
                 num_gallery,
             )
         )
-    assert first_of_class(query_QD, query_label_Q, gallery_GD, gallery_label_G).tolist() == expected
+    assert rank_of_class(query_QD, query_label_Q, gallery_GD, gallery_label_G).tolist() == expected
 
 
 def test_only_the_direction_of_a_feature_counts() -> None:
@@ -66,13 +66,13 @@ def test_only_the_direction_of_a_feature_counts() -> None:
     label = torch.arange(40) % 4
     lengths_1 = torch.rand(40, 1, generator=rng) + 0.1
     assert torch.equal(
-        first_of_class(query_QD, label, gallery_GD, label),
-        first_of_class(query_QD, label, gallery_GD * lengths_1, label),
+        rank_of_class(query_QD, label, gallery_GD, label),
+        rank_of_class(query_QD, label, gallery_GD * lengths_1, label),
     )
 
 
 def test_a_class_that_the_gallery_lacks_is_found_nowhere() -> None:
-    assert first_of_class(
+    assert rank_of_class(
         torch.eye(2), torch.tensor([0, 7]), torch.eye(2), torch.tensor([0, 1])
     ).tolist() == [0, 2]
 
@@ -106,7 +106,7 @@ def test_one_crop_is_the_centre_that_the_recipe_names(all_shards: Path, tmp_path
         num_workers=0,
         clip_reader=ClipReader(decoder="pyav"),
     )
-    (found_ND, _), _ = features_of(backbone, subset, recipe, all_shards, worker)
+    (found_ND, _), _ = subset_features(backbone, subset, recipe, all_shards, worker)
     for video, found_D in zip(world.videos_of(all_shards), found_ND, strict=True):
         height, width = video.sample.height, video.sample.width
         side = round(min(height, width) * 7 / 8)
