@@ -94,7 +94,9 @@ def product_seconds(model: nn.Module, clip_BCTHW: Tensor, *, layers: Layers) -> 
         x_np = as_rows(output)
         times.append(seconds_of(lambda: x_np @ x_np.T, x_np.device)[0])
 
-    names = layers if isinstance(layers, tuple) else LayerCapture(model, layers=layers).captured_names()
+    names = (
+        layers if isinstance(layers, tuple) else LayerCapture(model, layers=layers).captured_names()
+    )
     with _hooked(model, names, multiply), torch.no_grad(), exact_products():
         model(clip_BCTHW)
     return sum(times)
@@ -113,7 +115,9 @@ def reference_map(model: nn.Module, clip_BCTHW: Tensor, *, layers: Layers) -> np
             gram_nn += part @ part.T
         grams.append(gram_nn.fill_diagonal_(0.0).cpu().numpy())
 
-    names = layers if isinstance(layers, tuple) else LayerCapture(model, layers=layers).captured_names()
+    names = (
+        layers if isinstance(layers, tuple) else LayerCapture(model, layers=layers).captured_names()
+    )
     with _hooked(model, names, multiply), torch.no_grad(), exact_products():
         model(clip_BCTHW)
     hsic_LL = np.array([[_three_terms(k, m) for m in grams] for k in grams])

@@ -1,1 +1,1 @@
-"""Layer-by-layer similarity of networks by minibatch linear CKA, and the structure of its maps."""
+"""Similarity of layers by minibatch linear CKA, and numbers that describe the resulting maps."""

@@ -1,4 +1,5 @@
-"""Has a self-similarity map blocks, a grid, or neither? Numbers for what is else judged by eye.
+"""Block structure of a self-similarity map: numbers for blocks and grids otherwise judged by eye.
+
 Axes: L layers, S surrogates.
 
 The phenomenon: Nguyen et al. 2021, arXiv:2010.15327, and 2022, arXiv:2202.07184, contiguous layers
@@ -6,11 +7,11 @@ that are nearly the same. A grid is another thing: residual networks alternate b
 merged layers (Kornblith et al. 2019, arXiv:1905.00414, sec. 6). Both papers show maps; the numbers
 here are ours:
 
-R = C less the mean of C at the same distance |i - j|: what a map holds beyond "near layers are
+R = C minus the mean of C at the same distance |i - j|: the part of a map beyond "near layers are
 alike". The block index is the largest sum of R inside contiguous segments, at most 6, over the sum
 of |C|; pairs i = j are left out everywhere. Its z-score is against maps whose residuals are
-shuffled within each diagonal. The variance of C is split in turn between distance, kinds of layers
-(grid share), segments (block share).
+shuffled within each diagonal. The variance of C is attributed in turn to distance, kinds of layers
+(grid share) and segments (block share).
 """
 
 from collections.abc import Sequence
@@ -20,19 +21,21 @@ import numpy as np
 
 MAX_SEGMENTS = 6
 RUN_LEVELS = (0.8, 0.9, 0.95)
-DISTANCE_DEGREE = 5  # of the polynomial in |i - j| that stands for "near layers are alike"
+DISTANCE_DEGREE = 5  # of the polynomial in |i - j| that models "near layers are alike"
 SURROGATES_AT_ONCE = 25  # 4 MB of prefix sums for 143 layers
 
 
 @dataclass(frozen=True, kw_only=True)
 class BlockStructure:
-    """Numbers of one self map. Runs are shares of all layers; a run of one layer is none. `starts`
-    are the segments' first layers.
+    """Numbers of one self map.
 
-    Level alone makes runs long (a flat map at 0.9 is one run at 0.8), so read them beside
-    `block_index`. `pc1_drop` is the mean similarity within segments less the same without each
-    layer's first principal component, `loud_drop` less the same without the loudest clips; None
-    where that map was not given. `block_index_z` is None without surrogates.
+    `run_80`, `run_90` and `run_95` are the longest runs of layers that are pairwise at least so
+    similar, as shares of all layers; a single layer is no run. A high overall level makes runs long
+    (a flat map at 0.9 is one run at 0.8), so read them together with `block_index`. `starts` are
+    the first layers of the segments. `pc1_drop` is the mean similarity within segments, minus the
+    same without each layer's first principal component; `loud_drop`, minus the same without the
+    clips of highest norm; None where that map was not given. `block_index_z` is None without
+    surrogates.
     """
 
     block_index: float
@@ -59,15 +62,12 @@ def describe_blocks(
 ) -> BlockStructure:
     """Measure a symmetric map of layers of the given kinds.
 
-    `deflated_LL` is the map without first principal components, `quiet_LL` the one without the
-    loudest clips.
+    `deflated_LL` is the map without first principal components, `without_outliers_LL` the one
+    without the clips of highest norm.
     """
     num_layers = len(kinds)
-    assert (
-        value_LL.shape == (num_layers, num_layers)
-        and num_layers >= 3
-        and np.isfinite(value_LL).all()
-    )
+    assert value_LL.shape == (num_layers, num_layers) and num_layers >= 3
+    assert np.isfinite(value_LL).all()
     value_LL = (value_LL + value_LL.T) / 2
     mean_LL, residual_LL = split_by_distance(value_LL)
     starts, inside = best_segments(residual_LL)
@@ -87,12 +87,14 @@ def describe_blocks(
         grid_share=grid_share,
         block_share=block_share,
         pc1_drop=None if deflated_LL is None else _mean_within(value_LL - deflated_LL, same_LL),
-        loud_drop=None if without_outliers_LL is None else _mean_within(value_LL - without_outliers_LL, same_LL),
+        loud_drop=None
+        if without_outliers_LL is None
+        else _mean_within(value_LL - without_outliers_LL, same_LL),
     )
 
 
 def split_by_distance(value_LL: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The mean at each distance |i - j|, as a map, and what is left."""
+    """The mean at each distance |i - j|, as a map, and the residual."""
     distance_LL = _distances(len(value_LL))
     total_L = np.bincount(distance_LL.ravel(), weights=value_LL.ravel())
     mean_LL = (total_L / np.bincount(distance_LL.ravel()))[distance_LL]
@@ -100,8 +102,9 @@ def split_by_distance(value_LL: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def best_segments(residual_LL: np.ndarray) -> tuple[tuple[int, ...], float]:
-    """First layers of the contiguous segments that hold the largest sum of residuals, and that sum.
-    Of equals, the fewest segments.
+    """First layers of the contiguous segments with the largest sum of residuals, and that sum.
+
+    Of equal sums, the one with the fewest segments.
     """
     gain_LL = _segment_sums(residual_LL)
     best_KL, cut_KL = _partition(gain_LL[None])
@@ -114,8 +117,9 @@ def best_segments(residual_LL: np.ndarray) -> tuple[tuple[int, ...], float]:
 
 
 def longest_run(value_LL: np.ndarray, level: float) -> tuple[int, int]:
-    """(start, stop) of the longest run of layers of which every pair is at `level` or above; (0, 0)
-    where no two neighbours are.
+    """(start, stop) of the longest run of layers of which every pair is at `level` or above.
+
+    (0, 0) where no two neighbours are.
     """
     best, start = (0, 0), 0
     for stop in range(1, len(value_LL) + 1):
@@ -135,8 +139,9 @@ def run_share(value_LL: np.ndarray, level: float) -> float:
 def variance_shares(
     value_LL: np.ndarray, kinds: Sequence[str], same_LL: np.ndarray
 ) -> tuple[float, float]:
-    """What kinds of layers add to distance, and segments to both: increments of R squared over
-    pairs i < j.
+    """Variance explained by kinds of layers, beyond distance, and by segments, beyond both.
+
+    They are increments of R squared over pairs i < j.
     """
     i_P, j_P = np.triu_indices(len(value_LL), k=1)
     target_P = value_LL[i_P, j_P]
@@ -162,8 +167,9 @@ def _r_squared(design_PF: np.ndarray, target_P: np.ndarray) -> float:
 
 
 def _partition(gain_SLL: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Best sum of the first b layers in exactly k segments, and the last segment's first layer,
-    both (K, S, L + 1).
+    """Best sum of the first b layers in exactly k segments, and the last segment's first layer.
+
+    Both have shape (K, S, L + 1).
     """
     num_maps, num_cuts, _ = gain_SLL.shape
     num_segments = min(MAX_SEGMENTS, num_cuts - 1)
@@ -178,7 +184,8 @@ def _partition(gain_SLL: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _segment_sums(residual_LL: np.ndarray) -> np.ndarray:
-    """Sum of residuals over pairs within layers a..b-1 at [..., a, b]; minus infinity where b <= a.
+    """Sum of residuals over pairs within layers a..b-1 at [..., a, b]; minus infinity if b <= a.
+
     Works on stacks of maps.
     """
     num_layers = residual_LL.shape[-1]
@@ -198,18 +205,15 @@ def _z(index: float, surrogate_S: np.ndarray) -> float:
 def _surrogate_indices(
     mean_LL: np.ndarray, residual_LL: np.ndarray, *, rng: np.random.Generator, num_surrogates: int
 ) -> np.ndarray:
-    """Block indices of maps with the same mean at every distance and the residuals of each distance
-    shuffled.
-    """
+    """Block indices of maps whose residuals are shuffled within each distance, with equal means."""
     i_P, j_P = np.triu_indices(len(mean_LL), k=1)
     order = np.argsort(j_P - i_P, kind="stable")
     i_P, j_P = i_P[order], j_P[order]
     residual_P, index_S = residual_LL[i_P, j_P], [np.empty(0)]
     for start in range(0, num_surrogates, SURROGATES_AT_ONCE):
         num_maps = min(SURROGATES_AT_ONCE, num_surrogates - start)
-        shuffled_SP = np.argsort(
-            (j_P - i_P) + rng.random((num_maps, len(i_P))), axis=1
-        )  # by distance, at random within one
+        # Sorted by distance, in a random order within each distance.
+        shuffled_SP = np.argsort((j_P - i_P) + rng.random((num_maps, len(i_P))), axis=1)
         map_SLL = np.zeros((num_maps, *mean_LL.shape))
         map_SLL[:, i_P, j_P] = map_SLL[:, j_P, i_P] = residual_P[shuffled_SP]
         best_KSL, _ = _partition(_segment_sums(map_SLL))

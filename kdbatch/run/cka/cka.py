@@ -1,8 +1,7 @@
-"""The CKA map of two networks, or of one with itself, over batches of clips. Axes: n clips per
-batch, L and M layers.
+"""The CKA map of two networks, or of one with itself, over batches of clips.
 
-hooks.py makes the Gram matrices, hsic.py the similarities, drivers.py says what they come from,
-halves.py how sure they are.
+Axes: n clips per batch, L and M layers. gram_hooks.py computes the Gram matrices, hsic.py the
+similarities, dominant_components.py what dominates them, half_batches.py their intervals.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,7 +22,10 @@ from kdbatch.run.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 
 @dataclass(frozen=True, kw_only=True)
 class LayerSimilarity:
-    """Similarity of every layer of A with every layer of B; of a self map also what drives it."""
+    """Similarity of every layer of A with every layer of B.
+
+    `dominant` describes what dominates a self map; None for two networks.
+    """
 
     value_LM: np.ndarray
     dominant: DominantComponents | None
@@ -31,9 +33,7 @@ class LayerSimilarity:
 
 @dataclass(frozen=True, kw_only=True)
 class CkaResult:
-    """The map of all clips, the maps of those parts of each batch that were asked for, and their
-    layers.
-    """
+    """The map of all clips, the maps of the requested halves of each batch, and their layers."""
 
     whole: LayerSimilarity
     halves: tuple[LayerSimilarity, ...]
@@ -54,22 +54,18 @@ def compute_cka(
     group: ProcessGroup = SINGLE_PROCESS,
     titles: Sequence[str] = ("the first network", "the second network"),
 ) -> CkaResult:
-    """The map of two networks that see the same clips, or of one with itself (None), which then
-    runs once per batch.
+    """The map of two networks that see the same clips, or of one with itself (`model_b` None).
 
-    Every process of a team brings batches of its own, at least one, and gets the map of all of
-    them. `halves_Sm` are places of clips in a batch: the map is made again from these alone, for
-    every row.
+    With itself, the network runs once per batch. Every rank passes batches of its own, at least
+    one, and gets the map of all of them. Each row of `halves_Sm` has positions of clips in a batch:
+    the map is computed from these alone, too.
 
     Raises:
         UserError: there is no batch, or one of fewer than 4 clips; a layer gives NaN or infinity.
-        `titles` are the networks' names there.
+            `titles` are the networks' names there.
     """
-    whole, halves, faults = (
-        MapSums(),
-        [(half_m, MapSums()) for half_m in (() if halves_Sm is None else halves_Sm)],
-        NonFiniteLayers(titles),
-    )
+    whole, non_finite = MapSums(), NonFiniteLayers(titles)
+    halves = [(half_m, MapSums()) for half_m in (() if halves_Sm is None else halves_Sm)]
     num_clips = batch_clips = 0
     grams: list[Tensor] = []
     with ExitStack() as stack:
@@ -79,16 +75,17 @@ def compute_cka(
             batch_clips = _checked_size(clip_BCTHW, before=batch_clips)
             num_clips += batch_clips
             grams = [capture.grams(clip_BCTHW) for capture in captures]
-            if faults.found_in(grams):
+            if non_finite.found_in(grams):
                 break
             whole.add(grams)
             for half_m, sums in halves:
                 sums.add([half_gram(gram_Lnn, half_m.to(gram_Lnn.device)) for gram_Lnn in grams])
     if not num_clips:
         raise UserError(
-            "compare: no batch of clips to compare on. Take more videos, or lower compare.batch_clips."
+            "compare: no batch of clips to compare on. Take more videos, or lower "
+            "compare.batch_clips."
         )
-    faults.raise_if_any([capture.layers for capture in captures], group)
+    non_finite.raise_if_any([capture.layers for capture in captures], group)
     return CkaResult(
         whole=whole.result(group),
         halves=tuple(sums.result(group) for _, sums in halves),
@@ -101,10 +98,10 @@ def compute_cka(
 
 
 class MapSums:
-    """What a map is made of, over batches of one size."""
+    """Sums over batches of one size from which a map is computed."""
 
     def __init__(self) -> None:
-        self._plain, self._drivers = CkaAccumulator(), DominantComponentSums()
+        self._plain, self._dominant = CkaAccumulator(), DominantComponentSums()
         self._is_self = False
 
     def add(self, grams: Sequence[Tensor]) -> None:
@@ -112,19 +109,18 @@ class MapSums:
         self._plain.add(*map(u_centred, grams))
         self._is_self = len(grams) == 1
         if self._is_self:
-            self._drivers.add(grams[0])
+            self._dominant.add(grams[0])
 
     def result(self, group: ProcessGroup = SINGLE_PROCESS) -> LayerSimilarity:
-        """Over the batches of a whole team."""
+        """The map over the batches of all ranks."""
         return LayerSimilarity(
             value_LM=self._plain.result(group),
-            dominant=self._drivers.result(group) if self._is_self else None,
+            dominant=self._dominant.result(group) if self._is_self else None,
         )
 
 
 class NonFiniteLayers:
-    """Which layers gave NaN or infinity. One of them would be in every number of the map, and of
-    the maps of all processes.
+    """Counts the layers that gave NaN or infinity, which would spread to the maps of all ranks.
 
     A Gram is not finite where its layer is not, or has numbers whose squares are beyond single
     precision.
@@ -135,20 +131,20 @@ class NonFiniteLayers:
         self._counts: list[Tensor] = []
 
     def found_in(self, grams: Sequence[Tensor]) -> bool:
-        """Look at one batch's Grams of each network."""
+        """Whether a Gram of one batch, of any network, is not finite."""
         self._counts = [(~gram_Lnn.sum((1, 2)).isfinite()).long() for gram_Lnn in grams]
         return any(bool(count_L.any()) for count_L in self._counts)
 
     def raise_if_any(self, layers: Sequence[Sequence[str]], group: ProcessGroup) -> None:
-        """Every process refuses when one has found something: none waits for the others' sums."""
-        for count_L, names, title in zip(
-            self._counts, layers, self._titles, strict=False
-        ):  # a second title waits for a second network
+        """Raise a UserError on every rank if one found any, so that none waits for the others."""
+        # Not strict: there may be a second title and no second network.
+        for count_L, names, title in zip(self._counts, layers, self._titles, strict=False):
             broken = group.all_reduce_sum(count_L).nonzero().flatten().tolist()
             if broken:
                 raise UserError(
-                    f"compare: {title}: layer {names[broken[0]]} gives NaN, infinity or numbers above 1e19: there is nothing to compare. "
-                    "Its training has diverged. Lower that run's lr, and submit again."
+                    f"compare: {title}: layer {names[broken[0]]} gives NaN, infinity or numbers "
+                    "above 1e19, so there is nothing to compare. Its training has diverged: lower "
+                    "that run's lr, and submit again."
                 )
 
 
@@ -156,7 +152,8 @@ def _checked_size(clip_BCTHW: Tensor, *, before: int) -> int:
     num_clips = len(clip_BCTHW)
     if num_clips < MIN_CLIPS:
         raise UserError(
-            f"compare.batch_clips: {num_clips} clips are too few: the unbiased HSIC needs {MIN_CLIPS}. Write 64, for example."
+            f"compare.batch_clips: {num_clips} clips are too few: the unbiased HSIC needs "
+            f"{MIN_CLIPS}. Write 64, for example."
         )
     assert before in (0, num_clips), (
         f"batches of {before} and of {num_clips} clips: the mean over batches needs equal ones"

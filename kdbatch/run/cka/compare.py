@@ -1,4 +1,4 @@
-"""The stage that measures instead of training: CKA maps."""
+"""The comparison stage: CKA maps of trained networks."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,15 +23,14 @@ from kdbatch.vocab.runs import Assignment, RunFolder
 
 
 def compare(recipe: Compare, assignment: Assignment, context: RunContext) -> StageFacts:
-    """CKA between the layers of one or two trained models, and the block structure of a self map,
-    with intervals over clips.
+    """CKA between the layers of one or two trained models, with intervals over clips.
 
-    Several processes take turns at the batches; the first one writes.
+    A self map is also described by its block structure. Each rank takes every W-th batch; rank 0
+    writes the results.
 
     Raises:
-        Stopped: this process was asked to stop. Nothing of a map is kept.
+        Stopped: this process received a stop signal. Nothing of a map is kept.
     """
-    team = context.group
     source = _source(recipe, assignment, context)
     runs = tuple(dict.fromkeys(assignment.run.parents))
     models = [load_classifier(context.folder.parent(run)).to(context.device) for run in runs]
@@ -41,10 +40,10 @@ def compare(recipe: Compare, assignment: Assignment, context: RunContext) -> Sta
         _clips(source, recipe, context),
         layers=recipe.layers,
         halves_Sm=random_halves(recipe.batch_clips, rng=rng_for(assignment.run.seed, "halves")),
-        group=team,
+        group=context.group,
         titles=runs,
     )
-    if team.is_rank0:
+    if context.group.is_rank0:
         _write_map(context.folder, result)
         numbers = _numbers(
             result.whole, kinds=result.kinds_a, seed=assignment.run.seed, num_surrogates=200
@@ -63,9 +62,9 @@ def compare(recipe: Compare, assignment: Assignment, context: RunContext) -> Sta
 
 
 def _clips(source: EvaluationBatches, recipe: Compare, context: RunContext) -> Iterator[Tensor]:
-    team = context.group
+    group = context.group
     for batch in iterate_batches(
-        source, range(team.rank, len(source), team.world_size), num_workers=context.num_workers
+        source, range(group.rank, len(source), group.world_size), num_workers=context.num_workers
     ):
         context.reporter.raise_if_stopped()
         yield batch.views(size_pixels=recipe.view.size_pixels, device=context.device)[0]
@@ -77,18 +76,18 @@ def _source(recipe: Compare, assignment: Assignment, context: RunContext) -> Eva
     num_batches = min(recipe.num_clips, len(videos)) // recipe.batch_clips
     if num_batches == 0:
         raise UserError(
-            f"{recipe.data.title}: {len(videos)} videos fill no batch of {recipe.batch_clips}. Lower compare.batch_clips."
+            f"{recipe.data.title}: {len(videos)} videos fill no batch of "
+            f"{recipe.batch_clips}. Lower compare.batch_clips."
         )
     if num_batches < context.group.world_size:
         raise UserError(
-            f"{recipe.data.title}: {num_batches} batches of {recipe.batch_clips} clips are too few for {context.group.world_size} processes. "
-            f"Lower compare.batch_clips, or ask for at most {num_batches} GPUs."
+            f"{recipe.data.title}: {num_batches} batches of {recipe.batch_clips} clips are too few "
+            f"for {context.group.world_size} processes. Lower compare.batch_clips, or request at "
+            f"most {num_batches} GPUs."
         )
-    order = rng_for(assignment.run.seed, "compare").permutation(len(videos))[
-        : num_batches * recipe.batch_clips
-    ]
+    order = rng_for(assignment.run.seed, "compare").permutation(len(videos))
     return EvaluationBatches(
-        [videos[i] for i in order],
+        [videos[i] for i in order[: num_batches * recipe.batch_clips]],
         view=recipe.view,
         videos_per_batch=recipe.batch_clips,
         request=lambda sample: evenly_spaced_clips(sample, recipe.view, 1),
@@ -97,27 +96,27 @@ def _source(recipe: Compare, assignment: Assignment, context: RunContext) -> Eva
 
 
 def _numbers(
-    found: LayerSimilarity, *, kinds: Sequence[str], seed: int, num_surrogates: int
+    similarity: LayerSimilarity, *, kinds: Sequence[str], seed: int, num_surrogates: int
 ) -> dict[str, float]:
-    """Of a map of two networks, the mean alone: blocks are what layers of one network make."""
-    numbers = {"mean_cka": float(np.mean(found.value_LM))}
-    if found.drivers is None:
+    """Numbers that describe a map; of two networks the mean alone, since blocks need a self map."""
+    numbers = {"mean_cka": float(np.mean(similarity.value_LM))}
+    dominant = similarity.dominant
+    if dominant is None:
         return numbers
-    drivers = found.drivers
     blocks = describe_blocks(
-        found.value_LM,
+        similarity.value_LM,
         kinds,
         rng=rng_for(seed, "surrogates"),
         num_surrogates=num_surrogates,
-        deflated_LL=drivers.deflated_LL,
-        without_outliers_LL=drivers.without_outliers_LL,
+        deflated_LL=dominant.deflated_LL,
+        without_outliers_LL=dominant.without_outliers_LL,
     )
     numbers |= {
         name: float(value) for name, value in vars(blocks).items() if isinstance(value, int | float)
     }
     return numbers | {
-        "pc1_share": float(np.mean(drivers.pc1_share_L)),
-        "pc1_block_mass": drivers.pc1_block_mass,
+        "pc1_share": float(np.mean(dominant.pc1_share_L)),
+        "pc1_block_mass": dominant.pc1_block_mass,
     }
 
 

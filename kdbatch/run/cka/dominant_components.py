@@ -1,9 +1,9 @@
-"""What drives a self map: the layers' first principal components, and the few loudest clips. Axes:
-n clips per batch, L layers.
+"""What dominates a self map: the layers' first principal components, and clips of high norm.
 
-Nguyen et al. 2022, arXiv:2202.07184: where many layers are alike, they share a dominant first
-principal component, and a few inputs of large norm make that component. So the map is made again
-without either; what falls then was theirs. Which clips count as loud, and how many, is ours.
+Axes: n clips per batch, L layers. Nguyen et al. 2022, arXiv:2202.07184: where many layers are
+alike, they share a dominant first principal component, which a few inputs of large norm make. So
+the map is computed again without either: the decrease is their part. Which clips count as having a
+high norm, and how many, is ours.
 """
 
 from dataclasses import dataclass
@@ -23,10 +23,12 @@ HIGH_NORM_SHARE = 0.05  # of the clips of a batch
 
 @dataclass(frozen=True, kw_only=True)
 class DominantComponents:
-    """`deflated_LL` is the map after each layer has lost its first principal component, `quiet_LL`
-    the map without the loudest clips (None: a batch has too few to lose any). `pc1_share_L` is that
-    component's share of a layer's variance; `pc1_block_mass` its mean over the longest run of
-    layers whose first components agree (0: no two neighbours do).
+    """A self map without what may dominate it.
+
+    `deflated_LL` is the map without each layer's first principal component, `without_outliers_LL`
+    the map without the clips of highest norm (None: a batch has too few clips to drop any).
+    `pc1_share_L` is that component's share of a layer's variance; `pc1_block_mass` its mean over
+    the longest run of layers whose first components agree (0: no two neighbours do).
     """
 
     deflated_LL: np.ndarray
@@ -39,18 +41,18 @@ class DominantComponentSums:
     """Sums over batches, all of one size."""
 
     def __init__(self) -> None:
-        self._deflated, self._quiet = CkaAccumulator(), CkaAccumulator()
-        self._has_quiet = False
+        self._deflated, self._trimmed = CkaAccumulator(), CkaAccumulator()
+        self._has_outliers = False
         self._sums: list[Tensor] = []
 
     def add(self, gram_Lnn: Tensor) -> None:
         """Column-centred Grams of one batch."""
         split = remove_first_component(gram_Lnn)
         self._deflated.add(u_centred(split.rest_Lnn))
-        quiet = without_outliers(gram_Lnn)
-        self._has_quiet = len(quiet) < gram_Lnn.shape[1]
-        if self._has_quiet:
-            self._quiet.add(u_centred(gram_Lnn[:, quiet][:, :, quiet]))
+        kept = without_outliers(gram_Lnn)
+        self._has_outliers = len(kept) < gram_Lnn.shape[1]
+        if self._has_outliers:
+            self._trimmed.add(u_centred(gram_Lnn[:, kept][:, :, kept]))
         overlap_LL = (split.vector_Ln @ split.vector_Ln.T).square()
         terms = [torch.ones_like(split.share_L[:1]), split.share_L, overlap_LL]
         self._sums = (
@@ -60,13 +62,13 @@ class DominantComponentSums:
         )
 
     def result(self, group: ProcessGroup = SINGLE_PROCESS) -> DominantComponents:
-        """Over the batches of a whole team."""
+        """The result over the batches of all ranks."""
         count, share_L, overlap_LL = (group.all_reduce_sum(s).cpu().numpy() for s in self._sums)
         share_L, overlap_LL = share_L / count, overlap_LL / count
         start, stop = longest_run(overlap_LL, SAME_COMPONENT)
         return DominantComponents(
             deflated_LL=self._deflated.result(group),
-            without_outliers_LL=self._quiet.result(group) if self._has_quiet else None,
+            without_outliers_LL=self._trimmed.result(group) if self._has_outliers else None,
             pc1_share_L=share_L,
             pc1_block_mass=float(share_L[start:stop].mean()) if stop > start else 0.0,
         )
@@ -74,9 +76,7 @@ class DominantComponentSums:
 
 @dataclass(frozen=True, kw_only=True)
 class FirstComponent:
-    """Grams of one batch without their first principal component, that component (unit length) and
-    its share of the variance.
-    """
+    """The first principal component of a batch (unit length), its share, and Grams without it."""
 
     rest_Lnn: Tensor
     vector_Ln: Tensor
@@ -84,13 +84,13 @@ class FirstComponent:
 
 
 def remove_first_component(gram_Lnn: Tensor) -> FirstComponent:
-    """Split centred Grams at their largest eigenvalue.
+    """Split centred Grams into their first component and the rest.
 
     A^4096 is its first component alone, unless the second is within half a percent of it, and then
     neither is dominant. Twelve batched products in single precision take a third of the time in
-    which LAPACK finds all eigenvalues, and a GPU does those of all layers at once. Two steps of A
-    in double precision then take off what rounding left of the other components: the more, the less
-    they weigh.
+    which LAPACK finds all eigenvalues, and a GPU does those of all layers at once. Two
+    multiplications with A in double precision then remove what rounding added of the other
+    components: the more, the smaller their eigenvalues.
     """
     trace_L11 = _traces(gram_Lnn)
     scaled_Lnn = gram_Lnn / trace_L11
@@ -98,12 +98,13 @@ def remove_first_component(gram_Lnn: Tensor) -> FirstComponent:
     for _ in range(NUM_EIGHTH_POWERS):
         for _ in range(3):
             power_Lnn = power_Lnn @ power_Lnn
-        power_Lnn /= _traces(
-            power_Lnn
-            # every time would cost half as much again; an eighth power of 1 / n is far from underflow
-        )
-    loudest_L = power_Lnn.diagonal(dim1=1, dim2=2).argmax(1)  # the column least touched by rounding
-    vector_Ln1 = power_Lnn[torch.arange(len(gram_Lnn)), :, loudest_L].to(gram_Lnn.dtype)[:, :, None]
+        # Scaling after every product would cost half as much more; an eighth power of 1 / n is far
+        # from underflow.
+        power_Lnn /= _traces(power_Lnn)
+    # The column with the largest diagonal entry is the one least affected by rounding.
+    column_L = power_Lnn.diagonal(dim1=1, dim2=2).argmax(1)
+    vector_Ln = power_Lnn[torch.arange(len(gram_Lnn)), :, column_L]
+    vector_Ln1 = vector_Ln.to(gram_Lnn.dtype)[:, :, None]
     for _ in range(2):
         vector_Ln1 = torch.nn.functional.normalize(scaled_Lnn @ vector_Ln1, dim=1)
     top_L11 = vector_Ln1.mT @ (gram_Lnn @ vector_Ln1)
@@ -121,18 +122,17 @@ def _traces(gram_Lnn: Tensor) -> Tensor:
 
 
 def without_outliers(gram_Lnn: Tensor) -> Tensor:
-    """Numbers of the clips that stay when the loudest 5 % (rounded down, at least one) go; all,
-    where fewer than four would stay.
+    """Positions of the clips that are kept when the 5 % of highest norm are dropped.
 
-    A clip's loudness is its share of a layer's variance, averaged over the layers: every layer must
-    lose the same clips. HSIC_1 does not change with the means of columns, so what stays needs no
-    new centring.
+    5 % are rounded down to at least one clip; all are kept where fewer than four would be. A clip's
+    norm is its share of a layer's variance, summed over the layers: every layer must drop the same
+    clips. HSIC_1 does not change with the means of columns, so the rest needs no new centring.
     """
     n = gram_Lnn.shape[1]
-    num_loud = max(1, int(HIGH_NORM_SHARE * n))
-    if n - num_loud < MIN_CLIPS:
+    num_dropped = max(1, int(HIGH_NORM_SHARE * n))
+    if n - num_dropped < MIN_CLIPS:
         return torch.arange(n, device=gram_Lnn.device)
     norm_Ln = gram_Lnn.diagonal(dim1=1, dim2=2)
     total_L1 = norm_Ln.sum(1, keepdim=True)
-    loudness_n = torch.where(total_L1 > 0, norm_Ln / total_L1, 0.0).sum(0)
-    return loudness_n.argsort(stable=True)[: n - num_loud].sort().values
+    norm_n = torch.where(total_L1 > 0, norm_Ln / total_L1, 0.0).sum(0)
+    return norm_n.argsort(stable=True)[: n - num_dropped].sort().values

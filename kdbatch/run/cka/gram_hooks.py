@@ -1,11 +1,10 @@
-"""What every layer says of a batch of clips: Gram matrices, made inside forward hooks. Axes: n
-clips, C channels, p columns, L layers.
+"""Gram matrices of all layers of a network for a batch of clips, computed inside forward hooks.
 
-Each map is reduced to its n x n Gram matrix the moment its module returns: nothing is kept that a
-later in-place operation could overwrite, and memory holds one map at a time. The mean of every
-column is taken off before the product, because a Gram of maps with large means loses what CKA is
-made of: with means of 100 standard deviations an uncentred single-precision Gram is off by
-everything.
+Axes: n clips, C channels, p columns, L layers. Each map is reduced to its n x n Gram matrix as soon
+as its module returns: nothing is kept that a later in-place operation could overwrite, and memory
+holds one map at a time. The mean of every column is subtracted before the product, because
+rounding in a Gram of maps with large means hides the differences that CKA measures: with means of
+100 standard deviations, an uncentred single-precision Gram has no correct digit of them.
 """
 
 from collections import Counter
@@ -25,8 +24,8 @@ Hook = Callable[[nn.Module, object, Tensor], None]
 Kind = Literal["conv", "bn", "relu", "residual", "pool", "other"]
 
 CHUNK_COLUMNS = 1 << 16  # 16 MB of single-precision temporaries for 64 clips
-# a core's cache holds them; rows a power of two apart would push each other out of it: measured,
-# 1.3 times slower
+# They fit into a core's cache. Rows a power of two apart would evict each other from it: measured,
+# 1.3 times slower.
 CHUNK_COLUMNS_CPU = 3000
 KIND_OF: dict[type[nn.Module], Kind] = {
     nn.Conv3d: "conv",
@@ -40,12 +39,12 @@ KIND_OF: dict[type[nn.Module], Kind] = {
 
 
 class LayerCapture:
-    """Hooks on the layers of a model, in evaluation mode while they are there.
+    """A context manager with hooks on the layers of a model, put into evaluation mode.
 
     Layer sets: `res` is the stem (with its pool), every residual (or shuffle) unit and the global
     pool; `act` every convolution, batch norm and ReLU, inside the units and outside; `all` every
-    module that runs, containers too, but for dropout, which passes its input on. A tuple names
-    modules of the model one by one. Layers stand in the order in which they return, so a container
+    module that runs, containers too, except dropout, which passes its input on. A tuple names
+    modules of the model one by one. Layers are in the order in which they return, so a container
     comes after its parts. A module that is called several times appears as `name#1`, `name#2`, ...;
     the ReLU that ends a unit has kind `residual`, like the unit itself.
     """
@@ -58,34 +57,30 @@ class LayerCapture:
         self._calls: list[tuple[str, Kind, Tensor]] = []
         self._exit = ExitStack()
         self._stems, self._units, self._pools = _landmarks(model)
-        assert layers != "res" or self._units, (
-            "the model holds no VideoBackbone: it has no residual units"
-        )
-        assert not isinstance(layers, tuple) or set(layers) <= {
-            name for name, _ in model.named_modules()
-        }, "no such module"
+        assert layers != "res" or self._units, "the model has no VideoBackbone: no residual units"
+        if isinstance(layers, tuple):
+            assert set(layers) <= {name for name, _ in model.named_modules()}, "no such module"
 
     def captured_names(self) -> tuple[str, ...]:
-        """Full names of the modules that are captured, in the order in which the model holds them."""
+        """Full names of the captured modules, in the order of the model's modules."""
         return tuple(
             name for name, module in self.model.named_modules() if self._is_chosen(name, module)
         )
 
     def __enter__(self) -> "LayerCapture":
         for module in self.model.modules():
-            self._exit.callback(
-                setattr, module, "training", module.training
-            )  # each its own: some are frozen in evaluation mode
+            # Each module's own mode: some are frozen in evaluation mode.
+            self._exit.callback(setattr, module, "training", module.training)
         self.model.eval()
         for name in self.captured_names():
-            self._exit.callback(
-                self.model.get_submodule(name).register_forward_hook(self._recorder(name)).remove
-            )
+            self._add_hook(name, self._recorder(name))
         for name in self._units:
-            self._exit.callback(
-                self.model.get_submodule(name).register_forward_hook(self._marker(name)).remove
-            )
+            self._add_hook(name, self._marker(name))
         return self
+
+    def _add_hook(self, name: str, hook: Hook) -> None:
+        handle = self.model.get_submodule(name).register_forward_hook(hook)
+        self._exit.callback(handle.remove)
 
     def __exit__(
         self,
@@ -97,9 +92,7 @@ class LayerCapture:
 
     @torch.no_grad()
     def grams(self, clip_BCTHW: Tensor) -> Tensor:
-        """Run the model once: the column-centred Gram of every layer, (L, n, n) in double
-        precision.
-        """
+        """Run the model once; the column-centred Grams of all layers, (L, n, n), float64."""
         self._calls.clear()
         with exact_products():
             self.model(clip_BCTHW)
@@ -133,9 +126,8 @@ class LayerCapture:
         kind = KIND_OF.get(type(module), "other")
         if name in self._units:
             return "residual"
-        return (
-            "relu" if name in self._stems and kind == "other" else kind
-        )  # a stem in one container ends in its ReLU
+        # A stem that is one container ends in its ReLU.
+        return "relu" if name in self._stems and kind == "other" else kind
 
     def _marker(self, unit: str) -> Hook:
         prefix = unit.removeprefix("backbone.") + "."
@@ -150,19 +142,17 @@ class LayerCapture:
 
 
 def centred_gram(map_nC: Tensor) -> Tensor:
-    """X X' with X (n, p) the map less its mean over clips; products in single precision, sums of
-    parts in double.
+    """X X', where X (n, p) is the map minus its mean over clips.
+
+    Products are in single precision, sums of parts in double.
     """
     x_np = as_rows(map_nC.detach())
     n = len(x_np)
-    mean_n = torch.full(
-        (n,), 1 / n, device=x_np.device
-    )  # a product with it is faster than a sum over rows
+    mean_n = torch.full((n,), 1 / n, device=x_np.device)  # its product is faster than a sum
+    chunk_columns = CHUNK_COLUMNS_CPU if x_np.device.type == "cpu" else CHUNK_COLUMNS
     gram_nn = torch.zeros(n, n, dtype=torch.float64, device=x_np.device)
     with torch.autocast(x_np.device.type, enabled=False):
-        for part in x_np.split(
-            CHUNK_COLUMNS_CPU if x_np.device.type == "cpu" else CHUNK_COLUMNS, dim=1
-        ):
+        for part in x_np.split(chunk_columns, dim=1):
             part = part.float()
             part = part - mean_n @ part
             gram_nn += part @ part.T
@@ -170,18 +160,20 @@ def centred_gram(map_nC: Tensor) -> Tensor:
 
 
 def as_rows(map_nC: Tensor) -> Tensor:
-    """A map as (n, p), without a copy of one that is contiguous or channels-last: the order of
-    columns does not matter.
+    """A map as (n, p), without a copy if it is contiguous or channels-last.
+
+    The order of columns does not matter.
     """
     return (map_nC if map_nC.is_contiguous() else map_nC.movedim(1, -1)).flatten(1)
 
 
 @contextmanager
 def exact_products() -> Iterator[None]:
-    """Single-precision products in single precision: no TF32 on a GPU, no bfloat16 on a CPU,
-    whatever the process has set.
+    """Compute single-precision products in single precision: no TF32, no bfloat16.
+
+    The settings of the process are restored afterwards.
     """
-    backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # pyright: ignore[reportAttributeAccessIssue] (there at run time)
+    backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # pyright: ignore[reportAttributeAccessIssue]
     before = [backend.fp32_precision for backend in backends]
     for backend in backends:
         backend.fp32_precision = "ieee"

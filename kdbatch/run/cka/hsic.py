@@ -15,23 +15,23 @@ from kdbatch.run.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 
 MIN_CLIPS = 4  # HSIC_1 divides by n (n - 3)
 ROUNDING = 1e-6
-"""Share of a Gram's norm that centring leaves, below which it is rounding. Clips that are all alike
-leave at most 1e-7 in single precision; p independent features leave about n / sqrt(p): 1e-3 for
-four clips and ten million features.
+"""A centred Gram with a smaller share of its norm is rounding error.
+
+Clips that are all alike leave at most 1e-7 in single precision; p independent features leave about
+n / sqrt(p): 1e-3 for four clips and ten million features.
 """
 
 
 class CkaAccumulator:
-    """Sums of HSIC terms over batches: one cross product and two vectors, in double precision where
-    the Grams are.
-    """
+    """Sums of HSIC terms over batches: one cross product and two vectors, in the Grams' dtype."""
 
     def __init__(self) -> None:
         self._sums: list[Tensor] = []
 
     def add(self, a_Ln2: Tensor, b_Mn2: Tensor | None = None) -> None:
-        """U-centred Grams of one batch, a row per layer; without `b`, of one network with itself.
-        All batches have one size.
+        """Add the U-centred Grams of one batch, a row per layer; all batches have one size.
+
+        Without `b_Mn2` they are of one network with itself.
         """
         cross_LM = a_Ln2 @ (a_Ln2 if b_Mn2 is None else b_Mn2).T
         self_L = a_Ln2.square().sum(1) if b_Mn2 is not None else cross_LM.diagonal()
@@ -44,8 +44,9 @@ class CkaAccumulator:
         )
 
     def result(self, group: ProcessGroup = SINGLE_PROCESS) -> np.ndarray:
-        """CKA, (L, M), over the batches of a whole team. A layer that says the same of every clip
-        is like none, nor like itself: 0.
+        """CKA, (L, M), over the batches of all ranks.
+
+        It is 0 for a layer whose output is the same for every clip, even with itself.
         """
         assert self._sums, "no batch was added"
         cross_LM, self_L, self_M = (group.all_reduce_sum(s).cpu().numpy() for s in self._sums)
@@ -54,11 +55,12 @@ class CkaAccumulator:
 
 
 def u_centred(gram_Lnn: Tensor) -> Tensor:
-    """U-centred Grams as rows, (L, n*n): zero diagonal, and every row and column sums to zero. What
-    is rounding alone becomes zero.
+    """U-centred Grams as rows, (L, n*n): zero diagonal, and every row and column sums to zero.
+
+    Grams that are rounding errors alone become zero.
     """
     n = gram_Lnn.shape[-1]
-    centred_Lnn = gram_Lnn.clone()  # the only copy: what follows works in place
+    centred_Lnn = gram_Lnn.clone()  # the only copy: all else is in place
     diagonal_Ln = centred_Lnn.diagonal(dim1=1, dim2=2)
     diagonal_Ln.zero_()
     before_L = torch.linalg.vector_norm(centred_Lnn, dim=(1, 2))

@@ -1,1 +1,1 @@
-"""Measures trained networks: accuracy on test splits, retrieval, choice of the best epoch."""
+"""Measurements of trained networks: test accuracy, retrieval, choice of the best epoch."""

@@ -1,5 +1,6 @@
-"""Which epoch is kept: the best on videos held out of the training split, so that the test split is
-read once, at the end.
+"""Model selection: keep the epoch that is best on videos held out of the training split.
+
+So the test split is read once, at the end.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,45 +21,44 @@ from kdbatch.vocab.shards import Subset
 def hold_out(
     videos: Sequence[StoredVideo], *, share: float, subset: Subset
 ) -> tuple[list[StoredVideo], list[StoredVideo]]:
-    """(videos to train on, videos held out), both in stored order; a pure function of the subset,
-    so teachers and students agree.
+    """(videos to train on, videos held out), both in stored order.
 
-    Groups stay whole: their videos share a scene, and one of them in training would give the others
-    away. Groups come in a random order; one is held out if that brings the classes nearer to
+    The choice depends on the subset alone, so it is the same for teachers and students. Groups stay
+    whole: their videos share a scene, which a network that trained on one would recognise in the
+    others. Groups come in a random order; one is held out if that brings the classes nearer to
     `share` of each, if not more than `share` of all videos are then out, and if no class loses all
     of its videos.
 
     Raises:
         UserError: no group can be held out.
     """
-    all_of = _per_class(videos)
+    num_total = _per_class(videos)
     groups: dict[str, list[StoredVideo]] = {}
     for video in videos:
         groups.setdefault(video.sample.group, []).append(video)
-    out_of = dict.fromkeys(all_of, 0)
-    out: set[str] = set()
+    num_out = dict.fromkeys(num_total, 0)
+    held_out: set[str] = set()
     names = sorted(groups)
     for i in rng_for(0, "held out", subset.digest).permutation(len(names)):
-        adds = _per_class(groups[names[i]])
-        nearer = (
-            sum(
-                abs(out_of[k] + n - share * all_of[k]) - abs(out_of[k] - share * all_of[k])
-                for k, n in adds.items()
-            )
-            < 0
-        )
-        fits = sum(out_of.values()) + sum(adds.values()) <= round(share * len(videos))
-        if nearer and fits and all(out_of[k] + n < all_of[k] for k, n in adds.items()):
-            out.add(names[i])
-            out_of |= {k: out_of[k] + n for k, n in adds.items()}
-    if not out:
+        group = _per_class(groups[names[i]])
+        num_if_out = {label: num_out[label] + n for label, n in group.items()}
+        distance_change = 0.0
+        for label, n in num_if_out.items():
+            wanted = share * num_total[label]
+            distance_change += abs(n - wanted) - abs(num_out[label] - wanted)
+        fits = sum(num_out.values()) + sum(group.values()) <= round(share * len(videos))
+        keeps_classes = all(n < num_total[label] for label, n in num_if_out.items())
+        if distance_change < 0 and fits and keeps_classes:
+            held_out.add(names[i])
+            num_out |= num_if_out
+    if not held_out:
         raise UserError(
-            f"{subset.title}: selection.share {share:g} holds no video out: {len(videos)} videos in {len(groups)} groups have no group "
-            "small enough. Raise the share, or leave selection out of the profile to keep the last epoch."
+            f"{subset.title}: selection.share {share:g} holds no video out: {len(videos)} videos in "
+            f"{len(groups)} groups have no group small enough. Raise the share, or leave selection "
+            "out of the profile to keep the last epoch."
         )
-    return [v for v in videos if v.sample.group not in out], [
-        v for v in videos if v.sample.group in out
-    ]
+    training = [video for video in videos if video.sample.group not in held_out]
+    return training, [video for video in videos if video.sample.group in held_out]
 
 
 def _per_class(videos: Sequence[StoredVideo]) -> dict[int, int]:
@@ -69,9 +69,10 @@ def _per_class(videos: Sequence[StoredVideo]) -> dict[int, int]:
 
 
 class BestEpoch:
-    """Looks at a model after its epochs and keeps the best weights (loop.AfterEpoch). They travel
-    in the checkpoint: whatever was looked at is remembered whenever the training that led to it is,
-    and a resumed run keeps the epoch that an unbroken one would.
+    """Evaluates a model after its epochs and keeps the best weights (an EpochCallback).
+
+    They are saved in the checkpoint together with the training that led to them, so a resumed run
+    keeps the epoch that an uninterrupted one would.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class BestEpoch:
         context: RunContext,
     ) -> None:
         assert recipe.selection is not None
-        self._model, self._held_out, self._recipe, self._worker = model, held_out, recipe, context
+        self._model, self._held_out, self._recipe, self._context = model, held_out, recipe, context
         self._selection = recipe.selection
         self.epoch, self.score, self.weights = 0, -1.0, dict[str, Tensor]()
 
@@ -96,7 +97,7 @@ class BestEpoch:
             view=self._recipe.view,
             num_clips=self._selection.num_clips,
             num_crops=1,
-            context=self._worker,
+            context=self._context,
             may_stop=False,  # the epoch that led here is not saved yet
         )
         score = found.top_share(1)
@@ -114,7 +115,7 @@ class BestEpoch:
         self.epoch, self.score, self.weights = memory["epoch"], memory["score"], memory["weights"]
 
     def restore(self) -> list[Measure]:
-        """Put the best weights back into the model, and say which they were."""
+        """Load the best weights into the model; measures of which epoch they are from."""
         self._model.load_state_dict(self.weights)
         where = f"{self._recipe.data.title} (held out)"
         return [

@@ -1,5 +1,6 @@
-"""Accuracy on a test split, and what several finished teachers know between them. Axes: M teachers,
-N videos, K classes.
+"""Accuracy on a test split, and the accuracy of several finished teachers together.
+
+Axes: M teachers, N videos, K classes.
 """
 
 from collections.abc import Sequence
@@ -82,10 +83,12 @@ def _rows(found: Predictions, run_id: str) -> list[dict[str, Any]]:
 
 
 def evaluate_teacher_ensemble(parents: Sequence[RunFolder], *, where: str) -> list[Measure]:
-    """What the teachers know between them: accuracy of their mean softmax, the share of videos that
-    at least one has right (oracle), and for pairs of teachers, averaged, the correlation of their
-    errors (phi coefficient over videos; 1: they fail on the same videos) and their disagreement
-    (share of videos that they put into different classes).
+    """Measures of the teachers as an ensemble.
+
+    The accuracy of their mean softmax; the share of videos that at least one has right (oracle);
+    and averaged over pairs of teachers, the correlation of their errors (phi coefficient over
+    videos; 1: they fail on the same videos) and their disagreement (share of videos that they put
+    into different classes).
 
     Raises:
         UserError: a teacher's predictions cannot be read.

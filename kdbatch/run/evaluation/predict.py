@@ -1,5 +1,6 @@
-"""What a network says of videos. Axes: N videos of a set, B of a batch, V views of a video: C clips
-times P crops of each; K classes.
+"""Predictions of a network for videos, averaged over views.
+
+Axes: N videos of a set, B of a batch, V views of a video: C clips times P crops of each; K classes.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,8 +20,9 @@ CLIPS_PER_PASS = 64
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Predictions:
-    """Per video the mean softmax and the mean logits over its views; per clip the place of its
-    label by the mean softmax over crops.
+    """Per video the mean softmax and the mean logits over its views.
+
+    `clip_rank_NC` is the rank of each clip's label by the mean softmax over its crops.
     """
 
     keys: list[str]
@@ -38,7 +40,7 @@ class Predictions:
         return top_k(self.probability_NK, self.label_N, k)
 
     def clip_top_share(self, k: int) -> float:
-        """The same of single clips."""
+        """The same share of single clips."""
         return float((self.clip_rank_NC < k).mean())
 
 
@@ -52,13 +54,13 @@ def predict(
     context: RunContext,
     may_stop: bool = True,
 ) -> Predictions:
-    """Classify videos, each process of a team its share; all get all predictions. The model is left
-    in evaluation mode.
+    """Classify videos, each rank its share; all ranks get all predictions.
 
-    `may_stop`: a signal ends it between two batches (Stopped).
+    The model stays in evaluation mode. With `may_stop`, a stop signal raises Stopped between two
+    batches.
     """
     model.eval()
-    labels, probabilities, logits, places = [], [], [], []
+    labels, probabilities, logits, ranks = [], [], [], []
     for batch, logit_VBK in predict_each_video(
         model,
         videos,
@@ -73,18 +75,18 @@ def predict(
         probabilities.append(probability_CPBK.mean((0, 1)))
         logits.append(logit_VBK.mean(0))
         clip_BCK = probability_CPBK.mean(1).transpose(0, 1).numpy()
-        places.append(torch.from_numpy(label_ranks(clip_BCK, batch.label_B.numpy()[:, None])))
-    label_N, probability_NK, logit_NK, place_NC = (
+        ranks.append(torch.from_numpy(label_ranks(clip_BCK, batch.label_B.numpy()[:, None])))
+    label_N, probability_NK, logit_NK, rank_NC = (
         context.group.all_gather_rows(torch.cat(x)).numpy()
-        for x in (labels, probabilities, logits, places)
+        for x in (labels, probabilities, logits, ranks)
     )
-    keys = [video.sample.key for video in videos]  # shares are pieces of the stored order
+    keys = [video.sample.key for video in videos]  # shares are contiguous in the stored order
     return Predictions(
         keys=keys,
         label_N=label_N,
         probability_NK=probability_NK,
         logit_NK=logit_NK,
-        clip_rank_NC=place_NC,
+        clip_rank_NC=rank_NC,
     )
 
 
@@ -126,14 +128,14 @@ def predict_each_video(
 
 
 def label_ranks(value_K: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """How many classes (last axis) are above the label's; equal ones count in label order. `label`
-    has the other axes, or 1 for some.
+    """Ranks of labels: how many classes (last axis) have a higher value.
+
+    Equal values are ranked in label order. `label` has the other axes, or 1 for some.
     """
     label_1 = np.broadcast_to(label, value_K.shape[:-1])[..., None]
     own_1 = np.take_along_axis(value_K, label_1, axis=-1)
-    return (
-        (value_K > own_1) | ((value_K == own_1) & (np.arange(value_K.shape[-1]) < label_1))
-    ).sum(-1)
+    is_earlier_K = np.arange(value_K.shape[-1]) < label_1
+    return ((value_K > own_1) | ((value_K == own_1) & is_earlier_K)).sum(-1)
 
 
 def top_k(probability_NK: np.ndarray, label_N: np.ndarray, k: int) -> float:

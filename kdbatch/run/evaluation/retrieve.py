@@ -1,5 +1,4 @@
-"""Video retrieval with the features of a pretrained backbone: test videos ask, training videos
-answer.
+"""Video retrieval with the features of a pretrained backbone: test videos query training videos.
 
 Xu et al. 2019 (VCOP), sec. 4.4, and its retrieve_clips.py: features of several clips, averaged,
 each the centre of 112 pixels of 128; cosine similarity; the network as it was pretrained, in
@@ -31,9 +30,10 @@ QUERIES_AT_ONCE = 256
 
 
 def retrieve(recipe: Retrieve, assignment: Assignment, context: RunContext) -> StageFacts:
-    """R@k with two features: the pooled one that heads see (`recall_at_k`), and VCOP's, the last
-    map pooled 2x2 in space by its maximum (`maxpool_recall_at_k`; 9216 numbers for R(2+1)D at 112
-    pixels).
+    """R@k with two features, `recall_at_k` and `maxpool_recall_at_k`.
+
+    The first is the pooled feature that heads see, the second VCOP's: the last map, max-pooled 2x2
+    in space (9216 numbers for R(2+1)D at 112 pixels).
     """
     torch.manual_seed(seed_for(assignment.run.seed, "weights"))
     backbone = build_backbone(recipe.backbone)
@@ -47,9 +47,9 @@ def retrieve(recipe: Retrieve, assignment: Assignment, context: RunContext) -> S
     )
     measures = []
     for prefix, query_QD, gallery_GD in zip(("", "maxpool_"), queries, gallery, strict=True):
-        place_Q = rank_of_class(query_QD, query_label_Q, gallery_GD, gallery_label_G)
+        rank_Q = rank_of_class(query_QD, query_label_Q, gallery_GD, gallery_label_G)
         for k in recipe.ranks:
-            share = float((place_Q < k).double().mean())
+            share = float((rank_Q < k).double().mean())
             measures.append(
                 Measure(
                     name=f"{prefix}recall_at_{k}",
@@ -80,31 +80,30 @@ def retrieve(recipe: Retrieve, assignment: Assignment, context: RunContext) -> S
 def rank_of_class(
     query_QD: Tensor, query_label_Q: Tensor, gallery_GD: Tensor, gallery_label_G: Tensor
 ) -> Tensor:
-    """How many gallery videos are more similar to each query than the first of its own class; G
-    where there is none of its class.
+    """How many gallery videos are more similar to each query than the first of its own class.
 
-    Cosine similarity in float32; equally similar videos come in gallery order.
+    G where there is none of its class. Cosine similarity in float32; equally similar videos are
+    ranked in gallery order.
     """
     gallery_GD = F.normalize(gallery_GD, dim=1)
-    place_Q = []
+    rank_Q = []
     for query_SD, label_S in zip(
         query_QD.split(QUERIES_AT_ONCE), query_label_Q.split(QUERIES_AT_ONCE), strict=True
     ):
         near_SG = F.normalize(query_SD, dim=1) @ gallery_GD.T
         own_SG = label_S[:, None] == gallery_label_G
         best_S1 = near_SG.masked_fill(~own_SG, -torch.inf).amax(1, keepdim=True)
-        first_S1 = (
-            (own_SG & (near_SG == best_S1)).int().argmax(1, keepdim=True)
-        )  # the earliest of equals
+        is_best_SG = own_SG & (near_SG == best_S1)
+        first_S1 = is_best_SG.int().argmax(1, keepdim=True)  # the earliest of equals
         earlier_SG = torch.arange(len(gallery_GD)) < first_S1
-        place_Q.append(((near_SG > best_S1) | ((near_SG == best_S1) & earlier_SG)).sum(1))
-    return torch.cat(place_Q)
+        rank_Q.append(((near_SG > best_S1) | ((near_SG == best_S1) & earlier_SG)).sum(1))
+    return torch.cat(rank_Q)
 
 
 def subset_features(
     backbone: VideoBackbone, subset: Subset, recipe: Retrieve, shards_dir: Path, context: RunContext
 ) -> tuple[tuple[Tensor, Tensor], Tensor]:
-    """((pooled, pooled by the maximum), labels) of a subset's videos, features averaged over views."""
+    """((mean-pooled, max-pooled), labels) of a subset; features are averaged over views."""
     videos, _ = load_videos(shards_dir, subset, view=recipe.view)
 
     def both(clip_BCTHW: Tensor) -> Tensor:
@@ -136,6 +135,6 @@ def subset_features(
 
 
 def max_pooled(map_BDTHW: Tensor) -> Tensor:
-    """Maximum over windows of 2x2 in space, without overlap; a map that is smaller has one window."""
+    """Maximum over windows of 2x2 in space, without overlap; a smaller map has one window."""
     window = [min(2, size) for size in map_BDTHW.shape[-2:]]
     return F.max_pool3d(map_BDTHW, (1, *window))

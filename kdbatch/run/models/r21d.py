@@ -1,10 +1,10 @@
-"""R(2+1)D with 10 layers, one residual block per stage. Tran et al. 2018, arXiv:1711.11248, in the
-layout of VCOP (Xu et al., CVPR 2019).
+"""R(2+1)D with 10 layers, one residual block per stage: Tran et al. 2018, arXiv:1711.11248.
 
-It is what self-supervised video work calls "R(2+1)D": 14.42 M parameters with 101 classes, 21.36
-GMAC for a clip of 3x16x112x112. torchvision's r2plus1d_18 is another network: two blocks per stage,
-45 channels inside the stem where this one has 83, and plain convolutions on the shortcuts where
-these are factorised too. Never mix the two in one table.
+In the layout of VCOP (Xu et al., CVPR 2019). It is what self-supervised video work calls "R(2+1)D":
+14.42 M parameters with 101 classes, 21.36 GMAC for a clip of 3x16x112x112. torchvision's
+r2plus1d_18 is another network: two blocks per stage, 45 channels inside the stem where this one has
+83, and plain convolutions on the shortcuts where these are factorised too. Never mix the two in one
+table.
 
 The state dict has VCOP's names (xudejing/video-clip-order-prediction:models/r21d.py, the same as in
 PRP's repository) without the head:
@@ -27,13 +27,13 @@ ONE: Triple = (1, 1, 1)
 
 
 class TemporalConv(nn.Conv3d):
-    """t x 1 x 1. On a CPU a 2D convolution over frames and places: the same sum, bit for bit where
-    both take the same way.
+    """A t x 1 x 1 convolution; on a CPU computed as a 2D convolution over frames and pixels.
 
-    With one thread and fewer than 16 clips PyTorch sends a 3D convolution whose kernel is one place
-    wide the slow way (aten/src/ATen/native/Convolution.cpp: use_mkldnn); a whole training step of 8
-    clips then takes twice the time. Not where t is 1: that has a stride here, so it goes the fast
-    way anyhow, and weights of 1 x 1 would pass for weights with the channels last.
+    The sum is the same, bit for bit where both use the same kernel. With one thread and fewer than
+    16 clips PyTorch takes a slow path for a 3D convolution whose kernel is one pixel wide
+    (aten/src/ATen/native/Convolution.cpp: use_mkldnn); a whole training step of 8 clips then takes
+    twice the time. Where t is 1 this is not needed: that one has a stride here, so it takes the
+    fast path anyhow, and weights of 1 x 1 would be taken for channels-last ones.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -48,8 +48,9 @@ class TemporalConv(nn.Conv3d):
 
 
 class FactorisedConv(nn.Module):
-    """1 x h x w, BN, ReLU, t x 1 x 1: a 3D convolution split in two, with about as many weights as
-    it had (arXiv:1711.11248, sec. 3.5).
+    """A 3D convolution split in two: 1 x h x w, BN, ReLU, t x 1 x 1 (arXiv:1711.11248, sec. 3.5).
+
+    It has about as many weights as the 3D convolution.
     """
 
     def __init__(
@@ -63,9 +64,8 @@ class FactorisedConv(nn.Module):
     ) -> None:
         super().__init__()
         (t, h, w), (stride_t, stride_h, stride_w), (pad_t, pad_h, pad_w) = kernel, stride, padding
-        mid = max(
-            1, t * h * w * in_channels * out_channels // (h * w * in_channels + t * out_channels)
-        )
+        num_weights = t * h * w * in_channels * out_channels
+        mid = max(1, num_weights // (h * w * in_channels + t * out_channels))
         self.spatial_conv = nn.Conv3d(
             in_channels,
             mid,
@@ -85,8 +85,10 @@ class FactorisedConv(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two factorised 3x3x3 convolutions and a shortcut; where the map halves, the shortcut is a
-    factorised 1x1x1 convolution.
+    """Two factorised 3x3x3 convolutions and a shortcut.
+
+    With `halve` the map's T, H and W are halved, and the shortcut is a factorised 1x1x1
+    convolution.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, halve: bool) -> None:
@@ -115,8 +117,10 @@ class ResidualBlock(nn.Module):
 
 
 def r21d_10(*, width: float) -> VideoBackbone:
-    """The network with PyTorch's default initial weights, as its source has. Maps of a 16x112x112
-    clip at width 1: 64x16x56x56 (stem), 64x16x56x56, 128x8x28x28, 256x4x14x14, 512x2x7x7.
+    """The network with PyTorch's default initial weights, as its source has.
+
+    Maps of a 16x112x112 clip at width 1: 64x16x56x56 (stem), 64x16x56x56, 128x8x28x28, 256x4x14x14,
+    512x2x7x7.
     """
     stem, *stages = (scaled_channels(channels, width) for channels in (64, 64, 128, 256, 512))
     layers: dict[str, nn.Module] = {

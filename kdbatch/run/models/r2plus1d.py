@@ -1,9 +1,8 @@
-"""R(2+1)D with 18 layers: torchvision's network and state dict, without the head. Tran et al. 2018,
-arXiv:1711.11248.
+"""R(2+1)D with 18 layers: torchvision's network and state dict, without the head.
 
-31.35 M parameters with 101 classes, 40.52 GMAC for a clip of 3x16x112x112. A width other than 1
-rebuilds every convolution and batch norm with scaled channel counts; the initial weights follow
-torchvision's rule either way.
+Tran et al. 2018, arXiv:1711.11248. 31.35 M parameters with 101 classes, 40.52 GMAC for a clip of
+3x16x112x112. A width other than 1 rebuilds every convolution and batch norm with scaled channel
+counts; the initial weights follow torchvision's rule either way.
 """
 
 import torch
@@ -16,13 +15,14 @@ LAYERS = ("stem", "layer1", "layer2", "layer3", "layer4")
 
 
 def r2plus1d_18(*, width: float) -> VideoBackbone:
-    """The network with random weights (kaiming normal, fan out). ReLUs write to new memory, so that
-    a map once captured stays as it was.
+    """The network with random weights (kaiming normal, fan out).
+
+    ReLUs are not in place, so that a captured map is not overwritten.
     """
     if width == 1.0:
         network = torchvision_r2plus1d_18(weights=None)
     else:
-        with torch.device("meta"):  # the plan only: every layer is replaced
+        with torch.device("meta"):  # only the structure: every layer with weights is replaced
             network = torchvision_r2plus1d_18(weights=None)
         _rebuild(network, width)
     for module in network.modules():
@@ -30,7 +30,9 @@ def r2plus1d_18(*, width: float) -> VideoBackbone:
             module.inplace = False
     layers = {name: network.get_submodule(name) for name in LAYERS}
     units = tuple(f"layer{stage}.{i}" for stage in (1, 2, 3, 4) for i in range(2))
-    return VideoBackbone(layers, stem=("stem",), units=units, feature_dim=scaled_channels(512, width))
+    return VideoBackbone(
+        layers, stem=("stem",), units=units, feature_dim=scaled_channels(512, width)
+    )
 
 
 def _rebuild(network: nn.Module, width: float) -> None:

@@ -1,9 +1,8 @@
-"""3D ShuffleNet V1, 2.0x, 3 groups. Köpüklü et al. 2019, arXiv:1904.02422; Zhang et al. 2018,
-arXiv:1707.01083.
+"""3D ShuffleNet V1, 2.0x, 3 groups: Köpüklü et al. 2019, arXiv:1904.02422.
 
-3.80 M parameters with 101 classes, 0.513 GMAC for a clip of 3x16x112x112. Layout and state dict
-names are those of okankop/Efficient-3DCNNs:models/shufflenet.py without the head, so that its
-released weights fit.
+After Zhang et al. 2018, arXiv:1707.01083. 3.80 M parameters with 101 classes, 0.513 GMAC for a clip
+of 3x16x112x112. Layout and state dict names are those of
+okankop/Efficient-3DCNNs:models/shufflenet.py without the head, so that its released weights fit.
 """
 
 import torch
@@ -14,20 +13,16 @@ from kdbatch.run.models.network import VideoBackbone, scaled_channels
 
 GROUPS = 3
 STEM = 48
-STAGE_CHANNELS = (
-    (480, 4),
-    (960, 8),
-    (1920, 4),
-)  # channels, units; the first unit halves T, H and W
+# Channels and number of units of each stage; its first unit halves T, H and W.
+STAGES = ((480, 4), (960, 8), (1920, 4))
 
 
 class ShuffleUnit(nn.Module):
-    """Grouped 1x1x1, shuffle, depthwise 3x3x3, grouped 1x1x1; merged with the input by addition, or
-    by concatenation when halving.
+    """Grouped 1x1x1, shuffle, depthwise 3x3x3, grouped 1x1x1, merged with the input.
 
-    The first 1x1x1 has no groups when the input has 24 channels, as in the source. There the rule
-    was meant for the first unit, but at 2.0x that one has 48 channels and is grouped; the released
-    weights are so.
+    The merge is an addition, or a concatenation with `halve`. The first 1x1x1 has no groups when
+    the input has 24 channels, as in the source. There the rule was meant for the first unit, but at
+    2.0x that one has 48 channels and is grouped; so are the released weights.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, halve: bool) -> None:
@@ -59,23 +54,19 @@ class ShuffleUnit(nn.Module):
 
 
 def shuffle_channels(x_BCTHW: Tensor) -> Tensor:
-    """Channel j of group g becomes channel g of group j: the next grouped convolution sees all
-    groups.
-    """
+    """Channel j of group g becomes channel g of group j: the next convolution sees all groups."""
     return x_BCTHW.unflatten(1, (GROUPS, -1)).transpose(1, 2).flatten(1, 2)
 
 
 def pad_for_pooling(x_BCTHW: Tensor) -> Tensor:
-    """A border of zeros, which the source's pool counts too; here it comes first, since the pool
-    takes no map smaller than its window.
+    """Add a border of zeros, which the source's pool averages too, and make the frames even.
 
-    An odd number of frames gets its last one twice, so that the pool's output is as long as the
-    convolution's. 16 frames need none.
+    The border is added before the pool, which accepts no map smaller than its window. The last of
+    an odd number of frames is repeated, so that the pool's output is as long as the convolution's.
     """
-    whole_BCTHW = (
-        torch.cat([x_BCTHW, x_BCTHW[:, :, -1:]], dim=2) if x_BCTHW.shape[2] % 2 else x_BCTHW
-    )
-    return F.pad(whole_BCTHW, (1, 1, 1, 1))
+    if x_BCTHW.shape[2] % 2:
+        x_BCTHW = torch.cat([x_BCTHW, x_BCTHW[:, :, -1:]], dim=2)
+    return F.pad(x_BCTHW, (1, 1, 1, 1))
 
 
 def shufflenet_2x(*, width: float) -> VideoBackbone:
@@ -90,7 +81,7 @@ def shufflenet_2x(*, width: float) -> VideoBackbone:
         "conv1": nn.Sequential(stem, nn.BatchNorm3d(in_channels), nn.ReLU()),
         "maxpool": nn.MaxPool3d(3, stride=2, padding=1),
     }
-    for stage, (channels, num_units) in enumerate(STAGE_CHANNELS, start=1):
+    for stage, (channels, num_units) in enumerate(STAGES, start=1):
         out_channels = scaled_channels(
             channels, width, multiple=4 * GROUPS
         )  # a quarter of them is grouped too
@@ -100,7 +91,7 @@ def shufflenet_2x(*, width: float) -> VideoBackbone:
         in_channels = out_channels
     units = tuple(
         f"layer{stage}.{i}"
-        for stage, (_, num_units) in enumerate(STAGE_CHANNELS, start=1)
+        for stage, (_, num_units) in enumerate(STAGES, start=1)
         for i in range(num_units)
     )
     return VideoBackbone(layers, stem=("conv1", "maxpool"), units=units, feature_dim=in_channels)

@@ -35,7 +35,7 @@ def test_four_clips_are_enough():
         atol=1e-6,
     )
     assert (
-        result.whole.drivers is not None and result.whole.drivers.without_outliers_LL is None
+        result.whole.dominant is not None and result.whole.dominant.without_outliers_LL is None
     )  # three clips would be too few
 
 
@@ -55,7 +55,7 @@ def test_two_networks_make_a_map_of_their_layers():
     assert result.whole.value_LM.dtype == np.float64
     assert result.kinds_a == ("relu", "residual", "residual", "residual", "residual", "pool")
     assert result.kinds_b == ("relu", "pool", *["residual"] * 16, "pool")
-    assert result.whole.drivers is None
+    assert result.whole.dominant is None
 
 
 def test_the_order_of_the_two_networks_only_turns_the_map():

@@ -24,13 +24,15 @@ def sound_map(group: ProcessGroup) -> dict[str, Tensor]:
     result = compute_cka(
         model, None, batches[group.rank :: group.world_size], layers="act", group=group
     )
-    assert result.whole.drivers is not None and result.whole.drivers.without_outliers_LL is not None
+    assert (
+        result.whole.dominant is not None and result.whole.dominant.without_outliers_LL is not None
+    )
     return {
         "value": torch.from_numpy(result.whole.value_LM),
-        "deflated": torch.from_numpy(result.whole.drivers.deflated_LL),
-        "quiet": torch.from_numpy(result.whole.drivers.without_outliers_LL),
-        "share": torch.from_numpy(result.whole.drivers.pc1_share_L),
-        "mass": torch.tensor(result.whole.drivers.pc1_block_mass),
+        "deflated": torch.from_numpy(result.whole.dominant.deflated_LL),
+        "quiet": torch.from_numpy(result.whole.dominant.without_outliers_LL),
+        "share": torch.from_numpy(result.whole.dominant.pc1_share_L),
+        "mass": torch.tensor(result.whole.dominant.pc1_block_mass),
         "num_clips": torch.tensor(result.num_clips),
     }
 

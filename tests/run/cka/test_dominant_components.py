@@ -6,7 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from kdbatch.run.cka.cka import compute_cka
-from kdbatch.run.cka.dominant_components import DominantComponents, remove_first_component, without_outliers
+from kdbatch.run.cka.dominant_components import (
+    DominantComponents,
+    remove_first_component,
+    without_outliers,
+)
 from kdbatch.run.cka.gram_hooks import centred_gram
 from kdbatch.run.cka.hsic import CkaAccumulator, u_centred
 
@@ -22,8 +26,8 @@ def chain() -> nn.Sequential:
 
 def drivers_of(model: nn.Module, *batches: Tensor) -> tuple[np.ndarray, DominantComponents]:
     result = compute_cka(model, None, batches, layers="act")
-    assert result.whole.drivers is not None
-    return result.whole.value_LM, result.whole.drivers
+    assert result.whole.dominant is not None
+    return result.whole.value_LM, result.whole.dominant
 
 
 def test_one_loud_direction_is_found_as_the_first_component_and_taken_off():
@@ -71,7 +75,9 @@ def test_the_first_component_is_the_one_that_an_eigen_decomposition_finds():
 
 
 def test_two_equal_components_are_split_without_harm():
-    split = remove_first_component(torch.diag(torch.tensor([3.0, 3.0, 1.0, 0.0], dtype=torch.float64))[None])
+    split = remove_first_component(
+        torch.diag(torch.tensor([3.0, 3.0, 1.0, 0.0], dtype=torch.float64))[None]
+    )
     assert float(split.share_L) == pytest.approx(3 / 7)
     assert float(split.rest_Lnn.diagonal(dim1=1, dim2=2).sum()) == pytest.approx(4.0)
 

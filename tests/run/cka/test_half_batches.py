@@ -38,10 +38,10 @@ def test_the_map_of_a_half_is_that_of_its_clips_alone():
             rtol=0,
             atol=1e-6,
         )
-        expected = compute_cka(model, None, alone, layers="act").whole.drivers
-        assert expected is not None and found.drivers is not None
-        np.testing.assert_allclose(found.drivers.pc1_share_L, expected.pc1_share_L, atol=1e-6)
-        np.testing.assert_allclose(found.drivers.deflated_LL, expected.deflated_LL, atol=1e-5)
+        expected = compute_cka(model, None, alone, layers="act").whole.dominant
+        assert expected is not None and found.dominant is not None
+        np.testing.assert_allclose(found.dominant.pc1_share_L, expected.pc1_share_L, atol=1e-6)
+        np.testing.assert_allclose(found.dominant.deflated_LL, expected.deflated_LL, atol=1e-5)
 
 
 def test_halves_tell_how_far_other_clips_would_move_a_number():
