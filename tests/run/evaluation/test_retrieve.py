@@ -12,7 +12,7 @@ from kdbatch.run.context import RunContext
 from kdbatch.run.data.augment import apply_augment, sample_augment
 from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.sampling import evenly_spaced_clips
-from kdbatch.run.evaluation.retrieve import subset_features, rank_of_class, max_pooled
+from kdbatch.run.evaluation.retrieve import max_pooled, rank_of_class, subset_features
 from kdbatch.run.heartbeat import StatusReporter, StopSignal
 from kdbatch.run.models import build_backbone
 from kdbatch.vocab.backbones import Backbone
