@@ -1,6 +1,4 @@
-"""What `submit` would do, in plain lines. Reads the run folders and squeue; writes nothing, starts
-nothing.
-"""
+"""What `submit` would do, in plain lines; nothing is written or started."""
 
 from collections.abc import Iterator
 
@@ -18,54 +16,51 @@ def describe_launch(plan: Plan, *, config: Config, queue: QueueKind) -> list[str
     """One line per sbatch, or per run of the local queue, and one for what is left out.
 
     Raises:
-        UserError: the image is not there, or squeue does not answer.
+        UserError: the image is missing, or squeue does not answer.
     """
     check_container(config, on_this_machine=queue == "local")
-    live = (
-        live_jobs(submissions_dir(config.runs_dir), [p.run.id for p in plan.runs])
-        if queue == "slurm"
-        else {}
-    )
+    live: dict[str, str] = {}
+    if queue == "slurm":
+        live = live_jobs(submissions_dir(config.runs_dir), [p.run.id for p in plan.runs])
     plan = without_finished(plan, runs_dir=config.runs_dir)
-    num_done = sum(p.done for p in plan.runs)
-    lines = list(
-        _slurm_lines(plan, config=config, live=live) if queue == "slurm" else _local_lines(plan)
-    )
-    skipped = [f"{num_done} done"] * (num_done > 0) + [f"{len(live)} in the queue"] * (
-        len(live) > 0
-    )
-    if skipped:
-        lines.append(f"left out: {', '.join(skipped)}")
+    if queue == "slurm":
+        lines = list(_slurm_lines(plan, config=config, live=live))
+    else:
+        lines = list(_local_lines(plan))
+    counts = {"done": sum(p.done for p in plan.runs), "in the queue": len(live)}
+    left_out = [f"{num} {where}" for where, num in counts.items() if num]
+    if left_out:
+        lines.append(f"left out: {', '.join(left_out)}")
     return lines or ["nothing to do: the plan has no runs"]
 
 
 def describe_resources(resources: Resources) -> str:
+    """What a run requests, in words: 1 GPU, 8 CPU, 64 GB, 24:00 h."""
     hours, minutes = divmod(resources.minutes, 60)
     nodes = f"{resources.nodes} nodes of " if resources.nodes > 1 else ""
-    return f"{nodes}{resources.gpus} GPU, {resources.cpus} CPU, {resources.memory_gb} GB, {hours}:{minutes:02d} h"
+    per_node = f"{resources.gpus} GPU, {resources.cpus} CPU, {resources.memory_gb} GB"
+    return f"{nodes}{per_node}, {hours}:{minutes:02d} h"
 
 
 def _slurm_lines(plan: Plan, *, config: Config, live: dict[str, str]) -> Iterator[str]:
     arrays = arrays_of(plan, config=config, live=live)
-    home = {run_id: array.name for array in arrays for run_id in array.run_ids} | live
+    array_of = {run_id: array.name for array in arrays for run_id in array.run_ids}
+    array_of |= {run_id: job_id.partition("_")[0] for run_id, job_id in live.items()}
     for array in arrays:
         size = f"array of {len(array.run_ids)}" if len(array.run_ids) > 1 else "1 job"
-        yield f"sbatch {array.name}: {size}, each {describe_resources(array.resources)}{_waiting(array, home)}"
+        resources = describe_resources(array.resources)
+        yield f"sbatch {array.name}: {size}, each {resources}{_dependencies(array, array_of)}"
 
 
-def _waiting(array: Array, home: dict[str, str]) -> str:
-    places = ", ".join(
-        dict.fromkeys(
-            home[parent].partition("_")[0] for parents in array.after for parent in parents
-        )
-    )
-    if not places:
+def _dependencies(array: Array, array_of: dict[str, str]) -> str:
+    """The arrays that this one waits for; `array_of` has the array or job of each run."""
+    names = {array_of[parent]: None for parents in array.after for parent in parents}
+    if not names:
         return ""
-    return (
-        f"; after {len(array.after[0])} in {places}"
-        if len(set(array.after)) == 1
-        else f"; each after its own in {places}"
-    )
+    arrays = ", ".join(names)
+    if len(set(array.after)) == 1:
+        return f"; after {len(array.after[0])} in {arrays}"
+    return f"; each after its own in {arrays}"
 
 
 def _local_lines(plan: Plan) -> Iterator[str]:

@@ -1,18 +1,17 @@
-"""Runs that failed before: an error is not tried again by itself, and what waits for one need not
-start.
-"""
+"""Leaves runs that failed before out of a plan: without --retry-failed they are not started again."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from kdbatch.launch.run_folders import waves_without
 from kdbatch.launch.run_status import RunRow
 from kdbatch.vocab.plans import Plan
 
 
 @dataclass(frozen=True, kw_only=True)
 class FailedExcluded:
-    """The plan without the runs that failed before and without their descendants; those rows, and
-    the descendants' ids.
+    """The plan without the runs that failed before and without their descendants; the rows of those
+    runs, and the descendants' ids.
     """
 
     plan: Plan
@@ -21,23 +20,21 @@ class FailedExcluded:
 
 
 def exclude_failed(plan: Plan, rows: Iterable[RunRow]) -> FailedExcluded:
-    """`rows` are what the survey says of every run; those of other plans do not matter. Parents
-    come before children in a plan.
+    """Leave the failed runs out of the plan. `rows` are the states of all runs, also of other
+    plans.
     """
-    found = {row.run_id: row for row in rows if row.state == "failed"}
-    failed = tuple(found[p.run.id] for p in plan.runs if p.run.id in found)
-    out = {row.run_id for row in failed}
+    failed_rows = {row.run_id: row for row in rows if row.state == "failed"}
+    failed = tuple(failed_rows[p.run.id] for p in plan.runs if p.run.id in failed_rows)
+    excluded = {row.run_id for row in failed}
     waiting: list[str] = []
-    for planned in plan.runs:
-        if planned.run.id not in out and not planned.done and out & set(planned.run.parents):
-            out.add(planned.run.id)
+    for planned in plan.runs:  # parents come before children
+        has_excluded_parent = not excluded.isdisjoint(planned.run.parents)
+        if planned.run.id not in excluded and not planned.done and has_excluded_parent:
+            excluded.add(planned.run.id)
             waiting.append(planned.run.id)
-    waves = (
-        replace(wave, run_ids=tuple(r for r in wave.run_ids if r not in out)) for wave in plan.waves
-    )
-    left = replace(
+    kept = replace(
         plan,
-        runs=tuple(p for p in plan.runs if p.run.id not in out),
-        waves=tuple(wave for wave in waves if wave.run_ids),
+        runs=tuple(p for p in plan.runs if p.run.id not in excluded),
+        waves=waves_without(plan, excluded),
     )
-    return FailedExcluded(plan=left, failed=failed, waiting=tuple(waiting))
+    return FailedExcluded(plan=kept, failed=failed, waiting=tuple(waiting))

@@ -1,4 +1,4 @@
-"""A run by a part of its id, and what it and its job have printed."""
+"""Finds a run by the beginning of its id, and reads what it and its job have printed."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -11,34 +11,34 @@ from kdbatch.launch.slurm.submissions import last_submissions
 from kdbatch.vocab.runs import RunFolder
 
 POLL_SECONDS = 0.5
-TAIL_BYTES = 1 << 20  # of a log that may be long: its last lines are in here
+TAIL_BYTES = 1 << 20  # read from the end of a long log, for its last lines
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tail:
-    """The last lines of a log, and how many bytes the log has had."""
+    """The last lines of a log, and the log's size in bytes."""
 
     lines: tuple[str, ...]
     size: int
 
 
 def find_run(runs_dir: Path, id_prefix: str) -> RunFolder:
-    """The one run whose id begins with `words`; the r in front may be left out.
+    """The one run whose id begins with `id_prefix`; the r in front may be left out.
 
     Raises:
         UserError: no run, or several.
     """
     ids = sorted(path.parent.name for path in runs_dir.glob("r*/run.json"))
-    found = (
-        [run_id for run_id in ids if run_id.startswith((id_prefix, f"r{id_prefix}"))]
-        if id_prefix
-        else []
-    )
-    if len(found) == 1 or id_prefix in found:
-        return RunFolder(runs_dir / (id_prefix if id_prefix in found else found[0]))
-    if found:
+    if id_prefix in ids:
+        return RunFolder(runs_dir / id_prefix)
+    prefixes = (id_prefix, f"r{id_prefix}")
+    matches = [run_id for run_id in ids if run_id.startswith(prefixes)] if id_prefix else []
+    if len(matches) == 1:
+        return RunFolder(runs_dir / matches[0])
+    if matches:
+        examples = ", ".join(matches[:5]) + (", ..." if len(matches) > 5 else "")
         raise UserError(
-            f"{id_prefix}: {len(found)} runs begin so: {', '.join(found[:5])}{', ...' if len(found) > 5 else ''}. Write more of it."
+            f"{id_prefix}: {len(matches)} runs begin so: {examples}. Write more of the id."
         )
     raise UserError(
         f"{id_prefix}: no run in {runs_dir}/ begins so. Their ids are in: kdbatch status"
@@ -46,29 +46,28 @@ def find_run(runs_dir: Path, id_prefix: str) -> RunFolder:
 
 
 def read_last_lines(runs_dir: Path, folder: RunFolder, *, num_lines: int) -> Tail:
-    """The end of the run's log; of its job's, where the worker has not come to write one. 0 lines
-    means all.
+    """The end of the run's log; where the worker has not written one, of its job's. 0 lines means
+    all.
 
     Raises:
-        UserError: fewer than no lines were asked for.
+        UserError: `num_lines` is below 0.
     """
     if num_lines < 0:
         raise UserError(f"--lines: found {num_lines}. Write how many, or 0 for all.")
     size, text = read_end(folder.log, whole=not num_lines)
     if not text and (submission := last_submissions(submissions_dir(runs_dir)).get(folder.id)):
-        _, text = read_end(
-            submission.folder / f"{submission.job_id}_0_log.err", whole=not num_lines
-        )
+        job_log = submission.folder / f"{submission.job_id}_0_log.err"
+        _, text = read_end(job_log, whole=not num_lines)
     return Tail(lines=tuple(text.splitlines()[-num_lines:]), size=size)
 
 
 def follow(folder: RunFolder, *, start: int, is_over: Callable[[], bool]) -> Iterator[str]:
-    """What is added to the run's log after its first `start` bytes, in whole lines, until it is
-    over and all was given.
+    """Yield what is appended to the run's log after its first `start` bytes, in whole lines, until
+    the run is over and everything was yielded.
     """
     rest = b""
     while True:
-        over = is_over()  # before the look, so that the last words are not missed
+        over = is_over()  # before reading, so that the last lines are not missed
         if folder.log.exists():
             with folder.log.open("rb") as file:
                 file.seek(start)
@@ -85,7 +84,9 @@ def follow(folder: RunFolder, *, start: int, is_over: Callable[[], bool]) -> Ite
 
 
 def read_end(path: Path, *, whole: bool) -> tuple[int, str]:
-    """Size and text; nothing where there is no file."""
+    """The size of a file, and its last TAIL_BYTES or the `whole` of it as text; 0 and "" where there
+    is no file.
+    """
     if not path.exists():
         return 0, ""
     with path.open("rb") as file:

@@ -1,6 +1,4 @@
-"""What this machine is: its environment, GPUs, cores and scheduler. The one place of this room that
-reads `os.environ`.
-"""
+"""This machine: its environment, GPUs, cores and scheduler; only this module reads `os.environ`."""
 
 import contextlib
 import os
@@ -21,59 +19,59 @@ def queue_kind() -> QueueKind:
 
 
 def has_command(name: str) -> bool:
+    """Whether a command is on PATH."""
     return shutil.which(name) is not None
 
 
 def queue_pid() -> int:
-    """The local queue that started this process; 0 where none did."""
+    """The process id of the local queue that started this process; 0 without one."""
     return Start.from_environment(os.environ).parent_pid
 
 
 def inside_job() -> bool:
+    """Whether this process belongs to a SLURM job."""
     return "SLURM_JOB_ID" in os.environ
 
 
 def visible_gpus() -> tuple[str, ...]:
-    """The GPUs that we may use, as CUDA_VISIBLE_DEVICES names them; none where that variable is
-    empty or no driver answers.
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; none where that
+    variable is empty or no driver answers.
     """
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        # CUDA stops reading the list at the first entry that is no device; -1 is the usual way to
-        # say "none".
+        # CUDA stops reading the list at the first entry that is not a device; -1 stands for none.
         return tuple(name.strip() for name in visible.split(",") if name.strip() not in ("", "-1"))
     if not shutil.which("nvidia-smi"):
         return ()
-    # "GPU 0: NVIDIA H200 (UUID: GPU-...)"; MIG slices follow indented and are not counted.
-    listed = subprocess.run(
+    listing = subprocess.run(
         ["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60, check=False
     )
-    return tuple(
-        str(i) for i in range(sum(line.startswith("GPU ") for line in listed.stdout.splitlines()))
-    )
+    # "GPU 0: NVIDIA H200 (UUID: GPU-...)"; MIG slices follow indented and are not counted.
+    gpus = [line for line in listing.stdout.splitlines() if line.startswith("GPU ")]
+    return tuple(str(i) for i in range(len(gpus)))
 
 
 def expand_variables(text: str) -> str:
-    """`text` with `$NAME` replaced by what this machine's environment has; an unknown name stays."""
+    """Replace `$NAME` by the value in this machine's environment; an unknown name stays."""
     return os.path.expandvars(text)
 
 
 def num_cpus() -> int:
-    """Cores that this process may use: a container or a SLURM allocation may own fewer than the
-    machine has.
+    """The number of cores that this process may use: a container or a SLURM allocation may have
+    fewer than the machine.
     """
     return len(os.sched_getaffinity(0))
 
 
 def default_jobs() -> int:
-    """Slots of the local queue where nobody said how many: one per GPU, or one per core."""
+    """The default number of slots of the local queue: one per GPU, or one per core."""
     return len(visible_gpus()) or num_cpus()
 
 
 def worker_env(slot: int, *, jobs: int, gpus: tuple[str, ...], pid: int) -> dict[str, str]:
-    """The environment of slot `slot` of `jobs`: its GPU, its threads, and the queue that it must
-    not outlive.
+    """The environment of the worker in slot `slot` of `jobs`: its GPU, its number of threads, and
+    the process id of the queue that it must not outlive.
 
-    Without GPUs a worker gets one thread, so that a sum's order, and with it the last bit of a
+    Without GPUs a worker gets one thread, so that the order of sums, and with it the last bit of a
     result, does not depend on `jobs`.
     """
     env = dict(os.environ) | Start(parent_pid=pid).to_environment()
@@ -87,14 +85,14 @@ def worker_env(slot: int, *, jobs: int, gpus: tuple[str, ...], pid: int) -> dict
 
 @contextlib.contextmanager
 def without_slurm_variables() -> Iterator[None]:
-    """Inside, SLURM's commands see no variables that are theirs: those of a surrounding job would
-    override the script's own flags, and those of a profile, such as SQUEUE_STATES, leave out what
-    we ask for.
+    """Remove the variables of SLURM's commands from the environment inside: those of a surrounding
+    job would override the script's own flags, and those of a profile, such as SQUEUE_STATES, would
+    hide jobs.
 
-    Nor KDBATCH_*: they tell of this job, not of that one. SLURM_CONF stays: it says which cluster.
-    Everything is put back on leaving.
+    KDBATCH_* is removed too, as it describes this job and not the next one. SLURM_CONF stays: it
+    names the cluster. All variables are restored on leaving.
     """
-    ours = (
+    prefixes = (
         "SLURM_",
         "SBATCH_",
         "SRUN_",
@@ -105,12 +103,11 @@ def without_slurm_variables() -> Iterator[None]:
         "SINFO_",
         "KDBATCH_",
     )
-    taken = {
-        name: os.environ.pop(name)
-        for name in list(os.environ)
-        if name.startswith(ours) and name != "SLURM_CONF"
-    }
+    removed: dict[str, str] = {}
+    for name in list(os.environ):
+        if name.startswith(prefixes) and name != "SLURM_CONF":
+            removed[name] = os.environ.pop(name)
     try:
         yield
     finally:
-        os.environ.update(taken)
+        os.environ.update(removed)

@@ -1,4 +1,4 @@
-"""What every run does now, from the files of its folder and of its job: no worker is disturbed."""
+"""The state of every run, from the files of its folder and of its job; no worker is disturbed."""
 
 import dataclasses
 import os
@@ -21,11 +21,8 @@ _ENDED: tuple[RunState, ...] = ("failed", "blocked", "lost", "damaged")
 
 @dataclass(frozen=True, kw_only=True)
 class RunRow:
-    """One run at one moment.
-
-    planned: written, never started or submitted. queued: submitted and not started since. stale:
-    its process holds the lock, but its heart stopped beating. lost: it says running, but nobody
-    holds the lock. damaged: `run.json` cannot be read.
+    """One run at one moment. `state` is explained at RunState; `job` is the last job of the run,
+    `eta_seconds` the estimated time until it is done.
     """
 
     run_id: str
@@ -45,55 +42,30 @@ class RunRow:
 def load_run_rows(
     runs_dir: Path, *, live: Collection[str] | None = None, only: RunFolder | None = None
 ) -> tuple[RunRow, ...]:
-    """A row for each run folder, or for `only` one, by title.
+    """A row for each run folder, or for `only` one, sorted by title.
 
-    `live` are the job ids that the scheduler still knows (squeue.queued_jobs), where one was asked:
-    a queued run whose job is not among them has left the queue without starting. Why, and why a run
-    was lost, the accounting may know, if the site has one.
+    `live` are the job ids that the scheduler still has (commands.queued_jobs); None where it was
+    not called. With them, a queued run whose job is not among them is known to have left the queue
+    without starting; the reason for that, or for the loss of a run, is in its job's script or in
+    the accounting, if the site has one.
     """
     submissions = last_submissions(submissions_dir(runs_dir))
     assignments: dict[str, Assignment] = {}
     rows: dict[str, RunRow] = {}
-    for path in (
-        [only.path] if only else sorted(path.parent for path in runs_dir.glob("r*/run.json"))
-    ):
+    paths = [only.path] if only else sorted(path.parent for path in runs_dir.glob("r*/run.json"))
+    for path in paths:
         folder = RunFolder(path)
         try:
-            assignments[folder.id] = folder.load()
-            rows[folder.id] = run_row(
-                folder, assignments[folder.id], submission=submissions.get(folder.id)
-            )
+            assignment = folder.load()
+            row = run_row(folder, assignment, submission=submissions.get(folder.id))
         except UserError as error:
-            rows[folder.id] = RunRow(
-                run_id=folder.id, title="", kind="", state="damaged", reason=str(error)
-            )
-    doubtful = {
-        run_id: row
-        for run_id, row in rows.items()
-        if row.state in ("queued", "lost", "stopped") and row.job and run_id in submissions
-    }
-    told = (
-        accounting_states([row.job for row in doubtful.values() if row.job not in live])
-        if live is not None
-        else {}
-    )
-    for run_id, row in doubtful.items():
-        if live is not None and row.job in live:
-            rows[run_id] = _with_job(row)
-        elif row.state == "stopped":
-            continue
+            row = RunRow(run_id=folder.id, title="", kind="", state="damaged", reason=str(error))
         else:
-            seen = last_exit_reason(submissions[run_id], log=RunFolder(runs_dir / run_id).log)
-            if seen and seen.is_final(assignments[run_id].retries):
-                rows[run_id] = _with_reason(row, "failed", seen.message)
-            elif live is not None:  # else SLURM may have put it back
-                rows[run_id] = (
-                    _with_reason(row, None, seen.message)
-                    if seen
-                    else _without_job(row, told.get(row.job, ""))
-                )
+            assignments[folder.id] = assignment
+        rows[folder.id] = row
+    _add_job_states(rows, assignments, submissions, runs_dir=runs_dir, live=live)
     for run_id in assignments:
-        _block_children(run_id, assignments, rows)
+        _block_if_parent_ended(run_id, assignments, rows)
     return tuple(sorted(rows.values(), key=lambda row: (row.title, row.run_id)))
 
 
@@ -110,94 +82,127 @@ def run_row(
     state: RunState | None = None,
     reason: str = "",
 ) -> RunRow:
-    """The row of one run. `state` and `reason` are what the caller knows better than the files."""
+    """The row of one run, from its files; `state` and `reason`, if given, take precedence."""
     status = load_status(folder.status) or Status(state="queued")
-    is_silent = submission is not None and not _has_started_since(status, submission)
-    found = state or _state(folder, status, is_silent=is_silent)
-    moving = found in ("running", "stale") and 0 < status.step < status.num_steps
+    is_waiting = submission is not None and not _has_started_since(status, submission)
+    state = state or _state(folder, status, is_waiting=is_waiting)
+    eta_seconds = None
+    if state in ("running", "stale") and 0 < status.step < status.num_steps:
+        eta_seconds = round(status.seconds / status.step * (status.num_steps - status.step), 1)
     return RunRow(
         run_id=folder.id,
         title=assignment.title,
         kind=assignment.run.recipe.kind,
-        state=found,
+        state=state,
         step=status.step,
         num_steps=status.num_steps,
-        eta_seconds=round(status.seconds / status.step * (status.num_steps - status.step), 1)
-        if moving
-        else None,
+        eta_seconds=eta_seconds,
         metric=status.metric,
         device_hours=round(status.seconds * assignment.resources.num_tasks / 3600, 4),
         attempt=status.attempt,
-        reason=reason or _reason(found, status),
-        job=submission.job_id if submission and is_silent else status.job,
+        reason=reason or _reason(state, status),
+        job=submission.job_id if submission and is_waiting else status.job,
     )
+
+
+def _add_job_states(
+    rows: dict[str, RunRow],
+    assignments: dict[str, Assignment],
+    submissions: dict[str, Submission],
+    *,
+    runs_dir: Path,
+    live: Collection[str] | None,
+) -> None:
+    """Replace the rows of runs that are queued, lost or stopped according to their job."""
+    uncertain = [
+        row
+        for run_id, row in rows.items()
+        if row.state in ("queued", "lost", "stopped") and row.job and run_id in submissions
+    ]
+    accounting: dict[str, str] = {}
+    if live is not None:
+        accounting = accounting_states([row.job for row in uncertain if row.job not in live])
+    for row in uncertain:
+        if live is not None and row.job in live:
+            rows[row.run_id] = _with_live_job(row)
+        elif row.state != "stopped":
+            log = RunFolder(runs_dir / row.run_id).log
+            ending = last_exit_reason(submissions[row.run_id], log=log)
+            if ending and ending.is_final(assignments[row.run_id].retries):
+                rows[row.run_id] = _with_reason(row, "failed", ending.message)
+            elif live is None:
+                continue  # SLURM may have put the job back into its queue
+            elif ending:
+                rows[row.run_id] = _with_reason(row, None, ending.message)
+            else:
+                rows[row.run_id] = _with_ended_job(row, accounting.get(row.job, ""))
 
 
 def _has_started_since(status: Status, submission: Submission) -> bool:
-    """Whether its worker has, since it was submitted. The times are of two clocks: they are
-    compared only where no job wrote the status.
+    """Whether a worker has written the status since the submission. The times are of two clocks:
+    they are compared only where no job wrote the status.
     """
-    return (
-        status.job == submission.job_id
-        if status.job
-        else status.heartbeat_at >= submission.submitted_at
-    )
+    if status.job:
+        return status.job == submission.job_id
+    return status.heartbeat_at >= submission.submitted_at
 
 
-def _state(folder: RunFolder, status: Status, *, is_silent: bool) -> RunState:
+def _state(folder: RunFolder, status: Status, *, is_waiting: bool) -> RunState:
+    """`is_waiting`: it was submitted, and its worker has not started since."""
     if folder.is_done():
         return "done"
     if status.state == "running":
         return _state_of_running(folder, status)
-    if is_silent:
+    if is_waiting:
         return "queued"
     return "planned" if status.state == "queued" else status.state
 
 
 def _state_of_running(folder: RunFolder, status: Status) -> RunState:
-    """Believe a fresh heartbeat, unless its process was on this machine and is gone. Only a doubt
-    is worth a look at the lock.
+    """The state behind a status `running`. A fresh heartbeat is trusted, unless its process was on
+    this machine and is gone; the lock is checked only where there is a doubt.
     """
-    gone = status.host == socket.gethostname() and status.pid > 0 and not _is_alive(status.pid)
-    if not (gone or status.is_stale()):
+    was_here = status.host == socket.gethostname() and status.pid > 0
+    is_gone = was_here and not _is_alive(status.pid)
+    if not (is_gone or status.is_stale()):
         return "running"
     if is_held(folder.lock):
         return "stale"
-    again = load_status(folder.status)  # it may have ended between our two looks
+    again = load_status(folder.status)  # it may have ended since it was read
     if folder.is_done():
         return "done"
     return "lost" if again is None or again.state == "running" else again.state
 
 
-def _with_job(row: RunRow) -> RunRow:
-    """SLURM still has its job: a run that was stopped or lost goes on by itself."""
-    said = {
+def _with_live_job(row: RunRow) -> RunRow:
+    """A run whose job SLURM still has: if it was stopped or lost, it will go on."""
+    reasons: dict[RunState, str] = {
         "queued": row.reason,
         "stopped": f"{row.reason}; its job starts it again",
         "lost": "its process was lost; its job starts it again",
     }
-    return dataclasses.replace(row, state="queued", reason=said[row.state])
+    return dataclasses.replace(row, state="queued", reason=reasons[row.state])
+
+
+def _with_ended_job(row: RunRow, accounting: str) -> RunRow:
+    """A run whose job is not in the queue any more, although its script wrote nothing. `accounting`
+    is the job's last state there, if known.
+    """
+    if accounting == "OUT_OF_MEMORY":
+        return _with_reason(row, "failed", MEMORY_HINT)
+    if row.state == "lost":
+        reason = f"{row.reason} (SLURM: {accounting})" if accounting else row.reason
+        return _with_reason(row, None, reason)
+    cause = f"SLURM: {accounting}" if accounting else "cancelled?"
+    reason = f"job {row.job} left the queue before it began ({cause}); submit again"
+    return _with_reason(row, None, reason)
 
 
 def _with_reason(row: RunRow, state: RunState | None, reason: str) -> RunRow:
-    return dataclasses.replace(
-        row, state=state or ("lost" if row.state == "lost" else "planned"), reason=reason
-    )
-
-
-def _without_job(row: RunRow, told: str) -> RunRow:
-    """A run whose job SLURM has ended: before it began, or without a word. `told` is what the
-    accounting says.
-    """
-    if told == "OUT_OF_MEMORY":
-        return _with_reason(row, "failed", MEMORY_HINT)
-    if row.state == "lost":
-        return _with_reason(row, None, f"{row.reason} (SLURM says {told})" if told else row.reason)
-    return _with_reason(
-        row,
-        None,
-        f"job {row.job} left the queue before it began ({f'SLURM says {told}' if told else 'cancelled?'}); submit again",
-    )
+    """Without a state: `lost` if it was that, else `planned`."""
+    if state is None:
+        state = "lost" if row.state == "lost" else "planned"
+    return dataclasses.replace(row, state=state, reason=reason)
 
 
 def _is_alive(pid: int) -> bool:
@@ -212,23 +217,29 @@ def _is_alive(pid: int) -> bool:
 
 def _reason(state: RunState, status: Status) -> str:
     if state == "lost":
-        return "its process ended without a word (killed, out of memory, node lost); submit again to go on from its checkpoint"
+        return (
+            "its process ended without a final status (killed, out of memory, node lost); "
+            "submit again to go on from its checkpoint"
+        )
     if state == "stale":
-        return "no heartbeat for over a minute, but its process still holds the lock; if it stays so: kdbatch cancel RUN, then submit again"
+        return (
+            "no heartbeat for over a minute, but its process still holds the lock; "
+            "if it stays so: kdbatch cancel RUN, then submit again"
+        )
     return status.reason if state in ("failed", "blocked", "stopped") else ""
 
 
-def _block_children(
+def _block_if_parent_ended(
     run_id: str, assignments: dict[str, Assignment], rows: dict[str, RunRow]
 ) -> None:
-    """A run that has not begun and has a parent that will not end well is blocked, and so are its
-    children in turn.
+    """Mark a run that has not begun as blocked if one of its parents has ended badly or is itself
+    blocked.
     """
     if rows[run_id].state not in ("planned", "queued"):
         return
     for parent in assignments[run_id].run.parents:
         if parent in assignments:
-            _block_children(parent, assignments, rows)
+            _block_if_parent_ended(parent, assignments, rows)
         if parent in rows and rows[parent].state in _ENDED:
             reason = f"parent {parent} is {rows[parent].state}"
             rows[run_id] = dataclasses.replace(rows[run_id], state="blocked", reason=reason)

@@ -211,7 +211,7 @@ def test_the_accounting_says_why_a_job_is_gone(slurm, world, monkeypatch):
     submitted(config, folders["b"].id, folders["b"].id, number="42")
     (slurm / "sacct").write_text("#!/bin/bash\nprintf '42_1|CANCELLED by 7\\n'\n")
     assert (
-        "SLURM says CANCELLED"
+        "SLURM: CANCELLED"
         in {row.title: row for row in load_run_rows(config.runs_dir, live=set())}["b"].reason
     )
 

@@ -114,7 +114,7 @@ def test_the_written_file_is_read_back_as_what_was_seen(site, tmp_path, monkeypa
 
 def test_a_file_that_is_there_is_left_alone(tmp_path):
     (tmp_path / "kdbatch.toml").write_text("mine")
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="exists already"):
         write_config(tmp_path / "kdbatch.toml", DetectedSite())
     assert (tmp_path / "kdbatch.toml").read_text() == "mine"
 

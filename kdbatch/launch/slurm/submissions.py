@@ -1,9 +1,8 @@
-"""`sbatch.json`: one sbatch and its runs. Written before sbatch is called and again after each
-thing that it leads to.
+"""`sbatch.json`: the journal of one sbatch and its runs, so that a submit may be killed at any moment.
 
-So a submit may be killed at any moment. Arrays are submitted held: one whose number was never noted
-has not run, and is cancelled by the next submit, which knows it by its name; one that was noted but
-not released is released.
+It is written before sbatch is called and again after each step that follows. Arrays are submitted
+held. One whose number was never written has not run, and the next submit, which knows it by its
+name, cancels it; one that was written but not released is released.
 """
 
 import dataclasses
@@ -22,11 +21,11 @@ from kdbatch.launch.slurm.commands import QueuedJob, queued_jobs, run_command
 
 @dataclass(frozen=True, kw_only=True)
 class Sbatch:
-    """Element i is keys[i], a run's id. `name` is the job's own; `number` is its id, empty until
-    sbatch has answered.
+    """An entry of the journal. Element i of the array is keys[i], the id of a run or of a target.
 
-    `after` is empty, or has the dependency of each element, in SLURM's words; "" for none.
-    `asked_at` is in seconds since 1970.
+    `name` is the job's name; `number` is its id, empty until sbatch has answered. `asked_at` is the
+    time of the call in seconds since 1970. `after` is empty, or has the dependency of each element
+    in SLURM's notation, "" for none.
     """
 
     name: str
@@ -38,18 +37,17 @@ class Sbatch:
 
     @property
     def job_ids(self) -> tuple[str, ...]:
+        """The job id of each element; none until sbatch has answered."""
         if not self.number:
             return ()
-        return (
-            (self.number,)
-            if len(self.keys) == 1
-            else tuple(f"{self.number}_{i}" for i in range(len(self.keys)))
-        )
+        if len(self.keys) == 1:
+            return (self.number,)
+        return tuple(f"{self.number}_{i}" for i in range(len(self.keys)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
-    """A key met the scheduler. `folder` has the logs of its job."""
+    """The job of one key. `folder` has its logs; `submitted_at` is in seconds since 1970."""
 
     job_id: str
     submitted_at: float
@@ -57,19 +55,18 @@ class Submission:
 
 
 def job_name(wave: str, *, journal_dir: Path) -> str:
-    """A name that nobody else uses: of this study (`home` is the folder of its journal), and of
-    this one call of sbatch.
-    """
+    """A name for one call of sbatch that no other call has, in this study or in another."""
     return f"kdbatch-{wave}-{_study_hash(journal_dir)}-{secrets.token_hex(3)}"
 
 
 def save_sbatch(folder: Path, sbatch: Sbatch) -> None:
+    """Write the journal's entry of the array in `folder`."""
     write_json(folder / "sbatch.json", dataclasses.asdict(sbatch))
 
 
 def load_sbatches(journal_dir: Path) -> dict[Path, Sbatch]:
-    """Every sbatch below `home` by its folder, in the order of their calls. A damaged entry counts
-    as none: see `settle`.
+    """Every sbatch of the journal by its folder, in the order of their calls. A damaged entry is left
+    out.
     """
     entries: dict[Path, Sbatch] = {}
     for path in journal_dir.glob("*/sbatch.json"):
@@ -90,20 +87,20 @@ def last_submissions(journal_dir: Path) -> dict[str, Submission]:
 
 
 def live_jobs(journal_dir: Path, keys: Iterable[str]) -> dict[str, str]:
-    """Job ids, by key, of those whose last submission is still in the queue. SLURM is asked only if
-    there was one.
+    """The job ids, by key, of the keys whose last submission is still in the queue. squeue is called
+    only if there was a submission.
 
     Raises:
         UserError: squeue does not answer.
     """
     submitted = last_submissions(journal_dir)
-    mine = {key: submitted[key].job_id for key in keys if key in submitted}
-    live = {job.id for job in queued_jobs()} if mine else set()
-    return {key: job_id for key, job_id in mine.items() if job_id in live}
+    job_of = {key: submitted[key].job_id for key in keys if key in submitted}
+    live = {job.id for job in queued_jobs()} if job_of else set()
+    return {key: job_id for key, job_id in job_of.items() if job_id in live}
 
 
 def recover(journal_dir: Path) -> None:
-    """Put right what an interrupted submit has left. Call it with the study's lock held.
+    """Complete or undo what an interrupted submit has begun. The caller holds the study's lock.
 
     Raises:
         UserError: SLURM does not answer.
@@ -123,24 +120,22 @@ def recover(journal_dir: Path) -> None:
 
 def release(folder: Path, sbatch: Sbatch, *, queue: Iterable[QueuedJob] | None = None) -> Sbatch:
     """Let the array's elements start: their files have their names, and the journal has their ids.
-    `queue` is what SLURM has, if known.
+    `queue` are the jobs that SLURM has, if known.
 
-    Before that, each that waits for runs of its own is told so, all of them through one scontrol.
-    Those that wait for the same share a line, and SLURM's locks.
+    Before that, elements with dependencies of their own get them, through one scontrol. Elements
+    with the same dependency share a line, and SLURM's locks.
     """
     queued = set(sbatch.job_ids) if queue is None else {job.id for job in queue}
-    together: dict[str, list[str]] = defaultdict(list)
+    by_dependency: dict[str, list[str]] = defaultdict(list)
     for job_id, after in zip(sbatch.job_ids, sbatch.after):
         if after and job_id in queued:
-            together[after].append(job_id)
-    if together:
-        run_command(
-            "scontrol",
-            stdin="".join(
-                f"update JobId={','.join(job_ids)} Dependency={after}\n"
-                for after, job_ids in together.items()
-            ),
-        )
+            by_dependency[after].append(job_id)
+    updates = [
+        f"update JobId={','.join(job_ids)} Dependency={after}\n"
+        for after, job_ids in by_dependency.items()
+    ]
+    if updates:
+        run_command("scontrol", stdin="".join(updates))
     if queued & set(sbatch.job_ids):
         run_command("scontrol", "release", sbatch.number)
     released = dataclasses.replace(sbatch, released=True)
@@ -149,25 +144,21 @@ def release(folder: Path, sbatch: Sbatch, *, queue: Iterable[QueuedJob] | None =
 
 
 def cancel_held(journal_dir: Path, queue: Iterable[QueuedJob], *, known: Iterable[str]) -> None:
-    """Cancel this study's held jobs that the journal does not know: sbatch made them for a submit
-    that did not live to note it.
+    """Cancel this study's held jobs whose numbers are not `known`: the submit that called sbatch
+    for them was killed before it wrote the number.
     """
     mark = f"-{_study_hash(journal_dir)}-"
-    for number in sorted(
-        {job.number for job in queue if mark in job.name and job.is_held} - set(known)
-    ):
+    held = {job.number for job in queue if mark in job.name and job.is_held}
+    for number in sorted(held - set(known)):
         run_command("scancel", number)
 
 
 def discard(folder: Path) -> None:
-    """The call of sbatch led to nothing: remove its entry, and the files that submitit had made for
-    it and not yet named.
+    """Remove the entry of a call of sbatch that failed, and submitit's files for it that do not
+    have their final names.
     """
-    for path in (
-        folder / "sbatch.json",
-        *folder.glob("*.pkl"),
-        *folder.glob(".submission_file_*.sh"),
-    ):
+    scripts = folder.glob(".submission_file_*.sh")
+    for path in (folder / "sbatch.json", *folder.glob("*.pkl"), *scripts):
         if not path.name.endswith(("_submitted.pkl", "_result.pkl")):
             path.unlink(missing_ok=True)
 

@@ -1,6 +1,4 @@
-"""Plan -> SLURM: one sbatch per Array, through submitit. The one function with an effect is
-`submit_arrays`.
-"""
+"""Plan -> SLURM: one sbatch per Array, through submitit."""
 
 import logging
 import time
@@ -38,6 +36,7 @@ from kdbatch.vocab.runs import Resources
 
 
 def whole_plan(plan: Plan) -> Plan:
+    """The plan itself: nothing is left out."""
     return plan
 
 
@@ -47,18 +46,18 @@ def submit_arrays(
     """Submit what is neither done nor in the queue already. Returns the job id of each run that was
     submitted.
 
-    Who submits from a second shell waits here for the first, then finds everything submitted.
-    `choose` takes what is wanted of the plan when nobody else submits. The queue is asked before
-    any file is looked at: a run that ends in between is in the one or in the other.
+    A submit in a second shell waits here for the first, then finds everything submitted. `select`
+    reduces the plan while no other process submits. squeue is called before any file is read: a
+    run that ends in between is seen in the one or in the other.
 
     Raises:
-        UserError: sbatch refuses an array; what was submitted before stays submitted and noted.
+        UserError: sbatch refuses an array; arrays before it stay submitted and in the journal.
     """
     check_container(config, on_this_machine=False)
     with hold_lock(config.runs_dir / "submit.lock"):
-        home = submissions_dir(config.runs_dir)
-        recover(home)
-        live = live_jobs(home, [p.run.id for p in plan.runs])
+        journal_dir = submissions_dir(config.runs_dir)
+        recover(journal_dir)
+        live = live_jobs(journal_dir, [p.run.id for p in plan.runs])
         plan = without_finished(select(plan), runs_dir=config.runs_dir)
         write_runs(plan, config=config)
         jobs = dict(live)
@@ -70,11 +69,11 @@ def submit_arrays(
 def sbatch_parameters(
     name: str, *, resources: Resources, config: Config, folder: Path, after: str
 ) -> dict[str, Any]:
-    """What submitit is told of an array, by its SlurmExecutor's names; None is left out."""
+    """The parameters of an array, by the names of submitit's SlurmExecutor; None is left out."""
     site = config.site
     return {
         "job_name": name,
-        "time": resources.minutes,  # whole minutes: submitit calculates with it
+        "time": resources.minutes,  # a whole number, with which submitit calculates
         "nodes": resources.nodes,
         "ntasks_per_node": resources.tasks_per_node,
         "cpus_per_task": resources.cpus_per_task,
@@ -83,14 +82,13 @@ def sbatch_parameters(
         "account": site.account or None,
         "qos": site.qos or None,
         "constraint": site.constraint or None,
-        # submitit has one of its own, and some sites refuse those that they do not know
-        "wckey": None,
+        "wckey": None,  # submitit has a default, and some sites refuse keys that they do not know
         "dependency": after or None,
         "array_parallelism": site.max_concurrent,
         "signal_delay_s": signal_delay_seconds(resources),
         "setup": setup_lines(resources, site=site, folder=folder, image=image_file(config)),
-        # since SLURM 22.05 a step does not inherit the first; with the second, the end of one
-        # process is the end of all, and of the wait
+        # Since SLURM 22.05 a step does not inherit the first. With the second, all processes end
+        # when one does, and the script goes on.
         "srun_args": [f"--cpus-per-task={resources.cpus_per_task}", "--kill-on-bad-exit=1"],
         "teardown": teardown_lines(config.retries),
         "additional_parameters": {
@@ -103,8 +101,8 @@ def sbatch_parameters(
 
 
 def gpu_flag(resources: Resources, *, site: Site) -> dict[str, str]:
-    """`--gres=gpu:TYPE:N` or `--gpus-per-node=TYPE:N`, as the site has it; nothing for a run
-    without a GPU.
+    """`--gres=gpu:TYPE:N` or `--gpus-per-node=TYPE:N`, as the site wants it; nothing for a run without
+    a GPU.
     """
     if not resources.gpus:
         return {}
@@ -122,31 +120,33 @@ def submit_targets(
     binds: Sequence[Path],
     after: str | tuple[str, ...] = "",
 ) -> dict[str, str]:
-    """One sbatch, an array of `targets`; returns the job id of each by its key. `folder` takes
-    SLURM's logs and submitit's files. What they wait for is `after`: all of them, or element i for
-    after[i].
+    """Submit an array of `targets` with one sbatch; returns the job id of each by its key.
 
-    `binds` are the folders that the targets need inside an image, `folder` among or below them. The
-    array is submitted held, and released when its files have the names that its elements look for,
-    the journal beside `folder` has their ids, and SLURM knows what each of them waits for.
+    `folder` takes SLURM's logs and submitit's files. `after` is the dependency of all elements, or
+    has one for each. `binds` are the folders that the targets need inside an image, `folder` among
+    or below them.
+
+    The array is submitted held. It is released when its files have the names that its elements look
+    for, the journal next to `folder` has their ids, and SLURM has the dependency of each.
 
     Raises:
         UserError: sbatch refuses, or SLURM does not answer.
     """
     folder.mkdir(parents=True, exist_ok=True)
     python = as_shell_line(python_command(config, folders=binds))
-    of_all, of_each = (after, ()) if isinstance(after, str) else ("", after)
+    after_all, after_each = (after, ()) if isinstance(after, str) else ("", after)
 
     def call(name: str) -> str:
         parameters = sbatch_parameters(
-            name, resources=resources, config=config, folder=folder, after=of_all
+            name, resources=resources, config=config, folder=folder, after=after_all
         )
-        return _call_sbatch(
-            list(targets.values()), folder=folder, python=python, parameters=parameters
-        )
+        elements = list(targets.values())
+        return _call_sbatch(elements, folder=folder, python=python, parameters=parameters)
 
-    noted = _call_with_retries(call, folder=folder, wave=wave, keys=tuple(targets), after=of_each)
-    return dict(zip(noted.keys, release(folder, noted).job_ids, strict=True))
+    sbatch = _call_with_retries(
+        call, folder=folder, wave=wave, keys=tuple(targets), after=after_each
+    )
+    return dict(zip(sbatch.keys, release(folder, sbatch).job_ids, strict=True))
 
 
 def _call_with_retries(
@@ -157,42 +157,42 @@ def _call_with_retries(
     keys: tuple[str, ...],
     after: tuple[str, ...],
 ) -> Sbatch:
-    """`call` takes the job's name and returns its number. The journal knows of each try before it
-    is made, and of the one that succeeds.
+    """Submit with `call`, which takes the job's name and returns its number; again while the
+    controller is busy. The journal gets an entry before each try, and the number of the last.
     """
-    home = folder.parent
+    journal_dir = folder.parent
     for pause in (*commands.PAUSES, None):
-        sbatch = Sbatch(
-            name=job_name(wave, journal_dir=home), keys=keys, after=after, asked_at=time.time()
-        )
+        name = job_name(wave, journal_dir=journal_dir)
+        sbatch = Sbatch(name=name, keys=keys, after=after, asked_at=time.time())
         save_sbatch(folder, sbatch)
         try:
-            noted = replace(sbatch, number=call(sbatch.name))
+            sbatch = replace(sbatch, number=call(name))
         except RuntimeError as error:
             again = commands.is_transient(str(error))
-            if again:  # the controller may have taken the job nevertheless
-                cancel_held(
-                    home,
-                    commands.queued_jobs(),
-                    known={s.number for s in load_sbatches(home).values()},
-                )
+            if again:  # the controller may have taken the job, although sbatch failed
+                known = {entry.number for entry in load_sbatches(journal_dir).values()}
+                cancel_held(journal_dir, commands.queued_jobs(), known=known)
             discard(folder)
             if pause is None or not again:
                 raise UserError(
-                    f"sbatch refused {folder.name}: {_last_line(error)}. Check [site] in kdbatch.toml against: sinfo"
+                    f"sbatch refused {folder.name}: {_last_line(error)}. "
+                    "Check [site] in kdbatch.toml against: sinfo"
                 ) from error
             time.sleep(pause)
             continue
-        save_sbatch(folder, noted)
-        return noted
+        save_sbatch(folder, sbatch)
+        return sbatch
     raise AssertionError("the last try returns or raises")
 
 
 def _call_sbatch(
     targets: Sequence[Callable[[], None]], *, folder: Path, python: str, parameters: dict[str, Any]
 ) -> str:
-    """The job's number. submitit raises RuntimeErrors, and tells of each array on a logger: our
-    callers do that from the job ids.
+    """Submit with submitit and return the job's number. submitit's own log lines are switched off,
+    as our callers print the job ids.
+
+    Raises:
+        RuntimeError: sbatch fails.
     """
     logging.getLogger("submitit").setLevel(logging.ERROR)
     with without_slurm_variables():
@@ -206,9 +206,12 @@ def _call_sbatch(
 
 
 def _submit_array(array: Array, *, config: Config, jobs: dict[str, str]) -> dict[str, str]:
-    """The folder has no job id in its name, so that it is there before the first job can start."""
+    """Submit one array. Its folder has no job id in its name, so that it exists before the first job
+    can start.
+    """
+    folders = {run_id: (config.runs_dir / run_id).resolve() for run_id in array.run_ids}
     return submit_targets(
-        {run_id: Target(str((config.runs_dir / run_id).resolve())) for run_id in array.run_ids},
+        {run_id: Target(str(folder)) for run_id, folder in folders.items()},
         wave=array.wave,
         resources=array.resources,
         folder=submissions_dir(config.runs_dir) / array.name,
