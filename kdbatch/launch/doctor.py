@@ -1,6 +1,4 @@
-"""`kdbatch doctor`: what would make runs fail later, found now. Reads and asks; writes one file
-into the runs folder and removes it.
-"""
+"""`kdbatch doctor`: finds what would make runs fail later; its one write, a lock file, is removed."""
 
 import json
 import platform
@@ -18,37 +16,67 @@ from kdbatch.base.locks import hold_lock
 from kdbatch.base.text import plural
 from kdbatch.launch.container.command import as_argv, check_container, python_command
 from kdbatch.launch.machine import has_command, inside_job, num_cpus, queue_kind, visible_gpus
-from kdbatch.launch.slurm.cluster_info import partitions, slurm_settings
+from kdbatch.launch.slurm.cluster_info import Partition, partitions, slurm_settings
 from kdbatch.launch.slurm.commands import output_or_nothing
 from kdbatch.vocab.config import Config
 
 Severity = Literal["ok", "note", "bad"]
-VERSIONS_CODE = "import json, kdbatch, platform, submitit; print(json.dumps([kdbatch.__version__, submitit.__version__, platform.python_version()]))"
+VERSIONS_CODE = (
+    "import json, kdbatch, submitit; print(json.dumps([kdbatch.__version__, submitit.__version__]))"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One line of the answer: `bad` makes runs fail, `note` is worth knowing."""
+    """One line of the report: `bad` makes runs fail, `note` is worth knowing."""
 
     severity: Severity
     subject: str
     message: str
 
 
+def ok(subject: str, message: str) -> Finding:
+    """A finding that is as it should be."""
+    return Finding(severity="ok", subject=subject, message=message)
+
+
+def note(subject: str, message: str) -> Finding:
+    """A finding that is worth knowing."""
+    return Finding(severity="note", subject=subject, message=message)
+
+
+def bad(subject: str, message: str) -> Finding:
+    """A finding that makes runs fail."""
+    return Finding(severity="bad", subject=subject, message=message)
+
+
 def run_checks(config: Config) -> Iterator[Finding]:
-    """Everything that can be seen from here, in the order in which a run needs it."""
-    yield Finding(
-        severity="ok",
-        subject="kdbatch",
-        message=f"{__version__}, Python {platform.python_version()}, submitit {version('submitit')}",
-    )
+    """Everything that can be checked from here, in the order in which a run needs it."""
+    python = f"Python {platform.python_version()}"
+    yield ok("kdbatch", f"{__version__}, {python}, submitit {version('submitit')}")
     yield from _folders(config)
     yield from _scheduler(config) if queue_kind() == "slurm" else _this_machine()
     yield from _container(config)
 
 
 def _folders(config: Config) -> Iterator[Finding]:
-    probe = config.runs_dir / ".doctor"
+    yield _runs_folder(config.runs_dir)
+    datasets = ", ".join(
+        sorted(path.parent.name for path in config.shards_dir.glob("*/index.json"))
+    )
+    if datasets:
+        yield ok("shards", f"{config.shards_dir}/ has {datasets}")
+    else:
+        yield note("shards", f"none in {config.shards_dir}/ yet. Make some: kdbatch shard k400")
+    for name, dataset in config.datasets.items():
+        if not Path(dataset.root).is_dir():
+            message = f"{dataset.root} is not a folder here; only kdbatch shard needs it"
+            yield note(f"datasets.{name}", message)
+
+
+def _runs_folder(runs_dir: Path) -> Finding:
+    """Whether files can be written and locked in the folder of the runs."""
+    probe = runs_dir / ".doctor"
     try:
         write_text(probe, "x")
         try:
@@ -56,165 +84,100 @@ def _folders(config: Config) -> Iterator[Finding]:
                 pass
         finally:
             probe.unlink()
-        yield Finding(
-            severity="ok",
-            subject="runs",
-            message=f"{config.runs_dir}/ can be written to; the nodes must see it under {config.runs_dir.resolve()}",
-        )
     except OSError as error:
-        yield Finding(
-            severity="bad",
-            subject="runs",
-            message=f"{config.runs_dir}/ cannot be written to ({error.strerror}). Say another: [paths] runs",
-        )
+        problem = f"{runs_dir}/ cannot be written to ({error.strerror})"
+        return bad("runs", f"{problem}. Name another: [paths] runs")
     except UserError as error:
-        yield Finding(
-            severity="bad", subject="runs", message=f"{error}, or say another: [paths] runs"
-        )
-    found = sorted(path.parent.name for path in config.shards_dir.glob("*/index.json"))
-    says = (
-        f"{config.shards_dir}/ has {', '.join(found)}"
-        if found
-        else f"none in {config.shards_dir}/ yet. Make some: kdbatch shard k400"
-    )
-    yield Finding(severity="ok" if found else "note", subject="shards", message=says)
-    for name, place in config.datasets.items():
-        if not Path(place.root).is_dir():
-            yield Finding(
-                severity="note",
-                subject=f"datasets.{name}",
-                message=f"{place.root} is no folder here; only kdbatch shard needs it",
-            )
+        return bad("runs", f"{error}, or name another: [paths] runs")
+    path = runs_dir.resolve()
+    return ok("runs", f"{runs_dir}/ can be written to; the nodes must have it under {path}")
 
 
 def _this_machine() -> Iterator[Finding]:
+    yield note("scheduler", "no sbatch here: runs go through the local queue")
     gpus = visible_gpus()
-    yield Finding(
-        severity="note",
-        subject="scheduler",
-        message="no sbatch here: runs go through the local queue",
-    )
-    yield Finding(
-        severity="ok",
-        subject="slots",
-        message=f"{plural(len(gpus), 'GPU')}, one run on each"
-        if gpus
-        else f"no GPU; {plural(num_cpus(), 'run')} at a time, one per core",
-    )
+    if gpus:
+        yield ok("slots", f"{plural(len(gpus), 'GPU')}, one run on each")
+    else:
+        yield ok("slots", f"no GPU; {plural(num_cpus(), 'run')} at a time, one per core")
 
 
 def _scheduler(config: Config) -> Iterator[Finding]:
-    if missing := [
-        name for name in ("squeue", "scontrol", "scancel", "srun") if not has_command(name)
-    ]:
-        yield Finding(
-            severity="bad",
-            subject="scheduler",
-            message=f"sbatch is here, but not {', '.join(missing)}. Load the site's SLURM module",
-        )
+    needed = ("squeue", "scontrol", "scancel", "srun")
+    if missing := ", ".join(name for name in needed if not has_command(name)):
+        hint = "Load the site's SLURM module"
+        yield bad("scheduler", f"sbatch is here, but not {missing}. {hint}")
     settings = slurm_settings()
     if not settings:
-        yield Finding(
-            severity="bad",
-            subject="scheduler",
-            message="the controller does not answer. Ask it: scontrol ping",
-        )
+        yield bad("scheduler", "the controller does not answer. Ask it: scontrol ping")
         return
-    yield Finding(
-        severity="ok",
-        subject="scheduler",
-        message=f"SLURM {settings.get('SLURM_VERSION', '?')}, cluster {settings.get('ClusterName', '?')}",
-    )
+    slurm, cluster = settings.get("SLURM_VERSION", "?"), settings.get("ClusterName", "?")
+    yield ok("scheduler", f"SLURM {slurm}, cluster {cluster}")
     if inside_job():
-        yield Finding(
-            severity="note",
-            subject="scheduler",
-            message="this is inside a job; its SLURM_* variables are kept away from sbatch",
-        )
+        message = "this is inside a job; its SLURM_* variables are not passed to sbatch"
+        yield note("scheduler", message)
     yield from _limits(config, settings)
     yield from _interruptions(config, settings)
-    accounts = has_command("sacct") and "slurmdbd" in settings.get("AccountingStorageType", "")
-    says = (
-        "sacct answers: it tells preemption from a requeue by hand"
-        if accounts
-        else "no accounting: a requeue by hand counts as a preemption"
-    )
-    yield Finding(severity="ok" if accounts else "note", subject="accounting", message=says)
+    if has_command("sacct") and "slurmdbd" in settings.get("AccountingStorageType", ""):
+        yield ok("accounting", "sacct answers: preemption differs from a requeue by hand")
+    else:
+        yield note("accounting", "no accounting: a requeue by hand counts as a preemption")
 
 
 def _limits(config: Config, settings: dict[str, str]) -> Iterator[Finding]:
     limit = settings.get("MaxArraySize", "")
     if limit.isdigit() and int(limit) < config.site.max_array_size:
-        yield Finding(
-            severity="bad",
-            subject="arrays",
-            message=f"SLURM's MaxArraySize is {limit}: write max_array_size = {limit} under [site]",
-        )
+        hint = f"write max_array_size = {limit} under [site]"
+        yield bad("arrays", f"SLURM's MaxArraySize is {limit}: {hint}")
     known = {p.name: p for p in partitions()}
-    asked = [known[name] for name in config.site.partition.split(",") if name in known]
-    if config.site.partition and not asked:
-        yield Finding(
-            severity="bad",
-            subject="partition",
-            message=f"there is no {config.site.partition!r}. Known: {', '.join(known)}",
-        )
-    for partition in asked or [p for p in known.values() if p.is_default]:
-        yield Finding(
-            severity="ok",
-            subject="partition",
-            message=f"{partition.name}, {_duration(partition.minutes)}, GPUs: {_kinds(partition.gpu_types, partition.has_gpus)}",
-        )
-        for kind, resources in config.resources.items():
-            if partition.minutes and resources.minutes > partition.minutes:
-                yield Finding(
-                    severity="bad",
-                    subject=f"resources.{kind}",
-                    message=f"{resources.minutes} minutes are more than {partition.name}'s {partition.minutes}",
-                )
-        if (
-            config.site.gpu_type
-            and partition.has_gpus
-            and partition.gpu_types
-            and config.site.gpu_type not in partition.gpu_types
-        ):
-            yield Finding(
-                severity="bad",
-                subject="gpu_type",
-                message=f"{partition.name} has no {config.site.gpu_type!r}, but {', '.join(partition.gpu_types)}",
-            )
+    named = [known[name] for name in config.site.partition.split(",") if name in known]
+    if config.site.partition and not named:
+        names = ", ".join(known)
+        yield bad("partition", f"there is no {config.site.partition!r}. Known: {names}")
+    for partition in named or [p for p in known.values() if p.is_default]:
+        yield from _partition(partition, config)
+
+
+def _partition(partition: Partition, config: Config) -> Iterator[Finding]:
+    name, limit, gpu_type = partition.name, partition.minutes, config.site.gpu_type
+    gpu_types = ", ".join(partition.gpu_types)
+    gpus = gpu_types or ("of one type" if partition.has_gpus else "none")
+    duration = f"at most {limit} minutes" if limit else "no time limit"
+    yield ok("partition", f"{name}, {duration}, GPUs: {gpus}")
+    for kind, resources in config.resources.items():
+        if limit and resources.minutes > limit:
+            message = f"{resources.minutes} minutes are more than {name}'s {limit}"
+            yield bad(f"resources.{kind}", message)
+    if gpu_type and partition.gpu_types and gpu_type not in partition.gpu_types:
+        yield bad("gpu_type", f"{name} has no {gpu_type!r}, but {gpu_types}")
 
 
 def _interruptions(config: Config, settings: dict[str, str]) -> Iterator[Finding]:
-    """What happens to a run that must stop: who is signalled, and how long it has to save its
-    progress.
+    """What happens to a run that must stop: which processes get the signal, and how long the run
+    has to save its progress.
     """
-    track = settings.get("ProctrackType", "")
-    if track.endswith("linuxproc") and config.container.image:
-        yield Finding(
-            severity="bad",
-            subject="signals",
-            message="ProctrackType is proctrack/linuxproc: SLURM's signals also kill the process that serves the image, and the run dies of a "
-            "bus error instead of saving. Ask the site for proctrack/cgroup, or unpack the image: apptainer build --sandbox FOLDER IMAGE",
+    tracking = settings.get("ProctrackType", "")
+    if tracking.endswith("linuxproc") and config.container.image:
+        yield bad(
+            "signals",
+            "ProctrackType is proctrack/linuxproc: SLURM's signals also kill the process that "
+            "serves the image, and the run ends with a bus error instead of saving. Ask the site "
+            "for proctrack/cgroup, or unpack the image: apptainer build --sandbox FOLDER IMAGE",
         )
-    elif track:
-        yield Finding(
-            severity="ok" if track.endswith("cgroup") else "note",
-            subject="signals",
-            message=f"ProctrackType is {track}",
-        )
+    elif tracking:
+        severity = ok if tracking.endswith("cgroup") else note
+        yield severity("signals", f"ProctrackType is {tracking}")
     if wait := re.match(r"\d+", settings.get("KillWait", "")):
-        early = "preempt_send_user_signal" in settings.get("SlurmctldParameters", "")
-        grace = f"a preempted or requeued run has {wait[0]} s (KillWait) to save its progress" + (
-            ", after an early warning" if early else ""
-        )
-        yield Finding(
-            severity="ok" if int(wait[0]) >= 20 else "note", subject="signals", message=grace
-        )
+        message = f"a preempted or requeued run has {wait[0]} s (KillWait) to save its progress"
+        if "preempt_send_user_signal" in settings.get("SlurmctldParameters", ""):
+            message += ", after an early warning"
+        severity = ok if int(wait[0]) >= 20 else note
+        yield severity("signals", message)
     if settings.get("JobRequeue") == "0":
-        yield Finding(
-            severity="note",
-            subject="requeue",
-            message="JobRequeue is 0; our jobs ask for it with --requeue, which a site may refuse. Try it: kdbatch doctor --submit",
+        yield note(
+            "requeue",
+            "JobRequeue is 0; our jobs ask for it with --requeue, which a site may refuse. "
+            "Try it: kdbatch doctor --submit",
         )
 
 
@@ -223,48 +186,25 @@ def _container(config: Config) -> Iterator[Finding]:
     try:
         check_container(config, on_this_machine=True)
     except UserError as error:
-        yield Finding(severity="bad", subject="container", message=str(error))
+        yield bad("container", str(error))
         return
     if not container.image:
-        yield Finding(
-            severity="note",
-            subject="container",
-            message="no image: workers run with the Python that kdbatch is installed in",
-        )
+        message = "no image: workers run with the Python that kdbatch is installed in"
+        yield note("container", message)
         return
-    yield Finding(
-        severity="ok",
-        subject="container",
-        message=f"{output_or_nothing(container.runtime, '--version').strip() or container.runtime}, {container.image}",
-    )
-    words = as_argv(
-        python_command(
-            config, folders=[f for f in (config.runs_dir, config.shards_dir) if f.exists()]
-        )
-    )
-    inside = output_or_nothing(*words, "-c", VERSIONS_CODE, seconds=120.0)
-    if not inside:
-        yield Finding(
-            severity="bad",
-            subject="image",
-            message=f"Python does not start in it here, or lacks kdbatch. Try: {' '.join(words)} -c 'import kdbatch'",
-        )
+    runtime = output_or_nothing(container.runtime, "--version").strip() or container.runtime
+    yield ok("container", f"{runtime}, {container.image}")
+    folders = [folder for folder in (config.runs_dir, config.shards_dir) if folder.exists()]
+    python = as_argv(python_command(config, folders=folders))
+    printed = output_or_nothing(*python, "-c", VERSIONS_CODE, seconds=120.0)
+    if not printed:
+        hint = f"Try: {' '.join(python)} -c 'import kdbatch'"
+        yield bad("image", f"Python does not start in it here, or lacks kdbatch. {hint}")
         return
-    for name, ours, theirs in zip(
-        ("kdbatch", "submitit"), (__version__, version("submitit")), json.loads(inside)
-    ):
-        same = ours == theirs
-        says = f"{name} {theirs}" + (
-            ""
-            if same
-            else f", but {ours} here: build the image anew, or install the same version here"
-        )
-        yield Finding(severity="ok" if same else "bad", subject="image", message=says)
-
-
-def _duration(minutes: int) -> str:
-    return f"at most {minutes} minutes" if minutes else "no time limit"
-
-
-def _kinds(types: tuple[str, ...], has_gpus: bool) -> str:
-    return ", ".join(types) or ("of one kind" if has_gpus else "none")
+    here = {"kdbatch": __version__, "submitit": version("submitit")}
+    for (name, ours), theirs in zip(here.items(), json.loads(printed)):
+        if ours == theirs:
+            yield ok("image", f"{name} {theirs}")
+        else:
+            hint = "build the image again, or install the same version here"
+            yield bad("image", f"{name} {theirs}, but {ours} here: {hint}")

@@ -1,4 +1,4 @@
-"""`kdbatch doctor --submit`: a two-minute job on a node, in the image, and what it tells."""
+"""`kdbatch doctor --submit`: a two-minute job on a node, in the image, and the findings from it."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -8,10 +8,10 @@ from pathlib import Path
 from kdbatch.base.atomic_write import load_json
 from kdbatch.base.locks import hold_lock
 from kdbatch.base.parse import parse
-from kdbatch.launch.doctor import Finding
+from kdbatch.launch.doctor import Finding, bad, note, ok
 from kdbatch.launch.logs import read_end
 from kdbatch.launch.run_folders import submissions_dir
-from kdbatch.launch.slurm.commands import queued_jobs, run_command
+from kdbatch.launch.slurm.commands import QueuedJob, queued_jobs, run_command
 from kdbatch.launch.slurm.exit_reason import last_exit_reason
 from kdbatch.launch.slurm.submissions import Submission, recover
 from kdbatch.launch.slurm.submit import submit_targets
@@ -26,7 +26,11 @@ NODE_SQUEUE_SECONDS = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class NodeReport:
-    """What `kdbatch.run.node_probe` writes."""
+    """The file that `kdbatch.run.node_probe` writes on the node.
+
+    `missing` are packages that cannot be imported, `shards` the data sets with shards. `listening`
+    is true while the probe waits for `signals`, the number of SIGUSR2 that it received.
+    """
 
     host: str
     python: str
@@ -44,35 +48,30 @@ class NodeReport:
 
 
 def submit_node_check(config: Config) -> Submission:
-    """Hand the probe to SLURM, with the GPUs that a pretraining run asks for.
+    """Submit the probe to SLURM, with the GPUs that a pretraining run requests.
 
     Raises:
-        UserError: sbatch refuses, or the image is not there.
+        UserError: sbatch refuses, or the image is missing.
     """
-    asked = _resources(config)
     folder = submissions_dir(config.runs_dir) / "probe"
     folder.mkdir(parents=True, exist_ok=True)
-    _report_path(folder).unlink(missing_ok=True)
-    words = (
-        "kdbatch.run.node_probe",
-        str(_report_path(folder).resolve()),
-        str(config.shards_dir.resolve()),
-    )
-    binds = (config.runs_dir, *([config.shards_dir] if config.shards_dir.exists() else []))
+    report = _report_path(folder).resolve()
+    report.unlink(missing_ok=True)
     target = ModuleTarget(
         cwd=str(config.runs_dir.resolve()),
-        arguments=words,
+        arguments=("kdbatch.run.node_probe", str(report), str(config.shards_dir.resolve())),
         log=str((folder / "probe.log").resolve()),
     )
+    binds = [config.runs_dir, config.shards_dir]
     with hold_lock(config.runs_dir / "submit.lock"):
         recover(folder.parent)
         jobs = submit_targets(
             {"probe": target},
             wave="probe",
-            resources=asked,
+            resources=_resources(config),
             folder=folder,
             config=config,
-            binds=binds,
+            binds=[path for path in binds if path.exists()],
         )
     return Submission(job_id=jobs["probe"], submitted_at=time.time(), folder=folder)
 
@@ -80,106 +79,97 @@ def submit_node_check(config: Config) -> Submission:
 def await_node_check(
     probe: Submission, config: Config, *, log: Callable[[str], None]
 ) -> Iterator[Finding]:
-    """What the node says, when it has said it; SIGUSR2 is sent once in between. Waits as long as
-    the job is in the queue.
+    """Wait for the probe's report, as long as its job is in the queue, and yield the findings from
+    it. SIGUSR2 is sent to the job once, when the probe has started. `log` gets the job's states.
     """
-    sent, asked_at, state = False, 0.0, ""
+    signal_sent, queried_at, shown = False, 0.0, ""
     while True:
-        answer = _load_report(probe.folder)
-        if answer and not answer.listening:
-            yield from _findings(answer, config)
+        report = _load_report(probe.folder)
+        if report and not report.listening:
+            yield from _findings(report, config)
             return
-        if answer and not sent:
+        if report and not signal_sent:
             run_command("scancel", "--signal=USR2", probe.job_id)
-            sent = True
-        if time.monotonic() - asked_at > NODE_SQUEUE_SECONDS:
-            asked_at = time.monotonic()
+            signal_sent = True
+        if time.monotonic() - queried_at > NODE_SQUEUE_SECONDS:
+            queried_at = time.monotonic()
             job = next((job for job in queued_jobs() if job.id == probe.job_id), None)
-            if job is None and _load_report(probe.folder) == answer:
+            if job is None and _load_report(probe.folder) == report:
                 yield _job_ended(probe)
                 return
-            if (
-                job
-                and (
-                    now := f"{job.state.lower()}"
-                    + (f" ({job.reason})" if job.state == "PENDING" else "")
-                )
-                != state
-            ):
-                state = now
-                log(f"job {probe.job_id} is {state}")
+            if job and _describe(job) != shown:
+                shown = _describe(job)
+                log(f"job {probe.job_id} is {shown}")
         time.sleep(NODE_POLL_SECONDS)
 
 
+def _describe(job: QueuedJob) -> str:
+    return f"pending ({job.reason})" if job.state == "PENDING" else job.state.lower()
+
+
 def _resources(config: Config) -> Resources:
-    asked = config.resources.get("pretrain", Resources())
+    """The resources of a pretraining run, reduced to what the probe needs; its GPUs stay."""
+    of_pretraining = config.resources.get("pretrain", Resources())
     return replace(
-        asked,
+        of_pretraining,
         nodes=1,
         minutes=MINUTES,
-        cpus=max(1, min(asked.cpus, CPUS)),
-        memory_gb=min(asked.memory_gb, MEMORY_GB),
+        cpus=max(1, min(of_pretraining.cpus, CPUS)),
+        memory_gb=min(of_pretraining.memory_gb, MEMORY_GB),
     )
 
 
-def _findings(answer: NodeReport, config: Config) -> Iterator[Finding]:
-    node = f"{answer.host}, Python {answer.python}, {answer.cores} cores"
-    yield Finding(severity="ok", subject="node", message=node)
-    if answer.missing:
-        says = f"lacks {', '.join(answer.missing)}: install kdbatch[worker] there, or build the image anew: make image"
-        yield Finding(severity="bad", subject="packages", message=says)
+def _findings(report: NodeReport, config: Config) -> Iterator[Finding]:
+    yield ok("node", f"{report.host}, Python {report.python}, {report.cores} cores")
+    if report.missing:
+        hint = "install kdbatch[worker] there, or build the image again: make image"
+        yield bad("packages", f"lacks {', '.join(report.missing)}: {hint}")
+    elif report.decodes:
+        yield ok("packages", f"torch {report.torch}; a clip was decoded")
     else:
-        yield Finding(
-            severity="ok" if answer.decodes else "bad",
-            subject="packages",
-            message=f"torch {answer.torch}; a clip was {'' if answer.decodes else 'not '}decoded",
-        )
-    if answer.user_site and config.container.image:
-        yield Finding(
-            severity="note",
-            subject="packages",
-            message="packages of ~/.local are seen inside the image; PYTHONNOUSERSITE=1 was lost",
-        )
-    wanted = _resources(config).gpus
-    enough = len(answer.gpus) >= wanted and (answer.gpus_compute or not wanted)
-    says = f"{len(answer.gpus)} of {wanted} asked for: {', '.join(answer.gpus) or 'none'}" + (
-        f", CUDA {answer.cuda}" if answer.cuda else ""
-    )
-    hint = "" if enough else ". Check gpu_flag under [site], gpu under [container], and the driver"
-    yield Finding(severity="ok" if enough else "bad", subject="GPUs", message=says + hint)
+        yield bad("packages", f"torch {report.torch}; a clip was not decoded")
+    if report.user_site and config.container.image:
+        message = "packages of ~/.local are seen inside the image; PYTHONNOUSERSITE=1 was lost"
+        yield note("packages", message)
+    yield _gpu_finding(report, num_requested=_resources(config).gpus)
     here = sorted(path.parent.name for path in config.shards_dir.glob("*/index.json"))
-    seen = sorted(answer.shards) == here
-    yield Finding(
-        severity="ok" if seen else "bad",
-        subject="shards",
-        message="all are seen there" if seen else f"{here} here, {sorted(answer.shards)} there",
-    )
-    right = {
-        1: "arrived once; the worker lived",
-        0: "never arrived: a run at its time limit only knows the clock",
-    }
-    says = right.get(answer.signals, f"arrived {answer.signals} times; that does no harm")
-    yield Finding(
-        severity="ok" if answer.signals else "note", subject="signals", message=f"SIGUSR2 {says}"
-    )
+    if sorted(report.shards) == here:
+        yield ok("shards", "the node has all of them")
+    else:
+        yield bad("shards", f"{here} here, {sorted(report.shards)} there")
+    yield _signal_finding(report.signals)
+
+
+def _gpu_finding(report: NodeReport, *, num_requested: int) -> Finding:
+    names = ", ".join(report.gpus) or "none"
+    message = f"{len(report.gpus)} of {num_requested} requested: {names}"
+    if report.cuda:
+        message += f", CUDA {report.cuda}"
+    is_enough = len(report.gpus) >= num_requested
+    if is_enough and (report.gpus_compute or not num_requested):
+        return ok("GPUs", message)
+    hint = "Check gpu_flag under [site], gpu under [container], and the driver"
+    return bad("GPUs", f"{message}. {hint}")
+
+
+def _signal_finding(num_received: int) -> Finding:
+    if num_received == 0:
+        hint = "a run at its time limit has only the clock"
+        return note("signals", f"SIGUSR2 never arrived: {hint}")
+    if num_received == 1:
+        return ok("signals", "SIGUSR2 arrived once; the worker survived it")
+    return ok("signals", f"SIGUSR2 arrived {num_received} times; that does no harm")
 
 
 def _job_ended(probe: Submission) -> Finding:
-    ending = last_exit_reason(probe)
-    said = [
-        line
-        for name in ("probe.log", f"{probe.job_id}_0_log.err")
-        for line in read_end(probe.folder / name, whole=False)[1].splitlines()[-3:]
-    ]
-    says = " / ".join(
-        [
-            ending.message
-            if ending
-            else f"job {probe.job_id} ended without an answer; see {probe.folder}",
-            *said,
-        ]
-    )
-    return Finding(severity="bad", subject="node", message=says)
+    """The finding about a probe whose job has ended without a report, with the end of its logs."""
+    reason = last_exit_reason(probe)
+    message = f"job {probe.job_id} ended without a report; see {probe.folder}"
+    parts = [reason.message if reason else message]
+    for name in ("probe.log", f"{probe.job_id}_0_log.err"):
+        _, text = read_end(probe.folder / name, whole=False)
+        parts += text.splitlines()[-3:]
+    return bad("node", " / ".join(parts))
 
 
 def _load_report(folder: Path) -> NodeReport | None:
