@@ -1,3 +1,1 @@
-"""From stored videos to batches on the device: which clips, reading them in worker processes,
-augmentation.
-"""
+"""From stored videos to batches on the device: sampling, decoding in workers, augmentation."""

@@ -1,4 +1,6 @@
-"""A batch: settled in the training process, read by whoever is free, handed over as it was read.
+"""A batch of clips, and the plan of a batch that says what to read for it.
+
+The training process makes the plan; any process may read the clips (run/data/loader.py).
 
 Axes: B videos, V clips of a video, T frames, H, W, C=3; N bytes.
 """
@@ -13,7 +15,7 @@ import torch
 from torch import Tensor
 
 from kdbatch.run.data.augment import AugmentParams, apply_augment, sample_augment
-from kdbatch.run.data.clip_reader import ReadRequest, clip_bytes
+from kdbatch.run.data.clip_reader import Box, ReadRequest, clip_bytes
 from kdbatch.run.data.sampling import ClipRequest
 from kdbatch.vocab.shards import Sample
 from kdbatch.vocab.views import View
@@ -23,7 +25,7 @@ Shape = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class StoredVideo:
-    """A stored video: the tar that it lies in, and its record."""
+    """A stored video: its record, and the tar file that contains it."""
 
     tar: Path
     sample: Sample
@@ -31,8 +33,8 @@ class StoredVideo:
 
 @dataclass(frozen=True, kw_only=True)
 class BatchPlan:
-    """A batch before it is read: who has to be read, and what each clip will be. V clips of video 0
-    come first, then those of video 1.
+    """A batch before it is read: one read request per video, and the shape and augmentation of each
+    clip. The V clips of video 0 come first, then those of video 1.
     """
 
     requests: list[ReadRequest]
@@ -45,7 +47,7 @@ class BatchPlan:
     extra: dict[str, np.ndarray]
 
     def to_batch(self, memory: np.ndarray) -> "Batch":
-        """The batch, given the bytes that were read."""
+        """The batch, given the memory that the requests were read into."""
         memory_N = torch.from_numpy(memory)
         return Batch(
             clips=_split_clips(memory_N, self.shapes),
@@ -60,11 +62,11 @@ class BatchPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Clips as they travel: cut, uint8, THWC. `clips` holds V clips of video 0, then of video 1,
-    ...; one draw per clip.
+    """Cropped uint8 clips (THWC), not yet augmented. `clips` holds the V clips of video 0, then
+    those of video 1, ...; `augment_params` has one entry per clip.
 
-    They lie one after the other in `memory_N`, which may be shared with the processes that read: it
-    is theirs again when nothing refers to the batch or to its clips any more.
+    The clips are consecutive parts of `memory_N`, which may be memory shared with the decode
+    workers. It is reused once nothing refers to the batch or to its clips any more.
     """
 
     clips: list[Tensor]
@@ -78,24 +80,22 @@ class Batch:
     def views(self, *, size_pixels: int, device: torch.device) -> Tensor:
         """Augmented, normalised clips on the device, shape (V, B, C, T, H, W)."""
         clips = self.clips
-        if self.memory_N is not None:  # all clips go over in one piece
-            clips = _split_clips(
-                _to_device(self.memory_N, device), [tuple(clip.shape) for clip in clips]
-            )
+        if self.memory_N is not None:  # copy all clips to the device at once
+            shapes = [tuple(clip.shape) for clip in clips]
+            clips = _split_clips(_to_device(self.memory_N, device), shapes)
         clip = apply_augment(clips, self.augment_params, size_pixels=size_pixels, device=device)
         return clip.unflatten(0, (-1, self.num_views)).transpose(0, 1)
 
     def select_videos(self, videos: slice) -> "Batch":
-        """All but the clips of some of its videos, `videos` a slice with both ends; their clips are
-        cut from the augmented ones.
+        """The batch of some of its videos, without clips: the caller slices the augmented clips.
+        `videos` is a slice with both ends given.
         """
+        clips = slice(videos.start * self.num_views, videos.stop * self.num_views)
         return replace(
             self,
             clips=[],
             memory_N=None,
-            augment_params=self.augment_params[
-                videos.start * self.num_views : videos.stop * self.num_views
-            ],
+            augment_params=self.augment_params[clips],
             label_B=self.label_B[videos],
             keys=self.keys[videos],
             extra={name: values[videos] for name, values in self.extra.items()},
@@ -103,12 +103,10 @@ class Batch:
 
 
 def _to_device(memory_N: Tensor, device: torch.device) -> Tensor:
-    """A GPU fetches pinned memory by itself, while the host goes on."""
-    return (
-        memory_N.pin_memory().to(device, non_blocking=True)
-        if device.type == "cuda"
-        else memory_N.to(device)
-    )
+    """Copy to the device; to a GPU from pinned memory, so that the host does not wait."""
+    if device.type == "cuda":
+        return memory_N.pin_memory().to(device, non_blocking=True)
+    return memory_N.to(device)
 
 
 def _split_clips(memory_N: Tensor, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
@@ -125,53 +123,65 @@ def plan_batch(
     rng: np.random.Generator,
     kept: slice = slice(None),
 ) -> BatchPlan:
-    """Draw the augmentation of every clip of the batch; keep what falls into `share`, a slice of
-    its videos.
+    """Plan the videos of a batch that the slice `kept` selects.
+
+    The augmentation is drawn for every clip of the batch, so that the clips of one rank do not
+    depend on the number of ranks.
     """
-    drawn = [
+    params = [
         _sample_augments(video.sample, request, view, rng)
         for video, request in zip(videos, requests, strict=True)
     ]
-    readings, shapes, num_bytes = [], [], 0
-    for video, request, draws in zip(videos[kept], requests[kept], drawn[kept], strict=True):
-        frames, place_VT = np.unique(request.frame_VT, return_inverse=True)
-        places: list[list[int]] = [
-            place_T.tolist() for place_T in place_VT.reshape(request.frame_VT.shape)
-        ]
-        offsets = []
-        for place_T, draw in zip(places, draws, strict=True):
-            offsets.append(num_bytes)
-            shapes.append((len(place_T), *draw.box[2:], 3))
-            num_bytes += clip_bytes(len(place_T), draw.box)
-        boxes = [draw.box for draw in draws]
-        readings.append(
-            ReadRequest(
-                tar=video.tar,
-                sample=video.sample,
-                frames=frames.tolist(),
-                frame_ranks=places,
-                boxes=boxes,
-                offsets=offsets,
-            )
-        )
+    read_requests, shapes, num_bytes = [], [], 0
+    for video, request, params_V in zip(videos[kept], requests[kept], params[kept], strict=True):
+        boxes = [param.box for param in params_V]
+        read_request, num_bytes = _read_request(video, request, boxes, offset=num_bytes)
+        read_requests.append(read_request)
+        shapes += [(request.frame_VT.shape[1], *box[2:], 3) for box in boxes]
     return BatchPlan(
-        requests=readings,
+        requests=read_requests,
         shapes=shapes,
-        augment_params=[draw for draws in drawn[kept] for draw in draws],
+        augment_params=[param for params_V in params[kept] for param in params_V],
         num_views=len(requests[0].draw_V),
         num_bytes=num_bytes,
         labels=[v.sample.label for v in videos[kept]],
         keys=[v.sample.key for v in videos[kept]],
-        extra={
-            name: np.ascontiguousarray(np.asarray(values)[kept]) for name, values in extra.items()
-        },
+        extra={name: _contiguous(values, kept) for name, values in extra.items()},
     )
+
+
+def _contiguous(values: np.ndarray, kept: slice) -> np.ndarray:
+    return np.ascontiguousarray(np.asarray(values)[kept])
+
+
+def _read_request(
+    video: StoredVideo, request: ClipRequest, boxes: list[Box], *, offset: int
+) -> tuple[ReadRequest, int]:
+    """The request for the clips of one video, which start at byte `offset` of the batch; and the
+    offset of the next video.
+    """
+    frames, rank_VT = np.unique(request.frame_VT, return_inverse=True)
+    rank_VT = rank_VT.reshape(request.frame_VT.shape)
+    ranks: list[list[int]] = [rank_T.tolist() for rank_T in rank_VT]
+    offsets = []
+    for frame_T, box in zip(request.frame_VT, boxes, strict=True):
+        offsets.append(offset)
+        offset += clip_bytes(len(frame_T), box)
+    read_request = ReadRequest(
+        tar=video.tar,
+        sample=video.sample,
+        frames=frames.tolist(),
+        frame_ranks=ranks,
+        boxes=boxes,
+        offsets=offsets,
+    )
+    return read_request, offset
 
 
 def _sample_augments(
     sample: Sample, request: ClipRequest, view: View, rng: np.random.Generator
 ) -> list[AugmentParams]:
-    """One draw per clip; clips with one number share one."""
+    """Parameters per clip; clips with the same number in `draw_V` share them."""
     drawn = [
         sample_augment(
             view.augment, height=sample.height, width=sample.width, rng=rng, draw_number=number

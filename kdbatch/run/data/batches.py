@@ -1,8 +1,6 @@
-"""Batches of clips as a pure function of (seed, step), whoever reads them. Axes: B videos, N videos
-of an epoch.
+"""Batches of training and evaluation as a pure function of (seed, step), whichever process reads.
 
-What a batch is made of is settled here, in the training process; reading it is left to others
-(run/data/loader.py).
+Axes: B videos, N videos of an epoch.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,16 +20,17 @@ from kdbatch.vocab.views import View
 SampleClips = Callable[
     [Sequence[StoredVideo], np.random.Generator], tuple[list[ClipRequest], dict[str, np.ndarray]]
 ]
-"""Which clips a batch is made of, and numbers that belong to it (a speed, an order), each with one
-entry per video.
+"""Draws the clips of a batch: one request per video, and arrays of labels that a task needs (a
+speed, a permutation) with one entry per video.
 """
 
 
 def load_videos(
     shards_dir: Path, subset: Subset, *, view: View, need_frames: int = 1
 ) -> tuple[list[StoredVideo], int]:
-    """The subset's videos that are at least `need_frames` long on the view's timeline, and how many
-    are shorter.
+    """The videos of a subset with at least `need_frames` frames, and the number of shorter ones.
+
+    Frames are counted on the view's timeline (run/data/sampling.py).
 
     Raises:
         UserError: shards are missing or changed, or no video is long enough.
@@ -40,39 +39,39 @@ def load_videos(
     usable = [v for v in videos if timeline_frames(v.sample, view) >= need_frames]
     if not usable:
         raise UserError(
-            f"{subset.title}: none of {len(videos)} videos has the {need_frames} frames that this run needs of each."
+            f"{subset.title}: none of {len(videos)} videos has the {need_frames} frames that this "
+            "run needs of each."
         )
     return usable, len(videos) - len(usable)
 
 
 def split_epoch(order_N: np.ndarray, *, num_steps: int, world_size: int) -> list[np.ndarray]:
-    """`order_N` as `num_steps` batches, each of which `world_size` processes can share evenly:
-    process r takes [r::world_size].
+    """Split an epoch into `num_steps` batches whose sizes are multiples of `world_size`.
 
-    Where the number of videos is no multiple of `world_size`, the first of them come a second time
-    at the end (at most world_size - 1; leaving some out instead would leave out others in each
-    epoch, and small data sets are dear). So in every epoch every video is read once, every process
-    has the same number of clips in each step, and nobody waits at the last step for a process that
-    has none. Batches differ by at most world_size videos: no small one at the end that would upset
-    batch normalisation.
+    Rank r takes [r::world_size] of each batch, so all ranks have the same number of clips in each
+    step, and no rank waits at the last step for one that has none. Batches differ by at most
+    `world_size` videos: there is no small last batch that would upset batch normalisation.
+
+    Where the number of videos is no multiple of `world_size`, the first videos of `order_N` (at
+    most world_size - 1) are repeated at the end. Every video is read at least once per epoch;
+    dropping the remainder instead would drop different videos in each epoch, which costs too much
+    on small data sets.
     """
     num_rows = -(-len(order_N) // world_size)
     assert num_rows >= num_steps, (len(order_N), num_steps, world_size)
     padded = np.resize(order_N, num_rows * world_size)  # repeats from the start
-    return [
-        rows.reshape(-1) for rows in np.array_split(padded.reshape(num_rows, world_size), num_steps)
-    ]
+    rows = padded.reshape(num_rows, world_size)
+    return [part.reshape(-1) for part in np.array_split(rows, num_steps)]
 
 
 class TrainingBatches:
-    """All batches of a training run, by global step; of each, the share of one of `world_size`
-    processes that train together.
+    """The batches of a training run, by global step: of each, the videos of this rank.
 
-    With `repeat_epochs` n > 0 epoch e + n is epoch e again, and each clip's `extra` says in `view`
-    which of the n it belongs to.
+    With `repeat_epochs` n > 0, epoch e + n repeats epoch e, and `extra["view"]` of each clip is the
+    number (0 to n - 1) of the epoch that it belongs to.
 
-    Every process settles the whole batch and keeps its share, so the clips of a step are the same
-    whatever the number of processes, where batches can be shared evenly (`split_epoch` pads the others).
+    Every rank plans the whole batch and keeps its own part. So the clips of a step do not depend on
+    the number of ranks, as long as it divides the batches evenly (`split_epoch` pads the others).
     """
 
     def __init__(
@@ -91,50 +90,48 @@ class TrainingBatches:
         assert 0 <= rank < world_size
         if batch_clips < world_size or len(videos) < world_size:
             raise UserError(
-                f"batches of {min(batch_clips, len(videos))} clips cannot be shared by {world_size} GPUs. Lower gpus, or raise batch_clips."
+                f"batches of {min(batch_clips, len(videos))} clips cannot be shared by "
+                f"{world_size} GPUs. Lower gpus, or raise batch_clips."
             )
         self.videos, self.view, self.clip_reader = videos, view, clip_reader
         self.seed, self.sample_clips = seed, sample_clips
         self.repeat_epochs, self.rank, self.world_size = repeat_epochs, rank, world_size
         self.steps_per_epoch = -(-len(videos) // batch_clips)
-        self.clips_per_batch = (
-            len(videos) // self.steps_per_epoch
-        )  # of the smallest batch; others have up to `world_size` more
-        self._shares = (-1, list[np.ndarray]())  # of the epoch that was asked for last
+        # Of the smallest batch; others have up to `world_size` more.
+        self.clips_per_batch = len(videos) // self.steps_per_epoch
+        self._epoch_split = (-1, list[np.ndarray]())  # the last epoch that was planned, its batches
 
     def __getitem__(self, step: int) -> Batch:
         return read_batch(self.plan(step), self.clip_reader)
 
     def plan(self, step: int) -> BatchPlan:
-        """What the batch of this step is made of. Nothing is read for it."""
-        epoch, place = divmod(step, self.steps_per_epoch)
+        """Plan the batch of a global step without reading anything."""
+        epoch, step_of_epoch = divmod(step, self.steps_per_epoch)
         if self.repeat_epochs:
             epoch %= self.repeat_epochs
-        if self._shares[0] != epoch:
-            order = rng_for(self.seed, "order", epoch).permutation(len(self.videos))
-            self._shares = (
-                epoch,
-                split_epoch(order, num_steps=self.steps_per_epoch, world_size=self.world_size),
-            )
-        chosen = [self.videos[i] for i in self._shares[1][place]]
-        rng = rng_for(self.seed, "clips", epoch, place)
-        requests, extra = self.sample_clips(chosen, rng)
+        videos = [self.videos[i] for i in self._batches_of_epoch(epoch)[step_of_epoch]]
+        rng = rng_for(self.seed, "clips", epoch, step_of_epoch)
+        requests, extra = self.sample_clips(videos, rng)
         if self.repeat_epochs:
-            extra = {**extra, "view": np.full(len(chosen), epoch)}
-        return plan_batch(
-            chosen,
-            requests,
-            extra,
-            view=self.view,
-            rng=rng,
-            kept=slice(self.rank, None, self.world_size),
-        )
+            extra = {**extra, "view": np.full(len(videos), epoch)}
+        kept = slice(self.rank, None, self.world_size)
+        return plan_batch(videos, requests, extra, view=self.view, rng=rng, kept=kept)
+
+    def _batches_of_epoch(self, epoch: int) -> list[np.ndarray]:
+        """Indexes of the videos of each batch; kept until another epoch is asked for."""
+        if self._epoch_split[0] != epoch:
+            order_N = rng_for(self.seed, "order", epoch).permutation(len(self.videos))
+            parts = split_epoch(order_N, num_steps=self.steps_per_epoch, world_size=self.world_size)
+            self._epoch_split = (epoch, parts)
+        return self._epoch_split[1]
 
 
 class EvaluationBatches:
-    """The same clips of every video, `videos_per_batch` videos at a time, in stored order; of these
-    batches the share of one of `world_size` processes, which come one after the other: batches are
-    settled alike for any number of them.
+    """The same clips of every video in stored order, `videos_per_batch` videos at a time: of these
+    batches, a contiguous range for each rank.
+
+    The batches themselves do not depend on the number of ranks unless there are too few videos for
+    all of them.
     """
 
     def __init__(
@@ -153,11 +150,10 @@ class EvaluationBatches:
             raise UserError(
                 f"{len(videos)} videos cannot be shared by {world_size} GPUs. Lower gpus."
             )
-        videos_per_batch = min(videos_per_batch, len(videos) // world_size)
-        groups = [videos[i : i + videos_per_batch] for i in range(0, len(videos), videos_per_batch)]
-        self.groups = groups[
-            rank * len(groups) // world_size : (rank + 1) * len(groups) // world_size
-        ]
+        size = min(videos_per_batch, len(videos) // world_size)
+        groups = [videos[i : i + size] for i in range(0, len(videos), size)]
+        start, end = (r * len(groups) // world_size for r in (rank, rank + 1))
+        self.groups = groups[start:end]
         self.view, self.request, self.clip_reader = view, request, clip_reader
 
     def __len__(self) -> int:
@@ -167,26 +163,24 @@ class EvaluationBatches:
         return read_batch(self.plan(step), self.clip_reader)
 
     def plan(self, step: int) -> BatchPlan:
-        """What the batch is made of. Nothing is read for it."""
-        chosen = self.groups[step]
+        """Plan a batch without reading anything."""
+        videos = self.groups[step]
         rng = rng_for(0, "evaluation", step)  # the centre view draws nothing from it
-        return plan_batch(
-            chosen, [self.request(v.sample) for v in chosen], {}, view=self.view, rng=rng
-        )
+        requests = [self.request(v.sample) for v in videos]
+        return plan_batch(videos, requests, {}, view=self.view, rng=rng)
 
 
 def iterate_batches(
     source: TrainingBatches | EvaluationBatches, steps: Iterable[int], *, num_workers: int
 ) -> Iterator[Batch]:
-    """The batches of `steps`, in order, read ahead by `num_workers` processes (0: here, each when
-    it is asked for).
+    """The batches of `steps`, in order, prefetched by `num_workers` processes.
 
-    The same batches bit for bit in any case. Nothing is read for steps that are not asked for, so a
-    run resumes where it was.
+    With 0 workers this process reads each batch when it is asked for. The batches are the same bit
+    for bit in any case. Nothing is read for other steps, so a run resumes where it stopped.
 
     Raises:
-        UserError: a video cannot be read, or a process was killed; the batches before that one have
-        been given out.
+        UserError: a video cannot be read, or a worker was killed. The batches before the affected
+            one are yielded first.
     """
     if num_workers:
         return read_ahead(

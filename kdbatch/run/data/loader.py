@@ -1,6 +1,4 @@
-"""Batches read ahead by other processes (run/data/worker_pool.py) into shared memory, and the same
-batches read here.
-"""
+"""Reads planned batches: prefetched by worker processes into shared memory, or in this process."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -14,11 +12,11 @@ from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.shared_buffer import SharedBuffer
 from kdbatch.run.data.worker_pool import PendingBatch, WorkerPool
 
-PREFETCH_BATCHES = 4  # that are being read; besides, one waits to be taken and one is in use
+PREFETCH_BATCHES = 4  # being read; in addition one is complete and one is in use
 
 
 def read_batch(plan: BatchPlan, clip_reader: ClipReader) -> Batch:
-    """The batch, read by this process."""
+    """Read a batch in this process."""
     memory = np.empty(plan.num_bytes, np.uint8)
     for request in plan.requests:
         clip_reader.read_clips(request, memory)
@@ -32,17 +30,18 @@ def read_ahead(
     num_workers: int,
     clip_reader: ClipReader,
 ) -> Generator[Batch, None, None]:
-    """The batches of `steps`, in order, by `num_workers` processes that live as long as this
-    iterator.
+    """The batches of `steps`, in order, read by worker processes that live as long as the iterator.
 
-    A thread makes plans and waits for the processes, so that its caller does not. It is blocked
-    most of the time, as is the caller, who waits for the device.
+    A thread makes the plans and waits for the workers, so that the caller does not have to. Both
+    are blocked most of the time: the thread by the workers, the caller by the device.
     """
-    made = _read_in_workers(map(make_plan, steps), num_workers=num_workers, clip_reader=clip_reader)
-    with closing(made), ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(next, made, None)
-        while (batch := coming.result()) is not None:
-            coming = thread.submit(next, made, None)
+    batches = _read_in_workers(
+        map(make_plan, steps), num_workers=num_workers, clip_reader=clip_reader
+    )
+    with closing(batches), ThreadPoolExecutor(1) as thread:
+        future = thread.submit(next, batches, None)
+        while (batch := future.result()) is not None:
+            future = thread.submit(next, batches, None)
             yield batch
 
 
@@ -52,30 +51,27 @@ def _read_in_workers(
     plan = next(plans, None)
     if plan is None:
         return
-    waiting: deque[tuple[BatchPlan, PendingBatch | None]] = deque()
+    queue: deque[tuple[BatchPlan, PendingBatch | None]] = deque()
+    num_bytes = (PREFETCH_BATCHES + 3) * _max_batch_bytes(plan)
     with (
-        closing(SharedBuffer((PREFETCH_BATCHES + 3) * _max_batch_bytes(plan))) as ring,
-        WorkerPool(num_workers, buffer=ring, clip_reader=clip_reader) as readers,
+        closing(SharedBuffer(num_bytes)) as buffer,
+        WorkerPool(num_workers, buffer=buffer, clip_reader=clip_reader) as pool,
     ):
-        while plan or waiting:
-            while plan and len(waiting) < PREFETCH_BATCHES:
-                order = readers.submit(plan.requests, plan.num_bytes)
-                if order is None and waiting:
-                    break
-                waiting.append((plan, order))
+        while plan or queue:
+            while plan and len(queue) < PREFETCH_BATCHES:
+                pending = pool.submit(plan.requests, plan.num_bytes)
+                if pending is None and queue:
+                    break  # the buffer is full; try again after the next batch
+                queue.append((plan, pending))
                 plan = next(plans, None)
-            yield _wait_for_batch(*waiting.popleft(), pool=readers, clip_reader=clip_reader)
+            yield _wait_for_batch(*queue.popleft(), pool=pool, clip_reader=clip_reader)
 
 
 def _wait_for_batch(
-    plan: BatchPlan,
-    pending: PendingBatch | None,
-    *,
-    pool: WorkerPool,
-    clip_reader: ClipReader,
+    plan: BatchPlan, pending: PendingBatch | None, *, pool: WorkerPool, clip_reader: ClipReader
 ) -> Batch:
-    """Without an order the ring had no room though nothing was under way: its owner keeps old
-    batches. Rather slow than stuck.
+    """Without a pending batch the buffer had no room although nothing was being read: the caller
+    holds old batches. Reading here is slow, but waiting for room would be a deadlock.
     """
     if pending is None:
         return read_batch(plan, clip_reader)
@@ -83,9 +79,9 @@ def _wait_for_batch(
 
 
 def _max_batch_bytes(plan: BatchPlan) -> int:
-    """As much as a batch could need: whole frames instead of cut ones, twice that for larger videos
-    to come, and the orders.
+    """An upper bound on the buffer space of a batch like `plan`: whole frames instead of crops,
+    twice that for larger videos in later batches, and the packed requests.
     """
-    frames = sum(shape[0] for shape in plan.shapes)
-    pixels = max(reading.sample.height * reading.sample.width for reading in plan.requests)
-    return 2 * frames * pixels * 3 + len(plan.requests) * 4096
+    num_frames = sum(shape[0] for shape in plan.shapes)
+    pixels = max(request.sample.height * request.sample.width for request in plan.requests)
+    return 2 * num_frames * pixels * 3 + len(plan.requests) * 4096

@@ -1,4 +1,5 @@
-"""Batches as the device wants them: on it, augmented, and one ahead of the step that is under way.
+"""Device prefetcher: copies and augments the next batch while the device runs a step.
+
 Axes: V views, B clips.
 """
 
@@ -12,18 +13,16 @@ from torch import Tensor
 from kdbatch.run.data.batch import Batch
 
 DeviceBatch = tuple[Tensor, Batch]
-"""Augmented clips (V, B, C, T, H, W), and the batch that they are of, with its labels on the device
-too.
-"""
+"""Augmented clips (V, B, C, T, H, W), and their batch, with its labels on the device too."""
 
 
 class DevicePrefetcher:
-    """Iterates over `batches`; `waited_seconds` is for how long the device had nothing to do
-    because a batch was still being read.
+    """Iterates over `batches` and yields them augmented on the device. `data_wait_seconds` is the
+    time for which the device had nothing to do because a batch was still being read.
 
-    On a GPU a batch is copied and augmented on a stream of its own, from pinned memory: the step
-    before it, which was put into the main stream already, goes on meanwhile. Ask for the next batch
-    before you wait for the result of a step.
+    On a GPU a batch is copied from pinned memory and augmented on a stream of its own, while the
+    step before it, which is already queued in the main stream, runs. Ask for the next batch before
+    you wait for the result of a step.
     """
 
     def __init__(self, batches: Iterator[Batch], *, size_pixels: int, device: torch.device) -> None:
@@ -36,44 +35,40 @@ class DevicePrefetcher:
 
     def __next__(self) -> DeviceBatch:
         batch = self._read_next()
-        return (
-            self._prepare(batch)
-            if self._stream is None
-            else self._prepare_on_stream(batch, self._stream)
-        )
+        if self._stream is None:
+            return self._prepare(batch)
+        return self._prepare_on_stream(batch, self._stream)
 
     def _read_next(self) -> Batch:
-        """The next batch. On a GPU waiting counts only if the device had run out of work when it
-        was over; then all of it does.
+        """The next batch. On a GPU the wait counts, in full, only if the device had run out of work
+        by the end of it.
         """
-        busy = None
+        queued_work = None
         if self._stream is not None:
-            busy = torch.cuda.Event()
-            busy.record(torch.cuda.current_stream(self._device))
-        began = time.monotonic()
+            queued_work = torch.cuda.Event()
+            queued_work.record(torch.cuda.current_stream(self._device))
+        start = time.monotonic()
         batch = next(self._batches)
-        if busy is None or busy.query():
-            self.data_wait_seconds += time.monotonic() - began
+        if queued_work is None or queued_work.query():
+            self.data_wait_seconds += time.monotonic() - start
         return batch
 
     def _prepare(self, batch: Batch) -> DeviceBatch:
-        """The bytes that the clips were read into are given back. Numbers stay on the host, from
-        where who needs them fetches them.
+        """Augment the clips, and release the memory that they were read into. `extra` stays on the
+        host: a task copies what it needs.
         """
         clip_VBCTHW = batch.views(size_pixels=self._size_pixels, device=self._device)
         return clip_VBCTHW, replace(batch, clips=[], memory_N=None)
 
     def _prepare_on_stream(self, batch: Batch, stream: torch.cuda.Stream) -> DeviceBatch:
         main = torch.cuda.current_stream(self._device)
-        extra = {
-            name: values.pin_memory() for name, values in batch.extra.items()
-        }  # can be fetched without a wait
+        # Pinned, so that a task can copy it to the device without waiting.
+        extra = {name: values.pin_memory() for name, values in batch.extra.items()}
         with torch.cuda.stream(stream):
-            clip_VBCTHW, moved = self._prepare(batch)
+            clip_VBCTHW, without_clips = self._prepare(batch)
             label_B = batch.label_B.pin_memory().to(self._device, non_blocking=True)
         main.wait_stream(stream)
         for tensor in (clip_VBCTHW, label_B):
-            tensor.record_stream(
-                main
-            )  # their memory is not given to the next batch while a step still reads it
-        return clip_VBCTHW, replace(moved, label_B=label_B, extra=extra)
+            # The allocator must not reuse their memory for the next batch while a step reads it.
+            tensor.record_stream(main)
+        return clip_VBCTHW, replace(without_clips, label_B=label_B, extra=extra)

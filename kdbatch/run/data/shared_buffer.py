@@ -1,4 +1,4 @@
-"""Memory that several processes share, taken and given back in spans."""
+"""Memory shared by several processes, with a first-fit allocator."""
 
 import mmap
 import os
@@ -9,11 +9,11 @@ import numpy as np
 
 
 class SharedBuffer:
-    """`num_bytes` of shared memory. It has no name, so it is gone with the last process that holds
-    it, however that ends.
+    """`num_bytes` of shared memory. It has no name in any file system, so it is freed with the last
+    process that holds it, however that ends.
 
-    Pages cost nothing until they are written, and low addresses are taken first: a ring may be
-    larger than what is ever used of it.
+    Pages take no memory until they are written, and low addresses are allocated first: the buffer
+    may be larger than what is ever used of it.
     """
 
     def __init__(self, num_bytes: int) -> None:
@@ -24,8 +24,10 @@ class SharedBuffer:
         self._allocated: dict[int, int] = {}  # start -> end
 
     def allocate(self, num_bytes: int) -> tuple[int, np.ndarray] | None:
-        """Start and bytes of the lowest free span; None where none is large enough. It is free
-        again when the array is forgotten, and with it every array and tensor that was made from it.
+        """Allocate the lowest free span that is large enough: its start and bytes, or None.
+
+        The span is freed when the array is garbage-collected, together with every array and tensor
+        that was made from it.
         """
         start = 0
         for taken, end in sorted(self._allocated.items()):
@@ -40,14 +42,14 @@ class SharedBuffer:
         return start, span
 
     def close(self) -> None:
-        """Arrays that are still in use stay valid."""
+        """Close the file descriptor. Arrays that are still in use stay valid."""
         os.close(self.file)
 
 
 def _anonymous_file() -> int:
     if hasattr(os, "memfd_create"):
-        return os.memfd_create("kdbatch-ring")
-    # Pythons built for old systems lack it. A file in shared memory that has lost its name is the
-    # same, but for the limit of /dev/shm.
+        return os.memfd_create("kdbatch-clips")
+    # Pythons built for old systems lack it. An unlinked file in /dev/shm is the same, except that
+    # the size limit of /dev/shm applies.
     with tempfile.TemporaryFile(dir="/dev/shm") as file:
         return os.dup(file.fileno())

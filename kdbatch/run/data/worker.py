@@ -1,7 +1,6 @@
-"""A process that reads clips: `python -m kdbatch.run.data.worker`, started by
-run/data/worker_pool.py and by nobody else.
+"""Entry point of a decode worker: `python -m kdbatch.run.data.worker`, started by WorkerPool.
 
-It ends when there is no more work to come, which is also what it sees when its parent has died.
+It exits at the end of the task pipe, which is also what the death of its parent causes.
 """
 
 import mmap
@@ -18,24 +17,25 @@ from kdbatch.run.data.worker_pool import BUG, DONE, REPLY, TASK, USER_ERROR
 
 
 def main(argv: Sequence[str]) -> None:
-    """Work until the pipe of tokens ends. Arguments: ring, its bytes, pipe of tokens, pipe for
-    answers (file numbers), then those of the ClipReader.
+    """Carry out tasks until the task pipe ends.
+
+    Arguments: the file descriptor of the shared buffer, its size in bytes, the descriptors of the
+    task pipe and of the reply pipe, then `ClipReader.to_arguments()`.
     """
-    ring, num_bytes, work, answers = map(int, argv[:4])
+    buffer, num_bytes, tasks, replies = map(int, argv[:4])
     clip_reader = ClipReader.from_arguments(argv[4:])
-    memory = np.frombuffer(mmap.mmap(ring, num_bytes), np.uint8)
-    while token := os.read(
-        work, TASK.size
-    ):  # the kernel gives a whole token to one reader: all are written and read in one size
-        kind, message, number = _serve(token, memory, clip_reader)
+    memory = np.frombuffer(mmap.mmap(buffer, num_bytes), np.uint8)
+    # A read returns a whole task to one worker: all tasks are written and read in one size.
+    while task := os.read(tasks, TASK.size):
+        kind, message, number = _run_task(task, memory, clip_reader)
         try:
-            os.write(answers, REPLY.pack(number, kind, len(message)) + message)
+            os.write(replies, REPLY.pack(number, kind, len(message)) + message)
         except BrokenPipeError:
             return
 
 
-def _serve(token: bytes, memory: np.ndarray, clip_reader: ClipReader) -> tuple[int, bytes, int]:
-    start, size, number, batch_start, batch_bytes = TASK.unpack(token)
+def _run_task(task: bytes, memory: np.ndarray, clip_reader: ClipReader) -> tuple[int, bytes, int]:
+    start, size, number, batch_start, batch_bytes = TASK.unpack(task)
     try:
         batch = memory[batch_start : batch_start + batch_bytes]
         for request in unpack_requests(memory[start : start + size].tobytes()):

@@ -1,8 +1,8 @@
-"""Processes that read clips into shared memory (run/data/worker.py is their side).
+"""Decode worker processes that read clips into shared memory (their side is run/data/worker.py).
 
-They take work from one pipe: a token says where in the ring the work is described, and whoever is
-free takes the next one. Each answers through a pipe of its own, so that the end of one is seen as
-the end of that pipe. No locks: a process may be killed at any instant.
+All workers take tasks from one pipe. A task names the part of the shared buffer that describes the
+work, and the next free worker takes it. Each worker replies through a pipe of its own, so that its
+death shows as the end of that pipe. There are no locks: a worker may be killed at any instant.
 """
 
 import os
@@ -20,20 +20,18 @@ from kdbatch.base.errors import UserError
 from kdbatch.run.data.clip_reader import ClipReader, ReadRequest, pack_requests
 from kdbatch.run.data.shared_buffer import SharedBuffer
 
-TASK = struct.Struct(
-    "<QIIQQ"
-)  # where the work is described: start, bytes; its order; where its batch lies: start, bytes
-REPLY = struct.Struct("<IBI")  # number of the order, kind, bytes of the message that follows
+# Start and bytes of the packed requests; number of the batch; start and bytes of its memory.
+TASK = struct.Struct("<QIIQQ")
+REPLY = struct.Struct("<IBI")  # number of the batch, kind, bytes of the message that follows
 DONE, USER_ERROR, BUG = 0, 1, 2
-_TASKS_PER_WORKER = (
-    3  # a batch is dealt out in about as many pieces, so that all are busy to its end
-)
+_TASKS_PER_WORKER = 3  # of each batch, so that all workers are busy until it is complete
 _CLOSE_SECONDS = 10.0
+_STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2}
 
 
 @dataclass(kw_only=True)
 class PendingBatch:
-    """Clips that were asked for. `memory` is flat, complete when `num_open` is 0."""
+    """A submitted batch. `memory` is flat, and complete when `num_unfinished` tasks are 0."""
 
     number: int
     memory: np.ndarray
@@ -42,7 +40,7 @@ class PendingBatch:
     _held_buffers: list[np.ndarray] = field(default_factory=list)
 
     def hold_buffer(self, span: np.ndarray) -> None:
-        """Hold the description of the work for as long as someone may read it."""
+        """Keep the packed requests allocated as long as a worker may read them."""
         self._held_buffers.append(span)
 
     def finish_task(self, failure: Exception | None) -> None:
@@ -53,45 +51,35 @@ class PendingBatch:
 
 
 class WorkerPool:
-    """`num_workers` processes and the ring that they write to. Use as a context: leaving it ends
-    them.
-    """
+    """`num_workers` processes that write to `buffer`. A context manager: leaving it ends them."""
 
-    def __init__(
-        self,
-        num_workers: int,
-        *,
-        buffer: SharedBuffer,
-        clip_reader: ClipReader,
-    ) -> None:
+    def __init__(self, num_workers: int, *, buffer: SharedBuffer, clip_reader: ClipReader) -> None:
         self._buffer, self._pending, self._next_number = buffer, dict[int, PendingBatch](), 0
         self._task_read, self._task_write = os.pipe()
         self._selector = selectors.DefaultSelector()
+        # Both by the file descriptor of the worker's reply pipe.
         self._processes: dict[int, subprocess.Popen] = {}
         self._received: dict[int, bytearray] = {}
         for _ in range(num_workers):
-            answers, answer_end = os.pipe()
-            self._processes[answers] = _start_worker(
-                buffer, self._task_read, answer_end, clip_reader
-            )
-            os.close(answer_end)
-            self._received[answers] = bytearray()
-            self._selector.register(answers, selectors.EVENT_READ)
+            replies, reply_write = os.pipe()
+            process = _start_worker(buffer, self._task_read, reply_write, clip_reader)
+            os.close(reply_write)
+            self._processes[replies], self._received[replies] = process, bytearray()
+            self._selector.register(replies, selectors.EVENT_READ)
 
     def __enter__(self) -> "WorkerPool":
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Take back the work that nobody has begun; who finds no more work leaves."""
-        os.close(
-            self._task_write
-            # first, so that the pipe has an end; set not to block, it would fail those who wait at it
-        )
+        """Withdraw the tasks that no worker has begun; a worker that finds no task exits."""
+        # Closed first, so that the reads below come to an end. Setting the pipe to non-blocking
+        # instead would fail the workers that wait at its other end.
+        os.close(self._task_write)
         while os.read(self._task_read, 1 << 16):
             pass
         os.close(self._task_read)
-        for answers, process in self._processes.items():
-            os.close(answers)
+        for replies, process in self._processes.items():
+            os.close(replies)
             try:
                 process.wait(_CLOSE_SECONDS)
             except subprocess.TimeoutExpired:
@@ -100,30 +88,30 @@ class WorkerPool:
         self._selector.close()
 
     def submit(self, requests: Sequence[ReadRequest], num_bytes: int) -> PendingBatch | None:
-        """Have `readings` read. None where the ring has no room for them now."""
+        """Start to read a batch of `num_bytes`; None if the buffer has no room for it now."""
         size = -(-len(requests) // (_TASKS_PER_WORKER * len(self._processes)))
         groups = [pack_requests(requests[i : i + size]) for i in range(0, len(requests), size)]
-        work, place = self._buffer.allocate(sum(map(len, groups))), self._buffer.allocate(num_bytes)
-        if work is None or place is None:
+        packed = self._buffer.allocate(sum(map(len, groups)))
+        batch = self._buffer.allocate(num_bytes)
+        if packed is None or batch is None:
             return None
-        start, described = work
-        described[:] = np.frombuffer(b"".join(groups), np.uint8)
-        order = PendingBatch(number=self._next_number, memory=place[1], num_unfinished=len(groups))
-        order.hold_buffer(described)
+        (start, packed_bytes), (batch_start, memory) = packed, batch
+        packed_bytes[:] = np.frombuffer(b"".join(groups), np.uint8)
+        pending = PendingBatch(number=self._next_number, memory=memory, num_unfinished=len(groups))
+        pending.hold_buffer(packed_bytes)
         self._next_number = (self._next_number + 1) % (1 << 32)
-        self._pending[order.number] = order
+        self._pending[pending.number] = pending
         for group in groups:
-            os.write(
-                self._task_write, TASK.pack(start, len(group), order.number, place[0], num_bytes)
-            )
+            task = TASK.pack(start, len(group), pending.number, batch_start, num_bytes)
+            os.write(self._task_write, task)
             start += len(group)
-        return order
+        return pending
 
     def wait(self, pending: PendingBatch) -> np.ndarray:
-        """The memory of an order, complete.
+        """Block until a batch is complete; returns its memory.
 
         Raises:
-            UserError: a video cannot be read, or a process was killed.
+            UserError: a video cannot be read, or a worker was killed.
         """
         while pending.num_unfinished:
             for key, _ in self._selector.select():
@@ -132,62 +120,59 @@ class WorkerPool:
             raise pending.failure
         return pending.memory
 
-    def _receive(self, answers: int) -> None:
-        heard = self._received[answers]
-        data = os.read(answers, 1 << 16)
+    def _receive(self, replies: int) -> None:
+        """Read what a worker has sent, and count its complete replies."""
+        received = self._received[replies]
+        data = os.read(replies, 1 << 16)
         if not data:
-            raise _worker_exit_error(self._processes[answers].wait())
-        heard += data
-        while len(heard) >= REPLY.size:
-            number, kind, size = REPLY.unpack_from(heard)
-            if len(heard) < REPLY.size + size:
+            raise _worker_exit_error(self._processes[replies].wait())
+        received += data
+        while len(received) >= REPLY.size:
+            number, kind, size = REPLY.unpack_from(received)
+            end = REPLY.size + size
+            if len(received) < end:
                 return
-            message = heard[REPLY.size : REPLY.size + size].decode()
-            del heard[: REPLY.size + size]
-            order = self._pending[number]
-            order.finish_task(
-                {DONE: None, USER_ERROR: UserError(message), BUG: RuntimeError(message)}[kind]
-            )
-            if not order.num_unfinished:
-                del self._pending[number]
+            message = received[REPLY.size : end].decode()
+            del received[:end]
+            self._finish_task(number, kind, message)
+
+    def _finish_task(self, number: int, kind: int, message: str) -> None:
+        failures = {DONE: None, USER_ERROR: UserError(message), BUG: RuntimeError(message)}
+        pending = self._pending[number]
+        pending.finish_task(failures[kind])
+        if not pending.num_unfinished:
+            del self._pending[number]
 
 
 def _start_worker(
-    buffer: SharedBuffer, work: int, answers: int, clip_reader: ClipReader
+    buffer: SharedBuffer, tasks: int, replies: int, clip_reader: ClipReader
 ) -> subprocess.Popen:
-    """A new interpreter, not a fork: CUDA survives none, and this process may hold gigabytes. It
-    starts without torch.
+    """Start a new interpreter without torch. Not a fork: CUDA does not survive one, and this
+    process may hold gigabytes.
 
-    Signals that ask a run to stop are this process's to act on: they are blocked in the children
-    from their first instruction.
+    Signals that ask a run to stop are handled by this process alone, so they are blocked in the
+    workers from their first instruction.
     """
-    kept = signal.pthread_sigmask(
-        signal.SIG_BLOCK,
-        {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2},
-    )
+    descriptors = map(str, (buffer.file, buffer.num_bytes, tasks, replies))
+    module = ("-m", "kdbatch.run.data.worker")
+    old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
     try:
-        numbers = map(str, (buffer.file, buffer.num_bytes, work, answers))
         return subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "kdbatch.run.data.worker",
-                *numbers,
-                *clip_reader.to_arguments(),
-            ],
-            pass_fds=(buffer.file, work, answers),
+            [sys.executable, *module, *descriptors, *clip_reader.to_arguments()],
+            pass_fds=(buffer.file, tasks, replies),
             stdin=subprocess.DEVNULL,
         )
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, kept)
+        signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
 
 
 def _worker_exit_error(code: int) -> Exception:
     if code < 0:
         return UserError(
-            f"a process that reads clips was killed by {signal.Signals(-code).name} (SIGKILL: mostly for want of memory). Raise memory_gb "
-            "under [resources] in kdbatch.toml, then type the same kdbatch submit: the run goes on from its last checkpoint."
+            f"a decode worker was killed by {signal.Signals(-code).name} (SIGKILL: mostly for want "
+            "of memory). Raise memory_gb under [resources] in kdbatch.toml, then type the same "
+            "kdbatch submit: the run continues from its last checkpoint."
         )
     return RuntimeError(
-        f"a process that reads clips ended with code {code}; what it said is in the run's log"
+        f"a decode worker exited with code {code}; its output is in the log of the run"
     )

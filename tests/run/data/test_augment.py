@@ -200,7 +200,7 @@ def test_three_crops_lie_at_the_start_middle_and_end_of_the_long_side(
 ) -> None:
     rng = np.random.default_rng(0)
     draws = [
-        sample_augment(THREE_CROPS, height=height, width=width, rng=rng, number=number)
+        sample_augment(THREE_CROPS, height=height, width=width, rng=rng, draw_number=number)
         for number in range(3)
     ]
     assert [draw.box for draw in draws] == boxes and not any(draw.flip for draw in draws)

@@ -1,3 +1,1 @@
-"""Decodes chosen frames of stored videos, with a choice of decoders and an optional cache of
-decoded frames.
-"""
+"""Decodes frames of stored videos: a choice of decoders, and a cache of decoded frames."""

@@ -1,6 +1,4 @@
-"""PyAV on bare packets: no container is opened. The fastest way to read a stored video, and the
-default.
-"""
+"""The default decoder, and the fastest: PyAV on bare packets, without opening a container."""
 
 import threading
 from collections.abc import Sequence
@@ -15,30 +13,33 @@ from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
-from kdbatch.run.data.decoding.excerpt import DamagedVideoError, Excerpt, PutFrame, read_excerpt
+from kdbatch.run.data.decoding.excerpt import (
+    DamagedVideoError,
+    PacketExcerpt,
+    PutFrame,
+    read_excerpt,
+)
 from kdbatch.vocab.shards import Sample
 
-_RGB: Any = VideoFormat(
-    "rgb24"
-)  # by its name it would be looked up for every frame; the stubs of PyAV know names alone
+# A name would be looked up again for every frame; PyAV's stubs accept names only.
+_RGB: Any = VideoFormat("rgb24")
 _MAX_CONTEXTS = 8  # videos of one size and rate share a context; a data set has few of those
 
 
 class _ContextPool(threading.local):
-    """Contexts that have finished their last video, by decoder configuration. Opening one anew
-    costs a twentieth of a clip.
+    """Idle codec contexts by decoder configuration: opening one costs a twentieth of a clip.
 
-    One set per thread, as a context serves one caller at a time.
+    Each thread has its own pool, as a context serves one caller at a time.
     """
 
     def __init__(self) -> None:
         self.contexts: dict[bytes, VideoCodecContext] = {}
-        self.convert = VideoReformatter()
+        self.reformatter = VideoReformatter()
 
     def take(self, extradata: bytes) -> VideoCodecContext:
-        found = self.contexts.pop(extradata, None)
-        if found is not None:
-            return found
+        idle = self.contexts.pop(extradata, None)
+        if idle is not None:
+            return idle
         context = av.CodecContext.create("h264", "r")
         assert isinstance(context, VideoCodecContext)
         context.thread_count = 1
@@ -48,7 +49,7 @@ class _ContextPool(threading.local):
     def give_back(self, extradata: bytes, context: VideoCodecContext) -> None:
         context.flush_buffers()
         while len(self.contexts) >= _MAX_CONTEXTS:
-            del self.contexts[next(iter(self.contexts))]  # the one that has waited longest
+            del self.contexts[next(iter(self.contexts))]  # the least recently used
         self.contexts[extradata] = context
 
 
@@ -56,7 +57,7 @@ _POOL = _ContextPool()
 
 
 def decode_with_pyav(tar: Path, sample: Sample, wanted: Sequence[int], put: PutFrame) -> None:
-    """Put the frames `wanted`.
+    """Decode the frames `wanted` and pass each to `put`.
 
     Raises:
         DamagedVideoError: a packet is damaged, or does not decode.
@@ -71,34 +72,30 @@ def decode_with_pyav(tar: Path, sample: Sample, wanted: Sequence[int], put: PutF
 
 
 def _decode(
-    excerpt: Excerpt, wanted: Sequence[int], put: PutFrame, context: VideoCodecContext
+    excerpt: PacketExcerpt, wanted: Sequence[int], put: PutFrame, context: VideoCodecContext
 ) -> None:
-    places: dict[int, list[int]] = {}
-    for place, frame in enumerate(wanted):
-        places.setdefault(frame, []).append(place)
-    convert = _POOL.convert
-    for packet in [
-        *map(_packet, excerpt.packets, excerpt.display),
-        None,
-    ]:  # None asks the decoder for what it still holds
+    ranks_of: dict[int, list[int]] = {}
+    for rank, frame in enumerate(wanted):
+        ranks_of.setdefault(frame, []).append(rank)
+    packets = map(_packet, excerpt.packets, excerpt.display)
+    for packet in [*packets, None]:  # None flushes the decoder
         for frame in context.decode(packet):
-            asked = places.pop(-1 if frame.pts is None else frame.pts, ())
-            if asked:
-                pixel_HWC = _pixels(convert.reformat(frame, format=_RGB, threads=1))
-                for place in asked:
-                    put(place, pixel_HWC)
-    if places:
-        raise DamagedVideoError(f"frame {min(places)} could not be decoded")
+            ranks = ranks_of.pop(-1 if frame.pts is None else frame.pts, ())
+            if ranks:
+                pixel_HWC = _pixels(_POOL.reformatter.reformat(frame, format=_RGB, threads=1))
+                for rank in ranks:
+                    put(rank, pixel_HWC)
+    if ranks_of:
+        raise DamagedVideoError(f"frame {min(ranks_of)} could not be decoded")
 
 
 def _packet(data: memoryview, display: int) -> av.Packet:
-    packet = av.Packet(data)  # pyright: ignore[reportArgumentType] - takes any buffer, its stubs say bytes
+    packet = av.Packet(data)  # pyright: ignore[reportArgumentType] - any buffer; stubs say bytes
     packet.pts = display
     return packet
 
 
 def _pixels(frame: VideoFrame) -> np.ndarray:
-    """A view of the frame's memory without the bytes that pad its rows; `to_ndarray` would copy."""
-    plane = frame.planes[0]
-    shape, strides = (frame.height, frame.width, 3), (plane.line_size, 3, 1)
-    return np.ndarray(shape, np.uint8, plane, 0, strides)  # pyright: ignore[reportArgumentType] - planes are buffers, their stubs forget it
+    """A view of the frame's memory without the padding of its rows; `to_ndarray` would copy."""
+    plane: Any = frame.planes[0]  # a buffer, which PyAV's stubs do not declare
+    return np.ndarray((frame.height, frame.width, 3), np.uint8, plane, 0, (plane.line_size, 3, 1))

@@ -1,7 +1,7 @@
-"""Frames of stored videos. Axes: N wanted frames, H rows, W columns, C = 3 colours; uint8.
+"""Decoding of frames of stored videos, by one of several decoders that all give equal bits.
 
-A decoder reads from the tar what it needs and nothing else; no torch here, so that the processes
-that read stay small. All decoders give equal bits.
+A decoder reads only what it needs from the tar. No torch here, so that decode workers stay small.
+Axes: N wanted frames, H rows, W columns, C = 3 colours; uint8.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,8 +23,10 @@ from kdbatch.vocab.shards import Sample
 
 
 def decode_frames(tar: Path, sample: Sample, wanted: Sequence[int], *, decoder: str) -> np.ndarray:
-    """Frames `wanted` (display order, from 0; any order, repeats allowed) of a stored video, NHWC,
-    in the order of `wanted`.
+    """Decode the frames `wanted` of a stored video, NHWC.
+
+    `wanted` are numbers in display order, from 0, in any order and with repeats; the result has the
+    order of `wanted`.
 
     Raises:
         UserError: the tar is missing or damaged at this video.
@@ -37,37 +39,37 @@ def decode_frames(tar: Path, sample: Sample, wanted: Sequence[int], *, decoder: 
 def decode_each(
     tar: Path, sample: Sample, wanted: Sequence[int], put: PutFrame, *, decoder: str
 ) -> None:
-    """`put(i, frame_HWC)` for each i-th frame of `wanted`, in any order: for callers that need a
-    part of the frame only.
+    """Call `put(i, frame_HWC)` for each i-th frame of `wanted`, in any order.
 
-    A video that was stored without being transcoded has no decoder configuration and no index;
-    decord reads those, whatever `decoder`.
+    This is for callers that need only a part of each frame. A video that was stored without being
+    transcoded has no decoder configuration and no index; decord decodes it, whatever `decoder` is.
 
     Raises:
         UserError: the tar is missing or damaged at this video.
     """
-    assert all(0 <= frame < sample.num_frames for frame in wanted), (
-        sample.key,
-        sample.num_frames,
-        wanted,
-    )
+    num_frames = sample.num_frames
+    assert all(0 <= frame < num_frames for frame in wanted), (sample.key, num_frames, wanted)
     decode = lookup(DECODERS, decoder, where="decoder")
     if not len(wanted):
         return
     shape = (sample.height, sample.width, 3)
 
-    def put_checked(place: int, frame_HWC: np.ndarray) -> None:
+    def put_checked(rank: int, frame_HWC: np.ndarray) -> None:
         if frame_HWC.shape != shape:
+            height, width, _ = frame_HWC.shape
             raise DamagedVideoError(
-                f"its frames are {frame_HWC.shape[1]}x{frame_HWC.shape[0]}, not {sample.width}x{sample.height}"
+                f"its frames are {width}x{height}, not {sample.width}x{sample.height}"
             )
-        put(place, frame_HWC)
+        put(rank, frame_HWC)
 
+    if not sample.extradata:
+        decode = decode_original
     try:
-        (decode if sample.extradata else decode_original)(tar, sample, wanted, put_checked)
+        decode(tar, sample, wanted, put_checked)
     except (DamagedVideoError, OSError, ValueError) as error:
         raise UserError(
-            f"{tar}: {sample.key} cannot be read ({error}). Make the shard again: rm {tar}, then the kdbatch shard command that made it."
+            f"{tar}: {sample.key} cannot be read ({error}). Make the shard again: rm {tar}, then "
+            "the kdbatch shard command that made it."
         ) from error
 
 

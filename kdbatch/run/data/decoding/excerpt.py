@@ -1,7 +1,6 @@
-"""The packets of a stored video that some frames need, read from its tar and nothing else with
-them.
+"""Reads from a tar the packets of a stored video that some of its frames need, and no others.
 
-No decoder is called here, so every decoder gets the same bytes, checked in the same way.
+Nothing is decoded here, so every decoder gets the same bytes, checked in the same way.
 """
 
 import os
@@ -23,19 +22,19 @@ _MAX_OPEN_TARS = 128  # of the 1024 files that a process may usually have open
 
 
 PutFrame = Callable[[int, np.ndarray], None]
-"""What a decoder does with each frame: its place among those asked for, and a view of its pixels,
-HWC, that is valid during the call.
+"""Called by a decoder with each frame: its position among the wanted ones, and a view of its pixels
+(HWC) that is valid during the call.
 """
 
 
 class DamagedVideoError(Exception):
-    """What was read is not what was stored; the message says how it showed."""
+    """The bytes read are not those that were stored; the message says how that was noticed."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Excerpt:
-    """Packets in decode order; `display` numbers the frame of each. `extradata` is the decoder
-    configuration (avcC).
+class PacketExcerpt:
+    """Packets of a video in decode order; `display` is the frame number of each. `extradata` is the
+    decoder configuration (avcC).
     """
 
     packets: list[memoryview]
@@ -45,37 +44,36 @@ class Excerpt:
     height: int
 
     def display_ranks(self) -> dict[int, int]:
-        """The place of each frame among the frames of the excerpt, in display order."""
+        """The rank of each frame of the excerpt in display order."""
         return {frame: rank for rank, frame in enumerate(sorted(self.display))}
 
 
 class _OpenTars:
-    """File numbers of tars, kept open: to open a file is dear on a parallel file system, where one
-    server does it for all nodes.
+    """File descriptors of tars, kept open: opening a file is slow on a parallel file system, where
+    one metadata server does it for all nodes.
     """
 
     def __init__(self) -> None:
         self._descriptors: dict[Path, int] = {}
 
     def open(self, tar: Path) -> int:
-        number = self._descriptors.pop(tar, None)
-        if number is None:
+        descriptor = self._descriptors.pop(tar, None)
+        if descriptor is None:
             while len(self._descriptors) >= _MAX_OPEN_TARS:
-                os.close(
-                    self._descriptors.pop(next(iter(self._descriptors)))
-                )  # the one that has waited longest
-            number = os.open(tar, os.O_RDONLY | os.O_CLOEXEC)
-        self._descriptors[tar] = number
-        return number
+                least_recent = next(iter(self._descriptors))
+                os.close(self._descriptors.pop(least_recent))
+            descriptor = os.open(tar, os.O_RDONLY | os.O_CLOEXEC)
+        self._descriptors[tar] = descriptor
+        return descriptor
 
     def __del__(self) -> None:
-        for number in self._descriptors.values():
-            os.close(number)
+        for descriptor in self._descriptors.values():
+            os.close(descriptor)
 
 
 class _ThreadTars(threading.local):
-    """Each thread has tars of its own, so that nobody closes what another one reads from; they are
-    closed when it ends.
+    """Open tars of one thread, so that no thread closes a tar that another one reads from. They are
+    closed when the thread ends.
     """
 
     def __init__(self) -> None:
@@ -85,28 +83,25 @@ class _ThreadTars(threading.local):
 _THREAD = _ThreadTars()
 
 
-def read_excerpt(tar: Path, sample: Sample, wanted: Sequence[int]) -> Excerpt:
-    """What must be decoded to see the frames `wanted`: two reads, one of the index and one of the
-    range that holds them all.
+def read_excerpt(tar: Path, sample: Sample, wanted: Sequence[int]) -> PacketExcerpt:
+    """Read the packets that must be decoded to get the frames `wanted`.
+
+    This takes two reads: one of the index, one of the range that contains all the packets.
 
     Raises:
         DamagedVideoError: the index, or a packet, is not what was stored.
         OSError: the tar cannot be read.
     """
-    rows = select_packets(
-        read_range(tar, sample.index_bytes, sample.index_offset),
-        wanted,
-        num_frames=sample.num_frames,
-    )
+    index = read_range(tar, sample.index_bytes, sample.index_offset)
+    rows = select_packets(index, wanted, num_frames=sample.num_frames)
     start, end = min(row[0] for row in rows), max(row[0] + row[1] for row in rows)
     data = memoryview(read_range(tar, end - start, sample.offset + start))
     packets = [data[offset - start : offset - start + size] for offset, size, *_ in rows]
     if any(packet_checksum(packet) != row[4] for packet, row in zip(packets, rows)):
         raise DamagedVideoError("a packet of it is damaged")
-    display = [row[2] for row in rows]
-    return Excerpt(
+    return PacketExcerpt(
         packets=packets,
-        display=display,
+        display=[row[2] for row in rows],
         extradata=bytes.fromhex(sample.extradata),
         width=sample.width,
         height=sample.height,
@@ -116,16 +111,15 @@ def read_excerpt(tar: Path, sample: Sample, wanted: Sequence[int]) -> Excerpt:
 def select_packets(
     index: bytes, wanted: Sequence[int], *, num_frames: int
 ) -> list[tuple[int, ...]]:
-    """Rows of the index, in decode order, of the packets that must be decoded to see the frames
-    `wanted`.
+    """Rows of the index, in decode order, of the packets that the frames `wanted` need.
 
-    Groups of pictures are closed: they follow each other in decode order as they do on display. So
-    in each group with a wanted frame: all up to the last wanted one, less those that are neither
-    wanted nor needed by others. Only rows of such groups are looked at, as 300 of them cost a tenth
-    of a clip's decoding.
+    Groups of pictures are closed, and follow each other in decode order as on display. So of each
+    group with a wanted frame all packets are needed up to its last wanted one, except those that
+    are neither wanted nor needed by others. Rows of other groups are not parsed: 300 rows cost a
+    tenth of the decoding of a clip.
 
     Raises:
-        DamagedVideoError: the index is not what was stored, or not of a video of so many frames.
+        DamagedVideoError: the index is not what was stored, or does not have `num_frames` rows.
     """
     try:
         raw = checked_rows(index)
@@ -133,16 +127,16 @@ def select_packets(
         raise DamagedVideoError(str(error)) from error
     if len(raw) != INDEX_ROW.size * num_frames:
         raise DamagedVideoError(f"it has {len(raw) // INDEX_ROW.size} frames, not {num_frames}")
-    starts = [found.start() for found in _KEY_FLAGS.finditer(raw[FLAGS_BYTE :: INDEX_ROW.size])]
+    flags = raw[FLAGS_BYTE :: INDEX_ROW.size]
+    starts = [match.start() for match in _KEY_FLAGS.finditer(flags)]
     wanted_of: dict[int, set[int]] = {}
     for frame in sorted(wanted):
         wanted_of.setdefault(bisect_right(starts, frame) - 1, set()).add(frame)
     starts.append(num_frames)
     rows = []
     for group, frames in wanted_of.items():
-        for row in INDEX_ROW.iter_unpack(
-            raw[starts[group] * INDEX_ROW.size : starts[group + 1] * INDEX_ROW.size]
-        ):
+        start, end = starts[group] * INDEX_ROW.size, starts[group + 1] * INDEX_ROW.size
+        for row in INDEX_ROW.iter_unpack(raw[start:end]):
             if row[2] in frames:
                 frames.remove(row[2])
                 rows.append(row)
@@ -154,6 +148,11 @@ def select_packets(
 
 
 def read_range(tar: Path, num_bytes: int, offset: int) -> bytes:
+    """Bytes of a tar.
+
+    Raises:
+        DamagedVideoError: the tar ends before the range does.
+    """
     data = os.pread(_THREAD.tars.open(tar), num_bytes, offset)
     if len(data) != num_bytes:
         raise DamagedVideoError("the tar is cut short")

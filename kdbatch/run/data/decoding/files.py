@@ -1,5 +1,4 @@
-"""Decoders that open files: decord and torchcodec, each on a mini-mp4 of what is needed, and decord
-on videos kept as they were.
+"""Decoders that open files: decord and torchcodec on a mini-mp4, and decord on original files.
 
 A reader is used once and dropped: decord's idle readers go on decoding ahead, and none survives a
 fork.
@@ -13,7 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from kdbatch.run.data.decoding.excerpt import DamagedVideoError, PutFrame, read_excerpt, read_range
+from kdbatch.run.data.decoding.excerpt import (
+    DamagedVideoError,
+    PutFrame,
+    read_excerpt,
+    read_range,
+)
 from kdbatch.run.data.decoding.mini_mp4 import mini_mp4
 from kdbatch.vocab.shards import Sample
 
@@ -21,16 +25,18 @@ HAS_TORCHCODEC = find_spec("torchcodec") is not None
 
 
 def decode_with_decord(tar: Path, sample: Sample, wanted: Sequence[int], put: PutFrame) -> None:
-    """Put the frames `wanted`."""
+    """Decode the frames `wanted` and pass each to `put`."""
     excerpt = read_excerpt(tar, sample, wanted)
     rank_of = excerpt.display_ranks()
     _decord(mini_mp4(excerpt), [rank_of[frame] for frame in wanted], put, num_frames=len(rank_of))
 
 
 def decode_with_torchcodec(tar: Path, sample: Sample, wanted: Sequence[int], put: PutFrame) -> None:
-    """Put the frames `wanted`."""
-    # Imported here: it brings torch, 0.5 GB that reading processes without it need not hold.
-    from torchcodec.decoders import VideoDecoder  # noqa: PLC0415 # pyright: ignore[reportMissingImports]
+    """Decode the frames `wanted` and pass each to `put`."""
+    # Imported here: it imports torch, 0.5 GB that decode workers need not hold without it.
+    from torchcodec.decoders import (  # noqa: PLC0415 # pyright: ignore[reportMissingImports]
+        VideoDecoder,
+    )
 
     excerpt = read_excerpt(tar, sample, wanted)
     rank_of = excerpt.display_ranks()
@@ -45,8 +51,9 @@ def decode_with_torchcodec(tar: Path, sample: Sample, wanted: Sequence[int], put
 
 
 def decode_original(tar: Path, sample: Sample, wanted: Sequence[int], put: PutFrame) -> None:
-    """Put the frames `wanted` of a video that was stored as it was: no index, any codec, so it is
-    read and opened whole.
+    """Decode the frames `wanted` of a video that was stored without being transcoded.
+
+    It has no index and may have any codec, so the whole file is read and opened.
     """
     data = read_range(tar, sample.num_bytes, sample.offset)
     if zlib.crc32(data) != sample.crc32:
@@ -54,19 +61,21 @@ def decode_original(tar: Path, sample: Sample, wanted: Sequence[int], put: PutFr
     _decord(data, wanted, put, num_frames=sample.num_frames)
 
 
-def _decord(data: bytes, places: Sequence[int], put: PutFrame, *, num_frames: int) -> None:
-    import decord  # noqa: PLC0415 - 30 MB and a tenth of a second in every reading process, and no wheel for ARM: only where it is asked for
+def _decord(data: bytes, wanted: Sequence[int], put: PutFrame, *, num_frames: int) -> None:
+    # Imported here: decord takes 30 MB and a tenth of a second in every worker, and has no wheel
+    # for ARM.
+    import decord  # noqa: PLC0415
 
     try:
         reader = decord.VideoReader(io.BytesIO(data), num_threads=1)
         if len(reader) != num_frames:
             raise DamagedVideoError(f"decord finds {len(reader)} frames, {num_frames} are there")
-        frame_NHWC = reader.get_batch(list(places)).asnumpy()
+        frame_NHWC = reader.get_batch(list(wanted)).asnumpy()
     except decord.DECORDError as error:
         raise DamagedVideoError("decord cannot decode it") from error
     _put_all(frame_NHWC, put)
 
 
 def _put_all(frame_NHWC: np.ndarray, put: PutFrame) -> None:
-    for place, frame_HWC in enumerate(frame_NHWC):
-        put(place, frame_HWC)
+    for rank, frame_HWC in enumerate(frame_NHWC):
+        put(rank, frame_HWC)

@@ -1,9 +1,10 @@
-"""Decoded frames kept on a node's own disk or in its memory, for data sets that are read many
-times.
+"""A cache of decoded frames on a node's own disk or in its memory, for data that is read often.
 
-Axes: N frames, I = the 3/2 H rows of a frame in YUV 4:2:0 (I420: H rows of luma, then both chroma
-planes), W columns. A video appears under its name when it is whole; cache_files.py says what lies
-in the folder.
+A video is visible under its name only when it is complete; frame_cache_files.py lists the files in
+the folder.
+
+Axes: N frames, F all frames of a video, I = the 3/2 H rows of a frame in YUV 4:2:0 (I420: H rows of
+luma, then both chroma planes), W columns, B bytes of a frame.
 """
 
 import errno
@@ -33,19 +34,18 @@ from kdbatch.run.data.decoding.frame_cache_files import (
 )
 from kdbatch.vocab.shards import Sample
 
-TOUCH_SECONDS = 3600  # a file's time of last reading is noted at most so often
-_NO_SPACE = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-)  # no room for so large a file, now or later; other errors may pass
+TOUCH_SECONDS = 3600  # the modification time of a file is updated at most so often
+# There is no room for so large a file, now or later. Other errors may be temporary.
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 _log = logging.getLogger(__name__)
 
 
 class FrameCache:
-    """One folder shared by all processes of a node. Whatever goes wrong with it, a run goes on by
-    decoding and says so once.
+    """A folder shared by all processes of a node. If anything goes wrong with it, the run continues
+    by decoding, and logs that once.
 
-    `from_arguments` of another process makes the same cache of the same run.
+    `from_arguments` in a worker process makes the same cache of the same run.
     """
 
     def __init__(self, folder: Path, *, max_bytes: int, token: str = "") -> None:
@@ -53,9 +53,8 @@ class FrameCache:
         self._has_swept = False
         self._refused_bytes: float = math.inf  # the smallest size that did not fit
         self._has_warned = False
-        self._verified: dict[
-            str, np.ndarray
-        ] = {}  # which frames this process has compared with their checksums
+        # By file name: the frames that this process has compared with their checksums.
+        self._verified: dict[str, np.ndarray] = {}
 
     @classmethod
     def from_arguments(cls, arguments: Sequence[str]) -> "FrameCache":
@@ -67,14 +66,14 @@ class FrameCache:
         return str(self.folder), str(self.max_bytes), self.token
 
     def accepts(self, sample: Sample) -> bool:
-        """Videos in our own encoding: 4:2:0 with even sides. Foreign ones may be stored in any
-        pixel format.
+        """Whether a video can be cached: it must be in our own encoding, 4:2:0 with even sides.
+        Original files may have any pixel format.
         """
         return bool(sample.extradata) and sample.width % 2 == 0 and sample.height % 2 == 0
 
     def read(self, sample: Sample, wanted: Sequence[int]) -> np.ndarray | None:
-        """The frames `wanted` in YUV 4:2:0, shape NIW; None where the video is not here, or no
-        longer whole.
+        """The frames `wanted` in YUV 4:2:0, shape NIW; None if the video is not in the cache, or is
+        damaged there.
         """
         path = self.folder / cache_file_name(sample)
         try:
@@ -82,15 +81,15 @@ class FrameCache:
         except OSError:
             return None
         try:
-            about = os.fstat(file)
-            if about.st_size != cache_file_bytes(sample):
+            status = os.fstat(file)
+            if status.st_size != cache_file_bytes(sample):
                 raise _CorruptEntryError
-            if time.time() - about.st_mtime > TOUCH_SECONDS:
+            if time.time() - status.st_mtime > TOUCH_SECONDS:
                 os.utime(file)
-            with mmap.mmap(file, about.st_size, prot=mmap.PROT_READ) as mapped:
+            with mmap.mmap(file, status.st_size, prot=mmap.PROT_READ) as mapped:
                 return self._copy_verified(path.name, mapped, sample, np.asarray(wanted))
         except _CorruptEntryError:
-            self._warn_once("held a damaged video, which is written anew")
+            self._warn_once("contained a damaged video, which is written again")
             path.unlink(missing_ok=True)
             return None
         except OSError as error:
@@ -102,38 +101,41 @@ class FrameCache:
     def _copy_verified(
         self, name: str, mapped: mmap.mmap, sample: Sample, wanted_N: np.ndarray
     ) -> np.ndarray:
-        """Each frame is compared with its checksum when this process reads it first."""
-        crc_F = np.frombuffer(mapped, np.uint32, sample.num_frames)
-        frame_FB = np.frombuffer(mapped, np.uint8, offset=header_bytes(sample)).reshape(
-            sample.num_frames, -1
-        )
-        checked_F = self._verified.setdefault(name, np.zeros(sample.num_frames, bool))
-        frame_NB = frame_FB[wanted_N]
+        """Copy frames out of a mapped file. A frame is compared with its checksum when this process
+        reads it for the first time.
+        """
+        num_frames = sample.num_frames
+        crc_F = np.frombuffer(mapped, np.uint32, num_frames)
+        pixel_X = np.frombuffer(mapped, np.uint8, offset=header_bytes(sample))
+        frame_NB = pixel_X.reshape(num_frames, -1)[wanted_N]
+        is_verified_F = self._verified.setdefault(name, np.zeros(num_frames, bool))
         matches = [
-            bool(checked_F[frame]) or zlib.crc32(row) == crc_F[frame]
+            bool(is_verified_F[frame]) or zlib.crc32(row) == crc_F[frame]
             for frame, row in zip(wanted_N, frame_NB)
         ]
-        del crc_F, frame_FB  # a map cannot be closed while arrays look into it
+        del crc_F, pixel_X  # a map cannot be closed while arrays refer to it
         if not all(matches):
             raise _CorruptEntryError
-        checked_F[wanted_N] = True
+        is_verified_F[wanted_N] = True
         return frame_NB.reshape(len(wanted_N), sample.height * 3 // 2, sample.width)
 
     def add(self, tar: Path, sample: Sample) -> bool:
-        """Decode the whole video into the cache. False where it cannot be: no room, damaged, or
-        another process is at it.
+        """Decode the whole video into the cache.
+
+        Returns False if there is no room, the video is damaged, or another process is adding it.
         """
         if cache_file_bytes(sample) >= self._refused_bytes:
             return False
+        path = self.folder / cache_file_name(sample)
         try:
             with self._part_file(sample) as file:
                 if file is None:
-                    return (self.folder / cache_file_name(sample)).exists()
+                    return path.exists()
                 write_frames(file, tar, sample)
-                self._part_path(sample).replace(self.folder / cache_file_name(sample))
+                self._part_path(sample).replace(path)
                 return True
         except DamagedVideoError:
-            return False  # the decoder will say what is wrong with the video
+            return False  # the decoder will report what is wrong with the video
         except OSError as error:
             if error.errno in _NO_SPACE:
                 self._refused_bytes = min(self._refused_bytes, cache_file_bytes(sample))
@@ -145,8 +147,8 @@ class FrameCache:
 
     @contextmanager
     def _part_file(self, sample: Sample) -> Iterator[int | None]:
-        """A locked file with room for the video; None where another process has or had one. What
-        fails is removed again.
+        """A locked file with room for the video; None if another process has it, or has published
+        it. The file is removed again after a failure.
         """
         part, size = self._part_path(sample), cache_file_bytes(sample)
         file = self._reserve(part, size)
@@ -163,27 +165,29 @@ class FrameCache:
                 os.close(file)
 
     def _reserve(self, part: Path, size: int) -> int | None:
+        """Create and lock a part of `size` bytes, and count it in the ledger."""
         with self._locked_ledger() as taken:
             if not self._has_swept:
                 taken[0] = remove_stale_files(self.folder)
                 self._has_swept = True
             if taken[0] + size > self.max_bytes:
-                about = f"{taken[0] / 1e9:.3g} GB are taken; [cache] max_gb in kdbatch.toml is {self.max_bytes / 1e9:.3g}"
-                raise OSError(errno.EDQUOT, about)
+                raise OSError(
+                    errno.EDQUOT,
+                    f"{taken[0] / 1e9:.3g} GB are taken; [cache] max_gb in kdbatch.toml is "
+                    f"{self.max_bytes / 1e9:.3g}",
+                )
             file = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             if not try_lock(file) or not is_same_file(file, part):
-                os.close(
-                    file
-                )  # being written, or was published or given up between these two lines
+                # It is being written, or was published or removed between these two lines.
+                os.close(file)
                 return None
             if part.with_suffix("").exists():  # was published before this part was made
                 part.unlink()
                 os.close(file)
                 return None
             try:
-                os.posix_fallocate(
-                    file, 0, size
-                )  # a full disk says so here, and not in the middle of a frame
+                # A full disk fails here, and not in the middle of a frame.
+                os.posix_fallocate(file, 0, size)
             except OSError:
                 part.unlink()
                 os.close(file)
@@ -193,7 +197,7 @@ class FrameCache:
 
     @contextmanager
     def _locked_ledger(self) -> Iterator[list[int]]:
-        """The number of bytes taken, as a list of one, to be changed; held alone."""
+        """The number of bytes taken, as a list of one that the caller may change; locked."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         file = os.open(self.folder / "ledger", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -207,8 +211,8 @@ class FrameCache:
         finally:
             os.close(file)
 
-    def _warn_once(self, what: str) -> None:
-        """One line per run, whichever of its processes is first."""
+    def _warn_once(self, reason: str) -> None:
+        """Log one line per run, by the first of its processes that has a reason."""
         if self._has_warned:
             return
         self._has_warned = True
@@ -216,12 +220,14 @@ class FrameCache:
             os.close(os.open(self.folder / f"{self.token}.said", os.O_CREAT | os.O_EXCL, 0o600))
         except FileExistsError:
             return
-        except OSError:  # then every process speaks for itself
+        except OSError:  # then every process logs its own line
             pass
         _log.warning(
-            "frame cache %s: %s. The run goes on and decodes what is not there.", self.folder, what
+            "frame cache %s: %s. The run continues and decodes the videos that are not cached.",
+            self.folder,
+            reason,
         )
 
 
 class _CorruptEntryError(Exception):
-    """What is in the cache is not what was put there."""
+    """The content of a cached file is not what was written to it."""

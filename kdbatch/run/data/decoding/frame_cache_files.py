@@ -1,12 +1,13 @@
-"""What lies in the folder of a frame cache.
+"""The files in the folder of a frame cache: their names, format, locks and removal.
 
-KEY-DIGEST.yuv       crc32 of every frame, zeros up to a whole page, then the frames in I420; what
-is under this name is whole KEY-DIGEST.yuv.part  being written, and locked (flock) by its writer:
-one without a lock was left by a dead writer ledger               how many bytes are taken; its lock
-guards the number and the making of parts TOKEN.said           a run has told its reader that it
-cannot use the cache
+- `KEY-DIGEST.yuv`: crc32 of every frame, zeros up to a whole page, then the frames in I420. A file
+  with this name is complete.
+- `KEY-DIGEST.yuv.part`: being written, and locked (flock) by its writer. A part that is not locked
+  was abandoned by a dead writer.
+- `ledger`: the number of bytes taken. Its lock guards the number and the creation of parts.
+- `TOKEN.said`: the run with this token has logged that it cannot use the cache.
 
-The folder is the user's: what has any other name is theirs, and stays.
+The folder belongs to the user: files with other names are never touched.
 """
 
 import fcntl
@@ -26,12 +27,14 @@ from kdbatch.vocab.shards import Sample
 
 FORMAT = "i420 crc32 v1"
 PAGE_BYTES = 4096
-UNREAD_SECONDS = 24 * 3600  # what nobody has read for so long makes room for others
+UNREAD_SECONDS = 24 * 3600  # files that have not been read for so long are removed
+# Names of the files above, other than the ledger.
+_OWN_NAMES = re.compile(r"[a-z0-9_-]+-[0-9a-f]{16}\.yuv(\.part)?|[0-9a-f]{8}\.said")
 
 
 def cache_file_name(sample: Sample) -> str:
-    """Names the content, so that nothing can be out of date, and data sets and runs that share a
-    video share its file.
+    """The name of a video's file, made from its content: a file is never out of date, and data sets
+    and runs that have a video in common share its file.
     """
     content = (
         FORMAT,
@@ -49,11 +52,6 @@ def new_token() -> str:
     return secrets.token_hex(4)
 
 
-_OWN_NAMES = re.compile(
-    r"[a-z0-9_-]+-[0-9a-f]{16}\.yuv(\.part)?|[0-9a-f]{8}\.said"
-)  # names as the two functions above make them
-
-
 def header_bytes(sample: Sample) -> int:
     return -(-4 * sample.num_frames // PAGE_BYTES) * PAGE_BYTES
 
@@ -67,47 +65,44 @@ def write_frames(file: int, tar: Path, sample: Sample) -> None:
 
     Raises:
         DamagedVideoError: the tar is missing or damaged at this video.
-        OSError: the file takes no more.
+        OSError: the file cannot be written.
     """
     crc_F = np.zeros(sample.num_frames, np.uint32)
     with os.fdopen(file, "r+b", closefd=False) as out:
         out.seek(header_bytes(sample))
-        for place, frame_IW in enumerate(decode_to_yuv(tar, sample)):
-            crc_F[place] = zlib.crc32(frame_IW.data)
+        for number, frame_IW in enumerate(decode_to_yuv(tar, sample)):
+            crc_F[number] = zlib.crc32(frame_IW.data)
             out.write(frame_IW.data)
         out.seek(0)
         out.write(crc_F.tobytes())
 
 
 def remove_stale_files(folder: Path) -> int:
-    """Remove what dead writers left and what nobody reads any more. Returns the bytes of all that
-    stays. The ledger must be held.
+    """Remove abandoned parts and files that have not been read for a day; the caller must hold the
+    lock of the ledger. Returns the number of bytes of the remaining files.
     """
     size_of, now = dict[str, int](), time.time()
-    for ending in (
-        ".part",
-        ".yuv",
-        ".said",
-    ):  # parts first: one that is published meanwhile is then found under its other name
-        for path in folder.glob(f"*{ending}"):
+    # Parts first: a part that is published in between is then found under its final name.
+    for suffix in (".part", ".yuv", ".said"):
+        for path in folder.glob(f"*{suffix}"):
             if not _OWN_NAMES.fullmatch(path.name):
                 continue
-            with suppress(FileNotFoundError):  # published, given up or removed since it was listed
-                about = path.stat()
-                if (
-                    _is_abandoned(path)
-                    if ending == ".part"
-                    else now - about.st_mtime > UNREAD_SECONDS
-                ):
+            with suppress(FileNotFoundError):  # published or removed since it was listed
+                status = path.stat()
+                if suffix == ".part":
+                    is_stale = _is_abandoned(path)
+                else:
+                    is_stale = now - status.st_mtime > UNREAD_SECONDS
+                if is_stale:
                     path.unlink()
                 else:
-                    size_of[path.name.removesuffix(".part")] = about.st_size
+                    size_of[path.name.removesuffix(".part")] = status.st_size
     return sum(size_of.values())
 
 
 def try_lock(file: int) -> bool:
-    """Take a file's lock, if nobody has it. The kernel lets go of it when the process ends, however
-    it ends.
+    """Lock a file unless another process has locked it. The kernel releases the lock when the
+    process ends, however that happens.
     """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -117,7 +112,7 @@ def try_lock(file: int) -> bool:
 
 
 def is_same_file(file: int, path: Path) -> bool:
-    """The open file is still the one that `path` names."""
+    """Whether the open file is still the one at `path`."""
     try:
         return os.path.samestat(os.fstat(file), path.stat())
     except FileNotFoundError:

@@ -1,36 +1,32 @@
-"""An mp4 in memory that holds an excerpt of a stored video: what decoders that only open files are
-given.
+"""Builds an mp4 in memory from a packet excerpt, for decoders that can only open files.
 
-ISO/IEC 14496-12 (boxes) and 14496-15 (avc1, avcC). Two liberties, both so that no reader ever
-seeks: a single sync sample is declared, though every group starts with a key frame; and the frames
-stand one tick apart, though some of the video's were left out.
+ISO/IEC 14496-12 (boxes) and 14496-15 (avc1, avcC). The file deviates from the video in two points,
+so that no reader ever seeks: only one sync sample is declared, although every group starts with a
+key frame; and frames are one tick apart, although some frames of the video are missing.
 """
 
 import struct
 
-from kdbatch.run.data.decoding.excerpt import Excerpt
+from kdbatch.run.data.decoding.excerpt import PacketExcerpt
 
-_TICKS = 25  # per second; any rate would do, as frames are asked for by place
+_TICKS = 25  # per second; any rate would do, as frames are requested by number
 _MATRIX = struct.pack(">9I", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
 
 
-def mini_mp4(excerpt: Excerpt) -> bytes:
-    """The file. Its frame number r is the excerpt's frame of rank r in display order."""
+def mini_mp4(excerpt: PacketExcerpt) -> bytes:
+    """The bytes of the file. Its frame r is the r-th frame of the excerpt in display order."""
     head = _ftyp()
     size = len(head) + len(_moov(excerpt, 0))
     head += _moov(excerpt, size + 8)
-    return (
-        head
-        + struct.pack(">I4s", 8 + sum(map(len, excerpt.packets)), b"mdat")
-        + b"".join(excerpt.packets)
-    )
+    data = b"".join(excerpt.packets)
+    return head + struct.pack(">I4s", 8 + len(data), b"mdat") + data
 
 
 def _ftyp() -> bytes:
     return _box(b"ftyp", b"isom", struct.pack(">I", 512), b"isomiso2avc1mp41")
 
 
-def _moov(excerpt: Excerpt, first_byte: int) -> bytes:
+def _moov(excerpt: PacketExcerpt, first_byte: int) -> bytes:
     num_frames = len(excerpt.packets)
     mvhd = _full(
         b"mvhd",
@@ -51,7 +47,7 @@ def _moov(excerpt: Excerpt, first_byte: int) -> bytes:
     return _box(b"moov", mvhd, _box(b"trak", tkhd, _box(b"mdia", mdhd, hdlr, minf)))
 
 
-def _stbl(excerpt: Excerpt, first_byte: int) -> bytes:
+def _stbl(excerpt: PacketExcerpt, first_byte: int) -> bytes:
     num_frames = len(excerpt.packets)
     entry = _box(
         b"avc1",
@@ -60,22 +56,18 @@ def _stbl(excerpt: Excerpt, first_byte: int) -> bytes:
         _box(b"avcC", excerpt.extradata),
     )
     rank_of = excerpt.display_ranks()
-    # A frame is shown at its rank; it is decoded at its place; a reader wants no frame to be shown
-    # before it is decoded.
-    early = max(place - rank_of[frame] for place, frame in enumerate(excerpt.display))
-    delays = [rank_of[frame] - place + early for place, frame in enumerate(excerpt.display)]
+    # Frame i in decode order is decoded at tick i and shown at its display rank plus a constant,
+    # so that no frame is shown before it is decoded.
+    leads = [i - rank_of[frame] for i, frame in enumerate(excerpt.display)]
+    latest = max(leads)
+    runs = [number for lead in leads for number in (1, latest - lead)]
     sizes = list(map(len, excerpt.packets))
     return _box(
         b"stbl",
         _full(b"stsd", _one(1), entry),
         _full(b"stts", struct.pack(">3I", 1, num_frames, 1)),
         _full(b"stss", struct.pack(">2I", 1, 1)),
-        _full(
-            b"ctts",
-            struct.pack(
-                f">I{2 * num_frames}I", num_frames, *(n for delay in delays for n in (1, delay))
-            ),
-        ),
+        _full(b"ctts", struct.pack(f">I{2 * num_frames}I", num_frames, *runs)),
         _full(b"stsc", struct.pack(">4I", 1, 1, num_frames, 1)),
         _full(b"stsz", struct.pack(f">2I{num_frames}I", 0, num_frames, *sizes)),
         _full(b"stco", struct.pack(">2I", 1, first_byte)),
@@ -88,7 +80,7 @@ def _box(kind: bytes, *parts: bytes) -> bytes:
 
 
 def _full(kind: bytes, *parts: bytes, flags: int = 0) -> bytes:
-    """A box with a version, 0, and flags."""
+    """A box with a version (0) and flags."""
     return _box(kind, struct.pack(">I", flags), *parts)
 
 

@@ -1,4 +1,4 @@
-"""Frames in YUV 4:2:0, and their way to RGB.
+"""Frames in YUV 4:2:0: decoding a whole stored video to them, and their conversion to RGB.
 
 Axes: N frames, I = the 3/2 H rows of a frame in I420 (H rows of luma, then both chroma planes of
 half the size), W columns; uint8.
@@ -20,7 +20,7 @@ from av.video.reformatter import VideoReformatter
 from kdbatch.run.data.decoding.excerpt import DamagedVideoError
 from kdbatch.vocab.shards import Sample
 
-CHUNK_FRAMES = 4  # converted to RGB in one call: few enough to stay in a core's own cache
+CHUNK_FRAMES = 4  # converted to RGB in one call: few enough to stay in the cache of a CPU core
 
 
 def decode_to_yuv(tar: Path, sample: Sample) -> Iterator[np.ndarray]:
@@ -40,16 +40,13 @@ def _stored_frames(tar: Path, sample: Sample) -> Iterator[np.ndarray]:
         mp4 = os.pread(file.fileno(), sample.num_bytes, sample.offset)
     if zlib.crc32(mp4) != sample.crc32:
         raise ValueError("its checksum is wrong")
+    expected = ("yuv420p", sample.width, sample.height)
     with av.open(io.BytesIO(mp4), "r") as container:
         container.streams.video[0].codec_context.thread_count = 1
         num = 0
         for frame in container.decode(video=0):
-            if (frame.format.name, frame.width, frame.height) != (
-                "yuv420p",
-                sample.width,
-                sample.height,
-            ):
-                raise ValueError("its frames are not as its record says")
+            if (frame.format.name, frame.width, frame.height) != expected:
+                raise ValueError("the size or format of its frames is not that of its record")
             yield frame.to_ndarray()
             num += 1
     if num != sample.num_frames:
@@ -57,30 +54,30 @@ def _stored_frames(tar: Path, sample: Sample) -> Iterator[np.ndarray]:
 
 
 def yuv_to_rgb(frame_NIW: np.ndarray) -> np.ndarray:
-    """uint8 RGB, NHWC, by the converter that decoding uses."""
+    """Convert frames to uint8 RGB, NHWC, by the converter that the decoders use."""
     return np.stack(list(iterate_rgb(frame_NIW)))
 
 
 def iterate_rgb(frame_NIW: np.ndarray) -> Iterator[np.ndarray]:
-    """Frame by frame as RGB, HWC.
+    """Convert frames to RGB and yield them one by one, HWC.
 
-    A few at a time are laid on top of each other, as a call costs more than a frame does. No row of
-    luma looks beyond its own row of chroma, so rows of neighbouring frames do not mix.
+    A few frames at a time are stacked into one tall frame, as a call costs more than converting a
+    frame. A row of luma uses only its own row of chroma, so neighbouring frames do not mix.
     """
     num, rows, width = frame_NIW.shape
     height = rows * 2 // 3
-    convert = VideoReformatter()
+    reformatter = VideoReformatter()
     for start in range(0, num, CHUNK_FRAMES):
-        part = frame_NIW[start : start + CHUNK_FRAMES].reshape(-1, rows * width)
-        tall = VideoFrame(width, len(part) * height, "yuv420p")
-        place = 0
+        chunk = frame_NIW[start : start + CHUNK_FRAMES].reshape(-1, rows * width)
+        tall = VideoFrame(width, len(chunk) * height, "yuv420p")
+        offset = 0
         for plane, shrink in zip(tall.planes, (1, 2, 2)):
             h, w = height // shrink, width // shrink
-            pixel_NHW = part[:, place : place + h * w].reshape(-1, h, w)
-            _bytes_of(plane).reshape(len(part), h, plane.line_size)[..., :w] = pixel_NHW
-            place += h * w
-        plane = convert.reformat(tall, format="rgb24", threads=1).planes[0]
-        for frame_HX in _bytes_of(plane).reshape(len(part), height, plane.line_size):
+            pixel_NHW = chunk[:, offset : offset + h * w].reshape(-1, h, w)
+            _bytes_of(plane).reshape(len(chunk), h, plane.line_size)[..., :w] = pixel_NHW
+            offset += h * w
+        plane = reformatter.reformat(tall, format="rgb24", threads=1).planes[0]
+        for frame_HX in _bytes_of(plane).reshape(len(chunk), height, plane.line_size):
             yield frame_HX[:, : 3 * width].reshape(height, width, 3)
 
 
