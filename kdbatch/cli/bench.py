@@ -18,34 +18,34 @@ from kdbatch.vocab.backbones import BACKBONE_SPECS, Backbone
 
 def measure_data(videos: str, *, seconds: float, json: bool) -> None:
     """`kdbatch bench data`."""
-    from kdbatch.bench.data.fidelity import fidelity_lines, fidelity_of
+    from kdbatch.bench.data.fidelity import fidelity_lines, measure_fidelity
     from kdbatch.bench.data.loose_videos import (
-        shard_loose,
-        videos_below,
+        find_videos_below,
+        shard_videos,
     )  # PyAV, which a login node may lack
-    from kdbatch.bench.data.transcode_speed import share_of_ffmpeg
+    from kdbatch.bench.data.transcode_speed import relative_transcode_speed
 
     check_seconds(seconds)
-    named = videos_below(Path(videos)) if videos else []
+    named = find_videos_below(Path(videos)) if videos else []
     from kdbatch.bench.data.measure import bench_data  # torch
-    from kdbatch.bench.data.rows import Figure, data_as_json, data_as_lines
+    from kdbatch.bench.data.rows import DerivedNumber, data_as_json, data_as_lines
 
     with TemporaryDirectory(prefix="kdbatch-bench-") as name:
         folder = Path(name)
-        originals = named or few_toys(folder / "toys")
+        originals = named or make_few_toys(folder / "toys")
         if not videos:
             warn(
                 "measuring on toys, whose ratios mean little. Name a folder of real videos: kdbatch bench data --videos FOLDER"
             )
         with nullcontext(silent) if json else progress("bench data") as tell:
-            stored = shard_loose(originals, folder, processes=0, progress=tell)
+            stored = shard_videos(originals, folder, processes=0, progress=tell)
             fidelity = [
-                fidelity_of(path, tar, sample)
+                measure_fidelity(path, tar, sample)
                 for path, (tar, sample) in zip(originals, stored, strict=True)
             ]
-            share = share_of_ffmpeg(originals, progress=tell)
+            share = relative_transcode_speed(originals, progress=tell)
             bench = bench_data(originals, stored, folder=folder, seconds=seconds, progress=tell)
-    sharding = Figure(
+    sharding = DerivedNumber(
         key="sharding", title="sharding, share of FFmpeg's speed", value=share, goal="at least 0.8"
     )
     bench = replace(bench, figures=(*bench.figures, sharding))
@@ -62,7 +62,7 @@ def measure_cka(
 ) -> None:
     """`kdbatch bench cka`."""
     scale = CkaScale(
-        backbone=network(backbone, width),
+        backbone=parse_backbone(backbone, width),
         layers=layers,
         num_clips=clips,
         num_frames=frames,
@@ -89,7 +89,7 @@ def measure_step(
     check_seconds(seconds)
     scale = StepScale(
         backbones=tuple(
-            network(kind, width)
+            parse_backbone(kind, width)
             for kind in ([backbone] if backbone else ("r21d_10", "shufflenet_2x"))
         ),
         stages=(lookup({stage: stage for stage in BENCH_STAGES}, stage, where="--stage"),)
@@ -99,7 +99,7 @@ def measure_step(
         num_frames=shape[1],
         size_pixels=shape[2],
     )
-    from kdbatch.bench.data.loose_videos import shard_loose  # PyAV
+    from kdbatch.bench.data.loose_videos import shard_videos  # PyAV
     from kdbatch.bench.step.measure import bench_step, step_as_json, step_as_lines  # torch
 
     with (
@@ -107,13 +107,13 @@ def measure_step(
         nullcontext(silent) if json else progress("bench step") as tell,
     ):
         folder = Path(name)
-        stored = shard_loose(few_toys(folder / "toys"), folder, processes=0, progress=silent)
+        stored = shard_videos(make_few_toys(folder / "toys"), folder, processes=0, progress=silent)
         bench = bench_step(scale, stored, progress=tell, seconds=seconds)
     for line in [step_as_json(bench)] if json else step_as_lines(bench):
         print_line(line)
 
 
-def network(backbone: str, width: float) -> Backbone:
+def parse_backbone(backbone: str, width: float) -> Backbone:
     """The network that was asked for."""
     lookup(BACKBONE_SPECS, backbone, where="--backbone")
     if not 0 < width < float("inf"):
@@ -130,9 +130,9 @@ def check_seconds(seconds: float) -> None:
         )
 
 
-def few_toys(folder: Path) -> list[Path]:
+def make_few_toys(folder: Path) -> list[Path]:
     """A few small videos, for who has named none."""
-    from kdbatch.bench.data.loose_videos import videos_below  # as above
+    from kdbatch.bench.data.loose_videos import find_videos_below  # as above
     from kdbatch.shard.toy.size import ToySize
     from kdbatch.shard.toy.write import write_toy
 
@@ -146,4 +146,4 @@ def few_toys(folder: Path) -> list[Path]:
         num_motions=1,
     )
     write_toy(folder, processes=0, progress=silent, size=size)
-    return videos_below(folder / "k400")
+    return find_videos_below(folder / "k400")

@@ -8,13 +8,13 @@ from support.slow_cka import slow_cka
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.progress import silent
-from kdbatch.bench.cka.baselines import PEERS, installed
+from kdbatch.bench.cka.baselines import BASELINES, is_installed
 from kdbatch.bench.cka.measure import OURS, bench_cka, cka_as_json, cka_as_lines
 from kdbatch.bench.cka.parts import (
     Replay,
+    capture_maps,
     choose_layers,
     forward_seconds,
-    maps_of,
     product_seconds,
     reference_map,
 )
@@ -57,22 +57,22 @@ def test_chosen_layers_run_once_are_spread_evenly_and_stand_in_call_order():
 def test_given_maps_make_the_map_that_the_network_makes():
     model, clip_BCTHW = classifier("r2plus1d_18").eval(), noise(8)
     names = choose_layers(model, clip_BCTHW, num_layers=6)
-    replay = Replay(maps_of(model, clip_BCTHW, names))
+    replay = Replay(capture_maps(model, clip_BCTHW, names))
     ours = compute_cka(model, None, [clip_BCTHW], layers=names)
     given = compute_cka(replay, None, [clip_BCTHW], layers=replay.names)
     np.testing.assert_array_equal(ours.whole.value_LM, given.whole.value_LM)
 
 
-@pytest.mark.parametrize("title", PEERS)
+@pytest.mark.parametrize("title", BASELINES)
 def test_other_tools_mean_the_same_thing(title):
     """On features without large means, where their single-precision sums do no harm."""
-    if not installed(title):
+    if not is_installed(title):
         pytest.skip(f"{title} is not installed")
     torch.manual_seed(3)
     shared_n1 = torch.randn(12, 1, 1, 1, 1)
     replay = Replay([shared_n1 + torch.randn(12, 4, 2, 3, 3) for _ in range(3)])
     clip_BCTHW = torch.zeros(12, 3, 1, 1, 1)
-    found_LL = PEERS[title](replay, clip_BCTHW, replay.names)
+    found_LL = BASELINES[title](replay, clip_BCTHW, replay.names)
     np.testing.assert_allclose(
         found_LL, reference_map(replay, clip_BCTHW, layers=replay.names), atol=1e-4
     )
@@ -95,7 +95,7 @@ def test_a_number_of_layers_has_rows_for_all_tools_and_ours_is_exact():
         "forward passes",
         "Gram products",
         OURS,
-        *(t for t in PEERS if installed(t)),
+        *(t for t in BASELINES if is_installed(t)),
     ]
     ours = rows[OURS]
     assert ours.difference is not None and ours.difference < 1e-6 and ours.num_nan == 0
@@ -111,7 +111,7 @@ def test_a_number_of_layers_has_rows_for_all_tools_and_ours_is_exact():
 def test_a_layer_set_is_measured_without_other_tools_and_says_why():
     bench = bench_cka(scale("res"), progress=silent, repeats=1)
     assert [row.title for row in bench.rows] == ["forward passes", "Gram products", OURS]
-    assert "10 layers" in bench.world
+    assert "10 layers" in bench.setup
     assert "Type --layers=24" in cka_as_lines(bench)[-1]
 
 

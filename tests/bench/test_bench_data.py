@@ -12,19 +12,24 @@ from support import clips as world
 from support.wait import wait_until
 
 from kdbatch.base.progress import silent
-from kdbatch.bench.data.baselines import DENSE_SHORT_SIDE, HAS_OPENCV, PeerClips, reencode_dense
-from kdbatch.bench.data.loose_videos import shard_loose, videos_below
+from kdbatch.bench.data.baselines import DENSE_SHORT_SIDE, HAS_OPENCV, BaselineClips, reencode_dense
+from kdbatch.bench.data.loose_videos import find_videos_below, shard_videos
 from kdbatch.bench.data.measure import bench_data
-from kdbatch.bench.data.meter import Speed, measure, tree_cpu_seconds
+from kdbatch.bench.data.meter import Speed, measure_speed, tree_cpu_seconds
 from kdbatch.bench.data.rows import (
-    Bench,
+    DataBench,
     DataRow,
     data_as_json,
     data_as_lines,
     data_row,
-    figures_of,
+    derive_numbers,
 )
-from kdbatch.bench.data.streams import alone, decoding, limit, loader
+from kdbatch.bench.data.streams import (
+    decoding_stream,
+    limit_stream,
+    loader_stream,
+    single_process_stream,
+)
 from kdbatch.run.data.batches import StoredVideo
 from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.decoding.decode import DECODERS, decode_frames
@@ -37,14 +42,14 @@ SIZE = replace(world.SIZE, k400_train=1, min_frames=36, max_frames=44)
 def originals(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("bench") / "toys"
     write_toy(folder, processes=1, progress=silent, size=SIZE)
-    return [videos_below(folder / "k400")[0], videos_below(folder / "hmdb51")[0]]
+    return [find_videos_below(folder / "k400")[0], find_videos_below(folder / "hmdb51")[0]]
 
 
 @pytest.fixture(scope="module")
 def videos(originals: list[Path], tmp_path_factory: pytest.TempPathFactory) -> list[StoredVideo]:
     return [
         StoredVideo(*found)
-        for found in shard_loose(
+        for found in shard_videos(
             originals, tmp_path_factory.mktemp("loose"), processes=1, progress=silent
         )
     ]
@@ -75,13 +80,13 @@ def test_speed_is_clips_over_the_time_that_they_took(videos: list[StoredVideo]) 
             pass
         return np.empty(0)
 
-    speed = measure(alone(videos, work), seconds=0.5)
+    speed = measure_speed(single_process_stream(videos, work), seconds=0.5)
     assert 200 < speed.clips_per_cpu_second < 270
     assert speed.clips_per_second < 260
 
 
 def test_a_stream_that_is_closed_leaves_no_process(videos: list[StoredVideo]) -> None:
-    stream = loader(videos, 2, clip_reader=ClipReader(decoder="pyav"))()
+    stream = loader_stream(videos, 2, clip_reader=ClipReader(decoder="pyav"))()
     assert next(stream) > 0
     stream.close()
     wait_until(lambda: not multiprocessing.active_children(), timeout=5)
@@ -91,7 +96,7 @@ def test_a_stream_that_is_closed_leaves_no_process(videos: list[StoredVideo]) ->
 def test_the_loader_counts_clips_and_not_videos(
     videos: list[StoredVideo], clips_per_video: int
 ) -> None:
-    stream = loader(
+    stream = loader_stream(
         videos,
         0,
         clip_reader=ClipReader(decoder="pyav"),
@@ -112,7 +117,7 @@ def test_every_way_asks_for_sixteen_even_frames_two_apart(videos: list[StoredVid
         assert max(wanted) < video.sample.num_frames
         return decode_frames(video.tar, video.sample, wanted, decoder="pyav")
 
-    stream = alone(videos, note)()
+    stream = single_process_stream(videos, note)()
     for _ in range(20):
         next(stream)
     assert all(np.diff(wanted).tolist() == [2] * 15 and wanted[0] % 2 == 0 for wanted in seen)
@@ -123,16 +128,18 @@ def test_decoding_alone_and_its_limit_count_clips_and_go_on(
     videos: list[StoredVideo], clips_per_video: int
 ) -> None:
     for stream in (
-        decoding(videos, decoder="pyav", clips_per_video=clips_per_video)(),
-        limit(videos, to_rgb=True, clips_per_video=clips_per_video)(),
-        limit(videos, to_rgb=False, clips_per_video=clips_per_video)(),
+        decoding_stream(videos, decoder="pyav", clips_per_video=clips_per_video)(),
+        limit_stream(videos, to_rgb=True, clips_per_video=clips_per_video)(),
+        limit_stream(videos, to_rgb=False, clips_per_video=clips_per_video)(),
     ):
         assert [next(stream) for _ in range(3 * len(videos))] == [clips_per_video] * 3 * len(videos)
 
 
 def test_four_clips_of_a_video_ask_for_each_frame_once(videos: list[StoredVideo]) -> None:
     seen: list[list[int]] = []
-    stream = alone(videos, lambda _, wanted: seen.append(wanted), clips_per_video=4)()
+    stream = single_process_stream(
+        videos, lambda _, wanted: seen.append(wanted), clips_per_video=4
+    )()
     for _ in range(20):
         next(stream)
     assert all(wanted == sorted(set(wanted)) and 16 <= len(wanted) <= 64 for wanted in seen)
@@ -159,7 +166,9 @@ def test_the_dense_files_have_a_key_frame_every_sixteen_and_all_frames(
     not HAS_OPENCV, reason="the usual pipeline needs OpenCV: pip install 'kdbatch[bench]'"
 )
 def test_the_usual_pipeline_gives_normalised_square_clips(originals: list[Path]) -> None:
-    clips = PeerClips(originals, num_frames=16, stride_frames=2, size_pixels=112, resize_pixels=128)
+    clips = BaselineClips(
+        originals, num_frames=16, stride_frames=2, size_pixels=112, resize_pixels=128
+    )
     found = clips[0], clips[0], clips[2]
     assert found[0].shape == (3, 16, 112, 112) and found[0].dtype == torch.float32
     assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
@@ -228,7 +237,7 @@ def test_the_figures_are_those_of_their_closed_forms() -> None:
     )
     found = {
         f.key: f.value
-        for f in figures_of(own | _speeds(e_rgb=(625,), e4_rgb=(1000,), a=(20,), a2=(40,)))
+        for f in derive_numbers(own | _speeds(e_rgb=(625,), e4_rgb=(1000,), a=(20,), a2=(40,)))
     }
     assert found["share.pyav"] == 0.8 and found["share.decord"] == 0.32
     assert found["beyond_ms"] == pytest.approx(0.5)
@@ -252,7 +261,7 @@ def test_the_table_says_what_is_missing_and_how_to_get_it() -> None:
         ratio=None,
         share=0.854,
     )
-    lines = data_as_lines(Bench(rows=(row,), figures=(), notes=("Rows a and a2 need OpenCV",)))
+    lines = data_as_lines(DataBench(rows=(row,), figures=(), notes=("Rows a and a2 need OpenCV",)))
     assert len(lines) == 3
     assert lines[1].split() == ["a", "x", "17.0", "-", "85%", "30.0", "2"]
     assert lines[-1].startswith("Rows a")

@@ -8,7 +8,7 @@ import torch
 from support.tasks import batch_of
 
 from kdbatch.base.progress import silent
-from kdbatch.bench.data.loose_videos import shard_loose, videos_below
+from kdbatch.bench.data.loose_videos import find_videos_below, shard_videos
 from kdbatch.bench.step.measure import (
     BASELINE_LOOP,
     StepBench,
@@ -17,11 +17,11 @@ from kdbatch.bench.step.measure import (
     multiply_adds,
     step_as_json,
     step_as_lines,
-    timed,
-    warm_way,
+    time_variant,
+    warm_up,
 )
 from kdbatch.bench.step.scale import StepScale
-from kdbatch.bench.step.variants import learner
+from kdbatch.bench.step.variants import make_training_setup
 from kdbatch.shard.toy.size import ToySize
 from kdbatch.shard.toy.write import write_toy
 from kdbatch.vocab.backbones import Backbone
@@ -49,11 +49,11 @@ SCALE = StepScale(
 
 def test_every_way_of_every_stage_is_measured(tmp_path: Path) -> None:
     write_toy(tmp_path / "toys", processes=1, progress=silent, size=SIZE)
-    stored = shard_loose(
-        videos_below(tmp_path / "toys" / "k400"), tmp_path, processes=1, progress=silent
+    stored = shard_videos(
+        find_videos_below(tmp_path / "toys" / "k400"), tmp_path, processes=1, progress=silent
     )
     bench = bench_step(SCALE, stored, progress=silent, repeats=1)
-    ways = [(row.stage, row.way) for row in bench.rows]
+    ways = [(row.stage, row.variant) for row in bench.rows]
     assert ways == [
         (s, w)
         for s in SCALE.stages
@@ -66,22 +66,24 @@ def test_every_way_of_every_stage_is_measured(tmp_path: Path) -> None:
             and row.peak_share is not None
             and 0 < row.peak_share < 100
         )
-        assert (row.data_wait_share is not None) == (row.way == "kdbatch, fed by cache")
-    assert [row.ratio for row in bench.rows if row.way == BASELINE_LOOP] == [1.0]
+        assert (row.data_wait_share is not None) == (row.variant == "kdbatch, fed by cache")
+    assert [row.ratio for row in bench.rows if row.variant == BASELINE_LOOP] == [1.0]
     assert 0.2 < bench.overheads["shufflenet_2x"] < 5
-    assert [row["way"] for row in json.loads(step_as_json(bench))["rows"]] == [w for _, w in ways]
+    assert [row["variant"] for row in json.loads(step_as_json(bench))["rows"]] == [
+        w for _, w in ways
+    ]
 
 
 def test_the_table_says_what_was_not_measured() -> None:
     row = StepRow(
         network="R(2+1)D",
         stage="finetune",
-        way="kdbatch",
+        variant="kdbatch",
         clips_per_second=3.25,
         ratio=1.5,
         peak_share=40.0,
     )
-    lines = step_as_lines(StepBench(world="here", rows=(row,), overheads={"r21d_10": 1.05}))
+    lines = step_as_lines(StepBench(setup="here", rows=(row,), overheads={"r21d_10": 1.05}))
     assert lines[0] == "here" and lines[2].split() == [
         "R(2+1)D",
         "finetune",
@@ -119,10 +121,12 @@ def test_a_ways_memory_is_its_own_though_others_lie_beside_it(
         monkeypatch.setattr(torch.cuda, name, counter)
     gpu = torch.device("cuda")
     ways = [
-        warm_way(str(keeps), lambda k=keeps, t=takes: make(k, t), device=gpu)
+        warm_up(str(keeps), lambda k=keeps, t=takes: make(k, t), device=gpu)
         for keeps, takes in ((100, 50), (1000, 3))
     ]
-    assert [round(timed(way, seconds=0.0, device=gpu)[2] * 1e9) for way in (*ways, *ways)] == [
+    assert [
+        round(time_variant(way, seconds=0.0, device=gpu)[2] * 1e9) for way in (*ways, *ways)
+    ] == [
         150,
         1003,
         150,
@@ -133,7 +137,9 @@ def test_a_ways_memory_is_its_own_though_others_lie_beside_it(
 @pytest.mark.parametrize("stage", ["finetune", "distill", "pretrain"])
 def test_the_usual_loop_trains_the_same_network_in_the_default_memory_format(stage: str) -> None:
     made, plain = (
-        learner(stage, SCALE.backbones[0], scale=SCALE, device=torch.device("cpu"), plain=p)
+        make_training_setup(
+            stage, SCALE.backbones[0], scale=SCALE, device=torch.device("cpu"), plain=p
+        )
         for p in (False, True)
     )
     for (name, own), other in zip(
@@ -155,6 +161,6 @@ def test_multiply_adds_are_those_of_the_forward_passes_and_twice_the_one_with_a_
     batch = batch_of(range(2))
     batch = dataclasses.replace(batch, label_B=batch.label_B.long().to(meta))
     with meta:
-        made = learner(stage, Backbone(kind=kind), scale=SCALE, device=meta)  # type: ignore[arg-type]
+        made = make_training_setup(stage, Backbone(kind=kind), scale=SCALE, device=meta)  # type: ignore[arg-type]
         found = multiply_adds(made, (torch.zeros(1, 2, 3, 16, 112, 112), batch))
     assert found / 2e9 == pytest.approx(passes * gmacs, rel=2e-3)

@@ -6,14 +6,15 @@ import numpy as np
 from support.videos import rotate_video, write_video
 
 from kdbatch.base.progress import silent
-from kdbatch.bench.data.fidelity import Fidelity, fidelity_lines, fidelity_of
-from kdbatch.bench.data.loose_videos import shard_loose, videos_below
+from kdbatch.bench.data.fidelity import Fidelity, fidelity_lines, measure_fidelity
+from kdbatch.bench.data.loose_videos import find_videos_below, shard_videos
 
 
 def _fidelity(paths: list[Path], folder: Path) -> list[Fidelity]:
-    stored = shard_loose(paths, folder, processes=1, progress=silent)
+    stored = shard_videos(paths, folder, processes=1, progress=silent)
     return [
-        fidelity_of(path, tar, sample) for path, (tar, sample) in zip(paths, stored, strict=True)
+        measure_fidelity(path, tar, sample)
+        for path, (tar, sample) in zip(paths, stored, strict=True)
     ]
 
 
@@ -50,9 +51,9 @@ def test_a_lying_video_is_compared_with_what_is_stored_upright(tmp_path: Path) -
 def test_bytes_are_those_of_the_video_in_the_tar_per_byte_of_the_original(
     toys: Path, tmp_path: Path
 ) -> None:
-    path = videos_below(toys / "hmdb51")[0]
-    ((tar, sample),) = shard_loose([path], tmp_path, processes=1, progress=silent)
-    found = fidelity_of(path, tar, sample)
+    path = find_videos_below(toys / "hmdb51")[0]
+    ((tar, sample),) = shard_videos([path], tmp_path, processes=1, progress=silent)
+    found = measure_fidelity(path, tar, sample)
     assert found.share == sample.num_bytes / path.stat().st_size
     assert json.dumps(vars(found))
 

@@ -4,13 +4,13 @@ import pytest
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.progress import silent
-from kdbatch.bench.data.loose_videos import shard_loose, videos_below
+from kdbatch.bench.data.loose_videos import find_videos_below, shard_videos
 
 
 def test_videos_of_any_codec_are_found_and_stored(toys: Path, tmp_path: Path) -> None:
-    paths = [videos_below(toys / name)[0] for name in ("k400", "ucf101", "hmdb51")]
+    paths = [find_videos_below(toys / name)[0] for name in ("k400", "ucf101", "hmdb51")]
     assert {path.suffix for path in paths} == {".mp4", ".avi"}
-    stored = shard_loose(paths, tmp_path, processes=1, progress=silent)
+    stored = shard_videos(paths, tmp_path, processes=1, progress=silent)
     assert [sample.key[:11] for _, sample in stored] == [
         f"loose{number:06d}" for number in range(3)
     ]
@@ -21,10 +21,10 @@ def test_videos_of_any_codec_are_found_and_stored(toys: Path, tmp_path: Path) ->
 
 def test_a_folder_without_videos_and_a_broken_video_are_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no video"):
-        videos_below(tmp_path)
+        find_videos_below(tmp_path)
     (tmp_path / "a.mp4").write_text("no video")
     with pytest.raises(
         UserError,
         match=f"^{tmp_path}/a.mp4: cannot be decoded: Invalid data [^.]*. Take it out of the folder.$",
     ):
-        shard_loose(videos_below(tmp_path), tmp_path / "out", processes=1, progress=silent)
+        shard_videos(find_videos_below(tmp_path), tmp_path / "out", processes=1, progress=silent)

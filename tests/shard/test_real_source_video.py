@@ -7,8 +7,8 @@ import pytest
 from support.inputs import real_clips
 
 from kdbatch.base.progress import silent
-from kdbatch.bench.data.fidelity import Fidelity, fidelity_of
-from kdbatch.bench.data.loose_videos import shard_loose
+from kdbatch.bench.data.fidelity import Fidelity, measure_fidelity
+from kdbatch.bench.data.loose_videos import shard_videos
 from kdbatch.shard.originals import store_original
 from kdbatch.shard.stored import BrokenVideo
 from kdbatch.vocab.shards import Sample
@@ -17,9 +17,9 @@ from kdbatch.vocab.shards import Sample
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, tuple[Sample, Fidelity]]:
     clips = real_clips()
-    made = shard_loose(clips, tmp_path_factory.mktemp("real"), processes=1, progress=silent)
+    made = shard_videos(clips, tmp_path_factory.mktemp("real"), processes=1, progress=silent)
     return {
-        path: (sample, fidelity_of(path, tar, sample))
+        path: (sample, measure_fidelity(path, tar, sample))
         for path, (tar, sample) in zip(clips, made, strict=True)
     }
 

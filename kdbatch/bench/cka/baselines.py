@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 MODULES = {"torch_cka": "torch_cka", "pytorch_cka": "cka"}
 
 
-def installed(title: str) -> bool:
+def is_installed(title: str) -> bool:
     return find_spec(MODULES[title]) is not None
 
 
@@ -60,7 +60,7 @@ def pytorch_cka(model: nn.Module, clip_BCTHW: Tensor, layers: tuple[str, ...]) -
     return value_LL.double().cpu().numpy()
 
 
-PEERS = {"torch_cka": torch_cka, "pytorch_cka": pytorch_cka}
+BASELINES = {"torch_cka": torch_cka, "pytorch_cka": pytorch_cka}
 
 
 def _loader(clip_BCTHW: Tensor) -> DataLoader[tuple[Tensor, ...]]:

@@ -18,15 +18,15 @@ import torch
 from torch import Tensor, nn
 
 from kdbatch.base.progress import Progress
-from kdbatch.bench.cka.baselines import PEERS, installed
+from kdbatch.bench.cka.baselines import BASELINES, is_installed
 from kdbatch.bench.cka.parts import (
     Replay,
+    capture_maps,
     choose_layers,
     forward_seconds,
-    maps_of,
     product_seconds,
     reference_map,
-    seconds_of,
+    time_call,
 )
 from kdbatch.bench.cka.scale import CkaScale
 from kdbatch.run.cka.cka import compute_cka
@@ -61,7 +61,7 @@ class CkaBench:
     together, which nobody can save.
     """
 
-    world: str
+    setup: str
     rows: tuple[CkaRow, ...]
     overhead: float
     notes: tuple[str, ...]
@@ -82,13 +82,15 @@ def bench_cka(scale: CkaScale, *, progress: Progress, repeats: int = 3) -> CkaBe
     layers = cast(Layers, scale.layers)  # CkaScale has checked the word
     if scale.layers.isdigit():
         layers = choose_layers(model, clip_BCTHW, num_layers=int(scale.layers))
-    measured = _Measured(model, clip_BCTHW, layers)
+    measured = _Measurements(model, clip_BCTHW, layers)
     if isinstance(layers, tuple):
-        tools = {OURS: _ours} | {title: tool for title, tool in PEERS.items() if installed(title)}
+        tools = {OURS: _ours} | {
+            title: tool for title, tool in BASELINES.items() if is_installed(title)
+        }
         notes = [
             f"{title} is not installed, and has no row: pip install {title}"
-            for title in PEERS
-            if not installed(title)
+            for title in BASELINES
+            if not is_installed(title)
         ]
     else:
         tools, notes = (
@@ -108,7 +110,7 @@ def bench_cka(scale: CkaScale, *, progress: Progress, repeats: int = 3) -> CkaBe
     network = f"{scale.backbone.kind}, width {scale.backbone.width:g}, {len(measured.reference_LL)} layers"
     clips = f"{scale.num_clips} clips of {scale.num_frames}x{scale.size_pixels}x{scale.size_pixels}"
     return CkaBench(
-        world=f"{network}, {clips}, {where}",
+        setup=f"{network}, {clips}, {where}",
         rows=measured.rows(),
         overhead=measured.overhead(),
         notes=tuple(notes),
@@ -119,7 +121,7 @@ def cka_as_lines(bench: CkaBench) -> list[str]:
     """The table for a person."""
     width = max(len(row.title) for row in bench.rows)
     head = f"{'':{width}}  seconds  to ours   maps given  to ours   off float64  NaN"
-    lines = [bench.world, head]
+    lines = [bench.setup, head]
     for row in bench.rows:
         given = (
             f"{_cell(row.given_seconds, '.3f', 12)} {_cell(row.given_to_ours, '.1f', 7)}x"
@@ -148,14 +150,14 @@ def _ours(model: nn.Module, clip_BCTHW: Tensor, layers: Layers) -> np.ndarray:
     return compute_cka(model, None, [clip_BCTHW], layers=layers).whole.value_LM
 
 
-class _Measured:
+class _Measurements:
     """Times and maps of every tool, and times of the parts."""
 
     def __init__(self, model: nn.Module, clip_BCTHW: Tensor, layers: Layers) -> None:
         self.model, self.clip_BCTHW = model, clip_BCTHW
         self.layers: Layers = layers
         self.reference_LL = reference_map(model, clip_BCTHW, layers=layers)
-        self.maps = maps_of(model, clip_BCTHW, layers) if isinstance(layers, tuple) else []
+        self.maps = capture_maps(model, clip_BCTHW, layers) if isinstance(layers, tuple) else []
         self.forward: list[float] = []
         self.products: list[float] = []
         self.seconds: dict[str, list[float]] = {}
@@ -169,13 +171,13 @@ class _Measured:
     def add(self, title: str, tool: Tool) -> None:
         """Tools get a copy of the network: some leave their hooks in it."""
         model = copy.deepcopy(self.model)
-        seconds, self.values[title] = seconds_of(
+        seconds, self.values[title] = time_call(
             lambda: tool(model, self.clip_BCTHW, self.layers), self.clip_BCTHW.device
         )
         self.seconds.setdefault(title, []).append(seconds)
         if self.maps:
             replay = Replay(self.maps)
-            seconds, _ = seconds_of(
+            seconds, _ = time_call(
                 lambda: tool(replay, self.clip_BCTHW, replay.names), self.clip_BCTHW.device
             )
             self.given.setdefault(title, []).append(seconds)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from kdbatch.base.errors import UserError
 from kdbatch.run.cka.gram_hooks import KIND_OF, Hook, LayerCapture, Layers, as_rows, exact_products
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 PART_CHUNK_COLUMNS = 1 << 16
 
 
@@ -28,7 +28,7 @@ class Replay(nn.Module):
 
     def __init__(self, maps: Sequence[Tensor]) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(_Given(found) for found in maps)
+        self.layers = nn.ModuleList(_FixedOutput(found) for found in maps)
         self.names = tuple(f"layers.{i}" for i in range(len(maps)))
 
     def forward(self, clip_BCTHW: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ class Replay(nn.Module):
         return clip_BCTHW
 
 
-class _Given(nn.Module):
+class _FixedOutput(nn.Module):
     def __init__(self, found: Tensor) -> None:
         super().__init__()
         self.found = found
@@ -72,7 +72,7 @@ def choose_layers(model: nn.Module, clip_BCTHW: Tensor, *, num_layers: int) -> t
     return tuple(once[round(i * (len(once) - 1) / (num_layers - 1))] for i in range(num_layers))
 
 
-def maps_of(model: nn.Module, clip_BCTHW: Tensor, layers: tuple[str, ...]) -> list[Tensor]:
+def capture_maps(model: nn.Module, clip_BCTHW: Tensor, layers: tuple[str, ...]) -> list[Tensor]:
     maps: list[Tensor] = []
     with _hooked(model, layers, lambda name, output: maps.append(output.clone())), torch.no_grad():
         model(clip_BCTHW)
@@ -81,7 +81,7 @@ def maps_of(model: nn.Module, clip_BCTHW: Tensor, layers: tuple[str, ...]) -> li
 
 def forward_seconds(model: nn.Module, clip_BCTHW: Tensor) -> float:
     with torch.no_grad(), exact_products():
-        return seconds_of(lambda: model(clip_BCTHW), clip_BCTHW.device)[0]
+        return time_call(lambda: model(clip_BCTHW), clip_BCTHW.device)[0]
 
 
 def product_seconds(model: nn.Module, clip_BCTHW: Tensor, *, layers: Layers) -> float:
@@ -92,7 +92,7 @@ def product_seconds(model: nn.Module, clip_BCTHW: Tensor, *, layers: Layers) -> 
 
     def multiply(name: str, output: Tensor) -> None:
         x_np = as_rows(output)
-        times.append(seconds_of(lambda: x_np @ x_np.T, x_np.device)[0])
+        times.append(time_call(lambda: x_np @ x_np.T, x_np.device)[0])
 
     names = (
         layers if isinstance(layers, tuple) else LayerCapture(model, layers=layers).captured_names()
@@ -124,21 +124,21 @@ def reference_map(model: nn.Module, clip_BCTHW: Tensor, *, layers: Layers) -> np
     return hsic_LL / np.sqrt(np.outer(hsic_LL.diagonal(), hsic_LL.diagonal()))
 
 
-def seconds_of(work: Callable[[], Found], device: torch.device) -> tuple[float, Found]:
+def time_call(work: Callable[[], Result], device: torch.device) -> tuple[float, Result]:
     """What the work took and what it gave: wall time to its end on a GPU, processor time on a CPU.
 
     Everything here runs in one thread of this process, whose processor time is wall time where
     nobody else wants the core.
     """
     clock = time.process_time if device.type == "cpu" else time.perf_counter
-    _wait_for(device)
+    _synchronize(device)
     began = clock()
     found = work()
-    _wait_for(device)
+    _synchronize(device)
     return clock() - began, found
 
 
-def _wait_for(device: torch.device) -> None:
+def _synchronize(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -162,10 +162,10 @@ def _hooked(
     with ExitStack() as stack:
         for name in names:
             stack.callback(
-                model.get_submodule(name).register_forward_hook(_teller(name, tell)).remove
+                model.get_submodule(name).register_forward_hook(_output_hook(name, tell)).remove
             )
         yield
 
 
-def _teller(name: str, tell: Callable[[str, Tensor], None]) -> Hook:
+def _output_hook(name: str, tell: Callable[[str, Tensor], None]) -> Hook:
     return lambda module, args, output: tell(name, output)

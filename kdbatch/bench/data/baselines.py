@@ -33,7 +33,7 @@ HAS_OPENCV = cv2 is not None
 DENSE_SHORT_SIDE = 256
 
 
-class PeerClips(Dataset[Tensor]):
+class BaselineClips(Dataset[Tensor]):
     """Random clips, one per item, as float32 CTHW. Item i is of file i, counted round and round."""
 
     def __init__(
@@ -60,7 +60,7 @@ class PeerClips(Dataset[Tensor]):
         frame_THWC = reader.get_batch(
             [(start + t * self.stride_frames) % len(reader) for t in range(self.num_frames)]
         ).asnumpy()
-        height, width = self._resized(*frame_THWC.shape[1:3])
+        height, width = self._resized_shape(*frame_THWC.shape[1:3])
         frames = [
             cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR)
             for frame in frame_THWC
@@ -78,7 +78,7 @@ class PeerClips(Dataset[Tensor]):
         clip_THWC /= np.float32(255) * np.array(STD, np.float32)
         return torch.from_numpy(np.ascontiguousarray(clip_THWC.transpose(3, 0, 1, 2)))
 
-    def _resized(self, height: int, width: int) -> tuple[int, int]:
+    def _resized_shape(self, height: int, width: int) -> tuple[int, int]:
         scale = self.resize_pixels / min(height, width)
         return round(height * scale), round(width * scale)
 

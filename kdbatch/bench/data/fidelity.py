@@ -36,7 +36,7 @@ class Fidelity:
     luma_db: float
 
 
-def fidelity_of(path: Path, tar: Path, sample: Sample) -> Fidelity:
+def measure_fidelity(path: Path, tar: Path, sample: Sample) -> Fidelity:
     """Decode an original and what `kdbatch shard` stored of it, side by side.
 
     Raises:

@@ -12,7 +12,7 @@ from kdbatch.vocab.shard_request import ShardRequest
 from kdbatch.vocab.shards import Sample, find_subset, load_index, load_samples
 
 
-def videos_below(folder: Path) -> list[Path]:
+def find_videos_below(folder: Path) -> list[Path]:
     """Every video in a folder and the folders in it, by name.
 
     Raises:
@@ -30,7 +30,7 @@ def videos_below(folder: Path) -> list[Path]:
     return paths
 
 
-def shard_loose(
+def shard_videos(
     paths: Sequence[Path], folder: Path, *, processes: int, progress: Progress
 ) -> list[tuple[Path, Sample]]:
     """The videos as `kdbatch shard` stores them: tar and record of each, in the order of `paths`.

@@ -16,9 +16,22 @@ import torch
 from kdbatch.base.errors import UserError
 from kdbatch.base.progress import Progress
 from kdbatch.bench.data.baselines import HAS_OPENCV, reencode_dense
-from kdbatch.bench.data.meter import Speed, Stream, measure
-from kdbatch.bench.data.rows import BASELINE_ROW, LIMIT, LIMIT_OF_FOUR, Bench, data_row, figures_of
-from kdbatch.bench.data.streams import alone, decoding, limit, loader, peer
+from kdbatch.bench.data.meter import Speed, Stream, measure_speed
+from kdbatch.bench.data.rows import (
+    BASELINE_ROW,
+    LIMIT,
+    LIMIT_OF_FOUR,
+    DataBench,
+    data_row,
+    derive_numbers,
+)
+from kdbatch.bench.data.streams import (
+    baseline_stream,
+    decoding_stream,
+    limit_stream,
+    loader_stream,
+    single_process_stream,
+)
 from kdbatch.run.data.batches import StoredVideo
 from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.decoding.decode import DECODERS
@@ -50,7 +63,7 @@ def bench_data(
     progress: Progress,
     repeats: int = 5,
     num_videos: int = 200,
-) -> Bench:
+) -> DataBench:
     """Measure every way, in turn, `repeats` times, each for `seconds`.
 
     `stored` are the same videos as shards; both are repeated to `num_videos`. `folder` takes files
@@ -65,14 +78,14 @@ def bench_data(
     ]
     paths = [path for _, path in zip(range(num_videos), cycle(originals))]
     torch.set_num_threads(1)  # as a run on a CPU does
-    with TemporaryDirectory(prefix="kdbatch-bench-", dir=_roomy(videos)) as frames:
+    with TemporaryDirectory(prefix="kdbatch-bench-", dir=_cache_parent(videos)) as frames:
         cache = FrameCache(Path(frames), max_bytes=2 * _cache_bytes(videos))
         ways = [
-            *_peers(paths, folder, progress),
-            *_readers(videos),
-            *_cached(videos, cache, progress),
+            *_baseline_methods(paths, folder, progress),
+            *_shard_methods(videos),
+            *_cache_methods(videos, cache, progress),
         ]
-        speeds = _measured(ways, repeats=repeats, seconds=seconds, progress=progress)
+        speeds = _measure_all(ways, repeats=repeats, seconds=seconds, progress=progress)
     notes = (
         []
         if HAS_OPENCV
@@ -82,10 +95,12 @@ def bench_data(
         data_row(speeds, way.key, title=way.title, num_workers=way.num_workers, limit=way.limit)
         for way in ways
     ]
-    return Bench(rows=tuple(rows), figures=figures_of(speeds), notes=tuple(notes))
+    return DataBench(rows=tuple(rows), figures=derive_numbers(speeds), notes=tuple(notes))
 
 
-def _peers(paths: Sequence[Path], folder: Path, progress: Progress) -> list[ReadingMethod]:
+def _baseline_methods(
+    paths: Sequence[Path], folder: Path, progress: Progress
+) -> list[ReadingMethod]:
     if not HAS_OPENCV:
         return []
     dense: dict[Path, Path] = {}
@@ -99,18 +114,18 @@ def _peers(paths: Sequence[Path], folder: Path, progress: Progress) -> list[Read
             key=BASELINE_ROW,
             title="original files, the MMAction2 way",
             num_workers=NUM_WORKERS,
-            stream=peer(paths, NUM_WORKERS),
+            stream=baseline_stream(paths, NUM_WORKERS),
         ),
         ReadingMethod(
             key="a2",
             title="256 pixels, GOP 16, the MMAction2 way",
             num_workers=NUM_WORKERS,
-            stream=peer([dense[path] for path in paths], NUM_WORKERS),
+            stream=baseline_stream([dense[path] for path in paths], NUM_WORKERS),
         ),
     ]
 
 
-def _readers(videos: list[StoredVideo]) -> list[ReadingMethod]:
+def _shard_methods(videos: list[StoredVideo]) -> list[ReadingMethod]:
     """Our shards by each decoder, alone and in the loader."""
 
     def load(key: str, title: str, stream: Stream, *, limit: str = LIMIT) -> ReadingMethod:
@@ -132,18 +147,18 @@ def _readers(videos: list[StoredVideo]) -> list[ReadingMethod]:
         )
 
     pyav = ClipReader(decoder="pyav")
-    four = loader(videos, NUM_WORKERS, clip_reader=pyav, clips_per_video=4)
-    augmented = loader(videos, NUM_WORKERS, clip_reader=pyav, augment_on=torch.device("cpu"))
+    four = loader_stream(videos, NUM_WORKERS, clip_reader=pyav, clips_per_video=4)
+    augmented = loader_stream(videos, NUM_WORKERS, clip_reader=pyav, augment_on=torch.device("cpu"))
     return [
-        *(decode(f"b.{d}", d, decoding(videos, decoder=d)) for d in DECODERS),
+        *(decode(f"b.{d}", d, decoding_stream(videos, decoder=d)) for d in DECODERS),
         decode(
             "b4",
             "pyav, 4 clips of each video",
-            decoding(videos, decoder="pyav", clips_per_video=4),
+            decoding_stream(videos, decoder="pyav", clips_per_video=4),
             limit=LIMIT_OF_FOUR,
         ),
         *(
-            load(f"c.{d}", d, loader(videos, NUM_WORKERS, clip_reader=ClipReader(decoder=d)))
+            load(f"c.{d}", d, loader_stream(videos, NUM_WORKERS, clip_reader=ClipReader(decoder=d)))
             for d in DECODERS
         ),
         load("c4", "pyav, 4 clips of each video", four, limit=LIMIT_OF_FOUR),
@@ -152,24 +167,24 @@ def _readers(videos: list[StoredVideo]) -> list[ReadingMethod]:
             key="e",
             title="libavcodec on the needed packets",
             num_workers=0,
-            stream=limit(videos, to_rgb=False),
+            stream=limit_stream(videos, to_rgb=False),
         ),
         ReadingMethod(
             key=LIMIT,
             title="the limit: and libswscale to RGB",
             num_workers=0,
-            stream=limit(videos, to_rgb=True),
+            stream=limit_stream(videos, to_rgb=True),
         ),
         ReadingMethod(
             key=LIMIT_OF_FOUR,
             title="the limit, 4 clips of each video",
             num_workers=0,
-            stream=limit(videos, to_rgb=True, clips_per_video=4),
+            stream=limit_stream(videos, to_rgb=True, clips_per_video=4),
         ),
     ]
 
 
-def _cached(
+def _cache_methods(
     videos: list[StoredVideo], cache: FrameCache, progress: Progress
 ) -> list[ReadingMethod]:
     for number, video in enumerate(videos):
@@ -190,24 +205,26 @@ def _cached(
             key="d.yuv",
             title="frame cache alone, YUV 4:2:0",
             num_workers=0,
-            stream=alone(videos, from_cache),
+            stream=single_process_stream(videos, from_cache),
         ),
         ReadingMethod(
             key="d.rgb",
             title="frame cache alone, RGB",
             num_workers=0,
-            stream=alone(videos, lambda v, w: yuv_to_rgb(from_cache(v, w))),
+            stream=single_process_stream(videos, lambda v, w: yuv_to_rgb(from_cache(v, w))),
         ),
         ReadingMethod(
             key="d",
             title="frame cache, loader",
             num_workers=NUM_WORKERS,
-            stream=loader(videos, NUM_WORKERS, clip_reader=ClipReader(decoder="pyav", cache=cache)),
+            stream=loader_stream(
+                videos, NUM_WORKERS, clip_reader=ClipReader(decoder="pyav", cache=cache)
+            ),
         ),
     ]
 
 
-def _measured(
+def _measure_all(
     ways: Sequence[ReadingMethod], *, repeats: int, seconds: float, progress: Progress
 ) -> dict[str, list[Speed]]:
     """Every way once per repeat, in an order that changes: what else the machine does then falls on
@@ -218,7 +235,7 @@ def _measured(
     for repeat in range(repeats):
         for place, number in enumerate(chance.permutation(len(ways))):
             progress(repeat * len(ways) + place, repeats * len(ways), ways[number].title)
-            speeds[ways[number].key].append(measure(ways[number].stream, seconds=seconds))
+            speeds[ways[number].key].append(measure_speed(ways[number].stream, seconds=seconds))
     progress(repeats * len(ways), repeats * len(ways), "")
     return speeds
 
@@ -227,7 +244,7 @@ def _cache_bytes(videos: Sequence[StoredVideo]) -> int:
     return sum(cache_file_bytes(video.sample) for video in videos)
 
 
-def _roomy(videos: Sequence[StoredVideo]) -> str | None:
+def _cache_parent(videos: Sequence[StoredVideo]) -> str | None:
     """Memory, where it has twice the room that the frames need; else where temporary files go."""
     memory = Path("/dev/shm")
     if (

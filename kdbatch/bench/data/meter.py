@@ -27,7 +27,7 @@ class Speed:
     clips_per_second: float
 
 
-def measure(stream: Stream, *, seconds: float) -> Speed:
+def measure_speed(stream: Stream, *, seconds: float) -> Speed:
     """Let the stream run and count for `seconds`. Starting and ending processes is not counted.
 
     From the arrival of a batch to the arrival of a batch, so that what is under way at the start

@@ -28,7 +28,7 @@ class DataRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figure:
+class DerivedNumber:
     """A number that follows from the rows; `goal` says what it should be on Kinetics-400, empty
     where nothing is asked of it.
     """
@@ -40,11 +40,11 @@ class Figure:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bench:
+class DataBench:
     """What was measured, and what a reader of the numbers must know."""
 
     rows: tuple[DataRow, ...]
-    figures: tuple[Figure, ...]
+    figures: tuple[DerivedNumber, ...]
     notes: tuple[str, ...]
 
 
@@ -61,38 +61,38 @@ def data_row(speeds: Speeds, key: str, *, title: str, num_workers: int, limit: s
     )
 
 
-def figures_of(speeds: Speeds) -> tuple[Figure, ...]:
+def derive_numbers(speeds: Speeds) -> tuple[DerivedNumber, ...]:
     """Every one as the median of what it was in each repeat."""
     beyond = [
         1000 / c.clips_per_cpu_second - 1000 / b.clips_per_cpu_second
         for c, b in zip(speeds["c.pyav"], speeds["b.pyav"])
     ]
     found = [
-        Figure(
+        DerivedNumber(
             key="share.pyav",
             title="pyav, share of the limit",
             value=_ratio(speeds, "b.pyav", LIMIT),
             goal="at least 0.85",
         ),
-        Figure(
+        DerivedNumber(
             key="share.decord",
             title="decord, share of the limit",
             value=_ratio(speeds, "b.decord", LIMIT),
             goal="at least 0.33",
         ),
-        Figure(
+        DerivedNumber(
             key="beyond_ms",
             title="loader beyond decoding, CPU-ms per clip",
             value=median(beyond),
             goal="at most 0.4",
         ),
-        Figure(
+        DerivedNumber(
             key="four",
             title="four clips of a video to one, pyav",
             value=4 * _ratio(speeds, "b.pyav", "b4"),
             goal="at most 2.5",
         ),
-        Figure(
+        DerivedNumber(
             key="four.limit",
             title="four clips of a video to one, the limit",
             value=4 * _ratio(speeds, LIMIT, LIMIT_OF_FOUR),
@@ -106,7 +106,7 @@ def figures_of(speeds: Speeds) -> tuple[Figure, ...]:
         ("d.yuv", BASELINE_ROW, 100),
     ]
     found += [
-        Figure(
+        DerivedNumber(
             key=f"{key}/{base}",
             title=f"row {key} to row {base}",
             value=_ratio(speeds, key, base),
@@ -118,7 +118,7 @@ def figures_of(speeds: Speeds) -> tuple[Figure, ...]:
     return tuple(found)
 
 
-def data_as_lines(bench: Bench) -> list[str]:
+def data_as_lines(bench: DataBench) -> list[str]:
     """The tables for a person."""
     width = max(len(row.title) for row in bench.rows)
     lines = [f"{'':8} {'':{width}}  clips/CPU-s   to (a)  of limit   clips/s  workers"]
@@ -135,7 +135,7 @@ def data_as_lines(bench: Bench) -> list[str]:
     return [*lines, *bench.notes]
 
 
-def data_as_json(bench: Bench, *, stored: Sequence[Mapping[str, object]] = ()) -> str:
+def data_as_json(bench: DataBench, *, stored: Sequence[Mapping[str, object]] = ()) -> str:
     """The same for a program, with what is to be told of the stored videos."""
     return json.dumps({**asdict(bench), "stored": list(stored)}, indent=1)
 

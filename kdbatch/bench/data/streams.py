@@ -15,7 +15,7 @@ from av.video.format import VideoFormat
 from av.video.reformatter import VideoReformatter
 from torch.utils.data import DataLoader
 
-from kdbatch.bench.data.baselines import PeerClips
+from kdbatch.bench.data.baselines import BaselineClips
 from kdbatch.bench.data.meter import Stream
 from kdbatch.run.data.batches import StoredVideo, TrainingBatches, iterate_batches
 from kdbatch.run.data.clip_reader import ClipReader
@@ -31,11 +31,11 @@ BATCH_CLIPS = 8
 ENDLESS_STEPS = 20_000  # more than anyone waits for
 
 
-def peer(paths: Sequence[Path], num_workers: int) -> Stream:
+def baseline_stream(paths: Sequence[Path], num_workers: int) -> Stream:
     """The usual pipeline in torch's loader: float32 batches."""
 
     def stream() -> Generator[int, None, None]:
-        clips = PeerClips(
+        clips = BaselineClips(
             paths,
             num_frames=NUM_FRAMES,
             stride_frames=STRIDE_FRAMES,
@@ -51,7 +51,7 @@ def peer(paths: Sequence[Path], num_workers: int) -> Stream:
     return stream
 
 
-def alone(
+def single_process_stream(
     videos: Sequence[StoredVideo],
     get: Callable[[StoredVideo, list[int]], object],
     *,
@@ -62,14 +62,16 @@ def alone(
     """
 
     def stream() -> Generator[int, None, None]:
-        for video, wanted in _clips(videos, clips_per_video):
+        for video, wanted in _random_videos(videos, clips_per_video):
             get(video, wanted)
             yield clips_per_video
 
     return stream
 
 
-def decoding(videos: Sequence[StoredVideo], *, decoder: str, clips_per_video: int = 1) -> Stream:
+def decoding_stream(
+    videos: Sequence[StoredVideo], *, decoder: str, clips_per_video: int = 1
+) -> Stream:
     """Frames decoded into memory that is there already, as it is in the loader."""
     num_frames = clips_per_video * NUM_FRAMES
     memory = np.zeros(
@@ -81,10 +83,10 @@ def decoding(videos: Sequence[StoredVideo], *, decoder: str, clips_per_video: in
         frame_NHWC = memory[: math.prod(shape)].reshape(shape)
         decode_each(video.tar, video.sample, wanted, frame_NHWC.__setitem__, decoder=decoder)
 
-    return alone(videos, get, clips_per_video=clips_per_video)
+    return single_process_stream(videos, get, clips_per_video=clips_per_video)
 
 
-def loader(
+def loader_stream(
     videos: Sequence[StoredVideo],
     num_workers: int,
     *,
@@ -102,7 +104,9 @@ def loader(
     ) -> tuple[list[ClipRequest], dict[str, np.ndarray]]:
         draws = tuple(range(clips_per_video))
         return [
-            ClipRequest(frame_VT=np.stack([_clip(v.sample, rng) for _ in draws]), draw_V=draws)
+            ClipRequest(
+                frame_VT=np.stack([_random_frames(v.sample, rng) for _ in draws]), draw_V=draws
+            )
             for v in chosen
         ], {}
 
@@ -123,7 +127,9 @@ def loader(
     return stream
 
 
-def limit(videos: Sequence[StoredVideo], *, to_rgb: bool, clips_per_video: int = 1) -> Stream:
+def limit_stream(
+    videos: Sequence[StoredVideo], *, to_rgb: bool, clips_per_video: int = 1
+) -> Stream:
     """libavcodec on the needed packets, which are at hand, by a decoder that stays open; with
     `to_rgb`, libswscale on the wanted frames.
 
@@ -133,9 +139,11 @@ def limit(videos: Sequence[StoredVideo], *, to_rgb: bool, clips_per_video: int =
     def stream() -> Generator[int, None, None]:
         contexts: dict[str, VideoCodecContext] = {}
         ready: list[tuple[VideoCodecContext, list[av.Packet], set[int]]] = []
-        for _, (video, wanted) in zip(range(len(videos)), _clips(videos, clips_per_video)):
-            context = contexts.setdefault(video.sample.extradata, _context(video.sample))
-            ready.append((context, _coded(video, wanted), set(wanted) if to_rgb else set()))
+        for _, (video, wanted) in zip(range(len(videos)), _random_videos(videos, clips_per_video)):
+            context = contexts.setdefault(video.sample.extradata, _open_context(video.sample))
+            ready.append(
+                (context, _needed_packets(video, wanted), set(wanted) if to_rgb else set())
+            )
         convert = VideoReformatter()
         rgb: Any = VideoFormat("rgb24")  # the stubs of PyAV know names alone
         while True:
@@ -150,7 +158,7 @@ def limit(videos: Sequence[StoredVideo], *, to_rgb: bool, clips_per_video: int =
     return stream
 
 
-def _clips(
+def _random_videos(
     videos: Sequence[StoredVideo], clips_per_video: int
 ) -> Iterator[tuple[StoredVideo, list[int]]]:
     rng = np.random.default_rng(0)
@@ -159,11 +167,11 @@ def _clips(
             sample = videos[place].sample
             yield (
                 videos[place],
-                np.unique([_clip(sample, rng) for _ in range(clips_per_video)]).tolist(),
+                np.unique([_random_frames(sample, rng) for _ in range(clips_per_video)]).tolist(),
             )
 
 
-def _clip(sample: Sample, rng: np.random.Generator) -> np.ndarray:
+def _random_frames(sample: Sample, rng: np.random.Generator) -> np.ndarray:
     """From an even frame on, as clips with an even stride are read in training; a video that is too
     short is looped.
     """
@@ -171,14 +179,14 @@ def _clip(sample: Sample, rng: np.random.Generator) -> np.ndarray:
     return (start + np.arange(NUM_FRAMES) * STRIDE_FRAMES) % sample.num_frames
 
 
-def _context(sample: Sample) -> VideoCodecContext:
+def _open_context(sample: Sample) -> VideoCodecContext:
     context = av.CodecContext.create("h264", "r")
     assert isinstance(context, VideoCodecContext)
     context.thread_count, context.extradata = 1, bytes.fromhex(sample.extradata)
     return context
 
 
-def _coded(video: StoredVideo, wanted: Sequence[int]) -> list[av.Packet]:
+def _needed_packets(video: StoredVideo, wanted: Sequence[int]) -> list[av.Packet]:
     """What must be decoded to see the frames `wanted`, written without the decoders that are
     measured against it.
     """

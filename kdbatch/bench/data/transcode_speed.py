@@ -12,14 +12,16 @@ from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
 from kdbatch.base.progress import Progress, silent
-from kdbatch.bench.data.loose_videos import shard_loose
+from kdbatch.bench.data.loose_videos import shard_videos
 from kdbatch.shard.source_video import open_video
 from kdbatch.shard.transcode import X264, output_size, scale_frame
 
 NUM_VIDEOS = 5  # the first of many: each is transcoded twice per repeat
 
 
-def share_of_ffmpeg(paths: Sequence[Path], *, progress: Progress, repeats: int = 5) -> float:
+def relative_transcode_speed(
+    paths: Sequence[Path], *, progress: Progress, repeats: int = 5
+) -> float:
     """The speed of sharding per core, as a share of that of `transcode_plainly`: both in this
     process, in turn; the median of the repeats.
 
@@ -32,15 +34,15 @@ def share_of_ffmpeg(paths: Sequence[Path], *, progress: Progress, repeats: int =
         with TemporaryDirectory(prefix="kdbatch-bench-") as name:
             began = time.process_time()
             for path in paths:
-                transcode_plainly(path, Path(name) / "plain.mp4")
+                transcode_only(path, Path(name) / "plain.mp4")
             halfway = time.process_time()
-            shard_loose(paths, Path(name), processes=1, progress=silent)
+            shard_videos(paths, Path(name), processes=1, progress=silent)
             shares.append((halfway - began) / (time.process_time() - halfway))
     progress(repeats, repeats, "")
     return median(shares)
 
 
-def transcode_plainly(path: Path, out_path: Path) -> None:
+def transcode_only(path: Path, out_path: Path) -> None:
     """Every frame once, as it lies: decoded, scaled and encoded as `transcode` does it. Nothing is
     checked, put on a beat or turned.
     """

@@ -18,7 +18,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from kdbatch.base.progress import Progress
 from kdbatch.bench.step.scale import StepScale
-from kdbatch.bench.step.variants import Learner, feed_of, learner, ours, teachers_alone, usual
+from kdbatch.bench.step.variants import (
+    TrainingSetup,
+    baseline_loop,
+    kdbatch_loop,
+    make_prefetcher,
+    make_training_setup,
+    teachers_forward,
+)
 from kdbatch.run.data.batch import StoredVideo
 from kdbatch.run.data.decoding.frame_cache import FrameCache
 from kdbatch.run.data.prefetch import DeviceBatch, DevicePrefetcher
@@ -42,7 +49,7 @@ class StepRow:
 
     network: str
     stage: str
-    way: str
+    variant: str
     clips_per_second: float
     ratio: float
     peak_share: float | None = None
@@ -56,7 +63,7 @@ class StepBench:
     student's step and the teachers' forward passes, measured apart.
     """
 
-    world: str
+    setup: str
     rows: tuple[StepRow, ...]
     overheads: dict[str, float]
 
@@ -90,7 +97,7 @@ def bench_step(
         StoredVideo(tar, replace(sample, key=f"{sample.key}-{i}"))
         for i, (tar, sample) in zip(range(4 * scale.batch_clips), cycle(stored))
     ]
-    peak = _peak(device)
+    peak = _peak_multiply_adds(device)
     rows: list[StepRow] = []
     overheads: dict[str, float] = {}
     pairs = [(backbone, stage) for backbone in scale.backbones for stage in scale.stages]
@@ -98,8 +105,10 @@ def bench_step(
         cache = FrameCache(Path(frames), max_bytes=1 << 33)
         for number, (backbone, stage) in enumerate(pairs):
             progress(number, len(pairs), f"{backbone.title}, {stage}")
-            ways, macs = _variants(stage, backbone, videos, scale=scale, device=device, cache=cache)
-            taken = _measured(ways, repeats=repeats, seconds=seconds, device=device)
+            ways, macs = _make_variants(
+                stage, backbone, videos, scale=scale, device=device, cache=cache
+            )
+            taken = _time_all(ways, repeats=repeats, seconds=seconds, device=device)
             rows += [
                 _row(way, taken, stage, backbone, scale=scale, macs=macs, peak=peak)
                 for way in ways
@@ -109,13 +118,13 @@ def bench_step(
                 overheads[backbone.kind] = _overhead(taken)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "one thread"
     world = f"batches of {scale.title} on {device.type} ({name}), peak {peak / 1e9:.0f} billion multiply-adds per second"
-    return StepBench(world=world, rows=tuple(rows), overheads=overheads)
+    return StepBench(setup=world, rows=tuple(rows), overheads=overheads)
 
 
 def step_as_lines(bench: StepBench) -> list[str]:
     """The table for a person."""
     lines = [
-        bench.world,
+        bench.setup,
         f"{'network':12} {'stage':9} {'way':22} clips/s   ratio  of peak  memory  data wait",
     ]
     for row in bench.rows:
@@ -123,7 +132,7 @@ def step_as_lines(bench: StepBench) -> list[str]:
         memory = f"{row.memory_gb:5.1f}GB" if row.memory_gb is not None else f"{'-':>7}"
         wait = f"{row.data_wait_share:9.1f}%" if row.data_wait_share is not None else f"{'-':>10}"
         lines.append(
-            f"{row.network:12} {row.stage:9} {row.way:22} {row.clips_per_second:7.2f} {row.ratio:6.2f}x {peak} {memory} {wait}"
+            f"{row.network:12} {row.stage:9} {row.variant:22} {row.clips_per_second:7.2f} {row.ratio:6.2f}x {peak} {memory} {wait}"
         )
     return [
         *lines,
@@ -139,7 +148,7 @@ def step_as_json(bench: StepBench) -> str:
     return json.dumps(asdict(bench), indent=1)
 
 
-def _variants(
+def _make_variants(
     stage: str,
     backbone: Backbone,
     videos: Sequence[StoredVideo],
@@ -150,11 +159,13 @@ def _variants(
 ) -> tuple[list[StepVariant], float]:
     """Every way of a stage, and the multiply-adds of one step."""
     workers = max(1, len(os.sched_getaffinity(0)) - 1) if device.type == "cuda" else 0
-    feed = feed_of(stage, videos, scale=scale, device=device, cache=cache, num_workers=workers)
+    feed = make_prefetcher(
+        stage, videos, scale=scale, device=device, cache=cache, num_workers=workers
+    )
     fed = next(feed)
 
-    def made(*, plain: bool = False, of: str = stage) -> Learner:
-        return learner(of, backbone, scale=scale, device=device, plain=plain)
+    def made(*, plain: bool = False, of: str = stage) -> TrainingSetup:
+        return make_training_setup(of, backbone, scale=scale, device=device, plain=plain)
 
     def way(
         name: str,
@@ -163,25 +174,31 @@ def _variants(
         feed: DevicePrefetcher | None = None,
         is_step: bool = True,
     ) -> StepVariant:
-        return warm_way(name, make, device=device, prefetcher=feed, is_step=is_step)
+        return warm_up(name, make, device=device, prefetcher=feed, is_step=is_step)
 
     ways = [
-        way(BASELINE_LOOP, lambda: usual(made(plain=True), fed, autocast=False)),
-        way("usual loop, autocast", lambda: usual(made(plain=True), fed, autocast=True)),
-        way("kdbatch", lambda: ours(made(), repeat(fed))),
-        way("kdbatch, fed by cache", lambda: ours(made(), feed), feed=feed),
+        way(BASELINE_LOOP, lambda: baseline_loop(made(plain=True), fed, autocast=False)),
+        way("usual loop, autocast", lambda: baseline_loop(made(plain=True), fed, autocast=True)),
+        way("kdbatch", lambda: kdbatch_loop(made(), repeat(fed))),
+        way("kdbatch, fed by cache", lambda: kdbatch_loop(made(), feed), feed=feed),
     ]
     if device.type == "cuda":
-        ways.append(way("kdbatch, compiled", lambda: ours(made(), repeat(fed), compiled=True)))
+        ways.append(
+            way("kdbatch, compiled", lambda: kdbatch_loop(made(), repeat(fed), compiled=True))
+        )
     if stage == "distill":
         ways.append(
-            way("student alone", lambda: ours(made(of="finetune"), repeat(fed)), is_step=False)
+            way(
+                "student alone",
+                lambda: kdbatch_loop(made(of="finetune"), repeat(fed)),
+                is_step=False,
+            )
         )
-        ways.append(way("teachers alone", lambda: teachers_alone(made(), fed), is_step=False))
+        ways.append(way("teachers alone", lambda: teachers_forward(made(), fed), is_step=False))
     return ways, multiply_adds(made(), fed)
 
 
-def warm_way(
+def warm_up(
     name: str,
     make: Callable[[], Callable[[], None]],
     *,
@@ -205,7 +222,7 @@ def warm_way(
     )
 
 
-def multiply_adds(made: Learner, fed: DeviceBatch) -> float:
+def multiply_adds(made: TrainingSetup, fed: DeviceBatch) -> float:
     """Those of one step: every forward pass, and for the one with a gradient twice as many again.
 
     Not counted by running the backward pass: of grouped convolutions PyTorch's counter (2.15) then
@@ -219,7 +236,7 @@ def multiply_adds(made: Learner, fed: DeviceBatch) -> float:
     return forward.get_total_flops() / 2 + once.get_total_flops()
 
 
-def _measured(
+def _time_all(
     ways: Sequence[StepVariant], *, repeats: int, seconds: float, device: torch.device
 ) -> dict[str, list[tuple[float, float, float]]]:
     """(seconds per step, share of them without data, memory) of every way in every repeat, in an
@@ -228,11 +245,13 @@ def _measured(
     taken: dict[str, list[tuple[float, float, float]]] = {way.name: [] for way in ways}
     for turn in range(repeats):
         for way in (*ways[turn % len(ways) :], *ways[: turn % len(ways)]):
-            taken[way.name].append(timed(way, seconds=seconds, device=device))
+            taken[way.name].append(time_variant(way, seconds=seconds, device=device))
     return taken
 
 
-def timed(way: StepVariant, *, seconds: float, device: torch.device) -> tuple[float, float, float]:
+def time_variant(
+    way: StepVariant, *, seconds: float, device: torch.device
+) -> tuple[float, float, float]:
     """Seconds per step, share of them without data, and the memory of this way alone, though all of
     a stage lie on the device.
     """
@@ -276,7 +295,7 @@ def _row(
     return StepRow(
         network=backbone.title,
         stage=stage,
-        way=way.name,
+        variant=way.name,
         clips_per_second=scale.batch_clips / second,
         ratio=median(
             base / own
@@ -297,7 +316,7 @@ def _overhead(taken: dict[str, list[tuple[float, float, float]]]) -> float:
     )
 
 
-def _peak(device: torch.device) -> float:
+def _peak_multiply_adds(device: torch.device) -> float:
     """Multiply-adds per second of a square matrix product, in bfloat16 on a GPU and float32 on a
     CPU: the best of five.
     """

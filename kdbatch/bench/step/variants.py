@@ -37,7 +37,7 @@ _NOWHERE = Subset(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Learner:
+class TrainingSetup:
     """What a stage trains, and its step. `teachers` are those of a distillation."""
 
     model: nn.Module
@@ -45,9 +45,9 @@ class Learner:
     teachers: tuple[nn.Module, ...] = ()
 
 
-def learner(
+def make_training_setup(
     stage: str, backbone: Backbone, *, scale: StepScale, device: torch.device, plain: bool = False
-) -> Learner:
+) -> TrainingSetup:
     """A network of random weights with the step of `stage`; `plain`: in PyTorch's default memory
     format, as people leave it.
     """
@@ -63,12 +63,12 @@ def learner(
     if stage == "pretrain":
         task, pretext = TASKS[TASK].at_complexity(1), PRETEXTS[TASK]
         model = placed(pretext.build_model(task, lambda: build_backbone(backbone), SINGLE_PROCESS))
-        return Learner(
+        return TrainingSetup(
             model=model, take_step=lambda clip, batch: pretext.step(model, clip, batch, task)
         )
     model = classifier()
     if stage == "finetune":
-        return Learner(
+        return TrainingSetup(
             model=model, take_step=lambda clip, batch: finetune_step(model, clip[0], batch.label_B)
         )
     teachers = tuple(classifier().eval().requires_grad_(False) for _ in range(NUM_TEACHERS))
@@ -84,11 +84,11 @@ def learner(
     def take_step(clip_VBCTHW: Tensor, batch: Batch) -> StepOutput:
         return distill_step(model, teachers, clip_VBCTHW[0], batch.label_B, recipe=recipe)
 
-    return Learner(model=model, take_step=take_step, teachers=teachers)
+    return TrainingSetup(model=model, take_step=take_step, teachers=teachers)
 
 
-def ours(
-    made: Learner, fed: Iterator[DeviceBatch], *, compiled: bool = False
+def kdbatch_loop(
+    made: TrainingSetup, fed: Iterator[DeviceBatch], *, compiled: bool = False
 ) -> Callable[[], None]:
     """The step of run/train/loop.py, on what `fed` gives."""
     made.model.train()
@@ -114,7 +114,7 @@ def ours(
     return step
 
 
-def usual(made: Learner, fed: DeviceBatch, *, autocast: bool) -> Callable[[], None]:
+def baseline_loop(made: TrainingSetup, fed: DeviceBatch, *, autocast: bool) -> Callable[[], None]:
     """The loop of torchvision's references (references/video_classification/train.py:
     train_one_epoch), written anew: PyTorch's own optimiser with its defaults, a scaler of the loss
     with automatic mixed precision, and numbers that are read in every step.
@@ -143,7 +143,7 @@ def usual(made: Learner, fed: DeviceBatch, *, autocast: bool) -> Callable[[], No
     return step
 
 
-def teachers_alone(made: Learner, fed: DeviceBatch) -> Callable[[], None]:
+def teachers_forward(made: TrainingSetup, fed: DeviceBatch) -> Callable[[], None]:
     """The forward passes of the teachers of a distillation."""
     clip_VBCTHW, _ = fed
 
@@ -158,7 +158,7 @@ def teachers_alone(made: Learner, fed: DeviceBatch) -> Callable[[], None]:
     return step
 
 
-def feed_of(
+def make_prefetcher(
     stage: str,
     videos: Sequence[StoredVideo],
     *,

@@ -19,7 +19,7 @@ from support import clips as world
 from support.wait import wait_until
 
 from kdbatch.base.errors import UserError
-from kdbatch.bench.data.streams import BATCH_CLIPS, loader
+from kdbatch.bench.data.streams import BATCH_CLIPS, loader_stream
 from kdbatch.run.data.batch import Batch
 from kdbatch.run.data.batches import StoredVideo, TrainingBatches, iterate_batches
 from kdbatch.run.data.clip_reader import ClipReader, pack_requests, unpack_requests
@@ -316,7 +316,7 @@ def test_the_memory_of_a_reader_is_flat_over_2000_videos(
         replace(v, sample=replace(v.sample, key=f"{v.sample.key}-{i}"))
         for i, v in zip(range(2000), cycle(videos))
     ]
-    with closing(loader(many, 2, clip_reader=ClipReader(decoder=decoder))()) as made:
+    with closing(loader_stream(many, 2, clip_reader=ClipReader(decoder=decoder))()) as made:
         for _ in range(200 // BATCH_CLIPS):
             next(made)
         early = {reader: _megabytes(reader, "Anonymous") for reader in readers()}

@@ -11,7 +11,7 @@ from support.inputs import real_clips
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.progress import silent
-from kdbatch.bench.data.loose_videos import shard_loose
+from kdbatch.bench.data.loose_videos import shard_videos
 from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.decoding.decode import DECODERS, decode_each, decode_frames
 from kdbatch.run.data.decoding.frame_cache import FrameCache
@@ -195,7 +195,7 @@ def test_no_frame_of_1000_random_clips_differs_from_reading_from_the_start(
 
 @pytest.fixture(scope="module")
 def real_videos(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, Sample]]:
-    return shard_loose(real_clips(), tmp_path_factory.mktemp("real"), processes=1, progress=silent)
+    return shard_videos(real_clips(), tmp_path_factory.mktemp("real"), processes=1, progress=silent)
 
 
 @pytest.mark.parametrize("decoder", DECODERS)

@@ -175,7 +175,7 @@ def test_a_torn_file_is_noticed_and_written_anew(
         path.write_bytes(whole[: len(whole) // 2 if damage == "cut" else 0])
     assert _is_right(video, FrameCache(tmp_path, max_bytes=PLENTY))
     assert path.read_bytes() == whole
-    assert "held a damaged video" in caplog.text
+    assert "contained a damaged video" in caplog.text
 
 
 def test_no_more_than_the_limit_is_taken_and_a_run_says_so_once(
