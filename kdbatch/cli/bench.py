@@ -1,5 +1,6 @@
-"""What `kdbatch bench` does: one function per bench. Slips are told before the seconds that
-importing torch takes.
+"""The commands of `kdbatch bench`, one function each.
+
+Mistakes are reported before torch is imported, which takes seconds.
 """
 
 from contextlib import nullcontext
@@ -19,10 +20,9 @@ from kdbatch.vocab.backbones import BACKBONE_SPECS, Backbone
 def measure_data(videos: str, *, seconds: float, json: bool) -> None:
     """`kdbatch bench data`."""
     from kdbatch.bench.data.fidelity import fidelity_lines, measure_fidelity
-    from kdbatch.bench.data.loose_videos import (
-        find_videos_below,
-        shard_videos,
-    )  # PyAV, which a login node may lack
+
+    # PyAV, which a login node may lack.
+    from kdbatch.bench.data.loose_videos import find_videos_below, shard_videos
     from kdbatch.bench.data.transcode_speed import relative_transcode_speed
 
     check_seconds(seconds)
@@ -35,26 +35,26 @@ def measure_data(videos: str, *, seconds: float, json: bool) -> None:
         originals = named or make_few_toys(folder / "toys")
         if not videos:
             warn(
-                "measuring on toys, whose ratios mean little. Name a folder of real videos: kdbatch bench data --videos FOLDER"
+                "measuring on toys, whose ratios mean little. Name a folder of real videos: "
+                "kdbatch bench data --videos FOLDER"
             )
-        with nullcontext(silent) if json else progress("bench data") as tell:
-            stored = shard_videos(originals, folder, processes=0, progress=tell)
+        with nullcontext(silent) if json else progress("bench data") as report:
+            stored = shard_videos(originals, folder, processes=0, progress=report)
             fidelity = [
                 measure_fidelity(path, tar, sample)
                 for path, (tar, sample) in zip(originals, stored, strict=True)
             ]
-            share = relative_transcode_speed(originals, progress=tell)
-            bench = bench_data(originals, stored, folder=folder, seconds=seconds, progress=tell)
+            speed = relative_transcode_speed(originals, progress=report)
+            bench = bench_data(originals, stored, folder=folder, seconds=seconds, progress=report)
     sharding = DerivedNumber(
-        key="sharding", title="sharding, share of FFmpeg's speed", value=share, goal="at least 0.8"
+        key="sharding", title="sharding, share of FFmpeg's speed", value=speed, goal="at least 0.8"
     )
     bench = replace(bench, figures=(*bench.figures, sharding))
-    for line in (
-        [data_as_json(bench, stored=[vars(f) for f in fidelity])]
-        if json
-        else [*data_as_lines(bench), *fidelity_lines(fidelity)]
-    ):
-        print_line(line)
+    if json:
+        say(data_as_json(bench, stored=[vars(f) for f in fidelity]))
+        return
+    for line in [*data_as_lines(bench), *fidelity_lines(fidelity)]:
+        say(line)
 
 
 def measure_cka(
@@ -70,8 +70,8 @@ def measure_cka(
     )
     from kdbatch.bench.cka.measure import bench_cka, cka_as_json, cka_as_lines  # torch
 
-    with nullcontext(silent) if json else progress("bench cka") as tell:
-        bench = bench_cka(scale, progress=tell)
+    with nullcontext(silent) if json else progress("bench cka") as report:
+        bench = bench_cka(scale, progress=report)
     for line in [cka_as_json(bench)] if json else cka_as_lines(bench):
         print_line(line)
 
@@ -87,14 +87,13 @@ def measure_step(
 ) -> None:
     """`kdbatch bench step`; `shape` is clips of a batch, frames, pixels."""
     check_seconds(seconds)
+    kinds = [backbone] if backbone else ["r21d_10", "shufflenet_2x"]
+    stages = BENCH_STAGES
+    if stage:
+        stages = (lookup({name: name for name in BENCH_STAGES}, stage, where="--stage"),)
     scale = StepScale(
-        backbones=tuple(
-            parse_backbone(kind, width)
-            for kind in ([backbone] if backbone else ("r21d_10", "shufflenet_2x"))
-        ),
-        stages=(lookup({stage: stage for stage in BENCH_STAGES}, stage, where="--stage"),)
-        if stage
-        else BENCH_STAGES,
+        backbones=tuple(parse_backbone(kind, width) for kind in kinds),
+        stages=stages,
         batch_clips=shape[0],
         num_frames=shape[1],
         size_pixels=shape[2],
@@ -104,21 +103,21 @@ def measure_step(
 
     with (
         TemporaryDirectory(prefix="kdbatch-bench-") as name,
-        nullcontext(silent) if json else progress("bench step") as tell,
+        nullcontext(silent) if json else progress("bench step") as report,
     ):
         folder = Path(name)
         stored = shard_videos(make_few_toys(folder / "toys"), folder, processes=0, progress=silent)
-        bench = bench_step(scale, stored, progress=tell, seconds=seconds)
+        bench = bench_step(scale, stored, progress=report, seconds=seconds)
     for line in [step_as_json(bench)] if json else step_as_lines(bench):
         print_line(line)
 
 
 def parse_backbone(backbone: str, width: float) -> Backbone:
-    """The network that was asked for."""
-    lookup(BACKBONE_SPECS, backbone, where="--backbone")
+    """The backbone named on the command line."""
+    kind = lookup({kind: kind for kind in get_args(BackboneKind)}, backbone, where="--backbone")
     if not 0 < width < float("inf"):
         raise UserError(
-            f"--width: {width} of a network is none. Write a number above 0, as in --width=0.25."
+            f"--width: found {width}. The width of a network must be above 0, as in --width=0.25."
         )
     return Backbone(kind=backbone, width=width)
 
@@ -131,7 +130,7 @@ def check_seconds(seconds: float) -> None:
 
 
 def make_few_toys(folder: Path) -> list[Path]:
-    """A few small videos, for who has named none."""
+    """Make a few small videos, for a user who has named none."""
     from kdbatch.bench.data.loose_videos import find_videos_below  # as above
     from kdbatch.shard.toy.size import ToySize
     from kdbatch.shard.toy.write import write_toy

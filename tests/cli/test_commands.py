@@ -66,7 +66,7 @@ def plannable(sharded, in_tmp: Path) -> Path:
         (("bench", "step", "--backbone=r21d"), "Did you mean 'r21d_10'"),
         (("bench", "step", "--stage=distil"), "Did you mean 'distill'"),
         (("bench", "step", "--batch=2"), "at least 4 clips of 2 frames and 16 pixels"),
-        (("bench", "step", "--width=0"), "--width: 0.0 of a network is none"),
+        (("bench", "step", "--width=0"), "--width: found 0.0"),
         (("bench", "cka", "--backbone=r21d"), "--backbone: no 'r21d'. Did you mean 'r21d_10'"),
         (("bench", "cka", "--layers=relu"), "--layers: found 'relu'"),
         (("bench", "data", "--seconds=0"), "--seconds: found 0"),

@@ -1,5 +1,6 @@
-"""Other people's CKA, to compare with: each compares a network with itself on one batch, on a CPU
-or GPU as its authors show it.
+"""Other CKA libraries as baselines, called as their documentation shows.
+
+Each compares a network with itself on one batch, on a CPU or a GPU.
 """
 
 import io
@@ -22,10 +23,12 @@ def is_installed(title: str) -> bool:
 
 
 def torch_cka(model: nn.Module, clip_BCTHW: Tensor, layers: tuple[str, ...]) -> np.ndarray:
-    """PyTorch Model Compare. Its rows stand in the order in which the layers return. It refuses a
-    map with a NaN: such a map is all NaN.
+    """PyTorch Model Compare. Its rows have the order in which the layers return.
+
+    It fails on a map with a NaN; the result is then all NaN.
     """
-    from torch_cka import CKA  # noqa: PLC0415  # pyright: ignore[reportMissingImports] (nobody needs it but this bench)
+    # Imported here: only this bench needs it.
+    from torch_cka import CKA  # noqa: PLC0415  # pyright: ignore[reportMissingImports]
 
     with _quiet():
         tool = CKA(
@@ -43,10 +46,10 @@ def torch_cka(model: nn.Module, clip_BCTHW: Tensor, layers: tuple[str, ...]) -> 
 
 
 def pytorch_cka(model: nn.Module, clip_BCTHW: Tensor, layers: tuple[str, ...]) -> np.ndarray:
-    """Centered-Kernel-Alignment. Its rows stand in the order of the names."""
+    """Centered-Kernel-Alignment. Its rows have the order of the names."""
     from cka import compute_cka  # noqa: PLC0415  # pyright: ignore (as above)
 
-    # where it is not installed, a type checker takes the file beside this one for it
+    # Any, as a type checker may resolve `cka` to another module where it is not installed.
     compute: Any = compute_cka
     with _quiet():
         (value_LL,) = compute(
@@ -69,9 +72,7 @@ def _loader(clip_BCTHW: Tensor) -> DataLoader[tuple[Tensor, ...]]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """They draw progress bars and warn of what is meant here; without gradients, which one of them
-    would else keep.
-    """
+    """Hide progress bars and warnings, and disable gradients, which one of the tools would keep."""
     with (
         warnings.catch_warnings(),
         redirect_stderr(io.StringIO()),

@@ -1,9 +1,8 @@
-"""`kdbatch bench cka`: what a self map costs, beside its parts and the usual tools on the same
-layers and clips. Axes: L layers.
+"""Measures `kdbatch bench cka`: the CKA map of a network with itself, its parts, and other tools.
 
-A tool is measured twice: with the network, whose forward pass may outweigh everything, and with the
-maps given, by a stand-in for the network that hands over maps computed before. Values are held
-against the definition in double precision.
+All use the same layers and clips. A tool is measured twice: with the network, whose forward pass
+may dominate, and with given maps, by a substitute for the network that returns maps computed
+before. Values are compared with the definition in double precision. Axes: L layers.
 """
 
 import copy
@@ -35,15 +34,16 @@ from kdbatch.run.device import own_device
 from kdbatch.run.models import Classifier, build_backbone
 
 OURS = "kdbatch"
-Tool = Callable[
-    [nn.Module, Tensor, Any], np.ndarray
-]  # network, clips, layers: ours takes layer sets too
+Tool = Callable[[nn.Module, Tensor, Any], np.ndarray]
+"""Network, clips and layers (names, and for ours also a layer set) to values."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CkaRow:
-    """Medians of seconds. `to_ours` compares times of the same repeat; `difference` is the largest
-    to double precision, NaN left out.
+    """A tool or a part; medians over the repeats.
+
+    `to_ours` is the time divided by ours in the same repeat. `difference` is the largest deviation
+    from the reference in double precision, without NaN.
     """
 
     title: str
@@ -57,8 +57,8 @@ class CkaRow:
 
 @dataclass(frozen=True, kw_only=True)
 class CkaBench:
-    """What was measured. `overhead` is our time over that of the forward pass and the Gram products
-    together, which nobody can save.
+    """All rows. `overhead` is our time divided by that of the forward pass and the Gram products
+    together, which no tool can avoid.
     """
 
     setup: str
@@ -79,58 +79,61 @@ def bench_cka(scale: CkaScale, *, progress: Progress, repeats: int = 3) -> CkaBe
     clip_BCTHW = torch.randn(
         scale.num_clips, 3, scale.num_frames, scale.size_pixels, scale.size_pixels, device=device
     )
-    layers = cast(Layers, scale.layers)  # CkaScale has checked the word
+    layers = cast(Layers, scale.layers)  # CkaScale has checked it
     if scale.layers.isdigit():
         layers = choose_layers(model, clip_BCTHW, num_layers=int(scale.layers))
-    measured = _Measurements(model, clip_BCTHW, layers)
-    if isinstance(layers, tuple):
-        tools = {OURS: _ours} | {
-            title: tool for title, tool in BASELINES.items() if is_installed(title)
-        }
-        notes = [
-            f"{title} is not installed, and has no row: pip install {title}"
-            for title in BASELINES
-            if not is_installed(title)
-        ]
-    else:
-        tools, notes = (
-            {OURS: _ours},
-            [
-                "Other tools are measured on a number of layers: their time grows with its square. Type --layers=24"
-            ],
-        )
+    measurements = _Measurements(model, clip_BCTHW, layers)
+    tools, notes = _choose_tools(layers)
     for repeat in range(repeats):
         progress(repeat, repeats, "forward passes and Gram products")
-        measured.add_parts()
+        measurements.add_parts()
         for title, tool in tools.items():
             progress(repeat, repeats, title)
-            measured.add(title, tool)
+            measurements.add(title, tool)
     progress(repeats, repeats, "")
-    where = torch.cuda.get_device_name() if device.type == "cuda" else "one CPU thread"
-    network = f"{scale.backbone.kind}, width {scale.backbone.width:g}, {len(measured.reference_LL)} layers"
-    clips = f"{scale.num_clips} clips of {scale.num_frames}x{scale.size_pixels}x{scale.size_pixels}"
+    size = scale.size_pixels
     return CkaBench(
-        setup=f"{network}, {clips}, {where}",
-        rows=measured.rows(),
-        overhead=measured.overhead(),
+        setup=(
+            f"{scale.backbone.kind}, width {scale.backbone.width:g}, "
+            f"{len(measurements.reference_LL)} layers, "
+            f"{scale.num_clips} clips of {scale.num_frames}x{size}x{size}, "
+            f"{torch.cuda.get_device_name() if device.type == 'cuda' else 'one CPU thread'}"
+        ),
+        rows=measurements.rows(),
+        overhead=measurements.overhead(),
         notes=tuple(notes),
     )
 
 
+def _choose_tools(layers: Layers) -> tuple[dict[str, Tool], list[str]]:
+    """The tools to measure by title, and notes on those that are not measured."""
+    if not isinstance(layers, tuple):
+        note = (
+            "Other tools are measured on a number of layers: their time grows with its square. "
+            "Type --layers=24"
+        )
+        return {OURS: _ours}, [note]
+    tools: dict[str, Tool] = {OURS: _ours}
+    notes = []
+    for title, tool in BASELINES.items():
+        if is_installed(title):
+            tools[title] = tool
+        else:
+            notes.append(f"{title} is not installed, and has no row: pip install {title}")
+    return tools, notes
+
+
 def cka_as_lines(bench: CkaBench) -> list[str]:
-    """The table for a person."""
+    """The table as lines of text."""
     width = max(len(row.title) for row in bench.rows)
     head = f"{'':{width}}  seconds  to ours   maps given  to ours   off float64  NaN"
     lines = [bench.setup, head]
     for row in bench.rows:
-        given = (
-            f"{_cell(row.given_seconds, '.3f', 12)} {_cell(row.given_to_ours, '.1f', 7)}x"
-            if row.given_seconds
-            else " " * 21
-        )
-        error = (
-            f"{_cell(row.difference, '.1e', 13)} {row.num_nan:4}" if row.num_nan is not None else ""
-        )
+        given, error = " " * 21, ""
+        if row.given_seconds:
+            given = f"{_cell(row.given_seconds, '.3f', 12)} {_cell(row.given_to_ours, '.1f', 7)}x"
+        if row.num_nan is not None:
+            error = f"{_cell(row.difference, '.1e', 13)} {row.num_nan:4}"
         ratio = f"{row.to_ours:7.1f}x" if row.to_ours is not None else " " * 8
         lines.append(f"{row.title:{width}} {row.seconds:8.3f} {ratio} {given} {error}".rstrip())
     lines.append(f"{OURS} over forward passes and Gram products: {bench.overhead:.2f}")
@@ -138,12 +141,12 @@ def cka_as_lines(bench: CkaBench) -> list[str]:
 
 
 def cka_as_json(bench: CkaBench) -> str:
-    """The same for a program."""
+    """The results as JSON."""
     return json.dumps(asdict(bench), indent=1)
 
 
-def _cell(value: float | None, how: str, width: int) -> str:
-    return f"{value:{width}{how}}" if value is not None else f"{'-':>{width}}"
+def _cell(value: float | None, spec: str, width: int) -> str:
+    return f"{value:{width}{spec}}" if value is not None else f"{'-':>{width}}"
 
 
 def _ours(model: nn.Module, clip_BCTHW: Tensor, layers: Layers) -> np.ndarray:
@@ -151,25 +154,27 @@ def _ours(model: nn.Module, clip_BCTHW: Tensor, layers: Layers) -> np.ndarray:
 
 
 class _Measurements:
-    """Times and maps of every tool, and times of the parts."""
+    """Collects times and values of every tool, and times of the parts."""
 
     def __init__(self, model: nn.Module, clip_BCTHW: Tensor, layers: Layers) -> None:
         self.model, self.clip_BCTHW = model, clip_BCTHW
         self.layers: Layers = layers
         self.reference_LL = reference_map(model, clip_BCTHW, layers=layers)
         self.maps = capture_maps(model, clip_BCTHW, layers) if isinstance(layers, tuple) else []
-        self.forward: list[float] = []
-        self.products: list[float] = []
+        self.forward_seconds: list[float] = []
+        self.product_seconds: list[float] = []
         self.seconds: dict[str, list[float]] = {}
-        self.given: dict[str, list[float]] = {}
+        self.given_seconds: dict[str, list[float]] = {}
         self.values: dict[str, np.ndarray] = {}
 
     def add_parts(self) -> None:
-        self.forward.append(forward_seconds(self.model, self.clip_BCTHW))
-        self.products.append(product_seconds(self.model, self.clip_BCTHW, layers=self.layers))
+        self.forward_seconds.append(forward_seconds(self.model, self.clip_BCTHW))
+        self.product_seconds.append(
+            product_seconds(self.model, self.clip_BCTHW, layers=self.layers)
+        )
 
     def add(self, title: str, tool: Tool) -> None:
-        """Tools get a copy of the network: some leave their hooks in it."""
+        """Run a tool on a copy of the network, as some leave their hooks in it."""
         model = copy.deepcopy(self.model)
         seconds, self.values[title] = time_call(
             lambda: tool(model, self.clip_BCTHW, self.layers), self.clip_BCTHW.device
@@ -180,16 +185,18 @@ class _Measurements:
             seconds, _ = time_call(
                 lambda: tool(replay, self.clip_BCTHW, replay.names), self.clip_BCTHW.device
             )
-            self.given.setdefault(title, []).append(seconds)
+            self.given_seconds.setdefault(title, []).append(seconds)
 
     def overhead(self) -> float:
         return median(
-            own / (f + p)
-            for own, f, p in zip(self.seconds[OURS], self.forward, self.products, strict=True)
+            own / (forward + products)
+            for own, forward, products in zip(
+                self.seconds[OURS], self.forward_seconds, self.product_seconds, strict=True
+            )
         )
 
     def rows(self) -> tuple[CkaRow, ...]:
-        parts = [("forward passes", self.forward), ("Gram products", self.products)]
+        parts = [("forward passes", self.forward_seconds), ("Gram products", self.product_seconds)]
         return (
             *(CkaRow(title=title, seconds=median(times)) for title, times in parts),
             *map(self._row, self.seconds),
@@ -201,8 +208,10 @@ class _Measurements:
             title=title,
             seconds=median(self.seconds[title]),
             to_ours=_ratio(self.seconds[title], self.seconds[OURS]),
-            given_seconds=median(self.given[title]) if self.given else None,
-            given_to_ours=_ratio(self.given[title], self.given[OURS]) if self.given else None,
+            given_seconds=median(self.given_seconds[title]) if self.given_seconds else None,
+            given_to_ours=_ratio(self.given_seconds[title], self.given_seconds[OURS])
+            if self.given_seconds
+            else None,
             difference=float(np.nanmax(off_LL)) if np.isfinite(off_LL).any() else None,
             num_nan=int(np.isnan(off_LL).sum()),
         )

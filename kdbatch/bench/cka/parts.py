@@ -1,7 +1,6 @@
-"""What a CKA map is made of, each part alone, and the map as its definition reads. Models are in
-evaluation mode.
+"""The parts of a CKA map, each measured alone, and a reference map by definition.
 
-Axes: n clips, p columns, L layers.
+Models are in evaluation mode. Axes: n clips, p columns, L layers.
 """
 
 import time
@@ -22,13 +21,11 @@ PART_CHUNK_COLUMNS = 1 << 16
 
 
 class Replay(nn.Module):
-    """A stand-in for a network: its layers hand over maps that were computed before, one after the
-    other.
-    """
+    """A substitute for a network, whose layers return maps that were computed before."""
 
     def __init__(self, maps: Sequence[Tensor]) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(_FixedOutput(found) for found in maps)
+        self.layers = nn.ModuleList(_FixedOutput(output) for output in maps)
         self.names = tuple(f"layers.{i}" for i in range(len(maps)))
 
     def forward(self, clip_BCTHW: Tensor) -> Tensor:
@@ -38,22 +35,22 @@ class Replay(nn.Module):
 
 
 class _FixedOutput(nn.Module):
-    def __init__(self, found: Tensor) -> None:
+    def __init__(self, output: Tensor) -> None:
         super().__init__()
-        self.found = found
+        self.output = output
 
     def forward(self, clip_BCTHW: Tensor) -> Tensor:
-        return self.found
+        return self.output
 
 
 def choose_layers(model: nn.Module, clip_BCTHW: Tensor, *, num_layers: int) -> tuple[str, ...]:
-    """Names of so many convolutions, batch norms and ReLUs, evenly spread over those that run once,
-    in the order in which they return.
+    """Names of `num_layers` convolutions, batch norms and ReLUs, in the order in which they return.
 
-    Once: other tools keep one map of a module, whatever number of times it is called.
+    They are spread evenly over those that run once per forward pass: other tools keep one map per
+    module, however many times it is called.
 
     Raises:
-        UserError: the network has fewer.
+        UserError: the network has fewer of them.
     """
     names = [
         name
@@ -67,9 +64,11 @@ def choose_layers(model: nn.Module, clip_BCTHW: Tensor, *, num_layers: int) -> t
     once = [name for name in called if count[name] == 1]
     if num_layers > len(once):
         raise UserError(
-            f"--layers: {num_layers} are more than the {len(once)} that run once. Write --layers={len(once)}, or less."
+            f"--layers: {num_layers} are more than the {len(once)} that run once. "
+            f"Write --layers={len(once)}, or less."
         )
-    return tuple(once[round(i * (len(once) - 1) / (num_layers - 1))] for i in range(num_layers))
+    step = (len(once) - 1) / (num_layers - 1)
+    return tuple(once[round(i * step)] for i in range(num_layers))
 
 
 def capture_maps(model: nn.Module, clip_BCTHW: Tensor, layers: tuple[str, ...]) -> list[Tensor]:
@@ -85,8 +84,9 @@ def forward_seconds(model: nn.Module, clip_BCTHW: Tensor) -> float:
 
 
 def product_seconds(model: nn.Module, clip_BCTHW: Tensor, *, layers: Layers) -> float:
-    """Of one product X X' per layer and nothing else, each while its map is as warm as it is for
-    anybody.
+    """Time of one product X X' per layer and nothing else.
+
+    Each product runs right after its layer, so that its map is as warm in the caches as for a tool.
     """
     times: list[float] = []
 
@@ -103,9 +103,7 @@ def product_seconds(model: nn.Module, clip_BCTHW: Tensor, *, layers: Layers) -> 
 
 
 def reference_map(model: nn.Module, clip_BCTHW: Tensor, *, layers: Layers) -> np.ndarray:
-    """CKA with Song et al. 2012, eq. 5, term by term, from maps in double precision less the mean
-    of every column.
-    """
+    """CKA by Song et al. 2012, eq. 5, term by term, in double precision, from centred columns."""
     grams: list[np.ndarray] = []
 
     def multiply(name: str, output: Tensor) -> None:
@@ -120,22 +118,22 @@ def reference_map(model: nn.Module, clip_BCTHW: Tensor, *, layers: Layers) -> np
     )
     with _hooked(model, names, multiply), torch.no_grad(), exact_products():
         model(clip_BCTHW)
-    hsic_LL = np.array([[_three_terms(k, m) for m in grams] for k in grams])
+    hsic_LL = np.array([[_three_terms(k_nn, l_nn) for l_nn in grams] for k_nn in grams])
     return hsic_LL / np.sqrt(np.outer(hsic_LL.diagonal(), hsic_LL.diagonal()))
 
 
 def time_call(work: Callable[[], Result], device: torch.device) -> tuple[float, Result]:
-    """What the work took and what it gave: wall time to its end on a GPU, processor time on a CPU.
+    """Seconds that a call took, and its result: wall time on a GPU, CPU time on a CPU.
 
-    Everything here runs in one thread of this process, whose processor time is wall time where
-    nobody else wants the core.
+    Everything here runs in one thread of this process, whose CPU time equals wall time where no
+    other process uses the core.
     """
     clock = time.process_time if device.type == "cpu" else time.perf_counter
     _synchronize(device)
-    began = clock()
-    found = work()
+    start = clock()
+    result = work()
     _synchronize(device)
-    return clock() - began, found
+    return clock() - start, result
 
 
 def _synchronize(device: torch.device) -> None:
@@ -144,7 +142,7 @@ def _synchronize(device: torch.device) -> None:
 
 
 def _three_terms(k_nn: np.ndarray, l_nn: np.ndarray) -> float:
-    """HSIC_1 of Grams without diagonals, times n (n - 3)."""
+    """HSIC_1 of Gram matrices with a diagonal of 0, times n (n - 3)."""
     n = len(k_nn)
     row_k, row_l = k_nn.sum(0), l_nn.sum(0)
     return float(
@@ -156,16 +154,16 @@ def _three_terms(k_nn: np.ndarray, l_nn: np.ndarray) -> float:
 
 @contextmanager
 def _hooked(
-    model: nn.Module, names: tuple[str, ...], tell: Callable[[str, Tensor], None]
+    model: nn.Module, names: tuple[str, ...], on_output: Callable[[str, Tensor], None]
 ) -> Iterator[None]:
-    """Tells every output of the named modules while it lasts."""
+    """Call `on_output` with every output of the named modules within the context."""
     with ExitStack() as stack:
         for name in names:
-            stack.callback(
-                model.get_submodule(name).register_forward_hook(_output_hook(name, tell)).remove
-            )
+            module = model.get_submodule(name)
+            handle = module.register_forward_hook(_output_hook(name, on_output))
+            stack.callback(handle.remove)
         yield
 
 
-def _output_hook(name: str, tell: Callable[[str, Tensor], None]) -> Hook:
-    return lambda module, args, output: tell(name, output)
+def _output_hook(name: str, on_output: Callable[[str, Tensor], None]) -> Hook:
+    return lambda module, args, output: on_output(name, output)

@@ -1,6 +1,4 @@
-"""What `kdbatch bench cka` compares. Known before torch is imported, so that a slip is told at
-once.
-"""
+"""The size at which `kdbatch bench cka` measures. No torch: mistakes are reported at once."""
 
 from dataclasses import dataclass
 
@@ -10,8 +8,8 @@ from kdbatch.vocab.backbones import Backbone
 
 @dataclass(frozen=True, kw_only=True)
 class CkaScale:
-    """What is compared: `layers` is a layer set, or how many convolutions, batch norms and ReLUs,
-    evenly spread over the network.
+    """Network, layers and clips. `layers` is a layer set, or a number of convolutions, batch norms
+    and ReLUs that are spread evenly over the network.
     """
 
     backbone: Backbone
@@ -23,11 +21,12 @@ class CkaScale:
     def __post_init__(self) -> None:
         if self.num_clips < 4 or self.num_frames < 1 or self.size_pixels < 1:
             raise UserError(
-                "bench cka: --clips needs 4 or more, --frames and --pixels 1 or more, as in --clips=64 --frames=8 --pixels=32."
+                "bench cka: --clips needs 4 or more, --frames and --pixels 1 or more, as in "
+                "--clips=64 --frames=8 --pixels=32."
             )
-        if self.layers not in ("res", "act", "all") and not (
-            self.layers.isdigit() and int(self.layers) >= 3
-        ):
+        is_number = self.layers.isdigit() and int(self.layers) >= 3
+        if not is_number and self.layers not in ("res", "act", "all"):
             raise UserError(
-                f"--layers: found {self.layers!r}. Write res, act, all, or a number of layers from 3 on, as in --layers=24."
+                f"--layers: found {self.layers!r}. Write res, act, all, or a number of layers from "
+                "3 on, as in --layers=24."
             )

@@ -1,11 +1,10 @@
-"""The usual pipeline, to compare with: what MMAction2 does to a training clip, written with the
-same libraries.
+"""A baseline pipeline: the steps of MMAction2 for a training clip, with the same libraries.
 
-open-mmlab/mmaction2, mmaction/datasets/transforms/loading.py (DecordInit, SampleFrames,
+Source: open-mmlab/mmaction2, mmaction/datasets/transforms/loading.py (DecordInit, SampleFrames,
 DecordDecode) and processing.py (Resize, RandomResizedCrop, Flip, FormatShape), and
-tools/data/resize_videos.py --dense for the files that its authors advise to make first.
-Differences: pixels are normalised and become floats here, not on the device, as in its versions
-before 1.0.
+tools/data/resize_videos.py --dense for the files that its authors advise to make first. Here
+pixels are converted to float and normalised on the host, as in its versions before 1.0, not on the
+device.
 """
 
 import io
@@ -34,7 +33,7 @@ DENSE_SHORT_SIDE = 256
 
 
 class BaselineClips(Dataset[Tensor]):
-    """Random clips, one per item, as float32 CTHW. Item i is of file i, counted round and round."""
+    """Random clips, one per item, as float32 CTHW. Item i is of file i modulo their number."""
 
     def __init__(
         self,
@@ -50,16 +49,14 @@ class BaselineClips(Dataset[Tensor]):
 
     def __getitem__(self, item: int) -> Tensor:
         assert cv2 is not None
-        cv2.setNumThreads(0)  # one core per worker, as its authors set it
+        cv2.setNumThreads(0)  # one core per worker, as in MMAction2
         rng = np.random.default_rng(item)
-        reader = decord.VideoReader(
-            io.BytesIO(self.paths[item % len(self.paths)].read_bytes()), num_threads=1
-        )
+        path = self.paths[item % len(self.paths)]
+        reader = decord.VideoReader(io.BytesIO(path.read_bytes()), num_threads=1)
         span = (self.num_frames - 1) * self.stride_frames + 1
         start = int(rng.integers(max(1, len(reader) - span + 1)))
-        frame_THWC = reader.get_batch(
-            [(start + t * self.stride_frames) % len(reader) for t in range(self.num_frames)]
-        ).asnumpy()
+        frames_T = (start + np.arange(self.num_frames) * self.stride_frames) % len(reader)
+        frame_THWC = reader.get_batch(frames_T.tolist()).asnumpy()
         height, width = self._resized_shape(*frame_THWC.shape[1:3])
         frames = [
             cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR)
@@ -84,7 +81,9 @@ class BaselineClips(Dataset[Tensor]):
 
 
 def _random_box(height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """Its RandomResizedCrop: 8 to 100 % of the area, aspect 3:4 to 4:3, ten tries, else the middle."""
+    """MMAction2's RandomResizedCrop: 8 to 100 % of the area, aspect 3:4 to 4:3; ten tries, then
+    the centre.
+    """
     for _ in range(10):
         area = height * width * rng.uniform(0.08, 1.0)
         aspect = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
@@ -96,7 +95,7 @@ def _random_box(height: int, width: int, rng: np.random.Generator) -> tuple[int,
 
 
 def reencode_dense(path: Path, out_path: Path) -> None:
-    """Short side 256, a key frame every 16 frames, otherwise as x264 likes it; no sound."""
+    """Re-encode a video: short side 256, a key frame every 16 frames, x264's defaults, no sound."""
     with (
         av.open(str(path), metadata_errors="ignore") as source,
         av.open(str(out_path), "w", format="mp4") as out,

@@ -1,4 +1,4 @@
-"""How much smaller a stored video is than its original, and how much of the picture is left."""
+"""Compares stored videos with their originals: file size, and peak signal-to-noise ratio."""
 
 import io
 import math
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from kdbatch.shard.source_video import (
@@ -19,14 +20,16 @@ from kdbatch.shard.source_video import (
 from kdbatch.shard.transcode import INTERPOLATION, quarter_turns, scale_frame
 from kdbatch.vocab.shards import Sample
 
-_LEAST_ERROR = 1e-5  # squared; of pictures that are equal in every pixel, for 98 dB
+_MIN_SQUARED_ERROR = 1e-5  # used for pictures that are equal in every pixel; gives 98 dB
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fidelity:
-    """`share` is bytes stored per byte of the original. Peak signal-to-noise ratios in dB, each the
-    mean over frames, against what the same scaler makes of the original, not encoded: of all
-    colours (RGB, chroma not subsampled) and of luma.
+    """Size and quality of one stored video.
+
+    `share` is bytes stored per byte of the original. The peak signal-to-noise ratios are in dB and
+    means over frames: of RGB (chroma not subsampled) and of luma. They compare with the original
+    scaled by the same scaler and not encoded.
     """
 
     name: str
@@ -37,7 +40,7 @@ class Fidelity:
 
 
 def measure_fidelity(path: Path, tar: Path, sample: Sample) -> Fidelity:
-    """Decode an original and what `kdbatch shard` stored of it, side by side.
+    """Decode an original and its stored video side by side, and compare their frames.
 
     Raises:
         BrokenVideo: one of them cannot be decoded.
@@ -45,51 +48,55 @@ def measure_fidelity(path: Path, tar: Path, sample: Sample) -> Fidelity:
     with tar.open("rb") as file:
         file.seek(sample.offset)
         video = file.read(sample.num_bytes)
-    scaler, rgb_db, luma_db = VideoReformatter(), [], []
+    scaler = VideoReformatter()
+    decibels: list[tuple[float, float]] = []
     with translate_decode_errors():
         footage = inspect_video(path)
-        with open_video(path) as (source, stream), av.open(io.BytesIO(video), "r") as small:
-            for wanted, found in zip(
-                to_constant_rate(source.decode(stream), footage), small.decode(video=0), strict=True
-            ):
-                turns = quarter_turns(wanted)
-                width, height = (
-                    (sample.height, sample.width) if turns % 2 else (sample.width, sample.height)
-                )
-                rgb_HWC = scaler.reformat(
-                    wanted, width, height, "rgb24", interpolation=INTERPOLATION, threads=1
-                ).to_ndarray()
-                luma_HW = scale_frame(scaler, wanted, width=width, height=height).to_ndarray()[
-                    :height
-                ]
-                rgb_db.append(_decibels(np.rot90(rgb_HWC, turns), found.to_ndarray(format="rgb24")))
-                luma_db.append(
-                    _decibels(np.rot90(luma_HW, turns), found.to_ndarray()[: sample.height])
-                )
+        with open_video(path) as (source, stream), av.open(io.BytesIO(video), "r") as stored:
+            frames = to_constant_rate(source.decode(stream), footage)
+            for frame, stored_frame in zip(frames, stored.decode(video=0), strict=True):
+                decibels.append(_compare(scaler, frame, stored_frame))
+    rgb_db, luma_db = np.mean(decibels, axis=0).tolist()
     return Fidelity(
         name=path.name,
         num_frames=sample.num_frames,
         share=sample.num_bytes / path.stat().st_size,
-        rgb_db=float(np.mean(rgb_db)),
-        luma_db=float(np.mean(luma_db)),
+        rgb_db=rgb_db,
+        luma_db=luma_db,
+    )
+
+
+def _compare(
+    scaler: VideoReformatter, frame: VideoFrame, stored: VideoFrame
+) -> tuple[float, float]:
+    """Decibels of RGB and of luma of a stored frame, which is upright."""
+    turns = quarter_turns(frame)
+    width, height = stored.width, stored.height
+    if turns % 2:
+        width, height = height, width
+    rgb = scaler.reformat(frame, width, height, "rgb24", interpolation=INTERPOLATION, threads=1)
+    rgb_HWC = np.rot90(rgb.to_ndarray(), turns)
+    luma_IW = scale_frame(scaler, frame, width=width, height=height).to_ndarray()
+    luma_HW = np.rot90(luma_IW[:height], turns)
+    return (
+        _decibels(rgb_HWC, stored.to_ndarray(format="rgb24")),
+        _decibels(luma_HW, stored.to_ndarray()[: stored.height]),
     )
 
 
 def fidelity_lines(found: Sequence[Fidelity]) -> list[str]:
-    """A table for a person, with the means over videos below."""
+    """A table as lines of text, with the means over videos in the last one."""
     width = max(len("mean"), *(len(f.name) for f in found))
     lines = [f"{'':{width}}  frames  bytes of original  PSNR rgb     luma"]
     lines += [
         f"{f.name:{width}} {f.num_frames:7} {f.share:18.2f} {f.rgb_db:6.1f} dB {f.luma_db:5.1f} dB"
         for f in found
     ]
-    share, rgb, luma = (
-        float(np.mean(of_all)) for of_all in zip(*((f.share, f.rgb_db, f.luma_db) for f in found))
-    )
+    share, rgb, luma = np.mean([(f.share, f.rgb_db, f.luma_db) for f in found], axis=0)
     return [*lines, f"{'mean':{width}} {'':7} {share:18.2f} {rgb:6.1f} dB {luma:5.1f} dB"]
 
 
-def _decibels(wanted: np.ndarray, found: np.ndarray) -> float:
+def _decibels(expected: np.ndarray, actual: np.ndarray) -> float:
     """Peak signal-to-noise ratio of 8-bit pixels: 10 log10(255^2 / mean squared error)."""
-    error = float(np.mean((wanted.astype(np.float32) - found) ** 2))
-    return 10 * math.log10(255**2 / max(error, _LEAST_ERROR))
+    error = float(np.mean((expected.astype(np.float32) - actual) ** 2))
+    return 10 * math.log10(255**2 / max(error, _MIN_SQUARED_ERROR))

@@ -1,4 +1,4 @@
-"""Videos of any folder as shards of their own, to measure with."""
+"""Makes temporary shards of the videos of any folder, to measure with."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from kdbatch.vocab.shards import Sample, find_subset, load_index, load_samples
 
 
 def find_videos_below(folder: Path) -> list[Path]:
-    """Every video in a folder and the folders in it, by name.
+    """Every video in a folder and its subfolders, sorted by path.
 
     Raises:
         UserError: there is none.
@@ -25,7 +25,8 @@ def find_videos_below(folder: Path) -> list[Path]:
     )
     if not paths:
         raise UserError(
-            f"{folder}: holds no video ({' '.join(sorted(VIDEO_SUFFIXES))}). Name a folder of original videos."
+            f"{folder}: holds no video ({' '.join(sorted(VIDEO_SUFFIXES))}). Name a folder of "
+            "original videos."
         )
     return paths
 
@@ -33,20 +34,20 @@ def find_videos_below(folder: Path) -> list[Path]:
 def shard_videos(
     paths: Sequence[Path], folder: Path, *, processes: int, progress: Progress
 ) -> list[tuple[Path, Sample]]:
-    """The videos as `kdbatch shard` stores them: tar and record of each, in the order of `paths`.
+    """Store videos as `kdbatch shard` does; returns the tar and record of each, in order.
 
-    They are laid out as one class of Kinetics-400, whose files are named by an id of eleven
-    characters and two times.
+    The videos are laid out as one class of Kinetics-400, whose file names consist of an id of
+    eleven characters and two times.
 
     Raises:
         UserError: a video is broken.
     """
-    named = {
+    path_of = {
         f"train/any/loose{number:06d}_000000_000010{path.suffix}": path
         for number, path in enumerate(paths)
     }
     root, shards_dir = folder / "k400", folder / "shards"
-    for name, path in named.items():
+    for name, path in path_of.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).symlink_to(path.resolve())
     try:
@@ -58,9 +59,7 @@ def shard_videos(
         )
     except TooManyRejected as error:
         raise UserError(
-            f"{named[error.first.path]}: {error.first.reason}. Take it out of the folder."
+            f"{path_of[error.first.path]}: {error.first.reason}. Take it out of the folder."
         ) from error
-    stored = load_samples(
-        shards_dir, find_subset(load_index(shards_dir, "k400"), "train", "all", where=str(folder))
-    )
-    return sorted(stored, key=lambda found: found[1].key)
+    subset = find_subset(load_index(shards_dir, "k400"), "train", "all", where=str(folder))
+    return sorted(load_samples(shards_dir, subset), key=lambda stored: stored[1].key)

@@ -1,5 +1,6 @@
-"""The rows of `kdbatch bench data`: one way of getting training clips each. A clip is 16 frames, 2
-apart, at a random place.
+"""Measures `kdbatch bench data`: one row per method of reading training clips.
+
+A clip consists of 16 frames, 2 apart, that start at a random even frame.
 """
 
 import os
@@ -45,13 +46,13 @@ NUM_WORKERS = 2
 
 @dataclass(frozen=True, kw_only=True)
 class ReadingMethod:
-    """A row before it is measured."""
+    """A row before it is measured. `limit` is the key of the row that it cannot beat, or empty."""
 
     key: str
     title: str
     num_workers: int
     stream: Stream
-    limit: str = ""  # the key of the row that this one cannot beat
+    limit: str = ""
 
 
 def bench_data(
@@ -64,10 +65,10 @@ def bench_data(
     repeats: int = 5,
     num_videos: int = 200,
 ) -> DataBench:
-    """Measure every way, in turn, `repeats` times, each for `seconds`.
+    """Measure every method, in turn, `repeats` times, each for `seconds`.
 
-    `stored` are the same videos as shards; both are repeated to `num_videos`. `folder` takes files
-    that are made on the way.
+    `stored` are the videos of `originals` in shards; both are repeated up to `num_videos`.
+    `folder` is for temporary files.
 
     Raises:
         UserError: there is no room for the frame cache.
@@ -80,20 +81,18 @@ def bench_data(
     torch.set_num_threads(1)  # as a run on a CPU does
     with TemporaryDirectory(prefix="kdbatch-bench-", dir=_cache_parent(videos)) as frames:
         cache = FrameCache(Path(frames), max_bytes=2 * _cache_bytes(videos))
-        ways = [
+        methods = [
             *_baseline_methods(paths, folder, progress),
             *_shard_methods(videos),
             *_cache_methods(videos, cache, progress),
         ]
-        speeds = _measure_all(ways, repeats=repeats, seconds=seconds, progress=progress)
-    notes = (
-        []
-        if HAS_OPENCV
-        else ["Rows a and a2 need OpenCV, and ratios need row a: pip install 'kdbatch[bench]'"]
-    )
+        speeds = _measure_all(methods, repeats=repeats, seconds=seconds, progress=progress)
+    notes = []
+    if not HAS_OPENCV:
+        notes = ["Rows a and a2 need OpenCV, and ratios need row a: pip install 'kdbatch[bench]'"]
     rows = [
-        data_row(speeds, way.key, title=way.title, num_workers=way.num_workers, limit=way.limit)
-        for way in ways
+        data_row(speeds, m.key, title=m.title, num_workers=m.num_workers, limit=m.limit)
+        for m in methods
     ]
     return DataBench(rows=tuple(rows), figures=derive_numbers(speeds), notes=tuple(notes))
 
@@ -126,7 +125,7 @@ def _baseline_methods(
 
 
 def _shard_methods(videos: list[StoredVideo]) -> list[ReadingMethod]:
-    """Our shards by each decoder, alone and in the loader."""
+    """Shards read by each decoder, alone and in the loader, and the speed limit of decoding."""
 
     def load(key: str, title: str, stream: Stream, *, limit: str = LIMIT) -> ReadingMethod:
         return ReadingMethod(
@@ -190,9 +189,10 @@ def _cache_methods(
     for number, video in enumerate(videos):
         progress(number, len(videos), "filling the frame cache")
         if not cache.add(video.tar, video.sample):
-            room = f"{_cache_bytes(videos) / 1e9:.1f} GB"
+            needed = f"{_cache_bytes(videos) / 1e9:.1f} GB"
             raise UserError(
-                f"{cache.folder}: has no room for the frame cache, {room}. Set TMPDIR to a folder that has."
+                f"{cache.folder}: has no room for the frame cache, {needed}. Set TMPDIR to a "
+                "folder that has."
             )
 
     def from_cache(video: StoredVideo, wanted: list[int]) -> np.ndarray:
@@ -225,18 +225,20 @@ def _cache_methods(
 
 
 def _measure_all(
-    ways: Sequence[ReadingMethod], *, repeats: int, seconds: float, progress: Progress
+    methods: Sequence[ReadingMethod], *, repeats: int, seconds: float, progress: Progress
 ) -> dict[str, list[Speed]]:
-    """Every way once per repeat, in an order that changes: what else the machine does then falls on
-    all of them.
+    """Measure every method once per repeat, in a random order, so that other load on the machine
+    affects all of them.
     """
-    speeds: dict[str, list[Speed]] = {way.key: [] for way in ways}
-    chance = np.random.default_rng(0)
-    for repeat in range(repeats):
-        for place, number in enumerate(chance.permutation(len(ways))):
-            progress(repeat * len(ways) + place, repeats * len(ways), ways[number].title)
-            speeds[ways[number].key].append(measure_speed(ways[number].stream, seconds=seconds))
-    progress(repeats * len(ways), repeats * len(ways), "")
+    speeds: dict[str, list[Speed]] = {method.key: [] for method in methods}
+    rng = np.random.default_rng(0)
+    done, total = 0, repeats * len(methods)
+    for _ in range(repeats):
+        for i in rng.permutation(len(methods)):
+            progress(done, total, methods[i].title)
+            speeds[methods[i].key].append(measure_speed(methods[i].stream, seconds=seconds))
+            done += 1
+    progress(total, total, "")
     return speeds
 
 
@@ -245,12 +247,11 @@ def _cache_bytes(videos: Sequence[StoredVideo]) -> int:
 
 
 def _cache_parent(videos: Sequence[StoredVideo]) -> str | None:
-    """Memory, where it has twice the room that the frames need; else where temporary files go."""
+    """/dev/shm if it has twice the room that the frames need, else None: the default for temporary
+    files.
+    """
     memory = Path("/dev/shm")
-    if (
-        memory.is_dir()
-        and os.access(memory, os.W_OK)
-        and shutil.disk_usage(memory).free > 2 * _cache_bytes(videos)
-    ):
-        return str(memory)
-    return None
+    if not (memory.is_dir() and os.access(memory, os.W_OK)):
+        return None
+    has_room = shutil.disk_usage(memory).free > 2 * _cache_bytes(videos)
+    return str(memory) if has_room else None

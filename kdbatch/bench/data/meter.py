@@ -1,6 +1,4 @@
-"""What a stream of clips costs: processor time of this process and all that it started, read while
-they run (Linux).
-"""
+"""Measures the speed of a stream of clips by wall time and CPU time of all processes (Linux)."""
 
 import os
 import time
@@ -10,43 +8,41 @@ from dataclasses import dataclass
 from pathlib import Path
 
 Stream = Callable[[], Generator[int, None, None]]
-"""Starts a way of reading; yields how many clips have just come, without end; gives its processes
-back when it is closed.
+"""Starts an endless generator of the number of clips in each batch that was read. Closing the
+generator ends its processes.
 """
 
-WARM_BATCHES = (
-    3  # come before the clock starts: processes have started, and files have been opened once
-)
+WARM_UP_BATCHES = 3  # read before the clock starts, while processes start and files are opened
 
 
 @dataclass(frozen=True, kw_only=True)
 class Speed:
-    """Clips over a stretch of time."""
+    """Clips per second of CPU time and of wall time."""
 
     clips_per_cpu_second: float
     clips_per_second: float
 
 
 def measure_speed(stream: Stream, *, seconds: float) -> Speed:
-    """Let the stream run and count for `seconds`. Starting and ending processes is not counted.
+    """Count the clips of a stream for `seconds`, without starting and ending its processes.
 
-    From the arrival of a batch to the arrival of a batch, so that what is under way at the start
-    makes up for what is so at the end.
+    The time is measured from the arrival of one batch to that of another, so that batches in
+    progress at the start make up for those at the end.
     """
-    with closing(stream()) as arriving:
-        for _ in range(WARM_BATCHES):
-            next(arriving)
-        began, cpu_began, clips = time.monotonic(), tree_cpu_seconds(), 0
-        while time.monotonic() - began < seconds or not clips:
-            clips += next(arriving)
-        wall, cpu = time.monotonic() - began, tree_cpu_seconds() - cpu_began
+    with closing(stream()) as batch_sizes:
+        for _ in range(WARM_UP_BATCHES):
+            next(batch_sizes)
+        start, cpu_start, clips = time.monotonic(), tree_cpu_seconds(), 0
+        while time.monotonic() - start < seconds or not clips:
+            clips += next(batch_sizes)
+        wall, cpu = time.monotonic() - start, tree_cpu_seconds() - cpu_start
     return Speed(clips_per_cpu_second=clips / max(cpu, 1e-3), clips_per_second=clips / wall)
 
 
 def tree_cpu_seconds() -> float:
-    """Processor time of this process, its living descendants, and those that they have seen end.
+    """CPU time of this process, its living descendants, and those that they have waited for.
 
-    getrusage counts children only once they have ended, and those of a helper process not at all.
+    getrusage counts children only after they have ended, and children of children not at all.
     """
     ticks_of: dict[int, int] = {}
     children_of: dict[int, list[int]] = {}
@@ -60,9 +56,9 @@ def tree_cpu_seconds() -> float:
             # of its children that were waited for.
             ticks_of[int(folder.name)] = sum(map(int, fields[11:15]))
             children_of.setdefault(int(fields[1]), []).append(int(folder.name))
-    total, waiting = 0, [os.getpid()]
-    while waiting:
-        pid = waiting.pop()
+    total, pids = 0, [os.getpid()]
+    while pids:
+        pid = pids.pop()
         total += ticks_of.get(pid, 0)
-        waiting += children_of.get(pid, [])
+        pids += children_of.get(pid, [])
     return total / os.sysconf("SC_CLK_TCK")

@@ -1,4 +1,4 @@
-"""What `kdbatch bench data` found, as values, and as it is told."""
+"""Results of `kdbatch bench data`: rows, numbers derived from them, and their output formats."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,13 +9,15 @@ from kdbatch.bench.data.meter import Speed
 
 BASELINE_ROW, LIMIT, LIMIT_OF_FOUR = "a", "e.rgb", "e4.rgb"
 Speeds = Mapping[str, Sequence[Speed]]
-"""Of every row, once per repeat."""
+"""The speeds of each row, one per repeat."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataRow:
-    """Medians over the repeats. `ratio` is of clips per CPU-second to those of row `a` in the same
-    repeat, `share` to those of the row that is this one's limit; None without such a row.
+    """One reading method; medians over the repeats.
+
+    `ratio` compares clips per CPU-second with those of row `a` in the same repeat, `share` with
+    those of the row that is this one's limit; None without such a row.
     """
 
     key: str
@@ -29,8 +31,8 @@ class DataRow:
 
 @dataclass(frozen=True, kw_only=True)
 class DerivedNumber:
-    """A number that follows from the rows; `goal` says what it should be on Kinetics-400, empty
-    where nothing is asked of it.
+    """A number that follows from the rows. `goal` is what it should be on Kinetics-400; empty where
+    there is no goal.
     """
 
     key: str
@@ -41,7 +43,7 @@ class DerivedNumber:
 
 @dataclass(frozen=True, kw_only=True)
 class DataBench:
-    """What was measured, and what a reader of the numbers must know."""
+    """All rows and derived numbers, with notes that their reader needs."""
 
     rows: tuple[DataRow, ...]
     figures: tuple[DerivedNumber, ...]
@@ -49,7 +51,7 @@ class DataBench:
 
 
 def data_row(speeds: Speeds, key: str, *, title: str, num_workers: int, limit: str) -> DataRow:
-    """`limit` is the key of the row that this one cannot beat, or empty."""
+    """Medians of one row. `limit` is the key of the row that this one cannot beat, or empty."""
     return DataRow(
         key=key,
         title=title,
@@ -62,12 +64,12 @@ def data_row(speeds: Speeds, key: str, *, title: str, num_workers: int, limit: s
 
 
 def derive_numbers(speeds: Speeds) -> tuple[DerivedNumber, ...]:
-    """Every one as the median of what it was in each repeat."""
-    beyond = [
+    """Derive each number in every repeat, and take the median."""
+    beyond_ms = [
         1000 / c.clips_per_cpu_second - 1000 / b.clips_per_cpu_second
         for c, b in zip(speeds["c.pyav"], speeds["b.pyav"])
     ]
-    found = [
+    numbers = [
         DerivedNumber(
             key="share.pyav",
             title="pyav, share of the limit",
@@ -83,7 +85,7 @@ def derive_numbers(speeds: Speeds) -> tuple[DerivedNumber, ...]:
         DerivedNumber(
             key="beyond_ms",
             title="loader beyond decoding, CPU-ms per clip",
-            value=median(beyond),
+            value=median(beyond_ms),
             goal="at most 0.4",
         ),
         DerivedNumber(
@@ -98,35 +100,37 @@ def derive_numbers(speeds: Speeds) -> tuple[DerivedNumber, ...]:
             value=4 * _ratio(speeds, LIMIT, LIMIT_OF_FOUR),
         ),
     ]
-    asked = [
+    ratio_goals = [
         ("c.pyav", BASELINE_ROW, 20),
         ("c.decord", BASELINE_ROW, 9),
         ("c.pyav", "a2", 10),
         ("c.decord", "a2", 4),
         ("d.yuv", BASELINE_ROW, 100),
     ]
-    found += [
+    numbers += [
         DerivedNumber(
             key=f"{key}/{base}",
             title=f"row {key} to row {base}",
             value=_ratio(speeds, key, base),
             goal=f"at least {least}",
         )
-        for key, base, least in asked
+        for key, base, least in ratio_goals
         if base in speeds
     ]
-    return tuple(found)
+    return tuple(numbers)
 
 
 def data_as_lines(bench: DataBench) -> list[str]:
-    """The tables for a person."""
+    """Both tables as lines of text."""
     width = max(len(row.title) for row in bench.rows)
     lines = [f"{'':8} {'':{width}}  clips/CPU-s   to (a)  of limit   clips/s  workers"]
     for row in bench.rows:
         ratio = f"{row.ratio:7.1f}x" if row.ratio is not None else f"{'-':>8}"
         share = f"{row.share:8.0%}" if row.share is not None else f"{'-':>8}"
-        speeds = f"{row.clips_per_cpu_second:12.1f} {ratio}  {share} {row.clips_per_second:9.1f} {row.num_workers:8}"
-        lines.append(f"{row.key:8} {row.title:{width}} {speeds}")
+        lines.append(
+            f"{row.key:8} {row.title:{width}} {row.clips_per_cpu_second:12.1f} {ratio}  {share} "
+            f"{row.clips_per_second:9.1f} {row.num_workers:8}"
+        )
     width = max((len(figure.title) for figure in bench.figures), default=0)
     lines += [
         f"{figure.title:{width}} {figure.value:8.2f}  {figure.goal}".rstrip()
@@ -136,7 +140,7 @@ def data_as_lines(bench: DataBench) -> list[str]:
 
 
 def data_as_json(bench: DataBench, *, stored: Sequence[Mapping[str, object]] = ()) -> str:
-    """The same for a program, with what is to be told of the stored videos."""
+    """The results as JSON, with one mapping per stored video."""
     return json.dumps({**asdict(bench), "stored": list(stored)}, indent=1)
 
 

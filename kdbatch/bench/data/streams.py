@@ -1,5 +1,6 @@
-"""Ways of reading clips without end, each yielding how many came. A clip: 16 frames, 2 apart, from
-a random even frame on.
+"""Endless streams of training clips, one per reading method.
+
+A clip consists of 16 frames, 2 apart, that start at a random even frame.
 """
 
 import math
@@ -28,11 +29,11 @@ from kdbatch.vocab.views import View
 NUM_FRAMES, STRIDE_FRAMES, SIZE_PIXELS, RESIZE_PIXELS = 16, 2, 112, 128
 SPAN_FRAMES = (NUM_FRAMES - 1) * STRIDE_FRAMES + 1
 BATCH_CLIPS = 8
-ENDLESS_STEPS = 20_000  # more than anyone waits for
+ENDLESS_STEPS = 20_000  # more than any measurement reads
 
 
 def baseline_stream(paths: Sequence[Path], num_workers: int) -> Stream:
-    """The usual pipeline in torch's loader: float32 batches."""
+    """The baseline pipeline in PyTorch's DataLoader: float32 batches."""
 
     def stream() -> Generator[int, None, None]:
         clips = BaselineClips(
@@ -57,8 +58,9 @@ def single_process_stream(
     *,
     clips_per_video: int = 1,
 ) -> Stream:
-    """`get(video, wanted)` in this process, and nothing else; `wanted` are the frames of all clips,
-    each once.
+    """Call `get(video, wanted)` in this process, and nothing else.
+
+    `wanted` are the frames of all clips of the video, each once.
     """
 
     def stream() -> Generator[int, None, None]:
@@ -72,11 +74,10 @@ def single_process_stream(
 def decoding_stream(
     videos: Sequence[StoredVideo], *, decoder: str, clips_per_video: int = 1
 ) -> Stream:
-    """Frames decoded into memory that is there already, as it is in the loader."""
+    """Decode frames into memory that is already allocated, as in the loader."""
     num_frames = clips_per_video * NUM_FRAMES
-    memory = np.zeros(
-        max(num_frames * v.sample.height * v.sample.width * 3 for v in videos), np.uint8
-    )
+    num_pixels = max(v.sample.height * v.sample.width for v in videos)
+    memory = np.zeros(num_frames * num_pixels * 3, np.uint8)
 
     def get(video: StoredVideo, wanted: list[int]) -> None:
         shape = (num_frames, video.sample.height, video.sample.width, 3)
@@ -94,21 +95,20 @@ def loader_stream(
     clips_per_video: int = 1,
     augment_on: torch.device | None = None,
 ) -> Stream:
-    """The loader that training uses: cut uint8 clips; with `augment_on` also resized, flipped and
-    normalised there, by this process.
+    """The loader of training runs: cropped uint8 clips. With `augment_on`, this process also
+    augments them on that device.
     """
     view = View(num_frames=NUM_FRAMES, stride_frames=STRIDE_FRAMES, size_pixels=SIZE_PIXELS)
 
-    def choose(
-        chosen: Sequence[StoredVideo], rng: np.random.Generator
+    def sample_clips(
+        videos: Sequence[StoredVideo], rng: np.random.Generator
     ) -> tuple[list[ClipRequest], dict[str, np.ndarray]]:
-        draws = tuple(range(clips_per_video))
-        return [
-            ClipRequest(
-                frame_VT=np.stack([_random_frames(v.sample, rng) for _ in draws]), draw_V=draws
-            )
-            for v in chosen
-        ], {}
+        requests = []
+        for video in videos:
+            clips = [_random_frames(video.sample, rng) for _ in range(clips_per_video)]
+            draw_V = tuple(range(clips_per_video))
+            requests.append(ClipRequest(frame_VT=np.stack(clips), draw_V=draw_V))
+        return requests, {}
 
     def stream() -> Generator[int, None, None]:
         source = TrainingBatches(
@@ -116,7 +116,7 @@ def loader_stream(
             view=view,
             batch_clips=BATCH_CLIPS // clips_per_video,
             seed=0,
-            sample_clips=choose,
+            sample_clips=sample_clips,
             clip_reader=clip_reader,
         )
         for batch in iterate_batches(source, range(ENDLESS_STEPS), num_workers=num_workers):
@@ -130,10 +130,10 @@ def loader_stream(
 def limit_stream(
     videos: Sequence[StoredVideo], *, to_rgb: bool, clips_per_video: int = 1
 ) -> Stream:
-    """libavcodec on the needed packets, which are at hand, by a decoder that stays open; with
-    `to_rgb`, libswscale on the wanted frames.
+    """The speed limit: libavcodec alone, on packets in memory, by a decoder that stays open.
 
-    Nothing is copied out of FFmpeg's memory.
+    With `to_rgb`, libswscale also converts the wanted frames. Nothing is copied out of FFmpeg's
+    memory.
     """
 
     def stream() -> Generator[int, None, None]:
@@ -145,7 +145,7 @@ def limit_stream(
                 (context, _needed_packets(video, wanted), set(wanted) if to_rgb else set())
             )
         convert = VideoReformatter()
-        rgb: Any = VideoFormat("rgb24")  # the stubs of PyAV know names alone
+        rgb: Any = VideoFormat("rgb24")  # PyAV's stubs accept names only
         while True:
             for context, packets, converted in ready:
                 for packet in [*packets, None]:
@@ -163,17 +163,14 @@ def _random_videos(
 ) -> Iterator[tuple[StoredVideo, list[int]]]:
     rng = np.random.default_rng(0)
     while True:
-        for place in rng.permutation(len(videos)):
-            sample = videos[place].sample
-            yield (
-                videos[place],
-                np.unique([_random_frames(sample, rng) for _ in range(clips_per_video)]).tolist(),
-            )
+        for i in rng.permutation(len(videos)):
+            clips = [_random_frames(videos[i].sample, rng) for _ in range(clips_per_video)]
+            yield videos[i], np.unique(clips).tolist()
 
 
 def _random_frames(sample: Sample, rng: np.random.Generator) -> np.ndarray:
-    """From an even frame on, as clips with an even stride are read in training; a video that is too
-    short is looped.
+    """Frames of a clip that starts at an even frame, as clips with an even stride do in training. A
+    video that is too short is looped.
     """
     start = int(rng.integers(max(1, sample.num_frames - SPAN_FRAMES + 1))) & ~1
     return (start + np.arange(NUM_FRAMES) * STRIDE_FRAMES) % sample.num_frames
@@ -187,25 +184,24 @@ def _open_context(sample: Sample) -> VideoCodecContext:
 
 
 def _needed_packets(video: StoredVideo, wanted: Sequence[int]) -> list[av.Packet]:
-    """What must be decoded to see the frames `wanted`, written without the decoders that are
-    measured against it.
+    """The packets that must be decoded to get the frames `wanted`. This does not use the code of
+    the decoders that are compared with it.
     """
     sample = video.sample
     with video.tar.open("rb") as file:
         file.seek(sample.index_offset)
         groups: list[list[Packet]] = []
         for packet in unpack_index(file.read(sample.index_bytes)):
-            groups += [[]] if packet.is_key else []
+            if packet.is_key:
+                groups.append([])
             groups[-1].append(packet)
-        coded = []
+        needed = []
         for group in groups:
-            last = max(
-                (place for place, packet in enumerate(group) if packet.display_index in wanted),
-                default=-1,
-            )
+            is_wanted = [packet.display_index in wanted for packet in group]
+            last = max(np.flatnonzero(is_wanted), default=-1)
             for packet in group[: last + 1]:
                 if packet.is_needed_by_others or packet.display_index in wanted:
                     file.seek(sample.offset + packet.offset)
-                    coded.append(av.Packet(file.read(packet.size)))
-                    coded[-1].pts = packet.display_index
-    return coded
+                    needed.append(av.Packet(file.read(packet.size)))
+                    needed[-1].pts = packet.display_index
+    return needed

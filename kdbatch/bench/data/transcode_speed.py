@@ -1,4 +1,4 @@
-"""How fast sharding is, beside FFmpeg's libraries doing the same transcode and nothing else."""
+"""Compares the speed of sharding with the same transcode by FFmpeg's libraries and nothing else."""
 
 import time
 from collections.abc import Sequence
@@ -22,29 +22,31 @@ NUM_VIDEOS = 5  # the first of many: each is transcoded twice per repeat
 def relative_transcode_speed(
     paths: Sequence[Path], *, progress: Progress, repeats: int = 5
 ) -> float:
-    """The speed of sharding per core, as a share of that of `transcode_plainly`: both in this
-    process, in turn; the median of the repeats.
+    """The speed of sharding per core divided by that of `transcode_only`.
+
+    Both run in this process, in turn; the result is the median of the repeats.
 
     Raises:
         BrokenVideo, UserError: a video is broken.
     """
     paths, shares = paths[:NUM_VIDEOS], []
     for repeat in range(repeats):
-        progress(repeat, repeats, "sharding, beside FFmpeg")
+        progress(repeat, repeats, "sharding, and FFmpeg alone")
         with TemporaryDirectory(prefix="kdbatch-bench-") as name:
-            began = time.process_time()
+            start = time.process_time()
             for path in paths:
                 transcode_only(path, Path(name) / "plain.mp4")
-            halfway = time.process_time()
+            middle = time.process_time()
             shard_videos(paths, Path(name), processes=1, progress=silent)
-            shares.append((halfway - began) / (time.process_time() - halfway))
+            shares.append((middle - start) / (time.process_time() - middle))
     progress(repeats, repeats, "")
     return median(shares)
 
 
 def transcode_only(path: Path, out_path: Path) -> None:
-    """Every frame once, as it lies: decoded, scaled and encoded as `transcode` does it. Nothing is
-    checked, put on a beat or turned.
+    """Decode, scale and encode every frame once, as `transcode` does it.
+
+    Nothing is checked, frames are not resampled to a constant rate, and none is rotated.
     """
     scaler = VideoReformatter()
     with (

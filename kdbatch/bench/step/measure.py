@@ -1,6 +1,4 @@
-"""`kdbatch bench step`: clips per second of training steps, beside the usual loop and the parts of
-a step, measured in one run.
-"""
+"""Measures `kdbatch bench step`: kdbatch's training step, the usual loop, and parts of a step."""
 
 import gc
 import json
@@ -33,18 +31,19 @@ from kdbatch.run.device import own_device
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.shards import Sample
 
-GEMM = {"cpu": 1024, "cuda": 8192}  # large enough for its device to be at its best
+GEMM_SIZE = {"cpu": 1024, "cuda": 8192}  # large enough for the device to reach its peak
 BASELINE_LOOP = "usual loop, float32"
+FROM_CACHE = "kdbatch, fed by cache"
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepRow:
-    """Medians over the repeats. `ratio` is of speeds, to the usual loop in float32 in the same
-    repeat; shares are in percent.
+    """One variant of a step; medians over the repeats. Shares are in percent.
 
-    `peak_share` is of multiply-adds to those of a large matrix product; `memory_gb` is the most
-    that PyTorch gave out on a GPU for this way: its networks, its optimiser and its step, not the
-    batch that all ways share.
+    `ratio` compares the speed with that of the usual loop in float32 in the same repeat.
+    `peak_share` compares multiply-adds per second with those of a large matrix product. `memory_gb`
+    is the peak of PyTorch's allocations on a GPU for this variant: its networks, its optimiser and
+    its step, without the batch that all variants share.
     """
 
     network: str
@@ -59,8 +58,8 @@ class StepRow:
 
 @dataclass(frozen=True, kw_only=True)
 class StepBench:
-    """`overheads`: by network, the time of a distillation step over that of its parts, the
-    student's step and the teachers' forward passes, measured apart.
+    """All rows. `overheads` is, by network, the time of a distillation step divided by that of its
+    parts measured separately: the student's step and the teachers' forward passes.
     """
 
     setup: str
@@ -70,13 +69,22 @@ class StepBench:
 
 @dataclass(frozen=True, kw_only=True)
 class StepVariant:
-    """`kept_bytes` are those that stay on a GPU between two steps: weights, gradients, momenta."""
+    """A warm step. `kept_bytes` stay allocated between steps: weights, gradients, momenta."""
 
     name: str
     step: Callable[[], None]
     kept_bytes: int
     prefetcher: DevicePrefetcher | None = None
     is_step: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """One variant in one repeat. `data_wait_share` is in percent; `memory_gb` is 0 on a CPU."""
+
+    step_seconds: float
+    data_wait_share: float
+    memory_gb: float
 
 
 def bench_step(
@@ -87,10 +95,10 @@ def bench_step(
     repeats: int = 5,
     seconds: float = 0.0,
 ) -> StepBench:
-    """Measure every way of every stage and network, in turn, `repeats` times, each for `seconds`
-    and at least one step.
+    """Measure every variant of every stage and network, in turn, `repeats` times, each for
+    `seconds` and at least one step.
 
-    `stored` are videos in shards: batches are made of them, and the fed way reads them.
+    `stored` are videos in shards, which all batches are made of.
     """
     device = own_device()
     videos = [
@@ -105,46 +113,48 @@ def bench_step(
         cache = FrameCache(Path(frames), max_bytes=1 << 33)
         for number, (backbone, stage) in enumerate(pairs):
             progress(number, len(pairs), f"{backbone.title}, {stage}")
-            ways, macs = _make_variants(
+            variants, macs = _make_variants(
                 stage, backbone, videos, scale=scale, device=device, cache=cache
             )
-            taken = _time_all(ways, repeats=repeats, seconds=seconds, device=device)
+            timings = _time_all(variants, repeats=repeats, seconds=seconds, device=device)
             rows += [
-                _row(way, taken, stage, backbone, scale=scale, macs=macs, peak=peak)
-                for way in ways
-                if way.is_step
+                _row(variant, timings, stage, backbone, scale=scale, macs=macs, peak=peak)
+                for variant in variants
+                if variant.is_step
             ]
             if stage == "distill":
-                overheads[backbone.kind] = _overhead(taken)
+                overheads[backbone.kind] = _overhead(timings)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "one thread"
-    world = f"batches of {scale.title} on {device.type} ({name}), peak {peak / 1e9:.0f} billion multiply-adds per second"
-    return StepBench(setup=world, rows=tuple(rows), overheads=overheads)
+    setup = (
+        f"batches of {scale.title} on {device.type} ({name}), peak {peak / 1e9:.0f} billion "
+        "multiply-adds per second"
+    )
+    return StepBench(setup=setup, rows=tuple(rows), overheads=overheads)
 
 
 def step_as_lines(bench: StepBench) -> list[str]:
-    """The table for a person."""
+    """The table as lines of text."""
     lines = [
         bench.setup,
-        f"{'network':12} {'stage':9} {'way':22} clips/s   ratio  of peak  memory  data wait",
+        f"{'network':12} {'stage':9} {'variant':22} clips/s   ratio  of peak  memory  data wait",
     ]
     for row in bench.rows:
         peak = f"{row.peak_share:7.1f}%" if row.peak_share is not None else f"{'-':>8}"
         memory = f"{row.memory_gb:5.1f}GB" if row.memory_gb is not None else f"{'-':>7}"
         wait = f"{row.data_wait_share:9.1f}%" if row.data_wait_share is not None else f"{'-':>10}"
         lines.append(
-            f"{row.network:12} {row.stage:9} {row.variant:22} {row.clips_per_second:7.2f} {row.ratio:6.2f}x {peak} {memory} {wait}"
+            f"{row.network:12} {row.stage:9} {row.variant:22} {row.clips_per_second:7.2f} "
+            f"{row.ratio:6.2f}x {peak} {memory} {wait}"
         )
-    return [
-        *lines,
-        *(
-            f"{kind}: a distillation step takes {x:.3f} times its parts measured apart"
-            for kind, x in bench.overheads.items()
-        ),
-    ]
+    for kind, overhead in bench.overheads.items():
+        lines.append(
+            f"{kind}: a distillation step takes {overhead:.3f} times its parts measured apart"
+        )
+    return lines
 
 
 def step_as_json(bench: StepBench) -> str:
-    """The same for a program."""
+    """The results as JSON."""
     return json.dumps(asdict(bench), indent=1)
 
 
@@ -157,122 +167,101 @@ def _make_variants(
     device: torch.device,
     cache: FrameCache,
 ) -> tuple[list[StepVariant], float]:
-    """Every way of a stage, and the multiply-adds of one step."""
+    """Every variant of a stage, and the multiply-adds of one step."""
     workers = max(1, len(os.sched_getaffinity(0)) - 1) if device.type == "cuda" else 0
-    feed = make_prefetcher(
+    prefetcher = make_prefetcher(
         stage, videos, scale=scale, device=device, cache=cache, num_workers=workers
     )
-    fed = next(feed)
+    batch = next(prefetcher)
 
-    def made(*, plain: bool = False, of: str = stage) -> TrainingSetup:
-        return make_training_setup(of, backbone, scale=scale, device=device, plain=plain)
+    def setup(*, plain: bool = False, stage: str = stage) -> TrainingSetup:
+        return make_training_setup(stage, backbone, scale=scale, device=device, plain=plain)
 
-    def way(
-        name: str,
-        make: Callable[[], Callable[[], None]],
-        *,
-        feed: DevicePrefetcher | None = None,
-        is_step: bool = True,
-    ) -> StepVariant:
-        return warm_up(name, make, device=device, prefetcher=feed, is_step=is_step)
-
-    ways = [
-        way(BASELINE_LOOP, lambda: baseline_loop(made(plain=True), fed, autocast=False)),
-        way("usual loop, autocast", lambda: baseline_loop(made(plain=True), fed, autocast=True)),
-        way("kdbatch", lambda: kdbatch_loop(made(), repeat(fed))),
-        way("kdbatch, fed by cache", lambda: kdbatch_loop(made(), feed), feed=feed),
-    ]
+    steps = {
+        BASELINE_LOOP: lambda: baseline_loop(setup(plain=True), batch, autocast=False),
+        "usual loop, autocast": lambda: baseline_loop(setup(plain=True), batch, autocast=True),
+        "kdbatch": lambda: kdbatch_loop(setup(), repeat(batch)),
+        FROM_CACHE: lambda: kdbatch_loop(setup(), prefetcher),
+    }
     if device.type == "cuda":
-        ways.append(
-            way("kdbatch, compiled", lambda: kdbatch_loop(made(), repeat(fed), compiled=True))
-        )
+        steps["kdbatch, compiled"] = lambda: kdbatch_loop(setup(), repeat(batch), compiled=True)
+    parts = {}
     if stage == "distill":
-        ways.append(
-            way(
-                "student alone",
-                lambda: kdbatch_loop(made(of="finetune"), repeat(fed)),
-                is_step=False,
-            )
-        )
-        ways.append(way("teachers alone", lambda: teachers_forward(made(), fed), is_step=False))
-    return ways, multiply_adds(made(), fed)
+        parts = {
+            "student alone": lambda: kdbatch_loop(setup(stage="finetune"), repeat(batch)),
+            "teachers alone": lambda: teachers_forward(setup(), batch),
+        }
+    variants = []
+    for name, make in (steps | parts).items():
+        variant = warm_up(name, make, device=device)
+        if name == FROM_CACHE:
+            variant = replace(variant, prefetcher=prefetcher)
+        variants.append(replace(variant, is_step=name in steps))
+    return variants, multiply_adds(setup(), batch)
 
 
 def warm_up(
-    name: str,
-    make: Callable[[], Callable[[], None]],
-    *,
-    device: torch.device,
-    prefetcher: DevicePrefetcher | None = None,
-    is_step: bool = True,
+    name: str, make: Callable[[], Callable[[], None]], *, device: torch.device
 ) -> StepVariant:
-    """What `make` makes, after its first step, which compiles, chooses algorithms and fills the
-    cache.
-    """
-    gc.collect()  # networks that nobody needs must not go while this one is counted
+    """Make a step and run it once, which compiles, chooses algorithms and fills the cache."""
+    gc.collect()  # unused networks must not be freed while this one's memory is counted
     before = _allocated_bytes(device)
     step = make()
     step()
-    return StepVariant(
-        name=name,
-        step=step,
-        kept_bytes=_allocated_bytes(device) - before,
-        prefetcher=prefetcher,
-        is_step=is_step,
-    )
+    return StepVariant(name=name, step=step, kept_bytes=_allocated_bytes(device) - before)
 
 
-def multiply_adds(made: TrainingSetup, fed: DeviceBatch) -> float:
-    """Those of one step: every forward pass, and for the one with a gradient twice as many again.
+def multiply_adds(setup: TrainingSetup, device_batch: DeviceBatch) -> float:
+    """Multiply-adds of one step: every forward pass, and twice as many again for the one with a
+    gradient.
 
-    Not counted by running the backward pass: of grouped convolutions PyTorch's counter (2.15) then
-    makes 9 times the forward pass.
+    They are not counted by running the backward pass: for grouped convolutions PyTorch's counter
+    (2.15) then returns 9 times the forward pass.
     """
-    clip_VBCTHW, batch = fed
+    clip_VBCTHW, batch = device_batch
     with FlopCounterMode(display=False) as forward:
-        made.take_step(clip_VBCTHW, batch)
+        setup.take_step(clip_VBCTHW, batch)
     with FlopCounterMode(display=False) as once, torch.no_grad():
-        made.model.get_submodule("backbone")(clip_VBCTHW[0])
+        setup.model.get_submodule("backbone")(clip_VBCTHW[0])
     return forward.get_total_flops() / 2 + once.get_total_flops()
 
 
 def _time_all(
-    ways: Sequence[StepVariant], *, repeats: int, seconds: float, device: torch.device
-) -> dict[str, list[tuple[float, float, float]]]:
-    """(seconds per step, share of them without data, memory) of every way in every repeat, in an
-    order that changes.
-    """
-    taken: dict[str, list[tuple[float, float, float]]] = {way.name: [] for way in ways}
+    variants: Sequence[StepVariant], *, repeats: int, seconds: float, device: torch.device
+) -> dict[str, list[Timing]]:
+    """Time every variant in every repeat, in an order that rotates."""
+    timings: dict[str, list[Timing]] = {variant.name: [] for variant in variants}
     for turn in range(repeats):
-        for way in (*ways[turn % len(ways) :], *ways[: turn % len(ways)]):
-            taken[way.name].append(time_variant(way, seconds=seconds, device=device))
-    return taken
+        first = turn % len(variants)
+        for variant in (*variants[first:], *variants[:first]):
+            timings[variant.name].append(time_variant(variant, seconds=seconds, device=device))
+    return timings
 
 
-def time_variant(
-    way: StepVariant, *, seconds: float, device: torch.device
-) -> tuple[float, float, float]:
-    """Seconds per step, share of them without data, and the memory of this way alone, though all of
-    a stage lie on the device.
+def time_variant(variant: StepVariant, *, seconds: float, device: torch.device) -> Timing:
+    """Run a variant for `seconds`. Its memory is counted without that of the other variants, which
+    are on the device too.
     """
-    gpu = device.type == "cuda"
-    others_bytes = _allocated_bytes(device) - way.kept_bytes
-    if gpu:
+    is_gpu = device.type == "cuda"
+    others_bytes = _allocated_bytes(device) - variant.kept_bytes
+    if is_gpu:
         torch.cuda.reset_peak_memory_stats(device)
         torch.cuda.synchronize(device)
-    waited = way.prefetcher.data_wait_seconds if way.prefetcher else 0.0
-    began, count = time.perf_counter(), 0
-    while not count or time.perf_counter() - began < seconds:
-        way.step()
+    prefetcher = variant.prefetcher
+    wait_before = prefetcher.data_wait_seconds if prefetcher else 0.0
+    start, count = time.perf_counter(), 0
+    while not count or time.perf_counter() - start < seconds:
+        variant.step()
         count += 1
-    if gpu:
+    if is_gpu:
         torch.cuda.synchronize(device)
-    spent = time.perf_counter() - began
-    share = 100 * (way.prefetcher.data_wait_seconds - waited) / spent if way.prefetcher else 0.0
-    return (
-        spent / count,
-        share,
-        (torch.cuda.max_memory_allocated(device) - others_bytes) / 1e9 if gpu else 0.0,
+    elapsed = time.perf_counter() - start
+    waited = prefetcher.data_wait_seconds - wait_before if prefetcher else 0.0
+    peak_bytes = torch.cuda.max_memory_allocated(device) - others_bytes if is_gpu else 0
+    return Timing(
+        step_seconds=elapsed / count,
+        data_wait_share=100 * waited / elapsed,
+        memory_gb=peak_bytes / 1e9,
     )
 
 
@@ -281,8 +270,8 @@ def _allocated_bytes(device: torch.device) -> int:
 
 
 def _row(
-    way: StepVariant,
-    taken: dict[str, list[tuple[float, float, float]]],
+    variant: StepVariant,
+    timings: dict[str, list[Timing]],
     stage: str,
     backbone: Backbone,
     *,
@@ -290,48 +279,49 @@ def _row(
     macs: float,
     peak: float,
 ) -> StepRow:
-    second = median(s for s, _, _ in taken[way.name])
-    memory = max(m for _, _, m in taken[way.name])
+    own = timings[variant.name]
+    seconds = median(t.step_seconds for t in own)
+    ratios = [
+        base.step_seconds / t.step_seconds
+        for base, t in zip(timings[BASELINE_LOOP], own, strict=True)
+    ]
+    wait_share = median(t.data_wait_share for t in own) if variant.prefetcher else None
     return StepRow(
         network=backbone.title,
         stage=stage,
-        variant=way.name,
-        clips_per_second=scale.batch_clips / second,
-        ratio=median(
-            base / own
-            for (base, _, _), (own, _, _) in zip(taken[BASELINE_LOOP], taken[way.name], strict=True)
-        ),
-        peak_share=100 * macs / second / peak,
-        memory_gb=memory or None,
-        data_wait_share=median(share for _, share, _ in taken[way.name])
-        if way.prefetcher
-        else None,
+        variant=variant.name,
+        clips_per_second=scale.batch_clips / seconds,
+        ratio=median(ratios),
+        peak_share=100 * macs / seconds / peak,
+        memory_gb=max(t.memory_gb for t in own) or None,
+        data_wait_share=wait_share,
     )
 
 
-def _overhead(taken: dict[str, list[tuple[float, float, float]]]) -> float:
-    parts = zip(taken["kdbatch"], taken["student alone"], taken["teachers alone"], strict=True)
+def _overhead(timings: dict[str, list[Timing]]) -> float:
+    names = ("kdbatch", "student alone", "teachers alone")
+    repeats = zip(*(timings[name] for name in names), strict=True)
     return median(
-        whole / (student + teachers) for (whole, _, _), (student, _, _), (teachers, _, _) in parts
+        whole.step_seconds / (student.step_seconds + teachers.step_seconds)
+        for whole, student, teachers in repeats
     )
 
 
 def _peak_multiply_adds(device: torch.device) -> float:
-    """Multiply-adds per second of a square matrix product, in bfloat16 on a GPU and float32 on a
-    CPU: the best of five.
+    """Multiply-adds per second of a square matrix product, the best of five: in bfloat16 on a GPU,
+    in float32 on a CPU.
     """
-    size = GEMM[device.type]
-    x = torch.randn(
-        size, size, device=device, dtype=torch.bfloat16 if device.type == "cuda" else torch.float32
-    )
-    spent = []
+    size = GEMM_SIZE[device.type]
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    x = torch.randn(size, size, device=device, dtype=dtype)
+    seconds = []
     for _ in range(5):
         _ = x @ x
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        began = time.perf_counter()
+        start = time.perf_counter()
         _ = x @ x
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        spent.append(time.perf_counter() - began)
-    return size**3 / min(spent)
+        seconds.append(time.perf_counter() - start)
+    return size**3 / min(seconds)

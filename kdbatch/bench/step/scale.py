@@ -1,4 +1,4 @@
-"""The size at which training steps are measured; free of torch, so that a slip is told at once."""
+"""The size at which `kdbatch bench step` measures. No torch: mistakes are reported at once."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ BENCH_STAGES = ("finetune", "distill", "pretrain")
 
 @dataclass(frozen=True, kw_only=True)
 class StepScale:
-    """Networks, stages, and the shape of a batch; the defaults are the study's."""
+    """Networks, stages, and the shape of a batch; the defaults are those of the study."""
 
     backbones: tuple[Backbone, ...]
     stages: tuple[str, ...] = BENCH_STAGES

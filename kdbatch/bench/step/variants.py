@@ -1,5 +1,6 @@
-"""Ways of taking a training step: ours, the usual loop, and the parts that a step is made of. Each
-is called once per step.
+"""Variants of a training step: kdbatch's, that of the usual loop, and the parts of a step.
+
+Each returns a function that is called once per step.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -28,9 +29,8 @@ from kdbatch.vocab.shards import Subset
 from kdbatch.vocab.tasks import TASKS
 
 NUM_CLASSES, NUM_TEACHERS, TASK = 101, 2, "rspnet"
-SCHEDULE = Schedule(
-    epochs=1, batch_clips=8, lr=1e-4
-)  # so low a rate that any number of steps on one batch stays finite
+# The learning rate is so low that any number of steps on one batch stays finite.
+SCHEDULE = Schedule(epochs=1, batch_clips=8, lr=1e-4)
 _NOWHERE = Subset(
     dataset="ucf101", split="train01", num_places=0, num_classes=NUM_CLASSES, digest=""
 )
@@ -38,7 +38,7 @@ _NOWHERE = Subset(
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSetup:
-    """What a stage trains, and its step. `teachers` are those of a distillation."""
+    """The network that a stage trains, its step, and the teachers of a distillation."""
 
     model: nn.Module
     take_step: StepFunction
@@ -48,21 +48,25 @@ class TrainingSetup:
 def make_training_setup(
     stage: str, backbone: Backbone, *, scale: StepScale, device: torch.device, plain: bool = False
 ) -> TrainingSetup:
-    """A network of random weights with the step of `stage`; `plain`: in PyTorch's default memory
-    format, as people leave it.
+    """A network with random weights and the step of `stage`. With `plain`, its weights have
+    PyTorch's default memory format.
     """
     torch.manual_seed(0)
 
-    def placed(model: nn.Module) -> nn.Module:
+    def to_device(model: nn.Module) -> nn.Module:
         model = model.to(device)
-        return model.to(memory_format=torch.contiguous_format) if plain else model  # pyright: ignore[reportCallIssue]
+        if plain:  # PyTorch's stubs do not know this overload
+            model = model.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
+        return model
 
     def classifier() -> nn.Module:
-        return placed(Classifier(build_backbone(backbone), num_classes=NUM_CLASSES, dropout=0.5))
+        return to_device(Classifier(build_backbone(backbone), num_classes=NUM_CLASSES, dropout=0.5))
 
     if stage == "pretrain":
         task, pretext = TASKS[TASK].at_complexity(1), PRETEXTS[TASK]
-        model = placed(pretext.build_model(task, lambda: build_backbone(backbone), SINGLE_PROCESS))
+        model = to_device(
+            pretext.build_model(task, lambda: build_backbone(backbone), SINGLE_PROCESS)
+        )
         return TrainingSetup(
             model=model, take_step=lambda clip, batch: pretext.step(model, clip, batch, task)
         )
@@ -88,42 +92,45 @@ def make_training_setup(
 
 
 def kdbatch_loop(
-    made: TrainingSetup, fed: Iterator[DeviceBatch], *, compiled: bool = False
+    setup: TrainingSetup, device_batches: Iterator[DeviceBatch], *, compiled: bool = False
 ) -> Callable[[], None]:
-    """The step of run/train/loop.py, on what `fed` gives."""
-    made.model.train()
-    for network in (made.model, *made.teachers) if compiled else ():
+    """The step of run/train/loop.py, on the batches of `device_batches`."""
+    setup.model.train()
+    for network in (setup.model, *setup.teachers) if compiled else ():
         compile_layers(network)
-    optimizer, ledger = make_optimizer(made.model, SCHEDULE), MetricBuffer()
+    optimizer, metrics = make_optimizer(setup.model, SCHEDULE), MetricBuffer()
 
     def step() -> None:
-        coming = next(fed)
+        device_batch = next(device_batches)
         numbers = compute_gradients(
-            made.model,
-            made.take_step,
-            coming,
+            setup.model,
+            setup.take_step,
+            device_batch,
             num_parts=1,
             group=SINGLE_PROCESS,
             stop_asked=lambda: False,
         )
         optimizer.step()
-        ledger.append(0, numbers, rate=SCHEDULE.lr, num_clips=len(coming[1].keys))
-        if len(ledger) >= SYNC_STEPS[coming[0].device.type]:
-            ledger.flush()
+        metrics.append(0, numbers, rate=SCHEDULE.lr, num_clips=len(device_batch[1].keys))
+        if len(metrics) >= SYNC_STEPS[device_batch[0].device.type]:
+            metrics.flush()
 
     return step
 
 
-def baseline_loop(made: TrainingSetup, fed: DeviceBatch, *, autocast: bool) -> Callable[[], None]:
-    """The loop of torchvision's references (references/video_classification/train.py:
-    train_one_epoch), written anew: PyTorch's own optimiser with its defaults, a scaler of the loss
-    with automatic mixed precision, and numbers that are read in every step.
+def baseline_loop(
+    setup: TrainingSetup, device_batch: DeviceBatch, *, autocast: bool
+) -> Callable[[], None]:
+    """The usual loop: torchvision, references/video_classification/train.py:train_one_epoch.
+
+    PyTorch's own optimiser with its defaults, a gradient scaler with automatic mixed precision, and
+    metrics that are read in every step.
     """
-    made.model.train()
-    clip_VBCTHW, batch = fed
+    setup.model.train()
+    clip_VBCTHW, batch = device_batch
     device = clip_VBCTHW.device
     optimizer = torch.optim.SGD(
-        made.model.parameters(),
+        setup.model.parameters(),
         lr=SCHEDULE.lr,
         momentum=SCHEDULE.momentum,
         weight_decay=SCHEDULE.weight_decay,
@@ -133,26 +140,26 @@ def baseline_loop(made: TrainingSetup, fed: DeviceBatch, *, autocast: bool) -> C
 
     def step() -> None:
         with torch.autocast(device.type, dtype=half, enabled=autocast):
-            taken = made.take_step(clip_VBCTHW, batch)
+            output = setup.take_step(clip_VBCTHW, batch)
         optimizer.zero_grad()
-        scaler.scale(taken.loss).backward()
+        scaler.scale(output.loss).backward()
         scaler.step(optimizer)
         scaler.update()
-        _ = [taken.loss.item(), taken.report["accuracy"].item()]
+        _ = [output.loss.item(), output.report["accuracy"].item()]
 
     return step
 
 
-def teachers_forward(made: TrainingSetup, fed: DeviceBatch) -> Callable[[], None]:
+def teachers_forward(setup: TrainingSetup, device_batch: DeviceBatch) -> Callable[[], None]:
     """The forward passes of the teachers of a distillation."""
-    clip_VBCTHW, _ = fed
+    clip_VBCTHW, _ = device_batch
 
     @torch.no_grad()
     def step() -> None:
         with torch.autocast(
             clip_VBCTHW.device.type, dtype=torch.bfloat16, enabled=clip_VBCTHW.is_cuda
         ):
-            for teacher in made.teachers:
+            for teacher in setup.teachers:
                 teacher(clip_VBCTHW[0])
 
     return step
@@ -167,22 +174,22 @@ def make_prefetcher(
     cache: FrameCache,
     num_workers: int,
 ) -> DevicePrefetcher:
-    """Batches of `stage` without end: read from the cache, augmented, on the device."""
+    """Endless batches of `stage`: read through the cache, augmented, on the device."""
     task = TASKS[TASK].at_complexity(1)
 
-    def choose(
-        chosen: Sequence[StoredVideo], rng: np.random.Generator
+    def sample_clips(
+        videos: Sequence[StoredVideo], rng: np.random.Generator
     ) -> tuple[list[ClipRequest], dict[str, np.ndarray]]:
         if stage == "pretrain":
-            return PRETEXTS[TASK].sample_clips(chosen, task, scale.view, rng)
-        return [random_clip(video.sample, scale.view, rng) for video in chosen], {}
+            return PRETEXTS[TASK].sample_clips(videos, task, scale.view, rng)
+        return [random_clip(video.sample, scale.view, rng) for video in videos], {}
 
     source = TrainingBatches(
         videos,
         view=scale.view,
         batch_clips=scale.batch_clips,
         seed=0,
-        sample_clips=choose,
+        sample_clips=sample_clips,
         clip_reader=ClipReader(decoder="pyav", cache=cache),
     )
     return DevicePrefetcher(
