@@ -51,10 +51,10 @@ def measure_data(videos: str, *, seconds: float, json: bool) -> None:
     )
     bench = replace(bench, figures=(*bench.figures, sharding))
     if json:
-        say(data_as_json(bench, stored=[vars(f) for f in fidelity]))
+        print_line(data_as_json(bench, stored=[vars(f) for f in fidelity]))
         return
     for line in [*data_as_lines(bench), *fidelity_lines(fidelity)]:
-        say(line)
+        print_line(line)
 
 
 def measure_cka(
@@ -114,7 +114,7 @@ def measure_step(
 
 def parse_backbone(backbone: str, width: float) -> Backbone:
     """The backbone named on the command line."""
-    kind = lookup({kind: kind for kind in get_args(BackboneKind)}, backbone, where="--backbone")
+    lookup(BACKBONE_SPECS, backbone, where="--backbone")
     if not 0 < width < float("inf"):
         raise UserError(
             f"--width: found {width}. The width of a network must be above 0, as in --width=0.25."
@@ -131,7 +131,7 @@ def check_seconds(seconds: float) -> None:
 
 def make_few_toys(folder: Path) -> list[Path]:
     """Make a few small videos, for a user who has named none."""
-    from kdbatch.bench.data.loose_videos import find_videos_below  # as above
+    from kdbatch.bench.data.loose_videos import find_videos_below  # PyAV
     from kdbatch.shard.toy.size import ToySize
     from kdbatch.shard.toy.write import write_toy
 

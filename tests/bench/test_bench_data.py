@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from support import clips as world
+from support import clips
 from support.wait import wait_until
 
 from kdbatch.base.progress import silent
@@ -35,7 +35,7 @@ from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.decoding.decode import DECODERS, decode_frames
 from kdbatch.shard.toy.write import write_toy
 
-SIZE = replace(world.SIZE, k400_train=1, min_frames=36, max_frames=44)
+SIZE = replace(clips.SIZE, k400_train=1, min_frames=36, max_frames=44)
 
 
 @pytest.fixture(scope="module")
@@ -166,10 +166,10 @@ def test_the_dense_files_have_a_key_frame_every_sixteen_and_all_frames(
     not HAS_OPENCV, reason="the usual pipeline needs OpenCV: pip install 'kdbatch[bench]'"
 )
 def test_the_usual_pipeline_gives_normalised_square_clips(originals: list[Path]) -> None:
-    clips = BaselineClips(
+    dataset = BaselineClips(
         originals, num_frames=16, stride_frames=2, size_pixels=112, resize_pixels=128
     )
-    found = clips[0], clips[0], clips[2]
+    found = dataset[0], dataset[0], dataset[2]
     assert found[0].shape == (3, 16, 112, 112) and found[0].dtype == torch.float32
     assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
     assert -2.1 < float(found[0].min()) < float(found[0].max()) < 2.9  # 0 and 255, normalised

@@ -1,3 +1,5 @@
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from kdbatch.vocab.tasks import TASKS
 from kdbatch.vocab.views import CENTER_CROP, THREE_CROPS, Augment
 
 CPU = torch.device("cpu")
+CROPS: tuple[Literal["random"], Literal["center"]] = ("random", "center")
 
 
 def _clip(seed: int = 0, height: int = 20, width: int = 30) -> np.ndarray:
@@ -49,10 +52,10 @@ def test_a_drawn_box_lies_in_the_frame_and_has_the_asked_area(
     st.integers(8, 200),
     st.integers(8, 200),
     st.integers(0, 2**32),
-    st.sampled_from(["random", "center"]),
+    st.sampled_from(CROPS),
 )
 def test_a_square_crop_has_the_asked_side_and_a_random_one_reaches_every_place(
-    height: int, width: int, seed: int, crop: str
+    height: int, width: int, seed: int, crop: Literal["random", "center"]
 ) -> None:
     draw = sample_augment(
         Augment(crop=crop, square_side=0.875),

@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import clips as world
+from support import clips
 
 from kdbatch.base.errors import UserError
 from kdbatch.run.data.batch import BatchPlan
@@ -117,7 +117,7 @@ def test_batches_that_can_be_shared_evenly_are_the_same_for_any_number_of_proces
 def test_every_video_once_per_epoch_in_an_order_of_its_own(
     num_videos: int, batch_clips: int, epoch: int
 ) -> None:
-    source = world.source_of(videos(num_videos), batch_clips=batch_clips)
+    source = clips.source_of(videos(num_videos), batch_clips=batch_clips)
     steps = range(epoch * source.steps_per_epoch, (epoch + 1) * source.steps_per_epoch)
     keys = [source.plan(step).keys for step in steps]
     assert sorted(chain.from_iterable(keys)) == sorted(f"v{i}" for i in range(num_videos))
@@ -127,21 +127,21 @@ def test_every_video_once_per_epoch_in_an_order_of_its_own(
 
 
 def test_a_plan_is_the_same_from_every_step_that_a_run_may_resume_at() -> None:
-    through = world.source_of(videos(17), batch_clips=5)
+    through = clips.source_of(videos(17), batch_clips=5)
     whole = [wanted(through.plan(step)) for step in range(12)]
     for start in range(12):
-        resumed = world.source_of(videos(17), batch_clips=5)
+        resumed = clips.source_of(videos(17), batch_clips=5)
         assert [wanted(resumed.plan(step)) for step in range(start, 12)] == whole[start:]
 
 
 def test_every_step_of_every_epoch_draws_for_itself() -> None:
-    source = world.source_of(videos(12), batch_clips=4)
+    source = clips.source_of(videos(12), batch_clips=4)
     draws = [str(source.plan(step).augment_params) for step in range(3 * source.steps_per_epoch)]
     assert len(set(draws)) == len(draws) == 9
 
 
 def test_another_seed_gives_other_clips_in_another_order() -> None:
-    one, other = (world.source_of(videos(30), seed=seed).plan(0) for seed in (0, 1))
+    one, other = (clips.source_of(videos(30), seed=seed).plan(0) for seed in (0, 1))
     assert one.keys != other.keys and one.augment_params != other.augment_params
 
 
@@ -151,9 +151,9 @@ def test_processes_that_train_together_make_the_batch_that_one_alone_would(
     world_size: int, share: int, num_steps: int
 ) -> None:
     all_videos = videos(world_size * share * num_steps)
-    alone = world.source_of(all_videos, batch_clips=world_size * share)
+    alone = clips.source_of(all_videos, batch_clips=world_size * share)
     together = [
-        world.source_of(all_videos, batch_clips=world_size * share, rank=r, world_size=world_size)
+        clips.source_of(all_videos, batch_clips=world_size * share, rank=r, world_size=world_size)
         for r in range(world_size)
     ]
     for step in range(2 * num_steps):
@@ -175,7 +175,7 @@ def test_shares_are_of_equal_length_in_every_step(
     num_videos: int, batch_clips: int, world_size: int
 ) -> None:
     sources = [
-        world.source_of(videos(num_videos), batch_clips=batch_clips, rank=r, world_size=world_size)
+        clips.source_of(videos(num_videos), batch_clips=batch_clips, rank=r, world_size=world_size)
         for r in range(world_size)
     ]
     assert len({source.steps_per_epoch for source in sources}) == 1
@@ -191,11 +191,11 @@ def test_more_processes_than_clips_is_one_line() -> None:
     with pytest.raises(
         UserError, match="batches of 4 clips cannot be shared by 8 GPUs. Lower gpus"
     ):
-        world.source_of(videos(30), batch_clips=4, rank=0, world_size=8)
+        clips.source_of(videos(30), batch_clips=4, rank=0, world_size=8)
 
 
 def test_clips_lie_in_memory_one_after_the_other_and_share_what_they_are_asked_to() -> None:
-    plan = world.source_of(videos(5), num_clips=3).plan(0)
+    plan = clips.source_of(videos(5), num_clips=3).plan(0)
     sizes = [t * h * w * c for t, h, w, c in plan.shapes]
     assert [offset for reading in plan.requests for offset in reading.offsets] == np.cumsum(
         [0, *sizes[:-1]]
@@ -218,22 +218,22 @@ def test_a_speed_task_still_starts_at_odd_frames() -> None:
 
 def test_short_videos_are_left_out_and_counted(shards_dir: Path) -> None:
     subset = find_subset(load_index(shards_dir, "k400"), "train", "all", where="here")
-    lengths = [video.sample.num_frames for video in world.videos_of(shards_dir)]
+    lengths = [video.sample.num_frames for video in clips.videos_of(shards_dir)]
     need = sorted(lengths)[len(lengths) // 2]
-    usable, num_short = load_videos(shards_dir, subset, view=world.VIEW, need_frames=need)
+    usable, num_short = load_videos(shards_dir, subset, view=clips.VIEW, need_frames=need)
     assert len(usable) == sum(length >= need for length in lengths) > 0
     assert num_short == sum(length < need for length in lengths) > 0
     with pytest.raises(UserError, match=f"none of {len(lengths)} videos has the 99 frames"):
-        load_videos(shards_dir, subset, view=world.VIEW, need_frames=99)
+        load_videos(shards_dir, subset, view=clips.VIEW, need_frames=99)
 
 
 def test_an_evaluation_reads_every_video_once_in_order(shards_dir: Path) -> None:
-    stored = world.videos_of(shards_dir)
+    stored = clips.videos_of(shards_dir)
     source = EvaluationBatches(
         stored,
-        view=world.VIEW,
+        view=clips.VIEW,
         videos_per_batch=5,
-        request=lambda sample: evenly_spaced_clips(sample, world.VIEW, 3),
+        request=lambda sample: evenly_spaced_clips(sample, clips.VIEW, 3),
         clip_reader=ClipReader(decoder="pyav"),
     )
     read = list(iterate_batches(source, range(len(source)), num_workers=0))
@@ -242,7 +242,7 @@ def test_an_evaluation_reads_every_video_once_in_order(shards_dir: Path) -> None
 
 
 def test_a_batch_on_its_way_is_what_its_clips_are(shards_dir: Path) -> None:
-    batch = world.source_of(world.videos_of(shards_dir))[0]
+    batch = clips.source_of(clips.videos_of(shards_dir))[0]
     assert batch.memory_N is not None
     assert torch.equal(torch.cat([clip.flatten() for clip in batch.clips]), batch.memory_N)
     found = batch.views(size_pixels=16, device=torch.device("cpu"))
@@ -251,4 +251,4 @@ def test_a_batch_on_its_way_is_what_its_clips_are(shards_dir: Path) -> None:
 
 @pytest.fixture(scope="module")
 def shards_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return world.make_shards(tmp_path_factory.mktemp("data"))
+    return clips.make_shards(tmp_path_factory.mktemp("data"))

@@ -50,14 +50,14 @@ def _slow(clip_CTHW: np.ndarray, draw: AugmentParams) -> np.ndarray:
     return out
 
 
+def _colour_factors(rng: np.random.Generator) -> tuple[float, float, float, float]:
+    brightness, contrast, saturation = rng.uniform(0.6, 1.4, 3).tolist()
+    return brightness, contrast, saturation, float(rng.uniform(-0.5, 0.5))
+
+
 def test_a_batch_is_coloured_as_its_pixels_are_one_by_one() -> None:
     rng = np.random.default_rng(3)
-    draws = [
-        AugmentParams(
-            BOX, False, bool(i % 3 == 0), *rng.uniform(0.6, 1.4, 3), float(rng.uniform(-0.5, 0.5))
-        )
-        for i in range(6)
-    ]
+    draws = [AugmentParams(BOX, False, bool(i % 3 == 0), *_colour_factors(rng)) for i in range(6)]
     clip = _clip(num=6)
     expected = np.stack([_slow(c.numpy(), d) for c, d in zip(clip, draws, strict=True)])
     assert np.allclose(apply_colour(clip.clone(), draws).numpy(), expected, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Reading by real processes."""
+"""Batches read by real worker processes."""
 
 import gc
 import os
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support import clips as world
+from support import clips
 from support.wait import wait_until
 
 from kdbatch.base.errors import UserError
@@ -39,13 +39,13 @@ QUICK_SHARES = (
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> list[StoredVideo]:
-    return world.videos_of(world.make_shards(tmp_path_factory.mktemp("loader")))
+    return clips.videos_of(clips.make_shards(tmp_path_factory.mktemp("loader")))
 
 
 @pytest.fixture(autouse=True)
-def readers() -> Iterator[Callable[[], list[int]]]:
-    """The processes that a test has started. Afterwards there is none, and no open file: the ring
-    has no name, so it is gone with the last file number that stands for it.
+def workers() -> Iterator[Callable[[], list[int]]]:
+    """The worker processes that a test has started. Checks that none is left afterwards, and no open
+    file: the buffer has no name, so it is freed with its last file descriptor.
     """
     before, others = _open_files(), _children()
 
@@ -87,9 +87,9 @@ def _equal(a: Batch, b: Batch) -> bool:
 def test_batches_are_the_same_whoever_reads_them_and_from_any_step(
     videos: list[StoredVideo], num_workers: int
 ) -> None:
-    source = world.source_of(videos)
+    source = clips.source_of(videos)
     here = list(iterate_batches(source, range(2 * source.steps_per_epoch), num_workers=0))
-    start = num_workers + 1
+    step = start = num_workers + 1
     for step, batch in enumerate(
         iterate_batches(source, range(start, len(here)), num_workers=num_workers), start
     ):
@@ -115,9 +115,9 @@ def test_processes_that_train_together_read_their_shares_and_nothing_else(
     """Of every process what it would read, by so many workers of its own for the last one; together
     it is what one process would read.
     """
-    alone = world.source_of(videos[: 2 * world_size], batch_clips=world_size)
+    alone = clips.source_of(videos[: 2 * world_size], batch_clips=world_size)
     sources = [
-        world.source_of(alone.videos, batch_clips=world_size, rank=r, world_size=world_size)
+        clips.source_of(alone.videos, batch_clips=world_size, rank=r, world_size=world_size)
         for r in range(world_size)
     ]
     shares = [list(iterate_batches(source, range(3), num_workers=0)) for source in sources[:-1]]
@@ -127,30 +127,30 @@ def test_processes_that_train_together_read_their_shares_and_nothing_else(
         assert len({len(of_rank) for of_rank in shares}) == 1
         for rank, part in enumerate(of_rank[step] for of_rank in shares):
             assert part.keys == whole.keys[rank::world_size]
-            mine = [
+            expected = [
                 clip
                 for i in range(rank, len(whole.keys), world_size)
                 for clip in whole.clips[2 * i : 2 * i + 2]
             ]
-            assert all(torch.equal(x, y) for x, y in zip(part.clips, mine, strict=True))
+            assert all(torch.equal(x, y) for x, y in zip(part.clips, expected, strict=True))
 
 
 def test_batches_that_are_kept_stay_what_they_were(videos: list[StoredVideo]) -> None:
-    """More of them than the ring has room for."""
-    source = world.source_of(videos)
+    """More of them than the buffer has room for."""
+    source = clips.source_of(videos)
     steps = range(5 * (PREFETCH_BATCHES + 3))
     kept = list(iterate_batches(source, steps, num_workers=1))
     assert all(_equal(batch, source[step]) for step, batch in zip(steps, kept, strict=True))
 
 
 def test_no_steps_start_no_process(videos: list[StoredVideo]) -> None:
-    assert list(iterate_batches(world.source_of(videos), range(0), num_workers=2)) == []
+    assert list(iterate_batches(clips.source_of(videos), range(0), num_workers=2)) == []
 
 
 def test_only_the_batches_that_are_asked_for_and_a_few_ahead_are_planned(
     videos: list[StoredVideo],
 ) -> None:
-    source, planned = world.source_of(videos), []
+    source, planned = clips.source_of(videos), []
 
     def plan(step: int):
         planned.append(step)
@@ -163,48 +163,49 @@ def test_only_the_batches_that_are_asked_for_and_a_few_ahead_are_planned(
 
 
 def test_leaving_early_ends_the_processes(
-    videos: list[StoredVideo], readers: Callable[[], list[int]]
+    videos: list[StoredVideo], workers: Callable[[], list[int]]
 ) -> None:
-    made = iterate_batches(world.source_of(videos), range(1000), num_workers=2)
+    made = iterate_batches(clips.source_of(videos), range(1000), num_workers=2)
     next(made)
-    assert len(readers()) == 2
+    assert len(workers()) == 2
     del made
 
 
-def test_leaving_early_is_quiet_whatever_the_processes_do_at_that_moment(
+def test_leaving_early_is_quiet_whatever_the_workers_do_at_that_moment(
     videos: list[StoredVideo], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Half of the times they wait for more work, half of the times it lies there."""
-    plan = world.source_of(videos).plan(0)
-    ring = SharedBuffer(1 << 24)
+    plan = clips.source_of(videos).plan(0)
+    buffer = SharedBuffer(1 << 24)
     for i in range(12):
-        with WorkerPool(2, buffer=ring, clip_reader=ClipReader(decoder="pyav")) as readers:
-            orders = [readers.submit(plan.requests, plan.num_bytes) for _ in range(4)]
-            assert orders[0] is not None and orders[-1] is not None
-            readers.wait(orders[-1 if i % 2 else 0])
+        with WorkerPool(2, buffer=buffer, clip_reader=ClipReader(decoder="pyav")) as pool:
+            submitted = [pool.submit(plan.requests, plan.num_bytes) for _ in range(4)]
+            pending = submitted[-1 if i % 2 else 0]
+            assert pending is not None
+            pool.wait(pending)
             time.sleep(0.001 * i)
-        del orders
-    ring.close()
+        del submitted, pending
+    buffer.close()
     assert capfd.readouterr().err == ""
 
 
-def test_a_damaged_tar_is_told_at_the_batch_that_needs_it(
+def test_a_damaged_tar_is_reported_at_the_batch_that_needs_it(
     videos: list[StoredVideo], tmp_path: Path
 ) -> None:
     bad = tmp_path / "bad.tar"
     bad.write_bytes(bytes(1000))
-    whole = world.source_of(videos)
+    whole = clips.source_of(videos)
     last = whole.plan(whole.steps_per_epoch - 1).keys[0]
-    source = world.source_of(
+    source = clips.source_of(
         [StoredVideo(bad, v.sample) if v.sample.key == last else v for v in videos]
     )
-    told, told_here = (_told(source, num_workers) for num_workers in (2, 0))
-    assert told == told_here
-    assert f"{bad}: {last} cannot be read (the tar is cut short)" in told[1]
-    assert told[0] == whole.steps_per_epoch - 1 > 0
+    error, error_here = (_error_of(source, num_workers) for num_workers in (2, 0))
+    assert error == error_here
+    assert f"{bad}: {last} cannot be read (the tar is cut short)" in error[1]
+    assert error[0] == whole.steps_per_epoch - 1 > 0
 
 
-def _told(source: TrainingBatches, num_workers: int) -> tuple[int, str]:
+def _error_of(source: TrainingBatches, num_workers: int) -> tuple[int, str]:
     """How many batches came before the error, and the error."""
     num = 0
     try:
@@ -214,44 +215,44 @@ def _told(source: TrainingBatches, num_workers: int) -> tuple[int, str]:
             num = step
     except UserError as error:
         return num, str(error)
-    raise AssertionError("nothing was told")
+    raise AssertionError("there was no error")
 
 
-def test_a_killed_process_is_noticed_and_told(
-    videos: list[StoredVideo], readers: Callable[[], list[int]]
+def test_a_killed_process_is_noticed_and_error_of(
+    videos: list[StoredVideo], workers: Callable[[], list[int]]
 ) -> None:
-    made = iterate_batches(world.source_of(videos), range(10_000), num_workers=2)
+    made = iterate_batches(clips.source_of(videos), range(10_000), num_workers=2)
     next(made)
-    os.kill(readers()[0], signal.SIGKILL)
+    os.kill(workers()[0], signal.SIGKILL)
     with pytest.raises(UserError, match="killed by SIGKILL.*Raise memory_gb"):
         for _ in made:
             pass
 
 
-def test_a_fault_of_ours_comes_with_its_trace(videos: list[StoredVideo]) -> None:
-    plan = world.source_of(videos).plan(0)
-    ring = SharedBuffer(1 << 22)
-    with WorkerPool(1, buffer=ring, clip_reader=ClipReader(decoder="pyav")) as readers:
-        order = readers.submit(plan.requests, plan.num_bytes // 2)
-        assert order is not None
+def test_a_bug_in_a_worker_is_raised_with_its_traceback(videos: list[StoredVideo]) -> None:
+    plan = clips.source_of(videos).plan(0)
+    buffer = SharedBuffer(1 << 22)
+    with WorkerPool(1, buffer=buffer, clip_reader=ClipReader(decoder="pyav")) as pool:
+        pending = pool.submit(plan.requests, plan.num_bytes // 2)
+        assert pending is not None
         with pytest.raises(RuntimeError, match="Traceback"):
-            readers.wait(order)
-    del order
-    ring.close()
+            pool.wait(pending)
+    del pending
+    buffer.close()
 
 
-def test_signals_that_stop_a_run_do_not_stop_its_readers(
-    videos: list[StoredVideo], readers: Callable[[], list[int]]
+def test_signals_that_stop_a_run_do_not_stop_its_workers(
+    videos: list[StoredVideo], workers: Callable[[], list[int]]
 ) -> None:
-    source = world.source_of(videos)
+    source = clips.source_of(videos)
     made = iterate_batches(source, range(12), num_workers=1)
     next(made)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2, signal.SIGHUP):
-        os.kill(readers()[0], number)
+        os.kill(workers()[0], number)
     assert len(list(made)) == 11
 
 
-def test_readers_leave_when_their_parent_is_killed(
+def test_workers_exit_when_their_parent_is_killed(
     videos: list[StoredVideo], tmp_path: Path
 ) -> None:
     script = tmp_path / "parent.py"
@@ -284,9 +285,9 @@ _PARENT = """\
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from support import clips as world
+from support import clips
 from kdbatch.run.data.batches import iterate_batches
-made = iterate_batches(world.source_of(world.videos_of(Path(sys.argv[2]))), range(10**12), num_workers=2)
+made = iterate_batches(clips.source_of(clips.videos_of(Path(sys.argv[2]))), range(10**12), num_workers=2)
 next(made)
 print("reading", flush=True)
 for _ in made:
@@ -294,22 +295,22 @@ for _ in made:
 """
 
 
-def test_a_reader_needs_neither_torch_nor_decord(
-    videos: list[StoredVideo], readers: Callable[[], list[int]]
+def test_a_worker_needs_neither_torch_nor_decord(
+    videos: list[StoredVideo], workers: Callable[[], list[int]]
 ) -> None:
-    made = iterate_batches(world.source_of(videos), range(100), num_workers=1)
+    made = iterate_batches(clips.source_of(videos), range(100), num_workers=1)
     next(made)
-    maps = Path(f"/proc/{readers()[0]}/maps").read_text()
+    maps = Path(f"/proc/{workers()[0]}/maps").read_text()
     assert "libav" in maps and "torch" not in maps and "decord" not in maps
     made.close()  # type: ignore[attr-defined]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_the_memory_of_a_reader_is_flat_over_2000_videos(
-    videos: list[StoredVideo], readers: Callable[[], list[int]], decoder: str
+def test_the_memory_of_a_worker_is_flat_over_2000_videos(
+    videos: list[StoredVideo], workers: Callable[[], list[int]], decoder: str
 ) -> None:
-    """Clips of 16 frames of 112 pixels, by two readers. A ring's page counts once it is touched: it
+    """Clips of 16 frames of 112 pixels, by two workers. A page of the buffer counts once it is touched: it
     is in the limit, and not in growth.
     """
     many = [
@@ -319,13 +320,13 @@ def test_the_memory_of_a_reader_is_flat_over_2000_videos(
     with closing(loader_stream(many, 2, clip_reader=ClipReader(decoder=decoder))()) as made:
         for _ in range(200 // BATCH_CLIPS):
             next(made)
-        early = {reader: _megabytes(reader, "Anonymous") for reader in readers()}
+        early = {worker: _megabytes(worker, "Anonymous") for worker in workers()}
         for _ in range(1800 // BATCH_CLIPS):
             next(made)
         assert len(early) == 2
-        for reader in early:
-            assert _megabytes(reader, "Rss") < 600
-            assert _megabytes(reader, "Anonymous") < early[reader] + 5
+        for worker in early:
+            assert _megabytes(worker, "Rss") < 600
+            assert _megabytes(worker, "Anonymous") < early[worker] + 5
 
 
 def _megabytes(process: int, kind: str) -> float:
@@ -336,13 +337,13 @@ def _megabytes(process: int, kind: str) -> float:
     raise AssertionError(kind)
 
 
-def test_a_reading_survives_its_way_to_another_process(videos: list[StoredVideo]) -> None:
-    plan = world.source_of(videos, num_clips=3).plan(0)
+def test_a_request_survives_the_way_to_another_process(videos: list[StoredVideo]) -> None:
+    plan = clips.source_of(videos, num_clips=3).plan(0)
     memory, again = np.zeros((2, plan.num_bytes), np.uint8)
-    for reading, sent in zip(
+    for request, sent in zip(
         plan.requests, unpack_requests(pack_requests(plan.requests)), strict=True
     ):
-        assert sent.sample == reading.sample and sent.tar == reading.tar
-        ClipReader(decoder="pyav").read_clips(reading, memory)
+        assert sent.sample == request.sample and sent.tar == request.tar
+        ClipReader(decoder="pyav").read_clips(request, memory)
         ClipReader(decoder="decord").read_clips(sent, again)
     assert np.array_equal(memory, again) and memory.any()

@@ -21,6 +21,7 @@ def _late(seconds: float) -> Iterator[Batch]:
 
 def test_a_batch_comes_augmented_with_its_labels_and_without_its_bytes() -> None:
     feed = DevicePrefetcher(iter([Noise()[0], Noise()[1]]), size_pixels=8, device=CPU)
+    step = -1
     for step, (clip_VBCTHW, batch) in enumerate(feed):
         whole = Noise()[step]
         assert torch.equal(

@@ -6,7 +6,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from support import clips as world
+from support import clips
 from support.inputs import real_clips
 
 from kdbatch.base.errors import UserError
@@ -20,7 +20,7 @@ from kdbatch.vocab.shards import Sample
 
 
 def _videos(all_shards: Path, name: str) -> list[tuple[Path, Sample]]:
-    return [(video.tar, video.sample) for video in world.videos_of(all_shards, name)]
+    return [(video.tar, video.sample) for video in clips.videos_of(all_shards, name)]
 
 
 def _all_frames(tar: Path, sample: Sample) -> np.ndarray:
@@ -188,7 +188,7 @@ def test_no_frame_of_1000_random_clips_differs_from_reading_from_the_start(
         (tar, sample), frame_NHWC = videos[place % len(videos)], whole[place % len(videos)]
         stride = int(rng.integers(1, 3))
         wanted = int(rng.integers(sample.num_frames - 15 * stride)) + stride * np.arange(16)
-        found = world.read_frames(tar, sample, wanted.tolist(), clip_reader=clip_reader)
+        found = clips.read_frames(tar, sample, wanted.tolist(), clip_reader=clip_reader)
         num_different += int((found != frame_NHWC[wanted]).any(axis=(1, 2, 3)).sum())
     assert num_different == 0
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support import clips as world
+from support import clips
 from support.clips import read_frames
 
 from kdbatch.base.errors import UserError
@@ -38,7 +38,7 @@ PLENTY = 10**9
 
 @pytest.fixture
 def video(all_shards: Path) -> StoredVideo:
-    return world.videos_of(all_shards, "k400")[0]
+    return clips.videos_of(all_shards, "k400")[0]
 
 
 def _is_right(video: StoredVideo, cache: FrameCache) -> bool:
@@ -58,7 +58,7 @@ def test_frames_from_the_cache_are_the_decoders_bit_for_bit(
     all_shards: Path, tmp_path: Path, name: str
 ) -> None:
     cache, rng = FrameCache(tmp_path, max_bytes=PLENTY), np.random.default_rng(0)
-    for video in world.videos_of(all_shards, name)[:3]:
+    for video in clips.videos_of(all_shards, name)[:3]:
         last = video.sample.num_frames - 1
         for wanted in (
             [0],
@@ -80,7 +80,7 @@ def test_frames_from_the_cache_are_the_decoders_bit_for_bit(
 def test_a_batch_does_not_depend_on_the_cache_or_on_who_fills_it(
     all_shards: Path, tmp_path: Path
 ) -> None:
-    view, videos = View(num_frames=4, size_pixels=32), world.videos_of(all_shards, "k400")
+    view, videos = View(num_frames=4, size_pixels=32), clips.videos_of(all_shards, "k400")
 
     def of(cache: FrameCache | None, num_workers: int) -> list[torch.Tensor]:
         source = TrainingBatches(
@@ -118,7 +118,7 @@ def _read_all(folder: Path, videos: list[StoredVideo], order: list[int]) -> None
 def test_processes_that_fill_one_cache_at_once_see_right_frames_and_write_each_video_once(
     all_shards: Path, tmp_path: Path
 ) -> None:
-    videos = world.videos_of(all_shards, "k400")
+    videos = clips.videos_of(all_shards, "k400")
     fork = multiprocessing.get_context("fork")
     orders = [
         np.random.default_rng(seed // 2).permutation(len(videos)).tolist() for seed in range(4)
@@ -138,12 +138,10 @@ def _fill(folder: Path, videos: list[StoredVideo]) -> None:
         FrameCache(folder, max_bytes=PLENTY).add(video.tar, video.sample)
 
 
-def test_a_writer_that_is_killed_leaves_nothing_that_can_be_read(
-    all_shards: Path, tmp_path: Path
-) -> None:
-    videos = world.videos_of(all_shards, "k400")
+def _folder_of_a_killed_writer(parent: Path, videos: list[StoredVideo]) -> Path:
+    """A cache folder with a part whose writer was killed; several attempts, as a writer may finish."""
     for attempt in range(20):
-        folder = tmp_path / str(attempt)
+        folder = parent / str(attempt)
         writer = multiprocessing.get_context("fork").Process(target=_fill, args=(folder, videos))
         writer.start()
         while not list(folder.glob("*.part")) and writer.is_alive():
@@ -151,9 +149,15 @@ def test_a_writer_that_is_killed_leaves_nothing_that_can_be_read(
         os.kill(writer.pid or 0, signal.SIGKILL)
         writer.join()
         if list(folder.glob("*.part")):
-            break
-    parts = list(folder.glob("*.part"))
-    assert parts, "no writer was caught at work"
+            return folder
+    raise AssertionError("no writer was killed while it wrote")
+
+
+def test_a_writer_that_is_killed_leaves_nothing_that_can_be_read(
+    all_shards: Path, tmp_path: Path
+) -> None:
+    videos = clips.videos_of(all_shards, "k400")
+    folder = _folder_of_a_killed_writer(tmp_path, videos)
     cache = FrameCache(folder, max_bytes=PLENTY)
     assert all(_is_right(v, cache) for v in videos)
     assert _holds(folder) == sorted(cache_file_name(v.sample) for v in videos)
@@ -181,7 +185,7 @@ def test_a_torn_file_is_noticed_and_written_anew(
 def test_no_more_than_the_limit_is_taken_and_a_run_says_so_once(
     all_shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    videos = world.videos_of(all_shards, "k400")
+    videos = clips.videos_of(all_shards, "k400")
     limit = cache_file_bytes(videos[0].sample) + cache_file_bytes(videos[1].sample) + 1000
     cache = FrameCache(tmp_path, max_bytes=limit)
     for process in (
@@ -208,7 +212,7 @@ def test_a_disk_that_takes_no_more_costs_the_cache_and_not_the_run(
         resource.setrlimit(
             resource.RLIMIT_FSIZE, (200_000, limits[1])
         )  # every file of a video is larger
-        assert all(_is_right(v, cache) for v in world.videos_of(all_shards, "k400")[:3])
+        assert all(_is_right(v, cache) for v in clips.videos_of(all_shards, "k400")[:3])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert _holds(tmp_path) == [] and int((tmp_path / "ledger").read_text()) == 0
@@ -218,7 +222,7 @@ def test_a_disk_that_takes_no_more_costs_the_cache_and_not_the_run(
 def test_a_full_disk_costs_the_cache_and_not_the_run(
     all_shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    videos = world.videos_of(all_shards, "k400")
+    videos = clips.videos_of(all_shards, "k400")
     size = cache_file_bytes(videos[0].sample) + 300_000
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(tmp_path)], capture_output=True
@@ -285,7 +289,7 @@ def test_what_nobody_reads_any_more_makes_room_and_reading_is_noted(
     assert _is_right(video, FrameCache(tmp_path, max_bytes=PLENTY))
     assert path.stat().st_mtime > old + 60
     os.utime(path, (old, old))
-    other = next(v for v in world.videos_of(all_shards, "hmdb51"))
+    other = next(v for v in clips.videos_of(all_shards, "hmdb51"))
     assert _is_right(other, FrameCache(tmp_path, max_bytes=cache_file_bytes(other.sample)))
     assert _holds(tmp_path) == [cache_file_name(other.sample)]
 
