@@ -38,7 +38,7 @@ def test_the_reference_is_the_definition(offset):
     )
 
 
-def test_chosen_layers_run_once_are_spread_evenly_and_stand_in_call_order():
+def test_chosen_layers_run_once_are_spread_evenly_and_are_in_call_order():
     model = classifier("shufflenet_2x").eval()
     names = choose_layers(model, noise(2), num_layers=24)
     with LayerCapture(model, layers=names) as capture:
@@ -108,7 +108,7 @@ def test_a_number_of_layers_has_rows_for_all_tools_and_ours_is_exact():
     assert "5 layers, 6 clips of 4x16x16" in cka_as_lines(bench)[0]
 
 
-def test_a_layer_set_is_measured_without_other_tools_and_says_why():
+def test_a_layer_set_is_measured_without_other_tools_with_a_note():
     bench = bench_cka(scale("res"), progress=silent, repeats=1)
     assert [row.title for row in bench.rows] == ["forward passes", "Gram products", OURS]
     assert "10 layers" in bench.setup
@@ -116,13 +116,13 @@ def test_a_layer_set_is_measured_without_other_tools_and_says_why():
 
 
 @pytest.mark.parametrize(
-    ("layers", "changes", "says"),
+    ("layers", "changes", "message"),
     [
         ("acts", {}, "--layers: found 'acts'"),
         ("2", {}, "from 3 on"),
         ("res", {"num_clips": 3}, "--clips needs 4 or more"),
     ],
 )
-def test_a_slip_is_told_before_anything_is_measured(layers, changes, says):
-    with pytest.raises(UserError, match=says):
+def test_a_mistake_is_reported_before_anything_is_measured(layers, changes, message):
+    with pytest.raises(UserError, match=message):
         scale(layers, **changes)

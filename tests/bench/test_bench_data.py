@@ -60,7 +60,7 @@ def _work(seconds: float) -> None:
         pass
 
 
-def test_the_processor_time_of_children_counts_while_they_live_and_when_they_have_ended() -> None:
+def test_the_cpu_time_of_children_counts_while_they_live_and_after_they_have_ended() -> None:
     child = multiprocessing.get_context("fork").Process(target=_work, args=(0.4,))
     before = tree_cpu_seconds()
     child.start()
@@ -109,15 +109,15 @@ def test_the_loader_counts_clips_and_not_videos(
     stream.close()
 
 
-def test_every_way_asks_for_sixteen_even_frames_two_apart(videos: list[StoredVideo]) -> None:
+def test_every_stream_reads_sixteen_even_frames_two_apart(videos: list[StoredVideo]) -> None:
     seen: list[list[int]] = []
 
-    def note(video: StoredVideo, wanted: list[int]) -> np.ndarray:
+    def record(video: StoredVideo, wanted: list[int]) -> np.ndarray:
         seen.append(wanted)
         assert max(wanted) < video.sample.num_frames
         return decode_frames(video.tar, video.sample, wanted, decoder="pyav")
 
-    stream = single_process_stream(videos, note)()
+    stream = single_process_stream(videos, record)()
     for _ in range(20):
         next(stream)
     assert all(np.diff(wanted).tolist() == [2] * 15 and wanted[0] % 2 == 0 for wanted in seen)
@@ -230,7 +230,7 @@ def test_ratios_are_taken_in_each_repeat_and_then_their_median() -> None:
     assert data_row(speeds, "a", title="x", num_workers=2, limit="").share is None
 
 
-def test_the_figures_are_those_of_their_closed_forms() -> None:
+def test_derived_numbers_follow_their_closed_forms() -> None:
     """One clip costs 2 ms and four cost 5 ms; the loader adds 0.5 ms to a clip."""
     own = _speeds(
         b_pyav=(500,), b_decord=(200,), b4=(800,), c_pyav=(400,), c_decord=(180,), d_yuv=(4000,)
@@ -251,7 +251,7 @@ def test_the_figures_are_those_of_their_closed_forms() -> None:
     ) == (20, 9, 10, 4.5, 200)
 
 
-def test_the_table_says_what_is_missing_and_how_to_get_it() -> None:
+def test_the_table_shows_what_is_missing_and_how_to_get_it() -> None:
     row = DataRow(
         key="a",
         title="x",

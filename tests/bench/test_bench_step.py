@@ -47,14 +47,14 @@ SCALE = StepScale(
 )
 
 
-def test_every_way_of_every_stage_is_measured(tmp_path: Path) -> None:
+def test_every_variant_of_every_stage_is_measured(tmp_path: Path) -> None:
     write_toy(tmp_path / "toys", processes=1, progress=silent, size=SIZE)
     stored = shard_videos(
         find_videos_below(tmp_path / "toys" / "k400"), tmp_path, processes=1, progress=silent
     )
     bench = bench_step(SCALE, stored, progress=silent, repeats=1)
-    ways = [(row.stage, row.variant) for row in bench.rows]
-    assert ways == [
+    variants = [(row.stage, row.variant) for row in bench.rows]
+    assert variants == [
         (s, w)
         for s in SCALE.stages
         for w in (BASELINE_LOOP, "usual loop, autocast", "kdbatch", "kdbatch, fed by cache")
@@ -70,11 +70,11 @@ def test_every_way_of_every_stage_is_measured(tmp_path: Path) -> None:
     assert [row.ratio for row in bench.rows if row.variant == BASELINE_LOOP] == [1.0]
     assert 0.2 < bench.overheads["shufflenet_2x"] < 5
     assert [row["variant"] for row in json.loads(step_as_json(bench))["rows"]] == [
-        w for _, w in ways
+        w for _, w in variants
     ]
 
 
-def test_the_table_says_what_was_not_measured() -> None:
+def test_the_table_shows_what_was_not_measured() -> None:
     row = StepRow(
         network="R(2+1)D",
         stage="finetune",
@@ -97,11 +97,11 @@ def test_the_table_says_what_was_not_measured() -> None:
     assert lines[3] == "r21d_10: a distillation step takes 1.050 times its parts measured apart"
 
 
-def test_a_ways_memory_is_its_own_though_others_lie_beside_it(
+def test_the_memory_of_a_variant_excludes_that_of_the_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """On a GPU that only counts: 7 bytes lie on it before, a way keeps some and takes more for the
-    time of a step.
+    """On a fake GPU that only counts bytes: 7 are allocated before, a variant keeps some and takes
+    more during a step.
     """
     held = {"now": 7, "peak": 7}
 
@@ -120,12 +120,13 @@ def test_a_ways_memory_is_its_own_though_others_lie_beside_it(
     for name, counter in counters.items():
         monkeypatch.setattr(torch.cuda, name, counter)
     gpu = torch.device("cuda")
-    ways = [
+    variants = [
         warm_up(str(keeps), lambda k=keeps, t=takes: make(k, t), device=gpu)
         for keeps, takes in ((100, 50), (1000, 3))
     ]
     assert [
-        round(time_variant(way, seconds=0.0, device=gpu).memory_gb * 1e9) for way in (*ways, *ways)
+        round(time_variant(variant, seconds=0.0, device=gpu).memory_gb * 1e9)
+        for variant in (*variants, *variants)
     ] == [
         150,
         1003,
@@ -136,17 +137,17 @@ def test_a_ways_memory_is_its_own_though_others_lie_beside_it(
 
 @pytest.mark.parametrize("stage", ["finetune", "distill", "pretrain"])
 def test_the_usual_loop_trains_the_same_network_in_the_default_memory_format(stage: str) -> None:
-    made, plain = (
+    setup, plain = (
         make_training_setup(
             stage, SCALE.backbones[0], scale=SCALE, device=torch.device("cpu"), plain=p
         )
         for p in (False, True)
     )
     for (name, own), other in zip(
-        made.model.state_dict().items(), plain.model.state_dict().values(), strict=True
+        setup.model.state_dict().items(), plain.model.state_dict().values(), strict=True
     ):
         assert torch.equal(own, other) and other.is_contiguous(), name
-    assert any(not p.is_contiguous() for p in made.model.parameters()) and len(made.teachers) == (
+    assert any(not p.is_contiguous() for p in setup.model.parameters()) and len(setup.teachers) == (
         2 if stage == "distill" else 0
     )
 
@@ -161,6 +162,6 @@ def test_multiply_adds_are_those_of_the_forward_passes_and_twice_the_one_with_a_
     batch = batch_of(range(2))
     batch = dataclasses.replace(batch, label_B=batch.label_B.long().to(meta))
     with meta:
-        made = make_training_setup(stage, Backbone(kind=kind), scale=SCALE, device=meta)  # type: ignore[arg-type]
-        found = multiply_adds(made, (torch.zeros(1, 2, 3, 16, 112, 112), batch))
+        setup = make_training_setup(stage, Backbone(kind=kind), scale=SCALE, device=meta)  # type: ignore[arg-type]
+        found = multiply_adds(setup, (torch.zeros(1, 2, 3, 16, 112, 112), batch))
     assert found / 2e9 == pytest.approx(passes * gmacs, rel=2e-3)

@@ -19,12 +19,10 @@ def test_videos_of_any_codec_are_found_and_stored(toys: Path, tmp_path: Path) ->
     )
 
 
-def test_a_folder_without_videos_and_a_broken_video_are_told(tmp_path: Path) -> None:
+def test_a_folder_without_videos_and_a_broken_video_are_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no video"):
         find_videos_below(tmp_path)
     (tmp_path / "a.mp4").write_text("no video")
-    with pytest.raises(
-        UserError,
-        match=f"^{tmp_path}/a.mp4: cannot be decoded: Invalid data [^.]*. Take it out of the folder.$",
-    ):
+    reason = "cannot be decoded: Invalid data [^.]*. Take it out of the folder.$"
+    with pytest.raises(UserError, match=f"^{tmp_path}/a.mp4: {reason}"):
         shard_videos(find_videos_below(tmp_path), tmp_path / "out", processes=1, progress=silent)

@@ -37,7 +37,7 @@ SIZE = ToySize(
 
 
 def make_shards(folder: Path, *, size: ToySize = SIZE, names: Sequence[str] = ("k400",)) -> Path:
-    """The folder of the shards; the toys that they are made of lie beside it, in `toys`."""
+    """Make toys in `folder/toys` and shards of them; returns the folder of the shards."""
     write_toy(folder / "toys", processes=1, progress=silent, size=size)
     for name in names:
         build_shards(
@@ -64,9 +64,9 @@ def source_of(
     num_clips: int = 2,
     **shared: int,
 ) -> TrainingBatches:
-    """`num_clips` clips per video; the second shares the first one's draw."""
+    """`num_clips` clips per video; the second shares the augmentation of the first."""
 
-    def choose(
+    def sample_clips(
         chosen: Sequence[StoredVideo], rng: np.random.Generator
     ) -> tuple[list[ClipRequest], dict[str, np.ndarray]]:
         requests = []
@@ -85,7 +85,7 @@ def source_of(
         view=VIEW,
         batch_clips=batch_clips,
         seed=seed,
-        sample_clips=choose,
+        sample_clips=sample_clips,
         clip_reader=ClipReader(decoder="pyav"),
         **shared,
     )
@@ -102,8 +102,8 @@ def read_frames(
 
 @pytest.fixture(scope="session")
 def all_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A few videos of every data set, of three groups of pictures each. Read only: who breaks a tar
-    copies it.
+    """A few videos of every data set, with three groups of pictures each. Read only: a test that
+    breaks a tar copies it first.
     """
     size = replace(SIZE, k400_train=2, min_frames=40, max_frames=50)
     return make_shards(tmp_path_factory.mktemp("all"), size=size, names=tuple(DATASETS))

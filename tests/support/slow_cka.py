@@ -1,5 +1,6 @@
-"""CKA as its definition reads, in double precision and with loops: what the fast one is held
-against. Axes: n clips, p columns.
+"""CKA by definition, in double precision and with loops: the reference for the fast one.
+
+Axes: n clips, p columns.
 """
 
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from torch import Tensor
 
 
 def gram(map_nC: Tensor) -> np.ndarray:
-    """Centred Gram of one layer's map."""
+    """Centred Gram matrix of one layer's map."""
     x_np = map_nC.flatten(1).double().numpy()
     x_np = x_np - x_np.mean(0)
     return x_np @ x_np.T
@@ -31,8 +32,8 @@ def hsic_1(k_nn: np.ndarray, l_nn: np.ndarray) -> float:
 
 
 def slow_cka(batches: Sequence[tuple[Sequence[Tensor], Sequence[Tensor]]]) -> np.ndarray:
-    """Each batch is the maps of network A and those of network B. Means over batches first, then
-    the ratio.
+    """CKA of all pairs of layers. Each batch is a pair: the maps of network A and those of network
+    B. HSIC is averaged over batches before the ratio is taken.
     """
     grams = [([gram(m) for m in maps_a], [gram(m) for m in maps_b]) for maps_a, maps_b in batches]
     num_a, num_b = len(grams[0][0]), len(grams[0][1])

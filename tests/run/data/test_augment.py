@@ -25,7 +25,7 @@ def _cut(frame_THWC: np.ndarray, draw: AugmentParams) -> np.ndarray:
     return frame_THWC[:, top : top + height, left : left + width].copy()
 
 
-def test_the_centre_view_is_the_largest_square_untouched() -> None:
+def test_the_centre_view_is_the_largest_square_unchanged() -> None:
     clip = _clip()
     draw = sample_augment(CENTER_CROP, height=20, width=30, rng=np.random.default_rng(0))
     out = denormalize(
@@ -37,7 +37,7 @@ def test_the_centre_view_is_the_largest_square_untouched() -> None:
 
 
 @given(st.integers(8, 200), st.integers(8, 200), st.integers(0, 2**32))
-def test_a_drawn_box_lies_in_the_frame_and_has_the_asked_area(
+def test_a_drawn_box_lies_in_the_frame_and_has_the_requested_area(
     height: int, width: int, seed: int
 ) -> None:
     draw = sample_augment(
@@ -54,7 +54,7 @@ def test_a_drawn_box_lies_in_the_frame_and_has_the_asked_area(
     st.integers(0, 2**32),
     st.sampled_from(CROPS),
 )
-def test_a_square_crop_has_the_asked_side_and_a_random_one_reaches_every_place(
+def test_a_square_crop_has_the_requested_side_and_lies_in_the_frame(
     height: int, width: int, seed: int, crop: Literal["random", "center"]
 ) -> None:
     draw = sample_augment(
@@ -73,7 +73,7 @@ def test_a_square_crop_has_the_asked_side_and_a_random_one_reaches_every_place(
         assert (top, left) == ((height - h) // 2, (width - w) // 2)
 
 
-def test_equal_frames_stay_equal_whatever_is_drawn() -> None:
+def test_equal_frames_stay_equal_for_any_parameters() -> None:
     still = np.repeat(_clip()[:1], 4, axis=0)
     for seed in range(10):
         draw = sample_augment(
@@ -149,7 +149,7 @@ STRONG = Augment(
 )
 
 
-def test_what_is_drawn_is_applied_in_the_stated_order_and_clips_do_not_meet() -> None:
+def test_parameters_are_applied_in_the_stated_order_and_clips_are_independent() -> None:
     draws = [
         sample_augment(STRONG, height=20, width=30, rng=np.random.default_rng(s)) for s in range(8)
     ]
@@ -164,9 +164,7 @@ def test_what_is_drawn_is_applied_in_the_stated_order_and_clips_do_not_meet() ->
         assert torch.allclose(denormalize(found[None]), step, atol=1e-5)
 
 
-def test_rotation_and_blur_are_drawn_from_their_ranges_and_not_at_all_where_the_recipe_has_none() -> (
-    None
-):
+def test_rotation_and_blur_are_drawn_from_their_ranges_and_only_if_the_recipe_has_them() -> None:
     rng = np.random.default_rng(0)
     draws = [sample_augment(STRONG, height=20, width=30, rng=rng) for _ in range(400)]
     degrees, sigmas = np.array([d.degrees for d in draws]), np.array([d.blur_sigma for d in draws])

@@ -1,6 +1,4 @@
-"""What batches are made of. Most of it is index maths, so most of it is tested without reading a
-video.
-"""
+"""Plans of batches: mostly arithmetic on indexes, so most tests read no video."""
 
 from collections import Counter
 from itertools import chain
@@ -31,7 +29,7 @@ from kdbatch.vocab.views import View
 
 
 def videos(count: int) -> list[StoredVideo]:
-    """Records of videos that nobody reads."""
+    """Records of videos that do not exist."""
     where = {
         "offset": 0,
         "num_bytes": 0,
@@ -56,8 +54,8 @@ def videos(count: int) -> list[StoredVideo]:
     ]
 
 
-def wanted(plan: BatchPlan) -> list[object]:
-    """A plan as something that can be compared."""
+def contents(plan: BatchPlan) -> list[object]:
+    """The content of a plan, as lists that can be compared."""
     extra = {name: values.tolist() for name, values in plan.extra.items()}
     return [
         plan.keys,
@@ -128,10 +126,10 @@ def test_every_video_once_per_epoch_in_an_order_of_its_own(
 
 def test_a_plan_is_the_same_from_every_step_that_a_run_may_resume_at() -> None:
     through = clips.source_of(videos(17), batch_clips=5)
-    whole = [wanted(through.plan(step)) for step in range(12)]
+    whole = [contents(through.plan(step)) for step in range(12)]
     for start in range(12):
         resumed = clips.source_of(videos(17), batch_clips=5)
-        assert [wanted(resumed.plan(step)) for step in range(start, 12)] == whole[start:]
+        assert [contents(resumed.plan(step)) for step in range(start, 12)] == whole[start:]
 
 
 def test_every_step_of_every_epoch_draws_for_itself() -> None:
@@ -187,17 +185,17 @@ def test_shares_are_of_equal_length_in_every_step(
     assert len(seen) == num_videos and seen.total() - num_videos == -num_videos % world_size
 
 
-def test_more_processes_than_clips_is_one_line() -> None:
+def test_more_processes_than_clips_is_an_error() -> None:
     with pytest.raises(
         UserError, match="batches of 4 clips cannot be shared by 8 GPUs. Lower gpus"
     ):
         clips.source_of(videos(30), batch_clips=4, rank=0, world_size=8)
 
 
-def test_clips_lie_in_memory_one_after_the_other_and_share_what_they_are_asked_to() -> None:
+def test_clips_are_consecutive_in_memory_and_share_parameters_on_request() -> None:
     plan = clips.source_of(videos(5), num_clips=3).plan(0)
     sizes = [t * h * w * c for t, h, w, c in plan.shapes]
-    assert [offset for reading in plan.requests for offset in reading.offsets] == np.cumsum(
+    assert [offset for request in plan.requests for offset in request.offsets] == np.cumsum(
         [0, *sizes[:-1]]
     ).tolist()
     assert plan.num_bytes == sum(sizes) and plan.num_views == 3
@@ -241,7 +239,7 @@ def test_an_evaluation_reads_every_video_once_in_order(shards_dir: Path) -> None
     assert all(batch.num_views == 3 and len(batch.clips) == 3 * len(batch.keys) for batch in read)
 
 
-def test_a_batch_on_its_way_is_what_its_clips_are(shards_dir: Path) -> None:
+def test_the_memory_of_a_batch_is_that_of_its_clips(shards_dir: Path) -> None:
     batch = clips.source_of(clips.videos_of(shards_dir))[0]
     assert batch.memory_N is not None
     assert torch.equal(torch.cat([clip.flatten() for clip in batch.clips]), batch.memory_N)

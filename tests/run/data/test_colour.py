@@ -15,7 +15,7 @@ def _clip(seed: int = 0, num: int = 1) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("turn", [-0.5, -0.4, -0.1, 0.0, 0.25, 0.4, 0.5])
-def test_the_hue_turns_as_colorsys_turns_it(turn: float) -> None:
+def test_the_hue_is_rotated_as_by_colorsys(turn: float) -> None:
     rng = np.random.default_rng(0)
     ties = rng.integers(0, 3, (200, 3)) / 2  # two channels equal, greys, black, white, pure colours
     colour_NC = np.concatenate([rng.random((200, 3)), ties, np.eye(3), 1 - np.eye(3)])
@@ -28,7 +28,7 @@ def test_the_hue_turns_as_colorsys_turns_it(turn: float) -> None:
     assert np.allclose(got.reshape(3, -1).T.numpy(), expected, atol=1e-9)
 
 
-def test_no_turn_changes_no_colour() -> None:
+def test_a_rotation_by_zero_changes_no_colour() -> None:
     clip = _clip()
     assert torch.allclose(shift_hue(clip, torch.zeros(1, 1, 1, 1, 1)), clip, atol=1e-6)
 
@@ -55,7 +55,7 @@ def _colour_factors(rng: np.random.Generator) -> tuple[float, float, float, floa
     return brightness, contrast, saturation, float(rng.uniform(-0.5, 0.5))
 
 
-def test_a_batch_is_coloured_as_its_pixels_are_one_by_one() -> None:
+def test_a_batch_is_coloured_as_pixel_by_pixel() -> None:
     rng = np.random.default_rng(3)
     draws = [AugmentParams(BOX, False, bool(i % 3 == 0), *_colour_factors(rng)) for i in range(6)]
     clip = _clip(num=6)
@@ -63,7 +63,7 @@ def test_a_batch_is_coloured_as_its_pixels_are_one_by_one() -> None:
     assert np.allclose(apply_colour(clip.clone(), draws).numpy(), expected, atol=1e-5)
 
 
-def test_a_draw_without_colour_leaves_every_pixel() -> None:
+def test_neutral_parameters_change_no_pixel() -> None:
     clip = _clip(num=2)
     assert torch.equal(
         apply_colour(

@@ -17,9 +17,7 @@ def _clips(sizes: list[tuple[int, int]], seed: int = 0) -> list[torch.Tensor]:
 
 
 def _slow_line(values: np.ndarray, size: int) -> np.ndarray:
-    """One line of pixels to `size` pixels: the mean under a triangle, which is as wide as the
-    coarser of both grids.
-    """
+    """Resize one line of pixels: weighted means under a triangle as wide as the coarser grid."""
     scale = len(values) / size
     out = []
     for s in range(size):
@@ -52,7 +50,7 @@ def test_resizing_is_a_mean_under_triangles(
         assert np.abs(near.numpy() - expected).max() < 1.5
 
 
-def test_a_clip_of_the_asked_size_is_not_touched() -> None:
+def test_a_clip_of_the_requested_size_is_not_changed() -> None:
     clips = _clips([(16, 16)])
     assert torch.equal(resize_clips(clips, [False], size_pixels=16, device=CPU)[0], clips[0])
     assert torch.equal(
@@ -67,8 +65,8 @@ def test_the_rows_of_a_resize_matrix_are_means_of_a_clips_own_pixels() -> None:
 
 
 def _slow_rotate(frame_HW: np.ndarray, degrees: float) -> np.ndarray:
-    """Where each output pixel comes from, counter-clockwise on a picture whose rows go down;
-    interpolated; mirrored at the edges.
+    """Rotate counter-clockwise, pixel by pixel, with rows counted downwards: bilinear
+    interpolation, reflection at the edges.
     """
     size, angle = len(frame_HW), math.radians(degrees)
     out = np.zeros_like(frame_HW)
@@ -89,10 +87,10 @@ def _slow_rotate(frame_HW: np.ndarray, degrees: float) -> np.ndarray:
     return out
 
 
-def _mirror(place: int, size: int) -> int:
-    while not 0 <= place < size:
-        place = -1 - place if place < 0 else 2 * size - 1 - place
-    return place
+def _mirror(index: int, size: int) -> int:
+    while not 0 <= index < size:
+        index = -1 - index if index < 0 else 2 * size - 1 - index
+    return index
 
 
 @pytest.mark.parametrize("degrees", [-10.0, -3.5, 5.0, 30.0])

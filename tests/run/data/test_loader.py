@@ -44,8 +44,8 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> list[StoredVideo]:
 
 @pytest.fixture(autouse=True)
 def workers() -> Iterator[Callable[[], list[int]]]:
-    """The worker processes that a test has started. Checks that none is left afterwards, and no open
-    file: the buffer has no name, so it is freed with its last file descriptor.
+    """The worker processes that a test has started. Afterwards, neither a process nor an open file
+    may be left: the buffer has no name, so it is freed with its last file descriptor.
     """
     before, others = _open_files(), _children()
 
@@ -58,8 +58,8 @@ def workers() -> Iterator[Callable[[], list[int]]]:
 
 
 def _open_files() -> list[str]:
-    """Of the kinds that reading uses. Errors that were caught refer to what they came from until
-    they are collected.
+    """Open files of the kinds that reading uses. A caught error refers to its frames until it is
+    collected.
     """
     gc.collect()
     links = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
@@ -84,7 +84,7 @@ def _equal(a: Batch, b: Batch) -> bool:
 
 
 @pytest.mark.parametrize("num_workers", [1, 2, 4])
-def test_batches_are_the_same_whoever_reads_them_and_from_any_step(
+def test_batches_do_not_depend_on_the_workers_or_on_the_first_step(
     videos: list[StoredVideo], num_workers: int
 ) -> None:
     source = clips.source_of(videos)
@@ -112,9 +112,7 @@ def test_batches_are_the_same_whoever_reads_them_and_from_any_step(
 def test_processes_that_train_together_read_their_shares_and_nothing_else(
     videos: list[StoredVideo], world_size: int, num_workers: int
 ) -> None:
-    """Of every process what it would read, by so many workers of its own for the last one; together
-    it is what one process would read.
-    """
+    """The parts of all ranks together are what a single rank reads. The last rank has workers."""
     alone = clips.source_of(videos[: 2 * world_size], batch_clips=world_size)
     sources = [
         clips.source_of(alone.videos, batch_clips=world_size, rank=r, world_size=world_size)
@@ -136,7 +134,7 @@ def test_processes_that_train_together_read_their_shares_and_nothing_else(
 
 
 def test_batches_that_are_kept_stay_what_they_were(videos: list[StoredVideo]) -> None:
-    """More of them than the buffer has room for."""
+    """More batches than the buffer has room for."""
     source = clips.source_of(videos)
     steps = range(5 * (PREFETCH_BATCHES + 3))
     kept = list(iterate_batches(source, steps, num_workers=1))
@@ -174,7 +172,7 @@ def test_leaving_early_ends_the_processes(
 def test_leaving_early_is_quiet_whatever_the_workers_do_at_that_moment(
     videos: list[StoredVideo], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Half of the times they wait for more work, half of the times it lies there."""
+    """In half of the cases they wait for tasks, in the other half tasks are left."""
     plan = clips.source_of(videos).plan(0)
     buffer = SharedBuffer(1 << 24)
     for i in range(12):
@@ -287,7 +285,8 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from support import clips
 from kdbatch.run.data.batches import iterate_batches
-made = iterate_batches(clips.source_of(clips.videos_of(Path(sys.argv[2]))), range(10**12), num_workers=2)
+source = clips.source_of(clips.videos_of(Path(sys.argv[2])))
+made = iterate_batches(source, range(10**12), num_workers=2)
 next(made)
 print("reading", flush=True)
 for _ in made:
@@ -310,8 +309,8 @@ def test_a_worker_needs_neither_torch_nor_decord(
 def test_the_memory_of_a_worker_is_flat_over_2000_videos(
     videos: list[StoredVideo], workers: Callable[[], list[int]], decoder: str
 ) -> None:
-    """Clips of 16 frames of 112 pixels, by two workers. A page of the buffer counts once it is touched: it
-    is in the limit, and not in growth.
+    """Clips of 16 frames of 112 pixels, by two workers. A page of the buffer counts once it is
+    touched: it is included in the limit, but not in the growth.
     """
     many = [
         replace(v, sample=replace(v.sample, key=f"{v.sample.key}-{i}"))

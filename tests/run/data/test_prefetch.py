@@ -1,4 +1,4 @@
-"""Batches on their way to the device, and what waiting for them counts as."""
+"""The device prefetcher, and the time that it counts as waiting for data."""
 
 import time
 from collections.abc import Iterator
@@ -20,9 +20,9 @@ def _late(seconds: float) -> Iterator[Batch]:
 
 
 def test_a_batch_comes_augmented_with_its_labels_and_without_its_bytes() -> None:
-    feed = DevicePrefetcher(iter([Noise()[0], Noise()[1]]), size_pixels=8, device=CPU)
+    prefetcher = DevicePrefetcher(iter([Noise()[0], Noise()[1]]), size_pixels=8, device=CPU)
     step = -1
-    for step, (clip_VBCTHW, batch) in enumerate(feed):
+    for step, (clip_VBCTHW, batch) in enumerate(prefetcher):
         whole = Noise()[step]
         assert torch.equal(
             clip_VBCTHW, whole.views(size_pixels=8, device=CPU)
@@ -33,16 +33,16 @@ def test_a_batch_comes_augmented_with_its_labels_and_without_its_bytes() -> None
             and torch.equal(batch.label_B, whole.label_B)
         )
         assert batch.clips == [] and batch.memory_N is None
-    assert step == 1 and next(feed, None) is None
+    assert step == 1 and next(prefetcher, None) is None
 
 
 def test_only_the_time_that_a_batch_is_late_counts_as_waiting() -> None:
-    feed = DevicePrefetcher(_late(0.03), size_pixels=8, device=CPU)
-    for number, _ in enumerate(feed, start=1):
-        before = feed.data_wait_seconds
+    prefetcher = DevicePrefetcher(_late(0.03), size_pixels=8, device=CPU)
+    for number, _ in enumerate(prefetcher, start=1):
+        before = prefetcher.data_wait_seconds
         assert before >= 0.03 * number
         time.sleep(0.02)  # a step
-        assert feed.data_wait_seconds == before
+        assert prefetcher.data_wait_seconds == before
 
 
 def test_parts_of_a_batch_keep_what_belongs_to_their_videos() -> None:

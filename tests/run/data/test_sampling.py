@@ -81,7 +81,7 @@ def test_where_every_second_frame_is_taken_it_is_an_even_one(
     st.integers(1, 8),
     st.sampled_from([12.0, 23.976, 25.0, 29.97, 30.0, 50.0, 60.0]),
 )
-def test_a_start_moves_by_one_place_at_most_and_never_below_the_first(
+def test_a_start_moves_by_one_position_at_most_and_never_below_the_first(
     start: int, stride: int, fps: float
 ) -> None:
     view = View(num_frames=4, stride_frames=stride, fps=25.0)
@@ -93,5 +93,5 @@ def test_where_odd_frames_are_needed_anyway_every_start_is_drawn(stride: int, fp
     sample, view = sample_of(60, fps), View(num_frames=4, stride_frames=stride, fps=25.0)
     rng = np.random.default_rng(0)
     firsts = {int(random_clip(sample, view, rng).frame_VT[0, 0]) for _ in range(2000)}
-    places = range(timeline_frames(sample, view) - view.window_frames + 1)
-    assert firsts == {int(clip_frames(sample, view, place)[0]) for place in places}
+    starts = range(timeline_frames(sample, view) - view.window_frames + 1)
+    assert firsts == {int(clip_frames(sample, view, start)[0]) for start in starts}

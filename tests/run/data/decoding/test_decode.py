@@ -86,11 +86,11 @@ def test_every_frame_is_put_once_for_each_time_it_was_asked_for(
     all_shards: Path, decoder: str
 ) -> None:
     tar, sample = _videos(all_shards, "ucf101")[0]
-    places: list[int] = []
+    ranks: list[int] = []
     decode_each(
-        tar, sample, [7, 3, 7, 30], lambda place, frame_HWC: places.append(place), decoder=decoder
+        tar, sample, [7, 3, 7, 30], lambda rank, frame_HWC: ranks.append(rank), decoder=decoder
     )
-    assert sorted(places) == [0, 1, 2, 3]
+    assert sorted(ranks) == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
@@ -159,7 +159,7 @@ def test_damage_names_the_tar_and_the_key(all_shards: Path, tmp_path: Path, deco
         decode_frames(tmp_path / "gone.tar", sample, [0], decoder=decoder)
 
 
-def test_no_wanted_frame_gives_none_and_an_unknown_decoder_is_told(all_shards: Path) -> None:
+def test_no_wanted_frame_gives_none_and_an_unknown_decoder_is_an_error(all_shards: Path) -> None:
     tar, sample = _videos(all_shards, "k400")[0]
     assert decode_frames(tar, sample, [], decoder="pyav").shape == (
         0,
@@ -184,8 +184,8 @@ def test_no_frame_of_1000_random_clips_differs_from_reading_from_the_start(
     videos = [video for name in DATASETS for video in _videos(all_shards, name)]
     whole = [_all_frames(tar, sample) for tar, sample in videos]
     rng, num_different = np.random.default_rng(0), 0
-    for place in range(1000):
-        (tar, sample), frame_NHWC = videos[place % len(videos)], whole[place % len(videos)]
+    for i in range(1000):
+        (tar, sample), frame_NHWC = videos[i % len(videos)], whole[i % len(videos)]
         stride = int(rng.integers(1, 3))
         wanted = int(rng.integers(sample.num_frames - 15 * stride)) + stride * np.arange(16)
         found = clips.read_frames(tar, sample, wanted.tolist(), clip_reader=clip_reader)

@@ -1,4 +1,4 @@
-"""What is read of a stored video for some frames of it, and what is noticed when that is damaged."""
+"""Which packets of a stored video are read for some of its frames, and which damage is noticed."""
 
 import gc
 import io
@@ -37,7 +37,7 @@ def test_a_clip_of_even_frames_reads_no_odd_frame_that_others_do_not_need(
 
 @given(wanted=st.sets(st.integers(0, 39), min_size=1, max_size=6))
 @settings(max_examples=40, deadline=None)
-def test_what_is_read_can_be_decoded_and_no_frame_is_missing(
+def test_an_excerpt_can_be_decoded_and_no_wanted_frame_is_missing(
     video: StoredVideo, wanted: set[int]
 ) -> None:
     tar, sample = video.tar, video.sample
@@ -56,9 +56,9 @@ def indexes(draw: st.DrawFn) -> list[Packet]:
     for size in draw(st.lists(st.integers(1, 9), min_size=1, max_size=6)):
         first = len(packets)
         displays = [first, *draw(st.permutations(range(first + 1, first + size)))]
-        for place, display in enumerate(displays):
+        for i, display in enumerate(displays):
             flags = packet_flags(
-                is_key=place == 0, nal_ref_idc=3 if place == 0 else draw(st.integers(0, 3))
+                is_key=i == 0, nal_ref_idc=3 if i == 0 else draw(st.integers(0, 3))
             )
             packets.append(Packet(100 * len(packets), 50 + display, display, flags, 7))
     return packets
@@ -68,24 +68,24 @@ def indexes(draw: st.DrawFn) -> list[Packet]:
 def test_the_packets_chosen_are_those_that_the_frames_need_and_no_others(
     packets: list[Packet], data: st.DataObject
 ) -> None:
-    """Of its group, a frame needs all before it that any other frame needs: written down frame by
-    frame.
+    """A frame needs itself and all packets before it in its group that others need. This is the
+    definition, frame by frame.
     """
     wanted = data.draw(st.lists(st.integers(0, len(packets) - 1), min_size=1, max_size=8))
     needed: set[Packet] = set()
     for frame in wanted:
-        place = next(i for i, packet in enumerate(packets) if packet.display_index == frame)
-        start = max(i for i in range(place + 1) if packets[i].is_key)
+        own = next(i for i, packet in enumerate(packets) if packet.display_index == frame)
+        start = max(i for i in range(own + 1) if packets[i].is_key)
         needed |= {
-            packets[place],
-            *(packet for packet in packets[start:place] if packet.is_needed_by_others),
+            packets[own],
+            *(packet for packet in packets[start:own] if packet.is_needed_by_others),
         }
     found = select_packets(pack_index(packets), wanted, num_frames=len(packets))
     assert found == [packet for packet in packets if packet in needed]
 
 
 @given(indexes(), st.data())
-def test_an_index_of_which_anything_is_changed_or_lost_is_damaged(
+def test_an_index_with_any_byte_changed_or_lost_is_damaged(
     packets: list[Packet], data: st.DataObject
 ) -> None:
     raw = bytearray(pack_index(packets))
@@ -106,8 +106,8 @@ def test_an_index_of_which_anything_is_changed_or_lost_is_damaged(
 def test_a_tar_with_a_lost_stretch_or_end_gives_right_frames_or_one_line(
     video: StoredVideo, tmp_path: Path, data: st.DataObject
 ) -> None:
-    """What is lost reads as zeros, as on a disk, or as something else, or is not there. Frames that
-    do not need it are read as before.
+    """The lost bytes are zeros, as on a disk, or changed, or missing. Frames that do not need them
+    are read as before.
     """
     tar, sample = video.tar, video.sample
     raw = bytearray(tar.read_bytes()[: sample.index_offset + sample.index_bytes])
@@ -164,7 +164,7 @@ def _times_open(path: Path) -> int:
     )
 
 
-def test_a_mini_mp4_declares_one_key_frame_so_that_nobody_seeks(video: StoredVideo) -> None:
+def test_a_mini_mp4_declares_one_key_frame_so_that_no_reader_seeks(video: StoredVideo) -> None:
     tar, sample = video.tar, video.sample
     excerpt = read_excerpt(tar, sample, [0, 20, 39])
     mp4 = mini_mp4(excerpt)
@@ -175,5 +175,5 @@ def test_a_mini_mp4_declares_one_key_frame_so_that_nobody_seeks(video: StoredVid
             sample.height,
         )
     assert packets == excerpt.packets
-    place = mp4.index(b"stss") + 8  # after kind, version and flags: how many, and which
-    assert mp4[place : place + 8] == bytes([0, 0, 0, 1, 0, 0, 0, 1])
+    offset = mp4.index(b"stss") + 8  # after kind, version and flags: the count, and the numbers
+    assert mp4[offset : offset + 8] == bytes([0, 0, 0, 1, 0, 0, 0, 1])

@@ -49,7 +49,7 @@ def _is_right(video: StoredVideo, cache: FrameCache) -> bool:
     return np.array_equal(found, decode_frames(video.tar, video.sample, wanted, decoder="pyav"))
 
 
-def _holds(folder: Path) -> list[str]:
+def _cached_files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.suffix in (".yuv", ".part"))
 
 
@@ -77,12 +77,12 @@ def test_frames_from_the_cache_are_the_decoders_bit_for_bit(
                 )
 
 
-def test_a_batch_does_not_depend_on_the_cache_or_on_who_fills_it(
+def test_a_batch_does_not_depend_on_the_cache_or_on_the_process_that_fills_it(
     all_shards: Path, tmp_path: Path
 ) -> None:
     view, videos = View(num_frames=4, size_pixels=32), clips.videos_of(all_shards, "k400")
 
-    def of(cache: FrameCache | None, num_workers: int) -> list[torch.Tensor]:
+    def read_all(cache: FrameCache | None, num_workers: int) -> list[torch.Tensor]:
         source = TrainingBatches(
             videos,
             view=view,
@@ -100,13 +100,13 @@ def test_a_batch_does_not_depend_on_the_cache_or_on_who_fills_it(
             for clip in batch.clips
         ]
 
-    plain = of(None, 0)
+    plain = read_all(None, 0)
     for num_workers in (0, 2):
         folder = tmp_path / str(num_workers)
         for _ in ("filling", "filled"):
-            found = of(FrameCache(folder, max_bytes=PLENTY), num_workers)
+            found = read_all(FrameCache(folder, max_bytes=PLENTY), num_workers)
             assert all(torch.equal(a, b) for a, b in zip(plain, found, strict=True))
-            assert len(_holds(folder)) == len(videos)
+            assert len(_cached_files(folder)) == len(videos)
 
 
 def _read_all(folder: Path, videos: list[StoredVideo], order: list[int]) -> None:
@@ -129,7 +129,7 @@ def test_processes_that_fill_one_cache_at_once_see_right_frames_and_write_each_v
     for process in processes:
         process.join(30)
     assert [process.exitcode for process in processes] == [0] * 4
-    assert _holds(tmp_path) == sorted(cache_file_name(v.sample) for v in videos)
+    assert _cached_files(tmp_path) == sorted(cache_file_name(v.sample) for v in videos)
     assert int((tmp_path / "ledger").read_text()) == sum(cache_file_bytes(v.sample) for v in videos)
 
 
@@ -139,7 +139,7 @@ def _fill(folder: Path, videos: list[StoredVideo]) -> None:
 
 
 def _folder_of_a_killed_writer(parent: Path, videos: list[StoredVideo]) -> Path:
-    """A cache folder with a part whose writer was killed; several attempts, as a writer may finish."""
+    """A cache folder with a part whose writer was killed. A writer may finish first: try again."""
     for attempt in range(20):
         folder = parent / str(attempt)
         writer = multiprocessing.get_context("fork").Process(target=_fill, args=(folder, videos))
@@ -160,21 +160,21 @@ def test_a_writer_that_is_killed_leaves_nothing_that_can_be_read(
     folder = _folder_of_a_killed_writer(tmp_path, videos)
     cache = FrameCache(folder, max_bytes=PLENTY)
     assert all(_is_right(v, cache) for v in videos)
-    assert _holds(folder) == sorted(cache_file_name(v.sample) for v in videos)
+    assert _cached_files(folder) == sorted(cache_file_name(v.sample) for v in videos)
     assert int((folder / "ledger").read_text()) == sum(cache_file_bytes(v.sample) for v in videos)
 
 
 @pytest.mark.parametrize("damage", ["byte", "cut", "empty"])
-def test_a_torn_file_is_noticed_and_written_anew(
+def test_a_corrupt_file_is_noticed_and_written_again(
     video: StoredVideo, tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
 ) -> None:
     assert _is_right(video, FrameCache(tmp_path, max_bytes=PLENTY))
     path = tmp_path / cache_file_name(video.sample)
     whole = path.read_bytes()
     if damage == "byte":
-        torn = bytearray(whole)
-        torn[-7] ^= 1  # in the last frame
-        path.write_bytes(torn)
+        corrupt = bytearray(whole)
+        corrupt[-7] ^= 1  # in the last frame
+        path.write_bytes(corrupt)
     else:
         path.write_bytes(whole[: len(whole) // 2 if damage == "cut" else 0])
     assert _is_right(video, FrameCache(tmp_path, max_bytes=PLENTY))
@@ -182,7 +182,7 @@ def test_a_torn_file_is_noticed_and_written_anew(
     assert "contained a damaged video" in caplog.text
 
 
-def test_no_more_than_the_limit_is_taken_and_a_run_says_so_once(
+def test_no_more_than_the_limit_is_taken_and_a_run_logs_that_once(
     all_shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     videos = clips.videos_of(all_shards, "k400")
@@ -191,17 +191,19 @@ def test_no_more_than_the_limit_is_taken_and_a_run_says_so_once(
     for process in (
         cache,
         FrameCache.from_arguments(cache.to_arguments()),
-    ):  # a worker is told these
+    ):
         assert all(_is_right(v, process) for v in videos)
-    assert sum((tmp_path / name).stat().st_size for name in _holds(tmp_path)) <= limit
-    assert len(_holds(tmp_path)) >= 2
-    said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert len(said) == 1 and "max_gb in kdbatch.toml" in said[0]
+    assert sum((tmp_path / name).stat().st_size for name in _cached_files(tmp_path)) <= limit
+    assert len(_cached_files(tmp_path)) >= 2
+    warnings = [
+        record.getMessage() for record in caplog.records if record.levelno == logging.WARNING
+    ]
+    assert len(warnings) == 1 and "max_gb in kdbatch.toml" in warnings[0]
     assert _is_right(videos[-1], FrameCache(tmp_path, max_bytes=limit))  # another run
     assert len(caplog.records) == 2
 
 
-def test_a_disk_that_takes_no_more_costs_the_cache_and_not_the_run(
+def test_a_file_size_limit_costs_the_cache_and_not_the_run(
     all_shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     cache, limits = (
@@ -215,7 +217,7 @@ def test_a_disk_that_takes_no_more_costs_the_cache_and_not_the_run(
         assert all(_is_right(v, cache) for v in clips.videos_of(all_shards, "k400")[:3])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert _holds(tmp_path) == [] and int((tmp_path / "ledger").read_text()) == 0
+    assert _cached_files(tmp_path) == [] and int((tmp_path / "ledger").read_text()) == 0
     assert len(caplog.records) == 1 and "cannot be filled further" in caplog.text
 
 
@@ -232,7 +234,7 @@ def test_a_full_disk_costs_the_cache_and_not_the_run(
     try:
         cache = FrameCache(tmp_path, max_bytes=PLENTY)
         assert all(_is_right(v, cache) for v in videos)
-        assert _holds(tmp_path) == [cache_file_name(videos[0].sample)]
+        assert _cached_files(tmp_path) == [cache_file_name(videos[0].sample)]
     finally:
         subprocess.run(["umount", "-l", str(tmp_path)], check=True)
     assert len(caplog.records) == 1 and "No space left" in caplog.text
@@ -246,7 +248,7 @@ def test_a_folder_that_cannot_be_made_costs_the_cache_and_not_the_run(
     assert len(caplog.records) == 1 and "Not a directory" in caplog.text
 
 
-def test_a_damaged_video_is_told_by_the_decoder_and_not_kept(
+def test_a_damaged_video_is_reported_by_the_decoder_and_not_cached(
     video: StoredVideo, tmp_path: Path
 ) -> None:
     sample = video.sample
@@ -263,7 +265,8 @@ def test_a_damaged_video_is_told_by_the_decoder_and_not_kept(
             ),
         )
     assert (
-        _holds(tmp_path / "cache") == [] and int((tmp_path / "cache" / "ledger").read_text()) == 0
+        _cached_files(tmp_path / "cache") == []
+        and int((tmp_path / "cache" / "ledger").read_text()) == 0
     )
 
 
@@ -280,7 +283,7 @@ def test_other_content_under_the_same_key_is_another_file(video: StoredVideo) ->
     )  # the same video in another tar is the same video
 
 
-def test_what_nobody_reads_any_more_makes_room_and_reading_is_noted(
+def test_files_that_are_not_read_are_removed_and_reading_updates_their_time(
     video: StoredVideo, all_shards: Path, tmp_path: Path
 ) -> None:
     assert _is_right(video, FrameCache(tmp_path, max_bytes=PLENTY))
@@ -291,12 +294,10 @@ def test_what_nobody_reads_any_more_makes_room_and_reading_is_noted(
     os.utime(path, (old, old))
     other = next(v for v in clips.videos_of(all_shards, "hmdb51"))
     assert _is_right(other, FrameCache(tmp_path, max_bytes=cache_file_bytes(other.sample)))
-    assert _holds(tmp_path) == [cache_file_name(other.sample)]
+    assert _cached_files(tmp_path) == [cache_file_name(other.sample)]
 
 
-def test_a_sweep_removes_what_the_cache_has_left_and_no_file_of_anyone_else(
-    video: StoredVideo, tmp_path: Path
-) -> None:
+def test_only_stale_files_of_the_cache_are_removed(video: StoredVideo, tmp_path: Path) -> None:
     name = cache_file_name(video.sample)
     ours = [name, f"{name}.part", f"{FrameCache(tmp_path, max_bytes=PLENTY).token}.said"]
     theirs = [
@@ -315,10 +316,10 @@ def test_a_sweep_removes_what_the_cache_has_left_and_no_file_of_anyone_else(
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(theirs)
 
 
-def test_a_sweep_counts_each_video_once_while_others_are_publishing(
+def test_each_video_is_counted_once_while_others_are_published(
     video: StoredVideo, tmp_path: Path
 ) -> None:
-    """Each is under the name of a part or under its own at any moment."""
+    """At any moment each file has the name of a part or its final name."""
     for attempt in range(8):
         parts = [
             tmp_path / str(attempt) / f"{cache_file_name(replace(video.sample, crc32=i))}.part"
@@ -336,7 +337,7 @@ def test_a_sweep_counts_each_video_once_while_others_are_publishing(
                 assert remove_stale_files(tmp_path / str(attempt)) == 1000
 
 
-def test_a_trouble_that_passes_does_not_end_the_filling(
+def test_a_temporary_error_does_not_end_the_filling(
     video: StoredVideo, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = tmp_path / "cache"
@@ -350,7 +351,7 @@ def test_a_trouble_that_passes_does_not_end_the_filling(
     assert cache.add(video.tar, video.sample)
 
 
-def test_a_foreign_video_is_never_put_into_the_cache(video: StoredVideo, tmp_path: Path) -> None:
+def test_an_original_video_is_never_put_into_the_cache(video: StoredVideo, tmp_path: Path) -> None:
     cache = FrameCache(tmp_path, max_bytes=PLENTY)
     assert cache.accepts(video.sample)
     assert not cache.accepts(replace(video.sample, extradata=""))
