@@ -73,12 +73,12 @@ class Study:
 
 def matching_cells(record: PlanRecord, role: str, case: Mapping[str, str]) -> tuple[Cell, ...]:
     """Return the cells of a role that match a case on all axes that both have."""
-    matching = []
-    for cell in record.cells:
-        agrees = all(cell.case.get(axis, value) == value for axis, value in case.items())
-        if cell.role == role and agrees:
-            matching.append(cell)
-    return tuple(matching)
+    of_role = (cell for cell in record.cells if cell.role == role)
+    return tuple(cell for cell in of_role if _agrees(cell.case, case))
+
+
+def _agrees(case: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
+    return all(case.get(axis, value) == value for axis, value in wanted.items())
 
 
 def cases_of(record: PlanRecord, role: str) -> list[dict[str, str]]:
