@@ -1,17 +1,19 @@
-"""Draws the stand-in videos. Axes: T frames, H rows, W columns, 3 RGB channels.
+"""Draws the frames of the toy videos. Axes: T frames, H rows, W columns, 3 RGB channels.
 
-A class is an appearance (shape, texture, hue) and a motion; neither alone tells it. All else is the
-video's own and says nothing of the class: background hues and blotches, light, tilt, phase, a slow
-tint, and bubbles that rise one after the other and gather above.
+A class is an appearance (shape, texture, hue) and a motion; neither alone determines it. Everything
+else varies from video to video, independently of the class: background hues and blotches, light,
+tilt, phase, a slow tint, and bubbles that rise one after the other and gather at the top.
 
-What each pretext task can find:
-    RotNet  light falls from above, the ground lies below under a horizon, bubbles rise: a scene has
-    one upright. VCOP    bubbles rise, grow and gather, so there is ever more of them; things fall
-    fast and rise slowly, swell slowly and collapse fast. PRP     every motion has the same period,
-    bubbles the same speed, to within 8 %: a speed-up shows. RSPNet  the same for its speed;
-    background, tint and object for its appearance. CVRL    background and object stay the same
-    through a video and differ between videos. TDL     two moments of a video differ in where the
-    object and the bubbles are.
+The cues for each pretext task:
+    RotNet  light falls from above, the ground is below a horizon, bubbles rise: a scene has one
+            upright orientation.
+    VCOP    bubbles rise, grow and gather, so their number only increases; objects fall fast and
+            rise slowly, swell slowly and collapse fast.
+    PRP     every motion has the same period and bubbles have the same speed, to within 8 %, so a
+            speed-up is visible.
+    RSPNet  the same for its speed; background, tint and object for its appearance.
+    CVRL    background and object stay the same within a video and differ between videos.
+    TDL     two moments of a video differ in the positions of the object and the bubbles.
 A horizontal flip changes no class.
 """
 
@@ -24,8 +26,8 @@ import numpy as np
 
 PERIOD_FRAMES = 25
 BUBBLE_SPEED = 0.2 / 25  # frame heights per frame
-# frame heights, to where it stays, in sight of every crop of 7/8; then another one begins, on the
-# other side
+# Frame heights that a bubble rises; it stays there, visible in every crop of 7/8. Then the next one
+# starts, on the other side.
 BUBBLE_JOURNEY = 0.84
 BUBBLE_RADIUS, BUBBLE_GROWTH = 0.06, 0.12  # frame heights at the bottom, and per frame height risen
 
@@ -34,7 +36,7 @@ Texture = Literal["striped", "checkered", "dotted", "ringed"]
 
 @dataclass(frozen=True, kw_only=True)
 class Appearance:
-    """What moves. `hue` in turns of the colour circle; `adjective` names the texture."""
+    """The moving object. `hue` is in turns of the colour circle; `adjective` names the texture."""
 
     noun: str
     adjective: Texture
@@ -43,8 +45,10 @@ class Appearance:
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """One video. `place` seeds what the scene shares with others of its group, `moment` what is its
-    own.
+    """One video.
+
+    `group_seed` seeds the background, which the videos of a group share; `video_seed` seeds the
+    rest.
     """
 
     appearance: str
@@ -59,7 +63,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Pose:
-    """Where the object is: centre relative to the frame's centre and radius, in frame heights."""
+    """An object's centre, relative to the frame's centre, and its radius, in frame heights."""
 
     x: float
     y: float
@@ -108,71 +112,60 @@ MOTIONS: dict[str, Callable[[float, int], Pose]] = {
 
 
 def draw_frames(scene: Scene) -> Iterator[np.ndarray]:
-    """The frames of a scene, uint8 HW3."""
-    place, chance = (
-        np.random.default_rng([scene.group_seed]),
-        np.random.default_rng([scene.video_seed, 1]),
-    )
-    background_HW3 = _background(place, scene)
-    tint_3 = chance.uniform(-0.10, 0.10, 3)
-    phase, speed = chance.uniform(), chance.uniform(0.92, 1.08) / PERIOD_FRAMES
-    side, tilt = int(chance.choice((-1, 1))), chance.uniform(-0.25, 0.25)
-    middle_x, middle_y = (
-        scene.width / 2 + chance.uniform(-8, 8),
-        scene.height / 2 + chance.uniform(-4, 4),
-    )
-    colours_23 = _object_colours(scene, chance.uniform(-0.03, 0.03))
-    bubble_x = scene.width * (
-        chance.uniform(0.14, 0.30) if chance.uniform() < 0.5 else chance.uniform(0.70, 0.86)
-    )
-    bubble_23 = np.stack([_rgb(chance.uniform(), 0.35, 235), _rgb(chance.uniform(), 0.35, 235)])
+    """Draw the frames of a scene, uint8 HW3."""
+    rng = np.random.default_rng([scene.video_seed, 1])
+    background_HW3 = _background(np.random.default_rng([scene.group_seed]), scene)
+    tint_3 = rng.uniform(-0.10, 0.10, 3)
+    phase, speed = rng.uniform(), rng.uniform(0.92, 1.08) / PERIOD_FRAMES
+    side, tilt = int(rng.choice((-1, 1))), rng.uniform(-0.25, 0.25)
+    centre_x = scene.width / 2 + rng.uniform(-8, 8)
+    centre_y = scene.height / 2 + rng.uniform(-4, 4)
+    colours_23 = _object_colours(scene, rng.uniform(-0.03, 0.03))
+    is_left = rng.uniform() < 0.5
+    bubble_x = scene.width * (rng.uniform(0.14, 0.30) if is_left else rng.uniform(0.70, 0.86))
+    bubble_23 = np.stack([_rgb(rng.uniform(), 0.35, 235), _rgb(rng.uniform(), 0.35, 235)])
+    appearance = APPEARANCES[scene.appearance]
     for index in range(scene.num_frames):
         drift_3 = 1 + tint_3 * (index / scene.num_frames)
         frame_HW3 = background_HW3 * drift_3.astype(np.float32)
         for number, risen in enumerate(_bubbles(BUBBLE_SPEED * index * speed * PERIOD_FRAMES)):
-            bubble_y, at_x = (
-                scene.height * (0.98 - risen),
-                scene.width - bubble_x if number % 2 else bubble_x,
-            )
+            x = scene.width - bubble_x if number % 2 else bubble_x
+            y = scene.height * (0.98 - risen)
             radius = scene.height * (BUBBLE_RADIUS + BUBBLE_GROWTH * risen)
-            _draw_object(frame_HW3, at_x, bubble_y, radius, "ball", "ringed", 0.0, bubble_23)
+            _draw_object(frame_HW3, x, y, radius, "ball", "ringed", 0.0, bubble_23)
         pose = MOTIONS[scene.motion](phase + index * speed, side)
-        x, y = middle_x + pose.x * scene.height, middle_y + pose.y * scene.height
-        look = APPEARANCES[scene.appearance]
-        _draw_object(
-            frame_HW3, x, y, pose.radius * scene.height, look.noun, look.adjective, tilt, colours_23
-        )
+        x, y = centre_x + pose.x * scene.height, centre_y + pose.y * scene.height
+        radius = pose.radius * scene.height
+        shape, texture = appearance.noun, appearance.adjective
+        _draw_object(frame_HW3, x, y, radius, shape, texture, tilt, colours_23)
         yield np.clip(frame_HW3, 0, 255).astype(np.uint8)
 
 
 def _bubbles(risen: float) -> list[float]:
-    """How far each bubble has risen, in frame heights, when all together have risen so far."""
+    """How far each bubble has risen, in frame heights, if in turn all have risen `risen`."""
     return [BUBBLE_JOURNEY] * int(risen / BUBBLE_JOURNEY) + [risen % BUBBLE_JOURNEY]
 
 
-def _background(chance: np.random.Generator, scene: Scene) -> np.ndarray:
+def _background(rng: np.random.Generator, scene: Scene) -> np.ndarray:
     """Sky that darkens downwards, ground below the horizon, blotches; float32 HW3."""
     height, width = scene.height, scene.width
     row_H11 = (np.arange(height, dtype=np.float32) / height)[:, None, None]
-    horizon = chance.uniform(0.68, 0.78)
+    horizon = rng.uniform(0.68, 0.78)
     top, low, ground = (250, 205, 150) if scene.style == "light" else (175, 95, 45)
     colour = 0.12 if scene.style == "light" else 0.45
-    sky_3, ground_3 = _rgb(chance.uniform(), colour, 1.0), _rgb(chance.uniform(), colour, 1.0)
+    sky_3, ground_3 = _rgb(rng.uniform(), colour, 1.0), _rgb(rng.uniform(), colour, 1.0)
     light_H11 = np.where(row_H11 < horizon, top + (low - top) * row_H11 / horizon, ground)
     flat_HW3 = np.where(row_H11 < horizon, sky_3, ground_3) * light_H11
-    coarse_YX1 = chance.uniform(-1, 1, (5, 7)).astype(np.float32)
+    coarse_YX1 = rng.uniform(-1, 1, (5, 7)).astype(np.float32)
     rows = np.minimum(np.arange(height) * 5 // height, 4)
     columns = np.minimum(np.arange(width) * 7 // width, 6)
     blotches_HW1 = coarse_YX1[rows][:, columns, None] * (10 if scene.style == "light" else 18)
-    return np.broadcast_to(flat_HW3 + blotches_HW1, (height, width, 3)).astype(
-        np.float32
-    ) * np.float32(chance.uniform(0.88, 1.08))
+    background_HW3 = np.broadcast_to(flat_HW3 + blotches_HW1, (height, width, 3))
+    return background_HW3.astype(np.float32) * np.float32(rng.uniform(0.88, 1.08))
 
 
 def _object_colours(scene: Scene, shift: float) -> np.ndarray:
-    """Figure and ground of the texture, 23. The light look takes the opposite hues, paler, on
-    near-black.
-    """
+    """The two colours of the texture, 23; the light style has pale opposite hues on near-black."""
     hue = APPEARANCES[scene.appearance].hue + shift
     if scene.style == "light":
         return np.stack([_rgb(hue + 0.5, 0.45, 225), _rgb(hue + 0.5, 0.45, 60)])
@@ -193,13 +186,13 @@ def _distance(shape: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
         return np.maximum(np.abs(u), np.abs(v)) - 0.85
     if shape == "cone":
         return np.maximum(0.9 * np.abs(u) - 0.45 * v - 0.45, v - 0.8)
-    return np.minimum(
-        np.maximum(np.abs(u) - 0.38, np.abs(v) - 1), np.maximum(np.abs(v) - 0.38, np.abs(u) - 1)
-    )
+    vertical_bar = np.maximum(np.abs(u) - 0.38, np.abs(v) - 1)
+    horizontal_bar = np.maximum(np.abs(v) - 0.38, np.abs(u) - 1)
+    return np.minimum(vertical_bar, horizontal_bar)
 
 
 def _texture_mask(texture: Texture, u: np.ndarray, v: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """Where the texture shows its figure's colour."""
+    """The pixels where the texture has its first colour."""
     if texture == "striped":
         return np.sin(7 * u) > 0
     if texture == "checkered":

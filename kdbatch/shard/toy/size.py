@@ -1,15 +1,15 @@
-"""How much `kdbatch toy` makes."""
+"""The sizes of the toy data sets: numbers of videos and classes, and lengths in frames."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
 class ToySize:
-    """How many videos per class, how many classes, how long. UCF101 has six groups per class, so
-    that each of its three folds tests two.
+    """Videos per class, number of motions, and length of videos in frames.
 
-    `extra_frames` are for the two that one pretrains on: a clip of 8 frames, every third one, eight
-    times as fast, needs 192.
+    UCF101 has six groups per class, so that each of its three folds tests two. `extra_frames` are
+    added to the data sets for pretraining, k400 and ssv2: a clip of 8 frames with stride 3 at eight
+    times the speed needs 192.
     """
 
     k400_train: int = 10
@@ -26,8 +26,8 @@ class ToySize:
     extra_frames: int = 130
 
 
-# `full` is for the profile toy. `small` is for micro, whose clips are 8 frames in a row, eight
-# times as fast 64, and which reads 16 videos.
+# `full` is for the profile toy. `small` is for the profile micro, which reads 16 videos, and whose
+# clips are 8 frames with stride 1: 64 at eight times the speed.
 SIZES: dict[str, ToySize] = {
     "full": ToySize(),
     "small": ToySize(

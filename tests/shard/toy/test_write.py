@@ -8,9 +8,10 @@ import pytest
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.progress import silent
+from kdbatch.shard.toy.encode import CODECS
 from kdbatch.shard.toy.scene import APPEARANCES, MOTIONS, Scene, draw_frames
 from kdbatch.shard.toy.size import ToySize
-from kdbatch.shard.toy.write import CODECS, write_toy
+from kdbatch.shard.toy.write import write_toy
 from kdbatch.vocab.config import load_config
 from kdbatch.vocab.datasets import DATASETS
 
