@@ -1,4 +1,4 @@
-"""Small networks, batches of noise for them, and what a student of them is asked."""
+"""Small networks, batches of noise for them, and a recipe of distillation."""
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +22,8 @@ DISTILL = Distill(
 def classifier(
     kind: str, *, width: float = 0.05, num_classes: int = 3, dropout: float = 0.0
 ) -> Classifier:
-    """One of the study's networks, as narrow as can be unless told otherwise."""
-    backbone = build_backbone(Backbone(kind=kind, width=width))  # pyright: ignore[reportArgumentType]
+    """One of the study's networks, as narrow as possible by default."""
+    backbone = build_backbone(Backbone(kind=kind, width=width))
     return Classifier(backbone, num_classes=num_classes, dropout=dropout)
 
 
@@ -32,13 +32,13 @@ def noise(num_clips: int, *, num_frames: int = 4, size_pixels: int = 24) -> Tens
 
 
 class LoudNet(nn.Module):
-    """Two convolutions, the first of which adds `offset`: a hundred is a hundred times its spread."""
+    """Two convolutions; the first adds `offset`, which is about that many standard deviations."""
 
     def __init__(self, num_channels: int = 8, *, offset: float = 100.0) -> None:
         super().__init__()
         self.first = nn.Conv3d(3, num_channels, 3)
         self.second = nn.Conv3d(num_channels, 5, 1)
-        nn.init.constant_(self.first.bias, offset)
+        self.first.bias = nn.Parameter(torch.full((num_channels,), offset))
         self.num_calls = 0
 
     def forward(self, clip_BCTHW: Tensor) -> Tensor:
@@ -46,6 +46,6 @@ class LoudNet(nn.Module):
         return self.second(self.first(clip_BCTHW))
 
     def maps(self, clip_BCTHW: Tensor) -> list[Tensor]:
-        """What the hooks see, one after the other."""
+        """The maps that hooks see, in order."""
         first = self.first(clip_BCTHW)
         return [first.detach(), self.second(first).detach()]

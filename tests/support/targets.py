@@ -1,5 +1,6 @@
-"""A target of a few real videos in groups, teachers' pretraining data beside it, and an experiment
-with controls and probes over them.
+"""A small study: a target of a few real videos in groups, pretraining data, and an experiment.
+
+The experiment has controls and probes.
 """
 
 import dataclasses
@@ -58,13 +59,21 @@ teachers:
     backbone: shufflenet_2x
     pretrain: {task: rspnet, dataset: k400, subset: all}
     target: $target
-student: {title: Student, backbone: shufflenet_2x, target: $target, teachers: [T1, T1@1], weighting: ca-mkd}
+student:
+  title: Student
+  backbone: shufflenet_2x
+  target: $target
+  teachers: [T1, T1@1]
+  weighting: ca-mkd
 controls:
   labels_only: {title: Labels only, teachers: []}
   T1_alone: {title: T1 alone, teachers: [T1]}
 probes: [retrieval, linear]
 tables:
-  - {id: accuracy, title: Accuracy, rows: [T1, student, labels_only, T1_alone, T1.linear], columns: [target]}
+  - id: accuracy
+    title: Accuracy
+    rows: [T1, student, labels_only, T1_alone, T1.linear]
+    columns: [target]
   - {id: recall, title: Recall, rows: [T1.retrieval], columns: [target], metric: recall_at_1}
 """
 

@@ -51,6 +51,12 @@ class TinyBackbone(VideoBackbone):
         super().__init__(layers, stem=("relu",), units=(), feature_dim=6)
 
 
+def tiny(backbone: VideoBackbone) -> TinyBackbone:
+    """The same backbone, with its type."""
+    assert isinstance(backbone, TinyBackbone)
+    return backbone
+
+
 def batch_of(positions: Sequence[int], *, num_views: int = 3, **extra: np.ndarray) -> Batch:
     """A batch without clips: the position of each row's video, and what `sample_clips` returned."""
     numbers = {"video": np.array(positions)} | extra

@@ -53,9 +53,9 @@ def hold_out(
             num_out |= num_if_out
     if not held_out:
         raise UserError(
-            f"{subset.title}: selection.share {share:g} holds no video out: {len(videos)} videos in "
-            f"{len(groups)} groups have no group small enough. Raise the share, or leave selection "
-            "out of the profile to keep the last epoch."
+            f"{subset.title}: selection.share {share:g} holds no video out: "
+            f"{len(videos)} videos in {len(groups)} groups have no group small enough. Raise the "
+            "share, or leave selection out of the profile to keep the last epoch."
         )
     training = [video for video in videos if video.sample.group not in held_out]
     return training, [video for video in videos if video.sample.group in held_out]

@@ -66,10 +66,11 @@ def test_the_order_of_the_two_networks_only_turns_the_map():
 
 @pytest.mark.parametrize("num_clips", [12, 13])
 @pytest.mark.parametrize("level", [0.0, 0.1])
-def test_a_layer_that_says_the_same_of_every_clip_is_like_nothing(num_clips, level):
-    model = nn.Sequential(nn.Conv3d(3, 2, 1), nn.Conv3d(2, 5, 1))
-    nn.init.zeros_(model[1].weight)
-    nn.init.constant_(model[1].bias, level)
+def test_a_layer_with_the_same_output_for_every_clip_is_similar_to_nothing(num_clips, level):
+    constant = nn.Conv3d(2, 5, 1)
+    nn.init.zeros_(constant.weight)
+    constant.bias = nn.Parameter(torch.full((5,), level))
+    model = nn.Sequential(nn.Conv3d(3, 2, 1), constant)
     value_LM = compute_cka(model, None, [clips(num_clips)], layers="act").whole.value_LM
     assert value_LM.tolist() == [[pytest.approx(1.0), 0.0], [0.0, 0.0]]
 
@@ -81,7 +82,9 @@ def test_a_network_that_diverged_is_named_with_its_layer(value, broken):
     nn.init.constant_(models[broken].second.weight, value)
     title = ("run ra", "run rb")[broken]
     with pytest.raises(UserError, match=f"{title}: layer second gives NaN.*lr"):
-        compute_cka(*models, [clips(), clips()], layers="act", titles=("run ra", "run rb"))
+        compute_cka(
+            models[0], models[1], [clips(), clips()], layers="act", titles=("run ra", "run rb")
+        )
 
 
 def test_a_layer_that_diverged_stops_a_self_map_before_its_components():

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -71,7 +72,7 @@ def trained(runs_dir: Path, shards_dir: Path, *, seed: int, spoilt: bool = False
 
 
 def prepared(
-    runs_dir: Path, shards_dir: Path, parents: tuple[str, ...], batches: dict[str, int]
+    runs_dir: Path, shards_dir: Path, parents: tuple[str, ...], batches: dict[str, Any]
 ) -> RunFolder:
     subset = find_subset(load_index(shards_dir, "k400"), "train", "all", where="here")
     assignment = assignment_of(

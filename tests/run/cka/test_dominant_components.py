@@ -17,14 +17,14 @@ from kdbatch.run.cka.hsic import CkaAccumulator, u_centred
 
 def chain() -> nn.Sequential:
     """Three layers, each nearly its input."""
-    model = nn.Sequential(*(nn.Conv3d(3, 3, 1, bias=False) for _ in range(3)))
-    for layer in model:
+    layers = [nn.Conv3d(3, 3, 1, bias=False) for _ in range(3)]
+    for layer in layers:
         nn.init.dirac_(layer.weight)
         layer.weight.data += 0.2 * torch.randn_like(layer.weight)
-    return model
+    return nn.Sequential(*layers)
 
 
-def drivers_of(model: nn.Module, *batches: Tensor) -> tuple[np.ndarray, DominantComponents]:
+def map_and_dominant(model: nn.Module, *batches: Tensor) -> tuple[np.ndarray, DominantComponents]:
     result = compute_cka(model, None, batches, layers="act")
     assert result.whole.dominant is not None
     return result.whole.value_LM, result.whole.dominant
@@ -32,14 +32,14 @@ def drivers_of(model: nn.Module, *batches: Tensor) -> tuple[np.ndarray, Dominant
 
 def test_one_loud_direction_is_found_as_the_first_component_and_taken_off():
     model = chain()
-    value_LL, loud = drivers_of(
+    value_LL, loud = map_and_dominant(
         model, torch.randn(16, 1, 1, 1, 1) * 20 + torch.randn(16, 3, 2, 4, 4)
     )
     assert value_LL.min() > 0.99
     assert loud.pc1_share_L.min() > 0.95
     assert loud.pc1_block_mass == pytest.approx(loud.pc1_share_L.mean())
     assert all(loud.deflated_LL[i, j] < value_LL[i, j] for i, j in pairwise(range(3)))
-    _, even = drivers_of(model, torch.randn(16, 3, 2, 4, 4))
+    _, even = map_and_dominant(model, torch.randn(16, 3, 2, 4, 4))
     assert even.pc1_share_L.max() < 0.3
 
 
@@ -49,9 +49,10 @@ def test_layers_without_a_component_in_common_have_no_block_mass():
         torch.stack([q @ torch.diag(torch.arange(12.0)) @ q.T for q in turned]).double()
     )
     assert float(spectra.vector_Ln[0] @ spectra.vector_Ln[1]) ** 2 < 0.9
-    two = nn.Sequential(nn.Conv3d(3, 2, 1), nn.Conv3d(2, 2, 1))
-    nn.init.zeros_(two[1].weight)
-    assert drivers_of(two, torch.randn(8, 3, 2, 4, 4))[1].pc1_block_mass == 0.0
+    constant = nn.Conv3d(2, 2, 1)
+    nn.init.zeros_(constant.weight)
+    two = nn.Sequential(nn.Conv3d(3, 2, 1), constant)
+    assert map_and_dominant(two, torch.randn(8, 3, 2, 4, 4))[1].pc1_block_mass == 0.0
 
 
 def test_the_first_component_is_the_one_that_an_eigen_decomposition_finds():
@@ -89,9 +90,9 @@ def test_the_loudest_clips_go_and_the_map_is_that_of_the_others():
     clip_BCTHW = torch.randn(40, 3, 2, 4, 4)
     clip_BCTHW[[7, 30]] *= 60
     model = nn.Sequential(nn.Conv3d(3, 3, 1), nn.ReLU(), nn.Conv3d(3, 3, (1, 4, 4)))
-    value_LL, drivers = drivers_of(model, clip_BCTHW)
+    value_LL, drivers = map_and_dominant(model, clip_BCTHW)
     others = [i for i in range(40) if i not in (7, 30)]
-    expected_LL, _ = drivers_of(model, clip_BCTHW[others])
+    expected_LL, _ = map_and_dominant(model, clip_BCTHW[others])
     assert drivers.without_outliers_LL is not None
     np.testing.assert_allclose(drivers.without_outliers_LL, expected_LL, atol=1e-5)
     assert value_LL[0, 1] > expected_LL[0, 1] + 0.05

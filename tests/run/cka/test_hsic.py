@@ -72,8 +72,8 @@ def test_shuffled_clips_are_unlike_on_average():
     assert abs(np.mean([cka((x_np, y_np[torch.randperm(32)])) for _ in range(300)])) < 0.02
 
 
-def test_all_batches_of_four_together_say_what_all_clips_at_once_say():
-    """HSIC_1 is a U-statistic: over all subsets of one size its mean is its value on the whole set."""
+def test_all_batches_of_four_give_the_cka_of_all_clips_at_once():
+    """HSIC_1 is a U-statistic: its mean over all subsets of one size is its value on the whole."""
     x_np = torch.randn(9, 6)
     y_np = x_np @ torch.randn(6, 6) + torch.randn(9, 6)
     parts = [list(p) for p in combinations(range(9), 4)]

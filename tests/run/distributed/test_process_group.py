@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 from support.processes import WORLD_SIZE, in_two_processes
 from support.tasks import batch_of, videos
 from support.training import deterministic_curves, run
 from torch import nn
+from torch.distributed import FileStore  # pyright: ignore[reportPrivateImportUsage]
 
 from kdbatch.base.errors import UserError
 from kdbatch.run.data.batches import EvaluationBatches
@@ -141,19 +141,21 @@ def test_processes_that_do_not_meet_may_be_started_again(
 
 
 def _batch_norm(group: ProcessGroup, x: torch.Tensor) -> dict[str, torch.Tensor]:
-    norm = nn.Sequential(nn.BatchNorm3d(3))
+    plain = nn.BatchNorm3d(3)
     with torch.no_grad():
-        norm[0].weight.copy_(torch.tensor([0.5, 1.0, 2.0]))
+        plain.weight.copy_(torch.tensor([0.5, 1.0, 2.0]))
+    norm = nn.Sequential(plain)
     synchronize_layers(norm, group)
     share = x[group.rank :: group.world_size].clone().requires_grad_()
     out = norm(share)
     (out**3).mean().backward()
-    assert share.grad is not None and norm[0].weight.grad is not None
+    assert share.grad is not None
+    assert plain.weight.grad is not None and plain.bias.grad is not None
     parts = {
         "out": out.detach(),
         "input": share.grad,
-        "weight": norm[0].weight.grad,
-        "bias": norm[0].bias.grad,
+        "weight": plain.weight.grad,
+        "bias": plain.bias.grad,
     }
     return {
         **parts,
@@ -252,7 +254,7 @@ def test_what_processes_tell_each_other_arrives(tmp_path: Path) -> None:
 
 def _stop(group: ProcessGroup, folder: Path) -> bool:
     """Whether the run's status tells of the stop when this process has ended its attempt."""
-    group = dataclasses.replace(group, store=dist.FileStore(str(folder / "words"), WORLD_SIZE))
+    group = dataclasses.replace(group, store=FileStore(str(folder / "words"), WORLD_SIZE))
     with StatusReporter(
         RunFolder(folder), device="cpu", stop=StopSignal(), writes=group.is_rank0
     ) as pulse:
@@ -315,15 +317,15 @@ def _pretext_gradients(group: ProcessGroup, name: str) -> dict[str, torch.Tensor
         ).float()  # as the embeddings, which are cast to single precision
     synchronize_layers(model, group)
     share = slice(group.rank, None, group.world_size)
+    numbers: dict[str, torch.Tensor] = {}
     for step in range(2):
         requests, extra = pretext.sample_clips(
             videos(*[100] * 8), task, view, np.random.default_rng(step)
         )
         torch.manual_seed(step)
         num_frames = requests[0].frame_VT.shape[1]
-        clip_VBCTHW = torch.randn(len(requests[0].draw_V), 8, 3, num_frames, 32, 32).double()[
-            :, share
-        ]
+        clip_VBCTHW = torch.randn(len(requests[0].draw_V), 8, 3, num_frames, 32, 32).double()
+        clip_VBCTHW = clip_VBCTHW[:, share]
         extra = {
             n: v.astype(float) if v.dtype == np.float32 else v
             for n, v in ({"video": np.arange(8)} | extra).items()

@@ -1,15 +1,17 @@
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.tasks import sample_of
 
 from kdbatch.base.errors import UserError
 from kdbatch.run.data.batch import StoredVideo
 from kdbatch.run.evaluation.best_epoch import hold_out
 from kdbatch.vocab.recipes import Selection
-from kdbatch.vocab.shards import Sample, Subset
+from kdbatch.vocab.shards import Subset
 
 
 def _subset(digest: str = "x") -> Subset:
@@ -17,25 +19,8 @@ def _subset(digest: str = "x") -> Subset:
 
 
 def _video(key: str, *, label: int, group: str) -> StoredVideo:
-    sizes = {
-        "width": 170,
-        "height": 128,
-        "offset": 0,
-        "num_bytes": 0,
-        "index_offset": 0,
-        "index_bytes": 0,
-        "crc32": 0,
-    }
-    about = {
-        "key": key,
-        "place": 0,
-        "splits": ("train01",),
-        "extradata": "",
-        "num_frames": 50,
-        "fps": 25.0,
-        "source_fps": 25.0,
-    }
-    return StoredVideo(Path("a.tar"), Sample(label=label, group=group, **about, **sizes))
+    sample = replace(sample_of(50), key=key, label=label, splits=("train01",), group=group)
+    return StoredVideo(Path("a.tar"), sample)
 
 
 def _like_ucf101() -> list[StoredVideo]:
@@ -48,9 +33,7 @@ def _like_ucf101() -> list[StoredVideo]:
     ]
 
 
-def test_of_a_split_like_ucf101_about_800_videos_are_held_out_and_every_class_nearly_its_share() -> (
-    None
-):
+def test_about_800_videos_of_a_split_like_ucf101_are_held_out_evenly_over_classes() -> None:
     videos = _like_ucf101()
     kept, out = hold_out(videos, share=0.084, subset=_subset())
     assert abs(len(videos) - 9537) < 100
@@ -105,7 +88,8 @@ def test_the_choice_depends_on_the_subset_alone() -> None:
 def test_a_split_of_one_group_says_what_would_do() -> None:
     with pytest.raises(
         UserError,
-        match=r"ucf101/train01: selection.share 0.2 holds no video out: 9 videos in 1 groups .* keep the last epoch",
+        match=r"ucf101/train01: selection.share 0.2 holds no video out: 9 videos in 1 groups "
+        r".* keep the last epoch",
     ):
         hold_out(
             [_video(f"v{i}", label=i % 3, group="g") for i in range(9)], share=0.2, subset=_subset()

@@ -21,7 +21,7 @@ def encoders(
         embedding_dim=4,
         queue_size=queue_size,
         key_momentum=key_momentum,
-    )  # type: ignore[arg-type]
+    )
 
 
 def test_the_key_encoder_is_the_exact_moving_average_of_the_query_encoders_parameters() -> None:
@@ -79,16 +79,16 @@ def test_both_encoders_start_equal_and_every_parameter_is_followed() -> None:
 def test_batch_statistics_are_each_encoders_own() -> None:
     model = encoders(key_momentum=0.0)
     clip = torch.randn(6, 3, 2, 4, 4)
-    model.query(clip)
-    seen = model.backbone.bn.running_mean.clone()
-    assert torch.equal(model.key_backbone.bn.running_mean, torch.zeros(6)) and not torch.equal(
-        seen, torch.zeros(6)
+    query_mean, key_mean = (
+        world.tiny(backbone).bn.running_mean for backbone in (model.backbone, model.key_backbone)
     )
+    assert query_mean is not None and key_mean is not None
+    model.query(clip)
+    after_query = query_mean.clone()
+    assert torch.equal(key_mean, torch.zeros(6)) and not torch.equal(after_query, torch.zeros(6))
     model.keys(10 * clip[None])
     model.update_key_encoder()
-    assert torch.equal(model.backbone.bn.running_mean, seen) and not torch.equal(
-        model.key_backbone.bn.running_mean, seen
-    )
+    assert torch.equal(query_mean, after_query) and not torch.equal(key_mean, after_query)
 
 
 def test_keys_come_back_in_their_order_and_without_gradient() -> None:
@@ -108,7 +108,8 @@ def test_keys_are_normalised_in_two_groups_of_whole_videos_unless_one_would_be_a
     num_videos: int, sizes: list[int]
 ) -> None:
     model, seen = encoders(), []
-    model.key_backbone.conv.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    conv = world.tiny(model.key_backbone).conv
+    conv.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     clip = torch.randn(2, num_videos, 3, 2, 4, 4)
     model.keys(clip)
     assert [len(group) for group in seen] == [2 * size for size in sizes]
@@ -171,6 +172,7 @@ def test_a_push_after_the_loss_leaves_its_gradient_alone() -> None:
     loss = queue.similarities(query, torch.arange(3)).sum()
     queue.push(torch.ones(6, 4), torch.arange(6))
     loss.backward()
+    assert query.grad is not None
     assert torch.allclose(query.grad, before.sum(0).expand(3, 4), atol=1e-6)
 
 

@@ -24,7 +24,7 @@ from kdbatch.run.tasks.prp import (
     target_weights,
 )
 from kdbatch.vocab.backbones import Backbone
-from kdbatch.vocab.tasks import TASKS
+from kdbatch.vocab.tasks import TASKS, Complexity
 from kdbatch.vocab.tasks.prp import PRP
 from kdbatch.vocab.views import View
 
@@ -63,7 +63,7 @@ def test_motion_is_looked_for_in_frames_0_5_10_15_of_each_16(rate: int) -> None:
 
 @pytest.mark.parametrize("complexity", [1, 2, 3])
 def test_a_request_holds_target_and_motion_of_one_span_and_rates_are_balanced(
-    complexity: int,
+    complexity: Complexity,
 ) -> None:
     task = TASKS["prp"].at_complexity(complexity)
     videos = [StoredVideo(None, sample_of(150)) for _ in range(24)]  # type: ignore[arg-type]

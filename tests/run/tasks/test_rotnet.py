@@ -19,7 +19,7 @@ from kdbatch.run.tasks.rotnet import (
     rotnet_step,
     sample_clips,
 )
-from kdbatch.vocab.tasks import TASKS
+from kdbatch.vocab.tasks import TASKS, Complexity
 from kdbatch.vocab.tasks.rotnet import RotNet
 from kdbatch.vocab.views import View
 
@@ -54,7 +54,9 @@ def _slow_turn(clip: np.ndarray, quarter: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("complexity", [1, 2, 3])
-def test_every_copy_is_turned_by_its_labels_angle_and_no_pixel_changes(complexity: int) -> None:
+def test_every_copy_is_turned_by_its_labels_angle_and_no_pixel_changes(
+    complexity: Complexity,
+) -> None:
     quarters = TASKS["rotnet"].at_complexity(complexity).quarters
     clip = torch.randn(2, 3, 2, 5, 5)
     copies = rotated(clip, quarters).unflatten(0, (len(quarters), 2))
@@ -73,13 +75,11 @@ def test_four_quarters_are_none() -> None:
 
 
 @pytest.mark.parametrize("complexity", [1, 2, 3])
-def test_the_loss_and_accuracy_are_those_of_a_loop_over_copies(complexity: int) -> None:
+def test_the_loss_and_accuracy_are_those_of_a_loop_over_copies(complexity: Complexity) -> None:
     task = TASKS["rotnet"].at_complexity(complexity)
     torch.manual_seed(complexity)
-    model, clip = (
-        RotNetModel(task, Rows()).double(),
-        torch.randn(3, 3, 4, 8, 8, dtype=torch.float64),
-    )  # type: ignore[arg-type]
+    model = RotNetModel(task, Rows()).double()  # pyright: ignore[reportArgumentType] (it has what the model calls)
+    clip = torch.randn(3, 3, 4, 8, 8, dtype=torch.float64)
     step = rotnet_step(model, clip[None], _batch(3), task)
     losses, hits = [], []
     for label, quarter in enumerate(task.quarters):

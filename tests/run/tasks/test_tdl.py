@@ -101,8 +101,9 @@ def test_the_anchor_keeps_the_direction_of_its_motion() -> None:
 
 def test_only_the_anchor_is_mixed() -> None:
     model, seen = model_of(SMALL), []
-    model.backbone.conv.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
-    model.key_backbone.conv.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    for backbone in (model.backbone, model.key_backbone):
+        conv = world.tiny(backbone).conv
+        conv.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     clip = torch.randn(3, 4, 3, 2, 4, 4)
     tdl_step(model, clip, batch_of(4, share=0.1), SMALL)
     queried, *groups = seen

@@ -13,7 +13,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.run.data.batch import Batch, StoredVideo
 from kdbatch.run.rng import balanced
 from kdbatch.run.tasks.vcop import VCOPModel, chance_accuracy, clip_orders, sample_clips, vcop_step
-from kdbatch.vocab.tasks import TASKS
+from kdbatch.vocab.tasks import TASKS, Complexity
 from kdbatch.vocab.tasks.vcop import VCOP
 from kdbatch.vocab.views import View
 
@@ -21,7 +21,7 @@ VIEW = View(num_frames=8, stride_frames=1)
 
 
 class Pooled(nn.Module):
-    """A backbone of a few weights without batch statistics, so that clips can be passed one by one."""
+    """A tiny backbone without batch statistics, so that clips can be passed one by one."""
 
     feature_dim = 5
 
@@ -55,7 +55,7 @@ def test_labels_and_orders_go_round(num_clips: int) -> None:
 @pytest.mark.parametrize("complexity", [1, 2, 3])
 @pytest.mark.parametrize("stride", [1, 3])
 def test_clips_are_a_gap_apart_and_shown_in_the_order_of_the_label(
-    complexity: int, stride: int
+    complexity: Complexity, stride: int
 ) -> None:
     task, view = TASKS["vcop"].at_complexity(complexity), View(num_frames=8, stride_frames=stride)
     videos = [StoredVideo(None, sample_of(300)) for _ in range(64)]  # type: ignore[arg-type]
@@ -75,7 +75,9 @@ def test_clips_are_a_gap_apart_and_shown_in_the_order_of_the_label(
 
 
 @pytest.mark.parametrize(("complexity", "frames"), [(1, 64), (2, 88), (3, 112)])
-def test_the_windows_of_16_frames_are_the_published_ones(complexity: int, frames: int) -> None:
+def test_the_windows_of_16_frames_are_the_published_ones(
+    complexity: Complexity, frames: int
+) -> None:
     assert TASKS["vcop"].at_complexity(complexity).window_frames(16) == frames
 
 
@@ -90,7 +92,7 @@ def test_labels_are_balanced_over_a_batch_and_none_is_favoured() -> None:
 
 
 @pytest.mark.parametrize("complexity", [1, 2, 3])
-def test_logits_are_those_of_a_loop_over_pairs(complexity: int) -> None:
+def test_logits_are_those_of_a_loop_over_pairs(complexity: Complexity) -> None:
     task = TASKS["vcop"].at_complexity(complexity)
     torch.manual_seed(0)
     model = VCOPModel(task, Pooled()).eval()  # type: ignore[arg-type]
