@@ -5,7 +5,7 @@ for what measures them.
 import torch
 
 
-def own_device(local_rank: int = 0) -> torch.device:
+def select_device(local_rank: int = 0) -> torch.device:
     """The GPU of this process, the CPU where there is none; PyTorch is set up for it."""
     if torch.cuda.is_available():
         device = torch.device(
@@ -14,11 +14,11 @@ def own_device(local_rank: int = 0) -> torch.device:
         torch.cuda.set_device(device)
     else:
         device = torch.device("cpu")
-    set_up(device)
+    configure_torch(device)
     return device
 
 
-def set_up(device: torch.device) -> None:
+def configure_torch(device: torch.device) -> None:
     """What PyTorch is told once about arithmetic on `device`."""
     if device.type == "cpu":
         torch.set_num_threads(

@@ -55,7 +55,7 @@ for value, k in zip(*probability_K.topk(min(5, len(probability_K)))):
 '''
 
 
-class Normalised(nn.Module):
+class NormalizedClassifier(nn.Module):
     """Takes pixels 0 to 255, RGB, as (B, 3, T, H, W); gives logits (B, K)."""
 
     mean_C111: Tensor
@@ -125,11 +125,11 @@ def export_run(folder: RunFolder, *, to: Path) -> tuple[Path, ...]:
         weights,
         config_path,
         to / "load.py",
-        *_traced(Normalised(classifier).eval(), clip, to / "model.ts"),
+        *_traced(NormalizedClassifier(classifier).eval(), clip, to / "model.ts"),
     )
 
 
-def load_exported(folder: Path) -> tuple[Normalised, dict[str, Any]]:
+def load_exported(folder: Path) -> tuple[NormalizedClassifier, dict[str, Any]]:
     """The network in evaluation mode, and its config.
 
     Raises:
@@ -141,7 +141,7 @@ def load_exported(folder: Path) -> tuple[Normalised, dict[str, Any]]:
         build_backbone(backbone), num_classes=len(config["classes"]), dropout=config["dropout"]
     )
     load_weights(folder / "model.safetensors", classifier)
-    return Normalised(classifier.eval().requires_grad_(False)), config
+    return NormalizedClassifier(classifier.eval().requires_grad_(False)), config
 
 
 def _accuracy(folder: RunFolder) -> dict[str, Any]:
@@ -164,7 +164,7 @@ def _load_config(path: Path) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _traced(model: Normalised, clip: dict[str, Any], path: Path) -> tuple[Path, ...]:
+def _traced(model: NormalizedClassifier, clip: dict[str, Any], path: Path) -> tuple[Path, ...]:
     """The TorchScript file, or nothing where the network does not trace, or not to the same logits
     for another batch of clips.
     """

@@ -42,8 +42,8 @@ class StopSignal:
     """
 
     def __init__(self) -> None:
-        self.asked = False
-        self.asked_at = 0.0
+        self.requested = False
+        self.requested_at = 0.0
         self.early_warning = False
 
     def listen(self) -> "StopSignal":
@@ -62,9 +62,9 @@ class StopSignal:
             signal.signal(number, signal.SIG_IGN)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if not self.asked:
-            self.asked_at, self.early_warning = time.time(), number == signal.SIGUSR2
-        self.asked = True
+        if not self.requested:
+            self.requested_at, self.early_warning = time.time(), number == signal.SIGUSR2
+        self.requested = True
 
 
 class StatusReporter:
@@ -123,9 +123,9 @@ class StatusReporter:
         self._beats.join()  # a beat half written would replace what the next attempt says
 
     @property
-    def stop_asked(self) -> bool:
+    def stop_requested(self) -> bool:
         """By a signal, or because the time limit is near and none came."""
-        return self._stop.asked or self._start.is_over(time.time())
+        return self._stop.requested or self._start.is_over(time.time())
 
     @property
     def interruptions(self) -> dict[Cause, int]:
@@ -157,7 +157,7 @@ class StatusReporter:
         """Raises Stopped when a signal has asked for it. Called where everything worth keeping is
         on disk.
         """
-        if self.stop_asked:
+        if self.stop_requested:
             raise Stopped
 
     def end(self, state: RunState, *, reason: str = "") -> None:
@@ -173,10 +173,10 @@ class StatusReporter:
         self._save()
 
     def _cause(self) -> Cause:
-        if not self._stop.asked:  # the limit is near, or another process of the team was asked
+        if not self._stop.requested:  # the limit is near, or another process of the team was asked
             return "timeout" if self._start.is_over(time.time()) else "asked"
         return cause_of_stop(
-            self._start, at=self._stop.asked_at, early_warning=self._stop.early_warning
+            self._start, at=self._stop.requested_at, early_warning=self._stop.early_warning
         )
 
     def _beat(self) -> None:

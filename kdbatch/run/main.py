@@ -18,7 +18,7 @@ from kdbatch.base.processes import end_with_parent
 from kdbatch.run.context import RunContext
 from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.decoding.frame_cache import FrameCache
-from kdbatch.run.device import own_device
+from kdbatch.run.device import select_device
 from kdbatch.run.distributed.process_group import (
     ProcessGroup,
     RendezvousError,
@@ -75,7 +75,7 @@ def main(argv: Sequence[str], *, stop: StopSignal) -> int:
 
 
 def _device(info: RankInfo) -> torch.device:
-    device = own_device(info.local_rank)
+    device = select_device(info.local_rank)
     if device.type == "cpu":
         _keep_memory()
     return device

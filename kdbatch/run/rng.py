@@ -21,7 +21,7 @@ def rng_for(seed: int, *names: str | int) -> np.random.Generator:
     return np.random.default_rng(seed_for(seed, *names))
 
 
-def balanced(num_labels: int, size: int, rng: np.random.Generator) -> np.ndarray:
+def balanced_labels(num_labels: int, size: int, rng: np.random.Generator) -> np.ndarray:
     """`size` labels in random order, each equally often to within one; chance says which of them
     come once more.
     """

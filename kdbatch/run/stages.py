@@ -130,7 +130,7 @@ def distill(recipe: Distill, assignment: Assignment, context: RunContext) -> Sta
             )
         return distill_step(
             model,
-            remembered.of(batch, clip) if remembered else teachers,
+            remembered.teachers_for(batch, clip) if remembered else teachers,
             clip,
             label,
             recipe=recipe,

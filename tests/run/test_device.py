@@ -9,7 +9,7 @@ from kdbatch.bench.cka import measure as cka
 from kdbatch.bench.cka.scale import CkaScale
 from kdbatch.bench.step import measure as step
 from kdbatch.bench.step.scale import StepScale
-from kdbatch.run.device import own_device, set_up
+from kdbatch.run.device import select_device, configure_torch
 from kdbatch.vocab.backbones import Backbone
 
 NETWORK = Backbone(kind="shufflenet_2x", width=0.0625)
@@ -31,7 +31,7 @@ def settings() -> Iterator[None]:
 
 def test_a_gpu_tries_its_algorithms_and_only_convolutions_drop_bits(settings: None) -> None:
     CUDNN.benchmark, CONVOLUTIONS.fp32_precision, PRODUCTS.fp32_precision = False, "ieee", "tf32"
-    set_up(torch.device("cuda"))
+    configure_torch(torch.device("cuda"))
     assert (CUDNN.benchmark, CONVOLUTIONS.fp32_precision, PRODUCTS.fp32_precision) == (
         True,
         "tf32",
@@ -41,7 +41,7 @@ def test_a_gpu_tries_its_algorithms_and_only_convolutions_drop_bits(settings: No
 
 def test_a_cpu_adds_in_one_order() -> None:
     torch.set_num_threads(2)
-    set_up(torch.device("cpu"))
+    configure_torch(torch.device("cpu"))
     assert torch.get_num_threads() == 1
 
 
@@ -61,7 +61,7 @@ def test_what_is_measured_runs_on_a_device_set_up_as_that_of_a_run(
     def asked() -> torch.device:
         raise SetUp
 
-    assert room.own_device is own_device
-    monkeypatch.setattr(room, "own_device", asked)
+    assert room.select_device is select_device
+    monkeypatch.setattr(room, "select_device", asked)
     with pytest.raises(SetUp):
         measure()

@@ -52,10 +52,10 @@ class StopAfter(StopSignal):
 
     def __init__(self, num_looks: int, *, kill: bool) -> None:
         self.num_looks, self.kill = num_looks, kill
-        self.asked_at, self.early_warning = 0.0, False
+        self.requested_at, self.early_warning = 0.0, False
 
     @property
-    def asked(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def requested(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         self.num_looks -= 1
         if self.num_looks < 0 and self.kill:
             raise Killed

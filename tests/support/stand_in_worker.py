@@ -64,8 +64,8 @@ def attempt(folder: RunFolder, stop: StopSignal) -> int:
             pulse.update(step=step, num_steps=num_steps, metric=f"loss {step}")
             if pulse.attempt <= act.get("sigkill_times", 0):
                 os.kill(os.getpid(), signal.SIGKILL)
-            if pulse.stop_asked or pulse.attempt <= act.get("stop_times", 0):
-                stop.asked = True
+            if pulse.stop_requested or pulse.attempt <= act.get("stop_times", 0):
+                stop.requested = True
                 pulse.end("stopped")
                 note(folder, f"stop {folder.id} {pulse.attempt}")
                 return EXIT_STOPPED

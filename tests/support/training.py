@@ -121,7 +121,7 @@ def run(
         def take_step(clip_VBCTHW: torch.Tensor, batch: Batch) -> StepOutput:
             nonlocal steps
             steps += 1
-            stop.asked = steps == stop_at
+            stop.requested = steps == stop_at
             step = finetune_step(model, clip_VBCTHW[0], batch.label_B)
             if steps == poison_at:
                 return StepOutput(loss=step.loss * float("nan"), report={})

@@ -30,7 +30,7 @@ from kdbatch.bench.cka.parts import (
 from kdbatch.bench.cka.scale import CkaScale
 from kdbatch.run.cka.cka import compute_cka
 from kdbatch.run.cka.gram_hooks import Layers
-from kdbatch.run.device import own_device
+from kdbatch.run.device import select_device
 from kdbatch.run.models import Classifier, build_backbone
 
 OURS = "kdbatch"
@@ -73,7 +73,7 @@ def bench_cka(scale: CkaScale, *, progress: Progress, repeats: int = 3) -> CkaBe
     Raises:
         UserError: more layers are asked for than the network has.
     """
-    device = own_device()
+    device = select_device()
     torch.manual_seed(0)
     model = Classifier(build_backbone(scale.backbone), num_classes=101).to(device).eval()
     clip_BCTHW = torch.randn(

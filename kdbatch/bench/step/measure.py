@@ -27,7 +27,7 @@ from kdbatch.bench.step.variants import (
 from kdbatch.run.data.batch import StoredVideo
 from kdbatch.run.data.decoding.frame_cache import FrameCache
 from kdbatch.run.data.prefetch import DeviceBatch, DevicePrefetcher
-from kdbatch.run.device import own_device
+from kdbatch.run.device import select_device
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.shards import Sample
 
@@ -100,7 +100,7 @@ def bench_step(
 
     `stored` are videos in shards, which all batches are made of.
     """
-    device = own_device()
+    device = select_device()
     videos = [
         StoredVideo(tar, replace(sample, key=f"{sample.key}-{i}"))
         for i, (tar, sample) in zip(range(4 * scale.batch_clips), cycle(stored))

@@ -106,12 +106,12 @@ def kdbatch_loop(
             setup.model,
             setup.take_step,
             device_batch,
-            num_parts=1,
+            num_micro_batches=1,
             group=SINGLE_PROCESS,
-            stop_asked=lambda: False,
+            stop_requested=lambda: False,
         )
         optimizer.step()
-        metrics.append(0, numbers, rate=SCHEDULE.lr, num_clips=len(device_batch[1].keys))
+        metrics.append(0, numbers, lr=SCHEDULE.lr, num_clips=len(device_batch[1].keys))
         if len(metrics) >= SYNC_STEPS[device_batch[0].device.type]:
             metrics.flush()
 

@@ -27,7 +27,7 @@ from kdbatch.run.data.geometry import resize_map
 from kdbatch.run.data.sampling import ClipRequest, nearest_stored_frames, timeline_frames
 from kdbatch.run.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from kdbatch.run.models import VideoBackbone
-from kdbatch.run.rng import balanced
+from kdbatch.run.rng import balanced_labels
 from kdbatch.run.tasks.motion import motion_weights
 from kdbatch.run.tasks.pretext import MakeBackbone, Pretext, SampledClips
 from kdbatch.run.train.steps import StepOutput, accuracy_of
@@ -52,7 +52,7 @@ def sample_clips(
     """
     clip_frames = view.num_frames * view.stride_frames
     span = task.window_frames(clip_frames)
-    label_B = balanced(len(task.rates), len(videos), rng)
+    label_B = balanced_labels(len(task.rates), len(videos), rng)
     requests, real_BJ = [], []
     for video, rate in zip(videos, np.asarray(task.rates)[label_B], strict=True):
         window = rng.integers(timeline_frames(video.sample, view) - span + 1)

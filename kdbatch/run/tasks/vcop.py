@@ -28,7 +28,7 @@ from kdbatch.run.data.sampling import (
 )
 from kdbatch.run.distributed.process_group import ProcessGroup
 from kdbatch.run.models import VideoBackbone
-from kdbatch.run.rng import balanced
+from kdbatch.run.rng import balanced_labels
 from kdbatch.run.tasks.pretext import MakeBackbone, Pretext, SampledClips
 from kdbatch.run.train.steps import StepOutput, accuracy_of
 from kdbatch.vocab.tasks.vcop import VCOP
@@ -58,7 +58,7 @@ def sample_clips(
     clip_frames = view.num_frames * view.stride_frames
     span = task.window_frames(clip_frames)
     order_KV = clip_orders(task.num_clips)
-    label_B = balanced(len(order_KV), len(videos), rng)
+    label_B = balanced_labels(len(order_KV), len(videos), rng)
     requests = []
     for video, order_V in zip(videos, order_KV[label_B], strict=True):
         num_starts = timeline_frames(video.sample, view) - span + 1

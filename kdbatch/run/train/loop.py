@@ -94,13 +94,13 @@ def train(
             model,
             take_step,
             coming,
-            num_parts=schedule.num_micro_batches,
+            num_micro_batches=schedule.num_micro_batches,
             group=context.group,
-            stop_asked=lambda: context.reporter.stop_asked,
+            stop_requested=lambda: context.reporter.stop_requested,
         )
         optimizer.step()
         ledger.append(
-            step + 1, numbers, rate=rate, num_clips=len(coming[1].keys) * context.group.world_size
+            step + 1, numbers, lr=rate, num_clips=len(coming[1].keys) * context.group.world_size
         )
         coming = next(
             feed, None
@@ -126,13 +126,13 @@ def _sync(
     """
     state = run.state
     stop = _count(state, metrics, per_epoch)
-    clock.stamp(state, ends_epoch=state.step % per_epoch == 0)
+    clock.record(state, ends_epoch=state.step % per_epoch == 0)
     if state.step % per_epoch == 0:
-        run.look(state.step // per_epoch)
+        run.on_epoch_end(state.step // per_epoch)
     reporter.update(step=state.step, num_steps=total, metric=_metric(state))
     if stop or state.step == total or run.save_is_due():
         run.save()
-    clock.go_on(state)
+    clock.restart(state)
     return stop
 
 
@@ -152,7 +152,7 @@ def _count(state: TrainState, metrics: MetricBuffer, per_epoch: int) -> bool:
                 for name, value in state.sums.items()
                 if name != "stop"
             ]
-            state.curves.append(["lr", row.rate, "1", row.step])
+            state.curves.append(["lr", row.lr, "1", row.step])
             state.sums = {}
     return stop
 

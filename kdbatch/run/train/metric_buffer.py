@@ -22,7 +22,7 @@ class StepMetrics:
     """
 
     step: int
-    rate: float
+    lr: float
     num_clips: int
     values: Mapping[str, float]
 
@@ -37,10 +37,10 @@ class MetricBuffer:
         return len(self._rows)
 
     def append(
-        self, step: int, values: Mapping[str, Tensor], *, rate: float, num_clips: int
+        self, step: int, values: Mapping[str, Tensor], *, lr: float, num_clips: int
     ) -> None:
         """Note the numbers of a step; each is a tensor of one element."""
-        self._rows.append((step, rate, num_clips, values))
+        self._rows.append((step, lr, num_clips, values))
 
     def flush(self) -> list[StepMetrics]:
         """The rows since the last look, oldest first; waits for the device once.
@@ -61,7 +61,7 @@ class MetricBuffer:
             rows.append(
                 StepMetrics(
                     step=step,
-                    rate=rate,
+                    lr=rate,
                     num_clips=num_clips,
                     values={name: next(numbers) for name in values},
                 )
@@ -74,6 +74,6 @@ def _check_finite(row: StepMetrics) -> None:
     for name, what in (("loss", "the loss"), ("gradient_norm", "the norm of the gradient")):
         if not math.isfinite(row.values[name]):
             raise UserError(
-                f"step {row.step}: {what} is {row.values[name]} at lr {row.rate:.3g}. Nothing was saved from it. "
+                f"step {row.step}: {what} is {row.values[name]} at lr {row.lr:.3g}. Nothing was saved from it. "
                 "Lower lr in the profile, or raise warmup_epochs, and type the same kdbatch submit."
             )

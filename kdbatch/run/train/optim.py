@@ -46,19 +46,19 @@ def make_optimizer(model: nn.Module, schedule: Schedule) -> torch.optim.SGD:
     )
 
 
-def set_lr(optimizer: torch.optim.Optimizer, rate: float) -> None:
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     for group in optimizer.param_groups:
-        group["lr"] = rate * group["lr_factor"]
+        group["lr"] = lr * group["lr_factor"]
 
 
 def compute_gradients(
     model: nn.Module,
     take_step: StepFunction,
-    fed: DeviceBatch,
+    device_batch: DeviceBatch,
     *,
-    num_parts: int,
+    num_micro_batches: int,
     group: ProcessGroup,
-    stop_asked: Callable[[], bool],
+    stop_requested: Callable[[], bool],
 ) -> dict[str, Tensor]:
     """Leave the gradient of the mean loss over the whole batch in the parameters of `model`, the
     same in every process of `team`.
@@ -70,10 +70,10 @@ def compute_gradients(
     GB.
     """
     model.zero_grad(set_to_none=True)
-    names, number_N = _backward(take_step, fed, num_parts)
+    names, number_N = _backward(take_step, device_batch, num_micro_batches)
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     # Filled, not copied from the host: a GPU is not waited for.
-    number_N = torch.cat([number_N, torch.full((1,), float(stop_asked()), device=number_N.device)])
+    number_N = torch.cat([number_N, torch.full((1,), float(stop_requested()), device=number_N.device)])
     number_N = group.average_(gradients, number_N)
     norm = torch.nn.utils.get_total_norm(gradients)
     return dict(zip((*names, "stop", "gradient_norm"), (*number_N.unbind(), norm), strict=True))
@@ -87,7 +87,7 @@ def _backward(
     device, num_videos = clip_VBCTHW.device, len(batch.keys)
     names: list[str] = []
     total_N: Tensor | None = None
-    for part in parts_of(num_videos, num_parts):
+    for part in micro_batch_slices(num_videos, num_parts):
         whole = num_parts == 1
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
             taken = take_step(
@@ -105,7 +105,7 @@ def _backward(
     return names, total_N
 
 
-def parts_of(num_videos: int, num_parts: int) -> list[slice]:
+def micro_batch_slices(num_videos: int, num_parts: int) -> list[slice]:
     """`num_videos` places in at most `num_parts` parts, equal to within one; none is empty."""
     num_parts = min(num_parts, num_videos)
     edges = [i * num_videos // num_parts for i in range(num_parts + 1)]

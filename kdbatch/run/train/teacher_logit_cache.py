@@ -65,16 +65,16 @@ class TeacherLogitCache:
             len(classes),
         )
         self._about = json.dumps([list(classes), list(weights)]).encode()
-        self.num_asked = 0
+        self.num_misses = 0
         path.touch()
 
-    def of(self, batch: Batch, clip_BCTHW: Tensor) -> list[Teacher]:
+    def teachers_for(self, batch: Batch, clip_BCTHW: Tensor) -> list[Teacher]:
         """Stand-ins for the teachers that answer for this batch alone. The batch's `extra` says
         which view it is.
         """
         logit_MBK = self._recall(batch)
         if logit_MBK is None:
-            self.num_asked += 1
+            self.num_misses += 1
             with torch.no_grad():
                 logit_MBK = torch.stack(
                     [teacher(clip_BCTHW).half() for teacher in self._teachers]

@@ -71,7 +71,7 @@ class CheckpointedTraining:
         self.resume()
         self.saved_at = time.monotonic()
 
-    def look(self, epoch: int) -> None:
+    def on_epoch_end(self, epoch: int) -> None:
         """Let `after_epoch` look. Before the checkpoint is written: the weights that it holds have
         always been looked at.
         """
@@ -123,9 +123,9 @@ class TrainingClock:
 
     def __init__(self, state: TrainState, prefetcher: DevicePrefetcher) -> None:
         self._feed, self._waited = prefetcher, state.waited
-        self.go_on(state)
+        self.restart(state)
 
-    def stamp(self, state: TrainState, *, ends_epoch: bool) -> None:
+    def record(self, state: TrainState, *, ends_epoch: bool) -> None:
         state.seconds, state.waited = (
             time.monotonic() - self._began,
             self._waited + self._feed.data_wait_seconds,
@@ -137,5 +137,5 @@ class TrainingClock:
             )
             state.before = [state.seconds, state.waited]
 
-    def go_on(self, state: TrainState) -> None:
+    def restart(self, state: TrainState) -> None:
         self._began = time.monotonic() - state.seconds

@@ -56,7 +56,7 @@ def ae_kd(
     num_teachers, num_clips = gradient_MBK.shape[:2]
     if max_weight * num_teachers <= 1:
         return equal(gradient_MBK, teacher_MBK=teacher_MBK, label_B=label_B, max_weight=max_weight)
-    return least_norm(gradient_MK @ gradient_MK.T, max_weight)[:, None].expand(-1, num_clips)
+    return min_norm_weights(gradient_MK @ gradient_MK.T, max_weight)[:, None].expand(-1, num_clips)
 
 
 def ca_mkd(
@@ -84,7 +84,7 @@ def ca_mkd(
     return (1 - surprise_MB.softmax(0)) / (num_teachers - 1)
 
 
-def least_norm(gram_MM: Tensor, cap: float) -> Tensor:
+def min_norm_weights(gram_MM: Tensor, cap: float) -> Tensor:
     """The w with the least w'Gw among those with sum 1 and 0 <= w_m <= cap, for M >= 1 and cap >
     1/M; float64.
 

@@ -199,7 +199,7 @@ def test_it_stops_between_two_batches(tmp_path, shards_dir):
         tmp_path, shards_dir, (trained(tmp_path, shards_dir, seed=1),), RECIPE_BATCHES
     )
     stop = StopSignal()
-    stop.asked = True
+    stop.requested = True
     with pytest.raises(Stopped):
         compared(folder, stop=stop)
     assert not folder.rows.exists()

@@ -337,9 +337,9 @@ def _pretext_gradients(group: ProcessGroup, name: str) -> dict[str, torch.Tensor
             model,
             lambda c, b: pretext.step(model, c, b, task),
             (clip_VBCTHW, batch),
-            num_parts=1,
+            num_micro_batches=1,
             group=group,
-            stop_asked=lambda: False,
+            stop_requested=lambda: False,
         )
     gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
     return {**gradients, **{f"told {n}": v.detach() for n, v in numbers.items()}}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from kdbatch.base.errors import UserError
 from kdbatch.run.data.batch import Batch, StoredVideo
-from kdbatch.run.rng import balanced
+from kdbatch.run.rng import balanced_labels
 from kdbatch.run.tasks.vcop import VCOPModel, chance_accuracy, clip_orders, sample_clips, vcop_step
 from kdbatch.vocab.tasks import TASKS, Complexity
 from kdbatch.vocab.tasks.vcop import VCOP
@@ -84,9 +84,9 @@ def test_the_windows_of_16_frames_are_the_published_ones(
 def test_labels_are_balanced_over_a_batch_and_none_is_favoured() -> None:
     rng, totals = np.random.default_rng(3), Counter[int]()
     for _ in range(300):
-        counts = Counter(balanced(6, 16, rng).tolist())
+        counts = Counter(balanced_labels(6, 16, rng).tolist())
         assert set(counts.values()) == {2, 3} and len(counts) == 6
-        totals.update(balanced(6, 4, rng).tolist())  # a batch smaller than the number of labels
+        totals.update(balanced_labels(6, 4, rng).tolist())  # a batch smaller than the number of labels
     expected = 300 * 4 / 6
     assert all(abs(total - expected) < 5 * math.sqrt(expected) for total in totals.values())
 

@@ -13,7 +13,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.run.distributed.process_group import SINGLE_PROCESS
 from kdbatch.run.heartbeat import Stopped
 from kdbatch.run.train.metric_buffer import MetricBuffer
-from kdbatch.run.train.optim import compute_gradients, make_optimizer, parts_of, set_lr
+from kdbatch.run.train.optim import compute_gradients, make_optimizer, micro_batch_slices, set_lr
 from kdbatch.run.train.steps import StepOutput, distill_step, finetune_step
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.recipes import Distill, Evaluation, Pretrain, Schedule
@@ -34,7 +34,7 @@ class Plain(Net):
 
 @pytest.mark.parametrize(("num_videos", "num_parts"), [(4, 1), (4, 2), (7, 3), (3, 8), (1, 5)])
 def test_parts_are_all_videos_once_and_equal_to_within_one(num_videos: int, num_parts: int) -> None:
-    parts = parts_of(num_videos, num_parts)
+    parts = micro_batch_slices(num_videos, num_parts)
     sizes = [part.stop - part.start for part in parts]
     assert [i for part in parts for i in range(num_videos)[part]] == list(range(num_videos))
     assert len(parts) == min(num_parts, num_videos) and max(sizes) - min(sizes) <= 1
@@ -102,7 +102,7 @@ def _numbers(loss: float, norm: float) -> dict[str, torch.Tensor]:
 def test_a_ledger_gives_every_row_once_in_order() -> None:
     ledger = MetricBuffer()
     for step in (1, 2, 3):
-        ledger.append(step, _numbers(step / 2, 1.0), rate=0.1 * step, num_clips=8)
+        ledger.append(step, _numbers(step / 2, 1.0), lr=0.1 * step, num_clips=8)
     assert len(ledger) == 3
     assert [(r.step, r.values["loss"], r.num_clips) for r in ledger.flush()] == [
         (1, 0.5, 8),
@@ -120,9 +120,9 @@ def test_the_first_step_that_is_not_finite_is_named_though_nobody_looked(
     loss: float, norm: float, what: str
 ) -> None:
     ledger = MetricBuffer()
-    ledger.append(16, _numbers(1.0, 1.0), rate=0.2, num_clips=8)
-    ledger.append(17, _numbers(loss, norm), rate=0.25, num_clips=8)
-    ledger.append(18, _numbers(math.nan, math.nan), rate=0.3, num_clips=8)
+    ledger.append(16, _numbers(1.0, 1.0), lr=0.2, num_clips=8)
+    ledger.append(17, _numbers(loss, norm), lr=0.25, num_clips=8)
+    ledger.append(18, _numbers(math.nan, math.nan), lr=0.3, num_clips=8)
     with pytest.raises(
         UserError, match=f"step 17: {what} at lr 0.25. Nothing was saved from it. Lower lr"
     ):
@@ -160,9 +160,9 @@ def test_what_is_reported_in_half_precision_is_kept_in_single() -> None:
         model,
         take_step,
         (torch.randn(2, 2), batch),
-        num_parts=1,
+        num_micro_batches=1,
         group=SINGLE_PROCESS,
-        stop_asked=lambda: True,
+        stop_requested=lambda: True,
     )  # type: ignore[arg-type]
     assert {n: v.dtype for n, v in numbers.items()} == dict.fromkeys(
         ("loss", "half", "stop", "gradient_norm"), torch.float32

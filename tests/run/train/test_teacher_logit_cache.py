@@ -51,7 +51,7 @@ def _outputs(
 
 
 def _ask(outputs: TeacherLogitCache, batch: Batch) -> Tensor:
-    return torch.stack([teacher(CLIP) for teacher in outputs.of(batch, CLIP)])
+    return torch.stack([teacher(CLIP) for teacher in outputs.teachers_for(batch, CLIP)])
 
 
 def test_what_was_asked_once_is_remembered_by_whoever_opens_the_file_next(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_what_was_asked_once_is_remembered_by_whoever_opens_the_file_next(tmp_pa
     )
     again = _outputs(tmp_path)
     assert torch.equal(_ask(again, _batch()), asked_MBK)
-    assert (first.num_asked, again.num_asked) == (1, 0)
+    assert (first.num_misses, again.num_misses) == (1, 0)
 
 
 def test_each_view_and_each_order_of_the_videos_has_its_own_place(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_each_view_and_each_order_of_the_videos_has_its_own_place(tmp_path: Path
     assert torch.equal(_ask(outputs, turned), zero.flip(1)) and torch.equal(
         _ask(outputs, _batch(view=1)), one
     )
-    assert outputs.num_asked == 2
+    assert outputs.num_misses == 2
 
 
 @pytest.mark.parametrize("changed", [{"flip": True}, {"first_frame": 6}])
@@ -88,7 +88,7 @@ def test_another_view_is_never_answered_from_memory(
     outputs = _outputs(tmp_path)
     _ask(outputs, _batch())
     _ask(outputs, _batch(**changed))  # type: ignore[arg-type]
-    assert outputs.num_asked == 2
+    assert outputs.num_misses == 2
 
 
 @pytest.mark.parametrize(
@@ -100,14 +100,14 @@ def test_other_teachers_or_classes_are_asked_anew(
     _ask(_outputs(tmp_path), _batch())
     outputs = _outputs(tmp_path, **changed)
     _ask(outputs, _batch())
-    assert outputs.num_asked == 1
+    assert outputs.num_misses == 1
 
 
 def test_a_video_of_another_key_is_asked_anew(tmp_path: Path) -> None:
     _ask(_outputs(tmp_path), _batch())
     outputs = _outputs(tmp_path)
     _ask(outputs, dataclasses.replace(_batch(), keys=list("abcx")))
-    assert outputs.num_asked == 1
+    assert outputs.num_misses == 1
 
 
 def test_no_damaged_byte_is_ever_believed(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_no_damaged_byte_is_ever_believed(tmp_path: Path) -> None:
     for at in range(2 * 3 * size, 2 * 3 * size + size):  # the record of place 3
         (tmp_path / "t.bin").write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
         outputs = _outputs(tmp_path)
-        assert torch.equal(_ask(outputs, _batch()), asked_MBK) and outputs.num_asked == 1
+        assert torch.equal(_ask(outputs, _batch()), asked_MBK) and outputs.num_misses == 1
         assert (tmp_path / "t.bin").read_bytes() == whole
 
 
@@ -128,7 +128,7 @@ def test_a_torn_file_is_mended(tmp_path: Path, length: int) -> None:
     whole = (tmp_path / "t.bin").read_bytes()
     (tmp_path / "t.bin").write_bytes(whole[:length])
     outputs = _outputs(tmp_path)
-    assert torch.equal(_ask(outputs, _batch()), asked_MBK) and outputs.num_asked == 1
+    assert torch.equal(_ask(outputs, _batch()), asked_MBK) and outputs.num_misses == 1
     assert (tmp_path / "t.bin").read_bytes() == whole
 
 
@@ -144,8 +144,8 @@ def _ask_for_a_half(folder: Path, rank: int) -> int:
         extra={name: value[half] for name, value in batch.extra.items()},
     )
     for _ in range(2):
-        outputs.of(own, CLIP[half])
-    return outputs.num_asked
+        outputs.teachers_for(own, CLIP[half])
+    return outputs.num_misses
 
 
 @pytest.mark.xdist_group("team")
@@ -158,4 +158,4 @@ def test_two_processes_fill_one_file_each_with_its_own_clips(tmp_path: Path) -> 
         rtol=1e-3,
         atol=1e-3,
     )
-    assert alone.num_asked == 0
+    assert alone.num_misses == 0

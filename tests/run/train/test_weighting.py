@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kdbatch.run.train.weighting import WEIGHTINGS, ae_kd, ca_mkd, least_norm
+from kdbatch.run.train.weighting import WEIGHTINGS, ae_kd, ca_mkd, min_norm_weights
 from kdbatch.vocab.recipes import TEACHER_WEIGHTINGS
 
 
@@ -73,7 +73,7 @@ def test_ae_kd_is_no_worse_than_any_grid_point(num_teachers: int, cap: float, se
 def test_ae_kd_is_where_small_steps_lead(num_teachers: int, cap: float, seed: int) -> None:
     gradient_MK = _draw(num_teachers, seed=seed)["gradient_MBK"].mean(1) + 0.3
     gram_MM = gradient_MK @ gradient_MK.T
-    found_M = least_norm(gram_MM, cap)
+    found_M = min_norm_weights(gram_MM, cap)
     slow_M = _by_small_steps(gram_MM, cap)
     assert torch.allclose(found_M, slow_M, atol=1e-6)
     assert found_M @ gram_MM @ found_M <= slow_M @ gram_MM @ slow_M + 1e-10
@@ -119,8 +119,8 @@ def test_equal_or_no_gradients_get_equal_weights() -> None:
 def test_the_same_gradient_twice_shares_what_one_would_get() -> None:
     rng = torch.Generator().manual_seed(2)
     one, two = torch.randn(2, 5, generator=rng, dtype=torch.float64)
-    weight_M = least_norm((same := torch.stack([one, one, two])) @ same.T, 1.0)
-    alone_M = least_norm((pair := torch.stack([one, two])) @ pair.T, 1.0)
+    weight_M = min_norm_weights((same := torch.stack([one, one, two])) @ same.T, 1.0)
+    alone_M = min_norm_weights((pair := torch.stack([one, two])) @ pair.T, 1.0)
     assert torch.allclose(
         weight_M, torch.stack([alone_M[0] / 2, alone_M[0] / 2, alone_M[1]]), atol=1e-3
     )
@@ -142,6 +142,6 @@ def test_ca_mkd_trusts_per_clip_whoever_knows_the_label() -> None:
 def test_the_first_question_may_be_asked_on_another_device() -> None:
     """What is remembered of it serves every later one."""
     with torch.device("meta"):
-        least_norm(torch.zeros(5, 5, dtype=torch.float64, device="cpu"), 0.31)
-    weight_M = least_norm(torch.eye(5, dtype=torch.float64), 0.31)
+        min_norm_weights(torch.zeros(5, 5, dtype=torch.float64, device="cpu"), 0.31)
+    weight_M = min_norm_weights(torch.eye(5, dtype=torch.float64), 0.31)
     assert weight_M.tolist() == pytest.approx([0.2] * 5)
