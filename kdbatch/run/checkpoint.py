@@ -36,7 +36,7 @@ def load_checkpoint(path: Path, *, group: ProcessGroup = SINGLE_PROCESS) -> dict
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
         raise UserError(
-            f"{path}: cannot be read as a checkpoint ({type(error).__name__}). Delete it to start this run anew."
+            f"{path}: cannot be read as a checkpoint ({type(error).__name__}). Delete it to start this run from the beginning."
         ) from error
 
 

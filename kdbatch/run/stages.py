@@ -229,7 +229,7 @@ def _one_clip_each(
     frame_BT = np.stack([request.frame_VT[0] for request in requests])
     return requests, {
         "frame_BT": frame_BT,
-        "place": np.array([video.sample.place for video in chosen]),
+        "position": np.array([video.sample.place for video in chosen]),
     }
 
 

@@ -1,4 +1,4 @@
-"""The one training loop. What a step does is passed in; everything between two steps is here."""
+"""The training loop of all stages: the step is passed in, everything between steps is here."""
 
 import resource
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ from kdbatch.vocab.recipes import Schedule
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingResult:
-    """What training leaves besides the weights."""
+    """Curves and measurements of a finished training, without its weights."""
 
     curves: list[Measure]
     clips_per_second: float
@@ -54,13 +54,13 @@ def train(
 ) -> TrainingResult:
     """Train `model` to the end of `schedule`, from the checkpoint if there is one.
 
-    A batch is a pure function of (seed, step), and each step re-seeds torch from them: a checkpoint
-    needs neither the state of a generator nor a place in the data, and a run that is resumed after
-    any step is the run that was never stopped, bit for bit on a CPU. Processes of a team all draw
-    the same numbers.
+    A batch is a pure function of (seed, step), and each step seeds torch from them. A checkpoint
+    therefore needs neither the state of a generator nor a position in the data, and a run that is
+    resumed after any step equals an uninterrupted run, bit for bit on a CPU. All ranks draw the
+    same numbers.
 
     Raises:
-        Stopped: this process or another of its team was asked to stop; the checkpoint is written.
+        Stopped: a rank was asked to stop; the checkpoint is written.
         UserError: the loss or the gradient is not finite, or the checkpoint is damaged.
     """
     synchronize_layers(model, context.group)
@@ -74,42 +74,47 @@ def train(
         group=context.group,
         after_epoch=after_epoch,
     )
-    state, ledger, per_epoch = run.state, MetricBuffer(), source.steps_per_epoch
-    total = schedule.epochs * per_epoch
-    steps = range(state.step, total)
-    feed = DevicePrefetcher(
+    metrics, per_epoch = MetricBuffer(), source.steps_per_epoch
+    num_steps = schedule.epochs * per_epoch
+    steps = range(run.state.step, num_steps)
+    prefetcher = DevicePrefetcher(
         iterate_batches(source, steps, num_workers=context.num_workers),
         size_pixels=source.view.size_pixels,
         device=context.device,
     )
     model.train()
-    clock = TrainingClock(state, feed)
-    coming = next(feed, None)
+    clock = TrainingClock(run.state, prefetcher)
+    next_batch = next(prefetcher, None)
     for step in steps:
-        assert coming is not None, step
+        assert next_batch is not None, step
         torch.manual_seed(seed_for(seed, "step", step))
-        rate = lr_at(schedule, step=step, steps_per_epoch=per_epoch)
-        set_lr(optimizer, rate)
-        numbers = compute_gradients(
+        lr = lr_at(schedule, step=step, steps_per_epoch=per_epoch)
+        set_lr(optimizer, lr)
+        values = compute_gradients(
             model,
             take_step,
-            coming,
+            next_batch,
             num_micro_batches=schedule.num_micro_batches,
             group=context.group,
             stop_requested=lambda: context.reporter.stop_requested,
         )
         optimizer.step()
-        ledger.append(
-            step + 1, numbers, lr=rate, num_clips=len(coming[1].keys) * context.group.world_size
-        )
-        coming = next(
-            feed, None
-        )  # before the look: a GPU has the next batch made while it works on this one
-        if (step + 1) % per_epoch and len(ledger) < SYNC_STEPS[context.device.type]:
+        num_clips = len(next_batch[1].keys) * context.group.world_size
+        metrics.append(step + 1, values, lr=lr, num_clips=num_clips)
+        # Before the sync: a GPU prepares the next batch while it computes this step.
+        next_batch = next(prefetcher, None)
+        if (step + 1) % per_epoch and len(metrics) < SYNC_STEPS[context.device.type]:
             continue
-        if _sync(run, ledger, clock, per_epoch=per_epoch, total=total, reporter=context.reporter):
+        if _sync(
+            run,
+            metrics,
+            clock,
+            per_epoch=per_epoch,
+            num_steps=num_steps,
+            reporter=context.reporter,
+        ):
             raise Stopped
-    return _trained(state, context.device)
+    return _training_result(run.state, context.device)
 
 
 def _sync(
@@ -118,56 +123,60 @@ def _sync(
     clock: TrainingClock,
     *,
     per_epoch: int,
-    total: int,
+    num_steps: int,
     reporter: StatusReporter,
 ) -> bool:
-    """Take note of the steps since the last look, and save when it is time. Whether anyone was
-    asked to stop; then it is saved.
+    """Process the metrics since the last sync; save a checkpoint when one is due.
+
+    Returns whether any rank was asked to stop; a checkpoint is then written.
     """
     state = run.state
-    stop = _count(state, metrics, per_epoch)
-    clock.record(state, ends_epoch=state.step % per_epoch == 0)
-    if state.step % per_epoch == 0:
+    stop = _update_state(state, metrics, per_epoch)
+    ends_epoch = state.step % per_epoch == 0
+    clock.record(state, ends_epoch=ends_epoch)
+    if ends_epoch:
         run.on_epoch_end(state.step // per_epoch)
-    reporter.update(step=state.step, num_steps=total, metric=_metric(state))
-    if stop or state.step == total or run.save_is_due():
+    reporter.update(step=state.step, num_steps=num_steps, metric=_metric_text(state))
+    if stop or state.step == num_steps or run.save_is_due():
         run.save()
     clock.restart(state)
     return stop
 
 
-def _count(state: TrainState, metrics: MetricBuffer, per_epoch: int) -> bool:
-    """Add up the numbers of the steps since the last look; an epoch's means go to the curves.
-    Whether anyone was asked to stop.
+def _update_state(state: TrainState, metrics: MetricBuffer, per_epoch: int) -> bool:
+    """Add the metrics since the last sync to the sums; append an epoch's means to the curves.
+
+    Returns whether any rank was asked to stop.
     """
     stop = False
     for row in metrics.flush():
         state.step, state.clips = row.step, state.clips + row.num_clips
         stop = stop or row.values["stop"] > 0
-        for name, number in row.values.items():
-            state.sums[name] = state.sums.get(name, 0.0) + number
+        for name, value in row.values.items():
+            state.sums[name] = state.sums.get(name, 0.0) + value
         if row.step % per_epoch == 0:
-            state.curves += [
-                [name, value / per_epoch, "1", row.step]
-                for name, value in state.sums.items()
-                if name != "stop"
-            ]
-            state.curves.append(["lr", row.lr, "1", row.step])
+            for name, total in state.sums.items():
+                if name != "stop":
+                    state.add_point(name, total / per_epoch)
+            state.add_point("lr", row.lr)
             state.sums = {}
     return stop
 
 
-def _metric(state: TrainState) -> str:
-    """The last epoch's numbers in a few words."""
-    last = [row for row in state.curves[-24:] if row[3] == state.curves[-1][3]]
-    shown = {row[0]: row[1] for row in last}
-    return ", ".join(f"{name} {shown[name]:.3g}" for name in ("loss", "accuracy") if name in shown)
+def _metric_text(state: TrainState) -> str:
+    """Loss and accuracy of the last epoch, for status.json."""
+    last = {
+        point.name: point.value
+        for point in state.curves[-24:]
+        if point.step == state.curves[-1].step
+    }
+    return ", ".join(f"{name} {last[name]:.3g}" for name in ("loss", "accuracy") if name in last)
 
 
-def _trained(state: TrainState, device: torch.device) -> TrainingResult:
+def _training_result(state: TrainState, device: torch.device) -> TrainingResult:
     seconds = max(state.seconds, 1e-9)
     return TrainingResult(
-        curves=[Measure(name=n, value=v, unit=u, step=s) for n, v, u, s in state.curves],
+        curves=state.curves,
         clips_per_second=state.clips / seconds,
         seconds=state.seconds,
         data_wait_percent=100 * state.waited / seconds,
@@ -176,8 +185,9 @@ def _trained(state: TrainState, device: torch.device) -> TrainingResult:
 
 
 def max_memory_gb(device: torch.device) -> float:
-    """The most memory that was in use so far, in 1e9 bytes: that of the GPU which PyTorch gave out,
-    or all of this process's.
+    """The peak memory use so far, in 1e9 bytes.
+
+    On a GPU that is the memory which PyTorch allocated, on a CPU the whole process's.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9

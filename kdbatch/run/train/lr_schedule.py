@@ -6,7 +6,7 @@ from kdbatch.vocab.recipes import Schedule
 
 
 def lr_at(schedule: Schedule, *, step: int, steps_per_epoch: int) -> float:
-    """The rate of a step, counted from 0: linear warm-up, then cosine or steps."""
+    """The learning rate of a step, counted from 0: linear warm-up, then cosine or steps."""
     warmup = schedule.warmup_epochs * steps_per_epoch
     if step < warmup:
         return schedule.lr * (step + 1) / math.ceil(warmup)

@@ -1,5 +1,6 @@
-"""The numbers of a step, kept on the device until somebody looks: reading one makes the host wait
-for everything before it.
+"""Metrics of training steps, kept on the device until they are needed.
+
+Reading a number from the device makes the host wait for all work that was queued before it.
 """
 
 import math
@@ -12,13 +13,14 @@ from torch import Tensor
 from kdbatch.base.errors import UserError
 
 SYNC_STEPS = {"cpu": 1, "cuda": 16}
-"""How many steps at most are taken unseen. On a CPU every number is there anyway."""
+"""The most steps between two syncs. On a CPU the numbers are on the host anyway."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepMetrics:
-    """What a step reported, read: `loss`, `gradient_norm` and whatever else. Steps count from 1;
-    `rate` is the learning rate.
+    """The metrics of one step, on the host: `loss`, `gradient_norm` and those of its stage.
+
+    Steps count from 1; `lr` is the learning rate.
     """
 
     step: int
@@ -28,7 +30,7 @@ class StepMetrics:
 
 
 class MetricBuffer:
-    """Rows that were written and not yet read."""
+    """The metrics of the steps since the last sync."""
 
     def __init__(self) -> None:
         self._rows: list[tuple[int, float, int, Mapping[str, Tensor]]] = []
@@ -36,44 +38,35 @@ class MetricBuffer:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def append(
-        self, step: int, values: Mapping[str, Tensor], *, lr: float, num_clips: int
-    ) -> None:
-        """Note the numbers of a step; each is a tensor of one element."""
+    def append(self, step: int, values: Mapping[str, Tensor], *, lr: float, num_clips: int) -> None:
+        """Add the metrics of a step; each value is a tensor of one element."""
         self._rows.append((step, lr, num_clips, values))
 
     def flush(self) -> list[StepMetrics]:
-        """The rows since the last look, oldest first; waits for the device once.
+        """Return and remove all rows, oldest first; waits for the device once.
 
         Raises:
-            UserError: in one of them the loss or the norm of the gradient is not finite.
+            UserError: the loss or the norm of the gradient of a step is not finite.
         """
-        written, self._rows = self._rows, []
-        if not written:
+        pending, self._rows = self._rows, []
+        if not pending:
             return []
-        numbers = iter(
-            torch.stack(
-                [v.detach().float() for _, _, _, values in written for v in values.values()]
-            ).tolist()
-        )
+        tensors = [value for *_, values in pending for value in values.values()]
+        numbers = iter(torch.stack([tensor.detach().float() for tensor in tensors]).tolist())
         rows = []
-        for step, rate, num_clips, values in written:
-            rows.append(
-                StepMetrics(
-                    step=step,
-                    lr=rate,
-                    num_clips=num_clips,
-                    values={name: next(numbers) for name in values},
-                )
-            )
-            _check_finite(rows[-1])
+        for step, lr, num_clips, values in pending:
+            read = {name: next(numbers) for name in values}
+            row = StepMetrics(step=step, lr=lr, num_clips=num_clips, values=read)
+            _check_finite(row)
+            rows.append(row)
         return rows
 
 
 def _check_finite(row: StepMetrics) -> None:
-    for name, what in (("loss", "the loss"), ("gradient_norm", "the norm of the gradient")):
+    for name, title in (("loss", "the loss"), ("gradient_norm", "the norm of the gradient")):
         if not math.isfinite(row.values[name]):
             raise UserError(
-                f"step {row.step}: {what} is {row.values[name]} at lr {row.lr:.3g}. Nothing was saved from it. "
+                f"step {row.step}: {title} is {row.values[name]} at lr {row.lr:.3g}. "
+                "Nothing was saved from it. "
                 "Lower lr in the profile, or raise warmup_epochs, and type the same kdbatch submit."
             )

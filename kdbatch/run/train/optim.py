@@ -1,6 +1,4 @@
-"""From a batch to gradients, and from gradients to weights: what every step of training does,
-whatever it learns.
-"""
+"""Gradients of a batch, the optimizer, and compilation: the parts that all training steps share."""
 
 import sys
 from collections.abc import Callable
@@ -16,19 +14,20 @@ from kdbatch.run.models import VideoBackbone
 from kdbatch.run.train.steps import StepOutput
 from kdbatch.vocab.recipes import Schedule
 
-MAX_VERSIONS = 32  # of a compiled layer; more speak of batches of ever other sizes
+# Versions of a compiled layer, one per batch size and mode. More are a sign of batches whose size
+# varies without end.
+MAX_VERSIONS = 32
 
 StepFunction = Callable[[Tensor, Batch], StepOutput]
-"""Clips (V, B, C, T, H, W) and their batch -> a loss and what is worth a curve, all means over the
-clips.
-"""
+"""Clips (V, B, C, T, H, W) and their batch -> the loss and metrics, all means over the clips."""
 
 
 def make_optimizer(model: nn.Module, schedule: Schedule) -> torch.optim.SGD:
-    """SGD; parameters outside of the backbone are the head and have a rate of their own.
+    """SGD with two parameter groups: the backbone, and the head with its own learning rate.
 
-    Fused: one kernel on a GPU; on a CPU 0.4 to 0.8 of the time of `foreach`, or of one parameter
-    after the other, for the networks here.
+    Every parameter outside of `backbone` belongs to the head. The optimizer is fused: one kernel on
+    a GPU; on a CPU 0.4 to 0.8 of the time of `foreach` or of a loop over parameters, for the
+    networks here.
     """
     groups: dict[bool, list[nn.Parameter]] = {False: [], True: []}
     for name, parameter in model.named_parameters():
@@ -60,75 +59,78 @@ def compute_gradients(
     group: ProcessGroup,
     stop_requested: Callable[[], bool],
 ) -> dict[str, Tensor]:
-    """Leave the gradient of the mean loss over the whole batch in the parameters of `model`, the
-    same in every process of `team`.
+    """Store the gradient of the mean loss over the whole batch in the parameters of `model`.
 
-    The batch is taken in `num_parts` parts, one after the other. Returns the loss, the norm of the
-    gradient, what the steps report, and `stop`, above 0 where any process was asked to stop: all of
-    it on the device, carried by the one all-reduce of the gradients. That comes after the backward
-    pass instead of during it: steps call several networks in orders of their own, and it is 0.06
-    GB.
+    The gradient is equal on all ranks of `group`. The batch is processed in `num_micro_batches`
+    parts, one after the other.
+
+    Returns the loss, the norm of the gradient, the metrics of the steps, and `stop`, which is above
+    0 where any rank was asked to stop. All of them stay on the device and travel in the one
+    all-reduce of the gradients. That follows the backward pass instead of overlapping with it,
+    because steps call several networks in their own order, and only 0.06 GB are sent.
     """
     model.zero_grad(set_to_none=True)
-    names, number_N = _backward(take_step, device_batch, num_micro_batches)
+    names, value_N = _backward(take_step, device_batch, num_micro_batches)
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
-    # Filled, not copied from the host: a GPU is not waited for.
-    number_N = torch.cat([number_N, torch.full((1,), float(stop_requested()), device=number_N.device)])
-    number_N = group.average_(gradients, number_N)
+    # torch.full fills on the device: a copy from the host would wait for a GPU.
+    stop_1 = torch.full((1,), float(stop_requested()), device=value_N.device)
+    value_N = group.average_(gradients, torch.cat([value_N, stop_1]))
     norm = torch.nn.utils.get_total_norm(gradients)
-    return dict(zip((*names, "stop", "gradient_norm"), (*number_N.unbind(), norm), strict=True))
+    return dict(zip((*names, "stop", "gradient_norm"), (*value_N.unbind(), norm), strict=True))
 
 
 def _backward(
-    take_step: StepFunction, fed: DeviceBatch, num_parts: int
+    take_step: StepFunction, device_batch: DeviceBatch, num_micro_batches: int
 ) -> tuple[list[str], Tensor]:
-    """Names and batch means of the loss and of what was reported."""
-    clip_VBCTHW, batch = fed
+    """Run the backward pass; return the names and batch means of the loss and the metrics."""
+    clip_VBCTHW, batch = device_batch
     device, num_videos = clip_VBCTHW.device, len(batch.keys)
     names: list[str] = []
     total_N: Tensor | None = None
-    for part in micro_batch_slices(num_videos, num_parts):
-        whole = num_parts == 1
+    for part in micro_batch_slices(num_videos, num_micro_batches):
+        whole = num_micro_batches == 1
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
-            taken = take_step(
+            output = take_step(
                 clip_VBCTHW if whole else clip_VBCTHW[:, part],
                 batch if whole else batch.select_videos(part),
             )
         share = (part.stop - part.start) / num_videos
-        (taken.loss if whole else taken.loss * share).backward()
-        names = ["loss", *taken.report]
-        number_N = (
-            torch.stack([v.detach().float() for v in (taken.loss, *taken.report.values())]) * share
-        )
-        total_N = number_N if total_N is None else total_N + number_N
+        (output.loss if whole else output.loss * share).backward()
+        names = ["loss", *output.report]
+        values = [value.detach().float() for value in (output.loss, *output.report.values())]
+        value_N = torch.stack(values) * share
+        total_N = value_N if total_N is None else total_N + value_N
     assert total_N is not None
     return names, total_N
 
 
-def micro_batch_slices(num_videos: int, num_parts: int) -> list[slice]:
-    """`num_videos` places in at most `num_parts` parts, equal to within one; none is empty."""
-    num_parts = min(num_parts, num_videos)
+def micro_batch_slices(num_videos: int, num_micro_batches: int) -> list[slice]:
+    """Slices of at most `num_micro_batches` parts of a batch, equal to within one video.
+
+    None of them is empty.
+    """
+    num_parts = min(num_micro_batches, num_videos)
     edges = [i * num_videos // num_parts for i in range(num_parts + 1)]
     return [slice(start, stop) for start, stop in pairwise(edges)]
 
 
 def can_compile(group: ProcessGroup) -> bool:
-    """On a GPU that trains alone: batch statistics that processes share
-    (run/distributed/sync_layers.py) cannot be part of one graph.
+    """Whether layers can be compiled: on a single GPU.
+
+    Batch statistics over ranks (run/distributed/sync_layers.py) cannot be part of one graph.
     """
     return group.device.type == "cuda" and group.world_size == 1
 
 
 def compile_layers(model: nn.Module, *, backend: str | Callable[..., object] = "inductor") -> None:
-    """Let torch.compile fuse each top layer of the backbones in `model`, in place; names of the
-    state dict stay.
+    """Compile each top layer of the backbones in `model`, in place; state dicts keep their names.
 
-    Layer by layer, because that compiles in seconds and leaves the order of calls to the step. A
-    layer is compiled once for each batch size, in training and in evaluation.
+    Single layers compile in seconds and leave the order of calls to the step. A layer is compiled
+    once for each batch size, in training and in evaluation.
     """
-    # Every module is called through the same code, whose versions PyTorch counts together and takes
-    # for too many: 8 of all networks. Each
-    # layer counts its own, and how many layers there are is no sign of a mistake.
+    # All modules are called through the same code, and by default PyTorch allows 8 versions of it
+    # over all networks together. Here each layer has its own limit, and the number of layers is no
+    # sign of a mistake.
     torch.compiler.config.accumulated_recompile_limit = sys.maxsize
     for module in model.modules():
         if isinstance(module, VideoBackbone):

@@ -1,5 +1,6 @@
-"""One training step per stage. Axes: B clips, K classes, M teachers. Each returns the loss and what
-is worth a curve.
+"""The training steps of fine-tuning and distillation: from clips to a loss and metrics.
+
+Axes: B clips, K classes, M teachers.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,19 +16,19 @@ from kdbatch.run.train.weighting import WEIGHTINGS
 from kdbatch.vocab.recipes import Distill
 
 Teacher = Callable[[Tensor], Tensor]
-"""Gives logits (B, K) for clips: a network, or what is remembered of one."""
+"""Maps clips to logits (B, K): a network, or cached logits of one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepOutput:
-    """`loss` has a gradient; `report` holds numbers for the curves."""
+    """The loss, with its gradient, and the metrics of a step (`report`), which become curves."""
 
     loss: Tensor
     report: Mapping[str, Tensor]
 
 
 def accuracy_of(logit_BK: Tensor, label_B: Tensor) -> Tensor:
-    """Share of clips whose highest logit is the label's."""
+    """The share of clips whose highest logit is that of their label."""
     return (logit_BK.argmax(1) == label_B).float().mean()
 
 
@@ -47,8 +48,9 @@ def distill_step(
     recipe: Distill,
     group: ProcessGroup = SINGLE_PROCESS,
 ) -> StepOutput:
-    """Hinton et al. 2015, arXiv:1503.02531, sec. 2, with several teachers as in AE-KD (Du et al.
-    2020).
+    """Distillation from several teachers.
+
+    Hinton et al. 2015, arXiv:1503.02531, sec. 2; several teachers as in AE-KD (Du et al. 2020):
 
     hard_weight * CE(label) + soft_weight * tau^2 * mean_b sum_m w_mb KL(teacher_m || student),
     teachers and student on the same clips (consistent views: Beyer et al. 2022, arXiv:2106.05237).
@@ -56,14 +58,12 @@ def distill_step(
     softmax(teacher_m/tau)), so weights that depend on gradients cost no backward pass. By linearity
     the sum over teachers is one KL to their weighted mean, up to a constant.
     """
-    with (
-        torch.no_grad()
-    ):  # first: what they compute with is free again when the student's maps need room
-        teacher_MBK = (
-            torch.stack([teacher(clip_BCTHW).float() for teacher in teachers]) if teachers else None
-        )
+    # Teachers run first: their activations are freed before the student's take memory.
+    with torch.no_grad():
+        teacher_logits = [teacher(clip_BCTHW).float() for teacher in teachers]
     logit_BK = student(clip_BCTHW).float()
-    if teacher_MBK is not None:
+    if teacher_logits:
+        teacher_MBK = torch.stack(teacher_logits)
         return distill_loss(logit_BK, teacher_MBK, label_B, recipe=recipe, group=group)
     hard = F.cross_entropy(logit_BK, label_B)
     return StepOutput(
@@ -80,7 +80,7 @@ def distill_loss(
     recipe: Distill,
     group: ProcessGroup = SINGLE_PROCESS,
 ) -> StepOutput:
-    """The loss of a student's logits beside those of its teachers."""
+    """The loss of `distill_step`, given the logits of the student and of at least one teacher."""
     tau = recipe.temperature
     with torch.no_grad():
         soft_MBK = (teacher_MBK / tau).softmax(-1)
@@ -93,9 +93,8 @@ def distill_loss(
             max_weight=recipe.max_teacher_weight,
             group=group,
         ).float()
-        target_BK = (weight_MB[:, :, None] * soft_MBK).sum(
-            0
-        )  # no matrix product: autocast would make one of bfloat16
+        # Not a matrix product: autocast would compute it in bfloat16.
+        target_BK = (weight_MB[:, :, None] * soft_MBK).sum(0)
     hard = F.cross_entropy(logit_BK, label_B)
     soft = F.kl_div((logit_BK / tau).log_softmax(-1), target_BK, reduction="batchmean") * tau**2
     report = {"accuracy": accuracy_of(logit_BK, label_B), "hard": hard, "soft": soft}

@@ -1,4 +1,4 @@
-"""Keeps teachers' logits on disk for views that come again.
+"""Caches teachers' logits on disk, for augmented views that are repeated in later epochs.
 
 Beyer et al. 2022, arXiv:2106.05237, sec. 3: a teacher's logits are valid for the view that it was
 given and for no other. Axes: M teachers, B clips, K classes, T frames.
@@ -22,6 +22,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -34,16 +35,26 @@ from kdbatch.run.data.batch import Batch
 from kdbatch.run.train.steps import Teacher
 
 DIGEST_BYTES = 16
-DRAW_NUMBERS = 12
+NUM_AUGMENT_NUMBERS = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Record:
+    """The position of a clip's record in the file, and the view that the record must hold."""
+
+    key: str
+    view: bytes
+    offset: int
+    size: int
 
 
 class TeacherLogitCache:
-    """What `teachers` say of a batch, looked up or asked once.
+    """The logits of `teachers` for a batch, from the file or, on a miss, computed and stored.
 
-    A record is believed if its digest is right and its view is, byte for byte, the batch's; a batch
-    with any other record is asked for and written anew. Answers are rounded to float16 before their
-    first use, so that it does not matter to training whether they were remembered: a run that is
-    killed and resumed ends bit for bit as one that never was.
+    A record is used if its digest is right and its view is, byte for byte, the batch's; if any
+    record of a batch is not, the whole batch is computed and stored again. Logits are rounded to
+    float16 before their first use, so a cached batch trains exactly as a computed one: a run that
+    is killed and resumed equals an uninterrupted run bit for bit.
     """
 
     def __init__(
@@ -58,93 +69,87 @@ class TeacherLogitCache:
         """`classes` are the names behind the logits, `weights` the sha256 of each teacher's
         weights.
         """
-        self._path, self._teachers, self._num_views, self._num_classes = (
-            path,
-            teachers,
-            num_views,
-            len(classes),
-        )
-        self._about = json.dumps([list(classes), list(weights)]).encode()
+        self._path, self._teachers, self._num_views = path, teachers, num_views
+        self._num_classes = len(classes)
+        self._context = json.dumps([list(classes), list(weights)]).encode()
         self.num_misses = 0
         path.touch()
 
     def teachers_for(self, batch: Batch, clip_BCTHW: Tensor) -> list[Teacher]:
-        """Stand-ins for the teachers that answer for this batch alone. The batch's `extra` says
-        which view it is.
+        """Stand-ins for the teachers, which return this batch's logits for any clips.
+
+        The batch's `extra` identifies its view: `frame_BT`, `position`, `view`.
+
+        Raises:
+            UserError: the file cannot be written.
         """
-        logit_MBK = self._recall(batch)
+        logit_MBK = self._read(batch)
         if logit_MBK is None:
             self.num_misses += 1
             with torch.no_grad():
-                logit_MBK = torch.stack(
-                    [teacher(clip_BCTHW).half() for teacher in self._teachers]
-                ).cpu()
-            self._keep(batch, logit_MBK)
-        return [_answering(logit_BK) for logit_BK in logit_MBK.to(clip_BCTHW.device).float()]
+                logits = [teacher(clip_BCTHW).half() for teacher in self._teachers]
+            logit_MBK = torch.stack(logits).cpu()
+            self._write(batch, logit_MBK)
+        return [_constant(logit_BK) for logit_BK in logit_MBK.to(clip_BCTHW.device).float()]
 
-    def _recall(self, batch: Batch) -> Tensor | None:
-        answers = []
+    def _read(self, batch: Batch) -> Tensor | None:
+        """The logits of a batch, or None where one of its records is missing or does not match."""
+        shape = len(self._teachers), self._num_classes
+        found = []
         with self._path.open("rb", buffering=0) as file:
-            for key, view, offset, size in self._records(batch):
-                raw = os.pread(file.fileno(), size, offset)
-                digest, seen, logits = (
-                    raw[:DIGEST_BYTES],
-                    raw[DIGEST_BYTES : DIGEST_BYTES + len(view)],
-                    raw[DIGEST_BYTES + len(view) :],
-                )
-                if len(raw) != size or seen != view or digest != self._digest(key, seen, logits):
+            for record in self._records(batch):
+                raw = os.pread(file.fileno(), record.size, record.offset)
+                logits_start = DIGEST_BYTES + len(record.view)
+                digest, view = raw[:DIGEST_BYTES], raw[DIGEST_BYTES:logits_start]
+                logits = raw[logits_start:]
+                if len(raw) != record.size or view != record.view:
                     return None
-                answers.append(
-                    np.frombuffer(logits, np.float16).reshape(
-                        len(self._teachers), self._num_classes
-                    )
-                )
-        return torch.from_numpy(np.stack(answers, 1))
+                if digest != self._digest(record, logits):
+                    return None
+                found.append(np.frombuffer(logits, np.float16).reshape(shape))
+        return torch.from_numpy(np.stack(found, 1))
 
-    def _keep(self, batch: Batch, logit_MBK: Tensor) -> None:
+    def _write(self, batch: Batch, logit_MBK: Tensor) -> None:
+        logit_BMK = logit_MBK.numpy().transpose(1, 0, 2)
         try:
             with self._path.open("r+b", buffering=0) as file:
-                for (key, view, offset, _), logit_MK in zip(
-                    self._records(batch), logit_MBK.numpy().transpose(1, 0, 2), strict=True
-                ):
+                for record, logit_MK in zip(self._records(batch), logit_BMK, strict=True):
                     logits = logit_MK.tobytes()
-                    os.pwrite(
-                        file.fileno(), self._digest(key, view, logits) + view + logits, offset
-                    )
+                    raw = self._digest(record, logits) + record.view + logits
+                    os.pwrite(file.fileno(), raw, record.offset)
         except OSError as error:
             raise UserError(
-                f"{self._path}: cannot be written ({error.strerror}). Make room, or lower teacher_views in the profile."
+                f"{self._path}: cannot be written ({error.strerror}). "
+                "Make room, or lower teacher_views in the profile."
             ) from error
 
-    def _records(self, batch: Batch) -> list[tuple[str, bytes, int, int]]:
-        """(key, view, offset, size) of each clip."""
-        frame_BT, places, views = (
-            batch.extra["frame_BT"].cpu().numpy().astype("<i4"),
-            batch.extra["place"].tolist(),
-            batch.extra["view"].tolist(),
-        )
-        found = []
-        for key, draw, frame_T, place, number in zip(
-            batch.keys, batch.augment_params, frame_BT, places, views, strict=True
+    def _records(self, batch: Batch) -> list[_Record]:
+        """The record of each clip."""
+        frame_BT = batch.extra["frame_BT"].cpu().numpy().astype("<i4")
+        positions, view_numbers = batch.extra["position"].tolist(), batch.extra["view"].tolist()
+        records = []
+        for key, params, frame_T, position, view_number in zip(
+            batch.keys, batch.augment_params, frame_BT, positions, view_numbers, strict=True
         ):
-            view = frame_T.tobytes() + _numbers(draw).tobytes()
+            view = frame_T.tobytes() + _augment_numbers(params).tobytes()
             size = DIGEST_BYTES + len(view) + 2 * len(self._teachers) * self._num_classes
-            found.append((key, view, (place * self._num_views + number) * size, size))
-        return found
+            offset = (position * self._num_views + view_number) * size
+            records.append(_Record(key=key, view=view, offset=offset, size=size))
+        return records
 
-    def _digest(self, key: str, view: bytes, logits: bytes) -> bytes:
-        made = hashlib.blake2b(self._about, digest_size=DIGEST_BYTES)
-        for part in (key.encode(), view, logits):
-            made.update(len(part).to_bytes(8, "little") + part)
-        return made.digest()
+    def _digest(self, record: _Record, logits: bytes) -> bytes:
+        digest = hashlib.blake2b(self._context, digest_size=DIGEST_BYTES)
+        for part in (record.key.encode(), record.view, logits):
+            digest.update(len(part).to_bytes(8, "little") + part)
+        return digest.digest()
 
 
-def _numbers(draw: AugmentParams) -> np.ndarray:
-    box, *rest = dataclasses.astuple(draw)
-    numbers = np.array([*box, *rest], "<f8")
-    assert len(numbers) == DRAW_NUMBERS, draw
+def _augment_numbers(params: AugmentParams) -> np.ndarray:
+    box, *others = dataclasses.astuple(params)
+    numbers = np.array([*box, *others], "<f8")
+    assert len(numbers) == NUM_AUGMENT_NUMBERS, params
     return numbers
 
 
-def _answering(logit_BK: Tensor) -> Teacher:
+def _constant(logit_BK: Tensor) -> Teacher:
     return lambda clip_BCTHW: logit_BK

@@ -1,4 +1,4 @@
-"""Where training stands: what a checkpoint holds, when it is written, and what the clock says."""
+"""The state of a training run: its counters and curves, its checkpoints, and its clock."""
 
 import time
 from collections.abc import Mapping
@@ -10,23 +10,23 @@ import torch
 from torch import nn
 
 from kdbatch.base.errors import UserError
+from kdbatch.result.write import Measure
 from kdbatch.run.checkpoint import load_checkpoint, save_checkpoint
 from kdbatch.run.data.prefetch import DevicePrefetcher
 from kdbatch.run.distributed.process_group import ProcessGroup
 
-MIN_SAVE_SECONDS, SAVE_SHARE = (
-    5.0,
-    0.02,
-)  # a checkpoint at most every 5 s, and at most 2 % of the time for saving
+# A checkpoint is written at most every 5 s, and saving takes at most 2 % of the time.
+MIN_SAVE_SECONDS = 5.0
+SAVE_SHARE = 0.02
 
 
 @dataclass(kw_only=True)
 class TrainState:
-    """Where training stands. `sums` are the reports of the running epoch, `curves` one row per
-    finished epoch and name.
+    """Counters, sums and curves of a training run, over all of its attempts.
 
-    `seconds` are those of training alone, `waited` those of them that the device had no batch;
-    `before` is both when the epoch began.
+    `sums` are the metrics of the running epoch summed over its steps; `curves` has one point per
+    metric and finished epoch. `seconds` counts training alone, and `waited` the part of it in which
+    the device had no batch; `before` holds both as they were when the running epoch began.
     """
 
     step: int = 0
@@ -35,28 +35,52 @@ class TrainState:
     waited: float = 0.0
     before: list[float] = field(default_factory=lambda: [0.0, 0.0])
     sums: dict[str, float] = field(default_factory=dict)
-    curves: list[list[Any]] = field(default_factory=list)
+    curves: list[Measure] = field(default_factory=list)
+
+    def add_point(self, name: str, value: float, *, unit: str = "1") -> None:
+        """Append a point of the curve `name` at the current step."""
+        self.curves.append(Measure(name=name, value=value, unit=unit, step=self.step))
+
+    def to_plain(self) -> dict[str, Any]:
+        """The fields as plain values; a point of a curve is `[name, value, unit, step]`."""
+        points = [[point.name, point.value, point.unit, point.step] for point in self.curves]
+        return vars(self) | {"curves": points}
+
+    @classmethod
+    def from_plain(cls, fields: dict[str, Any]) -> "TrainState":
+        """The inverse of `to_plain`.
+
+        Raises:
+            KeyError, TypeError, ValueError: the fields are those of another version.
+        """
+        state = cls(**fields)
+        state.curves = [
+            Measure(name=name, value=value, unit=unit, step=step)
+            for name, value, unit, step in fields["curves"]
+        ]
+        return state
 
 
 class EpochCallback(Protocol):
-    """Who is called when an epoch has ended. What it remembers travels in the checkpoint; it must
-    not change the model.
+    """An object that is called after each epoch; its state is stored in the checkpoint.
+
+    It must not change the model.
     """
 
     def on_epoch_end(self, epoch: int) -> Mapping[str, float]:
-        """Epochs count from 1. What it returns goes to the curves."""
+        """Return points for the curves; epochs count from 1."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain values."""
+        """Return tensors and plain values."""
         ...
 
-    def load_state_dict(self, memory: dict[str, Any]) -> None: ...
+    def load_state_dict(self, state: dict[str, Any], /) -> None: ...
 
 
 @dataclass(kw_only=True)
 class CheckpointedTraining:
-    """The parts of a run that a checkpoint holds, and when the last one was written."""
+    """The parts of a run that a checkpoint holds, and the time when the last one was written."""
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
@@ -65,29 +89,30 @@ class CheckpointedTraining:
     after_epoch: EpochCallback | None
     state: TrainState = field(default_factory=TrainState)
     saved_at: float = 0.0
-    save_cost: float = 0.0
+    save_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         self.resume()
         self.saved_at = time.monotonic()
 
     def on_epoch_end(self, epoch: int) -> None:
-        """Let `after_epoch` look. Before the checkpoint is written: the weights that it holds have
-        always been looked at.
+        """Call `after_epoch` and append what it returns to the curves.
+
+        Call this before `save`, so that the callback has seen the weights of every checkpoint.
         """
         if self.after_epoch:
-            numbers = self.after_epoch.on_epoch_end(epoch)
-            self.state.curves += [
-                [name, value, "1", self.state.step] for name, value in numbers.items()
-            ]
+            for name, value in self.after_epoch.on_epoch_end(epoch).items():
+                self.state.add_point(name, value)
             self.model.train()
 
     def save_is_due(self) -> bool:
-        return time.monotonic() - self.saved_at > max(MIN_SAVE_SECONDS, self.save_cost / SAVE_SHARE)
+        pause = max(MIN_SAVE_SECONDS, self.save_seconds / SAVE_SHARE)
+        return time.monotonic() - self.saved_at > pause
 
     def save(self) -> None:
-        """Write the checkpoint, if this process leads. Every number up to here has been looked at:
-        none is infinite.
+        """Write the checkpoint, on rank 0.
+
+        The metrics of all steps up to here have been flushed, so none of them is infinite or nan.
         """
         if not self.group.is_rank0:
             return
@@ -95,14 +120,20 @@ class CheckpointedTraining:
         parts = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "state": vars(self.state),
+            "state": self.state.to_plain(),
         }
-        parts |= {"after_epoch": self.after_epoch.state_dict()} if self.after_epoch else {}
+        if self.after_epoch:
+            parts["after_epoch"] = self.after_epoch.state_dict()
         save_checkpoint(self.checkpoint, parts)
-        self.saved_at, self.save_cost = time.monotonic(), time.monotonic() - began
+        self.saved_at = time.monotonic()
+        self.save_seconds = self.saved_at - began
 
     def resume(self) -> None:
-        """Go back to the checkpoint, if there is one: everyone to the leader's."""
+        """Load the checkpoint, if there is one, on all ranks; then broadcast rank 0's model.
+
+        Raises:
+            UserError: the checkpoint is damaged, or does not fit this model and callback.
+        """
         saved = load_checkpoint(self.checkpoint, group=self.group)
         if saved is not None:
             try:
@@ -110,32 +141,32 @@ class CheckpointedTraining:
                 self.optimizer.load_state_dict(saved["optimizer"])
                 if self.after_epoch:
                     self.after_epoch.load_state_dict(saved["after_epoch"])
-                self.state = TrainState(**saved["state"])
+                self.state = TrainState.from_plain(saved["state"])
             except (KeyError, TypeError, ValueError, RuntimeError) as error:
                 raise UserError(
-                    f"{self.checkpoint}: belongs to another version of this run. Delete it to start this run anew."
+                    f"{self.checkpoint}: belongs to another version of this run. "
+                    "Delete it to start this run from the beginning."
                 ) from error
         self.group.broadcast_tensors([*self.model.parameters(), *self.model.buffers()])
 
 
 class TrainingClock:
-    """Counts the seconds of training, without those of looking and saving, in all attempts."""
+    """Counts the seconds of training in all attempts, without evaluation and saving."""
 
     def __init__(self, state: TrainState, prefetcher: DevicePrefetcher) -> None:
-        self._feed, self._waited = prefetcher, state.waited
+        self._prefetcher, self._waited_before = prefetcher, state.waited
         self.restart(state)
 
     def record(self, state: TrainState, *, ends_epoch: bool) -> None:
-        state.seconds, state.waited = (
-            time.monotonic() - self._began,
-            self._waited + self._feed.data_wait_seconds,
-        )
+        """Store the seconds so far in `state`; at the end of an epoch also its share of waiting."""
+        state.seconds = time.monotonic() - self._began
+        state.waited = self._waited_before + self._prefetcher.data_wait_seconds
         if ends_epoch:
             seconds, waited = state.seconds - state.before[0], state.waited - state.before[1]
-            state.curves.append(
-                ["data_wait_share", 100 * waited / max(seconds, 1e-9), "percent", state.step]
-            )
+            percent = 100 * waited / max(seconds, 1e-9)
+            state.add_point("data_wait_share", percent, unit="percent")
             state.before = [state.seconds, state.waited]
 
     def restart(self, state: TrainState) -> None:
+        """Leave out the time since the last `record`."""
         self._began = time.monotonic() - state.seconds

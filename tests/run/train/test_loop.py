@@ -1,6 +1,4 @@
-"""The loop itself, on a network of a few weights: stopped and resumed anywhere, it is the run that
-was never stopped.
-"""
+"""The training loop on a network of a few weights: a resumed run equals an uninterrupted one."""
 
 from pathlib import Path
 
@@ -10,18 +8,14 @@ from support.training import TOTAL, deterministic_curves, run
 
 from kdbatch.base.errors import UserError
 from kdbatch.run.heartbeat import Stopped
+from kdbatch.run.train.train_state import TrainState
 from kdbatch.vocab.status import load_status
 
 
-def test_stopped_at_any_step_and_resumed_it_ends_bit_for_bit_the_same(tmp_path: Path) -> None:
+def test_a_run_stopped_at_any_step_and_resumed_ends_bit_for_bit_the_same(tmp_path: Path) -> None:
     state, trained = run(tmp_path / "whole")
-    assert {m.name for m in trained.curves} == {
-        "loss",
-        "accuracy",
-        "gradient_norm",
-        "lr",
-        "data_wait_share",
-    } and len(trained.curves) == 15
+    names = {"loss", "accuracy", "gradient_norm", "lr", "data_wait_share"}
+    assert {m.name for m in trained.curves} == names and len(trained.curves) == 15
     for stop_at in range(1, TOTAL + 1):
         folder = tmp_path / str(stop_at)
         with pytest.raises(Stopped):
@@ -33,7 +27,7 @@ def test_stopped_at_any_step_and_resumed_it_ends_bit_for_bit_the_same(tmp_path: 
         assert deterministic_curves(again) == deterministic_curves(trained)
 
 
-def test_who_looks_at_every_epoch_changes_nothing_and_forgets_nothing(tmp_path: Path) -> None:
+def test_an_epoch_callback_changes_no_weight_and_is_resumed_with_its_state(tmp_path: Path) -> None:
     state, _ = run(tmp_path / "alone")
     _, whole = run(tmp_path / "whole", watched=True)
     for stop_at in (2, 3, 7):
@@ -41,10 +35,8 @@ def test_who_looks_at_every_epoch_changes_nothing_and_forgets_nothing(tmp_path: 
             run(tmp_path / str(stop_at), stop_at=stop_at, watched=True)
         resumed, again = run(tmp_path / str(stop_at), watched=True)
         assert all(torch.equal(value, state[name]) for name, value in resumed.items())
-        assert (
-            deterministic_curves(again) == deterministic_curves(whole)
-            and sum(m.name == "best" for m in again.curves) == 3
-        )
+        assert deterministic_curves(again) == deterministic_curves(whole)
+        assert sum(m.name == "best" for m in again.curves) == 3
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_is_never_saved(tmp_path: Path) -> None:
@@ -54,16 +46,24 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_is_never_saved(tmp_path: Pat
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 no archive", b"x" * 1000])
-def test_a_damaged_checkpoint_is_one_line(tmp_path: Path, damage: bytes) -> None:
+def test_a_damaged_checkpoint_is_a_one_line_error(tmp_path: Path, damage: bytes) -> None:
     (tmp_path / "checkpoint.pt").write_bytes(damage)
-    with pytest.raises(
-        UserError,
-        match=r"checkpoint\.pt: cannot be read as a checkpoint .*Delete it to start this run anew",
-    ):
+    message = r"checkpoint\.pt: cannot be read as a checkpoint .*Delete it to start this run from"
+    with pytest.raises(UserError, match=message):
         run(tmp_path)
 
 
-def test_a_checkpoint_of_another_network_is_one_line(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_network_is_a_one_line_error(tmp_path: Path) -> None:
     torch.save({"model": {}, "optimizer": {}, "state": {}}, tmp_path / "checkpoint.pt")
     with pytest.raises(UserError, match="belongs to another version of this run"):
         run(tmp_path)
+
+
+def test_a_checkpoint_stores_curves_as_plain_values(tmp_path: Path) -> None:
+    state = TrainState(step=3)
+    state.add_point("loss", 1.5)
+    state.add_point("data_wait_share", 10.0, unit="percent")
+    torch.save(state.to_plain(), tmp_path / "state.pt")
+    plain = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert plain["curves"] == [["loss", 1.5, "1", 3], ["data_wait_share", 10.0, "percent", 3]]
+    assert TrainState.from_plain(plain) == state

@@ -29,7 +29,7 @@ def _batch(*, view: int = 0, flip: bool = False, first_frame: int = 7) -> Batch:
     frame_BT = torch.arange(4)[:, None] + torch.tensor([first_frame, 9])
     extra = {
         "frame_BT": frame_BT,
-        "place": torch.tensor([5, 0, 3, 1]),
+        "position": torch.tensor([5, 0, 3, 1]),
         "view": torch.full((4,), view),
     }
     return Batch(
