@@ -35,7 +35,7 @@ class FeatureMatcher(nn.Module):
         )
 
     def forward(self, map_BDTHW: Tensor, *, sizes: Sequence[torch.Size]) -> list[Tensor]:
-        """The student's map for each teacher, with its number of channels and its `sizes` (T, H, W)."""
+        """The student's map, embedded for each teacher and resized to `sizes` (T, H, W)."""
         embedded = [embed(map_BDTHW).float() for embed in self.embed]
         return [
             resize_map(map_BDTHW, size) for map_BDTHW, size in zip(embedded, sizes, strict=True)
