@@ -1,5 +1,5 @@
 """One run on one node: `python -m kdbatch.run RUN_DIR`.
 
-`main.py` takes the folder and `stages.py` has one function per kind of run. Data, networks, tasks,
-training, evaluation, CKA and process groups are packages below.
+`main.py` locks the folder and handles how the run ends; `stages.py` has one function per kind of
+run. Data, networks, tasks, training, evaluation, CKA and process groups are sub-packages.
 """

@@ -1,12 +1,11 @@
-"""The worker's entry: one argument, the run folder."""
+"""The entry point of a worker process; its one argument is the run folder."""
 
 import sys
 
 from kdbatch.run.heartbeat import StopSignal
 
-stop = (
-    StopSignal().listen()
-)  # before torch is imported: a signal may come in those seconds, and must not kill the run
+# Before torch is imported: a signal in those seconds must not kill the run.
+stop = StopSignal().listen()
 
 from kdbatch.run.main import main  # noqa: E402
 

@@ -1,4 +1,4 @@
-"""Checkpoints and exported weights: written whole or not at all, read without executing anything."""
+"""Checkpoints and weights: written atomically, read without executing anything."""
 
 import hashlib
 import io
@@ -22,9 +22,9 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path, *, group: ProcessGroup = SINGLE_PROCESS) -> dict[str, Any] | None:
-    """The state, or None where there is none yet.
+    """Return the stored state on every rank, or None if there is no checkpoint yet.
 
-    Only the leader of a team reads the file: a shared file system may show the others an older one.
+    Only rank 0 reads the file, because a shared file system may show other nodes an older one.
 
     Raises:
         UserError: the file is damaged or holds more than tensors and plain values.
@@ -36,7 +36,8 @@ def load_checkpoint(path: Path, *, group: ProcessGroup = SINGLE_PROCESS) -> dict
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
         raise UserError(
-            f"{path}: cannot be read as a checkpoint ({type(error).__name__}). Delete it to start this run from the beginning."
+            f"{path}: cannot be read as a checkpoint ({type(error).__name__}). "
+            "Delete it to start this run from the beginning."
         ) from error
 
 
@@ -50,7 +51,7 @@ def save_weights(path: Path, module: nn.Module) -> str:
 
 
 def load_weights(path: Path, module: nn.Module) -> None:
-    """Fill `module` from safetensors, every tensor of both.
+    """Load safetensors into `module`; the names of both must be the same.
 
     Raises:
         UserError: the file is missing or damaged, or belongs to another network.

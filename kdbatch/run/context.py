@@ -1,6 +1,4 @@
-"""What a stage is given besides its recipe: the run's folder, the device, the process group, how
-clips are read.
-"""
+"""The context of a stage: the run's folder, the device, the process group, the clip reader."""
 
 from dataclasses import dataclass
 
@@ -14,7 +12,7 @@ from kdbatch.vocab.runs import RunFolder
 
 @dataclass(frozen=True, kw_only=True)
 class RunContext:
-    """What a stage needs to know of the place it runs in."""
+    """Everything that a stage is given in addition to its recipe and assignment."""
 
     folder: RunFolder
     reporter: StatusReporter

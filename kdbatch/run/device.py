@@ -1,16 +1,13 @@
-"""The device that a process computes on, and what PyTorch is told about it: the same for runs and
-for what measures them.
-"""
+"""The device of a process and PyTorch's settings for it, the same for runs and benchmarks."""
 
 import torch
 
 
 def select_device(local_rank: int = 0) -> torch.device:
-    """The GPU of this process, the CPU where there is none; PyTorch is set up for it."""
+    """Return the GPU of this process, or the CPU if there is none, after `configure_torch`."""
     if torch.cuda.is_available():
-        device = torch.device(
-            "cuda", local_rank % torch.cuda.device_count()
-        )  # one alone is visible where SLURM has bound them
+        # Where SLURM binds GPUs to tasks, a process sees one alone.
+        device = torch.device("cuda", local_rank % torch.cuda.device_count())
         torch.cuda.set_device(device)
     else:
         device = torch.device("cpu")
@@ -19,15 +16,13 @@ def select_device(local_rank: int = 0) -> torch.device:
 
 
 def configure_torch(device: torch.device) -> None:
-    """What PyTorch is told once about arithmetic on `device`."""
+    """Set PyTorch's global options for arithmetic on `device`."""
     if device.type == "cpu":
-        torch.set_num_threads(
-            1
-        )  # sums in one order, so that a result does not depend on how many cores a machine has
+        # One order of sums: a result must not depend on the number of cores.
+        torch.set_num_threads(1)
         return
     torch.backends.cudnn.benchmark = True  # clips of a run have one shape
-    # Networks run in bfloat16. What asks for single precision (losses, similarities, resizing) gets
-    # all of its bits; convolutions have no
-    # such use, and may drop some.
+    # Networks run in bfloat16. Losses, similarities and resizing use single precision and need all
+    # of its bits; convolutions are not among them, and may use TF32.
     torch.backends.cuda.matmul.fp32_precision = "ieee"
     torch.backends.cudnn.conv.fp32_precision = "tf32"  # pyright: ignore[reportAttributeAccessIssue] (there at run time)

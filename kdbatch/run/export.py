@@ -1,10 +1,10 @@
-"""Exports a finished classifier as a folder that needs no study: weights, config, an example.
+"""Exports a finished classifier as a self-contained folder: weights, config, an example.
 
     model.safetensors   the weights, byte for byte those of the run
-    config.json         backbone, class names in label order, the clip it wants, its accuracy on
-                        the test split, provenance
-    load.py             reads both and predicts a video
-    model.ts            the network with its normalisation as TorchScript, where its logits agree
+    config.json         backbone, class names in label order, the shape of its input clip, its
+                        accuracy on the test split, provenance
+    load.py             reads both and predicts the class of a video
+    model.ts            the network with its normalisation as TorchScript, if its logits agree
 
 Axes: B clips, C=3, T frames, H, W; K classes.
 """
@@ -31,9 +31,9 @@ from kdbatch.vocab.recipes import Distill, Finetune
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.shards import load_index
 
-TOLERANCE = 1e-4  # of logits, between the network and its trace
+TOLERANCE = 1e-4  # the largest difference of logits between the network and its trace
 
-EXAMPLE = '''"""Predict a video: python load.py VIDEO (needs kdbatch[worker])."""
+EXAMPLE = '''"""Predict the class of a video: python load.py VIDEO (needs kdbatch[worker])."""
 
 import sys
 from pathlib import Path
@@ -46,9 +46,12 @@ from kdbatch.run.export import load_exported
 model, config = load_exported(Path(__file__).parent)
 num, size = config["clip"]["num_frames"], config["clip"]["size_pixels"]
 with av.open(sys.argv[1]) as video:
-    frames = torch.stack([torch.from_numpy(frame.to_ndarray(format="rgb24")) for frame in video.decode(video=0)])
-places = torch.linspace(0, len(frames) - 1, num).round().long()  # the whole video in one clip; training took num frames in a row
-clip_TCHW = torch.nn.functional.interpolate(frames[places].permute(0, 3, 1, 2).float(), size=(size, size), mode="bilinear")
+    images = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
+frame_THWC = torch.stack([torch.from_numpy(image) for image in images])
+# One clip over the whole video; training clips are num consecutive frames.
+positions = torch.linspace(0, len(frame_THWC) - 1, num).round().long()
+frame_TCHW = frame_THWC[positions].permute(0, 3, 1, 2).float()
+clip_TCHW = torch.nn.functional.interpolate(frame_TCHW, size=(size, size), mode="bilinear")
 probability_K = model(clip_TCHW.transpose(0, 1)[None]).softmax(1)[0]
 for value, k in zip(*probability_K.topk(min(5, len(probability_K)))):
     print(f"{value:.3f} {config['classes'][k]}")
@@ -56,7 +59,7 @@ for value, k in zip(*probability_K.topk(min(5, len(probability_K)))):
 
 
 class NormalizedClassifier(nn.Module):
-    """Takes pixels 0 to 255, RGB, as (B, 3, T, H, W); gives logits (B, K)."""
+    """A classifier of RGB pixels 0 to 255, as (B, 3, T, H, W); returns logits (B, K)."""
 
     mean_C111: Tensor
     std_C111: Tensor
@@ -72,24 +75,25 @@ class NormalizedClassifier(nn.Module):
 
 
 def export_run(folder: RunFolder, *, to: Path) -> tuple[Path, ...]:
-    """Write the files of a finished fine-tuned teacher or student; returns them.
+    """Write the export of a finished teacher or student into `to`; return the paths of its files.
 
     Raises:
-        UserError: the run is not done or leaves no classifier, its shards' index is gone, or `to`
-        is no folder for it.
+        UserError: the run is not done or produces no classifier, its shards' index is missing, or
+        `to` holds something else.
     """
     assignment = folder.load()
     recipe = assignment.run.recipe
     if not isinstance(recipe, Finetune | Distill):
         raise UserError(
-            f"{folder.path}: a {recipe.kind} run leaves no classifier to export. Name a finetune or distill run: kdbatch status"
+            f"{folder.path}: a {recipe.kind} run produces no classifier to export. "
+            "Name a finetune or distill run: kdbatch status"
         )
     if not folder.is_done():
         raise UserError(f"{folder.path}: is not done yet. See how far it is: kdbatch status")
     config_path = to / "config.json"
-    if config_path.exists() and (held := _load_config(config_path)["run_id"]) != folder.id:
+    if config_path.exists() and (exported := _load_config(config_path)["run_id"]) != folder.id:
         raise UserError(
-            f"{to}: holds the export of {held}. Choose another folder, or delete that one."
+            f"{to}: holds the export of {exported}. Choose another folder, or delete that one."
         )
     make_folder(to)
     classifier = load_classifier(folder)
@@ -100,37 +104,30 @@ def export_run(folder: RunFolder, *, to: Path) -> tuple[Path, ...]:
         name: getattr(recipe.view, name)
         for name in ("num_frames", "stride_frames", "fps", "size_pixels")
     }
-    write_json(
-        config_path,
-        {
-            "run_id": folder.id,
-            "title": assignment.title,
-            "backbone": dataclasses.asdict(recipe.backbone),
-            "dropout": recipe.dropout,
-            "classes": list(classes),
-            "clip": clip,
-            "input": {
-                "pixels": [0, 255],
-                "order": "RGB",
-                "shape": "BCTHW",
-                "mean": list(MEAN),
-                "std": list(STD),
-            },
-            "provenance": load_json(folder.done),
-        }
-        | _accuracy(folder),
-    )
+    config = {
+        "run_id": folder.id,
+        "title": assignment.title,
+        "backbone": dataclasses.asdict(recipe.backbone),
+        "dropout": recipe.dropout,
+        "classes": list(classes),
+        "clip": clip,
+        "input": {
+            "pixels": [0, 255],
+            "order": "RGB",
+            "shape": "BCTHW",
+            "mean": list(MEAN),
+            "std": list(STD),
+        },
+        "provenance": load_json(folder.done),
+    }
+    write_json(config_path, config | _accuracy(folder))
     write_text(to / "load.py", EXAMPLE)
-    return (
-        weights,
-        config_path,
-        to / "load.py",
-        *_traced(NormalizedClassifier(classifier).eval(), clip, to / "model.ts"),
-    )
+    torchscript = _write_torchscript(NormalizedClassifier(classifier).eval(), clip, to / "model.ts")
+    return (weights, config_path, to / "load.py", *torchscript)
 
 
 def load_exported(folder: Path) -> tuple[NormalizedClassifier, dict[str, Any]]:
-    """The network in evaluation mode, and its config.
+    """Return the exported network, in evaluation mode, and its config.
 
     Raises:
         UserError: a file is missing or damaged, or the two do not belong together.
@@ -145,45 +142,46 @@ def load_exported(folder: Path) -> tuple[NormalizedClassifier, dict[str, Any]]:
 
 
 def _accuracy(folder: RunFolder) -> dict[str, Any]:
-    """`accuracy`, where the run's rows have one: top-1 over test videos in percent, and the split,
-    as `ucf101/test01`.
-    """
+    """`accuracy`, if the run's rows have one: top-1 over test videos in percent, and the split."""
     rows = read_rows(folder.path.parent, [folder.id]).frame.filter(name="top1").to_dicts()
-    return (
-        {"accuracy": {"top1_percent": rows[-1]["value"], "subset": rows[-1]["subset"]}}
-        if rows
-        else {}
-    )
+    if not rows:
+        return {}
+    return {"accuracy": {"top1_percent": rows[-1]["value"], "subset": rows[-1]["subset"]}}
 
 
 def _load_config(path: Path) -> dict[str, Any]:
     config = load_json(path)
     if not isinstance(config, dict) or not isinstance(config.get("run_id"), str):
-        raise UserError(f"{path}: is not that of an export. Choose another folder: --to FOLDER")
+        raise UserError(
+            f"{path}: is not the config of an export. Choose another folder: --to FOLDER"
+        )
     return config
 
 
 @torch.no_grad()
-def _traced(model: NormalizedClassifier, clip: dict[str, Any], path: Path) -> tuple[Path, ...]:
-    """The TorchScript file, or nothing where the network does not trace, or not to the same logits
-    for another batch of clips.
+def _write_torchscript(
+    model: NormalizedClassifier, clip: dict[str, Any], path: Path
+) -> tuple[Path, ...]:
+    """Write the TorchScript file and return its path.
+
+    Nothing is written if the network cannot be traced, or if its trace computes other logits for
+    another batch of clips.
     """
     shape = (3, clip["num_frames"], clip["size_pixels"], clip["size_pixels"])
     generator = torch.Generator().manual_seed(0)
     first, second = (255 * torch.rand(n, *shape, generator=generator) for n in (1, 3))
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # tracing is deprecated, yet the format that C++ and older Pythons read
+            # Tracing is deprecated, but C++ and older Pythons can read its format.
+            warnings.simplefilter("ignore")
             traced = torch.jit.trace(model, first, check_trace=False)
             memory = io.BytesIO()
             torch.jit.save(traced, memory)
             memory.seek(0)
-            again = torch.jit.load(memory)(second)
+            traced_BK = torch.jit.load(memory)(second)
     except (RuntimeError, TypeError):
         return ()
-    if not torch.allclose(again, model(second), rtol=TOLERANCE, atol=TOLERANCE):
+    if not torch.allclose(traced_BK, model(second), rtol=TOLERANCE, atol=TOLERANCE):
         return ()
     atomic_write(path, lambda part: _write(part, memory.getvalue()))
     return (path,)

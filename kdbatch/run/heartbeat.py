@@ -1,4 +1,4 @@
-"""The worker's pulse: its status on disk, and whether it has been asked to stop."""
+"""The worker's heartbeat: writes status.json, and records signals that ask it to stop."""
 
 import contextlib
 import os
@@ -26,19 +26,21 @@ from kdbatch.vocab.status import (
     save_status,
 )
 
-NO_SCHEDULER, DEFAULT_RETRIES = Start(), Retries()  # of a worker that no scheduler has started
+# The defaults of a worker that was not started by a scheduler.
+NO_SCHEDULER, DEFAULT_RETRIES = Start(), Retries()
 
 
 class Stopped(Exception):
-    """Asked to stop, and progress is saved."""
+    """The run was asked to stop, and its progress is saved."""
 
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 
 
 class StopSignal:
-    """Raised by any of STOP_SIGNALS, however many come; the loop acts on it between two steps. The
-    first one says why.
+    """A flag that any of STOP_SIGNALS sets; training acts on it between two steps.
+
+    The first signal determines the cause of the stop; later ones are ignored.
     """
 
     def __init__(self) -> None:
@@ -53,10 +55,11 @@ class StopSignal:
 
     @staticmethod
     def ignore_signals() -> None:
-        """For a worker that has said how it ended. Python forgets its handlers some time before the
-        process is gone, and not what it ignores; in between, the SIGTERM that srun sends when
-        another process of the team ends first would replace the exit code by 143, after which
-        nobody puts the run back into the queue.
+        """Ignore STOP_SIGNALS once the worker has recorded how it ended.
+
+        At exit Python drops its signal handlers some time before the process ends, but keeps
+        ignored signals ignored. In between, the SIGTERM that srun sends when another rank ends
+        first would replace the exit code by 143, and the run would not be requeued.
         """
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
@@ -68,11 +71,10 @@ class StopSignal:
 
 
 class StatusReporter:
-    """Writes status.json every HEARTBEAT_SECONDS and at every change of state, from the first
-    moment to the last.
+    """Writes status.json every HEARTBEAT_SECONDS and at every change of state.
 
-    Of processes that train together only the leader `writes`. `refusal` says why the run must not
-    be tried again; empty if it may be.
+    Only rank 0 `writes`. `refusal` is the reason why the run must not be tried again, and empty if
+    it may be.
     """
 
     def __init__(
@@ -107,29 +109,30 @@ class StatusReporter:
             ended=ended,
             fruitless=fruitless,
         )
-        self._guard = threading.Lock()
+        self._lock = threading.Lock()
         self._ended = threading.Event()
-        self._beats = threading.Thread(target=self._beat, daemon=True)
+        self._thread = threading.Thread(target=self._write_heartbeats, daemon=True)
         self._stop = stop
-        self._has_told = False
+        self._has_progress = False
 
     def __enter__(self) -> "StatusReporter":
         self._save()
-        self._beats.start()
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
-        self._beats.join()  # a beat half written would replace what the next attempt says
+        # A heartbeat still being written would replace the status of the next attempt.
+        self._thread.join()
 
     @property
     def stop_requested(self) -> bool:
-        """By a signal, or because the time limit is near and none came."""
+        """Whether a signal asked to stop, or the time limit is near."""
         return self._stop.requested or self._start.is_over(time.time())
 
     @property
     def interruptions(self) -> dict[Cause, int]:
-        """How the attempts before this one ended."""
+        """The number of earlier attempts that ended by each cause."""
         return dict(self._status.ended)
 
     @property
@@ -138,61 +141,65 @@ class StatusReporter:
 
     @property
     def seconds(self) -> float:
-        """Time spent on this run, in all attempts."""
+        """The time spent on this run, in all attempts."""
         return self._earlier.seconds + time.time() - self._status.started_at
 
     def update(self, *, step: int, num_steps: int, metric: str = "") -> None:
-        """Progress, for the next heartbeat and free of cost; the first of an attempt is told at
-        once: a watcher sees it begin.
+        """Record progress for the next heartbeat.
+
+        The first progress of an attempt is written at once, to show that it has begun.
         """
-        with self._guard:
+        with self._lock:
             self._status = replace(
                 self._status, step=step, num_steps=num_steps, metric=metric or self._status.metric
             )
-        if not self._has_told:
-            self._has_told = True
+        if not self._has_progress:
+            self._has_progress = True
             self._try_to_save()
 
     def raise_if_stopped(self) -> None:
-        """Raises Stopped when a signal has asked for it. Called where everything worth keeping is
-        on disk.
+        """Raise Stopped if a stop is requested.
+
+        To be called where the progress is on disk.
         """
         if self.stop_requested:
             raise Stopped
 
     def end(self, state: RunState, *, reason: str = "") -> None:
-        """The last word of this attempt; why it was stopped is known here, where the caller gives
-        no reason of its own.
+        """Write the final status of this attempt.
+
+        Where it was stopped and `reason` is empty, cause and reason are those of the stop request.
         """
         self._ended.set()
-        cause = (self._cause() if not reason else "crash") if state == "stopped" else None
-        if cause and not reason:
-            reason = f"{CAUSE_TEXT[cause]}; progress is saved"
-        with self._guard:
+        cause: Cause | None = None
+        if state == "stopped":
+            cause = "crash" if reason else self._cause()
+            reason = reason or f"{CAUSE_TEXT[cause]}; progress is saved"
+        with self._lock:
             self._status = replace(self._status, state=state, reason=reason, cause=cause)
         self._save()
 
     def _cause(self) -> Cause:
-        if not self._stop.requested:  # the limit is near, or another process of the team was asked
+        # Without a signal, the time limit is near or another rank was asked to stop.
+        if not self._stop.requested:
             return "timeout" if self._start.is_over(time.time()) else "asked"
         return cause_of_stop(
             self._start, at=self._stop.requested_at, early_warning=self._stop.early_warning
         )
 
-    def _beat(self) -> None:
-        pause = 0.25  # the first beats come fast, so that a watcher of a short run sees it move
+    def _write_heartbeats(self) -> None:
+        pause = 0.25  # the first heartbeats are frequent, to show the progress of a short run
         while not self._ended.wait(pause):
             self._try_to_save()
             pause = min(HEARTBEAT_SECONDS, pause * 1.25)
 
     def _try_to_save(self) -> None:
-        with contextlib.suppress(
-            OSError
-        ):  # a full or slow disk costs a beat, not the run, nor the beats after it
+        # A full or slow disk costs one heartbeat, not the run nor later heartbeats.
+        with contextlib.suppress(OSError):
             self._save()
 
     def _save(self) -> None:
-        with self._guard:
+        with self._lock:
             self._status = replace(self._status, heartbeat_at=time.time(), seconds=self.seconds)
             if self._writes:
                 save_status(self._folder.status, self._status)

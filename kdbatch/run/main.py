@@ -1,4 +1,4 @@
-"""What a node does with a run folder: take it, check its parents, run its stage, say how it ended."""
+"""The worker: locks a run folder, checks its parents, runs its stage, records how it ended."""
 
 import ctypes
 import fcntl
@@ -45,30 +45,27 @@ from kdbatch.vocab.runs import Assignment, Cache, RunFolder
 from kdbatch.vocab.status import RunState
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
-_GO = b"go"
+_START_MESSAGE = b"go"  # from rank 0: run the stage; any other message is an exit code
 
 
 def main(argv: Sequence[str], *, stop: StopSignal) -> int:
-    """Run the folder named by the one argument, alone or as one of several processes that train it
-    together.
+    """Run the folder named by the one argument, as the only process or as one rank of several.
 
-    Exit codes are those of vocab.status. All processes of a team exit with its leader's code, as
-    far as they live to hear it.
+    Exit codes are those of vocab/retry_policy.py. All ranks exit with the code of rank 0, unless
+    they lose the connection before they receive it.
     """
     if len(argv) != 1:
-        print("usage: python -m kdbatch.run RUN_DIR", file=sys.stderr)  # noqa: T201 - the worker has no other voice yet
+        usage = "usage: python -m kdbatch.run RUN_DIR"
+        print(usage, file=sys.stderr)  # noqa: T201 - there is no status file to write to
         return EXIT_USER
     folder = RunFolder(Path(argv[0]).resolve())
-    _die_with_parent()
+    _terminate_with_parent()
     try:
         assignment = folder.load()
-        place = rank_info(os.environ)
-        with init_process_group(place, _device(place)) as team:
-            return (
-                _run_rank0(folder, assignment, stop, team)
-                if team.is_rank0
-                else _run_other_rank(folder, assignment, stop, team)
-            )
+        info = rank_info(os.environ)
+        with init_process_group(info, _device(info)) as group:
+            run = _run_rank0 if group.is_rank0 else _run_other_rank
+            return run(folder, assignment, stop, group)
     except UserError as error:
         print(f"kdbatch: {error}", file=sys.stderr)  # noqa: T201
         return EXIT_RENDEZVOUS if isinstance(error, RendezvousError) else EXIT_USER
@@ -77,91 +74,106 @@ def main(argv: Sequence[str], *, stop: StopSignal) -> int:
 def _device(info: RankInfo) -> torch.device:
     device = select_device(info.local_rank)
     if device.type == "cpu":
-        _keep_memory()
+        _keep_freed_memory()
     return device
 
 
 def _run_rank0(
     folder: RunFolder, assignment: Assignment, stop: StopSignal, group: ProcessGroup
 ) -> int:
-    """Take the run if it is free, not done and not blocked; tell the others, and how it ended. For
-    a team of one too.
+    """Run the stage if the run is free, not done and not blocked; broadcast start and exit code.
+
+    This is also the way of a single process.
     """
-    with _held(folder) as mine:
-        code = EXIT_DONE if folder.is_done() else None if mine else EXIT_BUSY
-        if code is None:
-            start = Start.from_environment(os.environ)
-            with StatusReporter(
-                folder, device=group.device.type, stop=stop, start=start, retries=assignment.retries
-            ) as pulse:
-                missing = [p for p in assignment.run.parents if not folder.parent(p).is_done()]
-                if pulse.refusal:
-                    code = EXIT_BUG
-                    pulse.end("failed", reason=pulse.refusal)
-                elif missing:
-                    code = EXIT_BLOCKED
-                    pulse.end("blocked", reason=f"parent {missing[0]} is not done")
-                else:
-                    group.broadcast_bytes(_GO)
-                    code = _attempt(folder, assignment, pulse, group)
-                    if (
-                        code != EXIT_DONE
-                        # the others fail by themselves, or find this process gone; they may be waiting
-                        # for something else
-                    ):
-                        return code
+    with _lock_run(folder) as is_locked:
+        if folder.is_done():
+            code = EXIT_DONE
+        elif not is_locked:
+            code = EXIT_BUSY
+        else:
+            code, is_shared = _start(folder, assignment, stop, group)
+            if not is_shared:
+                return code
         group.broadcast_bytes(str(code).encode())
         return code
+
+
+def _start(
+    folder: RunFolder, assignment: Assignment, stop: StopSignal, group: ProcessGroup
+) -> tuple[int, bool]:
+    """Return the exit code of an attempt of a locked run, and whether to broadcast it.
+
+    It is not broadcast after a failed stage: the other ranks fail by themselves or find that this
+    process is gone, and may be in another collective.
+    """
+    start = Start.from_environment(os.environ)
+    with StatusReporter(
+        folder, device=group.device.type, stop=stop, start=start, retries=assignment.retries
+    ) as reporter:
+        missing = [p for p in assignment.run.parents if not folder.parent(p).is_done()]
+        if reporter.refusal:
+            reporter.end("failed", reason=reporter.refusal)
+            return EXIT_BUG, True
+        if missing:
+            reporter.end("blocked", reason=f"parent {missing[0]} is not done")
+            return EXIT_BLOCKED, True
+        group.broadcast_bytes(_START_MESSAGE)
+        code = _attempt(folder, assignment, reporter, group)
+        return code, code == EXIT_DONE
 
 
 def _run_other_rank(
     folder: RunFolder, assignment: Assignment, stop: StopSignal, group: ProcessGroup
 ) -> int:
-    """Do as the leader does, and write nothing."""
+    """Run the stage when rank 0 does, without writing a file; return rank 0's exit code."""
     try:
-        word = group.broadcast_bytes(None)
-        if word == _GO:
-            with StatusReporter(folder, device=group.device.type, stop=stop, writes=False) as pulse:
-                code = _attempt(folder, assignment, pulse, group)
+        message = group.broadcast_bytes(None)
+        if message == _START_MESSAGE:
+            with StatusReporter(
+                folder, device=group.device.type, stop=stop, writes=False
+            ) as reporter:
+                code = _attempt(folder, assignment, reporter, group)
             if code != EXIT_DONE:
                 return code
-            word = group.broadcast_bytes(None)
-        return int(word or EXIT_BUG)
+            message = group.broadcast_bytes(None)
+        return int(message or EXIT_BUG)
     except RuntimeError as error:
         if not is_lost_rank(error):
             raise
-        return EXIT_BUG  # of the codes of several tasks SLURM reports the highest: the leader's
+        return EXIT_BUG  # SLURM reports the highest exit code of several tasks: that of rank 0
 
 
 def _attempt(
     folder: RunFolder, assignment: Assignment, reporter: StatusReporter, group: ProcessGroup
 ) -> int:
-    gpu = group.device.type == "cuda"
-    worker = RunContext(
+    num_workers = 0
+    if group.device.type == "cuda":
+        num_workers = max(1, len(os.sched_getaffinity(0)) // group.processes_on_node - 1)
+    context = RunContext(
         folder=folder,
         reporter=reporter,
         device=group.device,
-        num_workers=max(1, len(os.sched_getaffinity(0)) // group.processes_on_node - 1)
-        if gpu
-        else 0,
-        clip_reader=ClipReader(decoder=assignment.decoder, cache=_cache(assignment.cache)),
+        num_workers=num_workers,
+        clip_reader=ClipReader(decoder=assignment.decoder, cache=_frame_cache(assignment.cache)),
         group=group,
         compile_layers=assignment.resources.compile and can_compile(group),
     )
     try:
-        facts = STAGES[assignment.run.recipe.kind](assignment.run.recipe, assignment, worker)
+        stage = STAGES[assignment.run.recipe.kind]
+        facts = stage(assignment.run.recipe, assignment, context)
     except Exception as error:
-        return _failed(folder, reporter, group, error)
+        return _exit_code_of(error, folder, reporter, group)
     if group.is_rank0:
         _finish(folder, assignment, reporter, facts, group)
     return EXIT_DONE
 
 
-def _failed(
-    folder: RunFolder, reporter: StatusReporter, group: ProcessGroup, error: Exception
+def _exit_code_of(
+    error: Exception, folder: RunFolder, reporter: StatusReporter, group: ProcessGroup
 ) -> int:
-    """Say how it ended, in the run's folder and to the others; where one of them was the first to
-    fail, in its words.
+    """Record how the attempt ended, in the run's folder and for the other ranks.
+
+    Where another rank failed first, its reason is recorded.
     """
     state: RunState = "failed"
     if isinstance(error, Stopped):
@@ -169,54 +181,53 @@ def _failed(
     elif isinstance(error, UserError):
         code, reason = EXIT_USER, str(error)
     elif group.world_size > 1 and is_lost_rank(error):
-        code, reason = _exit_after_lost_peer(group)
+        code, reason = _reason_of_lost_rank(group)
         state = "stopped" if code == EXIT_STOPPED else "failed"
     else:
-        code, reason = (
-            EXIT_BUG,
-            f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''} (see {folder.error.name})",
-        )
+        text = str(error).splitlines()[0] if str(error) else ""
+        code, reason = EXIT_BUG, f"{type(error).__name__}: {text} (see {folder.error.name})"
         write_text(folder.error, traceback.format_exc())
         traceback.print_exc()
     reporter.end(state, reason=reason)
     group.post_exit_reason(code, reason)
     if state == "stopped":
-        # the first to exit ends the others (srun's --kill-on-bad-exit): the leader must have saved
-        # and told its end
+        # The first rank to exit ends the others (srun's --kill-on-bad-exit): by then rank 0 must
+        # have written its checkpoint and status.
         group.wait_for_rank0()
     return code
 
 
-def _exit_after_lost_peer(group: ProcessGroup) -> tuple[int, str]:
-    """Code and reason where another process has ended. One that was killed leaves no word: then the
-    run may go on, as one that stopped.
+def _reason_of_lost_rank(group: ProcessGroup) -> tuple[int, str]:
+    """Exit code and reason where another rank has ended.
 
-    Of the codes of several tasks SLURM reports the highest, and that should be the leader's: the
-    others take the lowest that is not 0.
+    A rank that was killed posts no reason: the run may then go on, like one that was stopped. SLURM
+    reports the highest exit code of several tasks, and that should be rank 0's: the other ranks
+    return the lowest that is not 0.
     """
     if not group.is_rank0:
         return EXIT_BUG, ""
-    word = group.exit_reason_of_others()
-    if word is None:
-        return (
-            EXIT_STOPPED,
-            f"one of its {group.world_size} processes was lost; it can go on from its last checkpoint",
-        )
-    rank, code, text = word
+    posted = group.exit_reason_of_others()
+    if posted is None:
+        lost = f"one of its {group.world_size} processes was lost"
+        return EXIT_STOPPED, f"{lost}; it can go on from its last checkpoint"
+    rank, code, text = posted
     return code, f"process {rank} of {group.world_size}: {text}"
 
 
-def _cache(asked: Cache) -> FrameCache | None:
-    """The node's frame cache; a variable in its path that this node has not set means none, told in
-    the run's log.
+def _frame_cache(setting: Cache) -> FrameCache | None:
+    """The frame cache of this node.
+
+    None, with a line in the run's log, where its path contains a variable that this node has not
+    set.
     """
-    path = os.path.expandvars(asked.path)
-    if not path or "$" in path:
-        if path:
-            why = f"cache.path is {asked.path}, and this node has not set it"
-            print(f"kdbatch: no frame cache: {why}")  # noqa: T201
+    path = os.path.expandvars(setting.path)
+    if not path:
         return None
-    return FrameCache(Path(path), max_bytes=int(asked.max_gb * 1e9))
+    if "$" in path:
+        why = f"cache.path is {setting.path}, and this node has not set it"
+        print(f"kdbatch: no frame cache: {why}")  # noqa: T201
+        return None
+    return FrameCache(Path(path), max_bytes=int(setting.max_gb * 1e9))
 
 
 def _finish(
@@ -226,8 +237,8 @@ def _finish(
     facts: StageFacts,
     group: ProcessGroup,
 ) -> None:
-    """Write done.json last, so that a reader who sees it can trust every other file."""
-    seconds = reporter.seconds  # a clock: read once, so that both numbers are of the same moment
+    """Write done.json, after all other files: where it exists, they are complete."""
+    seconds = reporter.seconds  # read once: it is a running clock
     image_sha256 = Start.from_environment(os.environ).image_sha256
     done = Done(
         run_id=folder.id,
@@ -248,8 +259,8 @@ def _finish(
 
 
 @contextmanager
-def _held(folder: RunFolder) -> Iterator[bool]:
-    """Hold the run's lock for as long as this process lives; False where another process holds it."""
+def _lock_run(folder: RunFolder) -> Iterator[bool]:
+    """Lock the run until the end of this process; yields False if another process has the lock."""
     with folder.lock.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -259,19 +270,22 @@ def _held(folder: RunFolder) -> Iterator[bool]:
             yield True
 
 
-def _keep_memory() -> None:
-    """What a step on a CPU frees, the next one takes again; the C library gives large blocks back
-    to the kernel, which clears them each time. Keeping them is a tenth of a narrow R(2+1)D's step.
-    Only glibc can be told so.
+def _keep_freed_memory() -> None:
+    """Let glibc keep the memory that a step frees, for the next step.
+
+    By default large blocks are returned to the kernel, which clears them each time. Keeping them
+    saves a tenth of a narrow R(2+1)D's step on a CPU.
     """
     library = ctypes.CDLL(None)
-    for option in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD) if hasattr(library, "mallopt") else ():
-        library.mallopt(option, 2**31 - 1)
+    if hasattr(library, "mallopt"):
+        for option in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
+            library.mallopt(option, 2**31 - 1)
 
 
-def _die_with_parent() -> None:
-    """A worker of the local queue must not outlive it: the kernel sends SIGTERM when the queue
-    dies, however it dies.
+def _terminate_with_parent() -> None:
+    """Have the kernel send SIGTERM when the local queue that started this worker dies.
+
+    A worker must not outlive its queue, even one that was killed.
     """
     if queue_pid := Start.from_environment(os.environ).parent_pid:
         end_with_parent(queue_pid)

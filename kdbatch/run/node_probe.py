@@ -1,5 +1,6 @@
-"""A worker that trains nothing: it says what a node offers to one, inside the image. `python -m
-kdbatch.run.node_probe OUT SHARDS`.
+"""A worker that trains nothing: reports what a node offers to a worker inside the image.
+
+Usage: `python -m kdbatch.run.node_probe OUT SHARDS`.
 """
 
 import importlib
@@ -14,16 +15,15 @@ from pathlib import Path
 from kdbatch.base.atomic_write import write_json
 
 PACKAGES = ("torch", "torchvision", "av", "decord", "webdataset", "safetensors", "polars")
-SIGNAL_SECONDS = (
-    45.0  # how long it waits for the one SIGUSR2 that the host sends when it sees the first answer
-)
-LISTEN_SECONDS = 3.0  # and afterwards, for a second one that must not come
+# How long it waits for the one SIGUSR2 that the host sends when it has read the first report.
+SIGNAL_SECONDS = 45.0
+LISTEN_SECONDS = 3.0  # and then for a second signal, which must not come
 
 
 def main(out: Path, shards: Path) -> int:
-    """Write `out` twice: when it listens for the signal, and when it has heard it."""
-    heard: list[float] = []
-    signal.signal(signal.SIGUSR2, lambda *_: heard.append(time.monotonic()))
+    """Write `out` twice: when it listens for the signal, and after it has received it."""
+    received: list[float] = []
+    signal.signal(signal.SIGUSR2, lambda *_: received.append(time.monotonic()))
     facts: dict[str, object] = {
         "host": os.uname().nodename,
         "python": sys.version.split()[0],
@@ -36,10 +36,10 @@ def main(out: Path, shards: Path) -> int:
         facts |= {"decodes": _decodes(), **_devices()}
     write_json(out, facts | {"listening": True})
     end = time.monotonic() + SIGNAL_SECONDS
-    while not heard and time.monotonic() < end:
+    while not received and time.monotonic() < end:
         time.sleep(0.1)
-    time.sleep(LISTEN_SECONDS if heard else 0)
-    write_json(out, facts | {"listening": False, "signals": len(heard)})
+    time.sleep(LISTEN_SECONDS if received else 0)
+    write_json(out, facts | {"listening": False, "signals": len(received)})
     return 0
 
 
@@ -52,18 +52,15 @@ def _imports(name: str) -> bool:
 
 
 def _devices() -> dict[str, object]:
-    """What PyTorch sees; the architectures it was built for must cover the device."""
-    import torch  # noqa: PLC0415 - a node without it is an answer, not an error
+    """The GPUs that PyTorch finds, and whether each can compute: its build must support them."""
+    import torch  # noqa: PLC0415 - a node without torch is reported, not an error
 
     count = torch.cuda.device_count()
     names = [torch.cuda.get_device_name(i) for i in range(count)]
-    computed = [
-        float(
-            (torch.ones(64, 64, device=f"cuda:{i}") @ torch.ones(64, 64, device=f"cuda:{i}")).sum()
-        )
-        == 64.0**3
-        for i in range(count)
-    ]
+    computed = []
+    for i in range(count):
+        ones = torch.ones(64, 64, device=f"cuda:{i}")
+        computed.append(float((ones @ ones).sum()) == 64.0**3)
     return {
         "torch": torch.__version__,
         "cuda": torch.version.cuda or "",
@@ -73,20 +70,19 @@ def _devices() -> dict[str, object]:
 
 
 def _decodes() -> bool:
-    """Whether a video of four frames, made here, comes back as four frames."""
+    """Whether a video of four frames, encoded here, is decoded to four frames."""
     import av  # noqa: PLC0415 - as above
     import numpy as np  # noqa: PLC0415
 
     buffer = BytesIO()
-    with av.open(buffer, "w", format="mp4") as film:
-        stream = film.add_stream("mpeg4", rate=25)
+    with av.open(buffer, "w", format="mp4") as video:
+        stream = video.add_stream("mpeg4", rate=25)
         stream.width = stream.height = 32
         for shade in range(4):
-            frame = av.VideoFrame.from_ndarray(
-                np.full((32, 32, 3), 60 * shade, np.uint8), format="rgb24"
-            )
-            film.mux(stream.encode(frame))
-        film.mux(stream.encode())
+            pixels = np.full((32, 32, 3), 60 * shade, np.uint8)
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            video.mux(stream.encode(frame))
+        video.mux(stream.encode())
     buffer.seek(0)
     with av.open(buffer, "r") as stored:
         return sum(1 for _ in stored.decode(video=0)) == 4

@@ -1,4 +1,4 @@
-"""What produced a result: versions, machine, lock file. Never part of a run's id."""
+"""The provenance of a result: versions, machine, lock file; never part of a run's id."""
 
 import platform
 import subprocess
@@ -11,12 +11,12 @@ from kdbatch.run.checkpoint import sha256_of
 from kdbatch.vocab.done import Provenance
 
 _ROOT = Path(kdbatch.__file__).parent.parent
-# of the checkout that kdbatch runs from, or of the image that it is installed in
+# The lock file of the checkout that kdbatch runs from, or of the image that it is installed in.
 _LOCKS = (_ROOT / "container" / "requirements.lock", Path("/opt/kdbatch/requirements.lock"))
 
 
 def provenance(device: torch.device, *, image_sha256: str) -> Provenance:
-    """Return what this process runs on. Only the launcher of an image knows its file's hash."""
+    """Return the provenance of this process; only the launcher of an image knows its hash."""
     lock = next((path for path in _LOCKS if path.exists()), None)
     is_gpu = device.type == "cuda"
     return Provenance(
@@ -37,7 +37,7 @@ def _git_sha() -> str:
     if not (_ROOT / ".git").exists():
         return ""
     try:
-        done = subprocess.run(
+        completed = subprocess.run(
             ["git", "-C", str(_ROOT), "rev-parse", "HEAD"],
             capture_output=True,
             text=True,
@@ -46,4 +46,4 @@ def _git_sha() -> str:
         )
     except (OSError, subprocess.SubprocessError):
         return ""
-    return done.stdout.strip()
+    return completed.stdout.strip()

@@ -1,5 +1,6 @@
-"""The kinds of run: each builds its model and data, trains, measures and leaves its files.
-`done.json` is not theirs to write.
+"""The stages that train: each builds its model and data, trains, measures and writes its files.
+
+`main.py` writes done.json afterwards.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,9 +13,8 @@ import torch
 from torch import nn
 
 from kdbatch.base.lookup import lookup
-from kdbatch.result.schema import CURVES, ROWS
-from kdbatch.result.write import Measure, write_measures
-from kdbatch.run.checkpoint import load_weights, save_weights
+from kdbatch.result.write import Measure
+from kdbatch.run.checkpoint import load_weights
 from kdbatch.run.cka.compare import compare
 from kdbatch.run.context import RunContext
 from kdbatch.run.data.batches import Batch, StoredVideo, TrainingBatches, load_videos
@@ -24,67 +24,54 @@ from kdbatch.run.evaluation.evaluate import evaluate, evaluate_teacher_ensemble
 from kdbatch.run.evaluation.retrieve import retrieve
 from kdbatch.run.models import Classifier, build_backbone
 from kdbatch.run.rng import seed_for
+from kdbatch.run.stage_results import pretext_measures, write_results
 from kdbatch.run.tasks import PRETEXTS
 from kdbatch.run.train.feature_match import FeatureMatcher, feature_match_step
-from kdbatch.run.train.loop import TrainingResult, train
+from kdbatch.run.train.loop import train
 from kdbatch.run.train.optim import compile_layers
 from kdbatch.run.train.steps import StepOutput, distill_step, finetune_step
 from kdbatch.run.train.teacher_logit_cache import TeacherLogitCache
 from kdbatch.run.weights import check_classes, checked_weights, load_classifier, recorded_sha256
 from kdbatch.vocab.done import StageFacts
 from kdbatch.vocab.recipes import Distill, Finetune, Pretrain
-from kdbatch.vocab.runs import Assignment
+from kdbatch.vocab.runs import Assignment, RunFolder
 from kdbatch.vocab.shards import load_index
 from kdbatch.vocab.views import View
+
+SampleClips = Callable[[Any, np.random.Generator], tuple[list[ClipRequest], dict[str, np.ndarray]]]
+"""Chosen videos and a generator -> one request per clip, and arrays for the batch's `extra`."""
+
+ClassifierStep = Callable[[Batch, torch.Tensor, torch.Tensor], StepOutput]
+"""A batch, its clips (B, C, T, H, W) and labels (B) -> the output of the step."""
 
 
 def pretrain(recipe: Pretrain, assignment: Assignment, context: RunContext) -> StageFacts:
     """Train a backbone on a pretext task and export the backbone alone."""
-    task = recipe.task
+    task, seed = recipe.task, assignment.run.seed
     pretext = lookup(PRETEXTS, task.name, where="task")
-    shards_dir = Path(assignment.shards_dir)
-    need = task.window_frames(recipe.view.num_frames * recipe.view.stride_frames)
-    videos, num_short = load_videos(shards_dir, recipe.data, view=recipe.view, need_frames=need)
-    torch.manual_seed(seed_for(assignment.run.seed, "weights"))
+    need_frames = task.window_frames(recipe.view.num_frames * recipe.view.stride_frames)
+    videos, num_short = load_videos(
+        Path(assignment.shards_dir), recipe.data, view=recipe.view, need_frames=need_frames
+    )
+    torch.manual_seed(seed_for(seed, "weights"))
     model = pretext.build_model(task, lambda: build_backbone(recipe.backbone), context.group)
     model.to(context.device)
-    source = _training(
-        recipe,
-        assignment,
-        context,
-        videos,
-        lambda chosen, rng: pretext.sample_clips(chosen, task, recipe.view, rng),
-    )
+
+    def sample_clips(
+        chosen: Any, rng: np.random.Generator
+    ) -> tuple[list[ClipRequest], dict[str, np.ndarray]]:
+        return pretext.sample_clips(chosen, task, recipe.view, rng)
 
     def take_step(clip_VBCTHW: torch.Tensor, batch: Batch) -> StepOutput:
         return pretext.step(model, clip_VBCTHW, batch, task)
 
+    source = _training_batches(recipe, assignment, context, videos, sample_clips)
     trained = train(
-        model,
-        take_step,
-        source=source,
-        schedule=recipe.schedule,
-        seed=assignment.run.seed,
-        context=context,
+        model, take_step, source=source, schedule=recipe.schedule, seed=seed, context=context
     )
-    last = [m.value for m in trained.curves if m.name == "accuracy"][-1]
     chance = pretext.chance_accuracy(task, source.clips_per_batch)
-    measures = [
-        Measure(
-            name="pretext_accuracy", value=100 * last, unit="percent", subset=recipe.data.title
-        ),
-        Measure(
-            name="pretext_chance", value=100 * chance, unit="percent", subset=recipe.data.title
-        ),
-        Measure(
-            name="pretext_score",
-            value=100 * (last - chance) / (1 - chance),
-            unit="percent",
-            subset=recipe.data.title,
-        ),
-        Measure(name="videos_too_short", value=num_short, unit="count", subset=recipe.data.title),
-    ]
-    return _write_results(context, model.get_submodule("backbone"), measures, trained)
+    measures = pretext_measures(trained, chance, num_short, subset=recipe.data.title)
+    return write_results(context, model.get_submodule("backbone"), measures, trained)
 
 
 def finetune(recipe: Finetune, assignment: Assignment, context: RunContext) -> StageFacts:
@@ -95,11 +82,11 @@ def finetune(recipe: Finetune, assignment: Assignment, context: RunContext) -> S
     if recipe.trained == "head":
         model.freeze_backbone()
     model.to(context.device)
+
+    def take_step(_: Batch, clip_BCTHW: torch.Tensor, label_B: torch.Tensor) -> StepOutput:
+        return finetune_step(model, clip_BCTHW, label_B)
+
     classes = load_index(Path(assignment.shards_dir), recipe.data.dataset).classes
-
-    def take_step(_: Batch, clip: torch.Tensor, label: torch.Tensor) -> StepOutput:
-        return finetune_step(model, clip, label)
-
     return _train_classifier(recipe, assignment, context, model, take_step, classes)
 
 
@@ -108,40 +95,31 @@ def distill(recipe: Distill, assignment: Assignment, context: RunContext) -> Sta
     model = _new_classifier(recipe, assignment.run.seed).to(context.device)
     parents = [context.folder.parent(parent) for parent in assignment.run.parents]
     classes = load_index(Path(assignment.shards_dir), recipe.data.dataset).classes
-    for parent in parents:
-        check_classes(parent, classes)
-    teachers = [load_classifier(parent).to(context.device) for parent in parents]
-    for teacher in teachers if context.compile_layers else ():
-        compile_layers(teacher)
-    remembered = None
+    teachers = _load_teachers(parents, classes, context)
+    matcher = FeatureMatcher(model, teachers).to(context.device) if recipe.feature_weight else None
+    cache = None
     if teachers and recipe.teacher_views:
-        weights = [recorded_sha256(parent) for parent in parents]  # checked when they were loaded
-        path = context.folder.teacher_outputs
-        remembered = TeacherLogitCache(
-            path, teachers, num_views=recipe.teacher_views, classes=classes, weights=weights
+        cache = TeacherLogitCache(
+            context.folder.teacher_outputs,
+            teachers,
+            num_views=recipe.teacher_views,
+            classes=classes,
+            weights=[recorded_sha256(parent) for parent in parents],  # checked by _load_teachers
         )
 
-    taught = FeatureMatcher(model, teachers).to(context.device) if recipe.feature_weight else None
-
-    def take_step(batch: Batch, clip: torch.Tensor, label: torch.Tensor) -> StepOutput:
-        if taught:
+    def take_step(batch: Batch, clip_BCTHW: torch.Tensor, label_B: torch.Tensor) -> StepOutput:
+        group = context.group
+        if matcher:
             return feature_match_step(
-                taught, teachers, clip, label, recipe=recipe, group=context.group
+                matcher, teachers, clip_BCTHW, label_B, recipe=recipe, group=group
             )
-        return distill_step(
-            model,
-            remembered.teachers_for(batch, clip) if remembered else teachers,
-            clip,
-            label,
-            recipe=recipe,
-            group=context.group,
-        )
+        used = cache.teachers_for(batch, clip_BCTHW) if cache else teachers
+        return distill_step(model, used, clip_BCTHW, label_B, recipe=recipe, group=group)
 
-    extra = (
-        evaluate_teacher_ensemble(parents, where=recipe.evaluation.test.title) if parents else []
-    )
+    where = recipe.evaluation.test.title
+    ensemble = evaluate_teacher_ensemble(parents, where=where) if parents else []
     facts = _train_classifier(
-        recipe, assignment, context, model, take_step, classes, trained=taught, extra=extra
+        recipe, assignment, context, model, take_step, classes, trained=matcher, extra=ensemble
     )
     if context.group.is_rank0:
         context.folder.teacher_outputs.unlink(missing_ok=True)
@@ -158,8 +136,9 @@ STAGES: dict[str, Callable[[Any, Assignment, RunContext], StageFacts]] = {
 
 
 def _new_classifier(recipe: Finetune | Distill, seed: int) -> Classifier:
-    """Random weights that depend on the seed and the architecture alone: a student and its control
-    start equal.
+    """A classifier with random weights, which depend only on the seed and the architecture.
+
+    A student and its labels-only control therefore start from equal weights.
     """
     torch.manual_seed(seed_for(seed, "weights"))
     return Classifier(
@@ -167,19 +146,32 @@ def _new_classifier(recipe: Finetune | Distill, seed: int) -> Classifier:
     )
 
 
+def _load_teachers(
+    folders: Sequence[RunFolder], classes: Sequence[str], context: RunContext
+) -> list[Classifier]:
+    for folder in folders:
+        check_classes(folder, classes)
+    teachers = [load_classifier(folder).to(context.device) for folder in folders]
+    if context.compile_layers:
+        for teacher in teachers:
+            compile_layers(teacher)
+    return teachers
+
+
 def _train_classifier(
     recipe: Finetune | Distill,
     assignment: Assignment,
     context: RunContext,
     model: Classifier,
-    take_step: Callable[[Batch, torch.Tensor, torch.Tensor], StepOutput],
+    take_step: ClassifierStep,
     classes: tuple[str, ...],
     *,
     trained: nn.Module | None = None,
     extra: Sequence[Measure] = (),
 ) -> StageFacts:
-    """Train on labelled clips, keep the selected epoch, then read the test split, once. `trained`
-    is what learns, where `model` is not all of it.
+    """Train on labelled clips, restore the selected epoch, then evaluate once on the test split.
+
+    `trained` is the module to optimize where that is more than `model`.
     """
     shards_dir = Path(assignment.shards_dir)
     videos, _ = load_videos(shards_dir, recipe.data, view=recipe.view)
@@ -187,21 +179,19 @@ def _train_classifier(
     if recipe.selection:
         videos, held_out = hold_out(videos, share=recipe.selection.share, subset=recipe.data)
         best = BestEpoch(model, held_out, recipe=recipe, context=context)
-    source = _training(
-        recipe,
-        assignment,
-        context,
-        videos,
-        lambda chosen, rng: _one_clip_each(chosen, recipe.view, rng),
-    )
+
+    def sample_clips(
+        chosen: Sequence[StoredVideo], rng: np.random.Generator
+    ) -> tuple[list[ClipRequest], dict[str, np.ndarray]]:
+        return _one_clip_each(chosen, recipe.view, rng)
 
     def on_batch(clip_VBCTHW: torch.Tensor, batch: Batch) -> StepOutput:
         return take_step(batch, clip_VBCTHW[0], batch.label_B)
 
-    left = train(
+    result = train(
         trained or model,
         on_batch,
-        source=source,
+        source=_training_batches(recipe, assignment, context, videos, sample_clips),
         schedule=recipe.schedule,
         seed=assignment.run.seed,
         context=context,
@@ -215,67 +205,35 @@ def _train_classifier(
         shards_dir=shards_dir,
         context=context,
     )
-    facts = _write_results(context, model, [*measures, *extra], left)
+    facts = write_results(context, model, [*measures, *extra], result)
     return replace(facts, classes=classes)
 
 
 def _one_clip_each(
     chosen: Sequence[StoredVideo], view: View, rng: np.random.Generator
 ) -> tuple[list[ClipRequest], dict[str, np.ndarray]]:
-    """A random clip per video; frames and places tell a view from others
-    (run/train/teacher_logit_cache.py).
-    """
+    """A random clip per video; its frames and position identify a view (teacher_logit_cache.py)."""
     requests = [random_clip(video.sample, view, rng) for video in chosen]
     frame_BT = np.stack([request.frame_VT[0] for request in requests])
-    return requests, {
-        "frame_BT": frame_BT,
-        "position": np.array([video.sample.place for video in chosen]),
-    }
+    position_B = np.array([video.sample.place for video in chosen])
+    return requests, {"frame_BT": frame_BT, "position": position_B}
 
 
-def _training(
+def _training_batches(
     recipe: Pretrain | Finetune | Distill,
     assignment: Assignment,
     context: RunContext,
     videos: list[StoredVideo],
-    choose: Callable[[Any, np.random.Generator], tuple[list[ClipRequest], dict[str, np.ndarray]]],
+    sample_clips: SampleClips,
 ) -> TrainingBatches:
     return TrainingBatches(
         videos,
         view=recipe.view,
         batch_clips=recipe.schedule.batch_clips,
         seed=assignment.run.seed,
-        sample_clips=choose,
+        sample_clips=sample_clips,
         clip_reader=context.clip_reader,
         rank=context.group.rank,
         world_size=context.group.world_size,
         repeat_epochs=recipe.teacher_views if isinstance(recipe, Distill) else 0,
-    )
-
-
-def _write_results(
-    context: RunContext, module: nn.Module, measures: list[Measure], trained: TrainingResult
-) -> StageFacts:
-    """Write weights, rows and curves; the checkpoint has done its work. Only the leader of a team
-    does.
-    """
-    folder = context.folder
-    if not context.group.is_rank0:
-        return StageFacts()
-    sha256 = save_weights(folder.model, module)
-    num_parameters = sum(p.numel() for p in module.parameters())
-    measures = [
-        *measures,
-        Measure(name="parameters", value=num_parameters, unit="count"),
-        Measure(name="clips_per_second", value=trained.clips_per_second, unit="clips/s"),
-        Measure(name="train_seconds", value=trained.seconds, unit="seconds"),
-        Measure(name="data_wait_share", value=trained.data_wait_percent, unit="percent"),
-        Measure(name="max_memory", value=trained.max_memory_gb, unit="GB"),
-    ]
-    write_measures(folder.rows, folder.id, measures, schema=ROWS)
-    write_measures(folder.curves, folder.id, trained.curves, schema=CURVES)
-    return StageFacts(
-        model_sha256=sha256,
-        num_parameters=num_parameters,
-        clips_per_second=trained.clips_per_second,
     )

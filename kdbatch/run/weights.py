@@ -56,7 +56,7 @@ def load_classifier(folder: RunFolder) -> Classifier:
     """The trained network of a finished run, in evaluation mode, without gradients."""
     recipe = folder.load().run.recipe
     if not isinstance(recipe, Finetune | Distill):
-        raise UserError(f"{folder.path}: a {recipe.kind} run leaves no classifier.")
+        raise UserError(f"{folder.path}: a {recipe.kind} run produces no classifier.")
     model = Classifier(
         build_backbone(recipe.backbone), num_classes=recipe.data.num_classes, dropout=recipe.dropout
     )

@@ -25,8 +25,10 @@ from kdbatch.vocab.shards import find_subset, load_index
 from kdbatch.vocab.views import View
 
 
-def finished(config: Config, *, width: float = 0.0625, recipe: Recipe | None = None) -> RunFolder:
-    """The folder of a student that was never trained, but says that it is done."""
+def finished_student(
+    config: Config, *, width: float = 0.0625, recipe: Recipe | None = None
+) -> RunFolder:
+    """The folder of a student that was never trained but is marked as done."""
     train, test = (
         find_subset(load_index(config.shards_dir, "ucf101"), s, "all", where="")
         for s in ("train01", "test01")
@@ -62,14 +64,13 @@ def finished(config: Config, *, width: float = 0.0625, recipe: Recipe | None = N
 
 @pytest.fixture
 def config(sharded, tmp_path: Path) -> Config:
-    made = sharded(ucf101=13_320)
-    return dataclasses.replace(
-        made, paths=dataclasses.replace(made.paths, runs=str(tmp_path / "runs"))
-    )
+    config = sharded(ucf101=13_320)
+    paths = dataclasses.replace(config.paths, runs=str(tmp_path / "runs"))
+    return dataclasses.replace(config, paths=paths)
 
 
-def test_an_export_stands_alone_and_predicts_a_video(config: Config, tmp_path: Path) -> None:
-    folder = finished(config)
+def test_an_export_is_self_contained_and_predicts_a_video(config: Config, tmp_path: Path) -> None:
+    folder = finished_student(config)
     written = export_run(folder, to=tmp_path / "out")
     assert {path.name for path in written} == {
         "model.safetensors",
@@ -84,47 +85,42 @@ def test_an_export_stands_alone_and_predicts_a_video(config: Config, tmp_path: P
         stream = video.add_stream("libx264", rate=25)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         for i in range(12):
-            video.mux(
-                stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), 20 * i, np.uint8)))
-            )
+            pixels = np.full((48, 64, 3), 20 * i, np.uint8)
+            video.mux(stream.encode(av.VideoFrame.from_ndarray(pixels)))
         video.mux(stream.encode())
-    words = [sys.executable, "out/load.py", "video.mp4"]
-    said = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert said.returncode == 0, said.stderr
-    lines = said.stdout.splitlines()
-    assert len(lines) == len(classes) == 2 and all(
-        line.split(" ", 1)[1] in classes for line in lines
-    )
+    command = [sys.executable, "out/load.py", "video.mp4"]
+    completed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert completed.returncode == 0, completed.stderr
+    lines = completed.stdout.splitlines()
+    assert len(lines) == len(classes) == 2
+    assert all(line.split(" ", 1)[1] in classes for line in lines)
 
 
-def test_the_exported_network_is_the_run_s_and_its_torchscript_too(
+def test_the_exported_network_and_its_torchscript_compute_the_logits_of_the_run(
     config: Config, tmp_path: Path
 ) -> None:
-    export_run(finished(config), to=tmp_path / "out")
-    model, told = load_exported(tmp_path / "out")
-    clip_BCTHW = 255 * torch.rand(2, 3, told["clip"]["num_frames"], 32, 32)
+    export_run(finished_student(config), to=tmp_path / "out")
+    model, exported = load_exported(tmp_path / "out")
+    clip_BCTHW = 255 * torch.rand(2, 3, exported["clip"]["num_frames"], 32, 32)
     torch.manual_seed(1)
-    alone = Classifier(
-        build_backbone(Backbone(kind="shufflenet_2x", width=0.0625)), num_classes=2
-    ).eval()
-    mean, std = (torch.tensor(told["input"][name]).view(3, 1, 1, 1) for name in ("mean", "std"))
+    backbone = build_backbone(Backbone(kind="shufflenet_2x", width=0.0625))
+    classifier = Classifier(backbone, num_classes=2).eval()
+    mean, std = (torch.tensor(exported["input"][name]).view(3, 1, 1, 1) for name in ("mean", "std"))
     with torch.no_grad():
         logit_BK = model(clip_BCTHW)
-        torch.testing.assert_close(
-            logit_BK, alone((clip_BCTHW / 255 - mean) / std), rtol=1e-4, atol=1e-4
-        )
+        expected_BK = classifier((clip_BCTHW / 255 - mean) / std)
+        torch.testing.assert_close(logit_BK, expected_BK, rtol=1e-4, atol=1e-4)
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # torch warns of TorchScript as such, in other words from version to version
+            # torch warns that TorchScript is deprecated, with a text that depends on its version.
+            warnings.simplefilter("ignore")
             traced = torch.jit.load(tmp_path / "out" / "model.ts")
         torch.testing.assert_close(traced(clip_BCTHW), logit_BK, rtol=1e-4, atol=1e-4)
 
 
-def test_the_config_says_how_well_the_network_did_on_its_test_split_where_that_is_known(
+def test_the_config_holds_the_accuracy_on_the_test_split_where_that_is_known(
     config: Config, tmp_path: Path
 ) -> None:
-    folder = finished(config)
+    folder = finished_student(config)
     export_run(folder, to=tmp_path / "unknown")
     measured = [
         Measure(name=n, value=v, unit="percent", subset="ucf101/test01")
@@ -135,16 +131,16 @@ def test_the_config_says_how_well_the_network_did_on_its_test_split_where_that_i
     unknown, known = (
         json.loads((tmp_path / name / "config.json").read_text()) for name in ("unknown", "known")
     )
-    assert (
-        known.pop("accuracy") == {"top1_percent": 62.5, "subset": "ucf101/test01"}
-        and known == unknown
-    )
+    assert known.pop("accuracy") == {"top1_percent": 62.5, "subset": "ucf101/test01"}
+    assert known == unknown
 
 
-def test_what_cannot_be_exported_says_why_and_what_to_type(config: Config, tmp_path: Path) -> None:
-    folder = finished(config)
+def test_the_error_for_what_cannot_be_exported_has_the_reason_and_the_command(
+    config: Config, tmp_path: Path
+) -> None:
+    folder = finished_student(config)
     export_run(folder, to=tmp_path / "out")
-    other = finished(config, width=0.125)
+    other = finished_student(config, width=0.125)
     with pytest.raises(UserError, match=f"holds the export of {folder.id}"):
         export_run(other, to=tmp_path / "out")
     other.done.unlink()
@@ -156,21 +152,22 @@ def test_what_cannot_be_exported_says_why_and_what_to_type(config: Config, tmp_p
 
 
 @pytest.mark.parametrize("text", ["[]", '{"model": "r21d"}', "3"])
-def test_a_folder_with_a_config_of_something_else_is_left_alone(
+def test_a_folder_with_a_config_of_something_else_is_not_changed(
     config: Config, tmp_path: Path, text: str
 ) -> None:
     (tmp_path / "config.json").write_text(text)
-    with pytest.raises(
-        UserError, match=r"config\.json: is not that of an export\. Choose another folder: --to"
-    ):
-        export_run(finished(config), to=tmp_path)
-    with pytest.raises(UserError, match=r"config\.json: is not that of an export"):
+    message = r"config\.json: is not the config of an export\. Choose another folder: --to"
+    with pytest.raises(UserError, match=message):
+        export_run(finished_student(config), to=tmp_path)
+    with pytest.raises(UserError, match=r"config\.json: is not the config of an export"):
         load_exported(tmp_path)
     assert (tmp_path / "config.json").read_text() == text and not (tmp_path / "load.py").exists()
 
 
-def test_a_file_in_the_place_of_the_folder_is_one_line(config: Config, tmp_path: Path) -> None:
+def test_a_file_at_the_path_of_the_folder_is_a_one_line_error(
+    config: Config, tmp_path: Path
+) -> None:
     (tmp_path / "student").write_text("")
-    for place in (tmp_path / "student", tmp_path / "student" / "below"):
-        with pytest.raises(UserError, match=f"^{place}: cannot be made a folder .*--to FOLDER$"):
-            export_run(finished(config), to=place)
+    for path in (tmp_path / "student", tmp_path / "student" / "below"):
+        with pytest.raises(UserError, match=f"^{path}: cannot be made a folder .*--to FOLDER$"):
+            export_run(finished_student(config), to=path)

@@ -1,4 +1,4 @@
-"""What the worker's pulse says of how attempts end, with real signals and files."""
+"""The status that a worker records when attempts end, with real signals and files."""
 
 import os
 import signal
@@ -26,16 +26,24 @@ def stop():
         signal.signal(number, handler)
 
 
-def far(**more) -> Start:
-    return Start(**{"job": "41_0", "ends_at": time.time() + 5000, "signal_seconds": 300.0, **more})
+def start_far_from_limit(**fields) -> Start:
+    return Start(
+        **{"job": "41_0", "ends_at": time.time() + 5000, "signal_seconds": 300.0, **fields}
+    )
+
+
+def status_of(path) -> Status:
+    status = load_status(path / "status.json")
+    assert status is not None
+    return status
 
 
 def stopped(tmp_path, stop, start) -> Status:
-    with StatusReporter(RunFolder(tmp_path), device="cpu", stop=stop, start=start) as pulse:
+    with StatusReporter(RunFolder(tmp_path), device="cpu", stop=stop, start=start) as reporter:
         with pytest.raises(Stopped):
-            pulse.raise_if_stopped()
-        pulse.end("stopped")
-    return load_status(tmp_path / "status.json")
+            reporter.raise_if_stopped()
+        reporter.end("stopped")
+    return status_of(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -47,29 +55,36 @@ def stopped(tmp_path, stop, start) -> Status:
         ((), 100, "timeout"),
     ],
 )
-def test_why_it_was_stopped_is_recorded(tmp_path, stop, numbers, ends_in, cause):
+def test_the_cause_of_a_stop_is_recorded(tmp_path, stop, numbers, ends_in, cause):
     for number in numbers:
         os.kill(os.getpid(), number)
-    status = stopped(tmp_path, stop, far(ends_at=time.time() + ends_in))
+    status = stopped(tmp_path, stop, start_far_from_limit(ends_at=time.time() + ends_in))
     assert (status.state, status.cause, status.job) == ("stopped", cause, "41_0")
     assert status.reason.endswith("; progress is saved")
 
 
-def test_far_from_the_limit_and_without_a_signal_it_goes_on(tmp_path, stop):
-    with StatusReporter(RunFolder(tmp_path), device="cpu", stop=stop, start=far()) as pulse:
-        pulse.raise_if_stopped()
+def test_a_run_far_from_its_limit_and_without_a_signal_goes_on(tmp_path, stop):
+    with StatusReporter(
+        RunFolder(tmp_path), device="cpu", stop=stop, start=start_far_from_limit()
+    ) as reporter:
+        reporter.raise_if_stopped()
 
 
 def test_a_run_that_a_dead_node_left_running_is_counted_at_the_next_start(tmp_path, stop):
-    left = Status(
+    earlier = Status(
         state="running", attempt=2, step=9, num_steps=20, job="41_0", ended={"timeout": 1}
     )
-    save_status(tmp_path / "status.json", left)
+    save_status(tmp_path / "status.json", earlier)
     with StatusReporter(
-        RunFolder(tmp_path), device="cpu", stop=stop, start=far(restart=1, last_state="NODE_FAIL")
-    ) as pulse:
-        assert pulse.interruptions == {"timeout": 1, "node_failure": 1} and pulse.refusal == ""
-        now = load_status(tmp_path / "status.json")
+        RunFolder(tmp_path),
+        device="cpu",
+        stop=stop,
+        start=start_far_from_limit(restart=1, last_state="NODE_FAIL"),
+    ) as reporter:
+        assert (
+            reporter.interruptions == {"timeout": 1, "node_failure": 1} and reporter.refusal == ""
+        )
+        now = status_of(tmp_path)
         assert (now.attempt, now.step, now.first_step, now.ended) == (
             3,
             9,
@@ -79,76 +94,79 @@ def test_a_run_that_a_dead_node_left_running_is_counted_at_the_next_start(tmp_pa
         assert (now.job, now.restart) == ("41_0", 1)
 
 
-def test_one_too_many_is_refused_and_a_fresh_try_is_not(tmp_path, stop):
-    left = Status(state="running", attempt=2, job="41_0", ended={"crash": 1})
-    save_status(tmp_path / "status.json", left)
+def test_one_crash_too_many_is_refused_and_a_new_submission_is_not(tmp_path, stop):
+    earlier = Status(state="running", attempt=2, job="41_0", ended={"crash": 1})
+    save_status(tmp_path / "status.json", earlier)
     retries = Retries(crash=1)
     with StatusReporter(
         RunFolder(tmp_path),
         device="cpu",
         stop=stop,
-        start=far(restart=1, exits={0: "137"}),
+        start=start_far_from_limit(restart=1, exits={0: "137"}),
         retries=retries,
-    ) as pulse:
-        assert pulse.refusal.startswith("was killed or crashed 2 times")
-        pulse.end("failed", reason=pulse.refusal)
+    ) as reporter:
+        assert reporter.refusal.startswith("was killed or crashed 2 times")
+        reporter.end("failed", reason=reporter.refusal)
     with StatusReporter(
-        RunFolder(tmp_path), device="cpu", stop=stop, start=far(), retries=retries
-    ) as pulse:
-        assert pulse.refusal == "" and pulse.interruptions == {}
+        RunFolder(tmp_path), device="cpu", stop=stop, start=start_far_from_limit(), retries=retries
+    ) as reporter:
+        assert reporter.refusal == "" and reporter.interruptions == {}
 
 
 def test_time_limits_without_a_step_are_refused_at_the_third_start(tmp_path, stop):
     refusals = []
     for _ in range(3):
-        with StatusReporter(RunFolder(tmp_path), device="cpu", stop=stop, start=far()) as pulse:
-            refusals.append(bool(pulse.refusal))
+        with StatusReporter(
+            RunFolder(tmp_path), device="cpu", stop=stop, start=start_far_from_limit()
+        ) as reporter:
+            refusals.append(bool(reporter.refusal))
         save_status(
             tmp_path / "status.json",
-            replace(load_status(tmp_path / "status.json"), state="stopped", cause="timeout"),
+            replace(status_of(tmp_path), state="stopped", cause="timeout"),
         )
     assert refusals == [False, False, True]
 
 
-def test_the_first_progress_of_an_attempt_is_told_at_once(tmp_path, stop):
-    with StatusReporter(RunFolder(tmp_path), device="cpu", stop=stop) as pulse:
-        pulse.update(step=1, num_steps=5)
-        assert load_status(tmp_path / "status.json").step == 1
+def test_the_first_progress_of_an_attempt_is_written_at_once(tmp_path, stop):
+    with StatusReporter(RunFolder(tmp_path), device="cpu", stop=stop) as reporter:
+        reporter.update(step=1, num_steps=5)
+        assert status_of(tmp_path).step == 1
 
 
-def test_nothing_is_written_once_the_pulse_has_left(tmp_path, stop, monkeypatch):
-    begun, written = threading.Event(), []
+def test_nothing_is_written_after_the_reporter_has_exited(tmp_path, stop, monkeypatch):
+    started, written = threading.Event(), []
 
-    def slowly(path, status) -> None:
+    def save_slowly(path, status) -> None:
         if threading.current_thread() is not threading.main_thread():
-            begun.set()
+            started.set()
             time.sleep(0.3)
             written.append(status)
         save_status(path, status)
 
-    monkeypatch.setattr(heartbeat, "save_status", slowly)
+    monkeypatch.setattr(heartbeat, "save_status", save_slowly)
     with StatusReporter(RunFolder(tmp_path), device="cpu", stop=stop):
-        assert begun.wait(10)
+        assert started.wait(10)
     assert len(written) == 1
     time.sleep(0.6)
     assert len(written) == 1
 
 
-def test_a_beat_that_cannot_be_written_is_not_the_last(tmp_path, stop):
-    place = tmp_path / "status.json"
+def test_heartbeats_go_on_after_one_that_cannot_be_written(tmp_path, stop):
+    path = tmp_path / "status.json"
     with StatusReporter(RunFolder(tmp_path), device="cpu", stop=stop):
-        place.unlink()
-        place.mkdir()  # what no rename can replace, as on a disk that is full for a while
+        path.unlink()
+        path.mkdir()  # no rename can replace it, as on a disk that is full for a while
         time.sleep(0.7)
-        place.rmdir()
-        wait_until(place.exists)
-        assert load_status(place).state == "running"
+        path.rmdir()
+        wait_until(path.exists)
+        assert status_of(tmp_path).state == "running"
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_a_signal_while_the_process_ends_does_not_change_its_exit_code(number):
-    """Objects of modules are let go when Python has forgotten its handlers: this one holds the
-    process there.
+    """Python deletes the objects of modules after it has dropped its signal handlers.
+
+    The object here delays the process at that point.
     """
     code = """
 import runpy, sys, time
@@ -157,7 +175,7 @@ class Slow:
         print("ending", flush=True)
         sleep(1)
 sys.modules["slow"] = type(sys)("slow")
-sys.modules["slow"].held = Slow()
+sys.modules["slow"].object = Slow()
 sys.argv = ["kdbatch.run"]
 runpy.run_module("kdbatch.run", run_name="__main__", alter_sys=True)
 """

@@ -30,10 +30,8 @@ RECIPE = Distill(
 LABEL_B = torch.tensor([0, 1, 2, 0])
 
 
-def _cast() -> tuple[FeatureMatcher, list[Classifier]]:
-    """A student whose maps differ from its teachers' in channels, and from one's in frames, rows
-    and columns.
-    """
+def _models() -> tuple[FeatureMatcher, list[Classifier]]:
+    """A student whose maps differ from both teachers' in channels and from one's in T, H and W."""
     torch.manual_seed(0)
     teachers = [
         classifier(kind, width=width).eval().requires_grad_(False)
@@ -42,101 +40,95 @@ def _cast() -> tuple[FeatureMatcher, list[Classifier]]:
     return FeatureMatcher(classifier("shufflenet_2x"), teachers), teachers
 
 
-def _slowly(matcher: FeatureMatcher, teachers: list[Classifier], clip_BCTHW: Tensor) -> float:
-    """The second term by loops over teachers and clips, in double precision."""
+def _reference_term(
+    matcher: FeatureMatcher, teachers: list[Classifier], clip_BCTHW: Tensor
+) -> float:
+    """The feature term by loops over teachers and clips, in double precision."""
     student_map = matcher.student.backbone.forward_features(clip_BCTHW)
     total = 0.0
     for b in range(len(clip_BCTHW)):
-        errors, surprises = [], []
+        errors, losses = [], []
         for embed, teacher in zip(matcher.embed, teachers, strict=True):
             wanted = teacher.backbone.forward_features(clip_BCTHW)[b].double()
-            own = F.interpolate(embed(student_map), size=wanted.shape[1:], mode="trilinear")[
-                b
-            ].double()
-            errors.append(
-                float(
-                    sum((own[d] - wanted[d]).square().sum() for d in range(len(wanted)))
-                    / wanted.numel()
-                )
-            )
+            embedded = F.interpolate(embed(student_map), size=wanted.shape[1:], mode="trilinear")
+            own = embedded[b].double()
+            squares = sum((own[d] - wanted[d]).square().sum() for d in range(len(wanted)))
+            errors.append(float(squares / wanted.numel()))
             logit_K = teacher.fc.weight.double() @ own.mean((1, 2, 3)) + teacher.fc.bias.double()
-            surprises.append(float(torch.logsumexp(logit_K, 0) - logit_K[LABEL_B[b]]))
-        share = torch.tensor(surprises, dtype=torch.float64).softmax(0).tolist()
+            losses.append(float(torch.logsumexp(logit_K, 0) - logit_K[LABEL_B[b]]))
+        share = torch.tensor(losses, dtype=torch.float64).softmax(0).tolist()
         total += sum((1 - share[m]) / (len(teachers) - 1) * errors[m] for m in range(len(teachers)))
     return total / len(clip_BCTHW)
 
 
-def test_the_term_is_that_of_loops_over_teachers_and_clips() -> None:
-    taught, teachers = _cast()
+def test_the_feature_term_equals_loops_over_teachers_and_clips() -> None:
+    matcher, teachers = _models()
     clip_BCTHW = noise(4)
-    step = feature_match_step(taught, teachers, clip_BCTHW, LABEL_B, recipe=RECIPE)
-    alone = distill_step(taught.student, teachers, clip_BCTHW, LABEL_B, recipe=RECIPE)
+    step = feature_match_step(matcher, teachers, clip_BCTHW, LABEL_B, recipe=RECIPE)
+    alone = distill_step(matcher.student, teachers, clip_BCTHW, LABEL_B, recipe=RECIPE)
     with torch.no_grad():
-        assert float(step.report["feature"]) == pytest.approx(
-            _slowly(taught, teachers, clip_BCTHW), rel=1e-4
-        )
-        assert float(step.loss) == pytest.approx(
-            float(alone.loss) + 50 * float(step.report["feature"]), rel=1e-5
-        )
+        feature = float(step.report["feature"])
+        reference = _reference_term(matcher, teachers, clip_BCTHW)
+        assert feature == pytest.approx(reference, rel=1e-4)
+        assert float(step.loss) == pytest.approx(float(alone.loss) + 50 * feature, rel=1e-5)
 
 
-def test_teachers_are_asked_before_the_student_needs_room() -> None:
-    taught, teachers = _cast()
-    asked: list[VideoBackbone] = []
-    backbones = [classifier.backbone for classifier in (taught.student, *teachers)]
+def test_teachers_run_before_the_student_takes_memory() -> None:
+    matcher, teachers = _models()
+    called: list[VideoBackbone] = []
+    backbones = [classifier.backbone for classifier in (matcher.student, *teachers)]
     for backbone in backbones:
         backbone.get_submodule(backbone.layer_names[0]).register_forward_hook(
-            lambda *_, b=backbone: asked.append(b)
+            lambda *_, b=backbone: called.append(b)
         )
-    feature_match_step(taught, teachers, noise(4), LABEL_B, recipe=RECIPE)
+    feature_match_step(matcher, teachers, noise(4), LABEL_B, recipe=RECIPE)
     student, *others = backbones
-    assert asked == [*others, student]
+    assert called == [*others, student]
 
 
-def test_student_and_embeddings_learn_and_no_teacher_does() -> None:
-    taught, teachers = _cast()
+def test_student_and_embeddings_are_trained_and_teachers_are_not() -> None:
+    matcher, teachers = _models()
     before = [
         {name: value.clone() for name, value in teacher.state_dict().items()}
         for teacher in teachers
     ]
-    optimizer, clip_BCTHW, features = make_optimizer(taught, RECIPE.schedule), noise(4), []
+    optimizer = make_optimizer(matcher, RECIPE.schedule)
+    clip_BCTHW, features = noise(4), []
+    recipe = dataclasses.replace(RECIPE, hard_weight=0.0)
     for group in optimizer.param_groups:
         group["lr"] *= 0.05
     for _ in range(12):
         optimizer.zero_grad()
-        step = feature_match_step(
-            taught.train(),
-            teachers,
-            clip_BCTHW,
-            LABEL_B,
-            recipe=dataclasses.replace(RECIPE, hard_weight=0.0),
-        )
+        matcher.train()
+        step = feature_match_step(matcher, teachers, clip_BCTHW, LABEL_B, recipe=recipe)
         step.loss.backward()
         features.append(float(step.report["feature"].detach()))
         optimizer.step()
     assert features[-1] < 0.8 * features[0]
-    assert all(p.grad is not None for p in taught.parameters() if p is not taught.student.fc.bias)
+    assert all(p.grad is not None for p in matcher.parameters() if p is not matcher.student.fc.bias)
     for teacher, state in zip(teachers, before, strict=True):
         assert all(torch.equal(value, state[name]) for name, value in teacher.state_dict().items())
 
 
-def test_the_students_backbone_keeps_its_rate_and_embeddings_have_that_of_heads() -> None:
-    taught, _ = _cast()
-    slow, fast = (group["params"] for group in make_optimizer(taught, RECIPE.schedule).param_groups)
-    assert {id(p) for p in slow} == {id(p) for p in taught.student.backbone.parameters()}
+def test_embeddings_have_the_lr_of_the_head_and_not_of_the_backbone() -> None:
+    matcher, _ = _models()
+    slow, fast = (
+        group["params"] for group in make_optimizer(matcher, RECIPE.schedule).param_groups
+    )
+    assert {id(p) for p in slow} == {id(p) for p in matcher.student.backbone.parameters()}
     assert {id(p) for p in fast} == {
-        id(p) for module in (taught.student.fc, taught.embed) for p in module.parameters()
+        id(p) for module in (matcher.student.fc, matcher.embed) for p in module.parameters()
     }
 
 
 @pytest.mark.parametrize(
-    ("changed", "says"),
+    ("changed", "message"),
     [
         ({"weighting": "ae-kd"}, "It belongs to ca-mkd"),
-        ({"feature_weight": -1.0}, "0 or more"),
-        ({"teacher_views": 2}, "too large to be remembered"),
+        ({"feature_weight": -1.0}, "found -1 with weighting ca-mkd"),
+        ({"teacher_views": 2}, "too large to be cached"),
     ],
 )
-def test_what_makes_no_term_is_refused(changed: dict[str, Any], says: str) -> None:
-    with pytest.raises(UserError, match=says):
+def test_recipes_without_a_feature_term_are_refused(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
         dataclasses.replace(RECIPE, **changed)

@@ -4,7 +4,7 @@ from kdbatch.run.train.lr_schedule import lr_at
 from kdbatch.vocab.recipes import Schedule
 
 
-def test_the_rate_warms_up_and_falls_by_a_cosine() -> None:
+def test_the_lr_warms_up_and_falls_by_a_cosine() -> None:
     schedule = Schedule(epochs=10, batch_clips=1, lr=1.0, warmup_epochs=2.0, final_lr_share=0.1)
     rates = [lr_at(schedule, step=s, steps_per_epoch=5) for s in range(50)]
     assert rates[:10] == pytest.approx([0.1 * (s + 1) for s in range(10)])
@@ -12,7 +12,7 @@ def test_the_rate_warms_up_and_falls_by_a_cosine() -> None:
     assert rates[10:] == sorted(rates[10:], reverse=True) and rates[-1] > 0.1
 
 
-def test_the_rate_falls_at_the_milestones() -> None:
+def test_the_lr_falls_at_the_milestones() -> None:
     schedule = Schedule(
         epochs=240, batch_clips=1, lr=0.05, decay="steps", milestones=(0.625, 0.75, 0.875)
     )

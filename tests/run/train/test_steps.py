@@ -1,4 +1,5 @@
 import dataclasses
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -12,16 +13,14 @@ from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.recipes import Distill
 
 
-class Given(nn.Module):
+class ConstantNetwork(nn.Module):
     """A network whose output is a parameter."""
 
     def __init__(self, seed: int) -> None:
         super().__init__()
-        self.logit_BK = nn.Parameter(
-            torch.randn(
-                4, 5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
-            ).float()
-        )
+        generator = torch.Generator().manual_seed(seed)
+        logit_BK = torch.randn(4, 5, generator=generator, dtype=torch.float64)
+        self.logit_BK = nn.Parameter(logit_BK.float())
 
     def forward(self, clip: torch.Tensor) -> torch.Tensor:
         return self.logit_BK
@@ -31,8 +30,8 @@ LABEL = torch.tensor([0, 1, 2, 3])
 CLIP = torch.zeros(4, 3, 1, 1, 1)
 
 
-def _gradient(recipe: Distill, teachers: list[nn.Module]) -> torch.Tensor:
-    student = Given(0)
+def _gradient(recipe: Distill, teachers: Sequence[nn.Module]) -> torch.Tensor:
+    student = ConstantNetwork(0)
     distill_step(student, teachers, CLIP, LABEL, recipe=recipe).loss.backward()
     assert student.logit_BK.grad is not None
     return student.logit_BK.grad
@@ -42,24 +41,28 @@ def test_the_soft_gradient_is_the_closed_form() -> None:
     recipe = dataclasses.replace(
         DISTILL, hard_weight=0.0, soft_weight=1.0, weighting="equal", temperature=3.0
     )
-    student, teacher = Given(0).logit_BK.detach(), Given(1)
+    student, teacher = ConstantNetwork(0).logit_BK.detach(), ConstantNetwork(1)
     expected = 3.0 * ((student / 3).softmax(-1) - (teacher.logit_BK.detach() / 3).softmax(-1)) / 4
     assert torch.allclose(_gradient(recipe, [teacher]), expected, atol=1e-6)
 
 
 def test_one_kl_to_the_mixture_has_the_gradient_of_the_mean_of_kls() -> None:
     recipe = dataclasses.replace(DISTILL, hard_weight=0.0, soft_weight=1.0, weighting="equal")
-    apart = (_gradient(recipe, [Given(1)]) + _gradient(recipe, [Given(2)])) / 2
-    assert torch.allclose(_gradient(recipe, [Given(1), Given(2)]), apart, atol=1e-6)
+    mean = (_gradient(recipe, [ConstantNetwork(1)]) + _gradient(recipe, [ConstantNetwork(2)])) / 2
+    assert torch.allclose(
+        _gradient(recipe, [ConstantNetwork(1), ConstantNetwork(2)]), mean, atol=1e-6
+    )
 
 
-def test_a_teacher_that_equals_the_student_leaves_only_the_labels() -> None:
-    assert torch.allclose(_gradient(DISTILL, [Given(0)]), _gradient(DISTILL, []), atol=1e-6)
+def test_a_teacher_equal_to_the_student_adds_no_gradient() -> None:
+    assert torch.allclose(
+        _gradient(DISTILL, [ConstantNetwork(0)]), _gradient(DISTILL, []), atol=1e-6
+    )
 
 
-def test_without_teachers_it_is_fine_tuning() -> None:
-    hard = finetune_step(Given(0), CLIP, LABEL).loss
-    assert torch.equal(distill_step(Given(0), [], CLIP, LABEL, recipe=DISTILL).loss, hard)
+def test_without_teachers_the_loss_is_that_of_fine_tuning() -> None:
+    hard = finetune_step(ConstantNetwork(0), CLIP, LABEL).loss
+    assert torch.equal(distill_step(ConstantNetwork(0), [], CLIP, LABEL, recipe=DISTILL).loss, hard)
 
 
 def test_the_soft_gradient_keeps_its_size_at_high_temperature() -> None:
@@ -69,44 +72,44 @@ def test_the_soft_gradient_keeps_its_size_at_high_temperature() -> None:
     recipe = dataclasses.replace(
         DISTILL, hard_weight=0.0, soft_weight=1.0, weighting="equal", temperature=1000.0
     )
-    student, teacher = Given(0).logit_BK.detach(), Given(1).logit_BK.detach()
-    expected = (
-        (student - student.mean(1, keepdim=True)) - (teacher - teacher.mean(1, keepdim=True))
-    ) / (5 * 4)
-    assert torch.allclose(_gradient(recipe, [Given(1)]), expected, atol=1e-3)
+    student, teacher = ConstantNetwork(0).logit_BK.detach(), ConstantNetwork(1).logit_BK.detach()
+    student_centred = student - student.mean(1, keepdim=True)
+    teacher_centred = teacher - teacher.mean(1, keepdim=True)
+    expected = (student_centred - teacher_centred) / (5 * 4)
+    assert torch.allclose(_gradient(recipe, [ConstantNetwork(1)]), expected, atol=1e-3)
 
 
 def test_ae_kd_weights_are_reported_and_no_gradient_reaches_a_teacher() -> None:
-    student, teachers = Given(0), [Given(1), Given(2)]
+    student, teachers = ConstantNetwork(0), [ConstantNetwork(1), ConstantNetwork(2)]
     step = distill_step(student, teachers, CLIP, LABEL, recipe=DISTILL)
     step.loss.backward()
     weights = [float(step.report[f"teacher_weight_{m}"]) for m in range(2)]
-    assert sum(weights) == pytest.approx(1) and all(0.4 - 1e-6 <= w <= 0.6 + 1e-6 for w in weights)
+    assert sum(weights) == pytest.approx(1)
+    assert all(0.4 - 1e-6 <= w <= 0.6 + 1e-6 for w in weights)
     assert all(t.logit_BK.grad is None for t in teachers)
-    assert float(step.loss.detach()) == pytest.approx(
-        float(F.cross_entropy(student.logit_BK, LABEL).detach())
-        + 0.9 * float(step.report["soft"].detach()),
-        rel=1e-5,
-    )
+    hard = float(F.cross_entropy(student.logit_BK, LABEL).detach())
+    soft = float(step.report["soft"].detach())
+    assert float(step.loss.detach()) == pytest.approx(hard + 0.9 * soft, rel=1e-5)
 
 
-def test_ca_mkd_is_the_sum_of_its_clips_and_teachers() -> None:
-    """The loss written out clip by clip, with the weights of Zhang et al. 2022, eq. 4."""
+def test_ca_mkd_is_the_sum_over_clips_and_teachers() -> None:
+    """The loss is computed clip by clip, with the weights of Zhang et al. 2022, eq. 4."""
     recipe = dataclasses.replace(
         DISTILL, hard_weight=0.0, soft_weight=1.0, weighting="ca-mkd", temperature=2.0
     )
-    student, teachers = Given(0), [Given(1), Given(2), Given(3)]
+    student, teachers = (
+        ConstantNetwork(0),
+        [ConstantNetwork(1), ConstantNetwork(2), ConstantNetwork(3)],
+    )
     expected = torch.zeros(())
     for b in range(4):
-        surprise_M = torch.stack([-t.logit_BK[b].log_softmax(0)[LABEL[b]] for t in teachers])
-        weight_M = (1 - surprise_M.softmax(0)) / 2
+        loss_M = torch.stack([-t.logit_BK[b].log_softmax(0)[LABEL[b]] for t in teachers])
+        weight_M = (1 - loss_M.softmax(0)) / 2
         assert float(weight_M.detach().sum()) == pytest.approx(1)
         for m, teacher in enumerate(teachers):
             p, q = (teacher.logit_BK[b] / 2).softmax(0), (student.logit_BK[b] / 2).softmax(0)
-            expected = (
-                expected
-                + weight_M[m].detach() * (p.detach() * (p.detach().log() - q.log())).sum() * 4 / 4
-            )
+            kl = (p.detach() * (p.detach().log() - q.log())).sum()
+            expected = expected + weight_M[m].detach() * kl * 4 / 4
     (expected_gradient,) = torch.autograd.grad(expected, student.logit_BK)
     assert torch.allclose(_gradient(recipe, teachers), expected_gradient, atol=1e-6)
 
@@ -125,9 +128,9 @@ def test_teachers_keep_their_weights_and_their_statistics(weighting: str) -> Non
     recipe = dataclasses.replace(DISTILL, weighting=weighting)
     for _ in range(3):
         optimizer.zero_grad()
-        distill_step(
-            student.train(), teachers, torch.randn(4, 3, 4, 32, 32), LABEL, recipe=recipe
-        ).loss.backward()
+        clip_BCTHW = torch.randn(4, 3, 4, 32, 32)
+        step = distill_step(student.train(), teachers, clip_BCTHW, LABEL, recipe=recipe)
+        step.loss.backward()
         optimizer.step()
     for teacher, state in zip(teachers, before, strict=True):
         assert all(torch.equal(value, state[name]) for name, value in teacher.state_dict().items())

@@ -1,5 +1,6 @@
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,7 +26,7 @@ TEACHERS = [_teacher(1), _teacher(2)]
 
 
 def _batch(*, view: int = 0, flip: bool = False, first_frame: int = 7) -> Batch:
-    draws = [AugmentParams((0, b, 8, 8), flip, False, brightness=1.1) for b in range(4)]
+    params = [AugmentParams((0, b, 8, 8), flip, False, brightness=1.1) for b in range(4)]
     frame_BT = torch.arange(4)[:, None] + torch.tensor([first_frame, 9])
     extra = {
         "frame_BT": frame_BT,
@@ -34,7 +35,7 @@ def _batch(*, view: int = 0, flip: bool = False, first_frame: int = 7) -> Batch:
     }
     return Batch(
         clips=[],
-        augment_params=draws,
+        augment_params=params,
         num_views=1,
         label_B=torch.zeros(4),
         keys=list("abcd"),
@@ -42,7 +43,7 @@ def _batch(*, view: int = 0, flip: bool = False, first_frame: int = 7) -> Batch:
     )
 
 
-def _outputs(
+def _cache(
     folder: Path, *, classes: tuple[str, ...] = CLASSES, weights: tuple[str, ...] = WEIGHTS
 ) -> TeacherLogitCache:
     return TeacherLogitCache(
@@ -50,93 +51,89 @@ def _outputs(
     )
 
 
-def _ask(outputs: TeacherLogitCache, batch: Batch) -> Tensor:
-    return torch.stack([teacher(CLIP) for teacher in outputs.teachers_for(batch, CLIP)])
+def _logits(cache: TeacherLogitCache, batch: Batch) -> Tensor:
+    return torch.stack([teacher(CLIP) for teacher in cache.teachers_for(batch, CLIP)])
 
 
-def test_what_was_asked_once_is_remembered_by_whoever_opens_the_file_next(tmp_path: Path) -> None:
-    first = _outputs(tmp_path)
-    asked_MBK = _ask(first, _batch())
-    assert torch.equal(
-        asked_MBK, torch.stack([teacher(CLIP) for teacher in TEACHERS]).half().float()
-    )
-    again = _outputs(tmp_path)
-    assert torch.equal(_ask(again, _batch()), asked_MBK)
+def test_logits_are_cached_for_the_next_process_that_opens_the_file(tmp_path: Path) -> None:
+    first = _cache(tmp_path)
+    logit_MBK = _logits(first, _batch())
+    computed_MBK = torch.stack([teacher(CLIP) for teacher in TEACHERS])
+    assert torch.equal(logit_MBK, computed_MBK.half().float())
+    again = _cache(tmp_path)
+    assert torch.equal(_logits(again, _batch()), logit_MBK)
     assert (first.num_misses, again.num_misses) == (1, 0)
 
 
-def test_each_view_and_each_order_of_the_videos_has_its_own_place(tmp_path: Path) -> None:
-    outputs = _outputs(tmp_path)
-    zero, one = _ask(outputs, _batch(view=0)), _ask(outputs, _batch(view=1))
+def test_each_view_has_its_own_records_in_any_order_of_the_videos(tmp_path: Path) -> None:
+    cache = _cache(tmp_path)
+    zero, one = _logits(cache, _batch(view=0)), _logits(cache, _batch(view=1))
     batch = _batch()
-    turned = dataclasses.replace(
+    reversed_batch = dataclasses.replace(
         batch,
         augment_params=batch.augment_params[::-1],
         keys=batch.keys[::-1],
         extra={n: v.flip(0) for n, v in batch.extra.items()},
     )
-    assert torch.equal(_ask(outputs, turned), zero.flip(1)) and torch.equal(
-        _ask(outputs, _batch(view=1)), one
-    )
-    assert outputs.num_misses == 2
+    assert torch.equal(_logits(cache, reversed_batch), zero.flip(1))
+    assert torch.equal(_logits(cache, _batch(view=1)), one)
+    assert cache.num_misses == 2
 
 
 @pytest.mark.parametrize("changed", [{"flip": True}, {"first_frame": 6}])
-def test_another_view_is_never_answered_from_memory(
-    tmp_path: Path, changed: dict[str, bool | int]
-) -> None:
-    outputs = _outputs(tmp_path)
-    _ask(outputs, _batch())
-    _ask(outputs, _batch(**changed))  # type: ignore[arg-type]
-    assert outputs.num_misses == 2
+def test_another_view_is_never_read_from_the_cache(tmp_path: Path, changed: dict[str, Any]) -> None:
+    cache = _cache(tmp_path)
+    _logits(cache, _batch())
+    _logits(cache, _batch(**changed))
+    assert cache.num_misses == 2
 
 
 @pytest.mark.parametrize(
     "changed", [{"weights": ("aa", "cc")}, {"classes": ("jump", "run", "sit")}]
 )
-def test_other_teachers_or_classes_are_asked_anew(
+def test_logits_of_other_teachers_or_classes_are_computed_again(
     tmp_path: Path, changed: dict[str, tuple[str, ...]]
 ) -> None:
-    _ask(_outputs(tmp_path), _batch())
-    outputs = _outputs(tmp_path, **changed)
-    _ask(outputs, _batch())
-    assert outputs.num_misses == 1
+    _logits(_cache(tmp_path), _batch())
+    cache = _cache(tmp_path, **changed)
+    _logits(cache, _batch())
+    assert cache.num_misses == 1
 
 
-def test_a_video_of_another_key_is_asked_anew(tmp_path: Path) -> None:
-    _ask(_outputs(tmp_path), _batch())
-    outputs = _outputs(tmp_path)
-    _ask(outputs, dataclasses.replace(_batch(), keys=list("abcx")))
-    assert outputs.num_misses == 1
+def test_logits_of_a_video_of_another_key_are_computed_again(tmp_path: Path) -> None:
+    _logits(_cache(tmp_path), _batch())
+    cache = _cache(tmp_path)
+    _logits(cache, dataclasses.replace(_batch(), keys=list("abcx")))
+    assert cache.num_misses == 1
 
 
-def test_no_damaged_byte_is_ever_believed(tmp_path: Path) -> None:
-    asked_MBK = _ask(_outputs(tmp_path), _batch())
+def test_a_record_with_any_damaged_byte_is_computed_again(tmp_path: Path) -> None:
+    logit_MBK = _logits(_cache(tmp_path), _batch())
     whole = (tmp_path / "t.bin").read_bytes()
     size = 112 + 4 * 2 + 2 * 2 * 3
-    assert len(whole) == (2 * 5 + 1) * size  # the last record is that of place 5, view 0
-    for at in range(2 * 3 * size, 2 * 3 * size + size):  # the record of place 3
-        (tmp_path / "t.bin").write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
-        outputs = _outputs(tmp_path)
-        assert torch.equal(_ask(outputs, _batch()), asked_MBK) and outputs.num_misses == 1
+    assert len(whole) == (2 * 5 + 1) * size  # the last record is that of position 5, view 0
+    for offset in range(2 * 3 * size, 2 * 3 * size + size):  # the record of position 3
+        (tmp_path / "t.bin").write_bytes(
+            whole[:offset] + bytes([whole[offset] ^ 1]) + whole[offset + 1 :]
+        )
+        cache = _cache(tmp_path)
+        assert torch.equal(_logits(cache, _batch()), logit_MBK) and cache.num_misses == 1
         assert (tmp_path / "t.bin").read_bytes() == whole
 
 
 @pytest.mark.parametrize("length", [0, 1, 300, 1451])
-def test_a_torn_file_is_mended(tmp_path: Path, length: int) -> None:
-    asked_MBK = _ask(_outputs(tmp_path), _batch())
+def test_a_truncated_file_is_restored(tmp_path: Path, length: int) -> None:
+    logit_MBK = _logits(_cache(tmp_path), _batch())
     whole = (tmp_path / "t.bin").read_bytes()
     (tmp_path / "t.bin").write_bytes(whole[:length])
-    outputs = _outputs(tmp_path)
-    assert torch.equal(_ask(outputs, _batch()), asked_MBK) and outputs.num_misses == 1
+    cache = _cache(tmp_path)
+    assert torch.equal(_logits(cache, _batch()), logit_MBK) and cache.num_misses == 1
     assert (tmp_path / "t.bin").read_bytes() == whole
 
 
-def _ask_for_a_half(folder: Path, rank: int) -> int:
-    """Twice, for the clips that this process would have of a batch that two share; how often the
-    teachers were asked.
-    """
-    batch, half, outputs = _batch(), slice(rank, None, 2), _outputs(folder)
+def _misses_for_half_a_batch(folder: Path, rank: int) -> int:
+    """Request one rank's half of a batch twice; return the number of cache misses."""
+    batch, half, cache = _batch(), slice(rank, None, 2), _cache(folder)
     own = dataclasses.replace(
         batch,
         augment_params=batch.augment_params[half],
@@ -144,18 +141,16 @@ def _ask_for_a_half(folder: Path, rank: int) -> int:
         extra={name: value[half] for name, value in batch.extra.items()},
     )
     for _ in range(2):
-        outputs.teachers_for(own, CLIP[half])
-    return outputs.num_misses
+        cache.teachers_for(own, CLIP[half])
+    return cache.num_misses
 
 
 @pytest.mark.xdist_group("team")
-def test_two_processes_fill_one_file_each_with_its_own_clips(tmp_path: Path) -> None:
-    assert in_two_processes(lambda group: _ask_for_a_half(tmp_path, group.rank), tmp_path) == [1, 1]
-    alone = _outputs(tmp_path)
-    assert torch.allclose(
-        _ask(alone, _batch()),
-        torch.stack([teacher(CLIP) for teacher in TEACHERS]),
-        rtol=1e-3,
-        atol=1e-3,
-    )
+def test_two_processes_write_their_own_clips_into_one_file(tmp_path: Path) -> None:
+    assert in_two_processes(
+        lambda group: _misses_for_half_a_batch(tmp_path, group.rank), tmp_path
+    ) == [1, 1]
+    alone = _cache(tmp_path)
+    computed_MBK = torch.stack([teacher(CLIP) for teacher in TEACHERS])
+    assert torch.allclose(_logits(alone, _batch()), computed_MBK, rtol=1e-3, atol=1e-3)
     assert alone.num_misses == 0

@@ -1,0 +1,56 @@
+"""Writes the results of a stage that trains: weights, rows and curves."""
+
+from torch import nn
+
+from kdbatch.result.schema import CURVES, ROWS
+from kdbatch.result.write import Measure, write_measures
+from kdbatch.run.checkpoint import save_weights
+from kdbatch.run.context import RunContext
+from kdbatch.run.train.loop import TrainingResult
+from kdbatch.vocab.done import StageFacts
+
+
+def pretext_measures(
+    trained: TrainingResult, chance: float, num_short: int, *, subset: str
+) -> list[Measure]:
+    """The task's accuracy, chance, and score: 0 at chance level, 100 without errors."""
+    accuracy = [point.value for point in trained.curves if point.name == "accuracy"][-1]
+    percentages = {
+        "pretext_accuracy": 100 * accuracy,
+        "pretext_chance": 100 * chance,
+        "pretext_score": 100 * (accuracy - chance) / (1 - chance),
+    }
+    measures = [
+        Measure(name=name, value=value, unit="percent", subset=subset)
+        for name, value in percentages.items()
+    ]
+    return [
+        *measures,
+        Measure(name="videos_too_short", value=num_short, unit="count", subset=subset),
+    ]
+
+
+def write_results(
+    context: RunContext, module: nn.Module, measures: list[Measure], trained: TrainingResult
+) -> StageFacts:
+    """Write weights, rows and curves, on rank 0."""
+    folder = context.folder
+    if not context.group.is_rank0:
+        return StageFacts()
+    sha256 = save_weights(folder.model, module)
+    num_parameters = sum(p.numel() for p in module.parameters())
+    measures = [
+        *measures,
+        Measure(name="parameters", value=num_parameters, unit="count"),
+        Measure(name="clips_per_second", value=trained.clips_per_second, unit="clips/s"),
+        Measure(name="train_seconds", value=trained.seconds, unit="seconds"),
+        Measure(name="data_wait_share", value=trained.data_wait_percent, unit="percent"),
+        Measure(name="max_memory", value=trained.max_memory_gb, unit="GB"),
+    ]
+    write_measures(folder.rows, folder.id, measures, schema=ROWS)
+    write_measures(folder.curves, folder.id, trained.curves, schema=CURVES)
+    return StageFacts(
+        model_sha256=sha256,
+        num_parameters=num_parameters,
+        clips_per_second=trained.clips_per_second,
+    )
