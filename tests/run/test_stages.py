@@ -46,20 +46,20 @@ class Killed(BaseException):
 
 
 class StopAfter(StopSignal):
-    """Asks to stop, or kills, when it has been looked at `num_looks` times; the loop looks once per
+    """Asks to stop, or kills, when it has been looked at `num_checks` times; the loop looks once per
     step.
     """
 
-    def __init__(self, num_looks: int, *, kill: bool) -> None:
-        self.num_looks, self.kill = num_looks, kill
+    def __init__(self, num_checks: int, *, kill: bool) -> None:
+        self.num_checks, self.kill = num_checks, kill
         self.requested_at, self.early_warning = 0.0, False
 
     @property
     def requested(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        self.num_looks -= 1
-        if self.num_looks < 0 and self.kill:
+        self.num_checks -= 1
+        if self.num_checks < 0 and self.kill:
             raise Killed
-        return self.num_looks < 0
+        return self.num_checks < 0
 
 
 @pytest.fixture(scope="module")
@@ -277,18 +277,18 @@ def test_what_is_exported_is_that_epochs_weights_and_not_the_last(
 
 
 @pytest.mark.parametrize("kill", [True, False], ids=["killed", "stopped"])
-@pytest.mark.parametrize("num_looks", [2, 5])
+@pytest.mark.parametrize("num_checks", [2, 5])
 def test_a_student_interrupted_anywhere_ends_with_the_same_weights(
-    folder: Path, plan: Plan, apart: Path, num_looks: int, kill: bool
+    folder: Path, plan: Plan, apart: Path, num_checks: int, kill: bool
 ) -> None:
     student = _run(plan, "student")
     place = world.prepare(apart, student)
     if kill:
         with pytest.raises(Killed):
-            main([str(place.path)], stop=StopAfter(num_looks, kill=True))
+            main([str(place.path)], stop=StopAfter(num_checks, kill=True))
         assert place.teacher_outputs.stat().st_size > 0
     else:
-        assert main([str(place.path)], stop=StopAfter(num_looks, kill=False)) == EXIT_STOPPED
+        assert main([str(place.path)], stop=StopAfter(num_checks, kill=False)) == EXIT_STOPPED
         assert place.checkpoint.exists()
     assert main([str(place.path)], stop=StopSignal()) == EXIT_DONE
     unbroken = RunFolder(folder / "runs" / student.id)
@@ -387,7 +387,5 @@ def test_a_teacher_of_other_classes_is_refused(plan: Plan, apart: Path) -> None:
     place = world.prepare(apart, student)
     assert main([str(place.path)], stop=StopSignal()) == EXIT_USER
     reason = load_json(place.status)["reason"]
-    assert (
-        f"{teacher.id}: this teacher's class 0 is {facts['classes'][-1]}, its student's is {facts['classes'][0]}"
-        in reason
-    )
+    first, last = facts["classes"][0], facts["classes"][-1]
+    assert f"{teacher.id}: this teacher's class 0 is {last}, its student's is {first}" in reason

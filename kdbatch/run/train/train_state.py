@@ -14,6 +14,7 @@ from kdbatch.result.write import Measure
 from kdbatch.run.checkpoint import load_checkpoint, save_checkpoint
 from kdbatch.run.data.prefetch import DevicePrefetcher
 from kdbatch.run.distributed.process_group import ProcessGroup
+from kdbatch.vocab.metrics import Unit
 
 # A checkpoint is written at most every 5 s, and saving takes at most 2 % of the time.
 MIN_SAVE_SECONDS = 5.0
@@ -37,7 +38,7 @@ class TrainState:
     sums: dict[str, float] = field(default_factory=dict)
     curves: list[Measure] = field(default_factory=list)
 
-    def add_point(self, name: str, value: float, *, unit: str = "1") -> None:
+    def add_point(self, name: str, value: float, *, unit: Unit = "1") -> None:
         """Append a point of the curve `name` at the current step."""
         self.curves.append(Measure(name=name, value=value, unit=unit, step=self.step))
 

@@ -86,7 +86,9 @@ def test_labels_are_balanced_over_a_batch_and_none_is_favoured() -> None:
     for _ in range(300):
         counts = Counter(balanced_labels(6, 16, rng).tolist())
         assert set(counts.values()) == {2, 3} and len(counts) == 6
-        totals.update(balanced_labels(6, 4, rng).tolist())  # a batch smaller than the number of labels
+        totals.update(
+            balanced_labels(6, 4, rng).tolist()
+        )  # a batch smaller than the number of labels
     expected = 300 * 4 / 6
     assert all(abs(total - expected) < 5 * math.sqrt(expected) for total in totals.values())
 
