@@ -66,19 +66,7 @@ def build_report(
     progress(0, 1, "reading results")
     study = load_study(runs_dir)
     make_folder(to)
-    found_warnings = list(study.warnings)
-    file_names = _choose_file_names(study.records)
-    chapters: list[Chapter] = []
-    # The writer of results.parquet leaves the interpreter free for the drawing.
-    with ThreadPoolExecutor(1) as executor:
-        results = executor.submit(write_results, study, to / "results.parquet")
-        for i, record in enumerate(study.records):
-            progress(i, len(study.records), record.title)
-            builder = _ChapterBuilder(
-                record=record, study=study, to=to, file_names=file_names, warnings=found_warnings
-            )
-            chapters.append(builder.build(published=published))
-        found_warnings += results.result()
+    chapters, found_warnings = _build_chapters(study, to, published=published, progress=progress)
     progress(len(chapters), len(chapters), "writing the page")
     page, data = to / "index.html", to / "report.json"
     runs = _runs_of(chapters)
@@ -96,6 +84,26 @@ def build_report(
         warnings=warnings,
         missing=tuple(line for chapter in chapters for line in missing_parts(chapter)),
     )
+
+
+def _build_chapters(
+    study: Study, to: Path, *, published: bool, progress: Progress
+) -> tuple[list[Chapter], list[str]]:
+    """Write results.parquet and the files of each experiment; return chapters and warnings."""
+    warnings = list(study.warnings)
+    file_names = _choose_file_names(study.records)
+    chapters: list[Chapter] = []
+    # The writer of results.parquet leaves the interpreter free for the drawing.
+    with ThreadPoolExecutor(1) as executor:
+        results = executor.submit(write_results, study, to / "results.parquet")
+        for i, record in enumerate(study.records):
+            progress(i, len(study.records), record.title)
+            builder = _ChapterBuilder(
+                record=record, study=study, to=to, file_names=file_names, warnings=warnings
+            )
+            chapters.append(builder.build(published=published))
+        warnings += results.result()
+    return chapters, warnings
 
 
 def _runs_of(chapters: Sequence[Chapter]) -> tuple[RunFacts, ...]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -111,21 +112,7 @@ def _draw_panels(
         inner_width = 2.05 if num_columns > 1 else width - 0.85
         box = (left / width, 1 - (top + 1.45) / height, inner_width / width, 1.45 / height)
         axes = figure.add_axes(box)
-        for role, (steps, values) in panel.curves.items():
-            style = styles[role]
-            (handles[role],) = axes.plot(
-                steps,
-                values,
-                color=style.colour,
-                linestyle=style.dashes,
-                linewidth=style.width * 0.8,
-                marker="." if len(steps) == 1 else "",
-                zorder=style.rank,
-            )
-        axes.set_title(escape_mathtext(case_title(panel.case)), loc="left", fontsize=8)
-        axes.set_ylim(0, 102)
-        axes.tick_params(labelsize=7)
-        axes.locator_params(axis="x", nbins=4)
+        handles |= _draw_panel(axes, panel, styles)
         if i % num_columns == 0:
             axes.set_ylabel("training accuracy (%)", fontsize=7.5)
         if i >= len(panels) - num_columns:
@@ -138,6 +125,27 @@ def _draw_panels(
         fontsize=LEGEND_POINTS,
     )
     return figure
+
+
+def _draw_panel(axes: Axes, panel: _Panel, styles: Mapping[str, RoleStyle]) -> dict[str, Line2D]:
+    """Draw the curves of one case and return a handle for the legend by role."""
+    handles: dict[str, Line2D] = {}
+    for role, (steps, values) in panel.curves.items():
+        style = styles[role]
+        (handles[role],) = axes.plot(
+            steps,
+            values,
+            color=style.colour,
+            linestyle=style.dashes,
+            linewidth=style.width * 0.8,
+            marker="." if len(steps) == 1 else "",
+            zorder=style.rank,
+        )
+    axes.set_title(escape_mathtext(case_title(panel.case)), loc="left", fontsize=8)
+    axes.set_ylim(0, 102)
+    axes.tick_params(labelsize=7)
+    axes.locator_params(axis="x", nbins=4)
+    return handles
 
 
 def _caption(num_cases: int) -> str:
