@@ -1,4 +1,4 @@
-"""Who holds a lock, on file systems of more than one kind."""
+"""Locks on file systems with and without `flock`."""
 
 import errno
 import fcntl
@@ -12,7 +12,13 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.locks import hold_lock, is_held
 from kdbatch.launch.doctor import run_checks
 
-HOLD = "import fcntl, sys; file = open(sys.argv[1], 'a'); fcntl.lockf(file, fcntl.LOCK_EX); print('held', flush=True); input()"
+HOLD = """
+import fcntl, sys
+file = open(sys.argv[1], "a")
+fcntl.lockf(file, fcntl.LOCK_EX)
+print("held", flush=True)
+input()
+"""
 
 
 @pytest.fixture
@@ -25,10 +31,9 @@ def no_locks(monkeypatch):
     monkeypatch.setattr(fcntl, "flock", refuse)
 
 
-def test_a_lock_is_asked_for_on_nfs(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        fcntl, "flock", fcntl.lockf
-    )  # as NFS does it: an exclusive lock is for who may write
+def test_a_held_lock_is_detected_on_nfs(tmp_path, monkeypatch):
+    # NFS implements flock so: an exclusive lock needs a file that is open for writing.
+    monkeypatch.setattr(fcntl, "flock", fcntl.lockf)
     lock = tmp_path / "lock"
     lock.touch()
     assert not is_held(lock)
@@ -44,7 +49,7 @@ def test_a_lock_is_asked_for_on_nfs(tmp_path, monkeypatch):
     assert not is_held(lock)
 
 
-def test_a_file_system_without_locks_is_one_line(tmp_path, no_locks):
+def test_a_file_system_without_locks_is_an_error_of_one_line(tmp_path, no_locks):
     with (
         pytest.raises(
             UserError, match=r"submit.lock: cannot be locked \(Function not implemented\)"

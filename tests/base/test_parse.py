@@ -35,7 +35,7 @@ def test_nested_values_arrive_as_types() -> None:
 
 
 @pytest.mark.parametrize(
-    ("raw", "says"),
+    ("raw", "message"),
     [
         (
             {"teachers": [{"run_id": "r1", "weigth": 2}]},
@@ -52,8 +52,8 @@ def test_nested_values_arrive_as_types() -> None:
         (None, "found nothing"),
     ],
 )
-def test_a_slip_is_named_by_its_place(raw: object, says: str) -> None:
-    with pytest.raises(UserError, match=says):
+def test_an_error_names_the_field(raw: object, message: str) -> None:
+    with pytest.raises(UserError, match=message):
         parse(Mixture, raw, where="x.yaml")
 
 
@@ -77,13 +77,13 @@ class Drawing:
     amount: int | str = 0
 
 
-def test_a_union_is_settled_by_the_field_in_which_its_choices_differ() -> None:
+def test_a_union_is_resolved_by_the_field_in_which_its_choices_differ() -> None:
     got = parse(Drawing, {"shape": {"kind": "square", "side": 2}, "amount": "all"}, where="x.yaml")
     assert got == Drawing(shape=Square(side=2.0), amount="all")
 
 
 @pytest.mark.parametrize(
-    ("shape", "says"),
+    ("shape", "message"),
     [
         (
             {"kind": "square", "sides": 2},
@@ -95,20 +95,20 @@ def test_a_union_is_settled_by_the_field_in_which_its_choices_differ() -> None:
         ),
         (
             {"kind": "squar"},
-            r"^x\.yaml\.shape\.kind: found 'squar'\. Did you mean 'square'\? One of: circle, square",
+            r"^x\.yaml\.shape\.kind: found 'squar'\. "
+            r"Did you mean 'square'\? One of: circle, square",
         ),
         ({"kind": ["square"]}, r"^x\.yaml\.shape\.kind: found \['square'\]"),
         ({"side": 2}, r"^x\.yaml\.shape: needs the field 'kind', .*One of: circle, square"),
         (3, r"^x\.yaml\.shape: expected Circle or Square, found 3"),
     ],
 )
-def test_a_slip_inside_a_union_is_named_by_its_place(shape: object, says: str) -> None:
-    with pytest.raises(UserError, match=says):
+def test_an_error_inside_a_union_names_the_field(shape: object, message: str) -> None:
+    with pytest.raises(UserError, match=message):
         parse(Drawing, {"shape": shape}, where="x.yaml")
 
 
-def test_every_union_of_recipes_and_tasks_can_be_told_apart() -> None:
-    """A slip deep inside a run.json is told by its own place."""
+def test_an_error_inside_a_run_file_names_the_field_of_its_recipe_or_task() -> None:
     with pytest.raises(UserError, match=r"^run\.json\.recipe\.kind: found 'finetun'"):
         parse(Run, {"recipe": {"kind": "finetun"}, "seed": 0, "parents": []}, where="run.json")
     with pytest.raises(UserError, match=r"^run\.json\.recipe\.task\.complexity: found 9"):
@@ -130,7 +130,7 @@ _JSON = st.recursive(
 
 
 @given(_JSON)
-def test_whatever_is_fed_in_the_answer_is_a_value_or_one_line(raw: object) -> None:
+def test_any_input_gives_a_value_or_a_user_error(raw: object) -> None:
     try:
         assert isinstance(parse(Mixture, raw, where="x"), Mixture)
     except UserError as error:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-import webdataset
 from support.toys import toy_request
 from support.wait import wait_until
+from webdataset.compat import WebDataset
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.progress import silent
@@ -43,7 +43,7 @@ def built(toys: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_every_layout_builds_and_its_splits_are_found_again(
+def test_every_layout_is_built_and_its_splits_can_be_loaded(
     toys: Path, tmp_path: Path, name: str
 ) -> None:
     index = build_shards(toy_request(name), root=toys / name, shards_dir=tmp_path, progress=silent)
@@ -82,12 +82,12 @@ def test_a_subset_is_rounded_up_to_whole_shards_and_a_larger_one_only_adds(
     assert _files(tmp_path / "k400") == _files(built / "k400")
 
 
-def test_a_smaller_subset_afterwards_takes_nothing_away(toys: Path, tmp_path: Path) -> None:
+def test_a_smaller_subset_afterwards_removes_nothing(toys: Path, tmp_path: Path) -> None:
     _build(toys / "k400", tmp_path, subset="10")
     assert _build(toys / "k400", tmp_path, subset="5").parts["train"].num_places == 10
 
 
-def test_lost_and_half_written_shards_come_back_the_same(
+def test_lost_and_half_written_shards_are_made_again_with_equal_bytes(
     toys: Path, built: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "k400"
@@ -99,7 +99,7 @@ def test_lost_and_half_written_shards_come_back_the_same(
     assert _files(folder) == _files(built / "k400")
 
 
-def test_a_killed_build_leaves_whole_shards_and_goes_on(
+def test_a_killed_build_leaves_complete_shards_and_can_be_continued(
     toys: Path, built: Path, tmp_path: Path
 ) -> None:
     code = (
@@ -116,7 +116,7 @@ def test_a_killed_build_leaves_whole_shards_and_goes_on(
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "k400" / "index.json").exists()
-    # what it had begun, and what others may have left
+    # Temporary files of the killed build and of a builder on another node.
     (tmp_path / "k400" / f"train-00000.tar.{socket.gethostname()}.{process.pid}.part").touch()
     elsewhere = tmp_path / "k400" / "train-00002.tar.node.example.17.part"
     elsewhere.touch()
@@ -127,7 +127,7 @@ def test_a_killed_build_leaves_whole_shards_and_goes_on(
     assert _files(tmp_path / "k400") == _files(built / "k400")
 
 
-def test_what_another_builder_of_this_host_is_writing_is_let_alone(
+def test_the_temporary_file_of_a_running_builder_of_this_host_is_kept(
     toys: Path, built: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(built / "k400", tmp_path / "k400")
@@ -142,7 +142,8 @@ def test_what_another_builder_of_this_host_is_writing_is_let_alone(
 )  # webdataset closes no tar
 def test_webdataset_reads_the_tars(built: Path) -> None:
     url = str(built / "k400" / "train-00000.tar")
-    samples = list(webdataset.WebDataset(url, shardshuffle=False).decode())
+    dataset = WebDataset(url, shardshuffle=False).decode()
+    samples = list(dataset)  # pyright: ignore[reportArgumentType] - iterable, but not by its types
     stored = [
         s
         for tar, s in load_samples(
@@ -187,7 +188,7 @@ def test_broken_videos_are_skipped_and_listed_with_their_reasons(
     assert all((root / row["path"]).exists() for row in rows)
 
 
-def test_too_many_broken_videos_fail_after_they_were_listed(toys: Path, tmp_path: Path) -> None:
+def test_too_many_broken_videos_are_an_error_and_are_listed(toys: Path, tmp_path: Path) -> None:
     root = _with_broken(toys, tmp_path)
     with pytest.raises(
         UserError, match=re.escape("more than 1.00%") + ".*rejected.parquet.*--max-rejected"
@@ -195,11 +196,11 @@ def test_too_many_broken_videos_fail_after_they_were_listed(toys: Path, tmp_path
         _build(root, tmp_path / "shards")
     assert (
         pq.read_table(tmp_path / "shards" / "k400" / "rejected.parquet").num_rows == 1
-    )  # there is no use in looking on
+    )  # the build stops at the first one too many
     assert _build(root, tmp_path / "shards", max_rejected=0.2).parts["train"].num_places == 12
 
 
-def test_videos_that_were_mended_are_stored_as_if_they_had_never_been_broken(
+def test_repaired_videos_are_stored_as_if_they_had_never_been_broken(
     toys: Path, built: Path, tmp_path: Path
 ) -> None:
     root = _with_broken(toys, tmp_path)
@@ -238,28 +239,28 @@ def test_a_listed_video_that_was_missing_is_stored_once_it_is_there(
     assert build(shards_dir=tmp_path / "shards") == whole
 
 
-def test_a_video_that_stays_broken_is_tried_again_when_it_changed_and_nothing_else_does(
+def test_a_broken_video_whose_file_changed_is_tried_again_and_nothing_else_is_rewritten(
     toys: Path, tmp_path: Path
 ) -> None:
     root = _with_broken(toys, tmp_path)
     _build(root, tmp_path / "shards", max_rejected=0.2)
-    job = plan_shards(
+    plan = plan_shards(
         toy_request(videos_per_shard=5, max_rejected=0.2), root=root, shards_dir=tmp_path / "shards"
     )
-    before = _files(job.folder)
-    assert job.missing_shards() == ()
-    path = pq.read_table(job.folder / "rejected.parquet").to_pylist()[0]["path"]
+    before = _files(plan.folder)
+    assert plan.missing_shards() == ()
+    path = pq.read_table(plan.folder / "rejected.parquet").to_pylist()[0]["path"]
     os.utime(root / path, (0, 0))
-    (number,) = job.missing_shards()
+    (number,) = plan.missing_shards()
     _build(root, tmp_path / "shards", max_rejected=0.2)
-    assert job.missing_shards() == ()
-    changed = {name for name, data in _files(job.folder).items() if data != before[name]}
+    assert plan.missing_shards() == ()
+    changed = {name for name, data in _files(plan.folder).items() if data != before[name]}
     assert changed == {
         f"train-{number:05d}.json"
     }  # neither the tar nor index.json, from which the ids of runs are made
 
 
-def test_rejected_videos_of_records_that_keep_no_times_are_let_alone(
+def test_rejected_videos_of_records_without_file_times_are_not_tried_again(
     toys: Path, tmp_path: Path
 ) -> None:
     root = _with_broken(toys, tmp_path)
@@ -269,10 +270,10 @@ def test_rejected_videos_of_records_that_keep_no_times_are_let_alone(
         for reject in record["rejected"]:
             del reject["num_bytes"], reject["mtime_ns"]
         path.write_text(json.dumps(record))
-    job = plan_shards(
+    plan = plan_shards(
         toy_request(videos_per_shard=5, max_rejected=0.2), root=root, shards_dir=tmp_path / "shards"
     )
-    assert job.missing_shards() == ()
+    assert plan.missing_shards() == ()
 
 
 def _with_broken(toys: Path, tmp_path: Path) -> Path:
@@ -291,7 +292,7 @@ def test_a_part_that_is_added_leaves_the_others_in_the_index(toys: Path, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
         (
             {"videos_per_shard": 4},
@@ -306,16 +307,16 @@ def test_a_part_that_is_added_leaves_the_others_in_the_index(toys: Path, tmp_pat
         ],
     ],
 )
-def test_what_cannot_be_done_is_told_with_what_can(
-    toys: Path, built: Path, options: dict[str, object], words: str
+def test_an_impossible_request_is_an_error_with_what_is_possible(
+    toys: Path, built: Path, options: dict[str, object], message: str
 ) -> None:
     before = _files(built / "k400")
-    with pytest.raises(UserError, match=re.escape(words)):
+    with pytest.raises(UserError, match=re.escape(message)):
         _build(toys / "k400", built, **options)
     assert _files(built / "k400") == before
 
 
-def test_videos_that_were_added_since_are_noticed(toys: Path, built: Path, tmp_path: Path) -> None:
+def test_videos_that_were_added_since_are_an_error(toys: Path, built: Path, tmp_path: Path) -> None:
     root = tmp_path / "k400"
     shutil.copytree(toys / "k400", root)
     video = next((root / "train").rglob("*.mp4"))

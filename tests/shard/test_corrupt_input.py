@@ -1,6 +1,4 @@
-"""Everything that can be wrong with a data set's files or with the disk: one row of
-rejected.parquet, or one line.
-"""
+"""Damaged files and full disks: each is one row of rejected.parquet or an error of one line."""
 
 import errno
 import os
@@ -38,12 +36,12 @@ def _cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-BREAK = {
-    "cut short": (_cut, "cut short|cannot be decoded"),  # by where the muxer put the head
+DAMAGE = {
+    "cut short": (_cut, "cut short|cannot be decoded"),  # depends on where the header is
     "zero bytes": (lambda path: path.write_bytes(b""), r"empty file \(0 bytes\)"),
-    "sound alone": (write_audio, "holds no video stream"),
+    "audio only": (write_audio, "holds no video stream"),
     "one frame": (lambda path: write_video(path, num_frames=1), "holds one frame"),
-    "a text": (
+    "text": (
         lambda path: path.write_text("<html>This video is not available</html>" * 20),
         "cannot be decoded: Invalid data",
     ),
@@ -51,8 +49,8 @@ BREAK = {
         lambda path: path.write_bytes(os.urandom(5000)),
         "cannot be decoded: Invalid data",
     ),
-    "a folder": (lambda path: (path.unlink(), path.mkdir()), "cannot be (read|decoded)"),
-    "a link to nowhere": (
+    "folder": (lambda path: (path.unlink(), path.mkdir()), "cannot be (read|decoded)"),
+    "dangling link": (
         lambda path: (path.unlink(), path.symlink_to("nowhere")),
         "cannot be read: No such file",
     ),
@@ -60,14 +58,14 @@ BREAK = {
 
 
 @pytest.mark.parametrize("transcode", [True, False], ids=["transcoded", "originals"])
-@pytest.mark.parametrize("how", BREAK)
+@pytest.mark.parametrize("how", DAMAGE)
 def test_a_broken_video_is_one_row_with_its_reason(
     toys: Path, tmp_path: Path, how: str, transcode: bool
 ) -> None:
     shutil.copytree(toys / "k400" / "val", tmp_path / "val")
     broken = sorted((tmp_path / "val").rglob("*.mp4"))[1]
-    break_it, reason = BREAK[how]
-    break_it(broken)
+    damage, reason = DAMAGE[how]
+    damage(broken)
     index = _build(tmp_path, tmp_path / "shards", split="val", transcode=transcode)
     (row,) = pq.read_table(tmp_path / "shards" / "k400" / "rejected.parquet").to_pylist()
     assert row["path"] == str(broken.relative_to(tmp_path))
@@ -78,7 +76,7 @@ def test_a_broken_video_is_one_row_with_its_reason(
     assert verify_shards("k400", shards_dir=tmp_path / "shards", progress=silent) == 3
 
 
-def test_names_of_any_script_and_of_bytes_that_are_no_text_are_stored(
+def test_file_names_in_any_script_and_in_invalid_utf8_are_stored(
     toys: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(toys / "k400" / "val", tmp_path / "val")
@@ -109,7 +107,8 @@ def test_a_tar_that_was_cut_short_is_found_and_made_again(toys: Path, tmp_path: 
     _cut(tar)
     with pytest.raises(
         UserError,
-        match="1 of 1 shards are damaged: val-00000.tar: missing, or of another size.*kdbatch shard k400",
+        match="1 of 1 shards are damaged: val-00000.tar: missing, or of another size"
+        ".*kdbatch shard k400",
     ):
         verify_shards("k400", shards_dir=tmp_path, progress=silent)
     _build(toys / "k400", tmp_path, split="val")
@@ -134,7 +133,7 @@ WRONG = {
 @pytest.mark.parametrize(
     ("name", "path"), [(name, path) for name, paths in LISTS.items() for path in paths]
 )
-def test_a_wrong_list_file_is_one_line_that_names_it(
+def test_a_wrong_list_file_is_an_error_of_one_line_that_names_it(
     toys: Path, tmp_path: Path, name: str, path: str, content: str
 ) -> None:
     root = tmp_path / name
@@ -146,7 +145,7 @@ def test_a_wrong_list_file_is_one_line_that_names_it(
     assert Path(path).name.split("_test")[0] in str(caught.value)
 
 
-def test_a_wrong_csv_of_kinetics_is_one_line(toys: Path, tmp_path: Path) -> None:
+def test_a_wrong_csv_of_kinetics_is_a_user_error(toys: Path, tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
     shutil.copy(next((toys / "k400" / "train").rglob("*.mp4")), tmp_path / "train")
     (tmp_path / "annotations").mkdir()
@@ -177,12 +176,13 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_full_disk_is_one_line_and_with_room_the_build_goes_on(
+def test_a_full_disk_is_a_user_error_and_with_space_the_build_continues(
     toys: Path, tiny_disk: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(
         UserError,
-        match="shards cannot be written .No space left on device.*Finished ones are kept.*kdbatch shard k400",
+        match="shards cannot be written .No space left on device"
+        ".*Finished ones are kept.*kdbatch shard k400",
     ):
         _build(toys / "k400", tiny_disk, videos_per_shard=1)
     finished = sorted(path.name for path in (tiny_disk / "k400").glob("*.json"))
@@ -194,14 +194,15 @@ def test_a_full_disk_is_one_line_and_with_room_the_build_goes_on(
     assert verify_shards("k400", shards_dir=tiny_disk, progress=silent) == 12
 
 
-def test_a_full_folder_of_temporary_files_is_named_and_not_the_shards(
+def test_the_error_of_a_full_temporary_folder_names_that_folder(
     toys: Path, tiny_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tiny_disk))
     (tiny_disk / "others").write_bytes(b"x" * 60_000)
     with pytest.raises(
         UserError,
-        match=f"^{tiny_disk}: temporary files cannot be written .No space left on device.*TMPDIR.*kdbatch shard",
+        match=f"^{tiny_disk}: temporary files cannot be written .No space left on device"
+        ".*TMPDIR.*kdbatch shard",
     ):
         _build(toys / "k400", tmp_path / "shards")
     (tiny_disk / "others").unlink()
@@ -221,7 +222,8 @@ def test_a_file_server_that_does_not_answer_stops_the_build_and_rejects_nothing(
         patch.setattr("av.open", no_answer)
         with pytest.raises(
             UserError,
-            match=f"^{first}: cannot be read .{os.strerror(number)}.*go on with: kdbatch shard k400",
+            match=f"^{first}: cannot be read .{os.strerror(number)}"
+            ".*go on with: kdbatch shard k400",
         ):
             _build(toys / "k400", tmp_path)
     assert (
@@ -230,12 +232,13 @@ def test_a_file_server_that_does_not_answer_stops_the_build_and_rejects_nothing(
     )
 
 
-def test_too_little_memory_stops_the_build_but_a_video_that_asks_for_wild_amounts_is_broken(
+def test_too_little_memory_is_an_os_error_but_a_video_that_needs_absurd_amounts_is_broken(
     tmp_path: Path,
 ) -> None:
     path = write_video(tmp_path / "a.mp4")
     raw = path.read_bytes()
-    count = raw.index(b"stts") + 8  # of the entries of its table of times, ISO/IEC 14496-12 8.6.1.2
+    # The number of entries in the table of times, ISO/IEC 14496-12 8.6.1.2.
+    count = raw.index(b"stts") + 8
     path.write_bytes(raw[:count] + b"\x7f" + raw[count + 1 :])
     with pytest.raises(BrokenVideo, match="asks for more memory than any video needs"):
         transcode(path)
@@ -249,19 +252,21 @@ def test_too_little_memory_stops_the_build_but_a_video_that_asks_for_wild_amount
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
-def test_a_read_only_disk_is_one_line(toys: Path, tiny_disk: Path) -> None:
+def test_a_read_only_disk_is_a_user_error(toys: Path, tiny_disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(tiny_disk)], check=True)
     with pytest.raises(UserError, match="shards cannot be written .Read-only file system"):
         _build(toys / "k400", tiny_disk)
 
 
-def test_a_limit_on_file_sizes_is_one_line_in_worker_processes_too(
+def test_a_limit_on_file_sizes_is_an_error_of_one_line_from_worker_processes_too(
     toys: Path, tmp_path: Path
 ) -> None:
-    words = ["shard", "k400", f"--root={toys / 'k400'}", "--processes=2"]
+    arguments = ["shard", "k400", f"--root={toys / 'k400'}", "--processes=2"]
     code = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))\n"
-        f"from kdbatch.cli.commands import main\nif __name__ == '__main__':\n    sys.argv[1:] = {words!r}; main()\n"
+        "from kdbatch.cli.commands import main\n"
+        "if __name__ == '__main__':\n"
+        f"    sys.argv[1:] = {arguments!r}; main()\n"
     )
     script = tmp_path / "limited.py"
     script.write_text(code)

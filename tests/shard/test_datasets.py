@@ -72,7 +72,7 @@ def _ucf101(root: Path, *, videos: tuple[str, ...], classes: str, train: str, te
     "listed", ["HandstandPushups/v_HandStandPushups", "HandStandPushups/v_HandstandPushups"]
 )
 @pytest.mark.parametrize("name", ["HandstandPushups", "HandStandPushups"])
-def test_ucf101_spellings_of_handstand_pushups_all_meet(
+def test_ucf101_matches_all_spellings_of_handstand_pushups(
     tmp_path: Path, on_disk: str, listed: str, name: str
 ) -> None:
     videos = (f"{on_disk}_g01_c01.avi", f"{on_disk}_g02_c01.avi")
@@ -109,7 +109,7 @@ def test_ucf101_classes_follow_their_numbers_not_their_lines(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("classes", "train", "words"),
+    ("classes", "train", "message"),
     [
         (
             "1 Archery\n",
@@ -133,11 +133,11 @@ def test_ucf101_classes_follow_their_numbers_not_their_lines(tmp_path: Path) -> 
         ),
     ],
 )
-def test_ucf101_lists_that_disagree_are_told_by_line(
-    tmp_path: Path, classes: str, train: str, words: str
+def test_errors_in_ucf101_lists_name_the_line(
+    tmp_path: Path, classes: str, train: str, message: str
 ) -> None:
     video = "Archery/v_Archery_g01_c01.avi"
-    with pytest.raises(UserError, match=words):
+    with pytest.raises(UserError, match=message):
         READERS["ucf101"](
             _ucf101(tmp_path, videos=(video,), classes=classes, train=train, test=f"{video}\n"),
             "all",
@@ -188,7 +188,9 @@ def test_hmdb51_names_unpacked_with_decomposed_marks_are_found(tmp_path: Path) -
     assert READERS["hmdb51"](root, "all").videos[0].path.is_file()
 
 
-def test_hmdb51_without_a_class_folder_says_which_archive_to_unpack(tmp_path: Path) -> None:
+def test_the_error_of_a_missing_hmdb51_class_folder_names_the_archive_to_unpack(
+    tmp_path: Path,
+) -> None:
     for name in ("clap", "wave"):
         _hmdb51(tmp_path, name, {f"film_{name}_f_cm_np1_fr_med_0.avi": "121"})
     assert READERS["hmdb51"](tmp_path, "all").classes == ("clap", "wave")
@@ -199,7 +201,7 @@ def test_hmdb51_without_a_class_folder_says_which_archive_to_unpack(tmp_path: Pa
         READERS["hmdb51"](tmp_path, "all")
 
 
-def test_hmdb51_tags_become_splits_and_0_none(toys: Path) -> None:
+def test_hmdb51_tags_become_splits_and_tag_0_becomes_none(toys: Path) -> None:
     assert _splits(READERS["hmdb51"](toys / "hmdb51", "all")) == {
         f"{kind}0{fold}": 2 for kind in ("train", "test") for fold in (1, 2, 3)
     }
@@ -213,7 +215,7 @@ def test_ssv2_classes_are_in_published_order(toys: Path) -> None:
     ]
 
 
-def test_hmdb51_names_listed_twice_are_told_by_line(tmp_path: Path) -> None:
+def test_a_duplicate_in_an_hmdb51_list_is_an_error_with_its_line(tmp_path: Path) -> None:
     name = "film_clap_f_cm_np1_fr_med_0.avi"
     root = _hmdb51(tmp_path, "clap", {name: "111"})
     path = root / "testTrainMulti_7030_splits" / "clap_test_split2.txt"
@@ -225,7 +227,7 @@ def test_hmdb51_names_listed_twice_are_told_by_line(tmp_path: Path) -> None:
         READERS["hmdb51"](root, "all")
 
 
-def test_ssv2_takes_the_brackets_off_templates_and_refuses_ids_listed_twice(
+def test_ssv2_removes_the_brackets_of_templates_and_refuses_duplicate_ids(
     toys: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(toys / "ssv2", tmp_path / "ssv2")
@@ -242,7 +244,7 @@ def test_ssv2_takes_the_brackets_off_templates_and_refuses_ids_listed_twice(
 
 
 @pytest.mark.parametrize("name", ["/etc/x", "../x", "a/../../x"])
-def test_lists_name_only_files_in_the_data_sets_folder(
+def test_names_that_lead_out_of_the_data_sets_folder_are_refused(
     toys: Path, tmp_path: Path, name: str
 ) -> None:
     shutil.copytree(toys / "ssv2", tmp_path / "ssv2")
@@ -252,7 +254,8 @@ def test_lists_name_only_files_in_the_data_sets_folder(
     )
     with pytest.raises(
         UserError,
-        match=f"train.json: entry {len(listed)}: '{name}.webm' names no file in the data set's folder",
+        match=f"train.json: entry {len(listed)}: '{name}.webm' "
+        "names no file in the data set's folder",
     ):
         READERS["ssv2"](tmp_path / "ssv2", "train")
     root = _hmdb51(tmp_path / "hmdb51", "clap", {"film_clap_f_cm_np1_fr_med_0.avi": "111"})
@@ -265,7 +268,7 @@ def test_lists_name_only_files_in_the_data_sets_folder(
         READERS["hmdb51"](root, "all")
 
 
-def test_ucf101_lists_do_not_lead_out_of_a_class_folder(tmp_path: Path) -> None:
+def test_ucf101_names_that_lead_out_of_a_class_folder_are_refused(tmp_path: Path) -> None:
     video = "Archery/v_Archery_g01_c01.avi"
     _ucf101(
         tmp_path,
@@ -281,7 +284,7 @@ def test_ucf101_lists_do_not_lead_out_of_a_class_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["\ud800", "a\0b"])
-def test_an_id_that_no_file_can_have_is_told(toys: Path, tmp_path: Path, name: str) -> None:
+def test_an_id_that_no_file_can_have_is_refused(toys: Path, tmp_path: Path, name: str) -> None:
     shutil.copytree(toys / "ssv2", tmp_path / "ssv2")
     listed = json.loads((tmp_path / "ssv2/labels/train.json").read_text())
     (tmp_path / "ssv2/labels/train.json").write_text(json.dumps([{**listed[0], "id": name}]))
@@ -290,7 +293,7 @@ def test_an_id_that_no_file_can_have_is_told(toys: Path, tmp_path: Path, name: s
 
 
 @pytest.mark.parametrize(
-    ("name", "missing", "words"),
+    ("name", "missing", "message"),
     [
         ("k400", "train", "has no folder train; found"),
         ("ssv2", "20bn-something-something-v2", "has no folder 20bn-something-something-v2"),
@@ -300,19 +303,21 @@ def test_an_id_that_no_file_can_have_is_told(toys: Path, tmp_path: Path, name: s
         ("hmdb51", "testTrainMulti_7030_splits", "has no folder testTrainMulti_7030_splits"),
     ],
 )
-def test_a_partial_layout_says_what_was_looked_for_and_where(
-    toys: Path, tmp_path: Path, name: str, missing: str, words: str
+def test_the_error_of_a_partial_layout_names_the_missing_file_and_the_root(
+    toys: Path, tmp_path: Path, name: str, missing: str, message: str
 ) -> None:
     root = tmp_path / name
     shutil.copytree(toys / name, root)
     (root / missing).rename(tmp_path / "away")
-    with pytest.raises(UserError, match=re.escape(words)) as caught:
+    with pytest.raises(UserError, match=re.escape(message)) as caught:
         READERS[name](root, DATASETS[name].parts[0])
     assert str(root) in str(caught.value)
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_no_folder_and_no_videos_are_told(toys: Path, tmp_path: Path, name: str) -> None:
+def test_a_missing_root_and_a_root_without_videos_are_errors(
+    toys: Path, tmp_path: Path, name: str
+) -> None:
     part = DATASETS[name].parts[0]
     with pytest.raises(UserError, match="there is no such folder. Set root under"):
         READERS[name](tmp_path / "nowhere", part)

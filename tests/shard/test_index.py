@@ -22,18 +22,18 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 
 def _element(toys: Path, shards_dir: Path, shards: range, *, split: str = "train") -> Built:
-    job = plan_shards(
+    plan = plan_shards(
         toy_request(split=split, videos_per_shard=5), root=toys / "k400", shards_dir=shards_dir
     )
-    return build_from_plan(job, shards=shards, progress=silent)
+    return build_from_plan(plan, shards=shards, progress=silent)
 
 
 @pytest.fixture(scope="module")
 def whole(toys: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """What one builder alone makes of the 12 training videos."""
+    """The files that a single builder makes of the 12 training videos."""
     shards_dir = tmp_path_factory.mktemp("whole")
-    job = plan_shards(toy_request(videos_per_shard=5), root=toys / "k400", shards_dir=shards_dir)
-    build_from_plan(job, progress=silent)
+    plan = plan_shards(toy_request(videos_per_shard=5), root=toys / "k400", shards_dir=shards_dir)
+    build_from_plan(plan, progress=silent)
     return _files(shards_dir / "k400")
 
 
@@ -57,19 +57,25 @@ def test_elements_that_run_twice_change_nothing(
 def test_elements_at_the_same_time_each_even_twice_make_the_same_files(
     toys: Path, whole: dict[str, bytes], tmp_path: Path
 ) -> None:
-    words = ["shard", "k400", f"--root={toys / 'k400'}", "--videos-per-shard=5", "--processes=1"]
+    arguments = [
+        "shard",
+        "k400",
+        f"--root={toys / 'k400'}",
+        "--videos-per-shard=5",
+        "--processes=1",
+    ]
     started = [
         subprocess.Popen(
-            [sys.executable, "-m", "kdbatch", *words, f"--shards={e}"],
+            [sys.executable, "-m", "kdbatch", *arguments, f"--shards={e}"],
             cwd=tmp_path,
             stdout=subprocess.PIPE,
             text=True,
         )
         for e in (*ELEMENTS, ELEMENTS[1])
     ]
-    said = [process.communicate(timeout=60)[0] for process in started]
+    outputs = [process.communicate(timeout=60)[0] for process in started]
     assert [process.returncode for process in started] == [0] * 4
-    assert any("12 videos in 3 tars" in text for text in said)
+    assert any("12 videos in 3 tars" in text for text in outputs)
     assert _files(tmp_path / "shards" / "k400") == whole
 
 
@@ -89,12 +95,12 @@ def test_two_parts_that_were_planned_at_the_same_time_both_reach_the_index(
 
 def test_the_index_waits_for_missing_shards(toys: Path, tmp_path: Path) -> None:
     _element(toys, tmp_path, range(0, 2))
-    job = plan_shards(toy_request(videos_per_shard=5), root=toys / "k400", shards_dir=tmp_path)
-    assert write_index(job) is None
+    plan = plan_shards(toy_request(videos_per_shard=5), root=toys / "k400", shards_dir=tmp_path)
+    assert write_index(plan) is None
     assert not (tmp_path / "k400" / "index.json").exists()
 
 
-def test_a_damaged_list_of_rejected_videos_is_told(toys: Path, tmp_path: Path) -> None:
+def test_a_damaged_list_of_rejected_videos_is_an_error(toys: Path, tmp_path: Path) -> None:
     _element(toys, tmp_path, range(0, 1), split="val")
     (tmp_path / "k400" / "rejected.parquet").write_text("not parquet")
     with pytest.raises(UserError, match=r"rejected.parquet: is damaged .*Delete it and repeat"):
@@ -104,16 +110,16 @@ def test_a_damaged_list_of_rejected_videos_is_told(toys: Path, tmp_path: Path) -
     assert pq.read_table(tmp_path / "k400" / "rejected.parquet").num_rows == 0
 
 
-def test_a_line_of_the_index_has_eleven_lengths_from_the_shortest_to_the_longest(
+def test_an_entry_of_the_index_has_eleven_lengths_from_the_shortest_to_the_longest(
     toys: Path, tmp_path: Path
 ) -> None:
-    job = plan_shards(toy_request(videos_per_shard=5), root=toys / "k400", shards_dir=tmp_path)
-    index = build_from_plan(job, progress=silent).index
+    plan = plan_shards(toy_request(videos_per_shard=5), root=toys / "k400", shards_dir=tmp_path)
+    index = build_from_plan(plan, progress=silent).index
     assert index is not None and index == load_index(tmp_path, "k400")
     shards = index.parts["train"].shards
     assert len(shards) == 3
     for number, shard in enumerate(shards):
-        record = job.finished_record(number)
+        record = plan.finished_record(number)
         assert record is not None
         seconds = sorted(sample.num_frames / sample.fps for sample in record.samples)
         lengths = shard.lengths_seconds

@@ -1,4 +1,4 @@
-"""Kinetics-400 as class folders and as CVDF mirrors it: the same videos, however a copy was made."""
+"""Kinetics-400 in class folders and as CVDF mirrors it: both layouts give the same videos."""
 
 import shutil
 from pathlib import Path
@@ -10,7 +10,7 @@ from kdbatch.shard.datasets import READERS
 
 
 def _cvdf(toys: Path, root: Path) -> Path:
-    """The Kinetics stand-in as CVDF mirrors it: flat folders beside csv lists."""
+    """The Kinetics stand-in as CVDF mirrors it: flat folders and CSV lists."""
     (root / "annotations").mkdir(parents=True)
     for part in ("train", "val"):
         (root / part).mkdir()
@@ -23,7 +23,9 @@ def _cvdf(toys: Path, root: Path) -> Path:
     return root
 
 
-def test_k400_reads_the_flat_layout_with_csv_lists_alike(toys: Path, tmp_path: Path) -> None:
+def test_k400_reads_the_same_videos_from_flat_folders_with_csv_lists(
+    toys: Path, tmp_path: Path
+) -> None:
     flat, folders = (
         READERS["k400"](root, "train") for root in (_cvdf(toys, tmp_path), toys / "k400")
     )
@@ -32,7 +34,7 @@ def test_k400_reads_the_flat_layout_with_csv_lists_alike(toys: Path, tmp_path: P
     assert flat.notes == folders.notes == ()
 
 
-def test_k400_counts_what_youtube_lost_and_tells_what_no_list_names(
+def test_k400_notes_the_lost_videos_and_those_that_no_list_names(
     toys: Path, tmp_path: Path
 ) -> None:
     root = _cvdf(toys, tmp_path)
@@ -44,11 +46,12 @@ def test_k400_counts_what_youtube_lost_and_tells_what_no_list_names(
     assert len(listing.videos) == len(videos) - 1
     assert listing.notes == (
         f"{root}/train: left out 1 video that no list names, not_listed_at_all.mp4 first.",
-        f"{root}/annotations/train.csv: 1 of {len(videos)} listed videos are not on disk, as is usual for Kinetics.",
+        f"{root}/annotations/train.csv: 1 of {len(videos)} listed videos are not on disk, "
+        "as is usual for Kinetics.",
     )
 
 
-def test_k400_classes_are_those_of_the_csv_lists_where_a_folder_is_lost(
+def test_k400_classes_come_from_the_csv_lists_where_a_folder_is_missing(
     toys: Path, tmp_path: Path
 ) -> None:
     root = _cvdf(toys, tmp_path)
@@ -65,7 +68,7 @@ def test_k400_classes_are_those_of_the_csv_lists_where_a_folder_is_lost(
     assert len(partial.notes) == 1 and "listed videos are not on disk" in partial.notes[0]
 
 
-def test_k400_ids_listed_in_two_classes_are_told_by_line_and_equal_lines_are_one(
+def test_a_k400_id_in_two_classes_is_an_error_with_its_line_and_equal_lines_count_once(
     toys: Path, tmp_path: Path
 ) -> None:
     root = _cvdf(toys, tmp_path)
@@ -76,7 +79,8 @@ def test_k400_ids_listed_in_two_classes_are_told_by_line_and_equal_lines_are_one
     path.write_text("\n".join([*lines, "another class," + lines[1].split(",", 1)[1]]))
     with pytest.raises(
         UserError,
-        match=f"train.csv: line {len(lines) + 1}: .* was in the class .* above, here it is in 'another class'",
+        match=f"train.csv: line {len(lines) + 1}: "
+        ".* was in the class .* above, here it is in 'another class'",
     ):
         READERS["k400"](root, "train")
 

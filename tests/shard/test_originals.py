@@ -30,7 +30,7 @@ def test_an_original_is_stored_byte_for_byte_with_its_frames_counted(tmp_path: P
     assert (stored.index, stored.extradata) == (b"", b"")
 
 
-def test_a_turned_original_has_the_size_and_the_pictures_that_decord_shows(tmp_path: Path) -> None:
+def test_a_rotated_original_has_the_size_that_decord_shows(tmp_path: Path) -> None:
     path = rotate_video(
         write_video(tmp_path / "a.mp4", width=160, height=128), tmp_path / "turned.mp4"
     )
@@ -47,21 +47,21 @@ def test_a_turned_original_has_the_size_and_the_pictures_that_decord_shows(tmp_p
         ("mpeg4", {"bf": "1"}, "AVI with B-frames"),
     ],
 )
-def test_what_decord_cannot_address_by_frame_is_refused_with_the_reason(
+def test_a_video_that_decord_cannot_address_by_frame_is_refused_with_the_reason(
     tmp_path: Path, codec: str, options: dict[str, str], reason: str
 ) -> None:
     with pytest.raises(BrokenVideo, match=f"is (an )?{reason}.*must be transcoded"):
         store_original(write_video(tmp_path / "a.avi", codec=codec, options=options))
 
 
-def test_what_is_kept_from_an_avi_decord_finds_frame_by_frame(tmp_path: Path) -> None:
+def test_decord_finds_each_frame_of_a_stored_avi(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.avi", options={"g": "12"})
     assert store_original(path).num_frames == 35
     wanted = [31, 2, 17, 30, 0]
     assert bar_positions(list(decord.VideoReader(str(path)).get_batch(wanted).asnumpy())) == wanted
 
 
-def test_hmdb51_is_never_stored_as_it_came(toys: Path, tmp_path: Path) -> None:
+def test_originals_of_hmdb51_are_never_stored(toys: Path, tmp_path: Path) -> None:
     with pytest.raises(
         UserError,
         match="hmdb51: --no-transcode is not possible: .*packed B-frames.*Leave --no-transcode out",
@@ -72,7 +72,7 @@ def test_hmdb51_is_never_stored_as_it_came(toys: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "suffix"), [("k400", "mp4"), ("ssv2", "webm"), ("ucf101", "avi")])
-def test_shards_of_originals_say_so_hold_them_and_can_be_verified(
+def test_shards_of_originals_hold_the_original_bytes_and_can_be_verified(
     toys: Path, tmp_path: Path, name: str, suffix: str
 ) -> None:
     index = build_shards(
@@ -101,7 +101,7 @@ def test_transcoded_shards_and_originals_are_not_mixed(toys: Path, tmp_path: Pat
     assert load_index(tmp_path, "k400").parts.keys() == {"val"}
 
 
-def test_an_interrupted_build_goes_on_only_in_the_way_in_which_it_was_begun(
+def test_an_interrupted_build_can_only_be_continued_with_its_encoding(
     toys: Path, tmp_path: Path
 ) -> None:
     def plan(*, transcode: bool = True) -> ShardPlan:
@@ -115,7 +115,7 @@ def test_an_interrupted_build_goes_on_only_in_the_way_in_which_it_was_begun(
     ):
         build_from_plan(plan(transcode=False), progress=silent)
     record = json.loads((tmp_path / "k400" / "train-00000.json").read_text())
-    del record["encoding"]  # as older ones are
+    del record["encoding"]  # as in older records
     (tmp_path / "k400" / "train-00000.json").write_text(json.dumps(record))
     assert plan().missing_shards() == (1, 2)
 

@@ -9,7 +9,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.shard.pool import map_parallel
 
 
-def test_results_come_in_the_order_of_the_jobs_and_few_jobs_are_taken_ahead() -> None:
+def test_results_have_the_order_of_the_jobs_and_few_jobs_are_taken_ahead() -> None:
     taken: list[int] = []
 
     def jobs() -> Iterator[int]:
@@ -23,19 +23,19 @@ def test_results_come_in_the_order_of_the_jobs_and_few_jobs_are_taken_ahead() ->
     assert list(results) == list(range(39, 0, -1))
 
 
-def test_one_process_works_here() -> None:
+def test_one_process_means_this_process() -> None:
     assert list(map_parallel(lambda job: (job, os.getpid()), [1, 2], processes=1)) == [
         (1, os.getpid()),
         (2, os.getpid()),
     ]
 
 
-def test_a_worker_that_dies_is_told_and_nothing_hangs() -> None:
+def test_a_worker_that_dies_is_an_error_and_nothing_hangs() -> None:
     with pytest.raises(BrokenProcessPool):
         list(map_parallel(os._exit, [3, 3], processes=2))
 
 
-def test_0_processes_are_one_per_core_and_fewer_are_refused() -> None:
+def test_0_processes_mean_one_per_core_and_negative_numbers_are_refused() -> None:
     pids = set(map_parallel(_slow_pid, range(8), processes=0))
     assert os.getpid() not in pids or len(os.sched_getaffinity(0)) == 1
     assert len(pids) <= len(os.sched_getaffinity(0))

@@ -1,4 +1,4 @@
-"""Claims about real videos."""
+"""Transcoding of real videos: size, quality and number of frames."""
 
 from pathlib import Path
 

@@ -21,21 +21,21 @@ from kdbatch.shard.shard_plan import ShardPlan, plan_shards
 from kdbatch.shard.shard_ranges import parse_shard_range, split_into_ranges
 
 
-def _job(toys: Path, shards_dir: Path, **options) -> ShardPlan:
+def _plan(toys: Path, shards_dir: Path, **options) -> ShardPlan:
     request = toy_request(**{"videos_per_shard": 5, **options})
     return plan_shards(request, root=toys / "k400", shards_dir=shards_dir)
 
 
 @given(st.sets(st.integers(0, 60), min_size=1).map(sorted), st.integers(1, 20))
-def test_groups_hold_every_missing_shard_once_and_about_equally_many(
-    missing: list[int], num_groups: int
+def test_ranges_hold_every_missing_shard_once_and_about_equally_many(
+    missing: list[int], num_ranges: int
 ) -> None:
-    groups = split_into_ranges(missing, num_groups)
-    held = [[shard for shard in missing if shard in group] for group in groups]
+    ranges = split_into_ranges(missing, num_ranges)
+    held = [[shard for shard in missing if shard in group] for group in ranges]
     assert [shard for group in held for shard in group] == missing
-    assert len(groups) == min(num_groups, len(missing))
+    assert len(ranges) == min(num_ranges, len(missing))
     assert max(map(len, held)) - min(map(len, held)) <= 1
-    assert all(a.stop <= b.start for a, b in itertools.pairwise(groups))
+    assert all(a.stop <= b.start for a, b in itertools.pairwise(ranges))
 
 
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 7))
@@ -43,7 +43,7 @@ def test_subsets_are_prefixes_cut_into_shards_without_gaps(
     toys: Path, small: int, large: int, videos_per_shard: int
 ) -> None:
     small, large = sorted((small, large))
-    jobs = [
+    plans = [
         plan_shards(
             toy_request(subset=str(n), videos_per_shard=videos_per_shard),
             root=toys / "k400",
@@ -52,20 +52,20 @@ def test_subsets_are_prefixes_cut_into_shards_without_gaps(
         for n in (small, large)
     ]
     places = [
-        [place for shard in range(job.num_shards) for place in job.positions_of(shard)]
-        for job in jobs
+        [place for shard in range(plan.num_shards) for place in plan.positions_of(shard)]
+        for plan in plans
     ]
-    assert places[1][: len(places[0])] == places[0] == list(range(jobs[0].num_positions))
-    assert small <= jobs[0].num_positions < small + videos_per_shard
-    assert [source.key for source in jobs[0].order] == [source.key for source in jobs[1].order]
+    assert places[1][: len(places[0])] == places[0] == list(range(plans[0].num_positions))
+    assert small <= plans[0].num_positions < small + videos_per_shard
+    assert [source.key for source in plans[0].order] == [source.key for source in plans[1].order]
 
 
 def test_planning_writes_nothing(toys: Path, tmp_path: Path) -> None:
-    assert _job(toys, tmp_path / "shards").missing_shards() == (0, 1, 2)
+    assert _plan(toys, tmp_path / "shards").missing_shards() == (0, 1, 2)
     assert not (tmp_path / "shards").exists()
 
 
-def test_a_class_folder_whose_name_is_no_text_is_told_before_anything_is_stored(
+def test_a_class_folder_whose_name_is_not_utf8_is_refused_before_anything_is_stored(
     tmp_path: Path,
 ) -> None:
     folder = tmp_path / "train" / os.fsdecode(b"caf\xe9")
@@ -77,9 +77,9 @@ def test_a_class_folder_whose_name_is_no_text_is_told_before_anything_is_stored(
         plan_shards(toy_request(), root=tmp_path, shards_dir=tmp_path / "shards")
 
 
-def test_the_command_that_goes_on_asks_for_the_same_again(toys: Path, tmp_path: Path) -> None:
+def test_the_command_to_go_on_repeats_the_request(toys: Path, tmp_path: Path) -> None:
     shutil.copytree(toys / "k400", tmp_path / "my videos")
-    (tmp_path / "shards").touch()  # in the way
+    (tmp_path / "shards").touch()  # a file, where the folder should be
     options: dict[str, Any] = {
         "split": "val",
         "subset": "50%",
@@ -88,23 +88,24 @@ def test_the_command_that_goes_on_asks_for_the_same_again(toys: Path, tmp_path: 
         "transcode": False,
     }
     request = toy_request(**options)
-    job = plan_shards(request, root=tmp_path / "my videos", shards_dir=tmp_path / "shards")
-    words = "--split val --subset 50% --videos-per-shard 2 --max-rejected 0.5 --no-transcode --processes 1"
+    plan = plan_shards(request, root=tmp_path / "my videos", shards_dir=tmp_path / "shards")
+    flags = "--split val --subset 50% --videos-per-shard 2 --max-rejected 0.5 --no-transcode"
+    flags += " --processes 1"
     with pytest.raises(
         UserError,
-        match=re.escape(f"go on with: kdbatch shard k400 {words} --root '{tmp_path}/my videos'")
+        match=re.escape(f"go on with: kdbatch shard k400 {flags} --root '{tmp_path}/my videos'")
         + "$",
     ):
-        build_from_plan(job, progress=silent)
+        build_from_plan(plan, progress=silent)
 
 
 def test_finished_shards_are_not_missing(toys: Path, tmp_path: Path) -> None:
-    job = _job(toys, tmp_path)
-    build_from_plan(job, shards=range(1, 2), progress=silent)
-    assert job.missing_shards() == (0, 2)
+    plan = _plan(toys, tmp_path)
+    build_from_plan(plan, shards=range(1, 2), progress=silent)
+    assert plan.missing_shards() == (0, 2)
 
 
-def test_lists_that_were_corrected_since_are_noticed(toys: Path, tmp_path: Path) -> None:
+def test_lists_that_were_corrected_since_are_an_error(toys: Path, tmp_path: Path) -> None:
     shutil.copytree(toys / "ucf101", tmp_path / "ucf101")
     plan = partial(
         plan_shards, toy_request("ucf101"), root=tmp_path / "ucf101", shards_dir=tmp_path / "shards"
@@ -119,42 +120,44 @@ def test_lists_that_were_corrected_since_are_noticed(toys: Path, tmp_path: Path)
     test.write_text(test.read_text() + first)
     with pytest.raises(
         UserError,
-        match="the lists in .*ucf101 changed since: .*other splits.*rm -r .*ucf101 && kdbatch shard ucf101",
+        match="the lists in .*ucf101 changed since: .*other splits"
+        ".*rm -r .*ucf101 && kdbatch shard ucf101",
     ):
         plan().missing_shards()
 
 
 @pytest.mark.parametrize("change", [{"label": 1}, {"splits": ()}, {"group": "other"}])
-def test_what_the_lists_say_of_a_stored_video_is_compared(
+def test_a_stored_label_split_or_group_that_the_lists_contradict_is_an_error(
     toys: Path, tmp_path: Path, change: dict[str, Any]
 ) -> None:
-    job = _job(toys, tmp_path, subset="5")
-    build_from_plan(job, progress=silent)
-    place = next(place for place, source in enumerate(job.order) if source.label == 0)
+    plan = _plan(toys, tmp_path, subset="5")
+    build_from_plan(plan, progress=silent)
+    place = next(place for place, source in enumerate(plan.order) if source.label == 0)
     order = [
-        replace(source, **change) if i == place else source for i, source in enumerate(job.order)
+        replace(source, **change) if i == place else source for i, source in enumerate(plan.order)
     ]
     with pytest.raises(
         UserError,
         match=f"lists in .* changed since: {order[place].key} was stored with another label",
     ):
-        replace(job, order=order).missing_shards()
+        replace(plan, order=order).missing_shards()
 
 
-@pytest.mark.parametrize("words", ["", "3", "3:3", "2:1", "0:4", "-1:2", "a:b", "0:1:2", "1: 2"])
-def test_other_words_for_a_range_of_shards_are_refused(words: str) -> None:
+@pytest.mark.parametrize("text", ["", "3", "3:3", "2:1", "0:4", "-1:2", "a:b", "0:1:2", "1: 2"])
+def test_an_invalid_range_of_shards_is_refused(text: str) -> None:
     with pytest.raises(
-        UserError, match=re.escape(f"--shards: found {words!r}. Write FIRST:END, at most 0:3")
+        UserError, match=re.escape(f"--shards: found {text!r}. Write FIRST:END, at most 0:3")
     ):
-        parse_shard_range(words, 3)
+        parse_shard_range(text, 3)
 
 
-def test_words_for_a_range_of_shards() -> None:
+def test_a_range_of_shards_is_parsed() -> None:
     assert parse_shard_range("0:3", 3) == range(0, 3)
 
 
 def test_a_login_node_plans_without_the_workers_packages() -> None:
     blocked = ["av", "torch", "decord", "webdataset"]
-    code = f"import sys; sys.modules.update(dict.fromkeys({blocked!r})); import kdbatch.cli.shard, kdbatch.shard.index"
+    code = f"import sys; sys.modules.update(dict.fromkeys({blocked!r}))\n"
+    code += "import kdbatch.cli.shard, kdbatch.shard.index"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr

@@ -25,20 +25,20 @@ def test_any_name_gives_a_safe_key(name: str) -> None:
     assert KEY.fullmatch(safe_key(name))
 
 
-def test_plain_names_keep_their_look_and_lost_letters_leave_a_hash() -> None:
+def test_keys_of_plain_names_are_readable_and_lost_letters_add_a_hash() -> None:
     assert safe_key("v_Archery_g01_c02") == "v_archery_g01_c02"
     assert safe_key("Kötü_#1") == "kotu_-1"
     assert safe_key("日本") != safe_key("中国")
 
 
-def test_lines_lose_their_ends_and_blank_ones_but_keep_bytes_that_are_no_text(
+def test_lines_are_read_without_ends_and_blank_ones_and_with_bytes_that_are_not_utf8(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbfone 1\r\n\n  two \xfc 2 \n")
     assert read_lines(tmp_path / "list.txt") == ["one 1", "two \udcfc 2"]
 
 
-def test_an_empty_and_a_missing_list_are_told(tmp_path: Path) -> None:
+def test_an_empty_and_a_missing_list_are_errors(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_bytes(b" \r\n")
     with pytest.raises(UserError, match="list.txt: is empty"):
         read_lines(tmp_path / "list.txt")

@@ -39,7 +39,7 @@ def test_groups_have_16_frames_and_every_other_frame_can_be_left_out(tmp_path: P
     }  # the last of a closed group follows no other frame
 
 
-def test_the_index_points_at_the_packets_and_the_head_comes_first(tmp_path: Path) -> None:
+def test_the_index_points_at_the_packets_and_the_header_comes_first(tmp_path: Path) -> None:
     stored = transcode(write_video(tmp_path / "a.avi", width=160, height=120))
     packets = unpack_index(stored.index)
     assert stored.video.index(b"moov") < stored.video.index(b"mdat") < packets[0].offset
@@ -66,19 +66,19 @@ def test_small_sizes_are_even_and_keep_their_shape(
     assert output_size(*size) == small
 
 
-def test_a_video_that_was_turned_by_the_camera_is_stored_upright(tmp_path: Path) -> None:
-    lying = write_video(tmp_path / "a.mp4", width=160, height=128)
-    stored = transcode(rotate_video(lying, tmp_path / "turned.mp4"))
+def test_a_video_with_a_rotation_is_stored_upright(tmp_path: Path) -> None:
+    sideways = write_video(tmp_path / "a.mp4", width=160, height=128)
+    stored = transcode(rotate_video(sideways, tmp_path / "turned.mp4"))
     assert (stored.width, stored.height) == (128, 160)
-    with av.open(io.BytesIO(stored.video)) as seen, av.open(str(lying)) as shot:
+    with av.open(io.BytesIO(stored.video), "r") as seen, av.open(str(sideways)) as shot:
         for upright, frame in zip(seen.decode(video=0), shot.decode(video=0), strict=True):
             # That matrix maps what is on the right (1, 0) to below (0, 1): a quarter turn
             # clockwise.
-            assert _likeness(upright, np.rot90(frame.to_ndarray(format="rgb24"), -1)) > 0.99
+            assert _correlation(upright, np.rot90(frame.to_ndarray(format="rgb24"), -1)) > 0.99
 
 
-def _likeness(frame: av.VideoFrame, picture_HW3: np.ndarray) -> float:
-    """Correlation of two pictures of one size."""
+def _correlation(frame: av.VideoFrame, picture_HW3: np.ndarray) -> float:
+    """The correlation of two pictures of equal size."""
     return float(np.corrcoef(frame.to_ndarray(format="rgb24").ravel(), picture_HW3.ravel())[0, 1])
 
 
@@ -86,12 +86,12 @@ def test_odd_sizes_are_stored(tmp_path: Path) -> None:
     assert transcode(write_video(tmp_path / "a.avi", width=161, height=121)).num_frames == 35
 
 
-def test_a_single_picture_is_no_video(tmp_path: Path) -> None:
+def test_a_single_picture_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BrokenVideo, match="holds one frame, which is a picture"):
         transcode(write_video(tmp_path / "a.mp4", num_frames=1))
 
 
-def test_a_full_temporary_folder_is_the_machines_fault_not_the_videos(tmp_path: Path) -> None:
+def test_a_full_temporary_folder_is_an_os_error(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
@@ -110,7 +110,7 @@ def test_a_full_temporary_folder_is_the_machines_fault_not_the_videos(tmp_path: 
         (None, "cannot be decoded: No such file"),
     ],
 )
-def test_what_is_no_video_is_broken_with_a_reason(
+def test_a_file_that_is_no_video_is_broken_with_a_reason(
     tmp_path: Path, data: bytes | None, reason: str
 ) -> None:
     path = tmp_path / "a.mp4"
@@ -122,6 +122,6 @@ def test_what_is_no_video_is_broken_with_a_reason(
         transcode(path)
 
 
-def test_a_file_with_sound_alone_is_broken(tmp_path: Path) -> None:
+def test_a_file_with_audio_only_is_broken(tmp_path: Path) -> None:
     with pytest.raises(BrokenVideo, match="holds no video stream"):
         transcode(write_audio(tmp_path / "a.mp4"))

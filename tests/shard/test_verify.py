@@ -26,11 +26,11 @@ def built(toys: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return shards_dir
 
 
-def test_sound_shards_are_counted(built: Path) -> None:
+def test_the_videos_of_undamaged_shards_are_counted(built: Path) -> None:
     assert verify_shards("ssv2", shards_dir=built, progress=silent) == 4
 
 
-def test_one_wrong_byte_is_found_and_the_commands_mend_it(
+def test_one_wrong_byte_is_found_and_the_printed_commands_repair_it(
     toys: Path, built: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(built / "ssv2", tmp_path / "ssv2")
@@ -41,7 +41,8 @@ def test_one_wrong_byte_is_found_and_the_commands_mend_it(
     tar.write_bytes(raw)
     with pytest.raises(
         UserError,
-        match="1 of 2 shards are damaged.*its checksum is wrong.*--split train --subset 4 --videos-per-shard 2",
+        match="1 of 2 shards are damaged.*its checksum is wrong"
+        ".*--split train --subset 4 --videos-per-shard 2",
     ) as caught:
         verify_shards("ssv2", shards_dir=tmp_path, progress=silent)
     assert f"rm -f {tar}" in str(caught.value)
@@ -84,7 +85,7 @@ def test_a_tar_that_cannot_be_read_is_damage(built: Path, tmp_path: Path) -> Non
         verify_shards("ssv2", shards_dir=tmp_path, progress=silent)
 
 
-def test_a_file_server_that_does_not_answer_is_no_damage(
+def test_a_file_server_that_does_not_answer_is_not_reported_as_damage(
     built: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_answer(path: Path) -> str:
@@ -93,6 +94,6 @@ def test_a_file_server_that_does_not_answer_is_no_damage(
     monkeypatch.setattr("kdbatch.shard.verify.file_sha256", no_answer)
     with pytest.raises(
         UserError,
-        match=r"train-00000.tar: cannot be checked \(Connection timed out\). Repair that and repeat",
+        match=r"train-00000.tar: cannot be checked \(Connection timed out\)\. Repair that",
     ):
         verify_shards("ssv2", shards_dir=built, progress=silent)

@@ -33,7 +33,7 @@ def tiny() -> ToySize:
 
 @pytest.fixture(scope="session")
 def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Read only: tests that break videos copy what they break."""
+    """The folder of the four stand-ins. Read only: a test that damages videos copies them first."""
     folder = tmp_path_factory.mktemp("toys") / "toys"
     write_toy(folder, processes=1, progress=silent, size=TINY)
     return folder

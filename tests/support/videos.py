@@ -1,4 +1,4 @@
-"""Videos with one property each, encoded on the spot."""
+"""Writes small videos, each with one property that a test needs."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -9,10 +9,9 @@ import numpy as np
 
 
 def bar_picture(index: int, *, width: int, height: int) -> np.ndarray:
-    """A white bar that moves right over a grey slope, HWC."""
-    picture_HW3 = np.broadcast_to(
-        np.linspace(0, 120, height, dtype=np.uint8)[:, None, None], (height, width, 3)
-    ).copy()
+    """A white bar over a grey gradient, HWC; the bar is 2 * `index` pixels from the left."""
+    gradient_H11 = np.linspace(0, 120, height, dtype=np.uint8)[:, None, None]
+    picture_HW3 = np.broadcast_to(gradient_H11, (height, width, 3)).copy()
     picture_HW3[:, 2 * index : 2 * index + 12] = 255
     return picture_HW3
 
@@ -28,45 +27,46 @@ def write_video(
     milliseconds: Sequence[int] = (),
     options: dict[str, str] | None = None,
 ) -> Path:
-    """A video in the container that the suffix names; with `milliseconds`, a frame at each of these
-    times instead of an even rate.
+    """Write a video in the container that the suffix names.
+
+    With `milliseconds`, the frames have these times instead of an even rate.
     """
-    with av.open(
-        str(path),
-        "w",
-        options={"video_track_timescale": "1000"} if milliseconds and path.suffix == ".mp4" else {},
-    ) as container:
+    needs_scale = milliseconds and path.suffix == ".mp4"
+    container_options = {"video_track_timescale": "1000"} if needs_scale else {}
+    with av.open(str(path), "w", options=container_options) as container:
         stream = container.add_stream(codec, rate=rate, options={"b": "2M", **(options or {})})
         assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = Fraction(1, 1000) if milliseconds else 1 / Fraction(rate)
-        for index, moment in enumerate(milliseconds or range(num_frames)):
+        for index, time in enumerate(milliseconds or range(num_frames)):
             frame = av.VideoFrame.from_ndarray(
                 bar_picture(index, width=width, height=height), format="rgb24"
             )
-            frame.pts, frame.time_base = moment, stream.codec_context.time_base
+            frame.pts, frame.time_base = time, stream.codec_context.time_base
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
 
 
 def write_audio(path: Path) -> Path:
+    """Write a file with an audio stream only."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("aac", rate=8000)
         assert isinstance(stream, av.AudioStream)
-        for place in range(8):
+        for index in range(8):
             frame = av.AudioFrame.from_ndarray(
                 np.zeros((1, 1024), np.float32), format="fltp", layout="mono"
             )
-            frame.sample_rate, frame.pts = 8000, place * 1024
+            frame.sample_rate, frame.pts = 8000, index * 1024
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
 
 
 def rotate_video(path: Path, out: Path) -> Path:
-    """The same mp4 with a display matrix of a quarter turn: 16.16 fixed point, ISO/IEC 14496-12
-    8.3.2, in its track header.
+    """Copy an mp4 with a display matrix of a quarter turn in its track header.
+
+    The matrix is in 16.16 fixed point, ISO/IEC 14496-12 8.3.2.
     """
     raw = path.read_bytes()
     upright = b"".join(
@@ -83,7 +83,7 @@ def rotate_video(path: Path, out: Path) -> Path:
 
 
 def bar_positions(frames: Sequence[np.ndarray]) -> list[int]:
-    """Which picture each frame shows: the place of its bar, in steps, after scaling to any size."""
+    """The index of the picture in each frame, from its bar's position; frames may be scaled."""
     found = []
     for frame_HW3 in frames:
         white = np.flatnonzero(frame_HW3.mean(axis=(0, 2)) > 180)

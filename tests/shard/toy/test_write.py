@@ -31,7 +31,7 @@ def test_equal_seeds_give_equal_bytes_and_two_processes_change_nothing(
     assert _files(tmp_path / "again") == _files(toys)
 
 
-def test_a_second_call_does_nothing_and_a_lost_video_comes_back_the_same(
+def test_a_second_call_does_nothing_and_a_lost_video_is_made_again_with_equal_bytes(
     tiny: ToySize, tmp_path: Path
 ) -> None:
     small = dataclasses.replace(tiny, k400_train=1, k400_val=0, ssv2_train=1, ssv2_validation=0)
@@ -75,7 +75,7 @@ def test_the_four_codecs_are_those_of_the_published_videos(toys: Path) -> None:
     }
 
 
-def test_its_configuration_names_every_data_set(
+def test_the_written_configuration_names_every_data_set(
     toys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(toys)
@@ -110,7 +110,9 @@ def _video(appearance: str, motion: str, moment: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("motion", MOTIONS)
-def test_time_has_an_arrow_the_light_falls_from_above_and_things_move(motion: str) -> None:
+def test_the_top_is_lighter_than_the_ground_and_every_frame_differs_from_the_last(
+    motion: str,
+) -> None:
     videos = [
         _video(appearance, motion, moment) for appearance in APPEARANCES for moment in range(2)
     ]
@@ -124,7 +126,7 @@ def test_appearances_have_different_colours() -> None:
     assert min(abs(a - b) for x, a in hue.items() for y, b in hue.items() if x != y) > 0.1
 
 
-def test_bouncing_things_fall_faster_than_they_rise() -> None:
+def test_bouncing_objects_fall_faster_than_they_rise() -> None:
     height_T = np.array([MOTIONS["bouncing"](t / 100, 1).y for t in range(101)])
     speed_T = np.diff(height_T)
     assert speed_T.max() > 2 * -speed_T.min()  # y grows downwards
