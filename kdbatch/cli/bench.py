@@ -99,7 +99,8 @@ def measure_step(
         size_pixels=shape[2],
     )
     from kdbatch.bench.data.loose_videos import shard_videos  # PyAV
-    from kdbatch.bench.step.measure import bench_step, step_as_json, step_as_lines  # torch
+    from kdbatch.bench.step.measure import bench_step  # torch
+    from kdbatch.bench.step.rows import step_as_json, step_as_lines
 
     with (
         TemporaryDirectory(prefix="kdbatch-bench-") as name,

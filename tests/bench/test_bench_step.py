@@ -11,15 +11,12 @@ from kdbatch.base.progress import silent
 from kdbatch.bench.data.loose_videos import find_videos_below, shard_videos
 from kdbatch.bench.step.measure import (
     BASELINE_LOOP,
-    StepBench,
-    StepRow,
     bench_step,
     multiply_adds,
-    step_as_json,
-    step_as_lines,
     time_variant,
     warm_up,
 )
+from kdbatch.bench.step.rows import StepBench, StepRow, step_as_json, step_as_lines
 from kdbatch.bench.step.scale import StepScale
 from kdbatch.bench.step.variants import make_training_setup
 from kdbatch.shard.toy.size import ToySize

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from kdbatch.base.errors import UserError
 from kdbatch.run.cka.gram_hooks import KIND_OF, Hook, LayerCapture, Layers, as_rows, exact_products
 
-Result = TypeVar("Result")
+Returned = TypeVar("Returned")
 PART_CHUNK_COLUMNS = 1 << 16
 
 
@@ -122,7 +122,7 @@ def reference_map(model: nn.Module, clip_BCTHW: Tensor, *, layers: Layers) -> np
     return hsic_LL / np.sqrt(np.outer(hsic_LL.diagonal(), hsic_LL.diagonal()))
 
 
-def time_call(work: Callable[[], Result], device: torch.device) -> tuple[float, Result]:
+def time_call(work: Callable[[], Returned], device: torch.device) -> tuple[float, Returned]:
     """Seconds that a call took, and its result: wall time on a GPU, CPU time on a CPU.
 
     Everything here runs in one thread of this process, whose CPU time equals wall time where no

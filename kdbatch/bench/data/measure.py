@@ -125,7 +125,7 @@ def _baseline_methods(
 
 
 def _shard_methods(videos: list[StoredVideo]) -> list[ReadingMethod]:
-    """Shards read by each decoder, alone and in the loader, and the speed limit of decoding."""
+    """Shards read by each decoder, alone and in the loader, and the speed limits."""
 
     def load(key: str, title: str, stream: Stream, *, limit: str = LIMIT) -> ReadingMethod:
         return ReadingMethod(
@@ -162,6 +162,13 @@ def _shard_methods(videos: list[StoredVideo]) -> list[ReadingMethod]:
         ),
         load("c4", "pyav, 4 clips of each video", four, limit=LIMIT_OF_FOUR),
         load("c+", "pyav, and augmented by a CPU", augmented),
+        *_limit_methods(videos),
+    ]
+
+
+def _limit_methods(videos: list[StoredVideo]) -> list[ReadingMethod]:
+    """The speed limits of decoding."""
+    return [
         ReadingMethod(
             key="e",
             title="libavcodec on the needed packets",

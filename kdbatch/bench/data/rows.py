@@ -63,60 +63,49 @@ def data_row(speeds: Speeds, key: str, *, title: str, num_workers: int, limit: s
     )
 
 
+RATIO_GOALS = (
+    ("c.pyav", BASELINE_ROW, 20),
+    ("c.decord", BASELINE_ROW, 9),
+    ("c.pyav", "a2", 10),
+    ("c.decord", "a2", 4),
+    ("d.yuv", BASELINE_ROW, 100),
+)
+"""Two rows, and what the ratio of their speeds should be at least."""
+
+
 def derive_numbers(speeds: Speeds) -> tuple[DerivedNumber, ...]:
     """Derive each number in every repeat, and take the median."""
     beyond_ms = [
         1000 / c.clips_per_cpu_second - 1000 / b.clips_per_cpu_second
         for c, b in zip(speeds["c.pyav"], speeds["b.pyav"])
     ]
+    pyav, decord = (_ratio(speeds, key, LIMIT) for key in ("b.pyav", "b.decord"))
+    four, four_limit = _ratio(speeds, "b.pyav", "b4"), _ratio(speeds, LIMIT, LIMIT_OF_FOUR)
+    values = (
+        ("share.pyav", "pyav, share of the limit", pyav, "at least 0.85"),
+        ("share.decord", "decord, share of the limit", decord, "at least 0.33"),
+        (
+            "beyond_ms",
+            "loader beyond decoding, CPU-ms per clip",
+            median(beyond_ms),
+            "at most 0.4",
+        ),
+        ("four", "four clips of a video to one, pyav", 4 * four, "at most 2.5"),
+        ("four.limit", "four clips of a video to one, the limit", 4 * four_limit, ""),
+    )
     numbers = [
-        DerivedNumber(
-            key="share.pyav",
-            title="pyav, share of the limit",
-            value=_ratio(speeds, "b.pyav", LIMIT),
-            goal="at least 0.85",
-        ),
-        DerivedNumber(
-            key="share.decord",
-            title="decord, share of the limit",
-            value=_ratio(speeds, "b.decord", LIMIT),
-            goal="at least 0.33",
-        ),
-        DerivedNumber(
-            key="beyond_ms",
-            title="loader beyond decoding, CPU-ms per clip",
-            value=median(beyond_ms),
-            goal="at most 0.4",
-        ),
-        DerivedNumber(
-            key="four",
-            title="four clips of a video to one, pyav",
-            value=4 * _ratio(speeds, "b.pyav", "b4"),
-            goal="at most 2.5",
-        ),
-        DerivedNumber(
-            key="four.limit",
-            title="four clips of a video to one, the limit",
-            value=4 * _ratio(speeds, LIMIT, LIMIT_OF_FOUR),
-        ),
+        DerivedNumber(key=key, title=title, value=value, goal=goal)
+        for key, title, value, goal in values
     ]
-    ratio_goals = [
-        ("c.pyav", BASELINE_ROW, 20),
-        ("c.decord", BASELINE_ROW, 9),
-        ("c.pyav", "a2", 10),
-        ("c.decord", "a2", 4),
-        ("d.yuv", BASELINE_ROW, 100),
-    ]
-    numbers += [
-        DerivedNumber(
-            key=f"{key}/{base}",
-            title=f"row {key} to row {base}",
-            value=_ratio(speeds, key, base),
-            goal=f"at least {least}",
-        )
-        for key, base, least in ratio_goals
-        if base in speeds
-    ]
+    for key, base, least in RATIO_GOALS:
+        if base in speeds:
+            number = DerivedNumber(
+                key=f"{key}/{base}",
+                title=f"row {key} to row {base}",
+                value=_ratio(speeds, key, base),
+                goal=f"at least {least}",
+            )
+            numbers.append(number)
     return tuple(numbers)
 
 

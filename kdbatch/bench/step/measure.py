@@ -1,11 +1,10 @@
 """Measures `kdbatch bench step`: kdbatch's training step, the usual loop, and parts of a step."""
 
 import gc
-import json
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import cycle, repeat
 from pathlib import Path
 from statistics import median
@@ -15,6 +14,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from kdbatch.base.progress import Progress
+from kdbatch.bench.step.rows import StepBench, StepRow
 from kdbatch.bench.step.scale import StepScale
 from kdbatch.bench.step.variants import (
     TrainingSetup,
@@ -34,37 +34,6 @@ from kdbatch.vocab.shards import Sample
 GEMM_SIZE = {"cpu": 1024, "cuda": 8192}  # large enough for the device to reach its peak
 BASELINE_LOOP = "usual loop, float32"
 FROM_CACHE = "kdbatch, fed by cache"
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepRow:
-    """One variant of a step; medians over the repeats. Shares are in percent.
-
-    `ratio` compares the speed with that of the usual loop in float32 in the same repeat.
-    `peak_share` compares multiply-adds per second with those of a large matrix product. `memory_gb`
-    is the peak of PyTorch's allocations on a GPU for this variant: its networks, its optimiser and
-    its step, without the batch that all variants share.
-    """
-
-    network: str
-    stage: str
-    variant: str
-    clips_per_second: float
-    ratio: float
-    peak_share: float | None = None
-    memory_gb: float | None = None
-    data_wait_share: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepBench:
-    """All rows. `overheads` is, by network, the time of a distillation step divided by that of its
-    parts measured separately: the student's step and the teachers' forward passes.
-    """
-
-    setup: str
-    rows: tuple[StepRow, ...]
-    overheads: dict[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,38 +93,16 @@ def bench_step(
             ]
             if stage == "distill":
                 overheads[backbone.kind] = _overhead(timings)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "one thread"
-    setup = (
-        f"batches of {scale.title} on {device.type} ({name}), peak {peak / 1e9:.0f} billion "
-        "multiply-adds per second"
-    )
+    setup = _describe_setup(scale, device, peak)
     return StepBench(setup=setup, rows=tuple(rows), overheads=overheads)
 
 
-def step_as_lines(bench: StepBench) -> list[str]:
-    """The table as lines of text."""
-    lines = [
-        bench.setup,
-        f"{'network':12} {'stage':9} {'variant':22} clips/s   ratio  of peak  memory  data wait",
-    ]
-    for row in bench.rows:
-        peak = f"{row.peak_share:7.1f}%" if row.peak_share is not None else f"{'-':>8}"
-        memory = f"{row.memory_gb:5.1f}GB" if row.memory_gb is not None else f"{'-':>7}"
-        wait = f"{row.data_wait_share:9.1f}%" if row.data_wait_share is not None else f"{'-':>10}"
-        lines.append(
-            f"{row.network:12} {row.stage:9} {row.variant:22} {row.clips_per_second:7.2f} "
-            f"{row.ratio:6.2f}x {peak} {memory} {wait}"
-        )
-    for kind, overhead in bench.overheads.items():
-        lines.append(
-            f"{kind}: a distillation step takes {overhead:.3f} times its parts measured apart"
-        )
-    return lines
-
-
-def step_as_json(bench: StepBench) -> str:
-    """The results as JSON."""
-    return json.dumps(asdict(bench), indent=1)
+def _describe_setup(scale: StepScale, device: torch.device, peak: float) -> str:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "one thread"
+    return (
+        f"batches of {scale.title} on {device.type} ({name}), peak {peak / 1e9:.0f} billion "
+        "multiply-adds per second"
+    )
 
 
 def _make_variants(

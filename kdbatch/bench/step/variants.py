@@ -76,6 +76,12 @@ def make_training_setup(
             model=model, take_step=lambda clip, batch: finetune_step(model, clip[0], batch.label_B)
         )
     teachers = tuple(classifier().eval().requires_grad_(False) for _ in range(NUM_TEACHERS))
+    return _distillation(model, teachers, backbone, scale)
+
+
+def _distillation(
+    model: nn.Module, teachers: tuple[nn.Module, ...], backbone: Backbone, scale: StepScale
+) -> TrainingSetup:
     recipe = Distill(
         backbone=backbone,
         data=_NOWHERE,

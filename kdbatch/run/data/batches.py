@@ -118,7 +118,7 @@ class TrainingBatches:
         return plan_batch(videos, requests, extra, view=self.view, rng=rng, kept=kept)
 
     def _batches_of_epoch(self, epoch: int) -> list[np.ndarray]:
-        """Indexes of the videos of each batch; kept until another epoch is asked for."""
+        """Indexes of the videos of each batch; cached until another epoch is planned."""
         if self._epoch_split[0] != epoch:
             order_N = rng_for(self.seed, "order", epoch).permutation(len(self.videos))
             parts = split_epoch(order_N, num_steps=self.steps_per_epoch, world_size=self.world_size)
