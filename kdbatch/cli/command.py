@@ -1,8 +1,8 @@
-"""What stands between the shell and fire.
+"""The checks between the shell and fire, so that no command runs with unknown or malformed flags.
 
-Fire runs a command before it looks at what is left on the line, reads `12e4567` as infinity, and
-lets `--flag` swallow the next word. So every word is checked against the command's signature first,
-fire only dispatches, and the command itself runs after fire is done.
+Fire runs a command before it reports unused arguments, reads `12e4567` as infinity, and takes the
+argument after a boolean `--flag` as its value. So every argument is checked against the command's
+signature first, fire only dispatches, and the command itself runs after fire has returned.
 """
 
 import inspect
@@ -22,20 +22,14 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import did_you_mean
 
 SHORT_FLAGS = {"-f": "--follow"}
-WORKER_PACKAGES = {
-    "av",
-    "decord",
-    "safetensors",
-    "torch",
-    "torchvision",
-    "webdataset",
-}  # the extra of that name in pyproject.toml
+# The extra `worker` in pyproject.toml.
+WORKER_PACKAGES = {"av", "decord", "safetensors", "torch", "torchvision", "webdataset"}
 HELP_WORDS = {"-h", "--help", "-help", "help"}
 
 
 class Deferred:
-    """A call that was asked for. Fire cannot look inside, so words that are left over are an error
-    before anything has run.
+    """A call that runs later. It has no members that fire could find, so unused arguments are an
+    error before anything has run.
     """
 
     __slots__ = ("call",)
@@ -48,8 +42,8 @@ class Deferred:
 
 
 def command(function: Callable[..., int | None]) -> Callable[..., Deferred]:
-    """Mark a method as a command: its arguments arrive as typed, are converted by annotation, and
-    it runs when fire is done.
+    """Mark a method as a command: its arguments are strings, are converted by annotation, and it
+    runs after fire has returned.
     """
 
     @wraps(function)
@@ -68,8 +62,8 @@ def command(function: Callable[..., int | None]) -> Callable[..., Deferred]:
 
 
 def dispatch(commands: object, argv: Sequence[str]) -> int:
-    """Run one command line. Returns the exit code: 0; 2 after a slip, an OSError or without the
-    worker's packages; 130 after Ctrl-C.
+    """Run one command line and return the exit code: 0; 2 after a UserError, an OSError or without
+    the worker's packages; 130 after Ctrl-C.
     """
     try:
         return _dispatch(commands, list(argv))
@@ -79,30 +73,29 @@ def dispatch(commands: object, argv: Sequence[str]) -> int:
     except ModuleNotFoundError as error:
         if error.name not in WORKER_PACKAGES:
             raise
-        print(
-            f"kdbatch: {_missing_package(error.name, shlex.join(['kdbatch', *argv]))}",
-            file=sys.stderr,
-        )
+        line = shlex.join(["kdbatch", *argv])
+        print(f"kdbatch: {_missing_package(error.name, line)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # the reader of a pipe, such as head, has left
+    except BrokenPipeError:  # the reader of a pipe, such as head, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:  # a disk that is full, a folder that is another's
-        print(
-            f"kdbatch: {f'{error.filename}: {error.strerror}' if error.filename else error}",
-            file=sys.stderr,
-        )
+    except OSError as error:  # a full disk, a folder of another user
+        message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        print(f"kdbatch: {message}", file=sys.stderr)
         return 2
 
 
 def _missing_package(package: str, line: str) -> str:
-    """What to do where only the host part is installed, as on a login node."""
+    """The error where only the host part is installed, as on a login node, and its remedies."""
     elsewhere = f"in the image, which has it: apptainer exec IMAGE {line}"
     if line.startswith("kdbatch shard ") and not line.startswith("kdbatch shard verify"):
         elsewhere = f"let a node of SLURM do it: {line} --slurm"
-    return f"this needs {package}, which is not installed here. Install it with the worker part: pip install 'kdbatch[worker]'; or {elsewhere}"
+    return (
+        f"this needs {package}, which is not installed here. Install it with the worker part: "
+        f"pip install 'kdbatch[worker]'; or {elsewhere}"
+    )
 
 
 def _dispatch(commands: object, argv: list[str]) -> int:
@@ -117,14 +110,10 @@ def _dispatch(commands: object, argv: list[str]) -> int:
         print(_overview(commands, known))
         return 0
     if name not in known or (argv[0] != name and not wants_help):
-        said = (
-            " ".join(argv[:2])
-            if any(other.startswith(f"{argv[0]} ") for other in known)
-            else argv[0]
-        )
-        raise UserError(
-            f"no command {said!r}.{did_you_mean(said, known)} Commands: {', '.join(known)}."
-        )
+        has_two_words = any(other.startswith(f"{argv[0]} ") for other in known)
+        typed = " ".join(argv[:2]) if has_two_words else argv[0]
+        names = ", ".join(known)
+        raise UserError(f"no command {typed!r}.{did_you_mean(typed, known)} Commands: {names}.")
     if wants_help:
         print(_usage(name, known[name]))
         return 0
@@ -139,22 +128,22 @@ def _dispatch(commands: object, argv: list[str]) -> int:
 
 
 def _join_name(argv: list[str], known: Collection[str]) -> list[str]:
-    """`shard verify` is the name of one command, of the method shard_verify: its two words become
-    one.
+    """Join the two words of a command such as `shard verify`, the method shard_verify, into one
+    argument.
     """
-    place = next((i for i, word in enumerate(argv) if word not in HELP_WORDS), 0)
-    name = " ".join(argv[place : place + 2])
-    return [*argv[:place], name, *argv[place + 2 :]] if name in known else argv
+    first = next((i for i, word in enumerate(argv) if word not in HELP_WORDS), 0)
+    name = " ".join(argv[first : first + 2])
+    return [*argv[:first], name, *argv[first + 2 :]] if name in known else argv
 
 
 def check_arguments(name: str, function: Callable[..., Any], arguments: Sequence[str]) -> list[str]:
-    """The words of one command, each flag joined to its value and known to the command.
+    """The arguments of one command, each flag joined to its value and known to the command.
 
     Raises:
-        UserError: an unknown flag, a flag without its value, too many or too few words.
+        UserError: an unknown flag, a flag without its value, too many or too few arguments.
     """
-    parameters = {p.name: p for p in inspect.signature(function).parameters.values()}
-    flags = {p.name: p for p in parameters.values() if p.kind is p.KEYWORD_ONLY}
+    parameters = list(inspect.signature(function).parameters.values())
+    flags = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
     hints = get_type_hints(inspect.unwrap(function))
     spelled = [f"--{flag.replace('_', '-')}" for flag in flags]
     plain, joined, rest = [], [], iter(arguments)
@@ -167,8 +156,9 @@ def check_arguments(name: str, function: Callable[..., Any], arguments: Sequence
             spelling = SHORT_FLAGS[spelling]
         flag = spelling.removeprefix("--").replace("-", "_")
         if not spelling.startswith("--") or flag not in flags:
+            known = ", ".join(spelled) or "none"
             raise UserError(
-                f"{name}: no flag {spelling}.{did_you_mean(spelling, spelled)} Flags: {', '.join(spelled) or 'none'}."
+                f"{name}: no flag {spelling}.{did_you_mean(spelling, spelled)} Flags: {known}."
             )
         if hints[flag] is bool:
             value = value if equals else "true"
@@ -184,33 +174,28 @@ def check_arguments(name: str, function: Callable[..., Any], arguments: Sequence
 def _check_positional(
     name: str,
     function: Callable[..., Any],
-    parameters: dict[str, inspect.Parameter],
-    plain: list[str],
+    parameters: list[inspect.Parameter],
+    given: list[str],
 ) -> None:
-    places = [p for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
-    rest = _variadic_name(function)
-    needed = [p.name.upper() for p in places if p.default is p.empty]
-    if len(plain) < len(needed):
+    positional = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    needed = [p.name.upper() for p in positional if p.default is p.empty]
+    if len(given) < len(needed):
         raise UserError(f"{name}: needs {' '.join(needed)}. Type: kdbatch {name} --help")
-    if not rest and len(plain) > len(places):
-        raise UserError(
-            f"{name}: {plain[len(places)]!r} is one word too many. Type: kdbatch {name} --help"
-        )
+    if not _variadic_name(function) and len(given) > len(positional):
+        extra = given[len(positional)]
+        raise UserError(f"{name}: {extra!r} is one argument too many. Type: kdbatch {name} --help")
 
 
 def _variadic_name(function: Callable[..., Any]) -> str:
-    """The name of a command's `*words`, or nothing."""
-    return next(
-        (
-            p.name
-            for p in inspect.signature(function).parameters.values()
-            if p.kind is p.VAR_POSITIONAL
-        ),
-        "",
-    )
+    """The name of a command's `*arguments`; empty without them."""
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            return parameter.name
+    return ""
 
 
 def _convert(hint: Any, value: Any, name: str) -> Any:
+    """The value of the argument `name`, from the string that was typed."""
     if isinstance(value, tuple):
         return tuple(_convert(hint, v, name) for v in value)
     if not isinstance(value, str):
@@ -224,9 +209,8 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
         try:
             return hint(value)
         except ValueError as error:
-            raise UserError(
-                f"{flag}: found {value!r}, expected {'a whole number' if hint is int else 'a number'}."
-            ) from error
+            expected = "a whole number" if hint is int else "a number"
+            raise UserError(f"{flag}: found {value!r}, expected {expected}.") from error
     if not value:
         raise UserError(f"{flag}: is empty.")
     return Path(value) if hint is Path else value
@@ -235,45 +219,34 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
 def _overview(commands: object, known: dict[str, Any]) -> str:
     lines = [inspect.getdoc(commands) or "", "", "Commands:"]
     width = max(map(len, known))
-    lines += [
-        f"  {name:{width}} {(inspect.getdoc(function) or '').splitlines()[0]}"
-        for name, function in known.items()
-    ]
-    return "\n".join(
-        [
-            *lines,
-            "",
-            "Type kdbatch COMMAND --help for the flags of one; kdbatch --version for the version.",
-        ]
-    )
+    for name, function in known.items():
+        first_line = (inspect.getdoc(function) or "").partition("\n")[0]
+        lines.append(f"  {name:{width}} {first_line}")
+    hint = "Type kdbatch COMMAND --help for the flags of one; kdbatch --version for the version."
+    return "\n".join([*lines, "", hint])
 
 
 def _usage(name: str, function: Callable[..., Any]) -> str:
     parameters = inspect.signature(function).parameters.values()
-    words = [
-        p.name.upper() if p.kind is p.POSITIONAL_OR_KEYWORD else f"[{p.name.upper()}...]"
-        for p in parameters
-        if p.kind != p.KEYWORD_ONLY
-    ]
     flags = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
-    hints = get_type_hints(inspect.unwrap(function))
-    lines = [
-        " ".join(["usage: kdbatch", name, *words, *(["[--flags]"] if flags else [])]),
-        "",
-        inspect.getdoc(function) or "",
-    ]
+    words = ["usage: kdbatch", name]
+    for parameter in parameters:
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
+            words.append(parameter.name.upper())
+        elif parameter.kind is parameter.VAR_POSITIONAL:
+            words.append(f"[{parameter.name.upper()}...]")
+    if flags:
+        words.append("[--flags]")
+    lines = [" ".join(words), "", inspect.getdoc(function) or ""]
     if flags:
         lines += ["", "Flags:"]
+    hints = get_type_hints(inspect.unwrap(function))
     for flag in flags:
-        spelled = f"--{flag.name.replace('_', '-')}" + (
-            "" if hints[flag.name] is bool else f"={_kind(hints[flag.name])}"
-        )
-        default = (
-            ""
-            if hints[flag.name] is bool or flag.default in ("", 0)
-            else f"  (default {flag.default})"
-        )
-        lines.append(f"  {spelled}{default}")
+        line = f"  --{flag.name.replace('_', '-')}"
+        if hints[flag.name] is not bool:
+            line += f"={_kind(hints[flag.name])}"
+            line += f"  (default {flag.default})" if flag.default not in ("", 0) else ""
+        lines.append(line)
     return "\n".join(lines)
 
 

@@ -1,5 +1,7 @@
-"""The commands. Each imports the rooms that it needs inside itself: `kdbatch --help` stays fast,
-and a login node needs no torch.
+"""The commands of `kdbatch`: their flags and help texts.
+
+Each imports the rooms that it needs inside itself: `kdbatch --help` stays fast, and a login node
+needs no torch.
 """
 
 import sys
@@ -23,23 +25,22 @@ class Commands:
     """
 
     def __dir__(self) -> list[str]:
-        """The names of the commands, in the order of this class, which is that of the help."""
+        """The names of the commands, in the order of this class, which is also that of the help."""
         return [name for name in vars(type(self)) if not name.startswith("_")]
 
     @command
     def init(self) -> None:
-        """Write a commented kdbatch.toml into this folder, filled in with what this machine shows."""
+        """Write a commented kdbatch.toml into this folder, with the values of this machine."""
         from kdbatch.cli.launch import init
 
         init()
 
     @command
     def doctor(self, *, submit: bool = False) -> int:
-        """Look for what would make runs fail later: folders, SLURM's limits and signals, the image,
-        versions.
+        """Find what would make runs fail later.
 
-        --submit also asks a node, by a job of two minutes in the image: packages, GPUs, shards,
-        signals.
+        It checks the folders, SLURM's limits and signals, the image and versions. --submit also
+        checks a node, with a job of two minutes in the image: packages, GPUs, shards, signals.
         """
         from kdbatch.cli.launch import doctor
 
@@ -47,11 +48,10 @@ class Commands:
 
     @command
     def toy(self, folder: Path, *, size: str = "full", seed: int = 0, processes: int = 0) -> None:
-        """Write small stand-ins of the four data sets into FOLDER, in their published layouts and
-        codecs.
+        """Write small stand-ins of the four data sets into FOLDER.
 
-        --size=small makes as many as the profile micro reads, in seconds; the profile toy wants
-        full.
+        They have the published layouts and codecs. --size=small makes as many as the profile micro
+        reads, in seconds; the profile toy needs full.
         """
         from kdbatch.cli.shard import toy
 
@@ -76,13 +76,13 @@ class Commands:
         """Store a data set's videos as WebDataset tars: k400, ssv2, ucf101 or hmdb51.
 
         --subset takes 50k, 10%, 2000 or all; a larger subset later only adds tars. --root is the
-        folder as its owner publishes it, or stands in kdbatch.toml as [datasets.NAME] root.
-        --no-transcode stores the videos as they are: larger, and slower to read. Type the same
-        command again after an interruption: it goes on.
+        folder as its owner publishes it; it may be in kdbatch.toml instead, as [datasets.NAME]
+        root. --no-transcode stores the videos as they are: larger, and slower to read. Type the
+        same command again after an interruption: it goes on.
 
-        --slurm spreads the shards over a SLURM array, with what [resources.shard] in kdbatch.toml
-        asks for; the element that ends last writes the index. --shards 40:80 makes shards 40 to 79
-        alone, as one element does. --dry-run only tells what would be done.
+        --slurm spreads the shards over a SLURM array, with the resources of [resources.shard] in
+        kdbatch.toml; the element that ends last writes the index. --shards 40:80 makes only the
+        shards 40 to 79, as one element does. --dry-run only prints what would be done.
         """
         from kdbatch.cli.shard import shard
 
@@ -106,19 +106,16 @@ class Commands:
         from kdbatch.vocab.config import load_config
 
         config = load_config()
-        with progress(f"verify {dataset}") as tell:
+        with progress(f"verify {dataset}") as show:
             count = verify_shards(
-                dataset, shards_dir=config.shards_dir, processes=processes, progress=tell
+                dataset, shards_dir=config.shards_dir, processes=processes, progress=show
             )
-        print_line(
-            f"{dataset}: {count} videos in {config.shards_dir / dataset}/ are what was written, and all decode."
-        )
+        folder = config.shards_dir / dataset
+        print_line(f"{dataset}: {count} videos in {folder}/ are as written, and all decode.")
 
     @command
     def plan(self, *files: Path, profile: str = "paper") -> None:
-        """Show which runs the experiments in FILES need, what they share and what they will cost.
-        Writes nothing.
-        """
+        """Show the runs that the experiments in FILES need, and their cost. Writes nothing."""
         from kdbatch.cli.launch import plan
 
         plan(files, profile=profile)
@@ -133,14 +130,15 @@ class Commands:
         retry_failed: bool = False,
         dry_run: bool = False,
     ) -> int:
-        """Start every run that FILES need and that is not done: as SLURM arrays where there is
-        sbatch, else in a local queue.
+        """Start every run that FILES need and that is not done.
 
+        The runs become SLURM arrays where there is sbatch, else they go through a local queue.
         --local forces the queue, --jobs is how many runs it takes at a time (one per GPU, or per
         core), --dry-run only shows what would be done. Ctrl-C stops the local queue after its runs
         have saved their progress; the same command goes on.
 
-        A run that has failed before is left out, and so is what waits for it, until --retry-failed.
+        A run that has failed before, and the runs that wait for it, are left out without
+        --retry-failed.
         """
         from kdbatch.cli.launch import submit
 
@@ -160,22 +158,21 @@ class Commands:
         from kdbatch.vocab.runs import RunFolder
         from kdbatch.vocab.status import load_status
 
-        RunFolder(run_dir).load()  # a slip is told before the seconds that importing torch takes
+        RunFolder(run_dir).load()  # fails before the seconds that importing torch takes
         from kdbatch.run.heartbeat import StopSignal
-        from kdbatch.run.main import main as work
+        from kdbatch.run.main import main as run_worker
 
-        code = work([str(run_dir)], stop=StopSignal().listen())
+        code = run_worker([str(run_dir)], stop=StopSignal().listen())
         if status := load_status(RunFolder(run_dir).status):
-            print_line(
-                f"{status.state}: {run_dir}"
-                + (f": {status.reason or status.metric}" if status.reason or status.metric else "")
-            )
+            details = status.reason or status.metric
+            print_line(f"{status.state}: {run_dir}" + (f": {details}" if details else ""))
         return code
 
     @command
     def status(self, *, watch: bool = False, json: bool = False) -> None:
-        """Show what every run does: state, progress, time left, last number, hours. --watch stays
-        until nothing moves any more.
+        """Show every run: state, progress, time left, last metric, hours.
+
+        --watch shows them until no run moves any more. --json prints them for a program.
         """
         from kdbatch.cli.launch import status
 
@@ -183,9 +180,9 @@ class Commands:
 
     @command
     def logs(self, run: str, *, follow: bool = False, lines: int = 100) -> None:
-        """Show the last lines of what RUN printed: an id of `kdbatch status`, or its beginning.
+        """Show the last lines of the log of RUN, an id of `kdbatch status` or its beginning.
 
-        --follow (-f) goes on until the run has ended. --lines 0 shows everything.
+        --follow (-f) shows new lines until the run has ended. --lines 0 shows everything.
         """
         from kdbatch.cli.launch import logs
 
@@ -193,8 +190,9 @@ class Commands:
 
     @command
     def cancel(self, *what: str, profile: str = "paper", all: bool = False) -> None:
-        """Take runs out of SLURM's queue: those of a FILE (at its --profile), a RUN, or --all.
-        Progress is kept; submit goes on.
+        """Take runs out of SLURM's queue: those of a FILE, a RUN, or --all.
+
+        --profile is the one that FILE was submitted with. Progress is kept; submit goes on.
         """
         from kdbatch.cli.launch import cancel
 
@@ -206,9 +204,9 @@ class Commands:
     ) -> int:
         """Turn all finished runs into tables, CKA maps, claims and one page, report/index.html.
 
-        --published puts the numbers that the study printed below ours. --json prints tables, claims
-        and coverage for a program; they also lie in report.json, and every measured row in
-        results.parquet. --complete fails, with exit code 1, where the page lacks anything that the
+        --published adds the numbers that the study published below ours. --json prints tables,
+        claims and coverage for a program; they are also in report.json, and every measured row in
+        results.parquet. --complete fails, with exit code 1, where the page lacks something that the
         experiments declare: a run, a number in a table, a map, a claim's verdict.
         """
         from kdbatch.cli.results import report
@@ -217,11 +215,11 @@ class Commands:
 
     @command
     def export(self, run: str, *, to: str = "") -> None:
-        """Write a finished teacher or student as a folder that stands alone: weights, config, class
-        names, a loading example.
+        """Write a finished teacher or student as a folder that needs no kdbatch.
 
-        RUN is an id of `kdbatch status`, or its beginning. The folder is --to, or export/RUN.
-        TorchScript is added where the network traces cleanly.
+        It has weights, config, class names and a loading example; TorchScript is added where the
+        network can be traced. RUN is an id of `kdbatch status`, or its beginning. The folder is
+        --to, or export/RUN.
         """
         from kdbatch.cli.results import export
 
@@ -229,12 +227,11 @@ class Commands:
 
     @command
     def bench_data(self, *, videos: str = "", seconds: float = 2.0, json: bool = False) -> None:
-        """Measure training clips per CPU-second on this machine, beside the usual ways of reading
-        video.
+        """Measure training clips per CPU-second, next to other ways of reading video.
 
-        --videos is a folder of original videos; without it a few toys are made, whose ratios mean
-        little. --seconds is how long each row is measured, five times. --json prints the rows for a
-        program.
+        --videos is a folder of original videos; without it a few toy videos are made, whose ratios
+        mean little. --seconds is how long each row is measured, five times. --json prints the rows
+        for a program.
         """
         from kdbatch.cli.bench import measure_data
 
@@ -253,13 +250,12 @@ class Commands:
         seconds: float = 2.0,
         json: bool = False,
     ) -> None:
-        """Measure training steps on this machine, beside the usual loop of torchvision's references
-        and the parts of a step.
+        """Measure training steps, next to torchvision's reference loop and the parts of a step.
 
-        --backbone r21d_10 or shufflenet_2x (both without it), --stage finetune, distill (two
-        teachers) or pretrain (RSPNet) alone; --width, --batch, --frames and --pixels make it small
-        enough for a CPU. --seconds is how long each row is measured, five times. --json prints the
-        rows for a program.
+        --backbone is r21d_10 or shufflenet_2x (both without it), --stage is finetune, distill (two
+        teachers) or pretrain (RSPNet), or all without it; --width, --batch, --frames and --pixels
+        make it small enough for a CPU. --seconds is how long each row is measured, five times.
+        --json prints the rows for a program.
         """
         from kdbatch.cli.bench import measure_step
 
@@ -279,12 +275,12 @@ class Commands:
         pixels: int = 32,
         json: bool = False,
     ) -> None:
-        """Measure a CKA map on this machine, beside its parts and torch_cka and pytorch_cka where
-        they are installed.
+        """Measure a CKA map, next to its parts and to other tools where they are installed.
 
-        --layers is how many convolutions, batch norms and ReLUs of the network, evenly spread, or a
-        layer set: res, act or all, without the other tools. --clips of --frames frames, --pixels
-        high and wide, are one batch. --json prints the rows for a program.
+        The other tools are torch_cka and pytorch_cka. --layers is a number of convolutions, batch
+        norms and ReLUs of the network, evenly spread, or a layer set: res, act or all, without the
+        other tools. One batch has --clips clips of --frames frames, --pixels high and wide. --json
+        prints the rows for a program.
         """
         from kdbatch.cli.bench import measure_cka
 

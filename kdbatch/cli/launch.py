@@ -1,11 +1,9 @@
-"""What the commands around runs do: submit, status, logs, cancel, init, doctor; and what they say
-of it. One function per command.
-"""
+"""The commands about runs: plan, submit, status, logs, cancel, init, doctor; one function each."""
 
 import json as encoder
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,7 +27,7 @@ from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.shards import load_index
 from kdbatch.vocab.status import RunState
 
-WATCH_SECONDS = 2.0  # between two looks at the run folders
+WATCH_SECONDS = 2.0  # between two reads of the run folders
 MOVING: tuple[RunState, ...] = ("queued", "running", "stale")
 
 
@@ -37,14 +35,11 @@ def plan(files: tuple[Path, ...], *, profile: str) -> None:
     """`kdbatch plan`."""
     config = load_config()
     plan = make_plan(_check_files(files), profile=profile, config=config)
-    datasets = {item.run.recipe.data.dataset for item in plan.runs}
-    shards = (
-        s
-        for d in datasets
-        for part in load_index(config.shards_dir, d).parts.values()
-        for s in part.shards
-    )
-    show_plan(plan, num_bytes=sum(s.num_bytes for s in shards))
+    num_bytes = 0
+    for dataset in {item.run.recipe.data.dataset for item in plan.runs}:
+        for part in load_index(config.shards_dir, dataset).parts.values():
+            num_bytes += sum(shard.num_bytes for shard in part.shards)
+    show_plan(plan, num_bytes=num_bytes)
 
 
 def submit(
@@ -56,35 +51,28 @@ def submit(
     dry_run: bool,
     retry_failed: bool,
 ) -> int:
-    """`kdbatch submit`."""
+    """`kdbatch submit`. The local queue's exit code is 1 if a run is not done, 130 after Ctrl-C."""
     config = load_config()
     plan = make_plan(_check_files(files), profile=profile, config=config)
     queue: QueueKind = "local" if local else queue_kind()
-    aside = FailedExcluded(plan=plan, failed=(), waiting=())
+    excluded = FailedExcluded(plan=plan, failed=(), waiting=())
 
-    def choose(plan: Plan) -> Plan:
-        nonlocal aside
+    def select(plan: Plan) -> Plan:
+        nonlocal excluded
         if not retry_failed:
-            aside = exclude_failed(plan, _load_rows(config, queue))
-        return aside.plan
+            excluded = exclude_failed(plan, _load_rows(config, queue))
+        return excluded.plan
 
     code = 0
     if dry_run:
-        for line in describe_launch(choose(plan), config=config, queue=queue):
+        for line in describe_launch(select(plan), config=config, queue=queue):
             print_line(line)
     elif queue == "local":
-        code = _submit_local(choose(plan), config, jobs)
+        code = _submit_local(select(plan), config, jobs)
     else:
-        _submit_slurm(plan, config, select=choose)
-    for row in aside.failed:
-        print_line(f"left out: {row.run_id} {row.title} failed before: {row.reason}")
-    if aside.failed:
-        wait = f" and {len(aside.waiting)} that wait for them" if aside.waiting else ""
-        words = " ".join(map(str, files))
-        print_line(
-            f"Left out {plural(len(aside.failed), 'run')} that failed before{wait}. Try them again: kdbatch submit {words} --retry-failed"
-        )
-    return code or (1 if aside.failed and queue == "local" else 0)
+        _submit_slurm(plan, config, select=select)
+    _print_excluded(excluded, files)
+    return code or (1 if excluded.failed and queue == "local" else 0)
 
 
 def status(*, json: bool, watch: bool) -> None:
@@ -95,9 +83,8 @@ def status(*, json: bool, watch: bool) -> None:
     if json:
         print_line(encoder.dumps(rows_as_json(rows), indent=1))
     elif not rows:
-        print_line(
-            f"No runs in {config.runs_dir}/ yet. Start some: kdbatch submit jobs/subset_size.yaml"
-        )
+        hint = "Start some: kdbatch submit jobs/subset_size.yaml"
+        print_line(f"No runs in {config.runs_dir}/ yet. {hint}")
     elif watch:
         _watch(config, jobs)
         show_status(load_run_rows(config.runs_dir, live=jobs.live()))
@@ -112,18 +99,16 @@ def logs(run: str, *, follow_on: bool, lines: int) -> None:
     folder = find_run(config.runs_dir, run)
     jobs = JobsCache(warn=warn)
     (row,) = load_run_rows(config.runs_dir, live=jobs.live(), only=folder)
-    told = read_last_lines(config.runs_dir, folder, num_lines=lines)
-    for line in told.lines:
+    tail = read_last_lines(config.runs_dir, folder, num_lines=lines)
+    for line in tail.lines:
         print_line(line)
     if not follow_on:
         state = f"{row.state}: {row.reason}" if row.reason else row.state
-        warn(
-            f"{folder.id} is {state}"
-            + (f" (job {row.job})" if row.job and row.state == "queued" else "")
-        )
+        job = f" (job {row.job})" if row.job and row.state == "queued" else ""
+        warn(f"{folder.id} is {state}{job}")
         return
     with suppress(KeyboardInterrupt):
-        for text in follow(folder, start=told.size, is_over=lambda: _is_over(config, folder, jobs)):
+        for text in follow(folder, start=tail.size, is_over=lambda: _is_over(config, folder, jobs)):
             print_line(text)
 
 
@@ -132,22 +117,19 @@ def cancel(what: tuple[str, ...], *, profile: str, everything: bool) -> None:
     config = load_config()
     if everything == bool(what):
         raise UserError(
-            "say what to cancel: kdbatch cancel FILE.yaml, kdbatch cancel RUN, or kdbatch cancel --all"
+            "name what to cancel: kdbatch cancel FILE.yaml, kdbatch cancel RUN, "
+            "or kdbatch cancel --all"
         )
-    run_ids = (
-        None
-        if everything
-        else tuple(
-            run_id for word in what for run_id in _run_ids(word, profile=profile, config=config)
-        )
-    )
-    done = cancel_runs(config.runs_dir, run_ids)
-    for run_id, where in done.local.items():
-        warn(f"{run_id} is trained by {where}: stop its queue there with Ctrl-C")
-    if done.job_ids:
-        cancelled = plural(len(done.job_ids), "job")
+    run_ids: list[str] = []
+    for text in what:
+        run_ids += _run_ids(text, profile=profile, config=config)
+    cancelled = cancel_runs(config.runs_dir, None if everything else run_ids)
+    for run_id, process in cancelled.local.items():
+        warn(f"{run_id} is trained by {process}: stop its queue there with Ctrl-C")
+    if cancelled.job_ids:
         print_line(
-            f"{cancelled} cancelled; what has started saves its progress, and the same submit goes on. Look: kdbatch status"
+            f"{plural(len(cancelled.job_ids), 'job')} cancelled; runs that have started save their "
+            "progress, and the same submit goes on. See: kdbatch status"
         )
     else:
         print_line("No job of these runs is in the queue.")
@@ -156,50 +138,54 @@ def cancel(what: tuple[str, ...], *, profile: str, everything: bool) -> None:
 def init() -> None:
     """`kdbatch init`."""
     path = Path("kdbatch.toml")
-    seen = detect_site()
-    write_config(path, seen)
-    names = ", ".join(partition.name for partition in seen.partitions)
-    print_line(
-        f"{path} is written"
-        + (f"; SLURM's partitions here: {names}" if names else "; no SLURM was seen here")
-    )
-    print_line("Look at it, then: kdbatch doctor")
+    site = detect_site()
+    write_config(path, site)
+    names = ", ".join(partition.name for partition in site.partitions)
+    slurm = f"SLURM's partitions here: {names}" if names else "no SLURM was found here"
+    print_line(f"{path} is written; {slurm}")
+    print_line("Check its values, then type: kdbatch doctor")
 
 
 def doctor(*, submit: bool) -> int:
     """`kdbatch doctor`. Exit code 1 where something would make runs fail."""
     config = load_config()
-    slurm = queue_kind() == "slurm"
-    if submit and not slurm:
+    has_slurm = queue_kind() == "slurm"
+    if submit and not has_slurm:
         raise UserError(
-            "doctor --submit: there is no sbatch here, so no node to ask. Leave --submit out."
+            "doctor --submit: there is no sbatch here, so no node to check. Leave --submit out."
         )
-    findings = []
-    for finding in run_checks(config):
-        findings.append(finding)
-        _print_finding(finding)
+    num_bad = sum(_print_finding(finding) for finding in run_checks(config))
     if submit:
-        from kdbatch.launch.node_check import (
-            await_node_check,
-            submit_node_check,
-        )  # submitit, as above
-
-        probe = submit_node_check(config)
-        print_line(
-            f"a probe of two minutes is job {probe.job_id}; waiting for it, Ctrl-C leaves it (scancel {probe.job_id} ends it)"
-        )
-        for finding in await_node_check(probe, config, log=print_line):
-            findings.append(finding)
-            _print_finding(finding)
-    elif slurm:
+        num_bad += _check_node(config)
+    elif has_slurm:
         print_line("What a node offers, in the image: kdbatch doctor --submit")
-    num_bad = sum(finding.severity == "bad" for finding in findings)
-    print_line(
-        f"{plural(num_bad, 'thing')} would make runs fail"
-        if num_bad
-        else "nothing was found that would make runs fail"
-    )
+    if num_bad:
+        print_line(f"{plural(num_bad, 'thing')} would make runs fail")
+    else:
+        print_line("nothing was found that would make runs fail")
     return 1 if num_bad else 0
+
+
+def _check_node(config: Config) -> int:
+    """Submit the probe and print its findings; returns how many are bad."""
+    from kdbatch.launch.node_check import (  # submitit, as in _submit_slurm
+        await_node_check,
+        submit_node_check,
+    )
+
+    probe = submit_node_check(config)
+    print_line(
+        f"a probe of two minutes is job {probe.job_id}; waiting for it. "
+        f"Ctrl-C leaves it in the queue, scancel {probe.job_id} ends it"
+    )
+    findings = await_node_check(probe, config, log=print_line)
+    return sum(_print_finding(finding) for finding in findings)
+
+
+def _print_finding(finding: Finding) -> bool:
+    """Print one line; returns whether the finding is bad."""
+    print_line(f"{finding.severity:4}  {finding.subject}: {finding.message}")
+    return finding.severity == "bad"
 
 
 def _check_files(files: tuple[Path, ...]) -> tuple[Path, ...]:
@@ -208,81 +194,89 @@ def _check_files(files: tuple[Path, ...]) -> tuple[Path, ...]:
     return files
 
 
-def _print_finding(finding: Finding) -> None:
-    print_line(f"{finding.severity:4}  {finding.subject}: {finding.message}")
+def _print_excluded(excluded: FailedExcluded, files: tuple[Path, ...]) -> None:
+    for row in excluded.failed:
+        print_line(f"left out: {row.run_id} {row.title} failed before: {row.reason}")
+    if excluded.failed:
+        waiting = f" and {len(excluded.waiting)} that wait for them" if excluded.waiting else ""
+        command = " ".join(("kdbatch submit", *map(str, files), "--retry-failed"))
+        print_line(
+            f"Left out {plural(len(excluded.failed), 'run')} that failed before{waiting}. "
+            f"Try them again: {command}"
+        )
 
 
 def _submit_local(plan: Plan, config: Config, jobs: int) -> int:
-    with watch_runs() as tell:
-        outcome = run_locally(plan, config=config, jobs=jobs or default_jobs(), progress=tell)
+    with watch_runs() as show:
+        outcome = run_locally(plan, config=config, jobs=jobs or default_jobs(), progress=show)
     for row in outcome.rows:
         if row.state in ("failed", "blocked"):
             print_line(f"{row.state}: {row.run_id} {row.title}: {row.reason}")
     print_line(f"{plural(len(outcome.rows), 'run')}: {outcome.summary}")
     if outcome.complete:
         print_line("Next: kdbatch report")
-    return 0 if outcome.complete else 130 if outcome.interrupted else 1
+        return 0
+    return 130 if outcome.interrupted else 1
 
 
 def _submit_slurm(plan: Plan, config: Config, *, select: Callable[[Plan], Plan]) -> None:
-    from kdbatch.launch.slurm.submit import (
-        submit_arrays,
-    )  # submitit, which takes longer to import than status to answer
+    # submitit, which takes longer to import than status takes to answer
+    from kdbatch.launch.slurm.submit import submit_arrays
 
     submitted = submit_arrays(plan, config=config, select=select)
     kinds = {p.run.id: p.run.recipe.kind for p in plan.runs}
-    arrays = Counter(
-        (job_id.partition("_")[0], kinds[run_id]) for run_id, job_id in submitted.items()
-    )
-    for (number, kind), num in arrays.items():
-        print_line(f"job {number}: {num} x {kind}")
-    print_line(
-        f"{plural(len(submitted), 'run')} handed to SLURM. Watch them: kdbatch status --watch"
-    )
+    sizes: Counter[tuple[str, str]] = Counter()
+    for run_id, job_id in submitted.items():
+        sizes[job_id.partition("_")[0], kinds[run_id]] += 1
+    for (number, kind), size in sizes.items():
+        print_line(f"job {number}: {size} x {kind}")
+    num_runs = plural(len(submitted), "run")
+    print_line(f"{num_runs} handed to SLURM. Watch them: kdbatch status --watch")
 
 
 def _watch(config: Config, jobs: JobsCache) -> None:
-    """Until nothing moves any more, or Ctrl-C."""
-    with suppress(KeyboardInterrupt), watch_runs() as tell:
+    """Show the runs until none of them moves any more, or until Ctrl-C."""
+    with suppress(KeyboardInterrupt), watch_runs() as show:
         while True:
             rows = load_run_rows(config.runs_dir, live=jobs.live())
-            tell(rows)
+            show(rows)
             if not any(row.state in MOVING for row in rows):
                 return
             time.sleep(WATCH_SECONDS)
 
 
 def _load_rows(config: Config, queue: QueueKind) -> tuple[RunRow, ...]:
-    return load_run_rows(
-        config.runs_dir, live={job.id for job in queued_jobs()} if queue == "slurm" else None
-    )
+    live = {job.id for job in queued_jobs()} if queue == "slurm" else None
+    return load_run_rows(config.runs_dir, live=live)
 
 
 def _is_over(config: Config, folder: RunFolder, jobs: JobsCache) -> bool:
-    """A run that was stopped may go on, unless SLURM says that no job of it is left."""
+    """Whether a run's log is complete. A stopped run may go on, unless SLURM has no job of it."""
     live = jobs.live()
     (row,) = load_run_rows(config.runs_dir, live=live, only=folder)
-    return row.state not in (*MOVING, *(("stopped",) if live is None else ()))
+    may_go_on = row.state == "stopped" and live is None
+    return row.state not in MOVING and not may_go_on
 
 
-def _print_next_command(rows: Iterable[RunRow]) -> None:
-    """The command that a person needs now."""
-    states = [row.state for row in rows]
+def _print_next_command(rows: Sequence[RunRow]) -> None:
+    """Print the command that helps now."""
     if failed := next((row for row in rows if row.state == "failed"), None):
         print_line(
-            f"Why one failed: kdbatch logs {failed.run_id}. Try failed ones again: kdbatch submit FILE --retry-failed"
+            f"Why one failed: kdbatch logs {failed.run_id}. "
+            "Try failed ones again: kdbatch submit FILE --retry-failed"
         )
-    if any(state in ("planned", "lost", "stopped", "damaged") for state in states):
+    if any(row.state in ("planned", "lost", "stopped", "damaged") for row in rows):
         print_line(
-            "Runs that nobody works on go on with the command that submitted them: kdbatch submit FILE"
+            "Runs that no process works on go on with the command that submitted them: "
+            "kdbatch submit FILE"
         )
-    if states and all(state == "done" for state in states):
+    if rows and all(row.state == "done" for row in rows):
         print_line("Next: kdbatch report")
 
 
 def _run_ids(text: str, *, profile: str, config: Config) -> tuple[str, ...]:
+    """The runs of an experiment's file, or the one run whose id begins with `text`."""
     if text.endswith((".yaml", ".yml")) or Path(text).is_file():
-        return tuple(
-            p.run.id for p in make_plan((Path(text),), profile=profile, config=config).runs
-        )
+        plan = make_plan((Path(text),), profile=profile, config=config)
+        return tuple(p.run.id for p in plan.runs)
     return (find_run(config.runs_dir, text).id,)

@@ -1,4 +1,4 @@
-"""`kdbatch doctor`: finds what would make runs fail later; its one write, a lock file, is removed."""
+"""`kdbatch doctor`: finds what would make runs fail later, and changes nothing."""
 
 import json
 import platform

@@ -1,4 +1,4 @@
-"""Leaves runs that failed before out of a plan: without --retry-failed they are not started again."""
+"""Leaves runs that failed before out of a plan, as they are only started with --retry-failed."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace

@@ -84,8 +84,8 @@ def follow(folder: RunFolder, *, start: int, is_over: Callable[[], bool]) -> Ite
 
 
 def read_end(path: Path, *, whole: bool) -> tuple[int, str]:
-    """The size of a file, and its last TAIL_BYTES or the `whole` of it as text; 0 and "" where there
-    is no file.
+    """The size of a file, and its last TAIL_BYTES or the `whole` of it as text; 0 and "" where
+    there is no file.
     """
     if not path.exists():
         return 0, ""

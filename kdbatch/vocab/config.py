@@ -12,8 +12,7 @@ from kdbatch.vocab.recipes import RECIPE_KINDS
 from kdbatch.vocab.runs import Cache, Resources, Retries, check_minimum
 
 SHARD = "shard"
-"""The key under [resources] for one element of `kdbatch shard --slurm`; the others are kinds of run.
-"""
+"""The key under [resources] for an element of `kdbatch shard --slurm`; others are kinds of run."""
 
 SHARD_RESOURCES = Resources(gpus=0, cpus=8, minutes=480, memory_gb=16)
 """The defaults of [resources.shard]: transcoding uses no GPU."""

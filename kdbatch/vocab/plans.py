@@ -1,4 +1,4 @@
-"""A Plan and its records: what an experiment declares, and which run has which role in which case."""
+"""Plans: what an experiment declares, which run has which role in which case, waves of runs."""
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -69,8 +69,8 @@ class Map:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """Run `run_id` has the role `role` (T1, student, labels_only, map:...) in `case` (axis -> value)
-    with `seed`.
+    """Run `run_id` has the role `role` (T1, student, labels_only, map:...) in `case` (axis ->
+    value) with `seed`.
     """
 
     role: str

@@ -11,8 +11,8 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.parse import parse
 
 Cause = Literal["timeout", "preemption", "node_failure", "crash", "requeue", "asked"]
-"""How an attempt ended that was interrupted; see retry_policy.py. `asked`: by a signal from a person
-or from a scheduler that gave no reason.
+"""How an attempt ended that was interrupted; see retry_policy.py. `asked`: by a signal from a
+person or from a scheduler that gave no reason.
 """
 
 RunState = Literal[

@@ -230,7 +230,7 @@ def test_the_commands_as_they_are_typed(slurm, world):
         "cancel", folders["b"].id, "--all=false", folders["c"].id, folders["other"].id
     )
     assert "No job of these runs" in kdbatch("cancel", folders["b"].id)
-    assert "say what to cancel" in kdbatch("cancel", code=2)
+    assert "name what to cancel" in kdbatch("cancel", code=2)
 
 
 def test_status_and_logs_show_what_the_files_say_while_slurm_does_not_answer(slurm, world):

@@ -1,4 +1,4 @@
-"""The command that starts Python where a run's packages are: bare, or in the image of `[container]`.
+"""The command that starts Python with a run's packages: bare, or in the image of `[container]`.
 
 No shell stands between the scheduler and the container, and none inside it: a signal goes to the
 container's own process, which forwards it to Python once, and Python's exit code comes back

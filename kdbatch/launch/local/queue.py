@@ -1,4 +1,4 @@
-"""The local queue's state: which runs wait, run or have ended, and what follows from an exit code."""
+"""The state of the local queue: which runs wait, run or have ended, and what follows from it."""
 
 import dataclasses
 import time
@@ -202,15 +202,15 @@ class LocalQueue:
         self._rows[run_id] = self._row(run_id)
 
     def _reason_of_worker(self, run_id: str) -> str:
-        """The reason that the worker of this attempt wrote for its failure; empty if it wrote none."""
+        """The reason that this attempt's worker wrote for its failure; empty if it wrote none."""
         status = load_status(self._folders[run_id].status)
         if status is None or status.heartbeat_at < self._started_at[run_id]:
             return ""
         return status.reason if status.state in ("failed", "blocked") else ""
 
     def _fail(self, run_id: str, reason: str) -> None:
-        """End a run as failed. Where its worker could not write that into status.json, it is written
-        here, for every reader of the folder.
+        """End a run as failed. Where its worker could not write that into status.json, it is
+        written here, for every reader of the folder.
         """
         folder = self._folders[run_id]
         if not self._reason_of_worker(run_id) and not is_held(folder.lock):

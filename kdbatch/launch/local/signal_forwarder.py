@@ -1,7 +1,7 @@
 """Forwards signals from the local queue to a container, and ends the container with the queue.
 
-The kernel signals a child when its parent dies only if no process in between changes credentials, as
-a container runtime does. `python -m kdbatch.launch.local.signal_forwarder COMMAND...` exits with
+The kernel signals a child when its parent dies only if no process in between changes credentials,
+as a container runtime does. `python -m kdbatch.launch.local.signal_forwarder COMMAND...` exits with
 the command's code, or with 128 plus the number of the signal that ended it.
 """
 

@@ -1,4 +1,4 @@
-"""How a job ended whose worker cannot report it: from its script's notes (job.sh), or the accounting."""
+"""Why a job ended whose worker cannot report it: from its script, or from the accounting."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -82,8 +82,8 @@ def _treatment(rule: ExitRule) -> tuple[str, bool]:
 
 
 def _section(name: str, **values: str) -> Iterator[str]:
-    """The lines of a section of job.sh, with `values` for its words in __...__; without comments and
-    without lines that are then empty.
+    """The lines of a section of job.sh, with `values` for its words in __...__; without comments
+    and without lines that are then empty.
     """
     template = TEMPLATE.read_text(encoding="utf-8")
     sections = re.split(r"^#: section (\w+).*\n", template, flags=re.MULTILINE)

@@ -1,8 +1,9 @@
-"""`sbatch.json`: the journal of one sbatch and its runs, so that a submit may be killed at any moment.
+"""`sbatch.json`: the journal of each sbatch and its runs, for submits that are interrupted.
 
-It is written before sbatch is called and again after each step that follows. Arrays are submitted
-held. One whose number was never written has not run, and the next submit, which knows it by its
-name, cancels it; one that was written but not released is released.
+A submit may be killed at any moment. The journal is written before sbatch is called and again after
+each step that follows. Arrays are submitted held. One whose number was never written has not run,
+and the next submit, which knows it by its name, cancels it; one that was written but not released
+is released.
 """
 
 import dataclasses
@@ -65,8 +66,8 @@ def save_sbatch(folder: Path, sbatch: Sbatch) -> None:
 
 
 def load_sbatches(journal_dir: Path) -> dict[Path, Sbatch]:
-    """Every sbatch of the journal by its folder, in the order of their calls. A damaged entry is left
-    out.
+    """Every sbatch of the journal by its folder, in the order of their calls. A damaged entry is
+    left out.
     """
     entries: dict[Path, Sbatch] = {}
     for path in journal_dir.glob("*/sbatch.json"):
@@ -87,8 +88,8 @@ def last_submissions(journal_dir: Path) -> dict[str, Submission]:
 
 
 def live_jobs(journal_dir: Path, keys: Iterable[str]) -> dict[str, str]:
-    """The job ids, by key, of the keys whose last submission is still in the queue. squeue is called
-    only if there was a submission.
+    """The job ids, by key, of the keys whose last submission is still in the queue. squeue is
+    called only if there was a submission.
 
     Raises:
         UserError: squeue does not answer.

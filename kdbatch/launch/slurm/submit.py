@@ -101,8 +101,8 @@ def sbatch_parameters(
 
 
 def gpu_flag(resources: Resources, *, site: Site) -> dict[str, str]:
-    """`--gres=gpu:TYPE:N` or `--gpus-per-node=TYPE:N`, as the site wants it; nothing for a run without
-    a GPU.
+    """`--gres=gpu:TYPE:N` or `--gpus-per-node=TYPE:N`, as the site wants it; nothing for a run
+    without a GPU.
     """
     if not resources.gpus:
         return {}
@@ -206,8 +206,8 @@ def _call_sbatch(
 
 
 def _submit_array(array: Array, *, config: Config, jobs: dict[str, str]) -> dict[str, str]:
-    """Submit one array. Its folder has no job id in its name, so that it exists before the first job
-    can start.
+    """Submit one array. Its folder has no job id in its name, so that it exists before the first
+    job can start.
     """
     folders = {run_id: (config.runs_dir / run_id).resolve() for run_id in array.run_ids}
     return submit_targets(

@@ -1,4 +1,4 @@
-"""What submitit pickles and a node calls: short strings that mean the same in any Python or image."""
+"""What submitit pickles and a node calls: strings that mean the same in any Python or image."""
 
 from dataclasses import dataclass
 
