@@ -111,7 +111,7 @@ class Commands:
                 dataset, shards_dir=config.shards_dir, processes=processes, progress=show
             )
         folder = config.shards_dir / dataset
-        print_line(f"{dataset}: {count} videos in {folder}/ are as written, and all decode.")
+        print_line(f"{dataset}: {count} videos in {folder}/ are what was written, and all decode.")
 
     @command
     def plan(self, *files: Path, profile: str = "paper") -> None:
