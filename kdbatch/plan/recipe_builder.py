@@ -14,7 +14,8 @@ from kdbatch.vocab.backbones import BACKBONE_SPECS, Backbone
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.plans import Map
 from kdbatch.vocab.recipes import (
-    TEACHER_WEIGHTINGS,
+    NO_WEIGHTING,
+    WEIGHTING_NAMES,
     Compare,
     Distill,
     Evaluation,
@@ -128,10 +129,10 @@ class RecipeBuilder:
         )
 
     def _check_weighting(self, spec: StudentSpec, role: str) -> None:
-        if spec.teachers and spec.weighting == "none":
+        if spec.teachers and spec.weighting == NO_WEIGHTING:
             raise UserError(
                 f"{self.where}: {role}.weighting: none is for a student without teachers. "
-                f"Write one of: {', '.join(TEACHER_WEIGHTINGS)}."
+                f"Write one of: {', '.join(WEIGHTING_NAMES)}."
             )
         if spec.weighting == "ae-kd" and len(spec.teachers) > MAX_AE_KD_TEACHERS:
             raise UserError(

@@ -5,7 +5,7 @@ from typing import Literal
 
 from kdbatch.base.errors import UserError
 from kdbatch.vocab.plans import Claim, Map, Table
-from kdbatch.vocab.recipes import Distill, WeightingName
+from kdbatch.vocab.recipes import Distill, check_weighting
 from kdbatch.vocab.tasks import Complexity
 
 Probe = Literal["retrieval", "linear"]
@@ -48,12 +48,15 @@ class StudentSpec:
     backbone: str
     target: str
     teachers: tuple[str, ...]
-    weighting: WeightingName = Distill.weighting
+    weighting: str = Distill.weighting
     temperature: float = Distill.temperature
     hard_weight: float = Distill.hard_weight
     soft_weight: float = Distill.soft_weight
     max_teacher_weight: float = Distill.max_teacher_weight
     feature_weight: float = Distill.feature_weight
+
+    def __post_init__(self) -> None:
+        check_weighting(self.weighting)
 
 
 @dataclass(frozen=True, kw_only=True)

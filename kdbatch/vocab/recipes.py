@@ -1,9 +1,10 @@
 """Recipes: everything that can change the numbers a run measures, and nothing else."""
 
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal
 
 from kdbatch.base.errors import UserError
+from kdbatch.base.lookup import lookup
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.shards import Subset
 from kdbatch.vocab.tasks import TASKS, PretextTask
@@ -11,10 +12,20 @@ from kdbatch.vocab.views import View
 
 RECIPE_VERSION = 3  # raise it when the same recipe starts to give other numbers
 
-WeightingName = Literal["none", "equal", "ae-kd", "ca-mkd"]
-"""How teachers are weighted (run/train/weighting.py); "none" is for students without teachers."""
+WEIGHTING_NAMES = (
+    "equal",
+    "ae-kd",
+    "ca-mkd",
+)
+"""How teachers can be weighted; the functions are in run/train/weighting.py."""
 
-TEACHER_WEIGHTINGS = tuple(name for name in get_args(WeightingName) if name != "none")
+NO_WEIGHTING = "none"
+"""The weighting of a student without teachers."""
+
+
+def check_weighting(name: str) -> None:
+    """Raise a UserError with the known names if there is no such weighting."""
+    lookup(dict.fromkeys((NO_WEIGHTING, *WEIGHTING_NAMES)), name, where="weighting")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +173,7 @@ class Distill:
     evaluation: Evaluation
     selection: Selection | None = None
     teacher_views: int = 0
-    weighting: WeightingName = "ae-kd"
+    weighting: str = "ae-kd"
     temperature: float = 4.0
     hard_weight: float = 1.0
     soft_weight: float = 0.9
@@ -171,6 +182,7 @@ class Distill:
     dropout: float = 0.5
 
     def __post_init__(self) -> None:
+        check_weighting(self.weighting)
         if self.feature_weight < 0 or (self.feature_weight and self.weighting != "ca-mkd"):
             raise UserError(
                 f"feature_weight: found {self.feature_weight:g} with weighting {self.weighting}. "
@@ -191,7 +203,7 @@ class Distill:
         """
         return replace(
             self,
-            weighting="none",
+            weighting=NO_WEIGHTING,
             temperature=1.0,
             soft_weight=0.0,
             max_teacher_weight=1.0,

@@ -132,4 +132,8 @@ def _bounds(num: int, cap: float) -> tuple[Tensor, Tensor]:
     return free_SM, fixed_SM
 
 
-WEIGHTINGS: dict[str, Weighting] = {"equal": equal, "ae-kd": ae_kd, "ca-mkd": ca_mkd}
+WEIGHTINGS: dict[str, Weighting] = {
+    "equal": equal,
+    "ae-kd": ae_kd,
+    "ca-mkd": ca_mkd,
+}

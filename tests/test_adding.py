@@ -1,0 +1,82 @@
+"""The page that shows how to add a thing is followed word for word, and what it adds is run."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.inputs import JOBS
+from support.page_edits import apply_page
+
+from kdbatch.base.progress import silent
+from kdbatch.shard.toy.size import SIZES
+from kdbatch.shard.toy.write import write_toy
+
+ROOT = JOBS.parent
+PAGE = (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project with every example of the page."""
+    root = tmp_path_factory.mktemp("extended")
+    ignore = shutil.ignore_patterns("__pycache__")
+    for name in ("kdbatch", "jobs"):
+        shutil.copytree(ROOT / name, root / name, ignore=ignore)
+    apply_page(PAGE, root)
+    return root
+
+
+@pytest.fixture
+def kdbatch(extended: Path, tmp_path: Path) -> Run:
+    """Calls a command of the extended copy in a folder of its own."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "PYTHON"))}
+    environment = kept | {"PYTHONPATH": str(extended), "OMP_NUM_THREADS": "1"}
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "kdbatch", *words]
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+        )
+
+    return run
+
+
+def test_the_page_adds_one_of_each_kind(extended: Path) -> None:
+    added = {
+        str(path.relative_to(extended))
+        for path in extended.rglob("*.*")
+        if path.is_file() and not (ROOT / path.relative_to(extended)).exists()
+    }
+    added = {name for name in added if "__pycache__" not in name}
+    assert {Path(name).parts[-2] for name in added} == {"models", "tasks", "datasets", "jobs"}
+
+
+def test_a_name_that_was_not_added_is_refused_with_the_known_ones(kdbatch: Run) -> None:
+    done = kdbatch("shard", "gesture")
+    assert done.returncode == 2 and "Did you mean 'gestures'" in done.stderr, done
+
+
+@pytest.mark.slow
+def test_what_the_page_adds_is_planned_trained_and_reported(
+    kdbatch: Run, extended: Path, tmp_path: Path
+) -> None:
+    write_toy(tmp_path / "toys", processes=1, progress=silent, size=SIZES["small"])
+    root = tmp_path / "toys" / "ucf101" / "UCF-101"
+    assert root.is_dir()
+    experiment = str(extended / "jobs" / "arrow_of_time.yaml")
+    for words in (
+        ("shard", "gestures", f"--root={root}"),
+        ("plan", experiment, "--profile=micro"),
+        ("submit", experiment, "--profile=micro", "--local", "--jobs=2"),
+        ("report", "--complete"),
+        ("weigh",),
+    ):
+        done = kdbatch(*words)
+        assert done.returncode == 0, (words, done.stdout, done.stderr)
+    report = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    assert "T1 arrow of time" in report and "Gestures" in report
