@@ -1,6 +1,4 @@
-"""The kinds of run on real videos, in this process: what they leave, and that no interruption
-changes it.
-"""
+"""The stages on real videos, in this process: their results, which no interruption changes."""
 
 import itertools
 import shutil
@@ -13,7 +11,7 @@ import polars as pl
 import pytest
 import torch
 from safetensors.torch import load_file
-from support import targets as world
+from support import targets
 
 from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.report.build import build_report
@@ -29,7 +27,7 @@ from kdbatch.run.main import main
 from kdbatch.run.models import build_backbone
 from kdbatch.vocab.metrics import Metric
 from kdbatch.vocab.plans import Plan, save_record
-from kdbatch.vocab.recipes import Retrieve
+from kdbatch.vocab.recipes import Distill, Finetune, Retrieve, Schedule
 from kdbatch.vocab.retry_policy import EXIT_DONE, EXIT_STOPPED, EXIT_USER
 from kdbatch.vocab.runs import Run, RunFolder
 from kdbatch.vocab.shards import Subset
@@ -38,17 +36,15 @@ from kdbatch.vocab.views import THREE_CROPS
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.xdist_group("target"),
-]  # one worker trains the runs that all tests look at
+]  # one worker trains the runs that all tests use
 
 
 class Killed(BaseException):
-    """What a process feels of SIGKILL: nothing after it."""
+    """Stands for SIGKILL: no code of the run handles it."""
 
 
 class StopAfter(StopSignal):
-    """Asks to stop, or kills, when it has been looked at `num_checks` times; the loop looks once per
-    step.
-    """
+    """Requests a stop, or kills, at check `num_checks` + 1; training checks once per step."""
 
     def __init__(self, num_checks: int, *, kill: bool) -> None:
         self.num_checks, self.kill = num_checks, kill
@@ -65,7 +61,7 @@ class StopAfter(StopSignal):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("target")
-    world.write_world(path)
+    targets.write_world(path)
     return path
 
 
@@ -73,8 +69,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def plan(folder: Path) -> Iterator[Plan]:
     """The plan, all of whose runs are done."""
     threads = torch.get_num_threads()
-    plan = world.plan_of(folder)
-    world.run_all(folder, plan)
+    plan = targets.plan_of(folder)
+    targets.run_all(folder, plan)
     yield plan
     torch.set_num_threads(threads)
 
@@ -82,6 +78,11 @@ def plan(folder: Path) -> Iterator[Plan]:
 def _run(plan: Plan, role: str) -> Run:
     (run_id,) = {cell.run_id for cell in plan.records[0].cells if cell.role == role}
     return next(item.run for item in plan.runs if item.run.id == run_id)
+
+
+def _schedule(run: Run) -> Schedule:
+    assert isinstance(run.recipe, Finetune | Distill)
+    return run.recipe.schedule
 
 
 def _measured(folder: Path, run: Run) -> dict[str, float]:
@@ -240,10 +241,7 @@ def test_the_kept_epoch_is_the_first_of_the_best_and_the_test_split_is_read_with
             .sort("step")
         )
         scores = curve["value"].to_list()
-        assert (
-            len(scores) == run.recipe.schedule.epochs
-            and max(scores) * 100 == found["held_out_top1"]
-        )  # type: ignore[union-attr]
+        assert len(scores) == _schedule(run).epochs and max(scores) * 100 == found["held_out_top1"]
         assert found["best_epoch"] == 1 + scores.index(max(scores))
         rows = read_predictions(folder / "runs", [run.id]).frame
         right = sum(
@@ -261,19 +259,19 @@ def test_what_is_exported_is_that_epochs_weights_and_not_the_last(
     """
     student = _run(plan, "labels_only")
     still = {"decay": "steps", "milestones": (), "warmup_epochs": 0.0}
-    long = world.with_recipe(
-        student, schedule=world.changed(student.recipe.schedule, epochs=6, **still)
-    )  # type: ignore[union-attr]
-    places = {}
-    for run in (long, world.with_recipe(long, selection=None)):
-        places[run.id] = world.prepare(apart, run)
-        assert main([str(places[run.id].path)], stop=StopSignal()) == EXIT_DONE
+    long = targets.with_recipe(
+        student, schedule=targets.changed(_schedule(student), epochs=6, **still)
+    )
+    folders = {}
+    for run in (long, targets.with_recipe(long, selection=None)):
+        folders[run.id] = targets.prepare(apart, run)
+        assert main([str(folders[run.id].path)], stop=StopSignal()) == EXIT_DONE
     best = int(_measured(apart, long)["best_epoch"])
     assert best < 6
-    short = world.with_recipe(long, schedule=world.changed(long.recipe.schedule, epochs=best))  # type: ignore[union-attr]
-    place = world.prepare(apart, short)
-    assert main([str(place.path)], stop=StopSignal()) == EXIT_DONE
-    assert sha256_of(place.model) == sha256_of(places[long.id].model)
+    short = targets.with_recipe(long, schedule=targets.changed(_schedule(long), epochs=best))
+    run_folder = targets.prepare(apart, short)
+    assert main([str(run_folder.path)], stop=StopSignal()) == EXIT_DONE
+    assert sha256_of(run_folder.model) == sha256_of(folders[long.id].model)
 
 
 @pytest.mark.parametrize("kill", [True, False], ids=["killed", "stopped"])
@@ -282,37 +280,37 @@ def test_a_student_interrupted_anywhere_ends_with_the_same_weights(
     folder: Path, plan: Plan, apart: Path, num_checks: int, kill: bool
 ) -> None:
     student = _run(plan, "student")
-    place = world.prepare(apart, student)
+    run_folder = targets.prepare(apart, student)
     if kill:
         with pytest.raises(Killed):
-            main([str(place.path)], stop=StopAfter(num_checks, kill=True))
-        assert place.teacher_outputs.stat().st_size > 0
+            main([str(run_folder.path)], stop=StopAfter(num_checks, kill=True))
+        assert run_folder.teacher_outputs.stat().st_size > 0
     else:
-        assert main([str(place.path)], stop=StopAfter(num_checks, kill=False)) == EXIT_STOPPED
-        assert place.checkpoint.exists()
-    assert main([str(place.path)], stop=StopSignal()) == EXIT_DONE
+        assert main([str(run_folder.path)], stop=StopAfter(num_checks, kill=False)) == EXIT_STOPPED
+        assert run_folder.checkpoint.exists()
+    assert main([str(run_folder.path)], stop=StopSignal()) == EXIT_DONE
     unbroken = RunFolder(folder / "runs" / student.id)
-    assert sha256_of(place.model) == sha256_of(unbroken.model)
-    assert place.predictions.read_bytes() == unbroken.predictions.read_bytes()
+    assert sha256_of(run_folder.model) == sha256_of(unbroken.model)
+    assert run_folder.predictions.read_bytes() == unbroken.predictions.read_bytes()
     of_machine = ("clips_per_second", "train_seconds", "data_wait_share", "max_memory")
     same = [n for n in _measured(folder, student) if n not in of_machine]
     assert [_measured(apart, student)[n] for n in same] == [
         _measured(folder, student)[n] for n in same
     ]
-    assert not place.teacher_outputs.exists()
+    assert not run_folder.teacher_outputs.exists()
 
 
 def test_lost_teacher_outputs_cost_time_and_change_nothing(
     folder: Path, plan: Plan, apart: Path
 ) -> None:
     student = _run(plan, "student")
-    place = world.prepare(apart, student)
-    assert main([str(place.path)], stop=StopAfter(4, kill=False)) == EXIT_STOPPED
-    raw = bytearray(place.teacher_outputs.read_bytes())
+    run_folder = targets.prepare(apart, student)
+    assert main([str(run_folder.path)], stop=StopAfter(4, kill=False)) == EXIT_STOPPED
+    raw = bytearray(run_folder.teacher_outputs.read_bytes())
     raw[: len(raw) // 2] = bytes(len(raw) // 2)
-    place.teacher_outputs.write_bytes(raw)
-    assert main([str(place.path)], stop=StopSignal()) == EXIT_DONE
-    assert sha256_of(place.model) == sha256_of(RunFolder(folder / "runs" / student.id).model)
+    run_folder.teacher_outputs.write_bytes(raw)
+    assert main([str(run_folder.path)], stop=StopSignal()) == EXIT_DONE
+    assert sha256_of(run_folder.model) == sha256_of(RunFolder(folder / "runs" / student.id).model)
 
 
 def test_remembering_teachers_changes_the_weights_by_rounding_alone(
@@ -324,12 +322,14 @@ def test_remembering_teachers_changes_the_weights_by_rounding_alone(
     student = _run(plan, "student")
     heads = []
     for num_views, parents in ((0, student.parents), (1, student.parents), (0, ())):
-        schedule = world.changed(student.recipe.schedule, epochs=1)  # type: ignore[union-attr]
-        run = world.changed(
-            world.with_recipe(student, selection=None, teacher_views=num_views, schedule=schedule),
+        schedule = targets.changed(_schedule(student), epochs=1)
+        run = targets.changed(
+            targets.with_recipe(
+                student, selection=None, teacher_views=num_views, schedule=schedule
+            ),
             parents=parents,
         )
-        assert main([str(world.prepare(apart, run).path)], stop=StopSignal()) == EXIT_DONE
+        assert main([str(targets.prepare(apart, run).path)], stop=StopSignal()) == EXIT_DONE
         heads.append(_weights(apart, run)["fc.weight"])
     rounding, teaching = (float((heads[0] - other).abs().max()) for other in heads[1:])
     assert 0 < rounding < 2e-3 and teaching > 10 * rounding
@@ -339,12 +339,18 @@ def test_a_student_whose_maps_are_taught_leaves_a_student_and_no_embedding(
     plan: Plan, apart: Path
 ) -> None:
     student = _run(plan, "student")
-    run = world.with_recipe(student, teacher_views=0, feature_weight=50.0)
-    place = world.prepare(apart, run)
-    assert main([str(place.path)], stop=StopAfter(3, kill=False)) == EXIT_STOPPED
-    assert main([str(place.path)], stop=StopSignal()) == EXIT_DONE
-    assert _weights(apart, run).keys() == load_file(place.parent(student.parents[0]).model).keys()
-    curve = read_curves(place.path.parent, [run.id]).frame.filter(name="feature")["value"].to_list()
+    run = targets.with_recipe(student, teacher_views=0, feature_weight=50.0)
+    run_folder = targets.prepare(apart, run)
+    assert main([str(run_folder.path)], stop=StopAfter(3, kill=False)) == EXIT_STOPPED
+    assert main([str(run_folder.path)], stop=StopSignal()) == EXIT_DONE
+    assert (
+        _weights(apart, run).keys() == load_file(run_folder.parent(student.parents[0]).model).keys()
+    )
+    curve = (
+        read_curves(run_folder.path.parent, [run.id])
+        .frame.filter(name="feature")["value"]
+        .to_list()
+    )
     assert len(curve) == 3 and min(curve) > 0
 
 
@@ -384,8 +390,8 @@ def test_a_teacher_of_other_classes_is_refused(plan: Plan, apart: Path) -> None:
     teacher = RunFolder(apart / "runs" / student.parents[1])
     facts = load_json(teacher.done)
     write_json(teacher.done, facts | {"classes": facts["classes"][::-1]})
-    place = world.prepare(apart, student)
-    assert main([str(place.path)], stop=StopSignal()) == EXIT_USER
-    reason = load_json(place.status)["reason"]
+    run_folder = targets.prepare(apart, student)
+    assert main([str(run_folder.path)], stop=StopSignal()) == EXIT_USER
+    reason = load_json(run_folder.status)["reason"]
     first, last = facts["classes"][0], facts["classes"][-1]
     assert f"{teacher.id}: this teacher's class 0 is {last}, its student's is {first}" in reason

@@ -66,7 +66,7 @@ def compute_gradients(
 
     Returns the loss, the norm of the gradient, the metrics of the steps, and `stop`, which is above
     0 where any rank was asked to stop. All of them stay on the device and travel in the one
-    all-reduce of the gradients. That follows the backward pass instead of overlapping with it,
+    all-reduce of the gradients, which follows the backward pass instead of overlapping with it,
     because steps call several networks in their own order, and only 0.06 GB are sent.
     """
     model.zero_grad(set_to_none=True)
