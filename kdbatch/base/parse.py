@@ -132,7 +132,7 @@ def _tag(choices: tuple[Any, ...]) -> str:
 def _tagged(choices: tuple[Any, ...], raw: Mapping[Any, Any], where: str, *, tag: str) -> Any:
     """Parse the one choice that `raw` names.
 
-    So an error inside is reported at its own place, and not as a failure of every choice.
+    So an error inside is reported with its own field, and not as a failure of every choice.
     """
     by_value = {typing.get_args(_fields(choice)[0][tag])[0]: choice for choice in choices}
     if tag not in raw:

@@ -1,4 +1,4 @@
-"""Builds shards: tars of videos, a record beside each tar, and `index.json`.
+"""Builds shards: tars of videos, a record of each tar, and `index.json`.
 
 `vocab/shards.py` describes these files.
 """

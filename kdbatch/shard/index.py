@@ -1,4 +1,4 @@
-"""Writes `index.json` and `rejected.parquet` from the records beside the tars.
+"""Writes `index.json` and `rejected.parquet` from the records of the shards.
 
 Both files are functions of the records alone, so builders that finish together write equal bytes.
 """

@@ -52,7 +52,7 @@ def test_subsets_are_prefixes_cut_into_shards_without_gaps(
         for n in (small, large)
     ]
     places = [
-        [place for shard in range(plan.num_shards) for place in plan.positions_of(shard)]
+        [position for shard in range(plan.num_shards) for position in plan.positions_of(shard)]
         for plan in plans
     ]
     assert places[1][: len(places[0])] == places[0] == list(range(plans[0].num_positions))
@@ -132,13 +132,14 @@ def test_a_stored_label_split_or_group_that_the_lists_contradict_is_an_error(
 ) -> None:
     plan = _plan(toys, tmp_path, subset="5")
     build_from_plan(plan, progress=silent)
-    place = next(place for place, source in enumerate(plan.order) if source.label == 0)
+    position = next(i for i, source in enumerate(plan.order) if source.label == 0)
     order = [
-        replace(source, **change) if i == place else source for i, source in enumerate(plan.order)
+        replace(source, **change) if i == position else source
+        for i, source in enumerate(plan.order)
     ]
     with pytest.raises(
         UserError,
-        match=f"lists in .* changed since: {order[place].key} was stored with another label",
+        match=f"lists in .* changed since: {order[position].key} was stored with another label",
     ):
         replace(plan, order=order).missing_shards()
 

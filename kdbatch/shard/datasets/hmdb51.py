@@ -36,13 +36,7 @@ def read_hmdb51(root: Path, part: str) -> Listing:
     folder = find_folder(root, "hmdb51_org", layout=layout)
     layout = "HMDB51's splits: <class>_test_split1.txt, ..."
     lists = find_folder(root, "testTrainMulti_7030_splits", layout=layout)
-    suffix = "_test_split1.txt"
-    classes = tuple(sorted(path.name.removesuffix(suffix) for path in lists.glob(f"*{suffix}")))
-    if not classes:
-        raise UserError(
-            f"{lists}: there is no list file <class>_test_split1.txt in it. "
-            "Unpack HMDB51's test_train_splits there."
-        )
+    classes = _list_classes(lists)
     videos: list[ListedVideo] = []
     unlisted: list[Path] = []
     for label, name in enumerate(classes):
@@ -64,6 +58,18 @@ def read_hmdb51(root: Path, part: str) -> Listing:
         videos=with_unique_keys(videos, where=folder),
         notes=unlisted_note(folder, unlisted),
     )
+
+
+def _list_classes(lists: Path) -> tuple[str, ...]:
+    """The classes that have a list of the first fold, sorted."""
+    suffix = "_test_split1.txt"
+    classes = tuple(sorted(path.name.removesuffix(suffix) for path in lists.glob(f"*{suffix}")))
+    if not classes:
+        raise UserError(
+            f"{lists}: there is no list file <class>{suffix} in it. "
+            "Unpack HMDB51's test_train_splits there."
+        )
+    return classes
 
 
 def _match_files(files: dict[str, list[str]], folder: Path) -> tuple[dict[str, Path], list[Path]]:

@@ -26,14 +26,10 @@ _LAYOUT = (
 def read_k400(root: Path, part: str) -> Listing:
     """List a part of Kinetics-400; a label is the rank of a class name among the sorted names.
 
-    Two layouts are read:
-        `<part>/<class>/<youtube-id>_<start>_<end>.mp4`, where the folder of a class may have `_`
-        for spaces.
-        Flat `<part>/*.mp4` and `annotations/<part>.csv` (label, youtube_id, time_start, time_end,
-        split), as CVDF mirrors it.
-
-    Every copy lacks the videos that YouTube had lost when it was made: they are counted in a note,
-    not rejected.
+    The layout is `<part>/<class>/<youtube-id>_<start>_<end>.mp4`, with `_` or spaces in the names
+    of class folders; or flat `<part>/*.mp4` with `annotations/<part>.csv` (label, youtube_id,
+    time_start, time_end, split), as CVDF mirrors it. A note counts the listed videos that are
+    missing: no copy has those that YouTube had lost before.
 
     Raises:
         UserError: neither layout is there, or a CSV list is damaged.
