@@ -17,7 +17,7 @@ from kdbatch.result.write import Measure
 from kdbatch.run.checkpoint import load_weights
 from kdbatch.run.cka.compare import compare
 from kdbatch.run.context import RunContext
-from kdbatch.run.data.batches import Batch, StoredVideo, TrainingBatches, load_videos
+from kdbatch.run.data.batches import Batch, SampleClips, StoredVideo, TrainingBatches, load_videos
 from kdbatch.run.data.sampling import ClipRequest, random_clip
 from kdbatch.run.evaluation.best_epoch import BestEpoch, hold_out
 from kdbatch.run.evaluation.evaluate import evaluate, evaluate_teacher_ensemble
@@ -37,9 +37,6 @@ from kdbatch.vocab.recipes import Distill, Finetune, Pretrain
 from kdbatch.vocab.runs import Assignment, RunFolder
 from kdbatch.vocab.shards import load_index
 from kdbatch.vocab.views import View
-
-SampleClips = Callable[[Any, np.random.Generator], tuple[list[ClipRequest], dict[str, np.ndarray]]]
-"""Chosen videos and a generator -> one request per clip, and arrays for the batch's `extra`."""
 
 ClassifierStep = Callable[[Batch, torch.Tensor, torch.Tensor], StepOutput]
 """A batch, its clips (B, C, T, H, W) and labels (B) -> the output of the step."""
