@@ -1,3 +1,3 @@
-"""kdbatch: what does a small video network learn from an ensemble of self-supervised teachers?"""
+"""Distillation from ensembles of self-supervised video networks, from raw videos to claims."""
 
 __version__ = "0.2.0"

@@ -153,8 +153,8 @@ def _partition(partition: Partition, config: Config) -> Iterator[Finding]:
 
 
 def _interruptions(config: Config, settings: dict[str, str]) -> Iterator[Finding]:
-    """What happens to a run that must stop: which processes get the signal, and how long the run
-    has to save its progress.
+    """Check how a run is stopped: which processes get the signal, and how long the run has to save
+    its progress.
     """
     tracking = settings.get("ProctrackType", "")
     if tracking.endswith("linuxproc") and config.container.image:

@@ -1,4 +1,4 @@
-"""What `submit` would do, in plain lines; nothing is written or started."""
+"""Describes in lines what `submit` would do; nothing is written or started."""
 
 from collections.abc import Iterator
 
@@ -35,7 +35,7 @@ def describe_launch(plan: Plan, *, config: Config, queue: QueueKind) -> list[str
 
 
 def describe_resources(resources: Resources) -> str:
-    """What a run requests, in words: 1 GPU, 8 CPU, 64 GB, 24:00 h."""
+    """The resources that a run requests, in words: 1 GPU, 8 CPU, 64 GB, 24:00 h."""
     hours, minutes = divmod(resources.minutes, 60)
     nodes = f"{resources.nodes} nodes of " if resources.nodes > 1 else ""
     per_node = f"{resources.gpus} GPU, {resources.cpus} CPU, {resources.memory_gb} GB"

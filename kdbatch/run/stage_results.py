@@ -30,7 +30,7 @@ def pretext_measures(
     ]
 
 
-def write_results(
+def write_run_results(
     context: RunContext, module: nn.Module, measures: list[Measure], trained: TrainingResult
 ) -> StageFacts:
     """Write weights, rows and curves, on rank 0."""

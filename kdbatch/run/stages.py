@@ -24,7 +24,7 @@ from kdbatch.run.evaluation.evaluate import evaluate, evaluate_teacher_ensemble
 from kdbatch.run.evaluation.retrieve import retrieve
 from kdbatch.run.models import Classifier, build_backbone
 from kdbatch.run.rng import seed_for
-from kdbatch.run.stage_results import pretext_measures, write_results
+from kdbatch.run.stage_results import pretext_measures, write_run_results
 from kdbatch.run.tasks import PRETEXTS
 from kdbatch.run.train.feature_match import FeatureMatcher, feature_match_step
 from kdbatch.run.train.loop import train
@@ -68,7 +68,7 @@ def pretrain(recipe: Pretrain, assignment: Assignment, context: RunContext) -> S
     )
     chance = pretext.chance_accuracy(task, source.clips_per_batch)
     measures = pretext_measures(trained, chance, num_short, subset=recipe.data.title)
-    return write_results(context, model.get_submodule("backbone"), measures, trained)
+    return write_run_results(context, model.get_submodule("backbone"), measures, trained)
 
 
 def finetune(recipe: Finetune, assignment: Assignment, context: RunContext) -> StageFacts:
@@ -202,7 +202,7 @@ def _train_classifier(
         shards_dir=shards_dir,
         context=context,
     )
-    facts = write_results(context, model, [*measures, *extra], result)
+    facts = write_run_results(context, model, [*measures, *extra], result)
     return replace(facts, classes=classes)
 
 

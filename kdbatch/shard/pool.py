@@ -55,7 +55,7 @@ def map_parallel(
 
 
 def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and end with it instead of waiting for jobs for ever."""
+    """Leave Ctrl-C to the parent, and end with it instead of waiting for jobs without end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None and parent.pid is not None:

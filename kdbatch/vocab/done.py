@@ -34,7 +34,7 @@ class Provenance:
 
 @dataclass(frozen=True, kw_only=True)
 class StageFacts:
-    """What a stage reports about its run besides rows; None or empty where a stage has no such fact.
+    """Facts that a stage reports about its run besides rows; None or empty where it has none.
 
     `classes` are the class names in label order. `num_layers` are the two sides of a CKA map.
     """

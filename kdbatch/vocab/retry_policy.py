@@ -27,7 +27,7 @@ RetryLimit = Literal["total", "startup", "none"]
 
 @dataclass(frozen=True, kw_only=True)
 class ExitRule:
-    """What an exit code means, and what follows where the worker itself cannot count.
+    """The meaning of an exit code, and the retry limit that holds where the worker cannot count.
 
     `pattern` is the code, or several in the language of the shell's `case`. `limit` is how often
     the job's script starts the job again: `total` and `startup` are those of `Retries`, `none` is
@@ -159,7 +159,7 @@ START_VARIABLES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """What a worker is given about its start, in environment variables.
+    """Facts about a worker's start that it is given in environment variables.
 
     By the job's script: `job` is its id, 41 or 41_3; `restart` counts the starts before this one.
     `ends_at` is its time limit in seconds since 1970, 0 for none; SIGUSR2 comes `signal_seconds`

@@ -44,7 +44,7 @@ def check_minimum(instance: object, **minimum: int) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What a run requests of each of its nodes; it has one process per GPU, or one without GPUs.
+    """A run's request to each of its nodes; it has one process per GPU, or one without GPUs.
 
     Resources are not part of a run's id, as they do not change its numbers, with one exception:
     RSPNet and TDL on more than two GPUs normalise keys in smaller groups (run/tasks/momentum.py).

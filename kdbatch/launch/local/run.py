@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import FrameType
 
 from kdbatch.base.errors import UserError
-from kdbatch.launch.local.queue import LocalQueue
+from kdbatch.launch.local.local_queue import LocalQueue
 from kdbatch.launch.local.worker import worker_command
 from kdbatch.launch.machine import visible_gpus
 from kdbatch.launch.run_folders import write_runs

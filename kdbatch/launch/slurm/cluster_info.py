@@ -1,4 +1,4 @@
-"""The cluster, as a login node sees it: partitions and SLURM's settings, as far as it answers."""
+"""The cluster as a login node sees it: partitions and settings of SLURM, where it answers."""
 
 import re
 from dataclasses import dataclass

@@ -113,8 +113,8 @@ def run_command(
 
 
 def output_or_nothing(*command: str, seconds: float = 30.0) -> str:
-    """What a command prints; nothing where it is missing, fails or hangs, for questions that may
-    all go unanswered.
+    """The output of a command; empty where it is missing, fails or hangs. For questions that may
+    go unanswered.
     """
     try:
         return run_command(*command, once=True, seconds=seconds)

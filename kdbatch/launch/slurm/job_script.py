@@ -2,7 +2,7 @@
 
 The worker saves its progress and exits with 85; the script on the host then puts the job back into
 the queue. It cannot be done from inside: an image has no scontrol, nor SLURM's configuration and
-keys. A helper script beside every image could ask the host; the exit code needs none. The script
+keys. A helper script in every image could ask the host; the exit code needs none. The script
 goes on only when the last process of the step has ended, which srun's --kill-on-bad-exit ensures.
 """
 

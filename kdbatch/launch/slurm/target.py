@@ -1,4 +1,4 @@
-"""What submitit pickles and a node calls: strings that mean the same in any Python or image."""
+"""The callable that submitit pickles for a node: strings that any Python or image can read."""
 
 from dataclasses import dataclass
 

@@ -104,7 +104,7 @@ def split_by_distance(value_LL: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def best_segments(residual_LL: np.ndarray) -> tuple[tuple[int, ...], float]:
     """First layers of the contiguous segments with the largest sum of residuals, and that sum.
 
-    Of equal sums, the one with the fewest segments.
+    Where sums are equal, the cut with the fewest segments is returned.
     """
     gain_LL = _segment_sums(residual_LL)
     best_KL, cut_KL = _partition(gain_LL[None])

@@ -1,4 +1,4 @@
-"""What dominates a self map: the layers' first principal components, and clips of high norm.
+"""Causes of a self map: the layers' first principal components, and clips of high norm.
 
 Axes: n clips per batch, L layers. Nguyen et al. 2022, arXiv:2202.07184: where many layers are
 alike, they share a dominant first principal component, which a few inputs of large norm make. So

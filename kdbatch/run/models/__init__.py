@@ -1,6 +1,6 @@
 """The networks of the study: one file and one line of BACKBONES for each.
 
-What a plan knows of them is in vocab/backbones.py.
+The facts that a plan needs about them are in vocab/backbones.py.
 """
 
 from collections.abc import Callable

@@ -14,7 +14,7 @@ from kdbatch.run.models.network import VideoBackbone, scaled_channels
 GROUPS = 3
 STEM = 48
 # Channels and number of units of each stage; its first unit halves T, H and W.
-STAGES = ((480, 4), (960, 8), (1920, 4))
+STAGE_SHAPES = ((480, 4), (960, 8), (1920, 4))
 
 
 class ShuffleUnit(nn.Module):
@@ -81,7 +81,7 @@ def shufflenet_2x(*, width: float) -> VideoBackbone:
         "conv1": nn.Sequential(stem, nn.BatchNorm3d(in_channels), nn.ReLU()),
         "maxpool": nn.MaxPool3d(3, stride=2, padding=1),
     }
-    for stage, (channels, num_units) in enumerate(STAGES, start=1):
+    for stage, (channels, num_units) in enumerate(STAGE_SHAPES, start=1):
         out_channels = scaled_channels(
             channels, width, multiple=4 * GROUPS
         )  # a quarter of them is grouped too
@@ -91,7 +91,7 @@ def shufflenet_2x(*, width: float) -> VideoBackbone:
         in_channels = out_channels
     units = tuple(
         f"layer{stage}.{i}"
-        for stage, (_, num_units) in enumerate(STAGES, start=1)
+        for stage, (_, num_units) in enumerate(STAGE_SHAPES, start=1)
         for i in range(num_units)
     )
     return VideoBackbone(layers, stem=("conv1", "maxpool"), units=units, feature_dim=in_channels)

@@ -89,7 +89,7 @@ def build_model(task: TDL, make_backbone: MakeBackbone, group: ProcessGroup) -> 
 def mix_in_frame(clip_BCTHW: Tensor, frame_B: Tensor, share_B: Tensor) -> Tensor:
     """Temporal-consistent augmentation: (1 - share) * every frame + share * one frame of the clip.
 
-    That frame is the same for all frames of a clip. Differences between frames keep their direction
+    The mixed-in frame is the same for all frames of a clip. Differences between frames keep their direction
     and shrink by 1 - share; what does not move gets stronger. Section 3.2 of the source, and its
     code TC/gen_positive.py.
     """

@@ -1,4 +1,4 @@
-"""What every pretext task has in common: its specification, and shared augmentations and checks."""
+"""The specification of a pretext task, and augmentations and checks that tasks share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ Complexity = Literal[1, 2, 3]
 
 
 class PretextParameters(Protocol):
-    """What every task's dataclass of parameters has; its fields are hashed into run ids."""
+    """The members of every task's dataclass of parameters; its fields are hashed into run ids."""
 
     @property
     def name(self) -> str: ...
