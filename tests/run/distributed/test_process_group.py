@@ -30,7 +30,7 @@ from kdbatch.run.distributed.sync_layers import (
     synchronize_layers,
 )
 from kdbatch.run.heartbeat import StatusReporter, Stopped, StopSignal
-from kdbatch.run.main import _failed, main
+from kdbatch.run.main import _exit_code_of, main
 from kdbatch.run.models import BACKBONES, Classifier, build_backbone
 from kdbatch.run.tasks import PRETEXTS
 from kdbatch.run.train.optim import compute_gradients
@@ -260,7 +260,7 @@ def _stop(group: ProcessGroup, folder: Path) -> bool:
     ) as pulse:
         if group.is_rank0:
             time.sleep(0.1)  # it saves
-        _failed(RunFolder(folder), pulse, group, Stopped())
+        _exit_code_of(Stopped(), RunFolder(folder), pulse, group)
         status = load_status(folder / "status.json")
     return status is not None and status.state == "stopped"
 
