@@ -106,10 +106,11 @@ class Config:
     datasets: dict[str, DatasetFolder] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        kinds = (*RECIPE_KINDS, SHARD)
         for kind in self.resources:
-            if kind not in (*RECIPE_KINDS, SHARD):
+            if kind not in kinds:
                 raise UserError(
-                    f"resources.{kind}: no such kind of run. Kinds: {', '.join((*RECIPE_KINDS, SHARD))}."
+                    f"resources.{kind}: no such kind of run. Kinds: {', '.join(kinds)}."
                 )
 
     @property

@@ -73,7 +73,7 @@ def plannable(sharded, in_tmp: Path) -> Path:
         (("bench", "data", "--videos=nowhere"), "nowhere: holds no video"),
     ],
 )
-def test_a_slip_is_one_line_and_exit_2_and_nothing_is_written(
+def test_a_mistake_is_one_line_and_exit_code_2_and_nothing_is_written(
     plannable: Path, words: tuple[str, ...], says: str
 ) -> None:
     before = sorted(plannable.rglob("*"))
@@ -84,7 +84,7 @@ def test_a_slip_is_one_line_and_exit_2_and_nothing_is_written(
     assert sorted(plannable.rglob("*")) == before
 
 
-def test_a_folder_that_cannot_be_made_is_one_line_and_exit_2(plannable: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_one_line_and_exit_code_2(plannable: Path) -> None:
     (plannable / "runs").touch()
     done = kdbatch("submit", SUBSET_SIZE, "--profile=toy", "--local", cwd=plannable)
     assert done.returncode == 2 and re.fullmatch(

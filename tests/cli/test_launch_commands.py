@@ -8,6 +8,7 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.inputs import JOBS
@@ -28,13 +29,13 @@ from kdbatch.launch.slurm.commands import JobsCache, queued_jobs
 from kdbatch.launch.slurm.submissions import last_submissions, load_sbatches
 from kdbatch.launch.slurm.submit import submit_arrays
 from kdbatch.vocab.runs import RunFolder
-from kdbatch.vocab.status import Status, save_status
+from kdbatch.vocab.status import RunState, Status, save_status
 
 SHAPE = {"a": (), "b": ("a",), "c": ("b",), "other": ()}
 
 
 @pytest.fixture
-def world(tmp_path, monkeypatch):
+def study(tmp_path, monkeypatch):
     """A study in the current folder whose runs are only written."""
     monkeypatch.chdir(tmp_path)
     plan, config = plan_of(SHAPE), config_in(tmp_path)
@@ -58,31 +59,31 @@ def kdbatch(*words: str, code: int = 0) -> str:
     return done.stdout + done.stderr
 
 
-def say(folder: RunFolder, state: str, **more) -> None:
+def write_status(folder: RunFolder, state: RunState, **more: Any) -> None:
     save_status(folder.status, Status(state=state, heartbeat_at=time.time(), **more))
 
 
-def test_a_failed_run_and_its_descendants_are_set_aside_and_nothing_else(world):
-    plan, config, folders = world
-    say(folders["a"], "failed", reason="ValueError: no")
-    aside = exclude_failed(plan, load_run_rows(config.runs_dir))
-    assert [row.reason for row in aside.failed] == ["ValueError: no"]
-    assert aside.waiting == (folders["b"].id, folders["c"].id)
-    assert [p.title for p in aside.plan.runs] == ["other"] and [
-        w.run_ids for w in aside.plan.waves
+def test_a_failed_run_and_its_descendants_are_excluded_and_nothing_else(study):
+    plan, config, folders = study
+    write_status(folders["a"], "failed", reason="ValueError: no")
+    excluded = exclude_failed(plan, load_run_rows(config.runs_dir))
+    assert [row.reason for row in excluded.failed] == ["ValueError: no"]
+    assert excluded.waiting == (folders["b"].id, folders["c"].id)
+    assert [p.title for p in excluded.plan.runs] == ["other"] and [
+        w.run_ids for w in excluded.plan.waves
     ] == [(folders["other"].id,)]
 
 
-def test_what_was_stopped_lost_or_blocked_is_not_set_aside(world):
-    plan, config, folders = world
-    say(folders["a"], "stopped")
-    say(folders["b"], "blocked", reason="parent is not done")
+def test_stopped_lost_and_blocked_runs_are_not_excluded(study):
+    plan, config, folders = study
+    write_status(folders["a"], "stopped")
+    write_status(folders["b"], "blocked", reason="parent is not done")
     save_status(folders["other"].status, Status(state="running", heartbeat_at=1.0))
     assert exclude_failed(plan, load_run_rows(config.runs_dir)).plan == plan
 
 
-def test_a_failed_run_that_is_tried_again_takes_its_children_along(world):
-    plan, config, _ = world
+def test_a_failed_run_that_is_tried_again_takes_its_children_along(study):
+    plan, config, _ = study
     act(plan, config, "a", exit=1, reason="no luck")
     assert run_locally(plan, config=config, jobs=1, command=STAND_IN).count("blocked") == 2
     act(plan, config, "a")
@@ -90,8 +91,8 @@ def test_a_failed_run_that_is_tried_again_takes_its_children_along(world):
 
 
 @pytest.mark.parametrize("cut", [11, 5])
-def test_a_run_is_found_by_the_beginning_of_its_id(world, cut):
-    _, config, folders = world
+def test_a_run_is_found_by_the_beginning_of_its_id(study, cut):
+    _, config, folders = study
     assert (
         find_run(config.runs_dir, folders["a"].id[:cut])
         == folders["a"]
@@ -103,13 +104,13 @@ def test_a_run_is_found_by_the_beginning_of_its_id(world, cut):
     ("words", "says"),
     [("r", "4 runs begin so"), ("zz", "no run in .* begins so"), ("", "no run in")],
 )
-def test_a_beginning_of_none_or_several_is_a_slip(world, words, says):
+def test_a_beginning_of_no_run_or_of_several_is_an_error(study, words, says):
     with pytest.raises(UserError, match=says):
-        find_run(world[1].runs_dir, words)
+        find_run(study[1].runs_dir, words)
 
 
-def test_logs_show_the_last_lines_and_else_what_the_job_said(world):
-    _, config, folders = world
+def test_logs_show_the_last_lines_or_else_those_of_the_job(study):
+    _, config, folders = study
     submitted(config, folders["a"].id)
     (submissions_dir(config.runs_dir) / "41" / "41_0_log.err").write_text("FATAL: no such image\n")
     assert read_last_lines(config.runs_dir, folders["a"], num_lines=5).lines == (
@@ -121,9 +122,9 @@ def test_logs_show_the_last_lines_and_else_what_the_job_said(world):
     assert read_last_lines(config.runs_dir, folders["b"], num_lines=2).lines == ()
 
 
-def test_following_gives_each_line_once_until_the_run_is_over(world, monkeypatch):
+def test_following_gives_each_line_once_until_the_run_is_over(study, monkeypatch):
     monkeypatch.setattr("kdbatch.launch.logs.POLL_SECONDS", 0.0)
-    log = world[2]["a"].log
+    log = study[2]["a"].log
     log.write_text("seen before\n")
     added = iter(["one\nt", "wo\n", "", "the rest"])
 
@@ -135,11 +136,11 @@ def test_following_gives_each_line_once_until_the_run_is_over(world, monkeypatch
             file.write(more)
         return False
 
-    assert "\n".join(follow(world[2]["a"], start=12, is_over=is_over)) == "one\ntwo\nthe rest"
+    assert "\n".join(follow(study[2]["a"], start=12, is_over=is_over)) == "one\ntwo\nthe rest"
 
 
-def test_cancel_takes_what_is_asked_for_and_no_more(slurm, world):
-    plan, config, folders = world
+def test_cancel_takes_the_named_runs_and_no_others(slurm, study):
+    plan, config, folders = study
     submit_arrays(plan, config=config)
     with (slurm / "queue").open("a") as queue:
         queue.write("7|somebody-elses|PENDING|None\n")
@@ -155,8 +156,8 @@ def test_cancel_takes_what_is_asked_for_and_no_more(slurm, world):
     } == {"planned"}
 
 
-def test_cancel_also_takes_what_a_killed_submit_left_behind(slurm, world):
-    plan, config, _ = world
+def test_cancel_also_takes_the_jobs_of_a_killed_submit(slurm, study):
+    plan, config, _ = study
     submit_arrays(plan, config=config)
     name = next(iter(load_sbatches(submissions_dir(config.runs_dir)).values())).name
     (slurm / "queue").write_text(f"50_0|{name}|PENDING|JobHeldUser\n")
@@ -168,17 +169,17 @@ def test_cancel_also_takes_what_a_killed_submit_left_behind(slurm, world):
     assert queued_jobs() == ()
 
 
-def test_a_run_of_a_local_queue_is_named_with_its_process(world):
-    _, config, folders = world
-    say(folders["a"], "running", host="laptop", pid=17)
+def test_a_run_of_a_local_queue_is_named_with_its_process(study):
+    _, config, folders = study
+    write_status(folders["a"], "running", host="laptop", pid=17)
     with hold_lock(folders["a"].lock):
         assert cancel_runs(config.runs_dir, None).local == {folders["a"].id: "process 17 on laptop"}
 
 
-def test_a_requeued_job_waits_for_its_next_start(world):
-    _, config, folders = world
+def test_a_requeued_job_waits_for_its_next_start(study):
+    _, config, folders = study
     submitted(config, folders["a"].id, folders["other"].id, at=1.0)
-    say(folders["a"], "stopped", reason="was preempted; progress is saved", job="41_0")
+    write_status(folders["a"], "stopped", reason="was preempted; progress is saved", job="41_0")
     save_status(folders["other"].status, Status(state="running", heartbeat_at=2.0, job="41_1"))
     rows = {row.title: row for row in load_run_rows(config.runs_dir, live={"41_0", "41_1"})}
     assert (rows["a"].state, rows["a"].reason) == (
@@ -196,12 +197,13 @@ def test_a_requeued_job_waits_for_its_next_start(world):
     } | {"other": "lost"}
 
 
-def test_the_accounting_says_why_a_job_is_gone(slurm, world, monkeypatch):
-    _, config, folders = world
+def test_the_reason_why_a_job_is_gone_comes_from_the_accounting(slurm, study, monkeypatch):
+    _, config, folders = study
     submitted(config, *(folders[name].id for name in "abc"))
     monkeypatch.setenv("SACCT_FORMAT", "user")
     (slurm / "sacct").write_text(
-        "#!/bin/bash\n[ -n \"$SACCT_FORMAT\" ] && exit 1\nprintf '41_0|OUT_OF_MEMORY\\n41_1|CANCELLED by 7\\n'\n"
+        '#!/bin/bash\n[ -n "$SACCT_FORMAT" ] && exit 1\n'
+        "printf '41_0|OUT_OF_MEMORY\\n41_1|CANCELLED by 7\\n'\n"
     )
     (slurm / "sacct").chmod(0o755)
     rows = {row.title: row for row in load_run_rows(config.runs_dir, live=set())}
@@ -216,15 +218,17 @@ def test_the_accounting_says_why_a_job_is_gone(slurm, world, monkeypatch):
     )
 
 
-def test_the_commands_as_they_are_typed(slurm, world):
-    plan, config, folders = world
+def test_the_commands_as_they_are_typed(slurm, study):
+    plan, config, folders = study
     submit_arrays(plan, config=config)
     folders["a"].log.write_text("hello\n")
-    say(folders["a"], "failed", reason="no luck")
+    write_status(folders["a"], "failed", reason="no luck")
     assert "hello" in kdbatch("logs", folders["a"].id[:6], "-f")
-    told = kdbatch("status", "--watch=false")
+    output = kdbatch("status", "--watch=false")
     assert (
-        f"{folders['a'].id}\tfailed" in told and "kdbatch logs" in told and "--retry-failed" in told
+        f"{folders['a'].id}\tfailed" in output
+        and "kdbatch logs" in output
+        and "--retry-failed" in output
     )
     assert "3 jobs cancelled" in kdbatch(
         "cancel", folders["b"].id, "--all=false", folders["c"].id, folders["other"].id
@@ -233,11 +237,11 @@ def test_the_commands_as_they_are_typed(slurm, world):
     assert "name what to cancel" in kdbatch("cancel", code=2)
 
 
-def test_status_and_logs_show_what_the_files_say_while_slurm_does_not_answer(slurm, world):
-    plan, config, folders = world
+def test_status_and_logs_come_from_the_files_while_slurm_does_not_answer(slurm, study):
+    plan, config, folders = study
     submit_arrays(plan, config=config)
     folders["a"].log.write_text("hello\n")
-    say(folders["a"], "running", job="41_0", step=3, num_steps=9)
+    write_status(folders["a"], "running", job="41_0", step=3, num_steps=9)
     (slurm / "squeue_fails").write_text(
         "slurm_load_jobs error: Unable to contact slurm controller\n"
     )
@@ -246,36 +250,38 @@ def test_status_and_logs_show_what_the_files_say_while_slurm_does_not_answer(slu
         (("logs", folders["a"].id), "hello"),
     ):
         (slurm / "squeue.txt").unlink(missing_ok=True)
-        told = kdbatch(*words)
+        output = kdbatch(*words)
         assert (
-            shown in told and told.count("SLURM does not answer") == 1 and "scontrol ping" in told
+            shown in output
+            and output.count("SLURM does not answer") == 1
+            and "scontrol ping" in output
         )
         assert len((slurm / "squeue.txt").read_text().splitlines()) == 1
 
 
-def test_who_looks_often_asks_slurm_seldom(slurm):
+def test_a_watcher_calls_squeue_seldom(slurm):
     jobs = JobsCache(warn=print)
     (slurm / "queue").write_text("41_0\n")
     assert [jobs.live(), jobs.live()] == [{"41_0"}] * 2
     assert len((slurm / "squeue.txt").read_text().splitlines()) == 1
 
 
-def test_following_a_run_that_was_cancelled_ends(slurm, world):
-    _, config, folders = world
+def test_following_a_run_that_was_cancelled_ends(slurm, study):
+    _, config, folders = study
     submitted(config, folders["a"].id)
     folders["a"].log.write_text("hello\n")
-    say(folders["a"], "stopped", reason="was asked to stop", job="41")
+    write_status(folders["a"], "stopped", reason="was asked to stop", job="41")
     assert "hello" in kdbatch("logs", folders["a"].id, "-f")
 
 
-def test_submit_tells_of_each_array_not_of_each_run(slurm, sharded, in_tmp):
+def test_submit_prints_a_line_per_array_and_not_per_run(slurm, sharded, in_tmp):
     sharded(k400=240_000, ucf101=13_320, hmdb51=6766)
-    said = kdbatch("submit", str(JOBS / "subset_size.yaml"), "--profile=toy").splitlines()
+    output = kdbatch("submit", str(JOBS / "subset_size.yaml"), "--profile=toy").splitlines()
     assert (
-        said[0] == "job 41: 4 x pretrain"
-        and said[-1] == "19 runs handed to SLURM. Watch them: kdbatch status --watch"
+        output[0] == "job 41: 4 x pretrain"
+        and output[-1] == "19 runs handed to SLURM. Watch them: kdbatch status --watch"
     )
-    assert [line.split()[-1] for line in said[:-1]] == [
+    assert [line.split()[-1] for line in output[:-1]] == [
         "pretrain",
         "finetune",
         "distill",
@@ -297,7 +303,9 @@ def test_a_run_that_fails_while_another_shell_submits_is_left_out(
     @contextmanager
     def waiting(path):
         with hold_lock(path):
-            say(RunFolder(home.parent / failed), "failed", reason="no luck", job=submission.job_id)
+            write_status(
+                RunFolder(home.parent / failed), "failed", reason="no luck", job=submission.job_id
+            )
             yield
 
     monkeypatch.setattr(submit_module, "hold_lock", waiting)
@@ -308,8 +316,8 @@ def test_a_run_that_fails_while_another_shell_submits_is_left_out(
     )
 
 
-def test_watching_ends_when_nothing_moves(world):
-    plan, config, folders = world
+def test_watching_ends_when_no_run_moves(study):
+    plan, config, folders = study
     act(plan, config, "other", steps=40, step_seconds=0.05)
     worker = subprocess.Popen([*STAND_IN, str(folders["other"].path)])
     wait_until(folders["other"].status.exists)

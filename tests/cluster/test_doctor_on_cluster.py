@@ -1,4 +1,4 @@
-"""The doctor's probe: a job in the image that says what a node offers, and hears its signal once."""
+"""The doctor's probe: a job in the image that reports what a node offers and counts its signals."""
 
 from pathlib import Path
 

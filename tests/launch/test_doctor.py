@@ -24,7 +24,11 @@ from kdbatch.launch.slurm.commands import queued_jobs
 from kdbatch.vocab.config import Config, Container, DatasetFolder, Site
 from kdbatch.vocab.runs import Resources
 
-SINFO = "cpu*|1-00:00:00|(null)\ngpu|2-12:00:00|gpu:h200:8(S:0-1)\ngpu|2-12:00:00|gpu:a100:4\nall|infinite|gpu:2\n"
+SINFO = """cpu*|1-00:00:00|(null)
+gpu|2-12:00:00|gpu:h200:8(S:0-1)
+gpu|2-12:00:00|gpu:a100:4
+all|infinite|gpu:2
+"""
 SETTINGS = """Configuration data as of 2026-01-01T00:00:00
 KillWait                = 30 sec
 MaxArraySize            = 501
@@ -76,7 +80,7 @@ def test_partitions_are_read_with_their_limits_and_kinds_of_gpu(site):
     ("limit", "minutes"),
     [("infinite", 0), ("30:00", 30), ("2:30:00", 150), ("7-00:00:00", 10_080), ("n/a", 0)],
 )
-def test_a_time_limit_in_slurms_words(limit, minutes):
+def test_a_time_limit_in_the_notation_of_slurm(limit, minutes):
     assert parse_time_limit(limit) == minutes
 
 
@@ -86,7 +90,7 @@ def test_without_slurm_nothing_is_known(monkeypatch):
 
 
 @pytest.mark.parametrize("here", [True, False])
-def test_the_written_file_is_read_back_as_what_was_seen(site, tmp_path, monkeypatch, here):
+def test_the_written_file_has_the_detected_values(site, tmp_path, monkeypatch, here):
     seen = DetectedSite()
     if here:
         site("cgroup")
@@ -112,14 +116,14 @@ def test_the_written_file_is_read_back_as_what_was_seen(site, tmp_path, monkeypa
     }
 
 
-def test_a_file_that_is_there_is_left_alone(tmp_path):
+def test_an_existing_file_is_not_overwritten(tmp_path):
     (tmp_path / "kdbatch.toml").write_text("mine")
     with pytest.raises(UserError, match="exists already"):
         write_config(tmp_path / "kdbatch.toml", DetectedSite())
     assert (tmp_path / "kdbatch.toml").read_text() == "mine"
 
 
-def test_a_login_node_without_gpus_is_told_to_ask_for_the_partitions():
+def test_without_a_partition_a_gpu_is_the_default():
     assert "gpus = 1\n" in config_text(DetectedSite()) and 'gpu = "nv"' in config_text(
         DetectedSite()
     )
@@ -134,7 +138,7 @@ def test_a_site_that_fits_has_nothing_bad(site, tmp_path):
     assert any(line.startswith("accounting: no accounting") for line in told)
 
 
-def test_each_thing_that_would_fail_is_named_with_what_to_write(site, tmp_path):
+def test_each_problem_is_named_with_its_remedy(site, tmp_path):
     site("cgroup")
     config = config_in(tmp_path, site=Site(partition="gpu", gpu_type="h100"))
     config = replace(
@@ -190,7 +194,7 @@ def test_an_image_of_another_version_is_named(site, tmp_path):
 
 
 @pytest.mark.slow  # a worker's packages are imported
-def test_the_probe_answers_listens_for_one_signal_and_says_how_many_came(tmp_path):
+def test_the_probe_reports_and_counts_the_signals_that_it_gets(tmp_path):
     answer = tmp_path / "answer.json"
     probe = subprocess.Popen(
         [sys.executable, "-m", "kdbatch.run.node_probe", str(answer), str(tmp_path)]
@@ -205,7 +209,7 @@ def test_the_probe_answers_listens_for_one_signal_and_says_how_many_came(tmp_pat
     assert {finding.severity for finding in _findings(told, config)} == {"ok"}
 
 
-def test_the_probes_job_is_one_of_ours(slurm, tmp_path):
+def test_the_probes_job_has_our_name_and_reduced_resources(slurm, tmp_path):
     config = replace(
         config_in(tmp_path), resources={"pretrain": Resources(gpus=2, cpus=64, memory_gb=256)}
     )

@@ -17,7 +17,7 @@ def test_a_dry_run_writes_nothing(slurm, tmp_path):
     ).exists()
 
 
-def test_a_line_per_sbatch_says_size_resources_and_what_it_waits_for(slurm, tmp_path):
+def test_the_line_of_an_sbatch_has_its_size_resources_and_dependencies(slurm, tmp_path):
     first, each = describe_launch(plan_of(PAIRS), config=config_in(tmp_path), queue="slurm")
     name = first.split()[1]
     assert first == f"sbatch {name} array of 2, each 1 GPU, 4 CPU, 16 GB, 1:30 h"
@@ -30,7 +30,7 @@ def test_a_line_per_sbatch_says_size_resources_and_what_it_waits_for(slurm, tmp_
     assert "1 job, each" in both and both.endswith(f"; after 2 in {name.rstrip(':')}")
 
 
-def test_it_announces_what_submit_then_does(slurm, tmp_path):
+def test_a_dry_run_names_the_arrays_that_submit_makes(slurm, tmp_path):
     plan, config = plan_of(PAIRS), config_in(tmp_path)
     announced = [
         line.split()[1].rstrip(":") for line in describe_launch(plan, config=config, queue="slurm")

@@ -1,4 +1,4 @@
-"""What this machine is."""
+"""This machine: GPUs, cores, scheduler, and the environment of a worker."""
 
 import os
 
@@ -10,7 +10,8 @@ from kdbatch.launch.machine import default_jobs, num_cpus, queue_kind, visible_g
 @pytest.fixture
 def driver(tmp_path, monkeypatch):
     """A machine with two GPUs, one of them in slices."""
-    lines = "GPU 0: NVIDIA H200 (UUID: GPU-1)\\nGPU 1: NVIDIA H200 (UUID: GPU-2)\\n  MIG 1g.18gb Device 0: (UUID: MIG-3)\\n"
+    gpus = "GPU 0: NVIDIA H200 (UUID: GPU-1)\\nGPU 1: NVIDIA H200 (UUID: GPU-2)\\n"
+    lines = f"{gpus}  MIG 1g.18gb Device 0: (UUID: MIG-3)\\n"
     (tmp_path / "nvidia-smi").write_text(f"#!/bin/bash\nprintf '{lines}'\n")
     (tmp_path / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
@@ -24,19 +25,19 @@ def test_gpus_are_those_that_the_driver_lists(driver):
 @pytest.mark.parametrize(
     ("variable", "gpus"), [("2,3", ("2", "3")), ("GPU-1", ("GPU-1",)), ("", ()), ("-1", ())]
 )
-def test_the_environments_list_of_gpus_wins(driver, monkeypatch, variable, gpus):
+def test_the_environments_list_of_gpus_takes_precedence(driver, monkeypatch, variable, gpus):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
     assert visible_gpus() == gpus
     assert default_jobs() == (len(gpus) or num_cpus())
 
 
-def test_slurm_is_where_sbatch_is(slurm, monkeypatch):
+def test_the_queue_is_slurm_where_sbatch_is_a_command(slurm, monkeypatch):
     assert queue_kind() == "slurm"
     monkeypatch.setenv("PATH", "/nowhere")
     assert queue_kind() == "local"
 
 
-def test_workers_share_gpus_in_turn_and_threads_follow_the_device(monkeypatch):
+def test_workers_get_the_gpus_in_turn_and_threads_by_device(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert [
         worker_env(slot, jobs=3, gpus=("4", "6"), pid=1)["CUDA_VISIBLE_DEVICES"]
@@ -48,5 +49,5 @@ def test_workers_share_gpus_in_turn_and_threads_follow_the_device(monkeypatch):
     assert worker_env(0, jobs=1, gpus=(), pid=1)["OMP_NUM_THREADS"] == "7"
 
 
-def test_a_worker_knows_its_queue():
+def test_a_worker_gets_the_process_id_of_its_queue():
     assert worker_env(0, jobs=1, gpus=(), pid=os.getpid())["KDBATCH_PARENT_PID"] == str(os.getpid())

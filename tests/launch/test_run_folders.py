@@ -1,4 +1,4 @@
-"""What is written before anything starts."""
+"""The files that are written before anything starts."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ def test_a_worker_finds_its_run_its_shards_and_the_report_its_record(tmp_path):
     assert load_records(config.runs_dir) == plan.records
 
 
-def test_an_equal_file_is_left_alone_and_another_is_written(tmp_path):
+def test_an_equal_file_is_not_written_again_and_a_different_one_is(tmp_path):
     plan, config = plan_of({"a": ()}), config_in(tmp_path)
     write_runs(plan, config=config)
     path = RunFolder(config.runs_dir / ids(plan)["a"]).assignment
@@ -40,7 +40,7 @@ def test_an_equal_file_is_left_alone_and_another_is_written(tmp_path):
     )
 
 
-def test_a_damaged_file_is_written_anew(tmp_path):
+def test_a_damaged_file_is_replaced(tmp_path):
     plan, config = plan_of({"a": ()}), config_in(tmp_path)
     folder = RunFolder(config.runs_dir / ids(plan)["a"])
     folder.path.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What the files of run folders say."""
+"""The state of each run, from the files of its folder and of its job."""
 
 import dataclasses
 import json
@@ -31,7 +31,7 @@ NOW = Status(
 
 
 @pytest.fixture
-def world(tmp_path):
+def study(tmp_path):
     plan, config = plan_of({"a": (), "b": ("a",), "c": ("b",)}), config_in(tmp_path)
     write_runs(plan, config=config)
     return config.runs_dir, {
@@ -43,20 +43,22 @@ def states(runs_dir):
     return {row.title: row.state for row in load_run_rows(runs_dir)}
 
 
-def say(folder, **what):
+def write_status(folder, **what):
     save_status(folder.status, dataclasses.replace(NOW, heartbeat_at=time.time(), **what))
 
 
-def test_a_run_that_was_only_written_is_planned(world):
-    assert states(world[0]) == {"a": "planned", "b": "planned", "c": "planned"}
+def test_a_run_that_was_only_written_is_planned(study):
+    assert states(study[0]) == {"a": "planned", "b": "planned", "c": "planned"}
 
 
-def test_a_submitted_run_is_queued_until_it_speaks_and_again_when_submitted_again(world):
-    runs_dir, folders = world
+def test_a_submitted_run_is_queued_until_its_worker_writes_a_status_and_again_when_resubmitted(
+    study,
+):
+    runs_dir, folders = study
     config = config_in(runs_dir.parent)
     submitted(config, folders["a"].id, folders["b"].id)
     assert (load_run_rows(runs_dir)[0].state, load_run_rows(runs_dir)[0].job) == ("queued", "41_0")
-    say(folders["a"], state="failed")
+    write_status(folders["a"], state="failed")
     assert states(runs_dir)["a"] == "failed"
     submitted(config, folders["a"].id, number="42", at=time.time() + 1)
     assert states(runs_dir)["a"] == "queued"
@@ -65,23 +67,25 @@ def test_a_submitted_run_is_queued_until_it_speaks_and_again_when_submitted_agai
 @pytest.mark.parametrize(
     ("job", "ahead", "state"), [("41_0", 100, "failed"), ("40_0", -100, "queued")]
 )
-def test_whose_word_a_status_is_its_job_says_and_not_the_clock_of_a_node(world, job, ahead, state):
-    runs_dir, folders = world
+def test_a_status_belongs_to_the_job_that_it_names_whatever_the_clock_of_the_node(
+    study, job, ahead, state
+):
+    runs_dir, folders = study
     submitted(config_in(runs_dir.parent), folders["a"].id, folders["b"].id, at=time.time() + ahead)
-    say(folders["a"], state="failed", job=job)
+    write_status(folders["a"], state="failed", job=job)
     assert states(runs_dir)["a"] == state
 
 
-def test_what_a_local_queue_did_after_a_submission_is_not_laid_to_its_job(world):
-    runs_dir, folders = world
+def test_a_status_of_the_local_queue_is_not_explained_by_an_older_job(study):
+    runs_dir, folders = study
     submitted(config_in(runs_dir.parent), folders["a"].id, at=1.0)
     (submissions_dir(runs_dir) / "41" / "41.ended").write_text("0 1 out of memory\n")
     save_status(folders["a"].status, dataclasses.replace(NOW, heartbeat_at=2.0))
     assert load_run_rows(runs_dir, live=set())[0].state == "lost"
 
 
-def test_a_run_whose_job_left_the_queue_before_it_began_is_planned_again(world):
-    runs_dir, folders = world
+def test_a_run_whose_job_left_the_queue_before_it_began_is_planned_again(study):
+    runs_dir, folders = study
     config = config_in(runs_dir.parent)
     submitted(config, folders["a"].id)
     submitted(config, folders["b"].id, number="42")
@@ -91,10 +95,8 @@ def test_a_run_whose_job_left_the_queue_before_it_began_is_planned_again(world):
 
 
 @pytest.mark.parametrize("live", [None, set()])
-def test_a_run_whose_worker_ended_without_a_word_has_failed_and_names_the_log_that_tells_why(
-    world, live
-):
-    runs_dir, folders = world
+def test_a_run_whose_worker_ended_without_a_status_has_failed_and_names_its_log(study, live):
+    runs_dir, folders = study
     submitted(config_in(runs_dir.parent), *(folders[name].id for name in "abc"))
     job = submissions_dir(runs_dir) / "41"
     (job / "41_0.ended").write_text("0 2\n")
@@ -105,8 +107,8 @@ def test_a_run_whose_worker_ended_without_a_word_has_failed_and_names_the_log_th
     assert rows[0].reason == f"its job ended by itself (exit code 2); see {folders['a'].log}"
 
 
-def test_a_run_whose_job_may_have_been_put_back_is_queued_until_the_queue_says_otherwise(world):
-    runs_dir, folders = world
+def test_a_run_whose_job_may_be_requeued_is_queued_until_squeue_does_not_list_it(study):
+    runs_dir, folders = study
     submitted(config_in(runs_dir.parent), folders["a"].id, folders["b"].id)
     (submissions_dir(runs_dir) / "41" / "41_0.ended").write_text("0 255\n")
     assert [load_run_rows(runs_dir, live=live)[0].state for live in (None, {"41_0"}, set())] == [
@@ -116,9 +118,9 @@ def test_a_run_whose_job_may_have_been_put_back_is_queued_until_the_queue_says_o
     ]
 
 
-def test_a_running_run_says_how_far_it_is_and_when_it_may_end(world):
-    say(world[1]["a"])
-    row = load_run_rows(world[0])[0]
+def test_a_running_run_shows_its_progress_and_its_remaining_time(study):
+    write_status(study[1]["a"])
+    row = load_run_rows(study[0])[0]
     assert (row.state, row.step, row.num_steps, row.eta_seconds, row.metric) == (
         "running",
         10,
@@ -129,8 +131,8 @@ def test_a_running_run_says_how_far_it_is_and_when_it_may_end(world):
     assert row.device_hours == pytest.approx(20 / 3600, abs=1e-4)
 
 
-def test_a_silent_run_is_stale_while_its_lock_is_held_and_lost_when_it_is_free(world):
-    runs_dir, folders = world
+def test_a_run_without_heartbeats_is_stale_while_its_lock_is_held_and_lost_when_it_is_free(study):
+    runs_dir, folders = study
     save_status(
         folders["a"].status, dataclasses.replace(NOW, heartbeat_at=time.time() - STALE_SECONDS - 1)
     )
@@ -139,18 +141,18 @@ def test_a_silent_run_is_stale_while_its_lock_is_held_and_lost_when_it_is_free(w
     assert states(runs_dir) == {"a": "lost", "b": "blocked", "c": "blocked"}
 
 
-def test_a_run_killed_on_this_machine_is_lost_at_once(world):
+def test_a_run_killed_on_this_machine_is_lost_at_once(study):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    say(world[1]["a"], host=socket.gethostname(), pid=ended.pid)
-    assert states(world[0])["a"] == "lost"
-    say(world[1]["a"], host=socket.gethostname(), pid=os.getpid())
-    assert states(world[0])["a"] == "running"
+    write_status(study[1]["a"], host=socket.gethostname(), pid=ended.pid)
+    assert states(study[0])["a"] == "lost"
+    write_status(study[1]["a"], host=socket.gethostname(), pid=os.getpid())
+    assert states(study[0])["a"] == "running"
 
 
-def test_a_failed_run_blocks_its_descendants_and_says_why(world):
-    say(world[1]["a"], state="failed", reason="no such shard")
-    rows = load_run_rows(world[0])
+def test_a_failed_run_blocks_its_descendants_with_a_reason(study):
+    write_status(study[1]["a"], state="failed", reason="no such shard")
+    rows = load_run_rows(study[0])
     assert [row.state for row in rows] == ["failed", "blocked", "blocked"]
     assert [row.reason for row in rows] == [
         "no such shard",
@@ -159,31 +161,31 @@ def test_a_failed_run_blocks_its_descendants_and_says_why(world):
     ]
 
 
-def test_a_done_run_is_done_whatever_its_status_says(world):
-    world[1]["a"].done.write_text("{}")
-    say(world[1]["a"])
-    assert states(world[0])["a"] == "done"
+def test_a_run_with_done_json_is_done_whatever_its_status(study):
+    study[1]["a"].done.write_text("{}")
+    write_status(study[1]["a"])
+    assert states(study[0])["a"] == "done"
 
 
-def test_a_damaged_run_is_shown_and_hides_no_other(world):
-    world[1]["a"].assignment.write_text('{"run": ')
-    rows = {row.run_id: row for row in load_run_rows(world[0])}
+def test_a_damaged_run_is_shown_and_hides_no_other(study):
+    study[1]["a"].assignment.write_text('{"run": ')
+    rows = {row.run_id: row for row in load_run_rows(study[0])}
     assert (
-        rows[world[1]["a"].id].state == "damaged" and "is not JSON" in rows[world[1]["a"].id].reason
+        rows[study[1]["a"].id].state == "damaged" and "is not JSON" in rows[study[1]["a"].id].reason
     )
-    assert rows[world[1]["b"].id].state == "blocked"
+    assert rows[study[1]["b"].id].state == "blocked"
 
 
-def test_no_folder_at_all_is_no_runs(tmp_path):
+def test_a_missing_folder_has_no_runs(tmp_path):
     assert load_run_rows(tmp_path / "runs") == ()
 
 
-def test_rows_are_json(world):
-    say(world[1]["a"])
-    assert json.loads(json.dumps(rows_as_json(load_run_rows(world[0]))))[0]["eta_seconds"] == 60.0
+def test_rows_are_json(study):
+    write_status(study[1]["a"])
+    assert json.loads(json.dumps(rows_as_json(load_run_rows(study[0]))))[0]["eta_seconds"] == 60.0
 
 
-def test_looking_at_a_live_run_does_not_disturb_it(tmp_path):
+def test_reading_the_row_of_a_live_run_does_not_disturb_it(tmp_path):
     plan, config = plan_of({"a": ()}), config_in(tmp_path)
     write_runs(plan, config=config)
     act(plan, config, "a", steps=20, step_seconds=0.02)

@@ -1,6 +1,4 @@
-"""A real SLURM on this machine, and studies in folders of the job user: what the tests of this
-folder stand in.
-"""
+"""A real SLURM on this machine, and studies in folders of the job user."""
 
 import contextlib
 import os
@@ -28,8 +26,7 @@ PACKAGES = Path(sysconfig.get_path("purelib"))
 WITHOUT, WITH = "without accounting", "with accounting"  # what a test may ask of the cluster
 EPOCHS = 2
 PROFILE = "test"  # the one that micro_study writes
-# Of all that a run measures, these tell of the machine: they are the only rows that may differ
-# between two trainings of one run.
+# Rows about the machine: the only ones that may differ between two trainings of one run.
 ABOUT_MACHINE = ("clips_per_second", "train_seconds", "data_wait_share", "max_memory")
 
 
@@ -48,7 +45,7 @@ class Cluster:
         timeout: float = 120,
         env: Mapping[str, str] | None = None,
     ) -> str:
-        """What a command printed; it must end well."""
+        """Run a command and return its output; it must exit with 0."""
         done = self.start(*words, cwd=cwd, env=env)
         said, _ = done.communicate(timeout=timeout)
         assert done.returncode == 0, f"{' '.join(words)}: exit code {done.returncode}\n{said}"
@@ -101,10 +98,10 @@ class Cluster:
         )
 
     def queue(self, folder: Path | None = None) -> dict[str, str]:
-        """State by job id of what SLURM has not ended; of one folder's jobs alone, if one is named."""
-        asked = self.run("squeue", "--array", "--noheader", "--format=%i %T %Z")
-        rows = [line.split(maxsplit=2) for line in asked.splitlines()]
-        return {job: state for job, state, place in rows if folder is None or place == str(folder)}
+        """The states of the jobs that SLURM has not ended, by id; of all or of one folder's."""
+        output = self.run("squeue", "--array", "--noheader", "--format=%i %T %Z")
+        rows = [line.split(maxsplit=2) for line in output.splitlines()]
+        return {job: state for job, state, cwd in rows if folder is None or cwd == str(folder)}
 
     @property
     def limits_memory(self) -> bool:
@@ -125,7 +122,7 @@ class Cluster:
 
     @contextlib.contextmanager
     def configured(self, **settings: str) -> Iterator[None]:
-        """Inside, slurm.conf says this."""
+        """Change settings of slurm.conf inside."""
         path = self.work.parent / "conf" / "slurm.conf"
         before = path.read_text()
         changed = before
@@ -214,7 +211,10 @@ def site(
     """A kdbatch.toml for the test cluster; with an image whose packages are this machine's, bound
     on /srv.
     """
-    resources = f"{{nodes = {nodes}, gpus = {gpus}, cpus = 2, minutes = {minutes}, memory_gb = {memory_gb}}}"
+    values = (
+        f"nodes = {nodes}, gpus = {gpus}, cpus = 2, minutes = {minutes}, memory_gb = {memory_gb}"
+    )
+    resources = f"{{{values}}}"
     lines = ["[site]", 'partition = "gpu"', "max_array_size = 100", "max_concurrent = 3"]
     for key, value in of_site.items():
         lines = [line for line in lines if not line.startswith(f"{key} =")] + [f"{key} = {value}"]
@@ -243,10 +243,9 @@ def describe(folder: Path) -> str:
     lines = []
     for row in load_run_rows(folder / "runs"):
         log = folder / "runs" / row.run_id / "log.txt"
-        said = log.read_text()[-600:] if log.exists() else ""
-        lines.append(
-            f"{row.run_id} {row.kind} {row.state} attempt {row.attempt} step {row.step}/{row.num_steps} {row.reason}\n{said}"
-        )
+        end_of_log = log.read_text()[-600:] if log.exists() else ""
+        progress = f"attempt {row.attempt} step {row.step}/{row.num_steps}"
+        lines.append(f"{row.run_id} {row.kind} {row.state} {progress} {row.reason}\n{end_of_log}")
     return "\n".join(lines)
 
 
@@ -274,9 +273,7 @@ def go_on(pid: int) -> None:
 
 
 def measured(folder: Path) -> dict[str, dict[str, object]]:
-    """Per run all that it found out: hashes of weights, bytes of predictions and maps, and its
-    rows.
-    """
+    """The results of each run: hashes of weights, bytes of predictions and maps, and its rows."""
     found = micro.run_results(folder)
     for run_id, facts in found.items():
         rows = pl.read_parquet(folder / "runs" / run_id / "rows.parquet").filter(

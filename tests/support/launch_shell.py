@@ -1,6 +1,4 @@
-"""A second shell: `launch_shell.py run|submit FOLDER SHAPE [WORKER...]`, SHAPE as JSON; exits 0
-when every run is done.
-"""
+"""A second shell: `launch_shell.py run|submit FOLDER SHAPE [WORKER...]`, SHAPE as JSON."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Plans of any shape, and what the stand-in worker wrote of itself."""
+"""Plans of any shape, the behaviour of the stand-in worker, and the events that it wrote."""
 
 import json
 import re
@@ -47,8 +47,8 @@ def plan_of(
     waves: tuple[tuple[str, ...], ...] = (),
     resources: Resources = RESOURCES,
 ) -> Plan:
-    """A run per name, after the runs that it lists; its name is its title. One wave per depth, if
-    `waves` does not say otherwise.
+    """A run per name, with the runs that it lists as parents; its name is its title. One wave per
+    depth, unless `waves` are given.
     """
     runs: dict[str, Run] = {}
     depth: dict[str, int] = {}
@@ -88,14 +88,14 @@ def ids(plan: Plan) -> dict[str, str]:
 
 
 def act(plan: Plan, config: Config, name: str, **how: object) -> None:
-    """Tell the stand-in of run `name` how to behave."""
+    """Set how the stand-in worker of run `name` behaves; see stand_in_worker.py."""
     folder = config.runs_dir / ids(plan)[name]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "act.json").write_text(json.dumps(how))
 
 
 def events(plan: Plan, config: Config) -> list[str]:
-    """`begin a`, `end a`, ...: what the workers noted, in order, with names for ids."""
+    """The events that the workers wrote, in order, with names for ids: `begin a`, `end a`, ..."""
     names = {run_id: name for name, run_id in ids(plan).items()}
     path = config.runs_dir / "events.txt"
     lines = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
@@ -112,7 +112,7 @@ def assert_golden_script(name: str, script: str, *, folder: Path) -> None:
 
 
 def submitted(config: Config, *keys: str, number: str = "41", at: float | None = None) -> Sbatch:
-    """A journal entry, as if these runs had been handed to SLURM; its folder is named by the job's
+    """Write a journal entry as if these runs had been submitted; its folder is named by the job's
     number.
     """
     sbatch = Sbatch(

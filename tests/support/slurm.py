@@ -1,6 +1,4 @@
-"""A fake cluster on PATH: sbatch keeps its script and queues the job's elements, squeue tells what
-is queued.
-"""
+"""A fake cluster on PATH: sbatch keeps its script and queues its elements; squeue lists them."""
 
 import os
 import shutil
@@ -15,7 +13,9 @@ from kdbatch.launch.slurm import commands
 
 SBATCH = """#!/bin/bash
 cd "{folder}"
-[ -e refuse ] && {{ cat refuse >&2; [ -e refuse_once ] && rm refuse refuse_once; [ -e accept_anyway ] || exit 1; }}
+if [ -e refuse ]; then
+  cat refuse >&2; [ -e refuse_once ] && rm refuse refuse_once; [ -e accept_anyway ] || exit 1
+fi
 env >"env.txt"
 id=$(( $(cat last 2>/dev/null || echo 40) + 1 )); echo $id >last
 cp "$1" $id.sbatch
@@ -46,14 +46,15 @@ cd "{folder}"
 echo "$@" >>scancel.txt
 for id in "$@"; do sed -i "/^$id[_|]/d" queue; done
 """
-# srun OPTIONS... COMMAND: one task, here. The options end where Python, or the container's command,
-# begins.
+# srun OPTIONS... COMMAND: one task, on this machine. The options end where Python, or the
+# container's command, begins.
 SRUN = """#!/bin/bash
 while [ "$1" != "{python}" ] && [ "$1" != env ]; do shift; done
 exec "$@"
 """
-# apptainer --quiet exec --OPTION... IMAGE python3 WORDS...: notes its words, sets what --env sets,
-# and is then this Python.
+# apptainer --quiet exec --OPTION... IMAGE python3 ARGUMENTS...: writes its arguments to a file,
+# sets
+# the variables of --env, and replaces itself by this Python.
 APPTAINER = """#!/bin/bash
 printf '%s\\n' "$@" >>"{folder}/apptainer.txt"
 env >"{folder}/apptainer_env.txt"
@@ -65,13 +66,13 @@ while [[ "$1" == --* ]]; do [[ "$1" == --env=* ]] && export "${{1#--env=}}"; shi
 
 @pytest.fixture
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of the fake cluster: `41.sbatch`, ..., `queue` (id|name|state|reason), and what
-    was asked of `scontrol` and `scancel`.
+    """The folder of the fake cluster: `41.sbatch`, ..., `queue` (id|name|state|reason), and the
+    arguments of `scontrol` and `scancel`.
 
-    Write `refuse` to make sbatch fail with that text: once with `refuse_once` beside it, but queue
-    the job with `accept_anyway`; `kill_submit` to have who calls sbatch killed when the job is
-    queued, `kill_update` when elements are told what they wait for; `squeue_fails` for what squeue
-    says.
+    Files in it change what happens. `refuse`: sbatch fails with that text; only once with
+    `refuse_once`, and the job is queued all the same with `accept_anyway`. `kill_submit`: the
+    caller of sbatch is killed when the job is queued; `kill_update`: when the elements get their
+    dependencies. `squeue_fails`: squeue fails with that text.
     """
     monkeypatch.setattr(commands, "PAUSES", (0.0, 0.0))
     folder = tmp_path / "cluster"
@@ -112,7 +113,7 @@ def stand_in_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def real_slurm() -> None:
-    """A SLURM that answers, for the tests that want the real one."""
+    """Skip the test unless a real SLURM answers."""
     if not shutil.which("sbatch"):
         pytest.skip("no SLURM here: sbatch is not on PATH")
     if subprocess.run(["sinfo"], capture_output=True, check=False).returncode:

@@ -1,7 +1,7 @@
-"""A real process that keeps the worker's protocol (lock, status.json, done.json, exit codes) and
-trains nothing.
+"""A process with the worker's protocol (lock, status.json, done.json, exit codes), without
+training.
 
-`act.json` in the run folder says how it behaves: {"steps": 3, "step_seconds": 0.02, "exit": 1,
+`act.json` in the run folder has its behaviour: {"steps": 3, "step_seconds": 0.02, "exit": 1,
 "sigkill_times": 1, "stop_times": 1}. Each attempt adds a line to `events.txt` beside the run
 folders when it begins and when it ends.
 """

@@ -13,20 +13,20 @@ def test_no_file_is_a_valid_file_and_means_no_cache(tmp_path: Path) -> None:
     assert Config().cache.path == ""
 
 
-def test_a_folder_of_that_name_is_told(tmp_path: Path) -> None:
+def test_a_folder_in_place_of_the_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "kdbatch.toml").mkdir()
     with pytest.raises(UserError, match="kdbatch.toml: cannot be read .Is a directory"):
         load_config(tmp_path / "kdbatch.toml")
 
 
 @pytest.mark.parametrize("path", ["/dev/shm/kdbatch", "$TMPDIR/kdbatch"])
-def test_a_cache_lies_on_the_node(tmp_path: Path, path: str) -> None:
+def test_a_cache_is_on_the_node(tmp_path: Path, path: str) -> None:
     file = tmp_path / "kdbatch.toml"
     file.write_text(f'[cache]\npath = "{path}"\nmax_gb = 8\n')
     assert load_config(file).cache == Cache(path=path, max_gb=8.0)
 
 
-def test_what_shards_ask_for_is_no_gpu_unless_it_is_written(tmp_path: Path) -> None:
+def test_shards_request_no_gpu_unless_configured(tmp_path: Path) -> None:
     file = tmp_path / "kdbatch.toml"
     file.write_text("[resources.shard]\ncpus = 4\n[resources.pretrain]\ncpus = 4\n")
     found = load_config(file).resources
@@ -72,7 +72,7 @@ def test_a_number_that_is_too_small_is_named(
         ('folder = "/tmp/x"', "Cache has no such field"),
     ],
 )
-def test_a_slip_in_the_cache_section_is_named(tmp_path: Path, text: str, says: str) -> None:
+def test_a_mistake_in_the_cache_section_is_named(tmp_path: Path, text: str, says: str) -> None:
     file = tmp_path / "kdbatch.toml"
     file.write_text(f"[cache]\n{text}\n")
     with pytest.raises(UserError, match=says):

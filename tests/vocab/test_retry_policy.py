@@ -1,6 +1,4 @@
-"""Which cause an attempt's end is counted under, with and without accounting, and when it has been
-enough.
-"""
+"""The cause under which an attempt's end is counted, exit codes, and the limits of retries."""
 
 from dataclasses import replace
 
@@ -8,10 +6,12 @@ import pytest
 
 from kdbatch.vocab.retry_policy import (
     CAUSE_TEXT,
+    EXIT_RULES,
     Start,
     cause_of_end,
     cause_of_stop,
     count_interruptions,
+    exit_rule,
     refusal,
 )
 from kdbatch.vocab.runs import Retries
@@ -98,7 +98,7 @@ def test_how_the_attempt_before_ended(earlier, start, cause):
     assert cause_of_end(earlier, start) == cause
 
 
-def test_causes_are_counted_apart():
+def test_causes_are_counted_separately():
     status = Status(state="queued")
     for state in ("PREEMPTED", "NODE_FAIL", "PREEMPTED"):
         ended, _ = count_interruptions(
@@ -116,13 +116,12 @@ def test_causes_are_counted_apart():
 def test_each_cause_has_a_limit_of_its_own(cause):
     retries = Retries(**{cause: 3})
     assert refusal({cause: 3}, 0, retries=retries) == ""
-    assert (
-        f"retries.{cause} in kdbatch.toml is 3; see its log, then: kdbatch submit FILE --retry-failed"
-        in refusal({cause: 4}, 0, retries=retries)
-    )
+    message = refusal({cause: 4}, 0, retries=retries)
+    assert f"retries.{cause} in kdbatch.toml is 3; see its log" in message
+    assert message.endswith("then: kdbatch submit FILE --retry-failed")
 
 
-def test_what_a_person_asked_for_is_never_too_often():
+def test_stops_asked_for_by_a_person_are_not_limited():
     assert refusal({"asked": 10_000}, 0, retries=Retries()) == ""
 
 
@@ -137,13 +136,31 @@ def test_two_time_limits_without_a_step_between_them_are_enough():
     assert count_interruptions(replace(stuck, step=6, fruitless=fruitless), AGAIN)[1] == 0
 
 
-def test_a_failed_run_that_a_person_starts_again_counts_anew():
+def test_a_failed_run_that_a_person_starts_again_counts_from_zero():
     assert count_interruptions(
         replace(DIED, state="failed", ended={"crash": 3}, fruitless=2), AGAIN
     ) == ({}, 0)
 
 
-def test_a_start_is_read_from_the_environment_and_garbage_means_no_limit():
+def test_a_start_is_read_back_from_its_variables():
+    start = Start(job="41_3", restart=2, exits={0: "85", 1: "137"}, parent_pid=7)
+    start = replace(start, ends_at=1.7e9, image_sha256="ab", last_state="NODE_FAIL")
+    assert Start.from_environment(start.to_environment()) == start
+    assert Start().to_environment() == {}
+
+
+def test_every_exit_code_has_a_rule_and_a_signal_is_that_of_its_code():
+    assert [exit_rule(code).name for code in (0, 1, 2, 78)] == [
+        "done",
+        "bug",
+        "user error",
+        "blocked",
+    ]
+    assert exit_rule(-9) == exit_rule(137) == exit_rule("137")
+    assert exit_rule("137 out of memory") == exit_rule(200) == EXIT_RULES[-1]
+
+
+def test_a_start_is_read_from_the_environment_and_malformed_values_mean_no_limit():
     env = {
         "KDBATCH_JOB": "41_3",
         "KDBATCH_ENDS_AT": "1700000000",

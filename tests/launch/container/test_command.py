@@ -1,6 +1,4 @@
-"""The words that start Python inside an image, and that they start it: by a stand-in apptainer on
-PATH that is this Python.
-"""
+"""The command that starts Python inside an image, run with a stand-in apptainer on PATH."""
 
 import hashlib
 import itertools
@@ -27,7 +25,7 @@ from kdbatch.launch.slurm.submit import submit_arrays
 from kdbatch.vocab.config import Config, Container
 from kdbatch.vocab.runs import Cache, RunFolder
 
-GUARD = (sys.executable, "-m", "kdbatch.launch.local.signal_forwarder")
+FORWARDER = (sys.executable, "-m", "kdbatch.launch.local.signal_forwarder")
 
 
 def words_of(tmp_path: Path, *, cache: str = "", **container: object) -> tuple[str, ...]:
@@ -84,7 +82,7 @@ def test_the_kind_of_gpu_is_a_flag(tmp_path, gpu, flag):
         ("/tmp/frames", None),
     ],
 )
-def test_the_caches_surroundings_are_bound_where_the_runtime_does_not_do_so(tmp_path, cache, bind):
+def test_the_parent_of_the_cache_is_bound_where_the_runtime_does_not_do_so(tmp_path, cache, bind):
     binds = [word for word in words_of(tmp_path, cache=cache) if word.startswith("--bind=")]
     assert binds == [f"--bind={tmp_path}", *([f"--bind={bind}"] if bind else [])]
 
@@ -124,12 +122,12 @@ def test_shell_and_process_read_the_same_words_and_leave_out_a_bind_of_an_unset_
         ({"imag": "x"}, "Did you mean 'image'"),
     ],
 )
-def test_a_slip_in_the_section_is_named(raw, says):
+def test_a_mistake_in_the_section_is_named(raw, says):
     with pytest.raises(UserError, match=says):
         parse(Config, {"container": raw}, where="kdbatch.toml")
 
 
-def test_what_is_missing_is_told_before_anything_is_submitted_or_written(slurm, tmp_path):
+def test_a_missing_file_is_an_error_before_anything_is_submitted_or_written(slurm, tmp_path):
     plan, config = plan_of({"a": ()}), in_image(tmp_path)
     nowhere = replace(config, container=replace(config.container, binds=("/nowhere/at/all:/data",)))
     gone = replace(config, container=replace(config.container, image="gone.sif"))
@@ -147,7 +145,7 @@ def test_what_is_missing_is_told_before_anything_is_submitted_or_written(slurm, 
     assert not config.runs_dir.exists() and not (slurm / "last").exists()
 
 
-def test_a_runtime_is_asked_for_only_where_the_runs_start(tmp_path, monkeypatch):
+def test_a_runtime_is_needed_only_where_the_runs_start(tmp_path, monkeypatch):
     config = in_image(tmp_path)
     config = replace(config, container=replace(config.container, runtime="no-such-runtime"))
     check_container(config, on_this_machine=False)
@@ -167,7 +165,7 @@ def test_an_element_of_an_array_runs_in_the_image(slurm, stand_in_package, tmp_p
     assert "PYTHONPATH" not in (slurm / "apptainer_env.txt").read_text()
 
 
-def test_the_local_queue_runs_in_the_image_and_asks_through_it_for_a_checkpoint(
+def test_the_local_queue_runs_in_the_image_and_stops_workers_through_it(
     slurm, stand_in_package, tmp_path
 ):
     plan, config = plan_of({"a": (), "b": ("a",)}), in_image(tmp_path)
@@ -183,14 +181,14 @@ def test_the_local_queue_runs_in_the_image_and_asks_through_it_for_a_checkpoint(
     assert RunFolder(config.runs_dir / ids(plan)["a"]).is_done()
 
 
-def told(slurm: Path) -> list[str]:
-    """The image's hash, where the container was started with one."""
+def image_hashes(slurm: Path) -> list[str]:
+    """The image's hash in the container's environment, if it has one."""
     return re.findall(
         r"^KDBATCH_IMAGE_SHA256=(\w+)$", (slurm / "apptainer_env.txt").read_text(), re.MULTILINE
     )
 
 
-def test_a_worker_is_told_the_hash_of_its_image_and_none_of_an_image_that_was_replaced(
+def test_a_worker_gets_the_hash_of_its_image_and_none_of_an_image_that_was_replaced(
     slurm, stand_in_package, tmp_path
 ):
     plan, config = plan_of({"a": ()}), in_image(tmp_path)
@@ -213,12 +211,12 @@ def test_a_worker_is_told_the_hash_of_its_image_and_none_of_an_image_that_was_re
             capture_output=True,
             check=False,
         )
-        assert told(slurm) == known
+        assert image_hashes(slurm) == known
     assert run_locally(plan_of({"a": (), "b": ()}), config=config, jobs=1).complete
-    assert told(slurm) == [hashlib.sha256(b"another one").hexdigest()]
+    assert image_hashes(slurm) == [hashlib.sha256(b"another one").hexdigest()]
 
 
-def test_an_image_is_read_once_as_long_as_it_stays_the_same_file(tmp_path):
+def test_an_image_is_hashed_once_as_long_as_it_is_the_same_file(tmp_path):
     config = in_image(tmp_path)
     image = Path(config.container.image)
     image.write_bytes(b"first")
@@ -242,18 +240,27 @@ def test_an_unpacked_image_has_no_hash(tmp_path):
 @pytest.mark.parametrize(
     ("code", "ends"), [("raise SystemExit(85)", 85), ("import os; os.kill(os.getpid(), 9)", 137)]
 )
-def test_the_guard_ends_as_what_it_guards(monkeypatch, code, ends):
+def test_the_signal_forwarder_exits_with_the_code_of_its_command(monkeypatch, code, ends):
     monkeypatch.setenv("KDBATCH_PARENT_PID", str(os.getpid()))
-    assert subprocess.run([*GUARD, sys.executable, "-c", code], check=False).returncode == ends
+    assert subprocess.run([*FORWARDER, sys.executable, "-c", code], check=False).returncode == ends
 
 
-def test_what_is_guarded_is_asked_to_end_when_its_queue_is_killed(tmp_path):
-    code = "import signal, time; signal.signal(15, lambda *_: open('told', 'w').close()); open('began', 'w').close(); time.sleep(3)"
-    queue = "import os, subprocess, sys; os.environ['KDBATCH_PARENT_PID'] = str(os.getpid()); subprocess.run(sys.argv[1:])"
+def test_a_forwarders_command_gets_sigterm_when_the_queue_is_killed(tmp_path):
+    code = """
+import signal, time
+signal.signal(15, lambda *_: open('received', 'w').close())
+open('began', 'w').close()
+time.sleep(3)
+"""
+    queue = """
+import os, subprocess, sys
+os.environ['KDBATCH_PARENT_PID'] = str(os.getpid())
+subprocess.run(sys.argv[1:])
+"""
     with subprocess.Popen(
-        [sys.executable, "-c", queue, *GUARD, sys.executable, "-c", code], cwd=tmp_path
+        [sys.executable, "-c", queue, *FORWARDER, sys.executable, "-c", code], cwd=tmp_path
     ) as process:
         wait_until((tmp_path / "began").exists)
         process.kill()
-    wait_until((tmp_path / "told").exists)  # asserts that it comes in time
+    wait_until((tmp_path / "received").exists)
     assert process.returncode == -signal.SIGKILL

@@ -26,7 +26,7 @@ from kdbatch.launch.run_folders import write_runs
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans import Plan
 from kdbatch.vocab.runs import RunFolder
-from kdbatch.vocab.status import load_status
+from kdbatch.vocab.status import Status, load_status
 
 
 def run(plan: Plan, config: Config, *, jobs: int = 2) -> LocalOutcome:
@@ -35,6 +35,12 @@ def run(plan: Plan, config: Config, *, jobs: int = 2) -> LocalOutcome:
 
 def states(outcome: LocalOutcome) -> dict[str, str]:
     return {row.title: row.state for row in outcome.rows}
+
+
+def status_of(folder: RunFolder) -> Status:
+    status = load_status(folder.status)
+    assert status is not None
+    return status
 
 
 def start_queue(
@@ -49,9 +55,9 @@ def start_queue(
     )
 
 
-def end_of(queue: "subprocess.Popen[str]") -> tuple[int, str]:
-    said, _ = queue.communicate(timeout=20)
-    return queue.returncode, said
+def wait_for(queue: "subprocess.Popen[str]") -> tuple[int, str]:
+    output, _ = queue.communicate(timeout=20)
+    return queue.returncode, output
 
 
 def test_parents_end_before_their_children_begin(tmp_path):
@@ -125,7 +131,7 @@ def test_a_killed_worker_is_started_again(tmp_path):
     assert (outcome.rows[0].state, outcome.rows[0].attempt) == ("done", 3)
 
 
-def test_a_worker_that_is_killed_three_times_has_failed_and_its_folder_says_so(tmp_path):
+def test_a_worker_that_is_killed_three_times_has_failed_and_so_has_its_status(tmp_path):
     plan, config = plan_of({"a": ()}), config_in(tmp_path)
     act(plan, config, "a", sigkill_times=99)
     outcome = run(plan, config)
@@ -137,7 +143,7 @@ def test_a_worker_that_is_killed_three_times_has_failed_and_its_folder_says_so(t
     )
 
 
-def test_a_worker_that_dies_before_its_first_word_is_not_started_for_ever(tmp_path):
+def test_a_worker_that_dies_before_its_first_status_is_not_started_for_ever(tmp_path):
     plan, config = plan_of({"a": ()}), config_in(tmp_path)
     outcome = run_locally(plan, config=config, jobs=1, command=("bash", "-c", "kill -9 $$"))
     assert outcome.rows[0].reason.startswith("killed by SIGKILL before it began, 3 times")
@@ -149,13 +155,13 @@ def test_a_worker_that_saved_and_stopped_goes_on(tmp_path):
     assert run(plan, config).rows[0].attempt == 4
 
 
-def test_a_worker_that_ends_well_without_its_results_has_failed(tmp_path):
+def test_a_worker_that_exits_with_0_but_without_results_has_failed(tmp_path):
     plan, config = plan_of({"a": ()}), config_in(tmp_path)
     outcome = run_locally(plan, config=config, jobs=1, command=(sys.executable, "-c", "pass"))
     assert "no done.json" in outcome.rows[0].reason
 
 
-def test_what_an_earlier_attempt_said_does_not_explain_this_one(tmp_path):
+def test_the_reason_of_an_earlier_attempt_does_not_explain_this_one(tmp_path):
     plan, config = plan_of({"a": ()}), config_in(tmp_path)
     act(plan, config, "a", exit=1, reason="an old reason")
     run(plan, config)
@@ -163,10 +169,10 @@ def test_what_an_earlier_attempt_said_does_not_explain_this_one(tmp_path):
         plan, config=config, jobs=1, command=(sys.executable, "-c", "raise SystemExit(9)")
     ).rows[0]
     assert row.reason.startswith("exit code 9; see ")
-    assert load_status(RunFolder(config.runs_dir / row.run_id).status).reason == "exit code 9"
+    assert status_of(RunFolder(config.runs_dir / row.run_id)).reason == "exit code 9"
 
 
-def test_what_a_worker_prints_is_in_its_log(tmp_path):
+def test_the_output_of_a_worker_is_in_its_log(tmp_path):
     plan, config = plan_of({"a": ()}), config_in(tmp_path)
     run_locally(
         plan,
@@ -202,7 +208,7 @@ def test_each_slot_has_its_own_gpu(tmp_path, monkeypatch):
     assert sorted(line[3] for line in begun) == ["3", "5"]
 
 
-def test_progress_shows_how_far_each_run_is(tmp_path):
+def test_progress_shows_the_step_of_each_run(tmp_path):
     plan, config = plan_of({"a": (), "b": ("a",)}), config_in(tmp_path)
     act(plan, config, "a", steps=40, step_seconds=0.05)
     seen = []
@@ -214,7 +220,7 @@ def test_progress_shows_how_far_each_run_is(tmp_path):
     assert [row.state for row in seen[-1]] == ["done", "done"]
 
 
-def test_an_error_of_the_caller_leaves_no_worker_behind(tmp_path):
+def test_after_an_error_of_the_caller_no_worker_runs_on(tmp_path):
     plan, config = plan_of({"a": ()}), config_in(tmp_path)
     act(plan, config, "a", steps=1000, step_seconds=0.03)
     lock = RunFolder(config.runs_dir / ids(plan)["a"]).lock
@@ -237,9 +243,9 @@ def test_a_stopped_queue_saves_and_the_same_command_goes_on(tmp_path, number):
     queue = start_queue(shape, tmp_path)
     wait_until(lambda: (status := load_status(folder.status)) is not None and status.step >= 2)
     queue.send_signal(number)
-    code, said = end_of(queue)
-    assert (code, said.strip()) == (3, "stopped (1 stopped, 1 queued); the same command goes on")
-    assert load_status(folder.status).state == "stopped" and not is_held(folder.lock)
+    code, output = wait_for(queue)
+    assert (code, output.strip()) == (3, "stopped (1 stopped, 1 queued); the same command goes on")
+    assert status_of(folder).state == "stopped" and not is_held(folder.lock)
     act(plan, config, "a", steps=4)  # the rest need not take as long
     assert run(plan, config).complete
     assert events(plan, config) == ["begin a", "stop a", "begin a", "end a", "begin b", "end b"]
@@ -247,9 +253,8 @@ def test_a_stopped_queue_saves_and_the_same_command_goes_on(tmp_path, number):
 
 def test_a_second_ctrl_c_does_not_wait(tmp_path):
     plan, config = plan_of({"a": ()}), config_in(tmp_path)
-    (tmp_path / "deaf.py").write_text(
-        "import signal, time\nsignal.signal(15, signal.SIG_IGN)\nprint('deaf', flush=True)\ntime.sleep(60)\n"
-    )
+    code = ["import signal, time", "signal.signal(15, signal.SIG_IGN)", "print('deaf', flush=True)"]
+    (tmp_path / "deaf.py").write_text("\n".join([*code, "time.sleep(60)", ""]))
     log = RunFolder(config.runs_dir / ids(plan)["a"]).log
     queue = start_queue({"a": ()}, tmp_path, command=(sys.executable, str(tmp_path / "deaf.py")))
     wait_until(lambda: log.exists() and "deaf" in log.read_text())
@@ -257,7 +262,7 @@ def test_a_second_ctrl_c_does_not_wait(tmp_path):
     with pytest.raises(subprocess.TimeoutExpired):
         queue.wait(timeout=0.3)
     queue.send_signal(signal.SIGINT)
-    assert end_of(queue)[1].startswith("stopped (1 stopped)")
+    assert wait_for(queue)[1].startswith("stopped (1 stopped)")
 
 
 def test_two_queues_at_once_run_each_run_once_and_both_end_well(tmp_path):
@@ -266,7 +271,7 @@ def test_two_queues_at_once_run_each_run_once_and_both_end_well(tmp_path):
     for name in "abcd":
         act(plan, config, name, steps=5, step_seconds=0.03)
     queues = [start_queue(shape, tmp_path) for _ in range(2)]
-    assert [end_of(queue) for queue in queues] == [(0, "4 done\n")] * 2
+    assert [wait_for(queue) for queue in queues] == [(0, "4 done\n")] * 2
     assert sorted(events(plan, config)) == sorted(
         f"{what} {name}" for name in "abcd" for what in ("begin", "end")
     )
@@ -279,7 +284,7 @@ def test_a_run_that_fails_in_another_queue_is_not_tried_again_here(tmp_path):
     queue = start_queue(shape, tmp_path)
     wait_until(lambda: events(plan, config) == ["begin a"])
     outcome = run(plan, config)
-    assert (end_of(queue)[0], outcome.rows[0].state, outcome.rows[0].reason) == (
+    assert (wait_for(queue)[0], outcome.rows[0].state, outcome.rows[0].reason) == (
         3,
         "failed",
         "no luck",
@@ -300,31 +305,31 @@ def test_workers_end_when_their_queue_is_killed(tmp_path):
         )
     )
     os.kill(queue.pid, signal.SIGKILL)
-    end_of(queue)
+    wait_for(queue)
     wait_until(lambda: not any(is_held(f.lock) for f in folders))
-    assert [load_status(f.status).state for f in folders] == ["stopped", "stopped"]
+    assert [status_of(folder).state for folder in folders] == ["stopped", "stopped"]
 
 
-def test_a_run_held_by_a_stranger_is_taken_up_when_it_is_left(tmp_path):
+def test_a_run_held_by_another_process_is_started_when_that_one_ends(tmp_path):
     plan, config = plan_of({"a": ()}), config_in(tmp_path)
     write_runs(plan, config=config)
     act(plan, config, "a", steps=1000, step_seconds=0.03)
     folder = RunFolder(config.runs_dir / ids(plan)["a"])
-    stranger = subprocess.Popen([*STAND_IN, str(folder.path)])
+    other = subprocess.Popen([*STAND_IN, str(folder.path)])
     wait_until(lambda: (status := load_status(folder.status)) is not None and status.step > 0)
     seen = []
 
-    def stop_stranger(rows) -> None:
+    def stop_other(rows) -> None:
         seen.append(rows[0].reason)
-        if seen[-1] == "another process trains it" and stranger.poll() is None:
+        if seen[-1] == "another process trains it" and other.poll() is None:
             act(plan, config, "a", steps=2)
-            stranger.terminate()
-            stranger.wait()
+            other.terminate()
+            other.wait()
 
-    outcome = run_locally(plan, config=config, jobs=1, command=STAND_IN, progress=stop_stranger)
+    outcome = run_locally(plan, config=config, jobs=1, command=STAND_IN, progress=stop_other)
     assert (outcome.rows[0].state, outcome.rows[0].attempt) == ("done", 2)
 
 
-def test_no_jobs_at_all_is_refused(tmp_path):
+def test_no_jobs_at_a_time_is_an_error(tmp_path):
     with pytest.raises(UserError, match="--jobs 0: must be at least 1"):
         run(plan_of({"a": ()}), config_in(tmp_path), jobs=0)

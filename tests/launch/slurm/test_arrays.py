@@ -1,4 +1,4 @@
-"""Which runs share an array, and what each waits for: values only."""
+"""Which runs share an array, and which runs each waits for."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from kdbatch.vocab.config import Site
 
 
 def shown(plan, *, live=None, size=1000):
-    """Of each array, what its elements are and wait for: `a`, or `z:ab`."""
+    """The elements of each array, with the runs that they wait for: `a`, or `z:ab`."""
     names = {run_id: name for name, run_id in ids(plan).items()}
     arrays = arrays_of(
         plan,
@@ -46,12 +46,12 @@ def test_a_wave_is_one_array_whatever_its_runs_wait_for():
     ]
 
 
-def test_children_stand_in_their_parents_order():
+def test_children_have_the_order_of_their_parents():
     plan = plan_of({"a": (), "b": (), "c": (), "x": ("c",), "y": ("a",), "z": ("b",)})
     assert shown(plan)[1] == ["y:a", "z:b", "x:c"]
 
 
-def test_what_is_live_is_not_submitted_but_waited_for():
+def test_a_live_run_is_not_submitted_but_waited_for():
     plan = plan_of({"a": (), "b": (), "x": ("a", "b")})
     assert shown(plan, live={"a": "7_0"}) == [["b"], ["x:ab"]]
 
@@ -96,7 +96,7 @@ def test_one_child_per_element_waits_element_by_element_in_one_expression(size):
     assert [dependency(array, jobs) for array in children] == words
 
 
-def test_dependencies_in_slurms_words():
+def test_dependencies_in_the_notation_of_slurm():
     jobs = {}
 
     def words(shape, **waves):
@@ -116,7 +116,7 @@ def test_dependencies_in_slurms_words():
     assert mixed == ["", ("", "afterok:41_0", "afterok:41_0:41_1")]
 
 
-def test_a_row_of_another_order_is_not_told_as_one_expression():
+def test_children_in_another_order_have_a_dependency_each():
     plan = plan_of({"a": (), "b": (), "y": ("a",), "z": ("b",)})
     _, children = arrays_of(plan, config=config_in_nothing(Site()), live={})
     jobs = {ids(plan)["a"]: "41_1", ids(plan)["b"]: "41_0"}

@@ -1,6 +1,7 @@
 """The batch script's own lines, run by a real bash against the fake cluster."""
 
 import os
+import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +9,15 @@ from pathlib import Path
 import pytest
 
 from kdbatch.launch.slurm.exit_reason import last_exit_reason
-from kdbatch.launch.slurm.job_script import setup_lines, signal_delay_seconds, teardown_lines
+from kdbatch.launch.slurm.job_script import (
+    TEMPLATE,
+    setup_lines,
+    signal_delay_seconds,
+    teardown_lines,
+)
 from kdbatch.launch.slurm.submissions import Submission
 from kdbatch.vocab.config import Site
-from kdbatch.vocab.retry_policy import Start
+from kdbatch.vocab.retry_policy import START_VARIABLES, Start
 from kdbatch.vocab.runs import Resources, Retries
 
 ELEMENT = {"SLURM_JOB_ID": "44", "SLURM_ARRAY_JOB_ID": "41", "SLURM_ARRAY_TASK_ID": "3"}
@@ -62,6 +68,14 @@ def start(slurm: Path, tmp_path: Path):
     return run
 
 
+def test_the_script_exports_the_variables_of_a_start():
+    exported = re.findall(r"export (KDBATCH_\w+)", TEMPLATE.read_text())
+    assert set(exported) == set(START_VARIABLES.values()) - {
+        START_VARIABLES["image_sha256"],  # in the line of the image
+        START_VARIABLES["parent_pid"],  # of the local queue
+    }
+
+
 @pytest.mark.parametrize(
     ("code", "again"),
     [
@@ -79,13 +93,13 @@ def start(slurm: Path, tmp_path: Path):
         (130, False),
     ],
 )
-def test_which_exit_codes_are_put_back_into_the_queue(start, code, again):
+def test_which_exit_codes_are_requeued(start, code, again):
     script = start(code)
     assert (script.code, script.asked) == (code, ["requeue 41_3"] if again else [])
 
 
 @pytest.mark.parametrize("code", [1, 2, 69, 75, 78, 85, 130, 137, 139, 143, 255])
-def test_what_is_not_put_back_is_final_unless_somebody_asked_for_the_end(start, tmp_path, code):
+def test_a_job_that_is_not_requeued_is_final_unless_it_was_asked_to_end(start, tmp_path, code):
     for i in range(1, 4):
         again = start(code).asked
         ending = last_exit_reason(
@@ -99,10 +113,8 @@ def test_what_is_not_put_back_is_final_unless_somebody_asked_for_the_end(start, 
 def test_a_requeue_that_fails_is_tried_again_a_few_times(start, slurm, failures, asked):
     scontrol = slurm / "scontrol"
     lines = scontrol.read_text().splitlines()
-    lines.insert(
-        -1,
-        f'[ "$1" = requeue ] && [ "$(grep -c requeue "{slurm}/scontrol.txt")" -le {failures} ] && exit 1',
-    )
+    num_requeues = f'"$(grep -c requeue "{slurm}/scontrol.txt")"'
+    lines.insert(-1, f'[ "$1" = requeue ] && [ {num_requeues} -le {failures} ] && exit 1')
     scontrol.write_text("\n".join(lines))
     script = start(85)
     assert (script.code, script.asked) == (85, ["requeue 41_3"] * asked)
@@ -113,36 +125,40 @@ def test_a_job_that_is_no_array_is_named_by_its_id(start):
     assert (script.seen["KDBATCH_JOB"], script.asked) == ("44", ["requeue 44"])
 
 
-def test_what_dies_before_the_worker_can_count_is_not_started_for_ever(start):
+def test_a_job_that_dies_before_its_worker_can_count_is_not_started_for_ever(start):
     assert [
         bool(start(137, env=ELEMENT | {"SLURM_RESTART_COUNT": str(i)}).asked) for i in range(4)
     ] == [True, True, False, False]
 
 
-def test_the_next_start_learns_how_the_last_one_ended(start, slurm):
+def test_the_next_start_gets_the_exit_code_of_the_last_one(start, slurm):
     start(137)
     (slurm / "sacct").write_text(
         "#!/bin/bash\necho \"$@\" >sacct.txt\nprintf 'PREEMPTED\\nCANCELLED by 0\\nRUNNING\\n'\n"
     )
     (slurm / "sacct").chmod(0o755)
-    told = Start.from_environment(start(85, env=ELEMENT | {"SLURM_RESTART_COUNT": "1"}).seen)
-    assert (told.job, told.restart, told.exits, told.last_state) == (
+    start_seen = Start.from_environment(start(85, env=ELEMENT | {"SLURM_RESTART_COUNT": "1"}).seen)
+    assert (start_seen.job, start_seen.restart, start_seen.exits, start_seen.last_state) == (
         "41_3",
         1,
         {0: "137"},
         "CANCELLED",
     )
-    told = Start.from_environment(
+    start_seen = Start.from_environment(
         start(0, env=ELEMENT | {"SLURM_RESTART_COUNT": "3"}).seen
     )  # the node was lost the time before
-    assert (told.restart, told.exits) == (3, {0: "137", 1: "85"})
+    assert (start_seen.restart, start_seen.exits) == (3, {0: "137", 1: "85"})
 
 
-def test_the_first_start_asks_nobody(start, slurm, tmp_path):
+def test_the_first_start_does_not_call_sacct(start, slurm, tmp_path):
     (slurm / "sacct").write_text("#!/bin/bash\ntouch asked\n")
     (slurm / "sacct").chmod(0o755)
-    told = Start.from_environment(start(0).seen)
-    assert not (tmp_path / "asked").exists() and (told.restart, told.exits, told.last_state) == (
+    start_seen = Start.from_environment(start(0).seen)
+    assert not (tmp_path / "asked").exists() and (
+        start_seen.restart,
+        start_seen.exits,
+        start_seen.last_state,
+    ) == (
         0,
         {},
         "",
@@ -174,7 +190,7 @@ def test_a_setup_line_that_fails_ends_the_job_before_the_worker(start, tmp_path)
     )
 
 
-def test_several_processes_learn_where_to_meet(start):
+def test_several_processes_get_the_address_of_their_rendezvous(start):
     seen = start(
         0, env=ELEMENT | {"SLURM_JOB_NODELIST": "node[1-2]"}, asked=Resources(nodes=2, gpus=4)
     ).seen
@@ -182,13 +198,13 @@ def test_several_processes_learn_where_to_meet(start):
     assert "MASTER_ADDR" not in start(0).seen
 
 
-def test_several_processes_are_not_started_where_they_cannot_meet(start, slurm):
+def test_several_processes_are_not_started_without_an_address(start, slurm):
     (slurm / "scontrol").write_text("#!/bin/bash\nexit 1\n")
     script = start(0, env=ELEMENT | {"SLURM_JOB_NODELIST": "node[1-2]"}, asked=Resources(nodes=2))
     assert script.code == 1 and script.seen == {}
 
 
-def test_a_port_that_was_taken_is_not_tried_again(start):
+def test_the_next_start_has_another_port(start):
     asked = Resources(nodes=2)
     first, second = (
         start(
@@ -204,11 +220,12 @@ def test_a_port_that_was_taken_is_not_tried_again(start):
 @pytest.mark.parametrize(
     "code", [1, 137]
 )  # of srun, when the whole task is gone, and of a container whose process is
-def test_running_out_of_memory_is_told_and_not_repeated(start, tmp_path, code):
+def test_running_out_of_memory_is_reported_and_not_repeated(start, tmp_path, code):
     folder = tmp_path / "a b"
     folder.mkdir()
     (folder / "41_3_0_log.err").write_text(
-        "slurmstepd: error: Detected 1 oom_kill event in StepId=41.0. Some of the step tasks have been OOM Killed.\n"
+        "slurmstepd: error: Detected 1 oom_kill event in StepId=41.0. "
+        "Some of the step tasks have been OOM Killed.\n"
     )
     assert start(code).asked == []
     ending = last_exit_reason(Submission(job_id="41_3", submitted_at=0.0, folder=folder))
@@ -217,7 +234,7 @@ def test_running_out_of_memory_is_told_and_not_repeated(start, tmp_path, code):
     )
 
 
-def test_the_scripts_word_is_read_back(start, tmp_path):
+def test_the_exit_reason_is_read_from_the_script(start, tmp_path):
     for i in range(2):
         start(255, env=ELEMENT | {"SLURM_RESTART_COUNT": str(i)})
     ending = last_exit_reason(Submission(job_id="41_3", submitted_at=0.0, folder=tmp_path / "a b"))

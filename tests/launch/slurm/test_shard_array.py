@@ -63,7 +63,7 @@ def test_an_element_is_the_same_command_with_its_range_in_the_same_folder(slurm,
     assert not (tmp_path / "slurm" / "train" / "shards-00000-00020.log").exists()
 
 
-def test_the_words_of_an_element(tmp_path):
+def test_the_arguments_of_an_element(tmp_path):
     assert [
         target.arguments
         for target in _array(tmp_path, range(0, 20), range(20, 41)).targets.values()
@@ -73,13 +73,11 @@ def test_the_words_of_an_element(tmp_path):
     ]
 
 
-def test_while_an_array_lives_no_second_one_is_submitted(slurm, tmp_path):
+def test_no_second_array_is_submitted_while_the_first_is_in_the_queue(slurm, tmp_path):
     array, config = _array(tmp_path, range(0, 1), range(1, 2)), config_in(tmp_path)
     submit_shard_array(array, config=config)
-    with pytest.raises(
-        UserError,
-        match=r"shard-k400-train: 2 elements of job 41 are still in the queue. Wait, or: scancel 41",
-    ):
+    message = "shard-k400-train: 2 elements of job 41 are still in the queue"
+    with pytest.raises(UserError, match=f"{message}. Wait, or: scancel 41"):
         submit_shard_array(array, config=config)
     (slurm / "queue").write_text("7_1\n")
     assert submit_shard_array(array, config=config) == ("42_0", "42_1")
@@ -93,12 +91,12 @@ def test_a_refusal_is_one_line(slurm, tmp_path):
         submit_shard_array(_array(tmp_path, range(0, 1)), config=config_in(tmp_path))
 
 
-def test_elements_are_as_many_as_may_run_and_as_there_are_shards():
+def test_the_number_of_elements_is_limited_by_concurrency_and_shards():
     config = Config(site=Site(max_concurrent=8, max_array_size=100))
     assert [num_elements(n, config=config) for n in (1, 8, 500)] == [1, 8, 8]
 
 
-def test_what_an_element_asks_for_stands_in_the_configuration():
+def test_the_resources_of_an_element_come_from_the_configuration():
     asked = Resources(gpus=0, cpus=32, minutes=60, memory_gb=64)
     assert shard_resources(Config(resources={"shard": asked})) == asked
     assert shard_resources(Config()).gpus == 0
@@ -119,8 +117,8 @@ def test_from_the_command_to_the_index_with_elements_in_reverse_order(slurm, tmp
     few = replace(size, ucf101_clips_per_group=0, hmdb51_train=0, hmdb51_test=0, hmdb51_unused=0)
     write_toy(tmp_path / "toys", processes=1, progress=silent, size=few)
     words = ("shard", "k400", "--root=toys/k400", "--videos-per-shard=4", "--processes=1")
-    told = _kdbatch(*words, "--slurm", cwd=tmp_path)
-    assert "2 of 2 shards for 8 videos are still to be made: job 41 with 2 elements" in told
+    output = _kdbatch(*words, "--slurm", cwd=tmp_path)
+    assert "2 of 2 shards for 8 videos are still to be made: job 41 with 2 elements" in output
     for element in ("1", "0"):
         assert not (tmp_path / "shards" / "k400" / "index.json").exists()
         job = {
@@ -156,10 +154,11 @@ def test_a_folder_that_cannot_be_written_is_one_line(slurm, tmp_path):
     (tmp_path / "shards" / "k400").mkdir(parents=True)
     (tmp_path / "shards" / "k400" / "slurm").touch()
     words = ("shard", "k400", "--root=videos", "--max-rejected=1")
-    told = _slip(*words, "--slurm", cwd=tmp_path)
-    assert "shards/k400: shards cannot be written (Not a directory: " in told
-    assert told.endswith(
-        f"go on with: kdbatch shard k400 --split train --max-rejected 1.0 --root {tmp_path}/videos --slurm\n"
+    output = _slip(*words, "--slurm", cwd=tmp_path)
+    assert "shards/k400: shards cannot be written (Not a directory: " in output
+    assert output.endswith(
+        "go on with: kdbatch shard k400 --split train --max-rejected 1.0 "
+        f"--root {tmp_path}/videos --slurm\n"
     )
     _kdbatch(*words, cwd=tmp_path)
     (tmp_path / "shards" / "k400" / "index.lock").unlink()

@@ -27,11 +27,11 @@ def submit_in_another_shell(folder: Path) -> int:
 
 
 def queue_of(slurm: Path) -> dict[str, str]:
-    """Who is queued, and why it does not run."""
+    """The queued jobs, with the reason why each does not run."""
     return {job.id: job.reason for job in queued_jobs()}
 
 
-def test_an_array_is_held_until_its_files_have_names_and_the_journal_its_ids(slurm, tmp_path):
+def test_an_array_is_held_until_its_files_have_names_and_the_journal_has_its_ids(slurm, tmp_path):
     config = config_in(tmp_path)
     submit_arrays(plan_of(SHAPE), config=config)
     assert "#SBATCH --hold" in (slurm / "41.sbatch").read_text()
@@ -42,7 +42,7 @@ def test_an_array_is_held_until_its_files_have_names_and_the_journal_its_ids(slu
     )
 
 
-def test_a_submit_that_is_killed_while_sbatch_answers_neither_loses_nor_doubles_a_run(
+def test_a_submit_that_is_killed_while_sbatch_answers_neither_loses_nor_repeats_a_run(
     slurm, tmp_path
 ):
     (slurm / "kill_submit").touch()
@@ -63,7 +63,7 @@ def test_a_submit_that_is_killed_while_sbatch_answers_neither_loses_nor_doubles_
     ]
 
 
-def test_an_array_that_was_noted_and_not_released_is_released(slurm, tmp_path):
+def test_an_array_in_the_journal_that_was_not_released_is_released(slurm, tmp_path):
     plan, config = plan_of(SHAPE), config_in(tmp_path)
     submit_arrays(plan, config=config)
     home = submissions_dir(config.runs_dir)
@@ -76,7 +76,7 @@ def test_an_array_that_was_noted_and_not_released_is_released(slurm, tmp_path):
     assert (slurm / "scontrol.txt").read_text() == "release 41\n"
 
 
-def test_a_submit_that_is_killed_before_the_elements_know_what_they_wait_for_is_gone_on_with(
+def test_a_submit_that_is_killed_before_its_elements_have_dependencies_is_completed(
     slurm, tmp_path
 ):
     shape = {"a": (), "b": (), "w": (), "x": ("a",), "y": ("a", "b"), "z": ("b",)}
@@ -89,7 +89,7 @@ def test_a_submit_that_is_killed_before_the_elements_know_what_they_wait_for_is_
     (slurm / "kill_update").unlink()
     subprocess.run(
         ["sed", "-i", "/^42_2/d", str(slurm / "queue")], check=True
-    )  # meanwhile somebody cancelled one
+    )  # somebody has cancelled one
     (slurm / "scontrol.txt").unlink()
     again = submit_arrays(plan_of(shape), config=config_in(tmp_path))
     first, second, last = (slurm / "scontrol.txt").read_text().splitlines()[:3]
@@ -98,12 +98,12 @@ def test_a_submit_that_is_killed_before_the_elements_know_what_they_wait_for_is_
         "update JobId=42_1 Dependency=afterok:41_0:41_1",
     )
     assert last == "release 42" and list(again.values()) == ["43"], (
-        "what was cancelled is submitted anew"
+        "a cancelled run is submitted again"
     )
     assert set(queue_of(slurm).values()) == {"None"}
 
 
-def test_held_jobs_of_others_and_other_studies_are_left_alone(slurm, tmp_path):
+def test_held_jobs_of_others_and_of_other_studies_are_not_cancelled(slurm, tmp_path):
     (slurm / "kill_submit").touch()
     submit_in_another_shell(tmp_path / "other")
     (slurm / "kill_submit").unlink()
@@ -115,7 +115,7 @@ def test_held_jobs_of_others_and_other_studies_are_left_alone(slurm, tmp_path):
 
 
 @pytest.mark.parametrize("accepted", [False, True])
-def test_a_busy_controller_is_asked_again_and_what_it_took_nevertheless_is_cancelled(
+def test_a_busy_controller_is_called_again_and_a_job_that_it_took_the_first_time_is_cancelled(
     slurm, tmp_path, accepted
 ):
     (slurm / "refuse").write_text(
@@ -128,7 +128,7 @@ def test_a_busy_controller_is_asked_again_and_what_it_took_nevertheless_is_cance
     assert list(submitted.values()) == ["42" if accepted else "41"] == list(queue_of(slurm))
 
 
-def test_a_busy_controller_is_not_asked_for_ever(slurm, tmp_path):
+def test_a_busy_controller_is_not_called_for_ever(slurm, tmp_path):
     (slurm / "refuse").write_text(
         "sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying\n"
     )
@@ -144,7 +144,7 @@ def test_a_refusal_is_not_repeated(slurm, tmp_path):
         submit_arrays(plan_of({"a": ()}), config=config_in(tmp_path))
 
 
-def test_squeue_is_asked_again_when_it_is_busy(slurm):
+def test_squeue_is_called_again_when_it_is_busy(slurm):
     (slurm / "squeue_fails").write_text(
         "slurm_load_jobs error: Socket timed out on send/recv operation\n"
     )
@@ -157,7 +157,7 @@ def test_squeue_is_asked_again_when_it_is_busy(slurm):
     assert len((slurm / "squeue.txt").read_text().splitlines()) == 2 + len(commands.PAUSES)
 
 
-def test_a_command_sees_nothing_of_a_surrounding_job_or_a_users_profile(slurm, monkeypatch):
+def test_a_command_gets_no_variable_of_a_surrounding_job_or_of_a_users_profile(slurm, monkeypatch):
     names = ("SLURM_JOB_ID", "SQUEUE_STATES", "SACCT_FORMAT", "SCANCEL_STATE", "SINFO_PARTITION")
     for name in names:
         monkeypatch.setenv(name, "x")
@@ -165,12 +165,12 @@ def test_a_command_sees_nothing_of_a_surrounding_job_or_a_users_profile(slurm, m
     assert "PATH" in seen and not seen & set(names)
 
 
-def test_jobs_in_hidden_partitions_are_asked_for(slurm):
+def test_jobs_in_hidden_partitions_are_listed(slurm):
     queued_jobs()
     assert "--all" in (slurm / "squeue.txt").read_text().split()
 
 
-def test_a_damaged_entry_counts_as_none(slurm, tmp_path):
+def test_a_damaged_entry_is_ignored(slurm, tmp_path):
     plan, config = plan_of({"a": ()}), config_in(tmp_path)
     submit_arrays(plan, config=config)
     (slurm / "queue").write_text("")

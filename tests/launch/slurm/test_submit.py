@@ -49,7 +49,7 @@ def flag(script: str, name: str) -> str | None:
     return found[1] if found else None
 
 
-def test_each_run_learns_its_job_id(slurm, tmp_path):
+def test_the_job_id_of_each_run_is_returned(slurm, tmp_path):
     plan, config = plan_of(PAIRS), config_in(tmp_path)
     submitted = submit_arrays(plan, config=config)
     names = {run_id: name for name, run_id in ids(plan).items()}
@@ -77,7 +77,7 @@ def test_each_run_waits_for_its_own_parents_before_any_may_start(slurm, tmp_path
     ]
 
 
-def test_runs_that_wait_for_the_same_are_told_so_in_one_line(slurm, tmp_path):
+def test_runs_with_the_same_dependency_are_updated_in_one_line(slurm, tmp_path):
     submit_arrays(
         plan_of({"a": (), "b": (), "x": ("a",), "y": ("a",), "z": ("b",)}),
         config=config_in(tmp_path),
@@ -133,7 +133,9 @@ def test_submitting_again_submits_nothing_while_the_jobs_live(slurm, tmp_path):
     assert len(scripts(slurm)) == 2
 
 
-def test_what_left_the_queue_unfinished_is_submitted_again_after_its_live_parents(slurm, tmp_path):
+def test_a_run_that_left_the_queue_unfinished_is_submitted_again_after_its_live_parents(
+    slurm, tmp_path
+):
     plan, config = plan_of(PAIRS), config_in(tmp_path)
     submit_arrays(plan, config=config)
     (slurm / "queue").write_text("41_1\n42_1\n42_2\n")  # a and x failed
@@ -152,7 +154,7 @@ def test_a_done_parent_is_not_waited_for_and_a_done_run_not_submitted(slurm, tmp
     assert not RunFolder(config.runs_dir / ids(plan)["a"]).assignment.exists()
 
 
-def test_a_run_that_ends_while_the_queue_is_asked_is_not_submitted_again(slurm, tmp_path):
+def test_a_run_that_ends_while_squeue_runs_is_not_submitted_again(slurm, tmp_path):
     plan, config = plan_of({"a": ()}), config_in(tmp_path)
     submit_arrays(plan, config=config)
     (slurm / "squeue").write_text(
@@ -168,7 +170,7 @@ def test_two_shells_at_once_submit_each_run_once(slurm, tmp_path):
     assert len(scripts(slurm)) == 2
 
 
-def test_sbatch_does_not_see_the_variables_of_a_surrounding_job(slurm, tmp_path, monkeypatch):
+def test_sbatch_does_not_get_the_variables_of_a_surrounding_job(slurm, tmp_path, monkeypatch):
     for name in ("SLURM_JOB_ID", "SBATCH_PARTITION", "SLURM_CONF"):
         monkeypatch.setenv(name, "x")
     submit_arrays(plan_of({"a": ()}), config=config_in(tmp_path))
