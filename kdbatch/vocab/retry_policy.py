@@ -2,7 +2,7 @@
 
 A worker that is killed, or whose node is lost, cannot write how it ended. So each start judges the
 attempt before it: by the last status, by what the job's script saw, and by the accounting where the
-site has one. EXIT_RULES says what follows from an exit code where no worker can count.
+site has one. EXIT_RULES has the consequence of each exit code where no worker can count.
 """
 
 import signal
@@ -25,7 +25,7 @@ EXIT_NO_CONTAINER = 255  # of apptainer
 RetryLimit = Literal["total", "startup", "none"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class ExitRule:
     """The meaning of an exit code, and the retry limit that holds where the worker cannot count.
 
@@ -36,9 +36,9 @@ class ExitRule:
 
     name: str
     pattern: str
-    meaning: str
     state: RunState
-    limit: RetryLimit = "none"
+    meaning: str
+    limit: RetryLimit = field(default="none", kw_only=True)
 
     def max_retries(self, retries: Retries) -> int:
         """How often the job's script may start the job again after this end."""
@@ -51,77 +51,45 @@ class ExitRule:
 
 
 EXIT_RULES = (
+    ExitRule("done", str(EXIT_DONE), "done", "its worker wrote done.json"),
     ExitRule(
-        name="done",
-        pattern=str(EXIT_DONE),
-        meaning="its worker wrote done.json",
-        state="done",
+        "bug",
+        str(EXIT_BUG),
+        "failed",
+        "its worker raised an exception, or a limit of [retries] is exceeded",
     ),
+    ExitRule("user error", str(EXIT_USER), "failed", "its worker raised a UserError"),
+    ExitRule("blocked", str(EXIT_BLOCKED), "blocked", "a parent is not done"),
     ExitRule(
-        name="bug",
-        pattern=str(EXIT_BUG),
-        meaning="its worker raised an exception, or a limit of [retries] is exceeded",
-        state="failed",
-    ),
-    ExitRule(
-        name="user error",
-        pattern=str(EXIT_USER),
-        meaning="its worker raised a UserError",
-        state="failed",
-    ),
-    ExitRule(
-        name="blocked",
-        pattern=str(EXIT_BLOCKED),
-        meaning="a parent is not done",
-        state="blocked",
-    ),
-    ExitRule(
-        name="stopped",
-        pattern=str(EXIT_STOPPED),
-        meaning="its progress is saved and it can go on",
-        state="stopped",
+        "stopped",
+        str(EXIT_STOPPED),
+        "stopped",
+        "its progress is saved and it can go on",
         limit="total",
     ),
+    ExitRule("busy", str(EXIT_BUSY), "running", "another process holds the run", limit="total"),
     ExitRule(
-        name="busy",
-        pattern=str(EXIT_BUSY),
-        meaning="another process holds the run",
-        state="running",
-        limit="total",
-    ),
-    ExitRule(
-        name="no container",
-        pattern=str(EXIT_NO_CONTAINER),
-        meaning="its container did not start",
-        state="failed",
+        "no container",
+        str(EXIT_NO_CONTAINER),
+        "failed",
+        "its container did not start",
         limit="startup",
     ),
     ExitRule(
-        name="rendezvous",
-        pattern=str(EXIT_RENDEZVOUS),
-        meaning="its processes did not connect to each other",
-        state="failed",
+        "rendezvous",
+        str(EXIT_RENDEZVOUS),
+        "failed",
+        "its processes did not connect to each other",
         limit="startup",
     ),
     ExitRule(
-        name="asked to end",
-        pattern="130 | 143",
-        meaning="it received SIGINT or SIGTERM, and their sender decides what follows",
-        state="stopped",
+        "asked to end",
+        "130 | 143",
+        "stopped",
+        "it received SIGINT or SIGTERM, and their sender decides what follows",
     ),
-    ExitRule(
-        name="killed",
-        pattern="129 | 1[3-5]?",
-        meaning="it was ended by another signal",
-        state="lost",
-        limit="startup",
-    ),
-    ExitRule(
-        name="other",
-        pattern="*",
-        meaning="its job ended by itself",
-        state="failed",
-    ),
+    ExitRule("killed", "129 | 1[3-5]?", "lost", "it was ended by another signal", limit="startup"),
+    ExitRule("other", "*", "failed", "its job ended by itself"),
 )
 """Every exit code of a worker and of its job, the first match counts. The job's script and the
 local queue are made from this table.
@@ -164,7 +132,7 @@ class Start:
     By the job's script: `job` is its id, 41 or 41_3; `restart` counts the starts before this one.
     `ends_at` is its time limit in seconds since 1970, 0 for none; SIGUSR2 comes `signal_seconds`
     before that. `exits` are the exit codes of those earlier starts whose end the script saw, by
-    number; `last_state` is how the accounting says the last one ended.
+    number; `last_state` is the accounting's state of the last one.
 
     By the local queue: `parent_pid`, the process that the worker must not outlive. By both:
     `image_sha256`, the hash of the image that it runs in.
