@@ -150,7 +150,7 @@ def test_the_documented_notebook_lines_run_on_a_report(one_micro_report: Path) -
 
 @pytest.fixture(scope="module")
 def one_micro_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with report/results.parquet of one student, as `kdbatch report` writes its columns."""
+    """A folder with report/results.parquet of one student, with the columns of `kdbatch report`."""
     folder = tmp_path_factory.mktemp("notebook")
     row = {
         "run_id": "r1",

@@ -7,7 +7,7 @@ GOLDEN_DIR = Path(__file__).parents[1] / "golden"
 
 
 def assert_golden(name: str, text: str) -> None:
-    """Fails if `text` differs from tests/golden/`name`; the message is the command that accepts it."""
+    """Fail if `text` differs from tests/golden/`name`; the message is the command to accept it."""
     path = GOLDEN_DIR / name
     if os.environ.get("KDBATCH_ACCEPT_GOLDEN") == "1":
         path.write_text(text, encoding="utf-8")

@@ -23,9 +23,10 @@ NORMAL_95 = 1.96
 def random_halves(num_clips: int, *, rng: np.random.Generator) -> Tensor:
     """Positions of clips in a batch, (S, m): both halves of random cuts.
 
-    So every clip counts equally often. Where the number of clips is odd, one is in neither half. There are
-    no rows, (0, m), where a half is too small for the unbiased estimate. All batches are cut alike:
-    their clips are in a random order already, and the errors of two batches are independent.
+    So every clip counts equally often. Where the number of clips is odd, one is in neither half.
+    There are no rows, (0, m), where a half is too small for the unbiased estimate. All batches are
+    cut alike: their clips are in a random order already, and the errors of two batches are
+    independent.
     """
     half = num_clips // 2
     if half < MIN_CLIPS:

@@ -89,9 +89,9 @@ def build_model(task: TDL, make_backbone: MakeBackbone, group: ProcessGroup) -> 
 def mix_in_frame(clip_BCTHW: Tensor, frame_B: Tensor, share_B: Tensor) -> Tensor:
     """Temporal-consistent augmentation: (1 - share) * every frame + share * one frame of the clip.
 
-    The mixed-in frame is the same for all frames of a clip. Differences between frames keep their direction
-    and shrink by 1 - share; what does not move gets stronger. Section 3.2 of the source, and its
-    code TC/gen_positive.py.
+    The mixed-in frame is the same for all frames of a clip. Differences between frames keep their
+    direction and shrink by 1 - share; what does not move gets stronger. Section 3.2 of the source,
+    and its code TC/gen_positive.py.
     """
     rows = torch.arange(len(clip_BCTHW), device=clip_BCTHW.device)
     still_BC1HW = clip_BCTHW[rows, :, frame_B].unsqueeze(2)
