@@ -139,8 +139,8 @@ def _add_job_states(
 
 
 def _has_started_since(status: Status, submission: Submission) -> bool:
-    """Whether a worker has written the status since the submission. The times are of two clocks:
-    they are compared only where no job wrote the status.
+    """Whether a worker has written the status since the submission. The times come from two
+    machines' clocks, so they are compared only where the status has no job id.
     """
     if status.job:
         return status.job == submission.job_id
@@ -199,7 +199,7 @@ def _with_ended_job(row: RunRow, accounting: str) -> RunRow:
 
 
 def _with_reason(row: RunRow, state: RunState | None, reason: str) -> RunRow:
-    """Without a state: `lost` if it was that, else `planned`."""
+    """The row with another state and reason; without a state, rows that are not lost are planned."""
     if state is None:
         state = "lost" if row.state == "lost" else "planned"
     return dataclasses.replace(row, state=state, reason=reason)

@@ -103,8 +103,8 @@ def _start(
 ) -> tuple[int, bool]:
     """Return the exit code of an attempt of a locked run, and whether to broadcast it.
 
-    It is not broadcast after a failed stage: the other ranks fail by themselves or find that this
-    process is gone, and may be in another collective.
+    After a failed stage nothing is broadcast: the other ranks may be waiting in another collective,
+    where a broadcast would not match. They fail by themselves, or notice that rank 0 is gone.
     """
     start = Start.from_environment(os.environ)
     with StatusReporter(
@@ -140,7 +140,7 @@ def _run_other_rank(
     except RuntimeError as error:
         if not is_lost_rank(error):
             raise
-        return EXIT_BUG  # SLURM reports the highest exit code of several tasks: that of rank 0
+        return EXIT_BUG  # see _reason_of_lost_rank
 
 
 def _attempt(
@@ -201,8 +201,8 @@ def _reason_of_lost_rank(group: ProcessGroup) -> tuple[int, str]:
     """Exit code and reason where another rank has ended.
 
     A rank that was killed posts no reason: the run may then go on, like one that was stopped. SLURM
-    reports the highest exit code of several tasks, and that should be rank 0's: the other ranks
-    return the lowest that is not 0.
+    reports the highest exit code of all tasks. To let rank 0's code win, the other ranks return 1,
+    the lowest failing code.
     """
     if not group.is_rank0:
         return EXIT_BUG, ""

@@ -2,7 +2,8 @@
 
 A worker that is killed, or whose node is lost, cannot write how it ended. So each start judges the
 attempt before it: by the last status, by what the job's script saw, and by the accounting where the
-site has one. EXIT_RULES has the consequence of each exit code where no worker can count.
+site has one. Where no worker starts, the job script and the local queue see only an exit code:
+EXIT_RULES has their limits.
 """
 
 import signal
@@ -14,9 +15,9 @@ from typing import Literal
 from kdbatch.vocab.runs import Retries
 from kdbatch.vocab.status import Cause, RunState, Status
 
-EARLY_SECONDS = 75.0  # SLURM may send the signal before a time limit up to a minute too early
-LATE_SECONDS = 5.0  # and SIGTERM at the limit itself
-MAX_FRUITLESS = 2  # time limits in a row between which no step was done
+EARLY_SECONDS = 75.0  # the warning signal may come up to a minute early; its tolerance
+LATE_SECONDS = 5.0  # a SIGTERM with less time left than this counts as the time limit
+MAX_FRUITLESS = 2  # time limits that were reached without a step done since the one before
 
 EXIT_DONE, EXIT_BUG, EXIT_USER = 0, 1, 2
 EXIT_RENDEZVOUS, EXIT_BUSY, EXIT_BLOCKED, EXIT_STOPPED = 69, 75, 78, 85
@@ -27,7 +28,7 @@ RetryLimit = Literal["total", "startup", "none"]
 
 @dataclass(frozen=True)
 class ExitRule:
-    """The meaning of an exit code, and the retry limit that holds where the worker cannot count.
+    """The meaning of an exit code, and the limit of restarts where only the exit code is known.
 
     `pattern` is the code, or several in the language of the shell's `case`. `limit` is how often
     the job's script starts the job again: `total` and `startup` are those of `Retries`, `none` is
@@ -174,7 +175,7 @@ class Start:
         }
 
     def is_over(self, now: float) -> bool:
-        """Whether the limit is so near, without a signal, that the worker stops by itself."""
+        """Whether half of the warning time has passed without the signal: the worker then stops."""
         return bool(self.ends_at) and now > self.ends_at - self.signal_seconds / 2
 
 
@@ -196,8 +197,9 @@ def cause_of_end(earlier: Status, start: Start) -> Cause | None:
     """How the attempt that wrote the status `earlier` ended; None where there was no attempt, or
     where the status itself is final.
 
-    The job may have been started since without a status: its container did not start, or another
-    process held the run.
+    The job may have started again since `earlier` was written, without writing a status (its
+    container did not start, or the run was busy). So `last_state` counts only if `earlier` is of
+    the start directly before this one.
     """
     if earlier.state not in ("running", "stopped"):
         return None
@@ -209,16 +211,16 @@ def cause_of_end(earlier: Status, start: Start) -> Cause | None:
         if earlier.cause == "asked" and same_job:
             return "requeue" if state in STATES_BY_HAND else "preemption"
         return earlier.cause or "asked"
-    # Nobody asked it to end: it was killed, or another process of its group was. A script that
-    # lived to see the end had not lost its nodes.
+    # It ended without being asked. If the job's script recorded its exit code, the node survived,
+    # so this is a crash.
     if not same_job or earlier.restart in start.exits:
         return "crash"
     return "requeue" if state in STATES_BY_HAND else "node_failure"
 
 
 def count_interruptions(earlier: Status, start: Start) -> tuple[dict[Cause, int], int]:
-    """The number of attempts that ended so far, by cause, and the number of time limits in a row
-    that were reached without a step done.
+    """The number of attempts that ended so far, by cause, and the number of time limits that were
+    reached since the last step was done.
 
     A run that had failed was started again by a person: its counts begin at zero.
     """
@@ -228,9 +230,9 @@ def count_interruptions(earlier: Status, start: Start) -> tuple[dict[Cause, int]
     if cause is None:
         return dict(earlier.ended), earlier.fruitless
     ended: dict[Cause, int] = {**earlier.ended, cause: earlier.ended.get(cause, 0) + 1}
-    if cause != "timeout":
-        return ended, earlier.fruitless
-    return ended, earlier.fruitless + 1 if earlier.step == earlier.first_step else 0
+    if earlier.step > earlier.first_step:
+        return ended, 0
+    return ended, earlier.fruitless + (cause == "timeout")
 
 
 def refusal(ended: Mapping[Cause, int], fruitless: int, *, retries: Retries) -> str:

@@ -136,6 +136,15 @@ def test_two_time_limits_without_a_step_between_them_are_enough():
     assert count_interruptions(replace(stuck, step=6, fruitless=fruitless), AGAIN)[1] == 0
 
 
+def test_steps_of_an_attempt_that_ended_otherwise_count_between_two_time_limits():
+    stuck = Status(state="stopped", cause="timeout", step=5, first_step=5, job="41_0")
+    _, fruitless = count_interruptions(stuck, AGAIN)
+    preempted = replace(stuck, cause="preemption", step=9, fruitless=fruitless)
+    _, fruitless = count_interruptions(preempted, AGAIN)
+    ended, fruitless = count_interruptions(replace(stuck, fruitless=fruitless), AGAIN)
+    assert refusal(ended, fruitless, retries=Retries()) == ""
+
+
 def test_a_failed_run_that_a_person_starts_again_counts_from_zero():
     assert count_interruptions(
         replace(DIED, state="failed", ended={"crash": 3}, fruitless=2), AGAIN

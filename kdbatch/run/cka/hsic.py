@@ -3,8 +3,11 @@
 Kornblith et al. 2019, arXiv:1905.00414: CKA(K, L) = HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L)) with
 Gram matrices K, L. Minibatches as in Nguyen et al. 2021, arXiv:2010.15327, sec. 2: the unbiased
 HSIC_1 (Song et al. 2012, eq. 5) is averaged over batches of equal size, then the ratio is formed;
-never a mean of ratios. With the U-centring of Szekely and Rizzo (2014), HSIC_1 = <A_K, A_L> / (n (n
-- 3)), so all pairs of layers are one matrix product, and the factor cancels in the ratio.
+never a mean of ratios. With A_K, the U-centred K of Szekely and Rizzo (2014),
+
+    HSIC_1(K, L) = <A_K, A_L> / (n (n - 3)),
+
+so all pairs of layers are one matrix product, and the factor 1 / (n (n - 3)) cancels in the ratio.
 """
 
 import numpy as np
@@ -15,10 +18,10 @@ from kdbatch.run.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 
 MIN_CLIPS = 4  # HSIC_1 divides by n (n - 3)
 ROUNDING = 1e-6
-"""A centred Gram with a smaller share of its norm is rounding error.
+"""If centring shrinks a Gram's norm to less than this share, what is left is rounding error.
 
-Clips that are all alike leave at most 1e-7 in single precision; p independent features leave about
-n / sqrt(p): 1e-3 for four clips and ten million features.
+Identical clips leave at most 1e-7 in single precision. Real features leave far more: p independent
+ones about n / sqrt(p), which is 1e-3 for four clips and ten million features.
 """
 
 
