@@ -199,7 +199,7 @@ def _with_ended_job(row: RunRow, accounting: str) -> RunRow:
 
 
 def _with_reason(row: RunRow, state: RunState | None, reason: str) -> RunRow:
-    """The row with another state and reason; without a state, rows that are not lost are planned."""
+    """The row with another state and reason; without a state, it is planned unless it is lost."""
     if state is None:
         state = "lost" if row.state == "lost" else "planned"
     return dataclasses.replace(row, state=state, reason=reason)
