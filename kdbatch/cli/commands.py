@@ -30,7 +30,7 @@ class Commands:
 
     @command
     def init(self) -> None:
-        """Write a commented kdbatch.toml into this folder, with the values of this machine."""
+        """Write a commented kdbatch.toml with the values of this machine."""
         from kdbatch.cli.launch import init
 
         init()
@@ -73,12 +73,12 @@ class Commands:
         slurm: bool = False,
         dry_run: bool = False,
     ) -> None:
-        """Store a data set's videos as WebDataset tars: k400, ssv2, ucf101 or hmdb51.
+        """Store the videos of a data set as WebDataset tars.
 
-        --subset takes 50k, 10%, 2000 or all; a larger subset later only adds tars. --root is the
-        folder as its owner publishes it; it may be in kdbatch.toml instead, as [datasets.NAME]
-        root. --no-transcode stores the videos as they are: larger, and slower to read. Type the
-        same command again after an interruption: it goes on.
+        DATASET is k400, ssv2, ucf101 or hmdb51. --subset takes 50k, 10%, 2000 or all; a larger
+        subset later only adds tars. --root is the folder as its owner publishes it; it may be in
+        kdbatch.toml instead, as [datasets.NAME] root. --no-transcode stores the videos as they are:
+        larger, and slower to read. Type the same command again after an interruption: it goes on.
 
         --slurm spreads the shards over a SLURM array, with the resources of [resources.shard] in
         kdbatch.toml; the element that ends last writes the index. --shards 40:80 makes only the
@@ -100,7 +100,7 @@ class Commands:
 
     @command
     def shard_verify(self, dataset: str, *, processes: int = 0) -> None:
-        """Check every hash of a data set's shards, and decode every video in them."""
+        """Check all hashes of a data set's shards and decode all videos."""
         from kdbatch.cli.terminal import print_line, progress
         from kdbatch.shard.verify import verify_shards
         from kdbatch.vocab.config import load_config
@@ -115,7 +115,7 @@ class Commands:
 
     @command
     def plan(self, *files: Path, profile: str = "paper") -> None:
-        """Show the runs that the experiments in FILES need, and their cost. Writes nothing."""
+        """Show the runs that FILES need and their cost; write nothing."""
         from kdbatch.cli.launch import plan
 
         plan(files, profile=profile)
@@ -170,7 +170,7 @@ class Commands:
 
     @command
     def status(self, *, watch: bool = False, json: bool = False) -> None:
-        """Show every run: state, progress, time left, last metric, hours.
+        """Show every run: state, progress, time left, metric, hours.
 
         --watch shows them until no run moves any more. --json prints them for a program.
         """
@@ -180,9 +180,10 @@ class Commands:
 
     @command
     def logs(self, run: str, *, follow: bool = False, lines: int = 100) -> None:
-        """Show the last lines of the log of RUN, an id of `kdbatch status` or its beginning.
+        """Show the last lines of the log of RUN.
 
-        --follow (-f) shows new lines until the run has ended. --lines 0 shows everything.
+        RUN is an id of `kdbatch status`, or its beginning. --follow (-f) shows new lines until the
+        run has ended. --lines 0 shows everything.
         """
         from kdbatch.cli.launch import logs
 
@@ -190,7 +191,7 @@ class Commands:
 
     @command
     def cancel(self, *what: str, profile: str = "paper", all: bool = False) -> None:
-        """Take runs out of SLURM's queue: those of a FILE, a RUN, or --all.
+        """Take runs out of SLURM's queue: of a FILE, a RUN, or --all.
 
         --profile is the one that FILE was submitted with. Progress is kept; submit goes on.
         """
@@ -202,12 +203,13 @@ class Commands:
     def report(
         self, *, to: str = "", published: bool = False, json: bool = False, complete: bool = False
     ) -> int:
-        """Turn all finished runs into tables, CKA maps, claims and one page, report/index.html.
+        """Turn finished runs into tables, maps, claims and one page.
 
-        --published adds the numbers that the study published below ours. --json prints tables,
-        claims and coverage for a program; they are also in report.json, and every measured row in
-        results.parquet. --complete fails, with exit code 1, where the page lacks something that the
-        experiments declare: a run, a number in a table, a map, a claim's verdict.
+        The page is report/index.html.         --published adds the numbers that the study published
+        below ours. --json prints tables, claims and coverage for a program; they are also in
+        report.json, and every measured row in results.parquet. --complete fails, with exit code 1,
+        where the page lacks something that the experiments declare: a run, a number in a table, a
+        map, a claim's verdict.
         """
         from kdbatch.cli.results import report
 
@@ -215,7 +217,7 @@ class Commands:
 
     @command
     def export(self, run: str, *, to: str = "") -> None:
-        """Write a finished teacher or student as a folder that needs no kdbatch.
+        """Write a finished network as a folder that needs no study.
 
         It has weights, config, class names and a loading example; TorchScript is added where the
         network can be traced. RUN is an id of `kdbatch status`, or its beginning. The folder is
@@ -227,7 +229,7 @@ class Commands:
 
     @command
     def bench_data(self, *, videos: str = "", seconds: float = 2.0, json: bool = False) -> None:
-        """Measure training clips per CPU-second, next to other ways of reading video.
+        """Measure training clips per CPU-second, and baselines.
 
         --videos is a folder of original videos; without it a few toy videos are made, whose ratios
         mean little. --seconds is how long each row is measured, five times. --json prints the rows
@@ -250,7 +252,7 @@ class Commands:
         seconds: float = 2.0,
         json: bool = False,
     ) -> None:
-        """Measure training steps, next to torchvision's reference loop and the parts of a step.
+        """Measure training steps, their parts, and a baseline loop.
 
         --backbone is r21d_10 or shufflenet_2x (both without it), --stage is finetune, distill (two
         teachers) or pretrain (RSPNet), or all without it; --width, --batch, --frames and --pixels
@@ -275,7 +277,7 @@ class Commands:
         pixels: int = 32,
         json: bool = False,
     ) -> None:
-        """Measure a CKA map, next to its parts and to other tools where they are installed.
+        """Measure a CKA map, its parts, and other tools.
 
         The other tools are torch_cka and pytorch_cka. --layers is a number of convolutions, batch
         norms and ReLUs of the network, evenly spread, or a layer set: res, act or all, without the
