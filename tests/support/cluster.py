@@ -86,7 +86,7 @@ class Cluster:
         return folder
 
     def kdbatch(self, folder: Path, *words: str, timeout: float = 240) -> str:
-        """What `kdbatch WORDS` printed in `folder`."""
+        """The output of `kdbatch WORDS` in `folder`."""
         return self.run(sys.executable, "-m", "kdbatch", *words, cwd=folder, timeout=timeout)
 
     def start_kdbatch(self, folder: Path, *words: str) -> "subprocess.Popen[str]":

@@ -87,7 +87,7 @@ def prepared(
 def compared(
     folder: RunFolder, *, group: ProcessGroup = SINGLE_PROCESS, stop: StopSignal | None = None
 ) -> StageFacts:
-    """What the stage tells."""
+    """The facts that the stage returns."""
     assignment = folder.load()
     with StatusReporter(folder, device="cpu", stop=stop or StopSignal()) as pulse:
         worker = RunContext(

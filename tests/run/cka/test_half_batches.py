@@ -75,7 +75,7 @@ def _mean_cka(seed: int) -> tuple[float, float]:
 
 
 def _grams(num_clips: int) -> Tensor:
-    """Of layers that share some of what they say."""
+    """Grams of layers whose features overlap in part."""
     shared = torch.randn(num_clips, 3, dtype=torch.float64)
     layers = [
         torch.cat([shared, scale * torch.randn(num_clips, 6, dtype=torch.float64)], 1)

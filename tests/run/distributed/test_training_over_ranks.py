@@ -124,7 +124,7 @@ def _results(folder: RunFolder) -> tuple[dict[str, np.ndarray], np.ndarray, dict
 
 
 def _distance(weights: dict[str, np.ndarray], others: dict[str, np.ndarray]) -> float:
-    """Of all weights, as a share of their length."""
+    """The change of all weights, as a share of their norm."""
     first, second = (
         np.concatenate([w[name].ravel() for name in others if "running" not in name])
         for w in (weights, others)
