@@ -66,7 +66,7 @@ HOMES = {
     "matplotlib": {"report/figures"},
     "fontTools": {"report/figures"},
     "fire": {"cli/command.py"},
-    "rich": {"cli/terminal.py"},
+    "rich": {"cli/run_list.py", "cli/terminal.py"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 FOLDERS = sorted({path.parent for path in FILES})

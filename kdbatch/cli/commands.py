@@ -174,7 +174,7 @@ class Commands:
 
         --watch shows them until no run moves any more. --json prints them for a program.
         """
-        from kdbatch.cli.launch import status
+        from kdbatch.cli.status import status
 
         status(json=json, watch=watch)
 
@@ -185,7 +185,7 @@ class Commands:
         RUN is an id of `kdbatch status`, or its beginning. --follow (-f) shows new lines until the
         run has ended. --lines 0 shows everything.
         """
-        from kdbatch.cli.launch import logs
+        from kdbatch.cli.status import logs
 
         logs(run, follow_on=follow, lines=lines)
 

@@ -1,0 +1,90 @@
+"""`kdbatch status` and `kdbatch logs`."""
+
+import json as encoder
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+from kdbatch.cli.run_list import show_status, watch_runs
+from kdbatch.cli.terminal import print_line, warn
+from kdbatch.launch.logs import find_run, follow, read_last_lines
+from kdbatch.launch.run_status import RunRow, load_run_rows, rows_as_json
+from kdbatch.launch.slurm.commands import JobsCache
+from kdbatch.vocab.config import Config, load_config
+from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.status import RunState
+
+WATCH_SECONDS = 2.0  # between two reads of the run folders
+MOVING: tuple[RunState, ...] = ("queued", "running", "stale")
+
+
+def status(*, json: bool, watch: bool) -> None:
+    """`kdbatch status`."""
+    config = load_config()
+    jobs = JobsCache(warn=warn)
+    rows = load_run_rows(config.runs_dir, live=jobs.live())
+    if json:
+        print_line(encoder.dumps(rows_as_json(rows), indent=1))
+    elif not rows:
+        hint = "Start some: kdbatch submit jobs/subset_size.yaml"
+        print_line(f"No runs in {config.runs_dir}/ yet. {hint}")
+    elif watch:
+        _watch(config, jobs)
+        show_status(load_run_rows(config.runs_dir, live=jobs.live()))
+    else:
+        show_status(rows)
+        _print_next_command(rows)
+
+
+def logs(run: str, *, follow_on: bool, lines: int) -> None:
+    """`kdbatch logs`."""
+    config = load_config()
+    folder = find_run(config.runs_dir, run)
+    jobs = JobsCache(warn=warn)
+    (row,) = load_run_rows(config.runs_dir, live=jobs.live(), only=folder)
+    tail = read_last_lines(config.runs_dir, folder, num_lines=lines)
+    for line in tail.lines:
+        print_line(line)
+    if not follow_on:
+        state = f"{row.state}: {row.reason}" if row.reason else row.state
+        job = f" (job {row.job})" if row.job and row.state == "queued" else ""
+        warn(f"{folder.id} is {state}{job}")
+        return
+    with suppress(KeyboardInterrupt):
+        for text in follow(folder, start=tail.size, is_over=lambda: _is_over(config, folder, jobs)):
+            print_line(text)
+
+
+def _watch(config: Config, jobs: JobsCache) -> None:
+    """Show the runs until none of them moves any more, or until Ctrl-C."""
+    with suppress(KeyboardInterrupt), watch_runs() as show:
+        while True:
+            rows = load_run_rows(config.runs_dir, live=jobs.live())
+            show(rows)
+            if not any(row.state in MOVING for row in rows):
+                return
+            time.sleep(WATCH_SECONDS)
+
+
+def _is_over(config: Config, folder: RunFolder, jobs: JobsCache) -> bool:
+    """Whether a run's log is complete. A stopped run may go on, unless SLURM has no job of it."""
+    live = jobs.live()
+    (row,) = load_run_rows(config.runs_dir, live=live, only=folder)
+    may_go_on = row.state == "stopped" and live is None
+    return row.state not in MOVING and not may_go_on
+
+
+def _print_next_command(rows: Sequence[RunRow]) -> None:
+    """Print the command that helps now."""
+    if failed := next((row for row in rows if row.state == "failed"), None):
+        print_line(
+            f"Why one failed: kdbatch logs {failed.run_id}. "
+            "Try failed ones again: kdbatch submit FILE --retry-failed"
+        )
+    if any(row.state in ("planned", "lost", "stopped", "damaged") for row in rows):
+        print_line(
+            "Runs that no process works on go on with the command that submitted them: "
+            "kdbatch submit FILE"
+        )
+    if rows and all(row.state == "done" for row in rows):
+        print_line("Next: kdbatch report")
