@@ -3,7 +3,7 @@ seeds.
 
 The toy HMDB51 has four labelled videos per class by default. Its test split is made larger here, so
 that one video counts for 1 %. The number of fine-tuning epochs was chosen with networks from
-scratch alone: after the toy profile's 20 epochs, which are for more videos, the standard deviation
+scratch alone: after 20 epochs, which suffice for more videos, the standard deviation
 over three seeds is 16 points; after 60 epochs it is 2.
 """
 
