@@ -33,7 +33,7 @@ PACKAGES = {
     "shard/toy": {"pool"},
     "launch/container": {"machine", "run_folders"},
     "launch/slurm": {"container", "machine", "run_folders"},
-    "launch/local": {"container", "machine", "run_folders", "run_status"},
+    "launch/local": {"container", "live_queues", "machine", "run_folders", "run_status"},
     "run/data": {"rng"},
     "run/models": set(),
     "run/distributed": set(),

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from kdbatch.cli.run_list import show_status, watch_runs
 from kdbatch.cli.terminal import print_line, warn
+from kdbatch.launch.live_queues import live_queues
 from kdbatch.launch.logs import find_run, follow, read_last_lines
 from kdbatch.launch.run_status import RunRow, load_run_rows, rows_as_json
 from kdbatch.launch.slurm.commands import JobsCache
@@ -25,7 +26,7 @@ def status(*, json: bool, watch: bool) -> None:
     rows = load_run_rows(config.runs_dir, live=jobs.live())
     if json:
         print_line(encoder.dumps(rows_as_json(rows), indent=1))
-    elif not rows:
+    elif not rows and not (watch and live_queues(config.runs_dir)):
         hint = "Start some: kdbatch submit jobs/subset_size.yaml"
         print_line(f"No runs in {config.runs_dir}/ yet. {hint}")
     elif watch:
@@ -56,12 +57,13 @@ def logs(run: str, *, follow_on: bool, lines: int) -> None:
 
 
 def _watch(config: Config, jobs: JobsCache) -> None:
-    """Show the runs until none of them moves any more, or until Ctrl-C."""
+    """Show the runs until all have ended and no local queue is alive, or until Ctrl-C."""
     with suppress(KeyboardInterrupt), watch_runs() as show:
         while True:
+            is_queue_alive = bool(live_queues(config.runs_dir))  # before its last rows are read
             rows = load_run_rows(config.runs_dir, live=jobs.live())
             show(rows)
-            if not any(row.state in MOVING for row in rows):
+            if not is_queue_alive and not any(row.state in MOVING for row in rows):
                 return
             time.sleep(WATCH_SECONDS)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.locks import is_held
+from kdbatch.launch.live_queues import live_queues
 from kdbatch.launch.run_folders import submissions_dir
 from kdbatch.launch.slurm.exit_reason import MEMORY_HINT, accounting_states, last_exit_reason
 from kdbatch.launch.slurm.submissions import Submission, last_submissions
@@ -47,8 +48,9 @@ def load_run_rows(
     `live` are the job ids that the scheduler still has (commands.queued_jobs); None where it was
     not called. With them, a queued run whose job is not among them is known to have left the queue
     without starting; the reason for that, or for the loss of a run, is in its job's script or in
-    the accounting, if the site has one.
+    the accounting, if the site has one. A run that a live local queue will start is queued.
     """
+    waiting = {run_id for queue in live_queues(runs_dir) for run_id in queue.waiting}
     submissions = last_submissions(submissions_dir(runs_dir))
     assignments: dict[str, Assignment] = {}
     rows: dict[str, RunRow] = {}
@@ -64,6 +66,8 @@ def load_run_rows(
             assignments[folder.id] = assignment
         rows[folder.id] = row
     _add_job_states(rows, assignments, submissions, runs_dir=runs_dir, live=live)
+    for run_id in waiting & assignments.keys():
+        rows[run_id] = _with_live_queue(rows[run_id])
     for run_id in assignments:
         _block_if_parent_ended(run_id, assignments, rows)
     return tuple(sorted(rows.values(), key=lambda row: (row.title, row.run_id)))
@@ -182,6 +186,13 @@ def _with_live_job(row: RunRow) -> RunRow:
         "lost": "its process was lost; its job starts it again",
     }
     return dataclasses.replace(row, state="queued", reason=reasons[row.state])
+
+
+def _with_live_queue(row: RunRow) -> RunRow:
+    """A run that a local queue will start: however it ended before, it is waiting now."""
+    if row.state in ("running", "stale", "done"):
+        return row  # since the queue was asked
+    return dataclasses.replace(row, state="queued", reason="")
 
 
 def _with_ended_job(row: RunRow, accounting: str) -> RunRow:

@@ -31,7 +31,7 @@ RunState = Literal[
 report.
 
 planned: written, never started or submitted.
-queued: submitted, or waiting in the local queue, and not started since.
+queued: submitted, or waiting in a local queue that is alive, and not started since.
 running: its worker writes heartbeats.
 stale: its worker holds the lock, but has written no heartbeat for STALE_SECONDS.
 stopped: interrupted; its progress is saved and it can go on.

@@ -56,6 +56,11 @@ class LocalQueue:
             not self.stopping and bool(self._waiting or self._recheck_at)
         )
 
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """The runs that will still be started."""
+        return () if self.stopping else tuple(self._waiting)
+
     def start_ready(self) -> None:
         """Fill the free slots with runs whose parents are done, the longest first; block those that
         have a failed or blocked parent.
@@ -86,14 +91,14 @@ class LocalQueue:
     def stop(self) -> None:
         """Start nothing more and ask every worker, once, to save its checkpoint and end."""
         if not self.stopping:
-            self.stopping = True
+            self._stop_starting()
             for worker in self._workers.values():
                 worker.stop()
 
     def kill(self) -> None:
         """Start nothing more and kill every worker; its last checkpoint is kept."""
-        if self._workers:
-            self.stopping = True
+        if self._workers and not self.stopping:
+            self._stop_starting()
         for worker in self._workers.values():
             worker.kill()
 
@@ -195,6 +200,13 @@ class LocalQueue:
             self._end(run_id, "failed", reason=status.reason)
         else:
             self._requeue(run_id)
+
+    def _stop_starting(self) -> None:
+        """Give the runs that wait the state that their files have without a queue."""
+        self.stopping = True
+        for run_id in self._waiting:
+            row = run_row(self._folders[run_id], self._assignments[run_id])
+            self._end(run_id, row.state, reason=row.reason)
 
     def _requeue(self, run_id: str) -> None:
         self._states[run_id] = "queued"

@@ -4,11 +4,12 @@ import contextlib
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from types import FrameType
 
 from kdbatch.base.errors import UserError
+from kdbatch.launch.live_queues import announce_queue
 from kdbatch.launch.local.local_queue import LocalQueue
 from kdbatch.launch.local.worker import worker_command
 from kdbatch.launch.machine import visible_gpus
@@ -76,22 +77,27 @@ def run_locally(
             f"--jobs {jobs}: must be at least 1. Leave it out for one run per GPU or core."
         )
     command = command or worker_command(config)
-    write_runs(plan, config=config)
-    queue = LocalQueue(plan, config=config, jobs=jobs, gpus=visible_gpus(), command=command)
-    with _counting_stop_signals() as count_stops:
+    with announce_queue(config.runs_dir) as publish, _counting_stop_signals() as count_stops:
+        write_runs(plan, config=config)
+        queue = LocalQueue(plan, config=config, jobs=jobs, gpus=visible_gpus(), command=command)
         try:
-            _drive(queue, progress=progress, count_stops=count_stops)
+            _drive(queue, progress=progress, count_stops=count_stops, publish=publish)
         finally:
             queue.close()
         return LocalOutcome(rows=queue.snapshot(), interrupted=queue.stopping)
 
 
 def _drive(
-    queue: LocalQueue, *, progress: Callable[[Snapshot], None], count_stops: Callable[[], int]
+    queue: LocalQueue,
+    *,
+    progress: Callable[[Snapshot], None],
+    count_stops: Callable[[], int],
+    publish: Callable[[Collection[str]], None],
 ) -> None:
     next_report = 0.0
     while queue.is_busy():
         queue.start_ready()
+        publish(queue.waiting)
         if time.monotonic() >= next_report:
             progress(queue.snapshot())
             next_report = time.monotonic() + REPORT_SECONDS

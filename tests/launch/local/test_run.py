@@ -244,7 +244,7 @@ def test_a_stopped_queue_saves_and_the_same_command_goes_on(tmp_path, number):
     wait_until(lambda: (status := load_status(folder.status)) is not None and status.step >= 2)
     queue.send_signal(number)
     code, output = wait_for(queue)
-    assert (code, output.strip()) == (3, "stopped (1 stopped, 1 queued); the same command goes on")
+    assert (code, output.strip()) == (3, "stopped (1 stopped, 1 planned); the same command goes on")
     assert status_of(folder).state == "stopped" and not is_held(folder.lock)
     act(plan, config, "a", steps=4)  # the rest need not take as long
     assert run(plan, config).complete
