@@ -13,6 +13,7 @@ from support.inputs import real_clips
 
 from kdbatch.base.atomic_write import load_json
 from kdbatch.base.progress import silent
+from kdbatch.base.pyav import tolerant_open
 from kdbatch.shard.build import build_shards
 from kdbatch.vocab.shard_request import ShardRequest
 from kdbatch.vocab.shards import load_index
@@ -63,7 +64,7 @@ def ucf101_layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     train, test = [], []
     for label, (clip, name) in enumerate(zip(clips, names, strict=True), 1):
         (root / "UCF-101" / name).mkdir(parents=True)
-        with av.open(str(clip), metadata_errors="ignore") as container:
+        with tolerant_open(av.open, av.__version__)(str(clip)) as container:
             rate = Fraction(container.streams.video[0].average_rate or 25).limit_denominator(1000)
             decoded = container.decode(video=0)
             frames = list(itertools.islice(decoded, SEGMENT_FRAMES * NUM_SEGMENTS))

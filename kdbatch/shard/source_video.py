@@ -23,6 +23,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from kdbatch.base.pyav import tolerant_open
 from kdbatch.shard.stored import BrokenVideo
 
 # Errors of the machine, not of the video: they stop the build, whereas a broken video is listed and
@@ -92,7 +93,7 @@ def open_video(path: Path) -> Generator[tuple[InputContainer, VideoStream], None
     """
     if path.stat().st_size == 0:
         raise BrokenVideo("empty file (0 bytes)")
-    with av.open(str(path), metadata_errors="ignore") as container:
+    with tolerant_open(av.open, av.__version__)(str(path)) as container:
         if not container.streams.video:
             raise BrokenVideo("holds no video stream")
         stream = container.streams.video[0]

@@ -18,6 +18,7 @@ from av.container import OutputContainer
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
+from kdbatch.base.pyav import tolerant_open
 from kdbatch.shard.source_video import (
     NO_SPACE_ERRNOS,
     inspect_video,
@@ -93,7 +94,7 @@ def count_frames(video: bytes) -> int:
     """
     with (
         translate_decode_errors(),
-        av.open(io.BytesIO(video), "r", metadata_errors="ignore") as container,
+        tolerant_open(av.open, av.__version__)(io.BytesIO(video), "r") as container,
     ):
         container.streams.video[0].codec_context.thread_count = 1
         return sum(1 for _ in container.decode(video=0))

@@ -7,11 +7,12 @@ import av
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.videos import bar_positions, write_video
+from support.videos import bar_positions, write_video, write_video_with_latin1_title
 
+from kdbatch.shard.originals import store_original
 from kdbatch.shard.source_video import frames_at_constant_rate, inspect_video
 from kdbatch.shard.stored import BrokenVideo
-from kdbatch.shard.transcode import transcode
+from kdbatch.shard.transcode import count_frames, transcode
 
 H264 = {"preset": "ultrafast", "threads": "1"}
 VP8 = {"deadline": "realtime", "cpu-used": "8", "threads": "1"}
@@ -118,3 +119,10 @@ def test_a_file_that_is_cut_short_anywhere_is_broken(
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
     with pytest.raises(BrokenVideo, match="cut short|cannot be decoded: Invalid data"):
         transcode(path)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_a_title_that_is_not_utf8_does_no_harm(tmp_path: Path, name: str) -> None:
+    path = write_video_with_latin1_title(tmp_path / name)
+    assert transcode(path).num_frames == 35
+    assert count_frames(store_original(path).video) == 35

@@ -7,6 +7,8 @@ from pathlib import Path
 import av
 import numpy as np
 
+TITLE = "summer, 35 mm"
+
 
 def bar_picture(index: int, *, width: int, height: int) -> np.ndarray:
     """A white bar over a grey gradient, HWC; the bar is 2 * `index` pixels from the left."""
@@ -26,6 +28,7 @@ def write_video(
     codec: str = "mpeg4",
     milliseconds: Sequence[int] = (),
     options: dict[str, str] | None = None,
+    title: str = "",
 ) -> Path:
     """Write a video in the container that the suffix names.
 
@@ -34,6 +37,7 @@ def write_video(
     needs_scale = milliseconds and path.suffix == ".mp4"
     container_options = {"video_track_timescale": "1000"} if needs_scale else {}
     with av.open(str(path), "w", options=container_options) as container:
+        container.metadata.update({"title": title} if title else {})
         stream = container.add_stream(codec, rate=rate, options={"b": "2M", **(options or {})})
         assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
@@ -89,3 +93,12 @@ def bar_positions(frames: Sequence[np.ndarray]) -> list[int]:
         white = np.flatnonzero(frame_HW3.mean(axis=(0, 2)) > 180)
         found.append(round((white[0] * 160 / frame_HW3.shape[1]) / 2))
     return found
+
+
+def write_video_with_latin1_title(path: Path) -> Path:
+    """Write a video whose metadata is not UTF-8, as cameras and old programs do."""
+    write_video(path, title=TITLE)
+    raw = path.read_bytes()
+    assert raw.count(TITLE.encode()) == 1
+    path.write_bytes(raw.replace(TITLE.encode(), "été".encode("latin-1") + TITLE[3:].encode()))
+    return path

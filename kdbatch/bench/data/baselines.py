@@ -21,6 +21,7 @@ from av.video.frame import PictureType
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from kdbatch.base.pyav import tolerant_open
 from kdbatch.run.data.augment import MEAN, STD
 
 try:
@@ -97,7 +98,7 @@ def _random_box(height: int, width: int, rng: np.random.Generator) -> tuple[int,
 def reencode_dense(path: Path, out_path: Path) -> None:
     """Re-encode a video: short side 256, a key frame every 16 frames, x264's defaults, no sound."""
     with (
-        av.open(str(path), metadata_errors="ignore") as source,
+        tolerant_open(av.open, av.__version__)(str(path)) as source,
         av.open(str(out_path), "w", format="mp4") as out,
     ):
         rate = Fraction(source.streams.video[0].average_rate or 25).limit_denominator(1001)

@@ -17,6 +17,7 @@ from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
 from av.video.reformatter import VideoReformatter
 
+from kdbatch.base.pyav import tolerant_open
 from kdbatch.run.data.decoding.excerpt import DamagedVideoError
 from kdbatch.vocab.shards import Sample
 
@@ -41,7 +42,7 @@ def _stored_frames(tar: Path, sample: Sample) -> Iterator[np.ndarray]:
     if zlib.crc32(mp4) != sample.crc32:
         raise ValueError("its checksum is wrong")
     expected = ("yuv420p", sample.width, sample.height)
-    with av.open(io.BytesIO(mp4), "r") as container:
+    with tolerant_open(av.open, av.__version__)(io.BytesIO(mp4), "r") as container:
         container.streams.video[0].codec_context.thread_count = 1
         num = 0
         for frame in container.decode(video=0):

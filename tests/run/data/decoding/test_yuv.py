@@ -1,10 +1,15 @@
+import zlib
+from pathlib import Path
+
 import numpy as np
 import pytest
 from av.video.frame import VideoFrame
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.videos import write_video_with_latin1_title
 
-from kdbatch.run.data.decoding.yuv import CHUNK_FRAMES, yuv_to_rgb
+from kdbatch.run.data.decoding.yuv import CHUNK_FRAMES, decode_to_yuv, yuv_to_rgb
+from kdbatch.vocab.shards import Sample
 
 
 @given(
@@ -35,3 +40,26 @@ def test_grey_is_scaled_from_limited_range(luma: int, red: int, blue: int, rgb: 
     frame_NIW = np.full((1, 24, 16), 128, np.uint8)
     frame_NIW[:, :16] = luma
     assert np.abs(yuv_to_rgb(frame_NIW).astype(int) - rgb).max() <= 1
+
+
+def test_a_title_that_is_not_utf8_does_no_harm(tmp_path: Path) -> None:
+    video = write_video_with_latin1_title(tmp_path / "a.mp4").read_bytes()
+    sample = Sample(
+        key="a",
+        place=0,
+        label=0,
+        splits=("train",),
+        group="a",
+        num_frames=35,
+        fps=25.0,
+        source_fps=25.0,
+        width=160,
+        height=128,
+        offset=0,
+        num_bytes=len(video),
+        index_offset=0,
+        index_bytes=0,
+        crc32=zlib.crc32(video),
+        extradata="",
+    )
+    assert len(list(decode_to_yuv(tmp_path / "a.mp4", sample))) == 35
