@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from kdbatch.base.command_lines import bench_data_command
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
 from kdbatch.base.progress import silent
@@ -36,7 +37,7 @@ def measure_data(videos: str, *, seconds: float, json: bool) -> None:
         if not videos:
             warn(
                 "measuring on toys, whose ratios mean little. Name a folder of real videos: "
-                "kdbatch bench data --videos FOLDER"
+                + bench_data_command(videos="FOLDER")
             )
         with nullcontext(silent) if json else progress("bench data") as report:
             stored = shard_videos(originals, folder, processes=0, progress=report)

@@ -7,7 +7,6 @@ signature first, fire only dispatches, and the command itself runs after fire ha
 
 import inspect
 import os
-import shlex
 import sys
 from collections.abc import Callable, Collection, Sequence
 from functools import wraps
@@ -18,6 +17,7 @@ import fire
 from fire.decorators import SetParseFn
 
 from kdbatch import __version__
+from kdbatch.base.command_lines import command_line, help_command
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import did_you_mean
 
@@ -73,8 +73,7 @@ def dispatch(commands: object, argv: Sequence[str]) -> int:
     except ModuleNotFoundError as error:
         if error.name not in WORKER_PACKAGES:
             raise
-        line = shlex.join(["kdbatch", *argv])
-        print(f"kdbatch: {_missing_package(error.name, line)}", file=sys.stderr)
+        print(f"kdbatch: {_missing_package(error.name, argv)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -87,11 +86,11 @@ def dispatch(commands: object, argv: Sequence[str]) -> int:
         return 2
 
 
-def _missing_package(package: str, line: str) -> str:
+def _missing_package(package: str, argv: Sequence[str]) -> str:
     """The error where only the host part is installed, as on a login node, and its remedies."""
-    elsewhere = f"in the image, which has it: apptainer exec IMAGE {line}"
-    if line.startswith("kdbatch shard ") and not line.startswith("kdbatch shard verify"):
-        elsewhere = f"let a node of SLURM do it: {line} --slurm"
+    elsewhere = f"in the image, which has it: apptainer exec IMAGE {command_line(*argv)}"
+    if argv[0] == "shard" and argv[1] != "verify":
+        elsewhere = f"let a node of SLURM do it: {command_line(*argv, '--slurm')}"
     return (
         f"this needs {package}, which is not installed here. Install it with the worker part: "
         f"pip install 'kdbatch[worker]'; or {elsewhere}"
@@ -180,10 +179,10 @@ def _check_positional(
     positional = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
     needed = [p.name.upper() for p in positional if p.default is p.empty]
     if len(given) < len(needed):
-        raise UserError(f"{name}: needs {' '.join(needed)}. Type: kdbatch {name} --help")
+        raise UserError(f"{name}: needs {' '.join(needed)}. Type: {help_command(name)}")
     if not _variadic_name(function) and len(given) > len(positional):
         extra = given[len(positional)]
-        raise UserError(f"{name}: {extra!r} is one argument too many. Type: kdbatch {name} --help")
+        raise UserError(f"{name}: {extra!r} is one argument too many. Type: {help_command(name)}")
 
 
 def _variadic_name(function: Callable[..., Any]) -> str:
@@ -222,7 +221,7 @@ def _overview(commands: object, known: dict[str, Any]) -> str:
     for name, function in known.items():
         first_line = (inspect.getdoc(function) or "").partition("\n")[0]
         lines.append(f"  {name:{width}} {first_line}")
-    hint = "Type kdbatch COMMAND --help for the flags of one; kdbatch --version for the version."
+    hint = f"The flags of one: {help_command()}. The version: {command_line('--version')}"
     return "\n".join([*lines, "", hint])
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from kdbatch.base.command_lines import shard_command
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
 from kdbatch.base.text import plural
@@ -20,12 +21,12 @@ def toy(folder: Path, *, size: str, seed: int, processes: int) -> None:
     """Write the toy data sets, and print the next command."""
     from kdbatch.shard.toy.write import write_toy  # PyAV, which a login node may lack
 
-    chosen = lookup(SIZES, size, where="kdbatch toy --size")
+    chosen = lookup(SIZES, size, where="toy --size")
     with progress("toy videos") as report:
         write_toy(folder, seed=seed, processes=processes, progress=report, size=chosen)
     print_line(
         f"The stand-ins of k400, ssv2, ucf101 and hmdb51 are in {folder}/. "
-        f"Next: cd {folder} && kdbatch shard k400"
+        f"Next: cd {folder} && {shard_command('k400')}"
     )
 
 
@@ -48,7 +49,7 @@ def shard(request: ShardRequest, *, shards: str, slurm: bool, dry_run: bool) -> 
 def _root_of(request: ShardRequest, config: Config) -> Path:
     """The folder of the original videos: from the command, or else from kdbatch.toml."""
     dataset = request.dataset
-    lookup(DATASETS, dataset, where="kdbatch shard")
+    lookup(DATASETS, dataset, where="shard")
     if not request.root and dataset not in config.datasets:
         raise UserError(
             f"{dataset}: the folder of the videos is not known. Add --root FOLDER, "

@@ -11,6 +11,7 @@ from typing import Literal
 
 from kdbatch import __version__
 from kdbatch.base.atomic_write import write_text
+from kdbatch.base.command_lines import doctor_command, shard_command
 from kdbatch.base.errors import UserError
 from kdbatch.base.locks import hold_lock
 from kdbatch.base.text import plural
@@ -67,10 +68,12 @@ def _folders(config: Config) -> Iterator[Finding]:
     if datasets:
         yield ok("shards", f"{config.shards_dir}/ has {datasets}")
     else:
-        yield note("shards", f"none in {config.shards_dir}/ yet. Make some: kdbatch shard k400")
+        yield note(
+            "shards", f"none in {config.shards_dir}/ yet. Make some: {shard_command('k400')}"
+        )
     for name, dataset in config.datasets.items():
         if not Path(dataset.root).is_dir():
-            message = f"{dataset.root} is not a folder here; only kdbatch shard needs it"
+            message = f"{dataset.root} is not a folder here; only needed by: {shard_command(name)}"
             yield note(f"datasets.{name}", message)
 
 
@@ -177,7 +180,7 @@ def _interruptions(config: Config, settings: dict[str, str]) -> Iterator[Finding
         yield note(
             "requeue",
             "JobRequeue is 0; our jobs ask for it with --requeue, which a site may refuse. "
-            "Try it: kdbatch doctor --submit",
+            f"Try it: {doctor_command(submit=True)}",
         )
 
 

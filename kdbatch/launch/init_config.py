@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdbatch.base.atomic_write import write_text
+from kdbatch.base.command_lines import init_command
 from kdbatch.base.errors import UserError
 from kdbatch.launch.machine import has_command, visible_gpus
 from kdbatch.launch.slurm.cluster_info import Partition, partitions, slurm_settings
@@ -100,7 +101,7 @@ def write_config(path: Path, site: DetectedSite) -> None:
     """
     if path.exists():
         raise UserError(
-            f"{path} exists already. Change it by hand, or move it away and type: kdbatch init"
+            f"{path} exists already. Change it by hand, or move it away, then: {init_command()}"
         )
     write_text(path, config_text(site))
 

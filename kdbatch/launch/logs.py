@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from kdbatch.base.command_lines import status_command
 from kdbatch.base.errors import UserError
 from kdbatch.launch.run_folders import submissions_dir
 from kdbatch.launch.slurm.submissions import last_submissions
@@ -41,7 +42,7 @@ def find_run(runs_dir: Path, id_prefix: str) -> RunFolder:
             f"{id_prefix}: {len(matches)} runs begin so: {examples}. Write more of the id."
         )
     raise UserError(
-        f"{id_prefix}: no run in {runs_dir}/ begins so. Their ids are in: kdbatch status"
+        f"{id_prefix}: no run in {runs_dir}/ begins so. Their ids are in: {status_command()}"
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kdbatch.base.command_lines import cancel_command, resume_command
 from kdbatch.base.errors import UserError
 from kdbatch.base.locks import is_held
 from kdbatch.launch.live_queues import live_queues
@@ -104,7 +105,7 @@ def run_row(
         metric=status.metric,
         device_hours=round(status.seconds * assignment.resources.num_tasks / 3600, 4),
         attempt=status.attempt,
-        reason=reason or _reason(state, status),
+        reason=reason or _reason(folder.id, state, status),
         job=submission.job_id if submission and is_waiting else status.job,
     )
 
@@ -205,7 +206,8 @@ def _with_ended_job(row: RunRow, accounting: str) -> RunRow:
         reason = f"{row.reason} (SLURM: {accounting})" if accounting else row.reason
         return _with_reason(row, None, reason)
     cause = f"SLURM: {accounting}" if accounting else "cancelled?"
-    reason = f"job {row.job} left the queue before it began ({cause}); submit again"
+    again = f"start it again: {resume_command()}"
+    reason = f"job {row.job} left the queue before it began ({cause}); {again}"
     return _with_reason(row, None, reason)
 
 
@@ -226,16 +228,16 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def _reason(state: RunState, status: Status) -> str:
+def _reason(run_id: str, state: RunState, status: Status) -> str:
     if state == "lost":
         return (
             "its process ended without a final status (killed, out of memory, node lost); "
-            "submit again to go on from its checkpoint"
+            f"go on from its checkpoint: {resume_command()}"
         )
     if state == "stale":
         return (
             "no heartbeat for over a minute, but its process still holds the lock; "
-            "if it stays so: kdbatch cancel RUN, then submit again"
+            f"if it stays so: {cancel_command(run_id)}, then: {resume_command()}"
         )
     return status.reason if state in ("failed", "blocked", "stopped") else ""
 

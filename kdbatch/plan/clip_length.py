@@ -38,7 +38,7 @@ def check_clip_length(recipe: Pretrain, index: ShardIndex, *, where: str) -> Non
         f"each video, {need / view.fps:.1f} s, and {fits}: {frames[0]} to {frames[-1]} frames, "
         f"half of them below {frames[len(frames) // 2]}. In the profile, lower clip.num_frames "
         f"(now {view.num_frames}) or clip.stride_frames (now {view.stride_frames}), or "
-        f"tasks.{task.name}; or pretrain on longer videos. Then type kdbatch plan again."
+        f"tasks.{task.name}; or pretrain on longer videos. Then repeat the command."
     )
 
 

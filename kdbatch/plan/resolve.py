@@ -1,7 +1,7 @@
 """Turns experiments into a Plan, in which a run that several of them need stands once."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kdbatch.plan.experiment import load_experiment
@@ -19,7 +19,7 @@ from kdbatch.plan.specs import (
     parse_teacher,
 )
 from kdbatch.vocab.config import Config
-from kdbatch.vocab.plans import Cell, Map, Plan, PlannedRun, PlanRecord
+from kdbatch.vocab.plans import Cell, Map, Plan, PlannedRun, PlanRecord, RecordedRun
 from kdbatch.vocab.recipes import Recipe
 from kdbatch.vocab.runs import Resources, RunFolder
 
@@ -36,6 +36,7 @@ def make_plan(files: Sequence[Path], *, profile: str, config: Config) -> Plan:
     registry = RunRegistry(config=config)
     records = tuple(_plan_experiment(path, profile=profile, registry=registry) for path in files)
     planned = tuple(_planned_run(run_id, registry) for run_id in registry.runs)
+    records = tuple(replace(r, runs=_recorded_runs(planned, r.experiment)) for r in records)
     return Plan(records=records, runs=planned, waves=group_into_waves(planned))
 
 
@@ -60,6 +61,14 @@ def _plan_experiment(path: Path, *, profile: str, registry: RunRegistry) -> Plan
         cells=tuple(cells),
         references=experiment.references,
         note=scale.note,
+    )
+
+
+def _recorded_runs(planned: Sequence[PlannedRun], experiment: str) -> tuple[RecordedRun, ...]:
+    return tuple(
+        RecordedRun(id=item.run.id, title=item.title, kind=item.run.recipe.kind)
+        for item in planned
+        if experiment in item.used_by
     )
 
 

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from kdbatch.base.atomic_write import atomic_write
+from kdbatch.base.command_lines import resume_command
 from kdbatch.base.errors import UserError
 from kdbatch.run.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 
@@ -60,7 +61,8 @@ def load_weights(path: Path, module: nn.Module) -> None:
         tensors: dict[str, Tensor] = load_file(path)
     except (OSError, SafetensorError) as error:
         raise UserError(
-            f"{path}: cannot be read as weights ({error}). Delete its run folder and submit again."
+            f"{path}: cannot be read as weights ({error}). "
+            f"Delete its run folder, then: {resume_command(retry_failed=True)}"
         ) from error
     try:
         module.load_state_dict(tensors, strict=True)

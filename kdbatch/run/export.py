@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from kdbatch.base.atomic_write import atomic_write, load_json, make_folder, write_json, write_text
+from kdbatch.base.command_lines import status_command
 from kdbatch.base.errors import UserError
 from kdbatch.base.parse import parse
 from kdbatch.result.read import read_rows
@@ -86,10 +87,10 @@ def export_run(folder: RunFolder, *, to: Path) -> tuple[Path, ...]:
     if not isinstance(recipe, Finetune | Distill):
         raise UserError(
             f"{folder.path}: a {recipe.kind} run produces no classifier to export. "
-            "Name a finetune or distill run: kdbatch status"
+            f"Name a finetune or distill run: {status_command()}"
         )
     if not folder.is_done():
-        raise UserError(f"{folder.path}: is not done yet. See how far it is: kdbatch status")
+        raise UserError(f"{folder.path}: is not done yet. See how far it is: {status_command()}")
     config_path = to / "config.json"
     if config_path.exists() and (exported := _load_config(config_path)["run_id"]) != folder.id:
         raise UserError(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
 
+from kdbatch.base.command_lines import resume_command
 from kdbatch.base.errors import UserError
 from kdbatch.run.checkpoint import load_weights, sha256_of
 from kdbatch.run.models import Classifier, build_backbone
@@ -30,7 +31,7 @@ def checked_weights(folder: RunFolder) -> Path:
     if not folder.model.exists() or sha256_of(folder.model) != recorded_sha256(folder):
         raise UserError(
             f"{folder.model}: is missing, or not what its run wrote. "
-            f"Delete {folder.path} and submit again."
+            f"Delete {folder.path}, then: {resume_command(retry_failed=True)}"
         )
     return folder.model
 
@@ -48,7 +49,7 @@ def check_classes(folder: RunFolder, classes: Sequence[str]) -> None:
             raise UserError(
                 f"{folder.path}: this teacher's class {k} is {found}, its student's is {wanted}. "
                 "A teacher must know the student's classes in their order: "
-                f"delete {folder.path} and submit again."
+                f"delete {folder.path}, then: {resume_command(retry_failed=True)}"
             )
 
 

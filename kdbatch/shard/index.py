@@ -43,13 +43,13 @@ def translate_write_errors(plan: ShardPlan, *, resume: str) -> Iterator[None]:
     except HostError as error:
         raise UserError(
             f"{error.filename}: {error.strerror}. Finished shards are kept. "
-            f"Repair that, then go on with: {resume}"
+            f"Fix that, then go on with: {resume}"
         ) from error
     except OSError as error:
         reason = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
         raise UserError(
             f"{plan.folder}: shards cannot be written ({reason}). Finished ones are kept. "
-            f"Repair that, then go on with: {resume}"
+            f"Fix that, then go on with: {resume}"
         ) from error
 
 

@@ -182,10 +182,10 @@ def plan_shards(request: ShardRequest, *, root: Path, shards_dir: Path) -> Shard
 
 def _requested_part(request: ShardRequest) -> str:
     """The part that stores the requested split; the data set's first part where none is named."""
-    dataset = lookup(DATASETS, request.dataset, where="kdbatch shard")
+    dataset = lookup(DATASETS, request.dataset, where="shard")
     if not request.split:
         return dataset.parts[0]
-    where = f"kdbatch shard {request.dataset} --split"
+    where = f"shard {request.dataset} --split"
     return lookup(dataset.part_of, request.split, where=where)
 
 

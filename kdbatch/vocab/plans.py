@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from kdbatch.base.atomic_write import load_json, write_json
+from kdbatch.base.command_lines import submit_command
 from kdbatch.base.errors import UserError
 from kdbatch.base.parse import parse
 from kdbatch.vocab.metrics import Metric
@@ -80,12 +81,36 @@ class Cell:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Submitted:
+    """How an experiment was submitted. `file` is its file as it was typed, relative to the folder
+    of the study unless it is absolute; `local` is whether the runs went to the local queue, `jobs`
+    its --jobs, 0 for none.
+    """
+
+    file: str
+    local: bool
+    jobs: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedRun:
+    """A run of a submitted plan: what is shown of it when its folder is gone."""
+
+    id: str
+    title: str
+    kind: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class PlanRecord:
     """`runs/plans/<experiment>.<profile>.json`: what one submitted experiment declares.
 
     `roles` maps a role to its title, `axes` an axis to its values in order. `references` are the
     roles that the student is compared with but does not learn from; `note` is the limitation of
     this profile's numbers.
+
+    `runs` are all runs that it needs, parents before children. Files of version 0.2 and older lack
+    them, and how the experiment was `submitted`.
     """
 
     experiment: str
@@ -100,6 +125,8 @@ class PlanRecord:
     cells: tuple[Cell, ...]
     references: tuple[str, ...] = ()
     note: str = ""
+    runs: tuple[RecordedRun, ...] = ()
+    submitted: Submitted | None = None
 
 
 def save_record(runs_dir: Path, record: PlanRecord) -> Path:
@@ -119,7 +146,7 @@ def load_records(runs_dir: Path) -> tuple[PlanRecord, ...]:
     if not paths:
         raise UserError(
             f"{runs_dir}/plans holds no plan: nothing was submitted yet. "
-            "Start with: kdbatch submit jobs/subset_size.yaml"
+            f"Start with: {submit_command(['jobs/subset_size.yaml'], profile='paper')}"
         )
     return tuple(parse(PlanRecord, load_json(path), where=str(path)) for path in paths)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
 from typing import Literal
 
+from kdbatch.base.command_lines import resume_command
 from kdbatch.vocab.runs import Retries
 from kdbatch.vocab.status import Cause, RunState, Status
 
@@ -237,7 +238,7 @@ def count_interruptions(earlier: Status, start: Start) -> tuple[dict[Cause, int]
 
 def refusal(ended: Mapping[Cause, int], fruitless: int, *, retries: Retries) -> str:
     """Why a run must not be started again; empty if it may."""
-    again = "then: kdbatch submit FILE --retry-failed"
+    again = f"then: {resume_command(retry_failed=True)}"
     if fruitless >= MAX_FRUITLESS:
         return (
             f"no step was done between {fruitless} time limits: "

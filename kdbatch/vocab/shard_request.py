@@ -1,8 +1,9 @@
 """Arguments of `kdbatch shard`, and the command line that repeats them."""
 
 import dataclasses
-import shlex
 from dataclasses import dataclass
+
+from kdbatch.base.command_lines import command_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,4 +39,4 @@ class ShardRequest:
     @property
     def command(self) -> str:
         """The command line, quoted for a shell."""
-        return shlex.join(("kdbatch", *self.arguments))
+        return command_line(*self.arguments)

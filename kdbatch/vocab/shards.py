@@ -21,6 +21,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from kdbatch.base.atomic_write import load_json
+from kdbatch.base.command_lines import resume_command, shard_command
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
 from kdbatch.base.parse import parse
@@ -159,7 +160,7 @@ def load_index(shards_dir: Path, dataset: str) -> ShardIndex:
     path = shards_dir / dataset / "index.json"
     if not path.exists():
         raise UserError(
-            f"{dataset} has no shards under {shards_dir}/. Make them: kdbatch shard {dataset}"
+            f"{dataset} has no shards under {shards_dir}/. Make them: {shard_command(dataset)}"
         )
     return parse(ShardIndex, load_json(path), where=str(path))
 
@@ -209,9 +210,7 @@ def find_subset(index: ShardIndex, split: str, size: str, *, where: str) -> Subs
     part_name = lookup(DATASETS[dataset].part_of, split, where=where)
     where = f"{where}: {dataset}/{split}"
     if part_name not in index.parts:
-        raise UserError(
-            f"{where} has no shards. Make them: kdbatch shard {dataset} --split {split}"
-        )
+        raise UserError(f"{where} has no shards. Make them: {shard_command(dataset, split=split)}")
     part = index.parts[part_name]
     is_shared = list(DATASETS[dataset].part_of.values()).count(part_name) > 1
     if is_shared and size != "all":
@@ -270,7 +269,7 @@ def load_samples(shards_dir: Path, subset: Subset) -> Iterator[tuple[Path, Sampl
     if found.digest != subset.digest:
         raise UserError(
             f"{folder}: the shards of {subset.title} changed since this run was planned. "
-            "Plan it again: kdbatch submit"
+            f"Plan it again: {resume_command()}"
         )
     for shard in shards_of(index, subset):
         path = folder / f"{Path(shard.name).stem}.json"

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kdbatch.base.command_lines import resume_command
 from kdbatch.launch.slurm.commands import output_or_nothing
 from kdbatch.launch.slurm.job_script import OUT_OF_MEMORY, SETUP_FAILED
 from kdbatch.launch.slurm.submissions import Submission
@@ -12,7 +13,7 @@ from kdbatch.vocab.runs import Retries
 
 MEMORY_HINT = (
     "ran out of memory: raise memory_gb under [resources] in kdbatch.toml, "
-    "then: kdbatch submit FILE --retry-failed"
+    f"then: {resume_command(retry_failed=True)}"
 )
 MAX_QUERIED = 500  # job ids on one command line
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from kdbatch.base.command_lines import resume_command
 from kdbatch.base.text import plural
 from kdbatch.report.data.study import RunFacts
 from kdbatch.report.data.superseded import SupersededRun
@@ -88,7 +89,7 @@ def missing_html(runs: Sequence[RunFacts], warnings: Sequence[str]) -> str:
     if any(run.state != "done" for run in runs):
         parts.append(_open_runs_table(runs))
     if any(run.state == "failed" for run in runs):
-        command = "<code>kdbatch submit --retry-failed</code>"
+        command = f"<code>{resume_command(retry_failed=True)}</code>"
         parts.append(f"<p class='faint'>To try failed runs again: {command}</p>")
     if warnings:
         items = "".join(f"<li>{escape_html(warning)}</li>" for warning in warnings)
@@ -213,5 +214,5 @@ def _progress_bar(runs: Sequence[RunFacts]) -> str:
 def _hint(state: RunState) -> str:
     """Return what happens next with a run that has no reason of its own."""
     if state == "stale":
-        return "its heartbeat stopped; submit again to resume it"
+        return f"its heartbeat stopped; go on: {resume_command()}"
     return "waits to be started" if state in WAITING_STATES else ""

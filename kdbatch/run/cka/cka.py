@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from kdbatch.base.command_lines import resume_command
 from kdbatch.base.errors import UserError
 from kdbatch.run.cka.dominant_components import DominantComponents, DominantComponentSums
 from kdbatch.run.cka.gram_hooks import LayerCapture, Layers
@@ -144,7 +145,7 @@ class NonFiniteLayers:
                 raise UserError(
                     f"compare: {title}: layer {names[broken[0]]} gives NaN, infinity or numbers "
                     "above 1e19, so there is nothing to compare. Its training has diverged: lower "
-                    "that run's lr, and submit again."
+                    f"that run's lr, then: {resume_command()}"
                 )
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from kdbatch.base.command_lines import resume_command
 from kdbatch.base.errors import UserError
 from kdbatch.run.data.clip_reader import ClipReader, ReadRequest, pack_requests
 from kdbatch.run.data.shared_buffer import SharedBuffer
@@ -170,8 +171,8 @@ def _worker_exit_error(code: int) -> Exception:
     if code < 0:
         return UserError(
             f"a decode worker was killed by {signal.Signals(-code).name} (SIGKILL: mostly for want "
-            "of memory). Raise memory_gb under [resources] in kdbatch.toml, then type the same "
-            "kdbatch submit: the run continues from its last checkpoint."
+            "of memory). Raise memory_gb under [resources] in kdbatch.toml, then go on "
+            f"from its last checkpoint: {resume_command(retry_failed=True)}"
         )
     return RuntimeError(
         f"a decode worker exited with code {code}; its output is in the log of the run"

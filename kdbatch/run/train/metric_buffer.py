@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from kdbatch.base.command_lines import resume_command
 from kdbatch.base.errors import UserError
 
 SYNC_STEPS = {"cpu": 1, "cuda": 16}
@@ -68,5 +69,5 @@ def _check_finite(row: StepMetrics) -> None:
             raise UserError(
                 f"step {row.step}: {title} is {row.values[name]} at lr {row.lr:.3g}. "
                 "Nothing was saved from it. "
-                "Lower lr in the profile, or raise warmup_epochs, and type the same kdbatch submit."
+                "Lower lr in the profile, or raise warmup_epochs, then: " + resume_command()
             )

@@ -66,7 +66,7 @@ def _is_finished(folder: Path, wanted: dict[str, object]) -> bool:
         if taken or (folder.exists() and not folder.is_dir()):
             raise UserError(
                 f"{folder}: holds {taken[0] if taken else 'a file'}, "
-                "which kdbatch toy did not make. Choose a new folder."
+                "which is not toy videos. Choose a new folder."
             )
         return False
     found = load_json(marker)

@@ -69,7 +69,7 @@ def decode_each(
     except (DamagedVideoError, OSError, ValueError) as error:
         raise UserError(
             f"{tar}: {sample.key} cannot be read ({error}). Make the shard again: rm {tar}, then "
-            "the kdbatch shard command that made it."
+            "the command that made it."
         ) from error
 
 

@@ -1,0 +1,104 @@
+"""Command lines that messages print: whole, and quoted for a shell, so that they can be pasted.
+
+Every command that a message names comes from here; a test types each of them.
+"""
+
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def command_line(*words: str | Path | None) -> str:
+    """`kdbatch` and these words, quoted for a shell; None is left out."""
+    return shlex.join(("kdbatch", *(str(word) for word in words if word is not None)))
+
+
+def submit_command(
+    files: Iterable[str | Path],
+    *,
+    profile: str,
+    local: bool = False,
+    jobs: int = 0,
+    retry_failed: bool = False,
+) -> str:
+    """Submit these experiments. The profile is always written: with another one these would be
+    other runs.
+    """
+    return command_line(
+        "submit",
+        *files,
+        *_value("--profile", profile),
+        _switch("--local", local),
+        *_value("--jobs", jobs),
+        _switch("--retry-failed", retry_failed),
+    )
+
+
+def resume_command(
+    files: Iterable[str | Path] = (), *, profile: str = "", retry_failed: bool = False
+) -> str:
+    """Go on with what was submitted, as it was submitted: with these files, or with all."""
+    return command_line(
+        "resume",
+        *files,
+        *_value("--profile", profile),
+        _switch("--retry-failed", retry_failed),
+    )
+
+
+def plan_command(files: Iterable[str | Path], *, profile: str) -> str:
+    """Show the runs of these experiments."""
+    return command_line("plan", *files, *_value("--profile", profile))
+
+
+def status_command(*, watch: bool = False) -> str:
+    """Show all runs."""
+    return command_line("status", _switch("--watch", watch))
+
+
+def logs_command(run_id: str) -> str:
+    """Show the end of a run's log."""
+    return command_line("logs", run_id)
+
+
+def cancel_command(*what: str | Path, everything: bool = False) -> str:
+    """Take runs out of SLURM's queue."""
+    return command_line("cancel", *what, _switch("--all", everything))
+
+
+def report_command() -> str:
+    """Make the report."""
+    return command_line("report")
+
+
+def init_command() -> str:
+    """Write kdbatch.toml."""
+    return command_line("init")
+
+
+def doctor_command(*, submit: bool = False) -> str:
+    """Look for what would make runs fail, also on a node of SLURM."""
+    return command_line("doctor", _switch("--submit", submit))
+
+
+def shard_command(dataset: str, *, split: str = "") -> str:
+    """Store a data set, whole. ShardRequest.command repeats what somebody has typed."""
+    return command_line("shard", dataset, *_value("--split", split))
+
+
+def bench_data_command(*, videos: str | Path) -> str:
+    """Measure reading of these videos."""
+    return command_line("bench", "data", *_value("--videos", videos))
+
+
+def help_command(command: str = "COMMAND") -> str:
+    """Show the help text of a command, such as `shard verify`."""
+    return command_line(*command.split(), "--help")
+
+
+def _switch(flag: str, is_set: bool) -> str | None:
+    return flag if is_set else None
+
+
+def _value(flag: str, value: str | int | Path) -> tuple[str, ...]:
+    return (flag, str(value)) if value else ()
