@@ -135,38 +135,39 @@ class Commands:
         The runs become SLURM arrays where there is sbatch, else they go through a local queue.
         --local forces the queue, --jobs is how many runs it takes at a time (one per GPU, or per
         core), --dry-run only shows what would be done. Ctrl-C stops the local queue after its runs
-        have saved their progress; the same command goes on.
+        have saved their progress; `kdbatch resume`, or the same command, goes on.
 
         A run that has failed before, and the runs that wait for it, are left out without
         --retry-failed.
         """
-        from kdbatch.cli.launch import submit
+        from kdbatch.cli.submit import SubmitRequest, submit
 
-        return submit(
-            files,
-            profile=profile,
-            local=local,
-            jobs=jobs,
-            dry_run=dry_run,
-            retry_failed=retry_failed,
-        )
+        request = SubmitRequest(files=files, profile=profile, local=local, jobs=jobs)
+        return submit(request, dry_run=dry_run, retry_failed=retry_failed)
+
+    @command
+    def resume(
+        self,
+        *files: Path,
+        profile: str = "",
+        retry_failed: bool = False,
+        dry_run: bool = False,
+    ) -> int:
+        """Go on with everything that was submitted, as it was submitted.
+
+        That is: with its profile, in SLURM or the local queue, with the same --jobs. FILES and
+        --profile choose among what was submitted. --retry-failed also starts runs that have failed.
+        """
+        from kdbatch.cli.submit import resume
+
+        return resume(files, profile=profile, dry_run=dry_run, retry_failed=retry_failed)
 
     @command
     def run(self, run_dir: Path) -> int:
         """Run one run folder here and now, as a node would."""
-        from kdbatch.cli.terminal import print_line
-        from kdbatch.vocab.runs import RunFolder
-        from kdbatch.vocab.status import load_status
+        from kdbatch.cli.run_here import run_here
 
-        RunFolder(run_dir).load()  # fails before the seconds that importing torch takes
-        from kdbatch.run.heartbeat import StopSignal
-        from kdbatch.run.main import main as run_worker
-
-        code = run_worker([str(run_dir)], stop=StopSignal().listen())
-        if status := load_status(RunFolder(run_dir).status):
-            details = status.reason or status.metric
-            print_line(f"{status.state}: {run_dir}" + (f": {details}" if details else ""))
-        return code
+        return run_here(run_dir)
 
     @command
     def status(self, *, watch: bool = False, json: bool = False) -> None:
@@ -190,10 +191,11 @@ class Commands:
         logs(run, follow_on=follow, lines=lines)
 
     @command
-    def cancel(self, *what: str, profile: str = "paper", all: bool = False) -> None:
+    def cancel(self, *what: str, profile: str = "", all: bool = False) -> None:
         """Take runs out of SLURM's queue: of a FILE, a RUN, or --all.
 
-        --profile is the one that FILE was submitted with. Progress is kept; submit goes on.
+        A FILE may have been submitted with several profiles: --profile chooses one. Progress is
+        kept; `kdbatch resume` goes on.
         """
         from kdbatch.cli.launch import cancel
 

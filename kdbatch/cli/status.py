@@ -2,20 +2,33 @@
 
 import json as encoder
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 
+from kdbatch.base.command_lines import (
+    logs_command,
+    report_command,
+    resume_command,
+    submit_command,
+)
 from kdbatch.cli.run_list import show_status, watch_runs
 from kdbatch.cli.terminal import print_line, warn
 from kdbatch.launch.live_queues import live_queues
 from kdbatch.launch.logs import find_run, follow, read_last_lines
-from kdbatch.launch.run_status import RunRow, load_run_rows, rows_as_json
+from kdbatch.launch.run_status import (
+    RunRow,
+    load_run_rows,
+    of_submitted_plans,
+    rows_as_json,
+)
 from kdbatch.launch.slurm.commands import JobsCache
 from kdbatch.vocab.config import Config, load_config
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import RunState
 
 WATCH_SECONDS = 2.0  # between two reads of the run folders
+IDLE: tuple[RunState, ...] = ("planned", "lost", "stopped", "damaged", "missing")
 MOVING: tuple[RunState, ...] = ("queued", "running", "stale")
 
 
@@ -27,14 +40,13 @@ def status(*, json: bool, watch: bool) -> None:
     if json:
         print_line(encoder.dumps(rows_as_json(rows), indent=1))
     elif not rows and not (watch and live_queues(config.runs_dir)):
-        hint = "Start some: kdbatch submit jobs/subset_size.yaml"
-        print_line(f"No runs in {config.runs_dir}/ yet. {hint}")
+        start = submit_command(["jobs/subset_size.yaml"], profile="paper")
+        print_line(f"No runs in {config.runs_dir}/ yet. Start some: {start}")
     elif watch:
         _watch(config, jobs)
-        show_status(load_run_rows(config.runs_dir, live=jobs.live()))
+        _show(load_run_rows(config.runs_dir, live=jobs.live()), config)
     else:
-        show_status(rows)
-        _print_next_command(rows)
+        _show(rows, config)
 
 
 def logs(run: str, *, follow_on: bool, lines: int) -> None:
@@ -76,17 +88,19 @@ def _is_over(config: Config, folder: RunFolder, jobs: JobsCache) -> bool:
     return row.state not in MOVING and not may_go_on
 
 
+def _show(rows: Sequence[RunRow], config: Config) -> None:
+    show_status(rows)
+    _print_next_command(of_submitted_plans(rows, config.runs_dir))
+
+
 def _print_next_command(rows: Sequence[RunRow]) -> None:
-    """Print the command that helps now."""
+    """Print the command that helps now. `rows` are the runs of submitted plans."""
     if failed := next((row for row in rows if row.state == "failed"), None):
-        print_line(
-            f"Why one failed: kdbatch logs {failed.run_id}. "
-            "Try failed ones again: kdbatch submit FILE --retry-failed"
-        )
-    if any(row.state in ("planned", "lost", "stopped", "damaged") for row in rows):
-        print_line(
-            "Runs that no process works on go on with the command that submitted them: "
-            "kdbatch submit FILE"
-        )
+        print_line(f"Why one failed: {logs_command(failed.run_id)}")
+        print_line(f"Try failed runs again: {resume_command(retry_failed=True)}")
+    idle = Counter(row.state for row in rows if row.state in IDLE)
+    if idle:
+        counts = ", ".join(f"{num} {state}" for state, num in idle.items())
+        print_line(f"No process works on {counts}. Resume: {resume_command()}")
     if rows and all(row.state == "done" for row in rows):
-        print_line("Next: kdbatch report")
+        print_line(f"Next: {report_command()}")

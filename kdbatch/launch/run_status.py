@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import socket
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,10 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.locks import is_held
 from kdbatch.launch.live_queues import live_queues
 from kdbatch.launch.run_folders import submissions_dir
+from kdbatch.launch.saved_plans import recorded_runs
 from kdbatch.launch.slurm.exit_reason import MEMORY_HINT, accounting_states, last_exit_reason
 from kdbatch.launch.slurm.submissions import Submission, last_submissions
+from kdbatch.vocab.plans import find_records
 from kdbatch.vocab.runs import Assignment, RunFolder
 from kdbatch.vocab.status import RunState, Status, load_status
 
@@ -44,7 +46,8 @@ class RunRow:
 def load_run_rows(
     runs_dir: Path, *, live: Collection[str] | None = None, only: RunFolder | None = None
 ) -> tuple[RunRow, ...]:
-    """A row for each run folder, or for `only` one, sorted by title.
+    """A row for each run folder and for each run of a submitted plan, or for `only` one, sorted by
+    title.
 
     `live` are the job ids that the scheduler still has (commands.queued_jobs); None where it was
     not called. With them, a queued run whose job is not among them is known to have left the queue
@@ -69,9 +72,39 @@ def load_run_rows(
     _add_job_states(rows, assignments, submissions, runs_dir=runs_dir, live=live)
     for run_id in waiting & assignments.keys():
         rows[run_id] = _with_live_queue(rows[run_id])
+    if only is None:
+        rows |= _missing_rows(runs_dir, rows)
     for run_id in assignments:
         _block_if_parent_ended(run_id, assignments, rows)
     return tuple(sorted(rows.values(), key=lambda row: (row.title, row.run_id)))
+
+
+def of_submitted_plans(rows: Sequence[RunRow], runs_dir: Path) -> tuple[RunRow, ...]:
+    """The rows of runs that a submitted plan needs, which are what `kdbatch resume` starts.
+
+    A plan of an older version does not name all of them: then these are all rows.
+    """
+    records = find_records(runs_dir)
+    if not all(record.runs for record in records):
+        return tuple(rows)
+    needed = {run.id for record in records for run in record.runs}
+    return tuple(row for row in rows if row.run_id in needed)
+
+
+def _missing_rows(runs_dir: Path, rows: Collection[str]) -> dict[str, RunRow]:
+    """The runs of submitted plans that have no row, as their folders are gone."""
+    return {
+        run.id: RunRow(
+            run_id=run.id,
+            title=run.title,
+            kind=run.kind,
+            state="missing",
+            reason="its folder was deleted",
+        )
+        for record in find_records(runs_dir)
+        for run in recorded_runs(record)
+        if run.id not in rows
+    }
 
 
 def rows_as_json(rows: tuple[RunRow, ...]) -> list[dict[str, Any]]:

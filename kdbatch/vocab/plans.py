@@ -142,12 +142,22 @@ def load_records(runs_dir: Path) -> tuple[PlanRecord, ...]:
     Raises:
         UserError: nothing was submitted yet, or a record is damaged.
     """
-    paths = sorted((runs_dir / "plans").glob("*.json"))
-    if not paths:
+    records = find_records(runs_dir)
+    if not records:
         raise UserError(
             f"{runs_dir}/plans holds no plan: nothing was submitted yet. "
             f"Start with: {submit_command(['jobs/subset_size.yaml'], profile='paper')}"
         )
+    return records
+
+
+def find_records(runs_dir: Path) -> tuple[PlanRecord, ...]:
+    """Every plan that was submitted, by name; there may be none.
+
+    Raises:
+        UserError: a record is damaged.
+    """
+    paths = sorted((runs_dir / "plans").glob("*.json"))
     return tuple(parse(PlanRecord, load_json(path), where=str(path)) for path in paths)
 
 

@@ -26,6 +26,7 @@ RunState = Literal[
     "failed",
     "blocked",
     "damaged",
+    "missing",
 ]
 """State of a run, everywhere: in status.json, in the local queue, in `kdbatch status` and in the
 report.
@@ -40,9 +41,10 @@ done: it has a done.json.
 failed: it ended with an error, or was interrupted too often.
 blocked: a parent did not end well.
 damaged: its run.json cannot be read.
+missing: a submitted plan needs it, and it has no folder.
 
 A worker writes running, stopped, done, failed and blocked. The other states are derived from the
-lock, from `run.json` and from the scheduler.
+lock, from `run.json`, from the plans and from the scheduler.
 """
 HEARTBEAT_SECONDS = 15.0
 STALE_SECONDS = 4 * HEARTBEAT_SECONDS

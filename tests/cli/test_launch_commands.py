@@ -17,12 +17,13 @@ from support.wait import wait_until
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.locks import hold_lock
-from kdbatch.cli.launch import submit
+from kdbatch.cli.submit import submit
 from kdbatch.launch.exclude_failed import exclude_failed
 from kdbatch.launch.local.run import run_locally
 from kdbatch.launch.logs import find_run, follow, read_last_lines
 from kdbatch.launch.run_folders import submissions_dir, write_runs
 from kdbatch.launch.run_status import load_run_rows
+from kdbatch.launch.saved_plans import SubmitRequest
 from kdbatch.launch.slurm import submit as submit_module
 from kdbatch.launch.slurm.cancel import cancel_runs
 from kdbatch.launch.slurm.commands import JobsCache, queued_jobs
@@ -277,11 +278,11 @@ def test_following_a_run_that_was_cancelled_ends(slurm, study):
 def test_submit_prints_a_line_per_array_and_not_per_run(slurm, sharded, in_tmp):
     sharded(k400=240_000, ucf101=13_320, hmdb51=6766)
     output = kdbatch("submit", str(JOBS / "subset_size.yaml"), "--profile=toy").splitlines()
-    assert (
-        output[0] == "job 41: 4 x pretrain"
-        and output[-1] == "19 runs handed to SLURM. Watch them: kdbatch status --watch"
-    )
-    assert [line.split()[-1] for line in output[:-1]] == [
+    assert output[0] == "job 41: 4 x pretrain" and output[-2:] == [
+        "19 runs: 19 handed to SLURM",
+        "Watch them: kdbatch status --watch",
+    ]
+    assert [line.split()[-1] for line in output[:-2]] == [
         "pretrain",
         "finetune",
         "distill",
@@ -294,8 +295,8 @@ def test_a_run_that_fails_while_another_shell_submits_is_left_out(
     slurm, sharded, in_tmp, monkeypatch, capsys
 ):
     sharded(k400=240_000, ucf101=13_320, hmdb51=6766)
-    words = {"profile": "toy", "local": False, "jobs": 0, "dry_run": False, "retry_failed": False}
-    submit((JOBS / "subset_size.yaml",), **words)
+    request = SubmitRequest(files=(JOBS / "subset_size.yaml",), profile="toy")
+    submit(request, dry_run=False, retry_failed=False)
     (slurm / "queue").write_text("")
     home = submissions_dir(Path("runs"))
     failed, submission = next(iter(last_submissions(home).items()))
@@ -309,7 +310,7 @@ def test_a_run_that_fails_while_another_shell_submits_is_left_out(
             yield
 
     monkeypatch.setattr(submit_module, "hold_lock", waiting)
-    submit((JOBS / "subset_size.yaml",), **words)
+    submit(request, dry_run=False, retry_failed=False)
     assert (
         f"left out: {failed}" in capsys.readouterr().out
         and last_submissions(home)[failed] == submission

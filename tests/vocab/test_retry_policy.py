@@ -118,7 +118,7 @@ def test_each_cause_has_a_limit_of_its_own(cause):
     assert refusal({cause: 3}, 0, retries=retries) == ""
     message = refusal({cause: 4}, 0, retries=retries)
     assert f"retries.{cause} in kdbatch.toml is 3; see its log" in message
-    assert message.endswith("then: kdbatch submit FILE --retry-failed")
+    assert message.endswith("then: kdbatch resume --retry-failed")
 
 
 def test_stops_asked_for_by_a_person_are_not_limited():

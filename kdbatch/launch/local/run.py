@@ -44,10 +44,7 @@ class LocalOutcome:
     def summary(self) -> str:
         """The number of runs in each state, in one line."""
         by_state = Counter(row.state for row in self.rows)  # in the order of the rows
-        counts = ", ".join(f"{num} {state}" for state, num in by_state.items()) or "nothing to do"
-        if self.interrupted:
-            return f"stopped ({counts}); the same command goes on"
-        return counts
+        return ", ".join(f"{num} {state}" for state, num in by_state.items()) or "nothing to do"
 
 
 def no_progress(rows: Snapshot) -> None:

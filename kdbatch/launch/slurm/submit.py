@@ -47,8 +47,8 @@ def submit_arrays(
     submitted.
 
     A submit in a second shell waits here for the first, then finds everything submitted. `select`
-    reduces the plan while no other process submits. squeue is called before any file is read: a
-    run that ends in between is seen in the one or in the other.
+    reduces what is submitted, while no other process submits. squeue is called before any file is
+    read: a run that ends in between is seen in the one or in the other.
 
     Raises:
         UserError: sbatch refuses an array; arrays before it stay submitted and in the journal.
@@ -58,10 +58,10 @@ def submit_arrays(
         journal_dir = submissions_dir(config.runs_dir)
         recover(journal_dir)
         live = live_jobs(journal_dir, [p.run.id for p in plan.runs])
-        plan = without_finished(select(plan), runs_dir=config.runs_dir)
-        write_runs(plan, config=config)
+        selected = without_finished(select(plan), runs_dir=config.runs_dir)
+        write_runs(plan, config=config)  # what is left out is a part of the study, too
         jobs = dict(live)
-        for array in arrays_of(plan, config=config, live=live):
+        for array in arrays_of(selected, config=config, live=live):
             jobs |= _submit_array(array, config=config, jobs=jobs)
         return {run_id: job_id for run_id, job_id in jobs.items() if run_id not in live}
 

@@ -202,7 +202,7 @@ def _run_state(folder: RunFolder, status: Status | None) -> RunState:
     if folder.is_done():
         return "done"
     if status is None:
-        return "planned"
+        return "planned" if folder.assignment.exists() else "missing"
     if status.is_stale():
         return "stale"
     return "stopped" if status.state == "done" else status.state

@@ -18,7 +18,7 @@ from kdbatch.vocab.status import RunState
 
 FAILED_STATES: tuple[RunState, ...] = ("failed", "stale", "lost", "damaged", "blocked")
 ACTIVE_STATES: tuple[RunState, ...] = ("running", "stopped")
-WAITING_STATES: tuple[RunState, ...] = ("queued", "planned")
+WAITING_STATES: tuple[RunState, ...] = ("queued", "planned", "missing")
 MAX_LISTED_RUNS = 40
 _LEDE_STATES: tuple[RunState, ...] = ("failed", "blocked", "stale", "running")
 _BAR_TITLES = {

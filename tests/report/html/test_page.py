@@ -82,7 +82,7 @@ def test_a_partial_study_shows_its_progress_the_failures_with_reasons_and_what_w
     assert "Results of the study so far" in text and "13 of 15 runs are done, 1 failed." in text
     assert re.search(r"Student ShuffleNet 30k, seed 0\s+failed\s+out of memory", text)
     assert re.search(r"Student ShuffleNet layers, seed 0\s+queued\s+waits to be started", text)
-    assert "rows.parquet: cannot be read" in text and "kdbatch submit --retry-failed" in text
+    assert "rows.parquet: cannot be read" in text and "kdbatch resume --retry-failed" in text
 
 
 def test_a_finished_study_has_nothing_missing_and_shows_verdict_effect_and_interval(

@@ -1,0 +1,21 @@
+"""`kdbatch run`."""
+
+from pathlib import Path
+
+from kdbatch.cli.terminal import print_line
+from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.status import load_status
+
+
+def run_here(run_dir: Path) -> int:
+    """Run one folder in this process; returns the worker's exit code."""
+    folder = RunFolder(run_dir)
+    folder.load()  # fails before the seconds that importing torch takes
+    from kdbatch.run.heartbeat import StopSignal
+    from kdbatch.run.main import main as run_worker
+
+    code = run_worker([str(run_dir)], stop=StopSignal().listen())
+    if status := load_status(folder.status):
+        details = status.reason or status.metric
+        print_line(f"{status.state}: {run_dir}" + (f": {details}" if details else ""))
+    return code

@@ -1,0 +1,121 @@
+"""`kdbatch submit` and `kdbatch resume`."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from kdbatch.base.command_lines import report_command, submit_command
+from kdbatch.base.errors import UserError
+from kdbatch.cli.run_list import watch_runs
+from kdbatch.cli.submit_summary import left_out_lines, local_lines, slurm_lines
+from kdbatch.cli.terminal import print_line, warn
+from kdbatch.launch.dry_run import describe_launch
+from kdbatch.launch.exclude_failed import FailedExcluded, exclude_failed
+from kdbatch.launch.local.run import run_locally
+from kdbatch.launch.machine import default_jobs, queue_kind
+from kdbatch.launch.run_folders import write_runs
+from kdbatch.launch.run_status import load_run_rows
+from kdbatch.launch.saved_plans import (
+    SubmitRequest,
+    choose_records,
+    file_of,
+    group_requests,
+    is_complete,
+)
+from kdbatch.launch.slurm.commands import queued_jobs
+from kdbatch.plan.resolve import make_plan
+from kdbatch.vocab.config import Config, load_config
+from kdbatch.vocab.plans import Plan, PlanRecord
+
+INTERRUPTED = 130  # exit code after Ctrl-C
+
+
+def submit(request: SubmitRequest, *, dry_run: bool, retry_failed: bool) -> int:
+    """`kdbatch submit`. The local queue's exit code is 1 if a run is not done, 130 after Ctrl-C."""
+    return _submit(request, load_config(), dry_run=dry_run, retry_failed=retry_failed)
+
+
+def resume(files: tuple[Path, ...], *, profile: str, dry_run: bool, retry_failed: bool) -> int:
+    """`kdbatch resume`: submits again what was submitted, as it was. Exit codes as of submit."""
+    config, study = load_config(), Path()
+    records = choose_records(config.runs_dir, files, profile=profile, study=study)
+    if not files:
+        records = tuple(r for r in records if not is_complete(r, config.runs_dir))
+    if not records:
+        print_line(f"Nothing to resume: every submitted run is done. Next: {report_command()}")
+        return 0
+    code = max([_warn_of_unknown_way(record, config, study) for record in records])
+    # SLURM first: the local queue may take days
+    for request in sorted(group_requests(records, study=study), key=lambda r: r.local):
+        print_line(f"Resume: {request.command(retry_failed=retry_failed)}")
+        if not request.local and queue_kind() != "slurm":
+            here = replace(request, local=True).command(retry_failed=retry_failed)
+            raise UserError(
+                "this was submitted to SLURM, and there is no sbatch here. "
+                f"Go to a login node, or run it on this machine: {here}"
+            )
+        code = max(code, _submit(request, config, dry_run=dry_run, retry_failed=retry_failed))
+        if code == INTERRUPTED:
+            break
+    return code
+
+
+def _warn_of_unknown_way(record: PlanRecord, config: Config, study: Path) -> int:
+    """Warn of a plan whose file does not name its queue and flags; returns 1 for it, else 0."""
+    if record.submitted:
+        return 0
+    again = submit_command([file_of(record, study)], profile=record.profile)
+    warn(
+        f"{config.runs_dir}/plans/{record.experiment}.{record.profile}.json is of an older version "
+        f"and does not say how it was submitted. Submit it once more: {again} "
+        "(with --local, if it went to the local queue)"
+    )
+    return 1
+
+
+def _submit(request: SubmitRequest, config: Config, *, dry_run: bool, retry_failed: bool) -> int:
+    if not request.files:
+        example = submit_command(["jobs/subset_size.yaml"], profile=request.profile)
+        raise UserError(f"name at least one experiment, as in: {example}")
+    plan = make_plan(request.files, profile=request.profile, config=config)
+    queue = "local" if request.local else queue_kind()
+    plan = request.note_in(plan, local=queue == "local", study=Path())
+    excluded = FailedExcluded(plan=plan, failed=(), waiting=())
+
+    def select(plan: Plan) -> Plan:
+        nonlocal excluded
+        if not retry_failed:
+            live = {job.id for job in queued_jobs()} if queue == "slurm" else None
+            excluded = exclude_failed(plan, load_run_rows(config.runs_dir, live=live))
+        return excluded.plan
+
+    if dry_run:
+        lines = describe_launch(select(plan), config=config, queue=queue)
+        _print(*lines, *left_out_lines(plan, excluded))
+        return 0
+    if queue == "slurm":
+        submitted = _submit_slurm(plan, config, select)
+        _print(*left_out_lines(plan, excluded))
+        _print(*slurm_lines(plan, submitted, excluded, request, runs_dir=config.runs_dir))
+        return 0
+    selected = select(plan)
+    write_runs(plan, config=config)  # what is left out is a part of the study, too
+    with watch_runs() as show:
+        jobs = request.jobs or default_jobs()
+        outcome = run_locally(selected, config=config, jobs=jobs, progress=show)
+    _print(*left_out_lines(plan, excluded), *local_lines(plan, outcome, excluded, request))
+    if outcome.interrupted:
+        return INTERRUPTED
+    return 0 if outcome.complete and not excluded.failed else 1
+
+
+def _submit_slurm(plan: Plan, config: Config, select: Callable[[Plan], Plan]) -> dict[str, str]:
+    # submitit, which takes longer to import than status takes to answer
+    from kdbatch.launch.slurm.submit import submit_arrays
+
+    return submit_arrays(plan, config=config, select=select)
+
+
+def _print(*lines: str) -> None:
+    for line in lines:
+        print_line(line)
