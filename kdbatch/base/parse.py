@@ -4,16 +4,31 @@ After the conversion no code handles the raw values.
 """
 
 import dataclasses
+import datetime
 import functools
+import re
 import types
 import typing
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, TypeVar
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import did_you_mean
 
 T = TypeVar("T")
+
+FILE_ENDINGS = (".yaml", ".yml", ".toml", ".json", ".tar")
+
+_NUMBER_AS_TEXT = "a number is read as its text"
+TextOrNumber = Annotated[str, _NUMBER_AS_TEXT]
+"""A text that may be written as a number, such as a subset's size or a value of an axis."""
+
+
+def below(where: str, step: str) -> str:
+    """The place of a field: `x.yaml: teachers.T1` below the file, then joined by dots."""
+    if step.startswith("["):
+        return f"{where}{step}"
+    return f"{where}: {step}" if where.endswith(FILE_ENDINGS) else f"{where}.{step}"
 
 
 def parse(cls: type[T], raw: Any, *, where: str) -> T:
@@ -23,30 +38,43 @@ def parse(cls: type[T], raw: Any, *, where: str) -> T:
 
     Raises:
         UserError: an unknown or missing field, or a value of the wrong type; the message starts
-            with `where` and the field's path.
+            with `where`, a file or a place in one, and the field's path.
     """
     return _value(cls, raw, where)
 
 
 def _dataclass(cls: Any, raw: Any, where: str) -> Any:
-    if not isinstance(raw, Mapping):
-        raise UserError(f"{where}: expected the fields of {cls.__name__}, found {_shown(raw)}.")
     hints, required = _fields(cls)
+    if not isinstance(raw, Mapping):
+        raise UserError(
+            f"{where}: expected fields with values, found {shown(raw)}. {_fields_hint(hints)}"
+        )
     for name in raw:
         if name not in hints:
-            known = ", ".join(hints) or "none"
             suggestion = did_you_mean(str(name), hints)
             raise UserError(
-                f"{where}.{name}: {cls.__name__} has no such field.{suggestion} Fields: {known}."
+                f"{where} has no field {str(name)!r}.{suggestion} {_fields_hint(hints)}"
             )
     for name in required:
         if name not in raw:
-            raise UserError(f"{where}: {cls.__name__} needs the field {name!r}.")
-    values = {name: _value(hints[name], value, f"{where}.{name}") for name, value in raw.items()}
+            raise UserError(f"{where} needs the field {name!r}. {_fields_hint(hints)}")
+    values = {name: _value(hints[name], value, below(where, name)) for name, value in raw.items()}
     try:
         return cls(**values)
     except UserError as error:
-        raise UserError(f"{where}: {error}") from error
+        raise UserError(_placed(str(error), hints, where)) from error
+
+
+def _fields_hint(names: Collection[str]) -> str:
+    return f"Fields: {', '.join(names) or 'none'}."
+
+
+def _placed(error: str, fields: Collection[str], where: str) -> str:
+    """An error of a class's own checks, with the place of the field that it begins with."""
+    name, colon, rest = error.partition(": ")
+    if colon and re.split(r"[.\[]", name)[0] in fields:
+        return f"{below(where, name)}: {rest}"
+    return f"{where}: {error}"
 
 
 @functools.cache
@@ -55,7 +83,7 @@ def _fields(cls: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
 
     Cached: thousands of files are parsed into few classes.
     """
-    hints = typing.get_type_hints(cls)
+    hints = typing.get_type_hints(cls, include_extras=True)
     fields = [f for f in dataclasses.fields(cls) if f.init]
     required = (
         f.name
@@ -77,12 +105,11 @@ def _value(hint: Any, raw: Any, where: str) -> Any:
         return raw
     if is_dataclass:
         return _dataclass(hint, raw, where)
+    if origin is Annotated:
+        is_number = _NUMBER_AS_TEXT in args and type(raw) in (int, float)
+        return str(raw) if is_number else _value(args[0], raw, where)
     if origin is typing.Literal:
-        if raw in args and type(raw) in {type(a) for a in args}:
-            return raw
-        choices = [str(a) for a in args]
-        suggestion = did_you_mean(str(raw), choices)
-        raise UserError(f"{where}: found {_shown(raw)}.{suggestion} One of: {', '.join(choices)}.")
+        return _literal(args, raw, where)
     if origin in (typing.Union, types.UnionType):
         return _union(args, raw, where)
     if origin is tuple:
@@ -90,6 +117,19 @@ def _value(hint: Any, raw: Any, where: str) -> Any:
     if origin in (dict, Mapping) or hint is dict:
         return _dict(args, raw, where)
     return _scalar(hint, raw, where)
+
+
+def _literal(args: tuple[Any, ...], raw: Any, where: str) -> Any:
+    if raw in args and type(raw) in {type(a) for a in args}:
+        return raw
+    choices = [str(a) for a in args]
+    if isinstance(raw, str) and raw in choices:
+        raise UserError(
+            f"{where}: expected {_NAMES[type(args[0])]}, found the text {shown(raw)}. "
+            f"Write it without quotes: {raw}."
+        )
+    suggestion = did_you_mean(str(raw), choices)
+    raise UserError(f"{where}: found {shown(raw)}.{suggestion} One of: {', '.join(choices)}.")
 
 
 def _union(args: tuple[Any, ...], raw: Any, where: str) -> Any:
@@ -105,8 +145,8 @@ def _union(args: tuple[Any, ...], raw: Any, where: str) -> Any:
             return _value(choice, raw, where)
         except UserError:
             continue
-    names = " or ".join(getattr(c, "__name__", str(c)) for c in choices)
-    raise UserError(f"{where}: expected {names}, found {_shown(raw)}.")
+    names = " or ".join(str(_NAMES.get(c, c.__name__)) for c in choices)
+    raise UserError(f"{where}: expected {names}, found {shown(raw)}.")
 
 
 @functools.cache
@@ -146,23 +186,29 @@ def _tagged(choices: tuple[Any, ...], raw: Mapping[Any, Any], where: str, *, tag
 
 def _tuple(args: tuple[Any, ...], raw: Any, where: str) -> tuple[Any, ...]:
     if not isinstance(raw, (list, tuple)):
-        raise UserError(f"{where}: expected a list, found {_shown(raw)}.")
+        is_single = isinstance(raw, str | int | float)
+        hint = f" Write it in brackets: [{raw}]." if is_single else ""
+        raise UserError(f"{where}: expected a list, found {shown(raw)}.{hint}")
     if len(args) == 2 and args[1] is Ellipsis:
-        return tuple(_value(args[0], item, f"{where}[{i}]") for i, item in enumerate(raw))
+        return tuple(_value(args[0], item, below(where, f"[{i}]")) for i, item in enumerate(raw))
     if len(raw) != len(args):
         raise UserError(f"{where}: expected {len(args)} values, found {len(raw)}.")
     return tuple(
-        _value(arg, item, f"{where}[{i}]")
+        _value(arg, item, below(where, f"[{i}]"))
         for i, (arg, item) in enumerate(zip(args, raw, strict=True))
     )
 
 
 def _dict(args: tuple[Any, ...], raw: Any, where: str) -> dict[Any, Any]:
     if not isinstance(raw, Mapping):
-        raise UserError(f"{where}: expected names with values, found {_shown(raw)}.")
+        raise UserError(
+            f"{where}: expected names with values, found {shown(raw)}. "
+            "Write NAME: VALUE, one per line and indented, or {NAME: VALUE}."
+        )
     key_hint, value_hint = args or (Any, Any)
     return {
-        _value(key_hint, k, where): _value(value_hint, v, f"{where}.{k}") for k, v in raw.items()
+        _value(key_hint, k, where): _value(value_hint, v, below(where, str(k)))
+        for k, v in raw.items()
     }
 
 
@@ -171,15 +217,37 @@ def _scalar(hint: Any, raw: Any, where: str) -> Any:
         return float(raw)
     if isinstance(raw, hint) and not (isinstance(raw, bool) and hint is not bool):
         return raw
-    quoted = f' Write it in quotes: "{raw}".' if hint is str and type(raw) in (int, float) else ""
-    raise UserError(
-        f"{where}: expected {_NAMES.get(hint, hint.__name__)}, found {_shown(raw)}.{quoted}"
-    )
+    expected = _NAMES.get(hint, hint.__name__)
+    kind = "the text " if isinstance(raw, str) else ""
+    raise UserError(f"{where}: expected {expected}, found {kind}{shown(raw)}.{_remedy(hint, raw)}")
 
 
-def _shown(raw: Any) -> str:
-    text = "nothing" if raw is None else repr(raw)
+def _remedy(hint: Any, raw: Any) -> str:
+    """What to write instead of a value of another type; empty where that cannot be told."""
+    if isinstance(raw, bool) and hint is str:
+        return (
+            " YAML reads yes, no, on, off, true and false as true or false: "
+            "write the word in quotes."
+        )
+    if hint is str and isinstance(raw, int | float | datetime.date):
+        return f' Write it in quotes: "{raw}".'
+    text = raw.strip().lower() if isinstance(raw, str) else ""
+    if text and re.fullmatch(_WITHOUT_QUOTES.get(hint, ""), text):
+        return f" Write it without quotes: {text}."
+    return ""
+
+
+def shown(raw: Any) -> str:
+    """A raw value as a message shows it, cut to 60 characters."""
+    if raw is None or isinstance(raw, bool):
+        return "nothing" if raw is None else str(raw).lower()
+    text = str(raw) if isinstance(raw, datetime.date) else repr(raw)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 _NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+_WITHOUT_QUOTES = {
+    int: r"[-+]?\d+",
+    float: r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?",
+    bool: "true|false",
+}

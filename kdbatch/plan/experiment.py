@@ -1,15 +1,22 @@
 """Reads an experiment file of `jobs/`: axes, teachers, students, controls, tables and claims."""
 
-import itertools
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from kdbatch.base.errors import UserError
-from kdbatch.base.lookup import did_you_mean, lookup
-from kdbatch.base.parse import parse
+from kdbatch.base.lookup import lookup
+from kdbatch.base.parse import below, parse
+from kdbatch.plan.axes import (
+    Labels,
+    axis_labels,
+    check_axes_are_used,
+    combinations,
+    fill,
+    kept_labels,
+)
 from kdbatch.plan.profiles import Profile
 from kdbatch.plan.specs import Case, Experiment, Probe, StudentSpec, TeacherSpec, parse_teacher
 from kdbatch.plan.validate import validate
@@ -49,17 +56,16 @@ def load_experiment(path: Path, profile: Profile) -> Experiment:
     file = parse(_File, load_yaml(path), where=where)
     if file.name != path.stem:
         raise UserError(
-            f"{where}.name: found {file.name!r}; the name must be that of the file: {path.stem}."
+            f"{below(where, 'name')}: found {file.name!r}; the name must be that of the file: "
+            f"{path.stem}."
         )
     _check_role_names(file, where=where)
+    declared, axes = _axes(file, profile, where=where)
+    networks = (file.teachers, file.references, file.student, file.controls)
     file = _without(file, profile.leave_out)
-    axes = {
-        name: _axis_values(raw, name=name, profile=profile, where=f"{where}.vary.{name}")
-        for name, raw in file.vary.items()
-    }
     cases = tuple(
         _case(file, values, names, profile=profile, where=where)
-        for values, names in _combinations(axes)
+        for values, names in combinations(axes)
     )
     experiment = Experiment(
         name=file.name,
@@ -73,12 +79,21 @@ def load_experiment(path: Path, profile: Profile) -> Experiment:
         probes=file.probes,
         references=tuple(file.references),
     )
-    declared = {
-        name: tuple(_labels(raw, name=name, profile=profile, where=f"{where}.vary.{name}"))
-        for name, raw in file.vary.items()
-    }
-    validate(experiment, declared, where=where)
+    validate(experiment, {name: tuple(values) for name, values in declared.items()}, where=where)
+    check_axes_are_used(declared, networks, where=where)
     return experiment
+
+
+def _axes(
+    file: _File, profile: Profile, *, where: str
+) -> tuple[dict[str, Labels], dict[str, Labels]]:
+    """Every axis with all declared values, and with those that the profile keeps."""
+    declared, kept = {}, {}
+    for name, raw in file.vary.items():
+        place = below(where, f"vary.{name}")
+        declared[name] = axis_labels(raw, name=name, profile=profile, where=place)
+        kept[name] = kept_labels(declared[name], name=name, profile=profile, where=place)
+    return declared, kept
 
 
 def _without(file: _File, roles: Collection[str]) -> _File:
@@ -108,16 +123,17 @@ def _check_role_names(file: _File, *, where: str) -> None:
         ("references", file.references),
         ("controls", file.controls),
     ):
+        place = below(where, group)
         for role in roles:
             if role in defined_at:
                 raise UserError(
-                    f"{where}.{group}.{role}: the name is taken by {defined_at[role]}. Give each "
-                    "role a name of its own."
+                    f"{place}.{role}: the name is taken by {defined_at[role]}. Give each role a "
+                    "name of its own."
                 )
             if not re.fullmatch(r"[\w-]+", role):
                 raise UserError(
-                    f"{where}.{group}: found {role!r}. A role is a word of letters, digits, _ and "
-                    "-, for example labels_only."
+                    f"{place}: found {role!r}. A role is a word of letters, digits, _ and -, for "
+                    "example labels_only."
                 )
             defined_at[role] = f"{group}.{role}"
 
@@ -143,64 +159,23 @@ def _scale_sizes(at: dict[str, str], profile: Profile) -> dict[str, str]:
     return {axis: profile.subsets.get(value, value) for axis, value in at.items()}
 
 
-def _axis_values(raw: Any, *, name: str, profile: Profile, where: str) -> dict[str, dict[str, str]]:
-    """`_labels` without those that the profile leaves out."""
-    values = _labels(raw, name=name, profile=profile, where=where)
-    kept = profile.keep.get(name, tuple(values))
-    if missing := [k for k in kept if k not in values]:
-        raise UserError(
-            f"{where}: the profile keeps {missing[0]!r}, which is no value of this axis."
-            f"{did_you_mean(missing[0], values)}"
-        )
-    return {label: values[label] for label in values if label in kept}
-
-
-def _labels(raw: Any, *, name: str, profile: Profile, where: str) -> dict[str, dict[str, str]]:
-    """Label -> the names that it sets.
-
-    A value of a list sets the axis' own name. A named case sets that name and its own fields.
-    """
-    if isinstance(raw, Mapping):
-        labels = {}
-        for label, fields in raw.items():
-            own_fields = parse(dict[str, Any], fields, where=f"{where}.{label}")
-            labels[str(label)] = {name: str(label), **own_fields}
-        return labels
-    if isinstance(raw, list | tuple) and raw and all(isinstance(v, str | int | float) for v in raw):
-        values = [profile.subsets.get(str(value), str(value)) for value in raw]
-        return {value: {name: value} for value in values}
-    raise UserError(f"{where}: expected a list of values or named cases, found {raw!r}.")
-
-
-def _combinations(
-    axes: dict[str, dict[str, dict[str, str]]],
-) -> list[tuple[dict[str, str], dict[str, Any]]]:
-    """(value of each axis, names to fill in) for every combination, first axis outermost."""
-    combinations = []
-    for labels in itertools.product(*axes.values()):
-        values = dict(zip(axes, labels, strict=True))
-        names: dict[str, Any] = {}
-        for axis, label in values.items():
-            names |= axes[axis][label]
-        combinations.append((values, names))
-    return combinations
-
-
 def _case(
     file: _File, values: dict[str, str], names: dict[str, Any], *, profile: Profile, where: str
 ) -> Case:
     teachers = {}
     for group, specs in (("teachers", file.teachers), ("references", file.references)):
         for role, raw in specs.items():
-            filled = _fill(raw, names, where=f"{where}.{group}.{role}")
-            spec = parse(TeacherSpec, filled, where=f"{where}.{group}.{role}")
+            role_where = below(where, f"{group}.{role}")
+            filled = fill(raw, names, where=role_where)
+            spec = parse(TeacherSpec, filled, where=role_where)
             teachers[role] = _scale_teacher(spec, profile)
-    filled = _fill(file.student, names, where=f"{where}.student")
-    students = {"student": parse(StudentSpec, filled, where=f"{where}.student")}
+    role_where = below(where, "student")
+    filled = fill(file.student, names, where=role_where)
+    students = {"student": parse(StudentSpec, filled, where=role_where)}
     for role, raw in file.controls.items():
-        role_where = f"{where}.controls.{role}"
+        role_where = below(where, f"controls.{role}")
         changes = parse(dict[str, Any], raw, where=role_where)
-        filled = _fill({**file.student, **changes}, names, where=role_where)
+        filled = fill({**file.student, **changes}, names, where=role_where)
         students[role] = parse(StudentSpec, filled, where=role_where)
     for role, spec in students.items():
         _check_teachers(spec, teachers, where=f"{where}: {role}.teachers")
@@ -224,14 +199,3 @@ def _check_teachers(spec: StudentSpec, teachers: dict[str, TeacherSpec], *, wher
                 f"{spec.target}. Give both one target."
             )
         seen[role, seed_offset] = text
-
-
-def _fill(raw: Any, names: dict[str, Any], *, where: str) -> Any:
-    """Replaces every string `$name` by the value that this case gives to the name."""
-    if isinstance(raw, str) and raw.startswith("$"):
-        return lookup(names, raw[1:], where=f"{where}: {raw}")
-    if isinstance(raw, Mapping):
-        return {key: _fill(value, names, where=f"{where}.{key}") for key, value in raw.items()}
-    if isinstance(raw, list | tuple):
-        return [_fill(value, names, where=f"{where}[{i}]") for i, value in enumerate(raw)]
-    return raw

@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import did_you_mean, lookup
-from kdbatch.base.parse import parse
+from kdbatch.base.parse import TextOrNumber, parse
 from kdbatch.plan.yaml_loader import load_yaml
 from kdbatch.vocab.backbones import BACKBONE_SPECS
 from kdbatch.vocab.datasets import DATASETS
@@ -88,8 +88,8 @@ class Profile:
     teacher_views: int = Distill.teacher_views
     num_eval_clips: int = Evaluation.num_clips
     num_eval_crops: Literal[1, 3] = Evaluation.num_crops
-    subsets: dict[str, str] = field(default_factory=dict)
-    keep: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    subsets: dict[TextOrNumber, TextOrNumber] = field(default_factory=dict)
+    keep: dict[str, tuple[TextOrNumber, ...]] = field(default_factory=dict)
     leave_out: tuple[str, ...] = ()
     widths: dict[str, float] = field(default_factory=dict)
     tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -142,7 +142,4 @@ def load_profile(experiment: Path, name: str) -> Profile:
             f"--profile {name}: there is no {path}.{did_you_mean(name, known)} "
             f"Profiles there: {', '.join(known) or 'none'}."
         )
-    raw = load_yaml(path)
-    if isinstance(raw.get("subsets"), dict):  # sizes may be written as numbers
-        raw["subsets"] = {str(k): str(v) for k, v in raw["subsets"].items()}
-    return parse(Profile, raw, where=str(path))
+    return parse(Profile, load_yaml(path), where=str(path))

@@ -8,7 +8,7 @@ from kdbatch.plan.experiment import load_experiment
 from kdbatch.plan.profiles import load_profile
 from kdbatch.plan.recipe_builder import RecipeBuilder
 from kdbatch.plan.run_registry import RunRegistry, group_into_waves
-from kdbatch.plan.run_titles import pretrain_title, student_title, teacher_title
+from kdbatch.plan.run_titles import map_title, pretrain_title, student_title, teacher_title
 from kdbatch.plan.specs import (
     Case,
     Experiment,
@@ -155,7 +155,7 @@ class _Resolver:
     def _map(self, drawn: Map, case: Case, runs: dict[str, str]) -> str:
         target = (case.teachers | case.students)[drawn.models[0]].target
         recipe = self.recipes.compare(drawn, target=target)
-        title = f"CKA of {' and '.join(drawn.models)} on {target}"
+        title = map_title(drawn, target=target, experiment=self.experiment.name, case=case.values)
         return self._add(recipe, tuple(runs[role] for role in drawn.models), title, seed=self.seed)
 
     def _add(self, recipe: Recipe, parents: tuple[str, ...], title: str, *, seed: int) -> str:

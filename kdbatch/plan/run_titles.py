@@ -1,10 +1,20 @@
 """Titles of runs, by which `kdbatch status` and the logs name them."""
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 
 from kdbatch.plan.specs import PretrainSpec, StudentSpec, TeacherSpec
 from kdbatch.vocab.backbones import BACKBONE_SPECS
+from kdbatch.vocab.plans import Map
 from kdbatch.vocab.tasks import TASKS
+
+_LOSS_FIELDS = (
+    "temperature",
+    "hard_weight",
+    "soft_weight",
+    "max_teacher_weight",
+    "feature_weight",
+)
 
 
 def pretrain_title(spec: PretrainSpec, *, backbone: str) -> str:
@@ -19,11 +29,37 @@ def teacher_title(spec: TeacherSpec) -> str:
 
 
 def student_title(spec: StudentSpec, teachers: Sequence[tuple[TeacherSpec, int]]) -> str:
-    """The network, its target and its teachers, each with its seed offset."""
-    source = "labels only"
+    """The network, its target and its teachers, each with its seed offset; then each number of the
+    loss that is not the default, so that students that differ in it have different titles.
+    """
+    source, settings = "labels only", _settings(spec, ("hard_weight",))
     if teachers:
-        source = f"{_teachers_title(teachers, student=spec.backbone)} ({spec.weighting})"
-    return f"train {BACKBONE_SPECS[spec.backbone].title} on {spec.target} from {source}"
+        settings = [spec.weighting, *_settings(spec, _LOSS_FIELDS)]
+        source = _teachers_title(teachers, student=spec.backbone)
+    network = BACKBONE_SPECS[spec.backbone].title
+    return f"train {network} on {spec.target} from {source}" + (
+        f" ({', '.join(settings)})" if settings else ""
+    )
+
+
+def map_title(drawn: Map, *, target: str, experiment: str, case: Mapping[str, str]) -> str:
+    """The networks of a CKA map; their roles have a meaning in their experiment and case alone."""
+    title = f"CKA of {' and '.join(drawn.models)} on {target} in {experiment}"
+    values = [f"{axis} {value}" for axis, value in case.items() if value != target]
+    if drawn.layers != Map.layers:
+        values.append(f"layers {drawn.layers}")
+    return f"{title} at {', '.join(values)}" if values else title
+
+
+def _settings(spec: StudentSpec, names: Sequence[str]) -> list[str]:
+    """`temperature 8` for each of these fields that does not have its default."""
+    defaults = {field.name: field.default for field in dataclasses.fields(spec)}
+    values = {name: getattr(spec, name) for name in names}
+    return [
+        f"{name.replace('_', ' ')} {value:g}"
+        for name, value in values.items()
+        if value != defaults[name]
+    ]
 
 
 def _teachers_title(teachers: Sequence[tuple[TeacherSpec, int]], *, student: str) -> str:

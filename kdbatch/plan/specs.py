@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kdbatch.base.errors import UserError
+from kdbatch.base.parse import TextOrNumber
 from kdbatch.vocab.plans import Claim, Map, Table
 from kdbatch.vocab.recipes import Distill, check_weighting
 from kdbatch.vocab.tasks import Complexity
@@ -22,7 +23,7 @@ class PretrainSpec:
     task: str
     complexity: Complexity = 1
     dataset: str
-    subset: str
+    subset: TextOrNumber
 
 
 @dataclass(frozen=True, kw_only=True)

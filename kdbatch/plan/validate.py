@@ -2,6 +2,7 @@
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
+from kdbatch.base.parse import below
 from kdbatch.plan.specs import Experiment
 from kdbatch.vocab.plans import Claim, ClaimKind, Map, Table
 
@@ -29,18 +30,18 @@ def validate(experiment: Experiment, declared: dict[str, tuple[str, ...]], *, wh
         spec.pretrain for case in experiment.cases for spec in case.teachers.values()
     ):
         raise UserError(
-            f"{where}.probes: no teacher has a pretrain, so there are no features to probe. "
-            "Leave probes out."
+            f"{below(where, 'probes')}: no teacher has a pretrain, so there are no features to "
+            "probe. Leave probes out."
         )
     trained = {role: "" for case in experiment.cases for role in (*case.teachers, *case.students)}
     roles = {role: "" for role in experiment.roles if not role.startswith("map:")}
     for table in experiment.tables:
-        _check_table(table, roles, experiment.axes, where=f"{where}.tables.{table.id}")
+        _check_table(table, roles, experiment.axes, where=below(where, f"tables.{table.id}"))
     for drawn in experiment.maps:
-        _check_map(drawn, trained, experiment.axes, where=f"{where}.maps.{drawn.id}")
+        _check_map(drawn, trained, experiment.axes, where=below(where, f"maps.{drawn.id}"))
     for claim in experiment.claims:
         known = {m.id: "" for m in experiment.maps} if claim.kind == "fewer_blocks_than" else roles
-        _check_claim(claim, known, declared, where=f"{where}.claims.{claim.id}")
+        _check_claim(claim, known, declared, where=below(where, f"claims.{claim.id}"))
     ids = [x.id for x in (*experiment.tables, *experiment.maps, *experiment.claims)]
     if repeated := sorted({i for i in ids if ids.count(i) > 1}):
         raise UserError(

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from kdbatch.base.errors import UserError
+from kdbatch.base.parse import below
 
 MAX_CONTAINERS = 100_000  # lists and mappings; the study's largest file has fifty
 
@@ -79,7 +80,7 @@ def _check_aliases(raw: dict[str, Any], *, where: str) -> None:
             )
         for step, inner in _items(value):
             if isinstance(inner, dict | list):
-                waiting.append((inner, path + step, (*ancestors, value)))
+                waiting.append((inner, below(path, step), (*ancestors, value)))
     raise UserError(
         f"{where}: aliases (*) make more than {MAX_CONTAINERS} lists and mappings of it. "
         "Write out what they should hold."
@@ -89,7 +90,7 @@ def _check_aliases(raw: dict[str, Any], *, where: str) -> None:
 def _items(value: dict[Any, Any] | list[Any]) -> list[tuple[str, Any]]:
     """(step of the path, value) for each value of a mapping or list."""
     if isinstance(value, dict):
-        return [(f".{key}", inner) for key, inner in value.items()]
+        return [(str(key), inner) for key, inner in value.items()]
     return [(f"[{i}]", inner) for i, inner in enumerate(value)]
 
 

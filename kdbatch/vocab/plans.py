@@ -8,7 +8,7 @@ from typing import Literal
 from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.base.command_lines import submit_command
 from kdbatch.base.errors import UserError
-from kdbatch.base.parse import parse
+from kdbatch.base.parse import TextOrNumber, parse
 from kdbatch.vocab.metrics import Metric
 from kdbatch.vocab.runs import Resources, Run
 
@@ -48,12 +48,12 @@ class Claim:
     who: str
     than: tuple[str, ...] = ()
     axis: str = ""
-    value: str = ""
+    value: TextOrNumber = ""
     points: float | None = None
     metric: Metric = "top1"
     control: bool = False
-    at: dict[str, str] = field(default_factory=dict)
-    than_at: dict[str, str] = field(default_factory=dict)
+    at: dict[str, TextOrNumber] = field(default_factory=dict)
+    than_at: dict[str, TextOrNumber] = field(default_factory=dict)
     negated: bool = False
 
 
@@ -64,7 +64,7 @@ class Map:
     id: str
     title: str
     models: tuple[str, ...]
-    at: dict[str, str]
+    at: dict[str, TextOrNumber]
     layers: Literal["res", "act", "all"] = "act"
 
 

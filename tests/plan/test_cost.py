@@ -52,5 +52,9 @@ def test_a_student_pays_for_its_teachers_forward_passes_and_for_ten_clips_of_eac
 
 
 def test_a_map_costs_the_forward_passes_and_gram_matrices_of_its_own_network(runs) -> None:
-    assert _gmac(runs, "CKA of T2 on ucf101") == pytest.approx(1024 * 2 * R21D)
-    assert _gmac(runs, "CKA of student on ucf101") == pytest.approx(1024 * 2 * SHUFFLE)
+    assert _gmac(runs, "CKA of T2 on ucf101 in subset_size at subset 30k") == pytest.approx(
+        1024 * 2 * R21D
+    )
+    assert _gmac(runs, "CKA of student on ucf101 in subset_size at subset 30k") == pytest.approx(
+        1024 * 2 * SHUFFLE
+    )

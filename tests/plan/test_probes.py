@@ -228,7 +228,7 @@ def test_a_mistake_in_the_experiment_is_one_line(
         ),
         (
             ("share: 0.084", "share: 800"),
-            r"selection.ucf101: share: found 800. Write more than 0 and at most 0.5",
+            r"selection.ucf101.share: found 800. Write more than 0 and at most 0.5",
         ),
         (
             ("share: 0.084, every_epochs: 5", "share: 0.084, every_epochs: 0"),
@@ -249,15 +249,15 @@ def test_a_mistake_in_the_experiment_is_one_line(
         ),
         (
             (SEEDS, f"{SEEDS}\ntasks: {{prp: {{rate: 1}}}}"),
-            r"paper\.yaml: tasks\.prp\.rate: PRP has no such field\. Did you mean 'rates'",
+            r"paper\.yaml: tasks\.prp has no field 'rate'\. Did you mean 'rates'",
         ),
         (
             (SEEDS, f"{SEEDS}\ntasks: {{prp: {{rates: [2]}}}}"),
-            r"paper\.yaml: tasks\.prp: rates: found \[2\]\. Write two or more",
+            r"paper\.yaml: tasks\.prp\.rates: found \[2\]\. Write two or more",
         ),
         (
             ("epochs: 200, batch_clips: 64", "epochs: 200, batch_clips: 64, colours: 2"),
-            r"pretrain: colours: found 2\.0. Write a share from 0",
+            r"pretrain\.colours: found 2\.0. Write a share from 0",
         ),
         (
             ("linear: {", "#: {"),

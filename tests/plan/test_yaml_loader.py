@@ -30,11 +30,11 @@ def test_an_alias_repeats_the_value_that_it_names(write_yaml) -> None:
     [
         (
             "student: &s\n  title: S\n  loop: *s",
-            r"^x\.yaml\.student\.loop: an alias \(\*\) puts this inside itself",
+            r"^x\.yaml: student\.loop: an alias \(\*\) puts this inside itself",
         ),
         (
             "maps: &m [{id: a}, {at: *m}]",
-            r"^x\.yaml\.maps\[1\]\.at: an alias \(\*\) puts this inside itself",
+            r"^x\.yaml: maps\[1\]\.at: an alias \(\*\) puts this inside itself",
         ),
         (
             BILLION_LAUGHS,

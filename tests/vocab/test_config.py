@@ -35,7 +35,7 @@ def test_shards_request_no_gpu_unless_configured(tmp_path: Path) -> None:
     file.write_text("[resources.shard]\ngpus = 1\n")
     assert load_config(file).resources["shard"].gpus == 1
     file.write_text("[resources.shard]\ncpu = 4\n")
-    with pytest.raises(UserError, match="kdbatch.toml.*shard.*cpu: .*Did you mean 'cpus'"):
+    with pytest.raises(UserError, match="resources.shard has no field 'cpu'. Did you mean 'cpus'"):
         load_config(file)
 
 
@@ -56,7 +56,7 @@ def test_a_number_that_is_too_small_is_named(
     file.write_text(f"[{section}]\n{line}\n")
     name, _, number = line.partition(" = ")
     with pytest.raises(
-        UserError, match=f"kdbatch.toml.{section}: {name}: found {number}. Write at least {least}"
+        UserError, match=f"kdbatch.toml: {section}.{name}: found {number}. Write at least {least}"
     ):
         load_config(file)
 
@@ -66,10 +66,10 @@ def test_a_number_that_is_too_small_is_named(
     [
         (
             'path = "cache"',
-            r"kdbatch.toml.cache: path: 'cache' depends on the folder .* \$TMPDIR/kdbatch",
+            r"kdbatch.toml: cache.path: 'cache' depends on the folder .* \$TMPDIR/kdbatch",
         ),
-        ('path = "/tmp/x"\nmax_gb = 0', "kdbatch.toml.cache: max_gb: found 0"),
-        ('folder = "/tmp/x"', "Cache has no such field"),
+        ('path = "/tmp/x"\nmax_gb = 0', "kdbatch.toml: cache.max_gb: found 0"),
+        ('folder = "/tmp/x"', "kdbatch.toml: cache has no field 'folder'"),
     ],
 )
 def test_a_mistake_in_the_cache_section_is_named(tmp_path: Path, text: str, says: str) -> None:

@@ -1,0 +1,24 @@
+"""The run ids of the study's own experiments: a change of them makes finished runs useless."""
+
+import hashlib
+
+import pytest
+from support.inputs import JOBS
+
+from kdbatch.plan.resolve import make_plan
+
+FILES = sorted(JOBS.glob("*.yaml"))
+DIGESTS = {
+    "h200": "ac6e9f96586da49f",
+    "micro": "da71c7bd38e7b11b",
+    "paper": "15be9df63537c709",
+    "toy": "d2d7e445540b1c86",
+}
+
+
+@pytest.mark.parametrize("profile", DIGESTS)
+def test_the_study_has_the_run_ids_that_it_had(sharded, profile: str) -> None:
+    config = sharded(k400=240_000, ssv2=168_000, ucf101=13_320, hmdb51=6766)
+    plan = make_plan(FILES, profile=profile, config=config)
+    ids = "\n".join(sorted(item.run.id for item in plan.runs))
+    assert hashlib.sha256(ids.encode()).hexdigest()[:16] == DIGESTS[profile]
