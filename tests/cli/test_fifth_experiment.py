@@ -102,7 +102,7 @@ def test_it_is_planned_with_the_others_and_shares_their_runs(plan: Plan) -> None
     assert {item.title for item in own if len(item.used_by) == 1} == {
         f"{teachers} (equal), seed 0",
         f"{teachers} (ca-mkd), seed 0",
-        "CKA of student on ucf101 in weightings at weighting ae-kd, seed 0",
+        "CKA of student on ucf101 in weightings at weighting equal, seed 0",
     }
 
 
@@ -131,7 +131,7 @@ def test_its_results_make_a_table_figures_and_verdicts_like_those_of_the_four(
     assert [line.split(", ")[1] for line in summary.missing] == [
         "pretrain R(2+1)D by RotNet C3 on k400[:16]",
         "pretrain R(2+1)D by VCOP C1 on k400[:16]",
-        "CKA of student on ucf101 in weightings at weighting ae-kd",
+        "CKA of student on ucf101 in weightings at weighting equal",
     ]
     figure = in_tmp / "report" / "figures" / "table5_accuracy.png"
     assert figure.stat().st_size > 1000

@@ -12,7 +12,6 @@ DIGESTS = {
     "h200": "ac6e9f96586da49f",
     "micro": "da71c7bd38e7b11b",
     "paper": "15be9df63537c709",
-    "toy": "d2d7e445540b1c86",
 }
 
 
