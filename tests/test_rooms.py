@@ -46,6 +46,7 @@ PACKAGES = {
     "report/tables": {"data", "escape", "labels"},
     "report/figures": {"data", "labels", "stats", "tables"},
     "report/html": {"data", "escape", "figures", "labels", "stats", "tables"},
+    "plan/yaml_errors": set(),
     "bench/cka": set(),
     "bench/data": set(),
     "bench/step": set(),

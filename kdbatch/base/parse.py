@@ -223,7 +223,7 @@ def _scalar(hint: Any, raw: Any, where: str) -> Any:
 
 
 def _remedy(hint: Any, raw: Any) -> str:
-    """What to write instead of a value of another type; empty where that cannot be told."""
+    """The end of a message: the same value as it should be written; empty where unknown."""
     if isinstance(raw, bool) and hint is str:
         return (
             " YAML reads yes, no, on, off, true and false as true or false: "

@@ -7,8 +7,10 @@ from typing import Any
 import yaml
 
 from kdbatch.base.errors import UserError
-from kdbatch.base.parse import below
+from kdbatch.base.parse import below, shown
+from kdbatch.plan.yaml_errors.explain import explain_yaml_error
 
+FIRST_LINES = "Write one field per line, as in: title: My study"
 MAX_CONTAINERS = 100_000  # lists and mappings; the study's largest file has fifty
 
 
@@ -53,12 +55,14 @@ def load_yaml(path: Path) -> dict[str, Any]:
     try:
         raw = yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        position = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or error
-        raise UserError(f"{path}{position}: is not YAML ({problem}).") from error
+        line, problem = 0, f"is not YAML ({error})."
+        if isinstance(error, yaml.YAMLError):
+            line, problem = explain_yaml_error(error, text)
+        raise UserError(f"{path}:{f'{line}:' if line else ''} {problem}") from error
+    if raw is None:
+        raise UserError(f"{path}: the file is empty. {FIRST_LINES}")
     if not isinstance(raw, dict):
-        raise UserError(f"{path}: expected fields with values, found {type(raw).__name__}.")
+        raise UserError(f"{path}: expected fields with values, found {shown(raw)}. {FIRST_LINES}")
     _check_aliases(raw, where=str(path))
     return raw
 
