@@ -21,8 +21,9 @@ ROOMS = {
     "result": {"base", "vocab"},
     "run": {"base", "vocab", "result"},
     "report": {"base", "vocab", "result"},
+    "sync": {"base", "vocab", "result"},
     "bench": {"base", "vocab", "shard", "run"},
-    "cli": {"base", "vocab", "shard", "plan", "launch", "result", "run", "report", "bench"},
+    "cli": {"base", "vocab", "shard", "plan", "launch", "result", "run", "report", "sync", "bench"},
 }
 
 # A package inside a room may import itself and these of its room: packages, and modules that lie
@@ -64,6 +65,9 @@ HOMES = {
     "yaml": {"plan"},
     "submitit": {"launch/slurm", "launch/node_check.py"},
     "polars": {"result", "report"},
+    "tensorboard": {"sync/to_tensorboard.py"},
+    "wandb": {"sync/to_wandb.py"},
+    "mlflow": {"sync/to_mlflow.py"},
     "matplotlib": {"report/figures"},
     "fontTools": {"report/figures"},
     "fire": {"cli/command.py"},

@@ -32,13 +32,33 @@ def hold_lock(path: Path) -> Iterator[None]:
     Raises:
         UserError: the file system has no locks.
     """
+    with _locked(path, fcntl.LOCK_EX):
+        yield
+
+
+@contextlib.contextmanager
+def try_lock(path: Path) -> Iterator[bool]:
+    """Hold the lock inside the `with` block if it is free; yields whether it was.
+
+    Raises:
+        UserError: the file system has no locks.
+    """
+    with _locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB) as is_held_here:
+        yield is_held_here
+
+
+@contextlib.contextmanager
+def _locked(path: Path, operation: int) -> Iterator[bool]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
+        is_free = True
         try:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            fcntl.flock(file, operation)
+        except BlockingIOError:
+            is_free = False
         except OSError as error:
             raise UserError(
                 f"{path}: cannot be locked ({error.strerror}). "
                 "Use a file system with locks; Lustre needs the mount option flock"
             ) from error
-        yield
+        yield is_free

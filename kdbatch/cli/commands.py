@@ -202,6 +202,42 @@ class Commands:
         cancel(what, profile=profile, everything=all)
 
     @command
+    def sync_tensorboard(self, folder: Path) -> None:
+        """Write curves and results for `tensorboard --logdir FOLDER`.
+
+        Every run that has started is one TensorBoard run: its curves up to its last checkpoint, its
+        recipe as hyperparameters, its state, and its final numbers. Type it again at any time, also
+        every minute while runs are under way: it adds what is new.
+        """
+        from kdbatch.cli.sync import sync_tensorboard
+
+        sync_tensorboard(folder)
+
+    @command
+    def sync_wandb(self, project: str) -> None:
+        """Write curves and results to a project of Weights & Biases.
+
+        PROJECT may be ENTITY/PROJECT. Nothing is sent unless wandb's own mode is online, as with
+        WANDB_MODE=online; without it, the files are in wandb/ until `wandb sync` uploads them. One
+        wandb run per run, with its id. Type it again at any time: it adds what is new.
+        """
+        from kdbatch.cli.sync import sync_wandb
+
+        sync_wandb(project)
+
+    @command
+    def sync_mlflow(self, target: str) -> None:
+        """Write curves and results to an MLflow folder, database or server.
+
+        TARGET is a folder (mlflow.db is made in it) or a tracking URI, as in
+        sqlite:///FILE or http://HOST:5000. Every run that has started is one MLflow run of the
+        experiment kdbatch. Type it again at any time: it adds what is new.
+        """
+        from kdbatch.cli.sync import sync_mlflow
+
+        sync_mlflow(target)
+
+    @command
     def report(
         self, *, to: str = "", published: bool = False, json: bool = False, complete: bool = False
     ) -> int:

@@ -46,10 +46,21 @@ def read_rows(runs_dir: Path, run_ids: Sequence[str]) -> ReadResult:
     return _read_files(runs_dir, run_ids, "rows", schema=ROWS, required=True)
 
 
-def read_curves(runs_dir: Path, run_ids: Sequence[str], *, names: Sequence[str] = ()) -> ReadResult:
-    """Read the learning curves of the runs that are done; `names`, if given, selects curves."""
+def read_curves(
+    runs_dir: Path,
+    run_ids: Sequence[str],
+    *,
+    names: Sequence[str] = (),
+    finished_only: bool = True,
+) -> ReadResult:
+    """Read the learning curves of the runs that are done; `names`, if given, selects curves.
+
+    Without `finished_only` also those of runs under way, up to their last checkpoint.
+    """
     keep = pl.col("name").is_in(list(names)) if names else ALL_ROWS
-    return _read_files(runs_dir, run_ids, "curves", schema=CURVES, keep=keep)
+    return _read_files(
+        runs_dir, run_ids, "curves", schema=CURVES, keep=keep, finished_only=finished_only
+    )
 
 
 def read_predictions(runs_dir: Path, run_ids: Sequence[str]) -> ReadResult:
@@ -81,6 +92,7 @@ def _read_files(
     schema: Mapping[str, pl.DataType],
     keep: pl.Expr = ALL_ROWS,
     required: bool = False,
+    finished_only: bool = True,
 ) -> ReadResult:
     """Read one kind of file of many runs.
 
@@ -91,7 +103,7 @@ def _read_files(
     for run_id in dict.fromkeys(run_ids):
         folder = RunFolder(runs_dir / run_id)
         path: Path = getattr(folder, kind)
-        if not folder.is_done():
+        if finished_only and not folder.is_done():
             continue
         if path.exists():
             paths.append(path)

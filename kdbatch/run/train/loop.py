@@ -70,7 +70,7 @@ def train(
     run = CheckpointedTraining(
         model=model,
         optimizer=optimizer,
-        checkpoint=context.folder.checkpoint,
+        folder=context.folder,
         group=context.group,
         after_epoch=after_epoch,
     )

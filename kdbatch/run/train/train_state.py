@@ -1,20 +1,22 @@
 """The state of a training run: its counters and curves, its checkpoints, and its clock."""
 
+import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 
 from kdbatch.base.errors import UserError
-from kdbatch.result.write import Measure
+from kdbatch.result.schema import CURVES
+from kdbatch.result.write import Measure, write_measures
 from kdbatch.run.checkpoint import load_checkpoint, save_checkpoint
 from kdbatch.run.data.prefetch import DevicePrefetcher
 from kdbatch.run.distributed.process_group import ProcessGroup
 from kdbatch.vocab.metrics import Unit
+from kdbatch.vocab.runs import RunFolder
 
 # A checkpoint is written at most every 5 s, and saving takes at most 2 % of the time.
 MIN_SAVE_SECONDS = 5.0
@@ -81,16 +83,21 @@ class EpochCallback(Protocol):
 
 @dataclass(kw_only=True)
 class CheckpointedTraining:
-    """The parts of a run that a checkpoint holds, and the time when the last one was written."""
+    """The parts of a run that a checkpoint holds, and the time when the last one was written.
+
+    Each checkpoint is followed by its curves in `folder`, which others read while the run is under
+    way: so they have no point that training has not kept.
+    """
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
-    checkpoint: Path
+    folder: RunFolder
     group: ProcessGroup
     after_epoch: EpochCallback | None
     state: TrainState = field(default_factory=TrainState)
     saved_at: float = 0.0
     save_seconds: float = 0.0
+    num_published: int = 0
 
     def __post_init__(self) -> None:
         self.resume()
@@ -125,9 +132,17 @@ class CheckpointedTraining:
         }
         if self.after_epoch:
             parts["after_epoch"] = self.after_epoch.state_dict()
-        save_checkpoint(self.checkpoint, parts)
+        save_checkpoint(self.folder.checkpoint, parts)
+        self._publish_curves()
         self.saved_at = time.monotonic()
         self.save_seconds = self.saved_at - began
+
+    def _publish_curves(self) -> None:
+        """Write the curves where they have grown; without space on the disk, at the end."""
+        if len(self.state.curves) > self.num_published:
+            with contextlib.suppress(OSError):
+                write_measures(self.folder.curves, self.folder.id, self.state.curves, schema=CURVES)
+                self.num_published = len(self.state.curves)
 
     def resume(self) -> None:
         """Load the checkpoint, if there is one, on all ranks; then broadcast rank 0's model.
@@ -135,7 +150,7 @@ class CheckpointedTraining:
         Raises:
             UserError: the checkpoint is damaged, or does not fit this model and callback.
         """
-        saved = load_checkpoint(self.checkpoint, group=self.group)
+        saved = load_checkpoint(self.folder.checkpoint, group=self.group)
         if saved is not None:
             try:
                 self.model.load_state_dict(saved["model"])
@@ -145,7 +160,7 @@ class CheckpointedTraining:
                 self.state = TrainState.from_plain(saved["state"])
             except (KeyError, TypeError, ValueError, RuntimeError) as error:
                 raise UserError(
-                    f"{self.checkpoint}: belongs to another version of this run. "
+                    f"{self.folder.checkpoint}: belongs to another version of this run. "
                     "Delete it to start this run from the beginning."
                 ) from error
         self.group.broadcast_tensors([*self.model.parameters(), *self.model.buffers()])

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.training import TOTAL, deterministic_curves, run
+from support.training import TOTAL, Watcher, deterministic_curves, run
 
 from kdbatch.base.errors import UserError
+from kdbatch.result.read import read_curves
 from kdbatch.run.heartbeat import Stopped
 from kdbatch.run.train.train_state import TrainState
 from kdbatch.vocab.status import load_status
@@ -67,3 +68,33 @@ def test_a_checkpoint_stores_curves_as_plain_values(tmp_path: Path) -> None:
     plain = torch.load(tmp_path / "state.pt", weights_only=True)
     assert plain["curves"] == [["loss", 1.5, "1", 3], ["data_wait_share", 10.0, "percent", 3]]
     assert TrainState.from_plain(plain) == state
+
+
+def test_a_run_under_way_has_the_curves_of_its_last_checkpoint_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kdbatch.run.train.train_state.MIN_SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("kdbatch.run.train.train_state.SAVE_SHARE", 1e9)
+    seen: list[list[int]] = []
+    on_epoch_end = Watcher.on_epoch_end
+
+    def look(watcher: Watcher, epoch: int) -> dict[str, float]:
+        curves = read_curves(tmp_path, ["run"], names=["loss"], finished_only=False)
+        assert curves.warnings == ()
+        seen.append(curves.frame["step"].to_list())
+        return on_epoch_end(watcher, epoch)
+
+    monkeypatch.setattr(Watcher, "on_epoch_end", look)
+    run(tmp_path / "run", watched=True)
+    assert seen == [[], [3], [3, 6]]
+
+
+def test_curves_on_disk_have_no_point_that_a_resumed_run_takes_again(tmp_path: Path) -> None:
+    with pytest.raises(Stopped):
+        run(tmp_path / "run", stop_at=5)
+    curves = read_curves(tmp_path, ["run"], names=["loss"], finished_only=False).frame
+    checkpoint = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
+    saved = [
+        (step, value) for name, value, _, step in checkpoint["state"]["curves"] if name == "loss"
+    ]
+    assert curves.select("step", "value").rows() == saved != []
