@@ -37,7 +37,7 @@ def hold_lock(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def try_lock(path: Path) -> Iterator[bool]:
+def hold_lock_if_free(path: Path) -> Iterator[bool]:
     """Hold the lock inside the `with` block if it is free; yields whether it was.
 
     Raises:

@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 
 from kdbatch.base.errors import UserError
-from kdbatch.base.locks import try_lock
+from kdbatch.base.locks import hold_lock_if_free
 from kdbatch.base.text import plural
 from kdbatch.cli.terminal import print_line, progress, warn
 from kdbatch.launch.run_status import load_run_rows
@@ -50,7 +50,7 @@ def _sync(package: str, target: str, tracker: Tracker) -> None:
     """Write the news of all runs, unless another process does so now."""
     config = load_config()
     lock = tracker.lock or config.runs_dir / f"sync-{package}.lock"
-    with try_lock(lock) as is_free, translate_tracker_errors(package, target):
+    with hold_lock_if_free(lock) as is_free, translate_tracker_errors(package, target):
         if not is_free:
             warn(f"another kdbatch sync writes to {target} now: nothing was done")
             return
