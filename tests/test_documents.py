@@ -105,12 +105,9 @@ def test_the_guides_own_experiment_is_planned_at_every_scale_without_code(
 ) -> None:
     sharded(k400=240_000, ucf101=13_320)
     (text,) = fenced((ROOT / "docs" / "GUIDE.md").read_text(encoding="utf-8"), "yaml")
-    (in_tmp / "jobs" / "profiles").mkdir(parents=True)
+    (in_tmp / "jobs").mkdir()
     path = in_tmp / "jobs" / f"{text.split()[1]}.yaml"
     path.write_text(text)
-    (in_tmp / "jobs" / "profiles" / f"{profile}.yaml").write_text(
-        (JOBS / "profiles" / f"{profile}.yaml").read_text()
-    )
     plan = make_plan([path], profile=profile, config=Config())
     assert {"two_seeds", "labels_only", "student"} <= {
         cell.role for cell in plan.records[0].cells
@@ -183,7 +180,7 @@ def test_the_guides_shards_are_all_that_its_plans_of_the_whole_study_need(
     guide = (ROOT / "docs" / "GUIDE.md").read_text(encoding="utf-8")
     stored = re.findall(r"^kdbatch shard (\w+)(?: --subset (\d+)k)? --slurm$", guide, re.MULTILINE)
     sharded(**{dataset: 1000 * int(thousands or 10) for dataset, thousands in stored})
-    (in_tmp / "jobs").symlink_to(JOBS)
+    assert subprocess.run([sys.executable, "-m", "kdbatch", "init"], timeout=60).returncode == 0
     lines = re.findall(
         r"^kdbatch (plan jobs/\*\.yaml|submit jobs/\*\.yaml --dry-run)$", guide, re.MULTILINE
     )
@@ -211,8 +208,9 @@ def test_the_readme_names_every_profile() -> None:
 def test_the_guides_walk_from_init_to_report_runs_as_typed(tmp_path: Path) -> None:
     """The commands of the guide that need no cluster, in its order, at the scale of seconds."""
     micro.write_shards(tmp_path)
-    profiles = micro.write_jobs(tmp_path, epochs=1).parent / "profiles"
-    (profiles / "test.yaml").rename(profiles / "micro.yaml")
+    own_profile = tmp_path / "jobs" / "profiles" / "micro.yaml"  # which `init` keeps
+    own_profile.parent.mkdir(parents=True)
+    own_profile.write_text(micro.PROFILE.replace("EPOCHS", "1"))
     guide = (ROOT / "docs" / "GUIDE.md").read_text(encoding="utf-8")
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("SLURM")

@@ -30,7 +30,12 @@ class Commands:
 
     @command
     def init(self) -> None:
-        """Write a commented kdbatch.toml with the values of this machine."""
+        """Write kdbatch.toml with the values of this machine, and jobs/.
+
+        jobs/ gets the experiments and profiles that come with kdbatch. A file that exists is kept;
+        delete it to have it written again. The folder is then a study: commands that are typed in
+        folders below it find it.
+        """
         from kdbatch.cli.launch import init
 
         init()
@@ -101,11 +106,11 @@ class Commands:
     @command
     def shard_verify(self, dataset: str, *, processes: int = 0) -> None:
         """Check all hashes of a data set's shards and decode all videos."""
+        from kdbatch.cli.study import load_study_config
         from kdbatch.cli.terminal import print_line, progress
         from kdbatch.shard.verify import verify_shards
-        from kdbatch.vocab.config import load_config
 
-        config = load_config()
+        config = load_study_config()
         with progress(f"verify {dataset}") as show:
             count = verify_shards(
                 dataset, shards_dir=config.shards_dir, processes=processes, progress=show
@@ -191,7 +196,7 @@ class Commands:
         logs(run, follow_on=follow, lines=lines)
 
     @command
-    def cancel(self, *what: str, profile: str = "", all: bool = False) -> None:
+    def cancel(self, *what: str, profile: str = "", all: bool = False) -> int:
         """Take runs out of SLURM's queue: of a FILE, a RUN, or --all.
 
         A FILE may have been submitted with several profiles: --profile chooses one. Progress is
@@ -199,7 +204,7 @@ class Commands:
         """
         from kdbatch.cli.launch import cancel
 
-        cancel(what, profile=profile, everything=all)
+        return cancel(what, profile=profile, everything=all)
 
     @command
     def sync_tensorboard(self, folder: Path) -> None:
@@ -243,7 +248,7 @@ class Commands:
     ) -> int:
         """Turn finished runs into tables, maps, claims and one page.
 
-        The page is report/index.html.         --published adds the numbers that the study published
+        The page is report/index.html. --published adds the numbers that the study published
         below ours. --json prints tables, claims and coverage for a program; they are also in
         report.json, and every measured row in results.parquet. --complete fails, with exit code 1,
         where the page lacks something that the experiments declare: a run, a number in a table, a

@@ -1,5 +1,6 @@
 """The commands that plan, start and stop runs, and init and doctor; one function each."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from kdbatch.base.command_lines import (
@@ -10,22 +11,27 @@ from kdbatch.base.command_lines import (
     status_command,
 )
 from kdbatch.base.errors import UserError
+from kdbatch.base.study_folder import CONFIG_NAME, find_study
 from kdbatch.base.text import plural
+from kdbatch.cli.run_list import count_states
+from kdbatch.cli.study import NO_STUDY, is_study, load_study_config
 from kdbatch.cli.terminal import print_line, show_plan, warn
 from kdbatch.launch.doctor import Finding, run_checks
 from kdbatch.launch.init_config import detect_site, write_config
+from kdbatch.launch.init_jobs import write_jobs
 from kdbatch.launch.logs import find_run
 from kdbatch.launch.machine import queue_kind
+from kdbatch.launch.run_status import load_run_rows
 from kdbatch.launch.saved_plans import choose_records, recorded_runs
 from kdbatch.launch.slurm.cancel import cancel_runs
 from kdbatch.plan.resolve import make_plan
-from kdbatch.vocab.config import Config, load_config
+from kdbatch.vocab.config import Config
 from kdbatch.vocab.shards import load_index
 
 
 def plan(files: tuple[Path, ...], *, profile: str) -> None:
     """`kdbatch plan`."""
-    config = load_config()
+    config = load_study_config()
     plan = make_plan(_check_files(files), profile=profile, config=config)
     num_bytes = 0
     for dataset in {item.run.recipe.data.dataset for item in plan.runs}:
@@ -34,9 +40,8 @@ def plan(files: tuple[Path, ...], *, profile: str) -> None:
     show_plan(plan, num_bytes=num_bytes)
 
 
-def cancel(what: tuple[str, ...], *, profile: str, everything: bool) -> None:
-    """`kdbatch cancel`."""
-    config = load_config()
+def cancel(what: tuple[str, ...], *, profile: str, everything: bool) -> int:
+    """`kdbatch cancel`. Exit code 1 where no job was cancelled."""
     if everything == bool(what):
         choices = (
             cancel_command("jobs/subset_size.yaml"),
@@ -44,9 +49,18 @@ def cancel(what: tuple[str, ...], *, profile: str, everything: bool) -> None:
             cancel_command(everything=True),
         )
         raise UserError(f"name what to cancel: {', or '.join(choices)}")
+    config = load_study_config()
+    if not config.runs_dir.exists():
+        missing = f"{config.runs_dir}/ does not exist: nothing was submitted yet"
+        warn(f"nothing to cancel: {missing if is_study(config) else NO_STUDY}")
+        return 1
     run_ids: list[str] = []
-    for text in what:
-        run_ids += _run_ids(text, profile=profile, config=config)
+    try:
+        for text in what:
+            run_ids += _run_ids(text, profile=profile, config=config)
+    except UserError as error:
+        warn(f"nothing to cancel: {error}")
+        return 1
     cancelled = cancel_runs(config.runs_dir, None if everything else run_ids)
     for run_id, process in cancelled.local.items():
         warn(f"{run_id} is trained by {process}: stop its queue there with Ctrl-C")
@@ -56,24 +70,39 @@ def cancel(what: tuple[str, ...], *, profile: str, everything: bool) -> None:
             f"{plural(len(cancelled.job_ids), 'job')} cancelled; runs that have started save their "
             f"progress. Resume: {resume_command(files, profile=profile)}"
         )
-    else:
-        print_line("No job of these runs is in the queue.")
+        return 0
+    warn(f"nothing was cancelled: {_why_not(config, None if everything else run_ids)}")
+    return 1
+
+
+def _why_not(config: Config, run_ids: Sequence[str] | None) -> str:
+    """The reason why none of these runs has a job in the queue; None means all runs."""
+    rows = load_run_rows(config.runs_dir)
+    asked = [row for row in rows if run_ids is None or row.run_id in run_ids]
+    return f"SLURM's queue has no job of {count_states(asked)}. See: {status_command()}"
 
 
 def init() -> None:
-    """`kdbatch init`."""
-    path = Path("kdbatch.toml")
-    site = detect_site()
-    write_config(path, site)
+    """`kdbatch init`. A second call only adds the files that are missing."""
+    above = find_study()
+    if above.parts:
+        warn(f"the study in {above.resolve()}/ ends here: this folder becomes a study of its own")
+    path, site = Path(CONFIG_NAME), detect_site()
     names = ", ".join(partition.name for partition in site.partitions)
     slurm = f"SLURM's partitions here: {names}" if names else "no SLURM was found here"
-    print_line(f"{path} is written; {slurm}")
-    print_line(f"Check its values, then type: {doctor_command()}")
+    is_new = write_config(path, site)
+    print_line(f"{path} is {'written' if is_new else 'there already, and is kept'}; {slurm}")
+    jobs = write_jobs(Path("jobs"))
+    print_line(f"jobs/ has the study's experiments and profiles; {len(jobs.written)} written")
+    if jobs.kept:
+        files = ", ".join(map(str, jobs.kept))
+        print_line(f"kept, though this version of kdbatch brings others: {files}")
+    print_line(f"Check the values in {path}, then type: {doctor_command()}")
 
 
 def doctor(*, submit: bool) -> int:
     """`kdbatch doctor`. Exit code 1 where something would make runs fail."""
-    config = load_config()
+    config = load_study_config()
     has_slurm = queue_kind() == "slurm"
     if submit and not has_slurm:
         raise UserError(
@@ -125,7 +154,7 @@ def _check_files(files: tuple[Path, ...]) -> tuple[Path, ...]:
 def _run_ids(text: str, *, profile: str, config: Config) -> tuple[str, ...]:
     """The runs of an experiment's submitted plans, or the one run whose id begins with `text`."""
     if _is_file(text):
-        records = choose_records(config.runs_dir, [Path(text)], profile=profile, study=Path())
+        records = choose_records(config.runs_dir, [Path(text)], profile=profile, study=find_study())
         return tuple(run.id for record in records for run in recorded_runs(record))
     return (find_run(config.runs_dir, text).id,)
 

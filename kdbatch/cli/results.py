@@ -4,15 +4,16 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from kdbatch.base.progress import silent
+from kdbatch.base.study_folder import find_study
+from kdbatch.cli.study import load_existing_config
 from kdbatch.cli.terminal import print_line, progress, warn
-from kdbatch.vocab.config import load_config
 
 
 def report(to: str, *, published: bool, json: bool, complete: bool) -> int:
     """Build the report; return exit code 1 where `complete` is set and something is missing."""
     from kdbatch.report.build import build_report
 
-    config = load_config()
+    config = load_existing_config()
     with nullcontext(silent) if json else progress("report") as show_progress:
         summary = build_report(
             config.runs_dir,
@@ -39,11 +40,11 @@ def export(run: str, to: str) -> None:
     """Write a finished run's network as a folder that works without kdbatch."""
     from kdbatch.launch.logs import find_run
 
-    run_folder = find_run(load_config().runs_dir, run)
+    run_folder = find_run(load_existing_config().runs_dir, run)
     run_folder.load()  # reports a damaged run.json before the seconds that importing torch takes
     from kdbatch.run.export import export_run
 
-    folder = Path(to) if to else Path("export") / run_folder.id
+    folder = Path(to) if to else find_study() / "export" / run_folder.id
     paths = export_run(run_folder, to=folder)
     names = ", ".join(path.name for path in paths)
     print_line(f"{run_folder.id}: {names} in {folder}/. Try it: python {folder}/load.py VIDEO")

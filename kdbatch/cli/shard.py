@@ -5,13 +5,15 @@ from pathlib import Path
 from kdbatch.base.command_lines import shard_command
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
+from kdbatch.base.study_folder import find_study
 from kdbatch.base.text import plural
+from kdbatch.cli.study import load_study_config
 from kdbatch.cli.terminal import print_line, progress
 from kdbatch.shard.index import translate_write_errors, write_index
 from kdbatch.shard.shard_plan import ShardPlan, plan_shards
 from kdbatch.shard.shard_ranges import parse_shard_range, split_into_ranges
 from kdbatch.shard.toy.size import SIZES
-from kdbatch.vocab.config import Config, load_config
+from kdbatch.vocab.config import Config
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.shard_request import ShardRequest
 from kdbatch.vocab.shards import ShardIndex
@@ -36,7 +38,7 @@ def shard(request: ShardRequest, *, shards: str, slurm: bool, dry_run: bool) -> 
         raise UserError(
             "shard: --shards makes its shards here and now; leave --slurm and --dry-run out."
         )
-    config = load_config()
+    config = load_study_config()
     plan = plan_shards(request, root=_root_of(request, config), shards_dir=config.shards_dir)
     for note in plan.notes:
         print_line(note)
@@ -110,7 +112,7 @@ def _shard_on_slurm(plan: ShardPlan, config: Config, *, dry_run: bool, slurm: bo
         ranges=split_into_ranges(missing, num_elements(len(missing), config=config)),
         folder=plan.folder / "slurm" / plan.part,
         cwd=Path.cwd(),
-        binds=(Path.cwd(), config.shards_dir, plan.root),
+        binds=(Path.cwd(), find_study(), config.shards_dir, plan.root),
     )
     if dry_run:
         print_line(f"{state}, by {plural(len(array.ranges), 'element')} of a SLURM array.")

@@ -13,6 +13,7 @@ from kdbatch.base.command_lines import (
     submit_command,
 )
 from kdbatch.cli.run_list import show_status, watch_runs
+from kdbatch.cli.study import NO_STUDY, is_study, load_existing_config, load_study_config
 from kdbatch.cli.terminal import print_line, warn
 from kdbatch.launch.live_queues import live_queues
 from kdbatch.launch.logs import find_run, follow, read_last_lines
@@ -23,7 +24,7 @@ from kdbatch.launch.run_status import (
     rows_as_json,
 )
 from kdbatch.launch.slurm.commands import JobsCache
-from kdbatch.vocab.config import Config, load_config
+from kdbatch.vocab.config import Config
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import RunState
 
@@ -34,11 +35,15 @@ MOVING: tuple[RunState, ...] = ("queued", "running", "stale")
 
 def status(*, json: bool, watch: bool) -> None:
     """`kdbatch status`."""
-    config = load_config()
+    config = load_study_config()
     jobs = JobsCache(warn=warn)
     rows = load_run_rows(config.runs_dir, live=jobs.live())
     if json:
         print_line(encoder.dumps(rows_as_json(rows), indent=1))
+        if not is_study(config):
+            warn(NO_STUDY)
+    elif not is_study(config):
+        print_line(f"There is {NO_STUDY}")
     elif not rows and not (watch and live_queues(config.runs_dir)):
         start = submit_command(["jobs/subset_size.yaml"], profile="paper")
         print_line(f"No runs in {config.runs_dir}/ yet. Start some: {start}")
@@ -51,7 +56,7 @@ def status(*, json: bool, watch: bool) -> None:
 
 def logs(run: str, *, follow_on: bool, lines: int) -> None:
     """`kdbatch logs`."""
-    config = load_config()
+    config = load_existing_config()
     folder = find_run(config.runs_dir, run)
     jobs = JobsCache(warn=warn)
     (row,) = load_run_rows(config.runs_dir, live=jobs.live(), only=folder)

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from kdbatch.base.command_lines import report_command, submit_command
 from kdbatch.base.errors import UserError
+from kdbatch.base.study_folder import find_study
 from kdbatch.cli.run_list import watch_runs
+from kdbatch.cli.study import load_study_config
 from kdbatch.cli.submit_summary import left_out_lines, local_lines, slurm_lines
 from kdbatch.cli.terminal import print_line, warn
 from kdbatch.launch.dry_run import describe_launch
@@ -24,7 +26,7 @@ from kdbatch.launch.saved_plans import (
 )
 from kdbatch.launch.slurm.commands import queued_jobs
 from kdbatch.plan.resolve import make_plan
-from kdbatch.vocab.config import Config, load_config
+from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans import Plan, PlanRecord
 
 INTERRUPTED = 130  # exit code after Ctrl-C
@@ -32,12 +34,12 @@ INTERRUPTED = 130  # exit code after Ctrl-C
 
 def submit(request: SubmitRequest, *, dry_run: bool, retry_failed: bool) -> int:
     """`kdbatch submit`. The local queue's exit code is 1 if a run is not done, 130 after Ctrl-C."""
-    return _submit(request, load_config(), dry_run=dry_run, retry_failed=retry_failed)
+    return _submit(request, load_study_config(), dry_run=dry_run, retry_failed=retry_failed)
 
 
 def resume(files: tuple[Path, ...], *, profile: str, dry_run: bool, retry_failed: bool) -> int:
     """`kdbatch resume`: submits again what was submitted, as it was. Exit codes as of submit."""
-    config, study = load_config(), Path()
+    config, study = load_study_config(), find_study()
     records = choose_records(config.runs_dir, files, profile=profile, study=study)
     if not files:
         records = tuple(r for r in records if not is_complete(r, config.runs_dir))
@@ -79,7 +81,7 @@ def _submit(request: SubmitRequest, config: Config, *, dry_run: bool, retry_fail
         raise UserError(f"name at least one experiment, as in: {example}")
     plan = make_plan(request.files, profile=request.profile, config=config)
     queue = "local" if request.local else queue_kind()
-    plan = request.note_in(plan, local=queue == "local", study=Path())
+    plan = request.note_in(plan, local=queue == "local", study=find_study())
     excluded = FailedExcluded(plan=plan, failed=(), waiting=())
 
     def select(plan: Plan) -> Plan:

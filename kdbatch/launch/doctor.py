@@ -80,6 +80,7 @@ def _folders(config: Config) -> Iterator[Finding]:
 def _runs_folder(runs_dir: Path) -> Finding:
     """Whether files can be written and locked in the folder of the runs."""
     probe = runs_dir / ".doctor"
+    missing = [path for path in (runs_dir, *runs_dir.parents) if not path.exists()]
     try:
         write_text(probe, "x")
         try:
@@ -87,6 +88,8 @@ def _runs_folder(runs_dir: Path) -> Finding:
                 pass
         finally:
             probe.unlink()
+            for path in missing:
+                path.rmdir()
     except OSError as error:
         problem = f"{runs_dir}/ cannot be written to ({error.strerror})"
         return bad("runs", f"{problem}. Name another: [paths] runs")

@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdbatch.base.atomic_write import write_text
-from kdbatch.base.command_lines import init_command
-from kdbatch.base.errors import UserError
 from kdbatch.launch.machine import has_command, visible_gpus
 from kdbatch.launch.slurm.cluster_info import Partition, partitions, slurm_settings
 
@@ -93,17 +91,12 @@ def detect_site() -> DetectedSite:
     )
 
 
-def write_config(path: Path, site: DetectedSite) -> None:
-    """Write a new file.
-
-    Raises:
-        UserError: `path` exists.
-    """
+def write_config(path: Path, site: DetectedSite) -> bool:
+    """Write a new file; returns whether there was none. A file that exists is never changed."""
     if path.exists():
-        raise UserError(
-            f"{path} exists already. Change it by hand, or move it away, then: {init_command()}"
-        )
+        return False
     write_text(path, config_text(site))
+    return True
 
 
 def config_text(site: DetectedSite) -> str:

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from kdbatch.base.errors import UserError
-from kdbatch.base.lookup import did_you_mean, lookup
+from kdbatch.base.lookup import lookup
 from kdbatch.base.parse import TextOrNumber, parse
+from kdbatch.plan.shipped_jobs import find_profile
 from kdbatch.plan.yaml_loader import load_yaml
 from kdbatch.vocab.backbones import BACKBONE_SPECS
 from kdbatch.vocab.datasets import DATASETS
@@ -129,17 +130,10 @@ class Profile:
 
 
 def load_profile(experiment: Path, name: str) -> Profile:
-    """The profile `name` in the folder of the experiment file.
+    """The profile `name`: next to the experiment file, or else the one that comes with kdbatch.
 
     Raises:
         UserError: there is no such profile, or it has a mistake.
     """
-    folder = experiment.parent / "profiles"
-    path = folder / f"{name}.yaml"
-    if not path.exists():
-        known = [p.stem for p in sorted(folder.glob("*.yaml"))]
-        raise UserError(
-            f"--profile {name}: there is no {path}.{did_you_mean(name, known)} "
-            f"Profiles there: {', '.join(known) or 'none'}."
-        )
+    path = find_profile(experiment, name)
     return parse(Profile, load_yaml(path), where=str(path))

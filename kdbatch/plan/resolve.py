@@ -9,6 +9,7 @@ from kdbatch.plan.profiles import load_profile
 from kdbatch.plan.recipe_builder import RecipeBuilder
 from kdbatch.plan.run_registry import RunRegistry, group_into_waves
 from kdbatch.plan.run_titles import map_title, pretrain_title, student_title, teacher_title
+from kdbatch.plan.shipped_jobs import check_experiment_exists
 from kdbatch.plan.specs import (
     Case,
     Experiment,
@@ -42,6 +43,7 @@ def make_plan(files: Sequence[Path], *, profile: str, config: Config) -> Plan:
 
 def _plan_experiment(path: Path, *, profile: str, registry: RunRegistry) -> PlanRecord:
     """Register the runs of an experiment, and return its record."""
+    check_experiment_exists(path)
     scale = load_profile(path, profile)
     experiment = load_experiment(path, scale)
     builder = RecipeBuilder(registry, scale, str(path))

@@ -2,12 +2,13 @@
 
 import re
 import tomllib
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.parse import parse
+from kdbatch.base.study_folder import CONFIG_NAME, find_study
 from kdbatch.vocab.recipes import RECIPE_KINDS
 from kdbatch.vocab.runs import Cache, Resources, Retries, check_minimum
 
@@ -22,7 +23,7 @@ BIND = re.compile(r"[^:,]+(:[^:,]*(:(ro|rw))?)?")
 
 @dataclass(frozen=True, kw_only=True)
 class Paths:
-    """Folders, relative to the one that kdbatch is called in."""
+    """Folders, relative to that of kdbatch.toml."""
 
     shards: str = "shards"
     runs: str = "runs"
@@ -126,13 +127,17 @@ class Config:
         return Path(self.paths.report)
 
 
-def load_config(path: Path = Path("kdbatch.toml")) -> Config:
-    """The configuration of the folder that kdbatch is called in; defaults where there is no file.
+def load_config(path: Path | None = None) -> Config:
+    """The configuration of the study; defaults where there is no file.
+
+    `path` is the file, by default that of `find_study`. Relative paths in the file are relative to
+    its folder; those of the result are relative to the current one.
 
     Raises:
         UserError: the file cannot be read or is not TOML, a field is unknown, or a value has the
         wrong type.
     """
+    path = path or find_study() / CONFIG_NAME
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -144,4 +149,29 @@ def load_config(path: Path = Path("kdbatch.toml")) -> Config:
     resources = raw.get("resources")
     if isinstance(resources, dict) and isinstance(resources.get(SHARD), dict):
         resources[SHARD] = asdict(SHARD_RESOURCES) | resources[SHARD]
-    return parse(Config, raw, where=str(path))
+    return _relative_to(path.parent, parse(Config, raw, where=str(path)))
+
+
+def _relative_to(folder: Path, config: Config) -> Config:
+    """The configuration with its relative paths taken from `folder`."""
+
+    def join(text: str) -> str:
+        return text if not text or text[0] == "$" else str(folder / text)
+
+    paths, container = config.paths, config.container
+    binds = (bind.partition(":") for bind in container.binds)
+    has_path = "/" in container.runtime  # otherwise it is a command on PATH
+    return replace(
+        config,
+        paths=Paths(shards=join(paths.shards), runs=join(paths.runs), report=join(paths.report)),
+        container=replace(
+            container,
+            image=join(container.image),
+            runtime=join(container.runtime) if has_path else container.runtime,
+            binds=tuple(f"{join(source)}{colon}{rest}" for source, colon, rest in binds),
+        ),
+        datasets={
+            name: DatasetFolder(root=join(dataset.root))
+            for name, dataset in config.datasets.items()
+        },
+    )

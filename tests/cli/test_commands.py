@@ -53,7 +53,7 @@ def plannable(sharded, in_tmp: Path) -> Path:
         (("shard", "verify", "ssv2"), "ssv2 has no shards under shards/"),
         (("shard", "verify", "k400", "--subset=5"), "shard verify: no flag --subset"),
         (("shard", "k400"), r"folder of the videos is not known\. Add --root"),
-        (("plan", "nothing.yaml"), "there is no profiles/paper.yaml|cannot be read"),
+        (("plan", "nothing.yaml"), "^kdbatch: nothing.yaml: there is no such file.* kdbatch init"),
         (("plan", SUBSET_SIZE, "--profile=toi"), "Did you mean 'toy'"),
         (("report",), "nothing was submitted yet"),
         (("run", "nowhere"), "run.json"),

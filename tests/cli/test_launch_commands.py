@@ -234,7 +234,9 @@ def test_the_commands_as_they_are_typed(slurm, study):
     assert "3 jobs cancelled" in kdbatch(
         "cancel", folders["b"].id, "--all=false", folders["c"].id, folders["other"].id
     )
-    assert "No job of these runs" in kdbatch("cancel", folders["b"].id)
+    assert "SLURM's queue has no job of 1 run: 1 blocked" in kdbatch(
+        "cancel", folders["b"].id, code=1
+    )
     assert "name what to cancel" in kdbatch("cancel", code=2)
 
 

@@ -225,7 +225,7 @@ def test_missing_shards_an_unknown_profile_and_a_missing_file_are_reported(
         _plan(config)
     with pytest.raises(UserError, match="Did you mean 'toy'"):
         _plan(config, profile="toi")
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="there is no such file. Experiments there: out_of"):
         _plan(config, profile="toy", file=JOBS / "nothing.yaml")
 
 

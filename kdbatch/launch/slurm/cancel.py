@@ -1,6 +1,7 @@
 """Takes runs out of SLURM's queue."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,13 +28,15 @@ class Cancelled:
 def cancel_runs(runs_dir: Path, run_ids: Sequence[str] | None) -> Cancelled:
     """Cancel the jobs of these runs; None means of all.
 
-    A submit in another shell waits until this is done, so that no job is missed.
+    A submit in another shell waits until this is done, so that no job is missed. Nothing is written
+    where nothing was submitted.
 
     Raises:
         UserError: SLURM does not answer.
     """
     journal_dir = submissions_dir(runs_dir)
-    with hold_lock(runs_dir / "submit.lock"):
+    lock = runs_dir / "submit.lock"  # made by the first submit
+    with hold_lock(lock) if lock.exists() else nullcontext():
         recover(journal_dir)
         submissions = last_submissions(journal_dir)
         chosen = submissions if run_ids is None else run_ids

@@ -1,0 +1,38 @@
+"""The configuration of the study that a command was typed in, and the messages about its folder."""
+
+from kdbatch.base.command_lines import init_command
+from kdbatch.base.errors import UserError
+from kdbatch.base.study_folder import CONFIG_NAME, find_study
+from kdbatch.cli.terminal import warn
+from kdbatch.vocab.config import Config, load_config
+
+NO_STUDY = (
+    f"no study here: neither this folder nor one above has a {CONFIG_NAME}, and this one has no "
+    f"runs. Go to the folder of your study, or start one here: {init_command()}"
+)
+
+
+def load_study_config() -> Config:
+    """The configuration of the study; its folder is named where it is not the current one."""
+    folder = find_study()
+    if folder.parts:
+        warn(f"the study is in {folder.resolve()}/, which has the {CONFIG_NAME}")
+    return load_config(folder / CONFIG_NAME)
+
+
+def load_existing_config() -> Config:
+    """The same, for commands that need one.
+
+    Raises:
+        UserError: there is no study.
+    """
+    config = load_study_config()
+    if not is_study(config):
+        raise UserError(NO_STUDY)
+    return config
+
+
+def is_study(config: Config) -> bool:
+    """Whether there is a kdbatch.toml, or else runs or shards."""
+    has_file = (find_study() / CONFIG_NAME).exists()
+    return has_file or config.runs_dir.exists() or config.shards_dir.exists()
