@@ -2,19 +2,22 @@
 
 import dataclasses
 import hashlib
-import io
 import json
 import tarfile
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kdbatch.base.atomic_write import atomic_write, load_json, remove_abandoned_parts, write_json
 from kdbatch.base.parse import parse
 from kdbatch.shard.sources import ListedVideo
 from kdbatch.shard.stored import EncodedVideo
 from kdbatch.vocab.shards import Reject, Sample, ShardRecord
+
+if TYPE_CHECKING:
+    from webdataset.writer import TarWriter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,9 +74,13 @@ def _record_path(path: Path) -> Path:
 def _write_tar(
     path: Path, entries: Iterable[Entry], *, samples: list[Sample], rejected: list[Reject]
 ) -> None:
+    # Imported here: webdataset imports torch, which takes 2 seconds and half a gigabyte. The worker
+    # processes, which also import this module, and a login node do without both.
+    from webdataset.writer import TarWriter  # noqa: PLC0415
+
     with (
         path.open("wb") as file,
-        tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar,
+        TarWriter(file, user="", group="", mode=0o644, mtime=0, encoder=False) as tar,
     ):
         for entry in entries:
             if isinstance(entry.outcome, Reject):
@@ -82,11 +89,16 @@ def _write_tar(
                 samples.append(_add_video(tar, entry, entry.outcome))
 
 
-def _add_video(tar: tarfile.TarFile, entry: Entry, encoded: EncodedVideo) -> Sample:
-    """Add KEY.mp4, KEY.idx and KEY.json, in this order; of an original KEY.SUFFIX and KEY.json."""
+def _add_video(tar: "TarWriter", entry: Entry, encoded: EncodedVideo) -> Sample:
+    """Add KEY.mp4, KEY.idx and KEY.json, in this order; of an original KEY.SUFFIX and KEY.json.
+
+    The JSON member holds the offset of the video and therefore comes after it. One call of
+    `TarWriter.write` would sort the members by name, so each has its own call; readers group by
+    key.
+    """
     video = entry.video
-    offset = _add_member(tar, f"{video.key}.{encoded.container}", encoded.video)
-    index_offset = _add_member(tar, f"{video.key}.idx", encoded.index) if encoded.index else 0
+    offset = _add_member(tar, video.key, encoded.container, encoded.video)
+    index_offset = _add_member(tar, video.key, "idx", encoded.index) if encoded.index else 0
     sample = Sample(
         key=video.key,
         place=entry.position,
@@ -107,17 +119,15 @@ def _add_video(tar: tarfile.TarFile, entry: Entry, encoded: EncodedVideo) -> Sam
         container=encoded.container,
     )
     facts = {**dataclasses.asdict(sample), "class": entry.class_name, "source": entry.path}
-    _add_member(tar, f"{video.key}.json", json.dumps(facts, sort_keys=True).encode())
+    _add_member(tar, video.key, "json", json.dumps(facts, sort_keys=True).encode())
     return sample
 
 
-def _add_member(tar: tarfile.TarFile, name: str, data: bytes) -> int:
-    """Add a file without times and owners; return the offset of its data in the tar.
+def _add_member(tar: "TarWriter", key: str, suffix: str, data: bytes) -> int:
+    """Add KEY.SUFFIX; return the offset of its data in the tar.
 
-    A USTAR header is one block, because names are shorter than 100 bytes.
+    A header is one block, because names are ASCII and shorter than 100 bytes.
     """
-    info = tarfile.TarInfo(name)
-    info.size, info.mode = len(data), 0o644
-    offset = tar.offset + tarfile.BLOCKSIZE
-    tar.addfile(info, io.BytesIO(data))
+    offset = tar.tarstream.offset + tarfile.BLOCKSIZE
+    tar.write({"__key__": key, suffix: data})
     return offset
