@@ -12,7 +12,12 @@ from support import clips
 from support.wait import wait_until
 
 from kdbatch.base.progress import silent
-from kdbatch.bench.data.baselines import DENSE_SHORT_SIDE, HAS_OPENCV, BaselineClips, reencode_dense
+from kdbatch.bench.data.baselines import (
+    DENSE_SHORT_SIDE,
+    MISSING_PACKAGES,
+    BaselineClips,
+    reencode_dense,
+)
 from kdbatch.bench.data.loose_videos import find_videos_below, shard_videos
 from kdbatch.bench.data.measure import bench_data
 from kdbatch.bench.data.meter import Speed, measure_speed, tree_cpu_seconds
@@ -163,7 +168,7 @@ def test_the_dense_files_have_a_key_frame_every_sixteen_and_all_frames(
 
 
 @pytest.mark.skipif(
-    not HAS_OPENCV, reason="the usual pipeline needs OpenCV: pip install 'kdbatch[bench]'"
+    bool(MISSING_PACKAGES), reason=f"the usual pipeline needs {' and '.join(MISSING_PACKAGES)}"
 )
 def test_the_usual_pipeline_gives_normalised_square_clips(originals: list[Path]) -> None:
     dataset = BaselineClips(
@@ -185,12 +190,13 @@ def test_every_decoder_has_its_rows_and_the_cache_beats_decoding(
     rows = {row.key: row for row in bench.rows}
     assert {f"{kind}.{decoder}" for kind in "bc" for decoder in DECODERS} <= set(rows)
     assert rows["d.yuv"].clips_per_cpu_second > rows["b.pyav"].clips_per_cpu_second
-    assert ("a" in rows) == HAS_OPENCV
+    assert ("a" in rows) == (not MISSING_PACKAGES)
+    assert len(bench.notes) == bool(MISSING_PACKAGES)
     for row in bench.rows:
         assert row.clips_per_cpu_second > 0 and row.clips_per_second > 0
         assert row.ratio == (
             pytest.approx(row.clips_per_cpu_second / rows["a"].clips_per_cpu_second)
-            if HAS_OPENCV
+            if not MISSING_PACKAGES
             else None
         )
     assert rows["b4"].share == pytest.approx(
@@ -199,9 +205,11 @@ def test_every_decoder_has_its_rows_and_the_cache_beats_decoding(
     found = json.loads(data_as_json(bench, stored=[{"name": "a.mp4"}]))
     assert [row["key"] for row in found["rows"]] == list(rows)
     assert found["stored"] == [{"name": "a.mp4"}]
+    assert ("share.decord" in {figure["key"] for figure in found["figures"]}) == (
+        "decord" in DECODERS
+    )
     assert {figure["key"] for figure in found["figures"]} >= {
         "share.pyav",
-        "share.decord",
         "beyond_ms",
         "four",
         "four.limit",
@@ -249,6 +257,13 @@ def test_derived_numbers_follow_their_closed_forms() -> None:
         found["c.decord/a2"],
         found["d.yuv/a"],
     ) == (20, 9, 10, 4.5, 200)
+
+
+def test_numbers_about_a_decoder_that_is_not_installed_are_left_out() -> None:
+    speeds = _speeds(b_pyav=(500,), b4=(800,), c_pyav=(400,), d_yuv=(4000,), a=(20,))
+    found = {f.key for f in derive_numbers(speeds | _speeds(e_rgb=(625,), e4_rgb=(1000,)))}
+    assert "share.pyav" in found and "c.pyav/a" in found
+    assert not any("decord" in key for key in found)
 
 
 def test_the_table_shows_what_is_missing_and_how_to_get_it() -> None:

@@ -14,7 +14,6 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-import decord
 import numpy as np
 import torch
 from av.video.frame import PictureType
@@ -28,8 +27,17 @@ try:
     import cv2  # pyright: ignore[reportMissingImports] - an extra: pip install 'kdbatch[bench]'
 except ImportError:
     cv2 = None
+try:
+    import decord
+except ImportError:  # it has no wheel for aarch64
+    decord = None
 
-HAS_OPENCV = cv2 is not None
+MISSING_PACKAGES = [
+    name
+    for name, module in (("OpenCV (pip install 'kdbatch[bench]')", cv2), ("decord", decord))
+    if module is None
+]
+"""The packages that the baseline needs and that are not installed."""
 DENSE_SHORT_SIDE = 256
 
 
@@ -49,7 +57,7 @@ class BaselineClips(Dataset[Tensor]):
         self.size_pixels, self.resize_pixels = size_pixels, resize_pixels
 
     def __getitem__(self, item: int) -> Tensor:
-        assert cv2 is not None
+        assert cv2 is not None and decord is not None
         cv2.setNumThreads(0)  # one core per worker, as in MMAction2
         rng = np.random.default_rng(item)
         path = self.paths[item % len(self.paths)]

@@ -16,7 +16,7 @@ import torch
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.progress import Progress
-from kdbatch.bench.data.baselines import HAS_OPENCV, reencode_dense
+from kdbatch.bench.data.baselines import MISSING_PACKAGES, reencode_dense
 from kdbatch.bench.data.meter import Speed, Stream, measure_speed
 from kdbatch.bench.data.rows import (
     BASELINE_ROW,
@@ -88,8 +88,8 @@ def bench_data(
         ]
         speeds = _measure_all(methods, repeats=repeats, seconds=seconds, progress=progress)
     notes = []
-    if not HAS_OPENCV:
-        notes = ["Rows a and a2 need OpenCV, and ratios need row a: pip install 'kdbatch[bench]'"]
+    if MISSING_PACKAGES:
+        notes = [f"Rows a and a2 need {' and '.join(MISSING_PACKAGES)}, and ratios need row a"]
     rows = [
         data_row(speeds, m.key, title=m.title, num_workers=m.num_workers, limit=m.limit)
         for m in methods
@@ -100,7 +100,7 @@ def bench_data(
 def _baseline_methods(
     paths: Sequence[Path], folder: Path, progress: Progress
 ) -> list[ReadingMethod]:
-    if not HAS_OPENCV:
+    if MISSING_PACKAGES:
         return []
     dense: dict[Path, Path] = {}
     distinct = list(dict.fromkeys(paths))

@@ -79,11 +79,10 @@ def derive_numbers(speeds: Speeds) -> tuple[DerivedNumber, ...]:
         1000 / c.clips_per_cpu_second - 1000 / b.clips_per_cpu_second
         for c, b in zip(speeds["c.pyav"], speeds["b.pyav"])
     ]
-    pyav, decord = (_ratio(speeds, key, LIMIT) for key in ("b.pyav", "b.decord"))
+    pyav = _ratio(speeds, "b.pyav", LIMIT)
     four, four_limit = _ratio(speeds, "b.pyav", "b4"), _ratio(speeds, LIMIT, LIMIT_OF_FOUR)
-    values = (
+    values = [
         ("share.pyav", "pyav, share of the limit", pyav, "at least 0.85"),
-        ("share.decord", "decord, share of the limit", decord, "at least 0.33"),
         (
             "beyond_ms",
             "loader beyond decoding, CPU-ms per clip",
@@ -92,13 +91,16 @@ def derive_numbers(speeds: Speeds) -> tuple[DerivedNumber, ...]:
         ),
         ("four", "four clips of a video to one, pyav", 4 * four, "at most 2.5"),
         ("four.limit", "four clips of a video to one, the limit", 4 * four_limit, ""),
-    )
+    ]
+    if "b.decord" in speeds:
+        decord = _ratio(speeds, "b.decord", LIMIT)
+        values.insert(1, ("share.decord", "decord, share of the limit", decord, "at least 0.33"))
     numbers = [
         DerivedNumber(key=key, title=title, value=value, goal=goal)
         for key, title, value, goal in values
     ]
     for key, base, least in RATIO_GOALS:
-        if base in speeds:
+        if base in speeds and key in speeds:
             number = DerivedNumber(
                 key=f"{key}/{base}",
                 title=f"row {key} to row {base}",

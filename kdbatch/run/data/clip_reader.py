@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kdbatch.run.data.decoding.decode import decode_each
+from kdbatch.run.data.decoding.decode import check_decoder, decode_each
 from kdbatch.run.data.decoding.excerpt import PutFrame
 from kdbatch.run.data.decoding.frame_cache import FrameCache
 from kdbatch.run.data.decoding.yuv import iterate_rgb
@@ -41,10 +41,16 @@ class ReadRequest:
 class ClipReader:
     """Reads stored videos with one decoder (a key of `decode.DECODERS`), through a frame cache if
     there is one.
+
+    Raises:
+        UserError: the decoder is not installed.
     """
 
     decoder: str
     cache: FrameCache | None = None
+
+    def __post_init__(self) -> None:
+        check_decoder(self.decoder)
 
     @classmethod
     def from_arguments(cls, arguments: Sequence[str]) -> "ClipReader":

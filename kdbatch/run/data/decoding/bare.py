@@ -62,7 +62,15 @@ def decode_with_pyav(tar: Path, sample: Sample, wanted: Sequence[int], put: PutF
     Raises:
         DamagedVideoError: a packet is damaged, or does not decode.
     """
-    excerpt = read_excerpt(tar, sample, wanted)
+    decode_excerpt(read_excerpt(tar, sample, wanted), wanted, put)
+
+
+def decode_excerpt(excerpt: PacketExcerpt, wanted: Sequence[int], put: PutFrame) -> None:
+    """Decode the frames `wanted` from their packets and pass each to `put`.
+
+    Raises:
+        DamagedVideoError: a packet does not decode.
+    """
     context = _POOL.take(excerpt.extradata)  # not given back after a failure
     try:
         _decode(excerpt, wanted, put, context)
@@ -74,15 +82,13 @@ def decode_with_pyav(tar: Path, sample: Sample, wanted: Sequence[int], put: PutF
 def _decode(
     excerpt: PacketExcerpt, wanted: Sequence[int], put: PutFrame, context: VideoCodecContext
 ) -> None:
-    ranks_of: dict[int, list[int]] = {}
-    for rank, frame in enumerate(wanted):
-        ranks_of.setdefault(frame, []).append(rank)
+    ranks_of = ranks_by_frame(wanted)
     packets = map(_packet, excerpt.packets, excerpt.display)
     for packet in [*packets, None]:  # None flushes the decoder
         for frame in context.decode(packet):
             ranks = ranks_of.pop(-1 if frame.pts is None else frame.pts, ())
             if ranks:
-                pixel_HWC = _pixels(_POOL.reformatter.reformat(frame, format=_RGB, threads=1))
+                pixel_HWC = rgb_view(_POOL.reformatter, frame)
                 for rank in ranks:
                     put(rank, pixel_HWC)
     if ranks_of:
@@ -95,7 +101,19 @@ def _packet(data: memoryview, display: int) -> av.Packet:
     return packet
 
 
-def _pixels(frame: VideoFrame) -> np.ndarray:
-    """A view of the frame's memory without the padding of its rows; `to_ndarray` would copy."""
-    plane: Any = frame.planes[0]  # a buffer, which PyAV's stubs do not declare
-    return np.ndarray((frame.height, frame.width, 3), np.uint8, plane, 0, (plane.line_size, 3, 1))
+def ranks_by_frame(wanted: Sequence[int]) -> dict[int, list[int]]:
+    """The positions of each frame among the wanted ones."""
+    ranks_of: dict[int, list[int]] = {}
+    for rank, frame in enumerate(wanted):
+        ranks_of.setdefault(frame, []).append(rank)
+    return ranks_of
+
+
+def rgb_view(reformatter: VideoReformatter, frame: VideoFrame) -> np.ndarray:
+    """The frame in RGB (HWC): a view of the reformatter's memory without the padding of its rows.
+
+    `to_ndarray` would copy.
+    """
+    rgb = reformatter.reformat(frame, format=_RGB, threads=1)
+    plane: Any = rgb.planes[0]  # a buffer, which PyAV's stubs do not declare
+    return np.ndarray((rgb.height, rgb.width, 3), np.uint8, plane, 0, (plane.line_size, 3, 1))

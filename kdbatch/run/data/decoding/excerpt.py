@@ -93,9 +93,28 @@ def read_excerpt(tar: Path, sample: Sample, wanted: Sequence[int]) -> PacketExce
         OSError: the tar cannot be read.
     """
     index = read_range(tar, sample.index_bytes, sample.index_offset)
+
+    def read(start: int, end: int) -> bytes:
+        return read_range(tar, end - start, sample.offset + start)
+
+    return _excerpt(index, read, sample, wanted)
+
+
+def excerpt_of(video: bytes, index: bytes, sample: Sample, wanted: Sequence[int]) -> PacketExcerpt:
+    """The packets that must be decoded to get the frames `wanted`, of a video in memory.
+
+    Raises:
+        DamagedVideoError: the index, or a packet, is not what was stored.
+    """
+    return _excerpt(index, lambda start, end: video[start:end], sample, wanted)
+
+
+def _excerpt(
+    index: bytes, read: Callable[[int, int], bytes], sample: Sample, wanted: Sequence[int]
+) -> PacketExcerpt:
     rows = select_packets(index, wanted, num_frames=sample.num_frames)
     start, end = min(row[0] for row in rows), max(row[0] + row[1] for row in rows)
-    data = memoryview(read_range(tar, end - start, sample.offset + start))
+    data = memoryview(read(start, end))
     packets = [data[offset - start : offset - start + size] for offset, size, *_ in rows]
     if any(packet_checksum(packet) != row[4] for packet, row in zip(packets, rows)):
         raise DamagedVideoError("a packet of it is damaged")

@@ -1,11 +1,10 @@
-"""Decoders that open files: decord and torchcodec on a mini-mp4, and decord on original files.
+"""Decoders that open files: decord and torchcodec, on a mini-mp4 of the packets that are needed.
 
 A reader is used once and dropped: decord's idle readers go on decoding ahead, and none survives a
 fork.
 """
 
 import io
-import zlib
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,11 +15,11 @@ from kdbatch.run.data.decoding.excerpt import (
     DamagedVideoError,
     PutFrame,
     read_excerpt,
-    read_range,
 )
 from kdbatch.run.data.decoding.mini_mp4 import mini_mp4
 from kdbatch.vocab.shards import Sample
 
+HAS_DECORD = find_spec("decord") is not None  # it has no wheel for aarch64
 HAS_TORCHCODEC = find_spec("torchcodec") is not None
 
 
@@ -28,7 +27,8 @@ def decode_with_decord(tar: Path, sample: Sample, wanted: Sequence[int], put: Pu
     """Decode the frames `wanted` and pass each to `put`."""
     excerpt = read_excerpt(tar, sample, wanted)
     rank_of = excerpt.display_ranks()
-    _decord(mini_mp4(excerpt), [rank_of[frame] for frame in wanted], put, num_frames=len(rank_of))
+    ranks = [rank_of[frame] for frame in wanted]
+    read_with_decord(mini_mp4(excerpt), ranks, put, num_frames=len(rank_of))
 
 
 def decode_with_torchcodec(tar: Path, sample: Sample, wanted: Sequence[int], put: PutFrame) -> None:
@@ -50,20 +50,13 @@ def decode_with_torchcodec(tar: Path, sample: Sample, wanted: Sequence[int], put
     _put_all(frame_NHWC, put)
 
 
-def decode_original(tar: Path, sample: Sample, wanted: Sequence[int], put: PutFrame) -> None:
-    """Decode the frames `wanted` of a video that was stored without being transcoded.
+def read_with_decord(data: bytes, wanted: Sequence[int], put: PutFrame, *, num_frames: int) -> None:
+    """Decode the frames `wanted` of a file whose bytes are `data` and pass each to `put`.
 
-    It has no index and may have any codec, so the whole file is read and opened.
+    Raises:
+        DamagedVideoError: it does not have `num_frames` frames, or does not decode.
     """
-    data = read_range(tar, sample.num_bytes, sample.offset)
-    if zlib.crc32(data) != sample.crc32:
-        raise DamagedVideoError("its checksum is wrong")
-    _decord(data, wanted, put, num_frames=sample.num_frames)
-
-
-def _decord(data: bytes, wanted: Sequence[int], put: PutFrame, *, num_frames: int) -> None:
-    # Imported here: decord takes 30 MB and a tenth of a second in every worker, and has no wheel
-    # for ARM.
+    # Imported here: decord takes 30 MB and a tenth of a second in every worker.
     import decord  # noqa: PLC0415
 
     try:

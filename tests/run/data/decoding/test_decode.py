@@ -120,7 +120,7 @@ def test_a_video_that_was_not_transcoded_is_read_whole(
     )  # the two libraries round colours differently
     with pytest.raises(UserError, match="its checksum is wrong"):
         decode_frames(tmp_path / "a.tar", replace(sample, crc32=1), [0], decoder=decoder)
-    with pytest.raises(UserError, match=f"decord finds {num} frames, {num - 1} are there"):
+    with pytest.raises(UserError, match=f"(decord|PyAV) finds {num} frames, {num - 1} are there"):
         decode_frames(tmp_path / "a.tar", replace(sample, num_frames=num - 1), [0], decoder=decoder)
     with pytest.raises(UserError, match=f"its frames are {width}x{height}, not 8x{height}"):
         decode_frames(tmp_path / "a.tar", replace(sample, width=8), [0], decoder=decoder)
