@@ -3,9 +3,10 @@
 import json
 import platform
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -56,8 +57,31 @@ def run_checks(config: Config) -> Iterator[Finding]:
     python = f"Python {platform.python_version()}"
     yield ok("kdbatch", f"{__version__}, {python}, submitit {version('submitit')}")
     yield from _folders(config)
+    if not config.container.image:
+        yield decoder_finding(_decoders_here(), config)
     yield from _scheduler(config) if queue_kind() == "slurm" else _this_machine()
     yield from _container(config)
+
+
+def _decoders_here() -> tuple[str, ...]:
+    """The decoders that are installed with this Python; nothing is imported."""
+    packages = {"pyav": "av", "decord": "decord", "torchcodec": "torchcodec"}
+    return tuple(name for name, package in packages.items() if find_spec(package))
+
+
+def decoder_finding(decoders: Sequence[str], config: Config) -> Finding:
+    """The decoders of stored videos that a machine has; `bad` if that of kdbatch.toml is not one.
+
+    A login node may have none.
+    """
+    if not decoders:
+        hint = "The nodes need one: pip install 'kdbatch[worker]', or an image"
+        return note("decoders", f"none here. {hint}")
+    found = ", ".join(decoders)
+    if config.decoder not in decoders:
+        hint = f'Write decoder = "{decoders[0]}" in kdbatch.toml: all give the same frames'
+        return bad("decoders", f"{found}, but not {config.decoder}. {hint}")
+    return ok("decoders", f"{found}; shards are read by {config.decoder}")
 
 
 def _folders(config: Config) -> Iterator[Finding]:

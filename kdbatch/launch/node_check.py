@@ -8,7 +8,7 @@ from pathlib import Path
 from kdbatch.base.atomic_write import load_json
 from kdbatch.base.locks import hold_lock
 from kdbatch.base.parse import parse
-from kdbatch.launch.doctor import Finding, bad, note, ok
+from kdbatch.launch.doctor import Finding, bad, decoder_finding, note, ok
 from kdbatch.launch.logs import read_end
 from kdbatch.launch.run_folders import submissions_dir
 from kdbatch.launch.slurm.commands import QueuedJob, queued_jobs, run_command
@@ -28,7 +28,8 @@ NODE_SQUEUE_SECONDS = 10.0
 class NodeReport:
     """The file that `kdbatch.run.node_probe` writes on the node.
 
-    `missing` are packages that cannot be imported, `shards` the data sets with shards. `listening`
+    `missing` are packages that cannot be imported, `shards` the data sets with shards, `decoders`
+    the values of `decoder` in kdbatch.toml that can be used. `listening`
     is true while the probe waits for `signals`, the number of SIGUSR2 that it received.
     """
 
@@ -41,6 +42,7 @@ class NodeReport:
     listening: bool
     signals: int = 0
     decodes: bool = False
+    decoders: tuple[str, ...] = ()
     torch: str = ""
     cuda: str = ""
     gpus: tuple[str, ...] = ()
@@ -128,6 +130,8 @@ def _findings(report: NodeReport, config: Config) -> Iterator[Finding]:
         yield ok("packages", f"torch {report.torch}; a clip was decoded")
     else:
         yield bad("packages", f"torch {report.torch}; a clip was not decoded")
+    if not report.missing:
+        yield decoder_finding(report.decoders, config)
     if report.user_site and config.container.image:
         message = "packages of ~/.local are seen inside the image; PYTHONNOUSERSITE=1 was lost"
         yield note("packages", message)

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from kdbatch.base.atomic_write import write_json
 
-PACKAGES = ("torch", "torchvision", "av", "decord", "webdataset", "safetensors", "polars")
+PACKAGES = ("torch", "torchvision", "av", "webdataset", "safetensors", "polars")
+DECODER_PACKAGES = {"pyav": "av", "decord": "decord", "torchcodec": "torchcodec"}
 # How long it waits for the one SIGUSR2 that the host sends when it has read the first report.
 SIGNAL_SECONDS = 45.0
 LISTEN_SECONDS = 3.0  # and then for a second signal, which must not come
@@ -28,6 +29,7 @@ def main(out: Path, shards: Path) -> int:
         "host": os.uname().nodename,
         "python": sys.version.split()[0],
         "missing": [name for name in PACKAGES if not _imports(name)],
+        "decoders": [name for name in DECODER_PACKAGES if _has_decoder(name)],
         "user_site": bool(site.ENABLE_USER_SITE),
         "shards": sorted(path.parent.name for path in shards.glob("*/index.json")),
         "cores": len(os.sched_getaffinity(0)),
@@ -46,9 +48,17 @@ def main(out: Path, shards: Path) -> int:
 def _imports(name: str) -> bool:
     try:
         importlib.import_module(name)
-    except ImportError:
+    except (ImportError, OSError, RuntimeError):  # the last two: a library of it is missing
         return False
     return True
+
+
+def _has_decoder(name: str) -> bool:
+    """Whether a decoder can be used; torchcodec also needs the libraries of FFmpeg."""
+    package = DECODER_PACKAGES[name]
+    if not _imports(package):
+        return False
+    return name != "torchcodec" or sys.modules[package].ffmpeg_major_version is not None
 
 
 def _devices() -> dict[str, object]:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -191,6 +192,38 @@ def test_an_image_of_another_version_is_named(site, tmp_path):
     ]
 
 
+def _decoders(config: Config) -> list[tuple[str, str]]:
+    found = [finding for finding in run_checks(config) if finding.subject == "decoders"]
+    return [(finding.severity, finding.message) for finding in found]
+
+
+def test_the_decoders_of_this_machine_are_named(tmp_path: Path) -> None:
+    ((severity, message),) = _decoders(config_in(tmp_path))
+    assert severity == "ok" and message.startswith("pyav")
+    assert ("decord" in message) == (find_spec("decord") is not None)
+    assert message.endswith("shards are read by pyav")
+
+
+def test_a_decoder_that_is_not_installed_is_named_with_one_that_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in ("decord", "torchcodec"):
+        monkeypatch.setitem(sys.modules, package, None)
+    config = replace(config_in(tmp_path), decoder="decord")
+    message = (
+        'pyav, but not decord. Write decoder = "pyav" in kdbatch.toml: all give the same frames'
+    )
+    assert _decoders(config) == [("bad", message)]
+    monkeypatch.setitem(sys.modules, "av", None)
+    ((severity, message),) = _decoders(config)
+    assert severity == "note" and "pip install 'kdbatch[worker]', or an image" in message
+
+
+def test_decoders_of_an_image_are_not_those_of_this_machine(tmp_path: Path) -> None:
+    config = replace(config_in(tmp_path), container=Container(image="kd.sif"))
+    assert _decoders(config) == []
+
+
 @pytest.mark.slow  # a worker's packages are imported
 def test_the_probe_reports_and_counts_the_signals_that_it_gets(tmp_path):
     answer = tmp_path / "answer.json"
@@ -203,6 +236,7 @@ def test_the_probe_reports_and_counts_the_signals_that_it_gets(tmp_path):
     assert probe.wait(timeout=60) == 0
     told = parse(NodeReport, load_json(answer), where="answer")
     assert (told.listening, told.signals, told.decodes, told.missing) == (False, 1, True, ())
+    assert told.decoders[0] == "pyav"
     config = replace(config_in(tmp_path), resources={"pretrain": Resources(gpus=0)})
     assert {finding.severity for finding in _findings(told, config)} == {"ok"}
 

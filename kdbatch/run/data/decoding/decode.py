@@ -17,6 +17,7 @@ from kdbatch.run.data.decoding.excerpt import DamagedVideoError, PutFrame, excer
 from kdbatch.run.data.decoding.files import (
     HAS_DECORD,
     HAS_TORCHCODEC,
+    check_torchcodec,
     decode_with_decord,
     decode_with_torchcodec,
 )
@@ -110,10 +111,10 @@ def _decode_checked(
 
 
 def check_decoder(decoder: str) -> None:
-    """Check that a decoder is installed.
+    """Check that a decoder can be used here.
 
     Raises:
-        UserError: it is not, or there is no such decoder.
+        UserError: it is not installed or lacks libraries, or there is no such decoder.
     """
     if decoder in _INSTALL and decoder not in DECODERS:
         raise UserError(
@@ -121,6 +122,8 @@ def check_decoder(decoder: str) -> None:
             'decoder = "pyav" in kdbatch.toml: all decoders give the same frames.'
         )
     lookup(DECODERS, decoder, where="decoder")
+    if decoder == "torchcodec":
+        check_torchcodec()
 
 
 DECODERS: Mapping[str, Callable[[Path, Sample, Sequence[int], PutFrame], None]] = {

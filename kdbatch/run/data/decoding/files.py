@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kdbatch.base.errors import UserError
 from kdbatch.run.data.decoding.excerpt import (
     DamagedVideoError,
     PutFrame,
@@ -21,6 +22,22 @@ from kdbatch.vocab.shards import Sample
 
 HAS_DECORD = find_spec("decord") is not None  # it has no wheel for aarch64
 HAS_TORCHCODEC = find_spec("torchcodec") is not None
+
+
+def check_torchcodec() -> None:
+    """Check that torchcodec, which is installed, can load FFmpeg's libraries.
+
+    Raises:
+        UserError: it cannot.
+    """
+    import torchcodec  # noqa: PLC0415 # pyright: ignore[reportMissingImports] - it imports torch
+
+    if torchcodec.ffmpeg_major_version is None:
+        raise UserError(
+            'decoder = "torchcodec": it cannot load the libraries of FFmpeg 4 to 9, or was built '
+            'for another torch. Load the FFmpeg module of the site; or write decoder = "pyav" in '
+            "kdbatch.toml: all decoders give the same frames."
+        )
 
 
 def decode_with_decord(tar: Path, sample: Sample, wanted: Sequence[int], put: PutFrame) -> None:

@@ -5,6 +5,7 @@ import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -191,4 +192,16 @@ def test_a_reader_with_a_decoder_that_is_not_installed_is_refused_at_once(
     without = {name: read for name, read in decode.DECODERS.items() if name != "torchcodec"}
     monkeypatch.setattr(decode, "DECODERS", without)
     with pytest.raises(UserError, match=r"pip install 'kdbatch\[torchcodec\]'"):
+        ClipReader(decoder="torchcodec")
+
+
+def test_torchcodec_without_ffmpeg_is_refused_before_a_shard_is_blamed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torchcodec = ModuleType("torchcodec")
+    monkeypatch.setattr(torchcodec, "ffmpeg_major_version", None, raising=False)
+    monkeypatch.setitem(sys.modules, "torchcodec", torchcodec)
+    decoders = {**decode.DECODERS, "torchcodec": decode.DECODERS["pyav"]}
+    monkeypatch.setattr(decode, "DECODERS", decoders)
+    with pytest.raises(UserError, match="cannot load the libraries of FFmpeg .*FFmpeg module"):
         ClipReader(decoder="torchcodec")
