@@ -1,8 +1,8 @@
 """`--no-transcode`: stores original files, if each of their frames can be addressed.
 
-decord 0.6.0, which reads them on x86-64, finds a frame by its time stamp, and AVI has none: with B-frames, and with H.264 in any
-form, it returns other frames than those requested, without an error. Xvid's packed B-frames in the
-AVIs of HMDB51 even make a clip jump back.
+decord 0.6.0, which reads them on x86-64, finds a frame by its time stamp, and AVI has none: with
+B-frames, and with H.264 in any form, it returns other frames than those requested, without an
+error. Xvid's packed B-frames in the AVIs of HMDB51 even make a clip jump back.
 """
 
 from pathlib import Path
