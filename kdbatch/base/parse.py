@@ -46,12 +46,15 @@ def parse(cls: type[T], raw: Any, *, where: str) -> T:
 def _dataclass(cls: Any, raw: Any, where: str) -> Any:
     hints, required = _fields(cls)
     if not isinstance(raw, Mapping):
+        is_list = isinstance(raw, list) and all(isinstance(item, Mapping) for item in raw)
+        found = "a list of them. Write them once, without brackets or dashes" if is_list else ""
         raise UserError(
-            f"{where}: expected fields with values, found {shown(raw)}. {_fields_hint(hints)}"
+            f"{where}: expected fields with values, found {found or shown(raw)}. "
+            f"{_fields_hint(hints)}"
         )
     for name in raw:
         if name not in hints:
-            suggestion = did_you_mean(str(name), hints)
+            suggestion = did_you_mean(str(name), hints) or _owner(str(name), hints)
             raise UserError(
                 f"{where} has no field {str(name)!r}.{suggestion} {_fields_hint(hints)}"
             )
@@ -63,6 +66,13 @@ def _dataclass(cls: Any, raw: Any, where: str) -> Any:
         return cls(**values)
     except UserError as error:
         raise UserError(_placed(str(error), hints, where)) from error
+
+
+def _owner(name: str, hints: Mapping[str, Any]) -> str:
+    """` It is a field of 'site'.` for a field that stands one level too high; otherwise empty."""
+    of = (owner for owner, hint in hints.items() if _parts(hint)[2] and name in _fields(hint)[0])
+    owner = next(of, "")
+    return f" It is a field of {owner!r}." if owner else ""
 
 
 def _fields_hint(names: Collection[str]) -> str:
@@ -187,7 +197,8 @@ def _tagged(choices: tuple[Any, ...], raw: Mapping[Any, Any], where: str, *, tag
 def _tuple(args: tuple[Any, ...], raw: Any, where: str) -> tuple[Any, ...]:
     if not isinstance(raw, (list, tuple)):
         is_single = isinstance(raw, str | int | float)
-        hint = f" Write it in brackets: [{raw}]." if is_single else ""
+        item = f'"{raw}"' if isinstance(raw, str) else raw
+        hint = f" Write it in brackets: [{item}]." if is_single else ""
         raise UserError(f"{where}: expected a list, found {shown(raw)}.{hint}")
     if len(args) == 2 and args[1] is Ellipsis:
         return tuple(_value(args[0], item, below(where, f"[{i}]")) for i, item in enumerate(raw))
@@ -231,6 +242,8 @@ def _remedy(hint: Any, raw: Any) -> str:
         )
     if hint is str and isinstance(raw, int | float | datetime.date):
         return f' Write it in quotes: "{raw}".'
+    if hint is int and isinstance(raw, float) and raw.is_integer():
+        return f" Write it without a point: {raw:.0f}."
     text = raw.strip().lower() if isinstance(raw, str) else ""
     if text and re.fullmatch(_WITHOUT_QUOTES.get(hint, ""), text):
         return f" Write it without quotes: {text}."

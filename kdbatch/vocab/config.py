@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 from kdbatch.base.errors import UserError
+from kdbatch.base.lookup import did_you_mean
 from kdbatch.base.parse import parse
 from kdbatch.base.study_folder import CONFIG_NAME, find_study
+from kdbatch.base.toml_errors import explain_toml_error
+from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.recipes import RECIPE_KINDS
 from kdbatch.vocab.runs import Cache, Resources, Retries, check_minimum
 
@@ -111,7 +114,14 @@ class Config:
         for kind in self.resources:
             if kind not in kinds:
                 raise UserError(
-                    f"resources.{kind}: no such kind of run. Kinds: {', '.join(kinds)}."
+                    f"resources.{kind}: no such kind of run.{did_you_mean(kind, kinds)} "
+                    f"Kinds: {', '.join(kinds)}."
+                )
+        for name in self.datasets:
+            if name not in DATASETS:
+                raise UserError(
+                    f"datasets.{name}: there is no data set {name!r}."
+                    f"{did_you_mean(name, DATASETS)} Data sets: {', '.join(DATASETS)}."
                 )
 
     @property
@@ -138,14 +148,19 @@ def load_config(path: Path | None = None) -> Config:
         wrong type.
     """
     path = path or find_study() / CONFIG_NAME
+    text = ""
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        raw = tomllib.loads(text)
     except FileNotFoundError:
         return Config()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: is not TOML ({error}).") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is not UTF-8 text. Save it as UTF-8 in your editor.") from error
+    except tomllib.TOMLDecodeError as error:
+        line, problem = explain_toml_error(error, text)
+        raise UserError(f"{path}:{line}: {problem}") from error
     resources = raw.get("resources")
     if isinstance(resources, dict) and isinstance(resources.get(SHARD), dict):
         resources[SHARD] = asdict(SHARD_RESOURCES) | resources[SHARD]

@@ -43,7 +43,7 @@ def test_nested_values_arrive_as_types() -> None:
             r"Fields: run_id, weight\.$",
         ),
         ({}, r"^x\.yaml needs the field 'teachers'\. Fields: teachers, kind, seeds\.$"),
-        ({"teachers": "r1"}, r"expected a list, found 'r1'\. Write it in brackets: \[r1\]\.$"),
+        ({"teachers": "r1"}, r'found .r1.\. Write it in brackets: \["r1"\]\.$'),
         ({"teachers": [{"run_id": 1}]}, r'expected a text, found 1\. Write it in quotes: "1"\.$'),
         ({"teachers": [{"run_id": ["r1"]}]}, r"expected a text, found \['r1'\]\.$"),
         ({"teachers": [{"run_id": "r", "weight": True}]}, "expected a number, found true"),
