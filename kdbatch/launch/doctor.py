@@ -3,9 +3,11 @@
 import json
 import platform
 import re
+import shlex
+import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -22,6 +24,7 @@ from kdbatch.launch.slurm.cluster_info import Partition, partitions, slurm_setti
 from kdbatch.launch.slurm.commands import output_or_nothing
 from kdbatch.vocab.config import Config
 
+VIDEO_SECONDS = 120  # a file server may take as long to give PyAV to a first process
 Severity = Literal["ok", "note", "bad"]
 VERSIONS_CODE = (
     "import json, kdbatch, submitit; print(json.dumps([kdbatch.__version__, submitit.__version__]))"
@@ -221,6 +224,7 @@ def _container(config: Config) -> Iterator[Finding]:
     if not container.image:
         message = "no image: workers run with the Python that kdbatch is installed in"
         yield note("container", message)
+        yield _video(config, as_argv(python_command(config, folders=())))
         return
     runtime = output_or_nothing(container.runtime, "--version").strip() or container.runtime
     yield ok("container", f"{runtime}, {container.image}")
@@ -238,3 +242,31 @@ def _container(config: Config) -> Iterator[Finding]:
         else:
             hint = "build the image again, or install the same version here"
             yield bad("image", f"{name} {theirs}, but {ours} here: {hint}")
+    yield _video(config, python)
+
+
+def _video(config: Config, python: tuple[str, ...]) -> Finding:
+    """Whether the workers' PyAV encodes and decodes a clip."""
+    has_image = bool(config.container.image)
+    if not has_image and config.site.setup and not find_spec("av"):
+        return note("video", "PyAV is not here; the lines of [site] setup may bring it to nodes")
+    command = (*python, "-m", "kdbatch.shard.codec_check")
+    try:
+        tried = subprocess.run(command, capture_output=True, text=True, timeout=VIDEO_SECONDS)
+    except subprocess.TimeoutExpired:
+        return bad("video", f"no clip in {VIDEO_SECONDS} s. Try it: {shlex.join(command)}")
+    if tried.returncode == 0:
+        return ok("video", f"PyAV {tried.stdout.strip()} encodes and decodes a clip")
+    reason = (tried.stderr.strip().splitlines() or [f"exit code {tried.returncode}"])[-1]
+    hint = "Build the image again: make image" if has_image else f"Install it: {_pip_line('av')}"
+    return bad("video", f"a clip cannot be encoded and decoded ({reason}). {hint}")
+
+
+def _pip_line(package: str) -> str:
+    """The command that installs a version that this kdbatch supports."""
+    try:
+        ranges = [line.partition(";")[0].strip() for line in requires("kdbatch") or ()]
+    except PackageNotFoundError:
+        ranges = []
+    wanted = next((line for line in ranges if re.match(rf"{package}\b", line)), "kdbatch[worker]")
+    return f"pip install {shlex.quote(wanted)}"

@@ -2,11 +2,13 @@
 process.
 """
 
+import re
 import signal
 import subprocess
 import sys
 import tomllib
 from dataclasses import replace
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import pytest
 from support.launching import config_in
 from support.wait import wait_until
 
+from kdbatch import __version__
 from kdbatch.base.atomic_write import load_json
 from kdbatch.base.parse import parse
 from kdbatch.launch.doctor import run_checks
@@ -24,6 +27,7 @@ from kdbatch.launch.slurm.commands import queued_jobs
 from kdbatch.vocab.config import Config, Container, DatasetFolder, Site
 from kdbatch.vocab.runs import Resources
 
+ROOT = Path(__file__).parents[2]
 SINFO = """cpu*|1-00:00:00|(null)
 gpu|2-12:00:00|gpu:h200:8(S:0-1)
 gpu|2-12:00:00|gpu:a100:4
@@ -222,6 +226,57 @@ def test_a_decoder_that_is_not_installed_is_named_with_one_that_is(
 def test_decoders_of_an_image_are_not_those_of_this_machine(tmp_path: Path) -> None:
     config = replace(config_in(tmp_path), container=Container(image="kd.sif"))
     assert _decoders(config) == []
+
+
+def video_finding(config: Config) -> str:
+    found = [f for f in run_checks(config) if f.subject == "video"]
+    assert len(found) == 1
+    return f"{found[0].severity}: {found[0].message}"
+
+
+def test_a_clip_is_encoded_and_decoded_with_the_packages_of_the_workers(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    told = video_finding(config_in(tmp_path))
+    assert told == f"ok: PyAV {version('av')} encodes and decodes a clip"
+
+
+@pytest.mark.parametrize(
+    ("module", "code", "reason"),
+    [
+        ("av.py", 'raise ImportError("libavcodec.so.62: not found")', "ImportError: libavcodec"),
+        (
+            "sitecustomize.py",
+            "import av\ndef open(*_, **__): raise TypeError('no such argument')\nav.open = open",
+            "TypeError: no such argument",
+        ),
+    ],
+)
+def test_a_pyav_that_does_not_work_is_named_with_the_versions_that_do(
+    tmp_path, monkeypatch, module, code, reason
+):
+    (tmp_path / module).write_text(code)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
+    told = video_finding(config_in(tmp_path))
+    assert told.startswith(f"bad: a clip cannot be encoded and decoded ({reason}"), told
+    assert re.search(r"Install it: pip install 'av[<>=\d,]+'$", told), told
+
+
+def test_a_pyav_that_does_not_work_in_an_image_means_another_image(site, tmp_path):
+    cluster = site("cgroup")
+    versions = f'["{__version__}", "{version("submitit")}"]'
+    (cluster / "apptainer").write_text(
+        f"#!/bin/bash\ncase $* in *codec_check) echo 'KeyError: x264' >&2; exit 1;;\n"
+        f"--version) echo apptainer 9;; *) echo '{versions}';; esac\n"
+    )
+    (tmp_path / "kd.sif").touch()
+    config = replace(
+        config_in(tmp_path, site=Site(max_array_size=1)),
+        container=Container(image=str(tmp_path / "kd.sif")),
+    )
+    assert bad(config) == [
+        "video: a clip cannot be encoded and decoded (KeyError: x264). "
+        "Build the image again: make image"
+    ]
 
 
 @pytest.mark.slow  # a worker's packages are imported
