@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
 KDBATCH := $(BIN)/kdbatch
+TOOLS := $(CURDIR)/.venv-lock
 PROFILE := toy
 
 # What the image is built on, see container/README.md: make image BASE=--debian, make image BASE='--on OLD.sif'
 BASE := --docker python:3.11.11-slim-bookworm
 
-.PHONY: demo study lint types quick quick-newest quick-host test test-slow test-learning test-cluster check map image clean
+.PHONY: demo study lint types quick newest lowest lock test test-slow test-learning test-cluster check map image clean
 
 # From raw toy videos to a report, in a few minutes on two cores; a second time only the report is made anew.
 demo: $(VENV)/.made
@@ -47,17 +48,20 @@ QUICK := tests/base tests/vocab tests/plan tests/result tests/test_rooms.py test
 quick: $(VENV)/.made
 	@$(BIN)/pytest -q -n 2 -m "not slow" $(QUICK)
 
-# The same with the host part alone, on the newest Python that is found here.
-quick-newest:
-	@for python in python3.13 $$HOME/.pyenv/versions/3.13*/bin/python python3.12 $$HOME/.pyenv/versions/3.12*/bin/python; do \
-		"$$python" -c "" 2>/dev/null && exec $(MAKE) --no-print-directory quick-host HOST_PYTHON="$$python"; done; \
-	echo "no Python newer than that of .venv was found"
+# The ring above and one chain (toy videos, shards, an experiment in miniature, a report, an exported network), each in a venv of its own:
+# with the newest packages that pip finds for the newest Python here, and with the oldest that pyproject.toml allows.
+newest lowest:
+	@.ci/versions $@
 
-HOST_VENV := $(CURDIR)/.venv-newest
-quick-host:
-	@rm -rf $(HOST_VENV) && $(HOST_PYTHON) -m venv $(HOST_VENV)
-	@PIP_CONSTRAINT=$(CURDIR)/container/requirements.lock $(HOST_VENV)/bin/pip install -q --disable-pip-version-check -e '.[dev]'
-	@$(HOST_VENV)/bin/pytest -q -n 2 -m "not slow" -p no:cacheprovider $(QUICK)
+# Exact versions and hashes of all packages, for Linux on x86_64 and aarch64. Versions stay as long as they fit pyproject.toml; with
+# UPGRADE=1 they become the newest ones that do. A new lock means a new .venv.
+lock: $(TOOLS)/.made
+	@PATH=$(TOOLS)/bin:$$PATH python container/lock.py $(if $(UPGRADE),--upgrade)
+
+$(TOOLS)/.made:
+	@$(PYTHON) -m venv --clear $(TOOLS)
+	@$(TOOLS)/bin/pip install -q --disable-pip-version-check 'uv>=0.9,<1' 'packaging>=25'
+	@touch $@
 
 test: $(VENV)/.made
 	@$(BIN)/pytest -n 2 --dist loadgroup -m "not slow and not learning and not cluster"
@@ -89,10 +93,11 @@ clean:
 	rm -rf demo demo-micro report
 
 # The stamp is written last: an interrupted installation is done again.
-$(VENV)/.made: container/requirements.lock pyproject.toml
+$(VENV)/.made: container/development.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "kdbatch needs Python 3.11 or newer; say make PYTHON=python3.11")'
 	@echo "installing the pinned packages into .venv (torch alone is several GB)"
 	@rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV)
-	@PIP_CONSTRAINT=$(CURDIR)/container/requirements.lock $(BIN)/pip install --disable-pip-version-check -e '.[worker,dev]'
+	@$(BIN)/pip install --disable-pip-version-check --require-hashes -r container/development.lock
+	@$(BIN)/pip install --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
