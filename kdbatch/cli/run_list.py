@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from rich.live import Live
 from rich.table import Table
 
-from kdbatch.base.text import plural
-from kdbatch.cli.terminal import PLAIN_SECONDS, console, duration, print_line
+from kdbatch.base.text import duration, plural
+from kdbatch.cli.terminal import PLAIN_SECONDS, console, print_line
 from kdbatch.launch.run_status import RunRow
 from kdbatch.vocab.status import RunState
 

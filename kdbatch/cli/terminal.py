@@ -102,10 +102,3 @@ def show_plan(plan: Plan, *, num_bytes: int) -> None:
     cost = f"about {hours:.2f}" if hours >= 0.01 else "less than 0.01"
     size = f"{num_bytes / 1e9:.2f} GB of shards are read"
     print_line(f"{cost} GPU-hours at an assumed 20 TMAC/s; {size}")
-
-
-def duration(seconds: float) -> str:
-    """A duration in its unit: `42 s`, `12 min`, `3.4 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

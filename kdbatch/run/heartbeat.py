@@ -1,6 +1,7 @@
 """The worker's heartbeat: writes status.json, and records signals that ask it to stop."""
 
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -9,6 +10,7 @@ import time
 from dataclasses import replace
 from types import FrameType
 
+from kdbatch.base.text import duration
 from kdbatch.vocab.retry_policy import (
     CAUSE_TEXT,
     Start,
@@ -26,6 +28,7 @@ from kdbatch.vocab.status import (
     save_status,
 )
 
+_log = logging.getLogger(__name__)
 # The defaults of a worker that was not started by a scheduler.
 NO_SCHEDULER, DEFAULT_RETRIES = Start(), Retries()
 
@@ -140,6 +143,15 @@ class StatusReporter:
         return self._status.attempt
 
     @property
+    def host(self) -> str:
+        return self._status.host
+
+    @property
+    def job(self) -> str:
+        """The job that started this attempt; empty without a scheduler."""
+        return self._start.job
+
+    @property
     def seconds(self) -> float:
         """The time spent on this run, in all attempts."""
         return self._earlier.seconds + time.time() - self._status.started_at
@@ -156,6 +168,11 @@ class StatusReporter:
         if not self._has_progress:
             self._has_progress = True
             self._try_to_save()
+
+    def show(self, metric: str, *, test_top1: float | None = None) -> None:
+        """Record the result to show, and the accuracy on the test split in percent."""
+        with self._lock:
+            self._status = replace(self._status, metric=metric, test_top1=test_top1)
 
     def raise_if_stopped(self) -> None:
         """Raise Stopped if a stop is requested.
@@ -178,6 +195,15 @@ class StatusReporter:
         with self._lock:
             self._status = replace(self._status, state=state, reason=reason, cause=cause)
         self._save()
+        status = self._status
+        _log.info(
+            "%s%s; step %d of %d, %s in all attempts",
+            state,
+            f": {reason}" if reason else "",
+            status.step,
+            status.num_steps,
+            duration(status.seconds),
+        )
 
     def _cause(self) -> Cause:
         # Without a signal, the time limit is near or another rank was asked to stop.

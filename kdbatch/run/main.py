@@ -28,6 +28,7 @@ from kdbatch.run.distributed.process_group import (
 from kdbatch.run.distributed.rank_info import RankInfo, rank_info
 from kdbatch.run.heartbeat import StatusReporter, Stopped, StopSignal
 from kdbatch.run.provenance import provenance
+from kdbatch.run.run_log import log_start, log_to_stdout
 from kdbatch.run.stages import STAGES
 from kdbatch.run.train.optim import can_compile
 from kdbatch.vocab.done import Done, StageFacts, save_done
@@ -107,9 +108,12 @@ def _start(
     where a broadcast would not match. They fail by themselves, or notice that rank 0 is gone.
     """
     start = Start.from_environment(os.environ)
-    with StatusReporter(
-        folder, device=group.device.type, stop=stop, start=start, retries=assignment.retries
-    ) as reporter:
+    with (
+        log_to_stdout(),
+        StatusReporter(
+            folder, device=group.device.type, stop=stop, start=start, retries=assignment.retries
+        ) as reporter,
+    ):
         missing = [p for p in assignment.run.parents if not folder.parent(p).is_done()]
         if reporter.refusal:
             reporter.end("failed", reason=reporter.refusal)
@@ -159,6 +163,7 @@ def _attempt(
         compile_layers=assignment.resources.compile and can_compile(group),
     )
     try:
+        log_start(assignment, context)
         stage = STAGES[assignment.run.recipe.kind]
         facts = stage(assignment.run.recipe, assignment, context)
     except Exception as error:

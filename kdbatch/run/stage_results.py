@@ -1,5 +1,7 @@
 """Writes the results of a stage that trains: weights, rows and curves."""
 
+import logging
+
 from torch import nn
 
 from kdbatch.result.schema import CURVES, ROWS
@@ -8,6 +10,8 @@ from kdbatch.run.checkpoint import save_weights
 from kdbatch.run.context import RunContext
 from kdbatch.run.train.loop import TrainingResult
 from kdbatch.vocab.done import StageFacts
+
+_log = logging.getLogger(__name__)
 
 
 def pretext_measures(
@@ -20,6 +24,8 @@ def pretext_measures(
         "pretext_chance": 100 * chance,
         "pretext_score": 100 * (accuracy - chance) / (1 - chance),
     }
+    result = "task accuracy in training %.1f %%, chance %.1f %%, score %.1f of 100"
+    _log.info(result, *percentages.values())
     measures = [
         Measure(name=name, value=value, unit="percent", subset=subset)
         for name, value in percentages.items()

@@ -3,6 +3,7 @@
 `main.py` writes done.json afterwards.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 
 from kdbatch.base.lookup import lookup
+from kdbatch.base.text import plural
 from kdbatch.result.write import Measure
 from kdbatch.run.checkpoint import load_weights
 from kdbatch.run.cka.compare import compare
@@ -38,6 +40,8 @@ from kdbatch.vocab.runs import Assignment, RunFolder
 from kdbatch.vocab.shards import load_index
 from kdbatch.vocab.views import View
 
+_log = logging.getLogger(__name__)
+
 ClassifierStep = Callable[[Batch, torch.Tensor, torch.Tensor], StepOutput]
 """A batch, its clips (B, C, T, H, W) and labels (B) -> the output of the step."""
 
@@ -62,6 +66,8 @@ def pretrain(recipe: Pretrain, assignment: Assignment, context: RunContext) -> S
     def take_step(clip_VBCTHW: torch.Tensor, batch: Batch) -> StepOutput:
         return pretext.step(model, clip_VBCTHW, batch, task)
 
+    if num_short:
+        _log.info("leaves out %d videos that are too short for the task", num_short)
     source = _training_batches(recipe, assignment, context, videos, sample_clips)
     trained = train(
         model, take_step, source=source, schedule=recipe.schedule, seed=seed, context=context
@@ -175,6 +181,7 @@ def _train_classifier(
     best = None
     if recipe.selection:
         videos, held_out = hold_out(videos, share=recipe.selection.share, subset=recipe.data)
+        _log.info("holds %d of the videos out, to choose the epoch by them", len(held_out))
         best = BestEpoch(model, held_out, recipe=recipe, context=context)
 
     def sample_clips(
@@ -223,7 +230,7 @@ def _training_batches(
     videos: list[StoredVideo],
     sample_clips: SampleClips,
 ) -> TrainingBatches:
-    return TrainingBatches(
+    source = TrainingBatches(
         videos,
         view=recipe.view,
         batch_clips=recipe.schedule.batch_clips,
@@ -234,3 +241,8 @@ def _training_batches(
         world_size=context.group.world_size,
         repeat_epochs=recipe.teacher_views if isinstance(recipe, Distill) else 0,
     )
+    epochs, per_epoch = recipe.schedule.epochs, source.steps_per_epoch
+    size = f"{plural(epochs, 'epoch')} of {plural(per_epoch, 'step')}: {epochs * per_epoch} steps"
+    batches = f"batches of at most {recipe.schedule.batch_clips}"
+    _log.info("trains on %s of %s, %s, %s", len(videos), recipe.data.title, batches, size)
+    return source

@@ -54,7 +54,9 @@ STALE_SECONDS = 4 * HEARTBEAT_SECONDS
 class Status:
     """The contents of `status.json`. Times are in seconds since 1970.
 
-    `seconds` is the time spent in all attempts so far, `metric` the last number to show, as text.
+    `seconds` is the time spent in all attempts so far, `metric` the last numbers to show, as text:
+    of training, or at last the run's result. `test_top1` is its accuracy on the test split in
+    percent.
     `job` is the job that started this attempt, at its start number `restart` (0 is the first).
 
     `first_step` is the step at which this attempt began, `cause` why it was stopped, if it was.
@@ -70,6 +72,7 @@ class Status:
     heartbeat_at: float = 0.0
     seconds: float = 0.0
     metric: str = ""
+    test_top1: float | None = None
     reason: str = ""
     host: str = ""
     pid: int = 0

@@ -1,5 +1,6 @@
 """The comparison stage: CKA maps of trained networks."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -16,10 +17,13 @@ from kdbatch.run.context import RunContext
 from kdbatch.run.data.batches import EvaluationBatches, iterate_batches, load_videos
 from kdbatch.run.data.sampling import evenly_spaced_clips
 from kdbatch.run.rng import rng_for
+from kdbatch.run.run_log import log_progress
 from kdbatch.run.weights import load_classifier
 from kdbatch.vocab.done import StageFacts
 from kdbatch.vocab.recipes import Compare
 from kdbatch.vocab.runs import Assignment, RunFolder
+
+_log = logging.getLogger(__name__)
 
 
 def compare(recipe: Compare, assignment: Assignment, context: RunContext) -> StageFacts:
@@ -58,14 +62,28 @@ def compare(recipe: Compare, assignment: Assignment, context: RunContext) -> Sta
             for name, value in numbers.items()
         ]
         write_measures(context.folder.rows, context.folder.id, measures, schema=ROWS)
+        _log_result(result, runs, numbers["mean_cka"])
+        context.reporter.show(f"mean CKA {numbers['mean_cka']:.3f}")
     return StageFacts(num_clips=result.num_clips, num_layers=result.whole.value_LM.shape)
+
+
+def _log_result(result: CkaResult, runs: Sequence[str], mean: float) -> None:
+    _log.info(
+        "CKA of %s (%d layers) with %s (%d layers) over %d clips: mean %.3f",
+        runs[0],
+        len(result.layers_a),
+        runs[1] if len(runs) > 1 else "itself",
+        len(result.layers_b),
+        result.num_clips,
+        mean,
+    )
 
 
 def _clips(source: EvaluationBatches, recipe: Compare, context: RunContext) -> Iterator[Tensor]:
     group = context.group
-    for batch in iterate_batches(
-        source, range(group.rank, len(source), group.world_size), num_workers=context.num_workers
-    ):
+    steps = range(group.rank, len(source), group.world_size)
+    batches = iterate_batches(source, steps, num_workers=context.num_workers)
+    for batch in log_progress(batches, len(steps), what="CKA"):
         context.reporter.raise_if_stopped()
         yield batch.views(size_pixels=recipe.view.size_pixels, device=context.device)[0]
 

@@ -3,6 +3,7 @@
 So the test split is read once, at the end.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ from kdbatch.run.evaluation.predict import predict
 from kdbatch.run.rng import rng_for
 from kdbatch.vocab.recipes import Distill, Finetune
 from kdbatch.vocab.shards import Subset
+
+_log = logging.getLogger(__name__)
 
 
 def hold_out(
@@ -117,6 +120,13 @@ class BestEpoch:
     def restore(self) -> list[Measure]:
         """Load the best weights into the model; measures of which epoch they are from."""
         self._model.load_state_dict(self.weights)
+        _log.info(
+            "keeps epoch %d of %d, the best on held-out videos: %.1f %% of %d",
+            self.epoch,
+            self._recipe.schedule.epochs,
+            100 * self.score,
+            len(self._held_out),
+        )
         where = f"{self._recipe.data.title} (held out)"
         return [
             Measure(name="held_out_top1", value=100 * self.score, unit="percent", subset=where),

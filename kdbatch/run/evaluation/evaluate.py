@@ -3,6 +3,7 @@
 Axes: M teachers, N videos, K classes.
 """
 
+import logging
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
@@ -23,6 +24,8 @@ from kdbatch.vocab.recipes import Evaluation
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.views import View
 
+_log = logging.getLogger(__name__)
+
 
 def evaluate(
     model: nn.Module, *, evaluation: Evaluation, view: View, shards_dir: Path, context: RunContext
@@ -34,6 +37,7 @@ def evaluate(
     literature averages those.
     """
     videos, _ = load_videos(shards_dir, evaluation.test, view=view)
+    _log.info("predicts %d test videos, %d clips of each", len(videos), evaluation.num_clips)
     found = predict(
         model,
         videos,
@@ -51,6 +55,9 @@ def evaluate(
         "clip_top1": found.clip_top_share(1),
         "clip_top5": found.clip_top_share(5),
     }
+    top1, top5 = (f"{100 * shares[name]:.1f} %" for name in ("top1", "top5"))
+    _log.info("test top-1 %s, top-5 %s: %d videos of %s", top1, top5, found.num_videos, where)
+    context.reporter.show(f"test top-1 {top1}", test_top1=100 * shares["top1"])
     measures = [
         Measure(name=name, value=100 * share, unit="percent", subset=where)
         for name, share in shares.items()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from kdbatch.run.context import RunContext
 from kdbatch.run.data.batches import Batch, EvaluationBatches, StoredVideo, iterate_batches
 from kdbatch.run.data.sampling import evenly_spaced_clips
+from kdbatch.run.run_log import log_progress
 from kdbatch.vocab.views import CENTER_CROP, THREE_CROPS, Augment, View
 
 CLIPS_PER_PASS = 64
@@ -116,7 +117,8 @@ def predict_each_video(
         rank=context.group.rank,
         world_size=context.group.world_size,
     )
-    for batch in iterate_batches(source, range(len(source)), num_workers=context.num_workers):
+    batches = iterate_batches(source, range(len(source)), num_workers=context.num_workers)
+    for batch in log_progress(batches, len(source), what="prediction"):
         if may_stop:
             context.reporter.raise_if_stopped()
         clip_VBCTHW = batch.views(size_pixels=seen.size_pixels, device=context.device)

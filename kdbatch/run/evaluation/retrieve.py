@@ -6,6 +6,7 @@ evaluation mode. Every video counts: no batch is dropped. Axes: Q queries, G gal
 videos of a batch, V views of each, D features.
 """
 
+import logging
 from pathlib import Path
 
 import torch
@@ -27,6 +28,7 @@ from kdbatch.vocab.runs import Assignment
 from kdbatch.vocab.shards import Subset
 
 QUERIES_AT_ONCE = 256
+_log = logging.getLogger(__name__)
 
 
 def retrieve(recipe: Retrieve, assignment: Assignment, context: RunContext) -> StageFacts:
@@ -58,6 +60,10 @@ def retrieve(recipe: Retrieve, assignment: Assignment, context: RunContext) -> S
                     subset=recipe.evaluation.test.title,
                 )
             )
+    recalls = [f"R@{k} {m.value:.1f} %" for k, m in zip(recipe.ranks, measures, strict=False)]
+    result = f"{', '.join(recalls)}: {len(query_label_Q)} test videos"
+    _log.info("%s against %d training videos", result, len(gallery_label_G))
+    context.reporter.show(f"test {recalls[0]}" if recalls else "")
     measures += [
         Measure(
             name="test_videos",

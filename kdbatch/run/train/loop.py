@@ -1,6 +1,7 @@
 """The training loop of all stages: the step is passed in, everything between steps is here."""
 
 import resource
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +15,7 @@ from kdbatch.run.distributed.sync_layers import synchronize_layers
 from kdbatch.run.heartbeat import StatusReporter, Stopped
 from kdbatch.run.rng import seed_for
 from kdbatch.run.train.lr_schedule import lr_at
-from kdbatch.run.train.metric_buffer import SYNC_STEPS, MetricBuffer
+from kdbatch.run.train.metric_buffer import SYNC_STEPS, MetricBuffer, StepMetrics
 from kdbatch.run.train.optim import (
     StepFunction,
     compile_layers,
@@ -28,6 +29,7 @@ from kdbatch.run.train.train_state import (
     TrainingClock,
     TrainState,
 )
+from kdbatch.run.train.training_log import TrainingLog
 from kdbatch.vocab.recipes import Schedule
 
 
@@ -84,6 +86,7 @@ def train(
     )
     model.train()
     clock = TrainingClock(run.state, prefetcher)
+    log = TrainingLog(run.state, steps_per_epoch=per_epoch, num_steps=num_steps)
     next_batch = next(prefetcher, None)
     for step in steps:
         assert next_batch is not None, step
@@ -109,6 +112,7 @@ def train(
             run,
             metrics,
             clock,
+            log,
             per_epoch=per_epoch,
             num_steps=num_steps,
             reporter=context.reporter,
@@ -121,6 +125,7 @@ def _sync(
     run: CheckpointedTraining,
     metrics: MetricBuffer,
     clock: TrainingClock,
+    log: TrainingLog,
     *,
     per_epoch: int,
     num_steps: int,
@@ -131,11 +136,13 @@ def _sync(
     Returns whether any rank was asked to stop; a checkpoint is then written.
     """
     state = run.state
-    stop = _update_state(state, metrics, per_epoch)
+    rows = metrics.flush()
+    stop = _update_state(state, rows, per_epoch)
     ends_epoch = state.step % per_epoch == 0
     clock.record(state, ends_epoch=ends_epoch)
     if ends_epoch:
         run.on_epoch_end(state.step // per_epoch)
+    log.update(state, rows)
     reporter.update(step=state.step, num_steps=num_steps, metric=_metric_text(state))
     if stop or state.step == num_steps or run.save_is_due():
         run.save()
@@ -143,13 +150,13 @@ def _sync(
     return stop
 
 
-def _update_state(state: TrainState, metrics: MetricBuffer, per_epoch: int) -> bool:
-    """Add the metrics since the last sync to the sums; append an epoch's means to the curves.
+def _update_state(state: TrainState, rows: Sequence[StepMetrics], per_epoch: int) -> bool:
+    """Add the metrics of steps to the sums; append an epoch's means to the curves.
 
     Returns whether any rank was asked to stop.
     """
     stop = False
-    for row in metrics.flush():
+    for row in rows:
         state.step, state.clips = row.step, state.clips + row.num_clips
         stop = stop or row.values["stop"] > 0
         for name, value in row.values.items():
@@ -164,13 +171,12 @@ def _update_state(state: TrainState, metrics: MetricBuffer, per_epoch: int) -> b
 
 
 def _metric_text(state: TrainState) -> str:
-    """Loss and accuracy of the last epoch, for status.json."""
-    last = {
-        point.name: point.value
-        for point in state.curves[-24:]
-        if point.step == state.curves[-1].step
-    }
-    return ", ".join(f"{name} {last[name]:.3g}" for name in ("loss", "accuracy") if name in last)
+    """Loss and accuracy of the last epoch in training, for status.json."""
+    last = state.latest_points()
+    parts = [f"train loss {last['loss']:.3g}"] if "loss" in last else []
+    if "accuracy" in last:
+        parts.append(f"accuracy {100 * last['accuracy']:.1f} %")
+    return ", ".join(parts)
 
 
 def _training_result(state: TrainState, device: torch.device) -> TrainingResult:

@@ -44,6 +44,15 @@ class TrainState:
         """Append a point of the curve `name` at the current step."""
         self.curves.append(Measure(name=name, value=value, unit=unit, step=self.step))
 
+    def latest_points(self) -> dict[str, float]:
+        """The values of the curves at their last step, by name."""
+        values: dict[str, float] = {}
+        for point in reversed(self.curves):
+            if point.step != self.curves[-1].step:
+                break
+            values.setdefault(point.name, point.value)
+        return values
+
     def to_plain(self) -> dict[str, Any]:
         """The fields as plain values; a point of a curve is `[name, value, unit, step]`."""
         points = [[point.name, point.value, point.unit, point.step] for point in self.curves]
