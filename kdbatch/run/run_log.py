@@ -50,7 +50,7 @@ def log_to_stdout() -> Iterator[None]:
 def log_start(assignment: Assignment, context: RunContext) -> None:
     """Log what this attempt does, where, and from which runs."""
     run, reporter, group = assignment.run, context.reporter, context.group
-    _log.info("%s %s, seed %d: %s", run.recipe.kind, context.folder.id, run.seed, assignment.title)
+    _log.info("%s %s: %s", run.recipe.kind, context.folder.id, assignment.title)
     where = [f"attempt {reporter.attempt} on {reporter.host}", _device_name(context.device)]
     if group.world_size > 1:
         where.append(f"{group.world_size} processes")

@@ -244,5 +244,6 @@ def _training_batches(
     epochs, per_epoch = recipe.schedule.epochs, source.steps_per_epoch
     size = f"{plural(epochs, 'epoch')} of {plural(per_epoch, 'step')}: {epochs * per_epoch} steps"
     batches = f"batches of at most {recipe.schedule.batch_clips}"
-    _log.info("trains on %s of %s, %s, %s", len(videos), recipe.data.title, batches, size)
+    videos_of = f"{plural(len(videos), 'video')} of {recipe.data.title}"
+    _log.info("trains on %s, %s, %s", videos_of, batches, size)
     return source

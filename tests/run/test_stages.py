@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from support import targets
 
 from kdbatch.base.atomic_write import load_json, write_json
+from kdbatch.launch.run_status import load_run_rows
 from kdbatch.report.build import build_report
 from kdbatch.result.read import read_curves, read_predictions, read_rows
 from kdbatch.run.checkpoint import load_weights, sha256_of
@@ -298,6 +299,65 @@ def test_a_student_interrupted_anywhere_ends_with_the_same_weights(
         _measured(folder, student)[n] for n in same
     ]
     assert not run_folder.teacher_outputs.exists()
+
+
+def test_the_log_has_start_epochs_result_and_from_where_it_went_on(
+    plan: Plan, apart: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    student, teacher = _run(plan, "student"), _run(plan, "T1")
+    run_folder = targets.prepare(apart, student)
+    assert main([str(run_folder.path)], stop=StopAfter(4, kill=False)) == EXIT_STOPPED
+    first = [line[20:] for line in capfd.readouterr().out.splitlines()]
+    assert first[0] == f"distill {student.id}: a run"
+    assert first[1].startswith("attempt 1 on ") and ", cpu with " in first[1]
+    assert f"teacher {teacher.id}: a run" in first
+    assert "weighting ca-mkd, temperature 4, weight of the labels 1, of the teachers 0.9" in first
+    batches = "batches of at most 8, 3 epochs of 2 steps: 6 steps"
+    assert any(
+        line.startswith("trains on 14 videos of ") and line.endswith(batches) for line in first
+    )
+    assert any(line.startswith("step 1 of 6: loss ") for line in first)
+    epoch = next(line for line in first if line.startswith("epoch 1 of 3, step 2 of 6: loss "))
+    for part in ("train accuracy ", "held out ", "lr ", "clips/s", "idle ", " left"):
+        assert part in epoch
+    assert first[-1].startswith("stopped: ") and "; step 5 of 6, " in first[-1]
+    assert main([str(run_folder.path)], stop=StopSignal()) == EXIT_DONE
+    second = [line[20:] for line in capfd.readouterr().out.splitlines()]
+    assert second[1].startswith("attempt 2 on ")
+    assert "goes on from the checkpoint of step 5 of 6" in second
+    top1, top5 = (f"{_measured(apart, student)[name]:.1f} %" for name in ("top1", "top5"))
+    assert f"test top-1 {top1}, top-5 {top5}: 8 videos of ucf101/test01" in second
+    assert second[-1].startswith("done; step 6 of 6, ")
+    (row,) = load_run_rows(apart / "runs", only=run_folder)
+    assert row.metric == f"test top-1 {top1}"
+
+
+@pytest.mark.parametrize(
+    ("role", "lines"),
+    [
+        ("T1.retrieval", ["features of ", "R@1 "]),
+        ("labels_only", ["no teachers: the labels alone", "test top-1 "]),
+        ("T1.linear", ["starts from ", "keeps epoch ", "test top-1 "]),
+    ],
+)
+def test_the_log_of_every_kind_ends_with_its_result(
+    folder: Path,
+    plan: Plan,
+    tmp_path: Path,
+    role: str,
+    lines: list[str],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    run = _run(plan, role)
+    (tmp_path / "shards").symlink_to(folder / "shards")
+    for parent in run.parents:
+        shutil.copytree(folder / "runs" / parent, tmp_path / "runs" / parent)
+    capfd.readouterr()
+    assert main([str(targets.prepare(tmp_path, run).path)], stop=StopSignal()) == EXIT_DONE
+    found = [line[20:] for line in capfd.readouterr().out.splitlines()]
+    for start in lines:
+        assert any(line.startswith(start) for line in found), found
+    assert found[-1].startswith("done")
 
 
 def test_lost_teacher_outputs_cost_time_and_change_nothing(
