@@ -31,8 +31,9 @@ def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
         part.unlink(missing_ok=True)
 
 
-def make_folder(path: Path) -> None:
-    """Make the folder that a command writes to, and its parents.
+def make_folder(path: Path, *, spelling: str = "--to FOLDER") -> None:
+    """Make the folder that a command writes to, and its parents; `spelling` is how another is
+    named.
 
     Raises:
         UserError: there is a file of that name, or permission is missing.
@@ -41,7 +42,7 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
-            f"{path}: cannot be made a folder ({error.strerror}). Name another: --to FOLDER"
+            f"{path}: cannot be made a folder ({error.strerror}). Name another: {spelling}"
         ) from error
 
 

@@ -145,7 +145,7 @@ def _uri_of(target: str) -> tuple[str, Path | None]:
     scheme, separator, path = target.partition(":")
     if not separator:
         folder = Path(target)
-        make_folder(folder)
+        make_folder(folder, spelling="kdbatch sync mlflow FOLDER")
         if any(folder.glob("*/meta.yaml")):
             return folder.resolve().as_uri(), folder
         return f"sqlite:///{folder.resolve()}/mlflow.db", folder

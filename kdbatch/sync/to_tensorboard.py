@@ -51,7 +51,7 @@ class TensorboardLog:
     """
 
     def __init__(self, folder: Path) -> None:
-        make_folder(folder)
+        make_folder(folder, spelling="kdbatch sync tensorboard FOLDER")
         self._folder = folder
         self._logs: dict[str, Path] = {}  # by run id: a run's title may be changed later
 

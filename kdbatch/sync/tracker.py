@@ -149,9 +149,10 @@ def translate_tracker_errors(package: str, target: str) -> Iterator[None]:
         raise
     except Exception as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        message = first if len(first) <= 200 else f"{first[:197]}..."
         raise UserError(
-            f"{target}: {package} does not take it: {first[:300]} "
-            "Nothing was written twice: correct this, and type the same command again."
+            f"{target}: {package} reports: {message} "
+            f"When that is corrected, type the same command again: it adds what is missing."
         ) from error
 
 
