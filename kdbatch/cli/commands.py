@@ -263,8 +263,8 @@ class Commands:
         """Write a finished network as a folder that needs no study.
 
         It has weights, config, class names and a loading example; TorchScript is added where the
-        network can be traced. RUN is an id of `kdbatch status`, or its beginning. The folder is
-        --to, or export/RUN.
+        network can be traced. A pretrained network is a backbone, which computes features. RUN is
+        an id of `kdbatch status`, or its beginning. The folder is --to, or export/RUN.
         """
         from kdbatch.cli.results import export
 

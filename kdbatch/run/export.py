@@ -1,12 +1,14 @@
-"""Exports a finished classifier as a self-contained folder: weights, config, an example.
+"""Exports a finished network as a self-contained folder: weights, config, an example.
 
     model.safetensors   the weights, byte for byte those of the run
     config.json         backbone, class names in label order, the shape of its input clip, its
                         accuracy on the test split, provenance
-    load.py             reads both and predicts the class of a video
-    model.ts            the network with its normalisation as TorchScript, if its logits agree
+    load.py             reads both; predicts the class of a video, or computes its features
+    model.ts            the network with its normalisation as TorchScript, if its outputs agree
 
-Axes: B clips, C=3, T frames, H, W; K classes.
+A teacher or student is a classifier; a pretrained network is a backbone, which computes features.
+
+Axes: B clips, C=3, T frames, H, W; K classes or features.
 """
 
 import dataclasses
@@ -26,68 +28,101 @@ from kdbatch.result.read import read_rows
 from kdbatch.run.checkpoint import load_weights
 from kdbatch.run.data.augment import MEAN, STD
 from kdbatch.run.models import Classifier, build_backbone
-from kdbatch.run.weights import checked_weights, load_classifier
+from kdbatch.run.weights import checked_weights
 from kdbatch.vocab.backbones import Backbone
-from kdbatch.vocab.recipes import Distill, Finetune
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.recipes import Distill, Finetune, Pretrain
+from kdbatch.vocab.runs import Assignment, RunFolder
 from kdbatch.vocab.shards import load_index
 
-TOLERANCE = 1e-4  # the largest difference of logits between the network and its trace
+TOLERANCE = 1e-4  # the largest difference of outputs between the network and its trace
 
-EXAMPLE = '''"""Predict the class of a video: python load.py VIDEO (needs kdbatch[worker])."""
+EXAMPLE = '''"""Predict the class of a video, or compute the features of a pretrained network.
+
+    python load.py VIDEO (needs kdbatch[worker])
+
+Without kdbatch, plain PyTorch computes the same from RGB pixels 0 to 255, as (B, 3, T, H, W):
+torch.jit.load("model.ts")(clip). Shapes and classes are in config.json.
+"""
 
 import sys
 from pathlib import Path
 
 import av
 import torch
+from av.error import FFmpegError
+from torch import Tensor
 
+from kdbatch.base.errors import UserError
 from kdbatch.run.export import load_exported
 
-model, config = load_exported(Path(__file__).parent)
-num, size = config["clip"]["num_frames"], config["clip"]["size_pixels"]
-with av.open(sys.argv[1]) as video:
-    images = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
-frame_THWC = torch.stack([torch.from_numpy(image) for image in images])
-# One clip over the whole video; training clips are num consecutive frames.
-positions = torch.linspace(0, len(frame_THWC) - 1, num).round().long()
-frame_TCHW = frame_THWC[positions].permute(0, 3, 1, 2).float()
-clip_TCHW = torch.nn.functional.interpolate(frame_TCHW, size=(size, size), mode="bilinear")
-probability_K = model(clip_TCHW.transpose(0, 1)[None]).softmax(1)[0]
-for value, k in zip(*probability_K.topk(min(5, len(probability_K)))):
-    print(f"{value:.3f} {config['classes'][k]}")
+
+def read_clip(path: str, num_frames: int, size: int) -> Tensor:
+    with av.open(path) as video:
+        images = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
+    frame_THWC = torch.stack([torch.from_numpy(image) for image in images])
+    # One clip over the whole video; training clips are num_frames consecutive frames.
+    positions = torch.linspace(0, len(frame_THWC) - 1, num_frames).round().long()
+    frame_TCHW = frame_THWC[positions].permute(0, 3, 1, 2).float()
+    clip_TCHW = torch.nn.functional.interpolate(frame_TCHW, size=(size, size), mode="bilinear")
+    return clip_TCHW.transpose(0, 1)[None]
+
+
+def main(path: str) -> None:
+    model, config = load_exported(Path(__file__).parent)
+    clip = config["clip"]
+    output_K = model(read_clip(path, clip["num_frames"], clip["size_pixels"]))[0]
+    if "classes" not in config:
+        print(*(f"{value:.5g}" for value in output_K))
+        return
+    probability_K = output_K.softmax(0)
+    for value, k in zip(*probability_K.topk(min(5, len(probability_K)))):
+        print(f"{value:.3f} {config['classes'][k]}")
+
+
+if __name__ == "__main__":
+    problem = "name one video: python load.py VIDEO"
+    if len(sys.argv) == 2:
+        try:
+            sys.exit(main(sys.argv[1]))
+        except UserError as error:
+            problem = str(error)
+        except (FFmpegError, OSError, IndexError, RuntimeError) as error:
+            reason = getattr(error, "strerror", "") or str(error)
+            problem = f"{sys.argv[1]}: cannot be read as a video ({reason})"
+    print(f"load.py: {problem}", file=sys.stderr)
+    sys.exit(2)
 '''
 
 
-class NormalizedClassifier(nn.Module):
-    """A classifier of RGB pixels 0 to 255, as (B, 3, T, H, W); returns logits (B, K)."""
+class NormalizedNetwork(nn.Module):
+    """A network on RGB pixels 0 to 255, as (B, 3, T, H, W); returns logits or features (B, K)."""
 
     mean_C111: Tensor
     std_C111: Tensor
 
-    def __init__(self, classifier: nn.Module) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.classifier = classifier
+        self.network = network
         self.register_buffer("mean_C111", 255 * torch.tensor(MEAN).view(3, 1, 1, 1))
         self.register_buffer("std_C111", 255 * torch.tensor(STD).view(3, 1, 1, 1))
 
     def forward(self, clip_BCTHW: Tensor) -> Tensor:
-        return self.classifier((clip_BCTHW - self.mean_C111) / self.std_C111)
+        return self.network((clip_BCTHW - self.mean_C111) / self.std_C111)
 
 
 def export_run(folder: RunFolder, *, to: Path) -> tuple[Path, ...]:
-    """Write the export of a finished teacher or student into `to`; return the paths of its files.
+    """Write the export of a finished network into `to`; return the paths of its files.
 
     Raises:
-        UserError: the run is not done or produces no classifier, its shards' index is missing, or
-        `to` holds something else.
+        UserError: the run is not done or trains no network, a classifier's index of shards is
+        missing, or `to` holds something else.
     """
     assignment = folder.load()
     recipe = assignment.run.recipe
-    if not isinstance(recipe, Finetune | Distill):
+    if not isinstance(recipe, Pretrain | Finetune | Distill):
         raise UserError(
-            f"{folder.path}: a {recipe.kind} run produces no classifier to export. "
-            f"Name a finetune or distill run: {status_command()}"
+            f"{folder.path}: a {recipe.kind} run trains no network to export. "
+            f"Name a pretrain, finetune or distill run: {status_command()}"
         )
     if not folder.is_done():
         raise UserError(f"{folder.path}: is not done yet. See how far it is: {status_command()}")
@@ -96,22 +131,14 @@ def export_run(folder: RunFolder, *, to: Path) -> tuple[Path, ...]:
         raise UserError(
             f"{to}: holds the export of {exported}. Choose another folder, or delete that one."
         )
-    make_folder(to)
-    classifier = load_classifier(folder)
-    classes = load_index(Path(assignment.shards_dir), recipe.data.dataset).classes
-    weights = to / "model.safetensors"
-    atomic_write(weights, lambda part: _write(part, checked_weights(folder).read_bytes()))
-    clip = {
-        name: getattr(recipe.view, name)
-        for name in ("num_frames", "stride_frames", "fps", "size_pixels")
-    }
     config = {
         "run_id": folder.id,
         "title": assignment.title,
-        "backbone": dataclasses.asdict(recipe.backbone),
-        "dropout": recipe.dropout,
-        "classes": list(classes),
-        "clip": clip,
+        **_network_config(assignment),
+        "clip": {
+            name: getattr(recipe.view, name)
+            for name in ("num_frames", "stride_frames", "fps", "size_pixels")
+        },
         "input": {
             "pixels": [0, 255],
             "order": "RGB",
@@ -121,25 +148,50 @@ def export_run(folder: RunFolder, *, to: Path) -> tuple[Path, ...]:
         },
         "provenance": load_json(folder.done),
     }
+    content = checked_weights(folder).read_bytes()
+    network = _load_network(config, checked_weights(folder), where=str(folder.path))
+    make_folder(to)
+    weights = to / "model.safetensors"
+    atomic_write(weights, lambda part: _write(part, content))
     write_json(config_path, config | _accuracy(folder))
     write_text(to / "load.py", EXAMPLE)
-    torchscript = _write_torchscript(NormalizedClassifier(classifier).eval(), clip, to / "model.ts")
+    torchscript = _write_torchscript(network, config["clip"], to / "model.ts")
     return (weights, config_path, to / "load.py", *torchscript)
 
 
-def load_exported(folder: Path) -> tuple[NormalizedClassifier, dict[str, Any]]:
+def load_exported(folder: Path) -> tuple[NormalizedNetwork, dict[str, Any]]:
     """Return the exported network, in evaluation mode, and its config.
 
     Raises:
         UserError: a file is missing or damaged, or the two do not belong together.
     """
     config = _load_config(folder / "config.json")
-    backbone = parse(Backbone, config.get("backbone"), where=f"{folder / 'config.json'}: backbone")
-    classifier = Classifier(
-        build_backbone(backbone), num_classes=len(config["classes"]), dropout=config["dropout"]
+    where = str(folder / "config.json")
+    return _load_network(config, folder / "model.safetensors", where=where), config
+
+
+def _network_config(assignment: Assignment) -> dict[str, Any]:
+    """The part of the config that a network is built from; without `classes` it is a backbone."""
+    recipe = assignment.run.recipe
+    assert isinstance(recipe, Pretrain | Finetune | Distill), recipe
+    backbone = {"backbone": dataclasses.asdict(recipe.backbone)}
+    if isinstance(recipe, Pretrain):
+        fields = dataclasses.asdict(recipe)
+        return {**backbone, "pretext_task": fields["task"], "data": fields["data"]}
+    classes = load_index(Path(assignment.shards_dir), recipe.data.dataset).classes
+    return {**backbone, "dropout": recipe.dropout, "classes": list(classes)}
+
+
+def _load_network(config: dict[str, Any], weights: Path, *, where: str) -> NormalizedNetwork:
+    network: nn.Module = build_backbone(
+        parse(Backbone, config.get("backbone"), where=f"{where}: backbone")
     )
-    load_weights(folder / "model.safetensors", classifier)
-    return NormalizedClassifier(classifier.eval().requires_grad_(False)), config
+    if "classes" in config:
+        network = Classifier(
+            network, num_classes=len(config["classes"]), dropout=config.get("dropout", 0.0)
+        )
+    load_weights(weights, network)
+    return NormalizedNetwork(network.eval().requires_grad_(False)).eval()
 
 
 def _accuracy(folder: RunFolder) -> dict[str, Any]:
@@ -161,11 +213,11 @@ def _load_config(path: Path) -> dict[str, Any]:
 
 @torch.no_grad()
 def _write_torchscript(
-    model: NormalizedClassifier, clip: dict[str, Any], path: Path
+    model: NormalizedNetwork, clip: dict[str, Any], path: Path
 ) -> tuple[Path, ...]:
     """Write the TorchScript file and return its path.
 
-    Nothing is written if the network cannot be traced, or if its trace computes other logits for
+    Nothing is written if the network cannot be traced, or if its trace computes other outputs for
     another batch of clips.
     """
     shape = (3, clip["num_frames"], clip["size_pixels"], clip["size_pixels"])

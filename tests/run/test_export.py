@@ -19,10 +19,13 @@ from kdbatch.run.export import export_run, load_exported
 from kdbatch.run.models import Classifier, build_backbone
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.config import Config
-from kdbatch.vocab.recipes import Distill, Evaluation, Recipe, Schedule
+from kdbatch.vocab.recipes import Compare, Distill, Evaluation, Pretrain, Recipe, Schedule
 from kdbatch.vocab.runs import Assignment, Resources, Run, RunFolder
-from kdbatch.vocab.shards import find_subset, load_index
+from kdbatch.vocab.shards import Subset, find_subset, load_index
+from kdbatch.vocab.tasks import TASKS
 from kdbatch.vocab.views import View
+
+TEST = Subset(dataset="ucf101", split="test01", num_places=0, num_classes=2, digest="0")
 
 
 def finished_student(
@@ -69,6 +72,39 @@ def config(sharded, tmp_path: Path) -> Config:
     return dataclasses.replace(config, paths=paths)
 
 
+def write_video(path: Path) -> None:
+    with av.open(str(path), "w") as video:
+        stream = video.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for i in range(12):
+            pixels = np.full((48, 64, 3), 20 * i, np.uint8)
+            video.mux(stream.encode(av.VideoFrame.from_ndarray(pixels)))
+        video.mux(stream.encode())
+
+
+def call_example(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Call `out/load.py` in a folder."""
+    command = [sys.executable, "out/load.py", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+
+
+def finished_backbone(config: Config) -> RunFolder:
+    """The folder of a pretrained network that was never trained but is marked as done."""
+    data = find_subset(load_index(config.shards_dir, "ucf101"), "train01", "all", where="")
+    recipe = Pretrain(
+        task=TASKS["rotnet"].at_complexity(1),
+        backbone=Backbone(kind="shufflenet_2x", width=0.0625),
+        data=data,
+        view=View(num_frames=8, size_pixels=32),
+        schedule=Schedule(epochs=1, batch_clips=2, lr=0.1),
+    )
+    folder = finished_student(config, recipe=recipe)
+    torch.manual_seed(2)
+    sha256 = save_weights(folder.model, build_backbone(recipe.backbone))
+    write_json(folder.done, {"model_sha256": sha256, "kind": "pretrain"})
+    return folder
+
+
 def test_an_export_is_self_contained_and_predicts_a_video(config: Config, tmp_path: Path) -> None:
     folder = finished_student(config)
     written = export_run(folder, to=tmp_path / "out")
@@ -81,15 +117,8 @@ def test_an_export_is_self_contained_and_predicts_a_video(config: Config, tmp_pa
     assert (tmp_path / "out" / "model.safetensors").read_bytes() == folder.model.read_bytes()
     classes = json.loads((tmp_path / "out" / "config.json").read_text())["classes"]
     assert tuple(classes) == load_index(config.shards_dir, "ucf101").classes
-    with av.open(str(tmp_path / "video.mp4"), "w") as video:
-        stream = video.add_stream("libx264", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for i in range(12):
-            pixels = np.full((48, 64, 3), 20 * i, np.uint8)
-            video.mux(stream.encode(av.VideoFrame.from_ndarray(pixels)))
-        video.mux(stream.encode())
-    command = [sys.executable, "out/load.py", "video.mp4"]
-    completed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    write_video(tmp_path / "video.mp4")
+    completed = call_example(tmp_path, "video.mp4")
     assert completed.returncode == 0, completed.stderr
     lines = completed.stdout.splitlines()
     assert len(lines) == len(classes) == 2
@@ -143,12 +172,73 @@ def test_the_error_for_what_cannot_be_exported_has_the_reason_and_the_command(
     other = finished_student(config, width=0.125)
     with pytest.raises(UserError, match=f"holds the export of {folder.id}"):
         export_run(other, to=tmp_path / "out")
+    compared = finished_student(config, recipe=Compare(data=TEST, view=View()))
+    with pytest.raises(UserError, match="a compare run trains no network to export"):
+        export_run(compared, to=tmp_path / "new")
     other.done.unlink()
     with pytest.raises(UserError, match=r"is not done yet.*kdbatch status"):
         export_run(other, to=tmp_path / "new")
     (tmp_path / "out" / "model.safetensors").write_bytes(b"")
     with pytest.raises(UserError, match="cannot be read as weights"):
         load_exported(tmp_path / "out")
+
+
+def test_a_pretrained_backbone_is_exported_and_computes_features(
+    config: Config, tmp_path: Path
+) -> None:
+    folder = finished_backbone(config)
+    written = export_run(folder, to=tmp_path / "out")
+    assert {path.name for path in written} >= {"model.safetensors", "config.json", "load.py"}
+    model, exported = load_exported(tmp_path / "out")
+    assert "classes" not in exported and exported["pretext_task"]["name"] == "rotnet"
+    clip_BCTHW = 255 * torch.rand(2, 3, 8, 32, 32)
+    torch.manual_seed(2)
+    backbone = build_backbone(Backbone(kind="shufflenet_2x", width=0.0625)).eval()
+    mean, std = (torch.tensor(exported["input"][name]).view(3, 1, 1, 1) for name in ("mean", "std"))
+    with torch.no_grad():
+        expected_BD = backbone((clip_BCTHW / 255 - mean) / std)
+        torch.testing.assert_close(model(clip_BCTHW), expected_BD, rtol=1e-4, atol=1e-4)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # as above
+            traced = torch.jit.load(tmp_path / "out" / "model.ts")
+        torch.testing.assert_close(traced(clip_BCTHW), expected_BD, rtol=1e-4, atol=1e-4)
+    write_video(tmp_path / "video.mp4")
+    completed = call_example(tmp_path, "video.mp4")
+    assert completed.returncode == 0, completed.stderr
+    assert len(completed.stdout.split()) == backbone.feature_dim
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ((), "load.py: name one video: python load.py VIDEO"),
+        (("a.mp4", "b.mp4"), "load.py: name one video: python load.py VIDEO"),
+        (
+            ("absent.mp4",),
+            "load.py: absent.mp4: cannot be read as a video (No such file or directory)",
+        ),
+        (("text.mp4",), "load.py: text.mp4: cannot be read as a video ("),
+        (("out",), "load.py: out: cannot be read as a video (Is a directory)"),
+    ],
+)
+def test_the_example_answers_a_wrong_call_in_one_line(
+    config: Config, tmp_path: Path, arguments: tuple[str, ...], line: str
+) -> None:
+    export_run(finished_student(config), to=tmp_path / "out")
+    (tmp_path / "text.mp4").write_text("no video")
+    completed = call_example(tmp_path, *arguments)
+    assert (completed.returncode, completed.stdout) == (2, "")
+    (found,) = completed.stderr.splitlines()
+    assert found.startswith(line)
+
+
+def test_the_example_names_a_damaged_file_of_its_folder(config: Config, tmp_path: Path) -> None:
+    export_run(finished_student(config), to=tmp_path / "out")
+    (tmp_path / "out" / "model.safetensors").write_bytes(b"")
+    write_video(tmp_path / "video.mp4")
+    completed = call_example(tmp_path, "video.mp4")
+    (line,) = completed.stderr.splitlines()
+    assert completed.returncode == 2 and "model.safetensors: cannot be read as weights" in line
 
 
 @pytest.mark.parametrize("text", ["[]", '{"model": "r21d"}', "3"])
