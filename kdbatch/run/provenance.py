@@ -1,12 +1,12 @@
 """The provenance of a result: versions, machine, lock file; never part of a run's id."""
 
 import platform
-import subprocess
 from pathlib import Path
 
 import torch
 
 import kdbatch
+from kdbatch.base.commit import find_commit
 from kdbatch.run.checkpoint import sha256_of
 from kdbatch.vocab.done import Provenance
 
@@ -21,7 +21,7 @@ def provenance(device: torch.device, *, image_sha256: str) -> Provenance:
     is_gpu = device.type == "cuda"
     return Provenance(
         kdbatch_version=kdbatch.__version__,
-        git_sha=_git_sha(),
+        git_sha=find_commit(),
         lock_sha256=sha256_of(lock) if lock else "",
         image_sha256=image_sha256,
         python_version=platform.python_version(),
@@ -30,20 +30,3 @@ def provenance(device: torch.device, *, image_sha256: str) -> Provenance:
         host=platform.node(),
         device=torch.cuda.get_device_name(device) if is_gpu else f"cpu ({platform.machine()})",
     )
-
-
-def _git_sha() -> str:
-    """The checkout's commit, when kdbatch runs from one."""
-    if not (_ROOT / ".git").exists():
-        return ""
-    try:
-        completed = subprocess.run(
-            ["git", "-C", str(_ROOT), "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return completed.stdout.strip()

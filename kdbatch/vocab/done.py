@@ -17,8 +17,9 @@ from kdbatch.vocab.status import Cause
 class Provenance:
     """The software and the machine that produced a result; empty where it is not known.
 
-    `git_sha` is set when kdbatch runs from a checkout, `image_sha256` when the launcher knows the
-    hash of the image file, `lock_sha256` when the lock file of the installation is there.
+    `git_sha` is a commit, or `unknown` with the reason in parentheses; `image_sha256` is set when
+    the launcher knows the hash of the image file, `lock_sha256` when the lock file of the
+    installation is there.
     """
 
     kdbatch_version: str = ""

@@ -63,7 +63,7 @@ def test_its_runs_were_array_elements_in_the_image_and_each_began_once(
         facts = load_json(study / "runs" / row.run_id / "done.json")
         assert (facts["attempts"], facts["interruptions"]) == (1, {})
         assert {name: facts[name] for name in made_of} == made_of
-        assert facts["git_sha"] == "", "a checkout has a commit: this was not the image's kdbatch"
+        assert facts["git_sha"], "the commit that the image was built from, or why it is not known"
         jobs.add(row.job)
     assert len(jobs) == 12 and any("_" in job for job in jobs)
 

@@ -92,7 +92,7 @@ def provenance_html(runs: Sequence[RunFacts]) -> str:
     """Return the versions and machines, each with its number of runs, and a list of all runs."""
     items = []
     for key, title in PROVENANCE_TITLES.items():
-        values = [getattr(run.provenance, key) for run in runs]
+        values = [_provenance_value(run, key) for run in runs]
         counts = Counter(value for value in values if value)
         texts = []
         for value, num_runs in counts.items():
@@ -105,6 +105,13 @@ def provenance_html(runs: Sequence[RunFacts]) -> str:
     summary = f"<summary>All {plural(len(runs), 'run')}</summary>"
     listing = f"<dl>{''.join(items)}</dl>" if items else ""
     return f"{listing}<details>{summary}{table}</details>"
+
+
+def _provenance_value(run: RunFacts, key: str) -> str:
+    """A field of the provenance; earlier versions left the commit of an installation empty."""
+    value: str = getattr(run.provenance, key)
+    is_recorded = value or key != "git_sha" or not run.provenance.kdbatch_version
+    return value if is_recorded else "unknown (not recorded)"
 
 
 def _head(chapter: Chapter) -> str:
