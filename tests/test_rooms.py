@@ -32,6 +32,8 @@ PACKAGES = {
     "vocab/tasks": {"views"},
     "shard/datasets": {"sources"},
     "shard/toy": {"pool"},
+    "plan/costs": {"subsets"},
+    "cli/planning": {"study", "terminal"},
     "launch/container": {"machine", "run_folders"},
     "launch/slurm": {"container", "machine", "run_folders"},
     "launch/local": {"container", "live_queues", "machine", "run_folders", "run_status"},

@@ -119,11 +119,15 @@ class Commands:
         print_line(f"{dataset}: {count} videos in {folder}/ are what was written, and all decode.")
 
     @command
-    def plan(self, *files: Path, profile: str = "paper") -> None:
-        """Show the runs that FILES need and their cost; write nothing."""
-        from kdbatch.cli.launch import plan
+    def plan(self, *files: Path, profile: str = "paper", json: bool = False) -> None:
+        """Show the runs that FILES need and their cost; write nothing.
 
-        plan(files, profile=profile)
+        Before the videos are stored it counts with the published sizes, and prints the commands
+        that store what the runs need. --json prints everything for a program.
+        """
+        from kdbatch.cli.planning.plan import plan
+
+        plan(files, profile=profile, json=json)
 
     @command
     def submit(

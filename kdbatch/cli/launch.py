@@ -1,4 +1,4 @@
-"""The commands that plan, start and stop runs, and init and doctor; one function each."""
+"""The commands that start and stop runs, and init and doctor; one function each."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,7 +6,6 @@ from pathlib import Path
 from kdbatch.base.command_lines import (
     cancel_command,
     doctor_command,
-    plan_command,
     resume_command,
     status_command,
 )
@@ -15,7 +14,7 @@ from kdbatch.base.study_folder import CONFIG_NAME, find_study
 from kdbatch.base.text import plural
 from kdbatch.cli.run_list import count_states
 from kdbatch.cli.study import NO_STUDY, is_study, load_study_config
-from kdbatch.cli.terminal import print_line, show_plan, warn
+from kdbatch.cli.terminal import print_line, warn
 from kdbatch.launch.doctor import Finding, run_checks
 from kdbatch.launch.init_config import detect_site, write_config
 from kdbatch.launch.init_jobs import write_jobs
@@ -24,20 +23,7 @@ from kdbatch.launch.machine import queue_kind
 from kdbatch.launch.run_status import load_run_rows
 from kdbatch.launch.saved_plans import choose_records, recorded_runs
 from kdbatch.launch.slurm.cancel import cancel_runs
-from kdbatch.plan.resolve import make_plan
 from kdbatch.vocab.config import Config
-from kdbatch.vocab.shards import load_index
-
-
-def plan(files: tuple[Path, ...], *, profile: str) -> None:
-    """`kdbatch plan`."""
-    config = load_study_config()
-    plan = make_plan(_check_files(files), profile=profile, config=config)
-    num_bytes = 0
-    for dataset in {item.run.recipe.data.dataset for item in plan.runs}:
-        for part in load_index(config.shards_dir, dataset).parts.values():
-            num_bytes += sum(shard.num_bytes for shard in part.shards)
-    show_plan(plan, num_bytes=num_bytes)
 
 
 def cancel(what: tuple[str, ...], *, profile: str, everything: bool) -> int:
@@ -140,15 +126,6 @@ def _print_finding(finding: Finding) -> bool:
     """Print one line; returns whether the finding is bad."""
     print_line(f"{finding.severity:4}  {finding.subject}: {finding.message}")
     return finding.severity == "bad"
-
-
-def _check_files(files: tuple[Path, ...]) -> tuple[Path, ...]:
-    if not files:
-        raise UserError(
-            "name at least one experiment, as in: "
-            + plan_command(["jobs/subset_size.yaml"], profile="")
-        )
-    return files
 
 
 def _run_ids(text: str, *, profile: str, config: Config) -> tuple[str, ...]:

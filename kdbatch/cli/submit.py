@@ -14,7 +14,7 @@ from kdbatch.cli.terminal import print_line, warn
 from kdbatch.launch.dry_run import describe_launch
 from kdbatch.launch.exclude_failed import FailedExcluded, exclude_failed
 from kdbatch.launch.local.run import run_locally
-from kdbatch.launch.machine import default_jobs, queue_kind
+from kdbatch.launch.machine import default_jobs, queue_kind, visible_gpus
 from kdbatch.launch.run_folders import write_runs
 from kdbatch.launch.run_status import load_run_rows
 from kdbatch.launch.saved_plans import (
@@ -25,7 +25,7 @@ from kdbatch.launch.saved_plans import (
     is_complete,
 )
 from kdbatch.launch.slurm.commands import queued_jobs
-from kdbatch.plan.resolve import make_plan
+from kdbatch.plan.resolve import make_plan, require_shards
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans import Plan, PlanRecord
 
@@ -79,8 +79,10 @@ def _submit(request: SubmitRequest, config: Config, *, dry_run: bool, retry_fail
     if not request.files:
         example = submit_command(["jobs/subset_size.yaml"], profile=request.profile)
         raise UserError(f"name at least one experiment, as in: {example}")
-    plan = make_plan(request.files, profile=request.profile, config=config)
     queue = "local" if request.local else queue_kind()
+    has_gpus = queue == "slurm" or bool(visible_gpus())
+    plan = make_plan(request.files, profile=request.profile, config=config, has_gpus=has_gpus)
+    require_shards(plan, slurm=queue == "slurm")
     plan = request.note_in(plan, local=queue == "local", study=find_study())
     excluded = FailedExcluded(plan=plan, failed=(), waiting=())
 

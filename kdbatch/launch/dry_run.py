@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from kdbatch.base.text import duration
 from kdbatch.launch.container.command import check_container
 from kdbatch.launch.machine import QueueKind
 from kdbatch.launch.run_folders import submissions_dir, without_finished
@@ -67,4 +68,4 @@ def _local_lines(plan: Plan) -> Iterator[str]:
     for planned in plan.runs:
         if not planned.done:
             after = f"; after {', '.join(planned.run.parents)}" if planned.run.parents else ""
-            yield f"run {planned.run.id}: {planned.title}, about {planned.cost_hours:.2f} h{after}"
+            yield f"run {planned.run.id}: {planned.title}, about {duration(3600 * planned.hours)}{after}"

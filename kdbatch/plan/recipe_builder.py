@@ -37,8 +37,8 @@ class RecipeBuilder:
     """Turns the specs of one experiment into recipes. `registry` finds subsets, `where` is the
     file.
 
-    Every method raises a UserError that names the role if a name in a spec is unknown or its videos
-    are not there.
+    Every method raises a UserError that names the role if a name in a spec is unknown or its data
+    set never had so many videos.
     """
 
     registry: RunRegistry
@@ -67,7 +67,9 @@ class RecipeBuilder:
             view=self._view(task_spec.augment.with_colours(scale.colours)),
             schedule=schedule,
         )
-        check_clip_length(recipe, self.registry.indexes[spec.dataset], where=where)
+        index = self.registry.subsets.index_of(spec.dataset)
+        if index and recipe.data.digest:
+            check_clip_length(recipe, index, where=where)
         return recipe
 
     def finetune(self, spec: TeacherSpec, role: str) -> Finetune:
@@ -183,4 +185,4 @@ class RecipeBuilder:
             "train": known.train_split,
             "test": known.test_split,
         }
-        return self.registry.subset(dataset, splits[use], size, where=where)
+        return self.registry.subsets.find(dataset, splits[use], size, where=where)

@@ -4,6 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from kdbatch.base.errors import UserError
+from kdbatch.plan.costs.estimator import Estimator
+from kdbatch.plan.costs.finished import load_finished_runs
 from kdbatch.plan.experiment import load_experiment
 from kdbatch.plan.profiles import load_profile
 from kdbatch.plan.recipe_builder import RecipeBuilder
@@ -19,26 +22,59 @@ from kdbatch.plan.specs import (
     TeacherSpec,
     parse_teacher,
 )
+from kdbatch.plan.subsets import SubsetFinder, describe_missing, shard_commands
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans import Cell, Map, Plan, PlannedRun, PlanRecord, RecordedRun
 from kdbatch.vocab.recipes import Recipe
 from kdbatch.vocab.runs import Resources, RunFolder
 
 
-def make_plan(files: Sequence[Path], *, profile: str, config: Config) -> Plan:
+def make_plan(
+    files: Sequence[Path], *, profile: str, config: Config, has_gpus: bool = True
+) -> Plan:
     """Plan the experiments in `files` at the scale of `profile`.
 
-    Reads shard indexes and run folders, writes nothing.
+    Reads shard indexes and run folders, writes nothing. Videos that are not stored are planned by
+    their published number; `require_shards` refuses such a plan. The costs are for GPUs where the
+    runs will have some (`has_gpus`), else for CPUs.
 
     Raises:
-        UserError: a mistake in a file, unknown names, missing shards, a subset larger than its
-            split.
+        UserError: a mistake in a file, unknown names, a subset larger than its split.
     """
-    registry = RunRegistry(config=config)
+    subsets = SubsetFinder(config=config)
+    registry = RunRegistry(subsets=subsets)
     records = tuple(_plan_experiment(path, profile=profile, registry=registry) for path in files)
-    planned = tuple(_planned_run(run_id, registry) for run_id in registry.runs)
+    estimator = Estimator(
+        runs=registry.runs,
+        subsets=subsets,
+        finished=load_finished_runs(config.runs_dir, registry.runs),
+        has_gpus=has_gpus,
+    )
+    planned = tuple(
+        _planned_run(run_id, registry, config=config, estimator=estimator)
+        for run_id in registry.runs
+    )
     records = tuple(replace(r, runs=_recorded_runs(planned, r.experiment)) for r in records)
-    return Plan(records=records, runs=planned, waves=group_into_waves(planned))
+    return Plan(
+        records=records,
+        runs=planned,
+        waves=group_into_waves(planned),
+        shard_bytes=subsets.num_bytes(),
+        missing=subsets.missing,
+    )
+
+
+def require_shards(plan: Plan, *, slurm: bool) -> Plan:
+    """The plan itself, if all of its videos are stored.
+
+    Raises:
+        UserError: some are not; the message has the commands that store them (by `slurm`), one a
+            line.
+    """
+    if not plan.missing:
+        return plan
+    commands = [f"  {command}" for command in shard_commands(plan.missing, slurm=slurm)]
+    raise UserError("\n".join((f"{describe_missing(plan.missing)} Store them first:", *commands)))
 
 
 def _plan_experiment(path: Path, *, profile: str, registry: RunRegistry) -> PlanRecord:
@@ -74,15 +110,19 @@ def _recorded_runs(planned: Sequence[PlannedRun], experiment: str) -> tuple[Reco
     )
 
 
-def _planned_run(run_id: str, registry: RunRegistry) -> PlannedRun:
-    run, config = registry.runs[run_id], registry.config
+def _planned_run(
+    run_id: str, registry: RunRegistry, *, config: Config, estimator: Estimator
+) -> PlannedRun:
+    run = registry.runs[run_id]
+    resources = config.resources.get(run.recipe.kind, Resources())
     return PlannedRun(
         run=run,
         title=registry.titles[run_id],
-        resources=config.resources.get(run.recipe.kind, Resources()),
+        resources=resources,
         done=RunFolder(config.runs_dir / run_id).is_done(),
         used_by=tuple(registry.used_by[run_id]),
-        cost_hours=registry.cost_hours(run_id),
+        provisional=registry.is_provisional(run_id),
+        cost=estimator.estimate(run, num_gpus=resources.gpus),
     )
 
 

@@ -10,12 +10,17 @@ class Dataset:
     `part_of` maps each published split to the part in which its videos are stored. Splits that
     share videos (the three folds of UCF101 and HMDB51) share one part, so that a video is stored
     once.
+
+    `num_videos` has the published number of videos of every split and of every part;
+    `seconds_per_video` is their mean length. A plan counts with both until the videos are stored.
     """
 
     name: str
     title: str
     num_classes: int
     part_of: dict[str, str]
+    num_videos: dict[str, int]
+    seconds_per_video: float
     pretrain_split: str
     train_split: str
     test_split: str
@@ -24,12 +29,17 @@ class Dataset:
     def parts(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(self.part_of.values()))
 
+    def shares_part(self, split: str) -> bool:
+        """Whether another split's videos are stored in the same part; it is then used whole."""
+        return list(self.part_of.values()).count(self.part_of[split]) > 1
+
     def first_split_of(self, part: str) -> str:
         """The first published split whose videos are stored in `part`."""
         return next(split for split, of_part in self.part_of.items() if of_part == part)
 
 
-_FOLDS = {f"{name}{fold:02d}": "all" for fold in (1, 2, 3) for name in ("train", "test")}
+_TRAIN, _TEST = (tuple(f"{use}{fold:02d}" for fold in (1, 2, 3)) for use in ("train", "test"))
+_FOLDS = {split: "all" for fold in zip(_TRAIN, _TEST, strict=True) for split in fold}
 
 DATASETS: dict[str, Dataset] = {
     "k400": Dataset(
@@ -37,6 +47,9 @@ DATASETS: dict[str, Dataset] = {
         title="Kinetics-400",
         num_classes=400,
         part_of={"train": "train", "val": "val"},
+        # Carreira et al. 2018, arXiv:1808.01340, Table 1. Owners have fewer: videos disappear.
+        num_videos={"train": 246_245, "val": 20_000},
+        seconds_per_video=10.0,
         pretrain_split="train",
         train_split="train",
         test_split="val",
@@ -46,6 +59,10 @@ DATASETS: dict[str, Dataset] = {
         title="Something-Something V2",
         num_classes=174,
         part_of={"train": "train", "validation": "validation"},
+        # Mahdisoltani et al. 2018, arXiv:1804.09235; the length is that of Goyal et al. 2017,
+        # arXiv:1706.04261.
+        num_videos={"train": 168_913, "validation": 24_777},
+        seconds_per_video=4.0,
         pretrain_split="train",
         train_split="train",
         test_split="validation",
@@ -55,6 +72,17 @@ DATASETS: dict[str, Dataset] = {
         title="UCF101",
         num_classes=101,
         part_of=_FOLDS,
+        # Soomro et al. 2012, arXiv:1212.0402, and the lists of its three folds.
+        num_videos={
+            "all": 13_320,
+            "train01": 9_537,
+            "test01": 3_783,
+            "train02": 9_586,
+            "test02": 3_734,
+            "train03": 9_624,
+            "test03": 3_696,
+        },
+        seconds_per_video=7.2,
         pretrain_split="train01",
         train_split="train01",
         test_split="test01",
@@ -64,6 +92,10 @@ DATASETS: dict[str, Dataset] = {
         title="HMDB51",
         num_classes=51,
         part_of=_FOLDS,
+        # Kuehne et al. 2011: 70 training and 30 test videos of each class and fold; the others of
+        # a fold are in neither. The length is about 95 frames at 30 per second.
+        num_videos={"all": 6_766, **dict.fromkeys(_TRAIN, 3_570), **dict.fromkeys(_TEST, 1_530)},
+        seconds_per_video=3.2,
         pretrain_split="train01",
         train_split="train01",
         test_split="test01",

@@ -11,6 +11,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.parse import TextOrNumber, parse
 from kdbatch.vocab.metrics import Metric
 from kdbatch.vocab.runs import Resources, Run
+from kdbatch.vocab.shard_request import ShardRequest
 
 ClaimKind = Literal["beats", "best_at", "mean_gain_at_least", "fewer_blocks_than"]
 
@@ -161,10 +162,30 @@ def find_records(runs_dir: Path) -> tuple[PlanRecord, ...]:
     return tuple(parse(PlanRecord, load_json(path), where=str(path)) for path in paths)
 
 
+DeviceKind = Literal["GPU", "CPU"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """The expected cost of a run. `device_hours` are hours of all of its devices together,
+    `read_bytes` are those that its steps and tests read from shards.
+
+    The rate is that of `num_measured` finished runs on `device_title`, or assumed for it (0).
+    """
+
+    device: DeviceKind = "GPU"
+    device_title: str = ""
+    num_measured: int = 0
+    device_hours: float = 0.0
+    read_bytes: float = 0.0
+
+
 @dataclass(frozen=True, kw_only=True)
 class PlannedRun:
-    """A Run, its title, resources and state. `used_by` are the experiments that need it;
-    `cost_hours` is an estimate in GPU-hours (CPU-hours without a GPU).
+    """A Run, its title, resources and state. `used_by` are the experiments that need it.
+
+    A run is `provisional` while videos of it, or of a run that it learns from, are not stored: its
+    id will be another one.
     """
 
     run: Run
@@ -172,7 +193,29 @@ class PlannedRun:
     resources: Resources
     done: bool
     used_by: tuple[str, ...]
-    cost_hours: float = 0.0
+    provisional: bool = False
+    cost: Estimate = Estimate()
+
+    @property
+    def hours(self) -> float:
+        """The estimated time from its start to its end."""
+        return self.cost.device_hours / self.resources.num_tasks
+
+
+@dataclass(frozen=True, kw_only=True)
+class MissingShards:
+    """Videos of one part of a data set that a plan needs and that are not stored; `request` stores
+    them.
+
+    `num_stored` of the `num_needed` are there. `num_in_source` is how many there were in the folder
+    of the videos when they were stored, None before that.
+    """
+
+    part: str
+    request: ShardRequest
+    num_needed: int
+    num_stored: int = 0
+    num_in_source: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,8 +231,14 @@ class Wave:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Unique runs, parents before children; `waves` hold those that are not done, in order."""
+    """Unique runs, parents before children; `waves` hold those that are not done, in order.
+
+    `shard_bytes` is the size of the shards that the runs read, `missing` what is to be stored
+    before they can be started. A missing number of videos is the published one.
+    """
 
     records: tuple[PlanRecord, ...]
     runs: tuple[PlannedRun, ...]
     waves: tuple[Wave, ...]
+    shard_bytes: float = 0.0
+    missing: tuple[MissingShards, ...] = ()

@@ -136,7 +136,7 @@ class Subset:
     """The first `num_places` videos of a split's order.
 
     `num_places` 0 means every video of the split (the only choice where splits share a part).
-    `digest` is a hash over the videos' bytes, labels and order.
+    `digest` is a hash over the videos' bytes, labels and order; empty while they are not stored.
     """
 
     dataset: str
@@ -165,11 +165,10 @@ def load_index(shards_dir: Path, dataset: str) -> ShardIndex:
     return parse(ShardIndex, load_json(path), where=str(path))
 
 
-def parse_video_count(text: str, total: int, *, where: str, alternative: str = "") -> int:
+def parse_video_count(text: str, total: int, *, where: str) -> int:
     """The number of videos that `50k`, `10%`, `2000`, `1.5m` or `all` stands for, out of `total`.
 
-    A percentage is rounded down. `alternative` completes the error message with something else that
-    the user can do.
+    A percentage is rounded down.
 
     Raises:
         UserError: `text` is no such number, or is more than `total`.
@@ -182,7 +181,7 @@ def parse_video_count(text: str, total: int, *, where: str, alternative: str = "
     if number > total:
         raise UserError(
             f"{where}: {text} videos asked for, but there are only {total}. "
-            f"Write all, or at most {total}{alternative}."
+            f"Write all, or at most {total}."
         )
     return int(number)
 
@@ -212,13 +211,8 @@ def find_subset(index: ShardIndex, split: str, size: str, *, where: str) -> Subs
     if part_name not in index.parts:
         raise UserError(f"{where} has no shards. Make them: {shard_command(dataset, split=split)}")
     part = index.parts[part_name]
-    is_shared = list(DATASETS[dataset].part_of.values()).count(part_name) > 1
-    if is_shared and size != "all":
-        raise UserError(f"{where} is used whole; found subset {size}. Write all.")
-    num_places = part.num_in_source
-    if not is_shared:
-        alternative = "; or choose a profile that asks for fewer, as --profile toy does"
-        num_places = parse_video_count(size, num_places, where=where, alternative=alternative)
+    is_shared = DATASETS[dataset].shares_part(split)
+    num_places = requested_places(dataset, split, size, total=part.num_in_source, where=where)
     if num_places > part.num_places:
         request = request_like(index, part_name, subset=num_places)
         raise UserError(
@@ -237,6 +231,19 @@ def find_subset(index: ShardIndex, split: str, size: str, *, where: str) -> Subs
         num_classes=len(index.classes),
         digest=_digest(index, split, part, num_places),
     )
+
+
+def requested_places(dataset: str, split: str, size: str, *, total: int, where: str) -> int:
+    """The number of places, out of `total` of the split's part, that a subset of `size` takes.
+
+    Raises:
+        UserError: `size` is no number of videos, too large, or not `all` where splits share a part.
+    """
+    if not DATASETS[dataset].shares_part(split):
+        return parse_video_count(size, total, where=where)
+    if size != "all":
+        raise UserError(f"{where} is used whole; found subset {size}. Write all.")
+    return total
 
 
 def _digest(index: ShardIndex, split: str, part: Part, num_places: int) -> str:

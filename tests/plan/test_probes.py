@@ -68,7 +68,7 @@ def test_probes_measure_every_pretrained_network_once_per_target(jobs: Path) -> 
         (parent,) = run.parents
         assert runs[parent].recipe.kind == "pretrain" and runs[parent].seed == run.seed
     assert retrieved == probed == 3 * 2 * 4 * 2  # seeds, networks, subsets, targets
-    hours = {item.run.recipe.kind: item.cost_hours for item in plan.runs}
+    hours = {item.run.recipe.kind: item.cost.device_hours for item in plan.runs}
     assert 0 < hours["retrieve"] < hours["distill"]
 
 

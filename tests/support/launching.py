@@ -9,7 +9,7 @@ from pathlib import Path
 from kdbatch.launch.run_folders import submissions_dir
 from kdbatch.launch.slurm.submissions import Sbatch, save_sbatch
 from kdbatch.vocab.config import Config, Paths, Site
-from kdbatch.vocab.plans import Plan, PlannedRun, PlanRecord, Wave
+from kdbatch.vocab.plans import Estimate, Plan, PlannedRun, PlanRecord, Wave
 from kdbatch.vocab.recipes import Compare
 from kdbatch.vocab.runs import Resources, Run
 from kdbatch.vocab.shards import Subset
@@ -70,7 +70,7 @@ def plan_of(
                 resources=resources,
                 done=False,
                 used_by=("shape",),
-                cost_hours=(cost or {}).get(name, 1.0),
+                cost=Estimate(device_hours=(cost or {}).get(name, 1.0)),
             )
             for name, run in runs.items()
         ),

@@ -38,7 +38,7 @@ class LocalQueue:
         }
         self._reasons: dict[str, str] = {}
         # sorted() is stable: among equal costs the plan's order stays
-        longest_first = [p.run.id for p in sorted(plan.runs, key=lambda p: -p.cost_hours)]
+        longest_first = [p.run.id for p in sorted(plan.runs, key=lambda p: -p.cost.device_hours)]
         self._waiting = [run_id for run_id in longest_first if self._states[run_id] == "queued"]
         self._free_slots = list(range(jobs))
         self._workers: dict[str, WorkerProcess] = {}

@@ -56,4 +56,5 @@ SPEC = TaskSpec(
     lr=0.1,
     lr_of={},
     weight_decay=1e-3,
+    trains_on_copies=True,
 )

@@ -36,7 +36,8 @@ class TaskSpec:
     `parameters` is the class of `PretextParameters` that a recipe's `task` is read as;
     `at_complexity` returns one for a step of the ladder. `lr` is per 64 videos of a batch; `lr_of`
     overrides it by backbone. A task that `needs_whole_batch` compares the clips of a batch, or
-    updates a key encoder and a queue once per batch.
+    updates a key encoder and a queue once per batch. A task that `trains_on_copies` reads one clip
+    of a video and makes the others from it.
     """
 
     title: str
@@ -47,6 +48,7 @@ class TaskSpec:
     weight_decay: float
     lr_of: dict[str, float]
     needs_whole_batch: bool = False
+    trains_on_copies: bool = False
 
 
 ROTATED = Augment(crop="random", square_side=SQUARE_SIDE, rotation_degrees=10.0)

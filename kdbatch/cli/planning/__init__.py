@@ -1,0 +1,1 @@
+"""`kdbatch plan`: the command, and the text that it prints."""

@@ -1,0 +1,143 @@
+"""`kdbatch plan`: the runs that experiments need and their cost, as text or as JSON."""
+
+import dataclasses
+import json as encoder
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from kdbatch.base.command_lines import plan_command
+from kdbatch.base.errors import UserError
+from kdbatch.cli.planning.plan_text import plan_lines
+from kdbatch.cli.study import load_study_config
+from kdbatch.cli.terminal import console, print_line, warn
+from kdbatch.launch.machine import default_jobs, queue_kind, visible_gpus
+from kdbatch.launch.run_status import load_run_rows
+from kdbatch.launch.slurm.commands import JobsCache
+from kdbatch.plan.costs.totals import PlanTotals, Total, plan_totals, total_of
+from kdbatch.plan.resolve import make_plan
+from kdbatch.plan.subsets import shard_commands
+from kdbatch.vocab.config import Config
+from kdbatch.vocab.plans import MissingShards, Plan, PlannedRun
+from kdbatch.vocab.status import RunState
+
+MANY_CPU_HOURS = 100.0  # from here on a plan also says what GPUs would take
+
+
+def plan(files: tuple[Path, ...], *, profile: str, json: bool) -> None:
+    """`kdbatch plan`."""
+    if not files:
+        example = plan_command(["jobs/subset_size.yaml"], profile=profile)
+        raise UserError(f"name at least one experiment, as in: {example}")
+    config = load_study_config()
+    queue = queue_kind()
+    has_gpus = queue == "slurm" or bool(visible_gpus())
+    plan = make_plan(files, profile=profile, config=config, has_gpus=has_gpus)
+    num_at_once = config.site.max_concurrent if queue == "slurm" else default_jobs()
+    totals = plan_totals(plan, num_at_once=num_at_once)
+    states = _states(plan, config)
+    if json:
+        commands = shard_commands(plan.missing, slurm=queue == "slurm")
+        whole = _as_json(plan, totals, states, profile=profile, commands=commands)
+        print_line(encoder.dumps(whole, indent=1))
+        return
+    on_gpus = None
+    if totals.all_runs.device_hours.get("CPU", 0.0) > MANY_CPU_HOURS and not has_gpus:
+        on_gpus = total_of(make_plan(files, profile=profile, config=config).runs)
+    out = console()
+    for line in plan_lines(
+        plan,
+        totals,
+        states,
+        queue=queue,
+        profile=profile,
+        on_gpus=on_gpus,
+        width=out.width if out.is_terminal else None,
+    ):
+        print_line(line)
+
+
+def _states(plan: Plan, config: Config) -> dict[str, RunState]:
+    """The state of each run of the plan: that of its folder, or `planned` where it has none."""
+    rows: dict[str, RunState] = {}
+    if config.runs_dir.is_dir():
+        live = JobsCache(warn=warn).live()
+        rows = {row.run_id: row.state for row in load_run_rows(config.runs_dir, live=live)}
+    return {
+        planned.run.id: "done" if planned.done else rows.get(planned.run.id, "planned")
+        for planned in plan.runs
+    }
+
+
+def _as_json(
+    plan: Plan,
+    totals: PlanTotals,
+    states: dict[str, RunState],
+    *,
+    profile: str,
+    commands: Sequence[str],
+) -> dict[str, Any]:
+    return {
+        "profile": profile,
+        "experiments": [record.experiment for record in plan.records],
+        "provisional": bool(plan.missing),
+        "missing_shards": [
+            {**_missing_as_json(missing), "command": command}
+            for missing, command in zip(plan.missing, commands, strict=True)
+        ],
+        "totals": {
+            **_total_as_json(totals.all_runs),
+            "longest_chain_hours": totals.chain.hours,
+            "longest_chain": [planned.run.id for planned in totals.chain.runs],
+            "runs_at_once": totals.num_at_once,
+            "wall_hours": totals.wall_hours,
+            "shard_bytes": round(plan.shard_bytes),
+        },
+        "by_kind": {kind: _total_as_json(total) for kind, total in totals.by_kind.items()},
+        "by_experiment": {
+            name: _total_as_json(total) for name, total in totals.by_experiment.items()
+        },
+        "runs": [_run_as_json(planned, states[planned.run.id]) for planned in plan.runs],
+    }
+
+
+def _missing_as_json(missing: MissingShards) -> dict[str, Any]:
+    return {
+        "dataset": missing.request.dataset,
+        "part": missing.part,
+        "videos_needed": missing.num_needed,
+        "videos_stored": missing.num_stored,
+    }
+
+
+def _total_as_json(total: Total) -> dict[str, Any]:
+    return {
+        "runs": total.num_runs,
+        "done": total.num_done,
+        "shared": total.num_shared,
+        "gpu_hours_to_do": total.device_hours.get("GPU", 0.0),
+        "cpu_hours_to_do": total.device_hours.get("CPU", 0.0),
+        "read_bytes_to_do": round(total.read_bytes),
+    }
+
+
+def _run_as_json(planned: PlannedRun, state: RunState) -> dict[str, Any]:
+    cost = planned.cost
+    return {
+        "id": planned.run.id,
+        "provisional": planned.provisional,
+        "kind": planned.run.recipe.kind,
+        "title": planned.title,
+        "seed": planned.run.seed,
+        "parents": list(planned.run.parents),
+        "used_by": list(planned.used_by),
+        "state": state,
+        "hours": planned.hours,
+        "device": cost.device,
+        "device_hours": cost.device_hours,
+        "rate": "measured" if cost.num_measured else "assumed",
+        "rate_device": cost.device_title,
+        "rate_runs": cost.num_measured,
+        "read_bytes": round(cost.read_bytes),
+        "resources": dataclasses.asdict(planned.resources),
+    }

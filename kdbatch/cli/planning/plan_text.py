@@ -1,0 +1,193 @@
+"""The text of `kdbatch plan`: the sums first, then what is missing, tables, and the runs."""
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+
+from kdbatch.base.text import duration, plural
+from kdbatch.launch.dry_run import describe_resources
+from kdbatch.launch.machine import QueueKind
+from kdbatch.plan.costs.rates import H200
+from kdbatch.plan.costs.totals import PlanTotals, RateUse, Total, rates_of
+from kdbatch.plan.subsets import ROOT_TO_FILL_IN, describe_missing, shard_commands
+from kdbatch.vocab.plans import Plan, PlannedRun
+from kdbatch.vocab.status import RunState
+
+TEXT_COLUMNS = 80
+
+
+def plan_lines(
+    plan: Plan,
+    totals: PlanTotals,
+    states: Mapping[str, RunState],
+    *,
+    queue: QueueKind,
+    profile: str,
+    on_gpus: Total | None,
+    width: int | None,
+) -> Iterator[str]:
+    """The lines of a plan. Titles are folded at `width` columns; None leaves them whole. `on_gpus`
+    is what it would cost on GPUs, where there are none.
+    """
+    yield from _sums(plan, totals, queue=queue, profile=profile, on_gpus=on_gpus)
+    if plan.missing:
+        yield ""
+        yield from _missing(plan, slurm=queue == "slurm")
+    yield ""
+    yield from _kinds(plan, totals, queue=queue)
+    yield ""
+    yield from _experiments(plan, totals)
+    yield ""
+    yield from _runs(plan.runs, states, width=width)
+
+
+def _sums(
+    plan: Plan, totals: PlanTotals, *, queue: QueueKind, profile: str, on_gpus: Total | None
+) -> Iterator[str]:
+    total = totals.all_runs
+    cells = {
+        (record.experiment, cell.role, tuple(cell.case.items()))
+        for record in plan.records
+        for cell in record.cells
+    }
+    num_maps = sum(role.startswith("map:") for _, role, _ in cells)
+    fills = plural(len(cells) - num_maps, "table cell")
+    maps = f" and {plural(num_maps, 'map')}" if num_maps else ""
+    is_provisional = "Provisional: " if plan.missing else ""
+    yield (
+        f"{is_provisional}{plural(total.num_runs, 'run')} ({total.num_done} done) "
+        f"fill {fills}{maps} at profile {profile}."
+    )
+    if total.num_done == total.num_runs:
+        return
+    yield f"Compute  {hours_text(total)}, estimated"
+    for rate in rates_of(plan.runs):
+        yield f"         {plural(rate.num_runs, 'run')} {_rate_text(rate)}"
+    if on_gpus:
+        yield f"         with GPUs {hours_text(on_gpus)}, assumed: {H200().title}"
+    place = "site.max_concurrent of kdbatch.toml" if queue == "slurm" else "as on this machine"
+    at_once = plural(totals.num_at_once, "run")
+    yield f"Time     {time_text(totals.wall_hours)} with {at_once} at a time ({place})"
+    kinds = ", ".join(planned.run.recipe.kind for planned in totals.chain.runs)
+    yield f"         {time_text(totals.chain.hours)} with any number: {kinds} wait in turn"
+    read = bytes_text(total.read_bytes)
+    yield f"Data     {bytes_text(plan.shard_bytes)} of shards, {read} read from them in all"
+
+
+def _rate_text(rate: RateUse) -> str:
+    if not rate.max_measured:
+        return f"assumed: {rate.device}"
+    least, most = rate.min_measured, rate.max_measured
+    finished = plural(most, "finished run")
+    counts = finished if least == most else f"{least} to {finished}"
+    return f"measured on {counts} like it here ({rate.device})"
+
+
+def _missing(plan: Plan, *, slurm: bool) -> Iterator[str]:
+    text = (
+        f"{describe_missing(plan.missing)} Until they are, sizes are the published ones, and "
+        "the ids of the runs are not known. submit needs all of them:"
+    )
+    yield from textwrap.wrap(text, TEXT_COLUMNS)
+    yield from (f"  {command}" for command in shard_commands(plan.missing, slurm=slurm))
+    unknown = [m.request.dataset for m in plan.missing if m.request.root == ROOT_TO_FILL_IN]
+    if unknown:
+        text = (
+            f"{ROOT_TO_FILL_IN} is the folder of the data set's videos. Without --root it is read "
+            f'from kdbatch.toml: [datasets.{unknown[0]}] root = "{ROOT_TO_FILL_IN}"'
+        )
+        yield from textwrap.wrap(text, TEXT_COLUMNS)
+
+
+def _kinds(plan: Plan, totals: PlanTotals, *, queue: QueueKind) -> Iterator[str]:
+    """A row per kind; what its runs request counts with SLURM alone."""
+    requests = {p.run.recipe.kind: describe_resources(p.resources) for p in plan.runs}
+    rows = [
+        (kind, str(t.num_runs), str(t.num_done), hours_text(t), requests[kind])
+        for kind, t in totals.by_kind.items()
+    ]
+    table = (("kind", "runs", "done", "left", "each requests"), *rows)
+    return _table([row if queue == "slurm" else row[:-1] for row in table], right=(1, 2, 3))
+
+
+def _experiments(plan: Plan, totals: PlanTotals) -> Iterator[str]:
+    rows = [
+        (name, str(t.num_runs), str(t.num_shared), str(t.num_done), hours_text(t))
+        for name, t in totals.by_experiment.items()
+    ]
+    header = ("experiment", "runs", "shared", "done", "left")
+    yield from _table([header, *rows], right=(1, 2, 3, 4))
+    if totals.all_runs.num_shared:
+        yield "A run that experiments share counts in each of them; it is trained once."
+
+
+def _runs(
+    runs: Sequence[PlannedRun], states: Mapping[str, RunState], *, width: int | None
+) -> Iterator[str]:
+    """A row per run; a column whose every cell would be the same is left out."""
+    is_shared = any(len(planned.used_by) > 1 for planned in runs)
+    columns: dict[str, list[str]] = {}
+    if not all(planned.provisional for planned in runs):
+        columns["run"] = ["provisional" if p.provisional else p.run.id for p in runs]
+    if set(states.values()) != {"planned"}:
+        columns["state"] = [states[planned.run.id] for planned in runs]
+    columns["takes"] = [time_text(planned.hours) for planned in runs]
+    if is_shared:
+        columns["in"] = [str(len(planned.used_by)) for planned in runs]
+    columns["what"] = [planned.title for planned in runs]
+    right = [i for i, name in enumerate(columns) if name in ("takes", "in")]
+    lines = _table([tuple(columns), *zip(*columns.values(), strict=True)], right=right)
+    header = next(lines)
+    indent = header.index("what")
+    yield header
+    for line in lines:
+        yield from _folded(line, width, indent=indent)
+    if is_shared:
+        yield "in: the number of experiments that need the run"
+
+
+def hours_text(total: Total) -> str:
+    """`5,310 GPU-hours`, `1.20 CPU-min`."""
+    parts = [
+        f"{_number(hours)} {device}-hours" if hours >= 1 else f"{_number(60 * hours)} {device}-min"
+        for device, hours in total.device_hours.items()
+    ]
+    return " + ".join(parts) or "-"
+
+
+def time_text(hours: float) -> str:
+    """A duration in its unit; from two days on in days."""
+    return f"{_number(hours / 24)} days" if hours >= 48 else duration(3600 * hours)
+
+
+def bytes_text(num_bytes: float) -> str:
+    """`42 GB`, `3.1 MB`."""
+    units = ["PB", "TB", "GB", "MB", "kB", "B"]
+    while num_bytes >= 1000 and len(units) > 1:
+        num_bytes /= 1000
+        units.pop()
+    return f"{_number(num_bytes)} {units[-1]}"
+
+
+def _number(value: float) -> str:
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def _folded(line: str, width: int | None, *, indent: int) -> list[str]:
+    """The line, or its parts of `width` columns: the end of a title is below its beginning."""
+    if width is None:
+        return [line]
+    parts = textwrap.wrap(line[indent:], max(width - indent, 20), break_long_words=False)
+    return [line[:indent] + parts[0], *(" " * indent + part for part in parts[1:])]
+
+
+def _table(rows: Sequence[Sequence[str]], *, right: Sequence[int]) -> Iterator[str]:
+    """The rows in columns; those of `right` are aligned to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [
+            cell.rjust(size) if i in right else cell.ljust(size)
+            for i, (cell, size) in enumerate(zip(row, widths, strict=True))
+        ]
+        yield "  ".join(cells).rstrip()

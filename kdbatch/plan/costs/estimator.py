@@ -1,0 +1,131 @@
+"""Estimates what a run will cost: at the speed of finished runs like it, or at an assumed one."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from kdbatch.plan.costs.finished import FinishedRun
+from kdbatch.plan.costs.rates import H200, CpuCore, Device, seconds_of
+from kdbatch.plan.costs.speeds import Key, MeasuredSpeed, Observation, measured_speeds
+from kdbatch.plan.costs.work import Work, other_work, training_work
+from kdbatch.plan.subsets import SubsetFinder
+from kdbatch.vocab.backbones import Backbone
+from kdbatch.vocab.plans import DeviceKind, Estimate
+from kdbatch.vocab.recipes import Compare, Finetune, Pretrain, Recipe
+from kdbatch.vocab.runs import Run
+
+START_SECONDS = 2.0  # a worker's Python and torch, before its run begins
+FRAMES_BEFORE = 8  # that are read for the first frame of a clip: half a group of pictures
+
+DEVICES: Mapping[DeviceKind, Device] = {"GPU": H200(), "CPU": CpuCore()}
+"""The devices whose speed is assumed where no run like this one has finished."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Parts:
+    """The two parts of a run's work."""
+
+    training: Work
+    other: Work
+
+    def seconds(self, recipe: Recipe, device: Device) -> tuple[float, float]:
+        """The assumed device-seconds of both."""
+        network = None if isinstance(recipe, Compare) else recipe.backbone
+        both = (self.training, self.other)
+        training, other = (seconds_of(w, recipe.view, network, device=device) for w in both)
+        return training, other
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimator:
+    """Estimates the runs of a plan. `runs` has them by id; `finished` are runs that tell speeds.
+
+    Where there are no GPUs (`has_gpus`), every run is estimated for CPUs.
+    """
+
+    runs: Mapping[str, Run]
+    subsets: SubsetFinder
+    finished: Sequence[FinishedRun]
+    has_gpus: bool
+
+    def estimate(self, run: Run, *, num_gpus: int) -> Estimate:
+        """The cost of a run of the plan that requests `num_gpus` GPUs."""
+        kind: DeviceKind = "GPU" if self.has_gpus and num_gpus else "CPU"
+        parts = self._parts(run)
+        assumed = sum(parts.seconds(run.recipe, DEVICES[kind]))
+        speed = self._speed(kind, run)
+        seconds = speed.seconds(assumed) if speed else assumed
+        return Estimate(
+            device=kind,
+            device_title=speed.device if speed else DEVICES[kind].title,
+            num_measured=speed.num_runs if speed else 0,
+            device_hours=(START_SECONDS + seconds) / 3600,
+            read_bytes=self._read_bytes(run.recipe, parts),
+        )
+
+    def _speed(self, kind: DeviceKind, run: Run) -> MeasuredSpeed | None:
+        found = (self._speeds.get((kind, *key)) for key in self._keys(run))
+        return next((speed for speed in found if speed), None)
+
+    @cached_property
+    def _speeds(self) -> Mapping[Key, MeasuredSpeed]:
+        return measured_speeds(self._observations())
+
+    @cached_property
+    def _all_runs(self) -> Mapping[str, Run]:
+        return {**{each.run.id: each.run for each in self.finished}, **self.runs}
+
+    def _observations(self) -> Iterator[tuple[Key, Observation]]:
+        for each in self.finished:
+            if not all(parent in self._all_runs for parent in each.run.parents):
+                continue  # a run of another plan, whose teachers' networks are not known
+            kind: DeviceKind = "CPU" if each.done.provenance.device.startswith("cpu") else "GPU"
+            parts = self._parts(each.run)
+            training, other = parts.seconds(each.run.recipe, DEVICES[kind])
+            rate = each.done.facts.clips_per_second
+            seconds = (each.done.seconds or 0.0) * each.num_devices
+            timed = each.num_devices * parts.training.videos / rate if rate else 0.0
+            observation = Observation(
+                device=each.done.provenance.device or "unknown device",
+                assumed_training=training,
+                assumed_other=other,
+                took_training=min(seconds, timed),
+                took=seconds,
+            )
+            for key in self._keys(each.run):
+                yield (kind, *key), observation
+
+    def _keys(self, run: Run) -> Iterator[Key]:
+        """The properties that a run's speed depends on, then the same without its pretext task."""
+        recipe = run.recipe
+        networks = self._parents(run) if isinstance(recipe, Compare) else (recipe.backbone,)
+        trained = recipe.trained if isinstance(recipe, Finetune) else ""
+        size = (recipe.view.num_frames, recipe.view.size_pixels)
+        key = (recipe.kind, trained, networks, size)
+        if isinstance(recipe, Pretrain):
+            yield (*key, recipe.task.name, recipe.task.complexity)
+        yield key
+
+    def _parts(self, run: Run) -> _Parts:
+        recipe, parents = run.recipe, self._parents(run)
+        num_videos = self.subsets.count(recipe.data)
+        num_test_videos = 0
+        if not isinstance(recipe, Pretrain | Compare):
+            num_test_videos = self.subsets.count(recipe.evaluation.test)
+        return _Parts(
+            training=training_work(recipe, num_videos=num_videos, parents=parents),
+            other=other_work(
+                recipe, num_videos=num_videos, num_test_videos=num_test_videos, parents=parents
+            ),
+        )
+
+    def _parents(self, run: Run) -> tuple[Backbone, ...]:
+        recipes = [self._all_runs[parent].recipe for parent in run.parents]
+        return tuple(recipe.backbone for recipe in recipes if not isinstance(recipe, Compare))
+
+    def _read_bytes(self, recipe: Recipe, parts: _Parts) -> float:
+        """The bytes of the packets that all clips of the run are decoded from."""
+        data, view = recipe.data, recipe.view
+        num_bytes, seconds = self.subsets.bytes_per_video(data.dataset, data.split)
+        share = (view.window_frames + FRAMES_BEFORE) / view.fps / seconds
+        return (parts.training.clips + parts.other.clips) * num_bytes * min(1.0, share)

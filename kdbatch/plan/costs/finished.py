@@ -1,0 +1,53 @@
+"""Finished runs of a study, whose speed says what runs like them will take."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from kdbatch.base.errors import UserError
+from kdbatch.vocab.done import Done, load_done
+from kdbatch.vocab.runs import Run, RunFolder
+
+MAX_OTHERS = 300  # finished runs of other plans that are read, the newest ones
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishedRun:
+    """A run and the record of its end. `num_devices` worked on it."""
+
+    run: Run
+    done: Done
+    num_devices: int
+
+
+def load_finished_runs(runs_dir: Path, planned: Mapping[str, Run]) -> tuple[FinishedRun, ...]:
+    """The finished runs below `runs_dir`: those of the plan, and the newest others.
+
+    Damaged files are left out; `kdbatch report` names them.
+    """
+    found = {path.parent.name: path for path in runs_dir.glob("r*/done.json")}
+    others = sorted((_modified(path), name) for name, path in found.items() if name not in planned)
+    runs = {name: planned[name] for name in found if name in planned}
+    runs |= dict(_load_runs(runs_dir, [name for _, name in others[-MAX_OTHERS:]]))
+    finished = []
+    for name, run in runs.items():
+        done = load_done(found[name], warn=lambda _: None)
+        if done and done.seconds:
+            ratio = 3600 * done.device_hours / done.seconds if done.device_hours else 1.0
+            finished.append(FinishedRun(run=run, done=done, num_devices=max(1, round(ratio))))
+    return tuple(finished)
+
+
+def _load_runs(runs_dir: Path, names: list[str]) -> Iterator[tuple[str, Run]]:
+    for name in names:
+        try:
+            yield name, RunFolder(runs_dir / name).load().run
+        except UserError:
+            continue
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:  # removed since it was listed
+        return 0.0

@@ -1,0 +1,183 @@
+"""The subsets that a plan needs: as they are stored, or else by their published sizes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from kdbatch.base.lookup import lookup
+from kdbatch.base.text import plural
+from kdbatch.vocab.config import Config
+from kdbatch.vocab.datasets import DATASETS
+from kdbatch.vocab.plans import MissingShards
+from kdbatch.vocab.shard_request import ShardRequest
+from kdbatch.vocab.shards import (
+    Part,
+    ShardIndex,
+    Subset,
+    find_subset,
+    load_index,
+    request_like,
+    requested_places,
+)
+
+# Bytes of a second of stored video, 128 pixels on the short side: real clips of Kinetics-400,
+# UCF101 and HMDB51 took 22 to 46 kB.
+BYTES_PER_SECOND = 30_000.0
+# `--root` of a command that the user completes, where kdbatch.toml does not name the folder.
+ROOT_TO_FILL_IN = "FOLDER"
+
+
+@dataclass(kw_only=True)
+class SubsetFinder:
+    """Finds subsets in the shard indexes, each read once, and collects what is missing.
+
+    `places` is the largest number of videos that was asked for, by data set and part.
+    """
+
+    config: Config
+    places: dict[tuple[str, str], int] = field(default_factory=dict)
+    _indexes: dict[str, ShardIndex | None] = field(default_factory=dict)
+    _subsets: dict[tuple[str, str, str], Subset] = field(default_factory=dict)
+    _missing: dict[tuple[str, str], MissingShards] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> tuple[MissingShards, ...]:
+        """The videos that are not stored, once per part, with the largest number asked for."""
+        return tuple(self._missing.values())
+
+    def index_of(self, dataset: str) -> ShardIndex | None:
+        """The index of a data set; None where nothing of it is stored."""
+        if dataset not in self._indexes:
+            path = self.config.shards_dir / dataset / "index.json"
+            found = load_index(self.config.shards_dir, dataset) if path.exists() else None
+            self._indexes[dataset] = found
+        return self._indexes[dataset]
+
+    def find(self, dataset: str, split: str, size: str, *, where: str) -> Subset:
+        """The Subset with `size` videos; one that is not stored has no digest.
+
+        Raises:
+            UserError: the data set or the split is unknown, or never had so many videos.
+        """
+        key = (dataset, split, size)
+        if key not in self._subsets:
+            self._subsets[key] = self._find(dataset, split, size, where=where)
+        return self._subsets[key]
+
+    def count(self, subset: Subset) -> int:
+        """The number of videos of a subset."""
+        if subset.num_places:
+            return subset.num_places
+        index = self.index_of(subset.dataset)
+        if index and subset.digest:
+            return index.part_of(subset.split).num_in_split.get(subset.split, 0)
+        return DATASETS[subset.dataset].num_videos[subset.split]
+
+    def bytes_per_video(self, dataset: str, split: str) -> tuple[float, float]:
+        """The mean size and length, in bytes and seconds, of a stored video of the split's part."""
+        known = DATASETS[dataset]
+        part = self._stored_part(dataset, known.part_of[split])
+        num_videos = sum(shard.num_videos for shard in part.shards) if part else 0
+        seconds = known.seconds_per_video
+        if not part or not num_videos:
+            return seconds * BYTES_PER_SECOND, seconds
+        stored = sum(shard.num_frames / shard.fps for shard in part.shards if shard.fps)
+        num_bytes = sum(shard.num_bytes for shard in part.shards)
+        return num_bytes / num_videos, stored / num_videos or seconds
+
+    def num_bytes(self) -> float:
+        """The size of all shards that the subsets so far are read from."""
+        total = 0.0
+        for (dataset, part), places in self.places.items():
+            split = DATASETS[dataset].first_split_of(part)
+            total += places * self.bytes_per_video(dataset, split)[0]
+        return total
+
+    def _find(self, dataset: str, split: str, size: str, *, where: str) -> Subset:
+        known = lookup(DATASETS, dataset, where=where)
+        part = lookup(known.part_of, split, where=where)
+        stored = self._stored_part(dataset, part)
+        total = _num_videos(known.num_videos[part], stored, size)
+        where_split = f"{where}: {dataset}/{split}"
+        needed = requested_places(dataset, split, size, total=total, where=where_split)
+        self.places[dataset, part] = max(needed, self.places.get((dataset, part), 0))
+        index = self.index_of(dataset)
+        if index and stored and needed <= stored.num_places:
+            return find_subset(index, split, size, where=where)
+        self._add_missing(dataset, part, needed, size=size)
+        return Subset(
+            dataset=dataset,
+            split=split,
+            num_places=0 if known.shares_part(split) else needed,
+            num_classes=len(index.classes) if index else known.num_classes,
+            digest="",
+        )
+
+    def _stored_part(self, dataset: str, part: str) -> Part | None:
+        index = self.index_of(dataset)
+        return index.parts.get(part) if index else None
+
+    def _add_missing(self, dataset: str, part: str, needed: int, *, size: str) -> None:
+        earlier = self._missing.get((dataset, part))
+        if earlier and earlier.num_needed >= needed:
+            return
+        stored = self._stored_part(dataset, part)
+        self._missing[dataset, part] = MissingShards(
+            part=part,
+            request=self._request(dataset, part, size=size),
+            num_needed=needed,
+            num_stored=stored.num_places if stored else 0,
+            num_in_source=stored.num_in_source if stored else None,
+        )
+
+    def _request(self, dataset: str, part: str, *, size: str) -> ShardRequest:
+        """The command that stores the subset, like the shards of the data set that are there."""
+        known, index = DATASETS[dataset], self.index_of(dataset)
+        request = ShardRequest(dataset=dataset)
+        if index:
+            request = request_like(index, part, subset=0)
+        is_first = part == known.parts[0]
+        return replace(
+            request,
+            split="" if is_first else known.first_split_of(part),
+            subset=size,
+            root="" if dataset in self.config.datasets else ROOT_TO_FILL_IN,
+        )
+
+
+def _num_videos(published: int, stored: Part | None, size: str) -> int:
+    """The number of videos that a size is a part of, or its limit.
+
+    A folder may have had fewer videos than were published when it was stored: a share is one of
+    these, but a number may ask for more.
+    """
+    if stored is None:
+        return published
+    is_relative = size == "all" or size.endswith("%")
+    return stored.num_in_source if is_relative else max(stored.num_in_source, published)
+
+
+def describe_missing(missing: Sequence[MissingShards]) -> str:
+    """The videos that are not stored, in sentences, without the commands."""
+    text = f"Not stored: {', '.join(map(_count_text, missing))}."
+    small = [
+        f"{each.request.dataset} ({plural(each.num_in_source, 'video')})"
+        for each in missing
+        if each.num_in_source is not None and each.num_in_source < each.num_needed
+    ]
+    if not small:
+        return text
+    return (
+        f"{text} There were no more in the folder of {', '.join(small)} when they were stored: "
+        "name one with all videos, or choose a smaller --profile."
+    )
+
+
+def shard_commands(missing: Sequence[MissingShards], *, slurm: bool) -> tuple[str, ...]:
+    """The commands that store what is missing, here or by `slurm`."""
+    return tuple(each.request.command + (" --slurm" if slurm else "") for each in missing)
+
+
+def _count_text(missing: MissingShards) -> str:
+    lacking = missing.num_needed - missing.num_stored
+    of = f" of {missing.num_needed:,}" if missing.num_stored else ""
+    return f"{lacking:,}{of} videos of {missing.request.dataset}/{missing.part}"

@@ -1,0 +1,167 @@
+"""`kdbatch plan` as it is typed: sums first, 80 columns, JSON; and submit's refusal."""
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.inputs import JOBS
+
+from kdbatch.cli.planning.plan_text import bytes_text, time_text
+
+FILES = [str(path) for path in sorted(JOBS.glob("*.yaml"))]
+SUBSET_SIZE = str(JOBS / "subset_size.yaml")
+MISSING = [
+    "kdbatch shard k400 --subset 100k --root FOLDER",
+    "kdbatch shard ucf101 --root FOLDER",
+    "kdbatch shard hmdb51 --root FOLDER",
+]
+
+
+def kdbatch(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.run(
+        [sys.executable, "-m", "kdbatch", *words],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def _shards_named(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.startswith("  kdbatch shard")]
+
+
+def test_an_empty_folder_plans_and_names_every_missing_command_and_submit_refuses_with_them(
+    in_tmp: Path,
+) -> None:
+    done = kdbatch("plan", SUBSET_SIZE, cwd=in_tmp)
+    assert done.returncode == 0, done
+    assert done.stdout.startswith("Provisional: 198 runs (0 done) fill 56 table cells and 4 maps")
+    assert _shards_named(done.stdout) == MISSING
+    assert not re.search(r"\br[0-9a-f]{10}\b", done.stdout)  # no id that is not final
+    for words in ((), ("--dry-run",), ("--local",)):
+        refused = kdbatch("submit", SUBSET_SIZE, *words, cwd=in_tmp)
+        assert refused.returncode == 2 and _shards_named(refused.stderr) == MISSING, refused
+    assert list(in_tmp.iterdir()) == []
+
+
+def test_the_sum_is_first_and_says_what_device_is_assumed(in_tmp: Path) -> None:
+    lines = kdbatch("plan", *FILES, "--profile=micro", cwd=in_tmp).stdout.splitlines()
+    assert lines[0].startswith("Provisional: 131 runs (0 done) fill 132 table cells and 4 maps")
+    assert re.fullmatch(r"Compute  [\d.]+ CPU-hours, estimated", lines[1])
+    assert lines[2].strip() == "131 runs assumed: one core of a CPU"
+    assert re.match(r"Time     [\d.]+ (min|h) with \d+ runs? at a time", lines[3])
+    assert re.match(r"Data     [\d.]+ GB of shards, ", lines[5])
+    text = "\n".join(lines)
+    kinds, experiments = text.index("\nkind "), text.index("\nexperiment ")
+    assert 0 < kinds < experiments < text.index("\ntakes ")
+    for kind in ("pretrain", "finetune", "distill", "compare"):
+        assert re.search(rf"^{kind} +\d+ +0 +[\d.]+ CPU-(min|hours)$", text, re.MULTILINE)
+    for path in JOBS.glob("*.yaml"):
+        assert re.search(rf"^{path.stem} +\d+ +\d+ +0 +[\d.]+ CPU-(min|hours)$", text, re.MULTILINE)
+
+
+def test_a_plan_for_months_of_cpu_also_says_what_gpus_would_take(in_tmp: Path) -> None:
+    text = kdbatch("plan", SUBSET_SIZE, cwd=in_tmp).stdout
+    assert re.search(r"with GPUs [\d,]+ GPU-hours, assumed: one H200", text)
+
+
+def test_json_has_the_runs_the_sums_and_the_missing_commands(in_tmp: Path) -> None:
+    done = kdbatch("plan", SUBSET_SIZE, "--json", "--profile=micro", cwd=in_tmp)
+    plan = json.loads(done.stdout)
+    assert plan["provisional"] is True and plan["profile"] == "micro"
+    assert [each["command"] for each in plan["missing_shards"]] == [
+        "kdbatch shard k400 --subset 16 --root FOLDER",
+        "kdbatch shard ucf101 --root FOLDER",
+    ]
+    runs = {run["id"]: run for run in plan["runs"]}
+    assert len(runs) == plan["totals"]["runs"] == 19
+    assert all({*run["parents"]} <= {*runs} for run in runs.values())
+    assert {run["kind"] for run in runs.values()} == {*plan["by_kind"]}
+    assert {run["state"] for run in runs.values()} == {"planned"}
+    assert all(run["provisional"] and run["rate"] == "assumed" for run in runs.values())
+    hours = sum(run["device_hours"] for run in runs.values())
+    for sums in (plan["by_kind"], plan["by_experiment"], {"all": plan["totals"]}):
+        total = sum(each["cpu_hours_to_do"] for each in sums.values())
+        assert total == pytest.approx(hours)
+    totals = plan["totals"]
+    chain = [runs[run_id] for run_id in totals["longest_chain"]]
+    assert totals["longest_chain_hours"] == pytest.approx(sum(run["hours"] for run in chain))
+    assert totals["longest_chain_hours"] <= totals["wall_hours"] <= hours
+
+
+def test_stored_videos_have_final_ids_and_states(sharded, in_tmp: Path) -> None:
+    sharded(k400=240_000, ucf101=13_320, hmdb51=6766)
+    plan = json.loads(kdbatch("plan", SUBSET_SIZE, "--json", "--profile=toy", cwd=in_tmp).stdout)
+    assert plan["provisional"] is False and plan["missing_shards"] == []
+    done = in_tmp / "runs" / plan["runs"][0]["id"] / "done.json"
+    done.parent.mkdir(parents=True)
+    done.write_text("{}")
+    text = kdbatch("plan", SUBSET_SIZE, "--profile=toy", cwd=in_tmp).stdout
+    assert text.startswith("19 runs (1 done) fill")
+    first, second = (run["id"] for run in plan["runs"][:2])
+    assert re.search(rf"^{first} +done ", text, re.MULTILINE)
+    assert re.search(rf"^{second} +planned ", text, re.MULTILINE)
+
+
+def test_on_a_cluster_the_commands_are_for_its_nodes_and_the_rate_for_a_gpu(
+    slurm, in_tmp: Path
+) -> None:
+    (in_tmp / "kdbatch.toml").write_text('[datasets.k400]\nroot = "/data/k400"\n')
+    text = kdbatch("plan", SUBSET_SIZE, cwd=in_tmp).stdout
+    assert _shards_named(text)[0] == "kdbatch shard k400 --subset 100k --slurm"
+    assert "runs assumed: one H200 fed from shards" in text
+    assert "64 runs at a time (site.max_concurrent" in text
+    assert re.search(r"^pretrain .* GPU-hours  1 GPU, 8 CPU, 64 GB, 24:00 h$", text, re.MULTILINE)
+
+
+def test_no_line_of_the_whole_study_is_wider_than_a_terminal(slurm, in_tmp: Path) -> None:
+    main, side = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kdbatch", "plan", *FILES, "--profile=h200"],
+        cwd=in_tmp,
+        stdout=side,
+        env={**os.environ, "COLUMNS": "80", "TERM": "xterm"},
+    )
+    os.close(side)
+    text = b""
+    while True:
+        try:
+            part = os.read(main, 65536)
+        except OSError:  # the other side is closed
+            break
+        text += part
+    os.close(main)
+    assert process.wait() == 0
+    lines = text.decode().splitlines()
+    assert len(lines) > 131
+    assert max(map(len, lines)) <= 80, max(lines, key=len)
+
+
+@pytest.mark.parametrize(
+    ("hours", "text"),
+    [(0.01, "36 s"), (0.5, "30 min"), (36.0, "36.0 h"), (72.0, "3.00 days"), (24e4, "10,000 days")],
+)
+def test_times_are_in_their_unit(hours: float, text: str) -> None:
+    assert time_text(hours) == text
+
+
+@pytest.mark.parametrize(
+    ("num_bytes", "text"),
+    [
+        (0.0, "0.00 B"),
+        (4.6e6, "4.60 MB"),
+        (4.25e10, "42.5 GB"),
+        (1.15e14, "115 TB"),
+        (5e18, "5,000 PB"),
+    ],
+)
+def test_bytes_are_in_their_unit(num_bytes: float, text: str) -> None:
+    assert bytes_text(num_bytes) == text
