@@ -68,4 +68,5 @@ def _local_lines(plan: Plan) -> Iterator[str]:
     for planned in plan.runs:
         if not planned.done:
             after = f"; after {', '.join(planned.run.parents)}" if planned.run.parents else ""
-            yield f"run {planned.run.id}: {planned.title}, about {duration(3600 * planned.hours)}{after}"
+            takes = duration(3600 * planned.hours)
+            yield f"run {planned.run.id}: {planned.title}, about {takes}{after}"
