@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from kdbatch.base.disk_space import DiskFullError, disk_full_error
 from kdbatch.base.errors import UserError
 
 _STALE_SECONDS = 3600
@@ -19,6 +20,9 @@ def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
 
     The temporary name includes host and process id, so two writers never share one, not even on two
     nodes. The last writer to finish wins; an interrupted writer leaves a `.part` file only.
+
+    Raises:
+        DiskFullError: no space is left, or a limit of the user or of the shell is reached.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.part")
@@ -27,6 +31,10 @@ def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
         with part.open("rb") as file:
             os.fsync(file.fileno())
         part.replace(path)
+    except Exception as error:
+        if full := disk_full_error(error, path=path):
+            raise DiskFullError(full.errno or 0, str(path)) from error
+        raise
     finally:
         part.unlink(missing_ok=True)
 
@@ -76,6 +84,17 @@ def _is_dead(part: Path) -> bool:
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8, atomically."""
     atomic_write(path, lambda part: _write_text(part, text))
+
+
+def overwrite_text(path: Path, text: str) -> None:
+    """Write `text` into an existing file, in place: for a full disk, where a new file is refused.
+
+    Raises:
+        OSError: there is no such file, or the disk has no space even for this.
+    """
+    with path.open("r+b") as file:
+        file.write(text.encode())
+        file.truncate()
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -18,6 +18,7 @@ from fire.decorators import SetParseFn
 
 from kdbatch import __version__
 from kdbatch.base.command_lines import command_line, help_command
+from kdbatch.base.disk_space import disk_full_error
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import did_you_mean
 
@@ -82,6 +83,8 @@ def dispatch(commands: object, argv: Sequence[str]) -> int:
         return 0
     except OSError as error:  # a full disk, a folder of another user
         message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        if full := disk_full_error(error, path=Path()):
+            message = f"{full}. Make room, then repeat: {command_line(*argv)}"
         print(f"kdbatch: {message}", file=sys.stderr)
         return 2
 

@@ -107,7 +107,10 @@ def _submit(request: SubmitRequest, config: Config, *, dry_run: bool, retry_fail
     with watch_runs() as show:
         jobs = request.jobs or default_jobs()
         outcome = run_locally(selected, config=config, jobs=jobs, progress=show)
-    _print(*left_out_lines(plan, excluded), *local_lines(plan, outcome, excluded, request))
+    _print(
+        *left_out_lines(plan, excluded),
+        *local_lines(plan, outcome, excluded, request, runs_dir=config.runs_dir),
+    )
     if outcome.interrupted:
         return INTERRUPTED
     return 0 if outcome.complete and not excluded.failed else 1

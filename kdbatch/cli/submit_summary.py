@@ -32,14 +32,19 @@ def left_out_lines(plan: Plan, excluded: FailedExcluded) -> Iterator[str]:
 
 
 def local_lines(
-    plan: Plan, outcome: LocalOutcome, excluded: FailedExcluded, request: SubmitRequest
+    plan: Plan,
+    outcome: LocalOutcome,
+    excluded: FailedExcluded,
+    request: SubmitRequest,
+    *,
+    runs_dir: Path,
 ) -> Iterator[str]:
     """How the local queue ended, and the command that follows."""
     for row in outcome.rows:
         if row.state in ("failed", "blocked"):
             yield f"{row.state}: {row.run_id} {row.title}: {row.reason}"
-    if outcome.interrupted:
-        yield _stopped_line(plan, outcome, request)
+    if outcome.interrupted or outcome.disk_full:
+        yield _stopped_line(plan, outcome, request, runs_dir)
     else:
         counts = Counter[str](row.state for row in outcome.rows)
         yield _sum_line(plan, counts + _left_out(excluded))
@@ -90,9 +95,12 @@ def _sum_line(plan: Plan, counts: Counter[str]) -> str:
     return f"{line}. Next: {report_command()}" if counts["done"] == len(plan.runs) else line
 
 
-def _stopped_line(plan: Plan, outcome: LocalOutcome, request: SubmitRequest) -> str:
+def _stopped_line(plan: Plan, outcome: LocalOutcome, request: SubmitRequest, runs_dir: Path) -> str:
     """Where a queue stands that was stopped, by a signal or by a full disk."""
-    saved = sum(row.state == "stopped" and row.step > 0 for row in outcome.rows)
+    stopped = [RunFolder(runs_dir / row.run_id) for row in outcome.rows if row.state == "stopped"]
+    saved = sum(folder.checkpoint.exists() for folder in stopped)
     progress = f", the progress of {saved} is saved" if saved else ""
     done = f"{outcome.count('done')} of {plural(len(plan.runs), 'run')} are done{progress}"
+    if outcome.disk_full:
+        return f"No space: {outcome.disk_full}. {done}. Make room, then: {request.command()}"
     return f"Stopped: {done}. Resume: {request.command()}"

@@ -1,5 +1,6 @@
 """The entry point of a worker process; its one argument is the run folder."""
 
+import os
 import sys
 
 from kdbatch.run.heartbeat import StopSignal
@@ -12,4 +13,9 @@ from kdbatch.run.main import main  # noqa: E402
 if __name__ == "__main__":
     code = main(sys.argv[1:], stop=stop)
     stop.ignore_signals()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # a full disk: Python would try again at exit, and replace the exit code
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     sys.exit(code)

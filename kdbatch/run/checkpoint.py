@@ -19,7 +19,13 @@ from kdbatch.run.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Store tensors and plain values."""
-    atomic_write(path, lambda part: torch.save(state, part))
+    atomic_write(path, lambda part: _save(state, part))
+
+
+def _save(state: dict[str, Any], part: Path) -> None:
+    # Through a file of Python's: torch's own writer loses the reason why it cannot write.
+    with part.open("wb") as file:
+        torch.save(state, file)
 
 
 def load_checkpoint(path: Path, *, group: ProcessGroup = SINGLE_PROCESS) -> dict[str, Any] | None:

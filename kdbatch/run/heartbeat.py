@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 from types import FrameType
 
+from kdbatch.base.disk_space import DiskFullError
 from kdbatch.base.text import duration
 from kdbatch.vocab.retry_policy import (
     CAUSE_TEXT,
@@ -25,6 +26,7 @@ from kdbatch.vocab.status import (
     RunState,
     Status,
     load_status,
+    overwrite_status,
     save_status,
 )
 
@@ -182,19 +184,21 @@ class StatusReporter:
         if self.stop_requested:
             raise Stopped
 
-    def end(self, state: RunState, *, reason: str = "") -> None:
-        """Write the final status of this attempt.
+    def end(self, state: RunState, *, reason: str = "", cause: Cause | None = None) -> None:
+        """Write the final status of this attempt; in place, where the disk is full.
 
         Where it was stopped and `reason` is empty, cause and reason are those of the stop request.
         """
         self._ended.set()
-        cause: Cause | None = None
-        if state == "stopped":
+        if state == "stopped" and cause is None:
             cause = "crash" if reason else self._cause()
             reason = reason or f"{CAUSE_TEXT[cause]}; progress is saved"
         with self._lock:
             self._status = replace(self._status, state=state, reason=reason, cause=cause)
-        self._save()
+        try:
+            self._save()
+        except DiskFullError:
+            overwrite_status(self._folder.status, self._status)
         status = self._status
         _log.info(
             "%s%s; step %d of %d, %s in all attempts",

@@ -1,24 +1,24 @@
 """The worker: locks a run folder, checks its parents, runs its stage, records how it ended."""
 
-import ctypes
+import contextlib
 import fcntl
 import os
 import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
 from kdbatch.base.atomic_write import write_text
+from kdbatch.base.disk_space import DiskFullError, disk_full_error
 from kdbatch.base.errors import UserError
 from kdbatch.base.processes import end_with_parent
 from kdbatch.run.context import RunContext
 from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.decoding.frame_cache import FrameCache
-from kdbatch.run.device import select_device
+from kdbatch.run.device import keep_freed_memory, select_device
 from kdbatch.run.distributed.process_group import (
     ProcessGroup,
     RendezvousError,
@@ -36,6 +36,7 @@ from kdbatch.vocab.retry_policy import (
     EXIT_BLOCKED,
     EXIT_BUG,
     EXIT_BUSY,
+    EXIT_DISK_FULL,
     EXIT_DONE,
     EXIT_RENDEZVOUS,
     EXIT_STOPPED,
@@ -43,9 +44,8 @@ from kdbatch.vocab.retry_policy import (
     Start,
 )
 from kdbatch.vocab.runs import Assignment, Cache, RunFolder
-from kdbatch.vocab.status import RunState
+from kdbatch.vocab.status import Cause, RunState
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 _START_MESSAGE = b"go"  # from rank 0: run the stage; any other message is an exit code
 
 
@@ -68,14 +68,26 @@ def main(argv: Sequence[str], *, stop: StopSignal) -> int:
             run = _run_rank0 if group.is_rank0 else _run_other_rank
             return run(folder, assignment, stop, group)
     except UserError as error:
-        print(f"kdbatch: {error}", file=sys.stderr)  # noqa: T201
+        _print_error(str(error))
         return EXIT_RENDEZVOUS if isinstance(error, RendezvousError) else EXIT_USER
+    except OSError as error:  # before the stage: the lock, or the first status
+        full = disk_full_error(error, path=folder.path)
+        if full is None:
+            raise
+        _print_error(str(full))
+        return EXIT_DISK_FULL
+
+
+def _print_error(text: str) -> None:
+    """Print one line to the log, which may be on the full disk, too."""
+    with contextlib.suppress(OSError):
+        print(f"kdbatch: {text}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _device(info: RankInfo) -> torch.device:
     device = select_device(info.local_rank)
     if device.type == "cpu":
-        _keep_freed_memory()
+        keep_freed_memory()
     return device
 
 
@@ -166,10 +178,10 @@ def _attempt(
         log_start(assignment, context)
         stage = STAGES[assignment.run.recipe.kind]
         facts = stage(assignment.run.recipe, assignment, context)
+        if group.is_rank0:
+            _finish(folder, assignment, reporter, facts, group)
     except Exception as error:
         return _exit_code_of(error, folder, reporter, group)
-    if group.is_rank0:
-        _finish(folder, assignment, reporter, facts, group)
     return EXIT_DONE
 
 
@@ -181,8 +193,11 @@ def _exit_code_of(
     Where another rank failed first, its reason is recorded.
     """
     state: RunState = "failed"
+    cause: Cause | None = None
     if isinstance(error, Stopped):
         code, state, reason = EXIT_STOPPED, "stopped", ""
+    elif full := disk_full_error(error, path=folder.path):
+        code, state, cause, reason = EXIT_DISK_FULL, "stopped", "disk_full", str(full)
     elif isinstance(error, UserError):
         code, reason = EXIT_USER, str(error)
     elif group.world_size > 1 and is_lost_rank(error):
@@ -191,9 +206,10 @@ def _exit_code_of(
     else:
         text = str(error).splitlines()[0] if str(error) else ""
         code, reason = EXIT_BUG, f"{type(error).__name__}: {text} (see {folder.error.name})"
-        write_text(folder.error, traceback.format_exc())
         traceback.print_exc()
-    reporter.end(state, reason=reason)
+        with contextlib.suppress(DiskFullError):
+            write_text(folder.error, traceback.format_exc())
+    reporter.end(state, reason=reason, cause=cause)
     group.post_exit_reason(code, reason)
     if state == "stopped":
         # The first rank to exit ends the others (srun's --kill-on-bad-exit): by then rank 0 must
@@ -263,7 +279,7 @@ def _finish(
     reporter.end("done")
 
 
-@contextmanager
+@contextlib.contextmanager
 def _lock_run(folder: RunFolder) -> Iterator[bool]:
     """Lock the run until the end of this process; yields False if another process has the lock."""
     with folder.lock.open("a") as file:
@@ -273,18 +289,6 @@ def _lock_run(folder: RunFolder) -> Iterator[bool]:
             yield False
         else:
             yield True
-
-
-def _keep_freed_memory() -> None:
-    """Let glibc keep the memory that a step frees, for the next step.
-
-    By default large blocks are returned to the kernel, which clears them each time. Keeping them
-    saves a tenth of a narrow R(2+1)D's step on a CPU.
-    """
-    library = ctypes.CDLL(None)
-    if hasattr(library, "mallopt"):
-        for option in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
-            library.mallopt(option, 2**31 - 1)
 
 
 def _terminate_with_parent() -> None:

@@ -21,7 +21,7 @@ LATE_SECONDS = 5.0  # a SIGTERM with less time left than this counts as the time
 MAX_FRUITLESS = 2  # time limits that were reached without a step done since the one before
 
 EXIT_DONE, EXIT_BUG, EXIT_USER = 0, 1, 2
-EXIT_RENDEZVOUS, EXIT_BUSY, EXIT_BLOCKED, EXIT_STOPPED = 69, 75, 78, 85
+EXIT_RENDEZVOUS, EXIT_DISK_FULL, EXIT_BUSY, EXIT_BLOCKED, EXIT_STOPPED = 69, 74, 75, 78, 85
 EXIT_NO_CONTAINER = 255  # of apptainer
 
 RetryLimit = Literal["total", "startup", "none"]
@@ -85,6 +85,12 @@ EXIT_RULES = (
         limit="startup",
     ),
     ExitRule(
+        "disk full",
+        str(EXIT_DISK_FULL),
+        "stopped",
+        "no space was left for its files; it can go on when there is some",
+    ),
+    ExitRule(
         "asked to end",
         "130 | 143",
         "stopped",
@@ -103,6 +109,7 @@ CAUSE_TEXT: dict[Cause, str] = {
     "node_failure": "lost its node",
     "crash": "was killed or crashed",
     "requeue": "was requeued by hand",
+    "disk_full": "found no space for its files",
     "asked": "was asked to stop",
 }
 # States that sacct prints for a start after which SLURM itself put the job back into the queue.

@@ -1,16 +1,17 @@
 """`status.json`: the state of a run, which its worker writes; squeue and sacct only refine it."""
 
 import dataclasses
+import json
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from kdbatch.base.atomic_write import load_json, write_json
+from kdbatch.base.atomic_write import load_json, overwrite_text, write_json
 from kdbatch.base.errors import UserError
 from kdbatch.base.parse import parse
 
-Cause = Literal["timeout", "preemption", "node_failure", "crash", "requeue", "asked"]
+Cause = Literal["timeout", "preemption", "node_failure", "crash", "requeue", "disk_full", "asked"]
 """How an attempt ended that was interrupted; see retry_policy.py. `asked`: by a signal from a
 person or from a scheduler that gave no reason.
 """
@@ -92,6 +93,16 @@ class Status:
 def save_status(path: Path, status: Status) -> None:
     """Write `status.json`, whole or not at all."""
     write_json(path, dataclasses.asdict(status))
+
+
+def overwrite_status(path: Path, status: Status) -> bool:
+    """Write `status.json` in place, where the disk is full; returns whether that was possible."""
+    text = json.dumps(dataclasses.asdict(status), indent=1, ensure_ascii=False) + "\n"
+    try:
+        overwrite_text(path, text)
+    except OSError:
+        return False
+    return True
 
 
 def load_status(path: Path) -> Status | None:

@@ -195,3 +195,11 @@ def test_reading_the_row_of_a_live_run_does_not_disturb_it(tmp_path):
         while worker.poll() is None:
             assert run_row(folder, folder.load()).state in ("running", "done")
     assert worker.returncode == 0 and not is_held(folder.lock)
+
+
+def test_a_job_that_found_no_space_says_so_and_has_not_failed(study):
+    runs_dir, folders = study
+    submitted(config_in(runs_dir.parent), *(folders[name].id for name in "abc"))
+    (submissions_dir(runs_dir) / "41" / "41_0.ended").write_text("0 74\n")
+    rows = load_run_rows(runs_dir, live=set())
+    assert rows[0].state == "planned" and rows[0].reason.startswith("no space was left")

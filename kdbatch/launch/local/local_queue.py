@@ -3,13 +3,14 @@
 import dataclasses
 import time
 
+from kdbatch.base.disk_space import disk_full_error, no_space_line
 from kdbatch.base.locks import is_held
 from kdbatch.launch.local.worker import WorkerProcess, start_worker
 from kdbatch.launch.run_folders import assignment_for
 from kdbatch.launch.run_status import RunRow, run_row
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans import Plan
-from kdbatch.vocab.retry_policy import EXIT_STOPPED, describe_exit, exit_rule
+from kdbatch.vocab.retry_policy import EXIT_DISK_FULL, EXIT_STOPPED, describe_exit, exit_rule
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import RunState, Status, load_status, save_status
 
@@ -29,6 +30,7 @@ class LocalQueue:
         command: tuple[str, ...],
     ) -> None:
         self.stopping = False
+        self.disk_full = ""  # where no space was found, and how much is left
         self._jobs, self._gpus, self._command, self._runs_dir = jobs, gpus, command, config.runs_dir
         self._folders = {p.run.id: RunFolder(config.runs_dir / p.run.id) for p in plan.runs}
         self._assignments = {p.run.id: assignment_for(p, config=config) for p in plan.runs}
@@ -70,7 +72,7 @@ class LocalQueue:
         while any(self._block_after_parent(run_id) for run_id in tuple(self._waiting)):
             pass  # a blocked run blocks its children, whatever the order
         for run_id in tuple(self._waiting):
-            if not self._free_slots:
+            if self.stopping or not self._free_slots:
                 return
             if all(self._parent_state(parent) == "done" for parent in self._parents[run_id]):
                 self._waiting.remove(run_id)
@@ -136,12 +138,18 @@ class LocalQueue:
         if folder.is_done():  # by another process, since this queue was made
             self._end(run_id, "done")
             return
-        slot = self._free_slots.pop(0)
+        slot = self._free_slots[0]
         self._started_at[run_id] = time.time()
         self._attempt[run_id] = self._attempt_of(run_id)
-        self._workers[run_id] = start_worker(
-            folder, slot=slot, jobs=self._jobs, gpus=self._gpus, command=self._command
-        )
+        try:
+            self._workers[run_id] = start_worker(
+                folder, slot=slot, jobs=self._jobs, gpus=self._gpus, command=self._command
+            )
+        except OSError as error:  # its log
+            self._waiting.insert(0, run_id)
+            self._stop_if_disk_full(error, folder)
+            return
+        self._free_slots.remove(slot)
         self._states[run_id] = "running"
 
     def _handle_exit(self, run_id: str, code: int) -> None:
@@ -149,6 +157,8 @@ class LocalQueue:
         state = exit_rule(code).state
         if self._folders[run_id].is_done():
             self._end(run_id, "done")
+        elif code == EXIT_DISK_FULL:
+            self._stop_for_full_disk(run_id)
         elif state == "done":
             self._fail(run_id, "its worker exited with 0 but wrote no done.json")
         elif state == "running":
@@ -161,6 +171,23 @@ class LocalQueue:
             self._retry_or_stop(run_id, code)
         else:
             self._fail(run_id, self._reason_of_worker(run_id) or describe_exit(code))
+
+    def _stop_for_full_disk(self, run_id: str) -> None:
+        """End a run whose worker found no space, and the queue: the others would find none."""
+        status = load_status(self._folders[run_id].status)
+        has_reason = status is not None and status.heartbeat_at >= self._started_at[run_id]
+        reason = status.reason if status and has_reason else ""
+        self.disk_full = self.disk_full or reason or no_space_line(self._runs_dir)
+        self._end(run_id, "stopped", reason=reason or self.disk_full)
+        self.stop()
+
+    def _stop_if_disk_full(self, error: OSError, folder: RunFolder) -> None:
+        """Stop the queue where it found no space itself; any other error is raised again."""
+        full = disk_full_error(error, path=folder.path)
+        if full is None:
+            raise error
+        self.disk_full = self.disk_full or str(full)
+        self.stop()
 
     def _retry_or_stop(self, run_id: str, code: int) -> None:
         """Start an interrupted run again, from its last checkpoint, unless the queue is stopping.
@@ -227,12 +254,15 @@ class LocalQueue:
         folder = self._folders[run_id]
         if not self._reason_of_worker(run_id) and not is_held(folder.lock):
             status = load_status(folder.status) or Status(state="queued")
-            save_status(
-                folder.status,
-                dataclasses.replace(
-                    status, state="failed", reason=reason, heartbeat_at=time.time()
-                ),
+            failed = dataclasses.replace(
+                status, state="failed", reason=reason, heartbeat_at=time.time()
             )
+            try:
+                save_status(folder.status, failed)
+            except OSError as error:
+                self._stop_if_disk_full(error, folder)
+                self._end(run_id, "stopped", reason=self.disk_full)
+                return
         self._end(run_id, "failed", reason=f"{reason}; see {folder.log}")
 
     def _end(self, run_id: str, state: RunState, *, reason: str = "") -> None:

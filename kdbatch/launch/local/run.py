@@ -26,10 +26,13 @@ TICK_SECONDS = 0.03
 
 @dataclass(frozen=True, kw_only=True)
 class LocalOutcome:
-    """How the queue ended: a row per run of the plan, and whether a signal stopped it."""
+    """How the queue ended: a row per run of the plan, and whether a signal stopped it, or else a
+    full disk: `disk_full` is where no space was found, and how much is left.
+    """
 
     rows: Snapshot
     interrupted: bool
+    disk_full: str = ""
 
     def count(self, state: RunState) -> int:
         """The number of runs in this state."""
@@ -81,7 +84,11 @@ def run_locally(
             _drive(queue, progress=progress, count_stops=count_stops, publish=publish)
         finally:
             queue.close()
-        return LocalOutcome(rows=queue.snapshot(), interrupted=queue.stopping)
+        return LocalOutcome(
+            rows=queue.snapshot(),
+            interrupted=queue.stopping and not queue.disk_full,
+            disk_full=queue.disk_full,
+        )
 
 
 def _drive(

@@ -48,6 +48,8 @@ class ExitReason:
                 f"in kdbatch.toml, and see {self.logs[0]}"
             )
         rule = exit_rule(self.line)
+        if rule.name == "disk full":
+            return f"{rule.meaning}; see {self.logs[-1]}"
         if rule.name == "no container":
             return f"{rule.meaning}{times}; see {self.logs[0]}"
         written = [path for path in self.logs if path.exists() and path.stat().st_size]

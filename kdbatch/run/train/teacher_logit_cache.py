@@ -29,6 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kdbatch.base.disk_space import disk_full_error
 from kdbatch.base.errors import UserError
 from kdbatch.run.data.augment import AugmentParams
 from kdbatch.run.data.batch import Batch
@@ -81,7 +82,8 @@ class TeacherLogitCache:
         The batch's `extra` identifies its view: `frame_BT`, `position`, `view`.
 
         Raises:
-            UserError: the file cannot be written.
+            DiskFullError: no space is left for the file.
+        UserError: it cannot be written for another reason.
         """
         logit_MBK = self._read(batch)
         if logit_MBK is None:
@@ -118,9 +120,11 @@ class TeacherLogitCache:
                     raw = self._digest(record, logits) + record.view + logits
                     os.pwrite(file.fileno(), raw, record.offset)
         except OSError as error:
+            if full := disk_full_error(error, path=self._path):
+                raise full from error
             raise UserError(
                 f"{self._path}: cannot be written ({error.strerror}). "
-                "Make room, or lower teacher_views in the profile."
+                "Repair that, or set teacher_views in the profile to 0."
             ) from error
 
     def _records(self, batch: Batch) -> list[_Record]:
