@@ -86,6 +86,11 @@ def shard_command(dataset: str, *, split: str = "") -> str:
     return command_line("shard", dataset, *_value("--split", split))
 
 
+def sync_command(tracker: str, target: str) -> str:
+    """Bring a tracker's project or folder up to date."""
+    return command_line("sync", tracker, target)
+
+
 def bench_data_command(*, videos: str | Path) -> str:
     """Measure reading of these videos."""
     return command_line("bench", "data", *_value("--videos", videos))

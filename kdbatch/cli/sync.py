@@ -3,6 +3,7 @@
 import shlex
 from pathlib import Path
 
+from kdbatch.base.command_lines import submit_command, sync_command
 from kdbatch.base.errors import UserError
 from kdbatch.base.locks import hold_lock_if_free
 from kdbatch.base.text import plural
@@ -32,7 +33,7 @@ def sync_wandb(project: str) -> None:
     if tracker.mode == "offline":
         folder = shlex.quote(str(tracker.folder))
         print_line(f"Nothing was sent. Upload them: wandb sync {folder}/offline-run-*")
-        print_line("To send at once: WANDB_MODE=online kdbatch sync wandb " + shlex.quote(project))
+        print_line(f"To send at once: WANDB_MODE=online {sync_command('wandb', project)}")
 
 
 def sync_mlflow(target: str) -> None:
@@ -52,16 +53,14 @@ def _sync(package: str, target: str, tracker: Tracker) -> None:
     lock = tracker.lock or config.runs_dir / f"sync-{package}.lock"
     with hold_lock_if_free(lock) as is_free, translate_tracker_errors(package, target):
         if not is_free:
-            warn(f"another kdbatch sync writes to {target} now: nothing was done")
+            warn(f"another process writes to {target} now: nothing was done")
             return
         jobs = JobsCache(warn=warn)
         rows = load_run_rows(config.runs_dir, live=jobs.live())
         states: dict[str, RunState] = {row.run_id: row.state for row in rows}
         if not states:
-            raise UserError(
-                f"No runs in {config.runs_dir}/ yet. "
-                "Start some: kdbatch submit jobs/subset_size.yaml"
-            )
+            start = submit_command(["jobs/subset_size.yaml"], profile="paper")
+            raise UserError(f"No runs in {config.runs_dir}/ yet. Start some: {start}")
         with progress(f"sync {package}") as show:
             summary = sync_runs(config.runs_dir, states, tracker, progress=show)
     for line in summary.warnings:

@@ -57,7 +57,7 @@ crash = 2
 requeue = 100
 
 # What a run requests of each of its nodes, by kind: pretrain, finetune, distill, retrieve, compare;
-# and shard, for kdbatch shard --slurm.
+# and shard, for kdbatch shard k400 --slurm.
 [resources.pretrain]
 nodes = 1
 gpus = {num_gpus}
