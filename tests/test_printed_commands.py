@@ -84,7 +84,11 @@ LINES: dict[str, tuple[str, ...]] = {
         command_lines.shard_command("k400"),
         command_lines.shard_command("ucf101", split="train01"),
     ),
-    "sync_command": (command_lines.sync_command("wandb", "my project"),),
+    "sync_command": (
+        command_lines.sync_command("wandb", "my project"),
+        command_lines.sync_command("mlflow", "FOLDER"),
+        command_lines.sync_command("tensorboard", "FOLDER"),
+    ),
     "bench_data_command": (command_lines.bench_data_command(videos="toys/my videos"),),
     "help_command": (
         command_lines.help_command(),
@@ -98,7 +102,7 @@ LINES: dict[str, tuple[str, ...]] = {
     ),
 }
 # They need minutes, a SLURM or a service: the parser reads them here, other tests type them.
-ELSEWHERE = ("bench data", "doctor --submit", "--slurm", "sync wandb", "COMMAND")
+ELSEWHERE = ("bench data", "doctor --submit", "--slurm", "sync ", "COMMAND")
 
 
 def trees() -> Iterator[tuple[Path, ast.Module]]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kdbatch.base.atomic_write import make_folder
+from kdbatch.base.command_lines import sync_command
 from kdbatch.sync.snapshot import RunSnapshot
 from kdbatch.sync.tracker import NO_MARK, Mark, Update, missing_library
 
@@ -145,7 +146,7 @@ def _uri_of(target: str) -> tuple[str, Path | None]:
     scheme, separator, path = target.partition(":")
     if not separator:
         folder = Path(target)
-        make_folder(folder, spelling="kdbatch sync mlflow FOLDER")
+        make_folder(folder, spelling=sync_command("mlflow", "FOLDER"))
         if any(folder.glob("*/meta.yaml")):
             return folder.resolve().as_uri(), folder
         return f"sqlite:///{folder.resolve()}/mlflow.db", folder

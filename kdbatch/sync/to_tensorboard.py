@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from kdbatch.base.atomic_write import load_json, make_folder, write_json
+from kdbatch.base.command_lines import sync_command
 from kdbatch.base.errors import UserError
 from kdbatch.base.parse import parse
 from kdbatch.sync.snapshot import RunSnapshot
@@ -51,7 +52,7 @@ class TensorboardLog:
     """
 
     def __init__(self, folder: Path) -> None:
-        make_folder(folder, spelling="kdbatch sync tensorboard FOLDER")
+        make_folder(folder, spelling=sync_command("tensorboard", "FOLDER"))
         self._folder = folder
         self._logs: dict[str, Path] = {}  # by run id: a run's title may be changed later
 
