@@ -1,3 +1,21 @@
 """Distillation from ensembles of self-supervised video networks, from raw videos to claims."""
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kdbatch.run.data.open_shards import open_shards
+
 __version__ = "0.2.0"
+__all__ = ["__version__", "open_shards"]
+
+
+def __getattr__(name: str) -> object:
+    """Import `open_shards` when it is used: it needs torch, which a login node does not have."""
+    if name != "open_shards":
+        raise AttributeError(f"module 'kdbatch' has no attribute {name!r}")
+    try:
+        from kdbatch.run.data.open_shards import open_shards  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        message = f"kdbatch.open_shards needs {error.name}: pip install 'kdbatch[worker]'"
+        raise ModuleNotFoundError(message, name=error.name) from error
+    return open_shards

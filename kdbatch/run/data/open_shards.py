@@ -1,0 +1,210 @@
+"""`kdbatch.open_shards`: the videos of shards as a webdataset pipeline of decoded clips.
+
+It is for training loops outside of kdbatch. kdbatch's own runs read single packets of videos in any
+order (run/data/batches.py); this reads tars from start to end, as webdataset does.
+
+Axes: C = 3 colours, T frames, H rows, W columns; uint8.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from webdataset.compat import WebDataset
+from webdataset.utils import pytorch_worker_info
+
+from kdbatch.base.errors import UserError
+from kdbatch.base.parse import parse
+from kdbatch.base.text import plural
+from kdbatch.run.data.decoding.decode import decode_members
+from kdbatch.run.data.sampling import evenly_spaced_clips, random_clip
+from kdbatch.run.rng import rng_for, seed_for
+from kdbatch.vocab.datasets import DATASETS
+from kdbatch.vocab.shards import (
+    Sample,
+    ShardIndex,
+    Subset,
+    find_subset,
+    load_index,
+    request_like,
+    shards_of,
+)
+from kdbatch.vocab.views import View
+
+_NOT_OF_SAMPLE = ("class", "source")  # KEY.json has these in addition to the fields of a Sample
+
+
+def open_shards(
+    folder: str | Path,
+    split: str,
+    *,
+    subset: str = "all",
+    num_frames: int = 16,
+    stride_frames: int = 2,
+    fps: float = 25.0,
+    crop_pixels: int = 0,
+    seed: int | None = None,
+    shuffle_videos: int = 100,
+) -> WebDataset:
+    """A `webdataset.WebDataset` with one decoded clip per stored video of a split.
+
+    Its samples are dictionaries: `clip` is a uint8 tensor (C, T, H, W), the order of `nn.Conv3d`;
+    `label` an int and `class` its name; `frames` the numbers (T) of the stored frames; `__key__`
+    the video and `__url__` its tar. It goes into torch's DataLoader, and has webdataset's methods,
+    such as `map` and `batched`.
+
+    A clip has `num_frames` frames that are `stride_frames` apart at `fps` frames per second; a
+    shorter video is looped. `crop_pixels` cuts a square of that side; 0 keeps the whole frame,
+    whose size differs between videos.
+
+    Without a `seed` clips come in stored order, from the middle of their videos and frames. With
+    one, places are random, tars are shuffled, and each worker shuffles its videos in a buffer of
+    `shuffle_videos`. Equal seeds give equal clips whatever the number of workers, and an equal
+    order for an equal number: open the shards with another seed for each epoch.
+
+    Ranks (RANK and WORLD_SIZE, or torch.distributed when this is called) and DataLoader workers
+    each read tars of their own. Their numbers of clips may differ.
+
+    Args:
+        folder: a data set in the folder of shards, such as `shards/k400`.
+        split: a published split, such as `train`, `val` or `train01`.
+        subset: the first videos of the split, such as `50k` or `10%`; `all` means all stored ones.
+
+    Raises:
+        UserError: the shards or the split are missing, or there are fewer tars than ranks. A
+            damaged video raises it when it is read.
+    """
+    folder = Path(folder).absolute()
+    index = _load_index(folder)
+    videos = find_subset(index, split, _size(index, split, subset), where=str(folder))
+    tars = _tars(folder, index, videos)
+    rank, num_ranks, _, _ = pytorch_worker_info()
+    if len(tars) < num_ranks:
+        raise UserError(
+            f"{folder}: {videos.title} has {plural(len(tars), 'tar')} for {num_ranks} ranks. Use "
+            "fewer ranks, or store fewer videos in each tar: kdbatch shard --videos-per-shard"
+        )
+    if seed is not None:
+        tars = [tars[i] for i in rng_for(seed, "tars").permutation(len(tars))]
+    view = View(num_frames=num_frames, stride_frames=stride_frames, fps=fps)
+    dataset = WebDataset(
+        tars,
+        shardshuffle=False,
+        nodesplitter=partial(_tars_of_rank, rank=rank, num_ranks=num_ranks),
+        empty_check=False,  # a worker may have no tar
+    ).map(partial(_stored_video, subset=videos))
+    if seed is not None:  # before decoding: a clip is larger than its video
+        buffer_seed = seed_for(seed, "videos", rank)
+        dataset = dataset.shuffle(shuffle_videos, initial=shuffle_videos, seed=buffer_seed)
+    dataset = dataset.map(_ReadClip(view=view, crop_pixels=crop_pixels, seed=seed))
+    assert isinstance(dataset, WebDataset)
+    return dataset
+
+
+def _load_index(folder: Path) -> ShardIndex:
+    if folder.name not in DATASETS or not (folder / "index.json").exists():
+        found = sorted(path.parent for path in folder.glob("*/index.json"))
+        example = found[0] if found else "shards/k400"
+        raise UserError(f"{folder}: is not a sharded data set. Name its folder, as {example}")
+    return load_index(folder.parent, folder.name)
+
+
+def _size(index: ShardIndex, split: str, subset: str) -> str:
+    """`subset` as `find_subset` takes it, for which `all` is every video of the source."""
+    part_of = DATASETS[index.dataset].part_of
+    part = index.parts.get(part_of.get(split, ""))
+    is_shared = list(part_of.values()).count(part_of.get(split, "")) > 1
+    return str(part.num_places) if subset == "all" and part and not is_shared else subset
+
+
+def _tars(folder: Path, index: ShardIndex, videos: Subset) -> list[str]:
+    tars = [folder / shard.name for shard in shards_of(index, videos)]
+    if missing := [tar for tar in tars if not tar.exists()]:
+        part = DATASETS[index.dataset].part_of[videos.split]
+        again = request_like(index, part, subset=index.parts[part].num_places)
+        number = f"{len(missing)} of {plural(len(tars), 'tar')}"
+        raise UserError(f"{missing[0]}: {number} missing. Make them again: {again.command}")
+    if set("#?;") & set(str(folder)):
+        raise UserError(f"{folder}: webdataset reads a path as a URL, so it must not have # ? ;")
+    return list(map(str, tars))
+
+
+def _tars_of_rank(
+    tars: Iterable[dict[str, Any]], *, rank: int, num_ranks: int
+) -> Iterator[dict[str, Any]]:
+    """Every `num_ranks`-th tar. A spawned worker knows no process group: the numbers are passed."""
+    _, num_ranks_now, _, _ = pytorch_worker_info()
+    if num_ranks_now not in (1, num_ranks):
+        raise UserError(
+            f"open_shards was called with {plural(num_ranks, 'rank')}, but there are "
+            f"{num_ranks_now}. Call it after torch.distributed.init_process_group"
+        )
+    return islice(tars, rank, None, num_ranks)
+
+
+def _stored_video(members: dict[str, Any], *, subset: Subset) -> dict[str, Any] | None:
+    """The Sample and the bytes of a video; None if the subset does not have it."""
+    where = f"{members['__url__']}: {members['__key__']}"
+    if "json" not in members:
+        raise UserError(f"{where} has no JSON member, so kdbatch shard has not written it")
+    facts = json.loads(members["json"])
+    fields = {name: value for name, value in facts.items() if name not in _NOT_OF_SAMPLE}
+    sample = parse(Sample, fields, where=f"{where}.json")
+    is_within = not subset.num_places or sample.place < subset.num_places
+    if not is_within or subset.split not in sample.splits:
+        return None
+    return {
+        "__url__": members["__url__"],
+        "sample": sample,
+        "class": facts["class"],
+        "video": members[sample.container],
+        "index": members.get("idx", b""),
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ReadClip:
+    """Decodes the clip of a video. It is an object, not a closure, as workers may be spawned."""
+
+    view: View
+    crop_pixels: int
+    seed: int | None
+
+    def __call__(self, stored: dict[str, Any]) -> dict[str, Any]:
+        sample: Sample = stored["sample"]
+        rng = None if self.seed is None else rng_for(self.seed, "clip", sample.key)
+        if rng is None:
+            request = evenly_spaced_clips(sample, self.view, 1)
+        else:
+            request = random_clip(sample, self.view, rng)
+        frame_T = request.frame_VT[0]
+        clip_THWC = decode_members(
+            stored["video"], stored["index"], sample, frame_T.tolist(), tar=Path(stored["__url__"])
+        )
+        clip_THWC = self._crop(clip_THWC, rng, where=f"{stored['__url__']}: {sample.key}")
+        return {
+            "__url__": stored["__url__"],
+            "clip": torch.from_numpy(clip_THWC).permute(3, 0, 1, 2),
+            "label": sample.label,
+            "class": stored["class"],
+            "frames": torch.from_numpy(frame_T),
+        }
+
+    def _crop(
+        self, clip_THWC: np.ndarray, rng: np.random.Generator | None, *, where: str
+    ) -> np.ndarray:
+        side, (height, width) = self.crop_pixels, clip_THWC.shape[1:3]
+        if not side:
+            return clip_THWC
+        if side > min(height, width):
+            raise UserError(f"{where} is {width}x{height}, too small for crop_pixels={side}")
+        top, left = (height - side) // 2, (width - side) // 2
+        if rng is not None:
+            top, left = (int(rng.integers(size - side + 1)) for size in (height, width))
+        return np.ascontiguousarray(clip_THWC[:, top : top + side, left : left + side])
