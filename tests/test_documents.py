@@ -15,15 +15,20 @@ import polars as pl
 import pytest
 from support import micro_study as micro
 from support.inputs import JOBS
+from support.toys import toy_request, toys
 
+from kdbatch.base.progress import silent
 from kdbatch.cli.command import check_arguments
 from kdbatch.cli.commands import Commands
 from kdbatch.plan.resolve import make_plan
 from kdbatch.report.json_export import RESULT_COLUMNS
 from kdbatch.result.schema import CKA, CURVES, PREDICTIONS, ROWS
+from kdbatch.shard.build import build_shards
 from kdbatch.vocab.config import Config, load_config
 from kdbatch.vocab.metrics import Metric
+from kdbatch.vocab.shards import load_index
 
+__all__ = ["toys"]  # a fixture
 ROOT = JOBS.parent
 DOCUMENTS = [
     ROOT / "README.md",
@@ -202,6 +207,20 @@ def test_the_readme_names_every_profile() -> None:
     assert {path.stem for path in (JOBS / "profiles").iterdir()} <= set(
         re.findall(r"`(\w+)`", told)
     )
+
+
+def test_the_guides_training_loop_reads_shards(toys: Path, tmp_path: Path) -> None:
+    request = toy_request("ucf101", videos_per_shard=4)
+    build_shards(request, root=toys / "ucf101", shards_dir=tmp_path / "shards", progress=silent)
+    (code,) = fenced((ROOT / "docs" / "GUIDE.md").read_text(encoding="utf-8"), "python")
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done
+    lines = done.stdout.splitlines()
+    shapes = [re.match(r"torch\.Size\(\[(\d), 3, 16, 112, 112\]\) torch.uint8", x) for x in lines]
+    num_videos = load_index(tmp_path / "shards", "ucf101").parts["all"].num_in_split["train01"]
+    assert sum(int(shape[1]) for shape in shapes if shape) == 2 * num_videos > 0
 
 
 @pytest.mark.slow

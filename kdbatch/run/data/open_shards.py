@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from webdataset.cache import StreamingOpen
 from webdataset.compat import WebDataset
 from webdataset.utils import pytorch_worker_info
 
@@ -98,7 +99,12 @@ def open_shards(
         shardshuffle=False,
         nodesplitter=partial(_tars_of_rank, rank=rank, num_ranks=num_ranks),
         empty_check=False,  # a worker may have no tar
-    ).map(partial(_stored_video, subset=videos))
+    )
+    # webdataset's own stage takes paths for URLs, which must not have a #, and closes no file.
+    dataset.pipeline = [
+        _open_tars if isinstance(stage, StreamingOpen) else stage for stage in dataset.pipeline
+    ]
+    dataset = dataset.map(partial(_stored_video, subset=videos))
     if seed is not None:  # before decoding: a clip is larger than its video
         buffer_seed = seed_for(seed, "videos", rank)
         dataset = dataset.shuffle(shuffle_videos, initial=shuffle_videos, seed=buffer_seed)
@@ -130,8 +136,6 @@ def _tars(folder: Path, index: ShardIndex, videos: Subset) -> list[str]:
         again = request_like(index, part, subset=index.parts[part].num_places)
         number = f"{len(missing)} of {plural(len(tars), 'tar')}"
         raise UserError(f"{missing[0]}: {number} missing. Make them again: {again.command}")
-    if set("#?;") & set(str(folder)):
-        raise UserError(f"{folder}: webdataset reads a path as a URL, so it must not have # ? ;")
     return list(map(str, tars))
 
 
@@ -146,6 +150,12 @@ def _tars_of_rank(
             f"{num_ranks_now}. Call it after torch.distributed.init_process_group"
         )
     return islice(tars, rank, None, num_ranks)
+
+
+def _open_tars(tars: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for tar in tars:
+        with Path(tar["url"]).open("rb") as stream:
+            yield {**tar, "stream": stream}
 
 
 def _stored_video(members: dict[str, Any], *, subset: Subset) -> dict[str, Any] | None:
