@@ -51,7 +51,7 @@ quick: $(VENV)/.made
 # The ring above and one chain (toy videos, shards, an experiment in miniature, a report, an exported network), each in a venv of its own:
 # with the newest packages that pip finds for the newest Python here, and with the oldest that pyproject.toml allows.
 newest lowest:
-	@.ci/versions $@
+	@.ci/versions $@ $(QUICK)
 
 # Exact versions and hashes of all packages, for Linux on x86_64 and aarch64. Versions stay as long as they fit pyproject.toml; with
 # UPGRADE=1 they become the newest ones that do. A new lock means a new .venv.
