@@ -59,11 +59,11 @@ def _sums(
     )
     if total.num_done == total.num_runs:
         return
-    yield f"Compute  {hours_text(total)}, estimated"
+    yield f"Compute  {hours_text(total, total)}, estimated"
     for rate in rates_of(plan.runs):
         yield f"         {plural(rate.num_runs, 'run')} {_rate_text(rate)}"
     if on_gpus:
-        yield f"         with GPUs {hours_text(on_gpus)}, assumed: {H200().title}"
+        yield f"         with GPUs {hours_text(on_gpus, on_gpus)}, assumed: {H200().title}"
     place = "site.max_concurrent of kdbatch.toml" if queue == "slurm" else "as on this machine"
     at_once = plural(totals.num_at_once, "run")
     yield f"Time     {time_text(totals.wall_hours)} with {at_once} at a time ({place})"
@@ -79,7 +79,8 @@ def _rate_text(rate: RateUse) -> str:
     least, most = rate.min_measured, rate.max_measured
     finished = plural(most, "finished run")
     counts = finished if least == most else f"{least} to {finished}"
-    return f"measured on {counts} like it here ({rate.device})"
+    them = "it" if rate.num_runs == 1 else "them"
+    return f"measured on {counts} like {them} here ({rate.device})"
 
 
 def _missing(plan: Plan, *, slurm: bool) -> Iterator[str]:
@@ -102,7 +103,7 @@ def _kinds(plan: Plan, totals: PlanTotals, *, queue: QueueKind) -> Iterator[str]
     """A row per kind; what its runs request counts with SLURM alone."""
     requests = {p.run.recipe.kind: describe_resources(p.resources) for p in plan.runs}
     rows = [
-        (kind, str(t.num_runs), str(t.num_done), hours_text(t), requests[kind])
+        (kind, str(t.num_runs), str(t.num_done), hours_text(t, totals.all_runs), requests[kind])
         for kind, t in totals.by_kind.items()
     ]
     table = (("kind", "runs", "done", "left", "each requests"), *rows)
@@ -111,7 +112,7 @@ def _kinds(plan: Plan, totals: PlanTotals, *, queue: QueueKind) -> Iterator[str]
 
 def _experiments(plan: Plan, totals: PlanTotals) -> Iterator[str]:
     rows = [
-        (name, str(t.num_runs), str(t.num_shared), str(t.num_done), hours_text(t))
+        (name, str(t.num_runs), str(t.num_shared), str(t.num_done), hours_text(t, totals.all_runs))
         for name, t in totals.by_experiment.items()
     ]
     header = ("experiment", "runs", "shared", "done", "left")
@@ -145,13 +146,17 @@ def _runs(
         yield "in: the number of experiments that need the run"
 
 
-def hours_text(total: Total) -> str:
-    """`5,310 GPU-hours`, `1.20 CPU-min`."""
-    parts = [
-        f"{_number(hours)} {device}-hours" if hours >= 1 else f"{_number(60 * hours)} {device}-min"
-        for device, hours in total.device_hours.items()
-    ]
-    return " + ".join(parts) or "-"
+def hours_text(part: Total, whole: Total) -> str:
+    """The hours of `part` in the unit that suits the `whole`: `5,310 GPU-hours`, `1.20 CPU-min`."""
+    is_long = sum(whole.device_hours.values()) >= 1
+    factor, unit = (1, "hours") if is_long else (60, "min")
+    return (
+        " + ".join(
+            f"{_number(factor * hours)} {device}-{unit}"
+            for device, hours in part.device_hours.items()
+        )
+        or "-"
+    )
 
 
 def time_text(hours: float) -> str:

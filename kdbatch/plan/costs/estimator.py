@@ -4,12 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from kdbatch.base.errors import UserError
 from kdbatch.plan.costs.finished import FinishedRun
 from kdbatch.plan.costs.rates import H200, CpuCore, Device, seconds_of
 from kdbatch.plan.costs.speeds import Key, MeasuredSpeed, Observation, measured_speeds
 from kdbatch.plan.costs.work import Work, other_work, training_work
 from kdbatch.plan.subsets import SubsetFinder
 from kdbatch.vocab.backbones import Backbone
+from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.plans import DeviceKind, Estimate
 from kdbatch.vocab.recipes import Compare, Finetune, Pretrain, Recipe
 from kdbatch.vocab.runs import Run
@@ -77,23 +79,41 @@ class Estimator:
 
     def _observations(self) -> Iterator[tuple[Key, Observation]]:
         for each in self.finished:
-            if not all(parent in self._all_runs for parent in each.run.parents):
-                continue  # a run of another plan, whose teachers' networks are not known
             kind: DeviceKind = "CPU" if each.done.provenance.device.startswith("cpu") else "GPU"
-            parts = self._parts(each.run)
-            training, other = parts.seconds(each.run.recipe, DEVICES[kind])
-            rate = each.done.facts.clips_per_second
-            seconds = (each.done.seconds or 0.0) * each.num_devices
-            timed = each.num_devices * parts.training.videos / rate if rate else 0.0
-            observation = Observation(
-                device=each.done.provenance.device or "unknown device",
-                assumed_training=training,
-                assumed_other=other,
-                took_training=min(seconds, timed),
-                took=seconds,
-            )
+            observation = self._observe(each, DEVICES[kind])
+            if observation is None:
+                continue
             for key in self._keys(each.run):
                 yield (kind, *key), observation
+
+    def _observe(self, each: FinishedRun, device: Device) -> Observation | None:
+        """The time of a finished run; None where its work is not known.
+
+        A run of another plan may have had teachers that are gone, or a data set that has other
+        splits, is damaged, or is unknown today.
+        """
+        data = each.run.recipe.data
+        if not all(parent in self._all_runs for parent in each.run.parents):
+            return None
+        if data.dataset not in DATASETS or data.split not in DATASETS[data.dataset].part_of:
+            return None
+        try:
+            parts = self._parts(each.run)
+        except UserError:
+            return None
+        training, other = parts.seconds(each.run.recipe, device)
+        if training + other <= 0:
+            return None
+        rate = each.done.facts.clips_per_second
+        seconds = (each.done.seconds or 0.0) * each.num_devices
+        timed = each.num_devices * parts.training.videos / rate if rate else 0.0
+        return Observation(
+            device=each.done.provenance.device or "unknown device",
+            assumed_training=training,
+            assumed_other=other,
+            took_training=min(seconds, timed),
+            took=seconds,
+        )
 
     def _keys(self, run: Run) -> Iterator[Key]:
         """The properties that a run's speed depends on, then the same without its pretext task."""

@@ -57,15 +57,15 @@ class CpuCore:
     """One core of a server's CPU, which computes in float32, and reads as well.
 
     Measured on one core (x86-64 with AVX-512): training steps take `slowdown` times those of an
-    H200, 640 for ShuffleNet and 1,400 for R(2+1)D. Narrow networks were within a factor of 2 of
-    what follows, and 400 clips were decoded per second.
+    H200, 640 for ShuffleNet and 1,400 for R(2+1)D. Narrow networks were within a factor of 2.5 of
+    what follows. A core decoded 130 (while others were busy) to 480 clips per second.
     """
 
     kind: DeviceKind = "CPU"
     title: str = "one core of a CPU"
     step_seconds: float = 0.03
     slowdown: float = 1000.0
-    clips_per_second: float = 400.0
+    clips_per_second: float = 300.0
 
     def pass_seconds(self, network: Backbone, view: View) -> float:
         return self.slowdown * H200().pass_seconds(network, view)

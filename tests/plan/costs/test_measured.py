@@ -129,3 +129,17 @@ def test_damaged_and_old_records_are_left_out(config: Config) -> None:
         done.write_text(text)
         cost = _titled(_plan(config), "pretrain R(2+1)D by RSPNet C1 on k400[:30k]").cost
         assert cost.num_measured == 0
+
+
+def test_finished_runs_of_other_data_do_not_matter_to_a_plan(config: Config, in_tmp: Path) -> None:
+    other = _plan(config, file=JOBS / "out_of_distribution.yaml")
+    item = _titled(other, "pretrain R(2+1)D by RotNet C3 on ssv2")
+    _finish(config, item, rate=50.0, seconds=200 * 30_000 / 50)
+    path = config.runs_dir / item.run.id / "run.json"
+    start = "pretrain R(2+1)D by RSPNet C1 on k400[:30k]"
+    (in_tmp / "shards" / "ssv2" / "index.json").write_text("{")  # as while it is stored again
+    assert _titled(_plan(config), start).cost.num_measured == 1
+    text = path.read_text()
+    for dataset in ("gone", "ucf101"):  # an unknown data set, and one without the split `train`
+        path.write_text(text.replace('"ssv2"', f'"{dataset}"'))
+        assert _titled(_plan(config), start).cost.num_measured == 0
