@@ -140,10 +140,11 @@ def _check_complete(
     promised = len(stream.index_entries)
     promised = promised if promised > 1 else stream.frames
     found = len(packets)
-    last = packets[-1]
-    if not promised and len(container.streams) == 1 and container.duration and last.pts is not None:
-        # Matroska has no number of frames in its header, but the duration of the file.
-        end = float((last.pts + (last.duration or 0)) * Fraction(stream.time_base or 1))
+    ends = [packet.pts + (packet.duration or 0) for packet in packets if packet.pts is not None]
+    if not promised and len(container.streams) == 1 and container.duration and ends:
+        # Matroska has no number of frames in its header, but the duration of the file. The last
+        # packet may be a B-frame, which is shown before the others of its group.
+        end = float(max(ends) * Fraction(stream.time_base or 1))
         promised, found = round(container.duration / av.time_base * 1000), round(end * 1000)
     if found < _MIN_COMPLETE_SHARE * promised or any(packet.is_corrupt for packet in packets):
         raise BrokenVideo(f"is cut short: about {found / max(found, promised):.0%} of it is there")

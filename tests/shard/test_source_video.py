@@ -122,6 +122,14 @@ def test_a_file_that_is_cut_short_anywhere_is_broken(
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_a_file_whose_last_packet_is_a_b_frame_is_whole(tmp_path: Path, name: str) -> None:
+    path = write_video(
+        tmp_path / name, codec="libx264", options={"g": "250", "x264-params": "bframes=2"}
+    )
+    assert transcode(path).num_frames == store_original(path).num_frames == 35
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
 def test_a_title_that_is_not_utf8_does_no_harm(tmp_path: Path, name: str) -> None:
     path = write_video_with_latin1_title(tmp_path / name)
     assert transcode(path).num_frames == 35

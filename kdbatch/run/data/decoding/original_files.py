@@ -18,10 +18,13 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
+from kdbatch.base.pyav import tolerant_open
 from kdbatch.run.data.decoding.bare import ranks_by_frame, rgb_view
 from kdbatch.run.data.decoding.excerpt import DamagedVideoError, PutFrame, read_range
 from kdbatch.run.data.decoding.files import HAS_DECORD, read_with_decord
 from kdbatch.vocab.shards import Sample
+
+_open = tolerant_open(av.open, av.__version__)
 
 
 def decode_original(tar: Path, sample: Sample, wanted: Sequence[int], put: PutFrame) -> None:
@@ -41,7 +44,7 @@ def decode_file(data: bytes, sample: Sample, wanted: Sequence[int], put: PutFram
     if zlib.crc32(data) != sample.crc32:
         raise DamagedVideoError("its checksum is wrong")
     try:
-        with av.open(io.BytesIO(data), "r") as container:
+        with _open(io.BytesIO(data), "r") as container:
             stream = container.streams.video[0]
             packets = [packet for packet in container.demux(stream) if packet.size]
             if len(packets) != sample.num_frames:

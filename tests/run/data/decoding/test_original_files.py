@@ -10,7 +10,12 @@ from types import ModuleType
 import numpy as np
 import pytest
 from support.inputs import JOBS, real_clips
-from support.videos import bar_positions, rotate_video, write_video
+from support.videos import (
+    bar_positions,
+    rotate_video,
+    write_video,
+    write_video_with_latin1_title,
+)
 
 from kdbatch.base.errors import UserError
 from kdbatch.run.data.clip_reader import ClipReader
@@ -95,10 +100,11 @@ def test_pyav_gives_the_frames_of_decord(
         {"g": "1"},
     ],
 )
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
 def test_pyav_gives_the_frames_of_decord_with_any_group_of_pictures(
-    tmp_path: Path, options: dict[str, str], no_decord
+    tmp_path: Path, suffix: str, options: dict[str, str], no_decord
 ) -> None:
-    path = write_video(tmp_path / "a.mp4", codec="libx264", options=options)
+    path = write_video(tmp_path / f"a.{suffix}", codec="libx264", options=options)
     assert _largest_difference(path, tmp_path, no_decord) == 0
 
 
@@ -136,6 +142,14 @@ def test_pyav_gives_the_frames_of_decord_of_real_videos(
     for path in real_clips(pattern):
         tolerance = 2 if path.suffix == ".avi" else 0
         assert _largest_difference(path, tmp_path, no_decord) <= tolerance
+
+
+@pytest.mark.parametrize("has_decord", [True, False])
+def test_a_title_that_is_not_utf8_does_no_harm(tmp_path: Path, no_decord, has_decord: bool) -> None:
+    if not has_decord:
+        no_decord()
+    tar, sample = _store(write_video_with_latin1_title(tmp_path / "a.mp4"), tmp_path)
+    assert bar_positions(list(decode_frames(tar, sample, [7, 3], decoder="pyav"))) == [7, 3]
 
 
 def test_frames_without_time_stamps_are_counted(tmp_path: Path, no_decord) -> None:
