@@ -32,7 +32,8 @@ def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
             os.fsync(file.fileno())
         part.replace(path)
     except Exception as error:
-        if full := disk_full_error(error, path=path):
+        full = disk_full_error(error, path=part)
+        if full and full.filename == str(part):  # and not another file that `write` needs
             raise DiskFullError(full.errno or 0, str(path)) from error
         raise
     finally:

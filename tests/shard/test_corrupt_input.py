@@ -274,6 +274,6 @@ def test_a_limit_on_file_sizes_is_an_error_of_one_line_from_worker_processes_too
         [sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 2, done
-    assert "shards cannot be written (File too large)" in done.stderr
+    assert "shards cannot be written (File too large: shards/k400/train-0" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "shards" / "k400" / "rejected.parquet").exists()
