@@ -1,6 +1,9 @@
 """The ranges of pyproject.toml, and the locks that are made from them."""
 
+import os
 import re
+import shutil
+import subprocess
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,3 +120,23 @@ def test_both_locks_have_equal_versions() -> None:
 @pytest.mark.parametrize("name", EXTRAS)
 def test_a_lock_names_no_registry_and_no_folder(name: str) -> None:
     assert not re.search(r"://|(^|\s)/|index-url", (ROOT / "container" / name).read_text())
+
+
+@pytest.mark.parametrize("changed", ["container/development.lock", "pyproject.toml"])
+def test_a_new_lock_means_a_new_environment(tmp_path: Path, changed: str) -> None:
+    for name in ("Makefile", "pyproject.toml", "container/development.lock"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+        os.utime(tmp_path / name, (1000, 1000))
+    stamp = tmp_path / ".venv" / ".made"
+    stamp.parent.mkdir()
+    stamp.touch()
+
+    def is_up_to_date() -> bool:
+        asked = subprocess.run(["make", "--question", str(stamp)], cwd=tmp_path, timeout=60)
+        return asked.returncode == 0
+
+    assert is_up_to_date()
+    (tmp_path / changed).touch()
+    os.utime(stamp, (2000, 2000))
+    assert not is_up_to_date()
