@@ -15,9 +15,12 @@ from support import micro_study as micro
 from support.inputs import JOBS
 
 from kdbatch.base import command_lines
+from kdbatch.base.progress import silent
 from kdbatch.cli.command import check_arguments
 from kdbatch.cli.commands import Commands
 from kdbatch.launch.saved_plans import SubmitRequest
+from kdbatch.shard.build import build_shards
+from kdbatch.shard.toy.write import write_toy
 from kdbatch.vocab.shard_request import ShardRequest
 
 PACKAGE = JOBS.parent / "kdbatch"
@@ -185,7 +188,14 @@ def test_every_printed_command_is_known_to_the_parser(line: str) -> None:
 def real_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small study with originals and shards, whose experiment has a name with a space."""
     folder = tmp_path_factory.mktemp("real study")
-    micro.write_shards(folder)
+    write_toy(folder / "toys", processes=1, progress=silent, size=micro.SIZE)
+    for dataset in ("k400", "ucf101"):
+        build_shards(
+            ShardRequest(dataset=dataset, processes=1),
+            root=folder / "toys" / dataset,
+            shards_dir=folder / "shards",
+            progress=silent,
+        )
     experiment = micro.write_jobs(folder, epochs=1)
     text = experiment.read_text(encoding="utf-8")
     (folder / FILE).write_text(text.replace("name: subset_size", "name: my study", 1))

@@ -83,7 +83,7 @@ class Commands:
         DATASET is k400, ssv2, ucf101 or hmdb51. --subset takes 50k, 10%, 2000 or all; a larger
         subset later only adds tars. --root is the folder as its owner publishes it; it may be in
         kdbatch.toml instead, as [datasets.NAME] root. --no-transcode stores the videos as they are:
-        larger, and slower to read. Type the same command again after an interruption: it goes on.
+        larger, and slower to read. Rerun the same command to resume.
 
         --slurm spreads the shards over a SLURM array, with the resources of [resources.shard] in
         kdbatch.toml; the element that ends last writes the index. --shards 40:80 makes only the

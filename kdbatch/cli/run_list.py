@@ -65,7 +65,9 @@ class _RunLines:
             self._printed_at = time.monotonic()
 
     def _has_changed(self, row: RunRow) -> bool:
-        """A run that is done or queued at first is not news."""
+        """A run that is done or queued at first is not news, nor is one that a queue gives back."""
+        if row.state == "planned":
+            return False
         first: RunState = "done" if row.state == "done" else "queued"
         return row.state != self._shown.get(row.run_id, first)
 

@@ -42,6 +42,7 @@ from kdbatch.vocab.retry_policy import (
     EXIT_STOPPED,
     EXIT_USER,
     Start,
+    exit_rule,
 )
 from kdbatch.vocab.runs import Assignment, Cache, RunFolder
 from kdbatch.vocab.status import Cause, RunState
@@ -71,8 +72,7 @@ def main(argv: Sequence[str], *, stop: StopSignal) -> int:
         _print_error(str(error))
         return EXIT_RENDEZVOUS if isinstance(error, RendezvousError) else EXIT_USER
     except OSError as error:  # before the stage: the lock, or the first status
-        full = disk_full_error(error, path=folder.path)
-        if full is None:
+        if not (full := disk_full_error(error, path=folder.path)):
             raise
         _print_error(str(full))
         return EXIT_DISK_FULL
@@ -202,7 +202,8 @@ def _exit_code_of(
         code, reason = EXIT_USER, str(error)
     elif group.world_size > 1 and is_lost_rank(error):
         code, reason = _reason_of_lost_rank(group)
-        state = "stopped" if code == EXIT_STOPPED else "failed"
+        state = exit_rule(code).state
+        cause = "disk_full" if code == EXIT_DISK_FULL else None
     else:
         text = str(error).splitlines()[0] if str(error) else ""
         code, reason = EXIT_BUG, f"{type(error).__name__}: {text} (see {folder.error.name})"
@@ -211,9 +212,8 @@ def _exit_code_of(
             write_text(folder.error, traceback.format_exc())
     reporter.end(state, reason=reason, cause=cause)
     group.post_exit_reason(code, reason)
-    if state == "stopped":
-        # The first rank to exit ends the others (srun's --kill-on-bad-exit): by then rank 0 must
-        # have written its checkpoint and status.
+    if code == EXIT_STOPPED:
+        # The first rank to exit ends the others (srun's --kill-on-bad-exit): rank 0 saves before.
         group.wait_for_rank0()
     return code
 

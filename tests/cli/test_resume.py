@@ -94,6 +94,18 @@ def test_resume_of_a_file_takes_every_profile_of_it_or_the_one_that_is_named(slu
     assert all(part in message for part in known.split(", "))
 
 
+def test_resume_finds_the_files_from_every_folder_of_the_study(slurm, study, monkeypatch):
+    Path("kdbatch.toml").write_text("")
+    monkeypatch.chdir("jobs")
+    kdbatch("submit", Path(FILE).name, "--profile=toy")
+    kdbatch("cancel", Path(FILE).name)
+    assert queued_jobs() == ()
+    monkeypatch.chdir("profiles")
+    output = kdbatch("resume", f"../{Path(FILE).name}")
+    assert f"Resume: kdbatch submit '../../{FILE}' --profile toy\n" in output
+    assert len(queued_jobs()) == 19
+
+
 def test_plans_with_equal_flags_are_one_command(slurm, study):
     kdbatch("submit", FILE, "jobs/task_complexity.yaml", "--profile=micro")
     kdbatch("submit", "jobs/subset_size.yaml", "--profile=micro", "--jobs=3")

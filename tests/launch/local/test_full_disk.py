@@ -83,7 +83,7 @@ def test_a_disk_without_space_for_the_run_folders_is_one_line(
     fill(small_disk, leave=0)
     code, output = submit(study)
     assert code == 2 and len(output.splitlines()) == 1 and "No space left on device" in output
-    assert "then: kdbatch submit jobs/subset_size.yaml --profile test --local --jobs 2" in output
+    assert "then repeat: kdbatch submit jobs/subset_size.yaml --profile test" in output
 
 
 @pytest.mark.slow
