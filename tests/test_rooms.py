@@ -59,6 +59,7 @@ PACKAGES = {
     "report/figures": {"data", "labels", "stats", "tables"},
     "report/html": {"data", "escape", "figures", "labels", "stats", "tables"},
     "plan/yaml_errors": set(),
+    "cli/arguments": set(),
     "bench/cka": set(),
     "bench/data": set(),
     "bench/step": set(),

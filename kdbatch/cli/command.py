@@ -17,12 +17,12 @@ import fire
 from fire.decorators import SetParseFn
 
 from kdbatch import __version__
-from kdbatch.base.command_lines import command_line, help_command
+from kdbatch.base.command_lines import command_line, help_command, plan_command
 from kdbatch.base.disk_space import disk_full_error
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import did_you_mean
+from kdbatch.cli.arguments.signature import SHORT_FLAGS, check_arguments, convert, variadic_name
 
-SHORT_FLAGS = {"-f": "--follow"}
 # The extra `worker` in pyproject.toml.
 WORKER_PACKAGES = {"av", "decord", "safetensors", "torch", "torchvision", "webdataset"}
 HELP_WORDS = {"-h", "--help", "-help", "help"}
@@ -52,11 +52,11 @@ def command(function: Callable[..., int | None]) -> Callable[..., Deferred]:
         hints = get_type_hints(function)
         bound = inspect.signature(function).bind(*args, **kwargs)
         converted = {
-            name: _convert(hints.get(name, str), value, name)
+            name: convert(hints.get(name, str), value, name)
             for name, value in bound.arguments.items()
             if name != "self"
         }
-        positional = converted.pop(_variadic_name(function), ())
+        positional = converted.pop(variadic_name(function), ())
         return Deferred(lambda: function(args[0], *positional, **converted))
 
     return SetParseFn(str)(deferred)
@@ -112,10 +112,7 @@ def _dispatch(commands: object, argv: list[str]) -> int:
         print(_overview(commands, known))
         return 0
     if name not in known or (argv[0] != name and not wants_help):
-        has_two_words = any(other.startswith(f"{argv[0]} ") for other in known)
-        typed = " ".join(argv[:2]) if has_two_words else argv[0]
-        names = ", ".join(known)
-        raise UserError(f"no command {typed!r}.{did_you_mean(typed, known)} Commands: {names}.")
+        raise _unknown_command(argv, known)
     if wants_help:
         print(_usage(name, known[name]))
         return 0
@@ -129,6 +126,20 @@ def _dispatch(commands: object, argv: list[str]) -> int:
     return deferred.call() or 0
 
 
+def _unknown_command(argv: Sequence[str], known: Collection[str]) -> UserError:
+    """The error with the nearest command; of a command of two words, with all second words."""
+    first = argv[0]
+    if first.endswith((".yaml", ".yml")):
+        commands = (plan_command([first], profile=""), command_line("submit", *argv))
+        return UserError(f"{first}: name a command first: {' or '.join(commands)}")
+    seconds = [name.partition(" ")[2] for name in known if name.startswith(f"{first} ")]
+    typed = " ".join(argv[:2]) if seconds else first
+    if seconds and len(argv) == 1:
+        return UserError(f"{first} needs a second word: {', '.join(seconds)}.")
+    names = ", ".join(known)
+    return UserError(f"no command {typed!r}.{did_you_mean(typed, known)} Commands: {names}.")
+
+
 def _join_name(argv: list[str], known: Collection[str]) -> list[str]:
     """Join the two words of a command such as `shard verify`, the method shard_verify, into one
     argument.
@@ -136,86 +147,6 @@ def _join_name(argv: list[str], known: Collection[str]) -> list[str]:
     first = next((i for i, word in enumerate(argv) if word not in HELP_WORDS), 0)
     name = " ".join(argv[first : first + 2])
     return [*argv[:first], name, *argv[first + 2 :]] if name in known else argv
-
-
-def check_arguments(name: str, function: Callable[..., Any], arguments: Sequence[str]) -> list[str]:
-    """The arguments of one command, each flag joined to its value and known to the command.
-
-    Raises:
-        UserError: an unknown flag, a flag without its value, too many or too few arguments.
-    """
-    parameters = list(inspect.signature(function).parameters.values())
-    flags = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
-    hints = get_type_hints(inspect.unwrap(function))
-    spelled = [f"--{flag.replace('_', '-')}" for flag in flags]
-    plain, joined, rest = [], [], iter(arguments)
-    for word in rest:
-        if not word.startswith("-"):
-            plain.append(word)
-            continue
-        spelling, equals, value = word.partition("=")
-        if SHORT_FLAGS.get(spelling, "")[2:] in flags:
-            spelling = SHORT_FLAGS[spelling]
-        flag = spelling.removeprefix("--").replace("-", "_")
-        if not spelling.startswith("--") or flag not in flags:
-            known = ", ".join(spelled) or "none"
-            raise UserError(
-                f"{name}: no flag {spelling}.{did_you_mean(spelling, spelled)} Flags: {known}."
-            )
-        if hints[flag] is bool:
-            value = value if equals else "true"
-        elif not equals:
-            value = next(rest, "--")
-            if value.startswith("--"):
-                raise UserError(f"{name}: {spelling} needs a value, as in {spelling}=VALUE.")
-        joined.append(f"--{flag}={value}")
-    _check_positional(name, function, parameters, plain)
-    return plain + joined
-
-
-def _check_positional(
-    name: str,
-    function: Callable[..., Any],
-    parameters: list[inspect.Parameter],
-    given: list[str],
-) -> None:
-    positional = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
-    needed = [p.name.upper() for p in positional if p.default is p.empty]
-    if len(given) < len(needed):
-        raise UserError(f"{name}: needs {' '.join(needed)}. Type: {help_command(name)}")
-    if not _variadic_name(function) and len(given) > len(positional):
-        extra = given[len(positional)]
-        raise UserError(f"{name}: {extra!r} is one argument too many. Type: {help_command(name)}")
-
-
-def _variadic_name(function: Callable[..., Any]) -> str:
-    """The name of a command's `*arguments`; empty without them."""
-    for parameter in inspect.signature(function).parameters.values():
-        if parameter.kind is parameter.VAR_POSITIONAL:
-            return parameter.name
-    return ""
-
-
-def _convert(hint: Any, value: Any, name: str) -> Any:
-    """The value of the argument `name`, from the string that was typed."""
-    if isinstance(value, tuple):
-        return tuple(_convert(hint, v, name) for v in value)
-    if not isinstance(value, str):
-        return value
-    flag = f"--{name.replace('_', '-')}"
-    if hint is bool:
-        if value.lower() not in ("true", "false"):
-            raise UserError(f"{flag}: found {value!r}. Write {flag} or {flag}=false.")
-        return value.lower() == "true"
-    if hint in (int, float):
-        try:
-            return hint(value)
-        except ValueError as error:
-            expected = "a whole number" if hint is int else "a number"
-            raise UserError(f"{flag}: found {value!r}, expected {expected}.") from error
-    if not value:
-        raise UserError(f"{flag}: is empty.")
-    return Path(value) if hint is Path else value
 
 
 def _overview(commands: object, known: dict[str, Any]) -> str:
@@ -243,8 +174,10 @@ def _usage(name: str, function: Callable[..., Any]) -> str:
     if flags:
         lines += ["", "Flags:"]
     hints = get_type_hints(inspect.unwrap(function))
+    short = {long: f"{letter}, " for letter, long in SHORT_FLAGS.items()}
     for flag in flags:
-        line = f"  --{flag.name.replace('_', '-')}"
+        long = f"--{flag.name.replace('_', '-')}"
+        line = f"  {short.get(long, '')}{long}"
         if hints[flag.name] is not bool:
             line += f"={_kind(hints[flag.name])}"
             line += f"  (default {flag.default})" if flag.default not in ("", 0) else ""

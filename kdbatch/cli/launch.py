@@ -1,5 +1,6 @@
 """The commands that start and stop runs, and init and doctor; one function each."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from kdbatch.base.command_lines import (
 from kdbatch.base.errors import UserError
 from kdbatch.base.study_folder import CONFIG_NAME, find_study
 from kdbatch.base.text import plural
+from kdbatch.cli.arguments.experiments import check_experiments
 from kdbatch.cli.run_list import count_states
 from kdbatch.cli.study import NO_STUDY, is_study, load_study_config
 from kdbatch.cli.terminal import print_line, warn
@@ -100,9 +102,10 @@ def doctor(*, submit: bool) -> int:
     elif has_slurm:
         print_line(f"What a node offers, in the image: {doctor_command(submit=True)}")
     if num_bad:
-        print_line(f"{plural(num_bad, 'thing')} would make runs fail")
+        until = "until it is fixed" if num_bad == 1 else "until they are fixed"
+        print_line(f"{plural(num_bad, 'problem')}: runs will fail {until}")
     else:
-        print_line("nothing was found that would make runs fail")
+        print_line("All checks passed")
     return 1 if num_bad else 0
 
 
@@ -133,6 +136,8 @@ def _run_ids(text: str, *, profile: str, config: Config) -> tuple[str, ...]:
     if _is_file(text):
         records = choose_records(config.runs_dir, [Path(text)], profile=profile, study=find_study())
         return tuple(run.id for record in records for run in recorded_runs(record))
+    if not re.fullmatch(r"r?[0-9a-f]*", text):
+        check_experiments([Path(text)], repeat=lambda files, _: cancel_command(*files))
     return (find_run(config.runs_dir, text).id,)
 
 

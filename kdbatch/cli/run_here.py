@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from kdbatch.base.command_lines import status_command
+from kdbatch.base.errors import UserError
 from kdbatch.cli.terminal import print_line
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import load_status
@@ -10,6 +12,11 @@ from kdbatch.vocab.status import load_status
 def run_here(run_dir: Path) -> int:
     """Run one folder in this process; returns the worker's exit code."""
     folder = RunFolder(run_dir)
+    if not folder.assignment.is_file():
+        raise UserError(
+            f"{run_dir}: is no run folder, because it has no {folder.assignment.name}. Run folders "
+            f"are runs/ID; the ids are in: {status_command()}"
+        )
     folder.load()  # fails before the seconds that importing torch takes
     from kdbatch.run.heartbeat import StopSignal
     from kdbatch.run.main import main as run_worker

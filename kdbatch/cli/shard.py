@@ -10,11 +10,10 @@ from kdbatch.base.text import plural
 from kdbatch.cli.study import load_study_config
 from kdbatch.cli.terminal import print_line, progress
 from kdbatch.shard.index import translate_write_errors, write_index
-from kdbatch.shard.shard_plan import ShardPlan, plan_shards
+from kdbatch.shard.shard_plan import ShardPlan, plan_shards, requested_part
 from kdbatch.shard.shard_ranges import parse_shard_range, split_into_ranges
 from kdbatch.shard.toy.size import SIZES
 from kdbatch.vocab.config import Config
-from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.shard_request import ShardRequest
 from kdbatch.vocab.shards import ShardIndex
 
@@ -51,7 +50,7 @@ def shard(request: ShardRequest, *, shards: str, slurm: bool, dry_run: bool) -> 
 def _root_of(request: ShardRequest, config: Config) -> Path:
     """The folder of the original videos: from the command, or else from kdbatch.toml."""
     dataset = request.dataset
-    lookup(DATASETS, dataset, where="shard")
+    requested_part(request)  # an impossible request is reported before a missing folder
     if not request.root and dataset not in config.datasets:
         raise UserError(
             f"{dataset}: the folder of the videos is not known. Add --root FOLDER, "

@@ -1,12 +1,13 @@
 """`kdbatch submit` and `kdbatch resume`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from kdbatch.base.command_lines import report_command, submit_command
 from kdbatch.base.errors import UserError
 from kdbatch.base.study_folder import find_study
+from kdbatch.cli.arguments.experiments import check_experiments
 from kdbatch.cli.run_list import watch_runs
 from kdbatch.cli.study import load_study_config
 from kdbatch.cli.submit_summary import left_out_lines, local_lines, slurm_lines
@@ -34,7 +35,14 @@ INTERRUPTED = 130  # exit code after Ctrl-C
 
 def submit(request: SubmitRequest, *, dry_run: bool, retry_failed: bool) -> int:
     """`kdbatch submit`. The local queue's exit code is 1 if a run is not done, 130 after Ctrl-C."""
-    return _submit(request, load_study_config(), dry_run=dry_run, retry_failed=retry_failed)
+    config = load_study_config()
+
+    def repeat(files: Sequence[Path], profile: str) -> str:
+        meant = replace(request, files=tuple(files), profile=profile or request.profile)
+        return meant.command(retry_failed=retry_failed) + (" --dry-run" if dry_run else "")
+
+    check_experiments(request.files, repeat=repeat)
+    return _submit(request, config, dry_run=dry_run, retry_failed=retry_failed)
 
 
 def resume(files: tuple[Path, ...], *, profile: str, dry_run: bool, retry_failed: bool) -> int:
@@ -76,9 +84,6 @@ def _warn_of_unknown_way(record: PlanRecord, config: Config, study: Path) -> int
 
 
 def _submit(request: SubmitRequest, config: Config, *, dry_run: bool, retry_failed: bool) -> int:
-    if not request.files:
-        example = submit_command(["jobs/subset_size.yaml"], profile=request.profile)
-        raise UserError(f"name at least one experiment, as in: {example}")
     queue = "local" if request.local else queue_kind()
     has_gpus = queue == "slurm" or bool(visible_gpus())
     plan = make_plan(request.files, profile=request.profile, config=config, has_gpus=has_gpus)

@@ -39,10 +39,10 @@ def find_run(runs_dir: Path, id_prefix: str) -> RunFolder:
     if matches:
         examples = ", ".join(matches[:5]) + (", ..." if len(matches) > 5 else "")
         raise UserError(
-            f"{id_prefix}: {len(matches)} runs begin so: {examples}. Write more of the id."
+            f"{id_prefix!r} matches {len(matches)} runs ({examples}). Type more characters."
         )
     raise UserError(
-        f"{id_prefix}: no run in {runs_dir}/ begins so. Their ids are in: {status_command()}"
+        f"no run ID in {runs_dir}/ starts with {id_prefix!r}. List them: {status_command()}"
     )
 
 

@@ -50,6 +50,11 @@ def find_profile(experiment: Path, name: str) -> Path:
         UserError: there is no such profile.
     """
     own, shipped = experiment.parent / "profiles", SHIPPED_PROFILES
+    if Path(name).stem != name:
+        raise UserError(
+            f"--profile {name}: a profile is named without its folder and ending. "
+            f"Write --profile {Path(name).stem}."
+        )
     for folder in (own, shipped):
         if (folder / f"{name}.yaml").exists():
             return folder / f"{name}.yaml"

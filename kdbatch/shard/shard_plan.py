@@ -12,6 +12,7 @@ from pathlib import Path
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
+from kdbatch.base.video_counts import check_video_count, parse_video_count
 from kdbatch.shard.datasets import READERS
 from kdbatch.shard.order import balanced_order
 from kdbatch.shard.sources import ListedVideo, Listing, printable
@@ -26,7 +27,6 @@ from kdbatch.vocab.shards import (
     ShardIndex,
     ShardRecord,
     load_index,
-    parse_video_count,
 )
 
 TRANSCODED = "h264 short128 g16 b1 crf22.5 v2"
@@ -158,8 +158,7 @@ def plan_shards(request: ShardRequest, *, root: Path, shards_dir: Path) -> Shard
         UserError: an impossible request, a layout that is not the published one, more videos
             requested than exist, or existing shards that were made in another way.
     """
-    part = _requested_part(request)
-    _check_request(request)
+    part = requested_part(request)
     listing = _list_part(request.dataset, root, part)
     request = replace(
         request,
@@ -180,9 +179,14 @@ def plan_shards(request: ShardRequest, *, root: Path, shards_dir: Path) -> Shard
     )
 
 
-def _requested_part(request: ShardRequest) -> str:
-    """The part that stores the requested split; the data set's first part where none is named."""
+def requested_part(request: ShardRequest) -> str:
+    """The part that stores the requested split; the data set's first part where none is named.
+
+    Raises:
+        UserError: the data set, the split or a number in the request is not possible.
+    """
     dataset = lookup(DATASETS, request.dataset, where="shard")
+    _check_request(request)
     if not request.split:
         return dataset.parts[0]
     where = f"shard {request.dataset} --split"
@@ -191,6 +195,7 @@ def _requested_part(request: ShardRequest) -> str:
 
 def _check_request(request: ShardRequest) -> None:
     dataset = request.dataset
+    check_video_count(request.subset, where=f"{dataset}: --subset")
     if not 0 <= request.max_rejected <= 1:
         raise UserError(
             f"{dataset}: --max-rejected: found {request.max_rejected}. "

@@ -119,7 +119,8 @@ def find_folder(root: Path, name: str, *, layout: str) -> Path:
     if not root.is_dir():
         raise UserError(
             f"{root}: there is no such folder. "
-            "Set root under [datasets] in kdbatch.toml to the folder of the data set."
+            "Name the folder of the data set with --root, or as root under [datasets] in "
+            "kdbatch.toml."
         )
     if not (root / name).is_dir():
         found = ", ".join(sorted(path.name for path in root.iterdir())[:6]) or "nothing"

@@ -14,10 +14,8 @@ number of them.
 
 import hashlib
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
 from kdbatch.base.atomic_write import load_json
@@ -25,6 +23,7 @@ from kdbatch.base.command_lines import resume_command, shard_command
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
 from kdbatch.base.parse import parse
+from kdbatch.base.video_counts import parse_video_count
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.shard_request import ShardRequest
 
@@ -163,40 +162,6 @@ def load_index(shards_dir: Path, dataset: str) -> ShardIndex:
             f"{dataset} has no shards under {shards_dir}/. Make them: {shard_command(dataset)}"
         )
     return parse(ShardIndex, load_json(path), where=str(path))
-
-
-def parse_video_count(text: str, total: int, *, where: str) -> int:
-    """The number of videos that `50k`, `10%`, `2000`, `1.5m` or `all` stands for, out of `total`.
-
-    A percentage is rounded down.
-
-    Raises:
-        UserError: `text` is no such number, or is more than `total`.
-    """
-    number = _parse_number(text.strip().lower().replace("_", ""), total)
-    if number is None or number < 1:
-        raise UserError(
-            f"{where}: {text!r} is no number of videos. Write for example 2000, 50k, 10% or all."
-        )
-    if number > total:
-        raise UserError(
-            f"{where}: {text} videos asked for, but there are only {total}. "
-            f"Write all, or at most {total}."
-        )
-    return int(number)
-
-
-def _parse_number(text: str, total: int) -> Fraction | None:
-    """Exact, where a float would make 28 of 29% of 100. None if `text` is no number of videos."""
-    if text == "all":
-        return Fraction(total)
-    match = re.fullmatch(r"(\d{1,12}(?:\.\d{1,6})?)([km%]?)", text, re.ASCII)
-    if match is None:
-        return None
-    if match[2] == "%":
-        return Fraction(match[1]) * Fraction(total, 100)
-    number = Fraction(match[1]) * {"": 1, "k": 1000, "m": 1_000_000}[match[2]]
-    return number if number.denominator == 1 else None
 
 
 def find_subset(index: ShardIndex, split: str, size: str, *, where: str) -> Subset:

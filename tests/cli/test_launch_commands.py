@@ -103,7 +103,7 @@ def test_a_run_is_found_by_the_beginning_of_its_id(study, cut):
 
 @pytest.mark.parametrize(
     ("words", "says"),
-    [("r", "4 runs begin so"), ("zz", "no run in .* begins so"), ("", "no run in")],
+    [("r", "'r' matches 4 runs"), ("zz", "no run ID in .* starts with 'zz'"), ("", "no run ID in")],
 )
 def test_a_beginning_of_no_run_or_of_several_is_an_error(study, words, says):
     with pytest.raises(UserError, match=says):

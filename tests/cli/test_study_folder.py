@@ -163,7 +163,10 @@ def test_cancel_that_finds_no_job_says_why_and_changes_nothing(tmp_path: Path) -
     done = kdbatch("cancel", "--all", cwd=tmp_path)
     assert done.returncode == 1
     assert "nothing was cancelled: SLURM's queue has no job of 1 run: 1 planned" in done.stderr
-    for name, says in (("r0", "no run in runs/ begins so"), ("x.yaml", "nothing of x.yaml was")):
+    for name, says in (
+        ("r0", "no run ID in runs/ starts with"),
+        ("x.yaml", "nothing of x.yaml was"),
+    ):
         done = kdbatch("cancel", name, cwd=tmp_path)
         assert done.returncode == 1 and says in done.stderr, done
     assert files_below(tmp_path) == before

@@ -319,7 +319,7 @@ def test_a_missing_root_and_a_root_without_videos_are_errors(
     toys: Path, tmp_path: Path, name: str
 ) -> None:
     part = DATASETS[name].parts[0]
-    with pytest.raises(UserError, match="there is no such folder. Set root under"):
+    with pytest.raises(UserError, match="there is no such folder. Name the folder .* --root"):
         READERS[name](tmp_path / "nowhere", part)
     root = tmp_path / name
     shutil.copytree(toys / name, root)

@@ -3,7 +3,8 @@ from dataclasses import replace
 import pytest
 
 from kdbatch.base.errors import UserError
-from kdbatch.vocab.shards import ORIGINALS, find_subset, load_index, parse_video_count
+from kdbatch.base.video_counts import parse_video_count
+from kdbatch.vocab.shards import ORIGINALS, find_subset, load_index
 
 
 @pytest.mark.parametrize(
@@ -30,10 +31,11 @@ def test_every_whole_percentage_of_any_total_is_exact_and_rounded_down() -> None
 
 
 @pytest.mark.parametrize(
-    "text", ["", "0", "-5", "k", "nan", "inf", "1e400", "ten", "50kk", "2.5", "0%", "1.2345k"]
+    "text",
+    ["", "0", "-5", "k", "nan", "inf", "1e400", "ten", "50kk", "2.5", "50.000", "0%", "1.2345k"],
 )
 def test_other_sizes_are_refused(text: str) -> None:
-    with pytest.raises(UserError, match="x: .*(no number of videos|only)"):
+    with pytest.raises(UserError, match="x: .*(is not a valid subset|only)"):
         parse_video_count(text, 200_000, where="x")
 
 

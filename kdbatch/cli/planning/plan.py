@@ -8,10 +8,12 @@ from typing import Any
 
 from kdbatch.base.command_lines import plan_command
 from kdbatch.base.errors import UserError
+from kdbatch.cli.arguments.experiments import check_experiments
 from kdbatch.cli.planning.plan_text import plan_lines
 from kdbatch.cli.study import load_study_config
 from kdbatch.cli.terminal import console, print_line, warn
-from kdbatch.launch.machine import default_jobs, queue_kind, visible_gpus
+from kdbatch.launch.container.command import check_container
+from kdbatch.launch.machine import QueueKind, default_jobs, queue_kind, visible_gpus
 from kdbatch.launch.run_status import load_run_rows
 from kdbatch.launch.slurm.commands import JobsCache
 from kdbatch.plan.costs.totals import PlanTotals, Total, plan_totals, total_of
@@ -26,13 +28,16 @@ MANY_CPU_HOURS = 100.0  # from here on a plan also says what GPUs would take
 
 def plan(files: tuple[Path, ...], *, profile: str, json: bool) -> None:
     """`kdbatch plan`."""
-    if not files:
-        example = plan_command(["jobs/subset_size.yaml"], profile=profile)
-        raise UserError(f"name at least one experiment, as in: {example}")
     config = load_study_config()
+
+    def repeat(files: Sequence[Path], other: str) -> str:
+        return plan_command(files, profile=other or profile) + (" --json" if json else "")
+
+    check_experiments(files, repeat=repeat)
     queue = queue_kind()
     has_gpus = queue == "slurm" or bool(visible_gpus())
     plan = make_plan(files, profile=profile, config=config, has_gpus=has_gpus)
+    _warn_of_container(config, queue)
     num_at_once = config.site.max_concurrent if queue == "slurm" else default_jobs()
     totals = plan_totals(plan, num_at_once=num_at_once)
     states = _states(plan, config)
@@ -55,6 +60,14 @@ def plan(files: tuple[Path, ...], *, profile: str, json: bool) -> None:
         width=out.width if out.is_terminal else None,
     ):
         print_line(line)
+
+
+def _warn_of_container(config: Config, queue: QueueKind) -> None:
+    """Warn of what submit will refuse: a plan may be made where the image is not."""
+    try:
+        check_container(config, on_this_machine=queue == "local")
+    except UserError as error:
+        warn(f"the runs cannot start yet. {error}")
 
 
 def _states(plan: Plan, config: Config) -> dict[str, RunState]:

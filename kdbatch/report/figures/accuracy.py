@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kdbatch.base.errors import UserError
+from kdbatch.base.video_counts import parse_video_count
 from kdbatch.report.figures.base import (
     LEGEND_LINE_INCHES,
     LEGEND_POINTS,
@@ -24,7 +25,6 @@ from kdbatch.report.figures.base import (
 from kdbatch.report.figures.role_styles import RoleStyle, role_styles
 from kdbatch.report.labels import RoleGroup, case_title, metric_title, value_title
 from kdbatch.report.tables.grid import Grid, GridRow
-from kdbatch.vocab.shards import parse_video_count
 
 # Share of the distance between two axis values over which the roles are spread, so that none hides
 # another; less where lines join the values.

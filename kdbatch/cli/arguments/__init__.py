@@ -1,0 +1,1 @@
+"""Checks what was typed before a command runs."""
