@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
-from kdbatch.base.video_counts import check_video_count, parse_video_count
+from kdbatch.base.reading.video_counts import check_video_count, parse_video_count
 from kdbatch.shard.datasets import READERS
 from kdbatch.shard.order import balanced_order
 from kdbatch.shard.sources import ListedVideo, Listing, printable

@@ -9,8 +9,8 @@ from typing import Literal
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import did_you_mean
 from kdbatch.base.parse import parse
+from kdbatch.base.reading.toml_errors import explain_toml_error
 from kdbatch.base.study_folder import CONFIG_NAME, find_study
-from kdbatch.base.toml_errors import explain_toml_error
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.recipes import RECIPE_KINDS
 from kdbatch.vocab.runs import Cache, Resources, Retries, check_minimum

@@ -23,7 +23,7 @@ from kdbatch.base.command_lines import resume_command, shard_command
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
 from kdbatch.base.parse import parse
-from kdbatch.base.video_counts import parse_video_count
+from kdbatch.base.reading.video_counts import parse_video_count
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.shard_request import ShardRequest
 

@@ -13,15 +13,15 @@ from kdbatch.plan.yaml_loader import load_yaml
 MISTAKES = {
     "teachers:\n  T1:\n    title: a\n   backbone: b\n": (
         "x.yaml:4: the line of 'backbone' is indented by 3 spaces, which fits no key above. "
-        "Write 4 to put it beside 'title' (line 3), or 2 to put it beside 'T1' (line 2)."
+        "Write 4 to align it with 'title' (line 3), or 2 to put it beside 'T1' (line 2)."
     ),
     "teachers:\n  T1:\n    title: a\n\n     backbone: b\n": (
         "x.yaml:5: the line of 'backbone' is indented by 5 spaces, which fits no key above. "
-        "Write 4 to put it beside 'title' (line 3)."
+        "Write 4 to align it with 'title' (line 3)."
     ),
     "maps:\n  - id: x\n   title: y\n": (
         "x.yaml:3: the line of 'title' is indented by 3 spaces, which fits no key above. "
-        "Write 4 to put it beside 'id' (line 2)."
+        "Write 4 to align it with 'id' (line 2)."
     ),
     "rows:\n  - T1\n  title: y\n": (
         "x.yaml:3: 'title' stands among the items of a list. Write it with a - as an item, or "
@@ -29,7 +29,7 @@ MISTAKES = {
     ),
     "a:\n  b: 1\n\tc: 2\n": (
         "x.yaml:3: the line of 'c' is indented with a tab, and YAML allows spaces alone. Write as "
-        "many spaces as the lines beside it have."
+        "many spaces as the lines around it have."
     ),
     'name: x\ntitle: "T1 net\nvary: {a: [1]}\nnote: "hello"\n': (
         "x.yaml:2: the quote \" that opens in the value of 'title' has its end on line 4. "

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from kdbatch.base.errors import UserError
-from kdbatch.base.video_counts import parse_video_count
+from kdbatch.base.reading.video_counts import parse_video_count
 from kdbatch.vocab.shards import ORIGINALS, find_subset, load_index
 
 

@@ -39,7 +39,7 @@ def _tab(problem: Problem) -> Found:
         if "\t" in line[: len(line) - len(line.lstrip())]:
             return i, (
                 f"the line of {problem.key(i)} is indented with a tab, and YAML allows spaces "
-                "alone. Write as many spaces as the lines beside it have."
+                "alone. Write as many spaces as the lines around it have."
             )
     return None
 

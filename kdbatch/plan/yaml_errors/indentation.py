@@ -16,7 +16,7 @@ def explain_indentation(problem: Problem, line: int) -> Found:
             fewer = above
         above = line_above(problem, above)
     places = [
-        f"{_key_column(problem.lines[i])} to put it beside {problem.key(i)} (line {i + 1})"
+        f"{_key_column(problem.lines[i])} to align it with {problem.key(i)} (line {i + 1})"
         for i in (more, fewer)
         if i is not None and _key_column(problem.lines[i]) != found
     ]

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kdbatch.base.errors import UserError
-from kdbatch.base.video_counts import parse_video_count
+from kdbatch.base.reading.video_counts import parse_video_count
 from kdbatch.report.figures.base import (
     LEGEND_LINE_INCHES,
     LEGEND_POINTS,

@@ -1,0 +1,1 @@
+"""Texts that users write: their forms, and explanations of their mistakes."""
