@@ -197,8 +197,10 @@ def _tagged(choices: tuple[Any, ...], raw: Mapping[Any, Any], where: str, *, tag
 def _tuple(args: tuple[Any, ...], raw: Any, where: str) -> tuple[Any, ...]:
     if not isinstance(raw, (list, tuple)):
         is_single = isinstance(raw, str | int | float)
-        item = f'"{raw}"' if isinstance(raw, str) else raw
-        hint = f" Write it in brackets: [{item}]." if is_single else ""
+        parts = [f'"{part.strip()}"' for part in raw.split(",")] if isinstance(raw, str) else [raw]
+        hint = f" Write it in brackets: [{', '.join(map(str, parts))}]." if is_single else ""
+        if isinstance(raw, Mapping):
+            hint = " Write each item on its own line, after a dash, or write the items in brackets."
         raise UserError(f"{where}: expected a list, found {shown(raw)}.{hint}")
     if len(args) == 2 and args[1] is Ellipsis:
         return tuple(_value(args[0], item, below(where, f"[{i}]")) for i, item in enumerate(raw))
@@ -235,6 +237,8 @@ def _scalar(hint: Any, raw: Any, where: str) -> Any:
 
 def _remedy(hint: Any, raw: Any) -> str:
     """The end of a message: the same value as it should be written; empty where unknown."""
+    if raw is None:
+        return " Write a value, or delete the line."
     if isinstance(raw, bool) and hint is str:
         return (
             " YAML reads yes, no, on, off, true and false as true or false: "

@@ -28,10 +28,10 @@ def axis_labels(raw: Any, *, name: str, profile: Profile, where: str) -> Labels:
             cases[str(label)] = {name: label, **own_fields}
         return cases
     if not isinstance(raw, list | tuple) or not raw or not all(map(_is_value, raw)):
-        example = f" Write {name}: [{raw}]." if _is_value(raw) else ""
+        example = raw if _is_value(raw) else "VALUE, VALUE"
         raise UserError(
-            f"{where}: expected a list of texts or numbers, or named cases, found {shown(raw)}."
-            f"{example}"
+            f"{where}: expected a list of texts or numbers, or named cases, found {shown(raw)}. "
+            f"Write {name}: [{example}]."
         )
     texts = [_label(value) for value in raw]
     if repeated := next((text for text in texts if texts.count(text) > 1), None):

@@ -53,7 +53,13 @@ def load_experiment(path: Path, profile: Profile) -> Experiment:
         UserError: a mistake in the file; the message names the field.
     """
     where = str(path)
-    file = parse(_File, load_yaml(path), where=where)
+    raw = load_yaml(path)
+    if "seeds" in raw and "student" not in raw:
+        raise UserError(
+            f"{where}: is a profile, not an experiment. Move it into the folder profiles/ next to "
+            f"the experiments, and name it with --profile {path.stem}."
+        )
+    file = parse(_File, raw, where=where)
     if file.name != path.stem:
         raise UserError(
             f"{below(where, 'name')}: found {file.name!r}; the name must be that of the file: "
@@ -177,9 +183,24 @@ def _case(
         changes = parse(dict[str, Any], raw, where=role_where)
         filled = fill({**file.student, **changes}, names, where=role_where)
         students[role] = parse(StudentSpec, filled, where=role_where)
+    _check_titles(teachers, students, where=where)
     for role, spec in students.items():
         _check_teachers(spec, teachers, where=f"{where}: {role}.teachers")
     return Case(values=values, teachers=teachers, students=students)
+
+
+def _check_titles(
+    teachers: dict[str, TeacherSpec], students: dict[str, StudentSpec], *, where: str
+) -> None:
+    """Tables and figures name roles by their titles. A control without one has the student's."""
+    of: dict[str, str] = {}
+    for role, spec in (teachers | students).items():
+        other = of.setdefault(spec.title, role)
+        if other != role:
+            raise UserError(
+                f"{where}: {role} has the title of {other}, {spec.title!r}, and tables could not "
+                f"tell them apart. Write another title: for {role}."
+            )
 
 
 def _check_teachers(spec: StudentSpec, teachers: dict[str, TeacherSpec], *, where: str) -> None:

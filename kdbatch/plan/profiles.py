@@ -1,6 +1,7 @@
 """Profiles, `jobs/profiles/<name>.yaml`: the scale at which all experiments are run."""
 
 from dataclasses import asdict, dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -12,6 +13,7 @@ from kdbatch.plan.yaml_loader import load_yaml
 from kdbatch.vocab.backbones import BACKBONE_SPECS
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.recipes import Compare, Distill, Evaluation, Finetune, Schedule, Selection
+from kdbatch.vocab.runs import check_minimum
 from kdbatch.vocab.tasks import TASKS, Complexity, PretextTask
 from kdbatch.vocab.views import View
 
@@ -24,6 +26,11 @@ class ClipScale:
     stride_frames: int = View.stride_frames
     fps: float = View.fps
     size_pixels: int = View.size_pixels
+
+    def __post_init__(self) -> None:
+        check_minimum(self, num_frames=1, stride_frames=1, size_pixels=1)
+        if not 0 < self.fps < inf:
+            raise UserError(f"fps: found {self.fps:g}. Write more than 0; 25 is usual.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +51,9 @@ class PretrainScale:
     colours: float = 1.0
 
     def __post_init__(self) -> None:
+        check_minimum(self, epochs=1, batch_clips=1, num_micro_batches=1)
+        if not 0 < self.lr_factor < inf:
+            raise UserError(f"lr_factor: found {self.lr_factor:g}. Write more than 0; 1 is usual.")
         if not 0 <= self.colours <= 1:
             raise UserError(f"colours: found {self.colours}. Write a share from 0 to 1.")
 
@@ -100,6 +110,13 @@ class Profile:
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise UserError("seeds: name at least one seed, each once.")
+        if negative := [seed for seed in self.seeds if seed < 0]:
+            raise UserError(f"seeds: found {negative[0]}. Write whole numbers of at least 0.")
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"dropout: found {self.dropout:g}. Write a share from 0 to below 1.")
+        for name, width in self.widths.items():
+            if not 0 < width < inf:
+                raise UserError(f"widths.{name}: found {width:g}. Write more than 0; 1 is usual.")
         if self.num_eval_clips < 1:
             raise UserError(
                 f"num_eval_clips: found {self.num_eval_clips}. Write at least 1; 10 is usual."

@@ -1,6 +1,7 @@
 """The content of an experiment file as values: teachers, students, cases, probes and claims."""
 
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
 from kdbatch.base.errors import UserError
@@ -58,6 +59,18 @@ class StudentSpec:
 
     def __post_init__(self) -> None:
         check_weighting(self.weighting)
+        if not 0 < self.temperature < inf:
+            raise UserError(
+                f"temperature: found {self.temperature:g}. Write more than 0; 4 is usual."
+            )
+        for name in ("hard_weight", "soft_weight"):
+            if not 0 <= getattr(self, name) < inf:
+                raise UserError(f"{name}: found {getattr(self, name):g}. Write at least 0.")
+        if not 0 < self.max_teacher_weight <= 1:
+            raise UserError(
+                f"max_teacher_weight: found {self.max_teacher_weight:g}. Write more than 0 and at "
+                "most 1."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -58,7 +58,9 @@ def _check_table(
     for axis in table.columns:
         lookup(axes, axis, where=f"{where}.columns")
     if sorted(table.columns) != sorted(axes):
-        raise UserError(f"{where}.columns: a column needs every axis once: {', '.join(axes)}.")
+        raise UserError(
+            f"{where}.columns: a column needs every axis once. Write columns: [{', '.join(axes)}]."
+        )
 
 
 def _check_map(
@@ -71,7 +73,12 @@ def _check_map(
     for axis in drawn.at:
         lookup(axes, axis, where=f"{where}.at")
     for axis, values in axes.items():
-        value = lookup(drawn.at, axis, where=f"{where}.at")
+        if axis not in drawn.at:
+            raise UserError(
+                f"{where}.at: the axis {axis!r} is missing. A map is drawn for one case: write "
+                f"{axis}: and one of {', '.join(values)}."
+            )
+        value = drawn.at[axis]
         lookup(dict.fromkeys(values, ""), value, where=f"{where}.at.{axis}")
 
 

@@ -150,7 +150,7 @@ def test_planning_writes_nothing(config: Config, in_tmp: Path) -> None:
         (("kind: best_at", "kind: best"), "Did you mean 'best_at'"),
         (
             ("target: ucf101, subset: 30k", "subset: 30k"),
-            r"maps\.cka_r21d_teacher\.at: no 'target'",
+            r"maps\.cka_r21d_teacher\.at: the axis 'target' is missing\.",
         ),
         (("name: subset_size", "name: other"), "the name must be that of the file"),
         (("vary:", "vary:\n  subset: [1k]\n  subset: [2k]\nvery:"), "given twice"),

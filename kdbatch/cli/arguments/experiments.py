@@ -111,7 +111,7 @@ def _known_experiments(file: Path) -> Iterator[Path]:
 
 
 def _profiles(others: Sequence[Path]) -> set[str]:
-    """The names of the profiles of these experiments, of jobs/, and of those that kdbatch brings."""
+    """The names of the profiles of these experiments, of jobs/ and of kdbatch itself."""
     folders = [file.parent / "profiles" for file in others]
     folders += [Path("jobs/profiles"), SHIPPED_PROFILES]
     return {path.stem for folder in folders for path in folder.glob("*.yaml")}

@@ -83,6 +83,8 @@ def _open_bracket(problem: Problem) -> Found:
     if not problem.context.startswith("while parsing a flow "):
         return None
     start = problem.context_line
+    if name := re.search(r"\$\{(\w+)\}?", problem.lines[problem.line]):
+        return problem.line, f"found {name[0]}. Write the name without braces: ${name[1]}"
     bracket = problem.lines[start][problem.context_column]
     if problem.message.endswith("got ':'") and problem.line == start:
         return _colon_in_braces(problem)
