@@ -38,14 +38,15 @@ def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def sharded(in_tmp: Path) -> Callable[..., Config]:
-    """Writes indexes of data sets without videos, which are enough to plan with."""
+    """Writes indexes of data sets and empty tars of the right size, which are enough to plan."""
 
     def write(**num_videos: int) -> Config:
         for dataset, count in num_videos.items():
-            write_json(
-                in_tmp / "shards" / dataset / "index.json",
-                dataclasses.asdict(_index(dataset, count)),
-            )
+            folder, index = in_tmp / "shards" / dataset, _index(dataset, count)
+            write_json(folder / "index.json", dataclasses.asdict(index))
+            for part in index.parts.values():
+                for shard in part.shards:
+                    (folder / shard.name).write_bytes(bytes(shard.num_bytes))
         return Config()
 
     return write

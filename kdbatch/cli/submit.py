@@ -26,6 +26,7 @@ from kdbatch.launch.saved_plans import (
     is_complete,
 )
 from kdbatch.launch.slurm.commands import queued_jobs
+from kdbatch.launch.stored_tars import check_tars
 from kdbatch.plan.resolve import make_plan, require_shards
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans import Plan, PlanRecord
@@ -88,6 +89,7 @@ def _submit(request: SubmitRequest, config: Config, *, dry_run: bool, retry_fail
     has_gpus = queue == "slurm" or bool(visible_gpus())
     plan = make_plan(request.files, profile=request.profile, config=config, has_gpus=has_gpus)
     require_shards(plan, slurm=queue == "slurm")
+    check_tars(plan, config.shards_dir)
     plan = request.note_in(plan, local=queue == "local", study=find_study())
     excluded = FailedExcluded(plan=plan, failed=(), waiting=())
 

@@ -22,6 +22,7 @@ from kdbatch.launch.container.command import as_argv, check_container, python_co
 from kdbatch.launch.machine import has_command, inside_job, num_cpus, queue_kind, visible_gpus
 from kdbatch.launch.slurm.cluster_info import Partition, partitions, slurm_settings
 from kdbatch.launch.slurm.commands import output_or_nothing
+from kdbatch.launch.stored_tars import wrong_tars
 from kdbatch.vocab.config import Config
 
 VIDEO_SECONDS = 120  # a file server may take as long to give PyAV to a first process
@@ -89,12 +90,13 @@ def decoder_finding(decoders: Sequence[str], config: Config) -> Finding:
 
 def _folders(config: Config) -> Iterator[Finding]:
     yield _runs_folder(config.runs_dir)
-    datasets = ", ".join(
-        sorted(path.parent.name for path in config.shards_dir.glob("*/index.json"))
-    )
-    if datasets:
-        yield ok("shards", f"{config.shards_dir}/ has {datasets}")
-    else:
+    names = sorted(path.parent.name for path in config.shards_dir.glob("*/index.json"))
+    wrong = [line for name in names for line in _wrong_tars(config.shards_dir, name)]
+    for line in wrong:
+        yield bad("shards", line)
+    if names and not wrong:
+        yield ok("shards", f"{config.shards_dir}/ has {', '.join(names)}, with all of their tars")
+    elif not names:
         yield note(
             "shards", f"none in {config.shards_dir}/ yet. Make some: {shard_command('k400')}"
         )
@@ -102,6 +104,14 @@ def _folders(config: Config) -> Iterator[Finding]:
         if not Path(dataset.root).is_dir():
             message = f"{dataset.root} is not a folder here; only needed by: {shard_command(name)}"
             yield note(f"datasets.{name}", message)
+
+
+def _wrong_tars(shards_dir: Path, dataset: str) -> tuple[str, ...]:
+    """The tars that differ from the index, or the damage of the index itself."""
+    try:
+        return wrong_tars(shards_dir, dataset)
+    except UserError as error:
+        return (str(error),)
 
 
 def _runs_folder(runs_dir: Path) -> Finding:

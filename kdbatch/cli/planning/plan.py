@@ -16,6 +16,7 @@ from kdbatch.launch.container.command import check_container
 from kdbatch.launch.machine import QueueKind, default_jobs, queue_kind, visible_gpus
 from kdbatch.launch.run_status import load_run_rows
 from kdbatch.launch.slurm.commands import JobsCache
+from kdbatch.launch.stored_tars import wrong_tars_of_plan
 from kdbatch.plan.costs.totals import PlanTotals, Total, plan_totals, total_of
 from kdbatch.plan.resolve import make_plan
 from kdbatch.plan.subsets import shard_commands
@@ -41,6 +42,8 @@ def plan(files: tuple[Path, ...], *, profile: str, json: bool) -> None:
     num_at_once = config.site.max_concurrent if queue == "slurm" else default_jobs()
     totals = plan_totals(plan, num_at_once=num_at_once)
     states = _states(plan, config)
+    for line in wrong_tars_of_plan(plan, config.shards_dir):
+        warn(line)
     if json:
         commands = shard_commands(plan.missing, slurm=queue == "slurm")
         whole = _as_json(plan, totals, states, profile=profile, commands=commands)
