@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kdbatch.base.disk_space import DiskFullError, disk_full_error
-from kdbatch.base.errors import UserError
+from kdbatch.base.errors import FORBIDDEN_ERRORS, UserError
 
 _STALE_SECONDS = 3600
 
@@ -23,6 +23,8 @@ def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
 
     Raises:
         DiskFullError: no space is left, or a limit of the user or of the shell is reached.
+        OSError: another error of the file system; it names `path`, or the folder where that forbids
+            writing, and never the temporary file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.part")
@@ -35,6 +37,9 @@ def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
         full = disk_full_error(error, path=part)
         if full and full.filename == str(part):  # and not another file that `write` needs
             raise DiskFullError(full.errno or 0, str(path)) from error
+        if isinstance(error, OSError) and error.filename in (None, str(part)):
+            place = path.parent if error.errno in FORBIDDEN_ERRORS else path
+            raise OSError(error.errno, error.strerror or str(error), str(place)) from error
         raise
     finally:
         part.unlink(missing_ok=True)

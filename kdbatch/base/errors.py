@@ -1,4 +1,13 @@
-"""The exception for mistakes of the user."""
+"""The exception for mistakes of the user, and the line about an error of the file system."""
+
+import errno
+import shlex
+from pathlib import Path
+
+from kdbatch.base.disk_space import disk_full_error
+
+FORBIDDEN_ERRORS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+STANDARD_OUTPUT = "standard output"
 
 
 class UserError(Exception):
@@ -6,3 +15,24 @@ class UserError(Exception):
 
     The message has the place, what was found there, what is valid, and the command to type.
     """
+
+
+def os_error_line(error: OSError, *, command: str, other_folder: str) -> str:
+    """One line about an error of the file system: the path, the reason, and what would do.
+
+    `command` is the one to repeat; `other_folder` is how another folder is named for it.
+    """
+    name = str(error.filename or "")
+    if full := disk_full_error(error, path=Path(name)):
+        if name == STANDARD_OUTPUT or not name:
+            return f"{name or 'a file'}: {full.strerror}. Make room, then repeat: {command}"
+        return f"{full}. Make room, then repeat: {command}"
+    reason = error.strerror or str(error)
+    if name and error.errno in FORBIDDEN_ERRORS:
+        path = Path(name).absolute()
+        there = next(place for place in (path, *path.parents) if place.exists())
+        return (
+            f"{name}: {reason}. Who may use it: ls -ld {shlex.quote(str(there))}. "
+            f"{other_folder}, then repeat: {command}"
+        )
+    return f"{name}: {reason}" if name else reason

@@ -18,13 +18,14 @@ from fire.decorators import SetParseFn
 
 from kdbatch import __version__
 from kdbatch.base.command_lines import command_line, help_command, plan_command
-from kdbatch.base.disk_space import disk_full_error
-from kdbatch.base.errors import UserError
+from kdbatch.base.errors import STANDARD_OUTPUT, UserError, os_error_line
 from kdbatch.base.lookup import did_you_mean
 from kdbatch.cli.arguments.signature import SHORT_FLAGS, check_arguments, convert, variadic_name
 
 # The extra `worker` in pyproject.toml.
 WORKER_PACKAGES = {"av", "decord", "safetensors", "torch", "torchvision", "webdataset"}
+# How the commands name the folders that they write to.
+HAVE_TO_FLAG, USE_PATHS = ("report", "export"), ("shard", "submit", "resume", "cancel", "run")
 HELP_WORDS = {"-h", "--help", "-help", "help"}
 
 
@@ -79,14 +80,24 @@ def dispatch(commands: object, argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # the reader of a pipe, such as head, has ended
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return 0
     except OSError as error:  # a full disk, a folder of another user
-        message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        if full := disk_full_error(error, path=Path()):
-            message = f"{full}. Make room, then repeat: {command_line(*argv)}"
-        print(f"kdbatch: {message}", file=sys.stderr)
+        other = "Name another folder"
+        if argv[0] in HAVE_TO_FLAG:
+            other = "Name another: --to FOLDER"
+        elif argv[0] in USE_PATHS:
+            other = "Name another in kdbatch.toml: [paths]"
+        line = os_error_line(error, command=command_line(*argv), other_folder=other)
+        print(f"kdbatch: {line}", file=sys.stderr)
+        if error.filename == STANDARD_OUTPUT:
+            _discard_output()
         return 2
+
+
+def _discard_output() -> None:
+    """Let Python write the rest of the output to nowhere when it exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _missing_package(package: str, argv: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as RichProgress
 
+from kdbatch.base.errors import STANDARD_OUTPUT
 from kdbatch.base.progress import Progress
 
 PLAIN_SECONDS = 5.0
@@ -69,8 +70,18 @@ def _progress_lines(title: str) -> Iterator[Progress]:
 
 
 def print_line(line: str) -> None:
-    """Print one line at once, without buffering."""
-    print(line, flush=True)
+    """Print one line at once, without buffering.
+
+    Raises:
+        BrokenPipeError: its reader has ended.
+        OSError: another error of the standard output, such as a full disk.
+    """
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, STANDARD_OUTPUT) from error
 
 
 def warn(line: str) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 from fontTools import subset
 from matplotlib.font_manager import FontProperties, findfont, fontManager
 
+from kdbatch.base.atomic_write import atomic_write
+
 BASE_FAMILY = "DejaVu Sans"  # part of matplotlib: the same glyphs on every machine
 SUBSET_FAMILY = "kdbatch Sans"
 FAMILY_NAME_IDS = (1, 16)  # OpenType, table `name`: family and typographic family
@@ -58,4 +60,4 @@ def _write_subset(source: str, path: Path) -> None:
         for entry in font["name"].names:
             if entry.nameID in FAMILY_NAME_IDS:
                 entry.string = SUBSET_FAMILY.encode(entry.getEncoding())
-        font.save(path)
+        atomic_write(path, font.save)
