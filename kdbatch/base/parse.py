@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping
 from typing import Annotated, Any, TypeVar
 
 from kdbatch.base.errors import UserError
+from kdbatch.base.field_facts import description_of, field_hints, limits_of
 from kdbatch.base.lookup import did_you_mean
 
 T = TypeVar("T")
@@ -60,8 +61,12 @@ def _dataclass(cls: Any, raw: Any, where: str) -> Any:
             )
     for name in required:
         if name not in raw:
-            raise UserError(f"{where} needs the field {name!r}. {_fields_hint(hints)}")
-    values = {name: _value(hints[name], value, below(where, name)) for name, value in raw.items()}
+            meaning = _first_sentence(description_of(cls, name))
+            raise UserError(f"{where} needs the field {name!r}.{meaning} {_fields_hint(hints)}")
+    values = {
+        name: _field(cls, name, hints[name], value, below(where, name))
+        for name, value in raw.items()
+    }
     try:
         return cls(**values)
     except UserError as error:
@@ -73,6 +78,22 @@ def _owner(name: str, hints: Mapping[str, Any]) -> str:
     of = (owner for owner, hint in hints.items() if _parts(hint)[2] and name in _fields(hint)[0])
     owner = next(of, "")
     return f" It is a field of {owner!r}." if owner else ""
+
+
+def _field(cls: type, name: str, hint: Any, raw: Any, where: str) -> Any:
+    """The value of one field; an error about the field itself says what the field is."""
+    try:
+        return _value(hint, raw, where)
+    except UserError as error:
+        meaning = _first_sentence(description_of(cls, name))
+        if not meaning or not str(error).startswith(f"{where}: "):
+            raise
+        raise UserError(f"{error} {name}:{meaning}") from error
+
+
+def _first_sentence(description: str) -> str:
+    """The first sentence after a space; empty without a description."""
+    return " " + re.split("(?<=[.]) ", description)[0] if description else ""
 
 
 def _fields_hint(names: Collection[str]) -> str:
@@ -93,7 +114,7 @@ def _fields(cls: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
 
     Cached: thousands of files are parsed into few classes.
     """
-    hints = typing.get_type_hints(cls, include_extras=True)
+    hints = field_hints(cls)
     fields = [f for f in dataclasses.fields(cls) if f.init]
     required = (
         f.name
@@ -117,7 +138,10 @@ def _value(hint: Any, raw: Any, where: str) -> Any:
         return _dataclass(hint, raw, where)
     if origin is Annotated:
         is_number = _NUMBER_AS_TEXT in args and type(raw) in (int, float)
-        return str(raw) if is_number else _value(args[0], raw, where)
+        value = str(raw) if is_number else _value(args[0], raw, where)
+        if limits := limits_of(hint):
+            limits.check(value, where=where)
+        return value
     if origin is typing.Literal:
         return _literal(args, raw, where)
     if origin in (typing.Union, types.UnionType):

@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
@@ -24,26 +24,52 @@ from kdbatch.plan.yaml_loader import load_yaml
 from kdbatch.vocab.plans import Claim, Map, Table
 
 
-@dataclass(frozen=True, kw_only=True)
-class _File:
-    """The fields of the file before each `$name` is replaced.
-
-    An axis is a list, or a mapping of named cases that set several names each. `probes` are
-    measured with the features of every pretrained teacher before fine-tuning; their roles are
-    `T1.retrieval` and `T1.linear`.
+@dataclass(frozen=True)
+class Filled:
+    """Says that a raw value is read as `hint` once each `$name` in it is replaced. With `changes`
+    it needs no field: those that it lacks are the student's.
     """
 
+    hint: Any
+    changes: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentFile:
+    """The fields of an experiment file before each `$name` is replaced."""
+
     name: str
+    """Name of the experiment, which is that of the file without .yaml."""
     title: str
+    """Heading of the experiment in the report."""
     vary: dict[str, Any]
-    teachers: dict[str, Any]
-    student: dict[str, Any]
-    controls: dict[str, Any] = field(default_factory=dict)
-    references: dict[str, Any] = field(default_factory=dict)
+    """Axes, which every teacher, student and control is made for: a list of values, each of which
+    replaces $AXIS, or a mapping of named cases that set several $names each.
+    """
+    teachers: Annotated[dict[str, Any], Filled(dict[str, TeacherSpec])]
+    """Teachers, by role: T1, T2."""
+    student: Annotated[dict[str, Any], Filled(StudentSpec)]
+    """The student."""
+    controls: Annotated[dict[str, Any], Filled(dict[str, StudentSpec], changes=True)] = field(
+        default_factory=dict
+    )
+    """Students to compare with, by role: each has the student's fields, except for those that it
+    replaces.
+    """
+    references: Annotated[dict[str, Any], Filled(dict[str, TeacherSpec])] = field(
+        default_factory=dict
+    )
+    """Networks that the student is compared with but does not learn from, by role."""
     probes: tuple[Probe, ...] = ()
+    """Measurements of every pretrained teacher before fine-tuning; their roles are T1.retrieval and
+    T1.linear.
+    """
     tables: tuple[Table, ...] = ()
+    """Tables of the report."""
     maps: tuple[Map, ...] = ()
+    """CKA maps of the report."""
     claims: tuple[Claim, ...] = ()
+    """Statements that the report checks."""
 
 
 def load_experiment(path: Path, profile: Profile) -> Experiment:
@@ -59,7 +85,7 @@ def load_experiment(path: Path, profile: Profile) -> Experiment:
             f"{where}: is a profile, not an experiment. Move it into the folder profiles/ next to "
             f"the experiments, and name it with --profile {path.stem}."
         )
-    file = parse(_File, raw, where=where)
+    file = parse(ExperimentFile, raw, where=where)
     if file.name != path.stem:
         raise UserError(
             f"{below(where, 'name')}: found {file.name!r}; the name must be that of the file: "
@@ -91,7 +117,7 @@ def load_experiment(path: Path, profile: Profile) -> Experiment:
 
 
 def _axes(
-    file: _File, profile: Profile, *, where: str
+    file: ExperimentFile, profile: Profile, *, where: str
 ) -> tuple[dict[str, Labels], dict[str, Labels]]:
     """Every axis with all declared values, and with those that the profile keeps."""
     declared, kept = {}, {}
@@ -102,7 +128,7 @@ def _axes(
     return declared, kept
 
 
-def _without(file: _File, roles: Collection[str]) -> _File:
+def _without(file: ExperimentFile, roles: Collection[str]) -> ExperimentFile:
     """The file without these controls, and without the rows, maps and claims that name them."""
     removed = set(roles) & set(file.controls)
     maps = tuple(m for m in file.maps if removed.isdisjoint(m.models))
@@ -121,7 +147,7 @@ def _without_rows(table: Table, roles: Collection[str]) -> Table:
     return replace(table, rows=tuple(role for role in table.rows if role not in roles))
 
 
-def _check_role_names(file: _File, *, where: str) -> None:
+def _check_role_names(file: ExperimentFile, *, where: str) -> None:
     """A role is one network of a case: of two with one name, one would replace the other."""
     defined_at = {"student": "student"}
     for group, roles in (
@@ -166,7 +192,12 @@ def _scale_sizes(at: dict[str, str], profile: Profile) -> dict[str, str]:
 
 
 def _case(
-    file: _File, values: dict[str, str], names: dict[str, Any], *, profile: Profile, where: str
+    file: ExperimentFile,
+    values: dict[str, str],
+    names: dict[str, Any],
+    *,
+    profile: Profile,
+    where: str,
 ) -> Case:
     teachers = {}
     for group, specs in (("teachers", file.teachers), ("references", file.references)):

@@ -1,131 +1,115 @@
 """Profiles, `jobs/profiles/<name>.yaml`: the scale at which all experiments are run."""
 
 from dataclasses import asdict, dataclass, field
-from math import inf
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from kdbatch.base.errors import UserError
+from kdbatch.base.field_facts import Limits, SameAs, Share, check_limits
 from kdbatch.base.lookup import lookup
 from kdbatch.base.parse import TextOrNumber, parse
 from kdbatch.plan.shipped_jobs import find_profile
+from kdbatch.plan.specs import BackboneName, DatasetName, TaskName
 from kdbatch.plan.yaml_loader import load_yaml
 from kdbatch.vocab.backbones import BACKBONE_SPECS
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.recipes import Compare, Distill, Evaluation, Finetune, Schedule, Selection
-from kdbatch.vocab.runs import check_minimum
 from kdbatch.vocab.tasks import TASKS, Complexity, PretextTask
 from kdbatch.vocab.views import View
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClipScale:
-    """The clips of all runs. The fields are those of vocab.views.View, with its defaults."""
+    """The clips of all runs."""
 
-    num_frames: int = View.num_frames
-    stride_frames: int = View.stride_frames
-    fps: float = View.fps
-    size_pixels: int = View.size_pixels
-
-    def __post_init__(self) -> None:
-        check_minimum(self, num_frames=1, stride_frames=1, size_pixels=1)
-        if not 0 < self.fps < inf:
-            raise UserError(f"fps: found {self.fps:g}. Write more than 0; 25 is usual.")
+    num_frames: Annotated[int, SameAs(View, "num_frames")] = View.num_frames
+    stride_frames: Annotated[int, SameAs(View, "stride_frames")] = View.stride_frames
+    fps: Annotated[float, SameAs(View, "fps")] = View.fps
+    size_pixels: Annotated[int, SameAs(View, "size_pixels")] = View.size_pixels
 
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainScale:
-    """The schedule of pretraining, relative to the rate of each task.
+    """The schedule of pretraining, relative to the rate of each task."""
 
-    The learning rate is `lr_factor` times the task's own rate, scaled by batch_clips / 64 as in
-    RSPNet. `colours` is the share of the task's own jitter, grey and blur: a network needs long to
-    become invariant to them.
+    epochs: Annotated[int, SameAs(Schedule, "epochs")]
+    batch_clips: Annotated[int, Limits("videos", least=1)]
+    """Videos in a batch, over all GPUs; a task may cut several clips from each."""
+    lr_factor: Annotated[float, Limits("factor", above=0, advice="; 1 is usual")] = 1.0
+    """Multiple of the task's own rate, which is scaled by batch_clips / 64 as in RSPNet."""
+    warmup_epochs: Annotated[float, SameAs(Schedule, "warmup_epochs")] = 0.0
+    final_lr_share: Annotated[Share, SameAs(Schedule, "final_lr_share")] = 0.001
+    num_micro_batches: Annotated[int, SameAs(Schedule, "num_micro_batches")] = (
+        Schedule.num_micro_batches
+    )
+    colours: Share = 1.0
+    """Share of the task's own jitter, grey and blur: a network needs long to become invariant to
+    them.
     """
 
-    epochs: int
-    batch_clips: int
-    lr_factor: float = 1.0
-    warmup_epochs: float = 0.0
-    final_lr_share: float = 0.001
-    num_micro_batches: int = Schedule.num_micro_batches
-    colours: float = 1.0
-
     def __post_init__(self) -> None:
-        check_minimum(self, epochs=1, batch_clips=1, num_micro_batches=1)
-        if not 0 < self.lr_factor < inf:
-            raise UserError(f"lr_factor: found {self.lr_factor:g}. Write more than 0; 1 is usual.")
-        if not 0 <= self.colours <= 1:
-            raise UserError(f"colours: found {self.colours}. Write a share from 0 to 1.")
+        check_limits(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompareScale:
-    """The number of clips of CKA maps, with the defaults of vocab.recipes.Compare."""
+    """The number of clips of CKA maps."""
 
-    num_clips: int = Compare.num_clips
-    batch_clips: int = Compare.batch_clips
+    num_clips: Annotated[int, SameAs(Compare, "num_clips")] = Compare.num_clips
+    batch_clips: Annotated[int, SameAs(Compare, "batch_clips")] = Compare.batch_clips
 
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """The settings that all experiments share.
+    """The settings that all experiments share."""
 
-    subsets: replaces sizes (with 10k: 48, an experiment's 10k is 48 videos).
-    keep: axis -> the values of it that are run.
-    leave_out: controls that are not run.
-    widths: backbone -> width.
-    tasks: pretext task -> parameters that replace its own.
-    pretrain_of: pretext task -> what replaces `pretrain` for it.
-    selection: target -> model selection; a target without one keeps the last epoch.
-    linear: the schedule of linear probes, needed if an experiment has them.
-    finetune_crop: the crop of the target's clips, for teachers, students and controls alike.
-        "center" is the benchmark's own view, without flips; "random" is a square of 112 pixels from
-        a frame of 128 x 171.
-    teacher_views: the field of vocab.recipes.Distill.
-    note: a warning to readers of the report about numbers at this scale. Published numbers are not
-        shown together with numbers that have a note.
+    seeds: tuple[Annotated[int, Limits("seed", least=0)], ...]
+    """Seeds, each once: every run is made with each of them."""
+    clip: ClipScale
+    """Clips of all runs."""
+    pretrain: PretrainScale
+    """Pretraining."""
+    finetune: Schedule
+    """Fine-tuning of teachers."""
+    distill: Schedule
+    """Training of students and controls."""
+    compare: CompareScale = CompareScale()
+    """CKA maps."""
+    dropout: Annotated[float, SameAs(Finetune, "dropout")] = Finetune.dropout
+    linear: Schedule | None = None
+    """Training of linear probes, needed if an experiment has them."""
+    finetune_crop: Literal["random-resized", "random", "center"] = "random-resized"
+    """Crop of the target's clips, for teachers, students and controls alike. center is the
+    benchmark's own view, without flips; random is a square of 112 pixels from a frame of 128 x 171.
+    """
+    selection: dict[DatasetName, Selection] = field(default_factory=dict)
+    """Model selection, by target; a target without it keeps the last epoch."""
+    teacher_views: Annotated[int, SameAs(Distill, "teacher_views")] = Distill.teacher_views
+    num_eval_clips: Annotated[int, SameAs(Evaluation, "num_clips")] = Evaluation.num_clips
+    num_eval_crops: Annotated[Literal[1, 3], SameAs(Evaluation, "num_crops")] = Evaluation.num_crops
+    subsets: dict[TextOrNumber, TextOrNumber] = field(default_factory=dict)
+    """Sizes that replace others: with 10k: 48, an experiment's 10k is 48 videos."""
+    keep: dict[str, tuple[TextOrNumber, ...]] = field(default_factory=dict)
+    """Values that are run, by axis; an axis without them runs all of its values."""
+    leave_out: tuple[str, ...] = ()
+    """Controls that are not run."""
+    widths: dict[BackboneName, Annotated[float, Limits("factor", above=0, advice="; 1 is usual")]] = field(
+        default_factory=dict
+    )
+    """Factor of all channel counts, by backbone."""
+    tasks: dict[TaskName, dict[str, Any]] = field(default_factory=dict)
+    """Parameters that replace a pretext task's own, by task."""
+    pretrain_of: dict[TaskName, PretrainScale] = field(default_factory=dict)
+    """Pretraining by a task, in place of `pretrain`."""
+    note: str = ""
+    """A warning to readers of the report about numbers at this scale. Published numbers are not
+    shown together with numbers that have a note.
     """
 
-    seeds: tuple[int, ...]
-    clip: ClipScale
-    pretrain: PretrainScale
-    finetune: Schedule
-    distill: Schedule
-    compare: CompareScale = CompareScale()
-    dropout: float = Finetune.dropout
-    linear: Schedule | None = None
-    finetune_crop: Literal["random-resized", "random", "center"] = "random-resized"
-    selection: dict[str, Selection] = field(default_factory=dict)
-    teacher_views: int = Distill.teacher_views
-    num_eval_clips: int = Evaluation.num_clips
-    num_eval_crops: Literal[1, 3] = Evaluation.num_crops
-    subsets: dict[TextOrNumber, TextOrNumber] = field(default_factory=dict)
-    keep: dict[str, tuple[TextOrNumber, ...]] = field(default_factory=dict)
-    leave_out: tuple[str, ...] = ()
-    widths: dict[str, float] = field(default_factory=dict)
-    tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
-    pretrain_of: dict[str, PretrainScale] = field(default_factory=dict)
-    note: str = ""
-
     def __post_init__(self) -> None:
+        check_limits(self)
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise UserError("seeds: name at least one seed, each once.")
-        if negative := [seed for seed in self.seeds if seed < 0]:
-            raise UserError(f"seeds: found {negative[0]}. Write whole numbers of at least 0.")
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"dropout: found {self.dropout:g}. Write a share from 0 to below 1.")
-        for name, width in self.widths.items():
-            if not 0 < width < inf:
-                raise UserError(f"widths.{name}: found {width:g}. Write more than 0; 1 is usual.")
-        if self.num_eval_clips < 1:
-            raise UserError(
-                f"num_eval_clips: found {self.num_eval_clips}. Write at least 1; 10 is usual."
-            )
-        if self.teacher_views < 0:
-            raise UserError(
-                f"teacher_views: found {self.teacher_views}. Write a number of epochs after which "
-                "views are repeated, or 0 to never repeat them."
-            )
         for field_name, names, known in (
             ("selection", self.selection, DATASETS),
             ("widths", self.widths, BACKBONE_SPECS),
@@ -142,8 +126,10 @@ class Profile:
 
     def pretext_task(self, name: str, complexity: Complexity) -> PretextTask:
         """The parameters of a pretext task at this complexity, with those that the profile sets."""
-        task = TASKS[name].at_complexity(complexity)
-        return parse(type(task), asdict(task) | self.tasks.get(name, {}), where=f"tasks.{name}")
+        task, own = TASKS[name].at_complexity(complexity), self.tasks.get(name, {})
+        if taken := [field_name for field_name in ("name", "complexity") if field_name in own]:
+            raise UserError(f"tasks.{name}.{taken[0]}: the experiment sets it. Leave it out.")
+        return parse(type(task), asdict(task) | own, where=f"tasks.{name}")
 
 
 def load_profile(experiment: Path, name: str) -> Profile:

@@ -1,14 +1,16 @@
 """The content of an experiment file as values: teachers, students, cases, probes and claims."""
 
 from dataclasses import dataclass
-from math import inf
-from typing import Literal
+from typing import Annotated, Literal
 
 from kdbatch.base.errors import UserError
+from kdbatch.base.field_facts import Limits, SameAs
 from kdbatch.base.parse import TextOrNumber
+from kdbatch.vocab.backbones import BACKBONE_SPECS
+from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.plans import Claim, Map, Table
 from kdbatch.vocab.recipes import Distill, check_weighting
-from kdbatch.vocab.tasks import Complexity
+from kdbatch.vocab.tasks import TASKS, Complexity
 
 Probe = Literal["retrieval", "linear"]
 PROBE_TITLES: dict[Probe, str] = {
@@ -17,14 +19,23 @@ PROBE_TITLES: dict[Probe, str] = {
 }
 
 
+BackboneName = Annotated[str, Limits(choices=tuple(BACKBONE_SPECS))]
+DatasetName = Annotated[str, Limits(choices=tuple(DATASETS))]
+TaskName = Annotated[str, Limits(choices=tuple(TASKS))]
+
+
 @dataclass(frozen=True, kw_only=True)
 class PretrainSpec:
     """A pretext task on the first videos of a data set."""
 
-    task: str
+    task: TaskName
+    """Pretext task."""
     complexity: Complexity = 1
-    dataset: str
+    """Step of the task's ladder."""
+    dataset: DatasetName
+    """Data set, whose labels are not used."""
     subset: TextOrNumber
+    """Size of the subset, the first videos in storage order: 50k, 2000, 10% or all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,45 +43,38 @@ class TeacherSpec:
     """A network pretrained without labels (or not at all), then fine-tuned on the target."""
 
     title: str
-    backbone: str
-    target: str
+    """Name of the network in tables and figures."""
+    backbone: BackboneName
+    """Architecture."""
+    target: DatasetName
+    """Data set that the network is fine-tuned and tested on."""
     pretrain: PretrainSpec | None = None
+    """Pretraining; without it the network starts from random weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudentSpec:
-    """A network trained on the target's labels and the softened predictions of `teachers`.
+    """A network trained on the target's labels and the softened predictions of its teachers."""
 
-    Without teachers it is trained on labels only. `T1@2` is teacher T1 trained with a seed that is
-    larger by two, so that `[T1, T1@1]` are two teachers that differ in their seed alone. The other
-    fields are those of `Distill`, with its defaults.
-    """
-
-    title: str
-    backbone: str
-    target: str
+    title: Annotated[str, SameAs(TeacherSpec, "title")]
+    backbone: Annotated[BackboneName, SameAs(TeacherSpec, "backbone")]
+    target: DatasetName
+    """Data set that the network is trained and tested on, that of its teachers."""
     teachers: tuple[str, ...]
-    weighting: str = Distill.weighting
-    temperature: float = Distill.temperature
-    hard_weight: float = Distill.hard_weight
-    soft_weight: float = Distill.soft_weight
-    max_teacher_weight: float = Distill.max_teacher_weight
-    feature_weight: float = Distill.feature_weight
+    """Roles of its teachers; without any it is trained on labels only. T1@2 is T1 trained with a
+    seed that is larger by two, so that [T1, T1@1] differ in their seed alone.
+    """
+    weighting: Annotated[str, SameAs(Distill, "weighting")] = Distill.weighting
+    temperature: Annotated[float, SameAs(Distill, "temperature")] = Distill.temperature
+    hard_weight: Annotated[float, SameAs(Distill, "hard_weight")] = Distill.hard_weight
+    soft_weight: Annotated[float, SameAs(Distill, "soft_weight")] = Distill.soft_weight
+    max_teacher_weight: Annotated[float, SameAs(Distill, "max_teacher_weight")] = (
+        Distill.max_teacher_weight
+    )
+    feature_weight: Annotated[float, SameAs(Distill, "feature_weight")] = Distill.feature_weight
 
     def __post_init__(self) -> None:
         check_weighting(self.weighting)
-        if not 0 < self.temperature < inf:
-            raise UserError(
-                f"temperature: found {self.temperature:g}. Write more than 0; 4 is usual."
-            )
-        for name in ("hard_weight", "soft_weight"):
-            if not 0 <= getattr(self, name) < inf:
-                raise UserError(f"{name}: found {getattr(self, name):g}. Write at least 0.")
-        if not 0 < self.max_teacher_weight <= 1:
-            raise UserError(
-                f"max_teacher_weight: found {self.max_teacher_weight:g}. Write more than 0 and at "
-                "most 1."
-            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from kdbatch.vocab.plans import Claim, ClaimKind, Map, Table
 # has
 # are not listed. Claims about maps have no `at` and no metric, because a map has one case and one
 # metric.
-_CLAIM_FIELDS: dict[ClaimKind, tuple[tuple[str, ...], tuple[str, ...]]] = {
+CLAIM_FIELDS: dict[ClaimKind, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "beats": (("than",), ("at", "than_at", "metric")),
     "best_at": (("axis", "value"), ("at", "metric")),
     "mean_gain_at_least": (("than", "points"), ("at", "than_at", "metric")),
@@ -100,7 +100,7 @@ def _check_claim(
 
 def _check_claim_fields(claim: Claim, *, where: str) -> None:
     """Checks that a claim has the fields that its kind needs, and none that it would ignore."""
-    needed, allowed = _CLAIM_FIELDS[claim.kind]
+    needed, allowed = CLAIM_FIELDS[claim.kind]
     bare = Claim(
         id=claim.id,
         says=claim.says,

@@ -4,16 +4,17 @@ import re
 import tomllib
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from kdbatch.base.errors import UserError
+from kdbatch.base.field_facts import Limits, check_limits
 from kdbatch.base.lookup import did_you_mean
 from kdbatch.base.parse import parse
 from kdbatch.base.reading.toml_errors import explain_toml_error
 from kdbatch.base.study_folder import CONFIG_NAME, find_study
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.recipes import RECIPE_KINDS
-from kdbatch.vocab.runs import Cache, Resources, Retries, check_minimum
+from kdbatch.vocab.runs import Cache, Resources, Retries
 
 SHARD = "shard"
 """The key under [resources] for an element of `kdbatch shard --slurm`; others are kinds of run."""
@@ -29,52 +30,66 @@ class Paths:
     """Folders, relative to that of kdbatch.toml."""
 
     shards: str = "shards"
+    """Stored videos, a folder for each data set."""
     runs: str = "runs"
+    """Runs and their results, a folder for each."""
     report: str = "report"
+    """The report: page, tables, figures."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetFolder:
-    """The folder of a data set's videos, laid out as its owner publishes them."""
+    """A data set, by its name: k400, ssv2, ucf101 or hmdb51."""
 
     root: str
+    """Folder of the videos, laid out as their owner publishes them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """Options of sbatch. `setup` lines run on the node before the worker; `max_concurrent` is how
-    many elements of one array run at a time.
-    """
+    """Options of sbatch."""
 
     partition: str = ""
+    """Partition; empty: the site's default."""
     account: str = ""
+    """Account that jobs are charged to."""
     qos: str = ""
+    """Quality of service."""
     constraint: str = ""
+    """Features that nodes must have."""
     gpu_flag: Literal["gres", "gpus-per-node"] = "gres"
+    """How GPUs are requested: with the option that the site's documentation shows."""
     gpu_type: str = ""
-    max_array_size: int = 1000
-    max_concurrent: int = 64
+    """Type of GPU to request, as sinfo names it."""
+    max_array_size: Annotated[int, Limits("elements", least=1)] = 1000
+    """Largest job array: a larger one is split."""
+    max_concurrent: Annotated[int, Limits("elements", least=1)] = 64
+    """Elements of one array that run at a time."""
     setup: tuple[str, ...] = ()
+    """Lines of shell that run on the node before the worker, such as module load apptainer."""
 
     def __post_init__(self) -> None:
-        check_minimum(self, max_array_size=1, max_concurrent=1)
+        check_limits(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Container:
-    """The image that workers run in. Without an image they run with the Python that runs kdbatch.
-
-    `binds` are SRC[:DST[:ro]]. `$NAME` at the start of one is a variable of the node; where the
-    node has not set it, the bind is left out. The folders of runs, shards and cache are always
-    bound. `env` is set inside, `args` are further arguments of `RUNTIME exec`.
-    """
+    """The image that workers run in."""
 
     image: str = ""
+    """File of the image; empty: workers run with the Python that runs kdbatch."""
     runtime: str = "apptainer"
+    """Command that starts a container: apptainer, singularity, or the path of either."""
     gpu: Literal["nv", "rocm", "none"] = "nv"
+    """GPUs to give to the container: NVIDIA's (nv), AMD's (rocm) or none."""
     binds: tuple[str, ...] = ()
+    """Folders to bind, each SRC[:DST[:ro]]; those of runs, shards and cache are always bound.
+    `$NAME` at the start is a variable of the node; where it is not set, the bind is left out.
+    """
     env: dict[str, str] = field(default_factory=dict)
+    """Variables that are set inside of the container."""
     args: tuple[str, ...] = ()
+    """Further arguments of the runtime's exec."""
 
     def __post_init__(self) -> None:
         if "://" in self.image:
@@ -101,13 +116,25 @@ class Config:
     """The whole file. Every field has a default: no file is a valid file."""
 
     decoder: Literal["pyav", "decord", "torchcodec"] = "pyav"
+    """Library that decodes stored videos."""
     paths: Paths = Paths()
+    """Folders."""
     cache: Cache = field(default_factory=Cache)
+    """Decoded frames, kept on a node."""
     site: Site = Site()
+    """Options of sbatch."""
     container: Container = field(default_factory=Container)
+    """The image that workers run in."""
     retries: Retries = field(default_factory=Retries)
-    resources: dict[str, Resources] = field(default_factory=dict)
-    datasets: dict[str, DatasetFolder] = field(default_factory=dict)
+    """Interruptions that a run may have."""
+    resources: dict[Annotated[str, Limits(choices=(*RECIPE_KINDS, SHARD))], Resources] = field(
+        default_factory=dict
+    )
+    """Request of a run, by its kind, and of `kdbatch shard --slurm`."""
+    datasets: dict[Annotated[str, Limits(choices=tuple(DATASETS))], DatasetFolder] = field(
+        default_factory=dict
+    )
+    """Folders of the videos, by data set."""
 
     def __post_init__(self) -> None:
         kinds = (*RECIPE_KINDS, SHARD)

@@ -3,11 +3,12 @@
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.base.command_lines import submit_command
 from kdbatch.base.errors import UserError
+from kdbatch.base.field_facts import Limits
 from kdbatch.base.parse import TextOrNumber, parse
 from kdbatch.vocab.metrics import Metric
 from kdbatch.vocab.runs import Resources, Run
@@ -18,55 +19,74 @@ ClaimKind = Literal["beats", "best_at", "mean_gain_at_least", "fewer_blocks_than
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table of the report: `rows` are roles, `columns` are axes (outermost first) whose cases are
-    the columns, cells are `metric` in percent.
-    """
+    """A table of the report."""
 
     id: str
+    """Name of its files; tables, maps and claims of all experiments have ids of their own."""
     title: str
+    """Heading of the table."""
     rows: tuple[str, ...]
+    """Roles, each a row: teachers, student, controls, references, probes."""
     columns: tuple[str, ...]
+    """All axes, the outermost first; each of their cases is a column."""
     metric: Metric = "top1"
+    """Number in the cells."""
     note: str = ""
+    """A line below the table."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A statement of the source, in a form that can be checked.
-
-    beats: `who` is above every role of `than` in every case. best_at: `who` is highest where axis =
-    value, for each of the other axes' cases. mean_gain_at_least: `who` minus the mean of `than`,
-    averaged over cases, is at least `points` percentage points. fewer_blocks_than: `who`'s map has
-    a smaller block index than those of `than`; all name maps.
-
-    `at` keeps the cases with these values; `than_at` moves `than` to others (the student at 10k
-    above teachers at 100k). `negated`: the source states the opposite.
-    """
+    """A statement of the source, in a form that can be checked."""
 
     id: str
+    """Name of the claim."""
     says: str
+    """The statement, in words."""
     kind: ClaimKind
+    """Form of the statement. beats: `who` is above every role of `than` in every case. best_at:
+    `who` is highest where `axis` has `value`, for each of the other axes' cases.
+    mean_gain_at_least: `who` minus the mean of `than`, averaged over cases, is at least `points`.
+    fewer_blocks_than: the map `who` has a smaller block index than the maps `than`.
+    """
     who: str
+    """Role, or map, that the statement is about."""
     than: tuple[str, ...] = ()
+    """Roles, or maps, that it is compared with."""
     axis: str = ""
+    """Axis of best_at."""
     value: TextOrNumber = ""
-    points: float | None = None
+    """Value of that axis at which `who` is best."""
+    points: Annotated[float | None, Limits("percentage points")] = None
+    """Gain of mean_gain_at_least."""
     metric: Metric = "top1"
+    """Number that is compared."""
     control: bool = False
+    """Whether the claim is a control of ours, and not of the source."""
     at: dict[str, TextOrNumber] = field(default_factory=dict)
+    """Axis and value: only cases that have it count."""
     than_at: dict[str, TextOrNumber] = field(default_factory=dict)
+    """The same for `than`, where its case is another: the student at 10k above teachers at 100k."""
     negated: bool = False
+    """Whether the source states the opposite."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Map:
-    """A CKA map of one role (self map) or of two, the `models`; drawn for the case `at`."""
+    """A CKA map of the layers of one network with themselves, or with those of another."""
 
     id: str
+    """Name of the map, by which claims refer to it."""
     title: str
+    """Heading of the map."""
     models: tuple[str, ...]
+    """One role, or two."""
     at: dict[str, TextOrNumber]
+    """Case that it is drawn for: a value of each axis."""
     layers: Literal["res", "act", "all"] = "act"
+    """Layers to compare. res: stem, units and pool; act: every convolution, batch norm and ReLU;
+    all: every module that runs, except dropout.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,10 @@
 """Recipes: everything that can change the numbers a run measures, and nothing else."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 from kdbatch.base.errors import UserError
+from kdbatch.base.field_facts import Limits, Share, check_limits
 from kdbatch.base.lookup import lookup
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.shards import Subset
@@ -32,37 +33,40 @@ def check_weighting(name: str) -> None:
 class Schedule:
     """SGD with momentum, a linear warm-up and a decay of the learning rate.
 
-    The rate rises linearly over `warmup_epochs`. Then it falls along a cosine to
-    `lr * final_lr_share`, or is multiplied by `decay_factor` at each of `milestones` (shares of all
-    epochs).
-
-    `num_micro_batches` splits a batch into parts that are processed one after the other, and
-    accumulates their mean gradient: for a GPU whose memory does not hold the whole batch. Batch
-    normalisation then sees one part at a time, so the number belongs to the recipe.
+    Batch normalisation sees one micro-batch at a time, so their number belongs to the recipe.
     """
 
-    epochs: int
-    batch_clips: int
-    lr: float
-    head_lr_factor: float = 1.0
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    warmup_epochs: float = 0.0
+    epochs: Annotated[int, Limits("epochs", least=1)]
+    """Passes over the training videos."""
+    batch_clips: Annotated[int, Limits("clips", least=1)]
+    """Clips in a batch, over all GPUs."""
+    lr: Annotated[float, Limits("learning rate", above=0)]
+    """Learning rate after the warm-up, for a whole batch."""
+    head_lr_factor: Annotated[float, Limits("factor", least=0)] = 1.0
+    """The new head's rate, as a multiple of `lr`."""
+    momentum: Annotated[float, Limits("share", least=0, below=1)] = 0.9
+    """Momentum of SGD."""
+    weight_decay: Annotated[float, Limits("factor", least=0)] = 5e-4
+    """Weight decay of SGD."""
+    warmup_epochs: Annotated[float, Limits("epochs", least=0)] = 0.0
+    """Epochs over which the rate rises linearly to `lr`."""
     decay: Literal["cosine", "steps"] = "cosine"
-    final_lr_share: float = 0.0
-    milestones: tuple[float, ...] = ()
-    decay_factor: float = 0.1
-    num_micro_batches: int = 1
+    """Shape of the decay: a cosine down to `final_lr_share`, or steps at `milestones`."""
+    final_lr_share: Share = 0.0
+    """Rate at the end of a cosine, as a share of `lr`."""
+    milestones: tuple[Share, ...] = ()
+    """Shares of all epochs at which a decay by steps multiplies the rate by `decay_factor`."""
+    decay_factor: Annotated[float, Limits("factor", above=0)] = 0.1
+    """Factor of the rate at each milestone."""
+    num_micro_batches: Annotated[int, Limits("parts", least=1)] = 1
+    """Parts of a batch that are processed one after the other, for a GPU with too little memory."""
 
     def __post_init__(self) -> None:
+        check_limits(self)
         if not 1 <= self.num_micro_batches <= self.batch_clips:
             raise UserError(
                 f"num_micro_batches: found {self.num_micro_batches} for batches of "
                 f"{self.batch_clips} clips. Write 1 to {self.batch_clips}."
-            )
-        if self.epochs < 1 or self.batch_clips < 1 or self.lr <= 0:
-            raise UserError(
-                "a schedule needs at least 1 epoch, 1 clip per batch and a positive lr."
             )
 
 
@@ -70,41 +74,37 @@ class Schedule:
 class Evaluation:
     """How a network is tested: softmax averaged over clips and crops of each test video.
 
-    `num_clips` clips are spread evenly over a video. One crop is the largest centre square
-    (RSPNet's test). Three crops lie at the start, middle and end of the long side, each 7/8 of the
-    short side (112 of 128 pixels). Objects therefore appear 1/8 smaller in one crop than in three,
-    and than in the one crop of VCOP and PRP.
+    Objects appear 1/8 smaller in one crop than in three, and than in the one crop of VCOP and PRP.
     """
 
     test: Subset
-    num_clips: int = 10
+    num_clips: Annotated[int, Limits("clips", least=1)] = 10
+    """Clips of each test video, spread evenly over it; 10 is usual."""
     num_crops: Literal[1, 3] = 1
+    """Crops of each test clip: the largest centre square (1, RSPNet's test), or squares of 7/8 of
+    the short side at the start, middle and end of the long side (3).
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
     """Model selection: keep the epoch with the best top-1 on videos held out of the training split.
 
-    The earliest of equal epochs is kept. About `share` of the videos are held out, in whole groups,
-    the same ones for every seed. Every `every_epochs`-th epoch and the last one are evaluated, with
-    `num_clips` clips of each video.
+    The earliest of equal epochs is kept.
     """
 
-    share: float
-    every_epochs: int = 1
-    num_clips: int = 3
+    share: Annotated[
+        float,
+        Limits("share", above=0, most=0.5, advice="leave selection out to keep the last epoch"),
+    ]
+    """Share of the training videos that are held out, in whole groups, the same for every seed."""
+    every_epochs: Annotated[int, Limits("epochs", least=1)] = 1
+    """Epochs between evaluations; the last epoch is always evaluated."""
+    num_clips: Annotated[int, Limits("clips", least=1)] = 3
+    """Clips of each held-out video."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.share <= 0.5:
-            raise UserError(
-                f"share: found {self.share:g}. Write more than 0 and at most 0.5, or leave "
-                "selection out to keep the last epoch."
-            )
-        if self.every_epochs < 1 or self.num_clips < 1:
-            raise UserError(
-                f"every_epochs, num_clips: found {self.every_epochs} and {self.num_clips}. "
-                "Write at least 1 for each."
-            )
+        check_limits(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +146,8 @@ class Finetune:
     evaluation: Evaluation
     selection: Selection | None = None
     trained: Literal["all", "head"] = "all"
-    dropout: float = 0.5
+    dropout: Annotated[float, Limits("share", least=0, below=1)] = 0.5
+    """Share of features that dropout sets to zero before the head."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,12 +157,7 @@ class Distill:
     Without parents it is the labels-only control (`without_teachers`).
 
     Loss = hard_weight * CE + soft_weight * temperature^2 * sum_m w_m KL(teacher_m || student),
-    AE-KD (Du et al. 2020). `max_teacher_weight` is AE-KD's C: w_m <= C. `feature_weight` is
-    CA-MKD's beta (50 there), the weight of its second term, which compares the last feature maps
-    (run/train/feature_match.py).
-
-    With `teacher_views` n > 0, epoch e + n repeats the clips and augmentations of epoch e, so that
-    each teacher sees each of them only once; with 0, every epoch draws new ones. Without
+    AE-KD (Du et al. 2020), plus CA-MKD's second term (run/train/feature_match.py). Without
     `selection` the last epoch is kept.
     """
 
@@ -172,22 +168,31 @@ class Distill:
     schedule: Schedule
     evaluation: Evaluation
     selection: Selection | None = None
-    teacher_views: int = 0
-    weighting: str = "ae-kd"
-    temperature: float = 4.0
-    hard_weight: float = 1.0
-    soft_weight: float = 0.9
-    max_teacher_weight: float = 0.6
-    feature_weight: float = 0.0
-    dropout: float = 0.5
+    teacher_views: Annotated[int, Limits("epochs", least=0)] = 0
+    """Epochs after which a student's clips and augmentations are repeated, so that each teacher
+    sees each of them only once; 0: every epoch draws new ones.
+    """
+    weighting: Annotated[str, Limits(choices=(NO_WEIGHTING, *WEIGHTING_NAMES))] = "ae-kd"
+    """How the teachers are weighted; none is for a student without teachers."""
+    temperature: Annotated[float, Limits("temperature", above=0)] = 4.0
+    """Divisor of all logits before their softmax: above 1 it softens the predictions."""
+    hard_weight: Annotated[float, Limits("weight", least=0)] = 1.0
+    """Weight of the cross-entropy with the labels."""
+    soft_weight: Annotated[float, Limits("weight", least=0)] = 0.9
+    """Weight of the divergence from the teachers."""
+    max_teacher_weight: Annotated[float, Limits("weight", above=0, most=1)] = 0.6
+    """Largest weight that ae-kd gives to one teacher: C in its source."""
+    feature_weight: Annotated[float, Limits("weight", least=0)] = 0.0
+    """Weight of ca-mkd's comparison of last feature maps: beta in its source, 50 there."""
+    dropout: Annotated[float, Limits("share", least=0, below=1)] = 0.5
 
     def __post_init__(self) -> None:
+        check_limits(self)
         check_weighting(self.weighting)
-        if self.feature_weight < 0 or (self.feature_weight and self.weighting != "ca-mkd"):
+        if self.feature_weight and self.weighting != "ca-mkd":
             raise UserError(
                 f"feature_weight: found {self.feature_weight:g} with weighting {self.weighting}. "
-                "It belongs to ca-mkd and must be at least 0: write weighting: ca-mkd, or leave "
-                "feature_weight out."
+                "It belongs to ca-mkd: write weighting: ca-mkd, or leave feature_weight out."
             )
         if self.feature_weight and self.teacher_views:
             raise UserError(
@@ -239,12 +244,13 @@ class Compare:
     data: Subset
     view: View
     layers: Literal["res", "act", "all"] = "act"
-    num_clips: int = 1024
-    batch_clips: int = 64
+    num_clips: Annotated[int, Limits("clips", least=4)] = 1024
+    """Test clips that a CKA map is computed from."""
+    batch_clips: Annotated[int, Limits("clips", least=4)] = 64
+    """Clips in a batch; the unbiased HSIC needs at least 4."""
 
     def __post_init__(self) -> None:
-        if self.batch_clips < 4:
-            raise UserError("compare: the unbiased HSIC needs batches of at least 4 clips.")
+        check_limits(self)
 
 
 Recipe = Pretrain | Finetune | Distill | Retrieve | Compare

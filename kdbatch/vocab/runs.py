@@ -6,9 +6,11 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated
 
 from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.base.errors import UserError
+from kdbatch.base.field_facts import Limits, check_limits
 from kdbatch.base.parse import parse
 from kdbatch.vocab.recipes import RECIPE_VERSION, Recipe
 
@@ -30,39 +32,32 @@ class Run:
         return "r" + hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
-def check_minimum(instance: object, **minimum: int) -> None:
-    """Check that each named attribute of `instance` is at least the number given for it.
-
-    Raises:
-        UserError: one is below.
-    """
-    for name, least in minimum.items():
-        number = getattr(instance, name)
-        if number < least:
-            raise UserError(f"{name}: found {number}. Write at least {least}.")
-
-
 @dataclass(frozen=True, kw_only=True)
 class Resources:
     """A run's request to each of its nodes; it has one process per GPU, or one without GPUs.
 
     Resources are not part of a run's id, as they do not change its numbers, with one exception:
     RSPNet and TDL on more than two GPUs normalise keys in smaller groups (run/tasks/momentum.py).
-
-    `compile` lets torch.compile fuse the networks' layers on a GPU. This changes the order of sums,
-    as another model of GPU does. It has no effect with several processes, whose batch
-    normalisations wait for each other.
     """
 
-    nodes: int = 1
-    gpus: int = 1
-    cpus: int = 8
-    minutes: int = 1440
-    memory_gb: int = 64
+    nodes: Annotated[int, Limits("nodes", least=1)] = 1
+    """Nodes of a run."""
+    gpus: Annotated[int, Limits("GPUs", least=0)] = 1
+    """GPUs on each node; one process for each."""
+    cpus: Annotated[int, Limits("cores", least=1)] = 8
+    """Cores on each node, for all of its processes."""
+    minutes: Annotated[int, Limits("minutes", least=1)] = 1440
+    """Time limit of a job. A run that needs longer is queued again and goes on."""
+    memory_gb: Annotated[int, Limits("GB", least=0)] = 64
+    """Memory on each node; 0: what the site gives without being asked."""
     compile: bool = False
+    """Whether torch.compile fuses the networks' layers on a GPU. This changes the order of sums, as
+    another model of GPU does; it has no effect with several processes, whose batch normalisations
+    wait for each other.
+    """
 
     def __post_init__(self) -> None:
-        check_minimum(self, nodes=1, gpus=0, cpus=1, minutes=1, memory_gb=0)
+        check_limits(self)
 
     @property
     def tasks_per_node(self) -> int:
@@ -84,14 +79,19 @@ class Retries:
     A run that raised an error or ran out of memory is not retried.
     """
 
-    timeout: int = 20
-    preemption: int = 100
-    node_failure: int = 5
-    crash: int = 2
-    requeue: int = 100
+    timeout: Annotated[int, Limits("attempts", least=0)] = 20
+    """Attempts that the time limit may end."""
+    preemption: Annotated[int, Limits("attempts", least=0)] = 100
+    """Attempts that jobs of higher priority may end."""
+    node_failure: Annotated[int, Limits("attempts", least=0)] = 5
+    """Attempts that a lost node may end."""
+    crash: Annotated[int, Limits("attempts", least=0)] = 2
+    """Attempts whose process may be killed, for example by a signal."""
+    requeue: Annotated[int, Limits("attempts", least=0)] = 100
+    """Attempts that an operator may end by a requeue."""
 
     def __post_init__(self) -> None:
-        check_minimum(self, timeout=0, preemption=0, node_failure=0, crash=0, requeue=0)
+        check_limits(self)
 
     @property
     def total(self) -> int:
@@ -105,24 +105,21 @@ class Retries:
 
 @dataclass(frozen=True, kw_only=True)
 class Cache:
-    """The folder where a node may keep decoded frames, and its size limit; no path, no cache.
-
-    `$NAME` in the path is a variable of the node.
-    """
+    """The folder where a node may keep decoded frames, and its size limit; no path, no cache."""
 
     path: str = ""
-    max_gb: float = 20.0
+    """Folder on the node itself, such as /dev/shm/kdbatch; `$NAME` is a variable of the node."""
+    max_gb: Annotated[
+        float, Limits("GB", above=0, advice="leave the path out to have no cache")
+    ] = 20.0
+    """Largest size of the cache."""
 
     def __post_init__(self) -> None:
+        check_limits(self)
         if self.path and self.path[0] not in "/$":
             raise UserError(
                 f"path: {self.path!r} depends on the folder that kdbatch is called in. "
                 "Name a folder on the node itself, such as /dev/shm/kdbatch or $TMPDIR/kdbatch."
-            )
-        if self.max_gb <= 0:
-            raise UserError(
-                f"max_gb: found {self.max_gb:g}. Write more than 0, "
-                "or leave the path out to have no cache."
             )
 
 

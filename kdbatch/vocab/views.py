@@ -1,7 +1,9 @@
 """How a clip is cut from a video and augmented."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
+
+from kdbatch.base.field_facts import Limits
 
 # 112 of 128 pixels: C3D, VCOP and PRP resize frames to 128 x 171 and cut squares of 112 from them
 SQUARE_SIDE = 0.875
@@ -65,10 +67,14 @@ class View:
     They are `stride_frames` apart on a timeline of `fps` frames per second.
     """
 
-    num_frames: int = 16
-    stride_frames: int = 1
-    fps: float = 25.0
-    size_pixels: int = 112
+    num_frames: Annotated[int, Limits("frames", least=1)] = 16
+    """Frames of a clip."""
+    stride_frames: Annotated[int, Limits("frames", least=1)] = 1
+    """Distance of two frames of a clip on the timeline."""
+    fps: Annotated[float, Limits("frames/s", above=0)] = 25.0
+    """Frames per second of the timeline, whatever the video's own rate is."""
+    size_pixels: Annotated[int, Limits("pixels", least=16)] = 112
+    """Height and width of a clip."""
     augment: Augment = Augment()
 
     @property

@@ -224,7 +224,7 @@ def test_a_mistake_in_the_experiment_is_one_line(
         ),
         (
             (SEEDS, f"{SEEDS}\nteacher_views: -1"),
-            r"paper\.yaml: teacher_views: found -1\. Write a number of epochs .*, or 0",
+            r"paper\.yaml: teacher_views: found -1\. Write at least 0\. teacher_views: Epochs",
         ),
         (
             ("share: 0.084", "share: 800"),
@@ -232,7 +232,7 @@ def test_a_mistake_in_the_experiment_is_one_line(
         ),
         (
             ("share: 0.084, every_epochs: 5", "share: 0.084, every_epochs: 0"),
-            "every_epochs, num_clips: found 0 and 3. Write at least 1",
+            r"selection\.ucf101\.every_epochs: found 0\. Write at least 1",
         ),
         (("  ucf101: {share", "  ucf10: {share"), "selection: no 'ucf10'. Did you mean 'ucf101'"),
         (
@@ -257,7 +257,7 @@ def test_a_mistake_in_the_experiment_is_one_line(
         ),
         (
             ("epochs: 200, batch_clips: 64", "epochs: 200, batch_clips: 64, colours: 2"),
-            r"pretrain\.colours: found 2\.0. Write a share from 0",
+            r"pretrain\.colours: found 2\. Write 0 to 1\. colours: Share of the task",
         ),
         (
             ("linear: {", "#: {"),

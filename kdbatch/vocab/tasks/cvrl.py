@@ -1,33 +1,33 @@
 """CVRL: its parameters, its ladder, its training."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from kdbatch.base.errors import UserError
-from kdbatch.vocab.tasks.spec import Complexity, TaskSpec, check_contrast
+from kdbatch.base.field_facts import Limits, check_limits
+from kdbatch.vocab.tasks.spec import Complexity, TaskSpec
 from kdbatch.vocab.views import Augment
 
 
 @dataclass(frozen=True, kw_only=True)
 class CVRL:
-    """Spatiotemporal contrastive video representation learning, Qian et al. 2021, arXiv:2008.03800.
-
-    `gap` names the density of the distance between the two clips' starts; the projection head has
-    `num_hidden` layers of `hidden_dim` channels.
-    """
+    """Spatiotemporal contrastive representation learning, Qian et al. 2021, arXiv:2008.03800."""
 
     name: Literal["cvrl"] = "cvrl"
     complexity: Complexity = 1
+    """Step of the task's ladder, which the experiment sets."""
     gap: Literal["none", "decreasing", "uniform"] = "none"
-    num_hidden: int = 3
-    hidden_dim: int = 2048
-    embedding_dim: int = 128
-    temperature: float = 0.1
+    """Density of the distance between the starts of the two clips."""
+    num_hidden: Annotated[int, Limits("layers", least=0)] = 3
+    """Hidden layers of the projection head."""
+    hidden_dim: Annotated[int, Limits("channels", least=1)] = 2048
+    """Channels of each hidden layer."""
+    embedding_dim: Annotated[int, Limits("channels", least=1)] = 128
+    """Channels of the embedding that clips are compared by."""
+    temperature: Annotated[float, Limits("temperature", above=0)] = 0.1
+    """Divisor of the similarities."""
 
     def __post_init__(self) -> None:
-        if self.num_hidden < 0 or self.hidden_dim < 1:
-            raise UserError("num_hidden, hidden_dim: write 0 or more layers of 1 or more channels.")
-        check_contrast(self.temperature, self.embedding_dim)
+        check_limits(self)
 
     def window_frames(self, clip_frames: int) -> int:
         """Consecutive frames that a video must have."""

@@ -1,9 +1,10 @@
 """PRP: its parameters, its ladder, its training."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from kdbatch.base.errors import UserError
+from kdbatch.base.field_facts import Limits, check_limits
 from kdbatch.vocab.tasks.spec import ROTATED, Complexity, TaskSpec
 
 
@@ -11,20 +12,23 @@ from kdbatch.vocab.tasks.spec import ROTATED, Complexity, TaskSpec
 class PRP:
     """Playback rate perception, Yao et al., CVPR 2020, arXiv:2006.11476.
 
-    Predict how fast a clip plays, and its frames at twice the rate. `rate_weight` is the weight of
-    the rate's cross-entropy, where the reconstruction has 1; `decoder_dim` is the number of
-    channels of both branches' first convolution. Without `motion_weighted` every pixel has the same
-    weight.
+    Predict how fast a clip plays, and its frames at twice the rate.
     """
 
     name: Literal["prp"] = "prp"
     complexity: Complexity = 1
-    rates: tuple[int, ...] = (1, 2)
-    rate_weight: float = 0.1
-    decoder_dim: int = 512
+    """Step of the task's ladder, which the experiment sets."""
+    rates: tuple[Annotated[int, Limits("factor", least=1)], ...] = (1, 2)
+    """Playback rates to tell apart; two or more."""
+    rate_weight: Annotated[float, Limits("weight", least=0)] = 0.1
+    """Weight of the rate's cross-entropy, where the reconstruction has 1."""
+    decoder_dim: Annotated[int, Limits("channels", least=8)] = 512
+    """Channels of both branches' first convolution, a multiple of 8: it is halved three times."""
     motion_weighted: bool = True
+    """Whether moving pixels count more in the reconstruction."""
 
     def __post_init__(self) -> None:
+        check_limits(self)
         if len(self.rates) < 2 or len(set(self.rates)) != len(self.rates) or min(self.rates) < 1:
             raise UserError(
                 f"rates: found {list(self.rates)}. Write two or more different ones, 1 or more "

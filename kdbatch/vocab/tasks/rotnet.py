@@ -1,25 +1,27 @@
 """RotNet: its parameters, its ladder, its training."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from kdbatch.base.errors import UserError
+from kdbatch.base.field_facts import Limits, check_limits
 from kdbatch.vocab.tasks.spec import ROTATED_AND_RECOLOURED, Complexity, TaskSpec
 
 
 @dataclass(frozen=True, kw_only=True)
 class RotNet:
-    """Predict by which right angle a clip was rotated, Jing et al. 2018, arXiv:1811.11387.
-
-    `quarters` of a full rotation, counter-clockwise.
-    """
+    """Predict by which right angle a clip was rotated, Jing et al. 2018, arXiv:1811.11387."""
 
     name: Literal["rotnet"] = "rotnet"
     complexity: Complexity = 1
-    quarters: tuple[int, ...] = (0, 1)
-    hidden_dim: int = 64
+    """Step of the task's ladder, which the experiment sets."""
+    quarters: tuple[Annotated[int, Limits("quarters", least=0, most=3)], ...] = (0, 1)
+    """Rotations to tell apart, in quarters of a full one, counter-clockwise; two or more."""
+    hidden_dim: Annotated[int, Limits("channels", least=1)] = 64
+    """Channels of the head's hidden layer."""
 
     def __post_init__(self) -> None:
+        check_limits(self)
         different = set(self.quarters)
         if len(different) < 2 or len(different) < len(self.quarters) or different - {0, 1, 2, 3}:
             raise UserError(

@@ -1,40 +1,43 @@
 """RSPNet: its parameters, its ladder, its training."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from kdbatch.base.errors import UserError
-from kdbatch.vocab.tasks.spec import Complexity, TaskSpec, check_contrast, check_keys
+from kdbatch.base.field_facts import Limits, Share, check_limits
+from kdbatch.vocab.tasks.spec import Complexity, TaskSpec
 from kdbatch.vocab.views import Augment
 
 
 @dataclass(frozen=True, kw_only=True)
 class RSPNet:
-    """Relative speed perception and appearance discrimination, Chen et al. 2021, arXiv:2011.07949.
-
-    `key_momentum` is that of the key encoder's moving average, `temperature` that of both
-    similarities, `margin` that of the ranking, in units of similarity over temperature.
-    `discrimination_weight` is the weight of appearance, where speed has 1; 1 in the source.
-    """
+    """Relative speed perception, appearance discrimination, Chen et al. 2021, arXiv:2011.07949."""
 
     name: Literal["rspnet"] = "rspnet"
     complexity: Complexity = 1
-    speeds: tuple[int, ...] = (1, 2)
-    embedding_dim: int = 128
-    queue_size: int = 16384
-    key_momentum: float = 0.999
-    temperature: float = 0.07
-    margin: float = 2.0
-    discrimination_weight: float = 1.0
+    """Step of the task's ladder, which the experiment sets."""
+    speeds: tuple[Annotated[int, Limits("factor", least=1)], ...] = (1, 2)
+    """Playback speeds to compare; two or more."""
+    embedding_dim: Annotated[int, Limits("channels", least=1)] = 128
+    """Channels of the embedding that clips are compared by."""
+    queue_size: Annotated[int, Limits("keys", least=1)] = 16384
+    """Keys in the queue of negatives."""
+    key_momentum: Share = 0.999
+    """Momentum of the key encoder's moving average."""
+    temperature: Annotated[float, Limits("temperature", above=0)] = 0.07
+    """Divisor of the similarities."""
+    margin: Annotated[float, Limits("similarity")] = 2.0
+    """Margin of the ranking of speeds, in units of similarity over temperature."""
+    discrimination_weight: Annotated[float, Limits("weight", least=0)] = 1.0
+    """Weight of appearance, where speed has 1; 1 in the source."""
 
     def __post_init__(self) -> None:
+        check_limits(self)
         if len(self.speeds) < 2 or len(set(self.speeds)) < len(self.speeds) or min(self.speeds) < 1:
             raise UserError(
                 f"speeds: found {list(self.speeds)}. Write two or more different ones, 1 or more "
                 "each."
             )
-        check_contrast(self.temperature, self.embedding_dim)
-        check_keys(self.queue_size, self.key_momentum)
 
     def window_frames(self, clip_frames: int) -> int:
         """Consecutive frames that a video must have."""

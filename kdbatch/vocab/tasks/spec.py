@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
-from kdbatch.base.errors import UserError
 from kdbatch.vocab.views import SQUARE_SIDE, Augment
 
 Complexity = Literal[1, 2, 3]
@@ -62,15 +61,3 @@ RotNet's source rotates by up to 10 degrees; the strengths of the colours are ou
 states none. PRP has no colour changes, as in its source: a rate shows in how much a frame differs
 from the next, and a change of contrast or brightness changes that as well.
 """
-
-
-def check_contrast(temperature: float, embedding_dim: int) -> None:
-    if not 0 < temperature < float("inf") or embedding_dim < 1:
-        raise UserError(
-            "temperature, embedding_dim: write a number above 0 and 1 dimension or more."
-        )
-
-
-def check_keys(queue_size: int, key_momentum: float) -> None:
-    if queue_size < 1 or not 0 <= key_momentum <= 1:
-        raise UserError("queue_size, key_momentum: write 1 key or more and a share from 0 to 1.")

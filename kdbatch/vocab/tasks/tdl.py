@@ -1,41 +1,43 @@
 """TDL: its parameters, its ladder, its training."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from kdbatch.base.errors import UserError
-from kdbatch.vocab.tasks.spec import Complexity, TaskSpec, check_contrast, check_keys
+from kdbatch.base.field_facts import Limits, Share, check_limits
+from kdbatch.vocab.tasks.spec import Complexity, TaskSpec
 from kdbatch.vocab.views import SQUARE_SIDE, Augment
 
 
 @dataclass(frozen=True, kw_only=True)
 class TDL:
-    """Temporal-discriminative learning, Wang et al. 2020, arXiv:2008.02129.
-
-    `negative_gap` is the least distance between the starts of negative and anchor: half the video,
-    a clip's length or `near_frames`. `max_mix` is the largest share of one frame that is mixed into
-    the anchor. `margin`, of distances between unit vectors, is for loss "triplet".
-    """
+    """Temporal-discriminative learning, Wang et al. 2020, arXiv:2008.02129."""
 
     name: Literal["tdl"] = "tdl"
     complexity: Complexity = 1
+    """Step of the task's ladder, which the experiment sets."""
     negative_gap: Literal["half-video", "clip", "near"] = "half-video"
-    near_frames: int = 4
-    max_mix: float = 0.1
-    embedding_dim: int = 128
-    queue_size: int = 500
-    key_momentum: float = 0.999
+    """Least distance between the starts of negative and anchor: half the video, a clip's length, or
+    `near_frames`.
+    """
+    near_frames: Annotated[int, Limits("frames", least=1)] = 4
+    """Distance on the timeline that the gap near stands for."""
+    max_mix: Annotated[float, Limits("share", least=0, below=1)] = 0.1
+    """Largest share of one frame that is mixed into the anchor."""
+    embedding_dim: Annotated[int, Limits("channels", least=1)] = 128
+    """Channels of the embedding that clips are compared by."""
+    queue_size: Annotated[int, Limits("keys", least=1)] = 500
+    """Keys in the queue of negatives."""
+    key_momentum: Share = 0.999
+    """Momentum of the key encoder's moving average."""
     loss: Literal["infonce", "triplet"] = "infonce"
-    temperature: float = 0.07
-    margin: float = 1.0
+    """Loss that compares anchor, positive and negatives."""
+    temperature: Annotated[float, Limits("temperature", above=0)] = 0.07
+    """Divisor of the similarities."""
+    margin: Annotated[float, Limits("distance")] = 1.0
+    """Margin of the loss triplet, of distances between unit vectors."""
 
     def __post_init__(self) -> None:
-        if self.near_frames < 1 or not 0 <= self.max_mix < 1:
-            raise UserError(
-                "near_frames, max_mix: write 1 frame or more and a share from 0 to below 1."
-            )
-        check_contrast(self.temperature, self.embedding_dim)
-        check_keys(self.queue_size, self.key_momentum)
+        check_limits(self)
 
     def window_frames(self, clip_frames: int) -> int:
         """Consecutive frames that a video must have.

@@ -1,32 +1,30 @@
 """VCOP: its parameters, its ladder, its training."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from kdbatch.base.errors import UserError
+from kdbatch.base.field_facts import Limits, check_limits
 from kdbatch.vocab.tasks.spec import ROTATED_AND_RECOLOURED, Complexity, TaskSpec
 
 
 @dataclass(frozen=True, kw_only=True)
 class VCOP:
-    """Predict the order of shuffled clips of one video, Xu et al., CVPR 2019.
-
-    Two clips are `gap_frames` of the timeline apart.
-    """
+    """Predict the order of shuffled clips of one video, Xu et al., CVPR 2019."""
 
     name: Literal["vcop"] = "vcop"
     complexity: Complexity = 1
-    num_clips: int = 3
-    gap_frames: int = 8
-    hidden_dim: int = 512
-    dropout: float = 0.5
+    """Step of the task's ladder, which the experiment sets."""
+    num_clips: Annotated[int, Limits("clips", least=2, most=6)] = 3
+    """Clips whose order is predicted."""
+    gap_frames: Annotated[int, Limits("frames", least=0)] = 8
+    """Distance between two clips on the timeline."""
+    hidden_dim: Annotated[int, Limits("channels", least=1)] = 512
+    """Channels of the head's hidden layer."""
+    dropout: Annotated[float, Limits("share", least=0, below=1)] = 0.5
+    """Share of the head's features that dropout sets to zero."""
 
     def __post_init__(self) -> None:
-        if not 2 <= self.num_clips <= 6 or self.gap_frames < 0 or not 0 <= self.dropout < 1:
-            raise UserError(
-                "num_clips, gap_frames, dropout: write 2 to 6 clips, a gap of 0 or more, a dropout "
-                "from 0 to below 1."
-            )
+        check_limits(self)
 
     def window_frames(self, clip_frames: int) -> int:
         """Consecutive frames that a video must have."""
