@@ -9,7 +9,7 @@ PROFILE := toy
 # What the image is built on, see container/README.md: make image BASE=--debian, make image BASE='--on OLD.sif'
 BASE := --docker python:3.11.11-slim-bookworm
 
-.PHONY: demo study lint types quick newest lowest lock test test-slow test-learning test-cluster check map image clean
+.PHONY: demo study lint types quick newest lowest lock test test-slow test-learning test-cluster check map reference image clean
 
 # From raw toy videos to a report, in a few minutes on two cores; a second time only the report is made anew.
 demo: $(VENV)/.made
@@ -88,6 +88,10 @@ check: lint
 # Writes the map of the modules into docs/ARCHITECTURE.md; a test compares it with the code.
 map: $(VENV)/.made
 	@$(BIN)/python tests/support/module_map.py
+
+# Writes docs/REFERENCE.md and the JSON schemas of jobs/schema/ from the types of all fields; a test compares them with the code.
+reference: $(VENV)/.made
+	@$(BIN)/python tests/support/field_reference.py
 
 clean:
 	rm -rf demo demo-micro report

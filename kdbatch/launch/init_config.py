@@ -8,7 +8,8 @@ from kdbatch.launch.machine import has_command, visible_gpus
 from kdbatch.launch.slurm.cluster_info import Partition, partitions, slurm_settings
 
 MAX_ARRAY_SIZE, MAX_MINUTES = 1000, 1440
-CONFIG_TEMPLATE = """# Folders, and settings of this site. Nothing in this file can change a result.
+CONFIG_TEMPLATE = """#:schema jobs/schema/kdbatch.json
+# Folders, and settings of this site. Nothing in this file can change a result.
 # Check it with: kdbatch doctor
 
 [paths]                          # relative to this folder

@@ -167,8 +167,9 @@ class _Resolver:
         parents: tuple[str, ...] = ()
         if spec.pretrain:
             parents = (self._pretrain(spec.pretrain, spec.backbone, role, seed=seed),)
+        recipe = self.recipes.finetune(spec, role)  # before the title: it checks the names
         title = f"fine-tune {teacher_title(spec)}"
-        return self._add(self.recipes.finetune(spec, role), parents, title, seed=seed)
+        return self._add(recipe, parents, title, seed=seed)
 
     def _probe(self, probe: Probe, role: str, spec: TeacherSpec, pretrain: PretrainSpec) -> str:
         """A measurement of the teacher's backbone as it is after pretraining."""
