@@ -94,21 +94,32 @@ def places(raw: Any, path: Place = ()) -> Iterator[tuple[Place, Any]]:
     """(path, value) of every value in nested lists and mappings."""
     if path:
         yield path, raw
-    items = (
-        raw.items() if isinstance(raw, dict) else enumerate(raw) if isinstance(raw, list) else ()
-    )
-    for key, value in items:
+    if not isinstance(raw, dict | list):
+        return
+    for key, value in raw.items() if isinstance(raw, dict) else enumerate(raw):
         yield from places(value, (*path, key))
 
 
-def changed(raw: Any, path: Place, change: Callable[[Any, Any], None]) -> Any:
-    """A copy in which `change` was called with what holds the value at `path`, and its key."""
-    changed = copy.deepcopy(raw)
-    holder = changed
+def changed(raw: Any, path: Place, value: Any) -> Any:
+    """A copy in which another value is at `path`."""
+    copied, holder = _copy_with_holder(raw, path)
+    holder[path[-1]] = value
+    return copied
+
+
+def without(raw: Any, path: Place) -> Any:
+    """A copy in which the field at `path` is missing."""
+    copied, holder = _copy_with_holder(raw, path)
+    del holder[path[-1]]
+    return copied
+
+
+def _copy_with_holder(raw: Any, path: Place) -> tuple[Any, Any]:
+    """A copy, and the mapping or list in it that has the value at `path`."""
+    copied = holder = copy.deepcopy(raw)
     for step in path[:-1]:
         holder = holder[step]
-    change(holder, path[-1])
-    return changed
+    return copied, holder
 
 
 def classes_at(hint: Any, path: Place) -> Any:
@@ -196,15 +207,15 @@ def test_a_missing_or_misspelt_field_is_refused_by_schema_and_reader(
     raw = load(kind)
     num_missing = 0
     for path, cls, name, value in fields_in(kind):
-        misspelt = changed(raw, path, lambda holder, key: holder.__setitem__(f"{key}x", value))
+        misspelt = changed(without(raw, path), (*path[:-1], f"{name}x"), value)
         assert problem_of_schema(kind, misspelt), path
         assert f"'{name}x'" in problem_of_reader(kind, misspelt), path
         (field,) = (f for f in dataclasses.fields(cls) if f.name == name)
         is_needed = field.default is field.default_factory is dataclasses.MISSING
         if is_needed and path[0] != "controls":
-            without = changed(raw, path, lambda holder, key: holder.pop(key))
-            assert problem_of_schema(kind, without), path
-            assert f"needs the field {name!r}" in problem_of_reader(kind, without), path
+            missing = without(raw, path)
+            assert problem_of_schema(kind, missing), path
+            assert f"needs the field {name!r}" in problem_of_reader(kind, missing), path
             num_missing += 1
     assert num_missing >= (1 if kind == "kdbatch" else 10)
 
@@ -219,7 +230,7 @@ def test_a_value_of_another_type_is_refused_by_schema_and_reader(
         if (name, path[0]) == ("pretrain", "references"):
             continue
         wrong = {"not": "this"} if not isinstance(value, dict) else ["not this"]
-        broken = changed(raw, path, lambda holder, key: holder.__setitem__(key, wrong))
+        broken = changed(raw, path, wrong)
         assert problem_of_schema(kind, broken), path
         assert problem_of_reader(kind, broken), path
 
@@ -244,7 +255,7 @@ def test_a_number_or_name_outside_of_its_range_is_refused_by_schema_and_reader(
             outside += [limits.below] if limits.below not in (None, math.inf) else []
         for number in outside:
             number = int(number) if isinstance(value, int) else number
-            broken = changed(raw, path, lambda holder, key, n=number: holder.__setitem__(key, n))
+            broken = changed(raw, path, number)
             assert problem_of_schema(kind, broken), (path, number)
             assert problem_of_reader(kind, broken), (path, number)
             num_checked += 1

@@ -42,19 +42,23 @@ SCHEMAS = ROOT / "jobs" / "schema"
 INTRODUCTION = """\
 # Every field
 
-The fields of the three kinds of files that a user writes. This page is made by `make reference` from the types that the files are read as, and so are
-the JSON schemas in `jobs/schema/`, which editors check and complete with. `kdbatch plan FILE` refuses a file that has a mistake, and names the line that
-would be right.
+The fields of the three kinds of files that a user writes. This page and the JSON schemas in
+`jobs/schema/`, with which editors check and complete a file, are made by `make reference` from the
+types that the files are read as. `kdbatch plan FILE` refuses a file that has a mistake.
 
-For an editor the first line of a file names its schema, as in the files that `kdbatch init` writes: `# yaml-language-server: $schema=schema/experiment.json`
-in `jobs/`, `# yaml-language-server: $schema=../schema/profile.json` in `jobs/profiles/`, `#:schema jobs/schema/kdbatch.json` in `kdbatch.toml`.
+An editor finds the schema by the first line of a file, which those that `kdbatch init` writes have:
+in `jobs/` it is `# yaml-language-server: $schema=schema/experiment.json`, in `jobs/profiles/`
+`# yaml-language-server: $schema=../schema/profile.json`, in `kdbatch.toml`
+`#:schema jobs/schema/kdbatch.json`.
 
-Where a type is *text or number*, a size such as `50k` or `2000` needs no quotes. Numbers are finite. Shares are numbers from 0 to 1.
+Where a type is *text or number*, a size such as `50k` or `2000` needs no quotes. Numbers are
+finite.
 """
 PARTS = (
     (
         "Experiments",
-        "`jobs/NAME.yaml`. Inside of teachers, references, student and controls any value may be a `$name` of `vary`.",
+        "`jobs/NAME.yaml`. Inside of teachers, references, student and controls any value may be a "
+        "`$name` of `vary`.",
         "every_field.yaml",
         (
             (ExperimentFile, "The file"),
@@ -68,7 +72,8 @@ PARTS = (
     ),
     (
         "Profiles",
-        "`jobs/profiles/NAME.yaml`, chosen by `--profile NAME`. One that is not next to the experiment is the one that comes with kdbatch.",
+        "`jobs/profiles/NAME.yaml`, chosen by `--profile NAME`. One that is not next to the "
+        "experiment is the one that comes with kdbatch.",
         "profiles/every_field.yaml",
         (
             (Profile, "The profile"),
@@ -82,7 +87,8 @@ PARTS = (
     ),
     (
         "kdbatch.toml",
-        "In the folder of the study. Every field has a default, and no field can change a result. Relative paths are relative to the file's folder.",
+        "In the folder of the study. No field is needed, but for the root of a data set that is "
+        "named, and none can change a result. Relative paths are relative to the file's folder.",
         "kdbatch.toml",
         (
             (Config, "The settings"),
