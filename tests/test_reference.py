@@ -30,8 +30,8 @@ from support.field_schema import TITLES, file_schema
 from support.inputs import JOBS
 
 from kdbatch.base.errors import UserError
-from kdbatch.base.field_facts import description_of, field_hints, limits_of
 from kdbatch.base.parse import parse
+from kdbatch.base.reading.field_facts import description_of, field_hints, limits_of
 from kdbatch.launch.init_config import DetectedSite, config_text
 from kdbatch.plan.experiment import Filled
 from kdbatch.plan.profiles import Profile
@@ -288,9 +288,9 @@ def test_an_error_says_what_the_field_is(problem_of_reader: Callable[[str, Any],
     assert "student.temperature: expected a number, found the text 'hot'." in found
     assert found.endswith("temperature: " + description_of(StudentSpec, "temperature"))
     del raw["student"]["title"]
-    assert "needs the field 'title'. Name of the network in tables" in (
-        problem_of_reader("experiment", raw)
-    )
+    found = problem_of_reader("experiment", raw)
+    assert "needs the field 'title'. Fields: title, " in found
+    assert found.endswith(" title: " + description_of(StudentSpec, "title"))
 
 
 def test_infinite_numbers_are_refused(problem_of_reader: Callable[[str, Any], str]) -> None:

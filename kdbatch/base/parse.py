@@ -13,8 +13,8 @@ from collections.abc import Collection, Mapping
 from typing import Annotated, Any, TypeVar
 
 from kdbatch.base.errors import UserError
-from kdbatch.base.field_facts import description_of, field_hints, limits_of
 from kdbatch.base.lookup import did_you_mean
+from kdbatch.base.reading.field_facts import description_of, field_hints, limits_of
 
 T = TypeVar("T")
 
@@ -62,7 +62,8 @@ def _dataclass(cls: Any, raw: Any, where: str) -> Any:
     for name in required:
         if name not in raw:
             meaning = _first_sentence(description_of(cls, name))
-            raise UserError(f"{where} needs the field {name!r}.{meaning} {_fields_hint(hints)}")
+            hint = f"{_fields_hint(hints)} {name}:{meaning}" if meaning else _fields_hint(hints)
+            raise UserError(f"{where} needs the field {name!r}. {hint}")
     values = {
         name: _field(cls, name, hints[name], value, below(where, name))
         for name, value in raw.items()

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from kdbatch.base.errors import UserError
-from kdbatch.base.field_facts import Limits, SameAs, Share, check_limits
 from kdbatch.base.lookup import lookup
 from kdbatch.base.parse import TextOrNumber, parse
+from kdbatch.base.reading.field_facts import Limits, SameAs, Share, check_limits
 from kdbatch.plan.shipped_jobs import find_profile
 from kdbatch.plan.specs import BackboneName, DatasetName, TaskName
 from kdbatch.plan.yaml_loader import load_yaml
@@ -93,9 +93,9 @@ class Profile:
     """Values that are run, by axis; an axis without them runs all of its values."""
     leave_out: tuple[str, ...] = ()
     """Controls that are not run."""
-    widths: dict[BackboneName, Annotated[float, Limits("factor", above=0, advice="; 1 is usual")]] = field(
-        default_factory=dict
-    )
+    widths: dict[
+        BackboneName, Annotated[float, Limits("factor", above=0, advice="; 1 is usual")]
+    ] = field(default_factory=dict)
     """Factor of all channel counts, by backbone."""
     tasks: dict[TaskName, dict[str, Any]] = field(default_factory=dict)
     """Parameters that replace a pretext task's own, by task."""

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from kdbatch.base.errors import UserError
-from kdbatch.base.field_facts import Limits, SameAs
 from kdbatch.base.parse import TextOrNumber
+from kdbatch.base.reading.field_facts import Limits, SameAs
 from kdbatch.vocab.backbones import BACKBONE_SPECS
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.plans import Claim, Map, Table

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from kdbatch.base.errors import UserError
-from kdbatch.base.field_facts import Limits, check_limits
 from kdbatch.base.lookup import did_you_mean
 from kdbatch.base.parse import parse
+from kdbatch.base.reading.field_facts import Limits, check_limits
 from kdbatch.base.reading.toml_errors import explain_toml_error
 from kdbatch.base.study_folder import CONFIG_NAME, find_study
 from kdbatch.vocab.datasets import DATASETS

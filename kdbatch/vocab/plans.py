@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.base.command_lines import submit_command
 from kdbatch.base.errors import UserError
-from kdbatch.base.field_facts import Limits
 from kdbatch.base.parse import TextOrNumber, parse
+from kdbatch.base.reading.field_facts import Limits
 from kdbatch.vocab.metrics import Metric
 from kdbatch.vocab.runs import Resources, Run
 from kdbatch.vocab.shard_request import ShardRequest

@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from kdbatch.base.errors import UserError
-from kdbatch.base.field_facts import Limits, Share, check_limits
 from kdbatch.base.lookup import lookup
+from kdbatch.base.reading.field_facts import Limits, Share, check_limits
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.shards import Subset
 from kdbatch.vocab.tasks import TASKS, PretextTask
@@ -78,8 +78,8 @@ class Evaluation:
     """
 
     test: Subset
-    num_clips: Annotated[int, Limits("clips", least=1)] = 10
-    """Clips of each test video, spread evenly over it; 10 is usual."""
+    num_clips: Annotated[int, Limits("clips", least=1, advice="; 10 is usual")] = 10
+    """Clips of each test video, spread evenly over it."""
     num_crops: Literal[1, 3] = 1
     """Crops of each test clip: the largest centre square (1, RSPNet's test), or squares of 7/8 of
     the short side at the start, middle and end of the long side (3).
@@ -95,7 +95,9 @@ class Selection:
 
     share: Annotated[
         float,
-        Limits("share", above=0, most=0.5, advice="leave selection out to keep the last epoch"),
+        Limits(
+            "share", above=0, most=0.5, advice=", or leave selection out to keep the last epoch"
+        ),
     ]
     """Share of the training videos that are held out, in whole groups, the same for every seed."""
     every_epochs: Annotated[int, Limits("epochs", least=1)] = 1
@@ -174,7 +176,7 @@ class Distill:
     """
     weighting: Annotated[str, Limits(choices=(NO_WEIGHTING, *WEIGHTING_NAMES))] = "ae-kd"
     """How the teachers are weighted; none is for a student without teachers."""
-    temperature: Annotated[float, Limits("temperature", above=0)] = 4.0
+    temperature: Annotated[float, Limits("temperature", above=0, advice="; 4 is usual")] = 4.0
     """Divisor of all logits before their softmax: above 1 it softens the predictions."""
     hard_weight: Annotated[float, Limits("weight", least=0)] = 1.0
     """Weight of the cross-entropy with the labels."""

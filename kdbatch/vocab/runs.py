@@ -10,8 +10,8 @@ from typing import Annotated
 
 from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.base.errors import UserError
-from kdbatch.base.field_facts import Limits, check_limits
 from kdbatch.base.parse import parse
+from kdbatch.base.reading.field_facts import Limits, check_limits
 from kdbatch.vocab.recipes import RECIPE_VERSION, Recipe
 
 
@@ -110,7 +110,7 @@ class Cache:
     path: str = ""
     """Folder on the node itself, such as /dev/shm/kdbatch; `$NAME` is a variable of the node."""
     max_gb: Annotated[
-        float, Limits("GB", above=0, advice="leave the path out to have no cache")
+        float, Limits("GB", above=0, advice=", or leave the path out to have no cache")
     ] = 20.0
     """Largest size of the cache."""
 

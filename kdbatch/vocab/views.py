@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
-from kdbatch.base.field_facts import Limits
+from kdbatch.base.reading.field_facts import Limits
 
 # 112 of 128 pixels: C3D, VCOP and PRP resize frames to 128 x 171 and cut squares of 112 from them
 SQUARE_SIDE = 0.875
@@ -71,7 +71,7 @@ class View:
     """Frames of a clip."""
     stride_frames: Annotated[int, Limits("frames", least=1)] = 1
     """Distance of two frames of a clip on the timeline."""
-    fps: Annotated[float, Limits("frames/s", above=0)] = 25.0
+    fps: Annotated[float, Limits("frames/s", above=0, advice="; 25 is usual")] = 25.0
     """Frames per second of the timeline, whatever the video's own rate is."""
     size_pixels: Annotated[int, Limits("pixels", least=16)] = 112
     """Height and width of a clip."""

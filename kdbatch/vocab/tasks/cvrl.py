@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from kdbatch.base.field_facts import Limits, check_limits
+from kdbatch.base.reading.field_facts import Limits, check_limits
 from kdbatch.vocab.tasks.spec import Complexity, TaskSpec
 from kdbatch.vocab.views import Augment
 

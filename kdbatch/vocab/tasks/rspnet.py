@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from kdbatch.base.errors import UserError
-from kdbatch.base.field_facts import Limits, Share, check_limits
+from kdbatch.base.reading.field_facts import Limits, Share, check_limits
 from kdbatch.vocab.tasks.spec import Complexity, TaskSpec
 from kdbatch.vocab.views import Augment
 

@@ -22,8 +22,8 @@ from kdbatch.base.errors import UserError
 
 @dataclass(frozen=True)
 class Limits:
-    """The unit of a number, and the range of values that it may have; `advice` follows the range in
-    an error. `choices` are the names that a text may be, where another check refuses others.
+    """The unit of a number, and the range of values that it may have; `advice` is the end of
+    an error, after the range. `choices` are the names that a text may be, where another check refuses others.
     """
 
     unit: str = ""
@@ -59,9 +59,8 @@ class Limits:
             and (self.below is None or value < self.below)
         )
         if not is_inside:
-            advice = f", or {self.advice}" if self.advice else ""
             wanted = self.range_text or "a finite number"
-            raise UserError(f"{where}: found {value:g}. Write {wanted}{advice}.")
+            raise UserError(f"{where}: found {value:g}. Write {wanted}{self.advice}.")
 
 
 @dataclass(frozen=True)
