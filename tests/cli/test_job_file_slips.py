@@ -130,7 +130,7 @@ SLIPS = [
     (
         "subset: $subset}",
         "subset: ${subset}}",
-        ":19: found ${subset}. Write the name without braces: $subset",
+        ":20: found ${subset}. Write the name without braces: $subset",
     ),
     (
         "subset: $subset}",

@@ -22,8 +22,8 @@ from kdbatch.base.errors import UserError
 
 @dataclass(frozen=True)
 class Limits:
-    """The unit of a number, and the range of values that it may have; `advice` is the end of
-    an error, after the range. `choices` are the names that a text may be, where another check refuses others.
+    """The unit of a number, and the range of values that it may have; `advice` is the end of an
+    error, after the range. `choices` are the names that a text may be; another check refuses others.
     """
 
     unit: str = ""
