@@ -23,7 +23,7 @@ from kdbatch.base.errors import UserError
 @dataclass(frozen=True)
 class Limits:
     """The unit of a number, and the range of values that it may have; `advice` is the end of an
-    error, after the range. `choices` are the names that a text may be; another check refuses others.
+    error, after the range. `choices` are the names that a text may be; other checks refuse others.
     """
 
     unit: str = ""
