@@ -81,6 +81,17 @@ def doctor_command(*, submit: bool = False) -> str:
     return command_line("doctor", _switch("--submit", submit))
 
 
+def toy_command(folder: str | Path, *, size: str, seed: int = 0, processes: int = 0) -> str:
+    """Write the toy data sets, or the rest of them."""
+    return command_line(
+        "toy",
+        folder,
+        *_value("--size", size),
+        *_value("--seed", seed),
+        *_value("--processes", processes),
+    )
+
+
 def shard_command(dataset: str, *, split: str = "") -> str:
     """Store a data set, whole. ShardRequest.command repeats what somebody has typed."""
     return command_line("shard", dataset, *_value("--split", split))

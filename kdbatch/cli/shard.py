@@ -1,14 +1,16 @@
 """`kdbatch toy` and `kdbatch shard`: build here or submit a SLURM array, and print the outcome."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from kdbatch.base.command_lines import shard_command
+from kdbatch.base.command_lines import shard_command, toy_command
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
 from kdbatch.base.study_folder import find_study
 from kdbatch.base.text import plural
 from kdbatch.cli.study import load_study_config
-from kdbatch.cli.terminal import print_line, progress
+from kdbatch.cli.terminal import print_line, progress, warn
 from kdbatch.shard.index import translate_write_errors, write_index
 from kdbatch.shard.shard_plan import ShardPlan, plan_shards, requested_part
 from kdbatch.shard.shard_ranges import parse_shard_range, split_into_ranges
@@ -23,7 +25,9 @@ def toy(folder: Path, *, size: str, seed: int, processes: int) -> None:
     from kdbatch.shard.toy.write import write_toy  # PyAV, which a login node may lack
 
     chosen = lookup(SIZES, size, where="toy --size")
-    with progress("toy videos") as report:
+    again = toy_command(folder, size=size, seed=seed, processes=processes)
+    stopped = f"stopped: the finished videos in {folder}/ are kept. Resume: {again}"
+    with _line_on_interrupt(lambda: stopped), progress("toy videos") as report:
         write_toy(folder, seed=seed, processes=processes, progress=report, size=chosen)
     print_line(
         f"The stand-ins of k400, ssv2, ucf101 and hmdb51 are in {folder}/. "
@@ -64,7 +68,14 @@ def _shard_here(plan: ShardPlan, shards: str) -> None:
 
     part = f"{plan.dataset}/{plan.part}"
     chosen = parse_shard_range(shards, plan.num_shards) if shards else None
-    with progress(f"shard {plan.dataset}") as report:
+    again = plan.request.command + (f" --shards {shards}" if shards else "")
+
+    def stopped() -> str:
+        kept = plan.num_shards - len(plan.missing_shards())
+        what = f"{kept} of {plural(plan.num_shards, 'shard')} of {part} are finished and kept"
+        return f"stopped: {what}. Resume: {again}"
+
+    with _line_on_interrupt(stopped), progress(f"shard {plan.dataset}") as report:
         built = build_from_plan(plan, shards=chosen, progress=report)
     if built.throughput.num_videos:
         print_line(f"{part}: {built.throughput}")
@@ -75,6 +86,16 @@ def _shard_here(plan: ShardPlan, shards: str) -> None:
         )
         return
     print_line(f"{part}: {_summary(built.index, plan)}")
+
+
+@contextmanager
+def _line_on_interrupt(line: Callable[[], str]) -> Iterator[None]:
+    """Print a line after Ctrl-C: what is kept, and the command that goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        warn(line())
+        raise
 
 
 def _summary(index: ShardIndex, plan: ShardPlan) -> str:

@@ -10,15 +10,17 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.progress import Progress as RichProgress
+from rich.table import Column
 
 from kdbatch.base.errors import STANDARD_OUTPUT
 from kdbatch.base.progress import Progress
+from kdbatch.base.text import duration
 
 PLAIN_SECONDS = 5.0
+BAR_WIDTH = 20
 
 
 def console() -> Console:
@@ -28,45 +30,74 @@ def console() -> Console:
 
 @contextmanager
 def progress(title: str) -> Iterator[Progress]:
-    """A bar with elapsed and remaining time on a terminal; elsewhere a line every few seconds, and
-    one at the end.
+    """A bar with count, rate and time left on a terminal, then the note, cut to the width;
+    elsewhere a line every few seconds, and one at the end.
     """
     out = console()
     if not out.is_terminal:
-        with _progress_lines(title) as show:
-            yield show
+        with _progress_lines(title) as lines:
+            yield lines
         return
+    whole = Column(no_wrap=True)
     columns = (
-        TextColumn(title),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}"),
+        TextColumn(title, table_column=whole),
+        BarColumn(bar_width=BAR_WIDTH, table_column=whole),
+        MofNCompleteColumn(table_column=whole),
+        TextColumn("{task.fields[rate]}", table_column=whole),
+        TimeRemainingColumn(table_column=whole),
+        TextColumn(
+            "{task.description}",
+            markup=False,
+            table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
+        ),
     )
-    with RichProgress(*columns, console=out) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda done, total, note: bar.update(
-            task, completed=done, total=total, description=note
-        )
+    with RichProgress(*columns, console=out, expand=True) as bar:
+        task = bar.add_task("", total=None, rate="")
+        pace, is_first = Pace(), True
+
+        def show(done: int, total: int, note: str) -> None:
+            nonlocal is_first
+            if is_first:  # the speed behind the time left begins here, too
+                bar.reset(task, total=total, completed=done - 1)
+                is_first = False
+            rate = f"{pace.rate(done):,.1f}/s"
+            bar.update(task, completed=done, total=total, description=note, rate=rate)
+
+        yield show
+
+
+class Pace:
+    """The speed of a task since now, without what was done before, by an earlier command."""
+
+    def __init__(self) -> None:
+        self.began = time.monotonic()
+        self._before: int | None = None
+
+    def rate(self, done: int) -> float:
+        """Steps per second. The first call is for the first step of this task."""
+        if self._before is None:
+            self._before = done - 1
+        return (done - self._before) / max(time.monotonic() - self.began, 1e-3)
 
 
 @contextmanager
 def _progress_lines(title: str) -> Iterator[Progress]:
-    began = printed_at = time.monotonic()
-    last = (0, 0)
+    pace, last = Pace(), (0, 0)
+    printed_at = pace.began
 
     def show(done: int, total: int, note: str) -> None:
         nonlocal printed_at, last
-        last = (done, total)
+        last, rate = (done, total), pace.rate(done)
         if time.monotonic() - printed_at >= PLAIN_SECONDS:
             printed_at = time.monotonic()
-            print_line(f"{title}: {done}/{total} {note}".rstrip())
+            left = f"{duration((total - done) / rate)} left" if rate else ""
+            parts = (f"{done}/{total}", f"{rate:,.1f}/s", left, note)
+            print_line(f"{title}: {', '.join(part for part in parts if part)}")
 
     yield show
     done, total = last
     if total:  # otherwise there was nothing to do
-        print_line(f"{title}: {done}/{total}, {time.monotonic() - began:.1f} s")
+        print_line(f"{title}: {done}/{total}, {time.monotonic() - pace.began:.1f} s")
 
 
 def print_line(line: str) -> None:

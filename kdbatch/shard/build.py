@@ -157,7 +157,7 @@ def _entries(
                 throughput.add(video.path, outcome)
             else:
                 outcome = Reject(key=video.key, place=position, path=path, **vars(outcome))
-            progress(num_done + num_stored, total, f"{throughput}, {video.key}")
+            progress(num_done + num_stored, total, video.key)
             yield Entry(
                 video=video,
                 position=position,
