@@ -179,14 +179,23 @@ class Commands:
         return run_here(run_dir)
 
     @command
-    def status(self, *, watch: bool = False, json: bool = False) -> None:
-        """Show every run: state, progress, time left, metric, hours.
+    def status(
+        self,
+        *what: str,
+        state: str = "",
+        profile: str = "",
+        watch: bool = False,
+        json: bool = False,
+    ) -> None:
+        """Show the runs: state, progress, time left, last result.
 
-        --watch shows them until no run moves any more. --json prints them for a program.
+        WHAT is the FILE of an experiment or a RUN (an id, or its beginning); without it all runs
+        are shown, by experiment. --state=failed, or failed,lost, and --profile choose among them.
+        --watch refreshes until all of them have ended. --json prints them for a program.
         """
         from kdbatch.cli.status import status
 
-        status(json=json, watch=watch)
+        status(what, state=state, profile=profile, json=json, watch=watch)
 
     @command
     def logs(self, run: str, *, follow: bool = False, lines: int = 100) -> None:

@@ -1,15 +1,25 @@
-"""Runs on a terminal, redrawn in place; elsewhere as plain lines."""
+"""Lists runs: on a terminal a line each, redrawn while they are watched; elsewhere plain lines."""
 
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from rich.console import Group, RenderableType
 from rich.live import Live
+from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 from kdbatch.base.text import duration, plural
 from kdbatch.cli.terminal import PLAIN_SECONDS, console, print_line
+from kdbatch.launch.run_groups import (
+    RunGroup,
+    experiments_of,
+    seconds_left,
+    share_done,
+    title_without_seed,
+)
 from kdbatch.launch.run_status import RunRow
 from kdbatch.vocab.status import RunState
 
@@ -19,15 +29,35 @@ STATE_COLOURS = {
     "failed": "red",
     "lost": "red",
     "damaged": "red",
+    "missing": "red",
     "blocked": "yellow",
     "stopped": "yellow",
+    "stale": "yellow",
 }
+# While runs are watched, those that need attention are at the top.
+WATCH_ORDER: tuple[RunState, ...] = (
+    "running",
+    "stale",
+    "failed",
+    "lost",
+    "damaged",
+    "missing",
+    "blocked",
+    "stopped",
+    "planned",
+    "queued",
+    "done",
+)
+ID_WIDTH, STATE_WIDTH, SHARE_WIDTH, LEFT_WIDTH = 11, 8, 5, 6
+MAX_LAST_WIDTH, MIN_WHAT_WIDTH = 24, 18
+PLAIN_HEADER = ("run", "state", "done", "what", "last", "experiments")
 
 
 @contextmanager
 def watch_runs() -> Iterator[Callable[[Sequence[RunRow]], None]]:
-    """A function that shows the state of all runs. On a terminal they are redrawn in place;
-    elsewhere there is a line when a run changes its state, and one every few seconds.
+    """A function that shows the state of all runs. On a terminal a bar for all of them and their
+    lines are redrawn in place; elsewhere there is a line when a run changes its state, and one
+    every few seconds.
     """
     out = console()
     if not out.is_terminal:
@@ -36,10 +66,38 @@ def watch_runs() -> Iterator[Callable[[Sequence[RunRow]], None]]:
     with Live(console=out, refresh_per_second=4, transient=True) as live:
 
         def redraw(rows: Sequence[RunRow]) -> None:
-            moving = [row for row in rows if row.state not in ("done", "queued")]
-            live.update(run_table(moving, summary=count_states(rows)))
+            live.update(_watch_view(rows, width=out.width, height=out.height))
 
         yield redraw
+
+
+def _watch_view(rows: Sequence[RunRow], *, width: int, height: int) -> RenderableType:
+    """The bar of all runs, and the lines of those for which there is room."""
+    ordered = sorted(rows, key=lambda row: WATCH_ORDER.index(row.state))
+    num_lines = max(1, height - 4)
+    layout = LineLayout(ordered, labels={}, width=width)
+    lines = [layout.header(), *(layout.line(row) for row in ordered[:num_lines])]
+    if more := ordered[num_lines:]:
+        lines.append(Text(f"and {plural(len(more), 'more run')}", style="dim"))
+    return Group(_overall_bar(rows), *lines)
+
+
+def _overall_bar(rows: Sequence[RunRow]) -> RenderableType:
+    """The share of all runs that is done, the counts, and the time left."""
+    done = sum(map(share_done, rows))
+    bar = Table.grid(padding=(0, 1))
+    bar.add_column(width=20)
+    bar.add_column(no_wrap=True, overflow="ellipsis")
+    percent = f"{100 * done / max(1, len(rows)):3.0f}%"
+    bar.add_row(ProgressBar(total=max(1, len(rows)), completed=done), f"{percent}  {summary(rows)}")
+    return bar
+
+
+def summary(rows: Sequence[RunRow]) -> str:
+    """The time left for all runs, if it can be estimated, and the number in each state."""
+    seconds = seconds_left(rows)
+    left = f"about {duration(seconds)} left, " if seconds is not None else ""
+    return f"{left}{count_states(rows)}"
 
 
 class _RunLines:
@@ -60,7 +118,7 @@ class _RunLines:
         if is_due and not changed:
             running = [row for row in rows if row.state == "running" and row.num_steps]
             shares = [f"{row.run_id} {100 * row.step // row.num_steps} %" for row in running]
-            print_line(", ".join([count_states(rows), *shares]))
+            print_line(", ".join([summary(rows), *shares]))
         if is_due or changed:
             self._printed_at = time.monotonic()
 
@@ -74,43 +132,112 @@ class _RunLines:
 
 def count_states(rows: Sequence[RunRow]) -> str:
     """The number of runs, and of those in each state, in one line."""
+    return f"{plural(len(rows), 'run')}: {_counts(rows)}"
+
+
+def _counts(rows: Sequence[RunRow]) -> str:
     states = Counter(row.state for row in rows).most_common()
-    counts = ", ".join(f"{num} {state}" for state, num in states)
-    return f"{plural(len(rows), 'run')}: {counts or 'none'}"
+    return ", ".join(f"{num} {state}" for state, num in states) or "none"
 
 
-def run_table(rows: Sequence[RunRow], *, summary: str) -> Table:
-    """One line per run."""
-    table = Table(caption=summary, box=None, pad_edge=False, caption_justify="left")
-    for name in ("run", "what", "state"):
-        table.add_column(name, overflow="fold")
-    for name in ("progress", "left"):
-        table.add_column(name, overflow="fold", justify="right")
-    table.add_column("last", overflow="fold")
-    table.add_column("hours", overflow="fold", justify="right")
-    for row in rows:
-        share = f"{100 * row.step / row.num_steps:.0f} %" if row.num_steps else ""
-        time_left = duration(row.eta_seconds) if row.eta_seconds is not None else ""
-        state = f"[{STATE_COLOURS.get(row.state, 'white')}]{row.state}[/]"
-        table.add_row(
-            row.run_id,
-            row.title,
-            state,
-            share,
-            time_left,
-            row.reason or row.metric,
-            f"{row.device_hours:.2f}",
+class LineLayout:
+    """The columns of a list of runs on a terminal: a line for each run, cut to the width."""
+
+    def __init__(self, rows: Sequence[RunRow], *, labels: dict[str, str], width: int) -> None:
+        self._labels = labels
+        self._has_eta = any(row.eta_seconds is not None for row in rows)
+        fixed = ID_WIDTH + STATE_WIDTH + SHARE_WIDTH + 3 + (LEFT_WIDTH + 1) * self._has_eta
+        self._rest = max(20, width - fixed - 2)
+        longest = max((len(row.metric) for row in rows), default=0)
+        self._last = min(
+            MAX_LAST_WIDTH if width < 120 else 40, longest, self._rest - MIN_WHAT_WIDTH
         )
-    return table
+
+    def header(self) -> Text:
+        left = f"{'left':>{LEFT_WIDTH}} " if self._has_eta else ""
+        last = f"{'last':{self._last}}  " if self._last else ""
+        columns = f"{'run':{ID_WIDTH}} {'state':{STATE_WIDTH}} {'done':>{SHARE_WIDTH}} {left} "
+        return Text(f"{columns}{last}what".rstrip(), style="bold")
+
+    def line(self, row: RunRow) -> Text:
+        """One run. The reason of a run that has not ended well takes the place of its numbers."""
+        text = Text(f"{row.run_id:{ID_WIDTH}} ", no_wrap=True)
+        text.append(f"{row.state:{STATE_WIDTH}}", style=STATE_COLOURS.get(row.state, ""))
+        share = "100%" if row.state == "done" else _percent(row)
+        text.append(f" {share:>{SHARE_WIDTH}} ")
+        if self._has_eta:
+            left = duration(row.eta_seconds) if row.eta_seconds is not None else ""
+            text.append(f"{left:>{LEFT_WIDTH}} ")
+        text.append(f" {self._rest_of(row)}")
+        return text
+
+    def _rest_of(self, row: RunRow) -> str:
+        label = self._labels.get(row.run_id, "")
+        title = title_without_seed(row)
+        what = f"{label}: {title}" if label else title
+        if row.reason:
+            name = cut_middle(label or title, max(12, self._rest // 3))
+            return cut_end(f"{name}: {row.reason}" if name else row.reason, self._rest)
+        if not self._last:
+            return self._cut(what, row, self._rest)
+        last = cut_end(row.metric, self._last)
+        return f"{last:{self._last}}  {self._cut(what, row, self._rest - self._last - 2)}".rstrip()
+
+    def _cut(self, what: str, row: RunRow, width: int) -> str:
+        """A role and a case come first and suffice; titles differ at both ends."""
+        return cut_end(what, width) if row.run_id in self._labels else cut_middle(what, width)
 
 
-def show_status(rows: Sequence[RunRow]) -> None:
-    """Print all runs: a table on a terminal, lines with tabs elsewhere."""
+def cut_end(text: str, width: int) -> str:
+    """The text, or its beginning and an ellipsis."""
+    return text if len(text) <= width else text[: width - 1].rstrip() + "…"
+
+
+def cut_middle(text: str, width: int) -> str:
+    """The text, or its beginning and its end: both tell runs apart."""
+    if len(text) <= width:
+        return text
+    tail = (width - 1) // 2
+    return f"{text[: width - 1 - tail]}…{text[len(text) - tail :]}"
+
+
+def show_status(groups: Sequence[RunGroup], *, hours: float) -> None:
+    """Print runs by experiment: a table on a terminal, lines with tabs elsewhere; then their
+    number, and the device-hours that they took.
+    """
     out = console()
-    if out.is_terminal:
-        out.print(run_table(rows, summary=count_states(rows)))
+    everything = [row for group in groups for row in group.rows]
+    if not out.is_terminal:
+        _print_plain(groups)
+        print_line(count_states(everything))
         return
-    for row in rows:
-        share = f"{100 * row.step / row.num_steps:.0f}%" if row.num_steps else "-"
-        print_line("\t".join((row.run_id, row.state, share, row.title, row.reason or row.metric)))
-    print_line(count_states(rows))
+    layout = LineLayout(everything, labels={}, width=out.width)
+    out.print(layout.header())
+    for group in groups:
+        own = LineLayout(everything, labels=group.labels, width=out.width)
+        name = group.name or "of no submitted plan"
+        counts = count_states((*group.rows, *group.shared))
+        out.print(Text(cut_end(f"{name}: {counts}", out.width), style="bold"))
+        for row in group.rows:
+            out.print(own.line(row))
+        if group.shared:
+            shared = f"and {plural(len(group.shared), 'run')} of experiments above"
+            out.print(Text(f"{shared}: {_counts(group.shared)}", style="dim"))
+    if len(groups) > 1:
+        print_line(count_states(everything))
+    print_line(f"{hours:.2f} device-hours so far")
+
+
+def _print_plain(groups: Sequence[RunGroup]) -> None:
+    users = experiments_of(groups)
+    print_line("\t".join(PLAIN_HEADER))
+    for group in groups:
+        for row in group.rows:
+            last = row.reason or row.metric
+            share = _percent(row) or "-"
+            fields = (row.run_id, row.state, share, row.title, last, ",".join(users[row.run_id]))
+            print_line("\t".join(" ".join(field.split()) for field in fields))
+
+
+def _percent(row: RunRow) -> str:
+    return f"{100 * row.step / row.num_steps:.0f}%" if row.num_steps else ""

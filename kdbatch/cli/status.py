@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 from kdbatch.base.command_lines import (
     logs_command,
@@ -12,11 +13,13 @@ from kdbatch.base.command_lines import (
     resume_command,
     submit_command,
 )
-from kdbatch.cli.run_list import show_status, watch_runs
+from kdbatch.base.text import plural
+from kdbatch.cli.run_list import count_states, show_status, watch_runs
 from kdbatch.cli.study import NO_STUDY, is_study, load_existing_config, load_study_config
 from kdbatch.cli.terminal import print_line, warn
 from kdbatch.launch.live_queues import live_queues
 from kdbatch.launch.logs import find_run, follow, read_last_lines
+from kdbatch.launch.run_groups import RunChoice, RunGroup, experiments_of, group_by_experiment
 from kdbatch.launch.run_status import (
     RunRow,
     load_run_rows,
@@ -25,6 +28,7 @@ from kdbatch.launch.run_status import (
 )
 from kdbatch.launch.slurm.commands import JobsCache
 from kdbatch.vocab.config import Config
+from kdbatch.vocab.plans import find_records
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import RunState
 
@@ -33,13 +37,14 @@ IDLE: tuple[RunState, ...] = ("planned", "lost", "stopped", "damaged", "missing"
 MOVING: tuple[RunState, ...] = ("queued", "running", "stale")
 
 
-def status(*, json: bool, watch: bool) -> None:
+def status(what: tuple[str, ...], *, state: str, profile: str, json: bool, watch: bool) -> None:
     """`kdbatch status`."""
     config = load_study_config()
+    choice = RunChoice(what, state=state, profile=profile, config=config)
     jobs = JobsCache(warn=warn)
     rows = load_run_rows(config.runs_dir, live=jobs.live())
     if json:
-        print_line(encoder.dumps(rows_as_json(rows), indent=1))
+        print_line(encoder.dumps(_as_json(choice.of(rows), config), indent=1))
         if not is_study(config):
             warn(NO_STUDY)
     elif not is_study(config):
@@ -48,10 +53,11 @@ def status(*, json: bool, watch: bool) -> None:
         start = submit_command(["jobs/subset_size.yaml"], profile="paper")
         print_line(f"No runs in {config.runs_dir}/ yet. Start some: {start}")
     elif watch:
-        _watch(config, jobs)
-        _show(load_run_rows(config.runs_dir, live=jobs.live()), config)
+        choice.of(rows)  # a mistake ends here, and not while the screen is redrawn
+        _watch(config, jobs, choice)
+        _show(load_run_rows(config.runs_dir, live=jobs.live()), config, choice)
     else:
-        _show(rows, config)
+        _show(rows, config, choice)
 
 
 def logs(run: str, *, follow_on: bool, lines: int) -> None:
@@ -73,14 +79,18 @@ def logs(run: str, *, follow_on: bool, lines: int) -> None:
             print_line(text)
 
 
-def _watch(config: Config, jobs: JobsCache) -> None:
-    """Show the runs until all have ended and no local queue is alive, or until Ctrl-C."""
+def _watch(config: Config, jobs: JobsCache, choice: RunChoice) -> None:
+    """Show the chosen runs until they have ended, or until Ctrl-C. Where all runs are chosen, it
+    goes on while a local queue is alive, as that may be about to write more runs.
+    """
     with suppress(KeyboardInterrupt), watch_runs() as show:
         while True:
             is_queue_alive = bool(live_queues(config.runs_dir))  # before its last rows are read
-            rows = load_run_rows(config.runs_dir, live=jobs.live())
+            rows = choice.of(load_run_rows(config.runs_dir, live=jobs.live()))
             show(rows)
-            if not is_queue_alive and not any(row.state in MOVING for row in rows):
+            if not (is_queue_alive and choice.is_all) and not any(
+                row.state in MOVING for row in rows
+            ):
                 return
             time.sleep(WATCH_SECONDS)
 
@@ -93,9 +103,40 @@ def _is_over(config: Config, folder: RunFolder, jobs: JobsCache) -> bool:
     return row.state not in MOVING and not may_go_on
 
 
-def _show(rows: Sequence[RunRow], config: Config) -> None:
-    show_status(rows)
-    _print_next_command(of_submitted_plans(rows, config.runs_dir))
+def _show(rows: Sequence[RunRow], config: Config, choice: RunChoice) -> None:
+    chosen = choice.of(rows)
+    if not chosen:
+        print_line(f"None of {plural(len(rows), 'run')} is chosen: {count_states(rows)}")
+        return
+    groups = group_by_experiment(chosen, find_records(config.runs_dir))
+    show_status(groups, hours=sum(row.device_hours for row in chosen))
+    if choice.is_one_run and len(chosen) == 1:
+        _show_details(chosen[0], groups[0], config)
+    else:
+        _print_next_command(of_submitted_plans(rows, config.runs_dir))
+
+
+def _show_details(row: RunRow, group: RunGroup, config: Config) -> None:
+    """Everything about one run, of which its line shows the beginning."""
+    title = f"{group.labels[row.run_id]}: {row.title}" if row.run_id in group.labels else row.title
+    facts = {
+        "what": title,
+        "reason": row.reason,
+        "last": row.metric,
+        "attempts": str(row.attempt or ""),
+        "hours": f"{row.device_hours:.2f}",
+        "job": row.job,
+        "log": str(RunFolder(config.runs_dir / row.run_id).log),
+    }
+    for name, fact in facts.items():
+        if fact:
+            print_line(f"{name}: {fact}")
+
+
+def _as_json(rows: Sequence[RunRow], config: Config) -> list[dict[str, Any]]:
+    """The rows, each with the experiments that need it."""
+    experiments = experiments_of(group_by_experiment(rows, find_records(config.runs_dir)))
+    return [{**row, "experiments": experiments[row["run_id"]]} for row in rows_as_json(tuple(rows))]
 
 
 def _print_next_command(rows: Sequence[RunRow]) -> None:

@@ -173,10 +173,9 @@ def _update_state(state: TrainState, rows: Sequence[StepMetrics], per_epoch: int
 def _metric_text(state: TrainState) -> str:
     """Loss and accuracy of the last epoch in training, for status.json."""
     last = state.latest_points()
-    parts = [f"train loss {last['loss']:.3g}"] if "loss" in last else []
-    if "accuracy" in last:
-        parts.append(f"accuracy {100 * last['accuracy']:.1f} %")
-    return ", ".join(parts)
+    parts = [f"{100 * last['accuracy']:.1f} %"] if "accuracy" in last else []
+    parts += [f"loss {last['loss']:.3g}"] if "loss" in last else []
+    return f"train {', '.join(parts)}" if parts else ""
 
 
 def _training_result(state: TrainState, device: torch.device) -> TrainingResult:
