@@ -49,7 +49,7 @@ def status(what: tuple[str, ...], *, state: str, profile: str, json: bool, watch
             warn(NO_STUDY)
     elif not is_study(config):
         print_line(f"There is {NO_STUDY}")
-    elif not rows and not (watch and live_queues(config.runs_dir)):
+    elif not rows and choice.is_all and not (watch and live_queues(config.runs_dir)):
         start = submit_command(["jobs/subset_size.yaml"], profile="paper")
         print_line(f"No runs in {config.runs_dir}/ yet. Start some: {start}")
     elif watch:

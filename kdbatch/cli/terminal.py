@@ -10,7 +10,6 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     TextColumn,
-    TimeRemainingColumn,
 )
 from rich.progress import Progress as RichProgress
 from rich.table import Column
@@ -44,7 +43,7 @@ def progress(title: str) -> Iterator[Progress]:
         BarColumn(bar_width=BAR_WIDTH, table_column=whole),
         MofNCompleteColumn(table_column=whole),
         TextColumn("{task.fields[rate]}", table_column=whole),
-        TimeRemainingColumn(table_column=whole),
+        TextColumn("{task.fields[left]}", table_column=whole),
         TextColumn(
             "{task.description}",
             markup=False,
@@ -52,16 +51,11 @@ def progress(title: str) -> Iterator[Progress]:
         ),
     )
     with RichProgress(*columns, console=out, expand=True) as bar:
-        task = bar.add_task("", total=None, rate="")
-        pace, is_first = Pace(), True
+        task, pace = bar.add_task("", total=None, rate="", left=""), Pace()
 
         def show(done: int, total: int, note: str) -> None:
-            nonlocal is_first
-            if is_first:  # the speed behind the time left begins here, too
-                bar.reset(task, total=total, completed=done - 1)
-                is_first = False
-            rate = f"{pace.rate(done):,.1f}/s"
-            bar.update(task, completed=done, total=total, description=note, rate=rate)
+            rate, left = pace.measure(done, total)
+            bar.update(task, completed=done, total=total, description=note, rate=rate, left=left)
 
         yield show
 
@@ -73,11 +67,16 @@ class Pace:
         self.began = time.monotonic()
         self._before: int | None = None
 
-    def rate(self, done: int) -> float:
-        """Steps per second. The first call is for the first step of this task."""
+    def measure(self, done: int, total: int) -> tuple[str, str]:
+        """The rate and the time left, such as `3.2/s` and `12 s left`; start-up counts as time.
+
+        The first call is for the first step of this task.
+        """
         if self._before is None:
             self._before = done - 1
-        return (done - self._before) / max(time.monotonic() - self.began, 1e-3)
+        rate = (done - self._before) / max(time.monotonic() - self.began, 1e-3)
+        left = f"{duration((total - done) / rate)} left" if rate and total > done else ""
+        return f"{rate:,.1f}/s", left
 
 
 @contextmanager
@@ -87,11 +86,10 @@ def _progress_lines(title: str) -> Iterator[Progress]:
 
     def show(done: int, total: int, note: str) -> None:
         nonlocal printed_at, last
-        last, rate = (done, total), pace.rate(done)
+        last, measured = (done, total), pace.measure(done, total)
         if time.monotonic() - printed_at >= PLAIN_SECONDS:
             printed_at = time.monotonic()
-            left = f"{duration((total - done) / rate)} left" if rate else ""
-            parts = (f"{done}/{total}", f"{rate:,.1f}/s", left, note)
+            parts = (f"{done}/{total}", *measured, note)
             print_line(f"{title}: {', '.join(part for part in parts if part)}")
 
     yield show

@@ -43,10 +43,8 @@ def plannable(sharded, in_tmp: Path) -> Path:
         (("_usage",), "no command '_usage'"),
         (("__class__",), "no command '__class__'"),
         (("--verbose", "status"), "no command '--verbose'"),
-        (
-            ("status", "extra"),
-            "takes no arguments, found 'extra'. One run: kdbatch logs extra",
-        ),
+        (("doctor", "extra"), "doctor takes no arguments, found 'extra'. Type: kdbatch doctor"),
+        (("status", "extra"), "No run id begins with 'extra'"),
         (("shard",), "needs DATASET"),
         (("shard", "k40"), "Did you mean 'k400'"),
         (("shard", "k400", "--no-transcod"), "Did you mean '--no-transcode'"),

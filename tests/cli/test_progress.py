@@ -15,7 +15,7 @@ from kdbatch.shard.toy.write import write_toy
 pytestmark = pytest.mark.slow
 
 BAR = re.compile(
-    r"[a-z0-9 ]+ [━╸╺ ]{20} +(\d+)/(\d+) +[\d,.]+/s +(?:-:--:--|\d+:\d\d:\d\d)(?: \S.*)?$"
+    r"[a-z0-9 ]+ [━╸╺ ]{20} +(\d+)/(\d+) [\d,.]+/s (?:[\d.]+ (?:s|min|h) left)?(?: *\S.*)?$"
 )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from kdbatch.base.command_lines import help_command, logs_command
+from kdbatch.base.command_lines import help_command
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import did_you_mean
 from kdbatch.base.text import plural
@@ -80,8 +80,6 @@ def _check_positional(
     if not variadic_name(function) and len(given) > len(positional):
         extra, takes = given[len(positional)], plural(len(positional), "argument")
         hint = f"Type: {help_command(name)}"
-        if name == "status":
-            hint = f"One run: {logs_command(extra)}"
         raise UserError(
             f"{name} takes {takes if positional else 'no arguments'}, found "
             f"{'also ' if positional else ''}{extra!r}. {hint}"
