@@ -8,7 +8,7 @@ from kdbatch.base.lookup import lookup
 @dataclass(frozen=True, kw_only=True)
 class TrainingSpeed:
     """Clips of 3x16x112x112 per second that one H200 trains on, at width 1, in batches of 64 and
-    bfloat16: `in_memory` without reading, `from_shards` with reading by 16 cores.
+    bfloat16: `in_memory` without reading, `from_shards` with reading, on a machine of 16 cores.
     """
 
     in_memory: float

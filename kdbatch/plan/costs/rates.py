@@ -38,7 +38,7 @@ class Device(Protocol):
 
 @dataclass(frozen=True)
 class H200:
-    """One H200 with 16 cores that read, at the measured speeds of BACKBONE_SPECS."""
+    """One H200 in a machine of 16 cores, at the measured speeds of BACKBONE_SPECS."""
 
     kind: DeviceKind = "GPU"
     title: str = "one H200 fed from shards"
