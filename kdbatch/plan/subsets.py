@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from kdbatch.base.lookup import lookup
 from kdbatch.base.text import plural
 from kdbatch.vocab.config import Config
-from kdbatch.vocab.datasets import DATASETS
+from kdbatch.vocab.datasets import DATASETS, Dataset
 from kdbatch.vocab.plans import MissingShards
 from kdbatch.vocab.shard_request import ShardRequest
 from kdbatch.vocab.shards import (
@@ -37,6 +37,7 @@ class SubsetFinder:
     places: dict[tuple[str, str], int] = field(default_factory=dict)
     _indexes: dict[str, ShardIndex | None] = field(default_factory=dict)
     _subsets: dict[tuple[str, str, str], Subset] = field(default_factory=dict)
+    _mean_sizes: dict[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
     _missing: dict[tuple[str, str], MissingShards] = field(default_factory=dict)
 
     @property
@@ -75,8 +76,13 @@ class SubsetFinder:
 
     def bytes_per_video(self, dataset: str, split: str) -> tuple[float, float]:
         """The mean size and length, in bytes and seconds, of a stored video of the split's part."""
-        known = DATASETS[dataset]
-        part = self._stored_part(dataset, known.part_of[split])
+        part = DATASETS[dataset].part_of[split]
+        if (dataset, part) not in self._mean_sizes:
+            self._mean_sizes[dataset, part] = self._mean_size(DATASETS[dataset], part)
+        return self._mean_sizes[dataset, part]
+
+    def _mean_size(self, known: Dataset, name: str) -> tuple[float, float]:
+        part = self._stored_part(known.name, name)
         num_videos = sum(shard.num_videos for shard in part.shards) if part else 0
         seconds = known.seconds_per_video
         if not part or not num_videos:
