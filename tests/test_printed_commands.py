@@ -21,6 +21,7 @@ from kdbatch.cli.commands import Commands
 from kdbatch.launch.saved_plans import SubmitRequest
 from kdbatch.shard.build import build_shards
 from kdbatch.shard.toy.write import write_toy
+from kdbatch.vocab.plans import find_records
 from kdbatch.vocab.shard_request import ShardRequest
 
 PACKAGE = JOBS.parent / "kdbatch"
@@ -77,7 +78,11 @@ LINES: dict[str, tuple[str, ...]] = {
         command_lines.cancel_command(FILE),
         command_lines.cancel_command(everything=True),
     ),
-    "report_command": (command_lines.report_command(),),
+    "report_command": (
+        command_lines.report_command(),
+        command_lines.report_command(to="my report"),
+    ),
+    "export_command": (command_lines.export_command("RUN", to="FOLDER"),),
     "init_command": (command_lines.init_command(),),
     "doctor_command": (
         command_lines.doctor_command(),
@@ -229,7 +234,8 @@ def test_every_printed_command_is_typed_in_a_real_study(real_study: Path) -> Non
 
     output = type_line(LINES["submit_command"][1])
     assert "Next: kdbatch report" in output
-    run_id = next((real_study / "runs").glob("r*")).name
+    records = find_records(real_study / "runs")
+    run_id = next(run.id for run in records[0].runs if run.kind == "distill")
     for line in (line for lines in LINES.values() for line in lines):
         if not any(words in line for words in ELSEWHERE) and line != SHARD.command:
             type_line(line.replace("RUN", run_id).replace("--profile ''", ""))

@@ -45,7 +45,7 @@ def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
         part.unlink(missing_ok=True)
 
 
-def make_folder(path: Path, *, spelling: str = "--to FOLDER") -> None:
+def make_folder(path: Path, *, spelling: str) -> None:
     """Make the folder that a command writes to, and its parents; `spelling` is how another is
     named.
 

@@ -66,9 +66,14 @@ def cancel_command(*what: str | Path, everything: bool = False) -> str:
     return command_line("cancel", *what, _switch("--all", everything))
 
 
-def report_command() -> str:
-    """Make the report."""
-    return command_line("report")
+def report_command(*, to: str | Path = "") -> str:
+    """Make the report, in the folder `to` if it is given."""
+    return command_line("report", *_value("--to", to))
+
+
+def export_command(run_id: str, *, to: str | Path) -> str:
+    """Export a run's network into the folder `to`."""
+    return command_line("export", run_id, *_value("--to", to))
 
 
 def init_command() -> str:

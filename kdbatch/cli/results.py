@@ -1,5 +1,6 @@
 """The commands `kdbatch report` and `kdbatch export`."""
 
+import shlex
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -47,4 +48,5 @@ def export(run: str, to: str) -> None:
     folder = Path(to) if to else find_study() / "export" / run_folder.id
     paths = export_run(run_folder, to=folder)
     names = ", ".join(path.name for path in paths)
-    print_line(f"{run_folder.id}: {names} in {folder}/. Try it: python {folder}/load.py VIDEO")
+    example = shlex.quote(str(folder / "load.py"))
+    print_line(f"{run_folder.id}: {names} in {folder}/. Try it: python {example} VIDEO")

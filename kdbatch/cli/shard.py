@@ -1,5 +1,6 @@
 """`kdbatch toy` and `kdbatch shard`: build here or submit a SLURM array, and print the outcome."""
 
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,7 +32,7 @@ def toy(folder: Path, *, size: str, seed: int, processes: int) -> None:
         write_toy(folder, seed=seed, processes=processes, progress=report, size=chosen)
     print_line(
         f"The stand-ins of k400, ssv2, ucf101 and hmdb51 are in {folder}/. "
-        f"Next: cd {folder} && {shard_command('k400')}"
+        f"Next: cd {shlex.quote(str(folder))} && {shard_command('k400')}"
     )
 
 

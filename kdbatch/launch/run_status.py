@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import socket
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from kdbatch.launch.run_folders import submissions_dir
 from kdbatch.launch.saved_plans import recorded_runs
 from kdbatch.launch.slurm.exit_reason import MEMORY_HINT, accounting_states, last_exit_reason
 from kdbatch.launch.slurm.submissions import Submission, last_submissions
-from kdbatch.vocab.plans import find_records
+from kdbatch.vocab.plans import RecordedRun, find_records
 from kdbatch.vocab.runs import Assignment, RunFolder
 from kdbatch.vocab.status import RunState, Status, load_status
 
@@ -73,7 +73,7 @@ def load_run_rows(
     for run_id in waiting & assignments.keys():
         rows[run_id] = _with_live_queue(rows[run_id])
     if only is None:
-        rows |= _missing_rows(runs_dir, rows)
+        rows |= _missing_rows(runs_dir, rows, assignments)
     for run_id in assignments:
         _block_if_parent_ended(run_id, assignments, rows)
     return tuple(sorted(rows.values(), key=lambda row: (row.title, row.run_id)))
@@ -91,8 +91,17 @@ def of_submitted_plans(rows: Sequence[RunRow], runs_dir: Path) -> tuple[RunRow, 
     return tuple(row for row in rows if row.run_id in needed)
 
 
-def _missing_rows(runs_dir: Path, rows: Collection[str]) -> dict[str, RunRow]:
-    """The runs of submitted plans that have no row, as their folders are gone."""
+def _missing_rows(
+    runs_dir: Path, rows: Collection[str], assignments: Mapping[str, Assignment]
+) -> dict[str, RunRow]:
+    """The runs that submitted plans need and that have no row, as their folders are gone."""
+    needed = {run.id: run for record in find_records(runs_dir) for run in recorded_runs(record)}
+    to_visit = list(needed)
+    for run_id in to_visit:  # plans of older versions do not name all parents
+        for parent in assignments[run_id].run.parents if run_id in assignments else ():
+            if parent not in needed:
+                needed[parent] = RecordedRun(id=parent, title=f"parent of {run_id}", kind="")
+                to_visit.append(parent)
     return {
         run.id: RunRow(
             run_id=run.id,
@@ -101,8 +110,7 @@ def _missing_rows(runs_dir: Path, rows: Collection[str]) -> dict[str, RunRow]:
             state="missing",
             reason="its folder was deleted",
         )
-        for record in find_records(runs_dir)
-        for run in recorded_runs(record)
+        for run in needed.values()
         if run.id not in rows
     }
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdbatch.base.atomic_write import make_folder, write_json, write_text
+from kdbatch.base.command_lines import report_command
 from kdbatch.base.progress import Progress, silent
 from kdbatch.report.coverage import missing_parts
 from kdbatch.report.data.cka_maps import load_maps
@@ -65,7 +66,7 @@ def build_report(
     """
     progress(0, 1, "reading results")
     study = load_study(runs_dir)
-    make_folder(to)
+    make_folder(to, spelling=report_command(to="FOLDER"))
     chapters, found_warnings = _build_chapters(study, to, published=published, progress=progress)
     progress(len(chapters), len(chapters), "writing the page")
     page, data = to / "index.html", to / "report.json"

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from kdbatch.base.atomic_write import atomic_write, load_json, make_folder, write_json, write_text
-from kdbatch.base.command_lines import status_command
+from kdbatch.base.command_lines import export_command, status_command
 from kdbatch.base.errors import UserError
 from kdbatch.base.parse import parse
 from kdbatch.result.read import read_rows
@@ -150,7 +150,7 @@ def export_run(folder: RunFolder, *, to: Path) -> tuple[Path, ...]:
     }
     content = checked_weights(folder).read_bytes()
     network = _load_network(config, checked_weights(folder), where=str(folder.path))
-    make_folder(to)
+    make_folder(to, spelling=export_command(folder.id, to="FOLDER"))
     weights = to / "model.safetensors"
     atomic_write(weights, lambda part: _write(part, content))
     write_json(config_path, config | _accuracy(folder))

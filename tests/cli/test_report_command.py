@@ -89,6 +89,6 @@ def test_a_file_at_the_path_of_the_report_is_an_error_of_one_line(write_study: W
     done = report(runs_dir, "--to", "page.html")
     (line,) = done.stderr.strip().splitlines()
     assert done.returncode == 2 and line.endswith(
-        "page.html: cannot be made a folder (File exists). Name another: --to FOLDER"
+        "page.html: cannot be made a folder (File exists). Name another: kdbatch report --to FOLDER"
     )
     assert file.read_text() == "mine"

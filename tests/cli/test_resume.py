@@ -158,6 +158,9 @@ def test_a_plan_of_an_older_version_names_the_command_that_it_lacks(slurm, study
     output = kdbatch("resume", code=1)
     assert "is of an older version" in output
     assert "Submit it once more: kdbatch submit jobs/subset_size.yaml --profile micro " in output
+    gone = raw["runs"][0]["id"]  # a pretraining, which such a plan does not name
+    shutil.rmtree(Path("runs") / gone)
+    assert f"{gone}\tmissing" in kdbatch("status")
     kdbatch("cancel", "jobs/subset_size.yaml")
     assert not {job.id for job in queued_jobs()} & {
         row.job for row in load_run_rows(Path("runs")) if row.kind == "finetune"
