@@ -1,5 +1,6 @@
 """Gradients of a batch, the optimizer, and compilation: the parts that all training steps share."""
 
+import inspect
 import sys
 from collections.abc import Callable
 from itertools import pairwise
@@ -132,13 +133,14 @@ def compile_layers(model: nn.Module, *, backend: str | Callable[..., object] = "
     # over all networks together. Here each layer has its own limit, and the number of layers is no
     # sign of a mistake.
     torch.compiler.config.accumulated_recompile_limit = sys.maxsize
+    limits = {"isolate_recompiles": True, "recompile_limit": MAX_VERSIONS}
+    if not limits.keys() <= inspect.signature(torch.compile).parameters.keys():
+        # Older PyTorch has one limit for the versions of all networks together.
+        limits = {}
+        torch.compiler.config.recompile_limit = sys.maxsize
     for module in model.modules():
         if isinstance(module, VideoBackbone):
             for name in module.layer_names:
                 module.get_submodule(name).compile(
-                    dynamic=False,
-                    fullgraph=True,
-                    backend=backend,
-                    isolate_recompiles=True,
-                    recompile_limit=MAX_VERSIONS,
+                    dynamic=False, fullgraph=True, backend=backend, **limits
                 )

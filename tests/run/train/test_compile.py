@@ -28,8 +28,10 @@ def graphs_per_layer(action: str, kind: str) -> float:
 
 @pytest.mark.parametrize("kind", ["r21d_10", "shufflenet_2x"])
 def test_compiled_layers_compute_the_same_and_keep_their_names(kind: str) -> None:
-    """Each layer compiles to one graph: none of them has a graph break."""
-    assert graphs_per_layer("evaluate", kind) == 1
+    """Each layer compiles to one graph: none of them has a graph break. Before PyTorch 2.15, equal
+    layers share theirs.
+    """
+    assert 0 < graphs_per_layer("evaluate", kind) <= 1
 
 
 @pytest.mark.slow
