@@ -13,7 +13,7 @@ from kdbatch.plan.yaml_loader import load_yaml
 MISTAKES = {
     "teachers:\n  T1:\n    title: a\n   backbone: b\n": (
         "x.yaml:4: the line of 'backbone' is indented by 3 spaces, which fits no key above. "
-        "Write 4 to align it with 'title' (line 3), or 2 to put it beside 'T1' (line 2)."
+        "Write 4 to align it with 'title' (line 3), or 2 to align it with 'T1' (line 2)."
     ),
     "teachers:\n  T1:\n    title: a\n\n     backbone: b\n": (
         "x.yaml:5: the line of 'backbone' is indented by 5 spaces, which fits no key above. "
