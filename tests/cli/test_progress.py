@@ -63,7 +63,7 @@ def test_an_interrupted_shard_command_says_how_many_shards_are_kept(tmp_path: Pa
     write_toy(tmp_path, processes=1, progress=silent, size=SIZE)
     shards = tmp_path / "shards" / "ucf101"
     words = ("shard", "ucf101", "--videos-per-shard=2", "--processes=2")
-    screen = on_terminal(*words, cwd=tmp_path, interrupt_when=at_least(1, shards, "**/*.tar"))
+    screen = on_terminal(*words, cwd=tmp_path, interrupt_when=at_least(2, shards, "**/*.tar"))
     found = re.match(
         r"kdbatch: stopped: (\d+) of (\d+) shards of ucf101/all are finished and kept\. "
         r"Resume: kdbatch (.*)$",

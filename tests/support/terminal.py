@@ -60,7 +60,7 @@ def on_terminal(
     os.close(ours)
     if time.monotonic() >= deadline:
         process.kill()
-    text = ESCAPES.sub("", drawn.decode(errors="replace"))
+    text = ESCAPES.sub("", drawn.decode(errors="replace")).replace("^C", "")  # its echo
     lines = [line.rstrip() for line in re.split(r"[\r\n]+", text)]
     return Screen(lines=[line for line in lines if line], code=process.wait(timeout=30))
 
