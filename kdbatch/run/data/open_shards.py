@@ -89,7 +89,7 @@ def open_shards(
     if len(tars) < num_ranks:
         raise UserError(
             f"{folder}: {videos.title} has {plural(len(tars), 'tar')} for {num_ranks} ranks. Use "
-            "fewer ranks, or store fewer videos in each tar: kdbatch shard --videos-per-shard"
+            "fewer ranks, or store fewer videos in each tar, with a lower --videos-per-shard."
         )
     if seed is not None:
         tars = [tars[i] for i in rng_for(seed, "tars").permutation(len(tars))]
@@ -162,7 +162,7 @@ def _stored_video(members: dict[str, Any], *, subset: Subset) -> dict[str, Any] 
     """The Sample and the bytes of a video; None if the subset does not have it."""
     where = f"{members['__url__']}: {members['__key__']}"
     if "json" not in members:
-        raise UserError(f"{where} has no JSON member, so kdbatch shard has not written it")
+        raise UserError(f"{where} has no JSON member, so it is not a video that kdbatch stored")
     facts = json.loads(members["json"])
     fields = {name: value for name, value in facts.items() if name not in _NOT_OF_SAMPLE}
     sample = parse(Sample, fields, where=f"{where}.json")
