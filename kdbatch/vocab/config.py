@@ -130,7 +130,7 @@ class Config:
     resources: dict[Annotated[str, Limits(choices=(*RECIPE_KINDS, SHARD))], Resources] = field(
         default_factory=dict
     )
-    """Request of a run, by its kind; shard is that of an element of `kdbatch shard NAME --slurm`."""
+    """Request of a run, by its kind; that of shard is for `kdbatch shard NAME --slurm`."""
     datasets: dict[Annotated[str, Limits(choices=tuple(DATASETS))], DatasetFolder] = field(
         default_factory=dict
     )
