@@ -63,7 +63,7 @@ def plannable(sharded, in_tmp: Path) -> Path:
         (("cancel",), "name what to cancel"),
         (("submit", SUBSET_SIZE, "-f"), "no flag -f"),
         (("bench", "dat"), "no command 'bench dat'. Did you mean 'bench data'"),
-        (("bench",), "no command 'bench'. Did you mean 'bench "),
+        (("bench",), "bench needs a second word: data, step, cka"),
         (("bench", "step", "--backbone=r21d"), "Did you mean 'r21d_10'"),
         (("bench", "step", "--stage=distil"), "Did you mean 'distill'"),
         (("bench", "step", "--batch=2"), "at least 4 clips of 2 frames and 16 pixels"),

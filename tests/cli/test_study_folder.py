@@ -119,7 +119,7 @@ def test_files_that_are_typed_are_relative_to_the_current_folder(below: Path) ->
     done = kdbatch("plan", "jobs/subset_size.yaml", cwd=below)
     assert done.returncode == 2
     assert "jobs/subset_size.yaml: there is no such file" in done.stderr
-    assert "The study has ../../jobs/subset_size.yaml" in done.stderr
+    assert "The experiment is ../../jobs/subset_size.yaml" in done.stderr
     done = kdbatch("plan", "../../jobs/subset_size.yaml", cwd=below)
     assert done.returncode == 0, done
     assert files_below(below) == []
