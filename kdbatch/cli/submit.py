@@ -15,6 +15,7 @@ from kdbatch.cli.terminal import print_line, warn
 from kdbatch.launch.dry_run import describe_launch
 from kdbatch.launch.exclude_failed import FailedExcluded, exclude_failed
 from kdbatch.launch.local.run import run_locally
+from kdbatch.launch.local.worker import worker_command
 from kdbatch.launch.machine import default_jobs, queue_kind, visible_gpus
 from kdbatch.launch.run_folders import write_runs
 from kdbatch.launch.run_status import load_run_rows
@@ -110,10 +111,11 @@ def _submit(request: SubmitRequest, config: Config, *, dry_run: bool, retry_fail
         _print(*slurm_lines(plan, submitted, excluded, request, runs_dir=config.runs_dir))
         return 0
     selected = select(plan)
+    command = worker_command(config)  # refuses before anything is written
     write_runs(plan, config=config)  # what is left out is a part of the study, too
     with watch_runs() as show:
         jobs = request.jobs or default_jobs()
-        outcome = run_locally(selected, config=config, jobs=jobs, progress=show)
+        outcome = run_locally(selected, config=config, jobs=jobs, progress=show, command=command)
     _print(
         *left_out_lines(plan, excluded),
         *local_lines(plan, outcome, excluded, request, runs_dir=config.runs_dir),

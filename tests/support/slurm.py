@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -121,15 +122,11 @@ def real_slurm() -> None:
 
 
 def run_array_element(slurm: Path, job_id: str) -> subprocess.CompletedProcess[str]:
-    """Run the script of an array's element, as SLURM would: `41_1` is the second element of 41."""
+    """Run the script of a job, as SLURM would: `41_1` is the second element of the array 41."""
     array, _, index = job_id.partition("_")
-    job = {
-        "SLURM_JOB_ID": array,
-        "SLURM_ARRAY_JOB_ID": array,
-        "SLURM_ARRAY_TASK_ID": index,
-        "SLURM_PROCID": "0",
-        "SLURM_NTASKS": "1",
-    }
+    job = {"SLURM_JOB_ID": array, "SLURM_PROCID": "0", "SLURM_NTASKS": "1"}
+    if index:
+        job |= {"SLURM_ARRAY_JOB_ID": array, "SLURM_ARRAY_TASK_ID": index}
     return subprocess.run(
         ["bash", str(slurm / f"{array}.sbatch")],
         env={**os.environ, **job},
@@ -137,3 +134,18 @@ def run_array_element(slurm: Path, job_id: str) -> subprocess.CompletedProcess[s
         text=True,
         check=False,
     )
+
+
+def run_queued_elements(slurm: Path) -> Iterator[subprocess.CompletedProcess[str]]:
+    """Run what is in the queue of the fake cluster, in its order, until nothing is left that may
+    start, and yield how each script ended.
+    """
+    queue = slurm / "queue"
+    while queue.exists():
+        waiting = [line.split("|") for line in queue.read_text().splitlines()]
+        ready = [job_id for job_id, _, _, reason in waiting if reason != "JobHeldUser"]
+        if not ready:
+            return
+        yield run_array_element(slurm, ready[0])
+        kept = [line for line in queue.read_text().splitlines() if line.split("|")[0] != ready[0]]
+        queue.write_text("".join(f"{line}\n" for line in kept))
