@@ -105,7 +105,7 @@ class Walk:
 
     def run_of_kind(self, kind: str) -> str:
         for path in sorted((self.folder / "runs").glob("r*/run.json")):
-            if json.loads(path.read_text())["recipe"]["kind"] == kind:
+            if json.loads(path.read_text())["run"]["recipe"]["kind"] == kind:
                 return path.parent.name
         raise AssertionError(f"no run of kind {kind}")
 
