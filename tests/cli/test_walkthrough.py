@@ -215,6 +215,9 @@ def _readme(walk: Walk) -> None:
     walk.type("kdbatch cancel jobs/task_complexity.yaml")
     for line in commands(README, heading="## Your own study"):
         walk.type(line)
+        if line.startswith("cp "):
+            path = walk.folder / line.split()[-1]
+            path.write_text(path.read_text().replace("name: subset_size", f"name: {path.stem}"))
         if " submit " in line:
             walk.run_jobs()
     assert (walk.folder / "jobs" / "mine.yaml").is_file()
