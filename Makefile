@@ -48,7 +48,7 @@ QUICK := tests/base tests/vocab tests/plan tests/result tests/test_rooms.py test
 quick: $(VENV)/.made
 	@$(BIN)/pytest -q -n 2 -m "not slow" $(QUICK)
 
-# The ring above and one chain (toy videos, shards, an experiment in miniature, a report, an exported network), each in a venv of its own:
+# The ring above and the walk through README and GUIDE, with the package installed in a venv of its own:
 # with the newest packages that pip finds for the newest Python here, and with the oldest that pyproject.toml allows.
 newest lowest:
 	@.ci/versions $@ $(QUICK)
