@@ -17,7 +17,7 @@ def main() -> None:
 
 
 class Commands:
-    """kdbatch: what does a small video network learn from an ensemble of self-supervised teachers?
+    """kdbatch runs distillation studies on video: teachers, students, controls, report.
 
     kdbatch shard k400 --subset 50k           videos -> WebDataset tars
     kdbatch submit jobs/task_complexity.yaml  experiment -> SLURM GPU arrays, or a local queue

@@ -10,7 +10,12 @@ from kdbatch.base.study_folder import find_study
 from kdbatch.cli.arguments.experiments import check_experiments
 from kdbatch.cli.run_list import watch_runs
 from kdbatch.cli.study import load_study_config
-from kdbatch.cli.submit_summary import left_out_lines, local_lines, slurm_lines
+from kdbatch.cli.submit_summary import (
+    dry_run_lines,
+    left_out_lines,
+    local_lines,
+    slurm_lines,
+)
 from kdbatch.cli.terminal import print_line, warn
 from kdbatch.launch.dry_run import describe_launch
 from kdbatch.launch.exclude_failed import FailedExcluded, exclude_failed
@@ -102,8 +107,11 @@ def _submit(request: SubmitRequest, config: Config, *, dry_run: bool, retry_fail
         return excluded.plan
 
     if dry_run:
-        lines = describe_launch(select(plan), config=config, queue=queue)
+        selected = select(plan)
+        lines = describe_launch(selected, config=config, queue=queue)
         _print(*lines, *left_out_lines(plan, excluded))
+        start = request.command(retry_failed=retry_failed)
+        _print(*dry_run_lines(selected, total=len(plan.runs), start=start))
         return 0
     if queue == "slurm":
         submitted = _submit_slurm(plan, config, select)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from kdbatch.base.command_lines import logs_command, report_command, status_command
-from kdbatch.base.text import plural
+from kdbatch.base.text import duration, plural
 from kdbatch.launch.exclude_failed import FailedExcluded
 from kdbatch.launch.local.run import LocalOutcome
 from kdbatch.launch.saved_plans import SubmitRequest
@@ -29,6 +29,19 @@ def left_out_lines(plan: Plan, excluded: FailedExcluded) -> Iterator[str]:
     yield from lines[:MAX_LEFT_OUT_LINES]
     if more := lines[MAX_LEFT_OUT_LINES:]:
         yield f"left out: {len(more)} more. See all: {status_command()}"
+
+
+def dry_run_lines(selected: Plan, *, total: int, start: str) -> Iterator[str]:
+    """The sum of a dry run, and the command that starts it. `selected` has the runs that may be
+    started, of `total` runs of the plan.
+    """
+    waiting = [planned for planned in selected.runs if not planned.done]
+    if not waiting:
+        yield f"{total} runs: none to start."
+        return
+    hours = duration(3600 * sum(planned.hours for planned in waiting))
+    yield f"{total} runs: {len(waiting)} to start or in the queue, about {hours} of computing."
+    yield f"Nothing was started. To start them: {start}"
 
 
 def local_lines(

@@ -6,7 +6,12 @@ from pathlib import Path
 import pytest
 from support.launching import config_in, ids, plan_of
 
-from kdbatch.cli.submit_summary import MAX_LEFT_OUT_LINES, left_out_lines, local_lines
+from kdbatch.cli.submit_summary import (
+    MAX_LEFT_OUT_LINES,
+    dry_run_lines,
+    left_out_lines,
+    local_lines,
+)
 from kdbatch.launch.exclude_failed import FailedExcluded, exclude_failed
 from kdbatch.launch.local.run import LocalOutcome
 from kdbatch.launch.run_folders import write_runs
@@ -92,3 +97,12 @@ def test_many_runs_that_are_left_out_are_not_all_listed():
     lines = list(left_out_lines(plan, exclude_failed(plan, rows)))
     assert len(lines) == MAX_LEFT_OUT_LINES + 1
     assert lines[-1] == f"left out: {30 - MAX_LEFT_OUT_LINES} more. See all: kdbatch status"
+
+
+def test_a_dry_run_ends_with_its_sum_and_the_command_that_starts_it():
+    assert list(dry_run_lines(PLAN, total=6, start=COMMAND)) == [
+        "6 runs: 4 to start or in the queue, about 4.0 h of computing.",
+        f"Nothing was started. To start them: {COMMAND}",
+    ]
+    done = replace(PLAN, runs=tuple(replace(planned, done=True) for planned in PLAN.runs))
+    assert list(dry_run_lines(done, total=4, start=COMMAND)) == ["4 runs: none to start."]
