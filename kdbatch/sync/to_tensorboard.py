@@ -6,6 +6,9 @@ of an interrupted sync come after them and are cut off by the next one.
 
 # pyright: reportMissingImports=false
 
+# The classes of TensorBoard's protocol buffers are made when they are imported, without types.
+# pyright: reportAttributeAccessIssue=false
+
 import dataclasses
 import os
 import re

@@ -11,7 +11,6 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -111,7 +110,7 @@ class Walk:
 
 
 @pytest.fixture
-def walk(tmp_path: Path, slurm: Path) -> Iterator[Walk]:
+def walk(tmp_path: Path, slurm: Path) -> Walk:
     (tmp_path / "study").mkdir()
     walk = Walk(tmp_path / "study", slurm)
     walk.type("kdbatch toy ../videos --size small")
