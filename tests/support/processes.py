@@ -11,6 +11,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from kdbatch.run.distributed.process_group import ProcessGroup
+from kdbatch.run.train.train_state import CheckpointedTraining
 
 WORLD_SIZE = 2
 TIMEOUT = timedelta(seconds=60)
@@ -30,6 +31,9 @@ def in_two_processes(work: Callable[[ProcessGroup], Any], folder: Path) -> list[
 
 def _run_rank(rank: int, work: Callable[[ProcessGroup], Any], folder: Path) -> None:
     torch.set_num_threads(1)
+    # Curves are written by polars, whose threads do not survive a fork: it would wait for them for
+    # ever. Real ranks are started, not forked.
+    setattr(CheckpointedTraining, "_publish_curves", lambda _: None)  # noqa: B010
     address = f"file://{folder / 'rendezvous'}"
     dist.init_process_group(
         "gloo", init_method=address, rank=rank, world_size=WORLD_SIZE, timeout=TIMEOUT
