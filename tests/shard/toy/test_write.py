@@ -89,7 +89,7 @@ def test_a_folder_with_other_videos_or_of_another_seed_is_left_alone(
     toys: Path, tiny: ToySize, tmp_path: Path
 ) -> None:
     (tmp_path / "k400").mkdir()
-    with pytest.raises(UserError, match="holds k400, which kdbatch toy did not make"):
+    with pytest.raises(UserError, match="holds k400, which is not toy videos"):
         write_toy(tmp_path, processes=1, progress=silent, size=tiny)
     with pytest.raises(UserError, match="another seed or size"):
         write_toy(toys, seed=1, processes=1, progress=silent, size=tiny)
