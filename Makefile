@@ -13,7 +13,7 @@ BASE := --docker python:3.11.11-slim-bookworm
 
 # From raw toy videos to a report, in a few minutes on two cores; a second time only the report is made anew.
 demo: $(VENV)/.made
-	@$(KDBATCH) toy demo
+	@$(KDBATCH) toy demo --datasets=k400,ucf101
 	@cd demo && $(KDBATCH) shard k400 --videos-per-shard=32 && $(KDBATCH) shard ucf101 --videos-per-shard=32
 	@cd demo && $(KDBATCH) submit ../jobs/subset_size.yaml --profile=$(PROFILE) --local
 	@cd demo && $(KDBATCH) report --to=../report

@@ -92,7 +92,11 @@ LINES: dict[str, tuple[str, ...]] = {
         command_lines.shard_command("k400"),
         command_lines.shard_command("ucf101", split="train01"),
     ),
-    "toy_command": (command_lines.toy_command("my toys", size="small", seed=1, processes=1),),
+    "toy_command": (
+        command_lines.toy_command(
+            "my toys", size="small", datasets="k400,ucf101", seed=1, processes=1
+        ),
+    ),
     "sync_command": (
         command_lines.sync_command("wandb", "my project"),
         command_lines.sync_command("mlflow", "FOLDER"),

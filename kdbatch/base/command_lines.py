@@ -86,12 +86,15 @@ def doctor_command(*, submit: bool = False) -> str:
     return command_line("doctor", _switch("--submit", submit))
 
 
-def toy_command(folder: str | Path, *, size: str, seed: int = 0, processes: int = 0) -> str:
+def toy_command(
+    folder: str | Path, *, size: str, datasets: str = "", seed: int = 0, processes: int = 0
+) -> str:
     """Write the toy data sets, or the rest of them."""
     return command_line(
         "toy",
         folder,
         *_value("--size", size),
+        *_value("--datasets", datasets),
         *_value("--seed", seed),
         *_value("--processes", processes),
     )

@@ -52,15 +52,24 @@ class Commands:
         return doctor(submit=submit)
 
     @command
-    def toy(self, folder: Path, *, size: str = "full", seed: int = 0, processes: int = 0) -> None:
+    def toy(
+        self,
+        folder: Path,
+        *,
+        size: str = "full",
+        datasets: str = "",
+        seed: int = 0,
+        processes: int = 0,
+    ) -> None:
         """Write small stand-ins of the four data sets into FOLDER.
 
         They have the published layouts and codecs. --size=small makes as many as the profile micro
-        reads, in seconds; the profile toy needs full.
+        reads, in seconds; the profile toy needs full. --datasets=k400,ucf101 makes these alone; the
+        rest may follow later.
         """
         from kdbatch.cli.shard import toy
 
-        toy(folder, size=size, seed=seed, processes=processes)
+        toy(folder, size=size, datasets=datasets, seed=seed, processes=processes)
 
     @command
     def shard(

@@ -17,22 +17,33 @@ from kdbatch.shard.shard_plan import ShardPlan, plan_shards, requested_part
 from kdbatch.shard.shard_ranges import parse_shard_range, split_into_ranges
 from kdbatch.shard.toy.size import SIZES
 from kdbatch.vocab.config import Config
+from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.shard_request import ShardRequest
 from kdbatch.vocab.shards import ShardIndex
 
 
-def toy(folder: Path, *, size: str, seed: int, processes: int) -> None:
-    """Write the toy data sets, and print the next command."""
+def toy(folder: Path, *, size: str, datasets: str, seed: int, processes: int) -> None:
+    """Write the toy data sets, and print the next command. `datasets` are separated by commas."""
     from kdbatch.shard.toy.write import write_toy  # PyAV, which a login node may lack
 
     chosen = lookup(SIZES, size, where="toy --size")
-    again = toy_command(folder, size=size, seed=seed, processes=processes)
+    names = datasets.split(",") if datasets else list(DATASETS)
+    for name in names:
+        lookup(DATASETS, name, where="toy --datasets")
+    again = toy_command(folder, size=size, datasets=datasets, seed=seed, processes=processes)
     stopped = f"stopped: the finished videos in {folder}/ are kept. Resume: {again}"
     with _line_on_interrupt(lambda: stopped), progress("toy videos") as report:
-        write_toy(folder, seed=seed, processes=processes, progress=report, size=chosen)
+        write_toy(
+            folder,
+            seed=seed,
+            processes=processes,
+            progress=report,
+            size=chosen,
+            datasets=names,
+        )
     print_line(
-        f"The stand-ins of k400, ssv2, ucf101 and hmdb51 are in {folder}/. "
-        f"Next: cd {shlex.quote(str(folder))} && {shard_command('k400')}"
+        f"The stand-ins of {', '.join(names)} are in {folder}/. "
+        f"Next: cd {shlex.quote(str(folder))} && {shard_command(names[0])}"
     )
 
 

@@ -1,6 +1,7 @@
 """The toy data sets in their published layouts: every video, and the text of every list file."""
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,12 +28,13 @@ Layout = tuple[list[ToyVideo], dict[str, str]]
 """The videos, and the text of each list file by its path."""
 
 
-def all_layouts(size: ToySize, seed: int) -> Layout:
-    """The layouts of all four data sets in one."""
+def layouts_of(datasets: Collection[str], size: ToySize, seed: int) -> Layout:
+    """The layouts of these data sets in one."""
     videos: list[ToyVideo] = []
     texts: dict[str, str] = {}
-    for layout in (_k400, _ssv2, _ucf101, _hmdb51):
-        more_videos, more_texts = layout(size, seed)
+    layouts = {"k400": _k400, "ssv2": _ssv2, "ucf101": _ucf101, "hmdb51": _hmdb51}
+    for name in filter(datasets.__contains__, layouts):
+        more_videos, more_texts = layouts[name](size, seed)
         videos += more_videos
         texts.update(more_texts)
     return videos, texts

@@ -6,6 +6,7 @@ can learn from them.
 
 import dataclasses
 import zlib
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.progress import Progress
 from kdbatch.shard.pool import map_parallel
 from kdbatch.shard.toy.encode import CODECS, encode_video
-from kdbatch.shard.toy.layouts import ToyVideo, all_layouts
+from kdbatch.shard.toy.layouts import ToyVideo, layouts_of
 from kdbatch.shard.toy.scene import Scene, draw_frames
 from kdbatch.shard.toy.size import ToySize
 from kdbatch.vocab.datasets import DATASETS
@@ -26,21 +27,31 @@ _MARKER = "toy.json"
 
 
 def write_toy(
-    folder: Path, *, seed: int = 0, processes: int, progress: Progress, size: ToySize | None = None
+    folder: Path,
+    *,
+    seed: int = 0,
+    processes: int,
+    progress: Progress,
+    size: ToySize | None = None,
+    datasets: Iterable[str] = tuple(DATASETS),
 ) -> None:
-    """Write all four stand-ins and a `kdbatch.toml` below `folder`; equal seeds give equal bytes.
+    """Write stand-ins of `datasets` and a `kdbatch.toml` below `folder`; equal seeds give equal
+    bytes.
 
-    A call after an interruption continues where it stopped.
+    A call after an interruption continues where it stopped; one for other data sets adds them.
 
     Raises:
         UserError: the folder holds something else, or toys of another seed or size.
     """
     size = size or ToySize()
     wanted = {"seed": seed, "size": dataclasses.asdict(size)}
-    if _is_finished(folder, wanted):
+    begun, finished = _begun_datasets(folder, wanted)
+    if finished and begun.issuperset(datasets):
         return
-    write_json(folder / _MARKER, {**wanted, "finished": False})
-    videos, texts = all_layouts(size, seed)
+    begun |= set(datasets)
+    marker = {**wanted, "datasets": sorted(begun)}
+    write_json(folder / _MARKER, {**marker, "finished": False})
+    videos, texts = layouts_of(begun, size, seed)
     for path, text in texts.items():
         write_text(folder / path, text)
     missing = [video for video in videos if not (folder / video.path).exists()]
@@ -51,11 +62,11 @@ def write_toy(
     if not (folder / "kdbatch.toml").exists():
         config = "".join(f'[datasets.{name}]\nroot = "{name}"\n\n' for name in DATASETS)
         write_text(folder / "kdbatch.toml", config)
-    write_json(folder / _MARKER, {**wanted, "finished": True})
+    write_json(folder / _MARKER, {**marker, "finished": True})
 
 
-def _is_finished(folder: Path, wanted: dict[str, object]) -> bool:
-    """Whether `folder` holds exactly these toys.
+def _begun_datasets(folder: Path, wanted: dict[str, object]) -> tuple[set[str], bool]:
+    """The data sets whose toys `folder` holds, and whether they are complete.
 
     Raises:
         UserError: it holds other files or other toys.
@@ -68,14 +79,14 @@ def _is_finished(folder: Path, wanted: dict[str, object]) -> bool:
                 f"{folder}: holds {taken[0] if taken else 'a file'}, "
                 "which is not toy videos. Choose a new folder."
             )
-        return False
+        return set(), False
     found = load_json(marker)
     if not isinstance(found, dict) or {key: found.get(key) for key in wanted} != wanted:
         raise UserError(
             f"{folder}: holds toy videos of another seed or size. "
             "Choose a new folder, or delete this one."
         )
-    return found.get("finished") is True
+    return set(found.get("datasets", DATASETS)), found.get("finished") is True
 
 
 def _make_video(video: ToyVideo, *, folder: Path, seed: int, size: ToySize) -> str:

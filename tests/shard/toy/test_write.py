@@ -31,6 +31,16 @@ def test_equal_seeds_give_equal_bytes_and_two_processes_change_nothing(
     assert _files(tmp_path / "again") == _files(toys)
 
 
+def test_data_sets_that_are_added_later_have_the_bytes_of_one_call(
+    toys: Path, tiny: ToySize, tmp_path: Path
+) -> None:
+    folder = tmp_path / "later"
+    write_toy(folder, processes=1, progress=silent, size=tiny, datasets=["k400", "ucf101"])
+    assert (folder / "k400").is_dir() and not (folder / "ssv2").exists()
+    write_toy(folder, processes=1, progress=silent, size=tiny)
+    assert _files(folder) == _files(toys)
+
+
 def test_a_second_call_does_nothing_and_a_lost_video_is_made_again_with_equal_bytes(
     tiny: ToySize, tmp_path: Path
 ) -> None:
