@@ -112,9 +112,14 @@ def toy_recipe(
         "title": "One teacher and what it learns",
         "vary": {"target": ["ucf101"]},
         "teachers": {
-            "T1": {"title": "T1", "backbone": backbone, "pretrain": pretrained, "target": "ucf101"}
+            "T1": {"title": "T1", "backbone": backbone, "pretrain": pretrained, "target": "$target"}
         },
-        "student": {"title": "student", "backbone": backbone, "target": "ucf101", "teachers": []},
+        "student": {
+            "title": "student",
+            "backbone": backbone,
+            "target": "$target",
+            "teachers": [],
+        },
     }
     (folder / "profiles").mkdir(parents=True, exist_ok=True)
     (folder / "learning.yaml").write_text(yaml.safe_dump(experiment))
