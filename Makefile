@@ -9,7 +9,7 @@ PROFILE := toy
 # What the image is built on, see container/README.md: make image BASE=--debian, make image BASE='--on OLD.sif'
 BASE := --docker python:3.11.11-slim-bookworm
 
-.PHONY: demo study lint types quick newest lowest lock test test-slow test-learning test-cluster check map reference image clean
+.PHONY: demo study lint types quick newest lowest lock test test-slow test-learning test-hostile test-cluster check map reference image clean
 
 # From raw toy videos to a report, in a few minutes on two cores; a second time only the report is made anew.
 demo: $(VENV)/.made
@@ -64,15 +64,20 @@ $(TOOLS)/.made:
 	@touch $@
 
 test: $(VENV)/.made
-	@$(BIN)/pytest -n 2 --dist loadgroup -m "not slow and not learning and not cluster"
+	@$(BIN)/pytest -n 2 --dist loadgroup -m "not slow and not learning and not hostile and not cluster"
 
 # Those that start processes, kill them and wait for what they leave.
 test-slow: $(VENV)/.made
-	@$(BIN)/pytest -n 2 --dist loadgroup -m "slow and not learning and not cluster"
+	@$(BIN)/pytest -n 2 --dist loadgroup -m "slow and not learning and not hostile and not cluster"
 
 # Does each pretext task learn? Minutes of training on toy videos, and the accuracies that came of it.
 test-learning: $(VENV)/.made
 	@$(BIN)/pytest -n 2 --dist loadgroup -m learning -rA
+
+# Thousands of damaged files, mutated job files and odd answers of SLURM's commands, drawn from a seed. SEED=2 draws others.
+SEED := 1
+test-hostile: $(VENV)/.made
+	@KDBATCH_HOSTILE_SEED=$(SEED) $(BIN)/pytest -n 2 --dist loadgroup -m hostile -rA
 
 # On a real SLURM, which is started for it; this takes root on a Debian. Nothing is installed outside of one folder in /var/cache.
 test-cluster: $(VENV)/.made
