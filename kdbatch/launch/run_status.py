@@ -18,7 +18,7 @@ from kdbatch.launch.slurm.exit_reason import MEMORY_HINT, accounting_states, las
 from kdbatch.launch.slurm.submissions import Submission, last_submissions
 from kdbatch.vocab.plans import RecordedRun, find_records
 from kdbatch.vocab.runs import Assignment, RunFolder
-from kdbatch.vocab.status import RunState, Status, load_status
+from kdbatch.vocab.status import RunState, Status, is_stale, load_status
 
 _ENDED: tuple[RunState, ...] = ("failed", "blocked", "lost", "damaged")
 
@@ -210,7 +210,7 @@ def _state_of_running(folder: RunFolder, status: Status) -> RunState:
     """
     was_here = status.host == socket.gethostname() and status.pid > 0
     is_gone = was_here and not _is_alive(status.pid)
-    if not (is_gone or status.is_stale()):
+    if not (is_gone or is_stale(folder.status, status)):
         return "running"
     if is_held(folder.lock):
         return "stale"

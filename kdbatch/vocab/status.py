@@ -9,6 +9,7 @@ from typing import Literal
 
 from kdbatch.base.atomic_write import load_json, overwrite_text, write_json
 from kdbatch.base.errors import UserError
+from kdbatch.base.file_clock import seconds_since_change
 from kdbatch.base.parse import parse
 
 Cause = Literal["timeout", "preemption", "node_failure", "crash", "requeue", "disk_full", "asked"]
@@ -49,6 +50,7 @@ lock, from `run.json`, from the plans and from the scheduler.
 """
 HEARTBEAT_SECONDS = 15.0
 STALE_SECONDS = 4 * HEARTBEAT_SECONDS
+CLOCK_SECONDS = 3600.0  # more than the clocks of a cluster's machines differ
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,10 +87,6 @@ class Status:
     ended: dict[Cause, int] = field(default_factory=dict)
     fruitless: int = 0
 
-    def is_stale(self, now: float | None = None) -> bool:
-        """Whether it is `running`, but the last heartbeat is more than STALE_SECONDS old."""
-        return self.state == "running" and (now or time.time()) - self.heartbeat_at > STALE_SECONDS
-
 
 def save_status(path: Path, status: Status) -> None:
     """Write `status.json`, whole or not at all."""
@@ -115,3 +113,18 @@ def load_status(path: Path) -> Status | None:
         return parse(Status, load_json(path), where=str(path))
     except UserError:
         return None
+
+
+def is_stale(path: Path, status: Status) -> bool:
+    """Whether the status in `path` is `running`, but its last heartbeat is more than STALE_SECONDS
+    old.
+
+    The heartbeat has the time of the node's clock, and this machine's clock may differ. Where there
+    is a doubt, the file's age by the clock of its file system decides.
+    """
+    age = time.time() - status.heartbeat_at
+    if status.state != "running" or -HEARTBEAT_SECONDS <= age <= STALE_SECONDS:
+        return False
+    if age > CLOCK_SECONDS:  # a copy of a run's folder has files that are new
+        return True
+    return seconds_since_change(path, folder=path.parent.parent) > STALE_SECONDS

@@ -43,6 +43,15 @@ def states(runs_dir):
     return {row.title: row.state for row in load_run_rows(runs_dir)}
 
 
+def let_heartbeat_be(folder, seconds, *, ahead):
+    """The worker wrote its last status so many seconds ago, and this machine's clock is `ahead` of
+    its node's.
+    """
+    now = time.time()
+    save_status(folder.status, dataclasses.replace(NOW, heartbeat_at=now - seconds - ahead))
+    os.utime(folder.status, (now - seconds, now - seconds))
+
+
 def write_status(folder, **what):
     save_status(folder.status, dataclasses.replace(NOW, heartbeat_at=time.time(), **what))
 
@@ -133,12 +142,31 @@ def test_a_running_run_shows_its_progress_and_its_remaining_time(study):
 
 def test_a_run_without_heartbeats_is_stale_while_its_lock_is_held_and_lost_when_it_is_free(study):
     runs_dir, folders = study
-    save_status(
-        folders["a"].status, dataclasses.replace(NOW, heartbeat_at=time.time() - STALE_SECONDS - 1)
-    )
+    let_heartbeat_be(folders["a"], STALE_SECONDS + 1, ahead=0.0)
     with hold_lock(folders["a"].lock):
         assert states(runs_dir)["a"] == "stale"
     assert states(runs_dir) == {"a": "lost", "b": "blocked", "c": "blocked"}
+
+
+@pytest.mark.parametrize(
+    ("age", "ahead", "state"),
+    [(5, 90, "running"), (5, -90, "running"), (90, -150, "stale"), (90, 90, "stale")],
+)
+def test_a_viewer_whose_clock_differs_from_the_nodes_sees_how_old_the_last_heartbeat_is(
+    study, age, ahead, state
+):
+    runs_dir, folders = study
+    let_heartbeat_be(folders["a"], age, ahead=ahead)
+    before = sorted(runs_dir.iterdir())
+    with hold_lock(folders["a"].lock):
+        assert states(runs_dir)["a"] == state
+    assert sorted(runs_dir.iterdir()) == before
+
+
+def test_a_copy_of_a_run_that_ended_long_ago_is_lost_although_its_files_are_new(study):
+    runs_dir, folders = study
+    save_status(folders["a"].status, dataclasses.replace(NOW, heartbeat_at=time.time() - 7200))
+    assert states(runs_dir)["a"] == "lost"
 
 
 def test_a_run_killed_on_this_machine_is_lost_at_once(study):

@@ -14,7 +14,7 @@ from kdbatch.result.read import read_rows
 from kdbatch.vocab.done import Done, Provenance, load_done
 from kdbatch.vocab.plans import Cell, PlanRecord, load_records
 from kdbatch.vocab.runs import RunFolder
-from kdbatch.vocab.status import RunState, Status, load_status
+from kdbatch.vocab.status import RunState, Status, is_stale, load_status
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,7 +203,7 @@ def _run_state(folder: RunFolder, status: Status | None) -> RunState:
         return "done"
     if status is None:
         return "planned" if folder.assignment.exists() else "missing"
-    if status.is_stale():
+    if is_stale(folder.status, status):
         return "stale"
     return "stopped" if status.state == "done" else status.state
 
