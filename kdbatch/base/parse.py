@@ -6,6 +6,7 @@ After the conversion no code handles the raw values.
 import dataclasses
 import datetime
 import functools
+import json
 import re
 import types
 import typing
@@ -23,6 +24,11 @@ FILE_ENDINGS = (".yaml", ".yml", ".toml", ".json", ".tar")
 _NUMBER_AS_TEXT = "a number is read as its text"
 TextOrNumber = Annotated[str, _NUMBER_AS_TEXT]
 """A text that may be written as a number, such as a subset's size or a value of an axis."""
+
+SHARED = "equal values are parsed once"
+"""A mark in the type of a field whose values, from JSON, are equal in most files of their kind:
+`Annotated[Recipe, SHARED]`. They become one object, so its type must be frozen.
+"""
 
 
 def below(where: str, step: str) -> str:
@@ -138,6 +144,8 @@ def _value(hint: Any, raw: Any, where: str) -> Any:
     if is_dataclass:
         return _dataclass(hint, raw, where)
     if origin is Annotated:
+        if SHARED in args:
+            return _shared(args[0], raw, where)
         is_number = _NUMBER_AS_TEXT in args and type(raw) in (int, float)
         value = str(raw) if is_number else _value(args[0], raw, where)
         if limits := limits_of(hint):
@@ -152,6 +160,19 @@ def _value(hint: Any, raw: Any, where: str) -> Any:
     if origin in (dict, Mapping) or hint is dict:
         return _dict(args, raw, where)
     return _scalar(hint, raw, where)
+
+
+def _shared(hint: Any, raw: Any, where: str) -> Any:
+    """The value, parsed at its first appearance: thousands of runs differ in seed and parents."""
+    try:
+        return _parsed_text(hint, json.dumps(raw))
+    except (UserError, TypeError, ValueError, RecursionError):
+        return _value(hint, raw, where)  # for an error with its place, or for what is not JSON
+
+
+@functools.lru_cache(maxsize=4096)
+def _parsed_text(hint: Any, text: str) -> Any:
+    return _value(hint, json.loads(text), "")
 
 
 def _literal(args: tuple[Any, ...], raw: Any, where: str) -> Any:

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -109,7 +110,7 @@ def _known_fields(
 ) -> dict[str, Any]:
     """The fields of `section` that `raw` holds with a value of the right type."""
     fields: dict[str, Any] = {}
-    for name, hint in get_type_hints(section).items():
+    for name, hint in _hints(section).items():
         if name not in raw or name in ("provenance", "facts"):
             continue
         try:
@@ -122,3 +123,8 @@ def _known_fields(
             continue
         fields[name] = value
     return fields
+
+
+@cache
+def _hints(section: type) -> dict[str, Any]:
+    return get_type_hints(section)

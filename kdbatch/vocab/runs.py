@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.base.errors import UserError
-from kdbatch.base.parse import parse
+from kdbatch.base.parse import SHARED, parse
 from kdbatch.base.reading.field_facts import Limits, check_limits
 from kdbatch.vocab.recipes import RECIPE_VERSION, Recipe
 
@@ -31,7 +31,7 @@ def _field_names(kind: type) -> tuple[str, ...]:
 class Run:
     """One Recipe, one seed, the ids of its parents."""
 
-    recipe: Recipe
+    recipe: Annotated[Recipe, SHARED]
     seed: int
     parents: tuple[str, ...]
 
@@ -146,9 +146,9 @@ class Assignment:
     title: str
     shards_dir: str
     decoder: str
-    resources: Resources
-    cache: Cache = Cache()
-    retries: Retries = Retries()
+    resources: Annotated[Resources, SHARED]
+    cache: Annotated[Cache, SHARED] = Cache()
+    retries: Annotated[Retries, SHARED] = Retries()
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,12 @@
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kdbatch.base.errors import UserError
-from kdbatch.base.parse import parse
+from kdbatch.base.parse import SHARED, parse
 from kdbatch.vocab.runs import Run
 
 
@@ -21,6 +21,20 @@ class Mixture:
     teachers: tuple[Teacher, ...]
     kind: Literal["equal", "ae-kd"] = "equal"
     seeds: dict[str, int] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    teacher: Annotated[Teacher, SHARED]
+
+
+def test_equal_shared_values_are_one_object_and_an_error_keeps_its_place() -> None:
+    """1, 1.0 and true are equal in Python, and are told apart."""
+    raw = {"teacher": {"run_id": "r7", "weight": 1}}
+    first, second = (parse(Lesson, raw, where="x.json") for _ in range(2))
+    assert first.teacher is second.teacher
+    with pytest.raises(UserError, match=r"^x\.json: teacher\.weight: expected a number, found true"):
+        parse(Lesson, {"teacher": {"run_id": "r7", "weight": True}}, where="x.json")
 
 
 def test_nested_values_arrive_as_types() -> None:
