@@ -33,7 +33,9 @@ def test_equal_shared_values_are_one_object_and_an_error_keeps_its_place() -> No
     raw = {"teacher": {"run_id": "r7", "weight": 1}}
     first, second = (parse(Lesson, raw, where="x.json") for _ in range(2))
     assert first.teacher is second.teacher
-    with pytest.raises(UserError, match=r"^x\.json: teacher\.weight: expected a number, found true"):
+    with pytest.raises(
+        UserError, match=r"^x\.json: teacher\.weight: expected a number, found true"
+    ):
         parse(Lesson, {"teacher": {"run_id": "r7", "weight": True}}, where="x.json")
 
 
