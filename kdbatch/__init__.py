@@ -1,7 +1,6 @@
 """Distillation from ensembles of self-supervised video networks, from raw videos to claims."""
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # as in typing, whose import would keep Ctrl-C from being quiet for longer
 if TYPE_CHECKING:
     from kdbatch.run.data.open_shards import open_shards
 

@@ -13,8 +13,16 @@ STANDARD_OUTPUT = "standard output"
 class UserError(Exception):
     """A mistake that the user can correct. It is printed as one line, and the exit code is 2.
 
-    The message has the place, what was found there, what is valid, and the command to type.
+    The message has the place, what was found there, what is valid, and the command to type. Further
+    arguments are further lines, for a list of commands.
     """
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        return tuple(map(str, self.args))
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
 
 
 def os_error_line(error: OSError, *, command: str, other_folder: str) -> str:

@@ -1,4 +1,4 @@
-"""The callback by which a long task reports its progress; cli/terminal.py displays it."""
+"""The callback by which a long task reports its progress; cli/live/progress.py displays it."""
 
 from collections.abc import Callable
 

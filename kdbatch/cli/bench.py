@@ -14,7 +14,8 @@ from kdbatch.base.lookup import lookup
 from kdbatch.base.progress import silent
 from kdbatch.bench.cka.scale import CkaScale
 from kdbatch.bench.step.scale import BENCH_STAGES, StepScale
-from kdbatch.cli.terminal import print_line, progress, warn
+from kdbatch.cli.live.progress import progress
+from kdbatch.cli.terminal import print_line, print_text, warn
 from kdbatch.vocab.backbones import BACKBONE_SPECS, Backbone
 
 
@@ -52,7 +53,7 @@ def measure_data(videos: str, *, seconds: float, json: bool) -> None:
     )
     bench = replace(bench, figures=(*bench.figures, sharding))
     if json:
-        print_line(data_as_json(bench, stored=[vars(f) for f in fidelity]))
+        print_text(data_as_json(bench, stored=[vars(f) for f in fidelity]))
         return
     for line in [*data_as_lines(bench), *fidelity_lines(fidelity)]:
         print_line(line)
@@ -73,7 +74,10 @@ def measure_cka(
 
     with nullcontext(silent) if json else progress("bench cka") as report:
         bench = bench_cka(scale, progress=report)
-    for line in [cka_as_json(bench)] if json else cka_as_lines(bench):
+    if json:
+        print_text(cka_as_json(bench))
+        return
+    for line in cka_as_lines(bench):
         print_line(line)
 
 
@@ -110,7 +114,10 @@ def measure_step(
         folder = Path(name)
         stored = shard_videos(make_few_toys(folder / "toys"), folder, processes=0, progress=silent)
         bench = bench_step(scale, stored, progress=report, seconds=seconds)
-    for line in [step_as_json(bench)] if json else step_as_lines(bench):
+    if json:
+        print_text(step_as_json(bench))
+        return
+    for line in step_as_lines(bench):
         print_line(line)
 
 

@@ -6,8 +6,6 @@ signature first, fire only dispatches, and the command itself runs after fire ha
 """
 
 import inspect
-import os
-import sys
 from collections.abc import Callable, Collection, Sequence
 from functools import wraps
 from pathlib import Path
@@ -21,6 +19,14 @@ from kdbatch.base.command_lines import command_line, help_command, plan_command
 from kdbatch.base.errors import STANDARD_OUTPUT, UserError, os_error_line
 from kdbatch.base.lookup import did_you_mean
 from kdbatch.cli.arguments.signature import SHORT_FLAGS, check_arguments, convert, variadic_name
+from kdbatch.cli.terminal import (
+    OutputError,
+    ReaderGoneError,
+    discard_output,
+    print_line,
+    print_text,
+    warn,
+)
 
 # The extra `worker` in pyproject.toml.
 WORKER_PACKAGES = {"av", "decord", "safetensors", "torch", "torchvision", "webdataset"}
@@ -70,34 +76,27 @@ def dispatch(commands: object, argv: Sequence[str]) -> int:
     try:
         return _dispatch(commands, list(argv))
     except UserError as error:
-        print(f"kdbatch: {error}", file=sys.stderr)
-        return 2
+        warn(*error.lines)
     except ModuleNotFoundError as error:
         if error.name not in WORKER_PACKAGES:
             raise
-        print(f"kdbatch: {_missing_package(error.name, argv)}", file=sys.stderr)
-        return 2
+        warn(_missing_package(error.name, argv))
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # the reader of a pipe, such as head, has ended
-        _discard_output()
+    except ReaderGoneError:
         return 0
+    except OutputError as error:
+        cause = OSError(error.error.errno, error.error.strerror, STANDARD_OUTPUT)
+        warn(os_error_line(cause, command=command_line(*argv), other_folder=""))
+        discard_output()
     except OSError as error:  # a full disk, a folder of another user
         other = "Name another folder"
         if argv[0] in HAVE_TO_FLAG:
             other = "Name another: --to FOLDER"
         elif argv[0] in USE_PATHS:
             other = "Name another in kdbatch.toml: [paths]"
-        line = os_error_line(error, command=command_line(*argv), other_folder=other)
-        print(f"kdbatch: {line}", file=sys.stderr)
-        if error.filename == STANDARD_OUTPUT:
-            _discard_output()
-        return 2
-
-
-def _discard_output() -> None:
-    """Let Python write the rest of the output to nowhere when it exits."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        warn(os_error_line(error, command=command_line(*argv), other_folder=other))
+    return 2
 
 
 def _missing_package(package: str, argv: Sequence[str]) -> str:
@@ -115,17 +114,17 @@ def _dispatch(commands: object, argv: list[str]) -> int:
     known = {name.replace("_", " "): getattr(commands, name) for name in commands.__dir__()}
     argv = _join_name(argv, known)
     if "--version" in argv[:1]:
-        print(f"kdbatch {__version__}")
+        print_line(f"kdbatch {__version__}")
         return 0
     wants_help = not argv or any(word in HELP_WORDS for word in argv)
     name = next((word for word in argv if word not in HELP_WORDS), "")
     if wants_help and name not in known:
-        print(_overview(commands, known))
+        print_text(_overview(commands, known))
         return 0
     if name not in known or (argv[0] != name and not wants_help):
         raise _unknown_command(argv, known)
     if wants_help:
-        print(_usage(name, known[name]))
+        print_text(_usage(name, known[name]))
         return 0
     deferred = fire.Fire(
         commands,

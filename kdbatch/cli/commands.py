@@ -7,12 +7,14 @@ needs no torch.
 import sys
 from pathlib import Path
 
+from kdbatch.base.output.standard_streams import repair_streams
 from kdbatch.cli.command import command, dispatch
 from kdbatch.vocab.shard_request import ShardRequest
 
 
 def main() -> None:
-    """The entry point of the `kdbatch` script."""
+    """Run the command line of this process, and exit."""
+    repair_streams()
     sys.exit(dispatch(Commands(), sys.argv[1:]))
 
 
@@ -115,8 +117,9 @@ class Commands:
     @command
     def shard_verify(self, dataset: str, *, processes: int = 0) -> None:
         """Check all hashes of a data set's shards and decode all videos."""
+        from kdbatch.cli.live.progress import progress
         from kdbatch.cli.study import load_study_config
-        from kdbatch.cli.terminal import print_line, progress
+        from kdbatch.cli.terminal import print_line
         from kdbatch.shard.verify import verify_shards
 
         config = load_study_config()

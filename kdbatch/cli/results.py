@@ -4,10 +4,12 @@ import shlex
 from contextlib import nullcontext
 from pathlib import Path
 
+from kdbatch.base.atomic_write import load_json
 from kdbatch.base.progress import silent
 from kdbatch.base.study_folder import find_study
+from kdbatch.cli.live.progress import progress
 from kdbatch.cli.study import load_existing_config
-from kdbatch.cli.terminal import print_line, progress, warn
+from kdbatch.cli.terminal import print_json, print_line, warn
 
 
 def report(to: str, *, published: bool, json: bool, complete: bool) -> int:
@@ -23,7 +25,7 @@ def report(to: str, *, published: bool, json: bool, complete: bool) -> int:
             progress=show_progress,
         )
     if json:
-        print_line(summary.data.read_text(encoding="utf-8").rstrip())
+        print_json(load_json(summary.data))
     else:
         for line in summary.warnings:
             warn(line)

@@ -5,14 +5,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from rich.console import Group, RenderableType
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
-
+from kdbatch.base.output.visible_text import visible
 from kdbatch.base.text import duration, plural
-from kdbatch.cli.terminal import PLAIN_SECONDS, console, print_line
+from kdbatch.cli.live.console import Line, console, redrawn, share_bar, styled
+from kdbatch.cli.live.progress import PLAIN_SECONDS
+from kdbatch.cli.terminal import print_line
 from kdbatch.launch.run_groups import (
     RunGroup,
     experiments_of,
@@ -54,43 +51,42 @@ PLAIN_HEADER = ("run", "state", "done", "what", "last", "experiments")
 
 
 @contextmanager
-def watch_runs() -> Iterator[Callable[[Sequence[RunRow]], None]]:
+def watch_runs(*, endless: bool = False) -> Iterator[Callable[[Sequence[RunRow]], None]]:
     """A function that shows the state of all runs. On a terminal a bar for all of them and their
     lines are redrawn in place; elsewhere there is a line when a run changes its state, and one
     every few seconds.
+
+    With `endless`, which is for a command that only shows, it raises ReaderGoneError where the
+    reader of a pipe has ended.
     """
     out = console()
     if not out.is_terminal:
-        yield _RunLines().show
+        yield _RunLines(endless=endless).show
         return
-    with Live(console=out, refresh_per_second=4, transient=True) as live:
+    with redrawn(out) as draw:
 
         def redraw(rows: Sequence[RunRow]) -> None:
-            live.update(_watch_view(rows, width=out.width, height=out.height))
+            draw(_watch_view(rows, width=out.width, height=out.height))
 
         yield redraw
 
 
-def _watch_view(rows: Sequence[RunRow], *, width: int, height: int) -> RenderableType:
+def _watch_view(rows: Sequence[RunRow], *, width: int, height: int) -> list[Line]:
     """The bar of all runs, and the lines of those for which there is room."""
     ordered = sorted(rows, key=lambda row: WATCH_ORDER.index(row.state))
     num_lines = max(1, height - 4)
     layout = LineLayout(ordered, labels={}, width=width)
     lines = [layout.header(), *(layout.line(row) for row in ordered[:num_lines])]
     if more := ordered[num_lines:]:
-        lines.append(Text(f"and {plural(len(more), 'more run')}", style="dim"))
-    return Group(_overall_bar(rows), *lines)
+        lines.append(styled((f"and {plural(len(more), 'more run')}", "dim")))
+    return [_overall_bar(rows), *lines]
 
 
-def _overall_bar(rows: Sequence[RunRow]) -> RenderableType:
+def _overall_bar(rows: Sequence[RunRow]) -> Line:
     """The share of all runs that is done, the counts, and the time left."""
     done = sum(map(share_done, rows))
-    bar = Table.grid(padding=(0, 1))
-    bar.add_column(width=20)
-    bar.add_column(no_wrap=True, overflow="ellipsis")
-    percent = f"{100 * done / max(1, len(rows)):3.0f}%"
-    bar.add_row(ProgressBar(total=max(1, len(rows)), completed=done), f"{percent}  {summary(rows)}")
-    return bar
+    total = max(1, len(rows))
+    return share_bar(done, total, f"{100 * done / total:3.0f}%  {summary(rows)}")
 
 
 def summary(rows: Sequence[RunRow]) -> str:
@@ -103,7 +99,8 @@ def summary(rows: Sequence[RunRow]) -> str:
 class _RunLines:
     """Plain lines about runs: the changes since the last call, or a summary."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, endless: bool) -> None:
+        self._endless = endless
         self._shown: dict[str, RunState] = {}
         self._printed_at = time.monotonic()
 
@@ -113,14 +110,17 @@ class _RunLines:
         for row in changed:
             details = "" if row.state == "running" else row.reason or row.metric
             line = f"{row.state:8} {row.run_id} {row.title}"
-            print_line(f"{line}: {details}" if details else line)
+            self._print(f"{line}: {details}" if details else line)
         is_due = time.monotonic() - self._printed_at > PLAIN_SECONDS
         if is_due and not changed:
             running = [row for row in rows if row.state == "running" and row.num_steps]
             shares = [f"{row.run_id} {100 * row.step // row.num_steps} %" for row in running]
-            print_line(", ".join([summary(rows), *shares]))
+            self._print(", ".join([summary(rows), *shares]))
         if is_due or changed:
             self._printed_at = time.monotonic()
+
+    def _print(self, line: str) -> None:
+        print_line(line, endless=self._endless)
 
     def _has_changed(self, row: RunRow) -> bool:
         """A run that is done or queued at first is not news, nor is one that a queue gives back."""
@@ -153,34 +153,33 @@ class LineLayout:
             MAX_LAST_WIDTH if width < 120 else 40, longest, self._rest - MIN_WHAT_WIDTH
         )
 
-    def header(self) -> Text:
+    def header(self) -> Line:
         left = f"{'left':>{LEFT_WIDTH}} " if self._has_eta else ""
         last = f"{'last':{self._last}}  " if self._last else ""
         columns = f"{'run':{ID_WIDTH}} {'state':{STATE_WIDTH}} {'done':>{SHARE_WIDTH}} {left} "
-        return Text(f"{columns}{last}what".rstrip(), style="bold")
+        return styled((f"{columns}{last}what".rstrip(), "bold"))
 
-    def line(self, row: RunRow) -> Text:
+    def line(self, row: RunRow) -> Line:
         """One run. The reason of a run that has not ended well takes the place of its numbers."""
-        text = Text(f"{row.run_id:{ID_WIDTH}} ", no_wrap=True)
-        text.append(f"{row.state:{STATE_WIDTH}}", style=STATE_COLOURS.get(row.state, ""))
+        state = (f"{row.state:{STATE_WIDTH}}", STATE_COLOURS.get(row.state, ""))
         share = "100%" if row.state == "done" else _percent(row)
-        text.append(f" {share:>{SHARE_WIDTH}} ")
+        left = ""
         if self._has_eta:
-            left = duration(row.eta_seconds) if row.eta_seconds is not None else ""
-            text.append(f"{left:>{LEFT_WIDTH}} ")
-        text.append(f" {self._rest_of(row)}")
-        return text
+            seconds = duration(row.eta_seconds) if row.eta_seconds is not None else ""
+            left = f"{seconds:>{LEFT_WIDTH}} "
+        rest = f" {share:>{SHARE_WIDTH}} {left} {self._rest_of(row)}"
+        return styled(f"{row.run_id:{ID_WIDTH}} ", state, rest)
 
     def _rest_of(self, row: RunRow) -> str:
-        label = self._labels.get(row.run_id, "")
-        title = title_without_seed(row)
+        label = visible(self._labels.get(row.run_id, ""))
+        title, reason, metric = map(visible, (title_without_seed(row), row.reason, row.metric))
         what = f"{label}: {title}" if label else title
-        if row.reason:
+        if reason:
             name = cut_middle(label or title, max(12, self._rest // 3))
-            return cut_end(f"{name}: {row.reason}" if name else row.reason, self._rest)
+            return cut_end(f"{name}: {reason}" if name else reason, self._rest)
         if not self._last:
             return self._cut(what, row, self._rest)
-        last = cut_end(row.metric, self._last)
+        last = cut_end(metric, self._last)
         return f"{last:{self._last}}  {self._cut(what, row, self._rest - self._last - 2)}".rstrip()
 
     def _cut(self, what: str, row: RunRow, width: int) -> str:
@@ -217,12 +216,12 @@ def show_status(groups: Sequence[RunGroup], *, hours: float) -> None:
         own = LineLayout(everything, labels=group.labels, width=out.width)
         name = group.name or "of no submitted plan"
         counts = count_states((*group.rows, *group.shared))
-        out.print(Text(cut_end(f"{name}: {counts}", out.width), style="bold"))
+        out.print(styled((cut_end(f"{name}: {counts}", out.width), "bold")))
         for row in group.rows:
             out.print(own.line(row))
         if group.shared:
             shared = f"and {plural(len(group.shared), 'run')} of experiments above"
-            out.print(Text(f"{shared}: {_counts(group.shared)}", style="dim"))
+            out.print(styled((f"{shared}: {_counts(group.shared)}", "dim")))
     if len(groups) > 1:
         print_line(count_states(everything))
     print_line(f"{hours:.2f} device-hours so far")

@@ -10,8 +10,9 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
 from kdbatch.base.study_folder import find_study
 from kdbatch.base.text import plural
+from kdbatch.cli.live.progress import progress
 from kdbatch.cli.study import load_study_config
-from kdbatch.cli.terminal import print_line, progress, warn
+from kdbatch.cli.terminal import print_line, warn
 from kdbatch.shard.index import translate_write_errors, write_index
 from kdbatch.shard.shard_plan import ShardPlan, plan_shards, requested_part
 from kdbatch.shard.shard_ranges import parse_shard_range, split_into_ranges

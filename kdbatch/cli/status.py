@@ -1,6 +1,5 @@
 """`kdbatch status` and `kdbatch logs`."""
 
-import json as encoder
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from kdbatch.base.command_lines import (
 from kdbatch.base.text import plural
 from kdbatch.cli.run_list import count_states, show_status, watch_runs
 from kdbatch.cli.study import NO_STUDY, is_study, load_existing_config, load_study_config
-from kdbatch.cli.terminal import print_line, warn
+from kdbatch.cli.terminal import print_json, print_line, print_text, warn
 from kdbatch.launch.live_queues import live_queues
 from kdbatch.launch.logs import find_run, follow, read_last_lines
 from kdbatch.launch.run_groups import RunChoice, RunGroup, experiments_of, group_by_experiment
@@ -44,7 +43,7 @@ def status(what: tuple[str, ...], *, state: str, profile: str, json: bool, watch
     jobs = JobsCache(warn=warn)
     rows = load_run_rows(config.runs_dir, live=jobs.live())
     if json:
-        print_line(encoder.dumps(_as_json(choice.of(rows), config), indent=1))
+        print_json(_as_json(choice.of(rows), config))
         if not is_study(config):
             warn(NO_STUDY)
     elif not is_study(config):
@@ -76,14 +75,14 @@ def logs(run: str, *, follow_on: bool, lines: int) -> None:
         return
     with suppress(KeyboardInterrupt):
         for text in follow(folder, start=tail.size, is_over=lambda: _is_over(config, folder, jobs)):
-            print_line(text)
+            print_text(text, endless=True)
 
 
 def _watch(config: Config, jobs: JobsCache, choice: RunChoice) -> None:
     """Show the chosen runs until they have ended, or until Ctrl-C. Where all runs are chosen, it
     goes on while a local queue is alive, as that may be about to write more runs.
     """
-    with suppress(KeyboardInterrupt), watch_runs() as show:
+    with suppress(KeyboardInterrupt), watch_runs(endless=True) as show:
         while True:
             is_queue_alive = bool(live_queues(config.runs_dir))  # before its last rows are read
             rows = choice.of(load_run_rows(config.runs_dir, live=jobs.live()))

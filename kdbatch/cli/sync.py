@@ -7,7 +7,8 @@ from kdbatch.base.command_lines import submit_command, sync_command
 from kdbatch.base.errors import UserError
 from kdbatch.base.locks import hold_lock_if_free
 from kdbatch.base.text import plural
-from kdbatch.cli.terminal import print_line, progress, warn
+from kdbatch.cli.live.progress import progress
+from kdbatch.cli.terminal import print_line, warn
 from kdbatch.launch.run_status import load_run_rows
 from kdbatch.launch.slurm.commands import JobsCache
 from kdbatch.sync.tracker import Tracker, sync_runs, translate_tracker_errors

@@ -1,118 +1,92 @@
-"""Output for a person: lines and progress; bars on a terminal, plain lines elsewhere."""
+"""Lines for a person or a program on standard output and standard error; text is never obeyed."""
 
+import errno
+import json
+import os
+import stat
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
+from typing import Any
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    TextColumn,
-)
-from rich.progress import Progress as RichProgress
-from rich.table import Column
-
-from kdbatch.base.errors import STANDARD_OUTPUT
-from kdbatch.base.progress import Progress
-from kdbatch.base.text import duration
-
-PLAIN_SECONDS = 5.0
-BAR_WIDTH = 20
+from kdbatch.base.output.visible_text import visible
 
 
-def console() -> Console:
-    """The console of standard output."""
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+class ReaderGoneError(Exception):
+    """The reader of an output that goes on without end, such as `head`, has ended."""
 
 
-@contextmanager
-def progress(title: str) -> Iterator[Progress]:
-    """A bar with count, rate and time left on a terminal, then the note, cut to the width;
-    elsewhere a line every few seconds, and one at the end.
+class OutputError(Exception):
+    """The standard output cannot be written, for example because its disk is full.
+
+    It is no OSError and has none as its cause: the files of the work in progress are not to blame.
     """
-    out = console()
-    if not out.is_terminal:
-        with _progress_lines(title) as lines:
-            yield lines
-        return
-    whole = Column(no_wrap=True)
-    columns = (
-        TextColumn(title, table_column=whole),
-        BarColumn(bar_width=BAR_WIDTH, table_column=whole),
-        MofNCompleteColumn(table_column=whole),
-        TextColumn("{task.fields[rate]}", table_column=whole),
-        TextColumn("{task.fields[left]}", table_column=whole),
-        TextColumn(
-            "{task.description}",
-            markup=False,
-            table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
-        ),
-    )
-    with RichProgress(*columns, console=out, expand=True) as bar:
-        task, pace = bar.add_task("", total=None, rate="", left=""), Pace()
 
-        def show(done: int, total: int, note: str) -> None:
-            rate, left = pace.measure(done, total)
-            bar.update(task, completed=done, total=total, description=note, rate=rate, left=left)
-
-        yield show
+    def __init__(self, error: OSError) -> None:
+        super().__init__("standard output")
+        self.error = error
 
 
-class Pace:
-    """The speed of a task since now, without what was done before, by an earlier command."""
+def print_line(line: str, *, endless: bool = False) -> None:
+    """Print one line at once, without buffering; control characters are written out.
 
-    def __init__(self) -> None:
-        self.began = time.monotonic()
-        self._before: int | None = None
-
-    def measure(self, done: int, total: int) -> tuple[str, str]:
-        """The rate and the time left, such as `3.2/s` and `12 s left`; start-up counts as time.
-
-        The first call is for the first step of this task.
-        """
-        if self._before is None:
-            self._before = done - 1
-        rate = (done - self._before) / max(time.monotonic() - self.began, 1e-3)
-        left = f"{duration((total - done) / rate)} left" if rate and total > done else ""
-        return f"{rate:,.1f}/s", left
-
-
-@contextmanager
-def _progress_lines(title: str) -> Iterator[Progress]:
-    pace, last = Pace(), (0, 0)
-    printed_at = pace.began
-
-    def show(done: int, total: int, note: str) -> None:
-        nonlocal printed_at, last
-        last, measured = (done, total), pace.measure(done, total)
-        if time.monotonic() - printed_at >= PLAIN_SECONDS:
-            printed_at = time.monotonic()
-            parts = (f"{done}/{total}", *measured, note)
-            print_line(f"{title}: {', '.join(part for part in parts if part)}")
-
-    yield show
-    done, total = last
-    if total:  # otherwise there was nothing to do
-        print_line(f"{title}: {done}/{total}, {time.monotonic() - pace.began:.1f} s")
-
-
-def print_line(line: str) -> None:
-    """Print one line at once, without buffering.
+    Where the reader has ended, such as `head`, this and all later lines go nowhere, and the work of
+    a command goes on to its end. An `endless` output ends with its reader.
 
     Raises:
-        BrokenPipeError: its reader has ended.
-        OSError: another error of the standard output, such as a full disk.
+        ReaderGoneError: the output is `endless`, and its reader has ended.
+        OutputError: the output cannot be written, for example because its disk is full.
     """
+    _write(f"{visible(line)}\n", endless=endless)
+
+
+def print_text(text: str, *, endless: bool = False) -> None:
+    """Print a text of several lines, as `print_line` does one."""
+    lines = text.removesuffix("\n").split("\n")
+    _write("".join(f"{visible(line)}\n" for line in lines), endless=endless)
+
+
+def print_json(value: Any) -> None:
+    """Print a value for a program, as JSON that is ASCII whatever the locale."""
+    print_text(json.dumps(value, indent=1))
+
+
+def warn(line: str, *more: str) -> None:
+    """Print lines to standard error. Where that cannot be written, the work goes on."""
+    with suppress(OSError):
+        sys.stderr.write("\n".join([f"kdbatch: {visible(line)}", *map(visible, more)]) + "\n")
+        sys.stderr.flush()
+
+
+def discard_output() -> None:
+    """Let everything that is still printed go nowhere."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
+
+
+def _write(text: str, *, endless: bool) -> None:
+    failure = _try_to_write(text)
+    if failure is None:
+        return
+    if not _is_reader_gone(failure):
+        raise OutputError(failure)
+    discard_output()
+    if endless:
+        raise ReaderGoneError
+
+
+def _try_to_write(text: str) -> OSError | None:
+    """The error, if there is one: raised in its handler, an exception would have it as context."""
     try:
-        print(line, flush=True)
-    except BrokenPipeError:
-        raise
+        sys.stdout.write(text)
+        sys.stdout.flush()
     except OSError as error:
-        raise OSError(error.errno, error.strerror, STANDARD_OUTPUT) from error
+        return error
+    return None
 
 
-def warn(line: str) -> None:
-    """Print one line to standard error."""
-    print(f"kdbatch: {line}", file=sys.stderr, flush=True)
+def _is_reader_gone(error: OSError) -> bool:
+    """Whether a pipe's reader has ended, or the terminal was closed."""
+    if error.errno == errno.EIO:
+        return stat.S_ISCHR(os.fstat(sys.stdout.fileno()).st_mode)
+    return error.errno == errno.EPIPE

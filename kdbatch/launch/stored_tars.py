@@ -19,7 +19,7 @@ def check_tars(plan: Plan, shards_dir: Path) -> None:
         UserError: a tar is missing or has another size; one line per data set and part.
     """
     if lines := wrong_tars_of_plan(plan, shards_dir):
-        raise UserError("\n".join(lines))
+        raise UserError(*lines)
 
 
 def wrong_tars_of_plan(plan: Plan, shards_dir: Path) -> tuple[str, ...]:

@@ -74,7 +74,7 @@ def require_shards(plan: Plan, *, slurm: bool) -> Plan:
     if not plan.missing:
         return plan
     commands = [f"  {command}" for command in shard_commands(plan.missing, slurm=slurm)]
-    raise UserError("\n".join((f"{describe_missing(plan.missing)} Store them first:", *commands)))
+    raise UserError(f"{describe_missing(plan.missing)} Store them first:", *commands)
 
 
 def _plan_experiment(path: Path, *, profile: str, registry: RunRegistry) -> PlanRecord:

@@ -69,7 +69,7 @@ def on_terminal(
 _TAKE_TERMINAL = """\
 import fcntl, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-from kdbatch.cli.commands import main
+from kdbatch.__main__ import main
 sys.argv[0] = "kdbatch"
 main()
 """

@@ -1,7 +1,6 @@
 """`kdbatch plan`: the runs that experiments need and their cost, as text or as JSON."""
 
 import dataclasses
-import json as encoder
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,9 +8,10 @@ from typing import Any
 from kdbatch.base.command_lines import plan_command
 from kdbatch.base.errors import UserError
 from kdbatch.cli.arguments.experiments import check_experiments
+from kdbatch.cli.live.console import console
 from kdbatch.cli.planning.plan_text import plan_lines
 from kdbatch.cli.study import load_study_config
-from kdbatch.cli.terminal import console, print_line, warn
+from kdbatch.cli.terminal import print_json, print_line, warn
 from kdbatch.launch.container.command import check_container
 from kdbatch.launch.machine import QueueKind, default_jobs, queue_kind, visible_gpus
 from kdbatch.launch.run_status import load_run_rows
@@ -47,7 +47,7 @@ def plan(files: tuple[Path, ...], *, profile: str, json: bool) -> None:
     if json:
         commands = shard_commands(plan.missing, slurm=queue == "slurm")
         whole = _as_json(plan, totals, states, profile=profile, commands=commands)
-        print_line(encoder.dumps(whole, indent=1))
+        print_json(whole)
         return
     on_gpus = None
     if totals.all_runs.device_hours.get("CPU", 0.0) > MANY_CPU_HOURS and not has_gpus:

@@ -1,0 +1,1 @@
+"""The standard streams, and text from outside in a form that terminals only print."""
