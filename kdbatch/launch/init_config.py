@@ -1,11 +1,17 @@
 """`kdbatch init`: a commented kdbatch.toml, filled in with what is detected on this machine."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from kdbatch.base.atomic_write import write_text
 from kdbatch.launch.machine import has_command, visible_gpus
-from kdbatch.launch.slurm.cluster_info import Partition, partitions, slurm_settings
+from kdbatch.launch.slurm.cluster_info import (
+    Partition,
+    largest_array,
+    partitions,
+    slurm_settings,
+)
 
 MAX_ARRAY_SIZE, MAX_MINUTES = 1000, 1440
 CONFIG_TEMPLATE = """#:schema jobs/schema/kdbatch.json
@@ -70,8 +76,8 @@ minutes = {minutes}
 
 @dataclass(frozen=True, kw_only=True)
 class DetectedSite:
-    """The values that can be filled in. `max_array_size` is SLURM's, 0 if unknown; `runtime` is a
-    container runtime on PATH, empty without one.
+    """The values that can be filled in. `max_array_size` is the site's, 0 if unknown;
+    `runtime` is a container runtime on PATH, empty without one.
     """
 
     partitions: tuple[Partition, ...] = ()
@@ -82,11 +88,10 @@ class DetectedSite:
 
 def detect_site() -> DetectedSite:
     """Ask SLURM, PATH and the GPU driver of this machine."""
-    max_array_size = slurm_settings().get("MaxArraySize", "")
     runtimes = [name for name in ("apptainer", "singularity") if has_command(name)]
     return DetectedSite(
         partitions=partitions(),
-        max_array_size=int(max_array_size) if max_array_size.isdigit() else 0,
+        max_array_size=largest_array(slurm_settings()) or 0,
         runtime=runtimes[0] if runtimes else "",
         num_gpus=len(visible_gpus()),
     )
@@ -125,4 +130,4 @@ def _best_partition(found: tuple[Partition, ...]) -> Partition | None:
 
 def _line(name: str, value: str, example: str) -> str:
     """A line of TOML, as a comment with the example where there is no value."""
-    return f'{name} = "{value}"' if value else f'# {name} = "{example}"'
+    return f"{name} = {json.dumps(value)}" if value else f'# {name} = "{example}"'

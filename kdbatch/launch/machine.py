@@ -2,14 +2,20 @@
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from kdbatch.vocab.retry_policy import Start
 
 QueueKind = Literal["slurm", "local"]
+# Colours and other sequences for a terminal, and control characters.
+_CONTROLS = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
+)
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -21,6 +27,41 @@ def queue_kind() -> QueueKind:
 def has_command(name: str) -> bool:
     """Whether a command is on PATH."""
     return shutil.which(name) is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """The output of a command of this machine, and its exit code."""
+
+    code: int
+    text: str
+    errors: str
+
+    @property
+    def complaint(self) -> str:
+        """The words about a failure: its errors, or its output where there are none."""
+        return self.errors if self.errors.strip() else self.text
+
+
+def ask(command: Sequence[str], *, stdin: str = "", seconds: float) -> Answer:
+    """Run a command that is not ours, and return its answer. It may print anything: bytes that are
+    no UTF-8 are replaced, and colours and control characters removed.
+
+    Raises:
+        OSError: it cannot be started.
+        subprocess.TimeoutExpired: it has not ended after so many seconds.
+    """
+    done = subprocess.run(
+        command,
+        input=stdin.encode(errors="replace"),
+        capture_output=True,
+        timeout=seconds,
+        check=False,
+    )
+    text, errors = (
+        _CONTROLS.sub("", raw.decode(errors="replace")) for raw in (done.stdout, done.stderr)
+    )
+    return Answer(code=done.returncode, text=text, errors=errors)
 
 
 def queue_pid() -> int:
@@ -42,11 +83,12 @@ def visible_gpus() -> tuple[str, ...]:
         return tuple(name.strip() for name in visible.split(",") if name.strip() not in ("", "-1"))
     if not shutil.which("nvidia-smi"):
         return ()
-    listing = subprocess.run(
-        ["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60, check=False
-    )
+    try:
+        listing = ask(["nvidia-smi", "-L"], seconds=60).text
+    except (OSError, subprocess.TimeoutExpired):  # a driver that hangs has no GPUs to use
+        return ()
     # "GPU 0: NVIDIA H200 (UUID: GPU-...)"; MIG slices follow indented and are not counted.
-    gpus = [line for line in listing.stdout.splitlines() if line.startswith("GPU ")]
+    gpus = [line for line in listing.split("\n") if re.match(r"GPU [0-9]+:", line)]
     return tuple(str(i) for i in range(len(gpus)))
 
 

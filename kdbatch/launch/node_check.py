@@ -11,7 +11,8 @@ from kdbatch.base.parse import parse
 from kdbatch.launch.doctor import Finding, bad, decoder_finding, note, ok
 from kdbatch.launch.logs import read_end
 from kdbatch.launch.run_folders import submissions_dir
-from kdbatch.launch.slurm.commands import QueuedJob, queued_jobs, run_command
+from kdbatch.launch.slurm.answers import QueuedJob
+from kdbatch.launch.slurm.commands import queued_jobs, run_command
 from kdbatch.launch.slurm.exit_reason import last_exit_reason
 from kdbatch.launch.slurm.submissions import Submission, recover
 from kdbatch.launch.slurm.submit import submit_targets

@@ -27,13 +27,15 @@ if [ -n "$last" ]; then elements=$(seq -f "${{id}}_%g" 0 $last); else elements=$
 for element in $elements; do echo "$element|$name|PENDING|$held"; done >>queue
 [ -e accept_anyway ] && {{ rm accept_anyway; exit 1; }}
 [ -e kill_submit ] && kill -9 $PPID
-echo "Submitted batch job $id"
+[ -e warns ] && cat warns >&2
+if [ -e says ]; then sed "s/ID/$id/g" says; else echo "Submitted batch job $id"; fi
 """
 SQUEUE = """#!/bin/bash
 cd "{folder}"
 echo "$@" >>squeue.txt
 [ -e squeue_fails ] && {{ cat squeue_fails >&2; exit 1; }}
-touch queue; cat queue
+[ -e squeue_warns ] && cat squeue_warns >&2
+touch queue; if [ -e squeue_says ]; then cat squeue_says; else cat queue; fi
 """
 SCONTROL = """#!/bin/bash
 [ $# = 0 ] && [ -e "{folder}/kill_update" ] && kill -9 $PPID
@@ -45,7 +47,7 @@ exit 0
 SCANCEL = """#!/bin/bash
 cd "{folder}"
 echo "$@" >>scancel.txt
-for id in "$@"; do sed -i "/^$id[_|]/d" queue; done
+for id in "$@"; do sed -i "/^$id[_|]/d; /|${{id#--name=}}|/d" queue; done
 """
 # srun OPTIONS... COMMAND: one task, on this machine. The options end where Python, or the
 # container's command, begins.
@@ -73,7 +75,9 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Files in it change what happens. `refuse`: sbatch fails with that text; only once with
     `refuse_once`, and the job is queued all the same with `accept_anyway`. `kill_submit`: the
     caller of sbatch is killed when the job is queued; `kill_update`: when the elements get their
-    dependencies. `squeue_fails`: squeue fails with that text.
+    dependencies. `says`: sbatch prints that text, with the number for ID, and `warns` to its
+    standard error. `squeue_fails`: squeue fails with that text; `squeue_says` and `squeue_warns`
+    are printed with exit code 0.
     """
     monkeypatch.setattr(commands, "PAUSES", (0.0, 0.0))
     folder = tmp_path / "cluster"

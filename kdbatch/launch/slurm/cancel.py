@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kdbatch.base.locks import hold_lock, is_held
 from kdbatch.launch.run_folders import submissions_dir
-from kdbatch.launch.slurm.commands import queued_jobs, run_command
+from kdbatch.launch.slurm.commands import run_command
 from kdbatch.launch.slurm.submissions import last_submissions, recover
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import load_status
@@ -37,12 +37,15 @@ def cancel_runs(runs_dir: Path, run_ids: Sequence[str] | None) -> Cancelled:
     journal_dir = submissions_dir(runs_dir)
     lock = runs_dir / "submit.lock"  # made by the first submit
     with hold_lock(lock) if lock.exists() else nullcontext():
-        recover(journal_dir)
+        queue = {job.id: job for job in recover(journal_dir)}
         submissions = last_submissions(journal_dir)
         chosen = submissions if run_ids is None else run_ids
-        job_of = {run_id: submissions[run_id].job_id for run_id in chosen if run_id in submissions}
-        live = {job.id for job in queued_jobs()} if job_of else set()
-        cancelled = {run_id: job_id for run_id, job_id in job_of.items() if job_id in live}
+        cancelled: dict[str, str] = {}
+        for run_id in chosen:
+            submission = submissions.get(run_id)
+            job = queue.get(submission.job_id) if submission else None
+            if submission and job and job.may_have_name(submission.name):
+                cancelled[run_id] = job.id
         job_ids = tuple(cancelled.values())
         for first in range(0, len(job_ids), MAX_JOB_IDS):
             run_command("scancel", *job_ids[first : first + MAX_JOB_IDS])

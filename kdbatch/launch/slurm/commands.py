@@ -1,12 +1,15 @@
 """SLURM's own commands: run one, list the queue; called again while the controller is busy."""
 
+import re
+import shlex
 import subprocess
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 from kdbatch.base.errors import UserError
-from kdbatch.launch.machine import has_command, queue_kind, without_slurm_variables
+from kdbatch.launch.machine import Answer, ask, has_command, queue_kind, without_slurm_variables
+from kdbatch.launch.slurm.answers import QueuedJob, read_queue
+from kdbatch.launch.slurm.error_meanings import is_transient, main_line
 
 PAUSES = (2.0, 8.0, 30.0)
 """Seconds before each new try: in total less than a person waits, and more than a controller's
@@ -16,63 +19,27 @@ restart takes.
 SQUEUE_SECONDS = 10.0  # between two calls of squeue by one watcher: SLURM serves everybody
 ONCE_SECONDS = 20.0  # for an answer, where there is something to show without one
 
-# What SLURM's clients print when the controller is busy, restarting or out of reach: the same call
-# may succeed later.
-TRANSIENT = (
-    "socket timed out",
-    "unable to contact slurm controller",
-    "connection refused",
-    "connection timed out",
-    "connection reset",
-    "temporarily unable",
-    "temporarily unavailable",
-    "zero bytes were transmitted",
-    "controller is in standby",
-    "transport endpoint is not connected",
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class QueuedJob:
-    """A job that SLURM has not ended. `id` is 41, or 41_3 for an element of an array; `reason` is
-    why it is not running.
-    """
-
-    id: str
-    name: str = ""
-    state: str = ""
-    reason: str = ""
-
-    @property
-    def number(self) -> str:
-        """The id of the whole array."""
-        return self.id.partition("_")[0]
-
-    @property
-    def is_held(self) -> bool:
-        return self.reason in ("JobHeldUser", "JobHeldAdmin")
-
 
 def queued_jobs(*, once: bool = False) -> tuple[QueuedJob, ...]:
     """The user's jobs, one per array element; with pending ones and those of hidden partitions.
 
-    None where there is no SLURM. `once` is for a caller that has something to show without an
-    answer.
+    `once` is for a caller that has something to show without an answer.
 
     Raises:
-        UserError: squeue does not answer. Without it a run could be submitted twice.
+        UserError: squeue is missing, does not answer, or answers with words that are no jobs.
+            Without it a run could be submitted twice.
     """
     if not has_command("squeue"):
-        return ()
-    output = run_command(
-        "squeue", "--me", "--all", "--array", "--noheader", "--format=%i|%j|%T|%r", once=once
+        raise UserError(
+            "squeue is not on PATH: without it a run could be submitted twice. Load the site's "
+            "SLURM module, or go to a login node"
+        )
+    answer = _call(
+        ("squeue", "--me", "--all", "--array", "--noheader", "--format=%i|%j|%T|%r"), once=once
     )
-    jobs = []
-    for line in output.splitlines():
-        if line.strip():
-            fields = dict(zip(("id", "name", "state", "reason"), line.strip().split("|")))
-            jobs.append(QueuedJob(**fields))
-    return tuple(jobs)
+    # A wrapper may lose the exit code of a squeue that has failed.
+    has_failed = not answer.text.strip() and re.search(r"\b(error|fatal):", answer.errors, re.I)
+    return read_queue(answer.errors if has_failed else answer.text)
 
 
 def run_command(
@@ -85,27 +52,29 @@ def run_command(
     Raises:
         UserError: it is missing or fails, or gives no answer in any of the tries.
     """
+    return _call(command, stdin=stdin, once=once, seconds=seconds).text
+
+
+def _call(
+    command: Sequence[str], *, stdin: str = "", once: bool = False, seconds: float | None = None
+) -> Answer:
     # A controller that limits its clients' rate lets two requests a second pass.
     seconds = seconds or (ONCE_SECONDS if once else 120 + stdin.count("\n"))
     for pause in (*(() if once else PAUSES), None):
         try:
             with without_slurm_variables():
-                return subprocess.run(
-                    command,
-                    input=stdin,
-                    capture_output=True,
-                    text=True,
-                    timeout=seconds,
-                    check=True,
-                ).stdout
-        except subprocess.CalledProcessError as error:
-            problem, again = error.stderr.strip() or "failed", is_transient(error.stderr)
+                answer = ask(command, stdin=stdin, seconds=seconds)
         except subprocess.TimeoutExpired:
             problem, again = f"no answer within {seconds:g} s", True
         except OSError as error:
             problem, again = error.strerror or "cannot be started", False
+        else:
+            again = is_transient(answer.complaint)
+            if answer.code == 0 and (answer.text.strip() or not again):
+                return answer
+            problem = main_line(answer.complaint) or f"failed with exit code {answer.code}"
         if pause is None or not again:
-            line = " ".join((*command, *stdin.splitlines()[:1]))
+            line = shlex.join((*command, *stdin.splitlines()[:1]))
             hint = "Is the controller up? Ask it: scontrol ping" if again else f"Try it: {line}"
             raise UserError(f"{command[0]}: {problem}. {hint}")
         time.sleep(pause)
@@ -120,11 +89,6 @@ def output_or_nothing(*command: str, seconds: float = 30.0) -> str:
         return run_command(*command, once=True, seconds=seconds)
     except UserError:
         return ""
-
-
-def is_transient(text: str) -> bool:
-    """Whether an error message of SLURM's clients means that the same call may succeed later."""
-    return any(phrase in text.lower() for phrase in TRANSIENT)
 
 
 class JobsCache:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdbatch.base.command_lines import resume_command
+from kdbatch.launch.slurm.answers import read_states, shown_line
 from kdbatch.launch.slurm.commands import output_or_nothing
 from kdbatch.launch.slurm.job_script import OUT_OF_MEMORY, SETUP_FAILED
 from kdbatch.launch.slurm.submissions import Submission
@@ -87,7 +88,9 @@ def last_exit_reason(submission: Submission, *, log: Path | None = None) -> Exit
 
 
 def accounting_states(job_ids: Sequence[str]) -> dict[str, str]:
-    """The last state of each job in one word; of no job where the site keeps no accounts."""
+    """The last state of each job in one word; of no job where the site keeps no accounts. An answer
+    that has no states stands in their place.
+    """
     if not job_ids:
         return {}
     output = output_or_nothing(
@@ -99,5 +102,7 @@ def accounting_states(job_ids: Sequence[str]) -> dict[str, str]:
         "--format=JobID,State",
         seconds=60.0,
     )
-    pairs = (line.split("|") for line in output.splitlines() if "|" in line)
-    return {job_id: state.split()[0] for job_id, state in pairs if state}
+    states = read_states(output)
+    if output.strip() and not states:
+        return dict.fromkeys(job_ids, f"sacct answers with no states, but {shown_line(output)}")
+    return states

@@ -1,23 +1,28 @@
 """`sbatch.json`: the journal of each sbatch and its runs, for submits that are interrupted.
 
-A submit may be killed at any moment. The journal is written before sbatch is called and again after
-each step that follows. Arrays are submitted held. One whose number was never written has not run,
-and the next submit, which knows it by its name, cancels it; one that was written but not released
-is released.
+A submit may be killed at any moment, and sbatch may print anything. The journal is written before
+sbatch is called and again after each step that follows. Arrays are submitted held. One whose number
+was never written has not run, and the next submit, which knows it by its name, cancels it; one that
+was written but not released is released.
+
+In doubt a job counts as ours where we would submit its runs again, and as somebody else's where we
+would release or cancel it: numbers of jobs are used again after a cluster was set up a second time.
 """
 
 import dataclasses
 import hashlib
+import re
 import secrets
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.base.errors import UserError
 from kdbatch.base.parse import parse
-from kdbatch.launch.slurm.commands import QueuedJob, queued_jobs, run_command
+from kdbatch.launch.slurm.answers import QueuedJob
+from kdbatch.launch.slurm.commands import queued_jobs, run_command
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +53,14 @@ class Sbatch:
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
-    """The job of one key. `folder` has its logs; `submitted_at` is in seconds since 1970."""
+    """The job of one key, and the job's name. `folder` has its logs; `submitted_at` is in seconds
+    since 1970.
+    """
 
     job_id: str
     submitted_at: float
     folder: Path
+    name: str = ""
 
 
 def job_name(wave: str, *, journal_dir: Path) -> str:
@@ -81,42 +89,48 @@ def load_sbatches(journal_dir: Path) -> dict[Path, Sbatch]:
 def last_submissions(journal_dir: Path) -> dict[str, Submission]:
     """The last submission of each key."""
     return {
-        key: Submission(job_id=job_id, submitted_at=sbatch.asked_at, folder=folder)
+        key: Submission(
+            job_id=job_id, submitted_at=sbatch.asked_at, folder=folder, name=sbatch.name
+        )
         for folder, sbatch in load_sbatches(journal_dir).items()
         for key, job_id in zip(sbatch.keys, sbatch.job_ids)
     }
 
 
-def live_jobs(journal_dir: Path, keys: Iterable[str]) -> dict[str, str]:
+def live_jobs(
+    journal_dir: Path, keys: Iterable[str], *, queue: Sequence[QueuedJob] | None = None
+) -> dict[str, str]:
     """The job ids, by key, of the keys whose last submission is still in the queue. squeue is
-    called only if there was a submission.
+    called only if there was a submission, and `queue` is not given.
 
     Raises:
         UserError: squeue does not answer.
     """
     submitted = last_submissions(journal_dir)
     job_of = {key: submitted[key].job_id for key in keys if key in submitted}
-    live = {job.id for job in queued_jobs()} if job_of else set()
+    if queue is None:
+        queue = queued_jobs() if job_of else ()
+    live = {job.id for job in queue}
     return {key: job_id for key, job_id in job_of.items() if job_id in live}
 
 
-def recover(journal_dir: Path) -> None:
-    """Complete or undo what an interrupted submit has begun. The caller holds the study's lock.
+def recover(journal_dir: Path) -> tuple[QueuedJob, ...]:
+    """Complete or undo what an interrupted submit has begun. Returns the user's jobs; none where
+    nothing was submitted. The caller holds the study's lock.
 
     Raises:
         UserError: SLURM does not answer.
     """
-    journal = load_sbatches(journal_dir)
-    if all(sbatch.released for sbatch in journal.values()):
-        return
-    queue = queued_jobs()
-    known = {sbatch.number for sbatch in journal.values()}
-    cancel_held(journal_dir, queue, known=known)
+    if not any(journal_dir.glob("*/sbatch.json")):
+        return ()
+    queue, journal = queued_jobs(), load_sbatches(journal_dir)
+    cancelled = cancel_lost(journal_dir, queue)
     for folder, sbatch in journal.items():
         if not sbatch.number:
             discard(folder)
         elif not sbatch.released:
             release(folder, sbatch, queue=queue)
+    return tuple(job for job in queue if job.number not in cancelled)
 
 
 def release(folder: Path, sbatch: Sbatch, *, queue: Iterable[QueuedJob] | None = None) -> Sbatch:
@@ -126,7 +140,9 @@ def release(folder: Path, sbatch: Sbatch, *, queue: Iterable[QueuedJob] | None =
     Before that, elements with dependencies of their own get them, through one scontrol. Elements
     with the same dependency share a line, and SLURM's locks.
     """
-    queued = set(sbatch.job_ids) if queue is None else {job.id for job in queue}
+    queued = set(sbatch.job_ids)
+    if queue is not None:
+        queued &= {job.id for job in queue if job.may_have_name(sbatch.name)}
     by_dependency: dict[str, list[str]] = defaultdict(list)
     for job_id, after in zip(sbatch.job_ids, sbatch.after):
         if after and job_id in queued:
@@ -137,21 +153,35 @@ def release(folder: Path, sbatch: Sbatch, *, queue: Iterable[QueuedJob] | None =
     ]
     if updates:
         run_command("scontrol", stdin="".join(updates))
-    if queued & set(sbatch.job_ids):
+    if queued:
         run_command("scontrol", "release", sbatch.number)
     released = dataclasses.replace(sbatch, released=True)
     save_sbatch(folder, released)
     return released
 
 
-def cancel_held(journal_dir: Path, queue: Iterable[QueuedJob], *, known: Iterable[str]) -> None:
-    """Cancel this study's held jobs whose numbers are not `known`: the submit that called sbatch
-    for them was killed before it wrote the number.
+def cancel_lost(journal_dir: Path, queue: Iterable[QueuedJob]) -> set[str]:
+    """Cancel this study's jobs whose numbers the journal does not have, and return the numbers: the
+    submit that called sbatch for them was killed, or did not find them.
+
+    Such a job is held, or it has the name of an entry that has no number.
     """
-    mark = f"-{_study_hash(journal_dir)}-"
-    held = {job.number for job in queue if mark in job.name and job.is_held}
-    for number in sorted(held - set(known)):
+    journal = load_sbatches(journal_dir).values()
+    known = {sbatch.number for sbatch in journal}
+    unsettled = [sbatch.name for sbatch in journal if not sbatch.number]
+    own_name = re.compile(rf"kdbatch-.*-{_study_hash(journal_dir)}-[0-9a-f]{{6}}")
+    lost = {
+        job.number
+        for job in queue
+        if job.number not in known
+        and (
+            any(job.has_name(name) for name in unsettled)
+            or (job.is_held and own_name.fullmatch(job.name))
+        )
+    }
+    for number in sorted(lost):
         run_command("scancel", number)
+    return lost
 
 
 def discard(folder: Path) -> None:

@@ -1,30 +1,38 @@
-"""Plan -> SLURM: one sbatch per Array, through submitit."""
+"""Plan -> SLURM: one sbatch per Array, held until everything about it is noted."""
 
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import submitit
-
 from kdbatch.base.errors import UserError
 from kdbatch.base.locks import hold_lock
 from kdbatch.launch.container.command import as_shell_line, check_container, python_command
 from kdbatch.launch.container.image import image_file
-from kdbatch.launch.machine import without_slurm_variables
+from kdbatch.launch.machine import Answer
 from kdbatch.launch.run_folders import submissions_dir, without_finished, write_runs
 from kdbatch.launch.slurm import commands
 from kdbatch.launch.slurm.arrays import Array, arrays_of, dependency
+from kdbatch.launch.slurm.error_meanings import is_transient
 from kdbatch.launch.slurm.job_script import setup_lines, signal_delay_seconds, teardown_lines
+from kdbatch.launch.slurm.sbatch import (
+    JobFiles,
+    await_number,
+    call_sbatch,
+    check_commands,
+    find_number,
+    not_found_line,
+    refusal_line,
+    refusal_of,
+    write_job_files,
+)
 from kdbatch.launch.slurm.submissions import (
     Sbatch,
-    cancel_held,
+    cancel_lost,
     discard,
     job_name,
     live_jobs,
-    load_sbatches,
     recover,
     release,
     save_sbatch,
@@ -40,11 +48,19 @@ def whole_plan(plan: Plan) -> Plan:
     return plan
 
 
+def ignore_jobs(jobs: Mapping[str, str]) -> None:
+    """The caller waits for all arrays."""
+
+
 def submit_arrays(
-    plan: Plan, *, config: Config, select: Callable[[Plan], Plan] = whole_plan
+    plan: Plan,
+    *,
+    config: Config,
+    select: Callable[[Plan], Plan] = whole_plan,
+    on_submitted: Callable[[Mapping[str, str]], None] = ignore_jobs,
 ) -> dict[str, str]:
     """Submit what is neither done nor in the queue already. Returns the job id of each run that was
-    submitted.
+    submitted; `on_submitted` gets those of each array when SLURM has it.
 
     A submit in a second shell waits here for the first, then finds everything submitted. `select`
     reduces what is submitted, while no other process submits. squeue is called before any file is
@@ -54,15 +70,18 @@ def submit_arrays(
         UserError: sbatch refuses an array; arrays before it stay submitted and in the journal.
     """
     check_container(config, on_this_machine=False)
+    check_commands()
     with hold_lock(config.runs_dir / "submit.lock"):
         journal_dir = submissions_dir(config.runs_dir)
-        recover(journal_dir)
-        live = live_jobs(journal_dir, [p.run.id for p in plan.runs])
+        queue = recover(journal_dir)
+        live = live_jobs(journal_dir, [p.run.id for p in plan.runs], queue=queue)
         selected = without_finished(select(plan), runs_dir=config.runs_dir)
         write_runs(plan, config=config)  # what is left out is a part of the study, too
         jobs = dict(live)
         for array in arrays_of(selected, config=config, live=live):
-            jobs |= _submit_array(array, config=config, jobs=jobs)
+            submitted = _submit_array(array, config=config, jobs=jobs)
+            on_submitted(submitted)
+            jobs |= submitted
         return {run_id: job_id for run_id, job_id in jobs.items() if run_id not in live}
 
 
@@ -136,73 +155,86 @@ def submit_targets(
     python = as_shell_line(python_command(config, folders=binds))
     after_all, after_each = (after, ()) if isinstance(after, str) else ("", after)
 
-    def call(name: str) -> str:
+    def write(name: str) -> JobFiles:
         parameters = sbatch_parameters(
             name, resources=resources, config=config, folder=folder, after=after_all
         )
         elements = list(targets.values())
-        return _call_sbatch(elements, folder=folder, python=python, parameters=parameters)
+        return write_job_files(
+            elements, folder=folder.resolve(), python=python, parameters=parameters
+        )
 
     sbatch = _call_with_retries(
-        call, folder=folder, wave=wave, keys=tuple(targets), after=after_each
+        write, folder=folder, wave=wave, keys=tuple(targets), after=after_each
     )
     return dict(zip(sbatch.keys, release(folder, sbatch).job_ids, strict=True))
 
 
 def _call_with_retries(
-    call: Callable[[str], str],
+    write: Callable[[str], JobFiles],
     *,
     folder: Path,
     wave: str,
     keys: tuple[str, ...],
     after: tuple[str, ...],
 ) -> Sbatch:
-    """Submit with `call`, which takes the job's name and returns its number; again while the
-    controller is busy. The journal gets an entry before each try, and the number of the last.
+    """Submit what `write` writes for a job's name; again while the controller is busy. The journal
+    gets an entry before each try, and the number of the last.
     """
     journal_dir = folder.parent
     for pause in (*commands.PAUSES, None):
         name = job_name(wave, journal_dir=journal_dir)
         sbatch = Sbatch(name=name, keys=keys, after=after, asked_at=time.time())
         save_sbatch(folder, sbatch)
-        try:
-            sbatch = replace(sbatch, number=call(name))
-        except RuntimeError as error:
-            again = commands.is_transient(str(error))
-            if again:  # the controller may have taken the job, although sbatch failed
-                known = {entry.number for entry in load_sbatches(journal_dir).values()}
-                cancel_held(journal_dir, commands.queued_jobs(), known=known)
-            discard(folder)
-            if pause is None or not again:
-                raise UserError(
-                    f"sbatch refused {folder.name}: {_last_line(error)}. "
-                    "Check [site] in kdbatch.toml against: sinfo"
-                ) from error
-            time.sleep(pause)
-            continue
-        save_sbatch(folder, sbatch)
-        return sbatch
+        files = write(name)
+        answer = call_sbatch(files.script)
+        if number := _number_of_accepted(answer, sbatch, folder=folder):
+            sbatch = replace(sbatch, number=number)
+            files.rename(sbatch.job_ids)
+            save_sbatch(folder, sbatch)
+            return sbatch
+        _forget(folder, answer)
+        if pause is None or not is_transient(answer.complaint):
+            raise UserError(refusal_line(answer, what=folder.name))
+        time.sleep(pause)
     raise AssertionError("the last try returns or raises")
 
 
-def _call_sbatch(
-    targets: Sequence[Callable[[], None]], *, folder: Path, python: str, parameters: dict[str, Any]
-) -> str:
-    """Submit with submitit and return the job's number. submitit's own log lines are switched off,
-    as our callers print the job ids.
+def _number_of_accepted(answer: Answer, sbatch: Sbatch, *, folder: Path) -> str:
+    """The number of the job; empty if SLURM has refused it.
 
     Raises:
-        RuntimeError: sbatch fails.
+        UserError: the job may be in the queue, and is not found. Its entry stays in the journal, so
+            that the next submit cancels the job or knows that there is none.
     """
-    logging.getLogger("submitit").setLevel(logging.ERROR)
-    with without_slurm_variables():
-        executor = submitit.SlurmExecutor(folder=folder.resolve(), python=python)
-        executor.update_parameters(**parameters)
-        submitted: list[submitit.Job[None]] = []
-        with executor.batch():
-            for target in targets:
-                submitted.append(executor.submit(target))
-    return submitted[0].job_id.partition("_")[0]
+    if answer.code:
+        return ""
+    try:
+        number = find_number(sbatch.name, printed=answer.text)
+        if not number and refusal_of(answer):
+            return ""
+        number = number or await_number(sbatch.name, printed=answer.text)
+    except UserError as error:
+        raise UserError(f"{folder.name}: its job has no known number yet. {error}") from error
+    if not number:
+        commands.output_or_nothing("scancel", f"--name={sbatch.name}")
+        raise UserError(f"{folder.name}: {not_found_line(sbatch.name, printed=answer.text)}")
+    return number
+
+
+def _forget(folder: Path, answer: Answer) -> None:
+    """Remove the entry of a job that sbatch has refused. It may be in the queue all the same: the
+    connection can break after the controller has taken it.
+
+    Raises:
+        UserError: squeue does not answer. The entry stays, and the next submit looks again.
+    """
+    try:
+        queue = commands.queued_jobs()
+    except UserError as error:
+        raise UserError(f"{refusal_line(answer, what=folder.name)}. Then {error}") from error
+    cancel_lost(folder.parent, queue)
+    discard(folder)
 
 
 def _submit_array(array: Array, *, config: Config, jobs: dict[str, str]) -> dict[str, str]:
@@ -218,12 +250,4 @@ def _submit_array(array: Array, *, config: Config, jobs: dict[str, str]) -> dict
         config=config,
         binds=(config.runs_dir, config.shards_dir),
         after=dependency(array, jobs),
-    )
-
-
-def _last_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return next(
-        (line for line in lines if "error:" in line.lower()),
-        lines[-1] if lines else type(error).__name__,
     )

@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 
+# With -P a module comes from the installed packages, and never from the folder that a job starts
+# in, where others may be able to write.
+PYTHON_FLAGS = ("-P", "-u", "-m")
+
 
 @dataclass(frozen=True)
 class Target:
@@ -26,7 +30,7 @@ class Target:
         os.dup2(log, 2)
         # exec, so that the worker is srun's own child: it gets each signal once, and its exit code
         # is the task's.
-        os.execv(sys.executable, [sys.executable, "-u", "-m", "kdbatch.run", self.run_dir])
+        os.execv(sys.executable, [sys.executable, *PYTHON_FLAGS, "kdbatch.run", self.run_dir])
 
 
 @dataclass(frozen=True)
@@ -45,4 +49,4 @@ class ModuleTarget:
         os.dup2(log, 1)
         os.dup2(log, 2)
         os.chdir(self.cwd)
-        os.execv(sys.executable, [sys.executable, "-u", "-m", *self.arguments])
+        os.execv(sys.executable, [sys.executable, *PYTHON_FLAGS, *self.arguments])

@@ -1,0 +1,147 @@
+"""Reads what SLURM's commands print, between lines that a site, a shell or a wrapper adds."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from kdbatch.base.errors import UserError
+
+# 41, 41_3, 123+1 of a heterogeneous job, and 41_[0-3,7%2] where the elements are not listed.
+_JOB_ID = re.compile(r"([0-9]{1,10})(_[0-9]{1,9}|_\[([0-9,%-]+)\]|\+[0-9]{1,4})?")
+_SUBMITTED = re.compile(r"Submitted batch job ([0-9]{1,10})( on cluster \S+)?")
+_TROUBLE = re.compile(r"^\s*(slurm_\w+|squeue)\b.*\b(error|fatal)\b", re.I | re.M)
+_MAX_ELEMENTS = 4_000_001  # of a job array, by SLURM's own limit
+
+_LASTING_STATES = """COMPLETING CONFIGURING EXPEDITING LAUNCH_FAILED PENDING POWER_UP_NODE
+    RECONFIG_FAIL REQUEUED REQUEUE_FED REQUEUE_HOLD RESIZING RESV_DEL_HOLD RUNNING SIGNALING
+    SPECIAL_EXIT STAGE_OUT STOPPED SUSPENDED UPDATE_DB"""
+_ENDED_STATES = """BOOT_FAIL CANCELLED COMPLETED DEADLINE FAILED NODE_FAIL OUT_OF_MEMORY PREEMPTED
+    REVOKED TIMEOUT"""
+JOB_STATES = frozenset(f"{_LASTING_STATES} {_ENDED_STATES}".split())
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueuedJob:
+    """A job that SLURM has not ended. `id` is 41, or 41_3 for an element of an array; `reason` is
+    why it is not running.
+    """
+
+    id: str
+    name: str = ""
+    state: str = ""
+    reason: str = ""
+
+    @property
+    def number(self) -> str:
+        """The id of the whole array."""
+        return self.id.partition("_")[0]
+
+    @property
+    def is_held(self) -> bool:
+        return any(word in self.reason for word in ("JobHeldUser", "JobHeldAdmin"))
+
+    def has_name(self, name: str) -> bool:
+        """Whether it is the job of this name: by itself, or between columns that were not asked
+        for.
+        """
+        return name in self.name.split("|")
+
+    def may_have_name(self, name: str) -> bool:
+        """Whether no other name is known of it: squeue may print less of a name, or none."""
+        return name.startswith(self.name) or self.has_name(name)
+
+
+def read_queue(printed: str) -> tuple[QueuedJob, ...]:
+    """The jobs in squeue's lines ID|NAME|STATE|REASON; other lines are left out, and jobs that have
+    ended.
+
+    Raises:
+        UserError: there are lines, and none is a job, or one is an error of squeue: an empty answer
+            would mean that there are no jobs.
+    """
+    lines = [line for line in printed.split("\n") if line.strip()]
+    jobs = [job for line in lines for job in _jobs_of(line)]
+    if (lines and not jobs) or _TROUBLE.search(printed):
+        raise UserError(
+            f"squeue: its answer has no list of jobs: {shown_line(printed)}. "
+            "Without it a run could be submitted twice. Try it: squeue --me"
+        )
+    return tuple(job for job in jobs if job.state not in _ENDED_STATES.split())
+
+
+def submitted_number(printed: str) -> str:
+    """The number in sbatch's line "Submitted batch job 41"; empty without that line, or where
+    several differ.
+    """
+    matches = (_SUBMITTED.fullmatch(line.strip()) for line in printed.split("\n"))
+    numbers = {match[1] for match in matches if match}
+    return numbers.pop() if len(numbers) == 1 else ""
+
+
+def number_of_name(printed: str, name: str) -> str:
+    """The number of the job of this name in sacct's lines ID|NAME; empty if no line has it."""
+    rows = [line.strip().split("|") for line in printed.split("\n")]
+    ids = (_JOB_ID.fullmatch(row[0].strip()) for row in rows if name in row[1:])
+    return next((job_id[1] for job_id in ids if job_id), "")
+
+
+def read_states(printed: str) -> dict[str, str]:
+    """The state of each job in sacct's lines ID|STATE, in one word; lines without both are left
+    out.
+    """
+    states: dict[str, str] = {}
+    for line in printed.split("\n"):
+        job_id, *fields = line.strip().split("|")
+        words = [field.split()[0] for field in fields if field.strip()]
+        known = [word for word in words if word.rstrip("+") in JOB_STATES]
+        if known and _JOB_ID.fullmatch(job_id.strip()):
+            states[job_id.strip()] = known[0].rstrip("+")
+    return states
+
+
+def shown_line(printed: str) -> str:
+    """The first line of an output as a message shows it, cut to 80 characters."""
+    line = next((" ".join(line.split()) for line in printed.split("\n") if line.strip()), "")
+    shortened = line if len(line) <= 80 else f"{line[:77]}..."
+    return repr(shortened) if line else "nothing"
+
+
+def whole_number(text: str) -> int | None:
+    """The number that a setting of SLURM begins with, such as 30 in "30 sec"; None without one."""
+    match = re.match(r"\s*([0-9]{1,9})\b", text)
+    return int(match[1]) if match else None
+
+
+def _jobs_of(line: str) -> Iterable[QueuedJob]:
+    """The job of a line of squeue, or the jobs of one that stands for several elements."""
+    job_id, *fields = line.strip().split("|")
+    match = _JOB_ID.fullmatch(job_id.strip())
+    if not match:
+        return ()
+    ids = _elements(match[1], match[3]) if match[3] else (match[0],)
+    name, state, reason = _name_state_reason(fields)
+    return [QueuedJob(id=each, name=name, state=state, reason=reason) for each in ids]
+
+
+def _name_state_reason(fields: list[str]) -> tuple[str, str, str]:
+    """A name may have the separator in it, and columns may be missing, or be there in addition: the
+    last word that is a state shows where the name ends.
+    """
+    places = [i for i, field in enumerate(fields) if i and field.strip() in JOB_STATES]
+    place = places[-1] if places else max(1, len(fields) - 2)
+    state = fields[place].strip() if place < len(fields) else ""
+    return "|".join(fields[:place]).strip(), state, "|".join(fields[place + 1 :]).strip(" ()")
+
+
+def _elements(number: str, ranges: str) -> list[str]:
+    """The ids of the elements that `0-3,7%2` stands for; none where it is not such a list."""
+    ids: list[str] = []
+    for part in ranges.partition("%")[0].split(","):
+        first, _, last = part.partition("-")
+        if not first.isdigit() or not (last or first).isdigit():
+            return []
+        bounds = range(int(first), int(last or first) + 1)
+        if len(ids) + len(bounds) > _MAX_ELEMENTS:
+            return []
+        ids += [f"{number}_{i}" for i in bounds]
+    return ids
