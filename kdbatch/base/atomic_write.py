@@ -11,6 +11,7 @@ from typing import Any
 
 from kdbatch.base.disk_space import DiskFullError, disk_full_error
 from kdbatch.base.errors import FORBIDDEN_ERRORS, UserError
+from kdbatch.base.reading.documents import WRITE_AGAIN, parse_json, parse_json_object
 
 _STALE_SECONDS = 3600
 
@@ -108,20 +109,29 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
-def load_json(path: Path) -> Any:
-    """Read the JSON value in `path`.
+def load_json(path: Path, *, advice: str = WRITE_AGAIN) -> Any:
+    """Read the JSON value in `path`. `advice` is for a damaged file: what to do about it.
 
     Raises:
         UserError: the file is missing, unreadable or not JSON.
     """
+    return parse_json(_read_bytes(path), where=str(path), advice=advice)
+
+
+def load_json_object(path: Path, *, advice: str = WRITE_AGAIN) -> dict[str, Any]:
+    """Read the JSON object in `path`.
+
+    Raises:
+        UserError: the file is missing, unreadable, not JSON, or holds another value.
+    """
+    return parse_json_object(_read_bytes(path), where=str(path), advice=advice)
+
+
+def _read_bytes(path: Path) -> bytes:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
-    except ValueError as error:
-        raise UserError(
-            f"{path}: is not JSON ({error}). Delete it and repeat the command that wrote it."
-        ) from error
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from typing import TypeVar
 
 from kdbatch.base.errors import UserError
+from kdbatch.base.text import shown
 
 T = TypeVar("T")
 
@@ -17,7 +18,9 @@ def lookup(table: Mapping[str, T], name: str, *, where: str) -> T:
     """
     if name in table:
         return table[name]
-    raise UserError(f"{where}: no {name!r}.{did_you_mean(name, table)} Known: {', '.join(table)}.")
+    raise UserError(
+        f"{where}: no {shown(name)}.{did_you_mean(name, table)} Known: {', '.join(table)}."
+    )
 
 
 def did_you_mean(name: str, known: Collection[str]) -> str:

@@ -4,9 +4,9 @@ After the conversion no code handles the raw values.
 """
 
 import dataclasses
-import datetime
 import functools
 import json
+import math
 import re
 import types
 import typing
@@ -16,6 +16,8 @@ from typing import Annotated, Any, TypeVar
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import did_you_mean
 from kdbatch.base.reading.field_facts import description_of, field_hints, limits_of
+from kdbatch.base.reading.remedies import TYPE_NAMES, remedy
+from kdbatch.base.text import shown, shown_number
 
 T = TypeVar("T")
 
@@ -63,7 +65,7 @@ def _dataclass(cls: Any, raw: Any, where: str) -> Any:
         if name not in hints:
             suggestion = did_you_mean(str(name), hints) or _owner(str(name), hints)
             raise UserError(
-                f"{where} has no field {str(name)!r}.{suggestion} {_fields_hint(hints)}"
+                f"{where} has no field {shown(name)}.{suggestion} {_fields_hint(hints)}"
             )
     for name in required:
         if name not in raw:
@@ -146,11 +148,10 @@ def _value(hint: Any, raw: Any, where: str) -> Any:
     if origin is Annotated:
         if SHARED in args:
             return _shared(args[0], raw, where)
+        if limits := limits_of(hint):  # before a conversion: no float has 400 digits
+            limits.check(raw, where=where)
         is_number = _NUMBER_AS_TEXT in args and type(raw) in (int, float)
-        value = str(raw) if is_number else _value(args[0], raw, where)
-        if limits := limits_of(hint):
-            limits.check(value, where=where)
-        return value
+        return str(raw) if is_number else _value(args[0], raw, where)
     if origin is typing.Literal:
         return _literal(args, raw, where)
     if origin in (typing.Union, types.UnionType):
@@ -181,7 +182,7 @@ def _literal(args: tuple[Any, ...], raw: Any, where: str) -> Any:
     choices = [str(a) for a in args]
     if isinstance(raw, str) and raw in choices:
         raise UserError(
-            f"{where}: expected {_NAMES[type(args[0])]}, found the text {shown(raw)}. "
+            f"{where}: expected {TYPE_NAMES[type(args[0])]}, found the text {shown(raw)}. "
             f"Write it without quotes: {raw}."
         )
     suggestion = did_you_mean(str(raw), choices)
@@ -201,7 +202,7 @@ def _union(args: tuple[Any, ...], raw: Any, where: str) -> Any:
             return _value(choice, raw, where)
         except UserError:
             continue
-    names = " or ".join(str(_NAMES.get(c, c.__name__)) for c in choices)
+    names = " or ".join(str(TYPE_NAMES.get(c, c.__name__)) for c in choices)
     raise UserError(f"{where}: expected {names}, found {shown(raw)}.")
 
 
@@ -244,7 +245,8 @@ def _tuple(args: tuple[Any, ...], raw: Any, where: str) -> tuple[Any, ...]:
     if not isinstance(raw, (list, tuple)):
         is_single = isinstance(raw, str | int | float)
         parts = [f'"{part.strip()}"' for part in raw.split(",")] if isinstance(raw, str) else [raw]
-        hint = f" Write it in brackets: [{', '.join(map(str, parts))}]." if is_single else ""
+        brackets = f"[{', '.join(map(str, parts))}]"
+        hint = f" Write it in brackets: {brackets}." if is_single and len(brackets) < 100 else ""
         if isinstance(raw, Mapping):
             hint = " Write each item on its own line, after a dash, or write the items in brackets."
         raise UserError(f"{where}: expected a list, found {shown(raw)}.{hint}")
@@ -272,45 +274,21 @@ def _dict(args: tuple[Any, ...], raw: Any, where: str) -> dict[Any, Any]:
 
 
 def _scalar(hint: Any, raw: Any, where: str) -> Any:
-    if hint is float and isinstance(raw, int) and not isinstance(raw, bool):
-        return float(raw)
+    if hint is float and isinstance(raw, int | float) and not isinstance(raw, bool):
+        return _float(raw, where)
     if isinstance(raw, hint) and not (isinstance(raw, bool) and hint is not bool):
         return raw
-    expected = _NAMES.get(hint, hint.__name__)
+    expected = TYPE_NAMES.get(hint, hint.__name__)
     kind = "the text " if isinstance(raw, str) else ""
-    raise UserError(f"{where}: expected {expected}, found {kind}{shown(raw)}.{_remedy(hint, raw)}")
+    raise UserError(f"{where}: expected {expected}, found {kind}{shown(raw)}.{remedy(hint, raw)}")
 
 
-def _remedy(hint: Any, raw: Any) -> str:
-    """The end of a message: the same value as it should be written; empty where unknown."""
-    if raw is None:
-        return " Write a value, or delete the line."
-    if isinstance(raw, bool) and hint is str:
-        return (
-            " YAML reads yes, no, on, off, true and false as true or false: "
-            "write the word in quotes."
-        )
-    if hint is str and isinstance(raw, int | float | datetime.date):
-        return f' Write it in quotes: "{raw}".'
-    if hint is int and isinstance(raw, float) and raw.is_integer():
-        return f" Write it without a point: {raw:.0f}."
-    text = raw.strip().lower() if isinstance(raw, str) else ""
-    if text and re.fullmatch(_WITHOUT_QUOTES.get(hint, ""), text):
-        return f" Write it without quotes: {text}."
-    return ""
-
-
-def shown(raw: Any) -> str:
-    """A raw value as a message shows it, cut to 60 characters."""
-    if raw is None or isinstance(raw, bool):
-        return "nothing" if raw is None else str(raw).lower()
-    text = str(raw) if isinstance(raw, datetime.date) else repr(raw)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-_NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
-_WITHOUT_QUOTES = {
-    int: r"[-+]?\d+",
-    float: r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?",
-    bool: "true|false",
-}
+def _float(raw: float, where: str) -> float:
+    """The number as a float, if that is finite."""
+    try:
+        number = float(raw)
+    except OverflowError:  # a whole number of more than 308 digits
+        number = math.inf
+    if not math.isfinite(number):
+        raise UserError(f"{where}: found {shown_number(raw)}. Write a finite number.")
+    return number

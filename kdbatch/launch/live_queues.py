@@ -16,6 +16,7 @@ from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.base.errors import UserError
 from kdbatch.base.locks import hold_lock, is_held
 from kdbatch.base.parse import parse
+from kdbatch.base.reading.field_facts import Count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +24,7 @@ class LiveQueue:
     """A local queue whose process is alive; `waiting` are the ids of the runs to be started."""
 
     host: str
-    pid: int
+    pid: Count
     waiting: tuple[str, ...] = ()
 
 

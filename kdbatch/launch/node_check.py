@@ -8,6 +8,7 @@ from pathlib import Path
 from kdbatch.base.atomic_write import load_json
 from kdbatch.base.locks import hold_lock
 from kdbatch.base.parse import parse
+from kdbatch.base.reading.field_facts import Count
 from kdbatch.launch.doctor import Finding, bad, decoder_finding, note, ok
 from kdbatch.launch.logs import read_end
 from kdbatch.launch.run_folders import submissions_dir
@@ -39,9 +40,9 @@ class NodeReport:
     missing: tuple[str, ...]
     user_site: bool
     shards: tuple[str, ...]
-    cores: int
+    cores: Count
     listening: bool
-    signals: int = 0
+    signals: Count = 0
     decodes: bool = False
     decoders: tuple[str, ...] = ()
     torch: str = ""

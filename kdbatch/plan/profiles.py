@@ -11,7 +11,7 @@ from kdbatch.base.reading.field_facts import Limits, SameAs, Share, check_limits
 from kdbatch.plan.shipped_jobs import find_profile
 from kdbatch.plan.specs import BackboneName, DatasetName, TaskName
 from kdbatch.plan.yaml_loader import load_yaml
-from kdbatch.vocab.backbones import BACKBONE_SPECS
+from kdbatch.vocab.backbones import BACKBONE_SPECS, Backbone
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.recipes import Compare, Distill, Evaluation, Finetune, Schedule, Selection
 from kdbatch.vocab.tasks import TASKS, Complexity, PretextTask
@@ -25,7 +25,12 @@ class ClipScale:
     num_frames: Annotated[int, SameAs(View, "num_frames")] = View.num_frames
     stride_frames: Annotated[int, SameAs(View, "stride_frames")] = View.stride_frames
     fps: Annotated[float, SameAs(View, "fps")] = View.fps
-    size_pixels: Annotated[int, SameAs(View, "size_pixels")] = View.size_pixels
+    size_pixels: Annotated[
+        int, Limits("pixels", least=16, most=4096), SameAs(View, "size_pixels")
+    ] = View.size_pixels
+
+    def __post_init__(self) -> None:
+        check_limits(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +38,11 @@ class PretrainScale:
     """The schedule of pretraining, relative to the rate of each task."""
 
     epochs: Annotated[int, SameAs(Schedule, "epochs")]
-    batch_clips: Annotated[int, Limits("videos", least=1)]
+    batch_clips: Annotated[int, Limits("videos", least=1, most=1_000_000)]
     """Videos in a batch, over all GPUs; a task may cut several clips from each."""
-    lr_factor: Annotated[float, Limits("factor", above=0, advice="; 1 is usual")] = 1.0
+    lr_factor: Annotated[
+        float, Limits("factor", least=1e-6, most=1_000_000, advice="; 1 is usual")
+    ] = 1.0
     """Multiple of the task's own rate, which is scaled by batch_clips / 64 as in RSPNet."""
     warmup_epochs: Annotated[float, SameAs(Schedule, "warmup_epochs")] = 0.0
     final_lr_share: Annotated[Share, SameAs(Schedule, "final_lr_share")] = 0.001
@@ -58,12 +65,15 @@ class CompareScale:
     num_clips: Annotated[int, SameAs(Compare, "num_clips")] = Compare.num_clips
     batch_clips: Annotated[int, SameAs(Compare, "batch_clips")] = Compare.batch_clips
 
+    def __post_init__(self) -> None:
+        check_limits(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
     """The settings that all experiments share."""
 
-    seeds: tuple[Annotated[int, Limits("seed", least=0)], ...]
+    seeds: tuple[Annotated[int, Limits("seed", least=0, most=2**32 - 1)], ...]
     """Seeds, each once: every run is made with each of them."""
     clip: ClipScale
     """Clips of all runs."""
@@ -93,9 +103,9 @@ class Profile:
     """Values that are run, by axis; an axis without them runs all of its values."""
     leave_out: tuple[str, ...] = ()
     """Controls that are not run."""
-    widths: dict[
-        BackboneName, Annotated[float, Limits("factor", above=0, advice="; 1 is usual")]
-    ] = field(default_factory=dict)
+    widths: dict[BackboneName, Annotated[float, SameAs(Backbone, "width")]] = field(
+        default_factory=dict
+    )
     """Factor of all channel counts, by backbone."""
     tasks: dict[TaskName, dict[str, Any]] = field(default_factory=dict)
     """Parameters that replace a pretext task's own, by task."""

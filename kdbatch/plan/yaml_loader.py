@@ -7,11 +7,14 @@ from typing import Any
 import yaml
 
 from kdbatch.base.errors import UserError
-from kdbatch.base.parse import below, shown
+from kdbatch.base.parse import below
+from kdbatch.base.reading.raw_values import check_raw
+from kdbatch.base.text import shown
 from kdbatch.plan.yaml_errors.explain import explain_yaml_error
 
 FIRST_LINES = "Write one field per line, as in: title: My study"
-MAX_CONTAINERS = 100_000  # lists and mappings; the study's largest file has fifty
+MAX_CHARACTERS = 3_000_000  # of a file; they are read in seconds
+MAX_VALUES = 100_000  # in all lists and mappings; the study's largest file has hundreds
 
 
 class _Loader(yaml.SafeLoader):
@@ -31,6 +34,17 @@ class _Loader(yaml.SafeLoader):
             seen.add(key)
         return super().construct_mapping(node, deep)
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """The value of a node; what its tag forbids, such as `!!bool maybe`, is an error of YAML,
+        where PyYAML lets exceptions of Python through.
+        """
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError, ArithmeticError, TypeError) as error:
+            found = shown(node.value) if isinstance(node, yaml.ScalarNode) else "its value"
+            problem = f"{found} is not of the type {node.tag.rpartition(':')[2]}"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from error
+
 
 # YAML 1.1 reads `1e-3` as a string because it has no dot.
 _Loader.add_implicit_resolver(
@@ -47,25 +61,31 @@ def load_yaml(path: Path) -> dict[str, Any]:
         UserError: the file is missing, unreadable, not YAML or not a mapping.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         hint = f" Experiments here: {_siblings(path)}." if _siblings(path) else ""
         if isinstance(error, UnicodeDecodeError):
             hint = " Save it as UTF-8 in your editor."
         raise UserError(f"{path}: cannot be read ({reason}).{hint}") from error
+    if len(text) > MAX_CHARACTERS:
+        raise UserError(
+            f"{path}: has {len(text):,} characters, and files that are read have at most "
+            f"{MAX_CHARACTERS:,}. Name the file of an experiment."
+        )
     try:
         raw = yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        line, problem = 0, f"is not YAML ({error})."
-        if isinstance(error, yaml.YAMLError):
-            line, problem = explain_yaml_error(error, text)
+    except RecursionError as error:
+        raise UserError(f"{path}: lists are nested too deep. Close each [ and {{.") from error
+    except yaml.YAMLError as error:
+        line, problem = explain_yaml_error(error, text)
         raise UserError(f"{path}:{f'{line}:' if line else ''} {problem}") from error
     if raw is None:
         raise UserError(f"{path}: the file is empty. {FIRST_LINES}")
     if not isinstance(raw, dict):
         raise UserError(f"{path}: expected fields with values, found {shown(raw)}. {FIRST_LINES}")
     _check_aliases(raw, where=str(path))
+    check_raw(raw, where=str(path))
     return raw
 
 
@@ -76,10 +96,10 @@ def _check_aliases(raw: dict[str, Any], *, where: str) -> None:
     than memory holds.
     """
     waiting: list[tuple[Any, str, tuple[Any, ...]]] = [(raw, where, ())]
-    for _ in range(MAX_CONTAINERS):
-        if not waiting:
-            return
+    num_values = 0
+    while waiting and num_values <= MAX_VALUES:
         value, path, ancestors = waiting.pop()
+        num_values += 1 + len(value)
         if any(value is ancestor for ancestor in ancestors):
             raise UserError(
                 f"{path}: an alias (*) puts this inside itself. Write out what it should hold."
@@ -87,16 +107,19 @@ def _check_aliases(raw: dict[str, Any], *, where: str) -> None:
         for step, inner in _items(value):
             if isinstance(inner, dict | list):
                 waiting.append((inner, below(path, step), (*ancestors, value)))
-    raise UserError(
-        f"{where}: aliases (*) make more than {MAX_CONTAINERS} lists and mappings of it. "
-        "Write out what they should hold."
-    )
+    if waiting or num_values > MAX_VALUES:
+        raise UserError(
+            f"{where}: aliases (*) make more than {MAX_VALUES:,} values of it. "
+            "Write out what they should hold."
+        )
 
 
 def _items(value: dict[Any, Any] | list[Any]) -> list[tuple[str, Any]]:
     """(step of the path, value) for each value of a mapping or list."""
     if isinstance(value, dict):
-        return [(str(key), inner) for key, inner in value.items()]
+        return [
+            (key if isinstance(key, str) else shown(key), inner) for key, inner in value.items()
+        ]
     return [(f"[{i}]", inner) for i, inner in enumerate(value)]
 
 

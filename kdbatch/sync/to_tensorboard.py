@@ -21,6 +21,7 @@ from kdbatch.base.atomic_write import load_json, make_folder, write_json
 from kdbatch.base.command_lines import sync_command
 from kdbatch.base.errors import UserError
 from kdbatch.base.parse import parse
+from kdbatch.base.reading.field_facts import ByteCount
 from kdbatch.sync.snapshot import RunSnapshot
 from kdbatch.sync.tracker import NO_MARK, Mark, Update, missing_library
 
@@ -44,7 +45,7 @@ class LogMark:
     """The contents of `kdbatch.json`; `num_bytes` of the event file belong to `mark`."""
 
     mark: Mark = NO_MARK
-    num_bytes: int = 0
+    num_bytes: ByteCount = 0
 
 
 class TensorboardLog:

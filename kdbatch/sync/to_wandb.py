@@ -15,6 +15,7 @@ from typing import Any
 from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.base.errors import UserError
 from kdbatch.base.parse import parse
+from kdbatch.base.reading.field_facts import Count
 from kdbatch.sync.tracker import NO_MARK, Mark, Update, missing_library
 
 try:
@@ -37,7 +38,7 @@ class ProjectMark:
     """
 
     mark: Mark = NO_MARK
-    num_logged: int = 0
+    num_logged: Count = 0
     unfinished: str = ""
 
 

@@ -8,16 +8,20 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Annotated, Protocol
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.progress import Progress
+from kdbatch.base.reading.field_facts import Limits
 from kdbatch.sync.snapshot import CurvePoint, RunSnapshot, has_started, load_labels, load_snapshot
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import RunState
 
 PROGRESS = "progress_percent"
 """The curve of a run's progress: one point per sync, so that an epoch of hours is seen to move."""
+
+
+Step = Annotated[int, Limits("steps", least=-1, most=10**15)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +32,8 @@ class Mark:
     `complete`: the final numbers were written, too, and nothing is left to do.
     """
 
-    step: int = -1
-    progress_step: int = -1
+    step: Step = -1
+    progress_step: Step = -1
     state: str = ""
     complete: bool = False
 

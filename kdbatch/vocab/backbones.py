@@ -1,8 +1,13 @@
 """The networks of the study: their names, titles and costs. They are built in run/models/."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from kdbatch.base.lookup import lookup
+from kdbatch.base.reading.field_facts import Limits, check_limits
+
+Rate = Annotated[float, Limits("clips/s", least=0.001, most=1_000_000_000)]
+"""A measured speed of training or of reading."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -11,8 +16,8 @@ class TrainingSpeed:
     bfloat16: `in_memory` without reading, `from_shards` with reading, on a machine of 16 cores.
     """
 
-    in_memory: float
-    from_shards: float
+    in_memory: Rate
+    from_shards: Rate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +29,7 @@ class BackboneSpec:
     """
 
     title: str
-    gmac_per_clip: float
+    gmac_per_clip: Annotated[float, Limits("10^9 multiply-adds", least=0.001, most=1_000_000)]
     speed: TrainingSpeed | None = None
 
 
@@ -57,10 +62,11 @@ class Backbone:
     """
 
     kind: str
-    width: float = 1.0
+    width: Annotated[float, Limits("factor", least=0.005, most=32, advice="; 1 is usual")] = 1.0
 
     def __post_init__(self) -> None:
         lookup(BACKBONE_SPECS, self.kind, where="kind")
+        check_limits(self)
 
     @property
     def title(self) -> str:

@@ -1,7 +1,6 @@
 """`kdbatch.toml`: folders and settings of the site. Nothing in it can change a result."""
 
 import re
-import tomllib
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,8 +8,8 @@ from typing import Annotated, Literal
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import did_you_mean
 from kdbatch.base.parse import parse
+from kdbatch.base.reading.documents import load_toml
 from kdbatch.base.reading.field_facts import Limits, check_limits
-from kdbatch.base.reading.toml_errors import explain_toml_error
 from kdbatch.base.study_folder import CONFIG_NAME, find_study
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.recipes import RECIPE_KINDS
@@ -61,9 +60,9 @@ class Site:
     """How GPUs are requested: with the option that the site's documentation shows."""
     gpu_type: str = ""
     """Type of GPU to request, as sinfo names it."""
-    max_array_size: Annotated[int, Limits("elements", least=1)] = 1000
+    max_array_size: Annotated[int, Limits("elements", least=1, most=10_000_000)] = 1000
     """Largest job array: a larger one is split."""
-    max_concurrent: Annotated[int, Limits("elements", least=1)] = 64
+    max_concurrent: Annotated[int, Limits("elements", least=1, most=10_000_000)] = 64
     """Elements of one array that run at a time."""
     setup: tuple[str, ...] = ()
     """Lines of shell that run on the node before the worker, such as module load apptainer."""
@@ -175,19 +174,10 @@ def load_config(path: Path | None = None) -> Config:
         wrong type.
     """
     path = path or find_study() / CONFIG_NAME
-    text = ""
     try:
-        text = path.read_text(encoding="utf-8")
-        raw = tomllib.loads(text)
+        raw = load_toml(path)
     except FileNotFoundError:
         return Config()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: is not UTF-8 text. Save it as UTF-8 in your editor.") from error
-    except tomllib.TOMLDecodeError as error:
-        line, problem = explain_toml_error(error, text)
-        raise UserError(f"{path}:{line}: {problem}") from error
     resources = raw.get("resources")
     if isinstance(resources, dict) and isinstance(resources.get(SHARD), dict):
         resources[SHARD] = asdict(SHARD_RESOURCES) | resources[SHARD]

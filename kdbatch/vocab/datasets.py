@@ -1,6 +1,9 @@
 """The four data sets of the study, as their owners publish them."""
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from kdbatch.base.reading.field_facts import Count, Limits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,10 +20,10 @@ class Dataset:
 
     name: str
     title: str
-    num_classes: int
+    num_classes: Annotated[int, Limits("classes", least=1, most=1_000_000)]
     part_of: dict[str, str]
-    num_videos: dict[str, int]
-    seconds_per_video: float
+    num_videos: dict[str, Count]
+    seconds_per_video: Annotated[float, Limits("seconds", least=0.1, most=100_000)]
     pretrain_split: str
     train_split: str
     test_split: str

@@ -1,16 +1,15 @@
 """`done.json`: the record of a finished run, written last; its presence alone makes a run done."""
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Annotated, Any
 
 from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.base.errors import UserError
 from kdbatch.base.parse import parse
+from kdbatch.base.reading.field_facts import Count, Limits, Time, field_hints
 from kdbatch.vocab.status import Cause
 
 
@@ -42,13 +41,13 @@ class StageFacts:
     """
 
     model_sha256: str = ""
-    num_parameters: int | None = None
-    clips_per_second: float | None = None
+    num_parameters: Count | None = None
+    clips_per_second: Annotated[float, Limits("clips/s", least=0, most=10**9)] | None = None
     classes: tuple[str, ...] = ()
-    num_clips: int | None = None
-    num_layers: tuple[int, ...] = ()
-    num_queries: int | None = None
-    num_gallery: int | None = None
+    num_clips: Count | None = None
+    num_layers: tuple[Count, ...] = ()
+    num_queries: Count | None = None
+    num_gallery: Count | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,11 +61,11 @@ class Done:
     run_id: str
     kind: str
     title: str = ""
-    finished_at: float | None = None
-    seconds: float | None = None
-    device_hours: float | None = None
-    attempts: int | None = None
-    interruptions: Mapping[Cause, int] = field(default_factory=dict)
+    finished_at: Time | None = None
+    seconds: Annotated[float, Limits("seconds", least=0, most=10**12)] | None = None
+    device_hours: Annotated[float, Limits("hours", least=0, most=10**12)] | None = None
+    attempts: Count | None = None
+    interruptions: Mapping[Cause, Count] = field(default_factory=dict)
     provenance: Provenance = Provenance()
     facts: StageFacts = StageFacts()
 
@@ -110,7 +109,7 @@ def _known_fields(
 ) -> dict[str, Any]:
     """The fields of `section` that `raw` holds with a value of the right type."""
     fields: dict[str, Any] = {}
-    for name, hint in _hints(section).items():
+    for name, hint in field_hints(section).items():
         if name not in raw or name in ("provenance", "facts"):
             continue
         try:
@@ -118,13 +117,5 @@ def _known_fields(
         except UserError as error:
             warn(str(error))
             continue
-        if isinstance(value, float) and not (math.isfinite(value) and value >= 0):
-            warn(f"{path}: {name}: expected a number of at least 0, found {value}.")
-            continue
         fields[name] = value
     return fields
-
-
-@cache
-def _hints(section: type) -> dict[str, Any]:
-    return get_type_hints(section)

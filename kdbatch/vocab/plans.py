@@ -9,7 +9,7 @@ from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.base.command_lines import submit_command
 from kdbatch.base.errors import UserError
 from kdbatch.base.parse import TextOrNumber, parse
-from kdbatch.base.reading.field_facts import Limits
+from kdbatch.base.reading.field_facts import Count, Limits, Line, SameAs, check_limits
 from kdbatch.vocab.metrics import Metric
 from kdbatch.vocab.runs import Resources, Run
 from kdbatch.vocab.shard_request import ShardRequest
@@ -21,9 +21,9 @@ ClaimKind = Literal["beats", "best_at", "mean_gain_at_least", "fewer_blocks_than
 class Table:
     """A table of the report."""
 
-    id: str
+    id: Line
     """Name of its files; tables, maps and claims of all experiments have ids of their own."""
-    title: str
+    title: Line
     """Heading of the table."""
     rows: tuple[str, ...]
     """Roles, each a row: teachers, student, controls, references, probes."""
@@ -39,7 +39,7 @@ class Table:
 class Claim:
     """A statement of the source, in a form that can be checked."""
 
-    id: str
+    id: Line
     """Name of the claim."""
     says: str
     """The statement, in words."""
@@ -57,7 +57,9 @@ class Claim:
     """Axis of best_at."""
     value: TextOrNumber = ""
     """Value of that axis at which `who` is best."""
-    points: Annotated[float | None, Limits("percentage points")] = None
+    points: Annotated[
+        float | None, Limits("percentage points", least=-1_000_000, most=1_000_000)
+    ] = None
     """Gain of mean_gain_at_least."""
     metric: Metric = "top1"
     """Number that is compared."""
@@ -70,14 +72,17 @@ class Claim:
     negated: bool = False
     """Whether the source states the opposite."""
 
+    def __post_init__(self) -> None:
+        check_limits(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Map:
     """A CKA map of the layers of one network with themselves, or with those of another."""
 
-    id: str
+    id: Line
     """Name of the map, by which claims refer to it."""
-    title: str
+    title: Line
     """Heading of the map."""
     models: tuple[str, ...]
     """One role, or two."""
@@ -97,7 +102,7 @@ class Cell:
 
     role: str
     case: dict[str, str]
-    seed: int
+    seed: Annotated[int, SameAs(Run, "seed")]
     run_id: str
 
 
@@ -110,7 +115,7 @@ class Submitted:
 
     file: str
     local: bool
-    jobs: int = 0
+    jobs: Count = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,9 +200,9 @@ class Estimate:
 
     device: DeviceKind = "GPU"
     device_title: str = ""
-    num_measured: int = 0
-    device_hours: float = 0.0
-    read_bytes: float = 0.0
+    num_measured: Count = 0
+    device_hours: Annotated[float, Limits("hours", least=0, most=10**30)] = 0.0
+    read_bytes: Annotated[float, Limits("bytes", least=0, most=10**30)] = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,9 +238,9 @@ class MissingShards:
 
     part: str
     request: ShardRequest
-    num_needed: int
-    num_stored: int = 0
-    num_in_source: int | None = None
+    num_needed: Count
+    num_stored: Count = 0
+    num_in_source: Count | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,5 +265,5 @@ class Plan:
     records: tuple[PlanRecord, ...]
     runs: tuple[PlannedRun, ...]
     waves: tuple[Wave, ...]
-    shard_bytes: float = 0.0
+    shard_bytes: Annotated[float, Limits("bytes", least=0, most=10**30)] = 0.0
     missing: tuple[MissingShards, ...] = ()

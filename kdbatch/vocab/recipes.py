@@ -24,6 +24,9 @@ NO_WEIGHTING = "none"
 """The weighting of a student without teachers."""
 
 
+Rank = Annotated[int, Limits("neighbours", least=1, most=1_000_000)]
+
+
 def check_weighting(name: str) -> None:
     """Raise a UserError with the known names if there is no such weighting."""
     lookup(dict.fromkeys((NO_WEIGHTING, *WEIGHTING_NAMES)), name, where="weighting")
@@ -36,19 +39,19 @@ class Schedule:
     Batch normalisation sees one micro-batch at a time, so their number belongs to the recipe.
     """
 
-    epochs: Annotated[int, Limits("epochs", least=1)]
+    epochs: Annotated[int, Limits("epochs", least=1, most=100_000)]
     """Passes over the training videos."""
-    batch_clips: Annotated[int, Limits("clips", least=1)]
+    batch_clips: Annotated[int, Limits("clips", least=1, most=1_000_000)]
     """Clips in a batch, over all GPUs."""
-    lr: Annotated[float, Limits("learning rate", above=0)]
+    lr: Annotated[float, Limits("learning rate", least=1e-10, most=1000)]
     """Learning rate after the warm-up, for a whole batch."""
-    head_lr_factor: Annotated[float, Limits("factor", least=0)] = 1.0
+    head_lr_factor: Annotated[float, Limits("factor", least=0, most=10_000)] = 1.0
     """The new head's rate, as a multiple of `lr`."""
     momentum: Annotated[float, Limits("share", least=0, below=1)] = 0.9
     """Momentum of SGD."""
-    weight_decay: Annotated[float, Limits("factor", least=0)] = 5e-4
+    weight_decay: Annotated[float, Limits("factor", least=0, most=10)] = 5e-4
     """Weight decay of SGD."""
-    warmup_epochs: Annotated[float, Limits("epochs", least=0)] = 0.0
+    warmup_epochs: Annotated[float, Limits("epochs", least=0, most=100_000)] = 0.0
     """Epochs over which the rate rises linearly to `lr`."""
     decay: Literal["cosine", "steps"] = "cosine"
     """Shape of the decay: a cosine down to `final_lr_share`, or steps at `milestones`."""
@@ -56,14 +59,14 @@ class Schedule:
     """Rate at the end of a cosine, as a share of `lr`."""
     milestones: tuple[Share, ...] = ()
     """Shares of all epochs at which a decay by steps multiplies the rate by `decay_factor`."""
-    decay_factor: Annotated[float, Limits("factor", above=0)] = 0.1
+    decay_factor: Annotated[float, Limits("factor", least=1e-6, most=1)] = 0.1
     """Factor of the rate at each milestone."""
-    num_micro_batches: Annotated[int, Limits("parts", least=1)] = 1
+    num_micro_batches: Annotated[int, Limits("parts", least=1, most=1_000_000)] = 1
     """Parts of a batch that are processed one after the other, for a GPU with too little memory."""
 
     def __post_init__(self) -> None:
         check_limits(self)
-        if not 1 <= self.num_micro_batches <= self.batch_clips:
+        if self.num_micro_batches > self.batch_clips:
             raise UserError(
                 f"num_micro_batches: found {self.num_micro_batches} for batches of "
                 f"{self.batch_clips} clips. Write 1 to {self.batch_clips}."
@@ -78,12 +81,15 @@ class Evaluation:
     """
 
     test: Subset
-    num_clips: Annotated[int, Limits("clips", least=1, advice="; 10 is usual")] = 10
+    num_clips: Annotated[int, Limits("clips", least=1, most=10_000, advice="; 10 is usual")] = 10
     """Clips of each test video, spread evenly over it."""
     num_crops: Literal[1, 3] = 1
     """Crops of each test clip: the largest centre square (1, RSPNet's test), or squares of 7/8 of
     the short side at the start, middle and end of the long side (3).
     """
+
+    def __post_init__(self) -> None:
+        check_limits(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,13 +102,13 @@ class Selection:
     share: Annotated[
         float,
         Limits(
-            "share", above=0, most=0.5, advice=", or leave selection out to keep the last epoch"
+            "share", least=0.001, most=0.5, advice=", or leave selection out to keep the last epoch"
         ),
     ]
     """Share of the training videos that are held out, in whole groups, the same for every seed."""
-    every_epochs: Annotated[int, Limits("epochs", least=1)] = 1
+    every_epochs: Annotated[int, Limits("epochs", least=1, most=100_000)] = 1
     """Epochs between evaluations; the last epoch is always evaluated."""
-    num_clips: Annotated[int, Limits("clips", least=1)] = 3
+    num_clips: Annotated[int, Limits("clips", least=1, most=10_000)] = 3
     """Clips of each held-out video."""
 
     def __post_init__(self) -> None:
@@ -151,6 +157,9 @@ class Finetune:
     dropout: Annotated[float, Limits("share", least=0, below=1)] = 0.5
     """Share of features that dropout sets to zero before the head."""
 
+    def __post_init__(self) -> None:
+        check_limits(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Distill:
@@ -170,21 +179,23 @@ class Distill:
     schedule: Schedule
     evaluation: Evaluation
     selection: Selection | None = None
-    teacher_views: Annotated[int, Limits("epochs", least=0)] = 0
+    teacher_views: Annotated[int, Limits("epochs", least=0, most=100_000)] = 0
     """Epochs after which a student's clips and augmentations are repeated, so that each teacher
     sees each of them only once; 0: every epoch draws new ones.
     """
     weighting: Annotated[str, Limits(choices=(NO_WEIGHTING, *WEIGHTING_NAMES))] = "ae-kd"
     """How the teachers are weighted; none is for a student without teachers."""
-    temperature: Annotated[float, Limits("temperature", above=0, advice="; 4 is usual")] = 4.0
+    temperature: Annotated[
+        float, Limits("temperature", least=0.001, most=1000, advice="; 4 is usual")
+    ] = 4.0
     """Divisor of all logits before their softmax: above 1 it softens the predictions."""
-    hard_weight: Annotated[float, Limits("weight", least=0)] = 1.0
+    hard_weight: Annotated[float, Limits("weight", least=0, most=1_000_000)] = 1.0
     """Weight of the cross-entropy with the labels."""
-    soft_weight: Annotated[float, Limits("weight", least=0)] = 0.9
+    soft_weight: Annotated[float, Limits("weight", least=0, most=1_000_000)] = 0.9
     """Weight of the divergence from the teachers."""
-    max_teacher_weight: Annotated[float, Limits("weight", above=0, most=1)] = 0.6
+    max_teacher_weight: Annotated[float, Limits("weight", least=0.001, most=1)] = 0.6
     """Largest weight that ae-kd gives to one teacher: C in its source."""
-    feature_weight: Annotated[float, Limits("weight", least=0)] = 0.0
+    feature_weight: Annotated[float, Limits("weight", least=0, most=1_000_000)] = 0.0
     """Weight of ca-mkd's comparison of last feature maps: beta in its source, 50 there."""
     dropout: Annotated[float, Limits("share", least=0, below=1)] = 0.5
 
@@ -232,7 +243,10 @@ class Retrieve:
     data: Subset
     view: View
     evaluation: Evaluation
-    ranks: tuple[int, ...] = (1, 5, 10, 20, 50)
+    ranks: tuple[Rank, ...] = (1, 5, 10, 20, 50)
+
+    def __post_init__(self) -> None:
+        check_limits(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,9 +260,9 @@ class Compare:
     data: Subset
     view: View
     layers: Literal["res", "act", "all"] = "act"
-    num_clips: Annotated[int, Limits("clips", least=4)] = 1024
+    num_clips: Annotated[int, Limits("clips", least=4, most=1_000_000)] = 1024
     """Test clips that a CKA map is computed from."""
-    batch_clips: Annotated[int, Limits("clips", least=4)] = 64
+    batch_clips: Annotated[int, Limits("clips", least=4, most=100_000)] = 64
     """Clips in a batch; the unbiased HSIC needs at least 4."""
 
     def __post_init__(self) -> None:

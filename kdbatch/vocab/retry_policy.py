@@ -6,6 +6,7 @@ site has one. Where no worker starts, the job script and the local queue see onl
 EXIT_RULES has their limits.
 """
 
+import re
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -13,6 +14,7 @@ from fnmatch import fnmatchcase
 from typing import Literal
 
 from kdbatch.base.command_lines import resume_command
+from kdbatch.base.reading.field_facts import Count, Time
 from kdbatch.vocab.runs import Retries
 from kdbatch.vocab.status import Cause, RunState, Status
 
@@ -121,6 +123,7 @@ CAUSE_BY_STATE: dict[str, Cause] = {
 }
 STATES_BY_HAND = ("REQUEUED", "CANCELLED")
 
+EXIT = re.compile(r"(?:^|;)([0-9]{1,9}) ([^;]*)")  # the number of a start, and how it ended
 START_VARIABLES = {
     "job": "KDBATCH_JOB",
     "restart": "KDBATCH_RESTART",
@@ -148,25 +151,24 @@ class Start:
     """
 
     job: str = ""
-    restart: int = 0
-    ends_at: float = 0.0
-    signal_seconds: float = 0.0
-    exits: Mapping[int, str] = field(default_factory=dict)
+    restart: Count = 0
+    ends_at: Time = 0.0
+    signal_seconds: Time = 0.0
+    exits: Mapping[Count, str] = field(default_factory=dict)
     last_state: str = ""
     image_sha256: str = ""
-    parent_pid: int = 0
+    parent_pid: Count = 0
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str]) -> "Start":
         """The start that `env` describes. A missing or malformed variable means the default."""
         text = {name: env.get(variable, "") for name, variable in START_VARIABLES.items()}
-        exits = (line.partition(" ") for line in text["exits"].split(";"))
         return cls(
             job=text["job"],
             restart=int(_number(text["restart"])),
             ends_at=_number(text["ends_at"]),
             signal_seconds=_number(text["signal_seconds"]),
-            exits={int(restart): code for restart, _, code in exits if restart.isdigit()},
+            exits={int(match[1]): match[2] for match in EXIT.finditer(text["exits"])},
             last_state=text["last_state"],
             image_sha256=text["image_sha256"],
             parent_pid=int(_number(text["parent_pid"])),
@@ -292,7 +294,5 @@ def _matches(text: str, pattern: str) -> bool:
 
 
 def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return 0.0
+    """The number; 0 where there is none, or none that a job's script writes."""
+    return float(text) if re.fullmatch(r"[0-9]{1,12}(\.[0-9]*)?", text) else 0.0

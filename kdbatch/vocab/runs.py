@@ -32,8 +32,12 @@ class Run:
     """One Recipe, one seed, the ids of its parents."""
 
     recipe: Annotated[Recipe, SHARED]
-    seed: int
+    # a seed of a profile, and the offset of a teacher such as T1@2
+    seed: Annotated[int, Limits("seed", least=0, most=2**32 + 999_998)]
     parents: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        check_limits(self)
 
     @cached_property
     def id(self) -> str:
@@ -52,15 +56,15 @@ class Resources:
     RSPNet and TDL on more than two GPUs normalise keys in smaller groups (run/tasks/momentum.py).
     """
 
-    nodes: Annotated[int, Limits("nodes", least=1)] = 1
+    nodes: Annotated[int, Limits("nodes", least=1, most=10_000)] = 1
     """Nodes of a run."""
-    gpus: Annotated[int, Limits("GPUs", least=0)] = 1
+    gpus: Annotated[int, Limits("GPUs", least=0, most=1024)] = 1
     """GPUs on each node; one process for each."""
-    cpus: Annotated[int, Limits("cores", least=1)] = 8
+    cpus: Annotated[int, Limits("cores", least=1, most=100_000)] = 8
     """Cores on each node, for all of its processes."""
-    minutes: Annotated[int, Limits("minutes", least=1)] = 1440
+    minutes: Annotated[int, Limits("minutes", least=1, most=1_000_000)] = 1440
     """Time limit of a job. A run that needs longer is queued again and goes on."""
-    memory_gb: Annotated[int, Limits("GB", least=0)] = 64
+    memory_gb: Annotated[int, Limits("GB", least=0, most=1_000_000)] = 64
     """Memory on each node; 0: what the site gives without being asked."""
     compile: bool = False
     """Whether torch.compile fuses the networks' layers on a GPU. This changes the order of sums, as
@@ -91,15 +95,15 @@ class Retries:
     A run that raised an error or ran out of memory is not retried.
     """
 
-    timeout: Annotated[int, Limits("attempts", least=0)] = 20
+    timeout: Annotated[int, Limits("attempts", least=0, most=1_000_000)] = 20
     """Attempts that the time limit may end."""
-    preemption: Annotated[int, Limits("attempts", least=0)] = 100
+    preemption: Annotated[int, Limits("attempts", least=0, most=1_000_000)] = 100
     """Attempts that jobs of higher priority may end."""
-    node_failure: Annotated[int, Limits("attempts", least=0)] = 5
+    node_failure: Annotated[int, Limits("attempts", least=0, most=1_000_000)] = 5
     """Attempts that a lost node may end."""
-    crash: Annotated[int, Limits("attempts", least=0)] = 2
+    crash: Annotated[int, Limits("attempts", least=0, most=1_000_000)] = 2
     """Attempts whose process may be killed, for example by a signal."""
-    requeue: Annotated[int, Limits("attempts", least=0)] = 100
+    requeue: Annotated[int, Limits("attempts", least=0, most=1_000_000)] = 100
     """Attempts that an operator may end by a requeue."""
 
     def __post_init__(self) -> None:
@@ -122,7 +126,10 @@ class Cache:
     path: str = ""
     """Folder on the node itself, such as /dev/shm/kdbatch; `$NAME` is a variable of the node."""
     max_gb: Annotated[
-        float, Limits("GB", above=0, advice=", or leave the path out to have no cache")
+        float,
+        Limits(
+            "GB", least=0.001, most=1_000_000, advice=", or leave the path out to have no cache"
+        ),
     ] = 20.0
     """Largest size of the cache."""
 

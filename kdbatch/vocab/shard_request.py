@@ -2,8 +2,10 @@
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Annotated
 
 from kdbatch.base.command_lines import command_line
+from kdbatch.base.reading.field_facts import Limits, Share, check_limits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,11 +18,16 @@ class ShardRequest:
     dataset: str
     split: str = ""
     subset: str = "all"
-    videos_per_shard: int = 250
-    max_rejected: float = 0.01
+    videos_per_shard: Annotated[
+        int, Limits("videos", least=1, most=1_000_000, advice="; 250 is usual")
+    ] = 250
+    max_rejected: Share = 0.01
     transcode: bool = True
-    processes: int = 0
+    processes: Annotated[int, Limits("processes", least=0, most=10_000)] = 0
     root: str = ""
+
+    def __post_init__(self) -> None:
+        check_limits(self)
 
     @property
     def arguments(self) -> tuple[str, ...]:

@@ -17,18 +17,23 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from kdbatch.base.atomic_write import load_json
 from kdbatch.base.command_lines import resume_command, shard_command
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
 from kdbatch.base.parse import parse
+from kdbatch.base.reading.field_facts import ByteCount, Count, Limits, SameAs
 from kdbatch.base.reading.video_counts import parse_video_count
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.shard_request import ShardRequest
 
 ORIGINALS = "originals v1"
 """`ShardIndex.encoding` of videos that are stored without transcoding."""
+
+FrameRate = Annotated[float, Limits("frames/s", least=0, most=1_000_000)]
+Pixels = Annotated[int, Limits("pixels", least=0, most=1_000_000)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,20 +44,20 @@ class Sample:
     """
 
     key: str
-    place: int
-    label: int
+    place: Count
+    label: Count
     splits: tuple[str, ...]
     group: str
-    num_frames: int
-    fps: float
-    source_fps: float
-    width: int
-    height: int
-    offset: int
-    num_bytes: int
-    index_offset: int
-    index_bytes: int
-    crc32: int
+    num_frames: Count
+    fps: FrameRate
+    source_fps: FrameRate
+    width: Pixels
+    height: Pixels
+    offset: ByteCount
+    num_bytes: ByteCount
+    index_offset: ByteCount
+    index_bytes: ByteCount
+    crc32: Annotated[int, Limits("checksum", least=0, most=2**32 - 1)]
     # H.264 decoder configuration (avcC), hex; empty for an original, which has no packet index
     # either
     extradata: str
@@ -68,11 +73,11 @@ class Reject:
     """
 
     key: str
-    place: int
+    place: Count
     path: str
     reason: str
-    num_bytes: int | None = None
-    mtime_ns: int | None = None
+    num_bytes: ByteCount | None = None
+    mtime_ns: Annotated[int, Limits("ns", least=-(10**20), most=10**20)] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +85,7 @@ class ShardRecord:
     """The content of one tar. `encoding` is empty in records of older versions."""
 
     name: str
-    num_bytes: int
+    num_bytes: ByteCount
     sha256: str
     samples: tuple[Sample, ...]
     rejected: tuple[Reject, ...]
@@ -96,22 +101,22 @@ class Shard:
     """
 
     name: str
-    num_videos: int
-    num_rejected: int
-    num_frames: int
-    num_bytes: int
+    num_videos: Count
+    num_rejected: Count
+    num_frames: Count
+    num_bytes: ByteCount
     sha256: str
-    fps: float
-    lengths_seconds: tuple[float, ...] = ()
+    fps: FrameRate
+    lengths_seconds: tuple[Annotated[float, Limits("seconds", least=0, most=10**9)], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
     """All shards of one part: the first `num_places` of the `num_in_source` videos found."""
 
-    num_in_source: int
-    num_places: int
-    num_in_split: dict[str, int]
+    num_in_source: Count
+    num_places: Count
+    num_in_split: dict[str, Count]
     shards: tuple[Shard, ...]
 
 
@@ -121,7 +126,7 @@ class ShardIndex:
 
     dataset: str
     classes: tuple[str, ...]
-    videos_per_shard: int
+    videos_per_shard: Annotated[int, SameAs(ShardRequest, "videos_per_shard")]
     encoding: str
     parts: dict[str, Part]
 
@@ -140,8 +145,8 @@ class Subset:
 
     dataset: str
     split: str
-    num_places: int
-    num_classes: int
+    num_places: Count
+    num_classes: Count
     digest: str
 
     @property

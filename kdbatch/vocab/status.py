@@ -5,12 +5,13 @@ import json
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from kdbatch.base.atomic_write import load_json, overwrite_text, write_json
 from kdbatch.base.errors import UserError
 from kdbatch.base.file_clock import seconds_since_change
 from kdbatch.base.parse import parse
+from kdbatch.base.reading.field_facts import Count, Limits, Time
 
 Cause = Literal["timeout", "preemption", "node_failure", "crash", "requeue", "disk_full", "asked"]
 """How an attempt ended that was interrupted; see retry_policy.py. `asked`: by a signal from a
@@ -68,24 +69,24 @@ class Status:
     """
 
     state: RunState
-    attempt: int = 0
-    step: int = 0
-    num_steps: int = 0
-    started_at: float = 0.0
-    heartbeat_at: float = 0.0
-    seconds: float = 0.0
+    attempt: Count = 0
+    step: Count = 0
+    num_steps: Count = 0
+    started_at: Time = 0.0
+    heartbeat_at: Time = 0.0
+    seconds: Time = 0.0
     metric: str = ""
-    test_top1: float | None = None
+    test_top1: Annotated[float, Limits("percent", least=0, most=100)] | None = None
     reason: str = ""
     host: str = ""
-    pid: int = 0
+    pid: Count = 0
     device: str = ""
     job: str = ""
-    restart: int = 0
-    first_step: int = 0
+    restart: Count = 0
+    first_step: Count = 0
     cause: Cause | None = None
-    ended: dict[Cause, int] = field(default_factory=dict)
-    fruitless: int = 0
+    ended: dict[Cause, Count] = field(default_factory=dict)
+    fruitless: Count = 0
 
 
 def save_status(path: Path, status: Status) -> None:

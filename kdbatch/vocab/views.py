@@ -3,10 +3,13 @@
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
-from kdbatch.base.reading.field_facts import Limits
+from kdbatch.base.reading.field_facts import Limits, Share, check_limits
 
 # 112 of 128 pixels: C3D, VCOP and PRP resize frames to 128 x 171 and cut squares of 112 from them
 SQUARE_SIDE = 0.875
+
+PositiveShare = Annotated[float, Limits("share", least=0.001, most=1)]
+Strength = Annotated[float, Limits("strength", least=0, most=100)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,21 +29,24 @@ class Augment:
     """
 
     crop: Literal["random-resized", "random", "center", "three"] = "random-resized"
-    min_area: float = 0.25
-    max_area: float = 1.0
-    max_aspect: float = 4 / 3
-    square_side: float = 1.0
-    flip_probability: float = 0.5
-    gray_probability: float = 0.0
-    jitter_probability: float = 0.0
-    brightness: float = 0.0
-    contrast: float = 0.0
-    saturation: float = 0.0
-    hue: float = 0.0
-    rotation_degrees: float = 0.0
-    blur_probability: float = 0.0
-    min_blur_sigma: float = 0.1
-    max_blur_sigma: float = 2.0
+    min_area: PositiveShare = 0.25
+    max_area: PositiveShare = 1.0
+    max_aspect: Annotated[float, Limits("ratio", least=1, most=100)] = 4 / 3
+    square_side: PositiveShare = 1.0
+    flip_probability: Share = 0.5
+    gray_probability: Share = 0.0
+    jitter_probability: Share = 0.0
+    brightness: Strength = 0.0
+    contrast: Strength = 0.0
+    saturation: Strength = 0.0
+    hue: Annotated[float, Limits("share", least=0, most=0.5)] = 0.0
+    rotation_degrees: Annotated[float, Limits("degrees", least=0, most=180)] = 0.0
+    blur_probability: Share = 0.0
+    min_blur_sigma: Annotated[float, Limits("pixels", least=0.001, most=1000)] = 0.1
+    max_blur_sigma: Annotated[float, Limits("pixels", least=0.001, most=1000)] = 2.0
+
+    def __post_init__(self) -> None:
+        check_limits(self)
 
     def with_colours(self, share: float) -> "Augment":
         """The same crops, with colours and blur at `share` of their strength or probability."""
@@ -67,15 +73,18 @@ class View:
     They are `stride_frames` apart on a timeline of `fps` frames per second.
     """
 
-    num_frames: Annotated[int, Limits("frames", least=1)] = 16
+    num_frames: Annotated[int, Limits("frames", least=1, most=10_000)] = 16
     """Frames of a clip."""
-    stride_frames: Annotated[int, Limits("frames", least=1)] = 1
+    stride_frames: Annotated[int, Limits("frames", least=1, most=10_000)] = 1
     """Distance of two frames of a clip on the timeline."""
-    fps: Annotated[float, Limits("frames/s", above=0, advice="; 25 is usual")] = 25.0
+    fps: Annotated[float, Limits("frames/s", least=0.01, most=1000, advice="; 25 is usual")] = 25.0
     """Frames per second of the timeline, whatever the video's own rate is."""
-    size_pixels: Annotated[int, Limits("pixels", least=16)] = 112
+    size_pixels: Annotated[int, Limits("pixels", least=1, most=4096)] = 112
     """Height and width of a clip."""
     augment: Augment = Augment()
+
+    def __post_init__(self) -> None:
+        check_limits(self)
 
     @property
     def window_frames(self) -> int:

@@ -48,7 +48,7 @@ SLIPS = [
     (
         "weighting: ae-kd",
         "weighting: ae-kd\n  temperature: 0",
-        ": student.temperature: found 0. Write more than 0; 4 is usual.",
+        ": student.temperature: found 0. Write 0.001 to 1,000; 4 is usual.",
     ),
     (
         "weighting: ae-kd",
@@ -58,12 +58,12 @@ SLIPS = [
     (
         "weighting: ae-kd",
         "weighting: ae-kd\n  soft_weight: -1",
-        ": student.soft_weight: found -1. Write at least 0.",
+        ": student.soft_weight: found -1. Write 0 to 1,000,000.",
     ),
     (
         "weighting: ae-kd",
         "weighting: ae-kd\n  max_teacher_weight: 2",
-        ": student.max_teacher_weight: found 2. Write more than 0 and at most 1.",
+        ": student.max_teacher_weight: found 2. Write 0.001 to 1.",
     ),
     (
         "weighting: ae-kd",
@@ -175,15 +175,19 @@ SLIPS = [
 ]
 PROFILE_SLIPS = [
     ("seeds: [0]", "seeds: 0", "seeds: expected a list, found 0. Write it in brackets: [0]."),
-    ("seeds: [0]", "seeds: [-1]", "seeds[0]: found -1. Write at least 0."),
+    ("seeds: [0]", "seeds: [-1]", "seeds[0]: found -1. Write 0 to 4,294,967,295."),
     ("dropout: 0.1", "dropout: 10", "dropout: found 10. Write at least 0 and less than 1."),
-    ("num_frames: 8", "num_frames: -8", "clip.num_frames: found -8. Write at least 1."),
-    ("fps: 25.0", "fps: 0", "clip.fps: found 0. Write more than 0; 25 is usual."),
-    ("pretrain: {epochs: 2", "pretrain: {epochs: 0", "pretrain.epochs: found 0. Write at least 1."),
+    ("num_frames: 8", "num_frames: -8", "clip.num_frames: found -8. Write 1 to 10,000."),
+    ("fps: 25.0", "fps: 0", "clip.fps: found 0. Write 0.01 to 1,000; 25 is usual."),
+    (
+        "pretrain: {epochs: 2",
+        "pretrain: {epochs: 0",
+        "pretrain.epochs: found 0. Write 1 to 100,000.",
+    ),
     (
         "widths: {r21d_10: 0.0625",
         "widths: {r21d_10: 0",
-        "widths.r21d_10: found 0. Write more than 0; 1 is usual.",
+        "widths.r21d_10: found 0. Write 0.005 to 32; 1 is usual.",
     ),
 ]
 PLAN = ["plan", FILE, "--profile", "micro"]

@@ -220,19 +220,19 @@ def test_a_mistake_in_the_experiment_is_one_line(
         ((SEEDS, f"{SEEDS}\nnum_eval_crops: 2"), "num_eval_crops: found 2.* One of: 1, 3"),
         (
             ("num_eval_clips: 10", "num_eval_clips: 0"),
-            r"paper\.yaml: num_eval_clips: found 0\. Write at least 1",
+            r"paper\.yaml: num_eval_clips: found 0\. Write 1 to 10,000",
         ),
         (
             (SEEDS, f"{SEEDS}\nteacher_views: -1"),
-            r"paper\.yaml: teacher_views: found -1\. Write at least 0\. teacher_views: Epochs",
+            r"paper\.yaml: teacher_views: found -1\. Write 0 to 100,000\. teacher_views: Epochs",
         ),
         (
             ("share: 0.084", "share: 800"),
-            r"selection.ucf101.share: found 800. Write more than 0 and at most 0.5",
+            r"selection.ucf101.share: found 800. Write 0.001 to 0.5",
         ),
         (
             ("share: 0.084, every_epochs: 5", "share: 0.084, every_epochs: 0"),
-            r"selection\.ucf101\.every_epochs: found 0\. Write at least 1",
+            r"selection\.ucf101\.every_epochs: found 0\. Write 1 to 100,000",
         ),
         (("  ucf101: {share", "  ucf10: {share"), "selection: no 'ucf10'. Did you mean 'ucf101'"),
         (

@@ -38,7 +38,7 @@ def test_an_alias_repeats_the_value_that_it_names(write_yaml) -> None:
         ),
         (
             BILLION_LAUGHS,
-            r"^x\.yaml: aliases \(\*\) make more than 100000 lists and mappings of it",
+            r"^x\.yaml: aliases \(\*\) make more than 100,000 values of it",
         ),
     ],
 )

@@ -17,6 +17,7 @@ from kdbatch.vocab.tasks import TASKS
 Schema = dict[str, Any]
 
 NAME = {"type": "string", "pattern": r"^\$\w+$"}  # a `$name` of vary, as a whole value
+ONE_LINE = r"^[^\x00-\x1f\x7f]*$"
 SCALAR = {"type": ["string", "number", "boolean"]}
 AXIS = {
     "anyOf": [
@@ -136,6 +137,8 @@ def _annotated(hint: Any, filled: bool, changes: bool) -> Schema:
     for name, keyword in _BOUNDS.items():
         if (bound := getattr(limits, name)) is not None:
             schema[keyword] = bound
+    if limits.max_length is not None:
+        schema |= {"maxLength": limits.max_length, "pattern": ONE_LINE}
     return schema | ({"enum": list(limits.choices)} if limits.choices else {})
 
 

@@ -56,7 +56,7 @@ def test_a_number_that_is_too_small_is_named(
     file.write_text(f"[{section}]\n{line}\n")
     name, _, number = line.partition(" = ")
     with pytest.raises(
-        UserError, match=f"kdbatch.toml: {section}.{name}: found {number}. Write at least {least}"
+        UserError, match=f"kdbatch.toml: {section}.{name}: found {number}. Write {least} to "
     ):
         load_config(file)
 

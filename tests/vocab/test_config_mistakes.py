@@ -82,7 +82,7 @@ MISTAKES = {
         "1."
     ),
     "[resources.pretrain]\nmemory_gb = -1\n": (
-        ": resources.pretrain.memory_gb: found -1. Write at least 0."
+        ": resources.pretrain.memory_gb: found -1. Write 0 to 1,000,000."
     ),
     '[site]\nsetup = "module load x"\n': (
         ": site.setup: expected a list, found 'module load x'. Write it in brackets: "

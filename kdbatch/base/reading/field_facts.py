@@ -12,18 +12,30 @@ import ast
 import functools
 import inspect
 import math
+import re
 import textwrap
+import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from kdbatch.base.errors import UserError
+from kdbatch.base.text import shown, shown_number
+
+UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""Characters that a text from a file must not have: control characters but for tab and newline,
+other separators of lines, and halves of surrogate pairs, which UTF-8 cannot hold.
+"""
 
 
 @dataclass(frozen=True)
 class Limits:
     """The unit of a number, and the range of values that it may have; `advice` is the end of an
-    error, after the range. `choices` are the names that a text may be; other checks refuse others.
+    error, after the range.
+
+    Of a text: `choices` are the names that it may be; other checks refuse others. `max_length` is
+    how many characters it may have, all in one line.
     """
 
     unit: str = ""
@@ -32,35 +44,58 @@ class Limits:
     most: float | None = None
     below: float | None = None
     choices: tuple[str, ...] = ()
+    max_length: int | None = None
     advice: str = ""
 
     @property
     def range_text(self) -> str:
         """`at least 1`, `0 to 1`, `more than 0 and at most 0.5`; empty without limits."""
+        if self.max_length is not None:
+            return f"one line of at most {self.max_length:,} characters"
         if self.least is not None and self.most is not None:
-            return f"{self.least:g} to {self.most:g}"
+            return f"{_bound(self.least)} to {_bound(self.most)}"
         bounds = (
             ("at least", self.least),
             ("more than", self.above),
             ("at most", self.most),
             ("less than", self.below),
         )
-        return " and ".join(f"{words} {bound:g}" for words, bound in bounds if bound is not None)
+        return " and ".join(
+            f"{words} {_bound(bound)}" for words, bound in bounds if bound is not None
+        )
 
     def check(self, value: Any, *, where: str) -> None:
-        """Raise a UserError that starts with `where` if a number is outside of the range."""
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return
-        is_inside = (
-            math.isfinite(value)
+        """Raise a UserError that starts with `where` if a number is outside of the range, or a text
+        is too long or no line. A value of another type is not looked at.
+        """
+        if isinstance(value, str) and self.max_length is not None:
+            self._check_line(value, self.max_length, where)
+        elif isinstance(value, int | float) and not self._holds(value):
+            wanted = self.range_text or "a finite number"
+            found = shown_number(value)
+            raise UserError(f"{where}: found {found}. Write {wanted}{self.advice}.")
+
+    def _holds(self, value: float) -> bool:
+        return isinstance(value, bool) or (
+            (isinstance(value, int) or math.isfinite(value))
             and (self.least is None or value >= self.least)
             and (self.above is None or value > self.above)
             and (self.most is None or value <= self.most)
             and (self.below is None or value < self.below)
         )
-        if not is_inside:
-            wanted = self.range_text or "a finite number"
-            raise UserError(f"{where}: found {value:g}. Write {wanted}{self.advice}.")
+
+    def _check_line(self, text: str, max_length: int, where: str) -> None:
+        if len(text) > max_length:
+            raise UserError(f"{where}: found {len(text):,} characters. Write {self.range_text}.")
+        if "\n" in text or "\t" in text or UNPRINTABLE.search(text):
+            raise UserError(
+                f"{where}: found {shown(text)}. Write {self.range_text}, without control "
+                "characters."
+            )
+
+
+def _bound(number: float) -> str:
+    return f"{number:,}" if isinstance(number, int) else f"{number:g}"
 
 
 @dataclass(frozen=True)
@@ -71,6 +106,7 @@ class SameAs:
     name: str
 
 
+@functools.cache
 def limits_of(hint: Any) -> Limits | None:
     """The limits in the type of a field."""
     for fact in getattr(hint, "__metadata__", ()):
@@ -82,14 +118,49 @@ def limits_of(hint: Any) -> Limits | None:
 
 
 def check_limits(instance: object) -> None:
-    """Check every number among an instance's fields; for `__post_init__`.
+    """Check every number among an instance's fields, also those in tuples and mappings; for
+    `__post_init__`.
 
     Raises:
         UserError: a number is outside of its range; the message starts with the field's name.
     """
-    for name, hint in field_hints(type(instance)).items():
-        if limits := limits_of(hint):
-            limits.check(getattr(instance, name), where=name)
+    for name, hint in _limited_fields(type(instance)):
+        _check_value(hint, getattr(instance, name), where=name)
+
+
+@functools.cache
+def _limited_fields(cls: type) -> tuple[tuple[str, Any], ...]:
+    return tuple((name, hint) for name, hint in field_hints(cls).items() if _has_limits(hint))
+
+
+@functools.cache
+def _has_limits(hint: Any) -> bool:
+    return limits_of(hint) is not None or any(map(_has_limits, _hints_within(hint)))
+
+
+@functools.cache
+def _hints_within(hint: Any) -> tuple[Any, ...]:
+    """The types that a type is made of: those of a list's items, of a mapping's keys and values."""
+    if typing.get_origin(hint) is Annotated:
+        return typing.get_args(hint)[:1]
+    if typing.get_origin(hint) in (tuple, dict, Mapping, typing.Union, types.UnionType):
+        return tuple(arg for arg in typing.get_args(hint) if arg is not Ellipsis)
+    return ()
+
+
+def _check_value(hint: Any, value: Any, *, where: str) -> None:
+    if limits := limits_of(hint):
+        limits.check(value, where=where)
+    within = _hints_within(hint)
+    if isinstance(value, Mapping) and len(within) == 2:
+        for key, item in value.items():
+            _check_value(within[1], item, where=f"{where}.{key}")
+    elif isinstance(value, tuple) and typing.get_origin(hint) is tuple:
+        for i, item in enumerate(value):
+            _check_value(within[min(i, len(within) - 1)], item, where=f"{where}[{i}]")
+    elif typing.get_origin(hint) in (Annotated, typing.Union, types.UnionType):
+        for inner in within:
+            _check_value(inner, value, where=where)
 
 
 def description_of(cls: type, name: str) -> str:
@@ -126,3 +197,15 @@ def _descriptions(cls: type) -> dict[str, str]:
 
 Share = Annotated[float, Limits("share", least=0, most=1)]
 """A number from 0 to 1."""
+
+Count = Annotated[int, Limits("number", least=0, most=10**15)]
+"""A number of things that a program has counted."""
+
+ByteCount = Annotated[int, Limits("bytes", least=0, most=10**18)]
+"""A number of bytes, or an offset."""
+
+Time = Annotated[float, Limits("seconds", least=-(10**12), most=10**12)]
+"""Seconds since 1970, or the difference of two such times: a clock may be set back."""
+
+Line = Annotated[str, Limits(max_length=200)]
+"""A title or a name."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.base.errors import UserError
 from kdbatch.base.parse import parse
+from kdbatch.base.reading.field_facts import ByteCount, Count
 from kdbatch.launch.run_folders import submissions_dir
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.retry_policy import START_VARIABLES
@@ -23,8 +24,8 @@ class ImageFile:
     """
 
     path: str
-    num_bytes: int
-    modified: int
+    num_bytes: ByteCount
+    modified: Count
     sha256: str
 
     @property

@@ -21,6 +21,7 @@ from pathlib import Path
 from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.base.errors import UserError
 from kdbatch.base.parse import parse
+from kdbatch.base.reading.field_facts import Time
 from kdbatch.launch.slurm.answers import QueuedJob
 from kdbatch.launch.slurm.commands import queued_jobs, run_command
 
@@ -36,7 +37,7 @@ class Sbatch:
 
     name: str
     keys: tuple[str, ...]
-    asked_at: float
+    asked_at: Time
     after: tuple[str, ...] = ()
     number: str = ""
     released: bool = False
@@ -58,7 +59,7 @@ class Submission:
     """
 
     job_id: str
-    submitted_at: float
+    submitted_at: Time
     folder: Path
     name: str = ""
 

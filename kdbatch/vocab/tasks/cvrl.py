@@ -17,13 +17,13 @@ class CVRL:
     """Step of the task's ladder, which the experiment sets."""
     gap: Literal["none", "decreasing", "uniform"] = "none"
     """Density of the distance between the starts of the two clips."""
-    num_hidden: Annotated[int, Limits("layers", least=0)] = 3
+    num_hidden: Annotated[int, Limits("layers", least=0, most=100)] = 3
     """Hidden layers of the projection head."""
-    hidden_dim: Annotated[int, Limits("channels", least=1)] = 2048
+    hidden_dim: Annotated[int, Limits("channels", least=1, most=65_536)] = 2048
     """Channels of each hidden layer."""
-    embedding_dim: Annotated[int, Limits("channels", least=1)] = 128
+    embedding_dim: Annotated[int, Limits("channels", least=1, most=65_536)] = 128
     """Channels of the embedding that clips are compared by."""
-    temperature: Annotated[float, Limits("temperature", above=0)] = 0.1
+    temperature: Annotated[float, Limits("temperature", least=0.001, most=1000)] = 0.1
     """Divisor of the similarities."""
 
     def __post_init__(self) -> None:

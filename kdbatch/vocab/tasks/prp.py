@@ -18,23 +18,20 @@ class PRP:
     name: Literal["prp"] = "prp"
     complexity: Complexity = 1
     """Step of the task's ladder, which the experiment sets."""
-    rates: tuple[Annotated[int, Limits("factor", least=1)], ...] = (1, 2)
+    rates: tuple[Annotated[int, Limits("factor", least=1, most=1000)], ...] = (1, 2)
     """Playback rates to tell apart; two or more."""
-    rate_weight: Annotated[float, Limits("weight", least=0)] = 0.1
+    rate_weight: Annotated[float, Limits("weight", least=0, most=1_000_000)] = 0.1
     """Weight of the rate's cross-entropy, where the reconstruction has 1."""
-    decoder_dim: Annotated[int, Limits("channels", least=8)] = 512
+    decoder_dim: Annotated[int, Limits("channels", least=8, most=65_536)] = 512
     """Channels of both branches' first convolution, a multiple of 8: it is halved three times."""
     motion_weighted: bool = True
     """Whether moving pixels count more in the reconstruction."""
 
     def __post_init__(self) -> None:
         check_limits(self)
-        if len(self.rates) < 2 or len(set(self.rates)) != len(self.rates) or min(self.rates) < 1:
-            raise UserError(
-                f"rates: found {list(self.rates)}. Write two or more different ones, 1 or more "
-                "each."
-            )
-        if self.decoder_dim < 8 or self.decoder_dim % 8:
+        if len(self.rates) < 2 or len(set(self.rates)) != len(self.rates):
+            raise UserError(f"rates: found {list(self.rates)}. Write two or more different ones.")
+        if self.decoder_dim % 8:
             raise UserError(
                 f"decoder_dim: found {self.decoder_dim}. It is halved three times: write a "
                 "multiple of 8."

@@ -17,13 +17,12 @@ class RotNet:
     """Step of the task's ladder, which the experiment sets."""
     quarters: tuple[Annotated[int, Limits("quarters", least=0, most=3)], ...] = (0, 1)
     """Rotations to tell apart, in quarters of a full one, counter-clockwise; two or more."""
-    hidden_dim: Annotated[int, Limits("channels", least=1)] = 64
+    hidden_dim: Annotated[int, Limits("channels", least=1, most=65_536)] = 64
     """Channels of the head's hidden layer."""
 
     def __post_init__(self) -> None:
         check_limits(self)
-        different = set(self.quarters)
-        if len(different) < 2 or len(different) < len(self.quarters) or different - {0, 1, 2, 3}:
+        if len(self.quarters) < 2 or len(set(self.quarters)) < len(self.quarters):
             raise UserError(
                 f"quarters: found {list(self.quarters)}. Write two or more different ones of "
                 "0, 1, 2, 3."

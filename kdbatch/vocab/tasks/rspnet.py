@@ -16,28 +16,25 @@ class RSPNet:
     name: Literal["rspnet"] = "rspnet"
     complexity: Complexity = 1
     """Step of the task's ladder, which the experiment sets."""
-    speeds: tuple[Annotated[int, Limits("factor", least=1)], ...] = (1, 2)
+    speeds: tuple[Annotated[int, Limits("factor", least=1, most=1000)], ...] = (1, 2)
     """Playback speeds to compare; two or more."""
-    embedding_dim: Annotated[int, Limits("channels", least=1)] = 128
+    embedding_dim: Annotated[int, Limits("channels", least=1, most=65_536)] = 128
     """Channels of the embedding that clips are compared by."""
-    queue_size: Annotated[int, Limits("keys", least=1)] = 16384
+    queue_size: Annotated[int, Limits("keys", least=1, most=10_000_000)] = 16384
     """Keys in the queue of negatives."""
     key_momentum: Share = 0.999
     """Momentum of the key encoder's moving average."""
-    temperature: Annotated[float, Limits("temperature", above=0)] = 0.07
+    temperature: Annotated[float, Limits("temperature", least=0.001, most=1000)] = 0.07
     """Divisor of the similarities."""
-    margin: Annotated[float, Limits("similarity")] = 2.0
+    margin: Annotated[float, Limits("similarity", least=0, most=1000)] = 2.0
     """Margin of the ranking of speeds, in units of similarity over temperature."""
-    discrimination_weight: Annotated[float, Limits("weight", least=0)] = 1.0
+    discrimination_weight: Annotated[float, Limits("weight", least=0, most=1_000_000)] = 1.0
     """Weight of appearance, where speed has 1; 1 in the source."""
 
     def __post_init__(self) -> None:
         check_limits(self)
-        if len(self.speeds) < 2 or len(set(self.speeds)) < len(self.speeds) or min(self.speeds) < 1:
-            raise UserError(
-                f"speeds: found {list(self.speeds)}. Write two or more different ones, 1 or more "
-                "each."
-            )
+        if len(self.speeds) < 2 or len(set(self.speeds)) < len(self.speeds):
+            raise UserError(f"speeds: found {list(self.speeds)}. Write two or more different ones.")
 
     def window_frames(self, clip_frames: int) -> int:
         """Consecutive frames that a video must have."""

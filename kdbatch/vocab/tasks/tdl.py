@@ -19,21 +19,21 @@ class TDL:
     """Least distance between the starts of negative and anchor: half the video, a clip's length, or
     `near_frames`.
     """
-    near_frames: Annotated[int, Limits("frames", least=1)] = 4
+    near_frames: Annotated[int, Limits("frames", least=1, most=100_000)] = 4
     """Distance on the timeline that the gap near stands for."""
     max_mix: Annotated[float, Limits("share", least=0, below=1)] = 0.1
     """Largest share of one frame that is mixed into the anchor."""
-    embedding_dim: Annotated[int, Limits("channels", least=1)] = 128
+    embedding_dim: Annotated[int, Limits("channels", least=1, most=65_536)] = 128
     """Channels of the embedding that clips are compared by."""
-    queue_size: Annotated[int, Limits("keys", least=1)] = 500
+    queue_size: Annotated[int, Limits("keys", least=1, most=10_000_000)] = 500
     """Keys in the queue of negatives."""
     key_momentum: Share = 0.999
     """Momentum of the key encoder's moving average."""
     loss: Literal["infonce", "triplet"] = "infonce"
     """Loss that compares anchor, positive and negatives."""
-    temperature: Annotated[float, Limits("temperature", above=0)] = 0.07
+    temperature: Annotated[float, Limits("temperature", least=0.001, most=1000)] = 0.07
     """Divisor of the similarities."""
-    margin: Annotated[float, Limits("distance")] = 1.0
+    margin: Annotated[float, Limits("distance", least=0, most=1000)] = 1.0
     """Margin of the loss triplet, of distances between unit vectors."""
 
     def __post_init__(self) -> None:

@@ -16,9 +16,9 @@ class VCOP:
     """Step of the task's ladder, which the experiment sets."""
     num_clips: Annotated[int, Limits("clips", least=2, most=6)] = 3
     """Clips whose order is predicted."""
-    gap_frames: Annotated[int, Limits("frames", least=0)] = 8
+    gap_frames: Annotated[int, Limits("frames", least=0, most=100_000)] = 8
     """Distance between two clips on the timeline."""
-    hidden_dim: Annotated[int, Limits("channels", least=1)] = 512
+    hidden_dim: Annotated[int, Limits("channels", least=1, most=65_536)] = 512
     """Channels of the head's hidden layer."""
     dropout: Annotated[float, Limits("share", least=0, below=1)] = 0.5
     """Share of the head's features that dropout sets to zero."""

@@ -125,7 +125,7 @@ def test_embeddings_have_the_lr_of_the_head_and_not_of_the_backbone() -> None:
     ("changed", "message"),
     [
         ({"weighting": "ae-kd"}, "It belongs to ca-mkd"),
-        ({"feature_weight": -1.0}, "feature_weight: found -1. Write at least 0"),
+        ({"feature_weight": -1.0}, "feature_weight: found -1. Write 0 to 1,000,000"),
         ({"teacher_views": 2}, "too large to be cached"),
     ],
 )

@@ -91,7 +91,10 @@ def test_a_task_that_compares_clips_of_a_batch_refuses_micro_batches(name: str) 
 
 @pytest.mark.parametrize("parts", [0, 9])
 def test_there_are_at_most_as_many_micro_batches_as_clips(parts: int) -> None:
-    message = {0: "found 0. Write at least 1", 9: "found 9 for batches of 8 clips. Write 1 to 8"}
+    message = {
+        0: "found 0. Write 1 to 1,000,000",
+        9: "found 9 for batches of 8 clips. Write 1 to 8",
+    }
     with pytest.raises(UserError, match=f"num_micro_batches: {message[parts]}"):
         Schedule(epochs=1, batch_clips=8, lr=0.1, num_micro_batches=parts)
 
