@@ -42,7 +42,7 @@ def classes_that_are_parsed() -> Iterator[type]:
         with contextlib.suppress(ImportError, UserError):  # a tracker that is not installed
             module = importlib.import_module(_module_name(path)) if calls else None
             found = (getattr(module, name, None) for name in calls)
-            yield from (cls for cls in found if dataclasses.is_dataclass(cls))
+            yield from (c for c in found if isinstance(c, type) and dataclasses.is_dataclass(c))
 
 
 def _module_name(path: Path) -> str:
