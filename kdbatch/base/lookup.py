@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from typing import TypeVar
 
 from kdbatch.base.errors import UserError
-from kdbatch.base.text import shown
+from kdbatch.base.reading.shown_values import shown
 
 T = TypeVar("T")
 

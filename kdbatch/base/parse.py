@@ -17,7 +17,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import did_you_mean
 from kdbatch.base.reading.field_facts import description_of, field_hints, limits_of
 from kdbatch.base.reading.remedies import TYPE_NAMES, remedy
-from kdbatch.base.text import shown, shown_number
+from kdbatch.base.reading.shown_values import shown, shown_number
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ from typing import Any
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import did_you_mean, lookup
 from kdbatch.base.parse import below, parse
-from kdbatch.base.text import shown
+from kdbatch.base.reading.shown_values import shown
 from kdbatch.plan.profiles import Profile
 
 Labels = dict[str, dict[str, Any]]

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
 from kdbatch.base.parse import below, parse
-from kdbatch.base.reading.field_facts import Line
+from kdbatch.base.reading.field_facts import OneLine
 from kdbatch.plan.axes import (
     Labels,
     axis_labels,
@@ -39,9 +39,9 @@ class Filled:
 class ExperimentFile:
     """The fields of an experiment file before each `$name` is replaced."""
 
-    name: Line
+    name: OneLine
     """Name of the experiment, which is that of the file without .yaml."""
-    title: Line
+    title: OneLine
     """Heading of the experiment in the report."""
     vary: dict[str, Any]
     """Axes, which every teacher, student and control is made for: a list of values, each of which

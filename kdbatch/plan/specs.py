@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.parse import TextOrNumber
-from kdbatch.base.reading.field_facts import Limits, Line, SameAs, check_limits
+from kdbatch.base.reading.field_facts import Limits, OneLine, SameAs, check_limits
 from kdbatch.vocab.backbones import BACKBONE_SPECS
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.plans import Claim, Map, Table
@@ -42,7 +42,7 @@ class PretrainSpec:
 class TeacherSpec:
     """A network pretrained without labels (or not at all), then fine-tuned on the target."""
 
-    title: Line
+    title: OneLine
     """Name of the network in tables and figures."""
     backbone: BackboneName
     """Architecture."""
@@ -56,7 +56,7 @@ class TeacherSpec:
 class StudentSpec:
     """A network trained on the target's labels and the softened predictions of its teachers."""
 
-    title: Annotated[Line, SameAs(TeacherSpec, "title")]
+    title: Annotated[OneLine, SameAs(TeacherSpec, "title")]
     backbone: Annotated[BackboneName, SameAs(TeacherSpec, "backbone")]
     target: DatasetName
     """Data set that the network is trained and tested on, that of its teachers."""

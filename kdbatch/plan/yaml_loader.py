@@ -9,7 +9,7 @@ import yaml
 from kdbatch.base.errors import UserError
 from kdbatch.base.parse import below
 from kdbatch.base.reading.raw_values import check_raw
-from kdbatch.base.text import shown
+from kdbatch.base.reading.shown_values import shown
 from kdbatch.plan.yaml_errors.explain import explain_yaml_error
 
 FIRST_LINES = "Write one field per line, as in: title: My study"

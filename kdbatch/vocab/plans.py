@@ -9,7 +9,7 @@ from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.base.command_lines import submit_command
 from kdbatch.base.errors import UserError
 from kdbatch.base.parse import TextOrNumber, parse
-from kdbatch.base.reading.field_facts import Count, Limits, Line, SameAs, check_limits
+from kdbatch.base.reading.field_facts import Count, Limits, OneLine, SameAs, check_limits
 from kdbatch.vocab.metrics import Metric
 from kdbatch.vocab.runs import Resources, Run
 from kdbatch.vocab.shard_request import ShardRequest
@@ -21,9 +21,9 @@ ClaimKind = Literal["beats", "best_at", "mean_gain_at_least", "fewer_blocks_than
 class Table:
     """A table of the report."""
 
-    id: Line
+    id: OneLine
     """Name of its files; tables, maps and claims of all experiments have ids of their own."""
-    title: Line
+    title: OneLine
     """Heading of the table."""
     rows: tuple[str, ...]
     """Roles, each a row: teachers, student, controls, references, probes."""
@@ -39,7 +39,7 @@ class Table:
 class Claim:
     """A statement of the source, in a form that can be checked."""
 
-    id: Line
+    id: OneLine
     """Name of the claim."""
     says: str
     """The statement, in words."""
@@ -80,9 +80,9 @@ class Claim:
 class Map:
     """A CKA map of the layers of one network with themselves, or with those of another."""
 
-    id: Line
+    id: OneLine
     """Name of the map, by which claims refer to it."""
-    title: Line
+    title: OneLine
     """Heading of the map."""
     models: tuple[str, ...]
     """One role, or two."""

@@ -11,8 +11,8 @@ from typing import Any
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.reading.raw_values import check_raw
+from kdbatch.base.reading.shown_values import shown
 from kdbatch.base.reading.toml_errors import explain_toml_error
-from kdbatch.base.text import shown
 
 WRITE_AGAIN = "Delete it and repeat the command that wrote it."
 NOT_UTF8 = "is not UTF-8 text."

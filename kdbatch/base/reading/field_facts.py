@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from kdbatch.base.errors import UserError
-from kdbatch.base.text import shown, shown_number
+from kdbatch.base.reading.shown_values import shown, shown_number
 
 UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 """Characters that a text from a file must not have: control characters but for tab and newline,
@@ -34,8 +34,8 @@ class Limits:
     """The unit of a number, and the range of values that it may have; `advice` is the end of an
     error, after the range.
 
-    Of a text: `choices` are the names that it may be; other checks refuse others. `max_length` is
-    how many characters it may have, all in one line.
+    `choices` are the names that a text may be; other checks refuse others. `max_length` is how many
+    characters a text may have, all in one line.
     """
 
     unit: str = ""
@@ -207,5 +207,5 @@ ByteCount = Annotated[int, Limits("bytes", least=0, most=10**18)]
 Time = Annotated[float, Limits("seconds", least=-(10**12), most=10**12)]
 """Seconds since 1970, or the difference of two such times: a clock may be set back."""
 
-Line = Annotated[str, Limits(max_length=200)]
+OneLine = Annotated[str, Limits(max_length=200)]
 """A title or a name."""

@@ -4,7 +4,7 @@ from typing import Any
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.reading.field_facts import UNPRINTABLE
-from kdbatch.base.text import shown, shown_number
+from kdbatch.base.reading.shown_values import shown, shown_number
 
 MAX_DEPTH = 40  # lists and mappings in each other; the study's deepest file has five
 MAX_TEXT = 10_000  # characters of a text

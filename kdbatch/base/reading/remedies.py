@@ -1,10 +1,10 @@
-"""What to write in place of a value of the wrong type."""
+"""Tells what to write in place of a value of the wrong type."""
 
 import datetime
 import re
 from typing import Any
 
-from kdbatch.base.text import shown
+from kdbatch.base.reading.shown_values import shown
 
 TYPE_NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 _WITHOUT_QUOTES = {
