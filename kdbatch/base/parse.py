@@ -16,7 +16,7 @@ from typing import Annotated, Any, TypeVar
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import did_you_mean
 from kdbatch.base.reading.field_facts import description_of, field_hints, limits_of
-from kdbatch.base.reading.remedies import TYPE_NAMES, remedy
+from kdbatch.base.reading.remedies import TYPE_NAMES, remedy_of_type
 from kdbatch.base.reading.shown_values import shown, shown_number
 
 T = TypeVar("T")
@@ -280,7 +280,9 @@ def _scalar(hint: Any, raw: Any, where: str) -> Any:
         return raw
     expected = TYPE_NAMES.get(hint, hint.__name__)
     kind = "the text " if isinstance(raw, str) else ""
-    raise UserError(f"{where}: expected {expected}, found {kind}{shown(raw)}.{remedy(hint, raw)}")
+    raise UserError(
+        f"{where}: expected {expected}, found {kind}{shown(raw)}.{remedy_of_type(hint, raw)}"
+    )
 
 
 def _float(raw: float, where: str) -> float:

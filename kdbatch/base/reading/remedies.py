@@ -14,7 +14,7 @@ _WITHOUT_QUOTES = {
 }
 
 
-def remedy(hint: Any, raw: Any) -> str:
+def remedy_of_type(hint: Any, raw: Any) -> str:
     """The end of a message: the same value as it should be written; empty where unknown."""
     if raw is None:
         return " Write a value, or delete the line."
