@@ -14,6 +14,7 @@ from kdbatch.cli.submit_summary import (
     dry_run_lines,
     left_out_lines,
     local_lines,
+    partial_lines,
     slurm_lines,
 )
 from kdbatch.cli.terminal import print_line, warn
@@ -114,7 +115,8 @@ def _submit(request: SubmitRequest, config: Config, *, dry_run: bool, retry_fail
         _print(*dry_run_lines(selected, total=len(plan.runs), start=start))
         return 0
     if queue == "slurm":
-        submitted = _submit_slurm(plan, config, select)
+        go_on = request.command(retry_failed=retry_failed)
+        submitted = _submit_slurm(plan, config, select, go_on=go_on)
         _print(*left_out_lines(plan, excluded))
         _print(*slurm_lines(plan, submitted, excluded, request, runs_dir=config.runs_dir))
         return 0
@@ -133,11 +135,21 @@ def _submit(request: SubmitRequest, config: Config, *, dry_run: bool, retry_fail
     return 0 if outcome.complete and not excluded.failed else 1
 
 
-def _submit_slurm(plan: Plan, config: Config, select: Callable[[Plan], Plan]) -> dict[str, str]:
+def _submit_slurm(
+    plan: Plan, config: Config, select: Callable[[Plan], Plan], *, go_on: str
+) -> dict[str, str]:
+    """Submit the plan. Where that stops after some arrays, they are printed, with the command that
+    submits the others.
+    """
     # submitit, which takes longer to import than status takes to answer
     from kdbatch.launch.slurm.submit import submit_arrays
 
-    return submit_arrays(plan, config=config, select=select)
+    submitted: dict[str, str] = {}
+    try:
+        return submit_arrays(plan, config=config, select=select, on_submitted=submitted.update)
+    except BaseException:  # Ctrl-C as well
+        _print(*partial_lines(plan, submitted, go_on=go_on))
+        raise
 
 
 def _print(*lines: str) -> None:

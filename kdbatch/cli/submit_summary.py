@@ -78,12 +78,7 @@ def slurm_lines(
     """The jobs of the runs that were `submitted` (run id -> job id), and the command that follows:
     a line for each kind of an array.
     """
-    kinds = {item.run.id: item.run.recipe.kind for item in plan.runs}
-    sizes: Counter[tuple[str, str]] = Counter()
-    for run_id, job_id in submitted.items():
-        sizes[job_id.partition("_")[0], kinds[run_id]] += 1
-    for (number, kind), size in sizes.items():
-        yield f"job {number}: {size} x {kind}"
+    yield from _array_lines(plan, submitted)
     counts = _left_out(excluded)
     counts["handed to SLURM"] = len(submitted)
     others = [item.run.id for item in plan.runs if item.run.id not in submitted]
@@ -94,6 +89,27 @@ def slurm_lines(
         yield f"Try failed runs again: {request.command(retry_failed=True)}"
     if submitted or counts["in SLURM's queue before"]:
         yield f"Watch them: {status_command(watch=True)}"
+
+
+def partial_lines(plan: Plan, submitted: Mapping[str, str], *, go_on: str) -> Iterator[str]:
+    """The jobs that SLURM has of a submit that stopped before its end; `go_on` is the command that
+    submits the others. Nothing where there are none.
+    """
+    if submitted:
+        yield from _array_lines(plan, submitted)
+        yield (
+            f"{plural(len(plan.runs), 'run')}: {len(submitted)} handed to SLURM, which keeps them; "
+            f"then submit stopped. Go on with: {go_on}"
+        )
+
+
+def _array_lines(plan: Plan, submitted: Mapping[str, str]) -> Iterator[str]:
+    kinds = {item.run.id: item.run.recipe.kind for item in plan.runs}
+    sizes: Counter[tuple[str, str]] = Counter()
+    for run_id, job_id in submitted.items():
+        sizes[job_id.partition("_")[0], kinds[run_id]] += 1
+    for (number, kind), size in sizes.items():
+        yield f"job {number}: {size} x {kind}"
 
 
 def _left_out(excluded: FailedExcluded) -> Counter[str]:

@@ -1,13 +1,11 @@
 """`kdbatch doctor`: finds what would make runs fail later, and changes nothing."""
 
-import json
 import platform
-import re
 import shlex
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -19,17 +17,26 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.locks import hold_lock
 from kdbatch.base.text import plural
 from kdbatch.launch.container.command import as_argv, check_container, python_command
-from kdbatch.launch.machine import has_command, inside_job, num_cpus, queue_kind, visible_gpus
-from kdbatch.launch.slurm.cluster_info import Partition, partitions, slurm_settings
-from kdbatch.launch.slurm.commands import output_or_nothing
+from kdbatch.launch.container.versions import (
+    VERSIONS_CODE,
+    pip_line,
+    read_versions,
+    version_line,
+)
+from kdbatch.launch.machine import ask, has_command, inside_job, num_cpus, queue_kind, visible_gpus
+from kdbatch.launch.slurm.answers import shown_line, whole_number
+from kdbatch.launch.slurm.cluster_info import (
+    Partition,
+    largest_array,
+    partitions,
+    slurm_settings,
+)
+from kdbatch.launch.slurm.commands import output_or_nothing, queued_jobs
 from kdbatch.launch.stored_tars import wrong_tars
 from kdbatch.vocab.config import Config
 
 VIDEO_SECONDS = 120  # a file server may take as long to give PyAV to a first process
 Severity = Literal["ok", "note", "bad"]
-VERSIONS_CODE = (
-    "import json, kdbatch, submitit; print(json.dumps([kdbatch.__version__, submitit.__version__]))"
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,25 +161,36 @@ def _scheduler(config: Config) -> Iterator[Finding]:
     if not settings:
         yield bad("scheduler", "the controller does not answer. Ask it: scontrol ping")
         return
-    slurm, cluster = settings.get("SLURM_VERSION", "?"), settings.get("ClusterName", "?")
-    yield ok("scheduler", f"SLURM {slurm}, cluster {cluster}")
+    if "SLURM_VERSION" not in settings:
+        hint = "Try it: scontrol show config"
+        yield bad("scheduler", f"scontrol does not show SLURM's configuration. {hint}")
+        return
+    cluster = settings.get("ClusterName", "?")
+    yield ok("scheduler", f"SLURM {settings['SLURM_VERSION']}, cluster {cluster}")
+    try:
+        queued_jobs(once=True)
+    except UserError as error:
+        yield bad("queue", str(error))
     if inside_job():
         message = "this is inside a job; its SLURM_* variables are not passed to sbatch"
         yield note("scheduler", message)
     yield from _limits(config, settings)
     yield from _interruptions(config, settings)
     if has_command("sacct") and "slurmdbd" in settings.get("AccountingStorageType", ""):
-        yield ok("accounting", "sacct answers: preemption differs from a requeue by hand")
+        yield ok("accounting", "slurmdbd keeps it: preemption differs from a requeue by hand")
     else:
         yield note("accounting", "no accounting: a requeue by hand counts as a preemption")
 
 
 def _limits(config: Config, settings: dict[str, str]) -> Iterator[Finding]:
-    limit = settings.get("MaxArraySize", "")
-    if limit.isdigit() and int(limit) < config.site.max_array_size:
+    limit = largest_array(settings)
+    if limit is not None and limit < config.site.max_array_size:
         hint = f"write max_array_size = {limit} under [site]"
-        yield bad("arrays", f"SLURM's MaxArraySize is {limit}: {hint}")
+        yield bad("arrays", f"SLURM's MaxArraySize is {settings['MaxArraySize']}: {hint}")
     known = {p.name: p for p in partitions()}
+    if not known:
+        yield note("partition", "sinfo names no partition. Try it: sinfo --format='%P|%l|%G'")
+        return
     named = [known[name] for name in config.site.partition.split(",") if name in known]
     if config.site.partition and not named:
         names = ", ".join(known)
@@ -210,11 +228,12 @@ def _interruptions(config: Config, settings: dict[str, str]) -> Iterator[Finding
     elif tracking:
         severity = ok if tracking.endswith("cgroup") else note
         yield severity("signals", f"ProctrackType is {tracking}")
-    if wait := re.match(r"\d+", settings.get("KillWait", "")):
-        message = f"a preempted or requeued run has {wait[0]} s (KillWait) to save its progress"
+    wait = whole_number(settings.get("KillWait", ""))
+    if wait is not None:
+        message = f"a preempted or requeued run has {wait} s (KillWait) to save its progress"
         if "preempt_send_user_signal" in settings.get("SlurmctldParameters", ""):
             message += ", after an early warning"
-        severity = ok if int(wait[0]) >= 20 else note
+        severity = ok if wait >= 20 else note
         yield severity("signals", message)
     if settings.get("JobRequeue") == "0":
         yield note(
@@ -236,17 +255,20 @@ def _container(config: Config) -> Iterator[Finding]:
         yield note("container", message)
         yield _video(config, as_argv(python_command(config, folders=())))
         return
-    runtime = output_or_nothing(container.runtime, "--version").strip() or container.runtime
-    yield ok("container", f"{runtime}, {container.image}")
+    printed = output_or_nothing(container.runtime, "--version")
+    yield ok("container", f"{version_line(printed) or container.runtime}, {container.image}")
     folders = [folder for folder in (config.runs_dir, config.shards_dir) if folder.exists()]
     python = as_argv(python_command(config, folders=folders))
     printed = output_or_nothing(*python, "-c", VERSIONS_CODE, seconds=120.0)
-    if not printed:
-        hint = f"Try: {' '.join(python)} -c 'import kdbatch'"
-        yield bad("image", f"Python does not start in it here, or lacks kdbatch. {hint}")
+    versions = read_versions(printed)
+    if not versions:
+        problem = "Python does not start in it here, or lacks kdbatch"
+        if printed.strip():
+            problem = f"Python prints no versions of kdbatch in it, but {shown_line(printed)}"
+        yield bad("image", f"{problem}. Try: {shlex.join((*python, '-c', 'import kdbatch'))}")
         return
     here = {"kdbatch": __version__, "submitit": version("submitit")}
-    for (name, ours), theirs in zip(here.items(), json.loads(printed)):
+    for (name, ours), theirs in zip(here.items(), versions):
         if ours == theirs:
             yield ok("image", f"{name} {theirs}")
         else:
@@ -262,21 +284,15 @@ def _video(config: Config, python: tuple[str, ...]) -> Finding:
         return note("video", "PyAV is not here; the lines of [site] setup may bring it to nodes")
     command = (*python, "-m", "kdbatch.shard.codec_check")
     try:
-        tried = subprocess.run(command, capture_output=True, text=True, timeout=VIDEO_SECONDS)
-    except subprocess.TimeoutExpired:
-        return bad("video", f"no clip in {VIDEO_SECONDS} s. Try it: {shlex.join(command)}")
-    if tried.returncode == 0:
-        return ok("video", f"PyAV {tried.stdout.strip()} encodes and decodes a clip")
-    reason = (tried.stderr.strip().splitlines() or [f"exit code {tried.returncode}"])[-1]
-    hint = "Build the image again: make image" if has_image else f"Install it: {_pip_line('av')}"
+        tried = ask(command, seconds=VIDEO_SECONDS)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        problem = f"no clip in {VIDEO_SECONDS} s"
+        if isinstance(error, OSError):
+            problem = f"Python cannot be started ({error.strerror})"
+        return bad("video", f"{problem}. Try it: {shlex.join(command)}")
+    last_line = tried.text.strip().rpartition("\n")[2]
+    if tried.code == 0:
+        return ok("video", f"PyAV {last_line} encodes and decodes a clip")
+    reason = tried.complaint.strip().rpartition("\n")[2] or f"exit code {tried.code}"
+    hint = "Build the image again: make image" if has_image else f"Install it: {pip_line('av')}"
     return bad("video", f"a clip cannot be encoded and decoded ({reason}). {hint}")
-
-
-def _pip_line(package: str) -> str:
-    """The command that installs a version that this kdbatch supports."""
-    try:
-        ranges = [line.partition(";")[0].strip() for line in requires("kdbatch") or ()]
-    except PackageNotFoundError:
-        ranges = []
-    wanted = next((line for line in ranges if re.match(rf"{package}\b", line)), "kdbatch[worker]")
-    return f"pip install {shlex.quote(wanted)}"

@@ -293,6 +293,60 @@ def test_submit_prints_a_line_per_array_and_not_per_run(slurm, sharded, in_tmp):
     assert len(queued_jobs()) == 19
 
 
+def test_a_submit_that_is_refused_half_way_prints_what_slurm_has_and_how_to_go_on(
+    slurm, sharded, in_tmp
+):
+    sharded(k400=240_000, ucf101=13_320, hmdb51=6766)
+    sbatch = (slurm / "sbatch").read_text()
+    limit = "sbatch: error: AssocMaxSubmitJobLimit"
+    (slurm / "sbatch").write_text(
+        sbatch.replace("env >", f'[ -e 41.sbatch ] && {{ echo "{limit}" >&2; exit 1; }}\nenv >')
+    )
+    words = ("submit", str(JOBS / "subset_size.yaml"), "--profile=toy")
+    output = kdbatch(*words, code=2)
+    assert "job 41: 4 x pretrain\n" in output
+    go_on = f"kdbatch submit {JOBS / 'subset_size.yaml'} --profile toy"
+    assert (
+        f"19 runs: 4 handed to SLURM, which keeps them; then submit stopped. Go on with: {go_on}"
+        in output
+    )
+    assert "AssocMaxSubmitJobLimit. The account, the QOS or the partition allows fewer" in output
+    (slurm / "sbatch").write_text(sbatch)
+    assert "19 runs: 15 handed to SLURM, 4 in SLURM's queue before" in kdbatch(*words)
+
+
+def test_cancel_does_not_say_that_jobs_are_gone_where_there_is_no_slurm(slurm, study, monkeypatch):
+    plan, config, folders = study
+    submit_arrays(plan, config=config)
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(UserError, match="there is no squeue here. Go to a login node"):
+        cancel_runs(config.runs_dir, None)
+    with hold_lock(folders["a"].lock):
+        assert set(cancel_runs(config.runs_dir, None).local) == {folders["a"].id}
+
+
+def test_a_job_of_another_name_that_has_the_number_of_a_run_is_not_cancelled(slurm, study):
+    plan, config, _ = study
+    submit_arrays(plan, config=config)
+    (slurm / "queue").write_text("41_0|another|RUNNING|None\n41_1|kdb|wave|RUNNING|None\n")
+    assert cancel_runs(config.runs_dir, None).job_ids == ()
+
+
+@pytest.mark.parametrize(
+    "printed", ["41_0|train|FAILED|more", "41_0|", "41_0", "Gr\\374\\337e|x", "||||", "|"]
+)
+def test_an_odd_answer_of_the_accounting_is_no_error(slurm, study, printed):
+    _, config, folders = study
+    submitted(config, *(folders[name].id for name in "abc"))
+    (slurm / "sacct").write_text(f"#!/bin/bash\nprintf '{printed}\\n'\n")
+    (slurm / "sacct").chmod(0o755)
+    rows = {row.title: row for row in load_run_rows(config.runs_dir, live=set())}
+    expected = (
+        "SLURM: FAILED" if "FAILED" in printed else "SLURM: sacct answers with no states, but"
+    )
+    assert expected in rows["a"].reason
+
+
 def test_a_run_that_fails_while_another_shell_submits_is_left_out(
     slurm, sharded, in_tmp, monkeypatch, capsys
 ):

@@ -196,6 +196,98 @@ def test_an_image_of_another_version_is_named(site, tmp_path):
     ]
 
 
+def _image_findings(cluster: Path, tmp_path: Path, printed: bytes) -> list[str]:
+    """What doctor says of an image in which Python prints this, and of its runtime."""
+    (cluster / "printed").write_bytes(printed)
+    (cluster / "apptainer").write_text(
+        "#!/bin/bash\ncase $* in *codec_check) echo hello; echo 16.0;;\n"
+        f"--version) printf 'Gr\\374\\337e\\napptainer version 9.1\\n';; "
+        f"*) cat {cluster}/printed;; esac\n"
+    )
+    (tmp_path / "kd.sif").touch()
+    config = replace(
+        config_in(tmp_path, site=Site(max_array_size=1)),
+        container=Container(image=str(tmp_path / "kd.sif")),
+    )
+    shown = [f for f in run_checks(config) if f.subject in ("container", "image", "video")]
+    return [f"{f.severity} {f.subject}: {f.message}" for f in shown]
+
+
+def test_an_images_versions_are_found_between_lines_that_it_prints(site, tmp_path):
+    versions = f'["{__version__}", "{version("submitit")}"]\n'.encode()
+    noise = b"INFO: gocryptfs not found\n[1, 2]\n[[[\nGr\xfc\xdfe \033[1m\n"
+    assert _image_findings(site("cgroup"), tmp_path, noise + versions + b"bye\n") == [
+        f"ok container: apptainer version 9.1, {tmp_path}/kd.sif",
+        f"ok image: kdbatch {__version__}",
+        f"ok image: submitit {version('submitit')}",
+        "ok video: PyAV 16.0 encodes and decodes a clip",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("printed", "shown"),
+    [
+        (b"Welcome\n", "Python prints no versions of kdbatch in it, but 'Welcome'. Try: env -u "),
+        (b"[" * 100_000, "Python prints no versions of kdbatch in it, but '[[[[["),
+        (b"", "Python does not start in it here, or lacks kdbatch. Try: env -u "),
+    ],
+)
+def test_an_image_that_prints_no_versions_is_one_line(site, tmp_path, printed, shown):
+    (_, line) = _image_findings(site("cgroup"), tmp_path, printed)
+    assert line.startswith(f"bad image: {shown}")
+
+
+@pytest.mark.parametrize(("limit", "largest"), [("0", 1), ("1", 1), ("501", 501), ("\u00b2", None)])
+def test_arrays_that_are_switched_off_mean_arrays_of_one(site, tmp_path, limit, largest):
+    cluster = site("cgroup")
+    settings = (cluster / "scontrol").read_text().replace("501", limit)
+    (cluster / "scontrol").write_text(settings)
+    write_config(tmp_path / "kdbatch.toml", detect_site())
+    raw = tomllib.loads((tmp_path / "kdbatch.toml").read_text())
+    assert raw["site"]["max_array_size"] == (largest or 1000)
+    told = bad(config_in(tmp_path, site=Site(max_array_size=1000)))
+    hint = f"arrays: SLURM's MaxArraySize is {limit}: write max_array_size = {largest} under [site]"
+    assert told == ([hint] if largest else [])
+    assert not bad(config_in(tmp_path, site=Site(max_array_size=largest or 1000)))
+
+
+@pytest.mark.parametrize("gpu_type", ["2080ti", "1g.10gb", "a100-sxm4-80gb"])
+def test_a_type_of_gpu_may_begin_with_a_digit_or_have_dots_and_dashes(site, tmp_path, gpu_type):
+    cluster = site("cgroup")
+    sinfo = f"Welcome!\ngpu*|2-00:00:00|gpu:{gpu_type}:4(S:0-1),shard:8\n"
+    (cluster / "sinfo").write_text(f"#!/bin/bash\ncat <<'END'\n{sinfo}END\n")
+    write_config(tmp_path / "kdbatch.toml", detect_site())
+    config = parse(
+        Config, tomllib.loads((tmp_path / "kdbatch.toml").read_text()), where="kdbatch.toml"
+    )
+    assert (config.site.partition, config.site.gpu_type) == ("gpu", gpu_type)
+    assert bad(config_in(tmp_path, site=config.site)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "printed", "shown"),
+    [
+        ("squeue", "garbage", "queue: squeue: its answer has no list of jobs: 'garbage'"),
+        ("scontrol", "hello = world", "scheduler: scontrol does not show SLURM's configuration"),
+    ],
+)
+def test_answers_that_are_not_slurms_are_named(site, tmp_path, name, printed, shown):
+    cluster = site("cgroup")
+    (cluster / name).write_text(f"#!/bin/bash\necho '{printed}'\n")
+    (line,) = bad(config_in(tmp_path, site=Site(max_array_size=1)))
+    assert line.startswith(shown)
+
+
+def test_an_sinfo_that_names_no_partition_is_not_a_wrong_partition(site, tmp_path):
+    (site("cgroup") / "sinfo").write_text("#!/bin/bash\necho garbage\n")
+    config = config_in(tmp_path, site=Site(partition="gpu", max_array_size=1))
+    assert bad(config) == []
+    assert (
+        "sinfo names no partition"
+        in {f.subject: f.message for f in run_checks(config)}["partition"]
+    )
+
+
 def _decoders(config: Config) -> list[tuple[str, str]]:
     found = [finding for finding in run_checks(config) if finding.subject == "decoders"]
     return [(finding.severity, finding.message) for finding in found]

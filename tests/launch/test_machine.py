@@ -22,6 +22,12 @@ def test_gpus_are_those_that_the_driver_lists(driver):
     assert visible_gpus() == ("0", "1") and default_jobs() == 2
 
 
+@pytest.mark.parametrize("script", ["printf 'GPUs: \\374\\n'; exit 9", ""])
+def test_a_driver_that_answers_with_no_list_has_no_gpus(driver, tmp_path, script):
+    (tmp_path / "nvidia-smi").write_text(f"#!/bin/bash\n{script}\n" if script else "")
+    assert visible_gpus() == ()
+
+
 @pytest.mark.parametrize(
     ("variable", "gpus"), [("2,3", ("2", "3")), ("GPU-1", ("GPU-1",)), ("", ()), ("-1", ())]
 )

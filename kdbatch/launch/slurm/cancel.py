@@ -5,7 +5,9 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from kdbatch.base.errors import UserError
 from kdbatch.base.locks import hold_lock, is_held
+from kdbatch.launch.machine import has_command, queue_kind
 from kdbatch.launch.run_folders import submissions_dir
 from kdbatch.launch.slurm.commands import run_command
 from kdbatch.launch.slurm.submissions import last_submissions, recover
@@ -32,12 +34,13 @@ def cancel_runs(runs_dir: Path, run_ids: Sequence[str] | None) -> Cancelled:
     where nothing was submitted.
 
     Raises:
-        UserError: SLURM does not answer.
+        UserError: SLURM does not answer, or is not on this machine.
     """
     journal_dir = submissions_dir(runs_dir)
     lock = runs_dir / "submit.lock"  # made by the first submit
     with hold_lock(lock) if lock.exists() else nullcontext():
-        queue = {job.id: job for job in recover(journal_dir)}
+        has_slurm = has_command("squeue") or queue_kind() == "slurm"
+        queue = {job.id: job for job in recover(journal_dir)} if has_slurm else {}
         submissions = last_submissions(journal_dir)
         chosen = submissions if run_ids is None else run_ids
         cancelled: dict[str, str] = {}
@@ -56,6 +59,11 @@ def cancel_runs(runs_dir: Path, run_ids: Sequence[str] | None) -> Cancelled:
         folder = RunFolder(runs_dir / run_id)
         if run_id not in cancelled and is_held(folder.lock):
             local[run_id] = _holder(folder)
+    if not has_slurm and not local and set(chosen) & set(submissions):
+        raise UserError(
+            "these runs were submitted to SLURM, and there is no squeue here. Go to a login node, "
+            "and repeat the command there"
+        )
     return Cancelled(job_ids=job_ids, local=local)
 
 

@@ -83,6 +83,16 @@ def test_no_second_array_is_submitted_while_the_first_is_in_the_queue(slurm, tmp
     assert submit_shard_array(array, config=config) == ("42_0", "42_1")
 
 
+@pytest.mark.parametrize("says", ["ID\n", "Your group runs job 7 of 50\nSubmitted batch job ID\n"])
+def test_an_array_is_found_by_its_name_whatever_sbatch_prints(slurm, tmp_path, says):
+    (slurm / "says").write_text(says)
+    job_ids = submit_shard_array(
+        _array(tmp_path, range(0, 1), range(1, 2)), config=config_in(tmp_path)
+    )
+    assert job_ids == ("41_0", "41_1")
+    assert (slurm / "scontrol.txt").read_text() == "release 41\n"
+
+
 def test_a_refusal_is_one_line(slurm, tmp_path):
     (slurm / "refuse").write_text("sbatch: error: invalid partition specified: cpuu\n")
     with pytest.raises(
