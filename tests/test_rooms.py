@@ -41,6 +41,7 @@ PACKAGES = {
     "run/data": {"rng"},
     "run/models": set(),
     "run/distributed": set(),
+    "run/attempt": {"distributed", "heartbeat"},
     "run/train": {
         "checkpoint",
         "context",
@@ -61,6 +62,7 @@ PACKAGES = {
     "report/html": {"data", "escape", "figures", "labels", "stats", "tables"},
     "base/output": set(),
     "base/reading": {"errors"},
+    "base/temporary": set(),
     "plan/yaml_errors": set(),
     "cli/arguments": set(),
     "bench/cka": set(),

@@ -6,21 +6,25 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from kdbatch.base.disk_space import DiskFullError, disk_full_error
 from kdbatch.base.errors import FORBIDDEN_ERRORS, UserError
 from kdbatch.base.reading.documents import WRITE_AGAIN, parse_json, parse_json_object
+from kdbatch.base.processes import is_alive
 
 _STALE_SECONDS = 3600
+_HOSTS_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO of the kernel
 
 
 def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file in the folder of `path`, then rename it to `path`.
 
     The temporary name includes host and process id, so two writers never share one, not even on two
-    nodes. The last writer to finish wins; an interrupted writer leaves a `.part` file only.
+    nodes. The last writer to finish wins; an interrupted writer leaves a `.part` file only, which
+    the next process that writes to the folder deletes.
 
     Raises:
         DiskFullError: no space is left, or a limit of the user or of the shell is reached.
@@ -28,7 +32,8 @@ def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
             writing, and never the temporary file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.part")
+    _sweep_once(path.parent)
+    part = path.with_name(f"{path.name}.{_writer_host()}.{os.getpid()}.part")
     try:
         write(part)
         with part.open("rb") as file:
@@ -61,31 +66,40 @@ def make_folder(path: Path, *, spelling: str) -> None:
         ) from error
 
 
-def remove_abandoned_parts(folder: Path, names: str) -> None:
+def remove_abandoned_parts(folder: Path, names: str = "*") -> None:
     """Delete the temporary files that killed writers left for files matching the glob `names`.
 
     Whether a writer on another node still runs is not known: its file is deleted after an hour
-    without a change.
+    without a change. Files of other users stay, and those that another program named so.
     """
     for part in folder.glob(f"{names}.part"):
         # A file vanishes when its writer renames it, or when another process deletes it.
-        with contextlib.suppress(FileNotFoundError):
-            if _is_dead(part) or part.stat().st_mtime < time.time() - _STALE_SECONDS:
+        with contextlib.suppress(OSError):
+            facts = part.lstat()
+            stem, _, pid = part.name.removesuffix(".part").rpartition(".")
+            if not (pid.isdecimal() and "." in stem) or facts.st_uid != os.geteuid():
+                continue
+            is_dead = stem.endswith(f".{_writer_host()}") and not is_alive(int(pid))
+            if is_dead or facts.st_mtime < time.time() - _STALE_SECONDS:
                 part.unlink()
 
 
-def _is_dead(part: Path) -> bool:
-    """Whether its writer was a process of this host that does not run any more."""
-    stem, _, process = part.name.removesuffix(".part").rpartition(".")
-    if not (stem.endswith(f".{socket.gethostname()}") and process.isdecimal()):
-        return False
+@cache
+def _sweep_once(folder: Path) -> None:
+    remove_abandoned_parts(folder)
+
+
+@cache
+def _writer_host() -> str:
+    """The host that the process ids of this process are valid on; a container that has ids of its
+    own counts as another host.
+    """
+    host, namespace = socket.gethostname(), Path("/proc/self/ns/pid")
     try:
-        os.kill(int(process), 0)
-    except ProcessLookupError:
-        return True
-    except (PermissionError, OverflowError):
-        return False
-    return False
+        number = str(namespace.readlink())
+    except OSError:
+        return host
+    return host if number == _HOSTS_NAMESPACE else f"{host}-{number.strip('pid:[]')}"
 
 
 def write_text(path: Path, text: str) -> None:

@@ -4,7 +4,13 @@ import errno
 import shlex
 from pathlib import Path
 
-from kdbatch.base.disk_space import disk_full_error
+from kdbatch.base.disk_space import (
+    LOST_DISK_ERRORS,
+    OPEN_FILES_ERRORS,
+    disk_full_error,
+    open_files_limit,
+    remedy_of,
+)
 
 FORBIDDEN_ERRORS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 STANDARD_OUTPUT = "standard output"
@@ -32,9 +38,10 @@ def os_error_line(error: OSError, *, command: str, other_folder: str) -> str:
     """
     name = str(error.filename or "")
     if full := disk_full_error(error, path=Path(name)):
+        remedy = remedy_of(str(full))
         if name == STANDARD_OUTPUT or not name:
-            return f"{name or 'a file'}: {full.strerror}. Make room, then repeat: {command}"
-        return f"{full}. Make room, then repeat: {command}"
+            return f"{name or 'a file'}: {full.strerror}. {remedy}, then repeat: {command}"
+        return f"{full}. {remedy}, then repeat: {command}"
     reason = error.strerror or str(error)
     if name and error.errno in FORBIDDEN_ERRORS:
         path = Path(name).absolute()
@@ -43,4 +50,11 @@ def os_error_line(error: OSError, *, command: str, other_folder: str) -> str:
             f"{name}: {reason}. Who may use it: ls -ld {shlex.quote(str(there))}. "
             f"{other_folder}, then repeat: {command}"
         )
+    if error.errno in OPEN_FILES_ERRORS:
+        return (
+            f"{name or 'a file'}: {reason}; {open_files_limit()} are allowed. "
+            f"Allow more (ulimit -n 4096), then repeat: {command}"
+        )
+    if error.errno in LOST_DISK_ERRORS:
+        return f"{name or 'a file'}: {reason} (its disk or file server). Then repeat: {command}"
     return f"{name}: {reason}" if name else reason

@@ -1,4 +1,4 @@
-"""Ends a process when its parent ends, however the parent ends."""
+"""Ends a process when its parent ends, however the parent ends; tells whether one runs."""
 
 import ctypes
 import os
@@ -24,3 +24,14 @@ def end_with_parent(parent_pid: int, number: signal.Signals = signal.SIGTERM) ->
     """Let `number` end this process when its parent ends; now, if the parent has ended already."""
     if not signal_on_parent_exit(parent_pid, number):
         os.kill(os.getpid(), number)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this number runs on this host."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True  # another user's: it exists
+    return True

@@ -3,15 +3,16 @@
 Mistakes are reported before torch is imported, which takes seconds.
 """
 
+import os
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from kdbatch.base.command_lines import bench_data_command
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
 from kdbatch.base.progress import silent
+from kdbatch.base.temporary.temporary_folder import temporary_folder
 from kdbatch.bench.cka.scale import CkaScale
 from kdbatch.bench.step.scale import BENCH_STAGES, StepScale
 from kdbatch.cli.live.progress import progress
@@ -32,8 +33,7 @@ def measure_data(videos: str, *, seconds: float, json: bool) -> None:
     from kdbatch.bench.data.measure import bench_data  # torch
     from kdbatch.bench.data.rows import DerivedNumber, data_as_json, data_as_lines
 
-    with TemporaryDirectory(prefix="kdbatch-bench-") as name:
-        folder = Path(name)
+    with temporary_folder("bench") as folder:
         originals = named or make_few_toys(folder / "toys")
         if not videos:
             warn(
@@ -106,12 +106,13 @@ def measure_step(
     from kdbatch.bench.data.loose_videos import shard_videos  # PyAV
     from kdbatch.bench.step.measure import bench_step  # torch
     from kdbatch.bench.step.rows import step_as_json, step_as_lines
+    from kdbatch.run.device import choose_compile_cache
 
+    choose_compile_cache(os.environ)
     with (
-        TemporaryDirectory(prefix="kdbatch-bench-") as name,
+        temporary_folder("bench") as folder,
         nullcontext(silent) if json else progress("bench step") as report,
     ):
-        folder = Path(name)
         stored = shard_videos(make_few_toys(folder / "toys"), folder, processes=0, progress=silent)
         bench = bench_step(scale, stored, progress=report, seconds=seconds)
     if json:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from kdbatch.base.command_lines import logs_command, report_command, status_command
+from kdbatch.base.disk_space import remedy_of
 from kdbatch.base.text import duration, plural
 from kdbatch.launch.exclude_failed import FailedExcluded
 from kdbatch.launch.local.run import LocalOutcome
@@ -131,5 +132,7 @@ def _stopped_line(plan: Plan, outcome: LocalOutcome, request: SubmitRequest, run
     progress = f", the progress of {saved} is saved" if saved else ""
     done = f"{outcome.count('done')} of {plural(len(plan.runs), 'run')} are done{progress}"
     if outcome.disk_full:
-        return f"No space: {outcome.disk_full}. {done}. Make room, then: {request.command()}"
+        remedy = remedy_of(outcome.disk_full)
+        start = "No space" if remedy != "Make it writable" else "Stopped"
+        return f"{start}: {outcome.disk_full}. {done}. {remedy}, then: {request.command()}"
     return f"Stopped: {done}. Resume: {request.command()}"

@@ -23,7 +23,15 @@ from kdbatch.launch.container.versions import (
     read_versions,
     version_line,
 )
-from kdbatch.launch.machine import ask, has_command, inside_job, num_cpus, queue_kind, visible_gpus
+from kdbatch.launch.machine import (
+    ask,
+    expand_variables,
+    has_command,
+    inside_job,
+    num_cpus,
+    queue_kind,
+    visible_gpus,
+)
 from kdbatch.launch.slurm.answers import shown_line, whole_number
 from kdbatch.launch.slurm.cluster_info import (
     Partition,
@@ -70,7 +78,7 @@ def run_checks(config: Config) -> Iterator[Finding]:
     yield from _folders(config)
     if not config.container.image:
         yield decoder_finding(_decoders_here(), config)
-    yield from _scheduler(config) if queue_kind() == "slurm" else _this_machine()
+    yield from _scheduler(config) if queue_kind() == "slurm" else _this_machine(config)
     yield from _container(config)
 
 
@@ -93,6 +101,13 @@ def decoder_finding(decoders: Sequence[str], config: Config) -> Finding:
         hint = f'Write decoder = "{decoders[0]}" in kdbatch.toml: all give the same frames'
         return bad("decoders", f"{found}, but not {config.decoder}. {hint}")
     return ok("decoders", f"{found}; shards are read by {config.decoder}")
+
+
+def cache_finding(problem: str) -> Finding:
+    """Whether a machine can keep decoded frames; runs do without them where it cannot."""
+    if problem:
+        return note("cache", f"{problem}. Name another under [cache], or runs decode each time")
+    return ok("cache", "decoded frames are kept in a folder of this user alone")
 
 
 def _folders(config: Config) -> Iterator[Finding]:
@@ -143,13 +158,15 @@ def _runs_folder(runs_dir: Path) -> Finding:
     return ok("runs", f"{runs_dir}/ can be written to; the nodes must have it under {path}")
 
 
-def _this_machine() -> Iterator[Finding]:
+def _this_machine(config: Config) -> Iterator[Finding]:
     yield note("scheduler", "no sbatch here: runs go through the local queue")
     gpus = visible_gpus()
     if gpus:
         yield ok("slots", f"{plural(len(gpus), 'GPU')}, one run on each")
     else:
         yield ok("slots", f"no GPU; {plural(num_cpus(), 'run')} at a time, one per core")
+    if config.cache.path:
+        yield cache_finding(config.cache.problem(expand_variables))
 
 
 def _scheduler(config: Config) -> Iterator[Finding]:

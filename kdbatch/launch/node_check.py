@@ -9,7 +9,7 @@ from kdbatch.base.atomic_write import load_json
 from kdbatch.base.locks import hold_lock
 from kdbatch.base.parse import parse
 from kdbatch.base.reading.field_facts import Count
-from kdbatch.launch.doctor import Finding, bad, decoder_finding, note, ok
+from kdbatch.launch.doctor import Finding, bad, cache_finding, decoder_finding, note, ok
 from kdbatch.launch.logs import read_end
 from kdbatch.launch.run_folders import submissions_dir
 from kdbatch.launch.slurm.answers import QueuedJob
@@ -31,8 +31,9 @@ class NodeReport:
     """The file that `kdbatch.run.node_probe` writes on the node.
 
     `missing` are packages that cannot be imported, `shards` the data sets with shards, `decoders`
-    the values of `decoder` in kdbatch.toml that can be used. `listening`
-    is true while the probe waits for `signals`, the number of SIGUSR2 that it received.
+    the values of `decoder` in kdbatch.toml that can be used, `cache` why the node cannot keep
+    decoded frames. `listening` is true while the probe waits for `signals`, the number of SIGUSR2
+    that it received.
     """
 
     host: str
@@ -49,6 +50,7 @@ class NodeReport:
     cuda: str = ""
     gpus: tuple[str, ...] = ()
     gpus_compute: bool = False
+    cache: str = ""
 
 
 def submit_node_check(config: Config) -> Submission:
@@ -63,7 +65,12 @@ def submit_node_check(config: Config) -> Submission:
     report.unlink(missing_ok=True)
     target = ModuleTarget(
         cwd=str(config.runs_dir.resolve()),
-        arguments=("kdbatch.run.node_probe", str(report), str(config.shards_dir.resolve())),
+        arguments=(
+            "kdbatch.run.node_probe",
+            str(report),
+            str(config.shards_dir.resolve()),
+            config.cache.path,
+        ),
         log=str((folder / "probe.log").resolve()),
     )
     binds = [config.runs_dir, config.shards_dir]
@@ -143,6 +150,8 @@ def _findings(report: NodeReport, config: Config) -> Iterator[Finding]:
         yield ok("shards", "the node has all of them")
     else:
         yield bad("shards", f"{here} here, {sorted(report.shards)} there")
+    if config.cache.path:
+        yield cache_finding(report.cache)
     yield _signal_finding(report.signals)
 
 

@@ -1,7 +1,6 @@
 """The state of every run, from the files of its folder and of its job; no worker is disturbed."""
 
 import dataclasses
-import os
 import socket
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from kdbatch.base.command_lines import cancel_command, resume_command
+from kdbatch.base.disk_space import problem_of_disk, remedy_of
 from kdbatch.base.errors import UserError
 from kdbatch.base.locks import is_held
+from kdbatch.base.processes import is_alive
 from kdbatch.launch.live_queues import live_queues
 from kdbatch.launch.run_folders import submissions_dir
 from kdbatch.launch.saved_plans import recorded_runs
@@ -146,7 +147,7 @@ def run_row(
         metric=status.metric,
         device_hours=round(status.seconds * assignment.resources.num_tasks / 3600, 4),
         attempt=status.attempt,
-        reason=reason or _reason(folder.id, state, status),
+        reason=reason or _reason(folder, state, status),
         job=submission.job_id if submission and is_waiting else status.job,
     )
 
@@ -209,7 +210,7 @@ def _state_of_running(folder: RunFolder, status: Status) -> RunState:
     this machine and is gone; the lock is checked only where there is a doubt.
     """
     was_here = status.host == socket.gethostname() and status.pid > 0
-    is_gone = was_here and not _is_alive(status.pid)
+    is_gone = was_here and not is_alive(status.pid)
     if not (is_gone or is_stale(folder.status, status)):
         return "running"
     if is_held(folder.lock):
@@ -259,26 +260,19 @@ def _with_reason(row: RunRow, state: RunState | None, reason: str) -> RunRow:
     return dataclasses.replace(row, state=state, reason=reason)
 
 
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True  # another user's: it exists
-    return True
-
-
-def _reason(run_id: str, state: RunState, status: Status) -> str:
+def _reason(folder: RunFolder, state: RunState, status: Status) -> str:
     if state == "lost":
+        problem = problem_of_disk(folder.path)  # may have kept it from writing a last status
+        why = f"its disk: {problem}" if problem else "killed, out of memory, node lost"
+        first = f"{remedy_of(problem).lower()}, then " if problem else ""
         return (
-            "its process ended without a final status (killed, out of memory, node lost); "
-            f"go on from its checkpoint: {resume_command()}"
+            f"its process ended without a final status ({why}); "
+            f"{first}go on from its checkpoint: {resume_command()}"
         )
     if state == "stale":
         return (
             "no heartbeat for over a minute, but its process still holds the lock; "
-            f"if it stays so: {cancel_command(run_id)}, then: {resume_command()}"
+            f"if it stays so: {cancel_command(folder.id)}, then: {resume_command()}"
         )
     return status.reason if state in ("failed", "blocked", "stopped") else ""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from kdbatch.base.atomic_write import atomic_write
@@ -53,8 +53,13 @@ def save_weights(path: Path, module: nn.Module) -> str:
     tensors = {
         name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()
     }
-    atomic_write(path, lambda part: save_file(tensors, part))
+    # Not save_file, which lets no one else read the file, whatever the umask.
+    atomic_write(path, lambda part: _write(part, save(tensors)))
     return sha256_of(path)
+
+
+def _write(part: Path, content: bytes) -> None:
+    part.write_bytes(content)
 
 
 def load_weights(path: Path, module: nn.Module) -> None:

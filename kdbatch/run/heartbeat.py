@@ -10,7 +10,6 @@ import time
 from dataclasses import replace
 from types import FrameType
 
-from kdbatch.base.disk_space import DiskFullError
 from kdbatch.base.text import duration
 from kdbatch.vocab.retry_policy import (
     CAUSE_TEXT,
@@ -185,7 +184,8 @@ class StatusReporter:
             raise Stopped
 
     def end(self, state: RunState, *, reason: str = "", cause: Cause | None = None) -> None:
-        """Write the final status of this attempt; in place, where the disk is full.
+        """Write the final status of this attempt; in place, where the disk is full. Where the disk
+        refuses that, too, the log and the exit code have it.
 
         Where it was stopped and `reason` is empty, cause and reason are those of the stop request.
         """
@@ -197,7 +197,7 @@ class StatusReporter:
             self._status = replace(self._status, state=state, reason=reason, cause=cause)
         try:
             self._save()
-        except DiskFullError:
+        except OSError:
             overwrite_status(self._folder.status, self._status)
         status = self._status
         _log.info(

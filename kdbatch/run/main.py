@@ -5,20 +5,18 @@ import fcntl
 import os
 import sys
 import time
-import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 
-from kdbatch.base.atomic_write import write_text
-from kdbatch.base.disk_space import DiskFullError, disk_full_error
 from kdbatch.base.errors import UserError
 from kdbatch.base.processes import end_with_parent
+from kdbatch.run.attempt.ending import disk_ending, end_attempt
 from kdbatch.run.context import RunContext
 from kdbatch.run.data.clip_reader import ClipReader
-from kdbatch.run.data.decoding.frame_cache import FrameCache
-from kdbatch.run.device import keep_freed_memory, select_device
+from kdbatch.run.data.decoding.frame_cache import find_frame_cache
+from kdbatch.run.device import choose_compile_cache, keep_freed_memory, select_device
 from kdbatch.run.distributed.process_group import (
     ProcessGroup,
     RendezvousError,
@@ -26,7 +24,7 @@ from kdbatch.run.distributed.process_group import (
     is_lost_rank,
 )
 from kdbatch.run.distributed.rank_info import RankInfo, rank_info
-from kdbatch.run.heartbeat import StatusReporter, Stopped, StopSignal
+from kdbatch.run.heartbeat import StatusReporter, StopSignal
 from kdbatch.run.provenance import provenance
 from kdbatch.run.run_log import log_start, log_to_stdout
 from kdbatch.run.stages import STAGES
@@ -36,16 +34,12 @@ from kdbatch.vocab.retry_policy import (
     EXIT_BLOCKED,
     EXIT_BUG,
     EXIT_BUSY,
-    EXIT_DISK_FULL,
     EXIT_DONE,
     EXIT_RENDEZVOUS,
-    EXIT_STOPPED,
     EXIT_USER,
     Start,
-    exit_rule,
 )
-from kdbatch.vocab.runs import Assignment, Cache, RunFolder
-from kdbatch.vocab.status import Cause, RunState
+from kdbatch.vocab.runs import Assignment, RunFolder
 
 _START_MESSAGE = b"go"  # from rank 0: run the stage; any other message is an exit code
 
@@ -63,6 +57,7 @@ def main(argv: Sequence[str], *, stop: StopSignal) -> int:
     folder = RunFolder(Path(argv[0]).resolve())
     _terminate_with_parent()
     try:
+        choose_compile_cache(os.environ)
         assignment = folder.load()
         info = rank_info(os.environ)
         with init_process_group(info, _device(info)) as group:
@@ -72,10 +67,11 @@ def main(argv: Sequence[str], *, stop: StopSignal) -> int:
         _print_error(str(error))
         return EXIT_RENDEZVOUS if isinstance(error, RendezvousError) else EXIT_USER
     except OSError as error:  # before the stage: the lock, or the first status
-        if not (full := disk_full_error(error, path=folder.path)):
+        ending = disk_ending(error, path=folder.path)
+        if not ending:
             raise
-        _print_error(str(full))
-        return EXIT_DISK_FULL
+        _print_error(ending.reason)
+        return ending.code
 
 
 def _print_error(text: str) -> None:
@@ -165,12 +161,14 @@ def _attempt(
     num_workers = 0
     if group.device.type == "cuda":
         num_workers = max(1, len(os.sched_getaffinity(0)) // group.processes_on_node - 1)
+    is_first_on_node = group.rank % group.processes_on_node == 0
+    cache = find_frame_cache(assignment.cache, warn=print if is_first_on_node else _say_nothing)
     context = RunContext(
         folder=folder,
         reporter=reporter,
         device=group.device,
         num_workers=num_workers,
-        clip_reader=ClipReader(decoder=assignment.decoder, cache=_frame_cache(assignment.cache)),
+        clip_reader=ClipReader(decoder=assignment.decoder, cache=cache),
         group=group,
         compile_layers=assignment.resources.compile and can_compile(group),
     )
@@ -181,74 +179,12 @@ def _attempt(
         if group.is_rank0:
             _finish(folder, assignment, reporter, facts, group)
     except Exception as error:
-        return _exit_code_of(error, folder, reporter, group)
+        return end_attempt(error, folder, reporter, group)
     return EXIT_DONE
 
 
-def _exit_code_of(
-    error: Exception, folder: RunFolder, reporter: StatusReporter, group: ProcessGroup
-) -> int:
-    """Record how the attempt ended, in the run's folder and for the other ranks.
-
-    Where another rank failed first, its reason is recorded.
-    """
-    state: RunState = "failed"
-    cause: Cause | None = None
-    if isinstance(error, Stopped):
-        code, state, reason = EXIT_STOPPED, "stopped", ""
-    elif full := disk_full_error(error, path=folder.path):
-        code, state, cause, reason = EXIT_DISK_FULL, "stopped", "disk_full", str(full)
-    elif isinstance(error, UserError):
-        code, reason = EXIT_USER, str(error)
-    elif group.world_size > 1 and is_lost_rank(error):
-        code, reason = _reason_of_lost_rank(group)
-        state = exit_rule(code).state
-        cause = "disk_full" if code == EXIT_DISK_FULL else None
-    else:
-        text = str(error).splitlines()[0] if str(error) else ""
-        code, reason = EXIT_BUG, f"{type(error).__name__}: {text} (see {folder.error.name})"
-        traceback.print_exc()
-        with contextlib.suppress(DiskFullError):
-            write_text(folder.error, traceback.format_exc())
-    reporter.end(state, reason=reason, cause=cause)
-    group.post_exit_reason(code, reason)
-    if code == EXIT_STOPPED:
-        # The first rank to exit ends the others (srun's --kill-on-bad-exit): rank 0 saves before.
-        group.wait_for_rank0()
-    return code
-
-
-def _reason_of_lost_rank(group: ProcessGroup) -> tuple[int, str]:
-    """Exit code and reason where another rank has ended.
-
-    A rank that was killed posts no reason: the run may then go on, like one that was stopped. SLURM
-    reports the highest exit code of all tasks. To let rank 0's code win, the other ranks return 1,
-    the lowest failing code.
-    """
-    if not group.is_rank0:
-        return EXIT_BUG, ""
-    posted = group.exit_reason_of_others()
-    if posted is None:
-        lost = f"one of its {group.world_size} processes was lost"
-        return EXIT_STOPPED, f"{lost}; it can go on from its last checkpoint"
-    rank, code, text = posted
-    return code, f"process {rank} of {group.world_size}: {text}"
-
-
-def _frame_cache(setting: Cache) -> FrameCache | None:
-    """The frame cache of this node.
-
-    None, with a line in the run's log, where its path contains a variable that this node has not
-    set.
-    """
-    path = os.path.expandvars(setting.path)
-    if not path:
-        return None
-    if "$" in path:
-        why = f"cache.path is {setting.path}, and this node has not set it"
-        print(f"kdbatch: no frame cache: {why}")  # noqa: T201
-        return None
-    return FrameCache(Path(path), max_bytes=int(setting.max_gb * 1e9))
+def _say_nothing(line: str) -> None:
+    """Another process of the node says it."""
 
 
 def _finish(

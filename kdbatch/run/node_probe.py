@@ -1,6 +1,6 @@
 """A worker that trains nothing: reports what a node offers to a worker inside the image.
 
-Usage: `python -m kdbatch.run.node_probe OUT SHARDS`.
+Usage: `python -m kdbatch.run.node_probe OUT SHARDS [CACHE]`.
 """
 
 import importlib
@@ -13,6 +13,7 @@ from io import BytesIO
 from pathlib import Path
 
 from kdbatch.base.atomic_write import write_json
+from kdbatch.vocab.runs import Cache
 
 PACKAGES = ("torch", "torchvision", "av", "webdataset", "safetensors", "polars")
 DECODER_PACKAGES = {"pyav": "av", "decord": "decord", "torchcodec": "torchcodec"}
@@ -21,7 +22,7 @@ SIGNAL_SECONDS = 45.0
 LISTEN_SECONDS = 3.0  # and then for a second signal, which must not come
 
 
-def main(out: Path, shards: Path) -> int:
+def main(out: Path, shards: Path, cache: str = "") -> int:
     """Write `out` twice: when it listens for the signal, and after it has received it."""
     received: list[float] = []
     signal.signal(signal.SIGUSR2, lambda *_: received.append(time.monotonic()))
@@ -32,6 +33,7 @@ def main(out: Path, shards: Path) -> int:
         "decoders": [name for name in DECODER_PACKAGES if _has_decoder(name)],
         "user_site": bool(site.ENABLE_USER_SITE),
         "shards": sorted(path.parent.name for path in shards.glob("*/index.json")),
+        "cache": Cache(path=cache).problem(os.path.expandvars) if cache else "",
         "cores": len(os.sched_getaffinity(0)),
     }
     if not facts["missing"]:
@@ -99,4 +101,4 @@ def _decodes() -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:]))

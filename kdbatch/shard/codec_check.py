@@ -4,13 +4,12 @@ Usage: `python -m kdbatch.shard.codec_check`. It prints PyAV's version, or ends 
 """
 
 import sys
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import av
 import numpy as np
 
+from kdbatch.base.temporary.temporary_folder import temporary_folder
 from kdbatch.shard.stored import BrokenVideo
 from kdbatch.shard.toy.encode import CODECS, encode_video
 from kdbatch.shard.transcode import count_frames, transcode
@@ -26,8 +25,8 @@ def check_codecs() -> str:
         Exception: what PyAV raises, if it lacks a codec or is of a major that is not supported.
     """
     codec = CODECS["k400"]
-    with tempfile.TemporaryDirectory(prefix="kdbatch-") as folder:
-        path = Path(folder) / "clip.mp4"
+    with temporary_folder("codecs") as folder:
+        path = folder / "clip.mp4"
         encode_video(path, codec=codec, frames=_grey_frames(codec.height, codec.width))
         num_frames = count_frames(transcode(path).video)
     if num_frames != NUM_FRAMES:

@@ -19,6 +19,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from kdbatch.base.pyav import tolerant_open
+from kdbatch.base.temporary.temporary_folder import temporary_folder
 from kdbatch.shard.source_video import (
     NO_SPACE_ERRNOS,
     inspect_video,
@@ -103,8 +104,8 @@ def count_frames(video: bytes) -> int:
 @contextmanager
 def _temporary_folder() -> Generator[Path, None, None]:
     try:
-        with tempfile.TemporaryDirectory(prefix="kdbatch-") as folder:
-            yield Path(folder)
+        with temporary_folder("transcode") as folder:
+            yield folder
     except OSError as error:
         if error.errno not in NO_SPACE_ERRNOS:
             raise

@@ -3,6 +3,8 @@
 import dataclasses
 import hashlib
 import json
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -12,7 +14,10 @@ from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.base.errors import UserError
 from kdbatch.base.parse import SHARED, parse
 from kdbatch.base.reading.field_facts import Limits, check_limits
+from kdbatch.base.temporary.private_folder import folder_of_this_user, open_private_folder
 from kdbatch.vocab.recipes import RECIPE_VERSION, Recipe
+
+_ONE_VARIABLE = re.compile(r"\$\w+|\$\{\w+\}")
 
 
 def _fields(value: Any) -> dict[str, Any]:
@@ -124,7 +129,9 @@ class Cache:
     """The folder where a node may keep decoded frames, and its size limit; no path, no cache."""
 
     path: str = ""
-    """Folder on the node itself, such as /dev/shm/kdbatch; `$NAME` is a variable of the node."""
+    """Folder on the node itself, such as /dev/shm/kdbatch; `$NAME` is a variable of the node. Each
+    user has one of his own there, with his number at the end of its name.
+    """
     max_gb: Annotated[
         float,
         Limits(
@@ -140,6 +147,35 @@ class Cache:
                 f"path: {self.path!r} depends on the folder that kdbatch is called in. "
                 "Name a folder on the node itself, such as /dev/shm/kdbatch or $TMPDIR/kdbatch."
             )
+
+    def private_folder(self, expand: Callable[[str], str]) -> Path:
+        """The folder that a process of this user keeps frames in on this node: `path` with the
+        user's number at its end, as others may use the same node. A path that is one variable, such
+        as $TMPDIR, is the folder around it. It is made where it is missing.
+
+        `expand` replaces variables.
+
+        Raises:
+            UserError: this node has not set a variable, or the folder cannot be made or is not
+                this user's alone.
+        """
+        path = expand(f"{self.path}/kdbatch" if _ONE_VARIABLE.fullmatch(self.path) else self.path)
+        if "$" in path:
+            raise UserError(f"cache.path is {self.path}, and this node has not set it")
+        folder = folder_of_this_user(Path(path))
+        try:
+            with open_private_folder(folder):
+                return folder
+        except OSError as error:
+            raise UserError(f"{folder}: {error.strerror}") from error
+
+    def problem(self, expand: Callable[[str], str]) -> str:
+        """Why a process of this user cannot keep frames on this node; empty where it can."""
+        try:
+            self.private_folder(expand)
+        except UserError as error:
+            return str(error)
+        return ""
 
 
 @dataclass(frozen=True, kw_only=True)

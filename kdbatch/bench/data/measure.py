@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.progress import Progress
+from kdbatch.base.temporary.temporary_folder import temporary_folder
 from kdbatch.bench.data.baselines import MISSING_PACKAGES, reencode_dense
 from kdbatch.bench.data.meter import Speed, Stream, measure_speed
 from kdbatch.bench.data.rows import (
@@ -79,8 +79,8 @@ def bench_data(
     ]
     paths = [path for _, path in zip(range(num_videos), cycle(originals))]
     torch.set_num_threads(1)  # as a run on a CPU does
-    with TemporaryDirectory(prefix="kdbatch-bench-", dir=_cache_parent(videos)) as frames:
-        cache = FrameCache(Path(frames), max_bytes=2 * _cache_bytes(videos))
+    with temporary_folder("bench", parent=_cache_parent(videos)) as frames:
+        cache = FrameCache(frames, max_bytes=2 * _cache_bytes(videos))
         methods = [
             *_baseline_methods(paths, folder, progress),
             *_shard_methods(videos),
@@ -253,7 +253,7 @@ def _cache_bytes(videos: Sequence[StoredVideo]) -> int:
     return sum(cache_file_bytes(video.sample) for video in videos)
 
 
-def _cache_parent(videos: Sequence[StoredVideo]) -> str | None:
+def _cache_parent(videos: Sequence[StoredVideo]) -> Path | None:
     """/dev/shm if it has twice the room that the frames need, else None: the default for temporary
     files.
     """
@@ -261,4 +261,4 @@ def _cache_parent(videos: Sequence[StoredVideo]) -> str | None:
     if not (memory.is_dir() and os.access(memory, os.W_OK)):
         return None
     has_room = shutil.disk_usage(memory).free > 2 * _cache_bytes(videos)
-    return str(memory) if has_room else None
+    return memory if has_room else None

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 
 import av
 from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
 from kdbatch.base.progress import Progress, silent
+from kdbatch.base.temporary.temporary_folder import temporary_folder
 from kdbatch.bench.data.loose_videos import shard_videos
 from kdbatch.shard.source_video import open_video
 from kdbatch.shard.transcode import X264, output_size, scale_frame
@@ -32,12 +32,12 @@ def relative_transcode_speed(
     paths, shares = paths[:NUM_VIDEOS], []
     for repeat in range(repeats):
         progress(repeat, repeats, "sharding, and FFmpeg alone")
-        with TemporaryDirectory(prefix="kdbatch-bench-") as name:
+        with temporary_folder("bench") as folder:
             start = time.process_time()
             for path in paths:
-                transcode_only(path, Path(name) / "plain.mp4")
+                transcode_only(path, folder / "plain.mp4")
             middle = time.process_time()
-            shard_videos(paths, Path(name), processes=1, progress=silent)
+            shard_videos(paths, folder, processes=1, progress=silent)
             shares.append((middle - start) / (time.process_time() - middle))
     progress(repeats, repeats, "")
     return median(shares)

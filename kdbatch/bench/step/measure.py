@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from itertools import cycle, repeat
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from kdbatch.base.progress import Progress
+from kdbatch.base.temporary.temporary_folder import temporary_folder
 from kdbatch.bench.step.rows import StepBench, StepRow
 from kdbatch.bench.step.scale import StepScale
 from kdbatch.bench.step.variants import (
@@ -78,8 +78,8 @@ def bench_step(
     rows: list[StepRow] = []
     overheads: dict[str, float] = {}
     pairs = [(backbone, stage) for backbone in scale.backbones for stage in scale.stages]
-    with TemporaryDirectory(prefix="kdbatch-bench-") as frames:
-        cache = FrameCache(Path(frames), max_bytes=1 << 33)
+    with temporary_folder("bench") as frames:
+        cache = FrameCache(frames, max_bytes=1 << 33)
         for number, (backbone, stage) in enumerate(pairs):
             progress(number, len(pairs), f"{backbone.title}, {stage}")
             variants, macs = _make_variants(

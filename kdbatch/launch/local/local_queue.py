@@ -183,7 +183,7 @@ class LocalQueue:
 
     def _stop_if_disk_full(self, error: OSError, folder: RunFolder) -> None:
         """Stop the queue where it found no space itself; any other error is raised again."""
-        full = disk_full_error(error, path=folder.path)
+        full = disk_full_error(error, path=folder.path, or_read_only=True)
         if full is None:
             raise error
         self.disk_full = self.disk_full or str(full)

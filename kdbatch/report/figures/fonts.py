@@ -4,7 +4,7 @@ A PDF embeds the font. With all glyphs this takes longer than the drawing.
 """
 
 import atexit
-import tempfile
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from fontTools import subset
 from matplotlib.font_manager import FontProperties, findfont, fontManager
 
 from kdbatch.base.atomic_write import atomic_write
+from kdbatch.base.temporary.temporary_folder import temporary_folder
 
 BASE_FAMILY = "DejaVu Sans"  # part of matplotlib: the same glyphs on every machine
 SUBSET_FAMILY = "kdbatch Sans"
@@ -40,10 +41,11 @@ def _register_fonts() -> None:
 
     The files stay until the program ends, because matplotlib opens them again for every figure.
     """
-    folder = tempfile.TemporaryDirectory(prefix="kdbatch-fonts-")
-    atexit.register(folder.cleanup)
+    until_exit = ExitStack()
+    atexit.register(until_exit.close)
+    folder = until_exit.enter_context(temporary_folder("fonts"))
     for weight in ("normal", "bold"):
-        path = Path(folder.name) / f"{weight}.ttf"
+        path = folder / f"{weight}.ttf"
         _write_subset(findfont(FontProperties(family=BASE_FAMILY, weight=weight)), path)
         fontManager.addfont(path)
 

@@ -8,12 +8,14 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
+from kdbatch.base.disk_space import LOST_DISK_ERRORS, OPEN_FILES_ERRORS, system_error
 from kdbatch.base.errors import UserError
 from kdbatch.run.data.clip_reader import ClipReader, unpack_requests
-from kdbatch.run.data.worker_pool import BUG, DONE, REPLY, TASK, USER_ERROR
+from kdbatch.run.data.worker_pool import BUG, DONE, REPLY, SYSTEM_ERROR, TASK, USER_ERROR
 
 
 def main(argv: Sequence[str]) -> None:
@@ -40,9 +42,12 @@ def _run_task(task: bytes, memory: np.ndarray, clip_reader: ClipReader) -> tuple
         batch = memory[batch_start : batch_start + batch_bytes]
         for request in unpack_requests(memory[start : start + size].tobytes()):
             clip_reader.read_clips(request, batch)
-    except UserError as error:
-        return USER_ERROR, str(error).encode("utf-8", "replace"), number
-    except Exception:
+    except Exception as error:
+        if system := system_error(error, LOST_DISK_ERRORS | OPEN_FILES_ERRORS, path=Path()):
+            message = f"{system.errno} {system.filename}"
+            return SYSTEM_ERROR, message.encode("utf-8", "surrogateescape"), number
+        if isinstance(error, UserError):
+            return USER_ERROR, str(error).encode("utf-8", "replace"), number
         return BUG, traceback.format_exc().encode("utf-8", "replace"), number
     return DONE, b"", number
 

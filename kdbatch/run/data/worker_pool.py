@@ -24,7 +24,7 @@ from kdbatch.run.data.shared_buffer import SharedBuffer
 # Start and bytes of the packed requests; number of the batch; start and bytes of its memory.
 TASK = struct.Struct("<QIIQQ")
 REPLY = struct.Struct("<IBI")  # number of the batch, kind, bytes of the message that follows
-DONE, USER_ERROR, BUG = 0, 1, 2
+DONE, USER_ERROR, BUG, SYSTEM_ERROR = 0, 1, 2, 3
 _TASKS_PER_WORKER = 3  # of each batch, so that all workers are busy until it is complete
 _CLOSE_SECONDS = 10.0
 _STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2}
@@ -133,14 +133,13 @@ class WorkerPool:
             end = REPLY.size + size
             if len(received) < end:
                 return
-            message = received[REPLY.size : end].decode()
+            message = received[REPLY.size : end].decode("utf-8", "surrogateescape")
             del received[:end]
             self._finish_task(number, kind, message)
 
     def _finish_task(self, number: int, kind: int, message: str) -> None:
-        failures = {DONE: None, USER_ERROR: UserError(message), BUG: RuntimeError(message)}
         pending = self._pending[number]
-        pending.finish_task(failures[kind])
+        pending.finish_task(_failure(kind, message))
         if not pending.num_unfinished:
             del self._pending[number]
 
@@ -165,6 +164,14 @@ def _start_worker(
         )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
+
+
+def _failure(kind: int, message: str) -> Exception | None:
+    """The error that a reply stands for; None for work that was done."""
+    if kind == SYSTEM_ERROR:
+        number, _, path = message.partition(" ")
+        return OSError(int(number), os.strerror(int(number)), path)
+    return {DONE: None, USER_ERROR: UserError(message), BUG: RuntimeError(message)}[kind]
 
 
 def _worker_exit_error(code: int) -> Exception:

@@ -15,16 +15,23 @@ import mmap
 import os
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 
+from kdbatch.base.errors import UserError
+from kdbatch.base.temporary.private_folder import (
+    ForeignFileError,
+    open_own_file,
+    open_private_folder,
+)
 from kdbatch.run.data.decoding.excerpt import DamagedVideoError
 from kdbatch.run.data.decoding.frame_cache_files import (
     cache_file_bytes,
     cache_file_name,
+    exists,
     header_bytes,
     is_same_file,
     new_token,
@@ -32,6 +39,7 @@ from kdbatch.run.data.decoding.frame_cache_files import (
     try_lock,
     write_frames,
 )
+from kdbatch.vocab.runs import Cache
 from kdbatch.vocab.shards import Sample
 
 TOUCH_SECONDS = 3600  # the modification time of a file is updated at most so often
@@ -42,8 +50,8 @@ _log = logging.getLogger(__name__)
 
 
 class FrameCache:
-    """A folder shared by all processes of a node. If anything goes wrong with it, the run continues
-    by decoding, and logs that once.
+    """A folder shared by all processes of one user on a node. If anything goes wrong with it, the
+    run continues by decoding, and logs that once.
 
     `from_arguments` in a worker process makes the same cache of the same run.
     """
@@ -75,28 +83,35 @@ class FrameCache:
         """The frames `wanted` in YUV 4:2:0, shape NIW; None if the video is not in the cache, or is
         damaged there.
         """
-        path = self.folder / cache_file_name(sample)
         try:
-            file = os.open(path, os.O_RDONLY)
-        except OSError:
+            with open_private_folder(self.folder) as folder:
+                return self._read_from(folder, sample, wanted)
+        except FileNotFoundError:
             return None
+        except OSError as error:
+            self._warn_once(f"cannot be used ({error.strerror})")
+            return None
+
+    def _read_from(self, folder: int, sample: Sample, wanted: Sequence[int]) -> np.ndarray | None:
+        name, file = cache_file_name(sample), -1
         try:
+            file = open_own_file(name, os.O_RDONLY, folder=folder)
             status = os.fstat(file)
             if status.st_size != cache_file_bytes(sample):
                 raise _CorruptEntryError
             if time.time() - status.st_mtime > TOUCH_SECONDS:
                 os.utime(file)
             with mmap.mmap(file, status.st_size, prot=mmap.PROT_READ) as mapped:
-                return self._copy_verified(path.name, mapped, sample, np.asarray(wanted))
-        except _CorruptEntryError:
-            self._warn_once("contained a damaged video, which is written again")
-            path.unlink(missing_ok=True)
-            return None
-        except OSError as error:
-            self._warn_once(f"cannot be read ({error.strerror})")
+                return self._copy_verified(name, mapped, sample, np.asarray(wanted))
+        except (_CorruptEntryError, ForeignFileError) as error:
+            kind = "damaged" if isinstance(error, _CorruptEntryError) else "foreign"
+            self._warn_once(f"contained a {kind} video, which is written again")
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=folder)
             return None
         finally:
-            os.close(file)
+            if file >= 0:
+                os.close(file)
 
     def _copy_verified(
         self, name: str, mapped: mmap.mmap, sample: Sample, wanted_N: np.ndarray
@@ -126,13 +141,16 @@ class FrameCache:
         """
         if cache_file_bytes(sample) >= self._refused_bytes:
             return False
-        path = self.folder / cache_file_name(sample)
+        name = cache_file_name(sample)
         try:
-            with self._part_file(sample) as file:
+            with (
+                open_private_folder(self.folder) as folder,
+                self._part_file(sample, folder) as file,
+            ):
                 if file is None:
-                    return path.exists()
+                    return exists(name, folder=folder)
                 write_frames(file, tar, sample)
-                self._part_path(sample).replace(path)
+                os.replace(f"{name}.part", name, src_dir_fd=folder, dst_dir_fd=folder)
                 return True
         except DamagedVideoError:
             return False  # the decoder will report what is wrong with the video
@@ -142,33 +160,31 @@ class FrameCache:
             self._warn_once(f"cannot be filled further ({error.strerror})")
             return False
 
-    def _part_path(self, sample: Sample) -> Path:
-        return self.folder / f"{cache_file_name(sample)}.part"
-
     @contextmanager
-    def _part_file(self, sample: Sample) -> Iterator[int | None]:
+    def _part_file(self, sample: Sample, folder: int) -> Iterator[int | None]:
         """A locked file with room for the video; None if another process has it, or has published
         it. The file is removed again after a failure.
         """
-        part, size = self._part_path(sample), cache_file_bytes(sample)
-        file = self._reserve(part, size)
+        part, size = f"{cache_file_name(sample)}.part", cache_file_bytes(sample)
+        file = self._reserve(part, size, folder)
         try:
             yield file
         except BaseException:
             if file is not None:
-                part.unlink(missing_ok=True)
-                with suppress(OSError), self._locked_ledger() as taken:
+                with suppress(FileNotFoundError):
+                    os.unlink(part, dir_fd=folder)
+                with suppress(OSError), _locked_ledger(folder) as taken:
                     taken[0] -= size
             raise
         finally:
             if file is not None:
                 os.close(file)
 
-    def _reserve(self, part: Path, size: int) -> int | None:
+    def _reserve(self, part: str, size: int, folder: int) -> int | None:
         """Create and lock a part of `size` bytes, and count it in the ledger."""
-        with self._locked_ledger() as taken:
+        with _locked_ledger(folder) as taken:
             if not self._has_swept:
-                taken[0] = remove_stale_files(self.folder)
+                taken[0] = remove_stale_files(folder)
                 self._has_swept = True
             if taken[0] + size > self.max_bytes:
                 raise OSError(
@@ -176,48 +192,34 @@ class FrameCache:
                     f"{taken[0] / 1e9:.3g} GB are taken; [cache] max_gb in kdbatch.toml is "
                     f"{self.max_bytes / 1e9:.3g}",
                 )
-            file = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            if not try_lock(file) or not is_same_file(file, part):
+            file = open_own_file(part, os.O_RDWR | os.O_CREAT, folder=folder)
+            if not try_lock(file) or not is_same_file(file, part, folder=folder):
                 # It is being written, or was published or removed between these two lines.
                 os.close(file)
                 return None
-            if part.with_suffix("").exists():  # was published before this part was made
-                part.unlink()
-                os.close(file)
-                return None
             try:
+                if exists(part.removesuffix(".part"), folder=folder):  # published before this
+                    os.unlink(part, dir_fd=folder)
+                    os.close(file)
+                    return None
                 # A full disk fails here, and not in the middle of a frame.
                 os.posix_fallocate(file, 0, size)
             except OSError:
-                part.unlink()
+                os.unlink(part, dir_fd=folder)
                 os.close(file)
                 raise
             taken[0] += size
         return file
-
-    @contextmanager
-    def _locked_ledger(self) -> Iterator[list[int]]:
-        """The number of bytes taken, as a list of one that the caller may change; locked."""
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        file = os.open(self.folder / "ledger", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            text = os.pread(file, 32, 0)
-            taken = [int(text) if text.strip().isdigit() else remove_stale_files(self.folder)]
-            try:
-                yield taken
-            finally:
-                os.pwrite(file, f"{max(0, taken[0]):<31}\n".encode(), 0)
-        finally:
-            os.close(file)
 
     def _warn_once(self, reason: str) -> None:
         """Log one line per run, by the first of its processes that has a reason."""
         if self._has_warned:
             return
         self._has_warned = True
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
         try:
-            os.close(os.open(self.folder / f"{self.token}.said", os.O_CREAT | os.O_EXCL, 0o600))
+            with open_private_folder(self.folder) as folder:
+                os.close(open_own_file(f"{self.token}.said", flags, folder=folder))
         except FileExistsError:
             return
         except OSError:  # then every process logs its own line
@@ -229,5 +231,36 @@ class FrameCache:
         )
 
 
+@contextmanager
+def _locked_ledger(folder: int) -> Iterator[list[int]]:
+    """The number of bytes taken, as a list of one that the caller may change; locked."""
+    file = open_own_file("ledger", os.O_RDWR | os.O_CREAT, folder=folder)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        text = os.pread(file, 32, 0)
+        taken = [int(text) if text.strip().isdigit() else remove_stale_files(folder)]
+        try:
+            yield taken
+        finally:
+            os.pwrite(file, f"{max(0, taken[0]):<31}\n".encode(), 0)
+    finally:
+        os.close(file)
+
+
 class _CorruptEntryError(Exception):
     """The content of a cached file is not what was written to it."""
+
+
+def find_frame_cache(setting: Cache, *, warn: Callable[[str], None]) -> FrameCache | None:
+    """The frame cache of this user on this node; None where it is not set, or cannot be used.
+
+    `warn` is given one line about a cache that cannot be used.
+    """
+    if not setting.path:
+        return None
+    try:
+        folder = setting.private_folder(os.path.expandvars)
+    except UserError as error:
+        warn(f"kdbatch: no frame cache: {error}. Videos are decoded each time.")
+        return None
+    return FrameCache(folder, max_bytes=int(setting.max_gb * 1e9))

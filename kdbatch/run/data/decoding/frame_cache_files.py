@@ -7,7 +7,8 @@
 - `ledger`: the number of bytes taken. Its lock guards the number and the creation of parts.
 - `TOKEN.said`: the run with this token has logged that it cannot use the cache.
 
-The folder belongs to the user: files with other names are never touched.
+The folder belongs to one user, who alone can use it: a file of it that is a link, or another
+user's, is not used. Files with other names are never touched.
 """
 
 import fcntl
@@ -22,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kdbatch.base.temporary.private_folder import ForeignFileError, open_own_file
 from kdbatch.run.data.decoding.yuv import decode_to_yuv
 from kdbatch.vocab.shards import Sample
 
@@ -77,26 +79,27 @@ def write_frames(file: int, tar: Path, sample: Sample) -> None:
         out.write(crc_F.tobytes())
 
 
-def remove_stale_files(folder: Path) -> int:
-    """Remove abandoned parts and files that have not been read for a day; the caller must hold the
-    lock of the ledger. Returns the number of bytes of the remaining files.
+def remove_stale_files(folder: int) -> int:
+    """Remove abandoned parts and files that have not been read for a day, from the folder of this
+    descriptor; the caller must hold the lock of the ledger. Returns the number of bytes of the
+    remaining files.
     """
     size_of, now = dict[str, int](), time.time()
     # Parts first: a part that is published in between is then found under its final name.
     for suffix in (".part", ".yuv", ".said"):
-        for path in folder.glob(f"*{suffix}"):
-            if not _OWN_NAMES.fullmatch(path.name):
+        for name in os.listdir(folder):
+            if not (name.endswith(suffix) and _OWN_NAMES.fullmatch(name)):
                 continue
             with suppress(FileNotFoundError):  # published or removed since it was listed
-                status = path.stat()
+                status = os.stat(name, dir_fd=folder, follow_symlinks=False)
                 if suffix == ".part":
-                    is_stale = _is_abandoned(path)
+                    is_stale = _is_abandoned(name, folder)
                 else:
                     is_stale = now - status.st_mtime > UNREAD_SECONDS
                 if is_stale:
-                    path.unlink()
+                    os.unlink(name, dir_fd=folder)
                 else:
-                    size_of[path.name.removesuffix(".part")] = status.st_size
+                    size_of[name.removesuffix(".part")] = status.st_size
     return sum(size_of.values())
 
 
@@ -111,16 +114,29 @@ def try_lock(file: int) -> bool:
     return True
 
 
-def is_same_file(file: int, path: Path) -> bool:
-    """Whether the open file is still the one at `path`."""
+def is_same_file(file: int, name: str, *, folder: int) -> bool:
+    """Whether the open file is still the one of this name."""
     try:
-        return os.path.samestat(os.fstat(file), path.stat())
+        named = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
         return False
+    return os.path.samestat(os.fstat(file), named)
 
 
-def _is_abandoned(part: Path) -> bool:
-    file = os.open(part, os.O_RDWR)
+def exists(name: str, *, folder: int) -> bool:
+    """Whether there is a file of this name."""
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _is_abandoned(part: str, folder: int) -> bool:
+    try:
+        file = open_own_file(part, os.O_RDWR, folder=folder)
+    except ForeignFileError:
+        return True
     try:
         return try_lock(file)
     finally:

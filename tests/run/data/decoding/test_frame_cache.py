@@ -19,6 +19,7 @@ from support import clips
 from support.clips import read_frames
 
 from kdbatch.base.errors import UserError
+from kdbatch.base.temporary.private_folder import open_private_folder
 from kdbatch.run.data.batches import StoredVideo, TrainingBatches, iterate_batches
 from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.decoding.decode import DECODERS, decode_frames
@@ -51,6 +52,11 @@ def _is_right(video: StoredVideo, cache: FrameCache) -> bool:
 
 def _cached_files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.suffix in (".yuv", ".part"))
+
+
+def _remove_stale(folder: Path) -> int:
+    with open_private_folder(folder) as opened:
+        return remove_stale_files(opened)
 
 
 @pytest.mark.parametrize("name", DATASETS)
@@ -227,7 +233,8 @@ def test_a_full_disk_costs_the_cache_and_not_the_run(
     videos = clips.videos_of(all_shards, "k400")
     size = cache_file_bytes(videos[0].sample) + 300_000
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(tmp_path)], capture_output=True
+        ["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "tmpfs", str(tmp_path)],
+        capture_output=True,
     )
     if mounted.returncode:
         pytest.skip("mounting a small disk needs root")
@@ -312,7 +319,7 @@ def test_only_stale_files_of_the_cache_are_removed(video: StoredVideo, tmp_path:
     for path in map(tmp_path.joinpath, (*ours, *theirs)):
         path.write_text("some text")
         os.utime(path, (old, old))
-    assert remove_stale_files(tmp_path) == 0
+    assert _remove_stale(tmp_path) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(theirs)
 
 
@@ -334,7 +341,7 @@ def test_each_video_is_counted_once_while_others_are_published(
             thread = writers.enter_context(ThreadPoolExecutor(1))
             publishing = [thread.submit(part.rename, part.with_suffix("")) for part in parts]
             while not publishing[-1].done():
-                assert remove_stale_files(tmp_path / str(attempt)) == 1000
+                assert _remove_stale(tmp_path / str(attempt)) == 1000
 
 
 def test_a_temporary_error_does_not_end_the_filling(
