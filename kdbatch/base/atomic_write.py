@@ -12,8 +12,8 @@ from typing import Any
 
 from kdbatch.base.disk_space import DiskFullError, disk_full_error
 from kdbatch.base.errors import FORBIDDEN_ERRORS, UserError
-from kdbatch.base.reading.documents import WRITE_AGAIN, parse_json, parse_json_object
 from kdbatch.base.processes import is_alive
+from kdbatch.base.reading.documents import WRITE_AGAIN, parse_json, parse_json_object
 
 _STALE_SECONDS = 3600
 _HOSTS_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO of the kernel
