@@ -31,6 +31,7 @@ ROOMS = {
 PACKAGES = {
     "vocab/tasks": {"views"},
     "shard/datasets": {"sources"},
+    "shard/footage": {"stored"},
     "shard/toy": {"pool"},
     "plan/costs": {"subsets"},
     "cli/live": {"terminal"},

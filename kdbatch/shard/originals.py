@@ -7,8 +7,9 @@ error. Xvid's packed B-frames in the AVIs of HMDB51 even make a clip jump back.
 
 from pathlib import Path
 
-from av.video.frame import PictureType, VideoFrame
+from av.video.frame import PictureType
 
+from kdbatch.base.pyav import orientation_of
 from kdbatch.shard.source_video import inspect_video, open_video, translate_decode_errors
 from kdbatch.shard.stored import BrokenVideo, EncodedVideo, check_is_video
 from kdbatch.vocab.packet_index import MAX_FRAMES
@@ -43,7 +44,7 @@ def store_original(path: Path) -> EncodedVideo:
 
 
 def _decode_all(path: Path) -> tuple[int, int, int]:
-    """The number of frames, and the width and height of the last."""
+    """The number of frames, and the width and height of the last one when it is upright."""
     num_frames = width = height = 0
     with open_video(path) as (container, stream):
         has_no_times = container.format.name == "avi"
@@ -53,14 +54,8 @@ def _decode_all(path: Path) -> tuple[int, int, int]:
             if has_no_times and frame.pict_type == PictureType.B:
                 raise BrokenVideo(f"is an AVI with B-frames, {_NOT_ADDRESSABLE}")
             num_frames += 1
-            width, height = _upright_size(frame)
+            width, height = orientation_of(frame).size(frame.width, frame.height)
     return num_frames, width, height
-
-
-def _upright_size(frame: VideoFrame) -> tuple[int, int]:
-    """Width and height as decord shows the frame: it applies the rotation that a file stores."""
-    is_on_its_side = round(frame.rotation / 90) % 2
-    return (frame.height, frame.width) if is_on_its_side else (frame.width, frame.height)
 
 
 def _check_count(num_frames: int, num_packets: int) -> None:

@@ -8,22 +8,20 @@ repeat and some are dropped. Times that jitter by less than half a frame count a
 import errno
 import mmap
 import os
-from bisect import bisect_left
-from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import av
 from av.container import InputContainer
 from av.error import FFmpegError
-from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from kdbatch.base.pyav import tolerant_open
+from kdbatch.base.pyav import main_video, tolerant_open
+from kdbatch.shard.footage.timing import FrameTiming, first_rate, frame_timing, sorted_times
+from kdbatch.shard.footage.wholeness import check_whole, promised_frames, read_time_stamps
 from kdbatch.shard.stored import BrokenVideo
 
 # Errors of the machine, not of the video: they stop the build, whereas a broken video is listed and
@@ -32,22 +30,6 @@ READ_ERRNOS = frozenset({errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT})
 NO_SPACE_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 HOST_ERRNOS = READ_ERRNOS | NO_SPACE_ERRNOS | {errno.EFBIG, errno.EMFILE, errno.ENFILE}
 _PROBE_BYTES = 1 << 28  # enough memory to decode any video
-# Of the promised frames, this share must be in the file: some originals promise one too many.
-_MIN_COMPLETE_SHARE = 0.98
-
-
-@dataclass(frozen=True, kw_only=True)
-class FrameTiming:
-    """The constant rate of a video and the mapping of its frames to that rate.
-
-    `rate` is the constant rate, `source_rate` the one that the file declares, both in frames per
-    second. `repeats` is the number of output frames for each time stamp; None means that every
-    frame is kept once, in decoding order.
-    """
-
-    rate: Fraction
-    source_rate: Fraction
-    repeats: Counter[int] | None
 
 
 @contextmanager
@@ -87,16 +69,19 @@ def _memory_is_short() -> bool:
 
 @contextmanager
 def open_video(path: Path) -> Generator[tuple[InputContainer, VideoStream], None, None]:
-    """Open a container and its first video stream, for decoding with one thread.
+    """Open a container and the stream of its video, for decoding with one thread.
 
     To be called inside `translate_decode_errors`.
     """
     if path.stat().st_size == 0:
         raise BrokenVideo("empty file (0 bytes)")
     with tolerant_open(av.open, av.__version__)(str(path)) as container:
-        if not container.streams.video:
-            raise BrokenVideo("holds no video stream")
-        stream = container.streams.video[0]
+        videos = container.streams.video
+        stream = main_video(videos, best=container.streams.best("video"))
+        if stream is None:
+            raise BrokenVideo(f"holds no video stream{', only a cover picture' if videos else ''}")
+        if stream.codec_context is None:
+            raise BrokenVideo("its codec is not one that this PyAV decodes")
         stream.codec_context.thread_count = 1
         yield container, stream
 
@@ -105,18 +90,20 @@ def inspect_video(path: Path) -> FrameTiming:
     """Read the time stamps of all packets, without decoding.
 
     Raises:
-        BrokenVideo: the file is missing, empty or cut short, has no video stream or no frame rate.
+        BrokenVideo: the file is missing, empty or cut short, has no video stream, or its frame rate
+            is not known or is not one that can be stored.
     """
     with open_video(path) as (container, stream):
-        packets = [packet for packet in container.demux(stream) if packet.size]
-        if not packets:
+        num_promised = promised_frames(container, stream)
+        tracks = read_time_stamps(container)
+        stamps = tracks.get(stream.index, [])
+        if not stamps:
             raise BrokenVideo("holds no frame that can be decoded")
-        _check_complete(container, stream, packets)
-        declared = _plausible(stream.average_rate, stream.base_rate, stream.guessed_rate)
-        nominal = _plausible(stream.guessed_rate, stream.base_rate) or declared
-        times = _sorted_times(packets)
+        check_whole(path, container, stream, tracks, num_promised)
+        declared = first_rate(stream.average_rate, stream.base_rate, stream.guessed_rate)
+        nominal = first_rate(stream.guessed_rate, stream.base_rate, stream.average_rate)
         time_base = Fraction(stream.time_base or 1)
-    return _frame_timing(times, time_base, declared=declared, nominal=nominal)
+    return frame_timing(sorted_times(stamps), time_base, declared=declared, nominal=nominal)
 
 
 def to_constant_rate(frames: Iterator[VideoFrame], timing: FrameTiming) -> Iterator[VideoFrame]:
@@ -127,86 +114,3 @@ def to_constant_rate(frames: Iterator[VideoFrame], timing: FrameTiming) -> Itera
         else:
             for _ in range(timing.repeats[frame.pts]):
                 yield frame
-
-
-def _check_complete(
-    container: InputContainer, stream: VideoStream, packets: Sequence[Packet]
-) -> None:
-    """Compare what is in the file with what its header promises.
-
-    Raises:
-        BrokenVideo: less is there.
-    """
-    promised = len(stream.index_entries)
-    promised = promised if promised > 1 else stream.frames
-    found = len(packets)
-    ends = [packet.pts + (packet.duration or 0) for packet in packets if packet.pts is not None]
-    if not promised and len(container.streams) == 1 and container.duration and ends:
-        # Matroska has no number of frames in its header, but the duration of the file. The last
-        # packet may be a B-frame, which is shown before the others of its group.
-        end = float(max(ends) * Fraction(stream.time_base or 1))
-        promised, found = round(container.duration / av.time_base * 1000), round(end * 1000)
-    if found < _MIN_COMPLETE_SHARE * promised or any(packet.is_corrupt for packet in packets):
-        raise BrokenVideo(f"is cut short: about {found / max(found, promised):.0%} of it is there")
-
-
-def _sorted_times(packets: Sequence[Packet]) -> list[int]:
-    """The time stamps of all shown frames; empty where some are missing or equal."""
-    times = sorted(
-        packet.pts for packet in packets if packet.pts is not None and not packet.is_discard
-    )
-    known = all(packet.pts is not None for packet in packets)
-    return times if known and len(set(times)) == len(times) else []
-
-
-def _frame_timing(
-    times: Sequence[int],
-    time_base: Fraction,
-    *,
-    declared: Fraction | None,
-    nominal: Fraction | None,
-) -> FrameTiming:
-    span = (times[-1] - times[0]) * time_base if len(times) > 1 else Fraction(0)
-    measured = _plausible((len(times) - 1) / span) if span else None
-    if measured is None:  # only the declared rate is known: keep the frames in order
-        if declared is None:
-            raise BrokenVideo("its frame rate is not known")
-        return FrameTiming(rate=declared, source_rate=declared, repeats=None)
-    for rate in (declared, measured):
-        if rate is not None and _is_even(times, time_base, rate):
-            return FrameTiming(rate=rate, source_rate=rate, repeats=None)
-    return FrameTiming(
-        rate=measured,
-        source_rate=nominal or measured,
-        repeats=frames_at_constant_rate(times, time_base, measured),
-    )
-
-
-def _is_even(times: Sequence[int], time_base: Fraction, rate: Fraction) -> bool:
-    ticks = float(1 / (rate * time_base))
-    return all(
-        abs(time - times[0] - number * ticks) < ticks / 2 for number, time in enumerate(times)
-    )
-
-
-def frames_at_constant_rate(
-    times: Sequence[int], time_base: Fraction, rate: Fraction
-) -> Counter[int]:
-    """The number of output frames nearest to each input time; a tie goes to the earlier input."""
-    ticks = float(1 / (rate * time_base))
-    repeats: Counter[int] = Counter()
-    for number in range(round((times[-1] - times[0]) / ticks) + 1):
-        time = times[0] + number * ticks
-        after = min(bisect_left(times, time), len(times) - 1)
-        before = max(after - 1, 0)
-        is_nearer_before = time - times[before] <= times[after] - time
-        repeats[times[before] if is_nearer_before else times[after]] += 1
-    return repeats
-
-
-def _plausible(*candidates: Fraction | None) -> Fraction | None:
-    """The first plausible frame rate. Containers without one give 0, or the ticks of a clock."""
-    for rate in candidates:
-        if rate is not None and 1 <= rate <= 240:
-            return Fraction(rate).limit_denominator(1001)
-    return None

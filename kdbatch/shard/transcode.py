@@ -15,12 +15,14 @@ from pathlib import Path
 import av
 import numpy as np
 from av.container import OutputContainer
+from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-from kdbatch.base.pyav import tolerant_open
+from kdbatch.base.pyav import UPRIGHT, Orientation, main_video, orientation_of, tolerant_open
 from kdbatch.base.temporary.temporary_folder import temporary_folder
 from kdbatch.shard.source_video import (
+    HOST_ERRNOS,
     NO_SPACE_ERRNOS,
     inspect_video,
     open_video,
@@ -31,6 +33,7 @@ from kdbatch.shard.stored import BrokenVideo, EncodedVideo, HostError, check_is_
 from kdbatch.vocab.packet_index import MAX_FRAMES, Packet, pack_index, packet_checksum, packet_flags
 
 SHORT_SIDE = 128
+_MAX_SIDE = 16_384  # x264, common/base.h: MAX_RESOLUTION
 INTERPOLATION = Interpolation.BICUBIC
 _X264_PARAMS = (
     # One B-frame between P-frames, never a reference; no key frame off the grid of 16.
@@ -88,7 +91,7 @@ def transcode(path: Path) -> EncodedVideo:
 
 
 def count_frames(video: bytes) -> int:
-    """Decode a whole stored video and count its frames.
+    """Decode a whole stored video, which may be an original, and count its frames.
 
     Raises:
         BrokenVideo: it is damaged.
@@ -97,8 +100,11 @@ def count_frames(video: bytes) -> int:
         translate_decode_errors(),
         tolerant_open(av.open, av.__version__)(io.BytesIO(video), "r") as container,
     ):
-        container.streams.video[0].codec_context.thread_count = 1
-        return sum(1 for _ in container.decode(video=0))
+        stream = main_video(container.streams.video, best=container.streams.best("video"))
+        if stream is None:
+            raise BrokenVideo("holds no video stream")
+        stream.codec_context.thread_count = 1
+        return sum(1 for _ in container.decode(stream))
 
 
 @contextmanager
@@ -124,33 +130,45 @@ def _encode(frames: Iterator[VideoFrame], out_path: Path, rate: Fraction) -> Non
 
 
 def _encode_frames(frames: Iterator[VideoFrame], out: OutputContainer, rate: Fraction) -> int:
-    """Scale, rotate and encode all frames; return their number."""
+    """Scale, turn upright and encode all frames; return their number."""
     stream, scaler, num_frames = None, VideoReformatter(), 0
     width = height = 0
     for frame in frames:
-        turns = quarter_turns(frame)
+        orientation = orientation_of(frame)
         if stream is None:
-            width, height = output_size(*_swapped_if(turns % 2, frame.width, frame.height))
+            width, height = _encodable_size(*orientation.size(frame.width, frame.height))
             stream = out.add_stream("libx264", rate=rate, options=X264)
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
             stream.time_base = 1 / rate
-        scaled_width, scaled_height = _swapped_if(turns % 2, width, height)
-        scaled = scale_frame(scaler, frame, width=scaled_width, height=scaled_height)
-        planes = _rotate_planes(scaled.to_ndarray(), turns, width=width, height=height)
+        scaled_width, scaled_height = orientation.size(width, height)
+        with _encoding_errors("scaled"):
+            scaled = scale_frame(scaler, frame, width=scaled_width, height=scaled_height)
+        planes = _upright_planes(scaled.to_ndarray(), orientation, width=width, height=height)
         # A new frame has no side data, no tags and no picture type of the original.
         plain = VideoFrame.from_ndarray(planes, format="yuv420p")
         plain.pts, plain.time_base = num_frames, 1 / rate
         num_frames += 1
         if num_frames > MAX_FRAMES:
             raise BrokenVideo(f"has more than {MAX_FRAMES} frames")
-        out.mux(stream.encode(plain))
+        with _encoding_errors("encoded"):
+            packets = stream.encode(plain)
+        out.mux(packets)
     if stream is not None:
-        out.mux(stream.encode(None))
+        with _encoding_errors("encoded"):
+            packets = stream.encode(None)
+        out.mux(packets)
     return num_frames
 
 
-def _swapped_if(condition: object, width: int, height: int) -> tuple[int, int]:
-    return (height, width) if condition else (width, height)
+@contextmanager
+def _encoding_errors(verb: str) -> Generator[None, None, None]:
+    """Turn libav's error about a step after decoding into the reason why a video is not stored."""
+    try:
+        yield
+    except FFmpegError as error:
+        if error.errno in HOST_ERRNOS:
+            raise
+        raise BrokenVideo(f"was decoded, but cannot be {verb}: {error.strerror}") from error
 
 
 def scale_frame(
@@ -173,26 +191,23 @@ def scale_frame(
     )
 
 
-def quarter_turns(frame: VideoFrame) -> int:
-    """The number of counter-clockwise quarter turns that make the picture upright."""
-    return round(frame.rotation / 90) % 4
+def _upright_planes(
+    planes: np.ndarray, orientation: Orientation, *, width: int, height: int
+) -> np.ndarray:
+    """A YUV 4:2:0 picture as a player shows it.
 
-
-def _rotate_planes(planes: np.ndarray, turns: int, *, width: int, height: int) -> np.ndarray:
-    """Rotate a YUV 4:2:0 picture by counter-clockwise quarter turns, as a player does.
-
-    Phones store pictures as the sensor reads them, with an angle. `planes` has the rows of the
-    three planes one after the other; `width` and `height` are those of the upright picture.
+    Phones store pictures as the sensor reads them, and front cameras mirrored. `planes` has the
+    rows of the three planes one after the other; `width` and `height` are those of the upright
+    picture.
     """
-    if not turns:
+    if orientation == UPRIGHT:
         return planes
     flat, luma, chroma = planes.reshape(-1), width * height, width * height // 4
     upright = []
     for start, size, subsampling in ((0, luma, 1), (luma, chroma, 2), (luma + chroma, chroma, 2)):
-        plane_width, plane_height = width // subsampling, height // subsampling
-        num_columns, num_rows = _swapped_if(turns % 2, plane_width, plane_height)
+        num_columns, num_rows = orientation.size(width // subsampling, height // subsampling)
         plane = flat[start : start + size].reshape(num_rows, num_columns)
-        upright.append(np.rot90(plane, turns).reshape(-1))
+        upright.append(orientation.apply(plane).reshape(-1))
     return np.concatenate(upright).reshape(height * 3 // 2, width)
 
 
@@ -201,6 +216,21 @@ def output_size(width: int, height: int) -> tuple[int, int]:
     short, long = sorted((width, height))
     scaled = max(SHORT_SIDE, round(long * SHORT_SIDE / short / 2) * 2)
     return (scaled, SHORT_SIDE) if width > height else (SHORT_SIDE, scaled)
+
+
+def _encodable_size(width: int, height: int) -> tuple[int, int]:
+    """The stored size of a picture of `width` x `height`.
+
+    Raises:
+        BrokenVideo: it is longer than the encoder takes.
+    """
+    size = output_size(width, height)
+    if max(size) > _MAX_SIDE:
+        raise BrokenVideo(
+            f"its pictures are {width}x{height}: with a short side of {SHORT_SIDE} they have "
+            f"{size[0]}x{size[1]}, and the H.264 encoder takes at most {_MAX_SIDE} a side"
+        )
+    return size
 
 
 def _read_packets(path: Path) -> tuple[list[Packet], bytes, int, int]:

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.videos import bar_positions, write_video, write_video_with_latin1_title
 
+from kdbatch.shard.footage.timing import frames_at_constant_rate
 from kdbatch.shard.originals import store_original
-from kdbatch.shard.source_video import frames_at_constant_rate, inspect_video
+from kdbatch.shard.source_video import inspect_video
 from kdbatch.shard.stored import BrokenVideo
 from kdbatch.shard.transcode import count_frames, transcode
 

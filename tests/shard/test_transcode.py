@@ -6,8 +6,17 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from support.videos import rotate_video, write_audio, write_video
+from support.videos import (
+    DISPLAY_MATRICES,
+    mapped_by,
+    rotate_video,
+    set_display_matrix,
+    write_audio,
+    write_video,
+    write_video_with_cover,
+)
 
+from kdbatch.shard.originals import store_original
 from kdbatch.shard.stored import BrokenVideo
 from kdbatch.shard.transcode import count_frames, output_size, transcode
 from kdbatch.vocab.packet_index import packet_checksum, unpack_index
@@ -125,3 +134,64 @@ def test_a_file_that_is_no_video_is_broken_with_a_reason(
 def test_a_file_with_audio_only_is_broken(tmp_path: Path) -> None:
     with pytest.raises(BrokenVideo, match="holds no video stream"):
         transcode(write_audio(tmp_path / "a.mp4"))
+
+
+@pytest.mark.parametrize("abcd", DISPLAY_MATRICES)
+def test_each_of_the_eight_orientations_is_stored_upright(
+    tmp_path: Path, abcd: tuple[int, ...]
+) -> None:
+    coded = write_video(tmp_path / "a.mp4", width=160, height=128)
+    stored = transcode(set_display_matrix(coded, tmp_path / "turned.mp4", abcd))
+    with av.open(io.BytesIO(stored.video), "r") as seen, av.open(str(coded)) as shot:
+        for upright, frame in zip(seen.decode(video=0), shot.decode(video=0), strict=True):
+            assert _correlation(upright, mapped_by(frame.to_ndarray(format="rgb24"), abcd)) > 0.99
+
+
+@pytest.mark.parametrize("abcd", [(0, 0, 0, 0), (2, 0, 0, 1)])
+def test_a_display_matrix_without_a_turn_changes_nothing(
+    tmp_path: Path, abcd: tuple[int, ...]
+) -> None:
+    coded = write_video(tmp_path / "a.mp4", width=160, height=128)
+    turned = set_display_matrix(coded, tmp_path / "turned.mp4", abcd)
+    assert transcode(turned).video == transcode(coded).video
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_cover_is_not_taken_for_the_video(tmp_path: Path, is_first: bool) -> None:
+    path = write_video_with_cover(tmp_path / "a.mp4", is_first=is_first)
+    with av.open(str(path)) as container:
+        assert [stream.codec_context.name for stream in container.streams.video] == (
+            ["png", "h264"] if is_first else ["h264", "png"]
+        )
+    assert transcode(path).num_frames == 35
+
+
+def test_a_preview_of_one_picture_is_not_taken_for_the_video(tmp_path: Path) -> None:
+    """Cameras write one as a track of its own, which may be the first and the default one."""
+    source, path = write_video(tmp_path / "a.mp4", codec="libx264"), tmp_path / "a.mkv"
+    with av.open(str(source)) as container, av.open(str(path), "w") as out:
+        preview = out.add_stream("mjpeg", rate=25)
+        assert isinstance(preview, av.VideoStream)
+        preview.width, preview.height, preview.pix_fmt = 640, 480, "yuvj420p"
+        stream = out.add_stream_from_template(container.streams.video[0])
+        stream.disposition = 0  # pyright: ignore[reportAttributeAccessIssue] - stubs say Disposition
+        out.mux(preview.encode(av.VideoFrame(640, 480, "yuvj420p")))
+        out.mux(preview.encode(None))
+        for packet in container.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                out.mux(packet)
+    assert transcode(path).num_frames == store_original(path).num_frames == 35
+
+
+def test_a_picture_that_is_too_narrow_for_the_encoder_is_refused_with_its_limit(
+    tmp_path: Path,
+) -> None:
+    path = write_video(tmp_path / "a.mkv", width=16, height=4000, codec="ffv1", num_frames=2)
+    with pytest.raises(
+        BrokenVideo,
+        match=r"its pictures are 16x4000: .*128x32000, and the H.264 encoder takes at most 16384",
+    ):
+        transcode(path)
+    wide = write_video(tmp_path / "b.mkv", width=2048, height=16, codec="ffv1", num_frames=2)
+    assert transcode(wide).width == 16_384

@@ -20,7 +20,7 @@ from av.video.frame import PictureType
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from kdbatch.base.pyav import tolerant_open
+from kdbatch.base.pyav import main_video, tolerant_open
 from kdbatch.run.data.augment import MEAN, STD
 
 try:
@@ -109,9 +109,11 @@ def reencode_dense(path: Path, out_path: Path) -> None:
         tolerant_open(av.open, av.__version__)(str(path)) as source,
         av.open(str(out_path), "w", format="mp4") as out,
     ):
-        rate = Fraction(source.streams.video[0].average_rate or 25).limit_denominator(1001)
+        coded = main_video(source.streams.video, best=source.streams.best("video"))
+        assert coded is not None, path
+        rate = Fraction(coded.average_rate or 25).limit_denominator(1001)
         stream = out.add_stream("libx264", rate=rate, options={"g": "16", "crf": "23"})
-        for count, frame in enumerate(source.decode(video=0)):
+        for count, frame in enumerate(source.decode(coded)):
             if count == 0:
                 scale = DENSE_SHORT_SIDE / min(frame.height, frame.width)
                 stream.width, stream.height = (

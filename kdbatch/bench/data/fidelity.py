@@ -11,13 +11,14 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
+from kdbatch.base.pyav import orientation_of
 from kdbatch.shard.source_video import (
     inspect_video,
     open_video,
     to_constant_rate,
     translate_decode_errors,
 )
-from kdbatch.shard.transcode import INTERPOLATION, quarter_turns, scale_frame
+from kdbatch.shard.transcode import INTERPOLATION, scale_frame
 from kdbatch.vocab.shards import Sample
 
 _MIN_SQUARED_ERROR = 1e-5  # used for pictures that are equal in every pixel; gives 98 dB
@@ -70,14 +71,12 @@ def _compare(
     scaler: VideoReformatter, frame: VideoFrame, stored: VideoFrame
 ) -> tuple[float, float]:
     """Decibels of RGB and of luma of a stored frame, which is upright."""
-    turns = quarter_turns(frame)
-    width, height = stored.width, stored.height
-    if turns % 2:
-        width, height = height, width
+    orientation = orientation_of(frame)
+    width, height = orientation.size(stored.width, stored.height)
     rgb = scaler.reformat(frame, width, height, "rgb24", interpolation=INTERPOLATION, threads=1)
-    rgb_HWC = np.rot90(rgb.to_ndarray(), turns)
+    rgb_HWC = orientation.apply(rgb.to_ndarray())
     luma_IW = scale_frame(scaler, frame, width=width, height=height).to_ndarray()
-    luma_HW = np.rot90(luma_IW[:height], turns)
+    luma_HW = orientation.apply(luma_IW[:height])
     return (
         _decibels(rgb_HWC, stored.to_ndarray(format="rgb24")),
         _decibels(luma_HW, stored.to_ndarray()[: stored.height]),

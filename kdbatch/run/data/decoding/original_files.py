@@ -1,7 +1,8 @@
 """Decodes videos that were stored without being transcoded: by decord, or by PyAV without it.
 
-decord has no wheel for aarch64, and returns damaged frames of open groups of pictures, which PyAV
-therefore decodes everywhere. Otherwise both give the same frames. Colours of MPEG-4 part 2 (AVI)
+decord has no wheel for aarch64. It returns damaged frames of open groups of pictures, does not know
+mirrored pictures, and may take a cover for the video, so PyAV decodes such files everywhere.
+Otherwise both give the same frames. Colours of MPEG-4 part 2 (AVI)
 differ by at most 2 of 255: the FFmpeg inside decord computes the inverse transform differently.
 """
 
@@ -11,14 +12,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import av
-import numpy as np
 from av.error import FFmpegError
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
-from kdbatch.base.pyav import tolerant_open
+from kdbatch.base.pyav import UPRIGHT, main_video, orientation_of, tolerant_open
 from kdbatch.run.data.decoding.bare import ranks_by_frame, rgb_view
 from kdbatch.run.data.decoding.excerpt import DamagedVideoError, PutFrame, read_range
 from kdbatch.run.data.decoding.files import HAS_DECORD, read_with_decord
@@ -45,17 +45,35 @@ def decode_file(data: bytes, sample: Sample, wanted: Sequence[int], put: PutFram
         raise DamagedVideoError("its checksum is wrong")
     try:
         with _open(io.BytesIO(data), "r") as container:
-            stream = container.streams.video[0]
+            stream = main_video(container.streams.video, best=container.streams.best("video"))
+            if stream is None:
+                raise DamagedVideoError("it holds no video stream")
+            stream.codec_context.thread_count = 1
             packets = [packet for packet in container.demux(stream) if packet.size]
             if len(packets) != sample.num_frames:
                 message = f"PyAV finds {len(packets)} frames, {sample.num_frames} are there"
                 raise DamagedVideoError(message)
-            if not (HAS_DECORD and _has_closed_groups(packets)):
+            is_only_video = len(container.streams.video) == 1
+            if not (HAS_DECORD and is_only_video and _suits_decord(stream, packets)):
                 _read_with_pyav(stream, packets, wanted, put)
                 return
     except FFmpegError as error:
         raise DamagedVideoError(f"it does not decode: {error.strerror}") from error
     read_with_decord(data, wanted, put, num_frames=sample.num_frames)
+
+
+def _suits_decord(stream: VideoStream, packets: Sequence[Packet]) -> bool:
+    """Whether decord shows this video as a player does, with every frame whole.
+
+    It knows four of the eight orientations, and only where the file's header states them. Among
+    several streams it may pick a cover.
+    """
+    if not _has_closed_groups(packets):
+        return False
+    decoder = stream.codec_context
+    shown = next((frame for packet in packets for frame in decoder.decode(packet)), None)
+    decoder.flush_buffers()
+    return shown is not None and orientation_of(shown) == UPRIGHT
 
 
 def _has_closed_groups(packets: Sequence[Packet]) -> bool:
@@ -76,12 +94,10 @@ def _read_with_pyav(
     stream: VideoStream, packets: Sequence[Packet], wanted: Sequence[int], put: PutFrame
 ) -> None:
     ranks_of, reformatter = ranks_by_frame(wanted), VideoReformatter()
-    stream.codec_context.thread_count = 1
     for number, frame in _numbered_frames(stream, packets, first=min(wanted)):
         if ranks := ranks_of.pop(number, ()):
-            # As a player shows it, and as decord does: cameras store pictures on their side.
-            turns = round(frame.rotation / 90) % 4
-            pixel_HWC = np.rot90(rgb_view(reformatter, frame), turns)
+            # As a player shows it: cameras store pictures on their side.
+            pixel_HWC = orientation_of(frame).apply(rgb_view(reformatter, frame))
             for rank in ranks:
                 put(rank, pixel_HWC)
             if not ranks_of:

@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 from support.inputs import JOBS, real_clips
 from support.videos import (
+    DISPLAY_MATRICES,
     bar_positions,
-    rotate_video,
+    mapped_by,
+    set_display_matrix,
     write_video,
+    write_video_with_cover,
     write_video_with_latin1_title,
 )
 
@@ -22,6 +25,7 @@ from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.decoding import decode, original_files
 from kdbatch.run.data.decoding.decode import decode_frames
 from kdbatch.shard.originals import store_original
+from kdbatch.shard.transcode import count_frames
 from kdbatch.vocab.shards import Sample
 
 needs_decord = pytest.mark.skipif(
@@ -127,11 +131,33 @@ def test_pyav_gives_the_frames_of_decord_at_uneven_times(tmp_path: Path, no_deco
     assert _largest_difference(path, tmp_path, no_decord) == 0
 
 
-@needs_decord
-def test_pyav_turns_a_picture_upright_as_decord_does(tmp_path: Path, no_decord) -> None:
+@pytest.mark.parametrize("has_decord", [True, False])
+@pytest.mark.parametrize("abcd", DISPLAY_MATRICES)
+def test_a_picture_is_upright_in_each_of_the_eight_orientations(
+    tmp_path: Path, no_decord, abcd: tuple[int, ...], has_decord: bool
+) -> None:
+    """decord alone turns mirror images upside down."""
+    if not has_decord:
+        no_decord()
     path = write_video(tmp_path / "a.mp4", codec="libx264", width=160, height=128)
-    turned = rotate_video(path, tmp_path / "turned.mp4")
-    assert _largest_difference(turned, tmp_path, no_decord) == 0
+    turned = set_display_matrix(path, tmp_path / "turned.mp4", abcd)
+    wanted = [9, 30]
+    coded = decode_frames(*_store(path, tmp_path), wanted, decoder="pyav")
+    shown = decode_frames(*_store(turned, tmp_path), wanted, decoder="pyav")
+    for coded_HWC, shown_HWC in zip(coded, shown, strict=True):
+        np.testing.assert_array_equal(shown_HWC, mapped_by(coded_HWC, abcd))
+
+
+@pytest.mark.parametrize("has_decord", [True, False])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_cover_is_not_read_for_the_video(
+    tmp_path: Path, no_decord, is_first: bool, has_decord: bool
+) -> None:
+    if not has_decord:
+        no_decord()
+    tar, sample = _store(write_video_with_cover(tmp_path / "a.mp4", is_first=is_first), tmp_path)
+    assert bar_positions(list(decode_frames(tar, sample, [7, 30], decoder="pyav"))) == [7, 30]
+    assert count_frames(tar.read_bytes()[512:]) == sample.num_frames == 35
 
 
 @needs_decord
