@@ -97,6 +97,7 @@ LINES: dict[str, tuple[str, ...]] = {
             "my toys", size="small", datasets="k400,ucf101", seed=1, processes=1
         ),
     ),
+    "verify_command": (command_lines.verify_command("k400"),),
     "sync_command": (
         command_lines.sync_command("wandb", "my project"),
         command_lines.sync_command("mlflow", "FOLDER"),

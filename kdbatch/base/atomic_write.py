@@ -1,15 +1,21 @@
 """Writes files atomically: a `.part` file first, then a rename; reads and writes JSON."""
 
 import contextlib
-import json
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from kdbatch.base.digests.sealed_json import (
+    BrokenSealError,
+    check_seal,
+    sealed_text,
+    without_seal,
+)
+from kdbatch.base.digests.sha256 import DigestError, read_verified
 from kdbatch.base.disk_space import DiskFullError, disk_full_error
 from kdbatch.base.errors import FORBIDDEN_ERRORS, UserError
 from kdbatch.base.processes import is_alive
@@ -118,18 +124,21 @@ def overwrite_text(path: Path, text: str) -> None:
         file.truncate()
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON, atomically; keys keep their order, which has a meaning."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write `value` as indented JSON with a seal (digests/sealed_json.py), atomically."""
+    write_text(path, sealed_text(value))
 
 
-def load_json(path: Path, *, advice: str = WRITE_AGAIN) -> Any:
-    """Read the JSON value in `path`. `advice` is for a damaged file: what to do about it.
+def load_json(path: Path, *, sha256: str = "", advice: str = WRITE_AGAIN) -> Any:
+    """Read the JSON value in `path`, after a check of its seal, if it has one.
+
+    `sha256` is that of the file, where another file vouches for it. `advice` is what to do about a
+    damaged file.
 
     Raises:
-        UserError: the file is missing, unreadable or not JSON.
+        UserError: the file is missing, unreadable or not JSON, or not what kdbatch wrote.
     """
-    return parse_json(_read_bytes(path), where=str(path), advice=advice)
+    return _load(path, parse_json, sha256=sha256, advice=advice)
 
 
 def load_json_object(path: Path, *, advice: str = WRITE_AGAIN) -> dict[str, Any]:
@@ -138,14 +147,21 @@ def load_json_object(path: Path, *, advice: str = WRITE_AGAIN) -> dict[str, Any]
     Raises:
         UserError: the file is missing, unreadable, not JSON, or holds another value.
     """
-    return parse_json_object(_read_bytes(path), where=str(path), advice=advice)
+    return _load(path, parse_json_object, advice=advice)
 
 
-def _read_bytes(path: Path) -> bytes:
+def _load(path: Path, parse: Callable[..., Any], *, advice: str, sha256: str = "") -> Any:
     try:
-        return path.read_bytes()
+        raw = read_verified(path, sha256) if sha256 else path.read_bytes()
+        is_sealed = check_seal(raw)
+        value = parse(raw, where=str(path), advice=advice)
+        return without_seal(value, is_sealed=is_sealed)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
+    except (BrokenSealError, DigestError) as error:
+        raise UserError(
+            f"{path}: was changed or damaged: it is not what kdbatch wrote there. {advice}"
+        ) from error
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -105,6 +105,11 @@ def shard_command(dataset: str, *, split: str = "") -> str:
     return command_line("shard", dataset, *_value("--split", split))
 
 
+def verify_command(dataset: str) -> str:
+    """Look for damage in the shards of a data set; it prints how to repair them."""
+    return command_line("shard", "verify", dataset)
+
+
 def sync_command(tracker: str, target: str) -> str:
     """Bring a tracker's project or folder up to date."""
     return command_line("sync", tracker, target)

@@ -6,8 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdbatch.base.atomic_write import make_folder, write_json, write_text
+from kdbatch.base.atomic_write import make_folder, write_text
 from kdbatch.base.command_lines import report_command
+from kdbatch.base.digests.sealed_json import json_text
 from kdbatch.base.progress import Progress, silent
 from kdbatch.report.coverage import missing_parts
 from kdbatch.report.data.cka_maps import load_maps
@@ -73,7 +74,8 @@ def build_report(
     runs = _runs_of(chapters)
     warnings = tuple(dict.fromkeys(found_warnings))
     superseded = find_superseded(study)
-    write_json(data, report_json(chapters, runs=runs, superseded=superseded, warnings=warnings))
+    report = report_json(chapters, runs=runs, superseded=superseded, warnings=warnings)
+    write_text(data, json_text(report))
     write_text(page, page_html(chapters, runs=runs, superseded=superseded, warnings=warnings))
     return ReportSummary(
         page=page,

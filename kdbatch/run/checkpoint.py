@@ -3,8 +3,9 @@
 import hashlib
 import io
 import pickle
+import re
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -13,19 +14,42 @@ from torch import Tensor, nn
 
 from kdbatch.base.atomic_write import atomic_write
 from kdbatch.base.command_lines import resume_command
+from kdbatch.base.digests.sha256 import sha256_of
 from kdbatch.base.errors import UserError
 from kdbatch.run.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 
+# The last line of a checkpoint, after the file as torch wrote it. The state says that the line is
+# there, so that a checkpoint without it is not taken for one of version 0.2 or older.
+_SEAL = re.compile(rb"\nkdbatch sha256 ([0-9a-f]{64})\n")
+_SEAL_BYTES = len("\nkdbatch sha256 \n") + 64
+_IS_SEALED = "is_sealed"
+
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Store tensors and plain values."""
-    atomic_write(path, lambda part: _save(state, part))
+    """Store tensors and plain values, and the sha256 of all that."""
+    atomic_write(path, lambda part: _save(state | {_IS_SEALED: True}, part))
 
 
 def _save(state: dict[str, Any], part: Path) -> None:
     # Through a file of Python's: torch's own writer loses the reason why it cannot write.
     with part.open("wb") as file:
-        torch.save(state, file)
+        hashed = _HashedFile(file)
+        torch.save(state, cast("IO[bytes]", hashed))
+        file.write(f"\nkdbatch sha256 {hashed.sha256.hexdigest()}\n".encode())
+
+
+class _HashedFile:
+    """A file to write to, and the sha256 of what was written. torch never seeks in it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self.sha256 = file, hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        self.sha256.update(data)
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        self._file.flush()
 
 
 def load_checkpoint(path: Path, *, group: ProcessGroup = SINGLE_PROCESS) -> dict[str, Any] | None:
@@ -34,18 +58,35 @@ def load_checkpoint(path: Path, *, group: ProcessGroup = SINGLE_PROCESS) -> dict
     Only rank 0 reads the file, because a shared file system may show other nodes an older one.
 
     Raises:
-        UserError: the file is damaged or holds more than tensors and plain values.
+        UserError: the file is not what was written, or holds more than tensors and plain values.
     """
     data = group.broadcast_bytes(path.read_bytes() if group.is_rank0 and path.exists() else None)
     if data is None:
         return None
+    seal = _SEAL.fullmatch(data[-_SEAL_BYTES:])
     try:
-        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+        if seal and hashlib.sha256(memoryview(data)[:-_SEAL_BYTES]).hexdigest().encode() != seal[1]:
+            raise ValueError("its sha256 is another than the one that it ends with")
+        # torch ignores what follows its file.
+        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        if state.pop(_IS_SEALED, False) and not seal:
+            raise ValueError("the sha256 at its end is missing")
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        OSError,
+        LookupError,
+        AttributeError,
+        TypeError,
+    ) as error:
+        reason = str(error) if type(error) is ValueError else type(error).__name__
         raise UserError(
-            f"{path}: cannot be read as a checkpoint ({type(error).__name__}). "
-            "Delete it to start this run from the beginning."
+            f"{path}: cannot be read as a checkpoint ({reason}). Delete it to start this run from "
+            f"the beginning, then: {resume_command(retry_failed=True)}"
         ) from error
+    return state
 
 
 def save_weights(path: Path, module: nn.Module) -> str:
@@ -81,8 +122,3 @@ def load_weights(path: Path, module: nn.Module) -> None:
         raise UserError(
             f"{path}: these weights belong to another network ({str(error).splitlines()[0]})."
         ) from error
-
-
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

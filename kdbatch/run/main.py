@@ -58,7 +58,7 @@ def main(argv: Sequence[str], *, stop: StopSignal) -> int:
     _terminate_with_parent()
     try:
         choose_compile_cache(os.environ)
-        assignment = folder.load()
+        assignment = folder.load(to_train=not folder.is_done())
         info = rank_info(os.environ)
         with init_process_group(info, _device(info)) as group:
             run = _run_rank0 if group.is_rank0 else _run_other_rank

@@ -7,7 +7,7 @@ import torch
 
 import kdbatch
 from kdbatch.base.commit import find_commit
-from kdbatch.run.checkpoint import sha256_of
+from kdbatch.base.digests.sha256 import sha256_of
 from kdbatch.vocab.done import Provenance
 
 _ROOT = Path(kdbatch.__file__).parent.parent

@@ -6,8 +6,9 @@ from itertools import zip_longest
 from pathlib import Path
 
 from kdbatch.base.command_lines import resume_command
+from kdbatch.base.digests.sha256 import sha256_of
 from kdbatch.base.errors import UserError
-from kdbatch.run.checkpoint import load_weights, sha256_of
+from kdbatch.run.checkpoint import load_weights
 from kdbatch.run.models import Classifier, build_backbone
 from kdbatch.vocab.done import load_done
 from kdbatch.vocab.recipes import Distill, Finetune

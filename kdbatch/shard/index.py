@@ -6,6 +6,8 @@ Both files are functions of the records alone, so builders that finish together 
 import contextlib
 import dataclasses
 import fcntl
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,9 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kdbatch.base.atomic_write import atomic_write, remove_abandoned_parts, write_json
+from kdbatch.base.digests.sha256 import sha256_of
 from kdbatch.base.errors import UserError
 from kdbatch.shard.shard_plan import ShardPlan, encoding_mismatch
 from kdbatch.shard.stored import HostError
+from kdbatch.shard.tars import record_path
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.shards import Part, Reject, Shard, ShardIndex, ShardRecord, load_index
 
@@ -29,6 +33,7 @@ _REJECTED = pa.schema(
         ("reason", pa.string()),
     ]
 )
+_ROWS_SHA256 = b"kdbatch_sha256"  # key of the file's metadata
 
 
 @contextlib.contextmanager
@@ -123,18 +128,29 @@ def write_rejected(plan: ShardPlan, rejected: Sequence[Reject]) -> None:
     if path.exists():
         rows += [row for row in _load_rejected_rows(path) if row["part"] != plan.part]
     rows.sort(key=lambda row: (row["part"], row["place"]))
-    table = pa.Table.from_pylist(rows, schema=_REJECTED)
+    schema = _REJECTED.with_metadata({_ROWS_SHA256: _rows_sha256(rows)})
+    table = pa.Table.from_pylist(rows, schema=schema)
     atomic_write(path, lambda part: pq.write_table(table, part))
 
 
 def _load_rejected_rows(path: Path) -> list[dict[str, object]]:
+    """The rows, compared with their sha256 unless a version before 0.3 wrote them."""
     try:
-        return pq.read_table(path, schema=_REJECTED).to_pylist()
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"{path}: is damaged ({reason}). Delete it and repeat the command."
-        ) from error
+        table = pq.read_table(path)
+        rows = table.cast(_REJECTED).to_pylist()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+    else:
+        metadata = table.schema.metadata or {}
+        if metadata.get(_ROWS_SHA256, _rows_sha256(rows)) == _rows_sha256(rows):
+            return rows
+        reason = "its rows are not those that were written"
+    raise UserError(f"{path}: is damaged ({reason}). Delete it and repeat the command.")
+
+
+def _rows_sha256(rows: Sequence[dict[str, object]]) -> bytes:
+    fields = [[str(row[name]) for name in _REJECTED.names] for row in rows]
+    return hashlib.sha256(json.dumps(fields).encode()).hexdigest().encode()
 
 
 @contextlib.contextmanager
@@ -157,11 +173,11 @@ def _part(plan: ShardPlan, records: Sequence[ShardRecord]) -> Part:
         num_in_source=len(plan.order),
         num_places=plan.num_positions,
         num_in_split={split: counts[split] for split in part_of if part_of[split] == plan.part},
-        shards=tuple(_index_entry(record) for record in records),
+        shards=tuple(_index_entry(plan.folder, record) for record in records),
     )
 
 
-def _index_entry(record: ShardRecord) -> Shard:
+def _index_entry(folder: Path, record: ShardRecord) -> Shard:
     """The entry of one shard in the index; `fps` is the mean over its videos."""
     samples = record.samples
     return Shard(
@@ -173,6 +189,7 @@ def _index_entry(record: ShardRecord) -> Shard:
         sha256=record.sha256,
         fps=sum(sample.fps for sample in samples) / max(1, len(samples)),
         lengths_seconds=_deciles(sorted(sample.num_frames / sample.fps for sample in samples)),
+        record_sha256=sha256_of(record_path(folder / record.name)),
     )
 
 

@@ -1,7 +1,6 @@
 """Writes one shard: a tar of videos and its record, both pure functions of the videos."""
 
 import dataclasses
-import hashlib
 import json
 import tarfile
 import zlib
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdbatch.base.atomic_write import atomic_write, load_json, remove_abandoned_parts, write_json
+from kdbatch.base.digests.sha256 import sha256_of
 from kdbatch.base.parse import parse
 from kdbatch.shard.sources import ListedVideo
 from kdbatch.shard.stored import EncodedVideo
@@ -44,30 +44,26 @@ def write_shard(folder: Path, name: str, entries: Iterable[Entry], *, encoding: 
     record = ShardRecord(
         name=name,
         num_bytes=path.stat().st_size,
-        sha256=file_sha256(path),
+        sha256=sha256_of(path),
         samples=tuple(samples),
         rejected=tuple(rejected),
         encoding=encoding,
     )
-    write_json(_record_path(path), dataclasses.asdict(record))
+    write_json(record_path(path), dataclasses.asdict(record))
     return record
 
 
 def load_record(folder: Path, name: str) -> ShardRecord | None:
     """The record of a complete shard, or None where the shard has yet to be made."""
     path = folder / name
-    if not _record_path(path).exists() or not path.exists():
+    if not record_path(path).exists() or not path.exists():
         return None
-    record = parse(ShardRecord, load_json(_record_path(path)), where=str(_record_path(path)))
+    record = parse(ShardRecord, load_json(record_path(path)), where=str(record_path(path)))
     return record if path.stat().st_size == record.num_bytes else None
 
 
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _record_path(path: Path) -> Path:
+def record_path(path: Path) -> Path:
+    """The record of the tar `path`."""
     return path.with_suffix(".json")
 
 

@@ -1,19 +1,31 @@
 """`kdbatch shard verify`: checks that shards hold what was written and that all videos decode."""
 
+import json
+import os
 import shlex
+import tarfile
 import zlib
 from collections.abc import Collection
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
+from kdbatch.base.digests.sha256 import sha256_of
 from kdbatch.base.errors import UserError
+from kdbatch.base.parse import parse
 from kdbatch.base.progress import Progress
 from kdbatch.shard.pool import map_parallel
 from kdbatch.shard.source_video import HOST_ERRNOS
 from kdbatch.shard.stored import BrokenVideo
-from kdbatch.shard.tars import file_sha256, load_record
 from kdbatch.shard.transcode import count_frames
-from kdbatch.vocab.shards import Sample, Shard, ShardIndex, load_index, request_like
+from kdbatch.vocab.shards import (
+    Sample,
+    Shard,
+    ShardIndex,
+    load_index,
+    load_indexed_record,
+    request_like,
+)
 
 
 def verify_shards(dataset: str, *, shards_dir: Path, progress: Progress, processes: int = 1) -> int:
@@ -69,22 +81,30 @@ def _shard_damage(folder: Path, shard: Shard) -> str:
 
 
 def _find_damage(folder: Path, shard: Shard) -> str:
-    record = load_record(folder, shard.name)
-    if record is None:
-        return "missing, or of another size than its record has"
+    tar = folder / shard.name
+    record_file = folder / shard.record_name
+    if not tar.exists() or not record_file.exists():
+        return "missing"
+    with tar.open("rb") as file:
+        if file.seek(0, os.SEEK_END) != shard.num_bytes:
+            return "of another size than its record has"
+    try:
+        record = load_indexed_record(folder, shard)
+    except UserError:
+        return f"its record {shard.record_name} was changed or damaged"
     if len(record.samples) != shard.num_videos or record.sha256 != shard.sha256:
         return "its record is not the one of index.json"
-    tar = folder / shard.name
     for sample in record.samples:
         if damage := _video_damage(tar, sample):
             return f"{sample.key}: {damage}"
-    return "" if file_sha256(tar) == shard.sha256 else "its sha256 is not the one of index.json"
+    return "" if sha256_of(tar) == shard.sha256 else "its sha256 is not the one of index.json"
 
 
 def _video_damage(tar: Path, sample: Sample) -> str:
     with tar.open("rb") as file:
         file.seek(sample.offset)
         video = file.read(sample.num_bytes)
+        facts = _facts_in_tar(file, sample)
     if zlib.crc32(video) != sample.crc32:
         return "its checksum is wrong"
     try:
@@ -93,4 +113,24 @@ def _video_damage(tar: Path, sample: Sample) -> str:
         return str(error)
     if num_frames != sample.num_frames:
         return f"{num_frames} frames decode, {sample.num_frames} were stored"
+    if facts != sample:
+        return f"the record {tar.with_suffix('.json').name} has other facts than the tar"
     return ""
+
+
+def _facts_in_tar(file: BinaryIO, sample: Sample) -> Sample | None:
+    """The facts in KEY.json, which follows the video and its packet index in the tar; None where
+    they are damaged.
+
+    An index of version 0.2 or older does not vouch for the records.
+    """
+    end = max(sample.offset + sample.num_bytes, sample.index_offset + sample.index_bytes)
+    file.seek(-(-end // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE)
+    try:
+        header = tarfile.TarInfo.frombuf(file.read(tarfile.BLOCKSIZE), "utf-8", "strict")
+        facts = json.loads(file.read(header.size))
+        return parse(
+            Sample, {name: facts[name] for name in vars(sample) if name in facts}, where=header.name
+        )
+    except (tarfile.HeaderError, ValueError, TypeError, UserError):
+        return None

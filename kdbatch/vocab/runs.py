@@ -4,13 +4,14 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
 from kdbatch.base.atomic_write import load_json, write_json
+from kdbatch.base.command_lines import resume_command
 from kdbatch.base.errors import UserError
 from kdbatch.base.parse import SHARED, parse
 from kdbatch.base.reading.field_facts import Limits, check_limits
@@ -49,8 +50,13 @@ class Run:
         """The letter r and 10 hex digits of a hash over all fields. The letter keeps an id such as
         `12e4567` from being read as a number.
         """
-        text = json.dumps([RECIPE_VERSION, self], sort_keys=True, default=_fields)
-        return "r" + hashlib.sha256(text.encode()).hexdigest()[:10]
+        return _id_of(self, RECIPE_VERSION)
+
+
+def _id_of(run: Run | Mapping[str, Any], recipe_version: int) -> str:
+    """The id of a run, or of a run as a file has it, at a version of the recipes."""
+    text = json.dumps([recipe_version, run], sort_keys=True, default=_fields)
+    return "r" + hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,13 +230,40 @@ class RunFolder:
     def is_done(self) -> bool:
         return self.done.exists()
 
-    def load(self) -> Assignment:
-        """The run's assignment.
+    def load(self, *, to_train: bool = False) -> Assignment:
+        """The run's assignment, whose id must be the name of the folder.
+
+        The id may be that of an older version of the recipes, unless the run is still to be
+        trained.
 
         Raises:
-            UserError: `run.json` is missing or damaged.
+            UserError: `run.json` is missing or damaged, or describes another run.
         """
-        return parse(Assignment, load_json(self.assignment), where=str(self.assignment))
+        where = str(self.assignment)
+        raw = load_json(self.assignment, advice=self._advice)
+        assignment = parse(Assignment, raw, where=where)
+        # First as the file has it: an older version hashed the fields that there were then.
+        found = (raw["run"], assignment.run)
+        if self.id in (_id_of(run, RECIPE_VERSION) for run in found):
+            return assignment
+        versions = range(1, RECIPE_VERSION)
+        if self.id not in (_id_of(run, version) for run in found for version in versions):
+            raise UserError(
+                f"{where}: describes the run {assignment.run.id}, not {self.id}: it was changed "
+                f"after it was planned, or its folder was renamed. {self._advice}"
+            )
+        if to_train:
+            raise UserError(
+                f"{where}: was planned by an older kdbatch, whose recipes gave other numbers. "
+                f"Plan it again, as another run: {resume_command()}"
+            )
+        return assignment
+
+    @property
+    def _advice(self) -> str:
+        """What to do about a damaged run.json: planning writes it again for a run to be trained."""
+        remove = f"Delete {self.path}, then" if self.is_done() else "Write it again"
+        return f"{remove}: {resume_command(retry_failed=True)}"
 
     def save(self, assignment: Assignment) -> None:
         write_json(self.assignment, dataclasses.asdict(assignment))

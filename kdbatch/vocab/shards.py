@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Annotated
 
 from kdbatch.base.atomic_write import load_json
-from kdbatch.base.command_lines import resume_command, shard_command
+from kdbatch.base.command_lines import resume_command, shard_command, verify_command
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
 from kdbatch.base.parse import parse
@@ -96,8 +96,8 @@ class ShardRecord:
 class Shard:
     """One tar, as the index lists it.
 
-    `lengths_seconds` are the minimum, the nine deciles and the maximum of its videos' lengths. It
-    is empty in an index of an older version.
+    `lengths_seconds` are the minimum, the nine deciles and the maximum of its videos' lengths;
+    `record_sha256` is that of its record's file. Both are empty in an index of an older version.
     """
 
     name: str
@@ -108,6 +108,11 @@ class Shard:
     sha256: str
     fps: FrameRate
     lengths_seconds: tuple[Annotated[float, Limits("seconds", least=0, most=10**9)], ...] = ()
+    record_sha256: str = ""
+
+    @property
+    def record_name(self) -> str:
+        return f"{Path(self.name).stem}.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,12 +254,22 @@ def load_samples(shards_dir: Path, subset: Subset) -> Iterator[tuple[Path, Sampl
             f"Plan it again: {resume_command()}"
         )
     for shard in shards_of(index, subset):
-        path = folder / f"{Path(shard.name).stem}.json"
-        record = parse(ShardRecord, load_json(path), where=f"{folder}/{shard.name}")
-        for sample in record.samples:
+        for sample in load_indexed_record(folder, shard).samples:
             is_within = not subset.num_places or sample.place < subset.num_places
             if is_within and subset.split in sample.splits:
                 yield folder / shard.name, sample
+
+
+def load_indexed_record(folder: Path, shard: Shard) -> ShardRecord:
+    """The record of a shard, if it is the one that the index vouches for.
+
+    Raises:
+        UserError: it is missing, or was changed or damaged.
+    """
+    path = folder / shard.record_name
+    advice = f"See how to repair it: {verify_command(folder.name)}"
+    raw = load_json(path, sha256=shard.record_sha256, advice=advice)
+    return parse(ShardRecord, raw, where=str(path))
 
 
 def shards_of(index: ShardIndex, subset: Subset) -> tuple[Shard, ...]:

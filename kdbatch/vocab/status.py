@@ -1,13 +1,13 @@
 """`status.json`: the state of a run, which its worker writes; squeue and sacct only refine it."""
 
 import dataclasses
-import json
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 from kdbatch.base.atomic_write import load_json, overwrite_text, write_json
+from kdbatch.base.digests.sealed_json import sealed_text
 from kdbatch.base.errors import UserError
 from kdbatch.base.file_clock import seconds_since_change
 from kdbatch.base.parse import parse
@@ -96,9 +96,8 @@ def save_status(path: Path, status: Status) -> None:
 
 def overwrite_status(path: Path, status: Status) -> bool:
     """Write `status.json` in place, where the disk is full; returns whether that was possible."""
-    text = json.dumps(dataclasses.asdict(status), indent=1, ensure_ascii=False) + "\n"
     try:
-        overwrite_text(path, text)
+        overwrite_text(path, sealed_text(dataclasses.asdict(status)))
     except OSError:
         return False
     return True

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from support.inputs import JOBS
 
+from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.launch.run_status import load_run_rows
 from kdbatch.launch.slurm.commands import queued_jobs
 from kdbatch.vocab.plans import find_records
@@ -139,8 +140,8 @@ def test_a_local_plan_is_not_handed_to_slurm_nor_the_other_way_round(study, monk
     monkeypatch.setenv("PATH", path)
     assert "there is no sbatch here" in kdbatch("resume", code=2)
     (record_path,) = Path("runs/plans").glob("*.json")
-    raw = json.loads(record_path.read_text())
-    record_path.write_text(json.dumps(raw | {"submitted": {"file": FILE, "local": True}}))
+    raw = load_json(record_path)
+    write_json(record_path, raw | {"submitted": {"file": FILE, "local": True, "jobs": 0}})
     monkeypatch.setenv("PATH", str(slurm), prepend=":")
     output = kdbatch("resume", "--dry-run")
     assert f"kdbatch submit '{FILE}' --profile toy --local" in output and "sbatch" not in output
@@ -153,7 +154,7 @@ def os_path_without(folder: Path) -> str:
 def test_a_plan_of_an_older_version_names_the_command_that_it_lacks(slurm, study):
     kdbatch("submit", "jobs/subset_size.yaml", "--profile=micro")
     (path,) = Path("runs/plans").glob("*.json")
-    raw = json.loads(path.read_text())
+    raw = load_json(path)
     path.write_text(json.dumps({k: v for k, v in raw.items() if k not in ("runs", "submitted")}))
     output = kdbatch("resume", code=1)
     assert "is of an older version" in output

@@ -1,12 +1,12 @@
 """Videos that are too short for a pretext task are reported when planning."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from support.inputs import JOBS
 
+from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.base.errors import UserError
 from kdbatch.plan.resolve import make_plan
 from kdbatch.vocab.config import Config
@@ -22,10 +22,10 @@ def with_lengths(sharded: Callable[..., Config], in_tmp: Path) -> Callable[..., 
     def write(*shards: list[int], fps: float = 25.0) -> Config:
         config = sharded(k400=1000 * len(shards), ucf101=13_320)
         path = in_tmp / "shards" / "k400" / "index.json"
-        index = json.loads(path.read_text())
+        index = load_json(path)
         for line, lengths in zip(index["parts"]["train"]["shards"], shards, strict=True):
             line["lengths_seconds"] = [length / fps for length in lengths]
-        path.write_text(json.dumps(index))
+        write_json(path, index)
         return config
 
     return write
@@ -79,8 +79,8 @@ def test_only_the_subsets_own_shards_count(with_lengths) -> None:
 def test_an_index_without_lengths_is_read_and_passes(with_lengths, in_tmp: Path) -> None:
     config = with_lengths([100] * 11)
     path = in_tmp / "shards" / "k400" / "index.json"
-    index = json.loads(path.read_text())
+    index = load_json(path)
     for line in index["parts"]["train"]["shards"]:
         del line["lengths_seconds"]
-    path.write_text(json.dumps(index))
+    write_json(path, index)
     assert _plan(config)

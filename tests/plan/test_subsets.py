@@ -1,12 +1,12 @@
 """Plans of videos that are not stored: by published sizes, with every command that is missing."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 import pytest
 from support.inputs import JOBS
 
+from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.base.errors import UserError
 from kdbatch.plan.resolve import make_plan, require_shards
 from kdbatch.vocab.config import Config, DatasetFolder
@@ -83,12 +83,12 @@ def test_runs_whose_videos_are_all_stored_keep_their_ids_in_a_provisional_plan(
 def test_too_few_stored_videos_are_completed_as_the_stored_ones_were_made(sharded) -> None:
     config = dataclasses.replace(sharded(k400=240_000, ucf101=13_320, hmdb51=6766), datasets=ROOTS)
     path = Path("shards/k400/index.json")
-    index = json.loads(path.read_text())
+    index = load_json(path)
     index["parts"]["train"] |= {
         "num_places": 30_000,
         "shards": index["parts"]["train"]["shards"][:30],
     }
-    path.write_text(json.dumps(index))
+    write_json(path, index)
     plan = make_plan([JOBS / "subset_size.yaml"], profile="paper", config=config)
     (missing,) = plan.missing
     assert (missing.num_needed, missing.num_stored) == (100_000, 30_000)

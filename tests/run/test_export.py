@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from kdbatch.base.atomic_write import write_json
+from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.base.errors import UserError
 from kdbatch.result.schema import ROWS
 from kdbatch.result.write import Measure, write_measures
@@ -157,9 +157,7 @@ def test_the_config_holds_the_accuracy_on_the_test_split_where_that_is_known(
     ]
     write_measures(folder.rows, folder.id, measured, schema=ROWS)
     export_run(folder, to=tmp_path / "known")
-    unknown, known = (
-        json.loads((tmp_path / name / "config.json").read_text()) for name in ("unknown", "known")
-    )
+    unknown, known = (load_json(tmp_path / name / "config.json") for name in ("unknown", "known"))
     assert known.pop("accuracy") == {"top1_percent": 62.5, "subset": "ucf101/test01"}
     assert known == unknown
 

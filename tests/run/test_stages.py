@@ -14,10 +14,11 @@ from safetensors.torch import load_file
 from support import targets
 
 from kdbatch.base.atomic_write import load_json, write_json
+from kdbatch.base.digests.sha256 import sha256_of
 from kdbatch.launch.run_status import load_run_rows
 from kdbatch.report.build import build_report
 from kdbatch.result.read import read_curves, read_predictions, read_rows
-from kdbatch.run.checkpoint import load_weights, sha256_of
+from kdbatch.run.checkpoint import load_weights
 from kdbatch.run.data.augment import apply_augment, sample_augment
 from kdbatch.run.data.batches import StoredVideo, TrainingBatches, load_videos
 from kdbatch.run.data.clip_reader import ClipReader

@@ -8,6 +8,7 @@ from support.training import TOTAL, Watcher, deterministic_curves, run
 
 from kdbatch.base.errors import UserError
 from kdbatch.result.read import read_curves
+from kdbatch.run.checkpoint import load_checkpoint, save_checkpoint
 from kdbatch.run.heartbeat import Stopped
 from kdbatch.run.train.train_state import TrainState
 from kdbatch.vocab.status import load_status
@@ -52,6 +53,30 @@ def test_a_damaged_checkpoint_is_a_one_line_error(tmp_path: Path, damage: bytes)
     message = r"checkpoint\.pt: cannot be read as a checkpoint .*Delete it to start this run from"
     with pytest.raises(UserError, match=message):
         run(tmp_path)
+
+
+def test_no_flipped_bit_of_a_checkpoint_is_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, {"weights": torch.arange(40.0), "step": 3})
+    raw = path.read_bytes()
+    for i in range(0, 8 * len(raw), 29):
+        damaged = bytearray(raw)
+        damaged[i // 8] ^= 1 << i % 8
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"cannot be read as a checkpoint.*kdbatch resume"):
+            load_checkpoint(path)
+
+
+def test_a_checkpoint_whose_digest_was_cut_off_is_refused_and_an_older_one_read(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, {"step": 3})
+    path.write_bytes(path.read_bytes().rpartition(b"\nkdbatch sha256")[0])
+    with pytest.raises(UserError, match="the sha256 at its end is missing"):
+        load_checkpoint(path)
+    torch.save({"step": 3}, path)
+    assert load_checkpoint(path) == {"step": 3}
 
 
 def test_a_checkpoint_of_another_network_is_a_one_line_error(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Digests of files: what was written is what is read."""

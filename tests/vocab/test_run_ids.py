@@ -1,0 +1,78 @@
+"""`run.json` belongs to its folder: the id of the run in it is the folder's name."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from kdbatch.base.atomic_write import load_json, write_json
+from kdbatch.base.errors import UserError
+from kdbatch.vocab import runs
+from kdbatch.vocab.recipes import Compare
+from kdbatch.vocab.runs import Assignment, Resources, Run, RunFolder
+from kdbatch.vocab.shards import Subset
+from kdbatch.vocab.views import View
+
+SUBSET = Subset(dataset="ucf101", split="train01", num_places=0, num_classes=3, digest="0")
+RUN = Run(recipe=Compare(data=SUBSET, view=View()), seed=0, parents=("r0",))
+ASSIGNMENT = Assignment(
+    run=RUN, title="t", shards_dir="shards", decoder="pyav", resources=Resources()
+)
+
+
+def folder_of(run: Run, tmp_path: Path) -> RunFolder:
+    folder = RunFolder(tmp_path / run.id)
+    folder.save(ASSIGNMENT)
+    return folder
+
+
+def rewrite(folder: RunFolder, *, sealed: bool, seed: int = 0) -> None:
+    raw = load_json(folder.assignment)
+    raw["run"]["seed"] = seed
+    write_json(folder.assignment, raw) if sealed else folder.assignment.write_text(json.dumps(raw))
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_a_seed_changed_in_run_json_is_refused(tmp_path: Path, *, sealed: bool) -> None:
+    folder = folder_of(RUN, tmp_path)
+    rewrite(folder, sealed=sealed, seed=1)
+    message = rf"run\.json: describes the run r\w{{10}}, not {RUN.id}: .*Write it again: kdbatch"
+    with pytest.raises(UserError, match=message):
+        folder.load()
+
+
+def test_of_a_finished_run_the_folder_is_to_be_deleted(tmp_path: Path) -> None:
+    folder = folder_of(RUN, tmp_path)
+    folder.done.touch()
+    folder.assignment.write_text(folder.assignment.read_text().replace('"t"', '"u"'))
+    message = rf"changed or damaged.*Delete {folder.path}, then: kdbatch resume --retry-failed$"
+    with pytest.raises(UserError, match=message):
+        folder.load()
+
+
+def test_a_file_without_a_seal_is_one_of_version_0_2(tmp_path: Path) -> None:
+    folder = folder_of(RUN, tmp_path)
+    rewrite(folder, sealed=False)
+    assert folder.load(to_train=True) == ASSIGNMENT
+
+
+def test_fields_that_came_later_change_no_id(tmp_path: Path) -> None:
+    raw = load_json(folder_of(RUN, tmp_path).assignment)
+    del raw["run"]["recipe"]["view"]["augment"]  # as if it were new, with a default
+    text = json.dumps([runs.RECIPE_VERSION, raw["run"]], sort_keys=True)
+    old_id = "r" + hashlib.sha256(text.encode()).hexdigest()[:10]
+    folder = RunFolder(tmp_path / old_id)
+    write_json(folder.assignment, raw)
+    assert old_id != RUN.id
+    assert folder.load(to_train=True).run == RUN
+
+
+def test_a_run_of_older_recipes_is_read_and_not_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = folder_of(RUN, tmp_path)
+    monkeypatch.setattr(runs, "RECIPE_VERSION", runs.RECIPE_VERSION + 1)
+    assert folder.load() == ASSIGNMENT
+    with pytest.raises(UserError, match="planned by an older kdbatch.*kdbatch resume$"):
+        folder.load(to_train=True)
