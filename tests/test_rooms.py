@@ -61,6 +61,7 @@ PACKAGES = {
     "report/tables": {"data", "escape", "labels"},
     "report/figures": {"data", "labels", "stats", "tables"},
     "report/html": {"data", "escape", "figures", "labels", "stats", "tables"},
+    "base/digests": set(),
     "base/output": set(),
     "base/reading": {"errors"},
     "base/temporary": set(),

@@ -261,7 +261,7 @@ class RunFolder:
 
     @property
     def _advice(self) -> str:
-        """What to do about a damaged run.json: planning writes it again for a run to be trained."""
+        """The advice about a damaged run.json, which planning replaces unless the run is done."""
         remove = f"Delete {self.path}, then" if self.is_done() else "Write it again"
         return f"{remove}: {resume_command(retry_failed=True)}"
 

@@ -54,7 +54,7 @@ def without_seal(value: Any, *, is_sealed: bool) -> Any:
     """The value of a JSON file without the keys of its seal, which are taken out of it.
 
     Raises:
-        BrokenSealError: it has such a key and no seal: another program wrote it anew.
+        BrokenSealError: it has such a key and no seal: another program wrote it again.
     """
     if isinstance(value, dict):
         marks = [value.pop(name, None) for name in (_FORMAT, _DIGEST)]
