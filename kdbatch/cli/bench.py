@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from kdbatch.base.command_lines import bench_data_command
-from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
 from kdbatch.base.progress import silent
 from kdbatch.base.temporary.temporary_folder import temporary_folder
@@ -28,7 +27,6 @@ def measure_data(videos: str, *, seconds: float, json: bool) -> None:
     from kdbatch.bench.data.loose_videos import find_videos_below, shard_videos
     from kdbatch.bench.data.transcode_speed import relative_transcode_speed
 
-    check_seconds(seconds)
     named = find_videos_below(Path(videos)) if videos else []
     from kdbatch.bench.data.measure import bench_data  # torch
     from kdbatch.bench.data.rows import DerivedNumber, data_as_json, data_as_lines
@@ -91,7 +89,6 @@ def measure_step(
     json: bool,
 ) -> None:
     """`kdbatch bench step`; `shape` is clips of a batch, frames, pixels."""
-    check_seconds(seconds)
     kinds = [backbone] if backbone else ["r21d_10", "shufflenet_2x"]
     stages = BENCH_STAGES
     if stage:
@@ -125,18 +122,7 @@ def measure_step(
 def parse_backbone(backbone: str, width: float) -> Backbone:
     """The backbone named on the command line."""
     lookup(BACKBONE_SPECS, backbone, where="--backbone")
-    if not 0 < width < float("inf"):
-        raise UserError(
-            f"--width: found {width}. The width of a network must be above 0, as in --width=0.25."
-        )
     return Backbone(kind=backbone, width=width)
-
-
-def check_seconds(seconds: float) -> None:
-    if seconds <= 0:
-        raise UserError(
-            f"--seconds: found {seconds:g}. Write how long each row is measured, as in --seconds=2."
-        )
 
 
 def make_few_toys(folder: Path) -> list[Path]:

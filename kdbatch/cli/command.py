@@ -56,7 +56,7 @@ def command(function: Callable[..., int | None]) -> Callable[..., Deferred]:
 
     @wraps(function)
     def deferred(*args: Any, **kwargs: Any) -> Deferred:
-        hints = get_type_hints(function)
+        hints = get_type_hints(function, include_extras=True)
         bound = inspect.signature(function).bind(*args, **kwargs)
         converted = {
             name: convert(hints.get(name, str), value, name)

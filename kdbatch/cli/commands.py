@@ -6,10 +6,29 @@ needs no torch.
 
 import sys
 from pathlib import Path
+from typing import Annotated
 
 from kdbatch.base.output.standard_streams import repair_streams
+from kdbatch.base.reading.field_facts import Limits, SameAs, Share
 from kdbatch.cli.command import command, dispatch
+from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.shard_request import ShardRequest
+
+# The range of each number that is typed. The default 0 of the first two leaves the choice to
+# kdbatch, and is had by leaving the flag out.
+Processes = Annotated[
+    int, Limits("processes", least=1, most=10_000, advice=", or leave it out for one per core")
+]
+Jobs = Annotated[
+    int,
+    Limits("runs", least=1, most=10_000, advice=", or leave it out for one per GPU, or per core"),
+]
+Lines = Annotated[int, Limits("lines", least=0, most=10**9, advice="; 0 is all of them")]
+RowSeconds = Annotated[
+    float, Limits("seconds", least=0.001, most=86_400, advice=", as in --seconds=2")
+]
+Width = Annotated[float, SameAs(Backbone, "width")]
+BatchClips = Annotated[int, Limits("clips", least=4, most=100_000)]
 
 
 def main() -> None:
@@ -60,8 +79,8 @@ class Commands:
         *,
         size: str = "full",
         datasets: str = "",
-        seed: int = 0,
-        processes: int = 0,
+        seed: Annotated[int, Limits("seed", least=0, most=2**32 - 1)] = 0,
+        processes: Processes = 0,
     ) -> None:
         """Write small stand-ins of the four data sets into FOLDER.
 
@@ -81,10 +100,12 @@ class Commands:
         subset: str = ShardRequest.subset,
         split: str = ShardRequest.split,
         root: str = ShardRequest.root,
-        videos_per_shard: int = ShardRequest.videos_per_shard,
-        max_rejected: float = ShardRequest.max_rejected,
+        videos_per_shard: Annotated[
+            int, SameAs(ShardRequest, "videos_per_shard")
+        ] = ShardRequest.videos_per_shard,
+        max_rejected: Share = ShardRequest.max_rejected,
         no_transcode: bool = not ShardRequest.transcode,
-        processes: int = ShardRequest.processes,
+        processes: Processes = ShardRequest.processes,
         shards: str = "",
         slurm: bool = False,
         dry_run: bool = False,
@@ -115,7 +136,7 @@ class Commands:
         shard(request, shards=shards, slurm=slurm, dry_run=dry_run)
 
     @command
-    def shard_verify(self, dataset: str, *, processes: int = 0) -> None:
+    def shard_verify(self, dataset: str, *, processes: Processes = 0) -> None:
         """Check all hashes of a data set's shards and decode all videos."""
         from kdbatch.cli.live.progress import progress
         from kdbatch.cli.study import load_study_config
@@ -147,7 +168,7 @@ class Commands:
         *files: Path,
         profile: str = "paper",
         local: bool = False,
-        jobs: int = 0,
+        jobs: Jobs = 0,
         retry_failed: bool = False,
         dry_run: bool = False,
     ) -> int:
@@ -210,7 +231,7 @@ class Commands:
         status(what, state=state, profile=profile, json=json, watch=watch)
 
     @command
-    def logs(self, run: str, *, follow: bool = False, lines: int = 100) -> None:
+    def logs(self, run: str, *, follow: bool = False, lines: Lines = 100) -> None:
         """Show the last lines of the log of RUN.
 
         RUN is an id of `kdbatch status`, or its beginning. --follow (-f) shows new lines until the
@@ -296,7 +317,9 @@ class Commands:
         export(run, to)
 
     @command
-    def bench_data(self, *, videos: str = "", seconds: float = 2.0, json: bool = False) -> None:
+    def bench_data(
+        self, *, videos: str = "", seconds: RowSeconds = 2.0, json: bool = False
+    ) -> None:
         """Measure training clips per CPU-second, and baselines.
 
         --videos is a folder of original videos; without it a few toy videos are made, whose ratios
@@ -313,11 +336,11 @@ class Commands:
         *,
         backbone: str = "",
         stage: str = "",
-        width: float = 1.0,
-        batch: int = 8,
-        frames: int = 16,
-        pixels: int = 112,
-        seconds: float = 2.0,
+        width: Width = 1.0,
+        batch: BatchClips = 8,
+        frames: Annotated[int, Limits("frames", least=2, most=10_000)] = 16,
+        pixels: Annotated[int, Limits("pixels", least=16, most=4096)] = 112,
+        seconds: RowSeconds = 2.0,
         json: bool = False,
     ) -> None:
         """Measure training steps, their parts, and a baseline loop.
@@ -338,11 +361,11 @@ class Commands:
         self,
         *,
         backbone: str = "r2plus1d_18",
-        width: float = 1.0,
+        width: Width = 1.0,
         layers: str = "24",
-        clips: int = 64,
-        frames: int = 8,
-        pixels: int = 32,
+        clips: BatchClips = 64,
+        frames: Annotated[int, Limits("frames", least=1, most=10_000)] = 8,
+        pixels: Annotated[int, Limits("pixels", least=1, most=4096)] = 32,
         json: bool = False,
     ) -> None:
         """Measure a CKA map, its parts, and other tools.

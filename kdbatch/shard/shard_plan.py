@@ -196,16 +196,6 @@ def requested_part(request: ShardRequest) -> str:
 def _check_request(request: ShardRequest) -> None:
     dataset = request.dataset
     check_video_count(request.subset, where=f"{dataset}: --subset")
-    if not 0 <= request.max_rejected <= 1:
-        raise UserError(
-            f"{dataset}: --max-rejected: found {request.max_rejected}. "
-            "Write a share from 0 to 1, as in --max-rejected=0.05."
-        )
-    if request.videos_per_shard < 1:
-        raise UserError(
-            f"{dataset}: --videos-per-shard: found {request.videos_per_shard}. "
-            f"Write 1 or more; the default is {ShardRequest.videos_per_shard}."
-        )
     if not request.transcode and dataset in NEVER_ORIGINALS:
         raise UserError(
             f"{dataset}: --no-transcode is not possible: {NEVER_ORIGINALS[dataset]}. "

@@ -116,13 +116,8 @@ def test_a_layer_set_is_measured_without_other_tools_with_a_note():
 
 
 @pytest.mark.parametrize(
-    ("layers", "changes", "message"),
-    [
-        ("acts", {}, "--layers: found 'acts'"),
-        ("2", {}, "from 3 on"),
-        ("res", {"num_clips": 3}, "--clips needs 4 or more"),
-    ],
+    ("layers", "message"), [("acts", "--layers: found 'acts'"), ("2", "from 3 on")]
 )
-def test_a_mistake_is_reported_before_anything_is_measured(layers, changes, message):
+def test_a_mistake_is_reported_before_anything_is_measured(layers, message):
     with pytest.raises(UserError, match=message):
-        scale(layers, **changes)
+        scale(layers)

@@ -66,11 +66,14 @@ def plannable(sharded, in_tmp: Path) -> Path:
         (("bench",), "bench needs a second word: data, step, cka"),
         (("bench", "step", "--backbone=r21d"), "Did you mean 'r21d_10'"),
         (("bench", "step", "--stage=distil"), "Did you mean 'distill'"),
-        (("bench", "step", "--batch=2"), "at least 4 clips of 2 frames and 16 pixels"),
-        (("bench", "step", "--width=0"), "--width: found 0.0"),
+        (("bench", "step", "--batch=2"), "--batch: found 2. Write 4 to 100,000."),
+        (("bench", "step", "--width=0"), "--width: found 0. Write 0.005 to 32"),
         (("bench", "cka", "--backbone=r21d"), "--backbone: no 'r21d'. Did you mean 'r21d_10'"),
         (("bench", "cka", "--layers=relu"), "--layers: found 'relu'"),
-        (("bench", "data", "--seconds=0"), "--seconds: found 0"),
+        (
+            ("bench", "data", "--seconds=0"),
+            "--seconds: found 0. Write 0.001 to 86,400",
+        ),
         (("bench", "data", "--videos=nowhere"), "nowhere: holds no video"),
     ],
 )

@@ -91,20 +91,37 @@ SLIPS = {
         "submit: found profile=micro. Did you mean --profile=micro?"
     ),
     "submit jobs/one.yaml --jobs 0": (
-        "--jobs: found 0. Write 1 or more, or leave it out for one per GPU, or per core."
+        "--jobs: found 0. Write 1 to 10,000, or leave it out for one per GPU, or per core."
     ),
     "submit jobs/one.yaml --jobs=-2": (
-        "--jobs: found -2. Write 1 or more, or leave it out for one per GPU, or per core."
+        "--jobs: found -2. Write 1 to 10,000, or leave it out for one per GPU, or per core."
     ),
     "shard k400 --processes 0": (
-        "--processes: found 0. Write 1 or more, or leave it out for one per core."
+        "--processes: found 0. Write 1 to 10,000, or leave it out for one per core."
     ),
     "shard k400 --max-rejected 5%": "--max-rejected: found '5%', expected a number. Write 0.05.",
     # Subsets: before the folder of the videos, and never suggested again.
     "shard k400 --subset=-5": f"k400: --subset: '-5' is not a valid subset. {VALID}",
-    "shard k400 --subset -5 --videos-per-shard 0": (
-        f"k400: --subset: '-5' is not a valid subset. {VALID}"
+    "shard k400 --subset -5": f"k400: --subset: '-5' is not a valid subset. {VALID}",
+    "shard k400 --videos-per-shard 0": (
+        "--videos-per-shard: found 0. Write 1 to 1,000,000; 250 is usual."
     ),
+    "shard k400 --max-rejected nan": "--max-rejected: found nan. Write 0 to 1.",
+    "shard k400 --max-rejected 1.5": "--max-rejected: found 1.5. Write 0 to 1.",
+    "toy toys --seed -1": "--seed: found -1. Write 0 to 4,294,967,295.",
+    "submit jobs/one.yaml --jobs 1e300": "--jobs: found '1e300', expected a whole number.",
+    "submit jobs/one.yaml --jobs 99999999999999999999": (
+        "--jobs: found 99999999999999999999. Write 1 to 10,000, or leave it out for one per GPU, "
+        "or per core."
+    ),
+    "bench step --seconds inf": "--seconds: found inf. Write 0.001 to 86,400, as in --seconds=2.",
+    "bench step --frames 1": "--frames: found 1. Write 2 to 10,000.",
+    "bench cka --clips 3": "--clips: found 3. Write 4 to 100,000.",
+    "bench cka --layers \u00b2": (
+        "--layers: found '\u00b2'. Write res, act, all, or a number of layers from 3 on, as in "
+        "--layers=24."
+    ),
+    "logs r1 --lines -1": "--lines: found -1. Write 0 to 1,000,000,000; 0 is all of them.",
     "shard k400 --subset 5o0": f"k400: --subset: '5o0' is not a valid subset. {VALID}",
     "shard k400 --subset 50.000": f"k400: --subset: '50.000' is not a valid subset. {VALID}",
     "shard k400 --subset 150%": f"k400: --subset: '150%' is not a valid subset. {VALID}",

@@ -300,9 +300,9 @@ def test_a_part_that_is_added_leaves_the_others_in_the_index(toys: Path, tmp_pat
         ),
         ({"subset": "13"}, "13 videos asked for, but there are only 12"),
         ({"split": "test"}, "--split: no 'test'. Known: train, val"),
-        ({"videos_per_shard": 0}, "Write 1 or more"),
+        ({"videos_per_shard": 0}, "Write 1 to 1,000,000; 250 is usual"),
         *[
-            ({"max_rejected": share}, f"found {share}. Write a share from 0 to 1")
+            ({"max_rejected": share}, f"found {share:g}. Write 0 to 1.")
             for share in (-1.0, 1.5, math.nan)
         ],
     ],

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from kdbatch.base.errors import UserError
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.views import View
 
@@ -18,12 +17,6 @@ class StepScale:
     batch_clips: int = 8
     num_frames: int = 16
     size_pixels: int = 112
-
-    def __post_init__(self) -> None:
-        if self.batch_clips < 4 or self.num_frames < 2 or self.size_pixels < 16:
-            raise UserError(
-                "--batch, --frames, --pixels: write at least 4 clips of 2 frames and 16 pixels."
-            )
 
     @property
     def view(self) -> View:

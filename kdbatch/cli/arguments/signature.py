@@ -4,17 +4,17 @@ import inspect
 import re
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from kdbatch.base.command_lines import help_command
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import did_you_mean
+from kdbatch.base.reading.field_facts import limits_of
+from kdbatch.base.reading.shown_values import shown
 from kdbatch.base.text import plural
 
 SHORT_FLAGS = {"-f": "--follow", "-p": "--profile"}
 DASHES = "\u2010\u2011\u2012\u2013\u2014\u2212"  # what word processors make of - and --
-# Numbers of which 0 would mean the default, which is had by leaving the flag out.
-AT_LEAST_ONE = {"jobs": "one per GPU, or per core", "processes": "one per core"}
 
 
 def check_arguments(name: str, function: Callable[..., Any], arguments: Sequence[str]) -> list[str]:
@@ -94,6 +94,11 @@ def variadic_name(function: Callable[..., Any]) -> str:
     return ""
 
 
+def without_facts(hint: Any) -> Any:
+    """A type without what Annotated adds to it."""
+    return get_args(hint)[0] if hasattr(hint, "__metadata__") else hint
+
+
 def convert(hint: Any, value: Any, name: str) -> Any:
     """The value of the argument `name`, from the string that was typed."""
     if isinstance(value, tuple):
@@ -101,6 +106,7 @@ def convert(hint: Any, value: Any, name: str) -> Any:
     if not isinstance(value, str):
         return value
     flag = f"--{name.replace('_', '-')}"
+    limits, hint = limits_of(hint), without_facts(hint)
     if hint is bool:
         if value.lower() not in ("true", "false"):
             raise UserError(f"{flag}: found {value!r}. Write {flag} or {flag}=false.")
@@ -110,14 +116,12 @@ def convert(hint: Any, value: Any, name: str) -> Any:
             number = hint(value)
         except ValueError as error:
             expected = "a whole number" if hint is int else "a number"
-            is_share = hint is float and re.fullmatch(r"\d+(\.\d+)?%", value)
+            is_share = hint is float and re.fullmatch(r"\d{1,9}(\.\d{1,9})?%", value)
             hint_text = f" Write {float(value[:-1]) / 100:g}." if is_share else ""
-            raise UserError(f"{flag}: found {value!r}, expected {expected}.{hint_text}") from error
-        if name in AT_LEAST_ONE and number < 1:
-            default = AT_LEAST_ONE[name]
-            raise UserError(
-                f"{flag}: found {value}. Write 1 or more, or leave it out for {default}."
-            )
+            found = f"{flag}: found {shown(value)}, expected {expected}."
+            raise UserError(f"{found}{hint_text}") from error
+        if limits:
+            limits.check(number, where=flag)
         return number
     if not value:
         raise UserError(f"{flag}: is empty. Write a value, as in {flag}=VALUE.")

@@ -1,9 +1,11 @@
 """The rank of this process and the address of rank 0, from the variables of torchrun or srun."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kdbatch.base.errors import UserError
+from kdbatch.base.reading.shown_values import shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +35,7 @@ def rank_info(environ: Mapping[str, str]) -> RankInfo:
         UserError: a variable is missing or is no number, or the rank is not below the world size.
     """
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-    if "WORLD_SIZE" not in environ and int(environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+    if "WORLD_SIZE" not in environ and _number(environ, "SLURM_STEP_NUM_TASKS", default="1") > 1:
         names = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")
     elif environ.get("WORLD_SIZE", "1") == "1":
         return RankInfo()
@@ -53,22 +55,23 @@ def rank_info(environ: Mapping[str, str]) -> RankInfo:
             "connect. Start them with torchrun, or export both: the first node's name and a free "
             "port."
         )
-    has_local_size = "LOCAL_WORLD_SIZE" in environ
     return RankInfo(
         rank=rank,
         world_size=world_size,
         local_rank=local_rank,
-        processes_on_node=_number(environ, "LOCAL_WORLD_SIZE") if has_local_size else 1,
+        processes_on_node=max(1, _number(environ, "LOCAL_WORLD_SIZE", default="1")),
         host=host,
-        port=_number({"MASTER_PORT": port}, "MASTER_PORT"),
+        port=_number({"MASTER_PORT": port}, "MASTER_PORT", most=65535),
     )
 
 
-def _number(environ: Mapping[str, str], name: str) -> int:
-    value = environ.get(name, "nothing")
-    if not value.isdigit():
+def _number(
+    environ: Mapping[str, str], name: str, *, default: str = "nothing", most: int = 10**9
+) -> int:
+    value = environ.get(name, default)
+    if not re.fullmatch("[0-9]{1,10}", value) or int(value) > most:
         raise UserError(
-            f"{name}: expected a number, found {value!r}. Start the processes with torchrun or "
-            "srun."
+            f"{name}: expected a number, found {shown(value)}. Start the processes with torchrun "
+            "or srun."
         )
     return int(value)
