@@ -1,5 +1,6 @@
 """Profiles, `jobs/profiles/<name>.yaml`: the scale at which all experiments are run."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -8,6 +9,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
 from kdbatch.base.parse import TextOrNumber, parse
 from kdbatch.base.reading.field_facts import Limits, SameAs, Share, check_limits
+from kdbatch.plan.profile_names import check_profile_names
 from kdbatch.plan.shipped_jobs import find_profile
 from kdbatch.plan.specs import BackboneName, DatasetName, TaskName
 from kdbatch.plan.yaml_loader import load_yaml
@@ -128,6 +130,20 @@ class Profile:
         ):
             for name in names:
                 lookup(known, name, where=field_name)
+        _check_schedules(
+            {
+                "pretrain": self.pretrain,
+                "finetune": self.finetune,
+                "distill": self.distill,
+                "linear": self.linear,
+                **{f"pretrain_of.{task}": scale for task, scale in self.pretrain_of.items()},
+            }
+        )
+        if self.compare.batch_clips > self.compare.num_clips:
+            raise UserError(
+                f"compare.batch_clips: found {self.compare.batch_clips:,}, and a map has "
+                f"{self.compare.num_clips:,} clips in all (compare.num_clips). Write at most that."
+            )
         # parsed once here, where an error can name the profile, also for tasks that no experiment
         # uses
         for task in self.tasks:
@@ -142,6 +158,30 @@ class Profile:
         return parse(type(task), asdict(task) | own, where=f"tasks.{name}")
 
 
+def _check_schedules(schedules: Mapping[str, PretrainScale | Schedule | None]) -> None:
+    """Checks what the fields of a schedule mean together. Runs of older versions are read without
+    this.
+    """
+    for name, schedule in schedules.items():
+        if schedule is None:
+            continue
+        if schedule.warmup_epochs > schedule.epochs:
+            raise UserError(
+                f"{name}.warmup_epochs: found {schedule.warmup_epochs:g}, but the training has "
+                f"{schedule.epochs:,} epochs. Write at most {schedule.epochs}."
+            )
+        if schedule.num_micro_batches > schedule.batch_clips:
+            raise UserError(
+                f"{name}.num_micro_batches: found {schedule.num_micro_batches:,} for batches of "
+                f"{schedule.batch_clips:,} clips. Write 1 to {schedule.batch_clips:,}."
+            )
+        if isinstance(schedule, Schedule) and schedule.milestones and schedule.decay != "steps":
+            raise UserError(
+                f"{name}.milestones: decay: {schedule.decay} has none. Write decay: steps, or "
+                "leave milestones out."
+            )
+
+
 def load_profile(experiment: Path, name: str) -> Profile:
     """The profile `name`: next to the experiment file, or else the one that comes with kdbatch.
 
@@ -149,4 +189,12 @@ def load_profile(experiment: Path, name: str) -> Profile:
         UserError: there is no such profile, or it has a mistake.
     """
     path = find_profile(experiment, name)
-    return parse(Profile, load_yaml(path), where=str(path))
+    profile = parse(Profile, load_yaml(path), where=str(path))
+    check_profile_names(
+        leave_out=profile.leave_out,
+        keep=profile.keep,
+        subsets=profile.subsets,
+        experiment=experiment,
+        where=str(path),
+    )
+    return profile

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
 from kdbatch.base.parse import parse
+from kdbatch.base.reading.field_facts import check_number
 from kdbatch.plan.clip_length import check_clip_length
 from kdbatch.plan.profiles import Profile
 from kdbatch.plan.run_registry import RunRegistry
@@ -51,10 +52,12 @@ class RecipeBuilder:
         task_spec = lookup(TASKS, spec.task, where=f"{where}.task")
         scale = self.profile.pretrain_of.get(spec.task, self.profile.pretrain)
         task_lr = task_spec.lr_of.get(network.kind, task_spec.lr)
+        lr = task_lr * scale.lr_factor * scale.batch_clips / LR_BATCH_CLIPS
+        check_number(Schedule, "lr", lr, where=f"{where}: lr_factor x batch_clips / 64 x its rate")
         schedule = Schedule(
             epochs=scale.epochs,
             batch_clips=scale.batch_clips,
-            lr=task_lr * scale.lr_factor * scale.batch_clips / LR_BATCH_CLIPS,
+            lr=lr,
             weight_decay=task_spec.weight_decay,
             warmup_epochs=scale.warmup_epochs,
             final_lr_share=scale.final_lr_share,

@@ -128,6 +128,12 @@ def check_limits(instance: object) -> None:
         _check_value(hint, getattr(instance, name), where=name)
 
 
+def check_number(cls: type, name: str, number: float, *, where: str) -> None:
+    """Raise a UserError that starts with `where` if the field `name` of a class cannot have it."""
+    if limits := limits_of(field_hints(cls)[name]):
+        limits.check(number, where=where)
+
+
 @functools.cache
 def _limited_fields(cls: type) -> tuple[tuple[str, Any], ...]:
     return tuple((name, hint) for name, hint in field_hints(cls).items() if _has_limits(hint))
