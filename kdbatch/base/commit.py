@@ -25,7 +25,9 @@ def find_commit() -> str:
 def _commit_of_checkout(root: Path) -> str:
     command = ["git", "-C", str(root), "rev-parse", "HEAD"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=10
+        )
     except (OSError, subprocess.SubprocessError) as error:
         return f"unknown (git does not run: {type(error).__name__})"
     if done.returncode:

@@ -75,7 +75,7 @@ def last_exit_reason(submission: Submission, *, log: Path | None = None) -> Exit
     """
     stem = submission.folder / submission.job_id
     try:
-        text = stem.with_name(f"{stem.name}.ended").read_text(encoding="utf-8")
+        text = stem.with_name(f"{stem.name}.ended").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
     whole_lines = text.split("\n")[:-1]

@@ -13,10 +13,10 @@ trap 'rc=$?; [ "$rc" -eq 0 ] || echo "${SLURM_RESTART_COUNT:-0} $rc __SETUP_FAIL
 set -eo pipefail
 
 #: section rendezvous, where several processes train one run: the address at which they connect
-# sed reads to the end, as head would break the pipe. The assignment stands alone, as export would
+# sed reads to the end, as head would break the pipe; a greeting is no name of a host. The assignment stands alone, as export would
 # hide its failure from set -e. The port is the job's own, below those that Linux hands out by
 # itself, and another one at the next start, as this one may have been taken.
-MASTER_ADDR="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)"
+MASTER_ADDR="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -nE '/^[[:alnum:]._-]+$/p' | sed -n 1p)"
 export MASTER_ADDR
 export MASTER_PORT="$((10000 + (SLURM_JOB_ID + 997 * ${SLURM_RESTART_COUNT:-0}) % 20000))"
 
@@ -30,9 +30,10 @@ export KDBATCH_RESTART="${SLURM_RESTART_COUNT:-0}"
 if [ "$KDBATCH_RESTART" -gt 0 ]; then
   # shellcheck disable=SC2155  # a file or an accounting that is missing means an empty variable
   export KDBATCH_EXITS="$(tr '\n' ';' 2>/dev/null <"$ended")"
-  # The last state that the accounting has of an earlier start of this job, in one word.
-  # shellcheck disable=SC2155,SC2016
-  export KDBATCH_LAST_STATE="$(timeout 30 sacct --duplicates --allocations --noheader --parsable2 --jobs="$KDBATCH_JOB" --format=State 2>/dev/null | sed -nE '/^(RUNNING|PENDING|COMPLETING|CONFIGURING)/!h; ${x; s/ .*//; p}')"
+  # The last state that the accounting has of an earlier start of this job, in one word: other
+  # words, columns and bytes that sacct prints are left out.
+  # shellcheck disable=SC2155
+  export KDBATCH_LAST_STATE="$(timeout 30 sacct --duplicates --allocations --noheader --parsable2 --jobs="$KDBATCH_JOB" --format=State 2>/dev/null | LC_ALL=C grep -aoE '^[A-Z_]{4,}\b' | grep -vE 'RUNNING|PENDING|COMPLETING|CONFIGURING' | tail -n 1)"
 fi
 
 #: section teardown, after the worker: notes how it ended, and queues the job again if that may help

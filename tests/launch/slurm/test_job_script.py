@@ -150,6 +150,24 @@ def test_the_next_start_gets_the_exit_code_of_the_last_one(start, slurm):
     assert (start_seen.restart, start_seen.exits) == (3, {0: "137", 1: "85"})
 
 
+@pytest.mark.parametrize(
+    ("printed", "state"),
+    [
+        ("PREEMPTED\\n\\n", "PREEMPTED"),
+        ("PREEMPTED|0:0|x\\nGr\\374\\337e\\nWelcome to SLURM\\n", "PREEMPTED"),
+        ("NODE_FAIL\\nRUNNING|x\\n", "NODE_FAIL"),
+        ("", ""),
+        ("slurm: warning\\n", ""),
+    ],
+)
+def test_the_last_state_is_found_in_an_odd_answer_of_the_accounting(start, slurm, printed, state):
+    start(137)
+    (slurm / "sacct").write_text(f"#!/bin/bash\nprintf '{printed}'\n")
+    (slurm / "sacct").chmod(0o755)
+    seen = start(85, env=ELEMENT | {"SLURM_RESTART_COUNT": "1"}).seen
+    assert Start.from_environment(seen).last_state == state
+
+
 def test_the_first_start_does_not_call_sacct(start, slurm, tmp_path):
     (slurm / "sacct").write_text("#!/bin/bash\ntouch asked\n")
     (slurm / "sacct").chmod(0o755)
