@@ -1,9 +1,11 @@
 """The commit that kdbatch was made from, whichever way it was installed."""
 
 import importlib.metadata
-import json
 import subprocess
 from pathlib import Path
+
+from kdbatch.base.errors import UserError
+from kdbatch.base.reading.documents import parse_json
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -39,7 +41,7 @@ def _commit_of_installation() -> str:
     """The commit in pip's direct_url.json (PEP 610); empty without one."""
     try:
         text = importlib.metadata.distribution("kdbatch").read_text("direct_url.json")
-        commit = json.loads(text or "{}")["vcs_info"]["commit_id"]
-    except (importlib.metadata.PackageNotFoundError, ValueError, KeyError, TypeError):
+        commit = parse_json(text or "{}", where="direct_url.json")["vcs_info"]["commit_id"]
+    except (importlib.metadata.PackageNotFoundError, UserError, KeyError, TypeError):
         return ""
     return commit if isinstance(commit, str) else ""

@@ -1,6 +1,5 @@
 """`kdbatch shard verify`: checks that shards hold what was written and that all videos decode."""
 
-import json
 import os
 import shlex
 import tarfile
@@ -14,6 +13,7 @@ from kdbatch.base.digests.sha256 import sha256_of
 from kdbatch.base.errors import UserError
 from kdbatch.base.parse import parse
 from kdbatch.base.progress import Progress
+from kdbatch.base.reading.documents import parse_json_object
 from kdbatch.shard.pool import map_parallel
 from kdbatch.shard.source_video import HOST_ERRNOS
 from kdbatch.shard.stored import BrokenVideo
@@ -128,7 +128,7 @@ def _facts_in_tar(file: BinaryIO, sample: Sample) -> Sample | None:
     file.seek(-(-end // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE)
     try:
         header = tarfile.TarInfo.frombuf(file.read(tarfile.BLOCKSIZE), "utf-8", "strict")
-        facts = json.loads(file.read(header.size))
+        facts = parse_json_object(file.read(header.size), where=header.name)
         return parse(
             Sample, {name: facts[name] for name in vars(sample) if name in facts}, where=header.name
         )

@@ -3,10 +3,12 @@
 A runtime, the site's start-up files and the packages may print lines of their own before them.
 """
 
-import json
 import re
 import shlex
 from importlib.metadata import PackageNotFoundError, requires
+
+from kdbatch.base.errors import UserError
+from kdbatch.base.reading.documents import parse_json
 
 MARK = "kdbatch and submitit:"
 VERSIONS_CODE = (
@@ -21,8 +23,8 @@ def read_versions(printed: str) -> tuple[str, str] | None:
     for line in printed.rpartition(MARK)[2].split("\n"):
         if line.strip().startswith("["):
             try:
-                values = json.loads(line)
-            except (ValueError, RecursionError):
+                values = parse_json(line, where="the versions")
+            except UserError:
                 continue
             if len(values) >= 2 and all(isinstance(value, str) for value in values):
                 return values[0], values[1]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kdbatch.base.reading.documents import parse_json
 from kdbatch.run.data.decoding.decode import check_decoder, decode_each
 from kdbatch.run.data.decoding.excerpt import PutFrame
 from kdbatch.run.data.decoding.frame_cache import FrameCache
@@ -127,7 +128,7 @@ def pack_requests(requests: Sequence[ReadRequest]) -> bytes:
 
 
 def unpack_requests(raw: bytes) -> list[ReadRequest]:
-    return [_request(**fields) for fields in json.loads(raw)]
+    return [_request(**fields) for fields in parse_json(raw, where="a request")]
 
 
 def _request(

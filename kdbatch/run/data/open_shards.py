@@ -6,7 +6,6 @@ order (run/data/batches.py); this reads tars from start to end, as webdataset do
 Axes: C = 3 colours, T frames, H rows, W columns; uint8.
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +21,7 @@ from webdataset.utils import pytorch_worker_info
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.parse import parse
+from kdbatch.base.reading.documents import parse_json_object
 from kdbatch.base.text import plural
 from kdbatch.run.data.decoding.decode import decode_members
 from kdbatch.run.data.sampling import evenly_spaced_clips, random_clip
@@ -38,6 +38,7 @@ from kdbatch.vocab.shards import (
 )
 from kdbatch.vocab.views import View
 
+SHARD_AGAIN = "Delete the tar and its record, and repeat the command that made them."
 _NOT_OF_SAMPLE = ("class", "source")  # KEY.json has these in addition to the fields of a Sample
 
 
@@ -163,7 +164,9 @@ def _stored_video(members: dict[str, Any], *, subset: Subset) -> dict[str, Any] 
     where = f"{members['__url__']}: {members['__key__']}"
     if "json" not in members:
         raise UserError(f"{where} has no JSON member, so it is not a video that kdbatch stored")
-    facts = json.loads(members["json"])
+    facts = parse_json_object(members["json"], where=f"{where}.json", advice=SHARD_AGAIN)
+    if not isinstance(facts.get("class"), str):
+        raise UserError(f"{where}.json: has no class, a text. {SHARD_AGAIN}")
     fields = {name: value for name, value in facts.items() if name not in _NOT_OF_SAMPLE}
     sample = parse(Sample, fields, where=f"{where}.json")
     is_within = not subset.num_places or sample.place < subset.num_places

@@ -24,6 +24,7 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from kdbatch.base.errors import UserError
+from kdbatch.base.reading.documents import parse_json
 from kdbatch.run.distributed.rank_info import RankInfo
 
 # How long a rank waits for the others. They may be loading data, but a rank that hangs must not
@@ -145,7 +146,7 @@ class ProcessGroup:
         if self.store is not None:
             with suppress(RuntimeError):
                 if self.store.check([str(rank)]):
-                    code, text = json.loads(self.store.get(str(rank)))
+                    code, text = parse_json(self.store.get(str(rank)), where=f"rank {rank}")
                     return int(code), str(text)
         return None
 
