@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 from kdbatch.base.atomic_write import make_folder, write_text
@@ -31,7 +32,7 @@ from kdbatch.report.html.sections import (
 )
 from kdbatch.report.json_export import report_json, write_results
 from kdbatch.report.labels import case_title
-from kdbatch.report.stats.claims import check_claims
+from kdbatch.report.stats.claims import check_claims, correct_verdicts
 from kdbatch.report.stats.verdicts import ClaimVerdict
 from kdbatch.report.tables.formats import to_csv, to_latex, to_markdown
 from kdbatch.report.tables.grid import Grid, fill_grid
@@ -106,7 +107,16 @@ def _build_chapters(
             )
             chapters.append(builder.build(published=published))
         warnings += results.result()
-    return chapters, warnings
+    return _correct_claims(chapters), warnings
+
+
+def _correct_claims(chapters: Sequence[Chapter]) -> list[Chapter]:
+    """Correct the verdicts of all experiments for the number of claims in the report."""
+    corrected = iter(correct_verdicts([claim for chapter in chapters for claim in chapter.claims]))
+    return [
+        replace(chapter, claims=tuple(islice(corrected, len(chapter.claims))))
+        for chapter in chapters
+    ]
 
 
 def _runs_of(chapters: Sequence[Chapter]) -> tuple[RunFacts, ...]:

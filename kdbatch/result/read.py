@@ -12,7 +12,7 @@ from typing import TypeVar
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
-from kdbatch.result.schema import CKA, CURVES, PREDICTIONS, ROWS
+from kdbatch.result.schema import CKA, CURVES, LATER_COLUMNS, PREDICTIONS, ROWS
 from kdbatch.vocab.runs import RunFolder
 
 _Item = TypeVar("_Item")
@@ -70,8 +70,8 @@ def read_predictions(runs_dir: Path, run_ids: Sequence[str]) -> ReadResult:
 
 
 def read_label_ranks(runs_dir: Path, run_ids: Sequence[str]) -> ReadResult:
-    """Read key and label rank (column `place`) of each test video: a hundredth of the file."""
-    columns = _prediction_columns("run_id", "key", "place")
+    """Read key, group and label rank (`place`) of each test video: a hundredth of the file."""
+    columns = _prediction_columns("run_id", "key", "group", "place")
     return _read_files(runs_dir, run_ids, "predictions", schema=columns)
 
 
@@ -134,7 +134,14 @@ def _read_parquet(
     for path in paths:
         _check_magic(path)
     lazy = pl.scan_parquet(list(paths), include_file_paths="path")
-    columns = [pl.col(name).cast(kind, strict=True) for name, kind in schema.items()]
+    # A batch with files of an older version fails as a whole; they are read one by one.
+    stored = set(lazy.collect_schema().names()) if len(paths) == 1 else set(schema)
+    columns = [
+        (pl.lit(None) if name in LATER_COLUMNS - stored else pl.col(name))
+        .cast(kind, strict=True)
+        .alias(name)
+        for name, kind in schema.items()
+    ]
     frame = lazy.select(*columns, "path").filter(keep).collect()
     for run_id, path in frame.select("run_id", "path").unique(maintain_order=True).iter_rows():
         if run_id != Path(path).parent.name:

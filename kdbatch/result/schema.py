@@ -2,8 +2,9 @@
 
 - `rows`: numbers measured once per run, one per row: `top1`, `parameters`, `block_index`, ...
 - `curves`: the same columns, one row per epoch: `loss`, `lr`, `accuracy`, ...
-- `predictions`: one test video per row: its label, the mean softmax and mean logits over its clips,
-  and in `place` the rank of the label, counted from 0 (0 means that the prediction is right).
+- `predictions`: one test video per row: its group (videos of one scene or person), its label, the
+  mean softmax and mean logits over its clips, and in `place` the rank of the label, counted from 0
+  (0 means that the prediction is right). Files of version 0.2 and older have no group.
 - `cka`: one pair of layers per row.
 
 The values of `unit` are listed in vocab/metrics.py. Suffix K: one entry per class.
@@ -23,11 +24,14 @@ CURVES = ROWS
 PREDICTIONS: dict[str, pl.DataType] = {
     "run_id": pl.String(),
     "key": pl.String(),
+    "group": pl.String(),
     "label": pl.Int32(),
     "place": pl.Int32(),
     "probability_K": pl.List(pl.Float32()),
     "logit_K": pl.List(pl.Float32()),
 }
+# Columns that files of older versions lack; they are read as null.
+LATER_COLUMNS = frozenset({"group"})
 CKA: dict[str, pl.DataType] = {
     "run_id": pl.String(),
     "index_a": pl.Int32(),

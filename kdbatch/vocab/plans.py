@@ -63,6 +63,10 @@ class Claim:
     """Gain of mean_gain_at_least."""
     metric: Metric = "top1"
     """Number that is compared."""
+    averaged: bool = False
+    """Whether beats and best_at compare averages over cases; otherwise the claim is about every
+    case.
+    """
     control: bool = False
     """Whether the claim is a control of ours, and not of the source."""
     at: dict[str, TextOrNumber] = field(default_factory=dict)

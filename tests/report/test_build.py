@@ -8,7 +8,7 @@ from support.studies import BuiltReport, WriteStudy
 
 from kdbatch.base.errors import UserError
 from kdbatch.report.build import build_report
-from kdbatch.vocab.plans import save_record
+from kdbatch.vocab.plans import Claim, save_record
 
 
 def test_the_folder_of_the_page_holds_tables_and_figures(finished_report: BuiltReport) -> None:
@@ -26,7 +26,13 @@ def test_the_summary_counts_runs_and_verdicts(
 ) -> None:
     finished, partial = finished_report.summary, partial_report.summary
     assert (finished.done, finished.total) == (15, 15)
-    assert finished.verdicts == {"holds": 3, "fails": 0, "undecided": 2, "not-yet": 0}
+    assert finished.verdicts == {
+        "holds": 0,
+        "fails": 0,
+        "undecided": 0,
+        "one-seed": 5,
+        "not-yet": 0,
+    }
     assert (partial.done, partial.total) == (13, 15)
     assert len(partial.warnings) == 1 and finished.warnings == ()
 
@@ -34,19 +40,34 @@ def test_the_summary_counts_runs_and_verdicts(
 def test_report_json_has_the_verdicts_and_effects_of_the_page(finished_report: BuiltReport) -> None:
     report = json.loads((finished_report.report_dir / "report.json").read_text())
     claims = {checked["claim"]["id"]: checked for checked in report["claims"]}
-    assert {name: checked["verdict"] for name, checked in claims.items()} == {
-        "above": "holds",
-        "best": "holds",
-        "gain": "holds",
-        "blocks": "undecided",
-        "control": "undecided",
-    }
+    assert set(claims) == {"above", "best", "gain", "blocks", "control"}
+    assert {checked["corrected_verdict"] for checked in claims.values()} == {"one-seed"}
     above = claims["above"]
     assert above["effect"] == pytest.approx(16.0) and above["num_videos"] == 400
     assert len(above["comparisons"]) == 4
+    assert above["num_groups"] == 400
     low, high = above["interval_95"]
     assert low < 16.0 < high
     assert claims["blocks"]["interval_95"] is None
+
+
+def test_the_verdicts_hold_for_all_claims_of_the_report_at_once(tmp_path: Path) -> None:
+    """One claim that is barely decided alone, among nine that are not decided."""
+    sure = Claim(
+        id="c", says="", kind="mean_gain_at_least", who="student", than=("T2",), points=17.6
+    )
+    ties = [dataclasses.replace(sure, id=f"c{i}", points=20.0 + 0.01 * i) for i in range(9)]
+    StudySpec(seeds=(0, 1, 2), claims=[sure, *ties]).write(tmp_path / "runs")
+    build_report(tmp_path / "runs", to=tmp_path / "report")
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    first, *others = report["claims"]
+    assert first["verdict"] == "holds" and 0.005 < first["p_value"] <= 0.05
+    assert first["corrected_verdict"] == "undecided"
+    assert first["corrected_p_value"] == pytest.approx(10 * first["p_value"], abs=1e-9)
+    assert {checked["verdict"] for checked in others} == {"undecided"}
+    assert report["coverage"]["verdicts"]["undecided"] == 10
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "Among all claims of this report, that may be chance: undecided." in page
 
 
 def test_building_twice_gives_equal_bytes(finished_report: BuiltReport, tmp_path: Path) -> None:

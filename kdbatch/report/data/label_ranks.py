@@ -18,19 +18,22 @@ from kdbatch.result.read import in_batches, read_label_ranks
 class LabelRanks:
     """Label ranks of one run's test videos, sorted by key.
 
-    Runs that were tested on the same videos share one tuple of keys.
+    Runs that were tested on the same videos share one tuple of keys, and one of groups: the names
+    of the videos' scenes or persons, or the keys themselves in files of version 0.2 and older.
     """
 
     keys: tuple[str, ...]
+    groups: tuple[str, ...]
     rank_N: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _KeyOrder:
-    """Keys in the order in which some runs stored them, and the indexes that sort them."""
+    """Keys and groups in the order in which some runs stored them; the indexes that sort them."""
 
-    stored: pl.Series
+    stored: pl.DataFrame
     keys: tuple[str, ...]
+    groups: tuple[str, ...]
     order_N: np.ndarray
 
 
@@ -45,7 +48,7 @@ def load_label_ranks(
         predictions = read_label_ranks(runs_dir, batch)
         warnings += predictions.warnings
         for (run_id,), frame in predictions.frame.group_by("run_id", maintain_order=True):
-            order = _key_order(frame["key"], orders)
+            order = _key_order(frame.select("key", "group"), orders)
             rank = frame["place"]
             if order is None or rank.null_count() or (rank < 0).any():
                 path = runs_dir / str(run_id) / "predictions.parquet"
@@ -55,11 +58,11 @@ def load_label_ranks(
                 )
                 continue
             sorted_N = rank.to_numpy()[order.order_N]
-            ranks[str(run_id)] = LabelRanks(keys=order.keys, rank_N=sorted_N)
+            ranks[str(run_id)] = LabelRanks(keys=order.keys, groups=order.groups, rank_N=sorted_N)
     return ranks, tuple(warnings)
 
 
-def _key_order(stored: pl.Series, orders: list[_KeyOrder]) -> _KeyOrder | None:
+def _key_order(stored: pl.DataFrame, orders: list[_KeyOrder]) -> _KeyOrder | None:
     """Return the order of these keys; None where keys are missing or not unique.
 
     Most runs store the same keys in the same order, so that `orders`, to which a new order is
@@ -68,10 +71,15 @@ def _key_order(stored: pl.Series, orders: list[_KeyOrder]) -> _KeyOrder | None:
     for order in orders:
         if order.stored.equals(stored):
             return order
-    if stored.null_count() or stored.n_unique() < len(stored):
+    key = stored["key"]
+    if key.null_count() or key.n_unique() < len(key):
         return None
-    order_N = stored.arg_sort().to_numpy()
-    keys = tuple(stored.gather(order_N).to_list())
-    shared_keys = next((order.keys for order in orders if order.keys == keys), keys)
-    orders.append(_KeyOrder(stored=stored, keys=shared_keys, order_N=order_N))
+    order_N = key.arg_sort().to_numpy()
+    keys = tuple(key.gather(order_N).to_list())
+    named = stored.select(pl.coalesce("group", "key")).to_series().gather(order_N)
+    groups = tuple(named.to_list())
+    same = next((order for order in orders if (order.keys, order.groups) == (keys, groups)), None)
+    if same:
+        keys, groups = same.keys, same.groups
+    orders.append(_KeyOrder(stored=stored, keys=keys, groups=groups, order_N=order_N))
     return orders[-1]

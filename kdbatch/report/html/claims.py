@@ -13,6 +13,7 @@ VERDICT_MARKS: dict[ClaimVerdict, tuple[str, str]] = {
     "holds": ("✓", "holds"),
     "fails": ("✕", "fails"),
     "undecided": ("?", "undecided"),
+    "one-seed": ("1", "one seed"),
     "not-yet": ("…", "not yet"),
 }
 PLOT_WIDTH, PLOT_HEIGHT = 180, 18
@@ -39,7 +40,7 @@ def claim_html(checked: CheckedClaim) -> str:
     """Return one claim with its evidence."""
     claim = checked.claim
     says = f'<p class="says">{escape_html(claim.says)}</p>'
-    head = f"<header>{verdict_badge(checked.verdict)}{says}</header>"
+    head = f"<header>{verdict_badge(checked.corrected)}{says}</header>"
     parts = [head, _effect_html(checked), _detail_html(checked), _plots(checked)]
     anchor = escape_html(claim_anchor(checked))
     return f'<article class="claim" id="{anchor}">{"".join(parts)}</article>'
@@ -62,8 +63,21 @@ def _effect_html(checked: CheckedClaim) -> str:
 
 def _detail_html(checked: CheckedClaim) -> str:
     origin = "our control" if checked.claim.control else "claim of the source"
-    facts = " · ".join(part for part in (origin, _basis(checked)) if part)
-    return f'<p class="faint">{escape_html(facts)}. {escape_html(checked.why)}</p>'
+    facts = " · ".join(part for part in (origin, _basis(checked), _p_values(checked)) if part)
+    why = checked.why
+    if checked.corrected != checked.verdict:
+        why += " Among all claims of this report, that may be chance: undecided."
+    return f'<p class="faint">{escape_html(facts)}. {escape_html(why)}</p>'
+
+
+def _p_values(checked: CheckedClaim) -> str:
+    if checked.p_value is None or checked.p_corrected is None:
+        return ""
+    return f"p {_p_text(checked.p_value)}, corrected {_p_text(checked.p_corrected)}"
+
+
+def _p_text(p_value: float) -> str:
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
 def _basis(checked: CheckedClaim) -> str:
@@ -72,7 +86,12 @@ def _basis(checked: CheckedClaim) -> str:
     if weakest is None:
         return ""
     seeds = plural(weakest.num_seeds, "seed")
-    return f"{plural(weakest.num_videos, 'test video')}, {seeds}" if weakest.num_videos else seeds
+    if not weakest.num_videos:
+        return seeds
+    videos = plural(weakest.num_videos, "test video")
+    if weakest.num_groups < weakest.num_videos:
+        videos += f" in {plural(weakest.num_groups, 'group')}"
+    return f"{videos}, {seeds}"
 
 
 def _plots(checked: CheckedClaim) -> str:

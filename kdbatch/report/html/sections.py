@@ -53,8 +53,8 @@ def count_done(runs: Sequence[RunFacts]) -> int:
 
 
 def count_verdicts(claims: Sequence[CheckedClaim]) -> dict[ClaimVerdict, int]:
-    """Return the number of claims by verdict; a verdict that does not occur counts 0."""
-    return {verdict: sum(c.verdict == verdict for c in claims) for verdict in VERDICTS}
+    """Return the number of claims by corrected verdict; one that does not occur counts 0."""
+    return {verdict: sum(c.corrected == verdict for c in claims) for verdict in VERDICTS}
 
 
 def pretraining_table(runs: Sequence[RunFacts], study: Study) -> TextTable | None:

@@ -31,6 +31,7 @@ _VERDICT_VERBS: dict[ClaimVerdict, tuple[str, str]] = {  # of one claim, of seve
     "holds": ("holds", "hold"),
     "fails": ("fails", "fail"),
     "undecided": ("is undecided", "are undecided"),
+    "one-seed": ("has one seed", "have one seed"),
     "not-yet": ("waits for results", "wait for results"),
 }
 
@@ -68,7 +69,9 @@ def verdicts_html(chapters: Sequence[Chapter]) -> str:
         '<section id="claims"><h2>Claims at a glance</h2><p class="faint">'
         "A positive effect supports a claim, a negative one supports a negated claim; in brackets "
         "the 95 % interval. Of several comparisons the weakest is shown. A claim fails only if an "
-        "interval that is widened for the number of comparisons misses the threshold.</p>"
+        "interval that is widened for the number of comparisons misses the threshold. Verdicts "
+        "hold for all claims of the report at once (Holm's correction); where a claim is decided "
+        "only on its own, its evidence says so. With one seed nothing is decided.</p>"
         f'<div class="scroll"><table class="verdicts">{"".join(bodies)}</table></div></section>'
     )
 
@@ -144,7 +147,7 @@ def _verdict_row(checked: CheckedClaim) -> str:
     anchor, says = escape_html(claim_anchor(checked)), escape_html(checked.claim.says)
     origin = ' <span class="faint">our control</span>' if checked.claim.control else ""
     return (
-        f"<tr><td>{verdict_badge(checked.verdict)}</td>"
+        f"<tr><td>{verdict_badge(checked.corrected)}</td>"
         f'<td><a href="#{anchor}">{says}</a>{origin}</td>'
         f'<td class="effects">{escape_html(effect_text(checked))}</td></tr>'
     )

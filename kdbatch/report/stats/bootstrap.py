@@ -1,6 +1,6 @@
-"""Resamples accuracies over test videos and over seeds.
+"""Resamples accuracies over groups of test videos and over seeds.
 
-Axes: R replicates, M runs, N test videos.
+Axes: R replicates, M runs, N test videos, G groups of test videos.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-NUM_REPLICATES = 2000
+NUM_REPLICATES = 10_000  # tail probabilities of 1e-4, which Holm's correction needs
+_REPLICATES_AT_ONCE = 1000
 CONFIDENCE_LEVEL = 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resampled:
-    """Accuracy of each run in percent, on all videos and on R draws of N videos with replacement.
+    """Accuracy of each run in percent, on all videos and on R draws of G groups with replacement.
 
     All runs share the same draws, so the difference of two runs is a paired difference (Efron &
     Tibshirani 1993, sec. 8 and 13.3).
@@ -23,31 +24,55 @@ class Resampled:
     accuracy: Mapping[str, float]
     replicates: Mapping[str, np.ndarray]
     num_videos: Mapping[str, int]
+    num_groups: Mapping[str, int]
 
 
 def resample(
     correct: Mapping[str, np.ndarray],
     *,
     rng: np.random.Generator,
+    groups: Sequence[str] = (),
     num_replicates: int = NUM_REPLICATES,
 ) -> Resampled:
     """Draw bootstrap replicates of the accuracies of M runs.
 
     `correct[run]`, shape (N,), is true where the run's prediction is right. The order of the N
-    videos is the same for all runs.
+    videos is the same for all runs. Videos of one of the `groups` (N names; without them each video
+    is a group) are drawn together: clips of one scene are not independent (cluster bootstrap,
+    Davison & Hinkley 1997, sec. 3.8). A replicate is the share of right videos among those drawn.
     """
     correct_MN = np.stack([np.asarray(row, dtype=np.float32) for row in correct.values()])
-    num_videos = correct_MN.shape[1]
+    num_videos = int(correct_MN.shape[1])
     assert num_videos < 2**24, "single precision is exact for whole numbers below 2**24"
-    count_RN = np.empty((num_replicates, num_videos), dtype=np.float32)
-    for count_N in count_RN:
-        count_N[:] = np.bincount(rng.integers(0, num_videos, num_videos), minlength=num_videos)
-    accuracy_RM = (count_RN @ correct_MN.T).astype(np.float64) * (100 / num_videos)
+    correct_MG, size_G = _sum_groups(correct_MN, groups)
+    num_groups = len(size_G)
+    runs: list[str] = list(correct)
+    accuracy_RM = np.empty((num_replicates, len(runs)))
+    for first in range(0, num_replicates, _REPLICATES_AT_ONCE):
+        num_now = min(_REPLICATES_AT_ONCE, num_replicates - first)
+        drawn_RG = rng.integers(0, num_groups, (num_now, num_groups))
+        cell_RG = drawn_RG + num_groups * np.arange(num_now)[:, None]
+        count_RG = np.bincount(cell_RG.ravel(), minlength=num_now * num_groups)
+        count_RG = count_RG.reshape(num_now, num_groups).astype(np.float32)
+        right_RM, drawn_R = count_RG @ correct_MG.T, count_RG @ size_G
+        accuracy_RM[first : first + num_now] = right_RM / drawn_R[:, None].astype(np.float64)
     return Resampled(
         accuracy={run: float(100 * correct_MN[m].mean()) for m, run in enumerate(correct)},
-        replicates={run: accuracy_RM[:, m] for m, run in enumerate(correct)},
-        num_videos={run: len(row) for run, row in correct.items()},
+        replicates={run: 100 * accuracy_RM[:, m] for m, run in enumerate(correct)},
+        num_videos=dict.fromkeys(runs, num_videos),
+        num_groups=dict.fromkeys(runs, num_groups),
     )
+
+
+def _sum_groups(correct_MN: np.ndarray, groups: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Right videos of each run and group (MG), and videos of each group (G)."""
+    if not groups:
+        return correct_MN, np.ones(correct_MN.shape[1], dtype=np.float32)
+    group_N = np.unique(np.array(groups), return_inverse=True)[1]
+    order_N = np.argsort(group_N, kind="stable")
+    size_G = np.bincount(group_N)
+    first_G = np.cumsum(size_G) - size_G
+    return np.add.reduceat(correct_MN[:, order_N], first_G, axis=1), size_G.astype(np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,24 +86,32 @@ class SeedDraws:
 
     rng: np.random.Generator
     num_replicates: int = NUM_REPLICATES
-    quantiles: dict[tuple[int, ...], np.ndarray] = field(default_factory=dict)
+    quantiles: dict[tuple[tuple[int, ...], float], np.ndarray] = field(default_factory=dict)
 
-    def errors(self, values: Mapping[int, float]) -> np.ndarray:
-        """Return draws of the error of the mean of `values` (by seed), shape (R,).
+    def errors(self, spread: "SeedSpread") -> np.ndarray:
+        """Return draws of the error of the mean over the seeds, shape (R,).
 
         A draw is the standard error of the mean times a value of Student's t. These values are R
         evenly spaced quantiles in random order, and the same for the same seeds. One seed gives no
         estimate of the error: the draws are zeros.
         """
-        seeds = tuple(sorted(values))
-        if len(seeds) < 2:
+        if len(spread.seeds) < 2:
             return np.zeros(self.num_replicates)
-        if seeds not in self.quantiles:
+        key = spread.seeds, spread.degrees
+        if key not in self.quantiles:
             probability = np.linspace(0.5, 1.0, self.num_replicates, endpoint=False)[1::2]
-            upper = t_quantile(probability, len(seeds) - 1)
-            self.quantiles[seeds] = self.rng.permutation(np.concatenate([-upper, upper]))
-        deviation = float(np.std(list(values.values()), ddof=1))
-        return self.quantiles[seeds] * deviation / len(seeds) ** 0.5
+            upper = t_quantile(probability, spread.degrees)
+            self.quantiles[key] = self.rng.permutation(np.concatenate([-upper, upper]))
+        return self.quantiles[key] * spread.deviation / len(spread.seeds) ** 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedSpread:
+    """Standard deviation of an effect between seeds, estimated with `degrees` of freedom."""
+
+    seeds: tuple[int, ...]
+    deviation: float
+    degrees: float
 
 
 def percentile_interval(
@@ -102,16 +135,29 @@ def t_interval(
     return float(values.mean()) - half, float(values.mean()) + half
 
 
-def t_quantile(probability: float | np.ndarray, degrees: int) -> np.ndarray:
-    """Return quantiles of Student's t for probabilities of at least 1/2.
+def t_quantile(probability: float | np.ndarray, degrees: float) -> np.ndarray:
+    """Return quantiles of Student's t for probabilities of at least 1/2; `degrees` is at least 1.
 
     The distribution function is integrated by the trapezoidal rule over theta = atan(t / sqrt(df)):
 
     F(t) - 1/2 = integral of cos^(df-1) from 0 to theta / its integral from -pi/2 to pi/2
     (Abramowitz & Stegun 1964, 26.7).
     """
+    angle, area = _t_area(degrees)
+    theta = np.interp((np.asarray(probability) - 0.5) * 2 * area[-1], area, angle)
+    return np.tan(theta) * degrees**0.5
+
+
+def t_tail(value: float, degrees: float) -> float:
+    """Return the probability that Student's t is above `value`."""
+    angle, area = _t_area(degrees)
+    theta = np.arctan(abs(value) / degrees**0.5)
+    upper = 0.5 - 0.5 * float(np.interp(theta, angle, area) / area[-1])
+    return upper if value >= 0 else 1 - upper
+
+
+def _t_area(degrees: float) -> tuple[np.ndarray, np.ndarray]:
+    """Angles from 0 to pi/2, and the integral of cos^(df-1) up to each, in units of the step."""
     angle = np.linspace(0.0, np.pi / 2, 20001)
     density = np.cos(angle) ** (degrees - 1)
-    area = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
-    theta = np.interp((probability - 0.5) * 2 * area[-1], area, angle)
-    return np.tan(theta) * degrees**0.5
+    return angle, np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])

@@ -1,8 +1,8 @@
 """Checks the claims of a source: verdict, effect, 95 % interval, number of videos and seeds."""
 
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -10,13 +10,22 @@ import numpy as np
 from kdbatch.report.data.study import Study, cases_of, matching_cells
 from kdbatch.report.labels import case_title, value_title
 from kdbatch.report.stats.bootstrap import Resampled, SeedDraws
-from kdbatch.report.stats.comparisons import Arm, Comparison, compare_arms, compare_seeds
+from kdbatch.report.stats.comparisons import (
+    Arm,
+    Comparison,
+    Contrast,
+    compare_arms,
+    compare_contrasts,
+    compare_seeds,
+)
 from kdbatch.report.stats.correctness import Evidence, resample_runs
 from kdbatch.report.stats.verdicts import (
     ClaimVerdict,
     claim_threshold,
+    correct_p_values,
     decide_verdict,
     deciding_comparison,
+    verdict_at,
 )
 from kdbatch.vocab.plans import Claim, ClaimKind, PlanRecord
 
@@ -26,13 +35,17 @@ class CheckedClaim:
     """A claim with its verdict and the evidence.
 
     `weakest` is the comparison that decides, None while nothing can be compared. `num_missing`
-    comparisons have no results yet.
+    comparisons have no results yet. `corrected` is the verdict among all claims of the report, by
+    the p-value `p_corrected`; until correct_verdicts was called, both are those of the claim alone.
     """
 
     claim: Claim
     experiment: str
     profile: str
     verdict: ClaimVerdict
+    p_value: float | None
+    corrected: ClaimVerdict
+    p_corrected: float | None
     why: str
     unit: Literal["points", "index"]
     threshold: float
@@ -56,6 +69,18 @@ def check_claims(
         )
         checked.append(_check_claim(context))
     return tuple(checked), tuple(w for found in evidence.values() for w in found.warnings)
+
+
+def correct_verdicts(claims: Sequence[CheckedClaim]) -> list[CheckedClaim]:
+    """Return the claims of a report with the verdicts that hold for all of them at once."""
+    judged = [claim.p_value for claim in claims if claim.p_value is not None]
+    p_values = iter(correct_p_values(judged))
+    corrected = []
+    for claim in claims:
+        p_value = None if claim.p_value is None else next(p_values)
+        verdict = verdict_at(claim.verdict, p_value)
+        corrected.append(replace(claim, corrected=verdict, p_corrected=p_value))
+    return corrected
 
 
 def _gather_evidence(record: PlanRecord, study: Study) -> dict[str, Evidence]:
@@ -99,9 +124,6 @@ class _ClaimContext:
         """Return a role of the claim's `than`, in the case that `than_at` moves it to."""
         return self.arm(role, case | self.claim.than_at)
 
-    def difference(self, label: str, high: Arm, low: Arm) -> Comparison | None:
-        return compare_arms(label, {high: 1.0, low: -1.0}, self.resampled, self.draws)
-
     def title(self, role: str) -> str:
         if role.startswith("map:"):
             maps = {f"map:{m.id}": m.title for m in self.record.maps}
@@ -118,14 +140,17 @@ def _check_claim(context: _ClaimContext) -> CheckedClaim:
     compared = _COMPARERS[claim.kind](context)
     comparisons = tuple(c for c in compared if c is not None)
     num_missing = len(compared) - len(comparisons)
-    verdict, why = decide_verdict(claim, comparisons, num_missing=num_missing)
+    decision = decide_verdict(claim, comparisons, num_missing=num_missing)
     threshold = claim_threshold(claim)
     return CheckedClaim(
         claim=claim,
         experiment=context.record.experiment,
         profile=context.record.profile,
-        verdict=verdict,
-        why=why,
+        verdict=decision.verdict,
+        p_value=decision.p_value,
+        corrected=decision.verdict,
+        p_corrected=decision.p_value,
+        why=decision.why,
         unit="index" if claim.kind == "fewer_blocks_than" else "points",
         threshold=threshold,
         weakest=deciding_comparison(comparisons, threshold),
@@ -135,24 +160,27 @@ def _check_claim(context: _ClaimContext) -> CheckedClaim:
 
 
 def _beats(context: _ClaimContext) -> list[Comparison | None]:
-    """Compare `who` with each role of `than`, case by case."""
+    """Compare `who` with each role of `than`, case by case or averaged over cases."""
     claim = context.claim
-    comparisons = []
-    for case in context.cases():
-        for role in claim.than:
-            arm, other = context.arm(claim.who, case), context.other_arm(role, case)
-            if other.runs:  # the plan need not have every role in every case
-                above = f"{context.title(role)}{context.than_at_text()}"
-                label = f"{case_title(case)}: above {above}"
-                comparisons.append(context.difference(label, arm, other))
-    return comparisons
+    contrasts: dict[str, list[Contrast]] = {}
+    for role in claim.than:
+        above = f"above {context.title(role)}{context.than_at_text()}"
+        contrasts[above] = [
+            Contrast(
+                label=f"{case_title(case)}: {above}", weights={arm: 1.0, other: -1.0}, pool=role
+            )
+            for case in context.cases()
+            for arm, other in [(context.arm(claim.who, case), context.other_arm(role, case))]
+            if other.runs  # the plan need not have every role in every case
+        ]
+    return _compare_all(context, contrasts)
 
 
 def _best_at(context: _ClaimContext) -> list[Comparison | None]:
     """Compare `who` at axis = value with `who` at each other value, the other axes being equal."""
     claim = context.claim
     cases = context.cases()
-    comparisons = []
+    contrasts: dict[str, list[Contrast]] = {}
     for case in cases:
         if case.get(claim.axis) != claim.value:
             continue
@@ -160,10 +188,33 @@ def _best_at(context: _ClaimContext) -> list[Comparison | None]:
         for other in cases:
             if other != case and _without(other, claim.axis) == rest:
                 prefix = f"{case_title(rest)}: " if rest else ""
-                values = f"{value_title(claim.value)} above {value_title(other[claim.axis])}"
-                arms = context.arm(claim.who, case), context.arm(claim.who, other)
-                comparisons.append(context.difference(prefix + values, *arms))
-    return comparisons
+                above = f"{value_title(claim.value)} above {value_title(other[claim.axis])}"
+                weights = {context.arm(claim.who, case): 1.0, context.arm(claim.who, other): -1.0}
+                contrast = Contrast(label=prefix + above, weights=weights, pool=claim.who)
+                contrasts.setdefault(above, []).append(contrast)
+    return _compare_all(context, contrasts)
+
+
+def _compare_all(
+    context: _ClaimContext, contrasts: dict[str, list[Contrast]]
+) -> list[Comparison | None]:
+    """Compare contrasts; with `averaged`, the mean over cases of those that have a label."""
+    if context.claim.averaged:
+        chosen = [_average(label, cases) for label, cases in contrasts.items() if cases]
+    else:
+        chosen = [contrast for cases in contrasts.values() for contrast in cases]
+    return compare_contrasts(chosen, context.resampled, context.draws)
+
+
+def _average(label: str, contrasts: Sequence[Contrast]) -> Contrast:
+    if len(contrasts) > 1:
+        label += f", averaged over {len(contrasts)} cases"
+    weights = {
+        arm: weight / len(contrasts)
+        for contrast in contrasts
+        for arm, weight in contrast.weights.items()
+    }
+    return Contrast(label=label, weights=weights)
 
 
 def _without(case: dict[str, str], axis: str) -> dict[str, str]:

@@ -21,9 +21,13 @@ TOLERANCE_POINTS = 0.05
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Correctness:
-    """One run's test videos, sorted by key; `correct_N` is true where the prediction is right."""
+    """One run's test videos, sorted by key; `correct_N` is true where the prediction is right.
+
+    `groups` names the scene or person of each video.
+    """
 
     keys: tuple[str, ...]
+    groups: tuple[str, ...]
     correct_N: np.ndarray
 
     def select(self, keys: tuple[str, ...]) -> np.ndarray:
@@ -49,6 +53,7 @@ def resample_runs(study: Study, run_ids: Sequence[str], *, metric: str) -> Evide
         accuracy={run: value for part in parts for run, value in part.accuracy.items()},
         replicates={run: value for part in parts for run, value in part.replicates.items()},
         num_videos={run: value for part in parts for run, value in part.num_videos.items()},
+        num_groups={run: value for part in parts for run, value in part.num_groups.items()},
     )
     return Evidence(resampled=resampled, warnings=tuple(warnings))
 
@@ -66,7 +71,9 @@ def load_correctness(
         reported, ranks = study.measured.get((run_id, metric)), study.label_ranks.get(run_id)
         if reported is None or ranks is None or metric not in TOP_K:
             continue
-        correctness = Correctness(keys=ranks.keys, correct_N=ranks.rank_N < TOP_K[metric])
+        correctness = Correctness(
+            keys=ranks.keys, groups=ranks.groups, correct_N=ranks.rank_N < TOP_K[metric]
+        )
         percent = 100 * float(correctness.correct_N.mean())
         if abs(percent - reported.value) > TOLERANCE_POINTS:
             warnings.append(
@@ -99,7 +106,21 @@ def _resample_subset(
             f"{plural(len(shared), 'video')} of {num_all} that all runs have."
         )
     if not shared:
-        return Resampled(accuracy={}, replicates={}, num_videos={})
+        return Resampled(accuracy={}, replicates={}, num_videos={}, num_groups={})
     # The same draws in every report and for every experiment.
     rng = np.random.default_rng(zlib.crc32(subset.encode()))
-    return resample({run: found.select(shared) for run, found in group.items()}, rng=rng)
+    return resample(
+        {run: found.select(shared) for run, found in group.items()},
+        groups=_groups_of(shared, list(group.values())),
+        rng=rng,
+    )
+
+
+def _groups_of(keys: Sequence[str], runs: Sequence[Correctness]) -> list[str]:
+    """The group of each video; a run of an older version names the video itself."""
+    group_of: dict[str, str] = {}
+    for run_keys, run_groups in dict.fromkeys((run.keys, run.groups) for run in runs):
+        for key, name in zip(run_keys, run_groups, strict=True):
+            if group_of.get(key, key) == key:
+                group_of[key] = name
+    return [group_of[key] for key in keys]

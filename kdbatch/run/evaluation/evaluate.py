@@ -72,6 +72,7 @@ def _rows(found: Predictions, run_id: str) -> list[dict[str, Any]]:
     place_N = label_ranks(found.probability_NK, found.label_N)
     columns = (
         found.keys,
+        found.groups,
         found.label_N.tolist(),
         place_N.tolist(),
         found.probability_NK.tolist(),
@@ -81,12 +82,13 @@ def _rows(found: Predictions, run_id: str) -> list[dict[str, Any]]:
         {
             "run_id": run_id,
             "key": key,
+            "group": group,
             "label": label,
             "place": place,
             "probability_K": probability_K,
             "logit_K": logit_K,
         }
-        for key, label, place, probability_K, logit_K in zip(*columns, strict=True)
+        for key, group, label, place, probability_K, logit_K in zip(*columns, strict=True)
     ]
 
 

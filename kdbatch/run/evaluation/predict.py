@@ -27,6 +27,7 @@ class Predictions:
     """
 
     keys: list[str]
+    groups: list[str]
     label_N: np.ndarray
     probability_NK: np.ndarray
     logit_NK: np.ndarray
@@ -81,9 +82,9 @@ def predict(
         context.group.all_gather_rows(torch.cat(x)).numpy()
         for x in (labels, probabilities, logits, ranks)
     )
-    keys = [video.sample.key for video in videos]  # shares are contiguous in the stored order
     return Predictions(
-        keys=keys,
+        keys=[video.sample.key for video in videos],  # shares are contiguous in the stored order
+        groups=[video.sample.group for video in videos],
         label_N=label_N,
         probability_NK=probability_NK,
         logit_NK=logit_NK,

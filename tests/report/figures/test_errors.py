@@ -12,8 +12,9 @@ from kdbatch.report.stats.correctness import Correctness, load_correctness
 def test_phi_is_the_correlation_over_shared_videos() -> None:
     first_N = np.array([True, True, False, False, True])
     second_N = np.array([True, False, False, False, True])
-    first = Correctness(keys=("a", "b", "c", "d", "x"), correct_N=first_N)
-    second = Correctness(keys=("a", "b", "c", "d", "y"), correct_N=second_N)
+    first_keys, second_keys = ("a", "b", "c", "d", "x"), ("a", "b", "c", "d", "y")
+    first = Correctness(keys=first_keys, groups=first_keys, correct_N=first_N)
+    second = Correctness(keys=second_keys, groups=second_keys, correct_N=second_N)
     # 2x2 table of the shared videos: both right 1, only first 1, only second 0, neither 2;
     # phi = (1*2 - 1*0) / sqrt(2*2*1*3)
     assert phi_coefficient(first, second) == pytest.approx(2 / np.sqrt(12))
@@ -22,8 +23,8 @@ def test_phi_is_the_correlation_over_shared_videos() -> None:
 
 def test_phi_of_a_run_that_is_always_right_is_nan() -> None:
     keys = ("a", "b", "c")
-    varied = Correctness(keys=keys, correct_N=np.array([True, False, True]))
-    always_right = Correctness(keys=keys, correct_N=np.ones(3, dtype=bool))
+    varied = Correctness(keys=keys, groups=keys, correct_N=np.array([True, False, True]))
+    always_right = Correctness(keys=keys, groups=keys, correct_N=np.ones(3, dtype=bool))
     assert np.isnan(phi_coefficient(varied, always_right))
 
 

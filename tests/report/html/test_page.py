@@ -90,12 +90,12 @@ def test_a_finished_study_has_nothing_missing_and_shows_verdict_effect_and_inter
 ) -> None:
     text = text_of(finished_report.page)
     progress = "All 15 runs are done."
-    claims, controls = "Of 4 claims, 3 hold, 1 is undecided.", "Of 1 control, 1 is undecided."
+    claims, controls = "Of 4 claims, 4 have one seed.", "Of 1 control, 1 has one seed."
     assert f"{progress} {claims} {controls}" in text
     assert "Results of the study" in text and "so far" not in text
     assert "Missing results" not in text
     says, effect = r"The student is above both of its teachers\.", r"\+16\.0 points"
-    assert re.search(rf"holds {says} {effect} \[\+1\d\.\d, \+2\d\.\d\]", text)
+    assert re.search(rf"one seed {says} {effect} \[\+1\d\.\d, \+2\d\.\d\]", text)
     assert "400 test videos, 1 seed" in text
 
 

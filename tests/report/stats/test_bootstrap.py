@@ -3,12 +3,21 @@ import pytest
 
 from kdbatch.report.stats.bootstrap import (
     SeedDraws,
+    SeedSpread,
     percentile_interval,
     resample,
     t_interval,
     t_quantile,
+    t_tail,
 )
 from kdbatch.report.stats.comparisons import Arm, compare_arms
+
+
+def spread_of(*values: float) -> SeedSpread:
+    deviation = float(np.std(values, ddof=1))
+    return SeedSpread(
+        seeds=tuple(range(len(values))), deviation=deviation, degrees=len(values) - 1.0
+    )
 
 
 def two_runs(num_videos: int, only_a: int, only_b: int, both: int) -> dict[str, np.ndarray]:
@@ -49,7 +58,7 @@ def test_equal_runs_differ_by_nothing() -> None:
 @pytest.mark.parametrize("num_seeds", [2, 3, 5])
 def test_errors_of_seeds_have_the_interval_of_students_t(num_seeds: int) -> None:
     values = dict(enumerate(np.random.default_rng(2).normal(size=num_seeds)))
-    errors = SeedDraws(rng=np.random.default_rng(3)).errors(values)
+    errors = SeedDraws(rng=np.random.default_rng(3)).errors(spread_of(*values.values()))
     expected = t_interval(list(values.values()))
     assert expected is not None
     assert percentile_interval(errors + np.mean(list(values.values()))) == pytest.approx(
@@ -59,8 +68,32 @@ def test_errors_of_seeds_have_the_interval_of_students_t(num_seeds: int) -> None
 
 def test_the_same_seeds_get_the_same_errors_and_one_seed_gets_none() -> None:
     draws = SeedDraws(rng=np.random.default_rng(3))
-    assert np.allclose(draws.errors({0: 1.0, 1: 5.0}), 2 * draws.errors({0: 2.0, 1: 4.0}))
-    assert not draws.errors({0: 1.0}).any()
+    wide, narrow = draws.errors(spread_of(1.0, 5.0)), draws.errors(spread_of(2.0, 4.0))
+    assert np.allclose(wide, 2 * narrow)
+    assert not draws.errors(SeedSpread(seeds=(0,), deviation=0.0, degrees=0.0)).any()
+
+
+def test_videos_of_one_group_are_drawn_together() -> None:
+    """Four copies of each of 100 videos tell no more than one of each."""
+    once_N = np.random.default_rng(5).random(100) < 0.6
+    copies = {"a": np.repeat(once_N, 4)}
+    groups = [f"g{i // 4:02d}" for i in range(400)]
+    single = resample({"a": once_N}, rng=np.random.default_rng(0))
+    grouped = resample(copies, groups=groups, rng=np.random.default_rng(0))
+    apart = resample(copies, rng=np.random.default_rng(0))
+    assert grouped.num_groups == {"a": 100} and grouped.num_videos == {"a": 400}
+    assert np.allclose(grouped.replicates["a"], single.replicates["a"])
+    assert apart.replicates["a"].std() == pytest.approx(grouped.replicates["a"].std() / 2, rel=0.05)
+
+
+def test_a_replicate_is_a_share_of_the_videos_of_the_groups_that_were_drawn() -> None:
+    """Two groups, of one and of three videos: a replicate has 2, 4 or 6 videos."""
+    found = resample(
+        {"a": np.array([True, False, False, True])},
+        groups=["x", "y", "y", "y"],
+        rng=np.random.default_rng(0),
+    )
+    assert set(found.replicates["a"].round(4)) == {100.0, 50.0, 33.3333}
 
 
 @pytest.mark.parametrize("num_seeds", [2, 3, 5])
@@ -99,6 +132,8 @@ def test_an_interval_of_95_percent_covers_the_truth_that_often(
 )
 def test_t_quantiles_are_those_of_printed_tables(degrees: int, quantile: float) -> None:
     assert t_quantile(0.975, degrees) == pytest.approx(quantile, abs=1e-4)
+    assert t_tail(quantile, degrees) == pytest.approx(0.025, abs=1e-5)
+    assert t_tail(-quantile, degrees) == pytest.approx(0.975, abs=1e-5)
 
 
 def test_one_seed_has_no_interval() -> None:

@@ -87,3 +87,29 @@ def test_equal_results_give_equal_replicates(make_study: MakeStudy) -> None:
     run = find_run_id(record, "T1", "10k")
     first, second = (resample_runs(study, [run], metric="top1") for _ in range(2))
     assert np.array_equal(first.resampled.replicates[run], second.resampled.replicates[run])
+
+
+def test_videos_are_resampled_by_the_groups_that_the_predictions_name(
+    make_study: MakeStudy,
+) -> None:
+    record, study = make_study()
+    run = find_run_id(record, "T1", "10k")
+    folder = RunFolder(study.runs_dir / run)
+    rows = pl.read_parquet(folder.predictions).to_dicts()
+    for i, row in enumerate(rows):
+        row["group"] = f"scene{i // 5}"
+    write_table(folder.predictions, rows, schema=PREDICTIONS)
+    evidence = resample_runs(load_study(study.runs_dir), [run], metric="top1")
+    assert evidence.resampled.num_groups == {run: 80}
+    assert evidence.resampled.num_videos == {run: 400}
+
+
+def test_in_a_file_without_groups_each_video_is_its_own(make_study: MakeStudy) -> None:
+    record, study = make_study()
+    old, new = (find_run_id(record, role, "10k") for role in ("T1", "T2"))
+    path = RunFolder(study.runs_dir / old).predictions
+    pl.read_parquet(path).drop("group").write_parquet(path)
+    study = load_study(study.runs_dir)
+    assert study.warnings == ()
+    evidence = resample_runs(study, [old, new], metric="top1")
+    assert evidence.resampled.num_groups == {old: 400, new: 400}
