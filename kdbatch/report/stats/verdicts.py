@@ -22,7 +22,7 @@ from kdbatch.vocab.plans import Claim
 
 ClaimVerdict = Literal["holds", "fails", "undecided", "one-seed", "not-yet"]
 VERDICTS: tuple[ClaimVerdict, ...] = ("holds", "fails", "undecided", "one-seed", "not-yet")
-MIN_GROUPS = 20  # with fewer, resampled groups of videos do not represent others
+MIN_VIDEO_GROUPS = 20  # with fewer, resampled groups of videos do not represent others
 _LEVEL = 1 - CONFIDENCE_LEVEL
 
 
@@ -47,10 +47,10 @@ def decide_verdict(
     has_one_seed = any(c.num_seeds == 1 for c in comparisons)
     if any(c.low is None for c in comparisons):
         return _without_interval(claim, has_one_seed=has_one_seed)
-    num_groups = min((c.num_groups for c in comparisons if c.num_groups), default=MIN_GROUPS)
-    if num_groups < MIN_GROUPS:
+    num_groups = min((c.num_groups for c in comparisons if c.num_groups), default=MIN_VIDEO_GROUPS)
+    if num_groups < MIN_VIDEO_GROUPS:
         few = "test videos" if _are_single(comparisons) else "groups of test videos"
-        why = f"Fewer than {MIN_GROUPS} {few}: too few to represent others."
+        why = f"Fewer than {MIN_VIDEO_GROUPS} {few}: too few to represent others."
         return Decision(verdict="one-seed" if has_one_seed else "undecided", why=why)
     decision = _compare_with_threshold(claim, comparisons)
     if has_one_seed:
