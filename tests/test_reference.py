@@ -268,7 +268,8 @@ def test_a_number_or_name_outside_of_its_range_is_refused_by_schema_and_reader(
         (0, {"points": 1.0}, "beats does not use it"),
         (1, {"axis": None}, "best_at needs it"),
         (2, {"axis": "task"}, "mean_gain_at_least does not use it"),
-        (3, {"at": {"task": "still"}}, "fewer_blocks_than does not use it"),
+        (3, {"videos": None}, "agrees_with_published needs it"),
+        (4, {"at": {"task": "still"}}, "more_grid_than does not use it"),
     ],
 )
 def test_the_fields_of_a_claim_follow_from_its_kind(

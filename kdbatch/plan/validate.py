@@ -4,17 +4,18 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
 from kdbatch.base.parse import below
 from kdbatch.plan.specs import Experiment
-from kdbatch.vocab.plans import Claim, ClaimKind, Map, Table
+from kdbatch.vocab.plans import MAP_CLAIMS, Claim, ClaimKind, Map, Table
 
 # Kind of a claim -> the fields that it needs, and those that it can have; fields that every claim
-# has
-# are not listed. Claims about maps have no `at` and no metric, because a map has one case and one
-# metric.
+# has are not listed. Claims about maps have no `at` and no metric, because a map has one case and
+# the kind names the metric.
 CLAIM_FIELDS: dict[ClaimKind, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "beats": (("than",), ("at", "than_at", "metric")),
-    "best_at": (("axis", "value"), ("at", "metric")),
+    "beats": (("than",), ("at", "than_at", "metric", "averaged")),
+    "best_at": (("axis", "value"), ("at", "metric", "averaged")),
     "mean_gain_at_least": (("than", "points"), ("at", "than_at", "metric")),
+    "agrees_with_published": (("than", "points", "videos"), ("at",)),
     "fewer_blocks_than": (("than",), ()),
+    "more_grid_than": (("than",), ()),
 }
 
 
@@ -40,7 +41,7 @@ def validate(experiment: Experiment, declared: dict[str, tuple[str, ...]], *, wh
     for drawn in experiment.maps:
         _check_map(drawn, trained, experiment.axes, where=below(where, f"maps.{drawn.id}"))
     for claim in experiment.claims:
-        known = {m.id: "" for m in experiment.maps} if claim.kind == "fewer_blocks_than" else roles
+        known = {m.id: "" for m in experiment.maps} if claim.kind in MAP_CLAIMS else roles
         _check_claim(claim, known, declared, where=below(where, f"claims.{claim.id}"))
     ids = [x.id for x in (*experiment.tables, *experiment.maps, *experiment.claims)]
     if repeated := sorted({i for i in ids if ids.count(i) > 1}):

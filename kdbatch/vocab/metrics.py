@@ -38,3 +38,10 @@ Metric = Literal[
 
 Unit = Literal["percent", "count", "seconds", "clips/s", "GB", "1"]
 """Unit of a measured number; "1" is a pure number, for example a loss or a CKA value."""
+
+_PERCENT = ("top1", "top5", "recall_at_", "disagreement")
+
+
+def is_percent(metric: str) -> bool:
+    """Return whether a metric is a share in percent, so that differences are points."""
+    return any(part in metric for part in _PERCENT)

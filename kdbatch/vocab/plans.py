@@ -14,7 +14,15 @@ from kdbatch.vocab.metrics import Metric
 from kdbatch.vocab.runs import Resources, Run
 from kdbatch.vocab.shard_request import ShardRequest
 
-ClaimKind = Literal["beats", "best_at", "mean_gain_at_least", "fewer_blocks_than"]
+ClaimKind = Literal[
+    "beats",
+    "best_at",
+    "mean_gain_at_least",
+    "agrees_with_published",
+    "fewer_blocks_than",
+    "more_grid_than",
+]
+MAP_CLAIMS: tuple[ClaimKind, ...] = ("fewer_blocks_than", "more_grid_than")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +55,10 @@ class Claim:
     """Form of the statement. beats: `who` is above every role of `than` in every case. best_at:
     `who` is highest where `axis` has `value`, for each of the other axes' cases.
     mean_gain_at_least: `who` minus the mean of `than`, averaged over cases, is at least `points`.
+    agrees_with_published: the same gain is the published one, `points`, within the error of a study
+    of one seed and `videos` test videos.
     fewer_blocks_than: the map `who` has a smaller block index than the maps `than`.
+    more_grid_than: the kinds of layers explain more of the map `who` than of the maps `than`.
     """
     who: str
     """Role, or map, that the statement is about."""
@@ -60,7 +71,9 @@ class Claim:
     points: Annotated[
         float | None, Limits("percentage points", least=-1_000_000, most=1_000_000)
     ] = None
-    """Gain of mean_gain_at_least."""
+    """Gain of mean_gain_at_least, and the published one of agrees_with_published."""
+    videos: Annotated[int | None, Limits("test videos", least=1, most=10**9)] = None
+    """Test videos of the published gain of agrees_with_published."""
     metric: Metric = "top1"
     """Number that is compared."""
     averaged: bool = False

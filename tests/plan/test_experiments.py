@@ -7,7 +7,7 @@ import pytest
 from support.inputs import JOBS
 
 from kdbatch.plan.resolve import make_plan
-from kdbatch.vocab.plans import Plan
+from kdbatch.vocab.plans import MAP_CLAIMS, Plan
 from kdbatch.vocab.recipes import Pretrain
 
 FILES = sorted(JOBS.glob("*.yaml"))
@@ -35,7 +35,7 @@ def test_every_profile_plans_the_whole_study_and_every_map_and_claim_has_its_run
         roles = {cell.role for cell in record.cells}
         assert set(record.roles) == roles
         for claim in record.claims:
-            prefix = "map:" if claim.kind == "fewer_blocks_than" else ""
+            prefix = "map:" if claim.kind in MAP_CLAIMS else ""
             assert {f"{prefix}{name}" for name in (claim.who, *claim.than)} <= roles
 
 

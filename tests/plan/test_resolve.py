@@ -248,6 +248,7 @@ def test_named_cases_set_several_names(config: Config, in_tmp: Path) -> None:
 
 
 def test_a_mean_gain_may_be_claimed_to_be_at_least_zero(config: Config, in_tmp: Path) -> None:
-    path = _edited(in_tmp, ("kind: beats", "kind: mean_gain_at_least\n    points: 0"))
+    gain = "kind: mean_gain_at_least\n    points: 0"
+    path = _edited(in_tmp, ("kind: beats", gain), ("    averaged: true\n", ""))
     (record,) = _plan(config, file=path).records
     assert {claim.points for claim in record.claims if claim.kind == "mean_gain_at_least"} == {0.0}

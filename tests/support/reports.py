@@ -279,7 +279,10 @@ def _write_map(runs_dir: Path, spec: StudySpec, declared: Map, seed: int, parent
     folder = write_run(runs_dir, run, title, done=spec.is_done(f"map:{declared.id}", "30k"))
     growth = 0.02 if declared.id == "map_T1" else 0.01
     value = BLOCK_INDEXES[declared.id] + growth * seed
-    measures = [Measure(name="block_index", value=value, unit="1")]
+    measures = [
+        Measure(name="block_index", value=value, unit="1"),
+        Measure(name="grid_share", value=1 - value, unit="1"),
+    ]
     write_measures(folder.rows, run.id, measures, schema=ROWS)
     write_cka_map(folder)
     return run.id

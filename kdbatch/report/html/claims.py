@@ -8,6 +8,7 @@ from kdbatch.report.labels import format_number, format_signed
 from kdbatch.report.stats.claims import CheckedClaim
 from kdbatch.report.stats.comparisons import Comparison
 from kdbatch.report.stats.verdicts import ClaimVerdict
+from kdbatch.vocab.plans import ClaimKind
 
 VERDICT_MARKS: dict[ClaimVerdict, tuple[str, str]] = {
     "holds": ("✓", "holds"),
@@ -16,13 +17,21 @@ VERDICT_MARKS: dict[ClaimVerdict, tuple[str, str]] = {
     "one-seed": ("1", "one seed"),
     "not-yet": ("…", "not yet"),
 }
+_PUBLISHED_WORDS: dict[ClaimVerdict, str] = {"holds": "agrees", "fails": "differs"}
+_INDEX_NAMES: dict[ClaimKind, str] = {
+    "fewer_blocks_than": "of block index",
+    "more_grid_than": "of grid share",
+}
 PLOT_WIDTH, PLOT_HEIGHT = 180, 18
 MAX_OPEN_PLOTS = 4  # more comparisons are folded away
 
 
-def verdict_badge(verdict: ClaimVerdict) -> str:
-    """Return the verdict as a word and a shape, so that colour is not needed."""
+def verdict_badge(checked: CheckedClaim) -> str:
+    """Return the corrected verdict as a word and a shape, so that colour is not needed."""
+    verdict = checked.corrected
     mark, word = VERDICT_MARKS[verdict]
+    if checked.claim.kind == "agrees_with_published":
+        word = _PUBLISHED_WORDS.get(verdict, word)
     return f'<span class="badge {verdict}"><span aria-hidden="true">{mark}</span>{word}</span>'
 
 
@@ -31,7 +40,7 @@ def effect_text(checked: CheckedClaim) -> str:
     weakest = checked.weakest
     if weakest is None:
         return ""
-    unit = "points" if checked.unit == "points" else "of block index"
+    unit = "points" if checked.unit == "points" else _INDEX_NAMES.get(checked.claim.kind, "")
     effect = format_signed(weakest.effect, digits=_digits(checked))
     return f"{effect} {unit} {_interval_text(weakest, checked)}{_claimed(checked)}"
 
@@ -40,7 +49,7 @@ def claim_html(checked: CheckedClaim) -> str:
     """Return one claim with its evidence."""
     claim = checked.claim
     says = f'<p class="says">{escape_html(claim.says)}</p>'
-    head = f"<header>{verdict_badge(checked.corrected)}{says}</header>"
+    head = f"<header>{verdict_badge(checked)}{says}</header>"
     parts = [head, _effect_html(checked), _detail_html(checked), _plots(checked)]
     anchor = escape_html(claim_anchor(checked))
     return f'<article class="claim" id="{anchor}">{"".join(parts)}</article>'
@@ -154,6 +163,8 @@ def _interval_text(comparison: Comparison, checked: CheckedClaim) -> str:
 def _claimed(checked: CheckedClaim) -> str:
     if checked.claim.kind == "mean_gain_at_least":
         return f" (at least {format_number(checked.threshold)} claimed)"
+    if checked.claim.kind == "agrees_with_published":
+        return f" ({format_number(checked.threshold, digits=2)} published)"
     return " (claimed not to be above)" if checked.claim.negated else ""
 
 

@@ -147,7 +147,7 @@ def _verdict_row(checked: CheckedClaim) -> str:
     anchor, says = escape_html(claim_anchor(checked)), escape_html(checked.claim.says)
     origin = ' <span class="faint">our control</span>' if checked.claim.control else ""
     return (
-        f"<tr><td>{verdict_badge(checked.corrected)}</td>"
+        f"<tr><td>{verdict_badge(checked)}</td>"
         f'<td><a href="#{anchor}">{says}</a>{origin}</td>'
         f'<td class="effects">{escape_html(effect_text(checked))}</td></tr>'
     )

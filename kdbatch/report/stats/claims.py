@@ -27,7 +27,8 @@ from kdbatch.report.stats.verdicts import (
     deciding_comparison,
     verdict_at,
 )
-from kdbatch.vocab.plans import Claim, ClaimKind, PlanRecord
+from kdbatch.vocab.metrics import is_percent
+from kdbatch.vocab.plans import MAP_CLAIMS, Claim, ClaimKind, PlanRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +86,7 @@ def correct_verdicts(claims: Sequence[CheckedClaim]) -> list[CheckedClaim]:
 
 def _gather_evidence(record: PlanRecord, study: Study) -> dict[str, Evidence]:
     """Resample, for each metric that claims compare, the runs of the roles that they name."""
-    claims = [claim for claim in record.claims if claim.kind != "fewer_blocks_than"]
+    claims = [claim for claim in record.claims if claim.kind not in MAP_CLAIMS]
     evidence = {}
     for metric in dict.fromkeys(claim.metric for claim in claims):
         roles: set[str] = set()
@@ -151,7 +152,7 @@ def _check_claim(context: _ClaimContext) -> CheckedClaim:
         corrected=decision.verdict,
         p_corrected=decision.p_value,
         why=decision.why,
-        unit="index" if claim.kind == "fewer_blocks_than" else "points",
+        unit="points" if claim.kind not in MAP_CLAIMS and is_percent(claim.metric) else "index",
         threshold=threshold,
         weakest=deciding_comparison(comparisons, threshold),
         comparisons=comparisons,
@@ -241,12 +242,23 @@ def _mean_gain(context: _ClaimContext) -> list[Comparison | None]:
 
 def _fewer_blocks(context: _ClaimContext) -> list[Comparison | None]:
     """Compare the block index of each map of `than` with that of `who`, seed by seed."""
+    return _compare_maps(context, "block_index", sign=-1)
+
+
+def _more_grid(context: _ClaimContext) -> list[Comparison | None]:
+    """Compare the grid share of the map `who` with that of each map of `than`, seed by seed."""
+    return _compare_maps(context, "grid_share", sign=1)
+
+
+def _compare_maps(context: _ClaimContext, metric: str, *, sign: int) -> list[Comparison | None]:
     claim = context.claim
-    own = context.arm(f"map:{claim.who}", {}, metric="block_index")
+    own = context.arm(f"map:{claim.who}", {}, metric=metric)
     comparisons = []
     for name in claim.than:
-        other = context.arm(f"map:{name}", {}, metric="block_index")
-        comparisons.append(compare_seeds(f"below {other.title}", high=other, low=own))
+        other = context.arm(f"map:{name}", {}, metric=metric)
+        label = f"{'above' if sign > 0 else 'below'} {other.title}"
+        high, low = (own, other) if sign > 0 else (other, own)
+        comparisons.append(compare_seeds(label, high=high, low=low))
     return comparisons
 
 
@@ -254,5 +266,7 @@ _COMPARERS: dict[ClaimKind, Callable[[_ClaimContext], list[Comparison | None]]] 
     "beats": _beats,
     "best_at": _best_at,
     "mean_gain_at_least": _mean_gain,
+    "agrees_with_published": _mean_gain,
     "fewer_blocks_than": _fewer_blocks,
+    "more_grid_than": _more_grid,
 }

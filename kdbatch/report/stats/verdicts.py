@@ -18,11 +18,14 @@ import numpy as np
 
 from kdbatch.report.stats.bootstrap import CONFIDENCE_LEVEL
 from kdbatch.report.stats.comparisons import Comparison
-from kdbatch.vocab.plans import Claim
+from kdbatch.vocab.plans import MAP_CLAIMS, Claim
 
 ClaimVerdict = Literal["holds", "fails", "undecided", "one-seed", "not-yet"]
 VERDICTS: tuple[ClaimVerdict, ...] = ("holds", "fails", "undecided", "one-seed", "not-yet")
 MIN_VIDEO_GROUPS = 20  # with fewer, resampled groups of videos do not represent others
+# Standard deviation between trainings of a published accuracy, in points: assumed, as papers of one
+# seed do not state it.
+PUBLISHED_SEED_SD = 0.6
 _LEVEL = 1 - CONFIDENCE_LEVEL
 
 
@@ -52,7 +55,12 @@ def decide_verdict(
         few = "test videos" if _are_single(comparisons) else "groups of test videos"
         why = f"Fewer than {MIN_VIDEO_GROUPS} {few}: too few to represent others."
         return Decision(verdict="one-seed" if has_one_seed else "undecided", why=why)
-    decision = _compare_with_threshold(claim, comparisons)
+    judge = (
+        _compare_with_published
+        if claim.kind == "agrees_with_published"
+        else _compare_with_threshold
+    )
+    decision = judge(claim, comparisons)
     if has_one_seed:
         why = (
             f"{decision.why} That is the interval over videos: one seed does not show the "
@@ -96,6 +104,17 @@ def claim_threshold(claim: Claim) -> float:
     return claim.points or 0.0
 
 
+def published_tolerance(claim: Claim) -> float:
+    """Return how far a published gain may lie from the true one, in points.
+
+    Twice (1.96 times) its standard error: an accuracy has the variance of a share of `videos`
+    videos, at most 1/4 of one video's, and that of one training; the gain is over a mean.
+    """
+    assert claim.videos and claim.than
+    variance = 100**2 / 4 / claim.videos + PUBLISHED_SEED_SD**2
+    return 1.96 * (variance * (1 + 1 / len(claim.than))) ** 0.5
+
+
 def _obstacle(comparisons: Sequence[Comparison], num_missing: int) -> Decision | None:
     """Return the verdict where comparisons are missing, otherwise None."""
     num_comparisons = num_missing + len(comparisons)
@@ -108,7 +127,7 @@ def _obstacle(comparisons: Sequence[Comparison], num_missing: int) -> Decision |
 
 
 def _without_interval(claim: Claim, *, has_one_seed: bool) -> Decision:
-    if claim.kind == "fewer_blocks_than":
+    if claim.kind in MAP_CLAIMS:
         why = (
             "One seed gives no spread between trainings, so the difference of two maps has no "
             "interval. A map's z only tells whether that map has blocks. Run more seeds."
@@ -161,3 +180,24 @@ def _compare_with_threshold(claim: Claim, comparisons: Sequence[Comparison]) -> 
         )
         return decision("undecided", why)
     return decision("undecided", "At least one interval includes the threshold.")
+
+
+def _compare_with_published(claim: Claim, comparisons: Sequence[Comparison]) -> Decision:
+    """Holds where the interval lies within the tolerance of the published gain, fails outside.
+
+    Two one-sided tests on either side (Schuirmann 1987, doi:10.1007/BF01068419).
+    """
+    (found,) = comparisons
+    published, tolerance = claim_threshold(claim), published_tolerance(claim)
+    low, high = published - tolerance, published + tolerance
+    agrees = max(found.tail_below(low, inclusive=True), found.tail_above(high))
+    differs = min(found.tail_above(low), found.tail_below(high, inclusive=False))
+    p_value = min(1.0, 2 * min(agrees, differs))
+    near = f"{tolerance:.1f} points of the published gain"
+    if agrees <= _LEVEL / 2:
+        return Decision(verdict="holds", why=f"The interval lies within {near}.", p_value=p_value)
+    if differs <= _LEVEL / 2:
+        why = f"No part of the interval lies within {near}."
+        return Decision(verdict="fails", why=why, p_value=p_value)
+    why = f"Only a part of the interval lies within {near}."
+    return Decision(verdict="undecided", why=why, p_value=p_value)

@@ -8,6 +8,7 @@ from support.studies import MakeStudy
 from kdbatch.report.data.study import load_study
 from kdbatch.report.stats.claims import CheckedClaim, check_claims
 from kdbatch.report.stats.comparisons import Comparison
+from kdbatch.report.stats.verdicts import published_tolerance
 from kdbatch.vocab.plans import Claim
 from kdbatch.vocab.runs import RunFolder
 
@@ -248,3 +249,32 @@ def test_the_spread_between_trainings_is_pooled_over_the_cases_of_a_claim(check:
         assert comparison.low is not None and comparison.high is not None
         widths.append(comparison.high - comparison.low)
     assert widths[0] > 1.1 * widths[1]
+
+
+@pytest.mark.parametrize(
+    ("published", "verdict"), [(24.75, "holds"), (29.0, "undecided"), (33.0, "fails")]
+)
+def test_a_published_gain_agrees_within_the_error_of_a_study_of_its_size(
+    check: Check, published: float, verdict: str
+) -> None:
+    claim = Claim(
+        id="p",
+        says="",
+        kind="agrees_with_published",
+        who="student",
+        than=("T1", "T2"),
+        points=published,
+        videos=900,
+    )
+    checked = check(claim, num_videos=2000)
+    assert weakest_of(checked).effect == pytest.approx(24.75)
+    assert checked.verdict == verdict
+    # 1.96 * sqrt((2500 / 900 + 0.6^2) * 3 / 2)
+    assert published_tolerance(claim) == pytest.approx(4.25, abs=0.01)
+
+
+def test_grids_of_maps_are_compared_seed_by_seed(check: Check) -> None:
+    grid = dataclasses.replace(BLOCKS, kind="more_grid_than")
+    checked = check(grid, seeds=(0, 1, 2))
+    assert checked.unit == "index" and len(checked.comparisons) == 2
+    assert checked.comparisons[0].label.startswith("above")

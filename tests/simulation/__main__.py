@@ -1,0 +1,28 @@
+"""Prints the tables of docs/STATISTICS.md: python -m tests.simulation coverage|studies [NUMBER].
+
+NUMBER is how many studies are simulated for each row.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as pytest does
+
+from simulation.coverage import coverage_table
+
+TABLES: dict[str, Callable[[int], Iterator[str]]] = {"coverage": coverage_table}
+
+
+def main(words: list[str]) -> int:
+    if not words or words[0] not in TABLES or not all(word.isdecimal() for word in words[1:]):
+        sys.stderr.write(f"usage: python -m tests.simulation {'|'.join(TABLES)} [NUMBER]\n")
+        return 2
+    for line in TABLES[words[0]](int(words[1]) if words[1:] else 1000):
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
