@@ -114,6 +114,9 @@ _REMEDIES = (
         "sinfo --format='%P %c %m %G'",
     ),
 )
+_ERROR = re.compile(r"\b(error|fatal):", re.I)
+_ERROR_PREFIX = re.compile(r"^[\w-]+: (error|fatal): ", re.I)
+MAX_LINE = 200  # characters of a line in a message
 _OTHER = "Check [site] in kdbatch.toml against: sinfo"
 
 
@@ -131,8 +134,11 @@ def remedy(error: str) -> str:
 def main_line(errors: str) -> str:
     """The line that names the problem, of all that a command has printed; empty if there is none.
 
-    A limit has a line of its own, before that of the refusal.
+    A limit has a line of its own, before that of the refusal, and so has a plugin: of several
+    errors it has the first and the last.
     """
-    lines = [" ".join(line.split()) for line in errors.split("\n") if line.strip()]
-    named = [line for line in lines if re.search(r"\b(error|fatal):", line, re.I)]
-    return (named or lines[-1:] or [""])[0]
+    lines = [" ".join(line.split())[:MAX_LINE] for line in errors.split("\n") if line.strip()]
+    named = [line for line in lines if _ERROR.search(line)]
+    shown = dict.fromkeys((named[0], _ERROR_PREFIX.sub("", named[-1]))) if named else lines[-1:]
+    first, *others = shown or [""]
+    return "; ".join([first, *(line for line in others if not first.endswith(line))])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.locks import hold_lock
+from kdbatch.base.text import plural
 from kdbatch.launch.container.command import check_container
 from kdbatch.launch.slurm.commands import queued_jobs
 from kdbatch.launch.slurm.submissions import load_sbatches, recover
@@ -88,6 +89,7 @@ def _check_idle(array: ShardArray) -> None:
     queued = [job for job in queued_jobs() if job.number == before.number]
     if queued:
         raise UserError(
-            f"{array.name}: {len(queued)} elements of job {before.number} are still in the queue. "
+            f"{array.name}: {plural(len(queued), 'element')} of job {before.number} "
+            f"{'is' if len(queued) == 1 else 'are'} still in the queue. "
             f"Wait, or: scancel {before.number}"
         )

@@ -70,7 +70,6 @@ def submit_arrays(
         UserError: sbatch refuses an array; arrays before it stay submitted and in the journal.
     """
     check_container(config, on_this_machine=False)
-    check_commands()
     with hold_lock(config.runs_dir / "submit.lock"):
         journal_dir = submissions_dir(config.runs_dir)
         queue = recover(journal_dir)
@@ -149,8 +148,9 @@ def submit_targets(
     for, the journal next to `folder` has their ids, and SLURM has the dependency of each.
 
     Raises:
-        UserError: sbatch refuses, or SLURM does not answer.
+        UserError: sbatch refuses, or SLURM does not answer, or one of its commands is missing.
     """
+    check_commands()
     folder.mkdir(parents=True, exist_ok=True)
     python = as_shell_line(python_command(config, folders=binds))
     after_all, after_each = (after, ()) if isinstance(after, str) else ("", after)

@@ -213,6 +213,18 @@ def test_passing_errors_are_tried_again(slurm, tmp_path, error):
     assert list(submit_arrays(plan_of({"a": ()}), config=config_in(tmp_path)).values()) == ["41"]
 
 
+def test_a_refusal_has_the_first_and_the_last_error_and_no_more_of_them_than_fits(slurm, tmp_path):
+    (slurm / "refuse").write_text(
+        "sbatch: error: cli_filter: use fewer GPUs\nsbatch: error: see the wiki\n"
+        f"sbatch: error: Batch job submission failed: Invalid account {'x' * 9000}\nbye\n"
+    )
+    with pytest.raises(
+        UserError, match="cli_filter: use fewer GPUs; Batch job .*account x"
+    ) as told:
+        submit_arrays(plan_of({"a": ()}), config=config_in(tmp_path))
+    assert "wiki" not in str(told.value) and len(str(told.value)) < 600
+
+
 def test_arrays_before_a_refusal_are_reported_as_they_are_taken(slurm, tmp_path):
     plan, config = plan_of(SHAPE), config_in(tmp_path)
     taken: dict[str, str] = {}
