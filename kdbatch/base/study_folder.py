@@ -31,6 +31,18 @@ def find_study() -> Path:
     return Path()
 
 
+def expand_home(text: str) -> Path:
+    """The path that a user wrote, with `~` as the home folder: a shell leaves it in `--root=~/x`.
+
+    Without a home folder the text stays as it is.
+    """
+    path = Path(text)
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
+
+
 def _check_owner(folder: Path) -> None:
     """A configuration can start programs (`setup`, `runtime`): that of somebody else, for example
     one in /tmp, is used only by those who go to its folder.

@@ -8,7 +8,7 @@ from pathlib import Path
 from kdbatch.base.command_lines import shard_command, toy_command
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
-from kdbatch.base.study_folder import find_study
+from kdbatch.base.study_folder import expand_home, find_study
 from kdbatch.base.text import plural
 from kdbatch.cli.live.progress import progress
 from kdbatch.cli.study import load_study_config
@@ -73,7 +73,7 @@ def _root_of(request: ShardRequest, config: Config) -> Path:
             f"{dataset}: the folder of the videos is not known. Add --root FOLDER, "
             f'or write into kdbatch.toml: [datasets.{dataset}] root = "FOLDER"'
         )
-    return Path(request.root or config.datasets[dataset].root)
+    return expand_home(request.root) if request.root else Path(config.datasets[dataset].root)
 
 
 def _shard_here(plan: ShardPlan, shards: str) -> None:

@@ -15,7 +15,7 @@ from kdbatch.base.lookup import lookup
 from kdbatch.base.reading.video_counts import check_video_count, parse_video_count
 from kdbatch.shard.datasets import READERS
 from kdbatch.shard.order import balanced_order
-from kdbatch.shard.sources import ListedVideo, Listing, printable
+from kdbatch.shard.sources import ListedVideo, Listing, name_text, printable
 from kdbatch.shard.stored import size_and_time
 from kdbatch.shard.tars import load_record
 from kdbatch.vocab.datasets import DATASETS
@@ -88,7 +88,8 @@ class ShardPlan:
 
     def relative_path(self, position: int) -> str:
         """The path of a video below the data set's root, as printable text."""
-        return printable(self.order[position].path.relative_to(self.root).as_posix())
+        path = self.order[position].path.relative_to(self.root).as_posix()
+        return printable(name_text(path))
 
     def finished_record(self, shard: int) -> ShardRecord | None:
         """The record of a shard that needs no work, else None.

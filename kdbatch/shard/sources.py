@@ -16,6 +16,8 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.text import plural
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v", ".3gp", ".flv"})
+DOWNLOAD_AGAIN = "Download the data set's lists again."
+_MAX_DIGITS = 9
 _MAX_KEY = 80  # a tar header has 100 bytes for a name, which is a key and a suffix
 
 
@@ -66,7 +68,7 @@ def make_video(
 ) -> ListedVideo:
     """A listed video whose key is made from its file name."""
     return ListedVideo(
-        key=safe_key(path.stem),
+        key=safe_key(name_text(path.stem)),
         path=path,
         label=label,
         splits=splits,
@@ -98,15 +100,29 @@ def with_unique_keys(videos: list[ListedVideo], *, where: Path) -> tuple[ListedV
 
 def unlisted_note(folder: Path, paths: Iterable[Path]) -> tuple[str, ...]:
     """A line on the videos that no list names; empty where there is none."""
-    names = [printable(path.name) for path in paths]
+    names = [printable(name_text(path.name)) for path in paths]
     if not names:
         return ()
     videos = plural(len(names), "video")
     return (f"{folder}: left out {videos} that no list names, {names[0]} first.",)
 
 
+def name_text(name: str) -> str:
+    """A file name, as this locale's paths have it, as text under UTF-8.
+
+    Bytes that are not UTF-8 become surrogates, as `read_lines` gives them. Another locale's paths
+    hold other characters for equal bytes.
+    """
+    return os.fsencode(name).decode("utf-8", "surrogateescape")
+
+
+def path_name(text: str) -> str:
+    """The reverse of `name_text`: a name in a list as this locale's paths have it."""
+    return os.fsdecode(text.encode("utf-8", "surrogateescape"))
+
+
 def printable(name: str) -> str:
-    """A file name as text for tables and terminals: bytes that are not UTF-8 are replaced."""
+    """A name as text for tables and terminals: bytes that are not UTF-8 are replaced."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
@@ -123,21 +139,12 @@ def find_folder(root: Path, name: str, *, layout: str) -> Path:
             "kdbatch.toml."
         )
     if not (root / name).is_dir():
-        found = ", ".join(sorted(path.name for path in root.iterdir())[:6]) or "nothing"
+        names = sorted(name_text(path.name) for path in root.iterdir())
+        found = ", ".join(names[:6]) or "nothing"
         raise UserError(
             f"{root}: has no folder {name}; found {printable(found)}. Looked for {layout}."
         )
     return root / name
-
-
-def list_subfolders(folder: Path) -> list[Path]:
-    """The folders in `folder`, sorted; empty if it does not exist."""
-    return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-
-
-def list_videos(folder: Path) -> list[Path]:
-    """The files in `folder` with the suffix of a video, sorted."""
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
 
 
 def find_list_file(candidates: list[Path]) -> Path:
@@ -169,7 +176,7 @@ def read_lines(path: Path) -> list[str]:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
     lines = [line.strip() for line in text.split("\n") if line.strip()]
     if not lines:
-        raise UserError(f"{path}: is empty. Download the data set's lists again.")
+        raise UserError(f"{path}: is empty. {DOWNLOAD_AGAIN}")
     return lines
 
 
@@ -180,15 +187,20 @@ def checked_name(name: str, *, where: str) -> str:
         UserError: it leads out of the data set's folder, or no file can have it.
     """
     try:
-        raw = os.fsencode(name)
-    except UnicodeEncodeError:  # JSON may hold half of a surrogate pair
+        raw = name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half of a surrogate pair
         raw = b"\0"
     if b"\0" in raw or PurePath(name).is_absolute() or ".." in PurePath(name).parts:
         raise UserError(
-            f"{where}: {name[:60]!a} names no file in the data set's folder. "
-            "Download the data set's lists again."
+            f"{where}: {name[:60]!a} names no file in the data set's folder. {DOWNLOAD_AGAIN}"
         )
     return name
+
+
+def listed_number(text: str) -> int | None:
+    """The number that a text in a list file writes with a few plain digits; None for others."""
+    is_short = text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS
+    return int(text) if is_short else None
 
 
 def quoted(line: str) -> str:
@@ -201,4 +213,5 @@ def _hash(text: str) -> str:
 
 
 def _key_with_hash(video: ListedVideo) -> str:
-    return f"{video.key[: _MAX_KEY - 9]}-{_hash(f'{video.path.parent.name}/{video.path.name}')}"
+    name = name_text(f"{video.path.parent.name}/{video.path.name}")
+    return f"{video.key[: _MAX_KEY - 9]}-{_hash(name)}"

@@ -10,7 +10,7 @@ from kdbatch.base.lookup import did_you_mean
 from kdbatch.base.parse import parse
 from kdbatch.base.reading.documents import load_toml
 from kdbatch.base.reading.field_facts import Limits, check_limits
-from kdbatch.base.study_folder import CONFIG_NAME, find_study
+from kdbatch.base.study_folder import CONFIG_NAME, expand_home, find_study
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.recipes import RECIPE_KINDS
 from kdbatch.vocab.runs import Cache, Resources, Retries
@@ -188,7 +188,7 @@ def _relative_to(folder: Path, config: Config) -> Config:
     """The configuration with its relative paths taken from `folder`."""
 
     def join(text: str) -> str:
-        return text if not text or text[0] == "$" else str(folder / text)
+        return text if not text or text[0] == "$" else str(folder / expand_home(text))
 
     paths, container = config.paths, config.container
     binds = (bind.partition(":") for bind in container.binds)

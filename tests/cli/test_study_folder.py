@@ -61,6 +61,25 @@ def test_the_file_is_found_from_folders_below_and_its_paths_are_relative_to_it(b
     assert container.binds == ("../../data:/data:ro", "/scratch", "$TMPDIR")
 
 
+def test_a_tilde_in_a_root_is_the_home_folder(
+    in_tmp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = in_tmp / "home"
+    video = home / "k400" / "train" / "archery" / "abcdefghijk_000000_000010.mp4"
+    video.parent.mkdir(parents=True)
+    video.write_bytes(b"x")
+    monkeypatch.setenv("HOME", str(home))
+    typed = kdbatch("shard", "k400", "--root=~/k400", "--dry-run", cwd=in_tmp)
+    assert "1 of 1 shards for 1 videos" in typed.stdout, typed.stderr
+    (in_tmp / "kdbatch.toml").write_text(
+        '[datasets.k400]\nroot = "~/k400"\n[paths]\nshards = "~/shards"\n'
+    )
+    written = kdbatch("shard", "k400", "--dry-run", cwd=in_tmp)
+    assert written.stdout == typed.stdout
+    assert load_config().shards_dir == home / "shards"
+    assert load_config(Path("kdbatch.toml")).datasets["k400"].root == str(home / "k400")
+
+
 def test_a_command_of_the_search_path_stays_one(in_tmp: Path) -> None:
     (in_tmp / "kdbatch.toml").write_text("")
     (in_tmp / "x").mkdir()

@@ -188,6 +188,75 @@ def test_hmdb51_names_unpacked_with_decomposed_marks_are_found(tmp_path: Path) -
     assert READERS["hmdb51"](root, "all").videos[0].path.is_file()
 
 
+def test_hidden_files_beside_hmdb51_lists_and_videos_are_no_classes_and_no_videos(
+    tmp_path: Path,
+) -> None:
+    root = _hmdb51(tmp_path, "clap", {"film_clap_f_cm_np1_fr_med_0.avi": "111"})
+    lists, folder = root / "testTrainMulti_7030_splits", root / "hmdb51_org" / "clap"
+    for fold in (1, 2, 3):
+        (lists / f"._clap_test_split{fold}.txt").write_bytes(b"\0\5\x16\7")
+    (folder / "._film_clap_f_cm_np1_fr_med_0.avi").write_bytes(b"\0")
+    listing = READERS["hmdb51"](root, "all")
+    assert listing.classes == ("clap",) and len(listing.videos) == 1
+    assert "left out 1 hidden file with the name of a video" in listing.notes[0]
+
+
+def test_hmdb51_classes_come_from_the_lists_of_all_folds_and_folders_without_any_are_told(
+    tmp_path: Path,
+) -> None:
+    for name in ("clap", "wave", "jump"):
+        _hmdb51(tmp_path, name, {f"film_{name}_f_cm_np1_fr_med_0.avi": "121"})
+    lists = tmp_path / "testTrainMulti_7030_splits"
+    for fold in (1, 2, 3):
+        (lists / f"jump_test_split{fold}.txt").unlink()
+    listing = READERS["hmdb51"](tmp_path, "all")
+    assert listing.classes == ("clap", "wave")
+    assert listing.notes[0].endswith(
+        "hmdb51_org: left out 1 video in 1 folder without list files, jump first."
+    )
+    (lists / "wave_test_split1.txt").unlink()
+    with pytest.raises(UserError, match=r"wave_test_split1\.txt: there is no such list file"):
+        READERS["hmdb51"](tmp_path, "all")
+
+
+def test_ucf101_takes_the_spelling_of_the_list_where_both_are_there_and_tells_what_is_left_out(
+    tmp_path: Path,
+) -> None:
+    listed = "HandstandPushups/v_HandStandPushups_g01_c01.avi"
+    videos = (listed, listed.replace("HandstandPushups/", "HandStandPushups/"))
+    _ucf101(
+        tmp_path,
+        videos=(*videos, f"HandstandPushups/._{listed.split('/')[1]}", "v_Loose_g01_c01.avi"),
+        classes="1 HandstandPushups\n",
+        train=f"{listed} 1\n",
+        test="HandstandPushups/v_HandStandPushups_g02_c01.avi\n",
+    )
+    listing = READERS["ucf101"](tmp_path, "all")
+    assert listing.videos[0].path == tmp_path / "UCF-101" / listed
+    assert [note.split(": ")[1] for note in listing.notes] == [
+        "left out 2 videos that no list names, v_HandStandPushups_g01_c01.avi first.",
+        f"left out 1 hidden file with the name of a video, ._{listed.split('/')[1]} first.",
+    ]
+
+
+@pytest.mark.parametrize("name", ["labels", "train"])
+def test_ssv2_lists_may_begin_with_a_byte_order_mark_and_are_not_ours_to_make_again(
+    toys: Path, tmp_path: Path, name: str
+) -> None:
+    root = shutil.copytree(toys / "ssv2", tmp_path / "ssv2")
+    path = root / "labels" / f"{name}.json"
+    whole, listing = path.read_bytes(), READERS["ssv2"](root, "train")
+    path.write_bytes(b"\xef\xbb\xbf" + whole)
+    assert READERS["ssv2"](root, "train") == listing
+    for damaged in (whole[:-9], b"[" * 100_000, b"null", b'{"a": 1' + b"0" * 5000 + b"}"):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError) as caught:
+            READERS["ssv2"](root, "train")
+        message = str(caught.value)
+        assert message.startswith(f"{path}: ") and "\n" not in message
+        assert "repeat the command" not in message and len(message) < 500
+
+
 def test_the_error_of_a_missing_hmdb51_class_folder_names_the_archive_to_unpack(
     tmp_path: Path,
 ) -> None:
@@ -288,7 +357,8 @@ def test_an_id_that_no_file_can_have_is_refused(toys: Path, tmp_path: Path, name
     shutil.copytree(toys / "ssv2", tmp_path / "ssv2")
     listed = json.loads((tmp_path / "ssv2/labels/train.json").read_text())
     (tmp_path / "ssv2/labels/train.json").write_text(json.dumps([{**listed[0], "id": name}]))
-    with pytest.raises(UserError, match=re.escape(f"entry 0: {name + '.webm'!a} names no file")):
+    names_no_file = re.escape(f"entry 0: {name + '.webm'!a} names no file")
+    with pytest.raises(UserError, match=f"{names_no_file}|train.json: has .* half of a character"):
         READERS["ssv2"](tmp_path / "ssv2", "train")
 
 

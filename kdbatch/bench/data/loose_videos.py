@@ -6,6 +6,7 @@ from pathlib import Path
 from kdbatch.base.errors import UserError
 from kdbatch.base.progress import Progress
 from kdbatch.shard.build import build_shards
+from kdbatch.shard.datasets.folders import is_hidden
 from kdbatch.shard.index import TooManyRejected
 from kdbatch.shard.sources import VIDEO_SUFFIXES
 from kdbatch.vocab.shard_request import ShardRequest
@@ -21,7 +22,9 @@ def find_videos_below(folder: Path) -> list[Path]:
     paths = sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
+        if path.suffix.lower() in VIDEO_SUFFIXES
+        and not any(map(is_hidden, path.relative_to(folder).parts))
+        and path.is_file()
     )
     if not paths:
         raise UserError(

@@ -1,16 +1,32 @@
 """Reads Kinetics-400, as class folders or as the flat folders with CSV lists of CVDF's mirror."""
 
 import csv
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kdbatch.base.errors import UserError
+from kdbatch.base.text import plural
+from kdbatch.shard.datasets.class_names import ClassNames
+from kdbatch.shard.datasets.folders import Folder, hidden_note, scan_folder
+from kdbatch.shard.datasets.kinetics_files import (
+    DEPTH,
+    ID_LENGTH,
+    Matched,
+    VideoFile,
+    class_name,
+    find_files,
+    is_replacement_folder,
+    match_folders,
+    match_list,
+)
 from kdbatch.shard.sources import (
+    DOWNLOAD_AGAIN,
     Listing,
     find_folder,
-    list_subfolders,
-    list_videos,
+    listed_number,
     make_video,
+    name_text,
+    printable,
     quoted,
     read_lines,
     unlisted_note,
@@ -21,6 +37,7 @@ PARTS = ("train", "val")
 _LAYOUT = (
     "Kinetics-400: train/<class>/<id>_<start>_<end>.mp4 (or annotations/train.csv with train/*.mp4)"
 )
+_COLUMNS = ("label", "youtube_id", "time_start", "time_end")
 
 
 def read_k400(root: Path, part: str) -> Listing:
@@ -28,8 +45,9 @@ def read_k400(root: Path, part: str) -> Listing:
 
     The layout is `<part>/<class>/<youtube-id>_<start>_<end>.mp4`, with `_` or spaces in the names
     of class folders; or flat `<part>/*.mp4` with `annotations/<part>.csv` (label, youtube_id,
-    time_start, time_end, split), as CVDF mirrors it. A note counts the listed videos that are
-    missing: no copy has those that YouTube had lost before.
+    time_start, time_end, split), as CVDF mirrors it; or a mixture, in which lists and folders
+    decide together about each video (see `kinetics_files`). Notes count what is missing, left out
+    or spelt in two ways.
 
     Raises:
         UserError: neither layout is there, or a CSV list is damaged.
@@ -37,31 +55,55 @@ def read_k400(root: Path, part: str) -> Listing:
     folder = find_folder(root, part, layout=_LAYOUT)
     csvs = {name: path for name in PARTS if (path := _find_csv(root, name))}
     class_of = {name: _read_csv(path) for name, path in csvs.items()}
-    names = {label for classes in class_of.values() for label in classes.values()}
-    in_folders = {path: list_videos(path) for path in list_subfolders(folder)}
-    if any(in_folders.values()) or (in_folders and part not in csvs):
-        names |= {_class_name(path) for name in PARTS for path in list_subfolders(root / name)}
-        found = [
-            (path, _class_name(path.parent)) for paths in in_folders.values() for path in paths
-        ]
-        unlisted = list_videos(folder)
-    elif part in csvs:
-        found, unlisted = _match_csv(list_videos(folder), class_of[part])
-    else:
-        raise UserError(
-            f"{folder}: has neither class folders nor annotations/{part}.csv next to it. "
-            f"Expected {folder}/<class>/<id>.mp4"
-        )
-    classes = tuple(sorted(names))
-    label_of = {name: label for label, name in enumerate(classes)}
-    videos = [
-        make_video(path, label_of[name], splits=(part,), part=part, group=_youtube_id(path.stem))
-        for path, name in found
-    ]
-    notes = unlisted_note(folder, unlisted)
+    names = ClassNames()
+    for name, path in csvs.items():
+        for label in sorted(set(class_of[name].values())):
+            names.add(label, source=str(path))
+    tree = scan_folder(folder, depth=DEPTH)
+    files = find_files(tree, root)
+    for name in PARTS:  # always in this order, so that every part gives equal classes
+        if name not in csvs:
+            _add_folders(tree if name == part else None, root / name, names)
     if part in csvs:
-        notes += _lost_note(csvs[part], class_of[part], [path.stem for path, _ in found])
-    return Listing(classes=classes, videos=with_unique_keys(videos, where=folder), notes=notes)
+        matched = match_list(files, class_of[part], names)
+        _note_spellings(tree, names)
+        notes = _list_notes(csvs[part], class_of[part], matched, folder)
+    else:
+        matched = match_folders(files, names, source=str(folder))
+        _check_folders_give_classes(folder, part, matched)
+        notes = _folder_notes(tree, matched, names)
+    label_of = {name: label for label, name in enumerate(names.classes)}
+    videos = [
+        make_video(
+            file.path, label_of[name], splits=(part,), part=part, group=file.stem[:ID_LENGTH]
+        )
+        for file, name in sorted(matched.videos, key=lambda found: name_text(str(found[0].path)))
+    ]
+    return Listing(
+        classes=names.classes,
+        videos=with_unique_keys(videos, where=folder),
+        notes=(*notes, *_replacement_note(folder, matched), *names.notes(), *hidden_note(tree)),
+    )
+
+
+def _add_folders(tree: Folder | None, folder: Path, names: ClassNames) -> None:
+    """Add the names of the class folders of a part without a list; those without videos are none.
+
+    `tree` is what is in the folder, where it has been scanned.
+    """
+    if tree is None:
+        tree = scan_folder(folder, depth=1) if folder.is_dir() else None
+    for below in tree.subfolders if tree else ():
+        if below.videos and not is_replacement_folder(below.name):
+            names.add(class_name(below.name), source=str(folder))
+
+
+def _note_spellings(tree: Folder, names: ClassNames) -> None:
+    """Remember the class folders that spell their class in another way than the list."""
+    for below in tree.walk():
+        name = class_name(below.name)
+        if below is not tree and below.videos and (known := names.find(name)):
+            names.note_spelling(name, known, source=str(tree.path))
 
 
 def _find_csv(root: Path, part: str) -> Path | None:
@@ -73,55 +115,119 @@ def _find_csv(root: Path, part: str) -> Path | None:
 
 
 def _read_csv(path: Path) -> dict[str, str]:
-    """The class of each file stem `<youtube-id>_<start, 6 digits>_<end, 6 digits>`."""
+    """The class of each file stem `<youtube-id>_<start, 6 digits>_<end, 6 digits>`.
+
+    A list without the published header is read as well: its first line is a video.
+    """
     class_of: dict[str, str] = {}
-    for number, line in enumerate(read_lines(path)[1:], 2):
+    columns = range(len(_COLUMNS))
+    for number, line in enumerate(read_lines(path), 1):
         cells = next(csv.reader([line], strict=False))
-        if len(cells) < 4 or not (cells[2].isdecimal() and cells[3].isdecimal()):
+        plain = [cell.strip().casefold() for cell in cells]
+        if number == 1 and set(_COLUMNS) <= set(plain):
+            columns = [plain.index(name) for name in _COLUMNS]
+            continue
+        label, youtube_id, *times = [
+            cells[column] if column < len(cells) else "" for column in columns
+        ]
+        start, end = map(listed_number, times)
+        if not label or not youtube_id or start is None or end is None:
             raise UserError(
-                f"{path}: line {number}: expected label,youtube_id,time_start,time_end,split; "
-                f"found {quoted(line)}."
+                f"{path}: line {number}: expected {','.join(_COLUMNS)},split; "
+                f"found {quoted(line)}. {DOWNLOAD_AGAIN}"
             )
-        stem = f"{cells[1]}_{int(cells[2]):06d}_{int(cells[3]):06d}"
-        if class_of.setdefault(stem, cells[0]) != cells[0]:
+        stem = f"{youtube_id}_{start:06d}_{end:06d}"
+        if class_of.setdefault(stem, label) != label:
             raise UserError(
                 f"{path}: line {number}: {stem} was in the class {class_of[stem]!r} above, "
-                f"here it is in {cells[0]!r}."
+                f"here it is in {label!r}."
             )
     return class_of
 
 
-def _match_csv(
-    paths: Iterable[Path], class_of: Mapping[str, str]
-) -> tuple[list[tuple[Path, str]], list[Path]]:
-    """The videos that a CSV list names, each with its class; and those that it does not name."""
-    # Some copies name a file by the id alone, without the seconds that were cut out.
-    by_id = {_youtube_id(stem): label for stem, label in class_of.items()}
-    class_of = {**by_id, **class_of}
-    found, unlisted = [], []
-    for path in paths:
-        if path.stem in class_of:
-            found.append((path, class_of[path.stem]))
-        else:
-            unlisted.append(path)
-    return found, unlisted
+def _check_folders_give_classes(folder: Path, part: str, matched: Matched) -> None:
+    """Check that the class of most videos is known, of a part without a list.
+
+    Raises:
+        UserError: it is not.
+    """
+    num_known, num_unknown = len(matched.videos), len(matched.unlisted)
+    if num_unknown and num_unknown >= num_known:
+        raise UserError(
+            f"{folder}: has no annotations/{part}.csv next to it, and {num_unknown} of its "
+            f"{num_known + num_unknown} videos are not in class folders, so their classes are not "
+            f"known; the first is {printable(_place(matched.unlisted[0]))}. Put the list there, or "
+            f"the videos into {folder}/<class>/<id>.mp4"
+        )
+    if not num_known and not any(path.is_dir() for path in folder.iterdir()):
+        raise UserError(
+            f"{folder}: has neither class folders nor annotations/{part}.csv next to it. "
+            f"Expected {folder}/<class>/<id>.mp4"
+        )
 
 
-def _lost_note(path: Path, listed: Collection[str], stems: Iterable[str]) -> tuple[str, ...]:
-    """A line on the listed videos that are not on disk; empty where all are."""
-    on_disk = {_youtube_id(stem) for stem in stems}
-    num_lost = sum(_youtube_id(stem) not in on_disk for stem in listed)
-    if not num_lost:
-        return ()
+def _list_notes(
+    path: Path, class_of: Mapping[str, str], matched: Matched, folder: Path
+) -> tuple[str, ...]:
+    """Lines on what list and folders do not agree about."""
+    on_disk = {file.stem[:ID_LENGTH] for file, _ in matched.videos}
+    num_lost = sum(stem[:ID_LENGTH] not in on_disk for stem in class_of)
+    lost = f"{path}: {num_lost} of {len(class_of)} listed videos were not found below {folder}/."
     return (
-        f"{path}: {num_lost} of {len(listed)} listed videos are not on disk, "
-        "as is usual for Kinetics.",
+        *unlisted_note(folder, [file.path for file in matched.unlisted]),
+        *_note(
+            matched.by_folder,
+            f"{folder}: took the class of",
+            f"from the folder, as {path.name} does not list them",
+        ),
+        *_note(
+            matched.elsewhere,
+            f"{folder}: took the class of",
+            f"from {path.name}, as they are not in a folder of that class",
+        ),
+        *_note(
+            matched.spare,
+            f"{folder}: left out",
+            "with the name of a listed video that is stored from another file",
+        ),
+        *((lost,) if num_lost else ()),
     )
 
 
-def _class_name(folder: Path) -> str:
-    return folder.name.replace("_", " ")
+def _folder_notes(tree: Folder, matched: Matched, names: ClassNames) -> tuple[str, ...]:
+    """Lines on files and folders that give no class."""
+    empty = [
+        below.name
+        for below in tree.subfolders
+        if not below.has_videos and names.find(class_name(below.name)) is None
+    ]
+    folders = f"{plural(len(empty), 'folder')} without a video"
+    return (
+        *_note(matched.unlisted, f"{tree.path}: left out", "outside of class folders"),
+        *(
+            (f"{tree.path}: {folders} not counted as classes, {printable(empty[0])} first.",)
+            if empty
+            else ()
+        ),
+    )
 
 
-def _youtube_id(stem: str) -> str:
-    return stem[:11]
+def _replacement_note(folder: Path, matched: Matched) -> tuple[str, ...]:
+    """A line on the videos that are stored from CVDF's replacements; empty where there is none."""
+    files = [file for file, _ in matched.videos if file.is_replacement]
+    if not files:
+        return ()
+    videos, source = plural(len(files), "video"), files[0].path.parent
+    return (f"{folder}: {videos} are stored from {source}/, the replacements of corrupted files.",)
+
+
+def _note(files: Sequence[VideoFile], before: str, after: str) -> tuple[str, ...]:
+    """A line on these files, with their number in the middle; empty where there is none."""
+    if not files:
+        return ()
+    videos, first = plural(len(files), "video"), printable(_place(files[0]))
+    return (f"{before} {videos} {after}; the first is {first}.",)
+
+
+def _place(file: VideoFile) -> str:
+    return "/".join((*file.folders, name_text(file.path.name)))

@@ -3,14 +3,17 @@
 from pathlib import Path
 from typing import Any
 
-from kdbatch.base.atomic_write import load_json
+from kdbatch.base.atomic_write import load_json, load_json_object
 from kdbatch.base.errors import UserError
 from kdbatch.shard.sources import (
+    DOWNLOAD_AGAIN,
     Listing,
     checked_name,
     find_folder,
     find_list_file,
+    listed_number,
     make_video,
+    path_name,
     with_unique_keys,
 )
 
@@ -29,14 +32,16 @@ def read_ssv2(root: Path, part: str) -> Listing:
     folder = find_folder(root, _FOLDER, layout=f"Something-Something V2: {_FOLDER}/<id>.webm")
     label_path, list_path = _find_list(root, "labels"), _find_list(root, part)
     label_of = _read_labels(label_path)
-    entries = load_json(list_path)
+    entries = load_json(list_path, advice=DOWNLOAD_AGAIN)
+    if not isinstance(entries, list):
+        raise UserError(f"{list_path}: expected a list of videos. {DOWNLOAD_AGAIN}")
     videos = []
-    for number, entry in enumerate(entries if isinstance(entries, list) else []):
+    for number, entry in enumerate(entries):
         where = f"{list_path}: entry {number}"
         name = _class_name(entry, where=where)
         if name not in label_of:
             raise UserError(f"{where}: the class {name!r} is not in {label_path.name}.")
-        path = folder / checked_name(f"{entry['id']}.webm", where=where)
+        path = folder / path_name(checked_name(f"{entry['id']}.webm", where=where))
         group = str(entry["id"])
         videos.append(make_video(path, label_of[name], splits=(part,), part=part, group=group))
     classes = tuple(sorted(label_of, key=lambda name: label_of[name]))
@@ -55,18 +60,23 @@ def _find_list(root: Path, name: str) -> Path:
 
 def _read_labels(path: Path) -> dict[str, int]:
     """The label of each class name."""
-    labels = load_json(path)
-    numbers = list(labels.values()) if isinstance(labels, dict) else []
-    are_numbers = all(str(number).isdecimal() for number in numbers)
-    if not labels or not are_numbers or sorted(map(int, numbers)) != list(range(len(labels))):
+    labels = load_json_object(path, advice=DOWNLOAD_AGAIN)
+    number_of = {name: listed_number(str(number)) for name, number in labels.items()}
+    label_of = {name: number for name, number in number_of.items() if number is not None}
+    if not labels or sorted(label_of.values()) != list(range(len(labels))):
         raise UserError(
             f"{path}: expected class names with numbers from 0 without gaps, as published."
         )
-    return {name: int(number) for name, number in labels.items()}
+    return label_of
 
 
 def _class_name(entry: Any, *, where: str) -> str:
-    if not isinstance(entry, dict) or not {"id", "template"} <= entry.keys():
+    if not (
+        isinstance(entry, dict)
+        and {"id", "template"} <= entry.keys()
+        and isinstance(entry["id"], str | int)
+        and isinstance(entry["template"], str)
+    ):
         raise UserError(f"{where}: expected the fields id and template, found {str(entry)[:60]}.")
     # A template brackets the variable words; the class "Pushing something" is without brackets.
-    return str(entry["template"]).replace("[", "").replace("]", "")
+    return entry["template"].replace("[", "").replace("]", "")

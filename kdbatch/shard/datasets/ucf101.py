@@ -6,14 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kdbatch.base.errors import UserError
+from kdbatch.shard.datasets.folders import Folder, hidden_note, scan_folder
 from kdbatch.shard.sources import (
     Listing,
     checked_name,
     find_folder,
     find_list_file,
-    list_subfolders,
-    list_videos,
+    listed_number,
     make_video,
+    name_text,
+    path_name,
     quoted,
     read_lines,
     unlisted_note,
@@ -47,7 +49,8 @@ def read_ucf101(root: Path, part: str) -> Listing:
     )
     classes = _read_classes(find_list_file([lists / "classInd.txt"]))
     label_of_name = {name.casefold(): label for label, name in enumerate(classes)}
-    on_disk = _videos_on_disk(folder)
+    tree = scan_folder(folder, depth=1)
+    on_disk = _videos_on_disk(tree)
     splits: defaultdict[Path, list[str]] = defaultdict(list)
     label_of: dict[Path, int] = {}
     for split, list_name in _LIST_OF_SPLIT.items():
@@ -55,23 +58,25 @@ def read_ucf101(root: Path, part: str) -> Listing:
         for number, line in enumerate(read_lines(list_path), 1):
             where = f"{list_path}: line {number}"
             name, label = _parse_line(line, label_of_name, where=where)
-            path = on_disk.get(name.casefold(), folder / checked_name(name, where=where))
+            path = _find_video(on_disk, folder, checked_name(name, where=where))
             if split in splits[path]:
                 raise UserError(f"{where}: the video {quoted(name)} is listed more than once.")
             splits[path].append(split)
             label_of[path] = label
     videos = []
     for path, label in label_of.items():
-        group = re.sub(r"_c\d+$", "", path.stem)
+        group = re.sub(r"_c\d+$", "", name_text(path.stem))
         videos.append(make_video(path, label, splits=tuple(splits[path]), part=part, group=group))
-    notes = unlisted_note(folder, [path for path in on_disk.values() if path not in label_of])
+    found = [path for paths in on_disk.values() for path in paths]
+    unlisted = [path for path in (*found, *tree.videos) if path not in label_of]
+    notes = (*unlisted_note(folder, unlisted), *hidden_note(tree))
     return Listing(classes=classes, videos=with_unique_keys(videos, where=folder), notes=notes)
 
 
 def _read_classes(path: Path) -> tuple[str, ...]:
     """Class names in the order of their numbers."""
     rows = [line.split() for line in read_lines(path)]
-    if not rows or not all(len(row) == 2 and row[0].isdecimal() for row in rows):
+    if not all(len(row) == 2 and listed_number(row[0]) is not None for row in rows):
         raise UserError(f"{path}: expected a number and a class name on each line, as published.")
     names = {int(number): name for number, name in rows}
     if sorted(names) != list(range(1, len(rows) + 1)):
@@ -81,10 +86,22 @@ def _read_classes(path: Path) -> tuple[str, ...]:
     return tuple(names[number] for number in sorted(names))
 
 
-def _videos_on_disk(folder: Path) -> dict[str, Path]:
+def _videos_on_disk(tree: Folder) -> dict[str, list[Path]]:
     """The videos by class folder and file name, without case."""
-    paths = [path for subfolder in list_subfolders(folder) for path in list_videos(subfolder)]
-    return {f"{path.parent.name}/{path.name}".casefold(): path for path in paths}
+    paths: defaultdict[str, list[Path]] = defaultdict(list)
+    for folder in tree.subfolders:
+        for path in folder.videos:
+            paths[f"{folder.name}/{name_text(path.name)}".casefold()].append(path)
+    return paths
+
+
+def _find_video(on_disk: Mapping[str, list[Path]], folder: Path, name: str) -> Path:
+    """The video of this name; of several that differ in case, the one that is spelt so, or the
+    first.
+    """
+    listed = folder / path_name(name)
+    paths = on_disk.get(name.casefold(), [listed])
+    return listed if listed in paths else paths[0]
 
 
 def _parse_line(line: str, label_of_name: Mapping[str, int], *, where: str) -> tuple[str, int]:
