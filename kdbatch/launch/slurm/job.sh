@@ -47,7 +47,8 @@ if [ "$rc" -ne 0 ]; then
   case "$rc$oom" in
     __EXIT_CODES__) limit=0 ;;
   esac
-  [ "$times" -le "$limit" ] && for pause in 0 5 20 60; do  # a controller that is busy or restarting may answer later
+  # 0 where the disk is too full for the line above: then nothing would limit the starts.
+  [ "${times:-0}" -gt 0 ] && [ "$times" -le "$limit" ] && for pause in 0 5 20 60; do  # a controller that is busy or restarting may answer later
     sleep "$pause"; scontrol requeue "$KDBATCH_JOB" && sleep 60 && break  # until the requeue ends this script
   done
 fi
