@@ -5,10 +5,11 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from kdbatch.base.atomic_write import load_json
+from kdbatch.base.command_lines import export_command, report_command
 from kdbatch.base.progress import silent
 from kdbatch.base.study_folder import find_study
 from kdbatch.cli.live.progress import progress
-from kdbatch.cli.study import load_existing_config
+from kdbatch.cli.study import check_target, load_existing_config
 from kdbatch.cli.terminal import print_json, print_line, warn
 
 
@@ -17,10 +18,12 @@ def report(to: str, *, published: bool, json: bool, complete: bool) -> int:
     from kdbatch.report.build import build_report
 
     config = load_existing_config()
+    folder = Path(to) if to else config.report_dir
+    check_target(folder, config, spelling=report_command(to="FOLDER"))
     with nullcontext(silent) if json else progress("report") as show_progress:
         summary = build_report(
             config.runs_dir,
-            to=Path(to) if to else config.report_dir,
+            to=folder,
             published=published,
             progress=show_progress,
         )
@@ -43,11 +46,13 @@ def export(run: str, to: str) -> None:
     """Write a finished run's network as a folder that works without kdbatch."""
     from kdbatch.launch.logs import find_run
 
-    run_folder = find_run(load_existing_config().runs_dir, run)
+    config = load_existing_config()
+    run_folder = find_run(config.runs_dir, run)
+    folder = Path(to) if to else find_study() / "export" / run_folder.id
+    check_target(folder, config, spelling=export_command(run_folder.id, to="FOLDER"))
     run_folder.load()  # reports a damaged run.json before the seconds that importing torch takes
     from kdbatch.run.export import export_run
 
-    folder = Path(to) if to else find_study() / "export" / run_folder.id
     paths = export_run(run_folder, to=folder)
     names = ", ".join(path.name for path in paths)
     example = shlex.quote(str(folder / "load.py"))

@@ -11,13 +11,13 @@ from kdbatch.base.lookup import lookup
 from kdbatch.base.study_folder import expand_home, find_study
 from kdbatch.base.text import plural
 from kdbatch.cli.live.progress import progress
-from kdbatch.cli.study import load_study_config
+from kdbatch.cli.study import check_target, load_study_config
 from kdbatch.cli.terminal import print_line, warn
 from kdbatch.shard.index import translate_write_errors, write_index
 from kdbatch.shard.shard_plan import ShardPlan, plan_shards, requested_part
 from kdbatch.shard.shard_ranges import parse_shard_range, split_into_ranges
 from kdbatch.shard.toy.size import SIZES
-from kdbatch.vocab.config import Config
+from kdbatch.vocab.config import Config, load_config
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.shard_request import ShardRequest
 from kdbatch.vocab.shards import ShardIndex
@@ -27,6 +27,7 @@ def toy(folder: Path, *, size: str, datasets: str, seed: int, processes: int) ->
     """Write the toy data sets, and print the next command. `datasets` are separated by commas."""
     from kdbatch.shard.toy.write import write_toy  # PyAV, which a login node may lack
 
+    check_target(folder, load_config(), spelling=toy_command(Path("FOLDER"), size=size))
     chosen = lookup(SIZES, size, where="toy --size")
     names = datasets.split(",") if datasets else list(DATASETS)
     for name in names:

@@ -1,5 +1,7 @@
 """The configuration of the study that a command was typed in, and the messages about its folder."""
 
+from pathlib import Path
+
 from kdbatch.base.command_lines import init_command
 from kdbatch.base.errors import UserError
 from kdbatch.base.study_folder import CONFIG_NAME, find_study
@@ -30,6 +32,26 @@ def load_existing_config() -> Config:
     if not is_study(config):
         raise UserError(NO_STUDY)
     return config
+
+
+def check_target(folder: Path, config: Config, *, spelling: str) -> None:
+    """Check that what a command writes does not mix with what the study is made of.
+
+    Raises:
+        UserError: `folder` lies in one of the study's own folders; `spelling` is how another is
+            named.
+    """
+    own = {
+        "the runs": config.runs_dir,
+        "the shards": config.shards_dir,
+        "the experiments": find_study() / "jobs",
+        **{f"the videos of {name}": Path(d.root) for name, d in config.datasets.items()},
+    }
+    study = find_study().resolve()
+    for what, place in own.items():
+        is_around = study.is_relative_to(place.resolve())  # such as a disk with all of the videos
+        if folder.resolve().is_relative_to(place.resolve()) and not is_around:
+            raise UserError(f"{folder}: {place}/ is for {what}. Name another folder: {spelling}")
 
 
 def is_study(config: Config) -> bool:

@@ -8,6 +8,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.locks import hold_lock_if_free
 from kdbatch.base.text import plural
 from kdbatch.cli.live.progress import progress
+from kdbatch.cli.study import check_target
 from kdbatch.cli.terminal import print_line, warn
 from kdbatch.launch.run_status import load_run_rows
 from kdbatch.launch.slurm.commands import JobsCache
@@ -18,6 +19,7 @@ from kdbatch.vocab.status import RunState
 
 def sync_tensorboard(folder: Path) -> None:
     """`kdbatch sync tensorboard`."""
+    check_target(folder, load_config(), spelling=sync_command("tensorboard", "FOLDER"))
     from kdbatch.sync.to_tensorboard import TensorboardLog  # an extra
 
     _sync("tensorboard", str(folder), TensorboardLog(folder))
@@ -39,6 +41,8 @@ def sync_wandb(project: str) -> None:
 
 def sync_mlflow(target: str) -> None:
     """`kdbatch sync mlflow`."""
+    if ":" not in target:
+        check_target(Path(target), load_config(), spelling=sync_command("mlflow", "FOLDER"))
     from kdbatch.sync.to_mlflow import MlflowStore  # an extra
 
     with translate_tracker_errors("mlflow", target):

@@ -1,5 +1,6 @@
 """Builds the report: reads a study, then writes its tables, figures, claims and page."""
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ from pathlib import Path
 from kdbatch.base.atomic_write import make_folder, write_text
 from kdbatch.base.command_lines import report_command
 from kdbatch.base.digests.sealed_json import json_text
+from kdbatch.base.errors import UserError
 from kdbatch.base.progress import Progress, silent
 from kdbatch.report.coverage import missing_parts
 from kdbatch.report.data.cka_maps import load_maps
@@ -22,7 +24,7 @@ from kdbatch.report.figures.cka import draw_map, draw_panel
 from kdbatch.report.figures.curves import draw_curves
 from kdbatch.report.figures.errors import draw_errors
 from kdbatch.report.figures.gains import draw_gains
-from kdbatch.report.html.page import page_html
+from kdbatch.report.html.page import PAGE_HEAD_BYTES, PAGE_TITLE, page_html
 from kdbatch.report.html.sections import (
     Chapter,
     count_done,
@@ -69,6 +71,7 @@ def build_report(
     progress(0, 1, "reading results")
     study = load_study(runs_dir)
     make_folder(to, spelling=report_command(to="FOLDER"))
+    _claim(to)
     chapters, found_warnings = _build_chapters(study, to, published=published, progress=progress)
     progress(len(chapters), len(chapters), "writing the page")
     page, data = to / "index.html", to / "report.json"
@@ -88,6 +91,27 @@ def build_report(
         warnings=warnings,
         missing=tuple(line for chapter in chapters for line in missing_parts(chapter)),
     )
+
+
+def _claim(to: Path) -> None:
+    """Check that no file of another origin would be replaced, and mark the folder as a report's.
+
+    Raises:
+        UserError: it holds such a file.
+    """
+    page = to / "index.html"
+    if page.is_file():
+        with page.open("rb") as file:
+            if PAGE_TITLE.encode() in file.read(PAGE_HEAD_BYTES):
+                return
+    names = (page.name, "report.json", "results.parquet", "tables", "figures")
+    for name in names:
+        if os.path.lexists(to / name):
+            raise UserError(
+                f"{to / name}: is not part of a report of kdbatch, and would be replaced. "
+                f"Name another folder: {report_command(to='FOLDER')}"
+            )
+    write_text(page, f"<!doctype html>{PAGE_TITLE}<p>The report is being written.\n")
 
 
 def _build_chapters(

@@ -13,6 +13,7 @@ Axes: B clips, C=3, T frames, H, W; K classes or features.
 
 import dataclasses
 import io
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,12 @@ def export_run(folder: RunFolder, *, to: Path) -> tuple[Path, ...]:
         raise UserError(
             f"{to}: holds the export of {exported}. Choose another folder, or delete that one."
         )
+    for name in () if config_path.exists() else ("model.safetensors", "load.py", "model.ts"):
+        if os.path.lexists(to / name):
+            raise UserError(
+                f"{to / name}: is not part of an export, and would be replaced. "
+                f"Name another folder: {export_command(folder.id, to='FOLDER')}"
+            )
     config = {
         "run_id": folder.id,
         "title": assignment.title,
@@ -152,8 +159,9 @@ def export_run(folder: RunFolder, *, to: Path) -> tuple[Path, ...]:
     network = _load_network(config, checked_weights(folder), where=str(folder.path))
     make_folder(to, spelling=export_command(folder.id, to="FOLDER"))
     weights = to / "model.safetensors"
-    atomic_write(weights, lambda part: _write(part, content))
+    # The first file: by it, an export that was interrupted is known to be one.
     write_json(config_path, config | _accuracy(folder))
+    atomic_write(weights, lambda part: _write(part, content))
     write_text(to / "load.py", EXAMPLE)
     torchscript = _write_torchscript(network, config["clip"], to / "model.ts")
     return (weights, config_path, to / "load.py", *torchscript)

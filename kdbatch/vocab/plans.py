@@ -10,6 +10,7 @@ from kdbatch.base.command_lines import submit_command
 from kdbatch.base.errors import UserError
 from kdbatch.base.parse import TextOrNumber, parse
 from kdbatch.base.reading.field_facts import Count, Limits, OneLine, SameAs, check_limits
+from kdbatch.base.reading.file_names import check_plain_name
 from kdbatch.vocab.metrics import Metric
 from kdbatch.vocab.runs import Resources, Run
 from kdbatch.vocab.shard_request import ShardRequest
@@ -122,6 +123,9 @@ class Cell:
     seed: Annotated[int, SameAs(Run, "seed")]
     run_id: str
 
+    def __post_init__(self) -> None:
+        check_plain_name(self.run_id, where="run_id")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Submitted:
@@ -142,6 +146,9 @@ class RecordedRun:
     id: str
     title: str
     kind: str
+
+    def __post_init__(self) -> None:
+        check_plain_name(self.id, where="id")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +177,10 @@ class PlanRecord:
     note: str = ""
     runs: tuple[RecordedRun, ...] = ()
     submitted: Submitted | None = None
+
+    def __post_init__(self) -> None:
+        check_plain_name(self.experiment, where="experiment")
+        check_plain_name(self.profile, where="profile")
 
 
 def save_record(runs_dir: Path, record: PlanRecord) -> Path:

@@ -15,6 +15,7 @@ from kdbatch.base.command_lines import resume_command
 from kdbatch.base.errors import UserError
 from kdbatch.base.parse import SHARED, parse
 from kdbatch.base.reading.field_facts import Limits, check_limits
+from kdbatch.base.reading.file_names import check_plain_name
 from kdbatch.base.temporary.private_folder import folder_of_this_user, open_private_folder
 from kdbatch.vocab.recipes import RECIPE_VERSION, Recipe
 
@@ -44,6 +45,8 @@ class Run:
 
     def __post_init__(self) -> None:
         check_limits(self)
+        for i, parent in enumerate(self.parents):
+            check_plain_name(parent, where=f"parents[{i}]")
 
     @cached_property
     def id(self) -> str:

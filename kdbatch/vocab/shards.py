@@ -25,6 +25,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
 from kdbatch.base.parse import parse
 from kdbatch.base.reading.field_facts import ByteCount, Count, Limits, SameAs
+from kdbatch.base.reading.file_names import check_plain_name
 from kdbatch.base.reading.video_counts import parse_video_count
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.shard_request import ShardRequest
@@ -113,6 +114,9 @@ class Shard:
     @property
     def record_name(self) -> str:
         return f"{Path(self.name).stem}.json"
+
+    def __post_init__(self) -> None:
+        check_plain_name(self.name, where="name")
 
 
 @dataclass(frozen=True, kw_only=True)

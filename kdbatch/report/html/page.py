@@ -9,6 +9,8 @@ from kdbatch.report.html.chapter import chapter_html
 from kdbatch.report.html.sections import Chapter
 from kdbatch.report.html.summary import header_html, missing_html, superseded_html, verdicts_html
 
+PAGE_TITLE = "<title>kdbatch report</title>"  # by which a page is known to be ours
+PAGE_HEAD_BYTES = 1000  # which hold the title
 _FOOTER = (
     "<footer>Made by kdbatch report from the runs' Parquet files. The folder of this page also "
     "holds the tables (tables/), the figures (figures/), all numbers and verdicts (report.json) "
@@ -42,7 +44,7 @@ def page_html(
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        "<title>kdbatch report</title>"
+        f"{PAGE_TITLE}"
         f'<meta http-equiv="Content-Security-Policy" content="{_SECURITY_POLICY}">'
         f"<style>{_read_asset('page.css')}</style></head><body>{body}"
         f"<script>{_read_asset('page.js')}</script></body></html>\n"

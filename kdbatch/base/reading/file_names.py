@@ -1,0 +1,13 @@
+"""Names that a file states and that become the name of a file or folder."""
+
+from kdbatch.base.errors import UserError
+
+
+def check_plain_name(name: str, *, where: str) -> None:
+    """Check that a name cannot lead out of the folder that it is looked up in.
+
+    Raises:
+        UserError: it is empty, `.` or `..`, or contains a slash.
+    """
+    if name in ("", ".", "..") or "/" in name or "\0" in name:
+        raise UserError(f"{where}: found {name!r}, which is no name of a file or folder.")
