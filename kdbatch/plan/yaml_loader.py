@@ -9,12 +9,11 @@ import yaml
 from kdbatch.base.errors import UserError
 from kdbatch.base.parse import below
 from kdbatch.base.reading.raw_values import check_raw
-from kdbatch.base.reading.shown_values import shown
+from kdbatch.base.reading.shown_values import shortened, shown
 from kdbatch.plan.yaml_errors.explain import explain_yaml_error
 
 FIRST_LINES = "Write one field per line, as in: title: My study"
 MAX_CHARACTERS = 3_000_000  # of a file; they are read in seconds
-MAX_PROBLEM = 400  # characters
 MAX_VALUES = 100_000  # in all lists and mappings; the study's largest file has hundreds
 
 
@@ -80,9 +79,8 @@ def load_yaml(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: lists are nested too deep. Close each [ and {{.") from error
     except yaml.YAMLError as error:
         line, problem = explain_yaml_error(error, text)
-        if len(problem) > MAX_PROBLEM:  # it has a line of the file
-            problem = f"{problem[:MAX_PROBLEM]}... (the line is very long)"
-        raise UserError(f"{path}:{f'{line}:' if line else ''} {problem}") from error
+        place = f"{path}:{f'{line}:' if line else ''}"
+        raise UserError(f"{place} {shortened(problem)}") from error
     if raw is None:
         raise UserError(f"{path}: the file is empty. {FIRST_LINES}")
     if not isinstance(raw, dict):

@@ -32,7 +32,7 @@ def one_line(call: Callable[[], Any]) -> str:
     with pytest.raises(UserError) as caught:
         call()
     text = str(caught.value)
-    assert "\n" not in text and len(text) < 500
+    assert "\n" not in text and len(text) < 600
     return text
 
 
@@ -98,7 +98,7 @@ YAML_TEXTS: dict[str, tuple[bytes, str]] = {
     "fairly-deep": (b"a: " + b"[" * 60 + b"]" * 60, "nested more than 40 deep"),
     "digits": (b"a: " + b"9" * 5000, "is not of the type int"),
     "hexadecimal": (b"a: 0x" + b"f" * 9000, r"a: found a number of about \d+ digits"),
-    "hexadecimal-key": (b"0x" + b"f" * 9000 + b": 1", "for a name"),
+    "hexadecimal-key": (b"? 0x" + b"f" * 9000 + b"\n: 1", "for a name"),
     "sixties": (b"a: " + b"1:" * 400 + b"1.5", "is not of the type float"),
     "bool": (b"a: !!bool maybe", "is not of the type bool"),
     "date": (b"a: 2024-13-45", "is not of the type timestamp"),

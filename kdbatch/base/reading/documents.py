@@ -11,7 +11,7 @@ from typing import Any
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.reading.raw_values import check_raw
-from kdbatch.base.reading.shown_values import shown
+from kdbatch.base.reading.shown_values import shortened, shown
 from kdbatch.base.reading.toml_errors import explain_toml_error
 
 WRITE_AGAIN = "Delete it and repeat the command that wrote it."
@@ -80,7 +80,7 @@ def load_toml(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: {NOT_UTF8} Save it as UTF-8 in your editor.") from error
     except tomllib.TOMLDecodeError as error:
         line, problem = explain_toml_error(error, text)
-        raise UserError(f"{path}:{line}: {problem}") from error
+        raise UserError(f"{path}:{line}: {shortened(problem)}") from error
     except RecursionError as error:
         raise UserError(f"{path}: lists or tables are nested too deep. Close each [.") from error
     except (ValueError, ArithmeticError) as error:  # a number of thousands of digits, no such date
@@ -91,4 +91,4 @@ def load_toml(path: Path) -> dict[str, Any]:
 
 def _problem(error: Exception) -> str:
     """The reason of a parser in one line; Python's advice to programmers is left out."""
-    return " ".join(str(error).partition("; use ")[0].split())
+    return shortened(" ".join(str(error).partition("; use ")[0].split()))

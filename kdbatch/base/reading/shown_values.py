@@ -4,6 +4,7 @@ import datetime
 from typing import Any
 
 MAX_SHOWN = 60  # characters
+MAX_PROBLEM = 400
 
 
 def shown(raw: Any) -> str:
@@ -27,3 +28,10 @@ def shown_number(number: float) -> str:
         return f"{number:.15g}"
     num_digits = int(number.bit_length() * 0.30103) + 1  # log10(2)
     return str(number) if num_digits <= 40 else f"a number of about {num_digits} digits"
+
+
+def shortened(problem: str) -> str:
+    """The description of a mistake, which may quote a very long line of a file."""
+    if len(problem) <= MAX_PROBLEM:
+        return problem
+    return f"{problem[:MAX_PROBLEM]}... (the line is very long)"
