@@ -92,7 +92,8 @@ def remove_abandoned_parts(folder: Path, names: str = "*") -> None:
 
 @cache
 def _sweep_once(folder: Path) -> None:
-    remove_abandoned_parts(folder)
+    with contextlib.suppress(OSError):  # a folder that cannot be listed may take files
+        remove_abandoned_parts(folder)
 
 
 @cache
