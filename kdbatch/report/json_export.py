@@ -189,7 +189,7 @@ def _result_batches(study: Study, warnings: list[str]) -> Iterator[tuple[str, pl
     """Yield all rows, then the curves of a batch of runs at a time, with the table's name."""
     yield "rows", study.rows
     for batch in in_batches(sorted(study.runs)):
-        curves = read_curves(study.runs_dir, batch)
+        curves = read_curves(study.runs_dir, batch, done=study.done)
         warnings += curves.warnings
         yield "curves", curves.frame
 

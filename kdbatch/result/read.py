@@ -1,18 +1,25 @@
 """Reads the Parquet files of finished runs; a damaged file costs a warning, never the report.
 
-A file that cannot be read is named in a warning and left out, so that one bad disk block costs the
-results of one run.
+A file that cannot be read, or is not the one whose sha256 is in the run's done.json, is named in a
+warning and left out, so that one bad disk block costs the results of one run. Runs that version 0.2
+or older finished have no sha256 there.
+
+`done` are the records of the runs that are done, where the caller has read them; otherwise they are
+read here.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
+from kdbatch.base.command_lines import resume_command
+from kdbatch.base.digests.sha256 import DigestError, read_verified
 from kdbatch.result.schema import CKA, CURVES, LATER_COLUMNS, PREDICTIONS, ROWS
+from kdbatch.vocab.done import Done, load_done
 from kdbatch.vocab.runs import RunFolder
 
 _Item = TypeVar("_Item")
@@ -22,6 +29,9 @@ ALL_ROWS = pl.lit(value=True)
 READ_ERRORS = (PolarsError, PanicException, OSError, ValueError)
 # The first and the last four bytes of every Parquet file: a cheap check before the file is parsed.
 PARQUET_MAGIC = b"PAR1"
+
+DoneRecords = Mapping[str, Done]
+"""The record of each run that is done, by run id; not of those whose record is damaged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,15 +45,28 @@ class ReadResult:
     warnings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class _File:
+    """A file to read; `sha256` is empty where nothing vouches for it, or where it is not read as a
+    whole.
+    """
+
+    path: Path
+    sha256: str
+    is_of_done_run: bool
+
+
 def in_batches(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
     """Split files, or runs with one file each, into batches that are read and held together."""
     for first in range(0, len(items), FILES_PER_BATCH):
         yield items[first : first + FILES_PER_BATCH]
 
 
-def read_rows(runs_dir: Path, run_ids: Sequence[str]) -> ReadResult:
+def read_rows(
+    runs_dir: Path, run_ids: Sequence[str], *, done: DoneRecords | None = None
+) -> ReadResult:
     """Read `rows.parquet` of the runs that are done; a done run without that file is a warning."""
-    return _read_files(runs_dir, run_ids, "rows", schema=ROWS, required=True)
+    return _read_files(runs_dir, run_ids, "rows", schema=ROWS, required=True, done=done)
 
 
 def read_curves(
@@ -52,6 +75,7 @@ def read_curves(
     *,
     names: Sequence[str] = (),
     finished_only: bool = True,
+    done: DoneRecords | None = None,
 ) -> ReadResult:
     """Read the learning curves of the runs that are done; `names`, if given, selects curves.
 
@@ -59,7 +83,13 @@ def read_curves(
     """
     keep = pl.col("name").is_in(list(names)) if names else ALL_ROWS
     return _read_files(
-        runs_dir, run_ids, "curves", schema=CURVES, keep=keep, finished_only=finished_only
+        runs_dir,
+        run_ids,
+        "curves",
+        schema=CURVES,
+        keep=keep,
+        finished_only=finished_only,
+        done=done,
     )
 
 
@@ -69,15 +99,24 @@ def read_predictions(runs_dir: Path, run_ids: Sequence[str]) -> ReadResult:
     return _read_files(runs_dir, run_ids, "predictions", schema=columns)
 
 
-def read_label_ranks(runs_dir: Path, run_ids: Sequence[str]) -> ReadResult:
-    """Read key, group and label rank (`place`) of each test video: a hundredth of the file."""
+def read_label_ranks(
+    runs_dir: Path, run_ids: Sequence[str], *, done: DoneRecords | None = None
+) -> ReadResult:
+    """Read key, group and label rank (`place`) of each test video: a hundredth of the file.
+
+    The caller compares them with their own digest (result/digests.py).
+    """
     columns = _prediction_columns("run_id", "key", "group", "place")
-    return _read_files(runs_dir, run_ids, "predictions", schema=columns)
+    return _read_files(
+        runs_dir, run_ids, "predictions", schema=columns, reads_whole=False, done=done
+    )
 
 
-def read_cka(runs_dir: Path, run_ids: Sequence[str]) -> ReadResult:
+def read_cka(
+    runs_dir: Path, run_ids: Sequence[str], *, done: DoneRecords | None = None
+) -> ReadResult:
     """Read the layer pairs of the runs that are done and computed a CKA map."""
-    return _read_files(runs_dir, run_ids, "cka", schema=CKA)
+    return _read_files(runs_dir, run_ids, "cka", schema=CKA, done=done)
 
 
 def _prediction_columns(*names: str) -> dict[str, pl.DataType]:
@@ -93,60 +132,117 @@ def _read_files(
     keep: pl.Expr = ALL_ROWS,
     required: bool = False,
     finished_only: bool = True,
+    reads_whole: bool = True,
+    done: DoneRecords | None = None,
 ) -> ReadResult:
     """Read one kind of file of many runs.
 
     Many files in one call take a tenth of the time of single reads. Where one of them cannot be
     read, the files of that batch are read one by one.
     """
-    paths, warnings = [], []
+    warnings: list[str] = []
+    files: list[_File] = []
     for run_id in dict.fromkeys(run_ids):
         folder = RunFolder(runs_dir / run_id)
-        path: Path = getattr(folder, kind)
-        if finished_only and not folder.is_done():
-            continue
-        if path.exists():
-            paths.append(path)
-        elif required:
-            warnings.append(f"{path}: is missing, though the run is done. Left out.")
+        file = _file_of(folder, kind, done, warnings, required=required)
+        if file and (file.is_of_done_run or not finished_only):
+            files.append(file if reads_whole else replace(file, sha256=""))
     frames = [pl.DataFrame(schema=dict(schema))]
-    for batch in in_batches(paths):
-        try:
-            frames.append(_read_parquet(batch, schema, keep))
-        except READ_ERRORS:
-            for path in batch:
-                try:
-                    frames.append(_read_parquet([path], schema, keep))
-                except READ_ERRORS as error:
-                    warnings.append(f"{path}: cannot be read ({_first_line(error)}). Left out.")
+    for batch in in_batches(files):
+        for group in ([f for f in batch if f.sha256], [f for f in batch if not f.sha256]):
+            try:
+                frames.append(_read_parquet(group, schema, keep))
+            except READ_ERRORS:
+                for file in group:
+                    try:
+                        frames.append(_read_parquet([file], schema, keep))
+                    except DigestError as error:
+                        warnings.append(damage(file.path, str(error)))
+                    except READ_ERRORS as error:
+                        reason = f"cannot be read ({_first_line(error)})"
+                        warnings.append(damage(file.path, reason))
     return ReadResult(frame=pl.concat(frames), warnings=tuple(warnings))
 
 
+def _file_of(
+    folder: RunFolder,
+    kind: str,
+    done: DoneRecords | None,
+    warnings: list[str],
+    *,
+    required: bool,
+) -> _File | None:
+    """The file of one kind of one run; None, with a warning where that is damage, if it has none.
+
+    A damaged done.json vouches for nothing, so that none of its run's files is read.
+    """
+    path: Path = getattr(folder, kind)
+    if done is None:
+        is_done = folder.is_done()
+        record = load_done(folder.done, warn=warnings.append)
+    else:
+        is_done, record = folder.id in done, done.get(folder.id)
+    if is_done and record is None:
+        return None
+    recorded = record.files if record else None
+    sha256 = recorded.get(path.name, "") if recorded is not None else ""
+    if path.exists():
+        if recorded is None or sha256:
+            return _File(path=path, sha256=sha256, is_of_done_run=is_done)
+        warnings.append(damage(path, "is not among the files in done.json"))
+    elif sha256 or (required and is_done):
+        warnings.append(damage(path, "is missing, though the run is done"))
+    return None
+
+
+def damage(path: Path, reason: str) -> str:
+    """A line about a damaged file of a finished run, and what to do about it."""
+    again = resume_command(retry_failed=True)
+    return f"{path}: {reason}. Left out. Delete {path.parent}, then: {again}"
+
+
 def _read_parquet(
-    paths: Sequence[Path], schema: Mapping[str, pl.DataType], keep: pl.Expr
+    files: Sequence[_File], schema: Mapping[str, pl.DataType], keep: pl.Expr
 ) -> pl.DataFrame:
     """Read the columns of `schema`, cast strictly, and of the rows those that match `keep`.
+
+    The files have all a sha256, and are then read once, or all none.
 
     Raises:
         ValueError, PolarsError, PanicException, OSError: a file is damaged, has other columns, or
             holds rows of a run other than the one whose folder it is in.
     """
-    for path in paths:
-        _check_magic(path)
-    lazy = pl.scan_parquet(list(paths), include_file_paths="path")
-    # A batch with files of an older version fails as a whole; they are read one by one.
-    stored = set(lazy.collect_schema().names()) if len(paths) == 1 else set(schema)
-    columns = [
-        (pl.lit(None) if name in LATER_COLUMNS - stored else pl.col(name))
-        .cast(kind, strict=True)
-        .alias(name)
-        for name, kind in schema.items()
-    ]
+    if not files:
+        return pl.DataFrame(schema=dict(schema))
+    if files[0].sha256:
+        contents = [read_verified(file.path, file.sha256) for file in files]
+        lazy = pl.scan_parquet(contents)
+        return lazy.select(_columns(lazy, schema, num_files=len(files))).filter(keep).collect()
+    for file in files:
+        _check_magic(file.path)
+    lazy = pl.scan_parquet([file.path for file in files], include_file_paths="path")
+    columns = _columns(lazy, schema, num_files=len(files))
     frame = lazy.select(*columns, "path").filter(keep).collect()
     for run_id, path in frame.select("run_id", "path").unique(maintain_order=True).iter_rows():
         if run_id != Path(path).parent.name:
             raise ValueError(f"holds rows of {run_id}, not of {Path(path).parent.name}")
     return frame.drop("path")
+
+
+def _columns(
+    lazy: pl.LazyFrame, schema: Mapping[str, pl.DataType], *, num_files: int
+) -> list[pl.Expr]:
+    """The columns of `schema`, cast strictly; nulls where one file is of an older version.
+
+    A batch with files of an older version fails as a whole; they are read one by one.
+    """
+    stored = set(lazy.collect_schema().names()) if num_files == 1 else set(schema)
+    return [
+        (pl.lit(None) if name in LATER_COLUMNS - stored else pl.col(name))
+        .cast(kind, strict=True)
+        .alias(name)
+        for name, kind in schema.items()
+    ]
 
 
 def _check_magic(path: Path) -> None:

@@ -23,14 +23,16 @@ from torch import Tensor, nn
 
 from kdbatch.base.atomic_write import atomic_write, load_json, make_folder, write_json, write_text
 from kdbatch.base.command_lines import export_command, status_command
+from kdbatch.base.digests.sha256 import sha256_of
 from kdbatch.base.errors import UserError
 from kdbatch.base.parse import parse
 from kdbatch.result.read import read_rows
 from kdbatch.run.checkpoint import load_weights
 from kdbatch.run.data.augment import MEAN, STD
 from kdbatch.run.models import Classifier, build_backbone
-from kdbatch.run.weights import checked_weights
+from kdbatch.run.weights import checked_weights, recorded_sha256
 from kdbatch.vocab.backbones import Backbone
+from kdbatch.vocab.done import load_done
 from kdbatch.vocab.recipes import Distill, Finetune, Pretrain
 from kdbatch.vocab.runs import Assignment, RunFolder
 from kdbatch.vocab.shards import load_index
@@ -154,13 +156,15 @@ def export_run(folder: RunFolder, *, to: Path) -> tuple[Path, ...]:
             "std": list(STD),
         },
         "provenance": load_json(folder.done),
+        "model_sha256": recorded_sha256(folder),
     }
+    accuracy = _accuracy(folder)
     content = checked_weights(folder).read_bytes()
     network = _load_network(config, checked_weights(folder), where=str(folder.path))
     make_folder(to, spelling=export_command(folder.id, to="FOLDER"))
     weights = to / "model.safetensors"
     # The first file: by it, an export that was interrupted is known to be one.
-    write_json(config_path, config | _accuracy(folder))
+    write_json(config_path, config | accuracy)
     atomic_write(weights, lambda part: _write(part, content))
     write_text(to / "load.py", EXAMPLE)
     torchscript = _write_torchscript(network, config["clip"], to / "model.ts")
@@ -174,8 +178,12 @@ def load_exported(folder: Path) -> tuple[NormalizedNetwork, dict[str, Any]]:
         UserError: a file is missing or damaged, or the two do not belong together.
     """
     config = _load_config(folder / "config.json")
-    where = str(folder / "config.json")
-    return _load_network(config, folder / "model.safetensors", where=where), config
+    where, weights = str(folder / "config.json"), folder / "model.safetensors"
+    # Exports of version 0.2 and older do not have it.
+    if (sha256 := config.get("model_sha256")) and weights.exists() and sha256_of(weights) != sha256:
+        advice = f"Delete {folder}, then: {export_command(config['run_id'], to=folder)}"
+        raise UserError(f"{weights}: cannot be read as weights (its sha256 is another). {advice}")
+    return _load_network(config, weights, where=where), config
 
 
 def _network_config(assignment: Assignment) -> dict[str, Any]:
@@ -204,7 +212,13 @@ def _load_network(config: dict[str, Any], weights: Path, *, where: str) -> Norma
 
 def _accuracy(folder: RunFolder) -> dict[str, Any]:
     """`accuracy`, if the run's rows have one: top-1 over test videos in percent, and the split."""
-    rows = read_rows(folder.path.parent, [folder.id]).frame.filter(name="top1").to_dicts()
+    warnings: list[str] = []
+    done = load_done(folder.done, warn=warnings.append)
+    found = read_rows(folder.path.parent, [folder.id])
+    is_recorded = done is not None and done.files is not None
+    if warnings or (found.warnings and (is_recorded or folder.rows.exists())):
+        raise UserError([*warnings, *found.warnings][0])
+    rows = found.frame.filter(name="top1").to_dicts()
     if not rows:
         return {}
     return {"accuracy": {"top1_percent": rows[-1]["value"], "subset": rows[-1]["subset"]}}

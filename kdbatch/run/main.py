@@ -12,6 +12,7 @@ import torch
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.processes import end_with_parent
+from kdbatch.result.digests import digest_label_ranks, digest_results
 from kdbatch.run.attempt.ending import disk_ending, end_attempt
 from kdbatch.run.context import RunContext
 from kdbatch.run.data.clip_reader import ClipReader
@@ -206,6 +207,8 @@ def _finish(
         device_hours=group.world_size * seconds / 3600,
         attempts=reporter.attempt,
         interruptions=reporter.interruptions,
+        files=digest_results(folder, known={folder.model.name: facts.model_sha256}),
+        label_ranks_sha256=digest_label_ranks(folder),
         provenance=provenance(group.device, image_sha256=image_sha256),
         facts=facts,
     )

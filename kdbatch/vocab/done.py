@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from kdbatch.base.atomic_write import load_json, write_json
+from kdbatch.base.command_lines import resume_command
 from kdbatch.base.errors import UserError
 from kdbatch.base.parse import parse
 from kdbatch.base.reading.field_facts import Count, Limits, Time, field_hints
@@ -54,8 +55,10 @@ class StageFacts:
 class Done:
     """`finished_at` is in seconds since 1970; `seconds` and `device_hours` cover all attempts.
 
-    `interruptions` counts the attempts before the last by cause. A file of an older version may
-    lack a number, which is None then.
+    `interruptions` counts the attempts before the last by cause. `files` is the sha256 of each
+    file of results by its name, and `label_ranks_sha256` that of the columns of predictions.parquet
+    that the report reads (result/digests.py). A file of an older version may lack a number or
+    `files`, which is None then.
     """
 
     run_id: str
@@ -66,6 +69,8 @@ class Done:
     device_hours: Annotated[float, Limits("hours", least=0, most=10**12)] | None = None
     attempts: Count | None = None
     interruptions: Mapping[Cause, Count] = field(default_factory=dict)
+    files: Mapping[str, str] | None = None
+    label_ranks_sha256: str = ""
     provenance: Provenance = Provenance()
     facts: StageFacts = StageFacts()
 
@@ -74,6 +79,8 @@ def save_done(path: Path, done: Done) -> None:
     """Write the file; nested sections are flat in it, and facts that a stage lacks are left out."""
     own = {f.name: getattr(done, f.name) for f in dataclasses.fields(Done)}
     del own["provenance"], own["facts"]
+    if done.files is None:
+        del own["files"], own["label_ranks_sha256"]
     facts = {k: v for k, v in vars(done.facts).items() if v not in (None, "", ())}
     write_json(path, {**own, **vars(done.provenance), **facts})
 
@@ -84,15 +91,19 @@ def load_done(path: Path, *, warn: Callable[[str], None]) -> Done | None:
     Files of older versions lack fields, and a damaged file may hold wrong values: such a field
     keeps its default and is named through `warn`. Unknown fields are ignored.
     """
+    advice = f"Delete {path.parent}, then: {resume_command(retry_failed=True)}"
     if not path.exists():
         return None
     try:
-        raw = load_json(path)
+        raw = load_json(path, advice=advice)
     except UserError as error:
         warn(str(error))
         return None
     if not isinstance(raw, dict):
         warn(f"{path}: is no JSON object. The run's cost and origin are unknown.")
+        return None
+    if "files" in raw and raw.get("run_id") != path.parent.name:
+        warn(f"{path}: is the record of another run ({raw.get('run_id')}). {advice}")
         return None
     own = _known_fields(Done, raw, path, warn)
     own.setdefault("run_id", path.parent.name)

@@ -4,6 +4,10 @@ import os
 import random
 
 import pytest
+from support.studies import study_cache, write_study
+from support.toys import toys
+
+__all__ = ["study_cache", "toys", "write_study"]
 
 SEED = int(os.environ.get("KDBATCH_HOSTILE_SEED", "1"))
 

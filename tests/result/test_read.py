@@ -1,11 +1,15 @@
+import json
 import random
+import shutil
 from pathlib import Path
 
 import pytest
 
+from kdbatch.result.digests import digest_results
 from kdbatch.result.read import read_cka, read_curves, read_predictions, read_rows
-from kdbatch.result.schema import CURVES, PREDICTIONS, ROWS
+from kdbatch.result.schema import CKA, CURVES, PREDICTIONS, ROWS
 from kdbatch.result.write import Measure, write_measures, write_table
+from kdbatch.vocab.done import Done, save_done
 from kdbatch.vocab.runs import RunFolder
 
 
@@ -95,3 +99,64 @@ def test_predictions_are_read_without_logits(tmp_path: Path) -> None:
     }
     write_table(folder.predictions, [row], schema=PREDICTIONS)
     assert read_predictions(tmp_path, ["ra"]).frame.rows() == [("ra", "v1", 1, [0.25, 0.75])]
+
+
+def finished(runs_dir: Path, run_id: str) -> RunFolder:
+    """A run whose done.json vouches for its files."""
+    folder = write_run(runs_dir, run_id, done=False)
+    save_done(
+        folder.done, Done(run_id=run_id, kind="finetune", files=digest_results(folder, known={}))
+    )
+    return folder
+
+
+def test_what_a_run_wrote_is_read_and_a_flipped_bit_is_named(tmp_path: Path) -> None:
+    good, bad = finished(tmp_path, "ra"), finished(tmp_path, "rb")
+    assert read_rows(tmp_path, ["ra", "rb"]).warnings == ()
+    raw = bytearray(bad.rows.read_bytes())
+    for i in range(0, 8 * len(raw), 101):
+        damaged = bytearray(raw)
+        damaged[i // 8] ^= 1 << i % 8
+        bad.rows.write_bytes(damaged)
+        result = read_rows(tmp_path, ["ra", "rb"])
+        assert set(result.frame["run_id"]) == {"ra"}
+        (warning,) = result.warnings
+        assert warning == (
+            f"{bad.rows}: is not what was written there: its sha256 is another one. Left out. "
+            f"Delete {bad.path}, then: kdbatch resume --retry-failed"
+        )
+    assert good.rows.exists()
+
+
+def test_a_file_that_a_run_wrote_and_that_is_gone_is_named(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, "ra", done=False)
+    write_table(folder.cka, [], schema=CKA)
+    save_done(folder.done, Done(run_id="ra", kind="c", files=digest_results(folder, known={})))
+    folder.cka.unlink()
+    (warning,) = read_cka(tmp_path, ["ra"]).warnings
+    assert "cka.parquet: is missing, though the run is done" in warning
+    assert not read_curves(tmp_path, ["ra"]).warnings  # it wrote none
+
+
+def test_a_file_that_the_run_did_not_write_is_left_out(tmp_path: Path) -> None:
+    folder = finished(tmp_path, "ra")
+    write_measures(folder.curves, "ra", [], schema=ROWS)
+    (warning,) = read_curves(tmp_path, ["ra"]).warnings
+    assert "curves.parquet: is not among the files in done.json" in warning
+
+
+def test_a_changed_done_json_vouches_for_nothing(tmp_path: Path) -> None:
+    folder = finished(tmp_path, "ra")
+    raw = json.loads(folder.done.read_text())
+    del raw["files"]
+    folder.done.write_text(json.dumps(raw))
+    result = read_rows(tmp_path, ["ra"])
+    assert result.frame.is_empty() and "done.json: was changed or damaged" in result.warnings[0]
+
+
+def test_the_record_of_another_run_vouches_for_nothing(tmp_path: Path) -> None:
+    folder, other = finished(tmp_path, "ra"), finished(tmp_path, "rb")
+    for name in ("rows.parquet", "done.json"):
+        shutil.copy(other.path / name, folder.path / name)
+    result = read_rows(tmp_path, ["ra"])
+    assert result.frame.is_empty() and "is the record of another run (rb)" in result.warnings[0]

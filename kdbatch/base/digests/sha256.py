@@ -23,5 +23,5 @@ def read_verified(path: Path, sha256: str) -> bytes:
     """
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise DigestError("not what was written there: its sha256 is another one")
+        raise DigestError("is not what was written there: its sha256 is another one")
     return content

@@ -66,7 +66,7 @@ def _load_map(
         return None
     done.sort(key=lambda cell: cell.seed)
     first = done[0]
-    result = read_cka(study.runs_dir, [first.run_id])
+    result = read_cka(study.runs_dir, [first.run_id], done=study.done)
     warnings += result.warnings
     if result.frame.is_empty():
         return None

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from kdbatch.result.read import in_batches, read_label_ranks
+from kdbatch.result.digests import keys_sha256, label_ranks_sha256
+from kdbatch.result.read import DoneRecords, damage, in_batches, read_label_ranks
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -29,36 +30,50 @@ class LabelRanks:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _KeyOrder:
-    """Keys and groups in the order in which some runs stored them; the indexes that sort them."""
+    """Keys and groups in the order in which some runs stored them, their digest, and the indexes
+    that sort them.
+    """
 
     stored: pl.DataFrame
+    stored_sha256: bytes
     keys: tuple[str, ...]
     groups: tuple[str, ...]
     order_N: np.ndarray
 
 
 def load_label_ranks(
-    runs_dir: Path, run_ids: Sequence[str]
+    runs_dir: Path, run_ids: Sequence[str], *, done: DoneRecords
 ) -> tuple[dict[str, LabelRanks], tuple[str, ...]]:
-    """Return the label ranks by run id, and a warning for each file that could not be used."""
+    """Return the label ranks by run id, and a warning for each file that could not be used.
+
+    Those whose digest is in `done` are compared with it.
+    """
     ranks: dict[str, LabelRanks] = {}
     warnings: list[str] = []
     orders: list[_KeyOrder] = []
     for batch in in_batches(run_ids):
-        predictions = read_label_ranks(runs_dir, batch)
+        predictions = read_label_ranks(runs_dir, batch, done=done)
         warnings += predictions.warnings
-        for (run_id,), frame in predictions.frame.group_by("run_id", maintain_order=True):
-            order = _key_order(frame.select("key", "group"), orders)
-            rank = frame["place"]
+        frames = dict(predictions.frame.group_by("run_id", maintain_order=True))
+        for run_id in batch:
+            path = runs_dir / run_id / "predictions.parquet"
+            frame = frames.get((run_id,), predictions.frame.clear())
+            digest = done[run_id].label_ranks_sha256 if run_id in done else ""
+            is_told = any(warning.startswith(f"{path}:") for warning in predictions.warnings)
+            if is_told or (frame.is_empty() and not digest):
+                continue
+            order, rank = _key_order(frame.select("key", "group"), orders), frame["place"]
             if order is None or rank.null_count() or (rank < 0).any():
-                path = runs_dir / str(run_id) / "predictions.parquet"
                 warnings.append(
                     f"{path}: it holds missing or repeated keys, or missing or negative label "
                     "ranks. No interval is computed from it."
                 )
-                continue
-            sorted_N = rank.to_numpy()[order.order_N]
-            ranks[str(run_id)] = LabelRanks(keys=order.keys, groups=order.groups, rank_N=sorted_N)
+            elif digest not in ("", label_ranks_sha256(order.stored_sha256, rank)):
+                reason = "its label ranks are not those that were written there"
+                warnings.append(damage(path, reason))
+            else:
+                sorted_N = rank.to_numpy()[order.order_N]
+                ranks[run_id] = LabelRanks(keys=order.keys, groups=order.groups, rank_N=sorted_N)
     return ranks, tuple(warnings)
 
 
@@ -81,5 +96,13 @@ def _key_order(stored: pl.DataFrame, orders: list[_KeyOrder]) -> _KeyOrder | Non
     same = next((order for order in orders if (order.keys, order.groups) == (keys, groups)), None)
     if same:
         keys, groups = same.keys, same.groups
-    orders.append(_KeyOrder(stored=stored, keys=keys, groups=groups, order_N=order_N))
+    orders.append(
+        _KeyOrder(
+            stored=stored,
+            stored_sha256=keys_sha256(stored),
+            keys=keys,
+            groups=groups,
+            order_N=order_N,
+        )
+    )
     return orders[-1]

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import polars as pl
@@ -32,6 +33,7 @@ class RunFacts:
     device_hours: float | None
     finished_at: str
     provenance: Provenance
+    done: Done | None = None  # of a run in that state
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +59,11 @@ class Study:
     measured: dict[tuple[str, str], MeasuredValue]
     label_ranks: dict[str, LabelRanks]
     warnings: tuple[str, ...]
+
+    @cached_property
+    def done(self) -> dict[str, Done]:
+        """The records of the runs that are done, by run id."""
+        return {run.run_id: run.done for run in self.runs.values() if run.done}
 
     def value(self, run_id: str, name: str) -> float | None:
         """Return the number `name` of a run, or None where it is not measured (yet)."""
@@ -96,8 +103,9 @@ def load_study(runs_dir: Path) -> Study:
     records = sorted(load_records(runs_dir), key=_reading_order)
     warnings: list[str] = []
     runs = _load_runs(runs_dir, records, warnings)
-    rows = read_rows(runs_dir, sorted(runs))
-    label_ranks, rank_warnings = load_label_ranks(runs_dir, sorted(runs))
+    done = {run.run_id: run.done for run in runs.values() if run.done}
+    rows = read_rows(runs_dir, sorted(runs), done=done)
+    label_ranks, rank_warnings = load_label_ranks(runs_dir, sorted(runs), done=done)
     warnings += [*rows.warnings, *rank_warnings]
     return Study(
         runs_dir=runs_dir,
@@ -166,21 +174,28 @@ def _in_order_of(first: Iterable[str], names: Mapping[str, object]) -> list[str]
 
 def load_run_facts(folder: RunFolder, warnings: list[str]) -> RunFacts:
     """Read a run's folder; a damaged file adds a line to `warnings`."""
-    done = load_done(folder.done, warn=warnings.append)
+    damage: list[str] = []
+    done = load_done(folder.done, warn=damage.append)
+    is_damaged = bool(damage) and done is None
     status = load_status(folder.status)
-    kind, title, seed, parents = _assignment(folder, warnings)
+    kind, title, seed, parents = _assignment(folder, damage)
+    is_damaged = is_damaged or bool(kind == "" and folder.assignment.exists())
+    warnings += damage
+    state = "damaged" if is_damaged else _run_state(folder, status)
+    reason = status.reason if status and not folder.is_done() else ""
     return RunFacts(
         run_id=folder.id,
         kind=kind or (done.kind if done else "") or "unknown",
         title=title or (done.title if done else "") or folder.id,
         seed=seed,
         parents=parents,
-        state=_run_state(folder, status),
-        reason=status.reason if status and not folder.is_done() else "",
+        state=state,
+        reason=damage[0] if is_damaged else reason,
         attempts=(done.attempts if done else None) or (status.attempt if status else None),
         device_hours=_device_hours(folder, done, status),
         finished_at=format_time(done.finished_at if done else None),
         provenance=done.provenance if done else Provenance(),
+        done=done if state == "done" else None,
     )
 
 

@@ -49,7 +49,12 @@ def draw_curves(
     Returns None where no run has a curve, and warnings about files that could not be read.
     """
     cells = [cell for cell in record.cells if not cell.role.startswith("map:")]
-    result = read_curves(study.runs_dir, [cell.run_id for cell in cells], names=[CURVE_NAME])
+    result = read_curves(
+        study.runs_dir,
+        [cell.run_id for cell in cells],
+        names=[CURVE_NAME],
+        done=study.done,
+    )
     by_run = thin_curves(result.frame)
     used_roles = {cell.role for cell in cells}
     roles = [role for role in record.roles if role in used_roles]

@@ -126,7 +126,9 @@ def _last_weights(
     index_of = {f"teacher_weight_{i}": i for i in range(num_teachers)}
     if not index_of:
         return {}
-    curves = read_curves(study.runs_dir, run_ids, names=list(index_of)).frame.sort("step")
+    curves = read_curves(study.runs_dir, run_ids, names=list(index_of), done=study.done).frame.sort(
+        "step"
+    )
     last = curves.group_by("run_id", "name", maintain_order=True).last()
     weights = {}
     for run, name, value in last.select("run_id", "name", "value").iter_rows():

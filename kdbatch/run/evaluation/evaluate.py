@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from kdbatch.base.command_lines import resume_command
 from kdbatch.base.errors import UserError
 from kdbatch.result.read import read_predictions
 from kdbatch.result.schema import PREDICTIONS
@@ -105,9 +104,7 @@ def evaluate_teacher_ensemble(parents: Sequence[RunFolder], *, where: str) -> li
     """
     scan = read_predictions(parents[0].path.parent, [parent.id for parent in parents])
     if scan.warnings:
-        raise UserError(
-            f"{scan.warnings[0]} Delete its run folder, then: " + resume_command(retry_failed=True)
-        )
+        raise UserError(scan.warnings[0])
     rows = scan.frame.sort("key").to_dicts()
     arrays = [_arrays([row for row in rows if row["run_id"] == parent.id]) for parent in parents]
     label_N = arrays[0][1]

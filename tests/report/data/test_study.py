@@ -2,6 +2,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
 import pytest
 from support.report_runs import mark_failed
 from support.reports import find_run_id
@@ -9,6 +10,8 @@ from support.studies import MakeStudy, WriteStudy
 
 from kdbatch.base.errors import UserError
 from kdbatch.report.data.study import load_study
+from kdbatch.result.digests import digest_label_ranks, digest_results
+from kdbatch.vocab.done import load_done, save_done
 from kdbatch.vocab.plans import save_record
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import Status, save_status
@@ -64,8 +67,6 @@ def test_a_run_without_done_json_is_not_done_whatever_its_status(
 @pytest.mark.parametrize(
     ("text", "num_warnings"),
     [
-        ("", 1),
-        ("[1]", 1),
         ("{}", 0),
         ('{"attempts": "x", "device_hours": -3, "finished_at": {}, "seconds": null, "host": 1}', 4),
     ],
@@ -82,6 +83,45 @@ def test_a_damaged_done_json_costs_only_its_wrong_fields_and_each_is_named(
     assert (run.state, run.attempts, run.device_hours, run.finished_at) == ("done", None, None, "")
     assert study.value(folder.id, "top1") == 50.0
     assert len(study.warnings) == num_warnings
+
+
+@pytest.mark.parametrize("text", ["", "[1]", '{"kdbatch_format": 1}'])
+def test_a_run_whose_record_is_damaged_is_damaged_and_has_no_numbers(
+    write_study: WriteStudy, text: str
+) -> None:
+    record, runs_dir = write_study()
+    folder = RunFolder(runs_dir / find_run_id(record, "T1", "10k"))
+    folder.done.write_text(text)
+    study = load_study(runs_dir)
+    run = study.runs[folder.id]
+    assert run.state == "damaged" and "done.json" in run.reason
+    assert study.warnings == (run.reason,)
+    assert study.value(folder.id, "top1") is None and folder.id not in study.label_ranks
+
+
+def test_label_ranks_that_a_run_did_not_write_are_named_and_left_out(
+    write_study: WriteStudy,
+) -> None:
+    record, runs_dir = write_study()
+    folder = RunFolder(runs_dir / find_run_id(record, "T1", "10k"))
+    done = load_done(folder.done, warn=pytest.fail)
+    assert done is not None
+    files, ranks = digest_results(folder, known={}), digest_label_ranks(folder)
+    save_done(folder.done, replace(done, files=files, label_ranks_sha256=ranks))
+    assert not load_study(runs_dir).warnings
+    frame = pl.read_parquet(folder.predictions)
+    for changed in (
+        frame.with_columns(pl.lit(0, pl.Int32).alias("place")),
+        frame.clear(),
+    ):
+        changed.write_parquet(folder.predictions)
+        study = load_study(runs_dir)
+        (warning,) = study.warnings
+        assert "its label ranks are not those that were written there" in warning
+        assert folder.id not in study.label_ranks and study.value(folder.id, "top1") == 50.0
+    folder.predictions.unlink()
+    (warning,) = load_study(runs_dir).warnings
+    assert "predictions.parquet: is missing, though the run is done" in warning
 
 
 def test_a_damaged_run_json_is_named(write_study: WriteStudy) -> None:
