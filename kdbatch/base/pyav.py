@@ -48,7 +48,8 @@ def main_video(streams: Sequence[StreamT], *, best: Any) -> StreamT | None:
             stream.index,
         )
 
-    videos = [stream for stream in streams if not int(stream.disposition) & _COVER_DISPOSITIONS]
+    # PyAV 17 has flags that are no numbers.
+    videos = [stream for stream in streams if not stream.disposition.value & _COVER_DISPOSITIONS]
     return min(videos, key=rank, default=None)
 
 
