@@ -246,7 +246,8 @@ def _tuple(args: tuple[Any, ...], raw: Any, where: str) -> tuple[Any, ...]:
         is_single = isinstance(raw, str | int | float)
         parts = [f'"{part.strip()}"' for part in raw.split(",")] if isinstance(raw, str) else [raw]
         brackets = f"[{', '.join(map(str, parts))}]"
-        hint = f" Write it in brackets: {brackets}." if is_single and len(brackets) < 100 else ""
+        is_short = len(brackets) < 100 and brackets.isprintable()
+        hint = f" Write it in brackets: {brackets}." if is_single and is_short else ""
         if isinstance(raw, Mapping):
             hint = " Write each item on its own line, after a dash, or write the items in brackets."
         raise UserError(f"{where}: expected a list, found {shown(raw)}.{hint}")

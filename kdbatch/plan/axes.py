@@ -29,7 +29,7 @@ def axis_labels(raw: Any, *, name: str, profile: Profile, where: str) -> Labels:
             cases[str(label)] = {name: label, **own_fields}
         return cases
     if not isinstance(raw, list | tuple) or not raw or not all(map(_is_value, raw)):
-        example = raw if _is_value(raw) else "VALUE, VALUE"
+        example = shown(raw) if _is_value(raw) else "VALUE, VALUE"
         raise UserError(
             f"{where}: expected a list of texts or numbers, or named cases, found {shown(raw)}. "
             f"Write {name}: [{example}]."
@@ -111,7 +111,7 @@ def _fill_text(text: str, names: Mapping[str, Any], where: str) -> Any:
     if text.startswith("$"):
         if text[1:] in names:
             return names[text[1:]]
-        return lookup(names, text[1:], where=f"{where}: {text}")
+        return lookup(names, text[1:], where=f"{where}: {' '.join(text[:60].split())}")
     part = next((name for name in re.findall(r"\$(\w+)", text) if name in names), None)
     if part:
         raise UserError(
