@@ -17,7 +17,8 @@ from kdbatch.base.digests.sealed_json import (
 )
 from kdbatch.base.digests.sha256 import DigestError, read_verified
 from kdbatch.base.disk_space import DiskFullError, disk_full_error
-from kdbatch.base.errors import FORBIDDEN_ERRORS, UserError
+from kdbatch.base.errors import FORBIDDEN_ERRORS, UserError, unreadable
+from kdbatch.base.folders.presence import has_broken_link
 from kdbatch.base.processes import is_alive
 from kdbatch.base.reading.documents import WRITE_AGAIN, parse_json, parse_json_object
 
@@ -137,7 +138,8 @@ def load_json(path: Path, *, sha256: str = "", advice: str = WRITE_AGAIN) -> Any
     damaged file.
 
     Raises:
-        UserError: the file is missing, unreadable or not JSON, or not what kdbatch wrote.
+        UserError: the file is missing, is not JSON, is not what kdbatch wrote, or
+            (UnreadableError) cannot be read.
     """
     return _load(path, parse_json, sha256=sha256, advice=advice)
 
@@ -158,7 +160,9 @@ def _load(path: Path, parse: Callable[..., Any], *, advice: str, sha256: str = "
         value = parse(raw, where=str(path), advice=advice)
         return without_seal(value, is_sealed=is_sealed)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
+        if isinstance(error, FileNotFoundError) and not has_broken_link(path):
+            raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
+        raise unreadable(path, error) from error
     except (BrokenSealError, DigestError) as error:
         raise UserError(
             f"{path}: was changed or damaged: it is not what kdbatch wrote there. {advice}"

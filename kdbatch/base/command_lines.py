@@ -51,9 +51,9 @@ def plan_command(files: Iterable[str | Path], *, profile: str) -> str:
     return command_line("plan", *files, *_value("--profile", profile))
 
 
-def status_command(*, watch: bool = False) -> str:
-    """Show all runs."""
-    return command_line("status", _switch("--watch", watch))
+def status_command(*what: str, watch: bool = False) -> str:
+    """Show all runs, or these."""
+    return command_line("status", *what, _switch("--watch", watch))
 
 
 def logs_command(run_id: str) -> str:

@@ -1,6 +1,7 @@
 """The exception for mistakes of the user, and the line about an error of the file system."""
 
 import errno
+import os
 import shlex
 from pathlib import Path
 
@@ -31,6 +32,23 @@ class UserError(Exception):
         return "\n".join(self.lines)
 
 
+class UnreadableError(UserError):
+    """A file or a folder is there, or may be there, and cannot be read: nothing is known of it.
+
+    Callers never take it for missing, finished or free to be started again.
+    """
+
+
+def unreadable(path: Path, error: OSError) -> UnreadableError:
+    """The exception for a file or folder that cannot be read because of `error`."""
+    reason, look = error.strerror or str(error), f"ls -ld {shlex.quote(str(path))}"
+    if error.errno == errno.ENOENT:
+        return UnreadableError(f"{path}: is reached by a link that leads nowhere. Look: {look}")
+    if error.errno in FORBIDDEN_ERRORS:
+        return UnreadableError(f"{path}: cannot be read ({reason}). Who may read it: {look}")
+    return UnreadableError(f"{path}: cannot be read ({reason}). Look: {look}")
+
+
 def os_error_line(error: OSError, *, command: str, other_folder: str) -> str:
     """One line about an error of the file system: the path, the reason, and what would do.
 
@@ -45,7 +63,7 @@ def os_error_line(error: OSError, *, command: str, other_folder: str) -> str:
     reason = error.strerror or str(error)
     if name and error.errno in FORBIDDEN_ERRORS:
         path = Path(name).absolute()
-        there = next(place for place in (path, *path.parents) if place.exists())
+        there = next(place for place in (path, *path.parents) if os.path.lexists(place))
         return (
             f"{name}: {reason}. Who may use it: ls -ld {shlex.quote(str(there))}. "
             f"{other_folder}, then repeat: {command}"

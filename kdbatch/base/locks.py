@@ -5,7 +5,7 @@ import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 
-from kdbatch.base.errors import UserError
+from kdbatch.base.errors import UserError, unreadable
 
 
 def is_held(path: Path) -> bool:
@@ -14,6 +14,9 @@ def is_held(path: Path) -> bool:
     The test takes a free lock for an instant, so a process that tries to take it then may fail. It
     takes a shared lock, which conflicts with the holder's exclusive one: NFS gives exclusive locks
     only to files that are open for writing.
+
+    Raises:
+        UnreadableError: the file cannot be opened.
     """
     try:
         with path.open("rb") as file:
@@ -23,6 +26,8 @@ def is_held(path: Path) -> bool:
         return False
     except BlockingIOError:
         return True
+    except OSError as error:
+        raise unreadable(path, error) from error
 
 
 @contextlib.contextmanager

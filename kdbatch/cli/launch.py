@@ -11,6 +11,7 @@ from kdbatch.base.command_lines import (
     status_command,
 )
 from kdbatch.base.errors import UserError
+from kdbatch.base.folders.presence import is_present
 from kdbatch.base.study_folder import CONFIG_NAME, find_study
 from kdbatch.base.text import plural
 from kdbatch.cli.arguments.experiments import check_experiments
@@ -38,7 +39,7 @@ def cancel(what: tuple[str, ...], *, profile: str, everything: bool) -> int:
         )
         raise UserError(f"name what to cancel: {', or '.join(choices)}")
     config = load_study_config()
-    if not config.runs_dir.exists():
+    if not is_present(config.runs_dir):
         missing = f"{config.runs_dir}/ does not exist: nothing was submitted yet"
         warn(f"nothing to cancel: {missing if is_study(config) else NO_STUDY}")
         return 1
@@ -52,6 +53,8 @@ def cancel(what: tuple[str, ...], *, profile: str, everything: bool) -> int:
     cancelled = cancel_runs(config.runs_dir, None if everything else run_ids)
     for run_id, process in cancelled.local.items():
         warn(f"{run_id} is trained by {process}: stop its queue there with Ctrl-C")
+    for reason in cancelled.unknown.values():
+        warn(f"whether a local queue trains it is not known: {reason}")
     if cancelled.job_ids:
         files = [text for text in what if _is_file(text)]
         print_line(

@@ -17,7 +17,7 @@ from kdbatch.launch.run_groups import (
     share_done,
     title_without_seed,
 )
-from kdbatch.launch.run_status import RunRow
+from kdbatch.launch.states.run_row import RunRow
 from kdbatch.vocab.status import RunState
 
 STATE_COLOURS = {
@@ -26,6 +26,7 @@ STATE_COLOURS = {
     "failed": "red",
     "lost": "red",
     "damaged": "red",
+    "unreadable": "red",
     "missing": "red",
     "blocked": "yellow",
     "stopped": "yellow",
@@ -38,6 +39,7 @@ WATCH_ORDER: tuple[RunState, ...] = (
     "failed",
     "lost",
     "damaged",
+    "unreadable",
     "missing",
     "blocked",
     "stopped",
@@ -146,7 +148,8 @@ class LineLayout:
     def __init__(self, rows: Sequence[RunRow], *, labels: dict[str, str], width: int) -> None:
         self._labels = labels
         self._has_eta = any(row.eta_seconds is not None for row in rows)
-        fixed = ID_WIDTH + STATE_WIDTH + SHARE_WIDTH + 3 + (LEFT_WIDTH + 1) * self._has_eta
+        self._state = max([STATE_WIDTH, *(len(row.state) for row in rows)])
+        fixed = ID_WIDTH + self._state + SHARE_WIDTH + 3 + (LEFT_WIDTH + 1) * self._has_eta
         self._rest = max(20, width - fixed - 2)
         longest = max((len(row.metric) for row in rows), default=0)
         self._last = min(
@@ -156,12 +159,12 @@ class LineLayout:
     def header(self) -> Line:
         left = f"{'left':>{LEFT_WIDTH}} " if self._has_eta else ""
         last = f"{'last':{self._last}}  " if self._last else ""
-        columns = f"{'run':{ID_WIDTH}} {'state':{STATE_WIDTH}} {'done':>{SHARE_WIDTH}} {left} "
+        columns = f"{'run':{ID_WIDTH}} {'state':{self._state}} {'done':>{SHARE_WIDTH}} {left} "
         return styled((f"{columns}{last}what".rstrip(), "bold"))
 
     def line(self, row: RunRow) -> Line:
         """One run. The reason of a run that has not ended well takes the place of its numbers."""
-        state = (f"{row.state:{STATE_WIDTH}}", STATE_COLOURS.get(row.state, ""))
+        state = (f"{row.state:{self._state}}", STATE_COLOURS.get(row.state, ""))
         share = "100%" if row.state == "done" else _percent(row)
         left = ""
         if self._has_eta:

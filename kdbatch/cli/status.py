@@ -10,6 +10,7 @@ from kdbatch.base.command_lines import (
     logs_command,
     report_command,
     resume_command,
+    status_command,
     submit_command,
 )
 from kdbatch.base.text import plural
@@ -19,13 +20,9 @@ from kdbatch.cli.terminal import print_json, print_line, print_text, warn
 from kdbatch.launch.live_queues import live_queues
 from kdbatch.launch.logs import find_run, follow, read_last_lines
 from kdbatch.launch.run_groups import RunChoice, RunGroup, experiments_of, group_by_experiment
-from kdbatch.launch.run_status import (
-    RunRow,
-    load_run_rows,
-    of_submitted_plans,
-    rows_as_json,
-)
+from kdbatch.launch.run_status import RunWatcher, load_run_rows, of_submitted_plans, rows_as_json
 from kdbatch.launch.slurm.commands import JobsCache
+from kdbatch.launch.states.run_row import RunRow
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans import find_records
 from kdbatch.vocab.runs import RunFolder
@@ -41,7 +38,8 @@ def status(what: tuple[str, ...], *, state: str, profile: str, json: bool, watch
     config = load_study_config()
     choice = RunChoice(what, state=state, profile=profile, config=config)
     jobs = JobsCache(warn=warn)
-    rows = load_run_rows(config.runs_dir, live=jobs.live())
+    watcher = RunWatcher(config.runs_dir)
+    rows = watcher.look(live=jobs.live())
     if json:
         print_json(_as_json(choice.of(rows), config))
         if not is_study(config):
@@ -53,8 +51,8 @@ def status(what: tuple[str, ...], *, state: str, profile: str, json: bool, watch
         print_line(f"No runs in {config.runs_dir}/ yet. Start some: {start}")
     elif watch:
         choice.of(rows)  # a mistake ends here, and not while the screen is redrawn
-        _watch(config, jobs, choice)
-        _show(load_run_rows(config.runs_dir, live=jobs.live()), config, choice)
+        _watch(watcher, config, jobs, choice)
+        _show(watcher.look(live=jobs.live()), config, choice)
     else:
         _show(rows, config, choice)
 
@@ -78,14 +76,14 @@ def logs(run: str, *, follow_on: bool, lines: int) -> None:
             print_text(text, endless=True)
 
 
-def _watch(config: Config, jobs: JobsCache, choice: RunChoice) -> None:
+def _watch(watcher: RunWatcher, config: Config, jobs: JobsCache, choice: RunChoice) -> None:
     """Show the chosen runs until they have ended, or until Ctrl-C. Where all runs are chosen, it
     goes on while a local queue is alive, as that may be about to write more runs.
     """
     with suppress(KeyboardInterrupt), watch_runs(endless=True) as show:
         while True:
             is_queue_alive = bool(live_queues(config.runs_dir))  # before its last rows are read
-            rows = choice.of(load_run_rows(config.runs_dir, live=jobs.live()))
+            rows = choice.of(watcher.look(live=jobs.live()))
             show(rows)
             if not (is_queue_alive and choice.is_all) and not any(
                 row.state in MOVING for row in rows
@@ -147,5 +145,10 @@ def _print_next_command(rows: Sequence[RunRow]) -> None:
     if idle:
         counts = ", ".join(f"{num} {state}" for state, num in idle.items())
         print_line(f"No process works on {counts}. Resume: {resume_command()}")
+    if unread := [row.run_id for row in rows if row.state == "unreadable"]:
+        print_line(
+            f"{plural(len(unread), 'run')} cannot be read, and no command starts what may be done. "
+            f"Why: {status_command(unread[0])}"
+        )
     if rows and all(row.state == "done" for row in rows):
         print_line(f"Next: {report_command()}")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from kdbatch.base.command_lines import init_command
 from kdbatch.base.errors import UserError
+from kdbatch.base.folders.presence import is_present
 from kdbatch.base.study_folder import CONFIG_NAME, find_study
 from kdbatch.cli.terminal import warn
 from kdbatch.vocab.config import Config, load_config
@@ -56,5 +57,5 @@ def check_target(folder: Path, config: Config, *, spelling: str) -> None:
 
 def is_study(config: Config) -> bool:
     """Whether there is a kdbatch.toml, or else runs or shards."""
-    has_file = (find_study() / CONFIG_NAME).exists()
-    return has_file or config.runs_dir.exists() or config.shards_dir.exists()
+    has_file = is_present(find_study() / CONFIG_NAME)
+    return has_file or is_present(config.runs_dir) or is_present(config.shards_dir)

@@ -102,9 +102,11 @@ def _submit(request: SubmitRequest, config: Config, *, dry_run: bool, retry_fail
 
     def select(plan: Plan) -> Plan:
         nonlocal excluded
-        if not retry_failed:
-            live = {job.id for job in queued_jobs()} if queue == "slurm" else None
-            excluded = exclude_failed(plan, load_run_rows(config.runs_dir, live=live))
+        live = None
+        if queue == "slurm" and not retry_failed:
+            live = {job.id for job in queued_jobs()}
+        rows = load_run_rows(config.runs_dir, live=live)
+        excluded = exclude_failed(plan, rows, retry_failed=retry_failed)
         return excluded.plan
 
     if dry_run:
@@ -119,7 +121,7 @@ def _submit(request: SubmitRequest, config: Config, *, dry_run: bool, retry_fail
         submitted = _submit_slurm(plan, config, select, go_on=go_on)
         _print(*left_out_lines(plan, excluded))
         _print(*slurm_lines(plan, submitted, excluded, request, runs_dir=config.runs_dir))
-        return 0
+        return 1 if excluded.unreadable else 0
     selected = select(plan)
     command = worker_command(config)  # refuses before anything is written
     write_runs(plan, config=config)  # what is left out is a part of the study, too
@@ -132,7 +134,7 @@ def _submit(request: SubmitRequest, config: Config, *, dry_run: bool, retry_fail
     )
     if outcome.interrupted:
         return INTERRUPTED
-    return 0 if outcome.complete and not excluded.failed else 1
+    return 0 if outcome.complete and not (excluded.failed or excluded.unreadable) else 1
 
 
 def _submit_slurm(

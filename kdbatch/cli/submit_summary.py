@@ -14,14 +14,20 @@ from kdbatch.vocab.plans import Plan
 from kdbatch.vocab.runs import RunFolder
 
 FAILED_BEFORE, PARENT_LEFT_OUT = "left out (failed before)", "left out (a parent was left out)"
+UNREADABLE = "left out (cannot be read)"
 MAX_LEFT_OUT_LINES = 20
 
 
 def left_out_lines(plan: Plan, excluded: FailedExcluded) -> Iterator[str]:
     """A line for each run that is left out, with its reason; of many, for the first ones."""
-    left_out = {row.run_id for row in excluded.failed} | set(excluded.waiting)
+    left_out = {row.run_id for row in (*excluded.failed, *excluded.unreadable)}
+    left_out |= set(excluded.waiting)
     lines = [
         f"left out: {row.run_id} {row.title} failed before: {row.reason}" for row in excluded.failed
+    ]
+    lines += [
+        f"left out: {row.run_id} {row.title} may be done: {row.reason}"
+        for row in excluded.unreadable
     ]
     for item in plan.runs:
         if item.run.id in excluded.waiting:
@@ -55,7 +61,7 @@ def local_lines(
 ) -> Iterator[str]:
     """How the local queue ended, and the command that follows."""
     for row in outcome.rows:
-        if row.state in ("failed", "blocked"):
+        if row.state in ("failed", "blocked", "unreadable"):
             yield f"{row.state}: {row.run_id} {row.title}: {row.reason}"
     if outcome.interrupted or outcome.disk_full:
         yield _stopped_line(plan, outcome, request, runs_dir)
@@ -83,7 +89,7 @@ def slurm_lines(
     counts = _left_out(excluded)
     counts["handed to SLURM"] = len(submitted)
     others = [item.run.id for item in plan.runs if item.run.id not in submitted]
-    counts["done"] = sum(RunFolder(runs_dir / run_id).is_done() for run_id in others)
+    counts["done"] = sum(RunFolder(runs_dir / run_id).is_known_done() for run_id in others)
     counts["in SLURM's queue before"] = len(plan.runs) - counts.total()
     yield _sum_line(plan, counts)
     if excluded.failed:
@@ -114,7 +120,11 @@ def _array_lines(plan: Plan, submitted: Mapping[str, str]) -> Iterator[str]:
 
 
 def _left_out(excluded: FailedExcluded) -> Counter[str]:
-    numbers = {FAILED_BEFORE: len(excluded.failed), PARENT_LEFT_OUT: len(excluded.waiting)}
+    numbers = {
+        FAILED_BEFORE: len(excluded.failed),
+        UNREADABLE: len(excluded.unreadable),
+        PARENT_LEFT_OUT: len(excluded.waiting),
+    }
     return Counter({words: num for words, num in numbers.items() if num})
 
 

@@ -13,7 +13,8 @@ from typing import Literal
 from kdbatch import __version__
 from kdbatch.base.atomic_write import write_text
 from kdbatch.base.command_lines import doctor_command, shard_command
-from kdbatch.base.errors import UserError
+from kdbatch.base.errors import UnreadableError, UserError
+from kdbatch.base.folders.presence import is_present, paths_below
 from kdbatch.base.locks import hold_lock
 from kdbatch.base.text import plural
 from kdbatch.launch.container.command import as_argv, check_container, python_command
@@ -112,20 +113,26 @@ def cache_finding(problem: str) -> Finding:
 
 def _folders(config: Config) -> Iterator[Finding]:
     yield _runs_folder(config.runs_dir)
-    names = sorted(path.parent.name for path in config.shards_dir.glob("*/index.json"))
-    wrong = [line for name in names for line in _wrong_tars(config.shards_dir, name)]
-    for line in wrong:
-        yield bad("shards", line)
-    if names and not wrong:
-        yield ok("shards", f"{config.shards_dir}/ has {', '.join(names)}, with all of their tars")
-    elif not names:
-        yield note(
-            "shards", f"none in {config.shards_dir}/ yet. Make some: {shard_command('k400')}"
-        )
+    yield from _shards(config.shards_dir)
     for name, dataset in config.datasets.items():
         if not Path(dataset.root).is_dir():
             message = f"{dataset.root} is not a folder here; only needed by: {shard_command(name)}"
             yield note(f"datasets.{name}", message)
+
+
+def _shards(shards_dir: Path) -> Iterator[Finding]:
+    try:
+        names = [path.parent.name for path in paths_below(shards_dir, "index.json")]
+    except UnreadableError as error:
+        yield bad("shards", str(error))
+        return
+    wrong = [line for name in names for line in _wrong_tars(shards_dir, name)]
+    for line in wrong:
+        yield bad("shards", line)
+    if names and not wrong:
+        yield ok("shards", f"{shards_dir}/ has {', '.join(names)}, with all of their tars")
+    elif not names:
+        yield note("shards", f"none in {shards_dir}/ yet. Make some: {shard_command('k400')}")
 
 
 def _wrong_tars(shards_dir: Path, dataset: str) -> tuple[str, ...]:
@@ -139,8 +146,8 @@ def _wrong_tars(shards_dir: Path, dataset: str) -> tuple[str, ...]:
 def _runs_folder(runs_dir: Path) -> Finding:
     """Whether files can be written and locked in the folder of the runs."""
     probe = runs_dir / ".doctor"
-    missing = [path for path in (runs_dir, *runs_dir.parents) if not path.exists()]
     try:
+        missing = [path for path in (runs_dir, *runs_dir.parents) if not is_present(path)]
         write_text(probe, "x")
         try:
             with hold_lock(probe):
@@ -274,7 +281,7 @@ def _container(config: Config) -> Iterator[Finding]:
         return
     printed = output_or_nothing(container.runtime, "--version")
     yield ok("container", f"{version_line(printed) or container.runtime}, {container.image}")
-    folders = [folder for folder in (config.runs_dir, config.shards_dir) if folder.exists()]
+    folders = [folder for folder in (config.runs_dir, config.shards_dir) if is_present(folder)]
     python = as_argv(python_command(config, folders=folders))
     printed = output_or_nothing(*python, "-c", VERSIONS_CODE, seconds=120.0)
     versions = read_versions(printed)

@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from kdbatch.base.atomic_write import load_json, write_json
-from kdbatch.base.errors import UserError
+from kdbatch.base.errors import UnreadableError, UserError
+from kdbatch.base.folders.presence import paths_in
 from kdbatch.base.locks import hold_lock, is_held
 from kdbatch.base.parse import parse
 from kdbatch.base.reading.field_facts import Count
@@ -59,12 +60,20 @@ def announce_queue(runs_dir: Path) -> Iterator[Callable[[Collection[str]], None]
 
 
 def live_queues(runs_dir: Path) -> tuple[LiveQueue, ...]:
-    """The queues that are alive, on any machine that shares the folder."""
+    """The queues that are alive, on any machine that shares the folder.
+
+    Raises:
+        UnreadableError: the folder of the queues cannot be read.
+    """
     queues = []
-    for path in sorted(_folder(runs_dir).glob("*.json")):
+    for path in paths_in(_folder(runs_dir), ".json"):
         if is_held(_lock_of(path)):
-            with contextlib.suppress(UserError, OSError):  # it ends at this moment
+            try:
                 queues.append(parse(LiveQueue, load_json(path), where=str(path)))
+            except UnreadableError:
+                raise
+            except UserError:  # it ends at this moment
+                continue
     return tuple(queues)
 
 
@@ -78,7 +87,7 @@ def _lock_of(path: Path) -> Path:
 
 def _remove_dead(runs_dir: Path) -> None:
     """Remove what killed queues left. A queue writes its file after it has its lock."""
-    for path in _folder(runs_dir).glob("*.json"):
+    for path in paths_in(_folder(runs_dir), ".json"):
         if not is_held(_lock_of(path)):
             _remove(path)
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdbatch.base.command_lines import status_command
-from kdbatch.base.errors import UserError
-from kdbatch.launch.run_folders import submissions_dir
+from kdbatch.base.errors import UserError, unreadable
+from kdbatch.base.folders.presence import is_present
+from kdbatch.launch.run_folders import all_run_ids, submissions_dir
 from kdbatch.launch.slurm.submissions import last_submissions
 from kdbatch.vocab.runs import RunFolder
 
@@ -27,9 +28,9 @@ def find_run(runs_dir: Path, id_prefix: str) -> RunFolder:
     """The one run whose id begins with `id_prefix`; the r in front may be left out.
 
     Raises:
-        UserError: no run, or several.
+        UserError: no run, or several, or (UnreadableError) the folder of the runs cannot be read.
     """
-    ids = sorted(path.parent.name for path in runs_dir.glob("r*/run.json"))
+    ids = all_run_ids(runs_dir)
     if id_prefix in ids:
         return RunFolder(runs_dir / id_prefix)
     prefixes = (id_prefix, f"r{id_prefix}")
@@ -51,7 +52,7 @@ def read_last_lines(runs_dir: Path, folder: RunFolder, *, num_lines: int) -> Tai
     all.
 
     Raises:
-        UserError: `num_lines` is below 0.
+        UserError: `num_lines` is below 0, or (UnreadableError) the log cannot be read.
     """
     if num_lines < 0:
         raise UserError(f"--lines: found {num_lines}. Write how many, or 0 for all.")
@@ -69,7 +70,7 @@ def follow(folder: RunFolder, *, start: int, is_over: Callable[[], bool]) -> Ite
     rest = b""
     while True:
         over = is_over()  # before reading, so that the last lines are not missed
-        if folder.log.exists():
+        if is_present(folder.log):
             with folder.log.open("rb") as file:
                 file.seek(start)
                 added = file.read()
@@ -88,9 +89,12 @@ def read_end(path: Path, *, whole: bool) -> tuple[int, str]:
     """The size of a file, and its last TAIL_BYTES or the `whole` of it as text; 0 and "" where
     there is no file.
     """
-    if not path.exists():
+    if not is_present(path):
         return 0, ""
-    with path.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(0 if whole else max(0, size - TAIL_BYTES))
-        return size, file.read(size).decode(errors="replace")
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(0 if whole else max(0, size - TAIL_BYTES))
+            return size, file.read(size).decode(errors="replace")
+    except OSError as error:
+        raise unreadable(path, error) from error

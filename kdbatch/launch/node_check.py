@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kdbatch.base.atomic_write import load_json
+from kdbatch.base.folders.presence import paths_below
 from kdbatch.base.locks import hold_lock
 from kdbatch.base.parse import parse
 from kdbatch.base.reading.field_facts import Count
@@ -145,7 +146,7 @@ def _findings(report: NodeReport, config: Config) -> Iterator[Finding]:
         message = "packages of ~/.local are seen inside the image; PYTHONNOUSERSITE=1 was lost"
         yield note("packages", message)
     yield _gpu_finding(report, num_requested=_resources(config).gpus)
-    here = sorted(path.parent.name for path in config.shards_dir.glob("*/index.json"))
+    here = [path.parent.name for path in paths_below(config.shards_dir, "index.json")]
     if sorted(report.shards) == here:
         yield ok("shards", "the node has all of them")
     else:

@@ -1,15 +1,18 @@
 """Plan -> run folders: the files that a worker reads, written before anything starts."""
 
+import re
 from collections.abc import Container
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from kdbatch.base.errors import UserError
+from kdbatch.base.errors import UnreadableError, UserError
+from kdbatch.base.folders.presence import entries_of
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans import Plan, PlannedRun, Wave, save_record
 from kdbatch.vocab.runs import Assignment, RunFolder
 
+RUN_ID = re.compile("r[0-9a-f]{10}")
 NUM_WRITERS = 16  # threads: a shared file system is slow for each file, and serves several at once
 
 
@@ -18,9 +21,34 @@ def submissions_dir(runs_dir: Path) -> Path:
     return runs_dir / "slurm"
 
 
+def run_entries(runs_dir: Path) -> dict[str, int]:
+    """The names of what may be run folders, sorted, each with the inode of its entry.
+
+    Raises:
+        UnreadableError: the folder cannot be listed.
+    """
+    return {
+        entry.name: entry.inode()
+        for entry in entries_of(runs_dir)
+        if RUN_ID.fullmatch(entry.name) or (entry.name.startswith("r") and entry.is_dir())
+    }
+
+
+def all_run_ids(runs_dir: Path) -> list[str]:
+    """The ids of the run folders, sorted, also of those that cannot be read; see run_entries."""
+    return [name for name in run_entries(runs_dir) if _may_be_run(RunFolder(runs_dir / name))]
+
+
+def _may_be_run(folder: RunFolder) -> bool:
+    try:
+        return folder.has_assignment()
+    except UnreadableError:
+        return RUN_ID.fullmatch(folder.id) is not None
+
+
 def write_runs(plan: Plan, *, config: Config) -> None:
     """Write the plan's records, and `run.json` of each run that is not done. A file with the same
-    contents is not written again.
+    contents is not written again, and nothing into a folder that cannot be read.
     """
     with ThreadPoolExecutor(NUM_WRITERS) as writers:
         for _ in writers.map(lambda planned: _write_run(planned, config), plan.runs):
@@ -31,11 +59,13 @@ def write_runs(plan: Plan, *, config: Config) -> None:
 
 def _write_run(planned: PlannedRun, config: Config) -> None:
     folder = RunFolder(config.runs_dir / planned.run.id)
-    if folder.is_done():
-        return
     assignment = assignment_for(planned, config=config)
-    if _saved_assignment(folder) != assignment:
-        folder.save(assignment)
+    try:
+        if folder.is_done() or _saved_assignment(folder) == assignment:
+            return
+    except UnreadableError:
+        return  # the caller has left this run out of what it starts
+    folder.save(assignment)
 
 
 def assignment_for(planned: PlannedRun, *, config: Config) -> Assignment:
@@ -54,7 +84,11 @@ def assignment_for(planned: PlannedRun, *, config: Config) -> Assignment:
 
 
 def without_finished(plan: Plan, *, runs_dir: Path) -> Plan:
-    """The plan as it is now: runs that were done since it was made are marked, and in no wave."""
+    """The plan as it is now: runs that were done since it was made are marked, and in no wave.
+
+    Raises:
+        UnreadableError: a run's folder cannot be read, and it may be done.
+    """
     runs = tuple(replace(p, done=RunFolder(runs_dir / p.run.id).is_done()) for p in plan.runs)
     done = {p.run.id for p in runs if p.done}
     return replace(plan, runs=runs, waves=waves_without(plan, done))
@@ -71,10 +105,12 @@ def waves_without(plan: Plan, run_ids: Container[str]) -> tuple[Wave, ...]:
 
 
 def _saved_assignment(folder: RunFolder) -> Assignment | None:
-    """The assignment on disk; None where there is none, or where it cannot be read and is to be
+    """The assignment on disk; None where there is none, or where it is damaged and is to be
     replaced.
     """
     try:
-        return folder.load() if folder.assignment.exists() else None
+        return folder.load()
+    except UnreadableError:
+        raise
     except UserError:
         return None

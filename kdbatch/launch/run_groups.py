@@ -10,8 +10,8 @@ from kdbatch.base.command_lines import status_command
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
 from kdbatch.base.study_folder import find_study
-from kdbatch.launch.run_status import RunRow
 from kdbatch.launch.saved_plans import choose_records, recorded_runs
+from kdbatch.launch.states.run_row import RunRow
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans import PlanRecord
 from kdbatch.vocab.status import RunState

@@ -108,8 +108,8 @@ def recorded_runs(record: PlanRecord) -> tuple[RecordedRun, ...]:
 
 
 def is_complete(record: PlanRecord, runs_dir: Path) -> bool:
-    """Whether all runs of the plan are done."""
-    return all(RunFolder(runs_dir / run.id).is_done() for run in recorded_runs(record))
+    """Whether all runs of the plan are done; one that cannot be read may not be."""
+    return all(RunFolder(runs_dir / run.id).is_known_done() for run in recorded_runs(record))
 
 
 def _from_study(file: Path, study: Path) -> str:

@@ -1,10 +1,10 @@
 """Compares the tars on disk with their index by name and size, before a run would miss one."""
 
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from kdbatch.base.errors import UserError
+from kdbatch.base.errors import UserError, unreadable
+from kdbatch.base.folders.presence import entries_of, is_present
 from kdbatch.vocab.plans import Plan
 from kdbatch.vocab.recipes import Compare, Pretrain
 from kdbatch.vocab.shards import Shard, ShardIndex, Subset, load_index, request_like, shards_of
@@ -33,7 +33,7 @@ def wrong_tars_of_plan(plan: Plan, shards_dir: Path) -> tuple[str, ...]:
                 subsets[recipe.evaluation.test] = None
     lines: dict[str, None] = {}
     for dataset in {subset.dataset: None for subset in subsets}:
-        if not (shards_dir / dataset / "index.json").exists():
+        if not is_present(shards_dir / dataset / "index.json"):
             continue
         index = load_index(shards_dir, dataset)
         needed = {
@@ -55,8 +55,11 @@ def wrong_tars(shards_dir: Path, dataset: str) -> tuple[str, ...]:
 
 def _wrong_tars(folder: Path, index: ShardIndex, names: set[str]) -> Iterable[str]:
     """The folder is listed once, which a shared file system answers faster than many questions."""
-    with os.scandir(folder) as entries:
-        sizes = {entry.name: entry.stat().st_size for entry in entries if entry.name in names}
+    try:
+        entries = [entry for entry in entries_of(folder) if entry.name in names]
+        sizes = {entry.name: entry.stat().st_size for entry in entries}
+    except OSError as error:
+        raise unreadable(folder, error) from error
     for part_name, part in index.parts.items():
         shards = [shard for shard in part.shards if shard.name in names]
         wrong = [shard for shard in shards if sizes.get(shard.name) != shard.num_bytes]

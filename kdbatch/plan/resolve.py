@@ -119,7 +119,7 @@ def _planned_run(
         run=run,
         title=registry.titles[run_id],
         resources=resources,
-        done=RunFolder(config.runs_dir / run_id).is_done(),
+        done=RunFolder(config.runs_dir / run_id).is_known_done(),
         used_by=tuple(registry.used_by[run_id]),
         provisional=registry.is_provisional(run_id),
         cost=estimator.estimate(run, num_gpus=resources.gpus),

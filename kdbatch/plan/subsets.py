@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from kdbatch.base.folders.presence import is_present
 from kdbatch.base.lookup import lookup
 from kdbatch.base.text import plural
 from kdbatch.vocab.config import Config
@@ -49,7 +50,7 @@ class SubsetFinder:
         """The index of a data set; None where nothing of it is stored."""
         if dataset not in self._indexes:
             path = self.config.shards_dir / dataset / "index.json"
-            found = load_index(self.config.shards_dir, dataset) if path.exists() else None
+            found = load_index(self.config.shards_dir, dataset) if is_present(path) else None
             self._indexes[dataset] = found
         return self._indexes[dataset]
 

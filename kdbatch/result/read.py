@@ -18,6 +18,8 @@ from polars.exceptions import PanicException, PolarsError
 
 from kdbatch.base.command_lines import resume_command
 from kdbatch.base.digests.sha256 import DigestError, read_verified
+from kdbatch.base.errors import UnreadableError
+from kdbatch.base.folders.presence import is_present
 from kdbatch.result.schema import CKA, CURVES, LATER_COLUMNS, PREDICTIONS, ROWS
 from kdbatch.vocab.done import Done, load_done
 from kdbatch.vocab.runs import RunFolder
@@ -144,7 +146,13 @@ def _read_files(
     files: list[_File] = []
     for run_id in dict.fromkeys(run_ids):
         folder = RunFolder(runs_dir / run_id)
-        file = _file_of(folder, kind, done, warnings, required=required)
+        if finished_only and done is not None and run_id not in done:
+            continue
+        try:
+            file = _file_of(folder, kind, done, warnings, required=required)
+        except UnreadableError as error:
+            warnings.append(str(error))
+            continue
         if file and (file.is_of_done_run or not finished_only):
             files.append(file if reads_whole else replace(file, sha256=""))
     frames = [pl.DataFrame(schema=dict(schema))]
@@ -186,7 +194,7 @@ def _file_of(
         return None
     recorded = record.files if record else None
     sha256 = recorded.get(path.name, "") if recorded is not None else ""
-    if path.exists():
+    if is_present(path):
         if recorded is None or sha256:
             return _File(path=path, sha256=sha256, is_of_done_run=is_done)
         warnings.append(damage(path, "is not among the files in done.json"))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from kdbatch.base.errors import UserError
+from kdbatch.base.errors import UnreadableError, UserError
 from kdbatch.base.processes import end_with_parent
 from kdbatch.result.digests import digest_label_ranks, digest_results
 from kdbatch.run.attempt.ending import disk_ending, end_attempt
@@ -123,16 +123,27 @@ def _start(
             folder, device=group.device.type, stop=stop, start=start, retries=assignment.retries
         ) as reporter,
     ):
-        missing = [p for p in assignment.run.parents if not folder.parent(p).is_done()]
+        missing = _missing_parent(folder, assignment)
         if reporter.refusal:
             reporter.end("failed", reason=reporter.refusal)
             return EXIT_BUG, True
         if missing:
-            reporter.end("blocked", reason=f"parent {missing[0]} is not done")
+            reporter.end("blocked", reason=missing)
             return EXIT_BLOCKED, True
         group.broadcast_bytes(_START_MESSAGE)
         code = _attempt(folder, assignment, reporter, group)
         return code, code == EXIT_DONE
+
+
+def _missing_parent(folder: RunFolder, assignment: Assignment) -> str:
+    """Why the results of a parent cannot be used; empty if all are done."""
+    for parent in assignment.run.parents:
+        try:
+            if not folder.parent(parent).is_done():
+                return f"parent {parent} is not done"
+        except UnreadableError as error:
+            return f"parent {parent}: {error}"
+    return ""
 
 
 def _run_other_rank(

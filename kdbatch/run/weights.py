@@ -8,6 +8,7 @@ from pathlib import Path
 from kdbatch.base.command_lines import resume_command
 from kdbatch.base.digests.sha256 import sha256_of
 from kdbatch.base.errors import UserError
+from kdbatch.base.folders.presence import is_present
 from kdbatch.run.checkpoint import load_weights
 from kdbatch.run.models import Classifier, build_backbone
 from kdbatch.vocab.done import load_done
@@ -29,7 +30,7 @@ def checked_weights(folder: RunFolder) -> Path:
     Raises:
         UserError: the file is missing or is not what the run wrote.
     """
-    if not folder.model.exists() or sha256_of(folder.model) != recorded_sha256(folder):
+    if not is_present(folder.model) or sha256_of(folder.model) != recorded_sha256(folder):
         raise UserError(
             f"{folder.model}: is missing, or not what its run wrote. "
             f"Delete {folder.path}, then: {resume_command(retry_failed=True)}"

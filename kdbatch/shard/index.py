@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from kdbatch.base.atomic_write import atomic_write, remove_abandoned_parts, write_json
 from kdbatch.base.digests.sha256 import sha256_of
 from kdbatch.base.errors import UserError
+from kdbatch.base.folders.presence import is_present
 from kdbatch.shard.shard_plan import ShardPlan, encoding_mismatch
 from kdbatch.shard.stored import HostError
 from kdbatch.shard.tars import record_path
@@ -83,7 +84,7 @@ def write_index(plan: ShardPlan) -> ShardIndex | None:
 
 def _current_parts(plan: ShardPlan) -> dict[str, Part]:
     """The parts in `index.json` now: others may have been added since the plan was made."""
-    if not (plan.folder / "index.json").exists():
+    if not is_present(plan.folder / "index.json"):
         return plan.index.parts
     current = load_index(plan.folder.parent, plan.dataset)
     if current.encoding != plan.index.encoding:
@@ -125,7 +126,7 @@ def write_rejected(plan: ShardPlan, rejected: Sequence[Reject]) -> None:
     """Write `rejected.parquet`: the broken videos of every part, without rows if there is none."""
     path = plan.folder / "rejected.parquet"
     rows = [{"part": plan.part, **dataclasses.asdict(reject)} for reject in rejected]
-    if path.exists():
+    if is_present(path):
         rows += [row for row in _load_rejected_rows(path) if row["part"] != plan.part]
     rows.sort(key=lambda row: (row["part"], row["place"]))
     schema = _REJECTED.with_metadata({_ROWS_SHA256: _rows_sha256(rows)})

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kdbatch.base.errors import UserError
+from kdbatch.base.folders.presence import is_present
 from kdbatch.base.lookup import lookup
 from kdbatch.base.reading.video_counts import check_video_count, parse_video_count
 from kdbatch.shard.datasets import READERS
@@ -247,7 +248,7 @@ def _index_to_extend(
     """
     folder = shards_dir / request.dataset
     encoding = TRANSCODED if request.transcode else ORIGINALS
-    if not (folder / "index.json").exists():
+    if not is_present(folder / "index.json"):
         return ShardIndex(
             dataset=request.dataset,
             classes=classes,

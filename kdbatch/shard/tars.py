@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from kdbatch.base.atomic_write import atomic_write, load_json, remove_abandoned_parts, write_json
 from kdbatch.base.digests.sha256 import sha256_of
+from kdbatch.base.folders.presence import is_present
 from kdbatch.base.parse import parse
 from kdbatch.shard.sources import ListedVideo
 from kdbatch.shard.stored import EncodedVideo
@@ -56,7 +57,7 @@ def write_shard(folder: Path, name: str, entries: Iterable[Entry], *, encoding: 
 def load_record(folder: Path, name: str) -> ShardRecord | None:
     """The record of a complete shard, or None where the shard has yet to be made."""
     path = folder / name
-    if not record_path(path).exists() or not path.exists():
+    if not is_present(record_path(path)) or not is_present(path):
         return None
     record = parse(ShardRecord, load_json(record_path(path)), where=str(record_path(path)))
     return record if path.stat().st_size == record.num_bytes else None

@@ -62,7 +62,11 @@ class RunLabels:
 
 
 def has_started(folder: RunFolder) -> bool:
-    """Whether a worker has ever worked on the run."""
+    """Whether a worker has ever worked on the run.
+
+    Raises:
+        UnreadableError: that cannot be known.
+    """
     status = load_status(folder.status)
     return folder.is_done() or (status is not None and status.attempt > 0)
 

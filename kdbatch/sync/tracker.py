@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Protocol
 
-from kdbatch.base.errors import UserError
+from kdbatch.base.errors import UnreadableError, UserError
 from kdbatch.base.progress import Progress
 from kdbatch.base.reading.field_facts import Limits
 from kdbatch.sync.snapshot import CurvePoint, RunSnapshot, has_started, load_labels, load_snapshot
@@ -90,13 +90,19 @@ def sync_runs(
 ) -> SyncSummary:
     """Write the news of all runs to the tracker; `states` has the state of each run, by id.
 
-    A run whose `run.json` cannot be read costs a warning.
+    A run whose folder or `run.json` cannot be read costs a warning.
     """
     tracker.open()
     labels = load_labels(runs_dir)
     folders = [RunFolder(runs_dir / run_id) for run_id in states]
-    started = [folder for folder in folders if has_started(folder)]
     warnings: list[str] = []
+    started: list[RunFolder] = []
+    for folder in folders:
+        try:
+            started += [folder] if has_started(folder) else []
+        except UnreadableError as error:
+            warnings.append(str(error))
+    num_unreadable = len(warnings)
     updated = 0
     for number, folder in enumerate(started, 1):
         mark, state = tracker.load_mark(folder.id), states[folder.id]
@@ -114,7 +120,7 @@ def sync_runs(
     return SyncSummary(
         total=len(started),
         updated=updated,
-        waiting=len(folders) - len(started),
+        waiting=len(folders) - len(started) - num_unreadable,
         warnings=tuple(warnings),
     )
 

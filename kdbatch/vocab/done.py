@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.base.command_lines import resume_command
 from kdbatch.base.errors import UserError
+from kdbatch.base.folders.presence import is_present
 from kdbatch.base.parse import parse
 from kdbatch.base.reading.field_facts import Count, Limits, Time, field_hints
 from kdbatch.vocab.status import Cause
@@ -92,9 +93,9 @@ def load_done(path: Path, *, warn: Callable[[str], None]) -> Done | None:
     keeps its default and is named through `warn`. Unknown fields are ignored.
     """
     advice = f"Delete {path.parent}, then: {resume_command(retry_failed=True)}"
-    if not path.exists():
-        return None
     try:
+        if not is_present(path):
+            return None
         raw = load_json(path, advice=advice)
     except UserError as error:
         warn(str(error))

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.base.command_lines import submit_command
 from kdbatch.base.errors import UserError
+from kdbatch.base.folders.presence import paths_in
 from kdbatch.base.parse import TextOrNumber, parse
 from kdbatch.base.reading.field_facts import Count, Limits, OneLine, SameAs, check_limits
 from kdbatch.base.reading.file_names import check_plain_name
@@ -209,10 +210,23 @@ def find_records(runs_dir: Path) -> tuple[PlanRecord, ...]:
     """Every plan that was submitted, by name; there may be none.
 
     Raises:
-        UserError: a record is damaged.
+        UserError: a record is damaged, or (UnreadableError) cannot be read.
     """
-    paths = sorted((runs_dir / "plans").glob("*.json"))
-    return tuple(parse(PlanRecord, load_json(path), where=str(path)) for path in paths)
+    return tuple(load_plan_record(path) for path in record_paths(runs_dir))
+
+
+def record_paths(runs_dir: Path) -> list[Path]:
+    """The files of the submitted plans, by name.
+
+    Raises:
+        UnreadableError: their folder cannot be read.
+    """
+    return paths_in(runs_dir / "plans", ".json")
+
+
+def load_plan_record(path: Path) -> PlanRecord:
+    """The plan in a file; errors as of find_records."""
+    return parse(PlanRecord, load_json(path), where=str(path))
 
 
 DeviceKind = Literal["GPU", "CPU"]

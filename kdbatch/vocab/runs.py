@@ -12,7 +12,8 @@ from typing import Annotated, Any
 
 from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.base.command_lines import resume_command
-from kdbatch.base.errors import UserError
+from kdbatch.base.errors import UnreadableError, UserError
+from kdbatch.base.folders.presence import is_present
 from kdbatch.base.parse import SHARED, parse
 from kdbatch.base.reading.field_facts import Limits, check_limits
 from kdbatch.base.reading.file_names import check_plain_name
@@ -230,8 +231,28 @@ class RunFolder:
     def parent(self, run_id: str) -> "RunFolder":
         return RunFolder(self.path.parent / run_id)
 
+    def has_assignment(self) -> bool:
+        """Whether it has a `run.json`.
+
+        Raises:
+            UnreadableError: that cannot be known.
+        """
+        return is_present(self.assignment)
+
     def is_done(self) -> bool:
-        return self.done.exists()
+        """Whether the run is done.
+
+        Raises:
+            UnreadableError: that cannot be known.
+        """
+        return is_present(self.done)
+
+    def is_known_done(self) -> bool:
+        """The same, but False where it cannot be known: for what needs the results."""
+        try:
+            return self.is_done()
+        except UnreadableError:
+            return False
 
     def load(self, *, to_train: bool = False) -> Assignment:
         """The run's assignment, whose id must be the name of the folder.
@@ -240,7 +261,8 @@ class RunFolder:
         trained.
 
         Raises:
-            UserError: `run.json` is missing or damaged, or describes another run.
+            UserError: `run.json` is missing or damaged, describes another run, or
+                (UnreadableError) cannot be read.
         """
         where = str(self.assignment)
         raw = load_json(self.assignment, advice=self._advice)
@@ -265,7 +287,7 @@ class RunFolder:
     @property
     def _advice(self) -> str:
         """The advice about a damaged run.json, which planning replaces unless the run is done."""
-        remove = f"Delete {self.path}, then" if self.is_done() else "Write it again"
+        remove = f"Delete {self.path}, then" if self.is_known_done() else "Write it again"
         return f"{remove}: {resume_command(retry_failed=True)}"
 
     def save(self, assignment: Assignment) -> None:

@@ -22,6 +22,7 @@ from typing import Annotated
 from kdbatch.base.atomic_write import load_json
 from kdbatch.base.command_lines import resume_command, shard_command, verify_command
 from kdbatch.base.errors import UserError
+from kdbatch.base.folders.presence import is_present
 from kdbatch.base.lookup import lookup
 from kdbatch.base.parse import parse
 from kdbatch.base.reading.field_facts import ByteCount, Count, Limits, SameAs
@@ -171,7 +172,7 @@ def load_index(shards_dir: Path, dataset: str) -> ShardIndex:
     """
     lookup(DATASETS, dataset, where="dataset")
     path = shards_dir / dataset / "index.json"
-    if not path.exists():
+    if not is_present(path):
         raise UserError(
             f"{dataset} has no shards under {shards_dir}/. Make them: {shard_command(dataset)}"
         )

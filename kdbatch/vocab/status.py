@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from kdbatch.base.atomic_write import load_json, overwrite_text, write_json
 from kdbatch.base.digests.sealed_json import sealed_text
-from kdbatch.base.errors import UserError
+from kdbatch.base.errors import UnreadableError, UserError
 from kdbatch.base.file_clock import seconds_since_change
 from kdbatch.base.parse import parse
 from kdbatch.base.reading.field_facts import Count, Limits, Time
@@ -29,6 +29,7 @@ RunState = Literal[
     "failed",
     "blocked",
     "damaged",
+    "unreadable",
     "missing",
 ]
 """State of a run, everywhere: in status.json, in the local queue, in `kdbatch status` and in the
@@ -43,7 +44,8 @@ lost: its status is `running`, but no process holds the lock.
 done: it has a done.json.
 failed: it ended with an error, or was interrupted too often.
 blocked: a parent did not end well.
-damaged: its run.json cannot be read.
+damaged: its run.json is not what was written.
+unreadable: its folder or a file of it cannot be read, so nothing is known; no command starts it.
 missing: a submitted plan needs it, and it has no folder.
 
 A worker writes running, stopped, done, failed and blocked. The other states are derived from the
@@ -106,11 +108,14 @@ def overwrite_status(path: Path, status: Status) -> bool:
 def load_status(path: Path) -> Status | None:
     """The status; None where none was written yet, or where the file is damaged, as the worker
     replaces it.
+
+    Raises:
+        UnreadableError: it cannot be read.
     """
-    if not path.exists():
-        return None
     try:
         return parse(Status, load_json(path), where=str(path))
+    except UnreadableError:
+        raise
     except UserError:
         return None
 

@@ -19,7 +19,8 @@ from support.wait import wait_until
 from kdbatch.launch.live_queues import live_queues
 from kdbatch.launch.run_folders import write_runs
 from kdbatch.launch.run_groups import seconds_left
-from kdbatch.launch.run_status import RunRow, load_run_rows
+from kdbatch.launch.run_status import load_run_rows
+from kdbatch.launch.states.run_row import RunRow
 from kdbatch.vocab.plans import Cell, PlannedRun, RecordedRun
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import RunState, Status, save_status

@@ -15,8 +15,8 @@ from kdbatch.cli.submit_summary import (
 from kdbatch.launch.exclude_failed import FailedExcluded, exclude_failed
 from kdbatch.launch.local.run import LocalOutcome
 from kdbatch.launch.run_folders import write_runs
-from kdbatch.launch.run_status import RunRow
 from kdbatch.launch.saved_plans import SubmitRequest
+from kdbatch.launch.states.run_row import RunRow
 from kdbatch.vocab.plans import Plan
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import RunState

@@ -14,7 +14,8 @@ from support.wait import wait_until
 
 from kdbatch.base.locks import hold_lock, is_held
 from kdbatch.launch.run_folders import submissions_dir, write_runs
-from kdbatch.launch.run_status import load_run_rows, rows_as_json, run_row
+from kdbatch.launch.run_status import load_run_rows, rows_as_json
+from kdbatch.launch.states.run_row import run_row
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import STALE_SECONDS, Status, load_status, save_status
 

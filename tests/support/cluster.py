@@ -14,7 +14,8 @@ from pathlib import Path
 import polars as pl
 import yaml
 
-from kdbatch.launch.run_status import RunRow, load_run_rows
+from kdbatch.launch.run_status import load_run_rows
+from kdbatch.launch.states.run_row import RunRow
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import load_status
 from support import micro_study as micro

@@ -11,7 +11,8 @@ from pathlib import Path
 import yaml
 
 from kdbatch.base.progress import silent
-from kdbatch.launch.run_status import RunRow, load_run_rows
+from kdbatch.launch.run_status import load_run_rows
+from kdbatch.launch.states.run_row import RunRow
 from kdbatch.shard.build import build_shards
 from kdbatch.shard.toy.size import ToySize
 from kdbatch.shard.toy.write import write_toy

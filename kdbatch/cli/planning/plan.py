@@ -7,6 +7,7 @@ from typing import Any
 
 from kdbatch.base.command_lines import plan_command
 from kdbatch.base.errors import UserError
+from kdbatch.base.folders.presence import is_present
 from kdbatch.cli.arguments.experiments import check_experiments
 from kdbatch.cli.live.console import console
 from kdbatch.cli.planning.plan_text import plan_lines
@@ -76,7 +77,7 @@ def _warn_of_container(config: Config, queue: QueueKind) -> None:
 def _states(plan: Plan, config: Config) -> dict[str, RunState]:
     """The state of each run of the plan: that of its folder, or `planned` where it has none."""
     rows: dict[str, RunState] = {}
-    if config.runs_dir.is_dir():
+    if is_present(config.runs_dir):
         live = JobsCache(warn=warn).live()
         rows = {row.run_id: row.state for row in load_run_rows(config.runs_dir, live=live)}
     return {

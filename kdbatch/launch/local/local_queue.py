@@ -7,7 +7,7 @@ from kdbatch.base.disk_space import disk_full_error, no_space_line
 from kdbatch.base.locks import is_held
 from kdbatch.launch.local.worker import WorkerProcess, start_worker
 from kdbatch.launch.run_folders import assignment_for
-from kdbatch.launch.run_status import RunRow, run_row
+from kdbatch.launch.states.run_row import RunRow, run_row
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans import Plan
 from kdbatch.vocab.retry_policy import EXIT_DISK_FULL, EXIT_STOPPED, describe_exit, exit_rule

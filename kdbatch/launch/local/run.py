@@ -14,7 +14,7 @@ from kdbatch.launch.local.local_queue import LocalQueue
 from kdbatch.launch.local.worker import worker_command
 from kdbatch.launch.machine import visible_gpus
 from kdbatch.launch.run_folders import write_runs
-from kdbatch.launch.run_status import RunRow
+from kdbatch.launch.states.run_row import RunRow
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans import Plan
 from kdbatch.vocab.status import RunState

@@ -5,10 +5,11 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdbatch.base.errors import UserError
+from kdbatch.base.errors import UnreadableError, UserError
+from kdbatch.base.folders.presence import is_present
 from kdbatch.base.locks import hold_lock, is_held
 from kdbatch.launch.machine import has_command, queue_kind
-from kdbatch.launch.run_folders import submissions_dir
+from kdbatch.launch.run_folders import all_run_ids, submissions_dir
 from kdbatch.launch.slurm.commands import run_command
 from kdbatch.launch.slurm.submissions import last_submissions, recover
 from kdbatch.vocab.runs import RunFolder
@@ -20,11 +21,13 @@ MAX_JOB_IDS = 500  # on one command line
 @dataclass(frozen=True, kw_only=True)
 class Cancelled:
     """The ids of the jobs that were cancelled. `local` are the runs that a local queue has started,
-    with the process that holds each.
+    with the process that holds each; `unknown` are those of which it cannot be read whether a
+    process holds them, each with the reason.
     """
 
     job_ids: tuple[str, ...]
     local: dict[str, str]
+    unknown: dict[str, str]
 
 
 def cancel_runs(runs_dir: Path, run_ids: Sequence[str] | None) -> Cancelled:
@@ -38,7 +41,7 @@ def cancel_runs(runs_dir: Path, run_ids: Sequence[str] | None) -> Cancelled:
     """
     journal_dir = submissions_dir(runs_dir)
     lock = runs_dir / "submit.lock"  # made by the first submit
-    with hold_lock(lock) if lock.exists() else nullcontext():
+    with hold_lock(lock) if is_present(lock) else nullcontext():
         has_slurm = has_command("squeue") or queue_kind() == "slurm"
         queue = {job.id: job for job in recover(journal_dir)} if has_slurm else {}
         submissions = last_submissions(journal_dir)
@@ -53,18 +56,20 @@ def cancel_runs(runs_dir: Path, run_ids: Sequence[str] | None) -> Cancelled:
         for first in range(0, len(job_ids), MAX_JOB_IDS):
             run_command("scancel", *job_ids[first : first + MAX_JOB_IDS])
     local: dict[str, str] = {}
-    if run_ids is None:
-        run_ids = [path.parent.name for path in runs_dir.glob("r*/lock")]
-    for run_id in run_ids:
+    unknown: dict[str, str] = {}
+    for run_id in all_run_ids(runs_dir) if run_ids is None else run_ids:
         folder = RunFolder(runs_dir / run_id)
-        if run_id not in cancelled and is_held(folder.lock):
-            local[run_id] = _holder(folder)
+        try:
+            if run_id not in cancelled and is_held(folder.lock):
+                local[run_id] = _holder(folder)
+        except UnreadableError as error:
+            unknown[run_id] = str(error)
     if not has_slurm and not local and set(chosen) & set(submissions):
         raise UserError(
             "these runs were submitted to SLURM, and there is no squeue here. Go to a login node, "
             "and repeat the command there"
         )
-    return Cancelled(job_ids=job_ids, local=local)
+    return Cancelled(job_ids=job_ids, local=local, unknown=unknown)
 
 
 def _holder(folder: RunFolder) -> str:

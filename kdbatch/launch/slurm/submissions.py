@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdbatch.base.atomic_write import load_json, write_json
-from kdbatch.base.errors import UserError
+from kdbatch.base.errors import UnreadableError, UserError
+from kdbatch.base.folders.presence import paths_below
 from kdbatch.base.parse import parse
 from kdbatch.base.reading.field_facts import Time
 from kdbatch.launch.slurm.answers import QueuedJob
@@ -77,11 +78,16 @@ def save_sbatch(folder: Path, sbatch: Sbatch) -> None:
 def load_sbatches(journal_dir: Path) -> dict[Path, Sbatch]:
     """Every sbatch of the journal by its folder, in the order of their calls. A damaged entry is
     left out.
+
+    Raises:
+        UnreadableError: an entry cannot be read, and with it the jobs of its runs.
     """
     entries: dict[Path, Sbatch] = {}
-    for path in journal_dir.glob("*/sbatch.json"):
+    for path in paths_below(journal_dir, "sbatch.json"):
         try:
             entries[path.parent] = parse(Sbatch, load_json(path), where=str(path))
+        except UnreadableError:
+            raise
         except UserError:
             continue
     return dict(sorted(entries.items(), key=lambda entry: entry[1].asked_at))

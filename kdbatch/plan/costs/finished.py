@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdbatch.base.errors import UserError
+from kdbatch.base.folders.presence import entries_of
 from kdbatch.vocab.done import Done, load_done
 from kdbatch.vocab.runs import Run, RunFolder
 
@@ -25,7 +26,7 @@ def load_finished_runs(runs_dir: Path, planned: Mapping[str, Run]) -> tuple[Fini
 
     Damaged files are left out; `kdbatch report` names them.
     """
-    found = {path.parent.name: path for path in runs_dir.glob("r*/done.json")}
+    found = {path.parent.name: path for path in _done_files(runs_dir)}
     others = sorted((_modified(path), name) for name, path in found.items() if name not in planned)
     runs = {name: planned[name] for name in found if name in planned}
     runs |= dict(_load_runs(runs_dir, [name for _, name in others[-MAX_OTHERS:]]))
@@ -36,6 +37,14 @@ def load_finished_runs(runs_dir: Path, planned: Mapping[str, Run]) -> tuple[Fini
             ratio = 3600 * done.device_hours / done.seconds if done.device_hours else 1.0
             finished.append(FinishedRun(run=run, done=done, num_devices=max(1, round(ratio))))
     return tuple(finished)
+
+
+def _done_files(runs_dir: Path) -> Iterator[Path]:
+    """The records of the runs that are done, without those that cannot be read."""
+    for entry in entries_of(runs_dir):
+        folder = RunFolder(runs_dir / entry.name)
+        if entry.name.startswith("r") and folder.is_known_done():
+            yield folder.done
 
 
 def _load_runs(runs_dir: Path, names: list[str]) -> Iterator[tuple[str, Run]]:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import polars as pl
 
-from kdbatch.base.errors import UserError
+from kdbatch.base.errors import UnreadableError, UserError
 from kdbatch.report.data.label_ranks import LabelRanks, load_label_ranks
 from kdbatch.report.labels import format_time
 from kdbatch.result.read import read_rows
 from kdbatch.vocab.done import Done, Provenance, load_done
 from kdbatch.vocab.plans import Cell, PlanRecord, load_records
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs import Assignment, RunFolder
 from kdbatch.vocab.status import RunState, Status, is_stale, load_status
 
 
@@ -123,12 +123,16 @@ def _load_runs(
 ) -> dict[str, RunFacts]:
     """Load the runs that the plans name, then their parents, until no new parent appears."""
     runs: dict[str, RunFacts] = {}
+    recorded = {run.id: run for record in records for run in record.runs}
     to_load = [cell.run_id for record in records for cell in record.cells]
     while to_load:
         run_id = to_load.pop()
         if run_id not in runs:
-            runs[run_id] = load_run_facts(RunFolder(runs_dir / run_id), warnings)
-            to_load += runs[run_id].parents
+            facts = load_run_facts(RunFolder(runs_dir / run_id), warnings)
+            if facts.state == "unreadable" and (known := recorded.get(run_id)):
+                facts = replace(facts, title=known.title, kind=known.kind)
+            runs[run_id] = facts
+            to_load += facts.parents
     return runs
 
 
@@ -173,43 +177,63 @@ def _in_order_of(first: Iterable[str], names: Mapping[str, object]) -> list[str]
 
 
 def load_run_facts(folder: RunFolder, warnings: list[str]) -> RunFacts:
-    """Read a run's folder; a damaged file adds a line to `warnings`."""
+    """Read a run's folder; a damaged or unreadable file adds a line to `warnings`."""
     damage: list[str] = []
-    done = load_done(folder.done, warn=damage.append)
-    is_damaged = bool(damage) and done is None
-    status = load_status(folder.status)
-    kind, title, seed, parents = _assignment(folder, damage)
-    is_damaged = is_damaged or bool(kind == "" and folder.assignment.exists())
+    try:
+        done = load_done(folder.done, warn=damage.append) if folder.is_done() else None
+        is_damaged = bool(damage) and done is None
+        status = load_status(folder.status)
+        assignment = _assignment(folder, damage)
+        is_damaged = is_damaged or (assignment is None and folder.has_assignment())
+        state = "damaged" if is_damaged else _run_state(folder, status, assignment)
+    except UnreadableError as error:
+        warnings.append(f"{folder.id} is not in the report: {error}")
+        return _unreadable_facts(folder, str(error))
     warnings += damage
-    state = "damaged" if is_damaged else _run_state(folder, status)
-    reason = status.reason if status and not folder.is_done() else ""
+    reason = status.reason if status and state != "done" else ""
     return RunFacts(
         run_id=folder.id,
-        kind=kind or (done.kind if done else "") or "unknown",
-        title=title or (done.title if done else "") or folder.id,
-        seed=seed,
-        parents=parents,
+        kind=(assignment.run.recipe.kind if assignment else done and done.kind) or "unknown",
+        title=(assignment.title if assignment else done and done.title) or folder.id,
+        seed=assignment.run.seed if assignment else None,
+        parents=assignment.run.parents if assignment else (),
         state=state,
         reason=damage[0] if is_damaged else reason,
         attempts=(done.attempts if done else None) or (status.attempt if status else None),
-        device_hours=_device_hours(folder, done, status),
+        device_hours=_device_hours(state, done, status),
         finished_at=format_time(done.finished_at if done else None),
         provenance=done.provenance if done else Provenance(),
         done=done if state == "done" else None,
     )
 
 
-def _device_hours(folder: RunFolder, done: Done | None, status: Status | None) -> float | None:
+def _unreadable_facts(folder: RunFolder, reason: str) -> RunFacts:
+    return RunFacts(
+        run_id=folder.id,
+        kind="unknown",
+        title=folder.id,
+        seed=None,
+        parents=(),
+        state="unreadable",
+        reason=reason,
+        attempts=None,
+        device_hours=None,
+        finished_at="",
+        provenance=Provenance(),
+    )
+
+
+def _device_hours(state: RunState, done: Done | None, status: Status | None) -> float | None:
     """Return the device-hours of done.json; without them the hours that the run has taken."""
     if done and done.device_hours is not None:
         return done.device_hours
     seconds = done.seconds if done else None
-    if not folder.is_done() and status and status.seconds:
+    if state != "done" and status and status.seconds:
         seconds = status.seconds
     return None if seconds is None else seconds / 3600
 
 
-def _run_state(folder: RunFolder, status: Status | None) -> RunState:
+def _run_state(folder: RunFolder, status: Status | None, assignment: Assignment | None) -> RunState:
     """Return the state of a run. Only done.json makes it `done`.
 
     A status of `done` without done.json means that the end of the run was lost: it is `stopped`.
@@ -217,23 +241,22 @@ def _run_state(folder: RunFolder, status: Status | None) -> RunState:
     if folder.is_done():
         return "done"
     if status is None:
-        return "planned" if folder.assignment.exists() else "missing"
+        return "planned" if assignment else "missing"
     if is_stale(folder.status, status):
         return "stale"
     return "stopped" if status.state == "done" else status.state
 
 
-def _assignment(
-    folder: RunFolder, warnings: list[str]
-) -> tuple[str, str, int | None, tuple[str, ...]]:
-    if not folder.assignment.exists():
-        return "", "", None, ()
+def _assignment(folder: RunFolder, warnings: list[str]) -> Assignment | None:
+    """Return the run's assignment; None where it is missing, or damaged, which is a warning."""
     try:
-        assignment = folder.load()
+        return folder.load()
+    except UnreadableError:
+        raise
     except UserError as error:
-        warnings.append(str(error))
-        return "", "", None, ()
-    return assignment.run.recipe.kind, assignment.title, assignment.run.seed, assignment.run.parents
+        if folder.has_assignment():
+            warnings.append(str(error))
+        return None
 
 
 def _add_with_parents(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kdbatch.base.errors import UserError
+from kdbatch.base.folders.presence import entries_of
 from kdbatch.report.data.study import RunFacts, Study, load_run_facts
 from kdbatch.vocab.runs import Run, RunFolder
 
@@ -36,9 +37,9 @@ def find_superseded(study: Study) -> tuple[SupersededRun, ...]:
     """
     current = {(run.title, run.seed): run.run_id for run in study.runs.values()}
     superseded = []
-    for path in sorted(study.runs_dir.glob("r*/run.json")):
-        folder = RunFolder(path.parent)
-        if folder.id in study.runs:
+    for entry in entries_of(study.runs_dir):
+        folder = RunFolder(study.runs_dir / entry.name)
+        if folder.id in study.runs or not entry.name.startswith("r"):
             continue
         facts = load_run_facts(folder, [])
         if facts.seed is None:

@@ -16,7 +16,14 @@ from kdbatch.report.stats.claims import CheckedClaim
 from kdbatch.report.stats.verdicts import VERDICTS, ClaimVerdict
 from kdbatch.vocab.status import RunState
 
-FAILED_STATES: tuple[RunState, ...] = ("failed", "stale", "lost", "damaged", "blocked")
+FAILED_STATES: tuple[RunState, ...] = (
+    "failed",
+    "stale",
+    "lost",
+    "damaged",
+    "unreadable",
+    "blocked",
+)
 ACTIVE_STATES: tuple[RunState, ...] = ("running", "stopped")
 WAITING_STATES: tuple[RunState, ...] = ("queued", "planned", "missing")
 MAX_LISTED_RUNS = 40

@@ -20,6 +20,7 @@ from webdataset.compat import WebDataset
 from webdataset.utils import pytorch_worker_info
 
 from kdbatch.base.errors import UserError
+from kdbatch.base.folders.presence import is_present
 from kdbatch.base.parse import parse
 from kdbatch.base.reading.documents import parse_json_object
 from kdbatch.base.text import plural
@@ -115,7 +116,7 @@ def open_shards(
 
 
 def _load_index(folder: Path) -> ShardIndex:
-    if folder.name not in DATASETS or not (folder / "index.json").exists():
+    if folder.name not in DATASETS or not is_present(folder / "index.json"):
         found = sorted(path.parent for path in folder.glob("*/index.json"))
         example = found[0] if found else "shards/k400"
         raise UserError(f"{folder}: is not a sharded data set. Name its folder, as {example}")
@@ -132,7 +133,7 @@ def _size(index: ShardIndex, split: str, subset: str) -> str:
 
 def _tars(folder: Path, index: ShardIndex, videos: Subset) -> list[str]:
     tars = [folder / shard.name for shard in shards_of(index, videos)]
-    if missing := [tar for tar in tars if not tar.exists()]:
+    if missing := [tar for tar in tars if not is_present(tar)]:
         part = DATASETS[index.dataset].part_of[videos.split]
         again = request_like(index, part, subset=index.parts[part].num_places)
         number = f"{len(missing)} of {plural(len(tars), 'tar')}"

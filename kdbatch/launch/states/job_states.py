@@ -1,0 +1,84 @@
+"""Completes rows of runs from their jobs, or from a local queue, where files do not suffice."""
+
+import dataclasses
+from collections.abc import Collection
+from pathlib import Path
+
+from kdbatch.base.command_lines import resume_command
+from kdbatch.launch.slurm.exit_reason import MEMORY_HINT, accounting_states, last_exit_reason
+from kdbatch.launch.slurm.submissions import Submission
+from kdbatch.launch.states.run_row import RunRow
+from kdbatch.vocab.runs import Assignment, RunFolder
+from kdbatch.vocab.status import RunState
+
+
+def add_job_states(
+    rows: dict[str, RunRow],
+    assignments: dict[str, Assignment],
+    submissions: dict[str, Submission],
+    *,
+    runs_dir: Path,
+    live: Collection[str] | None,
+) -> None:
+    """Replace the rows of runs that are queued, lost or stopped according to their job."""
+    uncertain = [
+        row
+        for run_id, row in rows.items()
+        if row.state in ("queued", "lost", "stopped") and row.job and run_id in submissions
+    ]
+    accounting: dict[str, str] = {}
+    if live is not None:
+        accounting = accounting_states([row.job for row in uncertain if row.job not in live])
+    for row in uncertain:
+        if live is not None and row.job in live:
+            rows[row.run_id] = _with_live_job(row)
+        elif row.state != "stopped":
+            log = RunFolder(runs_dir / row.run_id).log
+            ending = last_exit_reason(submissions[row.run_id], log=log)
+            if ending and ending.is_final(assignments[row.run_id].retries):
+                rows[row.run_id] = _with_reason(row, "failed", ending.message)
+            elif live is None:
+                continue  # SLURM may have put the job back into its queue
+            elif ending:
+                rows[row.run_id] = _with_reason(row, None, ending.message)
+            else:
+                rows[row.run_id] = _with_ended_job(row, accounting.get(row.job, ""))
+
+
+def _with_live_job(row: RunRow) -> RunRow:
+    """A run whose job SLURM still has: if it was stopped or lost, it will go on."""
+    reasons: dict[RunState, str] = {
+        "queued": row.reason,
+        "stopped": f"{row.reason}; its job starts it again",
+        "lost": "its process was lost; its job starts it again",
+    }
+    return dataclasses.replace(row, state="queued", reason=reasons[row.state])
+
+
+def with_live_queue(row: RunRow) -> RunRow:
+    """A run that a local queue will start: however it ended before, it is waiting now."""
+    if row.state in ("running", "stale", "done"):
+        return row  # since the queue was asked
+    return dataclasses.replace(row, state="queued", reason="")
+
+
+def _with_ended_job(row: RunRow, accounting: str) -> RunRow:
+    """A run whose job is not in the queue any more, although its script wrote nothing. `accounting`
+    is the job's last state there, if known.
+    """
+    if accounting == "OUT_OF_MEMORY":
+        return _with_reason(row, "failed", MEMORY_HINT)
+    if row.state == "lost":
+        reason = f"{row.reason} (SLURM: {accounting})" if accounting else row.reason
+        return _with_reason(row, None, reason)
+    cause = f"SLURM: {accounting}" if accounting else "cancelled?"
+    again = f"start it again: {resume_command()}"
+    reason = f"job {row.job} left the queue before it began ({cause}); {again}"
+    return _with_reason(row, None, reason)
+
+
+def _with_reason(row: RunRow, state: RunState | None, reason: str) -> RunRow:
+    """The row with another state and reason; without a state, it is planned unless it is lost."""
+    if state is None:
+        state = "lost" if row.state == "lost" else "planned"
+    return dataclasses.replace(row, state=state, reason=reason)
