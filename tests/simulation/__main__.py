@@ -10,8 +10,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as pytest does
 
 from simulation.coverage import coverage_table
+from simulation.studies import studies_table
 
-TABLES: dict[str, Callable[[int], Iterator[str]]] = {"coverage": coverage_table}
+TABLES: dict[str, Callable[[int], Iterator[str]]] = {
+    "coverage": coverage_table,
+    "studies": studies_table,
+}
 
 
 def main(words: list[str]) -> int:

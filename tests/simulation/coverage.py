@@ -9,6 +9,7 @@ from simulation.world import Training, World, draw_correct, draw_groups, intracl
 from kdbatch.report.stats.bootstrap import SeedDraws, resample
 from kdbatch.report.stats.comparisons import Arm, compare_arms
 
+NUM_REPLICATES = 1000  # enough for the bounds of a 95 % interval
 ACCURACY = {"a": 0.84, "b": 0.80}
 # Shares of a recipe's variance by group and by video: how alike the videos of a group are in the
 # difference of two recipes is measured, and stands in the table.
@@ -38,9 +39,12 @@ def simulate_coverage(
     num_videos: int,
     num_studies: int,
     rng: np.random.Generator,
-    num_replicates: int = 1000,
+    ignore_groups: bool = True,
 ) -> Coverage:
-    """Draw studies of two arms and count the intervals that contain the true difference."""
+    """Draw studies of two arms and count the intervals that contain the true difference.
+
+    With `ignore_groups`, also those that do not know of the groups.
+    """
     by_group, by_video = ALIKE[alike]
     world = World(seed_sd=seed_sd, recipe_group=by_group, recipe_video=by_video)
     arms = [_arm(title, num_seeds) for title in ACCURACY]
@@ -56,9 +60,9 @@ def simulate_coverage(
         drawn = draw_correct(runs, groups, world, rng)
         own = drawn.own_accuracy
         truth = own["a0"] - own["b0"] if num_seeds == 1 else 4.0
-        for name, used in (("grouped", groups), ("single", [])):
-            resampled = resample(drawn.correct, groups=used, rng=rng, num_replicates=num_replicates)
-            draws = SeedDraws(rng=rng, num_replicates=num_replicates)
+        for name, used in (("grouped", groups), ("single", []))[: 1 + ignore_groups]:
+            resampled = resample(drawn.correct, groups=used, rng=rng, num_replicates=NUM_REPLICATES)
+            draws = SeedDraws(rng=rng, num_replicates=NUM_REPLICATES)
             found = compare_arms("", dict(zip(arms, (1.0, -1.0), strict=True)), resampled, draws)
             assert found is not None and found.low is not None and found.high is not None
             covered[name] += found.low <= truth <= found.high
