@@ -24,7 +24,7 @@ def test_a_map_is_loaded_as_it_was_measured(make_study: MakeStudy) -> None:
     assert first.value_LM.shape == (12, 12) and np.allclose(np.diag(first.value_LM), 1.0)
     assert first.value_LM[0, 5] == pytest.approx(np.exp(-1))
     assert first.layers_a[5] == "stage1.conv1"
-    assert first.numbers == {"block index": "0.30"}
+    assert first.numbers == {"block index": "0.30", "grid share": "0.70"}
 
 
 def test_a_self_map_has_all_its_measures_and_the_interval_of_the_block_index(
@@ -55,7 +55,7 @@ def test_numbers_are_over_all_seeds_and_the_caption_names_the_drawn_one(
     make_study: MakeStudy,
 ) -> None:
     maps, _ = load_maps(*make_study(seeds=(0, 1)))
-    assert maps[0].numbers == {"block index": "0.31 ± 0.01"}
+    assert maps[0].numbers == {"block index": "0.31 ± 0.01", "grid share": "0.69 ± 0.01"}
     assert "Seed 0 is drawn" in map_caption(maps[0])
 
 
