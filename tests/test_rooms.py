@@ -60,7 +60,7 @@ PACKAGES = {
     "report/data": {"labels"},
     "report/stats": {"data", "labels"},
     "report/tables": {"data", "escape", "labels"},
-    "report/figures": {"data", "labels", "stats", "tables"},
+    "report/figures": {"data", "escape", "labels", "stats", "tables"},
     "report/html": {"data", "escape", "figures", "labels", "stats", "tables"},
     "base/digests": set(),
     "base/folders": {"errors"},

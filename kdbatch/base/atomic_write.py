@@ -122,7 +122,7 @@ def overwrite_text(path: Path, text: str) -> None:
         OSError: there is no such file, or the disk has no space even for this.
     """
     with path.open("r+b") as file:
-        file.write(text.encode())
+        file.write(text.encode(errors="backslashreplace"))
         file.truncate()
 
 
@@ -170,4 +170,5 @@ def _load(path: Path, parse: Callable[..., Any], *, advice: str, sha256: str = "
 
 
 def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    # Half of a surrogate pair, which stands for a byte that is not UTF-8, is written as \\udcff.
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -7,10 +7,34 @@ import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
+from kdbatch.base.output.visible_text import visible
+
+
+def shell_word(word: str | Path) -> str:
+    """A word quoted for a shell. A path is never taken for an option; control characters are
+    written out, as bash and zsh read them.
+    """
+    text = f"./{word}" if isinstance(word, Path) and str(word).startswith("-") else str(word)
+    if visible(text) == text:
+        return shlex.quote(text)
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"$'{visible(escaped)}'"
+
+
+def shell_line(*words: str | Path) -> str:
+    """The words of a command, each quoted for a shell."""
+    return " ".join(map(shell_word, words))
+
 
 def command_line(*words: str | Path | None) -> str:
     """`kdbatch` and these words, quoted for a shell; None is left out."""
-    return shlex.join(("kdbatch", *(str(word) for word in words if word is not None)))
+    return shell_line("kdbatch", *(word for word in words if word is not None))
+
+
+def flag_words(flag: str, value: str | int | Path) -> tuple[str, ...]:
+    """A flag and its value: one word where the value would be taken for a flag."""
+    text = str(value)
+    return (f"{flag}={text}",) if text.startswith("-") else (flag, text)
 
 
 def submit_command(
@@ -130,4 +154,4 @@ def _switch(flag: str, is_set: bool) -> str | None:
 
 
 def _value(flag: str, value: str | int | Path) -> tuple[str, ...]:
-    return (flag, str(value)) if value else ()
+    return flag_words(flag, value) if value else ()

@@ -2,9 +2,9 @@
 
 import errno
 import os
-import shlex
 from pathlib import Path
 
+from kdbatch.base.command_lines import shell_word
 from kdbatch.base.disk_space import (
     LOST_DISK_ERRORS,
     OPEN_FILES_ERRORS,
@@ -65,7 +65,7 @@ def os_error_line(error: OSError, *, command: str, other_folder: str) -> str:
         path = Path(name).absolute()
         there = next(place for place in (path, *path.parents) if os.path.lexists(place))
         return (
-            f"{name}: {reason}. Who may use it: ls -ld {shlex.quote(str(there))}. "
+            f"{name}: {reason}. Who may use it: ls -ld {shell_word(there)}. "
             f"{other_folder}, then repeat: {command}"
         )
     if error.errno in OPEN_FILES_ERRORS:

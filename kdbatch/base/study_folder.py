@@ -1,10 +1,9 @@
 """Finds the folder of the study: the nearest one upwards that has a kdbatch.toml."""
 
 import os
-import shlex
 from pathlib import Path
 
-from kdbatch.base.command_lines import init_command
+from kdbatch.base.command_lines import init_command, shell_word
 from kdbatch.base.errors import UserError
 
 CONFIG_NAME = "kdbatch.toml"
@@ -50,6 +49,6 @@ def _check_owner(folder: Path) -> None:
     if (folder / CONFIG_NAME).stat().st_uid not in (os.getuid(), 0):
         raise UserError(
             f"{folder / CONFIG_NAME} belongs to another user, and can start programs. If you trust "
-            f"it, go to its folder: cd {shlex.quote(str(folder))}. "
+            f"it, go to its folder: cd {shell_word(folder)}. "
             f"If not, start a study here: {init_command()}"
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 from kdbatch.base.command_lines import bench_data_command
 from kdbatch.base.lookup import lookup
 from kdbatch.base.progress import silent
+from kdbatch.base.study_folder import expand_home
 from kdbatch.base.temporary.temporary_folder import temporary_folder
 from kdbatch.bench.cka.scale import CkaScale
 from kdbatch.bench.step.scale import BENCH_STAGES, StepScale
@@ -27,7 +28,7 @@ def measure_data(videos: str, *, seconds: float, json: bool) -> None:
     from kdbatch.bench.data.loose_videos import find_videos_below, shard_videos
     from kdbatch.bench.data.transcode_speed import relative_transcode_speed
 
-    named = find_videos_below(Path(videos)) if videos else []
+    named = find_videos_below(expand_home(videos)) if videos else []
     from kdbatch.bench.data.measure import bench_data  # torch
     from kdbatch.bench.data.rows import DerivedNumber, data_as_json, data_as_lines
 

@@ -1,11 +1,9 @@
 """The commands `kdbatch report` and `kdbatch export`."""
 
-import shlex
 from contextlib import nullcontext
-from pathlib import Path
 
 from kdbatch.base.atomic_write import load_json
-from kdbatch.base.command_lines import export_command, report_command
+from kdbatch.base.command_lines import export_command, report_command, shell_word
 from kdbatch.base.progress import silent
 from kdbatch.base.study_folder import find_study
 from kdbatch.cli.live.progress import progress
@@ -55,5 +53,5 @@ def export(run: str, to: str) -> None:
 
     paths = export_run(run_folder, to=folder)
     names = ", ".join(path.name for path in paths)
-    example = shlex.quote(str(folder / "load.py"))
+    example = shell_word(folder / "load.py")
     print_line(f"{run_folder.id}: {names} in {folder}/. Try it: python {example} VIDEO")

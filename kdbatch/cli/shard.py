@@ -1,11 +1,10 @@
 """`kdbatch toy` and `kdbatch shard`: build here or submit a SLURM array, and print the outcome."""
 
-import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kdbatch.base.command_lines import shard_command, toy_command
+from kdbatch.base.command_lines import shard_command, shell_word, toy_command
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
 from kdbatch.base.study_folder import expand_home, find_study
@@ -45,7 +44,7 @@ def toy(folder: Path, *, size: str, datasets: str, seed: int, processes: int) ->
         )
     print_line(
         f"The stand-ins of {', '.join(names)} are in {folder}/. "
-        f"Next: cd {shlex.quote(str(folder))} && {shard_command(names[0])}"
+        f"Next: cd {shell_word(folder)} && {shard_command(names[0])}"
     )
 
 
@@ -82,7 +81,7 @@ def _shard_here(plan: ShardPlan, shards: str) -> None:
 
     part = f"{plan.dataset}/{plan.part}"
     chosen = parse_shard_range(shards, plan.num_shards) if shards else None
-    again = plan.request.command + (f" --shards {shards}" if shards else "")
+    again = plan.request.command + (f" --shards {shell_word(shards)}" if shards else "")
 
     def stopped() -> str:
         kept = plan.num_shards - len(plan.missing_shards())

@@ -1,9 +1,8 @@
 """`kdbatch sync`: brings a tracker up to date with the runs, and prints how to look at it."""
 
-import shlex
 from pathlib import Path
 
-from kdbatch.base.command_lines import submit_command, sync_command
+from kdbatch.base.command_lines import shell_word, submit_command, sync_command
 from kdbatch.base.errors import UserError
 from kdbatch.base.locks import hold_lock_if_free
 from kdbatch.base.text import plural
@@ -23,7 +22,7 @@ def sync_tensorboard(folder: Path) -> None:
     from kdbatch.sync.to_tensorboard import TensorboardLog  # an extra
 
     _sync("tensorboard", str(folder), TensorboardLog(folder))
-    print_line(f"See them: tensorboard --logdir {shlex.quote(str(folder))}")
+    print_line(f"See them: tensorboard --logdir {shell_word(folder)}")
 
 
 def sync_wandb(project: str) -> None:
@@ -34,7 +33,7 @@ def sync_wandb(project: str) -> None:
         tracker = WandbProject(project)
     _sync("wandb", project, tracker)
     if tracker.mode == "offline":
-        folder = shlex.quote(str(tracker.folder))
+        folder = shell_word(tracker.folder)
         print_line(f"Nothing was sent. Upload them: wandb sync {folder}/offline-run-*")
         print_line(f"To send at once: WANDB_MODE=online {sync_command('wandb', project)}")
 
@@ -49,7 +48,7 @@ def sync_mlflow(target: str) -> None:
         tracker = MlflowStore(target)
     _sync("mlflow", target, tracker)
     if tracker.is_local:
-        print_line(f"See them: mlflow ui --backend-store-uri {shlex.quote(tracker.uri)}")
+        print_line(f"See them: mlflow ui --backend-store-uri {shell_word(tracker.uri)}")
 
 
 def _sync(package: str, target: str, tracker: Tracker) -> None:

@@ -1,7 +1,6 @@
 """`kdbatch doctor`: finds what would make runs fail later, and changes nothing."""
 
 import platform
-import shlex
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Literal
 
 from kdbatch import __version__
 from kdbatch.base.atomic_write import write_text
-from kdbatch.base.command_lines import doctor_command, shard_command
+from kdbatch.base.command_lines import doctor_command, shard_command, shell_line
 from kdbatch.base.errors import UnreadableError, UserError
 from kdbatch.base.folders.presence import is_present, paths_below
 from kdbatch.base.locks import hold_lock
@@ -33,6 +32,7 @@ from kdbatch.launch.machine import (
     queue_kind,
     visible_gpus,
 )
+from kdbatch.launch.run_folders import submissions_dir
 from kdbatch.launch.slurm.answers import shown_line, whole_number
 from kdbatch.launch.slurm.cluster_info import (
     Partition,
@@ -41,6 +41,7 @@ from kdbatch.launch.slurm.cluster_info import (
     slurm_settings,
 )
 from kdbatch.launch.slurm.commands import output_or_nothing, queued_jobs
+from kdbatch.launch.slurm.file_names import check_submit_folder
 from kdbatch.launch.stored_tars import wrong_tars
 from kdbatch.vocab.config import Config
 
@@ -177,6 +178,11 @@ def _this_machine(config: Config) -> Iterator[Finding]:
 
 
 def _scheduler(config: Config) -> Iterator[Finding]:
+    for folder in (submissions_dir(config.runs_dir), config.shards_dir):
+        try:
+            check_submit_folder(folder)
+        except UserError as error:
+            yield bad("folders", str(error))
     needed = ("squeue", "scontrol", "scancel", "srun")
     if missing := ", ".join(name for name in needed if not has_command(name)):
         hint = "Load the site's SLURM module"
@@ -289,7 +295,7 @@ def _container(config: Config) -> Iterator[Finding]:
         problem = "Python does not start in it here, or lacks kdbatch"
         if printed.strip():
             problem = f"Python prints no versions of kdbatch in it, but {shown_line(printed)}"
-        yield bad("image", f"{problem}. Try: {shlex.join((*python, '-c', 'import kdbatch'))}")
+        yield bad("image", f"{problem}. Try: {shell_line(*python, '-c', 'import kdbatch')}")
         return
     here = {"kdbatch": __version__, "submitit": version("submitit")}
     for (name, ours), theirs in zip(here.items(), versions):
@@ -313,7 +319,7 @@ def _video(config: Config, python: tuple[str, ...]) -> Finding:
         problem = f"no clip in {VIDEO_SECONDS} s"
         if isinstance(error, OSError):
             problem = f"Python cannot be started ({error.strerror})"
-        return bad("video", f"{problem}. Try it: {shlex.join(command)}")
+        return bad("video", f"{problem}. Try it: {shell_line(*command)}")
     last_line = tried.text.strip().rpartition("\n")[2]
     if tried.code == 0:
         return ok("video", f"PyAV {last_line} encodes and decodes a clip")

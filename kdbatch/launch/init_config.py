@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdbatch.base.atomic_write import write_text
+from kdbatch.base.output.visible_text import visible
 from kdbatch.launch.machine import has_command, visible_gpus
 from kdbatch.launch.slurm.cluster_info import (
     Partition,
@@ -113,7 +114,7 @@ def config_text(site: DetectedSite) -> str:
     has_gpus = bool(site.num_gpus) or best is None or best.has_gpus
     return CONFIG_TEMPLATE.format(
         partition=_line("partition", best.name if best else "", "gpu"),
-        others=f"  # also here: {others}" if others else "",
+        others=f"  # also here: {visible(others)}" if others else "",
         gpu_type=_line("gpu_type", gpu_type, "h200"),
         max_array_size=min(site.max_array_size or MAX_ARRAY_SIZE, MAX_ARRAY_SIZE),
         runtime=_line("runtime", site.runtime, "apptainer"),
@@ -130,4 +131,9 @@ def _best_partition(found: tuple[Partition, ...]) -> Partition | None:
 
 def _line(name: str, value: str, example: str) -> str:
     """A line of TOML, as a comment with the example where there is no value."""
-    return f"{name} = {json.dumps(value)}" if value else f'# {name} = "{example}"'
+    return f"{name} = {toml_string(value)}" if value else f'# {name} = "{example}"'
+
+
+def toml_string(text: str) -> str:
+    """A text as a basic string of TOML, whose escapes are those of JSON, but for DEL."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", r"\u007f")

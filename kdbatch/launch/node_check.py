@@ -16,6 +16,7 @@ from kdbatch.launch.run_folders import submissions_dir
 from kdbatch.launch.slurm.answers import QueuedJob
 from kdbatch.launch.slurm.commands import queued_jobs, run_command
 from kdbatch.launch.slurm.exit_reason import last_exit_reason
+from kdbatch.launch.slurm.file_names import check_submit_folder
 from kdbatch.launch.slurm.submissions import Submission, recover
 from kdbatch.launch.slurm.submit import submit_targets
 from kdbatch.launch.slurm.target import ModuleTarget
@@ -61,6 +62,7 @@ def submit_node_check(config: Config) -> Submission:
         UserError: sbatch refuses, or the image is missing.
     """
     folder = submissions_dir(config.runs_dir) / "probe"
+    check_submit_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     report = _report_path(folder).resolve()
     report.unlink(missing_ok=True)

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kdbatch.base.atomic_write import atomic_write
+from kdbatch.base.reading.local_name import local_name
 from kdbatch.report.data.study import RunFacts, Study
 from kdbatch.report.data.superseded import SupersededRun
 from kdbatch.report.html.sections import Chapter, count_verdicts
@@ -154,7 +155,7 @@ def write_results(study: Study, path: Path) -> tuple[str, ...]:
 
     def write(part: Path) -> None:
         schema = _to_arrow(pl.DataFrame(schema=RESULT_COLUMNS)).schema
-        with pq.ParquetWriter(part, schema, compression="zstd") as file:
+        with pq.ParquetWriter(local_name(part), schema, compression="zstd") as file:
             for table, measured in _result_batches(study, warnings):
                 joined = measured.with_columns(table=pl.lit(table)).join(
                     about_run, on="run_id", how="left", maintain_order="left_right"

@@ -20,6 +20,7 @@ from kdbatch.base.command_lines import resume_command
 from kdbatch.base.digests.sha256 import DigestError, read_verified
 from kdbatch.base.errors import UnreadableError
 from kdbatch.base.folders.presence import is_present
+from kdbatch.base.reading.local_name import local_name
 from kdbatch.result.schema import CKA, CURVES, LATER_COLUMNS, PREDICTIONS, ROWS
 from kdbatch.vocab.done import Done, load_done
 from kdbatch.vocab.runs import RunFolder
@@ -228,7 +229,8 @@ def _read_parquet(
         return lazy.select(_columns(lazy, schema, num_files=len(files))).filter(keep).collect()
     for file in files:
         _check_magic(file.path)
-    lazy = pl.scan_parquet([file.path for file in files], include_file_paths="path")
+    names = [local_name(file.path) for file in files]
+    lazy = pl.scan_parquet(names, glob=False, include_file_paths="path")
     columns = _columns(lazy, schema, num_files=len(files))
     frame = lazy.select(*columns, "path").filter(keep).collect()
     for run_id, path in frame.select("run_id", "path").unique(maintain_order=True).iter_rows():

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from kdbatch.base.atomic_write import atomic_write
+from kdbatch.base.reading.local_name import local_name
 from kdbatch.vocab.metrics import Unit
 
 
@@ -27,7 +28,7 @@ def write_table(
 ) -> None:
     """Write `rows`, in order, with exactly the columns of `schema`."""
     frame = pl.DataFrame(list(rows), schema=dict(schema), orient="row")
-    atomic_write(path, lambda part: frame.write_parquet(part))
+    atomic_write(path, lambda part: frame.write_parquet(local_name(part)))
 
 
 def write_measures(

@@ -3,8 +3,10 @@
 import os
 import sys
 
+from kdbatch.base.output.standard_streams import repair_streams
 from kdbatch.run.heartbeat import StopSignal
 
+repair_streams()
 # Before torch is imported: a signal in those seconds must not kill the run.
 stop = StopSignal().listen()
 

@@ -14,7 +14,9 @@ Axes: B clips, C=3, T frames, H, W; K classes or features.
 import dataclasses
 import io
 import os
+import re
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +58,13 @@ from av.error import FFmpegError
 from torch import Tensor
 
 from kdbatch.base.errors import UserError
+from kdbatch.base.output.standard_streams import repair_streams
+from kdbatch.base.output.visible_text import visible
 from kdbatch.run.export import load_exported
 
 
 def read_clip(path: str, num_frames: int, size: int) -> Tensor:
-    with av.open(path) as video:
+    with av.open(str(Path(path).absolute())) as video:
         images = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
     frame_THWC = torch.stack([torch.from_numpy(image) for image in images])
     # One clip over the whole video; training clips are num_frames consecutive frames.
@@ -79,10 +83,11 @@ def main(path: str) -> None:
         return
     probability_K = output_K.softmax(0)
     for value, k in zip(*probability_K.topk(min(5, len(probability_K)))):
-        print(f"{value:.3f} {config['classes'][k]}")
+        print(f"{value:.3f} {visible(config['classes'][k])}")
 
 
 if __name__ == "__main__":
+    repair_streams()
     problem = "name one video: python load.py VIDEO"
     if len(sys.argv) == 2:
         try:
@@ -92,7 +97,7 @@ if __name__ == "__main__":
         except (FFmpegError, OSError, IndexError, RuntimeError) as error:
             reason = getattr(error, "strerror", "") or str(error)
             problem = f"{sys.argv[1]}: cannot be read as a video ({reason})"
-    print(f"load.py: {problem}", file=sys.stderr)
+    print(f"load.py: {visible(problem)}", file=sys.stderr)
     sys.exit(2)
 '''
 
@@ -155,7 +160,7 @@ def export_run(folder: RunFolder, *, to: Path) -> tuple[Path, ...]:
             "mean": list(MEAN),
             "std": list(STD),
         },
-        "provenance": load_json(folder.done),
+        "provenance": _public_facts(load_json(folder.done)),
         "model_sha256": recorded_sha256(folder),
     }
     accuracy = _accuracy(folder)
@@ -184,6 +189,16 @@ def load_exported(folder: Path) -> tuple[NormalizedNetwork, dict[str, Any]]:
         advice = f"Delete {folder}, then: {export_command(config['run_id'], to=folder)}"
         raise UserError(f"{weights}: cannot be read as weights (its sha256 is another). {advice}")
     return _load_network(config, weights, where=where), config
+
+
+def _public_facts(done: dict[str, Any]) -> dict[str, Any]:
+    """The record of a finished run without the names of the machine, and of folders on it, which
+    the reason for an unknown commit may have.
+    """
+    public = {name: value for name, value in done.items() if name != "host"}
+    if not re.fullmatch(r"[0-9a-f]{7,64}", str(done.get("git_sha"))):
+        public["git_sha"] = "unknown"
+    return public
 
 
 def _network_config(assignment: Assignment) -> dict[str, Any]:
@@ -252,7 +267,7 @@ def _write_torchscript(
             traced = torch.jit.trace(model, first, check_trace=False)
             memory = io.BytesIO()
             torch.jit.save(traced, memory)
-            memory.seek(0)
+            memory = _without_paths(memory)
             traced_BK = torch.jit.load(memory)(second)
     except (RuntimeError, TypeError):
         return ()
@@ -260,6 +275,18 @@ def _write_torchscript(
         return ()
     atomic_write(path, lambda part: _write(part, memory.getvalue()))
     return (path,)
+
+
+def _without_paths(torchscript: io.BytesIO) -> io.BytesIO:
+    """The archive without the records that name the files of Python code that was traced."""
+    cleaned = io.BytesIO()
+    with zipfile.ZipFile(torchscript) as source, zipfile.ZipFile(cleaned, "w") as target:
+        for entry in source.infolist():
+            if not entry.filename.endswith(".debug_pkl"):
+                record = zipfile.ZipInfo(entry.filename)
+                target.writestr(record, source.read(entry))
+    cleaned.seek(0)
+    return cleaned
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from kdbatch.base.errors import UnreadableError, UserError
+from kdbatch.base.output.visible_text import visible
 from kdbatch.base.processes import end_with_parent
 from kdbatch.result.digests import digest_label_ranks, digest_results
 from kdbatch.run.attempt.ending import disk_ending, end_attempt
@@ -78,7 +79,7 @@ def main(argv: Sequence[str], *, stop: StopSignal) -> int:
 def _print_error(text: str) -> None:
     """Print one line to the log, which may be on the full disk, too."""
     with contextlib.suppress(OSError):
-        print(f"kdbatch: {text}", file=sys.stderr, flush=True)  # noqa: T201
+        print(f"kdbatch: {visible(text)}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _device(info: RankInfo) -> torch.device:

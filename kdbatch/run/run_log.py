@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 
 import torch
 
+from kdbatch.base.output.visible_text import visible
 from kdbatch.base.text import plural
 from kdbatch.run.context import RunContext
 from kdbatch.run.data.batch import Batch
@@ -30,7 +31,7 @@ class _StandardOutput(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
         with suppress(OSError):
-            os.write(1, f"{when} {record.getMessage()}\n".encode())
+            os.write(1, f"{when} {visible(record.getMessage())}\n".encode())
 
 
 @contextmanager

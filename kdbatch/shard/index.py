@@ -19,6 +19,7 @@ from kdbatch.base.atomic_write import atomic_write, remove_abandoned_parts, writ
 from kdbatch.base.digests.sha256 import sha256_of
 from kdbatch.base.errors import UserError
 from kdbatch.base.folders.presence import is_present
+from kdbatch.base.reading.local_name import local_name
 from kdbatch.shard.shard_plan import ShardPlan, encoding_mismatch
 from kdbatch.shard.stored import HostError
 from kdbatch.shard.tars import record_path
@@ -131,13 +132,13 @@ def write_rejected(plan: ShardPlan, rejected: Sequence[Reject]) -> None:
     rows.sort(key=lambda row: (row["part"], row["place"]))
     schema = _REJECTED.with_metadata({_ROWS_SHA256: _rows_sha256(rows)})
     table = pa.Table.from_pylist(rows, schema=schema)
-    atomic_write(path, lambda part: pq.write_table(table, part))
+    atomic_write(path, lambda part: pq.write_table(table, local_name(part)))
 
 
 def _load_rejected_rows(path: Path) -> list[dict[str, object]]:
     """The rows, compared with their sha256 unless a version before 0.3 wrote them."""
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(local_name(path))
         rows = table.cast(_REJECTED).to_pylist()
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]

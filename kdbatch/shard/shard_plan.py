@@ -5,11 +5,11 @@ SLURM array are planned there.
 """
 
 import math
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from kdbatch.base.command_lines import shell_line
 from kdbatch.base.errors import UserError
 from kdbatch.base.folders.presence import is_present
 from kdbatch.base.lookup import lookup
@@ -275,5 +275,5 @@ def _index_to_extend(
 
 
 def _remake_advice(folder: Path, request: ShardRequest) -> str:
-    remove = shlex.join(["rm", "-r", str(folder)])
+    remove = shell_line("rm", "-r", folder)
     return f"Make all of its shards again: {remove} && {request.command}"

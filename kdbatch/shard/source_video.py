@@ -20,6 +20,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from kdbatch.base.pyav import main_video, tolerant_open
+from kdbatch.base.reading.local_name import local_name
 from kdbatch.shard.footage.timing import FrameTiming, first_rate, frame_timing, sorted_times
 from kdbatch.shard.footage.wholeness import check_whole, promised_frames, read_time_stamps
 from kdbatch.shard.stored import BrokenVideo
@@ -75,7 +76,7 @@ def open_video(path: Path) -> Generator[tuple[InputContainer, VideoStream], None
     """
     if path.stat().st_size == 0:
         raise BrokenVideo("empty file (0 bytes)")
-    with tolerant_open(av.open, av.__version__)(str(path)) as container:
+    with tolerant_open(av.open, av.__version__)(local_name(path)) as container:
         videos = container.streams.video
         stream = main_video(videos, best=container.streams.best("video"))
         if stream is None:

@@ -20,6 +20,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from kdbatch.base.pyav import UPRIGHT, Orientation, main_video, orientation_of, tolerant_open
+from kdbatch.base.reading.local_name import local_name
 from kdbatch.base.temporary.temporary_folder import temporary_folder
 from kdbatch.shard.source_video import (
     HOST_ERRNOS,
@@ -124,7 +125,7 @@ def _temporary_folder() -> Generator[Path, None, None]:
 
 def _encode(frames: Iterator[VideoFrame], out_path: Path, rate: Fraction) -> None:
     options = {"movflags": "+faststart", "fflags": "+bitexact"}
-    with av.open(str(out_path), "w", format="mp4", options=options) as out:
+    with av.open(local_name(out_path), "w", format="mp4", options=options) as out:
         num_frames = _encode_frames(frames, out, rate)
     check_is_video(num_frames)
 
@@ -235,7 +236,7 @@ def _encodable_size(width: int, height: int) -> tuple[int, int]:
 
 def _read_packets(path: Path) -> tuple[list[Packet], bytes, int, int]:
     """The packets in decode order, the decoder configuration, width and height of a new file."""
-    with av.open(str(path)) as container:
+    with av.open(local_name(path)) as container:
         stream = container.streams.video[0]
         coded = [packet for packet in container.demux(stream) if packet.size]
         times = sorted(packet.pts or 0 for packet in coded)

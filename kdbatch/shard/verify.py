@@ -1,7 +1,6 @@
 """`kdbatch shard verify`: checks that shards hold what was written and that all videos decode."""
 
 import os
-import shlex
 import tarfile
 import zlib
 from collections.abc import Collection
@@ -9,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+from kdbatch.base.command_lines import shell_line
 from kdbatch.base.digests.sha256 import sha256_of
 from kdbatch.base.errors import UserError
 from kdbatch.base.parse import parse
@@ -56,7 +56,7 @@ def verify_shards(dataset: str, *, shards_dir: Path, progress: Progress, process
 
 def _repair_commands(index: ShardIndex, folder: Path, damaged: Collection[str]) -> str:
     """The commands that make the damaged shards again, and no shard that did not exist."""
-    commands = [shlex.join(["rm", "-f", *(str(folder / name) for name in damaged)])]
+    commands = [shell_line("rm", "-f", *(folder / name for name in damaged))]
     for name, part in index.parts.items():
         if any(shard.name in damaged for shard in part.shards):
             commands.append(request_like(index, name, subset=part.num_places).command)

@@ -8,11 +8,13 @@ their curves is read, so that points of an interrupted sync are not written agai
 
 import logging
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from kdbatch.base.atomic_write import make_folder
 from kdbatch.base.command_lines import sync_command
+from kdbatch.base.errors import UserError
 from kdbatch.sync.snapshot import RunSnapshot
 from kdbatch.sync.tracker import NO_MARK, Mark, Update, missing_library
 
@@ -143,9 +145,14 @@ class MlflowStore:
 
 def _uri_of(target: str) -> tuple[str, Path | None]:
     """The tracking URI of a folder or URI, and its folder on this machine if it has one."""
-    scheme, separator, path = target.partition(":")
-    if not separator:
+    scheme, _, path = target.partition(":")
+    if not re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", target):  # RFC 3986, 3.1
         folder = Path(target)
+        if "?" in str(folder.resolve()):
+            raise UserError(
+                f"{folder}: the address of a database cannot have a ? in it. "
+                f"Name another folder: {sync_command('mlflow', 'FOLDER')}"
+            )
         make_folder(folder, spelling=sync_command("mlflow", "FOLDER"))
         if any(folder.glob("*/meta.yaml")):
             return folder.resolve().as_uri(), folder

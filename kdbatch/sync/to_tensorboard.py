@@ -13,6 +13,7 @@ import dataclasses
 import os
 import re
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from typing import Any
 from kdbatch.base.atomic_write import load_json, make_folder, write_json
 from kdbatch.base.command_lines import sync_command
 from kdbatch.base.errors import UserError
+from kdbatch.base.output.visible_text import visible
 from kdbatch.base.parse import parse
 from kdbatch.base.reading.field_facts import ByteCount
 from kdbatch.sync.snapshot import RunSnapshot
@@ -115,7 +117,7 @@ def _events(update: Update, *, is_empty: bool) -> list[Any]:
     if update.is_first:
         names = {"title": run.title, "kind": run.kind, "experiments": ", ".join(run.experiments)}
         parameters = {**names, "roles": "; ".join(run.roles), **run.parameters}
-        table = "\n".join(f"    {name}: {value}" for name, value in parameters.items())
+        table = _preformatted(f"{name}: {value}" for name, value in parameters.items())
         start = hparams_pb(parameters, trial_id=run.run_id, start_time_secs=run.started_at)
         events += [
             Event(wall_time=run.started_at, step=0, summary=start),
@@ -129,10 +131,16 @@ def _events(update: Update, *, is_empty: bool) -> list[Any]:
         summary = scalar_pb(f"final/{name}", value)
         events.append(Event(wall_time=run.status.heartbeat_at, step=last_step, summary=summary))
     text = f"{run.state}, attempt {run.status.attempt} {run.status.reason}".strip()
-    events.append(Event(wall_time=now, step=last_step, summary=text_pb("state", text)))
+    summary = text_pb("state", _preformatted([text]))
+    events.append(Event(wall_time=now, step=last_step, summary=summary))
     if update.mark.complete:
         events.append(Event(wall_time=now, step=last_step, summary=_session_end(run)))
     return events
+
+
+def _preformatted(lines: Iterable[str]) -> str:
+    """Lines that TensorBoard, which reads Markdown, shows as they are."""
+    return "\n".join(f"    {visible(line)}" for line in lines)
 
 
 def _session_end(run: RunSnapshot) -> Any:

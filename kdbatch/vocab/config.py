@@ -21,6 +21,8 @@ SHARD = "shard"
 SHARD_RESOURCES = Resources(gpus=0, cpus=8, minutes=480, memory_gb=16)
 """The defaults of [resources.shard]: transcoding uses no GPU."""
 
+CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 BIND = re.compile(r"[^:,]+(:[^:,]*(:(ro|rw))?)?")
 
 
@@ -69,6 +71,15 @@ class Site:
 
     def __post_init__(self) -> None:
         check_limits(self)
+        for name in ("partition", "account", "qos", "constraint", "gpu_type"):
+            if (found := CONTROL.search(value := getattr(self, name))) or value.startswith("-"):
+                what = "a line feed or another control character" if found else "an option"
+                raise UserError(
+                    f"{name}: found {value!r}, which is {what} for sbatch. Write one word."
+                )
+        for i, line in enumerate(self.setup):
+            if "\0" in line or "\r" in line:
+                raise UserError(f"setup[{i}]: has a character that no shell reads. Write it again.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,8 +113,10 @@ class Container:
                     f"binds[{i}]: found {bind!r}. Write SRC, SRC:DST or SRC:DST:ro, one per string."
                 )
         for name, value in self.env.items():
-            if not name.isidentifier() or "\n" in value:
+            if not VARIABLE.fullmatch(name) or CONTROL.search(value):
                 raise UserError(f"env.{name}: expected NAME = a string of one line.")
+            if value.endswith('"') and "=" not in value:
+                raise UserError(f"env.{name}: a quotation mark at the end is lost. Leave it out.")
         if not self.runtime:
             raise UserError(
                 "runtime: is empty. Write apptainer, singularity, or the path of either."

@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Annotated
 
-from kdbatch.base.command_lines import command_line
+from kdbatch.base.command_lines import command_line, flag_words
 from kdbatch.base.reading.field_facts import Limits, Share, check_limits
 
 
@@ -40,7 +40,7 @@ class ShardRequest:
             if name == "transcode":
                 arguments.append("--no-transcode")
             else:
-                arguments += [f"--{name.replace('_', '-')}", str(value)]
+                arguments += flag_words(f"--{name.replace('_', '-')}", value)
         return tuple(arguments)
 
     @property

@@ -3,6 +3,7 @@ import json
 import subprocess
 import sys
 import warnings
+import zipfile
 from pathlib import Path
 
 import av
@@ -259,3 +260,18 @@ def test_a_file_at_the_path_of_the_folder_is_a_one_line_error(
     for path in (tmp_path / "student", tmp_path / "student" / "below"):
         with pytest.raises(UserError, match=f"^{path}: cannot be made a folder .*--to FOLDER$"):
             export_run(finished_student(config), to=path)
+
+
+def test_an_export_names_no_folder_user_or_host(config: Config, tmp_path: Path) -> None:
+    folder = finished_student(config)
+    done = json.loads(folder.done.read_text())
+    reason = "unknown (git: dubious ownership in repository at '/home/alice/kdbatch')"
+    write_json(folder.done, done | {"host": "login7.example", "git_sha": reason})
+    paths = export_run(folder, to=tmp_path / "export")
+    assert "model.ts" in {path.name for path in paths}
+    contents = [path.read_bytes() for path in paths]
+    with zipfile.ZipFile(tmp_path / "export" / "model.ts") as archive:
+        contents += [archive.read(name) for name in archive.namelist()]
+    here = (Path(torch.__file__).parent, Path(__file__).parents[2], Path.home(), tmp_path)
+    for word in ("alice", "login7", "site-packages", "export.py", *map(str, here)):
+        assert not any(word.encode() in content for content in contents), word

@@ -29,6 +29,7 @@ def _written_out(character: str) -> str:
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:  # PEP 383: an undecodable byte of a file name
         code -= 0xDC00
-    if code < 0x100:
+        return f"\\x{code:02x}"
+    if code < 0x80:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

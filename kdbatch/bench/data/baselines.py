@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from kdbatch.base.pyav import main_video, tolerant_open
+from kdbatch.base.reading.local_name import local_name
 from kdbatch.run.data.augment import MEAN, STD
 
 try:
@@ -106,8 +107,8 @@ def _random_box(height: int, width: int, rng: np.random.Generator) -> tuple[int,
 def reencode_dense(path: Path, out_path: Path) -> None:
     """Re-encode a video: short side 256, a key frame every 16 frames, x264's defaults, no sound."""
     with (
-        tolerant_open(av.open, av.__version__)(str(path)) as source,
-        av.open(str(out_path), "w", format="mp4") as out,
+        tolerant_open(av.open, av.__version__)(local_name(path)) as source,
+        av.open(local_name(out_path), "w", format="mp4") as out,
     ):
         coded = main_video(source.streams.video, best=source.streams.best("video"))
         assert coded is not None, path

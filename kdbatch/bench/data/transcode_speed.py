@@ -11,6 +11,7 @@ from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
 from kdbatch.base.progress import Progress, silent
+from kdbatch.base.reading.local_name import local_name
 from kdbatch.base.temporary.temporary_folder import temporary_folder
 from kdbatch.bench.data.loose_videos import shard_videos
 from kdbatch.shard.source_video import open_video
@@ -51,7 +52,7 @@ def transcode_only(path: Path, out_path: Path) -> None:
     scaler = VideoReformatter()
     with (
         open_video(path) as (source, stream),
-        av.open(str(out_path), "w", format="mp4", options={"movflags": "+faststart"}) as out,
+        av.open(local_name(out_path), "w", format="mp4", options={"movflags": "+faststart"}) as out,
     ):
         rate = Fraction(stream.average_rate or 25).limit_denominator(1001)
         small = out.add_stream("libx264", rate=rate, options=X264)

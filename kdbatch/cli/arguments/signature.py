@@ -11,6 +11,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import did_you_mean
 from kdbatch.base.reading.field_facts import limits_of
 from kdbatch.base.reading.shown_values import shown
+from kdbatch.base.study_folder import expand_home
 from kdbatch.base.text import plural
 
 SHORT_FLAGS = {"-f": "--follow", "-p": "--profile"}
@@ -125,4 +126,4 @@ def convert(hint: Any, value: Any, name: str) -> Any:
         return number
     if not value:
         raise UserError(f"{flag}: is empty. Write a value, as in {flag}=VALUE.")
-    return Path(value) if hint is Path else value
+    return expand_home(value) if hint is Path else value

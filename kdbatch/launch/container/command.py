@@ -6,13 +6,13 @@ unchanged.
 """
 
 import re
-import shlex
 import shutil
 import sys
 from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
+from kdbatch.base.command_lines import shell_word
 from kdbatch.base.errors import UserError
 from kdbatch.launch.machine import expand_variables
 from kdbatch.vocab.config import Config
@@ -29,29 +29,63 @@ HOST_VARIABLES = (
     START_VARIABLES["parent_pid"],
 )
 GPU_FLAGS = {"nv": ("--nv",), "rocm": ("--rocm",), "none": ()}
+BIND_SYNTAX = re.compile(r"[:,^\\\n]|^ | $")
 BIND_OF_VARIABLE = re.compile(r"--bind=\$\{?(\w+)")
 ALWAYS_BOUND = ("/tmp", "/var/tmp", "/dev")  # by the runtime itself
 
 
 def python_command(config: Config, *, folders: Iterable[Path]) -> tuple[str, ...]:
-    """The words of the command that starts Python; `$NAME` in a word is a variable of the node.
+    """The words of the command that starts Python; `$NAME` in a word is a variable of the node, and
+    `$$` is a dollar sign.
 
     `folders` are bound under their own, resolved names, so that a path means the same inside and
     outside.
     """
     container = config.container
     if not container.image:
-        return (sys.executable,)
+        return (_literal(sys.executable),)
     command = ["env"]
     for name in HOST_VARIABLES:
         command += ["-u", name]
-    command += [container.runtime, "--quiet", "exec", *GPU_FLAGS[container.gpu]]
-    own_binds = [str(folder.resolve()) for folder in folders] + _cache_bind(config.cache.path)
-    for bind in dict.fromkeys((*own_binds, *container.binds)):
-        command.append(f"--bind={_absolute(bind)}")
+    command += [_literal(container.runtime), "--quiet", "exec", *GPU_FLAGS[container.gpu]]
+    own = [bind_option(_literal(folder.resolve())) for folder in folders]
+    own += [bind_option(folder) for folder in _cache_bind(config.cache.path)]
+    command += dict.fromkeys((*own, *map(_configured_bind, container.binds)))
     for name, value in {"PYTHONNOUSERSITE": "1", **container.env}.items():
-        command.append(f"--env={name}={value}")
-    return (*command, *container.args, str(Path(container.image).resolve()), "python3")
+        command.append(env_option(name, value))
+    image = _literal(Path(container.image).resolve())
+    return (*command, *container.args, image, "python3")
+
+
+def bind_option(source: str, destination: str = "", mode: str = "") -> str:
+    """The option of Apptainer that binds a folder, under its own name unless another is given.
+
+    `--bind` splits its value at each of `:,^`, and reads only the first escape before one of them;
+    `--mount`, of Apptainer 1.0 and SingularityCE 3.9 or newer, takes any name as a field of CSV.
+    """
+    if not BIND_SYNTAX.search(source + destination) or source.startswith("$"):
+        return (
+            f"--bind={source}"
+            + f":{destination}" * bool(destination + mode)
+            + f":{mode}" * bool(mode)
+        )
+    fields = ["type=bind", f"source={source}", f"destination={destination or source}"]
+    quoted = ['"' + field.replace('"', '""') + '"' for field in fields[1:]]
+    return "--mount=" + ",".join((fields[0], *quoted, *(("ro",) if mode == "ro" else ())))
+
+
+def env_option(name: str, value: str) -> str:
+    """The option of Apptainer that sets a variable.
+
+    The image's shell reads the value as if it stood in double quotes; and where it has a second `=`
+    it is a field of CSV.
+    """
+    parts = [re.sub(r"[\\`]|\$(?!\w|\{\w+\})", r"\\\g<0>", part) for part in value.split("$$")]
+    escaped = r"\$$".join(parts)
+    text = f"{name}={escaped}"
+    if "=" in escaped and set(escaped) & set(',"'):
+        text = '"' + text.replace('"', '""') + '"'
+    return f"--env={text}"
 
 
 def as_shell_line(words: Iterable[str]) -> str:
@@ -67,7 +101,7 @@ def as_argv(words: Iterable[str]) -> tuple[str, ...]:
     """
     argv = []
     for word in words:
-        expanded = expand_variables(word)
+        expanded = "$".join(map(expand_variables, word.split("$$")))
         is_unset_bind = BIND_OF_VARIABLE.match(word) and BIND_OF_VARIABLE.match(expanded)
         if not is_unset_bind:
             argv.append(expanded)
@@ -111,9 +145,16 @@ def check_container(config: Config, *, on_this_machine: bool) -> None:
         )
 
 
-def _absolute(bind: str) -> str:
-    source, colon, rest = bind.partition(":")
-    return bind if source.startswith(("/", "$")) else f"{Path(source).resolve()}{colon}{rest}"
+def _literal(path: str | Path) -> str:
+    """A path as a word in which nothing is a variable."""
+    return str(path).replace("$", "$$")
+
+
+def _configured_bind(bind: str) -> str:
+    source, destination, mode, *_ = (*bind.split(":"), "", "")
+    if not source.startswith(("/", "$")):
+        source = _literal(Path(source).resolve())
+    return bind_option(source, destination, mode)
 
 
 def _cache_bind(path: str) -> list[str]:
@@ -127,7 +168,8 @@ def _cache_bind(path: str) -> list[str]:
 
 def _quote(word: str) -> str:
     if "$" not in word:
-        return shlex.quote(word)
-    quoted = '"' + re.sub(r'[\\`"]|\$(?!\w|\{\w+\})', r"\\\g<0>", word) + '"'
+        return shell_word(word)
+    literal = [re.sub(r'[\\`"]|\$(?!\w|\{\w+\})', r"\\\g<0>", part) for part in word.split("$$")]
+    quoted = '"' + r"\$".join(literal) + '"'
     bind = BIND_OF_VARIABLE.match(word)
     return f"${{{bind[1]}:+{quoted}}}" if bind else quoted

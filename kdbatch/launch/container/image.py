@@ -4,11 +4,11 @@ It is computed once for a file and noted, as hashing gigabytes takes seconds.
 """
 
 import hashlib
-import shlex
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from kdbatch.base.atomic_write import load_json, write_json
+from kdbatch.base.command_lines import shell_word
 from kdbatch.base.errors import UserError
 from kdbatch.base.parse import parse
 from kdbatch.base.reading.field_facts import ByteCount, Count
@@ -32,7 +32,7 @@ class ImageFile:
     def export_line(self) -> str:
         """A line of the job's script, which exports the hash if the file has not changed since."""
         variable = START_VARIABLES["image_sha256"]
-        size_and_time = f'"$(stat -Lc "%s %Y" {shlex.quote(self.path)} 2>/dev/null)"'
+        size_and_time = f'"$(stat -Lc "%s %Y" {shell_word(self.path)} 2>/dev/null)"'
         expected = f'"{self.num_bytes} {self.modified}"'
         return f"[ {size_and_time} = {expected} ] && export {variable}={self.sha256}"
 

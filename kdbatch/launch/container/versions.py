@@ -4,9 +4,9 @@ A runtime, the site's start-up files and the packages may print lines of their o
 """
 
 import re
-import shlex
 from importlib.metadata import PackageNotFoundError, requires
 
+from kdbatch.base.command_lines import shell_word
 from kdbatch.base.errors import UserError
 from kdbatch.base.reading.documents import parse_json
 
@@ -44,5 +44,6 @@ def pip_line(package: str) -> str:
         ranges = [line.partition(";")[0].strip() for line in requires("kdbatch") or ()]
     except PackageNotFoundError:
         ranges = []
-    wanted = next((line for line in ranges if re.match(rf"{package}\b", line)), "kdbatch[worker]")
-    return f"pip install {shlex.quote(wanted)}"
+    name = re.compile(rf"{re.escape(package)}\b")
+    wanted = next((line for line in ranges if name.match(line)), "kdbatch[worker]")
+    return f"pip install {shell_word(wanted)}"

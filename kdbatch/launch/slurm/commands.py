@@ -1,11 +1,11 @@
 """SLURM's own commands: run one, list the queue; called again while the controller is busy."""
 
 import re
-import shlex
 import subprocess
 import time
 from collections.abc import Callable, Sequence
 
+from kdbatch.base.command_lines import shell_line
 from kdbatch.base.errors import UserError
 from kdbatch.launch.machine import Answer, ask, has_command, queue_kind, without_slurm_variables
 from kdbatch.launch.slurm.answers import QueuedJob, read_queue
@@ -74,7 +74,7 @@ def _call(
                 return answer
             problem = main_line(answer.complaint) or f"failed with exit code {answer.code}"
         if pause is None or not again:
-            line = shlex.join((*command, *stdin.splitlines()[:1]))
+            line = shell_line(*command, *stdin.splitlines()[:1])
             hint = "Is the controller up? Ask it: scontrol ping" if again else f"Try it: {line}"
             raise UserError(f"{command[0]}: {problem}. {hint}")
         time.sleep(pause)

@@ -7,11 +7,11 @@ goes on only when the last process of the step has ended, which srun's --kill-on
 """
 
 import re
-import shlex
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
+from kdbatch.base.command_lines import shell_word
 from kdbatch.launch.container.image import ImageFile
 from kdbatch.vocab.config import Site
 from kdbatch.vocab.retry_policy import EXIT_RULES, ExitRule
@@ -31,7 +31,7 @@ def setup_lines(
     several processes, and the variables of the worker's Start.
     """
     return [
-        *_section("setup", folder=shlex.quote(str(folder.resolve())), setup_failed=SETUP_FAILED),
+        *_section("setup", folder=shell_word(folder.resolve()), setup_failed=SETUP_FAILED),
         *site.setup,
         *(_section("rendezvous") if resources.num_tasks > 1 else ()),
         *_section(

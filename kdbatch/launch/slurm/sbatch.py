@@ -8,7 +8,6 @@ import contextlib
 import os
 import re
 import secrets
-import shlex
 import stat
 import subprocess
 import time
@@ -20,6 +19,7 @@ from typing import Any
 import submitit
 from submitit.core.utils import DelayedSubmission
 
+from kdbatch.base.command_lines import shell_word
 from kdbatch.base.errors import UserError
 from kdbatch.launch.machine import Answer, ask, has_command, without_slurm_variables
 from kdbatch.launch.slurm import commands
@@ -75,7 +75,7 @@ def write_job_files(
     executor.update_parameters(**parameters)
     if len(targets) > 1:
         executor.parameters["map_count"] = len(targets)
-    command = f"{python} {' '.join(PYTHON_FLAGS)} {LOADER} {shlex.quote(str(folder))}"
+    command = f"{python} {' '.join(PYTHON_FLAGS)} {LOADER} {shell_word(folder)}"
     call = secrets.token_hex(8)
     script = folder / f".submission_file_{call}.sh"
     pickles = tuple(folder / f"{call}-{i}.pkl" for i in range(len(targets)))
@@ -102,7 +102,7 @@ def close_to_others(folder: Path) -> None:
     if status.st_uid != os.geteuid():
         raise UserError(
             f"{folder}: belongs to user {status.st_uid}, who could make your jobs load other files."
-            f" Move it away: mv {shlex.quote(str(folder))} {shlex.quote(f'{folder}.old')}"
+            f" Move it away: mv {shell_word(folder)} {shell_word(f'{folder}.old')}"
         )
     if status.st_mode & _OTHERS_WRITE:
         raise UserError(

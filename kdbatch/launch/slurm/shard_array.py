@@ -8,6 +8,7 @@ from kdbatch.base.locks import hold_lock
 from kdbatch.base.text import plural
 from kdbatch.launch.container.command import check_container
 from kdbatch.launch.slurm.commands import queued_jobs
+from kdbatch.launch.slurm.file_names import check_submit_folder
 from kdbatch.launch.slurm.submissions import load_sbatches, recover
 from kdbatch.launch.slurm.submit import submit_targets
 from kdbatch.launch.slurm.target import ModuleTarget
@@ -68,6 +69,7 @@ def submit_shard_array(array: ShardArray, *, config: Config) -> tuple[str, ...]:
         Python is missing, or sbatch refuses.
     """
     check_container(config, on_this_machine=False)
+    check_submit_folder(array.folder)
     with hold_lock(array.folder.parent / "submit.lock"):
         recover(array.folder.parent)
         _check_idle(array)

@@ -15,6 +15,7 @@ from kdbatch.launch.run_folders import submissions_dir, without_finished, write_
 from kdbatch.launch.slurm import commands
 from kdbatch.launch.slurm.arrays import Array, arrays_of, dependency
 from kdbatch.launch.slurm.error_meanings import is_transient
+from kdbatch.launch.slurm.file_names import check_submit_folder
 from kdbatch.launch.slurm.job_script import setup_lines, signal_delay_seconds, teardown_lines
 from kdbatch.launch.slurm.sbatch import (
     JobFiles,
@@ -70,6 +71,7 @@ def submit_arrays(
         UserError: sbatch refuses an array; arrays before it stay submitted and in the journal.
     """
     check_container(config, on_this_machine=False)
+    check_submit_folder(submissions_dir(config.runs_dir))
     with hold_lock(config.runs_dir / "submit.lock"):
         journal_dir = submissions_dir(config.runs_dir)
         queue = recover(journal_dir)
@@ -148,9 +150,11 @@ def submit_targets(
     for, the journal next to `folder` has their ids, and SLURM has the dependency of each.
 
     Raises:
-        UserError: sbatch refuses, or SLURM does not answer, or one of its commands is missing.
+        UserError: sbatch refuses, SLURM does not answer, one of its commands is missing, or the
+            folder's name is a pattern.
     """
     check_commands()
+    check_submit_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     python = as_shell_line(python_command(config, folders=binds))
     after_all, after_each = (after, ()) if isinstance(after, str) else ("", after)

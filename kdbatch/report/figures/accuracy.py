@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.reading.video_counts import parse_video_count
+from kdbatch.report.escape import escape_mathtext
 from kdbatch.report.figures.base import (
     LEGEND_LINE_INCHES,
     LEGEND_POINTS,
     SavedFigure,
     apply_style,
-    escape_mathtext,
     legend_shape,
     new_figure,
     panel_grid,
@@ -128,10 +128,10 @@ def _draw_panel(axes: Axes, plot: _Plot, case: dict[str, str], *, has_label: boo
     axes.set_title(escape_mathtext(case_title(case)) if case else "", loc="left")
     labels = [escape_mathtext(value_title(value)) for value in plot.values]
     axes.set_xticks(range(len(labels)), labels)
-    axes.set_xlabel(plot.axis)
+    axes.set_xlabel(escape_mathtext(plot.axis))
     axes.grid(visible=False, axis="x")
     if has_label:
-        axes.set_ylabel(f"{metric_title(grid.table.metric)} ({grid.unit})")
+        axes.set_ylabel(escape_mathtext(f"{metric_title(grid.table.metric)} ({grid.unit})"))
 
 
 def _draw_row(

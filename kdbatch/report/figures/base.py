@@ -2,6 +2,7 @@
 
 import base64
 import io
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -65,7 +66,9 @@ class SavedFigure:
 def apply_style() -> Iterator[None]:
     """Use our settings while figures are drawn and written; restore matplotlib's own afterwards."""
     settings: dict[Any, Any] = {**STYLE_SETTINGS, "font.family": font_families()}
-    with mpl.rc_context(settings):
+    with mpl.rc_context(settings), warnings.catch_warnings():
+        # A box stands for a character that the font lacks.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
 
 
@@ -120,11 +123,6 @@ def legend_shape(labels: Sequence[str], width_inches: float) -> tuple[int, int]:
     fitting = int(width_inches / widest_inches)
     columns = max(1, min(MAX_LEGEND_COLUMNS, len(labels), fitting))
     return -(-len(labels) // columns), columns
-
-
-def escape_mathtext(text: str) -> str:
-    """Escape text from data, so that matplotlib does not parse it as a formula."""
-    return text.replace("$", r"\$")
 
 
 def hide_frame(axes: Axes) -> None:

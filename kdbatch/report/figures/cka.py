@@ -14,11 +14,11 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from kdbatch.report.data.cka_maps import MEASURE_TITLES, LoadedMap
+from kdbatch.report.escape import escape_mathtext
 from kdbatch.report.figures.base import (
     FAINT,
     SavedFigure,
     apply_style,
-    escape_mathtext,
     hide_frame,
     new_figure,
     panel_grid,

@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from kdbatch.report.data.study import Study, matching_cells
+from kdbatch.report.escape import escape_mathtext
 from kdbatch.report.figures.base import (
     LEGEND_LINE_INCHES,
     LEGEND_POINTS,
     SavedFigure,
     apply_style,
-    escape_mathtext,
     legend_shape,
     new_figure,
     panel_grid,

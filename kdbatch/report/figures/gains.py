@@ -9,11 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kdbatch.report.data.study import Study, cases_of, matching_cells
+from kdbatch.report.escape import escape_mathtext
 from kdbatch.report.figures.base import (
     FAINT,
     SavedFigure,
     apply_style,
-    escape_mathtext,
     new_figure,
     save_figure,
 )

@@ -1,11 +1,9 @@
 """Writes a filled table as Markdown, CSV and LaTeX; html/tables.py writes it as HTML."""
 
-import csv
-import io
 import itertools
 from collections.abc import Iterator, Sequence
 
-from kdbatch.report.escape import escape_latex, escape_markdown, safe_file_name
+from kdbatch.report.escape import csv_line, escape_latex, escape_markdown, safe_file_name
 from kdbatch.report.labels import RoleGroup, case_title, value_title
 from kdbatch.report.tables.grid import Grid, GridCell, GridRow
 
@@ -43,19 +41,16 @@ def to_markdown(grid: Grid) -> str:
 def to_csv(grid: Grid) -> str:
     """Return one line per number, with all digits."""
     axes = grid.table.columns
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
     before, after = ("group", "role", "title"), ("mean", "sd", "seeds_done", "seeds_planned")
-    writer.writerow([*before, *axes, "metric", "unit", *after])
+    lines = [csv_line([*before, *axes, "metric", "unit", *after])]
     for row in grid.rows:
         metric = row.role if row.group == "ensemble" else grid.table.metric
         for column, cell in zip(grid.columns, row.cells, strict=True):
             case = [column[axis] for axis in axes]
-            numbers = [_all_digits(cell.mean), _all_digits(cell.sd)]
-            counts = [cell.num_done, cell.num_planned]
+            numbers = [cell.mean, cell.sd, cell.num_done, cell.num_planned]
             names = [row.group, row.role, row.title]
-            writer.writerow([*names, *case, metric, grid.unit, *numbers, *counts])
-    return out.getvalue()
+            lines.append(csv_line([*names, *case, metric, grid.unit, *numbers]))
+    return "".join(lines)
 
 
 def to_latex(grid: Grid) -> str:
@@ -114,10 +109,6 @@ def _latex_head(grid: Grid) -> list[str]:
 def _latex_cell(cell: GridCell) -> str:
     text = escape_latex(cell.text)
     return f"\\textbf{{{text}}}" if cell.is_best else text
-
-
-def _all_digits(value: float | None) -> str:
-    return "" if value is None else repr(value)
 
 
 def _markdown_row(cells: Sequence[str]) -> str:

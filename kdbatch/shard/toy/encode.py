@@ -8,6 +8,8 @@ from pathlib import Path
 import av
 import numpy as np
 
+from kdbatch.base.reading.local_name import local_name
+
 FPS = 25
 
 
@@ -72,7 +74,7 @@ def encode_video(path: Path, *, codec: Codec, frames: Iterator[np.ndarray]) -> N
     Bit-exact flags keep dates, random ids and library versions out of the file.
     """
     with av.open(
-        str(path), "w", format=codec.container, options={"fflags": "+bitexact"}
+        local_name(path), "w", format=codec.container, options={"fflags": "+bitexact"}
     ) as container:
         stream = container.add_stream(
             codec.encoder, rate=FPS, options={**codec.options, "flags": "+bitexact"}

@@ -105,7 +105,8 @@ def test_shell_and_process_read_the_same_words_and_leave_out_a_bind_of_an_unset_
     assert [word for word in told if "frames" in word] == (
         [f"--bind={frames}:/frames"] if frames else []
     )
-    assert f'--env=A=it\'s `x` $(id) "y" {os.environ["HOME"]} 5$' in told
+    # The shell of the image takes one backslash away from each.
+    assert rf"""--env=A=it's \`x\` \$(id) "y" {os.environ["HOME"]} 5\$""" in told
 
 
 @pytest.mark.parametrize(

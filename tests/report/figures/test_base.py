@@ -6,7 +6,6 @@ import matplotlib as mpl
 from kdbatch.report.figures.base import (
     SavedFigure,
     apply_style,
-    escape_mathtext,
     legend_shape,
     new_figure,
     panel_grid,
@@ -45,10 +44,6 @@ def test_the_page_gets_the_bytes_of_the_file(tmp_path: Path) -> None:
 def test_panels_fill_their_rows_evenly() -> None:
     shapes = {n: panel_grid(n, max_columns=3) for n in (0, 1, 3, 4, 5, 7)}
     assert shapes == {0: (0, 0), 1: (1, 1), 3: (1, 3), 4: (2, 2), 5: (2, 3), 7: (3, 3)}
-
-
-def test_a_dollar_in_a_name_starts_no_formula() -> None:
-    assert escape_mathtext("$x_1$") == r"\$x_1\$"
 
 
 def test_a_legend_of_long_labels_takes_more_lines_instead_of_leaving_the_figure() -> None:
