@@ -23,7 +23,7 @@ def check_submit_folder(folder: Path) -> None:
     found = _PATTERN.search(name) or _CONTROL.search(name)
     if found:
         raise UserError(
-            f"{name}: SLURM's file names cannot have {visible(found[0])!r} in them, which it "
+            f"{visible(name)}: SLURM's file names cannot have {visible(found[0])!r}, which it "
             "replaces or reads as the end of a line. Rename that folder, or name another in "
             "kdbatch.toml: [paths]"
         )

@@ -15,7 +15,9 @@ from submitit import JobEnvironment
 from submitit.core.submission import process_job
 from submitit.core.utils import JobPaths
 
+from kdbatch.base.command_lines import shell_word
 from kdbatch.base.errors import UserError
+from kdbatch.base.output.visible_text import visible
 from kdbatch.vocab.retry_policy import EXIT_USER
 
 WAIT_SECONDS = 60
@@ -64,7 +66,7 @@ def _check_owner(status: os.stat_result, path: Path) -> None:
     if status.st_mode & _OTHERS_WRITE:
         raise UserError(
             f"{path}: can be changed by others (mode {stat.S_IMODE(status.st_mode):o}): it is not "
-            f"loaded. Look at it, then: chmod go-w {path}"
+            f"loaded. Look at it, then: chmod go-w {shell_word(path)}"
         )
 
 
@@ -75,7 +77,7 @@ def main(folder: Path) -> int:
         pickle = JobPaths(opened, JobEnvironment().job_id).submitted_pickle
         check_pickle(pickle, shown=folder / pickle.name)
     except UserError as error:
-        sys.stderr.write(f"kdbatch: {error}\n")
+        sys.stderr.write(f"kdbatch: {visible(str(error))}\n")
         return EXIT_USER
     process_job(opened)
     return 0
