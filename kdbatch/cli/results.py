@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from kdbatch.base.atomic_write import load_json
 from kdbatch.base.command_lines import export_command, report_command, shell_word
 from kdbatch.base.progress import silent
-from kdbatch.base.study_folder import find_study
+from kdbatch.base.study_folder import expand_home, find_study
 from kdbatch.cli.live.progress import progress
 from kdbatch.cli.study import check_target, load_existing_config
 from kdbatch.cli.terminal import print_json, print_line, warn
@@ -16,7 +16,7 @@ def report(to: str, *, published: bool, json: bool, complete: bool) -> int:
     from kdbatch.report.build import build_report
 
     config = load_existing_config()
-    folder = Path(to) if to else config.report_dir
+    folder = expand_home(to) if to else config.report_dir
     check_target(folder, config, spelling=report_command(to="FOLDER"))
     with nullcontext(silent) if json else progress("report") as show_progress:
         summary = build_report(
@@ -46,7 +46,7 @@ def export(run: str, to: str) -> None:
 
     config = load_existing_config()
     run_folder = find_run(config.runs_dir, run)
-    folder = Path(to) if to else find_study() / "export" / run_folder.id
+    folder = expand_home(to) if to else find_study() / "export" / run_folder.id
     check_target(folder, config, spelling=export_command(run_folder.id, to="FOLDER"))
     run_folder.load()  # reports a damaged run.json before the seconds that importing torch takes
     from kdbatch.run.export import export_run
