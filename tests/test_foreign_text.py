@@ -408,7 +408,7 @@ def test_libraries_that_take_urls_get_local_names() -> None:
         if not is_open and (last not in OPENERS or not call.args):
             return False
         files = [argument for argument in call.args if "local_name" in ast.unparse(argument)]
-        plain = {"buffer", "av.open", "file"}
+        plain = {"buffer", "av.open", "file", "contents", "names"}
         return not files and ast.unparse(call.args[0]) not in plain
 
     assert not _found(is_wrong)
