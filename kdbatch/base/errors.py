@@ -41,7 +41,7 @@ class UnreadableError(UserError):
 
 def unreadable(path: Path, error: OSError) -> UnreadableError:
     """The exception for a file or folder that cannot be read because of `error`."""
-    reason, look = error.strerror or str(error), f"ls -ld {shlex.quote(str(path))}"
+    reason, look = error.strerror or str(error), f"ls -ld {shell_word(path)}"
     if error.errno == errno.ENOENT:
         return UnreadableError(f"{path}: is reached by a link that leads nowhere. Look: {look}")
     if error.errno in FORBIDDEN_ERRORS:
