@@ -34,7 +34,7 @@ from kdbatch.cli.command import command
 from kdbatch.cli.live.console import styled
 from kdbatch.launch.container.command import as_argv, as_shell_line, bind_option, env_option
 from kdbatch.launch.init_config import toml_string
-from kdbatch.launch.slurm.file_names import check_submit_folder
+from kdbatch.launch.slurm.job_script import check_submit_folder
 from kdbatch.report.escape import (
     csv_line,
     escape_html,

@@ -41,7 +41,7 @@ from kdbatch.launch.slurm.cluster_info import (
     slurm_settings,
 )
 from kdbatch.launch.slurm.commands import output_or_nothing, queued_jobs
-from kdbatch.launch.slurm.file_names import check_submit_folder
+from kdbatch.launch.slurm.job_script import check_submit_folder
 from kdbatch.launch.stored_tars import wrong_tars
 from kdbatch.vocab.config import Config
 

@@ -16,7 +16,7 @@ from kdbatch.launch.run_folders import submissions_dir
 from kdbatch.launch.slurm.answers import QueuedJob
 from kdbatch.launch.slurm.commands import queued_jobs, run_command
 from kdbatch.launch.slurm.exit_reason import last_exit_reason
-from kdbatch.launch.slurm.file_names import check_submit_folder
+from kdbatch.launch.slurm.job_script import check_submit_folder
 from kdbatch.launch.slurm.submissions import Submission, recover
 from kdbatch.launch.slurm.submit import submit_targets
 from kdbatch.launch.slurm.target import ModuleTarget

@@ -10,6 +10,7 @@ import json
 import polars as pl
 
 from kdbatch.base.digests.sha256 import sha256_of
+from kdbatch.base.reading.local_name import local_name
 from kdbatch.result.schema import PREDICTIONS
 from kdbatch.vocab.runs import RunFolder
 
@@ -27,7 +28,9 @@ def digest_label_ranks(folder: RunFolder) -> str:
     """The digest of keys and label ranks in `predictions.parquet`; empty without that file."""
     if not folder.predictions.exists():
         return ""
-    frame = pl.read_parquet(folder.predictions, columns=["key", "group", "place"])
+    frame = pl.read_parquet(
+        local_name(folder.predictions), glob=False, columns=["key", "group", "place"]
+    )
     return label_ranks_sha256(keys_sha256(frame.select("key", "group")), frame["place"])
 
 

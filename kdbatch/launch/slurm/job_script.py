@@ -12,6 +12,8 @@ from itertools import groupby
 from pathlib import Path
 
 from kdbatch.base.command_lines import shell_word
+from kdbatch.base.errors import UserError
+from kdbatch.base.output.visible_text import visible
 from kdbatch.launch.container.image import ImageFile
 from kdbatch.vocab.config import Site
 from kdbatch.vocab.retry_policy import EXIT_RULES, ExitRule
@@ -22,6 +24,27 @@ TEMPLATE = Path(__file__).with_name("job.sh")
 SETUP_FAILED = "setup"  # it ended before its worker
 OUT_OF_MEMORY = "out of memory"  # its worker asked for too little
 OTHER_CODES = EXIT_RULES[-1]
+# sbatch(1), "filename pattern": % and a letter, with the width of the number between them, or %%; a
+# backslash switches all patterns off. submitit replaces %j, %t, %A and %a itself, also on the node,
+# and knows no way to write a % that stays.
+_PATTERN = re.compile(r"%(?:%|\d*[A-Za-z])|\\")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # a line feed ends the line of the script
+
+
+def check_submit_folder(folder: Path) -> None:
+    """Check the name of a folder that takes the logs and files of an array, before it is made.
+
+    Raises:
+        UserError: SLURM or submitit would read a part of the name as something else.
+    """
+    name = str(folder.resolve())
+    found = _PATTERN.search(name) or _CONTROL.search(name)
+    if found:
+        raise UserError(
+            f"{visible(name)}: SLURM's file names cannot have {visible(found[0])!r}, which it "
+            "replaces or reads as the end of a line. Rename that folder, or name another in "
+            "kdbatch.toml: [paths]"
+        )
 
 
 def setup_lines(

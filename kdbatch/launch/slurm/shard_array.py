@@ -8,7 +8,7 @@ from kdbatch.base.locks import hold_lock
 from kdbatch.base.text import plural
 from kdbatch.launch.container.command import check_container
 from kdbatch.launch.slurm.commands import queued_jobs
-from kdbatch.launch.slurm.file_names import check_submit_folder
+from kdbatch.launch.slurm.job_script import check_submit_folder
 from kdbatch.launch.slurm.submissions import load_sbatches, recover
 from kdbatch.launch.slurm.submit import submit_targets
 from kdbatch.launch.slurm.target import ModuleTarget

@@ -15,8 +15,12 @@ from kdbatch.launch.run_folders import submissions_dir, without_finished, write_
 from kdbatch.launch.slurm import commands
 from kdbatch.launch.slurm.arrays import Array, arrays_of, dependency
 from kdbatch.launch.slurm.error_meanings import is_transient
-from kdbatch.launch.slurm.file_names import check_submit_folder
-from kdbatch.launch.slurm.job_script import setup_lines, signal_delay_seconds, teardown_lines
+from kdbatch.launch.slurm.job_script import (
+    check_submit_folder,
+    setup_lines,
+    signal_delay_seconds,
+    teardown_lines,
+)
 from kdbatch.launch.slurm.sbatch import (
     JobFiles,
     await_number,
