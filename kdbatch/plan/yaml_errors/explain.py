@@ -47,7 +47,7 @@ def _tab(problem: Problem) -> Found:
 def _open_quote(problem: Problem) -> Found:
     start, end, quote = problem.context_line, -1, ""
     if problem.context == "while scanning a quoted scalar":
-        quote = problem.lines[start][problem.context_column]
+        quote = problem.context_sign
     elif isinstance(token := problem.last_token, yaml.ScalarToken) and token.style in ('"', "'"):
         start, end, quote = token.start_mark.line, token.end_mark.line, token.style
     if not quote or start == end:
@@ -85,7 +85,7 @@ def _open_bracket(problem: Problem) -> Found:
     start = problem.context_line
     if name := re.search(r"\$\{(\w+)\}?", problem.lines[problem.line]):
         return problem.line, f"found {name[0]}. Write the name without braces: ${name[1]}"
-    bracket = problem.lines[start][problem.context_column]
+    bracket = problem.context_sign or "["
     if problem.message.endswith("got ':'") and problem.line == start:
         return _colon_in_braces(problem)
     return start, (

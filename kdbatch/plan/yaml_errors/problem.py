@@ -26,6 +26,11 @@ class Problem:
     context_line: int
     context_column: int
 
+    @property
+    def context_sign(self) -> str:
+        """The character where the value began; empty where YAML counts columns in another way."""
+        return self.lines[self.context_line][self.context_column :][:1]
+
     def key(self, line: int) -> str:
         """The quoted key of a line; the text of the line where it has none."""
         match = KEY.match(self.lines[line].replace("\t", " "))
