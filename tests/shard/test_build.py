@@ -16,6 +16,8 @@ from support.toys import toy_request
 from support.wait import wait_until
 from webdataset.compat import WebDataset
 
+from kdbatch.base.atomic_write import load_json
+from kdbatch.base.digests.sha256 import sha256_of
 from kdbatch.base.errors import UserError
 from kdbatch.base.progress import silent
 from kdbatch.shard.build import build_shards
@@ -247,7 +249,7 @@ def test_a_broken_video_whose_file_changed_is_tried_again_and_nothing_else_is_re
     plan = plan_shards(
         toy_request(videos_per_shard=5, max_rejected=0.2), root=root, shards_dir=tmp_path / "shards"
     )
-    before = _files(plan.folder)
+    before, index = _files(plan.folder), load_json(plan.folder / "index.json")
     assert plan.missing_shards() == ()
     path = pq.read_table(plan.folder / "rejected.parquet").to_pylist()[0]["path"]
     os.utime(root / path, (0, 0))
@@ -255,9 +257,10 @@ def test_a_broken_video_whose_file_changed_is_tried_again_and_nothing_else_is_re
     _build(root, tmp_path / "shards", max_rejected=0.2)
     assert plan.missing_shards() == ()
     changed = {name for name, data in _files(plan.folder).items() if data != before[name]}
-    assert changed == {
-        f"train-{number:05d}.json"
-    }  # neither the tar nor index.json, from which the ids of runs are made
+    assert changed == {f"train-{number:05d}.json", "index.json"}
+    shard = index["parts"]["train"]["shards"][number]
+    shard["record_sha256"] = sha256_of(plan.folder / f"train-{number:05d}.json")
+    assert load_json(plan.folder / "index.json") == index  # nothing from which ids of runs are made
 
 
 def test_rejected_videos_of_records_without_file_times_are_not_tried_again(
@@ -265,11 +268,16 @@ def test_rejected_videos_of_records_without_file_times_are_not_tried_again(
 ) -> None:
     root = _with_broken(toys, tmp_path)
     _build(root, tmp_path / "shards", max_rejected=0.2)
-    for path in (tmp_path / "shards" / "k400").glob("train-*.json"):
-        record = json.loads(path.read_text())
+    folder = tmp_path / "shards" / "k400"
+    for path in folder.glob("train-*.json"):
+        record = load_json(path)
         for reject in record["rejected"]:
             del reject["num_bytes"], reject["mtime_ns"]
         path.write_text(json.dumps(record))
+    index = load_json(folder / "index.json")
+    for shard in index["parts"]["train"]["shards"]:
+        del shard["record_sha256"]
+    (folder / "index.json").write_text(json.dumps(index))
     plan = plan_shards(
         toy_request(videos_per_shard=5, max_rejected=0.2), root=root, shards_dir=tmp_path / "shards"
     )

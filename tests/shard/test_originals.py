@@ -5,6 +5,7 @@ import pytest
 from support.toys import toy_request
 from support.videos import bar_positions, rotate_video, write_video
 
+from kdbatch.base.atomic_write import load_json
 from kdbatch.base.errors import UserError
 from kdbatch.base.progress import silent
 from kdbatch.shard.build import build_from_plan, build_shards
@@ -124,7 +125,7 @@ def test_an_interrupted_build_can_only_be_continued_with_its_encoding(
         match="stored as 'h264 .*', not as 'originals v1'. Make all of its shards again: rm -r",
     ):
         build_from_plan(plan(transcode=False), progress=silent)
-    record = json.loads((tmp_path / "k400" / "train-00000.json").read_text())
+    record = load_json(tmp_path / "k400" / "train-00000.json")
     del record["encoding"]  # as in older records
     (tmp_path / "k400" / "train-00000.json").write_text(json.dumps(record))
     assert plan().missing_shards() == (1, 2)
