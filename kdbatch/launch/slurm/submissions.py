@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdbatch.base.atomic_write import load_json, write_json
-from kdbatch.base.errors import UnreadableError, UserError
+from kdbatch.base.command_lines import shell_line
 from kdbatch.base.folders.presence import paths_below
 from kdbatch.base.parse import parse
 from kdbatch.base.reading.field_facts import Time
@@ -76,20 +76,19 @@ def save_sbatch(folder: Path, sbatch: Sbatch) -> None:
 
 
 def load_sbatches(journal_dir: Path) -> dict[Path, Sbatch]:
-    """Every sbatch of the journal by its folder, in the order of their calls. A damaged entry is
-    left out.
+    """Every sbatch of the journal by its folder, in the order of their calls.
 
     Raises:
-        UnreadableError: an entry cannot be read, and with it the jobs of its runs.
+        UserError: an entry cannot be read or is damaged, and with it the jobs of its runs, which
+            must not be submitted a second time.
     """
     entries: dict[Path, Sbatch] = {}
     for path in paths_below(journal_dir, "sbatch.json"):
-        try:
-            entries[path.parent] = parse(Sbatch, load_json(path), where=str(path))
-        except UnreadableError:
-            raise
-        except UserError:
-            continue
+        advice = (
+            "The jobs of its runs are not known. Cancel those that squeue --me shows with names "
+            f"like kdbatch-*-{_study_hash(journal_dir)}-*, then: {shell_line('rm', path)}"
+        )
+        entries[path.parent] = parse(Sbatch, load_json(path, advice=advice), where=str(path))
     return dict(sorted(entries.items(), key=lambda entry: entry[1].asked_at))
 
 

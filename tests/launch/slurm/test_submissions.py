@@ -170,10 +170,13 @@ def test_jobs_in_hidden_partitions_are_listed(slurm):
     assert "--all" in (slurm / "squeue.txt").read_text().split()
 
 
-def test_a_damaged_entry_is_ignored(slurm, tmp_path):
+def test_runs_whose_entry_is_damaged_are_not_submitted_again(slurm, tmp_path):
     plan, config = plan_of({"a": ()}), config_in(tmp_path)
     submit_arrays(plan, config=config)
+    (entry,) = load_sbatches(submissions_dir(config.runs_dir))
+    (entry / "sbatch.json").write_text("{")
+    with pytest.raises(UserError, match=r"not known. Cancel those .*, then: rm .*sbatch\.json"):
+        submit_arrays(plan, config=config)
+    (entry / "sbatch.json").unlink()
     (slurm / "queue").write_text("")
-    for folder in load_sbatches(submissions_dir(config.runs_dir)):
-        (folder / "sbatch.json").write_text("{")
     assert submit_arrays(plan, config=config) == {ids(plan)["a"]: "42"}
