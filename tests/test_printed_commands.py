@@ -26,10 +26,11 @@ from kdbatch.vocab.shard_request import ShardRequest
 
 PACKAGE = JOBS.parent / "kdbatch"
 COMMANDS = {name.replace("_", " "): getattr(Commands, name) for name in Commands().__dir__()}
+QUOTING = {"shell_word", "shell_line", "flag_words", "visible"}  # of any words
 MAKERS = {
     name: function
     for name, function in vars(command_lines).items()
-    if inspect.isfunction(function) and not name.startswith("_")
+    if inspect.isfunction(function) and not name.startswith("_") and name not in QUOTING
 }
 # Texts that name a command and do not tell anybody to type it: titles of the report's page.
 NAMES = re.compile(r"Made by kdbatch report|>kdbatch report<")
