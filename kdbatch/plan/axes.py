@@ -29,7 +29,8 @@ def axis_labels(raw: Any, *, name: str, profile: Profile, where: str) -> Labels:
             cases[str(label)] = {name: label, **own_fields}
         return cases
     if not isinstance(raw, list | tuple) or not raw or not all(map(_is_value, raw)):
-        example = shown(raw) if _is_value(raw) else "VALUE, VALUE"
+        is_word = isinstance(raw, str) and raw.isalnum()  # other texts may need quotes
+        example = raw if is_word else shown(raw) if _is_value(raw) else "VALUE, VALUE"
         raise UserError(
             f"{where}: expected a list of texts or numbers, or named cases, found {shown(raw)}. "
             f"Write {name}: [{example}]."

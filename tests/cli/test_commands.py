@@ -92,7 +92,7 @@ def test_a_folder_that_cannot_be_made_is_one_line_and_exit_code_2(plannable: Pat
     (plannable / "runs").touch()
     done = kdbatch("submit", SUBSET_SIZE, "--profile=toy", "--local", cwd=plannable)
     assert done.returncode == 2 and re.fullmatch(
-        r"kdbatch: runs\S*: Not a directory\n", done.stderr
+        r"kdbatch: runs: cannot be read \(Not a directory\)\. Look: ls -ld runs\n", done.stderr
     ), done
 
 

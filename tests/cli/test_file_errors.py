@@ -64,7 +64,7 @@ def test_a_report_that_finds_no_space_names_the_file_and_the_command(
     _, runs_dir = write_study(num_videos=100)
     line = last_line(kdbatch(runs_dir, "report", prepare=limit_files(num_bytes)))
     assert f"{name}File too large" in line and ".part" not in line
-    assert line.endswith("Make room, then repeat: kdbatch report")
+    assert line.endswith("Raise the limit, then repeat: kdbatch report")
 
 
 def test_a_folder_that_may_not_be_written_to_is_named_with_what_would_do(

@@ -26,7 +26,7 @@ SLIPS = [
     (
         "    control: true",
         '    control: "true"',
-        ": claims[4].control: expected true or false, found the text 'true'. Write it without "
+        ": claims[5].control: expected true or false, found the text 'true'. Write it without "
         "quotes: true.",
     ),
     (

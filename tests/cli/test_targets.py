@@ -1,7 +1,6 @@
 """Folders that commands write to: not the study's own, and not over a file of another origin."""
 
 import dataclasses
-import json
 import os
 import shutil
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.studies import WriteStudy
 
-from kdbatch.base.atomic_write import write_text
+from kdbatch.base.atomic_write import load_json, write_json, write_text
 from kdbatch.base.errors import UserError
 from kdbatch.cli.command import dispatch
 from kdbatch.cli.commands import Commands
@@ -114,10 +113,10 @@ def test_a_profile_is_a_name_and_no_path(type_line: Type, name: str) -> None:
 def test_names_from_files_cannot_lead_out_of_their_folder(write_study: WriteStudy) -> None:
     record, runs_dir = write_study(num_videos=20)
     run = next(path.parent for path in runs_dir.glob("r*/run.json"))
-    whole = json.loads((run / "run.json").read_text())
+    whole = load_json(run / "run.json")
     for name in ("../x", "/etc", "..", "", "a/b", "a\0"):
         whole["run"]["parents"] = [name]
-        (run / "run.json").write_text(json.dumps(whole))
+        write_json(run / "run.json", whole)
         with pytest.raises(UserError, match="no name of a file or folder"):
             RunFolder(run).load()
         for changed in ({"experiment": name}, {"profile": name}):
