@@ -1,7 +1,10 @@
 """Builds recipes: the networks of an experiment's case at the scale of a profile."""
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
@@ -33,6 +36,25 @@ MAX_AE_KD_TEACHERS = 8
 LR_BATCH_CLIPS = 64  # the learning rates of pretext tasks are for batches of this size, as RSPNet's
 
 
+_Args = ParamSpec("_Args")
+_Made = TypeVar("_Made")
+
+
+def _once(
+    method: Callable[Concatenate["RecipeBuilder", _Args], _Made],
+) -> Callable[Concatenate["RecipeBuilder", _Args], _Made]:
+    """Make each recipe once: it has no seed, so that all seeds of a case share it."""
+
+    @wraps(method)
+    def make(self: "RecipeBuilder", *args: _Args.args, **kwargs: _Args.kwargs) -> _Made:
+        key = (method.__name__, args, tuple(kwargs.items()))
+        if key not in self.made:
+            self.made[key] = method(self, *args, **kwargs)
+        return self.made[key]
+
+    return make
+
+
 @dataclass(frozen=True)
 class RecipeBuilder:
     """Turns the specs of one experiment into recipes. `registry` finds subsets, `where` is the
@@ -45,7 +67,9 @@ class RecipeBuilder:
     registry: RunRegistry
     profile: Profile
     where: str
+    made: dict[Any, Any] = field(default_factory=dict)
 
+    @_once
     def pretrain(self, spec: PretrainSpec, *, backbone: str, role: str) -> Pretrain:
         where = f"{self.where}: {role}.pretrain"
         network = self._backbone(backbone, role)
@@ -75,9 +99,11 @@ class RecipeBuilder:
             check_clip_length(recipe, index, where=where)
         return recipe
 
+    @_once
     def finetune(self, spec: TeacherSpec, role: str) -> Finetune:
         return self._finetune(spec, role, schedule=self.profile.finetune)
 
+    @_once
     def linear_probe(self, spec: TeacherSpec, role: str) -> Finetune:
         """A linear probe of the teacher's pretrained backbone.
 
@@ -92,6 +118,7 @@ class RecipeBuilder:
         recipe = self._finetune(spec, role, schedule=self.profile.linear)
         return dataclasses.replace(recipe, trained="head", dropout=0.0)
 
+    @_once
     def retrieve(self, spec: TeacherSpec, role: str) -> Retrieve:
         data, evaluation = self._target(spec.target, role)
         return Retrieve(
@@ -101,6 +128,7 @@ class RecipeBuilder:
             evaluation=evaluation,
         )
 
+    @_once
     def distill(self, spec: StudentSpec, role: str) -> Distill:
         self._check_weighting(spec, role)
         network = self._backbone(spec.backbone, role)

@@ -1,6 +1,6 @@
 """Draws learning curves: training accuracy by optimizer step, a panel per case, a line per role."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,17 +55,23 @@ def draw_curves(
         names=[CURVE_NAME],
         done=study.done,
     )
-    by_run = thin_curves(result.frame)
+    frame = _usable(result.frame)
+    known = set(frame["run_id"].unique())
     used_roles = {cell.role for cell in cells}
     roles = [role for role in record.roles if role in used_roles]
-    with_curves = [cell for cell in cells if cell.run_id in by_run]
+    with_curves = [cell for cell in cells if cell.run_id in known]
     cases = list({tuple(cell.case.items()): cell.case for cell in with_curves}.values())
     if not cases:
         return None, result.warnings
+    drawn = [
+        (case, {role: _first_run(record, role, case, known) for role in roles})
+        for case in cases[:MAX_CURVE_PANELS]
+    ]
+    shown = {run_id for _, runs in drawn for run_id in runs.values()}
+    by_run = thin_curves(frame.filter(pl.col("run_id").is_in(list(shown))))
     panels = []
-    for case in cases[:MAX_CURVE_PANELS]:
-        curves = {role: _first_curve(record, role, case, by_run) for role in roles}
-        found = {role: curve for role, curve in curves.items() if curve}
+    for case, runs in drawn:
+        found = {role: by_run[run_id] for role, run_id in runs.items() if run_id in by_run}
         panels.append(_Panel(case=case, curves=found))
     titles = {role: record.roles.get(role, role) for role in roles}
     with apply_style():
@@ -77,9 +83,13 @@ def draw_curves(
     return saved, result.warnings
 
 
+def _usable(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.filter(pl.col("value").is_finite(), pl.col("step").is_not_null())
+
+
 def thin_curves(frame: pl.DataFrame) -> dict[str, CurvePoints]:
     """Return one curve per run, of at most MAX_POINTS points: neighbours are averaged."""
-    frame = frame.filter(pl.col("value").is_finite(), pl.col("step").is_not_null()).sort("step")
+    frame = _usable(frame).sort("step")
     curves = {}
     for (run_id,), curve in frame.group_by("run_id", maintain_order=True):
         bin_size = -(-curve.height // MAX_POINTS)
@@ -93,14 +103,10 @@ def thin_curves(frame: pl.DataFrame) -> dict[str, CurvePoints]:
     return curves
 
 
-def _first_curve(
-    record: PlanRecord, role: str, case: dict[str, str], by_run: Mapping[str, CurvePoints]
-) -> CurvePoints | None:
-    """Return the curve of the lowest seed that has one."""
-    for cell in sorted(matching_cells(record, role, case), key=lambda cell: cell.seed):
-        if cell.run_id in by_run:
-            return by_run[cell.run_id]
-    return None
+def _first_run(record: PlanRecord, role: str, case: dict[str, str], known: Set[str]) -> str:
+    """Return the run of the lowest seed that has a curve; empty where none has one."""
+    cells = sorted(matching_cells(record, role, case), key=lambda cell: cell.seed)
+    return next((cell.run_id for cell in cells if cell.run_id in known), "")
 
 
 def _draw_panels(
