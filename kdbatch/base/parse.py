@@ -15,12 +15,13 @@ from typing import Annotated, Any, TypeVar
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import did_you_mean
-from kdbatch.base.reading.field_facts import description_of, field_hints, limits_of
+from kdbatch.base.reading.field_facts import Limits, description_of, field_hints, limits_of
 from kdbatch.base.reading.remedies import TYPE_NAMES, remedy_of_type
 from kdbatch.base.reading.shown_values import shown, shown_number
 
 T = TypeVar("T")
 
+_SCALARS = frozenset({str, int, bool})
 FILE_ENDINGS = (".yaml", ".yml", ".toml", ".json", ".tar")
 
 _NUMBER_AS_TEXT = "a number is read as its text"
@@ -139,18 +140,28 @@ def _parts(hint: Any) -> tuple[Any, tuple[Any, ...], bool]:
     return typing.get_origin(hint), typing.get_args(hint), dataclasses.is_dataclass(hint)
 
 
+@functools.cache
+def _marks(hint: Any) -> tuple[bool, bool, Limits | None]:
+    """Of a type in Annotated: whether it is SHARED, whether numbers are read as text, limits."""
+    args = typing.get_args(hint)
+    return SHARED in args, _NUMBER_AS_TEXT in args, limits_of(hint)
+
+
 def _value(hint: Any, raw: Any, where: str) -> Any:
+    if type(raw) is hint and hint in _SCALARS:
+        return raw
     origin, args, is_dataclass = _parts(hint)
     if hint is Any:
         return raw
     if is_dataclass:
         return _dataclass(hint, raw, where)
     if origin is Annotated:
-        if SHARED in args:
+        is_shared, is_text, limits = _marks(hint)
+        if is_shared:
             return _shared(args[0], raw, where)
-        if limits := limits_of(hint):  # before a conversion: no float has 400 digits
+        if limits:  # before a conversion: no float has 400 digits
             limits.check(raw, where=where)
-        is_number = _NUMBER_AS_TEXT in args and type(raw) in (int, float)
+        is_number = is_text and type(raw) in (int, float)
         return str(raw) if is_number else _value(args[0], raw, where)
     if origin is typing.Literal:
         return _literal(args, raw, where)

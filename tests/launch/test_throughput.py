@@ -42,6 +42,21 @@ def test_planning(sharded, tmp_path):
     assert seconds(lambda: make_plan(files, profile="paper", config=config)) < 1.0
 
 
+def test_all_seeds_share_the_recipes_of_one(sharded, tmp_path):
+    """Making and checking a recipe was most of the time of a plan with many seeds."""
+    config = sharded(k400=240_000, ucf101=13_320, hmdb51=6766)
+    shutil.copytree(JOBS, tmp_path / "jobs")
+    profile = tmp_path / "jobs" / "profiles" / "paper.yaml"
+    text = profile.read_text()
+    num_recipes = []
+    for seeds in ([0, 1], [0, 1, 2, 3]):
+        profile.write_text(re.sub(r"^seeds:.*", f"seeds: {seeds}", text, flags=re.MULTILINE))
+        plan = make_plan((tmp_path / "jobs" / "subset_size.yaml",), profile="paper", config=config)
+        trained = [p.run.recipe for p in plan.runs if p.run.recipe.kind != "compare"]
+        num_recipes.append(len(set(map(id, trained))))
+    assert num_recipes[0] == num_recipes[1] < len(trained) / 3
+
+
 def test_a_thousand_runs_of_three_waves_are_three_calls_of_sbatch(slurm, tmp_path):
     """Students have teachers of their own, from all over the wave before."""
     shape = {f"a{i}": () for i in range(300)} | {f"b{i}": (f"a{i}",) for i in range(300)}

@@ -3,7 +3,7 @@
 Axes: R replicates, M runs, N test videos, G groups of test videos.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +11,27 @@ import numpy as np
 NUM_REPLICATES = 10_000  # tail probabilities of 1e-4, which Holm's correction needs
 _REPLICATES_AT_ONCE = 1000
 CONFIDENCE_LEVEL = 0.95
+
+
+class Replicates(Mapping[str, np.ndarray]):
+    """The replicates of each run in percent, computed when they are asked for.
+
+    `counts[run]` are right videos and drawn videos, both of shape (R,): whole numbers, which take a
+    quarter of the memory.
+    """
+
+    def __init__(self, counts: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
+        self.counts = counts
+
+    def __getitem__(self, run: str) -> np.ndarray:
+        right_R, drawn_R = self.counts[run]
+        return 100 * (right_R / drawn_R)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.counts)
+
+    def __len__(self) -> int:
+        return len(self.counts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +43,7 @@ class Resampled:
     """
 
     accuracy: Mapping[str, float]
-    replicates: Mapping[str, np.ndarray]
+    replicates: Replicates
     num_videos: Mapping[str, int]
     num_groups: Mapping[str, int]
 
@@ -47,18 +68,20 @@ def resample(
     correct_MG, size_G = _sum_groups(correct_MN, groups)
     num_groups = len(size_G)
     runs: list[str] = list(correct)
-    accuracy_RM = np.empty((num_replicates, len(runs)))
+    most = num_groups * int(size_G.max())  # videos that a replicate may have
+    right_MR = np.empty((len(runs), num_replicates), np.uint16 if most < 2**16 else np.float32)
+    drawn_R = np.empty(num_replicates)
     for first in range(0, num_replicates, _REPLICATES_AT_ONCE):
         num_now = min(_REPLICATES_AT_ONCE, num_replicates - first)
         drawn_RG = rng.integers(0, num_groups, (num_now, num_groups))
         cell_RG = drawn_RG + num_groups * np.arange(num_now)[:, None]
         count_RG = np.bincount(cell_RG.ravel(), minlength=num_now * num_groups)
         count_RG = count_RG.reshape(num_now, num_groups).astype(np.float32)
-        right_RM, drawn_R = count_RG @ correct_MG.T, count_RG @ size_G
-        accuracy_RM[first : first + num_now] = right_RM / drawn_R[:, None].astype(np.float64)
+        right_MR[:, first : first + num_now] = (count_RG @ correct_MG.T).T
+        drawn_R[first : first + num_now] = count_RG @ size_G
     return Resampled(
         accuracy={run: float(100 * correct_MN[m].mean()) for m, run in enumerate(correct)},
-        replicates={run: 100 * accuracy_RM[:, m] for m, run in enumerate(correct)},
+        replicates=Replicates({run: (right_MR[m], drawn_R) for m, run in enumerate(runs)}),
         num_videos=dict.fromkeys(runs, num_videos),
         num_groups=dict.fromkeys(runs, num_groups),
     )

@@ -12,7 +12,7 @@ import numpy as np
 from kdbatch.base.text import plural
 from kdbatch.report.data.study import Study
 from kdbatch.report.labels import format_number
-from kdbatch.report.stats.bootstrap import Resampled, resample
+from kdbatch.report.stats.bootstrap import Replicates, Resampled, resample
 
 TOP_K = {"top1": 1, "top5": 5}  # metrics that can be computed from predictions, video by video
 # Accuracy computed from predictions and the reported one may differ by rounding, not by more.
@@ -51,7 +51,9 @@ def resample_runs(study: Study, run_ids: Sequence[str], *, metric: str) -> Evide
     parts = [_resample_subset(group, subset, warnings) for subset, group in sorted(groups.items())]
     resampled = Resampled(
         accuracy={run: value for part in parts for run, value in part.accuracy.items()},
-        replicates={run: value for part in parts for run, value in part.replicates.items()},
+        replicates=Replicates(
+            {run: counts for part in parts for run, counts in part.replicates.counts.items()}
+        ),
         num_videos={run: value for part in parts for run, value in part.num_videos.items()},
         num_groups={run: value for part in parts for run, value in part.num_groups.items()},
     )
@@ -106,7 +108,7 @@ def _resample_subset(
             f"{plural(len(shared), 'video')} of {num_all} that all runs have."
         )
     if not shared:
-        return Resampled(accuracy={}, replicates={}, num_videos={}, num_groups={})
+        return Resampled(accuracy={}, replicates=Replicates({}), num_videos={}, num_groups={})
     # The same draws in every report and for every experiment.
     rng = np.random.default_rng(zlib.crc32(subset.encode()))
     return resample(

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -27,6 +29,17 @@ def two_runs(num_videos: int, only_a: int, only_b: int, both: int) -> dict[str, 
     b[:both] = 1
     b[both + only_a : both + only_a + only_b] = 1
     return {"a": a, "b": b}
+
+
+def test_replicates_are_kept_as_whole_counts() -> None:
+    """Those of 20,000 runs were more than a gigabyte as numbers of double precision."""
+    correct = {f"r{m}": np.arange(60) % (m + 2) == 0 for m in range(200)}
+    tracemalloc.start()
+    replicates = resample(correct, rng=np.random.default_rng(0)).replicates
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 3 * 200 * 10_000
+    assert np.round(replicates["r3"] * 60 / 100) * 100 / 60 == pytest.approx(replicates["r3"])
 
 
 def test_a_paired_interval_is_that_of_the_normal_approximation() -> None:

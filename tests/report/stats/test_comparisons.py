@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from kdbatch.report.stats.bootstrap import Resampled, SeedDraws, t_quantile
+from kdbatch.report.stats.bootstrap import Replicates, Resampled, SeedDraws, t_quantile
 from kdbatch.report.stats.comparisons import Arm, Contrast, compare_contrasts
 
 SEEDS = (0, 1, 2)
@@ -16,7 +16,10 @@ def without_videos(accuracy: dict[str, float]) -> Resampled:
     """Accuracies that do not vary over videos, so that an interval is that of the seeds."""
     replicates = {run: np.full(10_000, value) for run, value in accuracy.items()}
     videos = dict.fromkeys(accuracy, 100)
-    return Resampled(accuracy=accuracy, replicates=replicates, num_videos=videos, num_groups=videos)
+    counts = {run: (row_R, np.full(len(row_R), 100.0)) for run, row_R in replicates.items()}
+    return Resampled(
+        accuracy=accuracy, replicates=Replicates(counts), num_videos=videos, num_groups=videos
+    )
 
 
 def test_the_degrees_of_freedom_of_a_pool_count_shared_runs() -> None:
