@@ -142,7 +142,7 @@ def _parts(hint: Any) -> tuple[Any, tuple[Any, ...], bool]:
 
 @functools.cache
 def _marks(hint: Any) -> tuple[bool, bool, Limits | None]:
-    """Of a type in Annotated: whether it is SHARED, whether numbers are read as text, limits."""
+    """Whether a type in Annotated is SHARED, whether it takes numbers as text, and its limits."""
     args = typing.get_args(hint)
     return SHARED in args, _NUMBER_AS_TEXT in args, limits_of(hint)
 
