@@ -20,7 +20,7 @@ from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import Status, save_status
 
 NUM_DONE, NUM_RUNNING, NUM_PLANNED = 240, 5, 40
-STUDY_CALLS = 12  # for the folders of runs, plans, queues and submissions
+STUDY_CALLS = 20  # for the folders of runs, plans, queues and submissions, and where these are
 
 
 @pytest.fixture

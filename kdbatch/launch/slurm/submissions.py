@@ -83,10 +83,11 @@ def load_sbatches(journal_dir: Path) -> dict[Path, Sbatch]:
             must not be submitted a second time.
     """
     entries: dict[Path, Sbatch] = {}
+    study = _study_hash(journal_dir)
     for path in paths_below(journal_dir, "sbatch.json"):
         advice = (
             "The jobs of its runs are not known. Cancel those that squeue --me shows with names "
-            f"like kdbatch-*-{_study_hash(journal_dir)}-*, then: {shell_line('rm', path)}"
+            f"like kdbatch-*-{study}-*, then: {shell_line('rm', path)}"
         )
         entries[path.parent] = parse(Sbatch, load_json(path, advice=advice), where=str(path))
     return dict(sorted(entries.items(), key=lambda entry: entry[1].asked_at))
