@@ -79,7 +79,6 @@ def test_a_class_folder_whose_name_is_not_utf8_is_refused_before_anything_is_sto
 
 def test_the_command_to_go_on_repeats_the_request(toys: Path, tmp_path: Path) -> None:
     shutil.copytree(toys / "k400", tmp_path / "my videos")
-    (tmp_path / "shards").touch()  # a file, where the folder should be
     options: dict[str, Any] = {
         "split": "val",
         "subset": "50%",
@@ -89,6 +88,7 @@ def test_the_command_to_go_on_repeats_the_request(toys: Path, tmp_path: Path) ->
     }
     request = toy_request(**options)
     plan = plan_shards(request, root=tmp_path / "my videos", shards_dir=tmp_path / "shards")
+    (plan.folder / "val-00000.tar").mkdir(parents=True)  # a folder, where the file should be
     flags = "--split val --subset 50% --videos-per-shard 2 --max-rejected 0.5 --no-transcode"
     flags += " --processes 1"
     with pytest.raises(

@@ -90,7 +90,7 @@ class TensorboardReader:
 
     def state(self, run_id: str) -> str:
         text = self.events(run_id).Tensors("state")[-1].tensor_proto.string_val[0].decode()
-        return text.partition(",")[0]
+        return text.partition(",")[0].strip()  # indented: Markdown shows it as it is
 
 
 class WandbReader:

@@ -1,5 +1,6 @@
 """A job that SLURM has taken is found by its name, whatever sbatch prints; no other is touched."""
 
+import dataclasses
 import os
 import stat
 
@@ -11,7 +12,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.launch.run_folders import submissions_dir
 from kdbatch.launch.slurm.commands import queued_jobs
 from kdbatch.launch.slurm.error_meanings import is_transient, remedy
-from kdbatch.launch.slurm.submissions import last_submissions, load_sbatches
+from kdbatch.launch.slurm.submissions import last_submissions, load_sbatches, save_sbatch
 from kdbatch.launch.slurm.submit import submit_arrays
 
 SHAPE = {"a": (), "b": (), "x": ("a", "b")}
@@ -152,9 +153,8 @@ def test_nothing_is_submitted_where_a_command_of_slurm_is_missing(
 def test_a_number_that_slurm_has_given_to_another_job_is_not_released(slurm, tmp_path):
     plan, config = plan_of({"a": (), "b": ()}), config_in(tmp_path)
     submit_arrays(plan, config=config)
-    ((folder, _),) = load_sbatches(submissions_dir(config.runs_dir)).items()
-    entry = (folder / "sbatch.json").read_text()
-    (folder / "sbatch.json").write_text(entry.replace('"released": true', '"released": false'))
+    ((folder, entry),) = load_sbatches(submissions_dir(config.runs_dir)).items()
+    save_sbatch(folder, dataclasses.replace(entry, released=False))
     (slurm / "queue").write_text("41_0|another-study|PENDING|JobHeldUser\n")
     (slurm / "scontrol.txt").unlink()
     submit_arrays(plan, config=config)

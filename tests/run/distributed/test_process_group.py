@@ -20,6 +20,7 @@ from torch import nn
 from torch.distributed import FileStore  # pyright: ignore[reportPrivateImportUsage]
 
 from kdbatch.base.errors import UserError
+from kdbatch.run.attempt.ending import end_attempt
 from kdbatch.run.data.batches import EvaluationBatches
 from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.distributed.process_group import ProcessGroup
@@ -30,7 +31,7 @@ from kdbatch.run.distributed.sync_layers import (
     synchronize_layers,
 )
 from kdbatch.run.heartbeat import StatusReporter, Stopped, StopSignal
-from kdbatch.run.main import _exit_code_of, main
+from kdbatch.run.main import main
 from kdbatch.run.models import BACKBONES, Classifier, build_backbone
 from kdbatch.run.tasks import PRETEXTS
 from kdbatch.run.train.optim import compute_gradients
@@ -122,7 +123,9 @@ def test_processes_that_do_not_meet_may_be_started_again(
         view=View(),
     )
     run = Run(recipe=recipe, seed=0, parents=())
-    RunFolder(tmp_path).save(
+    folder = RunFolder(tmp_path / run.id)
+    folder.path.mkdir()
+    folder.save(
         Assignment(run=run, title="x", shards_dir="", decoder="pyav", resources=Resources(nodes=2))
     )
     with socket.socket() as taken:
@@ -137,7 +140,7 @@ def test_processes_that_do_not_meet_may_be_started_again(
         }
         for name, value in place.items():
             monkeypatch.setenv(name, value)
-        assert main([str(tmp_path)], stop=StopSignal()) == EXIT_RENDEZVOUS
+        assert main([str(folder.path)], stop=StopSignal()) == EXIT_RENDEZVOUS
 
 
 def _batch_norm(group: ProcessGroup, x: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -260,7 +263,7 @@ def _stop(group: ProcessGroup, folder: Path) -> bool:
     ) as pulse:
         if group.is_rank0:
             time.sleep(0.1)  # it saves
-        _exit_code_of(Stopped(), RunFolder(folder), pulse, group)
+        end_attempt(Stopped(), RunFolder(folder), pulse, group)
         status = load_status(folder / "status.json")
     return status is not None and status.state == "stopped"
 

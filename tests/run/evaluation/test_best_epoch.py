@@ -98,5 +98,5 @@ def test_a_split_of_one_group_says_what_would_do() -> None:
 
 @pytest.mark.parametrize("share", [0.0, -0.1, 0.6, float("nan")])
 def test_a_share_that_is_none_is_refused(share: float) -> None:
-    with pytest.raises(UserError, match="more than 0 and at most 0.5"):
+    with pytest.raises(UserError, match="Write 0.001 to 0.5"):
         Selection(share=share)

@@ -230,7 +230,7 @@ def test_an_unknown_backbone_names_the_nearest():
 
 @pytest.mark.parametrize("width", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_width_that_leaves_no_network_is_refused(width):
-    with pytest.raises(UserError, match="backbone.width"):
+    with pytest.raises(UserError, match="^width: found .* Write 0.005 to 32"):
         classifier("r21d_10", width=width)
 
 

@@ -130,6 +130,7 @@ def test_one_clip_per_video_with_one_draw_and_only_videos_that_hold_a_clip() -> 
 @pytest.mark.parametrize("quarters", [(), (1,), (0, 0), (0, 4), (-1, 0)])
 def test_angles_that_make_no_task_are_refused(quarters: tuple[int, ...]) -> None:
     with pytest.raises(
-        UserError, match=r"quarters: found .* two or more different ones of 0, 1, 2, 3"
+        UserError,
+        match=r"^quarters(: found .* two or more different ones of|\[.\]: found .* Write) 0",
     ):
         RotNet(quarters=quarters)

@@ -6,6 +6,7 @@ import av
 import numpy as np
 import pytest
 
+from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.base.errors import UserError
 from kdbatch.base.progress import silent
 from kdbatch.shard.toy.encode import CODECS
@@ -58,7 +59,7 @@ def test_a_second_call_does_nothing_and_a_lost_video_is_made_again_with_equal_by
     lost = next((tmp_path / "t" / "ssv2").rglob("*.webm"))
     lost.unlink()
     marker = tmp_path / "t" / "toy.json"
-    marker.write_text(marker.read_text().replace('"finished": true', '"finished": false'))
+    write_json(marker, load_json(marker) | {"finished": False})
     write_toy(
         tmp_path / "t",
         processes=1,
