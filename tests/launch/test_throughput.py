@@ -20,6 +20,11 @@ from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import Status
 
 
+def work() -> float:
+    """The unit of the limits below: seconds that a fixed piece of work takes on this machine."""
+    return seconds(lambda: [json.loads(json.dumps({"a": [i, str(i)]})) for i in range(100_000)])
+
+
 def seconds(call: Callable[[], object]) -> float:
     """The better of two."""
     spent = []
@@ -39,7 +44,7 @@ def test_planning(sharded, tmp_path):
     )
     files = (tmp_path / "jobs" / "subset_size.yaml",)
     assert len(make_plan(files, profile="paper", config=config).runs) >= 999
-    assert seconds(lambda: make_plan(files, profile="paper", config=config)) < 1.0
+    assert seconds(lambda: make_plan(files, profile="paper", config=config)) < 3 * work()
 
 
 def test_all_seeds_share_the_recipes_of_one(sharded, tmp_path):
@@ -64,7 +69,7 @@ def test_a_thousand_runs_of_three_waves_are_three_calls_of_sbatch(slurm, tmp_pat
     plan, config = plan_of(shape), config_in(tmp_path)
     before = time.process_time()
     assert len(submit_arrays(plan, config=config)) == 1000
-    assert time.process_time() - before < 3.0
+    assert time.process_time() - before < 6 * work()
     assert len(list(slurm.glob("*.sbatch"))) == 3
 
 
@@ -80,4 +85,4 @@ def test_status(tmp_path):
         )
     submitted(config, *(planned.run.id for planned in plan.runs))
     assert len(load_run_rows(config.runs_dir)) == 1000
-    assert seconds(lambda: load_run_rows(config.runs_dir)) < 0.4
+    assert seconds(lambda: load_run_rows(config.runs_dir)) < 1.5 * work()
