@@ -7,10 +7,10 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Callable
 
 from support.inputs import JOBS
 from support.launching import config_in, plan_of, submitted
+from support.speed import seconds, work
 
 from kdbatch.launch.run_folders import write_runs
 from kdbatch.launch.run_status import load_run_rows
@@ -18,21 +18,6 @@ from kdbatch.launch.slurm.submit import submit_arrays
 from kdbatch.plan.resolve import make_plan
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import Status
-
-
-def work() -> float:
-    """The unit of the limits below: seconds that a fixed piece of work takes on this machine."""
-    return seconds(lambda: [json.loads(json.dumps({"a": [i, str(i)]})) for i in range(100_000)])
-
-
-def seconds(call: Callable[[], object]) -> float:
-    """The better of two."""
-    spent = []
-    for _ in range(2):
-        before = time.process_time()
-        call()
-        spent.append(time.process_time() - before)
-    return min(spent)
 
 
 def test_planning(sharded, tmp_path):

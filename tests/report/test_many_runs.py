@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 from support.reports import StudySpec
+from support.speed import work
 
 from kdbatch.result.schema import CURVES
 from kdbatch.result.write import Measure, write_measures
@@ -97,11 +98,11 @@ def measure_report(folder: Path) -> tuple[float, float]:
     return min(seconds), min(megabytes)
 
 
-def test_a_report_of_two_thousand_runs_takes_ten_seconds_of_two_processors_and_a_gigabyte(
+def test_the_time_and_memory_of_a_report_of_two_thousand_runs_are_bounded(
     tmp_path: Path,
 ) -> None:
-    """Measures processor time, which does not depend on other programs."""
+    """In processor time, which hardly depends on other programs: some 15 s of a usual machine."""
     assert write_large_study(tmp_path) >= 2000
     seconds, megabytes = measure_report(tmp_path)
-    assert seconds < 20, f"{seconds:.1f} s of a processor"
+    assert seconds < 36 * work(), f"{seconds:.1f} s of a processor"
     assert megabytes < 1024, f"{megabytes:.0f} MB"

@@ -170,7 +170,7 @@ def test_two_processes_learn_from_remembered_teachers_what_one_learns(
     nearly 0, so that its losses are those of networks that are nearly the same.
     """
     assert isinstance(student.recipe, Distill)
-    still = {"warmup_epochs": 0.0, "decay": "steps", "milestones": (0.5,), "decay_factor": 1e-9}
+    still = {"warmup_epochs": 0.0, "decay": "steps", "milestones": (0.5,), "decay_factor": 1e-6}
     schedule = target.changed(student.recipe.schedule, epochs=2, batch_clips=16, **still)
     run = target.with_recipe(
         student,
