@@ -47,6 +47,7 @@ def test_a_study_that_is_killed_in_every_stage_ends_with_the_same_weights(
         "cka_r21d_teacher",
         "cka_shufflenet_teacher",
         "student_fewer_blocks",
+        "student_more_grid",
     )
     for kind in ("pretrain", "finetune", "distill", "compare"):
         process = micro.submit(unstarted, experiment)
