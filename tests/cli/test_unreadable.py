@@ -1,4 +1,4 @@
-"""What cannot be read is told, never taken for finished, missing or free, and stops no others."""
+"""A folder that cannot be read is told, not taken for finished or missing, and stops no others."""
 
 import json
 import shutil

@@ -1,5 +1,5 @@
-"""What fails, and what must not happen twice: on a real SLURM, without accounting where a test does
-not say otherwise.
+"""Failures, and effects that must not happen twice, on a real SLURM; without accounting unless a
+test says otherwise.
 """
 
 import json

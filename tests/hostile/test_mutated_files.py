@@ -60,7 +60,7 @@ student: {title: S, backbone: $network, target: ucf101, teachers: [T1]}
 
 @dataclass
 class Outcome:
-    """What happened to the cases so far; `faults` are what must not happen."""
+    """The outcomes of the cases so far; `faults` are what must not happen."""
 
     counts: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)

@@ -197,7 +197,7 @@ def test_an_image_of_another_version_is_named(site, tmp_path):
 
 
 def _image_findings(cluster: Path, tmp_path: Path, printed: bytes) -> list[str]:
-    """What doctor says of an image in which Python prints this, and of its runtime."""
+    """The lines of doctor about an image in which Python prints this, and of its runtime."""
     (cluster / "printed").write_bytes(printed)
     (cluster / "apptainer").write_text(
         "#!/bin/bash\ncase $* in *codec_check) echo hello; echo 16.0;;\n"

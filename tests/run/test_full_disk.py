@@ -1,4 +1,4 @@
-"""What a worker does without space for its files; a limit of file size makes it so for real."""
+"""A worker without space for its files; a limit of file size makes it so for real."""
 
 import resource
 from collections.abc import Callable, Iterator

@@ -82,7 +82,7 @@ def _arm(title: str, num_seeds: int) -> Arm:
 
 
 def _correlation(correct: dict[str, np.ndarray], num_seeds: int, groups: list[str]) -> float:
-    """Of the difference of the two arms, averaged over seeds."""
+    """The correlation in a group of the difference of the two arms, averaged over seeds."""
     means = [
         np.mean([correct[f"{title}{seed}"] for seed in range(num_seeds)], axis=0)
         for title in ACCURACY

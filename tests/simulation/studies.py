@@ -59,7 +59,7 @@ INFERENCES = ("two_networks", "three_complexities", "two_sources", "two_categori
 
 
 def plan_records(seeds: int) -> tuple[PlanRecord, ...]:
-    """What the shipped experiments declare at the profile paper, with the first `seeds` seeds."""
+    """The records of the shipped experiments at the profile paper, with the first `seeds` seeds."""
     records = make_plan(sorted(JOBS.glob("*.yaml")), profile="paper", config=Config()).records
     return tuple(
         replace(record, cells=tuple(cell for cell in record.cells if cell.seed < seeds))

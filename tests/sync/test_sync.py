@@ -37,7 +37,7 @@ def killed(*_: object) -> None:
 
 
 class Reader(Protocol):
-    """What a tracker shows of a run, read by its own library."""
+    """The state and curves of a run in a tracker, read by its own library."""
 
     @property
     def words(self) -> tuple[str, ...]: ...

@@ -1,4 +1,4 @@
-"""What SLURM's commands print, as sites, wrappers and other users' job names make it."""
+"""The answers that SLURM's commands print, changed by sites, wrappers and names of foreign jobs."""
 
 import pytest
 

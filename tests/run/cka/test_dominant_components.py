@@ -84,7 +84,7 @@ def test_two_equal_components_are_split_without_harm():
 
 
 def test_the_loudest_clips_go_and_the_map_is_that_of_the_others():
-    """Of 40 clips, two are very loud and make three unlike layers alike; without them the map is
+    """Two of 40 clips are very loud and make three unlike layers alike; without them the map is
     that of the 38.
     """
     clip_BCTHW = torch.randn(40, 3, 2, 4, 4)

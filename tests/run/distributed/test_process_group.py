@@ -46,7 +46,7 @@ from kdbatch.vocab.views import View
 
 
 def in_two(act: Callable[..., Any], *args: Any, folder: Path) -> list[Any]:
-    """What `act(team, *args)` gives in each of two processes."""
+    """The values that `act(group, *args)` returns in each of two processes."""
     (place := folder / f"{act.__name__}{len(list(folder.iterdir()))}").mkdir()
     return in_two_processes(lambda group: act(group, *args), place)
 
@@ -273,7 +273,7 @@ def test_a_process_that_stops_leaves_after_the_leader_has_told_it(tmp_path: Path
 
 
 def _gradients(group: ProcessGroup, kind: str) -> dict[str, torch.Tensor]:
-    """Of a whole network, by six clips or this process's share of them, in double precision."""
+    """Gradients of a whole network, by six clips or this process's share of them, in float64."""
     torch.manual_seed(0)
     model = Classifier(
         build_backbone(Backbone(kind=kind, width=0.0625)), num_classes=5, dropout=0.3
@@ -301,7 +301,7 @@ def test_the_gradient_over_two_processes_is_that_of_the_whole_batch(
 
 
 def _pretext_gradients(group: ProcessGroup, name: str) -> dict[str, torch.Tensor]:
-    """Of a pretext task's second step: by then a key encoder and a queue have moved."""
+    """Gradients of a pretext task's second step: by then a key encoder and a queue have moved."""
     torch.manual_seed(0)
     task, pretext, view = (
         TASKS[name].at_complexity(1),

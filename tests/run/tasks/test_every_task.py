@@ -1,4 +1,4 @@
-"""What holds for every pretext task: its needs are true, and it trains every network."""
+"""The promises of every pretext task: its needs are true, and it trains every network."""
 
 import math
 from contextlib import nullcontext

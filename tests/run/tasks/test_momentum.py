@@ -25,8 +25,8 @@ def encoders(
 
 
 def test_the_key_encoder_is_the_exact_moving_average_of_the_query_encoders_parameters() -> None:
-    """Of small fractions of powers of two, which are added and divided by 4 without rounding: not a
-    bit may differ.
+    """Small fractions of powers of two are added and divided by 4 without rounding: not a bit may
+    differ.
     """
     model = encoders(key_momentum=0.75)
     chance = torch.Generator().manual_seed(1)

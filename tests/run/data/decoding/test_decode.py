@@ -178,7 +178,7 @@ def test_no_wanted_frame_gives_none_and_an_unknown_decoder_is_an_error(all_shard
 def test_no_frame_of_1000_random_clips_differs_from_reading_from_the_start(
     all_shards: Path, tmp_path: Path, decoder: str, is_cached: bool
 ) -> None:
-    """Of every data set, UCF101 and HMDB51 from AVI files among them."""
+    """Videos of every data set, UCF101 and HMDB51 from AVI files among them."""
     cache = FrameCache(tmp_path, max_bytes=10**9) if is_cached else None
     clip_reader = ClipReader(decoder=decoder, cache=cache)
     videos = [video for name in DATASETS for video in _videos(all_shards, name)]

@@ -66,7 +66,7 @@ def no_decord(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
 
 def _largest_difference(path: Path, folder: Path, no_decord: Callable[[], None]) -> int:
-    """Of all frames in one request, and of some in any order, by decord and by PyAV."""
+    """All frames in one request, and of some in any order, by decord and by PyAV."""
     tar, sample = _store(path, folder)
     last = sample.num_frames - 1
     requests = [
