@@ -38,7 +38,7 @@ _VERDICT_VERBS: dict[ClaimVerdict, tuple[str, str]] = {  # of one claim, of seve
     "holds": ("holds", "hold"),
     "fails": ("fails", "fail"),
     "undecided": ("is undecided", "are undecided"),
-    "one-seed": ("has one seed", "have one seed"),
+    "one-seed": ("rests on one seed", "rest on one seed"),
     "not-yet": ("waits for results", "wait for results"),
 }
 

@@ -90,7 +90,7 @@ def test_a_finished_study_has_nothing_missing_and_shows_verdict_effect_and_inter
 ) -> None:
     text = text_of(finished_report.page)
     progress = "All 15 runs are done."
-    claims, controls = "Of 4 claims, 4 have one seed.", "Of 1 control, 1 has one seed."
+    claims, controls = "Of 4 claims, 4 rest on one seed.", "Of 1 control, 1 rests on one seed."
     assert f"{progress} {claims} {controls}" in text
     assert "Results of the study" in text and "so far" not in text
     assert "Missing results" not in text
