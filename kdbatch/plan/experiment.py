@@ -19,7 +19,15 @@ from kdbatch.plan.axes import (
     kept_labels,
 )
 from kdbatch.plan.profiles import Profile
-from kdbatch.plan.specs import Case, Experiment, Probe, StudentSpec, TeacherSpec, parse_teacher
+from kdbatch.plan.specs import (
+    Case,
+    Experiment,
+    Probe,
+    StudentSpec,
+    TeacherSpec,
+    Timeline,
+    parse_teacher,
+)
 from kdbatch.plan.validate import validate
 from kdbatch.plan.yaml_loader import load_yaml
 from kdbatch.vocab.plans import Claim, Map, Table
@@ -57,6 +65,8 @@ class ExperimentFile:
     """Students to compare with, by role: each has the student's fields, except for those that it
     replaces.
     """
+    timeline: Timeline = field(default_factory=Timeline)
+    """Timeline of all clips of the experiment, where it differs from the profile's `clip`."""
     references: Annotated[dict[str, Any], Filled(dict[str, TeacherSpec])] = field(
         default_factory=dict
     )
@@ -111,6 +121,7 @@ def load_experiment(path: Path, profile: Profile) -> Experiment:
         claims=tuple(_scale_claim(claim, profile) for claim in file.claims),
         probes=file.probes,
         references=tuple(file.references),
+        timeline=file.timeline,
     )
     validate(experiment, {name: tuple(values) for name, values in declared.items()}, where=where)
     check_axes_are_used(declared, networks, where=where)

@@ -1,7 +1,7 @@
 """Profiles, `jobs/profiles/<name>.yaml`: the scale at which all experiments are run."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -11,7 +11,7 @@ from kdbatch.base.parse import TextOrNumber, parse
 from kdbatch.base.reading.field_facts import Limits, SameAs, Share, check_limits
 from kdbatch.plan.profile_names import check_profile_names
 from kdbatch.plan.shipped_jobs import find_profile
-from kdbatch.plan.specs import BackboneName, DatasetName, TaskName
+from kdbatch.plan.specs import BackboneName, DatasetName, TaskName, Timeline
 from kdbatch.plan.yaml_loader import load_yaml
 from kdbatch.vocab.backbones import BACKBONE_SPECS, Backbone
 from kdbatch.vocab.datasets import DATASETS
@@ -22,7 +22,7 @@ from kdbatch.vocab.views import View
 
 @dataclass(frozen=True, kw_only=True)
 class ClipScale:
-    """The clips of all runs."""
+    """The clips of all runs; an experiment may have a timeline of its own."""
 
     num_frames: Annotated[int, SameAs(View, "num_frames")] = View.num_frames
     stride_frames: Annotated[int, SameAs(View, "stride_frames")] = View.stride_frames
@@ -33,6 +33,11 @@ class ClipScale:
 
     def __post_init__(self) -> None:
         check_limits(self)
+
+    def on(self, timeline: Timeline) -> "ClipScale":
+        """The same clips on the timeline of an experiment."""
+        own = {name: value for name, value in vars(timeline).items() if value is not None}
+        return replace(self, **own)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,13 @@ from kdbatch.plan.experiment import load_experiment
 from kdbatch.plan.profiles import load_profile
 from kdbatch.plan.recipe_builder import RecipeBuilder
 from kdbatch.plan.run_registry import RunRegistry, group_into_waves
-from kdbatch.plan.run_titles import map_title, pretrain_title, student_title, teacher_title
+from kdbatch.plan.run_titles import (
+    map_title,
+    pretrain_title,
+    student_title,
+    teacher_title,
+    timeline_title,
+)
 from kdbatch.plan.shipped_jobs import check_experiment_exists
 from kdbatch.plan.specs import (
     Case,
@@ -82,10 +88,12 @@ def _plan_experiment(path: Path, *, profile: str, registry: RunRegistry) -> Plan
     check_experiment_exists(path)
     scale = load_profile(path, profile)
     experiment = load_experiment(path, scale)
-    builder = RecipeBuilder(registry, scale, str(path))
+    clip = scale.clip.on(experiment.timeline)
+    timeline = timeline_title(clip, scale.clip)
+    builder = RecipeBuilder(registry, replace(scale, clip=clip), str(path))
     cells: list[Cell] = []
     for seed in scale.seeds:
-        cells += _Resolver(registry, experiment, builder, seed).cells()
+        cells += _Resolver(registry, experiment, builder, timeline, seed).cells()
     return PlanRecord(
         experiment=experiment.name,
         title=experiment.title,
@@ -128,11 +136,15 @@ def _planned_run(
 
 @dataclass(frozen=True)
 class _Resolver:
-    """Registers the runs of one experiment with one seed, parents before children."""
+    """Registers the runs of one experiment with one seed, parents before children.
+
+    `timeline` ends the titles of all runs whose clips are not on the profile's timeline.
+    """
 
     registry: RunRegistry
     experiment: Experiment
     recipes: RecipeBuilder
+    timeline: str
     seed: int
 
     def cells(self) -> list[Cell]:
@@ -203,7 +215,11 @@ class _Resolver:
 
     def _add(self, recipe: Recipe, parents: tuple[str, ...], title: str, *, seed: int) -> str:
         return self.registry.add(
-            recipe, seed=seed, parents=parents, title=title, experiment=self.experiment.name
+            recipe,
+            seed=seed,
+            parents=parents,
+            title=f"{title}{self.timeline}",
+            experiment=self.experiment.name,
         )
 
 

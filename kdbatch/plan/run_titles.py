@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+from kdbatch.plan.profiles import ClipScale
 from kdbatch.plan.specs import PretrainSpec, StudentSpec, TeacherSpec
 from kdbatch.vocab.backbones import BACKBONE_SPECS
 from kdbatch.vocab.plans import Map
@@ -49,6 +50,16 @@ def map_title(drawn: Map, *, target: str, experiment: str, case: Mapping[str, st
     if drawn.layers != Map.layers:
         values.append(f"layers {drawn.layers}")
     return f"{title} at {', '.join(values)}" if values else title
+
+
+def timeline_title(clip: ClipScale, usual: ClipScale) -> str:
+    """` at 12 fps` for runs whose clips are not on the profile's timeline; empty for others."""
+    parts = []
+    if clip.fps != usual.fps:
+        parts.append(f"{clip.fps:g} fps")
+    if clip.stride_frames != usual.stride_frames:
+        parts.append(f"stride {clip.stride_frames}")
+    return f" at {', '.join(parts)}" if parts else ""
 
 
 def _settings(spec: StudentSpec, names: Sequence[str]) -> list[str]:

@@ -11,6 +11,7 @@ from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.plans import Claim, Map, Table
 from kdbatch.vocab.recipes import Distill, check_weighting
 from kdbatch.vocab.tasks import TASKS, Complexity
+from kdbatch.vocab.views import View
 
 Probe = Literal["retrieval", "linear"]
 PROBE_TITLES: dict[Probe, str] = {
@@ -22,6 +23,17 @@ PROBE_TITLES: dict[Probe, str] = {
 BackboneName = Annotated[str, Limits(choices=tuple(BACKBONE_SPECS))]
 DatasetName = Annotated[str, Limits(choices=tuple(DATASETS))]
 TaskName = Annotated[str, Limits(choices=tuple(TASKS))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timeline:
+    """The timeline of an experiment's clips, in place of the profile's."""
+
+    fps: Annotated[float | None, SameAs(View, "fps")] = None
+    stride_frames: Annotated[int | None, SameAs(View, "stride_frames")] = None
+
+    def __post_init__(self) -> None:
+        check_limits(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +117,7 @@ class Experiment:
     claims: tuple[Claim, ...]
     probes: tuple[Probe, ...] = ()
     references: tuple[str, ...] = ()
+    timeline: Timeline = Timeline()
 
     @property
     def roles(self) -> dict[str, str]:

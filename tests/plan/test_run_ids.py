@@ -9,9 +9,9 @@ from kdbatch.plan.resolve import make_plan
 
 FILES = sorted(JOBS.glob("*.yaml"))
 DIGESTS = {
-    "h200": "ac6e9f96586da49f",
-    "micro": "da71c7bd38e7b11b",
-    "paper": "15be9df63537c709",
+    "h200": "43a861bca9528e8f",
+    "micro": "d25a8a50fdc66a20",
+    "paper": "8dead3846da49144",
 }
 
 

@@ -137,6 +137,14 @@ def test_outside_task_complexity_every_task_is_at_the_complexity_of_its_paper(pl
         } == {True}
 
 
+def test_only_the_experiment_with_two_sources_is_on_the_timeline_that_both_have(plan: Plan) -> None:
+    for item in plan.runs:
+        is_there = item.used_by == ("out_of_distribution",)
+        view = item.run.recipe.view
+        assert (view.fps, view.stride_frames) == ((12.0, 1) if is_there else (25.0, 1))
+        assert item.title.partition(", seed")[0].endswith(" at 12 fps") == is_there
+
+
 def test_cvrl_has_larger_batches_and_warms_up(plan: Plan) -> None:
     recipes = _pretrain_recipes(plan, "out_of_distribution")
     (schedule,) = {r.schedule for r in recipes if r.task.name == "cvrl"}
@@ -146,4 +154,4 @@ def test_cvrl_has_larger_batches_and_warms_up(plan: Plan) -> None:
 
 def test_no_two_runs_have_one_title(plan: Plan) -> None:
     """A person identifies runs by their titles, in `kdbatch status` and in reports of failures."""
-    assert len({item.title for item in plan.runs}) == len(plan.runs) == 658
+    assert len({item.title for item in plan.runs}) == len(plan.runs) == 667

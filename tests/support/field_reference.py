@@ -20,7 +20,7 @@ from kdbatch.base.parse import TextOrNumber  # noqa: E402
 from kdbatch.base.reading.field_facts import description_of, field_hints, limits_of  # noqa: E402
 from kdbatch.plan.experiment import ExperimentFile, Filled  # noqa: E402
 from kdbatch.plan.profiles import ClipScale, CompareScale, PretrainScale, Profile  # noqa: E402
-from kdbatch.plan.specs import PretrainSpec, StudentSpec, TeacherSpec  # noqa: E402
+from kdbatch.plan.specs import PretrainSpec, StudentSpec, TeacherSpec, Timeline  # noqa: E402
 from kdbatch.plan.validate import CLAIM_FIELDS  # noqa: E402
 from kdbatch.vocab.config import Config, Container, DatasetFolder, Paths, Site  # noqa: E402
 from kdbatch.vocab.plans import Claim, Map, Table  # noqa: E402
@@ -62,6 +62,7 @@ PARTS = (
         "every_field.yaml",
         (
             (ExperimentFile, "The file"),
+            (Timeline, "Timeline"),
             (TeacherSpec, "Teachers and references"),
             (PretrainSpec, "Pretraining of a teacher"),
             (StudentSpec, "Student and controls"),

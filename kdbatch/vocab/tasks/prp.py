@@ -52,6 +52,14 @@ def at_complexity(complexity: Complexity) -> PRP:
     return PRP(complexity=complexity, rates=(1, 2, 4, 8)[: complexity + 1])
 
 
+def _finest_step(task: PRP, stride_frames: int) -> int:
+    """The step of the slowest rate, or half of it: the frames between those of a clip, which are
+    reconstructed, exist where its step is even.
+    """
+    steps = [rate * stride_frames for rate in task.rates]
+    return min(step if step % 2 else step // 2 for step in steps)
+
+
 # The source: lr 0.01 for 8 clips; here in proportion. Its tenfold lr of the rate's last layer is
 # not kept: the head has one lr.
 SPEC = TaskSpec(
@@ -62,4 +70,5 @@ SPEC = TaskSpec(
     lr=0.08,
     lr_of={},
     weight_decay=5e-4,
+    finest_step=_finest_step,
 )

@@ -51,6 +51,11 @@ def at_complexity(complexity: Complexity) -> RSPNet:
     return RSPNet(complexity=complexity, speeds=(1, 2, 4, 8)[: complexity + 1])
 
 
+def _finest_step(task: RSPNet, stride_frames: int) -> int:
+    """The step of the slowest speed."""
+    return min(task.speeds) * stride_frames
+
+
 SPEC = TaskSpec(
     title="RSPNet",
     parameters=RSPNet,
@@ -68,4 +73,5 @@ SPEC = TaskSpec(
     lr_of={"r21d_10": 0.05},
     weight_decay=1e-4,
     needs_whole_batch=True,
+    finest_step=_finest_step,
 )

@@ -36,7 +36,9 @@ class TaskSpec:
     `at_complexity` returns one for a step of the ladder. `lr` is per 64 videos of a batch; `lr_of`
     overrides it by backbone. A task that `needs_whole_batch` compares the clips of a batch, or
     updates a key encoder and a queue once per batch. A task that `trains_on_copies` reads one clip
-    of a video and makes the others from it.
+    of a video and makes the others from it. A task that judges speed has a
+    `finest_step`: for its parameters and a view's stride, the smallest distance on the timeline of
+    two frames that it reads, over all of its speeds.
     """
 
     title: str
@@ -48,6 +50,7 @@ class TaskSpec:
     lr_of: dict[str, float]
     needs_whole_batch: bool = False
     trains_on_copies: bool = False
+    finest_step: Callable[[Any, int], int] | None = None
 
 
 ROTATED = Augment(crop="random", square_side=SQUARE_SIDE, rotation_degrees=10.0)
