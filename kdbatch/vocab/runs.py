@@ -6,12 +6,13 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
 from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.base.command_lines import resume_command
+from kdbatch.base.digests.hashed_fields import hashed_fields
 from kdbatch.base.errors import UnreadableError, UserError
 from kdbatch.base.folders.presence import is_present
 from kdbatch.base.parse import SHARED, parse
@@ -21,18 +22,6 @@ from kdbatch.base.temporary.private_folder import folder_of_this_user, open_priv
 from kdbatch.vocab.recipes import RECIPE_VERSION, Recipe
 
 _ONE_VARIABLE = re.compile(r"\$\w+|\$\{\w+\}")
-
-
-def _fields(value: Any) -> dict[str, Any]:
-    """The fields of a dataclass, for json: without the deep copies of `dataclasses.asdict`, which
-    were half of the time of a large plan.
-    """
-    return {name: getattr(value, name) for name in _field_names(type(value))}
-
-
-@cache
-def _field_names(kind: type) -> tuple[str, ...]:
-    return tuple(field.name for field in dataclasses.fields(kind))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +48,7 @@ class Run:
 
 def _id_of(run: Run | Mapping[str, Any], recipe_version: int) -> str:
     """The id of a run, or of a run as a file has it, at a version of the recipes."""
-    text = json.dumps([recipe_version, run], sort_keys=True, default=_fields)
+    text = json.dumps([recipe_version, run], sort_keys=True, default=hashed_fields)
     return "r" + hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
