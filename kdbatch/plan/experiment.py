@@ -28,7 +28,7 @@ from kdbatch.plan.specs import (
     Timeline,
     parse_teacher,
 )
-from kdbatch.plan.validate import validate
+from kdbatch.plan.validate import check_start_and_epoch, validate
 from kdbatch.plan.yaml_loader import load_yaml
 from kdbatch.vocab.plans import Claim, Map, Table
 
@@ -141,18 +141,32 @@ def _axes(
 
 
 def _without(file: ExperimentFile, roles: Collection[str]) -> ExperimentFile:
-    """The file without these controls, and without the rows, maps and claims that name them."""
-    removed = set(roles) & set(file.controls)
+    """The file without these controls and probes, and without what names them: controls of the
+    same accuracy, rows, tables without rows, maps and claims.
+    """
+    controls = {role: spec for role, spec in file.controls.items() if role not in roles}
+    controls = {
+        role: spec
+        for role, spec in controls.items()
+        if not isinstance(spec, dict) or spec.get("accuracy_of", "") not in roles
+    }
+    removed = set(file.controls) - set(controls)
+    removed |= {f"{role}.{p}" for p in file.probes if p in roles for role in _trained(file)}
     maps = tuple(m for m in file.maps if removed.isdisjoint(m.models))
-    removed_maps = {m.id for m in file.maps} - {m.id for m in maps}
-    removed_names = removed | removed_maps
+    removed_names = removed | ({m.id for m in file.maps} - {m.id for m in maps})
+    tables = [_without_rows(table, removed) for table in file.tables]
     return replace(
         file,
-        controls={role: spec for role, spec in file.controls.items() if role not in removed},
-        tables=tuple(_without_rows(table, removed) for table in file.tables),
+        controls=controls,
+        probes=tuple(probe for probe in file.probes if probe not in roles),
+        tables=tuple(table for table in tables if table.rows),
         maps=maps,
         claims=tuple(c for c in file.claims if removed_names.isdisjoint((c.who, *c.than))),
     )
+
+
+def _trained(file: ExperimentFile) -> tuple[str, ...]:
+    return (*file.teachers, *file.references)
 
 
 def _without_rows(table: Table, roles: Collection[str]) -> Table:
@@ -229,7 +243,10 @@ def _case(
     _check_titles(teachers, students, where=where)
     for role, spec in students.items():
         _check_teachers(spec, teachers, where=f"{where}: {role}.teachers")
-    return Case(values=values, teachers=teachers, students=students)
+    case = Case(values=values, teachers=teachers, students=students)
+    for role in students:
+        check_start_and_epoch(role, case, where=where)
+    return case
 
 
 def _check_titles(

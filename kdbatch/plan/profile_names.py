@@ -5,19 +5,22 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import did_you_mean
 from kdbatch.base.reading.shown_values import shown
 from kdbatch.base.reading.video_counts import check_video_count
 from kdbatch.plan.shipped_jobs import SHIPPED_JOBS
+from kdbatch.plan.specs import Probe
 from kdbatch.plan.yaml_loader import load_yaml
 
 
 @dataclass(frozen=True)
 class _Names:
-    """Names in an experiment file that a profile may use: controls, axes, sizes of subsets."""
+    """Names in an experiment file that a profile may use: controls and probes, axes, sizes of
+    subsets.
+    """
 
     controls: frozenset[str]
     axes: frozenset[str]
@@ -41,7 +44,7 @@ def check_profile_names(
     for size, instead in subsets.items():
         for text in (size, instead):
             check_video_count(text, where=f"{where}: subsets.{shown(size).strip(chr(39))}")
-    _check(leave_out, "controls", "control", f"{where}: leave_out", experiment)
+    _check(leave_out, "controls", "control or probe", f"{where}: leave_out", experiment)
     _check(keep, "axes", "axis in vary", f"{where}: keep", experiment)
     _check(subsets, "sizes", "subset", f"{where}: subsets", experiment)
 
@@ -82,8 +85,9 @@ def _names_of(path: Path, changed_at: int) -> _Names:
     with suppress(UserError):
         raw = load_yaml(path)
     controls, axes = raw.get("controls"), raw.get("vary")
+    own = map(str, controls if isinstance(controls, dict) else ())
     return _Names(
-        controls=frozenset(map(str, controls if isinstance(controls, dict) else ())),
+        controls=frozenset((*own, *get_args(Probe))),
         axes=frozenset(map(str, axes if isinstance(axes, dict) else ())),
         sizes=frozenset(_texts(raw)),
     )

@@ -109,7 +109,7 @@ class Profile:
     keep: dict[str, tuple[TextOrNumber, ...]] = field(default_factory=dict)
     """Values that are run, by axis; an axis without them runs all of its values."""
     leave_out: tuple[str, ...] = ()
-    """Controls that are not run."""
+    """Controls and probes that are not run."""
     widths: dict[BackboneName, Annotated[float, SameAs(Backbone, "width")]] = field(
         default_factory=dict
     )

@@ -13,7 +13,7 @@ from kdbatch.base.reading.field_facts import check_number
 from kdbatch.plan.clip_length import check_clip_length
 from kdbatch.plan.profiles import Profile
 from kdbatch.plan.run_registry import RunRegistry
-from kdbatch.plan.specs import PretrainSpec, StudentSpec, TeacherSpec
+from kdbatch.plan.specs import PretrainSpec, StudentSpec, TargetCrop, TeacherSpec
 from kdbatch.vocab.backbones import BACKBONE_SPECS, Backbone
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.plans import Map
@@ -130,13 +130,13 @@ class RecipeBuilder:
 
     @_once
     def distill(self, spec: StudentSpec, role: str) -> Distill:
-        self._check_weighting(spec, role)
+        self._check_student(spec, role)
         network = self._backbone(spec.backbone, role)
         data, evaluation = self._target(spec.target, role)
         recipe = Distill(
             backbone=network,
             data=data,
-            view=self._target_view(),
+            view=self._target_view(spec.crop),
             schedule=self.profile.distill,
             evaluation=evaluation,
             selection=self.profile.selection.get(spec.target),
@@ -148,20 +148,25 @@ class RecipeBuilder:
             max_teacher_weight=spec.max_teacher_weight,
             feature_weight=spec.feature_weight if spec.teachers else 0.0,
             dropout=self.profile.dropout,
+            soft_target=spec.soft_target,
+            start="pretrained" if spec.starts_from else "random",
+            kept_epoch="equal-accuracy" if spec.accuracy_of else "best",
         )
         return recipe if spec.teachers else recipe.without_teachers()
 
-    def compare(self, drawn: Map, *, target: str) -> Compare:
-        _, evaluation = self._target(target, drawn.id)
+    def compare(self, drawn: Map, spec: TeacherSpec | StudentSpec) -> Compare:
+        """A map of networks that have the target of `spec`, the first of them."""
+        _, evaluation = self._target(spec.target, drawn.id)
         return Compare(
             data=evaluation.test,
             view=self._view(CENTER_CROP),
             layers=drawn.layers,
             num_clips=self.profile.compare.num_clips,
             batch_clips=self.profile.compare.batch_clips,
+            untrained=self._backbone(spec.backbone, drawn.id) if drawn.untrained else None,
         )
 
-    def _check_weighting(self, spec: StudentSpec, role: str) -> None:
+    def _check_student(self, spec: StudentSpec, role: str) -> None:
         if spec.teachers and spec.weighting == NO_WEIGHTING:
             raise UserError(
                 f"{self.where}: {role}.weighting: none is for a student without teachers. "
@@ -173,13 +178,19 @@ class RecipeBuilder:
                 f"to {MAX_AE_KD_TEACHERS}: it tries every combination of bounded weights. Name at "
                 f"most {MAX_AE_KD_TEACHERS}, or write weighting: equal."
             )
+        if spec.accuracy_of and spec.target not in self.profile.selection:
+            raise UserError(
+                f"{self.where}: {role}.accuracy_of: accuracies are compared on held-out videos, "
+                f"and the profile holds none of {spec.target} out. Add to it selection: "
+                f"{{{spec.target}: {{share: 0.1}}}}, or leave_out: [{role}]."
+            )
 
     def _finetune(self, spec: TeacherSpec, role: str, *, schedule: Schedule) -> Finetune:
         data, evaluation = self._target(spec.target, role)
         return Finetune(
             backbone=self._backbone(spec.backbone, role),
             data=data,
-            view=self._target_view(),
+            view=self._target_view(spec.crop),
             schedule=schedule,
             evaluation=evaluation,
             selection=self.profile.selection.get(spec.target),
@@ -194,8 +205,8 @@ class RecipeBuilder:
     def _view(self, augment: Augment) -> View:
         return View(**dataclasses.asdict(self.profile.clip), augment=augment)
 
-    def _target_view(self) -> View:
-        crop = self.profile.finetune_crop
+    def _target_view(self, own_crop: TargetCrop) -> View:
+        crop = self.profile.finetune_crop if own_crop == "profile" else own_crop
         if crop == "random":
             return self._view(Augment(crop="random", square_side=SQUARE_SIDE))
         return self._view(CENTER_CROP if crop == "center" else Augment(crop=crop))

@@ -24,7 +24,6 @@ from kdbatch.plan.specs import (
     Experiment,
     PretrainSpec,
     Probe,
-    StudentSpec,
     TeacherSpec,
     parse_teacher,
 )
@@ -168,8 +167,8 @@ class _Resolver:
         runs = {}
         for role, spec in case.teachers.items():
             runs[role] = self._teacher(role, spec, seed=self.seed)
-        for role, spec in case.students.items():
-            runs[role] = self._student(role, spec, case.teachers)
+        for role in case.students:
+            runs[role] = self._student(role, case)
         for probe in self.experiment.probes:
             for role, spec, pretrain in _pretrained(case):
                 runs[f"{role}.{probe}"] = self._probe(probe, role, spec, pretrain)
@@ -196,7 +195,11 @@ class _Resolver:
         recipe = self.recipes.pretrain(spec, backbone=backbone, role=role)
         return self._add(recipe, (), pretrain_title(spec, backbone=backbone), seed=seed)
 
-    def _student(self, role: str, spec: StudentSpec, teachers: dict[str, TeacherSpec]) -> str:
+    def _student(self, role: str, case: Case) -> str:
+        """Its parents are its teachers, then the pretraining that it starts from, then the student
+        that has its accuracy (Run.teachers).
+        """
+        spec, teachers = case.students[role], case.teachers
         recipe = self.recipes.distill(spec, role)
         where = f"{self.recipes.where}: {role}.teachers"
         parents, taught_by = [], []
@@ -204,14 +207,21 @@ class _Resolver:
             name, seed_offset = parse_teacher(text, where=where)
             parents.append(self._teacher(name, teachers[name], seed=self.seed + seed_offset))
             taught_by.append((teachers[name], seed_offset))
-        title = student_title(spec, taught_by)
+        start = teachers[spec.starts_from].pretrain if spec.starts_from else None
+        if start:
+            parents.append(self._pretrain(start, spec.backbone, spec.starts_from, seed=self.seed))
+        if spec.accuracy_of:
+            parents.append(self._student(spec.accuracy_of, case))
+        title = student_title(spec, taught_by, start=start)
         return self._add(recipe, tuple(parents), title, seed=self.seed)
 
     def _map(self, drawn: Map, case: Case, runs: dict[str, str]) -> str:
-        target = (case.teachers | case.students)[drawn.models[0]].target
-        recipe = self.recipes.compare(drawn, target=target)
-        title = map_title(drawn, target=target, experiment=self.experiment.name, case=case.values)
-        return self._add(recipe, tuple(runs[role] for role in drawn.models), title, seed=self.seed)
+        spec = (case.teachers | case.students)[drawn.models[0]]
+        recipe = self.recipes.compare(drawn, spec)
+        name = self.experiment.name
+        title = map_title(drawn, target=spec.target, experiment=name, case=case.values)
+        parents = () if drawn.untrained else tuple(runs[role] for role in drawn.models)
+        return self._add(recipe, parents, title, seed=self.seed)
 
     def _add(self, recipe: Recipe, parents: tuple[str, ...], title: str, *, seed: int) -> str:
         return self.registry.add(

@@ -24,19 +24,33 @@ def pretrain_title(spec: PretrainSpec, *, backbone: str) -> str:
 
 
 def teacher_title(spec: TeacherSpec) -> str:
-    """The network, its pretraining and its target."""
-    task, data = _task_and_data(spec)
-    return f"{BACKBONE_SPECS[spec.backbone].title} ({task}{data}) on {spec.target}"
+    """The network, its pretraining, its target, and its crop if that is its own."""
+    task, data = _task_and_data(spec.pretrain)
+    crop = "" if spec.crop == "profile" else f", {spec.crop} crop"
+    return f"{BACKBONE_SPECS[spec.backbone].title} ({task}{data}) on {spec.target}{crop}"
 
 
-def student_title(spec: StudentSpec, teachers: Sequence[tuple[TeacherSpec, int]]) -> str:
-    """The network, its target and its teachers, each with its seed offset; then each number of the
-    loss that is not the default, so that students that differ in it have different titles.
+def student_title(
+    spec: StudentSpec,
+    teachers: Sequence[tuple[TeacherSpec, int]],
+    *,
+    start: PretrainSpec | None = None,
+) -> str:
+    """The network, its target and its teachers, each with its seed offset; then each setting that
+    is not the default, so that students that differ in it have different titles. `start` is the
+    pretraining whose weights it starts from.
     """
     source, settings = "labels only", _settings(spec, ("hard_weight",))
     if teachers:
-        settings = [spec.weighting, *_settings(spec, _LOSS_FIELDS)]
+        smoothed = ["smoothed labels"] if spec.soft_target == "smoothed-labels" else []
+        settings = [spec.weighting, *smoothed, *_settings(spec, _LOSS_FIELDS)]
         source = _teachers_title(teachers, student=spec.backbone)
+    if start:
+        settings.append(f"starts from {''.join(_task_and_data(start))}")
+    if spec.accuracy_of:
+        settings.append(f"accuracy of {spec.accuracy_of}")
+    if spec.crop != "profile":
+        settings.append(f"{spec.crop} crop")
     network = BACKBONE_SPECS[spec.backbone].title
     return f"train {network} on {spec.target} from {source}" + (
         f" ({', '.join(settings)})" if settings else ""
@@ -45,7 +59,8 @@ def student_title(spec: StudentSpec, teachers: Sequence[tuple[TeacherSpec, int]]
 
 def map_title(drawn: Map, *, target: str, experiment: str, case: Mapping[str, str]) -> str:
     """The networks of a CKA map; their roles have a meaning in their experiment and case alone."""
-    title = f"CKA of {' and '.join(drawn.models)} on {target} in {experiment}"
+    networks = "untrained " + drawn.models[0] if drawn.untrained else " and ".join(drawn.models)
+    title = f"CKA of {networks} on {target} in {experiment}"
     values = [f"{axis} {value}" for axis, value in case.items() if value != target]
     if drawn.layers != Map.layers:
         values.append(f"layers {drawn.layers}")
@@ -79,7 +94,7 @@ def _teachers_title(teachers: Sequence[tuple[TeacherSpec, int]], *, student: str
     """
     tasks, datas = [], []
     for spec, seed_offset in teachers:
-        task, data = _task_and_data(spec)
+        task, data = _task_and_data(spec.pretrain)
         network = "" if spec.backbone == student else f"{BACKBONE_SPECS[spec.backbone].title} "
         seed = f"@{seed_offset}" if seed_offset else ""
         tasks.append(f"{network}{task}{seed}")
@@ -89,8 +104,7 @@ def _teachers_title(teachers: Sequence[tuple[TeacherSpec, int]], *, student: str
     return " + ".join(task + data for task, data in zip(tasks, datas, strict=True))
 
 
-def _task_and_data(spec: TeacherSpec) -> tuple[str, str]:
-    pretrain = spec.pretrain
+def _task_and_data(pretrain: PretrainSpec | None) -> tuple[str, str]:
     if pretrain is None:
         return "random weights", ""
     task = f"{TASKS[pretrain.task].title} C{pretrain.complexity}"

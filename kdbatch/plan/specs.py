@@ -23,6 +23,7 @@ PROBE_TITLES: dict[Probe, str] = {
 BackboneName = Annotated[str, Limits(choices=tuple(BACKBONE_SPECS))]
 DatasetName = Annotated[str, Limits(choices=tuple(DATASETS))]
 TaskName = Annotated[str, Limits(choices=tuple(TASKS))]
+TargetCrop = Literal["profile", "random-resized", "random", "center"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,8 @@ class TeacherSpec:
     """Data set that the network is fine-tuned and tested on."""
     pretrain: PretrainSpec | None = None
     """Pretraining; without it the network starts from random weights."""
+    crop: TargetCrop = "profile"
+    """Crop of its training clips; profile: that of the profile's `finetune_crop`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,10 +87,27 @@ class StudentSpec:
         Distill.max_teacher_weight
     )
     feature_weight: Annotated[float, SameAs(Distill, "feature_weight")] = Distill.feature_weight
+    soft_target: Annotated[
+        Literal["teachers", "smoothed-labels"], SameAs(Distill, "soft_target")
+    ] = Distill.soft_target
+    starts_from: str = ""
+    """Role of a teacher of the same backbone: the student starts from the weights that this teacher
+    was fine-tuned from. Without it the student starts from random weights.
+    """
+    accuracy_of: str = ""
+    """Role of another student: of the epochs that the profile's `selection` evaluates, the one is
+    kept whose accuracy on held-out videos is nearest to that of the other.
+    """
+    crop: Annotated[TargetCrop, SameAs(TeacherSpec, "crop")] = TeacherSpec.crop
 
     def __post_init__(self) -> None:
         check_limits(self)
         check_weighting(self.weighting)
+        if self.feature_weight and self.soft_target != "teachers":
+            raise UserError(
+                f"feature_weight: found {self.feature_weight:g} with soft_target: "
+                f"{self.soft_target}. Smoothed labels have no feature maps: write 0."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
 from kdbatch.base.parse import below
-from kdbatch.plan.specs import Experiment
+from kdbatch.plan.specs import Case, Experiment
 from kdbatch.vocab.plans import MAP_CLAIMS, Claim, ClaimKind, Map, Table
 
 # Kind of a claim -> the fields that it needs, and those that it can have; fields that every claim
@@ -51,6 +51,36 @@ def validate(experiment: Experiment, declared: dict[str, tuple[str, ...]], *, wh
         )
 
 
+def check_start_and_epoch(role: str, case: Case, *, where: str) -> None:
+    """Checks the roles that a student starts from, and whose accuracy it is to have.
+
+    Raises:
+        UserError: there is no such role, or it cannot be used so.
+    """
+    spec, place = case.students[role], f"{where}: {role}"
+    if spec.starts_from:
+        place_of_start = f"{place}.starts_from"
+        teacher = lookup(case.teachers, spec.starts_from, where=place_of_start)
+        if teacher.pretrain is None:
+            raise UserError(
+                f"{place_of_start}: {spec.starts_from} has no pretrain, so there are no weights to "
+                "start from. Name a teacher that has one, or leave starts_from out."
+            )
+        if teacher.backbone != spec.backbone:
+            raise UserError(
+                f"{place_of_start}: {spec.starts_from} is {teacher.backbone}, and the student is "
+                f"{spec.backbone}. Name a teacher of the student's backbone, or write "
+                f"backbone: {teacher.backbone}."
+            )
+    if spec.accuracy_of:
+        other = lookup(case.students, spec.accuracy_of, where=f"{place}.accuracy_of")
+        if other.accuracy_of or other.target != spec.target:
+            raise UserError(
+                f"{place}.accuracy_of: {spec.accuracy_of} has accuracy_of itself, or another "
+                "target. Name a student of the same target that keeps its best epoch."
+            )
+
+
 def _check_table(
     table: Table, roles: dict[str, str], axes: dict[str, tuple[str, ...]], *, where: str
 ) -> None:
@@ -69,6 +99,8 @@ def _check_map(
 ) -> None:
     if not 1 <= len(drawn.models) <= 2:
         raise UserError(f"{where}.models: one role (a self map) or two, found {len(drawn.models)}.")
+    if drawn.untrained and len(drawn.models) > 1:
+        raise UserError(f"{where}.models: an untrained map has one role. Write one.")
     for role in drawn.models:
         lookup(roles, role, where=f"{where}.models")
     for axis in drawn.at:

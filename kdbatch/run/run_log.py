@@ -60,11 +60,14 @@ def log_start(assignment: Assignment, context: RunContext) -> None:
     if reporter.job:
         where.append(f"job {reporter.job}")
     _log.info("%s", ", ".join(where))
+    nouns = dict.fromkeys(run.pretrained, "starts from") | dict.fromkeys(
+        run.equal_to, "is to equal"
+    )
     for parent in run.parents:
         title = context.folder.parent(parent).load().title
-        _log.info("%s %s: %s", PARENT_NOUNS[run.recipe.kind], parent, title)
+        _log.info("%s %s: %s", nouns.get(parent, PARENT_NOUNS[run.recipe.kind]), parent, title)
     if isinstance(run.recipe, Distill):
-        _log.info("%s", _teaching(run.recipe) if run.parents else "no teachers: the labels alone")
+        _log.info("%s", _teaching(run.recipe) if run.teachers else "no teachers: the labels alone")
     elif isinstance(run.recipe, Finetune) and not run.parents:
         _log.info("starts from random weights")
 
@@ -76,8 +79,9 @@ def _device_name(device: torch.device) -> str:
 
 
 def _teaching(recipe: Distill) -> str:
+    instead = "labels smoothed instead, " if recipe.soft_target == "smoothed-labels" else ""
     return (
-        f"weighting {recipe.weighting}, temperature {recipe.temperature:g}, "
+        f"weighting {recipe.weighting}, {instead}temperature {recipe.temperature:g}, "
         f"weight of the labels {recipe.hard_weight:g}, of the teachers {recipe.soft_weight:g}"
     )
 

@@ -21,10 +21,11 @@ from kdbatch.run.cka.compare import compare
 from kdbatch.run.context import RunContext
 from kdbatch.run.data.batches import Batch, SampleClips, StoredVideo, TrainingBatches, load_videos
 from kdbatch.run.data.sampling import ClipRequest, random_clip
-from kdbatch.run.evaluation.best_epoch import BestEpoch, hold_out
+from kdbatch.run.evaluation.best_epoch import BestEpoch, held_out_accuracy, hold_out
 from kdbatch.run.evaluation.evaluate import evaluate, evaluate_teacher_ensemble
 from kdbatch.run.evaluation.retrieve import retrieve
 from kdbatch.run.models import Classifier, build_backbone
+from kdbatch.run.models.untrained import new_classifier
 from kdbatch.run.rng import seed_for
 from kdbatch.run.stage_results import pretext_measures, write_run_results
 from kdbatch.run.tasks import PRETEXTS
@@ -79,7 +80,9 @@ def pretrain(recipe: Pretrain, assignment: Assignment, context: RunContext) -> S
 
 def finetune(recipe: Finetune, assignment: Assignment, context: RunContext) -> StageFacts:
     """Train a teacher from its parent's backbone, or from random weights."""
-    model = _new_classifier(recipe, assignment.run.seed)
+    model = new_classifier(
+        recipe.backbone, recipe.data, seed=assignment.run.seed, dropout=recipe.dropout
+    )
     for parent in assignment.run.parents:
         load_weights(checked_weights(context.folder.parent(parent)), model.backbone)
     if recipe.trained == "head":
@@ -94,9 +97,13 @@ def finetune(recipe: Finetune, assignment: Assignment, context: RunContext) -> S
 
 
 def distill(recipe: Distill, assignment: Assignment, context: RunContext) -> StageFacts:
-    """Train a student from labels and its parents' predictions."""
-    model = _new_classifier(recipe, assignment.run.seed).to(context.device)
-    parents = [context.folder.parent(parent) for parent in assignment.run.parents]
+    """Train a student from labels and its teachers' predictions."""
+    run = assignment.run
+    model = new_classifier(recipe.backbone, recipe.data, seed=run.seed, dropout=recipe.dropout)
+    for parent in run.pretrained:
+        load_weights(checked_weights(context.folder.parent(parent)), model.backbone)
+    model.to(context.device)
+    parents = [context.folder.parent(parent) for parent in run.teachers]
     classes = load_index(Path(assignment.shards_dir), recipe.data.dataset).classes
     teachers = _load_teachers(parents, classes, context)
     matcher = FeatureMatcher(model, teachers).to(context.device) if recipe.feature_weight else None
@@ -138,17 +145,6 @@ STAGES: dict[str, Callable[[Any, Assignment, RunContext], StageFacts]] = {
 }
 
 
-def _new_classifier(recipe: Finetune | Distill, seed: int) -> Classifier:
-    """A classifier with random weights, which depend only on the seed and the architecture.
-
-    A student and its labels-only control therefore start from equal weights.
-    """
-    torch.manual_seed(seed_for(seed, "weights"))
-    return Classifier(
-        build_backbone(recipe.backbone), num_classes=recipe.data.num_classes, dropout=recipe.dropout
-    )
-
-
 def _load_teachers(
     folders: Sequence[RunFolder], classes: Sequence[str], context: RunContext
 ) -> list[Classifier]:
@@ -182,7 +178,14 @@ def _train_classifier(
     if recipe.selection:
         videos, held_out = hold_out(videos, share=recipe.selection.share, subset=recipe.data)
         _log.info("holds %d of the videos out, to choose the epoch by them", len(held_out))
-        best = BestEpoch(model, held_out, recipe=recipe, context=context)
+        equal_to = [held_out_accuracy(context.folder.parent(p)) for p in assignment.run.equal_to]
+        best = BestEpoch(
+            model,
+            held_out,
+            recipe=recipe,
+            context=context,
+            wanted=equal_to[0] if equal_to else None,
+        )
 
     def sample_clips(
         chosen: Sequence[StoredVideo], rng: np.random.Generator

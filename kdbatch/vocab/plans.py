@@ -111,6 +111,8 @@ class Map:
     """Layers to compare. res: stem, units and pool; act: every convolution, batch norm and ReLU;
     all: every module that runs, except dropout.
     """
+    untrained: bool = False
+    """Whether the map is that of a network as the role's, with random weights."""
 
 
 @dataclass(frozen=True, kw_only=True)

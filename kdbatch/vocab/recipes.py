@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
+from kdbatch.base.digests.hashed_fields import new_field
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
 from kdbatch.base.reading.field_facts import Limits, Share, check_limits
@@ -165,7 +166,8 @@ class Finetune:
 class Distill:
     """A student trained on labels and on the softened predictions of its parents, the teachers.
 
-    Without parents it is the labels-only control (`without_teachers`).
+    Without teachers it is the labels-only control (`without_teachers`). `Run.teachers` and its
+    neighbours tell which parents are teachers.
 
     Loss = hard_weight * CE + soft_weight * temperature^2 * sum_m w_m KL(teacher_m || student),
     AE-KD (Du et al. 2020), plus CA-MKD's second term (run/train/feature_match.py). Without
@@ -198,6 +200,16 @@ class Distill:
     feature_weight: Annotated[float, Limits("weight", least=0, most=1_000_000)] = 0.0
     """Weight of ca-mkd's comparison of last feature maps: beta in its source, 50 there."""
     dropout: Annotated[float, Limits("share", least=0, below=1)] = 0.5
+    soft_target: Literal["teachers", "smoothed-labels"] = new_field("teachers")
+    """What the student learns beside the labels: the teachers' predictions, or the labels smoothed
+    until they are as uncertain as those are on average over a batch.
+    """
+    start: Literal["random", "pretrained"] = new_field("random")
+    """Weights that the backbone starts from: random ones, or those of a pretraining."""
+    kept_epoch: Literal["best", "equal-accuracy"] = new_field("best")
+    """Epoch that `selection` keeps: the best on held-out videos, or the one whose accuracy there is
+    nearest to that of another student.
+    """
 
     def __post_init__(self) -> None:
         check_limits(self)
@@ -226,6 +238,7 @@ class Distill:
             soft_weight=0.0,
             max_teacher_weight=1.0,
             feature_weight=0.0,
+            soft_target="teachers",
         )
 
 
@@ -253,7 +266,8 @@ class Retrieve:
 class Compare:
     """Minibatch CKA between every layer of the first parent and every layer of the last.
 
-    With one parent it is a map of the network with itself.
+    With one parent it is a map of the network with itself; without any, of `untrained`, a network
+    with the random weights that its training would start from.
     """
 
     kind: Literal["compare"] = "compare"
@@ -264,6 +278,7 @@ class Compare:
     """Test clips that a CKA map is computed from."""
     batch_clips: Annotated[int, Limits("clips", least=4, most=100_000)] = 64
     """Clips in a batch; the unbiased HSIC needs at least 4."""
+    untrained: Backbone | None = new_field(None)
 
     def __post_init__(self) -> None:
         check_limits(self)

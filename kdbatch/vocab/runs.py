@@ -45,6 +45,23 @@ class Run:
         """
         return _id_of(self, RECIPE_VERSION)
 
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        """The parents that a student learns from: those before `pretrained` and `equal_to`."""
+        num_others = len(self.pretrained + self.equal_to)
+        return self.parents[: len(self.parents) - num_others]
+
+    @property
+    def pretrained(self) -> tuple[str, ...]:
+        """The parent, if any, whose backbone a student starts from; it stands after teachers."""
+        others = self.parents[: len(self.parents) - len(self.equal_to)]
+        return others[-1:] if getattr(self.recipe, "start", "random") != "random" else ()
+
+    @property
+    def equal_to(self) -> tuple[str, ...]:
+        """The parent, if any, whose accuracy chooses the epoch of a student; it stands last."""
+        return self.parents[-1:] if getattr(self.recipe, "kept_epoch", "best") != "best" else ()
+
 
 def _id_of(run: Run | Mapping[str, Any], recipe_version: int) -> str:
     """The id of a run, or of a run as a file has it, at a version of the recipes."""

@@ -18,6 +18,8 @@ PER_FIELD = {
     "soft_weight": [0.9, 2],
     "max_teacher_weight": [0.6, 0.8],
     "feature_weight": [0.0, 50],
+    "soft_target": ["teachers", "smoothed-labels"],
+    "crop": ["profile", "center"],
 }
 
 
@@ -31,7 +33,9 @@ def plan_varied(sharded, in_tmp: Path):
 
     def plan(**vary: list[object]) -> Plan:
         raw = yaml.safe_load((JOBS / "subset_size.yaml").read_text())
-        raw |= {"name": "mine", "vary": vary, "tables": [], "maps": [], "claims": []}
+        raw |= {"name": "mine", "vary": vary, "tables": [], "maps": [], "claims": [], "probes": []}
+        names = ("labels_only", "from_T1", "from_T2", "same_task")
+        raw["controls"] = {name: raw["controls"][name] for name in names}
         raw["student"] |= {name: f"${name}" for name in vary}
         text = yaml.safe_dump(raw).replace("$target", "ucf101").replace("$subset", "10k")
         (in_tmp / "mine.yaml").write_text(text)
@@ -41,7 +45,7 @@ def plan_varied(sharded, in_tmp: Path):
 
 
 def test_every_number_of_a_student_is_varied_here() -> None:
-    names = {"title", "backbone", "target", "teachers"}
+    names = {"title", "backbone", "target", "teachers", "starts_from", "accuracy_of"}
     assert {f.name for f in dataclasses.fields(StudentSpec)} - names == set(PER_FIELD)
 
 
@@ -51,8 +55,9 @@ def test_students_that_differ_in_one_number_differ_in_their_titles(plan_varied, 
     plan = plan_varied(**{name: PER_FIELD[name]}, **others)
     students = [item for item in plan.runs if item.run.recipe.kind == "distill"]
     num_values = len(PER_FIELD[name])
-    # Students of both teachers, of either and of two seeds; labels alone depend on hard_weight.
-    assert len(students) == 4 * num_values + (num_values if name == "hard_weight" else 1)
+    # Students of both teachers, of either and of two seeds; labels alone depend on two numbers.
+    is_of_labels = name in ("hard_weight", "crop")
+    assert len(students) == 4 * num_values + (num_values if is_of_labels else 1)
     assert len({item.title for item in plan.runs}) == len(plan.runs)
 
 

@@ -13,7 +13,7 @@ from kdbatch.plan.subsets import SubsetFinder
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.plans import DeviceKind, Estimate
-from kdbatch.vocab.recipes import Compare, Finetune, Pretrain, Recipe
+from kdbatch.vocab.recipes import Compare, Distill, Finetune, Pretrain, Recipe
 from kdbatch.vocab.runs import Run
 
 START_SECONDS = 2.0  # a worker's Python and torch, before its run begins
@@ -118,7 +118,7 @@ class Estimator:
     def _keys(self, run: Run) -> Iterator[Key]:
         """The properties that a run's speed depends on, then the same without its pretext task."""
         recipe = run.recipe
-        networks = self._parents(run) if isinstance(recipe, Compare) else (recipe.backbone,)
+        networks = self._compared(run) if isinstance(recipe, Compare) else (recipe.backbone,)
         trained = recipe.trained if isinstance(recipe, Finetune) else ""
         size = (recipe.view.num_frames, recipe.view.size_pixels)
         key = (recipe.kind, trained, networks, size)
@@ -127,20 +127,28 @@ class Estimator:
         yield key
 
     def _parts(self, run: Run) -> _Parts:
-        recipe, parents = run.recipe, self._parents(run)
+        recipe, compared = run.recipe, self._compared(run)
         num_videos = self.subsets.count(recipe.data)
         num_test_videos = 0
         if not isinstance(recipe, Pretrain | Compare):
             num_test_videos = self.subsets.count(recipe.evaluation.test)
+        teachers = self._backbones(run.teachers) if isinstance(recipe, Distill) else ()
         return _Parts(
-            training=training_work(recipe, num_videos=num_videos, parents=parents),
+            training=training_work(recipe, num_videos=num_videos, teachers=teachers),
             other=other_work(
-                recipe, num_videos=num_videos, num_test_videos=num_test_videos, parents=parents
+                recipe, num_videos=num_videos, num_test_videos=num_test_videos, compared=compared
             ),
         )
 
-    def _parents(self, run: Run) -> tuple[Backbone, ...]:
-        recipes = [self._all_runs[parent].recipe for parent in run.parents]
+    def _compared(self, run: Run) -> tuple[Backbone, ...]:
+        """The networks of a CKA map; none for another run."""
+        if not isinstance(run.recipe, Compare):
+            return ()
+        untrained = run.recipe.untrained
+        return (untrained,) if untrained else self._backbones(run.parents)
+
+    def _backbones(self, run_ids: Sequence[str]) -> tuple[Backbone, ...]:
+        recipes = [self._all_runs[run_id].recipe for run_id in run_ids]
         return tuple(recipe.backbone for recipe in recipes if not isinstance(recipe, Compare))
 
     def _read_bytes(self, recipe: Recipe, parts: _Parts) -> float:

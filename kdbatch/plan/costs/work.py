@@ -28,11 +28,10 @@ class Work:
     num_steps: int = 0
 
 
-def training_work(recipe: Recipe, *, num_videos: int, parents: Sequence[Backbone]) -> Work:
+def training_work(recipe: Recipe, *, num_videos: int, teachers: Sequence[Backbone]) -> Work:
     """The work of the training steps; none for a kind of run that does not train.
 
-    `num_videos` is the size of the recipe's subset; `parents` are the networks of the run's
-    parents.
+    `num_videos` is the size of the recipe's subset; `teachers` are the networks of a student's.
     """
     if isinstance(recipe, Retrieve | Compare):
         return Work()
@@ -47,7 +46,7 @@ def training_work(recipe: Recipe, *, num_videos: int, parents: Sequence[Backbone
         computed = [(recipe.backbone, epochs * shown * _passes_per_clip(recipe))]
         if isinstance(recipe, Distill):
             views = min(epochs, recipe.teacher_views or epochs)
-            computed += [(parent, views * shown) for parent in parents]
+            computed += [(teacher, views * shown) for teacher in teachers]
     return Work(
         clips=epochs * shown * clips,
         passes=tuple((network, float(number)) for network, number in computed),
@@ -57,16 +56,19 @@ def training_work(recipe: Recipe, *, num_videos: int, parents: Sequence[Backbone
 
 
 def other_work(
-    recipe: Recipe, *, num_videos: int, num_test_videos: int, parents: Sequence[Backbone]
+    recipe: Recipe, *, num_videos: int, num_test_videos: int, compared: Sequence[Backbone]
 ) -> Work:
-    """The work outside the training steps: held-out videos, tests, retrieval, CKA maps."""
+    """The work outside the training steps: held-out videos, tests, retrieval, CKA maps.
+
+    `compared` are the networks of a map.
+    """
     if isinstance(recipe, Pretrain):
         return Work()
     if isinstance(recipe, Compare):
         passes = float(recipe.num_clips * (1 + GRAM))
         return Work(
             clips=recipe.num_clips,
-            passes=tuple((parent, passes) for parent in parents),
+            passes=tuple((network, passes) for network in compared),
         )
     if isinstance(recipe, Retrieve):
         clips = _tested_clips(recipe.evaluation, num_videos + num_test_videos)

@@ -16,6 +16,7 @@ from kdbatch.run.cka.half_batches import jackknife_intervals, random_halves
 from kdbatch.run.context import RunContext
 from kdbatch.run.data.batches import EvaluationBatches, iterate_batches, load_videos
 from kdbatch.run.data.sampling import evenly_spaced_clips
+from kdbatch.run.models.untrained import new_classifier
 from kdbatch.run.rng import rng_for
 from kdbatch.run.run_log import log_progress
 from kdbatch.run.weights import load_classifier
@@ -37,7 +38,11 @@ def compare(recipe: Compare, assignment: Assignment, context: RunContext) -> Sta
     """
     source = _source(recipe, assignment, context)
     runs = tuple(dict.fromkeys(assignment.run.parents))
-    models = [load_classifier(context.folder.parent(run)).to(context.device) for run in runs]
+    models = [load_classifier(context.folder.parent(run)) for run in runs]
+    if recipe.untrained:
+        untrained = new_classifier(recipe.untrained, recipe.data, seed=assignment.run.seed)
+        runs, models = ("untrained network",), [untrained.eval().requires_grad_(False)]
+    models = [model.to(context.device) for model in models]
     result = compute_cka(
         models[0],
         models[1] if len(models) > 1 else None,

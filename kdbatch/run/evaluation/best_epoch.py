@@ -1,4 +1,4 @@
-"""Model selection: keep the epoch that is best on videos held out of the training split.
+"""Model selection: keep an epoch by its accuracy on videos held out of the training split.
 
 So the test split is read once, at the end.
 """
@@ -7,15 +7,18 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import polars as pl
 from torch import Tensor, nn
 
 from kdbatch.base.errors import UserError
+from kdbatch.result.read import read_rows
 from kdbatch.result.write import Measure
 from kdbatch.run.context import RunContext
 from kdbatch.run.data.batch import StoredVideo
 from kdbatch.run.evaluation.predict import predict
 from kdbatch.run.rng import rng_for
 from kdbatch.vocab.recipes import Distill, Finetune
+from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.shards import Subset
 
 _log = logging.getLogger(__name__)
@@ -71,8 +74,23 @@ def _per_class(videos: Sequence[StoredVideo]) -> dict[int, int]:
     return counts
 
 
+def held_out_accuracy(folder: RunFolder) -> float:
+    """The accuracy of a finished run on held-out videos, from 0 to 1.
+
+    Raises:
+        UserError: it has none, or its results cannot be read.
+    """
+    found = read_rows(folder.path.parent, [folder.id])
+    values = found.frame.filter(pl.col("name") == "held_out_top1")["value"].to_list()
+    if not values:
+        reason = found.warnings[0] if found.warnings else f"{folder.rows}: has no held_out_top1."
+        raise UserError(f"{reason} A student is to have the same accuracy on held-out videos.")
+    return values[0] / 100
+
+
 class BestEpoch:
-    """Evaluates a model after its epochs and keeps the best weights (an EpochCallback).
+    """Evaluates a model after its epochs and keeps the best weights (an EpochCallback), or those
+    whose accuracy is nearest to `wanted`; the earliest of equal epochs.
 
     They are saved in the checkpoint together with the training that led to them, so a resumed run
     keeps the epoch that an uninterrupted one would.
@@ -85,8 +103,10 @@ class BestEpoch:
         *,
         recipe: Finetune | Distill,
         context: RunContext,
+        wanted: float | None = None,
     ) -> None:
         assert recipe.selection is not None
+        self._wanted = wanted
         self._model, self._held_out, self._recipe, self._context = model, held_out, recipe, context
         self._selection = recipe.selection
         self.epoch, self.score, self.weights = 0, -1.0, dict[str, Tensor]()
@@ -104,12 +124,17 @@ class BestEpoch:
             may_stop=False,  # the epoch that led here is not saved yet
         )
         score = found.top_share(1)
-        if score > self.score:
+        if self._is_better(score):
             self.epoch, self.score = epoch, score
             self.weights = {
                 name: value.detach().clone() for name, value in self._model.state_dict().items()
             }
         return {"held_out_accuracy": score}
+
+    def _is_better(self, score: float) -> bool:
+        if self._wanted is None or self.score < 0:
+            return score > self.score
+        return abs(score - self._wanted) < abs(self.score - self._wanted)
 
     def state_dict(self) -> dict[str, Any]:
         return {"epoch": self.epoch, "score": self.score, "weights": self.weights}
@@ -121,9 +146,10 @@ class BestEpoch:
         """Load the best weights into the model; measures of which epoch they are from."""
         self._model.load_state_dict(self.weights)
         _log.info(
-            "keeps epoch %d of %d, the best on held-out videos: %.1f %% of %d",
+            "keeps epoch %d of %d, the %s on held-out videos: %.1f %% of %d",
             self.epoch,
             self._recipe.schedule.epochs,
+            "best" if self._wanted is None else f"nearest to {100 * self._wanted:.1f} %",
             100 * self.score,
             len(self._held_out),
         )

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from kdbatch.base.lookup import lookup
 from kdbatch.run.distributed.process_group import SINGLE_PROCESS, ProcessGroup
+from kdbatch.run.train.label_smoothing import smoothed_labels
 from kdbatch.run.train.weighting import WEIGHTINGS
 from kdbatch.vocab.recipes import Distill
 
@@ -80,7 +81,10 @@ def distill_loss(
     recipe: Distill,
     group: ProcessGroup = SINGLE_PROCESS,
 ) -> StepOutput:
-    """The loss of `distill_step`, given the logits of the student and of at least one teacher."""
+    """The loss of `distill_step`, given the logits of the student and of at least one teacher.
+
+    Smoothed labels take the place of the teachers' mean if the recipe says so.
+    """
     tau = recipe.temperature
     with torch.no_grad():
         soft_MBK = (teacher_MBK / tau).softmax(-1)
@@ -95,8 +99,11 @@ def distill_loss(
         ).float()
         # Not a matrix product: autocast would compute it in bfloat16.
         target_BK = (weight_MB[:, :, None] * soft_MBK).sum(0)
+        report = {f"teacher_weight_{m}": weight for m, weight in enumerate(weight_MB.mean(1))}
+        if recipe.soft_target == "smoothed-labels":
+            target_BK, share = smoothed_labels(label_B, like_BK=target_BK, group=group)
+            report["label_smoothing"] = share.float()
     hard = F.cross_entropy(logit_BK, label_B)
     soft = F.kl_div((logit_BK / tau).log_softmax(-1), target_BK, reduction="batchmean") * tau**2
-    report = {"accuracy": accuracy_of(logit_BK, label_B), "hard": hard, "soft": soft}
-    report |= {f"teacher_weight_{m}": weight for m, weight in enumerate(weight_MB.mean(1))}
+    report = {"accuracy": accuracy_of(logit_BK, label_B), "hard": hard, "soft": soft, **report}
     return StepOutput(loss=recipe.hard_weight * hard + recipe.soft_weight * soft, report=report)
