@@ -25,7 +25,6 @@ from kdbatch.run.evaluation.best_epoch import BestEpoch, held_out_accuracy, hold
 from kdbatch.run.evaluation.evaluate import evaluate, evaluate_teacher_ensemble
 from kdbatch.run.evaluation.retrieve import retrieve
 from kdbatch.run.models import Classifier, build_backbone
-from kdbatch.run.models.untrained import new_classifier
 from kdbatch.run.rng import seed_for
 from kdbatch.run.stage_results import pretext_measures, write_run_results
 from kdbatch.run.tasks import PRETEXTS
@@ -34,7 +33,13 @@ from kdbatch.run.train.loop import train
 from kdbatch.run.train.optim import compile_layers
 from kdbatch.run.train.steps import StepOutput, distill_step, finetune_step
 from kdbatch.run.train.teacher_logit_cache import TeacherLogitCache
-from kdbatch.run.weights import check_classes, checked_weights, load_classifier, recorded_sha256
+from kdbatch.run.weights import (
+    check_classes,
+    checked_weights,
+    load_classifier,
+    new_classifier,
+    recorded_sha256,
+)
 from kdbatch.vocab.done import StageFacts
 from kdbatch.vocab.recipes import Distill, Finetune, Pretrain
 from kdbatch.vocab.runs import Assignment, RunFolder

@@ -1,9 +1,11 @@
-"""Loading the weights of finished runs, after a check against the hash in done.json."""
+"""Networks with random weights, or with those of finished runs, whose hashes are checked."""
 
 import logging
 from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
+
+import torch
 
 from kdbatch.base.command_lines import resume_command
 from kdbatch.base.digests.sha256 import sha256_of
@@ -11,11 +13,24 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.folders.presence import is_present
 from kdbatch.run.checkpoint import load_weights
 from kdbatch.run.models import Classifier, build_backbone
+from kdbatch.run.rng import seed_for
+from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.done import load_done
 from kdbatch.vocab.recipes import Distill, Finetune
 from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.shards import Subset
 
 _log = logging.getLogger(__name__)
+
+
+def new_classifier(
+    backbone: Backbone, data: Subset, *, seed: int, dropout: float = 0.0
+) -> Classifier:
+    """A classifier of the classes of `data`, whose weights depend only on the seed and the
+    architecture. A student and its labels-only control therefore start from equal weights.
+    """
+    torch.manual_seed(seed_for(seed, "weights"))
+    return Classifier(build_backbone(backbone), num_classes=data.num_classes, dropout=dropout)
 
 
 def recorded_sha256(folder: RunFolder) -> str:

@@ -201,8 +201,8 @@ class Distill:
     """Weight of ca-mkd's comparison of last feature maps: beta in its source, 50 there."""
     dropout: Annotated[float, Limits("share", least=0, below=1)] = 0.5
     soft_target: Literal["teachers", "smoothed-labels"] = new_field("teachers")
-    """What the student learns beside the labels: the teachers' predictions, or the labels smoothed
-    until they are as uncertain as those are on average over a batch.
+    """Target of the soft loss: the teachers' predictions, or the labels, smoothed until they are as
+    uncertain as those predictions are on average over a batch.
     """
     start: Literal["random", "pretrained"] = new_field("random")
     """Weights that the backbone starts from: random ones, or those of a pretraining."""

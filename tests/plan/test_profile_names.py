@@ -14,7 +14,11 @@ MICRO = (JOBS / "profiles" / "micro.yaml").read_text(encoding="utf-8")
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ("[same_task]", "[same_tsk]", "leave_out: no experiment has the control or probe 'same_tsk'. Did"),
+        (
+            "[same_task]",
+            "[same_tsk]",
+            "leave_out: no experiment has the control or probe 'same_tsk'. Did",
+        ),
         ("{target: [ucf101]}", "{tarqet: [ucf101]}", "keep: no experiment has the axis in vary"),
         ("10k: 8", "10K: 8", "subsets: no experiment has the subset '10K'. Did you mean '10k'"),
         ("10k: 8", "10k: -8", "subsets.10k: '-8' is not a valid subset."),

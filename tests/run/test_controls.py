@@ -11,7 +11,7 @@ from support import targets
 from kdbatch.result.read import read_cka, read_curves, read_rows
 from kdbatch.run.heartbeat import StopSignal
 from kdbatch.run.main import main
-from kdbatch.run.models.untrained import new_classifier
+from kdbatch.run.weights import new_classifier
 from kdbatch.vocab.plans import Plan
 from kdbatch.vocab.recipes import Compare, Distill
 from kdbatch.vocab.retry_policy import EXIT_DONE

@@ -16,10 +16,9 @@ from kdbatch.run.cka.half_batches import jackknife_intervals, random_halves
 from kdbatch.run.context import RunContext
 from kdbatch.run.data.batches import EvaluationBatches, iterate_batches, load_videos
 from kdbatch.run.data.sampling import evenly_spaced_clips
-from kdbatch.run.models.untrained import new_classifier
 from kdbatch.run.rng import rng_for
 from kdbatch.run.run_log import log_progress
-from kdbatch.run.weights import load_classifier
+from kdbatch.run.weights import load_classifier, new_classifier
 from kdbatch.vocab.done import StageFacts
 from kdbatch.vocab.recipes import Compare
 from kdbatch.vocab.runs import Assignment, RunFolder

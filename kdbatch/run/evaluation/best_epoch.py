@@ -7,7 +7,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import polars as pl
 from torch import Tensor, nn
 
 from kdbatch.base.errors import UserError
@@ -81,11 +80,11 @@ def held_out_accuracy(folder: RunFolder) -> float:
         UserError: it has none, or its results cannot be read.
     """
     found = read_rows(folder.path.parent, [folder.id])
-    values = found.frame.filter(pl.col("name") == "held_out_top1")["value"].to_list()
-    if not values:
+    values = {row["name"]: row["value"] for row in found.frame.to_dicts()}
+    if "held_out_top1" not in values:
         reason = found.warnings[0] if found.warnings else f"{folder.rows}: has no held_out_top1."
         raise UserError(f"{reason} A student is to have the same accuracy on held-out videos.")
-    return values[0] / 100
+    return values["held_out_top1"] / 100
 
 
 class BestEpoch:

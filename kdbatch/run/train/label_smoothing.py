@@ -1,7 +1,6 @@
-"""Labels smoothed until they are as uncertain as the teachers: what a student learns from its
-teachers' confidence alone.
+"""Smooths labels until they are as uncertain as the teachers' predictions.
 
-Axes: B clips, K classes.
+A student of these labels shows how much of a gain comes from softer targets alone. Axes: B clips, K classes.
 """
 
 import torch

@@ -83,7 +83,7 @@ def distill_loss(
 ) -> StepOutput:
     """The loss of `distill_step`, given the logits of the student and of at least one teacher.
 
-    Smoothed labels take the place of the teachers' mean if the recipe says so.
+    With `soft_target` of smoothed labels, these take the place of the teachers' mean.
     """
     tau = recipe.temperature
     with torch.no_grad():
