@@ -1,6 +1,7 @@
 """Smooths labels until they are as uncertain as the teachers' predictions.
 
-A student of these labels shows how much of a gain comes from softer targets alone. Axes: B clips, K classes.
+A student of these labels shows how much of a gain comes from softer targets alone.
+Axes: B clips, K classes.
 """
 
 import torch
