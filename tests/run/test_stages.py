@@ -19,7 +19,8 @@ from kdbatch.launch.run_status import load_run_rows
 from kdbatch.report.build import build_report
 from kdbatch.result.read import read_curves, read_predictions, read_rows
 from kdbatch.run.checkpoint import load_weights
-from kdbatch.run.data.augment import apply_augment, sample_augment
+from kdbatch.run.data.augment import apply_augment
+from kdbatch.run.data.augment_params import sample_augment
 from kdbatch.run.data.batches import StoredVideo, TrainingBatches, load_videos
 from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.decoding.decode import decode_frames

@@ -10,7 +10,7 @@ from torch import nn
 
 from kdbatch.result.write import Measure
 from kdbatch.run.context import RunContext
-from kdbatch.run.data.augment import AugmentParams
+from kdbatch.run.data.augment_params import AugmentParams
 from kdbatch.run.data.batches import Batch
 from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.distributed.process_group import SINGLE_PROCESS, ProcessGroup

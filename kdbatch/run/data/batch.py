@@ -8,15 +8,18 @@ Axes: B videos, V clips of a video, T frames, H, W, C=3; N bytes.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from kdbatch.run.data.augment import AugmentParams, apply_augment, sample_augment
+from kdbatch.run.data.augment import apply_augment
+from kdbatch.run.data.augment_params import AugmentParams, sample_augments
 from kdbatch.run.data.clip_reader import Box, ReadRequest, clip_bytes
 from kdbatch.run.data.sampling import ClipRequest
+from kdbatch.run.device import to_device
 from kdbatch.vocab.shards import Sample
 from kdbatch.vocab.views import View
 
@@ -82,7 +85,7 @@ class Batch:
         clips = self.clips
         if self.memory_N is not None:  # copy all clips to the device at once
             shapes = [tuple(clip.shape) for clip in clips]
-            clips = _split_clips(_to_device(self.memory_N, device), shapes)
+            clips = _split_clips(to_device(self.memory_N, device), shapes)
         clip = apply_augment(clips, self.augment_params, size_pixels=size_pixels, device=device)
         return clip.unflatten(0, (-1, self.num_views)).transpose(0, 1)
 
@@ -100,13 +103,6 @@ class Batch:
             keys=self.keys[videos],
             extra={name: values[videos] for name, values in self.extra.items()},
         )
-
-
-def _to_device(memory_N: Tensor, device: torch.device) -> Tensor:
-    """Copy to the device; to a GPU from pinned memory, so that the host does not wait."""
-    if device.type == "cuda":
-        return memory_N.pin_memory().to(device, non_blocking=True)
-    return memory_N.to(device)
 
 
 def _split_clips(memory_N: Tensor, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
@@ -128,10 +124,7 @@ def plan_batch(
     The augmentation is drawn for every clip of the batch, so that the clips of one rank do not
     depend on the number of ranks.
     """
-    params = [
-        _sample_augments(video.sample, request, view, rng)
-        for video, request in zip(videos, requests, strict=True)
-    ]
+    params = _sample_augments(videos, requests, view, rng)
     read_requests, shapes, num_bytes = [], [], 0
     for video, request, params_V in zip(videos[kept], requests[kept], params[kept], strict=True):
         boxes = [param.box for param in params_V]
@@ -160,18 +153,18 @@ def _read_request(
     """The request for the clips of one video, which start at byte `offset` of the batch; and the
     offset of the next video.
     """
-    frames, rank_VT = np.unique(request.frame_VT, return_inverse=True)
-    rank_VT = rank_VT.reshape(request.frame_VT.shape)
-    ranks: list[list[int]] = [rank_T.tolist() for rank_T in rank_VT]
+    stored_VT: list[list[int]] = request.frame_VT.tolist()
+    frames = sorted(set(chain.from_iterable(stored_VT)))
+    rank_of = {frame: rank for rank, frame in enumerate(frames)}
     offsets = []
-    for frame_T, box in zip(request.frame_VT, boxes, strict=True):
+    for frame_T, box in zip(stored_VT, boxes, strict=True):
         offsets.append(offset)
         offset += clip_bytes(len(frame_T), box)
     read_request = ReadRequest(
         tar=video.tar,
         sample=video.sample,
-        frames=frames.tolist(),
-        frame_ranks=ranks,
+        frames=frames,
+        frame_ranks=[[rank_of[frame] for frame in frame_T] for frame_T in stored_VT],
         boxes=boxes,
         offsets=offsets,
     )
@@ -179,13 +172,24 @@ def _read_request(
 
 
 def _sample_augments(
-    sample: Sample, request: ClipRequest, view: View, rng: np.random.Generator
-) -> list[AugmentParams]:
-    """Parameters per clip; clips with the same number in `draw_V` share them."""
-    drawn = [
-        sample_augment(
-            view.augment, height=sample.height, width=sample.width, rng=rng, draw_number=number
+    videos: Sequence[StoredVideo],
+    requests: Sequence[ClipRequest],
+    view: View,
+    rng: np.random.Generator,
+) -> list[list[AugmentParams]]:
+    """Parameters per clip of each video; clips with the same number in `draw_V` share them."""
+    counts = [max(request.draw_V) + 1 for request in requests]
+    sizes = [(video.sample.height, video.sample.width) for video in videos]
+    drawn = iter(
+        sample_augments(
+            view.augment,
+            [size for size, count in zip(sizes, counts, strict=True) for _ in range(count)],
+            [number for count in counts for number in range(count)],
+            rng,
         )
-        for number in range(max(request.draw_V) + 1)
-    ]
-    return [drawn[number] for number in request.draw_V]
+    )
+    params = []
+    for request, count in zip(requests, counts, strict=True):
+        own = list(islice(drawn, count))
+        params.append([own[number] for number in request.draw_V])
+    return params

@@ -4,52 +4,37 @@ Brightness scales, contrast blends with the mean grey of a frame, saturation ble
 each pixel, hue rotates the HSV circle. Axes: B clips, C=3 channels, T frames, H, W; values 0 to 1.
 """
 
-from collections.abc import Sequence
-from typing import Protocol
-
 import torch
 from torch import Tensor
 
 GRAY = (0.299, 0.587, 0.114)
 
 
-class ColourParams(Protocol):
-    """The colour parameters of a clip; factors of 1, 1, 1 and a hue of 0 change nothing."""
-
-    @property
-    def gray(self) -> bool: ...
-    @property
-    def brightness(self) -> float: ...
-    @property
-    def contrast(self) -> float: ...
-    @property
-    def saturation(self) -> float: ...
-    @property
-    def hue(self) -> float: ...
-
-
-def apply_colour(clip_BCTHW: Tensor, params: Sequence[ColourParams]) -> Tensor:
+def apply_colour(
+    clip_BCTHW: Tensor,
+    *,
+    brightness_B: Tensor | None = None,
+    contrast_B: Tensor | None = None,
+    saturation_B: Tensor | None = None,
+    hue_B: Tensor | None = None,
+    gray_B: Tensor | None = None,
+) -> Tensor:
     """Apply brightness, contrast, saturation, hue and grey, in this order. May change its input.
 
-    A step that no clip needs is skipped.
+    Factors of 1, and a hue and a grey of 0, leave a clip as it is; None leaves out the step.
     """
-
-    def factors(name: str) -> Tensor:
-        value_B = torch.tensor([getattr(p, name) for p in params], dtype=torch.float32)
-        return _per_clip(value_B, clip_BCTHW.device)
-
-    if any(p.brightness != 1 for p in params):
-        clip_BCTHW = clip_BCTHW.mul_(factors("brightness")).clamp_(0, 1)
-    if any(p.contrast != 1 for p in params):
+    if brightness_B is not None:
+        clip_BCTHW = clip_BCTHW.mul_(_per_clip(brightness_B)).clamp_(0, 1)
+    if contrast_B is not None:
         mean = to_gray(clip_BCTHW).mean(dim=(-1, -2), keepdim=True)
-        clip_BCTHW = torch.lerp(mean, clip_BCTHW, factors("contrast")).clamp_(0, 1)
-    if any(p.saturation != 1 for p in params):
-        clip_BCTHW = torch.lerp(to_gray(clip_BCTHW), clip_BCTHW, factors("saturation")).clamp_(0, 1)
-    if any(p.hue != 0 for p in params):
-        clip_BCTHW = shift_hue(clip_BCTHW, factors("hue"))
-    if any(p.gray for p in params):
-        is_gray = _per_clip(torch.tensor([p.gray for p in params]), clip_BCTHW.device)
-        clip_BCTHW = torch.where(is_gray, to_gray(clip_BCTHW), clip_BCTHW)
+        clip_BCTHW = torch.lerp(mean, clip_BCTHW, _per_clip(contrast_B)).clamp_(0, 1)
+    if saturation_B is not None:
+        gray = to_gray(clip_BCTHW)
+        clip_BCTHW = torch.lerp(gray, clip_BCTHW, _per_clip(saturation_B)).clamp_(0, 1)
+    if hue_B is not None:
+        clip_BCTHW = shift_hue(clip_BCTHW, _per_clip(hue_B))
+    if gray_B is not None:
+        clip_BCTHW = torch.where(_per_clip(gray_B) != 0, to_gray(clip_BCTHW), clip_BCTHW)
     return clip_BCTHW
 
 
@@ -85,5 +70,5 @@ def shift_hue(clip_BCTHW: Tensor, shift_B1111: Tensor) -> Tensor:
     return out_BCTHW
 
 
-def _per_clip(value_B: Tensor, device: torch.device) -> Tensor:
-    return value_B.to(device, non_blocking=True).view(-1, 1, 1, 1, 1)
+def _per_clip(value_B: Tensor) -> Tensor:
+    return value_B.view(-1, 1, 1, 1, 1)

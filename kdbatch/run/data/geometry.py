@@ -13,18 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kdbatch.run.device import to_device
 
-def resize_clips(
-    clips: Sequence[Tensor], flips: Sequence[bool], *, size_pixels: int, device: torch.device
-) -> Tensor:
-    """Resize uint8 clips (each THWC, of its own size) to S x S (BTHWC), and mirror some of them.
 
-    Antialiased bilinear; clip b is mirrored where `flips[b]`. A CPU returns uint8, rounded after
-    each of the two directions: as image libraries do, and six times as fast as in floating point. A
-    GPU returns float32, which differs by less than 1.5.
+def resize_clips(clips: Sequence[Tensor], flips: Sequence[bool], *, size_pixels: int) -> Tensor:
+    """Resize uint8 clips on a CPU (each THWC, of its own size) to S x S, uint8 (BTHWC).
+
+    Antialiased bilinear; clip b is mirrored where `flips[b]`. Rounded after each of the two
+    directions: as image libraries do, and six times as fast as in floating point.
     """
-    if device.type != "cpu":
-        return resize_batch(clips, flips, size_pixels=size_pixels, device=device)
     resized = []
     for clip_THWC, flip in zip(clips, flips, strict=True):
         size = (size_pixels, size_pixels)
@@ -39,53 +36,58 @@ def resize_clips(
     return torch.stack(resized)
 
 
-def resize_batch(
-    clips: Sequence[Tensor], flips: Sequence[bool], *, size_pixels: int, device: torch.device
-) -> Tensor:
-    """As `resize_clips`, in float32, for all clips at once.
+def resize_batch(clips: Sequence[Tensor], flip_B: Tensor | None, *, size_pixels: int) -> Tensor:
+    """As `resize_clips`, for all clips at once on their device, in float32 (BCTHW): it differs by
+    less than 1.5.
 
-    The clips are padded to one size on the device where they are; padding has no weight.
+    Clip b is mirrored where `flip_B[b]` is not 0. The clips are padded to one size; padding has no
+    weight.
     """
-    heights, widths = ([clip.shape[axis] for clip in clips] for axis in (1, 2))
-    shape = (len(clips), len(clips[0]), max(heights), max(widths), 3)
-    padded_BTHWC = torch.zeros(shape, dtype=torch.uint8, device=clips[0].device)
+    sizes = [clip.shape[1:3] for clip in clips]
+    height, width = (max(lengths) for lengths in zip(*sizes, strict=True))
+    device = clips[0].device
+    shape = (len(clips), len(clips[0]), height, width, 3)
+    padded_BTHWC = torch.zeros(shape, dtype=torch.uint8, device=device)
     for clip_THWC, padded_THWC in zip(clips, padded_BTHWC, strict=True):
         padded_THWC[:, : clip_THWC.shape[1], : clip_THWC.shape[2]] = clip_THWC
-    padded_BTHWC = padded_BTHWC.to(device, non_blocking=True)
-    rows_BSH = resize_matrix(heights, max(heights), size_pixels)
-    columns_BSW = resize_matrix(widths, max(widths), size_pixels)
-    is_flipped_B11 = torch.tensor(flips)[:, None, None]
-    columns_BSW = torch.where(is_flipped_B11, columns_BSW.flip(1), columns_BSW)
-    rows_BSH, columns_BSW = (m.to(device, non_blocking=True) for m in (rows_BSH, columns_BSW))
+    height_B, width_B = to_device(torch.tensor(sizes, dtype=torch.float32), device).T
+    rows_BSH = resize_matrix(height_B, height, size_pixels)
+    columns_BSW = resize_matrix(width_B, width, size_pixels)
+    if flip_B is not None:
+        columns_BSW = torch.where(flip_B.bool()[:, None, None], columns_BSW.flip(1), columns_BSW)
     with torch.autocast(device.type, enabled=False):
-        clip_BTSWC = torch.einsum("bsh,bthwc->btswc", rows_BSH, padded_BTHWC.float())
-        return torch.einsum("brw,btswc->btsrc", columns_BSW, clip_BTSWC)
+        # In this order of axes neither product has to move its operands.
+        planes_BHCTW = torch.empty((len(clips), height, 3, shape[1], width), device=device)
+        planes_BHCTW.copy_(padded_BTHWC.permute(0, 2, 4, 1, 3))
+        planes_BSN = rows_BSH @ planes_BHCTW.flatten(2)
+        planes_BNS = planes_BSN.view(len(clips), -1, width) @ columns_BSW.mT
+        planes_BSCTS = planes_BNS.view(len(clips), size_pixels, 3, shape[1], size_pixels)
+        return planes_BSCTS.permute(0, 2, 3, 1, 4).contiguous()
 
 
-def resize_matrix(lengths: Sequence[int], padded: int, size: int) -> Tensor:
-    """Weights of input pixels in each output pixel, shape (B, S, padded).
+def resize_matrix(length_B: Tensor, padded: int, size: int) -> Tensor:
+    """Weights of input pixels in each output pixel, shape (B, S, padded), on the device of
+    `length_B`.
 
     Rows sum to 1, and are 0 beyond a clip's own length. The weights are a triangle around the
     centre of the output pixel, which extends to each side by one input pixel, or by one output
     pixel where that is more.
     """
-    length_B11 = torch.tensor(lengths, dtype=torch.float32).view(-1, 1, 1)
+    length_B11 = length_B.view(-1, 1, 1)
     scale = length_B11 / size
-    centre = (torch.arange(size).view(1, -1, 1) + 0.5) * scale
-    position = torch.arange(padded).view(1, 1, -1)
+    centre = (torch.arange(size, device=length_B.device).view(1, -1, 1) + 0.5) * scale
+    position = torch.arange(padded, device=length_B.device).view(1, 1, -1)
     triangle = (1 - (position + 0.5 - centre).abs() / scale.clamp(min=1)).clamp(min=0)
     weight = triangle * (position < length_B11)
     return weight / weight.sum(-1, keepdim=True)
 
 
-def rotate(clip_BCTHW: Tensor, degrees: Sequence[float]) -> Tensor:
+def rotate(clip_BCTHW: Tensor, degrees_B: Tensor) -> Tensor:
     """Rotate square clips counter-clockwise about their centre.
 
     Corners are filled by reflection: black corners would give the angle away.
     """
-    if not any(degrees):
-        return clip_BCTHW
-    angle_B = torch.tensor(degrees).to(clip_BCTHW.device, non_blocking=True) * (math.pi / 180)
+    angle_B = degrees_B * (math.pi / 180)
     cos, sin, zero = angle_B.cos(), angle_B.sin(), torch.zeros_like(angle_B)
     # affine_grid maps output positions to input positions, so this is the inverse rotation.
     rows = [torch.stack([cos, -sin, zero], 1), torch.stack([sin, cos, zero], 1)]
@@ -98,16 +100,13 @@ def rotate(clip_BCTHW: Tensor, degrees: Sequence[float]) -> Tensor:
     return turned.unflatten(1, clip_BCTHW.shape[1:3])
 
 
-def blur(clip_BCTHW: Tensor, sigmas: Sequence[float]) -> Tensor:
-    """Gaussian blur of square clips; `sigmas` in pixels, 0 for no blur.
+def blur(clip_BCTHW: Tensor, sigma_B: Tensor) -> Tensor:
+    """Gaussian blur of square clips; sigmas in pixels, 0 for no blur.
 
     At the border the kernel is normalised over the part that is inside the frame.
     """
-    if not any(sigmas):
-        return clip_BCTHW
     position = torch.arange(clip_BCTHW.shape[-1], device=clip_BCTHW.device)
-    sigma_B11 = torch.tensor(sigmas).to(clip_BCTHW.device, non_blocking=True).view(-1, 1, 1)
-    sigma_B11 = sigma_B11.clamp(min=1e-3)  # so narrow a kernel is the pixel alone
+    sigma_B11 = sigma_B.view(-1, 1, 1).clamp(min=1e-3)  # so narrow a kernel is the pixel alone
     kernel_BSS = torch.exp(-((position[:, None] - position) ** 2) / (2 * sigma_B11**2))
     kernel_B11SS = (kernel_BSS / kernel_BSS.sum(-1, keepdim=True))[:, None, None]
     return kernel_B11SS @ clip_BCTHW @ kernel_B11SS.mT

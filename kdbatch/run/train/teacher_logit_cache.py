@@ -9,7 +9,7 @@ be read, written or damaged alone, by any number of processes:
     16 bytes   BLAKE2b of the rest of the record, the video's key, the class names and the hashes
                of the teachers' weights
     4 T        stored frames of the clip, int32
-    96         augmentation parameters (augment.AugmentParams), float64
+    96         augmentation parameters (AugmentParams), float64
     2 M K      logits, float16
 
 That is (112 + 4 T + 2 M K) bytes per video and view: 553 MB for UCF101's 9537 training videos, two
@@ -17,7 +17,6 @@ teachers, 16 frames and 100 views, of which the logits of one teacher are 193 MB
 where no record was written, such as the offsets of test videos.
 """
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -31,7 +30,7 @@ from torch import Tensor
 
 from kdbatch.base.disk_space import disk_full_error
 from kdbatch.base.errors import UserError
-from kdbatch.run.data.augment import AugmentParams
+from kdbatch.run.data.augment_params import AugmentParams
 from kdbatch.run.data.batch import Batch
 from kdbatch.run.train.steps import Teacher
 
@@ -149,7 +148,7 @@ class TeacherLogitCache:
 
 
 def _augment_numbers(params: AugmentParams) -> np.ndarray:
-    box, *others = dataclasses.astuple(params)
+    box, *others = params
     numbers = np.array([*box, *others], "<f8")
     assert len(numbers) == NUM_AUGMENT_NUMBERS, params
     return numbers

@@ -6,11 +6,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdbatch.run.data.augment import AugmentParams, apply_augment, denormalize, sample_augment
+from kdbatch.run.data.augment import apply_augment, denormalize
+from kdbatch.run.data.augment_params import AugmentParams, sample_augment
 from kdbatch.run.data.colour import apply_colour, to_gray
 from kdbatch.run.data.geometry import blur, resize_clips, rotate
 from kdbatch.vocab.tasks import TASKS
 from kdbatch.vocab.views import CENTER_CROP, THREE_CROPS, Augment
+from tests.support.colour_values import colour_values
 
 CPU = torch.device("cpu")
 CROPS: tuple[Literal["random"], Literal["center"]] = ("random", "center")
@@ -156,11 +158,10 @@ def test_parameters_are_applied_in_the_stated_order_and_clips_are_independent() 
     clips = [torch.from_numpy(_cut(_clip(s), d)) for s, d in enumerate(draws)]
     together = apply_augment(clips, draws, size_pixels=16, device=CPU)
     for clip, draw, found in zip(clips, draws, together, strict=True):
-        step = (
-            resize_clips([clip], [draw.flip], size_pixels=16, device=CPU).permute(0, 4, 1, 2, 3)
-            / 255
-        )
-        step = blur(apply_colour(rotate(step, [draw.degrees]), [draw]), [draw.blur_sigma])
+        step = resize_clips([clip], [draw.flip], size_pixels=16).permute(0, 4, 1, 2, 3) / 255
+        step = rotate(step, torch.tensor([draw.degrees]))
+        step = apply_colour(step, **colour_values([draw]))
+        step = blur(step, torch.tensor([draw.blur_sigma]))
         assert torch.allclose(denormalize(found[None]), step, atol=1e-5)
 
 

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from kdbatch.run.data.augment import AugmentParams
+from kdbatch.run.data.augment import MEAN, STD, apply_augment
+from kdbatch.run.data.augment_params import AugmentParams
 from kdbatch.run.data.colour import apply_colour, shift_hue, to_gray
+from tests.support.colour_values import colour_values
 
 BOX = (0, 0, 8, 8)
 
@@ -60,17 +62,17 @@ def test_a_batch_is_coloured_as_pixel_by_pixel() -> None:
     draws = [AugmentParams(BOX, False, bool(i % 3 == 0), *_colour_factors(rng)) for i in range(6)]
     clip = _clip(num=6)
     expected = np.stack([_slow(c.numpy(), d) for c, d in zip(clip, draws, strict=True)])
-    assert np.allclose(apply_colour(clip.clone(), draws).numpy(), expected, atol=1e-5)
+    assert np.allclose(
+        apply_colour(clip.clone(), **colour_values(draws)).numpy(), expected, atol=1e-5
+    )
 
 
 def test_neutral_parameters_change_no_pixel() -> None:
-    clip = _clip(num=2)
-    assert torch.equal(
-        apply_colour(
-            clip.clone(), [AugmentParams(BOX, False, False), AugmentParams(BOX, True, False)]
-        ),
-        clip,
-    )
+    clip = torch.randint(0, 256, (2, 16, 16, 3), dtype=torch.uint8)
+    params = AugmentParams((0, 0, 16, 16), False, False)
+    found = apply_augment([clip, clip], [params] * 2, size_pixels=16, device=torch.device("cpu"))
+    mean, std = (torch.tensor(v).view(3, 1, 1, 1) for v in (MEAN, STD))
+    assert torch.equal(found[1], (clip.permute(3, 0, 1, 2) / 255 - mean) / std)
 
 
 def test_grey_weighs_the_channels_as_luma_does() -> None:

@@ -8,8 +8,6 @@ from hypothesis import strategies as st
 
 from kdbatch.run.data.geometry import blur, resize_batch, resize_clips, resize_matrix, rotate
 
-CPU = torch.device("cpu")
-
 
 def _clips(sizes: list[tuple[int, int]], seed: int = 0) -> list[torch.Tensor]:
     rng = np.random.default_rng(seed)
@@ -40,8 +38,10 @@ def test_resizing_is_a_mean_under_triangles(
     height: int, width: int, size: int, flip: bool, seed: int
 ) -> None:
     clips = _clips([(height, width), (20, 33)], seed)
-    together = resize_batch(clips, [flip, not flip], size_pixels=size, device=CPU)
-    rounded = resize_clips(clips, [flip, not flip], size_pixels=size, device=CPU)
+    together = resize_batch(clips, torch.tensor([flip, not flip]), size_pixels=size).permute(
+        0, 2, 3, 4, 1
+    )
+    rounded = resize_clips(clips, [flip, not flip], size_pixels=size)
     assert rounded.dtype == torch.uint8
     for clip, mirrored, exact, near in zip(clips, (flip, not flip), together, rounded, strict=True):
         expected = _slow_resize(clip.numpy(), size)
@@ -52,14 +52,14 @@ def test_resizing_is_a_mean_under_triangles(
 
 def test_a_clip_of_the_requested_size_is_not_changed() -> None:
     clips = _clips([(16, 16)])
-    assert torch.equal(resize_clips(clips, [False], size_pixels=16, device=CPU)[0], clips[0])
+    assert torch.equal(resize_clips(clips, [False], size_pixels=16)[0], clips[0])
     assert torch.equal(
-        resize_batch(clips, [False], size_pixels=16, device=CPU)[0], clips[0].float()
+        resize_batch(clips, None, size_pixels=16)[0].permute(1, 2, 3, 0), clips[0].float()
     )
 
 
 def test_the_rows_of_a_resize_matrix_are_means_of_a_clips_own_pixels() -> None:
-    share_BSH = resize_matrix([7, 50], 50, 12)
+    share_BSH = resize_matrix(torch.tensor([7.0, 50.0]), 50, 12)
     assert torch.allclose(share_BSH.sum(-1), torch.ones(2, 12)) and (share_BSH >= 0).all()
     assert not share_BSH[0, :, 7:].any()
 
@@ -96,7 +96,7 @@ def _mirror(index: int, size: int) -> int:
 @pytest.mark.parametrize("degrees", [-10.0, -3.5, 5.0, 30.0])
 def test_a_small_rotation_is_about_the_centre_and_counter_clockwise(degrees: float) -> None:
     clip = torch.rand(2, 3, 2, 15, 15, generator=torch.Generator().manual_seed(0))
-    turned = rotate(clip, [degrees, 0.0])
+    turned = rotate(clip, torch.tensor([degrees, 0.0]))
     for c in range(3):
         for t in range(2):
             assert (
@@ -108,7 +108,9 @@ def test_a_small_rotation_is_about_the_centre_and_counter_clockwise(degrees: flo
 
 def test_a_rotation_by_90_degrees_is_a_quarter_turn() -> None:
     clip = torch.rand(1, 3, 2, 8, 8, generator=torch.Generator().manual_seed(0))
-    assert torch.allclose(rotate(clip, [90.0]), torch.rot90(clip, 1, (-2, -1)), atol=1e-5)
+    assert torch.allclose(
+        rotate(clip, torch.tensor([90.0])), torch.rot90(clip, 1, (-2, -1)), atol=1e-5
+    )
 
 
 def _slow_blur(frame_HW: np.ndarray, sigma: float) -> np.ndarray:
@@ -127,7 +129,7 @@ def _slow_blur(frame_HW: np.ndarray, sigma: float) -> np.ndarray:
 
 def test_a_blur_is_a_gaussian_mean_with_the_clips_own_sigma() -> None:
     clip = torch.rand(3, 3, 1, 9, 9, generator=torch.Generator().manual_seed(0))
-    blurred = blur(clip, [0.7, 0.0, 2.0])
+    blurred = blur(clip, torch.tensor([0.7, 0.0, 2.0]))
     assert torch.equal(blurred[1], clip[1])
     for b, sigma in ((0, 0.7), (2, 2.0)):
         for c in range(3):

@@ -9,7 +9,8 @@ from support import clips as world
 from torch import nn
 
 from kdbatch.run.context import RunContext
-from kdbatch.run.data.augment import AugmentParams, apply_augment
+from kdbatch.run.data.augment import apply_augment
+from kdbatch.run.data.augment_params import AugmentParams
 from kdbatch.run.data.batches import StoredVideo
 from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.decoding.decode import decode_frames

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from support import clips as world
 
 from kdbatch.run.context import RunContext
-from kdbatch.run.data.augment import apply_augment, sample_augment
+from kdbatch.run.data.augment import apply_augment
+from kdbatch.run.data.augment_params import sample_augment
 from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.sampling import evenly_spaced_clips
 from kdbatch.run.evaluation.retrieve import max_pooled, rank_of_class, subset_features

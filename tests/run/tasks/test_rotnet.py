@@ -10,7 +10,8 @@ from support.tasks import sample_of
 from torch import Tensor, nn
 
 from kdbatch.base.errors import UserError
-from kdbatch.run.data.augment import apply_augment, sample_augment
+from kdbatch.run.data.augment import apply_augment
+from kdbatch.run.data.augment_params import sample_augment
 from kdbatch.run.data.batch import Batch, StoredVideo
 from kdbatch.run.tasks.rotnet import (
     RotNetModel,

@@ -7,7 +7,7 @@ import torch
 from support.processes import in_two_processes
 from torch import Tensor
 
-from kdbatch.run.data.augment import AugmentParams
+from kdbatch.run.data.augment_params import AugmentParams
 from kdbatch.run.data.batch import Batch
 from kdbatch.run.train.steps import Teacher
 from kdbatch.run.train.teacher_logit_cache import TeacherLogitCache
