@@ -40,15 +40,6 @@ def configure_torch(device: torch.device) -> None:
     torch.backends.cudnn.conv.fp32_precision = "tf32"  # pyright: ignore[reportAttributeAccessIssue] (there at run time)
 
 
-def to_device(values: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Copy to the device; to a GPU from pinned memory, so that the host does not wait. torch keeps
-    the pinned memory for the next copy.
-    """
-    if device.type == "cuda" and values.device.type == "cpu":
-        return values.pin_memory().to(device, non_blocking=True)
-    return values.to(device)
-
-
 def keep_freed_memory() -> None:
     """Let glibc keep the memory that a step frees, for the next step.
 

@@ -14,7 +14,6 @@ from torch import Tensor
 from kdbatch.run.data.augment_params import AugmentParams
 from kdbatch.run.data.colour import apply_colour
 from kdbatch.run.data.geometry import blur, resize_batch, resize_clips, rotate
-from kdbatch.run.device import to_device
 
 # Kinetics-400 statistics of torchvision's video networks; one pair for every network, so that
 # teachers and students see equal inputs.
@@ -98,3 +97,12 @@ def _change_pixels(clip_BCTHW: Tensor, values: dict[str, Tensor | None]) -> Tens
 def _normalize(clip_BCTHW: Tensor, out: Tensor | None = None) -> Tensor:
     mean, std = _mean_and_std(clip_BCTHW.device)
     return torch.sub(clip_BCTHW, mean, out=out).div_(std)
+
+
+def to_device(values: Tensor, device: torch.device) -> Tensor:
+    """Copy to the device; to a GPU from pinned memory, so that the host does not wait. torch keeps
+    the pinned memory for the next copy.
+    """
+    if device.type == "cuda" and values.device.type == "cpu":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)

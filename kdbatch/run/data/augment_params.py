@@ -178,7 +178,7 @@ def _random_resized_boxes(
 def _three_crop_boxes(
     height_N: np.ndarray, width_N: np.ndarray, number_N: np.ndarray
 ) -> np.ndarray:
-    """Of three squares along the long side the one that each number selects, as in the tests of
+    """The one of three squares along the long side that each number selects, as in the tests of
     Qian et al. 2021, arXiv:2008.03800; the side is 7/8 of the short side (112 of 128 pixels).
     """
     short_N, long_N = np.minimum(height_N, width_N), np.maximum(height_N, width_N)

@@ -15,11 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kdbatch.run.data.augment import apply_augment
+from kdbatch.run.data.augment import apply_augment, to_device
 from kdbatch.run.data.augment_params import AugmentParams, sample_augments
 from kdbatch.run.data.clip_reader import Box, ReadRequest, clip_bytes
 from kdbatch.run.data.sampling import ClipRequest
-from kdbatch.run.device import to_device
 from kdbatch.vocab.shards import Sample
 from kdbatch.vocab.views import View
 

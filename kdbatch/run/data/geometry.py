@@ -13,8 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdbatch.run.device import to_device
-
 
 def resize_clips(clips: Sequence[Tensor], flips: Sequence[bool], *, size_pixels: int) -> Tensor:
     """Resize uint8 clips on a CPU (each THWC, of its own size) to S x S, uint8 (BTHWC).
@@ -50,7 +48,8 @@ def resize_batch(clips: Sequence[Tensor], flip_B: Tensor | None, *, size_pixels:
     padded_BTHWC = torch.zeros(shape, dtype=torch.uint8, device=device)
     for clip_THWC, padded_THWC in zip(clips, padded_BTHWC, strict=True):
         padded_THWC[:, : clip_THWC.shape[1], : clip_THWC.shape[2]] = clip_THWC
-    height_B, width_B = to_device(torch.tensor(sizes, dtype=torch.float32), device).T
+    size_B2 = torch.tensor(sizes, dtype=torch.float32).to(device, non_blocking=True)
+    height_B, width_B = size_B2.T
     rows_BSH = resize_matrix(height_B, height, size_pixels)
     columns_BSW = resize_matrix(width_B, width, size_pixels)
     if flip_B is not None:
