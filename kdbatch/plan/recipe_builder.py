@@ -151,6 +151,7 @@ class RecipeBuilder:
             soft_target=spec.soft_target,
             start="pretrained" if spec.starts_from else "random",
             kept_epoch="equal-accuracy" if spec.accuracy_of else "best",
+            videos_per_class=spec.videos_per_class,
         )
         return recipe if spec.teachers else recipe.without_teachers()
 
@@ -195,6 +196,8 @@ class RecipeBuilder:
             evaluation=evaluation,
             selection=self.profile.selection.get(spec.target),
             dropout=self.profile.dropout,
+            videos_per_class=spec.videos_per_class,
+            shuffled_labels=spec.shuffled_labels,
         )
 
     def _backbone(self, kind: str, role: str) -> Backbone:

@@ -24,10 +24,11 @@ def pretrain_title(spec: PretrainSpec, *, backbone: str) -> str:
 
 
 def teacher_title(spec: TeacherSpec) -> str:
-    """The network, its pretraining, its target, and its crop if that is its own."""
+    """The network, its pretraining, its target, and its crop and labels if they are its own."""
     task, data = _task_and_data(spec.pretrain)
-    crop = "" if spec.crop == "profile" else f", {spec.crop} crop"
-    return f"{BACKBONE_SPECS[spec.backbone].title} ({task}{data}) on {spec.target}{crop}"
+    title = f"{BACKBONE_SPECS[spec.backbone].title} ({task}{data}) on {spec.target}"
+    crop = [] if spec.crop == "profile" else [f"{spec.crop} crop"]
+    return ", ".join([title, *crop, *_labels(spec)])
 
 
 def student_title(
@@ -40,10 +41,11 @@ def student_title(
     is not the default, so that students that differ in it have different titles. `start` is the
     pretraining whose weights it starts from.
     """
-    source, settings = "labels only", _settings(spec, ("hard_weight",))
+    source, settings = "labels only", _settings(spec, ("hard_weight", "videos_per_class"))
     if teachers:
         smoothed = ["smoothed labels"] if spec.soft_target == "smoothed-labels" else []
-        settings = [spec.weighting, *smoothed, *_settings(spec, _LOSS_FIELDS)]
+        numbers = _settings(spec, (*_LOSS_FIELDS, "videos_per_class"))
+        settings = [spec.weighting, *smoothed, *numbers]
         source = _teachers_title(teachers, student=spec.backbone)
     if start:
         settings.append(f"starts from {''.join(_task_and_data(start))}")
@@ -97,11 +99,18 @@ def _teachers_title(teachers: Sequence[tuple[TeacherSpec, int]], *, student: str
         task, data = _task_and_data(spec.pretrain)
         network = "" if spec.backbone == student else f"{BACKBONE_SPECS[spec.backbone].title} "
         seed = f"@{seed_offset}" if seed_offset else ""
-        tasks.append(f"{network}{task}{seed}")
+        labels = "".join(f" with {text}" for text in _labels(spec))
+        tasks.append(f"{network}{task}{seed}{labels}")
         datas.append(data)
     if len(set(datas)) == 1:
         return " + ".join(tasks) + datas[0]
     return " + ".join(task + data for task, data in zip(tasks, datas, strict=True))
+
+
+def _labels(spec: TeacherSpec) -> list[str]:
+    """Number of videos per class, and shuffled labels; nothing where a teacher has neither."""
+    count = f"{spec.videos_per_class} videos per class" if spec.videos_per_class else ""
+    return [text for text in (count, "shuffled labels" if spec.shuffled_labels else "") if text]
 
 
 def _task_and_data(pretrain: PretrainSpec | None) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from kdbatch.base.reading.field_facts import Limits, OneLine, SameAs, check_limi
 from kdbatch.vocab.backbones import BACKBONE_SPECS
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.plans import Claim, Map, Table
-from kdbatch.vocab.recipes import Distill, check_weighting
+from kdbatch.vocab.recipes import Distill, Finetune, VideosPerClass, check_weighting
 from kdbatch.vocab.tasks import TASKS, Complexity
 from kdbatch.vocab.views import View
 
@@ -65,6 +65,13 @@ class TeacherSpec:
     """Pretraining; without it the network starts from random weights."""
     crop: TargetCrop = "profile"
     """Crop of its training clips; profile: that of the profile's `finetune_crop`."""
+    videos_per_class: Annotated[VideosPerClass, SameAs(Finetune, "videos_per_class")] = (
+        Finetune.videos_per_class
+    )
+    shuffled_labels: Annotated[bool, SameAs(Finetune, "shuffled_labels")] = Finetune.shuffled_labels
+
+    def __post_init__(self) -> None:
+        check_limits(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +106,9 @@ class StudentSpec:
     kept whose accuracy on held-out videos is nearest to that of the other.
     """
     crop: Annotated[TargetCrop, SameAs(TeacherSpec, "crop")] = TeacherSpec.crop
+    videos_per_class: Annotated[VideosPerClass, SameAs(Distill, "videos_per_class")] = (
+        Distill.videos_per_class
+    )
 
     def __post_init__(self) -> None:
         check_limits(self)

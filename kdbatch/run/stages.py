@@ -33,6 +33,7 @@ from kdbatch.run.train.loop import train
 from kdbatch.run.train.optim import compile_layers
 from kdbatch.run.train.steps import StepOutput, distill_step, finetune_step
 from kdbatch.run.train.teacher_logit_cache import TeacherLogitCache
+from kdbatch.run.train.training_labels import first_of_each_class, shuffle_labels
 from kdbatch.run.weights import (
     check_classes,
     checked_weights,
@@ -178,7 +179,7 @@ def _train_classifier(
     `trained` is the module to optimize where that is more than `model`.
     """
     shards_dir = Path(assignment.shards_dir)
-    videos, _ = load_videos(shards_dir, recipe.data, view=recipe.view)
+    videos = _labelled_videos(recipe, assignment)
     best = None
     if recipe.selection:
         videos, held_out = hold_out(videos, share=recipe.selection.share, subset=recipe.data)
@@ -219,6 +220,18 @@ def _train_classifier(
     )
     facts = write_run_results(context, model, [*measures, *extra], result)
     return replace(facts, classes=classes)
+
+
+def _labelled_videos(recipe: Finetune | Distill, assignment: Assignment) -> list[StoredVideo]:
+    """The training videos with the labels that the network is trained on."""
+    videos, _ = load_videos(Path(assignment.shards_dir), recipe.data, view=recipe.view)
+    if recipe.videos_per_class:
+        videos = first_of_each_class(videos, recipe.videos_per_class)
+        _log.info("uses the first %d videos of each class", recipe.videos_per_class)
+    if isinstance(recipe, Finetune) and recipe.shuffled_labels:
+        videos = shuffle_labels(videos, seed=assignment.run.seed)
+        _log.info("permutes the labels of its videos: there is nothing to learn from them")
+    return videos
 
 
 def _one_clip_each(

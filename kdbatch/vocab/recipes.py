@@ -26,6 +26,7 @@ NO_WEIGHTING = "none"
 
 
 Rank = Annotated[int, Limits("neighbours", least=1, most=1_000_000)]
+VideosPerClass = Annotated[int, Limits("videos", least=0, most=1_000_000)]
 
 
 def check_weighting(name: str) -> None:
@@ -157,6 +158,12 @@ class Finetune:
     trained: Literal["all", "head"] = "all"
     dropout: Annotated[float, Limits("share", least=0, below=1)] = 0.5
     """Share of features that dropout sets to zero before the head."""
+    videos_per_class: VideosPerClass = new_field(0)
+    """Training videos of each class, the first in storage order; 0: all of them."""
+    shuffled_labels: bool = new_field(False)
+    """Whether the training videos' labels are permuted among them, by the seed (Zhang et al. 2017,
+    arXiv:1611.03530): nothing that holds for other videos can be learnt from them.
+    """
 
     def __post_init__(self) -> None:
         check_limits(self)
@@ -210,6 +217,8 @@ class Distill:
     """Epoch that `selection` keeps: the best on held-out videos, or the one whose accuracy there is
     nearest to that of another student.
     """
+    videos_per_class: VideosPerClass = new_field(0)
+    """Training videos of each class, the first in storage order; 0: all of them."""
 
     def __post_init__(self) -> None:
         check_limits(self)

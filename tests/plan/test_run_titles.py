@@ -20,6 +20,7 @@ PER_FIELD = {
     "feature_weight": [0.0, 50],
     "soft_target": ["teachers", "smoothed-labels"],
     "crop": ["profile", "center"],
+    "videos_per_class": [0, 4],
 }
 
 
@@ -55,8 +56,8 @@ def test_students_that_differ_in_one_number_differ_in_their_titles(plan_varied, 
     plan = plan_varied(**{name: PER_FIELD[name]}, **others)
     students = [item for item in plan.runs if item.run.recipe.kind == "distill"]
     num_values = len(PER_FIELD[name])
-    # Students of both teachers, of either and of two seeds; labels alone depend on two numbers.
-    is_of_labels = name in ("hard_weight", "crop")
+    # Students of both teachers, of either and of two seeds; labels alone depend on three fields.
+    is_of_labels = name in ("hard_weight", "crop", "videos_per_class")
     assert len(students) == 4 * num_values + (num_values if is_of_labels else 1)
     assert len({item.title for item in plan.runs}) == len(plan.runs)
 

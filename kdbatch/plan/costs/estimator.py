@@ -129,6 +129,8 @@ class Estimator:
     def _parts(self, run: Run) -> _Parts:
         recipe, compared = run.recipe, self._compared(run)
         num_videos = self.subsets.count(recipe.data)
+        if isinstance(recipe, Finetune | Distill) and recipe.videos_per_class:
+            num_videos = min(num_videos, recipe.videos_per_class * recipe.data.num_classes)
         num_test_videos = 0
         if not isinstance(recipe, Pretrain | Compare):
             num_test_videos = self.subsets.count(recipe.evaluation.test)

@@ -88,7 +88,7 @@ def _ssv2(size: ToySize, seed: int) -> Layout:
 
 
 def _ucf101(size: ToySize, seed: int) -> Layout:
-    """Clips of a group share their scene; fold f tests groups 2f-1 and 2f of six."""
+    """Clips of a group share their scene. Each of the three folds tests a third of them."""
     classes = sorted(
         (f"{motion.capitalize()}{noun.capitalize()}", noun, motion)
         for noun, motion in _classes(("ball", "box"), size)
@@ -104,7 +104,7 @@ def _ucf101(size: ToySize, seed: int) -> Layout:
     )
     videos = []
     for number, (name, noun, motion) in enumerate(classes, 1):
-        for group in range(1, 7):
+        for group in range(1, size.ucf101_groups + 1):
             for clip in range(1, size.ucf101_clips_per_group + 1):
                 line = f"{name}/v_{name}_g{group:02d}_c{clip:02d}.avi"
                 videos.append(
@@ -117,7 +117,7 @@ def _ucf101(size: ToySize, seed: int) -> Layout:
                     )
                 )
                 for fold in (1, 2, 3):
-                    is_test = group in (2 * fold - 1, 2 * fold)
+                    is_test = -(-group // (size.ucf101_groups // 3)) == fold
                     texts[f"{lists}/{'test' if is_test else 'train'}list0{fold}.txt"] += line + (
                         "\n" if is_test else f" {number}\n"
                     )

@@ -1,0 +1,52 @@
+"""Fewer labelled videos, and labels that were permuted."""
+
+from pathlib import Path
+
+from kdbatch.run.data.batch import StoredVideo
+from kdbatch.run.train.training_labels import first_of_each_class, shuffle_labels
+from kdbatch.vocab.shards import Sample
+
+
+def stored(place: int, label: int) -> StoredVideo:
+    return StoredVideo(
+        Path("t.tar"),
+        Sample(
+            key=f"v{place}",
+            place=place,
+            label=label,
+            splits=("train",),
+            group="",
+            num_frames=9,
+            fps=25.0,
+            source_fps=25.0,
+            width=8,
+            height=8,
+            offset=0,
+            num_bytes=1,
+            index_offset=0,
+            index_bytes=0,
+            crc32=0,
+            extradata="",
+        ),
+    )
+
+
+VIDEOS = [stored(place, place % 3) for place in range(29)]
+
+
+def test_the_first_videos_of_each_class_are_kept_in_their_order() -> None:
+    kept = first_of_each_class(VIDEOS, 4)
+    assert [video.sample.place for video in kept] == list(range(12))
+    assert first_of_each_class(VIDEOS, 100) == VIDEOS
+
+
+def test_shuffled_labels_are_the_same_labels_on_other_videos() -> None:
+    shuffled = shuffle_labels(VIDEOS, seed=0)
+    assert [video.sample.key for video in shuffled] == [video.sample.key for video in VIDEOS]
+    labels, before = ([v.sample.label for v in videos] for videos in (shuffled, VIDEOS))
+    assert sorted(labels) == sorted(before) and labels != before
+
+
+def test_the_seed_decides_how_labels_are_shuffled() -> None:
+    assert shuffle_labels(VIDEOS, seed=1) == shuffle_labels(VIDEOS, seed=1)
+    assert shuffle_labels(VIDEOS, seed=1) != shuffle_labels(VIDEOS, seed=2)
