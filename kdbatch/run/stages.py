@@ -37,7 +37,7 @@ from kdbatch.run.train.training_labels import first_of_each_class, shuffle_label
 from kdbatch.run.weights import (
     check_classes,
     checked_weights,
-    load_classifier,
+    load_teacher,
     new_classifier,
     recorded_sha256,
 )
@@ -156,7 +156,7 @@ def _load_teachers(
 ) -> list[Classifier]:
     for folder in folders:
         check_classes(folder, classes)
-    teachers = [load_classifier(folder).to(context.device) for folder in folders]
+    teachers = [load_teacher(folder).to(context.device) for folder in folders]
     if context.compile_layers:
         for teacher in teachers:
             compile_layers(teacher)

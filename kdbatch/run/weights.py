@@ -13,6 +13,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.folders.presence import is_present
 from kdbatch.run.checkpoint import load_weights
 from kdbatch.run.models import Classifier, build_backbone
+from kdbatch.run.models.folding import fold_batch_norms
 from kdbatch.run.rng import seed_for
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.done import load_done
@@ -80,3 +81,12 @@ def load_classifier(folder: RunFolder) -> Classifier:
     )
     load_weights(checked_weights(folder), model)
     return model.eval().requires_grad_(False)
+
+
+def load_teacher(folder: RunFolder) -> Classifier:
+    """The trained network of a finished run, to infer with only: its batch norms are part of its
+    convolutions. Outputs are those of `load_classifier` up to rounding.
+    """
+    model = load_classifier(folder)
+    fold_batch_norms(model)
+    return model

@@ -40,9 +40,13 @@ class TemporalConv(nn.Conv3d):
         if input.device.type != "cpu" or self.kernel_size[0] == 1:
             return super().forward(input)
         (stride, _, _), padding = self.stride, self.padding[0]
-        assert isinstance(padding, int) and self.bias is None
+        assert isinstance(padding, int)
         out_BCTP = functional.conv2d(
-            input.flatten(3), self.weight.flatten(3), stride=(stride, 1), padding=(padding, 0)
+            input.flatten(3),
+            self.weight.flatten(3),
+            self.bias,
+            stride=(stride, 1),
+            padding=(padding, 0),
         )
         return out_BCTP.unflatten(3, input.shape[3:])
 
