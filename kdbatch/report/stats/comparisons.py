@@ -1,10 +1,10 @@
 """Compares roles: the effect, and its interval over test videos and seeds.
 
-Axes: R replicates, C contrasts.
+Axes: R replicates, C contrasts, M runs.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -94,12 +94,13 @@ class Contrast:
     """A weighted sum of arms; the weights sum to 0. It is one comparison of a claim.
 
     Contrasts with the same `pool` have the same form in different cases: the spread between
-    trainings is estimated from all of them.
+    trainings is estimated from all of them. `parts` are the cases that an average is over.
     """
 
     label: str
     weights: Mapping[Arm, float]
     pool: str = ""
+    parts: tuple["Contrast", ...] = ()
 
     @property
     def is_complete(self) -> bool:
@@ -108,6 +109,12 @@ class Contrast:
     @property
     def run_ids(self) -> list[str]:
         return [run for arm in self.weights for run in arm.runs.values()]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds of all arms; none where arms have different ones."""
+        of_arms = {tuple(sorted(arm.runs)) for arm in self.weights}
+        return of_arms.pop() if len(of_arms) == 1 else ()
 
     def seed_parts(self) -> list[dict[Arm, float]]:
         """The arms by the seeds that they have: those of one part are compared seed by seed."""
@@ -125,14 +132,19 @@ def compare_arms(
 
 
 def compare_contrasts(
-    contrasts: Sequence[Contrast], resampled: Resampled | None, draws: SeedDraws
+    contrasts: Sequence[Contrast],
+    resampled: Resampled | None,
+    draws: SeedDraws,
+    *,
+    others: Sequence[Contrast] = (),
 ) -> list[Comparison | None]:
     """Return the effect of each contrast, or None while one of its runs is not done.
 
     With per-video predictions: a paired bootstrap over groups of videos, to which the error of the
-    seeds is added where there are several. Without them: Student's interval over seeds.
+    seeds is added where there are several; `others` add to what is known of it. Without them:
+    Student's interval over seeds.
     """
-    spreads = _seed_spreads(contrasts, resampled) if resampled else {}
+    spreads = _seed_spreads(contrasts, others, resampled) if resampled else {}
     return [_compare(contrast, resampled, spreads, draws) for contrast in contrasts]
 
 
@@ -170,31 +182,71 @@ def _compare(
 
 
 def _seed_spreads(
-    contrasts: Sequence[Contrast], resampled: Resampled
+    contrasts: Sequence[Contrast], others: Sequence[Contrast], resampled: Resampled
 ) -> dict[Contrast, list[SeedSpread]]:
-    """The spread between seeds of each contrast that can be resampled, by its seed parts.
+    """The spread between seeds of each contrast that can be resampled.
 
-    Contrasts of one pool whose arms all have the same seeds share the root mean square of their
-    deviations. Its degrees of freedom are those of independent contrasts, less what the runs that
-    several contrasts contain make them alike: two of them whose errors correlate by rho have
-    variances that correlate by rho^2 (normal errors; Satterthwaite 1946, eq. 4).
+    Where all arms have the same seeds it is estimated from all contrasts of the pool, else from the
+    contrast itself, by its seed parts.
     """
-    spreads: dict[Contrast, list[SeedSpread]] = {}
+    usable = [c for c in contrasts if _is_usable(c, resampled)]
+    single = [part for c in [*usable, *others] for part in (c.parts or (c,))]
     pools: dict[tuple[str, tuple[int, ...]], list[Contrast]] = {}
-    for contrast in contrasts:
-        runs = contrast.run_ids
-        if not contrast.is_complete or not all(run in resampled.accuracy for run in runs):
+    for contrast in dict.fromkeys(single):
+        if contrast.pool and len(contrast.seeds) > 1 and _is_usable(contrast, resampled):
+            pools.setdefault((contrast.pool, contrast.seeds), []).append(contrast)
+    scales = {key: pool_scale(pooled) for key, pooled in pools.items()}
+    spreads: dict[Contrast, list[SeedSpread]] = {}
+    for contrast in usable:
+        key = contrast.pool, contrast.seeds
+        if key not in pools:
+            parts = contrast.seed_parts()
+            spreads[contrast] = [_own_spread(part, resampled) for part in parts]
             continue
-        parts = contrast.seed_parts()
-        spreads[contrast] = [_own_spread(part, resampled) for part in parts]
-        if contrast.pool and len(parts) == 1:
-            pools.setdefault((contrast.pool, spreads[contrast][0].seeds), []).append(contrast)
-    for (_, seeds), pooled in pools.items():
-        if len(pooled) > 1 and len(seeds) > 1:
-            own = [spreads[contrast][0] for contrast in pooled]
-            shared = _pooled_spread(own, _correlations(pooled))
-            spreads |= {contrast: [shared] for contrast in pooled}
+        own = [_own_spread(part.weights, resampled).deviation for part in pools[key]]
+        deviation = scales[key].per_training(own) * training_norm(contrast)
+        degrees = scales[key].degrees
+        spreads[contrast] = [SeedSpread(seeds=contrast.seeds, deviation=deviation, degrees=degrees)]
     return spreads
+
+
+def _is_usable(contrast: Contrast, resampled: Resampled) -> bool:
+    return contrast.is_complete and all(run in resampled.accuracy for run in contrast.run_ids)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolScale:
+    """How a pool of contrasts estimates the deviation of one training, and with which freedom.
+
+    `norms` are the deviations of the contrasts where that of each training is 1.
+    """
+
+    norms: tuple[float, ...]
+    degrees: float
+
+    def per_training(self, deviations: Sequence[float]) -> float:
+        """Return the deviation of one training: the root mean square of what each contrast says."""
+        pairs = zip(deviations, self.norms, strict=True)
+        return float(np.mean([(own / norm) ** 2 if norm else 0.0 for own, norm in pairs])) ** 0.5
+
+
+def pool_scale(pooled: Sequence[Contrast]) -> PoolScale:
+    """Return the scale of contrasts of one pool, which have the same seeds.
+
+    Its degrees of freedom are those of independent contrasts, less what the runs that several
+    contrasts contain make them alike: two of them whose errors correlate by rho have variances that
+    correlate by rho^2 (normal errors; Satterthwaite 1946, eq. 4).
+    """
+    num_free = len(pooled) ** 2 / float((run_correlations(pooled) ** 2).sum())
+    return PoolScale(
+        norms=tuple(map(training_norm, pooled)), degrees=(len(pooled[0].seeds) - 1) * num_free
+    )
+
+
+def training_norm(contrast: Contrast) -> float:
+    """Return the deviation between seeds of a contrast where that of each training is 1."""
+    squares = float((run_weights([contrast]) ** 2).sum())
+    return (squares * len(contrast.seeds)) ** 0.5
 
 
 def _own_spread(weights: Mapping[Arm, float], resampled: Resampled) -> SeedSpread:
@@ -207,22 +259,22 @@ def _own_spread(weights: Mapping[Arm, float], resampled: Resampled) -> SeedSprea
     return SeedSpread(seeds=tuple(sorted(seeds)), deviation=deviation, degrees=len(seeds) - 1.0)
 
 
-def _pooled_spread(own: Sequence[SeedSpread], correlation_CC: np.ndarray) -> SeedSpread:
-    mean_square = float(np.mean([spread.deviation**2 for spread in own]))
-    num_free = len(own) ** 2 / float((correlation_CC**2).sum())
-    return replace(own[0], deviation=mean_square**0.5, degrees=own[0].degrees * num_free)
-
-
-def _correlations(contrasts: Sequence[Contrast]) -> np.ndarray:
-    """How the errors of C contrasts correlate (CC) if all runs have independent, equal errors."""
+def run_weights(contrasts: Sequence[Contrast]) -> np.ndarray:
+    """Return the weight of each run in C contrasts, shape (C, runs)."""
     runs = {run: i for i, run in enumerate(dict.fromkeys(r for c in contrasts for r in c.run_ids))}
-    weight_CR = np.zeros((len(contrasts), len(runs)))
-    for weight_R, contrast in zip(weight_CR, contrasts, strict=True):
+    weight_CM = np.zeros((len(contrasts), len(runs)))
+    for weight_M, contrast in zip(weight_CM, contrasts, strict=True):
         for arm, weight in contrast.weights.items():
             for run in arm.runs.values():
-                weight_R[runs[run]] += weight
-    weight_CR /= np.maximum(np.linalg.norm(weight_CR, axis=1, keepdims=True), 1e-9)
-    correlation_CC = weight_CR @ weight_CR.T
+                weight_M[runs[run]] += weight / len(arm.runs)
+    return weight_CM
+
+
+def run_correlations(contrasts: Sequence[Contrast]) -> np.ndarray:
+    """Return how the errors of C contrasts correlate (CC) if all runs have equal, own errors."""
+    weight_CM = run_weights(contrasts)
+    weight_CM /= np.maximum(np.linalg.norm(weight_CM, axis=1, keepdims=True), 1e-9)
+    correlation_CC = weight_CM @ weight_CM.T
     np.fill_diagonal(correlation_CC, 1.0)
     return correlation_CC
 

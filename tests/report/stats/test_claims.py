@@ -237,18 +237,38 @@ def test_an_average_over_cases_is_one_comparison_with_each_other_role(check: Che
     assert checked.verdict == "holds"
 
 
-def test_the_spread_between_trainings_is_pooled_over_the_cases_of_a_claim(check: Check) -> None:
-    """In one of two cases the seeds agree by chance: its interval shows the spread of both."""
-    varied = {("student", "30k", 0): 0.90, ("student", "30k", 2): 0.86}
-    alone = dataclasses.replace(ABOVE, than=("T1",), at={"subset": "10k"})
-    (agreeing,) = check(alone, accuracy=varied).comparisons
-    pooled, _ = check(dataclasses.replace(ABOVE, than=("T1",)), accuracy=varied).comparisons
+def width_of(comparison: Comparison) -> float:
+    assert comparison.low is not None and comparison.high is not None
+    return comparison.high - comparison.low
+
+
+ONE_CASE_VARIES = {("student", "30k", 0): 0.90, ("student", "30k", 2): 0.86}
+
+
+@pytest.mark.parametrize("at", [{}, {"subset": "10k"}])
+def test_the_spread_between_trainings_is_pooled_over_the_cases_of_an_experiment(
+    check: Check, at: dict[str, str]
+) -> None:
+    """In one of two cases the seeds agree by chance: its interval shows the spread of both, also
+    where the claim is about that case alone.
+    """
+    claim = dataclasses.replace(ABOVE, than=("T1",), at=at)
+    agreeing = check(claim).comparisons[0]
+    pooled = check(claim, accuracy=ONE_CASE_VARIES).comparisons[0]
     assert pooled.label == agreeing.label and pooled.effect == agreeing.effect
-    widths = []
-    for comparison in (pooled, agreeing):
-        assert comparison.low is not None and comparison.high is not None
-        widths.append(comparison.high - comparison.low)
-    assert widths[0] > 1.1 * widths[1]
+    assert width_of(pooled) > 1.1 * width_of(agreeing)
+
+
+def test_an_average_over_cases_has_the_pooled_spread_of_its_cases(check: Check) -> None:
+    """Seeds that differ by +2, 0, -2 in one case and by the opposite in the other have one average:
+    the spread of the cases shows that trainings vary by more than that.
+    """
+    opposite = ONE_CASE_VARIES | {("student", "10k", 0): 0.74, ("student", "10k", 2): 0.78}
+    claim = dataclasses.replace(ABOVE, than=("T1",), averaged=True)
+    (steady,) = check(claim).comparisons
+    (varied,) = check(claim, accuracy=opposite).comparisons
+    assert varied.effect == pytest.approx(steady.effect)
+    assert width_of(varied) > 1.1 * width_of(steady)
 
 
 @pytest.mark.parametrize(

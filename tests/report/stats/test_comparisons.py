@@ -43,3 +43,44 @@ def test_the_degrees_of_freedom_of_a_pool_count_shared_runs() -> None:
         assert comparison is not None and comparison.low is not None
         assert comparison.effect == pytest.approx(10.0)
         assert comparison.low == pytest.approx(10.0 - half, rel=0.01)
+
+
+def test_an_average_has_the_degrees_of_freedom_of_all_its_cases() -> None:
+    """Four cases without a shared run: the variance of their average is a quarter of a case's,
+    known with 4 * 2 degrees of freedom, and not with the 2 of three averages.
+    """
+    accuracy = {}
+    errors = {"a": (-2.0, 0.0, 2.0), "b": (2.0, -2.0, 0.0), "c": (0.0, 2.0, -2.0), "d": (0.0,) * 3}
+    for title, by_seed in errors.items():
+        for seed, error in zip(SEEDS, by_seed, strict=True):
+            accuracy |= {f"{title}{seed}": 50.0 + error, f"z{title}{seed}": 40.0}
+    parts = tuple(
+        Contrast(label=title, weights={arm(title): 1.0, arm(f"z{title}"): -1.0}, pool="z")
+        for title in errors
+    )
+    weights = {arm: weight / 4 for part in parts for arm, weight in part.weights.items()}
+    average = Contrast(label="average", weights=weights, pool="z", parts=parts)
+    draws = SeedDraws(rng=np.random.default_rng(0))
+    (found,) = compare_contrasts([average], without_videos(accuracy), draws)
+    assert found is not None and found.low is not None
+    deviation = np.sqrt(np.mean([4.0, 4.0, 4.0, 0.0]) / 4)
+    half = float(t_quantile(0.975, 8)) * deviation / 3**0.5
+    assert found.low == pytest.approx(10.0 - half, rel=0.01)
+
+
+def test_a_single_case_has_the_spread_of_others_of_its_form() -> None:
+    accuracy = {f"{title}{seed}": 50.0 for title in "az" for seed in SEEDS}
+    accuracy |= {f"y{seed}": 40.0 for seed in SEEDS}
+    accuracy |= {f"b{seed}": 50.0 + seed for seed in SEEDS}
+    one = Contrast(label="one", weights={arm("a"): 1.0, arm("z"): -1.0}, pool="p")
+    other = Contrast(label="other", weights={arm("b"): 1.0, arm("y"): -1.0}, pool="p")
+    draws = SeedDraws(rng=np.random.default_rng(0))
+    resampled = without_videos(accuracy)
+    (found,) = compare_contrasts([one], resampled, draws, others=[other])
+    assert found is not None and found.high is not None
+    half = float(t_quantile(0.975, 4)) * (0.5 / 3) ** 0.5
+    assert found.high == pytest.approx(half, rel=0.01)
+    (unfinished,) = compare_contrasts(
+        [one], resampled, draws, others=[Contrast(label="x", weights={arm("x"): 1.0}, pool="p")]
+    )
+    assert unfinished is not None and unfinished.high == pytest.approx(0.0)

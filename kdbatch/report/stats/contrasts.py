@@ -1,0 +1,151 @@
+"""The contrasts of a claim: which roles are compared in which cases, and what is averaged."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from kdbatch.report.data.study import cases_of, matching_cells
+from kdbatch.report.labels import case_title, value_title
+from kdbatch.report.stats.comparisons import Arm, Contrast
+from kdbatch.vocab.plans import Claim, ClaimKind, PlanRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimRoles:
+    """One claim with the runs of its experiment. `value` is the number of a run by its name."""
+
+    record: PlanRecord
+    claim: Claim
+    value: Callable[[str, str], float | None]
+
+    def cases(self) -> list[dict[str, str]]:
+        """Return the cases of the role `who` to which the claim applies."""
+        fixed = self.claim.at.items()
+        cases = cases_of(self.record, self.claim.who)
+        return [case for case in cases if all(case.get(axis) == value for axis, value in fixed)]
+
+    def arm(self, role: str, case: Mapping[str, str], *, metric: str = "") -> Arm:
+        """Return a role in a case; without `metric` it is measured by the claim's metric."""
+        runs = {cell.seed: cell.run_id for cell in matching_cells(self.record, role, case)}
+        name = metric or self.claim.metric
+        values = {seed: self.value(run, name) for seed, run in runs.items()}
+        return Arm(title=self.title(role), runs=runs, values=values)
+
+    def other_arm(self, role: str, case: Mapping[str, str]) -> Arm:
+        """Return a role of the claim's `than`, in the case that `than_at` moves it to."""
+        return self.arm(role, {**case, **self.claim.than_at})
+
+    def title(self, role: str) -> str:
+        """Return the title of a role or map."""
+        if role.startswith("map:"):
+            maps = {f"map:{m.id}": m.title for m in self.record.maps}
+            return maps.get(role, role)
+        return self.record.roles.get(role, role)
+
+    def than_at_text(self) -> str:
+        """Return ` at 100k`, where the claim's `than` is in other cases."""
+        than_at = self.claim.than_at
+        return f" at {case_title(than_at)}" if than_at else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimContrasts:
+    """What a claim compares, and contrasts of the same form in other cases.
+
+    The `others` are not compared; the spread between trainings is estimated from them, too.
+    """
+
+    compared: tuple[Contrast, ...]
+    others: tuple[Contrast, ...] = ()
+
+
+def claim_contrasts(roles: ClaimRoles) -> ClaimContrasts:
+    """Return the contrasts of a claim that compares roles; of one about maps there are none."""
+    build = _BUILDERS.get(roles.claim.kind)
+    if build is None:
+        return ClaimContrasts(compared=())
+    everywhere = replace(roles, claim=replace(roles.claim, at={}))
+    compared = [contrast for cases in build(roles).values() for contrast in cases]
+    labels = {contrast.label for contrast in compared}
+    others = [
+        contrast
+        for cases in build(everywhere).values()
+        for contrast in cases
+        if contrast.label not in labels
+    ]
+    if roles.claim.averaged or roles.claim.kind in _MEANS:
+        compared = [_average(label, cases) for label, cases in build(roles).items() if cases]
+    return ClaimContrasts(compared=tuple(compared), others=tuple(others))
+
+
+def _beats(roles: ClaimRoles) -> dict[str, list[Contrast]]:
+    """Compare `who` with each role of `than`, case by case."""
+    claim = roles.claim
+    contrasts: dict[str, list[Contrast]] = {}
+    for role in claim.than:
+        above = f"above {roles.title(role)}{roles.than_at_text()}"
+        contrasts[above] = [
+            Contrast(
+                label=f"{case_title(case)}: {above}", weights={arm: 1.0, other: -1.0}, pool=role
+            )
+            for case in roles.cases()
+            for arm, other in [(roles.arm(claim.who, case), roles.other_arm(role, case))]
+            if other.runs  # the plan need not have every role in every case
+        ]
+    return contrasts
+
+
+def _best_at(roles: ClaimRoles) -> dict[str, list[Contrast]]:
+    """Compare `who` at axis = value with `who` at each other value, the other axes being equal."""
+    claim = roles.claim
+    cases = roles.cases()
+    contrasts: dict[str, list[Contrast]] = {}
+    for case in cases:
+        if case.get(claim.axis) != claim.value:
+            continue
+        rest = _without(case, claim.axis)
+        for other in cases:
+            if other != case and _without(other, claim.axis) == rest:
+                prefix = f"{case_title(rest)}: " if rest else ""
+                above = f"{value_title(claim.value)} above {value_title(other[claim.axis])}"
+                weights = {roles.arm(claim.who, case): 1.0, roles.arm(claim.who, other): -1.0}
+                contrast = Contrast(label=prefix + above, weights=weights, pool=claim.who)
+                contrasts.setdefault(above, []).append(contrast)
+    return contrasts
+
+
+def _mean_gain(roles: ClaimRoles) -> dict[str, list[Contrast]]:
+    """Compare `who` with the mean of `than`, case by case."""
+    claim = roles.claim
+    others = " and ".join(roles.title(role) for role in claim.than) + roles.than_at_text()
+    label = f"{roles.title(claim.who)} above the mean of {others}"
+    contrasts = []
+    for case in roles.cases() if claim.than else []:
+        weights = {roles.arm(claim.who, case): 1.0}
+        for role in claim.than:
+            weights[roles.other_arm(role, case)] = -1 / len(claim.than)
+        contrasts.append(Contrast(label=f"{case_title(case)}: {label}", weights=weights, pool="*"))
+    return {label: contrasts}
+
+
+def _average(label: str, contrasts: Sequence[Contrast]) -> Contrast:
+    if len(contrasts) > 1:
+        label += f", averaged over {len(contrasts)} cases"
+    weights = {
+        arm: weight / len(contrasts)
+        for contrast in contrasts
+        for arm, weight in contrast.weights.items()
+    }
+    return Contrast(label=label, weights=weights, pool=contrasts[0].pool, parts=tuple(contrasts))
+
+
+def _without(case: dict[str, str], axis: str) -> dict[str, str]:
+    return {a: value for a, value in case.items() if a != axis}
+
+
+_MEANS: tuple[ClaimKind, ...] = ("mean_gain_at_least", "agrees_with_published")
+_BUILDERS: dict[ClaimKind, Callable[[ClaimRoles], dict[str, list[Contrast]]]] = {
+    "beats": _beats,
+    "best_at": _best_at,
+    "mean_gain_at_least": _mean_gain,
+    "agrees_with_published": _mean_gain,
+}
