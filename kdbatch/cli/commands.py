@@ -27,6 +27,7 @@ Lines = Annotated[int, Limits("lines", least=0, most=10**9, advice="; 0 is all o
 RowSeconds = Annotated[
     float, Limits("seconds", least=0.001, most=86_400, advice=", as in --seconds=2")
 ]
+Points = Annotated[float, Limits("points", least=0.01, most=100, advice=", as in --effect=2")]
 Width = Annotated[float, SameAs(Backbone, "width")]
 BatchClips = Annotated[int, Limits("clips", least=4, most=100_000)]
 
@@ -152,15 +153,34 @@ class Commands:
         print_line(f"{dataset}: {count} videos in {folder}/ are what was written, and all decode.")
 
     @command
-    def plan(self, *files: Path, profile: str = "paper", json: bool = False) -> None:
+    def plan(
+        self,
+        *files: Path,
+        profile: str = "paper",
+        json: bool = False,
+        power: bool = False,
+        effect: Points = 0.0,
+        seed_sd: Points = 0.0,
+    ) -> None:
         """Show the runs that FILES need and their cost; write nothing.
 
         Before the videos are stored it counts with the published sizes, and prints the commands
         that store what the runs need. --json prints everything for a program.
+
+        --power shows instead, for every claim, the smallest true effect that the report would
+        decide in 80 % of studies with these seeds and test videos. --effect=2 adds the seeds that
+        an effect of 2 points needs. --seed-sd is the standard deviation between seeds, in points;
+        without it finished runs tell, and before there are any 0.6 is assumed.
         """
         from kdbatch.cli.planning.plan import plan
 
-        plan(files, profile=profile, json=json)
+        request = None
+        if power or effect or seed_sd:  # numpy and polars take half a second to import
+            from kdbatch.cli.planning.power import PowerRequest
+
+            request = PowerRequest(effect=effect, seed_sd=seed_sd)
+            request.check(wanted=power)
+        plan(files, profile=profile, json=json, power=request)
 
     @command
     def submit(

@@ -7,6 +7,20 @@ from kdbatch.base.reading.field_facts import Count, Limits
 
 
 @dataclass(frozen=True, kw_only=True)
+class GroupedVideos:
+    """The test videos of a run: how many, in how many groups of one scene or film.
+
+    They are `counted` in the shards, or else the published ones.
+    """
+
+    dataset: str
+    split: str
+    num_videos: Count
+    num_groups: Annotated[float, Limits("groups", least=1, most=10**9)]
+    counted: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Dataset:
     """A named collection of labelled videos.
 
@@ -15,7 +29,8 @@ class Dataset:
     once.
 
     `num_videos` has the published number of videos of every split and of every part;
-    `seconds_per_video` is their mean length. A plan counts with both until the videos are stored.
+    `seconds_per_video` is their mean length, `videos_per_group` how many show one scene or film. A
+    plan counts with these until the videos are stored.
     """
 
     name: str
@@ -27,6 +42,7 @@ class Dataset:
     pretrain_split: str
     train_split: str
     test_split: str
+    videos_per_group: Annotated[float, Limits("videos", least=1, most=1_000_000)] = 1.0
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -89,6 +105,7 @@ DATASETS: dict[str, Dataset] = {
         pretrain_split="train01",
         train_split="train01",
         test_split="test01",
+        videos_per_group=13_320 / (101 * 25),
     ),
     "hmdb51": Dataset(
         name="hmdb51",
@@ -102,5 +119,6 @@ DATASETS: dict[str, Dataset] = {
         pretrain_split="train01",
         train_split="train01",
         test_split="test01",
+        videos_per_group=2.5,  # assumed: its owners do not say
     ),
 }

@@ -12,6 +12,7 @@ import pytest
 from support.inputs import JOBS
 
 from kdbatch.cli.planning.plan_text import bytes_text, time_text
+from kdbatch.plan.yaml_loader import load_yaml
 
 FILES = [str(path) for path in sorted(JOBS.glob("*.yaml"))]
 SUBSET_SIZE = str(JOBS / "subset_size.yaml")
@@ -165,3 +166,37 @@ def test_times_are_in_their_unit(hours: float, text: str) -> None:
 )
 def test_bytes_are_in_their_unit(num_bytes: float, text: str) -> None:
     assert bytes_text(num_bytes) == text
+
+
+def test_power_is_shown_for_every_claim_in_80_columns(in_tmp: Path) -> None:
+    done = kdbatch("plan", *FILES, "--power", "--effect=2", cwd=in_tmp)
+    assert done.returncode == 0, done
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert re.search(
+        r"^two_networks_beat_one_on_average +3 +8 +1\.\d +1\.\d", done.stdout, re.MULTILINE
+    )
+    declared = [claim["id"] for path in FILES for claim in load_yaml(Path(path))["claims"]]
+    assert all(name in done.stdout for name in declared)
+    assert "s.d. of 0.60 points between trainings,\n         assumed" in done.stdout
+    assert "UCF101: 3,783 test videos in about 717 groups (published)" in done.stdout
+
+
+def test_power_for_a_program(in_tmp: Path) -> None:
+    done = kdbatch("plan", *FILES, "--power", "--effect=2", "--seed-sd=1", "--json", cwd=in_tmp)
+    whole = json.loads(done.stdout)
+    power = whole["power"]
+    assert whole["runs"] and power["seed_sd"] == 1.0 and power["seed_sd_from"] == "typed"
+    assert power["corrected_for_claims"] == len(power["claims"])
+    by_id = {claim["claim"]: claim for claim in power["claims"]}
+    one = by_id["two_networks_beat_one_on_average"]
+    assert 0 < one["smallest_effect_alone"] < one["smallest_effect"] < 5
+    assert one["seeds"] == 3 and one["cases"] == 8 and 0 < one["share_at_effect"] <= 1
+    assert one["seeds_needed"] >= 2 and one["why"] is None
+    assert by_id["student_fewer_blocks"]["smallest_effect"] is None
+    assert "maps" in by_id["student_fewer_blocks"]["why"]
+
+
+def test_flags_of_power_are_refused_without_it(in_tmp: Path) -> None:
+    refused = kdbatch("plan", SUBSET_SIZE, "--effect=2", cwd=in_tmp)
+    assert refused.returncode == 2
+    assert "--effect belongs to --power. Add --power, or leave --effect out." in refused.stderr

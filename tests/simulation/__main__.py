@@ -1,4 +1,6 @@
-"""Prints the tables of docs/STATISTICS.md: python -m tests.simulation coverage|studies [NUMBER].
+"""Prints the tables of docs/STATISTICS.md.
+
+python -m tests.simulation coverage|power|studies [NUMBER]
 
 NUMBER is how many studies are simulated for each row.
 """
@@ -10,10 +12,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as pytest does
 
 from simulation.coverage import coverage_table
+from simulation.power import power_table
 from simulation.studies import studies_table
 
 TABLES: dict[str, Callable[[int], Iterator[str]]] = {
     "coverage": coverage_table,
+    "power": power_table,
     "studies": studies_table,
 }
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from simulation.world import Training, World, draw_correct, draw_groups, intraclass_correlation
 
+from kdbatch.report.stats.arms import Arm
 from kdbatch.report.stats.bootstrap import SeedDraws, resample
-from kdbatch.report.stats.comparisons import Arm, compare_arms
+from kdbatch.report.stats.comparisons import compare_arms
 
 NUM_REPLICATES = 1000  # enough for the bounds of a 95 % interval
 ACCURACY = {"a": 0.84, "b": 0.80}

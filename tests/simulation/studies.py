@@ -5,9 +5,10 @@ truth is known, and their claims are checked by the report's own code.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import polars as pl
@@ -59,16 +60,27 @@ INFERENCES = ("two_networks", "three_complexities", "two_sources", "two_categori
 
 
 def plan_records(seeds: int) -> tuple[PlanRecord, ...]:
-    """The records of the shipped experiments at the profile paper, with the first `seeds` seeds."""
+    """The records of the shipped experiments at the profile paper, with this number of seeds."""
     records = make_plan(sorted(JOBS.glob("*.yaml")), profile="paper", config=Config()).records
-    return tuple(
-        replace(record, cells=tuple(cell for cell in record.cells if cell.seed < seeds))
-        for record in records
-    )
+    return tuple(replace(r, cells=tuple(_with_seeds(r.cells, seeds))) for r in records)
+
+
+def _with_seeds(cells: Sequence[Cell], seeds: int) -> Iterator[Cell]:
+    """The cells of seed 0, once for each seed."""
+    for cell in cells:
+        if cell.seed == 0:
+            for seed in range(seeds):
+                yield replace(cell, seed=seed, run_id=f"{cell.run_id}-{seed}")
+
+
+class TrueAccuracy(Protocol):
+    """The true accuracy of each role, in percent."""
+
+    def accuracy(self, role: str) -> float: ...
 
 
 def draw_study(
-    records: tuple[PlanRecord, ...], truth: Truth, world: World, rng: np.random.Generator
+    records: tuple[PlanRecord, ...], truth: TrueAccuracy, world: World, rng: np.random.Generator
 ) -> Study:
     """Draw the results of every run."""
     measured: dict[tuple[str, str], MeasuredValue] = {}

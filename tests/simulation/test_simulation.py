@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from simulation.coverage import ALIKE, simulate_coverage
+from simulation.power import simulate_power, stated_powers
 from simulation.studies import TRUTHS, simulate_studies
 from simulation.world import Training, World, draw_correct, draw_groups
 
@@ -56,3 +57,52 @@ def test_averages_over_cases_are_decided_where_every_case_is_not() -> None:
     null = simulate_studies(nothing, num_seeds=3, num_studies=8)
     assert null.any_wrong_corrected <= 1 / 8
     assert simulate_studies(nothing, num_seeds=1, num_studies=4).any_wrong == 0.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "claim_id",
+    [
+        "two_networks_beat_one_on_average",  # two comparisons, two data sets
+        "two_networks_beat_two_seeds",  # in every one of eight cases
+        "gain_vcop_over_labels_only",  # one case, whose seed variance is that of four
+        "r21d_student_not_above_labels_only_vcop",  # negated
+    ],
+)
+@pytest.mark.parametrize("is_corrected", [False, True])
+def test_the_effect_that_a_plan_states_is_decided_in_80_percent_of_studies(
+    claim_id: str, is_corrected: bool
+) -> None:
+    powers = stated_powers(3, World())
+    power = powers[claim_id]
+    effect = power.smallest if is_corrected else power.smallest_alone
+    assert effect is not None
+    share = simulate_power(
+        claim_id,
+        effect,
+        world=World(),
+        num_seeds=3,
+        num_studies=120,
+        num_claims=len(powers) if is_corrected else 1,
+    )
+    assert 0.7 <= share <= 0.9
+
+
+@pytest.mark.slow
+def test_the_number_of_seeds_that_a_plan_names_decides_the_effect() -> None:
+    claim_id, effect = "two_sources_beat_one_on_average", 2.0
+    power = stated_powers(3, World(), effect=effect)[claim_id]
+    assert power.seeds_needed is not None and power.seeds_needed > 3
+    shares = [
+        simulate_power(
+            claim_id,
+            effect,
+            world=World(),
+            num_seeds=num_seeds,
+            num_studies=120,
+            num_claims=len(stated_powers(3, World())),
+        )
+        for num_seeds in (3, power.seeds_needed)
+    ]
+    assert power.share == pytest.approx(shares[0], abs=0.12)
+    assert shares[0] < shares[1] and shares[1] >= 0.72

@@ -1,9 +1,9 @@
 """`kdbatch plan`: the runs that experiments need and their cost, as text or as JSON."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from kdbatch.base.command_lines import plan_command
 from kdbatch.base.errors import UserError
@@ -28,18 +28,42 @@ from kdbatch.vocab.status import RunState
 MANY_CPU_HOURS = 100.0  # from here on a plan also says what GPUs would take
 
 
-def plan(files: tuple[Path, ...], *, profile: str, json: bool) -> None:
+class PlanAddition(Protocol):
+    """What else is shown of a plan: in place of its text, and in addition to its JSON."""
+
+    @property
+    def words(self) -> str:
+        """The flags that ask for it, as they were typed, after a space."""
+        ...
+
+    def lines(self, plan: Plan, config: Config) -> Iterable[str]:
+        """Return its lines."""
+        ...
+
+    def as_json(self, plan: Plan, config: Config) -> dict[str, Any]:
+        """Return it for a program."""
+        ...
+
+
+def plan(
+    files: tuple[Path, ...], *, profile: str, json: bool, power: PlanAddition | None = None
+) -> None:
     """`kdbatch plan`."""
     config = load_study_config()
 
     def repeat(files: Sequence[Path], other: str) -> str:
-        return plan_command(files, profile=other or profile) + (" --json" if json else "")
+        added = (" --json" if json else "") + (power.words if power else "")
+        return plan_command(files, profile=other or profile) + added
 
     check_experiments(files, repeat=repeat)
     queue = queue_kind()
     has_gpus = queue == "slurm" or bool(visible_gpus())
     plan = make_plan(files, profile=profile, config=config, has_gpus=has_gpus)
     _warn_of_container(config, queue)
+    if power and not json:
+        for line in power.lines(plan, config):
+            print_line(line)
+        return
     num_at_once = config.site.max_concurrent if queue == "slurm" else default_jobs()
     totals = plan_totals(plan, num_at_once=num_at_once)
     states = _states(plan, config)
@@ -48,6 +72,8 @@ def plan(files: tuple[Path, ...], *, profile: str, json: bool) -> None:
     if json:
         commands = shard_commands(plan.missing, slurm=queue == "slurm")
         whole = _as_json(plan, totals, states, profile=profile, commands=commands)
+        if power:
+            whole["power"] = power.as_json(plan, config)
         print_json(whole)
         return
     on_gpus = None

@@ -19,8 +19,9 @@ from kdbatch.report.figures.base import (
 )
 from kdbatch.report.figures.role_styles import CONTROLS, STUDENT
 from kdbatch.report.labels import case_title, role_group
+from kdbatch.report.stats.arms import Arm
 from kdbatch.report.stats.bootstrap import Resampled, SeedDraws
-from kdbatch.report.stats.comparisons import Arm, Comparison, compare_arms
+from kdbatch.report.stats.comparisons import Comparison, compare_arms
 from kdbatch.report.stats.correctness import resample_runs
 from kdbatch.vocab.plans import PlanRecord
 

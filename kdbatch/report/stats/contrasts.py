@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from kdbatch.report.data.study import cases_of, matching_cells
 from kdbatch.report.labels import case_title, value_title
-from kdbatch.report.stats.comparisons import Arm, Contrast
+from kdbatch.report.stats.arms import Arm, Contrast
 from kdbatch.vocab.plans import Claim, ClaimKind, PlanRecord
 
 
@@ -49,9 +49,10 @@ class ClaimRoles:
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimContrasts:
-    """What a claim compares, and contrasts of the same form in other cases.
+    """The contrasts that a claim compares, and others of the same form.
 
-    The `others` are not compared; the spread between trainings is estimated from them, too.
+    The `others` are of cases that the claim is not about; the spread between trainings is estimated
+    from them, too.
     """
 
     compared: tuple[Contrast, ...]

@@ -3,6 +3,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from kdbatch.report.stats.arms import Arm
 from kdbatch.report.stats.bootstrap import (
     SeedDraws,
     SeedSpread,
@@ -12,7 +13,7 @@ from kdbatch.report.stats.bootstrap import (
     t_quantile,
     t_tail,
 )
-from kdbatch.report.stats.comparisons import Arm, compare_arms
+from kdbatch.report.stats.comparisons import compare_arms
 
 
 def spread_of(*values: float) -> SeedSpread:

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from kdbatch.report.stats.arms import Arm, Contrast
 from kdbatch.report.stats.bootstrap import Replicates, Resampled, SeedDraws, t_quantile
-from kdbatch.report.stats.comparisons import Arm, Contrast, compare_contrasts
+from kdbatch.report.stats.comparisons import compare_contrasts
 
 SEEDS = (0, 1, 2)
 
