@@ -29,7 +29,7 @@ MANY_CPU_HOURS = 100.0  # from here on a plan also says what GPUs would take
 
 
 class PlanAddition(Protocol):
-    """What else is shown of a plan: in place of its text, and in addition to its JSON."""
+    """More about a plan, shown in place of its text and in addition to its JSON."""
 
     @property
     def words(self) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.text import plural
+from kdbatch.cli.planning.plan_text import TEXT_COLUMNS
 from kdbatch.cli.planning.test_videos import find_test_videos
 from kdbatch.report.stats.power import MAX_SEEDS, TARGET_SHARE, ClaimPower, power_of_records
 from kdbatch.report.stats.power_assumptions import PowerAssumptions, pooled_seed_sd
@@ -14,8 +15,6 @@ from kdbatch.result.read import read_rows
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.datasets import DATASETS, GroupedVideos
 from kdbatch.vocab.plans import Plan
-
-TEXT_COLUMNS = 80
 
 
 @dataclass(frozen=True, kw_only=True)
