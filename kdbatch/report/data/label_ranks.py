@@ -54,10 +54,10 @@ def load_label_ranks(
     for batch in in_batches(run_ids):
         predictions = read_label_ranks(runs_dir, batch, done=done)
         warnings += predictions.warnings
-        frames = dict(predictions.frame.group_by("run_id", maintain_order=True))
+        frames = _split_by_run(predictions.frame)
         for run_id in batch:
             path = runs_dir / run_id / "predictions.parquet"
-            frame = frames.get((run_id,), predictions.frame.clear())
+            frame = frames.get(run_id, predictions.frame.clear())
             digest = done[run_id].label_ranks_sha256 if run_id in done else ""
             is_told = any(warning.startswith(f"{path}:") for warning in predictions.warnings)
             if is_told or (frame.is_empty() and not digest):
@@ -75,6 +75,16 @@ def load_label_ranks(
                 sorted_N = rank.to_numpy()[order.order_N]
                 ranks[run_id] = LabelRanks(keys=order.keys, groups=order.groups, rank_N=sorted_N)
     return ranks, tuple(warnings)
+
+
+def _split_by_run(frame: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """The rows of each run, which follow one another: a file holds the rows of one run."""
+    lengths = frame["run_id"].rle().struct
+    frames, first = {}, 0
+    for run_id, length in zip(lengths.field("value"), lengths.field("len"), strict=True):
+        frames[run_id] = frame.slice(first, length)
+        first += length
+    return frames
 
 
 def _key_order(stored: pl.DataFrame, orders: list[_KeyOrder]) -> _KeyOrder | None:

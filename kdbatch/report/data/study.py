@@ -182,7 +182,8 @@ def load_run_facts(folder: RunFolder, warnings: list[str]) -> RunFacts:
     try:
         done = load_done(folder.done, warn=damage.append) if folder.is_done() else None
         is_damaged = bool(damage) and done is None
-        status = load_status(folder.status)
+        # The record of a finished run has all that its status has.
+        status = None if done and done.attempts and done.seconds else load_status(folder.status)
         assignment = _assignment(folder, damage)
         is_damaged = is_damaged or (assignment is None and folder.has_assignment())
         state = "damaged" if is_damaged else _run_state(folder, status, assignment)

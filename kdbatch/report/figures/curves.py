@@ -24,7 +24,8 @@ from kdbatch.report.figures.base import (
 from kdbatch.report.figures.role_styles import RoleStyle, role_styles
 from kdbatch.report.labels import case_title
 from kdbatch.result.read import read_curves
-from kdbatch.vocab.plans import PlanRecord
+from kdbatch.result.schema import CURVES
+from kdbatch.vocab.plans import Cell, PlanRecord
 
 CURVE_NAME = "accuracy"
 MAX_POINTS = 200
@@ -46,23 +47,19 @@ def draw_curves(
 ) -> tuple[SavedFigure | None, tuple[str, ...]]:
     """Draw the curve of each role's first finished seed, for up to MAX_CURVE_PANELS cases.
 
-    Returns None where no run has a curve, and warnings about files that could not be read.
+    Returns None where no run has a curve, and warnings about files that could not be read. The
+    files of later seeds are not read.
     """
     cells = [cell for cell in record.cells if not cell.role.startswith("map:")]
-    result = read_curves(
-        study.runs_dir,
-        [cell.run_id for cell in cells],
-        names=[CURVE_NAME],
-        done=study.done,
-    )
-    frame = _usable(result.frame)
+    frame, warnings = _read_first_curves(cells, study)
     known = set(frame["run_id"].unique())
+    places = {_place_of(cell) for cell in cells if cell.run_id in known}
     used_roles = {cell.role for cell in cells}
     roles = [role for role in record.roles if role in used_roles]
-    with_curves = [cell for cell in cells if cell.run_id in known]
+    with_curves = [cell for cell in cells if _place_of(cell) in places]
     cases = list({tuple(cell.case.items()): cell.case for cell in with_curves}.values())
     if not cases:
-        return None, result.warnings
+        return None, warnings
     drawn = [
         (case, {role: _first_run(record, role, case, known) for role in roles})
         for case in cases[:MAX_CURVE_PANELS]
@@ -80,7 +77,33 @@ def draw_curves(
         saved = save_figure(
             figure, folder, name=name, title="Accuracy during training", caption=caption
         )
-    return saved, result.warnings
+    return saved, warnings
+
+
+def _read_first_curves(
+    cells: Sequence[Cell], study: Study
+) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """Read the curve of the lowest seed that has one, for each role in each case."""
+    runs: dict[object, list[str]] = {}
+    for cell in sorted(cells, key=lambda cell: cell.seed):
+        runs.setdefault(_place_of(cell), []).append(cell.run_id)
+    frames = [pl.DataFrame(schema=CURVES)]
+    warnings: list[str] = []
+    waiting = list(runs.values())
+    while waiting:
+        result = read_curves(
+            study.runs_dir, [ids[0] for ids in waiting], names=[CURVE_NAME], done=study.done
+        )
+        frames.append(_usable(result.frame))
+        warnings += result.warnings
+        found = set(frames[-1]["run_id"].unique())
+        waiting = [ids[1:] for ids in waiting if ids[0] not in found and ids[1:]]
+    return pl.concat(frames), tuple(warnings)
+
+
+def _place_of(cell: Cell) -> tuple[object, ...]:
+    """The role and the case of a cell, without its seed."""
+    return cell.role, *cell.case.items()
 
 
 def _usable(frame: pl.DataFrame) -> pl.DataFrame:

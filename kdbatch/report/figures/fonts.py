@@ -17,7 +17,7 @@ from kdbatch.base.temporary.temporary_folder import temporary_folder
 BASE_FAMILY = "DejaVu Sans"  # part of matplotlib: the same glyphs on every machine
 SUBSET_FAMILY = "kdbatch Sans"
 FAMILY_NAME_IDS = (1, 16)  # OpenType, table `name`: family and typographic family
-UNUSED_TABLES = ["FFTM", "GDEF", "GSUB"]
+UNUSED_TABLES = ["FFTM", "GDEF", "GPOS", "GSUB", "MATH"]
 # Latin, Greek, dashes and dots, arrows, mathematical signs. Other characters fall back to
 # BASE_FAMILY.
 CHARACTERS = (
@@ -52,7 +52,7 @@ def _register_fonts() -> None:
 
 def _write_subset(source: str, path: Path) -> None:
     options = subset.Options(
-        layout_features=["kern"], glyph_names=True, name_IDs=["*"], hinting=True
+        layout_features=["kern"], glyph_names=True, name_IDs=["*"], hinting=True, legacy_kern=True
     )
     options.drop_tables += UNUSED_TABLES
     with subset.load_font(source, options) as font:

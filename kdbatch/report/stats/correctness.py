@@ -4,7 +4,7 @@ Axis: N test videos.
 """
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,10 +90,16 @@ def load_correctness(
 
 def shared_keys(runs: Sequence[Correctness]) -> tuple[str, ...]:
     """Return the keys of the videos that all runs have, sorted."""
-    distinct = list(dict.fromkeys(run.keys for run in runs))
+    distinct = _distinct_keys(runs)
     if len(distinct) == 1:
         return distinct[0]
     return tuple(sorted(set.intersection(*map(set, distinct))))
+
+
+def _distinct_keys(runs: Iterable[Correctness]) -> list[tuple[str, ...]]:
+    """The tuples of keys that runs have. Most share one: its hash takes longer than this."""
+    by_object = {id(run.keys): run.keys for run in runs}
+    return list(dict.fromkeys(by_object.values()))
 
 
 def _resample_subset(
@@ -101,7 +107,7 @@ def _resample_subset(
 ) -> Resampled:
     """Resample over the videos that all runs have: a paired difference needs both."""
     shared = shared_keys(list(group.values()))
-    num_all = len(set().union(*(run.keys for run in group.values())))
+    num_all = len(set().union(*_distinct_keys(group.values())))
     if len(shared) < num_all:
         warnings.append(
             f"{subset}: runs were not tested on the same videos; claims use the "
@@ -121,7 +127,8 @@ def _resample_subset(
 def _groups_of(keys: Sequence[str], runs: Sequence[Correctness]) -> list[str]:
     """The group of each video; a run of an older version names the video itself."""
     group_of: dict[str, str] = {}
-    for run_keys, run_groups in dict.fromkeys((run.keys, run.groups) for run in runs):
+    pairs = {(id(run.keys), id(run.groups)): (run.keys, run.groups) for run in runs}
+    for run_keys, run_groups in pairs.values():
         for key, name in zip(run_keys, run_groups, strict=True):
             if group_of.get(key, key) == key:
                 group_of[key] = name
