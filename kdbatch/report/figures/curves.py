@@ -80,9 +80,7 @@ def draw_curves(
     return saved, warnings
 
 
-def _read_first_curves(
-    cells: Sequence[Cell], study: Study
-) -> tuple[pl.DataFrame, tuple[str, ...]]:
+def _read_first_curves(cells: Sequence[Cell], study: Study) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """Read the curve of the lowest seed that has one, for each role in each case."""
     runs: dict[object, list[str]] = {}
     for cell in sorted(cells, key=lambda cell: cell.seed):
