@@ -11,6 +11,7 @@ from kdbatch.base.lookup import lookup
 from kdbatch.base.parse import parse
 from kdbatch.base.reading.field_facts import check_number
 from kdbatch.plan.clip_length import check_clip_length
+from kdbatch.plan.frame_rates import leave_out_slow
 from kdbatch.plan.profiles import Profile
 from kdbatch.plan.run_registry import RunRegistry
 from kdbatch.plan.specs import PretrainSpec, StudentSpec, TargetCrop, TeacherSpec
@@ -97,7 +98,8 @@ class RecipeBuilder:
         index = self.registry.subsets.index_of(spec.dataset)
         if index and recipe.data.digest:
             check_clip_length(recipe, index, where=where)
-        return recipe
+        rates = self.registry.subsets.rates_of(recipe.data)
+        return leave_out_slow(recipe, rates, where=where)
 
     @_once
     def finetune(self, spec: TeacherSpec, role: str) -> Finetune:

@@ -8,6 +8,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.plan.costs.estimator import Estimator
 from kdbatch.plan.costs.finished import load_finished_runs
 from kdbatch.plan.experiment import load_experiment
+from kdbatch.plan.frame_rates import clip_rates
 from kdbatch.plan.profiles import load_profile
 from kdbatch.plan.recipe_builder import RecipeBuilder
 from kdbatch.plan.run_registry import RunRegistry, group_into_waves
@@ -59,7 +60,7 @@ def make_plan(
         _planned_run(run_id, registry, config=config, estimator=estimator)
         for run_id in registry.runs
     )
-    records = tuple(replace(r, runs=_recorded_runs(planned, r.experiment)) for r in records)
+    records = tuple(_with_runs(record, planned, subsets) for record in records)
     return Plan(
         records=records,
         runs=planned,
@@ -109,12 +110,14 @@ def _plan_experiment(path: Path, *, profile: str, registry: RunRegistry) -> Plan
     )
 
 
-def _recorded_runs(planned: Sequence[PlannedRun], experiment: str) -> tuple[RecordedRun, ...]:
-    return tuple(
-        RecordedRun(id=item.run.id, title=item.title, kind=item.run.recipe.kind)
-        for item in planned
-        if experiment in item.used_by
-    )
+def _with_runs(
+    record: PlanRecord, planned: Sequence[PlannedRun], subsets: SubsetFinder
+) -> PlanRecord:
+    """The record with the runs that its experiment needs, and the rates of their videos."""
+    items = [item for item in planned if record.experiment in item.used_by]
+    runs = [RecordedRun(id=i.run.id, title=i.title, kind=i.run.recipe.kind) for i in items]
+    rates = clip_rates((item.run.recipe for item in items), subsets)
+    return replace(record, runs=tuple(runs), rates=rates)
 
 
 def _planned_run(

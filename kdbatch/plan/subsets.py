@@ -1,6 +1,7 @@
 """The subsets that a plan needs: as they are stored, or else by their published sizes."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from kdbatch.base.folders.presence import is_present
@@ -12,12 +13,16 @@ from kdbatch.vocab.plans import MissingShards
 from kdbatch.vocab.shard_request import ShardRequest
 from kdbatch.vocab.shards import (
     Part,
+    Shard,
     ShardIndex,
     Subset,
     find_subset,
     load_index,
+    load_indexed_record,
+    rate_text,
     request_like,
     requested_places,
+    shards_of,
 )
 
 # Bytes of a second of stored video, 128 pixels on the short side: the mean of three real clips, of
@@ -38,6 +43,7 @@ class SubsetFinder:
     places: dict[tuple[str, str], int] = field(default_factory=dict)
     _indexes: dict[str, ShardIndex | None] = field(default_factory=dict)
     _subsets: dict[tuple[str, str, str], Subset] = field(default_factory=dict)
+    _rates: dict[Subset, Mapping[float, int]] = field(default_factory=dict)
     _mean_sizes: dict[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
     _missing: dict[tuple[str, str], MissingShards] = field(default_factory=dict)
 
@@ -91,6 +97,43 @@ class SubsetFinder:
         stored = sum(shard.num_frames / shard.fps for shard in part.shards if shard.fps)
         num_bytes = sum(shard.num_bytes for shard in part.shards)
         return num_bytes / num_videos, stored / num_videos or seconds
+
+    def rates_of(self, subset: Subset) -> Mapping[float, int]:
+        """The numbers of videos by frames per second, over the shards of a subset.
+
+        They are the published ones while it is not stored, none where these differ.
+        """
+        if not subset.digest:
+            fps = DATASETS[subset.dataset].fps
+            return {fps: self.count(subset)} if fps else {}
+        if subset not in self._rates:
+            total: Counter[float] = Counter()
+            for shard in self._shards_of(subset):
+                total.update(self._rates_in(shard, subset.dataset))
+            self._rates[subset] = total
+        return self._rates[subset]
+
+    def lengths_of(self, subset: Subset) -> tuple[float, ...]:
+        """Minimum, deciles and maximum of the videos' lengths in seconds; none where not known."""
+        if not subset.digest:
+            return ()
+        seconds = sorted(n for shard in self._shards_of(subset) for n in shard.lengths_seconds)
+        last = len(seconds) - 1
+        return tuple(seconds[round(tenth * last / 10)] for tenth in range(11)) if seconds else ()
+
+    def _shards_of(self, subset: Subset) -> tuple[Shard, ...]:
+        index = self.index_of(subset.dataset)
+        return shards_of(index, subset) if index else ()
+
+    def _rates_in(self, shard: Shard, dataset: str) -> Mapping[float, int]:
+        """An index of an older version has the mean alone, and the shard's record has the rest."""
+        if shard.rates:
+            return {float(rate): count for rate, count in shard.rates.items()}
+        folder = self.config.shards_dir / dataset
+        if not is_present(folder / shard.record_name):
+            return {shard.fps: shard.num_videos}
+        samples = load_indexed_record(folder, shard).samples
+        return Counter(float(rate_text(sample.fps)) for sample in samples)
 
     def num_bytes(self) -> float:
         """The size of all shards that the subsets so far are read from."""

@@ -8,6 +8,7 @@ from kdbatch.result.schema import CURVES, ROWS
 from kdbatch.result.write import Measure, write_measures
 from kdbatch.run.checkpoint import save_weights
 from kdbatch.run.context import RunContext
+from kdbatch.run.data.batches import LeftOut
 from kdbatch.run.train.loop import TrainingResult
 from kdbatch.vocab.done import StageFacts
 
@@ -15,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 
 def pretext_measures(
-    trained: TrainingResult, chance: float, num_short: int, *, subset: str
+    trained: TrainingResult, chance: float, left_out: LeftOut, *, subset: str
 ) -> list[Measure]:
     """The task's accuracy, chance, and score: 0 at chance level, 100 without errors."""
     accuracy = [point.value for point in trained.curves if point.name == "accuracy"][-1]
@@ -32,7 +33,8 @@ def pretext_measures(
     ]
     return [
         *measures,
-        Measure(name="videos_too_short", value=num_short, unit="count", subset=subset),
+        Measure(name="videos_too_short", value=left_out.num_short, unit="count", subset=subset),
+        Measure(name="videos_too_slow", value=left_out.num_slow, unit="count", subset=subset),
     ]
 
 

@@ -58,8 +58,12 @@ def pretrain(recipe: Pretrain, assignment: Assignment, context: RunContext) -> S
     task, seed = recipe.task, assignment.run.seed
     pretext = lookup(PRETEXTS, task.name, where="task")
     need_frames = task.window_frames(recipe.view.num_frames * recipe.view.stride_frames)
-    videos, num_short = load_videos(
-        Path(assignment.shards_dir), recipe.data, view=recipe.view, need_frames=need_frames
+    videos, left_out = load_videos(
+        Path(assignment.shards_dir),
+        recipe.data,
+        view=recipe.view,
+        need_frames=need_frames,
+        least_fps=recipe.least_fps,
     )
     torch.manual_seed(seed_for(seed, "weights"))
     model = pretext.build_model(task, lambda: build_backbone(recipe.backbone), context.group)
@@ -73,14 +77,15 @@ def pretrain(recipe: Pretrain, assignment: Assignment, context: RunContext) -> S
     def take_step(clip_VBCTHW: torch.Tensor, batch: Batch) -> StepOutput:
         return pretext.step(model, clip_VBCTHW, batch, task)
 
-    if num_short:
-        _log.info("leaves out %d videos that are too short for the task", num_short)
+    for number, reason in ((left_out.num_short, "short"), (left_out.num_slow, "slow")):
+        if number:
+            _log.info("leaves out %d videos that are too %s for the task", number, reason)
     source = _training_batches(recipe, assignment, context, videos, sample_clips)
     trained = train(
         model, take_step, source=source, schedule=recipe.schedule, seed=seed, context=context
     )
     chance = pretext.chance_accuracy(task, source.clips_per_batch)
-    measures = pretext_measures(trained, chance, num_short, subset=recipe.data.title)
+    measures = pretext_measures(trained, chance, left_out, subset=recipe.data.title)
     return write_run_results(context, model.get_submodule("backbone"), measures, trained)
 
 

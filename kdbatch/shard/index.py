@@ -24,7 +24,15 @@ from kdbatch.shard.shard_plan import ShardPlan, encoding_mismatch
 from kdbatch.shard.stored import HostError
 from kdbatch.shard.tars import record_path
 from kdbatch.vocab.datasets import DATASETS
-from kdbatch.vocab.shards import Part, Reject, Shard, ShardIndex, ShardRecord, load_index
+from kdbatch.vocab.shards import (
+    Part,
+    Reject,
+    Shard,
+    ShardIndex,
+    ShardRecord,
+    load_index,
+    rate_text,
+)
 
 _REJECTED = pa.schema(
     [
@@ -192,6 +200,7 @@ def _index_entry(folder: Path, record: ShardRecord) -> Shard:
         fps=sum(sample.fps for sample in samples) / max(1, len(samples)),
         lengths_seconds=_deciles(sorted(sample.num_frames / sample.fps for sample in samples)),
         record_sha256=sha256_of(record_path(folder / record.name)),
+        rates=dict(Counter(rate_text(fps) for fps in sorted(sample.fps for sample in samples))),
     )
 
 

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from kdbatch.base.reading.field_facts import Count, Limits
+from kdbatch.base.reading.field_facts import Count, Limits, SameAs
+from kdbatch.vocab.views import View
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +30,9 @@ class Dataset:
     once.
 
     `num_videos` has the published number of videos of every split and of every part;
-    `seconds_per_video` is their mean length, `videos_per_group` how many show one scene or film. A
-    plan counts with these until the videos are stored.
+    `seconds_per_video` is their mean length, `videos_per_group` how many show one scene or film,
+    `fps` the rate that all of them have, if they have one. A plan counts with these until the
+    videos are stored.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Dataset:
     train_split: str
     test_split: str
     videos_per_group: Annotated[float, Limits("videos", least=1, most=1_000_000)] = 1.0
+    fps: Annotated[float | None, SameAs(View, "fps")] = None
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -85,6 +88,7 @@ DATASETS: dict[str, Dataset] = {
         pretrain_split="train",
         train_split="train",
         test_split="validation",
+        fps=12.0,
     ),
     "ucf101": Dataset(
         name="ucf101",
@@ -106,6 +110,7 @@ DATASETS: dict[str, Dataset] = {
         train_split="train01",
         test_split="test01",
         videos_per_group=13_320 / (101 * 25),
+        fps=25.0,
     ),
     "hmdb51": Dataset(
         name="hmdb51",
@@ -120,5 +125,6 @@ DATASETS: dict[str, Dataset] = {
         train_split="train01",
         test_split="test01",
         videos_per_group=2.5,  # assumed: its owners do not say
+        fps=30.0,
     ),
 }

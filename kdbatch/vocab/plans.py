@@ -15,6 +15,7 @@ from kdbatch.base.reading.file_names import check_plain_name
 from kdbatch.vocab.metrics import Metric
 from kdbatch.vocab.runs import Resources, Run
 from kdbatch.vocab.shard_request import ShardRequest
+from kdbatch.vocab.views import ClipRates
 
 ClaimKind = Literal[
     "beats",
@@ -162,8 +163,8 @@ class PlanRecord:
     roles that the student is compared with but does not learn from; `note` is the limitation of
     this profile's numbers.
 
-    `runs` are all runs that it needs, parents before children. Files of version 0.2 and older lack
-    them, and how the experiment was `submitted`.
+    `runs` are all runs that it needs, parents before children, `rates` the frame rates of their
+    videos. Files of older versions lack them, and how the experiment was `submitted`.
     """
 
     experiment: str
@@ -179,6 +180,7 @@ class PlanRecord:
     references: tuple[str, ...] = ()
     note: str = ""
     runs: tuple[RecordedRun, ...] = ()
+    rates: tuple[ClipRates, ...] = ()
     submitted: Submitted | None = None
 
     def __post_init__(self) -> None:

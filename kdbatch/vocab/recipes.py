@@ -127,8 +127,13 @@ class Pretrain:
     data: Subset
     view: View
     schedule: Schedule
+    least_fps: Annotated[float, Limits("frames/s", least=0, most=1_000_000)] = new_field(0.0)
+    """Videos of fewer frames per second are left out; 0 where no video of the subset is too slow
+    for the task.
+    """
 
     def __post_init__(self) -> None:
+        check_limits(self)
         spec, parts = TASKS[self.task.name], self.schedule.num_micro_batches
         if spec.needs_whole_batch and parts > 1:
             raise UserError(

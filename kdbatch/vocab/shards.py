@@ -15,7 +15,7 @@ number of them.
 import hashlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -98,8 +98,9 @@ class ShardRecord:
 class Shard:
     """One tar, as the index lists it.
 
-    `lengths_seconds` are the minimum, the nine deciles and the maximum of its videos' lengths;
-    `record_sha256` is that of its record's file. Both are empty in an index of an older version.
+    `lengths_seconds` are the minimum, the nine deciles and the maximum of its videos' lengths,
+    `rates` the numbers of videos by their frames per second in five digits (`rate_text`);
+    `record_sha256` is that of its record's file. All are empty in an index of an older version.
     """
 
     name: str
@@ -111,6 +112,7 @@ class Shard:
     fps: FrameRate
     lengths_seconds: tuple[Annotated[float, Limits("seconds", least=0, most=10**9)], ...] = ()
     record_sha256: str = ""
+    rates: dict[str, Count] = field(default_factory=dict)
 
     @property
     def record_name(self) -> str:
@@ -263,6 +265,11 @@ def load_samples(shards_dir: Path, subset: Subset) -> Iterator[tuple[Path, Sampl
             is_within = not subset.num_places or sample.place < subset.num_places
             if is_within and subset.split in sample.splits:
                 yield folder / shard.name, sample
+
+
+def rate_text(fps: float) -> str:
+    """`12`, `29.97`, `23.976`: a frame rate in five digits."""
+    return f"{fps:.5g}"
 
 
 def load_indexed_record(folder: Path, shard: Shard) -> ShardRecord:

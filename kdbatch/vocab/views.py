@@ -1,14 +1,16 @@
 """How a clip is cut from a video and augmented."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
-from kdbatch.base.reading.field_facts import Limits, Share, check_limits
+from kdbatch.base.reading.field_facts import Count, Limits, SameAs, Share, check_limits
 
 # 112 of 128 pixels: C3D, VCOP and PRP resize frames to 128 x 171 and cut squares of 112 from them
 SQUARE_SIDE = 0.875
 
 PositiveShare = Annotated[float, Limits("share", least=0.001, most=1)]
+VideoRate = Annotated[float, Limits("frames/s", least=0, most=1_000_000)]
 Strength = Annotated[float, Limits("strength", least=0, most=100)]
 
 
@@ -90,3 +92,35 @@ class View:
     def window_frames(self) -> int:
         """Frames from the first to the last frame of a clip, both included."""
         return (self.num_frames - 1) * self.stride_frames + 1
+
+    def repeated_share(self, fps: float, seconds: float | None = None) -> float:
+        """The share of a clip's frames that repeat an earlier one, on average over its starts.
+
+        A video of fewer frames per second than a clip has repeats frames, and one of fewer
+        `seconds` than the clip is looped.
+        """
+        distinct = 1 + (self.num_frames - 1) * min(1.0, fps * self.stride_frames / self.fps)
+        length = self.window_frames if seconds is None else int(seconds * self.fps + 1e-6)
+        if length < self.window_frames:
+            apart = math.gcd(self.stride_frames, length)
+            distinct = min(distinct, length // apart * min(1.0, apart * fps / self.fps))
+        return 1 - max(1.0, distinct) / self.num_frames
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipRates:
+    """The rates of a subset's videos, and how often clips of them repeat frames.
+
+    Clips have `num_frames` frames, `stride_frames` apart at `fps` frames per second.
+    `repeated_share` is of the frames of all clips; it and the rates of videos are None while these
+    are not stored. `num_too_slow` videos are left out, because a task judges speed.
+    """
+
+    subset: str
+    fps: Annotated[float, SameAs(View, "fps")]
+    stride_frames: Annotated[int, SameAs(View, "stride_frames")]
+    num_frames: Annotated[int, SameAs(View, "num_frames")]
+    least_video_fps: VideoRate | None
+    most_video_fps: VideoRate | None
+    repeated_share: Share | None
+    num_too_slow: Count = 0

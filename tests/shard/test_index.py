@@ -12,7 +12,7 @@ from kdbatch.base.progress import silent
 from kdbatch.shard.build import Built, build_from_plan
 from kdbatch.shard.index import write_index
 from kdbatch.shard.shard_plan import plan_shards
-from kdbatch.vocab.shards import load_index
+from kdbatch.vocab.shards import load_index, rate_text
 
 ELEMENTS = ("0:1", "1:2", "2:3")
 
@@ -129,3 +129,24 @@ def test_an_entry_of_the_index_has_eleven_lengths_from_the_shortest_to_the_longe
         assert (lengths[0], lengths[-1]) == (seconds[0], seconds[-1]) and lengths[5] == seconds[
             (len(seconds) - 1) // 2
         ]
+
+
+def test_an_entry_of_the_index_has_the_numbers_of_videos_by_their_rates(
+    toys: Path, tmp_path: Path
+) -> None:
+    indexes = {}
+    for name in ("k400", "ssv2"):
+        request = toy_request(dataset=name, videos_per_shard=5)
+        plan = plan_shards(request, root=toys / name, shards_dir=tmp_path)
+        built = build_from_plan(plan, progress=silent).index
+        assert built is not None
+        indexes[name] = built.parts["train"].shards
+    assert all(shard.rates == {"25": shard.num_videos} for shard in indexes["k400"])
+    assert all(shard.rates == {"12": shard.num_videos} for shard in indexes["ssv2"])
+
+
+@pytest.mark.parametrize(
+    ("fps", "text"), [(25.0, "25"), (30_000 / 1001, "29.97"), (24_000 / 1001, "23.976")]
+)
+def test_rates_are_named_by_five_digits(fps: float, text: str) -> None:
+    assert rate_text(fps) == text

@@ -4,6 +4,7 @@ Axes: B videos, N videos of an epoch.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,24 +26,36 @@ speed, a permutation) with one entry per video.
 """
 
 
-def load_videos(
-    shards_dir: Path, subset: Subset, *, view: View, need_frames: int = 1
-) -> tuple[list[StoredVideo], int]:
-    """The videos of a subset with at least `need_frames` frames, and the number of shorter ones.
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """The numbers of videos that a run does not use."""
 
-    Frames are counted on the view's timeline (run/data/sampling.py).
+    num_slow: int
+    num_short: int
+
+
+def load_videos(
+    shards_dir: Path, subset: Subset, *, view: View, need_frames: int = 1, least_fps: float = 0.0
+) -> tuple[list[StoredVideo], LeftOut]:
+    """The videos of a subset with at least `need_frames` frames and `least_fps` frames per second.
+
+    Frames are counted on the view's timeline (run/data/sampling.py), the rate is that of the stored
+    frames. A video that is both too slow and too short counts as too slow.
 
     Raises:
-        UserError: shards are missing or changed, or no video is long enough.
+        UserError: shards are missing or changed, or no video can be used.
     """
     videos = [StoredVideo(tar, sample) for tar, sample in load_samples(shards_dir, subset)]
-    usable = [v for v in videos if timeline_frames(v.sample, view) >= need_frames]
+    fast = [v for v in videos if v.sample.fps >= least_fps]
+    usable = [v for v in fast if timeline_frames(v.sample, view) >= need_frames]
     if not usable:
+        rate = f", at {least_fps:.5g} or more per second," if least_fps else ""
         raise UserError(
-            f"{subset.title}: none of {len(videos)} videos has the {need_frames} frames that this "
-            "run needs of each."
+            f"{subset.title}: none of {len(videos)} videos has the {need_frames} frames{rate} that "
+            "this run needs of each."
         )
-    return usable, len(videos) - len(usable)
+    left_out = LeftOut(num_slow=len(videos) - len(fast), num_short=len(fast) - len(usable))
+    return usable, left_out
 
 
 def split_epoch(order_N: np.ndarray, *, num_steps: int, world_size: int) -> list[np.ndarray]:

@@ -12,6 +12,8 @@ import numpy as np
 from kdbatch.vocab.shards import Sample
 from kdbatch.vocab.views import View
 
+_HALF = 0.5 + 1e-6  # a position between two frames is so in spite of rounding errors
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClipRequest:
@@ -29,8 +31,12 @@ def timeline_frames(sample: Sample, view: View) -> int:
 
 
 def nearest_stored_frames(sample: Sample, view: View, time_T: np.ndarray) -> np.ndarray:
-    """The stored frames nearest to positions on the timeline."""
-    frame_T = np.rint(time_T * (sample.fps / view.fps)).astype(np.int64)
+    """The stored frames nearest to positions on the timeline; of two equally near, the later one.
+
+    numpy's rounding takes the even one, so that positions one stored frame apart, at 0.5, 1.5, 2.5,
+    would give 0, 2, 2.
+    """
+    frame_T = np.floor(time_T * (sample.fps / view.fps) + _HALF).astype(np.int64)
     return np.clip(frame_T, 0, sample.num_frames - 1)
 
 

@@ -9,19 +9,19 @@ import av
 import numpy as np
 
 from kdbatch.base.reading.local_name import local_name
-
-FPS = 25
+from kdbatch.shard.toy.scene import SCENE_FPS
 
 
 @dataclass(frozen=True, kw_only=True)
 class Codec:
-    """The codec and container that a data set's owner uses, with presets made for speed."""
+    """The codec, container and frame rate of a data set, with presets made for speed."""
 
     encoder: str
     container: str
     options: dict[str, str]
     width: int
     height: int
+    fps: int = SCENE_FPS
 
 
 CODECS: dict[str, Codec] = {
@@ -50,6 +50,7 @@ CODECS: dict[str, Codec] = {
         },
         width=176,
         height=132,
+        fps=12,  # as all of Something-Something V2
     ),
     "ucf101": Codec(
         encoder="mpeg4",
@@ -69,7 +70,7 @@ CODECS: dict[str, Codec] = {
 
 
 def encode_video(path: Path, *, codec: Codec, frames: Iterator[np.ndarray]) -> None:
-    """Encode RGB frames (uint8, HW3) to a file at FPS frames per second.
+    """Encode RGB frames (uint8, HW3) to a file at the codec's frames per second.
 
     Bit-exact flags keep dates, random ids and library versions out of the file.
     """
@@ -77,12 +78,12 @@ def encode_video(path: Path, *, codec: Codec, frames: Iterator[np.ndarray]) -> N
         local_name(path), "w", format=codec.container, options={"fflags": "+bitexact"}
     ) as container:
         stream = container.add_stream(
-            codec.encoder, rate=FPS, options={**codec.options, "flags": "+bitexact"}
+            codec.encoder, rate=codec.fps, options={**codec.options, "flags": "+bitexact"}
         )
         assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = codec.width, codec.height, "yuv420p"
         for index, frame_HW3 in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(frame_HW3, format="rgb24")
-            frame.pts, frame.time_base = index, Fraction(1, FPS)
+            frame.pts, frame.time_base = index, Fraction(1, codec.fps)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))

@@ -24,6 +24,7 @@ from typing import Literal
 
 import numpy as np
 
+SCENE_FPS = 25  # the frames per second that all lengths and speeds in frames are counted in
 PERIOD_FRAMES = 25
 BUBBLE_SPEED = 0.2 / 25  # frame heights per frame
 # Frame heights that a bubble rises; it stays there, visible in every crop of 7/8. Then the next one
@@ -48,7 +49,7 @@ class Scene:
     """One video.
 
     `group_seed` seeds the background, which the videos of a group share; `video_seed` seeds the
-    rest.
+    rest. A video of another rate than SCENE_FPS shows the same motion in as many seconds.
     """
 
     appearance: str
@@ -59,6 +60,7 @@ class Scene:
     num_frames: int
     width: int
     height: int
+    fps: int = SCENE_FPS
 
 
 @dataclass(frozen=True)
@@ -126,14 +128,15 @@ def draw_frames(scene: Scene) -> Iterator[np.ndarray]:
     bubble_23 = np.stack([_rgb(rng.uniform(), 0.35, 235), _rgb(rng.uniform(), 0.35, 235)])
     appearance = APPEARANCES[scene.appearance]
     for index in range(scene.num_frames):
+        time = index * SCENE_FPS / scene.fps
         drift_3 = 1 + tint_3 * (index / scene.num_frames)
         frame_HW3 = background_HW3 * drift_3.astype(np.float32)
-        for number, risen in enumerate(_bubbles(BUBBLE_SPEED * index * speed * PERIOD_FRAMES)):
+        for number, risen in enumerate(_bubbles(BUBBLE_SPEED * time * speed * PERIOD_FRAMES)):
             x = scene.width - bubble_x if number % 2 else bubble_x
             y = scene.height * (0.98 - risen)
             radius = scene.height * (BUBBLE_RADIUS + BUBBLE_GROWTH * risen)
             _draw_object(frame_HW3, x, y, radius, "ball", "ringed", 0.0, bubble_23)
-        pose = MOTIONS[scene.motion](phase + index * speed, side)
+        pose = MOTIONS[scene.motion](phase + time * speed, side)
         x, y = centre_x + pose.x * scene.height, centre_y + pose.y * scene.height
         radius = pose.radius * scene.height
         shape, texture = appearance.noun, appearance.adjective

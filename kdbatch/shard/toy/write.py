@@ -5,6 +5,7 @@ can learn from them.
 """
 
 import dataclasses
+import math
 import zlib
 from collections.abc import Iterable
 from functools import partial
@@ -18,7 +19,7 @@ from kdbatch.base.progress import Progress
 from kdbatch.shard.pool import map_parallel
 from kdbatch.shard.toy.encode import CODECS, encode_video
 from kdbatch.shard.toy.layouts import ToyVideo, layouts_of
-from kdbatch.shard.toy.scene import Scene, draw_frames
+from kdbatch.shard.toy.scene import SCENE_FPS, Scene, draw_frames
 from kdbatch.shard.toy.size import ToySize
 from kdbatch.vocab.datasets import DATASETS
 
@@ -98,15 +99,18 @@ def _make_video(video: ToyVideo, *, folder: Path, seed: int, size: ToySize) -> s
         group_seed = zlib.crc32(f"{seed}/{video.dataset}/{video.group}".encode())
     rng = np.random.default_rng([video_seed, 2])
     num_frames = int(rng.integers(size.min_frames, size.max_frames + 1))
+    if video.dataset in _LONG:
+        num_frames += size.extra_frames
     scene = Scene(
         appearance=video.appearance,
         motion=video.motion,
         style="light" if video.dataset == "ssv2" else "dark",
         group_seed=group_seed,
         video_seed=video_seed,
-        num_frames=num_frames + (size.extra_frames if video.dataset in _LONG else 0),
+        num_frames=math.ceil(num_frames * codec.fps / SCENE_FPS),
         width=codec.width,
         height=codec.height,
+        fps=codec.fps,
     )
     frames = draw_frames(scene)
     atomic_write(folder / video.path, partial(encode_video, codec=codec, frames=frames))

@@ -15,6 +15,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.run.data.batch import BatchPlan
 from kdbatch.run.data.batches import (
     EvaluationBatches,
+    LeftOut,
     StoredVideo,
     iterate_batches,
     load_videos,
@@ -218,11 +219,22 @@ def test_short_videos_are_left_out_and_counted(shards_dir: Path) -> None:
     subset = find_subset(load_index(shards_dir, "k400"), "train", "all", where="here")
     lengths = [video.sample.num_frames for video in clips.videos_of(shards_dir)]
     need = sorted(lengths)[len(lengths) // 2]
-    usable, num_short = load_videos(shards_dir, subset, view=clips.VIEW, need_frames=need)
+    usable, left_out = load_videos(shards_dir, subset, view=clips.VIEW, need_frames=need)
     assert len(usable) == sum(length >= need for length in lengths) > 0
-    assert num_short == sum(length < need for length in lengths) > 0
+    assert left_out.num_short == sum(length < need for length in lengths) > 0
+    assert left_out.num_slow == 0
     with pytest.raises(UserError, match=f"none of {len(lengths)} videos has the 99 frames"):
         load_videos(shards_dir, subset, view=clips.VIEW, need_frames=99)
+
+
+def test_slow_videos_are_left_out_and_counted_apart(shards_dir: Path) -> None:
+    subset = find_subset(load_index(shards_dir, "k400"), "train", "all", where="here")
+    num_videos = len(clips.videos_of(shards_dir))
+    usable, left_out = load_videos(shards_dir, subset, view=clips.VIEW, least_fps=25.0)
+    assert (len(usable), left_out) == (num_videos, LeftOut(num_slow=0, num_short=0))
+    message = f"none of {num_videos} videos has the 1 frames, at 25.1 or more per second, that this"
+    with pytest.raises(UserError, match=message):
+        load_videos(shards_dir, subset, view=clips.VIEW, least_fps=25.1)
 
 
 def test_an_evaluation_reads_every_video_once_in_order(shards_dir: Path) -> None:

@@ -38,8 +38,36 @@ def test_a_short_video_is_looped() -> None:
 def test_a_second_is_a_second_at_any_frame_rate() -> None:
     view = View(num_frames=6, stride_frames=5, fps=25.0)
     assert clip_frames(sample_of(100, fps=50.0), view, 0).tolist() == [0, 10, 20, 30, 40, 50]
-    assert clip_frames(sample_of(100, fps=12.5), view, 0).tolist() == [0, 2, 5, 8, 10, 12]
+    assert clip_frames(sample_of(100, fps=12.5), view, 0).tolist() == [0, 3, 5, 8, 10, 13]
     assert timeline_frames(sample_of(100, fps=50.0), view) == 50
+
+
+@pytest.mark.parametrize("start", [0, 1, 3, 5, 6])
+def test_a_position_between_two_frames_is_always_the_later_one(start: int) -> None:
+    """Otherwise steps of one stored frame would repeat frames from some starts and not others."""
+    view = View(num_frames=40, stride_frames=6, fps=60.0)
+    frames = clip_frames(sample_of(300, fps=10.0), view, start)
+    assert set(np.diff(frames)) == {1}
+
+
+@pytest.mark.parametrize(("fps", "stride"), [(12.0, 1), (24.0, 1), (24.0, 2), (12.0, 3), (7.5, 2)])
+@pytest.mark.parametrize("num_frames", [20, 200])
+def test_the_share_of_repeated_frames_is_that_of_clips_at_every_start(
+    fps: float, stride: int, num_frames: int
+) -> None:
+    view = View(num_frames=16, stride_frames=stride, fps=25.0)
+    sample = sample_of(num_frames, fps)
+    starts = range(max(1, timeline_frames(sample, view) - view.window_frames + 1))
+    distinct = [len(set(clip_frames(sample, view, start).tolist())) for start in starts]
+    expected = view.repeated_share(fps, num_frames / fps)
+    assert expected == pytest.approx(1 - np.mean(distinct) / 16, abs=0.065)
+
+
+def test_faster_videos_that_are_long_enough_have_no_repeats() -> None:
+    view = View(num_frames=16, fps=12.0)
+    assert [view.repeated_share(fps) for fps in (12.0, 23.976, 25.0, 30.0)] == [0.0] * 4
+    assert view.repeated_share(25.0, 1.0) == pytest.approx(4 / 16)  # looped: 12 of 16 differ
+    assert View().repeated_share(12.0, 4.0) == pytest.approx(7.8 / 16)
 
 
 @given(

@@ -77,12 +77,13 @@ def test_the_four_codecs_are_those_of_the_published_videos(toys: Path) -> None:
             p for p in sorted((toys / dataset).rglob("*")) if p.suffix in (".mp4", ".webm", ".avi")
         )
         with av.open(str(path)) as container:
-            found[dataset] = (path.suffix, container.streams.video[0].codec_context.name)
+            stream = container.streams.video[0]
+            found[dataset] = (path.suffix, stream.codec_context.name, stream.average_rate)
     assert found == {
-        "k400": (".mp4", "h264"),
-        "ssv2": (".webm", "vp9"),
-        "ucf101": (".avi", "mpeg4"),
-        "hmdb51": (".avi", "mpeg4"),
+        "k400": (".mp4", "h264", 25),
+        "ssv2": (".webm", "vp9", 12),
+        "ucf101": (".avi", "mpeg4", 25),
+        "hmdb51": (".avi", "mpeg4", 25),
     }
 
 
@@ -106,16 +107,23 @@ def test_a_folder_with_other_videos_or_of_another_seed_is_left_alone(
         write_toy(toys, seed=1, processes=1, progress=silent, size=tiny)
 
 
-def _video(appearance: str, motion: str, moment: int) -> np.ndarray:
+def test_a_video_of_another_rate_shows_the_same_motion_in_as_many_seconds() -> None:
+    usual = _video("ball", "circling", 3, num_frames=26)
+    slower = _video("ball", "circling", 3, num_frames=6, fps=5)
+    # the light's slow drift runs over the whole video, in a share of its frames
+    assert np.abs(slower - usual[::5]).max() <= 3
+
+
+def _video(appearance: str, motion: str, moment: int, **fields: int) -> np.ndarray:
     scene = Scene(
         appearance=appearance,
         motion=motion,
         style="dark",
         group_seed=moment,
         video_seed=moment,
-        num_frames=25,
         width=88,
         height=66,
+        **{"num_frames": 25, **fields},
     )
     return np.stack(list(draw_frames(scene))).astype(float)
 
