@@ -10,11 +10,11 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
 from kdbatch.base.parse import parse
 from kdbatch.base.reading.field_facts import check_number
-from kdbatch.plan.clip_length import check_clip_length
-from kdbatch.plan.frame_rates import leave_out_slow
 from kdbatch.plan.profiles import Profile
 from kdbatch.plan.run_registry import RunRegistry
 from kdbatch.plan.specs import PretrainSpec, StudentSpec, TargetCrop, TeacherSpec
+from kdbatch.plan.video_checks.clip_length import check_clip_length
+from kdbatch.plan.video_checks.frame_rates import leave_out_slow
 from kdbatch.vocab.backbones import BACKBONE_SPECS, Backbone
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.plans import Map

@@ -8,7 +8,6 @@ from kdbatch.base.errors import UserError
 from kdbatch.plan.costs.estimator import Estimator
 from kdbatch.plan.costs.finished import load_finished_runs
 from kdbatch.plan.experiment import load_experiment
-from kdbatch.plan.frame_rates import clip_rates
 from kdbatch.plan.profiles import load_profile
 from kdbatch.plan.recipe_builder import RecipeBuilder
 from kdbatch.plan.run_registry import RunRegistry, group_into_waves
@@ -29,6 +28,7 @@ from kdbatch.plan.specs import (
     parse_teacher,
 )
 from kdbatch.plan.subsets import SubsetFinder, describe_missing, shard_commands
+from kdbatch.plan.video_checks.frame_rates import clip_rates
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans import Cell, Map, Plan, PlannedRun, PlanRecord, RecordedRun
 from kdbatch.vocab.recipes import Recipe
