@@ -12,6 +12,7 @@ from kdbatch.run.data.batch import Batch
 from kdbatch.run.data.prefetch import DeviceBatch
 from kdbatch.run.distributed.process_group import ProcessGroup
 from kdbatch.run.models import VideoBackbone
+from kdbatch.run.train.sgd import FusedSGD
 from kdbatch.run.train.steps import StepOutput
 from kdbatch.vocab.recipes import Schedule
 
@@ -23,7 +24,7 @@ StepFunction = Callable[[Tensor, Batch], StepOutput]
 """Clips (V, B, C, T, H, W) and their batch -> the loss and metrics, all means over the clips."""
 
 
-def make_optimizer(model: nn.Module, schedule: Schedule) -> torch.optim.SGD:
+def make_optimizer(model: nn.Module, schedule: Schedule) -> FusedSGD:
     """SGD with two parameter groups: the backbone, and the head with its own learning rate.
 
     Every parameter outside of `backbone` belongs to the head. The optimizer is fused: one kernel on
@@ -34,19 +35,15 @@ def make_optimizer(model: nn.Module, schedule: Schedule) -> torch.optim.SGD:
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             groups["backbone" not in name.split(".")].append(parameter)
-    return torch.optim.SGD(
-        [
-            {"params": groups[False], "lr_factor": 1.0},
-            {"params": groups[True], "lr_factor": schedule.head_lr_factor},
-        ],
+    return FusedSGD(
+        [(groups[False], 1.0), (groups[True], schedule.head_lr_factor)],
         lr=schedule.lr,
         momentum=schedule.momentum,
         weight_decay=schedule.weight_decay,
-        fused=True,
     )
 
 
-def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+def set_lr(optimizer: FusedSGD, lr: float) -> None:
     for group in optimizer.param_groups:
         group["lr"] = lr * group["lr_factor"]
 

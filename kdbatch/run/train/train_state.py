@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import torch
 from torch import nn
 
 from kdbatch.base.command_lines import resume_command
@@ -16,6 +15,7 @@ from kdbatch.result.write import Measure, write_measures
 from kdbatch.run.checkpoint import load_checkpoint, save_checkpoint
 from kdbatch.run.data.prefetch import DevicePrefetcher
 from kdbatch.run.distributed.process_group import ProcessGroup
+from kdbatch.run.train.sgd import FusedSGD
 from kdbatch.vocab.metrics import Unit
 from kdbatch.vocab.runs import RunFolder
 
@@ -100,7 +100,7 @@ class CheckpointedTraining:
     """
 
     model: nn.Module
-    optimizer: torch.optim.Optimizer
+    optimizer: FusedSGD
     folder: RunFolder
     group: ProcessGroup
     after_epoch: EpochCallback | None

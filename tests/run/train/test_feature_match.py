@@ -98,7 +98,7 @@ def test_student_and_embeddings_are_trained_and_teachers_are_not() -> None:
     for group in optimizer.param_groups:
         group["lr"] *= 0.05
     for _ in range(12):
-        optimizer.zero_grad()
+        matcher.zero_grad()
         matcher.train()
         step = feature_match_step(matcher, teachers, clip_BCTHW, LABEL_B, recipe=recipe)
         step.loss.backward()
