@@ -99,6 +99,10 @@ LINES: dict[str, tuple[str, ...]] = {
         ),
     ),
     "verify_command": (command_lines.verify_command("k400"),),
+    "overlap_command": (
+        command_lines.overlap_command("k400", "ucf101"),
+        command_lines.overlap_command("k400", "ucf101", to="my list.csv"),
+    ),
     "sync_command": (
         command_lines.sync_command("wandb", "my project"),
         command_lines.sync_command("mlflow", "FOLDER"),

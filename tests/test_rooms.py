@@ -29,13 +29,16 @@ ROOMS = {
 # A package inside a room may import itself and these of its room: packages, and modules that lie
 # beside them.
 PACKAGES = {
+    "vocab/leaks": {"datasets", "shards"},
     "vocab/tasks": {"views"},
     "shard/datasets": {"sources"},
     "shard/footage": {"stored"},
+    "shard/overlap": {"pool", "source_video", "stored", "transcode"},
     "shard/toy": {"pool"},
     "plan/costs": {"subsets"},
     "cli/live": {"terminal"},
     "cli/planning": {"arguments", "live", "study", "terminal"},
+    "cli/shards": {"live", "study", "terminal"},
     "launch/container": {"machine", "run_folders"},
     "launch/slurm": {"container", "machine", "run_folders"},
     "launch/local": {"container", "live_queues", "machine", "run_folders", "states"},
@@ -68,6 +71,7 @@ PACKAGES = {
     "base/reading": {"errors"},
     "base/temporary": set(),
     "plan/video_checks": {"subsets"},
+    "plan/leaks": set(),
     "plan/yaml_errors": set(),
     "cli/arguments": set(),
     "bench/cka": set(),

@@ -134,6 +134,11 @@ def verify_command(dataset: str) -> str:
     return command_line("shard", "verify", dataset)
 
 
+def overlap_command(first: str, second: str, *, to: str | Path = "") -> str:
+    """List the videos of the first data set that show what videos of the second show."""
+    return command_line("shard", "overlap", first, second, *_value("--to", to))
+
+
 def sync_command(tracker: str, target: str) -> str:
     """Bring a tracker's project or folder up to date."""
     return command_line("sync", tracker, target)

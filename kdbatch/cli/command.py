@@ -102,7 +102,7 @@ def dispatch(commands: object, argv: Sequence[str]) -> int:
 def _missing_package(package: str, argv: Sequence[str]) -> str:
     """The error where only the host part is installed, as on a login node, and its remedies."""
     elsewhere = f"in the image, which has it: apptainer exec IMAGE {command_line(*argv)}"
-    if argv[0] == "shard" and argv[1] != "verify":
+    if argv[0] == "shard" and argv[1] not in ("verify", "overlap"):
         elsewhere = f"let a node of SLURM do it: {command_line(*argv, '--slurm')}"
     return (
         f"this needs {package}, which is not installed here. Install it with the worker part: "

@@ -153,6 +153,32 @@ class Commands:
         print_line(f"{dataset}: {count} videos in {folder}/ are what was written, and all decode.")
 
     @command
+    def shard_overlap(
+        self,
+        first: str,
+        second: str,
+        *,
+        to: Path = Path(),
+        processes: Processes = 0,
+        json: bool = False,
+    ) -> None:
+        """List the videos of FIRST that show what videos of SECOND show.
+
+        Both are stored data sets, as in: kdbatch shard overlap k400 ucf101. Frames are compared by
+        perceptual hashes, so the footage may be encoded again, scaled, cropped a little, mirrored,
+        or another excerpt that shares two seconds or more. The hashes are kept next to the shards:
+        rerun the same command to resume.
+
+        The list is a csv file, --to overlap-FIRST-SECOND.csv if it is not named. Look at the videos
+        in it, and delete the lines of those that are to stay. Then `without:` in the pretrain of an
+        experiment's teacher, or in a profile, leaves the others out. --json prints the list for a
+        program as well.
+        """
+        from kdbatch.cli.shards.overlap import overlap
+
+        overlap(first, second, to=to, processes=processes, json=json)
+
+    @command
     def plan(
         self,
         *files: Path,

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
 from kdbatch.base.parse import TextOrNumber, parse
-from kdbatch.base.reading.field_facts import Limits, SameAs, Share, check_limits
+from kdbatch.base.reading.field_facts import Limits, OneLine, SameAs, Share, check_limits
 from kdbatch.plan.profile_names import check_profile_names
 from kdbatch.plan.shipped_jobs import find_profile
 from kdbatch.plan.specs import BackboneName, DatasetName, TaskName, Timeline
@@ -110,6 +110,10 @@ class Profile:
     """Values that are run, by axis; an axis without them runs all of its values."""
     leave_out: tuple[str, ...] = ()
     """Controls and probes that are not run."""
+    without: dict[DatasetName, tuple[OneLine, ...]] = field(default_factory=dict)
+    """Lists that `kdbatch shard overlap` wrote, in the folder of kdbatch.toml, by the data set that
+    is pretrained on: their videos are left out of its subsets.
+    """
     widths: dict[BackboneName, Annotated[float, SameAs(Backbone, "width")]] = field(
         default_factory=dict
     )
@@ -129,6 +133,7 @@ class Profile:
             raise UserError("seeds: name at least one seed, each once.")
         for field_name, names, known in (
             ("selection", self.selection, DATASETS),
+            ("without", self.without, DATASETS),
             ("widths", self.widths, BACKBONE_SPECS),
             ("tasks", self.tasks, TASKS),
             ("pretrain_of", self.pretrain_of, TASKS),

@@ -91,7 +91,7 @@ class RecipeBuilder:
         recipe = Pretrain(
             task=self.profile.pretext_task(spec.task, spec.complexity),
             backbone=network,
-            data=self._subset(spec.dataset, "pretrain", spec.subset, f"{role}.pretrain"),
+            data=self._pretrain_data(spec, where=where),
             view=self._view(task_spec.augment.with_colours(scale.colours)),
             schedule=schedule,
         )
@@ -216,6 +216,15 @@ class RecipeBuilder:
             return self._view(Augment(crop="random", square_side=SQUARE_SIDE))
         return self._view(CENTER_CROP if crop == "center" else Augment(crop=crop))
 
+    def _pretrain_data(self, spec: PretrainSpec, *, where: str) -> Subset:
+        known = lookup(DATASETS, spec.dataset, where=f"{where}: data set")
+        subsets = self.registry.subsets
+        subset = subsets.find(spec.dataset, known.pretrain_split, spec.subset, where=where)
+        if spec.without:
+            return subsets.leave_out(subset, spec.without, where=f"{where}.without")
+        lists = self.profile.without.get(spec.dataset, ())
+        return subsets.leave_out(subset, lists, where=f"profile: without.{spec.dataset}")
+
     def _target(self, dataset: str, role: str) -> tuple[Subset, Evaluation]:
         """The training videos of a target, and how networks are tested on it."""
         test = self._subset(dataset, "test", "all", role)
@@ -228,7 +237,6 @@ class RecipeBuilder:
         where = f"{self.where}: {role}"
         known = lookup(DATASETS, dataset, where=f"{where}: data set")
         splits = {
-            "pretrain": known.pretrain_split,
             "train": known.train_split,
             "test": known.test_split,
         }

@@ -20,7 +20,7 @@ _LOSS_FIELDS = (
 
 def pretrain_title(spec: PretrainSpec, *, backbone: str) -> str:
     task = f"{TASKS[spec.task].title} C{spec.complexity}"
-    return f"pretrain {BACKBONE_SPECS[backbone].title} by {task} on {spec.dataset}[:{spec.subset}]"
+    return f"pretrain {BACKBONE_SPECS[backbone].title} by {task} on {_data_title(spec)}"
 
 
 def teacher_title(spec: TeacherSpec) -> str:
@@ -117,4 +117,9 @@ def _task_and_data(pretrain: PretrainSpec | None) -> tuple[str, str]:
     if pretrain is None:
         return "random weights", ""
     task = f"{TASKS[pretrain.task].title} C{pretrain.complexity}"
-    return task, f" on {pretrain.dataset}[:{pretrain.subset}]"
+    return task, f" on {_data_title(pretrain)}"
+
+
+def _data_title(spec: PretrainSpec) -> str:
+    without = f" without {' and '.join(spec.without)}" if spec.without else ""
+    return f"{spec.dataset}[:{spec.subset}]{without}"

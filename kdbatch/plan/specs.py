@@ -49,6 +49,10 @@ class PretrainSpec:
     """Data set, whose labels are not used."""
     subset: TextOrNumber
     """Size of the subset, the first videos in storage order: 50k, 2000, 10% or all."""
+    without: tuple[OneLine, ...] = ()
+    """Lists that `kdbatch shard overlap` wrote, in the folder of kdbatch.toml: their videos are
+    left out of the subset. A pretraining without any has those of the profile.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)

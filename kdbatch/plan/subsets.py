@@ -6,7 +6,9 @@ from dataclasses import dataclass, field, replace
 
 from kdbatch.base.folders.presence import is_present
 from kdbatch.base.lookup import lookup
+from kdbatch.base.study_folder import find_study
 from kdbatch.base.text import plural
+from kdbatch.plan.leaks.listed_videos import without_listed
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.datasets import DATASETS, Dataset
 from kdbatch.vocab.plans import MissingShards
@@ -45,6 +47,7 @@ class SubsetFinder:
     _subsets: dict[tuple[str, str, str], Subset] = field(default_factory=dict)
     _rates: dict[Subset, Mapping[float, int]] = field(default_factory=dict)
     _mean_sizes: dict[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
+    _without: dict[tuple[Subset, tuple[str, ...]], Subset] = field(default_factory=dict)
     _missing: dict[tuple[str, str], MissingShards] = field(default_factory=dict)
 
     @property
@@ -71,14 +74,30 @@ class SubsetFinder:
             self._subsets[key] = self._find(dataset, split, size, where=where)
         return self._subsets[key]
 
+    def leave_out(self, subset: Subset, lists: tuple[str, ...], *, where: str) -> Subset:
+        """The subset without the videos of overlap lists, which are files of the study's folder.
+
+        Raises:
+            UserError: a list is missing, damaged, or of other shards.
+        """
+        if (subset, lists) not in self._without:
+            self._without[subset, lists] = without_listed(
+                subset,
+                [find_study() / name for name in lists],
+                index_of=self.index_of,
+                shards_dir=self.config.shards_dir,
+                where=where,
+            )
+        return self._without[subset, lists]
+
     def count(self, subset: Subset) -> int:
         """The number of videos of a subset."""
         if subset.num_places:
-            return subset.num_places
+            return subset.num_places - len(subset.without)
         known = DATASETS[subset.dataset]
         stored = self._stored_part(subset.dataset, known.part_of[subset.split])
         if stored and subset.digest:
-            return stored.num_in_split.get(subset.split, 0)
+            return stored.num_in_split.get(subset.split, 0) - len(subset.without)
         return known.num_videos[subset.split]
 
     def bytes_per_video(self, dataset: str, split: str) -> tuple[float, float]:

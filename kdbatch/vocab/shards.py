@@ -21,6 +21,7 @@ from typing import Annotated
 
 from kdbatch.base.atomic_write import load_json
 from kdbatch.base.command_lines import resume_command, shard_command, verify_command
+from kdbatch.base.digests.hashed_fields import new_field
 from kdbatch.base.errors import UserError
 from kdbatch.base.folders.presence import is_present
 from kdbatch.base.lookup import lookup
@@ -153,6 +154,7 @@ class Subset:
 
     `num_places` 0 means every video of the split (the only choice where splits share a part).
     `digest` is a hash over the videos' bytes, labels and order; empty while they are not stored.
+    `without` are the keys, sorted, of videos that are left out, whatever the reason.
     """
 
     dataset: str
@@ -160,6 +162,7 @@ class Subset:
     num_places: Count
     num_classes: Count
     digest: str
+    without: tuple[str, ...] = new_field(())
 
     @property
     def title(self) -> str:
@@ -260,10 +263,11 @@ def load_samples(shards_dir: Path, subset: Subset) -> Iterator[tuple[Path, Sampl
             f"{folder}: the shards of {subset.title} changed since this run was planned. "
             f"Plan it again: {resume_command()}"
         )
+    without = frozenset(subset.without)
     for shard in shards_of(index, subset):
         for sample in load_indexed_record(folder, shard).samples:
             is_within = not subset.num_places or sample.place < subset.num_places
-            if is_within and subset.split in sample.splits:
+            if is_within and subset.split in sample.splits and sample.key not in without:
                 yield folder / shard.name, sample
 
 

@@ -10,7 +10,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.folders.presence import is_present
 from kdbatch.cli.arguments.experiments import check_experiments
 from kdbatch.cli.live.console import console
-from kdbatch.cli.planning.plan_text import plan_lines
+from kdbatch.cli.planning.plan_text import left_out_of, plan_lines
 from kdbatch.cli.study import load_study_config
 from kdbatch.cli.terminal import print_json, print_line, warn
 from kdbatch.launch.container.command import check_container
@@ -128,6 +128,7 @@ def _as_json(
             {**_missing_as_json(missing), "command": command}
             for missing, command in zip(plan.missing, commands, strict=True)
         ],
+        "left_out": [{"subset": title, "videos": num} for title, _, num in left_out_of(plan)],
         "totals": {
             **_total_as_json(totals.all_runs),
             "longest_chain_hours": totals.chain.hours,

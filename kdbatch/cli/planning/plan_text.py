@@ -70,7 +70,23 @@ def _sums(
     kinds = ", ".join(planned.run.recipe.kind for planned in totals.chain.runs)
     yield f"         {time_text(totals.chain.hours)} with any number: {kinds} wait in turn"
     read = bytes_text(total.read_bytes)
+    yield from _left_out(plan)
     yield f"Data     {bytes_text(plan.shard_bytes)} of shards, {read} read from them in all"
+
+
+def _left_out(plan: Plan) -> Iterator[str]:
+    """A line for each subset that videos are left out of."""
+    for title, num_places, num in left_out_of(plan):
+        of = f" of {num_places:,}" if num_places else ""
+        yield f"Without  {num:,}{of} videos of {title}: a list names them as near-duplicates"
+
+
+def left_out_of(plan: Plan) -> list[tuple[str, int, int]]:
+    """(title, places, videos left out) of each subset that runs of the plan are trained on; 0
+    places are all videos of a split that shares its part.
+    """
+    subsets = dict.fromkeys(planned.run.recipe.data for planned in plan.runs)
+    return [(s.title, s.num_places, len(s.without)) for s in subsets if s.without]
 
 
 def _rate_text(rate: RateUse) -> str:

@@ -1,0 +1,1 @@
+"""Videos that an experiment or a profile leaves out of pretraining."""
