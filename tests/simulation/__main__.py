@@ -1,8 +1,8 @@
 """Prints the tables of docs/STATISTICS.md.
 
-python -m tests.simulation coverage|power|studies [NUMBER]
+python -m tests.simulation coverage|power|studies|overlap [NUMBER]
 
-NUMBER is how many studies are simulated for each row.
+NUMBER is how many studies are simulated for each row, or how many videos are copied.
 """
 
 import sys
@@ -12,6 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as pytest does
 
 from simulation.coverage import coverage_table
+from simulation.overlap import overlap_table
 from simulation.power import power_table
 from simulation.studies import studies_table
 
@@ -19,6 +20,7 @@ TABLES: dict[str, Callable[[int], Iterator[str]]] = {
     "coverage": coverage_table,
     "power": power_table,
     "studies": studies_table,
+    "overlap": overlap_table,
 }
 
 

@@ -15,7 +15,7 @@ from kdbatch.vocab.leaks.overlap_list import ListedPair, OverlapList, stored_par
 from kdbatch.vocab.shards import ORIGINALS, Sample, ShardIndex, load_index, load_indexed_record
 
 # Dense shards that a process has in memory at a time; it goes through them block by block.
-BLOCK_SHARDS = 8
+BLOCK_SHARDS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
