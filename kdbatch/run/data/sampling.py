@@ -37,7 +37,7 @@ def nearest_stored_frames(sample: Sample, view: View, time_T: np.ndarray) -> np.
     would give 0, 2, 2.
     """
     frame_T = np.floor(time_T * (sample.fps / view.fps) + _HALF).astype(np.int64)
-    return np.clip(frame_T, 0, sample.num_frames - 1)
+    return np.minimum(np.maximum(frame_T, 0), sample.num_frames - 1)
 
 
 def clip_frames(sample: Sample, view: View, start: int) -> np.ndarray:
