@@ -29,6 +29,7 @@ from kdbatch.report.html.sections import (
     Chapter,
     count_done,
     count_verdicts,
+    frame_rate_table,
     pretraining_table,
     teacher_agreement_table,
 )
@@ -191,7 +192,11 @@ class _ChapterBuilder:
         claims, claim_warnings = check_claims(record, study)
         self.warnings.extend(claim_warnings)
         runs = study.runs_of(record)
-        text_tables = (teacher_agreement_table(record, study), pretraining_table(runs, study))
+        text_tables = (
+            teacher_agreement_table(record, study),
+            pretraining_table(runs, study),
+            frame_rate_table(record),
+        )
         figures = [*self._accuracy_figures(grids), *self._cka_figures(), *self._other_figures()]
         return Chapter(
             record=record,

@@ -64,6 +64,7 @@ def _experiment_json(chapter: Chapter) -> dict[str, Any]:
         "profile": chapter.record.profile,
         "done": chapter.num_done,
         "runs": len(chapter.runs),
+        "frame_rates": [asdict(rate) for rate in chapter.record.rates],
     }
 
 

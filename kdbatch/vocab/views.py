@@ -124,3 +124,25 @@ class ClipRates:
     most_video_fps: VideoRate | None
     repeated_share: Share | None
     num_too_slow: Count = 0
+
+    @property
+    def texts(self) -> tuple[str, str, str, str, str]:
+        """The subset, the rate of its videos, its clips, the repeated share, and the number left
+        out: `ssv2/train[:30k]`, `12 fps`, `16 frames at 25 fps`, `48.8 %`, `0`.
+        """
+        clips = f"{self.num_frames} frames at {self.fps / self.stride_frames:.4g} fps"
+        least, most, share = self.least_video_fps, self.most_video_fps, self.repeated_share
+        if least is None or most is None or share is None:
+            return self.subset, "not known yet", clips, "?", "?"
+        videos = f"{least:.5g} fps" if least == most else f"{least:.5g} to {most:.5g} fps"
+        repeated = f"{100 * share:.1f} %"
+        return self.subset, videos, clips, repeated, f"{self.num_too_slow:,}"
+
+
+CLIP_RATES_HEAD = ("videos", "have", "clips", "repeated", "too slow")
+"""The titles of `ClipRates.texts`."""
+CLIP_RATES_NOTE = (
+    "Frames of a clip are repeated where its video has fewer frames per second than the clip, or "
+    "is shorter. Videos that are too slow are left out by the tasks that judge speed, which could "
+    "be solved by counting repeats."
+)

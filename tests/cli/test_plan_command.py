@@ -7,10 +7,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.inputs import JOBS
 
+from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.cli.planning.plan_text import bytes_text, time_text
 from kdbatch.plan.yaml_loader import load_yaml
 
@@ -96,6 +98,32 @@ def test_json_has_the_runs_the_sums_and_the_missing_commands(in_tmp: Path) -> No
     chain = [runs[run_id] for run_id in totals["longest_chain"]]
     assert totals["longest_chain_hours"] == pytest.approx(sum(run["hours"] for run in chain))
     assert totals["longest_chain_hours"] <= totals["wall_hours"] <= hours
+
+
+def test_the_share_of_repeated_frames_is_a_row_per_subset(sharded, in_tmp: Path) -> None:
+    sharded(k400=240_000, ucf101=13_320, hmdb51=6766)
+    index = in_tmp / "shards" / "ucf101" / "index.json"
+    write_json(index, _with_rates(load_json(index), {"12": 250, "25": 750}))
+    text = kdbatch("plan", SUBSET_SIZE, "--profile=micro", cwd=in_tmp).stdout
+    row = r"^ucf101/test01 +12 to 25 fps +8 frames at 25 fps +11\.4 % +0$"
+    assert re.search(row, text, re.MULTILINE)
+    assert re.search(
+        r"^k400/train\[:8\] +25 fps +8 frames at 25 fps +0\.0 % +0$", text, re.MULTILINE
+    )
+    plan = json.loads(kdbatch("plan", SUBSET_SIZE, "--json", "--profile=micro", cwd=in_tmp).stdout)
+    (share,) = {
+        rate["repeated_share"]
+        for rate in plan["frame_rates"]["subset_size"]
+        if rate["subset"].startswith("ucf101/")
+    }
+    assert share == pytest.approx(0.25 * 7 * (1 - 12 / 25) / 8)
+
+
+def _with_rates(index: dict[str, Any], rates: dict[str, int]) -> dict[str, Any]:
+    for part in index["parts"].values():
+        for shard in part["shards"]:
+            shard["rates"] = rates
+    return index
 
 
 def test_stored_videos_have_final_ids_and_states(sharded, in_tmp: Path) -> None:

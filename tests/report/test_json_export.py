@@ -41,6 +41,7 @@ def test_the_documented_keys_of_report_json_are_its_keys(
     keys = {
         "coverage.runs": set(coverage["runs"]),
         "coverage.experiments[]": set(coverage["experiments"][0]),
+        "coverage.experiments[].frame_rates[]": set(coverage["experiments"][0]["frame_rates"][0]),
         "coverage.verdicts": set(coverage["verdicts"]),
         "tables[]": set(table),
         "tables[].numbers[]": set(table["numbers"][0]),
@@ -75,9 +76,11 @@ def test_report_json_counts_runs_and_has_the_numbers_of_the_table(
     report = json.loads(partial_report.summary.data.read_text())
     coverage = report["coverage"]
     assert sum(coverage["runs"].values()) == 15 and coverage["runs"]["done"] == 13
-    assert coverage["experiments"] == [
-        {"experiment": "subset_size", "profile": "toy", "done": 13, "runs": 15}
-    ]
+    (experiment,) = coverage["experiments"]
+    rates = experiment.pop("frame_rates")
+    assert experiment == {"experiment": "subset_size", "profile": "toy", "done": 13, "runs": 15}
+    shares = {rate["subset"]: rate["repeated_share"] for rate in rates}
+    assert shares["ucf101/train01"] == shares["ucf101/test01"] == 0.0
     case = {"target": "ucf101", "subset": "10k"}
     numbers = report["tables"][0]["numbers"]
     (number,) = [n for n in numbers if n["role"] == "T1" and n["case"] == case]

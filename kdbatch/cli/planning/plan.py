@@ -141,6 +141,10 @@ def _as_json(
         "by_experiment": {
             name: _total_as_json(total) for name, total in totals.by_experiment.items()
         },
+        "frame_rates": {
+            record.experiment: [dataclasses.asdict(rate) for rate in record.rates]
+            for record in plan.records
+        },
         "runs": [_run_as_json(planned, states[planned.run.id]) for planned in plan.runs],
     }
 

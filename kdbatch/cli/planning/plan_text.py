@@ -11,6 +11,7 @@ from kdbatch.plan.costs.totals import PlanTotals, RateUse, Total, rates_of
 from kdbatch.plan.subsets import ROOT_TO_FILL_IN, describe_missing, shard_commands
 from kdbatch.vocab.plans import Plan, PlannedRun
 from kdbatch.vocab.status import RunState
+from kdbatch.vocab.views import CLIP_RATES_HEAD, CLIP_RATES_NOTE
 
 TEXT_COLUMNS = 80
 
@@ -36,6 +37,8 @@ def plan_lines(
     yield from _kinds(plan, totals, queue=queue)
     yield ""
     yield from _experiments(plan, totals)
+    yield ""
+    yield from _rates(plan)
     yield ""
     yield from _runs(plan.runs, states, width=width)
 
@@ -135,6 +138,13 @@ def _experiments(plan: Plan, totals: PlanTotals) -> Iterator[str]:
     yield from _table([header, *rows], right=(1, 2, 3, 4))
     if totals.all_runs.num_shared:
         yield "A run that experiments share counts in each of them; it is trained once."
+
+
+def _rates(plan: Plan) -> Iterator[str]:
+    """A row per subset and timeline."""
+    rates = dict.fromkeys(rate for record in plan.records for rate in record.rates)
+    yield from _table([CLIP_RATES_HEAD, *(rate.texts for rate in rates)], right=(3, 4))
+    yield from textwrap.wrap(CLIP_RATES_NOTE, TEXT_COLUMNS)
 
 
 def _runs(

@@ -12,6 +12,7 @@ from kdbatch.report.stats.verdicts import VERDICTS, ClaimVerdict
 from kdbatch.report.tables.grid import Grid
 from kdbatch.result.read import read_curves
 from kdbatch.vocab.plans import PlanRecord
+from kdbatch.vocab.views import CLIP_RATES_HEAD, CLIP_RATES_NOTE
 
 # Measures of a student's teachers: column title and number of digits.
 ENSEMBLE_COLUMNS: dict[str, tuple[str, int]] = {
@@ -55,6 +56,17 @@ def count_done(runs: Sequence[RunFacts]) -> int:
 def count_verdicts(claims: Sequence[CheckedClaim]) -> dict[ClaimVerdict, int]:
     """Return the number of claims by corrected verdict; one that does not occur counts 0."""
     return {verdict: sum(c.corrected == verdict for c in claims) for verdict in VERDICTS}
+
+
+def frame_rate_table(record: PlanRecord) -> TextTable | None:
+    """Return the rates of the videos and the share of repeated frames, or None for a plan of an
+    older version.
+    """
+    if not record.rates:
+        return None
+    head = tuple(title.capitalize() for title in CLIP_RATES_HEAD)
+    rows = tuple(rate.texts for rate in record.rates)
+    return TextTable(title="Frame rates", note=CLIP_RATES_NOTE, head=head, rows=rows)
 
 
 def pretraining_table(runs: Sequence[RunFacts], study: Study) -> TextTable | None:

@@ -1,12 +1,15 @@
+from dataclasses import replace
+
 import pytest
 from support.reports import find_run_id
 from support.studies import MakeStudy
 
-from kdbatch.report.html.sections import teacher_agreement_table
+from kdbatch.report.html.sections import frame_rate_table, teacher_agreement_table
 from kdbatch.report.labels import NO_VALUE
 from kdbatch.result.schema import CURVES
 from kdbatch.result.write import Measure, write_measures
 from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.views import ClipRates
 
 
 def weight_curves(*points: tuple[int, float]) -> list[Measure]:
@@ -39,3 +42,22 @@ def test_damaged_curves_cost_only_the_weights(make_study: MakeStudy, damage: byt
     RunFolder(study.runs_dir / find_run_id(record, "student", "10k")).curves.write_bytes(damage)
     table = teacher_agreement_table(record, study)
     assert table and table.rows[0][1:] == ("66.0", "72.0", "0.41", NO_VALUE, NO_VALUE)
+
+
+def test_the_share_of_repeated_frames_is_a_row_per_subset(make_study: MakeStudy) -> None:
+    record, _ = make_study()
+    slow = ClipRates(
+        subset="ssv2/train[:30000]",
+        fps=25.0,
+        stride_frames=1,
+        num_frames=16,
+        least_video_fps=12.0,
+        most_video_fps=23.976,
+        repeated_share=0.4875,
+        num_too_slow=1200,
+    )
+    table = frame_rate_table(replace(record, rates=(slow,)))
+    assert table and table.rows == (
+        ("ssv2/train[:30000]", "12 to 23.976 fps", "16 frames at 25 fps", "48.8 %", "1,200"),
+    )
+    assert frame_rate_table(replace(record, rates=())) is None
