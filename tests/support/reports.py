@@ -17,7 +17,7 @@ from kdbatch.vocab.recipes import Compare, Distill, Evaluation, Finetune, Pretra
 from kdbatch.vocab.runs import Run, RunFolder
 from kdbatch.vocab.shards import Subset
 from kdbatch.vocab.tasks.rspnet import RSPNet
-from kdbatch.vocab.views import View
+from kdbatch.vocab.views import ClipRates, View
 from support.report_runs import write_cka_map, write_predictions, write_run
 
 AccuracyKey = tuple[str, str] | tuple[str, str, int]
@@ -41,6 +41,15 @@ ACCURACY: dict[AccuracyKey, float] = {
     ("labels_only", "30k"): 0.76,
 }
 BLOCK_INDEXES = {"map_T1": 0.30, "map_T2": 0.35, "map_student": 0.10}
+RATES = ClipRates(
+    subset="ucf101/test01",
+    fps=25.0,
+    stride_frames=1,
+    num_frames=16,
+    least_video_fps=25.0,
+    most_video_fps=25.0,
+    repeated_share=0.125,
+)
 TABLE = Table(
     id="table1",
     title="Accuracy by size of the pretraining subset",
@@ -134,6 +143,7 @@ class StudySpec:
             maps=MAPS,
             claims=tuple(self.claims),
             cells=tuple(cells),
+            rates=(RATES,),
         )
         save_record(runs_dir, record)
         return record

@@ -1,5 +1,6 @@
 """Plans of batches: mostly arithmetic on indexes, so most tests read no video."""
 
+import shutil
 from collections import Counter
 from itertools import chain
 from pathlib import Path
@@ -11,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import clips
 
+from kdbatch.base.atomic_write import load_json, write_json
+from kdbatch.base.digests.sha256 import sha256_of
 from kdbatch.base.errors import UserError
 from kdbatch.run.data.batch import BatchPlan
 from kdbatch.run.data.batches import (
@@ -227,14 +230,34 @@ def test_short_videos_are_left_out_and_counted(shards_dir: Path) -> None:
         load_videos(shards_dir, subset, view=clips.VIEW, need_frames=99)
 
 
-def test_slow_videos_are_left_out_and_counted_apart(shards_dir: Path) -> None:
-    subset = find_subset(load_index(shards_dir, "k400"), "train", "all", where="here")
+def test_slow_videos_are_left_out_and_counted_apart(shards_dir: Path, tmp_path: Path) -> None:
+    shards_dir = shutil.copytree(shards_dir, tmp_path / "shards")
     num_videos = len(clips.videos_of(shards_dir))
-    usable, left_out = load_videos(shards_dir, subset, view=clips.VIEW, least_fps=25.0)
-    assert (len(usable), left_out) == (num_videos, LeftOut(num_slow=0, num_short=0))
+    _slow_down(shards_dir / "k400", place=1, fps=12.0)
+    subset = find_subset(load_index(shards_dir, "k400"), "train", "all", where="here")
+    for least_fps, num_slow in ((0.0, 0), (12.0, 0), (12.1, 1), (25.0, 1)):
+        usable, left_out = load_videos(shards_dir, subset, view=clips.VIEW, least_fps=least_fps)
+        assert left_out == LeftOut(num_slow=num_slow, num_short=0)
+        assert len(usable) == num_videos - num_slow
+        assert {v.sample.place for v in usable} == {*range(num_videos)} - (
+            {1} if num_slow else set()
+        )
     message = f"none of {num_videos} videos has the 1 frames, at 25.1 or more per second, that this"
     with pytest.raises(UserError, match=message):
         load_videos(shards_dir, subset, view=clips.VIEW, least_fps=25.1)
+
+
+def _slow_down(folder: Path, *, place: int, fps: float) -> None:
+    """Change the frame rate of a video in the record of the first shard, and in the index."""
+    index = load_json(folder / "index.json")
+    line = index["parts"]["train"]["shards"][0]
+    path = folder / f"{Path(line['name']).stem}.json"
+    record = load_json(path)
+    (sample,) = [each for each in record["samples"] if each["place"] == place]
+    sample["fps"] = fps
+    write_json(path, record)
+    line["record_sha256"] = sha256_of(path)
+    write_json(folder / "index.json", index)
 
 
 def test_an_evaluation_reads_every_video_once_in_order(shards_dir: Path) -> None:
