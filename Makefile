@@ -11,17 +11,16 @@ BASE := --docker python:3.11.11-slim-bookworm
 
 .PHONY: demo study lint types quick newest lowest lock test test-slow test-learning test-hostile test-cluster check map reference image clean
 
-# From raw toy videos to a report, in a few minutes on two cores; a second time only the report is made anew.
+# From raw toy videos to a report whose verdicts are known, in a few minutes on two cores; a second time only the report is made anew.
 demo: $(VENV)/.made
-	@$(KDBATCH) toy demo --datasets=k400,ucf101
+	@$(KDBATCH) toy demo --size=demo --datasets=k400,ucf101
 	@cd demo && $(KDBATCH) shard k400 --videos-per-shard=32 && $(KDBATCH) shard ucf101 --videos-per-shard=32
-	@cd demo && $(KDBATCH) submit ../jobs/subset_size.yaml --profile=$(PROFILE) --local
+	@cd demo && $(KDBATCH) submit ../jobs/demo/known_answer.yaml --profile=demo --local
 	@cd demo && $(KDBATCH) report --to=../report
 	@echo "Open it: $(CURDIR)/report/index.html"
 
-# The whole study, all four experiments. PROFILE=micro takes minutes and learns nothing, from toys of its own. Fails where the report lacks
-# anything.
-STUDY := $(if $(filter micro,$(PROFILE)),demo-micro,demo)
+# The whole study, all four experiments. PROFILE=micro takes minutes and learns nothing. Fails where the report lacks anything.
+STUDY := demo-$(PROFILE)
 study: $(VENV)/.made
 	@$(KDBATCH) toy $(STUDY) --size=$(if $(filter micro,$(PROFILE)),small,full)
 	@cd $(STUDY) && for dataset in k400 ssv2 ucf101; do $(KDBATCH) shard $$dataset --videos-per-shard=32 || exit; done
@@ -99,7 +98,7 @@ reference: $(VENV)/.made
 	@$(BIN)/python tests/support/field_reference.py
 
 clean:
-	rm -rf demo demo-micro report
+	rm -rf demo demo-*/ report
 
 # The stamp is written last: an interrupted installation is done again.
 $(VENV)/.made: container/development.lock pyproject.toml

@@ -86,8 +86,8 @@ class Commands:
         """Write small stand-ins of the four data sets into FOLDER.
 
         They have the published layouts and codecs. --size=small makes as many as the profile micro
-        reads, in seconds; the profile toy needs full. --datasets=k400,ucf101 makes these alone; the
-        rest may follow later.
+        reads, in seconds; the profile toy needs full, and jobs/demo/known_answer.yaml demo.
+        --datasets=k400,ucf101 makes these alone; the rest may follow later.
         """
         from kdbatch.cli.shard import toy
 

@@ -91,7 +91,7 @@ def _ucf101(size: ToySize, seed: int) -> Layout:
     """Clips of a group share their scene. Each of the three folds tests a third of them."""
     classes = sorted(
         (f"{motion.capitalize()}{noun.capitalize()}", noun, motion)
-        for noun, motion in _classes(("ball", "box"), size)
+        for noun, motion in _classes(tuple(APPEARANCES)[: size.ucf101_nouns], size)
     )
     lists = "ucf101/ucfTrainTestlist"
     texts = {
