@@ -5,7 +5,7 @@ A file has the sha256 of its tar inside, and is made again where that or the met
 
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +26,7 @@ class HashJob:
 
     folder: Path
     part: str
-    shard: Shard
+    shard: Shard = field(hash=False)  # which has dictionaries; jobs are keys of caches
     is_dense: bool
     is_original: bool
 
