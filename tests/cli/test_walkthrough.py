@@ -142,7 +142,7 @@ def _install_and_store(walk: Walk) -> None:
         walk.type(line)
     missing = walk.type("kdbatch plan jobs/*.yaml --profile paper")
     store = commands(GUIDE, heading="## 3. Store the videos")
-    for line in [line for line in store if " verify " not in line]:
+    for line in [line for line in store if not re.search(" (verify|overlap) ", line)]:
         assert line.removesuffix(" --slurm") in missing
     for line in store:
         walk.type(line)

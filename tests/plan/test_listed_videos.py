@@ -10,6 +10,7 @@ from support.toys import toy_request, toys
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.progress import silent
+from kdbatch.cli.planning.plan_text import left_out_of
 from kdbatch.plan.resolve import make_plan
 from kdbatch.plan.subsets import SubsetFinder
 from kdbatch.shard.build import build_shards
@@ -134,13 +135,14 @@ def test_the_id_of_a_run_changes_only_where_a_video_of_its_own_is_left_out(confi
 
 
 def test_a_profile_leaves_out_for_all_experiments_and_the_plan_says_how_many(
-    config: Config, capsys: pytest.CaptureFixture[str]
+    config: Config,
 ) -> None:
     save_overlap_list(Path("copies.csv"), listed(config, (2, 7)))
     profile = PROFILE + "without: {k400: [copies.csv]}\n"
     plan = plan_of("12", profile=profile, config=config)
     (pretrain,) = [r for r in plan.runs if r.run.recipe.kind == "pretrain"]
     assert len(pretrain.run.recipe.data.without) == 2
+    assert left_out_of(plan) == [("k400/train[:12]", 12, 2)]
 
 
 def test_the_plan_of_videos_that_are_not_stored_asks_for_no_list(in_tmp: Path) -> None:

@@ -2,10 +2,10 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from support.altered_videos import ALTERATIONS, write_altered, write_sources
+from support.altered_videos import ALTERATIONS, Alteration, write_altered, write_sources
 from support.inputs import REAL_CLIPS
 
 from kdbatch.base.progress import silent
@@ -28,7 +28,8 @@ def overlap_table(num_toys: int) -> Iterator[str]:
         real = [path for path in sorted(REAL_CLIPS.glob("*")) if path.suffix in (".mp4", ".avi")]
         yield "| copy of a 3 s excerpt | drawn videos | real videos |"
         yield "| --- | --- | --- |"
-        found = [_listed(folder / kind, paths) for kind, paths in (("d", toys), ("r", real))]
+        kinds = (("d", toys), ("r", real))
+        found = [listed_copies(folder / kind, paths, ALTERATIONS) for kind, paths in kinds]
         for label, title in enumerate(ALTERATIONS):
             counts = (f"{right[label]} of {num}" for right, _, num in found)
             yield f"| {title} | {' | '.join(counts)} |"
@@ -42,12 +43,16 @@ def _draw(folder: Path, *, per_class: int) -> list[Path]:
     return sorted((folder / "k400" / "train").rglob("*.mp4"))
 
 
-def _listed(folder: Path, sources: Sequence[Path]) -> tuple[Counter[int], int, int]:
-    """The copies that are listed, by alteration; the pairs that are no copies; the sources."""
+def listed_copies(
+    folder: Path, sources: Sequence[Path], alterations: Mapping[str, Alteration]
+) -> tuple[Counter[int], int, int]:
+    """The numbers of copies that are listed, by alteration, of pairs that are no copies, and of
+    sources.
+    """
     if not sources:
         return Counter(), 0, 0
     write_sources(folder / "k400", sources)
-    write_altered(folder / "ucf101", sources, ALTERATIONS)
+    write_altered(folder / "ucf101", sources, alterations)
     for dataset in ("k400", "ucf101"):
         build_shards(
             ShardRequest(dataset=dataset, videos_per_shard=100),
