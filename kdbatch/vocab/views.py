@@ -128,9 +128,9 @@ class ClipRates:
     @property
     def texts(self) -> tuple[str, str, str, str, str]:
         """The subset, the rate of its videos, its clips, the repeated share, and the number left
-        out: `ssv2/train[:30k]`, `12 fps`, `16 frames at 25 fps`, `48.8 %`, `0`.
+        out: `ssv2/train[:30k]`, `12 fps`, `16 at 25 fps`, `48.8 %`, `0`.
         """
-        clips = f"{self.num_frames} frames at {self.fps / self.stride_frames:.4g} fps"
+        clips = f"{self.num_frames} at {self.fps / self.stride_frames:.4g} fps"
         least, most, share = self.least_video_fps, self.most_video_fps, self.repeated_share
         if least is None or most is None or share is None:
             return self.subset, "not known yet", clips, "?", "?"
@@ -139,7 +139,7 @@ class ClipRates:
         return self.subset, videos, clips, repeated, f"{self.num_too_slow:,}"
 
 
-CLIP_RATES_HEAD = ("videos", "have", "clips", "repeated", "too slow")
+CLIP_RATES_HEAD = ("videos", "have", "clips of", "repeated", "too slow")
 """The titles of `ClipRates.texts`."""
 CLIP_RATES_NOTE = (
     "Frames of a clip are repeated where its video has fewer frames per second than the clip, or "

@@ -58,6 +58,6 @@ def test_the_share_of_repeated_frames_is_a_row_per_subset(make_study: MakeStudy)
     )
     table = frame_rate_table(replace(record, rates=(slow,)))
     assert table and table.rows == (
-        ("ssv2/train[:30000]", "12 to 23.976 fps", "16 frames at 25 fps", "48.8 %", "1,200"),
+        ("ssv2/train[:30000]", "12 to 23.976 fps", "16 at 25 fps", "48.8 %", "1,200"),
     )
     assert frame_rate_table(replace(record, rates=())) is None
