@@ -1,5 +1,6 @@
 """The commands `kdbatch report` and `kdbatch export`."""
 
+import os
 from contextlib import nullcontext
 
 from kdbatch.base.atomic_write import load_json
@@ -13,6 +14,9 @@ from kdbatch.cli.terminal import print_json, print_line, warn
 
 def report(to: str, *, published: bool, json: bool, complete: bool) -> int:
     """Build the report; return exit code 1 where `complete` is set and something is missing."""
+    from kdbatch.report.figures.config_folder import choose_config_folder
+
+    choose_config_folder(os.environ)
     from kdbatch.report.build import build_report
 
     config = load_existing_config()

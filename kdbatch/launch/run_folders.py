@@ -1,6 +1,5 @@
 """Plan -> run folders: the files that a worker reads, written before anything starts."""
 
-import re
 from collections.abc import Container
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -10,9 +9,8 @@ from kdbatch.base.errors import UnreadableError, UserError
 from kdbatch.base.folders.presence import entries_of
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans import Plan, PlannedRun, Wave, save_record
-from kdbatch.vocab.runs import Assignment, RunFolder
+from kdbatch.vocab.runs import RUN_ID, Assignment, RunFolder
 
-RUN_ID = re.compile("r[0-9a-f]{10}")
 NUM_WRITERS = 16  # threads: a shared file system is slow for each file, and serves several at once
 
 

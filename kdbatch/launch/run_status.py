@@ -8,7 +8,7 @@ from typing import Any
 from kdbatch.base.errors import UnreadableError, UserError
 from kdbatch.base.folders.presence import Identity, identity_of
 from kdbatch.launch.live_queues import live_queues
-from kdbatch.launch.run_folders import RUN_ID, run_entries, submissions_dir
+from kdbatch.launch.run_folders import run_entries, submissions_dir
 from kdbatch.launch.saved_plans import recorded_runs
 from kdbatch.launch.slurm.submissions import Submission, last_submissions
 from kdbatch.launch.states.job_states import add_job_states, with_live_queue
@@ -21,7 +21,7 @@ from kdbatch.vocab.plans import (
     load_plan_record,
     record_paths,
 )
-from kdbatch.vocab.runs import Assignment, RunFolder
+from kdbatch.vocab.runs import RUN_ID, Assignment, RunFolder
 from kdbatch.vocab.status import RunState
 
 _ENDED: tuple[RunState, ...] = ("failed", "blocked", "lost", "damaged", "unreadable")

@@ -10,6 +10,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
 from kdbatch.base.parse import parse
 from kdbatch.base.reading.field_facts import check_number
+from kdbatch.base.text import plural
 from kdbatch.plan.profiles import Profile
 from kdbatch.plan.run_registry import RunRegistry
 from kdbatch.plan.specs import PretrainSpec, StudentSpec, TargetCrop, TeacherSpec
@@ -160,6 +161,14 @@ class RecipeBuilder:
     def compare(self, drawn: Map, spec: TeacherSpec | StudentSpec) -> Compare:
         """A map of networks that have the target of `spec`, the first of them."""
         _, evaluation = self._target(spec.target, drawn.id)
+        num_videos = self.registry.subsets.count(evaluation.test)
+        if self.profile.compare.batch_clips > num_videos:
+            raise UserError(
+                f"{self.where}: {drawn.id}: the profile's compare.batch_clips is "
+                f"{self.profile.compare.batch_clips:,}, and {evaluation.test.title} has "
+                f"{plural(num_videos, 'video')}, of which a map takes one clip each. Write at most "
+                "that in the profile."
+            )
         return Compare(
             data=evaluation.test,
             view=self._view(CENTER_CROP),

@@ -50,10 +50,11 @@ def make_plan(
     subsets = SubsetFinder(config=config)
     registry = RunRegistry(subsets=subsets)
     records = tuple(_plan_experiment(path, profile=profile, registry=registry) for path in files)
+    finished, warnings = load_finished_runs(config.runs_dir, registry.runs)
     estimator = Estimator(
         runs=registry.runs,
         subsets=subsets,
-        finished=load_finished_runs(config.runs_dir, registry.runs),
+        finished=finished,
         has_gpus=has_gpus,
     )
     planned = tuple(
@@ -67,6 +68,7 @@ def make_plan(
         waves=group_into_waves(planned),
         shard_bytes=subsets.num_bytes(),
         missing=subsets.missing,
+        warnings=warnings,
     )
 
 

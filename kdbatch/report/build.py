@@ -77,8 +77,8 @@ def build_report(
     progress(len(chapters), len(chapters), "writing the page")
     page, data = to / "index.html", to / "report.json"
     runs = _runs_of(chapters)
-    warnings = tuple(dict.fromkeys(found_warnings))
-    superseded = find_superseded(study)
+    superseded, more_warnings = find_superseded(study)
+    warnings = tuple(dict.fromkeys((*found_warnings, *more_warnings)))
     report = report_json(chapters, runs=runs, superseded=superseded, warnings=warnings)
     write_text(data, json_text(report))
     write_text(page, page_html(chapters, runs=runs, superseded=superseded, warnings=warnings))

@@ -49,6 +49,7 @@ Without kdbatch, plain PyTorch computes the same from RGB pixels 0 to 255, as (B
 torch.jit.load("model.ts")(clip). Shapes and classes are in config.json.
 """
 
+import struct
 import sys
 from pathlib import Path
 
@@ -63,10 +64,42 @@ from kdbatch.base.output.visible_text import visible
 from kdbatch.run.export import load_exported
 
 
+PICTURES = {"bmp", "gif", "mjpeg", "png", "tiff", "webp"}
+
+
+def video_stream(container):
+    """The stream of the video; a cover or a preview picture may be the first one."""
+    best = container.streams.best("video")
+    # AV_DISPOSITION_ATTACHED_PIC and AV_DISPOSITION_TIMED_THUMBNAILS
+    streams = [s for s in container.streams.video if not s.disposition.value & 0xC00]
+    if not streams:
+        raise RuntimeError("it holds no video stream")
+
+    def rank(s):
+        codec = s.codec_context
+        is_picture = codec is not None and codec.name in PICTURES
+        is_other = best is None or s.index != best.index
+        return codec is None, s.frames == 1, is_picture, is_other, s.index
+
+    return min(streams, key=rank)
+
+
+def upright(frame) -> Tensor:
+    """The picture as its display matrix (ISO/IEC 14496-12 6.2.2) has it shown, as (H, W, C)."""
+    pixel_HWC = torch.from_numpy(frame.to_ndarray(format="rgb24"))
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return pixel_HWC
+    a, b, _, c, d = struct.unpack("=5i", bytes(matrix)[:20])
+    if abs(a) + abs(d) < abs(b) + abs(c):
+        pixel_HWC, a, d = pixel_HWC.transpose(0, 1), c, b
+    return pixel_HWC.flip([axis for axis, sign in ((0, d), (1, a)) if sign < 0])
+
+
 def read_clip(path: str, num_frames: int, size: int) -> Tensor:
-    with av.open(str(Path(path).absolute())) as video:
-        images = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
-    frame_THWC = torch.stack([torch.from_numpy(image) for image in images])
+    with av.open(str(Path(path).absolute())) as container:
+        images = [upright(frame) for frame in container.decode(video_stream(container))]
+    frame_THWC = torch.stack(images)
     # One clip over the whole video; training clips are num_frames consecutive frames.
     positions = torch.linspace(0, len(frame_THWC) - 1, num_frames).round().long()
     frame_TCHW = frame_THWC[positions].permute(0, 3, 1, 2).float()
@@ -94,7 +127,7 @@ if __name__ == "__main__":
             sys.exit(main(sys.argv[1]))
         except UserError as error:
             problem = str(error)
-        except (FFmpegError, OSError, IndexError, RuntimeError) as error:
+        except (FFmpegError, OSError, IndexError, RuntimeError, ValueError) as error:
             reason = getattr(error, "strerror", "") or str(error)
             problem = f"{sys.argv[1]}: cannot be read as a video ({reason})"
     print(f"load.py: {visible(problem)}", file=sys.stderr)
@@ -164,8 +197,9 @@ def export_run(folder: RunFolder, *, to: Path) -> tuple[Path, ...]:
         "model_sha256": recorded_sha256(folder),
     }
     accuracy = _accuracy(folder)
-    content = checked_weights(folder).read_bytes()
-    network = _load_network(config, checked_weights(folder), where=str(folder.path))
+    trained = checked_weights(folder)
+    content = trained.read_bytes()
+    network = _load_network(config, trained, where=str(folder.path))
     make_folder(to, spelling=export_command(folder.id, to="FOLDER"))
     weights = to / "model.safetensors"
     # The first file: by it, an export that was interrupted is known to be one.

@@ -305,7 +305,8 @@ class Plan:
     """Unique runs, parents before children; `waves` hold those that are not done, in order.
 
     `shard_bytes` is the size of the shards that the runs read, `missing` what is to be stored
-    before they can be started. A missing number of videos is the published one.
+    before they can be started. A missing number of videos is the published one. `warnings` are
+    lines about finished runs that tell no speed.
     """
 
     records: tuple[PlanRecord, ...]
@@ -313,3 +314,4 @@ class Plan:
     waves: tuple[Wave, ...]
     shard_bytes: Annotated[float, Limits("bytes", least=0, most=10**30)] = 0.0
     missing: tuple[MissingShards, ...] = ()
+    warnings: tuple[str, ...] = ()

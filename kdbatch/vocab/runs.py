@@ -21,6 +21,7 @@ from kdbatch.base.reading.file_names import check_plain_name
 from kdbatch.base.temporary.private_folder import folder_of_this_user, open_private_folder
 from kdbatch.vocab.recipes import RECIPE_VERSION, Recipe
 
+RUN_ID = re.compile("r[0-9a-f]{10}")
 _ONE_VARIABLE = re.compile(r"\$\w+|\$\{\w+\}")
 
 

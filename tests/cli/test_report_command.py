@@ -1,6 +1,7 @@
 """`kdbatch report` as a user calls it, on finished, partial and damaged studies."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -15,13 +16,14 @@ from kdbatch.report.labels import NO_VALUE
 from kdbatch.vocab.runs import RunFolder
 
 
-def report(runs_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def report(runs_dir: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Call the command in a folder whose kdbatch.toml names the runs."""
     folder = runs_dir.parent
     (folder / "kdbatch.toml").write_text(f'[paths]\nruns = "{runs_dir.name}"\n')
     return subprocess.run(
         [sys.executable, "-m", "kdbatch", "report", *arguments],
         cwd=folder,
+        env=os.environ | variables,
         capture_output=True,
         text=True,
         timeout=120,
@@ -92,3 +94,21 @@ def test_a_file_at_the_path_of_the_report_is_an_error_of_one_line(write_study: W
         "page.html: cannot be made a folder (File exists). Name another: kdbatch report --to FOLDER"
     )
     assert file.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "variables", [{"HOME": "/proc"}, {"HOME": "/proc", "MPLCONFIGDIR": "/proc/none"}]
+)
+def test_a_home_that_cannot_be_written_to_is_no_warning(
+    write_study: WriteStudy, tmp_path: Path, variables: dict[str, str]
+) -> None:
+    """matplotlib keeps its list of fonts there; a private folder takes its place."""
+    _, runs_dir = write_study(num_videos=100)
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    unset = dict.fromkeys(("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "MPLCONFIGDIR"), "")
+    done = report(runs_dir, TMPDIR=str(temporary), **unset | variables)
+    assert done.returncode == 0
+    assert "matplotlib" not in done.stderr.lower() and "font" not in done.stderr.lower()
+    (folder,) = temporary.glob("kdbatch-matplotlib-*")
+    assert folder.stat().st_mode & 0o777 == 0o700 and list(folder.glob("fontlist-*.json"))

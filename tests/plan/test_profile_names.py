@@ -1,5 +1,6 @@
 """Names and schedules of a profile that mean nothing are told when planning."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from support.inputs import JOBS
 
 from kdbatch.base.errors import UserError
 from kdbatch.plan.profiles import load_profile
+from kdbatch.plan.resolve import make_plan
 
 MICRO = (JOBS / "profiles" / "micro.yaml").read_text(encoding="utf-8")
 
@@ -53,3 +55,21 @@ def test_a_control_of_an_own_experiment_beside_it_may_be_left_out(tmp_path: Path
     (tmp_path / "profiles" / "mine.yaml").write_text(text)
     (tmp_path / "other.yaml").write_text("controls: {mine: {title: Mine}}\n")
     assert load_profile(tmp_path / "study.yaml", "mine").leave_out == ("mine",)
+
+
+def test_a_batch_of_a_map_that_the_test_videos_do_not_fill_is_told(sharded) -> None:
+    """A node would find it, after the networks were trained."""
+    config = sharded(k400=1000, ucf101=20, hmdb51=20)
+    shutil.copytree(JOBS, "jobs")
+    profile = Path("jobs/profiles/micro.yaml")
+    profile.write_text(
+        MICRO.replace("{num_clips: 8, batch_clips: 4}", "{num_clips: 99, batch_clips: 11}")
+    )
+    with pytest.raises(UserError) as caught:
+        make_plan([Path("jobs/subset_size.yaml")], profile="micro", config=config)
+    (line,) = caught.value.lines
+    assert "compare.batch_clips is 11, and ucf101/test01 has 10 videos" in line
+    profile.write_text(
+        MICRO.replace("{num_clips: 8, batch_clips: 4}", "{num_clips: 99, batch_clips: 10}")
+    )
+    assert make_plan([Path("jobs/subset_size.yaml")], profile="micro", config=config).runs

@@ -1,15 +1,18 @@
 import dataclasses
+import importlib.util
 import json
 import subprocess
 import sys
 import warnings
 import zipfile
 from pathlib import Path
+from types import ModuleType
 
 import av
 import numpy as np
 import pytest
 import torch
+from support import videos
 
 from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.base.errors import UserError
@@ -87,6 +90,16 @@ def call_example(folder: Path, *arguments: str) -> subprocess.CompletedProcess[s
     """Call `out/load.py` in a folder."""
     command = [sys.executable, "out/load.py", *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+
+
+def example_module(config: Config, tmp_path: Path) -> ModuleType:
+    """The load.py of an export, imported."""
+    export_run(finished_student(config), to=tmp_path / "out")
+    spec = importlib.util.spec_from_file_location("load", tmp_path / "out" / "load.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def finished_backbone(config: Config) -> RunFolder:
@@ -229,6 +242,28 @@ def test_the_example_answers_a_wrong_call_in_one_line(
     assert (completed.returncode, completed.stdout) == (2, "")
     (found,) = completed.stderr.splitlines()
     assert found.startswith(line)
+
+
+@pytest.mark.parametrize("abcd", videos.DISPLAY_MATRICES)
+def test_the_example_reads_a_video_as_it_is_shown(
+    config: Config, tmp_path: Path, abcd: tuple[int, ...]
+) -> None:
+    """Turned and mirrored by its display matrix, as shards have it stored."""
+    coded = videos.write_video(tmp_path / "a.mp4", width=160, height=128, num_frames=5)
+    turned = videos.set_display_matrix(coded, tmp_path / "turned.mp4", abcd)
+    with av.open(str(coded)) as shot:
+        first = next(shot.decode(video=0)).to_ndarray(format="rgb24")
+    shown = torch.from_numpy(videos.mapped_by(first, abcd).copy()).permute(2, 0, 1)[None].float()
+    wanted = torch.nn.functional.interpolate(shown, size=(64, 64), mode="bilinear")
+    clip_BCTHW = example_module(config, tmp_path).read_clip(str(turned), 5, 64)
+    assert torch.equal(clip_BCTHW[:, :, 0], wanted)
+
+
+def test_the_example_does_not_take_a_cover_for_the_video(config: Config, tmp_path: Path) -> None:
+    with_cover = videos.write_video_with_cover(tmp_path / "a.mp4")
+    clip_BCTHW = example_module(config, tmp_path).read_clip(str(with_cover), 35, 160)
+    frames = [frame.numpy() for frame in clip_BCTHW[0].permute(1, 2, 3, 0)]
+    assert videos.bar_positions(frames) == list(range(35))
 
 
 def test_the_example_names_a_damaged_file_of_its_folder(config: Config, tmp_path: Path) -> None:

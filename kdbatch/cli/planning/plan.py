@@ -67,7 +67,7 @@ def plan(
     num_at_once = config.site.max_concurrent if queue == "slurm" else default_jobs()
     totals = plan_totals(plan, num_at_once=num_at_once)
     states = _states(plan, config)
-    for line in wrong_tars_of_plan(plan, config.shards_dir):
+    for line in (*wrong_tars_of_plan(plan, config.shards_dir), *plan.warnings):
         warn(line)
     if json:
         commands = shard_commands(plan.missing, slurm=queue == "slurm")

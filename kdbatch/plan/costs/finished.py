@@ -1,11 +1,13 @@
 """Finished runs of a study, whose speed says what runs like them will take."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.folders.presence import entries_of
+from kdbatch.base.text import plural
 from kdbatch.vocab.done import Done, load_done
 from kdbatch.vocab.runs import Run, RunFolder
 
@@ -21,22 +23,36 @@ class FinishedRun:
     num_devices: int
 
 
-def load_finished_runs(runs_dir: Path, planned: Mapping[str, Run]) -> tuple[FinishedRun, ...]:
+def load_finished_runs(
+    runs_dir: Path, planned: Mapping[str, Run]
+) -> tuple[tuple[FinishedRun, ...], tuple[str, ...]]:
     """The finished runs below `runs_dir`: those of the plan, and the newest others.
 
-    Damaged files are left out; `kdbatch report` names them.
+    Runs with damaged files are left out. The second value has one line about them, if there are
+    any.
     """
+    damaged: dict[str, str] = {}
     found = {path.parent.name: path for path in _done_files(runs_dir)}
     others = sorted((_modified(path), name) for name, path in found.items() if name not in planned)
     runs = {name: planned[name] for name in found if name in planned}
-    runs |= dict(_load_runs(runs_dir, [name for _, name in others[-MAX_OTHERS:]]))
+    runs |= dict(_load_runs(runs_dir, [name for _, name in others[-MAX_OTHERS:]], damaged))
     finished = []
     for name, run in runs.items():
-        done = load_done(found[name], warn=lambda _: None)
+        done = load_done(found[name], warn=partial(damaged.setdefault, name))
         if done and done.seconds:
             ratio = 3600 * done.device_hours / done.seconds if done.device_hours else 1.0
             finished.append(FinishedRun(run=run, done=done, num_devices=max(1, round(ratio))))
-    return tuple(finished)
+    return tuple(finished), _left_out(damaged)
+
+
+def _left_out(damaged: Mapping[str, str]) -> tuple[str, ...]:
+    """The line about damaged runs, of which the first is explained."""
+    if not damaged:
+        return ()
+    return (
+        f"the estimates leave out what is damaged in {plural(len(damaged), 'finished run')}. "
+        f"The first: {next(iter(damaged.values()))}",
+    )
 
 
 def _done_files(runs_dir: Path) -> Iterator[Path]:
@@ -47,12 +63,14 @@ def _done_files(runs_dir: Path) -> Iterator[Path]:
             yield folder.done
 
 
-def _load_runs(runs_dir: Path, names: list[str]) -> Iterator[tuple[str, Run]]:
+def _load_runs(
+    runs_dir: Path, names: Sequence[str], damaged: dict[str, str]
+) -> Iterator[tuple[str, Run]]:
     for name in names:
         try:
             yield name, RunFolder(runs_dir / name).load().run
-        except UserError:
-            continue
+        except UserError as error:
+            damaged[name] = str(error)
 
 
 def _modified(path: Path) -> float:

@@ -12,7 +12,7 @@ from typing import Any
 from kdbatch.base.errors import UserError
 from kdbatch.base.folders.presence import entries_of
 from kdbatch.report.data.study import RunFacts, Study, load_run_facts
-from kdbatch.vocab.runs import Run, RunFolder
+from kdbatch.vocab.runs import RUN_ID, Run, RunFolder
 
 MAX_DIFFERENCES = 3
 
@@ -30,11 +30,11 @@ class SupersededRun:
     differences: str
 
 
-def find_superseded(study: Study) -> tuple[SupersededRun, ...]:
-    """Return the superseded runs, sorted by title and seed.
-
-    A folder whose run.json cannot be read is skipped.
+def find_superseded(study: Study) -> tuple[tuple[SupersededRun, ...], tuple[str, ...]]:
+    """Return the superseded runs, sorted by title and seed, and a warning for each folder of a run
+    that cannot be listed because it is damaged or cannot be read.
     """
+    warnings: list[str] = []
     current = {(run.title, run.seed): run.run_id for run in study.runs.values()}
     superseded = []
     for entry in entries_of(study.runs_dir):
@@ -43,13 +43,22 @@ def find_superseded(study: Study) -> tuple[SupersededRun, ...]:
             continue
         facts = load_run_facts(folder, [])
         if facts.seed is None:
+            if not RUN_ID.fullmatch(folder.id):
+                continue
+            if facts.state == "unreadable":
+                warnings.append(f"{folder.id}, which no plan names, is not listed: {facts.reason}")
+            elif facts.state == "damaged":
+                warnings.append(
+                    f"{folder.assignment}: is damaged, and no plan names this run: it is not "
+                    f"listed. Delete {folder.path} unless you need its files."
+                )
             continue
         replaced_by = current.get((facts.title, facts.seed), "")
         differences = _differences(study.runs_dir, folder.id, replaced_by) if replaced_by else ""
         superseded.append(
             SupersededRun(facts=facts, replaced_by=replaced_by, differences=differences)
         )
-    return tuple(sorted(superseded, key=_title_seed_id))
+    return tuple(sorted(superseded, key=_title_seed_id)), tuple(warnings)
 
 
 def _title_seed_id(run: SupersededRun) -> tuple[str, int, str]:

@@ -143,3 +143,18 @@ def test_finished_runs_of_other_data_do_not_matter_to_a_plan(config: Config, in_
     for dataset in ("gone", "ucf101"):  # an unknown data set, and one without the split `train`
         path.write_text(text.replace('"ssv2"', f'"{dataset}"'))
         assert _titled(_plan(config), start).cost.num_measured == 0
+
+
+def test_damaged_finished_runs_are_told_in_one_line(config: Config) -> None:
+    plan = _plan(config)
+    first, second, other = plan.runs[:3]
+    for item in (first, second, other):
+        _finish(config, item, rate=10.0, seconds=100.0)
+    assert _plan(config).warnings == ()
+    damaged = [RunFolder(config.runs_dir / item.run.id).done for item in (first, second)]
+    for path in damaged:
+        path.write_text("{")
+    (line,) = _plan(config).warnings
+    assert line.startswith("the estimates leave out what is damaged in 2 finished runs. The first:")
+    assert str(min(damaged)) in line or str(max(damaged)) in line
+    assert "kdbatch resume" in line

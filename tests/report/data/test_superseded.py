@@ -17,9 +17,10 @@ def test_a_superseded_run_is_listed_with_its_replacement_and_the_differences(
     write_study: WriteStudy,
 ) -> None:
     record, runs_dir = write_study()
-    assert find_superseded(load_study(runs_dir)) == ()
+    assert find_superseded(load_study(runs_dir)) == ((), ())
     old, new = resubmit_student(runs_dir, record, epochs=6)
-    (run,) = find_superseded(load_study(runs_dir))
+    (run,), warnings = find_superseded(load_study(runs_dir))
+    assert warnings == ()
     assert (run.facts.run_id, run.replaced_by) == (old, new)
     assert run.differences == "schedule.epochs 5, now 6"
 
@@ -50,14 +51,27 @@ def test_the_page_lists_it(write_study: WriteStudy, tmp_path: Path) -> None:
     assert f'<td class="text">{old}</td>' in page and "schedule.epochs 5, now 6" in page
 
 
-def test_damaged_run_folders_and_other_folders_are_skipped(
-    write_study: WriteStudy, finished_report: BuiltReport
+def test_a_damaged_run_json_is_told_and_other_folders_are_skipped(
+    write_study: WriteStudy, tmp_path: Path
 ) -> None:
     _, runs_dir = write_study()
     write_json(runs_dir / "rubbish" / "run.json", {"not": "a run"})
     (runs_dir / "r0000000000").mkdir()
-    (runs_dir / "r0000000001").mkdir()
-    (runs_dir / "r0000000001" / "run.json").write_text("{")
+    damaged = runs_dir / "r0000000001" / "run.json"
+    damaged.parent.mkdir()
+    damaged.write_text("{")
+    (runs_dir / "r0000000002").mkdir()
+    (runs_dir / "r0000000002" / "run.json").symlink_to("run.json")
     study = load_study(runs_dir)
-    assert find_superseded(study) == () and study.warnings == ()
+    found, (line, unreadable) = find_superseded(study)
+    assert found == () and study.warnings == ()
+    assert line == (
+        f"{damaged}: is damaged, and no plan names this run: it is not listed. "
+        f"Delete {damaged.parent} unless you need its files."
+    )
+    assert unreadable.startswith("r0000000002, which no plan names, is not listed: ")
+    assert line in build_report(runs_dir, to=tmp_path / "report").warnings
+
+
+def test_a_study_without_earlier_runs_has_no_list_of_them(finished_report: BuiltReport) -> None:
     assert "Runs of earlier versions" not in finished_report.page
