@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from kdbatch.base.errors import UserError
@@ -38,7 +37,10 @@ def load_finished_runs(
     runs |= dict(_load_runs(runs_dir, [name for _, name in others[-MAX_OTHERS:]], damaged))
     finished = []
     for name, run in runs.items():
-        done = load_done(found[name], warn=partial(damaged.setdefault, name))
+        told: list[str] = []
+        done = load_done(found[name], warn=told.append)
+        if told:
+            damaged[name] = told[0]
         if done and done.seconds:
             ratio = 3600 * done.device_hours / done.seconds if done.device_hours else 1.0
             finished.append(FinishedRun(run=run, done=done, num_devices=max(1, round(ratio))))
