@@ -30,7 +30,7 @@ from kdbatch.plan.specs import (
 )
 from kdbatch.plan.validate import check_start_and_epoch, validate
 from kdbatch.plan.yaml_loader import load_yaml
-from kdbatch.vocab.plans import Claim, Map, Table
+from kdbatch.vocab.plans import Claim, Map, Table, Untestable
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,8 @@ class ExperimentFile:
     """CKA maps of the report."""
     claims: tuple[Claim, ...] = ()
     """Statements that the report checks."""
+    untestable: tuple[Untestable, ...] = ()
+    """Statements that cannot be tested; the report has them with the reason."""
 
 
 def load_experiment(path: Path, profile: Profile) -> Experiment:
@@ -119,6 +121,7 @@ def load_experiment(path: Path, profile: Profile) -> Experiment:
         tables=file.tables,
         maps=tuple(replace(m, at=_scale_sizes(m.at, profile)) for m in file.maps),
         claims=tuple(_scale_claim(claim, profile) for claim in file.claims),
+        untestable=file.untestable,
         probes=file.probes,
         references=tuple(file.references),
         timeline=file.timeline,

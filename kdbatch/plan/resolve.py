@@ -106,6 +106,7 @@ def _plan_experiment(path: Path, *, profile: str, registry: RunRegistry) -> Plan
         tables=experiment.tables,
         maps=experiment.maps,
         claims=experiment.claims,
+        untestable=experiment.untestable,
         cells=tuple(cells),
         references=experiment.references,
         note=scale.note,

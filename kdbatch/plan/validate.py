@@ -16,7 +16,9 @@ CLAIM_FIELDS: dict[ClaimKind, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "agrees_with_published": (("than", "points", "videos"), ("at",)),
     "fewer_blocks_than": (("than",), ()),
     "more_grid_than": (("than",), ()),
+    "blocks_lower_accuracy": ((), ("axis", "at", "metric")),
 }
+MIN_CORRELATED_MAPS = 4
 
 
 def validate(experiment: Experiment, declared: dict[str, tuple[str, ...]], *, where: str) -> None:
@@ -43,6 +45,8 @@ def validate(experiment: Experiment, declared: dict[str, tuple[str, ...]], *, wh
     for claim in experiment.claims:
         known = {m.id: "" for m in experiment.maps} if claim.kind in MAP_CLAIMS else roles
         _check_claim(claim, known, declared, where=below(where, f"claims.{claim.id}"))
+        if claim.kind == "blocks_lower_accuracy":
+            _check_has_maps(claim, experiment.maps, where=below(where, f"claims.{claim.id}"))
     ids = [x.id for x in (*experiment.tables, *experiment.maps, *experiment.claims)]
     if repeated := sorted({i for i in ids if ids.count(i) > 1}):
         raise UserError(
@@ -126,9 +130,20 @@ def _check_claim(
         for axis, value in at.items():
             values = lookup(axes, axis, where=f"{where}.{field_name}")
             lookup(dict.fromkeys(values, ""), value, where=f"{where}.{field_name}.{axis}")
+    if claim.axis:
+        lookup(axes, claim.axis, where=f"{where}.axis")
     if claim.kind == "best_at":
         values = lookup(axes, claim.axis, where=f"{where}.axis")
         lookup(dict.fromkeys(values, ""), claim.value, where=f"{where}.value")
+
+
+def _check_has_maps(claim: Claim, maps: tuple[Map, ...], *, where: str) -> None:
+    num_maps = sum(drawn.models == (claim.who,) and not drawn.untrained for drawn in maps)
+    if num_maps < MIN_CORRELATED_MAPS:
+        raise UserError(
+            f"{where}.who: {num_maps} maps of {claim.who}, and a correlation needs at least "
+            f"{MIN_CORRELATED_MAPS}. Add maps with models: [{claim.who}], each of another case."
+        )
 
 
 def _check_claim_fields(claim: Claim, *, where: str) -> None:

@@ -53,6 +53,11 @@ def report_json(
         },
         "tables": [table_json(chapter, name, grid) for chapter, name, grid in tables],
         "claims": [claim_json(claim) for claim in claims],
+        "untestable": [
+            {"experiment": chapter.record.experiment, **asdict(statement)}
+            for chapter in chapters
+            for statement in chapter.record.untestable
+        ],
         "earlier_runs": [_superseded_json(run) for run in superseded],
         "warnings": list(warnings),
     }

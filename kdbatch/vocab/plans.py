@@ -24,6 +24,7 @@ ClaimKind = Literal[
     "agrees_with_published",
     "fewer_blocks_than",
     "more_grid_than",
+    "blocks_lower_accuracy",
 ]
 MAP_CLAIMS: tuple[ClaimKind, ...] = ("fewer_blocks_than", "more_grid_than")
 
@@ -62,13 +63,15 @@ class Claim:
     of one seed and `videos` test videos.
     fewer_blocks_than: the map `who` has a smaller block index than the maps `than`.
     more_grid_than: the kinds of layers explain more of the map `who` than of the maps `than`.
+    blocks_lower_accuracy: over the maps of the role `who`, each of one case, a larger block index
+    goes with a lower `metric`; with `axis`, within each value of that axis.
     """
     who: str
     """Role, or map, that the statement is about."""
     than: tuple[str, ...] = ()
     """Roles, or maps, that it is compared with."""
     axis: str = ""
-    """Axis of best_at."""
+    """Axis of best_at, and of blocks_lower_accuracy."""
     value: TextOrNumber = ""
     """Value of that axis at which `who` is best."""
     points: Annotated[
@@ -94,6 +97,16 @@ class Claim:
 
     def __post_init__(self) -> None:
         check_limits(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Untestable:
+    """A statement of the source that no result can contradict or support."""
+
+    says: str
+    """The statement, in words."""
+    why: str
+    """The reason why it cannot be tested."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,6 +192,7 @@ class PlanRecord:
     cells: tuple[Cell, ...]
     references: tuple[str, ...] = ()
     note: str = ""
+    untestable: tuple[Untestable, ...] = ()
     runs: tuple[RecordedRun, ...] = ()
     rates: tuple[ClipRates, ...] = ()
     submitted: Submitted | None = None

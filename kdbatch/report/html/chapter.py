@@ -12,6 +12,7 @@ from kdbatch.report.html.sections import Chapter, TextTable
 from kdbatch.report.html.tables import grid_html, table_html, text_table_html
 from kdbatch.report.labels import NO_VALUE, format_number
 from kdbatch.report.tables.grid import Grid
+from kdbatch.vocab.plans import Untestable
 from kdbatch.vocab.recipes import RECIPE_KINDS
 
 PROVENANCE_TITLES: dict[str, str] = {
@@ -28,9 +29,10 @@ PROVENANCE_TITLES: dict[str, str] = {
 _SCREEN_SCALE = 0.6  # CSS pixels per dot of a figure: sharp on screens of high density
 _CLAIM_METHOD = (
     "<details><summary>How a claim is checked</summary><p class='faint'>"
-    "Both sides of a comparison are measured on the same test videos. The videos are resampled "
-    "2000 times with replacement, with the same draws for both sides. Where there are several "
-    "seeds, each draw gets an error from Student's distribution, as wide as the seeds differ. The "
+    "Both sides of a comparison are measured on the same test videos. Groups of videos of one "
+    "scene or film are resampled 10,000 times with replacement, with the same draws for both "
+    "sides. Where there are several seeds, each draw gets an error from Student's distribution, as "
+    "wide as the seeds differ in all cases of this form. The "
     "middle 95 % of the differences are the interval in brackets. With one seed the interval "
     "covers other videos only: the variation between trainings is not in it. A claim of several "
     "comparisons holds when every interval clears its threshold. It fails when one of the "
@@ -48,6 +50,7 @@ def chapter_html(chapter: Chapter) -> str:
         *(figure_html(figure) for figure in chapter.figures),
         f"<h3>Claims</h3>{_CLAIM_METHOD}" if chapter.claims else "",
         *(claim_html(claim) for claim in chapter.claims),
+        untestable_html(chapter.record.untestable),
         *(_text_table(table) for table in chapter.text_tables),
         f"<h3>Cost</h3>{cost_html(chapter.runs)}",
         f"<h3>Provenance</h3>{provenance_html(chapter.runs)}",
@@ -75,6 +78,17 @@ def figure_html(figure: SavedFigure) -> str:
         f"<h3>{escape_html(figure.title)}</h3>"
         f'<figure><div class="scroll" tabindex="0">{image}</div>{caption}</figure>'
     )
+
+
+def untestable_html(statements: Sequence[Untestable]) -> str:
+    """Return the statements that cannot be tested, each with the reason."""
+    if not statements:
+        return ""
+    items = "".join(
+        f"<li>{escape_html(each.says)} <span class='faint'>{escape_html(each.why)}</span></li>"
+        for each in statements
+    )
+    return f"<h3>Statements that cannot be tested</h3><ul class='untestable'>{items}</ul>"
 
 
 def cost_html(runs: Sequence[RunFacts]) -> str:

@@ -21,6 +21,7 @@ _PUBLISHED_WORDS: dict[ClaimVerdict, str] = {"holds": "agrees", "fails": "differ
 _INDEX_NAMES: dict[ClaimKind, str] = {
     "fewer_blocks_than": "of block index",
     "more_grid_than": "of grid share",
+    "blocks_lower_accuracy": "of correlation",
 }
 PLOT_WIDTH, PLOT_HEIGHT = 180, 18
 MAX_OPEN_PLOTS = 4  # more comparisons are folded away

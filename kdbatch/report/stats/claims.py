@@ -12,6 +12,7 @@ from kdbatch.report.stats.bootstrap import Resampled, SeedDraws
 from kdbatch.report.stats.comparisons import Comparison, compare_contrasts, compare_seeds
 from kdbatch.report.stats.contrasts import ClaimRoles, claim_contrasts
 from kdbatch.report.stats.correctness import Evidence, resample_runs
+from kdbatch.report.stats.correlations import correlate_maps
 from kdbatch.report.stats.verdicts import (
     ClaimVerdict,
     claim_threshold,
@@ -78,7 +79,7 @@ def correct_verdicts(claims: Sequence[CheckedClaim]) -> list[CheckedClaim]:
 
 def _gather_evidence(record: PlanRecord, study: Study) -> dict[str, Evidence]:
     """Resample, for each metric that claims compare, the runs of the roles that they name."""
-    claims = [claim for claim in record.claims if claim.kind not in MAP_CLAIMS]
+    claims = [claim for claim in record.claims if claim.kind in _OF_ROLES]
     evidence = {}
     for metric in dict.fromkeys(claim.metric for claim in claims):
         roles: set[str] = set()
@@ -95,6 +96,8 @@ def _compare(
 ) -> list[Comparison | None]:
     if roles.claim.kind in MAP_CLAIMS:
         return _compare_maps(roles)
+    if roles.claim.kind == "blocks_lower_accuracy":
+        return [correlate_maps(roles)]
     contrasts = claim_contrasts(roles)
     return compare_contrasts(contrasts.compared, resampled, draws, others=contrasts.others)
 
@@ -114,7 +117,7 @@ def _judge(roles: ClaimRoles, compared: Sequence[Comparison | None]) -> CheckedC
         corrected=decision.verdict,
         p_corrected=decision.p_value,
         why=decision.why,
-        unit="points" if claim.kind not in MAP_CLAIMS and is_percent(claim.metric) else "index",
+        unit="points" if claim.kind in _OF_ROLES and is_percent(claim.metric) else "index",
         threshold=threshold,
         weakest=deciding_comparison(comparisons, threshold),
         comparisons=comparisons,
@@ -139,6 +142,12 @@ def _compare_maps(roles: ClaimRoles) -> list[Comparison | None]:
     return comparisons
 
 
+_OF_ROLES: tuple[ClaimKind, ...] = (
+    "beats",
+    "best_at",
+    "mean_gain_at_least",
+    "agrees_with_published",
+)
 _MAP_METRICS: dict[ClaimKind, tuple[str, int]] = {
     "fewer_blocks_than": ("block_index", -1),
     "more_grid_than": ("grid_share", 1),

@@ -87,6 +87,8 @@ def power_of_records(
 
 
 def _has_runs(record: PlanRecord, claim: Claim) -> bool:
+    if claim.kind == "blocks_lower_accuracy":
+        return any(drawn.models == (claim.who,) for drawn in record.maps)
     if claim.kind in MAP_CLAIMS:
         return any(cell.role == f"map:{claim.who}" for cell in record.cells)
     roles = ClaimRoles(record=record, claim=claim, value=lambda _run, _name: None)
@@ -99,6 +101,8 @@ def _obstacle(claim: Claim, *, has_runs: bool) -> str:
         return "the profile has no runs for it"
     if claim.kind in MAP_CLAIMS:
         return "maps are compared, whose spread between seeds is not known beforehand"
+    if claim.kind == "blocks_lower_accuracy":
+        return "a correlation over maps is claimed, which depends on their number alone"
     if claim.metric not in TOP_K:
         return f"the spread of {claim.metric} between seeds is not known beforehand"
     return ""

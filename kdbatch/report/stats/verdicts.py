@@ -127,7 +127,9 @@ def _obstacle(comparisons: Sequence[Comparison], num_missing: int) -> Decision |
 
 
 def _without_interval(claim: Claim, *, has_one_seed: bool) -> Decision:
-    if claim.kind in MAP_CLAIMS:
+    if claim.kind == "blocks_lower_accuracy":
+        why = "The maps are too few, or all alike: a correlation of them has no interval."
+    elif claim.kind in MAP_CLAIMS:
         why = (
             "One seed gives no spread between trainings, so the difference of two maps has no "
             "interval. A map's z only tells whether that map has blocks. Run more seeds."

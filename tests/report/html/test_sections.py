@@ -1,13 +1,18 @@
 from dataclasses import replace
 
 import pytest
+from support.inputs import JOBS
 from support.reports import find_run_id
 from support.studies import MakeStudy
 
+from kdbatch.plan.resolve import make_plan
+from kdbatch.report.html.chapter import untestable_html
 from kdbatch.report.html.sections import frame_rate_table, teacher_agreement_table
 from kdbatch.report.labels import NO_VALUE
 from kdbatch.result.schema import CURVES
 from kdbatch.result.write import Measure, write_measures
+from kdbatch.vocab.config import Config
+from kdbatch.vocab.plans import Untestable
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.views import ClipRates
 
@@ -61,3 +66,16 @@ def test_the_share_of_repeated_frames_is_a_row_per_subset(make_study: MakeStudy)
         ("ssv2/train[:30000]", "12 to 23.976 fps", "16 at 25 fps", "48.8 %", "1,200"),
     )
     assert frame_rate_table(replace(record, rates=())) is None
+
+
+def test_a_statement_that_cannot_be_tested_stands_with_its_reason() -> None:
+    says, why = "The map is <symmetrical>.", "Every map of a network with itself is."
+    html = untestable_html([Untestable(says=says, why=why)])
+    assert "cannot be tested" in html and why in html and "&lt;symmetrical&gt;" in html
+    assert untestable_html([]) == ""
+
+
+def test_the_symmetry_of_a_map_is_listed_as_untestable_by_the_first_experiment() -> None:
+    (record,) = make_plan([JOBS / "subset_size.yaml"], profile="paper", config=Config()).records
+    (statement,) = record.untestable
+    assert "symmetrical" in statement.says and "itself" in statement.why
