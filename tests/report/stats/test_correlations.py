@@ -82,7 +82,7 @@ def test_the_interval_is_that_of_fisher() -> None:
         [np.mean([values[f"{run}{i}s{s}", name] for s in SEEDS]) for i in range(12)]
         for run, name in (("map", "block_index"), ("net", "top1"))
     ]
-    expected = -float(np.corrcoef(means)[0, 1])
+    expected = -float(np.asarray(np.corrcoef(means[0], means[1]))[0, 1])
     assert found is not None and found.effect == pytest.approx(expected)
     half = 1.95996 / (12 - 3) ** 0.5
     assert (found.low, found.high) == pytest.approx(
