@@ -30,7 +30,7 @@ from kdbatch.vocab.shards import (
     load_index,
 )
 
-TRANSCODED = "h264 short128 g16 b1 crf22.5 v2"
+TRANSCODED = "h264 short128 g16 b-random crf22.5 v3"
 """A ShardIndex's encoding where videos are transcoded."""
 
 # decord 0.6.0 seeks by time stamps, which AVI lacks. With packed B-frames it returns other frames

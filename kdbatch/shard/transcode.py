@@ -1,10 +1,11 @@
 """Transcodes one video to a small H.264 mp4 made for random access, and indexes its packets.
 
-Short side 128, no sound, closed groups of 16 frames, one B-frame between every two P-frames.
-B-frames are never referenced, so every other frame can be left out when a clip is read
-(vocab/packet_index.py has the flags). No CABAC and no deblocking: cheap to decode.
+Short side 128, no sound, closed groups of 16 frames. Two thirds of the frames are B-frames, drawn
+at random, which no other frame refers to: those that a clip does not show can be left out when it
+is read (vocab/packet_index.py has the flags). No CABAC and no deblocking: cheap to decode.
 """
 
+import hashlib
 import io
 import tempfile
 from collections.abc import Generator, Iterator
@@ -16,7 +17,7 @@ import av
 import numpy as np
 from av.container import OutputContainer
 from av.error import FFmpegError
-from av.video.frame import VideoFrame
+from av.video.frame import PictureType, VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from kdbatch.base.pyav import UPRIGHT, Orientation, main_video, orientation_of, tolerant_open
@@ -36,9 +37,12 @@ from kdbatch.vocab.packet_index import MAX_FRAMES, Packet, pack_index, packet_ch
 SHORT_SIDE = 128
 _MAX_SIDE = 16_384  # x264, common/base.h: MAX_RESOLUTION
 INTERPOLATION = Interpolation.BICUBIC
+GROUP_FRAMES = 16
+_B_SHARE_256 = 168  # of 256: the more B-frames, the more can be left out, and the worse they are
 _X264_PARAMS = (
-    # One B-frame between P-frames, never a reference; no key frame off the grid of 16.
-    "bframes=1:b-adapt=0:b-pyramid=none:scenecut=0:"
+    # B-frames are never a reference; no key frame off the grid of 16. The first and the last frame
+    # of a group are none, so that 14 in a row are the most.
+    "bframes=14:b-adapt=0:b-pyramid=none:scenecut=0:"
     # Otherwise the AVX-512 code of macroblock-tree rate control gives other bytes now and then,
     # even in one process.
     "cpu-independent=1:"
@@ -50,11 +54,35 @@ X264 = {
     "preset": "medium",
     "tune": "fastdecode",
     "crf": "22.5",
-    "g": "16",
+    "g": str(GROUP_FRAMES),
     "threads": "1",
     "x264-params": _X264_PARAMS,
     "flags": "+bitexact",
 }
+
+
+class FrameTypes:
+    """Draws the type of each frame of one video; equal videos have equal types.
+
+    B-frames are smoother than P-frames. If the two alternated, clips of every frame would alternate
+    in sharpness and clips of every second frame would not, which would tell the speed of a clip.
+    Of types that are drawn independently, every n-th is such a sequence again, whatever n is.
+    Chance comes from the pictures, so that no two videos have the same sequence to learn.
+    """
+
+    def __init__(self) -> None:
+        self._digest = b""
+
+    def draw(self, number: int, frame: VideoFrame) -> PictureType:
+        """The type of frame `number`; frames come in order, from 0."""
+        place = number % GROUP_FRAMES
+        if place == 0:
+            pixels = self._digest + frame.to_ndarray().tobytes()
+            self._digest = hashlib.blake2b(pixels, digest_size=GROUP_FRAMES).digest()
+            return PictureType.I
+        if place == GROUP_FRAMES - 1:  # a closed group cannot end with a B-frame
+            return PictureType.P
+        return PictureType.B if self._digest[place] < _B_SHARE_256 else PictureType.P
 
 
 def transcode(path: Path) -> EncodedVideo:
@@ -132,7 +160,7 @@ def _encode(frames: Iterator[VideoFrame], out_path: Path, rate: Fraction) -> Non
 
 def _encode_frames(frames: Iterator[VideoFrame], out: OutputContainer, rate: Fraction) -> int:
     """Scale, turn upright and encode all frames; return their number."""
-    stream, scaler, num_frames = None, VideoReformatter(), 0
+    stream, scaler, types, num_frames = None, VideoReformatter(), FrameTypes(), 0
     width = height = 0
     for frame in frames:
         orientation = orientation_of(frame)
@@ -145,9 +173,10 @@ def _encode_frames(frames: Iterator[VideoFrame], out: OutputContainer, rate: Fra
         with _encoding_errors("scaled"):
             scaled = scale_frame(scaler, frame, width=scaled_width, height=scaled_height)
         planes = _upright_planes(scaled.to_ndarray(), orientation, width=width, height=height)
-        # A new frame has no side data, no tags and no picture type of the original.
+        # A new frame has no side data and no tags of the original.
         plain = VideoFrame.from_ndarray(planes, format="yuv420p")
         plain.pts, plain.time_base = num_frames, 1 / rate
+        plain.pict_type = types.draw(num_frames, plain)
         num_frames += 1
         if num_frames > MAX_FRAMES:
             raise BrokenVideo(f"has more than {MAX_FRAMES} frames")

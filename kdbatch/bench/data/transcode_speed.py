@@ -7,7 +7,6 @@ from pathlib import Path
 from statistics import median
 
 import av
-from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
 from kdbatch.base.progress import Progress, silent
@@ -15,7 +14,7 @@ from kdbatch.base.reading.local_name import local_name
 from kdbatch.base.temporary.temporary_folder import temporary_folder
 from kdbatch.bench.data.loose_videos import shard_videos
 from kdbatch.shard.source_video import open_video
-from kdbatch.shard.transcode import X264, output_size, scale_frame
+from kdbatch.shard.transcode import X264, FrameTypes, output_size, scale_frame
 
 NUM_VIDEOS = 5  # the first of many: each is transcoded twice per repeat
 
@@ -49,7 +48,7 @@ def transcode_only(path: Path, out_path: Path) -> None:
 
     Nothing is checked, frames are not resampled to a constant rate, and none is rotated.
     """
-    scaler = VideoReformatter()
+    scaler, types = VideoReformatter(), FrameTypes()
     with (
         open_video(path) as (source, stream),
         av.open(local_name(out_path), "w", format="mp4", options={"movflags": "+faststart"}) as out,
@@ -60,6 +59,7 @@ def transcode_only(path: Path, out_path: Path) -> None:
         small.pix_fmt = "yuv420p"
         for count, frame in enumerate(source.decode(stream)):
             picture = scale_frame(scaler, frame, width=small.width, height=small.height)
-            picture.pts, picture.time_base, picture.pict_type = count, 1 / rate, PictureType.NONE
+            picture.pts, picture.time_base = count, 1 / rate
+            picture.pict_type = types.draw(count, picture)
             out.mux(small.encode(picture))
         out.mux(small.encode(None))
