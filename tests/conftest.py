@@ -11,7 +11,7 @@ import pytest
 from kdbatch.base.atomic_write import write_json
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.datasets import DATASETS
-from kdbatch.vocab.shards import Part, Shard, ShardIndex
+from kdbatch.vocab.shards import TRANSCODED, Part, Shard, ShardIndex
 
 # Before torch is imported: tests share the cores, and sums keep their order.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -73,7 +73,7 @@ def _index(dataset: str, count: int) -> ShardIndex:
         dataset=dataset,
         classes=("a", "b"),
         videos_per_shard=size,
-        encoding="none",
+        encoding=TRANSCODED,
         parts={
             part: Part(num_in_source=count, num_places=count, num_in_split=shares, shards=shards)
         },

@@ -69,6 +69,7 @@ def make_plan(
         shard_bytes=subsets.num_bytes(),
         missing=subsets.missing,
         warnings=warnings,
+        encodings=subsets.encodings(),
     )
 
 

@@ -27,8 +27,8 @@ from kdbatch.vocab.shards import (
     shards_of,
 )
 
-# Bytes of a second of stored video, 128 pixels on the short side: the mean of three real clips, of
-# Kinetics-400 (42 kB), HMDB51 (34 kB) and UCF101 (15 kB).
+# Bytes of a second of stored video, 128 pixels on the short side: about the mean of three real
+# clips, of Kinetics-400 (46 kB), HMDB51 (33 kB) and UCF101 (16 kB).
 BYTES_PER_SECOND = 30_000.0
 # `--root` of a command that the user completes, where kdbatch.toml does not name the folder.
 ROOT_TO_FILL_IN = "FOLDER"
@@ -62,6 +62,11 @@ class SubsetFinder:
             found = load_index(self.config.shards_dir, dataset) if is_present(path) else None
             self._indexes[dataset] = found
         return self._indexes[dataset]
+
+    def encodings(self) -> dict[str, str]:
+        """How each data set that was asked for is stored, of those that are."""
+        indexes = {dataset: self.index_of(dataset) for dataset, _ in self.places}
+        return {dataset: index.encoding for dataset, index in indexes.items() if index}
 
     def find(self, dataset: str, split: str, size: str, *, where: str) -> Subset:
         """The Subset with `size` videos; one that is not stored has no digest.

@@ -21,13 +21,13 @@ from kdbatch.shard.index import (
 )
 from kdbatch.shard.originals import store_original
 from kdbatch.shard.pool import map_parallel
-from kdbatch.shard.shard_plan import TRANSCODED, ShardPlan, plan_shards
+from kdbatch.shard.shard_plan import ShardPlan, plan_shards
 from kdbatch.shard.source_video import READ_ERRNOS
 from kdbatch.shard.stored import BrokenVideo, EncodedVideo, HostError, StoreFailure, size_and_time
 from kdbatch.shard.tars import Entry, write_shard
 from kdbatch.shard.transcode import transcode
 from kdbatch.vocab.shard_request import ShardRequest
-from kdbatch.vocab.shards import Reject, ShardIndex
+from kdbatch.vocab.shards import TRANSCODED, Reject, ShardIndex
 
 
 @dataclass(kw_only=True)

@@ -23,15 +23,14 @@ from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.shard_request import ShardRequest
 from kdbatch.vocab.shards import (
     ORIGINALS,
+    TRANSCODED,
     Reject,
     Sample,
     ShardIndex,
     ShardRecord,
+    is_older,
     load_index,
 )
-
-TRANSCODED = "h264 short128 g16 b-random crf22.5 v3"
-"""A ShardIndex's encoding where videos are transcoded."""
 
 # decord 0.6.0 seeks by time stamps, which AVI lacks. With packed B-frames it returns other frames
 # than those requested, and clips jump back.
@@ -235,7 +234,10 @@ def _num_positions(request: ShardRequest, part: str, index: ShardIndex, *, num_l
 
 def encoding_mismatch(folder: Path, *, found: str, wanted: str, advice: str) -> UserError:
     """The error for shards that have another encoding than the request."""
-    return UserError(f"{folder}: its shards are stored as {found!r}, not as {wanted!r}. {advice}")
+    reads = " Runs can read them, but nothing is added to them." if is_older(found) else ""
+    return UserError(
+        f"{folder}: its shards are stored as {found!r}, not as {wanted!r}.{reads} {advice}"
+    )
 
 
 def _index_to_extend(

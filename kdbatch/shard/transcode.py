@@ -1,8 +1,8 @@
 """Transcodes one video to a small H.264 mp4 made for random access, and indexes its packets.
 
-Short side 128, no sound, closed groups of 16 frames. Two thirds of the frames are B-frames, drawn
-at random, which no other frame refers to: those that a clip does not show can be left out when it
-is read (vocab/packet_index.py has the flags). No CABAC and no deblocking: cheap to decode.
+Short side 128, no sound, closed groups of 16 frames. Most frames are B-frames, drawn at random,
+which no other frame refers to: those that a clip does not show can be left out when it is read
+(vocab/packet_index.py has the flags). No CABAC and no deblocking: cheap to decode.
 """
 
 import hashlib
@@ -38,7 +38,7 @@ SHORT_SIDE = 128
 _MAX_SIDE = 16_384  # x264, common/base.h: MAX_RESOLUTION
 INTERPOLATION = Interpolation.BICUBIC
 GROUP_FRAMES = 16
-_B_SHARE_256 = 168  # of 256: the more B-frames, the more can be left out, and the worse they are
+_B_SHARE_256 = 208  # of 256: the more B-frames, the more can be left out, and the worse they are
 _X264_PARAMS = (
     # B-frames are never a reference; no key frame off the grid of 16. The first and the last frame
     # of a group are none, so that 14 in a row are the most.
@@ -53,7 +53,7 @@ _X264_PARAMS = (
 X264 = {
     "preset": "medium",
     "tune": "fastdecode",
-    "crf": "22.5",
+    "crf": "22.25",
     "g": str(GROUP_FRAMES),
     "threads": "1",
     "x264-params": _X264_PARAMS,

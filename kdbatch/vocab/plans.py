@@ -320,7 +320,8 @@ class Plan:
 
     `shard_bytes` is the size of the shards that the runs read, `missing` what is to be stored
     before they can be started. A missing number of videos is the published one. `warnings` are
-    lines about finished runs that tell no speed.
+    lines about finished runs that tell no speed. `encodings` says how each data set is stored
+    (`ShardIndex.encoding`).
     """
 
     records: tuple[PlanRecord, ...]
@@ -329,3 +330,4 @@ class Plan:
     shard_bytes: Annotated[float, Limits("bytes", least=0, most=10**30)] = 0.0
     missing: tuple[MissingShards, ...] = ()
     warnings: tuple[str, ...] = ()
+    encodings: dict[str, str] = field(default_factory=dict)

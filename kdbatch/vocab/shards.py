@@ -34,6 +34,8 @@ from kdbatch.vocab.shard_request import ShardRequest
 
 ORIGINALS = "originals v1"
 """`ShardIndex.encoding` of videos that are stored without transcoding."""
+TRANSCODED = "h264 short128 g16 b13/16 crf22.25 v3"
+"""`ShardIndex.encoding` of transcoded videos; other text is that of older versions."""
 
 FrameRate = Annotated[float, Limits("frames/s", least=0, most=1_000_000)]
 Pixels = Annotated[int, Limits("pixels", least=0, most=1_000_000)]
@@ -235,6 +237,11 @@ def _digest(index: ShardIndex, split: str, part: Part, num_places: int) -> str:
     hashes = [shard.sha256 for shard in _first_shards(index, part, num_places)]
     lines = [index.dataset, split, str(num_places), *index.classes, *hashes]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def is_older(encoding: str) -> bool:
+    """Whether shards were transcoded by a version that stored every second frame as a B-frame."""
+    return encoding not in (TRANSCODED, ORIGINALS)
 
 
 def request_like(index: ShardIndex, part: str, *, subset: int) -> ShardRequest:

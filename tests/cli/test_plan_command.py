@@ -15,6 +15,7 @@ from support.inputs import JOBS
 from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.cli.planning.plan_text import bytes_text, time_text
 from kdbatch.plan.yaml_loader import load_yaml
+from kdbatch.vocab.shards import ORIGINALS, TRANSCODED
 
 FILES = [str(path) for path in sorted(JOBS.glob("*.yaml"))]
 SUBSET_SIZE = str(JOBS / "subset_size.yaml")
@@ -226,3 +227,26 @@ def test_flags_of_power_are_refused_without_it(in_tmp: Path) -> None:
     refused = kdbatch("plan", SUBSET_SIZE, "--effect=2", cwd=in_tmp)
     assert refused.returncode == 2
     assert "--effect belongs to --power. Add --power, or leave --effect out." in refused.stderr
+
+
+def _store_k400_as(folder: Path, encoding: str) -> None:
+    path = folder / "shards" / "k400" / "index.json"
+    write_json(path, {**load_json(path), "encoding": encoding})
+
+
+def test_shards_of_an_older_version_and_unlike_ones_are_told(sharded, in_tmp: Path) -> None:
+    sharded(k400=246_245, ucf101=13_320, hmdb51=6766)
+    alike = kdbatch("plan", SUBSET_SIZE, cwd=in_tmp)
+    assert alike.returncode == 0 and "stored" not in alike.stdout.lower(), alike
+    _store_k400_as(in_tmp, "h264 short128 g16 b1 crf22.5 v2")
+    told = " ".join(kdbatch("plan", SUBSET_SIZE, cwd=in_tmp).stdout.split())
+    assert "Stored by an older version: k400. Every second frame is a B-frame" in told
+    assert "that this one prints: kdbatch shard k400 " in told
+    assert (
+        "not stored alike, and are compared so: k400 as 'h264 short128 g16 b1 crf22.5 v2'" in told
+    )
+    _store_k400_as(in_tmp, ORIGINALS)
+    told = " ".join(kdbatch("plan", SUBSET_SIZE, cwd=in_tmp).stdout.split())
+    assert "older version" not in told and "k400 as 'originals v1', ucf101 as 'h264 " in told
+    as_json = json.loads(kdbatch("plan", SUBSET_SIZE, "--json", cwd=in_tmp).stdout)
+    assert as_json["encodings"] == {"k400": ORIGINALS, "ucf101": TRANSCODED, "hmdb51": TRANSCODED}

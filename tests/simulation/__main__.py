@@ -1,8 +1,9 @@
-"""Prints the tables of docs/STATISTICS.md.
+"""Prints the tables of documents.
 
-python -m tests.simulation coverage|power|studies|overlap [NUMBER]
+python -m tests.simulation coverage|power|studies|overlap|stored [NUMBER]
 
-NUMBER is how many studies are simulated for each row, or how many videos are copied.
+NUMBER is how many studies are simulated for each row, how many videos are copied (overlap), or how
+many clips are read (stored).
 """
 
 import sys
@@ -14,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as pytest does
 from simulation.coverage import coverage_table
 from simulation.overlap import overlap_table
 from simulation.power import power_table
+from simulation.stored_forms import forms_table
 from simulation.studies import studies_table
 
 TABLES: dict[str, Callable[[int], Iterator[str]]] = {
@@ -21,6 +23,7 @@ TABLES: dict[str, Callable[[int], Iterator[str]]] = {
     "power": power_table,
     "studies": studies_table,
     "overlap": overlap_table,
+    "stored": forms_table,
 }
 
 

@@ -129,6 +129,7 @@ def _as_json(
             for missing, command in zip(plan.missing, commands, strict=True)
         ],
         "left_out": [{"subset": title, "videos": num} for title, _, num in left_out_of(plan)],
+        "encodings": plan.encodings,
         "totals": {
             **_total_as_json(totals.all_runs),
             "longest_chain_hours": totals.chain.hours,

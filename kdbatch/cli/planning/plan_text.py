@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
+from kdbatch.base.command_lines import shard_command
 from kdbatch.base.text import duration, plural
 from kdbatch.launch.dry_run import describe_resources
 from kdbatch.launch.machine import QueueKind
@@ -10,6 +11,7 @@ from kdbatch.plan.costs.rates import H200
 from kdbatch.plan.costs.totals import PlanTotals, RateUse, Total, rates_of
 from kdbatch.plan.subsets import ROOT_TO_FILL_IN, describe_missing, shard_commands
 from kdbatch.vocab.plans import Plan, PlannedRun
+from kdbatch.vocab.shards import is_older
 from kdbatch.vocab.status import RunState
 from kdbatch.vocab.views import CLIP_RATES_HEAD, CLIP_RATES_NOTE
 
@@ -33,6 +35,7 @@ def plan_lines(
     if plan.missing:
         yield ""
         yield from _missing(plan, slurm=queue == "slurm")
+    yield from _encodings(plan.encodings)
     yield ""
     yield from _kinds(plan, totals, queue=queue)
     yield ""
@@ -100,6 +103,27 @@ def _rate_text(rate: RateUse) -> str:
     counts = finished if least == most else f"{least} to {finished}"
     them = "it" if rate.num_runs == 1 else "them"
     return f"measured on {counts} like {them} here ({rate.device})"
+
+
+def _encodings(encodings: Mapping[str, str]) -> Iterator[str]:
+    """What is stored as older versions did it, and what is not stored alike."""
+    older = [name for name, encoding in encodings.items() if is_older(encoding)]
+    if older:
+        text = (
+            f"Stored by an older version: {', '.join(older)}. Every second frame is a B-frame, "
+            "from which a network can tell the speed of a clip; RSPNet and PRP ask for it. Runs "
+            "read these shards as before. To store them anew, which changes the ids of their runs, "
+            "type the command that this one prints:"
+        )
+        yield ""
+        yield from textwrap.wrap(text, TEXT_COLUMNS)
+        yield from (f"  {shard_command(name)}" for name in older)
+    if len(set(encodings.values())) > 1:
+        forms = ", ".join(f"{name} as '{encoding}'" for name, encoding in encodings.items())
+        yield ""
+        yield from textwrap.wrap(
+            f"Data sets are not stored alike, and are compared so: {forms}.", TEXT_COLUMNS
+        )
 
 
 def _missing(plan: Plan, *, slurm: bool) -> Iterator[str]:
