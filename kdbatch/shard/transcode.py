@@ -37,7 +37,7 @@ from kdbatch.vocab.packet_index import MAX_FRAMES, Packet, pack_index, packet_ch
 SHORT_SIDE = 128
 _MAX_SIDE = 16_384  # x264, common/base.h: MAX_RESOLUTION
 INTERPOLATION = Interpolation.BICUBIC
-GROUP_FRAMES = 16
+FRAMES_PER_GROUP = 16
 _B_SHARE_256 = 208  # of 256: the more B-frames, the more can be left out, and the worse they are
 _X264_PARAMS = (
     # B-frames are never a reference; no key frame off the grid of 16. The first and the last frame
@@ -54,7 +54,7 @@ X264 = {
     "preset": "medium",
     "tune": "fastdecode",
     "crf": "22.25",
-    "g": str(GROUP_FRAMES),
+    "g": str(FRAMES_PER_GROUP),
     "threads": "1",
     "x264-params": _X264_PARAMS,
     "flags": "+bitexact",
@@ -75,12 +75,12 @@ class FrameTypes:
 
     def draw(self, number: int, frame: VideoFrame) -> PictureType:
         """The type of frame `number`; frames come in order, from 0."""
-        place = number % GROUP_FRAMES
+        place = number % FRAMES_PER_GROUP
         if place == 0:
             pixels = self._digest + frame.to_ndarray().tobytes()
-            self._digest = hashlib.blake2b(pixels, digest_size=GROUP_FRAMES).digest()
+            self._digest = hashlib.blake2b(pixels, digest_size=FRAMES_PER_GROUP).digest()
             return PictureType.I
-        if place == GROUP_FRAMES - 1:  # a closed group cannot end with a B-frame
+        if place == FRAMES_PER_GROUP - 1:  # a closed group cannot end with a B-frame
             return PictureType.P
         return PictureType.B if self._digest[place] < _B_SHARE_256 else PictureType.P
 

@@ -60,10 +60,10 @@ def cheap_start(sample: Sample, view: View, start: int) -> int:
     """`start`, or the position before it, so that a clip of every second, fourth, ... stored frame
     takes even frames.
 
-    Odd stored frames are those that no other frame needs (shard/transcode.py), so even frames alone
-    cost a fifth less to decode. This is for clips that are used for their content only: odd and
-    even frames are coded differently, so where a network has to tell speeds apart, a speed must not
-    always come with one kind of frame. Tasks of that sort draw their own starts.
+    In shards of older versions odd frames are those that no other frame needs, so even frames alone
+    cost a fifth less to decode. In today's, any frame may be such a one (shard/transcode.py), and
+    an even start only keeps the clips of a run the same. This is for clips that are used for their
+    content only; tasks that judge speed draw their own starts.
     """
     ratio = sample.fps / view.fps
     step = ratio * view.stride_frames
