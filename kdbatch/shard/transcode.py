@@ -66,7 +66,7 @@ class FrameTypes:
 
     B-frames are smoother than P-frames. If the two alternated, clips of every frame would alternate
     in sharpness and clips of every second frame would not, which would tell the speed of a clip.
-    Of types that are drawn independently, every n-th is such a sequence again, whatever n is.
+    Every n-th of independently drawn types is such a sequence again, whatever n is.
     Chance comes from the pictures, so that no two videos have the same sequence to learn.
     """
 

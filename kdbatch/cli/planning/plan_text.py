@@ -112,8 +112,8 @@ def _encodings(encodings: Mapping[str, str]) -> Iterator[str]:
         text = (
             f"Stored by an older version: {', '.join(older)}. Every second frame is a B-frame, "
             "from which a network can tell the speed of a clip; RSPNet and PRP ask for it. Runs "
-            "read these shards as before. To store them anew, which changes the ids of their runs, "
-            "type the command that this one prints:"
+            "read these shards as before. To store them again, which changes ids of runs, type "
+            "the command that this one prints:"
         )
         yield ""
         yield from textwrap.wrap(text, TEXT_COLUMNS)
