@@ -106,7 +106,7 @@ def _rate_text(rate: RateUse) -> str:
 
 
 def _encodings(encodings: Mapping[str, str]) -> Iterator[str]:
-    """What is stored as older versions did it, and what is not stored alike."""
+    """Names data sets that an older version stored, and those that are not stored alike."""
     older = [name for name, encoding in encodings.items() if is_older(encoding)]
     if older:
         text = (
