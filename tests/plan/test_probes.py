@@ -46,7 +46,6 @@ def _plan(jobs: Path) -> Plan:
 
 
 def test_probes_measure_every_pretrained_network_once_per_target(jobs: Path) -> None:
-    _edit(jobs / "subset_size.yaml", ("controls:", "probes: [retrieval, linear]\n\ncontrols:"))
     plan = _plan(jobs)
     (record,) = plan.records
     assert {"T1.retrieval", "T2.retrieval", "T1.linear", "T2.linear"} <= set(record.roles)
@@ -168,7 +167,7 @@ def test_a_task_can_be_pretrained_at_a_scale_of_its_own_and_with_weaker_colours(
     ("change", "message"),
     [
         (
-            ("controls:", "probes: [retreival]\ncontrols:"),
+            ("probes: [retrieval, linear]", "probes: [retreival]"),
             r"probes\[0\]: found 'retreival'. Did you mean 'retrieval'\?",
         ),
         (
@@ -203,7 +202,7 @@ def test_a_mistake_in_the_experiment_is_one_line(
 ) -> None:
     _edit(jobs / "subset_size.yaml", change)
     if message is None:
-        _edit(jobs / "subset_size.yaml", ("controls:", "probes: [linear]\ncontrols:"))
+        _edit(jobs / "subset_size.yaml", (", starts_from: T1", ""), (", starts_from: T2", ""))
         message = "probes: no teacher has a pretrain, so there are no features to probe"
     with pytest.raises(UserError, match=message) as caught:
         _plan(jobs)
@@ -269,7 +268,6 @@ def test_a_mistake_in_the_profile_is_one_line(
     jobs: Path, change: tuple[str, str], message: str
 ) -> None:
     _edit(jobs / "profiles" / "paper.yaml", change)
-    _edit(jobs / "subset_size.yaml", ("controls:", "probes: [linear]\ncontrols:"))
     with pytest.raises(UserError, match=message) as caught:
         _plan(jobs)
     assert "\n" not in str(caught.value)

@@ -10,7 +10,7 @@ from kdbatch.base.parse import parse
 from kdbatch.plan.resolve import make_plan
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans import Plan
-from kdbatch.vocab.recipes import Distill
+from kdbatch.vocab.recipes import RECIPE_KINDS, Distill
 from kdbatch.vocab.runs import Resources, Run
 
 SUBSET_SIZE = JOBS / "subset_size.yaml"
@@ -41,11 +41,12 @@ def config(sharded) -> Config:
 def test_the_whole_first_experiment_counts_every_run_once(config: Config) -> None:
     plan = _plan(config)
     kinds = [item.run.recipe.kind for item in plan.runs]
-    # Per seed: 2 networks x 4 subsets; fine-tuned on 2 targets; per cell students of both teachers,
-    # of either and of two seeds; per target labels only; 4 maps. The last seed's students of two
-    # seeds need 4 more ShuffleNet teachers per target.
-    expected = [3 * 8 + 4, 3 * 16 + 8, 3 * (4 * 8 + 2), 3 * 4]
-    assert [kinds.count(k) for k in ("pretrain", "finetune", "distill", "compare")] == expected
+    # Per seed: 2 networks x 4 subsets; fine-tuned and probed on 2 targets; per cell students of both
+    # teachers in five ways (AE-KD's and equal weights, smoothed labels, pretrained, at an accuracy),
+    # of either and of two seeds, and both teachers for longer; per target labels only; 7 maps. The
+    # last seed's students of two seeds need 4 more ShuffleNet teachers per target.
+    expected = [3 * 8 + 4, 2 * 3 * 16 + 8, 3 * (10 * 8 + 2), 3 * 16, 3 * 7]
+    assert [kinds.count(kind) for kind in RECIPE_KINDS] == expected
     assert len({item.run.id for item in plan.runs}) == len(plan.runs)
 
 
@@ -80,7 +81,7 @@ def test_parents_come_before_children_and_waves_follow_the_stages(config: Config
     for item in plan.runs:
         assert seen >= set(item.run.parents)
         seen.add(item.run.id)
-    assert [wave.name for wave in plan.waves] == ["pretrain", "finetune", "distill", "compare"]
+    assert [wave.name for wave in plan.waves] == list(RECIPE_KINDS)
 
 
 def test_an_id_is_the_same_in_every_process_and_on_every_site(config: Config) -> None:
@@ -109,9 +110,9 @@ def test_the_toy_profile_runs_the_same_file_at_another_scale(config: Config) -> 
     plan = _plan(config, profile="toy")
     (record,) = plan.records
     assert record.axes == {"target": ("ucf101",), "subset": ("80", "160")}
-    assert [m.at["subset"] for m in record.maps] == ["80"] * 4
+    assert [m.at["subset"] for m in record.maps] == ["80"] * 6
     kinds = [item.run.recipe.kind for item in plan.runs]
-    assert [kinds.count(k) for k in ("pretrain", "finetune", "distill", "compare")] == [4, 4, 7, 4]
+    assert [kinds.count(kind) for kind in RECIPE_KINDS] == [4, 4, 9, 0, 6]
 
 
 def test_planning_writes_nothing(config: Config, in_tmp: Path) -> None:
@@ -180,7 +181,7 @@ def test_planning_writes_nothing(config: Config, in_tmp: Path) -> None:
             r"fewer_blocks\.at: fewer_blocks_than does not use it",
         ),
         (
-            ("columns: [target, subset]", "columns: [target, subset]\n    metric: topp1"),
+            ("metric: recall_at_1", "metric: topp1"),
             "metric: found 'topp1'. Did you mean 'top1'",
         ),
         (
@@ -230,7 +231,8 @@ def test_thousands_of_runs_are_planned_in_seconds(config: Config, in_tmp: Path) 
     text = path.read_text()
     path.write_text(text[: text.index("maps:")])
     plan = _plan(config, file=path)
-    assert len(plan.runs) == 3 * (50 * 2 + 50 * 4 + 50 * 8 + 2) + 50 + 50 * 2
+    # per seed, pretraining; teachers and their probes; students; labels only; then of other seeds
+    assert len(plan.runs) == 3 * (50 * 2 + 50 * 12 + 50 * 20 + 2) + 50 + 50 * 2
 
 
 def test_named_cases_set_several_names(config: Config, in_tmp: Path) -> None:

@@ -9,9 +9,9 @@ from kdbatch.plan.resolve import make_plan
 
 FILES = sorted(JOBS.glob("*.yaml"))
 DIGESTS = {
-    "h200": "43a861bca9528e8f",
-    "micro": "d25a8a50fdc66a20",
-    "paper": "8dead3846da49144",
+    "h200": "feab250c7521d66e",
+    "micro": "f68eca644516cf3e",
+    "paper": "0f4fc811af0e9877",
 }
 
 
