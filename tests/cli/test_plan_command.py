@@ -47,7 +47,7 @@ def test_an_empty_folder_plans_and_names_every_missing_command_and_submit_refuse
 ) -> None:
     done = kdbatch("plan", SUBSET_SIZE, cwd=in_tmp)
     assert done.returncode == 0, done
-    assert done.stdout.startswith("Provisional: 198 runs (0 done) fill 56 table cells and 4 maps")
+    assert done.stdout.startswith("Provisional: 447 runs (0 done) fill 136 table cells and 7 maps")
     assert _shards_named(done.stdout) == MISSING
     assert not re.search(r"\br[0-9a-f]{10}\b", done.stdout)  # no id that is not final
     for words in ((), ("--dry-run",), ("--local",)):
@@ -58,9 +58,9 @@ def test_an_empty_folder_plans_and_names_every_missing_command_and_submit_refuse
 
 def test_the_sum_is_first_and_says_what_device_is_assumed(in_tmp: Path) -> None:
     lines = kdbatch("plan", *FILES, "--profile=micro", cwd=in_tmp).stdout.splitlines()
-    assert lines[0].startswith("Provisional: 153 runs (0 done) fill 132 table cells and 13 maps")
+    assert lines[0].startswith("Provisional: 173 runs (0 done) fill 154 table cells and 15 maps")
     assert re.fullmatch(r"Compute  [\d.]+ CPU-hours, estimated", lines[1])
-    assert lines[2].strip() == "153 runs assumed: one core of a CPU"
+    assert lines[2].strip() == "173 runs assumed: one core of a CPU"
     assert re.match(r"Time     [\d.]+ (min|h) with \d+ runs? at a time", lines[3])
     assert re.match(r"Data     [\d.]+ GB of shards, ", lines[5])
     text = "\n".join(lines)
@@ -86,7 +86,7 @@ def test_json_has_the_runs_the_sums_and_the_missing_commands(in_tmp: Path) -> No
         "kdbatch shard ucf101 --root FOLDER",
     ]
     runs = {run["id"]: run for run in plan["runs"]}
-    assert len(runs) == plan["totals"]["runs"] == 19
+    assert len(runs) == plan["totals"]["runs"] == 23
     assert all({*run["parents"]} <= {*runs} for run in runs.values())
     assert {run["kind"] for run in runs.values()} == {*plan["by_kind"]}
     assert {run["state"] for run in runs.values()} == {"planned"}
@@ -133,7 +133,7 @@ def test_stored_videos_have_final_ids_and_states(sharded, in_tmp: Path) -> None:
     done.parent.mkdir(parents=True)
     done.write_text("{}")
     text = kdbatch("plan", SUBSET_SIZE, "--profile=toy", cwd=in_tmp).stdout
-    assert text.startswith("19 runs (1 done) fill")
+    assert text.startswith("23 runs (1 done) fill")
     first, second = (run["id"] for run in plan["runs"][:2])
     assert re.search(rf"^{first} +done ", text, re.MULTILINE)
     assert re.search(rf"^{second} +planned ", text, re.MULTILINE)
