@@ -99,6 +99,12 @@ class Profile:
     """Crop of the target's clips, for teachers, students and controls alike. center is the
     benchmark's own view, without flips; random is a square of 112 pixels from a frame of 128 x 171.
     """
+    folds: dict[DatasetName, tuple[Annotated[int, Limits("fold", least=1, most=99)], ...]] = field(
+        default_factory=dict
+    )
+    """Folds to train and test on, by target, fold 1 alone without it: pairs of training and test
+    split. Tables have their mean, maps the first of them.
+    """
     selection: dict[DatasetName, Selection] = field(default_factory=dict)
     """Model selection, by target; a target without it keeps the last epoch."""
     teacher_views: Annotated[int, SameAs(Distill, "teacher_views")] = Distill.teacher_views
@@ -132,6 +138,7 @@ class Profile:
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise UserError("seeds: name at least one seed, each once.")
         for field_name, names, known in (
+            ("folds", self.folds, DATASETS),
             ("selection", self.selection, DATASETS),
             ("without", self.without, DATASETS),
             ("widths", self.widths, BACKBONE_SPECS),
@@ -154,11 +161,21 @@ class Profile:
                 f"compare.batch_clips: found {self.compare.batch_clips:,}, and a map has "
                 f"{self.compare.num_clips:,} clips in all (compare.num_clips). Write at most that."
             )
+        for target, folds in self.folds.items():
+            known = range(1, DATASETS[target].num_folds + 1)
+            if not folds or len(set(folds)) != len(folds) or not set(folds) <= set(known):
+                raise UserError(
+                    f"folds.{target}: found {list(folds)}. Write one or more of "
+                    f"{', '.join(map(str, known))}, each once."
+                )
         # parsed once here, where an error can name the profile, also for tasks that no experiment
         # uses
         for task in self.tasks:
             for complexity in get_args(Complexity):
                 self.pretext_task(task, complexity)
+
+    def folds_of(self, target: str) -> tuple[int, ...]:
+        return self.folds.get(target, (1,))
 
     def pretext_task(self, name: str, complexity: Complexity) -> PretextTask:
         """The parameters of a pretext task at this complexity, with those that the profile sets."""

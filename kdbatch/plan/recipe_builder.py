@@ -60,7 +60,7 @@ def _once(
 @dataclass(frozen=True)
 class RecipeBuilder:
     """Turns the specs of one experiment into recipes. `registry` finds subsets, `where` is the
-    file.
+    file, `fold` that of all data sets that have it.
 
     Every method raises a UserError that names the role if a name in a spec is unknown or its data
     set never had so many videos.
@@ -69,6 +69,7 @@ class RecipeBuilder:
     registry: RunRegistry
     profile: Profile
     where: str
+    fold: int = 1
     made: dict[Any, Any] = field(default_factory=dict)
 
     @_once
@@ -249,4 +250,5 @@ class RecipeBuilder:
             "train": known.train_split,
             "test": known.test_split,
         }
-        return self.registry.subsets.find(dataset, splits[use], size, where=where)
+        split = known.split_of_fold(splits[use], self.fold)
+        return self.registry.subsets.find(dataset, split, size, where=where)

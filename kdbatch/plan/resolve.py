@@ -24,12 +24,14 @@ from kdbatch.plan.specs import (
     Experiment,
     PretrainSpec,
     Probe,
+    StudentSpec,
     TeacherSpec,
     parse_teacher,
 )
 from kdbatch.plan.subsets import SubsetFinder, describe_missing, shard_commands
 from kdbatch.plan.video_checks.frame_rates import clip_rates
 from kdbatch.vocab.config import Config
+from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.plans import Cell, Map, Plan, PlannedRun, PlanRecord, RecordedRun
 from kdbatch.vocab.recipes import Recipe
 from kdbatch.vocab.runs import Resources, RunFolder
@@ -93,10 +95,13 @@ def _plan_experiment(path: Path, *, profile: str, registry: RunRegistry) -> Plan
     experiment = load_experiment(path, scale)
     clip = scale.clip.on(experiment.timeline)
     timeline = timeline_title(clip, scale.clip)
-    builder = RecipeBuilder(registry, replace(scale, clip=clip), str(path))
+    scale = replace(scale, clip=clip)
+    folds = sorted({1, *(fold for folds in scale.folds.values() for fold in folds)})
+    builders = [RecipeBuilder(registry, scale, str(path), fold) for fold in folds]
     cells: list[Cell] = []
     for seed in scale.seeds:
-        cells += _Resolver(registry, experiment, builder, timeline, seed).cells()
+        for builder in builders:
+            cells += _Resolver(registry, experiment, builder, timeline, seed).cells()
     return PlanRecord(
         experiment=experiment.name,
         title=experiment.title,
@@ -142,7 +147,7 @@ def _planned_run(
 
 @dataclass(frozen=True)
 class _Resolver:
-    """Registers the runs of one experiment with one seed, parents before children.
+    """Registers the runs of one experiment with one seed and fold, parents before children.
 
     `timeline` ends the titles of all runs whose clips are not on the profile's timeline.
     """
@@ -154,7 +159,7 @@ class _Resolver:
     seed: int
 
     def cells(self) -> list[Cell]:
-        """One cell per role and case, then one per map."""
+        """One cell per role and case whose target has the fold, then one per map."""
         cells, runs_by_case = [], []
         for case in self.experiment.cases:
             runs = self._case(case)
@@ -162,22 +167,32 @@ class _Resolver:
             cells += [self._cell(role, case, run_id) for role, run_id in runs.items()]
         for drawn in self.experiment.maps:
             for case, runs in runs_by_case:
-                if case.values == drawn.at:
+                target = case.networks[drawn.models[0]].target
+                is_first = self.recipes.profile.folds_of(target)[0] == self.recipes.fold
+                if case.values == drawn.at and is_first:
                     cells.append(self._cell(f"map:{drawn.id}", case, self._map(drawn, case, runs)))
         return cells
 
     def _cell(self, role: str, case: Case, run_id: str) -> Cell:
-        return Cell(role=role, case=case.values, seed=self.seed, run_id=run_id)
+        fold = self.recipes.fold
+        return Cell(role=role, case=case.values, seed=self.seed, run_id=run_id, fold=fold)
+
+    def _has_fold(self, spec: TeacherSpec | StudentSpec) -> bool:
+        return self.recipes.fold in self.recipes.profile.folds_of(spec.target)
 
     def _case(self, case: Case) -> dict[str, str]:
         """Role -> run id of a case."""
         runs = {}
         for role, spec in case.teachers.items():
-            runs[role] = self._teacher(role, spec, seed=self.seed)
-        for role in case.students:
-            runs[role] = self._student(role, case)
+            if self._has_fold(spec):
+                runs[role] = self._teacher(role, spec, seed=self.seed)
+        for role, spec in case.students.items():
+            if self._has_fold(spec):
+                runs[role] = self._student(role, case)
         for probe in self.experiment.probes:
             for role, spec, pretrain in _pretrained(case):
+                if not self._has_fold(spec):
+                    continue
                 runs[f"{role}.{probe}"] = self._probe(probe, role, spec, pretrain)
         return runs
 
@@ -223,7 +238,7 @@ class _Resolver:
         return self._add(recipe, tuple(parents), title, seed=self.seed)
 
     def _map(self, drawn: Map, case: Case, runs: dict[str, str]) -> str:
-        spec = (case.teachers | case.students)[drawn.models[0]]
+        spec = case.networks[drawn.models[0]]
         recipe = self.recipes.compare(drawn, spec)
         name = self.experiment.name
         title = map_title(drawn, target=spec.target, experiment=name, case=case.values)
@@ -231,6 +246,8 @@ class _Resolver:
         return self._add(recipe, parents, title, seed=self.seed)
 
     def _add(self, recipe: Recipe, parents: tuple[str, ...], title: str, *, seed: int) -> str:
+        fold = DATASETS[recipe.data.dataset].fold_of(recipe.data.split)
+        title += f", fold {fold}" if fold > 1 else ""
         return self.registry.add(
             recipe,
             seed=seed,

@@ -132,6 +132,11 @@ class Case:
     teachers: dict[str, TeacherSpec]
     students: dict[str, StudentSpec]
 
+    @property
+    def networks(self) -> dict[str, TeacherSpec | StudentSpec]:
+        """All of them, by role."""
+        return {**self.teachers, **self.students}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:

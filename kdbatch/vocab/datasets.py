@@ -55,6 +55,21 @@ class Dataset:
         """Whether another split's videos are stored in the same part; it is then used whole."""
         return list(self.part_of.values()).count(self.part_of[split]) > 1
 
+    @property
+    def num_folds(self) -> int:
+        """The number of published pairs of training and test split."""
+        folds = range(1, len(self.part_of) + 1)
+        return len({self.split_of_fold(self.train_split, fold) for fold in folds})
+
+    def split_of_fold(self, split: str, fold: int) -> str:
+        """The split of another fold: `test02` for `test01` and 2, itself where there is none."""
+        other = f"{split[:-2]}{fold:02d}"
+        return other if other in self.part_of else split
+
+    def fold_of(self, split: str) -> int:
+        """The fold of a split; 1 where a data set has one alone."""
+        return int(split[-2:]) if self.num_folds > 1 else 1
+
     def first_split_of(self, part: str) -> str:
         """The first published split whose videos are stored in `part`."""
         return next(split for split, of_part in self.part_of.items() if of_part == part)

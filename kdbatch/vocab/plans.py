@@ -132,13 +132,14 @@ class Map:
 @dataclass(frozen=True, kw_only=True)
 class Cell:
     """Run `run_id` has the role `role` (T1, student, labels_only, map:...) in `case` (axis ->
-    value) with `seed`.
+    value) with `seed`, trained and tested on `fold` of its target.
     """
 
     role: str
     case: dict[str, str]
     seed: Annotated[int, SameAs(Run, "seed")]
     run_id: str
+    fold: Annotated[int, Limits("fold", least=1, most=99)] = 1
 
     def __post_init__(self) -> None:
         check_plain_name(self.run_id, where="run_id")

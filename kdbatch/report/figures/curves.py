@@ -125,8 +125,8 @@ def thin_curves(frame: pl.DataFrame) -> dict[str, CurvePoints]:
 
 
 def _first_run(record: PlanRecord, role: str, case: dict[str, str], known: Set[str]) -> str:
-    """Return the run of the lowest seed that has a curve; empty where none has one."""
-    cells = sorted(matching_cells(record, role, case), key=lambda cell: cell.seed)
+    """Return the run of the lowest seed and fold that has a curve; empty where none has one."""
+    cells = sorted(matching_cells(record, role, case), key=lambda cell: (cell.seed, cell.fold))
     return next((cell.run_id for cell in cells if cell.run_id in known), "")
 
 

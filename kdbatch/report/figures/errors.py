@@ -65,14 +65,14 @@ def error_correlations(
     case: dict[str, str],
     correctness: Mapping[str, Correctness],
 ) -> np.ndarray:
-    """Return a matrix (R, R) of phi, averaged over the seeds that both roles have.
+    """Return a matrix (R, R) of phi, averaged over the seeds and folds that both roles have.
 
-    An entry is NaN where two roles have no seed in common, or where phi is not defined.
+    An entry is NaN where two roles have none in common, or where phi is not defined.
     """
-    runs: dict[str, dict[int, Correctness]] = {}
+    runs: dict[str, dict[tuple[int, int], Correctness]] = {}
     for role in roles:
         cells = [c for c in matching_cells(record, role, case) if c.run_id in correctness]
-        runs[role] = {cell.seed: correctness[cell.run_id] for cell in cells}
+        runs[role] = {(cell.seed, cell.fold): correctness[cell.run_id] for cell in cells}
     matrix_RR = np.full((len(roles), len(roles)), np.nan)
     for r, first in enumerate(roles):
         for q, second in enumerate(roles[: r + 1]):

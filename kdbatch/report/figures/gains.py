@@ -19,7 +19,7 @@ from kdbatch.report.figures.base import (
 )
 from kdbatch.report.figures.role_styles import CONTROLS, STUDENT
 from kdbatch.report.labels import case_title, role_group
-from kdbatch.report.stats.arms import Arm
+from kdbatch.report.stats.arms import Arm, arms_of
 from kdbatch.report.stats.bootstrap import Resampled, SeedDraws
 from kdbatch.report.stats.comparisons import Comparison, compare_arms
 from kdbatch.report.stats.correctness import resample_runs
@@ -74,16 +74,16 @@ def student_gains(record: PlanRecord, study: Study) -> tuple[list[StudentGain], 
     draws = SeedDraws(rng=np.random.default_rng(0))
     gains = []
     for case in cases_of(record, "student"):
-        student = _arm(record, study, "student", case)
-        others = [_arm(record, study, role, case) for role in teachers]
-        with_runs = [arm for arm in others if arm.runs]
-        control = _arm(record, study, CONTROL_ROLE, case)
+        student, control, *others = (
+            _arms(record, study, role, case) for role in ("student", CONTROL_ROLE, *teachers)
+        )
+        with_runs = [arms for arms in others if arms]
         gains.append(
             StudentGain(
                 case=case,
                 over_teachers=_gain_over_mean(student, with_runs, evidence.resampled, draws),
                 over_control=_gain_over_mean(
-                    student, [control] if control.runs else [], evidence.resampled, draws
+                    student, [control] if control else [], evidence.resampled, draws
                 ),
             )
         )
@@ -91,19 +91,21 @@ def student_gains(record: PlanRecord, study: Study) -> tuple[list[StudentGain], 
 
 
 def _gain_over_mean(
-    student: Arm, others: Sequence[Arm], resampled: Resampled, draws: SeedDraws
+    student: Sequence[Arm], others: Sequence[Sequence[Arm]], resampled: Resampled, draws: SeedDraws
 ) -> Comparison | None:
-    """Return the student minus the mean of other arms, or None where there are none."""
+    """Return the student minus the mean of other roles, or None where there are none. The arms of
+    a role are its folds.
+    """
     if not others:
         return None
-    weights = {student: 1.0} | {arm: -1 / len(others) for arm in others}
+    weights = {arm: 1 / len(student) for arm in student}
+    weights |= {arm: -1 / (len(others) * len(arms)) for arms in others for arm in arms}
     return compare_arms("", weights, resampled, draws)
 
 
-def _arm(record: PlanRecord, study: Study, role: str, case: dict[str, str]) -> Arm:
-    runs = {cell.seed: cell.run_id for cell in matching_cells(record, role, case)}
-    values = {seed: study.value(run, GAIN_METRIC) for seed, run in runs.items()}
-    return Arm(title=role, runs=runs, values=values)
+def _arms(record: PlanRecord, study: Study, role: str, case: dict[str, str]) -> list[Arm]:
+    cells = matching_cells(record, role, case)
+    return arms_of(cells, title=role, value=lambda run: study.value(run, GAIN_METRIC))
 
 
 def _draw_lines(gains: Sequence[StudentGain]) -> Figure:

@@ -1,14 +1,16 @@
 """Arms and contrasts: which runs a comparison weighs against each other."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from kdbatch.vocab.plans import Cell
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Arm:
-    """One side of a comparison: a role in one case, with all its seeds.
+    """One side of a comparison: a role in one case and fold, with all its seeds.
 
     `runs` and `values` are by seed; a value is None where its run is not done.
     """
@@ -16,6 +18,7 @@ class Arm:
     title: str
     runs: Mapping[int, str]
     values: Mapping[int, float | None]
+    fold: int = 1
 
     @property
     def measured_values(self) -> dict[int, float]:
@@ -29,6 +32,24 @@ class Arm:
     @property
     def mean(self) -> float:
         return float(np.mean(list(self.measured_values.values())))
+
+
+def arms_of(
+    cells: Sequence[Cell], *, title: str, value: Callable[[str], float | None]
+) -> list[Arm]:
+    """Return an arm for each fold of the cells of a role in a case; `value` is that of a run."""
+    folds: dict[int, dict[int, str]] = {}
+    for cell in sorted(cells, key=lambda cell: cell.fold):
+        folds.setdefault(cell.fold, {})[cell.seed] = cell.run_id
+    return [
+        Arm(
+            title=title,
+            runs=runs,
+            values={seed: value(run) for seed, run in runs.items()},
+            fold=fold,
+        )
+        for fold, runs in folds.items()
+    ]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,6 +78,14 @@ class Contrast:
         """The seeds of all arms; none where arms have different ones."""
         of_arms = {tuple(sorted(arm.runs)) for arm in self.weights}
         return of_arms.pop() if len(of_arms) == 1 else ()
+
+    def count(self, number_of: Mapping[str, int]) -> int:
+        """The least number (of videos, of groups) of the runs of each fold, summed over folds."""
+        found: dict[int, int] = {}
+        for arm in self.weights:
+            for run in arm.runs.values():
+                found[arm.fold] = min(number_of[run], found.get(arm.fold, number_of[run]))
+        return sum(found.values())
 
     def seed_parts(self) -> list[dict[Arm, float]]:
         """The arms by the seeds that they have: those of one part are compared seed by seed."""

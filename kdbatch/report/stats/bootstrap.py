@@ -53,6 +53,7 @@ def resample(
     *,
     rng: np.random.Generator,
     groups: Sequence[str] = (),
+    all_groups: Sequence[str] = (),
     num_replicates: int = NUM_REPLICATES,
 ) -> Resampled:
     """Draw bootstrap replicates of the accuracies of M runs.
@@ -61,11 +62,14 @@ def resample(
     videos is the same for all runs. Videos of one of the `groups` (N names; without them each video
     is a group) are drawn together: clips of one scene are not independent (cluster bootstrap,
     Davison & Hinkley 1997, sec. 3.8). A replicate is the share of right videos among those drawn.
+
+    `all_groups` are the sorted names to draw from, where videos of other groups are tested
+    elsewhere: two folds that are given the same names and equal generators have the same draws.
     """
     correct_MN = np.stack([np.asarray(row, dtype=np.float32) for row in correct.values()])
     num_videos = int(correct_MN.shape[1])
     assert num_videos < 2**24, "single precision is exact for whole numbers below 2**24"
-    correct_MG, size_G = _sum_groups(correct_MN, groups)
+    correct_MG, size_G = _sum_groups(correct_MN, groups, all_groups)
     num_groups = len(size_G)
     runs: list[str] = list(correct)
     most = num_groups * int(size_G.max())  # videos that a replicate may have
@@ -78,24 +82,32 @@ def resample(
         count_RG = np.bincount(cell_RG.ravel(), minlength=num_now * num_groups)
         count_RG = count_RG.reshape(num_now, num_groups).astype(np.float32)
         right_MR[:, first : first + num_now] = (count_RG @ correct_MG.T).T
-        drawn_R[first : first + num_now] = count_RG @ size_G
+        drawn_R[first : first + num_now] = np.maximum(count_RG @ size_G, 1)
     return Resampled(
         accuracy={run: float(100 * correct_MN[m].mean()) for m, run in enumerate(correct)},
         replicates=Replicates({run: (right_MR[m], drawn_R) for m, run in enumerate(runs)}),
         num_videos=dict.fromkeys(runs, num_videos),
-        num_groups=dict.fromkeys(runs, num_groups),
+        num_groups=dict.fromkeys(runs, int((size_G > 0).sum())),
     )
 
 
-def _sum_groups(correct_MN: np.ndarray, groups: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def _sum_groups(
+    correct_MN: np.ndarray, groups: Sequence[str], all_groups: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
     """Right videos of each run and group (MG), and videos of each group (G)."""
     if not groups:
         return correct_MN, np.ones(correct_MN.shape[1], dtype=np.float32)
-    group_N = np.unique(np.array(groups), return_inverse=True)[1]
+    names, group_N = np.unique(np.array(groups), return_inverse=True)
     order_N = np.argsort(group_N, kind="stable")
     size_G = np.bincount(group_N)
     first_G = np.cumsum(size_G) - size_G
-    return np.add.reduceat(correct_MN[:, order_N], first_G, axis=1), size_G.astype(np.float32)
+    right_MG = np.add.reduceat(correct_MN[:, order_N], first_G, axis=1)
+    if not all_groups:
+        return right_MG, size_G.astype(np.float32)
+    place_G = np.searchsorted(np.array(all_groups), names)
+    of_all = np.zeros((1 + len(right_MG), len(all_groups)), dtype=np.float32)
+    of_all[:, place_G] = np.vstack([size_G[None], right_MG])
+    return of_all[1:], of_all[0]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -132,10 +132,10 @@ def _compare_maps(roles: ClaimRoles) -> list[Comparison | None]:
     """
     claim = roles.claim
     metric, sign = _MAP_METRICS[claim.kind]
-    own = roles.arm(f"map:{claim.who}", {}, metric=metric)
+    own = roles.map_arm(claim.who, metric=metric)
     comparisons = []
     for name in claim.than:
-        other = roles.arm(f"map:{name}", {}, metric=metric)
+        other = roles.map_arm(name, metric=metric)
         label = f"{'above' if sign > 0 else 'below'} {other.title}"
         high, low = (own, other) if sign > 0 else (other, own)
         comparisons.append(compare_seeds(label, high=high, low=low))

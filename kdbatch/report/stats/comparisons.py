@@ -116,8 +116,8 @@ def _compare(
         effect=effect,
         low=low,
         high=high,
-        num_videos=min(resampled.num_videos[run] for run in contrast.run_ids),
-        num_groups=min(resampled.num_groups[run] for run in contrast.run_ids),
+        num_videos=contrast.count(resampled.num_videos),
+        num_groups=contrast.count(resampled.num_groups),
         num_seeds=min(len(arm.runs) for arm in weights),
         replicates_R=replicates_R,
     )

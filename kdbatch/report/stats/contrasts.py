@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from kdbatch.report.data.study import cases_of, matching_cells
 from kdbatch.report.labels import case_title, value_title
-from kdbatch.report.stats.arms import Arm, Contrast
+from kdbatch.report.stats.arms import Arm, Contrast, arms_of
 from kdbatch.vocab.plans import Claim, ClaimKind, PlanRecord
 
 
@@ -23,16 +23,28 @@ class ClaimRoles:
         cases = cases_of(self.record, self.claim.who)
         return [case for case in cases if all(case.get(axis) == value for axis, value in fixed)]
 
-    def arm(self, role: str, case: Mapping[str, str], *, metric: str = "") -> Arm:
-        """Return a role in a case; without `metric` it is measured by the claim's metric."""
-        runs = {cell.seed: cell.run_id for cell in matching_cells(self.record, role, case)}
-        name = metric or self.claim.metric
-        values = {seed: self.value(run, name) for seed, run in runs.items()}
-        return Arm(title=self.title(role), runs=runs, values=values)
+    def arms(self, role: str, case: Mapping[str, str], *, metric: str) -> list[Arm]:
+        """Return a role in a case: an arm for each fold."""
+        cells = matching_cells(self.record, role, case)
+        return arms_of(cells, title=self.title(role), value=lambda run: self.value(run, metric))
 
-    def other_arm(self, role: str, case: Mapping[str, str]) -> Arm:
+    def map_arm(self, name: str, *, metric: str) -> Arm:
+        """Return a map, which has one case and fold."""
+        arms = self.arms(f"map:{name}", {}, metric=metric)
+        return arms[0] if arms else Arm(title=self.title(f"map:{name}"), runs={}, values={})
+
+    def weighed(self, role: str, case: Mapping[str, str], weight: float) -> dict[Arm, float]:
+        """Return a role in a case with this weight, which its folds share; published numbers are
+        of fold 1 alone.
+        """
+        arms = self.arms(role, case, metric=self.claim.metric)
+        if self.claim.kind == "agrees_with_published":
+            arms = [arm for arm in arms if arm.fold == 1] or arms
+        return {arm: weight / len(arms) for arm in arms}
+
+    def weighed_other(self, role: str, case: Mapping[str, str], weight: float) -> dict[Arm, float]:
         """Return a role of the claim's `than`, in the case that `than_at` moves it to."""
-        return self.arm(role, {**case, **self.claim.than_at})
+        return self.weighed(role, {**case, **self.claim.than_at}, weight)
 
     def title(self, role: str) -> str:
         """Return the title of a role or map."""
@@ -86,11 +98,13 @@ def _beats(roles: ClaimRoles) -> dict[str, list[Contrast]]:
         above = f"above {roles.title(role)}{roles.than_at_text()}"
         contrasts[above] = [
             Contrast(
-                label=f"{case_title(case)}: {above}", weights={arm: 1.0, other: -1.0}, pool=role
+                label=f"{case_title(case)}: {above}",
+                weights=roles.weighed(claim.who, case, 1.0) | other,
+                pool=role,
             )
             for case in roles.cases()
-            for arm, other in [(roles.arm(claim.who, case), roles.other_arm(role, case))]
-            if other.runs  # the plan need not have every role in every case
+            for other in [roles.weighed_other(role, case, -1.0)]
+            if other  # the plan need not have every role in every case
         ]
     return contrasts
 
@@ -108,7 +122,8 @@ def _best_at(roles: ClaimRoles) -> dict[str, list[Contrast]]:
             if other != case and _without(other, claim.axis) == rest:
                 prefix = f"{case_title(rest)}: " if rest else ""
                 above = f"{value_title(claim.value)} above {value_title(other[claim.axis])}"
-                weights = {roles.arm(claim.who, case): 1.0, roles.arm(claim.who, other): -1.0}
+                weights = roles.weighed(claim.who, case, 1.0)
+                weights |= roles.weighed(claim.who, other, -1.0)
                 contrast = Contrast(label=prefix + above, weights=weights, pool=claim.who)
                 contrasts.setdefault(above, []).append(contrast)
     return contrasts
@@ -121,9 +136,9 @@ def _mean_gain(roles: ClaimRoles) -> dict[str, list[Contrast]]:
     label = f"{roles.title(claim.who)} above the mean of {others}"
     contrasts = []
     for case in roles.cases() if claim.than else []:
-        weights = {roles.arm(claim.who, case): 1.0}
+        weights = roles.weighed(claim.who, case, 1.0)
         for role in claim.than:
-            weights[roles.other_arm(role, case)] = -1 / len(claim.than)
+            weights |= roles.weighed_other(role, case, -1 / len(claim.than))
         contrasts.append(Contrast(label=f"{case_title(case)}: {label}", weights=weights, pool="*"))
     return {label: contrasts}
 

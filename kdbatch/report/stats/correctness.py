@@ -46,9 +46,14 @@ class Evidence:
 
 
 def resample_runs(study: Study, run_ids: Sequence[str], *, metric: str) -> Evidence:
-    """Resample the accuracies of runs; runs measured on the same subset share their draws."""
+    """Resample the accuracies of runs; runs measured on the same subset share their draws, and so
+    do runs of several folds of a data set, whose videos may be the same.
+    """
     groups, warnings = load_correctness(study, run_ids, metric=metric)
-    parts = [_resample_subset(group, subset, warnings) for subset, group in sorted(groups.items())]
+    parts = [
+        _resample_subset(group, subset, warnings, folds=_folds_of(subset, groups))
+        for subset, group in sorted(groups.items())
+    ]
     resampled = Resampled(
         accuracy={run: value for part in parts for run, value in part.accuracy.items()},
         replicates=Replicates(
@@ -102,8 +107,21 @@ def _distinct_keys(runs: Iterable[Correctness]) -> list[tuple[str, ...]]:
     return list(dict.fromkeys(by_object.values()))
 
 
+def _folds_of(
+    subset: str, groups: Mapping[str, Mapping[str, Correctness]]
+) -> dict[str, Mapping[str, Correctness]]:
+    """The subsets of the same data set, if there are several."""
+    dataset = subset.split("/")[0]
+    found = {name: runs for name, runs in groups.items() if name.split("/")[0] == dataset}
+    return found if len(found) > 1 else {}
+
+
 def _resample_subset(
-    group: Mapping[str, Correctness], subset: str, warnings: list[str]
+    group: Mapping[str, Correctness],
+    subset: str,
+    warnings: list[str],
+    *,
+    folds: Mapping[str, Mapping[str, Correctness]],
 ) -> Resampled:
     """Resample over the videos that all runs have: a paired difference needs both."""
     shared = shared_keys(list(group.values()))
@@ -116,10 +134,14 @@ def _resample_subset(
     if not shared:
         return Resampled(accuracy={}, replicates=Replicates({}), num_videos={}, num_groups={})
     # The same draws in every report and for every experiment.
-    rng = np.random.default_rng(zlib.crc32(subset.encode()))
+    drawn_for = subset.split("/")[0] if folds else subset
+    rng = np.random.default_rng(zlib.crc32(drawn_for.encode()))
+    distinct = {id(run.groups): run.groups for runs in folds.values() for run in runs.values()}
+    names = {name for run_groups in distinct.values() for name in run_groups}
     return resample(
         {run: found.select(shared) for run, found in group.items()},
         groups=_groups_of(shared, list(group.values())),
+        all_groups=sorted(names),
         rng=rng,
     )
 

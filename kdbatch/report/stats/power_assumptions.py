@@ -53,7 +53,7 @@ def pooled_seed_sd(
     for record in records:
         for cell in record.cells:
             if cell.run_id in accuracy and cell.run_id in videos:
-                key = record.experiment, cell.role, str(cell.case)
+                key = record.experiment, cell.role, f"{cell.case} {cell.fold}"
                 groups.setdefault(key, set()).add(cell.run_id)
     squares, degrees = 0.0, 0
     for runs in {tuple(sorted(runs)) for runs in groups.values() if len(runs) > 1}:

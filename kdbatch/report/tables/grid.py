@@ -78,6 +78,7 @@ class Grid:
     rows: tuple[GridRow, ...]
     unit: str
     sources: tuple[str, ...] = ()
+    folds: tuple[int, ...] = (1,)
 
     @property
     def num_seeds(self) -> int:
@@ -92,6 +93,11 @@ class Grid:
             spread = f"mean ± standard deviation over {self.num_seeds} seeds"
         metric = f"{metric_title(self.table.metric)} in {self.unit}"
         sentences = [f"{metric}, {spread}. Bold: best of its column."]
+        if self.folds != (1,):
+            names = ", ".join(map(str, self.folds))
+            sentences.append(
+                f"Fold {names}." if len(self.folds) == 1 else f"Each seed: mean of folds {names}."
+            )
         own_rows = [row for row in self.rows if row.group != "published"]
         planned = [cell for row in own_rows for cell in row.cells if cell.num_planned]
         if any(cell.mean is None for cell in planned):
@@ -100,7 +106,8 @@ class Grid:
             sentences.append("(n of N): seeds so far.")
         if self.sources:
             sources = "; ".join(self.sources)
-            sentences.append(f"Published: {sources}. The final versions may differ.")
+            of_fold = "" if self.folds == (1,) else ", fold 1"
+            sentences.append(f"Published{of_fold}: {sources}. The final versions may differ.")
         return " ".join([*sentences, self.table.note]).strip()
 
 
@@ -128,7 +135,12 @@ def fill_grid(record: PlanRecord, table: Table, study: Study, *, published: bool
         ),
         unit=_unit(table.metric, study),
         sources=sources,
+        folds=_folds(record, table) or (1,),
     )
+
+
+def _folds(record: PlanRecord, table: Table) -> tuple[int, ...]:
+    return tuple(sorted({cell.fold for cell in record.cells if cell.role in table.rows}))
 
 
 def _unit(metric: str, study: Study) -> str:
@@ -170,7 +182,7 @@ def _grid_cell(
 ) -> GridCell:
     """Average within each seed, then over seeds; a seed counts when all of its cases are measured.
 
-    A seed has several cases only where the column leaves an axis open.
+    A seed has several cells where its target has several folds, or the column leaves an axis open.
     """
     by_seed: dict[int, list[float | None]] = {}
     for cell in matching_cells(record, role, column):
