@@ -1,6 +1,6 @@
 """How often are the claims of the shipped experiments decided, rightly and wrongly?
 
-Whole studies are drawn: every run of the four experiments, with its test videos, in a world whose
+Whole studies are drawn: every run of the five experiments, with its test videos, in a world whose
 truth is known, and their claims are checked by the report's own code.
 """
 
