@@ -131,7 +131,7 @@ def test_folds_that_share_groups_share_their_draws() -> None:
         ).replicates["r"]
         for _ in range(2)
     ]
-    assert np.array_equal(*draws)
+    assert np.array_equal(draws[0], draws[1])
     apart = resample({"r": right_N}, groups=group, rng=np.random.default_rng(6)).replicates["r"]
     together, alone = np.std((draws[0] + draws[1]) / 2), np.std((draws[0] + apart) / 2)
     assert together == pytest.approx(np.std(apart), rel=0.05) and alone < 0.8 * together
