@@ -9,9 +9,9 @@ from kdbatch.plan.resolve import make_plan
 
 FILES = sorted(JOBS.glob("*.yaml"))
 DIGESTS = {
-    "h200": "feab250c7521d66e",
-    "micro": "f68eca644516cf3e",
-    "paper": "0f4fc811af0e9877",
+    "h200": "f0bde2a9eeea7e0f",
+    "micro": "12d940a1c879d7c6",
+    "paper": "c4a9c8f9757e3be9",
 }
 
 

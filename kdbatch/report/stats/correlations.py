@@ -62,8 +62,8 @@ def _point(
 ) -> tuple[str, float, float, int] | None:
     """The group of a map, its block index, the accuracy of its network, and their seeds."""
     name, case = mapped
-    blocks = roles.arm(f"map:{name}", {}, metric="block_index")
-    network = roles.arm(roles.claim.who, case)
+    blocks = roles.map_arm(name, metric="block_index")
+    network = roles.arms(roles.claim.who, case, metric=roles.claim.metric)[0]  # the map's fold
     if not (blocks.is_complete and network.is_complete):
         return None
     num_seeds = len(matching_cells(roles.record, f"map:{name}", {}))
