@@ -36,7 +36,8 @@ SIZE = ToySize(
 )
 PROFILE = """\
 seeds: [0]
-leave_out: [same_task]
+leave_out:
+  [same_task, equal, smoothed, pretrained, T1_longer, T2_longer, equal_accuracy, retrieval, linear]
 subsets: {10k: 8, 30k: 8, 50k: 8, 100k: 8}
 keep: {target: [ucf101]}
 widths: {r21d_10: 0.0625, shufflenet_2x: 0.0625}
