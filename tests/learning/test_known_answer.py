@@ -34,4 +34,5 @@ def test_another_seed_of_the_toys_gives_the_known_verdicts(tmp_path: Path) -> No
     kdbatch("submit", experiment, "--profile=demo", "--local", cwd=toys)
     kdbatch("report", "--complete", cwd=toys)
     report = json.loads((toys / "report" / "report.json").read_text())
-    assert {claim["id"]: claim["corrected_verdict"] for claim in report["claims"]} == KNOWN
+    found = {each["claim"]["id"]: each["corrected_verdict"] for each in report["claims"]}
+    assert found == KNOWN
