@@ -3,6 +3,7 @@
 import resource
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -10,18 +11,18 @@ from support.inputs import JOBS
 
 from kdbatch.cli.command import dispatch
 from kdbatch.cli.commands import Commands
+from kdbatch.plan.experiment import ExperimentFile
+from kdbatch.plan.specs import PretrainSpec, StudentSpec, TeacherSpec
 
 FILE = "jobs/subset_size.yaml"
 PROFILE = "jobs/profiles/micro.yaml"
-TEACHER = "Fields: title, backbone, target, pretrain."
-STUDENT = (
-    "Fields: title, backbone, target, teachers, weighting, temperature, hard_weight, soft_weight, "
-    "max_teacher_weight, feature_weight."
-)
-FIELDS = (
-    "Fields: name, title, vary, teachers, student, controls, references, probes, tables, maps, "
-    "claims."
-)
+
+
+def _fields(described: type) -> str:
+    return f"Fields: {', '.join(field.name for field in fields(described))}."
+
+
+TEACHER, STUDENT, FIELDS = map(_fields, (TeacherSpec, StudentSpec, ExperimentFile))
 SLIPS = [
     (
         "    control: true",
@@ -43,7 +44,7 @@ SLIPS = [
     (
         "complexity: 1",
         "epochs: 9, complexity: 1",
-        ": teachers.T1.pretrain has no field 'epochs'. Fields: task, complexity, dataset, subset.",
+        f": teachers.T1.pretrain has no field 'epochs'. {_fields(PretrainSpec)}",
     ),
     (
         "weighting: ae-kd",
@@ -142,7 +143,7 @@ SLIPS = [
         "rows: [T1, T2, student,",
         "rows: [T1, T2, Student,",
         ": tables.table1.rows: no 'Student'. Did you mean 'student'? Known: T1, T2, student, "
-        "labels_only, from_T1, from_T2.",
+        "labels_only, from_T1, from_T2, equal.",
     ),
     (
         "    at: {subset: 10k}",

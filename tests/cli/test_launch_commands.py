@@ -281,7 +281,7 @@ def test_submit_prints_a_line_per_array_and_not_per_run(slurm, sharded, in_tmp):
     sharded(k400=240_000, ucf101=13_320, hmdb51=6766)
     output = kdbatch("submit", str(JOBS / "subset_size.yaml"), "--profile=toy").splitlines()
     assert output[0] == "job 41: 4 x pretrain" and output[-2:] == [
-        "19 runs: 19 handed to SLURM",
+        "23 runs: 23 handed to SLURM",
         "Watch them: kdbatch status --watch",
     ]
     assert [line.split()[-1] for line in output[:-2]] == [
@@ -290,7 +290,7 @@ def test_submit_prints_a_line_per_array_and_not_per_run(slurm, sharded, in_tmp):
         "distill",
         "compare",
     ]
-    assert len(queued_jobs()) == 19
+    assert len(queued_jobs()) == 23
 
 
 def test_a_submit_that_is_refused_half_way_prints_what_slurm_has_and_how_to_go_on(
@@ -307,12 +307,12 @@ def test_a_submit_that_is_refused_half_way_prints_what_slurm_has_and_how_to_go_o
     assert "job 41: 4 x pretrain\n" in output
     go_on = f"kdbatch submit {JOBS / 'subset_size.yaml'} --profile toy"
     assert (
-        f"19 runs: 4 handed to SLURM, which keeps them; then submit stopped. Go on with: {go_on}"
+        f"23 runs: 4 handed to SLURM, which keeps them; then submit stopped. Go on with: {go_on}"
         in output
     )
     assert "AssocMaxSubmitJobLimit. The account, the QOS or the partition allows fewer" in output
     (slurm / "sbatch").write_text(sbatch)
-    assert "19 runs: 15 handed to SLURM, 4 in SLURM's queue before" in kdbatch(*words)
+    assert "23 runs: 19 handed to SLURM, 4 in SLURM's queue before" in kdbatch(*words)
 
 
 def test_cancel_does_not_say_that_jobs_are_gone_where_there_is_no_slurm(slurm, study, monkeypatch):

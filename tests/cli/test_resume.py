@@ -104,7 +104,7 @@ def test_resume_finds_the_files_from_every_folder_of_the_study(slurm, study, mon
     monkeypatch.chdir("profiles")
     output = kdbatch("resume", f"../{Path(FILE).name}")
     assert f"Resume: kdbatch submit '../../{FILE}' --profile toy\n" in output
-    assert len(queued_jobs()) == 19
+    assert len(queued_jobs()) == 23
 
 
 def test_plans_with_equal_flags_are_one_command(slurm, study):
@@ -178,12 +178,12 @@ def test_the_sum_of_a_submit_is_over_the_whole_plan_and_names_what_is_left_out(s
     output = kdbatch("submit", FILE, "--profile=toy")
     assert f"left out: {first} " in output and "failed before: no luck" in output
     assert f"waits for {first}" in output
-    (line,) = [line for line in output.splitlines() if line.startswith("19 runs: ")]
+    (line,) = [line for line in output.splitlines() if line.startswith("23 runs: ")]
     counts = {words: int(num) for num, _, words in (p.partition(" ") for p in line[9:].split(", "))}
     assert counts["left out (failed before)"] == 1 and counts["done"] == 3
-    assert sum(counts.values()) == 19 and "kdbatch report" not in output
+    assert sum(counts.values()) == 23 and "kdbatch report" not in output
     type_line(output, "Try failed runs again: ")
-    assert len(queued_jobs()) == 16
+    assert len(queued_jobs()) == 20
 
 
 def test_a_run_whose_folder_was_deleted_is_missing_and_is_started_again(slurm, study):

@@ -112,6 +112,7 @@ def test_a_split_beside_the_stored_one_is_missing_alone(sharded, in_tmp: Path) -
     sharded(ssv2=168_913)
     (in_tmp / "jobs" / "profiles").mkdir(parents=True)
     profile = (JOBS / "profiles" / "paper.yaml").read_text()
+    profile = profile.replace("selection:\n  ucf101:", "selection:\n  ssv2:")
     (in_tmp / "jobs" / "profiles" / "paper.yaml").write_text(profile)
     text = (JOBS / "subset_size.yaml").read_text()
     text = text.replace("target: [ucf101, hmdb51]", "target: [ssv2]").replace("ucf101", "ssv2")

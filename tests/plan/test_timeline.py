@@ -9,6 +9,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.plan.resolve import make_plan
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans import Plan
+from kdbatch.vocab.recipes import RECIPE_KINDS
 
 NAME = "subset_size"
 
@@ -32,7 +33,7 @@ def test_every_clip_of_the_experiment_is_cut_on_its_timeline(in_tmp: Path, confi
     plan = _plan(_edited(in_tmp, "timeline: {fps: 12.0, stride_frames: 2}"), config)
     views = {(p.run.recipe.view.fps, p.run.recipe.view.stride_frames) for p in plan.runs}
     assert views == {(12.0, 2)}
-    assert {p.run.recipe.kind for p in plan.runs} == {"pretrain", "finetune", "distill", "compare"}
+    assert {p.run.recipe.kind for p in plan.runs} == set(RECIPE_KINDS)
 
 
 def test_what_it_leaves_out_is_the_profiles(in_tmp: Path, config: Config) -> None:
