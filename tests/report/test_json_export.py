@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -10,6 +11,7 @@ from support.studies import BuiltReport, WriteStudy
 from kdbatch.report.build import build_report
 from kdbatch.report.json_export import RESULT_COLUMNS
 from kdbatch.report.labels import RoleGroup
+from kdbatch.vocab.plans import Untestable
 from kdbatch.vocab.status import RunState
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "RESULTS_SCHEMA.md"
@@ -47,6 +49,7 @@ def test_the_documented_keys_of_report_json_are_its_keys(
         "tables[].numbers[]": set(table["numbers"][0]),
         "claims[]": set(claim),
         "claims[].comparisons[]": set(claim["comparisons"][0]),
+        "untestable[]": {"experiment", *(field.name for field in fields(Untestable))},
         "earlier_runs[]": set(report["earlier_runs"][0]),
         "warnings[]": set(),
     }
