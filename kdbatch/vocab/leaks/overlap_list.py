@@ -19,10 +19,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from kdbatch.base.atomic_write import write_text
 from kdbatch.base.command_lines import overlap_command
 from kdbatch.base.errors import UserError, unreadable
+from kdbatch.base.reading.field_facts import Count, Limits, Share, check_limits
 from kdbatch.base.reading.shown_values import shown
 from kdbatch.vocab.shards import ShardIndex
 
@@ -41,14 +43,17 @@ class ListedPair:
     """
 
     video: str
-    place: int
+    place: Count
     same_as: str
     splits: str
-    frames: int
-    of: int
-    equal_bits: float
-    begins_seconds: float
+    frames: Count
+    of: Count
+    equal_bits: Share
+    begins_seconds: Annotated[float, Limits("seconds", least=-1e6, most=1e6)]
     how: str
+
+    def __post_init__(self) -> None:
+        check_limits(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +62,11 @@ class StoredPart:
 
     dataset: str
     part: str
-    num_places: int
+    num_places: Count
     digest: str
+
+    def __post_init__(self) -> None:
+        check_limits(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,5 +172,5 @@ def _pair(row: Sequence[str]) -> ListedPair:
             begins_seconds=float(begins),
             how=how,
         )
-    except ValueError as error:
+    except (ValueError, UserError) as error:
         raise ValueError(f"found the line {shown(','.join(row))}") from error
