@@ -171,7 +171,7 @@ def test_a_line_may_be_deleted_and_a_spreadsheet_may_save_the_list(config: Confi
     [
         (lambda text: text.replace(",2,", ",3,"), "at place 3, where .* is stored. Lines may be"),
         (lambda text: text.replace(",2,", ",999,"), "at place 999, where no video is stored"),
-        (lambda text: text.replace(",2,", ",-1,"), "at place -1, where no video is stored"),
+        (lambda text: text.replace(",2,", ",-1,"), "is no overlap list: found the line"),
         (lambda text: text.replace(",2,", ",two,"), "no overlap list: found the line"),
         (lambda text: text.replace("place,", "where,"), "its columns are not video,place"),
         (lambda text: text.replace("# made", "# Made"), "does not say which shards"),
