@@ -186,7 +186,7 @@ def test_no_frame_of_1000_random_clips_differs_from_reading_from_the_start(
     rng, num_different = np.random.default_rng(0), 0
     for i in range(1000):
         (tar, sample), frame_NHWC = videos[i % len(videos)], whole[i % len(videos)]
-        stride = int(rng.integers(1, 3))
+        stride = int(rng.integers(1, 3)) if sample.num_frames > 30 else 1
         wanted = int(rng.integers(sample.num_frames - 15 * stride)) + stride * np.arange(16)
         found = clips.read_frames(tar, sample, wanted.tolist(), clip_reader=clip_reader)
         num_different += int((found != frame_NHWC[wanted]).any(axis=(1, 2, 3)).sum())
