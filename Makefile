@@ -9,7 +9,7 @@ PROFILE := toy
 # What the image is built on, see container/README.md: make image BASE=--debian, make image BASE='--on OLD.sif'
 BASE := --docker python:3.11.11-slim-bookworm
 
-.PHONY: demo study lint types quick newest lowest lock test test-slow test-learning test-hostile test-cluster check map reference image clean
+.PHONY: demo study lint types quick newest lowest lock test test-slow test-learning test-simulation test-hostile test-cluster check map reference image clean
 
 # From raw toy videos to a report whose verdicts are known, in a few minutes on two cores; a second time only the report is made anew.
 demo: $(VENV)/.made
@@ -63,15 +63,19 @@ $(TOOLS)/.made:
 	@touch $@
 
 test: $(VENV)/.made
-	@$(BIN)/pytest -n 2 --dist loadgroup -m "not slow and not learning and not hostile and not cluster"
+	@$(BIN)/pytest -n 2 --dist loadgroup -m "not slow and not learning and not simulation and not hostile and not cluster"
 
 # Those that start processes, kill them and wait for what they leave. The walk through README and GUIDE is in newest and lowest.
 test-slow: $(VENV)/.made
-	@$(BIN)/pytest -n 2 --dist loadgroup --ignore=tests/cli/test_walkthrough.py -m "slow and not learning and not hostile and not cluster"
+	@$(BIN)/pytest -n 2 --dist loadgroup --ignore=tests/cli/test_walkthrough.py -m "slow and not learning and not simulation and not hostile and not cluster"
 
 # Does each pretext task learn? Minutes of training on toy videos, and the accuracies that came of it.
 test-learning: $(VENV)/.made
 	@$(BIN)/pytest -n 2 --dist loadgroup -m learning -rA
+
+# Are intervals, verdicts and planned powers right? Hundreds of studies whose truth is known are drawn and judged.
+test-simulation: $(VENV)/.made
+	@$(BIN)/pytest -n 2 --dist loadgroup -m simulation
 
 # Thousands of damaged files, mutated job files and odd answers of SLURM's commands, drawn from a seed. SEED=2 draws others.
 SEED := 1

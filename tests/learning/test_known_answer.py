@@ -23,7 +23,7 @@ def kdbatch(*words: str | Path, cwd: Path) -> None:
     assert done.returncode == 0, done
 
 
-@pytest.mark.slow
+@pytest.mark.learning
 def test_another_seed_of_the_toys_gives_the_known_verdicts(tmp_path: Path) -> None:
     """The demo's own commands, with other videos than those of `make demo`: minutes of training."""
     toys = tmp_path / "demo"

@@ -18,7 +18,7 @@ def test_a_drawn_recipe_has_its_true_accuracy_over_videos_and_trainings() -> Non
     assert float(np.std(list(drawn.own_accuracy.values()), ddof=1)) == pytest.approx(2.0, rel=0.3)
 
 
-@pytest.mark.slow
+@pytest.mark.simulation
 @pytest.mark.parametrize("num_seeds", [1, 2, 3, 4, 5])
 def test_95_percent_intervals_cover_the_truth_of_grouped_videos(num_seeds: int) -> None:
     """With one seed: the difference of these two trainings."""
@@ -38,7 +38,7 @@ def test_95_percent_intervals_cover_the_truth_of_grouped_videos(num_seeds: int) 
     assert min(covered) > 0.91
 
 
-@pytest.mark.slow
+@pytest.mark.simulation
 def test_videos_that_are_taken_for_independent_give_intervals_that_are_too_narrow() -> None:
     found = simulate_coverage(
         1, "very", seed_sd=1.0, num_videos=3000, num_studies=200, rng=np.random.default_rng(0)
@@ -46,7 +46,7 @@ def test_videos_that_are_taken_for_independent_give_intervals_that_are_too_narro
     assert found.correlation > 0.25 and found.single < 0.85 < 0.92 < found.grouped
 
 
-@pytest.mark.slow
+@pytest.mark.simulation
 def test_averages_over_cases_are_decided_where_every_case_is_not() -> None:
     nothing, _, three_points = TRUTHS
     found = simulate_studies(three_points, num_seeds=3, num_studies=8)
@@ -59,7 +59,7 @@ def test_averages_over_cases_are_decided_where_every_case_is_not() -> None:
     assert simulate_studies(nothing, num_seeds=1, num_studies=4).any_wrong == 0.0
 
 
-@pytest.mark.slow
+@pytest.mark.simulation
 @pytest.mark.parametrize(
     "claim_id",
     [
@@ -88,7 +88,7 @@ def test_the_effect_that_a_plan_states_is_decided_in_80_percent_of_studies(
     assert 0.7 <= share <= 0.9
 
 
-@pytest.mark.slow
+@pytest.mark.simulation
 def test_the_number_of_seeds_that_a_plan_names_decides_the_effect() -> None:
     claim_id, effect = "two_sources_beat_one_on_average", 2.0
     power = stated_powers(3, World(), effect=effect)[claim_id]
