@@ -240,7 +240,10 @@ def test_every_printed_command_is_typed_in_a_real_study(real_study: Path) -> Non
             check=False,
         )
         output = done.stdout + done.stderr
-        assert done.returncode in (0, 1) and "Traceback" not in output, (line, output)
+        # The profile `paper` draws maps from more test videos than these toys have.
+        is_too_small = "the profile's compare.batch_clips is 64" in output
+        assert done.returncode in (0, 1) or is_too_small, (line, output)
+        assert "Traceback" not in output, (line, output)
         return output
 
     output = type_line(LINES["submit_command"][1])

@@ -147,7 +147,7 @@ def _install_and_store(walk: Walk) -> None:
     for line in store:
         walk.type(line)
     for line in commands(GUIDE, heading="## 4. Plan"):
-        assert "Compute" in walk.type(line)
+        assert ("Power" if "--power" in line else "Compute") in walk.type(line)
 
 
 def _submit_and_watch(walk: Walk) -> None:
