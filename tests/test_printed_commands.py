@@ -253,4 +253,4 @@ def test_every_printed_command_is_typed_in_a_real_study(real_study: Path) -> Non
     for line in (line for lines in LINES.values() for line in lines):
         if not any(words in line for words in ELSEWHERE) and line != SHARD.command:
             type_line(line.replace("RUN", run_id).replace("--profile ''", ""))
-    assert "12 done" in type_line("kdbatch status")
+    assert "14 done" in type_line("kdbatch status")
