@@ -134,7 +134,8 @@ def _cells_by_target(records: tuple[PlanRecord, ...]) -> dict[str, dict[str, Cel
 def is_true(checked: CheckedClaim, truth: Truth) -> bool:
     """Return whether the claim is true in a world where only the role sets the accuracy."""
     claim = checked.claim
-    if claim.kind in MAP_CLAIMS or claim.metric != "top1" or claim.kind == "best_at":
+    is_of_roles = bool(claim.than) and claim.metric == "top1"
+    if claim.kind in MAP_CLAIMS or not is_of_roles or claim.kind == "best_at":
         return claim.negated  # all maps, all correlations, and all cases of a role are equal
     others = [truth.accuracy(role) for role in claim.than]
     own, threshold = truth.accuracy(claim.who), claim_threshold(claim)
