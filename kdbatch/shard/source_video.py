@@ -6,6 +6,7 @@ repeat and some are dropped. Times that jitter by less than half a frame count a
 """
 
 import errno
+import io
 import mmap
 import os
 from collections.abc import Generator, Iterator
@@ -69,14 +70,17 @@ def _memory_is_short() -> bool:
 
 
 @contextmanager
-def open_video(path: Path) -> Generator[tuple[InputContainer, VideoStream], None, None]:
-    """Open a container and the stream of its video, for decoding with one thread.
+def open_video(source: Path | bytes) -> Generator[tuple[InputContainer, VideoStream], None, None]:
+    """Open a container, of a file or of its content, and the stream of its video, for decoding with
+    one thread.
 
     To be called inside `translate_decode_errors`.
     """
-    if path.stat().st_size == 0:
+    is_file = isinstance(source, Path)
+    if (source.stat().st_size if is_file else len(source)) == 0:
         raise BrokenVideo("empty file (0 bytes)")
-    with tolerant_open(av.open, av.__version__)(local_name(path)) as container:
+    file = local_name(source) if is_file else io.BytesIO(source)
+    with tolerant_open(av.open, av.__version__)(file, "r") as container:
         videos = container.streams.video
         stream = main_video(videos, best=container.streams.best("video"))
         if stream is None:

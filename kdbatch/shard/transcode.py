@@ -6,7 +6,6 @@ which no other frame refers to: those that a clip does not show can be left out 
 """
 
 import hashlib
-import io
 import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from av.error import FFmpegError
 from av.video.frame import PictureType, VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-from kdbatch.base.pyav import UPRIGHT, Orientation, main_video, orientation_of, tolerant_open
+from kdbatch.base.pyav import UPRIGHT, Orientation, orientation_of
 from kdbatch.base.reading.local_name import local_name
 from kdbatch.base.temporary.temporary_folder import temporary_folder
 from kdbatch.shard.source_video import (
@@ -125,14 +124,7 @@ def count_frames(video: bytes) -> int:
     Raises:
         BrokenVideo: it is damaged.
     """
-    with (
-        translate_decode_errors(),
-        tolerant_open(av.open, av.__version__)(io.BytesIO(video), "r") as container,
-    ):
-        stream = main_video(container.streams.video, best=container.streams.best("video"))
-        if stream is None:
-            raise BrokenVideo("holds no video stream")
-        stream.codec_context.thread_count = 1
+    with translate_decode_errors(), open_video(video) as (container, stream):
         return sum(1 for _ in container.decode(stream))
 
 

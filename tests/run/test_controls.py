@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from support import targets
+from support.targets import run_of
 
 from kdbatch.result.read import read_cka, read_curves, read_rows
 from kdbatch.run.heartbeat import StopSignal
@@ -19,27 +20,13 @@ from kdbatch.vocab.runs import Run
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("controls")]
 
-EXPERIMENT = """\
-name: small
-title: A small study
-vary: {target: [ucf101]}
-teachers:
-  T1:
-    title: T1
-    backbone: shufflenet_2x
-    pretrain: {task: rspnet, dataset: k400, subset: all}
-    target: $target
-student:
-  title: Student
-  backbone: shufflenet_2x
-  target: $target
-  teachers: [T1, T1@1]
-controls:
-  labels_only: {title: Labels only, teachers: []}
-  smoothed: {title: Smoothed labels, soft_target: smoothed-labels}
-  pretrained: {title: Pretrained, starts_from: T1}
-  T1_longer: {title: T1 for longer, teachers: [], starts_from: T1}
-  equal_accuracy: {title: Equal accuracy, accuracy_of: labels_only}
+EXPERIMENT = f"""\
+{targets.HEAD}controls:
+  labels_only: {{title: Labels only, teachers: []}}
+  smoothed: {{title: Smoothed labels, soft_target: smoothed-labels}}
+  pretrained: {{title: Pretrained, starts_from: T1}}
+  T1_longer: {{title: T1 for longer, teachers: [], starts_from: T1}}
+  equal_accuracy: {{title: Equal accuracy, accuracy_of: labels_only}}
 tables:
   - id: accuracy
     title: Accuracy
@@ -49,10 +36,10 @@ maps:
   - id: before
     title: Before
     models: [student]
-    at: {target: ucf101}
+    at: {{target: ucf101}}
     untrained: true
     layers: res
-  - {id: after, title: After, models: [equal_accuracy], at: {target: ucf101}, layers: res}
+  - {{id: after, title: After, models: [equal_accuracy], at: {{target: ucf101}}, layers: res}}
 """
 
 
@@ -71,16 +58,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def plan(folder: Path) -> Iterator[Plan]:
-    threads = torch.get_num_threads()
-    plan = targets.plan_of(folder)
-    targets.run_all(folder, plan)
-    yield plan
-    torch.set_num_threads(threads)
-
-
-def run_of(plan: Plan, role: str) -> Run:
-    (run_id,) = {cell.run_id for cell in plan.records[0].cells if cell.role == role}
-    return next(item.run for item in plan.runs if item.run.id == run_id)
+    yield from targets.finished_plan(folder)
 
 
 def rows_of(folder: Path, run: Run) -> dict[str, float]:

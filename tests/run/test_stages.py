@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from support import targets
+from support.targets import run_of
 
 from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.base.digests.sha256 import sha256_of
@@ -70,17 +71,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def plan(folder: Path) -> Iterator[Plan]:
-    """The plan, all of whose runs are done."""
-    threads = torch.get_num_threads()
-    plan = targets.plan_of(folder)
-    targets.run_all(folder, plan)
-    yield plan
-    torch.set_num_threads(threads)
-
-
-def _run(plan: Plan, role: str) -> Run:
-    (run_id,) = {cell.run_id for cell in plan.records[0].cells if cell.role == role}
-    return next(item.run for item in plan.runs if item.run.id == run_id)
+    yield from targets.finished_plan(folder)
 
 
 def _schedule(run: Run) -> Schedule:
@@ -101,18 +92,21 @@ def _weights(folder: Path, run: Run) -> dict[str, torch.Tensor]:
 def apart(folder: Path, plan: Plan, tmp_path: Path) -> Path:
     """The same shards and finished teachers, where a student can be trained again."""
     (tmp_path / "shards").symlink_to(folder / "shards")
-    for run in (_run(plan, "T1"), *(item.run for item in plan.runs if item.run.seed == 1)):
+    for run in (
+        run_of(plan, "T1"),
+        *(item.run for item in plan.runs if item.run.seed == 1),
+    ):
         shutil.copytree(folder / "runs" / run.id, tmp_path / "runs" / run.id)
     return tmp_path
 
 
 def test_every_role_of_the_experiment_is_measured(folder: Path, plan: Plan) -> None:
     for role in ("T1", "student", "labels_only", "T1_alone", "T1.linear"):
-        found = _measured(folder, _run(plan, role))
+        found = _measured(folder, run_of(plan, role))
         assert {"top1", "top5", "clip_top1", "clip_top5", "held_out_top1", "best_epoch"} <= set(
             found
         ) and found["test_videos"] == 8
-    asked = _measured(folder, _run(plan, "T1.retrieval"))
+    asked = _measured(folder, run_of(plan, "T1.retrieval"))
     assert asked["test_videos"] == 8 and asked["gallery_videos"] == 16
     for prefix in ("", "maxpool_"):
         recalls = [asked[f"{prefix}recall_at_{k}"] for k in (1, 5, 10, 20, 50)]
@@ -121,7 +115,7 @@ def test_every_role_of_the_experiment_is_measured(folder: Path, plan: Plan) -> N
             100.0,
         ]  # of 16 videos, the first 20 are all
     assert {"teacher_ensemble_top1", "teacher_oracle_top1", "teacher_disagreement"} <= set(
-        _measured(folder, _run(plan, "student"))
+        _measured(folder, run_of(plan, "student"))
     )
 
 
@@ -129,7 +123,9 @@ def test_what_roles_are_measured_by_is_what_tables_and_claims_may_name(
     folder: Path, plan: Plan
 ) -> None:
     measured = {
-        name for cell in plan.records[0].cells for name in _measured(folder, _run(plan, cell.role))
+        name
+        for cell in plan.records[0].cells
+        for name in _measured(folder, run_of(plan, cell.role))
     }
     assert measured | {"teacher_error_correlation"} == set(
         get_args(Metric)
@@ -149,27 +145,27 @@ def test_the_report_has_a_row_for_every_probe_and_control(
         (line,) = [
             x for x in (tmp_path / "tables" / f"{table}.md").read_text().splitlines() if title in x
         ]
-        assert f"{_measured(folder, _run(plan, run))['top1']:.1f}" in line
-    recall = _measured(folder, _run(plan, "T1.retrieval"))["recall_at_1"]
+        assert f"{_measured(folder, run_of(plan, run))['top1']:.1f}" in line
+    recall = _measured(folder, run_of(plan, "T1.retrieval"))["recall_at_1"]
     assert f"| **{recall:.1f}** |" in (tmp_path / "tables" / "recall.md").read_text()
 
 
 def test_a_teacher_of_another_seed_is_that_teacher_trained_with_it(plan: Plan) -> None:
-    teacher, student = _run(plan, "T1"), _run(plan, "student")
+    teacher, student = run_of(plan, "T1"), run_of(plan, "student")
     other = next(item.run for item in plan.runs if item.run.id == student.parents[1])
     assert (
         student.parents[0] == teacher.id
         and other.recipe == teacher.recipe
         and other.seed == teacher.seed + 1
     )
-    assert _run(plan, "T1_alone").parents == (teacher.id,)
+    assert run_of(plan, "T1_alone").parents == (teacher.id,)
 
 
 def test_retrieval_is_what_loops_over_single_clips_find(folder: Path, plan: Plan) -> None:
     """Features of the pretrained backbone, one view at a time, averaged; neighbours sorted by
     cosine, one query at a time.
     """
-    run = _run(plan, "T1.retrieval")
+    run = run_of(plan, "T1.retrieval")
     recipe = run.recipe
     assert isinstance(recipe, Retrieve) and recipe.evaluation.num_crops == 3
     backbone = build_backbone(recipe.backbone).eval()
@@ -220,7 +216,7 @@ def test_retrieval_is_what_loops_over_single_clips_find(folder: Path, plan: Plan
 
 
 def test_a_linear_probe_leaves_the_pretrained_backbone_as_it_was(folder: Path, plan: Plan) -> None:
-    probe, teacher = _run(plan, "T1.linear"), _run(plan, "T1")
+    probe, teacher = run_of(plan, "T1.linear"), run_of(plan, "T1")
     pretrained, probed, tuned = (
         load_file(folder / "runs" / i / "model.safetensors")
         for i in (*probe.parents, probe.id, teacher.id)
@@ -237,7 +233,7 @@ def test_the_kept_epoch_is_the_first_of_the_best_and_the_test_split_is_read_with
     folder: Path, plan: Plan
 ) -> None:
     for role in ("T1", "student", "labels_only"):
-        run, found = _run(plan, role), _measured(folder, _run(plan, role))
+        run, found = run_of(plan, role), _measured(folder, run_of(plan, role))
         curve = (
             pl.read_parquet(folder / "runs" / run.id / "curves.parquet")
             .filter(pl.col("name") == "held_out_accuracy")
@@ -260,7 +256,7 @@ def test_what_is_exported_is_that_epochs_weights_and_not_the_last(
     """A schedule cut off after the best epoch ends with the same weights: the rate does not depend
     on what comes later.
     """
-    student = _run(plan, "labels_only")
+    student = run_of(plan, "labels_only")
     still = {"decay": "steps", "milestones": (), "warmup_epochs": 0.0}
     long = targets.with_recipe(
         student, schedule=targets.changed(_schedule(student), epochs=6, **still)
@@ -282,7 +278,7 @@ def test_what_is_exported_is_that_epochs_weights_and_not_the_last(
 def test_a_student_interrupted_anywhere_ends_with_the_same_weights(
     folder: Path, plan: Plan, apart: Path, num_checks: int, kill: bool
 ) -> None:
-    student = _run(plan, "student")
+    student = run_of(plan, "student")
     run_folder = targets.prepare(apart, student)
     if kill:
         with pytest.raises(Killed):
@@ -306,7 +302,7 @@ def test_a_student_interrupted_anywhere_ends_with_the_same_weights(
 def test_the_log_has_start_epochs_result_and_from_where_it_went_on(
     plan: Plan, apart: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    student, teacher = _run(plan, "student"), _run(plan, "T1")
+    student, teacher = run_of(plan, "student"), run_of(plan, "T1")
     run_folder = targets.prepare(apart, student)
     assert main([str(run_folder.path)], stop=StopAfter(4, kill=False)) == EXIT_STOPPED
     first = [line[20:] for line in capfd.readouterr().out.splitlines()]
@@ -350,7 +346,7 @@ def test_the_log_of_every_kind_ends_with_its_result(
     lines: list[str],
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    run = _run(plan, role)
+    run = run_of(plan, role)
     (tmp_path / "shards").symlink_to(folder / "shards")
     for parent in run.parents:
         shutil.copytree(folder / "runs" / parent, tmp_path / "runs" / parent)
@@ -365,7 +361,7 @@ def test_the_log_of_every_kind_ends_with_its_result(
 def test_lost_teacher_outputs_cost_time_and_change_nothing(
     folder: Path, plan: Plan, apart: Path
 ) -> None:
-    student = _run(plan, "student")
+    student = run_of(plan, "student")
     run_folder = targets.prepare(apart, student)
     assert main([str(run_folder.path)], stop=StopAfter(4, kill=False)) == EXIT_STOPPED
     raw = bytearray(run_folder.teacher_outputs.read_bytes())
@@ -381,7 +377,7 @@ def test_remembering_teachers_changes_the_weights_by_rounding_alone(
     """With as many views as epochs nothing comes again, so both runs see the same batches. One
     epoch: rounding grows from step to step.
     """
-    student = _run(plan, "student")
+    student = run_of(plan, "student")
     heads = []
     for num_views, parents in ((0, student.parents), (1, student.parents), (0, ())):
         schedule = targets.changed(_schedule(student), epochs=1)
@@ -400,7 +396,7 @@ def test_remembering_teachers_changes_the_weights_by_rounding_alone(
 def test_a_student_whose_maps_are_taught_leaves_a_student_and_no_embedding(
     plan: Plan, apart: Path
 ) -> None:
-    student = _run(plan, "student")
+    student = run_of(plan, "student")
     run = targets.with_recipe(student, teacher_views=0, feature_weight=50.0)
     run_folder = targets.prepare(apart, run)
     assert main([str(run_folder.path)], stop=StopAfter(3, kill=False)) == EXIT_STOPPED
@@ -417,7 +413,7 @@ def test_a_student_whose_maps_are_taught_leaves_a_student_and_no_embedding(
 
 
 def test_epochs_come_again_after_as_many_as_asked(folder: Path, plan: Plan) -> None:
-    recipe = _run(plan, "student").recipe
+    recipe = run_of(plan, "student").recipe
     videos, _ = load_videos(folder / "shards", recipe.data, view=recipe.view)
 
     def choose(
@@ -448,7 +444,7 @@ def test_epochs_come_again_after_as_many_as_asked(folder: Path, plan: Plan) -> N
 
 
 def test_a_teacher_of_other_classes_is_refused(plan: Plan, apart: Path) -> None:
-    student = _run(plan, "student")
+    student = run_of(plan, "student")
     teacher = RunFolder(apart / "runs" / student.parents[1])
     facts = load_json(teacher.done)
     write_json(teacher.done, facts | {"classes": facts["classes"][::-1]})

@@ -38,7 +38,7 @@ class OneGain:
 
 
 def stated_powers(num_seeds: int, world: World, *, effect: float = 0.0) -> dict[str, ClaimPower]:
-    """What is stated of the claims of the shipped experiments, by claim."""
+    """The powers that a plan states of the claims of the shipped experiments, by claim."""
     records = plan_records(num_seeds)
     videos = {
         cell.run_id: _test_videos(cell.case.get("target", "ucf101"))

@@ -4,8 +4,11 @@ The experiment has controls and probes.
 """
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from kdbatch.base.progress import silent
 from kdbatch.plan.resolve import make_plan
@@ -49,7 +52,7 @@ num_eval_clips: 2
 num_eval_crops: 3
 dropout: 0.1
 """
-EXPERIMENT = """\
+HEAD = """\
 name: small
 title: A small study
 vary: {target: [ucf101]}
@@ -64,17 +67,20 @@ student:
   backbone: shufflenet_2x
   target: $target
   teachers: [T1, T1@1]
-  weighting: ca-mkd
+"""
+"""An experiment up to its controls."""
+EXPERIMENT = f"""\
+{HEAD}  weighting: ca-mkd
 controls:
-  labels_only: {title: Labels only, teachers: []}
-  T1_alone: {title: T1 alone, teachers: [T1]}
+  labels_only: {{title: Labels only, teachers: []}}
+  T1_alone: {{title: T1 alone, teachers: [T1]}}
 probes: [retrieval, linear]
 tables:
   - id: accuracy
     title: Accuracy
     rows: [T1, student, labels_only, T1_alone, T1.linear]
     columns: [target]
-  - {id: recall, title: Recall, rows: [T1.retrieval], columns: [target], metric: recall_at_1}
+  - {{id: recall, title: Recall, rows: [T1.retrieval], columns: [target], metric: recall_at_1}}
 """
 
 
@@ -123,6 +129,20 @@ def run_all(folder: Path, plan: Plan) -> dict[str, RunFolder]:
             item.run.id
         ].status.read_text()
     return places
+
+
+def finished_plan(folder: Path) -> Iterator[Plan]:
+    """The plan, all of whose runs are done; for a fixture."""
+    threads = torch.get_num_threads()
+    plan = plan_of(folder)
+    run_all(folder, plan)
+    yield plan
+    torch.set_num_threads(threads)
+
+
+def run_of(plan: Plan, role: str) -> Run:
+    (run_id,) = {cell.run_id for cell in plan.records[0].cells if cell.role == role}
+    return next(item.run for item in plan.runs if item.run.id == run_id)
 
 
 def with_recipe(run: Run, **changes: object) -> Run:

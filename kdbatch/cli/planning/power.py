@@ -7,8 +7,8 @@ from typing import Any
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.text import plural
+from kdbatch.cli.planning.grouped_videos import find_test_videos
 from kdbatch.cli.planning.plan_text import TEXT_COLUMNS
-from kdbatch.cli.planning.test_videos import find_test_videos
 from kdbatch.report.stats.power import MAX_SEEDS, TARGET_SHARE, ClaimPower, power_of_records
 from kdbatch.report.stats.power_assumptions import PowerAssumptions, pooled_seed_sd
 from kdbatch.result.read import read_rows

@@ -3,14 +3,11 @@
 Axes: T frames, H rows, W columns.
 """
 
-import io
-
-import av
 import numpy as np
 from av.video.frame import VideoFrame
 
-from kdbatch.base.pyav import main_video, orientation_of, tolerant_open
-from kdbatch.shard.source_video import translate_decode_errors
+from kdbatch.base.pyav import orientation_of
+from kdbatch.shard.source_video import open_video, translate_decode_errors
 from kdbatch.shard.stored import BrokenVideo
 from kdbatch.shard.transcode import X264
 
@@ -29,14 +26,7 @@ def read_frames(
         BrokenVideo: the video is damaged.
     """
     has_key_frames = not is_original and int(X264["g"]) <= _MAX_KEY_SECONDS * fps
-    with (
-        translate_decode_errors(),
-        tolerant_open(av.open, av.__version__)(io.BytesIO(video), "r") as container,
-    ):
-        stream = main_video(container.streams.video, best=container.streams.best("video"))
-        if stream is None:
-            raise BrokenVideo("holds no video stream")
-        stream.codec_context.thread_count = 1
+    with translate_decode_errors(), open_video(video) as (container, stream):
         if not is_dense:
             stream.codec_context.skip_frame = "NONKEY" if has_key_frames else "NONREF"
         lumas, times = [], []

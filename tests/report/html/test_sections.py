@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 from support.inputs import JOBS
-from support.reports import find_run_id
+from support.reports import RATES, find_run_id
 from support.studies import MakeStudy
 
 from kdbatch.plan.resolve import make_plan
@@ -14,7 +14,6 @@ from kdbatch.result.write import Measure, write_measures
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans import Untestable
 from kdbatch.vocab.runs import RunFolder
-from kdbatch.vocab.views import ClipRates
 
 
 def weight_curves(*points: tuple[int, float]) -> list[Measure]:
@@ -51,11 +50,9 @@ def test_damaged_curves_cost_only_the_weights(make_study: MakeStudy, damage: byt
 
 def test_the_share_of_repeated_frames_is_a_row_per_subset(make_study: MakeStudy) -> None:
     record, _ = make_study()
-    slow = ClipRates(
+    slow = replace(
+        RATES,
         subset="ssv2/train[:30000]",
-        fps=25.0,
-        stride_frames=1,
-        num_frames=16,
         least_video_fps=12.0,
         most_video_fps=23.976,
         repeated_share=0.4875,

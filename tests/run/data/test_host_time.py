@@ -1,4 +1,4 @@
-"""What the training process itself has to do for a batch: few numbers, and little time.
+"""The training process itself computes few numbers for a batch, and spends little time on it.
 
 On a GPU the step takes a few milliseconds, so a host that computes for longer is the limit.
 """

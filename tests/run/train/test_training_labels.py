@@ -1,34 +1,16 @@
 """Fewer labelled videos, and labels that were permuted."""
 
+from dataclasses import replace
 from pathlib import Path
+
+from support.tasks import sample_of
 
 from kdbatch.run.data.batch import StoredVideo
 from kdbatch.run.train.training_labels import first_of_each_class, shuffle_labels
-from kdbatch.vocab.shards import Sample
 
 
 def stored(place: int, label: int) -> StoredVideo:
-    return StoredVideo(
-        Path("t.tar"),
-        Sample(
-            key=f"v{place}",
-            place=place,
-            label=label,
-            splits=("train",),
-            group="",
-            num_frames=9,
-            fps=25.0,
-            source_fps=25.0,
-            width=8,
-            height=8,
-            offset=0,
-            num_bytes=1,
-            index_offset=0,
-            index_bytes=0,
-            crc32=0,
-            extradata="",
-        ),
-    )
+    return StoredVideo(Path("t.tar"), replace(sample_of(9, position=place), label=label))
 
 
 VIDEOS = [stored(place, place % 3) for place in range(29)]
