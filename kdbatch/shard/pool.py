@@ -3,10 +3,13 @@
 import multiprocessing
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
+from types import FrameType
 from typing import TypeVar
 
 from kdbatch.base.errors import UserError
@@ -46,7 +49,7 @@ def map_parallel(
     waiting: deque[Future[Result]] = deque()
     try:
         for job in jobs:
-            with _interrupts_blocked():  # submit starts workers, which inherit the mask
+            with _interrupts_deferred():  # submit starts workers, which inherit the mask
                 waiting.append(pool.submit(work, job))
             if len(waiting) >= 4 * processes:
                 yield waiting.popleft().result()
@@ -57,15 +60,30 @@ def map_parallel(
 
 
 @contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Block SIGINT in this thread. A worker that gets a Ctrl-C before it can ignore it would print
-    a trace.
+def _interrupts_deferred() -> Iterator[None]:
+    """Let a Ctrl-C wait until the block is over.
+
+    A worker that gets a Ctrl-C before it can ignore it would print a trace, and so would one whose
+    parent was interrupted before it had sent all that the worker reads first.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    # It is started by the first worker otherwise, and then unblocks SIGINT in this thread.
+    resource_tracker.ensure_running()
+    received: list[FrameType | None] = []
+    # The mask holds for this thread, so another one (a progress bar) may take the signal; Python
+    # then calls the handler in the main thread all the same.
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGINT)
+    old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    if is_main:
+        signal.signal(signal.SIGINT, lambda _, frame: received.append(frame))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if is_main:
+            signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
+        if received and callable(before):
+            before(signal.SIGINT, received[0])
 
 
 def _start_worker() -> None:
