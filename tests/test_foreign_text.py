@@ -2,7 +2,8 @@
 
 A program is the real one where it runs here: rich, a Unicode terminal's rules, bash, the parsers of
 HTML, CSV, TOML and JSON, matplotlib, submitit, Polars, Arrow, FFmpeg, fire. Apptainer's and LaTeX's
-rules are those of their documentation; tests/cluster has the programs.
+rules are those of their documentation. tests/cluster has Apptainer, tests/report has Chromium and
+LaTeX, tests/launch/slurm the job script.
 """
 
 import ast
@@ -23,6 +24,7 @@ import pytest
 from fire.core import Fire
 from rich.console import Console
 from submitit.core.utils import JobPaths
+from support.foreign_strings import STRINGS
 
 from kdbatch.base.command_lines import command_line, shell_line
 from kdbatch.base.errors import UserError
@@ -47,28 +49,6 @@ from kdbatch.report.figures.base import apply_style, new_figure
 from kdbatch.vocab.config import Site
 
 PACKAGE = Path(__file__).parents[1] / "kdbatch"
-STRINGS = (
-    "plain",
-    "[/pytorch/third_party/gloo/pair.cc:575] closed",
-    "[enforce fail at inline.cc:671] [link=http://x]y[/link]",
-    '<script>alert("1")</script>&amp;\'</title>',
-    '=HYPERLINK("http://x";A1),+1,-1,@SUM(1)',
-    "@SUM(A1)",
-    "\t=1+1",
-    "a|b `c` *d* _e_ ~f~ [g](http://h) &lt; $x$",
-    r"50% \input{x} $x_1$ #1 {a} ~ ^ -- \\ [1cm] *",
-    "_underscore $\\frac{1}{0}$",
-    '$HOME ${HOME} $(id) `id` $$ "q" it\'s \\ ! # ; & | > <',
-    "%a %A %j %t %% %5n {0} {task} %s %(x)s",
-    "a:b,c:d^e",
-    "concat:a|b",
-    "http:/x/%03d?c=#y.mp4",
-    "*?[a-z]{1,2}",
-    "-rf --to=x",
-    "two\nlines\r\nthree",
-    "\x1b[31mred\x1b[0m \x07 \x9b2J \u202egnp.exe \u2066 \u200b",
-    "~root caf\u00e9 \u6f22\u5b57 \U0001f600 \udcff",
-)
 TERMINAL_CONTROLS = re.compile(
     "[\x00-\x08\x0a-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )

@@ -1,6 +1,7 @@
 """Writes a filled table as Markdown, CSV and LaTeX; html/tables.py writes it as HTML."""
 
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 
 from kdbatch.report.escape import csv_line, escape_latex, escape_markdown, safe_file_name
@@ -14,6 +15,8 @@ SECTION_TITLES: dict[RoleGroup, str] = {
     "ensemble": "For reference, from the teachers' predictions",
     "published": "As published",
 }
+# LaTeX itself declares Latin letters and the punctuation of books for UTF-8 (utf8enc.dfu).
+_NOT_IN_PDFLATEX = re.compile(r"[^\x00-\u017f\u2013\u2014\u2018-\u201e\u2020-\u2022\u2026\u20ac]")
 
 
 def row_sections(grid: Grid) -> Iterator[tuple[str, tuple[GridRow, ...]]]:
@@ -55,9 +58,19 @@ def to_csv(grid: Grid) -> str:
 
 def to_latex(grid: Grid) -> str:
     """Return a table for LaTeX; it needs \\usepackage{booktabs}."""
+    table = "\n".join([*_latex_table(grid), ""])
+    needs = ["% needs \\usepackage{booktabs}"]
+    if found := _NOT_IN_PDFLATEX.search(table):
+        needs.append(
+            f"% {found[0]} is no character of pdfLaTeX: use LuaLaTeX or XeLaTeX, and a font that "
+            "has it"
+        )
+    return "\n".join([*needs, table])
+
+
+def _latex_table(grid: Grid) -> list[str]:
     width = len(grid.columns) + 1
     lines = [
-        "% needs \\usepackage{booktabs}",
         "\\begin{table}",
         "  \\centering",
         f"  \\caption{{{escape_latex(grid.table.title)}. {escape_latex(grid.caption)}}}",
@@ -76,7 +89,7 @@ def to_latex(grid: Grid) -> str:
         for row in rows:
             cells = [escape_latex(row.title), *map(_latex_cell, row.cells)]
             lines.append(f"    {' & '.join(cells)} \\\\")
-    return "\n".join([*lines, "    \\bottomrule", "  \\end{tabular}", "\\end{table}", ""])
+    return [*lines, "    \\bottomrule", "  \\end{tabular}", "\\end{table}"]
 
 
 def header_spans(
