@@ -17,7 +17,14 @@ import polars as pl
 import torch
 from safetensors.torch import load_file
 
-ABOUT_MACHINE = ("clips_per_second", "train_seconds", "data_wait_share", "max_memory")
+ABOUT_MACHINE = (
+    "clips_per_second",
+    "train_seconds",
+    "idle_share",
+    "data_wait_share",  # of versions up to 0.2
+    "gpu_utilisation",
+    "max_memory",
+)
 """Rows that measure the machine and not the model."""
 PARQUET_FILES = ("rows", "curves", "predictions", "cka")
 

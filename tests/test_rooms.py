@@ -45,6 +45,7 @@ PACKAGES = {
     "launch/states": {"slurm"},
     "run/data": {"rng"},
     "run/models": set(),
+    "run/meters": set(),
     "run/distributed": set(),
     "run/attempt": {"distributed", "heartbeat"},
     "run/train": {
@@ -53,6 +54,7 @@ PACKAGES = {
         "data",
         "distributed",
         "heartbeat",
+        "meters",
         "models",
         "rng",
         "run_log",

@@ -52,13 +52,18 @@ def write_run_results(
         Measure(name="parameters", value=num_parameters, unit="count"),
         Measure(name="clips_per_second", value=trained.clips_per_second, unit="clips/s"),
         Measure(name="train_seconds", value=trained.seconds, unit="seconds"),
-        Measure(name="data_wait_share", value=trained.data_wait_percent, unit="percent"),
+        Measure(name="idle_share", value=trained.idle_percent, unit="percent"),
         Measure(name="max_memory", value=trained.max_memory_gb, unit="GB"),
     ]
+    if trained.gpu_utilisation_percent is not None:
+        value = trained.gpu_utilisation_percent
+        measures.append(Measure(name="gpu_utilisation", value=value, unit="percent"))
     write_measures(folder.rows, folder.id, measures, schema=ROWS)
     write_measures(folder.curves, folder.id, trained.curves, schema=CURVES)
     return StageFacts(
         model_sha256=sha256,
         num_parameters=num_parameters,
         clips_per_second=trained.clips_per_second,
+        idle_percent=trained.idle_percent,
+        gpu_utilisation_percent=trained.gpu_utilisation_percent,
     )

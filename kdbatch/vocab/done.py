@@ -39,12 +39,15 @@ class Provenance:
 class StageFacts:
     """Facts that a stage reports about its run besides rows; None or empty where it has none.
 
+    `idle_percent` is the share of the training in which the device had nothing of a step to do.
     `classes` are the class names in label order. `num_layers` are the two sides of a CKA map.
     """
 
     model_sha256: str = ""
     num_parameters: Count | None = None
     clips_per_second: Annotated[float, Limits("clips/s", least=0, most=10**9)] | None = None
+    idle_percent: Annotated[float, Limits("percent", least=0, most=100)] | None = None
+    gpu_utilisation_percent: Annotated[float, Limits("percent", least=0, most=100)] | None = None
     classes: tuple[str, ...] = ()
     num_clips: Count | None = None
     num_layers: tuple[Count, ...] = ()

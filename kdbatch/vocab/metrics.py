@@ -32,7 +32,9 @@ Metric = Literal[
     "parameters",
     "clips_per_second",
     "train_seconds",
-    "data_wait_share",
+    "idle_share",
+    "gpu_utilisation",
+    "data_wait_share",  # of runs of versions up to 0.2
     "max_memory",
 ]
 

@@ -28,7 +28,7 @@ WITHOUT, WITH = "without accounting", "with accounting"  # what a test may ask o
 EPOCHS = 2
 PROFILE = "test"  # the one that micro_study writes
 # Rows about the machine: the only ones that may differ between two trainings of one run.
-ABOUT_MACHINE = ("clips_per_second", "train_seconds", "data_wait_share", "max_memory")
+ABOUT_MACHINE = ("clips_per_second", "train_seconds", "idle_share", "max_memory")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from kdbatch.result.schema import CKA, PREDICTIONS
 from kdbatch.result.write import write_table
-from kdbatch.vocab.done import Done, Provenance, save_done
+from kdbatch.vocab.done import Done, Provenance, StageFacts, save_done
 from kdbatch.vocab.runs import Assignment, Resources, Run, RunFolder
 from kdbatch.vocab.status import Status, save_status
 
@@ -16,7 +16,9 @@ NUM_LAYERS = 12
 
 
 def write_run(runs_dir: Path, run: Run, title: str, *, done: bool) -> RunFolder:
-    """Write the folder of a run without results."""
+    """Write the folder of a run without results. Only pretraining has recorded an idle share, as if
+    the others were of an older version.
+    """
     folder = RunFolder(runs_dir / run.id)
     assignment = Assignment(
         run=run, title=title, shards_dir="shards", decoder="pyav", resources=Resources()
@@ -40,6 +42,7 @@ def write_run(runs_dir: Path, run: Run, title: str, *, done: bool) -> RunFolder:
                     device="cpu (x86_64)",
                     host="node1",
                 ),
+                facts=StageFacts(idle_percent=25.0 if run.recipe.kind == "pretrain" else None),
             ),
         )
     return folder

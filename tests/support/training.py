@@ -143,4 +143,4 @@ def run(
 
 def deterministic_curves(trained: TrainingResult) -> list[Measure]:
     """The curves that do not depend on timing."""
-    return [m for m in trained.curves if m.name != "data_wait_share"]
+    return [m for m in trained.curves if m.name != "idle_share"]

@@ -26,14 +26,16 @@ from kdbatch.bench.step.variants import (
 )
 from kdbatch.run.data.batch import StoredVideo
 from kdbatch.run.data.decoding.frame_cache import FrameCache
-from kdbatch.run.data.prefetch import DeviceBatch, DevicePrefetcher
+from kdbatch.run.data.prefetch import DeviceBatch
 from kdbatch.run.device import select_device
+from kdbatch.run.meters.idle_meter import IdleMeter, device_clock
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.shards import Sample
 
 GEMM_SIZE = {"cpu": 1024, "cuda": 8192}  # large enough for the device to reach its peak
 BASELINE_LOOP = "usual loop, float32"
 FROM_CACHE = "kdbatch, fed by cache"
+COMPILED = "kdbatch, compiled"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,16 +45,16 @@ class StepVariant:
     name: str
     step: Callable[[], None]
     kept_bytes: int
-    prefetcher: DevicePrefetcher | None = None
+    meter: IdleMeter | None = None
     is_step: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """One variant in one repeat. `data_wait_share` is in percent; `memory_gb` is 0 on a CPU."""
+    """One variant in one repeat. `idle_share` is in percent; `memory_gb` is 0 on a CPU."""
 
     step_seconds: float
-    data_wait_share: float
+    idle_share: float
     memory_gb: float
 
 
@@ -124,26 +126,30 @@ def _make_variants(
     def setup(*, plain: bool = False, stage: str = stage) -> TrainingSetup:
         return make_training_setup(stage, backbone, scale=scale, device=device, plain=plain)
 
+    clock = device_clock(device)
+    meters = {name: IdleMeter(clock) for name in ("kdbatch", FROM_CACHE, COMPILED)}
     steps = {
         BASELINE_LOOP: lambda: baseline_loop(setup(plain=True), batch, autocast=False),
         "usual loop, autocast": lambda: baseline_loop(setup(plain=True), batch, autocast=True),
-        "kdbatch": lambda: kdbatch_loop(setup(), repeat(batch)),
-        FROM_CACHE: lambda: kdbatch_loop(setup(), prefetcher),
+        "kdbatch": lambda: kdbatch_loop(setup(), repeat(batch), meter=meters["kdbatch"]),
+        FROM_CACHE: lambda: kdbatch_loop(setup(), prefetcher, meter=meters[FROM_CACHE]),
     }
     if device.type == "cuda":
-        steps["kdbatch, compiled"] = lambda: kdbatch_loop(setup(), repeat(batch), compiled=True)
+        steps[COMPILED] = lambda: kdbatch_loop(
+            setup(), repeat(batch), meter=meters[COMPILED], compiled=True
+        )
     parts = {}
     if stage == "distill":
         parts = {
-            "student alone": lambda: kdbatch_loop(setup(stage="finetune"), repeat(batch)),
+            "student alone": lambda: kdbatch_loop(
+                setup(stage="finetune"), repeat(batch), meter=IdleMeter(clock)
+            ),
             "teachers alone": lambda: teachers_forward(setup(), batch),
         }
     variants = []
     for name, make in (steps | parts).items():
         variant = warm_up(name, make, device=device)
-        if name == FROM_CACHE:
-            variant = replace(variant, prefetcher=prefetcher)
-        variants.append(replace(variant, is_step=name in steps))
+        variants.append(replace(variant, is_step=name in steps, meter=meters.get(name)))
     return variants, multiply_adds(setup(), batch)
 
 
@@ -194,8 +200,8 @@ def time_variant(variant: StepVariant, *, seconds: float, device: torch.device) 
     if is_gpu:
         torch.cuda.reset_peak_memory_stats(device)
         torch.cuda.synchronize(device)
-    prefetcher = variant.prefetcher
-    wait_before = prefetcher.data_wait_seconds if prefetcher else 0.0
+    if variant.meter:
+        variant.meter.start()
     start, count = time.perf_counter(), 0
     while not count or time.perf_counter() - start < seconds:
         variant.step()
@@ -203,11 +209,11 @@ def time_variant(variant: StepVariant, *, seconds: float, device: torch.device) 
     if is_gpu:
         torch.cuda.synchronize(device)
     elapsed = time.perf_counter() - start
-    waited = prefetcher.data_wait_seconds - wait_before if prefetcher else 0.0
+    total, idle = variant.meter.read() if variant.meter else (elapsed, 0.0)
     peak_bytes = torch.cuda.max_memory_allocated(device) - others_bytes if is_gpu else 0
     return Timing(
         step_seconds=elapsed / count,
-        data_wait_share=100 * waited / elapsed,
+        idle_share=100 * idle / total,
         memory_gb=peak_bytes / 1e9,
     )
 
@@ -232,7 +238,7 @@ def _row(
         base.step_seconds / t.step_seconds
         for base, t in zip(timings[BASELINE_LOOP], own, strict=True)
     ]
-    wait_share = median(t.data_wait_share for t in own) if variant.prefetcher else None
+    idle_share = median(t.idle_share for t in own) if variant.meter else None
     return StepRow(
         network=backbone.title,
         stage=stage,
@@ -241,7 +247,7 @@ def _row(
         ratio=median(ratios),
         peak_share=100 * macs / seconds / peak,
         memory_gb=max(t.memory_gb for t in own) or None,
-        data_wait_share=wait_share,
+        idle_share=idle_share,
     )
 
 

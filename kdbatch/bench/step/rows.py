@@ -21,7 +21,7 @@ class StepRow:
     ratio: float
     peak_share: float | None = None
     memory_gb: float | None = None
-    data_wait_share: float | None = None
+    idle_share: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,15 +39,15 @@ def step_as_lines(bench: StepBench) -> list[str]:
     """The table as lines of text."""
     lines = [
         bench.setup,
-        f"{'network':12} {'stage':9} {'variant':22} clips/s   ratio  of peak  memory  data wait",
+        f"{'network':12} {'stage':9} {'variant':22} clips/s   ratio  of peak  memory       idle",
     ]
     for row in bench.rows:
         peak = f"{row.peak_share:7.1f}%" if row.peak_share is not None else f"{'-':>8}"
         memory = f"{row.memory_gb:5.1f}GB" if row.memory_gb is not None else f"{'-':>7}"
-        wait = f"{row.data_wait_share:9.1f}%" if row.data_wait_share is not None else f"{'-':>10}"
+        idle = f"{row.idle_share:9.1f}%" if row.idle_share is not None else f"{'-':>10}"
         lines.append(
             f"{row.network:12} {row.stage:9} {row.variant:22} {row.clips_per_second:7.2f} "
-            f"{row.ratio:6.2f}x {peak} {memory} {wait}"
+            f"{row.ratio:6.2f}x {peak} {memory} {idle}"
         )
     for kind, overhead in bench.overheads.items():
         lines.append(

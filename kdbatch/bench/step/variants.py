@@ -18,6 +18,7 @@ from kdbatch.run.data.decoding.frame_cache import FrameCache
 from kdbatch.run.data.prefetch import DeviceBatch, DevicePrefetcher
 from kdbatch.run.data.sampling import ClipRequest, random_clip
 from kdbatch.run.distributed.process_group import SINGLE_PROCESS
+from kdbatch.run.meters.idle_meter import IdleMeter
 from kdbatch.run.models import Classifier, build_backbone
 from kdbatch.run.tasks import PRETEXTS
 from kdbatch.run.train.metric_buffer import SYNC_STEPS, MetricBuffer
@@ -98,7 +99,11 @@ def _distillation(
 
 
 def kdbatch_loop(
-    setup: TrainingSetup, device_batches: Iterator[DeviceBatch], *, compiled: bool = False
+    setup: TrainingSetup,
+    device_batches: Iterator[DeviceBatch],
+    *,
+    meter: IdleMeter,
+    compiled: bool = False,
 ) -> Callable[[], None]:
     """The step of run/train/loop.py, on the batches of `device_batches`."""
     setup.model.train()
@@ -108,15 +113,16 @@ def kdbatch_loop(
 
     def step() -> None:
         device_batch = next(device_batches)
-        numbers = compute_gradients(
-            setup.model,
-            setup.take_step,
-            device_batch,
-            num_micro_batches=1,
-            group=SINGLE_PROCESS,
-            stop_requested=lambda: False,
-        )
-        optimizer.step()
+        with meter.step():
+            numbers = compute_gradients(
+                setup.model,
+                setup.take_step,
+                device_batch,
+                num_micro_batches=1,
+                group=SINGLE_PROCESS,
+                stop_requested=lambda: False,
+            )
+            optimizer.step()
         metrics.append(0, numbers, lr=SCHEDULE.lr, num_clips=len(device_batch[1].keys))
         if len(metrics) >= SYNC_STEPS[device_batch[0].device.type]:
             metrics.flush()

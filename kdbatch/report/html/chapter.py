@@ -92,14 +92,16 @@ def untestable_html(statements: Sequence[Untestable]) -> str:
 
 
 def cost_html(runs: Sequence[RunFacts]) -> str:
-    """Return a table of device-hours and attempts so far, by kind of run."""
+    """Return a table of device-hours, attempts, and the share of training in which the device was
+    idle, by kind of run.
+    """
     rows = []
     for kind in (*RECIPE_KINDS, "unknown"):
         of_kind = [run for run in runs if run.kind == kind]
         if of_kind:
             rows.append((kind, *_cost(of_kind)))
     rows.append(("all", *_cost(runs)))
-    return table_html(("Kind of run", "Done", "Device-hours", "Attempts"), rows)
+    return table_html(("Kind of run", "Done", "Device-hours", "Idle", "Attempts"), rows)
 
 
 def provenance_html(runs: Sequence[RunFacts]) -> str:
@@ -114,7 +116,7 @@ def provenance_html(runs: Sequence[RunFacts]) -> str:
             texts.append(f"<code>{escape_html(value[:60])}</code>{note}")
         if texts:
             items.append(f"<dt>{title}</dt><dd>{', '.join(texts)}</dd>")
-    head = ("Run", "Id", "Kind", "State", "Attempts", "Device-hours", "Host")
+    head = ("Run", "Id", "Kind", "State", "Attempts", "Device-hours", "Idle", "Host")
     table = table_html(head, [_run_row(run) for run in runs], num_text_columns=4)
     summary = f"<summary>All {plural(len(runs), 'run')}</summary>"
     listing = f"<dl>{''.join(items)}</dl>" if items else ""
@@ -152,15 +154,31 @@ def _text_table(table: TextTable) -> str:
 def _run_row(run: RunFacts) -> tuple[str, ...]:
     attempts = NO_VALUE if run.attempts is None else str(run.attempts)
     hours = format_number(run.device_hours, digits=3)
-    return run.title, run.run_id, run.kind, run.state, attempts, hours, run.provenance.host
+    about = run.title, run.run_id, run.kind, run.state, attempts, hours
+    return *about, _idle_text([run]), run.provenance.host
 
 
-def _cost(runs: Sequence[RunFacts]) -> tuple[str, str, str]:
+def _idle_text(runs: Sequence[RunFacts]) -> str:
+    """The idle share of the runs that recorded one, weighted by their device-hours."""
+    known = [
+        (run.done.facts.idle_percent, run.device_hours or 0.0)
+        for run in runs
+        if run.done and run.done.facts.idle_percent is not None
+    ]
+    hours = sum(weight for _, weight in known)
+    if not hours:
+        return NO_VALUE
+    share = sum(percent * weight for percent, weight in known) / hours
+    return f"{format_number(share, digits=0)} %"
+
+
+def _cost(runs: Sequence[RunFacts]) -> tuple[str, str, str, str]:
     hours = [run.device_hours for run in runs if run.device_hours is not None]
     attempts = [run.attempts for run in runs if run.attempts is not None]
     done = sum(run.state == "done" for run in runs)
     return (
         f"{done} of {len(runs)}",
         format_number(sum(hours) if hours else None, digits=2),
+        _idle_text(runs),
         f"{sum(attempts)}" if attempts else NO_VALUE,
     )

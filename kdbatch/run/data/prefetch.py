@@ -3,7 +3,6 @@
 Axes: V views, B clips.
 """
 
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -17,8 +16,7 @@ DeviceBatch = tuple[Tensor, Batch]
 
 
 class DevicePrefetcher:
-    """Iterates over `batches` and yields them augmented on the device. `data_wait_seconds` is the
-    time for which the device had nothing to do because a batch was still being read.
+    """Iterates over `batches` and yields them augmented on the device.
 
     On a GPU a batch is copied from pinned memory and augmented on a stream of its own, while the
     step before it, which is already queued in the main stream, runs. Ask for the next batch before
@@ -28,30 +26,15 @@ class DevicePrefetcher:
     def __init__(self, batches: Iterator[Batch], *, size_pixels: int, device: torch.device) -> None:
         self._batches, self._size_pixels, self._device = batches, size_pixels, device
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
-        self.data_wait_seconds = 0.0
 
     def __iter__(self) -> Iterator[DeviceBatch]:
         return self
 
     def __next__(self) -> DeviceBatch:
-        batch = self._read_next()
+        batch = next(self._batches)
         if self._stream is None:
             return self._prepare(batch)
         return self._prepare_on_stream(batch, self._stream)
-
-    def _read_next(self) -> Batch:
-        """The next batch. On a GPU the wait counts, in full, only if the device had run out of work
-        by the end of it.
-        """
-        queued_work = None
-        if self._stream is not None:
-            queued_work = torch.cuda.Event()
-            queued_work.record(torch.cuda.current_stream(self._device))
-        start = time.monotonic()
-        batch = next(self._batches)
-        if queued_work is None or queued_work.query():
-            self.data_wait_seconds += time.monotonic() - start
-        return batch
 
     def _prepare(self, batch: Batch) -> DeviceBatch:
         """Augment the clips, and release the memory that they were read into. `extra` stays on the

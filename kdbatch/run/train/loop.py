@@ -13,6 +13,8 @@ from kdbatch.run.data.batches import TrainingBatches, iterate_batches
 from kdbatch.run.data.prefetch import DevicePrefetcher
 from kdbatch.run.distributed.sync_layers import synchronize_layers
 from kdbatch.run.heartbeat import StatusReporter, Stopped
+from kdbatch.run.meters.gpu_utilisation import GpuUtilisation
+from kdbatch.run.meters.idle_meter import IdleMeter, device_clock
 from kdbatch.run.rng import seed_for
 from kdbatch.run.train.lr_schedule import lr_at
 from kdbatch.run.train.metric_buffer import SYNC_STEPS, MetricBuffer, StepMetrics
@@ -35,13 +37,17 @@ from kdbatch.vocab.recipes import Schedule
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingResult:
-    """Curves and measurements of a finished training, without its weights."""
+    """Curves and measurements of a finished training, without its weights.
+
+    `idle_percent` is the share of the time in which the device had nothing of a step to do.
+    """
 
     curves: list[Measure]
     clips_per_second: float
     seconds: float
-    data_wait_percent: float
+    idle_percent: float
     max_memory_gb: float
+    gpu_utilisation_percent: float | None = None
 
 
 def train(
@@ -85,7 +91,8 @@ def train(
         device=context.device,
     )
     model.train()
-    clock = TrainingClock(run.state, prefetcher)
+    meter = IdleMeter(device_clock(context.device))
+    clock = TrainingClock(run.state, meter, GpuUtilisation(context.device))
     log = TrainingLog(run.state, steps_per_epoch=per_epoch, num_steps=num_steps)
     next_batch = next(prefetcher, None)
     for step in steps:
@@ -93,15 +100,16 @@ def train(
         torch.manual_seed(seed_for(seed, "step", step))
         lr = lr_at(schedule, step=step, steps_per_epoch=per_epoch)
         set_lr(optimizer, lr)
-        values = compute_gradients(
-            model,
-            take_step,
-            next_batch,
-            num_micro_batches=schedule.num_micro_batches,
-            group=context.group,
-            stop_requested=lambda: context.reporter.stop_requested,
-        )
-        optimizer.step()
+        with meter.step():
+            values = compute_gradients(
+                model,
+                take_step,
+                next_batch,
+                num_micro_batches=schedule.num_micro_batches,
+                group=context.group,
+                stop_requested=lambda: context.reporter.stop_requested,
+            )
+            optimizer.step()
         num_clips = len(next_batch[1].keys) * context.group.world_size
         metrics.append(step + 1, values, lr=lr, num_clips=num_clips)
         # Before the sync: a GPU prepares the next batch while it computes this step.
@@ -180,12 +188,14 @@ def _metric_text(state: TrainState) -> str:
 
 def _training_result(state: TrainState, device: torch.device) -> TrainingResult:
     seconds = max(state.seconds, 1e-9)
+    total, number = state.utilisation
     return TrainingResult(
         curves=state.curves,
         clips_per_second=state.clips / seconds,
         seconds=state.seconds,
-        data_wait_percent=100 * state.waited / seconds,
+        idle_percent=min(100 * state.waited / seconds, 100.0),
         max_memory_gb=max_memory_gb(device),
+        gpu_utilisation_percent=total / number if number else None,
     )
 
 

@@ -13,8 +13,9 @@ from kdbatch.base.errors import UserError
 from kdbatch.result.schema import CURVES
 from kdbatch.result.write import Measure, write_measures
 from kdbatch.run.checkpoint import load_checkpoint, save_checkpoint
-from kdbatch.run.data.prefetch import DevicePrefetcher
 from kdbatch.run.distributed.process_group import ProcessGroup
+from kdbatch.run.meters.gpu_utilisation import GpuUtilisation
+from kdbatch.run.meters.idle_meter import IdleMeter
 from kdbatch.run.train.sgd import FusedSGD
 from kdbatch.vocab.metrics import Unit
 from kdbatch.vocab.runs import RunFolder
@@ -30,7 +31,8 @@ class TrainState:
 
     `sums` are the metrics of the running epoch summed over its steps; `curves` has one point per
     metric and finished epoch. `seconds` counts training alone, and `waited` the part of it in which
-    the device had no batch; `before` holds both as they were when the running epoch began.
+    the device had nothing of a step to do; `before` holds both as they were when the running epoch
+    began. `utilisation` is the sum of NVML's utilisations of the GPU, in percent, and their number.
     """
 
     step: int = 0
@@ -38,6 +40,7 @@ class TrainState:
     seconds: float = 0.0
     waited: float = 0.0
     before: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    utilisation: list[float] = field(default_factory=lambda: [0.0, 0.0])
     sums: dict[str, float] = field(default_factory=dict)
     curves: list[Measure] = field(default_factory=list)
 
@@ -178,22 +181,32 @@ class CheckpointedTraining:
 
 
 class TrainingClock:
-    """Counts the seconds of training in all attempts, without evaluation and saving."""
+    """Counts the seconds of training in all attempts, without evaluation and saving, and what the
+    device did in them.
+    """
 
-    def __init__(self, state: TrainState, prefetcher: DevicePrefetcher) -> None:
-        self._prefetcher, self._waited_before = prefetcher, state.waited
+    def __init__(self, state: TrainState, meter: IdleMeter, utilisation: GpuUtilisation) -> None:
+        self._meter, self._utilisation = meter, utilisation
         self.restart(state)
 
     def record(self, state: TrainState, *, ends_epoch: bool) -> None:
-        """Store the seconds so far in `state`; at the end of an epoch also its share of waiting."""
+        """Store the seconds so far in `state`; at the end of an epoch also its idle share.
+
+        The numbers of all steps so far have been read, so the device has done them.
+        """
         state.seconds = time.monotonic() - self._began
-        state.waited = self._waited_before + self._prefetcher.data_wait_seconds
+        state.waited += self._meter.read()[1]
+        percent = self._utilisation.sample()
+        if percent is not None:
+            total, number = state.utilisation
+            state.utilisation = [total + percent, number + 1]
         if ends_epoch:
             seconds, waited = state.seconds - state.before[0], state.waited - state.before[1]
-            percent = 100 * waited / max(seconds, 1e-9)
-            state.add_point("data_wait_share", percent, unit="percent")
+            share = 100 * waited / max(seconds, 1e-9)
+            state.add_point("idle_share", min(share, 100.0), unit="percent")
             state.before = [state.seconds, state.waited]
 
     def restart(self, state: TrainState) -> None:
         """Leave out the time since the last `record`."""
         self._began = time.monotonic() - state.seconds
+        self._meter.start()

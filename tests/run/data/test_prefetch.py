@@ -36,15 +36,6 @@ def test_a_batch_comes_augmented_with_its_labels_and_without_its_bytes() -> None
     assert step == 1 and next(prefetcher, None) is None
 
 
-def test_only_the_time_that_a_batch_is_late_counts_as_waiting() -> None:
-    prefetcher = DevicePrefetcher(_late(0.03), size_pixels=8, device=CPU)
-    for number, _ in enumerate(prefetcher, start=1):
-        before = prefetcher.data_wait_seconds
-        assert before >= 0.03 * number
-        time.sleep(0.02)  # a step
-        assert prefetcher.data_wait_seconds == before
-
-
 def test_parts_of_a_batch_keep_what_belongs_to_their_videos() -> None:
     batch = Noise()[0]
     part = batch.select_videos(slice(1, 3))

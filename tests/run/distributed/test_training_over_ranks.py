@@ -160,7 +160,7 @@ def test_two_processes_leave_what_one_leaves(world: Path, labels_only: Run) -> N
     assert (
         rows.keys() == expected_rows.keys() and rows["test_videos"] == expected_rows["test_videos"]
     )
-    assert {"data_wait_share", "max_memory"} <= rows.keys() and rows["held_out_videos"] == 4
+    assert {"idle_share", "max_memory"} <= rows.keys() and rows["held_out_videos"] == 4
 
 
 def test_two_processes_learn_from_remembered_teachers_what_one_learns(

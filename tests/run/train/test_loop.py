@@ -16,7 +16,7 @@ from kdbatch.vocab.status import load_status
 
 def test_a_run_stopped_at_any_step_and_resumed_ends_bit_for_bit_the_same(tmp_path: Path) -> None:
     state, trained = run(tmp_path / "whole")
-    names = {"loss", "accuracy", "gradient_norm", "lr", "data_wait_share"}
+    names = {"loss", "accuracy", "gradient_norm", "lr", "idle_share"}
     assert {m.name for m in trained.curves} == names and len(trained.curves) == 15
     for stop_at in range(1, TOTAL + 1):
         folder = tmp_path / str(stop_at)
@@ -88,10 +88,10 @@ def test_a_checkpoint_of_another_network_is_a_one_line_error(tmp_path: Path) -> 
 def test_a_checkpoint_stores_curves_as_plain_values(tmp_path: Path) -> None:
     state = TrainState(step=3)
     state.add_point("loss", 1.5)
-    state.add_point("data_wait_share", 10.0, unit="percent")
+    state.add_point("idle_share", 10.0, unit="percent")
     torch.save(state.to_plain(), tmp_path / "state.pt")
     plain = torch.load(tmp_path / "state.pt", weights_only=True)
-    assert plain["curves"] == [["loss", 1.5, "1", 3], ["data_wait_share", 10.0, "percent", 3]]
+    assert plain["curves"] == [["loss", 1.5, "1", 3], ["idle_share", 10.0, "percent", 3]]
     assert TrainState.from_plain(plain) == state
 
 
