@@ -1,1 +1,1 @@
-"""What a GPU does while it trains: the time in which it has nothing to do, and its utilisation."""
+"""Measurements of a GPU while it trains: the time without work, and its utilisation."""
