@@ -63,7 +63,7 @@ class ExperimentFile:
         default_factory=dict
     )
     """Students to compare with, by role: each has the student's fields, except for those that it
-    replaces.
+    replaces. One that only maps name is trained in the cases of these maps alone.
     """
     timeline: Timeline = field(default_factory=Timeline)
     """Timeline of all clips of the experiment, where it differs from the profile's `clip`."""

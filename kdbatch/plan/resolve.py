@@ -167,8 +167,7 @@ class _Resolver:
             cells += [self._cell(role, case, run_id) for role, run_id in runs.items()]
         for drawn in self.experiment.maps:
             for case, runs in runs_by_case:
-                target = case.networks[drawn.models[0]].target
-                is_first = self.recipes.profile.folds_of(target)[0] == self.recipes.fold
+                is_first = self._is_first_fold_of(case.networks[drawn.models[0]])
                 if case.values == drawn.at and is_first:
                     cells.append(self._cell(f"map:{drawn.id}", case, self._map(drawn, case, runs)))
         return cells
@@ -180,14 +179,28 @@ class _Resolver:
     def _has_fold(self, spec: TeacherSpec | StudentSpec) -> bool:
         return self.recipes.fold in self.recipes.profile.folds_of(spec.target)
 
+    def _is_first_fold_of(self, spec: TeacherSpec | StudentSpec) -> bool:
+        return self.recipes.fold == self.recipes.profile.folds_of(spec.target)[0]
+
+    def _is_read(self, role: str, case: Case) -> bool:
+        """Whether the experiment reads a student's results in this case and fold.
+
+        Of a control that only maps name, those are read that a map is drawn of.
+        """
+        spec = case.students[role]
+        if not self.experiment.is_for_maps(role):
+            return self._has_fold(spec)
+        is_drawn = any(case.values == m.at for m in self.experiment.maps if role in m.models)
+        return is_drawn and self._is_first_fold_of(spec)
+
     def _case(self, case: Case) -> dict[str, str]:
         """Role -> run id of a case."""
         runs = {}
         for role, spec in case.teachers.items():
             if self._has_fold(spec):
                 runs[role] = self._teacher(role, spec, seed=self.seed)
-        for role, spec in case.students.items():
-            if self._has_fold(spec):
+        for role in case.students:
+            if self._is_read(role, case):
                 runs[role] = self._student(role, case)
         for probe in self.experiment.probes:
             for role, spec, pretrain in _pretrained(case):

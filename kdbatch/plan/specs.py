@@ -172,6 +172,13 @@ class Experiment:
         }
         return titles | probes | {f"map:{m.id}": m.title for m in self.maps}
 
+    def is_for_maps(self, role: str) -> bool:
+        """Whether maps are drawn of the role, and neither a table nor a claim names it."""
+        in_tables = (row for table in self.tables for row in table.rows)
+        in_claims = (name for claim in self.claims for name in (claim.who, *claim.than))
+        is_drawn = any(role in drawn.models for drawn in self.maps)
+        return is_drawn and role not in {*in_tables, *in_claims}
+
 
 def parse_teacher(text: str, *, where: str) -> tuple[str, int]:
     """(role, seed offset): `T1@2` is (T1, 2), `T1` is (T1, 0).

@@ -32,6 +32,7 @@ RESULT_COLUMNS: dict[str, pl.DataType] = {
     "profile": pl.String(),
     "role": pl.String(),
     "case": pl.String(),
+    "fold": pl.Int64(),
 }
 
 
@@ -181,9 +182,10 @@ def _run_columns(study: Study) -> pl.DataFrame:
     for record in study.records:
         for cell in record.cells:
             case = ";".join(f"{axis}={value}" for axis, value in cell.case.items())
-            roles.append((cell.run_id, record.experiment, record.profile, cell.role, case))
+            place = record.experiment, record.profile, cell.role, case, cell.fold
+            roles.append((cell.run_id, *place))
     run_frame = _frame(runs, "run_id", "kind", "title", "seed", "parents")
-    role_frame = _frame(roles, "run_id", "experiment", "profile", "role", "case")
+    role_frame = _frame(roles, "run_id", "experiment", "profile", "role", "case", "fold")
     return run_frame.join(role_frame, on="run_id", how="left", maintain_order="left_right")
 
 

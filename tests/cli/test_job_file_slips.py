@@ -179,7 +179,7 @@ PROFILE_SLIPS = [
     ("seeds: [0]", "seeds: [-1]", "seeds[0]: found -1. Write 0 to 4,294,967,295."),
     ("dropout: 0.1", "dropout: 10", "dropout: found 10. Write at least 0 and less than 1."),
     ("num_frames: 8", "num_frames: -8", "clip.num_frames: found -8. Write 1 to 10,000."),
-    ("fps: 25.0", "fps: 0", "clip.fps: found 0. Write 0.01 to 1,000; 25 is usual."),
+    ("fps: 24.0", "fps: 0", "clip.fps: found 0. Write 0.01 to 1,000; 24 to 30 is usual."),
     (
         "pretrain: {epochs: 2",
         "pretrain: {epochs: 0",

@@ -145,6 +145,27 @@ def test_an_untrained_map_has_the_roles_network_and_no_parents(jobs: Path) -> No
     assert after.recipe.untrained is None and after.parents == (runs["equal_accuracy"].id,)
 
 
+@pytest.mark.parametrize(("row", "targets"), [("", {"ucf101"}), ("both, ", {"ucf101", "hmdb51"})])
+def test_a_control_that_only_maps_name_is_trained_in_their_cases_alone(
+    sharded, jobs: Path, row: str, targets: set[str]
+) -> None:
+    sharded(k400=20_000, ucf101=13_320, hmdb51=6766)
+    text = EXPERIMENT.replace("[ucf101]}\nteachers", "[ucf101, hmdb51]}\nteachers")
+    text = text.replace("student, equal_accuracy]", f"{row}student, equal_accuracy]")
+    drawn = "{id: drawn, title: Drawn, models: [both], at: {target: ucf101}}"
+    (jobs / "mine.yaml").write_text(text.replace("claims:", f"  - {drawn}\nclaims:"))
+    held_out = "selection: {ucf101: {share: 0.2}, hmdb51: {share: 0.2}}\n"
+    profile = jobs / "profiles" / "small.yaml"
+    profile.write_text(f"{PROFILE}folds: {{ucf101: [1, 2]}}\n")
+    profile.write_text(profile.read_text().replace("selection: {ucf101: {share: 0.2}}\n", held_out))
+    (record,) = make_plan([jobs / "mine.yaml"], profile="small", config=Config()).records
+    assert {c.case["target"] for c in record.cells if c.role == "both"} == targets
+    assert {c.fold for c in record.cells if c.role == "both"} == ({1, 2} if row else {1})
+    # named by no map, or by a table
+    for role in ("smoothed", "equal_accuracy"):
+        assert {c.case["target"] for c in record.cells if c.role == role} == {"ucf101", "hmdb51"}
+
+
 def test_every_kind_of_control_has_a_cost(jobs: Path) -> None:
     plan = plan_of(jobs)
     hours = {item.run.id: item.cost.device_hours for item in plan.runs}

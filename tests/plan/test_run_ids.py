@@ -9,9 +9,9 @@ from kdbatch.plan.resolve import make_plan
 
 FILES = sorted(JOBS.glob("*.yaml"))
 DIGESTS = {
-    "h200": "f0bde2a9eeea7e0f",
-    "micro": "12d940a1c879d7c6",
-    "paper": "c4a9c8f9757e3be9",
+    "h200": "25ac91f81787c496",
+    "micro": "21295218dd634a04",
+    "paper": "44abfb31b4a2de55",
 }
 
 

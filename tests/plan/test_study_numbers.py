@@ -145,7 +145,7 @@ def test_only_the_experiment_with_two_sources_is_on_the_timeline_that_both_have(
     for item in plan.runs:
         is_there = item.used_by == ("out_of_distribution",)
         view = item.run.recipe.view
-        assert (view.fps, view.stride_frames) == ((12.0, 1) if is_there else (25.0, 1))
+        assert (view.fps, view.stride_frames) == ((12.0, 1) if is_there else (24.0, 1))
         assert item.title.partition(", seed")[0].endswith(" at 12 fps") == is_there
 
 
@@ -158,4 +158,4 @@ def test_cvrl_has_larger_batches_and_warms_up(plan: Plan) -> None:
 
 def test_no_two_runs_have_one_title(plan: Plan) -> None:
     """A person identifies runs by their titles, in `kdbatch status` and in reports of failures."""
-    assert len({item.title for item in plan.runs}) == len(plan.runs) == 1456
+    assert len({item.title for item in plan.runs}) == len(plan.runs) == 1435

@@ -45,7 +45,7 @@ def test_what_it_leaves_out_is_the_profiles(in_tmp: Path, config: Config) -> Non
 def test_without_one_the_runs_are_the_same(in_tmp: Path, config: Config) -> None:
     own, usual = (
         {p.run.id for p in _plan(path, config).runs}
-        for path in (_edited(in_tmp, "timeline: {fps: 25.0}"), JOBS / f"{NAME}.yaml")
+        for path in (_edited(in_tmp, "timeline: {fps: 24.0}"), JOBS / f"{NAME}.yaml")
     )
     assert own == usual
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from support.reports import make_correct
 
@@ -102,6 +103,39 @@ def test_a_table_has_the_mean_of_three_folds_where_all_are_there(plan: Plan, in_
         assert found[role] == (pytest.approx(100 * sum(accuracies) / 3), 3)
     text = (in_tmp / "report" / "tables" / "t.md").read_text()
     assert "Each seed: mean of folds 1, 2, 3." in text
+
+
+def test_a_caption_names_the_targets_whose_numbers_are_of_other_folds(
+    sharded: Callable[..., Config], in_tmp: Path
+) -> None:
+    config = sharded(ucf101=96, hmdb51=96)
+    (in_tmp / "jobs" / "profiles").mkdir(parents=True)
+    experiment = EXPERIMENT.replace("target: [ucf101]}", "target: [ucf101, hmdb51]}")
+    (in_tmp / "jobs" / "mine.yaml").write_text(experiment)
+    profile = in_tmp / "jobs" / "profiles" / "small.yaml"
+    captions = []
+    for folds in ("{hmdb51: [1, 2, 3]}", "{hmdb51: [2, 3], ucf101: [2]}", "{hmdb51: [1]}"):
+        profile.write_text(PROFILE.replace("{ucf101: [1, 2, 3]}", folds))
+        write_runs(
+            make_plan([Path("jobs/mine.yaml")], profile="small", config=config), config=config
+        )
+        build_report(in_tmp / "runs", to=in_tmp / "report")
+        captions.append((in_tmp / "report" / "tables" / "t.md").read_text())
+    assert " HMDB51, each seed: mean of folds 1, 2, 3." in captions[0]
+    assert "UCF101, " not in captions[0]
+    assert " UCF101, fold 2. HMDB51, each seed: mean of folds 2, 3." in captions[1]
+    assert "fold" not in captions[2]
+
+
+def test_every_measured_number_has_its_fold(plan: Plan, in_tmp: Path) -> None:
+    write_results(plan, folds=(1, 2, 3))
+    build_report(in_tmp / "runs", to=in_tmp / "report")
+    rows = pl.read_parquet(in_tmp / "report" / "results.parquet").filter(name="top1")
+    of_student = rows.filter(role="student", seed=0)
+    assert dict(zip(of_student["fold"], of_student["subset"], strict=True)) == {
+        fold: f"ucf101/test{fold:02d}" for fold in (1, 2, 3)
+    }
+    assert rows["fold"].null_count() == 0
 
 
 def test_a_claim_compares_the_mean_of_folds_and_published_numbers_the_first(

@@ -54,6 +54,7 @@ def _sums(
         (record.experiment, cell.role, tuple(cell.case.items()))
         for record in plan.records
         for cell in record.cells
+        if cell.role.startswith("map:") or any(cell.role in table.rows for table in record.tables)
     }
     num_maps = sum(role.startswith("map:") for _, role, _ in cells)
     fills = plural(len(cells) - num_maps, "table cell")

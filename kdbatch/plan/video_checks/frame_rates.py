@@ -39,8 +39,9 @@ def leave_out_slow(recipe: Pretrain, rates: Mapping[float, int], *, where: str) 
         f"{where}: {TASKS[task.name].title} at complexity {task.complexity} cuts clips of "
         f"{asked:.5g} frames per second, and {all_or_some} of {subset} has fewer, "
         f"down to {min(rates):.5g}: its slow clips would repeat frames, which tells the speed "
-        f"without looking at motion. In the experiment, write timeline: {{fps: {fps:.5g}}}, or "
-        "pretrain on videos of more frames per second. Then repeat the command."
+        f"without looking at motion. Write timeline: {{fps: {fps:.5g}}} in the experiment, or the "
+        "same fps in the clip of the profile, for every experiment, which keeps the runs that "
+        "they share; or pretrain on videos of more frames per second. Then repeat the command."
     )
 
 

@@ -15,6 +15,7 @@ from kdbatch.report.labels import (
     metric_title,
     role_group,
 )
+from kdbatch.report.tables.folds import fold_sentences
 from kdbatch.vocab.plans import PlanRecord, Table
 
 # Measured by every distill run on its own teachers; printed below a table of the same metric.
@@ -70,7 +71,7 @@ class Grid:
     """A table with its numbers.
 
     Each of `columns` maps axis to value, outermost axis first. `unit` is the unit of all numbers,
-    `sources` names the sources of the published ones.
+    `sources` names the sources of the published ones, `folds` are those of each column.
     """
 
     table: Table
@@ -78,7 +79,7 @@ class Grid:
     rows: tuple[GridRow, ...]
     unit: str
     sources: tuple[str, ...] = ()
-    folds: tuple[int, ...] = (1,)
+    folds: tuple[tuple[int, ...], ...] = ()
 
     @property
     def num_seeds(self) -> int:
@@ -93,11 +94,7 @@ class Grid:
             spread = f"mean ± standard deviation over {self.num_seeds} seeds"
         metric = f"{metric_title(self.table.metric)} in {self.unit}"
         sentences = [f"{metric}, {spread}. Bold: best of its column."]
-        if self.folds != (1,):
-            names = ", ".join(map(str, self.folds))
-            sentences.append(
-                f"Fold {names}." if len(self.folds) == 1 else f"Each seed: mean of folds {names}."
-            )
+        sentences += fold_sentences(self.columns, self.folds)
         own_rows = [row for row in self.rows if row.group != "published"]
         planned = [cell for row in own_rows for cell in row.cells if cell.num_planned]
         if any(cell.mean is None for cell in planned):
@@ -106,7 +103,7 @@ class Grid:
             sentences.append("(n of N): seeds so far.")
         if self.sources:
             sources = "; ".join(self.sources)
-            of_fold = "" if self.folds == (1,) else ", fold 1"
+            of_fold = ", fold 1" if set(self.folds) - {(1,)} else ""
             sentences.append(f"Published{of_fold}: {sources}. The final versions may differ.")
         return " ".join([*sentences, self.table.note]).strip()
 
@@ -135,12 +132,13 @@ def fill_grid(record: PlanRecord, table: Table, study: Study, *, published: bool
         ),
         unit=_unit(table.metric, study),
         sources=sources,
-        folds=_folds(record, table) or (1,),
+        folds=tuple(_folds(record, table, column) for column in columns),
     )
 
 
-def _folds(record: PlanRecord, table: Table) -> tuple[int, ...]:
-    return tuple(sorted({cell.fold for cell in record.cells if cell.role in table.rows}))
+def _folds(record: PlanRecord, table: Table, column: dict[str, str]) -> tuple[int, ...]:
+    cells = (cell for role in table.rows for cell in matching_cells(record, role, column))
+    return tuple(sorted({cell.fold for cell in cells}))
 
 
 def _unit(metric: str, study: Study) -> str:
