@@ -79,7 +79,9 @@ class View:
     """Frames of a clip."""
     stride_frames: Annotated[int, Limits("frames", least=1, most=10_000)] = 1
     """Distance of two frames of a clip on the timeline."""
-    fps: Annotated[float, Limits("frames/s", least=0.01, most=1000, advice="; 24 to 30 is usual")] = 25.0
+    fps: Annotated[
+        float, Limits("frames/s", least=0.01, most=1000, advice="; 24 to 30 is usual")
+    ] = 25.0
     """Frames per second of the timeline, whatever the video's own rate is."""
     size_pixels: Annotated[int, Limits("pixels", least=1, most=4096)] = 112
     """Height and width of a clip."""

@@ -26,7 +26,7 @@ def _folds_by_value(
 ) -> dict[str, tuple[int, ...]]:
     """Return the folds by the part of a case that they depend on; of equal ones, one entry."""
     if len(set(folds)) <= 1:
-        return {"": own for own in folds}
+        return {"": folds[0]} if folds else {}
     axes, found = columns[0], {}
     for kept in (*([axis] for axis in axes), list(axes)):
         names = [case_title({axis: column[axis] for axis in kept}) for column in columns]
