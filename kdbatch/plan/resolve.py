@@ -185,7 +185,7 @@ class _Resolver:
     def _is_read(self, role: str, case: Case) -> bool:
         """Whether the experiment reads a student's results in this case and fold.
 
-        Of a control that only maps name, those are read that a map is drawn of.
+        A control that only maps name is read where a map is drawn of it.
         """
         spec = case.students[role]
         if not self.experiment.is_for_maps(role):
