@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from kdbatch.base.errors import UserError
-from kdbatch.run.cka.gram_hooks import KIND_OF, Hook, LayerCapture, Layers, as_rows, exact_products
+from kdbatch.run.cka.gram_hooks import Hook, LayerCapture, Layers, as_rows, exact_products, kind_of
 
 Returned = TypeVar("Returned")
 PART_CHUNK_COLUMNS = 1 << 16
@@ -53,9 +53,7 @@ def choose_layers(model: nn.Module, clip_BCTHW: Tensor, *, num_layers: int) -> t
         UserError: the network has fewer of them.
     """
     names = [
-        name
-        for name, module in model.named_modules()
-        if KIND_OF.get(type(module)) in ("conv", "bn", "relu")
+        name for name, module in model.named_modules() if kind_of(module) in ("conv", "bn", "relu")
     ]
     called: list[str] = []
     with _hooked(model, tuple(names), lambda name, output: called.append(name)), torch.no_grad():

@@ -150,7 +150,7 @@ def _make_variants(
     for name, make in (steps | parts).items():
         variant = warm_up(name, make, device=device)
         variants.append(replace(variant, is_step=name in steps, meter=meters.get(name)))
-    return variants, multiply_adds(setup(), batch)
+    return variants, multiply_adds(setup(plain=True), batch)
 
 
 def warm_up(
@@ -168,8 +168,9 @@ def multiply_adds(setup: TrainingSetup, device_batch: DeviceBatch) -> float:
     """Multiply-adds of one step: every forward pass, and twice as many again for the one with a
     gradient.
 
-    They are not counted by running the backward pass: for grouped convolutions PyTorch's counter
-    (2.15) then returns 9 times the forward pass.
+    `setup` has plain layers, since others compute zeros that pad channels. The multiply-adds are
+    not counted by running the backward pass: for grouped convolutions PyTorch's counter (2.15) then
+    returns 9 times the forward pass.
     """
     clip_VBCTHW, batch = device_batch
     with FlopCounterMode(display=False) as forward:

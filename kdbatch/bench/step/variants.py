@@ -20,6 +20,7 @@ from kdbatch.run.data.sampling import ClipRequest, random_clip
 from kdbatch.run.distributed.process_group import SINGLE_PROCESS
 from kdbatch.run.meters.idle_meter import IdleMeter
 from kdbatch.run.models import Classifier, build_backbone
+from kdbatch.run.models.forms import set_form
 from kdbatch.run.tasks import PRETEXTS
 from kdbatch.run.train.metric_buffer import SYNC_STEPS, MetricBuffer
 from kdbatch.run.train.optim import StepFunction, compile_layers, compute_gradients, make_optimizer
@@ -50,7 +51,7 @@ def make_training_setup(
     stage: str, backbone: Backbone, *, scale: StepScale, device: torch.device, plain: bool = False
 ) -> TrainingSetup:
     """A network with random weights and the step of `stage`. With `plain`, its weights have
-    PyTorch's default memory format.
+    PyTorch's default memory format, and on a GPU its layers are PyTorch's own.
     """
     torch.manual_seed(0)
 
@@ -58,6 +59,8 @@ def make_training_setup(
         model = model.to(device)
         if plain:  # PyTorch's stubs do not know this overload
             model = model.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
+            if device.type == "cuda":
+                set_form(model, "plain")
         return model
 
     def classifier() -> nn.Module:

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from kdbatch.run.models.network import VideoBackbone
-from kdbatch.run.models.r21d import TemporalConv
 
 Layers = Literal["res", "act", "all"] | tuple[str, ...]
 Hook = Callable[[nn.Module, object, Tensor], None]
@@ -27,9 +26,8 @@ CHUNK_COLUMNS = 1 << 16  # 16 MB of single-precision temporaries for 64 clips
 # They fit into a core's cache. Rows a power of two apart would evict each other from it: measured,
 # 1.3 times slower.
 CHUNK_COLUMNS_CPU = 3000
-KIND_OF: dict[type[nn.Module], Kind] = {
+_KINDS: dict[type[nn.Module], Kind] = {
     nn.Conv3d: "conv",
-    TemporalConv: "conv",
     nn.BatchNorm3d: "bn",
     nn.ReLU: "relu",
     nn.MaxPool3d: "pool",
@@ -111,7 +109,7 @@ class LayerCapture:
         if self.layer_set == "res":
             return name in self._stems | self._units | self._pools
         if self.layer_set == "act":
-            return KIND_OF.get(type(module)) in ("conv", "bn", "relu")
+            return kind_of(module) in ("conv", "bn", "relu")
         return not isinstance(module, nn.Dropout)
 
     def _recorder(self, name: str) -> Hook:
@@ -123,7 +121,7 @@ class LayerCapture:
         return record
 
     def _kind(self, name: str, module: nn.Module) -> Kind:
-        kind = KIND_OF.get(type(module), "other")
+        kind = kind_of(module)
         if name in self._units:
             return "residual"
         # A stem that is one container ends in its ReLU.
@@ -139,6 +137,14 @@ class LayerCapture:
                 self._calls[inside[-1]] = (name, "residual", gram_nn)
 
         return mark_merge
+
+
+def kind_of(module: nn.Module) -> Kind:
+    """The kind of a module: that of its class, or of one above it."""
+    for base, kind in _KINDS.items():
+        if isinstance(module, base):
+            return kind
+    return "other"
 
 
 def centred_gram(map_nC: Tensor) -> Tensor:

@@ -18,37 +18,12 @@ PRP's repository) without the head:
 from collections import OrderedDict
 
 from torch import Tensor, nn
-from torch.nn import functional
 
+from kdbatch.run.models.factorised import BatchNorm, SpatialConv, TemporalConv
 from kdbatch.run.models.network import VideoBackbone, scaled_channels
 
 Triple = tuple[int, int, int]
 ONE: Triple = (1, 1, 1)
-
-
-class TemporalConv(nn.Conv3d):
-    """A t x 1 x 1 convolution; on a CPU computed as a 2D convolution over frames and pixels.
-
-    The sum is the same, bit for bit where both use the same kernel. With one thread and fewer than
-    16 clips PyTorch takes a slow path for a 3D convolution whose kernel is one pixel wide
-    (aten/src/ATen/native/Convolution.cpp: use_mkldnn); a whole training step of 8 clips then takes
-    twice the time. Where t is 1 this is not needed: that one has a stride here, so it takes the
-    fast path anyhow, and weights of 1 x 1 would be taken for channels-last ones.
-    """
-
-    def forward(self, input: Tensor) -> Tensor:
-        if input.device.type != "cpu" or self.kernel_size[0] == 1:
-            return super().forward(input)
-        (stride, _, _), padding = self.stride, self.padding[0]
-        assert isinstance(padding, int)
-        out_BCTP = functional.conv2d(
-            input.flatten(3),
-            self.weight.flatten(3),
-            self.bias,
-            stride=(stride, 1),
-            padding=(padding, 0),
-        )
-        return out_BCTP.unflatten(3, input.shape[3:])
 
 
 class FactorisedConv(nn.Module):
@@ -70,7 +45,7 @@ class FactorisedConv(nn.Module):
         (t, h, w), (stride_t, stride_h, stride_w), (pad_t, pad_h, pad_w) = kernel, stride, padding
         num_weights = t * h * w * in_channels * out_channels
         mid = max(1, num_weights // (h * w * in_channels + t * out_channels))
-        self.spatial_conv = nn.Conv3d(
+        self.spatial_conv = SpatialConv(
             in_channels,
             mid,
             (1, h, w),
@@ -78,7 +53,8 @@ class FactorisedConv(nn.Module):
             padding=(0, pad_h, pad_w),
             bias=False,
         )
-        self.bn = nn.BatchNorm3d(mid)
+        self.spatial_conv.pads_output = True
+        self.bn = BatchNorm(mid)
         self.relu = nn.ReLU()
         self.temporal_conv = TemporalConv(
             mid, out_channels, (t, 1, 1), stride=(stride_t, 1, 1), padding=(pad_t, 0, 0), bias=False
