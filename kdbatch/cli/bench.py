@@ -4,6 +4,7 @@ Mistakes are reported before torch is imported, which takes seconds.
 """
 
 import os
+import time
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,8 @@ from kdbatch.bench.step.scale import BENCH_STAGES, StepScale
 from kdbatch.cli.live.progress import progress
 from kdbatch.cli.terminal import print_line, print_text, warn
 from kdbatch.vocab.backbones import BACKBONE_SPECS, Backbone
+
+_END_SECONDS = 8.0  # what starting Python takes, and the last step of a row
 
 
 def measure_data(videos: str, *, seconds: float, json: bool) -> None:
@@ -87,9 +90,12 @@ def measure_step(
     width: float,
     shape: tuple[int, int, int],
     seconds: float,
+    limit: float,
+    compiled: bool,
     json: bool,
 ) -> None:
     """`kdbatch bench step`; `shape` is clips of a batch, frames, pixels."""
+    began = time.monotonic()
     kinds = [backbone] if backbone else ["r21d_10", "shufflenet_2x"]
     stages = BENCH_STAGES
     if stage:
@@ -103,7 +109,7 @@ def measure_step(
     )
     from kdbatch.bench.data.loose_videos import shard_videos  # PyAV
     from kdbatch.bench.step.measure import bench_step  # torch
-    from kdbatch.bench.step.rows import step_as_json, step_as_lines
+    from kdbatch.bench.step.rows import STEP_HEAD, step_json_line, step_line
     from kdbatch.run.device import choose_compile_cache
 
     choose_compile_cache(os.environ)
@@ -112,12 +118,18 @@ def measure_step(
         nullcontext(silent) if json else progress("bench step") as report,
     ):
         stored = shard_videos(make_few_toys(folder / "toys"), folder, processes=0, progress=silent)
-        bench = bench_step(scale, stored, progress=report, seconds=seconds)
-    if json:
-        print_text(step_as_json(bench))
-        return
-    for line in step_as_lines(bench):
-        print_line(line)
+        outputs = bench_step(
+            scale,
+            stored,
+            progress=report,
+            seconds=seconds,
+            limit_seconds=limit - (time.monotonic() - began) - _END_SECONDS,
+            compiled=compiled,
+        )
+        for number, output in enumerate(outputs):
+            print_line(step_json_line(output) if json else step_line(output))
+            if number == 0 and not json:
+                print_line(STEP_HEAD)
 
 
 def parse_backbone(backbone: str, width: float) -> Backbone:

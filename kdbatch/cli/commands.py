@@ -387,19 +387,30 @@ class Commands:
         frames: Annotated[int, Limits("frames", least=2, most=10_000)] = 16,
         pixels: Annotated[int, Limits("pixels", least=16, most=4096)] = 112,
         seconds: RowSeconds = 2.0,
+        limit: Annotated[float, Limits("seconds", least=1, most=86_400)] = 120.0,
+        compiled: bool = False,
         json: bool = False,
     ) -> None:
         """Measure training steps, their parts, and a baseline loop.
 
         --backbone is r21d_10 or shufflenet_2x (both without it), --stage is finetune, distill (two
         teachers) or pretrain (RSPNet), or all without it; --width, --batch, --frames and --pixels
-        make it small enough for a CPU. --seconds is how long each row is measured, five times.
-        --json prints the rows for a program.
+        make it small enough for a CPU. --seconds is how long each row is measured, up to five
+        times. The command ends after --limit seconds: on a CPU it takes fewer clips for that. With
+        --compiled it compares compiled networks instead of feeds, and their compilation may take
+        longer. --json prints a line of JSON for each row.
         """
         from kdbatch.cli.bench import measure_step
 
         measure_step(
-            backbone, stage, width=width, shape=(batch, frames, pixels), seconds=seconds, json=json
+            backbone,
+            stage,
+            width=width,
+            shape=(batch, frames, pixels),
+            seconds=seconds,
+            limit=limit,
+            compiled=compiled,
+            json=json,
         )
 
     @command

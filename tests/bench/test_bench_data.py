@@ -1,8 +1,10 @@
 import json
 import multiprocessing
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import av
 import numpy as np
@@ -18,6 +20,7 @@ from kdbatch.bench.data.baselines import (
     BaselineClips,
     reencode_dense,
 )
+from kdbatch.bench.data.decoders import torchcodec_notes, usable_decoders
 from kdbatch.bench.data.loose_videos import find_videos_below, shard_videos
 from kdbatch.bench.data.measure import bench_data
 from kdbatch.bench.data.meter import Speed, measure_speed, tree_cpu_seconds
@@ -191,7 +194,7 @@ def test_every_decoder_has_its_rows_and_the_cache_beats_decoding(
     assert {f"{kind}.{decoder}" for kind in "bc" for decoder in DECODERS} <= set(rows)
     assert rows["d.yuv"].clips_per_cpu_second > rows["b.pyav"].clips_per_cpu_second
     assert ("a" in rows) == (not MISSING_PACKAGES)
-    assert len(bench.notes) == bool(MISSING_PACKAGES)
+    assert len(bench.notes) == bool(MISSING_PACKAGES) + len(torchcodec_notes())
     for row in bench.rows:
         assert row.clips_per_cpu_second > 0 and row.clips_per_second > 0
         assert row.ratio == (
@@ -223,6 +226,22 @@ def _speeds(**clips_per_cpu_second: tuple[float, ...]) -> dict[str, list[Speed]]
         ]
         for key, of_repeats in clips_per_cpu_second.items()
     }
+
+
+def test_a_line_says_why_torchcodec_has_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not installed; installed without FFmpeg's libraries; usable, without a GPU."""
+    module = ModuleType("torchcodec")
+    monkeypatch.setitem(sys.modules, "torchcodec", module)
+    found = []
+    monkeypatch.delitem(DECODERS, "torchcodec", raising=False)
+    found += torchcodec_notes()
+    monkeypatch.setitem(DECODERS, "torchcodec", DECODERS["pyav"])
+    for version in (None, 7):
+        monkeypatch.setattr(module, "ffmpeg_major_version", version, raising=False)
+        assert ("torchcodec" in usable_decoders()) == bool(version)
+        found += torchcodec_notes()
+    words = ("not installed here. Install it: pip install", "libraries of FFmpeg", "no CUDA device")
+    assert len(found) == 3 and all(word in note for word, note in zip(words, found, strict=True))
 
 
 def test_ratios_are_taken_in_each_repeat_and_then_their_median() -> None:

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,18 +12,30 @@ from kdbatch.base.progress import silent
 from kdbatch.bench.data.loose_videos import find_videos_below, shard_videos
 from kdbatch.bench.step.measure import (
     BASELINE_LOOP,
+    COMPILED,
+    FROM_CACHE,
+    FROM_SHARDS,
+    BenchOutput,
     bench_step,
     multiply_adds,
-    time_variant,
-    warm_up,
 )
-from kdbatch.bench.step.rows import StepBench, StepRow, step_as_json, step_as_lines
+from kdbatch.bench.step.rows import (
+    STEP_HEAD,
+    StepNote,
+    StepOverhead,
+    StepRow,
+    step_json_line,
+    step_line,
+)
 from kdbatch.bench.step.scale import StepScale
+from kdbatch.bench.step.timing import StepVariant, time_all, time_variant, warm_up
 from kdbatch.bench.step.variants import make_training_setup
 from kdbatch.shard.toy.size import ToySize
 from kdbatch.shard.toy.write import write_toy
 from kdbatch.vocab.backbones import Backbone
+from kdbatch.vocab.shards import Sample
 
+CPU = torch.device("cpu")
 SIZE = ToySize(
     k400_train=1,
     k400_val=0,
@@ -44,54 +57,115 @@ SCALE = StepScale(
 )
 
 
-def test_every_variant_of_every_stage_is_measured(tmp_path: Path) -> None:
-    write_toy(tmp_path / "toys", processes=1, progress=silent, size=SIZE)
-    stored = shard_videos(
-        find_videos_below(tmp_path / "toys" / "k400"), tmp_path, processes=1, progress=silent
+Stored = list[tuple[Path, Sample]]
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Stored:
+    folder = tmp_path_factory.mktemp("bench")
+    write_toy(folder / "toys", processes=1, progress=silent, size=SIZE)
+    return shard_videos(
+        find_videos_below(folder / "toys" / "k400"), folder, processes=1, progress=silent
     )
-    bench = bench_step(SCALE, stored, progress=silent, repeats=1)
-    variants = [(row.stage, row.variant) for row in bench.rows]
-    assert variants == [
-        (s, w)
-        for s in SCALE.stages
-        for w in (BASELINE_LOOP, "usual loop, autocast", "kdbatch", "kdbatch, fed by cache")
-    ]
-    for row in bench.rows:
-        assert (
-            row.clips_per_second > 0
-            and row.ratio > 0
-            and row.peak_share is not None
-            and 0 < row.peak_share < 100
-        )
-        assert (row.idle_share is not None) == row.variant.startswith("kdbatch")
-    assert [row.ratio for row in bench.rows if row.variant == BASELINE_LOOP] == [1.0]
-    assert 0.2 < bench.overheads["shufflenet_2x"] < 5
-    assert [row["variant"] for row in json.loads(step_as_json(bench))["rows"]] == [
-        w for _, w in variants
-    ]
 
 
-def test_the_table_shows_what_was_not_measured() -> None:
+def rows_of(outputs: list[BenchOutput]) -> list[StepRow]:
+    return [output for output in outputs if isinstance(output, StepRow)]
+
+
+def test_every_variant_of_a_stage_is_measured(stored: Stored) -> None:
+    outputs = list(bench_step(SCALE, stored, progress=silent, repeats=1, limit_seconds=600))
+    rows = rows_of(outputs)
+    names = [BASELINE_LOOP, "kdbatch", FROM_SHARDS, FROM_CACHE, "usual loop, autocast"]
+    assert [(row.stage, row.variant) for row in rows] == [("distill", name) for name in names]
+    for row in rows:
+        assert row.clips_per_second > 0 and row.ratio > 0 and row.batch_clips == SCALE.batch_clips
+        assert row.peak_share is not None and 0 < row.peak_share < 100
+        assert (row.idle_share is not None) == ("loop" not in row.variant)
+    assert rows[0].ratio == 1.0
+    # On a CPU the process that trains reads: a fed step has less of the time.
+    own, fed = rows[1].idle_share, rows[2].idle_share
+    assert own is not None and fed is not None and own < fed
+    (overhead,) = [output for output in outputs if isinstance(output, StepOverhead)]
+    assert 0.2 < overhead.overhead < 5
+
+
+def test_rows_come_one_by_one_and_are_lines_of_json(stored: Stored) -> None:
+    scale = dataclasses.replace(SCALE, stages=("finetune", "distill"))
+    outputs = bench_step(scale, stored, progress=silent, repeats=1, limit_seconds=600)
+    first = json.loads(step_json_line(next(outputs)))
+    assert "on cpu" in first["note"]
+    row = json.loads(step_json_line(next(outputs)))  # nothing of `distill` has run yet
+    assert (row["stage"], row["variant"]) == ("finetune", BASELINE_LOOP)
+    outputs.close()  # pyright: ignore[reportAttributeAccessIssue]  # it is a generator
+
+
+def test_a_slow_device_measures_fewer_clips_and_ends_in_time(stored: Stored) -> None:
+    """64 clips take this network about half a second a pass here, and the limit allows less. The
+    time that is tested is generous: the tests share their cores.
+    """
+    scale = dataclasses.replace(SCALE, stages=("finetune", "pretrain"), batch_clips=64)
+    began = time.monotonic()
+    outputs = list(bench_step(scale, stored, progress=silent, seconds=5.0, limit_seconds=6.0))
+    assert time.monotonic() - began < 40  # without limits 2 stages x 5 rows x 5 repeats x 5 seconds
+    rows = rows_of(outputs)
+    assert all(2 <= row.batch_clips <= 64 for row in rows)
+    for stage in scale.stages:
+        left_out = [o.note for o in outputs if isinstance(o, StepNote) and f", {stage}:" in o.note]
+        assert left_out or sum(row.stage == stage for row in rows) == 5
+        assert all(f"--stage={stage}" in note for note in left_out)
+
+
+def test_without_any_time_all_rows_are_left_out_by_name(stored: Stored) -> None:
+    scale = dataclasses.replace(SCALE, stages=("finetune", "pretrain"))
+    outputs = list(bench_step(scale, stored, progress=silent, limit_seconds=0.0))
+    notes = [step_line(output) for output in outputs[1:]]
+    assert len(notes) == 2 and all("no time for all rows" in note for note in notes)
+    assert notes[0].endswith("kdbatch bench step --backbone=shufflenet_2x --stage=finetune")
+
+
+def test_repeats_end_at_the_deadline_but_each_variant_is_timed() -> None:
+    counts = {"a": 0, "b": 0}
+
+    def step(name: str) -> None:
+        counts[name] += 1
+        time.sleep(0.02)
+
+    variants = [
+        StepVariant(name=name, step=lambda n=name: step(n), kept_bytes=0) for name in counts
+    ]
+    timings = time_all(
+        variants, repeats=50, seconds=9.0, deadline=time.monotonic() + 0.3, device=CPU
+    )
+    assert 1 <= len(timings["a"]) == len(timings["b"]) < 20 and min(counts.values()) >= 1
+    assert time_all(variants, repeats=5, seconds=9.0, deadline=0.0, device=CPU)["b"]
+
+
+@pytest.mark.slow
+def test_compiled_rows_stand_apart(stored: Stored) -> None:
+    scale = dataclasses.replace(SCALE, stages=("finetune",))
+    rows = rows_of(list(bench_step(scale, stored, progress=silent, repeats=1, compiled=True)))
+    assert [row.variant for row in rows] == [BASELINE_LOOP, "kdbatch", COMPILED]
+
+
+def test_lines_show_what_was_not_measured() -> None:
     row = StepRow(
         network="R(2+1)D",
         stage="finetune",
         variant="kdbatch",
+        batch_clips=8,
         clips_per_second=3.25,
         ratio=1.5,
         peak_share=40.0,
     )
-    lines = step_as_lines(StepBench(setup="here", rows=(row,), overheads={"r21d_10": 1.05}))
-    assert lines[0] == "here" and lines[2].split() == [
-        "R(2+1)D",
-        "finetune",
-        "kdbatch",
-        "3.25",
-        "1.50x",
-        "40.0%",
-        "-",
-        "-",
-    ]
-    assert lines[3] == "r21d_10: a distillation step takes 1.050 times its parts measured apart"
+    line = step_line(row)
+    shown = ["R(2+1)D", "finetune", "kdbatch", "8", "3.25", "1.50x", "40.0%", "-", "-"]
+    assert line.split() == shown and len(line) == len(STEP_HEAD) < 80
+    assert step_line(StepNote(note="here")) == "here"
+    overhead = StepOverhead(network="R(2+1)D", overhead=1.05)
+    assert step_line(overhead) == (
+        "R(2+1)D: a distillation step takes 1.050 times its parts measured apart"
+    )
 
 
 def test_the_memory_of_a_variant_excludes_that_of_the_others(

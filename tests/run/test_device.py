@@ -43,7 +43,7 @@ def test_a_cpu_adds_in_one_order() -> None:
 @pytest.mark.parametrize(
     ("room", "measure"),
     [
-        (step, lambda: step.bench_step(StepScale(backbones=(NETWORK,)), [], progress=silent)),
+        (step, lambda: next(step.bench_step(StepScale(backbones=(NETWORK,)), [], progress=silent))),
         (cka, lambda: cka.bench_cka(MAPS, progress=silent)),
     ],
 )

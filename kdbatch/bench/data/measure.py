@@ -17,6 +17,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.progress import Progress
 from kdbatch.base.temporary.temporary_folder import temporary_folder
 from kdbatch.bench.data.baselines import MISSING_PACKAGES, reencode_dense
+from kdbatch.bench.data.decoders import nvdec_stream, torchcodec_notes, usable_decoders
 from kdbatch.bench.data.meter import Speed, Stream, measure_speed
 from kdbatch.bench.data.rows import (
     BASELINE_ROW,
@@ -35,7 +36,6 @@ from kdbatch.bench.data.streams import (
 )
 from kdbatch.run.data.batches import StoredVideo
 from kdbatch.run.data.clip_reader import ClipReader
-from kdbatch.run.data.decoding.decode import DECODERS
 from kdbatch.run.data.decoding.frame_cache import FrameCache
 from kdbatch.run.data.decoding.frame_cache_files import cache_file_bytes
 from kdbatch.run.data.decoding.yuv import yuv_to_rgb
@@ -85,11 +85,13 @@ def bench_data(
             *_baseline_methods(paths, folder, progress),
             *_shard_methods(videos),
             *_cache_methods(videos, cache, progress),
+            *_nvdec_methods(videos),
         ]
         speeds = _measure_all(methods, repeats=repeats, seconds=seconds, progress=progress)
     notes = []
     if MISSING_PACKAGES:
         notes = [f"Rows a and a2 need {' and '.join(MISSING_PACKAGES)}, and ratios need row a"]
+    notes += torchcodec_notes()
     rows = [
         data_row(speeds, m.key, title=m.title, num_workers=m.num_workers, limit=m.limit)
         for m in methods
@@ -145,11 +147,11 @@ def _shard_methods(videos: list[StoredVideo]) -> list[ReadingMethod]:
             limit=limit,
         )
 
-    pyav = ClipReader(decoder="pyav")
+    decoders, pyav = usable_decoders(), ClipReader(decoder="pyav")
     four = loader_stream(videos, NUM_WORKERS, clip_reader=pyav, clips_per_video=4)
     augmented = loader_stream(videos, NUM_WORKERS, clip_reader=pyav, augment_on=torch.device("cpu"))
     return [
-        *(decode(f"b.{d}", d, decoding_stream(videos, decoder=d)) for d in DECODERS),
+        *(decode(f"b.{d}", d, decoding_stream(videos, decoder=d)) for d in decoders),
         decode(
             "b4",
             "pyav, 4 clips of each video",
@@ -158,11 +160,25 @@ def _shard_methods(videos: list[StoredVideo]) -> list[ReadingMethod]:
         ),
         *(
             load(f"c.{d}", d, loader_stream(videos, NUM_WORKERS, clip_reader=ClipReader(decoder=d)))
-            for d in DECODERS
+            for d in decoders
         ),
         load("c4", "pyav, 4 clips of each video", four, limit=LIMIT_OF_FOUR),
         load("c+", "pyav, and augmented by a CPU", augmented),
         *_limit_methods(videos),
+    ]
+
+
+def _nvdec_methods(videos: list[StoredVideo]) -> list[ReadingMethod]:
+    """torchcodec on the decoder of the GPU, where both are there."""
+    if torchcodec_notes():
+        return []
+    return [
+        ReadingMethod(
+            key="g",
+            title="shards, decoding alone, torchcodec on NVDEC",
+            num_workers=0,
+            stream=nvdec_stream(videos),
+        )
     ]
 
 

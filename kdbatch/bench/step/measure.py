@@ -1,9 +1,9 @@
 """Measures `kdbatch bench step`: kdbatch's training step, the usual loop, and parts of a step."""
 
-import gc
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import cycle, repeat
 from pathlib import Path
@@ -14,8 +14,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from kdbatch.base.progress import Progress
 from kdbatch.base.temporary.temporary_folder import temporary_folder
-from kdbatch.bench.step.rows import StepBench, StepRow
+from kdbatch.bench.step.rows import StepNote, StepOverhead, StepRow
 from kdbatch.bench.step.scale import StepScale
+from kdbatch.bench.step.timing import (
+    StepVariant,
+    Timing,
+    peak_multiply_adds,
+    time_all,
+    warm_up,
+)
 from kdbatch.bench.step.variants import (
     TrainingSetup,
     baseline_loop,
@@ -32,30 +39,31 @@ from kdbatch.run.meters.idle_meter import IdleMeter, device_clock
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.shards import Sample
 
-GEMM_SIZE = {"cpu": 1024, "cuda": 8192}  # large enough for the device to reach its peak
 BASELINE_LOOP = "usual loop, float32"
-FROM_CACHE = "kdbatch, fed by cache"
+FROM_SHARDS, FROM_CACHE = "fed from shards", "fed by cache"
 COMPILED = "kdbatch, compiled"
+STUDENT, TEACHERS = "student alone", "teachers alone"
+LEAST_CLIPS = 2  # of a batch: a contrastive task compares clips with each other
+_TIMED_SHARE = 0.8  # of the time: the rest is for making networks and for steps that take longer
+
+BenchOutput = StepNote | StepRow | StepOverhead
+Maker = Callable[[], Callable[[], None]]
+"""Makes a network and returns its step."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class StepVariant:
-    """A warm step. `kept_bytes` stay allocated between steps: weights, gradients, momenta."""
+class _Bench:
+    """What all networks and stages share. `deadline` is a time of `time.monotonic`."""
 
-    name: str
-    step: Callable[[], None]
-    kept_bytes: int
-    meter: IdleMeter | None = None
-    is_step: bool = True
-
-
-@dataclass(frozen=True, kw_only=True)
-class Timing:
-    """One variant in one repeat. `idle_share` is in percent; `memory_gb` is 0 on a CPU."""
-
-    step_seconds: float
-    idle_share: float
-    memory_gb: float
+    scale: StepScale
+    videos: Sequence[StoredVideo]
+    device: torch.device
+    cache: FrameCache
+    peak: float
+    repeats: int
+    seconds: float
+    deadline: float
+    compiled: bool
 
 
 def bench_step(
@@ -65,38 +73,44 @@ def bench_step(
     progress: Progress,
     repeats: int = 5,
     seconds: float = 0.0,
-) -> StepBench:
-    """Measure every variant of every stage and network, in turn, `repeats` times, each for
-    `seconds` and at least one step.
+    limit_seconds: float = 120.0,
+    compiled: bool = False,
+) -> Iterator[BenchOutput]:
+    """Measure every variant of every stage and network, in turn, up to `repeats` times, each for
+    up to `seconds` and at least one step; yield rows as soon as they are known.
 
-    `stored` are videos in shards, which all batches are made of.
+    It ends after about `limit_seconds`: on a CPU batches are made smaller, repeats are left out,
+    and in the end rows, which is said. With `compiled` there are compiled rows, whose compilation
+    takes the time that it takes. `stored` are videos in shards, which all batches are made of.
     """
+    deadline = time.monotonic() + limit_seconds
     device = select_device()
     videos = [
         StoredVideo(tar, replace(sample, key=f"{sample.key}-{i}"))
-        for i, (tar, sample) in zip(range(4 * scale.batch_clips), cycle(stored))
+        for i, (tar, sample) in zip(range(scale.batch_clips), cycle(stored))
     ]
-    peak = _peak_multiply_adds(device)
-    rows: list[StepRow] = []
-    overheads: dict[str, float] = {}
+    peak = peak_multiply_adds(device)
+    yield StepNote(note=_describe_setup(scale, device, peak))
     pairs = [(backbone, stage) for backbone in scale.backbones for stage in scale.stages]
     with temporary_folder("bench") as frames:
-        cache = FrameCache(frames, max_bytes=1 << 33)
         for number, (backbone, stage) in enumerate(pairs):
             progress(number, len(pairs), f"{backbone.title}, {stage}")
-            variants, macs = _make_variants(
-                stage, backbone, videos, scale=scale, device=device, cache=cache
+            now = time.monotonic()
+            bench = _Bench(
+                scale=scale,
+                videos=videos,
+                device=device,
+                cache=FrameCache(frames, max_bytes=1 << 33),
+                peak=peak,
+                repeats=repeats,
+                seconds=seconds,
+                deadline=now + (deadline - now) / (len(pairs) - number),
+                compiled=compiled,
             )
-            timings = _time_all(variants, repeats=repeats, seconds=seconds, device=device)
-            rows += [
-                _row(variant, timings, stage, backbone, scale=scale, macs=macs, peak=peak)
-                for variant in variants
-                if variant.is_step
-            ]
-            if stage == "distill":
-                overheads[backbone.kind] = _overhead(timings)
-    setup = _describe_setup(scale, device, peak)
-    return StepBench(setup=setup, rows=tuple(rows), overheads=overheads)
+            if now > deadline:
+                yield _left_out(backbone, stage, ["all rows"])
+            else:
+                yield from _bench_pair(stage, backbone, bench)
 
 
 def _describe_setup(scale: StepScale, device: torch.device, peak: float) -> str:
@@ -107,61 +121,120 @@ def _describe_setup(scale: StepScale, device: torch.device, peak: float) -> str:
     )
 
 
-def _make_variants(
+def _left_out(backbone: Backbone, stage: str, names: Sequence[str]) -> StepNote:
+    return StepNote(
+        note=f"{backbone.title}, {stage}: no time for {', '.join(names)}. "
+        f"Measure it alone: kdbatch bench step --backbone={backbone.kind} --stage={stage}"
+    )
+
+
+def _bench_pair(stage: str, backbone: Backbone, bench: _Bench) -> Iterator[BenchOutput]:
+    """Rows of one stage of one network."""
+    scale, device = bench.scale, bench.device
+    with ExitStack() as feeds:
+        if device.type == "cpu":
+            clips = _affordable_clips(stage, backbone, bench)
+            if not clips:
+                yield _left_out(backbone, stage, ["all rows"])
+                return
+            scale = replace(scale, batch_clips=clips)
+        meters: dict[str, IdleMeter] = {}
+        steps, batch = _makers(stage, backbone, scale, bench, feeds, meters)
+        variants: list[StepVariant] = []
+        slowest = 0.0
+        for name, make in steps.items():
+            began = time.monotonic()
+            # Each variant is warmed up, and timed once.
+            if variants and began + (len(variants) + 2) * slowest > bench.deadline:
+                break
+            variant = warm_up(name, make, device=device)
+            slowest = max(slowest, time.monotonic() - began)
+            variants.append(
+                replace(variant, is_step=name not in (STUDENT, TEACHERS), meter=meters.get(name))
+            )
+        timings = time_all(
+            variants,
+            repeats=bench.repeats,
+            seconds=bench.seconds,
+            deadline=bench.deadline,
+            device=device,
+        )
+        setup = make_training_setup(stage, backbone, scale=scale, device=device, plain=True)
+        macs = multiply_adds(setup, batch)
+    for variant in variants:
+        if variant.is_step:
+            yield _row(variant, timings, stage, backbone, scale=scale, macs=macs, peak=bench.peak)
+    if timings.get(STUDENT) and timings.get(TEACHERS):
+        yield StepOverhead(network=backbone.title, overhead=_overhead(timings))
+    if missing := [name for name in steps if name not in timings]:
+        yield _left_out(backbone, stage, missing)
+
+
+def _affordable_clips(stage: str, backbone: Backbone, bench: _Bench) -> int:
+    """The most clips of which there is time for two steps of each row, or of some rows if that is
+    less than the smallest batch; 0 if there is time for none.
+
+    A step of the smallest batch is timed for it.
+    """
+    least = replace(bench.scale, batch_clips=min(LEAST_CLIPS, bench.scale.batch_clips))
+    with ExitStack() as feeds:
+        steps, _ = _makers(stage, backbone, least, bench, feeds, {})
+        step = steps[BASELINE_LOOP]()
+        began = time.monotonic()
+        step()
+        taken = max(time.monotonic() - began, 1e-6)
+    # Two steps of each row, and one for its multiply-adds.
+    time_left = _TIMED_SHARE * (bench.deadline - time.monotonic())
+    if time_left < 5 * taken:
+        return 0
+    clips = int(least.batch_clips * time_left / taken) // (2 * len(steps) + 1)
+    return max(least.batch_clips, min(clips, bench.scale.batch_clips))
+
+
+def _makers(
     stage: str,
     backbone: Backbone,
-    videos: Sequence[StoredVideo],
-    *,
     scale: StepScale,
-    device: torch.device,
-    cache: FrameCache,
-) -> tuple[list[StepVariant], float]:
-    """Every variant of a stage, and the multiply-adds of one step."""
-    workers = max(1, len(os.sched_getaffinity(0)) - 1) if device.type == "cuda" else 0
-    prefetcher = make_prefetcher(
-        stage, videos, scale=scale, device=device, cache=cache, num_workers=workers
-    )
-    batch = next(prefetcher)
+    bench: _Bench,
+    feeds: ExitStack,
+    meters: dict[str, IdleMeter],
+) -> tuple[dict[str, Maker], DeviceBatch]:
+    """A maker for each variant, and a batch. Meters are added to `meters` by name, and `feeds` ends
+    the workers that read.
+    """
+    device = bench.device
+    # Of a GPU all cores read, as the step needs little of one; on a CPU a run reads in its process.
+    workers = len(os.sched_getaffinity(0)) if device.type == "cuda" else 0
+
+    def fed_by(cache: FrameCache | None) -> Iterator[DeviceBatch]:
+        return feeds.enter_context(
+            make_prefetcher(
+                stage, bench.videos, scale=scale, device=device, cache=cache, num_workers=workers
+            )
+        )
 
     def setup(*, plain: bool = False, stage: str = stage) -> TrainingSetup:
         return make_training_setup(stage, backbone, scale=scale, device=device, plain=plain)
 
-    clock = device_clock(device)
-    meters = {name: IdleMeter(clock) for name in ("kdbatch", FROM_CACHE, COMPILED)}
-    steps = {
+    def ours(name: str, batches: Iterator[DeviceBatch], *, compiled: bool = False) -> Maker:
+        meters[name] = IdleMeter(device_clock(device))
+        return lambda: kdbatch_loop(setup(), batches, meter=meters[name], compiled=compiled)
+
+    batch = next(fed := fed_by(bench.cache))
+    steps: dict[str, Maker] = {
         BASELINE_LOOP: lambda: baseline_loop(setup(plain=True), batch, autocast=False),
-        "usual loop, autocast": lambda: baseline_loop(setup(plain=True), batch, autocast=True),
-        "kdbatch": lambda: kdbatch_loop(setup(), repeat(batch), meter=meters["kdbatch"]),
-        FROM_CACHE: lambda: kdbatch_loop(setup(), prefetcher, meter=meters[FROM_CACHE]),
+        "kdbatch": ours("kdbatch", repeat(batch)),
     }
-    if device.type == "cuda":
-        steps[COMPILED] = lambda: kdbatch_loop(
-            setup(), repeat(batch), meter=meters[COMPILED], compiled=True
-        )
-    parts = {}
+    if bench.compiled:
+        return {**steps, COMPILED: ours(COMPILED, repeat(batch), compiled=True)}, batch
+    steps[FROM_SHARDS] = ours(FROM_SHARDS, fed_by(None))
+    steps[FROM_CACHE] = ours(FROM_CACHE, fed)
+    steps["usual loop, autocast"] = lambda: baseline_loop(setup(plain=True), batch, autocast=True)
     if stage == "distill":
-        parts = {
-            "student alone": lambda: kdbatch_loop(
-                setup(stage="finetune"), repeat(batch), meter=IdleMeter(clock)
-            ),
-            "teachers alone": lambda: teachers_forward(setup(), batch),
-        }
-    variants = []
-    for name, make in (steps | parts).items():
-        variant = warm_up(name, make, device=device)
-        variants.append(replace(variant, is_step=name in steps, meter=meters.get(name)))
-    return variants, multiply_adds(setup(plain=True), batch)
-
-
-def warm_up(
-    name: str, make: Callable[[], Callable[[], None]], *, device: torch.device
-) -> StepVariant:
-    """Make a step and run it once, which compiles, chooses algorithms and fills the cache."""
-    gc.collect()  # unused networks must not be freed while this one's memory is counted
-    before = _allocated_bytes(device)
-    step = make()
-    step()
-    return StepVariant(name=name, step=step, kept_bytes=_allocated_bytes(device) - before)
+        meter = IdleMeter(device_clock(device))
+        steps[STUDENT] = lambda: kdbatch_loop(setup(stage="finetune"), repeat(batch), meter=meter)
+        steps[TEACHERS] = lambda: teachers_forward(setup(), batch)
+    return steps, batch
 
 
 def multiply_adds(setup: TrainingSetup, device_batch: DeviceBatch) -> float:
@@ -180,49 +253,6 @@ def multiply_adds(setup: TrainingSetup, device_batch: DeviceBatch) -> float:
     return forward.get_total_flops() / 2 + once.get_total_flops()
 
 
-def _time_all(
-    variants: Sequence[StepVariant], *, repeats: int, seconds: float, device: torch.device
-) -> dict[str, list[Timing]]:
-    """Time every variant in every repeat, in an order that rotates."""
-    timings: dict[str, list[Timing]] = {variant.name: [] for variant in variants}
-    for turn in range(repeats):
-        first = turn % len(variants)
-        for variant in (*variants[first:], *variants[:first]):
-            timings[variant.name].append(time_variant(variant, seconds=seconds, device=device))
-    return timings
-
-
-def time_variant(variant: StepVariant, *, seconds: float, device: torch.device) -> Timing:
-    """Run a variant for `seconds`. Its memory is counted without that of the other variants, which
-    are on the device too.
-    """
-    is_gpu = device.type == "cuda"
-    others_bytes = _allocated_bytes(device) - variant.kept_bytes
-    if is_gpu:
-        torch.cuda.reset_peak_memory_stats(device)
-        torch.cuda.synchronize(device)
-    if variant.meter:
-        variant.meter.start()
-    start, count = time.perf_counter(), 0
-    while not count or time.perf_counter() - start < seconds:
-        variant.step()
-        count += 1
-    if is_gpu:
-        torch.cuda.synchronize(device)
-    elapsed = time.perf_counter() - start
-    total, idle = variant.meter.read() if variant.meter else (elapsed, 0.0)
-    peak_bytes = torch.cuda.max_memory_allocated(device) - others_bytes if is_gpu else 0
-    return Timing(
-        step_seconds=elapsed / count,
-        idle_share=100 * idle / total,
-        memory_gb=peak_bytes / 1e9,
-    )
-
-
-def _allocated_bytes(device: torch.device) -> int:
-    return torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
-
-
 def _row(
     variant: StepVariant,
     timings: dict[str, list[Timing]],
@@ -239,43 +269,22 @@ def _row(
         base.step_seconds / t.step_seconds
         for base, t in zip(timings[BASELINE_LOOP], own, strict=True)
     ]
-    idle_share = median(t.idle_share for t in own) if variant.meter else None
     return StepRow(
         network=backbone.title,
         stage=stage,
         variant=variant.name,
+        batch_clips=scale.batch_clips,
         clips_per_second=scale.batch_clips / seconds,
         ratio=median(ratios),
         peak_share=100 * macs / seconds / peak,
         memory_gb=max(t.memory_gb for t in own) or None,
-        idle_share=idle_share,
+        idle_share=median(t.idle_share for t in own) if variant.meter else None,
     )
 
 
 def _overhead(timings: dict[str, list[Timing]]) -> float:
-    names = ("kdbatch", "student alone", "teachers alone")
-    repeats = zip(*(timings[name] for name in names), strict=True)
+    repeats = zip(*(timings[name] for name in ("kdbatch", STUDENT, TEACHERS)), strict=True)
     return median(
         whole.step_seconds / (student.step_seconds + teachers.step_seconds)
         for whole, student, teachers in repeats
     )
-
-
-def _peak_multiply_adds(device: torch.device) -> float:
-    """Multiply-adds per second of a square matrix product, the best of five: in bfloat16 on a GPU,
-    in float32 on a CPU.
-    """
-    size = GEMM_SIZE[device.type]
-    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    x = torch.randn(size, size, device=device, dtype=dtype)
-    seconds = []
-    for _ in range(5):
-        _ = x @ x
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        start = time.perf_counter()
-        _ = x @ x
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        seconds.append(time.perf_counter() - start)
-    return size**3 / min(seconds)

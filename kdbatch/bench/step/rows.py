@@ -1,4 +1,4 @@
-"""Results of `kdbatch bench step`: rows, and their output formats."""
+"""Results of `kdbatch bench step`: rows, and their output formats, one line each."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -8,15 +8,18 @@ from dataclasses import asdict, dataclass
 class StepRow:
     """One variant of a step; medians over the repeats. Shares are in percent.
 
-    `ratio` compares the speed with that of the usual loop in float32 in the same repeat.
-    `peak_share` compares multiply-adds per second with those of a large matrix product. `memory_gb`
-    is the peak of PyTorch's allocations on a GPU for this variant: its networks, its optimiser and
-    its step, without the batch that all variants share.
+    `batch_clips` may be less than was asked for, on a device that is slow. `ratio` compares the
+    speed with that of the usual loop in float32 in the same repeat. `peak_share` compares
+    multiply-adds per second with those of a large matrix product. `memory_gb` is the peak of
+    PyTorch's allocations on a GPU for this variant: its networks, its optimiser and its step,
+    without the batch that all variants share. `idle_share` is the share of the time in which the
+    device had nothing of a step to do.
     """
 
     network: str
     stage: str
     variant: str
+    batch_clips: int
     clips_per_second: float
     ratio: float
     peak_share: float | None = None
@@ -25,37 +28,43 @@ class StepRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StepBench:
-    """All rows. `overheads` is, by network, the time of a distillation step divided by that of its
-    parts measured separately: the student's step and the teachers' forward passes.
+class StepOverhead:
+    """The time of a distillation step divided by that of its parts measured separately: the
+    student's step and the teachers' forward passes.
     """
 
-    setup: str
-    rows: tuple[StepRow, ...]
-    overheads: dict[str, float]
+    network: str
+    overhead: float
 
 
-def step_as_lines(bench: StepBench) -> list[str]:
-    """The table as lines of text."""
-    lines = [
-        bench.setup,
-        f"{'network':12} {'stage':9} {'variant':22} clips/s   ratio  of peak  memory       idle",
-    ]
-    for row in bench.rows:
-        peak = f"{row.peak_share:7.1f}%" if row.peak_share is not None else f"{'-':>8}"
-        memory = f"{row.memory_gb:5.1f}GB" if row.memory_gb is not None else f"{'-':>7}"
-        idle = f"{row.idle_share:9.1f}%" if row.idle_share is not None else f"{'-':>10}"
-        lines.append(
-            f"{row.network:12} {row.stage:9} {row.variant:22} {row.clips_per_second:7.2f} "
-            f"{row.ratio:6.2f}x {peak} {memory} {idle}"
+@dataclass(frozen=True, kw_only=True)
+class StepNote:
+    """A line of text: what is measured on, or what was left out."""
+
+    note: str
+
+
+STEP_HEAD = f"{'network':10} {'stage':8} {'variant':20} batch clips/s ratio  peak  memory idle"
+
+
+def step_line(output: StepRow | StepOverhead | StepNote) -> str:
+    """A row, an overhead or a note as a line of text."""
+    if isinstance(output, StepNote):
+        return output.note
+    if isinstance(output, StepOverhead):
+        return (
+            f"{output.network}: a distillation step takes {output.overhead:.3f} times its parts "
+            "measured apart"
         )
-    for kind, overhead in bench.overheads.items():
-        lines.append(
-            f"{kind}: a distillation step takes {overhead:.3f} times its parts measured apart"
-        )
-    return lines
+    peak = f"{output.peak_share:4.1f}%" if output.peak_share is not None else f"{'-':>5}"
+    memory = f"{output.memory_gb:5.1f}GB" if output.memory_gb is not None else f"{'-':>7}"
+    idle = f"{output.idle_share:3.0f}%" if output.idle_share is not None else f"{'-':>4}"
+    return (
+        f"{output.network:10} {output.stage:8} {output.variant:20} {output.batch_clips:5d} "
+        f"{output.clips_per_second:7.5g} {output.ratio:4.2f}x {peak} {memory} {idle}"
+    )
 
 
-def step_as_json(bench: StepBench) -> str:
-    """The results as JSON."""
-    return json.dumps(asdict(bench), indent=1)
+def step_json_line(output: StepRow | StepOverhead | StepNote) -> str:
+    """The same as one line of JSON."""
+    return json.dumps(asdict(output))

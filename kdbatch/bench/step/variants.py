@@ -4,6 +4,7 @@ Each returns a function that is called once per step.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -180,16 +181,19 @@ def teachers_forward(setup: TrainingSetup, device_batch: DeviceBatch) -> Callabl
     return step
 
 
+@contextmanager
 def make_prefetcher(
     stage: str,
     videos: Sequence[StoredVideo],
     *,
     scale: StepScale,
     device: torch.device,
-    cache: FrameCache,
+    cache: FrameCache | None,
     num_workers: int,
-) -> DevicePrefetcher:
-    """Endless batches of `stage`: read through the cache, augmented, on the device."""
+) -> Iterator[DevicePrefetcher]:
+    """Endless batches of `stage`: read, through the cache if there is one, and augmented, on the
+    device. Leaving the context ends the workers.
+    """
     task = TASKS[TASK].at_complexity(1)
 
     def sample_clips(
@@ -207,8 +211,5 @@ def make_prefetcher(
         sample_clips=sample_clips,
         clip_reader=ClipReader(decoder="pyav", cache=cache),
     )
-    return DevicePrefetcher(
-        iterate_batches(source, range(1 << 30), num_workers=num_workers),
-        size_pixels=scale.size_pixels,
-        device=device,
-    )
+    with closing(iterate_batches(source, range(1 << 30), num_workers=num_workers)) as batches:
+        yield DevicePrefetcher(batches, size_pixels=scale.size_pixels, device=device)

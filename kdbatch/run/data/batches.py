@@ -3,7 +3,7 @@
 Axes: B videos, N videos of an epoch.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -185,7 +185,7 @@ class EvaluationBatches:
 
 def iterate_batches(
     source: TrainingBatches | EvaluationBatches, steps: Iterable[int], *, num_workers: int
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """The batches of `steps`, in order, prefetched by `num_workers` processes.
 
     With 0 workers this process reads each batch when it is asked for. The batches are the same bit

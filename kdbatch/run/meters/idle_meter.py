@@ -103,6 +103,7 @@ class IdleMeter:
 
     def start(self) -> None:
         """Begin a period; what has passed since the last `read` is left out."""
+        self._steps.clear()
         self._start = self._clock.mark()
 
     @contextmanager

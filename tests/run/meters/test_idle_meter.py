@@ -85,6 +85,9 @@ def test_the_share_is_that_of_the_time_without_work_for_the_device(
 def test_what_a_pause_takes_belongs_to_no_step() -> None:
     gpu = SimulatedGpu()
     meter = IdleMeter(gpu, host_time=lambda: gpu.now)
+    with meter.step():  # the first step compiles
+        gpu.launch(9.0)
+    gpu.synchronize()
     gpu.now += 5.0
     meter.start()
     with meter.step():
