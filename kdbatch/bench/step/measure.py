@@ -53,7 +53,7 @@ Maker = Callable[[], Callable[[], None]]
 
 @dataclass(frozen=True, kw_only=True)
 class _Bench:
-    """What all networks and stages share. `deadline` is a time of `time.monotonic`."""
+    """The settings that all networks and stages share. `deadline` is a time of `time.monotonic`."""
 
     scale: StepScale
     videos: Sequence[StoredVideo]
