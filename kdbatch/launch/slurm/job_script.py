@@ -28,7 +28,8 @@ OTHER_CODES = EXIT_RULES[-1]
 # backslash switches all patterns off. submitit replaces %j, %t, %A and %a itself, also on the node,
 # and knows no way to write a % that stays.
 _PATTERN = re.compile(r"%(?:%|\d*[A-Za-z])|\\")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # a line feed ends the line of the script
+# A line feed ends the line of the script, which is UTF-8 and cannot have other bytes.
+_UNWRITABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 def check_submit_folder(folder: Path) -> None:
@@ -38,12 +39,12 @@ def check_submit_folder(folder: Path) -> None:
         UserError: SLURM or submitit would read a part of the name as something else.
     """
     name = str(folder.resolve())
-    found = _PATTERN.search(name) or _CONTROL.search(name)
+    found = _PATTERN.search(name) or _UNWRITABLE.search(name)
     if found:
         raise UserError(
             f"{visible(name)}: SLURM's file names cannot have {visible(found[0])!r}, which it "
-            "replaces or reads as the end of a line. Rename that folder, or name another in "
-            "kdbatch.toml: [paths]"
+            "replaces, reads as the end of a line, or cannot read as UTF-8. Rename that folder, or "
+            "name another in kdbatch.toml: [paths]"
         )
 
 

@@ -11,6 +11,7 @@ would release or cancel it: numbers of jobs are used again after a cluster was s
 
 import dataclasses
 import hashlib
+import os
 import re
 import secrets
 from collections import defaultdict
@@ -202,4 +203,4 @@ def discard(folder: Path) -> None:
 
 
 def _study_hash(journal_dir: Path) -> str:
-    return hashlib.sha256(str(journal_dir.resolve()).encode()).hexdigest()[:6]
+    return hashlib.sha256(os.fsencode(journal_dir.resolve())).hexdigest()[:6]

@@ -1,17 +1,19 @@
 """`kdbatch.open_shards`: the videos of shards as a webdataset pipeline of decoded clips.
 
 It is for training loops outside of kdbatch. kdbatch's own runs read single packets of videos in any
-order (run/data/batches.py); this reads tars from start to end, as webdataset does.
+order (run/data/batches.py); this reads tars from start to end, as webdataset does. Labels and
+offsets are those of the shards' records, not those in the tars, for which nothing vouches.
 
 Axes: C = 3 colours, T frames, H rows, W columns; uint8.
 """
 
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -19,10 +21,9 @@ from webdataset.cache import StreamingOpen
 from webdataset.compat import WebDataset
 from webdataset.utils import pytorch_worker_info
 
+from kdbatch.base.command_lines import verify_command
 from kdbatch.base.errors import UserError
 from kdbatch.base.folders.presence import is_present
-from kdbatch.base.parse import parse
-from kdbatch.base.reading.documents import parse_json_object
 from kdbatch.base.text import plural
 from kdbatch.run.data.decoding.decode import decode_members
 from kdbatch.run.data.sampling import evenly_spaced_clips, random_clip
@@ -34,13 +35,11 @@ from kdbatch.vocab.shards import (
     Subset,
     find_subset,
     load_index,
+    load_indexed_record,
     request_like,
     shards_of,
 )
 from kdbatch.vocab.views import View
-
-SHARD_AGAIN = "Delete the tar and its record, and repeat the command that made them."
-_NOT_OF_SAMPLE = ("class", "source")  # KEY.json has these in addition to the fields of a Sample
 
 
 def open_shards(
@@ -102,11 +101,11 @@ def open_shards(
         nodesplitter=partial(_tars_of_rank, rank=rank, num_ranks=num_ranks),
         empty_check=False,  # a worker may have no tar
     )
-    # webdataset's own stage takes paths for URLs, which must not have a #, and closes no file.
-    dataset.pipeline = [
-        _open_tars if isinstance(stage, StreamingOpen) else stage for stage in dataset.pipeline
-    ]
-    dataset = dataset.map(partial(_stored_video, subset=videos))
+    # webdataset's own stages take paths for URLs, which must not have a #, and believe what is in
+    # a tar: a damaged header would end it early, in silence.
+    stages = dataset.pipeline
+    opens = next(i for i, stage in enumerate(stages) if isinstance(stage, StreamingOpen))
+    dataset.pipeline = [*stages[:opens], partial(_stored_videos, index=index, subset=videos)]
     if seed is not None:  # before decoding: a clip is larger than its video
         buffer_seed = seed_for(seed, "videos", rank)
         dataset = dataset.shuffle(shuffle_videos, initial=shuffle_videos, seed=buffer_seed)
@@ -154,31 +153,42 @@ def _tars_of_rank(
     return islice(tars, rank, None, num_ranks)
 
 
-def _open_tars(tars: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _stored_videos(
+    tars: Iterable[dict[str, Any]], *, index: ShardIndex, subset: Subset
+) -> Iterator[dict[str, Any]]:
+    """The Sample and the bytes of each video of the subset, as the records of the tars have them,
+    for which the index vouches.
+    """
+    shard_of = {shard.name: shard for shard in shards_of(index, subset)}
     for tar in tars:
-        with Path(tar["url"]).open("rb") as stream:
-            yield {**tar, "stream": stream}
+        path = Path(tar["url"])
+        record = load_indexed_record(path.parent, shard_of[path.name])
+        with path.open("rb") as file:
+            for sample in record.samples:
+                is_within = not subset.num_places or sample.place < subset.num_places
+                if is_within and subset.split in sample.splits:
+                    yield _stored_video(file, sample, tar=path, classes=index.classes)
 
 
-def _stored_video(members: dict[str, Any], *, subset: Subset) -> dict[str, Any] | None:
-    """The Sample and the bytes of a video; None if the subset does not have it."""
-    where = f"{members['__url__']}: {members['__key__']}"
-    if "json" not in members:
-        raise UserError(f"{where} has no JSON member, so it is not a video that kdbatch stored")
-    facts = parse_json_object(members["json"], where=f"{where}.json", advice=SHARD_AGAIN)
-    if not isinstance(facts.get("class"), str):
-        raise UserError(f"{where}.json: has no class, a text. {SHARD_AGAIN}")
-    fields = {name: value for name, value in facts.items() if name not in _NOT_OF_SAMPLE}
-    sample = parse(Sample, fields, where=f"{where}.json")
-    is_within = not subset.num_places or sample.place < subset.num_places
-    if not is_within or subset.split not in sample.splits:
-        return None
+def _stored_video(
+    file: BinaryIO, sample: Sample, *, tar: Path, classes: Sequence[str]
+) -> dict[str, Any]:
+    file.seek(sample.offset)
+    video = file.read(sample.num_bytes)
+    file.seek(sample.index_offset)
+    packet_index = file.read(sample.index_bytes)
+    if zlib.crc32(video) != sample.crc32:
+        raise UserError(
+            f"{tar}: {sample.key} cannot be read as a video (its checksum is wrong). See how to "
+            f"repair it: {verify_command(tar.parent.name)}"
+        )
     return {
-        "__url__": members["__url__"],
+        "__key__": sample.key,
+        "__url__": str(tar),
         "sample": sample,
-        "class": facts["class"],
-        "video": members[sample.container],
-        "index": members.get("idx", b""),
+        "class": classes[sample.label],
+        "video": video,
+        "index": packet_index,
     }
 
 
@@ -203,6 +213,7 @@ class _ReadClip:
         )
         clip_THWC = self._crop(clip_THWC, rng, where=f"{stored['__url__']}: {sample.key}")
         return {
+            "__key__": stored["__key__"],
             "__url__": stored["__url__"],
             "clip": torch.from_numpy(clip_THWC).permute(3, 0, 1, 2),
             "label": sample.label,
