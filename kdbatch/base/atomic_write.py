@@ -131,7 +131,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     write_text(path, sealed_text(value))
 
 
-def load_json(path: Path, *, sha256: str = "", advice: str = WRITE_AGAIN) -> Any:
+def load_json(path: Path, *, sha256: str = "", advice: object = WRITE_AGAIN) -> Any:
     """Read the JSON value in `path`, after a check of its seal, if it has one.
 
     `sha256` is that of the file, where another file vouches for it. `advice` is what to do about a
@@ -144,7 +144,7 @@ def load_json(path: Path, *, sha256: str = "", advice: str = WRITE_AGAIN) -> Any
     return _load(path, parse_json, sha256=sha256, advice=advice)
 
 
-def load_json_object(path: Path, *, advice: str = WRITE_AGAIN) -> dict[str, Any]:
+def load_json_object(path: Path, *, advice: object = WRITE_AGAIN) -> dict[str, Any]:
     """Read the JSON object in `path`.
 
     Raises:
@@ -153,7 +153,7 @@ def load_json_object(path: Path, *, advice: str = WRITE_AGAIN) -> dict[str, Any]
     return _load(path, parse_json_object, advice=advice)
 
 
-def _load(path: Path, parse: Callable[..., Any], *, advice: str, sha256: str = "") -> Any:
+def _load(path: Path, parse: Callable[..., Any], *, advice: object, sha256: str = "") -> Any:
     try:
         raw = read_verified(path, sha256) if sha256 else path.read_bytes()
         is_sealed = check_seal(raw)

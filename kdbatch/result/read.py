@@ -16,7 +16,6 @@ from typing import TypeVar
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
-from kdbatch.base.command_lines import resume_command
 from kdbatch.base.digests.sha256 import DigestError, read_verified
 from kdbatch.base.errors import UnreadableError
 from kdbatch.base.folders.presence import is_present
@@ -24,6 +23,7 @@ from kdbatch.base.reading.local_name import local_name
 from kdbatch.result.schema import CKA, CURVES, LATER_COLUMNS, PREDICTIONS, ROWS
 from kdbatch.vocab.done import Done, load_done
 from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.status import RepairAdvice
 
 _Item = TypeVar("_Item")
 
@@ -206,8 +206,7 @@ def _file_of(
 
 def damage(path: Path, reason: str) -> str:
     """A line about a damaged file of a finished run, and what to do about it."""
-    again = resume_command(retry_failed=True)
-    return f"{path}: {reason}. Left out. Delete {path.parent}, then: {again}"
+    return f"{path}: {reason}. Left out. {RepairAdvice(folder=path.parent)}"
 
 
 def _read_parquet(

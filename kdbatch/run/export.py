@@ -12,6 +12,7 @@ Axes: B clips, C=3, T frames, H, W; K classes or features.
 """
 
 import dataclasses
+import hashlib
 import io
 import os
 import re
@@ -46,7 +47,8 @@ EXAMPLE = '''"""Predict the class of a video, or compute the features of a pretr
     python load.py VIDEO (needs kdbatch[worker])
 
 Without kdbatch, plain PyTorch computes the same from RGB pixels 0 to 255, as (B, 3, T, H, W):
-torch.jit.load("model.ts")(clip). Shapes and classes are in config.json.
+torch.jit.load("model.ts")(clip). Shapes and classes are in config.json, and torchscript_sha256,
+the output of `sha256sum model.ts`: PyTorch itself does not notice a damaged file.
 """
 
 import struct
@@ -200,14 +202,20 @@ def export_run(folder: RunFolder, *, to: Path) -> tuple[Path, ...]:
     trained = checked_weights(folder)
     content = trained.read_bytes()
     network = _load_network(config, trained, where=str(folder.path))
+    torchscript = _torchscript(network, config["clip"])
+    if torchscript:
+        config["torchscript_sha256"] = hashlib.sha256(torchscript).hexdigest()
     make_folder(to, spelling=export_command(folder.id, to="FOLDER"))
     weights = to / "model.safetensors"
     # The first file: by it, an export that was interrupted is known to be one.
     write_json(config_path, config | accuracy)
     atomic_write(weights, lambda part: _write(part, content))
     write_text(to / "load.py", EXAMPLE)
-    torchscript = _write_torchscript(network, config["clip"], to / "model.ts")
-    return (weights, config_path, to / "load.py", *torchscript)
+    written = (weights, config_path, to / "load.py")
+    if not torchscript:
+        return written
+    atomic_write(to / "model.ts", lambda part: _write(part, torchscript))
+    return (*written, to / "model.ts")
 
 
 def load_exported(folder: Path) -> tuple[NormalizedNetwork, dict[str, Any]]:
@@ -218,10 +226,15 @@ def load_exported(folder: Path) -> tuple[NormalizedNetwork, dict[str, Any]]:
     """
     config = _load_config(folder / "config.json")
     where, weights = str(folder / "config.json"), folder / "model.safetensors"
-    # Exports of version 0.2 and older do not have it.
-    if (sha256 := config.get("model_sha256")) and weights.exists() and sha256_of(weights) != sha256:
-        advice = f"Delete {folder}, then: {export_command(config['run_id'], to=folder)}"
-        raise UserError(f"{weights}: cannot be read as weights (its sha256 is another). {advice}")
+    # Exports of version 0.2 and older have neither hash. Plain PyTorch reads the TorchScript, and
+    # compares nothing.
+    for path, name, key in (
+        (weights, "weights", "model_sha256"),
+        (folder / "model.ts", "TorchScript", "torchscript_sha256"),
+    ):
+        if (sha256 := config.get(key)) and path.exists() and sha256_of(path) != sha256:
+            advice = f"Delete {folder}, then: {export_command(config['run_id'], to=folder)}"
+            raise UserError(f"{path}: cannot be read as {name} (its sha256 is another). {advice}")
     return _load_network(config, weights, where=where), config
 
 
@@ -283,13 +296,11 @@ def _load_config(path: Path) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _write_torchscript(
-    model: NormalizedNetwork, clip: dict[str, Any], path: Path
-) -> tuple[Path, ...]:
-    """Write the TorchScript file and return its path.
+def _torchscript(model: NormalizedNetwork, clip: dict[str, Any]) -> bytes:
+    """The TorchScript file.
 
-    Nothing is written if the network cannot be traced, or if its trace computes other outputs for
-    another batch of clips.
+    Empty if the network cannot be traced, or if its trace computes other outputs for another batch
+    of clips.
     """
     shape = (3, clip["num_frames"], clip["size_pixels"], clip["size_pixels"])
     generator = torch.Generator().manual_seed(0)
@@ -304,11 +315,10 @@ def _write_torchscript(
             memory = _without_paths(memory)
             traced_BK = torch.jit.load(memory)(second)
     except (RuntimeError, TypeError):
-        return ()
+        return b""
     if not torch.allclose(traced_BK, model(second), rtol=TOLERANCE, atol=TOLERANCE):
-        return ()
-    atomic_write(path, lambda part: _write(part, memory.getvalue()))
-    return (path,)
+        return b""
+    return memory.getvalue()
 
 
 def _without_paths(torchscript: io.BytesIO) -> io.BytesIO:

@@ -20,6 +20,7 @@ from kdbatch.vocab.done import load_done
 from kdbatch.vocab.recipes import Distill, Finetune
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.shards import Subset
+from kdbatch.vocab.status import RepairAdvice
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ def checked_weights(folder: RunFolder) -> Path:
     if not is_present(folder.model) or sha256_of(folder.model) != recorded_sha256(folder):
         raise UserError(
             f"{folder.model}: is missing, or not what its run wrote. "
-            f"Delete {folder.path}, then: {resume_command(retry_failed=True)}"
+            f"{RepairAdvice(folder=folder.path)}"
         )
     return folder.model
 

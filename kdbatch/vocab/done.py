@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from kdbatch.base.atomic_write import load_json, write_json
-from kdbatch.base.command_lines import resume_command
 from kdbatch.base.errors import UserError
 from kdbatch.base.folders.presence import is_present
 from kdbatch.base.parse import parse
 from kdbatch.base.reading.field_facts import Count, Limits, Time, field_hints
-from kdbatch.vocab.status import Cause
+from kdbatch.vocab.status import Cause, RepairAdvice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +94,7 @@ def load_done(path: Path, *, warn: Callable[[str], None]) -> Done | None:
     Files of older versions lack fields, and a damaged file may hold wrong values: such a field
     keeps its default and is named through `warn`. Unknown fields are ignored.
     """
-    advice = f"Delete {path.parent}, then: {resume_command(retry_failed=True)}"
+    advice = RepairAdvice(folder=path.parent)
     try:
         if not is_present(path):
             return None

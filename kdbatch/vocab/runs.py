@@ -20,6 +20,7 @@ from kdbatch.base.reading.field_facts import Limits, check_limits
 from kdbatch.base.reading.file_names import check_plain_name
 from kdbatch.base.temporary.private_folder import folder_of_this_user, open_private_folder
 from kdbatch.vocab.recipes import RECIPE_VERSION, Recipe
+from kdbatch.vocab.status import RepairAdvice
 
 RUN_ID = re.compile("r[0-9a-f]{10}")
 _ONE_VARIABLE = re.compile(r"\$\w+|\$\{\w+\}")
@@ -292,10 +293,9 @@ class RunFolder:
         return assignment
 
     @property
-    def _advice(self) -> str:
+    def _advice(self) -> RepairAdvice:
         """The advice about a damaged run.json, which planning replaces unless the run is done."""
-        remove = f"Delete {self.path}, then" if self.is_known_done() else "Write it again"
-        return f"{remove}: {resume_command(retry_failed=True)}"
+        return RepairAdvice(folder=self.path, delete=self.is_known_done())
 
     def save(self, assignment: Assignment) -> None:
         write_json(self.assignment, dataclasses.asdict(assignment))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from kdbatch.base.atomic_write import load_json, overwrite_text, write_json
+from kdbatch.base.command_lines import resume_command, shell_word
 from kdbatch.base.digests.sealed_json import sealed_text
 from kdbatch.base.errors import UnreadableError, UserError
 from kdbatch.base.file_clock import seconds_since_change
@@ -133,3 +134,31 @@ def is_stale(path: Path, status: Status) -> bool:
     if age > CLOCK_SECONDS:  # a copy of a run's folder has files that are new
         return True
     return seconds_since_change(path, folder=path.parent.parent) > STALE_SECONDS
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepairAdvice:
+    """The advice as a text, for the end of a message. The plans are read when it is printed.
+
+    `delete` is whether the run is only started again when its folder is gone, as it is done.
+    """
+
+    folder: Path
+    delete: bool = True
+
+    def __str__(self) -> str:
+        if self._is_left_out():
+            return (
+                "No plan names this run, so resume leaves it out: submit its experiment "
+                f"again, or remove it: rm -r {shell_word(self.folder)}"
+            )
+        first = f"Delete {self.folder}, then" if self.delete else "Write it again"
+        return f"{first}: {resume_command(retry_failed=True)}"
+
+    def _is_left_out(self) -> bool:
+        """Whether there are plans, and none of them has the run's id."""
+        try:
+            plans = [path.read_bytes() for path in (self.folder.parent / "plans").glob("*.json")]
+        except OSError:
+            return False
+        return bool(plans) and not any(self.folder.name.encode() in plan for plan in plans)

@@ -8,13 +8,14 @@ import dataclasses
 import random
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from support.exports import finished_student
 from support.report_runs import write_cka_map
 from support.reports import find_run_id
 from support.studies import WriteStudy
@@ -26,10 +27,16 @@ from kdbatch.report.data.label_ranks import load_label_ranks
 from kdbatch.result.digests import digest_label_ranks, digest_results
 from kdbatch.result.read import ReadResult, read_cka, read_curves, read_predictions, read_rows
 from kdbatch.run.checkpoint import load_checkpoint, save_checkpoint, save_weights
+from kdbatch.run.data.augment_params import AugmentParams
+from kdbatch.run.data.batch import Batch
+from kdbatch.run.data.open_shards import open_shards
+from kdbatch.run.export import export_run, load_exported
+from kdbatch.run.train.teacher_logit_cache import TeacherLogitCache
 from kdbatch.run.weights import checked_weights
 from kdbatch.shard.build import build_shards
 from kdbatch.shard.index import _load_rejected_rows
 from kdbatch.shard.verify import verify_shards
+from kdbatch.vocab.config import Config
 from kdbatch.vocab.done import StageFacts, load_done, save_done
 from kdbatch.vocab.plans import load_records
 from kdbatch.vocab.runs import RunFolder
@@ -40,14 +47,12 @@ pytestmark = pytest.mark.hostile
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "ARCHITECTURE.md"
 ELSEWHERE = {
-    "`runs/*/teacher_outputs.bin`": "tests/run/train/test_teacher_logit_cache.py",
-    "`EXPORT/config.json`": "tests/run/test_export.py",
-    "`EXPORT/model.safetensors`": "tests/run/test_export.py",
     "frames of the cache": "tests/run/data/decoding/test_frame_cache.py",
     "other `*.json`: journal, queues, marks": "tests/base/digests/test_sealed_json.py",
 }
 
 LABEL_RANKS = "the label ranks of a run"
+OPEN_SHARDS = "the tar of open_shards"
 
 Read = Callable[[], Any]
 """Reads a file as the later steps do. Raises UserError, or Told, where it reports damage."""
@@ -74,7 +79,12 @@ def stored(toys: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def cases(stored: Path, tmp_path: Path, write_study: WriteStudy) -> dict[str, Case]:
+def cases(
+    stored: Path,
+    tmp_path: Path,
+    write_study: WriteStudy,
+    sharded: Callable[..., Config],
+) -> dict[str, Case]:
     record, runs_dir = write_study()
     folder = RunFolder(runs_dir / find_run_id(record, "T1", "10k"))
     write_cka_map(folder)
@@ -82,7 +92,12 @@ def cases(stored: Path, tmp_path: Path, write_study: WriteStudy) -> dict[str, Ca
     _finish(folder, sha256)
     other = tmp_path / "checkpoint.pt"
     save_checkpoint(other, {"weights": torch.arange(50.0), "step": 3, "curves": [["loss", 1.5]]})
-    return {**_run_cases(folder, runs_dir, other), **_shard_cases(stored, tmp_path)}
+    return {
+        **_run_cases(folder, runs_dir, other),
+        **_shard_cases(stored, tmp_path),
+        **_export_cases(finished_student(sharded(ucf101=13_320)), tmp_path / "export"),
+        "`runs/*/teacher_outputs.bin`": _teacher_case(tmp_path / "teacher_outputs.bin"),
+    }
 
 
 def _finish(folder: RunFolder, sha256: str) -> None:
@@ -148,6 +163,13 @@ def _shard_cases(stored: Path, tmp_path: Path) -> dict[str, Case]:
     def verify() -> Any:
         return verify_shards("ssv2", shards_dir=tmp_path, progress=silent)
 
+    def clips() -> Any:
+        dataset = open_shards(folder, "train", num_frames=2)
+        return [
+            (clip["__key__"], clip["label"], clip["class"], clip["clip"].sum().item())
+            for clip in cast(Iterable[dict[str, Any]], dataset)
+        ]
+
     return {
         "`shards/*/index.json`": Case(
             path=folder / "index.json", read=lambda: load_index(tmp_path, "ssv2")
@@ -156,11 +178,55 @@ def _shard_cases(stored: Path, tmp_path: Path) -> dict[str, Case]:
             path=folder / "train-00001.json", read=lambda: list(load_samples(tmp_path, subset))
         ),
         "`shards/*/PART-*.tar`": Case(path=folder / "train-00000.tar", read=verify, num_flips=50),
+        OPEN_SHARDS: Case(path=folder / "train-00000.tar", read=clips),
         "`shards/*/rejected.parquet`": Case(
             path=folder / "rejected.parquet",
             read=lambda: _load_rejected_rows(folder / "rejected.parquet"),
         ),
     }
+
+
+def _export_cases(student: RunFolder, folder: Path) -> dict[str, Case]:
+    export_run(student, to=folder)
+    clip_BCTHW = 255 * torch.rand(1, 3, 8, 32, 32, generator=torch.Generator().manual_seed(0))
+
+    def exported() -> Any:
+        network, config = load_exported(folder)
+        return network(clip_BCTHW).tolist(), config
+
+    return {
+        "`EXPORT/config.json`": Case(path=folder / "config.json", read=exported),
+        "`EXPORT/model.safetensors`": Case(path=folder / "model.safetensors", read=exported),
+        "`EXPORT/model.ts`": Case(path=folder / "model.ts", read=exported),
+    }
+
+
+def _teacher_case(path: Path) -> Case:
+    """The logits of a batch, which are computed again where a record is damaged."""
+    clip_BCTHW = torch.randn(4, 3, 2, 2, 2, generator=torch.Generator().manual_seed(0))
+    weight_DK = torch.randn(24, 3, generator=torch.Generator().manual_seed(1))
+    batch = Batch(
+        clips=[],
+        augment_params=[AugmentParams((0, b, 8, 8), False, False) for b in range(4)],
+        num_views=1,
+        label_B=torch.zeros(4),
+        keys=list("abcd"),
+        extra={
+            "frame_BT": torch.arange(8).view(4, 2),
+            "position": torch.arange(4),
+            "view": torch.zeros(4, dtype=torch.long),
+        },
+    )
+
+    def logits() -> Any:
+        teachers = [lambda clip_BCTHW: clip_BCTHW.flatten(1) @ weight_DK]
+        cache = TeacherLogitCache(
+            path, teachers, num_views=1, classes=("run", "jump", "sit"), weights=("aa",)
+        )
+        return [teacher(clip_BCTHW).tolist() for teacher in cache.teachers_for(batch, clip_BCTHW)]
+
+    logits()
+    return Case(path=path, read=logits)
 
 
 def _of(result: ReadResult) -> Any:
@@ -177,7 +243,7 @@ def test_every_kind_of_file_is_tried(cases: dict[str, Case]) -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
     section = text.partition("## Which file vouches for which")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (.*?) \| ", section, re.MULTILINE)
-    assert set(rows) - {"file", "---"} == set(cases) - {LABEL_RANKS} | set(ELSEWHERE)
+    assert set(rows) - {"file", "---"} == (set(cases) - {LABEL_RANKS, OPEN_SHARDS} | set(ELSEWHERE))
     root = DOCUMENT.parents[1]
     assert all((root / place).exists() for place in ELSEWHERE.values())
 
@@ -210,7 +276,7 @@ def test_no_missing_file_is_silent(cases: dict[str, Case]) -> None:
     for name, case in cases.items():
         if name in ("`runs/*/checkpoint.pt`", "`runs/*/status.json`", "`runs/*/done.json`"):
             continue  # they come and go while a run is under way
-        if "plans" in name or "rejected" in name:
+        if any(word in name for word in ("plans", "rejected", "teacher_outputs", "model.ts")):
             continue
         away = case.path.with_name("away")
         shutil.move(case.path, away)

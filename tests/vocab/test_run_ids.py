@@ -76,3 +76,23 @@ def test_a_run_of_older_recipes_is_read_and_not_trained(
     assert folder.load() == ASSIGNMENT
     with pytest.raises(UserError, match="planned by an older kdbatch.*kdbatch resume$"):
         folder.load(to_train=True)
+
+
+@pytest.mark.parametrize("is_done", [True, False])
+def test_a_damaged_run_that_no_plan_names_is_not_to_be_resumed(
+    tmp_path: Path, *, is_done: bool
+) -> None:
+    folder = folder_of(RUN, tmp_path / "a b")
+    if is_done:
+        folder.done.touch()
+    folder.assignment.write_text(folder.assignment.read_text().replace('"t"', '"u"'))
+    write_json(tmp_path / "a b" / "plans" / "x.tiny.json", {"cells": [{"run_id": "r0123456789"}]})
+    with pytest.raises(UserError) as caught:
+        folder.load()
+    assert str(caught.value).endswith(
+        "No plan names this run, so resume leaves it out: submit its experiment again, or "
+        f"remove it: rm -r '{folder.path}'"
+    )
+    write_json(tmp_path / "a b" / "plans" / "y.tiny.json", {"cells": [{"run_id": RUN.id}]})
+    with pytest.raises(UserError, match="kdbatch resume --retry-failed$"):
+        folder.load()

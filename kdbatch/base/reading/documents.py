@@ -20,7 +20,7 @@ NOT_UTF8 = "is not UTF-8 text."
 _HALF_OF_PAIR = re.compile(r"\\ud[89a-f]", re.IGNORECASE)
 
 
-def parse_json(text: str | bytes, *, where: str, advice: str = WRITE_AGAIN) -> Any:
+def parse_json(text: str | bytes, *, where: str, advice: object = WRITE_AGAIN) -> Any:
     """The value of a JSON text. `advice` says what to do about a text that is damaged.
 
     Raises:
@@ -45,7 +45,7 @@ def parse_json(text: str | bytes, *, where: str, advice: str = WRITE_AGAIN) -> A
 
 
 def parse_json_object(
-    text: str | bytes, *, where: str, advice: str = WRITE_AGAIN
+    text: str | bytes, *, where: str, advice: object = WRITE_AGAIN
 ) -> dict[str, Any]:
     """The same, for a text that must hold an object: names with values, in braces.
 

@@ -218,7 +218,10 @@ def _replacement_note(folder: Path, matched: Matched) -> tuple[str, ...]:
     if not files:
         return ()
     videos, source = plural(len(files), "video"), files[0].path.parent
-    return (f"{folder}: {videos} are stored from {source}/, the replacements of corrupted files.",)
+    are = "is" if len(files) == 1 else "are"
+    return (
+        f"{folder}: {videos} {are} stored from {source}/, the replacements of corrupted files.",
+    )
 
 
 def _note(files: Sequence[VideoFile], before: str, after: str) -> tuple[str, ...]:
