@@ -70,7 +70,7 @@ def make_plan(
         waves=group_into_waves(planned),
         shard_bytes=subsets.num_bytes(),
         missing=subsets.missing,
-        warnings=warnings,
+        warnings=(*warnings, *subsets.unread_lists),
         encodings=subsets.encodings(),
     )
 

@@ -48,12 +48,22 @@ class SubsetFinder:
     _rates: dict[Subset, Mapping[float, int]] = field(default_factory=dict)
     _mean_sizes: dict[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
     _without: dict[tuple[Subset, tuple[str, ...]], Subset] = field(default_factory=dict)
+    _unread: dict[tuple[str, str], None] = field(default_factory=dict)
     _missing: dict[tuple[str, str], MissingShards] = field(default_factory=dict)
 
     @property
     def missing(self) -> tuple[MissingShards, ...]:
         """The videos that are not stored, once per part, with the largest number asked for."""
         return tuple(self._missing.values())
+
+    @property
+    def unread_lists(self) -> tuple[str, ...]:
+        """A sentence for each overlap list of videos that are not stored yet."""
+        return tuple(
+            f"{name} is not read before {dataset} is stored: runs, videos and hours are those of "
+            "all of its videos, and a run without the listed ones may count as one with them."
+            for dataset, name in self._unread
+        )
 
     def index_of(self, dataset: str) -> ShardIndex | None:
         """The index of a data set; None where nothing of it is stored."""
@@ -85,6 +95,8 @@ class SubsetFinder:
         Raises:
             UserError: a list is missing, damaged, or of other shards.
         """
+        if not subset.digest:
+            self._unread |= {(subset.dataset, name): None for name in lists}
         if (subset, lists) not in self._without:
             self._without[subset, lists] = without_listed(
                 subset,

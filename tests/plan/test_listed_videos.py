@@ -148,6 +148,13 @@ def test_a_profile_leaves_out_for_all_experiments_and_the_plan_says_how_many(
 def test_the_plan_of_videos_that_are_not_stored_asks_for_no_list(in_tmp: Path) -> None:
     plan = plan_of("12", config=Config(paths=Paths(shards="none")))
     assert plan.missing
+    (warning,) = plan.warnings
+    assert warning.startswith("copies.csv is not read before k400 is stored: runs, videos and hours")
+
+
+def test_the_plan_of_stored_videos_has_read_its_lists(config: Config) -> None:
+    save_overlap_list(Path("copies.csv"), listed(config, (2, 7)))
+    assert plan_of("12", config=config).warnings == ()
 
 
 def edited(change: Callable[[str], str]) -> None:
