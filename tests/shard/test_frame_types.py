@@ -79,7 +79,8 @@ def _tells_no_more_than_original(path: Path) -> bool:
     """Whether the speed shows in stored frames at most as it does in the original, over draws.
 
     What counts is the distance from chance: a statistic that is lower for slow clips tells them
-    apart as well as one that is higher.
+    apart as well as one that is higher. The bound is one-sided: a stored form that tells less than
+    its original, whose own encoder alternates types, is what drawing them is for.
     """
     original = detector.speed_auc([detector.frames_of_original(path)], num_clips=NUM_CLIPS)
     draws = detector.frames_of_draws(path, NUM_DRAWS)
