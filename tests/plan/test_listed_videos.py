@@ -149,7 +149,9 @@ def test_the_plan_of_videos_that_are_not_stored_asks_for_no_list(in_tmp: Path) -
     plan = plan_of("12", config=Config(paths=Paths(shards="none")))
     assert plan.missing
     (warning,) = plan.warnings
-    assert warning.startswith("copies.csv is not read before k400 is stored: runs, videos and hours")
+    assert warning.startswith(
+        "copies.csv is not read before k400 is stored: runs, videos and hours"
+    )
 
 
 def test_the_plan_of_stored_videos_has_read_its_lists(config: Config) -> None:
