@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypedDict, Unpack
 
@@ -40,6 +40,17 @@ class MakeStudy(Protocol):
     """Writes a study and returns its plan and the study as the report loads it."""
 
     def __call__(self, **fields: Unpack[SpecFields]) -> tuple[PlanRecord, Study]: ...
+
+
+def with_single_teachers(study: Study, *run_ids: str) -> Study:
+    """The study as if these students, or all, had learned from one teacher."""
+    runs = {
+        run_id: replace(facts, num_teachers=1)
+        if facts.kind == "distill" and run_id in (run_ids or study.runs)
+        else facts
+        for run_id, facts in study.runs.items()
+    }
+    return replace(study, runs=runs)
 
 
 @dataclass(frozen=True, kw_only=True)

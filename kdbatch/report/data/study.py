@@ -34,6 +34,7 @@ class RunFacts:
     finished_at: str
     provenance: Provenance
     done: Done | None = None  # of a run in that state
+    num_teachers: int = 0  # of a student
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,7 +206,13 @@ def load_run_facts(folder: RunFolder, warnings: list[str]) -> RunFacts:
         finished_at=format_time(done.finished_at if done else None),
         provenance=done.provenance if done else Provenance(),
         done=done if state == "done" else None,
+        num_teachers=_num_teachers(assignment),
     )
+
+
+def _num_teachers(assignment: Assignment | None) -> int:
+    is_student = assignment is not None and assignment.run.recipe.kind == "distill"
+    return len(assignment.run.teachers) if is_student else 0
 
 
 def _unreadable_facts(folder: RunFolder, reason: str) -> RunFacts:

@@ -36,7 +36,7 @@ def draw_errors(
 
     Returns None while no two roles can be compared, and warnings about files that cannot be used.
     """
-    roles = [role for role in record.roles if _is_compared(role)]
+    roles = compared_roles(record)
     run_ids = [cell.run_id for cell in record.cells if cell.role in roles]
     groups, warnings = load_correctness(study, run_ids, metric="top1")
     correctness = {run: found for group in groups.values() for run, found in group.items()}
@@ -100,8 +100,13 @@ def phi_coefficient(first: Correctness, second: Correctness) -> float:
     return (num * num_both - num_a * num_b) / variances**0.5 if variances else float("nan")
 
 
-def _is_compared(role: str) -> bool:
-    return role == "labels_only" or role_group(role) in ("teacher", "student")
+def compared_roles(record: PlanRecord) -> list[str]:
+    """Return the teachers, the student, and the control of labels only, in the plan's order."""
+    return [
+        role
+        for role in record.roles
+        if role == "labels_only" or role_group(role, record.references) in ("teacher", "student")
+    ]
 
 
 def _has_pair(matrix_RR: np.ndarray) -> bool:

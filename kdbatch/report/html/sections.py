@@ -90,13 +90,17 @@ def pretraining_table(runs: Sequence[RunFacts], study: Study) -> TextTable | Non
 
 
 def teacher_agreement_table(record: PlanRecord, study: Study) -> TextTable | None:
-    """Return how alike the teachers of a student err and their final weights, case by case."""
-    students = [cell.run_id for cell in record.cells if cell.role == "student"]
-    num_teachers = max((len(study.runs[run].parents) for run in students), default=0)
+    """Return how alike the teachers of a student err and their final weights, case by case, or None
+    where no student has two teachers.
+    """
+    cells = [cell for cell in record.cells if cell.role == "student"]
+    students = [c.run_id for c in cells if study.runs[c.run_id].num_teachers > 1]
+    num_teachers = max((study.runs[run].num_teachers for run in students), default=0)
     weights = _last_weights(study, students, num_teachers=num_teachers)
     rows = []
     for case in cases_of(record, "student"):
-        runs = [cell.run_id for cell in matching_cells(record, "student", case)]
+        in_case = {cell.run_id for cell in matching_cells(record, "student", case)}
+        runs = [run for run in students if run in in_case]
         texts = _agreement_texts(study, runs, weights, num_teachers=num_teachers)
         if any(text != NO_VALUE for text in texts):
             rows.append((case_title(case), *texts))

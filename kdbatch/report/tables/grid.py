@@ -16,7 +16,7 @@ from kdbatch.report.labels import (
     role_group,
 )
 from kdbatch.report.tables.folds import fold_sentences
-from kdbatch.vocab.plans import PlanRecord, Table
+from kdbatch.vocab.plans import Cell, PlanRecord, Table
 
 # Measured by every distill run on its own teachers; printed below a table of the same metric.
 ENSEMBLE_ROWS: dict[str, dict[str, str]] = {
@@ -171,19 +171,19 @@ def _row(
     *,
     group: RoleGroup,
 ) -> GridRow:
-    cells = tuple(_grid_cell(record, role, column, metric, study) for column in columns)
+    cells = tuple(
+        _grid_cell(matching_cells(record, role, column), metric, study) for column in columns
+    )
     return GridRow(role=role, title=record.roles.get(role, role), group=group, cells=cells)
 
 
-def _grid_cell(
-    record: PlanRecord, role: str, column: dict[str, str], metric: str, study: Study
-) -> GridCell:
+def _grid_cell(planned: Sequence[Cell], metric: str, study: Study) -> GridCell:
     """Average within each seed, then over seeds; a seed counts when all of its cases are measured.
 
     A seed has several cells where its target has several folds, or the column leaves an axis open.
     """
     by_seed: dict[int, list[float | None]] = {}
-    for cell in matching_cells(record, role, column):
+    for cell in planned:
         by_seed.setdefault(cell.seed, []).append(study.value(cell.run_id, metric))
     means = []
     for values in by_seed.values():
@@ -201,14 +201,25 @@ def _grid_cell(
 def _ensemble_rows(
     record: PlanRecord, table: Table, columns: Sequence[dict[str, str]], study: Study
 ) -> list[GridRow]:
+    """The rows of the teachers together. A student of a single teacher has no ensemble: the numbers
+    would be those of the teacher's own row.
+    """
     if "student" not in table.rows:
         return []
+    students = [
+        [c for c in matching_cells(record, "student", column) if _has_ensemble(study, c.run_id)]
+        for column in columns
+    ]
     rows = []
     for metric, title in ENSEMBLE_ROWS.get(table.metric, {}).items():
-        row = _row(record, "student", columns, metric, study, group="ensemble")
-        if any(cell.num_done for cell in row.cells):
-            rows.append(replace(row, role=metric, title=title))
+        cells = tuple(_grid_cell(planned, metric, study) for planned in students)
+        if any(cell.num_done for cell in cells):
+            rows.append(GridRow(role=metric, title=title, group="ensemble", cells=cells))
     return rows
+
+
+def _has_ensemble(study: Study, run_id: str) -> bool:
+    return study.runs[run_id].num_teachers > 1
 
 
 def _published_rows(

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +6,12 @@ import pytest
 from support.reports import find_run_id
 from support.studies import MakeStudy
 
-from kdbatch.report.figures.errors import draw_errors, error_correlations, phi_coefficient
+from kdbatch.report.figures.errors import (
+    compared_roles,
+    draw_errors,
+    error_correlations,
+    phi_coefficient,
+)
 from kdbatch.report.stats.correctness import Correctness, load_correctness
 
 
@@ -44,6 +50,12 @@ def test_the_matrix_is_symmetric_with_ones_and_averages_over_equal_seeds(
         first, second = (find_run_id(record, role, "10k", seed) for role in ("T1", "T2"))
         by_seed.append(phi_coefficient(correctness[first], correctness[second]))
     assert matrix_RR[0, 1] == pytest.approx(np.mean(by_seed))
+
+
+def test_a_reference_is_not_compared_whatever_its_name(make_study: MakeStudy) -> None:
+    record, _ = make_study()
+    assert compared_roles(record) == ["T1", "T2", "student", "labels_only"]
+    assert compared_roles(replace(record, references=("T2",))) == ["T1", "student", "labels_only"]
 
 
 def test_a_role_without_results_is_blank_and_without_results_there_is_no_figure(

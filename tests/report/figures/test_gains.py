@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,13 @@ def test_a_gain_is_over_the_teachers_mean_and_over_the_control(make_study: MakeS
     equal = gains[0].over_control
     assert equal and equal.low is not None and equal.high is not None
     assert equal.low <= 0 <= equal.high
+
+
+def test_a_reference_is_no_teacher_whatever_its_name(make_study: MakeStudy) -> None:
+    record, study = make_study()
+    gains, _ = student_gains(replace(record, references=("T2",)), study)
+    effects = [gain.over_teachers.effect for gain in gains if gain.over_teachers]
+    assert effects == [pytest.approx(76 - 50), pytest.approx(88 - 55)]
 
 
 def test_a_case_that_waits_for_a_teacher_shows_the_control_alone(

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from support.inputs import JOBS
 from support.reports import RATES, find_run_id
-from support.studies import MakeStudy
+from support.studies import MakeStudy, with_single_teachers
 
 from kdbatch.plan.resolve import make_plan
 from kdbatch.report.html.chapter import untestable_html
@@ -38,6 +38,14 @@ def test_each_teachers_weight_is_that_of_the_last_epoch_averaged_over_seeds(
     assert table and table.head[-2:] == ("Weight of T1", "Weight of T2")
     assert [row[-2:] for row in table.rows] == [("0.30", "0.70"), (NO_VALUE, NO_VALUE)]
     assert table.rows[0][1:4] == ("66.0", "72.0", "0.41")
+
+
+def test_a_single_teacher_agrees_with_no_other(make_study: MakeStudy) -> None:
+    record, study = make_study()
+    some = with_single_teachers(study, find_run_id(record, "student", "10k"))
+    table = teacher_agreement_table(record, some)
+    assert table and [row[0] for row in table.rows] == ["UCF101 · 30k"]
+    assert teacher_agreement_table(record, with_single_teachers(study)) is None
 
 
 @pytest.mark.parametrize("damage", [b"PAR1 no PAR1", b""])

@@ -1,8 +1,8 @@
 from dataclasses import replace
 
 import pytest
-from support.reports import ACCURACY, TABLE
-from support.studies import MakeStudy
+from support.reports import ACCURACY, TABLE, find_run_id
+from support.studies import MakeStudy, with_single_teachers
 
 from kdbatch.report.data.study import Study
 from kdbatch.report.tables.grid import GridCell, fill_grid
@@ -29,6 +29,15 @@ def test_rows_are_roles_and_columns_are_cases(make_study: MakeStudy) -> None:
         "teacher_ensemble_top1": ["66.0", "66.0"],
         "teacher_oracle_top1": ["72.0", "72.0"],
     }
+
+
+def test_a_student_of_a_single_teacher_has_no_ensemble(make_study: MakeStudy) -> None:
+    record, study = make_study()
+    assert study.runs[find_run_id(record, "student", "10k")].num_teachers == 2
+    assert study.runs[find_run_id(record, "T1", "10k")].num_teachers == 0
+    some = texts(record, with_single_teachers(study, find_run_id(record, "student", "10k")))
+    assert some["teacher_ensemble_top1"] == ["\u2013", "66.0"]
+    assert set(texts(record, with_single_teachers(study))) == {*TABLE.rows}
 
 
 def test_several_seeds_show_mean_and_standard_deviation(make_study: MakeStudy) -> None:
