@@ -7,6 +7,7 @@ of their own.
 import hashlib
 import json
 
+import numpy as np
 import polars as pl
 
 from kdbatch.base.digests.sha256 import sha256_of
@@ -31,7 +32,8 @@ def digest_label_ranks(folder: RunFolder) -> str:
     frame = pl.read_parquet(
         local_name(folder.predictions), glob=False, columns=["key", "group", "place"]
     )
-    return label_ranks_sha256(keys_sha256(frame.select("key", "group")), frame["place"])
+    ranks = frame["place"].cast(PREDICTIONS["place"]).to_numpy()
+    return label_ranks_sha256(keys_sha256(frame.select("key", "group")), ranks)
 
 
 def keys_sha256(keys: pl.DataFrame) -> bytes:
@@ -41,7 +43,6 @@ def keys_sha256(keys: pl.DataFrame) -> bytes:
     return hashlib.sha256(json.dumps(keys.rows()).encode()).digest()
 
 
-def label_ranks_sha256(keys: bytes, place: pl.Series) -> str:
+def label_ranks_sha256(keys: bytes, rank_N: np.ndarray) -> str:
     """The digest of label ranks and of their keys, which have the digest `keys`."""
-    ranks = place.cast(PREDICTIONS["place"]).to_numpy().astype("<i4")
-    return hashlib.sha256(keys + ranks.tobytes()).hexdigest()
+    return hashlib.sha256(keys + rank_N.astype("<i4").tobytes()).hexdigest()

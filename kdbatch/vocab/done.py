@@ -126,10 +126,11 @@ def _known_fields(
     for name, hint in field_hints(section).items():
         if name not in raw or name in ("provenance", "facts"):
             continue
+        if hint is str and type(raw[name]) is str:  # most fields, in thousands of files
+            fields[name] = raw[name]
+            continue
         try:
-            value = parse(hint, raw[name], where=f"{path}: {name}")
+            fields[name] = parse(hint, raw[name], where=f"{path}: {name}")
         except UserError as error:
             warn(str(error))
-            continue
-        fields[name] = value
     return fields

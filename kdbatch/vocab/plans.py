@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -201,6 +202,17 @@ class PlanRecord:
     def __post_init__(self) -> None:
         check_plain_name(self.experiment, where="experiment")
         check_plain_name(self.profile, where="profile")
+
+    def cells_of(self, role: str) -> tuple[Cell, ...]:
+        """The cells of a role, in their order."""
+        return self._cells_by_role.get(role, ())
+
+    @cached_property
+    def _cells_by_role(self) -> dict[str, tuple[Cell, ...]]:
+        found: dict[str, list[Cell]] = {}
+        for cell in self.cells:
+            found.setdefault(cell.role, []).append(cell)
+        return {role: tuple(cells) for role, cells in found.items()}
 
 
 def save_record(runs_dir: Path, record: PlanRecord) -> Path:

@@ -3,10 +3,11 @@
 import dataclasses
 import hashlib
 import json
+import marshal
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ from kdbatch.base.command_lines import resume_command
 from kdbatch.base.digests.hashed_fields import hashed_fields
 from kdbatch.base.errors import UnreadableError, UserError
 from kdbatch.base.folders.presence import is_present
-from kdbatch.base.parse import SHARED, parse
+from kdbatch.base.parse import SHARED, key_of, parse
 from kdbatch.base.reading.field_facts import Limits, check_limits
 from kdbatch.base.reading.file_names import check_plain_name
 from kdbatch.base.temporary.private_folder import folder_of_this_user, open_private_folder
@@ -23,6 +24,7 @@ from kdbatch.vocab.recipes import RECIPE_VERSION, Recipe
 from kdbatch.vocab.status import RepairAdvice
 
 RUN_ID = re.compile("r[0-9a-f]{10}")
+_ANY_RECIPE: Any = Annotated[Recipe, SHARED]
 _ONE_VARIABLE = re.compile(r"\$\w+|\$\{\w+\}")
 
 
@@ -45,7 +47,7 @@ class Run:
         """The letter r and 10 hex digits of a hash over all fields. The letter keeps an id such as
         `12e4567` from being read as a number.
         """
-        return _id_of(self, RECIPE_VERSION)
+        return _hash(json.dumps([RECIPE_VERSION, self], sort_keys=True, default=hashed_fields))
 
     @property
     def teachers(self) -> tuple[str, ...]:
@@ -65,9 +67,27 @@ class Run:
         return self.parents[-1:] if getattr(self.recipe, "kept_epoch", "best") != "best" else ()
 
 
-def _id_of(run: Run | Mapping[str, Any], recipe_version: int) -> str:
-    """The id of a run, or of a run as a file has it, at a version of the recipes."""
-    text = json.dumps([recipe_version, run], sort_keys=True, default=hashed_fields)
+def _ids_in_file(run: Mapping[str, Any], versions: Iterable[int]) -> set[str]:
+    """The ids that a run as a file has it may have, at these versions of the recipes."""
+    parents, seed = json.dumps(run["parents"]), json.dumps(run["seed"])
+    return {
+        _hash(f'[{version}, {{"parents": {parents}, "recipe": {recipe}, "seed": {seed}}}]')
+        for version in versions
+        for recipe in _recipe_texts(key_of(run["recipe"]))
+    }
+
+
+@lru_cache(maxsize=4096)
+def _recipe_texts(key: bytes) -> set[str]:
+    """The JSON of a recipe: as it is read today, and as the file has it, since an older version
+    hashed the fields that there were then. Cached: thousands of runs share a recipe.
+    """
+    raw = marshal.loads(key)
+    recipe: Any = parse(_ANY_RECIPE, raw, where="recipe")
+    return {json.dumps(found, sort_keys=True, default=hashed_fields) for found in (recipe, raw)}
+
+
+def _hash(text: str) -> str:
     return "r" + hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
@@ -275,12 +295,9 @@ class RunFolder:
         where = str(self.assignment)
         raw = load_json(self.assignment, advice=self._advice)
         assignment = parse(Assignment, raw, where=where)
-        # First as the file has it: an older version hashed the fields that there were then.
-        found = (raw["run"], assignment.run)
-        if self.id in (_id_of(run, RECIPE_VERSION) for run in found):
+        if self.id in _ids_in_file(raw["run"], [RECIPE_VERSION]):
             return assignment
-        versions = range(1, RECIPE_VERSION)
-        if self.id not in (_id_of(run, version) for run in found for version in versions):
+        if self.id not in _ids_in_file(raw["run"], range(1, RECIPE_VERSION)):
             raise UserError(
                 f"{where}: describes the run {assignment.run.id}, not {self.id}: it was changed "
                 f"after it was planned, or its folder was renamed. {self._advice}"

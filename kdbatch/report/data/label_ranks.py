@@ -54,37 +54,44 @@ def load_label_ranks(
     for batch in in_batches(run_ids):
         predictions = read_label_ranks(runs_dir, batch, done=done)
         warnings += predictions.warnings
-        frames = _split_by_run(predictions.frame)
+        parts = _split_by_run(predictions.frame)
         for run_id in batch:
             path = runs_dir / run_id / "predictions.parquet"
-            frame = frames.get(run_id, predictions.frame.clear())
             digest = done[run_id].label_ranks_sha256 if run_id in done else ""
             is_told = any(warning.startswith(f"{path}:") for warning in predictions.warnings)
-            if is_told or (frame.is_empty() and not digest):
+            if is_told or (run_id not in parts and not digest):
                 continue
-            order, rank = _key_order(frame.select("key", "group"), orders), frame["place"]
-            if order is None or rank.null_count() or (rank < 0).any():
+            stored, rank = parts.get(run_id) or _no_rows(predictions.frame)
+            order, rank_N = _key_order(stored, orders), rank.to_numpy()
+            if order is None or rank.null_count() or (rank_N < 0).any():
                 warnings.append(
                     f"{path}: it holds missing or repeated keys, or missing or negative label "
                     "ranks. No interval is computed from it."
                 )
-            elif digest not in ("", label_ranks_sha256(order.stored_sha256, rank)):
+            elif digest not in ("", label_ranks_sha256(order.stored_sha256, rank_N)):
                 reason = "its label ranks are not those that were written there"
                 warnings.append(damage(path, reason))
             else:
-                sorted_N = rank.to_numpy()[order.order_N]
+                sorted_N = rank_N[order.order_N]
                 ranks[run_id] = LabelRanks(keys=order.keys, groups=order.groups, rank_N=sorted_N)
     return ranks, tuple(warnings)
 
 
-def _split_by_run(frame: pl.DataFrame) -> dict[str, pl.DataFrame]:
-    """The rows of each run, which follow one another: a file holds the rows of one run."""
+def _split_by_run(frame: pl.DataFrame) -> dict[str, tuple[pl.DataFrame, pl.Series]]:
+    """Keys with groups, and label ranks, of each run. Its rows follow one another: a file holds the
+    rows of one run.
+    """
+    stored, rank = frame.select("key", "group"), frame["place"]
     lengths = frame["run_id"].rle().struct
-    frames, first = {}, 0
+    parts, first = {}, 0
     for run_id, length in zip(lengths.field("value"), lengths.field("len"), strict=True):
-        frames[run_id] = frame.slice(first, length)
+        parts[run_id] = stored.slice(first, length), rank.slice(first, length)
         first += length
-    return frames
+    return parts
+
+
+def _no_rows(frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:
+    return frame.select("key", "group").clear(), frame["place"].clear()
 
 
 def _key_order(stored: pl.DataFrame, orders: list[_KeyOrder]) -> _KeyOrder | None:

@@ -1,6 +1,5 @@
 """Loads a study: its plans, the state of every run, and everything that was measured."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -81,17 +80,20 @@ class Study:
 
 def matching_cells(record: PlanRecord, role: str, case: Mapping[str, str]) -> tuple[Cell, ...]:
     """Return the cells of a role that match a case on all axes that both have."""
-    of_role = (cell for cell in record.cells if cell.role == role)
-    return tuple(cell for cell in of_role if _agrees(cell.case, case))
+    wanted = case.items()
+    return tuple(cell for cell in record.cells_of(role) if _agrees(cell.case, wanted))
 
 
-def _agrees(case: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
-    return all(case.get(axis, value) == value for axis, value in wanted.items())
+def _agrees(case: Mapping[str, str], wanted: Iterable[tuple[str, str]]) -> bool:
+    for axis, value in wanted:  # a loop: half of the time of all(), for each cell in each place
+        if case.get(axis, value) != value:
+            return False
+    return True
 
 
 def cases_of(record: PlanRecord, role: str) -> list[dict[str, str]]:
     """Return the cases in which a role has runs, each once, in the order of the plan."""
-    cells = (cell for cell in record.cells if cell.role == role)
+    cells = record.cells_of(role)
     return list({tuple(cell.case.items()): cell.case for cell in cells}.values())
 
 
@@ -139,13 +141,12 @@ def _load_runs(
 
 def _last_values(rows: pl.DataFrame) -> dict[tuple[str, str], MeasuredValue]:
     """Return the finite values by (run id, name); of several steps the last one."""
-    measured = {}
-    for row in rows.sort("step", maintain_order=True).iter_rows(named=True):
-        if row["value"] is not None and math.isfinite(row["value"]):
-            measured[row["run_id"], row["name"]] = MeasuredValue(
-                value=row["value"], unit=row["unit"] or "", subset=row["subset"] or ""
-            )
-    return measured
+    finite = rows.filter(pl.col("value").is_finite()).sort("step", maintain_order=True)
+    columns = finite.select("run_id", "name", "value", "unit", "subset")
+    return {
+        (run_id, name): MeasuredValue(value=value, unit=unit or "", subset=subset or "")
+        for run_id, name, value, unit, subset in columns.iter_rows()
+    }
 
 
 def _reading_order(record: PlanRecord) -> tuple[str, str, str]:
@@ -187,7 +188,8 @@ def load_run_facts(folder: RunFolder, warnings: list[str]) -> RunFacts:
         status = None if done and done.attempts and done.seconds else load_status(folder.status)
         assignment = _assignment(folder, damage)
         is_damaged = is_damaged or (assignment is None and folder.has_assignment())
-        state = "damaged" if is_damaged else _run_state(folder, status, assignment)
+        state = "done" if done else _run_state(folder, status, assignment)
+        state = "damaged" if is_damaged else state
     except UnreadableError as error:
         warnings.append(f"{folder.id} is not in the report: {error}")
         return _unreadable_facts(folder, str(error))

@@ -67,9 +67,7 @@ def draw_gains(
 
 def student_gains(record: PlanRecord, study: Study) -> tuple[list[StudentGain], tuple[str, ...]]:
     """Return the gains case by case, and warnings about files that cannot be used."""
-    teachers = [
-        role for role in record.roles if role_group(role, record.references) == "teacher"
-    ]
+    teachers = [role for role in record.roles if role_group(role, record.references) == "teacher"]
     compared = {*teachers, "student", CONTROL_ROLE}
     run_ids = [cell.run_id for cell in record.cells if cell.role in compared]
     evidence = resample_runs(study, run_ids, metric=GAIN_METRIC)
