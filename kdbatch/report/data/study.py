@@ -85,10 +85,7 @@ def matching_cells(record: PlanRecord, role: str, case: Mapping[str, str]) -> tu
 
 
 def _agrees(case: Mapping[str, str], wanted: Iterable[tuple[str, str]]) -> bool:
-    for axis, value in wanted:  # a loop: half of the time of all(), for each cell in each place
-        if case.get(axis, value) != value:
-            return False
-    return True
+    return all(case.get(axis, value) == value for axis, value in wanted)
 
 
 def cases_of(record: PlanRecord, role: str) -> list[dict[str, str]]:
