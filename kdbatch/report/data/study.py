@@ -210,8 +210,9 @@ def load_run_facts(folder: RunFolder, warnings: list[str]) -> RunFacts:
 
 
 def _num_teachers(assignment: Assignment | None) -> int:
-    is_student = assignment is not None and assignment.run.recipe.kind == "distill"
-    return len(assignment.run.teachers) if is_student else 0
+    if assignment is None or assignment.run.recipe.kind != "distill":
+        return 0
+    return len(assignment.run.teachers)
 
 
 def _unreadable_facts(folder: RunFolder, reason: str) -> RunFacts:

@@ -7,20 +7,26 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.markers import TICKDOWN, TICKLEFT, TICKRIGHT
+from matplotlib.transforms import ScaledTranslation
 
 from kdbatch.base.atomic_write import atomic_write
 from kdbatch.report.figures.fonts import font_families
 
 INK, FAINT, GRID = "#1f2328", "#6b7280", "#e5e7eb"
 DOTS_PER_INCH = 160
+PNG_LEVEL = 3  # of zlib: half of the time of its usual 6, and files a fifth longer
+EDGE_FONT_POINTS, EDGE_TICK_POINTS, EDGE_LABEL_POINTS = 6.5, 2.0, 5.5
 LEGEND_POINTS, LEGEND_LINE_INCHES = 7.5, 0.17
 MAX_LEGEND_COLUMNS = 4
+Edge = Literal["left", "right", "bottom"]
 STYLE_SETTINGS: dict[Any, Any] = {
     "font.size": 8.5,
     "axes.titlesize": 9,
@@ -82,9 +88,10 @@ def new_figure(width_inches: float, height_inches: float) -> Figure:
 def save_figure(
     figure: Figure, folder: Path, *, name: str, title: str, caption: str
 ) -> SavedFigure:
-    """Write PNG and PDF, without dates and program versions, and free the figure's memory."""
+    """Write PNG and PDF, without dates and program versions."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
+    fast = {"compress_level": PNG_LEVEL}
+    figure.savefig(buffer, format="png", metadata={"Software": None}, pil_kwargs=fast)
     png = buffer.getvalue()
 
     def write_png(part: Path) -> None:
@@ -96,7 +103,6 @@ def save_figure(
     atomic_write(folder / f"{name}.png", write_png)
     atomic_write(folder / f"{name}.pdf", write_pdf)
     width, height = figure.canvas.get_width_height()
-    figure.clear()
     return SavedFigure(
         name=name,
         title=title,
@@ -125,7 +131,54 @@ def legend_shape(labels: Sequence[str], width_inches: float) -> tuple[int, int]:
     return -(-len(labels) // columns), columns
 
 
-def hide_frame(axes: Axes) -> None:
-    """Hide the spines and the grid lines."""
-    axes.spines[:].set_visible(False)
-    axes.grid(False)
+def label_edge(
+    figure: Figure,
+    axes: Axes,
+    positions: Sequence[float],
+    labels: Sequence[str],
+    *,
+    side: Edge,
+    rotation: float = 0.0,
+) -> None:
+    """Draw ticks along an edge of axes that are switched off, with `labels` unless there are none.
+
+    An axis of matplotlib makes six objects for each tick, and measures all labels to place its own
+    one: it takes three times as long, and maps are most of the figures.
+    """
+    is_bottom, is_turned = side == "bottom", rotation > 0
+    edge = 1.0 if side == "right" else 0.0
+    along = axes.get_xaxis_transform() if is_bottom else axes.get_yaxis_transform()
+    points: tuple[Sequence[float], ...] = positions, [edge] * len(positions)
+    marker, step, align = _EDGES[side]
+    ticks = Line2D(
+        *(points if is_bottom else points[::-1]),
+        transform=along,
+        color=FAINT,
+        linestyle="none",
+        marker=marker,
+        markersize=EDGE_TICK_POINTS,
+        markeredgewidth=0.6,
+        clip_on=False,
+    )
+    axes.add_artist(ticks)
+    right, up = (EDGE_LABEL_POINTS / 72 * inches for inches in step)
+    moved = along + ScaledTranslation(right, up, figure.dpi_scale_trans)
+    for position, label in zip(positions, labels, strict=False):
+        axes.text(
+            *((position, edge) if is_bottom else (edge, position)),
+            label,
+            transform=moved,
+            fontsize=EDGE_FONT_POINTS,
+            rotation=rotation,
+            rotation_mode="anchor" if is_turned else "default",
+            ha="right" if is_turned else align,
+            va="top" if is_bottom and rotation < 90 else "center_baseline",
+        )
+
+
+# The mark of a tick, the direction from it to its label, and how the label is aligned.
+_EDGES: dict[Edge, tuple[Any, tuple[int, int], str]] = {
+    "left": (TICKLEFT, (-1, 0), "right"),
+    "right": (TICKRIGHT, (1, 0), "left"),
+    "bottom": (TICKDOWN, (0, -1), "center"),
+}

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from kdbatch.report.data.cka_maps import MEASURE_TITLES, LoadedMap
@@ -19,7 +18,7 @@ from kdbatch.report.figures.base import (
     FAINT,
     SavedFigure,
     apply_style,
-    hide_frame,
+    label_edge,
     new_figure,
     panel_grid,
     save_figure,
@@ -42,7 +41,7 @@ def draw_map(cka: LoadedMap, folder: Path, *, name: str) -> SavedFigure:
     with apply_style():
         figure = new_figure(4.6, 5.1)
         axes = figure.add_axes((0.24, 0.30, 0.60, 0.60))
-        _draw_matrix(axes, cka, max_ticks=MAX_TICKS)
+        _draw_matrix(figure, axes, cka, max_ticks=MAX_TICKS)
         _draw_colour_bar(figure, (0.87, 0.30, 0.025, 0.60))
         text = _numbers_text(cka)
         style = {"ha": "center", "va": "bottom", "fontsize": 7.5, "linespacing": 1.4}
@@ -62,7 +61,7 @@ def draw_panel(maps: Sequence[LoadedMap], folder: Path, *, name: str, title: str
         for i, cka in enumerate(maps):
             left, top = 0.95 + 3.2 * (i % columns), 0.45 + 3.95 * (i // columns)
             box = (left / width, 1 - (top + 2.2) / height, 2.2 / width, 2.2 / height)
-            _draw_matrix(figure.add_axes(box), cka, max_ticks=MAX_PANEL_TICKS)
+            _draw_matrix(figure, figure.add_axes(box), cka, max_ticks=MAX_PANEL_TICKS)
             middle, below = (left + 1.1) / width, 1 - (top + 2.88) / height
             figure.text(middle, below, _numbers_text(cka), color=FAINT, **text_style)
         bar_box = (1 - 0.52 / width, 1 - 2.65 / height, 0.1 / width, 2.2 / height)
@@ -88,15 +87,14 @@ def _notes(cka: LoadedMap) -> list[str]:
     return notes
 
 
-def _draw_matrix(axes: Axes, cka: LoadedMap, *, max_ticks: int) -> None:
+def _draw_matrix(figure: Figure, axes: Axes, cka: LoadedMap, *, max_ticks: int) -> None:
     """Draw the values; a missing pair is grey."""
-    hide_frame(axes)
+    axes.set_axis_off()
     # An unbiased CKA may be slightly negative; it is clipped for display only.
     shown_LM = np.ma.masked_invalid(np.clip(cka.value_LM, 0.0, 1.0))
-    axes.set_facecolor(MISSING_COLOUR)
     axes.imshow(
         shown_LM,
-        cmap=MAP_COLOURS,
+        cmap=colormaps[MAP_COLOURS].with_extremes(bad=MISSING_COLOUR),
         vmin=0.0,
         vmax=1.0,
         origin="upper",
@@ -104,26 +102,29 @@ def _draw_matrix(axes: Axes, cka: LoadedMap, *, max_ticks: int) -> None:
         aspect="auto",
     )
     axes.set_title(escape_mathtext(cka.declared.title), pad=7)
-    for axis, layers in ((axes.yaxis, cka.layers_a), (axes.xaxis, cka.layers_b)):
-        positions = _tick_positions(len(layers), max_ticks=max_ticks)
-        labels = [escape_mathtext(_short_layer_name(layers[i])) for i in positions]
-        axis.set_ticks(positions, labels)
-    axes.tick_params(labelsize=6.5, length=2, width=0.6)
-    axes.tick_params(axis="x", labelrotation=40)
-    for label in axes.get_xticklabels():
-        label.set_horizontalalignment("right")
-        label.set_rotation_mode("anchor")
+    places_a, names_a = _edge_names(cka.layers_a, max_ticks=max_ticks)
+    places_b, names_b = _edge_names(cka.layers_b, max_ticks=max_ticks)
+    label_edge(figure, axes, places_a, names_a, side="left")
+    label_edge(figure, axes, places_b, names_b, side="bottom", rotation=40)
+
+
+def _edge_names(layers: Sequence[str], *, max_ticks: int) -> tuple[list[int], list[str]]:
+    positions = _tick_positions(len(layers), max_ticks=max_ticks)
+    return positions, [escape_mathtext(_short_layer_name(layers[i])) for i in positions]
 
 
 def _draw_colour_bar(figure: Figure, box: _Box) -> None:
     axes = figure.add_axes(box)
-    bar = figure.colorbar(
-        ScalarMappable(norm=Normalize(0.0, 1.0), cmap=MAP_COLOURS),
-        cax=axes,
-        ticks=[0, 0.25, 0.5, 0.75, 1],
+    axes.set_axis_off()
+    axes.imshow(
+        np.linspace(0.0, 1.0, 256)[:, None],
+        cmap=MAP_COLOURS,
+        origin="lower",
+        extent=(0.0, 1.0, 0.0, 1.0),
+        aspect="auto",
     )
-    bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
-    axes.tick_params(labelsize=6.5, length=2, width=0.6)
+    values = (0.0, 0.25, 0.5, 0.75, 1.0)
+    label_edge(figure, axes, values, [f"{value:.2f}" for value in values], side="right")
     axes.set_title("CKA", fontsize=7, fontweight="normal", pad=6)
 
 

@@ -15,6 +15,7 @@ from kdbatch.report.escape import escape_mathtext
 from kdbatch.report.figures.base import (
     SavedFigure,
     apply_style,
+    label_edge,
     new_figure,
     panel_grid,
     save_figure,
@@ -132,8 +133,9 @@ def _draw_matrices(
         _draw_matrix(axes, matrix_RR)
         axes.set_title(escape_mathtext(case_title(case)), loc="left", fontsize=8)
         is_lowest = i + num_columns >= len(matrices)
-        axes.set_xticks(range(len(roles)), names if is_lowest else [], rotation=90, fontsize=7)
-        axes.set_yticks(range(len(roles)), names if column == 0 else [], fontsize=7)
+        places = range(len(roles))
+        label_edge(figure, axes, places, names if is_lowest else [], side="bottom", rotation=90)
+        label_edge(figure, axes, places, names if column == 0 else [], side="left")
     return figure
 
 
@@ -151,7 +153,7 @@ def _draw_matrix(axes: Axes, matrix_RR: np.ndarray) -> None:
             fontsize=6.5,
             color="white" if is_dark else "black",
         )
-    axes.grid(visible=False)
+    axes.set_axis_off()
 
 
 def _caption(*, num_left_out: int) -> str:

@@ -18,14 +18,15 @@ BASE_FAMILY = "DejaVu Sans"  # part of matplotlib: the same glyphs on every mach
 SUBSET_FAMILY = "kdbatch Sans"
 FAMILY_NAME_IDS = (1, 16)  # OpenType, table `name`: family and typographic family
 UNUSED_TABLES = ["FFTM", "GDEF", "GPOS", "GSUB", "MATH"]
-# Latin, Greek, dashes and dots, arrows, mathematical signs. Other characters fall back to
-# BASE_FAMILY.
+# Latin of Western Europe, Greek, dashes and dots, arrows, comparisons: a PDF takes time by the length
+# of this list. Other characters fall back to BASE_FAMILY.
 CHARACTERS = (
-    *range(0x20, 0x180),
-    *range(0x370, 0x400),
-    *range(0x2010, 0x2040),
-    *range(0x2190, 0x219A),
-    *range(0x2200, 0x2270),
+    *range(0x20, 0x100),
+    *range(0x391, 0x3CA),
+    *range(0x2010, 0x2027),
+    *range(0x2190, 0x2194),
+    0x2212,
+    *(0x2248, 0x2260, 0x2264, 0x2265),
 )
 
 
