@@ -1,9 +1,10 @@
 """Loads a study: its plans, the state of every run, and everything that was measured."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -50,6 +51,7 @@ class Study:
     """All plans, the runs that they name with their ancestors, and the results of those runs.
 
     `measured` maps (run id, name) to a value, `label_ranks` a run id to its test videos.
+    `resampled` is what stats/correctness.py keeps of one experiment.
     """
 
     runs_dir: Path
@@ -59,6 +61,7 @@ class Study:
     measured: dict[tuple[str, str], MeasuredValue]
     label_ranks: dict[str, LabelRanks]
     warnings: tuple[str, ...]
+    resampled: dict[tuple[object, ...], Any] = field(default_factory=dict)
 
     @cached_property
     def done(self) -> dict[str, Done]:

@@ -18,8 +18,8 @@ BASE_FAMILY = "DejaVu Sans"  # part of matplotlib: the same glyphs on every mach
 SUBSET_FAMILY = "kdbatch Sans"
 FAMILY_NAME_IDS = (1, 16)  # OpenType, table `name`: family and typographic family
 UNUSED_TABLES = ["FFTM", "GDEF", "GPOS", "GSUB", "MATH"]
-# Latin of Western Europe, Greek, dashes and dots, arrows, comparisons: a PDF takes time by the length
-# of this list. Other characters fall back to BASE_FAMILY.
+# Latin of Western Europe, Greek, dashes and dots, arrows, comparisons: a PDF takes time by the
+# length of this list. Other characters fall back to BASE_FAMILY.
 CHARACTERS = (
     *range(0x20, 0x100),
     *range(0x391, 0x3CA),

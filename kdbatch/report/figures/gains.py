@@ -18,15 +18,14 @@ from kdbatch.report.figures.base import (
     save_figure,
 )
 from kdbatch.report.figures.role_styles import CONTROLS, STUDENT
-from kdbatch.report.labels import case_title, role_group
+from kdbatch.report.labels import case_title
 from kdbatch.report.stats.arms import Arm, arms_of
 from kdbatch.report.stats.bootstrap import Resampled, SeedDraws
 from kdbatch.report.stats.comparisons import Comparison, compare_arms
 from kdbatch.report.stats.correctness import resample_runs
+from kdbatch.report.stats.gain_roles import CONTROL_ROLE, GAIN_METRIC, gain_runs, teacher_roles
 from kdbatch.vocab.plans import PlanRecord
 
-GAIN_METRIC = "top1"
-CONTROL_ROLE = "labels_only"
 LINE_INCHES = 0.36
 
 
@@ -67,10 +66,8 @@ def draw_gains(
 
 def student_gains(record: PlanRecord, study: Study) -> tuple[list[StudentGain], tuple[str, ...]]:
     """Return the gains case by case, and warnings about files that cannot be used."""
-    teachers = [role for role in record.roles if role_group(role, record.references) == "teacher"]
-    compared = {*teachers, "student", CONTROL_ROLE}
-    run_ids = [cell.run_id for cell in record.cells if cell.role in compared]
-    evidence = resample_runs(study, run_ids, metric=GAIN_METRIC)
+    teachers = teacher_roles(record)
+    evidence = resample_runs(study, gain_runs(record), metric=GAIN_METRIC)
     draws = SeedDraws(rng=np.random.default_rng(0))
     gains = []
     for case in cases_of(record, "student"):

@@ -3,7 +3,7 @@
 Axes: R replicates, M runs, N test videos, G groups of test videos.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -46,6 +46,17 @@ class Resampled:
     replicates: Replicates
     num_videos: Mapping[str, int]
     num_groups: Mapping[str, int]
+
+    def of(self, runs: Iterable[str]) -> "Resampled":
+        """Some of the runs."""
+        names = list(runs)
+        counts = self.replicates.counts
+        return Resampled(
+            accuracy={run: self.accuracy[run] for run in names},
+            replicates=Replicates({run: counts[run] for run in names}),
+            num_videos={run: self.num_videos[run] for run in names},
+            num_groups={run: self.num_groups[run] for run in names},
+        )
 
 
 def resample(

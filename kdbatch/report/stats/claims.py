@@ -13,6 +13,7 @@ from kdbatch.report.stats.comparisons import Comparison, compare_contrasts, comp
 from kdbatch.report.stats.contrasts import ClaimRoles, claim_contrasts
 from kdbatch.report.stats.correctness import Evidence, resample_runs
 from kdbatch.report.stats.correlations import correlate_maps
+from kdbatch.report.stats.gain_roles import GAIN_METRIC, gain_runs
 from kdbatch.report.stats.verdicts import (
     ClaimVerdict,
     claim_threshold,
@@ -87,7 +88,8 @@ def _gather_evidence(record: PlanRecord, study: Study) -> dict[str, Evidence]:
             if claim.metric == metric:
                 roles |= {claim.who, *claim.than}
         run_ids = [cell.run_id for cell in record.cells if cell.role in roles]
-        evidence[metric] = resample_runs(study, run_ids, metric=metric)
+        also = gain_runs(record) if metric == GAIN_METRIC else ()
+        evidence[metric] = resample_runs(study, run_ids, metric=metric, also=also)
     return evidence
 
 

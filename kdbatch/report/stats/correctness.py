@@ -45,15 +45,32 @@ class Evidence:
     warnings: tuple[str, ...] = ()
 
 
-def resample_runs(study: Study, run_ids: Sequence[str], *, metric: str) -> Evidence:
+def resample_runs(
+    study: Study, run_ids: Sequence[str], *, metric: str, also: Sequence[str] = ()
+) -> Evidence:
     """Resample the accuracies of runs; runs measured on the same subset share their draws, and so
     do runs of several folds of a data set, whose videos may be the same.
+
+    `also` are runs that another part of the report will ask for: where all were tested on the same
+    videos they are drawn at once, which costs little more, and kept in `study.resampled`.
     """
     groups, warnings = load_correctness(study, run_ids, metric=metric)
-    parts = [
-        _resample_subset(group, subset, warnings, folds=_folds_of(subset, groups))
-        for subset, group in sorted(groups.items())
-    ]
+    others, _ = load_correctness(study, also, metric=metric) if also else ({}, [])
+    parts = []
+    for subset, group in sorted(groups.items()):
+        wider = others.get(subset, {}) | group
+        folds = _folds_of(subset, groups)
+        videos = {(id(run.keys), id(run.groups)) for run in wider.values()}
+        if len(videos) > 1 or folds:
+            parts.append(_resample_subset(group, subset, warnings, folds=folds))
+            continue
+        key = (metric, subset, *videos.pop())
+        known = study.resampled.get(key)
+        if known is None or not group.keys() <= known.accuracy.keys():
+            study.resampled.clear()  # of another experiment
+            known = _resample_subset(wider, subset, warnings, folds={})
+            study.resampled[key] = known
+        parts.append(known.of(group))
     resampled = Resampled(
         accuracy={run: value for part in parts for run, value in part.accuracy.items()},
         replicates=Replicates(

@@ -113,3 +113,24 @@ def test_in_a_file_without_groups_each_video_is_its_own(make_study: MakeStudy) -
     assert study.warnings == ()
     evidence = resample_runs(study, [old, new], metric="top1")
     assert evidence.resampled.num_groups == {old: 400, new: 400}
+
+
+def test_runs_that_are_drawn_with_others_get_the_replicates_of_their_own(
+    make_study: MakeStudy,
+) -> None:
+    record, study = make_study(seeds=(0, 1))
+    students = [cell.run_id for cell in record.cells_of("student")]
+    teachers = [cell.run_id for cell in record.cells_of("T1")]
+    alone = resample_runs(study, students, metric="top1").resampled
+    study.resampled.clear()
+    together = resample_runs(study, students, metric="top1", also=teachers).resampled
+    assert list(together.accuracy) == list(alone.accuracy) == sorted(students)
+    (drawn,) = study.resampled.values()
+    later = resample_runs(study, [*teachers, *students], metric="top1").resampled
+    assert list(study.resampled.values()) == [drawn]  # nothing is drawn again
+    for run in students:
+        assert (together.replicates[run] == alone.replicates[run]).all()
+        assert (later.replicates[run] == alone.replicates[run]).all()
+    own = resample_runs(make_study(seeds=(0, 1))[1], teachers, metric="top1").resampled
+    for run in teachers:
+        assert (later.replicates[run] == own.replicates[run]).all()

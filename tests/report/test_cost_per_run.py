@@ -1,0 +1,42 @@
+"""What each run adds to the time of a report, in units of a fixed piece of work."""
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from support.finished_plans import write_finished_plan
+from support.inputs import JOBS
+from support.speed import seconds, work
+
+from kdbatch.plan.resolve import make_plan
+from kdbatch.report.data.study import load_study
+from kdbatch.report.json_export import write_results
+from kdbatch.vocab.config import Config
+
+NUM_SEEDS = 3
+WORK_PER_RUN = 1 / 300  # about twice what it takes
+
+
+def test_each_run_costs_a_bounded_share_of_a_piece_of_work(
+    sharded: Callable[..., Config], tmp_path: Path
+) -> None:
+    """Figures do not grow with the runs: what does is reading them, with their digests, and
+    results.parquet.
+    """
+    config = sharded(k400=240_000, ucf101=13_320, hmdb51=6766, ssv2=100_000)
+    shutil.copytree(JOBS, tmp_path / "jobs")
+    profile = tmp_path / "jobs" / "profiles" / "micro.yaml"
+    seeds = f"seeds: {list(range(NUM_SEEDS))}"
+    profile.write_text(re.sub(r"^seeds:.*", seeds, profile.read_text(), flags=re.MULTILINE))
+    plan = make_plan(sorted((tmp_path / "jobs").glob("*.yaml")), profile="micro", config=config)
+    write_finished_plan(plan, config)
+    assert len(plan.runs) > 500
+    study = load_study(config.runs_dir)
+    assert len(study.done) == len(plan.runs) and not study.warnings
+
+    def read_and_export() -> None:
+        write_results(load_study(config.runs_dir), tmp_path / "results.parquet")
+
+    per_run = seconds(read_and_export) / len(plan.runs)
+    assert per_run < WORK_PER_RUN * work(), f"{1000 * per_run:.2f} ms of a processor for each run"
