@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from kdbatch.run.models import Classifier
+from kdbatch.run.models.forms import set_form
 from kdbatch.run.train.optim import compile_layers
 from kdbatch.run.train.steps import distill_step, finetune_step
 from support.networks import DISTILL, classifier, noise
@@ -34,6 +35,16 @@ def evaluate(kind: str) -> int:
     expected, names = model(clip), list(model.state_dict())
     compiled(model)
     assert torch.allclose(model(clip), expected, atol=1e-6) and list(model.state_dict()) == names
+    return len(model.backbone.layer_names)
+
+
+def evaluate_fast(kind: str) -> int:
+    """The same in the fast forms, up to the kernels that need a GPU."""
+    model, clip = classifier(kind).eval(), noise(2)
+    with torch.no_grad():
+        expected = model(clip)
+        set_form(model, "fast")
+        assert torch.allclose(compiled(model)(clip), expected, atol=1e-5)
     return len(model.backbone.layer_names)
 
 
@@ -62,12 +73,17 @@ def distill(kind: str) -> int:
     return len(student.backbone.layer_names)
 
 
+ACTIONS = {
+    "evaluate": evaluate,
+    "evaluate-fast": evaluate_fast,
+    "train": train,
+    "distill": distill,
+}
+
 if __name__ == "__main__":
     # The compiler reads the gradients of intermediate tensors, which causes this warning.
     warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
     # PyTorch's default limits, except for one that is lowered so that this test can exceed it.
     with torch.compiler.config.patch(accumulated_recompile_limit=8):  # pyright: ignore[reportAttributeAccessIssue]  # added by install_config_module
-        num_layers = {"evaluate": evaluate, "train": train, "distill": distill}[sys.argv[1]](
-            sys.argv[2]
-        )
+        num_layers = ACTIONS[sys.argv[1]](sys.argv[2])
     print(len(TRACED), num_layers)  # noqa: T201

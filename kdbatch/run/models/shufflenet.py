@@ -5,16 +5,73 @@ of 3x16x112x112. Layout and state dict names are those of
 okankop/Efficient-3DCNNs:models/shufflenet.py without the head, so that its released weights fit.
 """
 
+from importlib.util import find_spec
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kdbatch.run.models.forms import FAST_DEVICES, TwoForms
 from kdbatch.run.models.network import VideoBackbone, scaled_channels
 
 GROUPS = 3
 STEM = 48
 # Channels and number of units of each stage; its first unit halves T, H and W.
 STAGE_SHAPES = ((480, 4), (960, 8), (1920, 4))
+
+
+HAS_TRITON = find_spec("triton") is not None
+
+
+class PointwiseConv(TwoForms, nn.Conv3d):
+    """A 1 x 1 x 1 convolution in groups.
+
+    In the fast form it is one product of a channels-last map, seen as a matrix, with the weights of
+    all groups in one matrix, which is zero elsewhere. Three times the multiplications stay below
+    the time in which the map is read; separate products of the groups would need their channels in
+    separate blocks of memory, and so copies of the map.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.is_fast("groups", input):
+            return super().forward(input)
+        own = torch.eye(self.groups, dtype=self.weight.dtype, device=self.weight.device)
+        weight_GOGI = self.weight.view(self.groups, -1, 1, self.in_channels // self.groups)
+        weight_OI = (weight_GOGI * own[:, None, :, None]).reshape(self.out_channels, -1)
+        return F.linear(input.movedim(1, -1), weight_OI, self.bias).movedim(-1, 1)
+
+
+class ShuffledDepthwiseConv(TwoForms, nn.Conv3d):
+    """A channel shuffle and a depthwise 3 x 3 x 3 convolution; both in one kernel on a GPU."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        on_gpu = input.device.type in FAST_DEVICES["depthwise"]
+        if not (HAS_TRITON and on_gpu and self.form != "plain"):
+            return super().forward(shuffle_channels(input))
+        # Triton takes a third of a second to import, and only a GPU needs it.
+        from kdbatch.run.models.depthwise import shuffled_depthwise  # noqa: PLC0415
+
+        out_BTHWC = shuffled_depthwise(
+            input.movedim(1, -1), self.weight.flatten(1), self.stride[0], GROUPS
+        )
+        out = out_BTHWC.movedim(-1, 1)
+        return out if self.bias is None else out + self.bias.to(out.dtype).view(-1, 1, 1, 1)
+
+
+class ShortcutPool(TwoForms, nn.AvgPool3d):
+    """The mean of 2 x 3 x 3, with a stride of 2, of a map with a border of zeros.
+
+    In the fast form frames are pooled one by one, and then pairs of frames: PyTorch's 3D pool
+    copies a channels-last map into another order first.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        num_clips, _, num_frames = input.shape[:3]
+        if num_frames % 2 or not self.is_fast("shortcut", input):
+            return super().forward(pad_for_pooling(input))
+        frame_NCHW = F.avg_pool2d(input.transpose(1, 2).flatten(0, 1), 3, stride=2, padding=1)
+        frame_BTCHW = frame_NCHW.unflatten(0, (num_clips, num_frames))
+        return torch.lerp(frame_BTCHW[:, 0::2], frame_BTCHW[:, 1::2], 0.5).transpose(1, 2)
 
 
 class ShuffleUnit(nn.Module):
@@ -30,26 +87,26 @@ class ShuffleUnit(nn.Module):
         mid = out_channels // 4
         branch = out_channels - in_channels if halve else out_channels
         self.halve = halve
-        self.conv1 = nn.Conv3d(
+        self.conv1 = PointwiseConv(
             in_channels, mid, 1, groups=1 if in_channels == 24 else GROUPS, bias=False
         )
         self.bn1 = nn.BatchNorm3d(mid)
-        self.conv2 = nn.Conv3d(
+        self.conv2 = ShuffledDepthwiseConv(
             mid, mid, 3, stride=2 if halve else 1, padding=1, groups=mid, bias=False
         )
         self.bn2 = nn.BatchNorm3d(mid)
-        self.conv3 = nn.Conv3d(mid, branch, 1, groups=GROUPS, bias=False)
+        self.conv3 = PointwiseConv(mid, branch, 1, groups=GROUPS, bias=False)
         self.bn3 = nn.BatchNorm3d(branch)
         self.relu = nn.ReLU()
         if halve:
-            self.shortcut = nn.AvgPool3d((2, 3, 3), stride=2)
+            self.shortcut = ShortcutPool((2, 3, 3), stride=2)
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
-        branch = shuffle_channels(self.relu(self.bn1(self.conv1(x_BCTHW))))
-        branch = self.bn2(self.conv2(branch))
+        branch = self.relu(self.bn1(self.conv1(x_BCTHW)))
+        branch = self.bn2(self.conv2(branch))  # shuffles the channels
         branch = self.bn3(self.conv3(branch))
         if self.halve:
-            return self.relu(torch.cat([branch, self.shortcut(pad_for_pooling(x_BCTHW))], dim=1))
+            return self.relu(torch.cat([branch, self.shortcut(x_BCTHW)], dim=1))
         return self.relu(branch + x_BCTHW)
 
 

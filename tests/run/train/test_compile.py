@@ -40,6 +40,11 @@ def test_compiled_layers_compute_the_same_and_keep_their_names(kind: str) -> Non
     assert_graphs("evaluate", kind, per_layer=1)
 
 
+@pytest.mark.parametrize("kind", ["r21d_10", "shufflenet_2x"])
+def test_layers_in_their_fast_form_compile_to_one_graph_each(kind: str) -> None:
+    assert_graphs("evaluate-fast", kind, per_layer=1)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", BACKBONES)
 def test_a_layer_is_compiled_once_for_each_batch_size_in_training_and_in_evaluation(
