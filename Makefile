@@ -9,7 +9,7 @@ PROFILE := toy
 # What the image is built on, see container/README.md: make image BASE=--debian, make image BASE='--on OLD.sif'
 BASE := --docker python:3.11.11-slim-bookworm
 
-.PHONY: demo study lint types quick newest lowest lock test test-slow test-learning test-simulation test-hostile test-cluster check map reference image clean
+.PHONY: demo study lint types quick newest lowest lock test test-slow test-learning test-simulation test-hostile test-cluster test-gpu check map reference image clean
 
 # From raw toy videos to a report whose verdicts are known, in a few minutes on two cores; a second time only the report is made anew.
 demo: $(VENV)/.made
@@ -85,6 +85,13 @@ test-hostile: $(VENV)/.made
 # On a real SLURM, which is started for it; this takes root on a Debian. Nothing is installed outside of one folder in /var/cache.
 test-cluster: $(VENV)/.made
 	@$(BIN)/pytest tests/cluster -m cluster
+
+# On one GPU, in under three minutes. Without one a line says so; with KDBATCH_REQUIRE_GPU=1 that is a failure.
+# KDBATCH_TEST_DEVICE=cpu tries on a CPU what can be tried there. PYTHON_GPU is a Python with the GPU build of torch.
+PYTHON_GPU := $(BIN)/python
+test-gpu:
+	@$(if $(filter $(BIN)/python,$(PYTHON_GPU)),$(MAKE) --no-print-directory $(VENV)/.made)
+	@$(PYTHON_GPU) -m pytest -q tests/gpu -m gpu
 
 # As an ordinary user. The last line printed is the path of the image, for kdbatch.toml.
 image:

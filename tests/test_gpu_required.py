@@ -1,0 +1,56 @@
+"""Tests that need a GPU are skipped with one reason, or fail if a GPU is required."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+ROOT = Path(__file__).parent.parent
+COMMAND = (sys.executable, "-m", "pytest", "tests/gpu", "-m", "gpu", "-p", "no:cacheprovider", "-q")
+
+
+def run_without_gpu(*, required: str) -> tuple[int, list[str]]:
+    env = {**os.environ, "KDBATCH_REQUIRE_GPU": required, "KDBATCH_TEST_DEVICE": "cuda"}
+    done = subprocess.run(COMMAND, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout.splitlines()
+
+
+def test_they_are_skipped_with_one_line() -> None:
+    code, lines = run_without_gpu(required="")
+    (line,) = [line for line in lines if line.startswith("SKIPPED")]
+    assert code == 0 and "these tests need a CUDA device, and torch finds none here" in line
+    assert " skipped in " in lines[-1] and "passed" not in lines[-1]
+
+
+def test_they_fail_if_a_gpu_is_required() -> None:
+    code, lines = run_without_gpu(required="1")
+    assert code == 1 and "skipped" not in lines[-1] and "passed" not in lines[-1]
+    assert any("a GPU is required (KDBATCH_REQUIRE_GPU=1), and these" in line for line in lines)
+
+
+WITHOUT = """
+import importlib.util, runpy, sys
+find = importlib.util.find_spec
+def found(name, *package):
+    return None if name in ("av", "safetensors") else find(name, *package)
+importlib.util.find_spec = found
+sys.argv = ["measure.py", "--tiny", "--limit=20"]
+runpy.run_path("tests/gpu/measure.py", run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+def test_the_table_is_printed_without_the_packages_that_read_videos() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert "av is not installed" in done.stdout and "safetensors is not installed" in done.stdout
+    rows = [line.split()[:2] for line in done.stdout.splitlines()[4:]]
+    for stage in ("finetune", "distill"):
+        for network in ("R(2+1)D", "ShuffleNet"):
+            assert rows.count([network, stage]) == 4
