@@ -36,7 +36,7 @@ from kdbatch.cli.command import command
 from kdbatch.cli.live.console import styled
 from kdbatch.launch.container.command import as_argv, as_shell_line, bind_option, env_option
 from kdbatch.launch.init_config import toml_string
-from kdbatch.launch.slurm.job_script import check_submit_folder
+from kdbatch.launch.slurm.job.job_script import check_submit_folder
 from kdbatch.report.escape import (
     csv_line,
     escape_html,
@@ -193,8 +193,9 @@ def test_a_value_of_the_site_stays_in_its_line_of_the_script(text: str) -> None:
         site = parse(Site, {"account": text}, where="site")
     except UserError:
         return
-    assert not re.search(r"[\x00-\x08\x0a-\x1f]", site.account)
-    assert not site.account.startswith("-")
+    account = site.account or ""
+    assert not re.search(r"[\x00-\x08\x0a-\x1f]", account)
+    assert not account.startswith("-")
 
 
 @each

@@ -18,7 +18,7 @@ from kdbatch.cli.arguments.experiments import check_experiments
 from kdbatch.cli.run_list import count_states
 from kdbatch.cli.study import NO_STUDY, is_study, load_study_config
 from kdbatch.cli.terminal import print_line, warn
-from kdbatch.launch.doctor import Finding, run_checks
+from kdbatch.launch.checks.doctor import Finding, run_checks
 from kdbatch.launch.init_config import detect_site, write_config
 from kdbatch.launch.init_jobs import write_jobs
 from kdbatch.launch.logs import find_run
@@ -113,19 +113,20 @@ def doctor(*, submit: bool) -> int:
 
 
 def _check_node(config: Config) -> int:
-    """Submit the probe and print its findings; returns how many are bad."""
-    from kdbatch.launch.node_check import (  # submitit, as in _submit_slurm
-        await_node_check,
-        submit_node_check,
-    )
+    """Ask SLURM about each kind of job, submit the probe, and print the findings of both; returns
+    how many are bad.
+    """
+    from kdbatch.launch.checks.kinds import kind_findings  # submitit, as in _submit_slurm
+    from kdbatch.launch.checks.node_check import await_node_check, submit_node_check
 
+    num_bad = sum(_print_finding(finding) for finding in kind_findings(config))
     probe = submit_node_check(config)
     print_line(
         f"a probe of two minutes is job {probe.job_id}; waiting for it. "
         f"Ctrl-C leaves it in the queue, scancel {probe.job_id} ends it"
     )
     findings = await_node_check(probe, config, log=print_line)
-    return sum(_print_finding(finding) for finding in findings)
+    return num_bad + sum(_print_finding(finding) for finding in findings)
 
 
 def _print_finding(finding: Finding) -> bool:

@@ -9,8 +9,8 @@ from kdbatch.launch.run_folders import submissions_dir, without_finished
 from kdbatch.launch.slurm.arrays import Array, arrays_of
 from kdbatch.launch.slurm.submissions import live_jobs
 from kdbatch.vocab.config import Config
+from kdbatch.vocab.jobs.resources import Resources
 from kdbatch.vocab.plans import Plan
-from kdbatch.vocab.runs import Resources
 
 
 def describe_launch(plan: Plan, *, config: Config, queue: QueueKind) -> list[str]:

@@ -43,6 +43,7 @@ gpu_flag = "gres"                # or gpus-per-node: what the site's documentati
 {gpu_type}
 max_array_size = {max_array_size}
 max_concurrent = 64              # elements of one array at a time
+# sbatch = {{mail-type = "END"}}    # any other option of sbatch; true: one without a value
 setup = []                       # lines for the node, before the worker: ["module load apptainer"]
 
 [container]                      # without an image, workers run with kdbatch's own Python
@@ -65,7 +66,7 @@ crash = 2
 requeue = 100
 
 # What a run requests of each of its nodes, by kind: pretrain, finetune, distill, retrieve, compare;
-# and shard, for kdbatch shard k400 --slurm.
+# and shard, for kdbatch shard k400 --slurm. Options of sbatch here come before those of [site].
 [resources.pretrain]
 nodes = 1
 gpus = {num_gpus}

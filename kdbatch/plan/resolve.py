@@ -34,7 +34,7 @@ from kdbatch.vocab.config import Config
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.plans import Cell, Map, Plan, PlannedRun, PlanRecord, RecordedRun
 from kdbatch.vocab.recipes import Recipe
-from kdbatch.vocab.runs import Resources, RunFolder
+from kdbatch.vocab.runs import RunFolder
 
 
 def make_plan(
@@ -133,7 +133,7 @@ def _planned_run(
     run_id: str, registry: RunRegistry, *, config: Config, estimator: Estimator
 ) -> PlannedRun:
     run = registry.runs[run_id]
-    resources = config.resources.get(run.recipe.kind, Resources())
+    resources = config.resources_of(run.recipe.kind)
     return PlannedRun(
         run=run,
         title=registry.titles[run_id],

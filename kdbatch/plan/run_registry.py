@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from kdbatch.plan.subsets import SubsetFinder
 from kdbatch.vocab.plans import PlannedRun, Wave
 from kdbatch.vocab.recipes import RECIPE_KINDS, Compare, Pretrain, Recipe
-from kdbatch.vocab.runs import Resources, Run
+from kdbatch.vocab.runs import Run
 
 
 @dataclass(kw_only=True)
@@ -43,16 +43,15 @@ class RunRegistry:
 
 
 def group_into_waves(planned: Sequence[PlannedRun]) -> tuple[Wave, ...]:
-    """Group the runs that are not done by kind and resources.
+    """Group the runs that are not done by kind, and so by resources, which depend on it alone.
 
     Kinds are in the order of the stages, so that parents never come after their children.
     """
-    groups: dict[tuple[str, Resources], list[str]] = {}
+    groups: dict[str, list[PlannedRun]] = {}
     for item in planned:
         if not item.done:
-            groups.setdefault((item.run.recipe.kind, item.resources), []).append(item.run.id)
-    ordered = sorted(groups.items(), key=lambda group: RECIPE_KINDS.index(group[0][0]))
+            groups.setdefault(item.run.recipe.kind, []).append(item)
     return tuple(
-        Wave(name=kind, resources=resources, run_ids=tuple(ids))
-        for (kind, resources), ids in ordered
+        Wave(name=kind, resources=items[0].resources, run_ids=tuple(item.run.id for item in items))
+        for kind, items in sorted(groups.items(), key=lambda group: RECIPE_KINDS.index(group[0]))
     )

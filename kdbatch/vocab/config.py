@@ -12,8 +12,10 @@ from kdbatch.base.reading.documents import load_toml
 from kdbatch.base.reading.field_facts import Limits, check_limits
 from kdbatch.base.study_folder import CONFIG_NAME, expand_home, find_study
 from kdbatch.vocab.datasets import DATASETS
+from kdbatch.vocab.jobs.resources import Resources
+from kdbatch.vocab.jobs.sbatch_options import SbatchOptions
 from kdbatch.vocab.recipes import RECIPE_KINDS
-from kdbatch.vocab.runs import Cache, Resources, Retries
+from kdbatch.vocab.runs import Cache, Retries
 
 SHARD = "shard"
 """The key under [resources] for an element of `kdbatch shard --slurm`; others are kinds of run."""
@@ -47,21 +49,11 @@ class DatasetFolder:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Site:
-    """Options of sbatch."""
+class Site(SbatchOptions):
+    """Options of sbatch for all jobs, and the lines of their scripts."""
 
-    partition: str = ""
-    """Partition; empty: the site's default."""
-    account: str = ""
-    """Account that jobs are charged to."""
-    qos: str = ""
-    """Quality of service."""
-    constraint: str = ""
-    """Features that nodes must have."""
     gpu_flag: Literal["gres", "gpus-per-node"] = "gres"
     """How GPUs are requested: with the option that the site's documentation shows."""
-    gpu_type: str = ""
-    """Type of GPU to request, as sinfo names it."""
     max_array_size: Annotated[int, Limits("elements", least=1, most=10_000_000)] = 1000
     """Largest job array: a larger one is split."""
     max_concurrent: Annotated[int, Limits("elements", least=1, most=10_000_000)] = 64
@@ -70,16 +62,23 @@ class Site:
     """Lines of shell that run on the node before the worker, such as module load apptainer."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_limits(self)
-        for name in ("partition", "account", "qos", "constraint", "gpu_type"):
-            if (found := CONTROL.search(value := getattr(self, name))) or value.startswith("-"):
-                what = "a line feed or another control character" if found else "an option"
-                raise UserError(
-                    f"{name}: found {value!r}, which is {what} for sbatch. Write one word."
-                )
         for i, line in enumerate(self.setup):
             if "\0" in line or "\r" in line:
                 raise UserError(f"setup[{i}]: has a character that no shell reads. Write it again.")
+            if re.match(r"\s*#\s*SBATCH\b", line):
+                raise UserError(
+                    f"setup[{i}]: sbatch would not read {line.strip()!r} there. Write "
+                    f"{_as_field(line)}, under [site] or [resources.KIND]."
+                )
+
+
+def _as_field(line: str) -> str:
+    """The field of kdbatch.toml that replaces a line such as `#SBATCH --mail-type=END`."""
+    option = re.search(r"--([\w-]+)(?:[ =]+(\S+))?", line)
+    name, value = option.groups() if option else ("NAME", "VALUE")
+    return f'sbatch = {{{name} = "{value}"}}' if value else f"sbatch = {{{name} = true}}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +161,10 @@ class Config:
                     f"datasets.{name}: there is no data set {name!r}."
                     f"{did_you_mean(name, DATASETS)} Data sets: {', '.join(DATASETS)}."
                 )
+
+    def resources_of(self, kind: str) -> Resources:
+        """The request of a kind of run, or of `shard`."""
+        return self.resources.get(kind, SHARD_RESOURCES if kind == SHARD else Resources())
 
     @property
     def shards_dir(self) -> Path:

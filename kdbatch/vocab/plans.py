@@ -13,8 +13,9 @@ from kdbatch.base.folders.presence import paths_in
 from kdbatch.base.parse import TextOrNumber, parse
 from kdbatch.base.reading.field_facts import Count, Limits, OneLine, SameAs, check_limits
 from kdbatch.base.reading.file_names import check_plain_name
+from kdbatch.vocab.jobs.resources import Resources
 from kdbatch.vocab.metrics import Metric
-from kdbatch.vocab.runs import Resources, Run
+from kdbatch.vocab.runs import Run
 from kdbatch.vocab.shard_request import ShardRequest
 from kdbatch.vocab.views import ClipRates
 

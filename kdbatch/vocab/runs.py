@@ -20,6 +20,7 @@ from kdbatch.base.parse import SHARED, key_of, parse
 from kdbatch.base.reading.field_facts import Limits, check_limits
 from kdbatch.base.reading.file_names import check_plain_name
 from kdbatch.base.temporary.private_folder import folder_of_this_user, open_private_folder
+from kdbatch.vocab.jobs.resources import Resources
 from kdbatch.vocab.recipes import RECIPE_VERSION, Recipe
 from kdbatch.vocab.status import RepairAdvice
 
@@ -89,46 +90,6 @@ def _recipe_texts(key: bytes) -> set[str]:
 
 def _hash(text: str) -> str:
     return "r" + hashlib.sha256(text.encode()).hexdigest()[:10]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Resources:
-    """A run's request to each of its nodes; it has one process per GPU, or one without GPUs.
-
-    Resources are not part of a run's id, as they do not change its numbers, with one exception:
-    RSPNet and TDL on more than two GPUs normalise keys in smaller groups (run/tasks/momentum.py).
-    """
-
-    nodes: Annotated[int, Limits("nodes", least=1, most=10_000)] = 1
-    """Nodes of a run."""
-    gpus: Annotated[int, Limits("GPUs", least=0, most=1024)] = 1
-    """GPUs on each node; one process for each."""
-    cpus: Annotated[int, Limits("cores", least=1, most=100_000)] = 8
-    """Cores on each node, for all of its processes."""
-    minutes: Annotated[int, Limits("minutes", least=1, most=1_000_000)] = 1440
-    """Time limit of a job. A run that needs longer is queued again and goes on."""
-    memory_gb: Annotated[int, Limits("GB", least=0, most=1_000_000)] = 64
-    """Memory on each node; 0: what the site gives without being asked."""
-    compile: bool = False
-    """Whether torch.compile fuses the networks' layers on a GPU. This changes the order of sums, as
-    another model of GPU does; it has no effect with several processes, whose batch normalisations
-    wait for each other.
-    """
-
-    def __post_init__(self) -> None:
-        check_limits(self)
-
-    @property
-    def tasks_per_node(self) -> int:
-        return max(1, self.gpus)
-
-    @property
-    def num_tasks(self) -> int:
-        return self.nodes * self.tasks_per_node
-
-    @property
-    def cpus_per_task(self) -> int:
-        return max(1, self.cpus // self.tasks_per_node)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from support.launching import config_in
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.locks import hold_lock, is_held
-from kdbatch.launch.doctor import run_checks
+from kdbatch.launch.checks.doctor import run_checks
 
 HOLD = """
 import fcntl, sys

@@ -16,7 +16,7 @@ from support.slurm import slurm
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.parse import parse
-from kdbatch.launch.doctor import run_checks
+from kdbatch.launch.checks.doctor import run_checks
 from kdbatch.launch.init_config import config_text, detect_site
 from kdbatch.launch.run_folders import submissions_dir
 from kdbatch.launch.run_status import load_run_rows

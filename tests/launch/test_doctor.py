@@ -19,13 +19,13 @@ from support.wait import wait_until
 from kdbatch import __version__
 from kdbatch.base.atomic_write import load_json
 from kdbatch.base.parse import parse
-from kdbatch.launch.doctor import run_checks
+from kdbatch.launch.checks.doctor import run_checks
+from kdbatch.launch.checks.node_check import NodeReport, _findings, submit_node_check
 from kdbatch.launch.init_config import DetectedSite, config_text, detect_site, write_config
-from kdbatch.launch.node_check import NodeReport, _findings, submit_node_check
 from kdbatch.launch.slurm.cluster_info import parse_time_limit, partitions, slurm_settings
 from kdbatch.launch.slurm.commands import queued_jobs
 from kdbatch.vocab.config import Config, Container, DatasetFolder, Site
-from kdbatch.vocab.runs import Resources
+from kdbatch.vocab.jobs.resources import Resources
 
 ROOT = Path(__file__).parents[2]
 SINFO = """cpu*|1-00:00:00|(null)
@@ -104,7 +104,7 @@ def test_the_written_file_has_the_detected_values(site, tmp_path, monkeypatch, h
     text = (tmp_path / "kdbatch.toml").read_text()
     config = parse(Config, tomllib.loads(text), where="kdbatch.toml")
     assert (config.site.partition, config.site.max_array_size) == (
-        ("gpu", 501) if here else ("", 1000)
+        ("gpu", 501) if here else (None, 1000)
     )
     assert config.resources["pretrain"] == Resources()
     assert replace(config, site=Site(), resources={}) == Config()

@@ -8,7 +8,7 @@ from support.inputs import JOBS
 
 from kdbatch.cli.command import dispatch
 from kdbatch.cli.commands import Commands
-from kdbatch.launch.doctor import run_checks
+from kdbatch.launch.checks.doctor import run_checks
 from kdbatch.vocab.config import Config
 
 EXPERIMENT = str(JOBS / "task_complexity.yaml")

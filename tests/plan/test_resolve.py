@@ -9,9 +9,10 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.parse import parse
 from kdbatch.plan.resolve import make_plan
 from kdbatch.vocab.config import Config
+from kdbatch.vocab.jobs.resources import Resources
 from kdbatch.vocab.plans import Plan
 from kdbatch.vocab.recipes import RECIPE_KINDS, Distill
-from kdbatch.vocab.runs import Resources, Run
+from kdbatch.vocab.runs import Run
 
 SUBSET_SIZE = JOBS / "subset_size.yaml"
 

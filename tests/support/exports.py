@@ -7,8 +7,9 @@ from kdbatch.run.checkpoint import save_weights
 from kdbatch.run.models import Classifier, build_backbone
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.config import Config
+from kdbatch.vocab.jobs.resources import Resources
 from kdbatch.vocab.recipes import Distill, Evaluation, Recipe, Schedule
-from kdbatch.vocab.runs import Assignment, Resources, Run, RunFolder
+from kdbatch.vocab.runs import Assignment, Run, RunFolder
 from kdbatch.vocab.shards import Subset, find_subset, load_index
 from kdbatch.vocab.views import View
 

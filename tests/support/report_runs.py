@@ -9,7 +9,8 @@ import numpy as np
 from kdbatch.result.schema import CKA, PREDICTIONS
 from kdbatch.result.write import write_table
 from kdbatch.vocab.done import Done, Provenance, StageFacts, save_done
-from kdbatch.vocab.runs import Assignment, Resources, Run, RunFolder
+from kdbatch.vocab.jobs.resources import Resources
+from kdbatch.vocab.runs import Assignment, Run, RunFolder
 from kdbatch.vocab.status import Status, save_status
 
 NUM_LAYERS = 12

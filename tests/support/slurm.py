@@ -14,6 +14,16 @@ from kdbatch.launch.slurm import commands
 
 SBATCH = """#!/bin/bash
 cd "{folder}"
+[ "$1" = --help ] && {{ cat help 2>/dev/null; exit 0; }}
+if [ "$1" = --test-only ]; then
+  cp "$2" "test-only-$(sed -n 's/^#SBATCH --job-name=//p' "$2").sbatch"
+  if grep -q -- "--partition=closed" "$2"; then
+    echo "allocation failure: Invalid partition name specified" >&2; exit 1
+  fi
+  start="2026-01-02T03:04:05 using 8 processors on nodes n1 in partition gpu"
+  echo "sbatch: Job 7 to start at $start" >&2
+  exit 0
+fi
 if [ -e refuse ]; then
   cat refuse >&2; [ -e refuse_once ] && rm refuse refuse_once; [ -e accept_anyway ] || exit 1
 fi
@@ -76,8 +86,9 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     `refuse_once`, and the job is queued all the same with `accept_anyway`. `kill_submit`: the
     caller of sbatch is killed when the job is queued; `kill_update`: when the elements get their
     dependencies. `says`: sbatch prints that text, with the number for ID, and `warns` to its
-    standard error. `squeue_fails`: squeue fails with that text; `squeue_says` and `squeue_warns`
-    are printed with exit code 0.
+    standard error. `sbatch --test-only` keeps its script as test-only-NAME.sbatch, and refuses
+    those of the partition `closed`; `sbatch --help` prints `help`. `squeue_fails`: squeue fails
+    with that text; `squeue_says` and `squeue_warns` are printed with exit code 0.
     """
     monkeypatch.setattr(commands, "PAUSES", (0.0, 0.0))
     folder = tmp_path / "cluster"

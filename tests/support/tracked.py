@@ -11,8 +11,9 @@ import pytest
 from kdbatch.result.schema import CURVES, ROWS
 from kdbatch.result.write import Measure, write_measures
 from kdbatch.vocab.done import Done, save_done
+from kdbatch.vocab.jobs.resources import Resources
 from kdbatch.vocab.recipes import Compare
-from kdbatch.vocab.runs import Assignment, Resources, Run, RunFolder
+from kdbatch.vocab.runs import Assignment, Run, RunFolder
 from kdbatch.vocab.shards import Subset
 from kdbatch.vocab.status import RunState, Status, save_status
 from kdbatch.vocab.views import View

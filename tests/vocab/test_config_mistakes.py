@@ -90,8 +90,8 @@ MISTAKES = {
     ),
     '[[site]]\npartition = "a"\n': (
         ": site: expected fields with values, found a list of them. Write them once, without "
-        "brackets or dashes. Fields: partition, account, qos, constraint, gpu_flag, gpu_type, "
-        "max_array_size, max_concurrent, setup."
+        "brackets or dashes. Fields: partition, account, qos, constraint, gpu_type, sbatch, "
+        "gpu_flag, max_array_size, max_concurrent, setup."
     ),
 }
 

@@ -185,6 +185,12 @@ def field_hints(cls: type) -> dict[str, Any]:
 
 @functools.cache
 def _descriptions(cls: type) -> dict[str, str]:
+    """The texts below the fields of a class, those that it inherits among them."""
+    inherited = {k: v for base in cls.__bases__ for k, v in _descriptions(base).items()}
+    return inherited | _descriptions_in_source(cls)
+
+
+def _descriptions_in_source(cls: type) -> dict[str, str]:
     try:
         body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
     except (OSError, TypeError, SyntaxError):  # an installation without sources

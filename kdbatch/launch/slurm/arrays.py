@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kdbatch.vocab.config import Config
+from kdbatch.vocab.jobs.resources import Resources
 from kdbatch.vocab.plans import Plan
-from kdbatch.vocab.runs import Resources
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -122,15 +122,16 @@ def _only_owner_writes() -> Iterator[None]:
         os.umask(before)
 
 
-def call_sbatch(script: Path) -> Answer:
+def call_sbatch(script: Path, *options: str) -> Answer:
     """Call sbatch; one that gives no answer in time has failed with SLURM's own words for that.
+    `options` come before those of the script.
 
     Raises:
         UserError: it cannot be started.
     """
     try:
         with without_slurm_variables():
-            return ask(("sbatch", str(script)), seconds=SBATCH_SECONDS)
+            return ask(("sbatch", *options, str(script)), seconds=SBATCH_SECONDS)
     except subprocess.TimeoutExpired:
         return Answer(
             code=1, text="", errors=f"sbatch: error: timed out after {SBATCH_SECONDS:g} s"

@@ -8,12 +8,11 @@ from kdbatch.base.locks import hold_lock
 from kdbatch.base.text import plural
 from kdbatch.launch.container.command import check_container
 from kdbatch.launch.slurm.commands import queued_jobs
-from kdbatch.launch.slurm.job_script import check_submit_folder
+from kdbatch.launch.slurm.job.job_script import check_submit_folder
 from kdbatch.launch.slurm.submissions import load_sbatches, recover
 from kdbatch.launch.slurm.submit import submit_targets
 from kdbatch.launch.slurm.target import ModuleTarget
-from kdbatch.vocab.config import SHARD, SHARD_RESOURCES, Config
-from kdbatch.vocab.runs import Resources
+from kdbatch.vocab.config import SHARD, Config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +55,6 @@ def num_elements(num_missing: int, *, config: Config) -> int:
     return min(num_missing, config.site.max_concurrent, config.site.max_array_size)
 
 
-def shard_resources(config: Config) -> Resources:
-    """The resources that one element requests."""
-    return config.resources.get(SHARD, SHARD_RESOURCES)
-
-
 def submit_shard_array(array: ShardArray, *, config: Config) -> tuple[str, ...]:
     """Submit the array with one sbatch and return the job id of each element.
 
@@ -76,7 +70,7 @@ def submit_shard_array(array: ShardArray, *, config: Config) -> tuple[str, ...]:
         submitted = submit_targets(
             array.targets,
             wave=array.name,
-            resources=shard_resources(config),
+            resources=config.resources_of(SHARD),
             folder=array.folder,
             config=config,
             binds=array.binds,

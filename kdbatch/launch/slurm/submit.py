@@ -15,7 +15,8 @@ from kdbatch.launch.run_folders import submissions_dir, without_finished, write_
 from kdbatch.launch.slurm import commands
 from kdbatch.launch.slurm.arrays import Array, arrays_of, dependency
 from kdbatch.launch.slurm.error_meanings import is_transient
-from kdbatch.launch.slurm.job_script import (
+from kdbatch.launch.slurm.job.job_options import check_options, job_flags
+from kdbatch.launch.slurm.job.job_script import (
     check_submit_folder,
     setup_lines,
     signal_delay_seconds,
@@ -43,9 +44,9 @@ from kdbatch.launch.slurm.submissions import (
     save_sbatch,
 )
 from kdbatch.launch.slurm.target import Target
-from kdbatch.vocab.config import Config, Site
+from kdbatch.vocab.config import Config
+from kdbatch.vocab.jobs.resources import Resources
 from kdbatch.vocab.plans import Plan
-from kdbatch.vocab.runs import Resources
 
 
 def whole_plan(plan: Plan) -> Plan:
@@ -102,10 +103,6 @@ def sbatch_parameters(
         "ntasks_per_node": resources.tasks_per_node,
         "cpus_per_task": resources.cpus_per_task,
         "mem": f"{resources.memory_gb}GB" if resources.memory_gb else None,
-        "partition": site.partition or None,
-        "account": site.account or None,
-        "qos": site.qos or None,
-        "constraint": site.constraint or None,
         "wckey": None,  # submitit has a default, and some sites refuse keys that they do not know
         "dependency": after or None,
         "array_parallelism": site.max_concurrent,
@@ -119,19 +116,9 @@ def sbatch_parameters(
             "hold": True,
             "kill-on-invalid-dep": "yes",
             "requeue": True,
-            **gpu_flag(resources, site=site),
+            **job_flags(resources, site=site),
         },
     }
-
-
-def gpu_flag(resources: Resources, *, site: Site) -> dict[str, str]:
-    """`--gres=gpu:TYPE:N` or `--gpus-per-node=TYPE:N`, as the site wants it; nothing for a run
-    without a GPU.
-    """
-    if not resources.gpus:
-        return {}
-    count = f"{site.gpu_type}:{resources.gpus}" if site.gpu_type else str(resources.gpus)
-    return {"gres": f"gpu:{count}"} if site.gpu_flag == "gres" else {"gpus-per-node": count}
 
 
 def submit_targets(
@@ -158,6 +145,7 @@ def submit_targets(
             folder's name is a pattern.
     """
     check_commands()
+    check_options(config)
     check_submit_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     python = as_shell_line(python_command(config, folders=binds))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kdbatch.launch.slurm.exit_reason import last_exit_reason
-from kdbatch.launch.slurm.job_script import (
+from kdbatch.launch.slurm.job.job_script import (
     TEMPLATE,
     setup_lines,
     signal_delay_seconds,
@@ -17,8 +17,9 @@ from kdbatch.launch.slurm.job_script import (
 )
 from kdbatch.launch.slurm.submissions import Submission
 from kdbatch.vocab.config import Site
+from kdbatch.vocab.jobs.resources import Resources
 from kdbatch.vocab.retry_policy import START_VARIABLES, Start
-from kdbatch.vocab.runs import Resources, Retries
+from kdbatch.vocab.runs import Retries
 
 ELEMENT = {"SLURM_JOB_ID": "44", "SLURM_ARRAY_JOB_ID": "41", "SLURM_ARRAY_TASK_ID": "3"}
 ALONE, PLAIN = Resources(gpus=0, minutes=90), Site()

@@ -18,14 +18,13 @@ from kdbatch.base.progress import silent
 from kdbatch.launch.slurm.shard_array import (
     ShardArray,
     num_elements,
-    shard_resources,
     submit_shard_array,
 )
 from kdbatch.shard.build import build_shards
 from kdbatch.shard.toy.size import ToySize
 from kdbatch.shard.toy.write import write_toy
 from kdbatch.vocab.config import Config, Site
-from kdbatch.vocab.runs import Resources
+from kdbatch.vocab.jobs.resources import Resources
 from kdbatch.vocab.shard_request import ShardRequest
 from kdbatch.vocab.shards import load_index
 
@@ -108,8 +107,8 @@ def test_the_number_of_elements_is_limited_by_concurrency_and_shards():
 
 def test_the_resources_of_an_element_come_from_the_configuration():
     asked = Resources(gpus=0, cpus=32, minutes=60, memory_gb=64)
-    assert shard_resources(Config(resources={"shard": asked})) == asked
-    assert shard_resources(Config()).gpus == 0
+    assert Config(resources={"shard": asked}).resources_of("shard") == asked
+    assert Config().resources_of("shard").gpus == 0
     with pytest.raises(UserError, match=re.escape("resources.shards: no such kind of run")):
         Config(resources={"shards": asked})
 

@@ -26,7 +26,8 @@ from kdbatch.launch.run_folders import submissions_dir
 from kdbatch.launch.slurm.submissions import last_submissions
 from kdbatch.launch.slurm.submit import submit_arrays
 from kdbatch.vocab.config import Container, Site
-from kdbatch.vocab.runs import Cache, Resources, RunFolder
+from kdbatch.vocab.jobs.resources import Resources
+from kdbatch.vocab.runs import Cache, RunFolder
 
 PAIRS = {"a": (), "b": (), "x": ("a",), "y": ("b",), "z": ("a", "b")}
 SITE = Site(
@@ -37,6 +38,13 @@ SITE = Site(
     gpu_type="h200",
     max_concurrent=8,
     setup=("module load cuda",),
+)
+OTHER_PARTITION = replace(
+    RESOURCES,
+    partition="old",
+    constraint="",
+    gpu_type="a100",
+    sbatch={"exclude": False, "gres": "lscratch:50"},
 )
 
 
@@ -103,6 +111,13 @@ def test_runs_with_the_same_dependency_are_updated_in_one_line(slurm, tmp_path):
             "several_nodes",
             Site(gpu_type="a100"),
             replace(RESOURCES, nodes=2, gpus=4, cpus=32, memory_gb=256),
+            "",
+            "41",
+        ),
+        (
+            "options_of_kind",
+            replace(SITE, sbatch={"mail-type": "END,FAIL", "exclude": "n[1-3]", "exclusive": True}),
+            OTHER_PARTITION,
             "",
             "41",
         ),

@@ -7,7 +7,7 @@ from submitit.core.utils import JobPaths
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.parse import parse
-from kdbatch.launch.slurm.job_script import check_submit_folder
+from kdbatch.launch.slurm.job.job_script import check_submit_folder
 from kdbatch.vocab.config import Site
 
 REFUSED = ["100%a", "%A", "50%%", "a%4n", "%j", "%t", "%x", "back\\slash", "two\nlines", "a\tb"]

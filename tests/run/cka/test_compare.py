@@ -26,8 +26,9 @@ from kdbatch.run.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from kdbatch.run.heartbeat import StatusReporter, Stopped, StopSignal
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.done import StageFacts
+from kdbatch.vocab.jobs.resources import Resources
 from kdbatch.vocab.recipes import Compare, Evaluation, Finetune, Schedule
-from kdbatch.vocab.runs import Assignment, Resources, Run, RunFolder
+from kdbatch.vocab.runs import Assignment, Run, RunFolder
 from kdbatch.vocab.shards import find_subset, load_index
 
 RECIPE_BATCHES = {"num_clips": 15, "batch_clips": 5}  # three batches

@@ -36,9 +36,10 @@ from kdbatch.run.models import BACKBONES, Classifier, build_backbone
 from kdbatch.run.tasks import PRETEXTS
 from kdbatch.run.train.optim import compute_gradients
 from kdbatch.vocab.backbones import Backbone
+from kdbatch.vocab.jobs.resources import Resources
 from kdbatch.vocab.recipes import Compare
 from kdbatch.vocab.retry_policy import EXIT_RENDEZVOUS
-from kdbatch.vocab.runs import Assignment, Resources, Run, RunFolder
+from kdbatch.vocab.runs import Assignment, Run, RunFolder
 from kdbatch.vocab.shards import Subset
 from kdbatch.vocab.status import load_status
 from kdbatch.vocab.tasks import TASKS

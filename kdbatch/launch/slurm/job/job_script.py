@@ -16,8 +16,9 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.output.visible_text import visible
 from kdbatch.launch.container.image import ImageFile
 from kdbatch.vocab.config import Site
+from kdbatch.vocab.jobs.resources import Resources
 from kdbatch.vocab.retry_policy import EXIT_RULES, ExitRule
-from kdbatch.vocab.runs import Resources, Retries
+from kdbatch.vocab.runs import Retries
 
 TEMPLATE = Path(__file__).with_name("job.sh")
 # Words that the script adds to an exit code.

@@ -10,18 +10,18 @@ from kdbatch.base.folders.presence import paths_below
 from kdbatch.base.locks import hold_lock
 from kdbatch.base.parse import parse
 from kdbatch.base.reading.field_facts import Count
-from kdbatch.launch.doctor import Finding, bad, cache_finding, decoder_finding, note, ok
+from kdbatch.launch.checks.doctor import Finding, bad, cache_finding, decoder_finding, note, ok
 from kdbatch.launch.logs import read_end
 from kdbatch.launch.run_folders import submissions_dir
 from kdbatch.launch.slurm.answers import QueuedJob
 from kdbatch.launch.slurm.commands import queued_jobs, run_command
 from kdbatch.launch.slurm.exit_reason import last_exit_reason
-from kdbatch.launch.slurm.job_script import check_submit_folder
+from kdbatch.launch.slurm.job.job_script import check_submit_folder
 from kdbatch.launch.slurm.submissions import Submission, recover
 from kdbatch.launch.slurm.submit import submit_targets
 from kdbatch.launch.slurm.target import ModuleTarget
 from kdbatch.vocab.config import Config
-from kdbatch.vocab.runs import Resources
+from kdbatch.vocab.jobs.resources import Resources
 
 MINUTES, CPUS, MEMORY_GB = 2, 2, 4
 NODE_POLL_SECONDS = 1.0

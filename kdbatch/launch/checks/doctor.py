@@ -3,19 +3,19 @@
 import platform
 import subprocess
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
 
 from kdbatch import __version__
 from kdbatch.base.atomic_write import write_text
-from kdbatch.base.command_lines import doctor_command, shard_command, shell_line
+from kdbatch.base.command_lines import shard_command, shell_line
 from kdbatch.base.errors import UnreadableError, UserError
 from kdbatch.base.folders.presence import is_present, paths_below
 from kdbatch.base.locks import hold_lock
 from kdbatch.base.text import plural
+from kdbatch.launch.checks.findings import Finding, bad, note, ok
+from kdbatch.launch.checks.scheduler import scheduler_findings
 from kdbatch.launch.container.command import as_argv, check_container, python_command
 from kdbatch.launch.container.versions import (
     VERSIONS_CODE,
@@ -26,51 +26,16 @@ from kdbatch.launch.container.versions import (
 from kdbatch.launch.machine import (
     ask,
     expand_variables,
-    has_command,
-    inside_job,
     num_cpus,
     queue_kind,
     visible_gpus,
 )
-from kdbatch.launch.run_folders import submissions_dir
-from kdbatch.launch.slurm.answers import shown_line, whole_number
-from kdbatch.launch.slurm.cluster_info import (
-    Partition,
-    largest_array,
-    partitions,
-    slurm_settings,
-)
-from kdbatch.launch.slurm.commands import output_or_nothing, queued_jobs
-from kdbatch.launch.slurm.job_script import check_submit_folder
+from kdbatch.launch.slurm.answers import shown_line
+from kdbatch.launch.slurm.commands import output_or_nothing
 from kdbatch.launch.stored_tars import wrong_tars
 from kdbatch.vocab.config import Config
 
 VIDEO_SECONDS = 120  # a file server may take as long to give PyAV to a first process
-Severity = Literal["ok", "note", "bad"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One line of the report: `bad` makes runs fail, `note` is worth knowing."""
-
-    severity: Severity
-    subject: str
-    message: str
-
-
-def ok(subject: str, message: str) -> Finding:
-    """A finding that is as it should be."""
-    return Finding(severity="ok", subject=subject, message=message)
-
-
-def note(subject: str, message: str) -> Finding:
-    """A finding that is worth knowing."""
-    return Finding(severity="note", subject=subject, message=message)
-
-
-def bad(subject: str, message: str) -> Finding:
-    """A finding that makes runs fail."""
-    return Finding(severity="bad", subject=subject, message=message)
 
 
 def run_checks(config: Config) -> Iterator[Finding]:
@@ -80,7 +45,7 @@ def run_checks(config: Config) -> Iterator[Finding]:
     yield from _folders(config)
     if not config.container.image:
         yield decoder_finding(_decoders_here(), config)
-    yield from _scheduler(config) if queue_kind() == "slurm" else _this_machine(config)
+    yield from scheduler_findings(config) if queue_kind() == "slurm" else _this_machine(config)
     yield from _container(config)
 
 
@@ -175,102 +140,6 @@ def _this_machine(config: Config) -> Iterator[Finding]:
         yield ok("slots", f"no GPU; {plural(num_cpus(), 'run')} at a time, one per core")
     if config.cache.path:
         yield cache_finding(config.cache.problem(expand_variables))
-
-
-def _scheduler(config: Config) -> Iterator[Finding]:
-    for folder in (submissions_dir(config.runs_dir), config.shards_dir):
-        try:
-            check_submit_folder(folder)
-        except UserError as error:
-            yield bad("folders", str(error))
-    needed = ("squeue", "scontrol", "scancel", "srun")
-    if missing := ", ".join(name for name in needed if not has_command(name)):
-        hint = "Load the site's SLURM module"
-        yield bad("scheduler", f"sbatch is here, but not {missing}. {hint}")
-    settings = slurm_settings()
-    if not settings:
-        yield bad("scheduler", "the controller does not answer. Ask it: scontrol ping")
-        return
-    if "SLURM_VERSION" not in settings:
-        hint = "Try it: scontrol show config"
-        yield bad("scheduler", f"scontrol does not show SLURM's configuration. {hint}")
-        return
-    cluster = settings.get("ClusterName", "?")
-    yield ok("scheduler", f"SLURM {settings['SLURM_VERSION']}, cluster {cluster}")
-    try:
-        queued_jobs(once=True)
-    except UserError as error:
-        yield bad("queue", str(error))
-    if inside_job():
-        message = "this is inside a job; its SLURM_* variables are not passed to sbatch"
-        yield note("scheduler", message)
-    yield from _limits(config, settings)
-    yield from _interruptions(config, settings)
-    if has_command("sacct") and "slurmdbd" in settings.get("AccountingStorageType", ""):
-        yield ok("accounting", "slurmdbd keeps it: preemption differs from a requeue by hand")
-    else:
-        yield note("accounting", "no accounting: a requeue by hand counts as a preemption")
-
-
-def _limits(config: Config, settings: dict[str, str]) -> Iterator[Finding]:
-    limit = largest_array(settings)
-    if limit is not None and limit < config.site.max_array_size:
-        hint = f"write max_array_size = {limit} under [site]"
-        yield bad("arrays", f"SLURM's MaxArraySize is {settings['MaxArraySize']}: {hint}")
-    known = {p.name: p for p in partitions()}
-    if not known:
-        yield note("partition", "sinfo names no partition. Try it: sinfo --format='%P|%l|%G'")
-        return
-    named = [known[name] for name in config.site.partition.split(",") if name in known]
-    if config.site.partition and not named:
-        names = ", ".join(known)
-        yield bad("partition", f"there is no {config.site.partition!r}. Known: {names}")
-    for partition in named or [p for p in known.values() if p.is_default]:
-        yield from _partition(partition, config)
-
-
-def _partition(partition: Partition, config: Config) -> Iterator[Finding]:
-    name, limit, gpu_type = partition.name, partition.minutes, config.site.gpu_type
-    gpu_types = ", ".join(partition.gpu_types)
-    gpus = gpu_types or ("of one type" if partition.has_gpus else "none")
-    duration = f"at most {limit} minutes" if limit else "no time limit"
-    yield ok("partition", f"{name}, {duration}, GPUs: {gpus}")
-    for kind, resources in config.resources.items():
-        if limit and resources.minutes > limit:
-            message = f"{resources.minutes} minutes are more than {name}'s {limit}"
-            yield bad(f"resources.{kind}", message)
-    if gpu_type and partition.gpu_types and gpu_type not in partition.gpu_types:
-        yield bad("gpu_type", f"{name} has no {gpu_type!r}, but {gpu_types}")
-
-
-def _interruptions(config: Config, settings: dict[str, str]) -> Iterator[Finding]:
-    """Check how a run is stopped: which processes get the signal, and how long the run has to save
-    its progress.
-    """
-    tracking = settings.get("ProctrackType", "")
-    if tracking.endswith("linuxproc") and config.container.image:
-        yield bad(
-            "signals",
-            "ProctrackType is proctrack/linuxproc: SLURM's signals also kill the process that "
-            "serves the image, and the run ends with a bus error instead of saving. Ask the site "
-            "for proctrack/cgroup, or unpack the image: apptainer build --sandbox FOLDER IMAGE",
-        )
-    elif tracking:
-        severity = ok if tracking.endswith("cgroup") else note
-        yield severity("signals", f"ProctrackType is {tracking}")
-    wait = whole_number(settings.get("KillWait", ""))
-    if wait is not None:
-        message = f"a preempted or requeued run has {wait} s (KillWait) to save its progress"
-        if "preempt_send_user_signal" in settings.get("SlurmctldParameters", ""):
-            message += ", after an early warning"
-        severity = ok if wait >= 20 else note
-        yield severity("signals", message)
-    if settings.get("JobRequeue") == "0":
-        yield note(
-            "requeue",
-            "JobRequeue is 0; our jobs ask for it with --requeue, which a site may refuse. "
-            f"Try it: {doctor_command(submit=True)}",
-        )
 
 
 def _container(config: Config) -> Iterator[Finding]:

@@ -1,0 +1,1 @@
+"""`kdbatch doctor`: checks of this machine, of SLURM and of a node."""

@@ -1,0 +1,48 @@
+"""The request of a run to each of its nodes."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from kdbatch.base.reading.field_facts import Limits, check_limits
+from kdbatch.vocab.jobs.sbatch_options import SbatchOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources(SbatchOptions):
+    """A run's request to each of its nodes; it has one process per GPU, or one without GPUs.
+
+    Resources are not part of a run's id, as they do not change its numbers, with one exception:
+    RSPNet and TDL on more than two GPUs normalise keys in smaller groups (run/tasks/momentum.py).
+    """
+
+    nodes: Annotated[int, Limits("nodes", least=1, most=10_000)] = 1
+    """Nodes of a run."""
+    gpus: Annotated[int, Limits("GPUs", least=0, most=1024)] = 1
+    """GPUs on each node; one process for each."""
+    cpus: Annotated[int, Limits("cores", least=1, most=100_000)] = 8
+    """Cores on each node, for all of its processes."""
+    minutes: Annotated[int, Limits("minutes", least=1, most=1_000_000)] = 1440
+    """Time limit of a job. A run that needs longer is queued again and goes on."""
+    memory_gb: Annotated[int, Limits("GB", least=0, most=1_000_000)] = 64
+    """Memory on each node; 0: what the site gives without being asked."""
+    compile: bool = False
+    """Whether torch.compile fuses the networks' layers on a GPU. This changes the order of sums, as
+    another model of GPU does; it has no effect with several processes, whose batch normalisations
+    wait for each other.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_limits(self)
+
+    @property
+    def tasks_per_node(self) -> int:
+        return max(1, self.gpus)
+
+    @property
+    def num_tasks(self) -> int:
+        return self.nodes * self.tasks_per_node
+
+    @property
+    def cpus_per_task(self) -> int:
+        return max(1, self.cpus // self.tasks_per_node)
