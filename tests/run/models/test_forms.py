@@ -12,6 +12,8 @@ from support.networks import classifier
 from torch import Tensor, nn
 
 from kdbatch.run.cka.gram_hooks import LayerCapture
+from kdbatch.run.distributed.process_group import SINGLE_PROCESS
+from kdbatch.run.distributed.sync_layers import SyncBatchNorm
 from kdbatch.run.models import BACKBONES, Classifier
 from kdbatch.run.models.folding import fold_batch_norms
 from kdbatch.run.models.forms import FAST_DEVICES, TwoForms, set_form
@@ -111,6 +113,13 @@ def test_grouped_convolutions_and_pools_copy_fewer_maps_in_their_fast_form() -> 
     plain, fast = (model.float() for model in both_forms("shufflenet_2x"))
     clip = clips((7, 3, 8, 48, 48)).float()
     assert copied_maps(fast, clip) < copied_maps(plain, clip)
+
+
+def test_a_batch_norm_over_ranks_leaves_out_channels_that_pad_a_map() -> None:
+    norm = SyncBatchNorm(3, eps=1e-5, momentum=0.1, group=SINGLE_PROCESS)
+    map_BCTHW = clips((2, 3, 2, 4, 4)).float()
+    padded = torch.nn.functional.pad(map_BCTHW, (0, 0, 0, 0, 0, 0, 0, 5))
+    assert torch.equal(norm(padded), norm(map_BCTHW))
 
 
 def test_each_piece_has_a_device_and_none_is_the_cpu() -> None:
