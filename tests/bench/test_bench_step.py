@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from support.tasks import batch_of
+from torch import nn
 
 from kdbatch.base.progress import silent
 from kdbatch.bench.data.loose_videos import find_videos_below, shard_videos
@@ -141,11 +142,16 @@ def test_repeats_end_at_the_deadline_but_each_variant_is_timed() -> None:
     assert time_all(variants, repeats=5, seconds=9.0, deadline=0.0, device=CPU)["b"]
 
 
-@pytest.mark.slow
-def test_compiled_rows_stand_apart(stored: Stored) -> None:
+def test_compiled_rows_stand_apart(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiling itself is tested in tests/run/train/test_compile.py, in a process of its own."""
+    compiled: list[nn.Module] = []
+    monkeypatch.setattr("kdbatch.bench.step.variants.compile_layers", compiled.append)
     scale = dataclasses.replace(SCALE, stages=("finetune",))
-    rows = rows_of(list(bench_step(scale, stored, progress=silent, repeats=1, compiled=True)))
-    assert [row.variant for row in rows] == [BASELINE_LOOP, "kdbatch", COMPILED]
+    outputs = bench_step(
+        scale, stored, progress=silent, repeats=1, limit_seconds=600, compiled=True
+    )
+    assert [row.variant for row in rows_of(list(outputs))] == [BASELINE_LOOP, "kdbatch", COMPILED]
+    assert len(compiled) == 1
 
 
 def test_lines_show_what_was_not_measured() -> None:
