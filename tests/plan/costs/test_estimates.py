@@ -100,6 +100,6 @@ def test_the_bytes_read_are_those_of_the_clips_and_not_of_the_whole_videos(shard
     # The index has 10 bytes for each 1,000 videos, whose published length is 10 s; a clip lasts
     # 16 frames, and half a group of 16 is read before it.
     assert pretraining.cost.read_bytes == pytest.approx(
-        200 * 10_000 * 3 * (10 / 1000) * (16 + 8) / 25 / 10
+        200 * 10_000 * 3 * (10 / 1000) * (16 + 8) / 24 / 10
     )
     assert plan.shard_bytes == pytest.approx(0.01 * (100_000 + 13_320 * 10 / 9.999 + 6766), rel=0.1)
