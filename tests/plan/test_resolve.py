@@ -45,7 +45,8 @@ def test_the_whole_first_experiment_counts_every_run_once(config: Config) -> Non
     # Per seed: 2 networks x 4 subsets; fine-tuned and probed on 2 targets; per cell students of
     # both teachers in four ways (AE-KD's and equal weights, smoothed labels, pretrained), of either
     # and of two seeds, and both teachers for longer; per target labels only; 7 maps, one of a
-    # student at an accuracy. The last seed's students of two seeds need 4 more ShuffleNet teachers per target.
+    # student at an accuracy. The last seed's students of two seeds need 4 more ShuffleNet teachers
+    # per target.
     expected = [3 * 8 + 4, 2 * 3 * 16 + 8, 3 * (9 * 8 + 2 + 1), 3 * 16, 3 * 7]
     assert [kinds.count(kind) for kind in RECIPE_KINDS] == expected
     assert len({item.run.id for item in plan.runs}) == len(plan.runs)
