@@ -109,6 +109,9 @@ LINES: dict[str, tuple[str, ...]] = {
         command_lines.sync_command("tensorboard", "FOLDER"),
     ),
     "bench_data_command": (command_lines.bench_data_command(videos="toys/my videos"),),
+    "bench_step_command": (
+        command_lines.bench_step_command(backbone="shufflenet_2x", stage="finetune"),
+    ),
     "help_command": (
         command_lines.help_command(),
         command_lines.help_command("shard verify"),
@@ -121,7 +124,7 @@ LINES: dict[str, tuple[str, ...]] = {
     ),
 }
 # They need minutes, a SLURM or a service: the parser reads them here, other tests type them.
-ELSEWHERE = ("bench data", "doctor --submit", "--slurm", "sync ", "COMMAND")
+ELSEWHERE = ("bench data", "bench step", "doctor --submit", "--slurm", "sync ", "COMMAND")
 
 
 def trees() -> Iterator[tuple[Path, ast.Module]]:

@@ -144,6 +144,11 @@ def sync_command(tracker: str, target: str) -> str:
     return command_line("sync", tracker, target)
 
 
+def bench_step_command(*, backbone: str, stage: str) -> str:
+    """Measure the training steps of one stage of one network."""
+    return command_line("bench", "step", *_value("--backbone", backbone), *_value("--stage", stage))
+
+
 def bench_data_command(*, videos: str | Path) -> str:
     """Measure reading of these videos."""
     return command_line("bench", "data", *_value("--videos", videos))

@@ -177,9 +177,15 @@ def _value(hint: Any, raw: Any, where: str) -> Any:
 def _shared(hint: Any, raw: Any, where: str) -> Any:
     """The value, parsed at its first appearance: thousands of runs differ in seed and parents."""
     try:
-        return _parsed_bytes(hint, key_of(raw))
-    except (UserError, ValueError):
-        return _value(hint, raw, where)  # for an error with its place, or for what is not JSON
+        key = (hint, key_of(raw))
+    except ValueError:
+        return _value(hint, raw, where)
+    if key not in _SHARED_VALUES:
+        value = _value(hint, raw, where)
+        if len(_SHARED_VALUES) >= _MAX_SHARED:
+            _SHARED_VALUES.clear()
+        _SHARED_VALUES[key] = value
+    return _SHARED_VALUES[key]
 
 
 def key_of(raw: Any) -> bytes:
@@ -191,9 +197,8 @@ def key_of(raw: Any) -> bytes:
     return marshal.dumps(raw, 2)  # later versions tell equal texts apart by their identity
 
 
-@functools.lru_cache(maxsize=4096)
-def _parsed_bytes(hint: Any, key: bytes) -> Any:
-    return _value(hint, marshal.loads(key), "")
+_SHARED_VALUES: dict[tuple[Any, bytes], Any] = {}
+_MAX_SHARED = 4096
 
 
 def _literal(args: tuple[Any, ...], raw: Any, where: str) -> Any:

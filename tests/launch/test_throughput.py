@@ -25,7 +25,7 @@ def test_planning(sharded, tmp_path):
     shutil.copytree(JOBS, tmp_path / "jobs")
     profile = tmp_path / "jobs" / "profiles" / "paper.yaml"
     profile.write_text(
-        re.sub(r"^seeds:.*", f"seeds: {list(range(7))}", profile.read_text(), flags=re.MULTILINE)
+        re.sub(r"^seeds:.*", f"seeds: {list(range(8))}", profile.read_text(), flags=re.MULTILINE)
     )
     files = (tmp_path / "jobs" / "subset_size.yaml",)
     assert len(make_plan(files, profile="paper", config=config).runs) >= 999

@@ -12,6 +12,7 @@ from statistics import median
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from kdbatch.base.command_lines import bench_step_command
 from kdbatch.base.progress import Progress
 from kdbatch.base.temporary.temporary_folder import temporary_folder
 from kdbatch.bench.step.rows import StepNote, StepOverhead, StepRow
@@ -122,9 +123,9 @@ def _describe_setup(scale: StepScale, device: torch.device, peak: float) -> str:
 
 
 def _left_out(backbone: Backbone, stage: str, names: Sequence[str]) -> StepNote:
+    alone = bench_step_command(backbone=backbone.kind, stage=stage)
     return StepNote(
-        note=f"{backbone.title}, {stage}: no time for {', '.join(names)}. "
-        f"Measure it alone: kdbatch bench step --backbone={backbone.kind} --stage={stage}"
+        note=f"{backbone.title}, {stage}: no time for {', '.join(names)}. Measure it alone: {alone}"
     )
 
 
