@@ -63,14 +63,16 @@ def test_an_interrupted_shard_command_says_how_many_shards_are_kept(tmp_path: Pa
     write_toy(tmp_path, processes=1, progress=silent, size=SIZE)
     shards = tmp_path / "shards" / "ucf101"
     words = ("shard", "ucf101", "--videos-per-shard=2", "--processes=2")
-    screen = on_terminal(*words, cwd=tmp_path, interrupt_when=at_least(2, shards, "**/*.tar"))
+    # A shard is finished when it has its record, which is written after the tar.
+    screen = on_terminal(*words, cwd=tmp_path, interrupt_when=at_least(2, shards, "all-*.json"))
     found = re.match(
         r"kdbatch: stopped: (\d+) of (\d+) shards of ucf101/all are finished and kept\. "
         r"Resume: kdbatch (.*)$",
         stopped_line(screen),
     )
-    assert found and 0 < int(found[1]) < int(found[2])
-    kept = {path: path.stat().st_mtime_ns for path in shards.glob("**/*.tar")}
+    finished = [record.with_suffix(".tar") for record in shards.glob("all-*.json")]
+    assert found and 2 <= len(finished) == int(found[1]) < int(found[2])
+    kept = {path: path.stat().st_mtime_ns for path in finished}
     rest = on_terminal(*shlex.split(found[3]), cwd=tmp_path)
     assert rest.code == 0 and bars_of(rest)
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
