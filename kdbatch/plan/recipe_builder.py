@@ -137,26 +137,29 @@ class RecipeBuilder:
         self._check_student(spec, role)
         network = self._backbone(spec.backbone, role)
         data, evaluation = self._target(spec.target, role)
-        recipe = Distill(
-            backbone=network,
-            data=data,
-            view=self._target_view(spec.crop),
-            schedule=self.profile.distill,
-            evaluation=evaluation,
-            selection=self.profile.selection.get(spec.target),
-            teacher_views=self.profile.teacher_views,
-            weighting=spec.weighting,
-            temperature=spec.temperature,
-            hard_weight=spec.hard_weight,
-            soft_weight=spec.soft_weight,
-            max_teacher_weight=spec.max_teacher_weight,
-            feature_weight=spec.feature_weight if spec.teachers else 0.0,
-            dropout=self.profile.dropout,
-            soft_target=spec.soft_target,
-            start="pretrained" if spec.starts_from else "random",
-            kept_epoch="equal-accuracy" if spec.accuracy_of else "best",
-            videos_per_class=spec.videos_per_class,
-        )
+        try:
+            recipe = Distill(
+                backbone=network,
+                data=data,
+                view=self._target_view(spec.crop),
+                schedule=self.profile.distill,
+                evaluation=evaluation,
+                selection=self.profile.selection.get(spec.target),
+                teacher_views=self.profile.teacher_views,
+                weighting=spec.weighting,
+                temperature=spec.temperature,
+                hard_weight=spec.hard_weight,
+                soft_weight=spec.soft_weight,
+                max_teacher_weight=spec.max_teacher_weight,
+                feature_weight=spec.feature_weight if spec.teachers else 0.0,
+                dropout=self.profile.dropout,
+                soft_target=spec.soft_target,
+                start="pretrained" if spec.starts_from else "random",
+                kept_epoch="equal-accuracy" if spec.accuracy_of else "best",
+                videos_per_class=spec.videos_per_class,
+            )
+        except UserError as error:  # two fields that do not go together
+            raise UserError(f"{self.where}: {role}.{error}") from error
         return recipe if spec.teachers else recipe.without_teachers()
 
     def compare(self, drawn: Map, spec: TeacherSpec | StudentSpec) -> Compare:

@@ -4,6 +4,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
 from kdbatch.base.parse import below
 from kdbatch.plan.specs import Case, Experiment
+from kdbatch.vocab.backbones import BACKBONE_SPECS
 from kdbatch.vocab.plans import MAP_CLAIMS, Claim, ClaimKind, Map, Table
 
 # Kind of a claim -> the fields that it needs, and those that it can have; fields that every claim
@@ -70,6 +71,8 @@ def check_start_and_epoch(role: str, case: Case, *, where: str) -> None:
                 f"{place_of_start}: {spec.starts_from} has no pretrain, so there are no weights to "
                 "start from. Name a teacher that has one, or leave starts_from out."
             )
+        for named, kind in ((spec.starts_from, teacher.backbone), (role, spec.backbone)):
+            lookup(BACKBONE_SPECS, kind, where=f"{where}: {named}.backbone")
         if teacher.backbone != spec.backbone:
             raise UserError(
                 f"{place_of_start}: {spec.starts_from} is {teacher.backbone}, and the student is "

@@ -10,6 +10,7 @@ from kdbatch.base.lookup import did_you_mean
 from kdbatch.base.parse import parse
 from kdbatch.base.reading.documents import load_toml
 from kdbatch.base.reading.field_facts import Limits, check_limits
+from kdbatch.base.reading.shown_values import shown
 from kdbatch.base.study_folder import CONFIG_NAME, expand_home, find_study
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.jobs.resources import Resources
@@ -109,11 +110,14 @@ class Container:
         for i, bind in enumerate(self.binds):
             if not BIND.fullmatch(bind):
                 raise UserError(
-                    f"binds[{i}]: found {bind!r}. Write SRC, SRC:DST or SRC:DST:ro, one per string."
+                    f"binds[{i}]: found {shown(bind)}. "
+                    "Write SRC, SRC:DST or SRC:DST:ro, one per string."
                 )
         for name, value in self.env.items():
             if not VARIABLE.fullmatch(name) or CONTROL.search(value):
-                raise UserError(f"env.{name}: expected NAME = a string of one line.")
+                raise UserError(
+                    f"env: found {shown(name)} = {shown(value)}. Write NAME = one line."
+                )
             if value.endswith('"') and "=" not in value:
                 raise UserError(f"env.{name}: a quotation mark at the end is lost. Leave it out.")
         if not self.runtime:

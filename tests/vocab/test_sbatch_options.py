@@ -67,7 +67,7 @@ def test_an_option_that_sbatch_would_not_get_is_refused(
     name: str, value: OptionValue, message: str
 ) -> None:
     for cls in (Site, Resources):
-        with pytest.raises(UserError, match=rf"^sbatch\.{name}: .*{message}"):
+        with pytest.raises(UserError, match=rf"^sbatch(\.{name})?: .*{message}"):
             cls(sbatch={name: value})
 
 

@@ -58,7 +58,7 @@ def _open_bracket(lines: list[str], number: int) -> tuple[int, str]:
 def _is_open(value: str) -> bool:
     """Whether a list or braces begin here that do not end here as they should."""
     closing = {"[": "]", "{": "}"}.get(value[:1], "")
-    return (bool(closing) and not value.endswith(closing)) or re.search(r'" *"', value) is not None
+    return bool(closing) and (not value.endswith(closing) or bool(re.search(r'" *"', value)))
 
 
 def _of_key(problem: str, key: str, sign: str, value: str) -> str:

@@ -4,6 +4,7 @@ import re
 from fractions import Fraction
 
 from kdbatch.base.errors import UserError
+from kdbatch.base.reading.shown_values import shown
 
 MANY = 10**15  # more videos than there are
 
@@ -40,7 +41,8 @@ def check_video_count(text: str, *, where: str) -> None:
 
 def _invalid(text: str, *, where: str) -> UserError:
     return UserError(
-        f"{where}: {text!r} is not a valid subset. Use a count (2000, 50k), a share (10%) or all."
+        f"{where}: {shown(text)} is not a valid subset. "
+        "Use a count (2000, 50k), a share (10%) or all."
     )
 
 

@@ -90,7 +90,7 @@ def _check_option(name: str, value: OptionValue) -> None:
     where = f"sbatch.{name}"
     if not _NAME.fullmatch(name):
         raise UserError(
-            f"{where}: {shown(name)} is no long name of an option, such as mail-type. "
+            f"sbatch: {shown(name)} is no long name of an option, such as mail-type. "
             "The names: sbatch --help"
         )
     if name in _FIELDS:
