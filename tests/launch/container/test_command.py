@@ -118,7 +118,7 @@ def test_shell_and_process_read_the_same_words_and_leave_out_a_bind_of_an_unset_
         ),
         ({"binds": ["a:b:c"]}, r"binds\[0\]: found 'a:b:c'. Write SRC, SRC:DST or SRC:DST:ro"),
         ({"binds": ["/a,/b"]}, r"binds\[0\]: found '/a,/b'"),
-        ({"env": {"A B": "x"}}, "env.A B: expected NAME"),
+        ({"env": {"A B": "x"}}, "env: found 'A B' = 'x'"),
         ({"gpu": "cuda"}, "One of: nv, rocm, none"),
         ({"imag": "x"}, "Did you mean 'image'"),
     ],
