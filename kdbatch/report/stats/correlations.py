@@ -3,13 +3,11 @@
 Axis: N maps, each of one case, averaged over seeds.
 """
 
-from statistics import NormalDist
-
 import numpy as np
 
 from kdbatch.base.text import plural
 from kdbatch.report.data.study import matching_cells
-from kdbatch.report.stats.bootstrap import NUM_REPLICATES, percentile_interval
+from kdbatch.report.stats.bootstrap import NUM_REPLICATES, percentile_interval, t_quantile
 from kdbatch.report.stats.comparisons import Comparison
 from kdbatch.report.stats.contrasts import ClaimRoles
 
@@ -18,9 +16,12 @@ def correlate_maps(roles: ClaimRoles) -> Comparison | None:
     """Return the correlation of fewer blocks with a higher accuracy, or None while a run is not
     done.
 
-    Its replicates are those of Fisher's z, which is normal with a standard deviation of
-    1 / sqrt(N - 3); each group within which it is taken, after the first, counts as one map less
-    (Fisher 1924, Metron 3). Maps of networks that share a teacher are taken for independent.
+    Its replicates are those of Fisher's z = artanh(r), with the errors that z has where there is no
+    correlation: there r * sqrt(d / (1 - r^2)) is Student's t with d = N - 2 degrees of freedom
+    (Fisher 1915, doi:10.2307/2331838), so z is arsinh(t / sqrt(d)). The usual normal errors of
+    1 / sqrt(N - 3) are too small in the tails that a correction for many claims asks for. Each
+    group within which it is taken, after the first, counts as one map less (Fisher 1924, Metron 3).
+    Maps of networks that share a teacher are taken for independent.
     """
     points = [_point(roles, case) for case in _mapped_cases(roles)]
     if not points or any(point is None for point in points):
@@ -29,10 +30,10 @@ def correlate_maps(roles: ClaimRoles) -> Comparison | None:
     groups = [group for group, _, _, _ in found]
     blocks_N = _within([blocks for _, blocks, _, _ in found], groups)
     accuracy_N = _within([accuracy for _, _, accuracy, _ in found], groups)
-    degrees = len(found) - 3 - (len(set(groups)) - 1)
+    degrees = len(found) - 2 - (len(set(groups)) - 1)
     scale = float((blocks_N**2).sum() * (accuracy_N**2).sum()) ** 0.5
     effect = -float((blocks_N * accuracy_N).sum()) / scale if scale else 0.0
-    replicates_R = _replicates(effect, degrees) if degrees > 0 and scale else None
+    replicates_R = _replicates(effect, degrees) if degrees > 1 and scale else None
     low, high = (None, None) if replicates_R is None else percentile_interval(replicates_R)
     return Comparison(
         label=f"fewer blocks with higher accuracy, over {plural(len(found), 'map')}",
@@ -79,7 +80,7 @@ def _within(values: list[float], groups: list[str]) -> np.ndarray:
 
 def _replicates(effect: float, degrees: int) -> np.ndarray:
     """Evenly spaced quantiles of the correlation, shape (R,)."""
-    normal = NormalDist()
-    upper = [normal.inv_cdf((i + 0.5) / NUM_REPLICATES) for i in range(NUM_REPLICATES)]
+    upper = t_quantile(1 - (np.arange(NUM_REPLICATES // 2) + 0.5) / NUM_REPLICATES, degrees)
+    error_R = np.arcsinh(np.concatenate([-upper, upper[::-1]]) / degrees**0.5)
     centre = np.arctanh(np.clip(effect, -0.999999, 0.999999))
-    return np.tanh(centre + np.array(upper) / degrees**0.5)
+    return np.tanh(centre + error_R)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from kdbatch.report.stats.bootstrap import percentile_interval
 from kdbatch.report.stats.comparisons import Comparison
 from kdbatch.report.stats.contrasts import ClaimRoles
 from kdbatch.report.stats.correlations import correlate_maps
@@ -75,7 +76,39 @@ def test_fewer_blocks_with_higher_accuracy_support_the_claim(slope: float, verdi
     assert decide_verdict(CLAIM, [found], num_missing=0).verdict == verdict
 
 
-def test_the_interval_is_that_of_fisher() -> None:
+@pytest.mark.parametrize(
+    ("num_maps", "level", "smallest"),
+    [(8, 0.05, 0.7067), (8, 0.001, 0.9249), (12, 0.05, 0.5760), (12, 0.001, 0.8233)],
+)
+def test_a_correlation_is_significant_from_the_critical_value_of_tables_on(
+    num_maps: int, level: float, smallest: float
+) -> None:
+    """Of Fisher & Yates's table. Normal errors of z would take .905 for significant at .001."""
+    for value, is_significant in ((smallest - 0.004, False), (smallest + 0.004, True)):
+        found = correlate(correlated(value, num_maps), num_maps)
+        assert found is not None and found.replicates_R is not None
+        assert found.effect == pytest.approx(value)
+        low, _ = percentile_interval(found.replicates_R, level=1 - level)
+        assert (low > 0) == is_significant
+
+
+def correlated(value: float, num_maps: int) -> Values:
+    """Maps whose accuracy has exactly this correlation with fewer blocks."""
+    first, second = np.random.default_rng(0).standard_normal((2, num_maps))
+    first -= first.mean()
+    second -= second.mean() + first * (second @ first) / (first @ first)
+    mixed = -value * first / np.linalg.norm(first) + (1 - value**2) ** 0.5 * second / (
+        np.linalg.norm(second)
+    )
+    blocks = {
+        (f"map{i}s{s}", "block_index"): float(first[i]) for i in range(num_maps) for s in SEEDS
+    }
+    return blocks | {
+        (f"net{i}s{s}", "top1"): float(mixed[i]) for i in range(num_maps) for s in SEEDS
+    }
+
+
+def test_the_interval_is_that_of_fisher_with_students_errors() -> None:
     values = values_of(12, noisy(-10.0))
     found = correlate(values, 12)
     means = [
@@ -84,7 +117,7 @@ def test_the_interval_is_that_of_fisher() -> None:
     ]
     expected = -float(np.asarray(np.corrcoef(means[0], means[1]))[0, 1])
     assert found is not None and found.effect == pytest.approx(expected)
-    half = 1.95996 / (12 - 3) ** 0.5
+    half = np.arcsinh(2.22814 / 10**0.5)  # Student's t of 10 degrees of freedom, 97.5 %
     assert (found.low, found.high) == pytest.approx(
         (np.tanh(np.arctanh(expected) - half), np.tanh(np.arctanh(expected) + half)), abs=0.002
     )
