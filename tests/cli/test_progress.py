@@ -56,7 +56,8 @@ def test_an_interrupted_toy_command_says_how_to_go_on(tmp_path: Path) -> None:
 
 def test_ctrl_c_while_workers_start_prints_no_trace(tmp_path: Path) -> None:
     started = (tmp_path / "demo" / "toy.json").exists
-    stopped_line(on_terminal("toy", "demo", "--processes=2", cwd=tmp_path, interrupt_when=started))
+    screen = on_terminal("toy", "demo", "--processes=2", cwd=tmp_path, interrupt_when=started)
+    assert "the finished videos in demo/ are kept" in stopped_line(screen)
 
 
 def test_an_interrupted_shard_command_says_how_many_shards_are_kept(tmp_path: Path) -> None:

@@ -55,8 +55,8 @@ def test_a_network_in_float64_is_the_same_on_the_device(
 def test_bfloat16_is_off_by_its_rounding(
     pair: tuple[Classifier, Classifier], device: torch.device
 ) -> None:
-    """Of 8 bits; gradients pass all layers, whose rounding adds up, twice. Without the statistics
-    of a batch, as those of so few values multiply what is rounded off.
+    """The rounding is that of 8 bits; gradients pass all layers, whose rounding adds up, twice.
+    Without the statistics of a batch, as those of so few values multiply what is rounded off.
     """
     exact, model = (network.eval() for network in pair)
     expected = outcome(exact, CLIP_BCTHW.double())

@@ -79,7 +79,7 @@ def _numbers(place: RunFolder) -> tuple[str, dict[str, float]]:
 
 
 def _differences(place: RunFolder, expected: tuple[str, dict[str, float]]) -> list[str]:
-    """What is not as in a run whose files are whole."""
+    """List what differs from a run whose files are whole."""
     (weights, rows), (weights_expected, rows_expected) = _numbers(place), expected
     names = sorted({*rows, *rows_expected})
     differ = [name for name in names if rows.get(name) != rows_expected.get(name)]
@@ -142,7 +142,7 @@ def test_no_flip_between_two_starts_ends_done_with_other_weights(
 
 
 def _told(place: RunFolder, errors: str) -> str:
-    """What the start says: its line on standard error, or the reason in status.json."""
+    """Return the message of the start: its line on standard error, or the reason in status.json."""
     if said := re.findall(r"^kdbatch: (.+)$", errors, re.MULTILINE):
         return "\n".join(said)
     status = load_status(place.status)

@@ -141,7 +141,7 @@ def number(pattern: re.Pattern[str], notes: str) -> int:
 
 
 def faults_of(layout: Layout, listing: Listing) -> list[str]:
-    """What is wrong with a listing of the layout."""
+    """List the faults of a listing of the layout."""
     notes = "\n".join(listing.notes)
     faults = []
     for video in listing.videos:

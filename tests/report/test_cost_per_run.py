@@ -1,4 +1,4 @@
-"""What each run adds to the time of a report, in units of a fixed piece of work."""
+"""The time that each run adds to a report, in units of a fixed piece of work."""
 
 import re
 import shutil

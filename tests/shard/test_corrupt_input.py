@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from support.small_disk import small_disk
 from support.toys import toy_request
 from support.videos import write_audio, write_video
 
@@ -161,20 +162,8 @@ def test_a_wrong_csv_of_kinetics_is_a_user_error(toys: Path, tmp_path: Path) -> 
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 64 kB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = (
-        shutil.which("mount")
-        and not subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)],
-            capture_output=True,
-            check=False,
-        ).returncode
-    )
-    if not mounted:
-        pytest.skip("no tmpfs can be mounted here: that takes root")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with small_disk(tmp_path / "disk", size="64k") as folder:
+        yield folder
 
 
 def test_a_full_disk_is_a_user_error_and_with_space_the_build_continues(

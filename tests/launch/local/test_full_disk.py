@@ -1,6 +1,5 @@
 """The local queue on a disk that is full: a small file system of its own, with real workers."""
 
-import os
 import re
 import subprocess
 import sys
@@ -9,29 +8,16 @@ from pathlib import Path
 
 import pytest
 from support import micro_study as micro
+from support.small_disk import PAD, fill_disk, small_disk
 
 from kdbatch.launch.run_status import load_run_rows
 
-PAD = "pad.bin"
-
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def small_runs_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 3 MB, which is the folder of the runs."""
-    folder = tmp_path / "runs"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a file system needs root")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def fill(folder: Path, *, leave: int) -> None:
-    """Fill the disk but for `leave` bytes."""
-    with (folder / PAD).open("ab", buffering=0) as file:
-        free = os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize
-        file.write(bytes(max(0, free - leave)))
+    with small_disk(tmp_path / "runs", size="3m") as folder:
+        yield folder
 
 
 def submit(folder: Path, *flags: str, limit: str = "") -> tuple[int, str]:
@@ -56,8 +42,10 @@ def study(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_full_disk_stops_the_queue_and_nothing_has_failed(small_disk: Path, study: Path) -> None:
-    fill(small_disk, leave=200_000)  # enough for the run folders, not for weights
+def test_a_full_disk_stops_the_queue_and_nothing_has_failed(
+    small_runs_disk: Path, study: Path
+) -> None:
+    fill_disk(small_runs_disk, leave=200_000)  # enough for the run folders, not for weights
     code, output = submit(study)
     (line,) = [line for line in output.splitlines() if line.startswith("No space: ")]
     assert code == 1 and str(small_disk) in line
@@ -69,7 +57,7 @@ def test_a_full_disk_stops_the_queue_and_nothing_has_failed(small_disk: Path, st
     assert "are done. Make room" in line  # no progress is said to be saved
     assert states_in(study) <= {"planned", "stopped", "done", "lost"}
     assert submit(study)[0] == 1  # still full
-    (small_disk / PAD).unlink()
+    (small_runs_disk / PAD).unlink()
     subprocess.run(["mount", "-o", "remount,size=200m", str(small_disk)], check=True)
     code, output = submit(study)
     assert code == 0 and states_in(study) == {"done"}, output
@@ -77,9 +65,9 @@ def test_a_full_disk_stops_the_queue_and_nothing_has_failed(small_disk: Path, st
 
 @pytest.mark.slow
 def test_a_disk_without_space_for_the_run_folders_is_one_line(
-    small_disk: Path, study: Path
+    small_runs_disk: Path, study: Path
 ) -> None:
-    fill(small_disk, leave=0)
+    fill_disk(small_runs_disk, leave=0)
     code, output = submit(study)
     assert code == 2 and len(output.splitlines()) == 1 and "No space left on device" in output
     assert "then repeat: kdbatch submit jobs/subset_size.yaml --profile test" in output

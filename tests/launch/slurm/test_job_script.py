@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from support.small_disk import small_disk
 
 from kdbatch.launch.slurm.exit_reason import last_exit_reason
 from kdbatch.launch.slurm.job.job_script import (
@@ -270,14 +271,7 @@ def test_the_exit_reason_is_read_from_the_script(start, tmp_path):
 
 
 def test_a_disk_without_room_for_the_note_of_the_end_lets_no_job_start_without_end(start, tmp_path):
-    folder = tmp_path / "a b"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", str(folder)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a file system needs root")
-    try:
+    with small_disk(tmp_path / "a b", size="4k") as folder:
         (folder / "41_3.ended").touch()
         (folder / "pad").write_bytes(bytes(4096))
         assert start(74).asked == []
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)

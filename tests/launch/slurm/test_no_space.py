@@ -2,14 +2,13 @@
 small disk.
 """
 
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support import targets
 from support.slurm import run_array_element
+from support.small_disk import fill_disk, small_disk
 
 from kdbatch.launch.run_status import load_run_rows
 from kdbatch.launch.slurm.submit import submit_arrays
@@ -21,15 +20,10 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def small_runs_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 3 MB, which is the folder of the runs."""
-    folder = tmp_path / "runs"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a file system needs root")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    with small_disk(tmp_path / "runs", size="3m") as folder:
+        yield folder
 
 
 def start_first(slurm: Path, folder: Path, *setup: str, fill: Path | None = None) -> RunFolder:
@@ -42,9 +36,7 @@ def start_first(slurm: Path, folder: Path, *setup: str, fill: Path | None = None
     submitted = submit_arrays(plan, config=Config(paths=paths, site=Site(setup=setup)))
     (run_id,) = (run_id for run_id, job_id in submitted.items() if job_id == "41_0")
     if fill:
-        with (fill / "pad.bin").open("ab", buffering=0) as file:
-            free = os.statvfs(fill).f_bavail * os.statvfs(fill).f_frsize
-            file.write(bytes(free - 100_000))
+        fill_disk(fill, leave=100_000)
     ended = run_array_element(slurm, "41_0")
     assert ended.returncode == EXIT_DISK_FULL, ended.stderr
     assert "requeue" not in (slurm / "scontrol.txt").read_text()
@@ -65,7 +57,7 @@ def test_a_limit_of_file_size_on_the_node_is_in_status_and_log(slurm: Path, tmp_
 
 
 def test_a_full_disk_under_a_job_is_in_status_and_log(
-    slurm: Path, tmp_path: Path, small_disk: Path
+    slurm: Path, tmp_path: Path, small_runs_disk: Path
 ) -> None:
-    folder = start_first(slurm, tmp_path, fill=small_disk)
+    folder = start_first(slurm, tmp_path, fill=small_runs_disk)
     assert_told(folder, "No space left on device")

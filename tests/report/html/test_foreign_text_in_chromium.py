@@ -76,5 +76,5 @@ def test_every_text_is_shown_as_it_is(chromium: str, page: Path, tmp_path: Path)
 
 
 def shown_text(text: str) -> str:
-    """What escape_html lets through: all but the characters that a terminal would obey."""
+    """The text that escape_html lets through: all but the characters that a terminal would obey."""
     return "\n".join(map(visible, text.split("\n")))

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.small_disk import small_disk
 from torch import nn
 
 from kdbatch.base.atomic_write import write_text
@@ -77,13 +78,8 @@ def test_other_errors_are_no_endings_of_a_disk() -> None:
 
 @pytest.fixture
 def read_only(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "r1"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a file system needs root")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    with small_disk(tmp_path / "r1", size="1m") as folder:
+        yield folder
 
 
 def test_a_run_on_a_disk_that_became_read_only_ends_with_its_exit_code(read_only: Path) -> None:

@@ -5,7 +5,6 @@ import os
 import resource
 import shutil
 import signal
-import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -17,6 +16,7 @@ import pytest
 import torch
 from support import clips
 from support.clips import read_frames
+from support.small_disk import small_disk
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.temporary.private_folder import open_private_folder
@@ -232,18 +232,10 @@ def test_a_full_disk_costs_the_cache_and_not_the_run(
 ) -> None:
     videos = clips.videos_of(all_shards, "k400")
     size = cache_file_bytes(videos[0].sample) + 300_000
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "tmpfs", str(tmp_path)],
-        capture_output=True,
-    )
-    if mounted.returncode:
-        pytest.skip("mounting a small disk needs root")
-    try:
+    with small_disk(tmp_path, size=str(size)):
         cache = FrameCache(tmp_path, max_bytes=PLENTY)
         assert all(_is_right(v, cache) for v in videos)
         assert _cached_files(tmp_path) == [cache_file_name(videos[0].sample)]
-    finally:
-        subprocess.run(["umount", "-l", str(tmp_path)], check=True)
     assert len(caplog.records) == 1 and "No space left" in caplog.text
 
 
