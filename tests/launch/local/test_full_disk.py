@@ -48,7 +48,7 @@ def test_a_full_disk_stops_the_queue_and_nothing_has_failed(
     fill_disk(small_runs_disk, leave=200_000)  # enough for the run folders, not for weights
     code, output = submit(study)
     (line,) = [line for line in output.splitlines() if line.startswith("No space: ")]
-    assert code == 1 and str(small_disk) in line
+    assert code == 1 and str(small_runs_disk) in line
     assert re.search(r"No space left on device \([\d.]+ (bytes|kB|MB) free\)", line)
     assert line.endswith(
         "Make room, then: kdbatch submit jobs/subset_size.yaml --profile test --local --jobs 2"
@@ -58,7 +58,7 @@ def test_a_full_disk_stops_the_queue_and_nothing_has_failed(
     assert states_in(study) <= {"planned", "stopped", "done", "lost"}
     assert submit(study)[0] == 1  # still full
     (small_runs_disk / PAD).unlink()
-    subprocess.run(["mount", "-o", "remount,size=200m", str(small_disk)], check=True)
+    subprocess.run(["mount", "-o", "remount,size=200m", str(small_runs_disk)], check=True)
     code, output = submit(study)
     assert code == 0 and states_in(study) == {"done"}, output
 
