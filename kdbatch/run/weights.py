@@ -13,7 +13,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.folders.presence import is_present
 from kdbatch.run.checkpoint import load_weights
 from kdbatch.run.models import Classifier, build_backbone
-from kdbatch.run.models.folding import fold_batch_norms
+from kdbatch.run.models.layers.folding import fold_batch_norms
 from kdbatch.run.rng import seed_for
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.done import load_done

@@ -7,7 +7,7 @@ import torch
 from support.gpu import backbone_of
 
 from kdbatch.run.models import Classifier, build_backbone
-from kdbatch.run.models.forms import set_form
+from kdbatch.run.models.layers.forms import set_form
 from kdbatch.run.train.optim import compile_layers
 
 KINDS = ("r21d_10", "shufflenet_2x", "r2plus1d_18")

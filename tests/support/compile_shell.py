@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from kdbatch.run.models import Classifier
-from kdbatch.run.models.forms import set_form
+from kdbatch.run.models.layers.forms import set_form
 from kdbatch.run.train.optim import compile_layers
 from kdbatch.run.train.steps import distill_step, finetune_step
 from support.networks import DISTILL, classifier, noise

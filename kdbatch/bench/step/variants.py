@@ -21,7 +21,7 @@ from kdbatch.run.data.sampling import ClipRequest, random_clip
 from kdbatch.run.distributed.process_group import SINGLE_PROCESS
 from kdbatch.run.meters.idle_meter import IdleMeter
 from kdbatch.run.models import Classifier, build_backbone
-from kdbatch.run.models.forms import set_form
+from kdbatch.run.models.layers.forms import set_form
 from kdbatch.run.tasks import PRETEXTS
 from kdbatch.run.train.metric_buffer import SYNC_STEPS, MetricBuffer
 from kdbatch.run.train.optim import StepFunction, compile_layers, compute_gradients, make_optimizer

@@ -45,7 +45,7 @@ class SyncBatchNorm(nn.SyncBatchNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         if input.shape[1] != self.num_features:
-            # The others are zero: run/models/factorised.py pads maps with them.
+            # The others are zero: run/models/layers/factorised.py pads maps with them.
             input = input[:, : self.num_features]
         if input.is_cuda or not self.training:
             return super().forward(input)

@@ -19,7 +19,7 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from kdbatch.run.models.factorised import BatchNorm, SpatialConv, TemporalConv
+from kdbatch.run.models.layers.factorised import BatchNorm, SpatialConv, TemporalConv
 from kdbatch.run.models.network import VideoBackbone, scaled_channels
 
 Triple = tuple[int, int, int]

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torchvision.models.video import r2plus1d_18 as torchvision_r2plus1d_18
 
-from kdbatch.run.models.factorised import BatchNorm, SpatialConv, TemporalConv
+from kdbatch.run.models.layers.factorised import BatchNorm, SpatialConv, TemporalConv
 from kdbatch.run.models.network import VideoBackbone, scaled_channels
 
 LAYERS = ("stem", "layer1", "layer2", "layer3", "layer4")

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdbatch.run.models.forms import FAST_DEVICES, TwoForms
+from kdbatch.run.models.layers.forms import FAST_DEVICES, TwoForms
 from kdbatch.run.models.network import VideoBackbone, scaled_channels
 
 GROUPS = 3
@@ -49,7 +49,7 @@ class ShuffledDepthwiseConv(TwoForms, nn.Conv3d):
         if not (HAS_TRITON and on_gpu and self.form != "plain"):
             return super().forward(shuffle_channels(input))
         # Triton takes a third of a second to import, and only a GPU needs it.
-        from kdbatch.run.models.depthwise import shuffled_depthwise  # noqa: PLC0415
+        from kdbatch.run.models.layers.depthwise import shuffled_depthwise  # noqa: PLC0415
 
         out_BTHWC = shuffled_depthwise(
             input.movedim(1, -1), self.weight.flatten(1), self.stride[0], GROUPS

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from kdbatch.run.models import BACKBONES, VideoBackbone
-from kdbatch.run.models.folding import fold_batch_norms
+from kdbatch.run.models.layers.folding import fold_batch_norms
 
 
 def _with_statistics(backbone: VideoBackbone) -> VideoBackbone:

@@ -15,8 +15,8 @@ from kdbatch.run.cka.gram_hooks import LayerCapture
 from kdbatch.run.distributed.process_group import SINGLE_PROCESS
 from kdbatch.run.distributed.sync_layers import SyncBatchNorm
 from kdbatch.run.models import BACKBONES, Classifier
-from kdbatch.run.models.folding import fold_batch_norms
-from kdbatch.run.models.forms import FAST_DEVICES, TwoForms, set_form
+from kdbatch.run.models.layers.folding import fold_batch_norms
+from kdbatch.run.models.layers.forms import FAST_DEVICES, TwoForms, set_form
 
 # Widths at which channel counts between convolutions are no multiples of 8.
 WIDTHS = {"r21d_10": 0.25, "r2plus1d_18": 0.2, "shufflenet_2x": 0.25}

@@ -10,7 +10,7 @@ from torchvision.models.video import r2plus1d_18
 
 from kdbatch.base.errors import UserError
 from kdbatch.run.models import BACKBONES, Classifier, VideoBackbone
-from kdbatch.run.models.factorised import TemporalConv
+from kdbatch.run.models.layers.factorised import TemporalConv
 from kdbatch.run.models.shufflenet import shuffle_channels
 from kdbatch.vocab.backbones import BACKBONE_SPECS
 

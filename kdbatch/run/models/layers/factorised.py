@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdbatch.run.models.forms import TwoForms
+from kdbatch.run.models.layers.forms import TwoForms
 
 CHANNEL_MULTIPLE = 8  # of 16-bit numbers, for tensor cores
 CLIP_CHANNELS = 4  # cuDNN has kernels for a first layer of 4 channels

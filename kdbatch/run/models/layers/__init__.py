@@ -1,0 +1,1 @@
+"""Layers that networks share, their fast forms for GPUs, and the folding of batch norms."""
