@@ -14,7 +14,7 @@ import triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from kdbatch.run.models import depthwise, forms
+from kdbatch.run.models.layers import depthwise, forms
 from kdbatch.run.models.shufflenet import GROUPS, ShuffleUnit, shuffle_channels
 
 

@@ -7,9 +7,12 @@ from collections.abc import Callable
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
+from kdbatch.run.models.c3d import c3d
+from kdbatch.run.models.mobilenet import mobilenet3d
 from kdbatch.run.models.network import Classifier, VideoBackbone
 from kdbatch.run.models.r21d import r21d_10
 from kdbatch.run.models.shufflenet import shufflenet_2x
+from kdbatch.run.models.squeezenet import squeezenet3d
 from kdbatch.vocab.backbones import Backbone
 
 __all__ = ["BACKBONES", "Classifier", "VideoBackbone", "build_backbone"]
@@ -30,15 +33,34 @@ def build_backbone(backbone: Backbone) -> VideoBackbone:
     return build(width=backbone.width)
 
 
+# torchvision takes seconds to import, and only these networks need it.
+
+
 def _r2plus1d_18(*, width: float) -> VideoBackbone:
-    # torchvision takes seconds to import, and only this network needs it.
     from kdbatch.run.models.r2plus1d import r2plus1d_18  # noqa: PLC0415 (a slow import)
 
     return r2plus1d_18(width=width)
+
+
+def _r3d_18(*, width: float) -> VideoBackbone:
+    from kdbatch.run.models.r3d import r3d_18  # noqa: PLC0415 (a slow import)
+
+    return r3d_18(width=width)
+
+
+def _swin3d_t(*, width: float) -> VideoBackbone:
+    from kdbatch.run.models.swin3d import swin3d_t  # noqa: PLC0415 (a slow import)
+
+    return swin3d_t(width=width)
 
 
 BACKBONES: dict[str, Callable[..., VideoBackbone]] = {
     "r21d_10": r21d_10,
     "r2plus1d_18": _r2plus1d_18,
     "shufflenet_2x": shufflenet_2x,
+    "r3d_18": _r3d_18,
+    "c3d": c3d,
+    "mobilenet3d": mobilenet3d,
+    "squeezenet3d": squeezenet3d,
+    "swin3d_t": _swin3d_t,
 }

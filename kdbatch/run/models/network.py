@@ -12,10 +12,12 @@ from torch import Tensor, nn
 class VideoBackbone(nn.Module):
     """A backbone without its head.
 
-    `layers` run in order and keep their names in the state dict; heads take their width from
-    `feature_dim`. `stem` names the layers that are the stem's outputs, `units` the modules that end
-    in a residual (or shuffle) merge: together with the pool they are the layers at which networks
-    are compared.
+    `layers` run in order and keep their names in the state dict; the last of them returns the map,
+    (B, D, T', H', W') also where a network computes with tokens, and heads take their width from
+    `feature_dim`, which is D. `stem` names the layers that are the stem's outputs, `units` the
+    modules that end in a merge, or the blocks of a network without any: together with the pool they
+    are the layers at which networks are compared. `attentions` names the modules that compute
+    attention.
     """
 
     def __init__(
@@ -25,11 +27,13 @@ class VideoBackbone(nn.Module):
         stem: tuple[str, ...],
         units: tuple[str, ...],
         feature_dim: int,
+        attentions: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
         self.layer_names = tuple(layers)
         self.stem_names = stem
         self.unit_names = units
+        self.attention_names = attentions
         self.feature_dim = feature_dim
         for name, layer in layers.items():
             self.add_module(name, layer)

@@ -1,8 +1,7 @@
 """R(2+1)D with 18 layers: torchvision's network and state dict, without the head.
 
 Tran et al. 2018, arXiv:1711.11248. 31.35 M parameters with 101 classes, 40.52 GMAC for a clip of
-3x16x112x112. A width other than 1 rebuilds every convolution and batch norm with scaled channel
-counts; the initial weights follow torchvision's rule either way.
+3x16x112x112.
 """
 
 import torch
@@ -10,51 +9,17 @@ from torch import nn
 from torchvision.models.video import r2plus1d_18 as torchvision_r2plus1d_18
 
 from kdbatch.run.models.layers.factorised import BatchNorm, SpatialConv, TemporalConv
-from kdbatch.run.models.network import VideoBackbone, scaled_channels
-
-LAYERS = ("stem", "layer1", "layer2", "layer3", "layer4")
+from kdbatch.run.models.network import VideoBackbone
+from kdbatch.run.models.video_resnet import as_backbone, video_resnet
 
 
 def r2plus1d_18(*, width: float) -> VideoBackbone:
-    """The network with random weights (kaiming normal, fan out).
-
-    ReLUs are not in place, so that a captured map is not overwritten.
-    """
-    if width == 1.0:
-        network = torchvision_r2plus1d_18(weights=None)
-    else:
-        with torch.device("meta"):  # only the structure: every layer with weights is replaced
-            network = torchvision_r2plus1d_18(weights=None)
-        _rebuild(network, width)
+    """The network with random weights, its convolutions in the form of layers/factorised.py."""
+    network = video_resnet(torchvision_r2plus1d_18, width=width)
     for module in network.modules():
-        if isinstance(module, nn.ReLU):
-            module.inplace = False
         if isinstance(module, nn.Sequential):
             _use_factorised_layers(module)
-    layers = {name: network.get_submodule(name) for name in LAYERS}
-    units = tuple(f"layer{stage}.{i}" for stage in (1, 2, 3, 4) for i in range(2))
-    return VideoBackbone(
-        layers, stem=("stem",), units=units, feature_dim=scaled_channels(512, width)
-    )
-
-
-def _rebuild(network: nn.Module, width: float) -> None:
-    for name, module in list(network.named_modules()):
-        parent, _, child = name.rpartition(".")
-        if isinstance(module, nn.Conv3d):
-            network.get_submodule(parent).add_module(child, _scaled_conv(module, width))
-        elif isinstance(module, nn.BatchNorm3d):
-            network.get_submodule(parent).add_module(
-                child, nn.BatchNorm3d(scaled_channels(module.num_features, width))
-            )
-
-
-def _scaled_conv(conv: nn.Conv3d, width: float) -> nn.Conv3d:
-    in_channels = 3 if conv.in_channels == 3 else scaled_channels(conv.in_channels, width)
-    sizes = {"kernel_size": conv.kernel_size, "stride": conv.stride, "padding": conv.padding}
-    narrow = nn.Conv3d(in_channels, scaled_channels(conv.out_channels, width), bias=False, **sizes)  # pyright: ignore[reportArgumentType] (triples)
-    nn.init.kaiming_normal_(narrow.weight, mode="fan_out", nonlinearity="relu")
-    return narrow
+    return as_backbone(network, width=width)
 
 
 def _use_factorised_layers(layers: nn.Sequential) -> None:

@@ -44,6 +44,9 @@ class MomentumEncoders(nn.Module):
         self.key_heads.load_state_dict(self.heads.state_dict())
         for parameter in self.key_parameters():
             parameter.requires_grad_(False)
+        for module in self.key_backbone.modules():
+            if isinstance(module, nn.Dropout):  # keys are targets: the same on any number of ranks
+                module.p = 0.0
         self.queue = KeyQueue(queue_size, embedding_dim)
 
     def query_parameters(self) -> list[nn.Parameter]:

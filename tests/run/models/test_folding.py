@@ -47,7 +47,8 @@ def test_every_batch_norm_is_folded_and_every_map_stays(kind: str) -> None:
     torch.manual_seed(0)
     plain = _with_statistics(BACKBONES[kind](width=0.1))
     folded = copy.deepcopy(plain)
-    assert fold_batch_norms(folded) == _norms(plain) > 0 and _norms(folded) == 0
+    assert fold_batch_norms(folded) == _norms(plain) and _norms(folded) == 0
+    assert _norms(plain) > 0 or kind == "swin3d_t"  # which has layer norms
     clip = torch.randn(2, 3, 6, 32, 32, dtype=torch.float64)
     found, expected = _unit_maps(folded, clip), _unit_maps(plain, clip)
     assert len(found) == len(expected) > 4

@@ -26,7 +26,7 @@ SHAPES = [(2, 3, 8, 32, 32), (3, 3, 5, 34, 26)]
 def both_forms(kind: str) -> tuple[Classifier, Classifier]:
     """The same network twice, in double precision: in its plain and in its fast form."""
     torch.manual_seed(0)
-    plain = classifier(kind, width=WIDTHS[kind], num_classes=5).double()
+    plain = classifier(kind, width=WIDTHS.get(kind, 0.1), num_classes=5).double()
     fast = copy.deepcopy(plain)
     set_form(plain, "plain")
     set_form(fast, "fast")
@@ -55,7 +55,11 @@ def test_outputs_gradients_and_statistics_of_both_forms_are_equal(
     for step in range(2):
         clip = clips(shape, seed=step)
         found, expected = clip.clone().requires_grad_(), clip.clone().requires_grad_()
-        out, reference = fast(found), plain(expected)
+        outputs = []
+        for model, own in ((fast, found), (plain, expected)):
+            torch.manual_seed(step)  # stochastic depth leaves the same blocks out
+            outputs.append(model(own))
+        out, reference = outputs
         assert_close(out, reference)
         for loss in (out, reference):
             loss.square().sum().backward()
