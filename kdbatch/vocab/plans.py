@@ -124,8 +124,8 @@ class Map:
     at: dict[str, TextOrNumber]
     """Case that it is drawn for: a value of each axis."""
     layers: Literal["res", "act", "all"] = "act"
-    """Layers to compare. res: stem, units and pool; act: every convolution, batch norm and ReLU;
-    all: every module that runs, except dropout.
+    """Layers to compare. res: stem, units and pool; act: every convolution, norm, ReLU, GELU,
+    attention and unit; all: every module that runs, except dropout.
     """
     untrained: bool = False
     """Whether the map is that of a network as the role's, with random weights."""
@@ -269,12 +269,14 @@ class Estimate:
     """The expected cost of a run. `device_hours` are hours of all of its devices together,
     `read_bytes` are those that its steps and tests read from shards.
 
-    The rate is that of `num_measured` finished runs on `device_title`, or assumed for it (0).
+    The rate is that of `num_measured` finished runs on `device_title`, or assumed for it (0); of
+    the networks `unmeasured`, by title, no speed was measured on any device.
     """
 
     device: DeviceKind = "GPU"
     device_title: str = ""
     num_measured: Count = 0
+    unmeasured: tuple[str, ...] = ()
     device_hours: Annotated[float, Limits("hours", least=0, most=10**30)] = 0.0
     read_bytes: Annotated[float, Limits("bytes", least=0, most=10**30)] = 0.0
 

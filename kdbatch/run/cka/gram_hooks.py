@@ -7,20 +7,23 @@ rounding in a Gram of maps with large means hides the differences that CKA measu
 100 standard deviations, an uncentred single-precision Gram has no correct digit of them.
 """
 
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from kdbatch.run.models.layers.stochastic_depth import StochasticDepth
 from kdbatch.run.models.network import VideoBackbone
 
 Layers = Literal["res", "act", "all"] | tuple[str, ...]
 Hook = Callable[[nn.Module, object, Tensor], None]
-Kind = Literal["conv", "bn", "relu", "residual", "pool", "other"]
+Kind = Literal["conv", "bn", "relu", "ln", "gelu", "attention", "residual", "pool", "other"]
 
 CHUNK_COLUMNS = 1 << 16  # 16 MB of single-precision temporaries for 64 clips
 # They fit into a core's cache. Rows a power of two apart would evict each other from it: measured,
@@ -30,21 +33,38 @@ _KINDS: dict[type[nn.Module], Kind] = {
     nn.Conv3d: "conv",
     nn.BatchNorm3d: "bn",
     nn.ReLU: "relu",
+    nn.ReLU6: "relu",
+    nn.LayerNorm: "ln",
+    nn.GELU: "gelu",
     nn.MaxPool3d: "pool",
     nn.AvgPool3d: "pool",
     nn.AdaptiveAvgPool3d: "pool",
 }
+_ACT_KINDS = ("conv", "bn", "relu", "ln", "gelu")
+# They pass their input on while a network is compared.
+_PASSING = (nn.Dropout, StochasticDepth)
+
+
+@dataclass
+class _Call:
+    """A module that has returned. `output` is a reference that keeps nothing alive."""
+
+    name: str
+    kind: Kind
+    gram_nn: Tensor
+    output: weakref.ref[Tensor]
 
 
 class LayerCapture:
     """A context manager with hooks on the layers of a model, put into evaluation mode.
 
     Layer sets: `res` is the stem (with its pool), every residual (or shuffle) unit and the global
-    pool; `act` every convolution, batch norm and ReLU, inside the units and outside; `all` every
-    module that runs, containers too, except dropout, which passes its input on. A tuple names
-    modules of the model one by one. Layers are in the order in which they return, so a container
-    comes after its parts. A module that is called several times appears as `name#1`, `name#2`, ...;
-    the ReLU that ends a unit has kind `residual`, like the unit itself.
+    pool; `act` every convolution, batch norm, ReLU, LayerNorm, GELU and attention, inside the units
+    and outside, and every unit; `all` every module that runs, containers too, except dropout and
+    stochastic depth, which pass their input on. A tuple names modules of the model one by one.
+    Layers are in the order in which they return, so a container comes after its parts. A module
+    that is called several times appears as `name#1`, `name#2`, ...; a ReLU (or batch norm) whose
+    output is that of its unit stands for the unit in `act`, and has the unit's kind, `residual`.
     """
 
     def __init__(self, model: nn.Module, *, layers: Layers) -> None:
@@ -52,9 +72,9 @@ class LayerCapture:
         self.layer_set = layers
         self.layers: tuple[str, ...] = ()
         self.kinds: tuple[Kind, ...] = ()
-        self._calls: list[tuple[str, Kind, Tensor]] = []
+        self._calls: list[_Call] = []
         self._exit = ExitStack()
-        self._stems, self._units, self._pools = _landmarks(model)
+        self._stems, self._units, self._attentions, self._pools = _landmarks(model)
         assert layers != "res" or self._units, "the model has no VideoBackbone: no residual units"
         if isinstance(layers, tuple):
             assert set(layers) <= {name for name, _ in model.named_modules()}, "no such module"
@@ -94,12 +114,12 @@ class LayerCapture:
         self._calls.clear()
         with exact_products():
             self.model(clip_BCTHW)
-        layers = _numbered([name for name, _, _ in self._calls])
+        layers = _numbered([call.name for call in self._calls])
         assert not self.layers or layers == self.layers, (
             "the model ran other layers than on the batch before"
         )
-        self.layers, self.kinds = layers, tuple(kind for _, kind, _ in self._calls)
-        gram_Lnn = torch.stack([gram_nn for _, _, gram_nn in self._calls])
+        self.layers, self.kinds = layers, tuple(call.kind for call in self._calls)
+        gram_Lnn = torch.stack([call.gram_nn for call in self._calls])
         self._calls.clear()
         return gram_Lnn
 
@@ -109,21 +129,25 @@ class LayerCapture:
         if self.layer_set == "res":
             return name in self._stems | self._units | self._pools
         if self.layer_set == "act":
-            return kind_of(module) in ("conv", "bn", "relu")
-        return not isinstance(module, nn.Dropout)
+            return kind_of(module) in _ACT_KINDS or name in self._attentions
+        return not isinstance(module, _PASSING)
 
     def _recorder(self, name: str) -> Hook:
-        shown = name.removeprefix("backbone.") or type(self.model).__name__
-
         def record(module: nn.Module, args: object, output: Tensor) -> None:
-            self._calls.append((shown, self._kind(name, module), centred_gram(output)))
+            self._append(name, self._kind(name, module), output)
 
         return record
+
+    def _append(self, name: str, kind: Kind, output: Tensor) -> None:
+        shown = name.removeprefix("backbone.") or type(self.model).__name__
+        self._calls.append(_Call(shown, kind, centred_gram(output), weakref.ref(output)))
 
     def _kind(self, name: str, module: nn.Module) -> Kind:
         kind = kind_of(module)
         if name in self._units:
             return "residual"
+        if name in self._attentions:
+            return "attention"
         # A stem that is one container ends in its ReLU.
         return "relu" if name in self._stems and kind == "other" else kind
 
@@ -131,10 +155,11 @@ class LayerCapture:
         prefix = unit.removeprefix("backbone.") + "."
 
         def mark_merge(module: nn.Module, args: object, output: Tensor) -> None:
-            inside = [i for i, (name, _, _) in enumerate(self._calls) if name.startswith(prefix)]
-            if inside:
-                name, _, gram_nn = self._calls[inside[-1]]
-                self._calls[inside[-1]] = (name, "residual", gram_nn)
+            inside = [call for call in self._calls if call.name.startswith(prefix)]
+            if inside and inside[-1].output() is output:
+                inside[-1].kind = "residual"
+            elif self.layer_set == "act":  # no module of its own merges
+                self._append(unit, "residual", output)
 
         return mark_merge
 
@@ -190,16 +215,17 @@ def exact_products() -> Iterator[None]:
             backend.fp32_precision = precision
 
 
-def _landmarks(model: nn.Module) -> tuple[set[str], set[str], set[str]]:
-    """Full names of the stems, the units and the global pools of the backbones in `model`."""
-    stems, units, pools = set(), set(), set()
+def _landmarks(model: nn.Module) -> tuple[set[str], set[str], set[str], set[str]]:
+    """Full names of the stems, units, attentions and global pools of the backbones in `model`."""
+    stems, units, attentions, pools = set(), set(), set(), set()
     for name, module in model.named_modules():
         if isinstance(module, VideoBackbone):
             prefix = f"{name}." if name else ""
             stems |= {prefix + stem for stem in module.stem_names}
             units |= {prefix + unit for unit in module.unit_names}
+            attentions |= {prefix + attention for attention in module.attention_names}
             pools.add(prefix + "pool")
-    return stems, units, pools
+    return stems, units, attentions, pools
 
 
 def _numbered(names: list[str]) -> tuple[str, ...]:

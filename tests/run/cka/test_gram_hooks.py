@@ -10,7 +10,13 @@ NUM_LAYERS = {  # res, act, all
     "r21d_10": (6, 69, 92),
     "r2plus1d_18": (10, 108, 159),
     "shufflenet_2x": (19, 131, 158),
+    "r3d_18": (10, 57, 92),
+    "c3d": (6, 28, 37),
+    "mobilenet3d": (19, 149, 179),
+    "squeezenet3d": (11, 67, 83),
+    "swin3d_t": (14, 66, 118),
 }
+KINDS = {"swin3d_t": {"conv", "ln", "attention", "gelu", "residual"}}
 
 
 def clips(num_clips: int = 5) -> torch.Tensor:
@@ -35,14 +41,14 @@ def test_one_merge_per_unit_has_the_kind_residual(kind):
         for name, layer_kind in zip(capture.layers, capture.kinds, strict=True)
         if layer_kind == "residual"
     ]
-    assert [
-        any(m.startswith(f"{unit}.") for unit in model.backbone.unit_names) for m in merges
-    ] == [True] * len(model.backbone.unit_names)
-    assert set(capture.kinds) == {"conv", "bn", "relu", "residual"}
+    assert len(merges) == len(model.backbone.unit_names)
+    for merge, unit in zip(merges, model.backbone.unit_names, strict=True):
+        assert f"{merge}.".startswith(f"{unit}.")
+    assert set(capture.kinds) == KINDS.get(kind, {"conv", "bn", "relu", "residual"})
 
 
 @pytest.mark.parametrize("kind", BACKBONES)
-def test_a_units_last_relu_is_the_units_output(kind):
+def test_the_merges_of_act_are_the_units_of_res(kind):
     model, clip_BCTHW = classifier(kind), clips()
     with LayerCapture(model, layers="res") as res, LayerCapture(model, layers="act") as act:
         grams = {
