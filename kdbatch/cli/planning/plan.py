@@ -187,6 +187,7 @@ def _run_as_json(planned: PlannedRun, state: RunState) -> dict[str, Any]:
         "rate": "measured" if cost.num_measured else "assumed",
         "rate_device": cost.device_title,
         "rate_runs": cost.num_measured,
+        "not_measured": list(cost.unmeasured),
         "read_bytes": round(cost.read_bytes),
         "resources": dataclasses.asdict(planned.resources),
     }

@@ -68,7 +68,10 @@ def _sums(
         return
     yield f"Compute  {hours_text(total, total)}, estimated"
     for rate in rates_of(plan.runs):
-        yield f"         {plural(rate.num_runs, 'run')} {_rate_text(rate)}"
+        text = f"{plural(rate.num_runs, 'run')} {_rate_text(rate)}"
+        yield from textwrap.wrap(
+            text, TEXT_COLUMNS, initial_indent=" " * 9, subsequent_indent=" " * 11
+        )
     if on_gpus:
         yield f"         with GPUs {hours_text(on_gpus, on_gpus)}, assumed: {H200().title}"
     place = "site.max_concurrent of kdbatch.toml" if queue == "slurm" else "as on this machine"
@@ -98,7 +101,8 @@ def left_out_of(plan: Plan) -> list[tuple[str, int, int]]:
 
 def _rate_text(rate: RateUse) -> str:
     if not rate.max_measured:
-        return f"assumed: {rate.device}"
+        names = f"; not measured: {', '.join(rate.unmeasured)}" if rate.unmeasured else ""
+        return f"assumed: {rate.device}{names}"
     least, most = rate.min_measured, rate.max_measured
     finished = plural(most, "finished run")
     counts = finished if least == most else f"{least} to {finished}"

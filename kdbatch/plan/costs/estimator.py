@@ -10,7 +10,7 @@ from kdbatch.plan.costs.rates import H200, CpuCore, Device, seconds_of
 from kdbatch.plan.costs.speeds import Key, MeasuredSpeed, Observation, measured_speeds
 from kdbatch.plan.costs.work import Work, other_work, training_work
 from kdbatch.plan.subsets import SubsetFinder
-from kdbatch.vocab.backbones import Backbone
+from kdbatch.vocab.backbones import BACKBONE_SPECS, Backbone
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.plans import DeviceKind, Estimate
 from kdbatch.vocab.recipes import Compare, Distill, Finetune, Pretrain, Recipe
@@ -29,6 +29,13 @@ class _Parts:
 
     training: Work
     other: Work
+
+    @property
+    def unmeasured(self) -> tuple[str, ...]:
+        """The titles of the networks whose speed was not measured."""
+        networks = [network for network, _ in self.training.passes + self.other.passes]
+        kinds = dict.fromkeys(network.kind for network in networks)
+        return tuple(BACKBONE_SPECS[k].title for k in kinds if BACKBONE_SPECS[k].speed is None)
 
     def seconds(self, recipe: Recipe, device: Device) -> tuple[float, float]:
         """The assumed device-seconds of both."""
@@ -61,6 +68,7 @@ class Estimator:
             device=kind,
             device_title=speed.device if speed else DEVICES[kind].title,
             num_measured=speed.num_runs if speed else 0,
+            unmeasured=() if speed else parts.unmeasured,
             device_hours=(START_SECONDS + seconds) / 3600,
             read_bytes=self._read_bytes(run.recipe, parts),
         )

@@ -1,6 +1,6 @@
 """The time that work takes on an assumed device: the longer of arithmetic and reading."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from kdbatch.plan.costs.work import FORWARD_BACKWARD, Work
@@ -8,7 +8,7 @@ from kdbatch.vocab.backbones import BACKBONE_SPECS, Backbone, TrainingSpeed
 from kdbatch.vocab.plans import DeviceKind
 from kdbatch.vocab.views import View
 
-# For networks whose speed was not measured: what ShuffleNet reaches when it is fed from shards.
+# For networks of whose kind none was measured: what ShuffleNet reaches when it is fed from shards.
 UNMEASURED_GMAC_PER_SECOND = 800.0
 UNMEASURED_READING = 540.0  # clips per second, the slower of the two networks that were measured
 
@@ -85,6 +85,10 @@ def _speed(network: Backbone) -> TrainingSpeed:
     spec = BACKBONE_SPECS[network.kind]
     if spec.speed:
         return spec.speed
+    like = BACKBONE_SPECS.get(spec.speed_like)
+    if like and like.speed:
+        in_memory = like.speed.in_memory * like.gmac_per_clip / spec.gmac_per_clip
+        return replace(like.speed, in_memory=in_memory)
     passes = UNMEASURED_GMAC_PER_SECOND / spec.gmac_per_clip
     return TrainingSpeed(in_memory=passes / FORWARD_BACKWARD, from_shards=UNMEASURED_READING)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from kdbatch.plan.costs.wall_time import Chain, hours_with, longest_chain
-from kdbatch.vocab.plans import DeviceKind, Plan, PlannedRun
+from kdbatch.vocab.plans import DeviceKind, Estimate, Plan, PlannedRun
 from kdbatch.vocab.recipes import RECIPE_KINDS
 
 
@@ -24,12 +24,15 @@ class Total:
 
 @dataclass(frozen=True, kw_only=True)
 class RateUse:
-    """How many runs have a rate of `device`: assumed, or measured on so many finished runs."""
+    """How many runs have a rate of `device`: assumed, or measured on so many finished runs. No
+    speed was measured for the networks `unmeasured` of them.
+    """
 
     device: str
     num_runs: int
     min_measured: int
     max_measured: int
+    unmeasured: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,15 +86,21 @@ def plan_totals(plan: Plan, *, num_at_once: int) -> PlanTotals:
 
 def rates_of(runs: Sequence[PlannedRun]) -> tuple[RateUse, ...]:
     """The rates of the runs to do, measured ones and assumed ones by device."""
-    groups: dict[tuple[bool, str], list[int]] = {}
+    groups: dict[tuple[bool, str, bool], list[Estimate]] = {}
     for planned in runs:
         if not planned.done:
             cost = planned.cost
-            key = (cost.num_measured == 0, cost.device_title)
-            groups.setdefault(key, []).append(cost.num_measured)
+            key = (cost.num_measured == 0, cost.device_title, bool(cost.unmeasured))
+            groups.setdefault(key, []).append(cost)
     return tuple(
-        RateUse(device=device, num_runs=len(nums), min_measured=min(nums), max_measured=max(nums))
-        for (_, device), nums in sorted(groups.items())
+        RateUse(
+            device=device,
+            num_runs=len(costs),
+            min_measured=min(cost.num_measured for cost in costs),
+            max_measured=max(cost.num_measured for cost in costs),
+            unmeasured=tuple(dict.fromkeys(name for cost in costs for name in cost.unmeasured)),
+        )
+        for (_, device, _), costs in sorted(groups.items(), key=lambda group: group[0])
     )
 
 
