@@ -12,7 +12,7 @@ from kdbatch.run.models.layers.fitting_pool import FittingMaxPool
 from kdbatch.run.models.network import VideoBackbone, scaled_channels
 
 # Channels of the convolutions of each group; a pool of 2 x 2 x 2 ends it.
-GROUPS = ((64,), (128,), (256, 256), (512, 512), (512, 512))
+_GROUPS = ((64,), (128,), (256, 256), (512, 512), (512, 512))
 
 
 def c3d(*, width: float) -> VideoBackbone:
@@ -23,20 +23,20 @@ def c3d(*, width: float) -> VideoBackbone:
     """
     layers: dict[str, nn.Module] = {}
     in_channels = 3
-    for number, widths in enumerate(GROUPS, start=1):
+    for number, widths in enumerate(_GROUPS, start=1):
         parts: list[nn.Module] = []
         for channels in (scaled_channels(num, width) for num in widths):
             conv = nn.Conv3d(in_channels, channels, 3, padding=1)
             parts += [conv, nn.BatchNorm3d(channels), nn.ReLU()]
             in_channels = channels
         layers[f"group{number}"] = nn.Sequential(*parts, _pool(number))
-    units = tuple(f"group{number}" for number in range(2, len(GROUPS) + 1))
+    units = tuple(f"group{number}" for number in range(2, len(_GROUPS) + 1))
     return VideoBackbone(layers, stem=("group1",), units=units, feature_dim=in_channels)
 
 
 def _pool(number: int) -> FittingMaxPool:
     """The pool of a group; the first keeps the frames, the last has a border of one pixel."""
-    if number == len(GROUPS):
+    if number == len(_GROUPS):
         return FittingMaxPool((1, 2, 2), stride=(2, 2, 2), padding=(0, 1, 1))
     stride = (1, 2, 2) if number == 1 else (2, 2, 2)
     return FittingMaxPool((2, 2, 2), stride=stride, padding=(0, 0, 0))

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from kdbatch.run.models.network import VideoBackbone, scaled_channels
 
-STEM, LAST = 32, 1280
+_STEM, _LAST = 32, 1280
 # Of each stage: the factor of its inner channels, its channels, its blocks, the first one's stride.
-STAGES = (
+_STAGES = (
     (1, 16, 1, 1),
     (6, 24, 2, 2),
     (6, 32, 3, 2),
@@ -58,17 +58,17 @@ def mobilenet3d(*, width: float) -> VideoBackbone:
     Maps of a 16x112x112 clip at width 1: 32x16x56x56 (stem), 16x16x56x56, 24x8x28x28, 32x4x14x14,
     64x2x7x7, 96x2x7x7, 160x1x4x4, 320x1x4x4, 1280x1x4x4.
     """
-    in_channels = scaled_channels(STEM, width)
+    in_channels = scaled_channels(_STEM, width)
     stem = nn.Conv3d(3, in_channels, 3, stride=(1, 2, 2), padding=1, bias=False)
     parts = [nn.Sequential(stem, nn.BatchNorm3d(in_channels), nn.ReLU6())]
-    for factor, channels, num_blocks, stride in STAGES:
+    for factor, channels, num_blocks, stride in _STAGES:
         out_channels = scaled_channels(channels, width)
         for i in range(num_blocks):
             block_stride = 1 if i else stride
             block = InvertedResidual(in_channels, out_channels, factor=factor, stride=block_stride)
             parts.append(block)  # pyright: ignore[reportArgumentType]
             in_channels = out_channels
-    feature_dim = scaled_channels(LAST, width)
+    feature_dim = scaled_channels(_LAST, width)
     features = nn.Sequential(*parts, nn.Sequential(*_conv(in_channels, feature_dim, 1), nn.ReLU6()))
     for module in features.modules():
         if isinstance(module, nn.Conv3d):

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from kdbatch.run.models.network import VideoBackbone, scaled_channels
 
-STEM = 64
+_STEM = 64
 # Squeezed and expanded channels of each fire module, in stages; a pool stands before each stage.
-STAGES = (
+_STAGES = (
     ((16, 128), (16, 128)),
     ((32, 256), (32, 256)),
     ((48, 384), (48, 384)),
@@ -53,11 +53,11 @@ def squeezenet3d(*, width: float) -> VideoBackbone:
     Maps of a 16x112x112 clip at width 1: 64x16x56x56 (stem), then after a pool each 128x8x28x28,
     256x4x14x14, 384x2x7x7, 512x1x4x4.
     """
-    in_channels = scaled_channels(STEM, width)
+    in_channels = scaled_channels(_STEM, width)
     stem = nn.Conv3d(3, in_channels, 3, stride=(1, 2, 2), padding=1)
     parts: list[nn.Module] = [stem, nn.BatchNorm3d(in_channels), nn.ReLU()]
     units = []
-    for stage in STAGES:
+    for stage in _STAGES:
         parts.append(nn.MaxPool3d(3, stride=2, padding=1))
         for few, many in stage:
             out_channels = scaled_channels(many, width, multiple=2)

@@ -14,9 +14,9 @@ from torchvision.models.video.swin_transformer import SwinTransformer3d
 from kdbatch.run.models.layers.stochastic_depth import StochasticDepth
 from kdbatch.run.models.network import VideoBackbone, scaled_channels
 
-DEPTHS, HEADS = (2, 2, 6, 2), (3, 6, 12, 24)
-EMBED_DIM = 96
-DROP_PROBABILITY = 0.1  # of the last block's branches; that of the first is 0
+_DEPTHS, _HEADS = (2, 2, 6, 2), (3, 6, 12, 24)
+_EMBED_DIM = 96
+_DROP_PROBABILITY = 0.1  # of the last block's branches; that of the first is 0
 
 
 class ChannelsFirst(nn.Module):
@@ -34,15 +34,15 @@ def swin3d_t(*, width: float) -> VideoBackbone:
     """
     network = SwinTransformer3d(
         patch_size=[2, 4, 4],
-        embed_dim=scaled_channels(EMBED_DIM, width, multiple=HEADS[0]),
-        depths=list(DEPTHS),
-        num_heads=list(HEADS),
+        embed_dim=scaled_channels(_EMBED_DIM, width, multiple=_HEADS[0]),
+        depths=list(_DEPTHS),
+        num_heads=list(_HEADS),
         window_size=[8, 7, 7],
-        stochastic_depth_prob=DROP_PROBABILITY,
+        stochastic_depth_prob=_DROP_PROBABILITY,
         num_classes=1,
     )
     units = tuple(
-        f"features.{2 * stage}.{i}" for stage, depth in enumerate(DEPTHS) for i in range(depth)
+        f"features.{2 * stage}.{i}" for stage, depth in enumerate(_DEPTHS) for i in range(depth)
     )
     for unit in units:
         theirs = network.get_submodule(f"{unit}.stochastic_depth")

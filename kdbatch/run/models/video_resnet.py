@@ -7,7 +7,7 @@ from torch import nn
 
 from kdbatch.run.models.network import VideoBackbone, scaled_channels
 
-LAYERS = ("stem", "layer1", "layer2", "layer3", "layer4")
+_LAYERS = ("stem", "layer1", "layer2", "layer3", "layer4")
 
 
 def video_resnet(build: Callable[..., nn.Module], *, width: float) -> nn.Module:
@@ -31,7 +31,7 @@ def video_resnet(build: Callable[..., nn.Module], *, width: float) -> nn.Module:
 
 def as_backbone(network: nn.Module, *, width: float) -> VideoBackbone:
     """The network without its head; its units are the residual blocks."""
-    layers = {name: network.get_submodule(name) for name in LAYERS}
+    layers = {name: network.get_submodule(name) for name in _LAYERS}
     units = tuple(f"layer{stage}.{i}" for stage in (1, 2, 3, 4) for i in range(2))
     return VideoBackbone(
         layers, stem=("stem",), units=units, feature_dim=scaled_channels(512, width)
