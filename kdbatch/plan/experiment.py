@@ -28,7 +28,7 @@ from kdbatch.plan.specs import (
     Timeline,
     parse_teacher,
 )
-from kdbatch.plan.validate import check_start_and_epoch, validate
+from kdbatch.plan.validate import check_layers, check_start_and_epoch, validate
 from kdbatch.plan.yaml_loader import load_yaml
 from kdbatch.vocab.plans import Claim, Map, Table, Untestable
 
@@ -249,6 +249,7 @@ def _case(
     case = Case(values=values, teachers=teachers, students=students)
     for role in students:
         check_start_and_epoch(role, case, where=where)
+        check_layers(role, case, where=where)
     return case
 
 

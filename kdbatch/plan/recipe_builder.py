@@ -18,6 +18,7 @@ from kdbatch.plan.video_checks.clip_length import check_clip_length
 from kdbatch.plan.video_checks.frame_rates import leave_out_slow
 from kdbatch.vocab.backbones import BACKBONE_SPECS, Backbone
 from kdbatch.vocab.datasets import DATASETS
+from kdbatch.vocab.losses import LOSS_SPECS, check_classes_suffice
 from kdbatch.vocab.plans import Map
 from kdbatch.vocab.recipes import (
     NO_WEIGHTING,
@@ -138,6 +139,13 @@ class RecipeBuilder:
         network = self._backbone(spec.backbone, role)
         data, evaluation = self._target(spec.target, role)
         try:
+            if spec.teachers:
+                check_classes_suffice(
+                    spec.loss,
+                    standardized=spec.standardized_logits,
+                    num_classes=data.num_classes,
+                    dataset=spec.target,
+                )
             recipe = Distill(
                 backbone=network,
                 data=data,
@@ -157,6 +165,13 @@ class RecipeBuilder:
                 start="pretrained" if spec.starts_from else "random",
                 kept_epoch="equal-accuracy" if spec.accuracy_of else "best",
                 videos_per_class=spec.videos_per_class,
+                loss=spec.loss,
+                loss_terms=spec.loss_terms or lookup(LOSS_SPECS, spec.loss, where="loss").terms,
+                standardized_logits=spec.standardized_logits,
+                label_smoothing=spec.label_smoothing,
+                teacher_dropping=spec.teacher_dropping,
+                feature_loss=spec.feature_loss,
+                feature_layers=spec.feature_layers,
             )
         except UserError as error:  # two fields that do not go together
             raise UserError(f"{self.where}: {role}.{error}") from error

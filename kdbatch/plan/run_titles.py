@@ -11,10 +11,15 @@ from kdbatch.vocab.tasks import TASKS
 
 _LOSS_FIELDS = (
     "temperature",
-    "hard_weight",
     "soft_weight",
     "max_teacher_weight",
+    "teacher_dropping",
     "feature_weight",
+)
+_LABEL_FIELDS = (
+    "hard_weight",
+    "label_smoothing",
+    "videos_per_class",
 )
 
 
@@ -41,11 +46,11 @@ def student_title(
     is not the default, so that students that differ in it have different titles. `start` is the
     pretraining whose weights it starts from.
     """
-    source, settings = "labels only", _settings(spec, ("hard_weight", "videos_per_class"))
+    source, settings = "labels only", _settings(spec, _LABEL_FIELDS)
     if teachers:
         smoothed = ["smoothed labels"] if spec.soft_target == "smoothed-labels" else []
-        numbers = _settings(spec, (*_LOSS_FIELDS, "videos_per_class"))
-        settings = [spec.weighting, *smoothed, *numbers]
+        numbers = _settings(spec, (*_LOSS_FIELDS, *_LABEL_FIELDS))
+        settings = [spec.weighting, *_loss_title(spec), *smoothed, *numbers, *_features(spec)]
         source = _teachers_title(teachers, student=spec.backbone)
     if start:
         settings.append(f"starts from {''.join(_task_and_data(start))}")
@@ -88,6 +93,21 @@ def _settings(spec: StudentSpec, names: Sequence[str]) -> list[str]:
         for name, value in values.items()
         if value != defaults[name]
     ]
+
+
+def _loss_title(spec: StudentSpec) -> list[str]:
+    """`dkd 1 + 4`, and whether logits are standardised; nothing for the usual loss."""
+    terms = " + ".join(f"{weight:g}" for weight in spec.loss_terms)
+    loss = [f"{spec.loss} {terms}".rstrip()] if spec.loss != StudentSpec.loss else []
+    return [*loss, *(["standardised logits"] if spec.standardized_logits else [])]
+
+
+def _features(spec: StudentSpec) -> list[str]:
+    """How feature maps are compared, if they are."""
+    if not spec.feature_weight:
+        return []
+    loss = [] if spec.feature_loss == StudentSpec.feature_loss else [spec.feature_loss]
+    return [*loss, *spec.feature_layers]
 
 
 def _teachers_title(teachers: Sequence[tuple[TeacherSpec, int]], *, student: str) -> str:

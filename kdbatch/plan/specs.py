@@ -8,6 +8,7 @@ from kdbatch.base.parse import TextOrNumber
 from kdbatch.base.reading.field_facts import Limits, OneLine, SameAs, check_limits
 from kdbatch.vocab.backbones import BACKBONE_SPECS
 from kdbatch.vocab.datasets import DATASETS
+from kdbatch.vocab.losses import TermWeight, check_terms
 from kdbatch.vocab.plans import Claim, Map, Table, Untestable
 from kdbatch.vocab.recipes import Distill, Finetune, VideosPerClass, check_weighting
 from kdbatch.vocab.tasks import TASKS, Complexity
@@ -101,6 +102,21 @@ class StudentSpec:
     soft_target: Annotated[
         Literal["teachers", "smoothed-labels"], SameAs(Distill, "soft_target")
     ] = Distill.soft_target
+    loss: Annotated[str, SameAs(Distill, "loss")] = Distill.loss
+    loss_terms: Annotated[tuple[TermWeight, ...], SameAs(Distill, "loss_terms")] = (
+        Distill.loss_terms
+    )
+    standardized_logits: Annotated[bool, SameAs(Distill, "standardized_logits")] = (
+        Distill.standardized_logits
+    )
+    label_smoothing: Annotated[float, SameAs(Distill, "label_smoothing")] = Distill.label_smoothing
+    teacher_dropping: Annotated[float, SameAs(Distill, "teacher_dropping")] = (
+        Distill.teacher_dropping
+    )
+    feature_loss: Annotated[str, SameAs(Distill, "feature_loss")] = Distill.feature_loss
+    feature_layers: Annotated[tuple[OneLine, ...], SameAs(Distill, "feature_layers")] = (
+        Distill.feature_layers
+    )
     starts_from: str = ""
     """Role of a teacher of the same backbone: the student starts from the weights that this teacher
     was fine-tuned from. Without it the student starts from random weights.
@@ -117,6 +133,7 @@ class StudentSpec:
     def __post_init__(self) -> None:
         check_limits(self)
         check_weighting(self.weighting)
+        check_terms(self.loss, self.loss_terms)
         if self.feature_weight and self.soft_target != "teachers":
             raise UserError(
                 f"feature_weight: found {self.feature_weight:g} with soft_target: "

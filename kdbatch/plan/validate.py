@@ -3,8 +3,9 @@
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
 from kdbatch.base.parse import below
-from kdbatch.plan.specs import Case, Experiment
+from kdbatch.plan.specs import Case, Experiment, parse_teacher
 from kdbatch.vocab.backbones import BACKBONE_SPECS
+from kdbatch.vocab.losses import check_feature_layers
 from kdbatch.vocab.plans import MAP_CLAIMS, Claim, ClaimKind, Map, Table
 
 # Kind of a claim -> the fields that it needs, and those that it can have; fields that every claim
@@ -86,6 +87,28 @@ def check_start_and_epoch(role: str, case: Case, *, where: str) -> None:
                 f"{place}.accuracy_of: {spec.accuracy_of} has accuracy_of itself, or another "
                 "target. Name a student of the same target that keeps its best epoch."
             )
+
+
+def check_layers(role: str, case: Case, *, where: str) -> None:
+    """Checks that the layers of a student's feature loss exist in it and in its teachers.
+
+    Raises:
+        UserError: one does not, or a teacher has none of them.
+    """
+    spec = case.students[role]
+    if not (spec.feature_weight and spec.teachers):
+        return
+    named = [parse_teacher(text, where=f"{where}: {role}.teachers")[0] for text in spec.teachers]
+    kinds = [spec.backbone, *(case.teachers[name].backbone for name in named)]
+    own, *taught = (lookup(BACKBONE_SPECS, k, where=f"{where}: {role}.backbone") for k in kinds)
+    try:
+        check_feature_layers(
+            spec.feature_layers,
+            student=(own.title, own.layers),
+            teachers=[(teacher.title, teacher.layers) for teacher in taught],
+        )
+    except UserError as error:
+        raise UserError(f"{where}: {role}.{error}") from error
 
 
 def _check_table(

@@ -81,7 +81,8 @@ def _device_name(device: torch.device) -> str:
 def _teaching(recipe: Distill) -> str:
     instead = "labels smoothed instead, " if recipe.soft_target == "smoothed-labels" else ""
     return (
-        f"weighting {recipe.weighting}, {instead}temperature {recipe.temperature:g}, "
+        f"loss {recipe.loss}, weighting {recipe.weighting}, {instead}"
+        f"temperature {recipe.temperature:g}, "
         f"weight of the labels {recipe.hard_weight:g}, of the teachers {recipe.soft_weight:g}"
     )
 

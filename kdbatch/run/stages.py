@@ -117,7 +117,11 @@ def distill(recipe: Distill, assignment: Assignment, context: RunContext) -> Sta
     parents = [context.folder.parent(parent) for parent in run.teachers]
     classes = load_index(Path(assignment.shards_dir), recipe.data.dataset).classes
     teachers = _load_teachers(parents, classes, context)
-    matcher = FeatureMatcher(model, teachers).to(context.device) if recipe.feature_weight else None
+    matcher = (
+        FeatureMatcher(model, teachers, recipe=recipe).to(context.device)
+        if recipe.feature_weight
+        else None
+    )
     cache = None
     if teachers and recipe.teacher_views:
         cache = TeacherLogitCache(

@@ -27,13 +27,15 @@ class BackboneSpec:
     `gmac_per_clip` counts 10^9 multiply-adds of the forward pass of one clip of 3x16x112x112 at
     width 1, as run/models/multiply_adds.py counts them. `speed` is None where it was not measured:
     it is then assumed to be that of `speed_like`, a network of similar layers whose speed was
-    measured, in proportion to the multiply-adds.
+    measured, in proportion to the multiply-adds. `layers` are those whose maps a feature loss may
+    name, in order.
     """
 
     title: str
     gmac_per_clip: Annotated[float, Limits("10^9 multiply-adds", least=0.001, most=1_000_000)]
     speed: TrainingSpeed | None = None
     speed_like: str = ""
+    layers: tuple[str, ...] = ()
 
 
 BACKBONE_SPECS: dict[str, BackboneSpec] = {
@@ -41,23 +43,42 @@ BACKBONE_SPECS: dict[str, BackboneSpec] = {
         title="R(2+1)D",
         gmac_per_clip=21.36,
         speed=TrainingSpeed(in_memory=806.0, from_shards=642.0),
+        layers=("conv1", "bn1", "relu1", "conv2", "conv3", "conv4", "conv5"),
     ),
-    "r2plus1d_18": BackboneSpec(title="R(2+1)D-18", gmac_per_clip=40.52, speed_like="r21d_10"),
+    "r2plus1d_18": BackboneSpec(
+        title="R(2+1)D-18",
+        gmac_per_clip=40.52,
+        speed_like="r21d_10",
+        layers=("stem", "layer1", "layer2", "layer3", "layer4"),
+    ),
     "shufflenet_2x": BackboneSpec(
         title="ShuffleNet",
         gmac_per_clip=0.513,
         speed=TrainingSpeed(in_memory=1622.0, from_shards=540.0),
+        layers=("conv1", "maxpool", "layer1", "layer2", "layer3"),
     ),
-    "r3d_18": BackboneSpec(title="R3D-18", gmac_per_clip=40.70, speed_like="r21d_10"),
-    "c3d": BackboneSpec(title="C3D", gmac_per_clip=32.95, speed_like="r21d_10"),
+    "r3d_18": BackboneSpec(
+        title="R3D-18",
+        gmac_per_clip=40.70,
+        speed_like="r21d_10",
+        layers=("stem", "layer1", "layer2", "layer3", "layer4"),
+    ),
+    "c3d": BackboneSpec(
+        title="C3D",
+        gmac_per_clip=32.95,
+        speed_like="r21d_10",
+        layers=("group1", "group2", "group3", "group4", "group5"),
+    ),
     # Of few channels or depthwise: memory traffic limits these, as it does ShuffleNet.
     "mobilenet3d": BackboneSpec(
-        title="MobileNetV2", gmac_per_clip=0.518, speed_like="shufflenet_2x"
+        title="MobileNetV2", gmac_per_clip=0.518, speed_like="shufflenet_2x", layers=("features",)
     ),
     "squeezenet3d": BackboneSpec(
-        title="SqueezeNet", gmac_per_clip=0.898, speed_like="shufflenet_2x"
+        title="SqueezeNet", gmac_per_clip=0.898, speed_like="shufflenet_2x", layers=("features",)
     ),
-    "swin3d_t": BackboneSpec(title="Swin-T", gmac_per_clip=11.36, speed_like="r21d_10"),
+    "swin3d_t": BackboneSpec(
+        title="Swin-T", gmac_per_clip=11.36, speed_like="r21d_10", layers=("channels_first",)
+    ),
 }
 
 

@@ -6,8 +6,15 @@ from typing import Annotated, Literal
 from kdbatch.base.digests.hashed_fields import new_field
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
-from kdbatch.base.reading.field_facts import Limits, Share, check_limits
+from kdbatch.base.reading.field_facts import Limits, OneLine, Share, check_limits
 from kdbatch.vocab.backbones import Backbone
+from kdbatch.vocab.losses import (
+    FEATURE_LOSS_NAMES,
+    LOSS_SPECS,
+    TermWeight,
+    check_terms,
+    parse_layers,
+)
 from kdbatch.vocab.shards import Subset
 from kdbatch.vocab.tasks import TASKS, PretextTask
 from kdbatch.vocab.views import View
@@ -181,9 +188,9 @@ class Distill:
     Without teachers it is the labels-only control (`without_teachers`). `Run.teachers` and its
     neighbours tell which parents are teachers.
 
-    Loss = hard_weight * CE + soft_weight * temperature^2 * sum_m w_m KL(teacher_m || student),
-    AE-KD (Du et al. 2020), plus CA-MKD's second term (run/train/feature_match.py). Without
-    `selection` the last epoch is kept.
+    Loss = hard_weight * CE + soft_weight * temperature^2 * sum_m w_m L(teacher_m, student), where L
+    is KL in AE-KD (Du et al. 2020), plus feature_weight * a comparison of feature maps
+    (run/train/feature_match.py). Without `selection` the last epoch is kept.
     """
 
     kind: Literal["distill"] = "distill"
@@ -206,11 +213,11 @@ class Distill:
     hard_weight: Annotated[float, Limits("weight", least=0, most=1_000_000)] = 1.0
     """Weight of the cross-entropy with the labels."""
     soft_weight: Annotated[float, Limits("weight", least=0, most=1_000_000)] = 0.9
-    """Weight of the divergence from the teachers."""
+    """Weight of the loss that compares with the teachers."""
     max_teacher_weight: Annotated[float, Limits("weight", least=0.001, most=1)] = 0.6
     """Largest weight that ae-kd gives to one teacher: C in its source."""
     feature_weight: Annotated[float, Limits("weight", least=0, most=1_000_000)] = 0.0
-    """Weight of ca-mkd's comparison of last feature maps: beta in its source, 50 there."""
+    """Weight of `feature_loss`: 50 in ca-mkd's source, where it is beta; 0: no comparison."""
     dropout: Annotated[float, Limits("share", least=0, below=1)] = 0.5
     soft_target: Literal["teachers", "smoothed-labels"] = new_field("teachers")
     """Target of the soft loss: the teachers' predictions, or the labels, smoothed until they are as
@@ -224,16 +231,63 @@ class Distill:
     """
     videos_per_class: VideosPerClass = new_field(0)
     """Training videos of each class, the first in storage order; 0: all of them."""
+    loss: Annotated[str, Limits(choices=tuple(LOSS_SPECS))] = new_field("kl")
+    """What compares the predictions of student and teacher: kl, dkd (Decoupled KD) or dist
+    (correlations).
+    """
+    loss_terms: tuple[TermWeight, ...] = new_field(())
+    """Weights of the loss's terms: of dkd's target class and other classes, of dist's relations
+    between classes and between clips.
+    """
+    standardized_logits: bool = new_field(False)
+    """Whether all logits are standardised clip by clip before the temperature divides them."""
+    label_smoothing: Annotated[float, Limits("share", least=0, below=1)] = new_field(0.0)
+    """Share of a label's weight that is spread over all classes in the cross-entropy with the
+    labels.
+    """
+    teacher_dropping: Annotated[float, Limits("share", least=0, below=1)] = new_field(0.0)
+    """Probability that a clip does not learn from a teacher, except for the one with the highest
+    loss: 0.5 in UNIC.
+    """
+    feature_loss: Annotated[str, Limits(choices=FEATURE_LOSS_NAMES)] = new_field("ca-mkd")
+    """What compares feature maps: ca-mkd (last maps, with the weighting ca-mkd), hints (squared
+    differences, FitNets) or cosine-l1 (cosine and smooth L1, UNIC).
+    """
+    feature_layers: tuple[OneLine, ...] = new_field(())
+    """Layers whose maps are compared, STUDENT'S:TEACHER'S, such as layer2:conv4; each teacher
+    follows those that it has. Without any, the last maps are compared.
+    """
 
     def __post_init__(self) -> None:
         check_limits(self)
         check_weighting(self.weighting)
-        if self.feature_weight and self.weighting != "ca-mkd":
+        check_terms(self.loss, self.loss_terms)
+        lookup(dict.fromkeys(FEATURE_LOSS_NAMES), self.feature_loss, where="feature_loss")
+        for text in self.feature_layers:
+            parse_layers(text)
+        if LOSS_SPECS[self.loss].needs_whole_batch and self.schedule.num_micro_batches > 1:
             raise UserError(
-                f"feature_weight: found {self.feature_weight:g} with weighting {self.weighting}. "
-                "It belongs to ca-mkd: write weighting: ca-mkd, or leave feature_weight out."
+                f"loss: {self.loss} compares the clips of a whole batch, which the profile parts "
+                f"(distill.num_micro_batches: {self.schedule.num_micro_batches}). Write 1 there, "
+                "and lower distill.batch_clips or add GPUs if memory is short; or write kl or dkd."
             )
-        if self.feature_weight and self.teacher_views:
+        if self.feature_weight:
+            self._check_feature_loss()
+
+    def _check_feature_loss(self) -> None:
+        found = f"found {self.feature_weight:g}"
+        if self.feature_loss == "ca-mkd" and self.weighting != "ca-mkd":
+            raise UserError(
+                f"feature_weight: {found} with feature_loss ca-mkd and weighting {self.weighting}. "
+                "It belongs to ca-mkd: write weighting: ca-mkd, or feature_loss: hints or "
+                "cosine-l1, or leave feature_weight out."
+            )
+        if self.feature_loss == "ca-mkd" and self.feature_layers:
+            raise UserError(
+                "feature_layers: ca-mkd compares the last feature maps alone, because teachers' "
+                "heads read them. Leave feature_layers out, or write feature_loss: hints."
+            )
+        if self.teacher_views:
             raise UserError(
                 "feature_weight: the teachers' feature maps are too large to be cached. Write "
                 "teacher_views: 0 in the profile, or leave feature_weight out."
@@ -253,6 +307,12 @@ class Distill:
             max_teacher_weight=1.0,
             feature_weight=0.0,
             soft_target="teachers",
+            loss="kl",
+            loss_terms=(),
+            standardized_logits=False,
+            teacher_dropping=0.0,
+            feature_loss="ca-mkd",
+            feature_layers=(),
         )
 
 

@@ -21,7 +21,21 @@ PER_FIELD = {
     "soft_target": ["teachers", "smoothed-labels"],
     "crop": ["profile", "center"],
     "videos_per_class": [0, 4],
+    "loss": ["kl", "dkd", "dist"],
+    "loss_terms": [[1, 8], [1, 2], [2, 2]],
+    "standardized_logits": [False, True],
+    "label_smoothing": [0.0, 0.1],
+    "teacher_dropping": [0.0, 0.5],
+    "feature_loss": ["ca-mkd", "hints", "cosine-l1"],
+    "feature_layers": [[], ["layer3"], ["layer2", "layer3"]],
 }
+OTHERS = {
+    "feature_weight": {"weighting": "ca-mkd"},
+    "feature_loss": {"weighting": "ca-mkd", "feature_weight": 5.0},
+    "feature_layers": {"feature_loss": "hints", "feature_weight": 5.0},
+    "loss_terms": {"loss": "dkd"},
+}
+"""What a student needs beside the field, so that the field means something."""
 
 
 @pytest.fixture

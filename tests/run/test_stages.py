@@ -309,7 +309,8 @@ def test_the_log_has_start_epochs_result_and_from_where_it_went_on(
     assert first[0] == f"distill {student.id}: a run"
     assert first[1].startswith("attempt 1 on ") and ", cpu with " in first[1]
     assert f"teacher {teacher.id}: a run" in first
-    assert "weighting ca-mkd, temperature 4, weight of the labels 1, of the teachers 0.9" in first
+    taught = "loss kl, weighting ca-mkd, temperature 4, weight of the labels 1, of the teachers 0.9"
+    assert taught in first
     batches = "batches of at most 8, 3 epochs of 2 steps: 6 steps"
     assert any(
         line.startswith("trains on 14 videos of ") and line.endswith(batches) for line in first
@@ -410,6 +411,34 @@ def test_a_student_whose_maps_are_taught_leaves_a_student_and_no_embedding(
         .to_list()
     )
     assert len(curve) == 3 and min(curve) > 0
+
+
+def test_a_student_of_another_loss_and_of_named_layers_is_stopped_and_resumed_bit_for_bit(
+    plan: Plan, apart: Path, tmp_path: Path
+) -> None:
+    """Dropping draws from each step's own seed, and projectors are part of the checkpoint."""
+    student = run_of(plan, "student")
+    run = targets.with_recipe(
+        student,
+        teacher_views=0,
+        loss="dist",
+        loss_terms=(2.0, 1.0),
+        standardized_logits=True,
+        label_smoothing=0.1,
+        teacher_dropping=0.5,
+        feature_weight=5.0,
+        feature_loss="cosine-l1",
+        feature_layers=("layer2:conv4", "layer2", "layer3:conv5"),
+    )
+    whole = targets.prepare(apart, run, runs="whole")
+    for parent in run.parents:
+        shutil.copytree(apart / "runs" / parent, apart / "whole" / parent)
+    assert main([str(whole.path)], stop=StopSignal()) == EXIT_DONE
+    run_folder = targets.prepare(apart, run)
+    assert main([str(run_folder.path)], stop=StopAfter(3, kill=False)) == EXIT_STOPPED
+    assert main([str(run_folder.path)], stop=StopSignal()) == EXIT_DONE
+    ours, other = (load_file(folder.model) for folder in (run_folder, whole))
+    assert all(np.array_equal(value, other[name]) for name, value in ours.items())
 
 
 def test_epochs_come_again_after_as_many_as_asked(folder: Path, plan: Plan) -> None:

@@ -3,7 +3,7 @@
 Axes: B clips, D features, K classes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ class VideoBackbone(nn.Module):
     `feature_dim`, which is D. `stem` names the layers that are the stem's outputs, `units` the
     modules that end in a merge, or the blocks of a network without any: together with the pool they
     are the layers at which networks are compared. `attentions` names the modules that compute
-    attention.
+    attention, `maps` the layers that return (B, D, T, H, W), if not all do.
     """
 
     def __init__(
@@ -28,12 +28,14 @@ class VideoBackbone(nn.Module):
         units: tuple[str, ...],
         feature_dim: int,
         attentions: tuple[str, ...] = (),
+        maps: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
         self.layer_names = tuple(layers)
         self.stem_names = stem
         self.unit_names = units
         self.attention_names = attentions
+        self.map_names = maps or self.layer_names
         self.feature_dim = feature_dim
         for name, layer in layers.items():
             self.add_module(name, layer)
@@ -43,10 +45,18 @@ class VideoBackbone(nn.Module):
 
     def forward_features(self, clip_BCTHW: Tensor) -> Tensor:
         """The last feature map, (B, D, T', H', W')."""
-        map_BDTHW = clip_BCTHW
+        return self.forward_maps(clip_BCTHW, ())[0]
+
+    def forward_maps(
+        self, clip_BCTHW: Tensor, names: Collection[str]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The last feature map, and those after the layers of these names."""
+        map_BDTHW, maps = clip_BCTHW, {}
         for name in self.layer_names:
             map_BDTHW = self.get_submodule(name)(map_BDTHW)
-        return map_BDTHW
+            if name in names:
+                maps[name] = map_BDTHW
+        return map_BDTHW, maps
 
     def forward_pooled(self, clip_BCTHW: Tensor) -> Tensor:
         """The mean of the last feature map over space and time, (B, D)."""

@@ -54,5 +54,6 @@ def swin3d_t(*, width: float) -> VideoBackbone:
         stem=("patch_embed",),
         units=units,
         attentions=tuple(f"{unit}.attn" for unit in units),
+        maps=("channels_first",),
         feature_dim=network.num_features,
     )

@@ -13,6 +13,13 @@ from torch import Tensor, nn
 from kdbatch.base.lookup import lookup
 from kdbatch.run.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from kdbatch.run.train.label_smoothing import smoothed_labels
+from kdbatch.run.train.losses import (
+    LOSSES,
+    drop_teachers,
+    logit_gradients,
+    teacher_losses,
+    tempered,
+)
 from kdbatch.run.train.weighting import WEIGHTINGS
 from kdbatch.vocab.recipes import Distill
 
@@ -51,13 +58,11 @@ def distill_step(
 ) -> StepOutput:
     """Distillation from several teachers.
 
-    Hinton et al. 2015, arXiv:1503.02531, sec. 2; several teachers as in AE-KD (Du et al. 2020):
-
-    hard_weight * CE(label) + soft_weight * tau^2 * mean_b sum_m w_mb KL(teacher_m || student),
-    teachers and student on the same clips (consistent views: Beyer et al. 2022, arXiv:2106.05237).
-    The gradient of teacher m's term by the logits is tau * (softmax(student/tau) -
-    softmax(teacher_m/tau)), so weights that depend on gradients cost no backward pass. By linearity
-    the sum over teachers is one KL to their weighted mean, up to a constant.
+    hard_weight * CE(label) + soft_weight * mean_b sum_m w_mb L(teacher_m, student), where L is the
+    loss of the recipe (losses.py) and w the weights of weighting.py; of `kl` it is AE-KD's (Du et
+    al. 2020). Teachers and student see the same clips (consistent views: Beyer et al. 2022,
+    arXiv:2106.05237). One teacher has the weight 1 whatever the weighting. Weights that depend on
+    gradients take those by the logits, so that they cost no backward pass of the student.
     """
     # Teachers run first: their activations are freed before the student's take memory.
     with torch.no_grad():
@@ -66,7 +71,7 @@ def distill_step(
     if teacher_logits:
         teacher_MBK = torch.stack(teacher_logits)
         return distill_loss(logit_BK, teacher_MBK, label_B, recipe=recipe, group=group)
-    hard = F.cross_entropy(logit_BK, label_B)
+    hard = _hard_loss(logit_BK, label_B, recipe)
     return StepOutput(
         loss=recipe.hard_weight * hard,
         report={"accuracy": accuracy_of(logit_BK, label_B), "hard": hard},
@@ -81,15 +86,24 @@ def distill_loss(
     recipe: Distill,
     group: ProcessGroup = SINGLE_PROCESS,
 ) -> StepOutput:
-    """The loss of `distill_step`, given the logits of the student and of at least one teacher.
+    """The loss of `distill_step`, given the logits of the student and of at least one teacher."""
+    weight_MB = teacher_weights(logit_BK, teacher_MBK, label_B, recipe=recipe, group=group)
+    return weighted_loss(logit_BK, teacher_MBK, weight_MB, label_B, recipe=recipe, group=group)
 
-    With `soft_target` of smoothed labels, these take the place of the teachers' mean.
-    """
-    tau = recipe.temperature
+
+def teacher_weights(
+    logit_BK: Tensor,
+    teacher_MBK: Tensor,
+    label_B: Tensor,
+    *,
+    recipe: Distill,
+    group: ProcessGroup = SINGLE_PROCESS,
+) -> Tensor:
+    """The share (M, B) of each teacher in what each clip is taught; those of a clip sum to 1."""
+    given = (logit_BK.detach(), teacher_MBK, label_B)
+    weighting = lookup(WEIGHTINGS, recipe.weighting, where="weighting")
+    gradient_MBK = logit_gradients(*given, recipe=recipe, group=group)
     with torch.no_grad():
-        soft_MBK = (teacher_MBK / tau).softmax(-1)
-        gradient_MBK = tau * ((logit_BK / tau).softmax(-1) - soft_MBK)
-        weighting = lookup(WEIGHTINGS, recipe.weighting, where="weighting")
         weight_MB = weighting(
             gradient_MBK,
             teacher_MBK=teacher_MBK,
@@ -97,13 +111,51 @@ def distill_loss(
             max_weight=recipe.max_teacher_weight,
             group=group,
         ).float()
+        if recipe.teacher_dropping and len(teacher_MBK) > 1:
+            loss_MB = teacher_losses(*given, recipe=recipe, group=group)
+            weight_MB = drop_teachers(
+                weight_MB, loss_MB, probability=recipe.teacher_dropping, group=group
+            )
+    return weight_MB
+
+
+def weighted_loss(
+    logit_BK: Tensor,
+    teacher_MBK: Tensor,
+    weight_MB: Tensor,
+    label_B: Tensor,
+    *,
+    recipe: Distill,
+    group: ProcessGroup = SINGLE_PROCESS,
+) -> StepOutput:
+    """The loss of `distill_step` for these weights of the teachers.
+
+    By linearity the KLs to several teachers are one KL to their weighted mean, up to a constant.
+    With `soft_target` of smoothed labels, these take the place of that mean, for every loss.
+    """
+    report = {f"teacher_weight_{m}": weight for m, weight in enumerate(weight_MB.mean(1))}
+    with torch.no_grad():
         # Not a matrix product: autocast would compute it in bfloat16.
+        soft_MBK = tempered(teacher_MBK, recipe).softmax(-1)
         target_BK = (weight_MB[:, :, None] * soft_MBK).sum(0)
-        report = {f"teacher_weight_{m}": weight for m, weight in enumerate(weight_MB.mean(1))}
         if recipe.soft_target == "smoothed-labels":
             target_BK, share = smoothed_labels(label_B, like_BK=target_BK, group=group)
             report["label_smoothing"] = share.float()
-    hard = F.cross_entropy(logit_BK, label_B)
-    soft = F.kl_div((logit_BK / tau).log_softmax(-1), target_BK, reduction="batchmean") * tau**2
+    hard = _hard_loss(logit_BK, label_B, recipe)
+    own_BK, tau = tempered(logit_BK, recipe), recipe.temperature
+    if recipe.loss == "kl":
+        soft = F.kl_div(own_BK.log_softmax(-1), target_BK, reduction="batchmean") * tau**2
+    elif recipe.soft_target == "smoothed-labels":
+        loss = lookup(LOSSES, recipe.loss, where="loss")
+        labels_BK = target_BK.clamp(min=1e-12).log()  # logits that predict the smoothed labels
+        soft_B = loss(own_BK, labels_BK, label_B, terms=recipe.loss_terms, group=group)
+        soft = soft_B.mean() * tau**2
+    else:
+        loss_MB = teacher_losses(logit_BK, teacher_MBK, label_B, recipe=recipe, group=group)
+        soft = (weight_MB * loss_MB).sum(0).mean()
     report = {"accuracy": accuracy_of(logit_BK, label_B), "hard": hard, "soft": soft, **report}
     return StepOutput(loss=recipe.hard_weight * hard + recipe.soft_weight * soft, report=report)
+
+
+def _hard_loss(logit_BK: Tensor, label_B: Tensor, recipe: Distill) -> Tensor:
+    return F.cross_entropy(logit_BK, label_B, label_smoothing=recipe.label_smoothing)

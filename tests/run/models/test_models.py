@@ -38,6 +38,16 @@ def test_every_backbone_of_the_plan_can_be_built() -> None:
 
 
 @pytest.mark.parametrize("kind", BACKBONES)
+def test_the_plan_knows_the_layers_that_a_feature_loss_may_name(kind: str) -> None:
+    backbone = weightless(kind).backbone
+    assert BACKBONE_SPECS[kind].layers == backbone.map_names
+    last, maps = backbone.forward_maps(torch.empty(CLIP, device="meta"), backbone.layer_names)
+    assert {name: tuple(m.shape[1:]) for name, m in maps.items()} == map_shapes(kind)
+    for name in backbone.map_names:  # channels first: rows and columns are equal in number
+        assert maps[name].shape[-1] == maps[name].shape[-2]
+
+
+@pytest.mark.parametrize("kind", BACKBONES)
 def test_the_plan_knows_the_multiply_adds_of_a_clip(kind: str) -> None:
     num = count_multiply_adds(weightless(kind))
     assert num / 1e9 == pytest.approx(BACKBONE_SPECS[kind].gmac_per_clip, rel=1e-3)
