@@ -71,7 +71,7 @@ def _index(dataset: str, count: int) -> ShardIndex:
     shares = {split: count // 2 for split, p in splits.items() if p == part}
     return ShardIndex(
         dataset=dataset,
-        classes=("a", "b"),
+        classes=tuple(f"class {i:03d}" for i in range(DATASETS[dataset].num_classes)),
         videos_per_shard=size,
         encoding=TRANSCODED,
         parts={

@@ -76,6 +76,7 @@ PACKAGES = {
     "plan/leaks": set(),
     "launch/checks": {"container", "logs", "machine", "run_folders", "slurm", "stored_tars"},
     "vocab/jobs": set(),
+    "vocab/distillation": set(),
     "plan/yaml_errors": set(),
     "cli/arguments": set(),
     "bench/cka": set(),

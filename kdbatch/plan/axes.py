@@ -20,11 +20,13 @@ numbers.
 def axis_labels(raw: Any, *, name: str, profile: Profile, where: str) -> Labels:
     """All declared values of an axis, with the sizes that the profile puts in place of theirs.
 
-    A value of a list sets the axis' own name. A named case sets that name and its own fields.
+    A value of a list sets the axis' own name. A named case sets that name to its label and each of
+    its own fields, or, where it has a value in place of fields, to that value.
     """
     if isinstance(raw, Mapping) and raw:
         cases = {}
-        for label, fields in raw.items():
+        for label, value in raw.items():
+            fields = value if isinstance(value, Mapping) else {name: value}
             own_fields = parse(dict[str, Any], fields, where=below(where, str(label)))
             cases[str(label)] = {name: label, **own_fields}
         return cases

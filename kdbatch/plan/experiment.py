@@ -112,6 +112,7 @@ def load_experiment(path: Path, profile: Profile) -> Experiment:
         _case(file, values, names, profile=profile, where=where)
         for values, names in combinations(axes)
     )
+    check_layers(cases, where=where)
     experiment = Experiment(
         name=file.name,
         title=file.title,
@@ -249,7 +250,6 @@ def _case(
     case = Case(values=values, teachers=teachers, students=students)
     for role in students:
         check_start_and_epoch(role, case, where=where)
-        check_layers(role, case, where=where)
     return case
 
 

@@ -18,7 +18,7 @@ from kdbatch.plan.video_checks.clip_length import check_clip_length
 from kdbatch.plan.video_checks.frame_rates import leave_out_slow
 from kdbatch.vocab.backbones import BACKBONE_SPECS, Backbone
 from kdbatch.vocab.datasets import DATASETS
-from kdbatch.vocab.losses import LOSS_SPECS, check_classes_suffice
+from kdbatch.vocab.distillation.losses import LOSS_SPECS, check_classes_suffice
 from kdbatch.vocab.plans import Map
 from kdbatch.vocab.recipes import (
     NO_WEIGHTING,

@@ -8,7 +8,7 @@ from kdbatch.base.parse import TextOrNumber
 from kdbatch.base.reading.field_facts import Limits, OneLine, SameAs, check_limits
 from kdbatch.vocab.backbones import BACKBONE_SPECS
 from kdbatch.vocab.datasets import DATASETS
-from kdbatch.vocab.losses import TermWeight, check_terms
+from kdbatch.vocab.distillation.losses import TermWeight, check_terms
 from kdbatch.vocab.plans import Claim, Map, Table, Untestable
 from kdbatch.vocab.recipes import Distill, Finetune, VideosPerClass, check_weighting
 from kdbatch.vocab.tasks import TASKS, Complexity

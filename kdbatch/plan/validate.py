@@ -1,11 +1,13 @@
 """Checks when planning that the names in an experiment's tables, maps and claims exist."""
 
+from collections.abc import Sequence
+
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
 from kdbatch.base.parse import below
 from kdbatch.plan.specs import Case, Experiment, parse_teacher
 from kdbatch.vocab.backbones import BACKBONE_SPECS
-from kdbatch.vocab.losses import check_feature_layers
+from kdbatch.vocab.distillation.feature_layers import check_feature_layers
 from kdbatch.vocab.plans import MAP_CLAIMS, Claim, ClaimKind, Map, Table
 
 # Kind of a claim -> the fields that it needs, and those that it can have; fields that every claim
@@ -89,26 +91,34 @@ def check_start_and_epoch(role: str, case: Case, *, where: str) -> None:
             )
 
 
-def check_layers(role: str, case: Case, *, where: str) -> None:
-    """Checks that the layers of a student's feature loss exist in it and in its teachers.
+def check_layers(cases: Sequence[Case], *, where: str) -> None:
+    """Checks that the layers of each student's feature loss exist in it and in its teachers.
 
     Raises:
-        UserError: one does not, or a teacher has none of them.
+        UserError: one is a layer of no teacher of the file, or a teacher has none of them.
     """
-    spec = case.students[role]
-    if not (spec.feature_weight and spec.teachers):
-        return
-    named = [parse_teacher(text, where=f"{where}: {role}.teachers")[0] for text in spec.teachers]
-    kinds = [spec.backbone, *(case.teachers[name].backbone for name in named)]
-    own, *taught = (lookup(BACKBONE_SPECS, k, where=f"{where}: {role}.backbone") for k in kinds)
-    try:
-        check_feature_layers(
-            spec.feature_layers,
-            student=(own.title, own.layers),
-            teachers=[(teacher.title, teacher.layers) for teacher in taught],
-        )
-    except UserError as error:
-        raise UserError(f"{where}: {role}.{error}") from error
+    networks = [network for case in cases for network in case.teachers.values()]
+    all_kinds = {network.backbone for network in networks} & BACKBONE_SPECS.keys()
+    others = {layer for kind in all_kinds for layer in BACKBONE_SPECS[kind].layers}
+    for case in cases:
+        for role, spec in case.students.items():
+            if not (spec.feature_weight and spec.teachers and spec.feature_layers):
+                continue
+            place = f"{where}: {role}.teachers"
+            names = [parse_teacher(text, where=place)[0] for text in spec.teachers]
+            own, *taught = (
+                lookup(BACKBONE_SPECS, network.backbone, where=f"{where}: {name}.backbone")
+                for name, network in ((role, spec), *((n, case.teachers[n]) for n in names))
+            )
+            try:
+                check_feature_layers(
+                    spec.feature_layers,
+                    student=(own.title, own.layers),
+                    teachers=[(teacher.title, teacher.layers) for teacher in taught],
+                    others=others,
+                )
+            except UserError as error:
+                raise UserError(f"{where}: {role}.{error}") from error
 
 
 def _check_table(

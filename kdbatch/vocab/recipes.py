@@ -8,13 +8,8 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
 from kdbatch.base.reading.field_facts import Limits, OneLine, Share, check_limits
 from kdbatch.vocab.backbones import Backbone
-from kdbatch.vocab.losses import (
-    FEATURE_LOSS_NAMES,
-    LOSS_SPECS,
-    TermWeight,
-    check_terms,
-    parse_layers,
-)
+from kdbatch.vocab.distillation.feature_layers import FEATURE_LOSS_NAMES, parse_layers
+from kdbatch.vocab.distillation.losses import LOSS_SPECS, TermWeight, check_terms
 from kdbatch.vocab.shards import Subset
 from kdbatch.vocab.tasks import TASKS, PretextTask
 from kdbatch.vocab.views import View
@@ -232,7 +227,7 @@ class Distill:
     videos_per_class: VideosPerClass = new_field(0)
     """Training videos of each class, the first in storage order; 0: all of them."""
     loss: Annotated[str, Limits(choices=tuple(LOSS_SPECS))] = new_field("kl")
-    """What compares the predictions of student and teacher: kl, dkd (Decoupled KD) or dist
+    """Loss of the predictions of student and teacher: kl, dkd (Decoupled KD) or dist
     (correlations).
     """
     loss_terms: tuple[TermWeight, ...] = new_field(())
@@ -250,7 +245,7 @@ class Distill:
     loss: 0.5 in UNIC.
     """
     feature_loss: Annotated[str, Limits(choices=FEATURE_LOSS_NAMES)] = new_field("ca-mkd")
-    """What compares feature maps: ca-mkd (last maps, with the weighting ca-mkd), hints (squared
+    """Loss of feature maps: ca-mkd (last maps, with the weighting ca-mkd), hints (squared
     differences, FitNets) or cosine-l1 (cosine and smooth L1, UNIC).
     """
     feature_layers: tuple[OneLine, ...] = new_field(())

@@ -9,7 +9,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.plan.resolve import make_plan
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.datasets import DATASETS
-from kdbatch.vocab.losses import LOSS_SPECS
+from kdbatch.vocab.distillation.losses import LOSS_SPECS
 from kdbatch.vocab.plans import Plan
 from kdbatch.vocab.recipes import Distill
 

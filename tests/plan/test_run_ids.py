@@ -7,11 +7,12 @@ from support.inputs import JOBS
 
 from kdbatch.plan.resolve import make_plan
 
-FILES = sorted(JOBS.glob("*.yaml"))
+NAMES = ("out_of_distribution", "pretext_categories", "recipe", "subset_size", "task_complexity")
+FILES = [JOBS / f"{name}.yaml" for name in NAMES]
 DIGESTS = {
-    "h200": "25ac91f81787c496",
-    "micro": "21295218dd634a04",
-    "paper": "44abfb31b4a2de55",
+    "h200": "7bdcce85333beccc",
+    "micro": "218a611f3148602a",
+    "paper": "6e001132c031b806",
 }
 
 

@@ -1,6 +1,7 @@
 """Runs with different recipes have different titles."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ PER_FIELD = {
     "label_smoothing": [0.0, 0.1],
     "teacher_dropping": [0.0, 0.5],
     "feature_loss": ["ca-mkd", "hints", "cosine-l1"],
-    "feature_layers": [[], ["layer3"], ["layer2", "layer3"]],
+    "feature_layers": [[], ["layer3", "layer3:conv5"], ["layer3", "layer2:conv4"]],
 }
 OTHERS = {
     "feature_weight": {"weighting": "ca-mkd"},
@@ -46,12 +47,13 @@ def plan_varied(sharded, in_tmp: Path):
     (in_tmp / "profiles").mkdir()
     (in_tmp / "profiles" / "micro.yaml").write_text(yaml.safe_dump(profile))
 
-    def plan(**vary: list[object]) -> Plan:
+    def plan(student: Mapping[str, object] = {}, **vary: list[object]) -> Plan:
         raw = yaml.safe_load((JOBS / "subset_size.yaml").read_text())
-        raw |= {"name": "mine", "vary": vary, "tables": [], "maps": [], "claims": [], "probes": []}
+        axes = {k: {f"case {i}": value for i, value in enumerate(v)} for k, v in vary.items()}
+        raw |= {"name": "mine", "vary": axes, "tables": [], "maps": [], "claims": [], "probes": []}
         names = ("labels_only", "from_T1", "from_T2", "same_task")
         raw["controls"] = {name: raw["controls"][name] for name in names}
-        raw["student"] |= {name: f"${name}" for name in vary}
+        raw["student"] |= {**student, **{name: f"${name}" for name in vary}}
         text = yaml.safe_dump(raw).replace("$target", "ucf101").replace("$subset", "10k")
         (in_tmp / "mine.yaml").write_text(text)
         return make_plan([Path("mine.yaml")], profile="micro", config=config)
@@ -66,12 +68,11 @@ def test_every_number_of_a_student_is_varied_here() -> None:
 
 @pytest.mark.parametrize("name", PER_FIELD)
 def test_students_that_differ_in_one_number_differ_in_their_titles(plan_varied, name: str) -> None:
-    others = {"weighting": ["ca-mkd"]} if name == "feature_weight" else {}
-    plan = plan_varied(**{name: PER_FIELD[name]}, **others)
+    plan = plan_varied(OTHERS.get(name, {}), **{name: PER_FIELD[name]})
     students = [item for item in plan.runs if item.run.recipe.kind == "distill"]
     num_values = len(PER_FIELD[name])
     # Students of both teachers, of either and of two seeds; labels alone depend on three fields.
-    is_of_labels = name in ("hard_weight", "crop", "videos_per_class")
+    is_of_labels = name in ("hard_weight", "crop", "videos_per_class", "label_smoothing")
     assert len(students) == 4 * num_values + (num_values if is_of_labels else 1)
     assert len({item.title for item in plan.runs}) == len(plan.runs)
 

@@ -15,15 +15,15 @@ from kdbatch.run.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from kdbatch.run.models import Classifier, VideoBackbone
 from kdbatch.run.train.steps import StepOutput, teacher_weights, weighted_loss
 from kdbatch.run.train.weighting import ca_mkd
-from kdbatch.vocab.losses import layer_pairs
+from kdbatch.vocab.distillation.feature_layers import layer_pairs
 from kdbatch.vocab.recipes import Distill
 from kdbatch.vocab.views import View
 
 LAST = ""  # names the last map, which every network has
 
 FeatureError = Callable[..., Tensor]
-"""Called with (own_BDTHW, wanted_BDTHW, *, group): the student's projected map and the teacher's, of
-one shape; the ranks that share the batch. Returns the error of each clip (B).
+"""Called with (own_BDTHW, wanted_BDTHW, *, group): the student's projected map and the teacher's,
+of one shape; the ranks that share the batch. Returns the error of each clip (B).
 """
 Projector = Callable[[int, int], nn.Module]
 """Makes the module that maps so many channels of the student to so many of a teacher."""
@@ -147,14 +147,13 @@ def feature_match_step(
     if recipe.feature_loss == "ca-mkd":
         weight_MB = _confidence(teachers, embedded, label_B)
     error, _ = lookup(FEATURE_LOSSES, recipe.feature_loss, where="feature_loss")
-    error_PB = [error(own, map_, group=group) for own, map_ in zip(embedded, wanted, strict=True)]
-    errors = [
-        torch.stack(
-            [e for e, (m, _, _) in zip(error_PB, matcher.pairs, strict=True) if m == number]
-        )
+    error_PB = [error(own, other, group=group) for own, other in zip(embedded, wanted, strict=True)]
+    number_P = [m for m, _, _ in matcher.pairs]
+    of_teachers = [
+        torch.stack([e for e, m in zip(error_PB, number_P, strict=True) if m == number])
         for number in range(len(teachers))
     ]
-    error_MB = torch.stack([error_B.mean(0) for error_B in errors])
+    error_MB = torch.stack([own_PB.mean(0) for own_PB in of_teachers])
     feature = (weight_MB * error_MB).sum(0).mean()
     return StepOutput(
         loss=step.loss + recipe.feature_weight * feature, report={**step.report, "feature": feature}
@@ -164,7 +163,7 @@ def feature_match_step(
 def _confidence(
     teachers: Sequence[Classifier], embedded: Sequence[Tensor], label_B: Tensor
 ) -> Tensor:
-    """CA-MKD's weights (M, B) of last maps: Zhang et al., ICASSP 2022, arXiv:2201.00007, eq. 4 and 6.
+    """CA-MKD's weights (M, B) of last maps: Zhang et al., ICASSP 2022, arXiv:2201.00007, eq. 4, 6.
 
     They are computed from the logits of teacher m's own head for the student's projected map: the
     term counts where that head, not the teacher, is right about the label. Weights have no

@@ -137,8 +137,8 @@ def logit_gradients(
 ) -> Tensor:
     """The gradient (M, B, K) of each teacher's loss, summed over clips, by the student's logits.
 
-    Of `kl` it is tau * (softmax(student/tau) - softmax(teacher/tau)). Others take a backward pass
-    that ends at the logits.
+    The one of `kl` is tau * (softmax(student/tau) - softmax(teacher/tau)). Other losses take a
+    backward pass that ends at the logits.
     """
     tau = recipe.temperature
     if recipe.loss == "kl" and not recipe.standardized_logits:

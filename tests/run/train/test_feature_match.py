@@ -15,7 +15,7 @@ from kdbatch.run.train.feature_match import FEATURE_LOSSES, FeatureMatcher, feat
 from kdbatch.run.train.optim import make_optimizer
 from kdbatch.run.train.steps import distill_step, teacher_weights
 from kdbatch.vocab.backbones import Backbone
-from kdbatch.vocab.losses import FEATURE_LOSS_NAMES
+from kdbatch.vocab.distillation.feature_layers import FEATURE_LOSS_NAMES
 from kdbatch.vocab.recipes import Distill, Evaluation, Schedule
 from kdbatch.vocab.shards import Subset
 from kdbatch.vocab.views import View

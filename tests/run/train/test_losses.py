@@ -22,7 +22,7 @@ from kdbatch.run.train.losses import (
 )
 from kdbatch.run.train.steps import distill_loss, teacher_weights
 from kdbatch.run.train.weighting import WEIGHTINGS
-from kdbatch.vocab.losses import LOSS_SPECS
+from kdbatch.vocab.distillation.losses import LOSS_SPECS
 from kdbatch.vocab.recipes import Distill
 
 Rows = list[list[float]]
@@ -135,7 +135,7 @@ def test_a_loss_equals_its_equation_and_its_gradient_the_differences(
 def test_teachers_are_weighed_clip_by_clip_and_the_step_has_that_gradient(
     name: str, weighting: str, standardized: bool
 ) -> None:
-    """The step's gradient is that of mean_b sum_m w_mb L_mb with fixed weights, plus the labels'."""
+    """The gradient is that of mean_b sum_m w_mb L_mb with fixed weights, plus the labels'."""
     recipe = recipe_of(name, weighting=weighting, standardized_logits=standardized)
     own_BK, teacher_MBK = logits(2, 6, 5).requires_grad_(), logits(3, 3, 6, 5)
     step = distill_loss(own_BK, teacher_MBK, LABEL, recipe=recipe)

@@ -1,0 +1,1 @@
+"""The choices of a distillation: losses of predictions and of feature maps."""
