@@ -43,6 +43,7 @@ def test_the_plan_knows_the_layers_that_a_feature_loss_may_name(kind: str) -> No
     assert BACKBONE_SPECS[kind].layers == backbone.map_names
     last, maps = backbone.forward_maps(torch.empty(CLIP, device="meta"), backbone.layer_names)
     assert {name: tuple(m.shape[1:]) for name, m in maps.items()} == map_shapes(kind)
+    assert last is maps[backbone.layer_names[-1]]
     for name in backbone.map_names:  # channels first: rows and columns are equal in number
         assert maps[name].shape[-1] == maps[name].shape[-2]
 
