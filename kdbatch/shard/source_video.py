@@ -31,6 +31,8 @@ from kdbatch.shard.stored import BrokenVideo
 READ_ERRNOS = frozenset({errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT})
 NO_SPACE_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 HOST_ERRNOS = READ_ERRNOS | NO_SPACE_ERRNOS | {errno.EFBIG, errno.EMFILE, errno.ENFILE}
+# Formats of libavformat whose files are texts that name the files to play.
+_PLAYLIST_FORMATS = frozenset({"concat", "dash", "hls", "imf", "rtsp", "sdp", "webm_dash_manifest"})
 _PROBE_BYTES = 1 << 28  # enough memory to decode any video
 
 
@@ -81,6 +83,8 @@ def open_video(source: Path | bytes) -> Generator[tuple[InputContainer, VideoStr
         raise BrokenVideo("empty file (0 bytes)")
     file = local_name(source) if is_file else io.BytesIO(source)
     with tolerant_open(av.open, av.__version__)(file, "r") as container:
+        if container.format.name in _PLAYLIST_FORMATS:
+            raise BrokenVideo(f"is a list of other files ({container.format.name}), not a video")
         videos = container.streams.video
         stream = main_video(videos, best=container.streams.best("video"))
         if stream is None:

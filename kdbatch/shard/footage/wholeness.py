@@ -11,6 +11,7 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from kdbatch.shard.footage.gaps import has_gap
 from kdbatch.shard.footage.mpeg_streams import ends_in_packet
 from kdbatch.shard.stored import BrokenVideo
 
@@ -78,6 +79,8 @@ def check_whole(
         raise BrokenVideo("is cut short: its last packet is incomplete")
     if any(stamp.is_corrupt for stamp in tracks[stream.index]):
         raise BrokenVideo("is damaged: a packet of it is incomplete")
+    if has_gap(path, name):
+        raise BrokenVideo("is damaged: part of it holds no packets")
 
 
 def _share_of_duration(container: InputContainer, tracks: Mapping[int, Sequence[Stamp]]) -> float:
