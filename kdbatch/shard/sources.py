@@ -12,12 +12,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
+from kdbatch.base.command_lines import shell_line
 from kdbatch.base.errors import UserError
 from kdbatch.base.text import plural
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v", ".3gp", ".flv"})
 DOWNLOAD_AGAIN = "Download the data set's lists again."
 _MAX_DIGITS = 9
+_MAX_NAME_BYTES = 255  # of Linux's file systems
 _MAX_KEY = 80  # a tar header has 100 bytes for a name, which is a key and a suffix
 
 
@@ -83,9 +85,14 @@ def with_unique_keys(videos: list[ListedVideo], *, where: Path) -> tuple[ListedV
     Raises:
         UserError: none of the videos exists, or one is listed twice.
     """
+    if not videos:
+        raise UserError(f"{where}: there is no video of the data set in it. Look: {_look(where)}")
     if not any(video.path.exists() for video in videos):
-        first = f" The first is {videos[0].path}." if videos else ""
-        raise UserError(f"{where}: names {len(videos)} videos, none of which is there.{first}")
+        first = videos[0].path
+        raise UserError(
+            f"{where}: names {len(videos)} videos, none of which is there. The first is {first}. "
+            f"Look: {_look(first.parent)}"
+        )
     counts = Counter(video.key for video in videos)
     unique = tuple(
         replace(video, key=_key_with_hash(video)) if counts[video.key] > 1 else video
@@ -147,15 +154,29 @@ def find_folder(root: Path, name: str, *, layout: str) -> Path:
     return root / name
 
 
-def find_list_file(candidates: list[Path]) -> Path:
-    """The first of `candidates` that is a file.
+def existing_list(candidates: list[Path]) -> Path | None:
+    """The first of `candidates` that is a list file; None where none of them is there.
 
     Raises:
-        UserError: none of them is.
+        UserError: there is something else of that name, such as a link that leads nowhere.
     """
     for path in candidates:
         if path.is_file():
             return path
+        if os.path.lexists(path):
+            raise UserError(f"{path}: is not a file that can be read. Look: {_look(path)}")
+    return None
+
+
+def find_list_file(candidates: list[Path]) -> Path:
+    """The first of `candidates` that is a file.
+
+    Raises:
+        UserError: none of them is there, or another thing of that name.
+    """
+    found = existing_list(candidates)
+    if found:
+        return found
     raise UserError(
         f"{candidates[0]}: there is no such list file. "
         "Download the data set's lists and put them there."
@@ -168,12 +189,16 @@ def read_lines(path: Path) -> list[str]:
     Bytes that are not UTF-8 become surrogates, as in file names.
 
     Raises:
-        UserError: the file cannot be read, or has no such lines.
+        UserError: the file cannot be read, has NUL bytes, or has no such lines.
     """
     try:
         text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
+    if "\0" in text:
+        raise UserError(
+            f"{path}: has NUL bytes, as UTF-16 text has, and is read as UTF-8. {DOWNLOAD_AGAIN}"
+        )
     lines = [line.strip() for line in text.split("\n") if line.strip()]
     if not lines:
         raise UserError(f"{path}: is empty. {DOWNLOAD_AGAIN}")
@@ -190,7 +215,14 @@ def checked_name(name: str, *, where: str) -> str:
         raw = name.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:  # half of a surrogate pair
         raw = b"\0"
-    if b"\0" in raw or PurePath(name).is_absolute() or ".." in PurePath(name).parts:
+    is_long = any(len(part) > _MAX_NAME_BYTES for part in raw.split(b"/"))
+    if (
+        b"\0" in raw
+        or not raw
+        or is_long
+        or PurePath(name).is_absolute()
+        or ".." in PurePath(name).parts
+    ):
         raise UserError(
             f"{where}: {name[:60]!a} names no file in the data set's folder. {DOWNLOAD_AGAIN}"
         )
@@ -206,6 +238,10 @@ def listed_number(text: str) -> int | None:
 def quoted(line: str) -> str:
     """A line of a list file, short enough for an error message."""
     return repr(printable(line[:60]))
+
+
+def _look(path: Path) -> str:
+    return shell_line("ls", "-l", path)
 
 
 def _hash(text: str) -> str:

@@ -220,9 +220,10 @@ def test_a_class_in_two_spellings_is_one_class_and_told(tmp_path: Path, has_val:
 
 
 def test_parts_that_spell_a_class_differently_share_it(tmp_path: Path) -> None:
-    for part, name in (("train", "shooting goal (soccer)"), ("val", "shooting_goal_soccer")):
-        _put(tmp_path / part / name / CLIP.format(IDS[0]))
-        _put(tmp_path / part / "archery" / CLIP.format(IDS[1]))
+    for number, part in enumerate(("train", "val")):
+        name = ("shooting goal (soccer)", "shooting_goal_soccer")[number]
+        _put(tmp_path / part / name / CLIP.format(IDS[2 * number]))
+        _put(tmp_path / part / "archery" / CLIP.format(IDS[2 * number + 1]))
     for part in ("train", "val"):
         listing = READERS["k400"](tmp_path, part)
         assert listing.classes == ("archery", "shooting goal (soccer)")

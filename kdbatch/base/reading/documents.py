@@ -6,6 +6,7 @@ A byte order mark at the start is skipped. YAML is read in plan/yaml_loader.py, 
 import json
 import re
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,17 @@ NOT_UTF8 = "is not UTF-8 text."
 _HALF_OF_PAIR = re.compile(r"\\ud[89a-f]", re.IGNORECASE)
 
 
-def parse_json(text: str | bytes, *, where: str, advice: object = WRITE_AGAIN) -> Any:
+def parse_json(
+    text: str | bytes,
+    *,
+    where: str,
+    advice: object = WRITE_AGAIN,
+    make_object: Callable[[list[tuple[str, Any]]], dict[str, Any]] | None = None,
+) -> Any:
     """The value of a JSON text. `advice` says what to do about a text that is damaged.
+
+    `make_object` makes an object of its names and values, and raises ValueError; by default, the
+    last of several values of a name counts.
 
     Raises:
         UserError: it is not UTF-8 or not JSON, is nested too deep to be read, or has a text that
@@ -29,7 +39,7 @@ def parse_json(text: str | bytes, *, where: str, advice: object = WRITE_AGAIN) -
     """
     try:
         text = text.decode("utf-8") if isinstance(text, bytes) else text
-        value = json.loads(text.removeprefix("\ufeff"))
+        value = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=make_object)
         if _HALF_OF_PAIR.search(text):  # of which json.loads joins pairs, and keeps single halves
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
@@ -50,15 +60,23 @@ def parse_json_object(
     """The same, for a text that must hold an object: names with values, in braces.
 
     Raises:
-        UserError: as above, or it holds a list, a number, a text or null.
+        UserError: as above, or it holds a list, a number, a text or null, or a name has two values.
     """
-    value = parse_json(text, where=where, advice=advice)
+    value = parse_json(text, where=where, advice=advice, make_object=_with_unique_names)
     if not isinstance(value, dict):
         found = "null" if value is None else shown(value)
         raise UserError(
             f"{where}: expected an object, names with values in braces, found {found}. {advice}"
         )
     return value
+
+
+def _with_unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if found.setdefault(name, value) is not value:
+            raise ValueError(f"it has {shown(name)} twice")
+    return found
 
 
 def load_toml(path: Path) -> dict[str, Any]:

@@ -34,7 +34,8 @@ class Folder:
     """A folder's videos and subfolders, sorted by name as text.
 
     `name` is that text. `hidden_videos` are the names of files that look like videos but are
-    hidden, or lie in a hidden folder directly below.
+    hidden, or lie in a hidden folder directly below. `links` are the names of links to folders that
+    are scanned under another name.
     """
 
     path: Path
@@ -42,6 +43,7 @@ class Folder:
     videos: tuple[Path, ...]
     subfolders: tuple["Folder", ...]
     hidden_videos: tuple[str, ...]
+    links: tuple[str, ...] = ()
 
     def walk(self) -> Iterator["Folder"]:
         """This folder and all that were scanned below it."""
@@ -54,31 +56,49 @@ class Folder:
         return any(folder.videos for folder in self.walk())
 
 
-def scan_folder(path: Path, *, depth: int) -> Folder:
-    """List a folder, and its subfolders `depth` levels down; links are followed.
+def scan_folder(path: Path, *, depth: int, seen: set[str] | None = None) -> Folder:
+    """List a folder, and its subfolders `depth` levels down.
+
+    Links are followed, but for those to a folder that is scanned anyway, or that lies around this
+    one: their videos would count twice, in two classes. `seen` are the folders that were scanned.
 
     Raises:
         OSError: one of them cannot be listed.
     """
-    videos, subfolders, hidden = [], [], []
+    videos, subfolders, hidden, links = [], [], [], []
+    seen = {os.path.realpath(path)} if seen is None else seen
     with os.scandir(path) as entries:
         # A folder with the suffix of a video is a broken video.
-        listed = [(name_text(e.name), _is_video(e.name) or not e.is_dir()) for e in entries]
-    for name, is_file in sorted(listed):
+        listed = [
+            (name_text(e.name), _is_video(e.name) or not e.is_dir(), e.is_symlink())
+            for e in entries
+        ]
+    for name, is_file, is_link in sorted(listed):
         below = path / path_name(name)
         if is_hidden(name):
             hidden += [name] * (is_file and _is_video(name)) + ([] if is_file else _peek(below))
         elif is_file:
             videos += [below] * _is_video(name)
+        elif is_link and _is_seen(below, seen):
+            links.append(name)
         elif depth:
-            subfolders.append(scan_folder(below, depth=depth - 1))
+            subfolders.append(scan_folder(below, depth=depth - 1, seen=seen))
     return Folder(
         path=path,
         name=name_text(path.name),
         videos=tuple(videos),
         subfolders=tuple(subfolders),
         hidden_videos=tuple(hidden),
+        links=tuple(links),
     )
+
+
+def _is_seen(link: Path, seen: set[str]) -> bool:
+    """Whether a link leads into a folder that was seen, or to one around it; if not, add it."""
+    target = os.path.realpath(link)
+    is_seen = any(os.path.commonpath((target, each)) in (target, each) for each in seen)
+    seen.add(target)
+    return is_seen
 
 
 def is_hidden(name: str) -> bool:
@@ -87,14 +107,14 @@ def is_hidden(name: str) -> bool:
 
 
 def hidden_note(folder: Folder) -> tuple[str, ...]:
-    """A line on hidden files that look like videos; empty where there is none."""
+    """Lines on hidden files that look like videos, and on links that are not followed."""
     names = [name for below in folder.walk() for name in below.hidden_videos]
-    if not names:
-        return ()
+    links = [name for below in folder.walk() for name in below.links]
     files = plural(len(names), "hidden file")
-    return (
-        f"{folder.path}: left out {files} with the name of a video, {printable(names[0])} first.",
-    )
+    hidden = f"{files} with the name of a video, {printable(names[0])} first" if names else ""
+    folders = plural(len(links), "link")
+    followed = f"{folders} to folders listed anyway, {printable(links[0])} first" if links else ""
+    return tuple(f"{folder.path}: left out {each}." for each in (hidden, followed) if each)
 
 
 def _is_video(name: str) -> bool:

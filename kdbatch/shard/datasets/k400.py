@@ -1,7 +1,7 @@
 """Reads Kinetics-400, as class folders or as the flat folders with CSV lists of CVDF's mirror."""
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from kdbatch.base.errors import UserError
@@ -18,10 +18,13 @@ from kdbatch.shard.datasets.kinetics_files import (
     is_replacement_folder,
     match_folders,
     match_list,
+    owned_by_other_part,
 )
 from kdbatch.shard.sources import (
     DOWNLOAD_AGAIN,
+    ListedVideo,
     Listing,
+    existing_list,
     find_folder,
     listed_number,
     make_video,
@@ -55,47 +58,81 @@ def read_k400(root: Path, part: str) -> Listing:
     folder = find_folder(root, part, layout=_LAYOUT)
     csvs = {name: path for name in PARTS if (path := _find_csv(root, name))}
     class_of = {name: _read_csv(path) for name, path in csvs.items()}
-    names = ClassNames()
-    for name, path in csvs.items():
-        for label in sorted(set(class_of[name].values())):
-            names.add(label, source=str(path))
+    names = _listed_names(csvs, class_of)
     tree = scan_folder(folder, depth=DEPTH)
     files = find_files(tree, root)
+    in_folders: dict[str, set[str]] = {}
     for name in PARTS:  # always in this order, so that every part gives equal classes
         if name not in csvs:
-            _add_folders(tree if name == part else None, root / name, names)
+            below = tree if name == part else _scan_other_part(root / name)
+            in_folders[name] = _add_folders(below, root / name, names)
+    foreign = owned_by_other_part(files, part, class_of, in_folders)
+    files = [file for file in files if file not in foreign] if foreign else files
     if part in csvs:
-        matched = match_list(files, class_of[part], names)
+        listed = _without(class_of[part], class_of.get("val", {}) if part == "train" else {})
+        matched = match_list(files, listed, names)
         _note_spellings(tree, names)
-        notes = _list_notes(csvs[part], class_of[part], matched, folder)
+        notes = _list_notes(csvs[part], listed, matched, folder)
     else:
         matched = match_folders(files, names, source=str(folder))
         _check_folders_give_classes(folder, part, matched)
         notes = _folder_notes(tree, matched, names)
-    label_of = {name: label for label, name in enumerate(names.classes)}
-    videos = [
-        make_video(
-            file.path, label_of[name], splits=(part,), part=part, group=file.stem[:ID_LENGTH]
-        )
-        for file, name in sorted(matched.videos, key=lambda found: name_text(str(found[0].path)))
-    ]
+    if not matched.videos and notes:
+        raise UserError(f"No video can be stored. {notes[0]}")
     return Listing(
         classes=names.classes,
-        videos=with_unique_keys(videos, where=folder),
-        notes=(*notes, *_replacement_note(folder, matched), *names.notes(), *hidden_note(tree)),
+        videos=with_unique_keys(_videos(matched, names, part), where=folder),
+        notes=(
+            *notes,
+            *_foreign_note(folder, part, foreign),
+            *_replacement_note(folder, matched),
+            *names.notes(),
+            *hidden_note(tree),
+        ),
     )
 
 
-def _add_folders(tree: Folder | None, folder: Path, names: ClassNames) -> None:
+def _listed_names(
+    csvs: Mapping[str, Path], class_of: Mapping[str, Mapping[str, str]]
+) -> ClassNames:
+    names = ClassNames()
+    for name, path in csvs.items():
+        for label in sorted(set(class_of[name].values())):
+            names.add(label, source=str(path))
+    return names
+
+
+def _videos(matched: Matched, names: ClassNames, part: str) -> list[ListedVideo]:
+    label_of = {name: label for label, name in enumerate(names.classes)}
+    found = sorted(matched.videos, key=lambda found: name_text(str(found[0].path)))
+    return [
+        make_video(
+            file.path, label_of[name], splits=(part,), part=part, group=file.stem[:ID_LENGTH]
+        )
+        for file, name in found
+    ]
+
+
+def _scan_other_part(folder: Path) -> Folder | None:
+    return scan_folder(folder, depth=1) if folder.is_dir() else None
+
+
+def _add_folders(tree: Folder | None, folder: Path, names: ClassNames) -> set[str]:
     """Add the names of the class folders of a part without a list; those without videos are none.
 
-    `tree` is what is in the folder, where it has been scanned.
+    Returns the stems of the videos in them.
     """
-    if tree is None:
-        tree = scan_folder(folder, depth=1) if folder.is_dir() else None
+    stems: set[str] = set()
     for below in tree.subfolders if tree else ():
         if below.videos and not is_replacement_folder(below.name):
             names.add(class_name(below.name), source=str(folder))
+            stems.update(name_text(path.stem) for path in below.videos)
+    return stems
+
+
+def _without(class_of: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]:
+    """The list of a part without the videos that another list names."""
+    return {stem: name for stem, name in class_of.items() if stem not in others}
 
 
 def _note_spellings(tree: Folder, names: ClassNames) -> None:
@@ -111,7 +148,7 @@ def _find_csv(root: Path, part: str) -> Path | None:
     candidates = [
         folder / f"{name}.csv" for folder in (root / "annotations", root) for name in names
     ]
-    return next((path for path in candidates if path.is_file()), None)
+    return existing_list(candidates)
 
 
 def _read_csv(path: Path) -> dict[str, str]:
@@ -122,7 +159,7 @@ def _read_csv(path: Path) -> dict[str, str]:
     class_of: dict[str, str] = {}
     columns = range(len(_COLUMNS))
     for number, line in enumerate(read_lines(path), 1):
-        cells = next(csv.reader([line], strict=False))
+        cells = _cells(line, where=f"{path}: line {number}")
         plain = [cell.strip().casefold() for cell in cells]
         if number == 1 and set(_COLUMNS) <= set(plain):
             columns = [plain.index(name) for name in _COLUMNS]
@@ -143,6 +180,13 @@ def _read_csv(path: Path) -> dict[str, str]:
                 f"here it is in {label!r}."
             )
     return class_of
+
+
+def _cells(line: str, *, where: str) -> list[str]:
+    try:
+        return next(csv.reader([line], strict=False))
+    except csv.Error as error:
+        raise UserError(f"{where}: is no line of a CSV list ({error}). {DOWNLOAD_AGAIN}") from error
 
 
 def _check_folders_give_classes(folder: Path, part: str, matched: Matched) -> None:
@@ -204,12 +248,24 @@ def _folder_notes(tree: Folder, matched: Matched, names: ClassNames) -> tuple[st
     folders = f"{plural(len(empty), 'folder')} without a video"
     return (
         *_note(matched.unlisted, f"{tree.path}: left out", "outside of class folders"),
+        *_note(
+            matched.twice,
+            f"{tree.path}: stored",
+            "in two classes, because two class folders have them",
+        ),
         *(
             (f"{tree.path}: {folders} not counted as classes, {printable(empty[0])} first.",)
             if empty
             else ()
         ),
     )
+
+
+def _foreign_note(folder: Path, part: str, foreign: Iterable[VideoFile]) -> tuple[str, ...]:
+    """A line on the files that belong to the other part; empty where there is none."""
+    other = next(name for name in PARTS if name != part)
+    files = [file for file in foreign if not file.is_beside]
+    return _note(files, f"{folder}: left out", f"of the part {other}")
 
 
 def _replacement_note(folder: Path, matched: Matched) -> tuple[str, ...]:

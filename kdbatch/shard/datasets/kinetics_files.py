@@ -5,7 +5,7 @@ lies; the folder gives it for the others. Without a list, folders alone give cla
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,13 +38,14 @@ class Matched:
     """The videos with their classes, and files that a note tells of.
 
     `videos` include `elsewhere`, which are not in the folder of the class that the list gives them,
-    and `by_folder`, which no list names. `unlisted` and `spare` (further files of a listed video)
-    are left out.
+    and `by_folder`, which no list names. `twice` are stored in two classes, by their folders.
+    `unlisted` and `spare` (further files of a listed video) are left out.
     """
 
     videos: list[tuple[VideoFile, str]] = field(default_factory=list)
     elsewhere: list[VideoFile] = field(default_factory=list)
     by_folder: list[VideoFile] = field(default_factory=list)
+    twice: list[VideoFile] = field(default_factory=list)
     unlisted: list[VideoFile] = field(default_factory=list)
     spare: list[VideoFile] = field(default_factory=list)
 
@@ -133,8 +134,30 @@ def match_folders(files: Sequence[VideoFile], names: ClassNames, *, source: str)
             matched.videos.append((best, name))
         else:
             matched.videos += same
+            matched.twice += [file for file, name in same[1:] if name != same[0][1]]
     matched.unlisted += [file for file in replacement_of.values() if not file.is_beside]
     return matched
+
+
+def owned_by_other_part(
+    files: Sequence[VideoFile],
+    part: str,
+    class_of: Mapping[str, Mapping[str, str]],
+    in_folders: Mapping[str, Iterable[str]],
+) -> dict[VideoFile, None]:
+    """The files of a part whose videos belong to the other part, so that no video is both trained
+    on and tested with.
+
+    A video belongs to the part whose list names it; to val, where both lists do, or neither does
+    and both parts have it in a class folder. `class_of` has the lists by part, and `in_folders` the
+    stems in class folders of parts without a list.
+    """
+    listed = {name: set(_stems_by_file_stem(class_of.get(name, {}))) for name in ("train", "val")}
+    if part == "val":
+        others = listed["train"] - listed["val"]
+    else:
+        others = listed["val"] | (set(in_folders.get("val", ())) - listed["train"])
+    return {file: None for file in files if file.stem in others}
 
 
 def _stems_by_file_stem(class_of: Mapping[str, str]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from kdbatch.shard.sources import (
     DOWNLOAD_AGAIN,
     Listing,
     checked_name,
+    existing_list,
     find_folder,
     find_list_file,
     listed_number,
@@ -44,18 +45,38 @@ def read_ssv2(root: Path, part: str) -> Listing:
         path = folder / path_name(checked_name(f"{entry['id']}.webm", where=where))
         group = str(entry["id"])
         videos.append(make_video(path, label_of[name], splits=(part,), part=part, group=group))
+    _check_other_list(root, part, {video.path.stem for video in videos}, where=str(list_path))
     classes = tuple(sorted(label_of, key=lambda name: label_of[name]))
     return Listing(classes=classes, videos=with_unique_keys(videos, where=list_path))
 
 
+def _check_other_list(root: Path, part: str, ids: set[str], *, where: str) -> None:
+    """Check that the list of the other part, if it is there, names none of these videos.
+
+    Raises:
+        UserError: it names one, which would be trained on and tested with.
+    """
+    other = "validation" if part == "train" else "train"
+    path = existing_list(_candidates(root, other))
+    entries = load_json(path, advice=DOWNLOAD_AGAIN) if path else []
+    others = {str(entry.get("id")) for entry in entries if isinstance(entry, dict)}
+    if both := sorted(ids & others):
+        raise UserError(
+            f"{where}: names {len(both)} videos that {path} names too, {both[0]} first, so they "
+            f"would be trained on and tested with. {DOWNLOAD_AGAIN}"
+        )
+
+
 def _find_list(root: Path, name: str) -> Path:
-    return find_list_file(
-        [
-            root / "labels" / f"{name}.json",
-            root / f"{name}.json",
-            root / f"something-something-v2-{name}.json",
-        ]
-    )
+    return find_list_file(_candidates(root, name))
+
+
+def _candidates(root: Path, name: str) -> list[Path]:
+    return [
+        root / "labels" / f"{name}.json",
+        root / f"{name}.json",
+        root / f"something-something-v2-{name}.json",
+    ]
 
 
 def _read_labels(path: Path) -> dict[str, int]:
@@ -75,6 +96,8 @@ def _class_name(entry: Any, *, where: str) -> str:
         isinstance(entry, dict)
         and {"id", "template"} <= entry.keys()
         and isinstance(entry["id"], str | int)
+        and not isinstance(entry["id"], bool)
+        and entry["id"] != ""
         and isinstance(entry["template"], str)
     ):
         raise UserError(f"{where}: expected the fields id and template, found {str(entry)[:60]}.")

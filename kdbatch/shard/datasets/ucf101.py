@@ -8,6 +8,7 @@ from pathlib import Path
 from kdbatch.base.errors import UserError
 from kdbatch.shard.datasets.folders import Folder, hidden_note, scan_folder
 from kdbatch.shard.sources import (
+    DOWNLOAD_AGAIN,
     Listing,
     checked_name,
     find_folder,
@@ -61,6 +62,11 @@ def read_ucf101(root: Path, part: str) -> Listing:
             path = _find_video(on_disk, folder, checked_name(name, where=where))
             if split in splits[path]:
                 raise UserError(f"{where}: the video {quoted(name)} is listed more than once.")
+            if both := next((s for s in splits[path] if s[-2:] == split[-2:]), None):
+                raise UserError(
+                    f"{where}: the video {quoted(name)} is in {_LIST_OF_SPLIT[both]} too, so it "
+                    f"would be trained on and tested with. {DOWNLOAD_AGAIN}"
+                )
             splits[path].append(split)
             label_of[path] = label
     videos = []

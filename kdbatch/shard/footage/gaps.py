@@ -81,7 +81,9 @@ def _element(data: mmap.mmap, start: int) -> tuple[int, int, int | None] | None:
 
 def _num_bytes(data: mmap.mmap, start: int) -> int:
     """The number of bytes of the number that starts there, by its leading zeros; 0 for none."""
-    return _MAX_SIZE_BYTES + 1 - data[start].bit_length() if start < len(data) and data[start] else 0
+    return (
+        _MAX_SIZE_BYTES + 1 - data[start].bit_length() if start < len(data) and data[start] else 0
+    )
 
 
 def _is_padding(data: mmap.mmap, start: int) -> bool:
