@@ -70,6 +70,11 @@ def resume_command(
     )
 
 
+def remove_and_resume(path: str | Path) -> str:
+    """Remove a file or a folder of a run, and start again what it belonged to."""
+    return f"{shell_line('rm', '-r', path)} && {resume_command(retry_failed=True)}"
+
+
 def plan_command(files: Iterable[str | Path], *, profile: str) -> str:
     """Show the runs of these experiments."""
     return command_line("plan", *files, *_value("--profile", profile))

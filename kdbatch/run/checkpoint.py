@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from kdbatch.base.atomic_write import atomic_write
-from kdbatch.base.command_lines import resume_command
+from kdbatch.base.command_lines import remove_and_resume
 from kdbatch.base.digests.sha256 import sha256_of
 from kdbatch.base.errors import UserError
 from kdbatch.run.distributed.process_group import SINGLE_PROCESS, ProcessGroup
@@ -83,8 +83,8 @@ def load_checkpoint(path: Path, *, group: ProcessGroup = SINGLE_PROCESS) -> dict
     ) as error:
         reason = str(error) if type(error) is ValueError else type(error).__name__
         raise UserError(
-            f"{path}: cannot be read as a checkpoint ({reason}). Delete it to start this run from "
-            f"the beginning, then: {resume_command(retry_failed=True)}"
+            f"{path}: cannot be read as a checkpoint ({reason}). Start this run from the "
+            f"beginning: {remove_and_resume(path)}"
         ) from error
     return state
 
@@ -114,11 +114,12 @@ def load_weights(path: Path, module: nn.Module) -> None:
     except (OSError, SafetensorError) as error:
         raise UserError(
             f"{path}: cannot be read as weights ({error}). "
-            f"Delete its run folder, then: {resume_command(retry_failed=True)}"
+            f"Make them again: {remove_and_resume(path.parent)}"
         ) from error
     try:
         module.load_state_dict(tensors, strict=True)
     except RuntimeError as error:
         raise UserError(
-            f"{path}: these weights belong to another network ({str(error).splitlines()[0]})."
+            f"{path}: these weights belong to another network ({str(error).splitlines()[0]}). "
+            f"Make them again: {remove_and_resume(path.parent)}"
         ) from error

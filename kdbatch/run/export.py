@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from kdbatch.base.atomic_write import atomic_write, load_json, make_folder, write_json, write_text
-from kdbatch.base.command_lines import export_command, status_command
+from kdbatch.base.command_lines import export_command, shell_line, status_command
 from kdbatch.base.digests.sha256 import sha256_of
 from kdbatch.base.errors import UserError
 from kdbatch.base.parse import parse
@@ -233,8 +233,11 @@ def load_exported(folder: Path) -> tuple[NormalizedNetwork, dict[str, Any]]:
         (folder / "model.ts", "TorchScript", "torchscript_sha256"),
     ):
         if (sha256 := config.get(key)) and path.exists() and sha256_of(path) != sha256:
-            advice = f"Delete {folder}, then: {export_command(config['run_id'], to=folder)}"
-            raise UserError(f"{path}: cannot be read as {name} (its sha256 is another). {advice}")
+            again = export_command(config["run_id"], to=folder)
+            raise UserError(
+                f"{path}: cannot be read as {name} (its sha256 is another). "
+                f"Export it again: {shell_line('rm', '-r', folder)} && {again}"
+            )
     return _load_network(config, weights, where=where), config
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from kdbatch.base.command_lines import resume_command
+from kdbatch.base.command_lines import remove_and_resume
 from kdbatch.base.digests.sha256 import sha256_of
 from kdbatch.base.errors import UserError
 from kdbatch.base.folders.presence import is_present
@@ -68,7 +68,7 @@ def check_classes(folder: RunFolder, classes: Sequence[str]) -> None:
             raise UserError(
                 f"{folder.path}: this teacher's class {k} is {found}, its student's is {wanted}. "
                 "A teacher must know the student's classes in their order: "
-                f"delete {folder.path}, then: {resume_command(retry_failed=True)}"
+                f"make it again: {remove_and_resume(folder.path)}"
             )
 
 

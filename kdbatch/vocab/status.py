@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from kdbatch.base.atomic_write import load_json, overwrite_text, write_json
-from kdbatch.base.command_lines import resume_command, shell_word
+from kdbatch.base.command_lines import remove_and_resume, resume_command, shell_word
 from kdbatch.base.digests.sealed_json import sealed_text
 from kdbatch.base.errors import UnreadableError, UserError
 from kdbatch.base.file_clock import seconds_since_change
@@ -152,8 +152,9 @@ class RepairAdvice:
                 "No plan names this run, so resume leaves it out: submit its experiment "
                 f"again, or remove it: rm -r {shell_word(self.folder)}"
             )
-        first = f"Delete {self.folder}, then" if self.delete else "Write it again"
-        return f"{first}: {resume_command(retry_failed=True)}"
+        if self.delete:
+            return f"Make it again: {remove_and_resume(self.folder)}"
+        return f"Write it again: {resume_command(retry_failed=True)}"
 
     def _is_left_out(self) -> bool:
         """Whether there are plans, and none of them has the run's id."""

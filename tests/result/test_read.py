@@ -123,7 +123,7 @@ def test_what_a_run_wrote_is_read_and_a_flipped_bit_is_named(tmp_path: Path) -> 
         (warning,) = result.warnings
         assert warning == (
             f"{bad.rows}: is not what was written there: its sha256 is another one. Left out. "
-            f"Delete {bad.path}, then: kdbatch resume --retry-failed"
+            f"Make it again: rm -r {bad.path} && kdbatch resume --retry-failed"
         )
     assert good.rows.exists()
 

@@ -22,5 +22,5 @@ def test_pretrained_weights_lack_only_the_head_and_other_names_are_refused(
     loaded = classifier.backbone.state_dict()
     assert all(torch.equal(value, loaded[n]) for n, value in pretrained.state_dict().items())
     save_weights(tmp_path / "prefixed.safetensors", torch.nn.ModuleDict({"module": pretrained}))
-    with pytest.raises(UserError, match="belong to another network"):
+    with pytest.raises(UserError, match=r"another network .*: rm -r .* && kdbatch resume --re"):
         load_weights(tmp_path / "prefixed.safetensors", classifier.backbone)

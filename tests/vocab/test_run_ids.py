@@ -47,7 +47,9 @@ def test_of_a_finished_run_the_folder_is_to_be_deleted(tmp_path: Path) -> None:
     folder = folder_of(RUN, tmp_path)
     folder.done.touch()
     folder.assignment.write_text(folder.assignment.read_text().replace('"t"', '"u"'))
-    message = rf"changed or damaged.*Delete {folder.path}, then: kdbatch resume --retry-failed$"
+    message = (
+        rf"changed or damaged.*Make it again: rm -r {folder.path} && kdbatch resume --retry-failed$"
+    )
     with pytest.raises(UserError, match=message):
         folder.load()
 

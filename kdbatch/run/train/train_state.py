@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from kdbatch.base.command_lines import resume_command
+from kdbatch.base.command_lines import remove_and_resume
 from kdbatch.base.errors import UserError
 from kdbatch.result.schema import CURVES
 from kdbatch.result.write import Measure, write_measures
@@ -174,8 +174,8 @@ class CheckpointedTraining:
             except (KeyError, TypeError, ValueError, RuntimeError) as error:
                 raise UserError(
                     f"{self.folder.checkpoint}: belongs to another version of this run. "
-                    "Delete it to start this run from the beginning, then: "
-                    + resume_command(retry_failed=True)
+                    "Start this run from the beginning: "
+                    + remove_and_resume(self.folder.checkpoint)
                 ) from error
         self.group.broadcast_tensors([*self.model.parameters(), *self.model.buffers()])
 

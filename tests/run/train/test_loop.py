@@ -50,7 +50,9 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_is_never_saved(tmp_path: Pat
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 no archive", b"x" * 1000])
 def test_a_damaged_checkpoint_is_a_one_line_error(tmp_path: Path, damage: bytes) -> None:
     (tmp_path / "checkpoint.pt").write_bytes(damage)
-    message = r"checkpoint\.pt: cannot be read as a checkpoint .*Delete it to start this run from"
+    message = (
+        r"checkpoint\.pt: cannot be read as a checkpoint .*Start this run from the beginning: rm "
+    )
     with pytest.raises(UserError, match=message):
         run(tmp_path)
 
@@ -81,7 +83,10 @@ def test_a_checkpoint_whose_digest_was_cut_off_is_refused_and_an_older_one_read(
 
 def test_a_checkpoint_of_another_network_is_a_one_line_error(tmp_path: Path) -> None:
     torch.save({"model": {}, "optimizer": {}, "state": {}}, tmp_path / "checkpoint.pt")
-    with pytest.raises(UserError, match="belongs to another version of this run"):
+    with pytest.raises(
+        UserError,
+        match=r"another version of this run\. .*: rm -r .*checkpoint\.pt && kdbatch resume ",
+    ):
         run(tmp_path)
 
 
