@@ -53,10 +53,14 @@ def test_the_page_adds_one_of_each_kind(extended: Path) -> None:
         if path.is_file() and not (ROOT / path.relative_to(extended)).exists()
     }
     added = {name for name in added if "__pycache__" not in name}
-    assert {Path(name).parts[-2] for name in added} == {"models", "tasks", "datasets", "jobs"}
+    folders = {Path(name).parent.name for name in added - {"kdbatch.toml"}}
+    assert "kdbatch.toml" in added and folders == {"models", "tasks", "jobs"}
 
 
-def test_a_name_that_was_not_added_is_refused_with_the_known_ones(kdbatch: Run) -> None:
+def test_a_name_that_was_not_added_is_refused_with_the_known_ones(
+    kdbatch: Run, extended: Path, tmp_path: Path
+) -> None:
+    shutil.copy(extended / "kdbatch.toml", tmp_path)
     done = kdbatch("shard", "gesture")
     assert done.returncode == 2 and "Did you mean 'gestures'" in done.stderr, done
 
@@ -74,11 +78,14 @@ def test_what_the_page_adds_is_planned_trained_and_reported(
     kdbatch: Run, extended: Path, tmp_path: Path
 ) -> None:
     write_toy(tmp_path / "toys", processes=1, progress=silent, size=SIZES["small"])
-    root = tmp_path / "toys" / "ucf101" / "UCF-101"
-    assert root.is_dir()
+    shutil.copy(extended / "kdbatch.toml", tmp_path)
     experiment = str(extended / "jobs" / "arrow_of_time.yaml")
     for words in (
-        ("shard", "gestures", f"--root={root}"),
+        ("shard", "gestures", "--dry-run"),
+        ("plan", experiment, "--profile=micro"),
+        ("shard", "gestures"),
+        ("shard", "gestures", "--split=test"),
+        ("shard", "verify", "gestures"),
         ("plan", experiment, "--profile=micro"),
         ("submit", experiment, "--profile=micro", "--local", "--jobs=2"),
         ("report", "--complete"),

@@ -30,6 +30,7 @@ ROOMS = {
 # beside them.
 PACKAGES = {
     "vocab/leaks": {"datasets", "shards"},
+    "vocab/sources": {"datasets", "views"},
     "vocab/tasks": {"views"},
     "shard/datasets": {"sources"},
     "shard/footage": {"stored"},

@@ -13,13 +13,14 @@ from kdbatch.cli.live.progress import progress
 from kdbatch.cli.study import check_target, load_study_config
 from kdbatch.cli.terminal import print_line, warn
 from kdbatch.shard.index import translate_write_errors, write_index
-from kdbatch.shard.shard_plan import ShardPlan, plan_shards, requested_part
+from kdbatch.shard.shard_plan import ShardPlan, check_request, plan_shards
 from kdbatch.shard.shard_ranges import parse_shard_range, split_into_ranges
 from kdbatch.shard.toy.size import SIZES
 from kdbatch.vocab.config import Config, load_config
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.shard_request import ShardRequest
 from kdbatch.vocab.shards import ShardIndex
+from kdbatch.vocab.sources.dataset_source import unknown_dataset
 
 
 def toy(folder: Path, *, size: str, datasets: str, seed: int, processes: int) -> None:
@@ -55,7 +56,14 @@ def shard(request: ShardRequest, *, shards: str, slurm: bool, dry_run: bool) -> 
             "shard: --shards makes its shards here and now; leave --slurm and --dry-run out."
         )
     config = load_study_config()
-    plan = plan_shards(request, root=_root_of(request, config), shards_dir=config.shards_dir)
+    plan = plan_shards(
+        request,
+        root=_root_of(request, config),
+        shards_dir=config.shards_dir,
+        source=config.datasets.get(request.dataset),
+    )
+    if dry_run:
+        print_line(_found(plan))
     for note in plan.notes:
         print_line(note)
     if dry_run or slurm:
@@ -67,13 +75,30 @@ def shard(request: ShardRequest, *, shards: str, slurm: bool, dry_run: bool) -> 
 def _root_of(request: ShardRequest, config: Config) -> Path:
     """The folder of the original videos: from the command, or else from kdbatch.toml."""
     dataset = request.dataset
-    requested_part(request)  # an impossible request is reported before a missing folder
+    if dataset not in {**DATASETS, **config.datasets}:
+        raise unknown_dataset(dataset, (*DATASETS, *config.datasets), where="shard")
+    check_request(request)  # an impossible request is reported before a missing folder
     if not request.root and dataset not in config.datasets:
         raise UserError(
             f"{dataset}: the folder of the videos is not known. Add --root FOLDER, "
             f'or write into kdbatch.toml: [datasets.{dataset}] root = "FOLDER"'
         )
     return expand_home(request.root) if request.root else Path(config.datasets[dataset].root)
+
+
+def _found(plan: ShardPlan) -> str:
+    """The data set as it was found: title, classes and splits."""
+    known = plan.known
+    classes = f"{known.num_classes:,} classes" if known.num_classes else "no labels"
+    splits = [f"{split} {known.num_videos[split]:,}" for split in known.part_of]
+    return f"{known.name}: {known.title}, {classes}; videos: {', '.join(splits)}."
+
+
+def _table_of(plan: ShardPlan, config: Config) -> Iterator[Path]:
+    """The folder of the table that lists the videos, if there is one."""
+    source = config.datasets.get(plan.dataset)
+    if source and source.table:
+        yield Path(source.table).absolute().parent
 
 
 def _shard_here(plan: ShardPlan, shards: str) -> None:
@@ -145,7 +170,7 @@ def _shard_on_slurm(plan: ShardPlan, config: Config, *, dry_run: bool, slurm: bo
         ranges=split_into_ranges(missing, num_elements(len(missing), config=config)),
         folder=plan.folder / "slurm" / plan.part,
         cwd=Path.cwd(),
-        binds=(Path.cwd(), find_study(), config.shards_dir, plan.root),
+        binds=(Path.cwd(), find_study(), config.shards_dir, plan.root, *_table_of(plan, config)),
     )
     if dry_run:
         print_line(f"{state}, by {plural(len(array.ranges), 'element')} of a SLURM array.")

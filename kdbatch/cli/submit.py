@@ -8,6 +8,7 @@ from kdbatch.base.command_lines import report_command, submit_command
 from kdbatch.base.errors import UserError
 from kdbatch.base.study_folder import find_study
 from kdbatch.cli.arguments.experiments import check_experiments
+from kdbatch.cli.planning.known_datasets import known_datasets
 from kdbatch.cli.run_list import watch_runs
 from kdbatch.cli.study import load_study_config
 from kdbatch.cli.submit_summary import (
@@ -94,7 +95,13 @@ def _warn_of_unknown_way(record: PlanRecord, config: Config, study: Path) -> int
 def _submit(request: SubmitRequest, config: Config, *, dry_run: bool, retry_failed: bool) -> int:
     queue = "local" if request.local else queue_kind()
     has_gpus = queue == "slurm" or bool(visible_gpus())
-    plan = make_plan(request.files, profile=request.profile, config=config, has_gpus=has_gpus)
+    plan = make_plan(
+        request.files,
+        profile=request.profile,
+        config=config,
+        has_gpus=has_gpus,
+        datasets=known_datasets(config),
+    )
     require_shards(plan, slurm=queue == "slurm")
     check_tars(plan, config.shards_dir)
     plan = request.note_in(plan, local=queue == "local", study=find_study())

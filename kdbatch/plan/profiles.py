@@ -1,13 +1,13 @@
 """Profiles, `jobs/profiles/<name>.yaml`: the scale at which all experiments are run."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
-from kdbatch.base.parse import TextOrNumber, parse
+from kdbatch.base.parse import TextOrNumber, below, parse
 from kdbatch.base.reading.field_facts import Limits, OneLine, SameAs, Share, check_limits
 from kdbatch.plan.profile_names import check_profile_names
 from kdbatch.plan.shipped_jobs import find_profile
@@ -138,9 +138,6 @@ class Profile:
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise UserError("seeds: name at least one seed, each once.")
         for field_name, names, known in (
-            ("folds", self.folds, DATASETS),
-            ("selection", self.selection, DATASETS),
-            ("without", self.without, DATASETS),
             ("widths", self.widths, BACKBONE_SPECS),
             ("tasks", self.tasks, TASKS),
             ("pretrain_of", self.pretrain_of, TASKS),
@@ -162,7 +159,7 @@ class Profile:
                 f"{self.compare.num_clips:,} clips in all (compare.num_clips). Write at most that."
             )
         for target, folds in self.folds.items():
-            known = range(1, DATASETS[target].num_folds + 1)
+            known = range(1, 1 + (DATASETS[target].num_folds if target in DATASETS else 1))
             if not folds or len(set(folds)) != len(folds) or not set(folds) <= set(known):
                 raise UserError(
                     f"folds.{target}: found {list(folds)}. Write one or more of "
@@ -209,14 +206,21 @@ def _check_schedules(schedules: Mapping[str, PretrainScale | Schedule | None]) -
             )
 
 
-def load_profile(experiment: Path, name: str) -> Profile:
+def load_profile(
+    experiment: Path, name: str, *, datasets: Collection[str] = tuple(DATASETS)
+) -> Profile:
     """The profile `name`: next to the experiment file, or else the one that comes with kdbatch.
+
+    It may name the `datasets`.
 
     Raises:
         UserError: there is no such profile, or it has a mistake.
     """
     path = find_profile(experiment, name)
     profile = parse(Profile, load_yaml(path), where=str(path))
+    for field_name in ("folds", "selection", "without"):
+        for dataset in getattr(profile, field_name):
+            lookup(dict.fromkeys(datasets), dataset, where=below(str(path), field_name))
     check_profile_names(
         leave_out=profile.leave_out,
         keep=profile.keep,

@@ -17,7 +17,6 @@ from kdbatch.plan.specs import PretrainSpec, StudentSpec, TargetCrop, TeacherSpe
 from kdbatch.plan.video_checks.clip_length import check_clip_length
 from kdbatch.plan.video_checks.frame_rates import leave_out_slow
 from kdbatch.vocab.backbones import BACKBONE_SPECS, Backbone
-from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.distillation.losses import LOSS_SPECS, check_classes_suffice
 from kdbatch.vocab.plans import Map
 from kdbatch.vocab.recipes import (
@@ -245,8 +244,8 @@ class RecipeBuilder:
         return self._view(CENTER_CROP if crop == "center" else Augment(crop=crop))
 
     def _pretrain_data(self, spec: PretrainSpec, *, where: str) -> Subset:
-        known = lookup(DATASETS, spec.dataset, where=f"{where}: data set")
         subsets = self.registry.subsets
+        known = subsets.datasets.find(spec.dataset, where=f"{where}: data set")
         subset = subsets.find(spec.dataset, known.pretrain_split, spec.subset, where=where)
         if spec.without:
             return subsets.leave_out(subset, spec.without, where=f"{where}.without")
@@ -263,10 +262,16 @@ class RecipeBuilder:
 
     def _subset(self, dataset: str, use: str, size: str, role: str) -> Subset:
         where = f"{self.where}: {role}"
-        known = lookup(DATASETS, dataset, where=f"{where}: data set")
+        subsets = self.registry.subsets
+        known = subsets.datasets.find(dataset, where=f"{where}: data set")
+        if not known.num_classes:
+            raise UserError(
+                f"{where}: {dataset} has no labels, so it cannot be a target. Add a column of "
+                "labels or class folders, or name it under pretrain alone."
+            )
         splits = {
             "train": known.train_split,
             "test": known.test_split,
         }
         split = known.split_of_fold(splits[use], self.fold)
-        return self.registry.subsets.find(dataset, split, size, where=where)
+        return subsets.find(dataset, split, size, where=where)

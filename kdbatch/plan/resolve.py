@@ -8,6 +8,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.plan.costs.estimator import Estimator
 from kdbatch.plan.costs.finished import load_finished_runs
 from kdbatch.plan.experiment import load_experiment
+from kdbatch.plan.known_datasets import KnownDatasets
 from kdbatch.plan.profiles import load_profile
 from kdbatch.plan.recipe_builder import RecipeBuilder
 from kdbatch.plan.run_registry import RunRegistry, group_into_waves
@@ -31,25 +32,30 @@ from kdbatch.plan.specs import (
 from kdbatch.plan.subsets import SubsetFinder, describe_missing, shard_commands
 from kdbatch.plan.video_checks.frame_rates import clip_rates
 from kdbatch.vocab.config import Config
-from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.plans import Cell, Map, Plan, PlannedRun, PlanRecord, RecordedRun
 from kdbatch.vocab.recipes import Recipe
 from kdbatch.vocab.runs import RunFolder
 
 
 def make_plan(
-    files: Sequence[Path], *, profile: str, config: Config, has_gpus: bool = True
+    files: Sequence[Path],
+    *,
+    profile: str,
+    config: Config,
+    has_gpus: bool = True,
+    datasets: KnownDatasets | None = None,
 ) -> Plan:
     """Plan the experiments in `files` at the scale of `profile`.
 
     Reads shard indexes and run folders, writes nothing. Videos that are not stored are planned by
-    their published number; `require_shards` refuses such a plan. The costs are for GPUs where the
-    runs will have some (`has_gpus`), else for CPUs.
+    their published number, those of own data sets by what `datasets` lists; `require_shards`
+    refuses such a plan. The costs are for GPUs where the runs will have some (`has_gpus`), else for
+    CPUs.
 
     Raises:
         UserError: a mistake in a file, unknown names, a subset larger than its split.
     """
-    subsets = SubsetFinder(config=config)
+    subsets = SubsetFinder(datasets=datasets or KnownDatasets(config=config))
     registry = RunRegistry(subsets=subsets)
     records = tuple(_plan_experiment(path, profile=profile, registry=registry) for path in files)
     finished, warnings = load_finished_runs(config.runs_dir, registry.runs)
@@ -91,7 +97,7 @@ def require_shards(plan: Plan, *, slurm: bool) -> Plan:
 def _plan_experiment(path: Path, *, profile: str, registry: RunRegistry) -> PlanRecord:
     """Register the runs of an experiment, and return its record."""
     check_experiment_exists(path)
-    scale = load_profile(path, profile)
+    scale = load_profile(path, profile, datasets=registry.subsets.datasets.names)
     experiment = load_experiment(path, scale)
     clip = scale.clip.on(experiment.timeline)
     timeline = timeline_title(clip, scale.clip)
@@ -259,7 +265,7 @@ class _Resolver:
         return self._add(recipe, parents, title, seed=self.seed)
 
     def _add(self, recipe: Recipe, parents: tuple[str, ...], title: str, *, seed: int) -> str:
-        fold = DATASETS[recipe.data.dataset].fold_of(recipe.data.split)
+        fold = self.registry.subsets.dataset(recipe.data.dataset).fold_of(recipe.data.split)
         title += f", fold {fold}" if fold > 1 else ""
         return self.registry.add(
             recipe,

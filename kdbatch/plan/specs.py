@@ -7,7 +7,6 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.parse import TextOrNumber
 from kdbatch.base.reading.field_facts import Limits, OneLine, SameAs, check_limits
 from kdbatch.vocab.backbones import BACKBONE_SPECS
-from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.distillation.losses import TermWeight, check_terms
 from kdbatch.vocab.plans import Claim, Map, Table, Untestable
 from kdbatch.vocab.recipes import Distill, Finetune, VideosPerClass, check_weighting
@@ -22,7 +21,8 @@ PROBE_TITLES: dict[Probe, str] = {
 
 
 BackboneName = Annotated[str, Limits(choices=tuple(BACKBONE_SPECS))]
-DatasetName = Annotated[str, Limits(choices=tuple(DATASETS))]
+DatasetName = OneLine
+"""Name of a published data set, or of one in kdbatch.toml."""
 TaskName = Annotated[str, Limits(choices=tuple(TASKS))]
 TargetCrop = Literal["profile", "random-resized", "random", "center"]
 

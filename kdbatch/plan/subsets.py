@@ -3,14 +3,15 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from kdbatch.base.folders.presence import is_present
 from kdbatch.base.lookup import lookup
 from kdbatch.base.study_folder import find_study
 from kdbatch.base.text import plural
+from kdbatch.plan.known_datasets import KnownDatasets
 from kdbatch.plan.leaks.listed_videos import without_listed
-from kdbatch.vocab.config import Config
-from kdbatch.vocab.datasets import DATASETS, Dataset
+from kdbatch.vocab.datasets import Dataset
 from kdbatch.vocab.plans import MissingShards
 from kdbatch.vocab.shard_request import ShardRequest
 from kdbatch.vocab.shards import (
@@ -19,7 +20,6 @@ from kdbatch.vocab.shards import (
     ShardIndex,
     Subset,
     find_subset,
-    load_index,
     load_indexed_record,
     rate_text,
     request_like,
@@ -41,15 +41,18 @@ class SubsetFinder:
     `places` is the largest number of videos that was asked for, by data set and part.
     """
 
-    config: Config
+    datasets: KnownDatasets
     places: dict[tuple[str, str], int] = field(default_factory=dict)
-    _indexes: dict[str, ShardIndex | None] = field(default_factory=dict)
     _subsets: dict[tuple[str, str, str], Subset] = field(default_factory=dict)
     _rates: dict[Subset, Mapping[float, int]] = field(default_factory=dict)
     _mean_sizes: dict[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
     _without: dict[tuple[Subset, tuple[str, ...]], Subset] = field(default_factory=dict)
     _unread: dict[tuple[str, str], None] = field(default_factory=dict)
     _missing: dict[tuple[str, str], MissingShards] = field(default_factory=dict)
+
+    @property
+    def shards_dir(self) -> Path:
+        return self.datasets.config.shards_dir
 
     @property
     def missing(self) -> tuple[MissingShards, ...]:
@@ -67,11 +70,11 @@ class SubsetFinder:
 
     def index_of(self, dataset: str) -> ShardIndex | None:
         """The index of a data set; None where nothing of it is stored."""
-        if dataset not in self._indexes:
-            path = self.config.shards_dir / dataset / "index.json"
-            found = load_index(self.config.shards_dir, dataset) if is_present(path) else None
-            self._indexes[dataset] = found
-        return self._indexes[dataset]
+        return self.datasets.index_of(dataset)
+
+    def dataset(self, name: str) -> Dataset:
+        """The data set of a subset that has been found."""
+        return self.datasets.find(name, where="datasets")
 
     def encodings(self) -> dict[str, str]:
         """How each data set that was asked for is stored, of those that are."""
@@ -102,7 +105,7 @@ class SubsetFinder:
                 subset,
                 [find_study() / name for name in lists],
                 index_of=self.index_of,
-                shards_dir=self.config.shards_dir,
+                shards_dir=self.shards_dir,
                 where=where,
             )
         return self._without[subset, lists]
@@ -111,7 +114,7 @@ class SubsetFinder:
         """The number of videos of a subset."""
         if subset.num_places:
             return subset.num_places - len(subset.without)
-        known = DATASETS[subset.dataset]
+        known = self.dataset(subset.dataset)
         stored = self._stored_part(subset.dataset, known.part_of[subset.split])
         if stored and subset.digest:
             return stored.num_in_split.get(subset.split, 0) - len(subset.without)
@@ -119,9 +122,10 @@ class SubsetFinder:
 
     def bytes_per_video(self, dataset: str, split: str) -> tuple[float, float]:
         """The mean size and length, in bytes and seconds, of a stored video of the split's part."""
-        part = DATASETS[dataset].part_of[split]
+        known = self.dataset(dataset)
+        part = known.part_of[split]
         if (dataset, part) not in self._mean_sizes:
-            self._mean_sizes[dataset, part] = self._mean_size(DATASETS[dataset], part)
+            self._mean_sizes[dataset, part] = self._mean_size(known, part)
         return self._mean_sizes[dataset, part]
 
     def _mean_size(self, known: Dataset, name: str) -> tuple[float, float]:
@@ -140,7 +144,7 @@ class SubsetFinder:
         They are the published ones while it is not stored, none where these differ.
         """
         if not subset.digest:
-            fps = DATASETS[subset.dataset].fps
+            fps = self.dataset(subset.dataset).fps
             return {fps: self.count(subset)} if fps else {}
         if subset not in self._rates:
             total: Counter[float] = Counter()
@@ -165,7 +169,7 @@ class SubsetFinder:
         """An index of an older version has the mean alone, and the shard's record has the rest."""
         if shard.rates:
             return {float(rate): count for rate, count in shard.rates.items()}
-        folder = self.config.shards_dir / dataset
+        folder = self.shards_dir / dataset
         if not is_present(folder / shard.record_name):
             return {shard.fps: shard.num_videos}
         samples = load_indexed_record(folder, shard).samples
@@ -175,17 +179,18 @@ class SubsetFinder:
         """The size of all shards that the subsets so far are read from."""
         total = 0.0
         for (dataset, part), places in self.places.items():
-            split = DATASETS[dataset].first_split_of(part)
+            split = self.dataset(dataset).first_split_of(part)
             total += places * self.bytes_per_video(dataset, split)[0]
         return total
 
     def _find(self, dataset: str, split: str, size: str, *, where: str) -> Subset:
-        known = lookup(DATASETS, dataset, where=where)
+        known = self.datasets.find(dataset, where=where)
         part = lookup(known.part_of, split, where=where)
         stored = self._stored_part(dataset, part)
         total = _num_videos(known.num_videos[part], stored, size)
         where_split = f"{where}: {dataset}/{split}"
-        needed = requested_places(dataset, split, size, total=total, where=where_split)
+        is_shared = known.shares_part(split)
+        needed = requested_places(size, total=total, is_shared=is_shared, where=where_split)
         self.places[dataset, part] = max(needed, self.places.get((dataset, part), 0))
         index = self.index_of(dataset)
         if index and stored and needed <= stored.num_places:
@@ -194,7 +199,7 @@ class SubsetFinder:
         return Subset(
             dataset=dataset,
             split=split,
-            num_places=0 if known.shares_part(split) else needed,
+            num_places=0 if is_shared else needed,
             num_classes=len(index.classes) if index else known.num_classes,
             digest="",
         )
@@ -218,7 +223,7 @@ class SubsetFinder:
 
     def _request(self, dataset: str, part: str, *, size: str) -> ShardRequest:
         """The command that stores the subset, like the shards of the data set that are there."""
-        known, index = DATASETS[dataset], self.index_of(dataset)
+        known, index = self.dataset(dataset), self.index_of(dataset)
         request = ShardRequest(dataset=dataset)
         if index:
             request = request_like(index, part, subset=0)
@@ -227,7 +232,7 @@ class SubsetFinder:
             request,
             split="" if is_first else known.first_split_of(part),
             subset=size,
-            root="" if dataset in self.config.datasets else ROOT_TO_FILL_IN,
+            root="" if dataset in self.datasets.config.datasets else ROOT_TO_FILL_IN,
         )
 
 

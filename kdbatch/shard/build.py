@@ -162,7 +162,7 @@ def _entries(
                 video=video,
                 position=position,
                 path=path,
-                class_name=plan.index.classes[video.label],
+                class_name=plan.index.class_of(video.label),
                 outcome=outcome,
             )
     finally:

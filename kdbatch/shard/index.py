@@ -84,8 +84,9 @@ def write_index(plan: ShardPlan) -> ShardIndex | None:
         write_rejected(plan, rejected)
         check_rejected(plan, rejected)
         parts = {**_current_parts(plan), plan.part: _part(plan, complete)}
-        in_order = {p: parts[p] for p in DATASETS[plan.dataset].parts if p in parts}
-        index = dataclasses.replace(plan.index, parts=in_order)
+        in_order = {p: parts[p] for p in plan.known.parts if p in parts}
+        listed = {} if plan.dataset in DATASETS else plan.known.num_videos
+        index = dataclasses.replace(plan.index, parts=in_order, num_listed=listed)
         write_json(plan.folder / "index.json", dataclasses.asdict(index))
         remove_abandoned_parts(plan.folder, f"{plan.part}-*")
     return index
@@ -178,7 +179,7 @@ def _index_lock(folder: Path) -> Iterator[None]:
 
 def _part(plan: ShardPlan, records: Sequence[ShardRecord]) -> Part:
     counts = Counter(split for video in plan.order for split in video.splits)
-    part_of = DATASETS[plan.dataset].part_of
+    part_of = plan.known.part_of
     return Part(
         num_in_source=len(plan.order),
         num_places=plan.num_positions,

@@ -14,12 +14,12 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.folders.presence import is_present
 from kdbatch.base.lookup import lookup
 from kdbatch.base.reading.video_counts import check_video_count, parse_video_count
-from kdbatch.shard.datasets import READERS
+from kdbatch.shard.datasets import open_source
 from kdbatch.shard.order import balanced_order
 from kdbatch.shard.sources import ListedVideo, Listing, name_text, printable
 from kdbatch.shard.stored import size_and_time
 from kdbatch.shard.tars import load_record
-from kdbatch.vocab.datasets import DATASETS
+from kdbatch.vocab.datasets import DATASETS, Dataset
 from kdbatch.vocab.shard_request import ShardRequest
 from kdbatch.vocab.shards import (
     ORIGINALS,
@@ -31,6 +31,7 @@ from kdbatch.vocab.shards import (
     is_older,
     load_index,
 )
+from kdbatch.vocab.sources.dataset_source import DatasetSource
 
 # decord 0.6.0 seeks by time stamps, which AVI lacks. With packed B-frames it returns other frames
 # than those requested, and clips jump back.
@@ -43,12 +44,13 @@ NEVER_ORIGINALS = {
 class ShardPlan:
     """One part of a data set and the shards that it should have.
 
-    `request` names its split and its absolute root. `order` holds all videos of the part in storage
-    order; the first `num_positions` of them are sharded. `index` is `index.json` as it was when the
-    plan was made, with no parts where there was none.
+    `request` names its split and its absolute root, `known` is its data set. `order` holds all
+    videos of the part in storage order; the first `num_positions` of them are sharded. `index` is
+    `index.json` as it was when the plan was made, with no parts where there was none.
     """
 
     request: ShardRequest
+    known: Dataset
     part: str
     root: Path
     folder: Path
@@ -152,24 +154,25 @@ class ShardPlan:
         return tuple(shard for shard in shards if self.finished_record(shard) is None)
 
 
-def plan_shards(request: ShardRequest, *, root: Path, shards_dir: Path) -> ShardPlan:
+def plan_shards(
+    request: ShardRequest, *, root: Path, shards_dir: Path, source: DatasetSource | None = None
+) -> ShardPlan:
     """List the videos of a part below `root`, order them, and read what `shards_dir` has of them.
+
+    `source` is the data set's entry in kdbatch.toml, which one of the four does not need.
 
     Raises:
         UserError: an impossible request, a layout that is not the published one, more videos
             requested than exist, or existing shards that were made in another way.
     """
-    part = requested_part(request)
-    listing = _list_part(request.dataset, root, part)
-    request = replace(
-        request,
-        split=DATASETS[request.dataset].first_split_of(part),
-        root=str(root.absolute()),
-    )
+    check_request(request)
+    known, part, listing = _list_part(request, source, root)
+    request = replace(request, split=known.first_split_of(part), root=str(root.absolute()))
     index = _index_to_extend(shards_dir, request, classes=listing.classes)
     order = balanced_order(listing.videos)
     return ShardPlan(
         request=request,
+        known=known,
         part=part,
         root=root,
         folder=shards_dir / request.dataset,
@@ -180,22 +183,11 @@ def plan_shards(request: ShardRequest, *, root: Path, shards_dir: Path) -> Shard
     )
 
 
-def requested_part(request: ShardRequest) -> str:
-    """The part that stores the requested split; the data set's first part where none is named.
-
-    Raises:
-        UserError: the data set, the split or a number in the request is not possible.
-    """
-    dataset = lookup(DATASETS, request.dataset, where="shard")
-    _check_request(request)
-    if not request.split:
-        return dataset.parts[0]
-    where = f"shard {request.dataset} --split"
-    return lookup(dataset.part_of, request.split, where=where)
-
-
-def _check_request(request: ShardRequest) -> None:
+def check_request(request: ShardRequest) -> None:
+    """Raise a UserError if the request asks for what no folder could give."""
     dataset = request.dataset
+    if request.split and dataset in DATASETS:
+        lookup(DATASETS[dataset].part_of, request.split, where=f"shard {dataset} --split")
     check_video_count(request.subset, where=f"{dataset}: --subset")
     if not request.transcode and dataset in NEVER_ORIGINALS:
         raise UserError(
@@ -204,9 +196,16 @@ def _check_request(request: ShardRequest) -> None:
         )
 
 
-def _list_part(dataset: str, root: Path, part: str) -> Listing:
+def _list_part(
+    request: ShardRequest, source: DatasetSource | None, root: Path
+) -> tuple[Dataset, str, Listing]:
+    """The data set, the requested part, by default the first, and its videos."""
     try:
-        listing = READERS[dataset](root, part)
+        known, list_part = open_source(request.dataset, source, root)
+        where = f"shard {request.dataset} --split"
+        part = lookup(known.part_of, request.split, where=where) if request.split else ""
+        part = part or known.parts[0]
+        listing = list_part(part)
     except OSError as error:
         raise UserError(
             f"{root}: cannot be listed ({error.strerror}: {error.filename})."
@@ -219,7 +218,7 @@ def _list_part(dataset: str, root: Path, part: str) -> Listing:
             raise UserError(
                 f"{root}: the name of the class {name!a} is not valid UTF-8. Rename it there."
             ) from error
-    return listing
+    return known, part, listing
 
 
 def _num_positions(request: ShardRequest, part: str, index: ShardIndex, *, num_listed: int) -> int:

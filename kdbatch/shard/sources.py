@@ -79,8 +79,11 @@ def make_video(
     )
 
 
-def with_unique_keys(videos: list[ListedVideo], *, where: Path) -> tuple[ListedVideo, ...]:
-    """Append a hash of class folder and file name to the keys that several videos share.
+def with_unique_keys(
+    videos: list[ListedVideo], *, where: Path, root: Path | None = None
+) -> tuple[ListedVideo, ...]:
+    """Append a hash of class folder and file name to the keys that several videos share; of the
+    whole path below `root`, if that is given.
 
     Raises:
         UserError: none of the videos exists, or one is listed twice.
@@ -95,7 +98,7 @@ def with_unique_keys(videos: list[ListedVideo], *, where: Path) -> tuple[ListedV
         )
     counts = Counter(video.key for video in videos)
     unique = tuple(
-        replace(video, key=_key_with_hash(video)) if counts[video.key] > 1 else video
+        replace(video, key=_key_with_hash(video, root)) if counts[video.key] > 1 else video
         for video in videos
     )
     counts = Counter(video.key for video in unique)
@@ -133,18 +136,23 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def find_folder(root: Path, name: str, *, layout: str) -> Path:
-    """The folder `name` of a data set.
-
-    Raises:
-        UserError: it does not exist; the message includes `layout`, the expected files.
-    """
+def find_root(root: Path) -> None:
+    """Raise a UserError unless there is the folder of a data set."""
     if not root.is_dir():
         raise UserError(
             f"{root}: there is no such folder. "
             "Name the folder of the data set with --root, or as root under [datasets] in "
             "kdbatch.toml."
         )
+
+
+def find_folder(root: Path, name: str, *, layout: str) -> Path:
+    """The folder `name` of a data set.
+
+    Raises:
+        UserError: it does not exist; the message includes `layout`, the expected files.
+    """
+    find_root(root)
     if not (root / name).is_dir():
         names = sorted(name_text(path.name) for path in root.iterdir())
         found = ", ".join(names[:6]) or "nothing"
@@ -248,6 +256,7 @@ def _hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
-def _key_with_hash(video: ListedVideo) -> str:
-    name = name_text(f"{video.path.parent.name}/{video.path.name}")
+def _key_with_hash(video: ListedVideo, root: Path | None) -> str:
+    below = video.path.relative_to(root or video.path.parent.parent)
+    name = name_text(below.as_posix())
     return f"{video.key[: _MAX_KEY - 9]}-{_hash(name)}"

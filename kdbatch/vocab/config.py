@@ -12,11 +12,11 @@ from kdbatch.base.reading.documents import load_toml
 from kdbatch.base.reading.field_facts import Limits, check_limits
 from kdbatch.base.reading.shown_values import shown
 from kdbatch.base.study_folder import CONFIG_NAME, expand_home, find_study
-from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.jobs.resources import Resources
 from kdbatch.vocab.jobs.sbatch_options import SbatchOptions
 from kdbatch.vocab.recipes import RECIPE_KINDS
 from kdbatch.vocab.runs import Cache, Retries
+from kdbatch.vocab.sources.dataset_source import DatasetSource, check_source
 
 SHARD = "shard"
 """The key under [resources] for an element of `kdbatch shard --slurm`; others are kinds of run."""
@@ -39,14 +39,6 @@ class Paths:
     """Runs and their results, a folder for each."""
     report: str = "report"
     """The report: page, tables, figures."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DatasetFolder:
-    """A data set, by its name: k400, ssv2, ucf101 or hmdb51."""
-
-    root: str
-    """Folder of the videos, laid out as their owner publishes them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,10 +138,8 @@ class Config:
         default_factory=dict
     )
     """Request of a run, by its kind; that of shard is for `kdbatch shard NAME --slurm`."""
-    datasets: dict[Annotated[str, Limits(choices=tuple(DATASETS))], DatasetFolder] = field(
-        default_factory=dict
-    )
-    """Folders of the videos, by data set."""
+    datasets: dict[str, DatasetSource] = field(default_factory=dict)
+    """Where the videos are, by data set."""
 
     def __post_init__(self) -> None:
         kinds = (*RECIPE_KINDS, SHARD)
@@ -159,12 +149,8 @@ class Config:
                     f"resources.{kind}: no such kind of run.{did_you_mean(kind, kinds)} "
                     f"Kinds: {', '.join(kinds)}."
                 )
-        for name in self.datasets:
-            if name not in DATASETS:
-                raise UserError(
-                    f"datasets.{name}: there is no data set {name!r}."
-                    f"{did_you_mean(name, DATASETS)} Data sets: {', '.join(DATASETS)}."
-                )
+        for name, source in self.datasets.items():
+            check_source(name, source, where=f"datasets.{name}")
 
     def resources_of(self, kind: str) -> Resources:
         """The request of a kind of run, or of `shard`."""
@@ -223,7 +209,7 @@ def _relative_to(folder: Path, config: Config) -> Config:
             binds=tuple(f"{join(source)}{colon}{rest}" for source, colon, rest in binds),
         ),
         datasets={
-            name: DatasetFolder(root=join(dataset.root))
-            for name, dataset in config.datasets.items()
+            name: replace(source, root=join(source.root), table=join(source.table))
+            for name, source in config.datasets.items()
         },
     )

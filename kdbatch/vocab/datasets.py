@@ -1,5 +1,6 @@
-"""The four data sets of the study, as their owners publish them."""
+"""Data sets: what a plan knows of one, and the four that their owners publish."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -15,6 +16,7 @@ class GroupedVideos:
     """
 
     dataset: str
+    title: str = ""
     split: str
     num_videos: Count
     num_groups: Annotated[float, Limits("groups", least=1, most=10**9)]
@@ -23,21 +25,21 @@ class GroupedVideos:
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """A named collection of labelled videos.
+    """A named collection of videos.
 
-    `part_of` maps each published split to the part in which its videos are stored. Splits that
+    `part_of` maps each split to the part in which its videos are stored. Splits that
     share videos (the three folds of UCF101 and HMDB51) share one part, so that a video is stored
     once.
 
-    `num_videos` has the published number of videos of every split and of every part;
-    `seconds_per_video` is their mean length, `videos_per_group` how many show one scene or film,
-    `fps` the rate that all of them have, if they have one. A plan counts with these until the
-    videos are stored.
+    `num_classes` is 0 where videos have no labels. `num_videos` has the number of videos of every
+    split and of every part, as published or as the folder lists them; `seconds_per_video` is their
+    mean length, `videos_per_group` how many show one scene or film, `fps` the rate that all of them
+    have, if they have one. A plan counts with these until the videos are stored.
     """
 
     name: str
     title: str
-    num_classes: Annotated[int, Limits("classes", least=1, most=1_000_000)]
+    num_classes: Annotated[int, Limits("classes", least=0, most=1_000_000)]
     part_of: dict[str, str]
     num_videos: dict[str, Count]
     seconds_per_video: Annotated[float, Limits("seconds", least=0.1, most=100_000)]
@@ -53,7 +55,7 @@ class Dataset:
 
     def shares_part(self, split: str) -> bool:
         """Whether another split's videos are stored in the same part; it is then used whole."""
-        return list(self.part_of.values()).count(self.part_of[split]) > 1
+        return shares_part(self.part_of, split)
 
     @property
     def num_folds(self) -> int:
@@ -71,8 +73,18 @@ class Dataset:
         return int(split[-2:]) if self.num_folds > 1 else 1
 
     def first_split_of(self, part: str) -> str:
-        """The first published split whose videos are stored in `part`."""
-        return next(split for split, of_part in self.part_of.items() if of_part == part)
+        """The first split whose videos are stored in `part`."""
+        return first_split_of(self.part_of, part)
+
+
+def shares_part(part_of: Mapping[str, str], split: str) -> bool:
+    """Whether another split has the part of this one."""
+    return list(part_of.values()).count(part_of[split]) > 1
+
+
+def first_split_of(part_of: Mapping[str, str], part: str) -> str:
+    """The first split that is stored in `part`."""
+    return next(split for split, of_part in part_of.items() if of_part == part)
 
 
 _TRAIN, _TEST = (tuple(f"{use}{fold:02d}" for fold in (1, 2, 3)) for use in ("train", "test"))

@@ -14,7 +14,7 @@ number of them.
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -23,13 +23,13 @@ from kdbatch.base.atomic_write import load_json
 from kdbatch.base.command_lines import resume_command, shard_command, verify_command
 from kdbatch.base.digests.hashed_fields import new_field
 from kdbatch.base.errors import UserError
-from kdbatch.base.folders.presence import is_present
-from kdbatch.base.lookup import lookup
+from kdbatch.base.folders.presence import is_present, paths_below
+from kdbatch.base.lookup import did_you_mean, lookup
 from kdbatch.base.parse import parse
 from kdbatch.base.reading.field_facts import ByteCount, Count, Limits, SameAs
 from kdbatch.base.reading.file_names import check_plain_name
 from kdbatch.base.reading.video_counts import parse_video_count
-from kdbatch.vocab.datasets import DATASETS
+from kdbatch.vocab.datasets import DATASETS, first_split_of, shares_part
 from kdbatch.vocab.shard_request import ShardRequest
 
 ORIGINALS = "originals v1"
@@ -137,17 +137,32 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardIndex:
-    """`index.json`. `classes` are in published order: a label is an index into it."""
+    """`index.json`. `classes` are in published order: a label is an index into it.
+
+    `num_listed` has the number of videos of each split that the folder of an own data set listed,
+    stored or not; it is empty for a published one.
+    """
 
     dataset: str
     classes: tuple[str, ...]
     videos_per_shard: Annotated[int, SameAs(ShardRequest, "videos_per_shard")]
     encoding: str
     parts: dict[str, Part]
+    num_listed: dict[str, Count] = field(default_factory=dict)
+
+    @property
+    def part_names(self) -> Mapping[str, str]:
+        """The name of the part of each split of the data set, stored or not."""
+        known = DATASETS.get(self.dataset)
+        return known.part_of if known else {split: split for split in self.num_listed}
+
+    def class_of(self, label: int) -> str:
+        """The name of a class; empty where videos have no labels."""
+        return self.classes[label] if self.classes else ""
 
     def part_of(self, split: str) -> Part:
-        """The part in which the videos of a published split are stored."""
-        return self.parts[DATASETS[self.dataset].part_of[split]]
+        """The part in which the videos of a split are stored."""
+        return self.parts[self.part_names[split]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,13 +190,16 @@ def load_index(shards_dir: Path, dataset: str) -> ShardIndex:
     """The index of a sharded data set.
 
     Raises:
-        UserError: the data set is unknown, has no shards here, or its index is damaged.
+        UserError: the data set has no shards here, or its index is damaged.
     """
-    lookup(DATASETS, dataset, where="dataset")
+    check_plain_name(dataset, where="dataset")
     path = shards_dir / dataset / "index.json"
     if not is_present(path):
+        stored = [found.parent.name for found in paths_below(shards_dir, "index.json")]
+        near = "" if dataset in DATASETS else did_you_mean(dataset, {*DATASETS, *stored})
         raise UserError(
-            f"{dataset} has no shards under {shards_dir}/. Make them: {shard_command(dataset)}"
+            f"{dataset} has no shards under {shards_dir}/.{near} "
+            f"Make them: {shard_command(dataset)}"
         )
     return parse(ShardIndex, load_json(path), where=str(path))
 
@@ -193,13 +211,13 @@ def find_subset(index: ShardIndex, split: str, size: str, *, where: str) -> Subs
         UserError: the split is unknown, has fewer videos than requested, or fewer are sharded.
     """
     dataset = index.dataset
-    part_name = lookup(DATASETS[dataset].part_of, split, where=where)
+    part_name = lookup(index.part_names, split, where=where)
     where = f"{where}: {dataset}/{split}"
     if part_name not in index.parts:
         raise UserError(f"{where} has no shards. Make them: {shard_command(dataset, split=split)}")
     part = index.parts[part_name]
-    is_shared = DATASETS[dataset].shares_part(split)
-    num_places = requested_places(dataset, split, size, total=part.num_in_source, where=where)
+    is_shared = shares_part(index.part_names, split)
+    num_places = requested_places(size, total=part.num_in_source, is_shared=is_shared, where=where)
     if num_places > part.num_places:
         request = request_like(index, part_name, subset=num_places)
         raise UserError(
@@ -220,13 +238,13 @@ def find_subset(index: ShardIndex, split: str, size: str, *, where: str) -> Subs
     )
 
 
-def requested_places(dataset: str, split: str, size: str, *, total: int, where: str) -> int:
+def requested_places(size: str, *, total: int, is_shared: bool, where: str) -> int:
     """The number of places, out of `total` of the split's part, that a subset of `size` takes.
 
     Raises:
         UserError: `size` is no number of videos, too large, or not `all` where splits share a part.
     """
-    if not DATASETS[dataset].shares_part(split):
+    if not is_shared:
         return parse_video_count(size, total, where=where)
     if size != "all":
         raise UserError(f"{where} is used whole; found subset {size}. Write all.")
@@ -248,7 +266,7 @@ def request_like(index: ShardIndex, part: str, *, subset: int) -> ShardRequest:
     """A request for the first `subset` videos of a part, stored like those that are there."""
     return ShardRequest(
         dataset=index.dataset,
-        split=DATASETS[index.dataset].first_split_of(part),
+        split=first_split_of(index.part_names, part),
         subset=str(subset),
         videos_per_shard=index.videos_per_shard,
         transcode=index.encoding != ORIGINALS,

@@ -125,7 +125,10 @@ SLIPS = {
     "shard k400 --subset 5o0": f"k400: --subset: '5o0' is not a valid subset. {VALID}",
     "shard k400 --subset 50.000": f"k400: --subset: '50.000' is not a valid subset. {VALID}",
     "shard k400 --subset 150%": f"k400: --subset: '150%' is not a valid subset. {VALID}",
-    "shard K400": f"shard: no 'K400'. Did you mean 'k400'? {DATA_SETS}",
+    "shard K400": (
+        f"shard: no 'K400'. Did you mean 'k400'? {DATA_SETS} One of your own is declared in "
+        "kdbatch.toml, under [datasets.NAME] with root and layout."
+    ),
     "shard k400 --root nowhere": (
         "nowhere: there is no such folder. Name the folder of the data set with --root, or as root "
         "under [datasets] in kdbatch.toml."
@@ -206,6 +209,7 @@ def test_every_command_refuses_an_unknown_data_set_in_kdbatch_toml(
     (study / "kdbatch.toml").write_text('[datasets.gestures]\nroot = "/a"\n')
     assert dispatch(Commands(), command.split()) == 2
     assert capsys.readouterr().err == (
-        "kdbatch: kdbatch.toml: datasets.gestures: there is no data set 'gestures'. "
-        "Data sets: k400, ssv2, ucf101, hmdb51.\n"
+        "kdbatch: kdbatch.toml: datasets.gestures: there is no published data set 'gestures'. "
+        'Published: k400, ssv2, ucf101, hmdb51. One of your own needs layout = "folders" or '
+        '"table".\n'
     )

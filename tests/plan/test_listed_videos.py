@@ -11,6 +11,7 @@ from support.toys import toy_request, toys
 from kdbatch.base.errors import UserError
 from kdbatch.base.progress import silent
 from kdbatch.cli.planning.plan_text import left_out_of
+from kdbatch.plan.known_datasets import KnownDatasets
 from kdbatch.plan.resolve import make_plan
 from kdbatch.plan.subsets import SubsetFinder
 from kdbatch.shard.build import build_shards
@@ -67,7 +68,9 @@ def config(shards_dir: Path, in_tmp: Path) -> Config:
 
 
 def stored(config: Config) -> list[Sample]:
-    subset = SubsetFinder(config=config).find("k400", "train", "all", where="test")
+    subset = SubsetFinder(datasets=KnownDatasets(config=config)).find(
+        "k400", "train", "all", where="test"
+    )
     return [sample for _, sample in load_samples(config.shards_dir, subset)]
 
 
@@ -100,7 +103,7 @@ def listed(config: Config, places: tuple[int, ...], *, num_places: int = 12) -> 
 
 
 def subset_of(config: Config, size: str = "all") -> Subset:
-    finder = SubsetFinder(config=config)
+    finder = SubsetFinder(datasets=KnownDatasets(config=config))
     subset = finder.find("k400", "train", size, where="test")
     return finder.leave_out(subset, ("copies.csv",), where="T1.pretrain.without")
 
@@ -121,7 +124,7 @@ def test_a_run_does_not_read_the_videos_of_a_list(config: Config) -> None:
     assert subset.without == tuple(sorted(left_out)) and len(left_out) == 2
     read = [sample.key for _, sample in load_samples(config.shards_dir, subset)]
     assert read == [sample.key for sample in samples if sample.key not in left_out]
-    assert SubsetFinder(config=config).count(subset) == len(read) == 10
+    assert SubsetFinder(datasets=KnownDatasets(config=config)).count(subset) == len(read) == 10
 
 
 def test_the_id_of_a_run_changes_only_where_a_video_of_its_own_is_left_out(config: Config) -> None:

@@ -9,12 +9,13 @@ from support.inputs import JOBS
 from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.base.errors import UserError
 from kdbatch.plan.resolve import make_plan, require_shards
-from kdbatch.vocab.config import Config, DatasetFolder
+from kdbatch.vocab.config import Config
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.plans import Plan
+from kdbatch.vocab.sources.dataset_source import DatasetSource
 
 FILES = sorted(JOBS.glob("*.yaml"))
-ROOTS = {name: DatasetFolder(root=f"/data/{name}") for name in DATASETS}
+ROOTS = {name: DatasetSource(root=f"/data/{name}") for name in DATASETS}
 
 
 def _plan(config: Config, *, profile: str = "paper") -> Plan:

@@ -22,11 +22,12 @@ from kdbatch.plan.experiment import ExperimentFile, Filled  # noqa: E402
 from kdbatch.plan.profiles import ClipScale, CompareScale, PretrainScale, Profile  # noqa: E402
 from kdbatch.plan.specs import PretrainSpec, StudentSpec, TeacherSpec, Timeline  # noqa: E402
 from kdbatch.plan.validate import CLAIM_FIELDS  # noqa: E402
-from kdbatch.vocab.config import Config, Container, DatasetFolder, Paths, Site  # noqa: E402
+from kdbatch.vocab.config import Config, Container, Paths, Site  # noqa: E402
 from kdbatch.vocab.jobs.resources import Resources  # noqa: E402
 from kdbatch.vocab.plans import Claim, Map, Table, Untestable  # noqa: E402
 from kdbatch.vocab.recipes import Schedule, Selection  # noqa: E402
 from kdbatch.vocab.runs import Cache, Retries  # noqa: E402
+from kdbatch.vocab.sources.dataset_source import DatasetSource, TableColumns  # noqa: E402
 from kdbatch.vocab.tasks import TASKS  # noqa: E402
 from support.field_schema import (  # noqa: E402
     SET_BY_EXPERIMENT,
@@ -96,7 +97,8 @@ PARTS = (
         (
             (Config, "The settings"),
             (Paths, "paths"),
-            (DatasetFolder, "datasets"),
+            (DatasetSource, "datasets"),
+            (TableColumns, "datasets.NAME.columns"),
             (Cache, "cache"),
             (Site, "site"),
             (Container, "container"),

@@ -7,7 +7,9 @@ import pytest
 from kdbatch.base.errors import UserError
 from kdbatch.vocab.config import load_config
 
-DATA_SETS = "Data sets: k400, ssv2, ucf101, hmdb51."
+DATA_SETS = (
+    'Published: k400, ssv2, ucf101, hmdb51. One of your own needs layout = "folders" or "table".'
+)
 TABLES = "Fields: decoder, paths, cache, site, container, retries, resources, datasets."
 UNQUOTED = "is neither a number nor a text in quotes."
 MISTAKES = {
@@ -59,13 +61,15 @@ MISTAKES = {
         ":2: a backslash has a meaning in double quotes. Write: runs = 'C:\\data'"
     ),
     '[datasets.gestures]\nroot = "/a"\n': (
-        f": datasets.gestures: there is no data set 'gestures'. {DATA_SETS}"
+        f": datasets.gestures: there is no published data set 'gestures'. {DATA_SETS}"
     ),
     '[datasets.k40]\nroot = "/a"\n': (
-        f": datasets.k40: there is no data set 'k40'. Did you mean 'k400'? {DATA_SETS}"
+        f": datasets.k40: there is no published data set 'k40'. Did you mean 'k400'? {DATA_SETS}"
     ),
     '[datasets.k400]\nrot = "/a"\n': (
-        ": datasets.k400 has no field 'rot'. Did you mean 'root'? Fields: root."
+        ": datasets.k400 has no field 'rot'. Did you mean 'root'? Fields: root, "
+        "layout, title, table, columns, shares, seed, group, train_split, test_split, "
+        "pretrain_split, fps, seconds_per_video."
     ),
     "[sites]\n": f" has no field 'sites'. Did you mean 'site'? {TABLES}",
     'partition = "gpu"\n': f" has no field 'partition'. It is a field of 'site'. {TABLES}",

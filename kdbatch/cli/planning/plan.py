@@ -10,6 +10,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.folders.presence import is_present
 from kdbatch.cli.arguments.experiments import check_experiments
 from kdbatch.cli.live.console import console
+from kdbatch.cli.planning.known_datasets import known_datasets
 from kdbatch.cli.planning.plan_text import left_out_of, plan_lines
 from kdbatch.cli.study import load_study_config
 from kdbatch.cli.terminal import print_json, print_line, warn
@@ -58,7 +59,9 @@ def plan(
     check_experiments(files, repeat=repeat)
     queue = queue_kind()
     has_gpus = queue == "slurm" or bool(visible_gpus())
-    plan = make_plan(files, profile=profile, config=config, has_gpus=has_gpus)
+    plan = make_plan(
+        files, profile=profile, config=config, has_gpus=has_gpus, datasets=known_datasets(config)
+    )
     _warn_of_container(config, queue)
     if power and not json:
         for line in power.lines(plan, config):
@@ -78,7 +81,9 @@ def plan(
         return
     on_gpus = None
     if totals.all_runs.device_hours.get("CPU", 0.0) > MANY_CPU_HOURS and not has_gpus:
-        on_gpus = total_of(make_plan(files, profile=profile, config=config).runs)
+        on_gpus = total_of(
+            make_plan(files, profile=profile, config=config, datasets=known_datasets(config)).runs
+        )
     out = console()
     for line in plan_lines(
         plan,

@@ -8,6 +8,7 @@ from typing import Any
 from kdbatch.base.errors import UserError
 from kdbatch.base.text import plural
 from kdbatch.cli.planning.grouped_videos import find_test_videos
+from kdbatch.cli.planning.known_datasets import known_datasets
 from kdbatch.cli.planning.plan_text import TEXT_COLUMNS
 from kdbatch.report.stats.power import MAX_SEEDS, TARGET_SHARE, ClaimPower, power_of_records
 from kdbatch.report.stats.power_assumptions import PowerAssumptions, pooled_seed_sd
@@ -65,7 +66,7 @@ class PlanPower:
 
 def _power_of_plan(plan: Plan, config: Config, request: PowerRequest) -> PlanPower:
     """Compute the power of all claims of a plan; finished runs tell how much seeds vary."""
-    videos = find_test_videos(plan, config.shards_dir)
+    videos = find_test_videos(plan, known_datasets(config))
     assumed, source, degrees = PowerAssumptions(), "assumed", 0
     learnt = 0.0
     if not request.seed_sd:
@@ -163,8 +164,9 @@ def _assumption_lines(power: PlanPower) -> Iterator[str]:
     for videos in power.videos:
         about = "" if videos.counted else "about "
         size = f"{videos.num_videos:,} test videos in {about}{videos.num_groups:,.0f} groups"
-        source = "counted in the shards" if videos.counted else "published"
-        yield f"Videos   {DATASETS[videos.dataset].title}: {size} ({source})"
+        listed = "published" if videos.dataset in DATASETS else "listed in its folder"
+        source = "counted in the shards" if videos.counted else listed
+        yield f"Videos   {videos.title}: {size} ({source})"
     yield (
         f"         two trainings differ on {assumed.trainings_differ:.0%} of them, two recipes on "
         f"{assumed.recipes_differ:.0%},"

@@ -84,6 +84,9 @@ def _folders(config: Config) -> Iterator[Finding]:
         if not Path(dataset.root).is_dir():
             message = f"{dataset.root} is not a folder here; only needed by: {shard_command(name)}"
             yield note(f"datasets.{name}", message)
+        elif dataset.table and not Path(dataset.table).is_file():
+            message = f"{dataset.table} is not a file here; only needed by: {shard_command(name)}"
+            yield note(f"datasets.{name}", message)
 
 
 def _shards(shards_dir: Path) -> Iterator[Finding]:

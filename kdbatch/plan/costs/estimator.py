@@ -11,7 +11,6 @@ from kdbatch.plan.costs.speeds import Key, MeasuredSpeed, Observation, measured_
 from kdbatch.plan.costs.work import Work, other_work, training_work
 from kdbatch.plan.subsets import SubsetFinder
 from kdbatch.vocab.backbones import BACKBONE_SPECS, Backbone
-from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.plans import DeviceKind, Estimate
 from kdbatch.vocab.recipes import Compare, Distill, Finetune, Pretrain, Recipe
 from kdbatch.vocab.runs import Run
@@ -103,9 +102,9 @@ class Estimator:
         data = each.run.recipe.data
         if not all(parent in self._all_runs for parent in each.run.parents):
             return None
-        if data.dataset not in DATASETS or data.split not in DATASETS[data.dataset].part_of:
-            return None
         try:
+            if data.split not in self.subsets.dataset(data.dataset).part_of:
+                return None
             parts = self._parts(each.run)
         except UserError:
             return None

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from kdbatch.base.command_lines import overlap_command
 from kdbatch.base.errors import UserError
-from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.leaks.overlap_list import (
     ListedPair,
     OverlapList,
@@ -58,7 +57,7 @@ def _check_shards(
             f"and make it again: {again}"
         )
 
-    name = DATASETS[subset.dataset].part_of[subset.split]
+    name = index.part_names[subset.split]
     part = index.parts[name]
     num_needed = subset.num_places or part.num_places
     made_from = {(made.dataset, made.part): made for made in listed.made_from}
@@ -92,7 +91,7 @@ def _keys(
     where: str,
 ) -> Iterator[str]:
     """The keys of the subset's videos that the list names."""
-    name = DATASETS[subset.dataset].part_of[subset.split]
+    name = index.part_names[subset.split]
     pairs = [pair for pair in listed.pairs if pair.video.split("/")[1] == name]
     records: dict[int, dict[int, Sample]] = {}
     for pair in pairs:

@@ -28,7 +28,7 @@ from kdbatch.base.text import plural
 from kdbatch.run.data.decoding.decode import decode_members
 from kdbatch.run.data.sampling import evenly_spaced_clips, random_clip
 from kdbatch.run.rng import rng_for, seed_for
-from kdbatch.vocab.datasets import DATASETS
+from kdbatch.vocab.datasets import shares_part
 from kdbatch.vocab.shards import (
     Sample,
     ShardIndex,
@@ -115,7 +115,7 @@ def open_shards(
 
 
 def _load_index(folder: Path) -> ShardIndex:
-    if folder.name not in DATASETS or not is_present(folder / "index.json"):
+    if not is_present(folder / "index.json"):
         found = sorted(path.parent for path in folder.glob("*/index.json"))
         example = found[0] if found else "shards/k400"
         raise UserError(f"{folder}: is not a sharded data set. Name its folder, as {example}")
@@ -124,16 +124,16 @@ def _load_index(folder: Path) -> ShardIndex:
 
 def _size(index: ShardIndex, split: str, subset: str) -> str:
     """`subset` as `find_subset` takes it, for which `all` is every video of the source."""
-    part_of = DATASETS[index.dataset].part_of
-    part = index.parts.get(part_of.get(split, ""))
-    is_shared = list(part_of.values()).count(part_of.get(split, "")) > 1
-    return str(part.num_places) if subset == "all" and part and not is_shared else subset
+    part = index.parts.get(index.part_names.get(split, ""))
+    if subset != "all" or part is None or shares_part(index.part_names, split):
+        return subset
+    return str(part.num_places)
 
 
 def _tars(folder: Path, index: ShardIndex, videos: Subset) -> list[str]:
     tars = [folder / shard.name for shard in shards_of(index, videos)]
     if missing := [tar for tar in tars if not is_present(tar)]:
-        part = DATASETS[index.dataset].part_of[videos.split]
+        part = index.part_names[videos.split]
         again = request_like(index, part, subset=index.parts[part].num_places)
         number = f"{len(missing)} of {plural(len(tars), 'tar')}"
         raise UserError(f"{missing[0]}: {number} missing. Make them again: {again.command}")
