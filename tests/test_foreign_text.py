@@ -16,12 +16,13 @@ import tomllib
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import av
-import matplotlib.text
 import polars as pl
 import pytest
 from fire.core import Fire
+from matplotlib.backends.backend_agg import RendererAgg
 from rich.console import Console
 from submitit.core.utils import JobPaths
 from support.foreign_strings import STRINGS
@@ -42,10 +43,10 @@ from kdbatch.report.escape import (
     escape_html,
     escape_latex,
     escape_markdown,
-    escape_mathtext,
     safe_file_name,
 )
-from kdbatch.report.figures.base import apply_style, new_figure
+from kdbatch.report.figures.drawer import draw
+from kdbatch.report.figures.drawing import Drawing, Label
 from kdbatch.vocab.config import Site
 
 PACKAGE = Path(__file__).parents[1] / "kdbatch"
@@ -133,18 +134,20 @@ def test_latex_has_no_command_of_the_text(text: str) -> None:
 
 
 @each
-def test_matplotlib_draws_the_text_and_no_formula(text: str) -> None:
-    with apply_style():
-        figure = new_figure(4, 2)
-        axes = figure.add_axes((0.2, 0.2, 0.7, 0.7))
-        (line,) = axes.plot([0, 1], [0, 1], label=escape_mathtext(text))
-        legend = figure.legend(handles=[line])
-        axes.set_title(escape_mathtext(text))
-        figure.canvas.draw()
-    for drawn in (axes.title, *legend.get_texts()):
-        assert isinstance(drawn, matplotlib.text.Text)
-        words, is_math = drawn._preprocess_math(drawn.get_text())  # pyright: ignore
-        assert not is_math and words.removeprefix(" ") == visible(text).removeprefix(" ")
+def test_matplotlib_draws_the_text_and_no_formula(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+    draw_text = RendererAgg.draw_text
+
+    def record(renderer: RendererAgg, *args: Any, ismath: bool = False) -> None:
+        drawn.append((args[3], ismath))
+        draw_text(renderer, *args, ismath=ismath)
+
+    monkeypatch.setattr(RendererAgg, "draw_text", record)
+    label = Label(at=(0.1, 0.5), text=text, points=8)
+    draw(Drawing(width=4, height=1, title=text, caption=text, marks=[label]))
+    assert drawn == [(visible(text), False)]
 
 
 @each
@@ -289,7 +292,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     ),
 }
 OPENERS = ("scan_parquet", "read_parquet", "write_parquet", "read_table", "ParquetWriter")
-FIGURE_TEXTS = ("set_title", "set_xlabel", "set_ylabel")
+FIGURE_TEXTS = ("set_title", "set_xlabel", "set_ylabel", "set_label", "legend", "draw_text")
 
 
 def _calls() -> Iterator[tuple[str, ast.Call]]:
@@ -401,11 +404,9 @@ def test_libraries_that_take_urls_get_local_names() -> None:
     assert not _found(is_wrong)
 
 
-def test_figures_escape_every_text_that_is_not_a_constant() -> None:
-    def is_wrong(_: str, name: str, call: ast.Call) -> bool:
-        if name.rpartition(".")[2] not in FIGURE_TEXTS or not call.args:
-            return False
-        text = call.args[0]
-        return not isinstance(text, ast.Constant) and "escape_mathtext(" not in ast.unparse(text)
+def test_no_figure_draws_text_but_as_a_label() -> None:
+    def is_wrong(path: str, name: str, call: ast.Call) -> bool:
+        is_text = name.rpartition(".")[2] in FIGURE_TEXTS
+        return is_text and "figures/" in path and not path.endswith("drawer.py")
 
     assert not _found(is_wrong)

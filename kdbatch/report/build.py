@@ -19,11 +19,12 @@ from kdbatch.report.data.study import RunFacts, Study, load_study, matching_cell
 from kdbatch.report.data.superseded import find_superseded
 from kdbatch.report.escape import safe_file_name
 from kdbatch.report.figures.accuracy import draw_accuracy
-from kdbatch.report.figures.base import SavedFigure
 from kdbatch.report.figures.cka import draw_map, draw_panel
 from kdbatch.report.figures.curves import draw_curves
+from kdbatch.report.figures.drawing import Drawing
 from kdbatch.report.figures.errors import draw_errors
 from kdbatch.report.figures.gains import draw_gains
+from kdbatch.report.figures.saved import FigureFolder, SavedFigure
 from kdbatch.report.html.page import PAGE_HEAD_BYTES, PAGE_TITLE, page_html
 from kdbatch.report.html.sections import (
     Chapter,
@@ -125,12 +126,19 @@ def _build_chapters(
     # The writer of results.parquet leaves the interpreter free for the drawing.
     with ThreadPoolExecutor(1) as executor:
         results = executor.submit(write_results, study, to / "results.parquet")
+        figures = FigureFolder.open(to / "figures")
         for i, record in enumerate(study.records):
             progress(i, len(study.records), record.title)
             builder = _ChapterBuilder(
-                record=record, study=study, to=to, file_names=file_names, warnings=warnings
+                record=record,
+                study=study,
+                to=to,
+                file_names=file_names,
+                figures=figures,
+                warnings=warnings,
             )
             chapters.append(builder.build(published=published))
+        figures.close()
         warnings += results.result()
     return _correct_claims(chapters), warnings
 
@@ -180,6 +188,7 @@ class _ChapterBuilder:
     study: Study
     to: Path
     file_names: _FileNames
+    figures: FigureFolder
     warnings: list[str]
 
     def build(self, *, published: bool) -> Chapter:
@@ -213,32 +222,34 @@ class _ChapterBuilder:
     def _accuracy_figures(self, grids: Sequence[tuple[str, Grid]]) -> list[SavedFigure]:
         figures = []
         for name, grid in grids:
-            num_videos = _num_videos(self.record, grid, self.study)
-            figures.append(
-                draw_accuracy(grid, num_videos, self.to / "figures", name=f"{name}_accuracy")
-            )
-        return [figure for figure in figures if figure]
+            drawing = draw_accuracy(grid, _num_videos(self.record, grid, self.study))
+            figures += self._save(f"{name}_accuracy", drawing)
+        return figures
 
     def _cka_figures(self) -> list[SavedFigure]:
         """Draw each map into its own files; the page shows several maps as one panel."""
-        folder = self.to / "figures"
         maps, map_warnings = load_maps(self.record, self.study)
         self.warnings.extend(map_warnings)
-        single = [draw_map(cka, folder, name=self._file_name(cka.declared.id)) for cka in maps]
+        single = []
+        for cka in maps:
+            single += self._save(self._file_name(cka.declared.id), draw_map(cka))
         if len(maps) < 2:
             return single
         name = self._file_name(f"{self.record.experiment}_maps")
-        return [draw_panel(maps, folder, name=name, title="Similarity of layers (CKA)")]
+        return self._save(name, draw_panel(maps, title="Similarity of layers (CKA)"))
 
     def _other_figures(self) -> list[SavedFigure]:
         figures = []
-        functions = (("gains", draw_gains), ("errors", draw_errors), ("curves", draw_curves))
-        for part, draw in functions:
+        for part, draw in (("gains", draw_gains), ("errors", draw_errors), ("curves", draw_curves)):
             name = self._file_name(f"{self.record.experiment}_{part}")
-            figure, draw_warnings = draw(self.record, self.study, self.to / "figures", name=name)
+            drawing, draw_warnings = draw(self.record, self.study)
             self.warnings.extend(draw_warnings)
-            figures.append(figure)
-        return [figure for figure in figures if figure]
+            figures += self._save(name, drawing)
+        return figures
+
+    def _save(self, name: str, drawing: Drawing | None) -> list[SavedFigure]:
+        """Save a figure, if there is one."""
+        return [self.figures.save(name, drawing)] if drawing else []
 
 
 def _num_videos(record: PlanRecord, grid: Grid, study: Study) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Escapes text from data for HTML, LaTeX, Markdown, spreadsheets, figures and file names."""
+"""Escapes text from data for HTML, LaTeX, Markdown, spreadsheets and file names."""
 
 import hashlib
 import html
@@ -67,14 +67,6 @@ def _csv_cell(cell: str | float | None) -> str:
     text = f"'{cell}" if _FORMULA.match(cell) else cell
     text = "\n".join(map(visible, text.split("\n")))
     return '"' + text.replace('"', '""') + '"' if re.search(r'[",;\t\n]', text) else text
-
-
-def escape_mathtext(text: str) -> str:
-    """Escape for matplotlib: the text is no formula, of one line, and is drawn in legends, which
-    leave out names that begin with an underscore.
-    """
-    text = visible(text).replace("$", r"\$")
-    return f" {text}" if text.startswith("_") else text
 
 
 def safe_file_name(text: str) -> str:

@@ -1,1 +1,1 @@
-"""Figures, one kind per module, in one style and without pyplot."""
+"""Figures: each kind is a module that returns a drawing, which one module draws with matplotlib."""

@@ -4,23 +4,22 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.reading.video_counts import parse_video_count
-from kdbatch.report.escape import escape_mathtext
-from kdbatch.report.figures.base import (
+from kdbatch.report.figures.drawing import WHITE, Drawing, InchBox, Markers, Strokes, panel_grid
+from kdbatch.report.figures.panels import (
     LEGEND_LINE_INCHES,
-    LEGEND_POINTS,
-    SavedFigure,
-    apply_style,
+    MARKER_POINTS,
+    Axis,
+    Panel,
+    Range,
+    draw_frame,
+    draw_legend,
     legend_shape,
-    new_figure,
-    panel_grid,
-    save_figure,
+    range_of,
+    round_ticks,
+    stroke_of,
 )
 from kdbatch.report.figures.role_styles import RoleStyle, role_styles
 from kdbatch.report.labels import RoleGroup, case_title, metric_title, value_title
@@ -34,9 +33,7 @@ _MAX_COLUMNS = 3
 PANEL_WIDTH, PANEL_HEIGHT = 3.3, 2.9  # in inches, with margins
 
 
-def draw_accuracy(
-    grid: Grid, num_videos: Mapping[str, int], folder: Path, *, name: str
-) -> SavedFigure | None:
+def draw_accuracy(grid: Grid, num_videos: Mapping[str, int]) -> Drawing | None:
     """Draw a table; return None where it has no axis with two values, or no number yet.
 
     `num_videos` maps a case title to its number of test videos, for the error bars of a single
@@ -52,15 +49,30 @@ def draw_accuracy(
     width = max(PANEL_WIDTH * num_columns + 0.4, 5.4)
     legend_lines, legend_columns = legend_shape([row.title for row in plot.rows], width)
     height = PANEL_HEIGHT * num_rows + 0.18 + LEGEND_LINE_INCHES * legend_lines
-    with apply_style():
-        figure = new_figure(width, height)
-        for i, case in enumerate(panels):
-            box = _panel_box(i, num_columns, width, height)
-            axes = figure.add_axes(box, sharey=figure.axes[0] if i else None)
-            _draw_panel(axes, plot, case, has_label=i % num_columns == 0)
-        _draw_legend(figure, plot, num_columns=legend_columns)
-        title = f"{metric_title(grid.table.metric)} by {plot.axis}"
-        return save_figure(figure, folder, name=name, title=title, caption=_caption(grid))
+    title = f"{metric_title(grid.table.metric)} by {plot.axis}"
+    drawing = Drawing(width=width, height=height, title=title, caption=_caption(grid))
+    x = Axis(
+        ticks=tuple((i, value_title(value)) for i, value in enumerate(plot.values)),
+        title=plot.axis,
+        has_grid=False,
+    )
+    limits = _accuracy_range(plot)
+    y_title = f"{metric_title(grid.table.metric)} ({grid.unit})"
+    for i, case in enumerate(panels):
+        box = _panel_box(i, num_columns, width, height)
+        panel = Panel(box=box, x=(-0.4, len(plot.values) - 0.6), y=limits)
+        is_first = i % num_columns == 0
+        y = Axis(ticks=round_ticks(limits, at_most=8), title=y_title if is_first else "")
+        draw_frame(drawing, panel, title=case_title(case) if case else "", x=x, y=y)
+        _draw_panel(drawing, plot, case, panel)
+    draw_legend(
+        drawing,
+        [(plot.styles[row.role], row.title) for row in plot.rows],
+        middle=width / 2,
+        top=0.08 + LEGEND_LINE_INCHES * legend_lines,
+        num_columns=legend_columns,
+    )
+    return drawing
 
 
 def is_increasing(values: Sequence[str]) -> bool:
@@ -120,48 +132,45 @@ def _outer_case(grid: Grid, column: Mapping[str, str]) -> dict[str, str]:
     return {axis: column[axis] for axis in grid.table.columns[:-1]}
 
 
-def _draw_panel(axes: Axes, plot: _Plot, case: dict[str, str], *, has_label: bool) -> None:
+def _draw_panel(drawing: Drawing, plot: _Plot, case: dict[str, str], panel: Panel) -> None:
+    """Draw one role above the other, those of the highest rank last."""
     grid = plot.grid
     columns = [j for j, column in enumerate(grid.columns) if _outer_case(grid, column) == case]
-    for i, row in enumerate(plot.rows):
-        _draw_row(axes, plot, row, columns, offset=plot.role_offset(i))
-    axes.set_title(escape_mathtext(case_title(case)) if case else "", loc="left")
-    labels = [escape_mathtext(value_title(value)) for value in plot.values]
-    axes.set_xticks(range(len(labels)), labels)
-    axes.set_xlabel(escape_mathtext(plot.axis))
-    axes.grid(visible=False, axis="x")
-    if has_label:
-        axes.set_ylabel(escape_mathtext(f"{metric_title(grid.table.metric)} ({grid.unit})"))
+    drawn = [(plot.styles[row.role], row, plot.role_offset(i)) for i, row in enumerate(plot.rows)]
+    for style, row, offset in sorted(drawn, key=lambda item: item[0].rank):
+        points, bars = [], []
+        for j in columns:
+            mean = row.cells[j].mean
+            if mean is not None:
+                x = plot.values.index(grid.columns[j][plot.axis]) + offset
+                error = _error_bar(row, j, grid, plot.num_videos)
+                points.append(panel.place(x, mean))
+                bars.append((panel.place(x, mean - error), panel.place(x, mean + error)))
+        if not points:
+            continue
+        drawing.add(Strokes(lines=tuple(bars), colour=style.colour, width=1.0))
+        if plot.is_joined:
+            drawing.add(stroke_of(style, points))
+        drawing.add(
+            Markers(
+                at=tuple(points),
+                shape=style.marker,
+                size=MARKER_POINTS,
+                colour=style.colour,
+                edge=WHITE,
+            )
+        )
 
 
-def _draw_row(
-    axes: Axes, plot: _Plot, row: GridRow, columns: Sequence[int], *, offset: float
-) -> None:
-    """Draw one role's numbers in some columns, with error bars."""
-    xs, ys, errors = [], [], []
-    for j in columns:
-        mean = row.cells[j].mean
-        if mean is not None:
-            xs.append(plot.values.index(plot.grid.columns[j][plot.axis]) + offset)
-            ys.append(mean)
-            errors.append(_error_bar(row, j, plot.grid, plot.num_videos))
-    if not xs:
-        return
-    style = plot.styles[row.role]
-    axes.errorbar(
-        xs,
-        ys,
-        yerr=errors,
-        color=style.colour,
-        marker=style.marker,
-        markersize=5.5,
-        markeredgecolor="white",
-        markeredgewidth=0.6,
-        linestyle=style.dashes if plot.is_joined else "none",
-        linewidth=style.width,
-        elinewidth=1.0,
-        zorder=style.rank,
-    )
+def _accuracy_range(plot: _Plot) -> Range:
+    """Return the range of all panels: they have one scale."""
+    ends = []
+    for row in plot.rows:
+        for j, cell in enumerate(row.cells):
+            if cell.mean is not None:
+                error = _error_bar(row, j, plot.grid, plot.num_videos)
+                ends += [cell.mean - error, cell.mean + error]
+    return range_of(ends)
 
 
 def _error_bar(row: GridRow, j: int, grid: Grid, num_videos: Mapping[str, int]) -> float:
@@ -179,38 +188,12 @@ def _error_bar(row: GridRow, j: int, grid: Grid, num_videos: Mapping[str, int]) 
     return 100 * math.sqrt(max(share * (1 - share), 0.0) / videos)
 
 
-def _panel_box(
-    i: int, num_columns: int, width: float, height: float
-) -> tuple[float, float, float, float]:
-    """Return left, bottom, width and height of panel `i`, as shares of the figure."""
+def _panel_box(i: int, num_columns: int, width: float, height: float) -> InchBox:
+    """Return left, bottom, width and height of panel `i`."""
     left = 0.62 + PANEL_WIDTH * (i % num_columns)
     top = 0.3 + PANEL_HEIGHT * (i // num_columns)
     inner_width = 2.75 if num_columns > 1 else width - 0.85
-    return left / width, 1 - (top + 2.05) / height, inner_width / width, 2.05 / height
-
-
-def _draw_legend(figure: Figure, plot: _Plot, *, num_columns: int) -> None:
-    handles = []
-    for row in plot.rows:
-        style = plot.styles[row.role]
-        (handle,) = figure.axes[0].plot(
-            [],
-            [],
-            color=style.colour,
-            marker=style.marker,
-            linestyle=style.dashes,
-            linewidth=style.width,
-            label=escape_mathtext(row.title),
-        )
-        handles.append(handle)
-    figure.legend(
-        handles=handles,
-        loc="lower center",
-        ncol=num_columns,
-        fontsize=LEGEND_POINTS,
-        handlelength=2.2,
-        columnspacing=1.6,
-    )
+    return left, height - (top + 2.05), inner_width, 2.05
 
 
 def _size(value: str) -> float:

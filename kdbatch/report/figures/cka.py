@@ -5,69 +5,59 @@ be compared. Axes: L layers of model A, M layers of model B.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from kdbatch.report.data.cka_maps import MEASURE_TITLES, LoadedMap
-from kdbatch.report.escape import escape_mathtext
-from kdbatch.report.figures.base import (
+from kdbatch.report.figures.drawing import (
     FAINT,
-    SavedFigure,
-    apply_style,
-    label_edge,
-    new_figure,
+    MINOR_POINTS,
+    Drawing,
+    InchBox,
+    Label,
+    Picture,
+    labels_below,
+    labels_beside,
     panel_grid,
-    save_figure,
 )
 
 MAP_COLOURS = "viridis"  # even steps of lightness: safe for colour-blind readers and in grey
-MISSING_COLOUR = "#d1d5db"
 MAX_TICKS, MAX_PANEL_TICKS = 9, 5
 MAX_LAYER_LETTERS = 20
+LINE_SPACING = 1.35  # in sizes of the text
 SCALE_NOTE = "Linear CKA on one scale from 0 to 1; layer 0 is at the top left."
 DROPS_NOTE = (
     "Drops: the part of the similarity inside segments that is lost without each layer's first "
     "principal component, or without the clips of the largest norm."
 )
-_Box = tuple[float, float, float, float]
 
 
-def draw_map(cka: LoadedMap, folder: Path, *, name: str) -> SavedFigure:
+def draw_map(cka: LoadedMap) -> Drawing:
     """Draw one map with the names of its layers and its measures."""
-    with apply_style():
-        figure = new_figure(4.6, 5.1)
-        axes = figure.add_axes((0.24, 0.30, 0.60, 0.60))
-        _draw_matrix(figure, axes, cka, max_ticks=MAX_TICKS)
-        _draw_colour_bar(figure, (0.87, 0.30, 0.025, 0.60))
-        text = _numbers_text(cka)
-        style = {"ha": "center", "va": "bottom", "fontsize": 7.5, "linespacing": 1.4}
-        figure.text(0.54, 0.015, text, color=FAINT, **style)
-        return save_figure(
-            figure, folder, name=name, title=cka.declared.title, caption=map_caption(cka)
-        )
+    drawing = Drawing(width=4.6, height=5.1, title=cka.declared.title, caption=map_caption(cka))
+    box = (0.24 * 4.6, 0.30 * 5.1, 0.60 * 4.6, 0.60 * 5.1)
+    _draw_matrix(drawing, cka, box=box, max_ticks=MAX_TICKS)
+    _draw_colour_bar(drawing, (0.87 * 4.6, 0.30 * 5.1, 0.025 * 4.6, 0.60 * 5.1))
+    lines = _number_lines(cka)
+    top = 0.08 + LINE_SPACING * 7.5 / 72 * len(lines)
+    _draw_numbers(drawing, lines, at=(0.54 * 4.6, top), points=7.5)
+    return drawing
 
 
-def draw_panel(maps: Sequence[LoadedMap], folder: Path, *, name: str, title: str) -> SavedFigure:
+def draw_panel(maps: Sequence[LoadedMap], *, title: str) -> Drawing:
     """Draw all maps side by side, at most three in a row."""
     rows, columns = panel_grid(len(maps), max_columns=3)
     width, height = 3.2 * columns + 0.75, 3.95 * rows
-    text_style = {"ha": "center", "va": "top", "fontsize": 6.5, "linespacing": 1.35}
-    with apply_style():
-        figure = new_figure(width, height)
-        for i, cka in enumerate(maps):
-            left, top = 0.95 + 3.2 * (i % columns), 0.45 + 3.95 * (i // columns)
-            box = (left / width, 1 - (top + 2.2) / height, 2.2 / width, 2.2 / height)
-            _draw_matrix(figure, figure.add_axes(box), cka, max_ticks=MAX_PANEL_TICKS)
-            middle, below = (left + 1.1) / width, 1 - (top + 2.88) / height
-            figure.text(middle, below, _numbers_text(cka), color=FAINT, **text_style)
-        bar_box = (1 - 0.52 / width, 1 - 2.65 / height, 0.1 / width, 2.2 / height)
-        _draw_colour_bar(figure, bar_box)
-        caption = " ".join(dict.fromkeys(note for cka in maps for note in _notes(cka)))
-        return save_figure(figure, folder, name=name, title=title, caption=caption)
+    caption = " ".join(dict.fromkeys(note for cka in maps for note in _notes(cka)))
+    drawing = Drawing(width=width, height=height, title=title, caption=caption)
+    for i, cka in enumerate(maps):
+        left, top = 0.95 + 3.2 * (i % columns), 0.45 + 3.95 * (i // columns)
+        box = (left, height - (top + 2.2), 2.2, 2.2)
+        _draw_matrix(drawing, cka, box=box, max_ticks=MAX_PANEL_TICKS)
+        at = left + 1.1, height - (top + 2.88)
+        _draw_numbers(drawing, _number_lines(cka), at=at, points=MINOR_POINTS)
+    _draw_colour_bar(drawing, (width - 0.52, height - 2.65, 0.1, 2.2))
+    return drawing
 
 
 def map_caption(cka: LoadedMap) -> str:
@@ -87,52 +77,55 @@ def _notes(cka: LoadedMap) -> list[str]:
     return notes
 
 
-def _draw_matrix(figure: Figure, axes: Axes, cka: LoadedMap, *, max_ticks: int) -> None:
+def _draw_matrix(drawing: Drawing, cka: LoadedMap, *, box: InchBox, max_ticks: int) -> None:
     """Draw the values; a missing pair is grey."""
-    axes.set_axis_off()
-    # An unbiased CKA may be slightly negative; it is clipped for display only.
-    shown_LM = np.ma.masked_invalid(np.clip(cka.value_LM, 0.0, 1.0))
-    axes.imshow(
-        shown_LM,
-        cmap=colormaps[MAP_COLOURS].with_extremes(bad=MISSING_COLOUR),
-        vmin=0.0,
-        vmax=1.0,
-        origin="upper",
-        interpolation="nearest",
-        aspect="auto",
-    )
-    axes.set_title(escape_mathtext(cka.declared.title), pad=7)
-    places_a, names_a = _edge_names(cka.layers_a, max_ticks=max_ticks)
-    places_b, names_b = _edge_names(cka.layers_b, max_ticks=max_ticks)
-    label_edge(figure, axes, places_a, names_a, side="left")
-    label_edge(figure, axes, places_b, names_b, side="bottom", rotation=40)
+    left, bottom, width, height = box
+    drawing.add(Picture(box=box, value_LM=cka.value_LM, colours=MAP_COLOURS))
+    at, text = (left + width / 2, bottom + height + 7 / 72), cka.declared.title
+    drawing.add(Label(at=at, text=text, points=9, align="center", is_bold=True))
+    shares_a, names_a = _edge_names(cka.layers_a, max_ticks=max_ticks)
+    shares_b, names_b = _edge_names(cka.layers_b, max_ticks=max_ticks)
+    ys = [bottom + height * (1 - share) for share in shares_a]
+    xs = [left + width * share for share in shares_b]
+    labels_beside(drawing, ys, names_a, x=left, side="left")
+    labels_below(drawing, xs, names_b, y=bottom, degrees=40)
 
 
-def _edge_names(layers: Sequence[str], *, max_ticks: int) -> tuple[list[int], list[str]]:
+def _edge_names(layers: Sequence[str], *, max_ticks: int) -> tuple[list[float], list[str]]:
+    """Return where along the edge layers are named, from 0 to 1, and their names."""
     positions = _tick_positions(len(layers), max_ticks=max_ticks)
-    return positions, [escape_mathtext(_short_layer_name(layers[i])) for i in positions]
+    shares = [(i + 0.5) / len(layers) for i in positions]
+    return shares, [_short_layer_name(layers[i]) for i in positions]
 
 
-def _draw_colour_bar(figure: Figure, box: _Box) -> None:
-    axes = figure.add_axes(box)
-    axes.set_axis_off()
-    axes.imshow(
-        np.linspace(0.0, 1.0, 256)[:, None],
-        cmap=MAP_COLOURS,
-        origin="lower",
-        extent=(0.0, 1.0, 0.0, 1.0),
-        aspect="auto",
-    )
+def _draw_colour_bar(drawing: Drawing, box: InchBox) -> None:
+    left, bottom, width, height = box
+    falling = np.linspace(1.0, 0.0, 256)[:, None]
+    drawing.add(Picture(box=box, value_LM=falling, colours=MAP_COLOURS))
     values = (0.0, 0.25, 0.5, 0.75, 1.0)
-    label_edge(figure, axes, values, [f"{value:.2f}" for value in values], side="right")
-    axes.set_title("CKA", fontsize=7, fontweight="normal", pad=6)
+    ys = [bottom + height * value for value in values]
+    names = [f"{value:.2f}" for value in values]
+    labels_beside(drawing, ys, names, x=left + width, side="right")
+    at = left + width / 2, bottom + height + 6 / 72
+    drawing.add(Label(at=at, text="CKA", points=7, align="center"))
 
 
-def _numbers_text(cka: LoadedMap) -> str:
+def _draw_numbers(
+    drawing: Drawing, lines: Sequence[str], *, at: tuple[float, float], points: float
+) -> None:
+    """Draw lines of text below a point."""
+    for i, line in enumerate(lines):
+        place = at[0], at[1] - LINE_SPACING * points / 72 * i
+        drawing.add(
+            Label(at=place, text=line, points=points, colour=FAINT, align="center", anchor="top")
+        )
+
+
+def _number_lines(cka: LoadedMap) -> list[str]:
     """Return the measures, two in a line."""
     parts = [f"{title} {text}" for title, text in cka.numbers.items()]
     lines = [" · ".join(parts[i : i + 2]) for i in range(0, len(parts), 2)]
-    return "\n".join(lines) or "no block numbers"
+    return lines or ["no block numbers"]
 
 
 def _tick_positions(num_layers: int, *, max_ticks: int) -> list[int]:

@@ -2,24 +2,21 @@
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
-from pathlib import Path
 
 import polars as pl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from kdbatch.report.data.study import Study, matching_cells
-from kdbatch.report.escape import escape_mathtext
-from kdbatch.report.figures.base import (
+from kdbatch.report.figures.drawing import Drawing, InchBox, Markers, panel_grid
+from kdbatch.report.figures.panels import (
     LEGEND_LINE_INCHES,
-    LEGEND_POINTS,
-    SavedFigure,
-    apply_style,
+    Axis,
+    Panel,
+    draw_frame,
+    draw_legend,
     legend_shape,
-    new_figure,
-    panel_grid,
-    save_figure,
+    range_of,
+    round_ticks,
+    stroke_of,
 )
 from kdbatch.report.figures.role_styles import RoleStyle, role_styles
 from kdbatch.report.labels import case_title
@@ -42,9 +39,7 @@ class _Panel:
     curves: Mapping[str, CurvePoints]  # by role
 
 
-def draw_curves(
-    record: PlanRecord, study: Study, folder: Path, *, name: str
-) -> tuple[SavedFigure | None, tuple[str, ...]]:
+def draw_curves(record: PlanRecord, study: Study) -> tuple[Drawing | None, tuple[str, ...]]:
     """Draw the curve of each role's first finished seed, for up to MAX_CURVE_PANELS cases.
 
     Returns None where no run has a curve, and warnings about files that could not be read. The
@@ -71,13 +66,8 @@ def draw_curves(
         found = {role: by_run[run_id] for role, run_id in runs.items() if run_id in by_run}
         panels.append(_Panel(case=case, curves=found))
     titles = {role: record.roles.get(role, role) for role in roles}
-    with apply_style():
-        figure = _draw_panels(panels, titles, role_styles(roles, record.references))
-        caption = _caption(len(cases))
-        saved = save_figure(
-            figure, folder, name=name, title="Accuracy during training", caption=caption
-        )
-    return saved, warnings
+    styles = role_styles(roles, record.references)
+    return _draw_panels(panels, titles, styles, caption=_caption(len(cases))), warnings
 
 
 def _read_first_curves(cells: Sequence[Cell], study: Study) -> tuple[pl.DataFrame, tuple[str, ...]]:
@@ -131,53 +121,63 @@ def _first_run(record: PlanRecord, role: str, case: dict[str, str], known: Set[s
 
 
 def _draw_panels(
-    panels: Sequence[_Panel], titles: Mapping[str, str], styles: Mapping[str, RoleStyle]
-) -> Figure:
+    panels: Sequence[_Panel],
+    titles: Mapping[str, str],
+    styles: Mapping[str, RoleStyle],
+    *,
+    caption: str,
+) -> Drawing:
     num_rows, num_columns = panel_grid(len(panels), max_columns=_MAX_COLUMNS)
     width = max(2.5 * num_columns + 0.5, 5.4)
     legend_lines, legend_columns = legend_shape(list(titles.values()), width)
     height = 2.2 * num_rows + 0.33 + LEGEND_LINE_INCHES * legend_lines
-    figure = new_figure(width, height)
-    handles: dict[str, Line2D] = {}
+    drawing = Drawing(width=width, height=height, title="Accuracy during training", caption=caption)
     for i, panel in enumerate(panels):
         left, top = 0.6 + 2.5 * (i % num_columns), 0.32 + 2.2 * (i // num_columns)
         inner_width = 2.05 if num_columns > 1 else width - 0.85
-        box = (left / width, 1 - (top + 1.45) / height, inner_width / width, 1.45 / height)
-        axes = figure.add_axes(box)
-        handles |= _draw_panel(axes, panel, styles)
-        if i % num_columns == 0:
-            axes.set_ylabel("training accuracy (%)", fontsize=7.5)
-        if i >= len(panels) - num_columns:
-            axes.set_xlabel("optimizer step", fontsize=7.5)
-    figure.legend(
-        handles=list(handles.values()),
-        labels=[escape_mathtext(titles[role]) for role in handles],
-        loc="lower center",
-        ncol=legend_columns,
-        fontsize=LEGEND_POINTS,
+        x_title = "optimizer step" if i >= len(panels) - num_columns else ""
+        y_title = "training accuracy (%)" if i % num_columns == 0 else ""
+        box = (left, height - (top + 1.45), inner_width, 1.45)
+        _draw_panel(drawing, panel, styles, box=box, titles=(x_title, y_title))
+    used = dict.fromkeys(role for panel in panels for role in panel.curves)
+    draw_legend(
+        drawing,
+        [(styles[role], titles[role]) for role in used],
+        middle=width / 2,
+        top=0.1 + LEGEND_LINE_INCHES * legend_lines,
+        num_columns=legend_columns,
+        has_markers=False,
     )
-    return figure
+    return drawing
 
 
-def _draw_panel(axes: Axes, panel: _Panel, styles: Mapping[str, RoleStyle]) -> dict[str, Line2D]:
-    """Draw the curves of one case and return a handle for the legend by role."""
-    handles: dict[str, Line2D] = {}
-    for role, (steps, values) in panel.curves.items():
-        style = styles[role]
-        (handles[role],) = axes.plot(
-            steps,
-            values,
-            color=style.colour,
-            linestyle=style.dashes,
-            linewidth=style.width * 0.8,
-            marker="." if len(steps) == 1 else "",
-            zorder=style.rank,
-        )
-    axes.set_title(escape_mathtext(case_title(panel.case)), loc="left", fontsize=8)
-    axes.set_ylim(0, 102)
-    axes.tick_params(labelsize=7)
-    axes.locator_params(axis="x", nbins=4)
-    return handles
+def _draw_panel(
+    drawing: Drawing,
+    curves: _Panel,
+    styles: Mapping[str, RoleStyle],
+    *,
+    box: InchBox,
+    titles: tuple[str, str],
+) -> None:
+    """Draw the curves of one case; a curve of one point is a dot."""
+    steps = [step for steps, _ in curves.curves.values() for step in steps]
+    panel = Panel(box=box, x=range_of(steps or [0.0, 1.0]), y=(0.0, 102.0))
+    draw_frame(
+        drawing,
+        panel,
+        title=case_title(curves.case),
+        x=Axis(ticks=round_ticks(panel.x, at_most=4), title=titles[0]),
+        y=Axis(ticks=round_ticks(panel.y, at_most=7), title=titles[1]),
+        title_points=8,
+        tick_points=7,
+        label_points=7.5,
+    )
+    drawn = [(styles[role], *curve) for role, curve in curves.curves.items()]
+    for style, steps, values in sorted(drawn, key=lambda item: item[0].rank):
+        points = tuple(map(panel.place, steps, values))
+        if len(points) == 1:
+            drawing.add(Markers(at=points, shape="o", size=3, colour=style.colour))
+        drawing.add(stroke_of(style, points, share=0.8, clip=box))
 
 
 def _caption(num_cases: int) -> str:

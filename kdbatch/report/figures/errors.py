@@ -4,21 +4,20 @@ Axes: R roles, N test videos.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from kdbatch.report.data.study import Study, cases_of, matching_cells
-from kdbatch.report.escape import escape_mathtext
-from kdbatch.report.figures.base import (
-    SavedFigure,
-    apply_style,
-    label_edge,
-    new_figure,
+from kdbatch.report.figures.drawing import (
+    MINOR_POINTS,
+    WHITE,
+    Drawing,
+    InchBox,
+    Label,
+    Picture,
+    labels_below,
+    labels_beside,
     panel_grid,
-    save_figure,
 )
 from kdbatch.report.labels import NO_VALUE, case_title, format_number, role_group
 from kdbatch.report.stats.correctness import Correctness, load_correctness, shared_keys
@@ -30,9 +29,7 @@ PANEL_INCHES = 1.75
 GAP_INCHES = (0.25, 0.45)  # between panels: to the right, below
 
 
-def draw_errors(
-    record: PlanRecord, study: Study, folder: Path, *, name: str
-) -> tuple[SavedFigure | None, tuple[str, ...]]:
+def draw_errors(record: PlanRecord, study: Study) -> tuple[Drawing | None, tuple[str, ...]]:
     """Draw one matrix per case, up to MAX_ERROR_PANELS of them.
 
     Returns None while no two roles can be compared, and warnings about files that cannot be used.
@@ -48,16 +45,9 @@ def draw_errors(
             matrices.append((case, matrix_RR))
     if not matrices:
         return None, tuple(warnings)
-    with apply_style():
-        figure = _draw_matrices(matrices[:MAX_ERROR_PANELS], roles)
-        saved = save_figure(
-            figure,
-            folder,
-            name=name,
-            title="Correlation of errors",
-            caption=_caption(num_left_out=len(matrices) - MAX_ERROR_PANELS),
-        )
-    return saved, tuple(warnings)
+    caption = _caption(num_left_out=len(matrices) - MAX_ERROR_PANELS)
+    drawing = _draw_matrices(matrices[:MAX_ERROR_PANELS], roles, caption=caption)
+    return drawing, tuple(warnings)
 
 
 def error_correlations(
@@ -117,43 +107,47 @@ def _has_pair(matrix_RR: np.ndarray) -> bool:
 
 
 def _draw_matrices(
-    matrices: Sequence[tuple[dict[str, str], np.ndarray]], roles: Sequence[str]
-) -> Figure:
+    matrices: Sequence[tuple[dict[str, str], np.ndarray]], roles: Sequence[str], *, caption: str
+) -> Drawing:
     num_rows, num_columns = panel_grid(len(matrices), max_columns=_MAX_COLUMNS)
     column_width, row_height = (PANEL_INCHES + gap for gap in GAP_INCHES)
     width, height = 1.0 + num_columns * column_width, 0.55 + num_rows * row_height
-    names = [escape_mathtext(role.replace("_", " ")) for role in roles]
-    figure = new_figure(width, height)
+    names = [role.replace("_", " ") for role in roles]
+    drawing = Drawing(width=width, height=height, title="Correlation of errors", caption=caption)
+    middles = [PANEL_INCHES * (i + 0.5) / len(roles) for i in range(len(roles))]
     for i, (case, matrix_RR) in enumerate(matrices):
         row, column = divmod(i, num_columns)
         left = 0.9 + column * column_width
         bottom = height - 0.3 - (row + 1) * row_height + 0.4
-        box = (left / width, bottom / height, PANEL_INCHES / width, PANEL_INCHES / height)
-        axes = figure.add_axes(box)
-        _draw_matrix(axes, matrix_RR)
-        axes.set_title(escape_mathtext(case_title(case)), loc="left", fontsize=8)
+        top = bottom + PANEL_INCHES
+        xs, ys = [left + middle for middle in middles], [top - middle for middle in middles]
+        _draw_matrix(drawing, matrix_RR, box=(left, bottom, PANEL_INCHES, PANEL_INCHES))
+        at = left, top + 6 / 72
+        drawing.add(Label(at=at, text=case_title(case), points=8, is_bold=True))
         is_lowest = i + num_columns >= len(matrices)
-        places = range(len(roles))
-        label_edge(figure, axes, places, names if is_lowest else [], side="bottom", rotation=90)
-        label_edge(figure, axes, places, names if column == 0 else [], side="left")
-    return figure
+        labels_below(drawing, xs, names if is_lowest else [], y=bottom, degrees=90)
+        labels_beside(drawing, ys, names if column == 0 else [], x=left, side="left")
+    return drawing
 
 
-def _draw_matrix(axes: Axes, matrix_RR: np.ndarray) -> None:
+def _draw_matrix(drawing: Drawing, matrix_RR: np.ndarray, *, box: InchBox) -> None:
     """Draw a matrix in colours from 0 to 1, with its values as text."""
-    axes.imshow(matrix_RR, cmap="cividis", vmin=0, vmax=1)
+    drawing.add(Picture(box=box, value_LM=matrix_RR, colours="cividis"))
+    left, bottom, width, height = box
     for (r, q), value in np.ndenumerate(matrix_RR):
         is_dark = np.isfinite(value) and value < 0.5
-        axes.text(
-            q,
-            r,
-            format_number(value, digits=2),
-            ha="center",
-            va="center",
-            fontsize=6.5,
-            color="white" if is_dark else "black",
+        x = left + width * (q + 0.5) / len(matrix_RR)
+        y = bottom + height * (1 - (r + 0.5) / len(matrix_RR))
+        drawing.add(
+            Label(
+                at=(x, y),
+                text=format_number(value, digits=2),
+                points=MINOR_POINTS,
+                colour=WHITE if is_dark else "#000000",
+                align="center",
+                anchor="middle",
+            )
         )
-    axes.set_axis_off()
 
 
 def _caption(*, num_left_out: int) -> str:

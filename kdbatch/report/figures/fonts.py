@@ -30,15 +30,9 @@ CHARACTERS = (
 )
 
 
-def font_families() -> list[str]:
-    """Return a value for matplotlib's `font.family`; the first call makes the font (0.3 s)."""
-    _register_fonts()
-    return [SUBSET_FAMILY, BASE_FAMILY]
-
-
 @cache
-def _register_fonts() -> None:
-    """Register the subset font with matplotlib.
+def register_fonts() -> None:
+    """Make the subset font and register it with matplotlib.
 
     The files stay until the program ends, because matplotlib opens them again for every figure.
     """
@@ -53,7 +47,7 @@ def _register_fonts() -> None:
 
 def _write_subset(source: str, path: Path) -> None:
     options = subset.Options(
-        layout_features=["kern"], glyph_names=True, name_IDs=["*"], hinting=True, legacy_kern=True
+        layout_features=["kern"], glyph_names=True, name_IDs=["*"], hinting=False, legacy_kern=True
     )
     options.drop_tables += UNUSED_TABLES
     with subset.load_font(source, options) as font:

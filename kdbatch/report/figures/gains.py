@@ -2,22 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from kdbatch.report.data.study import Study, cases_of, matching_cells
-from kdbatch.report.escape import escape_mathtext
-from kdbatch.report.figures.base import (
-    FAINT,
-    SavedFigure,
-    apply_style,
-    new_figure,
-    save_figure,
+from kdbatch.report.figures.drawing import FAINT, WHITE, Drawing, Markers, Strokes
+from kdbatch.report.figures.panels import (
+    MARKER_POINTS,
+    Axis,
+    Panel,
+    Range,
+    draw_frame,
+    draw_legend,
+    range_of,
+    round_ticks,
+    stroke_of,
 )
-from kdbatch.report.figures.role_styles import CONTROLS, STUDENT
+from kdbatch.report.figures.role_styles import CONTROLS, STUDENT, RoleStyle
 from kdbatch.report.labels import case_title
 from kdbatch.report.stats.arms import Arm, arms_of
 from kdbatch.report.stats.bootstrap import Resampled, SeedDraws
@@ -26,7 +27,9 @@ from kdbatch.report.stats.correctness import resample_runs
 from kdbatch.report.stats.gain_roles import CONTROL_ROLE, GAIN_METRIC, gain_runs, teacher_roles
 from kdbatch.vocab.plans import PlanRecord
 
-LINE_INCHES = 0.36
+LINE_INCHES, WIDTH_INCHES = 0.36, 6.4
+OVER_TEACHERS = RoleStyle(colour=STUDENT, marker="o", dashes=(), width=1.4, rank=1)
+OVER_CONTROL = RoleStyle(colour=CONTROLS[0], marker="s", dashes=(), width=1.4, rank=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +45,7 @@ class StudentGain:
     over_control: Comparison | None
 
 
-def draw_gains(
-    record: PlanRecord, study: Study, folder: Path, *, name: str
-) -> tuple[SavedFigure | None, tuple[str, ...]]:
+def draw_gains(record: PlanRecord, study: Study) -> tuple[Drawing | None, tuple[str, ...]]:
     """Draw one line per case.
 
     Returns None while no student can be compared, and warnings about files that cannot be used.
@@ -58,10 +59,7 @@ def draw_gains(
         "labels alone with the same schedule. Bars: 95 % interval over test videos and seeds. A "
         "gain comes from the teachers only where both lie right of the dashed line."
     )
-    with apply_style():
-        figure = _draw_lines(shown)
-        saved = save_figure(figure, folder, name=name, title="Gain of the student", caption=caption)
-    return saved, warnings
+    return _draw_lines(shown, caption=caption), warnings
 
 
 def student_gains(record: PlanRecord, study: Study) -> tuple[list[StudentGain], tuple[str, ...]]:
@@ -105,47 +103,65 @@ def _arms(record: PlanRecord, study: Study, role: str, case: dict[str, str]) -> 
     return arms_of(cells, title=role, value=lambda run: study.value(run, GAIN_METRIC))
 
 
-def _draw_lines(gains: Sequence[StudentGain]) -> Figure:
+def _draw_lines(gains: Sequence[StudentGain], *, caption: str) -> Drawing:
     """Draw the first case at the top, and in each line the gain over teachers above the other."""
     height = 1.0 + LINE_INCHES * len(gains)
-    figure = new_figure(6.4, height)
-    axes = figure.add_axes((0.34, 0.52 / height, 0.63, LINE_INCHES * len(gains) / height))
+    drawing = Drawing(
+        width=WIDTH_INCHES, height=height, title="Gain of the student", caption=caption
+    )
+    box = (0.34 * WIDTH_INCHES, 0.52, 0.63 * WIDTH_INCHES, LINE_INCHES * len(gains))
+    panel = Panel(box=box, x=_gain_range(gains), y=(-0.6, len(gains) - 0.4))
+    titles = [case_title(gain.case) for gain in reversed(gains)]
+    draw_frame(
+        drawing,
+        panel,
+        title="",
+        x=Axis(ticks=round_ticks(panel.x, at_most=9), title="points of top-1 accuracy"),
+        y=Axis(ticks=tuple(enumerate(titles)), has_grid=False),
+    )
+    ends = (panel.place(0.0, end) for end in panel.y)
+    drawing.add(Strokes(lines=(tuple(ends),), colour=FAINT, width=0.9, dashes=(3.0, 3.0)))
     for i, gain in enumerate(gains):
         y = len(gains) - 1 - i
-        _draw_comparison(axes, y + 0.13, gain.over_teachers, colour=STUDENT, marker="o")
-        _draw_comparison(axes, y - 0.13, gain.over_control, colour=CONTROLS[0], marker="s")
-    axes.axvline(0, color=FAINT, linewidth=0.9, linestyle=(0, (3, 3)), zorder=1)
-    titles = [escape_mathtext(case_title(gain.case)) for gain in reversed(gains)]
-    axes.set_yticks(range(len(gains)), titles)
-    axes.set_ylim(-0.6, len(gains) - 0.4)
-    axes.set_xlabel("points of top-1 accuracy")
-    axes.grid(visible=False, axis="y")
-    handles = []
-    for colour, marker, label in (
-        (STUDENT, "o", "above the mean of its teachers"),
-        (CONTROLS[0], "s", "above labels only"),
-    ):
-        handles += axes.plot([], [], color=colour, marker=marker, linestyle="none", label=label)
-    figure.legend(handles=handles, loc="upper right", ncol=2, fontsize=7.5)
-    return figure
+        _draw_comparison(drawing, panel, y + 0.13, gain.over_teachers, OVER_TEACHERS)
+        _draw_comparison(drawing, panel, y - 0.13, gain.over_control, OVER_CONTROL)
+    draw_legend(
+        drawing,
+        [(OVER_TEACHERS, "above the mean of its teachers"), (OVER_CONTROL, "above labels only")],
+        middle=0.69 * WIDTH_INCHES,
+        top=height - 0.06,
+        num_columns=2,
+        has_lines=False,
+    )
+    return drawing
+
+
+def _gain_range(gains: Sequence[StudentGain]) -> Range:
+    """Return the range of all effects and intervals, and of the line at 0."""
+    ends = [0.0]
+    for gain in gains:
+        for comparison in (gain.over_teachers, gain.over_control):
+            if comparison:
+                bounds = (comparison.low, comparison.effect, comparison.high)
+                ends += [bound for bound in bounds if bound is not None]
+    return range_of(ends)
 
 
 def _draw_comparison(
-    axes: Axes, y: float, comparison: Comparison | None, *, colour: str, marker: str
+    drawing: Drawing, panel: Panel, y: float, comparison: Comparison | None, style: RoleStyle
 ) -> None:
     """Draw the effect as a dot and its interval as a line."""
     if comparison is None:
         return
     if comparison.low is not None and comparison.high is not None:
-        interval = [comparison.low, comparison.high]
-        axes.plot(interval, [y, y], color=colour, linewidth=1.4, zorder=2)
-    axes.plot(
-        comparison.effect,
-        y,
-        color=colour,
-        marker=marker,
-        markersize=5.5,
-        markeredgecolor="white",
-        markeredgewidth=0.6,
-        zorder=3,
+        ends = panel.place(comparison.low, y), panel.place(comparison.high, y)
+        drawing.add(stroke_of(style, ends))
+    drawing.add(
+        Markers(
+            at=(panel.place(comparison.effect, y),),
+            shape=style.marker,
+            size=MARKER_POINTS,
+            colour=style.colour,
+            edge=WHITE,
+        )
     )

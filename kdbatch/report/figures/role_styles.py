@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from kdbatch.report.figures.drawing import DASHED
 from kdbatch.report.labels import RoleGroup, role_group
 
 # Okabe & Ito 2008, "Color universal design": distinct with any colour vision. Markers and dashes
@@ -25,7 +26,7 @@ class RoleStyle:
 
     colour: str
     marker: str
-    dashes: str
+    dashes: tuple[float, ...]
     width: float
     rank: int
 
@@ -44,11 +45,11 @@ def role_styles(roles: Sequence[str], references: Collection[str] = ()) -> dict[
 def _style(group: RoleGroup, i: int) -> RoleStyle:
     """Return the style of role `i` of its group."""
     if group == "student":
-        return RoleStyle(colour=STUDENT, marker="o", dashes="-", width=2.0, rank=5)
+        return RoleStyle(colour=STUDENT, marker="o", dashes=(), width=2.0, rank=5)
     if group == "reference":
-        return RoleStyle(colour=REFERENCE, marker="h", dashes="-", width=1.4, rank=4)
+        return RoleStyle(colour=REFERENCE, marker="h", dashes=(), width=1.4, rank=4)
     if group == "teacher":
         marker = TEACHER_MARKERS[i]
-        return RoleStyle(colour=TEACHERS[i], marker=marker, dashes="-", width=1.4, rank=4)
+        return RoleStyle(colour=TEACHERS[i], marker=marker, dashes=(), width=1.4, rank=4)
     marker = CONTROL_MARKERS[i]
-    return RoleStyle(colour=CONTROLS[i], marker=marker, dashes="--", width=1.4, rank=3)
+    return RoleStyle(colour=CONTROLS[i], marker=marker, dashes=DASHED, width=1.4, rank=3)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from kdbatch.base.text import plural
 from kdbatch.report.data.study import RunFacts
 from kdbatch.report.escape import escape_html
-from kdbatch.report.figures.base import SavedFigure
+from kdbatch.report.figures.saved import SavedFigure
 from kdbatch.report.html.claims import claim_html
 from kdbatch.report.html.sections import Chapter, TextTable
 from kdbatch.report.html.tables import grid_html, table_html, text_table_html

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kdbatch.report.data.study import RunFacts, Study, cases_of, matching_cells
-from kdbatch.report.figures.base import SavedFigure
+from kdbatch.report.figures.saved import SavedFigure
 from kdbatch.report.labels import NO_VALUE, case_title, format_number
 from kdbatch.report.stats.claims import CheckedClaim
 from kdbatch.report.stats.verdicts import VERDICTS, ClaimVerdict

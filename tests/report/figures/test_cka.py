@@ -1,4 +1,4 @@
-from pathlib import Path
+from io import BytesIO
 
 import matplotlib as mpl
 import numpy as np
@@ -8,6 +8,8 @@ from support.reports import MAPS
 
 from kdbatch.report.data.cka_maps import LoadedMap
 from kdbatch.report.figures.cka import MAP_COLOURS, draw_map, draw_panel
+from kdbatch.report.figures.drawer import draw
+from kdbatch.report.figures.drawing import Label
 
 
 def loaded_map(value_LM: np.ndarray, layer: str = "conv") -> LoadedMap:
@@ -27,11 +29,11 @@ def colour(value: float) -> np.ndarray:
     return np.asarray(mpl.colormaps[MAP_COLOURS](value)[:3])
 
 
-def test_layer_0_is_at_the_top_left_and_colour_runs_from_0_to_1(tmp_path: Path) -> None:
+def test_layer_0_is_at_the_top_left_and_colour_runs_from_0_to_1() -> None:
     value = np.full((4, 4), 0.5)
     value[0, 0], value[0, 3], value[3, 0] = 0.9, 0.25, np.nan  # neither end of the scale occurs
-    draw_map(loaded_map(value), tmp_path, name="map")
-    image = imread(tmp_path / "map.png")[..., :3]
+    png, _ = draw(draw_map(loaded_map(value)))
+    image = imread(BytesIO(png))[..., :3]
     height, width = image.shape[:2]
     left, right, top, bottom = 0.24, 0.84, 1 - 0.90, 1 - 0.30  # box of the map in the figure
     column = [int(width * (left + (right - left) * (i + 0.5) / 4)) for i in range(4)]
@@ -42,8 +44,10 @@ def test_layer_0_is_at_the_top_left_and_colour_runs_from_0_to_1(tmp_path: Path) 
     assert np.ptp(image[line[3], column[0]]) < 0.06  # not measured: grey
 
 
-def test_names_of_layers_may_contain_any_characters(tmp_path: Path) -> None:
+def test_names_of_layers_may_contain_any_characters() -> None:
     maps = loaded_map(np.eye(30), "$\\frac{_"), loaded_map(np.eye(3), "a" * 60)
-    figure = draw_panel(maps, tmp_path, name="panel", title="Maps")
-    assert figure.png.startswith(b"\x89PNG")
-    assert (tmp_path / "panel.pdf").read_bytes().startswith(b"%PDF")
+    drawing = draw_panel(maps, title="Maps")
+    labels = [mark.text for mark in drawing.marks if isinstance(mark, Label)]
+    assert "$\\frac{_0" in labels and f"{'a' * 8}…{'a' * 10}0" in labels
+    png, pdf = draw(drawing)
+    assert png.startswith(b"\x89PNG") and pdf.startswith(b"%PDF")

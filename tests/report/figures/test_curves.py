@@ -1,10 +1,9 @@
-from pathlib import Path
-
 import pytest
 from support.reports import ROLES, find_run_id
 from support.studies import MakeStudy
 
 from kdbatch.report.figures.curves import MAX_POINTS, draw_curves, thin_curves
+from kdbatch.report.figures.drawing import Strokes
 from kdbatch.result.read import read_curves
 from kdbatch.result.schema import CURVES
 from kdbatch.result.write import Measure, write_measures
@@ -24,16 +23,19 @@ def test_a_long_curve_is_thinned_by_averaging_and_shares_become_percent(
     assert values == sorted(values)
 
 
-def test_curves_are_drawn_and_a_broken_file_is_named(make_study: MakeStudy, tmp_path: Path) -> None:
+def test_curves_are_drawn_and_a_broken_file_is_named(make_study: MakeStudy) -> None:
     record, study = make_study()
     broken = RunFolder(study.runs_dir / find_run_id(record, "T1", "10k")).curves
     broken.write_bytes(b"PAR1 nothing PAR1")
-    figure, warnings = draw_curves(record, study, tmp_path, name="curves")
-    assert figure and (tmp_path / "curves.pdf").exists()
+    drawing, warnings = draw_curves(record, study)
+    assert drawing
+    curves = [mark for mark in drawing.marks if isinstance(mark, Strokes) and mark.clip]
+    drawn = [role for role in record.roles if find_run_id(record, role, "30k")]
+    assert len(curves) == 2 * len(drawn) - 1 and all(len(mark.lines[0]) > 1 for mark in curves)
     assert len(warnings) == 1 and str(broken) in warnings[0]
 
 
-def test_without_curves_there_is_no_figure(make_study: MakeStudy, tmp_path: Path) -> None:
+def test_without_curves_there_is_no_figure(make_study: MakeStudy) -> None:
     everything = [(role, subset) for role in ROLES for subset in ("10k", "30k")]
     record, study = make_study(unfinished=everything)
-    assert draw_curves(record, study, tmp_path, name="curves") == (None, ())
+    assert draw_curves(record, study) == (None, ())

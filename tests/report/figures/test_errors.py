@@ -1,17 +1,18 @@
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from support.reports import find_run_id
 from support.studies import MakeStudy
 
+from kdbatch.report.figures.drawing import Label
 from kdbatch.report.figures.errors import (
     compared_roles,
     draw_errors,
     error_correlations,
     phi_coefficient,
 )
+from kdbatch.report.labels import NO_VALUE
 from kdbatch.report.stats.correctness import Correctness, load_correctness
 
 
@@ -59,11 +60,16 @@ def test_a_reference_is_not_compared_whatever_its_name(make_study: MakeStudy) ->
 
 
 def test_a_role_without_results_is_blank_and_without_results_there_is_no_figure(
-    make_study: MakeStudy, tmp_path: Path
+    make_study: MakeStudy,
 ) -> None:
     record, study = make_study(unfinished=[("T1", "10k")])
-    figure, warnings = draw_errors(record, study, tmp_path, name="errors")
-    assert figure and warnings == () and figure.width_pixels > 400
+    drawing, warnings = draw_errors(record, study)
+    assert drawing and warnings == ()
+    numbers = [m.text for m in drawing.marks if isinstance(m, Label) and m.align == "center"]
+    assert len(numbers) == 2 * 4**2
+    # A role correlates with itself by 1; the one without results has no number: 7 of 16.
+    assert numbers[:16].count(NO_VALUE) == 7 and numbers[16:].count(NO_VALUE) == 0
+    assert numbers.count("1.00") >= 3 + 4
     roles = ("T1", "T2", "student", "labels_only")
     record, study = make_study(unfinished=[(r, s) for r in roles for s in ("10k", "30k")])
-    assert draw_errors(record, study, tmp_path, name="none")[0] is None
+    assert draw_errors(record, study)[0] is None

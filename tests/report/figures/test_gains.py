@@ -1,10 +1,10 @@
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from support.studies import MakeStudy
 
-from kdbatch.report.figures.gains import draw_gains, student_gains
+from kdbatch.report.figures.drawing import Markers
+from kdbatch.report.figures.gains import OVER_CONTROL, draw_gains, student_gains
 from kdbatch.report.labels import case_title
 
 
@@ -29,18 +29,17 @@ def test_a_reference_is_no_teacher_whatever_its_name(make_study: MakeStudy) -> N
     assert effects == [pytest.approx(76 - 50), pytest.approx(88 - 55)]
 
 
-def test_a_case_that_waits_for_a_teacher_shows_the_control_alone(
-    make_study: MakeStudy, tmp_path: Path
-) -> None:
+def test_a_case_that_waits_for_a_teacher_shows_the_control_alone(make_study: MakeStudy) -> None:
     record, study = make_study(unfinished=[("T2", "30k"), ("student", "10k")])
     gains, _ = student_gains(record, study)
     has_gain = [(gain.over_teachers is not None, gain.over_control is not None) for gain in gains]
     assert has_gain == [(False, False), (False, True)]
-    figure, _ = draw_gains(record, study, tmp_path, name="gains")
-    assert figure and (tmp_path / "gains.pdf").stat().st_size > 1000
+    drawing, _ = draw_gains(record, study)
+    assert drawing
+    markers = [mark for mark in drawing.marks if isinstance(mark, Markers) and mark.edge]
+    assert [mark.colour for mark in markers] == [OVER_CONTROL.colour]
 
 
-def test_without_a_comparison_there_is_no_figure(make_study: MakeStudy, tmp_path: Path) -> None:
+def test_without_a_comparison_there_is_no_figure(make_study: MakeStudy) -> None:
     record, study = make_study(unfinished=[("student", "10k"), ("student", "30k")])
-    assert draw_gains(record, study, tmp_path, name="gains") == (None, ())
-    assert not list(tmp_path.glob("gains*"))
+    assert draw_gains(record, study) == (None, ())
