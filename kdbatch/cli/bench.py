@@ -110,7 +110,7 @@ def measure_step(
     from kdbatch.bench.data.loose_videos import shard_videos  # PyAV
     from kdbatch.bench.step.measure import bench_step  # torch
     from kdbatch.bench.step.rows import STEP_HEAD, step_json_line, step_line
-    from kdbatch.run.device import choose_compile_cache
+    from kdbatch.run.compilation.cache import choose_compile_cache
 
     choose_compile_cache(os.environ)
     with (

@@ -20,4 +20,4 @@ class RunContext:
     num_workers: int
     clip_reader: ClipReader
     group: ProcessGroup = SINGLE_PROCESS
-    compile_layers: bool = False
+    compile: bool = False

@@ -1,16 +1,8 @@
 """The device of a process and PyTorch's settings for it, the same for runs and benchmarks."""
 
-import atexit
 import ctypes
-import tempfile
-from collections.abc import MutableMapping
-from contextlib import ExitStack
-from pathlib import Path
 
 import torch
-
-from kdbatch.base.temporary.private_folder import folder_of_this_user, open_private_folder
-from kdbatch.base.temporary.temporary_folder import temporary_folder
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
@@ -50,22 +42,3 @@ def keep_freed_memory() -> None:
     if hasattr(library, "mallopt"):
         for option in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
             library.mallopt(option, 2**31 - 1)
-
-
-def choose_compile_cache(environ: MutableMapping[str, str]) -> None:
-    """Let torch keep compiled code in a folder of this user alone, unless `environ` names one.
-
-    Its own choice, /tmp/torchinductor_NAME, may have been made by another user, with code of his
-    own in it. Where that happened to our folder as well, the cache lives as long as this process.
-    """
-    if "TORCHINDUCTOR_CACHE_DIR" in environ:
-        return
-    folder = folder_of_this_user(Path(tempfile.gettempdir()) / "kdbatch-compiled")
-    try:
-        with open_private_folder(folder):
-            pass
-    except OSError:
-        until_exit = ExitStack()
-        atexit.register(until_exit.close)
-        folder = until_exit.enter_context(temporary_folder("compile"))
-    environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)

@@ -15,10 +15,11 @@ from kdbatch.base.output.visible_text import visible
 from kdbatch.base.processes import end_with_parent
 from kdbatch.result.digests import digest_label_ranks, digest_results
 from kdbatch.run.attempt.ending import disk_ending, end_attempt
+from kdbatch.run.compilation.cache import choose_compile_cache
 from kdbatch.run.context import RunContext
 from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.decoding.frame_cache import find_frame_cache
-from kdbatch.run.device import choose_compile_cache, keep_freed_memory, select_device
+from kdbatch.run.device import keep_freed_memory, select_device
 from kdbatch.run.distributed.process_group import (
     ProcessGroup,
     RendezvousError,
@@ -30,7 +31,6 @@ from kdbatch.run.heartbeat import StatusReporter, StopSignal
 from kdbatch.run.provenance import provenance
 from kdbatch.run.run_log import log_start, log_to_stdout
 from kdbatch.run.stages import STAGES
-from kdbatch.run.train.optim import can_compile
 from kdbatch.vocab.done import Done, StageFacts, save_done
 from kdbatch.vocab.retry_policy import (
     EXIT_BLOCKED,
@@ -59,7 +59,6 @@ def main(argv: Sequence[str], *, stop: StopSignal) -> int:
     folder = RunFolder(Path(argv[0]).resolve())
     _terminate_with_parent()
     try:
-        choose_compile_cache(os.environ)
         assignment = folder.load(to_train=not folder.is_done())
         info = rank_info(os.environ)
         with init_process_group(info, _device(info)) as group:
@@ -175,7 +174,11 @@ def _attempt(
     if group.device.type == "cuda":
         num_workers = max(1, len(os.sched_getaffinity(0)) // group.processes_on_node - 1)
     is_first_on_node = group.rank % group.processes_on_node == 0
-    cache = find_frame_cache(assignment.cache, warn=print if is_first_on_node else _say_nothing)
+    warn = print if is_first_on_node else _say_nothing
+    cache = find_frame_cache(assignment.cache, warn=warn)
+    if group.device.type == "cuda":
+        image = Start.from_environment(os.environ).image_sha256
+        choose_compile_cache(os.environ, runs_dir=folder.path.parent, image_sha256=image, warn=warn)
     context = RunContext(
         folder=folder,
         reporter=reporter,
@@ -183,7 +186,7 @@ def _attempt(
         num_workers=num_workers,
         clip_reader=ClipReader(decoder=assignment.decoder, cache=cache),
         group=group,
-        compile_layers=assignment.resources.compile and can_compile(group),
+        compile=assignment.resources.compile,
     )
     try:
         log_start(assignment, context)

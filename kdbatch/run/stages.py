@@ -30,7 +30,6 @@ from kdbatch.run.stage_results import pretext_measures, write_run_results
 from kdbatch.run.tasks import PRETEXTS
 from kdbatch.run.train.feature_match import FeatureMatcher, feature_match_step
 from kdbatch.run.train.loop import train
-from kdbatch.run.train.optim import compile_layers
 from kdbatch.run.train.steps import StepOutput, distill_step, finetune_step
 from kdbatch.run.train.teacher_logit_cache import TeacherLogitCache
 from kdbatch.run.train.training_labels import first_of_each_class, shuffle_labels
@@ -144,7 +143,16 @@ def distill(recipe: Distill, assignment: Assignment, context: RunContext) -> Sta
     where = recipe.evaluation.test.title
     ensemble = evaluate_teacher_ensemble(parents, where=where) if parents else []
     facts = _train_classifier(
-        recipe, assignment, context, model, take_step, classes, trained=matcher, extra=ensemble
+        recipe,
+        assignment,
+        context,
+        model,
+        take_step,
+        classes,
+        trained=matcher,
+        # Those whose outputs are kept do not run in every step.
+        teachers=() if cache else teachers,
+        extra=ensemble,
     )
     if context.group.is_rank0:
         context.folder.teacher_outputs.unlink(missing_ok=True)
@@ -165,11 +173,7 @@ def _load_teachers(
 ) -> list[Classifier]:
     for folder in folders:
         check_classes(folder, classes)
-    teachers = [load_teacher(folder).to(context.device) for folder in folders]
-    if context.compile_layers:
-        for teacher in teachers:
-            compile_layers(teacher)
-    return teachers
+    return [load_teacher(folder).to(context.device) for folder in folders]
 
 
 def _train_classifier(
@@ -181,11 +185,13 @@ def _train_classifier(
     classes: tuple[str, ...],
     *,
     trained: nn.Module | None = None,
+    teachers: Sequence[nn.Module] = (),
     extra: Sequence[Measure] = (),
 ) -> StageFacts:
     """Train on labelled clips, restore the selected epoch, then evaluate once on the test split.
 
-    `trained` is the module to optimize where that is more than `model`.
+    `trained` is the module to optimize where that is more than `model`; `teachers` infer in every
+    step.
     """
     shards_dir = Path(assignment.shards_dir)
     videos = _labelled_videos(recipe, assignment)
@@ -217,6 +223,7 @@ def _train_classifier(
         schedule=recipe.schedule,
         seed=assignment.run.seed,
         context=context,
+        teachers=teachers,
         after_epoch=best,
     )
     measures = best.restore() if best else []

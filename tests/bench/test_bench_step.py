@@ -143,9 +143,9 @@ def test_repeats_end_at_the_deadline_but_each_variant_is_timed() -> None:
 
 
 def test_compiled_rows_stand_apart(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compiling itself is tested in tests/run/train/test_compile.py, in a process of its own."""
+    """Compiling itself is tested in tests/run/compilation/, in processes of their own."""
     compiled: list[nn.Module] = []
-    monkeypatch.setattr("kdbatch.bench.step.variants.compile_layers", compiled.append)
+    monkeypatch.setattr("kdbatch.bench.step.variants.compile_networks", compiled.extend)
     scale = dataclasses.replace(SCALE, stages=("finetune",))
     outputs = bench_step(
         scale, stored, progress=silent, repeats=1, limit_seconds=600, compiled=True

@@ -6,9 +6,9 @@ import pytest
 import torch
 from support.gpu import backbone_of
 
+from kdbatch.run.compilation.networks import compile_networks
 from kdbatch.run.models import Classifier, build_backbone
 from kdbatch.run.models.layers.forms import set_form
-from kdbatch.run.train.optim import compile_layers
 
 KINDS = ("r21d_10", "shufflenet_2x", "r2plus1d_18")
 
@@ -82,13 +82,13 @@ def test_fast_forms_equal_the_plain_ones(
         assert torch.cosine_similarity(found[1], expected[1], dim=0) > least
 
 
-def test_compiled_layers_compute_the_same(
+def test_compiled_networks_compute_the_same(
     pair: tuple[Classifier, Classifier], cuda: torch.device
 ) -> None:
     _, model = pair
     clip_BCTHW = CLIP_BCTHW.to(cuda)
     expected = outcome(copy.deepcopy(model), clip_BCTHW)
-    compile_layers(model)
+    compile_networks([model])
     found = outcome(model, clip_BCTHW)
     for value, reference in zip(found, expected, strict=True):
         assert relative_error(value, reference) < 2e-2  # both may use TF32

@@ -33,6 +33,7 @@ class Noise:
     """
 
     steps_per_epoch = 3
+    clips_per_batch = 4
     view = View(size_pixels=8)
 
     def __init__(self, group: ProcessGroup = SINGLE_PROCESS) -> None:
@@ -116,6 +117,7 @@ def run(
             num_workers=0,
             clip_reader=ClipReader(decoder="pyav"),
             group=group,
+            compile=True,
         )
 
         def take_step(clip_VBCTHW: torch.Tensor, batch: Batch) -> StepOutput:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from kdbatch.bench.step.scale import StepScale
+from kdbatch.run.compilation.networks import compile_networks
 from kdbatch.run.data.batch import Batch, StoredVideo
 from kdbatch.run.data.batches import TrainingBatches, iterate_batches
 from kdbatch.run.data.clip_reader import ClipReader
@@ -24,7 +25,7 @@ from kdbatch.run.models import Classifier, build_backbone
 from kdbatch.run.models.layers.forms import set_form
 from kdbatch.run.tasks import PRETEXTS
 from kdbatch.run.train.metric_buffer import SYNC_STEPS, MetricBuffer
-from kdbatch.run.train.optim import StepFunction, compile_layers, compute_gradients, make_optimizer
+from kdbatch.run.train.optim import StepFunction, compute_gradients, make_optimizer
 from kdbatch.run.train.steps import StepOutput, distill_step, finetune_step
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.recipes import Distill, Evaluation, Schedule
@@ -111,8 +112,8 @@ def kdbatch_loop(
 ) -> Callable[[], None]:
     """The step of run/train/loop.py, on the batches of `device_batches`."""
     setup.model.train()
-    for network in (setup.model, *setup.teachers) if compiled else ():
-        compile_layers(network)
+    if compiled:
+        compile_networks([setup.model, *setup.teachers])
     optimizer, metrics = make_optimizer(setup.model, SCHEDULE), MetricBuffer()
 
     def step() -> None:

@@ -10,13 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from kdbatch.run.compilation.networks import remove_compiled
+from kdbatch.run.compilation.trial import compile_if_it_pays, reason_against
 from kdbatch.run.context import RunContext
 from kdbatch.run.data.batches import Batch, EvaluationBatches, StoredVideo, iterate_batches
 from kdbatch.run.data.sampling import evenly_spaced_clips
+from kdbatch.run.models.layers.folding import copy_to_infer
 from kdbatch.run.run_log import log_progress
 from kdbatch.vocab.views import CENTER_CROP, THREE_CROPS, Augment, View
 
 CLIPS_PER_PASS = 64
+LEAST_BATCHES = 100  # to compile for, however long each takes
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,18 +62,19 @@ def predict(
 ) -> Predictions:
     """Classify videos, each rank its share; all ranks get all predictions.
 
-    The model stays in evaluation mode. With `may_stop`, a stop signal raises Stopped between two
-    batches.
+    The model stays in evaluation mode; on a GPU a copy of it with folded batch norms predicts. With
+    `may_stop`, a stop signal raises Stopped between two batches.
     """
-    model.eval()
+    network = network_to_infer(model, context)
     labels, probabilities, logits, ranks = [], [], [], []
     for batch, logit_VBK in predict_each_video(
-        model,
+        network,
         videos,
         view=view,
         num_clips=num_clips,
         num_crops=num_crops,
         context=context,
+        networks=[network],
         may_stop=may_stop,
     ):
         probability_CPBK = logit_VBK.softmax(-1).unflatten(0, (num_clips, num_crops))
@@ -92,6 +97,16 @@ def predict(
     )
 
 
+def network_to_infer(model: nn.Module, context: RunContext) -> nn.Module:
+    """The network that computes what `model` does in evaluation mode: itself on a CPU, where equal
+    runs are to give equal bits, and in a team, whose batch normalisations belong to it.
+    """
+    model.eval()
+    if reason_against(context) == "" or context.group.world_size > 1:
+        return model
+    return copy_to_infer(model)
+
+
 @torch.no_grad()
 def predict_each_video(
     function: Callable[[Tensor], Tensor],
@@ -101,12 +116,14 @@ def predict_each_video(
     num_clips: int,
     num_crops: int,
     context: RunContext,
+    networks: Sequence[nn.Module],
     center: Augment = CENTER_CROP,
     may_stop: bool = True,
 ) -> Iterator[tuple[Batch, Tensor]]:
     """(batch, function of its views) for this process's share of the videos, a piece of the stored
     order (Team.gathered puts the pieces together); the function's output is float32 on the CPU,
-    shape (V, B, ...). Where there is one crop, it is `center`.
+    shape (V, B, ...). Where there is one crop, it is `center`. `networks`, which the function runs,
+    are compiled if that pays.
     """
     seen = replace(view, augment=center if num_crops == 1 else THREE_CROPS)
     source = EvaluationBatches(
@@ -119,15 +136,35 @@ def predict_each_video(
         world_size=context.group.world_size,
     )
     batches = iterate_batches(source, range(len(source)), num_workers=context.num_workers)
+
+    def take_pass(clip_VBCTHW: Tensor) -> Tensor:
+        with torch.autocast(
+            context.device.type, dtype=torch.bfloat16, enabled=context.device.type == "cuda"
+        ):
+            return function(clip_VBCTHW.flatten(0, 1))
+
+    first_shape = None
     for batch in log_progress(batches, len(source), what="prediction"):
         if may_stop:
             context.reporter.raise_if_stopped()
         clip_VBCTHW = batch.views(size_pixels=seen.size_pixels, device=context.device)
-        with torch.autocast(
-            context.device.type, dtype=torch.bfloat16, enabled=context.device.type == "cuda"
-        ):
-            out = function(clip_VBCTHW.flatten(0, 1))
+        if first_shape is None:
+            first_shape = clip_VBCTHW.shape
+            _compile(networks, lambda clip=clip_VBCTHW: take_pass(clip), len(source), context)
+        elif clip_VBCTHW.shape != first_shape:  # the last batch, which is not worth compiling
+            remove_compiled(networks)
+        out = take_pass(clip_VBCTHW)
         yield batch, out.float().unflatten(0, clip_VBCTHW.shape[:2]).cpu()
+
+
+def _compile(
+    networks: Sequence[nn.Module],
+    take_pass: Callable[[], object],
+    num_batches: int,
+    context: RunContext,
+) -> None:
+    if num_batches >= LEAST_BATCHES and reason_against(context) is None:
+        compile_if_it_pays(networks, take_pass, device=context.device, passes_left=num_batches)
 
 
 def label_ranks(value_K: np.ndarray, label: np.ndarray) -> np.ndarray:

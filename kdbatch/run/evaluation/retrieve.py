@@ -18,7 +18,7 @@ from kdbatch.result.write import Measure, write_measures
 from kdbatch.run.checkpoint import load_weights
 from kdbatch.run.context import RunContext
 from kdbatch.run.data.batches import load_videos
-from kdbatch.run.evaluation.predict import predict_each_video
+from kdbatch.run.evaluation.predict import network_to_infer, predict_each_video
 from kdbatch.run.models import VideoBackbone, build_backbone
 from kdbatch.run.rng import seed_for
 from kdbatch.run.weights import checked_weights
@@ -41,7 +41,8 @@ def retrieve(recipe: Retrieve, assignment: Assignment, context: RunContext) -> S
     backbone = build_backbone(recipe.backbone)
     for parent in assignment.run.parents:
         load_weights(checked_weights(context.folder.parent(parent)), backbone)
-    backbone.to(context.device).eval()
+    backbone = network_to_infer(backbone.to(context.device), context)
+    assert isinstance(backbone, VideoBackbone)
     shards_dir = Path(assignment.shards_dir)
     gallery, gallery_label_G = subset_features(backbone, recipe.data, recipe, shards_dir, context)
     queries, query_label_Q = subset_features(
@@ -133,6 +134,7 @@ def subset_features(
         num_crops=num_crops,
         center=center,
         context=context,
+        networks=[backbone],
     ):
         features.append(feature_VBD.mean(0))
         labels.append(batch.label_B)

@@ -3,7 +3,7 @@
 Axes: B clips, D features, K classes.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +17,12 @@ class VideoBackbone(nn.Module):
     `feature_dim`, which is D. `stem` names the layers that are the stem's outputs, `units` the
     modules that end in a merge, or the blocks of a network without any: together with the pool they
     are the layers at which networks are compared. `attentions` names the modules that compute
-    attention, `maps` the layers that return (B, D, T, H, W), if not all do.
+    attention, `maps` the layers that return (B, D, T, H, W), if not all do. `compiled` is a compiled
+    `run_layers` (run/compilation/): a function without a module of its own, so that a copy of the
+    backbone computes with its own weights.
     """
+
+    compiled: "CompiledLayers | None" = None
 
     def __init__(
         self,
@@ -51,6 +55,13 @@ class VideoBackbone(nn.Module):
         self, clip_BCTHW: Tensor, names: Collection[str]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The last feature map, and those after the layers of these names."""
+        run = VideoBackbone.run_layers if self.compiled is None else self.compiled
+        return run(self, clip_BCTHW, tuple(names))
+
+    def run_layers(
+        self, clip_BCTHW: Tensor, names: tuple[str, ...]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """`forward_maps` without a compiler."""
         map_BDTHW, maps = clip_BCTHW, {}
         for name in self.layer_names:
             map_BDTHW = self.get_submodule(name)(map_BDTHW)
@@ -64,6 +75,12 @@ class VideoBackbone(nn.Module):
 
     def forward(self, clip_BCTHW: Tensor) -> Tensor:
         return self.forward_pooled(clip_BCTHW)
+
+
+CompiledLayers = Callable[
+    [VideoBackbone, Tensor, tuple[str, ...]], tuple[Tensor, dict[str, Tensor]]
+]
+"""The type of a compiled `run_layers`."""
 
 
 class Classifier(nn.Module):

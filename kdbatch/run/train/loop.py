@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from kdbatch.result.write import Measure
+from kdbatch.run.compilation.training import compile_training
 from kdbatch.run.context import RunContext
 from kdbatch.run.data.batches import TrainingBatches, iterate_batches
-from kdbatch.run.data.prefetch import DevicePrefetcher
+from kdbatch.run.data.prefetch import DeviceBatch, DevicePrefetcher
 from kdbatch.run.distributed.sync_layers import synchronize_layers
 from kdbatch.run.heartbeat import StatusReporter, Stopped
 from kdbatch.run.meters.gpu_utilisation import GpuUtilisation
@@ -20,7 +21,6 @@ from kdbatch.run.train.lr_schedule import lr_at
 from kdbatch.run.train.metric_buffer import SYNC_STEPS, MetricBuffer, StepMetrics
 from kdbatch.run.train.optim import (
     StepFunction,
-    compile_layers,
     compute_gradients,
     make_optimizer,
     set_lr,
@@ -58,9 +58,12 @@ def train(
     schedule: Schedule,
     seed: int,
     context: RunContext,
+    teachers: Sequence[nn.Module] = (),
     after_epoch: EpochCallback | None = None,
 ) -> TrainingResult:
     """Train `model` to the end of `schedule`, from the checkpoint if there is one.
+
+    `teachers` are networks that every step infers with.
 
     A batch is a pure function of (seed, step), and each step seeds torch from them. A checkpoint
     therefore needs neither the state of a generator nor a position in the data, and a run that is
@@ -72,8 +75,6 @@ def train(
         UserError: the loss or the gradient is not finite, or the checkpoint is damaged.
     """
     synchronize_layers(model, context.group)
-    if context.compile_layers:
-        compile_layers(model)
     optimizer = make_optimizer(model, schedule)
     run = CheckpointedTraining(
         model=model,
@@ -90,25 +91,39 @@ def train(
         size_pixels=source.view.size_pixels,
         device=context.device,
     )
+
+    def compute(device_batch: DeviceBatch) -> dict[str, Tensor]:
+        return compute_gradients(
+            model,
+            take_step,
+            device_batch,
+            num_micro_batches=schedule.num_micro_batches,
+            group=context.group,
+            stop_requested=lambda: context.reporter.stop_requested,
+        )
+
     model.train()
+    next_batch = next(prefetcher, None)
+    if next_batch:
+        compile_training(
+            model,
+            teachers,
+            next_batch,
+            compute,
+            least_videos=source.clips_per_batch,
+            steps_left=len(steps),
+            context=context,
+        )
     meter = IdleMeter(device_clock(context.device))
     clock = TrainingClock(run.state, meter, GpuUtilisation(context.device))
     log = TrainingLog(run.state, steps_per_epoch=per_epoch, num_steps=num_steps)
-    next_batch = next(prefetcher, None)
     for step in steps:
         assert next_batch is not None, step
         torch.manual_seed(seed_for(seed, "step", step))
         lr = lr_at(schedule, step=step, steps_per_epoch=per_epoch)
         set_lr(optimizer, lr)
         with meter.step():
-            values = compute_gradients(
-                model,
-                take_step,
-                next_batch,
-                num_micro_batches=schedule.num_micro_batches,
-                group=context.group,
-                stop_requested=lambda: context.reporter.stop_requested,
-            )
+            values = compute(next_batch)
             optimizer.step()
         num_clips = len(next_batch[1].keys) * context.group.world_size
         metrics.append(step + 1, values, lr=lr, num_clips=num_clips)

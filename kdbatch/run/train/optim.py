@@ -1,7 +1,5 @@
-"""Gradients of a batch, the optimizer, and compilation: the parts that all training steps share."""
+"""Gradients of a batch, and the optimizer: the parts that all training steps share."""
 
-import inspect
-import sys
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -11,14 +9,9 @@ from torch import Tensor, nn
 from kdbatch.run.data.batch import Batch
 from kdbatch.run.data.prefetch import DeviceBatch
 from kdbatch.run.distributed.process_group import ProcessGroup
-from kdbatch.run.models import VideoBackbone
 from kdbatch.run.train.sgd import FusedSGD
 from kdbatch.run.train.steps import StepOutput
 from kdbatch.vocab.recipes import Schedule
-
-# Versions of a compiled layer, one per batch size and mode. More are a sign of batches whose size
-# varies without end.
-MAX_VERSIONS = 32
 
 StepFunction = Callable[[Tensor, Batch], StepOutput]
 """Clips (V, B, C, T, H, W) and their batch -> the loss and metrics, all means over the clips."""
@@ -110,34 +103,3 @@ def micro_batch_slices(num_videos: int, num_micro_batches: int) -> list[slice]:
     num_parts = min(num_micro_batches, num_videos)
     edges = [i * num_videos // num_parts for i in range(num_parts + 1)]
     return [slice(start, stop) for start, stop in pairwise(edges)]
-
-
-def can_compile(group: ProcessGroup) -> bool:
-    """Whether layers can be compiled: on a single GPU.
-
-    Batch statistics over ranks (run/distributed/sync_layers.py) cannot be part of one graph.
-    """
-    return group.device.type == "cuda" and group.world_size == 1
-
-
-def compile_layers(model: nn.Module, *, backend: str | Callable[..., object] = "inductor") -> None:
-    """Compile each top layer of the backbones in `model`, in place; state dicts keep their names.
-
-    Single layers compile in seconds and leave the order of calls to the step. A layer is compiled
-    once for each batch size, in training and in evaluation.
-    """
-    # All modules are called through the same code, and by default PyTorch allows 8 versions of it
-    # over all networks together. Here each layer has its own limit, and the number of layers is no
-    # sign of a mistake.
-    torch.compiler.config.accumulated_recompile_limit = sys.maxsize
-    limits = {"isolate_recompiles": True, "recompile_limit": MAX_VERSIONS}
-    if not limits.keys() <= inspect.signature(torch.compile).parameters.keys():
-        # Older PyTorch has one limit for the versions of all networks together.
-        limits = {}
-        torch.compiler.config.recompile_limit = sys.maxsize
-    for module in model.modules():
-        if isinstance(module, VideoBackbone):
-            for name in module.layer_names:
-                module.get_submodule(name).compile(
-                    dynamic=False, fullgraph=True, backend=backend, **limits
-                )

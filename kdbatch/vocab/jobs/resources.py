@@ -25,10 +25,10 @@ class Resources(SbatchOptions):
     """Time limit of a job. A run that needs longer is queued again and goes on."""
     memory_gb: Annotated[int, Limits("GB", least=0, most=1_000_000)] = 64
     """Memory on each node; 0: what the site gives without being asked."""
-    compile: bool = False
-    """Whether torch.compile fuses the networks' layers on a GPU. This changes the order of sums, as
-    another model of GPU does; it has no effect with several processes, whose batch normalisations
-    wait for each other.
+    compile: bool = True
+    """Whether torch.compile makes networks faster on a GPU, where a run is long enough to earn its
+    time back. This changes the order of sums, as another model of GPU does; a network that several
+    processes train is not compiled, as its batch normalisations wait for each other.
     """
 
     def __post_init__(self) -> None:

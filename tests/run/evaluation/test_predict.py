@@ -6,8 +6,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from support import clips as world
+from support.networks import classifier
 from torch import nn
 
+from kdbatch.run.compilation import trial
 from kdbatch.run.context import RunContext
 from kdbatch.run.data.augment import apply_augment
 from kdbatch.run.data.augment_params import AugmentParams
@@ -15,7 +17,7 @@ from kdbatch.run.data.batches import StoredVideo
 from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.decoding.decode import decode_frames
 from kdbatch.run.data.sampling import evenly_spaced_clips
-from kdbatch.run.evaluation.predict import label_ranks, predict
+from kdbatch.run.evaluation.predict import label_ranks, network_to_infer, predict
 from kdbatch.run.heartbeat import StatusReporter, StopSignal
 from kdbatch.vocab.runs import RunFolder
 
@@ -118,3 +120,25 @@ def test_three_crops_are_three_squares_along_the_long_side_averaged(
 
 def test_label_order_decides_between_equal_classes() -> None:
     assert label_ranks(np.array([[0.5, 0.5, 0.0]] * 3), np.arange(3)).tolist() == [0, 1, 2]
+
+
+def test_where_networks_may_be_compiled_a_folded_copy_predicts(
+    tmp_path: Path, videos: list[StoredVideo], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = classifier("r21d_10").train()
+    for norm in model.modules():
+        if isinstance(norm, nn.BatchNorm3d):
+            nn.init.uniform_(norm.weight, 0.5, 2.0)
+    names = list(model.state_dict())
+
+    def predicted() -> np.ndarray:
+        context, view = _worker(tmp_path), world.VIEW
+        found = predict(model, videos[:3], view=view, num_clips=1, num_crops=1, context=context)
+        return found.logit_NK
+
+    expected = predicted()
+    monkeypatch.setattr(trial, "COMPILE_DEVICES", frozenset({"cpu"}))
+    copy = network_to_infer(model, _worker(tmp_path))
+    assert copy is not model and not any(isinstance(m, nn.BatchNorm3d) for m in copy.modules())
+    np.testing.assert_allclose(predicted(), expected, rtol=1e-4, atol=1e-5)
+    assert list(model.state_dict()) == names and model.backbone.compiled is None

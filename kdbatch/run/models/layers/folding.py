@@ -3,6 +3,7 @@
 Axes: B clips.
 """
 
+import copy
 from functools import partial
 
 import torch
@@ -12,6 +13,16 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from kdbatch.run.models.network import VideoBackbone
 
 _PROBE = (2, 3, 8, 32, 32)
+
+
+def copy_to_infer(model: nn.Module) -> nn.Module:
+    """A copy of `model` in evaluation mode, not compiled, with its batch norms folded."""
+    copied = copy.deepcopy(model).eval().requires_grad_(False)
+    for module in copied.modules():
+        if isinstance(module, VideoBackbone):
+            module.compiled = None
+    fold_batch_norms(copied)
+    return copied
 
 
 def fold_batch_norms(model: nn.Module) -> int:
