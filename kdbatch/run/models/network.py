@@ -17,9 +17,9 @@ class VideoBackbone(nn.Module):
     `feature_dim`, which is D. `stem` names the layers that are the stem's outputs, `units` the
     modules that end in a merge, or the blocks of a network without any: together with the pool they
     are the layers at which networks are compared. `attentions` names the modules that compute
-    attention, `maps` the layers that return (B, D, T, H, W), if not all do. `compiled` is a compiled
-    `run_layers` (run/compilation/): a function without a module of its own, so that a copy of the
-    backbone computes with its own weights.
+    attention, `maps` the layers that return (B, D, T, H, W), if not all do. `compiled` computes
+    what `run_layers` does (run/compilation/): a function without a module of its own, so that a
+    copy of the backbone computes with its own weights.
     """
 
     compiled: "CompiledLayers | None" = None
