@@ -65,6 +65,50 @@ class PretrainScale:
         check_limits(self)
 
 
+_OwnRate = Annotated[float | None, Limits("learning rate", least=1e-10, most=1000)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkTraining:
+    """How a network is trained where it needs another optimizer or other rates than the profile's.
+
+    Linear probes train no network, and keep the profile's.
+    """
+
+    optimizer: Literal["sgd", "adamw"] | None = None
+    """SGD with momentum, or AdamW; without it that of the schedules."""
+    pretrain_lr: _OwnRate = None
+    """Rate of pretraining for batches of 64 clips, in place of that of each task."""
+    finetune_lr: _OwnRate = None
+    """Rate of fine-tuning, in place of finetune.lr."""
+    distill_lr: _OwnRate = None
+    """Rate of students and controls, in place of distill.lr."""
+    weight_decay: Annotated[float | None, Limits("factor", least=0, most=10)] = None
+    """Weight decay of all of them, in place of the tasks' and the schedules'."""
+    warmup_epochs: Annotated[float | None, Limits("epochs", least=0, most=100_000)] = None
+    """Epochs of warm-up of all of them."""
+
+    def __post_init__(self) -> None:
+        check_limits(self)
+        rates = ("pretrain_lr", "finetune_lr", "distill_lr")
+        missing = [name for name in rates if getattr(self, name) is None]
+        if self.optimizer == "adamw" and missing:
+            raise UserError(
+                f"{missing[0]}: adamw needs a rate of its own, because those of sgd are a hundred "
+                f"times too high for it. Write {', '.join(f'{name}: 1.0e-4' for name in missing)}."
+            )
+
+    def applied(self, schedule: Schedule, *, lr: float | None) -> Schedule:
+        """The schedule of a stage with these settings, and with `lr` where it is not None."""
+        own = {
+            "lr": lr,
+            "weight_decay": self.weight_decay,
+            "warmup_epochs": self.warmup_epochs,
+            "optimizer": self.optimizer,
+        }
+        return replace(schedule, **{name: v for name, v in own.items() if v is not None})
+
+
 @dataclass(frozen=True, kw_only=True)
 class CompareScale:
     """The number of clips of CKA maps."""
@@ -124,6 +168,8 @@ class Profile:
         default_factory=dict
     )
     """Factor of all channel counts, by backbone."""
+    networks: dict[BackboneName, NetworkTraining] = field(default_factory=dict)
+    """Optimizer and rates, by backbone; others are trained by SGD at the rates of this file."""
     tasks: dict[TaskName, dict[str, Any]] = field(default_factory=dict)
     """Parameters that replace a pretext task's own, by task."""
     pretrain_of: dict[TaskName, PretrainScale] = field(default_factory=dict)
@@ -139,6 +185,7 @@ class Profile:
             raise UserError("seeds: name at least one seed, each once.")
         for field_name, names, known in (
             ("widths", self.widths, BACKBONE_SPECS),
+            ("networks", self.networks, BACKBONE_SPECS),
             ("tasks", self.tasks, TASKS),
             ("pretrain_of", self.pretrain_of, TASKS),
         ):
@@ -153,6 +200,14 @@ class Profile:
                 **{f"pretrain_of.{task}": scale for task, scale in self.pretrain_of.items()},
             }
         )
+        scales = (self.pretrain, *self.pretrain_of.values(), self.finetune, self.distill)
+        fewest = min(scale.epochs for scale in scales)
+        for name, own in self.networks.items():
+            if (own.warmup_epochs or 0.0) > fewest:
+                raise UserError(
+                    f"networks.{name}.warmup_epochs: found {own.warmup_epochs:g}, but a training "
+                    f"has {fewest:,} epochs. Write at most {fewest}."
+                )
         if self.compare.batch_clips > self.compare.num_clips:
             raise UserError(
                 f"compare.batch_clips: found {self.compare.batch_clips:,}, and a map has "
@@ -170,6 +225,10 @@ class Profile:
         for task in self.tasks:
             for complexity in get_args(Complexity):
                 self.pretext_task(task, complexity)
+
+    def training_of(self, kind: str) -> NetworkTraining:
+        """The settings of a backbone; those of a backbone without any change nothing."""
+        return self.networks.get(kind, NetworkTraining())
 
     def folds_of(self, target: str) -> tuple[int, ...]:
         return self.folds.get(target, (1,))

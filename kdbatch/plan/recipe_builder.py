@@ -78,7 +78,8 @@ class RecipeBuilder:
         network = self._backbone(backbone, role)
         task_spec = lookup(TASKS, spec.task, where=f"{where}.task")
         scale = self.profile.pretrain_of.get(spec.task, self.profile.pretrain)
-        task_lr = task_spec.lr_of.get(network.kind, task_spec.lr)
+        own = self.profile.training_of(network.kind)
+        task_lr = own.pretrain_lr or task_spec.lr_of.get(network.kind, task_spec.lr)
         lr = task_lr * scale.lr_factor * scale.batch_clips / LR_BATCH_CLIPS
         check_number(Schedule, "lr", lr, where=f"{where}: lr_factor x batch_clips / 64 x its rate")
         schedule = Schedule(
@@ -95,7 +96,7 @@ class RecipeBuilder:
             backbone=network,
             data=self._pretrain_data(spec, where=where),
             view=self._view(task_spec.augment.with_colours(scale.colours)),
-            schedule=schedule,
+            schedule=own.applied(schedule, lr=None),
         )
         index = self.registry.subsets.index_of(spec.dataset)
         if index and recipe.data.digest:
@@ -105,7 +106,9 @@ class RecipeBuilder:
 
     @_once
     def finetune(self, spec: TeacherSpec, role: str) -> Finetune:
-        return self._finetune(spec, role, schedule=self.profile.finetune)
+        own = self.profile.training_of(spec.backbone)
+        schedule = own.applied(self.profile.finetune, lr=own.finetune_lr)
+        return self._finetune(spec, role, schedule=schedule)
 
     @_once
     def linear_probe(self, spec: TeacherSpec, role: str) -> Finetune:
@@ -136,6 +139,7 @@ class RecipeBuilder:
     def distill(self, spec: StudentSpec, role: str) -> Distill:
         self._check_student(spec, role)
         network = self._backbone(spec.backbone, role)
+        own = self.profile.training_of(network.kind)
         data, evaluation = self._target(spec.target, role)
         try:
             if spec.teachers:
@@ -149,7 +153,7 @@ class RecipeBuilder:
                 backbone=network,
                 data=data,
                 view=self._target_view(spec.crop),
-                schedule=self.profile.distill,
+                schedule=own.applied(self.profile.distill, lr=own.distill_lr),
                 evaluation=evaluation,
                 selection=self.profile.selection.get(spec.target),
                 teacher_views=self.profile.teacher_views,

@@ -38,7 +38,7 @@ def check_weighting(name: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """SGD with momentum, a linear warm-up and a decay of the learning rate.
+    """An optimizer, a linear warm-up and a decay of the learning rate.
 
     Batch normalisation sees one micro-batch at a time, so their number belongs to the recipe.
     """
@@ -52,9 +52,9 @@ class Schedule:
     head_lr_factor: Annotated[float, Limits("factor", least=0, most=10_000)] = 1.0
     """The new head's rate, as a multiple of `lr`."""
     momentum: Annotated[float, Limits("share", least=0, below=1)] = 0.9
-    """Momentum of SGD."""
+    """Momentum of SGD; AdamW's share of the mean gradient before (beta1; its beta2 is 0.999)."""
     weight_decay: Annotated[float, Limits("factor", least=0, most=10)] = 5e-4
-    """Weight decay of SGD."""
+    """Weight decay; AdamW's is a share of the weights, in units of the rate."""
     warmup_epochs: Annotated[float, Limits("epochs", least=0, most=100_000)] = 0.0
     """Epochs over which the rate rises linearly to `lr`."""
     decay: Literal["cosine", "steps"] = "cosine"
@@ -67,6 +67,8 @@ class Schedule:
     """Factor of the rate at each milestone."""
     num_micro_batches: Annotated[int, Limits("parts", least=1, most=1_000_000)] = 1
     """Parts of a batch that are processed one after the other, for a GPU with too little memory."""
+    optimizer: Literal["sgd", "adamw"] = new_field("sgd")
+    """SGD with momentum, or AdamW (Loshchilov & Hutter 2019), whose rates are far lower."""
 
     def __post_init__(self) -> None:
         check_limits(self)

@@ -19,7 +19,13 @@ if __name__ == "__main__":
 from kdbatch.base.parse import TextOrNumber  # noqa: E402
 from kdbatch.base.reading.field_facts import description_of, field_hints, limits_of  # noqa: E402
 from kdbatch.plan.experiment import ExperimentFile, Filled  # noqa: E402
-from kdbatch.plan.profiles import ClipScale, CompareScale, PretrainScale, Profile  # noqa: E402
+from kdbatch.plan.profiles import (  # noqa: E402
+    ClipScale,
+    CompareScale,
+    NetworkTraining,
+    PretrainScale,
+    Profile,
+)
 from kdbatch.plan.specs import PretrainSpec, StudentSpec, TeacherSpec, Timeline  # noqa: E402
 from kdbatch.plan.validate import CLAIM_FIELDS  # noqa: E402
 from kdbatch.vocab.config import Config, Container, Paths, Site  # noqa: E402
@@ -85,6 +91,7 @@ PARTS = (
             (PretrainScale, "Pretraining at a scale"),
             (Schedule, "Schedules"),
             (Selection, "Model selection"),
+            (NetworkTraining, "Training of a network"),
             (CompareScale, "CKA maps"),
             *((spec.parameters, f"Parameters of {name}") for name, spec in TASKS.items()),
         ),

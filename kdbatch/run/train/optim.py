@@ -9,34 +9,51 @@ from torch import Tensor, nn
 from kdbatch.run.data.batch import Batch
 from kdbatch.run.data.prefetch import DeviceBatch
 from kdbatch.run.distributed.process_group import ProcessGroup
-from kdbatch.run.train.sgd import FusedSGD
+from kdbatch.run.train.optimizers import Optimizer
+from kdbatch.run.train.optimizers.adamw import FusedAdamW
+from kdbatch.run.train.optimizers.sgd import FusedSGD
 from kdbatch.run.train.steps import StepOutput
 from kdbatch.vocab.recipes import Schedule
+
+# Whether parameters are the head's, and whether they are decayed.
+_GROUPS = ((False, True), (True, True), (False, False), (True, False))
 
 StepFunction = Callable[[Tensor, Batch], StepOutput]
 """Clips (V, B, C, T, H, W) and their batch -> the loss and metrics, all means over the clips."""
 
 
-def make_optimizer(model: nn.Module, schedule: Schedule) -> FusedSGD:
-    """SGD with two parameter groups: the backbone, and the head with its own learning rate.
+def make_optimizer(model: nn.Module, schedule: Schedule) -> Optimizer:
+    """The optimizer of `schedule`, in which the head has a learning rate of its own.
 
-    Every parameter outside of `backbone` belongs to the head. The optimizer is fused: one kernel on
-    a GPU; on a CPU 0.4 to 0.8 of the time of `foreach` or of a loop over parameters, for the
+    Every parameter outside of `backbone` belongs to the head. AdamW decays the weights of layers
+    alone, SGD all parameters: neither biases nor norms nor tables of positions are decayed by
+    AdamW, as in the sources of the networks that it trains. Optimizers are fused: one kernel on a
+    GPU; on a CPU 0.4 to 0.8 of the time of `foreach` or of a loop over parameters, for the
     networks here.
     """
-    groups: dict[bool, list[nn.Parameter]] = {False: [], True: []}
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {kind: [] for kind in _GROUPS}
+    is_adamw = schedule.optimizer == "adamw"
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            groups["backbone" not in name.split(".")].append(parameter)
+            parts = name.split(".")
+            decays = not is_adamw or (parts[-1] == "weight" and parameter.dim() > 1)
+            groups["backbone" not in parts, decays].append(parameter)
+    factors = {False: 1.0, True: schedule.head_lr_factor}
+    if is_adamw:
+        decayed = [
+            (params, factors[is_head], schedule.weight_decay if decays else 0.0)
+            for (is_head, decays), params in groups.items()
+        ]
+        return FusedAdamW(decayed, lr=schedule.lr, beta1=schedule.momentum)
     return FusedSGD(
-        [(groups[False], 1.0), (groups[True], schedule.head_lr_factor)],
+        [(groups[is_head, True], factor) for is_head, factor in factors.items()],
         lr=schedule.lr,
         momentum=schedule.momentum,
         weight_decay=schedule.weight_decay,
     )
 
 
-def set_lr(optimizer: FusedSGD, lr: float) -> None:
+def set_lr(optimizer: Optimizer, lr: float) -> None:
     for group in optimizer.param_groups:
         group["lr"] = lr * group["lr_factor"]
 

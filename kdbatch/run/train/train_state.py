@@ -16,7 +16,7 @@ from kdbatch.run.checkpoint import load_checkpoint, save_checkpoint
 from kdbatch.run.distributed.process_group import ProcessGroup
 from kdbatch.run.meters.gpu_utilisation import GpuUtilisation
 from kdbatch.run.meters.idle_meter import IdleMeter
-from kdbatch.run.train.sgd import FusedSGD
+from kdbatch.run.train.optimizers import Optimizer
 from kdbatch.vocab.metrics import Unit
 from kdbatch.vocab.runs import RunFolder
 
@@ -103,7 +103,7 @@ class CheckpointedTraining:
     """
 
     model: nn.Module
-    optimizer: FusedSGD
+    optimizer: Optimizer
     folder: RunFolder
     group: ProcessGroup
     after_epoch: EpochCallback | None

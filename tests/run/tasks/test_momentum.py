@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 from support import tasks as world
+from support.networks import classifier
 from torch import Tensor, nn
 
 from kdbatch.run.distributed.process_group import SINGLE_PROCESS
@@ -126,6 +127,22 @@ def test_the_groups_are_drawn_anew_every_time() -> None:
     model = encoders()
     clip = torch.randn(1, 8, 3, 2, 4, 4)
     assert len({tuple(model.keys(clip).flatten().tolist()) for _ in range(6)}) > 1
+
+
+def test_a_key_encoder_leaves_no_block_out_and_a_query_encoder_does() -> None:
+    model = MomentumEncoders(
+        lambda: classifier("swin3d_t").backbone,
+        SINGLE_PROCESS,
+        num_heads=1,
+        embedding_dim=4,
+        queue_size=8,
+        key_momentum=0.9,
+    )
+    chances = [
+        sorted({m.p for m in encoder.modules() if isinstance(m, nn.Dropout)})
+        for encoder in (model.backbone, model.key_backbone)
+    ]
+    assert chances[0][-1] == pytest.approx(0.1) and chances[1] == [0.0]
 
 
 def test_the_queue_wraps_and_begins_with_unit_vectors_of_no_video() -> None:

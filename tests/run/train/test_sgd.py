@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from kdbatch.run.train.sgd import FusedSGD
+from kdbatch.run.train.optimizers.sgd import FusedSGD
 
 LR, STEPS = 0.1, 5
 
@@ -89,7 +89,8 @@ def test_the_state_of_another_network_is_refused() -> None:
 
 def test_a_step_imports_no_compiler() -> None:
     code = (
-        "import sys, torch; from kdbatch.run.train.sgd import FusedSGD; p = torch.nn.Linear(2, 2);"
+        "import sys, torch; from kdbatch.run.train.optimizers.sgd import FusedSGD;"
+        "p = torch.nn.Linear(2, 2);"
         "s = FusedSGD([(list(p.parameters()), 1.0)], lr=0.1, momentum=0.9, weight_decay=0.0);"
         "p(torch.ones(1, 2)).sum().backward(); s.step(); sys.exit('torch._dynamo' in sys.modules)"
     )

@@ -1,8 +1,4 @@
-"""SGD with momentum, as `torch.optim.SGD` with `fused=True`, without the import of a compiler.
-
-The constructor of PyTorch's optimizers imports torch._dynamo, with 900 modules: 1 to 2 seconds of
-each process that trains. The arithmetic is PyTorch's own, and so is the form of the state.
-"""
+"""SGD with momentum, as `torch.optim.SGD` with `fused=True`."""
 
 from typing import Any
 
