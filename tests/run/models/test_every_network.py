@@ -59,7 +59,7 @@ def test_its_map_is_matched_to_that_of_another_network_in_both_directions(kind: 
         torch.manual_seed(0)
         known = classifier(teacher).eval().requires_grad_(False)
         fold_batch_norms(known)
-        matcher = FeatureMatcher(classifier(student), [known])
+        matcher = FeatureMatcher(classifier(student), [known], recipe=recipe)
         step = feature_match_step(matcher, [known], clip_BCTHW, label_B, recipe=recipe)
         step.loss.backward()
         assert step.loss.isfinite() and float(step.report["feature"].detach()) >= 0
