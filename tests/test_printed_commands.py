@@ -26,7 +26,8 @@ from kdbatch.vocab.shard_request import ShardRequest
 
 PACKAGE = JOBS.parent / "kdbatch"
 COMMANDS = {name.replace("_", " "): getattr(Commands, name) for name in Commands().__dir__()}
-QUOTING = {"shell_word", "shell_line", "flag_words", "visible"}  # of any words
+# These quote any words, or join commands that are tried as they are.
+QUOTING = {"shell_word", "shell_line", "flag_words", "visible", "remove_and_resume"}
 MAKERS = {
     name: function
     for name, function in vars(command_lines).items()
