@@ -105,7 +105,7 @@ def load_done(path: Path, *, warn: Callable[[str], None]) -> Done | None:
     if not isinstance(raw, dict):
         warn(f"{path}: is no JSON object. The run's cost and origin are unknown.")
         return None
-    if "files" in raw and raw.get("run_id") != path.parent.name:
+    if raw.get("run_id", path.parent.name) != path.parent.name:
         warn(f"{path}: is the record of another run ({raw.get('run_id')}). {advice}")
         return None
     own = _known_fields(Done, raw, path, warn)

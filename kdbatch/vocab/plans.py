@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from kdbatch.base.atomic_write import load_json, write_json
-from kdbatch.base.command_lines import submit_command
+from kdbatch.base.command_lines import shell_line, submit_command
 from kdbatch.base.errors import UserError
 from kdbatch.base.folders.presence import paths_in
 from kdbatch.base.parse import TextOrNumber, parse
@@ -218,7 +218,7 @@ class PlanRecord:
 
 def save_record(runs_dir: Path, record: PlanRecord) -> Path:
     """Write the record under `runs_dir` and return its path."""
-    path = runs_dir / "plans" / f"{record.experiment}.{record.profile}.json"
+    path = runs_dir / "plans" / _file_name(record)
     write_json(path, dataclasses.asdict(record))
     return path
 
@@ -257,8 +257,21 @@ def record_paths(runs_dir: Path) -> list[Path]:
 
 
 def load_plan_record(path: Path) -> PlanRecord:
-    """The plan in a file; errors as of find_records."""
-    return parse(PlanRecord, load_json(path), where=str(path))
+    """The plan in a file; errors as of find_records.
+
+    A copy under another name would count its study twice, or in place of another.
+    """
+    record = parse(PlanRecord, load_json(path), where=str(path))
+    if path.name != _file_name(record):
+        raise UserError(
+            f"{path}: is the plan {_file_name(record)} under another name. "
+            f"Move it out of the folder: {shell_line('mv', path, path.parent.parent)}"
+        )
+    return record
+
+
+def _file_name(record: PlanRecord) -> str:
+    return f"{record.experiment}.{record.profile}.json"
 
 
 DeviceKind = Literal["GPU", "CPU"]
