@@ -66,7 +66,7 @@ def compute_cka(
             `titles` are the networks' names there.
     """
     whole, non_finite = MapSums(), NonFiniteLayers(titles)
-    halves = [(half_m, MapSums()) for half_m in (() if halves_Sm is None else halves_Sm)]
+    halves = [MapSums() for _ in (() if halves_Sm is None else halves_Sm)]
     num_clips = batch_clips = 0
     grams: list[Tensor] = []
     with ExitStack() as stack:
@@ -76,11 +76,12 @@ def compute_cka(
             batch_clips = _checked_size(clip_BCTHW, before=batch_clips)
             num_clips += batch_clips
             grams = [capture.grams(clip_BCTHW) for capture in captures]
-            if non_finite.found_in(grams):
-                break
+            non_finite.add(grams)
             whole.add(grams)
-            for half_m, sums in halves:
-                sums.add([half_gram(gram_Lnn, half_m.to(gram_Lnn.device)) for gram_Lnn in grams])
+            for half, sums in enumerate(halves):
+                assert halves_Sm is not None
+                halves_Sm = halves_Sm.to(grams[0].device)  # copied once
+                sums.add([half_gram(gram_Lnn, halves_Sm[half]) for gram_Lnn in grams])
     if not num_clips:
         raise UserError(
             "compare: no batch of clips to compare on. Take more videos, or lower "
@@ -89,7 +90,7 @@ def compute_cka(
     non_finite.raise_if_any([capture.layers for capture in captures], group)
     return CkaResult(
         whole=whole.result(group),
-        halves=tuple(sums.result(group) for _, sums in halves),
+        halves=tuple(sums.result(group) for sums in halves),
         layers_a=captures[0].layers,
         layers_b=captures[-1].layers,
         kinds_a=captures[0].kinds,
@@ -131,10 +132,12 @@ class NonFiniteLayers:
         self._titles = titles
         self._counts: list[Tensor] = []
 
-    def found_in(self, grams: Sequence[Tensor]) -> bool:
-        """Whether a Gram of one batch, of any network, is not finite."""
-        self._counts = [(~gram_Lnn.sum((1, 2)).isfinite()).long() for gram_Lnn in grams]
-        return any(bool(count_L.any()) for count_L in self._counts)
+    def add(self, grams: Sequence[Tensor]) -> None:
+        """Count the Grams of one batch, of each network. The host does not wait for the counts."""
+        counts = [(~gram_Lnn.sum((1, 2)).isfinite()).long() for gram_Lnn in grams]
+        self._counts = [
+            before + count for before, count in zip(self._counts or [0, 0], counts, strict=False)
+        ]
 
     def raise_if_any(self, layers: Sequence[Sequence[str]], group: ProcessGroup) -> None:
         """Raise a UserError on every rank if one found any, so that none waits for the others."""

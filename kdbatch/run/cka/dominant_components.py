@@ -103,8 +103,8 @@ def remove_first_component(gram_Lnn: Tensor) -> FirstComponent:
         power_Lnn /= _traces(power_Lnn)
     # The column with the largest diagonal entry is the one least affected by rounding.
     column_L = power_Lnn.diagonal(dim1=1, dim2=2).argmax(1)
-    vector_Ln = power_Lnn[torch.arange(len(gram_Lnn)), :, column_L]
-    vector_Ln1 = vector_Ln.to(gram_Lnn.dtype)[:, :, None]
+    place_Ln1 = column_L[:, None, None].expand(-1, power_Lnn.shape[1], 1)
+    vector_Ln1 = power_Lnn.gather(2, place_Ln1).to(gram_Lnn.dtype)
     for _ in range(2):
         vector_Ln1 = torch.nn.functional.normalize(scaled_Lnn @ vector_Ln1, dim=1)
     top_L11 = vector_Ln1.mT @ (gram_Lnn @ vector_Ln1)

@@ -72,5 +72,7 @@ def u_centred(gram_Lnn: Tensor) -> Tensor:
     centred_Lnn -= mean_Ln[:, :, None]
     centred_Lnn -= mean_Ln[:, None, :]
     diagonal_Ln.zero_()
-    centred_Lnn[torch.linalg.vector_norm(centred_Lnn, dim=(1, 2)) <= ROUNDING * before_L] = 0.0
+    # An assignment to the layers that are would wait for a GPU to count them.
+    is_rounding_L = torch.linalg.vector_norm(centred_Lnn, dim=(1, 2)) <= ROUNDING * before_L
+    centred_Lnn.masked_fill_(is_rounding_L[:, None, None], 0.0)
     return centred_Lnn.flatten(1)

@@ -2,11 +2,15 @@ import numpy as np
 import pytest
 import torch
 from support.networks import LoudNet, classifier, noise
+from support.operators import Operators
 from support.slow_cka import slow_cka
 from torch import nn
 
 from kdbatch.base.errors import UserError
+from kdbatch.bench.cka.parts import reference_map
+from kdbatch.run.cka import gram_hooks
 from kdbatch.run.cka.cka import compute_cka
+from kdbatch.run.cka.half_batches import random_halves
 
 
 def clips(num_clips: int = 12) -> torch.Tensor:
@@ -23,6 +27,27 @@ def test_a_map_equals_double_precision_arithmetic_on_maps_with_large_means(same,
     expected_LM = slow_cka([(a.maps(x), b.maps(x)) for x in batches])
     np.testing.assert_allclose(result.whole.value_LM, expected_LM, rtol=0, atol=1e-6)
     assert result.num_clips == 24
+
+
+def test_products_of_groups_of_columns_give_the_map_of_double_precision(monkeypatch):
+    """As on a GPU; few numbers of a narrow network average their rounding less than many."""
+    monkeypatch.setattr(gram_hooks, "gram_of_parts", gram_hooks.gram_of_groups)
+    torch.manual_seed(0)
+    model, batch = classifier("r21d_10").eval(), clips()
+    found = compute_cka(model, None, [batch], layers="act").whole.value_LM
+    np.testing.assert_allclose(found, reference_map(model, batch, layers="act"), rtol=0, atol=3e-7)
+
+
+def test_no_batch_waits_for_the_device():
+    halves_Sm = random_halves(12, rng=np.random.default_rng(0))[:2]
+
+    def waits(num_batches: int) -> list[str]:
+        with Operators() as operators:
+            batches = [clips() for _ in range(num_batches)]
+            compute_cka(LoudNet(), None, batches, layers="act", halves_Sm=halves_Sm)
+        return operators.waits
+
+    assert waits(3) == waits(1)
 
 
 def test_four_clips_are_enough():

@@ -1,9 +1,16 @@
 import pytest
 import torch
 from support.networks import classifier, noise
+from support.operators import Operators
 from torch import nn
 
-from kdbatch.run.cka.gram_hooks import LayerCapture, centred_gram, exact_products
+from kdbatch.run.cka.gram_hooks import (
+    GROUP_COLUMNS,
+    LayerCapture,
+    centred_gram,
+    exact_products,
+    gram_of_groups,
+)
 from kdbatch.run.models import BACKBONES
 
 NUM_LAYERS = {  # res, act, all
@@ -120,6 +127,29 @@ def test_a_gram_equals_that_of_centred_columns_in_double_precision(memory_format
     x_np = map_BCTHW.flatten(1).double()
     x_np -= x_np.mean(0)
     torch.testing.assert_close(centred_gram(map_BCTHW), x_np @ x_np.T, rtol=1e-6, atol=1e-3)
+
+
+@pytest.mark.parametrize("num_channels", [1, 16, 17])
+def test_a_gram_of_groups_of_columns_equals_that_in_double_precision(num_channels):
+    """A part of a group, whole groups, and both."""
+    map_BCTHW = torch.randn(6, num_channels, 8, 64, 64) + 100
+    x_np = map_BCTHW.flatten(1).double()
+    x_np -= x_np.mean(0)
+    found_nn = gram_of_groups(map_BCTHW[:, :, :, :, :63].flatten(1))
+    y_np = map_BCTHW[:, :, :, :, :63].flatten(1).double()
+    y_np -= y_np.mean(0)
+    torch.testing.assert_close(found_nn, y_np @ y_np.T, rtol=1e-6, atol=1e-3)
+    found_nn = gram_of_groups(map_BCTHW.flatten(1))
+    torch.testing.assert_close(found_nn, x_np @ x_np.T, rtol=1e-6, atol=1e-3)
+
+
+def test_a_group_of_columns_takes_a_few_kernels_however_many_parts_it_has():
+    x_np = torch.randn(4, 2 * GROUP_COLUMNS)
+    with Operators() as operators:
+        gram_of_groups(x_np)
+    kernels = [name for name in operators.names if name in ("mean", "sub", "bmm", "sum", "add")]
+    assert sorted(kernels) == sorted(2 * ["mean", "sub", "bmm", "sum"] + ["add"])
+    assert not any(name in operators.names for name in ("mm", "clone", "_to_copy"))
 
 
 def test_products_stay_in_single_precision_under_autocast():
