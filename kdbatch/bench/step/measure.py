@@ -44,7 +44,7 @@ BASELINE_LOOP = "usual loop, float32"
 FROM_SHARDS, FROM_CACHE = "fed from shards", "fed by cache"
 COMPILED = "kdbatch, compiled"
 STUDENT, TEACHERS = "student alone", "teachers alone"
-LEAST_CLIPS = 2  # of a batch: a contrastive task compares clips with each other
+LEAST_CLIPS = {"finetune": 1, "distill": 1, "pretrain": 2}  # RSPNet compares clips of a batch
 _TIMED_SHARE = 0.8  # of the time: the rest is for making networks and for steps that take longer
 
 BenchOutput = StepNote | StepRow | StepOverhead
@@ -86,6 +86,7 @@ def bench_step(
     """
     deadline = time.monotonic() + limit_seconds
     device = select_device()
+    is_cpu = device.type == "cpu"
     videos = [
         StoredVideo(tar, replace(sample, key=f"{sample.key}-{i}"))
         for i, (tar, sample) in zip(range(scale.batch_clips), cycle(stored))
@@ -94,24 +95,28 @@ def bench_step(
     yield StepNote(note=_describe_setup(scale, device, peak))
     pairs = [(backbone, stage) for backbone in scale.backbones for stage in scale.stages]
     with temporary_folder("bench") as frames:
+        bench = _Bench(
+            scale=scale,
+            videos=videos,
+            device=device,
+            cache=FrameCache(frames, max_bytes=1 << 33),
+            peak=peak,
+            repeats=repeats,
+            seconds=seconds,
+            deadline=deadline,
+            compiled=compiled,
+        )
+        # On a CPU a network may take forty times as long as another: each has as much of the time.
+        costs = [_least_seconds(s, b, bench) if is_cpu else 1.0 for b, s in pairs]
         for number, (backbone, stage) in enumerate(pairs):
             progress(number, len(pairs), f"{backbone.title}, {stage}")
             now = time.monotonic()
-            bench = _Bench(
-                scale=scale,
-                videos=videos,
-                device=device,
-                cache=FrameCache(frames, max_bytes=1 << 33),
-                peak=peak,
-                repeats=repeats,
-                seconds=seconds,
-                deadline=now + (deadline - now) / (len(pairs) - number),
-                compiled=compiled,
-            )
+            share = costs[number] / max(sum(costs[number:]), 1e-9)
+            own = replace(bench, deadline=now + (deadline - now) * share)
             if now > deadline:
                 yield _left_out(backbone, stage, ["all rows"])
             else:
-                yield from _bench_pair(stage, backbone, bench)
+                yield from _bench_pair(stage, backbone, own, least_seconds=costs[number])
 
 
 def _describe_setup(scale: StepScale, device: torch.device, peak: float) -> str:
@@ -129,12 +134,16 @@ def _left_out(backbone: Backbone, stage: str, names: Sequence[str]) -> StepNote:
     )
 
 
-def _bench_pair(stage: str, backbone: Backbone, bench: _Bench) -> Iterator[BenchOutput]:
-    """Rows of one stage of one network."""
+def _bench_pair(
+    stage: str, backbone: Backbone, bench: _Bench, *, least_seconds: float
+) -> Iterator[BenchOutput]:
+    """Rows of one stage of one network. On a CPU a step of the smallest batch takes
+    `least_seconds`.
+    """
     scale, device = bench.scale, bench.device
     with ExitStack() as feeds:
         if device.type == "cpu":
-            clips = _affordable_clips(stage, backbone, bench)
+            clips = _affordable_clips(stage, bench, least_seconds)
             if not clips:
                 yield _left_out(backbone, stage, ["all rows"])
                 return
@@ -160,8 +169,7 @@ def _bench_pair(stage: str, backbone: Backbone, bench: _Bench) -> Iterator[Bench
             deadline=bench.deadline,
             device=device,
         )
-        setup = make_training_setup(stage, backbone, scale=scale, device=device, plain=True)
-        macs = multiply_adds(setup, batch)
+        macs = _multiply_adds_of(stage, backbone, scale, batch)
     for variant in variants:
         if variant.is_step:
             yield _row(variant, timings, stage, backbone, scale=scale, macs=macs, peak=bench.peak)
@@ -171,25 +179,44 @@ def _bench_pair(stage: str, backbone: Backbone, bench: _Bench) -> Iterator[Bench
         yield _left_out(backbone, stage, missing)
 
 
-def _affordable_clips(stage: str, backbone: Backbone, bench: _Bench) -> int:
-    """The most clips of which there is time for two steps of each row, or of some rows if that is
-    less than the smallest batch; 0 if there is time for none.
+def _least_scale(stage: str, bench: _Bench) -> StepScale:
+    return replace(bench.scale, batch_clips=min(LEAST_CLIPS[stage], bench.scale.batch_clips))
 
-    A step of the smallest batch is timed for it.
-    """
-    least = replace(bench.scale, batch_clips=min(LEAST_CLIPS, bench.scale.batch_clips))
+
+def _least_seconds(stage: str, backbone: Backbone, bench: _Bench) -> float:
+    """The time of a step of the smallest batch; 0 where there is no time for it."""
+    if time.monotonic() > bench.deadline:
+        return 0.0
     with ExitStack() as feeds:
-        steps, _ = _makers(stage, backbone, least, bench, feeds, {})
+        steps, _ = _makers(stage, backbone, _least_scale(stage, bench), bench, feeds, {})
         step = steps[BASELINE_LOOP]()
         began = time.monotonic()
         step()
-        taken = max(time.monotonic() - began, 1e-6)
-    # Two steps of each row, and one for its multiply-adds.
+        return max(time.monotonic() - began, 1e-6)
+
+
+def _affordable_clips(stage: str, bench: _Bench, least_seconds: float) -> int:
+    """The most clips of which there is time for two steps of each row, or of some rows if that is
+    less than the smallest batch; 0 if there is time for none.
+    """
+    least = _least_scale(stage, bench).batch_clips
+    num_rows = 3 if bench.compiled else 7 if stage == "distill" else 5
     time_left = _TIMED_SHARE * (bench.deadline - time.monotonic())
-    if time_left < 5 * taken:
+    if not least_seconds or time_left < 4 * least_seconds:
         return 0
-    clips = int(least.batch_clips * time_left / taken) // (2 * len(steps) + 1)
-    return max(least.batch_clips, min(clips, bench.scale.batch_clips))
+    clips = int(least * time_left / least_seconds) // (2 * num_rows)
+    return max(least, min(clips, bench.scale.batch_clips))
+
+
+def _multiply_adds_of(
+    stage: str, backbone: Backbone, scale: StepScale, device_batch: DeviceBatch
+) -> float:
+    """Multiply-adds of a step, counted on the smallest part of its batch: they grow with clips."""
+    clip_VBCTHW, batch = device_batch
+    part = slice(0, min(LEAST_CLIPS[stage], scale.batch_clips))
+    setup = make_training_setup(stage, backbone, scale=scale, device=clip_VBCTHW.device, plain=True)
+    counted = multiply_adds(setup, (clip_VBCTHW[:, part], batch.select_videos(part)))
+    return counted * scale.batch_clips / part.stop
 
 
 def _makers(
