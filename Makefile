@@ -19,7 +19,7 @@ demo: $(VENV)/.made
 	@cd demo && $(KDBATCH) report --to=../report
 	@echo "Open it: $(CURDIR)/report/index.html"
 
-# The whole study, all five experiments. PROFILE=micro takes minutes and learns nothing. Fails where the report lacks anything.
+# The whole study, all six experiments. PROFILE=micro takes minutes and learns nothing. Fails where the report lacks anything.
 STUDY := demo-$(PROFILE)
 study: $(VENV)/.made
 	@$(KDBATCH) toy $(STUDY) --size=$(if $(filter micro,$(PROFILE)),small,full)

@@ -73,6 +73,24 @@ def test_every_example_imports_what_is_there(extended: Path) -> None:
     assert done.returncode == 0 and str(extended) in done.stdout, done.stderr
 
 
+def test_the_loss_of_the_page_is_what_kl_becomes_at_a_high_temperature(extended: Path) -> None:
+    script = """if True:
+        import torch
+        from kdbatch.run.train.losses import LOSSES
+        own_BK, teacher_BK = torch.randn(2, 6, 5, dtype=torch.float64)
+        label_B = torch.arange(6) % 5
+        kl_B, squared_B = (
+            LOSSES[name](own_BK / 1e3, teacher_BK / 1e3, label_B)
+            for name in ("kl", "squared-logits")
+        )
+        assert torch.allclose(kl_B, squared_B, rtol=1e-2), (kl_B, squared_B)
+    """
+    environment = {**os.environ, "PYTHONPATH": str(extended)}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=extended, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.slow
 def test_what_the_page_adds_is_planned_trained_and_reported(
     kdbatch: Run, extended: Path, tmp_path: Path

@@ -58,9 +58,9 @@ def test_an_empty_folder_plans_and_names_every_missing_command_and_submit_refuse
 
 def test_the_sum_is_first_and_says_what_device_is_assumed(in_tmp: Path) -> None:
     lines = kdbatch("plan", *FILES, "--profile=micro", cwd=in_tmp).stdout.splitlines()
-    assert lines[0].startswith("Provisional: 173 runs (0 done) fill 154 table cells and 15 maps")
+    assert lines[0].startswith("Provisional: 188 runs (0 done) fill 180 table cells and 15 maps")
     assert re.fullmatch(r"Compute  [\d.]+ CPU-hours, estimated", lines[1])
-    assert lines[2].strip() == "173 runs assumed: one core of a CPU"
+    assert lines[2].strip() == "188 runs assumed: one core of a CPU"
     assert re.match(r"Time     [\d.]+ (min|h) with \d+ runs? at a time", lines[3])
     assert re.match(r"Data     [\d.]+ GB of shards, ", lines[5])
     text = "\n".join(lines)

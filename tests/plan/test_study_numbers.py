@@ -45,8 +45,9 @@ def test_clips_schedules_and_seeds(plan: Plan) -> None:
 
 
 def test_students_are_distilled_as_ae_kd_does(plan: Plan) -> None:
-    """Students, but for those with equal weights; the experiment on the recipe changes it."""
-    runs = [item.run for item in plan.runs if item.used_by != ("recipe",)]
+    """Students, but for those with equal weights; two experiments change the recipe."""
+    changed = (("recipe",), ("methods",))
+    runs = [item.run for item in plan.runs if item.used_by not in changed]
     recipes = {run.recipe for run in runs if run.teachers}
     students = [r for r in recipes if isinstance(r, Distill) and r.weighting != "equal"]
     for r in students:
@@ -69,6 +70,7 @@ def test_subsets_of_each_experiment(plan: Plan) -> None:
         "task_complexity": {("k400", 50)},
         "out_of_distribution": {("k400", 30), ("ssv2", 30)},
         "pretext_categories": {("k400", 50)},
+        "methods": {("k400", 50)},
         "recipe": {("k400", 30)},
     }
 
@@ -83,6 +85,7 @@ def test_networks_of_each_experiment(plan: Plan) -> None:
         "task_complexity": both,
         "out_of_distribution": {"r21d_10"},
         "pretext_categories": both,
+        "methods": {"shufflenet_2x"},
         "recipe": both,
     }
 
@@ -135,7 +138,13 @@ def test_the_out_of_distribution_experiment_has_four_tasks_and_claims_have_their
 
 def test_outside_task_complexity_every_task_is_at_the_complexity_of_its_paper(plan: Plan) -> None:
     papers = {"rotnet": 3, "vcop": 1, "prp": 3, "cvrl": 2, "tdl": 3, "rspnet": 1}
-    for experiment in ("out_of_distribution", "pretext_categories", "recipe", "subset_size"):
+    for experiment in (
+        "methods",
+        "out_of_distribution",
+        "pretext_categories",
+        "recipe",
+        "subset_size",
+    ):
         assert {
             papers[r.task.name] == r.task.complexity for r in _pretrain_recipes(plan, experiment)
         } == {True}
@@ -158,4 +167,4 @@ def test_cvrl_has_larger_batches_and_warms_up(plan: Plan) -> None:
 
 def test_no_two_runs_have_one_title(plan: Plan) -> None:
     """A person identifies runs by their titles, in `kdbatch status` and in reports of failures."""
-    assert len({item.title for item in plan.runs}) == len(plan.runs) == 1435
+    assert len({item.title for item in plan.runs}) == len(plan.runs) == 1522

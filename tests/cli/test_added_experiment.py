@@ -1,4 +1,4 @@
-"""A sixth experiment is one more job file: no code knows the names of experiments."""
+"""An experiment is one more job file: no code knows the names of experiments."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans import Plan
 from kdbatch.vocab.runs import RunFolder
 
-SIXTH = """\
+ADDED = """\
 name: weightings
 title: Three ways to weigh teachers
 vary:
@@ -44,7 +44,7 @@ student:
 controls:
   labels_only: {title: Labels only, teachers: [], weighting: none}
 tables:
-  - id: table6
+  - id: table7
     title: Accuracy by weighting
     rows: [T1, T2, student, labels_only]
     columns: [weighting]
@@ -69,10 +69,10 @@ ACCURACY = {"equal": 0.7, "ae-kd": 0.9, "ca-mkd": 0.6}
 
 @pytest.fixture
 def plan(sharded: Callable[..., Config], in_tmp: Path) -> Plan:
-    """The six files in a folder, planned together at the profile micro."""
+    """All files in a folder, planned together at the profile micro."""
     config = sharded(k400=16, ssv2=16, ucf101=96)
     shutil.copytree(JOBS, in_tmp / "jobs")
-    (in_tmp / "jobs" / "weightings.yaml").write_text(SIXTH)
+    (in_tmp / "jobs" / "weightings.yaml").write_text(ADDED)
     plan = make_plan(sorted((in_tmp / "jobs").glob("*.yaml")), profile="micro", config=config)
     write_runs(plan, config=config)
     return plan
@@ -93,7 +93,7 @@ def write_results(folder: RunFolder, accuracy: float) -> None:
 
 
 def test_it_is_planned_with_the_others_and_shares_their_runs(plan: Plan) -> None:
-    assert len(plan.records) == 6
+    assert len(plan.records) == 7
     own = [item for item in plan.runs if "weightings" in item.used_by]
     shared = {item.title for item in own if len(item.used_by) > 1}
     assert "pretrain R(2+1)D by RotNet C3 on k400[:16], seed 0" in shared
@@ -113,13 +113,13 @@ def test_its_results_make_a_table_figures_and_verdicts_like_those_of_the_others(
         if not cell.role.startswith("map:"):
             accuracy = ACCURACY[cell.case["weighting"]] if cell.role == "student" else 0.5
             write_results(RunFolder(in_tmp / "runs" / cell.run_id), accuracy)
-    # The other five take seconds to draw, and have no results.
+    # The others take seconds to draw, and have no results.
     for path in (in_tmp / "runs" / "plans").iterdir():
         if not path.name.startswith("weightings."):
             path.unlink()
     summary = build_report(in_tmp / "runs", to=in_tmp / "report")
     report = json.loads(summary.data.read_text())
-    (table,) = (t for t in report["tables"] if t["table"] == "table6")
+    (table,) = (t for t in report["tables"] if t["table"] == "table7")
     students = [n for n in table["numbers"] if n["role"] == "student"]
     means = {number["case"]["weighting"]: number["mean"] for number in students}
     assert means == {weighting: 100 * accuracy for weighting, accuracy in ACCURACY.items()}
@@ -132,7 +132,7 @@ def test_its_results_make_a_table_figures_and_verdicts_like_those_of_the_others(
         "pretrain R(2+1)D by VCOP C1 on k400[:16]",
         "CKA of student on ucf101 in weightings at weighting equal",
     ]
-    figure = in_tmp / "report" / "figures" / "table6_accuracy.png"
+    figure = in_tmp / "report" / "figures" / "table7_accuracy.png"
     assert figure.stat().st_size > 1000
     for kind in ("md", "csv", "tex"):
-        assert (in_tmp / "report" / "tables" / f"table6.{kind}").stat().st_size > 100
+        assert (in_tmp / "report" / "tables" / f"table7.{kind}").stat().st_size > 100
