@@ -85,14 +85,14 @@ def fill(raw: Any, names: Mapping[str, Any], *, where: str) -> Any:
     return raw
 
 
-def check_axes_are_used(axes: Mapping[str, Labels], networks: Any, *, where: str) -> None:
-    """Checks that every axis sets a `$name` that the file's teachers or students have.
+def check_axes_are_used(axes: Mapping[str, Labels], uses: Any, *, where: str) -> None:
+    """Checks that every axis sets a `$name` that the parts of the file in `uses` have.
 
     Raises:
         UserError: an axis, or a field of a named case, is used nowhere: the cases that it tells
             apart would be the same runs.
     """
-    used = {text[1:] for text in _texts(networks) if text.startswith("$")}
+    used = {text[1:] for text in _texts(uses) if text.startswith("$")}
     for axis, labels in axes.items():
         place = below(where, f"vary.{axis}")
         if used.isdisjoint(name for names in labels.values() for name in names):

@@ -65,7 +65,7 @@ class ExperimentFile:
     """Students to compare with, by role: each has the student's fields, except for those that it
     replaces. One that only maps name is trained in the cases of these maps alone.
     """
-    timeline: Timeline = field(default_factory=Timeline)
+    timeline: Annotated[dict[str, Any], Filled(Timeline)] = field(default_factory=dict)
     """Timeline of all clips of the experiment, where it differs from the profile's `clip`."""
     references: Annotated[dict[str, Any], Filled(dict[str, TeacherSpec])] = field(
         default_factory=dict
@@ -106,7 +106,7 @@ def load_experiment(path: Path, profile: Profile) -> Experiment:
         )
     _check_role_names(file, where=where)
     declared, axes = _axes(file, profile, where=where)
-    networks = (file.teachers, file.references, file.student, file.controls)
+    uses = (file.teachers, file.references, file.student, file.controls, file.timeline)
     file = _without(file, profile.leave_out)
     cases = tuple(
         _case(file, values, names, profile=profile, where=where)
@@ -125,10 +125,9 @@ def load_experiment(path: Path, profile: Profile) -> Experiment:
         untestable=file.untestable,
         probes=file.probes,
         references=tuple(file.references),
-        timeline=file.timeline,
     )
     validate(experiment, {name: tuple(values) for name, values in declared.items()}, where=where)
-    check_axes_are_used(declared, networks, where=where)
+    check_axes_are_used(declared, uses, where=where)
     return experiment
 
 
@@ -247,7 +246,9 @@ def _case(
     _check_titles(teachers, students, where=where)
     for role, spec in students.items():
         _check_teachers(spec, teachers, where=f"{where}: {role}.teachers")
-    case = Case(values=values, teachers=teachers, students=students)
+    place = below(where, "timeline")
+    timeline = parse(Timeline, fill(file.timeline, names, where=place), where=place)
+    case = Case(values=values, teachers=teachers, students=students, timeline=timeline)
     for role in students:
         check_start_and_epoch(role, case, where=where)
     return case

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
@@ -109,6 +109,10 @@ class NetworkTraining:
         return replace(schedule, **{name: v for name, v in own.items() if v is not None})
 
 
+Settings = TypeVar("Settings")
+AnySchedule = TypeVar("AnySchedule", PretrainScale, Schedule)
+
+
 @dataclass(frozen=True, kw_only=True)
 class CompareScale:
     """The number of clips of CKA maps."""
@@ -191,7 +195,7 @@ class Profile:
         ):
             for name in names:
                 lookup(known, name, where=field_name)
-        _check_schedules(
+        check_schedules(
             {
                 "pretrain": self.pretrain,
                 "finetune": self.finetune,
@@ -241,9 +245,12 @@ class Profile:
         return parse(type(task), asdict(task) | own, where=f"tasks.{name}")
 
 
-def _check_schedules(schedules: Mapping[str, PretrainScale | Schedule | None]) -> None:
+def check_schedules(schedules: Mapping[str, PretrainScale | Schedule | None]) -> None:
     """Checks what the fields of a schedule mean together. Runs of older versions are read without
     this.
+
+    Raises:
+        UserError: two fields do not fit; the message starts with the schedule's name.
     """
     for name, schedule in schedules.items():
         if schedule is None:
@@ -263,6 +270,32 @@ def _check_schedules(schedules: Mapping[str, PretrainScale | Schedule | None]) -
                 f"{name}.milestones: decay: {schedule.decay} has none. Write decay: steps, or "
                 "leave milestones out."
             )
+
+
+def changed(usual: Settings, own: Mapping[str, Any], *, where: str) -> Settings:
+    """The dataclass `usual` with these fields, of an experiment, in place of its own.
+
+    Raises:
+        UserError: it has no such field, or the field cannot have the value; the message starts with
+            `where`.
+    """
+    return parse(type(usual), {**asdict(usual), **own}, where=where) if own else usual  # type: ignore[call-overload]
+
+
+def changed_schedule(usual: AnySchedule, own: Mapping[str, Any], *, where: str) -> AnySchedule:
+    """A schedule with these fields, of an experiment, in place of its own.
+
+    Raises:
+        UserError: as `changed`, or the fields do not fit together.
+    """
+    schedule = changed(usual, own, where=where)
+    if own:
+        file, _, field_name = where.rpartition(": ")
+        try:
+            check_schedules({field_name: schedule})
+        except UserError as error:
+            raise UserError(f"{file}: {error}") from error
+    return schedule
 
 
 def load_profile(

@@ -11,9 +11,9 @@ from kdbatch.base.lookup import lookup
 from kdbatch.base.parse import parse
 from kdbatch.base.reading.field_facts import check_number
 from kdbatch.base.text import plural
-from kdbatch.plan.profiles import Profile
+from kdbatch.plan.profiles import Profile, changed, changed_schedule
 from kdbatch.plan.run_registry import RunRegistry
-from kdbatch.plan.specs import PretrainSpec, StudentSpec, TargetCrop, TeacherSpec
+from kdbatch.plan.specs import PretrainSpec, StudentSpec, TeacherSpec
 from kdbatch.plan.video_checks.clip_length import check_clip_length
 from kdbatch.plan.video_checks.frame_rates import leave_out_slow
 from kdbatch.vocab.backbones import BACKBONE_SPECS, Backbone
@@ -49,7 +49,7 @@ def _once(
 
     @wraps(method)
     def make(self: "RecipeBuilder", *args: _Args.args, **kwargs: _Args.kwargs) -> _Made:
-        key = (method.__name__, args, tuple(kwargs.items()))
+        key = (method.__name__, repr(args), repr(kwargs))  # specs have mappings
         if key not in self.made:
             self.made[key] = method(self, *args, **kwargs)
         return self.made[key]
@@ -78,6 +78,7 @@ class RecipeBuilder:
         network = self._backbone(backbone, role)
         task_spec = lookup(TASKS, spec.task, where=f"{where}.task")
         scale = self.profile.pretrain_of.get(spec.task, self.profile.pretrain)
+        scale = changed_schedule(scale, spec.schedule, where=f"{where}.schedule")
         own = self.profile.training_of(network.kind)
         task_lr = own.pretrain_lr or task_spec.lr_of.get(network.kind, task_spec.lr)
         lr = task_lr * scale.lr_factor * scale.batch_clips / LR_BATCH_CLIPS
@@ -95,7 +96,13 @@ class RecipeBuilder:
             task=self.profile.pretext_task(spec.task, spec.complexity),
             backbone=network,
             data=self._pretrain_data(spec, where=where),
-            view=self._view(task_spec.augment.with_colours(scale.colours)),
+            view=self._view(
+                changed(
+                    task_spec.augment.with_colours(scale.colours),
+                    spec.augment,
+                    where=f"{where}.augment",
+                )
+            ),
             schedule=own.applied(schedule, lr=None),
         )
         index = self.registry.subsets.index_of(spec.dataset)
@@ -106,8 +113,9 @@ class RecipeBuilder:
 
     @_once
     def finetune(self, spec: TeacherSpec, role: str) -> Finetune:
-        own = self.profile.training_of(spec.backbone)
-        schedule = own.applied(self.profile.finetune, lr=own.finetune_lr)
+        own, where = self.profile.training_of(spec.backbone), f"{self.where}: {role}.schedule"
+        usual = own.applied(self.profile.finetune, lr=own.finetune_lr)
+        schedule = changed_schedule(usual, spec.schedule, where=where)
         return self._finetune(spec, role, schedule=schedule)
 
     @_once
@@ -141,6 +149,9 @@ class RecipeBuilder:
         network = self._backbone(spec.backbone, role)
         own = self.profile.training_of(network.kind)
         data, evaluation = self._target(spec.target, role)
+        view, where = self._target_view(spec, role), f"{self.where}: {role}.schedule"
+        usual = own.applied(self.profile.distill, lr=own.distill_lr)
+        schedule = changed_schedule(usual, spec.schedule, where=where)
         try:
             if spec.teachers:
                 check_classes_suffice(
@@ -152,8 +163,8 @@ class RecipeBuilder:
             recipe = Distill(
                 backbone=network,
                 data=data,
-                view=self._target_view(spec.crop),
-                schedule=own.applied(self.profile.distill, lr=own.distill_lr),
+                view=view,
+                schedule=schedule,
                 evaluation=evaluation,
                 selection=self.profile.selection.get(spec.target),
                 teacher_views=self.profile.teacher_views,
@@ -224,7 +235,7 @@ class RecipeBuilder:
         return Finetune(
             backbone=self._backbone(spec.backbone, role),
             data=data,
-            view=self._target_view(spec.crop),
+            view=self._target_view(spec, role),
             schedule=schedule,
             evaluation=evaluation,
             selection=self.profile.selection.get(spec.target),
@@ -241,11 +252,15 @@ class RecipeBuilder:
     def _view(self, augment: Augment) -> View:
         return View(**dataclasses.asdict(self.profile.clip), augment=augment)
 
-    def _target_view(self, own_crop: TargetCrop) -> View:
-        crop = self.profile.finetune_crop if own_crop == "profile" else own_crop
+    def _target_view(self, spec: TeacherSpec | StudentSpec, role: str) -> View:
+        crop = self.profile.finetune_crop if spec.crop == "profile" else spec.crop
+        augment = CENTER_CROP if crop == "center" else Augment(crop=crop)
         if crop == "random":
-            return self._view(Augment(crop="random", square_side=SQUARE_SIDE))
-        return self._view(CENTER_CROP if crop == "center" else Augment(crop=crop))
+            augment = Augment(crop="random", square_side=SQUARE_SIDE)
+        where = f"{self.where}: {role}.augment"
+        if "crop" in spec.augment:
+            raise UserError(f"{where}.crop: is a field of {role} itself. Write it there.")
+        return self._view(changed(augment, spec.augment, where=where))
 
     def _pretrain_data(self, spec: PretrainSpec, *, where: str) -> Subset:
         subsets = self.registry.subsets

@@ -9,7 +9,7 @@ from kdbatch.plan.costs.estimator import Estimator
 from kdbatch.plan.costs.finished import load_finished_runs
 from kdbatch.plan.experiment import load_experiment
 from kdbatch.plan.known_datasets import KnownDatasets
-from kdbatch.plan.profiles import load_profile
+from kdbatch.plan.profiles import Profile, load_profile
 from kdbatch.plan.recipe_builder import RecipeBuilder
 from kdbatch.plan.run_registry import RunRegistry, group_into_waves
 from kdbatch.plan.run_titles import (
@@ -99,15 +99,17 @@ def _plan_experiment(path: Path, *, profile: str, registry: RunRegistry) -> Plan
     check_experiment_exists(path)
     scale = load_profile(path, profile, datasets=registry.subsets.datasets.names)
     experiment = load_experiment(path, scale)
-    clip = scale.clip.on(experiment.timeline)
-    timeline = timeline_title(clip, scale.clip)
-    scale = replace(scale, clip=clip)
     folds = sorted({1, *(fold for folds in scale.folds.values() for fold in folds)})
-    builders = [RecipeBuilder(registry, scale, str(path), fold) for fold in folds]
+    parts = _on_each_timeline(experiment, scale)
+    builders = [
+        (part, RecipeBuilder(registry, at_rate, str(path), fold), title)
+        for fold in folds
+        for part, at_rate, title in parts
+    ]
     cells: list[Cell] = []
     for seed in scale.seeds:
-        for builder in builders:
-            cells += _Resolver(registry, experiment, builder, timeline, seed).cells()
+        for part, builder, title in builders:
+            cells += _Resolver(registry, part, builder, title, seed).cells()
     return PlanRecord(
         experiment=experiment.name,
         title=experiment.title,
@@ -123,6 +125,20 @@ def _plan_experiment(path: Path, *, profile: str, registry: RunRegistry) -> Plan
         references=experiment.references,
         note=scale.note,
     )
+
+
+def _on_each_timeline(
+    experiment: Experiment, scale: Profile
+) -> list[tuple[Experiment, Profile, str]]:
+    """The cases of each timeline, the profile with it, and how titles of runs end there."""
+    timelines = dict.fromkeys(case.timeline for case in experiment.cases)
+    found = []
+    for timeline in timelines:
+        cases = tuple(case for case in experiment.cases if case.timeline == timeline)
+        clip = scale.clip.on(timeline)
+        title = timeline_title(clip, scale.clip)
+        found.append((replace(experiment, cases=cases), replace(scale, clip=clip), title))
+    return found
 
 
 def _with_runs(
@@ -227,9 +243,9 @@ class _Resolver:
         """A measurement of the teacher's backbone as it is after pretraining."""
         parents = (self._pretrain(pretrain, spec.backbone, role, seed=self.seed),)
         if probe == "retrieval":
-            title = f"retrieve with {teacher_title(spec)}"
+            title = f"retrieve with {teacher_title(replace(spec, schedule={}))}"
             return self._add(self.recipes.retrieve(spec, role), parents, title, seed=self.seed)
-        title = f"linear probe of {teacher_title(spec)}"
+        title = f"linear probe of {teacher_title(replace(spec, schedule={}))}"
         return self._add(self.recipes.linear_probe(spec, role), parents, title, seed=self.seed)
 
     def _pretrain(self, spec: PretrainSpec, backbone: str, role: str, *, seed: int) -> str:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from kdbatch.plan.profiles import ClipScale
 from kdbatch.plan.specs import PretrainSpec, StudentSpec, TeacherSpec
@@ -33,7 +34,7 @@ def teacher_title(spec: TeacherSpec) -> str:
     task, data = _task_and_data(spec.pretrain)
     title = f"{BACKBONE_SPECS[spec.backbone].title} ({task}{data}) on {spec.target}"
     crop = [] if spec.crop == "profile" else [f"{spec.crop} crop"]
-    return ", ".join([title, *crop, *_labels(spec)])
+    return ", ".join([title, *crop, *_settings_of_teacher(spec)])
 
 
 def student_title(
@@ -51,13 +52,14 @@ def student_title(
         smoothed = ["smoothed labels"] if spec.soft_target == "smoothed-labels" else []
         numbers = _settings(spec, (*_LOSS_FIELDS, *_LABEL_FIELDS))
         settings = [spec.weighting, *_loss_title(spec), *smoothed, *numbers, *_features(spec)]
-        source = _teachers_title(teachers, student=spec.backbone)
+        source = _teachers_title(teachers, student=spec)
     if start:
         settings.append(f"starts from {''.join(_task_and_data(start))}")
     if spec.accuracy_of:
         settings.append(f"accuracy of {spec.accuracy_of}")
     if spec.crop != "profile":
         settings.append(f"{spec.crop} crop")
+    settings += _changes(spec.schedule, spec.augment)
     network = BACKBONE_SPECS[spec.backbone].title
     return f"train {network} on {spec.target} from {source}" + (
         f" ({', '.join(settings)})" if settings else ""
@@ -110,16 +112,19 @@ def _features(spec: StudentSpec) -> list[str]:
     return [*loss, *spec.feature_layers]
 
 
-def _teachers_title(teachers: Sequence[tuple[TeacherSpec, int]], *, student: str) -> str:
+def _teachers_title(teachers: Sequence[tuple[TeacherSpec, int]], *, student: StudentSpec) -> str:
     """Teachers are named by their pretraining, because T1 of one experiment or case is not T1 of
-    another. A data set that all of them share is named once.
+    another. A data set that all of them share is named once, and a crop that the student has, too,
+    not at all.
     """
     tasks, datas = [], []
     for spec, seed_offset in teachers:
         task, data = _task_and_data(spec.pretrain)
-        network = "" if spec.backbone == student else f"{BACKBONE_SPECS[spec.backbone].title} "
+        is_same = spec.backbone == student.backbone
+        network = "" if is_same else f"{BACKBONE_SPECS[spec.backbone].title} "
         seed = f"@{seed_offset}" if seed_offset else ""
-        labels = "".join(f" with {text}" for text in _labels(spec))
+        crop = [] if spec.crop == student.crop else [f"{spec.crop} crop"]
+        labels = "".join(f" with {text}" for text in [*crop, *_settings_of_teacher(spec)])
         tasks.append(f"{network}{task}{seed}{labels}")
         datas.append(data)
     if len(set(datas)) == 1:
@@ -127,10 +132,11 @@ def _teachers_title(teachers: Sequence[tuple[TeacherSpec, int]], *, student: str
     return " + ".join(task + data for task, data in zip(tasks, datas, strict=True))
 
 
-def _labels(spec: TeacherSpec) -> list[str]:
-    """Number of videos per class, and shuffled labels; nothing where a teacher has neither."""
+def _settings_of_teacher(spec: TeacherSpec) -> list[str]:
+    """Number of videos per class, shuffled labels, and what differs from the profile."""
     count = f"{spec.videos_per_class} videos per class" if spec.videos_per_class else ""
-    return [text for text in (count, "shuffled labels" if spec.shuffled_labels else "") if text]
+    labels = [text for text in (count, "shuffled labels" if spec.shuffled_labels else "") if text]
+    return [*labels, *_changes(spec.schedule, spec.augment)]
 
 
 def _task_and_data(pretrain: PretrainSpec | None) -> tuple[str, str]:
@@ -140,6 +146,18 @@ def _task_and_data(pretrain: PretrainSpec | None) -> tuple[str, str]:
     return task, f" on {_data_title(pretrain)}"
 
 
+def _changes(*changes: Mapping[str, Any]) -> list[str]:
+    """`lr 0.01` for each field that is not the profile's, in the order of the file."""
+    return [
+        f"{name.replace('_', ' ')} {value:g}"
+        if isinstance(value, float)
+        else f"{name.replace('_', ' ')} {value}"
+        for own in changes
+        for name, value in own.items()
+    ]
+
+
 def _data_title(spec: PretrainSpec) -> str:
     without = f" without {' and '.join(spec.without)}" if spec.without else ""
-    return f"{spec.dataset}[:{spec.subset}]{without}"
+    own = " and ".join(_changes(spec.schedule, spec.augment))
+    return f"{spec.dataset}[:{spec.subset}]{without}{' with ' if own else ''}{own}"

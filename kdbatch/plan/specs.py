@@ -1,7 +1,7 @@
 """The content of an experiment file as values: teachers, students, cases, probes and claims."""
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.parse import TextOrNumber
@@ -54,6 +54,10 @@ class PretrainSpec:
     """Lists that `kdbatch shard overlap` wrote, in the folder of kdbatch.toml: their videos are
     left out of the subset. A pretraining without any has those of the profile.
     """
+    schedule: dict[str, Any] = field(default_factory=dict)
+    """Fields of the profile's `pretrain` that differ here, such as epochs, lr_factor or colours."""
+    augment: dict[str, Any] = field(default_factory=dict)
+    """Fields of the task's augmentation that differ here, such as jitter_probability."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +78,12 @@ class TeacherSpec:
         Finetune.videos_per_class
     )
     shuffled_labels: Annotated[bool, SameAs(Finetune, "shuffled_labels")] = Finetune.shuffled_labels
+    schedule: dict[str, Any] = field(default_factory=dict)
+    """Fields of the profile's `finetune` that differ for this network, such as epochs or lr."""
+    augment: dict[str, Any] = field(default_factory=dict)
+    """Fields of the target's augmentation that differ for this network, such as flip_probability or
+    min_area; `crop` has a field of its own.
+    """
 
     def __post_init__(self) -> None:
         check_limits(self)
@@ -129,6 +139,9 @@ class StudentSpec:
     videos_per_class: Annotated[VideosPerClass, SameAs(Distill, "videos_per_class")] = (
         Distill.videos_per_class
     )
+    schedule: dict[str, Any] = field(default_factory=dict)
+    """Fields of the profile's `distill` that differ for this network, such as epochs or lr."""
+    augment: Annotated[dict[str, Any], SameAs(TeacherSpec, "augment")] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_limits(self)
@@ -148,6 +161,7 @@ class Case:
     values: dict[str, str]
     teachers: dict[str, TeacherSpec]
     students: dict[str, StudentSpec]
+    timeline: Timeline = Timeline()
 
     @property
     def networks(self) -> dict[str, TeacherSpec | StudentSpec]:
@@ -174,7 +188,6 @@ class Experiment:
     untestable: tuple[Untestable, ...] = ()
     probes: tuple[Probe, ...] = ()
     references: tuple[str, ...] = ()
-    timeline: Timeline = Timeline()
 
     @property
     def roles(self) -> dict[str, str]:

@@ -63,6 +63,7 @@ def plan_varied(sharded, in_tmp: Path):
 
 def test_every_number_of_a_student_is_varied_here() -> None:
     names = {"title", "backbone", "target", "teachers", "starts_from", "accuracy_of"}
+    names |= {"schedule", "augment"}  # test_changes.py
     assert {f.name for f in dataclasses.fields(StudentSpec)} - names == set(PER_FIELD)
 
 
