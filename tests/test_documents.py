@@ -11,6 +11,7 @@ from typing import get_args
 
 import polars as pl
 import pytest
+import yaml
 from support.inputs import JOBS
 from support.toys import toys
 
@@ -21,6 +22,7 @@ from kdbatch.report.json_export import RESULT_COLUMNS
 from kdbatch.result.schema import CKA, CURVES, PREDICTIONS, ROWS
 from kdbatch.vocab.config import Config, load_config
 from kdbatch.vocab.metrics import Metric
+from kdbatch.vocab.recipes import Distill
 
 __all__ = ["toys"]  # a fixture
 ROOT = JOBS.parent
@@ -105,7 +107,7 @@ def test_the_guides_own_experiment_is_planned_at_every_scale_without_code(
     profile: str, sharded, in_tmp: Path
 ) -> None:
     sharded(k400=240_000, ucf101=13_320)
-    (text,) = fenced((ROOT / "docs" / "GUIDE.md").read_text(encoding="utf-8"), "yaml")
+    text, _ = fenced((ROOT / "docs" / "GUIDE.md").read_text(encoding="utf-8"), "yaml")
     (in_tmp / "jobs").mkdir()
     path = in_tmp / "jobs" / f"{text.split()[1]}.yaml"
     path.write_text(text)
@@ -113,6 +115,28 @@ def test_the_guides_own_experiment_is_planned_at_every_scale_without_code(
     assert {"two_seeds", "labels_only", "student"} <= {
         cell.role for cell in plan.records[0].cells
     } and plan.records[0].claims
+
+
+def test_the_guides_sweep_makes_a_student_for_each_rate_and_augmentation(
+    sharded, in_tmp: Path
+) -> None:
+    sharded(k400=240_000, ucf101=13_320)
+    own, sweep = (
+        yaml.safe_load(text)
+        for text in fenced((ROOT / "docs" / "GUIDE.md").read_text(encoding="utf-8"), "yaml")
+    )
+    own["vary"] |= sweep["vary"]
+    own["student"] |= sweep["student"]
+    own["tables"][0]["columns"] = list(own["vary"])
+    (in_tmp / "same_or_other.yaml").write_text(yaml.safe_dump(own))
+    plan = make_plan([in_tmp / "same_or_other.yaml"], profile="micro", config=Config())
+    recipes = [item.run.recipe for item in plan.runs]
+    students = {
+        (r.schedule.lr, r.view.augment.brightness)
+        for r in recipes
+        if isinstance(r, Distill) and r.weighting != "none"
+    }
+    assert students == {(lr, brightness) for lr in (0.01, 0.05) for brightness in (0.0, 0.4)}
 
 
 def test_the_documented_columns_are_those_of_the_files() -> None:
