@@ -46,8 +46,8 @@ def test_a_run_that_several_experiments_need_is_planned_once(study) -> None:
     num_saved = sum(len(ids) for ids in ids_by_file) - len(together)
     assert num_saved == sum(len(item.used_by) - 1 for item in together) > 30
     shared = [item for item in together if len(item.used_by) > 1]
-    students = [item for item in shared if item.run.recipe.kind == "distill"]
-    assert students[0].run.parents == ()  # labels only
+    students = [item.run for item in shared if item.run.recipe.kind == "distill"]
+    assert any(not run.parents for run in students)  # labels only
 
 
 def test_six_tasks_are_trained_four_of_them_at_three_complexities_and_two_as_in_their_papers(

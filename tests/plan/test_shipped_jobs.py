@@ -38,7 +38,7 @@ def test_a_profile_that_is_nowhere_is_named_with_those_of_both_places(tmp_path: 
     [
         ("jobs/subset_size.yaml", "paper", "kdbatch brings it.*kdbatch init"),
         ("jobs/subset_size.yaml", "nothing", "kdbatch brings it.*kdbatch init"),
-        ("jobs/mine.yaml", "paper", "kdbatch brings out_of_distribution.*kdbatch init"),
+        ("jobs/mine.yaml", "paper", "kdbatch brings methods, out_of_distribution.*kdbatch init"),
     ],
 )
 def test_a_missing_experiment_is_named_and_not_its_profile(
