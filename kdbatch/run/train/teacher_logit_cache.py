@@ -82,7 +82,7 @@ class TeacherLogitCache:
 
         Raises:
             DiskFullError: no space is left for the file.
-        UserError: it cannot be written for another reason.
+            UserError: it cannot be written for another reason.
         """
         logit_MBK = self._read(batch)
         if logit_MBK is None:

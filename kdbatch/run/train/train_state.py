@@ -139,6 +139,7 @@ class CheckpointedTraining:
             return
         began = time.monotonic()
         parts = {
+            "run_id": self.folder.id,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "state": self.state.to_plain(),
@@ -149,6 +150,14 @@ class CheckpointedTraining:
         self._publish_curves()
         self.saved_at = time.monotonic()
         self.save_seconds = self.saved_at - began
+
+    def _check_owner(self, run_id: str) -> None:
+        """Refuse the checkpoint of another run, whose network may be the same."""
+        if run_id != self.folder.id:
+            raise UserError(
+                f"{self.folder.checkpoint}: is a checkpoint of the run {run_id}. Start this run "
+                f"from the beginning: {remove_and_resume(self.folder.checkpoint)}"
+            )
 
     def _publish_curves(self) -> None:
         """Write the curves where they have grown; without space on the disk, at the end."""
@@ -161,10 +170,12 @@ class CheckpointedTraining:
         """Load the checkpoint, if there is one, on all ranks; then broadcast rank 0's model.
 
         Raises:
-            UserError: the checkpoint is damaged, or does not fit this model and callback.
+            UserError: the checkpoint is damaged, is another run's, or does not fit this model and
+                callback.
         """
         saved = load_checkpoint(self.folder.checkpoint, group=self.group)
         if saved is not None:
+            self._check_owner(saved.get("run_id", self.folder.id))
             try:
                 self.model.load_state_dict(saved["model"])
                 self.optimizer.load_state_dict(saved["optimizer"])

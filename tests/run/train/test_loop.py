@@ -90,6 +90,17 @@ def test_a_checkpoint_of_another_network_is_a_one_line_error(tmp_path: Path) -> 
         run(tmp_path)
 
 
+def test_a_checkpoint_of_another_run_is_refused_though_its_network_is_the_same(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(Stopped):
+        run(tmp_path / "r1", stop_at=3)
+    (tmp_path / "r2").mkdir()
+    (tmp_path / "r1" / "checkpoint.pt").rename(tmp_path / "r2" / "checkpoint.pt")
+    with pytest.raises(UserError, match=r"is a checkpoint of the run r1\. .*: rm -r .* && kdb"):
+        run(tmp_path / "r2")
+
+
 def test_a_checkpoint_stores_curves_as_plain_values(tmp_path: Path) -> None:
     state = TrainState(step=3)
     state.add_point("loss", 1.5)
