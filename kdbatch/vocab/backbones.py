@@ -38,6 +38,10 @@ class BackboneSpec:
     layers: tuple[str, ...] = ()
 
 
+def _parts(name: str, number: int) -> tuple[str, ...]:
+    return tuple(f"{name}.{i}" for i in range(number))
+
+
 BACKBONE_SPECS: dict[str, BackboneSpec] = {
     "r21d_10": BackboneSpec(
         title="R(2+1)D",
@@ -71,13 +75,22 @@ BACKBONE_SPECS: dict[str, BackboneSpec] = {
     ),
     # Of few channels or depthwise: memory traffic limits these, as it does ShuffleNet.
     "mobilenet3d": BackboneSpec(
-        title="MobileNetV2", gmac_per_clip=0.518, speed_like="shufflenet_2x", layers=("features",)
+        title="MobileNetV2",
+        gmac_per_clip=0.518,
+        speed_like="shufflenet_2x",
+        layers=_parts("features", 19),
     ),
     "squeezenet3d": BackboneSpec(
-        title="SqueezeNet", gmac_per_clip=0.898, speed_like="shufflenet_2x", layers=("features",)
+        title="SqueezeNet",
+        gmac_per_clip=0.898,
+        speed_like="shufflenet_2x",
+        layers=_parts("features", 15),
     ),
     "swin3d_t": BackboneSpec(
-        title="Swin-T", gmac_per_clip=11.36, speed_like="r21d_10", layers=("channels_first",)
+        title="Swin-T",
+        gmac_per_clip=11.36,
+        speed_like="r21d_10",
+        layers=("patch_embed", *_parts("features", 7), "norm"),
     ),
 }
 

@@ -76,5 +76,9 @@ def mobilenet3d(*, width: float) -> VideoBackbone:
             nn.init.normal_(module.weight, std=std)
     units = tuple(f"features.{i}" for i in range(1, len(parts)))
     return VideoBackbone(
-        {"features": features}, stem=("features.0",), units=units, feature_dim=feature_dim
+        {"features": features},
+        unrolled="features",
+        stem=("features.0",),
+        units=units,
+        feature_dim=feature_dim,
     )

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 class VideoBackbone(nn.Module):
     """A backbone without its head.
 
-    `layers` run in order and keep their names in the state dict; the last of them returns the map,
-    (B, D, T', H', W') also where a network computes with tokens, and heads take their width from
-    `feature_dim`, which is D. `stem` names the layers that are the stem's outputs, `units` the
-    modules that end in a merge, or the blocks of a network without any: together with the pool they
-    are the layers at which networks are compared. `attentions` names the modules that compute
-    attention, `maps` the layers that return (B, D, T, H, W), if not all do. `compiled` computes
-    what `run_layers` does (run/compilation/): a function without a module of its own, so that a
-    copy of the backbone computes with its own weights.
+    `layers` run in order and keep their names in the state dict; of the one named `unrolled`, a
+    Sequential, each part is such a layer: `features.0`. The last of them returns the map that heads
+    read, whose channels are `feature_dim`. `tokens` are layers that return channels last, (B, T, H,
+    W, D): outside of the backbone every map has them first. `stem` names the stem's outputs,
+    `units` the modules that end in a merge, or the blocks of a network without any: together with
+    the pool they are the layers at which networks are compared. `attentions` names the modules that
+    compute attention. `compiled` computes what `run_layers` does (run/compilation/): a function
+    without a module of its own, so that a copy of the backbone computes with its own weights.
     """
 
     compiled: "CompiledLayers | None" = None
@@ -32,14 +32,19 @@ class VideoBackbone(nn.Module):
         units: tuple[str, ...],
         feature_dim: int,
         attentions: tuple[str, ...] = (),
-        maps: tuple[str, ...] = (),
+        unrolled: str = "",
+        tokens: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
-        self.layer_names = tuple(layers)
+        self.layer_names = tuple(
+            f"{name}.{i}" if name == unrolled else name
+            for name, layer in layers.items()
+            for i in range(len(layer) if name == unrolled else 1)  # pyright: ignore[reportArgumentType]
+        )
         self.stem_names = stem
         self.unit_names = units
         self.attention_names = attentions
-        self.map_names = maps or self.layer_names
+        self.token_names = frozenset(tokens)
         self.feature_dim = feature_dim
         for name, layer in layers.items():
             self.add_module(name, layer)
@@ -62,9 +67,11 @@ class VideoBackbone(nn.Module):
         self, clip_BCTHW: Tensor, names: tuple[str, ...]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """`forward_maps` without a compiler."""
-        map_BDTHW, maps = clip_BCTHW, {}
+        out = map_BDTHW = clip_BCTHW
+        maps = {}
         for name in self.layer_names:
-            map_BDTHW = self.get_submodule(name)(map_BDTHW)
+            out = self.get_submodule(name)(out)
+            map_BDTHW = out.movedim(-1, 1) if name in self.token_names else out
             if name in names:
                 maps[name] = map_BDTHW
         return map_BDTHW, maps

@@ -70,6 +70,7 @@ def squeezenet3d(*, width: float) -> VideoBackbone:
             nn.init.kaiming_normal_(module.weight, mode="fan_out")
     return VideoBackbone(
         {"features": features},
+        unrolled="features",
         stem=("features.2", "features.3"),
         units=tuple(units),
         feature_dim=in_channels,

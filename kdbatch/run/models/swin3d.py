@@ -4,11 +4,10 @@ Liu et al. 2022, arXiv:2106.13230. 27.93 M parameters with 101 classes, 11.36 GM
 3x16x112x112. Its window of 8 x 7 x 7 patches is larger than the last map, 8 x 4 x 4: torchvision
 then makes the window as large as the map, and so does this network. Patches are 2 x 4 x 4.
 
-Inside, maps have their channels last: (B, T, H, W, C). The last layer moves them to where the maps
-of convolutional networks have them.
+Inside, maps have their channels last: (B, T, H, W, C). Stages and the layers that merge patches
+between them alternate in `features`.
 """
 
-from torch import Tensor, nn
 from torchvision.models.video.swin_transformer import SwinTransformer3d
 
 from kdbatch.run.models.layers.stochastic_depth import StochasticDepth
@@ -17,13 +16,6 @@ from kdbatch.run.models.network import VideoBackbone, scaled_channels
 _DEPTHS, _HEADS = (2, 2, 6, 2), (3, 6, 12, 24)
 _EMBED_DIM = 96
 _DROP_PROBABILITY = 0.1  # of the last block's branches; that of the first is 0
-
-
-class ChannelsFirst(nn.Module):
-    """(B, T, H, W, C) to (B, C, T, H, W), without a copy."""
-
-    def forward(self, x_BTHWC: Tensor) -> Tensor:
-        return x_BTHWC.movedim(-1, 1)
 
 
 def swin3d_t(*, width: float) -> VideoBackbone:
@@ -50,10 +42,11 @@ def swin3d_t(*, width: float) -> VideoBackbone:
         network.get_submodule(unit).add_module("stochastic_depth", own)
     layers = {name: network.get_submodule(name) for name in ("patch_embed", "features", "norm")}
     return VideoBackbone(
-        {**layers, "channels_first": ChannelsFirst()},
+        layers,
         stem=("patch_embed",),
         units=units,
         attentions=tuple(f"{unit}.attn" for unit in units),
-        maps=("channels_first",),
+        unrolled="features",
+        tokens=("patch_embed", *(f"features.{i}" for i in range(2 * len(_DEPTHS) - 1)), "norm"),
         feature_dim=network.num_features,
     )

@@ -91,7 +91,7 @@ class FeatureMatcher(nn.Module):
             (m, *pair)
             for m, teacher in enumerate(teachers)
             for pair in (
-                layer_pairs(texts, teacher.backbone.map_names) if texts else [(LAST, LAST)]
+                layer_pairs(texts, teacher.backbone.layer_names) if texts else [(LAST, LAST)]
             )
         ]
         _, projector = lookup(FEATURE_LOSSES, recipe.feature_loss, where="feature_loss")

@@ -19,9 +19,9 @@ NUM_LAYERS = {  # res, act, all
     "shufflenet_2x": (19, 131, 158),
     "r3d_18": (10, 57, 92),
     "c3d": (6, 28, 37),
-    "mobilenet3d": (19, 149, 179),
-    "squeezenet3d": (11, 67, 83),
-    "swin3d_t": (14, 66, 118),
+    "mobilenet3d": (19, 149, 178),
+    "squeezenet3d": (11, 67, 82),
+    "swin3d_t": (14, 66, 116),
 }
 KINDS = {"swin3d_t": {"conv", "ln", "attention", "gelu", "residual"}}
 

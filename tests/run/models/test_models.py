@@ -40,11 +40,11 @@ def test_every_backbone_of_the_plan_can_be_built() -> None:
 @pytest.mark.parametrize("kind", BACKBONES)
 def test_the_plan_knows_the_layers_that_a_feature_loss_may_name(kind: str) -> None:
     backbone = weightless(kind).backbone
-    assert BACKBONE_SPECS[kind].layers == backbone.map_names
+    assert BACKBONE_SPECS[kind].layers == backbone.layer_names
     last, maps = backbone.forward_maps(torch.empty(CLIP, device="meta"), backbone.layer_names)
     assert {name: tuple(m.shape[1:]) for name, m in maps.items()} == map_shapes(kind)
     assert last is maps[backbone.layer_names[-1]]
-    for name in backbone.map_names:  # channels first: rows and columns are equal in number
+    for name in backbone.layer_names:  # channels first: rows and columns are equal in number
         assert maps[name].shape[-1] == maps[name].shape[-2]
 
 
@@ -69,7 +69,8 @@ def map_shapes(kind: str) -> dict[str, tuple[int, ...]]:
     map_BCTHW, shapes = torch.empty(CLIP, device="meta"), {}
     for name in backbone.layer_names:
         map_BCTHW = backbone.get_submodule(name)(map_BCTHW)
-        shapes[name] = tuple(map_BCTHW.shape[1:])
+        shape = tuple(map_BCTHW.shape[1:])
+        shapes[name] = (shape[-1], *shape[:-1]) if name in backbone.token_names else shape
     return shapes
 
 
