@@ -34,16 +34,19 @@ def _plan(jobs: Path) -> Plan:
     return make_plan([jobs / "subset_size.yaml"], profile="h200", config=Config())
 
 
-def _append(jobs: Path, text: str) -> None:
+def _set_networks(jobs: Path, text: str) -> None:
+    """Replace the profile's own."""
     path = jobs / "profiles" / "h200.yaml"
-    path.write_text(path.read_text() + text)
+    lines = path.read_text().splitlines(keepends=True)
+    start = lines.index("networks:\n")
+    path.write_text("".join([*lines[:start], text, *lines[start + 2 :]]))
 
 
 def test_one_network_gets_its_optimizer_and_rates_and_the_others_keep_their_ids(
     jobs: Path,
 ) -> None:
     before = {item.run.id for item in _plan(jobs).runs}
-    _append(jobs, OWN)
+    _set_networks(jobs, OWN)
     changed = kept = 0
     rates = set()
     for item in _plan(jobs).runs:
@@ -79,13 +82,13 @@ def test_one_network_gets_its_optimizer_and_rates_and_the_others_keep_their_ids(
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(jobs: Path, text: str, message: str) -> None:
-    _append(jobs, f"networks:\n  shufflenet_2x: {text}\n")
+    _set_networks(jobs, f"networks:\n  shufflenet_2x: {text}\n")
     with pytest.raises(UserError, match=message):
         _plan(jobs)
 
 
 def test_an_unknown_network_is_refused(jobs: Path) -> None:
-    _append(jobs, "networks:\n  shufflenet: {pretrain_lr: 0.1}\n")
+    _set_networks(jobs, "networks:\n  shufflenet: {pretrain_lr: 0.1}\n")
     with pytest.raises(UserError, match="Did you mean 'shufflenet_2x'"):
         _plan(jobs)
 
