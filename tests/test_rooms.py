@@ -37,6 +37,7 @@ PACKAGES = {
     "shard/overlap": {"pool", "source_video", "stored", "transcode"},
     "shard/toy": {"pool"},
     "plan/costs": {"subsets"},
+    "plan/outside": {"validate"},
     "cli/live": {"terminal"},
     "cli/planning": {"arguments", "live", "study", "terminal"},
     "cli/shards": {"live", "study", "terminal"},

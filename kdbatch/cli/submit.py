@@ -103,6 +103,9 @@ def _submit(request: SubmitRequest, config: Config, *, dry_run: bool, retry_fail
         datasets=known_datasets(config),
     )
     require_shards(plan, slurm=queue == "slurm")
+    if not plan.runs:
+        for line in plan.warnings:
+            warn(line)
     check_tars(plan, config.shards_dir)
     plan = request.note_in(plan, local=queue == "local", study=find_study())
     excluded = FailedExcluded(plan=plan, failed=(), waiting=())

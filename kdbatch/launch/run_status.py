@@ -75,7 +75,9 @@ class RunWatcher:
         for run_id in waiting & assignments.keys():
             rows[run_id] = with_live_queue(rows[run_id])
         if only is None:
-            rows |= _rows_of_plans(self._load_records(), rows, assignments)
+            records = self._load_records()
+            rows |= _outside_rows(records, self._runs_dir)
+            rows |= _rows_of_plans(records, rows, assignments)
         for run_id in assignments:
             _block_if_parent_ended(run_id, assignments, rows)
         return tuple(sorted(rows.values(), key=lambda row: (row.title, row.run_id)))
@@ -124,6 +126,22 @@ def of_submitted_plans(rows: Sequence[RunRow], runs_dir: Path) -> tuple[RunRow, 
         return tuple(rows)
     needed = {run.id for record in records for run in record.runs}
     return tuple(row for row in rows if row.run_id in needed)
+
+
+def _outside_rows(records: Sequence[PlanRecord], runs_dir: Path) -> dict[str, RunRow]:
+    """The rows of runs that another trainer makes, which have results and no run.json."""
+    return {
+        run.id: RunRow(
+            run_id=run.id,
+            title=run.title,
+            kind=run.kind,
+            state="done" if RunFolder(runs_dir / run.id).is_known_done() else "planned",
+            reason="another trainer makes it",
+        )
+        for record in records
+        if record.is_outside
+        for run in record.runs
+    }
 
 
 def _rows_of_plans(

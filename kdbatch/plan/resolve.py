@@ -9,6 +9,7 @@ from kdbatch.plan.costs.estimator import Estimator
 from kdbatch.plan.costs.finished import load_finished_runs
 from kdbatch.plan.experiment import load_experiment
 from kdbatch.plan.known_datasets import KnownDatasets
+from kdbatch.plan.outside.outside_file import is_outside, outside_record
 from kdbatch.plan.profiles import Profile, load_profile
 from kdbatch.plan.recipe_builder import RecipeBuilder
 from kdbatch.plan.run_registry import RunRegistry, group_into_waves
@@ -31,6 +32,7 @@ from kdbatch.plan.specs import (
 )
 from kdbatch.plan.subsets import SubsetFinder, describe_missing, shard_commands
 from kdbatch.plan.video_checks.frame_rates import clip_rates
+from kdbatch.plan.yaml_loader import load_yaml
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans import Cell, Map, Plan, PlannedRun, PlanRecord, RecordedRun
 from kdbatch.vocab.recipes import Recipe
@@ -76,7 +78,7 @@ def make_plan(
         waves=group_into_waves(planned),
         shard_bytes=subsets.num_bytes(),
         missing=subsets.missing,
-        warnings=(*warnings, *subsets.unread_lists),
+        warnings=(*warnings, *subsets.unread_lists, *_outside_notes(records)),
         encodings=subsets.encodings(),
     )
 
@@ -97,6 +99,9 @@ def require_shards(plan: Plan, *, slurm: bool) -> Plan:
 def _plan_experiment(path: Path, *, profile: str, registry: RunRegistry) -> PlanRecord:
     """Register the runs of an experiment, and return its record."""
     check_experiment_exists(path)
+    raw = load_yaml(path)
+    if is_outside(raw):
+        return outside_record(path, raw, profile=profile)
     scale = load_profile(path, profile, datasets=registry.subsets.datasets.names)
     experiment = load_experiment(path, scale)
     folds = sorted({1, *(fold for folds in scale.folds.values() for fold in folds)})
@@ -141,10 +146,22 @@ def _on_each_timeline(
     return found
 
 
+def _outside_notes(records: Sequence[PlanRecord]) -> Iterator[str]:
+    """A line on each experiment whose runs another trainer makes."""
+    for record in records:
+        if record.is_outside:
+            yield (
+                f"{record.experiment}: its {len(record.runs)} runs are made by another trainer, "
+                "whose results kdbatch.write_results writes (docs/OWN_RESULTS.md)."
+            )
+
+
 def _with_runs(
     record: PlanRecord, planned: Sequence[PlannedRun], subsets: SubsetFinder
 ) -> PlanRecord:
     """The record with the runs that its experiment needs, and the rates of their videos."""
+    if record.is_outside:
+        return record
     items = [item for item in planned if record.experiment in item.used_by]
     runs = [RecordedRun(id=i.run.id, title=i.title, kind=i.run.recipe.kind) for i in items]
     rates = clip_rates((item.run.recipe for item in items), subsets)

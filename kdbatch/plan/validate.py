@@ -1,6 +1,6 @@
 """Checks when planning that the names in an experiment's tables, maps and claims exist."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
@@ -42,16 +42,49 @@ def validate(experiment: Experiment, declared: dict[str, tuple[str, ...]], *, wh
         )
     trained = {role: "" for case in experiment.cases for role in (*case.teachers, *case.students)}
     roles = {role: "" for role in experiment.roles if not role.startswith("map:")}
-    for table in experiment.tables:
-        _check_table(table, roles, experiment.axes, where=below(where, f"tables.{table.id}"))
     for drawn in experiment.maps:
         _check_map(drawn, trained, experiment.axes, where=below(where, f"maps.{drawn.id}"))
+    map_ids = {drawn.id: "" for drawn in experiment.maps}
+    check_names(
+        experiment.tables,
+        experiment.claims,
+        roles=roles,
+        axes=experiment.axes,
+        declared=declared,
+        maps=map_ids,
+        where=where,
+    )
     for claim in experiment.claims:
-        known = {m.id: "" for m in experiment.maps} if claim.kind in MAP_CLAIMS else roles
-        _check_claim(claim, known, declared, where=below(where, f"claims.{claim.id}"))
         if claim.kind == "blocks_lower_accuracy":
             _check_has_maps(claim, experiment.maps, where=below(where, f"claims.{claim.id}"))
-    ids = [x.id for x in (*experiment.tables, *experiment.maps, *experiment.claims)]
+    check_ids(experiment.tables, experiment.maps, experiment.claims, where=where)
+
+
+def check_names(
+    tables: Sequence[Table],
+    claims: Sequence[Claim],
+    *,
+    roles: Mapping[str, str],
+    axes: Mapping[str, tuple[str, ...]],
+    declared: Mapping[str, tuple[str, ...]] | None = None,
+    maps: Mapping[str, str] | None = None,
+    where: str,
+) -> None:
+    """Checks the roles, axes, values and maps that tables and claims name.
+
+    Raises:
+        UserError: a name does not exist, or a field is missing or would be ignored.
+    """
+    for table in tables:
+        _check_table(table, roles, axes, where=below(where, f"tables.{table.id}"))
+    for claim in claims:
+        known = (maps or {}) if claim.kind in MAP_CLAIMS else roles
+        _check_claim(claim, known, declared or axes, where=below(where, f"claims.{claim.id}"))
+
+
+def check_ids(*named: Sequence[Table | Map | Claim], where: str) -> None:
+    """Raise a UserError if two tables, maps or claims have one id."""
+    ids = [item.id for items in named for item in items]
     if repeated := sorted({i for i in ids if ids.count(i) > 1}):
         raise UserError(
             f"{where}: the id {repeated[0]!r} is given twice. Tables, maps and claims need ids of "
@@ -122,7 +155,7 @@ def check_layers(cases: Sequence[Case], *, where: str) -> None:
 
 
 def _check_table(
-    table: Table, roles: dict[str, str], axes: dict[str, tuple[str, ...]], *, where: str
+    table: Table, roles: Mapping[str, str], axes: Mapping[str, tuple[str, ...]], *, where: str
 ) -> None:
     for role in table.rows:
         lookup(roles, role, where=f"{where}.rows")
@@ -156,7 +189,7 @@ def _check_map(
 
 
 def _check_claim(
-    claim: Claim, known: dict[str, str], axes: dict[str, tuple[str, ...]], *, where: str
+    claim: Claim, known: Mapping[str, str], axes: Mapping[str, tuple[str, ...]], *, where: str
 ) -> None:
     """`axes` have all declared values: a claim may name one that the profile leaves out."""
     _check_claim_fields(claim, where=where)

@@ -15,7 +15,7 @@ from kdbatch.base.reading.field_facts import Count, Limits, OneLine, SameAs, che
 from kdbatch.base.reading.file_names import check_plain_name
 from kdbatch.vocab.jobs.resources import Resources
 from kdbatch.vocab.metrics import Metric
-from kdbatch.vocab.runs import Run
+from kdbatch.vocab.runs import OUTSIDE, Run
 from kdbatch.vocab.shard_request import ShardRequest
 from kdbatch.vocab.views import ClipRates
 
@@ -204,6 +204,11 @@ class PlanRecord:
         check_plain_name(self.experiment, where="experiment")
         check_plain_name(self.profile, where="profile")
 
+    @property
+    def is_outside(self) -> bool:
+        """Whether another trainer makes its runs."""
+        return any(run.kind == OUTSIDE for run in self.runs)
+
     def cells_of(self, role: str) -> tuple[Cell, ...]:
         """The cells of a role, in their order."""
         return self._cells_by_role.get(role, ())
@@ -349,8 +354,8 @@ class Plan:
 
     `shard_bytes` is the size of the shards that the runs read, `missing` what is to be stored
     before they can be started. A missing number of videos is the published one. `warnings` are
-    lines about finished runs that tell no speed. `encodings` says how each data set is stored
-    (`ShardIndex.encoding`).
+    lines about finished runs that tell no speed, and about runs of another trainer. `encodings`
+    says how each data set is stored (`ShardIndex.encoding`).
     """
 
     records: tuple[PlanRecord, ...]

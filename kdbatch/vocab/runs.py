@@ -92,6 +92,15 @@ def _hash(text: str) -> str:
     return "r" + hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
+OUTSIDE = "outside"
+"""The kind, in done.json, of a run that another trainer made."""
+
+
+def outside_run_id(experiment: str, role: str, case: Mapping[str, str], *, seed: int) -> str:
+    """The id of a run that another trainer makes: a hash over its place in an experiment."""
+    return _hash(json.dumps([OUTSIDE, experiment, role, dict(case), seed], sort_keys=True))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Retries:
     """How many attempts at a run may end by each cause before the run has failed.

@@ -9,6 +9,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.text import plural
 from kdbatch.cli.planning.grouped_videos import find_test_videos
 from kdbatch.cli.planning.known_datasets import known_datasets
+from kdbatch.cli.planning.outside_videos import outside_runs, outside_videos
 from kdbatch.cli.planning.plan_text import TEXT_COLUMNS
 from kdbatch.report.stats.power import MAX_SEEDS, TARGET_SHARE, ClaimPower, power_of_records
 from kdbatch.report.stats.power_assumptions import PowerAssumptions, pooled_seed_sd
@@ -66,7 +67,7 @@ class PlanPower:
 
 def _power_of_plan(plan: Plan, config: Config, request: PowerRequest) -> PlanPower:
     """Compute the power of all claims of a plan; finished runs tell how much seeds vary."""
-    videos = find_test_videos(plan, known_datasets(config))
+    videos = find_test_videos(plan, known_datasets(config)) | outside_videos(plan, config.runs_dir)
     assumed, source, degrees = PowerAssumptions(), "assumed", 0
     learnt = 0.0
     if not request.seed_sd:
@@ -90,6 +91,7 @@ def _power_of_plan(plan: Plan, config: Config, request: PowerRequest) -> PlanPow
 def _accuracies(plan: Plan, config: Config) -> dict[str, float]:
     """The top-1 of the plan's finished runs, in percent."""
     done = [planned.run.id for planned in plan.runs if planned.done]
+    done += outside_runs(plan, config.runs_dir)
     rows = read_rows(config.runs_dir, done).frame if done else None
     if rows is None:
         return {}
@@ -165,7 +167,8 @@ def _assumption_lines(power: PlanPower) -> Iterator[str]:
         about = "" if videos.counted else "about "
         size = f"{videos.num_videos:,} test videos in {about}{videos.num_groups:,.0f} groups"
         listed = "published" if videos.dataset in DATASETS else "listed in its folder"
-        source = "counted in the shards" if videos.counted else listed
+        counted = "counted in the shards" if videos.split else "counted in finished runs"
+        source = counted if videos.counted else listed
         yield f"Videos   {videos.title}: {size} ({source})"
     yield (
         f"         two trainings differ on {assumed.trainings_differ:.0%} of them, two recipes on "

@@ -8,7 +8,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.folders.presence import entries_of
 from kdbatch.base.text import plural
 from kdbatch.vocab.done import Done, load_done
-from kdbatch.vocab.runs import Run, RunFolder
+from kdbatch.vocab.runs import OUTSIDE, Run, RunFolder
 
 MAX_OTHERS = 300  # finished runs of other plans that are read, the newest ones
 
@@ -72,7 +72,9 @@ def _load_runs(
         try:
             yield name, RunFolder(runs_dir / name).load().run
         except UserError as error:
-            damaged[name] = str(error)
+            done = load_done(runs_dir / name / "done.json", warn=lambda _: None)
+            if done is None or done.kind != OUTSIDE:  # of which there is no recipe
+                damaged[name] = str(error)
 
 
 def _modified(path: Path) -> float:

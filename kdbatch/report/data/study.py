@@ -14,7 +14,7 @@ from kdbatch.report.labels import format_time
 from kdbatch.result.read import read_rows
 from kdbatch.vocab.done import Done, Provenance, load_done
 from kdbatch.vocab.plans import Cell, PlanRecord, load_records
-from kdbatch.vocab.runs import Assignment, RunFolder
+from kdbatch.vocab.runs import OUTSIDE, Assignment, RunFolder
 from kdbatch.vocab.status import RunState, Status, is_stale, load_status
 
 
@@ -134,6 +134,8 @@ def _load_runs(
             facts = load_run_facts(RunFolder(runs_dir / run_id), warnings)
             if facts.state == "unreadable" and (known := recorded.get(run_id)):
                 facts = replace(facts, title=known.title, kind=known.kind)
+            if facts.state == "missing" and run_id in recorded and recorded[run_id].kind == OUTSIDE:
+                facts = replace(facts, title=recorded[run_id].title, kind=OUTSIDE, state="planned")
             runs[run_id] = facts
             to_load += facts.parents
     return runs

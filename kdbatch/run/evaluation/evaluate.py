@@ -13,12 +13,13 @@ import numpy as np
 from torch import nn
 
 from kdbatch.base.errors import UserError
+from kdbatch.result.label_ranks import label_ranks
 from kdbatch.result.read import read_predictions
 from kdbatch.result.schema import PREDICTIONS
 from kdbatch.result.write import Measure, write_table
 from kdbatch.run.context import RunContext
 from kdbatch.run.data.batches import load_videos
-from kdbatch.run.evaluation.predict import Predictions, label_ranks, predict, top_k
+from kdbatch.run.evaluation.predict import Predictions, predict, top_k
 from kdbatch.vocab.recipes import Evaluation
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.views import View

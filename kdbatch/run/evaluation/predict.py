@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from kdbatch.result.label_ranks import label_ranks
 from kdbatch.run.compilation.networks import remove_compiled
 from kdbatch.run.compilation.trial import compile_if_it_pays, reason_against
 from kdbatch.run.context import RunContext
@@ -165,17 +166,6 @@ def _compile(
 ) -> None:
     if num_batches >= LEAST_BATCHES and reason_against(context) is None:
         compile_if_it_pays(networks, take_pass, device=context.device, passes_left=num_batches)
-
-
-def label_ranks(value_K: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """Ranks of labels: how many classes (last axis) have a higher value.
-
-    Equal values are ranked in label order. `label` has the other axes, or 1 for some.
-    """
-    label_1 = np.broadcast_to(label, value_K.shape[:-1])[..., None]
-    own_1 = np.take_along_axis(value_K, label_1, axis=-1)
-    is_earlier_K = np.arange(value_K.shape[-1]) < label_1
-    return ((value_K > own_1) | ((value_K == own_1) & is_earlier_K)).sum(-1)
 
 
 def top_k(probability_NK: np.ndarray, label_N: np.ndarray, k: int) -> float:

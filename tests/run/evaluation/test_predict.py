@@ -9,6 +9,7 @@ from support import clips as world
 from support.networks import classifier
 from torch import nn
 
+from kdbatch.result.label_ranks import label_ranks
 from kdbatch.run.compilation import trial
 from kdbatch.run.context import RunContext
 from kdbatch.run.data.augment import apply_augment
@@ -17,7 +18,7 @@ from kdbatch.run.data.batches import StoredVideo
 from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.decoding.decode import decode_frames
 from kdbatch.run.data.sampling import evenly_spaced_clips
-from kdbatch.run.evaluation.predict import label_ranks, network_to_infer, predict
+from kdbatch.run.evaluation.predict import network_to_infer, predict
 from kdbatch.run.heartbeat import StatusReporter, StopSignal
 from kdbatch.vocab.runs import RunFolder
 

@@ -1,0 +1,1 @@
+"""Experiments whose runs another trainer makes."""
