@@ -115,8 +115,8 @@ def test_a_second_call_replaces_the_first_and_damage_is_told(
     study: Path, arguments: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = kdbatch.write_results("runs", **arguments)
-    perfect = np.eye(NUM_CLASSES)[arguments["labels"]]
-    assert kdbatch.write_results("runs", **(arguments | {"probabilities": perfect})) == first
+    arguments["probabilities"] = np.eye(NUM_CLASSES)[arguments["labels"]]
+    assert kdbatch.write_results("runs", **arguments) == first
     rows = study / "runs" / first / "rows.parquet"
     assert pl.read_parquet(rows).filter(name="top1")["value"].item() == 100
     rows.write_bytes(rows.read_bytes()[:-9] + b"x" + rows.read_bytes()[-8:])
