@@ -34,7 +34,7 @@ from kdbatch.report.html.sections import (
     pretraining_table,
     teacher_agreement_table,
 )
-from kdbatch.report.json_export import report_json, write_results
+from kdbatch.report.json_export import report_json, write_all_rows
 from kdbatch.report.labels import case_title
 from kdbatch.report.stats.claims import check_claims, correct_verdicts
 from kdbatch.report.stats.verdicts import ClaimVerdict
@@ -125,7 +125,7 @@ def _build_chapters(
     chapters: list[Chapter] = []
     # The writer of results.parquet leaves the interpreter free for the drawing.
     with ThreadPoolExecutor(1) as executor:
-        results = executor.submit(write_results, study, to / "results.parquet")
+        results = executor.submit(write_all_rows, study, to / "results.parquet")
         figures = FigureFolder.open(to / "figures")
         for i, record in enumerate(study.records):
             progress(i, len(study.records), record.title)

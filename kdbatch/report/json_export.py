@@ -149,7 +149,7 @@ def _comparison_json(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def write_results(study: Study, path: Path) -> tuple[str, ...]:
+def write_all_rows(study: Study, path: Path) -> tuple[str, ...]:
     """Write the rows and curves of all finished runs, once for each role that a run has.
 
     The joined table is many times larger than the data of the page and grows with the study, so it

@@ -24,8 +24,9 @@ from kdbatch.launch.checks.node_check import NodeReport, _findings, submit_node_
 from kdbatch.launch.init_config import DetectedSite, config_text, detect_site, write_config
 from kdbatch.launch.slurm.cluster_info import parse_time_limit, partitions, slurm_settings
 from kdbatch.launch.slurm.commands import queued_jobs
-from kdbatch.vocab.config import Config, Container, DatasetFolder, Site
+from kdbatch.vocab.config import Config, Container, Site
 from kdbatch.vocab.jobs.resources import Resources
+from kdbatch.vocab.sources.dataset_source import DatasetSource
 
 ROOT = Path(__file__).parents[2]
 SINFO = """cpu*|1-00:00:00|(null)
@@ -147,7 +148,7 @@ def test_each_problem_is_named_with_its_remedy(site, tmp_path):
     config = replace(
         config,
         resources={"pretrain": Resources(minutes=4000)},
-        datasets={"k400": DatasetFolder(root="/nowhere")},
+        datasets={"k400": DatasetSource(root="/nowhere")},
     )
     assert bad(config) == [
         "arrays: SLURM's MaxArraySize is 501: write max_array_size = 501 under [site]",

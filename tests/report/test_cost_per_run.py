@@ -11,7 +11,7 @@ from support.speed import seconds, work
 
 from kdbatch.plan.resolve import make_plan
 from kdbatch.report.data.study import load_study
-from kdbatch.report.json_export import write_results
+from kdbatch.report.json_export import write_all_rows
 from kdbatch.vocab.config import Config
 
 NUM_SEEDS = 3
@@ -36,7 +36,7 @@ def test_each_run_costs_a_bounded_share_of_a_piece_of_work(
     assert len(study.done) == len(plan.runs) and not study.warnings
 
     def read_and_export() -> None:
-        write_results(load_study(config.runs_dir), tmp_path / "results.parquet")
+        write_all_rows(load_study(config.runs_dir), tmp_path / "results.parquet")
 
     per_run = seconds(read_and_export) / len(plan.runs)
     assert per_run < WORK_PER_RUN * work(), f"{1000 * per_run:.2f} ms of a processor for each run"
