@@ -4,6 +4,9 @@ import dataclasses
 import re
 from pathlib import Path
 
+import pytest
+
+from kdbatch.vocab.done import Provenance, load_done, save_done
 from kdbatch.vocab.plans import Cell, Claim, PlanRecord, Table, Untestable, save_record
 from kdbatch.vocab.runs import RunFolder
 from support.foreign_strings import STRINGS
@@ -25,6 +28,7 @@ def write_foreign_study(runs_dir: Path) -> PlanRecord:
     (plan,) = (runs_dir / "plans").glob("*.json")
     plan.unlink()
     roles = {f"r{i:02d}": title for i, title in enumerate(TITLES)}
+    write_foreign_facts(runs_dir)
     run_of = {(cell.role, cell.case["subset"]): cell.run_id for cell in plain.cells}
     first_case = {"target": TITLES[0]}
     cells = []
@@ -56,6 +60,18 @@ def write_foreign_study(runs_dir: Path) -> PlanRecord:
     )
     save_record(runs_dir, record)
     return record
+
+
+def write_foreign_facts(runs_dir: Path) -> None:
+    """Give the finished runs foreign strings as names of classes, and as what they ran on."""
+    names = [field.name for field in dataclasses.fields(Provenance)]
+    for number, path in enumerate(sorted(runs_dir.glob("*/done.json"))):
+        done = load_done(path, warn=pytest.fail)
+        assert done
+        texts = [TEXTS[(number * len(names) + i) % len(TEXTS)] for i in range(len(names))]
+        facts = dataclasses.replace(done.facts, classes=TEXTS)
+        provenance = Provenance(**dict(zip(names, texts, strict=True)))
+        save_done(path, dataclasses.replace(done, facts=facts, provenance=provenance))
 
 
 def _table(number: int, roles: tuple[str, ...]) -> Table:

@@ -28,6 +28,7 @@ PROBE = """
     claims: texts("article.claim .says"),
     statements: texts(".untestable li"),
     reasons: texts("#missing td"),
+    facts: [...texts("details td"), ...texts("dd")],
     headings: texts("h3"),
     titles: texts("h2"),
     alts: [...document.images].map(image => image.alt),
@@ -70,6 +71,8 @@ def test_every_text_is_shown_as_it_is(chromium: str, page: Path, tmp_path: Path)
     assert seen["claims"] == [f"{text} {LONG_WORD}" for i, text in enumerate(shown) if i != 2]
     assert seen["statements"] == [f"{text} {text} {LONG_WORD}" for text in shown]
     assert all(text in seen["reasons"] for text in shown)
+    facts = " ".join(seen["facts"])
+    assert all(text in facts for text in shown)
     assert titles[3] in seen["headings"]
     assert all(title in " ".join(seen["titles"]) for title in titles)
     assert any(titles[3] in alt for alt in seen["alts"])
