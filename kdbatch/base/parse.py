@@ -16,7 +16,7 @@ from typing import Annotated, Any, TypeVar
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import did_you_mean
 from kdbatch.base.reading.field_facts import Limits, description_of, field_hints, limits_of
-from kdbatch.base.reading.remedies import TYPE_NAMES, remedy_of_type
+from kdbatch.base.reading.remedies import TYPE_NAMES, remedy_of_table, remedy_of_type
 from kdbatch.base.reading.shown_values import shown, shown_number
 
 T = TypeVar("T")
@@ -289,8 +289,7 @@ def _tuple(args: tuple[Any, ...], raw: Any, where: str) -> tuple[Any, ...]:
 def _dict(args: tuple[Any, ...], raw: Any, where: str) -> dict[Any, Any]:
     if not isinstance(raw, Mapping):
         raise UserError(
-            f"{where}: expected names with values, found {shown(raw)}. "
-            "Write NAME: VALUE, one per line and indented, or {NAME: VALUE}."
+            f"{where}: expected names with values, found {shown(raw)}." + remedy_of_table(where)
         )
     key_hint, value_hint = args or (Any, Any)
     return {
@@ -307,7 +306,7 @@ def _scalar(hint: Any, raw: Any, where: str) -> Any:
     expected = TYPE_NAMES.get(hint, hint.__name__)
     kind = "the text " if isinstance(raw, str) else ""
     raise UserError(
-        f"{where}: expected {expected}, found {kind}{shown(raw)}.{remedy_of_type(hint, raw)}"
+        f"{where}: expected {expected}, found {kind}{shown(raw)}.{remedy_of_type(hint, raw, where)}"
     )
 
 

@@ -88,6 +88,13 @@ MISTAKES = {
     "[resources.pretrain]\nmemory_gb = -1\n": (
         ": resources.pretrain.memory_gb: found -1. Write 0 to 1,000,000."
     ),
+    "[site]\naccount = true\n": (
+        ': site.account: expected a text, found true. Write it in quotes: "true".'
+    ),
+    'datasets = ["a"]\n': (
+        ": datasets: expected names with values, found ['a']. Write NAME = VALUE, one per line, "
+        "below a line [TABLE]."
+    ),
     '[site]\nsetup = "module load x"\n': (
         ": site.setup: expected a list, found 'module load x'. Write it in brackets: "
         '["module load x"].'

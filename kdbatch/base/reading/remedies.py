@@ -14,11 +14,20 @@ _WITHOUT_QUOTES = {
 }
 
 
-def remedy_of_type(hint: Any, raw: Any) -> str:
+def remedy_of_table(where: str) -> str:
+    """The end of a message: how names with values are written; `where` begins with the file."""
+    if _is_toml(where):
+        return " Write NAME = VALUE, one per line, below a line [TABLE]."
+    return " Write NAME: VALUE, one per line and indented, or {NAME: VALUE}."
+
+
+def remedy_of_type(hint: Any, raw: Any, where: str) -> str:
     """The end of a message: the same value as it should be written; empty where unknown."""
     if raw is None:
         return " Write a value, or delete the line."
     if isinstance(raw, bool) and hint is str:
+        if _is_toml(where):
+            return f' Write it in quotes: "{shown(raw)}".'
         return (
             " YAML reads yes, no, on, off, true and false as true or false: "
             "write the word in quotes."
@@ -31,3 +40,7 @@ def remedy_of_type(hint: Any, raw: Any) -> str:
     if 0 < len(text) <= 40 and re.fullmatch(_WITHOUT_QUOTES.get(hint, ""), text):
         return f" Write it without quotes: {text}."
     return ""
+
+
+def _is_toml(where: str) -> bool:
+    return ".toml:" in where
