@@ -21,6 +21,7 @@ MEASURE_TITLES: dict[str, str] = {
     "block_share": "block share",
     "run_90": "longest run (≥ .9)",
     "mean_cka": "mean CKA",
+    "mean_rsa": "mean RSA",
     "pc1_share": "PC1 share",
     "pc1_drop": "drop without PC1",
     "loud_drop": "without high-norm clips",

@@ -18,17 +18,19 @@ from kdbatch.run.cka.dominant_components import DominantComponents, DominantComp
 from kdbatch.run.cka.gram_hooks import LayerCapture, Layers
 from kdbatch.run.cka.half_batches import half_gram
 from kdbatch.run.cka.hsic import MIN_CLIPS, CkaAccumulator, u_centred
+from kdbatch.run.cka.rsa import centred_ranks
 from kdbatch.run.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerSimilarity:
-    """Similarity of every layer of A with every layer of B.
+    """Similarity of every layer of A with every layer of B: CKA, and RSA (rsa.py).
 
     `dominant` describes what dominates a self map; None for two networks.
     """
 
     value_LM: np.ndarray
+    rsa_LM: np.ndarray
     dominant: DominantComponents | None
 
 
@@ -104,11 +106,15 @@ class MapSums:
 
     def __init__(self) -> None:
         self._plain, self._dominant = CkaAccumulator(), DominantComponentSums()
+        self._ranks = CkaAccumulator()
         self._is_self = False
 
     def add(self, grams: Sequence[Tensor]) -> None:
         """Column-centred Grams of one batch, of one network or of two."""
-        self._plain.add(*map(u_centred, grams))
+        rows = [u_centred(gram_Lnn) for gram_Lnn in grams]
+        self._plain.add(*rows)
+        pairs = zip(grams, rows, strict=True)
+        self._ranks.add(*(centred_ranks(g, has_spread_L=row.any(1)) for g, row in pairs))
         self._is_self = len(grams) == 1
         if self._is_self:
             self._dominant.add(grams[0])
@@ -117,6 +123,7 @@ class MapSums:
         """The map over the batches of all ranks."""
         return LayerSimilarity(
             value_LM=self._plain.result(group),
+            rsa_LM=self._ranks.result(group),
             dominant=self._dominant.result(group) if self._is_self else None,
         )
 

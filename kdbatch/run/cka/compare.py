@@ -120,8 +120,11 @@ def _source(recipe: Compare, assignment: Assignment, context: RunContext) -> Eva
 def _numbers(
     similarity: LayerSimilarity, *, kinds: Sequence[str], seed: int, num_surrogates: int
 ) -> dict[str, float]:
-    """Numbers that describe a map; of two networks the mean alone, since blocks need a self map."""
-    numbers = {"mean_cka": float(np.mean(similarity.value_LM))}
+    """Numbers that describe a map; of two networks the means, as blocks need a self map."""
+    numbers = {
+        "mean_cka": float(np.mean(similarity.value_LM)),
+        "mean_rsa": float(np.mean(similarity.rsa_LM)),
+    }
     dominant = similarity.dominant
     if dominant is None:
         return numbers

@@ -140,6 +140,7 @@ def test_numbers_have_intervals_over_clips_where_half_a_batch_is_enough(tmp_path
     sure = [name for name in numbers if f"{name}_low" in numbers]
     assert {
         "mean_cka",
+        "mean_rsa",
         "block_index",
         "run_90",
         "grid_share",
@@ -159,7 +160,10 @@ def test_a_map_of_two_networks_has_no_block_numbers(tmp_path, shards_dir):
     folder = prepared(tmp_path, shards_dir, parents, {"num_clips": 16, "batch_clips": 8})
     compared(folder)
     values, numbers = written(folder)
-    assert set(numbers) == {"mean_cka", "mean_cka_low", "mean_cka_high"}
+    assert set(numbers) == {
+        f"{name}{bound}" for name in ("mean_cka", "mean_rsa") for bound in ("", "_low", "_high")
+    }
+    assert 0 < numbers["mean_rsa"] < 1 and numbers["mean_rsa_low"] < numbers["mean_rsa_high"]
     assert max(values) < 1.0
 
 
