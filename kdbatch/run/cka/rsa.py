@@ -3,10 +3,10 @@
 Kriegeskorte et al. 2008, doi:10.3389/neuro.06.004.2008: Spearman's correlation of the distances of
 all pairs of clips in one layer with those in another. Linear CKA follows the few directions of most
 variance, and moving a few clips changes it at will (Davari et al. 2022, arXiv:2210.16156); ranks of
-distances bound what these can do: four of 60 clips that move far make CKA .99, and RSA .3. No measure is best everywhere (ReSi, Klabunde
-et al. 2024, arXiv:2408.00531), so that a finding should hold by both. Orthogonal Procrustes, the
-other candidate, takes a singular value decomposition for each pair of layers. Axes: n clips, L
-layers.
+distances bound what these can do: four of 60 clips that move far make CKA .99, and RSA .3. No
+measure is best everywhere (ReSi, Klabunde et al. 2024, arXiv:2408.00531), so that a finding should
+hold by both. Orthogonal Procrustes, the other candidate, takes a singular value decomposition for
+each pair of layers. Axes: n clips, L layers.
 """
 
 import torch
