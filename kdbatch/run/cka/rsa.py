@@ -1,4 +1,4 @@
-"""Representational similarity analysis (RSA) from Gram matrices, a second measure in addition to CKA.
+"""Representational similarity analysis (RSA) from Gram matrices, a second measure after CKA.
 
 Kriegeskorte et al. 2008, doi:10.3389/neuro.06.004.2008: Spearman's correlation of the distances of
 all pairs of clips in one layer with those in another. Linear CKA follows the few directions of most
