@@ -33,7 +33,7 @@ report = "report"
 # root = "/data/ucf101"          # UCF-101/<class>/*.avi and ucfTrainTestlist/
 # [datasets.hmdb51]
 # root = "/data/hmdb51"          # hmdb51_org/<class>/*.avi and testTrainMulti_7030_splits/
-# Videos of your own, in class folders or listed by a table; kdbatch.toml may have any number.
+# Videos of your own, in class folders or listed by a table, under names of your choice.
 # [datasets.gestures]
 # layout = "folders"             # root/train/<class>/<video>.mp4, and val or test
 # root = "/data/gestures"        # without these: shares = {{train = 0.8, test = 0.2}}

@@ -109,15 +109,17 @@ def test_the_written_file_has_the_detected_values(site, tmp_path, monkeypatch, h
     )
     assert config.resources["pretrain"] == Resources()
     assert replace(config, site=Site(), resources={}) == Config()
+    fields = ("# [", "# root", "# path", "# max", "# layout", "# table")
     uncommented = "\n".join(
-        line.removeprefix("# ") if line.startswith(("# [", "# root", "# path", "# max")) else line
-        for line in text.splitlines()
+        line.removeprefix("# ") if line.startswith(fields) else line for line in text.splitlines()
     )
     assert set(parse(Config, tomllib.loads(uncommented), where="kdbatch.toml").datasets) == {
         "k400",
         "ssv2",
         "ucf101",
         "hmdb51",
+        "gestures",
+        "dives",
     }
 
 
