@@ -190,8 +190,11 @@ def _run_columns(study: Study) -> pl.DataFrame:
 
 
 def _frame(rows: Sequence[tuple], *names: str) -> pl.DataFrame:
-    schema = {name: RESULT_COLUMNS[name] for name in names}
-    return pl.DataFrame(rows, schema=schema, orient="row")
+    # By columns: from rows, polars makes a series of its own for each list of parents.
+    columns = zip(*rows, strict=True) if rows else [()] * len(names)
+    return pl.DataFrame(
+        [pl.Series(n, list(c), RESULT_COLUMNS[n]) for n, c in zip(names, columns, strict=True)]
+    )
 
 
 def _result_batches(study: Study, warnings: list[str]) -> Iterator[tuple[str, pl.DataFrame]]:

@@ -213,6 +213,20 @@ class PlanRecord:
         """The cells of a role, in their order."""
         return self._cells_by_role.get(role, ())
 
+    def cells_by_case(self, role: str) -> tuple[tuple[tuple[int, Cell], ...], ...]:
+        """The cells of a role, with their places among them, in one tuple for each case."""
+        return self._cells_by_role_and_case.get(role, ())
+
+    @cached_property
+    def _cells_by_role_and_case(self) -> dict[str, tuple[tuple[tuple[int, Cell], ...], ...]]:
+        found: dict[str, tuple[tuple[tuple[int, Cell], ...], ...]] = {}
+        for role, cells in self._cells_by_role.items():
+            by_case: dict[tuple[tuple[str, str], ...], list[tuple[int, Cell]]] = {}
+            for i, cell in enumerate(cells):
+                by_case.setdefault(tuple(cell.case.items()), []).append((i, cell))
+            found[role] = tuple(map(tuple, by_case.values()))
+        return found
+
     @cached_property
     def _cells_by_role(self) -> dict[str, tuple[Cell, ...]]:
         found: dict[str, list[Cell]] = {}

@@ -1,4 +1,4 @@
-"""Time and memory that a report of 2,000 runs takes."""
+"""Time and memory that a report of 2,000 runs takes, and the same report once more."""
 
 import subprocess
 import sys
@@ -15,6 +15,7 @@ from kdbatch.result.write import Measure, write_measures
 
 pytestmark = pytest.mark.slow
 NUM_VIDEOS, NUM_CLASSES, NUM_EPOCHS = 3783, 101, 200
+FIRST, AGAIN = 22.0, 14.0  # in units of support/speed.py; some 14 and 9
 NUM_SEEDS = 137  # each adds at least 14 runs of its own
 VIDEOS_PER_TILE = 100
 CURVE_NAMES = (
@@ -81,28 +82,30 @@ def lengthen_predictions(path: Path, scores: pl.DataFrame) -> None:
 
 
 def measure_report(folder: Path) -> tuple[float, float]:
-    """Return (processor seconds, peak megabytes) of `kdbatch report`, the lower of two runs."""
-    seconds, megabytes = [], []
-    for _ in range(2):
-        done = subprocess.run(
-            [sys.executable, "-c", MEASURE],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=300,
-        )
-        numbers = [float(word) for word in done.stdout.split()]
-        seconds.append(numbers[0])
-        megabytes.append(numbers[1])
-    return min(seconds), min(megabytes)
+    """Return (processor seconds, peak megabytes) of `kdbatch report`."""
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    )
+    seconds, megabytes = map(float, done.stdout.split())
+    return seconds, megabytes
 
 
 def test_the_time_and_memory_of_a_report_of_two_thousand_runs_are_bounded(
     tmp_path: Path,
 ) -> None:
-    """In processor time, which hardly depends on other programs: some 15 s of a usual machine."""
+    """In processor time, which hardly depends on other programs. A report that finds its figures on
+    the disk draws none of them.
+    """
     assert write_large_study(tmp_path) >= 2000
-    seconds, megabytes = measure_report(tmp_path)
-    assert seconds < 36 * work(), f"{seconds:.1f} s of a processor"
-    assert megabytes < 1024, f"{megabytes:.0f} MB"
+    unit = work()
+    first, megabytes = measure_report(tmp_path)
+    again = min(measure_report(tmp_path)[0] for _ in range(2))
+    unit = max(unit, work())
+    assert first < FIRST * unit, f"{first:.1f} s of a processor, {first / unit:.1f} units"
+    assert again < AGAIN * unit, f"{again:.1f} s of a processor, {again / unit:.1f} units"
+    assert megabytes < 600, f"{megabytes:.0f} MB"

@@ -56,10 +56,11 @@ def load_label_ranks(
         warnings += predictions.warnings
         parts = _split_by_run(predictions.frame)
         for run_id in batch:
-            path = runs_dir / run_id / "predictions.parquet"
             digest = done[run_id].label_ranks_sha256 if run_id in done else ""
-            is_told = any(warning.startswith(f"{path}:") for warning in predictions.warnings)
-            if is_told or (run_id not in parts and not digest):
+            if run_id not in parts and not digest:
+                continue
+            path = runs_dir / run_id / "predictions.parquet"
+            if any(warning.startswith(f"{path}:") for warning in predictions.warnings):
                 continue
             stored, rank = parts.get(run_id) or _no_rows(predictions.frame)
             order, rank_N = _key_order(stored, orders), rank.to_numpy()

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +86,10 @@ class Study:
 def matching_cells(record: PlanRecord, role: str, case: Mapping[str, str]) -> tuple[Cell, ...]:
     """Return the cells of a role that match a case on all axes that both have."""
     wanted = case.items()
-    return tuple(cell for cell in record.cells_of(role) if _agrees(cell.case, wanted))
+    found = [cells for cells in record.cells_by_case(role) if _agrees(cells[0][1].case, wanted)]
+    if len(found) > 1:  # in the order of the plan
+        return tuple(cell for _, cell in sorted(chain(*found), key=itemgetter(0)))
+    return tuple(cell for cells in found for _, cell in cells)
 
 
 def _agrees(case: Mapping[str, str], wanted: Iterable[tuple[str, str]]) -> bool:

@@ -17,11 +17,19 @@ class Replicates(Mapping[str, np.ndarray]):
     """The replicates of each run in percent, computed when they are asked for.
 
     `counts[run]` are right videos and drawn videos, both of shape (R,): whole numbers, which take a
-    quarter of the memory.
+    quarter of the memory. Means are kept: many claims compare the same role in the same case.
     """
 
     def __init__(self, counts: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
         self.counts = counts
+        self._means: dict[tuple[str, ...], np.ndarray] = {}
+
+    def mean_of(self, runs: Iterable[str]) -> np.ndarray:
+        """The mean over some runs, shape (R,); not to be changed."""
+        key = tuple(runs)
+        if key not in self._means:
+            self._means[key] = np.mean([self[run] for run in key], axis=0)
+        return self._means[key]
 
     def __getitem__(self, run: str) -> np.ndarray:
         right_R, drawn_R = self.counts[run]

@@ -105,8 +105,9 @@ def _compare(
         weight * float(np.mean([resampled.accuracy[run] for run in arm.runs.values()]))
         for arm, weight in weights.items()
     )
+    means = resampled.replicates.mean_of
     replicates_R = np.sum(
-        [weight * _mean_R(arm, resampled) for arm, weight in weights.items()], axis=0
+        [weight * means(arm.runs.values()) for arm, weight in weights.items()], axis=0
     )
     for spread in spreads[contrast]:
         replicates_R = replicates_R + draws.errors(spread)
@@ -121,10 +122,6 @@ def _compare(
         num_seeds=min(len(arm.runs) for arm in weights),
         replicates_R=replicates_R,
     )
-
-
-def _mean_R(arm: Arm, resampled: Resampled) -> np.ndarray:
-    return np.mean([resampled.replicates[run] for run in arm.runs.values()], axis=0)
 
 
 def compare_seeds(label: str, *, high: Arm, low: Arm) -> Comparison | None:

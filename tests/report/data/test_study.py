@@ -9,7 +9,7 @@ from support.reports import find_run_id
 from support.studies import MakeStudy, WriteStudy
 
 from kdbatch.base.errors import UserError
-from kdbatch.report.data.study import load_study
+from kdbatch.report.data.study import load_study, matching_cells
 from kdbatch.result.digests import digest_label_ranks, digest_results
 from kdbatch.vocab.done import load_done, save_done
 from kdbatch.vocab.plans import save_record
@@ -136,6 +136,20 @@ def test_roles_and_axes_have_the_order_of_the_tables(make_study: MakeStudy) -> N
     record, _ = make_study()
     assert list(record.roles) == ["T1", "T2", "student", "labels_only"]
     assert list(record.axes) == list(record.cells[0].case) == ["target", "subset"]
+
+
+def test_cells_of_an_open_axis_come_in_the_order_of_the_plan(make_study: MakeStudy) -> None:
+    record, _ = make_study(seeds=(0, 1))
+    cells = [cell for cell in record.cells if cell.role == "student"]
+    assert list(matching_cells(record, "student", {})) == cells
+    mixed = replace(record, cells=tuple(sorted(record.cells, key=lambda cell: cell.seed)))
+    found = matching_cells(mixed, "student", {"target": "ucf101"})
+    assert list(found) == [cell for cell in mixed.cells if cell.role == "student"]
+    assert [cell.seed for cell in found] == [0, 0, 1, 1]
+    of_case = matching_cells(mixed, "student", {"subset": "10k"})
+    assert [(cell.seed, cell.case["subset"]) for cell in of_case] == [(0, "10k"), (1, "10k")]
+    assert matching_cells(record, "student", {"subset": "7k"}) == ()
+    assert matching_cells(record, "nobody", {}) == ()
 
 
 def test_a_failed_run_keeps_its_cost(write_study: WriteStudy) -> None:

@@ -43,6 +43,14 @@ def test_replicates_are_kept_as_whole_counts() -> None:
     assert np.round(replicates["r3"] * 60 / 100) * 100 / 60 == pytest.approx(replicates["r3"])
 
 
+def test_a_mean_of_replicates_is_computed_once_and_is_that_of_the_runs() -> None:
+    replicates = resample(two_runs(40, 4, 3, 20), rng=np.random.default_rng(0)).replicates
+    mean_R = replicates.mean_of(["a", "b"])
+    assert np.array_equal(mean_R, np.mean([replicates["a"], replicates["b"]], axis=0))
+    assert replicates.mean_of(("a", "b")) is mean_R
+    assert np.array_equal(replicates.mean_of(["b"]), replicates["b"])
+
+
 def test_a_paired_interval_is_that_of_the_normal_approximation() -> None:
     n, gained, lost = 2000, 260, 100
     found = resample(
