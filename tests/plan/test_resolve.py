@@ -223,7 +223,7 @@ def test_a_mistake_in_the_file_is_one_line(
 def test_an_unknown_profile_and_a_missing_file_are_reported(config: Config) -> None:
     with pytest.raises(UserError, match="Did you mean 'toy'"):
         _plan(config, profile="toi")
-    with pytest.raises(UserError, match="there is no such file. Experiments there: out_of"):
+    with pytest.raises(UserError, match="there is no such file. Experiments there: methods"):
         _plan(config, profile="toy", file=JOBS / "nothing.yaml")
 
 
