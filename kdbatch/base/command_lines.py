@@ -149,9 +149,11 @@ def sync_command(tracker: str, target: str) -> str:
     return command_line("sync", tracker, target)
 
 
-def bench_step_command(*, backbone: str, stage: str) -> str:
-    """Measure the training steps of one stage of one network."""
-    return command_line("bench", "step", *_value("--backbone", backbone), *_value("--stage", stage))
+def bench_step_command(*, backbone: str, stage: str, limit: int = 0) -> str:
+    """Measure the training steps of one stage of one network, for up to `limit` seconds."""
+    options = {"--backbone": backbone, "--stage": stage, "--limit": limit}
+    words = (word for flag, value in options.items() for word in _value(flag, value))
+    return command_line("bench", "step", *words)
 
 
 def bench_data_command(*, videos: str | Path) -> str:

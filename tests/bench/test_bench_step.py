@@ -1,7 +1,7 @@
 import dataclasses
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,14 +11,15 @@ from torch import nn
 
 from kdbatch.base.progress import silent
 from kdbatch.bench.data.loose_videos import find_videos_below, shard_videos
+from kdbatch.bench.step.least import multiply_adds
 from kdbatch.bench.step.measure import (
     BASELINE_LOOP,
     COMPILED,
     FROM_CACHE,
     FROM_SHARDS,
     BenchOutput,
+    _Bench,
     bench_step,
-    multiply_adds,
 )
 from kdbatch.bench.step.rows import (
     STEP_HEAD,
@@ -110,7 +111,7 @@ def test_a_slow_device_measures_fewer_clips_and_ends_in_time(stored: Stored) -> 
     outputs = list(bench_step(scale, stored, progress=silent, seconds=5.0, limit_seconds=6.0))
     assert time.monotonic() - began < 40  # without limits 2 stages x 5 rows x 5 repeats x 5 seconds
     rows = rows_of(outputs)
-    assert all(2 <= row.batch_clips <= 64 for row in rows)
+    assert all(1 <= row.batch_clips <= 64 for row in rows)
     for stage in scale.stages:
         left_out = [o.note for o in outputs if isinstance(o, StepNote) and f", {stage}:" in o.note]
         assert left_out or sum(row.stage == stage for row in rows) == 5
@@ -123,6 +124,32 @@ def test_without_any_time_all_rows_are_left_out_by_name(stored: Stored) -> None:
     notes = [step_line(output) for output in outputs[1:]]
     assert len(notes) == 2 and all("no time for all rows" in note for note in notes)
     assert notes[0].endswith("kdbatch bench step --backbone shufflenet_2x --stage finetune")
+
+
+def test_rows_that_need_more_than_the_usual_time_name_the_limit_that_they_need(
+    stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kdbatch.bench.step.measure._least_seconds", lambda *_: 20.0)
+    scale = dataclasses.replace(SCALE, stages=("finetune",))
+    outputs = list(bench_step(scale, stored, progress=silent, limit_seconds=30.0))
+    assert step_line(outputs[-1]).endswith("--stage finetune --limit 420")
+
+
+def test_a_network_of_forty_times_the_multiply_adds_has_most_of_the_time(
+    stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, float] = {}
+
+    def measure(stage: str, backbone: Backbone, bench: _Bench) -> Iterator[BenchOutput]:
+        given[backbone.kind] = bench.deadline - time.monotonic()
+        yield StepNote(note="")
+
+    monkeypatch.setattr("kdbatch.bench.step.measure._bench_pair", measure)
+    both = (Backbone(kind="r21d_10"), Backbone(kind="shufflenet_2x"))
+    scale = dataclasses.replace(SCALE, backbones=both, stages=("finetune",))
+    list(bench_step(scale, stored, progress=silent, limit_seconds=100.0))
+    # Nothing was used of the first share, so the second network has all that is left.
+    assert 75 < given["r21d_10"] < 90 < given["shufflenet_2x"] < 100
 
 
 def test_repeats_end_at_the_deadline_but_each_variant_is_timed() -> None:
@@ -145,7 +172,10 @@ def test_repeats_end_at_the_deadline_but_each_variant_is_timed() -> None:
 def test_compiled_rows_stand_apart(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
     """Compiling itself is tested in tests/run/compilation/, in processes of their own."""
     compiled: list[nn.Module] = []
-    monkeypatch.setattr("kdbatch.bench.step.variants.compile_networks", compiled.extend)
+    monkeypatch.setattr(
+        "kdbatch.bench.step.variants.compile_networks",
+        lambda networks, **_: compiled.extend(networks),
+    )
     scale = dataclasses.replace(SCALE, stages=("finetune",))
     outputs = bench_step(
         scale, stored, progress=silent, repeats=1, limit_seconds=600, compiled=True

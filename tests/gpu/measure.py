@@ -1,9 +1,10 @@
 """Prints the table of speeds on this machine's GPU: python tests/gpu/measure.py
 
 Options: --limit=SECONDS (default 220), and --tiny for a try on a CPU. It needs torch and the host
-part of kdbatch. Batches come from memory, as PyAV may be missing: `kdbatch bench step` has the rows
-that are fed from shards. Columns: clips/s, ratio to the usual loop in float32 in the same turn,
-memory, idle share.
+part of kdbatch. Rows that are fed from shards and by the cache need PyAV: without it batches come
+from memory, which a line says. Networks are compiled in the end, in rows of their own. A part that
+fails is a line, and the others are measured. Columns: clips/s, ratio to the usual loop in float32
+in the same turn, memory, idle share.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 
 sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
@@ -52,6 +54,9 @@ MISSING = stand_in_for(*AV, "safetensors", "safetensors.torch")
 import torch  # noqa: E402 - after the stand-ins, as the modules below
 from support.gpu import full_batches  # noqa: E402
 
+from kdbatch.base.progress import silent  # noqa: E402
+from kdbatch.bench.cka.measure import bench_cka  # noqa: E402
+from kdbatch.bench.cka.scale import CkaScale  # noqa: E402
 from kdbatch.bench.step.rows import (  # noqa: E402
     STEP_HEAD,
     StepNote,
@@ -67,16 +72,17 @@ from kdbatch.bench.step.variants import (  # noqa: E402
     make_training_setup,
     teachers_forward,
 )
-from kdbatch.run.cka.cka import compute_cka  # noqa: E402
+from kdbatch.run.compilation import trial  # noqa: E402
 from kdbatch.run.data.prefetch import DeviceBatch  # noqa: E402
 from kdbatch.run.device import select_device  # noqa: E402
 from kdbatch.run.meters.idle_meter import IdleMeter, device_clock  # noqa: E402
-from kdbatch.run.models import build_backbone  # noqa: E402
 from kdbatch.vocab.backbones import Backbone  # noqa: E402
 
-BASE, OURS, FED, COMPILED = "usual loop, float32", "kdbatch", "fed from memory", "compiled"
+BASE, OURS, FED = "usual loop, float32", "kdbatch", "fed from memory"
+COMPILED, GRAPHS = "compiled", "compiled, graphs"
 STUDENT, TEACHERS = "student", "teachers"
-COMPILE_SECONDS = 40.0  # what compiling a network takes at most, on machines that were measured
+COMPILE_SECONDS = 50.0  # of one network
+KINDS = ("r21d_10", "shufflenet_2x")
 Step = Callable[[], None]
 Row = StepRow | StepNote | StepOverhead
 
@@ -98,12 +104,16 @@ def makers_of(
     batches = full_batches(scale, device)
     batch = next(batches)
 
-    def ours(
-        name: str, source: Iterator[DeviceBatch], *, own: str = stage, is_compiled: bool = False
-    ) -> Step:
+    def ours(name: str, source: Iterator[DeviceBatch], *, own: str = stage) -> Step:
         setup = make_training_setup(own, backbone, scale=scale, device=device)
         meters[name] = IdleMeter(device_clock(device))
-        return kdbatch_loop(setup, source, meter=meters[name], compiled=is_compiled)
+        return kdbatch_loop(
+            setup,
+            source,
+            meter=meters[name],
+            compiled=name in (COMPILED, GRAPHS),
+            cuda_graphs=name == GRAPHS,
+        )
 
     def usual(*, autocast: bool) -> Step:
         setup = make_training_setup(stage, backbone, scale=scale, device=device, plain=True)
@@ -114,14 +124,16 @@ def makers_of(
             make_training_setup(stage, backbone, scale=scale, device=device), batch
         )
 
+    if compiled:
+        names = (OURS, COMPILED, GRAPHS)
+        rows = {name: lambda n=name: ours(n, repeat(batch)) for name in names}
+        return {BASE: lambda: usual(autocast=False), **rows}
     makers: dict[str, Callable[[], Step]] = {
         BASE: lambda: usual(autocast=False),
         "usual loop, autocast": lambda: usual(autocast=True),
         OURS: lambda: ours(OURS, repeat(batch)),
         FED: lambda: ours(FED, batches),
     }
-    if compiled:
-        makers[COMPILED] = lambda: ours(COMPILED, repeat(batch), is_compiled=True)
     if stage == "distill":
         makers[STUDENT] = lambda: ours(STUDENT, repeat(batch), own="finetune")
         makers[TEACHERS] = teachers
@@ -129,11 +141,15 @@ def makers_of(
 
 
 def step_rows(
-    backbone: Backbone, stage: str, scale: StepScale, device: torch.device, *, deadline: float
+    backbone: Backbone,
+    stage: str,
+    scale: StepScale,
+    device: torch.device,
+    *,
+    deadline: float,
+    compiled: bool,
 ) -> Iterator[Row]:
-    """Rows of one stage; a compiled one only of fine-tuning on a GPU, and where there is time."""
-    has_time = deadline - time.monotonic() > COMPILE_SECONDS
-    compiled = device.type == "cuda" and stage == "finetune" and has_time
+    """Rows of one stage."""
     meters: dict[str, IdleMeter] = {}
     makers = makers_of(backbone, stage, scale, device, meters, compiled=compiled)
     warm = [warm_up(name, make, device=device) for name, make in makers.items()]
@@ -172,28 +188,52 @@ def row_of(
     )
 
 
-def cka_note(backbone: Backbone, scale: StepScale, device: torch.device) -> StepNote:
-    """The time of a map of a network with itself, and that of its forward pass."""
-    model = build_backbone(backbone).to(device).eval()
-    clip_BCTHW = next(full_batches(scale, device))[0][0]
-
-    def seconds_of(work: Callable[[], object]) -> float:
-        taken = []
-        for _ in range(4):
-            began = time.perf_counter()
-            work()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            taken.append(time.perf_counter() - began)
-        return min(taken[1:])
-
-    with torch.no_grad():
-        forward = seconds_of(lambda: model(clip_BCTHW))
-    whole = seconds_of(lambda: compute_cka(model, None, [clip_BCTHW], layers="res"))
-    return StepNote(
-        note=f"{backbone.title}: a map of layers `res` takes {whole:.3f} s, a forward pass in "
-        f"float32 {forward:.3f} s"
+def cka_note(backbone: Backbone, scale: StepScale) -> StepNote:
+    """The time of a map of all convolutions, batch norms and ReLUs, over that of its parts."""
+    bench = bench_cka(
+        CkaScale(
+            backbone=backbone,
+            layers="act",
+            num_clips=scale.batch_clips,
+            num_frames=scale.num_frames,
+            size_pixels=scale.size_pixels,
+        ),
+        progress=silent,
     )
+    of = f"{bench.overhead:.2f} of its forward passes and Gram products"
+    return StepNote(note=f"{backbone.title}: a map of {bench.setup} takes {of}")
+
+
+def fed_rows(scale: StepScale, *, seconds: float) -> Iterator[Row]:
+    """Rows of all stages, also fed from shards and by the cache, as in bench step."""
+    from kdbatch.bench.data.loose_videos import shard_videos  # noqa: PLC0415 - it needs PyAV
+    from kdbatch.bench.step.measure import bench_step  # noqa: PLC0415
+    from kdbatch.cli.bench import make_few_toys  # noqa: PLC0415
+
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        stored = shard_videos(make_few_toys(folder / "toys"), folder, processes=0, progress=silent)
+        yield from bench_step(scale, stored, progress=silent, seconds=0.4, limit_seconds=seconds)
+
+
+def parts_of(
+    scale: StepScale, device: torch.device, seconds: float
+) -> list[Callable[[], Iterator[Row]]]:
+    """The parts of the table, in order, for `seconds` together."""
+
+    def of_stage(backbone: Backbone, stage: str, share: float, *, compiled: bool) -> Iterator[Row]:
+        deadline = time.monotonic() + share * seconds
+        return step_rows(backbone, stage, scale, device, deadline=deadline, compiled=compiled)
+
+    parts: list[Callable[[], Iterator[Row]]] = []
+    if "av" in MISSING:
+        pairs = [(b, s) for s in ("finetune", "distill") for b in scale.backbones]
+        parts += [lambda b=b, s=s: of_stage(b, s, 0.12, compiled=False) for b, s in pairs]
+    else:
+        parts.append(lambda: fed_rows(scale, seconds=0.5 * seconds))
+    parts += [lambda b=b: iter([cka_note(b, scale)]) for b in scale.backbones]
+    parts += [lambda b=b: of_stage(b, "finetune", 0.2, compiled=True) for b in scale.backbones]
+    return parts
 
 
 def say(line: str) -> None:
@@ -212,18 +252,23 @@ def main() -> None:
     for package in MISSING:
         say(f"{package} is not installed; nothing here needs it")
     say(STEP_HEAD)
-    kinds = ("r21d_10", "shufflenet_2x")
-    pairs = [(Backbone(kind=k, width=width), s) for s in ("finetune", "distill") for k in kinds]
-    for number, (backbone, stage) in enumerate(pairs):
-        scale = StepScale(
-            backbones=(backbone,), batch_clips=clips, num_frames=frames, size_pixels=pixels
-        )
-        now = time.monotonic()
-        deadline = now + (began + options.limit - 15 - now) / (len(pairs) - number)
-        for row in step_rows(backbone, stage, scale, device, deadline=deadline):
-            say(step_line(row))
-        if stage == "distill":
-            say(step_line(cka_note(backbone, scale, device)))
+    if options.tiny:
+        trial.BACKEND = "eager"  # a real compiler takes minutes on a CPU
+    scale = StepScale(
+        backbones=tuple(Backbone(kind=kind, width=width) for kind in KINDS),
+        batch_clips=clips,
+        num_frames=frames,
+        size_pixels=pixels,
+    )
+    for part in parts_of(scale, device, options.limit - 15):
+        if time.monotonic() - began > options.limit - COMPILE_SECONDS:
+            say("no time for the rest: raise --limit")
+            break
+        try:
+            for row in part():
+                say(step_line(row))
+        except Exception as error:  # of one part, for whatever reason: the others are measured
+            say(f"a part failed: {type(error).__name__}: {error}")
     say(f"measured in {time.monotonic() - began:.0f} s")
 
 

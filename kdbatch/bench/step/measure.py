@@ -1,5 +1,6 @@
 """Measures `kdbatch bench step`: kdbatch's training step, the usual loop, and parts of a step."""
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -10,11 +11,11 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from kdbatch.base.command_lines import bench_step_command
 from kdbatch.base.progress import Progress
 from kdbatch.base.temporary.temporary_folder import temporary_folder
+from kdbatch.bench.step.least import least_clips, multiply_adds_of
 from kdbatch.bench.step.rows import StepNote, StepOverhead, StepRow
 from kdbatch.bench.step.scale import StepScale
 from kdbatch.bench.step.timing import (
@@ -37,14 +38,15 @@ from kdbatch.run.data.decoding.frame_cache import FrameCache
 from kdbatch.run.data.prefetch import DeviceBatch
 from kdbatch.run.device import select_device
 from kdbatch.run.meters.idle_meter import IdleMeter, device_clock
-from kdbatch.vocab.backbones import Backbone
+from kdbatch.vocab.backbones import BACKBONE_SPECS, Backbone
 from kdbatch.vocab.shards import Sample
 
 BASELINE_LOOP = "usual loop, float32"
 FROM_SHARDS, FROM_CACHE = "fed from shards", "fed by cache"
 COMPILED = "kdbatch, compiled"
 STUDENT, TEACHERS = "student alone", "teachers alone"
-LEAST_CLIPS = {"finetune": 1, "distill": 1, "pretrain": 2}  # RSPNet compares clips of a batch
+_MOST_ROWS = 7  # of a stage
+LIMIT_SECONDS = 120.0
 _TIMED_SHARE = 0.8  # of the time: the rest is for making networks and for steps that take longer
 
 BenchOutput = StepNote | StepRow | StepOverhead
@@ -74,7 +76,7 @@ def bench_step(
     progress: Progress,
     repeats: int = 5,
     seconds: float = 0.0,
-    limit_seconds: float = 120.0,
+    limit_seconds: float = LIMIT_SECONDS,
     compiled: bool = False,
 ) -> Iterator[BenchOutput]:
     """Measure every variant of every stage and network, in turn, up to `repeats` times, each for
@@ -86,7 +88,6 @@ def bench_step(
     """
     deadline = time.monotonic() + limit_seconds
     device = select_device()
-    is_cpu = device.type == "cpu"
     videos = [
         StoredVideo(tar, replace(sample, key=f"{sample.key}-{i}"))
         for i, (tar, sample) in zip(range(scale.batch_clips), cycle(stored))
@@ -106,17 +107,17 @@ def bench_step(
             deadline=deadline,
             compiled=compiled,
         )
-        # On a CPU a network may take forty times as long as another: each has as much of the time.
-        costs = [_least_seconds(s, b, bench) if is_cpu else 1.0 for b, s in pairs]
+        is_cpu = device.type == "cpu"
+        costs = [_least_cost(s, b, bench) if is_cpu else 1.0 for b, s in pairs]
         for number, (backbone, stage) in enumerate(pairs):
             progress(number, len(pairs), f"{backbone.title}, {stage}")
             now = time.monotonic()
-            share = costs[number] / max(sum(costs[number:]), 1e-9)
+            share = costs[number] / sum(costs[number:])
             own = replace(bench, deadline=now + (deadline - now) * share)
             if now > deadline:
                 yield _left_out(backbone, stage, ["all rows"])
             else:
-                yield from _bench_pair(stage, backbone, own, least_seconds=costs[number])
+                yield from _bench_pair(stage, backbone, own)
 
 
 def _describe_setup(scale: StepScale, device: torch.device, peak: float) -> str:
@@ -127,25 +128,29 @@ def _describe_setup(scale: StepScale, device: torch.device, peak: float) -> str:
     )
 
 
-def _left_out(backbone: Backbone, stage: str, names: Sequence[str]) -> StepNote:
-    alone = bench_step_command(backbone=backbone.kind, stage=stage)
+def _left_out(
+    backbone: Backbone, stage: str, names: Sequence[str], least_seconds: float = 0.0
+) -> StepNote:
+    """The rows that are left out, and the command that has time for them."""
+    needed = math.ceil(3 * _MOST_ROWS * least_seconds / 60) * 60
+    alone = bench_step_command(
+        backbone=backbone.kind, stage=stage, limit=needed if needed > LIMIT_SECONDS else 0
+    )
     return StepNote(
         note=f"{backbone.title}, {stage}: no time for {', '.join(names)}. Measure it alone: {alone}"
     )
 
 
-def _bench_pair(
-    stage: str, backbone: Backbone, bench: _Bench, *, least_seconds: float
-) -> Iterator[BenchOutput]:
-    """Rows of one stage of one network. On a CPU a step of the smallest batch takes
-    `least_seconds`.
-    """
+def _bench_pair(stage: str, backbone: Backbone, bench: _Bench) -> Iterator[BenchOutput]:
+    """Rows of one stage of one network."""
     scale, device = bench.scale, bench.device
+    least_seconds = 0.0
     with ExitStack() as feeds:
         if device.type == "cpu":
+            least_seconds = _least_seconds(stage, backbone, bench)
             clips = _affordable_clips(stage, bench, least_seconds)
             if not clips:
-                yield _left_out(backbone, stage, ["all rows"])
+                yield _left_out(backbone, stage, ["all rows"], least_seconds)
                 return
             scale = replace(scale, batch_clips=clips)
         meters: dict[str, IdleMeter] = {}
@@ -169,24 +174,30 @@ def _bench_pair(
             deadline=bench.deadline,
             device=device,
         )
-        macs = _multiply_adds_of(stage, backbone, scale, batch)
+        macs = multiply_adds_of(stage, backbone, scale, batch)
     for variant in variants:
         if variant.is_step:
             yield _row(variant, timings, stage, backbone, scale=scale, macs=macs, peak=bench.peak)
     if timings.get(STUDENT) and timings.get(TEACHERS):
         yield StepOverhead(network=backbone.title, overhead=_overhead(timings))
     if missing := [name for name in steps if name not in timings]:
-        yield _left_out(backbone, stage, missing)
+        yield _left_out(backbone, stage, missing, least_seconds)
 
 
 def _least_scale(stage: str, bench: _Bench) -> StepScale:
-    return replace(bench.scale, batch_clips=min(LEAST_CLIPS[stage], bench.scale.batch_clips))
+    return replace(bench.scale, batch_clips=least_clips(stage, bench.scale))
+
+
+def _least_cost(stage: str, backbone: Backbone, bench: _Bench) -> float:
+    """What a step of the smallest batch takes on a CPU, to share time: multiply-adds, and memory
+    traffic that takes about as long as 4e9 of them.
+    """
+    gmac = BACKBONE_SPECS[backbone.kind].gmac_per_clip * backbone.width**2 + 4.0 * backbone.width
+    return _least_scale(stage, bench).batch_clips * (3.0 if stage == "finetune" else 5.0) * gmac
 
 
 def _least_seconds(stage: str, backbone: Backbone, bench: _Bench) -> float:
-    """The time of a step of the smallest batch; 0 where there is no time for it."""
-    if time.monotonic() > bench.deadline:
-        return 0.0
+    """The time of a step of the smallest batch."""
     with ExitStack() as feeds:
         steps, _ = _makers(stage, backbone, _least_scale(stage, bench), bench, feeds, {})
         step = steps[BASELINE_LOOP]()
@@ -200,23 +211,12 @@ def _affordable_clips(stage: str, bench: _Bench, least_seconds: float) -> int:
     less than the smallest batch; 0 if there is time for none.
     """
     least = _least_scale(stage, bench).batch_clips
-    num_rows = 3 if bench.compiled else 7 if stage == "distill" else 5
+    num_rows = 3 if bench.compiled else _MOST_ROWS if stage == "distill" else 5
     time_left = _TIMED_SHARE * (bench.deadline - time.monotonic())
-    if not least_seconds or time_left < 4 * least_seconds:
+    if time_left < 4 * least_seconds:
         return 0
     clips = int(least * time_left / least_seconds) // (2 * num_rows)
     return max(least, min(clips, bench.scale.batch_clips))
-
-
-def _multiply_adds_of(
-    stage: str, backbone: Backbone, scale: StepScale, device_batch: DeviceBatch
-) -> float:
-    """Multiply-adds of a step, counted on the smallest part of its batch: they grow with clips."""
-    clip_VBCTHW, batch = device_batch
-    part = slice(0, min(LEAST_CLIPS[stage], scale.batch_clips))
-    setup = make_training_setup(stage, backbone, scale=scale, device=clip_VBCTHW.device, plain=True)
-    counted = multiply_adds(setup, (clip_VBCTHW[:, part], batch.select_videos(part)))
-    return counted * scale.batch_clips / part.stop
 
 
 def _makers(
@@ -263,22 +263,6 @@ def _makers(
         steps[STUDENT] = lambda: kdbatch_loop(setup(stage="finetune"), repeat(batch), meter=meter)
         steps[TEACHERS] = lambda: teachers_forward(setup(), batch)
     return steps, batch
-
-
-def multiply_adds(setup: TrainingSetup, device_batch: DeviceBatch) -> float:
-    """Multiply-adds of one step: every forward pass, and twice as many again for the one with a
-    gradient.
-
-    `setup` has plain layers, since others compute zeros that pad channels. The multiply-adds are
-    not counted by running the backward pass: for grouped convolutions PyTorch's counter (2.15) then
-    returns 9 times the forward pass.
-    """
-    clip_VBCTHW, batch = device_batch
-    with FlopCounterMode(display=False) as forward:
-        setup.take_step(clip_VBCTHW, batch)
-    with FlopCounterMode(display=False) as once, torch.no_grad():
-        setup.model.get_submodule("backbone")(clip_VBCTHW[0])
-    return forward.get_total_flops() / 2 + once.get_total_flops()
 
 
 def _row(

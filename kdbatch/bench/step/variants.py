@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from kdbatch.bench.step.scale import StepScale
+from kdbatch.run.compilation import trial
 from kdbatch.run.compilation.networks import compile_networks
 from kdbatch.run.data.batch import Batch, StoredVideo
 from kdbatch.run.data.batches import TrainingBatches, iterate_batches
@@ -109,11 +110,14 @@ def kdbatch_loop(
     *,
     meter: IdleMeter,
     compiled: bool = False,
+    cuda_graphs: bool = False,
 ) -> Callable[[], None]:
     """The step of run/train/loop.py, on the batches of `device_batches`."""
     setup.model.train()
     if compiled:
-        compile_networks([setup.model, *setup.teachers])
+        compile_networks(
+            [setup.model, *setup.teachers], backend=trial.BACKEND, cuda_graphs=cuda_graphs
+        )
     optimizer, metrics = make_optimizer(setup.model, SCHEDULE), MetricBuffer()
 
     def step() -> None:
