@@ -38,6 +38,17 @@ def test_the_feed_gives_the_clips_that_a_cpu_makes(stage: str, device: torch.dev
         assert (found - expected).abs().max() < 2 / 255 / 0.2 and found.std() > 0.1
 
 
+def test_later_batches_are_copied_from_pinned_memory_that_earlier_ones_left(
+    cuda: torch.device,
+) -> None:
+    batches = iter([noise_batch("finetune", seed=0) for _ in range(12)])
+    counts = []
+    for _ in DevicePrefetcher(batches, size_pixels=VIEW.size_pixels, device=cuda):
+        torch.cuda.synchronize(cuda)
+        counts.append(torch.cuda.host_memory_stats()["num_host_alloc"])
+    assert counts[-1] == counts[2]
+
+
 def test_a_run_that_is_stopped_goes_on_from_its_checkpoint(
     tmp_path: Path, device: torch.device
 ) -> None:

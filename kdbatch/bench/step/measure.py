@@ -189,7 +189,7 @@ def _least_scale(stage: str, bench: _Bench) -> StepScale:
 
 
 def _least_cost(stage: str, backbone: Backbone, bench: _Bench) -> float:
-    """What a step of the smallest batch takes on a CPU, to share time: multiply-adds, and memory
+    """The cost of a step of the smallest batch on a CPU, to share time by: multiply-adds, and memory
     traffic that takes about as long as 4e9 of them.
     """
     gmac = BACKBONE_SPECS[backbone.kind].gmac_per_clip * backbone.width**2 + 4.0 * backbone.width
