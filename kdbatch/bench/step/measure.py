@@ -189,8 +189,8 @@ def _least_scale(stage: str, bench: _Bench) -> StepScale:
 
 
 def _least_cost(stage: str, backbone: Backbone, bench: _Bench) -> float:
-    """The cost of a step of the smallest batch on a CPU, to share time by: multiply-adds, and memory
-    traffic that takes about as long as 4e9 of them.
+    """The relative time of a step of the smallest batch on a CPU: multiply-adds, and memory traffic
+    that takes about as long as 4e9 of them.
     """
     gmac = BACKBONE_SPECS[backbone.kind].gmac_per_clip * backbone.width**2 + 4.0 * backbone.width
     return _least_scale(stage, bench).batch_clips * (3.0 if stage == "finetune" else 5.0) * gmac
