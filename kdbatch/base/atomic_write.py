@@ -21,6 +21,7 @@ from kdbatch.base.errors import FORBIDDEN_ERRORS, UserError, unreadable
 from kdbatch.base.folders.presence import has_broken_link
 from kdbatch.base.processes import is_alive
 from kdbatch.base.reading.documents import WRITE_AGAIN, parse_json, parse_json_object
+from kdbatch.base.reading.regular_files import read_regular
 
 _STALE_SECONDS = 3600
 _HOSTS_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO of the kernel
@@ -155,7 +156,7 @@ def load_json_object(path: Path, *, advice: object = WRITE_AGAIN) -> dict[str, A
 
 def _load(path: Path, parse: Callable[..., Any], *, advice: object, sha256: str = "") -> Any:
     try:
-        raw = read_verified(path, sha256) if sha256 else path.read_bytes()
+        raw = read_verified(path, sha256) if sha256 else read_regular(path)
         is_sealed = check_seal(raw)
         value = parse(raw, where=str(path), advice=advice)
         return without_seal(value, is_sealed=is_sealed)

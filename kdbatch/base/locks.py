@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kdbatch.base.errors import UserError, unreadable
+from kdbatch.base.reading.regular_files import open_regular
 
 
 def is_held(path: Path) -> bool:
@@ -19,7 +20,7 @@ def is_held(path: Path) -> bool:
         UnreadableError: the file cannot be opened.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return False
     except FileNotFoundError:

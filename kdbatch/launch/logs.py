@@ -8,6 +8,7 @@ from pathlib import Path
 from kdbatch.base.command_lines import status_command
 from kdbatch.base.errors import UserError, unreadable
 from kdbatch.base.folders.presence import is_present
+from kdbatch.base.reading.regular_files import open_regular
 from kdbatch.launch.run_folders import all_run_ids, submissions_dir
 from kdbatch.launch.slurm.submissions import last_submissions
 from kdbatch.vocab.runs import RunFolder
@@ -71,7 +72,7 @@ def follow(folder: RunFolder, *, start: int, is_over: Callable[[], bool]) -> Ite
     while True:
         over = is_over()  # before reading, so that the last lines are not missed
         if is_present(folder.log):
-            with folder.log.open("rb") as file:
+            with open_regular(folder.log) as file:
                 file.seek(start)
                 added = file.read()
             start += len(added)
@@ -92,7 +93,7 @@ def read_end(path: Path, *, whole: bool) -> tuple[int, str]:
     if not is_present(path):
         return 0, ""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             size = file.seek(0, 2)
             file.seek(0 if whole else max(0, size - TAIL_BYTES))
             return size, file.read(size).decode(errors="replace")

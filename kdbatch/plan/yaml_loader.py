@@ -9,6 +9,7 @@ import yaml
 from kdbatch.base.errors import UserError
 from kdbatch.base.parse import below
 from kdbatch.base.reading.raw_values import check_raw
+from kdbatch.base.reading.regular_files import read_text
 from kdbatch.base.reading.shown_values import shortened, shown
 from kdbatch.plan.yaml_errors.explain import explain_yaml_error
 
@@ -61,7 +62,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
         UserError: the file is missing, unreadable, not YAML or not a mapping.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         hint = f" Experiments here: {_siblings(path)}." if _siblings(path) else ""

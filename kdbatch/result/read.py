@@ -20,6 +20,7 @@ from kdbatch.base.digests.sha256 import DigestError, read_verified
 from kdbatch.base.errors import UnreadableError
 from kdbatch.base.folders.presence import is_present
 from kdbatch.base.reading.local_name import local_name
+from kdbatch.base.reading.regular_files import open_regular
 from kdbatch.result.schema import CKA, CURVES, LATER_COLUMNS, PREDICTIONS, ROWS
 from kdbatch.vocab.done import Done, load_done
 from kdbatch.vocab.runs import RunFolder
@@ -255,7 +256,7 @@ def _columns(
 
 
 def _check_magic(path: Path) -> None:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         head = file.read(4)
         file.seek(-min(4, path.stat().st_size), 2)
         if head != PARQUET_MAGIC or file.read(4) != PARQUET_MAGIC:

@@ -16,6 +16,7 @@ from kdbatch.base.atomic_write import atomic_write
 from kdbatch.base.command_lines import remove_and_resume
 from kdbatch.base.digests.sha256 import sha256_of
 from kdbatch.base.errors import UserError
+from kdbatch.base.reading.regular_files import read_regular
 from kdbatch.run.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 
 # The last line of a checkpoint, after the file as torch wrote it. The state says that the line is
@@ -60,7 +61,7 @@ def load_checkpoint(path: Path, *, group: ProcessGroup = SINGLE_PROCESS) -> dict
     Raises:
         UserError: the file is not what was written, or holds more than tensors and plain values.
     """
-    data = group.broadcast_bytes(path.read_bytes() if group.is_rank0 and path.exists() else None)
+    data = group.broadcast_bytes(read_regular(path) if group.is_rank0 and path.exists() else None)
     if data is None:
         return None
     seal = _SEAL.fullmatch(data[-_SEAL_BYTES:])

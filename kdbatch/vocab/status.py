@@ -13,6 +13,7 @@ from kdbatch.base.errors import UnreadableError, UserError
 from kdbatch.base.file_clock import seconds_since_change
 from kdbatch.base.parse import parse
 from kdbatch.base.reading.field_facts import Count, Limits, Time
+from kdbatch.base.reading.regular_files import read_regular
 
 Cause = Literal["timeout", "preemption", "node_failure", "crash", "requeue", "disk_full", "asked"]
 """How an attempt ended that was interrupted; see retry_policy.py. `asked`: by a signal from a
@@ -159,7 +160,7 @@ class RepairAdvice:
     def _is_left_out(self) -> bool:
         """Whether there are plans, and none of them has the run's id."""
         try:
-            plans = [path.read_bytes() for path in (self.folder.parent / "plans").glob("*.json")]
+            plans = [read_regular(path) for path in (self.folder.parent / "plans").glob("*.json")]
         except OSError:
             return False
         return bool(plans) and not any(self.folder.name.encode() in plan for plan in plans)

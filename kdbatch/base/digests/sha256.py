@@ -3,6 +3,8 @@
 import hashlib
 from pathlib import Path
 
+from kdbatch.base.reading.regular_files import open_regular, read_regular
+
 
 class DigestError(ValueError):
     """The file's content is not that whose sha256 was recorded."""
@@ -10,7 +12,7 @@ class DigestError(ValueError):
 
 def sha256_of(path: Path) -> str:
     """The sha256 of a file's bytes, in hex."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -21,7 +23,7 @@ def read_verified(path: Path, sha256: str) -> bytes:
         DigestError: their sha256 is another one.
         OSError: the file cannot be read.
     """
-    content = path.read_bytes()
+    content = read_regular(path)
     if hashlib.sha256(content).hexdigest() != sha256:
         raise DigestError("is not what was written there: its sha256 is another one")
     return content

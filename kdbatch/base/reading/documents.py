@@ -12,6 +12,7 @@ from typing import Any
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.reading.raw_values import check_raw
+from kdbatch.base.reading.regular_files import read_text
 from kdbatch.base.reading.shown_values import shortened, shown
 from kdbatch.base.reading.toml_errors import explain_toml_error
 
@@ -88,7 +89,7 @@ def load_toml(path: Path) -> dict[str, Any]:
     """
     text = ""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
         raw = tomllib.loads(text)
     except FileNotFoundError:
         raise

@@ -24,6 +24,7 @@ from webdataset.utils import pytorch_worker_info
 from kdbatch.base.command_lines import verify_command
 from kdbatch.base.errors import UserError
 from kdbatch.base.folders.presence import is_present
+from kdbatch.base.reading.regular_files import open_regular
 from kdbatch.base.text import plural
 from kdbatch.run.data.decoding.decode import decode_members
 from kdbatch.run.data.sampling import evenly_spaced_clips, random_clip
@@ -163,7 +164,7 @@ def _stored_videos(
     for tar in tars:
         path = Path(tar["url"])
         record = load_indexed_record(path.parent, shard_of[path.name])
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             for sample in record.samples:
                 is_within = not subset.num_places or sample.place < subset.num_places
                 if is_within and subset.split in sample.splits:
