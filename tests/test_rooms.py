@@ -80,7 +80,7 @@ PACKAGES = {
     "report/tables": {"data", "escape", "labels"},
     "report/figures": {"data", "escape", "labels", "stats", "tables"},
     "report/html": {"data", "escape", "figures", "labels", "stats", "tables"},
-    "base/digests": set(),
+    "base/digests": {"reading"},
     "base/folders": {"errors"},
     "base/output": set(),
     "base/reading": {"errors"},

@@ -1,4 +1,4 @@
-"""Opens files alone: a named pipe or a device in the place of one would be waited for for ever."""
+"""Opens files alone: nobody may ever write to a named pipe that lies in the place of one."""
 
 import errno
 import os
