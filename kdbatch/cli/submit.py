@@ -19,6 +19,7 @@ from kdbatch.cli.submit_summary import (
     slurm_lines,
 )
 from kdbatch.cli.terminal import print_line, warn
+from kdbatch.launch.checks.imported_files import check_imported_files
 from kdbatch.launch.dry_run import describe_launch
 from kdbatch.launch.exclude_failed import FailedExcluded, exclude_failed
 from kdbatch.launch.local.run import run_locally
@@ -107,6 +108,8 @@ def _submit(request: SubmitRequest, config: Config, *, dry_run: bool, retry_fail
         for line in plan.warnings:
             warn(line)
     check_tars(plan, config.shards_dir)
+    for line in check_imported_files(plan, config):
+        warn(line)
     plan = request.note_in(plan, local=queue == "local", study=find_study())
     excluded = FailedExcluded(plan=plan, failed=(), waiting=())
 

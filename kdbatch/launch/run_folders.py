@@ -1,12 +1,14 @@
 """Plan -> run folders: the files that a worker reads, written before anything starts."""
 
+import os
+import shutil
 from collections.abc import Container
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 from kdbatch.base.errors import UnreadableError, UserError
-from kdbatch.base.folders.presence import entries_of
+from kdbatch.base.folders.presence import entries_of, is_present
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans import Plan, PlannedRun, Wave, save_record
 from kdbatch.vocab.runs import RUN_ID, Assignment, RunFolder
@@ -59,11 +61,29 @@ def _write_run(planned: PlannedRun, config: Config) -> None:
     folder = RunFolder(config.runs_dir / planned.run.id)
     assignment = assignment_for(planned, config=config)
     try:
-        if folder.is_done() or _saved_assignment(folder) == assignment:
+        if folder.is_done():
+            return
+        if planned.file and not is_present(folder.imported):
+            _bring(planned.file, folder.imported)
+        if _saved_assignment(folder) == assignment:
             return
     except UnreadableError:
         return  # the caller has left this run out of what it starts
     folder.save(assignment)
+
+
+def _bring(file: Path, to: Path) -> None:
+    """Bring the file of an import into its run folder, which nodes and images have: as another name
+    of the file, or as a copy where that is another file system.
+    """
+    to.parent.mkdir(parents=True, exist_ok=True)
+    part = to.with_name(f"{to.name}.part")
+    part.unlink(missing_ok=True)
+    try:
+        os.link(file.resolve(), part)
+    except OSError:
+        shutil.copyfile(file, part)
+    part.replace(to)
 
 
 def assignment_for(planned: PlannedRun, *, config: Config) -> Assignment:

@@ -6,7 +6,7 @@ from pathlib import Path
 from kdbatch.base.errors import UserError, unreadable
 from kdbatch.base.folders.presence import entries_of, is_present
 from kdbatch.vocab.plans import Plan
-from kdbatch.vocab.recipes import Compare, Pretrain
+from kdbatch.vocab.recipes import subsets_of
 from kdbatch.vocab.shards import Shard, ShardIndex, Subset, load_index, request_like, shards_of
 
 SHOWN_TARS = 3
@@ -26,11 +26,8 @@ def wrong_tars_of_plan(plan: Plan, shards_dir: Path) -> tuple[str, ...]:
     """A line with the command that helps, for each part with wrong tars that a run reads."""
     subsets: dict[Subset, None] = {}
     for planned in plan.runs:
-        recipe = planned.run.recipe
         if not planned.done:
-            subsets[recipe.data] = None
-            if not isinstance(recipe, Pretrain | Compare):
-                subsets[recipe.evaluation.test] = None
+            subsets |= dict.fromkeys(subsets_of(planned.run.recipe))
     lines: dict[str, None] = {}
     for dataset in {subset.dataset: None for subset in subsets}:
         if not is_present(shards_dir / dataset / "index.json"):

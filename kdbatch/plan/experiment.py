@@ -284,4 +284,13 @@ def _check_teachers(spec: StudentSpec, teachers: dict[str, TeacherSpec], *, wher
                 f"{where}: {role} predicts the classes of {teacher.target}, its student those of "
                 f"{spec.target}. Give both one target."
             )
+        if teacher.is_ready and seed_offset:
+            raise UserError(
+                f"{where}: {text}: {role} is not trained here, and has no seeds. Write {role}."
+            )
+        if teacher.outputs and spec.feature_weight:
+            raise UserError(
+                f"{where}: {role} has outputs and no feature maps. Leave it out, or write "
+                "feature_weight: 0."
+            )
         seen[role, seed_offset] = text

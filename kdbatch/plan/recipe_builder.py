@@ -11,6 +11,7 @@ from kdbatch.base.lookup import lookup
 from kdbatch.base.parse import parse
 from kdbatch.base.reading.field_facts import check_number
 from kdbatch.base.text import plural
+from kdbatch.plan.imports import class_names, sha256_in
 from kdbatch.plan.profiles import Profile, changed, changed_schedule
 from kdbatch.plan.run_registry import RunRegistry
 from kdbatch.plan.specs import PretrainSpec, StudentSpec, TeacherSpec
@@ -26,6 +27,8 @@ from kdbatch.vocab.recipes import (
     Distill,
     Evaluation,
     Finetune,
+    Import,
+    ImportedClasses,
     Pretrain,
     Retrieve,
     Schedule,
@@ -132,6 +135,42 @@ class RecipeBuilder:
             )
         recipe = self._finetune(spec, role, schedule=self.profile.linear)
         return dataclasses.replace(recipe, trained="head", dropout=0.0)
+
+    @_once
+    def imported(self, spec: TeacherSpec, role: str) -> Import:
+        """A backbone from elsewhere; with its classes, a classifier or its outputs."""
+        where = f"{self.where}: {role}"
+        sha256 = sha256_in(spec, where=where)
+        if not spec.sha256:
+            line = f"{where}: its file may change without a word. Add the line sha256: {sha256}"
+            self.registry.notes[line] = None
+        return Import(
+            sha256=sha256,
+            backbone=self._backbone(spec.backbone, role) if spec.backbone else None,
+            keys=tuple(sorted(spec.keys.items())),
+            classifier=self._imported_classes(spec, role) if spec.classes else None,
+        )
+
+    def _imported_classes(self, spec: TeacherSpec, role: str) -> ImportedClasses:
+        where = f"{self.where}: {role}"
+        data, evaluation = self._target(spec.target, role)
+        found = ImportedClasses(
+            names=class_names(spec, where=where),
+            data=data,
+            view=self._view(CENTER_CROP),
+            evaluation=evaluation,
+        )
+        index = self.registry.subsets.index_of(spec.target)
+        try:
+            found.rows_of(index.classes if index else ())
+        except UserError as error:
+            raise UserError(f"{where}.{error}") from error
+        if len(found.names) < data.num_classes:
+            raise UserError(
+                f"{where}.classes: {spec.classes} has {len(found.names)} names, and {spec.target} "
+                f"has {data.num_classes} classes. Write all of them."
+            )
+        return found
 
     @_once
     def retrieve(self, spec: TeacherSpec, role: str) -> Retrieve:

@@ -1,6 +1,6 @@
 """Turns experiments into a Plan, in which a run that several of them need stands once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,12 +8,14 @@ from kdbatch.base.errors import UserError
 from kdbatch.plan.costs.estimator import Estimator
 from kdbatch.plan.costs.finished import load_finished_runs
 from kdbatch.plan.experiment import load_experiment
+from kdbatch.plan.imports import check_is_there, path_of
 from kdbatch.plan.known_datasets import KnownDatasets
 from kdbatch.plan.outside.outside_file import is_outside, outside_record
 from kdbatch.plan.profiles import Profile, load_profile
 from kdbatch.plan.recipe_builder import RecipeBuilder
 from kdbatch.plan.run_registry import RunRegistry, group_into_waves
 from kdbatch.plan.run_titles import (
+    import_title,
     map_title,
     pretrain_title,
     student_title,
@@ -35,7 +37,7 @@ from kdbatch.plan.video_checks.frame_rates import clip_rates
 from kdbatch.plan.yaml_loader import load_yaml
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans import Cell, Map, Plan, PlannedRun, PlanRecord, RecordedRun
-from kdbatch.vocab.recipes import Recipe
+from kdbatch.vocab.recipes import Recipe, subsets_of
 from kdbatch.vocab.runs import RunFolder
 
 
@@ -78,7 +80,12 @@ def make_plan(
         waves=group_into_waves(planned),
         shard_bytes=subsets.num_bytes(),
         missing=subsets.missing,
-        warnings=(*warnings, *subsets.unread_lists, *_outside_notes(records)),
+        warnings=(
+            *warnings,
+            *subsets.unread_lists,
+            *registry.notes,
+            *_outside_notes(records),
+        ),
         encodings=subsets.encodings(),
     )
 
@@ -181,6 +188,7 @@ def _planned_run(
         used_by=tuple(registry.used_by[run_id]),
         provisional=registry.is_provisional(run_id),
         cost=estimator.estimate(run, num_gpus=resources.gpus),
+        file=registry.files.get(run_id),
     )
 
 
@@ -242,23 +250,38 @@ class _Resolver:
             if self._is_read(role, case):
                 runs[role] = self._student(role, case)
         for probe in self.experiment.probes:
-            for role, spec, pretrain in _pretrained(case):
-                if not self._has_fold(spec):
-                    continue
-                runs[f"{role}.{probe}"] = self._probe(probe, role, spec, pretrain)
+            for role, spec in case.teachers.items():
+                if spec.is_pretrained and self._has_fold(spec):
+                    runs[f"{role}.{probe}"] = self._probe(probe, role, spec)
         return runs
 
     def _teacher(self, role: str, spec: TeacherSpec, *, seed: int) -> str:
-        parents: tuple[str, ...] = ()
-        if spec.pretrain:
-            parents = (self._pretrain(spec.pretrain, spec.backbone, role, seed=seed),)
+        if spec.is_ready:
+            return self._import(role, spec)
+        parents = self._start(role, spec, seed=seed)
         recipe = self.recipes.finetune(spec, role)  # before the title: it checks the names
         title = f"fine-tune {teacher_title(spec)}"
         return self._add(recipe, parents, title, seed=seed)
 
-    def _probe(self, probe: Probe, role: str, spec: TeacherSpec, pretrain: PretrainSpec) -> str:
+    def _start(self, role: str, spec: TeacherSpec, *, seed: int) -> tuple[str, ...]:
+        """The run whose backbone a teacher is fine-tuned from; none for random weights."""
+        if spec.pretrain:
+            return (self._pretrain(spec.pretrain, spec.backbone, role, seed=seed),)
+        return (self._import(role, spec),) if spec.is_pretrained else ()
+
+    def _import(self, role: str, spec: TeacherSpec) -> str:
+        """The import of a teacher from elsewhere, one for all seeds: nothing of it is drawn."""
+        recipe = self.recipes.imported(spec, role)
+        run_id = self._add(recipe, (), import_title(spec), seed=0)
+        config = self.registry.subsets.config
+        if not RunFolder(config.runs_dir / run_id).is_known_done():
+            check_is_there(spec, where=f"{self.recipes.where}: {role}")
+        self.registry.files[run_id] = path_of(spec)
+        return run_id
+
+    def _probe(self, probe: Probe, role: str, spec: TeacherSpec) -> str:
         """A measurement of the teacher's backbone as it is after pretraining."""
-        parents = (self._pretrain(pretrain, spec.backbone, role, seed=self.seed),)
+        parents = self._start(role, spec, seed=self.seed)
         if probe == "retrieval":
             title = f"retrieve with {teacher_title(replace(spec, schedule={}))}"
             return self._add(self.recipes.retrieve(spec, role), parents, title, seed=self.seed)
@@ -281,9 +304,9 @@ class _Resolver:
             name, seed_offset = parse_teacher(text, where=where)
             parents.append(self._teacher(name, teachers[name], seed=self.seed + seed_offset))
             taught_by.append((teachers[name], seed_offset))
-        start = teachers[spec.starts_from].pretrain if spec.starts_from else None
+        start = teachers[spec.starts_from] if spec.starts_from else None
         if start:
-            parents.append(self._pretrain(start, spec.backbone, spec.starts_from, seed=self.seed))
+            parents += self._start(spec.starts_from, start, seed=self.seed)
         if spec.accuracy_of:
             parents.append(self._student(spec.accuracy_of, case))
         title = student_title(spec, taught_by, start=start)
@@ -293,13 +316,20 @@ class _Resolver:
         spec = case.networks[drawn.models[0]]
         recipe = self.recipes.compare(drawn, spec)
         name = self.experiment.name
+        for role in drawn.models:
+            if getattr(case.networks[role], "outputs", ""):
+                raise UserError(
+                    f"{self.recipes.where}: maps.{drawn.id}.models: {role} has outputs and no "
+                    "layers. Name another role."
+                )
         title = map_title(drawn, target=spec.target, experiment=name, case=case.values)
         parents = () if drawn.untrained else tuple(runs[role] for role in drawn.models)
         return self._add(recipe, parents, title, seed=self.seed)
 
     def _add(self, recipe: Recipe, parents: tuple[str, ...], title: str, *, seed: int) -> str:
-        fold = self.registry.subsets.dataset(recipe.data.dataset).fold_of(recipe.data.split)
-        title += f", fold {fold}" if fold > 1 else ""
+        for data in subsets_of(recipe)[:1]:
+            fold = self.registry.subsets.dataset(data.dataset).fold_of(data.split)
+            title += f", fold {fold}" if fold > 1 else ""
         return self.registry.add(
             recipe,
             seed=seed,
@@ -307,10 +337,3 @@ class _Resolver:
             title=f"{title}{self.timeline}",
             experiment=self.experiment.name,
         )
-
-
-def _pretrained(case: Case) -> Iterator[tuple[str, TeacherSpec, PretrainSpec]]:
-    """The teachers of a case that are pretrained, with their pretraining."""
-    for role, spec in case.teachers.items():
-        if spec.pretrain:
-            yield role, spec, spec.pretrain

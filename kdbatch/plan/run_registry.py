@@ -2,21 +2,26 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from kdbatch.plan.subsets import SubsetFinder
 from kdbatch.vocab.plans import PlannedRun, Wave
-from kdbatch.vocab.recipes import RECIPE_KINDS, Compare, Pretrain, Recipe
+from kdbatch.vocab.recipes import RECIPE_KINDS, Import, Recipe, subsets_of
 from kdbatch.vocab.runs import Run
 
 
 @dataclass(kw_only=True)
 class RunRegistry:
-    """The runs of a plan by id, in the order in which they were added: parents first."""
+    """The runs of a plan by id, in the order in which they were added: parents first. `files` are
+    those that imports read, `notes` are lines about the plan.
+    """
 
     subsets: SubsetFinder
     runs: dict[str, Run] = field(default_factory=dict)
     titles: dict[str, str] = field(default_factory=dict)
     used_by: dict[str, list[str]] = field(default_factory=dict)
+    files: dict[str, Path] = field(default_factory=dict)
+    notes: dict[str, None] = field(default_factory=dict)
 
     def add(
         self, recipe: Recipe, *, seed: int, parents: tuple[str, ...], title: str, experiment: str
@@ -24,7 +29,8 @@ class RunRegistry:
         """Register a run for an experiment and return its id. An equal run is registered once."""
         run = Run(recipe=recipe, seed=seed, parents=parents)
         self.runs.setdefault(run.id, run)
-        self.titles.setdefault(run.id, f"{title}, seed {seed}")
+        has_seed = not isinstance(recipe, Import)
+        self.titles.setdefault(run.id, f"{title}, seed {seed}" if has_seed else title)
         users = self.used_by.setdefault(run.id, [])
         if experiment not in users:
             users.append(experiment)
@@ -33,11 +39,7 @@ class RunRegistry:
     def is_provisional(self, run_id: str) -> bool:
         """Whether videos of the run, or of a run that it learns from, are not stored."""
         run = self.runs[run_id]
-        recipe = run.recipe
-        subsets = [recipe.data]
-        if not isinstance(recipe, Pretrain | Compare):
-            subsets.append(recipe.evaluation.test)
-        return not all(subset.digest for subset in subsets) or any(
+        return not all(subset.digest for subset in subsets_of(run.recipe)) or any(
             self.is_provisional(parent) for parent in run.parents
         )
 

@@ -29,9 +29,16 @@ def pretrain_title(spec: PretrainSpec, *, backbone: str) -> str:
     return f"pretrain {BACKBONE_SPECS[backbone].title} by {task} on {_data_title(spec)}"
 
 
+def import_title(spec: TeacherSpec) -> str:
+    if spec.outputs:
+        return f"import outputs of {spec.outputs} on {spec.target}"
+    target = f" as a classifier of {spec.target}" if spec.classes else ""
+    return f"import {BACKBONE_SPECS[spec.backbone].title} from {spec.weights}{target}"
+
+
 def teacher_title(spec: TeacherSpec) -> str:
     """The network, its pretraining, its target, and its crop and labels if they are its own."""
-    task, data = _task_and_data(spec.pretrain)
+    task, data = _task_and_data(spec)
     title = f"{BACKBONE_SPECS[spec.backbone].title} ({task}{data}) on {spec.target}"
     crop = [] if spec.crop == "profile" else [f"{spec.crop} crop"]
     return ", ".join([title, *crop, *_settings_of_teacher(spec)])
@@ -41,11 +48,11 @@ def student_title(
     spec: StudentSpec,
     teachers: Sequence[tuple[TeacherSpec, int]],
     *,
-    start: PretrainSpec | None = None,
+    start: TeacherSpec | None = None,
 ) -> str:
     """The network, its target and its teachers, each with its seed offset; then each setting that
     is not the default, so that students that differ in it have different titles. `start` is the
-    pretraining whose weights it starts from.
+    teacher whose pretrained weights it starts from.
     """
     source, settings = "labels only", _settings(spec, _LABEL_FIELDS)
     if teachers:
@@ -119,9 +126,9 @@ def _teachers_title(teachers: Sequence[tuple[TeacherSpec, int]], *, student: Stu
     """
     tasks, datas = [], []
     for spec, seed_offset in teachers:
-        task, data = _task_and_data(spec.pretrain)
-        is_same = spec.backbone == student.backbone
-        network = "" if is_same else f"{BACKBONE_SPECS[spec.backbone].title} "
+        task, data = _task_and_data(spec)
+        is_named = spec.backbone not in ("", student.backbone)
+        network = f"{BACKBONE_SPECS[spec.backbone].title} " if is_named else ""
         seed = f"@{seed_offset}" if seed_offset else ""
         crop = [] if spec.crop == student.crop else [f"{spec.crop} crop"]
         labels = "".join(f" with {text}" for text in [*crop, *_settings_of_teacher(spec)])
@@ -139,7 +146,10 @@ def _settings_of_teacher(spec: TeacherSpec) -> list[str]:
     return [*labels, *_changes(spec.schedule, spec.augment)]
 
 
-def _task_and_data(pretrain: PretrainSpec | None) -> tuple[str, str]:
+def _task_and_data(spec: TeacherSpec) -> tuple[str, str]:
+    if spec.file_field:
+        return f"{spec.file_field} of {spec.weights or spec.outputs}", ""
+    pretrain = spec.pretrain
     if pretrain is None:
         return "random weights", ""
     task = f"{TASKS[pretrain.task].title} C{pretrain.complexity}"

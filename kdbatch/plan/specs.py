@@ -1,5 +1,6 @@
 """The content of an experiment file as values: teachers, students, cases, probes and claims."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -62,16 +63,36 @@ class PretrainSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherSpec:
-    """A network pretrained without labels (or not at all), then fine-tuned on the target."""
+    """A network pretrained without labels (or not at all), then fine-tuned on the target; or one
+    from elsewhere.
+    """
 
     title: OneLine
     """Name of the network in tables and figures."""
-    backbone: BackboneName
-    """Architecture."""
+    backbone: BackboneName = ""
+    """Architecture; only a teacher that is a file of outputs has none."""
     target: DatasetName
     """Data set that the network is fine-tuned and tested on."""
     pretrain: PretrainSpec | None = None
     """Pretraining; without it the network starts from random weights."""
+    weights: OneLine = ""
+    """File with the weights of a network trained elsewhere, in the folder of kdbatch.toml:
+    safetensors, or tensors that torch.save wrote. The network starts from them.
+    """
+    outputs: OneLine = ""
+    """Parquet file with the logits of a network that kdbatch cannot run, for each video of the
+    target: columns split, key, view and logit_K (docs/RESULTS_SCHEMA.md).
+    """
+    sha256: OneLine = ""
+    """The sha256 of that file, so that another file under its name is noticed."""
+    keys: dict[str, str | None] = field(default_factory=dict, hash=False)
+    """Beginnings of the names of tensors in the file of weights, and what replaces them:
+    module.: "" removes one, head.: fc. names the head, projector.: null leaves tensors out.
+    """
+    classes: OneLine = ""
+    """Text file with the classes that the weights or outputs predict, one a line in their order:
+    the network is a teacher as it is, and is not fine-tuned. Those of the target are found by name.
+    """
     crop: TargetCrop = "profile"
     """Crop of its training clips; profile: that of the profile's `finetune_crop`."""
     videos_per_class: Annotated[VideosPerClass, SameAs(Finetune, "videos_per_class")] = (
@@ -85,8 +106,54 @@ class TeacherSpec:
     min_area; `crop` has a field of its own.
     """
 
+    @property
+    def file_field(self) -> str:
+        """The field that names its file; empty for a network that is not from elsewhere."""
+        return "weights" if self.weights else "outputs" if self.outputs else ""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it is from elsewhere and is not fine-tuned."""
+        return bool(self.file_field and self.classes)
+
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether its backbone has weights before it is fine-tuned."""
+        return self.pretrain is not None or bool(self.weights and not self.classes)
+
     def __post_init__(self) -> None:
         check_limits(self)
+        if not self.backbone and not self.outputs:
+            raise UserError(
+                "backbone: is missing. Write the architecture; only a teacher with outputs has none"
+            )
+        self._check_file()
+
+    def _check_file(self) -> None:
+        """Refuse fields that would be ignored, and files without the fields that they need."""
+        of_fine_tuning = {
+            "crop": self.crop != "profile",
+            "videos_per_class": bool(self.videos_per_class),
+            "shuffled_labels": self.shuffled_labels,
+            "schedule": bool(self.schedule),
+            "augment": bool(self.augment),
+        }
+        of_file = {name: bool(getattr(self, name)) for name in ("sha256", "keys", "classes")}
+        own = {"pretrain": self.pretrain is not None, "backbone": bool(self.backbone)}
+        if not self.file_field:
+            refused, of = of_file, "a network without weights or outputs"
+        elif self.outputs:
+            more = {"weights": bool(self.weights), "keys": bool(self.keys)}
+            refused, of = own | more | of_fine_tuning, "outputs, which are used as they are"
+        else:
+            refused = {"pretrain": own["pretrain"]} | (of_fine_tuning if self.classes else {})
+            of = "weights that are used as they are" if self.classes else "weights"
+        if unused := [name for name, is_given in refused.items() if is_given]:
+            raise UserError(f"{unused[0]}: does not go with {of}. Leave it out.")
+        if self.outputs and not self.classes:
+            raise UserError("classes: is missing. Outputs need a file with the names of classes.")
+        if self.sha256 and not re.fullmatch("[0-9a-f]{64}", self.sha256):
+            raise UserError("sha256: expected 64 digits from 0 to f, as sha256sum prints them.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,7 +265,7 @@ class Experiment:
             f"{role}.{probe}": f"{spec.title}, {PROBE_TITLES[probe]}"
             for role, spec in first.teachers.items()
             for probe in self.probes
-            if spec.pretrain
+            if spec.is_pretrained
         }
         return titles | probes | {f"map:{m.id}": m.title for m in self.maps}
 

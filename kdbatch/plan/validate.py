@@ -34,7 +34,7 @@ def validate(experiment: Experiment, declared: dict[str, tuple[str, ...]], *, wh
         UserError: a name does not exist, or a field is missing or would be ignored.
     """
     if experiment.probes and not any(
-        spec.pretrain for case in experiment.cases for spec in case.teachers.values()
+        spec.is_pretrained for case in experiment.cases for spec in case.teachers.values()
     ):
         raise UserError(
             f"{below(where, 'probes')}: no teacher has a pretrain, so there are no features to "
@@ -102,7 +102,7 @@ def check_start_and_epoch(role: str, case: Case, *, where: str) -> None:
     if spec.starts_from:
         place_of_start = f"{place}.starts_from"
         teacher = lookup(case.teachers, spec.starts_from, where=place_of_start)
-        if teacher.pretrain is None:
+        if not teacher.is_pretrained:
             raise UserError(
                 f"{place_of_start}: {spec.starts_from} has no pretrain, so there are no weights to "
                 "start from. Name a teacher that has one, or leave starts_from out."

@@ -1,4 +1,4 @@
-"""The columns of every Parquet file that a run writes.
+"""The columns of every Parquet file that a run writes, and of the one that an import reads.
 
 - `rows`: numbers measured once per run, one per row: `top1`, `parameters`, `block_index`, ...
 - `curves`: the same columns, one row per epoch: `loss`, `lr`, `accuracy`, ...
@@ -42,3 +42,10 @@ CKA: dict[str, pl.DataType] = {
     "kind_b": pl.String(),
     "value": pl.Float64(),
 }
+OUTPUTS: dict[str, pl.DataType] = {
+    "split": pl.String(),
+    "key": pl.String(),
+    "view": pl.Int64(),
+    "logit_K": pl.List(pl.Float32()),
+}
+"""The columns of a file of outputs, which another program writes."""

@@ -111,16 +111,24 @@ def load_weights(path: Path, module: nn.Module) -> None:
         UserError: the file is missing or damaged, or belongs to another network.
     """
     try:
-        tensors: dict[str, Tensor] = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(
-            f"{path}: cannot be read as weights ({error}). "
-            f"Make them again: {remove_and_resume(path.parent)}"
-        ) from error
-    try:
-        module.load_state_dict(tensors, strict=True)
+        module.load_state_dict(read_weights(path), strict=True)
     except RuntimeError as error:
         raise UserError(
             f"{path}: these weights belong to another network ({str(error).splitlines()[0]}). "
+            f"Make them again: {remove_and_resume(path.parent)}"
+        ) from error
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a run's weights, by name.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"{path}: cannot be read as weights ({error}). "
             f"Make them again: {remove_and_resume(path.parent)}"
         ) from error

@@ -24,6 +24,7 @@ from kdbatch.run.data.sampling import ClipRequest, random_clip
 from kdbatch.run.evaluation.best_epoch import BestEpoch, held_out_accuracy, hold_out
 from kdbatch.run.evaluation.evaluate import evaluate, evaluate_teacher_ensemble
 from kdbatch.run.evaluation.retrieve import retrieve
+from kdbatch.run.imports.stage import import_network
 from kdbatch.run.models import Classifier, build_backbone
 from kdbatch.run.rng import seed_for
 from kdbatch.run.stage_results import pretext_measures, write_run_results
@@ -31,7 +32,11 @@ from kdbatch.run.tasks import PRETEXTS
 from kdbatch.run.train.feature_match import FeatureMatcher, feature_match_step
 from kdbatch.run.train.loop import train
 from kdbatch.run.train.steps import StepOutput, distill_step, finetune_step
-from kdbatch.run.train.teacher_logit_cache import TeacherLogitCache
+from kdbatch.run.train.teacher_logit_cache import (
+    RecordedLogits,
+    TeacherLogitCache,
+    teachers_of,
+)
 from kdbatch.run.train.training_labels import first_of_each_class, shuffle_labels
 from kdbatch.run.weights import (
     check_classes,
@@ -116,28 +121,33 @@ def distill(recipe: Distill, assignment: Assignment, context: RunContext) -> Sta
     parents = [context.folder.parent(parent) for parent in run.teachers]
     classes = load_index(Path(assignment.shards_dir), recipe.data.dataset).classes
     teachers = _load_teachers(parents, classes, context)
+    networks = [teacher for teacher in teachers if isinstance(teacher, Classifier)]
     matcher = (
-        FeatureMatcher(model, teachers, recipe=recipe).to(context.device)
+        FeatureMatcher(model, networks, recipe=recipe).to(context.device)
         if recipe.feature_weight
         else None
     )
     cache = None
-    if teachers and recipe.teacher_views:
+    if networks and recipe.teacher_views:
         cache = TeacherLogitCache(
             context.folder.teacher_outputs,
-            teachers,
+            networks,
             num_views=recipe.teacher_views,
             classes=classes,
-            weights=[recorded_sha256(parent) for parent in parents],  # checked by _load_teachers
+            weights=[  # checked by _load_teachers
+                recorded_sha256(parent)
+                for parent, teacher in zip(parents, teachers, strict=True)
+                if isinstance(teacher, Classifier)
+            ],
         )
 
     def take_step(batch: Batch, clip_BCTHW: torch.Tensor, label_B: torch.Tensor) -> StepOutput:
         group = context.group
         if matcher:
             return feature_match_step(
-                matcher, teachers, clip_BCTHW, label_B, recipe=recipe, group=group
+                matcher, networks, clip_BCTHW, label_B, recipe=recipe, group=group
             )
-        used = cache.teachers_for(batch, clip_BCTHW) if cache else teachers
+        used = teachers_of(batch, clip_BCTHW, teachers, cache=cache)
         return distill_step(model, used, clip_BCTHW, label_B, recipe=recipe, group=group)
 
     where = recipe.evaluation.test.title
@@ -151,7 +161,7 @@ def distill(recipe: Distill, assignment: Assignment, context: RunContext) -> Sta
         classes,
         trained=matcher,
         # Those whose outputs are kept do not run in every step.
-        teachers=() if cache else teachers,
+        teachers=() if cache else networks,
         extra=ensemble,
     )
     if context.group.is_rank0:
@@ -160,6 +170,7 @@ def distill(recipe: Distill, assignment: Assignment, context: RunContext) -> Sta
 
 
 STAGES: dict[str, Callable[[Any, Assignment, RunContext], StageFacts]] = {
+    "import": import_network,
     "pretrain": pretrain,
     "finetune": finetune,
     "distill": distill,
@@ -170,7 +181,7 @@ STAGES: dict[str, Callable[[Any, Assignment, RunContext], StageFacts]] = {
 
 def _load_teachers(
     folders: Sequence[RunFolder], classes: Sequence[str], context: RunContext
-) -> list[Classifier]:
+) -> list[Classifier | RecordedLogits]:
     for folder in folders:
         check_classes(folder, classes)
     return [load_teacher(folder).to(context.device) for folder in folders]

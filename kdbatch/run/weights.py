@@ -11,13 +11,14 @@ from kdbatch.base.command_lines import remove_and_resume
 from kdbatch.base.digests.sha256 import sha256_of
 from kdbatch.base.errors import UserError
 from kdbatch.base.folders.presence import is_present
-from kdbatch.run.checkpoint import load_weights
+from kdbatch.run.checkpoint import load_weights, read_weights
 from kdbatch.run.models import Classifier, build_backbone
 from kdbatch.run.models.layers.folding import fold_batch_norms
 from kdbatch.run.rng import seed_for
+from kdbatch.run.train.teacher_logit_cache import RecordedLogits
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.done import load_done
-from kdbatch.vocab.recipes import Distill, Finetune
+from kdbatch.vocab.recipes import Distill, Finetune, Import
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.shards import Subset
 from kdbatch.vocab.status import RepairAdvice
@@ -75,19 +76,26 @@ def check_classes(folder: RunFolder, classes: Sequence[str]) -> None:
 def load_classifier(folder: RunFolder) -> Classifier:
     """The trained network of a finished run, in evaluation mode, without gradients."""
     recipe = folder.load().run.recipe
-    if not isinstance(recipe, Finetune | Distill):
+    if isinstance(recipe, Import) and recipe.backbone and recipe.classifier:
+        num_classes, dropout = recipe.classifier.data.num_classes, 0.0
+    elif isinstance(recipe, Finetune | Distill):
+        num_classes, dropout = recipe.data.num_classes, recipe.dropout
+    else:
         raise UserError(f"{folder.path}: a {recipe.kind} run produces no classifier.")
-    model = Classifier(
-        build_backbone(recipe.backbone), num_classes=recipe.data.num_classes, dropout=recipe.dropout
-    )
+    assert recipe.backbone
+    model = Classifier(build_backbone(recipe.backbone), num_classes=num_classes, dropout=dropout)
     load_weights(checked_weights(folder), model)
     return model.eval().requires_grad_(False)
 
 
-def load_teacher(folder: RunFolder) -> Classifier:
+def load_teacher(folder: RunFolder) -> Classifier | RecordedLogits:
     """The trained network of a finished run, to infer with only: its batch norms are part of its
-    convolutions. Outputs are those of `load_classifier` up to rounding.
+    convolutions. Outputs are those of `load_classifier` up to rounding. Of an import of outputs,
+    these.
     """
+    recipe = folder.load().run.recipe
+    if isinstance(recipe, Import) and not recipe.backbone:
+        return RecordedLogits(**read_weights(checked_weights(folder)))
     model = load_classifier(folder)
     fold_batch_norms(model)
     return model

@@ -318,7 +318,7 @@ class PlannedRun:
     """A Run, its title, resources and state. `used_by` are the experiments that need it.
 
     A run is `provisional` while videos of it, or of a run that it learns from, are not stored: its
-    id will be another one.
+    id will be another one. `file` is what an import reads.
     """
 
     run: Run
@@ -328,6 +328,7 @@ class PlannedRun:
     used_by: tuple[str, ...]
     provisional: bool = False
     cost: Estimate = Estimate()
+    file: Path | None = None
 
     @property
     def hours(self) -> float:

@@ -217,6 +217,7 @@ class RunFolder:
     lock = property(lambda self: self.path / "lock")
     checkpoint = property(lambda self: self.path / "checkpoint.pt")
     model = property(lambda self: self.path / "model.safetensors")
+    imported = property(lambda self: self.path / "imported")
     teacher_outputs = property(lambda self: self.path / "teacher_outputs.bin")
     rows = property(lambda self: self.path / "rows.parquet")
     curves = property(lambda self: self.path / "curves.parquet")

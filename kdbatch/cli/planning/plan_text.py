@@ -11,6 +11,7 @@ from kdbatch.plan.costs.rates import H200
 from kdbatch.plan.costs.totals import PlanTotals, RateUse, Total, rates_of
 from kdbatch.plan.subsets import ROOT_TO_FILL_IN, describe_missing, shard_commands
 from kdbatch.vocab.plans import Plan, PlannedRun
+from kdbatch.vocab.recipes import subsets_of
 from kdbatch.vocab.shards import is_older
 from kdbatch.vocab.status import RunState
 from kdbatch.vocab.views import CLIP_RATES_HEAD, CLIP_RATES_NOTE
@@ -95,7 +96,8 @@ def left_out_of(plan: Plan) -> list[tuple[str, int, int]]:
     """(title, places, videos left out) of each subset that runs of the plan are trained on; 0
     places are all videos of a split that shares its part.
     """
-    subsets = dict.fromkeys(planned.run.recipe.data for planned in plan.runs)
+    recipes = (planned.run.recipe for planned in plan.runs)
+    subsets = dict.fromkeys(subset for recipe in recipes for subset in subsets_of(recipe)[:1])
     return [(s.title, s.num_places, len(s.without)) for s in subsets if s.without]
 
 

@@ -12,8 +12,9 @@ from kdbatch.plan.costs.work import Work, other_work, training_work
 from kdbatch.plan.subsets import SubsetFinder
 from kdbatch.vocab.backbones import BACKBONE_SPECS, Backbone
 from kdbatch.vocab.plans import DeviceKind, Estimate
-from kdbatch.vocab.recipes import Compare, Distill, Finetune, Pretrain, Recipe
+from kdbatch.vocab.recipes import Compare, Distill, Finetune, Import, Pretrain, Recipe, subsets_of
 from kdbatch.vocab.runs import Run
+from kdbatch.vocab.views import View
 
 START_SECONDS = 2.0  # a worker's Python and torch, before its run begins
 FRAMES_BEFORE = 8  # that are read for the first frame of a clip: half a group of pictures
@@ -39,8 +40,11 @@ class _Parts:
     def seconds(self, recipe: Recipe, device: Device) -> tuple[float, float]:
         """The assumed device-seconds of both."""
         network = None if isinstance(recipe, Compare) else recipe.backbone
+        view = _view_of(recipe)
+        if view is None:
+            return 0.0, 0.0
         both = (self.training, self.other)
-        training, other = (seconds_of(w, recipe.view, network, device=device) for w in both)
+        training, other = (seconds_of(w, view, network, device=device) for w in both)
         return training, other
 
 
@@ -68,7 +72,7 @@ class Estimator:
             device_title=speed.device if speed else DEVICES[kind].title,
             num_measured=speed.num_runs if speed else 0,
             unmeasured=() if speed else parts.unmeasured,
-            device_hours=(START_SECONDS + seconds) / 3600,
+            device_hours=(START_SECONDS + seconds) / 3600 if assumed else 0.0,
             read_bytes=self._read_bytes(run.recipe, parts),
         )
 
@@ -99,12 +103,12 @@ class Estimator:
         A run of another plan may have had teachers that are gone, or a data set that has other
         splits, is damaged, or is unknown today.
         """
-        data = each.run.recipe.data
         if not all(parent in self._all_runs for parent in each.run.parents):
             return None
         try:
-            if data.split not in self.subsets.dataset(data.dataset).part_of:
-                return None
+            for data in subsets_of(each.run.recipe):
+                if data.split not in self.subsets.dataset(data.dataset).part_of:
+                    return None
             parts = self._parts(each.run)
         except UserError:
             return None
@@ -127,7 +131,8 @@ class Estimator:
         recipe = run.recipe
         networks = self._compared(run) if isinstance(recipe, Compare) else (recipe.backbone,)
         trained = recipe.trained if isinstance(recipe, Finetune) else ""
-        size = (recipe.view.num_frames, recipe.view.size_pixels)
+        view = _view_of(recipe)
+        size = (view.num_frames, view.size_pixels) if view else ()
         key = (recipe.kind, trained, networks, size)
         if isinstance(recipe, Pretrain):
             yield (*key, recipe.task.name, recipe.task.complexity)
@@ -135,12 +140,10 @@ class Estimator:
 
     def _parts(self, run: Run) -> _Parts:
         recipe, compared = run.recipe, self._compared(run)
-        num_videos = self.subsets.count(recipe.data)
+        counts = [self.subsets.count(subset) for subset in subsets_of(recipe)]
+        num_videos, num_test_videos, *_ = (*counts, 0, 0)
         if isinstance(recipe, Finetune | Distill) and recipe.videos_per_class:
             num_videos = min(num_videos, recipe.videos_per_class * recipe.data.num_classes)
-        num_test_videos = 0
-        if not isinstance(recipe, Pretrain | Compare):
-            num_test_videos = self.subsets.count(recipe.evaluation.test)
         teachers = self._backbones(run.teachers) if isinstance(recipe, Distill) else ()
         return _Parts(
             training=training_work(recipe, num_videos=num_videos, teachers=teachers),
@@ -158,11 +161,22 @@ class Estimator:
 
     def _backbones(self, run_ids: Sequence[str]) -> tuple[Backbone, ...]:
         recipes = [self._all_runs[run_id].recipe for run_id in run_ids]
-        return tuple(recipe.backbone for recipe in recipes if not isinstance(recipe, Compare))
+        networks = (recipe.backbone for recipe in recipes if not isinstance(recipe, Compare))
+        return tuple(network for network in networks if network)
 
     def _read_bytes(self, recipe: Recipe, parts: _Parts) -> float:
         """The bytes of the packets that all clips of the run are decoded from."""
-        data, view = recipe.data, recipe.view
+        view = _view_of(recipe)
+        if view is None:
+            return 0.0
+        data = subsets_of(recipe)[0]
         num_bytes, seconds = self.subsets.bytes_per_video(data.dataset, data.split)
         share = (view.window_frames + FRAMES_BEFORE) / view.fps / seconds
         return (parts.training.clips + parts.other.clips) * num_bytes * min(1.0, share)
+
+
+def _view_of(recipe: Recipe) -> View | None:
+    """The clips that a run reads; None for an import that reads no video."""
+    if isinstance(recipe, Import):
+        return recipe.classifier.view if recipe.backbone and recipe.classifier else None
+    return recipe.view

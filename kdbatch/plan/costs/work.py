@@ -5,7 +5,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kdbatch.vocab.backbones import Backbone
-from kdbatch.vocab.recipes import Compare, Distill, Evaluation, Finetune, Pretrain, Recipe, Retrieve
+from kdbatch.vocab.recipes import (
+    Compare,
+    Distill,
+    Evaluation,
+    Finetune,
+    Import,
+    Pretrain,
+    Recipe,
+    Retrieve,
+)
 from kdbatch.vocab.tasks import TASKS
 
 # Forward passes that a training step takes as long as: the backward pass costs twice the forward.
@@ -33,7 +42,7 @@ def training_work(recipe: Recipe, *, num_videos: int, teachers: Sequence[Backbon
 
     `num_videos` is the size of the recipe's subset; `teachers` are the networks of a student's.
     """
-    if isinstance(recipe, Retrieve | Compare):
+    if isinstance(recipe, Import | Retrieve | Compare):
         return Work()
     epochs = recipe.schedule.epochs
     if isinstance(recipe, Pretrain):
@@ -64,6 +73,11 @@ def other_work(
     """
     if isinstance(recipe, Pretrain):
         return Work()
+    if isinstance(recipe, Import):
+        if recipe.backbone is None or recipe.classifier is None:
+            return Work()
+        clips = _tested_clips(recipe.classifier.evaluation, num_test_videos)
+        return Work(clips=clips, passes=((recipe.backbone, clips),))
     if isinstance(recipe, Compare):
         passes = float(recipe.num_clips * (1 + GRAM))
         return Work(

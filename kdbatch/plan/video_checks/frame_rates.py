@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from kdbatch.base.errors import UserError
 from kdbatch.plan.subsets import SubsetFinder
-from kdbatch.vocab.recipes import Compare, Pretrain, Recipe
+from kdbatch.vocab.recipes import Import, Pretrain, Recipe, subsets_of
 from kdbatch.vocab.shards import Subset
 from kdbatch.vocab.tasks import TASKS
 from kdbatch.vocab.tasks.speed import NOMINAL, asked_fps
@@ -50,15 +50,15 @@ def clip_rates(recipes: Iterable[Recipe], subsets: SubsetFinder) -> tuple[ClipRa
     keys = dict.fromkeys(
         (subset, replace(recipe.view, size_pixels=1, augment=View.augment), least_fps)
         for recipe in recipes
+        if not isinstance(recipe, Import)  # its clips are those of its students
         for subset, least_fps in _subsets_of(recipe)
     )
     return tuple(_clip_rates(*key, subsets=subsets) for key in keys)
 
 
 def _subsets_of(recipe: Recipe) -> Iterator[tuple[Subset, float]]:
-    yield recipe.data, recipe.least_fps if isinstance(recipe, Pretrain) else 0.0
-    if not isinstance(recipe, Pretrain | Compare):
-        yield recipe.evaluation.test, 0.0
+    for subset in subsets_of(recipe):
+        yield subset, recipe.least_fps if isinstance(recipe, Pretrain) else 0.0
 
 
 def _clip_rates(

@@ -80,8 +80,8 @@ def split_epoch(order_N: np.ndarray, *, num_steps: int, world_size: int) -> list
 class TrainingBatches:
     """The batches of a training run, by global step: of each, the videos of this rank.
 
-    With `repeat_epochs` n > 0, epoch e + n repeats epoch e, and `extra["view"]` of each clip is the
-    number (0 to n - 1) of the epoch that it belongs to.
+    With `repeat_epochs` n > 0, epoch e + n repeats epoch e. `extra["view"]` of each clip is the
+    number of the epoch that it belongs to (0 to n - 1 where epochs are repeated).
 
     Every rank plans the whole batch and keeps its own part. So the clips of a step do not depend on
     the number of ranks, as long as it divides the batches evenly (`split_epoch` pads the others).
@@ -125,8 +125,7 @@ class TrainingBatches:
         videos = [self.videos[i] for i in self._batches_of_epoch(epoch)[step_of_epoch]]
         rng = rng_for(self.seed, "clips", epoch, step_of_epoch)
         requests, extra = self.sample_clips(videos, rng)
-        if self.repeat_epochs:
-            extra = {**extra, "view": np.full(len(videos), epoch)}
+        extra = {**extra, "view": np.full(len(videos), epoch)}
         kept = slice(self.rank, None, self.world_size)
         return plan_batch(videos, requests, extra, view=self.view, rng=rng, kept=kept)
 

@@ -46,6 +46,13 @@ def evaluate(
         num_crops=evaluation.num_crops,
         context=context,
     )
+    return write_predictions(found, evaluation=evaluation, context=context)
+
+
+def write_predictions(
+    found: Predictions, *, evaluation: Evaluation, context: RunContext
+) -> list[Measure]:
+    """Store predictions of the test videos, on rank 0, and return their accuracy."""
     if context.group.is_rank0:
         write_table(context.folder.predictions, _rows(found, context.folder.id), schema=PREDICTIONS)
     where = evaluation.test.title

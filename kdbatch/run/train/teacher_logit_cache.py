@@ -1,4 +1,5 @@
-"""Caches teachers' logits on disk, for augmented views that are repeated in later epochs.
+"""Teachers' logits that are not computed again: cached on disk, for augmented views that are
+repeated in later epochs, or recorded by somebody who ran a teacher elsewhere.
 
 Beyer et al. 2022, arXiv:2106.05237, sec. 3: a teacher's logits are valid for the view that it was
 given and for no other. Axes: M teachers, B clips, K classes, T frames.
@@ -26,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kdbatch.base.disk_space import disk_full_error
 from kdbatch.base.errors import UserError
@@ -145,6 +146,47 @@ class TeacherLogitCache:
         for part in (record.key.encode(), record.view, logits):
             digest.update(len(part).to_bytes(8, "little") + part)
         return digest.digest()
+
+
+class RecordedLogits(nn.Module):
+    """The logits of a teacher that was run elsewhere, for videos and views of them.
+
+    Which clip of a video a view was is not known here: the clips that the student sees in epoch e
+    go with view e modulo V (a fixed teacher, Beyer et al. 2022, sec. 3). Its state is the weights
+    of an import. Axes: N videos, V views.
+    """
+
+    def __init__(self, place_N: Tensor, logit_NVK: Tensor) -> None:
+        """`place_N` are the videos' positions in their part, in rising order."""
+        super().__init__()
+        self.place_N: Tensor
+        self.logit_NVK: Tensor
+        self.register_buffer("place_N", place_N)
+        self.register_buffer("logit_NVK", logit_NVK)
+
+    def teacher_of(self, batch: Batch) -> Teacher:
+        """A stand-in for the teacher, which returns this batch's logits for any clips."""
+        position_B, view_B = (batch.extra[n].to(self.place_N.device) for n in ("position", "view"))
+        row_B = torch.searchsorted(self.place_N, position_B)
+        return _constant(self.logit_NVK[row_B, view_B % self.logit_NVK.shape[1]])
+
+
+def teachers_of(
+    batch: Batch,
+    clip_BCTHW: Tensor,
+    teachers: Sequence["Teacher | RecordedLogits"],
+    *,
+    cache: TeacherLogitCache | None,
+) -> list[Teacher]:
+    """The teachers, to be asked about the clips of a batch; `cache` is that of those that compute,
+    if they have one.
+    """
+    computing = [t for t in teachers if not isinstance(t, RecordedLogits)]
+    answering = iter(cache.teachers_for(batch, clip_BCTHW) if cache else computing)
+    return [
+        teacher.teacher_of(batch) if isinstance(teacher, RecordedLogits) else next(answering)
+        for teacher in teachers
+    ]
 
 
 def _augment_numbers(params: AugmentParams) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""Networks from elsewhere: their files are read, checked, and kept as runs."""
