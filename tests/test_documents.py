@@ -15,9 +15,11 @@ import yaml
 from support.inputs import JOBS
 from support.toys import toys
 
+from kdbatch.base.parse import parse
 from kdbatch.cli.command import check_arguments
 from kdbatch.cli.commands import Commands
 from kdbatch.plan.resolve import make_plan
+from kdbatch.plan.specs import TeacherSpec
 from kdbatch.report.json_export import RESULT_COLUMNS
 from kdbatch.result.schema import CKA, CURVES, PREDICTIONS, ROWS
 from kdbatch.vocab.config import Config, load_config
@@ -121,7 +123,7 @@ def test_the_guides_sweep_makes_a_student_for_each_rate_and_augmentation(
     sharded, in_tmp: Path
 ) -> None:
     sharded(k400=240_000, ucf101=13_320)
-    own, sweep = (
+    own, sweep, _ = (
         yaml.safe_load(text)
         for text in fenced((ROOT / "docs" / "GUIDE.md").read_text(encoding="utf-8"), "yaml")
     )
@@ -137,6 +139,13 @@ def test_the_guides_sweep_makes_a_student_for_each_rate_and_augmentation(
         if isinstance(r, Distill) and r.weighting != "none"
     }
     assert students == {(lr, brightness) for lr in (0.01, 0.05) for brightness in (0.0, 0.4)}
+
+
+def test_the_guides_teachers_from_elsewhere_are_read() -> None:
+    *_, text = fenced((ROOT / "docs" / "GUIDE.md").read_text(encoding="utf-8"), "yaml")
+    teachers = yaml.safe_load(text)["teachers"]
+    found = parse(dict[str, TeacherSpec], teachers, where="GUIDE.md")
+    assert [spec.is_ready for spec in found.values()] == [False, True, True]
 
 
 def test_the_documented_columns_are_those_of_the_files() -> None:

@@ -73,8 +73,8 @@ node_failure = 5
 crash = 2
 requeue = 100
 
-# What a run requests of each of its nodes, by kind: pretrain, finetune, distill, retrieve, compare;
-# and shard, for kdbatch shard k400 --slurm. Options of sbatch here come before those of [site].
+# What a run requests of each of its nodes, by kind: pretrain, finetune, distill, retrieve, compare,
+# import; shard is kdbatch shard k400 --slurm. Options of sbatch here come before those of [site].
 [resources.pretrain]
 nodes = 1
 gpus = {num_gpus}

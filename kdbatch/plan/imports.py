@@ -1,4 +1,4 @@
-"""Teachers from elsewhere: the files that they are read from, as far as a plan reads them.
+"""The files of teachers from elsewhere: whether they are there, their sha256, and class names.
 
 Names and shapes of tensors, and tables of outputs, are compared by kdbatch.run.imports, which needs
 the packages of a worker; launch/checks/imported_files.py asks it.
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kdbatch.base.digests.sha256 import sha256_of
 from kdbatch.base.errors import UserError, unreadable
+from kdbatch.base.folders.presence import is_present
 from kdbatch.base.study_folder import find_study
 from kdbatch.plan.specs import TeacherSpec
 
@@ -20,7 +21,7 @@ def path_of(spec: TeacherSpec) -> Path:
 
 def check_is_there(spec: TeacherSpec, *, where: str) -> None:
     """Raise a UserError if there is no such file."""
-    if not path_of(spec).is_file():
+    if not _is_file(path_of(spec)):
         raise UserError(
             f"{where}.{spec.file_field}: there is no file {path_of(spec)}. Put it there, or write "
             "the path from the folder of kdbatch.toml."
@@ -34,7 +35,7 @@ def sha256_in(spec: TeacherSpec, *, where: str) -> str:
         UserError: there is no such file, or it has another sha256 than it should.
     """
     path = path_of(spec)
-    if spec.sha256 and not path.is_file():
+    if spec.sha256 and not _is_file(path):
         return spec.sha256  # its import may be done, and the file no longer needed
     check_is_there(spec, where=where)
     found = _cached_sha256(path, path.stat().st_mtime_ns, path.stat().st_size)
@@ -44,6 +45,10 @@ def sha256_in(spec: TeacherSpec, *, where: str) -> str:
             "the file is the right one."
         )
     return found
+
+
+def _is_file(path: Path) -> bool:
+    return is_present(path) and path.is_file()
 
 
 @lru_cache(maxsize=64)

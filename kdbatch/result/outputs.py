@@ -14,7 +14,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.reading.local_name import local_name
 from kdbatch.result.schema import OUTPUTS
 
-READ_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
+_FAILURES = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 
 
 def read_outputs(
@@ -35,7 +35,7 @@ def read_outputs(
         lazy = pl.scan_parquet(local_name(path), glob=False)
         columns = [pl.col(name).cast(kind, strict=True) for name, kind in OUTPUTS.items()]
         frame = lazy.select(columns).filter(pl.col("split") == split).collect()
-    except READ_ERRORS as error:
+    except _FAILURES as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise UserError(
             f"{where}: is no table of outputs ({reason}). Columns: {', '.join(OUTPUTS)}, as in "

@@ -90,8 +90,8 @@ def load_classifier(folder: RunFolder) -> Classifier:
 
 def load_teacher(folder: RunFolder) -> Classifier | RecordedLogits:
     """The trained network of a finished run, to infer with only: its batch norms are part of its
-    convolutions. Outputs are those of `load_classifier` up to rounding. Of an import of outputs,
-    these.
+    convolutions. Outputs are those of `load_classifier` up to rounding; an import
+    of outputs has no network, and returns its logits.
     """
     recipe = folder.load().run.recipe
     if isinstance(recipe, Import) and not recipe.backbone:

@@ -407,7 +407,7 @@ class Import:
 
     kind: Literal["import"] = "import"
     sha256: str
-    """That of the file."""
+    """The file's sha256, so that another file is another run."""
     backbone: Backbone | None = None
     keys: tuple[tuple[str, str | None], ...] = ()
     """Beginnings of the names in the file, and what replaces them; None leaves the tensors out."""

@@ -74,8 +74,8 @@ MISTAKES = {
     "[sites]\n": f" has no field 'sites'. Did you mean 'site'? {TABLES}",
     'partition = "gpu"\n': f" has no field 'partition'. It is a field of 'site'. {TABLES}",
     "[resources.pretrian]\ngpus = 1\n": (
-        ": resources.pretrian: no such kind of run. Did you mean 'pretrain'? Kinds: pretrain, "
-        "finetune, distill, retrieve, compare, shard."
+        ": resources.pretrian: no such kind of run. Did you mean 'pretrain'? Kinds: import, "
+        "pretrain, finetune, distill, retrieve, compare, shard."
     ),
     '[resources.pretrain]\ngpus = "1"\n': (
         ": resources.pretrain.gpus: expected a whole number, found the text '1'. Write it without "

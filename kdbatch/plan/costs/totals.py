@@ -88,7 +88,7 @@ def rates_of(runs: Sequence[PlannedRun]) -> tuple[RateUse, ...]:
     """The rates of the runs to do, measured ones and assumed ones by device."""
     groups: dict[tuple[bool, str, bool], list[Estimate]] = {}
     for planned in runs:
-        if not planned.done:
+        if not planned.done and planned.cost.device_hours:
             cost = planned.cost
             key = (cost.num_measured == 0, cost.device_title, bool(cost.unmeasured))
             groups.setdefault(key, []).append(cost)

@@ -14,6 +14,7 @@ from kdbatch.base.command_lines import remove_and_resume
 from kdbatch.base.digests.sha256 import sha256_of
 from kdbatch.base.errors import UserError
 from kdbatch.base.folders.presence import is_present
+from kdbatch.result.label_ranks import label_ranks
 from kdbatch.result.outputs import read_outputs
 from kdbatch.result.schema import ROWS
 from kdbatch.result.write import Measure, write_measures
@@ -21,7 +22,7 @@ from kdbatch.run.checkpoint import save_weights
 from kdbatch.run.context import RunContext
 from kdbatch.run.data.batches import StoredVideo, load_videos
 from kdbatch.run.evaluation.evaluate import evaluate, write_predictions
-from kdbatch.run.evaluation.predict import Predictions, label_ranks
+from kdbatch.run.evaluation.predict import Predictions
 from kdbatch.run.imports.files import read_tensors
 from kdbatch.run.imports.match import copy_matched, rename
 from kdbatch.run.models import Classifier, VideoBackbone, build_backbone
@@ -71,7 +72,7 @@ def import_network(recipe: Import, assignment: Assignment, context: RunContext) 
 
 
 def read_import(recipe: Import, path: Path, *, shards_dir: Path, where: str) -> nn.Module:
-    """What the file holds: a backbone, a classifier of the target's classes, or logits.
+    """Read what the file holds: a backbone, a classifier of the target's classes, or logits.
 
     Raises:
         UserError: it does not hold that, tensor by tensor or video by video; it starts with

@@ -1,5 +1,6 @@
-"""Teachers' logits that are not computed again: cached on disk, for augmented views that are
-repeated in later epochs, or recorded by somebody who ran a teacher elsewhere.
+"""Logits of teachers that are cached on disk, or that somebody recorded who ran one elsewhere.
+
+The cache is for augmented views that are repeated in later epochs.
 
 Beyer et al. 2022, arXiv:2106.05237, sec. 3: a teacher's logits are valid for the view that it was
 given and for no other. Axes: M teachers, B clips, K classes, T frames.
