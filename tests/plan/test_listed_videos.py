@@ -23,6 +23,7 @@ from kdbatch.vocab.leaks.overlap_list import (
     save_overlap_list,
     stored_part,
 )
+from kdbatch.vocab.recipes import subsets_of
 from kdbatch.vocab.shards import Sample, Subset, load_index, load_samples
 
 __all__ = ["toys"]
@@ -134,7 +135,8 @@ def test_the_id_of_a_run_changes_only_where_a_video_of_its_own_is_left_out(confi
         runs = [r.run for r in plan_of("4", config=config).runs if r.run.recipe.kind == "pretrain"]
         assert len(runs) == (2 if is_other else 1)
     with_all, without = runs
-    assert with_all.recipe.data.without == () and len(without.recipe.data.without) == 1
+    (of_all,), (of_some,) = (subsets_of(run.recipe) for run in (with_all, without))
+    assert of_all.without == () and len(of_some.without) == 1
 
 
 def test_a_profile_leaves_out_for_all_experiments_and_the_plan_says_how_many(
@@ -144,7 +146,7 @@ def test_a_profile_leaves_out_for_all_experiments_and_the_plan_says_how_many(
     profile = PROFILE + "without: {k400: [copies.csv]}\n"
     plan = plan_of("12", profile=profile, config=config)
     (pretrain,) = [r for r in plan.runs if r.run.recipe.kind == "pretrain"]
-    assert len(pretrain.run.recipe.data.without) == 2
+    assert len(subsets_of(pretrain.run.recipe)[0].without) == 2
     assert left_out_of(plan) == [("k400/train[:12]", 12, 2)]
 
 

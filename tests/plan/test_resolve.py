@@ -11,7 +11,7 @@ from kdbatch.plan.resolve import make_plan
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.jobs.resources import Resources
 from kdbatch.vocab.plans import Plan
-from kdbatch.vocab.recipes import RECIPE_KINDS, Distill
+from kdbatch.vocab.recipes import RECIPE_KINDS, Distill, Pretrain
 from kdbatch.vocab.runs import Run
 
 SUBSET_SIZE = JOBS / "subset_size.yaml"
@@ -97,6 +97,7 @@ def test_an_id_is_the_same_in_every_process_and_on_every_site(config: Config) ->
 
 def test_other_videos_or_another_seed_make_another_run(config: Config) -> None:
     run = _plan(config).runs[0].run
+    assert isinstance(run.recipe, Pretrain)
     other_data = dataclasses.replace(
         run.recipe, data=dataclasses.replace(run.recipe.data, digest="f" * 16)
     )

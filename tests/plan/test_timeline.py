@@ -9,7 +9,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.plan.resolve import make_plan
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans import Plan
-from kdbatch.vocab.recipes import RECIPE_KINDS
+from kdbatch.vocab.recipes import RECIPE_KINDS, Import
 
 NAME = "subset_size"
 
@@ -31,14 +31,16 @@ def _plan(path: Path, config: Config, profile: str = "paper") -> Plan:
 
 def test_every_clip_of_the_experiment_is_cut_on_its_timeline(in_tmp: Path, config: Config) -> None:
     plan = _plan(_edited(in_tmp, "timeline: {fps: 12.0, stride_frames: 2}"), config)
-    views = {(p.run.recipe.view.fps, p.run.recipe.view.stride_frames) for p in plan.runs}
+    recipes = [r for p in plan.runs if not isinstance(r := p.run.recipe, Import)]
+    views = {(r.view.fps, r.view.stride_frames) for r in recipes}
     assert views == {(12.0, 2)}
     assert {p.run.recipe.kind for p in plan.runs} == set(RECIPE_KINDS) - {"import"}
 
 
 def test_what_it_leaves_out_is_the_profiles(in_tmp: Path, config: Config) -> None:
     plan = _plan(_edited(in_tmp, "timeline: {fps: 12.0}"), config, profile="toy")
-    views = {(p.run.recipe.view.fps, p.run.recipe.view.stride_frames) for p in plan.runs}
+    recipes = [r for p in plan.runs if not isinstance(r := p.run.recipe, Import)]
+    views = {(r.view.fps, r.view.stride_frames) for r in recipes}
     assert views == {(12.0, 3)}
 
 

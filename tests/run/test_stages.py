@@ -443,6 +443,7 @@ def test_a_student_of_another_loss_and_of_named_layers_is_stopped_and_resumed_bi
 
 def test_epochs_come_again_after_as_many_as_asked(folder: Path, plan: Plan) -> None:
     recipe = run_of(plan, "student").recipe
+    assert isinstance(recipe, Distill)
     videos, _ = load_videos(folder / "shards", recipe.data, view=recipe.view)
 
     def choose(

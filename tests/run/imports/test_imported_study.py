@@ -309,19 +309,22 @@ def test_a_student_learns_from_them_and_the_report_has_them(study: Path) -> None
     assert torch.equal(load_classifier(ready)(clip), own(clip)[:, rows])
     kept = load_file(backbone.model)
     assert all(torch.equal(kept[k], v) for k, v in own.backbone.state_dict().items())
-    assert load_done(ready.done, warn=print).facts.classes == classes
+    done = load_done(ready.done, warn=print)
+    assert done and done.facts.classes == classes
     top1 = read_rows(study / "runs", [outputs.id]).frame.filter(pl.col("name") == "top1")
     assert top1["value"][0] > 80
-    done = subprocess.run(
+    report = subprocess.run(
         [sys.executable, "-m", "kdbatch", "report"], cwd=study, capture_output=True, text=True
     )
-    assert done.returncode == 0, done.stderr
+    assert report.returncode == 0, report.stderr
     page = (study / "report" / "index.html").read_text()
     assert "import R(2+1)D-18 from weights/ready.pt" in page and "T2 outputs" in page
     shutil.rmtree(study / "weights")
     raw = yaml.safe_load((study / "jobs" / "mine.yaml").read_text())
     for role, item in zip(raw["teachers"], (ready, outputs, backbone), strict=True):
-        raw["teachers"][role]["sha256"] = item.load().run.recipe.sha256
+        recipe = item.load().run.recipe
+        assert isinstance(recipe, Import)
+        raw["teachers"][role]["sha256"] = recipe.sha256
     (study / "jobs" / "mine.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
     again = planned()
     assert [item.run.id for item in again.runs] == [item.run.id for item in plan.runs]
