@@ -273,7 +273,7 @@ class _Resolver:
         """The import of a teacher from elsewhere, one for all seeds: nothing of it is drawn."""
         recipe = self.recipes.imported(spec, role)
         run_id = self._add(recipe, (), import_title(spec), seed=0)
-        config = self.registry.subsets.config
+        config = self.registry.subsets.datasets.config
         if not RunFolder(config.runs_dir / run_id).is_known_done():
             check_is_there(spec, where=f"{self.recipes.where}: {role}")
         self.registry.files[run_id] = path_of(spec)

@@ -12,7 +12,7 @@ from kdbatch.plan.resolve import make_plan
 from kdbatch.vocab.backbones import BACKBONE_SPECS
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans import Plan
-from kdbatch.vocab.recipes import Compare, Finetune, Pretrain, Retrieve
+from kdbatch.vocab.recipes import Compare, Finetune, Import, Pretrain, Retrieve
 
 OWN = (
     "networks:\n  shufflenet_2x: {optimizer: adamw, pretrain_lr: 1.0e-4, finetune_lr: 2.0e-4, "
@@ -51,7 +51,7 @@ def test_one_network_gets_its_optimizer_and_rates_and_the_others_keep_their_ids(
     rates = set()
     for item in _plan(jobs).runs:
         recipe = item.run.recipe
-        if isinstance(recipe, Compare | Retrieve):
+        if isinstance(recipe, Compare | Import | Retrieve):
             continue
         schedule = recipe.schedule
         is_probe = isinstance(recipe, Finetune) and recipe.trained == "head"

@@ -21,6 +21,7 @@ from support.micro_study import PROFILE, submit, wait_for_success, write_shards
 from kdbatch.base.errors import UserError
 from kdbatch.launch.checks.imported_files import check_imported_files
 from kdbatch.launch.run_folders import assignment_for
+from kdbatch.plan.known_datasets import KnownDatasets
 from kdbatch.plan.resolve import make_plan
 from kdbatch.plan.subsets import SubsetFinder
 from kdbatch.result.read import read_rows
@@ -123,7 +124,7 @@ def write_files(folder: Path) -> None:
     torch.save({"epoch": 3, "state": state}, folder / "weights" / "ready.pt")
     backbone = {k: v.contiguous() for k, v in network.backbone.state_dict().items()}
     save_file(backbone, folder / "weights" / "backbone.safetensors")
-    finder = SubsetFinder(config=Config())
+    finder = SubsetFinder(datasets=KnownDatasets(config=Config()))
     rng = np.random.default_rng(0)
     rows = []
     for split, stored in (("train", "train01"), ("test", "test01")):
