@@ -109,7 +109,7 @@ def test_the_guides_own_experiment_is_planned_at_every_scale_without_code(
     profile: str, sharded, in_tmp: Path
 ) -> None:
     sharded(k400=240_000, ucf101=13_320)
-    text, _ = fenced((ROOT / "docs" / "GUIDE.md").read_text(encoding="utf-8"), "yaml")
+    text, *_ = fenced((ROOT / "docs" / "GUIDE.md").read_text(encoding="utf-8"), "yaml")
     (in_tmp / "jobs").mkdir()
     path = in_tmp / "jobs" / f"{text.split()[1]}.yaml"
     path.write_text(text)

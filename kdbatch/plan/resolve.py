@@ -1,6 +1,6 @@
 """Turns experiments into a Plan, in which a run that several of them need stands once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
