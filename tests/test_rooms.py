@@ -37,7 +37,7 @@ PACKAGES = {
     "shard/overlap": {"pool", "source_video", "stored", "transcode"},
     "shard/toy": {"pool"},
     "plan/costs": {"subsets"},
-    "plan/outside": {"validate"},
+    "plan/outside": {"specs", "validate"},
     "cli/live": {"terminal"},
     "cli/planning": {"arguments", "live", "study", "terminal"},
     "cli/shards": {"live", "study", "terminal"},

@@ -11,7 +11,7 @@ from kdbatch.base.lookup import lookup
 from kdbatch.base.parse import parse
 from kdbatch.base.reading.field_facts import check_number
 from kdbatch.base.text import plural
-from kdbatch.plan.imports import class_names, sha256_in
+from kdbatch.plan.outside.imported_file import class_names, sha256_in
 from kdbatch.plan.profiles import Profile, changed, changed_schedule
 from kdbatch.plan.run_registry import RunRegistry
 from kdbatch.plan.specs import PretrainSpec, StudentSpec, TeacherSpec

@@ -8,8 +8,8 @@ from kdbatch.base.errors import UserError
 from kdbatch.plan.costs.estimator import Estimator
 from kdbatch.plan.costs.finished import load_finished_runs
 from kdbatch.plan.experiment import load_experiment
-from kdbatch.plan.imports import check_is_there, path_of
 from kdbatch.plan.known_datasets import KnownDatasets
+from kdbatch.plan.outside.imported_file import check_is_there, path_of
 from kdbatch.plan.outside.outside_file import is_outside, outside_record
 from kdbatch.plan.profiles import Profile, load_profile
 from kdbatch.plan.recipe_builder import RecipeBuilder

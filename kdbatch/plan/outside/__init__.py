@@ -1,1 +1,1 @@
-"""Experiments whose runs another trainer makes."""
+"""What other trainers made: experiments whose runs they make, and files of teachers."""
