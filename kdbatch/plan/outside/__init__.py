@@ -1,1 +1,1 @@
-"""What other trainers made: experiments whose runs they make, and files of teachers."""
+"""Experiments whose runs another trainer makes, and the files of teachers from elsewhere."""
