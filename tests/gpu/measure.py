@@ -226,7 +226,7 @@ def parts_of(
         return step_rows(backbone, stage, scale, device, deadline=deadline, compiled=compiled)
 
     parts: list[Callable[[], Iterator[Row]]] = []
-    if "av" in MISSING:
+    if "av" in MISSING or importlib.util.find_spec("pyarrow") is None:  # to store videos
         pairs = [(b, s) for s in ("finetune", "distill") for b in scale.backbones]
         parts += [lambda b=b, s=s: of_stage(b, s, 0.12, compiled=False) for b, s in pairs]
     else:
