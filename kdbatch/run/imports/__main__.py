@@ -11,6 +11,7 @@ from typing import Any
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.parse import parse
+from kdbatch.base.reading.documents import parse_json
 from kdbatch.run.imports.stage import read_import
 from kdbatch.vocab.recipes import Import
 from kdbatch.vocab.runs import Assignment
@@ -29,5 +30,6 @@ def problem_of(raw: Any, path: str) -> tuple[str, ...]:
 
 
 if __name__ == "__main__":
-    found = [problem_of(raw, path) for raw, path in json.load(sys.stdin)]
+    question = parse_json(sys.stdin.buffer.read(), where="standard input")
+    found = [problem_of(raw, path) for raw, path in question]
     sys.stdout.write(f"{json.dumps(found)}\n")
