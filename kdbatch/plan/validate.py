@@ -42,8 +42,6 @@ def validate(experiment: Experiment, declared: dict[str, tuple[str, ...]], *, wh
         )
     trained = {role: "" for case in experiment.cases for role in (*case.teachers, *case.students)}
     roles = {role: "" for role in experiment.roles if not role.startswith("map:")}
-    for drawn in experiment.maps:
-        _check_map(drawn, trained, experiment.axes, where=below(where, f"maps.{drawn.id}"))
     map_ids = {drawn.id: "" for drawn in experiment.maps}
     check_names(
         experiment.tables,
@@ -54,6 +52,8 @@ def validate(experiment: Experiment, declared: dict[str, tuple[str, ...]], *, wh
         maps=map_ids,
         where=where,
     )
+    for drawn in experiment.maps:
+        _check_map(drawn, trained, experiment.axes, where=below(where, f"maps.{drawn.id}"))
     for claim in experiment.claims:
         if claim.kind == "blocks_lower_accuracy":
             _check_has_maps(claim, experiment.maps, where=below(where, f"claims.{claim.id}"))
