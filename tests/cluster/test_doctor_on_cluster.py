@@ -13,7 +13,8 @@ def test_the_doctor_finds_the_host_and_a_node_in_order(
     # The cluster's GPUs are numbers: the probe would miss them.
     config = site(image=image, gpus=0, sbatch='{comment = "two words; $(id)", nice = 5}')
     small = "{gpus = 0, cpus = 1, memory_gb = 1, minutes = 10}"
-    config = config.replace("[resources]", f"[resources]\nretrieve = {small}\nshard = {small}")
+    kinds = "\n".join(f"{kind} = {small}" for kind in ("retrieve", "import", "shard"))
+    config = config.replace("[resources]", f"[resources]\n{kinds}")
     folder = cluster.study("doctor", shards=shards, epochs=1, config=config, only="labels")
     said = cluster.kdbatch(folder, "doctor", "--submit", timeout=300)
     assert (
