@@ -99,7 +99,8 @@ def test_every_task_takes_a_finite_step_with_every_network(
 
     for network_name, network in model.named_children():
         if network_name in ("backbone", "key_backbone"):
-            next(network.children()).register_forward_hook(count)
+            first = next(layer for layer in network.modules() if not any(layer.children()))
+            first.register_forward_hook(count)
     requests, extra = pretext.sample_clips(
         world.videos(*[160] * 4), task, view, np.random.default_rng(0)
     )
