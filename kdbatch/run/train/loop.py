@@ -103,8 +103,11 @@ def train(
         )
 
     model.train()
+    meter = IdleMeter(device_clock(context.device))
+    clock = TrainingClock(run.state, meter, GpuUtilisation(context.device))
     next_batch = next(prefetcher, None)
     if next_batch:
+        clock.record(run.state, ends_epoch=False)
         compile_training(
             model,
             teachers,
@@ -114,8 +117,7 @@ def train(
             steps_left=len(steps),
             context=context,
         )
-    meter = IdleMeter(device_clock(context.device))
-    clock = TrainingClock(run.state, meter, GpuUtilisation(context.device))
+        clock.restart(run.state)  # leaves out what compiling takes
     log = TrainingLog(run.state, steps_per_epoch=per_epoch, num_steps=num_steps)
     for step in steps:
         assert next_batch is not None, step
