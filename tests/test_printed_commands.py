@@ -112,6 +112,7 @@ LINES: dict[str, tuple[str, ...]] = {
     "bench_data_command": (command_lines.bench_data_command(videos="toys/my videos"),),
     "bench_step_command": (
         command_lines.bench_step_command(backbone="shufflenet_2x", stage="finetune"),
+        command_lines.bench_step_command(backbone="r21d_10", stage="distill", limit=900),
     ),
     "help_command": (
         command_lines.help_command(),

@@ -22,8 +22,8 @@ class LossSpec:
     is constant or not defined. With `needs_whole_batch` it compares clips of a batch.
     """
 
-    terms: tuple[float, ...] = ()
-    least_classes: int = 1
+    terms: tuple[TermWeight, ...] = ()
+    least_classes: Annotated[int, Limits("classes", least=1, most=1_000_000)] = 1
     needs_whole_batch: bool = False
 
 
