@@ -20,7 +20,7 @@ def test_each_request_that_differs_is_asked_for_once(slurm: Path, tmp_path: Path
     found = [(f.severity, f.subject, f.message) for f in kind_findings(config)]
     starts = "SLURM would start one at 2026-01-02T03:04:05 on n1, partition gpu"
     assert found == [
-        ("ok", "jobs of pretrain, finetune, retrieve, compare", starts),
+        ("ok", "jobs of import, pretrain, finetune, retrieve, compare", starts),
         ("ok", "jobs of distill", starts),
         (
             "bad",
