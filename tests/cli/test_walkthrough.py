@@ -201,7 +201,7 @@ def _every_name_in_the_results_is_explained(path: Path) -> None:
 
 
 def _own_experiment(walk: Walk) -> None:
-    (text,) = re.findall(r"^```yaml\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
+    (text,) = re.findall(r"^```yaml\n(name: .*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
     path = walk.folder / "jobs" / f"{text.split()[1]}.yaml"
     path.write_text(text)
     walk.type(f"kdbatch submit jobs/{path.name} --local --jobs 2")
