@@ -29,7 +29,6 @@ from kdbatch.plan.specs import (
     parse_teacher,
 )
 from kdbatch.plan.validate import check_layers, check_start_and_epoch, validate
-from kdbatch.plan.yaml_loader import load_yaml
 from kdbatch.vocab.plans import Claim, Map, Table, Untestable
 
 
@@ -85,15 +84,14 @@ class ExperimentFile:
     """Statements that cannot be tested; the report has them with the reason."""
 
 
-def load_experiment(path: Path, profile: Profile) -> Experiment:
-    """Read an experiment at the scale of `profile`.
+def parse_experiment(path: Path, raw: dict[str, Any], profile: Profile) -> Experiment:
+    """The experiment of a file with the values `raw`, at the scale of `profile`.
 
     Raises:
         UserError: a mistake in the file; the message names the field.
     """
     where = str(path)
-    raw = load_yaml(path)
-    if "seeds" in raw and "student" not in raw:
+    if "seeds" in raw and "name" not in raw:
         raise UserError(
             f"{where}: is a profile, not an experiment. Move it into the folder profiles/ next to "
             f"the experiments, and name it with --profile {path.stem}."

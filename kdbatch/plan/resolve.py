@@ -7,7 +7,7 @@ from pathlib import Path
 from kdbatch.base.errors import UserError
 from kdbatch.plan.costs.estimator import Estimator
 from kdbatch.plan.costs.finished import load_finished_runs
-from kdbatch.plan.experiment import load_experiment
+from kdbatch.plan.experiment import parse_experiment
 from kdbatch.plan.known_datasets import KnownDatasets
 from kdbatch.plan.outside.imported_file import check_is_there, path_of
 from kdbatch.plan.outside.outside_file import is_outside, outside_record
@@ -110,7 +110,7 @@ def _plan_experiment(path: Path, *, profile: str, registry: RunRegistry) -> Plan
     if is_outside(raw):
         return outside_record(path, raw, profile=profile)
     scale = load_profile(path, profile, datasets=registry.subsets.datasets.names)
-    experiment = load_experiment(path, scale)
+    experiment = parse_experiment(path, raw, scale)
     folds = sorted({1, *(fold for folds in scale.folds.values() for fold in folds)})
     parts = _on_each_timeline(experiment, scale)
     builders = [

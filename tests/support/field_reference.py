@@ -19,6 +19,7 @@ if __name__ == "__main__":
 from kdbatch.base.parse import TextOrNumber  # noqa: E402
 from kdbatch.base.reading.field_facts import description_of, field_hints, limits_of  # noqa: E402
 from kdbatch.plan.experiment import ExperimentFile, Filled  # noqa: E402
+from kdbatch.plan.outside.outside_file import OutsideFile  # noqa: E402
 from kdbatch.plan.profiles import (  # noqa: E402
     ClipScale,
     CompareScale,
@@ -36,9 +37,9 @@ from kdbatch.vocab.runs import Cache, Retries  # noqa: E402
 from kdbatch.vocab.sources.dataset_source import DatasetSource, TableColumns  # noqa: E402
 from kdbatch.vocab.tasks import TASKS  # noqa: E402
 from support.field_schema import (  # noqa: E402
+    SCHEMA_NAMES,
     SET_BY_EXPERIMENT,
     TASK_CLASSES,
-    TITLES,
     file_schema,
     is_required,
 )
@@ -79,6 +80,13 @@ PARTS = (
             (Claim, "Claims"),
             (Untestable, "Statements that cannot be tested"),
         ),
+    ),
+    (
+        "Experiments of another trainer",
+        "`jobs/NAME.yaml` with `roles` and without `student`: [OWN_RESULTS.md](OWN_RESULTS.md). "
+        "Tables, claims and statements that cannot be tested are those above.",
+        "outside.yaml",
+        ((OutsideFile, "The file of roles"),),
     ),
     (
         "Profiles",
@@ -225,6 +233,6 @@ def schema_text(name: str) -> str:
 
 if __name__ == "__main__":
     SCHEMAS.mkdir(exist_ok=True)
-    for schema_name in TITLES:
+    for schema_name in SCHEMA_NAMES:
         (SCHEMAS / f"{schema_name}.json").write_text(schema_text(schema_name), encoding="utf-8")
     DOCUMENT.write_text(reference_page(), encoding="utf-8")

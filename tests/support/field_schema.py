@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from kdbatch.base.parse import TextOrNumber
 from kdbatch.base.reading.field_facts import Limits, description_of, field_hints, limits_of
 from kdbatch.plan.experiment import ExperimentFile, Filled
+from kdbatch.plan.outside.outside_file import OutsideFile
 from kdbatch.plan.profiles import Profile
 from kdbatch.plan.validate import CLAIM_FIELDS
 from kdbatch.vocab.config import Config
@@ -25,19 +26,33 @@ AXIS = {
         {"type": "object", "additionalProperties": {"type": "object"}, "minProperties": 1},
     ]
 }
-TITLES = {
+FILE_TYPES = {
     "experiment": (ExperimentFile, "An experiment of kdbatch, jobs/NAME.yaml"),
+    "outside": (OutsideFile, "Runs of another trainer, jobs/NAME.yaml"),
     "profile": (Profile, "A profile of kdbatch, jobs/profiles/NAME.yaml"),
     "kdbatch": (Config, "The settings of a study, kdbatch.toml"),
 }
 SET_BY_EXPERIMENT = ("name", "complexity")  # fields of a pretext task that a profile cannot set
 
 
+SCHEMA_NAMES = ("experiment", "profile", "kdbatch")
+
+
 def file_schema(name: str) -> Schema:
-    """The schema of a file: `experiment`, `profile` or `kdbatch`."""
-    cls, title = TITLES[name]
+    """The schema of a file: one of SCHEMA_NAMES. That of experiments is for both kinds of them."""
+    cls, title = FILE_TYPES[name]
     head = {"$schema": "http://json-schema.org/draft-07/schema#", "title": title}
-    return head | dataclass_schema(cls)
+    if name != "experiment":
+        return head | dataclass_schema(cls)
+    own_fields = [{"required": ["roles"]}, {"required": ["seeds", "name"]}]
+    is_outside = {"anyOf": own_fields, "not": {"required": ["student"]}}
+    outside = dataclass_schema(FILE_TYPES["outside"][0])
+    return head | {
+        "type": "object",
+        "if": is_outside,
+        "then": outside,
+        "else": dataclass_schema(cls),
+    }
 
 
 def dataclass_schema(cls: Any, *, filled: bool = False, changes: bool = False) -> Schema:

@@ -50,8 +50,10 @@ class OutsideFile:
 
 
 def is_outside(raw: dict[str, Any]) -> bool:
-    """Whether an experiment file says that another trainer makes its runs."""
-    return "roles" in raw and "student" not in raw
+    """Whether an experiment file says that another trainer makes its runs: it has roles or seeds,
+    and no student. A profile has seeds, too, and no name.
+    """
+    return "student" not in raw and ("roles" in raw or {"seeds", "name"} <= raw.keys())
 
 
 def outside_record(path: Path, raw: dict[str, Any], *, profile: str) -> PlanRecord:
