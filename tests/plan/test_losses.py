@@ -1,4 +1,4 @@
-"""What a plan says about losses that do not fit their networks, teachers or target."""
+"""A plan refuses losses that do not fit their networks, teachers or target."""
 
 import dataclasses
 from pathlib import Path

@@ -143,7 +143,7 @@ def slow_until_compiled(kind: str) -> Classifier:
 
 
 def failures(kind: str) -> None:
-    """What the trial does where compiling fails, is slower, or is not worth its time."""
+    """Run the trial where compiling fails, is slower, or is not worth its time."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     model, clip_BCTHW = classifier(kind).eval(), noise(2)
 

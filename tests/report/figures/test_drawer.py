@@ -131,6 +131,10 @@ def test_the_first_row_of_a_picture_is_at_the_top_and_nan_is_grey() -> None:
 
 def test_numbers_far_outside_are_drawn_without_an_error() -> None:
     line = ((0.5, 0.5), (1e300, -1e300), (1.0, 0.5))
-    draw(drawing_of(Strokes(lines=(line,), colour=BLACK, width=1, clip=(0, 0, 1, 1))))
-    draw(drawing_of(Strokes(lines=(), colour=BLACK, width=1)))
-    draw(drawing_of(Markers(at=(), shape="o", size=1, colour=BLACK)))
+    dark = darkness(Strokes(lines=(line,), colour=BLACK, width=1, clip=(0, 0, 1, 1)))
+    assert dark[:, dark.shape[1] // 2 + 2 :].max() == 0  # nothing right of the clip
+
+
+def test_marks_without_places_leave_the_page_white() -> None:
+    assert darkness(Strokes(lines=(), colour=BLACK, width=1)).max() == 0
+    assert darkness(Markers(at=(), shape="o", size=1, colour=BLACK)).max() == 0

@@ -83,7 +83,7 @@ def test_fewer_blocks_with_higher_accuracy_support_the_claim(slope: float, verdi
 def test_a_correlation_is_significant_from_the_critical_value_of_tables_on(
     num_maps: int, level: float, smallest: float
 ) -> None:
-    """Of Fisher & Yates's table. Normal errors of z would take .905 for significant at .001."""
+    """The values are from Fisher and Yates's table. Normal errors of z would take .905 at .001."""
     for value, is_significant in ((smallest - 0.004, False), (smallest + 0.004, True)):
         found = correlate(correlated(value, num_maps), num_maps)
         assert found is not None and found.replicates_R is not None

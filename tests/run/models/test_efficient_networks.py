@@ -18,7 +18,7 @@ def state_of(kind: str) -> dict[str, Tensor]:
 
 
 def num_parameters(kind: str) -> int:
-    """Of the backbone."""
+    """The number of parameters of the backbone."""
     with torch.device("meta"):
         return sum(p.numel() for p in classifier(kind, width=1.0).backbone.parameters())
 

@@ -1,4 +1,4 @@
-"""What holds for every network: it resumes, distils, is exported and drops the same everywhere."""
+"""Every network resumes, distils, is exported, and drops the same blocks on every rank."""
 
 import dataclasses
 import io

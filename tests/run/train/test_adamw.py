@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from support.networks import classifier
+from support.optimizer_steps import same_weights, train
 from support.training import SCHEDULE, run
 from torch import nn
 
@@ -38,27 +39,10 @@ def theirs(model: nn.Sequential) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=LR, fused=True)
 
 
-def train(model: nn.Sequential, optimizer: FusedAdamW | torch.optim.AdamW, steps: range) -> None:
-    for step in steps:
-        torch.manual_seed(step)
-        for group in optimizer.param_groups:
-            group["lr"] = LR * group["lr_factor"] / (1 + step)
-        model.zero_grad(set_to_none=True)
-        # Every third step leaves the last layer without a gradient.
-        used = model[:3] if step % 3 == 2 else model
-        used(torch.randn(4, 6)).square().sum().backward()
-        optimizer.step()
-
-
-def same_weights(one: nn.Module, two: nn.Module) -> bool:
-    pairs = zip(one.parameters(), two.parameters(), strict=True)
-    return all(torch.equal(a, b) for a, b in pairs)
-
-
 def test_the_weights_are_those_of_pytorch_bit_for_bit() -> None:
     one, two = network(), network()
-    train(one, ours(one), range(STEPS))
-    train(two, theirs(two), range(STEPS))
+    train(one, ours(one), range(STEPS), lr=LR)
+    train(two, theirs(two), range(STEPS), lr=LR)
     assert same_weights(one, two) and not same_weights(one, network())
 
 
@@ -66,11 +50,11 @@ def test_the_weights_are_those_of_pytorch_bit_for_bit() -> None:
 def test_its_own_state_and_that_of_pytorch_are_continued(make) -> None:
     one, two = network(), network()
     before = make(one)
-    train(one, before, range(2))
+    train(one, before, range(2), lr=LR)
     after = ours(one)
     after.load_state_dict(before.state_dict())
-    train(one, after, range(2, STEPS))
-    train(two, ours(two), range(STEPS))
+    train(one, after, range(2, STEPS), lr=LR)
+    train(two, ours(two), range(STEPS), lr=LR)
     assert same_weights(one, two)
 
 

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+from support.optimizer_steps import same_weights, train
 from torch import nn
 
 from kdbatch.run.train.optimizers.sgd import FusedSGD
@@ -30,50 +31,33 @@ def theirs(model: nn.Sequential, *, momentum: float = 0.9) -> torch.optim.SGD:
     return torch.optim.SGD(groups, lr=LR, momentum=momentum, weight_decay=5e-4, fused=True)
 
 
-def train(model: nn.Sequential, optimizer: FusedSGD | torch.optim.SGD, steps: range) -> None:
-    for step in steps:
-        torch.manual_seed(step)
-        for group in optimizer.param_groups:
-            group["lr"] = LR * group["lr_factor"] / (1 + step)
-        model.zero_grad(set_to_none=True)
-        # Every third step leaves the last layer without a gradient.
-        used = model[:3] if step % 3 == 2 else model
-        used(torch.randn(4, 6)).square().sum().backward()
-        optimizer.step()
-
-
-def same_weights(one: nn.Module, two: nn.Module) -> bool:
-    pairs = zip(one.parameters(), two.parameters(), strict=True)
-    return all(torch.equal(a, b) for a, b in pairs)
-
-
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_the_weights_are_those_of_pytorch_bit_for_bit(momentum: float) -> None:
     one, two = network(), network()
-    train(one, ours(one, momentum=momentum), range(STEPS))
-    train(two, theirs(two, momentum=momentum), range(STEPS))
+    train(one, ours(one, momentum=momentum), range(STEPS), lr=LR)
+    train(two, theirs(two, momentum=momentum), range(STEPS), lr=LR)
     assert same_weights(one, two) and not same_weights(one, network())
 
 
 def test_the_state_of_pytorch_is_continued() -> None:
     one, two = network(), network()
     before, straight = theirs(one), theirs(two)
-    train(one, before, range(2))
+    train(one, before, range(2), lr=LR)
     after = ours(one)
     after.load_state_dict(before.state_dict())
-    train(one, after, range(2, STEPS))
-    train(two, straight, range(STEPS))
+    train(one, after, range(2, STEPS), lr=LR)
+    train(two, straight, range(STEPS), lr=LR)
     assert same_weights(one, two)
 
 
 def test_its_own_state_is_continued() -> None:
     one, two = network(), network()
     before = ours(one)
-    train(one, before, range(2))
+    train(one, before, range(2), lr=LR)
     after = ours(one)
     after.load_state_dict(before.state_dict())
-    train(one, after, range(2, STEPS))
-    train(two, ours(two), range(STEPS))
+    train(one, after, range(2, STEPS), lr=LR)
+    train(two, ours(two), range(STEPS), lr=LR)
     assert same_weights(one, two)
 
 
