@@ -77,10 +77,11 @@ def test_the_loss_of_the_page_is_what_kl_becomes_at_a_high_temperature(extended:
     script = """if True:
         import torch
         from kdbatch.run.train.losses import LOSSES
+        from kdbatch.vocab.distillation.losses import LOSS_SPECS
         own_BK, teacher_BK = torch.randn(2, 6, 5, dtype=torch.float64)
         label_B = torch.arange(6) % 5
         kl_B, squared_B = (
-            LOSSES[name](own_BK / 1e3, teacher_BK / 1e3, label_B)
+            LOSSES[name](own_BK / 1e3, teacher_BK / 1e3, label_B, terms=LOSS_SPECS[name].terms)
             for name in ("kl", "squared-logits")
         )
         assert torch.allclose(kl_B, squared_B, rtol=1e-2), (kl_B, squared_B)

@@ -18,7 +18,7 @@ from kdbatch.plan.specs import PretrainSpec, StudentSpec, TeacherSpec
 from kdbatch.plan.video_checks.clip_length import check_clip_length
 from kdbatch.plan.video_checks.frame_rates import leave_out_slow
 from kdbatch.vocab.backbones import BACKBONE_SPECS, Backbone
-from kdbatch.vocab.distillation.losses import LOSS_SPECS, check_classes_suffice
+from kdbatch.vocab.distillation.losses import check_classes_suffice, terms_of
 from kdbatch.vocab.plans import Map
 from kdbatch.vocab.recipes import (
     NO_WEIGHTING,
@@ -219,7 +219,7 @@ class RecipeBuilder:
                 kept_epoch="equal-accuracy" if spec.accuracy_of else "best",
                 videos_per_class=spec.videos_per_class,
                 loss=spec.loss,
-                loss_terms=spec.loss_terms or lookup(LOSS_SPECS, spec.loss, where="loss").terms,
+                loss_terms=spec.loss_terms or terms_of(spec.loss),
                 standardized_logits=spec.standardized_logits,
                 label_smoothing=spec.label_smoothing,
                 teacher_dropping=spec.teacher_dropping,

@@ -8,7 +8,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.parse import TextOrNumber
 from kdbatch.base.reading.field_facts import Limits, OneLine, SameAs, check_limits
 from kdbatch.vocab.backbones import BACKBONE_SPECS
-from kdbatch.vocab.distillation.losses import TermWeight, check_terms
+from kdbatch.vocab.distillation.losses import TermWeight, check_terms, terms_of
 from kdbatch.vocab.plans import Claim, Map, Table, Untestable
 from kdbatch.vocab.recipes import Distill, Finetune, VideosPerClass, check_weighting
 from kdbatch.vocab.tasks import TASKS, Complexity
@@ -213,7 +213,7 @@ class StudentSpec:
     def __post_init__(self) -> None:
         check_limits(self)
         check_weighting(self.weighting)
-        check_terms(self.loss, self.loss_terms)
+        check_terms(self.loss, self.loss_terms or terms_of(self.loss))
         if self.feature_weight and self.soft_target != "teachers":
             raise UserError(
                 f"feature_weight: found {self.feature_weight:g} with soft_target: "

@@ -27,7 +27,7 @@ def kl(
     teacher_BK: Tensor,
     label_B: Tensor,
     *,
-    terms: tuple[float, ...] = (),
+    terms: tuple[float, ...],
     group: ProcessGroup = SINGLE_PROCESS,
 ) -> Tensor:
     """KL(teacher || student): Hinton et al. 2015, arXiv:1503.02531, sec. 2."""
@@ -40,7 +40,7 @@ def dkd(
     teacher_BK: Tensor,
     label_B: Tensor,
     *,
-    terms: tuple[float, ...] = (1.0, 8.0),
+    terms: tuple[float, ...],
     group: ProcessGroup = SINGLE_PROCESS,
 ) -> Tensor:
     """DKD = alpha TCKD + beta NCKD: Zhao et al. 2022, arXiv:2203.08679, eq. 7.
@@ -71,7 +71,7 @@ def dist(
     teacher_BK: Tensor,
     label_B: Tensor,
     *,
-    terms: tuple[float, ...] = (1.0, 1.0),
+    terms: tuple[float, ...],
     group: ProcessGroup = SINGLE_PROCESS,
 ) -> Tensor:
     """DIST = beta inter + gamma intra: Huang et al. 2022, arXiv:2205.10536, sec. 4.

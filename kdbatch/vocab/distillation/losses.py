@@ -35,14 +35,23 @@ LOSS_SPECS: dict[str, LossSpec] = {
 STANDARDIZED_CLASSES = 3  # two standardised logits are always +1 and -1
 
 
+def terms_of(loss: str) -> tuple[float, ...]:
+    """The weights of a loss's terms where none are given.
+
+    Raises:
+        UserError: there is no such loss; the message starts with the field.
+    """
+    return lookup(LOSS_SPECS, loss, where="loss").terms
+
+
 def check_terms(loss: str, terms: Collection[float]) -> None:
-    """Checks that a loss exists and has so many terms; no weights stand for its own.
+    """Checks that a loss exists and has so many terms.
 
     Raises:
         UserError: it has not; the message starts with the field.
     """
-    own = lookup(LOSS_SPECS, loss, where="loss").terms
-    if terms and len(terms) != len(own):
+    own = terms_of(loss)
+    if len(terms) != len(own):
         wanted = f"{len(own)} weights, for example {list(own)}" if own else "none: leave it out"
         raise UserError(f"loss_terms: found {list(terms)}, and the terms of {loss} have {wanted}.")
 

@@ -210,7 +210,7 @@ def test_dkd_with_beta_as_in_its_equation_6_is_kl() -> None:
         clip = slice(b, b + 1)
         given = own_BK[clip], teacher_BK[clip], LABEL[clip]
         same = LOSSES["dkd"](*given, terms=(1.0, float(rest_B[b])))
-        assert float(same) == pytest.approx(float(kl(*given)), rel=1e-9)
+        assert float(same) == pytest.approx(float(kl(*given, terms=())), rel=1e-9)
 
 
 def test_dist_asks_for_relations_only() -> None:
@@ -219,7 +219,7 @@ def test_dist_asks_for_relations_only() -> None:
     own_BK = (0.3 * teacher_BK.softmax(1) + 0.7 / 5).log()
     found = LOSSES["dist"](own_BK, teacher_BK, LABEL, terms=(1.0, 1.0))
     assert torch.allclose(found, torch.zeros(6, dtype=torch.float64), atol=1e-9)
-    assert float(kl(own_BK, teacher_BK, LABEL).min()) > 0.01
+    assert float(kl(own_BK, teacher_BK, LABEL, terms=()).min()) > 0.01
 
 
 def test_standardised_logits_forget_the_scale_and_the_mean_of_either_network() -> None:
@@ -296,6 +296,7 @@ def test_a_clip_whose_other_teachers_have_no_weight_learns_from_the_highest_loss
     [
         ({"loss": "dkdd"}, "loss: no 'dkdd'. Did you mean 'dkd'?"),
         ({"loss": "dkd", "loss_terms": (1.0,)}, r"the terms of dkd have 2 weights"),
+        ({"loss": "dkd", "loss_terms": ()}, r"the terms of dkd have 2 weights"),
         ({"loss_terms": (1.0,)}, "the terms of kl have none: leave it out"),
         ({"loss": "dkd", "loss_terms": (-1.0, 1.0)}, r"loss_terms\[0\]: found -1"),
         ({"teacher_dropping": 1.0}, "teacher_dropping: found 1"),
