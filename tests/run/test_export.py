@@ -1,12 +1,10 @@
 import dataclasses
-import importlib.util
 import json
 import subprocess
 import sys
 import warnings
 import zipfile
 from pathlib import Path
-from types import ModuleType
 
 import av
 import numpy as np
@@ -20,7 +18,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.result.schema import ROWS
 from kdbatch.result.write import Measure, write_measures
 from kdbatch.run.checkpoint import save_weights
-from kdbatch.run.export import export_run, load_exported
+from kdbatch.run.export import export_run, load_exported, read_clip
 from kdbatch.run.models import Classifier, build_backbone
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.config import Config
@@ -52,16 +50,6 @@ def call_example(folder: Path, *arguments: str) -> subprocess.CompletedProcess[s
     """Call `out/load.py` in a folder."""
     command = [sys.executable, "out/load.py", *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
-
-
-def example_module(config: Config, tmp_path: Path) -> ModuleType:
-    """The load.py of an export, imported."""
-    export_run(finished_student(config), to=tmp_path / "out")
-    spec = importlib.util.spec_from_file_location("load", tmp_path / "out" / "load.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def finished_backbone(config: Config) -> RunFolder:
@@ -209,9 +197,7 @@ def test_the_example_answers_a_wrong_call_in_one_line(
 
 
 @pytest.mark.parametrize("abcd", videos.DISPLAY_MATRICES)
-def test_the_example_reads_a_video_as_it_is_shown(
-    config: Config, tmp_path: Path, abcd: tuple[int, ...]
-) -> None:
+def test_the_clip_of_a_video_is_as_it_is_shown(tmp_path: Path, abcd: tuple[int, ...]) -> None:
     """Turned and mirrored by its display matrix, as shards have it stored."""
     coded = videos.write_video(tmp_path / "a.mp4", width=160, height=128, num_frames=5)
     turned = videos.set_display_matrix(coded, tmp_path / "turned.mp4", abcd)
@@ -219,13 +205,13 @@ def test_the_example_reads_a_video_as_it_is_shown(
         first = next(shot.decode(video=0)).to_ndarray(format="rgb24")
     shown = torch.from_numpy(videos.mapped_by(first, abcd).copy()).permute(2, 0, 1)[None].float()
     wanted = torch.nn.functional.interpolate(shown, size=(64, 64), mode="bilinear")
-    clip_BCTHW = example_module(config, tmp_path).read_clip(str(turned), 5, 64)
+    clip_BCTHW = read_clip(turned, num_frames=5, size_pixels=64)
     assert torch.equal(clip_BCTHW[:, :, 0], wanted)
 
 
-def test_the_example_does_not_take_a_cover_for_the_video(config: Config, tmp_path: Path) -> None:
+def test_the_clip_of_a_video_is_not_of_its_cover(tmp_path: Path) -> None:
     with_cover = videos.write_video_with_cover(tmp_path / "a.mp4")
-    clip_BCTHW = example_module(config, tmp_path).read_clip(str(with_cover), 35, 160)
+    clip_BCTHW = read_clip(with_cover, num_frames=35, size_pixels=160)
     frames = [frame.numpy() for frame in clip_BCTHW[0].permute(1, 2, 3, 0)]
     assert videos.bar_positions(frames) == list(range(35))
 

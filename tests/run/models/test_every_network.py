@@ -12,7 +12,8 @@ from support.training import SCHEDULE, run
 from torch import Tensor
 
 from kdbatch.run.distributed.sync_layers import GlobalBatchDropout, synchronize_layers
-from kdbatch.run.export import NormalizedNetwork, _torchscript
+from kdbatch.run.export.exported_network import NormalizedNetwork
+from kdbatch.run.export.write_export import _torchscript
 from kdbatch.run.heartbeat import Stopped
 from kdbatch.run.models import BACKBONES
 from kdbatch.run.models.layers.folding import fold_batch_norms
