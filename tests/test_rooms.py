@@ -74,6 +74,7 @@ PACKAGES = {
         "run_log",
         "weights",
     },
+    "run/export": {"checkpoint", "data", "models", "weights"},
     "run/imports": {"checkpoint", "context", "data", "evaluation", "models", "train"},
     "run/cka": {"context", "data", "distributed", "models", "rng", "run_log", "weights"},
     "report/data": {"labels"},
