@@ -42,7 +42,7 @@ def load_exported(folder: Path) -> tuple[NormalizedNetwork, dict[str, Any]]:
     Raises:
         UserError: a file is missing or damaged, or the two do not belong together.
     """
-    config = load_config(folder / "config.json")
+    config = load_export_config(folder / "config.json")
     where, weights = str(folder / "config.json"), folder / "model.safetensors"
     # Exports of version 0.2 and older have neither hash. Plain PyTorch reads the TorchScript, and
     # compares nothing.
@@ -76,7 +76,7 @@ def build_exported(config: dict[str, Any], weights: Path, *, where: str) -> Norm
     return NormalizedNetwork(network.eval().requires_grad_(False)).eval()
 
 
-def load_config(path: Path) -> dict[str, Any]:
+def load_export_config(path: Path) -> dict[str, Any]:
     """The config of an export.
 
     Raises:

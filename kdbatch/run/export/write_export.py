@@ -26,7 +26,11 @@ from kdbatch.base.command_lines import export_command, status_command
 from kdbatch.base.errors import UserError
 from kdbatch.result.read import read_rows
 from kdbatch.run.data.augment import MEAN, STD
-from kdbatch.run.export.exported_network import NormalizedNetwork, build_exported, load_config
+from kdbatch.run.export.exported_network import (
+    NormalizedNetwork,
+    build_exported,
+    load_export_config,
+)
 from kdbatch.run.weights import checked_weights, recorded_sha256
 from kdbatch.vocab.done import load_done
 from kdbatch.vocab.recipes import Distill, Finetune, Pretrain
@@ -55,7 +59,10 @@ def export_run(folder: RunFolder, *, to: Path) -> tuple[Path, ...]:
     if not folder.is_done():
         raise UserError(f"{folder.path}: is not done yet. See how far it is: {status_command()}")
     config_path = to / "config.json"
-    if config_path.exists() and (exported := load_config(config_path)["run_id"]) != folder.id:
+    if (
+        config_path.exists()
+        and (exported := load_export_config(config_path)["run_id"]) != folder.id
+    ):
         raise UserError(
             f"{to}: holds the export of {exported}. Choose another folder, or delete that one."
         )
