@@ -6,9 +6,10 @@ from pathlib import Path
 
 from kdbatch.base.atomic_write import write_text
 from kdbatch.base.output.visible_text import visible
-from kdbatch.launch.machine import has_command, visible_gpus
+from kdbatch.launch.machine import GpuMaker, gpu_maker, has_command, visible_gpus
 from kdbatch.launch.slurm.cluster_info import (
     Partition,
+    is_amd_type,
     largest_array,
     partitions,
     slurm_settings,
@@ -87,13 +88,14 @@ minutes = {minutes}
 @dataclass(frozen=True, kw_only=True)
 class DetectedSite:
     """The values that can be filled in. `max_array_size` is the site's, 0 if unknown;
-    `runtime` is a container runtime on PATH, empty without one.
+    `runtime` is a container runtime on PATH, empty without one; `maker` is that of its GPUs.
     """
 
     partitions: tuple[Partition, ...] = ()
     max_array_size: int = 0
     runtime: str = ""
     num_gpus: int = 0
+    maker: GpuMaker = "NVIDIA"
 
 
 def detect_site() -> DetectedSite:
@@ -104,6 +106,7 @@ def detect_site() -> DetectedSite:
         max_array_size=largest_array(slurm_settings()) or 0,
         runtime=runtimes[0] if runtimes else "",
         num_gpus=len(visible_gpus()),
+        maker=gpu_maker(),
     )
 
 
@@ -121,13 +124,14 @@ def config_text(site: DetectedSite) -> str:
     others = ", ".join(p.name for p in site.partitions if p != best)
     gpu_type = best.gpu_types[0] if best and len(best.gpu_types) == 1 else ""
     has_gpus = bool(site.num_gpus) or best is None or best.has_gpus
+    is_amd = site.maker == "AMD" or is_amd_type(gpu_type)
     return CONFIG_TEMPLATE.format(
         partition=_line("partition", best.name if best else "", "gpu"),
         others=f"  # also here: {visible(others)}" if others else "",
         gpu_type=_line("gpu_type", gpu_type, "h200"),
         max_array_size=min(site.max_array_size or MAX_ARRAY_SIZE, MAX_ARRAY_SIZE),
         runtime=_line("runtime", site.runtime, "apptainer"),
-        gpu=_line("gpu", "nv" if has_gpus else "none", ""),
+        gpu=_line("gpu", ("rocm" if is_amd else "nv") if has_gpus else "none", ""),
         num_gpus=1 if has_gpus else 0,
         minutes=min(best.minutes if best and best.minutes else MAX_MINUTES, MAX_MINUTES),
     )

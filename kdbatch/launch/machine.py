@@ -1,17 +1,22 @@
 """This machine: its environment, GPUs, cores and scheduler; only this module reads `os.environ`."""
 
 import contextlib
+import functools
 import os
 import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from kdbatch.vocab.retry_policy import Start
 
 QueueKind = Literal["slurm", "local"]
+GpuMaker = Literal["NVIDIA", "AMD"]
+CUDA, HIP, ROCR = "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"
+KFD_NODES = Path("/sys/class/kfd/kfd/topology/nodes")  # of AMD's kernel driver
 # Colours and other sequences for a terminal, and control characters.
 _CONTROLS = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
@@ -75,21 +80,76 @@ def inside_job() -> bool:
 
 
 def visible_gpus() -> tuple[str, ...]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; none where that
-    variable is empty or no driver answers.
+    """The GPUs that this process may use, as `gpu_variable` names them; none where that variable is
+    empty or no driver answers.
     """
-    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        # CUDA stops reading the list at the first entry that is not a device; -1 stands for none.
-        return tuple(name.strip() for name in visible.split(",") if name.strip() not in ("", "-1"))
-    if not shutil.which("nvidia-smi"):
-        return ()
-    try:
-        listing = ask(["nvidia-smi", "-L"], seconds=60).text
-    except (OSError, subprocess.TimeoutExpired):  # a driver that hangs has no GPUs to use
-        return ()
+    names = _listed_in(variable := gpu_variable())
+    if names is None and variable == HIP:
+        # HIP numbers the GPUs that ROCR_VISIBLE_DEVICES leaves, and reads CUDA's list as its own.
+        left = _listed_in(ROCR)
+        names = _listed_in(CUDA) if left is None else tuple(str(i) for i in range(len(left)))
+    return tuple(str(i) for i in range(_driver(_path())[1])) if names is None else names
+
+
+def gpu_maker() -> GpuMaker:
+    """Whose GPUs this machine has; NVIDIA where nothing tells."""
+    maker, count = _driver(_path())
+    if not count and CUDA not in os.environ and (HIP in os.environ or ROCR in os.environ):
+        return "AMD"
+    return maker
+
+
+def gpu_variable() -> str:
+    """The environment variable that gives GPUs to a process. SLURM may have set those of all
+    makers.
+    """
+    return HIP if gpu_maker() == "AMD" else CUDA
+
+
+def _listed_in(variable: str) -> tuple[str, ...] | None:
+    """The GPUs that a variable lists; None where it is not set. The drivers stop reading at the
+    first entry that is not a device; -1 stands for none.
+    """
+    if (visible := os.environ.get(variable)) is None:
+        return None
+    return tuple(name.strip() for name in visible.split(",") if name.strip() not in ("", "-1"))
+
+
+def _path() -> str:
+    return os.environ.get("PATH", "")
+
+
+@functools.lru_cache(maxsize=1)
+def _driver(path: str) -> tuple[GpuMaker, int]:
+    """The maker and the number of the GPUs that this machine's driver lists with the programs in
+    `path`. A driver that hangs, or programs without a driver, have none.
+    """
     # "GPU 0: NVIDIA H200 (UUID: GPU-...)"; MIG slices follow indented and are not counted.
-    gpus = [line for line in listing.split("\n") if re.match(r"GPU [0-9]+:", line)]
-    return tuple(str(i) for i in range(len(gpus)))
+    if count := _count(r"(?m)^GPU [0-9]+:", "nvidia-smi", "-L"):
+        return "NVIDIA", count
+    # [{"gpu": 0, "bdf": ...}, ...] and {"card0": {...}, ...}, with warnings before and after
+    count = _count(r'"gpu": *[0-9]+', "amd-smi", "list", "--json")
+    count = count or _count(r'"card[0-9]+": *\{', "rocm-smi", "--showid", "--json")
+    return ("AMD", count) if count or (count := _count_kfd()) else ("NVIDIA", 0)
+
+
+def _count(pattern: str, *command: str) -> int:
+    """How many different texts like `pattern` a command prints; 0 where it cannot be run."""
+    if not shutil.which(command[0]):
+        return 0
+    try:
+        return len(set(re.findall(pattern, ask(command, seconds=60).text)))
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+
+
+def _count_kfd() -> int:
+    """The GPUs of AMD's kernel driver: nodes with SIMD units. A cgroup may close some of them."""
+    count = 0
+    for node in KFD_NODES.glob("*/properties"):
+        with contextlib.suppress(OSError):
+            count += bool(re.search(r"(?m)^simd_count [1-9]", node.read_text(errors="replace")))
+    return count
 
 
 def expand_variables(text: str) -> str:
@@ -119,7 +179,9 @@ def worker_env(slot: int, *, jobs: int, gpus: tuple[str, ...], pid: int) -> dict
     env = dict(os.environ) | Start(parent_pid=pid).to_environment()
     env.setdefault("PYTHONUNBUFFERED", "1")
     if gpus:
-        env["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
+        if (variable := gpu_variable()) == HIP:
+            env.pop(CUDA, None)  # HIP would read it too
+        env[variable] = gpus[slot % len(gpus)]
     for name in THREAD_VARIABLES:
         env.setdefault(name, str(max(1, num_cpus() // jobs)) if gpus else "1")
     return env

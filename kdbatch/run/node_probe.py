@@ -76,6 +76,7 @@ def _devices() -> dict[str, object]:
     return {
         "torch": torch.__version__,
         "cuda": torch.version.cuda or "",
+        "rocm": torch.version.hip or "",
         "gpus": names,
         "gpus_compute": all(computed),
     }

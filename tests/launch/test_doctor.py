@@ -399,3 +399,15 @@ def test_the_probes_job_has_our_name_and_reduced_resources(slurm, tmp_path):
     text = (slurm / "41.sbatch").read_text()
     assert "--gres=gpu:2" in text and "--time=2\n" in text and "--mem=4GB" in text
     assert queued_jobs()[0].name.startswith("kdbatch-probe-")
+
+
+def test_gpus_of_amd_need_rocm_in_the_image(site, tmp_path):
+    folder = site("cgroup")
+    (folder / "sinfo").write_text("#!/bin/bash\necho 'g*|1-00:00:00|gpu:mi250x:8'\n")
+    image = tmp_path / "kd.sif"
+    image.touch()
+    config = config_in(tmp_path, site=Site(max_array_size=500))
+    wanted = 'container.gpu: GPUs of g are AMD\'s (mi250x): write gpu = "rocm"'
+    assert wanted in bad(replace(config, container=Container(image=str(image), gpu="nv")))
+    assert wanted not in bad(replace(config, container=Container(image=str(image), gpu="rocm")))
+    assert 'gpu = "rocm"' in config_text(detect_site())

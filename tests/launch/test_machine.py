@@ -1,10 +1,119 @@
 """This machine: GPUs, cores, scheduler, and the environment of a worker."""
 
 import os
+from pathlib import Path
 
 import pytest
 
-from kdbatch.launch.machine import default_jobs, num_cpus, queue_kind, visible_gpus, worker_env
+from kdbatch.launch import machine
+from kdbatch.launch.machine import (
+    default_jobs,
+    gpu_maker,
+    num_cpus,
+    queue_kind,
+    visible_gpus,
+    worker_env,
+)
+
+VARIABLES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
+# Two MI250X as the tools of ROCm print them; rocm-smi warns on standard output.
+ROCM_SMI_5 = """WARNING: AMD GPU device(s) is/are in a low-power state. Check power control
+
+{"card0": {"GPU ID": "0x7408"}, "card1": {"GPU ID": "0x7408"}}"""
+ROCM_SMI_6 = """{"card0": {"Device Name": "AMD Instinct MI250X", "Device ID": "0x7408",
+"Device Rev": "0x01", "Subsystem ID": "0x0b0c", "GUID": "11743"}, "card1": {"Device Name":
+"AMD Instinct MI250X", "Device ID": "0x7408", "Device Rev": "0x01", "Subsystem ID": "0x0b0c",
+"GUID": "30477"}}"""
+AMD_SMI_6 = """[
+    {
+        "gpu": 0,
+        "bdf": "0000:c1:00.0",
+        "uuid": "f8ff7408-0000-1000-8025-6f3c1c2f3a6f"
+    },
+    {
+        "gpu": 1,
+        "bdf": "0000:c6:00.0",
+        "uuid": "caff7408-0000-1000-80b6-2e2d1b2a5d1b"
+    }
+]"""
+AMD_SMI_7 = """[{"gpu": 0, "bdf": "0000:c1:00.0", "uuid": "f8ff7408-0000-1000-8025-6f3c1c2f3a6f",
+"kfd_id": 11743, "node_id": 4, "partition_id": 0}, {"gpu": 1, "bdf": "0000:c6:00.0",
+"uuid": "caff7408-0000-1000-80b6-2e2d1b2a5d1b", "kfd_id": 30477, "node_id": 5,
+"partition_id": 0}]"""
+
+
+@pytest.fixture
+def amd(tmp_path, monkeypatch):
+    """Installs a tool of ROCm that prints a text; no variable chooses GPUs, and no kernel driver
+    has any.
+    """
+    monkeypatch.setattr(machine, "KFD_NODES", tmp_path / "nodes")
+    for variable in VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+
+    def install(name: str = "amd-smi", text: str = AMD_SMI_6) -> Path:
+        (tmp_path / name).write_text(f"#!/bin/bash\ncat <<'END'\n{text}\nEND\n")
+        (tmp_path / name).chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+        return tmp_path
+
+    return install
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("rocm-smi", ROCM_SMI_5),
+        ("rocm-smi", ROCM_SMI_6),
+        ("amd-smi", AMD_SMI_6),
+        ("amd-smi", AMD_SMI_7),
+    ],
+)
+def test_gpus_of_amd_are_those_that_its_tools_list(amd, name, text):
+    amd(name, text)
+    assert (gpu_maker(), visible_gpus()) == ("AMD", ("0", "1"))
+
+
+def test_gpus_of_amd_are_counted_by_the_kernel_driver_where_no_tool_is_installed(amd, tmp_path):
+    amd("rocm-smi", "WARNING: No JSON data to report")
+    for node, units in enumerate((0, 0, 304, 304)):  # two CPUs and two GPUs
+        (tmp_path / "nodes" / str(node)).mkdir(parents=True)
+        text = f"cpu_cores_count {96 if not units else 0}\nsimd_count {units}\n"
+        (tmp_path / "nodes" / str(node) / "properties").write_text(text)
+    assert (gpu_maker(), visible_gpus()) == ("AMD", ("0", "1"))
+
+
+@pytest.mark.parametrize(
+    ("given", "gpus"),
+    [
+        ({"HIP_VISIBLE_DEVICES": "1"}, ("1",)),
+        ({"HIP_VISIBLE_DEVICES": ""}, ()),
+        # HIP counts anew what ROCR leaves, and prefers its own list to that of CUDA.
+        ({"ROCR_VISIBLE_DEVICES": "4,6"}, ("0", "1")),
+        ({"ROCR_VISIBLE_DEVICES": "4,6", "HIP_VISIBLE_DEVICES": "1"}, ("1",)),
+        ({"ROCR_VISIBLE_DEVICES": "4,6", "CUDA_VISIBLE_DEVICES": "4,6"}, ("0", "1")),
+        ({"CUDA_VISIBLE_DEVICES": "1"}, ("1",)),
+    ],
+)
+def test_the_lists_of_the_environment_hold_for_gpus_of_amd_as_hip_reads_them(
+    amd, monkeypatch, given, gpus
+):
+    amd()
+    for variable, value in given.items():
+        monkeypatch.setenv(variable, value)
+    assert visible_gpus() == gpus
+    if gpus:
+        env = worker_env(0, jobs=1, gpus=gpus, pid=1)
+        assert env["HIP_VISIBLE_DEVICES"] == gpus[0] and "CUDA_VISIBLE_DEVICES" not in env
+        assert env.get("ROCR_VISIBLE_DEVICES") == given.get("ROCR_VISIBLE_DEVICES")
+
+
+def test_slurms_lists_for_all_makers_mean_cuda_on_a_machine_of_nvidia(driver, monkeypatch):
+    for variable in VARIABLES:
+        monkeypatch.setenv(variable, "1")
+    assert (gpu_maker(), visible_gpus()) == ("NVIDIA", ("1",))
+    env = worker_env(0, jobs=1, gpus=("1",), pid=1)
+    assert env["CUDA_VISIBLE_DEVICES"] == "1"
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from kdbatch.base.locks import hold_lock
 from kdbatch.base.text import plural
 from kdbatch.launch.checks.findings import Finding, bad, note, ok
 from kdbatch.launch.checks.scheduler import scheduler_findings
+from kdbatch.launch.checks.torch_devices import torch_finding
 from kdbatch.launch.container.command import as_argv, check_container, python_command
 from kdbatch.launch.container.versions import (
     VERSIONS_CODE,
@@ -26,6 +27,7 @@ from kdbatch.launch.container.versions import (
 from kdbatch.launch.machine import (
     ask,
     expand_variables,
+    gpu_maker,
     num_cpus,
     queue_kind,
     visible_gpus,
@@ -138,7 +140,7 @@ def _this_machine(config: Config) -> Iterator[Finding]:
     yield note("scheduler", "no sbatch here: runs go through the local queue")
     gpus = visible_gpus()
     if gpus:
-        yield ok("slots", f"{plural(len(gpus), 'GPU')}, one run on each")
+        yield ok("slots", f"{plural(len(gpus), f'{gpu_maker()} GPU')}, one run on each")
     else:
         yield ok("slots", f"no GPU; {plural(num_cpus(), 'run')} at a time, one per core")
     if config.cache.path:
@@ -155,7 +157,7 @@ def _container(config: Config) -> Iterator[Finding]:
     if not container.image:
         message = "no image: workers run with the Python that kdbatch is installed in"
         yield note("container", message)
-        yield _video(config, as_argv(python_command(config, folders=())))
+        yield from _workers(config, as_argv(python_command(config, folders=())))
         return
     printed = output_or_nothing(container.runtime, "--version")
     yield ok("container", f"{version_line(printed) or container.runtime}, {container.image}")
@@ -176,7 +178,15 @@ def _container(config: Config) -> Iterator[Finding]:
         else:
             hint = "build the image again, or install the same version here"
             yield bad("image", f"{name} {theirs}, but {ours} here: {hint}")
+    yield from _workers(config, python)
+
+
+def _workers(config: Config, python: tuple[str, ...]) -> Iterator[Finding]:
+    """Whether the workers' packages decode videos, and compute on the GPUs of this machine."""
     yield _video(config, python)
+    if queue_kind() == "local" and (gpus := visible_gpus()):
+        gpu = config.container.gpu if config.container.image else ""
+        yield torch_finding(python, num_gpus=len(gpus), maker=gpu_maker(), gpu=gpu)
 
 
 def _video(config: Config, python: tuple[str, ...]) -> Finding:

@@ -50,6 +50,7 @@ class NodeReport:
     decoders: tuple[str, ...] = ()
     torch: str = ""
     cuda: str = ""
+    rocm: str = ""
     gpus: tuple[str, ...] = ()
     gpus_compute: bool = False
     cache: str = ""
@@ -163,6 +164,8 @@ def _gpu_finding(report: NodeReport, *, num_requested: int) -> Finding:
     message = f"{len(report.gpus)} of {num_requested} requested: {names}"
     if report.cuda:
         message += f", CUDA {report.cuda}"
+    if report.rocm:
+        message += f", ROCm {report.rocm}"
     is_enough = len(report.gpus) >= num_requested
     if is_enough and (report.gpus_compute or not num_requested):
         return ok("GPUs", message)

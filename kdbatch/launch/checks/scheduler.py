@@ -10,6 +10,7 @@ from kdbatch.launch.run_folders import submissions_dir
 from kdbatch.launch.slurm.answers import whole_number
 from kdbatch.launch.slurm.cluster_info import (
     Partition,
+    is_amd_type,
     largest_array,
     partitions,
     slurm_settings,
@@ -107,6 +108,7 @@ def _requests(partition: Partition, kinds: Sequence[str], config: Config) -> Ite
     """Find the requests of these kinds of run that a partition cannot fulfil."""
     name, limit = partition.name, partition.minutes
     wrong_types: dict[str, None] = {}
+    given_types: set[str] = set()
     for kind in kinds:
         resources = config.resources_of(kind)
         if limit and kind in config.resources and resources.minutes > limit:
@@ -115,9 +117,15 @@ def _requests(partition: Partition, kinds: Sequence[str], config: Config) -> Ite
         gpu_type = resources.over(config.site).gpu_type or ""
         if resources.gpus and partition.gpu_types and gpu_type not in ("", *partition.gpu_types):
             wrong_types[gpu_type] = None
+        if resources.gpus:
+            given_types |= {gpu_type} if gpu_type else set(partition.gpu_types)
     for gpu_type in wrong_types:
         known = ", ".join(partition.gpu_types)
         yield bad("gpu_type", f"{name} has no {gpu_type!r}, but {known}")
+    is_amd = bool(given_types) and all(map(is_amd_type, given_types))
+    if is_amd and config.container.image and config.container.gpu == "nv":
+        types = ", ".join(sorted(given_types))
+        yield bad("container.gpu", f'GPUs of {name} are AMD\'s ({types}): write gpu = "rocm"')
 
 
 def _interruptions(config: Config, settings: dict[str, str]) -> Iterator[Finding]:

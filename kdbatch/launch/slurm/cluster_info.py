@@ -46,6 +46,11 @@ def partitions() -> tuple[Partition, ...]:
     return tuple(joined.values())
 
 
+def is_amd_type(gpu_type: str) -> bool:
+    """Whether a site's name of a GPU type is of AMD's: mi250x, amd_mi300a, gfx90a."""
+    return bool(re.match(r"(amd|radeon|instinct|gfx[0-9]|mi[0-9]{2})", gpu_type, re.IGNORECASE))
+
+
 def gpu_types_in(gres: str) -> list[str]:
     """The type of each GPU resource in a list of generic resources, "" for one without a type.
 
