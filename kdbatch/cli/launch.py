@@ -19,6 +19,7 @@ from kdbatch.cli.run_list import count_states
 from kdbatch.cli.study import NO_STUDY, is_study, load_study_config
 from kdbatch.cli.terminal import print_line, warn
 from kdbatch.launch.checks.doctor import Finding, run_checks
+from kdbatch.launch.container.pull import prepare_container
 from kdbatch.launch.init_config import detect_site, write_config
 from kdbatch.launch.init_jobs import write_jobs
 from kdbatch.launch.logs import find_run
@@ -99,6 +100,8 @@ def doctor(*, submit: bool) -> int:
         raise UserError(
             "doctor --submit: there is no sbatch here, so no node to check. Leave --submit out."
         )
+    if submit:
+        prepare_container(config, on_this_machine=False, say=print_line)
     num_bad = sum(_print_finding(finding) for finding in run_checks(config))
     if submit:
         num_bad += _check_node(config)

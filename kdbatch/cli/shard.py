@@ -12,6 +12,7 @@ from kdbatch.base.text import plural
 from kdbatch.cli.live.progress import progress
 from kdbatch.cli.study import check_target, load_study_config
 from kdbatch.cli.terminal import print_line, warn
+from kdbatch.launch.container.pull import prepare_container
 from kdbatch.shard.index import translate_write_errors, write_index
 from kdbatch.shard.shard_plan import ShardPlan, check_request, plan_shards
 from kdbatch.shard.shard_ranges import parse_shard_range, split_into_ranges
@@ -175,6 +176,7 @@ def _shard_on_slurm(plan: ShardPlan, config: Config, *, dry_run: bool, slurm: bo
     if dry_run:
         print_line(f"{state}, by {plural(len(array.ranges), 'element')} of a SLURM array.")
         return
+    prepare_container(config, on_this_machine=False, say=print_line)
     with translate_write_errors(plan, resume=resume):
         array.folder.mkdir(parents=True, exist_ok=True)
     job_ids = submit_shard_array(array, config=config)

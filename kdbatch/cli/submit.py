@@ -20,6 +20,7 @@ from kdbatch.cli.submit_summary import (
 )
 from kdbatch.cli.terminal import print_line, warn
 from kdbatch.launch.checks.imported_files import check_imported_files
+from kdbatch.launch.container.pull import prepare_container
 from kdbatch.launch.dry_run import describe_launch
 from kdbatch.launch.exclude_failed import FailedExcluded, exclude_failed
 from kdbatch.launch.local.run import run_locally
@@ -129,6 +130,7 @@ def _submit(request: SubmitRequest, config: Config, *, dry_run: bool, retry_fail
         start = request.command(retry_failed=retry_failed)
         _print(*dry_run_lines(selected, total=len(plan.runs), start=start))
         return 0
+    prepare_container(config, on_this_machine=queue == "local", say=print_line)
     if queue == "slurm":
         go_on = request.command(retry_failed=retry_failed)
         submitted = _submit_slurm(plan, config, select, go_on=go_on)

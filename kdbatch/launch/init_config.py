@@ -56,7 +56,7 @@ max_concurrent = 64              # elements of one array at a time
 setup = []                       # lines for the node, before the worker: ["module load apptainer"]
 
 [container]                      # without an image, workers run with kdbatch's own Python
-# image = "/projects/my_project/kdbatch.sif"    # make one: make image
+# image = "/projects/my_project/kdbatch.sif"    # make one: make image; or oras://...@sha256:...
 {runtime}
 {gpu:33}# nv (NVIDIA), rocm (AMD) or none
 binds = []                       # SRC[:DST[:ro]]; runs, shards and cache are always bound

@@ -12,6 +12,7 @@ from kdbatch.base.reading.documents import load_toml
 from kdbatch.base.reading.field_facts import Limits, check_limits
 from kdbatch.base.reading.shown_values import shown
 from kdbatch.base.study_folder import CONFIG_NAME, expand_home, find_study
+from kdbatch.vocab.images import image_reference
 from kdbatch.vocab.jobs.resources import Resources
 from kdbatch.vocab.jobs.sbatch_options import SbatchOptions
 from kdbatch.vocab.recipes import RECIPE_KINDS
@@ -39,6 +40,9 @@ class Paths:
     """Runs and their results, a folder for each."""
     report: str = "report"
     """The report: page, tables, figures."""
+    images: str = "~/.cache/kdbatch/images"
+    """Images that are pulled from a registry. A site can share one folder; every node must see it.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +83,9 @@ class Container:
     """The image that workers run in."""
 
     image: str = ""
-    """File of the image; empty: workers run with the Python that runs kdbatch."""
+    """File of the image, or oras://HOST/NAME@sha256:DIGEST (docker:// likewise), which is pulled
+    once. Empty: workers run with the Python that runs kdbatch.
+    """
     runtime: str = "apptainer"
     """Command that starts a container: apptainer, singularity, or the path of either."""
     gpu: Literal["nv", "rocm", "none"] = "nv"
@@ -94,11 +100,7 @@ class Container:
     """Further arguments of the runtime's exec."""
 
     def __post_init__(self) -> None:
-        if "://" in self.image:
-            raise UserError(
-                f"image: {self.image} would be fetched by every job. "
-                f"Fetch it once: {self.runtime} pull FILE.sif {self.image}"
-            )
+        image_reference(self.image)
         for i, bind in enumerate(self.binds):
             if not BIND.fullmatch(bind):
                 raise UserError(
@@ -201,10 +203,15 @@ def _relative_to(folder: Path, config: Config) -> Config:
     has_path = "/" in container.runtime  # otherwise it is a command on PATH
     return replace(
         config,
-        paths=Paths(shards=join(paths.shards), runs=join(paths.runs), report=join(paths.report)),
+        paths=Paths(
+            shards=join(paths.shards),
+            runs=join(paths.runs),
+            report=join(paths.report),
+            images=join(paths.images),
+        ),
         container=replace(
             container,
-            image=join(container.image),
+            image=container.image if "://" in container.image else join(container.image),
             runtime=join(container.runtime) if has_path else container.runtime,
             binds=tuple(f"{join(source)}{colon}{rest}" for source, colon, rest in binds),
         ),

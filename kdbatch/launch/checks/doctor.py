@@ -9,7 +9,8 @@ from pathlib import Path
 
 from kdbatch import __version__
 from kdbatch.base.atomic_write import write_text
-from kdbatch.base.command_lines import shard_command, shell_line
+from kdbatch.base.command_lines import shard_command, shell_line, shell_word
+from kdbatch.base.digests.sha256 import sha256_of
 from kdbatch.base.errors import UnreadableError, UserError
 from kdbatch.base.folders.presence import is_present, paths_below
 from kdbatch.base.locks import hold_lock
@@ -18,6 +19,7 @@ from kdbatch.launch.checks.findings import Finding, bad, note, ok
 from kdbatch.launch.checks.scheduler import scheduler_findings
 from kdbatch.launch.checks.torch_devices import torch_finding
 from kdbatch.launch.container.command import as_argv, check_container, python_command
+from kdbatch.launch.container.image import image_file, image_path
 from kdbatch.launch.container.versions import (
     VERSIONS_CODE,
     pip_line,
@@ -36,6 +38,7 @@ from kdbatch.launch.slurm.answers import shown_line
 from kdbatch.launch.slurm.commands import output_or_nothing
 from kdbatch.launch.stored_tars import wrong_tars
 from kdbatch.vocab.config import Config
+from kdbatch.vocab.images import image_reference
 
 VIDEO_SECONDS = 120  # a file server may take as long to give PyAV to a first process
 
@@ -159,6 +162,10 @@ def _container(config: Config) -> Iterator[Finding]:
         yield note("container", message)
         yield from _workers(config, as_argv(python_command(config, folders=())))
         return
+    if image_reference(container.image):
+        yield (finding := _pulled(config))
+        if finding.severity != "ok":
+            return
     printed = output_or_nothing(container.runtime, "--version")
     yield ok("container", f"{version_line(printed) or container.runtime}, {container.image}")
     folders = [folder for folder in (config.runs_dir, config.shards_dir) if is_present(folder)]
@@ -179,6 +186,17 @@ def _container(config: Config) -> Iterator[Finding]:
             hint = "build the image again, or install the same version here"
             yield bad("image", f"{name} {theirs}, but {ours} here: {hint}")
     yield from _workers(config, python)
+
+
+def _pulled(config: Config) -> Finding:
+    """Whether the image of a registry is here, with the bytes that were pulled."""
+    path, image = image_path(config), image_file(config)
+    if image is None:
+        return note("image", f"is not in {path.parent} yet: the first submit pulls it")
+    if sha256_of(path) != image.sha256:
+        hint = f"Remove it, and the next submit pulls it again: rm {shell_word(path)}"
+        return bad("image", f"{path} is damaged: its sha256 is not that of the pull. {hint}")
+    return ok("image", f"{path} has the bytes that were pulled, sha256 {image.sha256[:12]}")
 
 
 def _workers(config: Config, python: tuple[str, ...]) -> Iterator[Finding]:

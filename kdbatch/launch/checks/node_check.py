@@ -11,6 +11,7 @@ from kdbatch.base.locks import hold_lock
 from kdbatch.base.parse import parse
 from kdbatch.base.reading.field_facts import Count
 from kdbatch.launch.checks.doctor import Finding, bad, cache_finding, decoder_finding, note, ok
+from kdbatch.launch.container.pull import prepare_container
 from kdbatch.launch.logs import read_end
 from kdbatch.launch.run_folders import submissions_dir
 from kdbatch.launch.slurm.answers import QueuedJob
@@ -62,6 +63,7 @@ def submit_node_check(config: Config) -> Submission:
     Raises:
         UserError: sbatch refuses, or the image is missing.
     """
+    prepare_container(config, on_this_machine=False)
     folder = submissions_dir(config.runs_dir) / "probe"
     check_submit_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)

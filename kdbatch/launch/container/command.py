@@ -14,8 +14,11 @@ from pathlib import Path
 
 from kdbatch.base.command_lines import shell_word
 from kdbatch.base.errors import UserError
+from kdbatch.launch.container.image import image_path
+from kdbatch.launch.container.registry import digest_of
 from kdbatch.launch.machine import expand_variables
 from kdbatch.vocab.config import Config
+from kdbatch.vocab.images import image_reference
 from kdbatch.vocab.retry_policy import START_VARIABLES
 
 # Variables of the host's Python, which would bring the host's packages into the image, or none at
@@ -53,7 +56,7 @@ def python_command(config: Config, *, folders: Iterable[Path]) -> tuple[str, ...
     command += dict.fromkeys((*own, *map(_configured_bind, container.binds)))
     for name, value in {"PYTHONNOUSERSITE": "1", **container.env}.items():
         command.append(env_option(name, value))
-    image = _literal(Path(container.image).resolve())
+    image = _literal(image_path(config))
     return (*command, *container.args, image, "python3")
 
 
@@ -126,7 +129,15 @@ def check_container(config: Config, *, on_this_machine: bool) -> None:
                 "or: pip install 'kdbatch[worker]'"
             )
         return
-    if not Path(container.image).exists():
+    reference = image_reference(container.image)
+    if reference and not reference.digest:
+        digest = digest_of(reference.name, reference.tag or "latest")
+        hint = "" if digest else "; its registry does not tell which"
+        raise UserError(
+            f"kdbatch.toml: container.image: {container.image} may be another image tomorrow. "
+            f'Write: image = "{reference.with_digest(digest or "DIGEST")}"{hint}'
+        )
+    if not reference and not Path(container.image).exists():
         raise UserError(
             f"kdbatch.toml: container.image: there is no {container.image}. "
             "Make one: make image (or see container/README.md)"

@@ -6,8 +6,9 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-from kdbatch.launch.container.command import as_argv, check_container, python_command
+from kdbatch.launch.container.command import as_argv, python_command
 from kdbatch.launch.container.image import image_file
+from kdbatch.launch.container.pull import prepare_container
 from kdbatch.launch.machine import worker_env
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.retry_policy import Start
@@ -23,7 +24,7 @@ def worker_command(config: Config) -> tuple[str, ...]:
     Raises:
         UserError: the image is missing.
     """
-    check_container(config, on_this_machine=True)
+    prepare_container(config, on_this_machine=True)
     python = as_argv(python_command(config, folders=(config.runs_dir, config.shards_dir)))
     forwarder: tuple[str, ...] = ()
     if config.container.image:

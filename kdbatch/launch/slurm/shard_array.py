@@ -6,7 +6,7 @@ from pathlib import Path
 from kdbatch.base.errors import UserError
 from kdbatch.base.locks import hold_lock
 from kdbatch.base.text import plural
-from kdbatch.launch.container.command import check_container
+from kdbatch.launch.container.pull import prepare_container
 from kdbatch.launch.slurm.commands import queued_jobs
 from kdbatch.launch.slurm.job.job_script import check_submit_folder
 from kdbatch.launch.slurm.submissions import load_sbatches, recover
@@ -62,7 +62,7 @@ def submit_shard_array(array: ShardArray, *, config: Config) -> tuple[str, ...]:
         UserError: an earlier array of the same part is still in the queue, the container or its
         Python is missing, or sbatch refuses.
     """
-    check_container(config, on_this_machine=False)
+    prepare_container(config, on_this_machine=False)
     check_submit_folder(array.folder)
     with hold_lock(array.folder.parent / "submit.lock"):
         recover(array.folder.parent)

@@ -8,8 +8,9 @@ from typing import Any
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.locks import hold_lock
-from kdbatch.launch.container.command import as_shell_line, check_container, python_command
+from kdbatch.launch.container.command import as_shell_line, python_command
 from kdbatch.launch.container.image import image_file
+from kdbatch.launch.container.pull import prepare_container
 from kdbatch.launch.machine import Answer
 from kdbatch.launch.run_folders import submissions_dir, without_finished, write_runs
 from kdbatch.launch.slurm import commands
@@ -75,7 +76,7 @@ def submit_arrays(
     Raises:
         UserError: sbatch refuses an array; arrays before it stay submitted and in the journal.
     """
-    check_container(config, on_this_machine=False)
+    prepare_container(config, on_this_machine=False)
     check_submit_folder(submissions_dir(config.runs_dir))
     with hold_lock(config.runs_dir / "submit.lock"):
         journal_dir = submissions_dir(config.runs_dir)

@@ -112,10 +112,6 @@ def test_shell_and_process_read_the_same_words_and_leave_out_a_bind_of_an_unset_
 @pytest.mark.parametrize(
     ("raw", "says"),
     [
-        (
-            {"image": "docker://python"},
-            "would be fetched by every job. Fetch it once: apptainer pull",
-        ),
         ({"binds": ["a:b:c"]}, r"binds\[0\]: found 'a:b:c'. Write SRC, SRC:DST or SRC:DST:ro"),
         ({"binds": ["/a,/b"]}, r"binds\[0\]: found '/a,/b'"),
         ({"env": {"A B": "x"}}, "env: found 'A B' = 'x'"),
