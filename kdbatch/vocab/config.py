@@ -12,7 +12,7 @@ from kdbatch.base.reading.documents import load_toml
 from kdbatch.base.reading.field_facts import Limits, check_limits
 from kdbatch.base.reading.shown_values import shown
 from kdbatch.base.study_folder import CONFIG_NAME, expand_home, find_study
-from kdbatch.vocab.images import image_reference
+from kdbatch.vocab.jobs.images import image_reference
 from kdbatch.vocab.jobs.resources import Resources
 from kdbatch.vocab.jobs.sbatch_options import SbatchOptions
 from kdbatch.vocab.recipes import RECIPE_KINDS

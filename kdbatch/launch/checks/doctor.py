@@ -38,7 +38,7 @@ from kdbatch.launch.slurm.answers import shown_line
 from kdbatch.launch.slurm.commands import output_or_nothing
 from kdbatch.launch.stored_tars import wrong_tars
 from kdbatch.vocab.config import Config
-from kdbatch.vocab.images import image_reference
+from kdbatch.vocab.jobs.images import image_reference
 
 VIDEO_SECONDS = 120  # a file server may take as long to give PyAV to a first process
 

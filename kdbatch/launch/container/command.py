@@ -18,7 +18,7 @@ from kdbatch.launch.container.image import image_path
 from kdbatch.launch.container.registry import digest_of
 from kdbatch.launch.machine import expand_variables
 from kdbatch.vocab.config import Config
-from kdbatch.vocab.images import image_reference
+from kdbatch.vocab.jobs.images import image_reference
 from kdbatch.vocab.retry_policy import START_VARIABLES
 
 # Variables of the host's Python, which would bring the host's packages into the image, or none at

@@ -15,7 +15,7 @@ from kdbatch.base.reading.field_facts import ByteCount, Count
 from kdbatch.base.study_folder import expand_home
 from kdbatch.launch.run_folders import submissions_dir
 from kdbatch.vocab.config import Config
-from kdbatch.vocab.images import image_reference
+from kdbatch.vocab.jobs.images import image_reference
 from kdbatch.vocab.retry_policy import START_VARIABLES
 
 

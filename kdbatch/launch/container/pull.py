@@ -14,7 +14,7 @@ from kdbatch.launch.container.command import check_container
 from kdbatch.launch.container.image import describe_file, image_path, is_whole, record_of
 from kdbatch.launch.machine import ask, has_command
 from kdbatch.vocab.config import Config
-from kdbatch.vocab.images import image_reference
+from kdbatch.vocab.jobs.images import image_reference
 
 PULL_SECONDS = 4 * 3600
 
