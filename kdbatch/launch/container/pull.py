@@ -20,7 +20,7 @@ PULL_SECONDS = 4 * 3600
 
 
 def say_nothing(line: str) -> None:
-    """Nobody waits for the image."""
+    """Drop the line."""
 
 
 def prepare_container(

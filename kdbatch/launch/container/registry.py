@@ -30,7 +30,7 @@ FAILURES = (OSError, ValueError, http.client.HTTPException, subprocess.TimeoutEx
 
 
 def digest_of(name: str, tag: str) -> str:
-    """The sha256 of the manifest that HOST/NAME:TAG names now; empty where nobody tells.
+    """The sha256 of the manifest that HOST/NAME:TAG names now; empty where it is not known.
 
     A name without a host is the business of the container's runtime: skopeo is asked, if there is
     one.
