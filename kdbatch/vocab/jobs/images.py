@@ -15,7 +15,7 @@ _REFERENCE = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class ImageReference:
-    """An image in a registry. A digest means one image for ever, a tag what its owner likes."""
+    """An image in a registry. A digest always means one image, a tag what its owner likes."""
 
     scheme: str
     name: str
