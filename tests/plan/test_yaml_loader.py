@@ -2,8 +2,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.inputs import JOBS
 
 from kdbatch.base.errors import UserError
+from kdbatch.plan import yaml_loader
 from kdbatch.plan.yaml_loader import load_yaml
 
 BILLION_LAUGHS = "\n".join(
@@ -46,3 +48,12 @@ def test_endless_aliases_are_reported_in_one_line(write_yaml, text: str, message
     with pytest.raises(UserError, match=message) as caught:
         load_yaml(write_yaml(text))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("path", sorted(JOBS.rglob("*.yaml")), ids=lambda path: path.stem)
+def test_a_shipped_file_has_equal_values_without_libyaml(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fast = load_yaml(path)
+    monkeypatch.setattr(yaml_loader, "_FastLoader", yaml_loader._Loader)
+    assert load_yaml(path) == fast
