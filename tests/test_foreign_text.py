@@ -353,6 +353,7 @@ def test_lines_are_printed_by_the_functions_that_write_out_controls() -> None:
         "cli/terminal.py",
         "shard/codec_check.py",
         "run/main.py",
+        "run/extensions/__main__.py",
         "run/imports/__main__.py",
     )
 

@@ -15,7 +15,13 @@ from typing import Annotated, Any, TypeVar
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import did_you_mean
-from kdbatch.base.reading.field_facts import Limits, description_of, field_hints, limits_of
+from kdbatch.base.reading.field_facts import (
+    ClassByTag,
+    Limits,
+    description_of,
+    field_hints,
+    limits_of,
+)
 from kdbatch.base.reading.remedies import TYPE_NAMES, remedy_of_table, remedy_of_type
 from kdbatch.base.reading.shown_values import shown, shown_number
 
@@ -141,10 +147,13 @@ def _parts(hint: Any) -> tuple[Any, tuple[Any, ...], bool]:
 
 
 @functools.cache
-def _marks(hint: Any) -> tuple[bool, bool, Limits | None]:
-    """Whether a type in Annotated is SHARED, whether it takes numbers as text, and its limits."""
+def _marks(hint: Any) -> tuple[bool, bool, Limits | None, ClassByTag | None]:
+    """Whether a type in Annotated is SHARED, whether it takes numbers as text, its limits, and the
+    table that its class is in.
+    """
     args = typing.get_args(hint)
-    return SHARED in args, _NUMBER_AS_TEXT in args, limits_of(hint)
+    by_tag = next((arg for arg in args if isinstance(arg, ClassByTag)), None)
+    return SHARED in args, _NUMBER_AS_TEXT in args, limits_of(hint), by_tag
 
 
 def _value(hint: Any, raw: Any, where: str) -> Any:
@@ -156,11 +165,14 @@ def _value(hint: Any, raw: Any, where: str) -> Any:
     if is_dataclass:
         return _dataclass(hint, raw, where)
     if origin is Annotated:
-        is_shared, is_text, limits = _marks(hint)
+        is_shared, is_text, limits, by_tag = _marks(hint)
         if is_shared:
             return _shared(args[0], raw, where)
         if limits:  # before a conversion: no float has 400 digits
             limits.check(raw, where=where)
+        tag = raw.get(by_tag.tag) if by_tag and isinstance(raw, Mapping) else None
+        if by_tag and isinstance(tag, str):
+            return _dataclass(by_tag.class_of(tag, below(where, by_tag.tag)), raw, where)
         is_number = is_text and type(raw) in (int, float)
         return str(raw) if is_number else _value(args[0], raw, where)
     if origin is typing.Literal:

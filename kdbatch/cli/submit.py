@@ -19,6 +19,7 @@ from kdbatch.cli.submit_summary import (
     slurm_lines,
 )
 from kdbatch.cli.terminal import print_line, warn
+from kdbatch.launch.checks.extensions import check_extensions
 from kdbatch.launch.checks.imported_files import check_imported_files
 from kdbatch.launch.container.pull import prepare_container
 from kdbatch.launch.dry_run import describe_launch
@@ -109,7 +110,7 @@ def _submit(request: SubmitRequest, config: Config, *, dry_run: bool, retry_fail
         for line in plan.warnings:
             warn(line)
     check_tars(plan, config.shards_dir)
-    for line in check_imported_files(plan, config):
+    for line in (*check_imported_files(plan, config), *check_extensions(plan, config)):
         warn(line)
     plan = request.note_in(plan, local=queue == "local", study=find_study())
     excluded = FailedExcluded(plan=plan, failed=(), waiting=())

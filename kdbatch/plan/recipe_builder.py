@@ -19,10 +19,10 @@ from kdbatch.plan.video_checks.clip_length import check_clip_length
 from kdbatch.plan.video_checks.frame_rates import leave_out_slow
 from kdbatch.vocab.backbones import BACKBONE_SPECS, Backbone
 from kdbatch.vocab.distillation.losses import check_classes_suffice, terms_of
+from kdbatch.vocab.distillation.weightings import WEIGHTING_SPECS
 from kdbatch.vocab.plans import Map
 from kdbatch.vocab.recipes import (
     NO_WEIGHTING,
-    WEIGHTING_NAMES,
     Compare,
     Distill,
     Evaluation,
@@ -254,7 +254,7 @@ class RecipeBuilder:
         if spec.teachers and spec.weighting == NO_WEIGHTING:
             raise UserError(
                 f"{self.where}: {role}.weighting: none is for a student without teachers. "
-                f"Write one of: {', '.join(WEIGHTING_NAMES)}."
+                f"Write one of: {', '.join(WEIGHTING_SPECS)}."
             )
         if spec.weighting == "ae-kd" and len(spec.teachers) > MAX_AE_KD_TEACHERS:
             raise UserError(

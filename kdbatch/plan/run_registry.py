@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kdbatch.plan.subsets import SubsetFinder
 from kdbatch.vocab.plans import PlannedRun, Wave
-from kdbatch.vocab.recipes import RECIPE_KINDS, Import, Recipe, subsets_of
+from kdbatch.vocab.recipes import RECIPE_KINDS, Import, Recipe, installed_code, subsets_of
 from kdbatch.vocab.runs import Run
 
 
@@ -27,7 +27,12 @@ class RunRegistry:
         self, recipe: Recipe, *, seed: int, parents: tuple[str, ...], title: str, experiment: str
     ) -> str:
         """Register a run for an experiment and return its id. An equal run is registered once."""
-        run = Run(recipe=recipe, seed=seed, parents=parents)
+        code = {*installed_code(recipe), *(c for parent in parents for c in self.runs[parent].code)}
+        run = Run(recipe=recipe, seed=seed, parents=parents, code=tuple(sorted(code)))
+        for used in run.code:
+            self.notes[f"run ids contain the code of {used}: with other code they are others"] = (
+                None
+            )
         self.runs.setdefault(run.id, run)
         has_seed = not isinstance(recipe, Import)
         self.titles.setdefault(run.id, f"{title}, seed {seed}" if has_seed else title)

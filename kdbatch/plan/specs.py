@@ -21,10 +21,10 @@ PROBE_TITLES: dict[Probe, str] = {
 }
 
 
-BackboneName = Annotated[str, Limits(choices=tuple(BACKBONE_SPECS))]
+BackboneName = Annotated[str, Limits(choices=tuple(BACKBONE_SPECS.built_in))]
 DatasetName = OneLine
 """Name of a published data set, or of one in kdbatch.toml."""
-TaskName = Annotated[str, Limits(choices=tuple(TASKS))]
+TaskName = Annotated[str, Limits(choices=tuple(TASKS.built_in))]
 TargetCrop = Literal["profile", "random-resized", "random", "center"]
 
 

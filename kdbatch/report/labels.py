@@ -24,8 +24,8 @@ METRIC_TITLES: dict[str, str] = {
 }
 _VALUE_TITLES = (
     {name: dataset.title for name, dataset in DATASETS.items()}
-    | {name: spec.title for name, spec in BACKBONE_SPECS.items()}
-    | {name: task.title for name, task in TASKS.items()}
+    | {name: spec.title for name, spec in BACKBONE_SPECS.built_in.items()}
+    | {name: task.title for name, task in TASKS.built_in.items()}
 )
 
 

@@ -32,6 +32,7 @@ from kdbatch.run.provenance import provenance
 from kdbatch.run.run_log import log_start, log_to_stdout
 from kdbatch.run.stages import STAGES
 from kdbatch.vocab.done import Done, StageFacts, save_done
+from kdbatch.vocab.extensions.sources import check_code
 from kdbatch.vocab.retry_policy import (
     EXIT_BLOCKED,
     EXIT_BUG,
@@ -189,6 +190,7 @@ def _attempt(
         compile=assignment.resources.compile,
     )
     try:
+        check_code(assignment.run.code)
         log_start(assignment, context)
         stage = STAGES[assignment.run.recipe.kind]
         facts = stage(assignment.run.recipe, assignment, context)

@@ -13,6 +13,7 @@ from io import BytesIO
 from pathlib import Path
 
 from kdbatch.base.atomic_write import write_json
+from kdbatch.vocab.installed.tables import installed_lines
 from kdbatch.vocab.runs import Cache
 
 PACKAGES = ("torch", "torchvision", "av", "webdataset", "safetensors", "polars")
@@ -34,6 +35,7 @@ def main(out: Path, shards: Path, cache: str = "") -> int:
         "user_site": bool(site.ENABLE_USER_SITE),
         "shards": sorted(path.parent.name for path in shards.glob("*/index.json")),
         "cache": Cache(path=cache).problem(os.path.expandvars) if cache else "",
+        "code": installed_lines(),
         "cores": len(os.sched_getaffinity(0)),
     }
     if not facts["missing"]:

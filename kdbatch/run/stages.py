@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from kdbatch.base.lookup import lookup
 from kdbatch.base.text import plural
 from kdbatch.result.write import Measure
 from kdbatch.run.checkpoint import load_weights
@@ -49,6 +48,7 @@ from kdbatch.vocab.done import StageFacts
 from kdbatch.vocab.recipes import Distill, Finetune, Pretrain
 from kdbatch.vocab.runs import Assignment, RunFolder
 from kdbatch.vocab.shards import load_index
+from kdbatch.vocab.tasks import TASKS
 from kdbatch.vocab.views import View
 
 _log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ ClassifierStep = Callable[[Batch, torch.Tensor, torch.Tensor], StepOutput]
 def pretrain(recipe: Pretrain, assignment: Assignment, context: RunContext) -> StageFacts:
     """Train a backbone on a pretext task and export the backbone alone."""
     task, seed = recipe.task, assignment.run.seed
-    pretext = lookup(PRETEXTS, task.name, where="task")
+    pretext = TASKS.loaded(task.name, PRETEXTS, where="task")
     need_frames = task.window_frames(recipe.view.num_frames * recipe.view.stride_frames)
     videos, left_out = load_videos(
         Path(assignment.shards_dir),

@@ -18,6 +18,7 @@ from kdbatch.run.rng import seed_for
 from kdbatch.run.train.teacher_logit_cache import RecordedLogits
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.done import load_done
+from kdbatch.vocab.extensions.sources import check_code
 from kdbatch.vocab.recipes import Distill, Finetune, Import
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.shards import Subset
@@ -75,7 +76,9 @@ def check_classes(folder: RunFolder, classes: Sequence[str]) -> None:
 
 def load_classifier(folder: RunFolder) -> Classifier:
     """The trained network of a finished run, in evaluation mode, without gradients."""
-    recipe = folder.load().run.recipe
+    run = folder.load().run
+    check_code(run.code)
+    recipe = run.recipe
     if isinstance(recipe, Import) and recipe.backbone and recipe.classifier:
         num_classes, dropout = recipe.classifier.data.num_classes, 0.0
     elif isinstance(recipe, Finetune | Distill):

@@ -1,10 +1,12 @@
 """The networks of the study: their names, titles and costs. They are built in run/models/."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from kdbatch.base.lookup import lookup
 from kdbatch.base.reading.field_facts import Limits, check_limits
+from kdbatch.vocab.extensions.spec_table import SpecTable
 
 Rate = Annotated[float, Limits("clips/s", least=0.001, most=1_000_000_000)]
 """A measured speed of training or of reading."""
@@ -28,7 +30,8 @@ class BackboneSpec:
     width 1, as run/models/multiply_adds.py counts them. `speed` is None where it was not measured:
     it is then assumed to be that of `speed_like`, a network of similar layers whose speed was
     measured, in proportion to the multiply-adds. `layers` are those whose maps a feature loss may
-    name, in order.
+    name, in order. `load` returns the function that builds a network of another distribution, which
+    has the argument `width`.
     """
 
     title: str
@@ -36,13 +39,14 @@ class BackboneSpec:
     speed: TrainingSpeed | None = None
     speed_like: str = ""
     layers: tuple[str, ...] = ()
+    load: Callable[..., Any] | None = None
 
 
 def _parts(name: str, number: int) -> tuple[str, ...]:
     return tuple(f"{name}.{i}" for i in range(number))
 
 
-BACKBONE_SPECS: dict[str, BackboneSpec] = {
+_BUILT_IN: dict[str, BackboneSpec] = {
     "r21d_10": BackboneSpec(
         title="R(2+1)D",
         gmac_per_clip=21.36,
@@ -93,6 +97,7 @@ BACKBONE_SPECS: dict[str, BackboneSpec] = {
         layers=("patch_embed", *_parts("features", 7), "norm"),
     ),
 }
+BACKBONE_SPECS = SpecTable(_BUILT_IN, kind=BackboneSpec, group="kdbatch.backbones")
 
 
 @dataclass(frozen=True, kw_only=True)

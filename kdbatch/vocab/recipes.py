@@ -9,21 +9,16 @@ from kdbatch.base.digests.hashed_fields import new_field
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
 from kdbatch.base.reading.field_facts import Limits, OneLine, Share, check_limits
-from kdbatch.vocab.backbones import Backbone
+from kdbatch.vocab.backbones import BACKBONE_SPECS, Backbone
 from kdbatch.vocab.distillation.feature_layers import FEATURE_LOSS_NAMES, parse_layers
 from kdbatch.vocab.distillation.losses import LOSS_SPECS, TermWeight, check_terms
+from kdbatch.vocab.distillation.weightings import WEIGHTING_SPECS
+from kdbatch.vocab.extensions.sources import Code
 from kdbatch.vocab.shards import Subset
 from kdbatch.vocab.tasks import TASKS, PretextTask
 from kdbatch.vocab.views import View
 
 RECIPE_VERSION = 3  # raise it when the same recipe starts to give other numbers
-
-WEIGHTING_NAMES = (
-    "equal",
-    "ae-kd",
-    "ca-mkd",
-)
-"""How teachers can be weighted; the functions are in run/train/weighting.py."""
 
 NO_WEIGHTING = "none"
 """The weighting of a student without teachers."""
@@ -35,7 +30,8 @@ VideosPerClass = Annotated[int, Limits("videos", least=0, most=1_000_000)]
 
 def check_weighting(name: str) -> None:
     """Raise a UserError with the known names if there is no such weighting."""
-    lookup(dict.fromkeys((NO_WEIGHTING, *WEIGHTING_NAMES)), name, where="weighting")
+    if name != NO_WEIGHTING:
+        lookup(WEIGHTING_SPECS, name, where="weighting")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,7 +199,7 @@ class Distill:
     """Epochs after which a student's clips and augmentations are repeated, so that each teacher
     sees each of them only once; 0: every epoch draws new ones.
     """
-    weighting: Annotated[str, Limits(choices=(NO_WEIGHTING, *WEIGHTING_NAMES))] = "ae-kd"
+    weighting: Annotated[str, Limits(choices=(NO_WEIGHTING, *WEIGHTING_SPECS.built_in))] = "ae-kd"
     """How the teachers are weighted; none is for a student without teachers."""
     temperature: Annotated[
         float, Limits("temperature", least=0.001, most=1000, advice="; 4 is usual")
@@ -230,7 +226,7 @@ class Distill:
     """
     videos_per_class: VideosPerClass = new_field(0)
     """Training videos of each class, the first in storage order; 0: all of them."""
-    loss: Annotated[str, Limits(choices=tuple(LOSS_SPECS))] = new_field("kl")
+    loss: Annotated[str, Limits(choices=tuple(LOSS_SPECS.built_in))] = new_field("kl")
     """Loss of the predictions of student and teacher: kl, dkd (Decoupled KD) or dist
     (correlations).
     """
@@ -430,3 +426,18 @@ def subsets_of(recipe: Recipe) -> tuple[Subset, ...]:
     if isinstance(recipe, Pretrain | Compare):
         return (recipe.data,)
     return recipe.data, recipe.evaluation.test
+
+
+def installed_code(recipe: Recipe) -> tuple[Code, ...]:
+    """The code of other distributions that a recipe names.
+
+    Raises:
+        UserError: an installed name is there twice.
+    """
+    backbone = getattr(recipe, "backbone", None) or getattr(recipe, "untrained", None)
+    found = [BACKBONE_SPECS.code_of(backbone.kind)] if backbone else []
+    if isinstance(recipe, Pretrain):
+        found.append(TASKS.code_of(recipe.task.name))
+    if isinstance(recipe, Distill):
+        found += [LOSS_SPECS.code_of(recipe.loss), WEIGHTING_SPECS.code_of(recipe.weighting)]
+    return tuple(sorted({code for code in found if code}))

@@ -13,13 +13,14 @@ from typing import Annotated, Any
 
 from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.base.command_lines import resume_command
-from kdbatch.base.digests.hashed_fields import hashed_fields
+from kdbatch.base.digests.hashed_fields import hashed_fields, new_field
 from kdbatch.base.errors import UnreadableError, UserError
 from kdbatch.base.folders.presence import is_present
 from kdbatch.base.parse import SHARED, key_of, parse
 from kdbatch.base.reading.field_facts import Limits, check_limits
 from kdbatch.base.reading.file_names import check_plain_name
 from kdbatch.base.temporary.private_folder import folder_of_this_user, open_private_folder
+from kdbatch.vocab.extensions.sources import Code
 from kdbatch.vocab.jobs.resources import Resources
 from kdbatch.vocab.recipes import RECIPE_VERSION, Recipe
 from kdbatch.vocab.status import RepairAdvice
@@ -31,12 +32,15 @@ _ONE_VARIABLE = re.compile(r"\$\w+|\$\{\w+\}")
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One Recipe, one seed, the ids of its parents."""
+    """One Recipe, one seed, the ids of its parents, and the code of other distributions that it or
+    its parents use.
+    """
 
     recipe: Annotated[Recipe, SHARED]
     # a seed of a profile, and the offset of a teacher such as T1@2
     seed: Annotated[int, Limits("seed", least=0, most=2**32 + 999_998)]
     parents: tuple[str, ...]
+    code: tuple[Code, ...] = new_field(())
 
     def __post_init__(self) -> None:
         check_limits(self)
@@ -71,8 +75,10 @@ class Run:
 def _ids_in_file(run: Mapping[str, Any], versions: Iterable[int]) -> set[str]:
     """The ids that a run as a file has it may have, at these versions of the recipes."""
     parents, seed = json.dumps(run["parents"]), json.dumps(run["seed"])
+    code = json.dumps(run.get("code") or (), sort_keys=True)
+    first = f'"code": {code}, ' if run.get("code") else ""
     return {
-        _hash(f'[{version}, {{"parents": {parents}, "recipe": {recipe}, "seed": {seed}}}]')
+        _hash(f'[{version}, {{{first}"parents": {parents}, "recipe": {recipe}, "seed": {seed}}}]')
         for version in versions
         for recipe in _recipe_texts(key_of(run["recipe"]))
     }

@@ -16,7 +16,7 @@ import re
 import textwrap
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -104,6 +104,16 @@ class SameAs:
 
     owner: type
     name: str
+
+
+@dataclass(frozen=True)
+class ClassByTag:
+    """Says that `class_of` has the class of a value by the text in its field `tag`, and raises a
+    UserError that starts with its second argument where there is none.
+    """
+
+    tag: str
+    class_of: Callable[..., type]
 
 
 @functools.cache

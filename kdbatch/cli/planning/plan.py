@@ -14,6 +14,7 @@ from kdbatch.cli.planning.known_datasets import known_datasets
 from kdbatch.cli.planning.plan_text import left_out_of, plan_lines
 from kdbatch.cli.study import load_study_config
 from kdbatch.cli.terminal import print_json, print_line, warn
+from kdbatch.launch.checks.extensions import check_extensions
 from kdbatch.launch.checks.imported_files import check_imported_files
 from kdbatch.launch.container.command import check_container
 from kdbatch.launch.machine import QueueKind, default_jobs, queue_kind, visible_gpus
@@ -64,7 +65,7 @@ def plan(
         files, profile=profile, config=config, has_gpus=has_gpus, datasets=known_datasets(config)
     )
     _warn_of_container(config, queue)
-    for line in check_imported_files(plan, config):
+    for line in (*check_imported_files(plan, config), *check_extensions(plan, config)):
         warn(line)
     if power and not json:
         for line in power.lines(plan, config):

@@ -15,6 +15,7 @@ from kdbatch.base.errors import UnreadableError, UserError
 from kdbatch.base.folders.presence import is_present, paths_below
 from kdbatch.base.locks import hold_lock
 from kdbatch.base.text import plural
+from kdbatch.launch.checks.extensions import extension_findings
 from kdbatch.launch.checks.findings import Finding, bad, note, ok
 from kdbatch.launch.checks.scheduler import scheduler_findings
 from kdbatch.launch.checks.torch_devices import torch_finding
@@ -52,6 +53,7 @@ def run_checks(config: Config) -> Iterator[Finding]:
         yield decoder_finding(_decoders_here(), config)
     yield from scheduler_findings(config) if queue_kind() == "slurm" else _this_machine(config)
     yield from _container(config)
+    yield from extension_findings(config)
 
 
 def _decoders_here() -> tuple[str, ...]:

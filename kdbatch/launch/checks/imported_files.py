@@ -5,19 +5,12 @@ one.
 """
 
 import dataclasses
-import json
-import subprocess
 
 from kdbatch.base.errors import UserError
-from kdbatch.base.output.visible_text import visible
-from kdbatch.base.reading.documents import parse_json
-from kdbatch.launch.container.command import as_argv, check_container, python_command
-from kdbatch.launch.machine import ask
+from kdbatch.launch.checks.worker_answer import NoAnswerError, worker_answer
 from kdbatch.launch.run_folders import assignment_for
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans import Plan
-
-SECONDS = 300
 
 
 def check_imported_files(plan: Plan, config: Config) -> tuple[str, ...]:
@@ -39,15 +32,9 @@ def check_imported_files(plan: Plan, config: Config) -> tuple[str, ...]:
     question = [[dataclasses.asdict(assignment), str(path)] for path, assignment in files.items()]
     folders = dict.fromkeys((config.shards_dir, *(path.parent for path in files)))
     try:
-        check_container(config, on_this_machine=True)
-        python = as_argv(python_command(config, folders=folders))
-        command = (*python, "-m", "kdbatch.run.imports")
-        answer = ask(command, stdin=json.dumps(question), seconds=SECONDS)
-        lines = answer.text.strip().splitlines() or [""]
-        found = parse_json(lines[-1], where="the worker's answer")
-    except (OSError, UserError, subprocess.TimeoutExpired) as error:
-        reason = visible(str(error).splitlines()[0])
-        return (f"the files of imports are compared when their runs start, not here ({reason})",)
+        found = worker_answer("kdbatch.run.imports", question, config, folders=folders)
+    except NoAnswerError as error:
+        return (f"the files of imports are compared when their runs start, not here ({error})",)
     if problems := [line for lines in found for line in lines]:
         raise UserError(*problems)
     return ()

@@ -11,6 +11,7 @@ from kdbatch.base.locks import hold_lock
 from kdbatch.base.parse import parse
 from kdbatch.base.reading.field_facts import Count
 from kdbatch.launch.checks.doctor import Finding, bad, cache_finding, decoder_finding, note, ok
+from kdbatch.launch.checks.extensions import compared
 from kdbatch.launch.container.pull import prepare_container
 from kdbatch.launch.logs import read_end
 from kdbatch.launch.run_folders import submissions_dir
@@ -22,6 +23,7 @@ from kdbatch.launch.slurm.submissions import Submission, recover
 from kdbatch.launch.slurm.submit import submit_targets
 from kdbatch.launch.slurm.target import ModuleTarget
 from kdbatch.vocab.config import Config
+from kdbatch.vocab.installed.tables import installed_lines
 from kdbatch.vocab.jobs.resources import Resources
 
 MINUTES, CPUS, MEMORY_GB = 2, 2, 4
@@ -35,8 +37,8 @@ class NodeReport:
 
     `missing` are packages that cannot be imported, `shards` the data sets with shards, `decoders`
     the values of `decoder` in kdbatch.toml that can be used, `cache` why the node cannot keep
-    decoded frames. `listening` is true while the probe waits for `signals`, the number of SIGUSR2
-    that it received.
+    decoded frames, `code` a line for each other distribution that adds something. `listening` is
+    true while the probe waits for `signals`, the number of SIGUSR2 that it received.
     """
 
     host: str
@@ -55,6 +57,7 @@ class NodeReport:
     gpus: tuple[str, ...] = ()
     gpus_compute: bool = False
     cache: str = ""
+    code: tuple[str, ...] = ()
 
 
 def submit_node_check(config: Config) -> Submission:
@@ -158,6 +161,7 @@ def _findings(report: NodeReport, config: Config) -> Iterator[Finding]:
         yield bad("shards", f"{here} here, {sorted(report.shards)} there")
     if config.cache.path:
         yield cache_finding(report.cache)
+    yield from compared(installed_lines(), report.code, place=" on the node")
     yield _signal_finding(report.signals)
 
 

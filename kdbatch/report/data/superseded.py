@@ -83,6 +83,8 @@ def _differences(runs_dir: Path, old_id: str, new_id: str) -> str:
         parts.append(f"{len(names) - MAX_DIFFERENCES} more fields")
     if old.parents != new.parents:
         parts.append("other parents")
+    if old.code != new.code:
+        parts.append("other code of " + ", ".join({c.distribution for c in old.code + new.code}))
     return "; ".join(parts) or "only kdbatch's recipe version"
 
 

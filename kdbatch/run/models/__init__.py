@@ -6,14 +6,13 @@ The facts that a plan needs about them are in vocab/backbones.py.
 from collections.abc import Callable
 
 from kdbatch.base.errors import UserError
-from kdbatch.base.lookup import lookup
 from kdbatch.run.models.c3d import c3d
 from kdbatch.run.models.mobilenet import mobilenet3d
 from kdbatch.run.models.network import Classifier, VideoBackbone
 from kdbatch.run.models.r21d import r21d_10
 from kdbatch.run.models.shufflenet import shufflenet_2x
 from kdbatch.run.models.squeezenet import squeezenet3d
-from kdbatch.vocab.backbones import Backbone
+from kdbatch.vocab.backbones import BACKBONE_SPECS, Backbone
 
 __all__ = ["BACKBONES", "Classifier", "VideoBackbone", "build_backbone"]
 
@@ -24,7 +23,7 @@ def build_backbone(backbone: Backbone) -> VideoBackbone:
     Raises:
         UserError: the width is not a finite number above 0.
     """
-    build = lookup(BACKBONES, backbone.kind, where="backbone.kind")
+    build = BACKBONE_SPECS.loaded(backbone.kind, BACKBONES, where="backbone.kind")
     if not 0 < backbone.width < float("inf"):
         raise UserError(
             f"backbone.width: found {backbone.width}. Write a number above 0; 1.0 is the "

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdbatch.base.lookup import lookup
 from kdbatch.run.distributed.collectives import all_gather_with_grad
 from kdbatch.run.distributed.process_group import SINGLE_PROCESS, ProcessGroup
+from kdbatch.vocab.distillation.losses import LOSS_SPECS
 from kdbatch.vocab.recipes import Distill
 
 Loss = Callable[..., Tensor]
@@ -118,7 +118,7 @@ def teacher_losses(
     group: ProcessGroup = SINGLE_PROCESS,
 ) -> Tensor:
     """The loss (M, B) with each teacher, temperature^2 included."""
-    loss = lookup(LOSSES, recipe.loss, where="loss")
+    loss = LOSS_SPECS.loaded(recipe.loss, LOSSES, where="loss")
     own_BK = tempered(logit_BK, recipe)
     losses = [
         loss(own_BK, tempered(teacher_BK, recipe), label_B, terms=recipe.loss_terms, group=group)

@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdbatch.base.lookup import lookup
 from kdbatch.run.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from kdbatch.run.train.label_smoothing import smoothed_labels
 from kdbatch.run.train.losses import (
@@ -21,6 +20,8 @@ from kdbatch.run.train.losses import (
     tempered,
 )
 from kdbatch.run.train.weighting import WEIGHTINGS
+from kdbatch.vocab.distillation.losses import LOSS_SPECS
+from kdbatch.vocab.distillation.weightings import WEIGHTING_SPECS
 from kdbatch.vocab.recipes import Distill
 
 Teacher = Callable[[Tensor], Tensor]
@@ -101,7 +102,7 @@ def teacher_weights(
 ) -> Tensor:
     """The share (M, B) of each teacher in what each clip is taught; those of a clip sum to 1."""
     given = (logit_BK.detach(), teacher_MBK, label_B)
-    weighting = lookup(WEIGHTINGS, recipe.weighting, where="weighting")
+    weighting = WEIGHTING_SPECS.loaded(recipe.weighting, WEIGHTINGS, where="weighting")
     gradient_MBK = logit_gradients(*given, recipe=recipe, group=group)
     with torch.no_grad():
         weight_MB = weighting(
@@ -146,7 +147,7 @@ def weighted_loss(
     if recipe.loss == "kl":
         soft = F.kl_div(own_BK.log_softmax(-1), target_BK, reduction="batchmean") * tau**2
     elif recipe.soft_target == "smoothed-labels":
-        loss = lookup(LOSSES, recipe.loss, where="loss")
+        loss = LOSS_SPECS.loaded(recipe.loss, LOSSES, where="loss")
         labels_BK = target_BK.clamp(min=1e-12).log()  # logits that predict the smoothed labels
         soft_B = loss(own_BK, labels_BK, label_B, terms=recipe.loss_terms, group=group)
         soft = soft_B.mean() * tau**2

@@ -3,13 +3,14 @@
 The functions are in run/train/losses.py.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
 from kdbatch.base.reading.field_facts import Limits
+from kdbatch.vocab.extensions.spec_table import SpecTable
 
 TermWeight = Annotated[float, Limits("weight", least=0, most=1_000_000)]
 
@@ -19,19 +20,22 @@ class LossSpec:
     """Facts about a loss that a plan needs without importing torch.
 
     `terms` are the weights of its terms where the file gives none. Below `least_classes` the loss
-    is constant or not defined. With `needs_whole_batch` it compares clips of a batch.
+    is constant or not defined. With `needs_whole_batch` it compares clips of a batch. `load`
+    returns the function of a loss of another distribution.
     """
 
     terms: tuple[TermWeight, ...] = ()
     least_classes: Annotated[int, Limits("classes", least=1, most=1_000_000)] = 1
     needs_whole_batch: bool = False
+    load: Callable[..., Any] | None = None
 
 
-LOSS_SPECS: dict[str, LossSpec] = {
+_BUILT_IN: dict[str, LossSpec] = {
     "kl": LossSpec(),
     "dkd": LossSpec(terms=(1.0, 8.0), least_classes=3),
     "dist": LossSpec(terms=(1.0, 1.0), least_classes=3, needs_whole_batch=True),
 }
+LOSS_SPECS = SpecTable(_BUILT_IN, kind=LossSpec, group="kdbatch.losses")
 STANDARDIZED_CLASSES = 3  # two standardised logits are always +1 and -1
 
 

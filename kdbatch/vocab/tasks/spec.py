@@ -38,7 +38,8 @@ class TaskSpec:
     updates a key encoder and a queue once per batch. A task that `trains_on_copies` reads one clip
     of a video and makes the others from it. A task that judges speed has a
     `finest_step`: for its parameters and a view's stride, the smallest distance on the timeline of
-    two frames that it reads, over all of its speeds.
+    two frames that it reads, over all of its speeds. `load` returns the `Pretext` of a
+    task of another distribution.
     """
 
     title: str
@@ -51,6 +52,7 @@ class TaskSpec:
     needs_whole_batch: bool = False
     trains_on_copies: bool = False
     finest_step: Callable[[Any, int], int] | None = None
+    load: Callable[..., Any] | None = None
 
 
 ROTATED = Augment(crop="random", square_side=SQUARE_SIDE, rotation_degrees=10.0)

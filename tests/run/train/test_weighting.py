@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from kdbatch.run.train.weighting import WEIGHTINGS, ae_kd, ca_mkd, min_norm_weights
-from kdbatch.vocab.recipes import WEIGHTING_NAMES
+from kdbatch.vocab.distillation.weightings import WEIGHTING_SPECS
 
 
 class Arguments(TypedDict):
@@ -106,7 +106,7 @@ def test_a_cap_of_one_over_m_leaves_equal_weights(num_teachers: int) -> None:
 
 
 def test_every_weighting_of_the_plan_can_be_computed() -> None:
-    assert WEIGHTINGS.keys() == set(WEIGHTING_NAMES)
+    assert WEIGHTINGS.keys() == WEIGHTING_SPECS.keys()
 
 
 @pytest.mark.parametrize("num_teachers", [1, 2, 3, 5])

@@ -1,0 +1,1 @@
+"""Networks, tasks, weightings and losses of other installed distributions."""

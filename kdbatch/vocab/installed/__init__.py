@@ -1,0 +1,1 @@
+"""All tables that other distributions add to."""
