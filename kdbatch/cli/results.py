@@ -32,7 +32,7 @@ def report(to: str, *, published: bool, json: bool, complete: bool) -> int:
     if json:
         print_json(load_json(summary.data))
     else:
-        for line in summary.warnings:
+        for line in (*summary.warnings, *summary.without_published):
             warn(line)
         if summary.num_superseded:
             print_line(

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
 from kdbatch.base.parse import below, parse
-from kdbatch.base.reading.field_facts import OneLine
+from kdbatch.base.reading.field_facts import OneLine, SameAs
 from kdbatch.plan.axes import (
     Labels,
     axis_labels,
@@ -29,7 +29,7 @@ from kdbatch.plan.specs import (
     parse_teacher,
 )
 from kdbatch.plan.validate import check_layers, check_start_and_epoch, validate
-from kdbatch.vocab.plans import Claim, Map, Table, Untestable
+from kdbatch.vocab.plans import Claim, Map, PlanRecord, Table, Untestable
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,8 @@ class ExperimentFile:
     """Statements that the report checks."""
     untestable: tuple[Untestable, ...] = ()
     """Statements that cannot be tested; the report has them with the reason."""
+    question: Annotated[OneLine, SameAs(PlanRecord, "question")] = ""
+    sources: Annotated[tuple[OneLine, ...], SameAs(PlanRecord, "sources")] = ()
 
 
 def parse_experiment(path: Path, raw: dict[str, Any], profile: Profile) -> Experiment:
@@ -115,6 +117,8 @@ def parse_experiment(path: Path, raw: dict[str, Any], profile: Profile) -> Exper
         name=file.name,
         title=file.title,
         source=path.name,
+        question=file.question,
+        sources=file.sources,
         axes={name: tuple(values) for name, values in axes.items()},
         cases=cases,
         tables=file.tables,
@@ -205,12 +209,20 @@ def _scale_teacher(spec: TeacherSpec, profile: Profile) -> TeacherSpec:
 
 
 def _scale_claim(claim: Claim, profile: Profile) -> Claim:
-    """The claim with the sizes that the profile puts in place of those it names."""
+    """The claim with the sizes that the profile puts in place of those it names, also in words."""
     return replace(
         claim,
+        says=_scale_words(claim.says, profile),
         value=profile.subsets.get(claim.value, claim.value),
         at=_scale_sizes(claim.at, profile),
         than_at=_scale_sizes(claim.than_at, profile),
+    )
+
+
+def _scale_words(text: str, profile: Profile) -> str:
+    """`pretrained on 16 videos` for `pretrained on 30k videos`, where 30k is 16 at this scale."""
+    return re.sub(
+        r"(?<![\w.])\w+(?!\w|\.\w)", lambda word: profile.subsets.get(word[0], word[0]), text
     )
 
 

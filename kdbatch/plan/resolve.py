@@ -127,6 +127,8 @@ def _plan_experiment(path: Path, *, profile: str, registry: RunRegistry) -> Plan
         title=experiment.title,
         profile=profile,
         source=experiment.source,
+        question=experiment.question,
+        sources=experiment.sources,
         axes=experiment.axes,
         roles=experiment.roles,
         tables=experiment.tables,

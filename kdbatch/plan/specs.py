@@ -255,6 +255,8 @@ class Experiment:
     untestable: tuple[Untestable, ...] = ()
     probes: tuple[Probe, ...] = ()
     references: tuple[str, ...] = ()
+    question: str = ""
+    sources: tuple[str, ...] = ()
 
     @property
     def roles(self) -> dict[str, str]:

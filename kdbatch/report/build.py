@@ -37,6 +37,7 @@ from kdbatch.report.html.sections import (
 from kdbatch.report.json_export import report_json, write_all_rows
 from kdbatch.report.labels import case_title
 from kdbatch.report.stats.claims import check_claims, correct_verdicts
+from kdbatch.report.stats.gains import Gains, student_gains
 from kdbatch.report.stats.verdicts import ClaimVerdict
 from kdbatch.report.tables.formats import to_csv, to_latex, to_markdown
 from kdbatch.report.tables.grid import Grid, fill_grid
@@ -47,7 +48,10 @@ EXPERIMENT_FIGURES = ("maps", "gains", "errors", "curves")
 
 @dataclass(frozen=True, kw_only=True)
 class ReportSummary:
-    """The outcome of a build: the files, how many runs are done, the verdicts, what is missing."""
+    """The outcome of a build: the files, how many runs are done, the verdicts, what is missing.
+
+    `without_published` has a line for each experiment to which published numbers cannot apply.
+    """
 
     page: Path
     data: Path
@@ -57,6 +61,7 @@ class ReportSummary:
     num_superseded: int
     warnings: tuple[str, ...]
     missing: tuple[str, ...]
+    without_published: tuple[str, ...] = ()
 
 
 def build_report(
@@ -92,7 +97,20 @@ def build_report(
         num_superseded=len(superseded),
         warnings=warnings,
         missing=tuple(line for chapter in chapters for line in missing_parts(chapter)),
+        without_published=_without_published(chapters) if published else (),
     )
+
+
+def _without_published(chapters: Sequence[Chapter]) -> tuple[str, ...]:
+    """A line for each experiment that has no published number, with the reason."""
+    lines = []
+    for chapter in chapters:
+        record = chapter.record
+        if not any(grid.sources for _, grid in chapter.grids):
+            why = record.note or "its source publishes none of these numbers."
+            name = f"{record.experiment}, profile {record.profile}"
+            lines.append(f"--published: nothing can be compared with {name}: {why}")
+    return tuple(lines)
 
 
 def _claim(to: Path) -> None:
@@ -201,12 +219,18 @@ class _ChapterBuilder:
         claims, claim_warnings = check_claims(record, study)
         self.warnings.extend(claim_warnings)
         runs = study.runs_of(record)
+        gains = student_gains(record, study)
+        self.warnings.extend(gains.warnings)
         text_tables = (
             teacher_agreement_table(record, study),
             pretraining_table(runs, study),
             frame_rate_table(record),
         )
-        figures = [*self._accuracy_figures(grids), *self._cka_figures(), *self._other_figures()]
+        figures = [
+            *self._accuracy_figures(grids),
+            *self._cka_figures(),
+            *self._other_figures(gains),
+        ]
         return Chapter(
             record=record,
             runs=runs,
@@ -214,6 +238,7 @@ class _ChapterBuilder:
             figures=tuple(figures),
             text_tables=tuple(table for table in text_tables if table),
             claims=claims,
+            gains=gains,
         )
 
     def _file_name(self, name: str) -> str:
@@ -238,14 +263,16 @@ class _ChapterBuilder:
         name = self._file_name(f"{self.record.experiment}_maps")
         return self._save(name, draw_panel(maps, title="Similarity of layers (CKA)"))
 
-    def _other_figures(self) -> list[SavedFigure]:
-        figures = []
-        for part, draw in (("gains", draw_gains), ("errors", draw_errors), ("curves", draw_curves)):
-            name = self._file_name(f"{self.record.experiment}_{part}")
+    def _other_figures(self, gains: Gains) -> list[SavedFigure]:
+        figures = self._save(self._part_name("gains"), draw_gains(gains))
+        for part, draw in (("errors", draw_errors), ("curves", draw_curves)):
             drawing, draw_warnings = draw(self.record, self.study)
             self.warnings.extend(draw_warnings)
-            figures += self._save(name, drawing)
+            figures += self._save(self._part_name(part), drawing)
         return figures
+
+    def _part_name(self, part: str) -> str:
+        return self._file_name(f"{self.record.experiment}_{part}")
 
     def _save(self, name: str, drawing: Drawing | None) -> list[SavedFigure]:
         """Save a figure, if there is one."""

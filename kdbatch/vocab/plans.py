@@ -89,13 +89,13 @@ class Claim:
     case.
     """
     control: bool = False
-    """Whether the claim is a control of ours, and not of the source."""
+    """Whether the claim is a control, and not a claim of the study or of its sources."""
     at: dict[str, TextOrNumber] = field(default_factory=dict)
     """Axis and value: only cases that have it count."""
     than_at: dict[str, TextOrNumber] = field(default_factory=dict)
     """The same for `than`, where its case is another: the student at 10k above teachers at 100k."""
     negated: bool = False
-    """Whether the source states the opposite."""
+    """Whether the statement is that this is not so."""
 
     def __post_init__(self) -> None:
         check_limits(self)
@@ -177,7 +177,7 @@ class PlanRecord:
 
     `roles` maps a role to its title, `axes` an axis to its values in order. `references` are the
     roles that the student is compared with but does not learn from; `note` is the limitation of
-    this profile's numbers.
+    this profile's numbers. `source` is the name of the experiment's file.
 
     `runs` are all runs that it needs, parents before children, `rates` the frame rates of their
     videos. Files of older versions lack them, and how the experiment was `submitted`.
@@ -199,6 +199,12 @@ class PlanRecord:
     runs: tuple[RecordedRun, ...] = ()
     rates: tuple[ClipRates, ...] = ()
     submitted: Submitted | None = None
+    question: OneLine = ""
+    """Question that the experiment answers, in one sentence."""
+    sources: tuple[OneLine, ...] = ()
+    """Papers whose claims it checks: arXiv:2306.06010, doi:10.2307/4615733; none for a study of
+    its own.
+    """
 
     def __post_init__(self) -> None:
         check_plain_name(self.experiment, where="experiment")

@@ -114,6 +114,10 @@ def test_the_toy_profile_runs_the_same_file_at_another_scale(config: Config) -> 
     (record,) = plan.records
     assert record.axes == {"target": ("ucf101",), "subset": ("80", "160")}
     assert [m.at["subset"] for m in record.maps] == ["80"] * 6
+    says = [claim.says for claim in record.claims]
+    assert "The student learns most from teachers pretrained on 80 videos." in says
+    assert not any("30k" in text or "100k" in text for text in says)
+    assert record.question and record.sources == ("arXiv:2306.06010", "arXiv:2504.06153")
     kinds = [item.run.recipe.kind for item in plan.runs]
     assert [kinds.count(kind) for kind in RECIPE_KINDS[1:]] == [4, 4, 9, 0, 6]
 

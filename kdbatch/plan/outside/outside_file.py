@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.parse import TextOrNumber, below, parse
-from kdbatch.base.reading.field_facts import Limits, OneLine, check_limits
+from kdbatch.base.reading.field_facts import Limits, OneLine, SameAs, check_limits
 from kdbatch.plan.validate import check_ids, check_names
 from kdbatch.vocab.plans import Cell, Claim, PlanRecord, RecordedRun, Table, Untestable
 from kdbatch.vocab.runs import OUTSIDE, outside_run_id
@@ -38,6 +38,8 @@ class OutsideFile:
     """Statements that the report checks, but for those about maps."""
     untestable: tuple[Untestable, ...] = ()
     """Statements that cannot be tested; the report has them with the reason."""
+    question: Annotated[OneLine, SameAs(PlanRecord, "question")] = ""
+    sources: Annotated[tuple[OneLine, ...], SameAs(PlanRecord, "sources")] = ()
 
     def __post_init__(self) -> None:
         check_limits(self)
@@ -88,6 +90,8 @@ def outside_record(path: Path, raw: dict[str, Any], *, profile: str) -> PlanReco
         title=file.title,
         profile=profile,
         source=path.name,
+        question=file.question,
+        sources=file.sources,
         axes=file.vary,
         roles=file.roles,
         tables=file.tables,

@@ -23,6 +23,7 @@ from kdbatch.report.figures.panels import (
 )
 from kdbatch.report.figures.role_styles import RoleStyle, role_styles
 from kdbatch.report.labels import RoleGroup, case_title, metric_title, value_title
+from kdbatch.report.stats.bootstrap import wilson_interval
 from kdbatch.report.tables.grid import Grid, GridRow
 
 # Share of the distance between two axis values over which the roles are spread, so that none hides
@@ -143,9 +144,9 @@ def _draw_panel(drawing: Drawing, plot: _Plot, case: dict[str, str], panel: Pane
             mean = row.cells[j].mean
             if mean is not None:
                 x = plot.values.index(grid.columns[j][plot.axis]) + offset
-                error = _error_bar(row, j, grid, plot.num_videos)
                 points.append(panel.place(x, mean))
-                bars.append((panel.place(x, mean - error), panel.place(x, mean + error)))
+                ends = _error_bar(row, j, grid, plot.num_videos)
+                bars.append(tuple(panel.place(x, end) for end in ends))
         if not points:
             continue
         drawing.add(Strokes(lines=tuple(bars), colour=style.colour, width=1.0))
@@ -168,24 +169,26 @@ def _accuracy_range(plot: _Plot) -> Range:
     for row in plot.rows:
         for j, cell in enumerate(row.cells):
             if cell.mean is not None:
-                error = _error_bar(row, j, plot.grid, plot.num_videos)
-                ends += [cell.mean - error, cell.mean + error]
+                ends += _error_bar(row, j, plot.grid, plot.num_videos)
     return range_of(ends)
 
 
-def _error_bar(row: GridRow, j: int, grid: Grid, num_videos: Mapping[str, int]) -> float:
-    """Return the standard deviation over seeds.
+def _error_bar(
+    row: GridRow, j: int, grid: Grid, num_videos: Mapping[str, int]
+) -> tuple[float, float]:
+    """Return the ends of the bar: a standard deviation over seeds to either side of the mean.
 
-    With one seed: the standard error of a share of n videos, and 0 (no bar) where n is unknown.
+    With one seed: Wilson's interval of one standard error, which 100 % of few videos has, too; no
+    bar where the number of videos is unknown.
     """
     cell = row.cells[j]
+    mean = cell.mean or 0.0
     if cell.sd is not None:
-        return cell.sd
+        return mean - cell.sd, mean + cell.sd
     videos = num_videos.get(case_title(grid.columns[j]), 0)
-    share = (cell.mean or 0.0) / 100
-    if not videos or not 0 <= share <= 1:
-        return 0.0
-    return 100 * math.sqrt(max(share * (1 - share), 0.0) / videos)
+    if not videos or not 0 <= mean <= 100:
+        return mean, mean
+    return wilson_interval(mean, videos, z=1.0)
 
 
 def _panel_box(i: int, num_columns: int, width: float, height: float) -> InchBox:
@@ -205,7 +208,7 @@ def _size(value: str) -> float:
 
 
 def _caption(grid: Grid) -> str:
-    bars = "standard error over test videos (one seed)"
+    bars = "one standard error over test videos (one seed; Wilson)"
     if grid.num_seeds > 1:
         bars = "standard deviation over seeds"
     return (

@@ -31,6 +31,12 @@ DROPS_NOTE = (
     "principal component, or without the clips of the largest norm."
 )
 
+Z_NOTE = (
+    "The block index says how strong blocks are, z only how surely there are any, in standard "
+    "deviations of maps without order: a weak pattern of many layers has a small index and a large "
+    "z."
+)
+
 
 def draw_map(cka: LoadedMap) -> Drawing:
     """Draw one map with the names of its layers and its measures."""
@@ -67,6 +73,8 @@ def map_caption(cka: LoadedMap) -> str:
 
 def _notes(cka: LoadedMap) -> list[str]:
     notes = [SCALE_NOTE]
+    if MEASURE_TITLES["block_index_z"] in cka.numbers:
+        notes.append(Z_NOTE)
     if MEASURE_TITLES["pc1_drop"] in cka.numbers:
         notes.append(DROPS_NOTE)
     if cka.num_seeds > 1:

@@ -1,11 +1,7 @@
 """Draws the gain of the student over its teachers' mean and over training with labels only."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import numpy as np
-
-from kdbatch.report.data.study import Study, cases_of, matching_cells
 from kdbatch.report.figures.drawing import FAINT, WHITE, Drawing, Markers, Strokes
 from kdbatch.report.figures.panels import (
     MARKER_POINTS,
@@ -20,87 +16,25 @@ from kdbatch.report.figures.panels import (
 )
 from kdbatch.report.figures.role_styles import CONTROLS, STUDENT, RoleStyle
 from kdbatch.report.labels import case_title
-from kdbatch.report.stats.arms import Arm, arms_of
-from kdbatch.report.stats.bootstrap import Resampled, SeedDraws
-from kdbatch.report.stats.comparisons import Comparison, compare_arms
-from kdbatch.report.stats.correctness import resample_runs
-from kdbatch.report.stats.gain_roles import CONTROL_ROLE, GAIN_METRIC, gain_runs, teacher_roles
-from kdbatch.vocab.plans import PlanRecord
+from kdbatch.report.stats.comparisons import Comparison
+from kdbatch.report.stats.gains import Gains, StudentGain
 
 LINE_INCHES, WIDTH_INCHES = 0.36, 6.4
 OVER_TEACHERS = RoleStyle(colour=STUDENT, marker="o", dashes=(), width=1.4, rank=1)
 OVER_CONTROL = RoleStyle(colour=CONTROLS[0], marker="s", dashes=(), width=1.4, rank=1)
 
 
-@dataclass(frozen=True, kw_only=True)
-class StudentGain:
-    """Gains of the student in one case; None where a run is missing.
-
-    `over_teachers` is relative to the mean of its teachers, `over_control` to training with labels
-    only.
-    """
-
-    case: dict[str, str]
-    over_teachers: Comparison | None
-    over_control: Comparison | None
-
-
-def draw_gains(record: PlanRecord, study: Study) -> tuple[Drawing | None, tuple[str, ...]]:
-    """Draw one line per case.
-
-    Returns None while no student can be compared, and warnings about files that cannot be used.
-    """
-    gains, warnings = student_gains(record, study)
-    shown = [gain for gain in gains if gain.over_teachers or gain.over_control]
+def draw_gains(gains: Gains) -> Drawing | None:
+    """Draw one line per case; return None while no student can be compared."""
+    shown = [gain for gain in gains.cases if gain.over_teachers or gain.over_control]
     if not shown:
-        return None, warnings
+        return None
     caption = (
         "The student minus the mean of its teachers, and minus the same network trained from "
         "labels alone with the same schedule. Bars: 95 % interval over test videos and seeds. A "
         "gain comes from the teachers only where both lie right of the dashed line."
     )
-    return _draw_lines(shown, caption=caption), warnings
-
-
-def student_gains(record: PlanRecord, study: Study) -> tuple[list[StudentGain], tuple[str, ...]]:
-    """Return the gains case by case, and warnings about files that cannot be used."""
-    teachers = teacher_roles(record)
-    evidence = resample_runs(study, gain_runs(record), metric=GAIN_METRIC)
-    draws = SeedDraws(rng=np.random.default_rng(0))
-    gains = []
-    for case in cases_of(record, "student"):
-        student, control, *others = (
-            _arms(record, study, role, case) for role in ("student", CONTROL_ROLE, *teachers)
-        )
-        with_runs = [arms for arms in others if arms]
-        gains.append(
-            StudentGain(
-                case=case,
-                over_teachers=_gain_over_mean(student, with_runs, evidence.resampled, draws),
-                over_control=_gain_over_mean(
-                    student, [control] if control else [], evidence.resampled, draws
-                ),
-            )
-        )
-    return gains, evidence.warnings
-
-
-def _gain_over_mean(
-    student: Sequence[Arm], others: Sequence[Sequence[Arm]], resampled: Resampled, draws: SeedDraws
-) -> Comparison | None:
-    """Return the student minus the mean of other roles, or None where there are none. The arms of
-    a role are its folds.
-    """
-    if not others:
-        return None
-    weights = {arm: 1 / len(student) for arm in student}
-    weights |= {arm: -1 / (len(others) * len(arms)) for arms in others for arm in arms}
-    return compare_arms("", weights, resampled, draws)
-
-
-def _arms(record: PlanRecord, study: Study, role: str, case: dict[str, str]) -> list[Arm]:
-    cells = matching_cells(record, role, case)
-    return arms_of(cells, title=role, value=lambda run: study.value(run, GAIN_METRIC))
+    return _draw_lines(shown, caption=caption)
 
 
 def _draw_lines(gains: Sequence[StudentGain], *, caption: str) -> Drawing:

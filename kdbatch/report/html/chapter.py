@@ -8,7 +8,8 @@ from kdbatch.report.data.study import RunFacts
 from kdbatch.report.escape import escape_html
 from kdbatch.report.figures.saved import SavedFigure
 from kdbatch.report.html.claims import claim_html
-from kdbatch.report.html.sections import Chapter, TextTable
+from kdbatch.report.html.front import gains_table, question_html
+from kdbatch.report.html.sections import Chapter, TextTable, chapter_anchor
 from kdbatch.report.html.tables import grid_html, table_html, text_table_html
 from kdbatch.report.labels import NO_VALUE, format_number
 from kdbatch.report.tables.grid import Grid
@@ -42,10 +43,13 @@ _CLAIM_METHOD = (
 )
 
 
-def chapter_html(chapter: Chapter) -> str:
-    """Return the whole section; a part without results is left out."""
+def chapter_html(chapter: Chapter, *, is_single: bool) -> str:
+    """Return the whole section; a part without results is left out. The first screen of a
+    `is_single` experiment already has its question and gains.
+    """
     parts = [
         _head(chapter),
+        "" if is_single else question_html(chapter) + gains_table(chapter),
         *(_grid(name, grid) for name, grid in chapter.grids),
         *(figure_html(figure) for figure in chapter.figures),
         f"<h3>Claims</h3>{_CLAIM_METHOD}" if chapter.claims else "",
@@ -56,11 +60,6 @@ def chapter_html(chapter: Chapter) -> str:
         f"<h3>Provenance</h3>{provenance_html(chapter.runs)}",
     ]
     return f'<section id="{escape_html(chapter_anchor(chapter))}">{"".join(parts)}</section>'
-
-
-def chapter_anchor(chapter: Chapter) -> str:
-    """Return the id of the section, to which links on the page lead."""
-    return f"{chapter.record.experiment}-{chapter.record.profile}"
 
 
 def figure_html(figure: SavedFigure) -> str:

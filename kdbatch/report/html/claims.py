@@ -43,7 +43,17 @@ def effect_text(checked: CheckedClaim) -> str:
         return ""
     unit = "points" if checked.unit == "points" else _INDEX_NAMES.get(checked.claim.kind, "")
     effect = format_signed(weakest.effect, digits=_digits(checked))
-    return f"{effect} {unit} {_interval_text(weakest, checked)}{_claimed(checked)}"
+    return f"{effect} {unit} {_bounds(weakest, checked)}{_claimed(checked)}"
+
+
+def interval_text(comparison: Comparison, *, digits: int) -> str:
+    """Return `[+2.9, +5.3]`, of equal predictions after the words that say so."""
+    if comparison.low is None or comparison.high is None:
+        return "[no interval]"
+    ends = (comparison.low, comparison.high)
+    low, high = (format_signed(end, digits=digits) for end in ends)
+    same = f"identical on all {comparison.num_videos} videos "
+    return f"{same if comparison.is_identical else ''}[{low}, {high}]"
 
 
 def claim_html(checked: CheckedClaim) -> str:
@@ -72,7 +82,7 @@ def _effect_html(checked: CheckedClaim) -> str:
 
 
 def _detail_html(checked: CheckedClaim) -> str:
-    origin = "our control" if checked.claim.control else "claim of the source"
+    origin = "control" if checked.claim.control else checked.origin
     facts = " · ".join(part for part in (origin, _basis(checked), _p_values(checked)) if part)
     why = checked.why
     if checked.corrected != checked.verdict:
@@ -119,7 +129,7 @@ def _plots(checked: CheckedClaim) -> str:
 def _plot_row(comparison: Comparison, checked: CheckedClaim, scale: tuple[float, float]) -> str:
     plot = _plot(comparison, checked.threshold, *scale)
     effect = escape_html(format_signed(comparison.effect, digits=_digits(checked)))
-    bounds = escape_html(_interval_text(comparison, checked))
+    bounds = escape_html(_bounds(comparison, checked))
     return (
         f'<tr><th scope="row">{escape_html(comparison.label)}</th><td class="plot">{plot}</td>'
         f'<td class="num">{effect} <span class="sd">{bounds}</span></td></tr>'
@@ -153,12 +163,8 @@ def _plot_scale(comparisons: Sequence[Comparison], threshold: float) -> tuple[fl
     return (low, high) if high > low else (low - 1, high + 1)
 
 
-def _interval_text(comparison: Comparison, checked: CheckedClaim) -> str:
-    if comparison.low is None or comparison.high is None:
-        return "[no interval]"
-    bounds = (comparison.low, comparison.high)
-    low, high = (format_signed(bound, digits=_digits(checked)) for bound in bounds)
-    return f"[{low}, {high}]"
+def _bounds(comparison: Comparison, checked: CheckedClaim) -> str:
+    return interval_text(comparison, digits=_digits(checked))
 
 
 def _claimed(checked: CheckedClaim) -> str:

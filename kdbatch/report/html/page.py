@@ -36,7 +36,7 @@ def page_html(
             verdicts_html(chapters),
             missing_html(runs, warnings),
             superseded_html(superseded),
-            *(chapter_html(chapter) for chapter in chapters),
+            *(chapter_html(chapter, is_single=len(chapters) == 1) for chapter in chapters),
             "</main>",
             _FOOTER,
         ]

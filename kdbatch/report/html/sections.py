@@ -8,6 +8,7 @@ from kdbatch.report.data.study import RunFacts, Study, cases_of, matching_cells
 from kdbatch.report.figures.saved import SavedFigure
 from kdbatch.report.labels import NO_VALUE, case_title, format_number
 from kdbatch.report.stats.claims import CheckedClaim
+from kdbatch.report.stats.gains import Gains
 from kdbatch.report.stats.verdicts import VERDICTS, ClaimVerdict
 from kdbatch.report.tables.grid import Grid
 from kdbatch.result.read import read_curves
@@ -42,10 +43,26 @@ class Chapter:
     figures: tuple[SavedFigure, ...]
     text_tables: tuple[TextTable, ...]
     claims: tuple[CheckedClaim, ...]
+    gains: Gains
 
     @property
     def num_done(self) -> int:
         return count_done(self.runs)
+
+
+def chapter_anchor(chapter: Chapter) -> str:
+    """Return the id of the section, to which links on the page lead."""
+    return f"{chapter.record.experiment}-{chapter.record.profile}"
+
+
+def chapter_titles(chapters: Sequence[Chapter]) -> list[str]:
+    """Return the experiments' titles, with the profile where a title occurs several times."""
+    titles = [chapter.record.title for chapter in chapters]
+    unique = []
+    for title, chapter in zip(titles, chapters, strict=True):
+        is_unique = titles.count(title) == 1
+        unique.append(title if is_unique else f"{title} (profile {chapter.record.profile})")
+    return unique
 
 
 def count_done(runs: Sequence[RunFacts]) -> int:

@@ -7,9 +7,15 @@ from kdbatch.base.text import plural
 from kdbatch.report.data.study import RunFacts
 from kdbatch.report.data.superseded import SupersededRun
 from kdbatch.report.escape import escape_html
-from kdbatch.report.html.chapter import chapter_anchor
 from kdbatch.report.html.claims import claim_anchor, effect_text, verdict_badge
-from kdbatch.report.html.sections import Chapter, count_done, count_verdicts
+from kdbatch.report.html.front import answer_text, citation_html, key_table, question_html
+from kdbatch.report.html.sections import (
+    Chapter,
+    chapter_anchor,
+    chapter_titles,
+    count_done,
+    count_verdicts,
+)
 from kdbatch.report.html.tables import table_html
 from kdbatch.report.labels import NO_VALUE, format_hours
 from kdbatch.report.stats.claims import CheckedClaim
@@ -44,22 +50,35 @@ _VERDICT_VERBS: dict[ClaimVerdict, tuple[str, str]] = {  # of one claim, of seve
 
 
 def header_html(chapters: Sequence[Chapter], runs: Sequence[RunFacts]) -> str:
-    """Return the title, the state of the study in a sentence, and links to the experiments."""
-    is_finished = bool(runs) and count_done(runs) == len(runs)
-    title = "Results of the study" if is_finished else "Results of the study so far"
-    links = "".join(
-        f'<a href="#{escape_html(chapter_anchor(chapter))}">{escape_html(name)}</a>'
-        for chapter, name in zip(chapters, chapter_titles(chapters), strict=True)
-    )
+    """Return title and question, the answer in a sentence with the key table, and the progress."""
+    heading, about = _heading(chapters)
     distinct_notes = dict.fromkeys(chapter.record.note for chapter in chapters)
     notes = "".join(f'<p class="notice">{escape_html(note)}</p>' for note in distinct_notes if note)
-    summary = escape_html(f"{_progress_text(runs)} {_claims_text(chapters)}")
+    state = escape_html(f"{_progress_text(runs)} {_time_text(runs)}")
     return (
-        f'<header><p class="kicker">kdbatch report</p><h1>{title}</h1>'
-        f'<p class="lede">{summary}</p>'
-        f'<p class="faint">{escape_html(_time_text(runs))}</p>{notes}{_progress_bar(runs)}'
-        f'<nav aria-label="Experiments">{links}</nav></header>'
+        f'<header><p class="kicker">kdbatch report</p><h1>{escape_html(heading)}</h1>{about}'
+        f'{notes}<p class="lede">{escape_html(_answer(chapters))}</p>{key_table(chapters)}'
+        f'<p class="faint">{state}</p>{_progress_bar(runs)}{citation_html(chapters)}</header>'
     )
+
+
+def _heading(chapters: Sequence[Chapter]) -> tuple[str, str]:
+    """Return the heading, and below it the question: of several experiments, links to them."""
+    if len(chapters) == 1:
+        return chapters[0].record.title, question_html(chapters[0])
+    links = "".join(
+        f'<li><a href="#{escape_html(chapter_anchor(chapter))}">{escape_html(title)}</a> '
+        f'<span class="faint">{escape_html(chapter.record.question)}</span></li>'
+        for chapter, title in zip(chapters, chapter_titles(chapters), strict=True)
+    )
+    nav = f'<nav aria-label="Experiments"><ul>{links}</ul></nav>'
+    return f"Results of {plural(len(chapters), 'experiment')}", nav
+
+
+def _answer(chapters: Sequence[Chapter]) -> str:
+    """Return the verdicts in words, of a single experiment after the gain of its student."""
+    gain = answer_text(chapters[0]) if len(chapters) == 1 else ""
+    return f"{gain} {_claims_text(chapters)}".strip()
 
 
 def verdicts_html(chapters: Sequence[Chapter]) -> str:
@@ -75,22 +94,13 @@ def verdicts_html(chapters: Sequence[Chapter]) -> str:
     return (
         '<section id="claims"><h2>Claims at a glance</h2><p class="faint">'
         "A positive effect supports a claim, a negative one supports a negated claim; in brackets "
-        "the 95 % interval. Of several comparisons the weakest is shown. A claim fails only if an "
-        "interval that is widened for the number of comparisons misses the threshold. Verdicts "
+        "the 95 % interval. Sizes are those at which the runs were made. Of several comparisons "
+        "the weakest is shown. A claim fails only if an interval that is widened for the number of "
+        "comparisons misses the threshold. Verdicts "
         "hold for all claims of the report at once (Holm's correction); where a claim is decided "
         "only on its own, its evidence says so. With one seed nothing is decided.</p>"
         f'<div class="scroll"><table class="verdicts">{"".join(bodies)}</table></div></section>'
     )
-
-
-def chapter_titles(chapters: Sequence[Chapter]) -> list[str]:
-    """Return the experiments' titles, with the profile where a title occurs several times."""
-    titles = [chapter.record.title for chapter in chapters]
-    unique = []
-    for title, chapter in zip(titles, chapters, strict=True):
-        is_unique = titles.count(title) == 1
-        unique.append(title if is_unique else f"{title} (profile {chapter.record.profile})")
-    return unique
 
 
 def missing_html(runs: Sequence[RunFacts], warnings: Sequence[str]) -> str:
@@ -152,7 +162,7 @@ def superseded_html(superseded: Sequence[SupersededRun]) -> str:
 
 def _verdict_row(checked: CheckedClaim) -> str:
     anchor, says = escape_html(claim_anchor(checked)), escape_html(checked.claim.says)
-    origin = ' <span class="faint">our control</span>' if checked.claim.control else ""
+    origin = ' <span class="faint">control</span>' if checked.claim.control else ""
     return (
         f"<tr><td>{verdict_badge(checked)}</td>"
         f'<td><a href="#{anchor}">{says}</a>{origin}</td>'

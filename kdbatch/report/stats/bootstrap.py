@@ -177,6 +177,30 @@ def percentile_interval(
     return float(low), float(high)
 
 
+def unseen_differences(num_groups: int, *, num_replicates: int = NUM_REPLICATES) -> np.ndarray:
+    """Return replicates of a difference in percent that none of the groups shows, shape (R,).
+
+    The bootstrap of equal numbers has no spread. What the groups exclude is a share of differing
+    ones that is above 1 - a^(1/G) with probability a, about 3/G for 5 % (the rule of three: Hanley
+    & Lippman-Hand 1983, doi:10.1001/jama.1983.03330370053031); it may be on either side.
+    """
+    tail = (np.arange(num_replicates // 2) + 0.5) / (num_replicates // 2)
+    bound = 100 * (1 - tail ** (1 / num_groups))
+    return np.random.default_rng(0).permutation(np.concatenate([-bound, bound]))
+
+
+def wilson_interval(percent: float, num_videos: int, *, z: float = 1.96) -> tuple[float, float]:
+    """Return Wilson's interval of an accuracy in percent: never empty, and within 0 to 100.
+
+    Wilson 1927, doi:10.2307/2276774; `z` is its width in standard errors.
+    """
+    share = percent / 100
+    middle = share + z**2 / (2 * num_videos)
+    half = z * (share * (1 - share) / num_videos + z**2 / (4 * num_videos**2)) ** 0.5
+    scale = 100 / (1 + z**2 / num_videos)
+    return (middle - half) * scale, (middle + half) * scale
+
+
 def t_interval(
     differences: Sequence[float], *, level: float = CONFIDENCE_LEVEL
 ) -> tuple[float, float] | None:

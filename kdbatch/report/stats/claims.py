@@ -1,4 +1,4 @@
-"""Checks the claims of a source: verdict, effect, 95 % interval, number of videos and seeds."""
+"""Checks claims: their verdict, effect, 95 % interval, number of videos and seeds."""
 
 import zlib
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from kdbatch.report.stats.comparisons import Comparison, compare_contrasts, comp
 from kdbatch.report.stats.contrasts import ClaimRoles, claim_contrasts
 from kdbatch.report.stats.correctness import Evidence, resample_runs
 from kdbatch.report.stats.correlations import correlate_maps
-from kdbatch.report.stats.gain_roles import GAIN_METRIC, gain_runs
+from kdbatch.report.stats.gains import GAIN_METRIC, gain_runs
 from kdbatch.report.stats.verdicts import (
     ClaimVerdict,
     claim_threshold,
@@ -30,13 +30,15 @@ from kdbatch.vocab.plans import MAP_CLAIMS, Claim, ClaimKind, PlanRecord
 class CheckedClaim:
     """A claim with its verdict and the evidence.
 
-    `weakest` is the comparison that decides, None while nothing can be compared. `num_missing`
-    comparisons have no results yet. `corrected` is the verdict among all claims of the report, by
-    the p-value `p_corrected`; until correct_verdicts was called, both are those of the claim alone.
+    `origin` tells a claim of a paper from one of the experiment's own. `weakest` is the comparison
+    that decides, None while nothing can be compared. `num_missing` comparisons have no results yet.
+    `corrected` is the verdict among all claims of the report, by the p-value `p_corrected`; until
+    correct_verdicts was called, both are those of the claim alone.
     """
 
     claim: Claim
     experiment: str
+    origin: str
     profile: str
     verdict: ClaimVerdict
     p_value: float | None
@@ -113,6 +115,7 @@ def _judge(roles: ClaimRoles, compared: Sequence[Comparison | None]) -> CheckedC
     return CheckedClaim(
         claim=claim,
         experiment=roles.record.experiment,
+        origin="claim of the source" if roles.record.sources else "claim",
         profile=roles.record.profile,
         verdict=decision.verdict,
         p_value=decision.p_value,

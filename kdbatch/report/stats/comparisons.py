@@ -16,8 +16,11 @@ from kdbatch.report.stats.bootstrap import (
     percentile_interval,
     t_interval,
     t_tail,
+    unseen_differences,
 )
 from kdbatch.report.stats.seed_spreads import seed_spreads
+
+EQUAL_POINTS = 1e-9  # a difference that is rounding alone
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -26,6 +29,7 @@ class Comparison:
 
     The interval comes from `replicates_R` (over `num_videos` videos in `num_groups` groups, and
     over seeds where there are several) or, without replicates, from `differences` (one per seed).
+    Both sides of an effect that `is_identical` are right on the same videos.
     """
 
     label: str
@@ -35,6 +39,7 @@ class Comparison:
     num_videos: int
     num_seeds: int
     num_groups: int = 0
+    is_identical: bool = False
     replicates_R: np.ndarray | None = None
     differences: tuple[float, ...] = ()
 
@@ -109,8 +114,12 @@ def _compare(
     replicates_R = np.sum(
         [weight * means(arm.runs.values()) for arm, weight in weights.items()], axis=0
     )
+    num_groups = contrast.count(resampled.num_groups)
     for spread in spreads[contrast]:
         replicates_R = replicates_R + draws.errors(spread)
+    is_constant = float(np.ptp(replicates_R)) < EQUAL_POINTS
+    if is_constant:
+        replicates_R = np.clip(effect + unseen_differences(num_groups), -100, 100)
     low, high = percentile_interval(replicates_R)
     return Comparison(
         label=contrast.label,
@@ -118,8 +127,9 @@ def _compare(
         low=low,
         high=high,
         num_videos=contrast.count(resampled.num_videos),
-        num_groups=contrast.count(resampled.num_groups),
+        num_groups=num_groups,
         num_seeds=min(len(arm.runs) for arm in weights),
+        is_identical=is_constant and abs(effect) < EQUAL_POINTS,
         replicates_R=replicates_R,
     )
 

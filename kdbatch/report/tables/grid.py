@@ -2,7 +2,7 @@
 
 import itertools
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from kdbatch.report.data.published import find_published
@@ -93,7 +93,7 @@ class Grid:
         if self.num_seeds > 1:
             spread = f"mean ± standard deviation over {self.num_seeds} seeds"
         metric = f"{metric_title(self.table.metric)} in {self.unit}"
-        sentences = [f"{metric}, {spread}. Bold: best of its column."]
+        sentences = [f"{metric}, {spread}.", *self._bold_sentences()]
         sentences += fold_sentences(self.columns, self.folds)
         own_rows = [row for row in self.rows if row.group != "published"]
         planned = [cell for row in own_rows for cell in row.cells if cell.num_planned]
@@ -106,6 +106,14 @@ class Grid:
             of_fold = ", fold 1" if set(self.folds) - {(1,)} else ""
             sentences.append(f"Published{of_fold}: {sources}. The final versions may differ.")
         return " ".join([*sentences, self.table.note]).strip()
+
+    def _bold_sentences(self) -> Iterator[str]:
+        columns = list(zip(*(row.cells for row in self.rows), strict=True))
+        num_best = [sum(cell.is_best for cell in column) for column in columns]
+        if any(num_best):
+            tied = ", several where they tie" if max(num_best) > 1 else ""
+            whole = "" if all(num_best) else "; none where a row is missing or all tie"
+            yield f"Bold: best of its column{tied}{whole}."
 
 
 def fill_grid(record: PlanRecord, table: Table, study: Study, *, published: bool = False) -> Grid:
@@ -246,11 +254,15 @@ def _published_rows(
 
 
 def _mark_best(rows: list[GridRow]) -> list[GridRow]:
-    """Mark the highest mean of each column; means that print alike are equally good."""
+    """Mark the highest mean of each column that is complete; means that print alike are equally
+    good, and where all are, none is marked.
+    """
     best = []
     for column in zip(*(row.cells for row in rows), strict=True):
-        texts = [format_number(cell.mean) for cell in column if cell.mean is not None]
-        best.append(max(texts, key=_as_float, default=None))
+        planned = [cell for cell in column if cell.num_planned]
+        texts = {format_number(cell.mean) for cell in planned}
+        is_complete = all(cell.num_done == cell.num_planned for cell in planned)
+        best.append(max(texts, key=_as_float) if is_complete and len(texts) > 1 else None)
     marked = []
     for row in rows:
         cells = []

@@ -5,11 +5,13 @@ import pytest
 import yaml
 from support.inputs import JOBS
 from support.reports import TABLE
-from support.studies import MakeStudy
+from support.studies import MakeStudy, WriteStudy
 
+from kdbatch.report.build import build_report
 from kdbatch.report.data.published import find_published, load_published
 from kdbatch.report.tables.formats import to_csv, to_markdown
 from kdbatch.report.tables.grid import fill_grid
+from kdbatch.vocab.plans import save_record
 
 
 def test_published_numbers_stand_below_ours_and_are_never_best(make_study: MakeStudy) -> None:
@@ -52,6 +54,19 @@ def test_a_profile_that_cannot_be_compared_has_no_published_numbers(make_study: 
     record, study = make_study()
     grid = fill_grid(replace(record, note="Toy scale."), TABLE, study, published=True)
     assert "published" not in {row.group for row in grid.rows} and not grid.sources
+
+
+def test_a_report_says_where_published_numbers_do_not_apply(
+    write_study: WriteStudy, tmp_path: Path
+) -> None:
+    record, runs_dir = write_study()
+    save_record(runs_dir, replace(record, note="Toy scale."))
+    summary = build_report(runs_dir, to=tmp_path / "report", published=True)
+    (line,) = summary.without_published
+    assert line == (
+        "--published: nothing can be compared with subset_size, profile toy: Toy scale."
+    )
+    assert not build_report(runs_dir, to=tmp_path / "report").without_published
 
 
 def test_the_differences_that_the_source_states_follow_from_its_tables() -> None:

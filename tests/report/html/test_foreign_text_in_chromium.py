@@ -39,7 +39,7 @@ PROBE = """
 TAGS = """
 html head meta title style script body header p h1 h2 h3 nav a ul li i span div main section table
 thead tbody tr th td button strong b figure img figcaption article svg line circle details summary
-code dl dt dd footer
+code dl dt dd footer pre
 """
 
 

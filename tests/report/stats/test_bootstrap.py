@@ -12,6 +12,7 @@ from kdbatch.report.stats.bootstrap import (
     t_interval,
     t_quantile,
     t_tail,
+    wilson_interval,
 )
 from kdbatch.report.stats.comparisons import compare_arms
 
@@ -164,3 +165,8 @@ def test_one_seed_has_no_interval() -> None:
         pytest.approx(2 - 4.3027 / 3**0.5, abs=1e-3),
         pytest.approx(2 + 4.3027 / 3**0.5, abs=1e-3),
     )
+
+
+def test_wilsons_interval_of_all_right_is_not_empty() -> None:
+    assert wilson_interval(100.0, 48) == pytest.approx((100 / (1 + 1.96**2 / 48), 100.0))
+    assert wilson_interval(50.0, 10) == pytest.approx((23.66, 76.34), abs=0.01)

@@ -84,4 +84,14 @@ def test_a_single_case_has_the_spread_of_others_of_its_form() -> None:
     (unfinished,) = compare_contrasts(
         [one], resampled, draws, others=[Contrast(label="x", weights={arm("x"): 1.0}, pool="p")]
     )
-    assert unfinished is not None and unfinished.high == pytest.approx(0.0)
+    assert unfinished is not None and unfinished.is_identical
+
+
+def test_equal_predictions_have_the_interval_of_what_so_few_videos_cannot_show() -> None:
+    resampled = without_videos(dict.fromkeys(("a0", "z0"), 50.0))
+    first, second = (Arm(title=t, runs={0: f"{t}0"}, values={0: 50.0}) for t in "az")
+    contrast = Contrast(label="a", weights={first: 1.0, second: -1.0})
+    (found,) = compare_contrasts([contrast], resampled, SeedDraws(rng=np.random.default_rng(0)))
+    assert found is not None and found.is_identical and found.effect == 0
+    assert found.high == pytest.approx(100 * (1 - 0.05 ** (1 / 100)), abs=0.01)
+    assert found.low == pytest.approx(-100 * (1 - 0.05 ** (1 / 100)), abs=0.01)
