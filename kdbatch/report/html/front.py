@@ -4,7 +4,7 @@ cite.
 
 from collections.abc import Sequence
 
-from kdbatch.report.data.citations import bibtex, link_to
+from kdbatch.report.citations import bibtex, link_to
 from kdbatch.report.escape import escape_html
 from kdbatch.report.html.claims import interval_text
 from kdbatch.report.html.sections import Chapter, chapter_anchor, chapter_titles

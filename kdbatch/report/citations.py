@@ -1,4 +1,4 @@
-"""Citations of papers, from `references.bib`, and links to them."""
+"""Citations of papers, from `data/references.bib`, and links to them."""
 
 import re
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kdbatch.report.escape import escape_latex
 
-BIB_PATH = Path(__file__).with_name("references.bib")
+BIB_PATH = Path(__file__).parent / "data" / "references.bib"
 _ARXIV = re.compile(r"arXiv:(\d{4}\.\d{4,5}(?:v\d+)?)")
 _DOI = re.compile(r"doi:(10\.\d{4,9}/[\w.()/:;-]+)", re.ASCII)
 
