@@ -4,8 +4,8 @@ cite.
 
 from collections.abc import Sequence
 
-from kdbatch.report.citations import bibtex, link_to
 from kdbatch.report.escape import escape_html
+from kdbatch.report.html.citations import bibtex, link_to
 from kdbatch.report.html.claims import interval_text
 from kdbatch.report.html.sections import Chapter, chapter_anchor, chapter_titles
 from kdbatch.report.labels import NO_VALUE, case_title, format_number, format_signed

@@ -3,7 +3,7 @@ from dataclasses import replace
 from support.studies import WriteStudy
 
 from kdbatch.report.build import build_report
-from kdbatch.report.citations import bibtex, link_to
+from kdbatch.report.html.citations import bibtex, link_to
 from kdbatch.report.html.claims import interval_text
 from kdbatch.report.stats.comparisons import Comparison
 from kdbatch.vocab.plans import save_record

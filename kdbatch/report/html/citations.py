@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kdbatch.report.escape import escape_latex
 
-BIB_PATH = Path(__file__).parent / "data" / "references.bib"
+BIB_PATH = Path(__file__).parents[1] / "data" / "references.bib"
 _ARXIV = re.compile(r"arXiv:(\d{4}\.\d{4,5}(?:v\d+)?)")
 _DOI = re.compile(r"doi:(10\.\d{4,9}/[\w.()/:;-]+)", re.ASCII)
 
