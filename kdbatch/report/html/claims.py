@@ -47,7 +47,7 @@ def effect_text(checked: CheckedClaim) -> str:
 
 
 def interval_text(comparison: Comparison, *, digits: int) -> str:
-    """Return `[+2.9, +5.3]`, of equal predictions with these words before it."""
+    """Return `[+2.9, +5.3]`, or `identical on all 48 videos [-6.1, +6.1]`."""
     if comparison.low is None or comparison.high is None:
         return "[no interval]"
     ends = (comparison.low, comparison.high)

@@ -180,9 +180,9 @@ def percentile_interval(
 def unseen_differences(num_groups: int, *, num_replicates: int = NUM_REPLICATES) -> np.ndarray:
     """Return replicates of a difference in percent that none of the groups shows, shape (R,).
 
-    The bootstrap of equal numbers has no spread. What the groups exclude is a share of differing
-    ones that is above 1 - a^(1/G) with probability a, about 3/G for 5 % (the rule of three: Hanley
-    & Lippman-Hand 1983, doi:10.1001/jama.1983.03330370053031); it may be on either side.
+    The bootstrap of equal numbers has no spread. With probability a, G equal groups exclude a share
+    of differing ones above 1 - a^(1/G): about 3/G for 5 % (the rule of three: Hanley & Lippman-Hand
+    1983, doi:10.1001/jama.1983.03330370053031). The difference may be on either side.
     """
     tail = (np.arange(num_replicates // 2) + 0.5) / (num_replicates // 2)
     bound = 100 * (1 - tail ** (1 / num_groups))
