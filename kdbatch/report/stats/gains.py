@@ -1,4 +1,4 @@
-"""What the student gains over its teachers and over labels alone: case by case, and on average."""
+"""Gains of the student over its teachers and over labels alone: by case, and on average."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
