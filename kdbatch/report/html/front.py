@@ -1,6 +1,4 @@
-"""Writes the first screen: question and source, the answer in a sentence, the key table, how to
-cite.
-"""
+"""Writes the first screen: question, sources, the answer in a sentence, key table, citations."""
 
 from collections.abc import Sequence
 
@@ -91,7 +89,7 @@ def _relation(gain: Comparison, other: str) -> str:
     points = f"{format_number(abs(gain.effect))} points {bounds}"
     if gain.is_identical:
         return f"right on the same {gain.num_videos} test videos as {other}"
-    if gain.low is None or gain.high is None or gain.low <= 0 <= gain.high:
+    if gain.low is not None and gain.high is not None and gain.low <= 0 <= gain.high:
         signed = format_signed(gain.effect)
         return f"not shown to be above or below {other} ({signed} points {bounds})"
     return f"{'above' if gain.effect > 0 else 'below'} {other} by {points}"

@@ -54,11 +54,12 @@ def header_html(chapters: Sequence[Chapter], runs: Sequence[RunFacts]) -> str:
     heading, about = _heading(chapters)
     distinct_notes = dict.fromkeys(chapter.record.note for chapter in chapters)
     notes = "".join(f'<p class="notice">{escape_html(note)}</p>' for note in distinct_notes if note)
-    state = escape_html(f"{_progress_text(runs)} {_time_text(runs)}")
     return (
         f'<header><p class="kicker">kdbatch report</p><h1>{escape_html(heading)}</h1>{about}'
         f'{notes}<p class="lede">{escape_html(_answer(chapters))}</p>{key_table(chapters)}'
-        f'<p class="faint">{state}</p>{_progress_bar(runs)}{citation_html(chapters)}</header>'
+        f"<p>{escape_html(_progress_text(runs))} "
+        f'<span class="faint">{escape_html(_time_text(runs))}</span></p>'
+        f"{_progress_bar(runs)}{citation_html(chapters)}</header>"
     )
 
 
@@ -173,7 +174,7 @@ def _verdict_row(checked: CheckedClaim) -> str:
 def _time_text(runs: Sequence[RunFacts]) -> str:
     newest = max((run.finished_at for run in runs), default="")
     hours = [run.device_hours for run in runs if run.device_hours is not None]
-    parts = [f"results up to {newest}"] if newest else []
+    parts = [f"Results up to {newest}"] if newest else []
     if hours:
         parts.append(f"{format_hours(sum(hours))} of device time")
     return " · ".join(parts)

@@ -104,7 +104,7 @@ def test_the_page_shows_cost_and_provenance(finished_report: BuiltReport) -> Non
     text = text_of(finished_report.page)
     assert "pretrain 4 of 4 0.10 25 % 4" in text and "all 15 of 15 0.38 25 % 15" in text
     assert re.search("distill \\d+ of \\d+ 0.\\d+ \u2013 \\d", text)  # as of a version without it
-    assert "PyTorch 2.15.0" in text and "results up to 2027-01-15 08:00 UTC" in text
+    assert "PyTorch 2.15.0" in text and "Results up to 2027-01-15 08:00 UTC" in text
 
 
 def test_claims_are_grouped_by_experiment_and_profile_and_a_profiles_note_is_shown_once(
