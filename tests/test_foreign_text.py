@@ -419,3 +419,14 @@ def test_no_figure_draws_text_but_as_a_label() -> None:
         return is_text and "figures/" in path and not path.endswith("drawer.py")
 
     assert not _found(is_wrong)
+
+
+def test_a_module_that_is_started_never_comes_from_the_current_folder() -> None:
+    """There a file `random.py`, of the user or of somebody else, would be run in its place."""
+    unsafe = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            words = [e.value for e in getattr(node, "elts", ()) if isinstance(e, ast.Constant)]
+            if "-m" in words and "-P" not in words:
+                unsafe.append(f"{path.relative_to(PACKAGE)}:{getattr(node, 'lineno', 0)}")
+    assert not unsafe

@@ -56,7 +56,10 @@ def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
             raise OSError(error.errno, error.strerror or str(error), str(place)) from error
         raise
     finally:
-        part.unlink(missing_ok=True)
+        # Where nothing can be written, not even an absent file can be deleted; a file server may
+        # refuse for a while. The error of the writing is the one to be told.
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def make_folder(path: Path, *, spelling: str) -> None:

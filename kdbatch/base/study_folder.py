@@ -46,9 +46,10 @@ def _check_owner(folder: Path) -> None:
     """A configuration can start programs (`setup`, `runtime`): that of somebody else, for example
     one in /tmp, is used only by those who go to its folder.
     """
-    if (folder / CONFIG_NAME).stat().st_uid not in (os.getuid(), 0):
+    path = folder / CONFIG_NAME
+    if not {path.lstat().st_uid, path.stat().st_uid} <= {os.getuid(), 0}:  # of a link as well
         raise UserError(
-            f"{folder / CONFIG_NAME} belongs to another user, and can start programs. If you trust "
+            f"{path} belongs to another user, and can start programs. If you trust "
             f"it, go to its folder: cd {shell_word(folder)}. "
             f"If not, start a study here: {init_command()}"
         )

@@ -1,5 +1,6 @@
 """The configuration of the study that a command was typed in, and the messages about its folder."""
 
+import os
 from pathlib import Path
 
 from kdbatch.base.command_lines import init_command
@@ -48,11 +49,16 @@ def check_target(folder: Path, config: Config, *, spelling: str) -> None:
         "the experiments": find_study() / "jobs",
         **{f"the videos of {name}": Path(d.root) for name, d in config.datasets.items()},
     }
-    study = find_study().resolve()
+    study = _real(find_study())
     for what, place in own.items():
-        is_around = study.is_relative_to(place.resolve())  # such as a disk with all of the videos
-        if folder.resolve().is_relative_to(place.resolve()) and not is_around:
+        is_around = study.is_relative_to(_real(place))  # such as a disk with all of the videos
+        if _real(folder).is_relative_to(_real(place)) and not is_around:
             raise UserError(f"{folder}: {place}/ is for {what}. Name another folder: {spelling}")
+
+
+def _real(path: Path) -> Path:
+    """The path without links; one that leads in a circle stays, where Path.resolve() raises."""
+    return Path(os.path.realpath(path))
 
 
 def is_study(config: Config) -> bool:

@@ -119,7 +119,7 @@ def _submit(request: SubmitRequest, config: Config, *, dry_run: bool, retry_fail
         nonlocal excluded
         live = None
         if queue == "slurm" and not retry_failed:
-            live = {job.id for job in queued_jobs()}
+            live = {job.id: job.hold for job in queued_jobs()}
         rows = load_run_rows(config.runs_dir, live=live)
         excluded = exclude_failed(plan, rows, retry_failed=retry_failed)
         return excluded.plan

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from kdbatch.vocab.retry_policy import Start
 
@@ -54,19 +54,36 @@ def ask(command: Sequence[str], *, stdin: str = "", seconds: float) -> Answer:
 
     Raises:
         OSError: it cannot be started.
-        subprocess.TimeoutExpired: it has not ended after so many seconds.
+        subprocess.TimeoutExpired: it has not ended after so many seconds; `output` is what it has
+            printed.
     """
-    done = subprocess.run(
-        command,
-        input=stdin.encode(errors="replace"),
-        capture_output=True,
-        timeout=seconds,
-        check=False,
-    )
-    text, errors = (
-        _CONTROLS.sub("", raw.decode(errors="replace")) for raw in (done.stdout, done.stderr)
-    )
+    with _memory_file() as out, _memory_file() as err:
+        try:
+            done = subprocess.run(
+                command,
+                input=stdin.encode(errors="replace"),
+                stdout=out,
+                stderr=err,
+                timeout=seconds,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            error.output = _text_of(out)
+            raise
+        text, errors = map(_text_of, (out, err))
     return Answer(code=done.returncode, text=text, errors=errors)
+
+
+def _memory_file() -> BinaryIO:
+    """A file in memory for a command's output: a pipe would not end before every process that the
+    command has left in the background, such as the ssh of a site's wrapper, has ended.
+    """
+    return os.fdopen(os.memfd_create("answer"), "w+b")
+
+
+def _text_of(file: BinaryIO) -> str:
+    file.seek(0)
+    return _CONTROLS.sub("", file.read().decode(errors="replace"))
 
 
 def queue_pid() -> int:

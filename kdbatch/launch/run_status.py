@@ -1,7 +1,7 @@
 """The state of every run, from the files of its folder and of its job; no worker is disturbed."""
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ _ENDED: tuple[RunState, ...] = ("failed", "blocked", "lost", "damaged", "unreada
 
 
 def load_run_rows(
-    runs_dir: Path, *, live: Collection[str] | None = None, only: RunFolder | None = None
+    runs_dir: Path, *, live: Mapping[str, str] | None = None, only: RunFolder | None = None
 ) -> tuple[RunRow, ...]:
     """One look of a RunWatcher at all runs, or at `only` one."""
     return RunWatcher(runs_dir).look(live=live, only=only)
@@ -44,16 +44,17 @@ class RunWatcher:
         self._records: dict[Path, tuple[Identity | None, PlanRecord]] = {}
 
     def look(
-        self, *, live: Collection[str] | None = None, only: RunFolder | None = None
+        self, *, live: Mapping[str, str] | None = None, only: RunFolder | None = None
     ) -> tuple[RunRow, ...]:
         """A row for each run folder and for each run of a submitted plan, or for `only` one, sorted
         by title.
 
-        `live` are the job ids that the scheduler still has (commands.queued_jobs); None where it
-        was not called. With them, a queued run whose job is not among them is known to have left
-        the queue without starting; the reason for that, or for the loss of a run, is in its job's
-        script or in the accounting, if the site has one. A run that a live local queue will start
-        is queued. A run whose folder cannot be read has a row with the reason.
+        `live` has the job ids that the scheduler still has, with why it holds them
+        (commands.JobsCache); None where it was not called. With them, a queued run whose job is not
+        among them is known to have left the queue without starting; the reason for that, or for the
+        loss of a run, is in its job's script or in the accounting, if the site has one. A run that
+        a live local queue will start is queued. A run whose folder cannot be read has a row with
+        the reason.
 
         Raises:
             UserError: the folder of the runs, of the plans or of the submissions cannot be read.

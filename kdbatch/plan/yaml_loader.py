@@ -77,7 +77,8 @@ def load_yaml(path: Path) -> dict[str, Any]:
         text = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        hint = f" Experiments here: {_siblings(path)}." if _siblings(path) else ""
+        is_missing = isinstance(error, FileNotFoundError)
+        hint = f" Experiments here: {_siblings(path)}." if is_missing and _siblings(path) else ""
         if isinstance(error, UnicodeDecodeError):
             hint = " Save it as UTF-8 in your editor."
         raise UserError(f"{path}: cannot be read ({reason}).{hint}") from error

@@ -8,6 +8,7 @@ or older finished have no sha256 there.
 read here.
 """
 
+import errno
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
 from kdbatch.base.digests.sha256 import DigestError, read_verified
-from kdbatch.base.errors import UnreadableError
+from kdbatch.base.errors import UnreadableError, unreadable
 from kdbatch.base.folders.presence import is_present
 from kdbatch.base.reading.local_name import local_name
 from kdbatch.base.reading.regular_files import open_regular
@@ -166,11 +167,8 @@ def _read_files(
                 for file in group:
                     try:
                         frames.append(_read_parquet([file], schema, keep))
-                    except DigestError as error:
-                        warnings.append(damage(file.path, str(error)))
                     except READ_ERRORS as error:
-                        reason = f"cannot be read ({_first_line(error)})"
-                        warnings.append(damage(file.path, reason))
+                        warnings.append(read_warning(file.path, error))
     return ReadResult(frame=pl.concat(frames), warnings=tuple(warnings))
 
 
@@ -203,6 +201,17 @@ def _file_of(
     elif sha256 or (required and is_done):
         warnings.append(damage(path, "is missing, though the run is done"))
     return None
+
+
+def read_warning(path: Path, error: BaseException) -> str:
+    """A line about a file of a finished run that gave one of READ_ERRORS. An error of the file
+    system says nothing about its content, so that the run is not to be made again.
+    """
+    if isinstance(error, DigestError):
+        return damage(path, str(error))
+    if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+        return f"{unreadable(path, error)}. Left out"
+    return damage(path, f"cannot be read ({_first_line(error)})")
 
 
 def damage(path: Path, reason: str) -> str:

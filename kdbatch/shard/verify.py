@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from kdbatch.base.command_lines import shell_line
 from kdbatch.base.digests.sha256 import sha256_of
-from kdbatch.base.errors import UserError
+from kdbatch.base.errors import FORBIDDEN_ERRORS, UnreadableError, UserError
 from kdbatch.base.parse import parse
 from kdbatch.base.progress import Progress
 from kdbatch.base.reading.documents import parse_json_object
@@ -72,7 +72,7 @@ def _shard_damage(folder: Path, shard: Shard) -> str:
     try:
         return _find_damage(folder, shard)
     except OSError as error:
-        if error.errno in HOST_ERRNOS:
+        if error.errno in HOST_ERRNOS | FORBIDDEN_ERRORS:
             raise UserError(
                 f"{folder}/{shard.name}: cannot be checked ({error.strerror}). "
                 "Repair that and repeat the command."
@@ -90,6 +90,8 @@ def _find_damage(folder: Path, shard: Shard) -> str:
             return "of another size than its record has"
     try:
         record = load_indexed_record(folder, shard)
+    except UnreadableError:
+        raise
     except UserError:
         return f"its record {shard.record_name} was changed or damaged"
     if len(record.samples) != shard.num_videos or record.sha256 != shard.sha256:

@@ -103,6 +103,18 @@ def test_the_file_that_was_to_be_written_is_named_and_not_its_temporary_one(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_disk_that_became_read_only_is_told_of_the_file_that_was_to_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Path, **_: bool) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(OSError, match="Read-only") as refused:
+        atomic_write(tmp_path / "x.json", refuse)
+    assert refused.value.filename == str(tmp_path)
+
+
 def test_an_error_of_another_file_keeps_its_path(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as absent:
         atomic_write(tmp_path / "x", lambda _: (tmp_path / "absent").unlink())

@@ -153,7 +153,7 @@ def test_cancel_takes_the_named_runs_and_no_others(slurm, study):
         job.id for job in queued_jobs()
     } == {"7"}
     assert {
-        row.state for row in load_run_rows(config.runs_dir, live=set()) if row.run_id in (a, other)
+        row.state for row in load_run_rows(config.runs_dir, live={}) if row.run_id in (a, other)
     } == {"planned"}
 
 
@@ -182,7 +182,7 @@ def test_a_requeued_job_waits_for_its_next_start(study):
     submitted(config, folders["a"].id, folders["other"].id, at=1.0)
     write_status(folders["a"], "stopped", reason="was preempted; progress is saved", job="41_0")
     save_status(folders["other"].status, Status(state="running", heartbeat_at=2.0, job="41_1"))
-    rows = {row.title: row for row in load_run_rows(config.runs_dir, live={"41_0", "41_1"})}
+    rows = {row.title: row for row in load_run_rows(config.runs_dir, live={"41_0": "", "41_1": ""})}
     assert (rows["a"].state, rows["a"].reason) == (
         "queued",
         "was preempted; progress is saved; its job starts it again",
@@ -191,7 +191,7 @@ def test_a_requeued_job_waits_for_its_next_start(study):
         "queued",
         "its process was lost; its job starts it again",
     )
-    assert {row.title: row.state for row in load_run_rows(config.runs_dir, live=set())} == {
+    assert {row.title: row.state for row in load_run_rows(config.runs_dir, live={})} == {
         "a": "stopped",
         "b": "planned",
         "c": "planned",
@@ -207,7 +207,7 @@ def test_the_reason_why_a_job_is_gone_comes_from_the_accounting(slurm, study, mo
         "printf '41_0|OUT_OF_MEMORY\\n41_1|CANCELLED by 7\\n'\n"
     )
     (slurm / "sacct").chmod(0o755)
-    rows = {row.title: row for row in load_run_rows(config.runs_dir, live=set())}
+    rows = {row.title: row for row in load_run_rows(config.runs_dir, live={})}
     assert (rows["a"].state, rows["b"].state) == ("failed", "blocked") and rows[
         "a"
     ].reason.startswith("ran out of memory")
@@ -215,7 +215,7 @@ def test_the_reason_why_a_job_is_gone_comes_from_the_accounting(slurm, study, mo
     (slurm / "sacct").write_text("#!/bin/bash\nprintf '42_1|CANCELLED by 7\\n'\n")
     assert (
         "SLURM: CANCELLED"
-        in {row.title: row for row in load_run_rows(config.runs_dir, live=set())}["b"].reason
+        in {row.title: row for row in load_run_rows(config.runs_dir, live={})}["b"].reason
     )
 
 
@@ -340,7 +340,7 @@ def test_an_odd_answer_of_the_accounting_is_no_error(slurm, study, printed):
     submitted(config, *(folders[name].id for name in "abc"))
     (slurm / "sacct").write_text(f"#!/bin/bash\nprintf '{printed}\\n'\n")
     (slurm / "sacct").chmod(0o755)
-    rows = {row.title: row for row in load_run_rows(config.runs_dir, live=set())}
+    rows = {row.title: row for row in load_run_rows(config.runs_dir, live={})}
     expected = (
         "SLURM: FAILED" if "FAILED" in printed else "SLURM: sacct answers with no states, but"
     )

@@ -110,6 +110,24 @@ def test_a_file_of_another_user_counts_only_in_its_own_folder(
     assert load_config().runs_dir == Path("results")
 
 
+def test_a_link_that_another_user_made_to_a_file_of_ours_is_his(
+    below: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = below.parents[1] / "kdbatch.toml"
+    path.rename(below / "mine")
+    path.symlink_to(below / "mine")
+    lstat = Path.lstat
+
+    def of_another(self: Path) -> os.stat_result:
+        found = list(lstat(self))
+        found[4] += self == path
+        return os.stat_result(found)
+
+    monkeypatch.setattr(Path, "lstat", of_another)
+    with pytest.raises(UserError, match="another user"):
+        load_config()
+
+
 def test_a_folder_that_was_deleted_is_one_line(in_tmp: Path) -> None:
     (in_tmp / "gone").mkdir()
     os.chdir("gone")

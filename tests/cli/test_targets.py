@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -62,6 +63,17 @@ def test_a_folder_of_the_study_itself_is_refused(type_line: Type) -> None:
         ):
             line = type_line(*words)
             assert f"{Path(target)}: " in line and "Name another folder: " in line
+
+
+def test_a_folder_that_is_a_link_in_a_circle_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("kdbatch.toml").touch()
+    Path("runs").symlink_to("runs")
+    assert dispatch(Commands(), ("report",)) == 2
+    error = capsys.readouterr().err.strip()
+    assert re.fullmatch(r"kdbatch: runs\S*: .*Too many levels of symbolic links.*", error)
 
 
 @pytest.mark.parametrize("name", ["index.html", "report.json", "tables", "figures"])

@@ -171,7 +171,7 @@ class Site:
     def _status(self) -> None:
         warned: list[str] = []
         load_run_rows(self.config.runs_dir, live=JobsCache(warn=warned.append).live())
-        load_run_rows(self.config.runs_dir, live=set())  # the accounting has to say what happened
+        load_run_rows(self.config.runs_dir, live={})  # the accounting has to say what happened
         assert all(map(is_one_line, warned)), warned
 
     def own_jobs(self) -> dict[str, str]:

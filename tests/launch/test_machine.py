@@ -1,12 +1,14 @@
 """This machine: GPUs, cores, scheduler, and the environment of a worker."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 
 from kdbatch.launch import machine
 from kdbatch.launch.machine import (
+    ask,
     default_jobs,
     gpu_maker,
     num_cpus,
@@ -166,3 +168,10 @@ def test_workers_get_the_gpus_in_turn_and_threads_by_device(monkeypatch):
 
 def test_a_worker_gets_the_process_id_of_its_queue():
     assert worker_env(0, jobs=1, gpus=(), pid=os.getpid())["KDBATCH_PARENT_PID"] == str(os.getpid())
+
+
+def test_an_answer_is_not_kept_waiting_by_what_a_command_leaves_in_the_background():
+    start = time.monotonic()
+    answer = ask(("sh", "-c", "sleep 20 & echo Submitted; echo warning >&2"), seconds=60)
+    assert (answer.text, answer.errors) == ("Submitted\n", "warning\n")
+    assert time.monotonic() - start < 15

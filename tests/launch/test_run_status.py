@@ -15,6 +15,7 @@ from support.wait import wait_until
 from kdbatch.base.locks import hold_lock, is_held
 from kdbatch.launch.run_folders import submissions_dir, write_runs
 from kdbatch.launch.run_status import load_run_rows, rows_as_json
+from kdbatch.launch.slurm.answers import read_queue
 from kdbatch.launch.states.run_row import run_row
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import STALE_SECONDS, Status, load_status, save_status
@@ -91,7 +92,7 @@ def test_a_status_of_the_local_queue_is_not_explained_by_an_older_job(study):
     submitted(config_in(runs_dir.parent), folders["a"].id, at=1.0)
     (submissions_dir(runs_dir) / "41" / "41.ended").write_text("0 1 out of memory\n")
     save_status(folders["a"].status, dataclasses.replace(NOW, heartbeat_at=2.0))
-    assert load_run_rows(runs_dir, live=set())[0].state == "lost"
+    assert load_run_rows(runs_dir, live={})[0].state == "lost"
 
 
 def test_a_run_whose_job_left_the_queue_before_it_began_is_planned_again(study):
@@ -99,12 +100,27 @@ def test_a_run_whose_job_left_the_queue_before_it_began_is_planned_again(study):
     config = config_in(runs_dir.parent)
     submitted(config, folders["a"].id)
     submitted(config, folders["b"].id, number="42")
-    rows = load_run_rows(runs_dir, live={"41"})
+    rows = load_run_rows(runs_dir, live={"41": ""})
     assert [row.state for row in rows] == ["queued", "planned", "planned"]
     assert "job 42 left the queue" in rows[1].reason
 
 
-@pytest.mark.parametrize("live", [None, set()])
+@pytest.mark.parametrize(
+    "reason",
+    ["launch failed requeued held", "job_requeued_in_held_state", "JobHeldAdmin"],
+)
+def test_a_job_that_slurm_holds_for_ever_is_told(study, reason):
+    runs_dir, folders = study
+    submitted(config_in(runs_dir.parent), folders["a"].id)
+    (job,) = read_queue(f"41|kdbatch-x|PENDING|{reason}")
+    row = load_run_rows(runs_dir, live={job.id: job.hold})[0]
+    assert row.state == "queued"
+    assert row.reason == (
+        f"SLURM holds its job ({reason}); see why: scontrol show job 41; then: scontrol release 41"
+    )
+
+
+@pytest.mark.parametrize("live", [None, {}])
 def test_a_run_whose_worker_ended_without_a_status_has_failed_and_names_its_log(study, live):
     runs_dir, folders = study
     submitted(config_in(runs_dir.parent), *(folders[name].id for name in "abc"))
@@ -230,5 +246,5 @@ def test_a_job_that_found_no_space_says_so_and_has_not_failed(study):
     runs_dir, folders = study
     submitted(config_in(runs_dir.parent), *(folders[name].id for name in "abc"))
     (submissions_dir(runs_dir) / "41" / "41_0.ended").write_text("0 74\n")
-    rows = load_run_rows(runs_dir, live=set())
+    rows = load_run_rows(runs_dir, live={})
     assert rows[0].state == "planned" and rows[0].reason.startswith("no space was left")

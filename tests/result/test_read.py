@@ -1,10 +1,13 @@
+import errno
 import json
+import os
 import random
 import shutil
 from pathlib import Path
 
 import pytest
 
+from kdbatch.result import read as reading
 from kdbatch.result.digests import digest_results
 from kdbatch.result.read import read_cka, read_curves, read_predictions, read_rows
 from kdbatch.result.schema import CKA, CURVES, PREDICTIONS, ROWS
@@ -160,3 +163,18 @@ def test_the_record_of_another_run_vouches_for_nothing(tmp_path: Path) -> None:
         shutil.copy(other.path / name, folder.path / name)
     result = read_rows(tmp_path, ["ra"])
     assert result.frame.is_empty() and "is the record of another run (rb)" in result.warnings[0]
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EACCES, errno.EIO])
+def test_an_error_of_the_disk_is_no_reason_to_make_a_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    folder = write_run(tmp_path, "ra")
+
+    def fail(path: Path) -> None:
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(reading, "_check_magic", fail)
+    (warning,) = read_rows(tmp_path, ["ra"]).warnings
+    assert f"{folder.rows}: cannot be read ({os.strerror(number)})" in warning
+    assert "rm -r" not in warning and "ls -ld" in warning

@@ -238,6 +238,16 @@ def test_a_folder_with_a_config_of_something_else_is_not_changed(
     assert (tmp_path / "config.json").read_text() == text and not (tmp_path / "load.py").exists()
 
 
+def test_a_config_that_is_no_json_of_ours_is_not_to_be_deleted(
+    config: Config, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text("[paths]")
+    with pytest.raises(
+        UserError, match=r"config.json: is not JSON .*\. Choose another folder: --to"
+    ):
+        export_run(finished_student(config), to=tmp_path)
+
+
 def test_a_file_at_the_path_of_the_folder_is_a_one_line_error(
     config: Config, tmp_path: Path
 ) -> None:

@@ -8,7 +8,7 @@ import pytest
 from support.toys import toy_request
 
 from kdbatch.base.atomic_write import load_json, write_json
-from kdbatch.base.errors import UserError
+from kdbatch.base.errors import UserError, unreadable
 from kdbatch.base.progress import silent
 from kdbatch.shard.build import build_shards
 from kdbatch.shard.verify import verify_shards
@@ -139,6 +139,20 @@ def test_a_label_changed_in_shards_of_an_older_version_is_damage(
     with_another_label(record, sealed=False)
     with pytest.raises(UserError, match=r"train-00001\.json has other facts than the tar"):
         verify_shards("ssv2", shards_dir=tmp_path, progress=silent)
+
+
+@pytest.mark.parametrize("name", ["load_indexed_record", "count_frames"])
+def test_a_missing_permission_is_not_reported_as_damage(
+    built: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def forbidden(*_: object) -> None:
+        error = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        raise unreadable(Path("x.json"), error) if name == "load_indexed_record" else error
+
+    monkeypatch.setattr(f"kdbatch.shard.verify.{name}", forbidden)
+    with pytest.raises(UserError, match=r"\(Permission denied\)") as found:
+        verify_shards("ssv2", shards_dir=built, progress=silent)
+    assert "rm -f" not in str(found.value)
 
 
 def test_a_file_server_that_does_not_answer_is_not_reported_as_damage(

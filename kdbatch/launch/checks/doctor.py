@@ -214,7 +214,7 @@ def _video(config: Config, python: tuple[str, ...]) -> Finding:
     has_image = bool(config.container.image)
     if not has_image and config.site.setup and not find_spec("av"):
         return note("video", "PyAV is not here; the lines of [site] setup may bring it to nodes")
-    command = (*python, "-m", "kdbatch.shard.codec_check")
+    command = (*python, "-P", "-m", "kdbatch.shard.codec_check")
     try:
         tried = ask(command, seconds=VIDEO_SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -31,7 +31,7 @@ def worker_answer(
     try:
         check_container(config, on_this_machine=True)
         python = as_argv(python_command(config, folders=list(folders)))
-        answer = ask((*python, "-m", module), stdin=json.dumps(question), seconds=SECONDS)
+        answer = ask((*python, "-P", "-m", module), stdin=json.dumps(question), seconds=SECONDS)
         lines = answer.text.strip().splitlines() or [""]
         return parse_json(lines[-1], where="the worker's answer")
     except (OSError, UserError, subprocess.TimeoutExpired) as error:

@@ -28,12 +28,13 @@ def worker_command(config: Config) -> tuple[str, ...]:
     python = as_argv(python_command(config, folders=(config.runs_dir, config.shards_dir)))
     forwarder: tuple[str, ...] = ()
     if config.container.image:
-        forwarder = (sys.executable, "-m", "kdbatch.launch.local.signal_forwarder")
+        forwarder = (sys.executable, "-P", "-m", "kdbatch.launch.local.signal_forwarder")
     variables: tuple[str, ...] = ()
     if image := image_file(config):
         start = Start(image_sha256=image.sha256).to_environment()
         variables = ("env", *(f"{name}={value}" for name, value in start.items()))
-    return (*forwarder, *variables, *python, "-m", "kdbatch.run")
+    # -P: a module never comes from the folder of the study, where others may be able to write.
+    return (*forwarder, *variables, *python, "-P", "-m", "kdbatch.run")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,15 +8,19 @@ from kdbatch.base.errors import UserError
 
 # 41, 41_3, 123+1 of a heterogeneous job, and 41_[0-3,7%2] where the elements are not listed.
 _JOB_ID = re.compile(r"([0-9]{1,10})(_[0-9]{1,9}|_\[([0-9,%-]+)\]|\+[0-9]{1,4})?")
+# Beginnings of lines that are jobs' all the same: elements cut short, `41_[0,2,...]`, or a cluster.
+_UNKNOWN_ID = re.compile(r"[0-9]+[^\s|]*")
 _SUBMITTED = re.compile(r"Submitted batch job ([0-9]{1,10})( on cluster \S+)?")
 _TROUBLE = re.compile(r"^\s*(slurm_\w+|squeue)\b.*\b(error|fatal)\b", re.I | re.M)
+_HOLD = re.compile(r"Held|\bheld\b|JobHoldMaxRequeue|DependencyNeverSatisfied|ReservationDeleted")
 _MAX_ELEMENTS = 4_000_001  # of a job array, by SLURM's own limit
 
 _LASTING_STATES = """COMPLETING CONFIGURING EXPEDITING LAUNCH_FAILED PENDING POWER_UP_NODE
-    RECONFIG_FAIL REQUEUED REQUEUE_FED REQUEUE_HOLD RESIZING RESV_DEL_HOLD RUNNING SIGNALING
+    RECONFIG_FAIL REQUEUED REQUEUE_FED REQUEUE_HOLD RESIZING RESV_DEL_HOLD REVOKED RUNNING SIGNALING
     SPECIAL_EXIT STAGE_OUT STOPPED SUSPENDED UPDATE_DB"""
+# A job that is REVOKED here runs on another cluster of the federation.
 _ENDED_STATES = """BOOT_FAIL CANCELLED COMPLETED DEADLINE FAILED NODE_FAIL OUT_OF_MEMORY PREEMPTED
-    REVOKED TIMEOUT"""
+    TIMEOUT"""
 JOB_STATES = frozenset(f"{_LASTING_STATES} {_ENDED_STATES}".split())
 
 
@@ -40,6 +44,12 @@ class QueuedJob:
     def is_held(self) -> bool:
         return any(word in self.reason for word in ("JobHeldUser", "JobHeldAdmin"))
 
+    @property
+    def hold(self) -> str:
+        """The reason for which it never starts by itself; empty if it may."""
+        words = self.reason.replace("_", " ")
+        return self.reason if _HOLD.search(words) or self.state == "REQUEUE_HOLD" else ""
+
     def has_name(self, name: str) -> bool:
         """Whether it is the job of this name: by itself, or between columns that were not asked
         for.
@@ -56,14 +66,16 @@ def read_queue(printed: str) -> tuple[QueuedJob, ...]:
     ended.
 
     Raises:
-        UserError: there are lines, and none is a job, or one is an error of squeue: an empty answer
-            would mean that there are no jobs.
+        UserError: there are lines, and none is a job, or one is an error of squeue, or a job whose
+            id has an unknown form: without it there would seem to be no such job.
     """
     lines = [line for line in printed.split("\n") if line.strip()]
     jobs = [job for line in lines for job in _jobs_of(line)]
-    if (lines and not jobs) or _TROUBLE.search(printed):
+    unread = next((line for line in lines if not _jobs_of(line) and _is_job(line)), "")
+    if unread or (lines and not jobs) or _TROUBLE.search(printed):
+        what = "a job that cannot be told apart" if unread else "no list of jobs"
         raise UserError(
-            f"squeue: its answer has no list of jobs: {shown_line(printed)}. "
+            f"squeue: its answer has {what}: {shown_line(unread or printed)}. "
             "Without it a run could be submitted twice. Try it: squeue --me"
         )
     return tuple(job for job in jobs if job.state not in _ENDED_STATES.split())
@@ -121,6 +133,13 @@ def _jobs_of(line: str) -> Iterable[QueuedJob]:
     ids = _elements(match[1], match[3]) if match[3] else (match[0],)
     name, state, reason = _name_state_reason(fields)
     return [QueuedJob(id=each, name=name, state=state, reason=reason) for each in ids]
+
+
+def _is_job(line: str) -> bool:
+    """Whether a line that names no job in a known form has a job's state and begins like a job."""
+    first, *fields = line.strip().split("|")
+    is_state = any(field.strip() in JOB_STATES for field in fields[1:])
+    return is_state and _UNKNOWN_ID.fullmatch(first.strip()) is not None
 
 
 def _name_state_reason(fields: list[str]) -> tuple[str, str, str]:

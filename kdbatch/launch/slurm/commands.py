@@ -9,7 +9,7 @@ from kdbatch.base.command_lines import shell_line
 from kdbatch.base.errors import UserError
 from kdbatch.launch.machine import Answer, ask, has_command, queue_kind, without_slurm_variables
 from kdbatch.launch.slurm.answers import QueuedJob, read_queue
-from kdbatch.launch.slurm.error_meanings import is_transient, main_line
+from kdbatch.launch.slurm.error_meanings import BUSY, is_transient, main_line
 
 PAUSES = (2.0, 8.0, 30.0)
 """Seconds before each new try: in total less than a person waits, and more than a controller's
@@ -37,9 +37,7 @@ def queued_jobs(*, once: bool = False) -> tuple[QueuedJob, ...]:
     answer = _call(
         ("squeue", "--me", "--all", "--array", "--noheader", "--format=%i|%j|%T|%r"), once=once
     )
-    # A wrapper may lose the exit code of a squeue that has failed.
-    has_failed = not answer.text.strip() and re.search(r"\b(error|fatal):", answer.errors, re.I)
-    return read_queue(answer.errors if has_failed else answer.text)
+    return read_queue(answer.errors if _hides_failure(answer) else answer.text)
 
 
 def run_command(
@@ -52,7 +50,19 @@ def run_command(
     Raises:
         UserError: it is missing or fails, or gives no answer in any of the tries.
     """
-    return _call(command, stdin=stdin, once=once, seconds=seconds).text
+    answer = _call(command, stdin=stdin, once=once, seconds=seconds)
+    # scancel complains of jobs that have ended, and has cancelled the others.
+    if command[0] == "scontrol" and _hides_failure(answer):
+        line = shell_line(*command, *stdin.splitlines()[:1])
+        raise UserError(f"{command[0]}: {main_line(answer.errors)}. Try it: {line}")
+    return answer.text
+
+
+def _hides_failure(answer: Answer) -> bool:
+    """Whether only the errors tell that it has failed: a wrapper may lose its exit code."""
+    return (
+        not answer.text.strip() and re.search(r"\b(error|fatal):", answer.errors, re.I) is not None
+    )
 
 
 def _call(
@@ -75,7 +85,7 @@ def _call(
             problem = main_line(answer.complaint) or f"failed with exit code {answer.code}"
         if pause is None or not again:
             line = shell_line(*command, *stdin.splitlines()[:1])
-            hint = "Is the controller up? Ask it: scontrol ping" if again else f"Try it: {line}"
+            hint = BUSY if again else f"Try it: {line}"
             raise UserError(f"{command[0]}: {problem}. {hint}")
         time.sleep(pause)
     raise AssertionError("the last try returns or raises")
@@ -92,8 +102,8 @@ def output_or_nothing(*command: str, seconds: float = 30.0) -> str:
 
 
 class JobsCache:
-    """The ids of the jobs that SLURM has, for a caller that polls: squeue is called every
-    SQUEUE_SECONDS at most.
+    """The jobs that SLURM has, for a caller that polls: squeue is called every SQUEUE_SECONDS at
+    most. The value of a job's id is why SLURM holds it, empty where it does not.
 
     None where there is no SLURM, or where it does not answer: then `warn` is called once, and the
     run folders have to do.
@@ -102,17 +112,18 @@ class JobsCache:
     def __init__(self, *, warn: Callable[[str], None]) -> None:
         self._warn = warn
         self._has_slurm, self._answers = queue_kind() == "slurm", True
-        self._queried_at, self._live = -SQUEUE_SECONDS, None
+        self._queried_at = -SQUEUE_SECONDS
+        self._live: dict[str, str] | None = None
 
-    def live(self) -> set[str] | None:
+    def live(self) -> dict[str, str] | None:
         if self._has_slurm and time.monotonic() - self._queried_at >= SQUEUE_SECONDS:
             self._live = self._query()
             self._queried_at = time.monotonic()
         return self._live
 
-    def _query(self) -> set[str] | None:
+    def _query(self) -> dict[str, str] | None:
         try:
-            live = {job.id for job in queued_jobs(once=True)}
+            live = {job.id: job.hold for job in queued_jobs(once=True)}
         except UserError as error:
             if self._answers:
                 problem = " ".join(str(error).split())

@@ -114,9 +114,10 @@ _REMEDIES = (
         "sinfo --format='%P %c %m %G'",
     ),
 )
-_ERROR = re.compile(r"\b(error|fatal):", re.I)
+_ERROR = re.compile(r"\b(error|fatal):|\b(unrecognized|invalid|unknown) option", re.I)
 _ERROR_PREFIX = re.compile(r"^[\w-]+: (error|fatal): ", re.I)
 MAX_LINE = 200  # characters of a line in a message
+BUSY = "Is the controller up? Ask it: scontrol ping"
 _OTHER = "Check [site] in kdbatch.toml against: sinfo"
 
 
@@ -128,7 +129,8 @@ def is_transient(text: str) -> bool:
 
 def remedy(error: str) -> str:
     """The advice against an error with which sbatch refuses a job."""
-    return next((words for part, words in _REMEDIES if re.search(part, error, re.I)), _OTHER)
+    usual = BUSY if is_transient(error) else _OTHER
+    return next((words for part, words in _REMEDIES if re.search(part, error, re.I)), usual)
 
 
 def main_line(errors: str) -> str:

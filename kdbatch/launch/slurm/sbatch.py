@@ -132,10 +132,9 @@ def call_sbatch(script: Path, *options: str) -> Answer:
     try:
         with without_slurm_variables():
             return ask(("sbatch", *options, str(script)), seconds=SBATCH_SECONDS)
-    except subprocess.TimeoutExpired:
-        return Answer(
-            code=1, text="", errors=f"sbatch: error: timed out after {SBATCH_SECONDS:g} s"
-        )
+    except subprocess.TimeoutExpired as error:
+        late = f"sbatch: error: timed out after {SBATCH_SECONDS:g} s"
+        return Answer(code=1, text=error.output, errors=late)
     except OSError as error:
         raise UserError(f"sbatch: {error.strerror}. Try it: sbatch --version") from error
 

@@ -14,6 +14,7 @@ from kdbatch.launch.container.pull import prepare_container
 from kdbatch.launch.machine import Answer
 from kdbatch.launch.run_folders import submissions_dir, without_finished, write_runs
 from kdbatch.launch.slurm import commands
+from kdbatch.launch.slurm.answers import submitted_number
 from kdbatch.launch.slurm.arrays import Array, arrays_of, dependency
 from kdbatch.launch.slurm.error_meanings import is_transient
 from kdbatch.launch.slurm.job.job_options import check_options, job_flags
@@ -204,7 +205,7 @@ def _number_of_accepted(answer: Answer, sbatch: Sbatch, *, folder: Path) -> str:
         UserError: the job may be in the queue, and is not found. Its entry stays in the journal, so
             that the next submit cancels the job or knows that there is none.
     """
-    if answer.code:
+    if answer.code and not submitted_number(answer.text):
         return ""
     try:
         number = find_number(sbatch.name, printed=answer.text)

@@ -1,10 +1,10 @@
 """Completes rows of runs from their jobs, or from a local queue, where files do not suffice."""
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Mapping
 from pathlib import Path
 
-from kdbatch.base.command_lines import resume_command
+from kdbatch.base.command_lines import resume_command, shell_line
 from kdbatch.launch.slurm.exit_reason import MEMORY_HINT, accounting_states, last_exit_reason
 from kdbatch.launch.slurm.submissions import Submission
 from kdbatch.launch.states.run_row import RunRow
@@ -18,7 +18,7 @@ def add_job_states(
     submissions: dict[str, Submission],
     *,
     runs_dir: Path,
-    live: Collection[str] | None,
+    live: Mapping[str, str] | None,
 ) -> None:
     """Replace the rows of runs that are queued, lost or stopped according to their job."""
     uncertain = [
@@ -31,7 +31,7 @@ def add_job_states(
         accounting = accounting_states([row.job for row in uncertain if row.job not in live])
     for row in uncertain:
         if live is not None and row.job in live:
-            rows[row.run_id] = _with_live_job(row)
+            rows[row.run_id] = _with_live_job(row, hold=live[row.job])
         elif row.state != "stopped":
             log = RunFolder(runs_dir / row.run_id).log
             ending = last_exit_reason(submissions[row.run_id], log=log)
@@ -45,8 +45,16 @@ def add_job_states(
                 rows[row.run_id] = _with_ended_job(row, accounting.get(row.job, ""))
 
 
-def _with_live_job(row: RunRow) -> RunRow:
-    """A run whose job SLURM still has: if it was stopped or lost, it will go on."""
+def _with_live_job(row: RunRow, *, hold: str) -> RunRow:
+    """A run whose job SLURM still has: if it was stopped or lost, it will go on. A job with a
+    `hold` waits for somebody.
+    """
+    if hold:
+        look, release = (
+            shell_line("scontrol", *do, row.job) for do in (("show", "job"), ("release",))
+        )
+        reason = f"SLURM holds its job ({hold}); see why: {look}; then: {release}"
+        return dataclasses.replace(row, state="queued", reason=reason)
     reasons: dict[RunState, str] = {
         "queued": row.reason,
         "stopped": f"{row.reason}; its job starts it again",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdbatch.base.atomic_write import write_text
-from kdbatch.base.command_lines import resume_command
+from kdbatch.base.command_lines import resume_command, shell_word
 from kdbatch.base.disk_space import (
     LOST_DISK_ERRORS,
     OPEN_FILES_ERRORS,
@@ -50,6 +50,10 @@ def disk_ending(error: BaseException, *, path: Path) -> DiskEnding | None:
     if lost := system_error(error, LOST_DISK_ERRORS, path=path):
         reason = f"{lost.filename}: {lost.strerror} (its disk or file server)"
         return DiskEnding(code=EXIT_STOPPED, state="stopped", cause="crash", reason=reason)
+    if isinstance(error, PermissionError) and error.filename:
+        name = str(error.filename)
+        reason = f"{name}: {error.strerror}. Who may use it: ls -ld {shell_word(name)}"
+        return DiskEnding(code=EXIT_USER, state="failed", cause=None, reason=reason)
     if many := system_error(error, OPEN_FILES_ERRORS, path=path):
         reason = (
             f"{many.filename}: {many.strerror}; {open_files_limit()} are allowed. "

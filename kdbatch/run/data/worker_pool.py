@@ -154,7 +154,7 @@ def _start_worker(
     workers from their first instruction.
     """
     descriptors = map(str, (buffer.file, buffer.num_bytes, tasks, replies))
-    module = ("-m", "kdbatch.run.data.worker")
+    module = ("-P", "-m", "kdbatch.run.data.worker")  # never from the current folder
     old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
     try:
         return subprocess.Popen(

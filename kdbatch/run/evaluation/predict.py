@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from kdbatch.base.command_lines import resume_command
+from kdbatch.base.errors import UserError
 from kdbatch.result.label_ranks import label_ranks
 from kdbatch.run.compilation.networks import remove_compiled
 from kdbatch.run.compilation.trial import compile_if_it_pays, reason_against
@@ -154,8 +156,25 @@ def predict_each_video(
             _compile(networks, lambda clip=clip_VBCTHW: take_pass(clip), len(source), context)
         elif clip_VBCTHW.shape != first_shape:  # the last batch, which is not worth compiling
             remove_compiled(networks)
-        out = take_pass(clip_VBCTHW)
-        yield batch, out.float().unflatten(0, clip_VBCTHW.shape[:2]).cpu()
+        out_VBx = take_pass(clip_VBCTHW).float().unflatten(0, clip_VBCTHW.shape[:2]).cpu()
+        _check_finite(out_VBx, batch)
+        yield batch, out_VBx
+
+
+def _check_finite(out_VBx: Tensor, batch: Batch) -> None:
+    """Finite losses do not imply finite predictions: those are made with the means and variances of
+    many batches, and after the last step.
+
+    Raises:
+        UserError: a number is not finite.
+    """
+    is_finite_B = out_VBx.isfinite().transpose(0, 1).flatten(1).all(1)
+    if not bool(is_finite_B.all()):
+        key = next(key for key, is_finite in zip(batch.keys, is_finite_B.tolist()) if not is_finite)
+        raise UserError(
+            f"video {key}: the network's output is not finite. Its training has diverged: lower lr "
+            f"in the profile, or raise warmup_epochs, then: {resume_command()}"
+        )
 
 
 def _compile(

@@ -14,6 +14,7 @@ from kdbatch.base.command_lines import export_command, shell_line
 from kdbatch.base.digests.sha256 import sha256_of
 from kdbatch.base.errors import UserError
 from kdbatch.base.parse import parse
+from kdbatch.base.reading.documents import WRITE_AGAIN
 from kdbatch.run.checkpoint import load_weights
 from kdbatch.run.data.augment import MEAN, STD
 from kdbatch.run.models import Classifier, build_backbone
@@ -76,13 +77,13 @@ def build_exported(config: dict[str, Any], weights: Path, *, where: str) -> Norm
     return NormalizedNetwork(network.eval().requires_grad_(False)).eval()
 
 
-def load_export_config(path: Path) -> dict[str, Any]:
-    """The config of an export.
+def load_export_config(path: Path, *, advice: object = WRITE_AGAIN) -> dict[str, Any]:
+    """The config of an export. `advice` is what to do about a file that is no JSON.
 
     Raises:
         UserError: the file is missing or damaged, or is the config of something else.
     """
-    config = load_json(path)
+    config = load_json(path, advice=advice)
     if not isinstance(config, dict) or not isinstance(config.get("run_id"), str):
         raise UserError(
             f"{path}: is not the config of an export. Choose another folder: --to FOLDER"

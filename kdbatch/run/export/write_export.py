@@ -59,13 +59,13 @@ def export_run(folder: RunFolder, *, to: Path) -> tuple[Path, ...]:
     if not folder.is_done():
         raise UserError(f"{folder.path}: is not done yet. See how far it is: {status_command()}")
     config_path = to / "config.json"
-    if (
-        config_path.exists()
-        and (exported := load_export_config(config_path)["run_id"]) != folder.id
-    ):
-        raise UserError(
-            f"{to}: holds the export of {exported}. Choose another folder, or delete that one."
-        )
+    if config_path.exists():
+        advice = "Choose another folder: --to FOLDER"
+        there = load_export_config(config_path, advice=advice)["run_id"]
+        if there != folder.id:
+            raise UserError(
+                f"{to}: holds the export of {there}. Choose another folder, or delete that one."
+            )
     for name in () if config_path.exists() else ("model.safetensors", "load.py", "model.ts"):
         if os.path.lexists(to / name):
             raise UserError(

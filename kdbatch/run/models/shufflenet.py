@@ -139,9 +139,12 @@ def shufflenet_2x(*, width: float) -> VideoBackbone:
         "maxpool": nn.MaxPool3d(3, stride=2, padding=1),
     }
     for stage, (channels, num_units) in enumerate(STAGE_SHAPES, start=1):
-        out_channels = scaled_channels(
-            channels, width, multiple=4 * GROUPS
-        )  # a quarter of them is grouped too
+        multiple = 4 * GROUPS  # a quarter of them is grouped too
+        # The branch of the first unit has those that its input has not, which rounding may take.
+        out_channels = max(
+            scaled_channels(channels, width, multiple=multiple),
+            (in_channels // multiple + 1) * multiple,
+        )
         first = ShuffleUnit(in_channels, out_channels, halve=True)
         rest = (ShuffleUnit(out_channels, out_channels, halve=False) for _ in range(num_units - 1))
         layers[f"layer{stage}"] = nn.Sequential(first, *rest)

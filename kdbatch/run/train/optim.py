@@ -1,11 +1,14 @@
 """Gradients of a batch, and the optimizer: the parts that all training steps share."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
+from kdbatch.base.command_lines import resume_command
+from kdbatch.base.errors import UserError
 from kdbatch.run.data.batch import Batch
 from kdbatch.run.data.prefetch import DeviceBatch
 from kdbatch.run.distributed.process_group import ProcessGroup
@@ -97,7 +100,8 @@ def _backward(
     total_N: Tensor | None = None
     for part in micro_batch_slices(num_videos, num_micro_batches):
         whole = num_micro_batches == 1
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
+        half = torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
+        with half, _explain_single_values():
             output = take_step(
                 clip_VBCTHW if whole else clip_VBCTHW[:, part],
                 batch if whole else batch.select_videos(part),
@@ -110,6 +114,25 @@ def _backward(
         total_N = value_N if total_N is None else total_N + value_N
     assert total_N is not None
     return names, total_N
+
+
+@contextlib.contextmanager
+def _explain_single_values() -> Iterator[None]:
+    """Say what to change where batch normalisation has a single value per channel inside.
+
+    Raises:
+        UserError: a part of a batch has one clip, and a map of it one position.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise UserError(
+            "a part of a batch has one clip, whose last map has one position: batch normalisation "
+            "needs two values. Raise batch_clips of this stage in the profile, or lower its "
+            f"num_micro_batches, then: {resume_command(retry_failed=True)}"
+        ) from error
 
 
 def micro_batch_slices(num_videos: int, num_micro_batches: int) -> list[slice]:

@@ -25,7 +25,7 @@ from kdbatch.launch.slurm.submit import submit_arrays
 from kdbatch.vocab.config import Config, Container
 from kdbatch.vocab.runs import Cache, RunFolder
 
-FORWARDER = (sys.executable, "-m", "kdbatch.launch.local.signal_forwarder")
+FORWARDER = (sys.executable, "-P", "-m", "kdbatch.launch.local.signal_forwarder")
 
 
 def words_of(tmp_path: Path, *, cache: str = "", **container: object) -> tuple[str, ...]:

@@ -80,6 +80,28 @@ def test_words_that_are_no_jobs_are_not_an_empty_queue(printed):
         read_queue(printed)
 
 
+@pytest.mark.parametrize(
+    "job_id",
+    [
+        "41_[0,2,...]",
+        "41_[0-4]%2",
+        "41_[0-8:2]",
+        "41_*",
+        "41[0]",
+        "41_0;west",
+        "41_0*",
+        "12345678901",
+    ],
+)
+def test_a_job_whose_id_has_an_unknown_form_is_not_taken_for_absent(job_id):
+    with pytest.raises(UserError, match=r"has a job that cannot be told apart: '41.*|12345678901"):
+        read_queue(f"7|other|RUNNING|None\n{job_id}|ours|PENDING|None\n")
+
+
+def test_a_job_that_runs_on_another_cluster_of_the_federation_is_in_the_queue():
+    assert [job.id for job in read_queue("67109080|ours|REVOKED|None\n")] == ["67109080"]
+
+
 def test_a_name_over_two_lines_hides_no_other_job():
     jobs = read_queue("55|my\njob|PENDING|None\n41|ours|PENDING|None\n")
     assert [job.id for job in jobs] == ["55", "41"]

@@ -10,6 +10,7 @@ from support.slurm import run_array_element
 
 from kdbatch.base.errors import UserError
 from kdbatch.launch.run_folders import submissions_dir
+from kdbatch.launch.slurm import sbatch
 from kdbatch.launch.slurm.commands import queued_jobs
 from kdbatch.launch.slurm.error_meanings import is_transient, remedy
 from kdbatch.launch.slurm.submissions import last_submissions, load_sbatches, save_sbatch
@@ -51,6 +52,27 @@ def test_the_job_is_found_whatever_sbatch_prints(slurm, tmp_path, says):
     assert submit_arrays(plan, config=config) == {}
     assert (slurm / "scontrol.txt").read_text() == "release 41\n"
     assert not (slurm / "scancel.txt").exists()
+
+
+@pytest.mark.parametrize("end", ["exit 1", "exec sleep 60"])
+def test_a_job_that_sbatch_names_is_taken_however_a_wrapper_ends(slurm, tmp_path, monkeypatch, end):
+    monkeypatch.setattr(sbatch, "SBATCH_SECONDS", 3.0)
+    (slurm / "sbatch").rename(slurm / "real")
+    (slurm / "sbatch").write_text(f'#!/bin/bash\n"{slurm}/real" "$@"; PATH=/usr/bin:/bin {end}\n')
+    (slurm / "sbatch").chmod(0o755)
+    submitted = submit_arrays(plan_of({"a": ()}), config=config_in(tmp_path))
+    assert list(submitted.values()) == ["41"] and not held(slurm)
+    assert not (slurm / "scancel.txt").exists()
+
+
+def test_a_release_that_is_refused_is_told_though_a_wrapper_loses_its_exit_code(slurm, tmp_path):
+    real = (slurm / "scontrol").read_text()
+    (slurm / "scontrol").write_text("#!/bin/bash\necho slurm_suspend error: Access denied >&2\n")
+    plan, config = plan_of({"a": ()}), config_in(tmp_path)
+    with pytest.raises(UserError, match=r"error: Access denied. Try it: scontrol release 41$"):
+        submit_arrays(plan, config=config)
+    (slurm / "scontrol").write_text(real)
+    assert submit_arrays(plan, config=config) == {} and not held(slurm)
 
 
 def test_a_job_that_only_the_accounting_has_is_found_there(slurm, tmp_path):

@@ -67,6 +67,14 @@ def test_too_many_open_files_name_the_limit_and_are_not_tried_again(tmp_path: Pa
     assert "ulimit -n" in line and line.endswith("then repeat: kdbatch report")
 
 
+def test_a_file_that_may_not_be_read_is_a_line_and_not_tried_again() -> None:
+    ending = ending_of(PermissionError(errno.EACCES, "Permission denied", "runs/r2/model"))
+    assert (ending.code, ending.state) == (EXIT_USER, "failed")
+    assert ending.reason == (
+        "runs/r2/model: Permission denied. Who may use it: ls -ld runs/r2/model"
+    )
+
+
 def test_other_errors_are_no_endings_of_a_disk() -> None:
     for error in (
         ValueError("no space"),

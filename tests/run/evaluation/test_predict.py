@@ -9,6 +9,7 @@ from support import clips as world
 from support.networks import classifier
 from torch import nn
 
+from kdbatch.base.errors import UserError
 from kdbatch.result.label_ranks import label_ranks
 from kdbatch.run.compilation import trial
 from kdbatch.run.context import RunContext
@@ -117,6 +118,29 @@ def test_three_crops_are_three_squares_along_the_long_side_averaged(
         expected_K,
         atol=1e-4,
     )
+
+
+class Diverged(Columns):
+    """A network of which one class is infinite for every clip."""
+
+    def forward(self, clip_BCTHW: torch.Tensor) -> torch.Tensor:
+        logit_BK = super().forward(clip_BCTHW)
+        logit_BK[:, 1] = torch.inf
+        return logit_BK
+
+
+def test_a_network_whose_outputs_are_not_finite_has_no_predictions(
+    tmp_path: Path, videos: list[StoredVideo]
+) -> None:
+    with pytest.raises(UserError, match=rf"^video {videos[0].sample.key}: .* diverged: lower lr"):
+        predict(
+            Diverged(),
+            videos,
+            view=world.VIEW,
+            num_clips=1,
+            num_crops=1,
+            context=_worker(tmp_path),
+        )
 
 
 def test_label_order_decides_between_equal_classes() -> None:

@@ -11,6 +11,7 @@ from support.networks import DISTILL, classifier, noise
 from support.training import SCHEDULE, run
 from torch import Tensor
 
+from kdbatch.base.reading.field_facts import field_hints, limits_of
 from kdbatch.run.distributed.sync_layers import GlobalBatchDropout, synchronize_layers
 from kdbatch.run.export.exported_network import NormalizedNetwork
 from kdbatch.run.export.write_export import _torchscript
@@ -19,6 +20,7 @@ from kdbatch.run.models import BACKBONES
 from kdbatch.run.models.layers.folding import fold_batch_norms
 from kdbatch.run.models.layers.stochastic_depth import StochasticDepth
 from kdbatch.run.train.feature_match import FeatureMatcher, feature_match_step
+from kdbatch.vocab.backbones import Backbone
 
 NEW = sorted(BACKBONES.keys() - {"r21d_10", "r2plus1d_18", "shufflenet_2x"})
 
@@ -38,6 +40,14 @@ def test_a_training_is_resumed_bit_for_bit(kind: str, tmp_path: Path) -> None:
     resumed, _ = run(tmp_path / "stopped", schedule=schedule, net=net)
     assert resumed.keys() == state.keys()
     assert all(torch.equal(value, state[name]) for name, value in resumed.items())
+
+
+@pytest.mark.parametrize("kind", BACKBONES)
+def test_the_narrowest_network_that_a_profile_may_name_can_be_built(kind: str) -> None:
+    least = limits_of(field_hints(Backbone)["width"])
+    assert least and least.least
+    model = classifier(kind, width=least.least)
+    assert model(torch.zeros(2, 3, 8, 32, 32)).isfinite().all()
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")

@@ -56,6 +56,24 @@ def test_micro_batches_train_to_the_same_weights_as_the_whole_batch(
     )
 
 
+class Pooled(Net):
+    """Its last map has one position, which batch normalisation sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(
+            nn.Conv3d(3, 4, 1), nn.AdaptiveAvgPool3d(1), nn.BatchNorm3d(4)
+        )
+
+
+def test_a_part_of_one_clip_that_cannot_be_normalised_names_the_fields_to_change(
+    tmp_path: Path,
+) -> None:
+    schedule = dataclasses.replace(SCHEDULE, num_micro_batches=4)
+    with pytest.raises(UserError, match="one clip.*Raise batch_clips.*or lower its num_micro"):
+        run(tmp_path, net=Pooled, schedule=schedule)
+
+
 def test_training_in_micro_batches_is_resumed_bit_for_bit(tmp_path: Path) -> None:
     schedule = dataclasses.replace(SCHEDULE, num_micro_batches=2)
     state, _ = run(tmp_path / "whole", schedule=schedule)
