@@ -49,7 +49,8 @@ def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
         part.replace(path)
     except Exception as error:
         full = disk_full_error(error, path=part)
-        if full and full.filename == str(part):  # and not another file that `write` needs
+        # and not another file that `write` needs; libraries name a file by its whole path
+        if full and Path(full.filename).absolute() == part.absolute():
             raise DiskFullError(full.errno or 0, str(path)) from error
         if isinstance(error, OSError) and error.filename in (None, str(part)):
             place = path.parent if error.errno in FORBIDDEN_ERRORS else path

@@ -103,6 +103,15 @@ def test_the_file_that_was_to_be_written_is_named_and_not_its_temporary_one(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_library_may_name_the_temporary_file_by_its_whole_path(in_tmp: Path) -> None:
+    def fill(part: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(part.absolute()))
+
+    with pytest.raises(DiskFullError) as full:
+        atomic_write(Path("x.mp4"), fill)
+    assert full.value.filename == "x.mp4"
+
+
 def test_a_disk_that_became_read_only_is_told_of_the_file_that_was_to_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,9 +25,12 @@ def open_regular(path: Path) -> BufferedReader:
 
 
 def read_regular(path: Path) -> bytes:
-    """The bytes of a file; errors as of `open_regular`."""
+    """The bytes of a file; errors as of `open_regular`, with its name."""
     with open_regular(path) as file:
-        return file.read()
+        try:
+            return file.read()
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def read_text(path: Path) -> str:
