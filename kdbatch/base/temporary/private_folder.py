@@ -33,7 +33,7 @@ def folder_of_this_user(path: Path) -> Path:
         if inside <= uid < inside + count:
             uid += outside - inside
             break
-    return path.with_name(f"{path.name}-{uid}")
+    return path.parent / f"{path.name or 'kdbatch'}-{uid}"  # the root has no name
 
 
 @contextmanager

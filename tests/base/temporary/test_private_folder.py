@@ -156,3 +156,7 @@ def test_the_folder_is_the_same_in_a_container_and_one_that_hides_its_owner_is_r
     if answer == "no namespaces":
         pytest.skip("users cannot make namespaces here")
     assert answer == expected
+
+
+def test_a_cache_named_by_the_root_of_the_file_system_has_a_folder_there() -> None:
+    assert folder_of_this_user(Path("/")).name.startswith("kdbatch-")
