@@ -137,7 +137,7 @@ def test_a_run_whose_job_may_be_requeued_is_queued_until_squeue_does_not_list_it
     runs_dir, folders = study
     submitted(config_in(runs_dir.parent), folders["a"].id, folders["b"].id)
     (submissions_dir(runs_dir) / "41" / "41_0.ended").write_text("0 255\n")
-    assert [load_run_rows(runs_dir, live=live)[0].state for live in (None, {"41_0"}, set())] == [
+    assert [load_run_rows(runs_dir, live=live)[0].state for live in (None, {"41_0": ""}, {})] == [
         "queued",
         "queued",
         "planned",
