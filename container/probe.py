@@ -67,7 +67,7 @@ def main() -> None:
     modules += [decord] if decord else []
     print(
         " ".join(f"{module.__name__} {module.__version__}" for module in modules),
-        f"cuda {torch.version.cuda}",
+        f"cuda {torch.version.cuda} rocm {torch.version.hip}",
     )
 
 

@@ -86,6 +86,10 @@ class Container:
     """File of the image, or oras://HOST/NAME@sha256:DIGEST (docker:// likewise), which is pulled
     once. Empty: workers run with the Python that runs kdbatch.
     """
+    base: str = ""
+    """A site's own image with torch, a file or docker://NAME@sha256:DIGEST, on which
+    `make image BASE='--study FOLDER'` builds the image.
+    """
     runtime: str = "apptainer"
     """Command that starts a container: apptainer, singularity, or the path of either."""
     gpu: Literal["nv", "rocm", "none"] = "nv"

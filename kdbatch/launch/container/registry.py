@@ -1,6 +1,6 @@
 """Asks a registry for the digest that a tag of an image has now, as container/build does too.
 
-`python -m kdbatch.launch.container.registry docker://HOST/NAME:TAG` prints it.
+`python -m kdbatch.launch.container.registry docker://HOST/NAME:TAG` prints the name with it.
 """
 
 import hashlib
@@ -13,6 +13,8 @@ import sys
 import urllib.error
 import urllib.parse
 import urllib.request
+
+from kdbatch.vocab.images import image_reference
 
 ANSWER_SECONDS = 10
 MANIFESTS = ", ".join(
@@ -77,7 +79,8 @@ def _by_skopeo(reference: str) -> str:
 
 
 if __name__ == "__main__":
-    place, _, asked_tag = sys.argv[1].removeprefix("docker://").rpartition(":")
-    found_digest = digest_of(place, asked_tag)
-    sys.stdout.write(f"{found_digest}\n")
+    asked_for = image_reference(sys.argv[1])
+    assert asked_for, "docker://NAME:TAG"
+    found_digest = digest_of(asked_for.name, asked_for.tag or "latest")
+    sys.stdout.write(f"{asked_for.name}@sha256:{found_digest}\n" if found_digest else "")
     sys.exit(not found_digest)
