@@ -13,6 +13,7 @@ from kdbatch.vocab.done import Provenance
 _ROOT = Path(kdbatch.__file__).parent.parent
 # The lock file of the checkout that kdbatch runs from, or of the image that it is installed in.
 _LOCKS = (_ROOT / "container" / "requirements.lock", Path("/opt/kdbatch/requirements.lock"))
+_BASE = Path("/opt/kdbatch/base.txt")  # of the image
 
 
 def provenance(device: torch.device, *, image_sha256: str) -> Provenance:
@@ -24,9 +25,11 @@ def provenance(device: torch.device, *, image_sha256: str) -> Provenance:
         git_sha=find_commit(),
         lock_sha256=sha256_of(lock) if lock else "",
         image_sha256=image_sha256,
+        image_base=_BASE.read_text(encoding="utf-8").strip() if _BASE.is_file() else "",
         python_version=platform.python_version(),
         torch_version=torch.__version__,
         cuda_version=torch.version.cuda or "",
+        rocm_version=torch.version.hip or "",
         host=platform.node(),
         device=torch.cuda.get_device_name(device) if is_gpu else f"cpu ({platform.machine()})",
     )

@@ -19,17 +19,19 @@ class Provenance:
     """The software and the machine that produced a result; empty where it is not known.
 
     `git_sha` is a commit, or `unknown` with the reason in parentheses; `image_sha256` is set when
-    the launcher knows the hash of the image file, `lock_sha256` when the lock file of the
-    installation is there.
+    the launcher knows the hash of the image file, `image_base` what the image was built on, and
+    `lock_sha256` when the lock file of the installation is there.
     """
 
     kdbatch_version: str = ""
     git_sha: str = ""
     lock_sha256: str = ""
     image_sha256: str = ""
+    image_base: str = ""
     python_version: str = ""
     torch_version: str = ""
     cuda_version: str = ""
+    rocm_version: str = ""
     host: str = ""
     device: str = ""
 

@@ -14,7 +14,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from kdbatch.vocab.images import image_reference
+from kdbatch.vocab.jobs.images import image_reference
 
 ANSWER_SECONDS = 10
 MANIFESTS = ", ".join(

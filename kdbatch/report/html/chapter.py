@@ -21,9 +21,11 @@ PROVENANCE_TITLES: dict[str, str] = {
     "git_sha": "commit",
     "lock_sha256": "lock file",
     "image_sha256": "image",
+    "image_base": "base of the image",
     "python_version": "Python",
     "torch_version": "PyTorch",
     "cuda_version": "CUDA",
+    "rocm_version": "ROCm",
     "device": "device",
     "host": "host",
 }
