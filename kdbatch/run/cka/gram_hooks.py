@@ -18,6 +18,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from kdbatch.run.models.layers.stochastic_depth import StochasticDepth
 from kdbatch.run.models.network import VideoBackbone
@@ -27,8 +28,8 @@ Hook = Callable[[nn.Module, object, Tensor], None]
 Kind = Literal["conv", "bn", "relu", "ln", "gelu", "attention", "residual", "pool", "other"]
 
 # On a GPU as many columns are centred at once, 64 MB of 64 clips, and their products are one
-# batched product of parts that fill its processors.
-GROUP_COLUMNS, PART_COLUMNS = 1 << 18, 1 << 12
+# batched product of equal parts that fill its processors. Longer parts lose digits.
+GROUP_COLUMNS, PART_COLUMNS, LEAST_PART_COLUMNS = 1 << 18, 1 << 12, 1 << 9
 # On a CPU a part fits into a core's cache. Rows a power of two apart would evict each other from
 # it: measured, 1.3 times slower.
 PART_COLUMNS_CPU = 3000
@@ -198,19 +199,26 @@ def gram_of_parts(x_np: Tensor) -> Tensor:
 
 
 def gram_of_groups(x_np: Tensor) -> Tensor:
-    """`centred_gram` for a GPU: five kernels for each group of columns."""
+    """`centred_gram` for a GPU: four kernels for each group of columns, two to add groups."""
+    width = _part_width(x_np.shape[1])
+    if x_np.shape[1] % width:  # such a number of columns is rare
+        x_np = functional.pad(x_np, (0, -x_np.shape[1] % width))
     grams: list[Tensor] = []
-    for group in x_np.split(GROUP_COLUMNS, dim=1):
+    for group in x_np.split(GROUP_COLUMNS // width * width, dim=1):
         group = group.float()
         group = group - group.mean(0)
-        num_whole = group.shape[1] // PART_COLUMNS
-        whole, rest = group.split([num_whole * PART_COLUMNS, group.shape[1] % PART_COLUMNS], dim=1)
-        if num_whole:
-            part_Pnc = whole.unflatten(1, (num_whole, PART_COLUMNS)).transpose(0, 1)
-            grams.append((part_Pnc @ part_Pnc.mT).sum(0, dtype=torch.float64))
-        if rest.shape[1]:
-            grams.append((rest @ rest.T).double())
-    return functools.reduce(torch.add, grams)
+        part_Pnc = group.unflatten(1, (-1, width)).transpose(0, 1)
+        grams.append((part_Pnc @ part_Pnc.mT).sum(0, dtype=torch.float64))
+    return grams[0] if len(grams) == 1 else torch.stack(grams).sum(0)
+
+
+@functools.cache
+def _part_width(num_columns: int) -> int:
+    """The most columns of a part, if all parts are equal; PART_COLUMNS where those were short."""
+    widths = range(min(PART_COLUMNS, num_columns), 0, -1)
+    width = next(width for width in widths if num_columns % width == 0)
+    is_short = width < min(LEAST_PART_COLUMNS, num_columns)
+    return PART_COLUMNS if is_short else width
 
 
 def as_rows(map_nC: Tensor) -> Tensor:
