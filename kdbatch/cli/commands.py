@@ -393,12 +393,13 @@ class Commands:
     ) -> None:
         """Measure training steps, their parts, and a baseline loop.
 
-        --backbone is r21d_10 or shufflenet_2x (both without it), --stage is finetune, distill (two
-        teachers) or pretrain (RSPNet), or all without it; --width, --batch, --frames and --pixels
-        make it small enough for a CPU. --seconds is how long each row is measured, up to five
-        times. The command ends after --limit seconds: on a CPU it takes fewer clips for that. With
-        --compiled it compares compiled networks instead of feeds, and their compilation may take
-        longer. --json prints a line of JSON for each row.
+        --backbone is r21d_10, r2plus1d_18, shufflenet_2x, r3d_18, c3d, mobilenet3d, squeezenet3d or
+        swin3d_t; without it r21d_10 and shufflenet_2x are measured. --stage is finetune, distill
+        (two teachers) or pretrain (RSPNet), or all without it; --width, --batch, --frames and
+        --pixels make it small enough for a CPU. --seconds is how long each row is measured, up to
+        five times. The command ends after --limit seconds: on a CPU it takes smaller clips and
+        fewer of them for that. With --compiled it compares compiled networks instead of feeds, and
+        their compilation may take longer. --json prints a line of JSON for each row.
         """
         from kdbatch.cli.bench import measure_step
 
@@ -427,10 +428,10 @@ class Commands:
     ) -> None:
         """Measure a CKA map, its parts, and other tools.
 
-        The other tools are torch_cka and pytorch_cka. --layers is a number of convolutions, batch
-        norms and ReLUs of the network, evenly spread, or a layer set: res, act or all, without the
-        other tools. One batch has --clips clips of --frames frames, --pixels high and wide. --json
-        prints the rows for a program.
+        The other tools are torch_cka and pytorch_cka. --backbone is one of those of `kdbatch bench
+        step`. --layers is a number of convolutions, batch norms and ReLUs of the network, evenly
+        spread, or a layer set: res, act or all, without the other tools. One batch has --clips
+        clips of --frames frames, --pixels high and wide. --json prints the rows for a program.
         """
         from kdbatch.cli.bench import measure_cka
 

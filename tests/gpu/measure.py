@@ -1,6 +1,7 @@
 """Prints the table of speeds on this machine's GPU: python tests/gpu/measure.py
 
-Options: --limit=SECONDS (default 220), and --tiny for a try on a CPU. It needs torch and the host
+Options: --limit=SECONDS (default 220), --network=KIND for one of the two, and --tiny for a try on a
+CPU, with one step of each row. It needs torch and the host
 part of kdbatch. Rows that are fed from shards and by the cache need PyAV: without it batches come
 from memory, which a line says. Networks are compiled in the end, in rows of their own. A part that
 fails is a line, and the others are measured. Columns: clips/s, ratio to the usual loop in float32
@@ -82,9 +83,15 @@ BASE, OURS, FED = "usual loop, float32", "kdbatch", "fed from memory"
 COMPILED, GRAPHS = "compiled", "compiled, graphs"
 STUDENT, TEACHERS = "student", "teachers"
 COMPILE_SECONDS = 50.0  # of one network
+REPEATS = 5
 KINDS = ("r21d_10", "shufflenet_2x")
 Step = Callable[[], None]
 Row = StepRow | StepNote | StepOverhead
+
+
+def row_seconds(repeats: int) -> float:
+    """A single repeat is a try, of one step."""
+    return 0.4 if repeats > 1 else 0.0
 
 
 def median(values: list[float]) -> float:
@@ -147,6 +154,7 @@ def step_rows(
     device: torch.device,
     *,
     deadline: float,
+    repeats: int,
     compiled: bool,
 ) -> Iterator[Row]:
     """Rows of one stage."""
@@ -154,7 +162,9 @@ def step_rows(
     makers = makers_of(backbone, stage, scale, device, meters, compiled=compiled)
     warm = [warm_up(name, make, device=device) for name, make in makers.items()]
     variants = [replace(variant, meter=meters.get(variant.name)) for variant in warm]
-    timings = time_all(variants, repeats=5, seconds=0.4, deadline=deadline, device=device)
+    timings = time_all(
+        variants, repeats=repeats, seconds=row_seconds(repeats), deadline=deadline, device=device
+    )
     for name in makers:
         if name not in (STUDENT, TEACHERS):
             yield row_of(name, timings, backbone, stage, scale, is_metered=name in meters)
@@ -181,6 +191,8 @@ def row_of(
         stage=stage,
         variant=name,
         batch_clips=scale.batch_clips,
+        num_frames=scale.num_frames,
+        size_pixels=scale.size_pixels,
         clips_per_second=scale.batch_clips / median([t.step_seconds for t in own]),
         ratio=median(ratios),
         memory_gb=max(t.memory_gb for t in own) or None,
@@ -188,7 +200,7 @@ def row_of(
     )
 
 
-def cka_note(backbone: Backbone, scale: StepScale) -> StepNote:
+def cka_note(backbone: Backbone, scale: StepScale, repeats: int) -> StepNote:
     """The time of a map of all convolutions, batch norms and ReLUs, over that of its parts."""
     bench = bench_cka(
         CkaScale(
@@ -199,12 +211,13 @@ def cka_note(backbone: Backbone, scale: StepScale) -> StepNote:
             size_pixels=scale.size_pixels,
         ),
         progress=silent,
+        repeats=min(repeats, 3),
     )
     of = f"{bench.overhead:.2f} of its forward passes and Gram products"
     return StepNote(note=f"{backbone.title}: a map of {bench.setup} takes {of}")
 
 
-def fed_rows(scale: StepScale, *, seconds: float) -> Iterator[Row]:
+def fed_rows(scale: StepScale, *, seconds: float, repeats: int) -> Iterator[Row]:
     """Rows of all stages, also fed from shards and by the cache, as in bench step."""
     from kdbatch.bench.data.loose_videos import shard_videos  # noqa: PLC0415 - it needs PyAV
     from kdbatch.bench.step.measure import bench_step  # noqa: PLC0415
@@ -213,25 +226,40 @@ def fed_rows(scale: StepScale, *, seconds: float) -> Iterator[Row]:
     with TemporaryDirectory() as name:
         folder = Path(name)
         stored = shard_videos(make_few_toys(folder / "toys"), folder, processes=0, progress=silent)
-        yield from bench_step(scale, stored, progress=silent, seconds=0.4, limit_seconds=seconds)
+        yield from bench_step(
+            scale,
+            stored,
+            progress=silent,
+            repeats=repeats,
+            seconds=row_seconds(repeats),
+            limit_seconds=seconds,
+        )
 
 
 def parts_of(
-    scale: StepScale, device: torch.device, seconds: float
+    scale: StepScale, device: torch.device, seconds: float, repeats: int
 ) -> list[Callable[[], Iterator[Row]]]:
     """The parts of the table, in order, for `seconds` together."""
 
     def of_stage(backbone: Backbone, stage: str, share: float, *, compiled: bool) -> Iterator[Row]:
         deadline = time.monotonic() + share * seconds
-        return step_rows(backbone, stage, scale, device, deadline=deadline, compiled=compiled)
+        return step_rows(
+            backbone,
+            stage,
+            scale,
+            device,
+            deadline=deadline,
+            repeats=repeats,
+            compiled=compiled,
+        )
 
     parts: list[Callable[[], Iterator[Row]]] = []
     if "av" in MISSING or importlib.util.find_spec("pyarrow") is None:  # to store videos
         pairs = [(b, s) for s in ("finetune", "distill") for b in scale.backbones]
         parts += [lambda b=b, s=s: of_stage(b, s, 0.12, compiled=False) for b, s in pairs]
     else:
-        parts.append(lambda: fed_rows(scale, seconds=0.5 * seconds))
-    parts += [lambda b=b: iter([cka_note(b, scale)]) for b in scale.backbones]
+        parts.append(lambda: fed_rows(scale, seconds=0.5 * seconds, repeats=repeats))
+    parts += [lambda b=b: iter([cka_note(b, scale, repeats)]) for b in scale.backbones]
     parts += [lambda b=b: of_stage(b, "finetune", 0.2, compiled=True) for b in scale.backbones]
     return parts
 
@@ -243,6 +271,7 @@ def say(line: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Print the table of speeds on this machine.")
     parser.add_argument("--limit", type=float, default=220.0)
+    parser.add_argument("--network", choices=KINDS)
     parser.add_argument("--tiny", action="store_true")
     options = parser.parse_args()
     began, device = time.monotonic(), select_device()
@@ -254,13 +283,15 @@ def main() -> None:
     say(STEP_HEAD)
     if options.tiny:
         trial.BACKEND = "eager"  # a real compiler takes minutes on a CPU
+    kinds = (options.network,) if options.network else KINDS
     scale = StepScale(
-        backbones=tuple(Backbone(kind=kind, width=width) for kind in KINDS),
+        backbones=tuple(Backbone(kind=kind, width=width) for kind in kinds),
         batch_clips=clips,
         num_frames=frames,
         size_pixels=pixels,
     )
-    for part in parts_of(scale, device, options.limit - 15):
+    repeats = 1 if options.tiny else REPEATS
+    for part in parts_of(scale, device, options.limit - 15, repeats):
         if time.monotonic() - began > options.limit - COMPILE_SECONDS:
             say("no time for the rest: raise --limit")
             break

@@ -1,4 +1,8 @@
-"""The smallest batch of a stage, and the multiply-adds of a step, which are counted on it."""
+"""Batches that a slow device has time for, and the multiply-adds of a step."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -7,6 +11,53 @@ from kdbatch.bench.step.scale import StepScale
 from kdbatch.bench.step.variants import TrainingSetup, make_training_setup
 from kdbatch.run.data.prefetch import DeviceBatch
 from kdbatch.vocab.backbones import Backbone
+
+SMALLER_CLIPS = ((4, 32), (8, 56))
+"""Frames and pixels of clips that are tried before those that were asked for."""
+_TIMED_SHARE = 0.8  # of the time: the rest is for making networks and for steps that take longer
+
+
+def affordable_scale(
+    stage: str,
+    scale: StepScale,
+    *,
+    num_rows: int,
+    deadline: float,
+    seconds_of: Callable[[StepScale], float],
+) -> tuple[StepScale, float]:
+    """The largest batch of which there is time for two steps of each row, and the seconds that one
+    step of the smallest batch of whole clips takes.
+
+    Clips of fewer frames and pixels are tried first, with the fewest clips of a batch; the smallest
+    of them is taken however long it takes. `seconds_of` measures a step.
+    """
+    tried = least_of(stage, scale, *SMALLER_CLIPS[0])
+    seconds = seconds_of(tried)
+    for frames, pixels in (*SMALLER_CLIPS[1:], (scale.num_frames, scale.size_pixels)):
+        larger = least_of(stage, scale, frames, pixels)
+        if 2 * num_rows * seconds * _size(larger) / _size(tried) > _time_left(deadline):
+            break
+        if larger != tried:
+            tried, seconds = larger, seconds_of(larger)
+    whole = least_of(stage, scale, scale.num_frames, scale.size_pixels)
+    clips = int(tried.batch_clips * _time_left(deadline) / (2 * num_rows * seconds))
+    clips = max(tried.batch_clips, min(clips, scale.batch_clips))
+    return replace(tried, batch_clips=clips), seconds * _size(whole) / _size(tried)
+
+
+def least_of(stage: str, scale: StepScale, num_frames: int, size_pixels: int) -> StepScale:
+    """The smallest batch of clips of so many frames and pixels, or of those of `scale`."""
+    frames, pixels = min(num_frames, scale.num_frames), min(size_pixels, scale.size_pixels)
+    least = replace(scale, num_frames=frames, size_pixels=pixels)
+    return replace(least, batch_clips=least_clips(stage, least))
+
+
+def _size(scale: StepScale) -> int:
+    return scale.batch_clips * scale.num_frames * scale.size_pixels**2
+
+
+def _time_left(deadline: float) -> float:
+    return _TIMED_SHARE * (deadline - time.monotonic())
 
 
 def least_clips(stage: str, scale: StepScale) -> int:

@@ -15,7 +15,7 @@ import torch
 from kdbatch.base.command_lines import bench_step_command
 from kdbatch.base.progress import Progress
 from kdbatch.base.temporary.temporary_folder import temporary_folder
-from kdbatch.bench.step.least import least_clips, multiply_adds_of
+from kdbatch.bench.step.least import affordable_scale, least_of, multiply_adds_of
 from kdbatch.bench.step.rows import StepNote, StepOverhead, StepRow
 from kdbatch.bench.step.scale import StepScale
 from kdbatch.bench.step.timing import (
@@ -47,7 +47,6 @@ COMPILED = "kdbatch, compiled"
 STUDENT, TEACHERS = "student alone", "teachers alone"
 _MOST_ROWS = 7  # of a stage
 LIMIT_SECONDS = 120.0
-_TIMED_SHARE = 0.8  # of the time: the rest is for making networks and for steps that take longer
 
 BenchOutput = StepNote | StepRow | StepOverhead
 Maker = Callable[[], Callable[[], None]]
@@ -82,9 +81,10 @@ def bench_step(
     """Measure every variant of every stage and network, in turn, up to `repeats` times, each for
     up to `seconds` and at least one step; yield rows as soon as they are known.
 
-    It ends after about `limit_seconds`: on a CPU batches are made smaller, repeats are left out,
-    and in the end rows, which is said. With `compiled` there are compiled rows, whose compilation
-    takes the time that it takes. `stored` are videos in shards, which all batches are made of.
+    It ends after about `limit_seconds`: on a CPU clips and batches are made smaller, repeats are
+    left out, and in the end rows, which is said. With `compiled` there are compiled rows, whose
+    compilation takes the time that it takes. `stored` are videos in shards, which all batches are
+    made of.
     """
     deadline = time.monotonic() + limit_seconds
     device = select_device()
@@ -108,7 +108,7 @@ def bench_step(
             compiled=compiled,
         )
         is_cpu = device.type == "cpu"
-        costs = [_least_cost(s, b, bench) if is_cpu else 1.0 for b, s in pairs]
+        costs = [_relative_time(s, b, scale) if is_cpu else 1.0 for b, s in pairs]
         for number, (backbone, stage) in enumerate(pairs):
             progress(number, len(pairs), f"{backbone.title}, {stage}")
             now = time.monotonic()
@@ -147,12 +147,15 @@ def _bench_pair(stage: str, backbone: Backbone, bench: _Bench) -> Iterator[Bench
     least_seconds = 0.0
     with ExitStack() as feeds:
         if device.type == "cpu":
-            least_seconds = _least_seconds(stage, backbone, bench)
-            clips = _affordable_clips(stage, bench, least_seconds)
-            if not clips:
-                yield _left_out(backbone, stage, ["all rows"], least_seconds)
-                return
-            scale = replace(scale, batch_clips=clips)
+            scale, least_seconds = affordable_scale(
+                stage,
+                scale,
+                num_rows=3 if bench.compiled else _MOST_ROWS if stage == "distill" else 5,
+                deadline=bench.deadline,
+                seconds_of=lambda tried: _step_seconds(stage, backbone, tried, bench),
+            )
+            if scale != bench.scale:
+                yield StepNote(note=f"{backbone.title}, {stage}: in batches of {scale.title}")
         meters: dict[str, IdleMeter] = {}
         steps, batch = _makers(stage, backbone, scale, bench, feeds, meters)
         variants: list[StepVariant] = []
@@ -174,7 +177,8 @@ def _bench_pair(stage: str, backbone: Backbone, bench: _Bench) -> Iterator[Bench
             deadline=bench.deadline,
             device=device,
         )
-        macs = multiply_adds_of(stage, backbone, scale, batch)
+        is_late = device.type == "cpu" and time.monotonic() > bench.deadline
+        macs = None if is_late else multiply_adds_of(stage, backbone, scale, batch)
     for variant in variants:
         if variant.is_step:
             yield _row(variant, timings, stage, backbone, scale=scale, macs=macs, peak=bench.peak)
@@ -184,39 +188,24 @@ def _bench_pair(stage: str, backbone: Backbone, bench: _Bench) -> Iterator[Bench
         yield _left_out(backbone, stage, missing, least_seconds)
 
 
-def _least_scale(stage: str, bench: _Bench) -> StepScale:
-    return replace(bench.scale, batch_clips=least_clips(stage, bench.scale))
-
-
-def _least_cost(stage: str, backbone: Backbone, bench: _Bench) -> float:
-    """The relative time of a step of the smallest batch on a CPU: multiply-adds, and memory traffic
-    that takes about as long as 4e9 of them.
+def _relative_time(stage: str, backbone: Backbone, scale: StepScale) -> float:
+    """The share of the time that a stage has on a CPU, whose steps take the square of that: their
+    multiply-adds, and memory traffic that takes about as long as 4e9 of them.
     """
     gmac = BACKBONE_SPECS[backbone.kind].gmac_per_clip * backbone.width**2 + 4.0 * backbone.width
-    return _least_scale(stage, bench).batch_clips * (3.0 if stage == "finetune" else 5.0) * gmac
+    least = least_of(stage, scale, scale.num_frames, scale.size_pixels)
+    return math.sqrt(least.batch_clips * (3.0 if stage == "finetune" else 5.0) * gmac)
 
 
-def _least_seconds(stage: str, backbone: Backbone, bench: _Bench) -> float:
-    """The time of a step of the smallest batch."""
+def _step_seconds(stage: str, backbone: Backbone, scale: StepScale, bench: _Bench) -> float:
+    """The time of a step of the usual loop, after one that chooses algorithms."""
     with ExitStack() as feeds:
-        steps, _ = _makers(stage, backbone, _least_scale(stage, bench), bench, feeds, {})
+        steps, _ = _makers(stage, backbone, scale, bench, feeds, {})
         step = steps[BASELINE_LOOP]()
+        step()
         began = time.monotonic()
         step()
         return max(time.monotonic() - began, 1e-6)
-
-
-def _affordable_clips(stage: str, bench: _Bench, least_seconds: float) -> int:
-    """The most clips of which there is time for two steps of each row, or of some rows if that is
-    less than the smallest batch; 0 if there is time for none.
-    """
-    least = _least_scale(stage, bench).batch_clips
-    num_rows = 3 if bench.compiled else _MOST_ROWS if stage == "distill" else 5
-    time_left = _TIMED_SHARE * (bench.deadline - time.monotonic())
-    if time_left < 4 * least_seconds:
-        return 0
-    clips = int(least * time_left / least_seconds) // (2 * num_rows)
-    return max(least, min(clips, bench.scale.batch_clips))
 
 
 def _makers(
@@ -272,7 +261,7 @@ def _row(
     backbone: Backbone,
     *,
     scale: StepScale,
-    macs: float,
+    macs: float | None,
     peak: float,
 ) -> StepRow:
     own = timings[variant.name]
@@ -286,9 +275,11 @@ def _row(
         stage=stage,
         variant=variant.name,
         batch_clips=scale.batch_clips,
+        num_frames=scale.num_frames,
+        size_pixels=scale.size_pixels,
         clips_per_second=scale.batch_clips / seconds,
         ratio=median(ratios),
-        peak_share=100 * macs / seconds / peak,
+        peak_share=100 * macs / seconds / peak if macs else None,
         memory_gb=max(t.memory_gb for t in own) or None,
         idle_share=median(t.idle_share for t in own) if variant.meter else None,
     )

@@ -8,18 +8,20 @@ from dataclasses import asdict, dataclass
 class StepRow:
     """One variant of a step; medians over the repeats. Shares are in percent.
 
-    `batch_clips` may be less than was asked for, on a device that is slow. `ratio` compares the
-    speed with that of the usual loop in float32 in the same repeat. `peak_share` compares
-    multiply-adds per second with those of a large matrix product. `memory_gb` is the peak of
-    PyTorch's allocations on a GPU for this variant: its networks, its optimiser and its step,
-    without the batch that all variants share. `idle_share` is the share of the time in which the
-    device had nothing of a step to do.
+    A batch has `batch_clips` clips of `num_frames` x `size_pixels` x `size_pixels`, which may all
+    be less than was asked for, on a device that is slow. `ratio` compares the speed with that of
+    the usual loop in float32 in the same repeat. `peak_share` compares multiply-adds per second
+    with those of a large matrix product. `memory_gb` is the peak of PyTorch's allocations on a GPU
+    for this variant: its networks, its optimiser and its step, without the batch that all variants
+    share. `idle_share` is the share of the time in which the device had nothing of a step to do.
     """
 
     network: str
     stage: str
     variant: str
     batch_clips: int
+    num_frames: int
+    size_pixels: int
     clips_per_second: float
     ratio: float
     peak_share: float | None = None

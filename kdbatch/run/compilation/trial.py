@@ -3,6 +3,12 @@
 Compiling took 21 s for R(2+1)D and 47 s for ShuffleNet, and saved 31 % and 24 % of a step (one
 H200, PyTorch 2.11, batches of 64 x 16 x 112 x 112). So it is left out where little work is left;
 where it fails, or is no faster, the networks compute layer by layer. The log says which.
+
+Runs do not launch compiled kernels as CUDA graphs. The loop launches steps ahead of the GPU, so
+graphs save at most the share of a step in which the GPU waits for launches, which each run records
+as its idle share. They would keep the memory of a pass, copy each batch into it, and let a teacher
+write its outputs over those of another one, with which it shares its code. tests/gpu/measure.py
+has a row of them, with the idle share of the row without them.
 """
 
 import logging
@@ -20,10 +26,6 @@ COMPILE_SECONDS = 50.0  # of one network and shape of a batch
 SAVED_SHARE = 0.2  # of the time of a pass
 COMPILE_DEVICES = frozenset({"cuda"})
 BACKEND = "inductor"
-CUDA_GRAPHS = False
-"""Whether compiled kernels are launched as CUDA graphs. Not yet measured: tests/gpu/measure.py has
-a row of it. They need memory of their own, and pay where launching takes longer than computing.
-"""
 WITH, WITHOUT = "compiled the networks", "computes without torch.compile"
 _log = logging.getLogger(__name__)
 
@@ -62,7 +64,7 @@ def compile_if_it_pays(
         left, cost = duration(plain * passes_left), duration(COMPILE_SECONDS * num_versions)
         _log.info("%s: the %s that are left are too few to earn back %s", WITHOUT, left, cost)
         return False
-    compile_networks(networks, backend=BACKEND, cuda_graphs=CUDA_GRAPHS)
+    compile_networks(networks, backend=BACKEND)
     began = time.monotonic()
     try:
         compiled = _seconds_of(take_pass, device)
