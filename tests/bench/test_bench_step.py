@@ -1,5 +1,7 @@
 import dataclasses
+import inspect
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,9 +35,10 @@ from kdbatch.bench.step.rows import (
 from kdbatch.bench.step.scale import StepScale
 from kdbatch.bench.step.timing import StepVariant, time_all, time_variant, warm_up
 from kdbatch.bench.step.variants import make_training_setup
+from kdbatch.cli.commands import Commands
 from kdbatch.shard.toy.size import ToySize
 from kdbatch.shard.toy.write import write_toy
-from kdbatch.vocab.backbones import Backbone
+from kdbatch.vocab.backbones import BACKBONE_SPECS, Backbone
 from kdbatch.vocab.shards import Sample
 
 CPU = torch.device("cpu")
@@ -220,6 +223,11 @@ def test_compiled_rows_stand_apart(stored: Stored, monkeypatch: pytest.MonkeyPat
     )
     assert [row.variant for row in rows_of(list(outputs))] == [BASELINE_LOOP, "kdbatch", COMPILED]
     assert len(compiled) == 1
+
+
+def test_its_help_names_every_network() -> None:
+    text = inspect.getdoc(Commands.bench_step) or ""
+    assert [kind for kind in BACKBONE_SPECS if not re.search(rf"\b{kind}\b", text)] == []
 
 
 def test_lines_show_what_was_not_measured() -> None:
