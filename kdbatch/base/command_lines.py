@@ -44,6 +44,7 @@ def submit_command(
     local: bool = False,
     jobs: int = 0,
     retry_failed: bool = False,
+    wait: bool = False,
 ) -> str:
     """Submit these experiments. The profile is always written: with another one these would be
     other runs.
@@ -55,6 +56,7 @@ def submit_command(
         _switch("--local", local),
         *_value("--jobs", jobs),
         _switch("--retry-failed", retry_failed),
+        _switch("--wait", wait),
     )
 
 

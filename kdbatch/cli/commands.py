@@ -217,6 +217,7 @@ class Commands:
         jobs: Jobs = 0,
         retry_failed: bool = False,
         dry_run: bool = False,
+        wait: bool = False,
     ) -> int:
         """Start every run that FILES need and that is not done.
 
@@ -226,12 +227,13 @@ class Commands:
         have saved their progress; `kdbatch resume`, or the same command, goes on.
 
         A run that has failed before, and the runs that wait for it, are left out without
-        --retry-failed.
+        --retry-failed. Where SLURM takes no more jobs, the rest stays planned; with --wait the
+        command stays, and hands over more when some have ended.
         """
         from kdbatch.cli.submit import SubmitRequest, submit
 
         request = SubmitRequest(files=files, profile=profile, local=local, jobs=jobs)
-        return submit(request, dry_run=dry_run, retry_failed=retry_failed)
+        return submit(request, dry_run=dry_run, retry_failed=retry_failed, wait=wait)
 
     @command
     def resume(

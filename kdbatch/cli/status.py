@@ -4,12 +4,14 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from kdbatch.base.command_lines import (
     logs_command,
     report_command,
     resume_command,
+    shell_line,
     status_command,
     submit_command,
 )
@@ -19,18 +21,20 @@ from kdbatch.cli.study import NO_STUDY, is_study, load_existing_config, load_stu
 from kdbatch.cli.terminal import print_json, print_line, print_text, warn
 from kdbatch.launch.live_queues import live_queues
 from kdbatch.launch.logs import find_run, follow, read_last_lines
+from kdbatch.launch.queue_feed import MOVING
 from kdbatch.launch.run_groups import RunChoice, RunGroup, experiments_of, group_by_experiment
 from kdbatch.launch.run_status import RunWatcher, load_run_rows, of_submitted_plans, rows_as_json
 from kdbatch.launch.slurm.commands import JobsCache
 from kdbatch.launch.states.run_row import RunRow
 from kdbatch.vocab.config import Config
+from kdbatch.vocab.jobs.lost_nodes import MAX_RUNS, avoided_nodes, load_lost_nodes, lost_nodes_file
+from kdbatch.vocab.jobs.pause import pause_line, reason_of_pause
 from kdbatch.vocab.plans import find_records
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import RunState
 
 WATCH_SECONDS = 2.0  # between two reads of the run folders
 IDLE: tuple[RunState, ...] = ("planned", "lost", "stopped", "damaged", "missing")
-MOVING: tuple[RunState, ...] = ("queued", "running", "stale")
 
 
 def status(what: tuple[str, ...], *, state: str, profile: str, json: bool, watch: bool) -> None:
@@ -111,6 +115,7 @@ def _show(rows: Sequence[RunRow], config: Config, choice: RunChoice) -> None:
         _show_details(chosen[0], groups[0], config)
     else:
         _print_next_command(of_submitted_plans(rows, config.runs_dir))
+        _print_answers(config.runs_dir)
 
 
 def _show_details(row: RunRow, group: RunGroup, config: Config) -> None:
@@ -128,6 +133,19 @@ def _show_details(row: RunRow, group: RunGroup, config: Config) -> None:
     for name, fact in facts.items():
         if fact:
             print_line(f"{name}: {fact}")
+
+
+def _print_answers(runs_dir: Path) -> None:
+    """Print what holds for the whole study: a pause, and nodes that it avoids."""
+    if reason := reason_of_pause(runs_dir):
+        print_line(pause_line(reason))
+    lost = load_lost_nodes(runs_dir)
+    if nodes := avoided_nodes(lost):
+        again = shell_line("rm", lost_nodes_file(runs_dir))
+        print_line(
+            f"No new job goes to {', '.join(nodes)}, which {MAX_RUNS} runs or more have lost. "
+            f"To use all nodes again: {again}"
+        )
 
 
 def _as_json(rows: Sequence[RunRow], config: Config) -> list[dict[str, Any]]:

@@ -1,17 +1,20 @@
 """`kdbatch submit` and `kdbatch resume`."""
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from kdbatch.base.command_lines import report_command, submit_command
+from kdbatch.base.command_lines import report_command, status_command, submit_command
 from kdbatch.base.errors import UserError
 from kdbatch.base.study_folder import find_study
 from kdbatch.cli.arguments.experiments import check_experiments
 from kdbatch.cli.planning.known_datasets import known_datasets
-from kdbatch.cli.run_list import watch_runs
+from kdbatch.cli.run_list import count_states, watch_runs
 from kdbatch.cli.study import load_study_config
 from kdbatch.cli.submit_summary import (
+    array_lines,
     dry_run_lines,
     left_out_lines,
     local_lines,
@@ -26,9 +29,16 @@ from kdbatch.launch.dry_run import describe_launch
 from kdbatch.launch.exclude_failed import FailedExcluded, exclude_failed
 from kdbatch.launch.local.run import run_locally
 from kdbatch.launch.local.worker import worker_command
-from kdbatch.launch.machine import default_jobs, queue_kind, visible_gpus
+from kdbatch.launch.machine import QueueKind, default_jobs, queue_kind, visible_gpus
+from kdbatch.launch.queue_feed import (
+    FEED_SECONDS,
+    MOVING,
+    FeedPace,
+    only_new,
+    runs_to_feed,
+)
 from kdbatch.launch.run_folders import write_runs
-from kdbatch.launch.run_status import load_run_rows
+from kdbatch.launch.run_status import RunWatcher, load_run_rows
 from kdbatch.launch.saved_plans import (
     SubmitRequest,
     choose_records,
@@ -36,25 +46,32 @@ from kdbatch.launch.saved_plans import (
     group_requests,
     is_complete,
 )
+from kdbatch.launch.slurm.arrays import MetLimit
 from kdbatch.launch.slurm.commands import queued_jobs
+from kdbatch.launch.states.run_row import RunRow
 from kdbatch.launch.stored_tars import check_tars
 from kdbatch.plan.resolve import make_plan, require_shards
 from kdbatch.vocab.config import Config
+from kdbatch.vocab.jobs.pause import end_pause
 from kdbatch.vocab.plans import Plan, PlanRecord
 
 INTERRUPTED = 130  # exit code after Ctrl-C
 
 
-def submit(request: SubmitRequest, *, dry_run: bool, retry_failed: bool) -> int:
-    """`kdbatch submit`. The local queue's exit code is 1 if a run is not done, 130 after Ctrl-C."""
+def submit(request: SubmitRequest, *, dry_run: bool, retry_failed: bool, wait: bool) -> int:
+    """`kdbatch submit`. The exit code of the local queue, and of `wait`, is 1 if a run is not done,
+    and 130 after Ctrl-C.
+    """
     config = load_study_config()
 
     def repeat(files: Sequence[Path], profile: str) -> str:
         meant = replace(request, files=tuple(files), profile=profile or request.profile)
-        return meant.command(retry_failed=retry_failed) + (" --dry-run" if dry_run else "")
+        return meant.command(retry_failed=retry_failed, wait=wait) + (
+            " --dry-run" if dry_run else ""
+        )
 
     check_experiments(request.files, repeat=repeat)
-    return _submit(request, config, dry_run=dry_run, retry_failed=retry_failed)
+    return _submit(request, config, dry_run=dry_run, retry_failed=retry_failed, wait=wait)
 
 
 def resume(files: tuple[Path, ...], *, profile: str, dry_run: bool, retry_failed: bool) -> int:
@@ -66,6 +83,8 @@ def resume(files: tuple[Path, ...], *, profile: str, dry_run: bool, retry_failed
     if not records:
         print_line(f"Nothing to resume: every submitted run is done. Next: {report_command()}")
         return 0
+    if not dry_run:
+        end_pause(config.runs_dir)
     code = max([_warn_of_unknown_way(record, config, study) for record in records])
     # SLURM first: the local queue may take days
     for request in sorted(group_requests(records, study=study), key=lambda r: r.local):
@@ -95,14 +114,39 @@ def _warn_of_unknown_way(record: PlanRecord, config: Config, study: Path) -> int
     return 1
 
 
-def _submit(request: SubmitRequest, config: Config, *, dry_run: bool, retry_failed: bool) -> int:
+def _submit(
+    request: SubmitRequest,
+    config: Config,
+    *,
+    dry_run: bool,
+    retry_failed: bool,
+    wait: bool = False,
+) -> int:
     queue = "local" if request.local else queue_kind()
-    has_gpus = queue == "slurm" or bool(visible_gpus())
+    if wait and queue != "slurm":
+        raise UserError("--wait feeds SLURM's queue; the local queue waits anyway. Leave it out.")
+    plan = _plan(request, config, queue)
+    if dry_run:
+        excluded = _exclude_failed(plan, config, queue, retry_failed=retry_failed)
+        lines = describe_launch(excluded.plan, config=config, queue=queue)
+        _print(*lines, *left_out_lines(plan, excluded))
+        start = request.command(retry_failed=retry_failed, wait=wait)
+        _print(*dry_run_lines(excluded.plan, total=len(plan.runs), start=start))
+        return 0
+    prepare_container(config, on_this_machine=queue == "local", say=print_line)
+    if queue == "slurm":
+        code = _submit_slurm(plan, request, config, retry_failed=retry_failed)
+        return _feed(plan, request, config) if wait else code
+    return _run_locally(plan, request, config, retry_failed=retry_failed)
+
+
+def _plan(request: SubmitRequest, config: Config, queue: QueueKind) -> Plan:
+    """The plan of the request, after the checks of what its runs would read."""
     plan = make_plan(
         request.files,
         profile=request.profile,
         config=config,
-        has_gpus=has_gpus,
+        has_gpus=queue == "slurm" or bool(visible_gpus()),
         datasets=known_datasets(config),
     )
     require_shards(plan, slurm=queue == "slurm")
@@ -112,38 +156,28 @@ def _submit(request: SubmitRequest, config: Config, *, dry_run: bool, retry_fail
     check_tars(plan, config.shards_dir)
     for line in (*check_imported_files(plan, config), *check_extensions(plan, config)):
         warn(line)
-    plan = request.note_in(plan, local=queue == "local", study=find_study())
-    excluded = FailedExcluded(plan=plan, failed=(), waiting=())
+    return request.note_in(plan, local=queue == "local", study=find_study())
 
-    def select(plan: Plan) -> Plan:
-        nonlocal excluded
-        live = None
-        if queue == "slurm" and not retry_failed:
-            live = {job.id: job.hold for job in queued_jobs()}
-        rows = load_run_rows(config.runs_dir, live=live)
-        excluded = exclude_failed(plan, rows, retry_failed=retry_failed)
-        return excluded.plan
 
-    if dry_run:
-        selected = select(plan)
-        lines = describe_launch(selected, config=config, queue=queue)
-        _print(*lines, *left_out_lines(plan, excluded))
-        start = request.command(retry_failed=retry_failed)
-        _print(*dry_run_lines(selected, total=len(plan.runs), start=start))
-        return 0
-    prepare_container(config, on_this_machine=queue == "local", say=print_line)
-    if queue == "slurm":
-        go_on = request.command(retry_failed=retry_failed)
-        submitted = _submit_slurm(plan, config, select, go_on=go_on)
-        _print(*left_out_lines(plan, excluded))
-        _print(*slurm_lines(plan, submitted, excluded, request, runs_dir=config.runs_dir))
-        return 1 if excluded.unreadable else 0
-    selected = select(plan)
+def _exclude_failed(
+    plan: Plan, config: Config, queue: QueueKind, *, retry_failed: bool
+) -> FailedExcluded:
+    live = None
+    if queue == "slurm" and not retry_failed:
+        live = {job.id: job.hold for job in queued_jobs()}
+    rows = load_run_rows(config.runs_dir, live=live)
+    return exclude_failed(plan, rows, retry_failed=retry_failed)
+
+
+def _run_locally(plan: Plan, request: SubmitRequest, config: Config, *, retry_failed: bool) -> int:
+    excluded = _exclude_failed(plan, config, "local", retry_failed=retry_failed)
     command = worker_command(config)  # refuses before anything is written
     write_runs(plan, config=config)  # what is left out is a part of the study, too
     with watch_runs() as show:
         jobs = request.jobs or default_jobs()
-        outcome = run_locally(selected, config=config, jobs=jobs, progress=show, command=command)
+        outcome = run_locally(
+            excluded.plan, config=config, jobs=jobs, progress=show, command=command
+        )
     _print(
         *left_out_lines(plan, excluded),
         *local_lines(plan, outcome, excluded, request, runs_dir=config.runs_dir),
@@ -153,21 +187,76 @@ def _submit(request: SubmitRequest, config: Config, *, dry_run: bool, retry_fail
     return 0 if outcome.complete and not (excluded.failed or excluded.unreadable) else 1
 
 
-def _submit_slurm(
-    plan: Plan, config: Config, select: Callable[[Plan], Plan], *, go_on: str
-) -> dict[str, str]:
+def _submit_slurm(plan: Plan, request: SubmitRequest, config: Config, *, retry_failed: bool) -> int:
     """Submit the plan. Where that stops after some arrays, they are printed, with the command that
     submits the others.
     """
     # submitit, which takes longer to import than status takes to answer
     from kdbatch.launch.slurm.submit import submit_arrays
 
+    excluded = FailedExcluded(plan=plan, failed=(), waiting=())
     submitted: dict[str, str] = {}
+    limits: list[MetLimit] = []
+
+    def select(plan: Plan) -> Plan:
+        nonlocal excluded
+        excluded = _exclude_failed(plan, config, "slurm", retry_failed=retry_failed)
+        return excluded.plan
+
     try:
-        return submit_arrays(plan, config=config, select=select, on_submitted=submitted.update)
+        submit_arrays(
+            plan,
+            config=config,
+            select=select,
+            on_submitted=submitted.update,
+            on_limit=limits.append,
+        )
     except BaseException:  # Ctrl-C as well
+        go_on = request.command(retry_failed=retry_failed)
         _print(*partial_lines(plan, submitted, go_on=go_on))
         raise
+    _print(*left_out_lines(plan, excluded))
+    _print(*slurm_lines(plan, submitted, excluded, request, limits, runs_dir=config.runs_dir))
+    return 1 if excluded.unreadable else 0
+
+
+def _feed(plan: Plan, request: SubmitRequest, config: Config) -> int:
+    """Hand over the rest of the plan whenever SLURM takes some, until nothing moves any more."""
+    watcher, pace = RunWatcher(config.runs_dir), FeedPace(len(queued_jobs()), now=time.monotonic())
+    ids = {planned.run.id for planned in plan.runs}
+    try:
+        while True:
+            queue = queued_jobs()
+            rows = {
+                row.run_id: row for row in watcher.look(live={job.id: job.hold for job in queue})
+            }
+            left = runs_to_feed(plan, rows)
+            if left and pace.may_take_more(len(queue), now=time.monotonic()):
+                _hand_over(plan, rows, config)
+            elif not left and not any(rows[run_id].state in MOVING for run_id in ids):
+                break
+            time.sleep(FEED_SECONDS)
+    except KeyboardInterrupt:
+        print_line(f"SLURM keeps its jobs. Hand over the rest: {request.command(wait=True)}")
+        return INTERRUPTED
+    chosen = [rows[run_id] for run_id in ids]
+    print_line(f"{count_states(chosen)}. See: {status_command()}")
+    return 0 if all(row.state == "done" for row in chosen) else 1
+
+
+def _hand_over(plan: Plan, rows: Mapping[str, RunRow], config: Config) -> None:
+    """Submit what SLURM takes of the runs that it has not had yet."""
+    from kdbatch.launch.slurm.submit import JobLimitError, submit_arrays  # as in _submit_slurm
+
+    submitted: dict[str, str] = {}
+    with suppress(JobLimitError):
+        submit_arrays(
+            plan,
+            config=config,
+            select=lambda whole: only_new(whole, rows.values()),
+            on_submitted=submitted.update,
+        )
+    _print(*array_lines(plan, submitted))
 
 
 def _print(*lines: str) -> None:

@@ -1,15 +1,16 @@
 """The last lines of `kdbatch submit`, which count every run of the plan, also those left out."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from kdbatch.base.command_lines import logs_command, report_command, status_command
+from kdbatch.base.command_lines import logs_command, report_command, resume_command, status_command
 from kdbatch.base.disk_space import remedy_of
 from kdbatch.base.text import duration, plural
 from kdbatch.launch.exclude_failed import FailedExcluded
 from kdbatch.launch.local.run import LocalOutcome
 from kdbatch.launch.saved_plans import SubmitRequest
+from kdbatch.launch.slurm.arrays import MetLimit
 from kdbatch.vocab.plans import Plan
 from kdbatch.vocab.runs import RunFolder
 
@@ -79,19 +80,26 @@ def slurm_lines(
     submitted: Mapping[str, str],
     excluded: FailedExcluded,
     request: SubmitRequest,
+    limits: Sequence[MetLimit] = (),
     *,
     runs_dir: Path,
 ) -> Iterator[str]:
     """The jobs of the runs that were `submitted` (run id -> job id), and the command that follows:
     a line for each kind of an array.
     """
-    yield from _array_lines(plan, submitted)
+    yield from array_lines(plan, submitted)
     counts = _left_out(excluded)
     counts["handed to SLURM"] = len(submitted)
+    counts["planned"] = sum(len(limit.run_ids) for limit in limits)
     others = [item.run.id for item in plan.runs if item.run.id not in submitted]
     counts["done"] = sum(RunFolder(runs_dir / run_id).is_known_done() for run_id in others)
     counts["in SLURM's queue before"] = len(plan.runs) - counts.total()
     yield _sum_line(plan, counts)
+    for limit in limits:
+        yield (
+            f"SLURM takes no more jobs now ({limit.name}). When some have ended: {resume_command()}"
+            f". Or let this be done: {request.command(wait=True)}"
+        )
     if excluded.failed:
         yield f"Try failed runs again: {request.command(retry_failed=True)}"
     if submitted or counts["in SLURM's queue before"]:
@@ -103,14 +111,15 @@ def partial_lines(plan: Plan, submitted: Mapping[str, str], *, go_on: str) -> It
     submits the others. Nothing where there are none.
     """
     if submitted:
-        yield from _array_lines(plan, submitted)
+        yield from array_lines(plan, submitted)
         yield (
             f"{plural(len(plan.runs), 'run')}: {len(submitted)} handed to SLURM, which keeps them; "
             f"then submit stopped. Go on with: {go_on}"
         )
 
 
-def _array_lines(plan: Plan, submitted: Mapping[str, str]) -> Iterator[str]:
+def array_lines(plan: Plan, submitted: Mapping[str, str]) -> Iterator[str]:
+    """A line for each kind of run of an array."""
     kinds = {item.run.id: item.run.recipe.kind for item in plan.runs}
     sizes: Counter[tuple[str, str]] = Counter()
     for run_id, job_id in submitted.items():

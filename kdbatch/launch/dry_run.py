@@ -7,6 +7,7 @@ from kdbatch.launch.container.command import check_container
 from kdbatch.launch.machine import QueueKind
 from kdbatch.launch.run_folders import submissions_dir, without_finished
 from kdbatch.launch.slurm.arrays import Array, arrays_of
+from kdbatch.launch.slurm.next_request import next_requests
 from kdbatch.launch.slurm.submissions import live_jobs
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.jobs.resources import Resources
@@ -44,7 +45,8 @@ def describe_resources(resources: Resources) -> str:
 
 
 def _slurm_lines(plan: Plan, *, config: Config, live: dict[str, str]) -> Iterator[str]:
-    arrays = arrays_of(plan, config=config, live=live)
+    requests = next_requests(plan, config=config, live=live)
+    arrays = arrays_of(plan, config=config, live=live, requests=requests)
     array_of = {run_id: array.name for array in arrays for run_id in array.run_ids}
     array_of |= {run_id: job_id.partition("_")[0] for run_id, job_id in live.items()}
     for array in arrays:

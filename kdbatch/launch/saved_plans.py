@@ -20,7 +20,7 @@ class SubmitRequest:
     local: bool = False
     jobs: int = 0
 
-    def command(self, *, retry_failed: bool = False) -> str:
+    def command(self, *, retry_failed: bool = False, wait: bool = False) -> str:
         """The command line, quoted for a shell."""
         return submit_command(
             self.files,
@@ -28,6 +28,7 @@ class SubmitRequest:
             local=self.local,
             jobs=self.jobs,
             retry_failed=retry_failed,
+            wait=wait,
         )
 
     def note_in(self, plan: Plan, *, local: bool, study: Path) -> Plan:

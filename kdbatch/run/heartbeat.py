@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import re
 import signal
 import socket
 import threading
@@ -13,7 +14,9 @@ from types import FrameType
 from kdbatch.base.text import duration
 from kdbatch.vocab.retry_policy import (
     CAUSE_TEXT,
+    OUT_OF_MEMORY,
     Start,
+    cause_of_end,
     cause_of_stop,
     count_interruptions,
     refusal,
@@ -74,11 +77,21 @@ class StopSignal:
         self.requested = True
 
 
+def _ran_out_of_memory(folder: RunFolder, job: str) -> bool:
+    """Whether the script of an earlier job saw its last start run out of memory."""
+    if not re.fullmatch(r"[0-9]+(_[0-9]+)?", job, re.ASCII):
+        return False
+    for path in folder.path.parent.glob(f"slurm/*/{job}.ended"):
+        with contextlib.suppress(OSError):
+            return path.read_text(errors="replace").rstrip("\n").endswith(f" {OUT_OF_MEMORY}")
+    return False
+
+
 class StatusReporter:
     """Writes status.json every HEARTBEAT_SECONDS and at every change of state.
 
     Only rank 0 `writes`. `refusal` is the reason why the run must not be tried again, and empty if
-    it may be.
+    it may be. `lost_node` is the node that was lost with the attempt before, if one was.
     """
 
     def __init__(
@@ -93,7 +106,10 @@ class StatusReporter:
     ) -> None:
         self._folder, self._start, self._writes = folder, start, writes
         self._earlier = load_status(folder.status) or Status(state="queued")
-        ended, fruitless = count_interruptions(self._earlier, start)
+        had_memory = not _ran_out_of_memory(folder, self._earlier.job)
+        ended, fruitless = count_interruptions(self._earlier, start, had_memory=had_memory)
+        is_lost = cause_of_end(self._earlier, start) == "node_failure"
+        self.lost_node = self._earlier.node if is_lost else ""
         self.refusal = refusal(ended, fruitless, retries=retries)
         now = time.time()
         self._status = Status(
@@ -108,6 +124,7 @@ class StatusReporter:
             host=socket.gethostname(),
             pid=os.getpid(),
             device=device,
+            node=start.node,
             job=start.job,
             restart=start.restart,
             ended=ended,

@@ -14,7 +14,7 @@ from kdbatch.base.errors import UnreadableError, UserError
 from kdbatch.base.output.visible_text import visible
 from kdbatch.base.processes import end_with_parent
 from kdbatch.result.digests import digest_label_ranks, digest_results
-from kdbatch.run.attempt.ending import disk_ending, end_attempt
+from kdbatch.run.attempt.ending import disk_ending, end_attempt, pause_if_shared
 from kdbatch.run.compilation.cache import choose_compile_cache
 from kdbatch.run.context import RunContext
 from kdbatch.run.data.clip_reader import ClipReader
@@ -33,10 +33,13 @@ from kdbatch.run.run_log import log_start, log_to_stdout
 from kdbatch.run.stages import STAGES
 from kdbatch.vocab.done import Done, StageFacts, save_done
 from kdbatch.vocab.extensions.sources import check_code
+from kdbatch.vocab.jobs.lost_nodes import note_lost_node
+from kdbatch.vocab.jobs.pause import reason_of_pause
 from kdbatch.vocab.retry_policy import (
     EXIT_BLOCKED,
     EXIT_BUG,
     EXIT_BUSY,
+    EXIT_DISK_FULL,
     EXIT_DONE,
     EXIT_RENDEZVOUS,
     EXIT_USER,
@@ -72,6 +75,8 @@ def main(argv: Sequence[str], *, stop: StopSignal) -> int:
         ending = disk_ending(error, path=folder.path)
         if not ending:
             raise
+        if Start.from_environment(os.environ).job:
+            pause_if_shared(ending, folder)
         _print_error(ending.reason)
         return ending.code
 
@@ -125,12 +130,17 @@ def _start(
         ) as reporter,
     ):
         missing = _missing_parent(folder, assignment)
+        if reporter.lost_node and assignment.resources.nodes == 1:  # of several, it may be any
+            note_lost_node(folder.path.parent, node=reporter.lost_node, run_id=folder.id)
         if reporter.refusal:
             reporter.end("failed", reason=reporter.refusal)
             return EXIT_BUG, True
         if missing:
             reporter.end("blocked", reason=missing)
             return EXIT_BLOCKED, True
+        if start.job and (reason := reason_of_pause(folder.path.parent)):
+            reporter.end("stopped", reason=f"the study pauses: {reason}", cause="disk_full")
+            return EXIT_DISK_FULL, True
         group.broadcast_bytes(_START_MESSAGE)
         code = _attempt(folder, assignment, reporter, group)
         return code, code == EXIT_DONE

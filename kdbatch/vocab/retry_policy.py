@@ -26,6 +26,8 @@ EXIT_DONE, EXIT_BUG, EXIT_USER = 0, 1, 2
 EXIT_RENDEZVOUS, EXIT_DISK_FULL, EXIT_BUSY, EXIT_BLOCKED, EXIT_STOPPED = 69, 74, 75, 78, 85
 EXIT_NO_CONTAINER = 255  # of apptainer
 
+OUT_OF_MEMORY = "out of memory"  # words that the job's script adds to an exit code
+
 RetryLimit = Literal["total", "startup", "none"]
 
 
@@ -109,6 +111,7 @@ CAUSE_TEXT: dict[Cause, str] = {
     "timeout": "reached its time limit",
     "preemption": "was preempted",
     "node_failure": "lost its node",
+    "memory": "ran out of memory",
     "crash": "was killed or crashed",
     "requeue": "was requeued by hand",
     "disk_full": "found no space for its files",
@@ -133,8 +136,11 @@ START_VARIABLES = {
     "last_state": "KDBATCH_LAST_STATE",
     "image_sha256": "KDBATCH_IMAGE_SHA256",
     "parent_pid": "KDBATCH_PARENT_PID",
+    "node": "SLURMD_NODENAME",
 }
-"""The environment variable of each field of a Start; job.sh exports the first six."""
+"""The environment variable of each field of a Start; job.sh exports the first six, and SLURM the
+last.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +153,7 @@ class Start:
     number; `last_state` is the accounting's state of the last one.
 
     By the local queue: `parent_pid`, the process that the worker must not outlive. By both:
-    `image_sha256`, the hash of the image that it runs in.
+    `image_sha256`, the hash of the image that it runs in. By SLURM: `node`, its name.
     """
 
     job: str = ""
@@ -158,6 +164,7 @@ class Start:
     last_state: str = ""
     image_sha256: str = ""
     parent_pid: Count = 0
+    node: str = ""
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str]) -> "Start":
@@ -172,6 +179,7 @@ class Start:
             last_state=text["last_state"],
             image_sha256=text["image_sha256"],
             parent_pid=int(_number(text["parent_pid"])),
+            node=text["node"],
         )
 
     def to_environment(self) -> dict[str, str]:
@@ -203,9 +211,9 @@ def cause_of_stop(start: Start, *, at: float, early_warning: bool) -> Cause:
     return "timeout" if seconds_left < LATE_SECONDS else "asked"
 
 
-def cause_of_end(earlier: Status, start: Start) -> Cause | None:
+def cause_of_end(earlier: Status, start: Start, *, had_memory: bool = True) -> Cause | None:
     """How the attempt that wrote the status `earlier` ended; None where there was no attempt, or
-    where the status itself is final.
+    where the status itself is final. `had_memory` is whether its job's script saw no lack of it.
 
     The job may have started again since `earlier` was written, without writing a status (its
     container did not start, or the run was busy). So `last_state` counts only if `earlier` is of
@@ -213,6 +221,8 @@ def cause_of_end(earlier: Status, start: Start) -> Cause | None:
     """
     if earlier.state not in ("running", "stopped"):
         return None
+    if not had_memory:
+        return "memory"
     same_job = bool(start.job) and earlier.job == start.job
     state = start.last_state if same_job and earlier.restart == start.restart - 1 else ""
     if state in CAUSE_BY_STATE:
@@ -228,7 +238,9 @@ def cause_of_end(earlier: Status, start: Start) -> Cause | None:
     return "requeue" if state in STATES_BY_HAND else "node_failure"
 
 
-def count_interruptions(earlier: Status, start: Start) -> tuple[dict[Cause, int], int]:
+def count_interruptions(
+    earlier: Status, start: Start, *, had_memory: bool = True
+) -> tuple[dict[Cause, int], int]:
     """The number of attempts that ended so far, by cause, and the number of time limits that were
     reached since the last step was done.
 
@@ -236,7 +248,7 @@ def count_interruptions(earlier: Status, start: Start) -> tuple[dict[Cause, int]
     """
     if earlier.state == "failed":
         return {}, 0
-    cause = cause_of_end(earlier, start)
+    cause = cause_of_end(earlier, start, had_memory=had_memory)
     if cause is None:
         return dict(earlier.ended), earlier.fruitless
     ended: dict[Cause, int] = {**earlier.ended, cause: earlier.ended.get(cause, 0) + 1}

@@ -15,7 +15,16 @@ from kdbatch.base.parse import parse
 from kdbatch.base.reading.field_facts import Count, Limits, Time
 from kdbatch.base.reading.regular_files import read_regular
 
-Cause = Literal["timeout", "preemption", "node_failure", "crash", "requeue", "disk_full", "asked"]
+Cause = Literal[
+    "timeout",
+    "preemption",
+    "node_failure",
+    "memory",
+    "crash",
+    "requeue",
+    "disk_full",
+    "asked",
+]
 """How an attempt ended that was interrupted; see retry_policy.py. `asked`: by a signal from a
 person or from a scheduler that gave no reason.
 """
@@ -65,7 +74,8 @@ class Status:
     `seconds` is the time spent in all attempts so far, `metric` the last numbers to show, as text:
     of training, or at last the run's result. `test_top1` is its accuracy on the test split in
     percent.
-    `job` is the job that started this attempt, at its start number `restart` (0 is the first).
+    `job` is the job that started this attempt, at its start number `restart` (0 is the first), on
+    the `node` of SLURM.
 
     `first_step` is the step at which this attempt began, `cause` why it was stopped, if it was.
     `ended` counts the attempts before it by how they ended, `fruitless` the time limits in a row
@@ -83,6 +93,7 @@ class Status:
     test_top1: Annotated[float, Limits("percent", least=0, most=100)] | None = None
     reason: str = ""
     host: str = ""
+    node: str = ""
     pid: Count = 0
     device: str = ""
     job: str = ""

@@ -8,6 +8,7 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from support.wait import wait_until
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.locks import hold_lock
+from kdbatch.cli import submit as submit_command_module
 from kdbatch.cli.submit import submit
 from kdbatch.launch.exclude_failed import exclude_failed
 from kdbatch.launch.local.run import run_locally
@@ -298,9 +300,9 @@ def test_a_submit_that_is_refused_half_way_prints_what_slurm_has_and_how_to_go_o
 ):
     sharded(k400=240_000, ucf101=13_320, hmdb51=6766)
     sbatch = (slurm / "sbatch").read_text()
-    limit = "sbatch: error: AssocMaxSubmitJobLimit"
+    error = "sbatch: error: Invalid account or account/partition combination specified"
     (slurm / "sbatch").write_text(
-        sbatch.replace("env >", f'[ -e 41.sbatch ] && {{ echo "{limit}" >&2; exit 1; }}\nenv >')
+        sbatch.replace("env >", f'[ -e 41.sbatch ] && {{ echo "{error}" >&2; exit 1; }}\nenv >')
     )
     words = ("submit", str(JOBS / "subset_size.yaml"), "--profile=toy")
     output = kdbatch(*words, code=2)
@@ -310,7 +312,7 @@ def test_a_submit_that_is_refused_half_way_prints_what_slurm_has_and_how_to_go_o
         f"23 runs: 4 handed to SLURM, which keeps them; then submit stopped. Go on with: {go_on}"
         in output
     )
-    assert "AssocMaxSubmitJobLimit. The account, the QOS or the partition allows fewer" in output
+    assert "combination specified. Check account under [site]" in output
     (slurm / "sbatch").write_text(sbatch)
     assert "23 runs: 19 handed to SLURM, 4 in SLURM's queue before" in kdbatch(*words)
 
@@ -352,7 +354,7 @@ def test_a_run_that_fails_while_another_shell_submits_is_left_out(
 ):
     sharded(k400=240_000, ucf101=13_320, hmdb51=6766)
     request = SubmitRequest(files=(JOBS / "subset_size.yaml",), profile="toy")
-    submit(request, dry_run=False, retry_failed=False)
+    submit(request, dry_run=False, retry_failed=False, wait=False)
     (slurm / "queue").write_text("")
     home = submissions_dir(Path("runs"))
     failed, submission = next(iter(last_submissions(home).items()))
@@ -366,7 +368,7 @@ def test_a_run_that_fails_while_another_shell_submits_is_left_out(
             yield
 
     monkeypatch.setattr(submit_module, "hold_lock", waiting)
-    submit(request, dry_run=False, retry_failed=False)
+    submit(request, dry_run=False, retry_failed=False, wait=False)
     assert (
         f"left out: {failed}" in capsys.readouterr().out
         and last_submissions(home)[failed] == submission
@@ -380,3 +382,29 @@ def test_watching_ends_when_no_run_moves(study):
     wait_until(folders["other"].status.exists)
     assert f"{folders['other'].id}\tdone" in kdbatch("status", "--watch")
     assert worker.wait() == 0
+
+
+def test_submit_with_wait_feeds_the_queue_until_every_run_is_done(
+    slurm, sharded, in_tmp, monkeypatch, capsys
+):
+    sharded(k400=240_000, ucf101=13_320, hmdb51=6766)
+    (slurm / "max_submit").write_text("10")
+
+    def finish_what_is_queued(_seconds: float) -> None:
+        live = {job.id for job in queued_jobs()}
+        for run_id, submission in last_submissions(submissions_dir(Path("runs"))).items():
+            if submission.job_id in live:
+                folder = RunFolder(Path("runs") / run_id)
+                folder.done.write_text("{}")
+                write_status(folder, "done", job=submission.job_id)
+        (slurm / "queue").write_text("")
+
+    clock = SimpleNamespace(sleep=finish_what_is_queued, monotonic=time.monotonic)
+    monkeypatch.setattr(submit_command_module, "time", clock)
+    request = SubmitRequest(files=(JOBS / "subset_size.yaml",), profile="toy")
+    assert submit(request, dry_run=False, retry_failed=False, wait=True) == 0
+    printed = capsys.readouterr().out
+    assert (
+        "23 runs: 10 handed to SLURM, 13 planned\nSLURM takes no more jobs now (AssocMax" in printed
+    )
+    assert "23 runs: 23 done. See: kdbatch status" in printed

@@ -139,7 +139,7 @@ def test_retry_failed_finishes_the_rest(
     assert measured(folder) == measured(local_study)
 
 
-def test_a_run_without_enough_memory_fails_once_says_so_and_finishes_with_more(
+def test_a_run_without_enough_memory_ends_once_says_so_and_resume_gives_it_more(
     cluster: Cluster, image: Path, shards: Path
 ) -> None:
     if not cluster.limits_memory:
@@ -154,13 +154,12 @@ def test_a_run_without_enough_memory_fails_once_says_so_and_finishes_with_more(
     cluster.submit(folder)
     wait_until(lambda: not cluster.queue(folder), timeout=240, what=lambda: cluster.run("squeue"))
     (row,) = told(cluster, folder).values()
-    assert row["state"] == "failed" and row["reason"].startswith(
-        "ran out of memory: raise memory_gb"
+    assert row["state"] == "stopped" and row["reason"].startswith(
+        "ran out of memory with 1 GB; its next job asks for 2 GB"
     ), describe(folder)
     (ended,) = (folder / "runs" / "slurm").glob("*/*.ended")
     assert len(ended.read_text().splitlines()) == 1, "it was started again"
-    (folder / "kdbatch.toml").write_text(site(image=image, memory_gb=4))
-    cluster.submit(folder, "--retry-failed")
+    cluster.kdbatch(folder, "resume")
     cluster.wait_all_done(folder)
 
 

@@ -27,12 +27,20 @@ fi
 if [ -e refuse ]; then
   cat refuse >&2; [ -e refuse_once ] && rm refuse refuse_once; [ -e accept_anyway ] || exit 1
 fi
+last=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\).*/\\1/p' "$1")
+if [ -e max_array_size ] && [ "${{last:-0}}" -ge "$(cat max_array_size)" ]; then
+  echo "sbatch: error: Batch job submission failed: Invalid job array specification" >&2; exit 1
+fi
+touch queue
+if [ -e max_submit ] && [ $(($(wc -l <queue) + ${{last:-0}} + 1)) -gt "$(cat max_submit)" ]; then
+  printf 'sbatch: error: %s\\n' AssocMaxSubmitJobLimit "Batch job submission failed: Job violates \
+accounting/QOS policy (job submit limit, user's size and/or time limits)" >&2; exit 1
+fi
 env >"env.txt"
 id=$(( $(cat last 2>/dev/null || echo 40) + 1 )); echo $id >last
 cp "$1" $id.sbatch
 name=$(sed -n 's/^#SBATCH --job-name=//p' "$1")
 held=$(grep -q '^#SBATCH --hold' "$1" && echo JobHeldUser || echo None)
-last=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\).*/\\1/p' "$1")
 if [ -n "$last" ]; then elements=$(seq -f "${{id}}_%g" 0 $last); else elements=$id; fi
 for element in $elements; do echo "$element|$name|PENDING|$held"; done >>queue
 [ -e accept_anyway ] && {{ rm accept_anyway; exit 1; }}
@@ -87,8 +95,9 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     caller of sbatch is killed when the job is queued; `kill_update`: when the elements get their
     dependencies. `says`: sbatch prints that text, with the number for ID, and `warns` to its
     standard error. `sbatch --test-only` keeps its script as test-only-NAME.sbatch, and refuses
-    those of the partition `closed`; `sbatch --help` prints `help`. `squeue_fails`: squeue fails
-    with that text; `squeue_says` and `squeue_warns` are printed with exit code 0.
+    those of the partition `closed`; `sbatch --help` prints `help`. `max_submit` is how many
+    elements the queue takes, `max_array_size` how many an array may have. `squeue_fails`: squeue
+    fails with that text; `squeue_says` and `squeue_warns` are printed with exit code 0.
     """
     monkeypatch.setattr(commands, "PAUSES", (0.0, 0.0))
     folder = tmp_path / "cluster"

@@ -1,8 +1,9 @@
 """Plan -> SLURM arrays, as values: which runs share an sbatch, and which runs each waits for."""
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.jobs.resources import Resources
@@ -11,22 +12,45 @@ from kdbatch.vocab.plans import Plan
 
 @dataclass(frozen=True, kw_only=True)
 class Array:
-    """One sbatch: element i is run_ids[i], and waits for the runs after[i] and for no others."""
+    """One sbatch: element i is run_ids[i], and waits for the runs after[i] and for no others.
+    `has_more_memory` is whether it asks for more than kdbatch.toml says.
+    """
 
     wave: str
     resources: Resources
     run_ids: tuple[str, ...]
     after: tuple[tuple[str, ...], ...]
+    has_more_memory: bool = False
 
     @property
     def name(self) -> str:
         """The wave, and a hash of the runs: the name of the array's folder under `runs/slurm/`."""
         return f"{self.wave}-{hashlib.sha256(' '.join(self.run_ids).encode()).hexdigest()[:8]}"
 
+    def part(self, first: int, size: int) -> "Array":
+        """An array of `size` elements of this one, from the element `first` on."""
+        chosen = slice(first, first + size)
+        return replace(self, run_ids=self.run_ids[chosen], after=self.after[chosen])
 
-def arrays_of(plan: Plan, *, config: Config, live: Mapping[str, str]) -> tuple[Array, ...]:
-    """The arrays to submit, in order: one for each wave, or more where the site's limit splits it.
-    `live` are runs (and their job ids) that the scheduler already has.
+
+@dataclass(frozen=True, kw_only=True)
+class MetLimit:
+    """The limit on the number of jobs that stopped a submit, and the runs that stay planned."""
+
+    name: str
+    run_ids: tuple[str, ...]
+
+
+def arrays_of(
+    plan: Plan,
+    *,
+    config: Config,
+    live: Mapping[str, str],
+    requests: Mapping[str, Resources] = MappingProxyType({}),
+) -> tuple[Array, ...]:
+    """The arrays to submit, in order: one for each wave, or more where the site's limit splits it,
+    or where `requests` has other resources for some runs than the wave has. `live` are runs (and
+    their job ids) that the scheduler already has.
 
     A run waits for those of its parents that are live or in an earlier array, not for parents that
     are done. Children have their parents' order, so that those whose parents end first may start
@@ -46,18 +70,35 @@ def arrays_of(plan: Plan, *, config: Config, live: Mapping[str, str]) -> tuple[A
                 unfinished = [parent for parent in parents[run_id] if parent in position]
                 after[run_id] = tuple(sorted(unfinished, key=position.__getitem__))
         waiting = sorted(after, key=lambda run_id: [position[p] for p in after[run_id]])
-        for first in range(0, len(waiting), config.site.max_array_size):
-            run_ids = tuple(waiting[first : first + config.site.max_array_size])
-            array = Array(
-                wave=wave.name,
-                resources=wave.resources,
-                run_ids=run_ids,
-                after=tuple(after[run_id] for run_id in run_ids),
-            )
-            arrays.append(array)
+        for resources, alike in _by_request(waiting, requests, usual=wave.resources):
+            for first in range(0, len(alike), config.site.max_array_size):
+                run_ids = tuple(alike[first : first + config.site.max_array_size])
+                array = Array(
+                    wave=wave.name,
+                    resources=resources,
+                    run_ids=run_ids,
+                    after=tuple(after[run_id] for run_id in run_ids),
+                    has_more_memory=resources.memory_gb > wave.resources.memory_gb,
+                )
+                arrays.append(array)
         for run_id in waiting:
             position[run_id] = len(position)
     return tuple(arrays)
+
+
+def _by_request(
+    run_ids: Sequence[str], requests: Mapping[str, Resources], *, usual: Resources
+) -> list[tuple[Resources, list[str]]]:
+    """The runs with equal resources, those of the first run first."""
+    groups: list[tuple[Resources, list[str]]] = []
+    for run_id in run_ids:
+        resources = requests.get(run_id, usual)
+        alike = next((ids for known, ids in groups if known == resources), None)
+        if alike is None:
+            groups.append((resources, [run_id]))
+        else:
+            alike.append(run_id)
+    return groups
 
 
 def dependency(array: Array, jobs: Mapping[str, str]) -> str | tuple[str, ...]:

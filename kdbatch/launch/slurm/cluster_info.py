@@ -51,6 +51,15 @@ def is_amd_type(gpu_type: str) -> bool:
     return bool(re.match(r"(amd|radeon|instinct|gfx[0-9]|mi[0-9]{2})", gpu_type, re.IGNORECASE))
 
 
+def largest_memory_gb(partition: str | None) -> int:
+    """The memory of the largest node of a partition, or of those of a list with commas, in GB of
+    sbatch, which are 1024 MB; of all nodes without one, and 0 where sinfo does not tell.
+    """
+    of_partition = (f"--partition={partition}",) if partition else ()
+    lines = output_or_nothing("sinfo", "--noheader", *of_partition, "--format=%m").split("\n")
+    return max((whole_number(line.strip().rstrip("+")) or 0 for line in lines), default=0) // 1024
+
+
 def gpu_types_in(gres: str) -> list[str]:
     """The type of each GPU resource in a list of generic resources, "" for one without a type.
 

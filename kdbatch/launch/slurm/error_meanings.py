@@ -61,6 +61,16 @@ _SUBMIT_LIMIT = (
     "some have ended, and see the limits: sacctmgr show assoc where user=$USER, or: sacctmgr show "
     "qos"
 )
+# Limits on how many jobs there are, by the words that name them. The text "Job violates
+# accounting/QOS policy (job submit limit, ...)" stands for limits of any kind.
+_JOB_LIMIT = re.compile(r"\b\w*Submit\w*Limit\b|\bMaxSubmit\w*|submission limit", re.I)
+_ARRAY_LIMIT = re.compile(r"invalid job array specification|MaxArraySize", re.I)
+_FULL_QUEUE = re.compile(
+    r"job queue full|temporarily unable to accept job|unable to create job record"
+    r"|MaxJobCount|maximum job count",
+    re.I,
+)
+
 _SIZE_LIMIT = (
     "A limit of the account, the QOS or the partition: request less under [resources] in "
     "kdbatch.toml, or see the limits: sacctmgr show assoc where user=$USER, or: sacctmgr show qos"
@@ -73,7 +83,7 @@ _MINUTES = (
 # (a pattern of the error, what would do); the first that is found counts.
 _REMEDIES = (
     (
-        r"max_?submit|grp_?submit|submission limit|maximum job count",
+        r"max_?submit|grp_?submit|submission limit|maximum job count|job queue full",
         _SUBMIT_LIMIT,
     ),
     (r"max_?wall|time limit is invalid|partition_?time_?limit|time_?limit", _MINUTES),
@@ -119,6 +129,19 @@ _ERROR_PREFIX = re.compile(r"^[\w-]+: (error|fatal): ", re.I)
 MAX_LINE = 200  # characters of a line in a message
 BUSY = "Is the controller up? Ask it: scontrol ping"
 _OTHER = "Check [site] in kdbatch.toml against: sinfo"
+
+
+def limit_on_jobs(error: str) -> str:
+    """The limit on the number of jobs that an error of sbatch names: one of the user's, the
+    account's, the QOS's or the partition's jobs, `MaxArraySize` or `MaxJobCount`; empty if none.
+
+    MaxJobCount is that of the whole cluster, for which sbatch itself waits two minutes.
+    """
+    if found := _JOB_LIMIT.search(error):
+        return found[0]
+    if _ARRAY_LIMIT.search(error):
+        return "MaxArraySize"
+    return "MaxJobCount" if _FULL_QUEUE.search(error) else ""
 
 
 def is_transient(text: str) -> bool:

@@ -7,9 +7,9 @@ from pathlib import Path
 from kdbatch.base.command_lines import resume_command
 from kdbatch.launch.slurm.answers import read_states, shown_line
 from kdbatch.launch.slurm.commands import output_or_nothing
-from kdbatch.launch.slurm.job.job_script import OUT_OF_MEMORY, SETUP_FAILED
+from kdbatch.launch.slurm.job.job_script import SETUP_FAILED
 from kdbatch.launch.slurm.submissions import Submission
-from kdbatch.vocab.retry_policy import describe_exit, exit_rule
+from kdbatch.vocab.retry_policy import OUT_OF_MEMORY, describe_exit, exit_rule
 from kdbatch.vocab.runs import Retries
 
 MEMORY_HINT = (

@@ -33,6 +33,14 @@ NEEDED_COMMANDS = ("squeue", "scontrol", "scancel", "srun")
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
+class JobLimitError(UserError):
+    """sbatch has refused an array for a limit on the number of jobs, whose name is `limit`."""
+
+    def __init__(self, line: str, *, limit: str) -> None:
+        super().__init__(line)
+        self.limit = limit
+
+
 @dataclass(frozen=True, kw_only=True)
 class JobFiles:
     """The script, and the pickle of each element, under names that do not have the job's number."""

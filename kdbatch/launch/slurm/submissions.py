@@ -9,6 +9,7 @@ In doubt a job counts as ours where we would submit its runs again, and as someb
 would release or cancel it: numbers of jobs are used again after a cluster was set up a second time.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import os
@@ -23,7 +24,7 @@ from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.base.command_lines import shell_line
 from kdbatch.base.folders.presence import paths_below
 from kdbatch.base.parse import parse
-from kdbatch.base.reading.field_facts import Time
+from kdbatch.base.reading.field_facts import Count, Time
 from kdbatch.launch.slurm.answers import QueuedJob
 from kdbatch.launch.slurm.commands import queued_jobs, run_command
 
@@ -31,6 +32,9 @@ from kdbatch.launch.slurm.commands import queued_jobs, run_command
 @dataclass(frozen=True, kw_only=True)
 class Sbatch:
     """An entry of the journal. Element i of the array is keys[i], the id of a run or of a target.
+
+    `memory_gb` is what each element asked for, of `max_memory_gb`; `has_more_memory` is whether
+    that is more than kdbatch.toml says, as an earlier job ran out of it.
 
     `name` is the job's name; `number` is its id, empty until sbatch has answered. `asked_at` is the
     time of the call in seconds since 1970. `after` is empty, or has the dependency of each element
@@ -43,6 +47,9 @@ class Sbatch:
     after: tuple[str, ...] = ()
     number: str = ""
     released: bool = False
+    memory_gb: Count = 0
+    max_memory_gb: Count = 0
+    has_more_memory: bool = False
 
     @property
     def job_ids(self) -> tuple[str, ...]:
@@ -57,13 +64,16 @@ class Sbatch:
 @dataclass(frozen=True, kw_only=True)
 class Submission:
     """The job of one key, and the job's name. `folder` has its logs; `submitted_at` is in seconds
-    since 1970.
+    since 1970. Its memory is as of Sbatch.
     """
 
     job_id: str
     submitted_at: Time
     folder: Path
     name: str = ""
+    memory_gb: int = 0
+    max_memory_gb: int = 0
+    has_more_memory: bool = False
 
 
 def job_name(wave: str, *, journal_dir: Path) -> str:
@@ -98,7 +108,13 @@ def last_submissions(journal_dir: Path) -> dict[str, Submission]:
     """The last submission of each key."""
     return {
         key: Submission(
-            job_id=job_id, submitted_at=sbatch.asked_at, folder=folder, name=sbatch.name
+            job_id=job_id,
+            submitted_at=sbatch.asked_at,
+            folder=folder,
+            name=sbatch.name,
+            memory_gb=sbatch.memory_gb,
+            max_memory_gb=sbatch.max_memory_gb,
+            has_more_memory=sbatch.has_more_memory,
         )
         for folder, sbatch in load_sbatches(journal_dir).items()
         for key, job_id in zip(sbatch.keys, sbatch.job_ids)
@@ -200,6 +216,8 @@ def discard(folder: Path) -> None:
     for path in (folder / "sbatch.json", *folder.glob("*.pkl"), *scripts):
         if not path.name.endswith(("_submitted.pkl", "_result.pkl")):
             path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # it has the logs of an earlier job
+        folder.rmdir()
 
 
 def _study_hash(journal_dir: Path) -> str:

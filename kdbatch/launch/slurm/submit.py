@@ -15,8 +15,8 @@ from kdbatch.launch.machine import Answer
 from kdbatch.launch.run_folders import submissions_dir, without_finished, write_runs
 from kdbatch.launch.slurm import commands
 from kdbatch.launch.slurm.answers import submitted_number
-from kdbatch.launch.slurm.arrays import Array, arrays_of, dependency
-from kdbatch.launch.slurm.error_meanings import is_transient
+from kdbatch.launch.slurm.arrays import Array, MetLimit, arrays_of, dependency
+from kdbatch.launch.slurm.error_meanings import is_transient, limit_on_jobs
 from kdbatch.launch.slurm.job.job_options import check_options, job_flags
 from kdbatch.launch.slurm.job.job_script import (
     check_submit_folder,
@@ -24,8 +24,10 @@ from kdbatch.launch.slurm.job.job_script import (
     signal_delay_seconds,
     teardown_lines,
 )
+from kdbatch.launch.slurm.next_request import avoid_lost_nodes, next_requests
 from kdbatch.launch.slurm.sbatch import (
     JobFiles,
+    JobLimitError,
     await_number,
     call_sbatch,
     check_commands,
@@ -47,6 +49,7 @@ from kdbatch.launch.slurm.submissions import (
 )
 from kdbatch.launch.slurm.target import Target
 from kdbatch.vocab.config import Config
+from kdbatch.vocab.jobs.pause import allow_pause, check_no_pause
 from kdbatch.vocab.jobs.resources import Resources
 from kdbatch.vocab.plans import Plan
 
@@ -60,12 +63,17 @@ def ignore_jobs(jobs: Mapping[str, str]) -> None:
     """The caller waits for all arrays."""
 
 
+def ignore_limit(limit: MetLimit) -> None:
+    """The caller finds out what was submitted."""
+
+
 def submit_arrays(
     plan: Plan,
     *,
     config: Config,
     select: Callable[[Plan], Plan] = whole_plan,
     on_submitted: Callable[[Mapping[str, str]], None] = ignore_jobs,
+    on_limit: Callable[[MetLimit], None] = ignore_limit,
 ) -> dict[str, str]:
     """Submit what is neither done nor in the queue already. Returns the job id of each run that was
     submitted; `on_submitted` gets those of each array when SLURM has it.
@@ -74,22 +82,31 @@ def submit_arrays(
     reduces what is submitted, while no other process submits. squeue is called before any file is
     read: a run that ends in between is seen in the one or in the other.
 
+    Where a limit on the number of jobs is met, what fits is submitted, and the rest stays planned.
+
     Raises:
-        UserError: sbatch refuses an array; arrays before it stay submitted and in the journal.
+        UserError: sbatch refuses an array; arrays before it stay submitted and in the journal. Or
+            the study pauses, as its disk was full.
     """
     prepare_container(config, on_this_machine=False)
     check_submit_folder(submissions_dir(config.runs_dir))
     with hold_lock(config.runs_dir / "submit.lock"):
         journal_dir = submissions_dir(config.runs_dir)
+        check_no_pause(config.runs_dir)
         queue = recover(journal_dir)
         live = live_jobs(journal_dir, [p.run.id for p in plan.runs], queue=queue)
         selected = without_finished(select(plan), runs_dir=config.runs_dir)
         write_runs(plan, config=config)  # what is left out is a part of the study, too
+        allow_pause(config.runs_dir)
         jobs = dict(live)
-        for array in arrays_of(selected, config=config, live=live):
-            submitted = _submit_array(array, config=config, jobs=jobs)
-            on_submitted(submitted)
-            jobs |= submitted
+        requests = next_requests(selected, config=config, live=live, writes=True)
+        avoid_lost_nodes(queue, live, config=config)
+        for array in arrays_of(selected, config=config, live=live, requests=requests):
+            name = _submit_what_fits(array, config=config, jobs=jobs, on_submitted=on_submitted)
+            if name:  # mostly of the user: and what follows may wait for runs of this array
+                left = (i for wave in selected.waves for i in wave.run_ids if i not in jobs)
+                on_limit(MetLimit(name=name, run_ids=tuple(left)))
+                break
         return {run_id: job_id for run_id, job_id in jobs.items() if run_id not in live}
 
 
@@ -132,6 +149,7 @@ def submit_targets(
     config: Config,
     binds: Sequence[Path],
     after: str | tuple[str, ...] = "",
+    has_more_memory: bool = False,
 ) -> dict[str, str]:
     """Submit an array of `targets` with one sbatch; returns the job id of each by its key.
 
@@ -162,27 +180,29 @@ def submit_targets(
             elements, folder=folder.resolve(), python=python, parameters=parameters
         )
 
-    sbatch = _call_with_retries(
-        write, folder=folder, wave=wave, keys=tuple(targets), after=after_each
+    sbatch = Sbatch(
+        name="",
+        keys=tuple(targets),
+        after=after_each,
+        asked_at=time.time(),
+        memory_gb=resources.memory_gb,
+        max_memory_gb=resources.max_memory_gb,
+        has_more_memory=has_more_memory,
     )
+    sbatch = _call_with_retries(write, sbatch, folder=folder, wave=wave)
     return dict(zip(sbatch.keys, release(folder, sbatch).job_ids, strict=True))
 
 
 def _call_with_retries(
-    write: Callable[[str], JobFiles],
-    *,
-    folder: Path,
-    wave: str,
-    keys: tuple[str, ...],
-    after: tuple[str, ...],
+    write: Callable[[str], JobFiles], sbatch: Sbatch, *, folder: Path, wave: str
 ) -> Sbatch:
     """Submit what `write` writes for a job's name; again while the controller is busy. The journal
-    gets an entry before each try, and the number of the last.
+    gets the entry `sbatch` with that name before each try, and the number of the last.
     """
     journal_dir = folder.parent
     for pause in (*commands.PAUSES, None):
         name = job_name(wave, journal_dir=journal_dir)
-        sbatch = Sbatch(name=name, keys=keys, after=after, asked_at=time.time())
+        sbatch = replace(sbatch, name=name, asked_at=time.time())
         save_sbatch(folder, sbatch)
         files = write(name)
         answer = call_sbatch(files.script)
@@ -193,7 +213,9 @@ def _call_with_retries(
             return sbatch
         _forget(folder, answer)
         if pause is None or not is_transient(answer.complaint):
-            raise UserError(refusal_line(answer, what=folder.name))
+            line = refusal_line(answer, what=folder.name)
+            limit = limit_on_jobs(answer.complaint)
+            raise JobLimitError(line, limit=limit) if limit else UserError(line)
         time.sleep(pause)
     raise AssertionError("the last try returns or raises")
 
@@ -235,6 +257,37 @@ def _forget(folder: Path, answer: Answer) -> None:
     discard(folder)
 
 
+def _submit_what_fits(
+    array: Array,
+    *,
+    config: Config,
+    jobs: dict[str, str],
+    on_submitted: Callable[[Mapping[str, str]], None],
+) -> str:
+    """Submit the array, in halves where a limit refuses it whole, and add its jobs to `jobs`.
+    Returns the limit that lets no more pass; empty where all was submitted.
+
+    Raises:
+        UserError: as of submit_targets(); also where a limit lets no job pass at all.
+    """
+    first, size = 0, len(array.run_ids)
+    while first < len(array.run_ids):
+        try:
+            submitted = _submit_array(array.part(first, size), config=config, jobs=jobs)
+        except JobLimitError as error:
+            if size > 1 and error.limit != "MaxJobCount":
+                size //= 2
+            elif jobs:
+                return error.limit
+            else:
+                raise
+        else:
+            on_submitted(submitted)
+            jobs |= submitted
+            first += size
+    return ""
+
+
 def _submit_array(array: Array, *, config: Config, jobs: dict[str, str]) -> dict[str, str]:
     """Submit one array. Its folder has no job id in its name, so that it exists before the first
     job can start.
@@ -248,4 +301,5 @@ def _submit_array(array: Array, *, config: Config, jobs: dict[str, str]) -> dict
         config=config,
         binds=(config.runs_dir, config.shards_dir),
         after=dependency(array, jobs),
+        has_more_memory=array.has_more_memory,
     )

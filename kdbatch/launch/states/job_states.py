@@ -6,8 +6,10 @@ from pathlib import Path
 
 from kdbatch.base.command_lines import resume_command, shell_line
 from kdbatch.launch.slurm.exit_reason import MEMORY_HINT, accounting_states, last_exit_reason
+from kdbatch.launch.slurm.next_request import more_memory
 from kdbatch.launch.slurm.submissions import Submission
 from kdbatch.launch.states.run_row import RunRow
+from kdbatch.vocab.retry_policy import OUT_OF_MEMORY
 from kdbatch.vocab.runs import Assignment, RunFolder
 from kdbatch.vocab.status import RunState
 
@@ -21,6 +23,12 @@ def add_job_states(
     live: Mapping[str, str] | None,
 ) -> None:
     """Replace the rows of runs that are queued, lost or stopped according to their job."""
+    for row in [row for row in rows.values() if row.state == "failed"]:
+        submission = submissions.get(row.run_id)
+        if submission and submission.job_id == row.job:
+            ending = last_exit_reason(submission)
+            if ending and ending.words == OUT_OF_MEMORY:  # that killed a process of the worker's
+                rows[row.run_id] = _without_memory(row, submission)
     uncertain = [
         row
         for run_id, row in rows.items()
@@ -35,7 +43,10 @@ def add_job_states(
         elif row.state != "stopped":
             log = RunFolder(runs_dir / row.run_id).log
             ending = last_exit_reason(submissions[row.run_id], log=log)
-            if ending and ending.is_final(assignments[row.run_id].retries):
+            has_run_out = accounting.get(row.job) == "OUT_OF_MEMORY"
+            if has_run_out or (ending and ending.words == OUT_OF_MEMORY):
+                rows[row.run_id] = _without_memory(row, submissions[row.run_id])
+            elif ending and ending.is_final(assignments[row.run_id].retries):
                 rows[row.run_id] = _with_reason(row, "failed", ending.message)
             elif live is None:
                 continue  # SLURM may have put the job back into its queue
@@ -74,8 +85,6 @@ def _with_ended_job(row: RunRow, accounting: str) -> RunRow:
     """A run whose job is not in the queue any more, although its script wrote nothing. `accounting`
     is the job's last state there, if known.
     """
-    if accounting == "OUT_OF_MEMORY":
-        return _with_reason(row, "failed", MEMORY_HINT)
     if row.state == "lost":
         reason = f"{row.reason} (SLURM: {accounting})" if accounting else row.reason
         return _with_reason(row, None, reason)
@@ -83,6 +92,22 @@ def _with_ended_job(row: RunRow, accounting: str) -> RunRow:
     again = f"start it again: {resume_command()}"
     reason = f"job {row.job} left the queue before it began ({cause}); {again}"
     return _with_reason(row, None, reason)
+
+
+def _without_memory(row: RunRow, submission: Submission) -> RunRow:
+    """A run whose job ran out of memory: its next job asks for more, up to the most there is."""
+    if not submission.memory_gb:
+        return _with_reason(row, "failed", MEMORY_HINT)
+    had = f"ran out of memory with {submission.memory_gb} GB"
+    if more := more_memory(submission):
+        return _with_reason(
+            row, "stopped", f"{had}; its next job asks for {more} GB: {resume_command()}"
+        )
+    reason = (
+        f"{had}, the most that it may ask for: raise max_memory_gb under [resources.{row.kind}] in "
+        f"kdbatch.toml, or name another partition, then: {resume_command(retry_failed=True)}"
+    )
+    return _with_reason(row, "failed", reason)
 
 
 def _with_reason(row: RunRow, state: RunState | None, reason: str) -> RunRow:

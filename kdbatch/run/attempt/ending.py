@@ -17,6 +17,7 @@ from kdbatch.base.disk_space import (
 from kdbatch.base.errors import UserError
 from kdbatch.run.distributed.process_group import ProcessGroup, is_lost_rank
 from kdbatch.run.heartbeat import StatusReporter, Stopped
+from kdbatch.vocab.jobs.pause import pause
 from kdbatch.vocab.retry_policy import (
     EXIT_BUG,
     EXIT_DISK_FULL,
@@ -30,12 +31,13 @@ from kdbatch.vocab.status import Cause, RunState
 
 @dataclass(frozen=True, kw_only=True)
 class DiskEnding:
-    """How an attempt ends whose files could not be read or written."""
+    """How an attempt ends whose files could not be read or written; `path` is on the full disk."""
 
     code: int
     state: RunState
     cause: Cause | None
     reason: str
+    path: Path | None = None
 
 
 def disk_ending(error: BaseException, *, path: Path) -> DiskEnding | None:
@@ -46,7 +48,13 @@ def disk_ending(error: BaseException, *, path: Path) -> DiskEnding | None:
     if it names no file.
     """
     if full := disk_full_error(error, path=path, or_read_only=True):
-        return DiskEnding(code=EXIT_DISK_FULL, state="stopped", cause="disk_full", reason=str(full))
+        return DiskEnding(
+            code=EXIT_DISK_FULL,
+            state="stopped",
+            cause="disk_full",
+            reason=str(full),
+            path=Path(full.filename),
+        )
     if lost := system_error(error, LOST_DISK_ERRORS, path=path):
         reason = f"{lost.filename}: {lost.strerror} (its disk or file server)"
         return DiskEnding(code=EXIT_STOPPED, state="stopped", cause="crash", reason=reason)
@@ -63,6 +71,18 @@ def disk_ending(error: BaseException, *, path: Path) -> DiskEnding | None:
     return None
 
 
+def pause_if_shared(ending: DiskEnding, folder: RunFolder) -> None:
+    """Pause the study where the full disk is that of its runs, and not one of this node."""
+    with contextlib.suppress(OSError):
+        if ending.path and _device_of(ending.path) == _device_of(folder.path):
+            pause(folder.path.parent, ending.reason)
+
+
+def _device_of(path: Path) -> int:
+    """The device of a file that may not be there."""
+    return next(p for p in (path, *path.parents) if p.exists()).stat().st_dev
+
+
 def end_attempt(
     error: Exception, folder: RunFolder, reporter: StatusReporter, group: ProcessGroup
 ) -> int:
@@ -76,6 +96,8 @@ def end_attempt(
         code, state, reason = EXIT_STOPPED, "stopped", ""
     elif ending := disk_ending(error, path=folder.path):
         code, state, cause, reason = ending.code, ending.state, ending.cause, ending.reason
+        if reporter.job:
+            pause_if_shared(ending, folder)
     elif isinstance(error, UserError):
         code, reason = EXIT_USER, str(error)
     elif group.world_size > 1 and is_lost_rank(error):

@@ -25,6 +25,10 @@ class Resources(SbatchOptions):
     """Time limit of a job. A run that needs longer is queued again and goes on."""
     memory_gb: Annotated[int, Limits("GB", least=0, most=1_000_000)] = 64
     """Memory on each node; 0: what the site gives without being asked."""
+    max_memory_gb: Annotated[int, Limits("GB", least=0, most=1_000_000)] = 0
+    """Most memory that a run may be given after it ran out of it; 0: what the largest node of its
+    partition has.
+    """
     compile: bool = True
     """Whether torch.compile makes networks faster on a GPU, where a run is long enough to earn its
     time back. This changes the order of sums, as another model of GPU does; a network that several

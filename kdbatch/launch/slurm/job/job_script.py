@@ -17,13 +17,12 @@ from kdbatch.base.output.visible_text import visible
 from kdbatch.launch.container.image import ImageFile
 from kdbatch.vocab.config import Site
 from kdbatch.vocab.jobs.resources import Resources
-from kdbatch.vocab.retry_policy import EXIT_RULES, ExitRule
+from kdbatch.vocab.retry_policy import EXIT_RULES, OUT_OF_MEMORY, ExitRule
 from kdbatch.vocab.runs import Retries
 
 TEMPLATE = Path(__file__).with_name("job.sh")
-# Words that the script adds to an exit code.
+# Words that the script adds to an exit code, next to OUT_OF_MEMORY.
 SETUP_FAILED = "setup"  # it ended before its worker
-OUT_OF_MEMORY = "out of memory"  # its worker asked for too little
 OTHER_CODES = EXIT_RULES[-1]
 # sbatch(1), "filename pattern": % and a letter, with the width of the number between them, or %%; a
 # backslash switches all patterns off. submitit replaces %j, %t, %A and %a itself, also on the node,
