@@ -267,7 +267,7 @@ def test_status_and_logs_come_from_the_files_while_slurm_does_not_answer(slurm, 
 def test_a_watcher_calls_squeue_seldom(slurm):
     jobs = JobsCache(warn=print)
     (slurm / "queue").write_text("41_0\n")
-    assert [jobs.live(), jobs.live()] == [{"41_0"}] * 2
+    assert [jobs.live(), jobs.live()] == [{"41_0": ""}] * 2
     assert len((slurm / "squeue.txt").read_text().splitlines()) == 1
 
 
