@@ -27,8 +27,9 @@ def folder_for(cluster: Cluster, name: str, image: str) -> Path:
 
 
 def pull(cluster: Cluster, folder: Path) -> str:
-    code = (sys.executable, "-c", PREPARE)
-    return cluster.run(*code, cwd=folder, env={"APPTAINER_NOHTTPS": "1"}).splitlines()[-1]
+    """The path of the pulled image; Apptainer has no layer of an earlier test in a cache."""
+    env = {"APPTAINER_NOHTTPS": "1", "APPTAINER_CACHEDIR": str(folder / "cache")}
+    return cluster.run(sys.executable, "-c", PREPARE, cwd=folder, env=env).splitlines()[-1]
 
 
 def test_an_image_is_pulled_by_its_digest_once_and_starts(cluster: Cluster) -> None:
