@@ -79,10 +79,13 @@ def _dataclass(cls: Any, raw: Any, where: str) -> Any:
             meaning = _first_sentence(description_of(cls, name))
             hint = f"{_fields_hint(hints)} {name}:{meaning}" if meaning else _fields_hint(hints)
             raise UserError(f"{where} needs the field {name!r}. {hint}")
-    values = {
-        name: _field(cls, name, hints[name], value, below(where, name))
-        for name, value in raw.items()
-    }
+    plain, values = _plain_fields(cls), dict[str, Any]()
+    for name, value in raw.items():
+        kind, limits = plain.get(name, (None, None))
+        if type(value) is kind and (limits is None or limits.holds(value)):
+            values[name] = value
+        else:
+            values[name] = _field(cls, name, hints[name], value, below(where, name))
     try:
         return cls(**values)
     except UserError as error:
@@ -138,6 +141,20 @@ def _fields(cls: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
         if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
     )
     return {f.name: hints[f.name] for f in fields}, tuple(required)
+
+
+@functools.cache
+def _plain_fields(cls: Any) -> dict[str, tuple[type, Limits | None]]:
+    """The types of the fields that are texts, truth values and numbers, with the limits of numbers:
+    a value of that type within them is the field's value as it is.
+    """
+    plain: dict[str, tuple[type, Limits | None]] = {}
+    for name, hint in _fields(cls)[0].items():
+        kind, *facts = typing.get_args(hint) if typing.get_origin(hint) is Annotated else (hint,)
+        limits = limits_of(hint)
+        if hint in _SCALARS or (kind in (int, float) and limits and len(facts) == 1):
+            plain[name] = (kind, limits)
+    return plain
 
 
 @functools.cache

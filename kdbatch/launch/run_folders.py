@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kdbatch.base.errors import UnreadableError, UserError
-from kdbatch.base.folders.presence import entries_of, is_present
+from kdbatch.base.folders.presence import Identity, entries_of, identity_of, is_present
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans import Plan, PlannedRun, Wave, save_record
 from kdbatch.vocab.runs import RUN_ID, Assignment, RunFolder
@@ -50,16 +50,18 @@ def write_runs(plan: Plan, *, config: Config) -> None:
     """Write the plan's records, and `run.json` of each run that is not done. A file with the same
     contents is not written again, and nothing into a folder that cannot be read.
     """
+    shards_dir = config.shards_dir.resolve()
+    to_do = [planned for planned in plan.runs if not planned.done]
     with ThreadPoolExecutor(NUM_WRITERS) as writers:
-        for _ in writers.map(lambda planned: _write_run(planned, config), plan.runs):
+        for _ in writers.map(lambda planned: _write_run(planned, config, shards_dir), to_do):
             pass  # raises the error of a writer
     for record in plan.records:
         save_record(config.runs_dir, record)
 
 
-def _write_run(planned: PlannedRun, config: Config) -> None:
+def _write_run(planned: PlannedRun, config: Config, shards_dir: Path) -> None:
     folder = RunFolder(config.runs_dir / planned.run.id)
-    assignment = assignment_for(planned, config=config)
+    assignment = assignment_for(planned, config=config, shards_dir=shards_dir)
     try:
         if folder.is_done():
             return
@@ -86,14 +88,14 @@ def _bring(file: Path, to: Path) -> None:
     part.replace(to)
 
 
-def assignment_for(planned: PlannedRun, *, config: Config) -> Assignment:
-    """The contents of `run.json`. The shards' path is absolute: a run may be started from any
+def assignment_for(planned: PlannedRun, *, config: Config, shards_dir: Path) -> Assignment:
+    """The contents of `run.json`. The path of the shards is absolute: a run may be started from any
     folder, and inside an image.
     """
     return Assignment(
         run=planned.run,
         title=planned.title,
-        shards_dir=str(config.shards_dir.resolve()),
+        shards_dir=str(shards_dir),
         decoder=config.decoder,
         cache=config.cache,
         retries=config.retries,
@@ -107,7 +109,10 @@ def without_finished(plan: Plan, *, runs_dir: Path) -> Plan:
     Raises:
         UnreadableError: a run's folder cannot be read, and it may be done.
     """
-    runs = tuple(replace(p, done=RunFolder(runs_dir / p.run.id).is_done()) for p in plan.runs)
+    runs = tuple(
+        replace(p, done=True) if not p.done and RunFolder(runs_dir / p.run.id).is_done() else p
+        for p in plan.runs
+    )
     done = {p.run.id for p in runs if p.done}
     return replace(plan, runs=runs, waves=waves_without(plan, done))
 
@@ -122,13 +127,24 @@ def waves_without(plan: Plan, run_ids: Container[str]) -> tuple[Wave, ...]:
     return tuple(waves)
 
 
+_SAVED: dict[Path, tuple[Identity, Assignment]] = {}
+
+
 def _saved_assignment(folder: RunFolder) -> Assignment | None:
     """The assignment on disk; None where there is none, or where it is damaged and is to be
-    replaced.
+    replaced. A submit that stays asks again and again: a file is read again when it was replaced.
     """
+    path = folder.assignment
+    identity = identity_of(path)
+    if identity is None:
+        return None
+    if path in _SAVED and _SAVED[path][0] == identity:
+        return _SAVED[path][1]
     try:
-        return folder.load()
+        assignment = folder.load()
     except UnreadableError:
         raise
     except UserError:
         return None
+    _SAVED[path] = (identity, assignment)
+    return assignment

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from kdbatch.base.errors import UnreadableError, UserError
-from kdbatch.base.folders.presence import Identity, identity_of
 from kdbatch.launch.live_queues import live_queues
 from kdbatch.launch.run_folders import run_entries, submissions_dir
 from kdbatch.launch.saved_plans import recorded_runs
@@ -14,13 +13,7 @@ from kdbatch.launch.slurm.submissions import Submission, last_submissions
 from kdbatch.launch.states.job_states import add_job_states, with_live_queue
 from kdbatch.launch.states.run_row import RunRow
 from kdbatch.launch.states.seen_runs import SeenRun, SeenRuns, see
-from kdbatch.vocab.plans import (
-    PlanRecord,
-    RecordedRun,
-    find_records,
-    load_plan_record,
-    record_paths,
-)
+from kdbatch.vocab.plans import PlanRecord, RecordedRun, find_records
 from kdbatch.vocab.runs import RUN_ID, Assignment, RunFolder
 from kdbatch.vocab.status import RunState
 
@@ -41,7 +34,6 @@ class RunWatcher:
 
     def __init__(self, runs_dir: Path) -> None:
         self._runs_dir, self._seen = runs_dir, SeenRuns()
-        self._records: dict[Path, tuple[Identity | None, PlanRecord]] = {}
 
     def look(
         self, *, live: Mapping[str, str] | None = None, only: RunFolder | None = None
@@ -76,7 +68,7 @@ class RunWatcher:
         for run_id in waiting & assignments.keys():
             rows[run_id] = with_live_queue(rows[run_id])
         if only is None:
-            records = self._load_records()
+            records = find_records(self._runs_dir)
             rows |= _outside_rows(records, self._runs_dir)
             rows |= _rows_of_plans(records, rows, assignments)
         for run_id in assignments:
@@ -100,17 +92,6 @@ class RunWatcher:
             return _unusable(folder, "damaged", str(error)) if is_there else None
         self._seen.remember(folder.id, seen)
         return seen
-
-    def _load_records(self) -> tuple[PlanRecord, ...]:
-        """The submitted plans; a file is read again when it was replaced."""
-        before, self._records = self._records, {}
-        for path in record_paths(self._runs_dir):
-            identity = identity_of(path)
-            read, record = before.get(path, (None, None))
-            if record is None or read != identity:
-                record = load_plan_record(path)
-            self._records[path] = (identity, record)
-        return tuple(record for _, record in self._records.values())
 
 
 def _unusable(folder: RunFolder, state: RunState, reason: str) -> RunRow:

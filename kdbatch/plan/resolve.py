@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kdbatch.base.errors import UserError
 from kdbatch.plan.costs.estimator import Estimator
-from kdbatch.plan.costs.finished import load_finished_runs
+from kdbatch.plan.costs.finished import done_files, load_finished_runs
 from kdbatch.plan.experiment import parse_experiment
 from kdbatch.plan.known_datasets import KnownDatasets
 from kdbatch.plan.outside.imported_file import check_is_there, path_of
@@ -62,7 +62,8 @@ def make_plan(
     subsets = SubsetFinder(datasets=datasets or KnownDatasets(config=config))
     registry = RunRegistry(subsets=subsets)
     records = tuple(_plan_experiment(path, profile=profile, registry=registry) for path in files)
-    finished, warnings = load_finished_runs(config.runs_dir, registry.runs)
+    done = done_files(config.runs_dir)
+    finished, warnings = load_finished_runs(config.runs_dir, registry.runs, done)
     estimator = Estimator(
         runs=registry.runs,
         subsets=subsets,
@@ -70,7 +71,7 @@ def make_plan(
         has_gpus=has_gpus,
     )
     planned = tuple(
-        _planned_run(run_id, registry, config=config, estimator=estimator)
+        _planned_run(run_id, registry, config=config, estimator=estimator, is_done=run_id in done)
         for run_id in registry.runs
     )
     records = tuple(_with_runs(record, planned, subsets) for record in records)
@@ -178,7 +179,7 @@ def _with_runs(
 
 
 def _planned_run(
-    run_id: str, registry: RunRegistry, *, config: Config, estimator: Estimator
+    run_id: str, registry: RunRegistry, *, config: Config, estimator: Estimator, is_done: bool
 ) -> PlannedRun:
     run = registry.runs[run_id]
     resources = config.resources_of(run.recipe.kind)
@@ -186,7 +187,7 @@ def _planned_run(
         run=run,
         title=registry.titles[run_id],
         resources=resources,
-        done=RunFolder(config.runs_dir / run_id).is_known_done(),
+        done=is_done,
         used_by=tuple(registry.used_by[run_id]),
         provisional=registry.is_provisional(run_id),
         cost=estimator.estimate(run, num_gpus=resources.gpus),

@@ -24,6 +24,7 @@ SHARD = "shard"
 
 SHARD_RESOURCES = Resources(gpus=0, cpus=8, minutes=480, memory_gb=16)
 """The defaults of [resources.shard]: transcoding uses no GPU."""
+RUN_RESOURCES = Resources()
 
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -160,7 +161,7 @@ class Config:
 
     def resources_of(self, kind: str) -> Resources:
         """The request of a kind of run, or of `shard`."""
-        return self.resources.get(kind, SHARD_RESOURCES if kind == SHARD else Resources())
+        return self.resources.get(kind, SHARD_RESOURCES if kind == SHARD else RUN_RESOURCES)
 
     @property
     def shards_dir(self) -> Path:

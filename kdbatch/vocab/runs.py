@@ -5,7 +5,7 @@ import hashlib
 import json
 import marshal
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -52,7 +52,8 @@ class Run:
         """The letter r and 10 hex digits of a hash over all fields. The letter keeps an id such as
         `12e4567` from being read as a number.
         """
-        return _hash(json.dumps([RECIPE_VERSION, self], sort_keys=True, default=hashed_fields))
+        recipe = _text_of(self.recipe)
+        return _id_of(recipe, self.parents, self.seed, self.code, version=RECIPE_VERSION)
 
     @property
     def teachers(self) -> tuple[str, ...]:
@@ -74,13 +75,12 @@ class Run:
 
 def _ids_in_file(run: Mapping[str, Any], versions: Iterable[int]) -> set[str]:
     """The ids that a run as a file has it may have, at these versions of the recipes."""
-    parents, seed = json.dumps(run["parents"]), json.dumps(run["seed"])
-    code = json.dumps(run.get("code") or (), sort_keys=True)
-    first = f'"code": {code}, ' if run.get("code") else ""
+    texts = _recipe_texts(key_of(run["recipe"]))
+    parents, seed, code = run["parents"], run["seed"], run.get("code")
     return {
-        _hash(f'[{version}, {{{first}"parents": {parents}, "recipe": {recipe}, "seed": {seed}}}]')
+        _id_of(recipe, parents, seed, code or (), version=version)
         for version in versions
-        for recipe in _recipe_texts(key_of(run["recipe"]))
+        for recipe in texts
     }
 
 
@@ -92,6 +92,35 @@ def _recipe_texts(key: bytes) -> set[str]:
     raw = marshal.loads(key)
     recipe: Any = parse(_ANY_RECIPE, raw, where="recipe")
     return {json.dumps(found, sort_keys=True, default=hashed_fields) for found in (recipe, raw)}
+
+
+_TEXTS: dict[int, tuple[Any, str]] = {}
+_MAX_TEXTS = 4096
+
+
+def _text_of(recipe: Any) -> str:
+    """The JSON of a recipe. Cached by its identity: a hash of it would take as long, and equal
+    recipes may differ in their text, as 1 and 1.0 do.
+    """
+    known = _TEXTS.get(id(recipe))
+    if known and known[0] is recipe:
+        return known[1]
+    if len(_TEXTS) >= _MAX_TEXTS:
+        _TEXTS.clear()
+    text = json.dumps(recipe, sort_keys=True, default=hashed_fields)
+    _TEXTS[id(recipe)] = (recipe, text)  # which keeps the recipe, and so its identity
+    return text
+
+
+def _id_of(
+    recipe: str, parents: Sequence[str], seed: int, code: Sequence[Any], *, version: int
+) -> str:
+    """The id of a run whose recipe has this JSON: keys are sorted, and no code is no field."""
+    fields = f'"parents": {json.dumps(parents)}, "recipe": {recipe}, "seed": {json.dumps(seed)}'
+    if code:
+        texts = json.dumps(code, sort_keys=True, default=hashed_fields)
+        fields = f'"code": {texts}, {fields}'
+    return _hash(f"[{version}, {{{fields}}}]")
 
 
 def _hash(text: str) -> str:
@@ -289,7 +318,7 @@ class RunFolder:
     @property
     def _advice(self) -> RepairAdvice:
         """The advice about a damaged run.json, which planning replaces unless the run is done."""
-        return RepairAdvice(folder=self.path, delete=self.is_known_done())
+        return RepairAdvice(folder=self.path, delete=self.is_known_done)
 
     def save(self, assignment: Assignment) -> None:
         write_json(self.assignment, dataclasses.asdict(assignment))

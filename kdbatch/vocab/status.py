@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -150,13 +151,13 @@ def is_stale(path: Path, status: Status) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class RepairAdvice:
-    """The advice as a text, for the end of a message. The plans are read when it is printed.
+    """The advice as a text, for the end of a message. Files are read when it is printed.
 
-    `delete` is whether the run is only started again when its folder is gone, as it is done.
+    `delete` tells whether the run is only started again when its folder is gone, as it is done.
     """
 
     folder: Path
-    delete: bool = True
+    delete: Callable[..., bool] = lambda: True
 
     def __str__(self) -> str:
         if self._is_left_out():
@@ -164,7 +165,7 @@ class RepairAdvice:
                 "No plan names this run, so resume leaves it out: submit its experiment "
                 f"again, or remove it: rm -r {shell_word(self.folder)}"
             )
-        if self.delete:
+        if self.delete():
             return f"Make it again: {remove_and_resume(self.folder)}"
         return f"Write it again: {resume_command(retry_failed=True)}"
 

@@ -84,17 +84,29 @@ def _may_be_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def has_broken_link(path: Path) -> bool:
-    """Whether a path that is missing is, or lies below, a link that leads nowhere."""
-    for place in (path, *path.parents):
-        try:
-            place.lstat()
-        except FileNotFoundError:
-            continue
-        except OSError:
-            return True
+    """Whether a path that is missing is, or lies below, a link that leads nowhere. Two calls where
+    its folder is there: most often a file is asked for that is not written yet.
+    """
+    if _is_link(path):
+        return True
+    for place in path.parents:
         try:
             place.stat()
+        except FileNotFoundError:
+            if _is_link(place):
+                return True
         except OSError:
             return True
-        return False
+        else:
+            return False
     return False
+
+
+def _is_link(path: Path) -> bool:
+    """Whether there is a link at a path, or something that cannot be known."""
+    try:
+        return stat.S_ISLNK(path.lstat().st_mode)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True

@@ -23,6 +23,7 @@ from typing import Annotated, Any
 from kdbatch.base.errors import UserError
 from kdbatch.base.reading.shown_values import shown, shown_number
 
+_NUMBERS = (int, float)  # a union would be made at each call
 UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 """Characters that a text from a file must not have: control characters but for tab and newline,
 other separators of lines, and halves of surrogate pairs, which UTF-8 cannot hold.
@@ -70,12 +71,13 @@ class Limits:
         """
         if isinstance(value, str) and self.max_length is not None:
             self._check_line(value, self.max_length, where)
-        elif isinstance(value, int | float) and not self._holds(value):
+        elif isinstance(value, _NUMBERS) and not self.holds(value):
             wanted = self.range_text or "a finite number"
             found = shown_number(value)
             raise UserError(f"{where}: found {found}. Write {wanted}{self.advice}.")
 
-    def _holds(self, value: float) -> bool:
+    def holds(self, value: float) -> bool:
+        """Whether a number is in the range."""
         return isinstance(value, bool) or (
             (isinstance(value, int) or math.isfinite(value))
             and (self.least is None or value >= self.least)
@@ -134,8 +136,12 @@ def check_limits(instance: object) -> None:
     Raises:
         UserError: a number is outside of its range; the message starts with the field's name.
     """
-    for name, hint in _limited_fields(type(instance)):
-        _check_value(hint, getattr(instance, name), where=name)
+    for name, hint, limits in _limited_fields(type(instance)):
+        value = getattr(instance, name)
+        if limits and isinstance(value, _NUMBERS):
+            limits.check(value, where=name)
+        else:
+            _check_value(hint, value, where=name)
 
 
 def check_number(cls: type, name: str, number: float, *, where: str) -> None:
@@ -145,8 +151,9 @@ def check_number(cls: type, name: str, number: float, *, where: str) -> None:
 
 
 @functools.cache
-def _limited_fields(cls: type) -> tuple[tuple[str, Any], ...]:
-    return tuple((name, hint) for name, hint in field_hints(cls).items() if _has_limits(hint))
+def _limited_fields(cls: type) -> tuple[tuple[str, Any, Limits | None], ...]:
+    hints = field_hints(cls).items()
+    return tuple((name, hint, limits_of(hint)) for name, hint in hints if _has_limits(hint))
 
 
 @functools.cache

@@ -22,8 +22,9 @@ def check_imported_files(plan: Plan, config: Config) -> tuple[str, ...]:
     Raises:
         UserError: a file is not what its run needs; one line each, then the names that differ.
     """
+    shards_dir = config.shards_dir.resolve()
     files = {
-        planned.file.resolve(): assignment_for(planned, config=config)
+        planned.file.resolve(): assignment_for(planned, config=config, shards_dir=shards_dir)
         for planned in plan.runs
         if planned.file and not planned.done and not planned.provisional
     }

@@ -33,7 +33,10 @@ class LocalQueue:
         self.disk_full = ""  # where no space was found, and how much is left
         self._jobs, self._gpus, self._command, self._runs_dir = jobs, gpus, command, config.runs_dir
         self._folders = {p.run.id: RunFolder(config.runs_dir / p.run.id) for p in plan.runs}
-        self._assignments = {p.run.id: assignment_for(p, config=config) for p in plan.runs}
+        shards_dir = config.shards_dir.resolve()
+        self._assignments = {
+            p.run.id: assignment_for(p, config=config, shards_dir=shards_dir) for p in plan.runs
+        }
         self._parents = {p.run.id: p.run.parents for p in plan.runs}
         self._states: dict[str, RunState] = {
             run_id: "done" if f.is_done() else "queued" for run_id, f in self._folders.items()

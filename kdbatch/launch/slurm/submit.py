@@ -292,9 +292,9 @@ def _submit_array(array: Array, *, config: Config, jobs: dict[str, str]) -> dict
     """Submit one array. Its folder has no job id in its name, so that it exists before the first
     job can start.
     """
-    folders = {run_id: (config.runs_dir / run_id).resolve() for run_id in array.run_ids}
+    runs_dir = config.runs_dir.resolve()
     return submit_targets(
-        {run_id: Target(str(folder)) for run_id, folder in folders.items()},
+        {run_id: Target(str(runs_dir / run_id)) for run_id in array.run_ids},
         wave=array.wave,
         resources=array.resources,
         folder=submissions_dir(config.runs_dir) / array.name,

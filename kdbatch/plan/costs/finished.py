@@ -1,5 +1,6 @@
 """Finished runs of a study, whose speed says what runs like them will take."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from kdbatch.vocab.done import Done, load_done
 from kdbatch.vocab.runs import OUTSIDE, Run, RunFolder
 
 MAX_OTHERS = 300  # finished runs of other plans that are read, the newest ones
+MAX_SEEDS = 20  # finished runs of the plan that are read of one recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,17 +25,17 @@ class FinishedRun:
 
 
 def load_finished_runs(
-    runs_dir: Path, planned: Mapping[str, Run]
+    runs_dir: Path, planned: Mapping[str, Run], found: Mapping[str, Path]
 ) -> tuple[tuple[FinishedRun, ...], tuple[str, ...]]:
-    """The finished runs below `runs_dir`: those of the plan, and the newest others.
+    """The finished runs below `runs_dir`: those of the plan, of each recipe MAX_SEEDS, and the
+    newest others. `found` are the records of all that are done.
 
     Runs with damaged files are left out. The second value has one line about them, if there are
     any.
     """
     damaged: dict[str, str] = {}
-    found = {path.parent.name: path for path in _done_files(runs_dir)}
     others = sorted((_modified(path), name) for name, path in found.items() if name not in planned)
-    runs = {name: planned[name] for name in found if name in planned}
+    runs = dict(_few_of_each_recipe({name: planned[name] for name in found if name in planned}))
     runs |= dict(_load_runs(runs_dir, [name for _, name in others[-MAX_OTHERS:]], damaged))
     finished = []
     for name, run in runs.items():
@@ -57,12 +59,20 @@ def _left_out(damaged: Mapping[str, str]) -> tuple[str, ...]:
     )
 
 
-def _done_files(runs_dir: Path) -> Iterator[Path]:
-    """The records of the runs that are done, without those that cannot be read."""
-    for entry in entries_of(runs_dir):
-        folder = RunFolder(runs_dir / entry.name)
-        if entry.name.startswith("r") and folder.is_known_done():
-            yield folder.done
+def _few_of_each_recipe(runs: Mapping[str, Run]) -> Iterator[tuple[str, Run]]:
+    """Seeds share a recipe, and take equally long."""
+    num_runs: Counter[int] = Counter()
+    for name, run in runs.items():
+        num_runs[id(run.recipe)] += 1
+        if num_runs[id(run.recipe)] <= MAX_SEEDS:
+            yield name, run
+
+
+def done_files(runs_dir: Path) -> dict[str, Path]:
+    """The records of the runs that are done by run id, without those that cannot be read."""
+    folders = [RunFolder(runs_dir / entry.name) for entry in entries_of(runs_dir)]
+    runs = [folder for folder in folders if folder.id.startswith("r")]
+    return {folder.id: folder.done for folder in runs if folder.is_known_done()}
 
 
 def _load_runs(

@@ -49,7 +49,7 @@ def clip_rates(recipes: Iterable[Recipe], subsets: SubsetFinder) -> tuple[ClipRa
     """For each subset and timeline, the rates of the videos and how often clips repeat frames."""
     keys = dict.fromkeys(
         (subset, replace(recipe.view, size_pixels=1, augment=View.augment), least_fps)
-        for recipe in recipes
+        for recipe in {id(each): each for each in recipes}.values()  # seeds share them
         if not isinstance(recipe, Import)  # its clips are those of its students
         for subset, least_fps in _subsets_of(recipe)
     )

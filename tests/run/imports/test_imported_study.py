@@ -173,7 +173,9 @@ def refusal() -> tuple[str, ...]:
         return error.lines
     for item in plan.runs:
         if item.file:
-            raw = dataclasses.asdict(assignment_for(item, config=Config()))
+            raw = dataclasses.asdict(
+                assignment_for(item, config=Config(), shards_dir=Path("shards"))
+            )
             if lines := problem_of(raw, str(item.file)):
                 return lines
     raise AssertionError("nothing is refused")
