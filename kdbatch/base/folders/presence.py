@@ -25,21 +25,25 @@ def is_present(path: Path) -> bool:
 
 
 def identity_of(path: Path) -> Identity | None:
-    """The identity of the file at `path`; None where there is none. One call for a plain file.
+    """The identity of the file at `path`; None where there is none. One call for a plain file, two
+    for one that is missing in a folder.
 
     Raises:
         UnreadableError: see `is_present`.
     """
     try:
         found = path.lstat()
-        if stat.S_ISLNK(found.st_mode):
-            found = path.stat()
     except FileNotFoundError as error:
-        if has_broken_link(path):
+        if _is_below_broken_link(path):
             raise unreadable(path, error) from error
         return None
     except OSError as error:
         raise unreadable(path, error) from error
+    if stat.S_ISLNK(found.st_mode):
+        try:
+            found = path.stat()
+        except OSError as error:
+            raise unreadable(path, error) from error
     return found.st_ino, found.st_mtime_ns
 
 
@@ -84,11 +88,12 @@ def _may_be_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def has_broken_link(path: Path) -> bool:
-    """Whether a path that is missing is, or lies below, a link that leads nowhere. Two calls where
-    its folder is there: most often a file is asked for that is not written yet.
-    """
-    if _is_link(path):
-        return True
+    """Whether a path that is missing is, or lies below, a link that leads nowhere."""
+    return _is_link(path) or _is_below_broken_link(path)
+
+
+def _is_below_broken_link(path: Path) -> bool:
+    """The same of the folders above it. One call where its own folder is there."""
     for place in path.parents:
         try:
             place.stat()

@@ -1,13 +1,13 @@
 """Plan -> SLURM arrays, as values: which runs share an sbatch, and which runs each waits for."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.jobs.resources import Resources
-from kdbatch.vocab.plans import Plan
+from kdbatch.vocab.plans import Plan, Wave
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +63,9 @@ def arrays_of(
         if run_id not in finished:
             position[run_id] = len(position)
     arrays: list[Array] = []
-    for wave in plan.waves:
+    for wave, members in _steps(plan.waves, parents):
         after: dict[str, tuple[str, ...]] = {}
-        for run_id in wave.run_ids:
+        for run_id in members:
             if run_id not in live:
                 unfinished = [parent for parent in parents[run_id] if parent in position]
                 after[run_id] = tuple(sorted(unfinished, key=position.__getitem__))
@@ -99,6 +99,20 @@ def _by_request(
         else:
             alike.append(run_id)
     return groups
+
+
+def _steps(
+    waves: Sequence[Wave], parents: Mapping[str, Sequence[str]]
+) -> Iterator[tuple[Wave, list[str]]]:
+    """The runs of each wave that have no parent in it, then those whose parents came before: a
+    student may be compared with another one, and no element can wait for one of its own array.
+    """
+    for wave in waves:
+        step: dict[str, int] = {}
+        for run_id in wave.run_ids:  # parents come before children
+            step[run_id] = 1 + max((step[p] for p in parents[run_id] if p in step), default=-1)
+        for number in sorted(set(step.values())):
+            yield wave, [run_id for run_id in wave.run_ids if step[run_id] == number]
 
 
 def dependency(array: Array, jobs: Mapping[str, str]) -> str | tuple[str, ...]:

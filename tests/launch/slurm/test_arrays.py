@@ -34,6 +34,13 @@ def test_runs_without_parents_are_one_array():
     assert shown(plan_of({"a": (), "b": (), "c": ()})) == [["a", "b", "c"]]
 
 
+def test_a_run_whose_parent_is_of_its_own_kind_is_in_a_later_array_and_waits():
+    shape = {"a": (), "b": ("a",), "c": (), "d": ("b",)}
+    plan = plan_of(shape, waves=(("a", "b", "c", "d"),))
+    assert shown(plan) == [["a", "c"], ["b:a"], ["d:b"]]
+    assert shown(plan, live={"a": "41"}) == [["c"], ["b:a"], ["d:b"]]
+
+
 def test_an_array_is_split_at_the_sites_limit():
     assert shown(plan_of(dict.fromkeys("abcde", ())), size=2) == [["a", "b"], ["c", "d"], ["e"]]
 
