@@ -12,7 +12,7 @@ from kdbatch.vocab.done import Done, load_done
 from kdbatch.vocab.runs import OUTSIDE, Run, RunFolder
 
 MAX_OTHERS = 300  # finished runs of other plans that are read, the newest ones
-MAX_SEEDS = 20  # finished runs of the plan that are read of one recipe
+MAX_OF_RECIPE = 20  # finished runs of the plan that are read of one recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class FinishedRun:
 def load_finished_runs(
     runs_dir: Path, planned: Mapping[str, Run], found: Mapping[str, Path]
 ) -> tuple[tuple[FinishedRun, ...], tuple[str, ...]]:
-    """The finished runs below `runs_dir`: those of the plan, of each recipe MAX_SEEDS, and the
+    """The finished runs below `runs_dir`: those of the plan, of each recipe MAX_OF_RECIPE, and the
     newest others. `found` are the records of all that are done.
 
     Runs with damaged files are left out. The second value has one line about them, if there are
@@ -64,7 +64,7 @@ def _few_of_each_recipe(runs: Mapping[str, Run]) -> Iterator[tuple[str, Run]]:
     num_runs: Counter[int] = Counter()
     for name, run in runs.items():
         num_runs[id(run.recipe)] += 1
-        if num_runs[id(run.recipe)] <= MAX_SEEDS:
+        if num_runs[id(run.recipe)] <= MAX_OF_RECIPE:
             yield name, run
 
 
