@@ -86,14 +86,9 @@ def _text_of(file: BinaryIO) -> str:
     return _CONTROLS.sub("", file.read().decode(errors="replace"))
 
 
-def job_start() -> Start:
-    """The facts about this start that the script of its job gives."""
-    return Start.from_environment(os.environ)
-
-
 def queue_pid() -> int:
     """The process id of the local queue that started this process; 0 without one."""
-    return job_start().parent_pid
+    return Start.from_environment(os.environ).parent_pid
 
 
 def inside_job() -> bool:

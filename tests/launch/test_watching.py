@@ -1,14 +1,13 @@
 """A watcher reads what is settled once, and still notices what a person or a submit changes."""
 
 import dataclasses
-import io
-import os
 import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.file_calls import FileCalls
 from support.launching import config_in, plan_of, submitted
 
 from kdbatch.launch.live_queues import announce_queue
@@ -54,28 +53,13 @@ def states(watcher: RunWatcher) -> dict[str, str]:
 
 @pytest.fixture
 def count_calls(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], int]:
-    """Counts the calls that take a path, each of which a shared file system has to answer."""
-    calls: list[str] = []
-
-    def counted(name: str, call: Callable[..., object]) -> Callable[..., object]:
-        def wrapper(*args: object, **kwargs: object) -> object:
-            if args and not isinstance(args[0], int):
-                calls.append(f"{name} {args[0]}")
-            return call(*args, **kwargs)
-
-        return wrapper
+    calls = FileCalls().install(monkeypatch)
 
     def count(act: Callable[[], object]) -> int:
-        calls.clear()
+        calls.counts.clear()
         act()
-        return len(calls)
+        return calls.counts.total()
 
-    for module, names in (
-        (os, ("stat", "lstat", "scandir", "listdir", "readlink", "open", "access")),
-        (io, ("open",)),
-    ):
-        for name in names:
-            monkeypatch.setattr(module, name, counted(name, getattr(module, name)))
     return count
 
 
