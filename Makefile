@@ -47,7 +47,7 @@ QUICK := tests/base tests/vocab tests/plan tests/result tests/test_rooms.py test
 quick: $(VENV)/.made
 	@$(BIN)/pytest -q -n 2 -m "not slow" $(QUICK)
 
-# The ring above and the walk through README and GUIDE, with the package installed in a venv of its own:
+# The ring above and the walks through README, GUIDE and OWN_STUDY, with the package installed in a venv of its own:
 # with the newest packages that pip finds for the newest Python here, and with the oldest that pyproject.toml allows.
 newest lowest:
 	@.ci/versions $@ $(QUICK)
@@ -65,9 +65,9 @@ $(TOOLS)/.made:
 test: $(VENV)/.made
 	@$(BIN)/pytest -n 2 --dist loadgroup -m "not slow and not learning and not simulation and not hostile and not cluster"
 
-# Those that start processes, kill them and wait for what they leave. The walk through README and GUIDE is in newest and lowest.
+# Those that start processes, kill them and wait for what they leave. The walks through README, GUIDE and OWN_STUDY are in newest and lowest.
 test-slow: $(VENV)/.made
-	@$(BIN)/pytest -n 2 --dist loadgroup --ignore=tests/cli/test_walkthrough.py -m "slow and not learning and not simulation and not hostile and not cluster"
+	@$(BIN)/pytest -n 2 --dist loadgroup --ignore=tests/cli/test_walkthrough.py --ignore=tests/cli/test_own_study.py -m "slow and not learning and not simulation and not hostile and not cluster"
 
 # Does each pretext task learn? Minutes of training on toy videos, and the accuracies that came of it.
 test-learning: $(VENV)/.made

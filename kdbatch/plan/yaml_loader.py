@@ -1,6 +1,7 @@
 """Reads YAML as plain data: no tags, no repeated keys, and `1e-3` is a number."""
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from kdbatch.plan.yaml_errors.explain import explain_yaml_error
 
 FIRST_LINES = "Write one field per line, as in: title: My study"
 MAX_CHARACTERS = 3_000_000  # of a file; they are read in seconds
+MAX_DEPTH = 100  # of lists and mappings for libyaml; the shipped files have four
 MAX_VALUES = 100_000  # in all lists and mappings; the study's largest file has hundreds
 
 
@@ -105,10 +107,22 @@ def load_yaml(path: Path) -> dict[str, Any]:
 
 
 def _parse(text: str) -> Any:
-    try:
-        return yaml.load(text, Loader=_FastLoader)
-    except yaml.YAMLError:
-        return yaml.load(text, Loader=_Loader)
+    with suppress(yaml.YAMLError):
+        if _depth(text) < MAX_DEPTH:
+            return yaml.load(text, Loader=_FastLoader)
+    return yaml.load(text, Loader=_Loader)
+
+
+def _depth(text: str) -> int:
+    """How deep lists and mappings are nested. libyaml's composer ends the process where its
+    recursion has used up the stack; its parser does not recurse.
+    """
+    depth = deepest = 0
+    for event in yaml.parse(text, Loader=_FastLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        deepest = max(deepest, depth)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+    return deepest
 
 
 def _check_aliases(raw: dict[str, Any], *, where: str) -> None:

@@ -131,7 +131,7 @@ SLIPS = [
     (
         "subset: $subset}",
         "subset: ${subset}}",
-        ":20: found ${subset}. Write the name without braces: $subset",
+        ":22: found ${subset}. Write the name without braces: $subset",
     ),
     (
         "subset: $subset}",

@@ -5,7 +5,6 @@
 
 import hashlib
 import http.client
-import json
 import re
 import shutil
 import subprocess
@@ -14,6 +13,8 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
+from kdbatch.base.errors import UserError
+from kdbatch.base.reading.documents import parse_json_object
 from kdbatch.vocab.jobs.images import image_reference
 
 ANSWER_SECONDS = 10
@@ -28,7 +29,7 @@ MANIFESTS = ", ".join(
 )
 # How a registry asks for a token, which everybody gets for an image that is public.
 CHALLENGE = re.compile(r'(realm|service|scope)="([^"]*)"')
-FAILURES = (OSError, ValueError, http.client.HTTPException, subprocess.TimeoutExpired)
+FAILURES = (OSError, UserError, ValueError, http.client.HTTPException, subprocess.TimeoutExpired)
 
 
 def digest_of(name: str, tag: str) -> str:
@@ -56,7 +57,8 @@ def _manifest(host: str, path: str, tag: str) -> bytes:
         realm = asked.pop("realm", "")
         if error.code != 401 or not realm.startswith("https://"):
             raise
-        answer = json.loads(_get(f"{realm}?{urllib.parse.urlencode(asked)}"))
+        text = _get(f"{realm}?{urllib.parse.urlencode(asked)}")
+        answer = parse_json_object(text, where=realm)
         return _get(url, token=str(answer.get("token") or answer.get("access_token")))
 
 
