@@ -8,7 +8,7 @@ from support.inputs import JOBS
 from kdbatch.cli.command import dispatch
 from kdbatch.cli.commands import Commands
 
-FLAGS = "Flags: --profile, --local, --jobs, --retry-failed, --dry-run."
+FLAGS = "Flags: --profile, --local, --jobs, --retry-failed, --dry-run, --wait."
 ALL = "jobs/one.yaml jobs/subset_size.yaml"
 NO_FILE = "there is no such file."
 VALID = "Use a count (2000, 50k), a share (10%) or all."
