@@ -253,9 +253,9 @@ def test_arrays_before_a_refusal_are_reported_as_they_are_taken(slurm, tmp_path)
 
     def on_submitted(jobs):
         taken.update(jobs)
-        (slurm / "refuse").write_text("sbatch: error: AssocMaxSubmitJobLimit\n")
+        (slurm / "refuse").write_text("sbatch: error: Invalid account specified\n")
 
-    with pytest.raises(UserError, match="AssocMaxSubmitJobLimit. The account, the QOS"):
+    with pytest.raises(UserError, match="Invalid account specified"):
         submit_arrays(plan, config=config, on_submitted=on_submitted)
     assert sorted(taken.values()) == ["41_0", "41_1"]
     assert len(last_submissions(submissions_dir(config.runs_dir))) == 2
