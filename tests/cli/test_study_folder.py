@@ -2,6 +2,7 @@
 commands that find nothing.
 """
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -91,7 +92,10 @@ def test_the_nearest_file_counts_and_without_one_this_folder_is_the_study(
     below: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (below / "kdbatch.toml").write_text("")
-    assert find_study() == Path() and load_config() == Config()
+    images = str(Path(Config().paths.images).expanduser())
+    paths = dataclasses.replace(Config().paths, images=images)
+    defaults = dataclasses.replace(Config(), paths=paths)
+    assert find_study() == Path() and load_config() == defaults
     (below / "kdbatch.toml").unlink()
     (below.parents[1] / "kdbatch.toml").unlink()
     assert find_study() == Path() and load_config() == Config()

@@ -75,6 +75,7 @@ def test_the_script_exports_the_variables_of_a_start():
     assert set(exported) == set(START_VARIABLES.values()) - {
         START_VARIABLES["image_sha256"],  # in the line of the image
         START_VARIABLES["parent_pid"],  # of the local queue
+        START_VARIABLES["node"],  # SLURM's own
     }
 
 
