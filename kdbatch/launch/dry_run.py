@@ -50,8 +50,11 @@ def _slurm_lines(plan: Plan, *, config: Config, live: dict[str, str]) -> Iterato
     array_of = {run_id: array.name for array in arrays for run_id in array.run_ids}
     array_of |= {run_id: job_id.partition("_")[0] for run_id, job_id in live.items()}
     for array in arrays:
-        size = f"array of {len(array.run_ids)}" if len(array.run_ids) > 1 else "1 job"
-        resources = describe_resources(array.resources)
+        packed = array.resources.runs_per_job
+        num_jobs = len(array.run_ids) // packed
+        size = f"array of {num_jobs}" if num_jobs > 1 else "1 job"
+        runs = f"{packed} runs of " if packed > 1 else ""
+        resources = f"{runs}{describe_resources(array.resources)}"
         yield f"sbatch {array.name}: {size}, each {resources}{_dependencies(array, array_of)}"
 
 

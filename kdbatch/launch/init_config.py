@@ -50,6 +50,7 @@ report = "report"
 # constraint = "h200"
 gpu_flag = "gres"                # or gpus-per-node: what the site's documentation shows
 {gpu_type}
+# exclusive = true               # jobs get whole nodes: see runs_per_job in docs/GUIDE.md
 max_array_size = {max_array_size}
 max_concurrent = 64              # elements of one array at a time
 # sbatch = {{mail-type = "END"}}    # any other option of sbatch; true: one without a value

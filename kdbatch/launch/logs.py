@@ -59,8 +59,9 @@ def read_last_lines(runs_dir: Path, folder: RunFolder, *, num_lines: int) -> Tai
         raise UserError(f"--lines: found {num_lines}. Write how many, or 0 for all.")
     size, text = read_end(folder.log, whole=not num_lines)
     if not text and (submission := last_submissions(submissions_dir(runs_dir)).get(folder.id)):
-        job_log = submission.folder / f"{submission.job_id}_0_log.err"
-        _, text = read_end(job_log, whole=not num_lines)
+        for stem in dict.fromkeys((submission.stem, submission.folder / submission.job_id)):
+            job_log = stem.with_name(f"{stem.name}_0_log.err")
+            text = text or read_end(job_log, whole=not num_lines)[1]
     return Tail(lines=tuple(text.splitlines()[-num_lines:]), size=size)
 
 

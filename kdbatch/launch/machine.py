@@ -86,9 +86,14 @@ def _text_of(file: BinaryIO) -> str:
     return _CONTROLS.sub("", file.read().decode(errors="replace"))
 
 
+def job_start() -> Start:
+    """What the job's script tells about this start."""
+    return Start.from_environment(os.environ)
+
+
 def queue_pid() -> int:
     """The process id of the local queue that started this process; 0 without one."""
-    return Start.from_environment(os.environ).parent_pid
+    return job_start().parent_pid
 
 
 def inside_job() -> bool:

@@ -12,6 +12,7 @@ from kdbatch.base.reading.documents import load_toml
 from kdbatch.base.reading.field_facts import Limits, check_limits
 from kdbatch.base.reading.shown_values import shown
 from kdbatch.base.study_folder import CONFIG_NAME, expand_home, find_study
+from kdbatch.base.text import plural
 from kdbatch.vocab.jobs.images import image_reference
 from kdbatch.vocab.jobs.resources import Resources
 from kdbatch.vocab.jobs.sbatch_options import SbatchOptions
@@ -52,6 +53,14 @@ class Site(SbatchOptions):
 
     gpu_flag: Literal["gres", "gpus-per-node"] = "gres"
     """How GPUs are requested: with the option that the site's documentation shows."""
+    exclusive: bool = False
+    """Whether jobs get whole nodes: they ask for nodes alone, and for none of their GPUs."""
+    node_gpus: Annotated[int, Limits("GPUs", least=0, most=1024)] = 0
+    """GPUs of a node; 0: not known. Jobs that need more are refused."""
+    packing: Literal["srun", "queue"] = "srun"
+    """How the runs of a job are started, where runs_per_job is above 1: each as a step of srun, or
+    by one process on the node, which gives each its GPU and cores.
+    """
     max_array_size: Annotated[int, Limits("elements", least=1, most=10_000_000)] = 1000
     """Largest job array: a larger one is split."""
     max_concurrent: Annotated[int, Limits("elements", least=1, most=10_000_000)] = 64
@@ -156,8 +165,28 @@ class Config:
                     f"resources.{kind}: no such kind of run.{did_you_mean(kind, kinds)} "
                     f"Kinds: {', '.join(kinds)}."
                 )
+            self._check_packing(kind)
         for name, source in self.datasets.items():
             check_source(name, source, where=f"datasets.{name}")
+
+    def _check_packing(self, kind: str) -> None:
+        asked, site, where = self.resources[kind], self.site, f"resources.{kind}"
+        packed = asked.runs_per_job
+        if 0 < site.node_gpus < asked.gpus * packed:
+            each = f" of {plural(asked.gpus, 'GPU')} each" if packed > 1 else ""
+            field = f"runs_per_job: found {packed}{each}" if each else f"gpus: found {asked.gpus}"
+            most = max(1, site.node_gpus // asked.gpus) if each else site.node_gpus
+            raise UserError(
+                f"{where}.{field}, and a node has {site.node_gpus} (site.node_gpus). "
+                f"Write at most {most}."
+            )
+        if packed > 1 and kind == SHARD:
+            raise UserError(f"{where}.runs_per_job: is for runs. Leave it out.")
+        if packed > 1 and asked.gpus > 1 and site.packing == "queue":
+            raise UserError(
+                f'{where}.runs_per_job: site.packing = "queue" starts runs of one process, and '
+                f'these have {asked.gpus} GPUs. Write packing = "srun", or gpus = 1.'
+            )
 
     def resources_of(self, kind: str) -> Resources:
         """The request of a kind of run, or of `shard`."""

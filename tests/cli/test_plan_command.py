@@ -77,6 +77,14 @@ def test_a_plan_for_months_of_cpu_also_says_what_gpus_would_take(in_tmp: Path) -
     assert re.search(r"with GPUs [\d,]+ GPU-hours, assumed: one H200", text)
 
 
+def test_json_has_the_jobs_of_each_kind_and_the_runs_that_share_one(in_tmp: Path) -> None:
+    (in_tmp / "kdbatch.toml").write_text("[resources.distill]\nruns_per_job = 4\n")
+    done = kdbatch("plan", SUBSET_SIZE, "--json", "--profile=micro", cwd=in_tmp)
+    distill, finetune = (json.loads(done.stdout)["by_kind"][k] for k in ("distill", "finetune"))
+    assert (distill["runs_per_job"], distill["jobs_to_do"]) == (4, -(-distill["runs"] // 4))
+    assert (finetune["runs_per_job"], finetune["jobs_to_do"]) == (1, finetune["runs"])
+
+
 def test_json_has_the_runs_the_sums_and_the_missing_commands(in_tmp: Path) -> None:
     done = kdbatch("plan", SUBSET_SIZE, "--json", "--profile=micro", cwd=in_tmp)
     plan = json.loads(done.stdout)

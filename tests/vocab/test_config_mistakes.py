@@ -102,7 +102,7 @@ MISTAKES = {
     '[[site]]\npartition = "a"\n': (
         ": site: expected fields with values, found a list of them. Write them once, without "
         "brackets or dashes. Fields: partition, account, qos, constraint, gpu_type, sbatch, "
-        "gpu_flag, max_array_size, max_concurrent, setup."
+        "gpu_flag, exclusive, node_gpus, packing, max_array_size, max_concurrent, setup."
     ),
 }
 

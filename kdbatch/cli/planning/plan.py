@@ -129,6 +129,7 @@ def _as_json(
     profile: str,
     commands: Sequence[str],
 ) -> dict[str, Any]:
+    packed = {p.run.recipe.kind: p.resources.runs_per_job for p in plan.runs}
     return {
         "profile": profile,
         "experiments": [record.experiment for record in plan.records],
@@ -147,7 +148,10 @@ def _as_json(
             "wall_hours": totals.wall_hours,
             "shard_bytes": round(plan.shard_bytes),
         },
-        "by_kind": {kind: _total_as_json(total) for kind, total in totals.by_kind.items()},
+        "by_kind": {
+            kind: {**_total_as_json(total), **_jobs_as_json(total, packed[kind])}
+            for kind, total in totals.by_kind.items()
+        },
         "by_experiment": {
             name: _total_as_json(total) for name, total in totals.by_experiment.items()
         },
@@ -177,6 +181,12 @@ def _total_as_json(total: Total) -> dict[str, Any]:
         "cpu_hours_to_do": total.device_hours.get("CPU", 0.0),
         "read_bytes_to_do": round(total.read_bytes),
     }
+
+
+def _jobs_as_json(total: Total, runs_per_job: int) -> dict[str, int]:
+    """The jobs of SLURM for the runs of a kind."""
+    num_to_do = total.num_runs - total.num_done
+    return {"runs_per_job": runs_per_job, "jobs_to_do": -(-num_to_do // runs_per_job)}
 
 
 def _run_as_json(planned: PlannedRun, state: RunState) -> dict[str, Any]:

@@ -151,7 +151,11 @@ def _missing(plan: Plan, *, slurm: bool) -> Iterator[str]:
 
 def _kinds(plan: Plan, totals: PlanTotals, *, queue: QueueKind) -> Iterator[str]:
     """A row per kind; what its runs request counts with SLURM alone."""
-    requests = {p.run.recipe.kind: describe_resources(p.resources) for p in plan.runs}
+    requests = {
+        p.run.recipe.kind: describe_resources(p.resources)
+        + (f"; {p.resources.runs_per_job} share a job" if p.resources.runs_per_job > 1 else "")
+        for p in plan.runs
+    }
     rows = [
         (kind, str(t.num_runs), str(t.num_done), hours_text(t, totals.all_runs), requests[kind])
         for kind, t in totals.by_kind.items()

@@ -133,6 +133,7 @@ def _resources(config: Config) -> Resources:
     return replace(
         of_pretraining,
         nodes=1,
+        runs_per_job=1,
         minutes=MINUTES,
         cpus=max(1, min(of_pretraining.cpus, CPUS)),
         memory_gb=min(of_pretraining.memory_gb, MEMORY_GB),

@@ -45,9 +45,9 @@ class WorkerProcess:
     slot: int
     process: "subprocess.Popen[bytes]"
 
-    def stop(self) -> None:
+    def stop(self, number: int = signal.SIGTERM) -> None:
         """Ask it to save its checkpoint and to end."""
-        self.process.send_signal(signal.SIGTERM)
+        self.process.send_signal(number)
 
     def kill(self) -> None:
         """End it now, with the processes that it started: they are in its process group."""

@@ -1,7 +1,7 @@
 """Plan -> SLURM arrays, as values: which runs share an sbatch, and which runs each waits for."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -12,7 +12,8 @@ from kdbatch.vocab.plans import Plan, Wave
 
 @dataclass(frozen=True, kw_only=True)
 class Array:
-    """One sbatch: element i is run_ids[i], and waits for the runs after[i] and for no others.
+    """One sbatch. The run run_ids[i] needs the runs after[i]; each element has so many runs as
+    share a job, in their order, and waits for the runs that any of them needs.
     `has_more_memory` is whether it asks for more than kdbatch.toml says.
     """
 
@@ -29,7 +30,8 @@ class Array:
 
     def part(self, first: int, size: int) -> "Array":
         """An array of `size` elements of this one, from the element `first` on."""
-        chosen = slice(first, first + size)
+        packed = self.resources.runs_per_job
+        chosen = slice(first * packed, (first + size) * packed)
         return replace(self, run_ids=self.run_ids[chosen], after=self.after[chosen])
 
 
@@ -70,9 +72,8 @@ def arrays_of(
                 unfinished = [parent for parent in parents[run_id] if parent in position]
                 after[run_id] = tuple(sorted(unfinished, key=position.__getitem__))
         waiting = sorted(after, key=lambda run_id: [position[p] for p in after[run_id]])
-        for resources, alike in _by_request(waiting, requests, usual=wave.resources):
-            for first in range(0, len(alike), config.site.max_array_size):
-                run_ids = tuple(alike[first : first + config.site.max_array_size])
+        for request, alike in _by_request(waiting, requests, usual=wave.resources):
+            for run_ids, resources in _split(alike, request, config.site.max_array_size):
                 array = Array(
                     wave=wave.name,
                     resources=resources,
@@ -115,20 +116,48 @@ def _steps(
             yield wave, [run_id for run_id in wave.run_ids if step[run_id] == number]
 
 
-def dependency(array: Array, jobs: Mapping[str, str]) -> str | tuple[str, ...]:
+def _split(
+    run_ids: Sequence[str], resources: Resources, max_elements: int
+) -> Iterator[tuple[tuple[str, ...], Resources]]:
+    """The runs of each array: at most `max_elements` full elements, and a last one of the rest."""
+    packed = resources.runs_per_job
+    num_full = len(run_ids) // packed * packed
+    for first in range(0, num_full, max_elements * packed):
+        last = min(num_full, first + max_elements * packed)
+        yield tuple(run_ids[first:last]), resources
+    if rest := tuple(run_ids[num_full:]):
+        yield rest, replace(resources, runs_per_job=len(rest))
+
+
+def dependency(
+    array: Array, jobs: Mapping[str, str], *, shared: Collection[str] = ()
+) -> str | tuple[str, ...]:
     """The value of sbatch's --dependency for the array, "" for none. `jobs` has the job id of each
-    run that is waited for.
+    run that is waited for; `shared` are jobs that several runs share.
 
     A tuple has one value for each element, where they differ: sbatch takes one for all, with which
     a run would wait for runs that it does not need.
+
+    A job that runs share may fail by another run than the parent, and a parent of one run must not
+    keep back the others that share its child's job: then the element waits for the end of the
+    jobs, and each run looks at its own parents when it starts.
     """
-    each = tuple(
-        "afterok:" + ":".join(jobs[parent] for parent in parents) if parents else ""
-        for parents in array.after
-    )
+    packed = array.resources.runs_per_job
+    parents_of = [sum(array.after[i : i + packed], ()) for i in range(0, len(array.after), packed)]
+    each = tuple(_after(parents, jobs, shared, packed) for parents in parents_of)
     if len(set(each)) == 1:
         return each[0]
     number = each[0].removeprefix("afterok:").partition("_")[0]
     if each == tuple(f"afterok:{number}_{i}" for i in range(len(each))):
         return f"aftercorr:{number}"
     return each
+
+
+def _after(
+    parents: Sequence[str], jobs: Mapping[str, str], shared: Collection[str], packed: int
+) -> str:
+    numbers = tuple(dict.fromkeys(jobs[parent] for parent in parents))
+    if not numbers:
+        return ""
+    ends = packed > 1 or not set(shared).isdisjoint(numbers)
+    return ":".join(("afterany" if ends else "afterok", *numbers))

@@ -1,6 +1,6 @@
 """Takes runs out of SLURM's queue."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +10,9 @@ from kdbatch.base.folders.presence import is_present
 from kdbatch.base.locks import hold_lock, is_held
 from kdbatch.launch.machine import has_command, queue_kind
 from kdbatch.launch.run_folders import all_run_ids, submissions_dir
-from kdbatch.launch.slurm.commands import run_command
-from kdbatch.launch.slurm.submissions import last_submissions, recover
+from kdbatch.launch.slurm.commands import output_or_nothing, run_command
+from kdbatch.launch.slurm.job.job_script import STEP_NAME
+from kdbatch.launch.slurm.submissions import Submission, last_submissions, recover
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import load_status
 
@@ -50,11 +51,14 @@ def cancel_runs(runs_dir: Path, run_ids: Sequence[str] | None) -> Cancelled:
         for run_id in chosen:
             submission = submissions.get(run_id)
             job = queue.get(submission.job_id) if submission else None
-            if submission and job and job.may_have_name(submission.name):
-                cancelled[run_id] = job.id
-        job_ids = tuple(cancelled.values())
-        for first in range(0, len(job_ids), MAX_JOB_IDS):
-            run_command("scancel", *job_ids[first : first + MAX_JOB_IDS])
+            is_ours = submission and job and job.may_have_name(submission.name)
+            if submission and is_ours and not submission.is_over():
+                cancelled[run_id] = submission.job_id
+        job_ids, steps = _jobs_and_steps(cancelled, submissions)
+        # scancel kills a step at once, unless it gets the signal that asks a worker to save
+        for words, ids in (((), job_ids), (("--signal=TERM",), steps)):
+            for first in range(0, len(ids), MAX_JOB_IDS):
+                run_command("scancel", *words, *ids[first : first + MAX_JOB_IDS])
     local: dict[str, str] = {}
     unknown: dict[str, str] = {}
     for run_id in all_run_ids(runs_dir) if run_ids is None else run_ids:
@@ -69,7 +73,38 @@ def cancel_runs(runs_dir: Path, run_ids: Sequence[str] | None) -> Cancelled:
             "these runs were submitted to SLURM, and there is no squeue here. Go to a login node, "
             "and repeat the command there"
         )
-    return Cancelled(job_ids=job_ids, local=local, unknown=unknown)
+    return Cancelled(job_ids=tuple(dict.fromkeys(cancelled.values())), local=local, unknown=unknown)
+
+
+def _jobs_and_steps(
+    cancelled: Mapping[str, str], submissions: Mapping[str, Submission]
+) -> tuple[list[str], list[str]]:
+    """The ids of jobs whose runs are all cancelled, and of the steps of other runs. These are
+    marked first, so that their job does not start them again.
+    """
+    asked = dict.fromkeys(cancelled.values())
+    going_on = {
+        submission.job_id
+        for run_id, submission in submissions.items()
+        if run_id not in cancelled and submission.job_id in asked and not submission.is_over()
+    }
+    steps: list[str] = []
+    for job_id in going_on:
+        runs = [submissions[run_id] for run_id, its in cancelled.items() if its == job_id]
+        for run in runs:
+            run.over.touch()
+        steps += _steps(job_id, runs)
+    return [job_id for job_id in asked if job_id not in going_on], steps
+
+
+def _steps(job_id: str, runs: Iterable[Submission]) -> list[str]:
+    """The ids of the steps of these runs; none of a job that waits, or that has no steps."""
+    names = {f"{STEP_NAME}-{run.place}" for run in runs}
+    listing = output_or_nothing(
+        "squeue", "--steps", f"--jobs={job_id}", "--noheader", "--format=%i|%j"
+    )
+    lines = (line.strip().partition("|") for line in listing.split("\n"))
+    return [step for step, _, name in lines if name in names and step.startswith(f"{job_id}.")]
 
 
 def _holder(folder: RunFolder) -> str:

@@ -73,18 +73,30 @@ def last_exit_reason(submission: Submission, *, log: Path | None = None) -> Exit
     None where the script wrote nothing: it ended well, is in the queue or running, or was ended
     with its node.
     """
-    stem = submission.folder / submission.job_id
+    stems = dict.fromkeys((submission.stem, submission.folder / submission.job_id))
+    # a job that runs share may end before it starts them: the later start counts
+    found = [(*lines[-1], lines, stem) for stem in stems if (lines := _endings(stem))]
+    if not found:
+        return None
+    _, ending, lines, stem = max(found, key=lambda each: each[0])
+    code, _, words = ending.partition(" ")
+    logs = (stem.with_name(f"{stem.name}_0_log.err"), *([log] if log else []))
+    times = sum(each == ending for _, each in lines)
+    return ExitReason(code=int(code), words=words, times=times, logs=logs)
+
+
+def _endings(stem: Path) -> list[tuple[int, str]]:
+    """The number of each start, and how it ended: `CODE WORDS`; none where the last line is none
+    of the script's.
+    """
     try:
         text = stem.with_name(f"{stem.name}.ended").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return None
-    whole_lines = text.split("\n")[:-1]
-    endings = [line.partition(" ")[2] for line in whole_lines]
-    code, _, words = endings[-1].partition(" ") if endings else ("", "", "")
-    if not code.isdigit():
-        return None
-    logs = (stem.with_name(f"{stem.name}_0_log.err"), *([log] if log else []))
-    return ExitReason(code=int(code), words=words, times=endings.count(endings[-1]), logs=logs)
+        return []
+    lines = [line.partition(" ")[::2] for line in text.split("\n")[:-1]]
+    if not lines or not lines[-1][1].partition(" ")[0].isdigit():
+        return []
+    return [(int(start) if start.isdigit() else 0, ending) for start, ending in lines]
 
 
 def accounting_states(job_ids: Sequence[str]) -> dict[str, str]:

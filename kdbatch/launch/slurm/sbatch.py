@@ -25,6 +25,7 @@ from kdbatch.launch.machine import Answer, ask, has_command, without_slurm_varia
 from kdbatch.launch.slurm import commands
 from kdbatch.launch.slurm.answers import number_of_name, shown_line, submitted_number
 from kdbatch.launch.slurm.error_meanings import main_line, remedy
+from kdbatch.launch.slurm.job.job_script import START_RUNS
 from kdbatch.launch.slurm.target import PYTHON_FLAGS
 
 LOADER = "kdbatch.launch.slurm.load_target"
@@ -71,7 +72,8 @@ def check_commands() -> None:
 def write_job_files(
     targets: Sequence[Callable[[], None]], *, folder: Path, python: str, parameters: dict[str, Any]
 ) -> JobFiles:
-    """Write the script and the pickles. `parameters` are those of submitit's SlurmExecutor.
+    """Write the script and the pickles. `parameters` are those of submitit's SlurmExecutor; without
+    srun, their setup has a function that is called with the command.
 
     Only the owner can write to the folder, from then on, and to the pickles.
 
@@ -83,7 +85,8 @@ def write_job_files(
     executor.update_parameters(**parameters)
     if len(targets) > 1:
         executor.parameters["map_count"] = len(targets)
-    command = f"{python} {' '.join(PYTHON_FLAGS)} {LOADER} {shell_word(folder)}"
+    start = "" if parameters.get("use_srun", True) else f"{START_RUNS} "
+    command = f"{start}{python} {' '.join(PYTHON_FLAGS)} {LOADER} {shell_word(folder)}"
     call = secrets.token_hex(8)
     script = folder / f".submission_file_{call}.sh"
     pickles = tuple(folder / f"{call}-{i}.pkl" for i in range(len(targets)))

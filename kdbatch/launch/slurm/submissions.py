@@ -16,7 +16,7 @@ import os
 import re
 import secrets
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,9 +31,10 @@ from kdbatch.launch.slurm.commands import queued_jobs, run_command
 
 @dataclass(frozen=True, kw_only=True)
 class Sbatch:
-    """An entry of the journal. Element i of the array is keys[i], the id of a run or of a target.
+    """An entry of the journal. Element i of the array is keys[i], the id of a run or of a target;
+    with several `runs_per_job`, an element is so many keys in their order.
 
-    `memory_gb` is what each element asked for, of `max_memory_gb`; `has_more_memory` is whether
+    `memory_gb` is what each run asked for, of `max_memory_gb`; `has_more_memory` is whether
     that is more than kdbatch.toml says, as an earlier job ran out of it.
 
     `name` is the job's name; `number` is its id, empty until sbatch has answered. `asked_at` is the
@@ -50,21 +51,32 @@ class Sbatch:
     memory_gb: Count = 0
     max_memory_gb: Count = 0
     has_more_memory: bool = False
+    runs_per_job: Count = 1
 
     @property
     def job_ids(self) -> tuple[str, ...]:
         """The job id of each element; none until sbatch has answered."""
         if not self.number:
             return ()
-        if len(self.keys) == 1:
+        num_elements = len(self.keys) // self.runs_per_job
+        if num_elements == 1:
             return (self.number,)
-        return tuple(f"{self.number}_{i}" for i in range(len(self.keys)))
+        return tuple(f"{self.number}_{i}" for i in range(num_elements))
+
+    @property
+    def places(self) -> Iterator[tuple[str, str, int | None]]:
+        """(key, job id, place) of each key; the place is the number of a run among those that share
+        its job, None where it has the job alone.
+        """
+        for i, key in enumerate(self.keys if self.number else ()):
+            element, place = divmod(i, self.runs_per_job)
+            yield key, self.job_ids[element], place if self.runs_per_job > 1 else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
     """The job of one key, and the job's name. `folder` has its logs; `submitted_at` is in seconds
-    since 1970. Its memory is as of Sbatch.
+    since 1970. Its memory is as of Sbatch; `place` is its number among the runs of a shared job.
     """
 
     job_id: str
@@ -74,6 +86,25 @@ class Submission:
     memory_gb: int = 0
     max_memory_gb: int = 0
     has_more_memory: bool = False
+    place: int | None = None
+
+    @property
+    def stem(self) -> Path:
+        """The beginning of the names of this key's files: its logs, and how it ended."""
+        return self.folder / (self.job_id if self.place is None else f"{self.job_id}.{self.place}")
+
+    @property
+    def over(self) -> Path:
+        """The file that marks a run of a shared job as ended, or as cancelled."""
+        return self.stem.with_name(f"{self.stem.name}.over")
+
+    def is_in(self, live: Collection[str]) -> bool:
+        """Whether one of these jobs is its job, and still has the run."""
+        return self.job_id in live and not self.is_over()
+
+    def is_over(self) -> bool:
+        """Whether a job that others share starts this run no more."""
+        return self.place is not None and self.over.exists()
 
 
 def job_name(wave: str, *, journal_dir: Path) -> str:
@@ -115,27 +146,35 @@ def last_submissions(journal_dir: Path) -> dict[str, Submission]:
             memory_gb=sbatch.memory_gb,
             max_memory_gb=sbatch.max_memory_gb,
             has_more_memory=sbatch.has_more_memory,
+            place=place,
         )
         for folder, sbatch in load_sbatches(journal_dir).items()
-        for key, job_id in zip(sbatch.keys, sbatch.job_ids)
+        for key, job_id, place in sbatch.places
     }
 
 
 def live_jobs(
     journal_dir: Path, keys: Iterable[str], *, queue: Sequence[QueuedJob] | None = None
 ) -> dict[str, str]:
-    """The job ids, by key, of the keys whose last submission is still in the queue. squeue is
-    called only if there was a submission, and `queue` is not given.
+    """The job ids, by key, of the keys whose last submission is still in the queue, and not over in
+    a job that others share. squeue is called only if there was a submission, and `queue` is not
+    given.
 
     Raises:
         UserError: squeue does not answer.
     """
     submitted = last_submissions(journal_dir)
-    job_of = {key: submitted[key].job_id for key in keys if key in submitted}
+    asked = {key: submitted[key] for key in keys if key in submitted}
     if queue is None:
-        queue = queued_jobs() if job_of else ()
+        queue = queued_jobs() if asked else ()
     live = {job.id for job in queue}
-    return {key: job_id for key, job_id in job_of.items() if job_id in live}
+    return {key: found.job_id for key, found in asked.items() if found.is_in(live)}
+
+
+def shared_jobs(journal_dir: Path) -> set[str]:
+    """The ids of the jobs that several runs share."""
+    journal = load_sbatches(journal_dir).values()
+    return {job_id for each in journal if each.runs_per_job > 1 for job_id in each.job_ids}
 
 
 def recover(journal_dir: Path) -> tuple[QueuedJob, ...]:

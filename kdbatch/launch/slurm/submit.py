@@ -20,6 +20,7 @@ from kdbatch.launch.slurm.error_meanings import is_transient, limit_on_jobs
 from kdbatch.launch.slurm.job.job_options import check_options, job_flags
 from kdbatch.launch.slurm.job.job_script import (
     check_submit_folder,
+    has_steps,
     setup_lines,
     signal_delay_seconds,
     teardown_lines,
@@ -46,8 +47,9 @@ from kdbatch.launch.slurm.submissions import (
     recover,
     release,
     save_sbatch,
+    shared_jobs,
 )
-from kdbatch.launch.slurm.target import Target
+from kdbatch.launch.slurm.target import Target, packed_targets
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.jobs.pause import allow_pause, check_no_pause
 from kdbatch.vocab.jobs.resources import Resources
@@ -114,23 +116,32 @@ def sbatch_parameters(
     name: str, *, resources: Resources, config: Config, folder: Path, after: str
 ) -> dict[str, Any]:
     """The parameters of an array, by the names of submitit's SlurmExecutor; None is left out."""
-    site = config.site
+    site, num_runs, steps = config.site, resources.runs_per_job, has_steps(resources, config.site)
+    memory = "0" if site.exclusive else f"{num_runs * resources.memory_gb}GB"  # 0: the node's
+    # Where no steps are, the runs of a job have one process that starts them.
+    num_tasks, num_cpus = (num_runs, 1) if steps else (1, num_runs)
     return {
         "job_name": name,
         "time": resources.minutes,  # a whole number, with which submitit calculates
         "nodes": resources.nodes,
-        "ntasks_per_node": resources.tasks_per_node,
-        "cpus_per_task": resources.cpus_per_task,
-        "mem": f"{resources.memory_gb}GB" if resources.memory_gb else None,
+        "ntasks_per_node": num_tasks * resources.tasks_per_node,
+        "cpus_per_task": num_cpus * resources.cpus_per_task,
+        "mem": memory if resources.memory_gb else None,
         "wckey": None,  # submitit has a default, and some sites refuse keys that they do not know
         "dependency": after or None,
         "array_parallelism": site.max_concurrent,
         "signal_delay_s": signal_delay_seconds(resources),
-        "setup": setup_lines(resources, site=site, folder=folder, image=image_file(config)),
+        "setup": setup_lines(
+            resources, site=site, folder=folder, image=image_file(config), retries=config.retries
+        ),
+        "use_srun": not steps,
         # Since SLURM 22.05 a step does not inherit the first. With the second, all processes end
         # when one does, and the script goes on.
-        "srun_args": [f"--cpus-per-task={resources.cpus_per_task}", "--kill-on-bad-exit=1"],
-        "teardown": teardown_lines(config.retries),
+        "srun_args": [
+            f"--cpus-per-task={num_cpus * resources.cpus_per_task}",
+            "--kill-on-bad-exit=1",
+        ],
+        "teardown": teardown_lines(config.retries, steps=steps),
         "additional_parameters": {
             "hold": True,
             "kill-on-invalid-dep": "yes",
@@ -151,7 +162,8 @@ def submit_targets(
     after: str | tuple[str, ...] = "",
     has_more_memory: bool = False,
 ) -> dict[str, str]:
-    """Submit an array of `targets` with one sbatch; returns the job id of each by its key.
+    """Submit an array of `targets` with one sbatch; returns the job id of each by its key. Those of
+    runs that share a job are Targets.
 
     `folder` takes SLURM's logs and submitit's files. `after` is the dependency of all elements, or
     has one for each. `binds` are the folders that the targets need inside an image, `folder` among
@@ -175,7 +187,7 @@ def submit_targets(
         parameters = sbatch_parameters(
             name, resources=resources, config=config, folder=folder, after=after_all
         )
-        elements = list(targets.values())
+        elements = packed_targets(list(targets.values()), resources.runs_per_job, folder=folder)
         return write_job_files(
             elements, folder=folder.resolve(), python=python, parameters=parameters
         )
@@ -188,9 +200,10 @@ def submit_targets(
         memory_gb=resources.memory_gb,
         max_memory_gb=resources.max_memory_gb,
         has_more_memory=has_more_memory,
+        runs_per_job=resources.runs_per_job,
     )
     sbatch = _call_with_retries(write, sbatch, folder=folder, wave=wave)
-    return dict(zip(sbatch.keys, release(folder, sbatch).job_ids, strict=True))
+    return {key: job_id for key, job_id, _ in release(folder, sbatch).places}
 
 
 def _call_with_retries(
@@ -208,6 +221,8 @@ def _call_with_retries(
         answer = call_sbatch(files.script)
         if number := _number_of_accepted(answer, sbatch, folder=folder):
             sbatch = replace(sbatch, number=number)
+            for mark in folder.glob(f"{number}[._]*over"):  # of a cluster set up before this one
+                mark.unlink()
             files.rename(sbatch.job_ids)
             save_sbatch(folder, sbatch)
             return sbatch
@@ -270,8 +285,9 @@ def _submit_what_fits(
     Raises:
         UserError: as of submit_targets(); also where a limit lets no job pass at all.
     """
-    first, size = 0, len(array.run_ids)
-    while first < len(array.run_ids):
+    first, num_elements = 0, len(array.run_ids) // array.resources.runs_per_job
+    size = num_elements
+    while first < num_elements:
         try:
             submitted = _submit_array(array.part(first, size), config=config, jobs=jobs)
         except JobLimitError as error:
@@ -300,6 +316,6 @@ def _submit_array(array: Array, *, config: Config, jobs: dict[str, str]) -> dict
         folder=submissions_dir(config.runs_dir) / array.name,
         config=config,
         binds=(config.runs_dir, config.shards_dir),
-        after=dependency(array, jobs),
+        after=dependency(array, jobs, shared=shared_jobs(submissions_dir(config.runs_dir))),
         has_more_memory=array.has_more_memory,
     )

@@ -1,6 +1,8 @@
 """The callable that submitit pickles for a node: strings that any Python or image can read."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 # With -P a module comes from the installed packages, and never from the folder that a job starts
 # in, where others may be able to write.
@@ -31,6 +33,41 @@ class Target:
         # exec, so that the worker is srun's own child: it gets each signal once, and its exit code
         # is the task's.
         os.execv(sys.executable, [sys.executable, *PYTHON_FLAGS, "kdbatch.run", self.run_dir])
+
+
+@dataclass(frozen=True)
+class PackedTarget:
+    """Starts one of the runs that share a job: that of this step's place; or all of them, where
+    the job has no steps.
+    """
+
+    run_dirs: tuple[str, ...]
+    folder: str
+
+    def __call__(self) -> None:
+        import os  # as above
+        import signal
+        import sys
+
+        if place := os.environ.get("KDBATCH_PLACE"):
+            Target(self.run_dirs[int(place)])()
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+        command = [sys.executable, *PYTHON_FLAGS, "kdbatch.launch.local.shared_node", self.folder]
+        os.execv(sys.executable, [*command, *self.run_dirs])
+
+
+def packed_targets(
+    targets: Sequence[Callable[[], None]], runs_per_job: int, *, folder: Path
+) -> list[Callable[[], None]]:
+    """The target of each element: one of these, or so many of runs together."""
+    if runs_per_job == 1:
+        return list(targets)
+    run_dirs = [target.run_dir for target in targets if isinstance(target, Target)]
+    assert len(run_dirs) == len(targets)
+    return [
+        PackedTarget(tuple(run_dirs[i : i + runs_per_job]), str(folder.resolve()))
+        for i in range(0, len(run_dirs), runs_per_job)
+    ]
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,8 @@ def add_job_states(
     if live is not None:
         accounting = accounting_states([row.job for row in uncertain if row.job not in live])
     for row in uncertain:
-        if live is not None and row.job in live:
+        is_over = row.job == submissions[row.run_id].job_id and submissions[row.run_id].is_over()
+        if live is not None and row.job in live and not is_over:
             rows[row.run_id] = _with_live_job(row, hold=live[row.job])
         elif row.state != "stopped":
             log = RunFolder(runs_dir / row.run_id).log

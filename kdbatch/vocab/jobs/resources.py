@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
+from kdbatch.base.errors import UserError
 from kdbatch.base.reading.field_facts import Limits, check_limits
 from kdbatch.vocab.jobs.sbatch_options import SbatchOptions
 
@@ -29,6 +30,10 @@ class Resources(SbatchOptions):
     """Most memory that a run may be given after it ran out of it; 0: what the largest node of its
     partition has.
     """
+    runs_per_job: Annotated[int, Limits("runs", least=1, most=1000)] = 1
+    """Runs that share a job on one node; each has the GPUs, cores and memory that are named here.
+    A run that fails or is interrupted leaves the others alone.
+    """
     compile: bool = True
     """Whether torch.compile makes networks faster on a GPU, where a run is long enough to earn its
     time back. This changes the order of sums, as another model of GPU does; a network that several
@@ -38,6 +43,11 @@ class Resources(SbatchOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_limits(self)
+        if self.runs_per_job > 1 and self.nodes > 1:
+            raise UserError(
+                f"runs_per_job: found {self.runs_per_job}, and nodes = {self.nodes}. "
+                "Runs share a job on one node: leave one of them out."
+            )
 
     @property
     def tasks_per_node(self) -> int:

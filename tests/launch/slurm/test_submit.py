@@ -121,6 +121,27 @@ def test_runs_with_the_same_dependency_are_updated_in_one_line(slurm, tmp_path):
             "",
             "41",
         ),
+        (
+            "packed_steps",
+            SITE,
+            replace(RESOURCES, runs_per_job=2, sbatch={"gres": "lscratch:50"}),
+            "",
+            "42",
+        ),
+        (
+            "packed_queue",
+            replace(SITE, packing="queue"),
+            replace(RESOURCES, runs_per_job=2),
+            "",
+            "42",
+        ),
+        (
+            "whole_nodes",
+            Site(exclusive=True, node_gpus=4),
+            replace(RESOURCES, runs_per_job=2),
+            "",
+            "41",
+        ),
         ("cpu_only", Site(partition="cpu"), replace(RESOURCES, gpus=0, memory_gb=0), "", "41"),
     ],
 )

@@ -36,8 +36,33 @@ if [ "$KDBATCH_RESTART" -gt 0 ]; then
   export KDBATCH_LAST_STATE="$(timeout 30 sacct --duplicates --allocations --noheader --parsable2 --jobs="$KDBATCH_JOB" --format=State 2>/dev/null | LC_ALL=C grep -aoE '^[A-Z_]{4,}\b' | grep -vE 'RUNNING|PENDING|COMPLETING|CONFIGURING' | tail -n 1)"
 fi
 
-#: section teardown, after the worker: notes how it ended, and queues the job again if that may help
-rc=$?
+#: section steps, where several runs share the job, each as a step of srun. Its exit code is the
+# largest of 0, a run is done; 1, it has ended otherwise; 85, it may go on. Files of a run are named by its place among them. One
+# that is over, as its last line says, is not started again with the others.
+start_runs() {
+  local pids=() pid code worst=0
+  for place in __PLACES__; do
+    ended=__FOLDER__/"$KDBATCH_JOB.$place.ended"
+    [ -e "${ended%.ended}.over" ] || { start_run "$@" 2>>"${ended%.ended}_0_log.err" & pids+=("$!"); }
+  done
+  for pid in "${pids[@]}"; do wait "$pid"; code=$?; [ "$code" -le "$worst" ] || worst=$code; done
+  return "$worst"
+}
+start_run() {
+  export KDBATCH_PLACE=$place
+  # the processes of each run meet at a port of their own
+  [ -z "$MASTER_PORT" ] || export MASTER_PORT="$((MASTER_PORT + place))"
+  # shellcheck disable=SC2155
+  [ "$KDBATCH_RESTART" -eq 0 ] || export KDBATCH_EXITS="$(tr '\n' ';' 2>/dev/null <"$ended")"
+  srun __STEP_OPTIONS__ --job-name="__STEP_NAME__-$place" --output="${ended%.ended}_%t_log.out" --error="${ended%.ended}_%t_log.err" "$@"
+  __TEARDOWN__
+  [ -z "$again" ] || [ -e "${ended%.ended}.over" ] || return 85  # there is one if it was cancelled
+  : >"${ended%.ended}.over"
+  [ "$rc" -eq 0 ]
+}
+
+#: section teardown, after the worker: notes how it ended, and whether another start may help
+rc=$? again=
 if [ "$rc" -ne 0 ]; then
   # srun ends with 1 after running out of memory. That would only happen again: no limit allows it.
   # shellcheck disable=SC2015  # all three are conditions
@@ -48,9 +73,16 @@ if [ "$rc" -ne 0 ]; then
     __EXIT_CODES__) limit=0 ;;
   esac
   # 0 where the disk is too full for the line above: then nothing would limit the starts.
-  [ "${times:-0}" -gt 0 ] && [ "$times" -le "$limit" ] && for pause in 0 5 20 60; do  # a controller that is busy or restarting may answer later
-    sleep "$pause"; scontrol requeue "$KDBATCH_JOB" && sleep 60 && break  # until the requeue ends this script
-  done
+  [ "${times:-0}" -gt 0 ] && [ "$times" -le "$limit" ] && again=1
 fi
+
+#: section steps_teardown, after the runs of a job
+rc=$? again=
+[ "$rc" -ne 85 ] || again=1
+
+#: section requeue, at the end: queues the job again
+[ -z "$again" ] || for pause in 0 5 20 60; do  # a controller that is busy or restarting may answer later
+  sleep "$pause"; scontrol requeue "$KDBATCH_JOB" && sleep 60 && break  # until the requeue ends this script
+done
 # This is the script's last command, so it must hand on the exit code.
 exit "$rc"

@@ -15,18 +15,24 @@ KINDS = (*RECIPE_KINDS, SHARD)
 
 
 def job_flags(resources: Resources, *, site: Site) -> dict[str, OptionValue]:
-    """The options of a job that the site needs, and its GPUs as the site wants them requested:
-    `--gres=gpu:TYPE:N` or `--gpus-per-node=TYPE:N`; nothing for a run without a GPU.
+    """The options of a job that the site needs, and the GPUs of its runs; or a whole node."""
+    flags = dict(resources.over(site).flags)
+    if site.exclusive:
+        return {"exclusive": True, **flags}
+    gpus = gpu_flag(resources, site=site, num_runs=resources.runs_per_job)
+    more = {"gres": f"{gpus['gres']},{flags['gres']}"} if "gres" in gpus and "gres" in flags else {}
+    return flags | gpus | more
+
+
+def gpu_flag(resources: Resources, *, site: Site, num_runs: int = 1) -> dict[str, OptionValue]:
+    """The GPUs of so many runs as the site wants them requested: `--gres=gpu:TYPE:N` or
+    `--gpus-per-node=TYPE:N`; nothing for runs without a GPU.
     """
-    options = resources.over(site)
-    flags = dict(options.flags)
-    if resources.gpus:
-        count = ":".join(filter(None, (options.gpu_type, str(resources.gpus))))
-        if site.gpu_flag == "gres":
-            flags["gres"] = ",".join(filter(None, (f"gpu:{count}", str(flags.get("gres", "")))))
-        else:
-            flags["gpus-per-node"] = count
-    return flags
+    if not resources.gpus:
+        return {}
+    gpu_type = resources.over(site).gpu_type
+    count = ":".join(filter(None, (gpu_type, str(num_runs * resources.gpus))))
+    return {"gres": f"gpu:{count}"} if site.gpu_flag == "gres" else {"gpus-per-node": count}
 
 
 def check_options(config: Config) -> None:

@@ -15,12 +15,15 @@ from kdbatch.base.command_lines import shell_word
 from kdbatch.base.errors import UserError
 from kdbatch.base.output.visible_text import visible
 from kdbatch.launch.container.image import ImageFile
+from kdbatch.launch.slurm.job.job_options import gpu_flag
 from kdbatch.vocab.config import Site
 from kdbatch.vocab.jobs.resources import Resources
 from kdbatch.vocab.retry_policy import EXIT_RULES, OUT_OF_MEMORY, ExitRule
 from kdbatch.vocab.runs import Retries
 
 TEMPLATE = Path(__file__).with_name("job.sh")
+START_RUNS = "start_runs"  # the script's function that starts the runs that share a job
+STEP_NAME = "kdbatch-run"  # of srun's steps, before the place of the run
 # Words that the script adds to an exit code, next to OUT_OF_MEMORY.
 SETUP_FAILED = "setup"  # it ended before its worker
 OTHER_CODES = EXIT_RULES[-1]
@@ -49,10 +52,15 @@ def check_submit_folder(folder: Path) -> None:
 
 
 def setup_lines(
-    resources: Resources, *, site: Site, folder: Path, image: ImageFile | None
+    resources: Resources,
+    *,
+    site: Site,
+    folder: Path,
+    image: ImageFile | None,
+    retries: Retries,
 ) -> list[str]:
     """The lines before the worker: the site's own, the address of the process group where there are
-    several processes, and the variables of the worker's Start.
+    several processes, the variables of the worker's Start, and START_RUNS where it is needed.
     """
     return [
         *_section("setup", folder=shell_word(folder.resolve()), setup_failed=SETUP_FAILED),
@@ -64,12 +72,47 @@ def setup_lines(
             signal_seconds=str(signal_delay_seconds(resources)),
             export_image_hash=image.export_line if image else "",
         ),
+        *(_steps(resources, site, folder, retries) if has_steps(resources, site) else ()),
     ]
 
 
-def teardown_lines(retries: Retries) -> list[str]:
-    """The lines after the worker: note how it ended, and put the job back into the queue where
-    another start may help.
+def has_steps(resources: Resources, site: Site) -> bool:
+    """Whether several runs share the job, each as a step of srun."""
+    return resources.runs_per_job > 1 and site.packing == "srun"
+
+
+def _steps(resources: Resources, site: Site, folder: Path, retries: Retries) -> Iterator[str]:
+    """The function START_RUNS, which is called with the command of one run."""
+    tasks = resources.tasks_per_node
+    options = {
+        "ntasks": tasks,
+        "ntasks-per-node": tasks,
+        "cpus-per-task": resources.cpus_per_task,
+        # 0: none of its own, as otherwise each step would want the memory of the job
+        "mem": f"{resources.memory_gb}GB" if resources.memory_gb else 0,
+        **gpu_flag(resources, site=site),
+    }
+    words = (f"--{name}={shell_word(str(value))}" for name, value in options.items())
+    return _section(
+        "steps",
+        folder=shell_word(folder.resolve()),
+        places=" ".join(map(str, range(resources.runs_per_job))),
+        step_options=" ".join(("--unbuffered --exact --kill-on-bad-exit=1 --nodes=1", *words)),
+        step_name=STEP_NAME,
+        teardown="\n  ".join(_judgement(retries)),
+    )
+
+
+def teardown_lines(retries: Retries, *, steps: bool = False) -> list[str]:
+    """The lines after the worker, or after the `steps` of several runs: put the job back into the
+    queue where another start may help.
+    """
+    first = _section("steps_teardown") if steps else _judgement(retries)
+    return [*first, *_section("requeue")]
+
+
+def _judgement(retries: Retries) -> list[str]:
+    """The lines after a worker: note how it ended, and whether another start may help.
 
     The limits here are for what ends before the worker can count; the worker has the limits by
     cause.
