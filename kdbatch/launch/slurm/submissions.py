@@ -68,9 +68,10 @@ class Sbatch:
         """(key, job id, place) of each key; the place is the number of a run among those that share
         its job, None where it has the job alone.
         """
-        for i, key in enumerate(self.keys if self.number else ()):
+        job_ids = self.job_ids  # they are made anew at each look
+        for i, key in enumerate(self.keys if job_ids else ()):
             element, place = divmod(i, self.runs_per_job)
-            yield key, self.job_ids[element], place if self.runs_per_job > 1 else None
+            yield key, job_ids[element], place if self.runs_per_job > 1 else None
 
 
 @dataclass(frozen=True, kw_only=True)
