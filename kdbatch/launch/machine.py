@@ -87,7 +87,7 @@ def _text_of(file: BinaryIO) -> str:
 
 
 def job_start() -> Start:
-    """What the job's script tells about this start."""
+    """The facts about this start that the script of its job gives."""
     return Start.from_environment(os.environ)
 
 
