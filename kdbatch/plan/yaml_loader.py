@@ -9,14 +9,13 @@ import yaml
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.parse import below
-from kdbatch.base.reading.raw_values import check_raw
+from kdbatch.base.reading.raw_values import MAX_DEPTH, check_raw
 from kdbatch.base.reading.regular_files import read_text
 from kdbatch.base.reading.shown_values import shortened, shown
 from kdbatch.plan.yaml_errors.explain import explain_yaml_error
 
 FIRST_LINES = "Write one field per line, as in: title: My study"
 MAX_CHARACTERS = 3_000_000  # of a file; they are read in seconds
-MAX_DEPTH = 100  # of lists and mappings for libyaml; the shipped files have four
 MAX_VALUES = 100_000  # in all lists and mappings; the study's largest file has hundreds
 
 
@@ -108,7 +107,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
 
 def _parse(text: str) -> Any:
     with suppress(yaml.YAMLError):
-        if _depth(text) < MAX_DEPTH:
+        if _depth(text) <= MAX_DEPTH:
             return yaml.load(text, Loader=_FastLoader)
     return yaml.load(text, Loader=_Loader)
 
