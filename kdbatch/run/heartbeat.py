@@ -81,9 +81,10 @@ def _ran_out_of_memory(folder: RunFolder, job: str) -> bool:
     """Whether the script of an earlier job saw its last start run out of memory."""
     if not re.fullmatch(r"[0-9]+(_[0-9]+)?", job, re.ASCII):
         return False
-    for path in folder.path.parent.glob(f"slurm/*/{job}.ended"):
+    for submission in folder.path.parent.glob("slurm/*/"):
         with contextlib.suppress(OSError):
-            return path.read_text(errors="replace").rstrip("\n").endswith(f" {OUT_OF_MEMORY}")
+            text = (submission / f"{job}.ended").read_text(errors="replace")
+            return text.rstrip("\n").endswith(f" {OUT_OF_MEMORY}")
     return False
 
 

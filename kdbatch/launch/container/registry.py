@@ -14,6 +14,7 @@ import urllib.parse
 import urllib.request
 
 from kdbatch.base.errors import UserError
+from kdbatch.base.output.visible_text import visible
 from kdbatch.base.reading.documents import parse_json_object
 from kdbatch.vocab.jobs.images import image_reference
 
@@ -84,5 +85,6 @@ if __name__ == "__main__":
     asked_for = image_reference(sys.argv[1])
     assert asked_for, "docker://NAME:TAG"
     found_digest = digest_of(asked_for.name, asked_for.tag or "latest")
-    sys.stdout.write(f"{asked_for.name}@sha256:{found_digest}\n" if found_digest else "")
+    if found_digest:
+        sys.stdout.write(f"{visible(asked_for.name)}@sha256:{found_digest}\n")
     sys.exit(not found_digest)

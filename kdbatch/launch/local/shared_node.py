@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from kdbatch.base.output.visible_text import visible
 from kdbatch.base.text import plural
 from kdbatch.launch.local.worker import WorkerProcess, start_worker
 from kdbatch.launch.machine import job_start, visible_gpus
@@ -35,10 +36,9 @@ def main(folder: Path, run_dirs: Sequence[str]) -> int:
     assignment = runs[0].load()
     gpus = visible_gpus() if assignment.resources.gpus else ()
     if assignment.resources.gpus and len(gpus) < len(runs):
-        sys.stderr.write(
-            f"kdbatch: {len(runs)} runs share this job, which sees {plural(len(gpus), 'GPU')}. "
-            "Write no more for runs_per_job in kdbatch.toml, then submit again\n"
-        )
+        few = f"{len(runs)} runs share this job, which sees {plural(len(gpus), 'GPU')}"
+        remedy = "Write no more for runs_per_job in kdbatch.toml, then submit again"
+        sys.stderr.write(visible(f"kdbatch: {few}. {remedy}") + "\n")
         return EXIT_USER
     stems = [folder / f"{job.job}.{place}" for place in range(len(runs))]
     cores = sorted(os.sched_getaffinity(0))

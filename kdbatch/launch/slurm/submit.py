@@ -221,8 +221,9 @@ def _call_with_retries(
         answer = call_sbatch(files.script)
         if number := _number_of_accepted(answer, sbatch, folder=folder):
             sbatch = replace(sbatch, number=number)
-            for mark in folder.glob(f"{number}[._]*over"):  # of a cluster set up before this one
-                mark.unlink()
+            for mark in folder.glob("*over"):  # of a cluster set up before this one
+                if mark.name.startswith((f"{number}.", f"{number}_")):
+                    mark.unlink()
             files.rename(sbatch.job_ids)
             save_sbatch(folder, sbatch)
             return sbatch

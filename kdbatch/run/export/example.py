@@ -24,7 +24,7 @@ def main(path: str) -> None:
     )
     output_K = model(clip_BCTHW)[0]
     if "classes" not in config:
-        print(*(f"{value:.5g}" for value in output_K))
+        print(visible(" ".join(f"{value:.5g}" for value in output_K)))
         return
     probability_K = output_K.softmax(0)
     for value, k in zip(*probability_K.topk(min(5, len(probability_K)))):
