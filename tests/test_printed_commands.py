@@ -57,8 +57,11 @@ LINES: dict[str, tuple[str, ...]] = {
             jobs=2,
             retry_failed=True,
         ),
-        SubmitRequest(files=(Path(FILE),), profile="test", local=True, jobs=3).command(
-            retry_failed=True
+        *(
+            SubmitRequest(files=(Path(FILE),), profile="test", local=True, jobs=3).command(
+                retry_failed=True, wait=wait
+            )
+            for wait in (False, True)
         ),
     ),
     "resume_command": (
@@ -126,7 +129,7 @@ LINES: dict[str, tuple[str, ...]] = {
     ),
 }
 # They need minutes, a SLURM or a service: the parser reads them here, other tests type them.
-ELSEWHERE = ("bench data", "bench step", "doctor --submit", "--slurm", "sync ", "COMMAND")
+ELSEWHERE = ("bench data", "bench step", "doctor --submit", "--slurm", "--wait", "sync ", "COMMAND")
 
 
 def trees() -> Iterator[tuple[Path, ast.Module]]:
