@@ -58,4 +58,4 @@ def test_the_page_walks_from_class_folders_to_a_claim_that_holds(tmp_path: Path)
     assert verdicts["student_learns"] == "holds", report
     recipes = [json.loads(p.read_text())["run"] for p in folder.glob("runs/r*/run.json")]
     coded = [run["recipe"]["kind"] for run in recipes if run["code"]]
-    assert sorted(set(coded)) == ["distill", "finetune"] and len(coded) == 12
+    assert sorted(set(coded)) == ["distill", "finetune", "import"] and len(coded) == 13
