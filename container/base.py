@@ -18,7 +18,7 @@ def numbers(text: str) -> tuple[int, ...]:
 
 
 def missing(package: str, least: str) -> str:
-    """What is wrong with a package of the image; empty where nothing is."""
+    """The line that says what is wrong with a package of the image; empty where nothing is."""
     try:
         found = version(package)
     except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""What is inside of images that a real Apptainer builds."""
+"""Two images that a real Apptainer builds have equal contents."""
 
 from pathlib import Path
 

@@ -3,6 +3,7 @@
 Axes: R replicates, M runs, N test videos, G groups of test videos.
 """
 
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -138,7 +139,6 @@ class SeedDraws:
     its distribution, Student's t.
     """
 
-    rng: np.random.Generator
     num_replicates: int = NUM_REPLICATES
     quantiles: dict[tuple[tuple[int, ...], float], np.ndarray] = field(default_factory=dict)
 
@@ -146,8 +146,9 @@ class SeedDraws:
         """Return draws of the error of the mean over the seeds, shape (R,).
 
         A draw is the standard error of the mean times a value of Student's t. These values are R
-        evenly spaced quantiles in random order, and the same for the same seeds. One seed gives no
-        estimate of the error: the draws are zeros.
+        evenly spaced quantiles in random order, and the same for the same seeds, so that a claim, a
+        table and a figure give one difference the same interval. One seed gives no estimate of the
+        error: the draws are zeros.
         """
         if len(spread.seeds) < 2:
             return np.zeros(self.num_replicates)
@@ -155,7 +156,8 @@ class SeedDraws:
         if key not in self.quantiles:
             probability = np.linspace(0.5, 1.0, self.num_replicates, endpoint=False)[1::2]
             upper = t_quantile(probability, spread.degrees)
-            self.quantiles[key] = self.rng.permutation(np.concatenate([-upper, upper]))
+            rng = np.random.default_rng(zlib.crc32(repr(key).encode()))
+            self.quantiles[key] = rng.permutation(np.concatenate([-upper, upper]))
         return self.quantiles[key] * spread.deviation / len(spread.seeds) ** 0.5
 
 

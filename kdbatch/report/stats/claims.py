@@ -1,11 +1,8 @@
 """Checks claims: their verdict, effect, 95 % interval, number of videos and seeds."""
 
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
-
-import numpy as np
 
 from kdbatch.report.data.study import Study
 from kdbatch.report.stats.bootstrap import Resampled, SeedDraws
@@ -59,11 +56,9 @@ def check_claims(
     evidence = _gather_evidence(record, study)
     checked = []
     for claim in record.claims:
-        # Seeded by the claim's id, so that a claim has the same draws in every report.
-        rng = np.random.default_rng(zlib.crc32(claim.id.encode()))
         resampled = evidence[claim.metric].resampled if claim.metric in evidence else None
         roles = ClaimRoles(record=record, claim=claim, value=study.value)
-        compared = _compare(roles, resampled, SeedDraws(rng=rng))
+        compared = _compare(roles, resampled, SeedDraws())
         checked.append(_judge(roles, compared))
     return tuple(checked), tuple(w for found in evidence.values() for w in found.warnings)
 

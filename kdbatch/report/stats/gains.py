@@ -66,7 +66,7 @@ def gain_runs(record: PlanRecord) -> list[str]:
 def student_gains(record: PlanRecord, study: Study) -> Gains:
     """Return the gains of the student of an experiment."""
     evidence = resample_runs(study, gain_runs(record), metric=GAIN_METRIC)
-    draws = SeedDraws(rng=np.random.default_rng(0))
+    draws = SeedDraws()
     sides = [_sides(record, study, case) for case in cases_of(record, "student")]
     cases = tuple(_gain([each], evidence.resampled, draws) for each in sides)
     average = _gain(sides, evidence.resampled, draws) if len(sides) > 1 else None

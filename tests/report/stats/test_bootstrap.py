@@ -81,7 +81,7 @@ def test_equal_runs_differ_by_nothing() -> None:
 @pytest.mark.parametrize("num_seeds", [2, 3, 5])
 def test_errors_of_seeds_have_the_interval_of_students_t(num_seeds: int) -> None:
     values = dict(enumerate(np.random.default_rng(2).normal(size=num_seeds)))
-    errors = SeedDraws(rng=np.random.default_rng(3)).errors(spread_of(*values.values()))
+    errors = SeedDraws().errors(spread_of(*values.values()))
     expected = t_interval(list(values.values()))
     assert expected is not None
     assert percentile_interval(errors + np.mean(list(values.values()))) == pytest.approx(
@@ -90,10 +90,16 @@ def test_errors_of_seeds_have_the_interval_of_students_t(num_seeds: int) -> None
 
 
 def test_the_same_seeds_get_the_same_errors_and_one_seed_gets_none() -> None:
-    draws = SeedDraws(rng=np.random.default_rng(3))
+    draws = SeedDraws()
     wide, narrow = draws.errors(spread_of(1.0, 5.0)), draws.errors(spread_of(2.0, 4.0))
     assert np.allclose(wide, 2 * narrow)
     assert not draws.errors(SeedSpread(seeds=(0,), deviation=0.0, degrees=0.0)).any()
+
+
+def test_errors_do_not_depend_on_what_was_drawn_before() -> None:
+    spread, draws = spread_of(1.0, 5.0), SeedDraws()
+    draws.errors(spread_of(1.0, 2.0, 4.0))
+    assert np.array_equal(draws.errors(spread), SeedDraws().errors(spread))
 
 
 def test_videos_of_one_group_are_drawn_together() -> None:
@@ -141,7 +147,7 @@ def test_an_interval_of_95_percent_covers_the_truth_that_often(
             for run in arm.runs.values():
                 noisy_N = hardness_N + rng.normal(0, 0.05, 200)
                 correct[run] = noisy_N < share + rng.normal(0, spread) / 100
-        draws = SeedDraws(rng=rng, num_replicates=400)
+        draws = SeedDraws(num_replicates=400)
         resampled = resample(correct, rng=rng, num_replicates=400)
         found = compare_arms("", {arms[0]: 1.0, arms[1]: -1.0}, resampled, draws)
         assert found is not None and found.low is not None and found.high is not None

@@ -36,7 +36,7 @@ def test_the_degrees_of_freedom_of_a_pool_count_shared_runs() -> None:
         Contrast(label=title, weights={arm(title): 1.0, arm("z"): -1.0}, pool="z")
         for title in "abc"
     ]
-    draws = SeedDraws(rng=np.random.default_rng(0))
+    draws = SeedDraws()
     found = compare_contrasts(contrasts, without_videos(accuracy), draws)
     deviation = np.sqrt(np.mean([9.0, 4.0, 1.0]))
     half = float(t_quantile(0.975, 4)) * deviation / 3**0.5
@@ -61,7 +61,7 @@ def test_an_average_has_the_degrees_of_freedom_of_all_its_cases() -> None:
     )
     weights = {arm: weight / 4 for part in parts for arm, weight in part.weights.items()}
     average = Contrast(label="average", weights=weights, pool="z", parts=parts)
-    draws = SeedDraws(rng=np.random.default_rng(0))
+    draws = SeedDraws()
     (found,) = compare_contrasts([average], without_videos(accuracy), draws)
     assert found is not None and found.low is not None
     deviation = np.sqrt(np.mean([4.0, 4.0, 4.0, 0.0]) / 4)
@@ -75,7 +75,7 @@ def test_a_single_case_has_the_spread_of_others_of_its_form() -> None:
     accuracy |= {f"b{seed}": 50.0 + seed for seed in SEEDS}
     one = Contrast(label="one", weights={arm("a"): 1.0, arm("z"): -1.0}, pool="p")
     other = Contrast(label="other", weights={arm("b"): 1.0, arm("y"): -1.0}, pool="p")
-    draws = SeedDraws(rng=np.random.default_rng(0))
+    draws = SeedDraws()
     resampled = without_videos(accuracy)
     (found,) = compare_contrasts([one], resampled, draws, others=[other])
     assert found is not None and found.high is not None
@@ -91,7 +91,7 @@ def test_equal_predictions_have_the_interval_of_what_so_few_videos_cannot_show()
     resampled = without_videos(dict.fromkeys(("a0", "z0"), 50.0))
     first, second = (Arm(title=t, runs={0: f"{t}0"}, values={0: 50.0}) for t in "az")
     contrast = Contrast(label="a", weights={first: 1.0, second: -1.0})
-    (found,) = compare_contrasts([contrast], resampled, SeedDraws(rng=np.random.default_rng(0)))
+    (found,) = compare_contrasts([contrast], resampled, SeedDraws())
     assert found is not None and found.is_identical and found.effect == 0
     assert found.high == pytest.approx(100 * (1 - 0.05 ** (1 / 100)), abs=0.01)
     assert found.low == pytest.approx(-100 * (1 - 0.05 ** (1 / 100)), abs=0.01)

@@ -1,4 +1,4 @@
-"""What `kdbatch plan` needs to know. It runs where torch may be missing, so `load` imports late."""
+"""The facts that `kdbatch plan` needs, where torch may be missing: so `load` imports late."""
 
 from typing import Any
 
