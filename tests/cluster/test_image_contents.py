@@ -1,5 +1,7 @@
 """Two images that a real Apptainer builds have equal contents."""
 
+import json
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -21,3 +23,18 @@ def test_two_builds_of_the_same_sources_have_equal_contents(cluster: Cluster, im
         assert label in cluster.run("apptainer", "inspect", built)
     assert lists[0] == lists[1]
     assert " ./opt/venv/bin/kdbatch\n" in lists[0] and "/kdbatch/run/main.py\n" in lists[0]
+
+
+@pytest.mark.slow
+def test_code_of_ones_own_is_tried_in_a_copy_of_the_image(cluster: Cluster, image: Path) -> None:
+    page = (ROOT / "container" / "README.md").read_text(encoding="utf-8")
+    block = page.split("as `own.def`:\n\n", 1)[1].split("\n\nand `apptainer build")[0]
+    definition = cluster.work / "own.def"
+    definition.write_text(textwrap.dedent(block).replace("kdbatch-HASH.sif", str(image)) + "\n")
+    bind, own = ("--bind", f"{PACKAGES}:/srv"), str(cluster.work / "own.sif")
+    cluster.run("apptainer", "build", *bind, own, str(definition), cwd=ROOT, timeout=600)
+    tried = "echo [] | python3 -m kdbatch.run.extensions"
+    said = cluster.run("apptainer", "exec", "--cleanenv", *bind, own, "bash", "-c", tried)
+    (line,) = json.loads(said.splitlines()[-1])["installed"]
+    assert line.startswith("kdbatch-example 0.1.0") and "tiny3d" in line and "logit-mse" in line
+    assert json.loads(said.splitlines()[-1])["problems"] == []
