@@ -99,6 +99,14 @@ def _endings(stem: Path) -> list[tuple[int, str]]:
     return [(int(start) if start.isdigit() else 0, ending) for start, ending in lines]
 
 
+def ran_out_of_memory(submission: Submission, ending: ExitReason | None, *, state: str) -> bool:
+    """Whether the run's last job ran out of memory, by its script's `ending` or by the `state` in
+    the accounting. That is of the whole job, and tells nothing of one of several runs.
+    """
+    by_script = ending is not None and ending.words == OUT_OF_MEMORY
+    return by_script or (state == "OUT_OF_MEMORY" and submission.place is None)
+
+
 def accounting_states(job_ids: Sequence[str]) -> dict[str, str]:
     """The last state of each job in one word; of no job where the site keeps no accounts. An answer
     that has no states stands in their place.

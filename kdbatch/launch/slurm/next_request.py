@@ -9,13 +9,17 @@ from kdbatch.launch.run_folders import submissions_dir
 from kdbatch.launch.slurm.answers import QueuedJob
 from kdbatch.launch.slurm.cluster_info import largest_memory_gb
 from kdbatch.launch.slurm.commands import run_command
-from kdbatch.launch.slurm.exit_reason import accounting_states, last_exit_reason
+from kdbatch.launch.slurm.exit_reason import (
+    accounting_states,
+    last_exit_reason,
+    ran_out_of_memory,
+)
 from kdbatch.launch.slurm.submissions import Submission, last_submissions
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.jobs.lost_nodes import avoided_nodes, load_lost_nodes, note_lost_node
 from kdbatch.vocab.jobs.resources import Resources
 from kdbatch.vocab.plans import Plan
-from kdbatch.vocab.retry_policy import CAUSE_BY_STATE, OUT_OF_MEMORY
+from kdbatch.vocab.retry_policy import CAUSE_BY_STATE
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import load_status
 
@@ -46,8 +50,8 @@ def next_requests(
             most[partition] = largest_memory_gb(partition)
         resources = with_limit(resources, node_gb=most[partition])
         if submission := submissions.get(run_id):
-            has_run_out = states.get(submission.job_id) == "OUT_OF_MEMORY"
-            resources = _with_memory(resources, submission, has_run_out=has_run_out)
+            state = states.get(submission.job_id, "")
+            resources = _with_memory(resources, submission, state=state)
         requests[run_id] = _without_nodes(resources, avoided_nodes(lost, run_id), config)
     return requests
 
@@ -65,11 +69,12 @@ def more_memory(submission: Submission) -> int:
     return min(math.ceil(1.5 * submission.memory_gb), submission.max_memory_gb)
 
 
-def _with_memory(resources: Resources, submission: Submission, *, has_run_out: bool) -> Resources:
-    """The request after a job with less memory, or with as much more as an earlier one needed."""
-    ending = last_exit_reason(submission)
+def _with_memory(resources: Resources, submission: Submission, *, state: str) -> Resources:
+    """The request after a job with less memory, or with as much more as an earlier one needed.
+    `state` is that of the job in the accounting.
+    """
     needed = submission.memory_gb if submission.has_more_memory else 0
-    if has_run_out or (ending and ending.words == OUT_OF_MEMORY):
+    if ran_out_of_memory(submission, last_exit_reason(submission), state=state):
         needed = math.ceil(1.5 * submission.memory_gb)  # also where the most was raised since
     most = resources.max_memory_gb
     return replace(resources, memory_gb=max(resources.memory_gb, min(needed, most)))

@@ -5,11 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kdbatch.base.command_lines import resume_command, shell_line
-from kdbatch.launch.slurm.exit_reason import MEMORY_HINT, accounting_states, last_exit_reason
+from kdbatch.launch.slurm.exit_reason import (
+    MEMORY_HINT,
+    accounting_states,
+    last_exit_reason,
+    ran_out_of_memory,
+)
 from kdbatch.launch.slurm.next_request import more_memory
 from kdbatch.launch.slurm.submissions import Submission
 from kdbatch.launch.states.run_row import RunRow
-from kdbatch.vocab.retry_policy import OUT_OF_MEMORY
 from kdbatch.vocab.runs import Assignment, RunFolder
 from kdbatch.vocab.status import RunState
 
@@ -27,7 +31,7 @@ def add_job_states(
         submission = submissions.get(row.run_id)
         if submission and submission.job_id == row.job:
             ending = last_exit_reason(submission)
-            if ending and ending.words == OUT_OF_MEMORY:  # that killed a process of the worker's
+            if ran_out_of_memory(submission, ending, state=""):  # it killed a worker's process
                 rows[row.run_id] = _without_memory(row, submission)
     uncertain = [
         row
@@ -38,15 +42,15 @@ def add_job_states(
     if live is not None:
         accounting = accounting_states([row.job for row in uncertain if row.job not in live])
     for row in uncertain:
-        is_over = row.job == submissions[row.run_id].job_id and submissions[row.run_id].is_over()
+        submission = submissions[row.run_id]
+        is_over = row.job == submission.job_id and submission.is_over()
         if live is not None and row.job in live and not is_over:
             rows[row.run_id] = _with_live_job(row, hold=live[row.job])
         elif row.state != "stopped":
             log = RunFolder(runs_dir / row.run_id).log
-            ending = last_exit_reason(submissions[row.run_id], log=log)
-            has_run_out = accounting.get(row.job) == "OUT_OF_MEMORY"
-            if has_run_out or (ending and ending.words == OUT_OF_MEMORY):
-                rows[row.run_id] = _without_memory(row, submissions[row.run_id])
+            ending, account = last_exit_reason(submission, log=log), accounting.get(row.job, "")
+            if ran_out_of_memory(submission, ending, state=account):
+                rows[row.run_id] = _without_memory(row, submission)
             elif ending and ending.is_final(assignments[row.run_id].retries):
                 rows[row.run_id] = _with_reason(row, "failed", ending.message)
             elif live is None:
@@ -54,7 +58,7 @@ def add_job_states(
             elif ending:
                 rows[row.run_id] = _with_reason(row, None, ending.message)
             else:
-                rows[row.run_id] = _with_ended_job(row, accounting.get(row.job, ""))
+                rows[row.run_id] = _with_ended_job(row, account)
 
 
 def _with_live_job(row: RunRow, *, hold: str) -> RunRow:

@@ -16,6 +16,7 @@ from kdbatch.launch.run_folders import submissions_dir
 from kdbatch.launch.run_status import load_run_rows
 from kdbatch.launch.slurm.arrays import arrays_of, dependency
 from kdbatch.launch.slurm.cancel import cancel_runs
+from kdbatch.launch.slurm.next_request import next_requests
 from kdbatch.launch.slurm.submissions import last_submissions, live_jobs
 from kdbatch.launch.slurm.submit import submit_arrays
 from kdbatch.vocab.config import Config, Site, load_config
@@ -101,6 +102,20 @@ def test_cancelling_a_run_ends_its_step_and_cancelling_all_ends_the_job(slurm, t
     assert states(plan, config, {"41": ""}) == {"a": "queued", "b": "planned", "c": "queued"}
     cancel_runs(config.runs_dir, None)
     assert (slurm / "scancel.txt").read_text() == "--signal=TERM 41.7\n41\n"
+
+
+def test_a_neighbour_without_memory_does_not_raise_that_of_the_other_runs(slurm, tmp_path):
+    resources = replace(PAIRED, memory_gb=8)
+    plan, config = plan_of({"a": (), "b": ()}, resources=resources), config_in(tmp_path)
+    submit_arrays(plan, config=config)
+    (slurm / "sacct").write_text("#!/bin/bash\necho '41|OUT_OF_MEMORY'\n")
+    (slurm / "sacct").chmod(0o755)
+    (slurm / "queue").write_text("")
+    of_a = last_submissions(submissions_dir(config.runs_dir))[ids(plan)["a"]]
+    of_a.stem.with_name(f"{of_a.stem.name}.ended").write_text("0 1 out of memory\n")
+    found = next_requests(plan, config=config, live={})
+    memory_of = {name: found[run_id].memory_gb for name, run_id in ids(plan).items()}
+    assert memory_of == {"a": 12, "b": 8}
 
 
 def test_a_setup_that_fails_is_the_reason_of_every_run_of_the_job(slurm, tmp_path):
