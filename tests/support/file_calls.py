@@ -17,12 +17,18 @@ NAMES = {
 
 
 class FileCalls:
-    """`counts` are the calls by name; `most_open` is the highest descriptor that was opened."""
+    """`counts` are the calls by name; `most_open` is how many descriptors were open at once,
+    without those that were open before.
+    """
 
     def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-        self.most_open = 0
         self.is_counting = True
+        self.restart()
+
+    def restart(self) -> None:
+        """Count from here on."""
+        self.counts: Counter[str] = Counter()
+        self.most_open, self._before = 0, _lowest_free_descriptor()
 
     def install(self, patch: pytest.MonkeyPatch) -> "FileCalls":
         for module, names in NAMES.items():
@@ -37,7 +43,14 @@ class FileCalls:
             found = call(*args, **kwargs)
             if is_counted and name == "open":
                 number = found if isinstance(found, int) else found.fileno()  # type: ignore[attr-defined]
-                self.most_open = max(self.most_open, number)
+                self.most_open = max(self.most_open, number + 1 - self._before)
             return found
 
         return wrapper
+
+
+def _lowest_free_descriptor() -> int:
+    # A test runner holds dozens of its own, and a file takes the lowest number that is free.
+    number = os.dup(0)
+    os.close(number)
+    return number

@@ -24,7 +24,7 @@ from kdbatch.cli.commands import Commands
 @dataclass(frozen=True, kw_only=True)
 class Cost:
     """A command, what it printed, and what it cost the login node: processor seconds, calls of the
-    file system by name, and the highest descriptor that it opened.
+    file system by name, and the descriptors that it had open at once.
     """
 
     command: str
@@ -70,7 +70,8 @@ class Login:
         """Type a command."""
         with self._not_counted():
             self.workers.beat()
-        self.files.counts, self.files.most_open, self._outside = Counter(), 0, 0.0
+        self.files.restart()
+        self._outside = 0.0
         out, begun = io.StringIO(), time.process_time()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
             code = dispatch(Commands(), list(words))
