@@ -9,7 +9,7 @@ PROFILE := toy
 # What the image is built on, see container/README.md: make image BASE=--debian, make image BASE='--on OLD.sif'
 BASE := --docker python:3.11.11-slim-bookworm
 
-.PHONY: demo study lint types quick newest lowest lock test test-slow test-learning test-simulation test-hostile test-cluster test-gpu check map reference image clean
+.PHONY: demo study lint types quick newest lowest lock test test-slow test-rare test-learning test-simulation test-hostile test-cluster test-gpu check map reference image clean
 
 # From raw toy videos to a report whose verdicts are known, in a few minutes on two cores; a second time only the report is made anew.
 demo: $(VENV)/.made
@@ -62,12 +62,20 @@ $(TOOLS)/.made:
 	@$(TOOLS)/bin/pip install -q --disable-pip-version-check 'uv>=0.9,<1' 'packaging>=25'
 	@touch $@
 
+# What has a target of its own.
+APART := learning or simulation or hostile or cluster or rare
+
 test: $(VENV)/.made
-	@$(BIN)/pytest -n 2 --dist loadgroup -m "not slow and not learning and not simulation and not hostile and not cluster"
+	@$(BIN)/pytest -n 2 --dist loadgroup -m "not slow and not ($(APART))"
 
 # Those that start processes, kill them and wait for what they leave. The walks through README, GUIDE and OWN_STUDY are in newest and lowest.
 test-slow: $(VENV)/.made
-	@$(BIN)/pytest -n 2 --dist loadgroup --ignore=tests/cli/test_walkthrough.py --ignore=tests/cli/test_own_study.py -m "slow and not learning and not simulation and not hostile and not cluster"
+	@$(BIN)/pytest -n 2 --dist loadgroup --ignore=tests/cli/test_walkthrough.py --ignore=tests/cli/test_own_study.py -m "slow and not ($(APART))"
+
+# What seldom breaks and takes minutes: equal builds of the image, own code in it, interruptions on a SLURM with accounting.
+test-rare: $(VENV)/.made
+	@$(BIN)/pytest -n 2 --dist loadgroup -m "rare and not cluster"
+	@$(BIN)/pytest tests/cluster -m "cluster and rare"
 
 # Does each pretext task learn? Minutes of training on toy videos, and the accuracies that came of it.
 test-learning: $(VENV)/.made
@@ -84,7 +92,7 @@ test-hostile: $(VENV)/.made
 
 # On a real SLURM, which is started for it; this takes root on a Debian. Nothing is installed outside of one folder in /var/cache.
 test-cluster: $(VENV)/.made
-	@$(BIN)/pytest tests/cluster -m cluster
+	@$(BIN)/pytest tests/cluster -m "cluster and not rare"
 
 # On one GPU, in under three minutes. Without one a line says so; with KDBATCH_REQUIRE_GPU=1 that is a failure.
 # KDBATCH_TEST_DEVICE=cpu tries on a CPU what can be tried there. PYTHON_GPU is a Python with the GPU build of torch.

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 from support.cluster import (
+    BOTH,
     EPOCHS,
     PROFILE,
-    WITH,
-    WITHOUT,
     Cluster,
     describe,
     measured,
@@ -27,7 +26,7 @@ from kdbatch.launch.slurm.submissions import load_sbatches
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import load_status
 
-both = pytest.mark.parametrize("cluster", [WITHOUT, WITH], indirect=True)
+both = pytest.mark.parametrize("cluster", BOTH, indirect=True)
 
 
 def the_id(study: Path, *words: str) -> str:

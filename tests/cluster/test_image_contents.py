@@ -10,7 +10,7 @@ from support.cluster import PACKAGES, ROOT, Cluster
 MANIFEST = "/opt/kdbatch/manifest.txt"
 
 
-@pytest.mark.slow
+@pytest.mark.rare
 def test_two_builds_of_the_same_sources_have_equal_contents(cluster: Cluster, image: Path) -> None:
     build = (str(ROOT / "container" / "build"), "--bound", str(PACKAGES), "--on", str(image))
     lists = []
@@ -25,7 +25,7 @@ def test_two_builds_of_the_same_sources_have_equal_contents(cluster: Cluster, im
     assert " ./opt/venv/bin/kdbatch\n" in lists[0] and "/kdbatch/run/main.py\n" in lists[0]
 
 
-@pytest.mark.slow
+@pytest.mark.rare
 def test_code_of_ones_own_is_tried_in_a_copy_of_the_image(cluster: Cluster, image: Path) -> None:
     page = (ROOT / "container" / "README.md").read_text(encoding="utf-8")
     block = page.split("as `own.def`:\n\n", 1)[1].split("\n\nand `apptainer build")[0]

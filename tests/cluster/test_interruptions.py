@@ -15,8 +15,8 @@ import polars as pl
 import pytest
 from support import micro_study as micro
 from support.cluster import (
+    BOTH,
     WITH,
-    WITHOUT,
     Cluster,
     describe,
     go_on,
@@ -154,7 +154,7 @@ def interrupted(cluster: Cluster, image: Path, shards: Path) -> Interrupted:
 
 
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("cluster", [WITHOUT, WITH], indirect=True)
+@pytest.mark.parametrize("cluster", BOTH, indirect=True)
 def test_it_goes_on_and_ends_with_the_weights_of_the_untouched_run(
     name: str,
     cluster: Cluster,

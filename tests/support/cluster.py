@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
+import pytest
 import yaml
 
 from kdbatch.launch.run_status import load_run_rows
@@ -25,6 +26,7 @@ HERE = Path(__file__).parents[1] / "cluster"
 ROOT = HERE.parents[1]
 PACKAGES = Path(sysconfig.get_path("purelib"))
 WITHOUT, WITH = "without accounting", "with accounting"  # what a test may ask of the cluster
+BOTH = [WITHOUT, pytest.param(WITH, marks=pytest.mark.rare)]
 EPOCHS = 2
 PROFILE = "test"  # the one that micro_study writes
 # Rows about the machine: the only ones that may differ between two trainings of one run.
