@@ -21,6 +21,7 @@ from kdbatch.plan.run_titles import (
     student_title,
     teacher_title,
     timeline_title,
+    value_titles,
 )
 from kdbatch.plan.shipped_jobs import check_experiment_exists
 from kdbatch.plan.specs import (
@@ -74,7 +75,13 @@ def make_plan(
         _planned_run(run_id, registry, config=config, estimator=estimator, is_done=run_id in done)
         for run_id in registry.runs
     )
-    records = tuple(_with_runs(record, planned, subsets) for record in records)
+    records = tuple(
+        replace(
+            _with_runs(record, planned, subsets),
+            titles=value_titles(record.axes, config.datasets),
+        )
+        for record in records
+    )
     return Plan(
         records=records,
         runs=planned,

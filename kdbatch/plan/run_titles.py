@@ -1,4 +1,4 @@
-"""Titles of runs, by which `kdbatch status` and the logs name them."""
+"""Titles of runs, by which `kdbatch status` and the logs name them, and of values of axes."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,9 @@ from typing import Any
 from kdbatch.plan.profiles import ClipScale
 from kdbatch.plan.specs import PretrainSpec, StudentSpec, TeacherSpec
 from kdbatch.vocab.backbones import BACKBONE_SPECS
+from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.plans import Map
+from kdbatch.vocab.sources.dataset_source import DatasetSource
 from kdbatch.vocab.tasks import TASKS
 
 _LOSS_FIELDS = (
@@ -91,6 +93,27 @@ def timeline_title(clip: ClipScale, usual: ClipScale) -> str:
     if clip.stride_frames != usual.stride_frames:
         parts.append(f"stride {clip.stride_frames}")
     return f" at {', '.join(parts)}" if parts else ""
+
+
+def value_titles(
+    axes: Mapping[str, Sequence[str]], datasets: Mapping[str, DatasetSource]
+) -> dict[str, str]:
+    """The titles of values that name one of the study's `datasets`, or what another package adds
+    (PlanRecord.titles). Where two have the same title, the name follows it.
+    """
+    found = {}
+    for value in dict.fromkeys(value for values in axes.values() for value in values):
+        tables = [table for table in (BACKBONE_SPECS, TASKS) if value in table.entries]
+        title = tables[0][value].title if tables else ""
+        if value in datasets and value not in DATASETS:
+            title = datasets[value].title
+        if title:
+            found[value] = title
+    titles = list(found.values())
+    return {
+        value: title if titles.count(title) == 1 else f"{title} ({value})"
+        for value, title in found.items()
+    }
 
 
 def _settings(spec: StudentSpec, names: Sequence[str]) -> list[str]:

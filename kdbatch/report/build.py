@@ -264,7 +264,7 @@ class _ChapterBuilder:
         return self._save(name, draw_panel(maps, title="Similarity of layers (CKA)"))
 
     def _other_figures(self, gains: Gains) -> list[SavedFigure]:
-        figures = self._save(self._part_name("gains"), draw_gains(gains))
+        figures = self._save(self._part_name("gains"), draw_gains(gains, self.record.titles))
         for part, draw in (("errors", draw_errors), ("curves", draw_curves)):
             drawing, draw_warnings = draw(self.record, self.study)
             self.warnings.extend(draw_warnings)
@@ -287,7 +287,7 @@ def _num_videos(record: PlanRecord, grid: Grid, study: Study) -> dict[str, int]:
         counts = [study.value(cell.run_id, "test_videos") for cell in cells]
         known = [count for count in counts if count]
         if known:
-            num_videos[case_title(column)] = int(known[0])
+            num_videos[case_title(column, record.titles)] = int(known[0])
     return num_videos
 
 

@@ -12,7 +12,8 @@ def missing_parts(chapter: Chapter) -> Iterator[str]:
     Parts are runs that are not done, numbers of a table with fewer seeds than planned, and claims
     without a verdict.
     """
-    name = chapter.record.experiment
+    record = chapter.record
+    name = record.experiment
     for run in chapter.runs:
         if run.state != "done":
             yield f"{name}: run {run.run_id}, {run.title}, is {run.state}"
@@ -21,7 +22,8 @@ def missing_parts(chapter: Chapter) -> Iterator[str]:
             for case, cell in zip(grid.columns, row.cells, strict=True):
                 if cell.mean is None or cell.is_partial:
                     seeds = f"{cell.num_done} of {cell.num_planned} seeds"
-                    yield f"{name}: {grid.table.id}: {row.role} at {case_title(case)} has {seeds}"
+                    place = f"{row.role} at {case_title(case, record.titles)}"
+                    yield f"{name}: {grid.table.id}: {place} has {seeds}"
     for checked in chapter.claims:
         if checked.verdict == "not-yet":
             yield f"{name}: claim {checked.claim.id} has no verdict: {checked.why}"

@@ -29,14 +29,16 @@ _VALUE_TITLES = (
 )
 
 
-def value_title(value: str) -> str:
-    """Return the published name of an axis value: UCF101 for `ucf101`."""
-    return _VALUE_TITLES.get(value, value)
+def value_title(value: str, titles: Mapping[str, str]) -> str:
+    """Return the published name of an axis value: UCF101 for `ucf101`; `titles` are those of the
+    plan, of the study's own data sets and of what other packages add (PlanRecord.titles).
+    """
+    return titles.get(value) or _VALUE_TITLES.get(value, value)
 
 
-def case_title(case: Mapping[str, str]) -> str:
-    """Return a case in one line: `UCF101 · 10k`."""
-    return " · ".join(value_title(value) for value in case.values()) or "all cases"
+def case_title(case: Mapping[str, str], titles: Mapping[str, str]) -> str:
+    """Return a case in one line: `UCF101 · 10k`; `titles` as in value_title."""
+    return " · ".join(value_title(value, titles) for value in case.values()) or "all cases"
 
 
 def metric_title(metric: str) -> str:

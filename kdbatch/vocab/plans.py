@@ -206,6 +206,10 @@ class PlanRecord:
     """Papers whose claims it checks: arXiv:2306.06010, doi:10.2307/4615733; none for a study of
     its own.
     """
+    titles: dict[str, OneLine] = field(default_factory=dict)
+    """Titles of values of axes: of the study's own data sets, and of networks and tasks of other
+    packages. Those that kdbatch has itself are not among them, nor in files of older versions.
+    """
 
     def __post_init__(self) -> None:
         check_plain_name(self.experiment, where="experiment")

@@ -56,6 +56,7 @@ def test_the_page_walks_from_class_folders_to_a_claim_that_holds(tmp_path: Path)
     report = json.loads((folder / "report" / "report.json").read_text())
     verdicts = {claim["claim"]["id"]: claim["verdict"] for claim in report["claims"]}
     assert verdicts["student_learns"] == "holds", report
+    assert "Tiny3D" in (folder / "report" / "tables" / "gestures_accuracy.md").read_text()
     recipes = [json.loads(p.read_text())["run"] for p in folder.glob("runs/r*/run.json")]
     coded = [run["recipe"]["kind"] for run in recipes if run["code"]]
     assert sorted(set(coded)) == ["distill", "finetune", "import"] and len(coded) == 13

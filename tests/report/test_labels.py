@@ -55,7 +55,7 @@ def test_probes_of_pretrained_features_are_not_controls() -> None:
 
 def test_a_case_is_printed_with_published_names() -> None:
     case = {"target": "ucf101", "backbone": "r21d_10", "subset": "10k"}
-    assert case_title(case) == "UCF101 · R(2+1)D · 10k"
+    assert case_title(case, {}) == "UCF101 · R(2+1)D · 10k"
 
 
 def test_an_experiments_references_are_neither_teachers_nor_controls() -> None:

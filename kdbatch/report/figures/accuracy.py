@@ -53,7 +53,7 @@ def draw_accuracy(grid: Grid, num_videos: Mapping[str, int]) -> Drawing | None:
     title = f"{metric_title(grid.table.metric)} by {plot.axis}"
     drawing = Drawing(width=width, height=height, title=title, caption=_caption(grid))
     x = Axis(
-        ticks=tuple((i, value_title(value)) for i, value in enumerate(plot.values)),
+        ticks=tuple((i, value_title(value, grid.titles)) for i, value in enumerate(plot.values)),
         title=plot.axis,
         has_grid=False,
     )
@@ -64,7 +64,7 @@ def draw_accuracy(grid: Grid, num_videos: Mapping[str, int]) -> Drawing | None:
         panel = Panel(box=box, x=(-0.4, len(plot.values) - 0.6), y=limits)
         is_first = i % num_columns == 0
         y = Axis(ticks=round_ticks(limits, at_most=8), title=y_title if is_first else "")
-        draw_frame(drawing, panel, title=case_title(case) if case else "", x=x, y=y)
+        draw_frame(drawing, panel, title=case_title(case, grid.titles) if case else "", x=x, y=y)
         _draw_panel(drawing, plot, case, panel)
     draw_legend(
         drawing,
@@ -185,7 +185,7 @@ def _error_bar(
     mean = cell.mean or 0.0
     if cell.sd is not None:
         return mean - cell.sd, mean + cell.sd
-    videos = num_videos.get(case_title(grid.columns[j]), 0)
+    videos = num_videos.get(case_title(grid.columns[j], grid.titles), 0)
     if not videos or not 0 <= mean <= 100:
         return mean, mean
     return wilson_interval(mean, videos, z=1.0)

@@ -35,7 +35,7 @@ CurvePoints = tuple[list[float], list[float]]
 
 @dataclass(frozen=True, kw_only=True)
 class _Panel:
-    case: dict[str, str]
+    title: str
     curves: Mapping[str, CurvePoints]  # by role
 
 
@@ -64,7 +64,7 @@ def draw_curves(record: PlanRecord, study: Study) -> tuple[Drawing | None, tuple
     panels = []
     for case, runs in drawn:
         found = {role: by_run[run_id] for role, run_id in runs.items() if run_id in by_run}
-        panels.append(_Panel(case=case, curves=found))
+        panels.append(_Panel(title=case_title(case, record.titles), curves=found))
     titles = {role: record.roles.get(role, role) for role in roles}
     styles = role_styles(roles, record.references)
     return _draw_panels(panels, titles, styles, caption=_caption(len(cases))), warnings
@@ -165,7 +165,7 @@ def _draw_panel(
     draw_frame(
         drawing,
         panel,
-        title=case_title(curves.case),
+        title=curves.title,
         x=Axis(ticks=round_ticks(panel.x, at_most=4), title=titles[0]),
         y=Axis(ticks=round_ticks(panel.y, at_most=7), title=titles[1]),
         title_points=8,

@@ -42,7 +42,7 @@ def draw_errors(record: PlanRecord, study: Study) -> tuple[Drawing | None, tuple
     for case in cases_of(record, "student"):
         matrix_RR = error_correlations(record, roles, case, correctness)
         if _has_pair(matrix_RR):
-            matrices.append((case, matrix_RR))
+            matrices.append((case_title(case, record.titles), matrix_RR))
     if not matrices:
         return None, tuple(warnings)
     caption = _caption(num_left_out=len(matrices) - MAX_ERROR_PANELS)
@@ -107,7 +107,7 @@ def _has_pair(matrix_RR: np.ndarray) -> bool:
 
 
 def _draw_matrices(
-    matrices: Sequence[tuple[dict[str, str], np.ndarray]], roles: Sequence[str], *, caption: str
+    matrices: Sequence[tuple[str, np.ndarray]], roles: Sequence[str], *, caption: str
 ) -> Drawing:
     num_rows, num_columns = panel_grid(len(matrices), max_columns=_MAX_COLUMNS)
     column_width, row_height = (PANEL_INCHES + gap for gap in GAP_INCHES)
@@ -115,7 +115,7 @@ def _draw_matrices(
     names = [role.replace("_", " ") for role in roles]
     drawing = Drawing(width=width, height=height, title="Correlation of errors", caption=caption)
     middles = [PANEL_INCHES * (i + 0.5) / len(roles) for i in range(len(roles))]
-    for i, (case, matrix_RR) in enumerate(matrices):
+    for i, (title, matrix_RR) in enumerate(matrices):
         row, column = divmod(i, num_columns)
         left = 0.9 + column * column_width
         bottom = height - 0.3 - (row + 1) * row_height + 0.4
@@ -123,7 +123,7 @@ def _draw_matrices(
         xs, ys = [left + middle for middle in middles], [top - middle for middle in middles]
         _draw_matrix(drawing, matrix_RR, box=(left, bottom, PANEL_INCHES, PANEL_INCHES))
         at = left, top + 6 / 72
-        drawing.add(Label(at=at, text=case_title(case), points=8, is_bold=True))
+        drawing.add(Label(at=at, text=title, points=8, is_bold=True))
         is_lowest = i + num_columns >= len(matrices)
         labels_below(drawing, xs, names if is_lowest else [], y=bottom, degrees=90)
         labels_beside(drawing, ys, names if column == 0 else [], x=left, side="left")

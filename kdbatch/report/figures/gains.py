@@ -1,6 +1,6 @@
 """Draws the gain of the student over its teachers' mean and over training with labels only."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from kdbatch.report.figures.drawing import FAINT, WHITE, Drawing, Markers, Strokes
 from kdbatch.report.figures.panels import (
@@ -24,8 +24,10 @@ OVER_TEACHERS = RoleStyle(colour=STUDENT, marker="o", dashes=(), width=1.4, rank
 OVER_CONTROL = RoleStyle(colour=CONTROLS[0], marker="s", dashes=(), width=1.4, rank=1)
 
 
-def draw_gains(gains: Gains) -> Drawing | None:
-    """Draw one line per case; return None while no student can be compared."""
+def draw_gains(gains: Gains, titles: Mapping[str, str]) -> Drawing | None:
+    """Draw one line per case; return None while no student can be compared. `titles` are the
+    plan's own titles of values.
+    """
     shown = [gain for gain in gains.cases if gain.over_teachers or gain.over_control]
     if not shown:
         return None
@@ -34,10 +36,12 @@ def draw_gains(gains: Gains) -> Drawing | None:
         "labels alone with the same schedule. Bars: 95 % interval over test videos and seeds. A "
         "gain comes from the teachers only where both lie right of the dashed line."
     )
-    return _draw_lines(shown, caption=caption)
+    return _draw_lines(shown, titles, caption=caption)
 
 
-def _draw_lines(gains: Sequence[StudentGain], *, caption: str) -> Drawing:
+def _draw_lines(
+    gains: Sequence[StudentGain], titles: Mapping[str, str], *, caption: str
+) -> Drawing:
     """Draw the first case at the top, and in each line the gain over teachers above the other."""
     height = 1.0 + LINE_INCHES * len(gains)
     drawing = Drawing(
@@ -45,13 +49,13 @@ def _draw_lines(gains: Sequence[StudentGain], *, caption: str) -> Drawing:
     )
     box = (0.34 * WIDTH_INCHES, 0.52, 0.63 * WIDTH_INCHES, LINE_INCHES * len(gains))
     panel = Panel(box=box, x=_gain_range(gains), y=(-0.6, len(gains) - 0.4))
-    titles = [case_title(gain.case) for gain in reversed(gains)]
+    lines = [case_title(gain.case, titles) for gain in reversed(gains)]
     draw_frame(
         drawing,
         panel,
         title="",
         x=Axis(ticks=round_ticks(panel.x, at_most=9), title="points of top-1 accuracy"),
-        y=Axis(ticks=tuple(enumerate(titles)), has_grid=False),
+        y=Axis(ticks=tuple(enumerate(lines)), has_grid=False),
     )
     ends = (panel.place(0.0, end) for end in panel.y)
     drawing.add(Strokes(lines=(tuple(ends),), colour=FAINT, width=0.9, dashes=(3.0, 3.0)))

@@ -69,7 +69,10 @@ def key_table(chapters: Sequence[Chapter]) -> str:
 def gains_table(chapter: Chapter) -> str:
     """Return the gains of an experiment, case by case, and their average."""
     gains = chapter.gains
-    rows = [_key_row(escape_html(case_title(gain.case)), gain, chapter) for gain in gains.cases]
+    rows = []
+    for gain in gains.cases:
+        head = escape_html(case_title(gain.case, chapter.record.titles))
+        rows.append(_key_row(head, gain, chapter))
     if gains.average:
         rows.append(_key_row("Average", gains.average, chapter))
     return _table("Case", rows)

@@ -120,7 +120,7 @@ def teacher_agreement_table(record: PlanRecord, study: Study) -> TextTable | Non
         runs = [run for run in students if run in in_case]
         texts = _agreement_texts(study, runs, weights, num_teachers=num_teachers)
         if any(text != NO_VALUE for text in texts):
-            rows.append((case_title(case), *texts))
+            rows.append((case_title(case, record.titles), *texts))
     if not rows:
         return None
     note = (

@@ -65,7 +65,7 @@ def _head(grid: Grid) -> str:
         scope, kind = ("col", "num") if is_last else ("colgroup", "over")
         cells = [f'<th scope="col" class="text">{escape_html(axis)}</th>']
         for value, span in header_spans(grid.columns, axes, level):
-            title = escape_html(value_title(value))
+            title = escape_html(value_title(value, grid.titles))
             cells.append(f'<th scope="{scope}" colspan="{span}" class="{kind}">{title}</th>')
         lines.append(f"<tr>{''.join(cells)}</tr>")
     if not axes:

@@ -53,10 +53,14 @@ class ClaimRoles:
             return maps.get(role, role)
         return self.record.roles.get(role, role)
 
+    def case_title(self, case: Mapping[str, str]) -> str:
+        """Return the title of a case."""
+        return case_title(case, self.record.titles)
+
     def than_at_text(self) -> str:
         """Return ` at 100k`, where the claim's `than` is in other cases."""
         than_at = self.claim.than_at
-        return f" at {case_title(than_at)}" if than_at else ""
+        return f" at {self.case_title(than_at)}" if than_at else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +102,7 @@ def _beats(roles: ClaimRoles) -> dict[str, list[Contrast]]:
         above = f"above {roles.title(role)}{roles.than_at_text()}"
         contrasts[above] = [
             Contrast(
-                label=f"{case_title(case)}: {above}",
+                label=f"{roles.case_title(case)}: {above}",
                 weights=roles.weighed(claim.who, case, 1.0) | other,
                 pool=role,
             )
@@ -120,8 +124,12 @@ def _best_at(roles: ClaimRoles) -> dict[str, list[Contrast]]:
         rest = _without(case, claim.axis)
         for other in cases:
             if other != case and _without(other, claim.axis) == rest:
-                prefix = f"{case_title(rest)}: " if rest else ""
-                above = f"{value_title(claim.value)} above {value_title(other[claim.axis])}"
+                prefix = f"{roles.case_title(rest)}: " if rest else ""
+                own, below = (
+                    value_title(value, roles.record.titles)
+                    for value in (claim.value, other[claim.axis])
+                )
+                above = f"{own} above {below}"
                 weights = roles.weighed(claim.who, case, 1.0)
                 weights |= roles.weighed(claim.who, other, -1.0)
                 contrast = Contrast(label=prefix + above, weights=weights, pool=claim.who)
@@ -139,7 +147,9 @@ def _mean_gain(roles: ClaimRoles) -> dict[str, list[Contrast]]:
         weights = roles.weighed(claim.who, case, 1.0)
         for role in claim.than:
             weights |= roles.weighed_other(role, case, -1 / len(claim.than))
-        contrasts.append(Contrast(label=f"{case_title(case)}: {label}", weights=weights, pool="*"))
+        contrasts.append(
+            Contrast(label=f"{roles.case_title(case)}: {label}", weights=weights, pool="*")
+        )
     return {label: contrasts}
 
 

@@ -28,7 +28,7 @@ def row_sections(grid: Grid) -> Iterator[tuple[str, tuple[GridRow, ...]]]:
 
 def to_markdown(grid: Grid) -> str:
     """Return a table with one header line, in which every column has its whole case."""
-    head = ["", *(escape_markdown(case_title(column)) for column in grid.columns)]
+    head = ["", *(escape_markdown(case_title(column, grid.titles)) for column in grid.columns)]
     lines = [_markdown_row(head), _markdown_row(["---", *("--:" for _ in grid.columns)])]
     for title, rows in row_sections(grid):
         if title:
@@ -108,7 +108,7 @@ def _latex_head(grid: Grid) -> list[str]:
     for level in range(len(grid.table.columns)):
         first, cells, rules = 2, [""], []
         for value, span in header_spans(grid.columns, grid.table.columns, level):
-            title = escape_latex(value_title(value))
+            title = escape_latex(value_title(value, grid.titles))
             cells.append(title if span == 1 else f"\\multicolumn{{{span}}}{{c}}{{{title}}}")
             if span > 1:
                 rules.append(f"\\cmidrule(lr){{{first}-{first + span - 1}}}")

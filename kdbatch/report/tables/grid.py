@@ -3,7 +3,7 @@
 import itertools
 import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from kdbatch.report.data.published import find_published
 from kdbatch.report.data.study import Study, matching_cells
@@ -71,7 +71,8 @@ class Grid:
     """A table with its numbers.
 
     Each of `columns` maps axis to value, outermost axis first. `unit` is the unit of all numbers,
-    `sources` names the sources of the published ones, `folds` are those of each column.
+    `sources` names the sources of the published ones, `folds` are those of each column,
+    `titles` the plan's own titles of values.
     """
 
     table: Table
@@ -80,6 +81,7 @@ class Grid:
     unit: str
     sources: tuple[str, ...] = ()
     folds: tuple[tuple[int, ...], ...] = ()
+    titles: dict[str, str] = field(default_factory=dict)
 
     @property
     def num_seeds(self) -> int:
@@ -94,7 +96,7 @@ class Grid:
             spread = f"mean ± standard deviation over {self.num_seeds} seeds"
         metric = f"{metric_title(self.table.metric)} in {self.unit}"
         sentences = [f"{metric}, {spread}.", *self._bold_sentences()]
-        sentences += fold_sentences(self.columns, self.folds)
+        sentences += fold_sentences(self.columns, self.folds, self.titles)
         own_rows = [row for row in self.rows if row.group != "published"]
         planned = [cell for row in own_rows for cell in row.cells if cell.num_planned]
         if any(cell.mean is None for cell in planned):
@@ -141,6 +143,7 @@ def fill_grid(record: PlanRecord, table: Table, study: Study, *, published: bool
         unit=_unit(table.metric, study),
         sources=sources,
         folds=tuple(_folds(record, table, column) for column in columns),
+        titles=record.titles,
     )
 
 

@@ -41,7 +41,9 @@ class DatasetSource:
     folders/CLASS/VIDEO or SPLIT/CLASS/VIDEO; or as a table lists them.
     """
     title: OneLine = ""
-    """Title that `shard --dry-run` and `plan --power` print; without it the name."""
+    """Title in the report, and where `shard --dry-run` and `plan --power` print one; without it the
+    name.
+    """
     table: str = ""
     """File with a line for each video, .csv, .tsv or .parquet, relative to that of kdbatch.toml."""
     columns: TableColumns = TableColumns()

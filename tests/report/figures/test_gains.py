@@ -13,7 +13,7 @@ def test_a_gain_is_over_the_teachers_mean_and_over_the_control(make_study: MakeS
     found = student_gains(*make_study())
     gains = found.cases
     assert found.warnings == ()
-    assert [case_title(gain.case) for gain in gains] == ["UCF101 · 10k", "UCF101 · 30k"]
+    assert [case_title(gain.case, {}) for gain in gains] == ["UCF101 · 10k", "UCF101 · 30k"]
     effects = []
     for gain in gains:
         assert gain.over_teachers and gain.over_control
@@ -36,7 +36,7 @@ def test_a_case_that_waits_for_a_teacher_shows_the_control_alone(make_study: Mak
     gains = student_gains(record, study)
     has_gain = [(g.over_teachers is not None, g.over_control is not None) for g in gains.cases]
     assert has_gain == [(False, False), (False, True)]
-    drawing = draw_gains(gains)
+    drawing = draw_gains(gains, {})
     assert drawing
     markers = [mark for mark in drawing.marks if isinstance(mark, Markers) and mark.edge]
     assert [mark.colour for mark in markers] == [OVER_CONTROL.colour]
@@ -44,7 +44,7 @@ def test_a_case_that_waits_for_a_teacher_shows_the_control_alone(make_study: Mak
 
 def test_without_a_comparison_there_is_no_figure(make_study: MakeStudy) -> None:
     record, study = make_study(unfinished=[("student", "10k"), ("student", "30k")])
-    assert draw_gains(student_gains(record, study)) is None
+    assert draw_gains(student_gains(record, study), {}) is None
 
 
 def test_the_average_is_over_the_best_teacher_of_each_case(make_study: MakeStudy) -> None:
