@@ -7,7 +7,8 @@ from support.compiling import finish, start
 
 from kdbatch.run.models import BACKBONES
 
-KINDS = ["r21d_10", pytest.param("shufflenet_2x", marks=pytest.mark.slow)]
+RARE = pytest.mark.rare
+KINDS = ["r21d_10", pytest.param("shufflenet_2x", marks=RARE)]
 
 
 def num_graphs(action: str, kind: str) -> int:
@@ -24,13 +25,16 @@ def test_a_network_in_its_fast_form_is_one_graph(kind: str) -> None:
     assert num_graphs("evaluate-fast", kind) == 1
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["r21d_10", pytest.param("shufflenet_2x", marks=pytest.mark.slow)])
 def test_outputs_gradients_and_statistics_are_those_of_the_plain_network(kind: str) -> None:
     num_graphs("gradients", kind)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", BACKBONES)
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=() if kind == "shufflenet_2x" else RARE) for kind in BACKBONES],
+)
 def test_a_network_is_compiled_once_for_each_batch_size_in_training_and_in_evaluation(
     kind: str,
 ) -> None:

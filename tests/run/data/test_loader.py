@@ -34,7 +34,7 @@ QUICK_SHARES = (
     (5, 2),
     (3, 3),
     (7, 4),
-)  # of the 40 pairs that are tried, those that are not slow: processes are dear
+)  # of the 40 pairs, those that are always tried: processes are dear
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_batches_do_not_depend_on_the_workers_or_on_the_first_step(
         pytest.param(
             world_size,
             num_workers,
-            marks=() if (world_size, num_workers) in QUICK_SHARES else pytest.mark.slow,
+            marks=() if (world_size, num_workers) in QUICK_SHARES else pytest.mark.rare,
         )
         for world_size in range(1, 9)
         for num_workers in range(5)
