@@ -14,6 +14,7 @@ from kdbatch.shard.source_video import inspect_video, open_video, translate_deco
 from kdbatch.shard.stored import BrokenVideo, EncodedVideo, check_is_video
 from kdbatch.vocab.packet_index import MAX_FRAMES
 
+_MAX_UNEVEN = 0.1  # share of frames that pauses or bursts would add or leave out
 _NOT_ADDRESSABLE = "whose frames cannot be addressed; it must be transcoded"
 
 
@@ -25,6 +26,8 @@ def store_original(path: Path) -> EncodedVideo:
     """
     with translate_decode_errors():
         timing = inspect_video(path)
+        if abs(timing.growth - 1) > _MAX_UNEVEN:
+            raise BrokenVideo("shows its frames at uneven times; it must be transcoded")
         with open_video(path) as (container, stream):
             num_packets = sum(1 for packet in container.demux(stream) if packet.size)
         num_frames, width, height = _decode_all(path)

@@ -1,8 +1,8 @@
 """Inspects an original video: whether it is complete, and when each of its frames is shown.
 
-Cameras and screen recorders write frames at uneven times. Such a video is resampled to a constant
-rate, its own average: each output frame is the input frame nearest in time, so some input frames
-repeat and some are dropped. Times that jitter by less than half a frame count as even.
+Cameras and screen recorders write frames at uneven times. Such a video is resampled to the constant
+rate that most of its frames have, as the filter `fps` of FFmpeg does: each frame is shown until the
+next one comes, so some input frames repeat and some are dropped. The last frame is shown once.
 """
 
 import errno
@@ -116,10 +116,21 @@ def inspect_video(path: Path) -> FrameTiming:
 
 
 def to_constant_rate(frames: Iterator[VideoFrame], timing: FrameTiming) -> Iterator[VideoFrame]:
-    """Repeat and drop frames so that they have the constant rate of `timing`."""
+    """Repeat and drop frames so that they have the constant rate of `timing`.
+
+    Of several frames for one place the last is shown; a frame without a time follows the one
+    before.
+    """
+    if timing.grid is None:
+        yield from frames
+        return
+    held, held_place = None, 0
     for frame in frames:
-        if timing.repeats is None or frame.pts is None:
-            yield frame
-        else:
-            for _ in range(timing.repeats[frame.pts]):
-                yield frame
+        place = held_place + 1 if frame.pts is None else timing.grid.place(frame.pts)
+        if held is not None:
+            for _ in range(held_place, place):
+                yield held
+            place = max(place, held_place)
+        held, held_place = frame, place
+    if held is not None:
+        yield held
