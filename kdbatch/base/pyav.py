@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 Opener = TypeVar("Opener", bound=Callable[..., object])
 StreamT = TypeVar("StreamT", bound=Any)
+SideT = TypeVar("SideT")
 
 # AV_DISPOSITION_ATTACHED_PIC and AV_DISPOSITION_TIMED_THUMBNAILS of libavformat/avformat.h: a cover
 # and the preview pictures of chapters, which are streams of the type video.
@@ -73,7 +74,7 @@ class Orientation:
             pixel_HW = pixel_HW[:, ::-1]
         return pixel_HW[::-1] if self.mirrors_y else pixel_HW
 
-    def size(self, width: int, height: int) -> tuple[int, int]:
+    def size(self, width: SideT, height: SideT) -> tuple[SideT, SideT]:
         """Width and height of the upright picture, or back: both are the same exchange."""
         return (height, width) if self.swaps_sides else (width, height)
 

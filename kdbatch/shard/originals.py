@@ -10,11 +10,17 @@ from pathlib import Path
 from av.video.frame import PictureType
 
 from kdbatch.base.pyav import orientation_of
-from kdbatch.shard.source_video import inspect_video, open_video, translate_decode_errors
+from kdbatch.shard.source_video import (
+    inspect_video,
+    open_video,
+    pixel_shape,
+    translate_decode_errors,
+)
 from kdbatch.shard.stored import BrokenVideo, EncodedVideo, check_is_video
 from kdbatch.vocab.packet_index import MAX_FRAMES
 
 _MAX_UNEVEN = 0.1  # share of frames that pauses or bursts would add or leave out
+_MAX_STRETCH = 0.02  # of a pixel's width: rounding makes pixels of 4319:4320
 _NOT_ADDRESSABLE = "whose frames cannot be addressed; it must be transcoded"
 
 
@@ -29,6 +35,8 @@ def store_original(path: Path) -> EncodedVideo:
         if abs(timing.growth - 1) > _MAX_UNEVEN:
             raise BrokenVideo("shows its frames at uneven times; it must be transcoded")
         with open_video(path) as (container, stream):
+            if abs(pixel_shape(stream) - 1) > _MAX_STRETCH:
+                raise BrokenVideo("its pixels are not square; it must be transcoded")
             num_packets = sum(1 for packet in container.demux(stream) if packet.size)
         num_frames, width, height = _decode_all(path)
         video = path.read_bytes()

@@ -33,6 +33,8 @@ NO_SPACE_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 HOST_ERRNOS = READ_ERRNOS | NO_SPACE_ERRNOS | {errno.EFBIG, errno.EMFILE, errno.ENFILE}
 # Formats of libavformat whose files are texts that name the files to play.
 _PLAYLIST_FORMATS = frozenset({"concat", "dash", "hls", "imf", "rtsp", "sdp", "webm_dash_manifest"})
+MAX_PIXEL_SHAPE = Fraction(4)
+"""The widest pixels that can be stored, and 1 / this the narrowest; those of discs are below 3."""
 _PROBE_BYTES = 1 << 28  # enough memory to decode any video
 
 
@@ -115,11 +117,26 @@ def inspect_video(path: Path) -> FrameTiming:
     return frame_timing(sorted_times(stamps), time_base, declared=declared, nominal=nominal)
 
 
+def pixel_shape(stream: VideoStream) -> Fraction:
+    """Width of a pixel for a height of 1, as FFmpeg takes it: that of the container, else that of
+    the codec, else 1.
+
+    Raises:
+        BrokenVideo: no camera or disc has such pixels.
+    """
+    shape = stream.sample_aspect_ratio or Fraction(1)
+    if not 1 / MAX_PIXEL_SHAPE <= shape <= MAX_PIXEL_SHAPE:
+        raise BrokenVideo(
+            f"its pixels are {shape.numerator}:{shape.denominator}, width to height; shapes of "
+            f"1:{MAX_PIXEL_SHAPE} to {MAX_PIXEL_SHAPE}:1 can be stored"
+        )
+    return shape
+
+
 def to_constant_rate(frames: Iterator[VideoFrame], timing: FrameTiming) -> Iterator[VideoFrame]:
     """Repeat and drop frames so that they have the constant rate of `timing`.
 
-    Of several frames for one place the last is shown; a frame without a time follows the one
-    before.
+    The last of several frames for one place is shown. One without a time follows the one before.
     """
     if timing.grid is None:
         yield from frames

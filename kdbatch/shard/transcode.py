@@ -1,8 +1,8 @@
 """Transcodes one video to a small H.264 mp4 made for random access, and indexes its packets.
 
-Short side 128, no sound, closed groups of 16 frames. Most frames are B-frames, drawn at random,
-which no other frame refers to: those that a clip does not show can be left out when it is read
-(vocab/packet_index.py has the flags). No CABAC and no deblocking: cheap to decode.
+Short side 128, square pixels, no sound, closed groups of 16 frames. Most frames are B-frames, drawn
+at random, which no other frame refers to: those that a clip does not show can be left out when it
+is read (vocab/packet_index.py has the flags). No CABAC and no deblocking: cheap to decode.
 """
 
 import hashlib
@@ -27,6 +27,7 @@ from kdbatch.shard.source_video import (
     NO_SPACE_ERRNOS,
     inspect_video,
     open_video,
+    pixel_shape,
     to_constant_rate,
     translate_decode_errors,
 )
@@ -99,7 +100,8 @@ def transcode(path: Path) -> EncodedVideo:
         with translate_decode_errors():
             timing = inspect_video(path)
             with open_video(path) as (source, stream):
-                _encode(to_constant_rate(source.decode(stream), timing), out, timing.rate)
+                frames = to_constant_rate(source.decode(stream), timing)
+                _encode(frames, out, timing.rate, pixel_shape(stream))
         video = out.read_bytes()
         packets, extradata, width, height = _read_packets(out)
     num_frames = len(packets)
@@ -143,21 +145,25 @@ def _temporary_folder() -> Generator[Path, None, None]:
         raise HostError(error.errno, message, tempfile.gettempdir()) from None
 
 
-def _encode(frames: Iterator[VideoFrame], out_path: Path, rate: Fraction) -> None:
+def _encode(frames: Iterator[VideoFrame], out_path: Path, rate: Fraction, shape: Fraction) -> None:
     options = {"movflags": "+faststart", "fflags": "+bitexact"}
     with av.open(local_name(out_path), "w", format="mp4", options=options) as out:
-        num_frames = _encode_frames(frames, out, rate)
+        num_frames = _encode_frames(frames, out, rate, shape)
     check_is_video(num_frames)
 
 
-def _encode_frames(frames: Iterator[VideoFrame], out: OutputContainer, rate: Fraction) -> int:
-    """Scale, turn upright and encode all frames; return their number."""
+def _encode_frames(
+    frames: Iterator[VideoFrame], out: OutputContainer, rate: Fraction, shape: Fraction
+) -> int:
+    """Scale to square pixels, from pixels of `shape`, turn upright and encode all frames; return
+    their number.
+    """
     stream, scaler, types, num_frames = None, VideoReformatter(), FrameTypes(), 0
     width = height = 0
     for frame in frames:
         orientation = orientation_of(frame)
         if stream is None:
-            width, height = _encodable_size(*orientation.size(frame.width, frame.height))
+            width, height = _encodable_size(*orientation.size(frame.width * shape, frame.height))
             stream = out.add_stream("libx264", rate=rate, options=X264)
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
             stream.time_base = 1 / rate
@@ -233,14 +239,16 @@ def _upright_planes(
     return np.concatenate(upright).reshape(height * 3 // 2, width)
 
 
-def output_size(width: int, height: int) -> tuple[int, int]:
-    """The stored size: short side 128, long side the nearest even number in proportion."""
+def output_size(width: Fraction | int, height: Fraction | int) -> tuple[int, int]:
+    """The stored size of a picture as it is shown, which has fractions of pixels where they are not
+    square: short side 128, long side the nearest even number in proportion.
+    """
     short, long = sorted((width, height))
     scaled = max(SHORT_SIDE, round(long * SHORT_SIDE / short / 2) * 2)
     return (scaled, SHORT_SIDE) if width > height else (SHORT_SIDE, scaled)
 
 
-def _encodable_size(width: int, height: int) -> tuple[int, int]:
+def _encodable_size(width: Fraction | int, height: Fraction | int) -> tuple[int, int]:
     """The stored size of a picture of `width` x `height`.
 
     Raises:
@@ -249,8 +257,9 @@ def _encodable_size(width: int, height: int) -> tuple[int, int]:
     size = output_size(width, height)
     if max(size) > _MAX_SIDE:
         raise BrokenVideo(
-            f"its pictures are {width}x{height}: with a short side of {SHORT_SIDE} they have "
-            f"{size[0]}x{size[1]}, and the H.264 encoder takes at most {_MAX_SIDE} a side"
+            f"its pictures are {float(width):.6g}x{float(height):.6g}: with a short side of "
+            f"{SHORT_SIDE} they have {size[0]}x{size[1]}, and the H.264 encoder takes at most "
+            f"{_MAX_SIDE} a side"
         )
     return size
 

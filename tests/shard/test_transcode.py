@@ -1,5 +1,6 @@
 import io
 import resource
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -146,13 +147,76 @@ def test_each_of_the_eight_orientations_is_stored_upright(
             assert _correlation(upright, mapped_by(frame.to_ndarray(format="rgb24"), abcd)) > 0.99
 
 
-@pytest.mark.parametrize("abcd", [(0, 0, 0, 0), (2, 0, 0, 1)])
-def test_a_display_matrix_without_a_turn_changes_nothing(
-    tmp_path: Path, abcd: tuple[int, ...]
-) -> None:
+def test_a_display_matrix_of_zeros_changes_nothing(tmp_path: Path) -> None:
     coded = write_video(tmp_path / "a.mp4", width=160, height=128)
-    turned = set_display_matrix(coded, tmp_path / "turned.mp4", abcd)
+    turned = set_display_matrix(coded, tmp_path / "turned.mp4", (0, 0, 0, 0))
     assert transcode(turned).video == transcode(coded).video
+
+
+def test_a_display_matrix_that_stretches_is_followed(tmp_path: Path) -> None:
+    coded = write_video(tmp_path / "a.mp4", width=160, height=128)
+    stored = transcode(set_display_matrix(coded, tmp_path / "wide.mp4", (2, 0, 0, 1)))
+    assert (stored.width, stored.height) == (320, 128)
+
+
+SHAPES = [(Fraction(16, 11), (232, 128)), (Fraction(2, 3), (128, 154)), (Fraction(1), (160, 128))]
+
+
+@pytest.mark.parametrize(("shape", "size"), SHAPES)
+@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "libx264"), ("a.avi", "mpeg4")])
+def test_pixels_that_are_not_square_are_stored_square(
+    tmp_path: Path, name: str, codec: str, shape: Fraction, size: tuple[int, int]
+) -> None:
+    path = write_video(tmp_path / name, codec=codec, pixel_shape=shape, num_frames=3)
+    stored = transcode(path)
+    assert (stored.width, stored.height) == size
+    with av.open(io.BytesIO(stored.video), "r") as seen, av.open(str(path)) as shot:
+        for square, frame in zip(seen.decode(video=0), shot.decode(video=0), strict=True):
+            assert _correlation(square, frame.reformat(*size).to_ndarray(format="rgb24")) > 0.99
+
+
+def test_pixels_are_made_square_before_the_picture_is_turned(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", pixel_shape=Fraction(2), num_frames=3)
+    stored = transcode(rotate_video(path, tmp_path / "turned.mp4"))
+    assert (stored.width, stored.height) == (128, 320)
+
+
+@pytest.mark.parametrize(
+    ("of_container", "size"),
+    [((2, 1), (320, 128)), ((0, 1), (232, 128)), ((1, 0), (232, 128)), ((1, 1), (160, 128))],
+)
+def test_the_container_says_the_shape_of_pixels_before_the_codec_does(
+    tmp_path: Path, of_container: tuple[int, int], size: tuple[int, int]
+) -> None:
+    stored = transcode(_with_pixel_shape(tmp_path, of_container))
+    assert (stored.width, stored.height) == size
+
+
+@pytest.mark.parametrize("of_container", [(1, 1000), (1000, 1), (9, 2)])
+def test_pixels_that_no_camera_has_are_refused_with_the_limit(
+    tmp_path: Path, of_container: tuple[int, int]
+) -> None:
+    path = _with_pixel_shape(tmp_path, of_container)
+    for store in (transcode, store_original):
+        with pytest.raises(BrokenVideo, match=r"^its pixels are \d+:\d+, .* 1:4 to 4:1 can be"):
+            store(path)
+
+
+def test_an_original_whose_pixels_are_not_square_is_refused(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", codec="libx264", pixel_shape=Fraction(4, 3))
+    with pytest.raises(BrokenVideo, match="its pixels are not square; it must be transcoded"):
+        store_original(path)
+
+
+def _with_pixel_shape(folder: Path, of_container: tuple[int, int]) -> Path:
+    """An mp4 whose codec says 16:11 and whose box `pasp` says another shape."""
+    path = write_video(
+        folder / "a.mp4", codec="libx264", pixel_shape=Fraction(16, 11), num_frames=3
+    )
+    old, new = (b"pasp" + struct.pack(">2I", *shape) for shape in ((16, 11), of_container))
+    assert path.read_bytes().count(old) == 1
+    path.write_bytes(path.read_bytes().replace(old, new))
+    return path
 
 
 @pytest.mark.parametrize("is_first", [True, False])

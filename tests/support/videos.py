@@ -36,10 +36,12 @@ def write_video(
     milliseconds: Sequence[int] = (),
     options: dict[str, str] | None = None,
     title: str = "",
+    pixel_shape: Fraction = Fraction(1),
 ) -> Path:
     """Write a video in the container that the suffix names.
 
-    With `milliseconds`, the frames have these times instead of an even rate.
+    With `milliseconds`, the frames have these times instead of an even rate. `pixel_shape` is the
+    width of a pixel for a height of 1.
     """
     needs_scale = milliseconds and path.suffix == ".mp4"
     container_options = {"video_track_timescale": "1000"} if needs_scale else {}
@@ -48,6 +50,8 @@ def write_video(
         stream = container.add_stream(codec, rate=rate, options={"b": "2M", **(options or {})})
         assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        if pixel_shape != 1:
+            stream.codec_context.sample_aspect_ratio = pixel_shape
         stream.codec_context.time_base = Fraction(1, 1000) if milliseconds else 1 / Fraction(rate)
         for index, time in enumerate(milliseconds or range(num_frames)):
             frame = av.VideoFrame.from_ndarray(
