@@ -32,6 +32,7 @@ from kdbatch.vocab.recipes import (
     Pretrain,
     Retrieve,
     Schedule,
+    Selection,
 )
 from kdbatch.vocab.shards import Subset
 from kdbatch.vocab.tasks import TASKS
@@ -205,7 +206,7 @@ class RecipeBuilder:
                 view=view,
                 schedule=schedule,
                 evaluation=evaluation,
-                selection=self.profile.selection.get(spec.target),
+                selection=self._selection(data, role),
                 teacher_views=self.profile.teacher_views,
                 weighting=spec.weighting,
                 temperature=spec.temperature,
@@ -277,11 +278,22 @@ class RecipeBuilder:
             view=self._target_view(spec, role),
             schedule=schedule,
             evaluation=evaluation,
-            selection=self.profile.selection.get(spec.target),
+            selection=self._selection(data, role),
             dropout=self.profile.dropout,
             videos_per_class=spec.videos_per_class,
             shuffled_labels=spec.shuffled_labels,
         )
+
+    def _selection(self, data: Subset, role: str) -> Selection | None:
+        selection = self.profile.selection.get(data.dataset)
+        num_videos = self.registry.subsets.count(data)
+        if selection and round(selection.share * num_videos) < 1:
+            raise UserError(
+                f"{self.where}: {role}: the profile's selection.{data.dataset}.share is "
+                f"{selection.share:g}, which is no video of the {num_videos:,} of {data.title}. "
+                "Raise it in the profile, or leave selection out to keep the last epoch."
+            )
+        return selection
 
     def _backbone(self, kind: str, role: str) -> Backbone:
         lookup(BACKBONE_SPECS, kind, where=f"{self.where}: {role}.backbone")

@@ -73,3 +73,14 @@ def test_a_batch_of_a_map_that_the_test_videos_do_not_fill_is_told(sharded) -> N
         MICRO.replace("{num_clips: 8, batch_clips: 4}", "{num_clips: 99, batch_clips: 10}")
     )
     assert make_plan([Path("jobs/subset_size.yaml")], profile="micro", config=config).runs
+
+
+def test_a_share_of_held_out_videos_that_is_no_video_is_told(sharded) -> None:
+    """A node would find it, after networks were pretrained."""
+    config = sharded(k400=1000, ucf101=20, hmdb51=20)
+    shutil.copytree(JOBS, "jobs")
+    profile = Path("jobs/profiles/micro.yaml")
+    assert MICRO.count("ucf101: {share: 0.2,") == 1
+    profile.write_text(MICRO.replace("ucf101: {share: 0.2,", "ucf101: {share: 0.03,"))
+    with pytest.raises(UserError, match=r"selection\.ucf101\.share is 0\.03, which is no video"):
+        make_plan([Path("jobs/subset_size.yaml")], profile="micro", config=config)

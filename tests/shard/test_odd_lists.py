@@ -72,3 +72,16 @@ def test_a_class_with_two_labels_is_refused(toys: Path, tmp_path: Path) -> None:
     path.write_text(path.read_text().rstrip()[:-1] + f', "{first}": "1", "{second}": "0"}}')
     with pytest.raises(UserError, match=r"labels.json: is not JSON \(it has .* twice\)"):
         READERS["ssv2"](root, "train")
+
+
+def test_tabs_between_names_and_numbers_of_ucf101_are_blanks(toys: Path, tmp_path: Path) -> None:
+    root = tmp_path / "ucf101"
+    shutil.copytree(toys / "ucf101", root)
+    for path in (root / "ucfTrainTestlist").iterdir():
+        path.write_text(path.read_text().replace(" ", "\t"))
+    with_blanks, with_tabs = (
+        READERS["ucf101"](folder, "all") for folder in (toys / "ucf101", root)
+    )
+    assert [(v.key, v.label) for v in with_tabs.videos] == [
+        (v.key, v.label) for v in with_blanks.videos
+    ]

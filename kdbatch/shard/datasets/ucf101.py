@@ -112,7 +112,7 @@ def _find_video(on_disk: Mapping[str, list[Path]], folder: Path, name: str) -> P
 
 def _parse_line(line: str, label_of_name: Mapping[str, int], *, where: str) -> tuple[str, int]:
     """`<Class>/<file>` and the label; the number that a training list adds must agree with it."""
-    name, _, number = line.partition(" ")
+    name, number = [*line.split(maxsplit=1), ""][:2]  # copies have tabs in place of blanks
     class_name = name.split("/")[0].casefold()
     if class_name not in label_of_name or "/" not in name:
         raise UserError(
