@@ -97,9 +97,9 @@ def cancel_command(*what: str | Path, everything: bool = False) -> str:
     return command_line("cancel", *what, _switch("--all", everything))
 
 
-def report_command(*, to: str | Path = "") -> str:
-    """Make the report, in the folder `to` if it is given."""
-    return command_line("report", *_value("--to", to))
+def report_command(*, to: str | Path = "", against: str | Path = "") -> str:
+    """Make the report, in the folder `to` if it is given, and compare it with that `against`."""
+    return command_line("report", *_value("--to", to), *_value("--against", against))
 
 
 def export_command(run_id: str, *, to: str | Path) -> str:

@@ -338,19 +338,26 @@ class Commands:
 
     @command
     def report(
-        self, *, to: str = "", published: bool = False, json: bool = False, complete: bool = False
+        self,
+        *,
+        to: str = "",
+        published: bool = False,
+        against: str = "",
+        json: bool = False,
+        complete: bool = False,
     ) -> int:
         """Turn finished runs into tables, maps, claims and one page.
 
         The page is report/index.html. --published adds the numbers that the study published
-        below ours. --json prints tables, claims and coverage for a program; they are also in
-        report.json, and every measured row in results.parquet. --complete fails, with exit code 1,
-        where the page lacks something that the experiments declare: a run, a number in a table, a
-        map, a claim's verdict.
+        below ours. --against OLD/report.json, the file of an earlier report, adds what moved
+        since then, and why; --against report/report.json compares with the last one. --json prints
+        tables, claims and coverage for a program; they are also in report.json, and every measured
+        row in results.parquet. --complete fails, with exit code 1, where the page lacks something
+        that the experiments declare: a run, a number in a table, a map, a claim's verdict.
         """
         from kdbatch.cli.results import report
 
-        return report(to, published=published, json=json, complete=complete)
+        return report(to, published=published, against=against, json=json, complete=complete)
 
     @command
     def export(self, run: str, *, to: str = "") -> None:

@@ -12,12 +12,13 @@ from kdbatch.cli.study import check_target, load_existing_config
 from kdbatch.cli.terminal import print_json, print_line, warn
 
 
-def report(to: str, *, published: bool, json: bool, complete: bool) -> int:
+def report(to: str, *, published: bool, against: str, json: bool, complete: bool) -> int:
     """Build the report; return exit code 1 where `complete` is set and something is missing."""
     from kdbatch.report.figures.config_folder import choose_config_folder
 
     choose_config_folder(os.environ)
     from kdbatch.report.build import build_report
+    from kdbatch.report.changes.lines import changes_lines
 
     config = load_existing_config()
     folder = expand_home(to) if to else config.report_dir
@@ -27,6 +28,7 @@ def report(to: str, *, published: bool, json: bool, complete: bool) -> int:
             config.runs_dir,
             to=folder,
             published=published,
+            against=expand_home(against) if against else None,
             progress=show_progress,
         )
     if json:
@@ -38,6 +40,9 @@ def report(to: str, *, published: bool, json: bool, complete: bool) -> int:
             print_line(
                 f"runs of earlier versions, listed but not counted: {summary.num_superseded}"
             )
+        if summary.changes:
+            for line in changes_lines(summary.changes, table=folder / "tables" / "changes.md"):
+                print_line(line)
         print_line(f"{summary.done} of {summary.total} runs are in the report: {summary.page}")
     for line in summary.missing if complete else ():
         warn(line)

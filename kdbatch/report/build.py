@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from kdbatch.base.atomic_write import make_folder, write_text
+from kdbatch.base.atomic_write import make_folder, write_json, write_text
 from kdbatch.base.command_lines import report_command
-from kdbatch.base.digests.sealed_json import json_text
 from kdbatch.base.errors import UserError
 from kdbatch.base.progress import Progress, silent
+from kdbatch.report.changes.compare import HEAD, Changes, compare_reports
+from kdbatch.report.changes.snapshot import load_snapshot
 from kdbatch.report.coverage import missing_parts
 from kdbatch.report.data.cka_maps import load_maps
 from kdbatch.report.data.study import RunFacts, Study, load_study, matching_cells
@@ -41,8 +42,10 @@ from kdbatch.report.stats.gains import Gains, student_gains
 from kdbatch.report.stats.verdicts import ClaimVerdict
 from kdbatch.report.tables.formats import to_csv, to_latex, to_markdown
 from kdbatch.report.tables.grid import Grid, fill_grid
+from kdbatch.report.tables.text_formats import text_csv, text_latex, text_markdown
 from kdbatch.vocab.plans import PlanRecord
 
+CHANGES = "changes"  # the name of the files of changes, which no table gets
 EXPERIMENT_FIGURES = ("maps", "gains", "errors", "curves")
 
 
@@ -50,7 +53,8 @@ EXPERIMENT_FIGURES = ("maps", "gains", "errors", "curves")
 class ReportSummary:
     """The outcome of a build: the files, how many runs are done, the verdicts, what is missing.
 
-    `without_published` has a line for each experiment to which published numbers cannot apply.
+    `without_published` has a line for each experiment to which published numbers cannot apply,
+    `changes` what moved since an earlier report.
     """
 
     page: Path
@@ -62,20 +66,29 @@ class ReportSummary:
     warnings: tuple[str, ...]
     missing: tuple[str, ...]
     without_published: tuple[str, ...] = ()
+    changes: Changes | None = None
 
 
 def build_report(
-    runs_dir: Path, *, to: Path, published: bool = False, progress: Progress = silent
+    runs_dir: Path,
+    *,
+    to: Path,
+    published: bool = False,
+    against: Path | None = None,
+    progress: Progress = silent,
 ) -> ReportSummary:
     """Write `to`/index.html, tables/, figures/, report.json and results.parquet.
 
     The page of an unfinished study lists what is missing. `published` adds the source's own
-    numbers below ours.
+    numbers below ours. `against` is an earlier report.json: what moved since then becomes a chapter
+    and tables/changes.*; it may be the one that is written again.
 
     Raises:
-        UserError: no plan was submitted yet, a plan is damaged, or `to` cannot be a folder.
+        UserError: no plan was submitted yet, a plan is damaged, `to` cannot be a folder, or
+            `against` cannot be compared.
     """
     progress(0, 1, "reading results")
+    earlier = load_snapshot(against) if against else None
     study = load_study(runs_dir)
     make_folder(to, spelling=report_command(to="FOLDER"))
     _claim(to)
@@ -86,8 +99,14 @@ def build_report(
     superseded, more_warnings = find_superseded(study)
     warnings = tuple(dict.fromkeys((*found_warnings, *more_warnings)))
     report = report_json(chapters, runs=runs, superseded=superseded, warnings=warnings)
-    write_text(data, json_text(report))
-    write_text(page, page_html(chapters, runs=runs, superseded=superseded, warnings=warnings))
+    write_json(data, report)
+    changes = None
+    if earlier:
+        now = load_snapshot(data)
+        changes = compare_reports(earlier, now, study.records, against=str(against))
+    _write_changes(to / "tables", changes)
+    text = page_html(chapters, runs=runs, superseded=superseded, warnings=warnings, changes=changes)
+    write_text(page, text)
     return ReportSummary(
         page=page,
         data=data,
@@ -98,6 +117,7 @@ def build_report(
         warnings=warnings,
         missing=tuple(line for chapter in chapters for line in missing_parts(chapter)),
         without_published=_without_published(chapters) if published else (),
+        changes=changes,
     )
 
 
@@ -191,7 +211,7 @@ class _FileNames:
 
 
 def _choose_file_names(records: Sequence[PlanRecord]) -> _FileNames:
-    uses: Counter[str] = Counter()
+    uses = Counter([CHANGES])
     for record in records:
         uses.update({*(t.id for t in record.tables), *(m.id for m in record.maps)})
         uses.update(f"{record.experiment}_{part}" for part in EXPERIMENT_FIGURES)
@@ -289,6 +309,16 @@ def _num_videos(record: PlanRecord, grid: Grid, study: Study) -> dict[str, int]:
         if known:
             num_videos[case_title(column, record.titles)] = int(known[0])
     return num_videos
+
+
+def _write_changes(folder: Path, changes: Changes | None) -> None:
+    """Write the files of changes; without an earlier report, delete those of a former call."""
+    for kind, to_text in (("md", text_markdown), ("csv", text_csv), ("tex", text_latex)):
+        path = folder / f"{CHANGES}.{kind}"
+        if changes:
+            write_text(path, to_text(HEAD, changes.rows))
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _write_table(folder: Path, name: str, grid: Grid) -> None:

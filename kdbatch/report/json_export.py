@@ -12,14 +12,18 @@ import pyarrow.parquet as pq
 
 from kdbatch.base.atomic_write import atomic_write
 from kdbatch.base.reading.local_name import local_name
+from kdbatch.report.changes.snapshot import REPORT_VERSION
 from kdbatch.report.data.study import RunFacts, Study
-from kdbatch.report.data.superseded import SupersededRun
+from kdbatch.report.data.superseded import SupersededRun, recipe_fields
 from kdbatch.report.html.sections import Chapter, count_verdicts
+from kdbatch.report.stats import STATISTICS_VERSION
 from kdbatch.report.stats.claims import CheckedClaim
 from kdbatch.report.stats.comparisons import Comparison
 from kdbatch.report.tables.grid import Grid, GridCell, GridRow
 from kdbatch.result.read import in_batches, read_curves
 from kdbatch.result.schema import ROWS
+from kdbatch.vocab.done import Done
+from kdbatch.vocab.plans import MAP_CLAIMS, Claim, PlanRecord
 
 RESULT_COLUMNS: dict[str, pl.DataType] = {
     **ROWS,
@@ -46,19 +50,27 @@ def report_json(
     """Return the contents of report.json: tables, claims with verdicts, and coverage."""
     claims = [claim for chapter in chapters for claim in chapter.claims]
     tables = [(chapter, name, grid) for chapter in chapters for name, grid in chapter.grids]
+    used, recipes = _used_runs(runs)
     return {
+        "version": REPORT_VERSION,
+        "statistics": STATISTICS_VERSION,
         "coverage": {
             "runs": dict(Counter(run.state for run in runs)),
             "experiments": [_experiment_json(chapter) for chapter in chapters],
             "verdicts": count_verdicts(claims),
         },
         "tables": [table_json(chapter, name, grid) for chapter, name, grid in tables],
-        "claims": [claim_json(claim) for claim in claims],
+        "claims": [
+            claim_json(claim, chapter.record) for chapter in chapters for claim in chapter.claims
+        ],
         "untestable": [
             {"experiment": chapter.record.experiment, **asdict(statement)}
             for chapter in chapters
             for statement in chapter.record.untestable
         ],
+        "runs": used,
+        "recipes": recipes,
+        "cells": [cell for chapter in chapters for cell in _cells_json(chapter.record)],
         "earlier_runs": [_superseded_json(run) for run in superseded],
         "warnings": list(warnings),
     }
@@ -72,6 +84,41 @@ def _experiment_json(chapter: Chapter) -> dict[str, Any]:
         "runs": len(chapter.runs),
         "frame_rates": [asdict(rate) for rate in chapter.record.rates],
     }
+
+
+def _used_runs(runs: Sequence[RunFacts]) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """Return the runs, and their recipes, each once: runs name theirs by its index."""
+    recipes: dict[tuple[tuple[str, str], ...], int] = {}
+    used = []
+    for run in runs:
+        fields = tuple(recipe_fields(run.run).items()) if run.run else None
+        used.append(
+            {
+                "run_id": run.run_id,
+                "kind": run.kind,
+                "title": run.title,
+                "seed": run.seed,
+                "state": run.state,
+                "parents": list(run.parents),
+                "recipe": None if fields is None else recipes.setdefault(fields, len(recipes)),
+                "code": [str(code) for code in run.run.code] if run.run else [],
+                "results": _results_digest(run.done),
+            }
+        )
+    return used, [dict(fields) for fields in recipes]
+
+
+def _results_digest(done: Done | None) -> str:
+    """The digest of what a run measured, without what it measured of the machine."""
+    if done is None:
+        return ""
+    files = done.files or {}
+    return done.label_ranks_sha256 or done.facts.model_sha256 or files.get("cka.parquet", "")
+
+
+def _cells_json(record: PlanRecord) -> Iterator[dict[str, Any]]:
+    for cell in record.cells:
+        yield {"experiment": record.experiment, "profile": record.profile, **asdict(cell)}
 
 
 def _superseded_json(run: SupersededRun) -> dict[str, Any]:
@@ -113,13 +160,23 @@ def _number_json(row: GridRow, case: dict[str, str], cell: GridCell) -> dict[str
     }
 
 
-def claim_json(checked: CheckedClaim) -> dict[str, Any]:
+def _compared_roles(claim: Claim, record: PlanRecord) -> list[str]:
+    """The roles whose runs decide the claim; those of maps begin with `map:`."""
+    if claim.kind in MAP_CLAIMS:
+        return [f"map:{name}" for name in (claim.who, *claim.than)]
+    if claim.kind == "blocks_lower_accuracy":
+        return [claim.who, *(f"map:{m.id}" for m in record.maps if claim.who in m.models)]
+    return [claim.who, *claim.than]
+
+
+def claim_json(checked: CheckedClaim, record: PlanRecord) -> dict[str, Any]:
     """Return a claim with its verdict, the comparison that decides, and all comparisons."""
     weakest = checked.weakest
     return {
         "experiment": checked.experiment,
         "profile": checked.profile,
         "claim": asdict(checked.claim),
+        "roles": _compared_roles(checked.claim, record),
         "verdict": checked.verdict,
         "p_value": checked.p_value,
         "corrected_verdict": checked.corrected,

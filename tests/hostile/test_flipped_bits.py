@@ -21,8 +21,10 @@ from support.reports import find_run_id
 from support.studies import WriteStudy
 from support.toys import toy_request
 
+from kdbatch.base.atomic_write import write_json
 from kdbatch.base.errors import UserError
 from kdbatch.base.progress import silent
+from kdbatch.report.changes.snapshot import REPORT_VERSION, load_snapshot
 from kdbatch.report.data.label_ranks import load_label_ranks
 from kdbatch.result.digests import digest_label_ranks, digest_results
 from kdbatch.result.read import ReadResult, read_cka, read_curves, read_predictions, read_rows
@@ -96,6 +98,7 @@ def cases(
         **_run_cases(folder, runs_dir, other),
         **_shard_cases(stored, tmp_path),
         **_export_cases(finished_student(sharded(ucf101=13_320)), tmp_path / "export"),
+        "`REPORT/report.json`": _report_case(tmp_path / "report.json"),
         "`runs/*/teacher_outputs.bin`": _teacher_case(tmp_path / "teacher_outputs.bin"),
     }
 
@@ -199,6 +202,17 @@ def _export_cases(student: RunFolder, folder: Path) -> dict[str, Case]:
         "`EXPORT/model.safetensors`": Case(path=folder / "model.safetensors", read=exported),
         "`EXPORT/model.ts`": Case(path=folder / "model.ts", read=exported),
     }
+
+
+def _report_case(path: Path) -> Case:
+    """A report with a run, as another report is compared with it."""
+    run = {"run_id": "r1", "kind": "distill", "state": "done", "parents": ["r2"], "recipe": 0}
+    run |= {"code": [], "results": "d"}
+    empty = {name: [] for name in ("tables", "claims", "cells")}
+    recipes = [{"schedule.epochs": "5"}]
+    versions = {"version": REPORT_VERSION, "statistics": 1}
+    write_json(path, {**versions, **empty, "runs": [run], "recipes": recipes})
+    return Case(path=path, read=lambda: load_snapshot(path))
 
 
 def _teacher_case(path: Path) -> Case:

@@ -8,6 +8,7 @@ import polars as pl
 from support.reports import find_run_id, resubmit_student
 from support.studies import BuiltReport, WriteStudy
 
+from kdbatch.base.atomic_write import load_json
 from kdbatch.report.build import build_report
 from kdbatch.report.json_export import RESULT_COLUMNS
 from kdbatch.report.labels import RoleGroup
@@ -38,9 +39,11 @@ def test_the_documented_keys_of_report_json_are_its_keys(
 ) -> None:
     record, runs_dir = write_study()
     resubmit_student(runs_dir, record, epochs=6)
-    report = json.loads(build_report(runs_dir, to=tmp_path).data.read_text())
+    report = load_json(build_report(runs_dir, to=tmp_path).data)
     coverage, table, claim = report["coverage"], report["tables"][0], report["claims"][0]
     keys = {
+        "version": set[str](),
+        "statistics": set[str](),
         "coverage.runs": set(coverage["runs"]),
         "coverage.experiments[]": set(coverage["experiments"][0]),
         "coverage.experiments[].frame_rates[]": set(coverage["experiments"][0]["frame_rates"][0]),
@@ -50,6 +53,9 @@ def test_the_documented_keys_of_report_json_are_its_keys(
         "claims[]": set(claim),
         "claims[].comparisons[]": set(claim["comparisons"][0]),
         "untestable[]": {"experiment", *(field.name for field in fields(Untestable))},
+        "runs[]": set(report["runs"][0]),
+        "recipes[]": set[str](),
+        "cells[]": set(report["cells"][0]),
         "earlier_runs[]": set(report["earlier_runs"][0]),
         "warnings[]": set(),
     }

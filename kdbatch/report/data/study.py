@@ -16,7 +16,7 @@ from kdbatch.report.labels import format_time
 from kdbatch.result.read import read_rows
 from kdbatch.vocab.done import Done, Provenance, load_done
 from kdbatch.vocab.plans import Cell, PlanRecord, load_records
-from kdbatch.vocab.runs import OUTSIDE, Assignment, RunFolder
+from kdbatch.vocab.runs import OUTSIDE, Assignment, Run, RunFolder
 from kdbatch.vocab.status import RunState, Status, is_stale, load_status
 
 
@@ -37,6 +37,7 @@ class RunFacts:
     provenance: Provenance
     done: Done | None = None  # of a run in that state
     num_teachers: int = 0  # of a student
+    run: Run | None = None  # with its recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,6 +217,7 @@ def load_run_facts(folder: RunFolder, warnings: list[str]) -> RunFacts:
         provenance=done.provenance if done else Provenance(),
         done=done if state == "done" else None,
         num_teachers=_num_teachers(assignment),
+        run=assignment.run if assignment else None,
     )
 
 

@@ -4,7 +4,7 @@ The report lists them, and uses none of their numbers.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ def _differences(runs_dir: Path, old_id: str, new_id: str) -> str:
         old, new = (RunFolder(runs_dir / run_id).load().run for run_id in (old_id, new_id))
     except UserError:
         return ""
-    before, now = _recipe_fields(old), _recipe_fields(new)
+    before, now = recipe_fields(old), recipe_fields(new)
     names = [name for name in dict.fromkeys([*before, *now]) if before.get(name) != now.get(name)]
     parts = []
     for name in names[:MAX_DIFFERENCES]:
@@ -88,14 +88,15 @@ def _differences(runs_dir: Path, old_id: str, new_id: str) -> str:
     return "; ".join(parts) or "only kdbatch's recipe version"
 
 
-def _recipe_fields(run: Run) -> dict[str, str]:
-    return dict(_flatten(dataclasses.asdict(run.recipe), ""))
+def recipe_fields(run: Run) -> dict[str, str]:
+    """Return every field of the recipe as text, by its name: `schedule.epochs` is `100`."""
+    return dict(_flatten(run.recipe, ""))
 
 
-def _flatten(value: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
-    """Yield (`schedule.epochs`, `100`) for every leaf."""
-    for name, inner in value.items():
-        if isinstance(inner, Mapping):
-            yield from _flatten(inner, f"{prefix}{name}.")
+def _flatten(value: Any, prefix: str) -> Iterator[tuple[str, str]]:
+    for field in dataclasses.fields(value):
+        inner = getattr(value, field.name)
+        if dataclasses.is_dataclass(inner):
+            yield from _flatten(inner, f"{prefix}{field.name}.")
         else:
-            yield f"{prefix}{name}", str(inner)
+            yield f"{prefix}{field.name}", str(inner)

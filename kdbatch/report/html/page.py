@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from kdbatch.report.changes.compare import Changes
 from kdbatch.report.data.study import RunFacts
 from kdbatch.report.data.superseded import SupersededRun
+from kdbatch.report.html.changes import changes_html
 from kdbatch.report.html.chapter import chapter_html
 from kdbatch.report.html.sections import Chapter
 from kdbatch.report.html.summary import header_html, missing_html, superseded_html, verdicts_html
@@ -27,6 +29,7 @@ def page_html(
     runs: Sequence[RunFacts],
     superseded: Sequence[SupersededRun],
     warnings: Sequence[str],
+    changes: Changes | None = None,
 ) -> str:
     """Return the page. Equal contents give equal bytes: the time of the build is not in it."""
     body = "".join(
@@ -34,6 +37,7 @@ def page_html(
             header_html(chapters, runs),
             "<main>",
             verdicts_html(chapters),
+            changes_html(changes),
             missing_html(runs, warnings),
             superseded_html(superseded),
             *(chapter_html(chapter, is_single=len(chapters) == 1) for chapter in chapters),

@@ -1,0 +1,1 @@
+"""What moved since an earlier report, and why: `kdbatch report --against OLD/report.json`."""
