@@ -13,7 +13,7 @@ from kdbatch.base.command_lines import report_command
 from kdbatch.base.errors import UserError
 from kdbatch.base.progress import Progress, silent
 from kdbatch.report.changes.compare import HEAD, Changes, compare_reports
-from kdbatch.report.changes.snapshot import load_snapshot
+from kdbatch.report.changes.compared_report import load_report
 from kdbatch.report.coverage import missing_parts
 from kdbatch.report.data.cka_maps import load_maps
 from kdbatch.report.data.study import RunFacts, Study, load_study, matching_cells
@@ -88,7 +88,7 @@ def build_report(
             `against` cannot be compared.
     """
     progress(0, 1, "reading results")
-    earlier = load_snapshot(against) if against else None
+    earlier = load_report(against) if against else None
     study = load_study(runs_dir)
     make_folder(to, spelling=report_command(to="FOLDER"))
     _claim(to)
@@ -102,7 +102,7 @@ def build_report(
     write_json(data, report)
     changes = None
     if earlier:
-        now = load_snapshot(data)
+        now = load_report(data)
         changes = compare_reports(earlier, now, study.records, against=str(against))
     _write_changes(to / "tables", changes)
     text = page_html(chapters, runs=runs, superseded=superseded, warnings=warnings, changes=changes)

@@ -24,7 +24,7 @@ from support.toys import toy_request
 from kdbatch.base.atomic_write import write_json
 from kdbatch.base.errors import UserError
 from kdbatch.base.progress import silent
-from kdbatch.report.changes.snapshot import REPORT_VERSION, load_snapshot
+from kdbatch.report.changes.compared_report import REPORT_VERSION, load_report
 from kdbatch.report.data.label_ranks import load_label_ranks
 from kdbatch.result.digests import digest_label_ranks, digest_results
 from kdbatch.result.read import ReadResult, read_cka, read_curves, read_predictions, read_rows
@@ -212,7 +212,7 @@ def _report_case(path: Path) -> Case:
     recipes = [{"schedule.epochs": "5"}]
     versions = {"version": REPORT_VERSION, "statistics": 1}
     write_json(path, {**versions, **empty, "runs": [run], "recipes": recipes})
-    return Case(path=path, read=lambda: load_snapshot(path))
+    return Case(path=path, read=lambda: load_report(path))
 
 
 def _teacher_case(path: Path) -> Case:

@@ -15,9 +15,9 @@ from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.base.errors import UserError
 from kdbatch.report.build import build_report
 from kdbatch.report.changes.compare import Change, Changes
+from kdbatch.report.changes.compared_report import load_report
 from kdbatch.report.changes.lines import changes_lines
 from kdbatch.report.changes.reasons import UNKNOWN
-from kdbatch.report.changes.snapshot import load_snapshot
 
 BETTER = {**ACCURACY, ("T1", "10k"): 0.58}
 
@@ -117,7 +117,7 @@ def test_a_report_that_cannot_be_compared_is_one_line(
     change(raw)
     write_json(tmp_path / "report.json", raw)
     with pytest.raises(UserError, match=message) as error:
-        load_snapshot(tmp_path / "report.json")
+        load_report(tmp_path / "report.json")
     assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
 
 
@@ -126,12 +126,12 @@ def test_a_mistyped_path_a_folder_and_a_changed_file_are_told(
 ) -> None:
     good = finished_report.report_dir / "report.json"
     with pytest.raises(UserError, match=r"there is no such file\. Did you mean 'report\.json'\?"):
-        load_snapshot(good.with_name("reprot.json"))
+        load_report(good.with_name("reprot.json"))
     with pytest.raises(UserError, match=r"no such file\. Name the report\.json"):
-        load_snapshot(tmp_path / "nowhere" / "report.json")
+        load_report(tmp_path / "nowhere" / "report.json")
     with pytest.raises(UserError, match="is a folder. Name the report.json in it"):
-        load_snapshot(finished_report.report_dir)
+        load_report(finished_report.report_dir)
     changed = tmp_path / "report.json"
     changed.write_text(re.sub(r'"mean": 5\d', '"mean": 59', good.read_text(), count=1))
     with pytest.raises(UserError, match="was changed or damaged"):
-        load_snapshot(changed)
+        load_report(changed)

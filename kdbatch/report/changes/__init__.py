@@ -1,1 +1,1 @@
-"""What moved since an earlier report, and why: `kdbatch report --against OLD/report.json`."""
+"""Comparison of a report with an earlier one: `kdbatch report --against OLD/report.json`."""

@@ -5,8 +5,14 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from kdbatch.base.text import plural
+from kdbatch.report.changes.compared_report import (
+    CellKey,
+    ClaimOutcome,
+    ComparedReport,
+    Number,
+    UsedRun,
+)
 from kdbatch.report.changes.reasons import Reasons, joined
-from kdbatch.report.changes.snapshot import CellKey, ClaimOutcome, Number, Snapshot, UsedRun
 from kdbatch.report.labels import (
     NO_VALUE,
     case_title,
@@ -21,8 +27,8 @@ SAME = 1e-9  # a difference that is rounding of the computer alone
 HEAD = ("What", "Experiment", "Before", "Now", "Difference", "Why")
 _STUDENT_GROUP = "ensemble"  # numbers that the student's runs measured
 
-Key = tuple[object, ...]
-V = TypeVar("V")
+_Key = tuple[object, ...]
+_V = TypeVar("_V")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +50,7 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class Changes:
-    """What moved since the report `against`: of so many numbers and claims that both reports have,
+    """Changes since the report `against`: of so many numbers and claims that both reports have,
     and those that only one has. `left_out` are experiments that only one report has.
     """
 
@@ -73,7 +79,7 @@ class Changes:
 
 
 def compare_reports(
-    old: Snapshot, new: Snapshot, records: Sequence[PlanRecord], *, against: str
+    old: ComparedReport, new: ComparedReport, records: Sequence[PlanRecord], *, against: str
 ) -> Changes:
     """Return what moved. A difference that the printed digits do not show is none; `records` are
     the plans of the new report.
@@ -106,12 +112,12 @@ def compare_reports(
 class _Reader:
     """Puts a pair of numbers or claims into words; None where it reads the same."""
 
-    old: Snapshot
-    new: Snapshot
+    old: ComparedReport
+    new: ComparedReport
     reasons: Reasons
     records: Mapping[tuple[str, str], PlanRecord]
 
-    def places(self, report: Snapshot) -> set[tuple[str, str]]:
+    def places(self, report: ComparedReport) -> set[tuple[str, str]]:
         return {(cell.experiment, cell.profile) for cell in report.cells}
 
     def number(self, old: Number | None, new: Number | None) -> Change | None:
@@ -198,14 +204,14 @@ class _Reader:
         return f"{role} at {case_title(number.case, titles)}{metric}{published}"
 
 
-def _paired(old: Mapping[Key, V], new: Mapping[Key, V]) -> list[tuple[V | None, V | None]]:
+def _paired(old: Mapping[_Key, _V], new: Mapping[_Key, _V]) -> list[tuple[_V | None, _V | None]]:
     """Every entry of one of them with that of the other, in the order of the new report."""
     return [(old.get(key), new.get(key)) for key in dict.fromkeys([*new, *old])]
 
 
-def _numbers(report: Snapshot, places: set[tuple[str, str]]) -> dict[Key, Number]:
+def _numbers(report: ComparedReport, places: set[tuple[str, str]]) -> dict[_Key, Number]:
     """Those of several tables count once."""
-    found: dict[Key, Number] = {}
+    found: dict[_Key, Number] = {}
     for each in report.numbers:
         place, case = (each.experiment, each.profile), tuple(sorted(each.case.items()))
         if place in places:
@@ -213,7 +219,7 @@ def _numbers(report: Snapshot, places: set[tuple[str, str]]) -> dict[Key, Number
     return found
 
 
-def _claims(report: Snapshot, places: set[tuple[str, str]]) -> dict[Key, ClaimOutcome]:
+def _claims(report: ComparedReport, places: set[tuple[str, str]]) -> dict[_Key, ClaimOutcome]:
     return {
         (each.experiment, each.profile, str(each.claim.get("id"))): each
         for each in report.claims

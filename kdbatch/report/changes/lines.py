@@ -1,4 +1,4 @@
-"""Says in a few lines of a terminal what moved."""
+"""Lines of a terminal that tell the changes since an earlier report."""
 
 import textwrap
 from collections.abc import Iterator
@@ -6,14 +6,14 @@ from pathlib import Path
 
 from kdbatch.report.changes.compare import Changes
 
-COLUMNS = 80
-MAX_SHOWN = 3  # of the claims, and of the numbers
+_COLUMNS = 80
+_MAX_SHOWN = 3  # of the claims, and of the numbers
 
 
 def changes_lines(changes: Changes, *, table: Path) -> Iterator[str]:
     """Yield the counts, the first changes with their reasons, and where the others are: `table`."""
     yield from _wrapped(f"since {changes.against}: {changes.summary}")
-    shown = [*changes.claims[:MAX_SHOWN], *changes.numbers[:MAX_SHOWN]]
+    shown = [*changes.claims[:_MAX_SHOWN], *changes.numbers[:_MAX_SHOWN]]
     for change in shown:
         text = f"{change.what}: {change.before}; now {change.now} ({change.why})"
         yield from _wrapped(text, indent="  ")
@@ -26,7 +26,7 @@ def changes_lines(changes: Changes, *, table: Path) -> Iterator[str]:
 def _wrapped(text: str, *, indent: str = "") -> list[str]:
     return textwrap.wrap(
         text,
-        COLUMNS,
+        _COLUMNS,
         initial_indent=indent,
         subsequent_indent=f"{indent}  ",
         break_long_words=False,

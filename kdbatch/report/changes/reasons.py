@@ -1,23 +1,23 @@
-"""Why a number or a claim moved: other seeds, recipes, videos, code or statistics."""
+"""Reasons why a number or a claim moved: seeds, recipes, videos, code or statistics."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from kdbatch.base.text import plural
-from kdbatch.report.changes.snapshot import CellKey, Snapshot, UsedRun
+from kdbatch.report.changes.compared_report import CellKey, ComparedReport, UsedRun
 from kdbatch.report.data.superseded import MAX_DIFFERENCES
 
-MAX_SHOWN_CHARS, MAX_SHOWN_SEEDS = 24, 6
+_MAX_CHARS, _MAX_SEEDS = 24, 6
 UNKNOWN = "nothing that report.json records: see the warnings of both reports"
-TEST_VIDEOS = "evaluation.test."
+_TEST_VIDEOS = "evaluation.test."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reasons:
     """Compares the runs of an `old` report with those of a `new` one."""
 
-    old: Snapshot
-    new: Snapshot
+    old: ComparedReport
+    new: ComparedReport
     known: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
 
     def of_runs(
@@ -75,15 +75,15 @@ def _changed_fields(kind: str, before: Mapping[str, str], now: Mapping[str, str]
     for name in dict.fromkeys([*before, *now]):
         old, new = (recipe.get(name, "none") for recipe in (before, now))
         if old != new:
-            what = "other test videos, " if name.startswith(TEST_VIDEOS) else ""
+            what = "other test videos, " if name.startswith(_TEST_VIDEOS) else ""
             yield f"{kind}: {what}{name} {_short(old)}, now {_short(new)}"
 
 
 def _seeds_text(seeds: list[int]) -> str:
-    if len(seeds) > MAX_SHOWN_SEEDS:
+    if len(seeds) > _MAX_SEEDS:
         return f"{len(seeds)} in number"
     return " and ".join(map(str, seeds)) if len(seeds) < 3 else ", ".join(map(str, seeds))
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= MAX_SHOWN_CHARS else f"{text[: MAX_SHOWN_CHARS - 1]}\u2026"
+    return text if len(text) <= _MAX_CHARS else f"{text[: _MAX_CHARS - 1]}\u2026"

@@ -5,7 +5,7 @@ from kdbatch.report.changes.compare import HEAD, Changes
 from kdbatch.report.escape import escape_html
 from kdbatch.report.html.tables import table_html
 
-MAX_ROWS = 200
+_MAX_ROWS = 200
 
 
 def changes_html(changes: Changes | None) -> str:
@@ -17,9 +17,9 @@ def changes_html(changes: Changes | None) -> str:
         parts.append(f'<p class="faint">Not compared: {escape_html("; ".join(changes.left_out))}.')
     rows = changes.rows
     if rows:
-        parts.append(table_html(HEAD, rows[:MAX_ROWS], num_text_columns=len(HEAD)))
+        parts.append(table_html(HEAD, rows[:_MAX_ROWS], num_text_columns=len(HEAD)))
         links = ", ".join(f'<a href="tables/changes.{k}">{k}</a>' for k in ("md", "csv", "tex"))
-        hidden = len(rows) - MAX_ROWS
+        hidden = len(rows) - _MAX_ROWS
         more = f"and {plural(hidden, 'more row')} in the files. " if hidden > 0 else ""
         parts.append(
             f'<p class="faint">{more}A difference that the printed digits do not show is none. '

@@ -15,7 +15,7 @@ from kdbatch.base.lookup import did_you_mean
 from kdbatch.base.parse import parse
 
 REPORT_VERSION = 1
-"""Of report.json: another one where a key that is read here has another name or meaning."""
+"""Version of report.json, raised where a key that is read here gets another name or meaning."""
 
 T = TypeVar("T")
 CaseKey = tuple[tuple[str, str], ...]
@@ -91,7 +91,7 @@ class UsedCell(Place):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Snapshot:
+class ComparedReport:
     """The numbers, claims and runs of a report; `recipes` have every field as text."""
 
     statistics: int
@@ -128,7 +128,7 @@ class Snapshot:
         return found
 
 
-def load_snapshot(path: Path) -> Snapshot:
+def load_report(path: Path) -> ComparedReport:
     """Read a report.json.
 
     Raises:
@@ -144,10 +144,10 @@ def load_snapshot(path: Path) -> Snapshot:
             f"{path}: there is no such file.{hint} Name the report.json of a report: {again}"
         )
     raw = load_json_object(path, advice="Make that report again, in the folder of its study.")
-    return _read_snapshot(raw, where=str(path))
+    return _read_report(raw, where=str(path))
 
 
-def _read_snapshot(raw: Mapping[str, Any], *, where: str) -> Snapshot:
+def _read_report(raw: Mapping[str, Any], *, where: str) -> ComparedReport:
     """The same for the contents of a report.json; `where` names it in errors."""
     version = raw.get("version")
     if version != REPORT_VERSION:
@@ -167,7 +167,7 @@ def _read_snapshot(raw: Mapping[str, Any], *, where: str) -> Snapshot:
     for run in runs:
         if run.recipe is not None and not 0 <= run.recipe < len(recipes):
             raise UserError(f"{where}: runs: {run.run_id}: its recipe is not there.")
-    return Snapshot(
+    return ComparedReport(
         statistics=parse(int, raw.get("statistics"), where=f"{where}: statistics"),
         numbers=tuple(numbers),
         claims=tuple(_picked(ClaimOutcome, c, f"{where}: claims") for c in lists["claims"]),
