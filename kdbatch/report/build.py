@@ -16,6 +16,7 @@ from kdbatch.report.changes.compare import HEAD, Changes, compare_reports
 from kdbatch.report.changes.compared_report import load_report
 from kdbatch.report.coverage import missing_parts
 from kdbatch.report.data.cka_maps import load_maps
+from kdbatch.report.data.run_details import RunDetails
 from kdbatch.report.data.study import RunFacts, Study, load_study, matching_cells
 from kdbatch.report.data.superseded import find_superseded
 from kdbatch.report.escape import safe_file_name
@@ -27,6 +28,7 @@ from kdbatch.report.figures.errors import draw_errors
 from kdbatch.report.figures.gains import draw_gains
 from kdbatch.report.figures.saved import FigureFolder, SavedFigure
 from kdbatch.report.html.page import PAGE_HEAD_BYTES, PAGE_TITLE, page_html
+from kdbatch.report.html.runs import run_data
 from kdbatch.report.html.sections import (
     Chapter,
     count_done,
@@ -92,12 +94,16 @@ def build_report(
     study = load_study(runs_dir)
     make_folder(to, spelling=report_command(to="FOLDER"))
     _claim(to)
-    chapters, found_warnings = _build_chapters(study, to, published=published, progress=progress)
+    details = RunDetails()
+    chapters, found_warnings = _build_chapters(
+        study, to, published=published, progress=progress, details=details
+    )
     progress(len(chapters), len(chapters), "writing the page")
     page, data = to / "index.html", to / "report.json"
     runs = _runs_of(chapters)
     superseded, more_warnings = find_superseded(study)
-    warnings = tuple(dict.fromkeys((*found_warnings, *more_warnings)))
+    details.add_results(study, runs)
+    warnings = tuple(dict.fromkeys((*found_warnings, *more_warnings, *details.warnings)))
     report = report_json(chapters, runs=runs, superseded=superseded, warnings=warnings)
     write_json(data, report)
     changes = None
@@ -105,7 +111,14 @@ def build_report(
         now = load_report(data)
         changes = compare_reports(earlier, now, study.records, against=str(against))
     _write_changes(to / "tables", changes)
-    text = page_html(chapters, runs=runs, superseded=superseded, warnings=warnings, changes=changes)
+    text = page_html(
+        chapters,
+        runs=runs,
+        superseded=superseded,
+        warnings=warnings,
+        run_data=run_data(runs, study, details),
+        changes=changes,
+    )
     write_text(page, text)
     return ReportSummary(
         page=page,
@@ -155,15 +168,18 @@ def _claim(to: Path) -> None:
 
 
 def _build_chapters(
-    study: Study, to: Path, *, published: bool, progress: Progress
+    study: Study, to: Path, *, published: bool, progress: Progress, details: RunDetails
 ) -> tuple[list[Chapter], list[str]]:
-    """Write results.parquet and the files of each experiment; return chapters and warnings."""
+    """Write results.parquet and the files of each experiment; return chapters and warnings. Curves
+    are added to `details`.
+    """
     warnings = list(study.warnings)
     file_names = _choose_file_names(study.records)
     chapters: list[Chapter] = []
     # The writer of results.parquet leaves the interpreter free for the drawing.
     with ThreadPoolExecutor(1) as executor:
-        results = executor.submit(write_all_rows, study, to / "results.parquet")
+        path, keep = to / "results.parquet", details.add_curves
+        results = executor.submit(write_all_rows, study, path, on_curves=keep)
         figures = FigureFolder.open(to / "figures")
         for i, record in enumerate(study.records):
             progress(i, len(study.records), record.title)

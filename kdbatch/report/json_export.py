@@ -1,7 +1,7 @@
 """Exports the report for programs: `report.json` and `results.parquet` (docs/RESULTS_SCHEMA.md)."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -206,11 +206,14 @@ def _comparison_json(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def write_all_rows(study: Study, path: Path) -> tuple[str, ...]:
+def write_all_rows(
+    study: Study, path: Path, *, on_curves: Callable[[pl.DataFrame], None] = lambda curves: None
+) -> tuple[str, ...]:
     """Write the rows and curves of all finished runs, once for each role that a run has.
 
     The joined table is many times larger than the data of the page and grows with the study, so it
-    is written batch by batch.
+    is written batch by batch. `on_curves` gets the curves of each batch, so that no file is read
+    twice.
 
     Returns a warning for each file that could not be read.
     """
@@ -221,6 +224,8 @@ def write_all_rows(study: Study, path: Path) -> tuple[str, ...]:
         schema = _to_arrow(pl.DataFrame(schema=RESULT_COLUMNS)).schema
         with pq.ParquetWriter(local_name(part), schema, compression="zstd") as file:
             for table, measured in _result_batches(study, warnings):
+                if table == "curves":
+                    on_curves(measured)
                 joined = measured.with_columns(table=pl.lit(table)).join(
                     about_run, on="run_id", how="left", maintain_order="left_right"
                 )

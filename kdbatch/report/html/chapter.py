@@ -106,7 +106,7 @@ def cost_html(runs: Sequence[RunFacts]) -> str:
 
 
 def provenance_html(runs: Sequence[RunFacts]) -> str:
-    """Return the versions and machines, each with its number of runs, and a list of all runs."""
+    """Return the versions and machines, each with its number of runs."""
     items = []
     for key, title in PROVENANCE_TITLES.items():
         values = [_provenance_value(run, key) for run in runs]
@@ -117,11 +117,8 @@ def provenance_html(runs: Sequence[RunFacts]) -> str:
             texts.append(f"<code>{escape_html(value[:60])}</code>{note}")
         if texts:
             items.append(f"<dt>{title}</dt><dd>{', '.join(texts)}</dd>")
-    head = ("Run", "Id", "Kind", "State", "Attempts", "Device-hours", "Idle", "Host")
-    table = table_html(head, [_run_row(run) for run in runs], num_text_columns=4)
-    summary = f"<summary>All {plural(len(runs), 'run')}</summary>"
     listing = f"<dl>{''.join(items)}</dl>" if items else ""
-    return f"{listing}<details>{summary}{table}</details>"
+    return f'{listing}<p><a href="#runs">All runs</a></p>'
 
 
 def _provenance_value(run: RunFacts, key: str) -> str:
@@ -150,13 +147,6 @@ def _grid(name: str, grid: Grid) -> str:
 def _text_table(table: TextTable) -> str:
     head = f"<h3>{escape_html(table.title)}</h3><p class='faint'>{escape_html(table.note)}</p>"
     return head + text_table_html(table)
-
-
-def _run_row(run: RunFacts) -> tuple[str, ...]:
-    attempts = NO_VALUE if run.attempts is None else str(run.attempts)
-    hours = format_number(run.device_hours, digits=3)
-    about = run.title, run.run_id, run.kind, run.state, attempts, hours
-    return *about, _idle_text([run]), run.provenance.host
 
 
 def _idle_text(runs: Sequence[RunFacts]) -> str:

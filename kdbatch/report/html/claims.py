@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from kdbatch.base.text import plural
 from kdbatch.report.escape import escape_html
+from kdbatch.report.html.tables import runs_attribute
 from kdbatch.report.labels import format_number, format_signed
 from kdbatch.report.stats.claims import CheckedClaim
 from kdbatch.report.stats.comparisons import Comparison
@@ -78,7 +79,8 @@ def _effect_html(checked: CheckedClaim) -> str:
     note = ""
     if len(checked.comparisons) > 1:
         note = '<span class="faint"> (the weakest of its comparisons)</span>'
-    return f'<p class="effect"><b>{escape_html(text)}</b>{note}</p>'
+    sides = checked.weakest.sides if checked.weakest else ()
+    return f'<p class="effect"><b{runs_attribute(*sides)}>{escape_html(text)}</b>{note}</p>'
 
 
 def _detail_html(checked: CheckedClaim) -> str:
@@ -132,7 +134,8 @@ def _plot_row(comparison: Comparison, checked: CheckedClaim, scale: tuple[float,
     bounds = escape_html(_bounds(comparison, checked))
     return (
         f'<tr><th scope="row">{escape_html(comparison.label)}</th><td class="plot">{plot}</td>'
-        f'<td class="num">{effect} <span class="sd">{bounds}</span></td></tr>'
+        f'<td class="num"{runs_attribute(*comparison.sides)}>{effect} '
+        f'<span class="sd">{bounds}</span></td></tr>'
     )
 
 

@@ -6,6 +6,7 @@ from kdbatch.report.escape import escape_html
 from kdbatch.report.html.citations import bibtex, link_to
 from kdbatch.report.html.claims import interval_text
 from kdbatch.report.html.sections import Chapter, chapter_anchor, chapter_titles
+from kdbatch.report.html.tables import runs_attribute
 from kdbatch.report.labels import NO_VALUE, case_title, format_number, format_signed
 from kdbatch.report.stats.comparisons import Comparison
 from kdbatch.report.stats.gains import StudentGain
@@ -103,14 +104,23 @@ def _key_row(head: str, gain: StudentGain, chapter: Chapter) -> str:
     if gain.best_teacher:
         title = chapter.record.roles.get(gain.best_teacher, gain.best_teacher)
         best += f' <span class="sd">{escape_html(title)}</span>'
-    numbers = (best, *(escape_html(format_number(v)) for v in (gain.student, gain.control)))
-    cells = (*numbers, _gain_cell(gain.over_best), _gain_cell(gain.over_control))
+    student, control = (escape_html(format_number(v)) for v in (gain.student, gain.control))
+    over_best, over_control = (
+        each.sides if each else () for each in (gain.over_best, gain.over_control)
+    )
+    cells = (
+        (best, over_best[1:]),
+        (student, (over_best or over_control)[:1]),
+        (control, over_control[1:]),
+        (_gain_text(gain.over_best), over_best),
+        (_gain_text(gain.over_control), over_control),
+    )
     return f'<tr><th scope="row">{head}</th>' + "".join(
-        f'<td class="num">{cell}</td>' for cell in cells
+        f'<td class="num"{runs_attribute(*sides)}>{text}</td>' for text, sides in cells
     )
 
 
-def _gain_cell(gain: Comparison | None) -> str:
+def _gain_text(gain: Comparison | None) -> str:
     if gain is None:
         return NO_VALUE
     bounds = interval_text(gain, digits=1)

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from kdbatch.report.changes.compare import Changes
 from kdbatch.report.data.study import RunFacts
 from kdbatch.report.data.superseded import SupersededRun
 from kdbatch.report.html.changes import changes_html
 from kdbatch.report.html.chapter import chapter_html
+from kdbatch.report.html.runs import runs_html, script_json
 from kdbatch.report.html.sections import Chapter
 from kdbatch.report.html.summary import header_html, missing_html, superseded_html, verdicts_html
 
@@ -29,9 +31,12 @@ def page_html(
     runs: Sequence[RunFacts],
     superseded: Sequence[SupersededRun],
     warnings: Sequence[str],
+    run_data: dict[str, Any],
     changes: Changes | None = None,
 ) -> str:
-    """Return the page. Equal contents give equal bytes: the time of the build is not in it."""
+    """Return the page; `run_data` is that of html/runs.py. Equal contents give equal bytes: the
+    time of the build is not in it.
+    """
     body = "".join(
         [
             header_html(chapters, runs),
@@ -41,6 +46,7 @@ def page_html(
             missing_html(runs, warnings),
             superseded_html(superseded),
             *(chapter_html(chapter, is_single=len(chapters) == 1) for chapter in chapters),
+            runs_html(run_data),
             "</main>",
             _FOOTER,
         ]
@@ -51,7 +57,8 @@ def page_html(
         f"{PAGE_TITLE}"
         f'<meta http-equiv="Content-Security-Policy" content="{_SECURITY_POLICY}">'
         f"<style>{_read_asset('page.css')}</style></head><body>{body}"
-        f"<script>{_read_asset('page.js')}</script></body></html>\n"
+        f"{script_json(run_data)}<script>{_read_asset('page.js')}</script>"
+        f"<script>{_read_asset('runs.js')}</script></body></html>\n"
     )
 
 

@@ -25,12 +25,15 @@ ENSEMBLE_COLUMNS: dict[str, tuple[str, int]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class TextTable:
-    """A plain table of texts; the first column is aligned left, the others right."""
+    """A plain table of texts; the first column is aligned left, the others right. `runs` are the
+    ids of those behind each row.
+    """
 
     title: str
     note: str
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    runs: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +91,7 @@ def frame_rate_table(record: PlanRecord) -> TextTable | None:
 
 def pretraining_table(runs: Sequence[RunFacts], study: Study) -> TextTable | None:
     """Return the accuracy of every pretraining run in its pretext task, or None without one."""
-    rows = []
+    rows, behind = [], []
     for run in runs:
         accuracy = study.value(run.run_id, "pretext_accuracy")
         if run.kind == "pretrain" and accuracy is not None:
@@ -96,6 +99,7 @@ def pretraining_table(runs: Sequence[RunFacts], study: Study) -> TextTable | Non
             speed = study.value(run.run_id, "clips_per_second")
             numbers = format_number(accuracy), format_number(chance), format_number(speed, digits=0)
             rows.append((run.title, *numbers))
+            behind.append((run.run_id,))
     if not rows:
         return None
     note = (
@@ -103,7 +107,9 @@ def pretraining_table(runs: Sequence[RunFacts], study: Study) -> TextTable | Non
         "A backbone near chance has learned nothing."
     )
     head = ("Run", "Accuracy", "Chance", "Clips/s")
-    return TextTable(title="Pretraining", note=note, head=head, rows=tuple(rows))
+    return TextTable(
+        title="Pretraining", note=note, head=head, rows=tuple(rows), runs=tuple(behind)
+    )
 
 
 def teacher_agreement_table(record: PlanRecord, study: Study) -> TextTable | None:
@@ -114,13 +120,14 @@ def teacher_agreement_table(record: PlanRecord, study: Study) -> TextTable | Non
     students = [c.run_id for c in cells if study.runs[c.run_id].num_teachers > 1]
     num_teachers = max((study.runs[run].num_teachers for run in students), default=0)
     weights = _last_weights(study, students, num_teachers=num_teachers)
-    rows = []
+    rows, behind = [], []
     for case in cases_of(record, "student"):
         in_case = {cell.run_id for cell in matching_cells(record, "student", case)}
         runs = [run for run in students if run in in_case]
         texts = _agreement_texts(study, runs, weights, num_teachers=num_teachers)
         if any(text != NO_VALUE for text in texts):
             rows.append((case_title(case, record.titles), *texts))
+            behind.append(tuple(runs))
     if not rows:
         return None
     note = (
@@ -131,7 +138,9 @@ def teacher_agreement_table(record: PlanRecord, study: Study) -> TextTable | Non
     measure_titles = [title for title, _ in ENSEMBLE_COLUMNS.values()]
     weight_titles = [f"Weight of T{i + 1}" for i in range(num_teachers)]
     head = ("Case", *measure_titles, *weight_titles)
-    return TextTable(title="Teacher agreement", note=note, head=head, rows=tuple(rows))
+    return TextTable(
+        title="Teacher agreement", note=note, head=head, rows=tuple(rows), runs=tuple(behind)
+    )
 
 
 def _agreement_texts(

@@ -128,10 +128,10 @@ def _open_runs_table(runs: Sequence[RunFacts]) -> str:
     ordered = sorted(not_done, key=lambda run: rank[run.state])
     failed = [run for run in ordered if run.state in FAILED_STATES]
     others = [run for run in ordered if run.state not in FAILED_STATES]
-    rows = []
-    for run in (*failed, *others[:MAX_LISTED_RUNS]):
-        rows.append((run.title, run.state, run.reason or _hint(run.state), run.run_id))
-    table = table_html(("Run", "State", "Reason", "Id"), rows, num_text_columns=4)
+    listed = (*failed, *others[:MAX_LISTED_RUNS])
+    rows = [(run.title, run.state, run.reason or _hint(run.state), run.run_id) for run in listed]
+    behind = [(run.run_id,) for run in listed]
+    table = table_html(("Run", "State", "Reason", "Id"), rows, num_text_columns=4, runs=behind)
     num_hidden = len(not_done) - len(rows)
     if not num_hidden:
         return table

@@ -30,13 +30,18 @@ def grid_html(grid: Grid) -> str:
 
 def text_table_html(table: TextTable) -> str:
     """Return a plain table, sortable."""
-    return table_html(table.head, table.rows)
+    return table_html(table.head, table.rows, runs=table.runs)
 
 
 def table_html(
-    head: Sequence[str], rows: Sequence[Sequence[str]], *, num_text_columns: int = 1
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    num_text_columns: int = 1,
+    runs: Sequence[Sequence[str]] = (),
 ) -> str:
     """Return a sortable table; its first `num_text_columns` columns are text, the others numbers.
+    `runs` are those behind each row.
 
     All texts are escaped: `rows` cannot hold markup.
     """
@@ -46,12 +51,13 @@ def table_html(
         for name, kind in zip(head, kinds, strict=True)
     )
     lines = []
-    for row in rows:
+    for i, row in enumerate(rows):
+        behind = runs_attribute(runs[i]) if runs else ""
         cells = "".join(
             f'<td class="{kind}">{escape_html(text)}</td>'
             for text, kind in zip(row[1:], kinds[1:], strict=True)
         )
-        lines.append(f'<tr><th scope="row">{escape_html(row[0])}</th>{cells}</tr>')
+        lines.append(f'<tr><th scope="row"{behind}>{escape_html(row[0])}</th>{cells}</tr>')
     contents = f"<thead><tr>{names}</tr></thead><tbody>{''.join(lines)}</tbody>"
     return _scroll(f"<table data-sortable>{contents}</table>")
 
@@ -80,7 +86,8 @@ def _cell(cell: GridCell) -> str:
         why = "not part of this study"
         if cell.num_planned:
             why = f"0 of {cell.num_planned} seeds measured"
-        return f'<td class="num none" title="{why}">{escape_html(cell.text)}</td>'
+        runs = runs_attribute(cell.run_ids)
+        return f'<td class="num none" title="{why}"{runs}>{escape_html(cell.text)}</td>'
     value = escape_html(format_number(cell.mean))
     if cell.is_best:
         value = f"<strong>{value}</strong>"
@@ -88,7 +95,16 @@ def _cell(cell: GridCell) -> str:
         value += f'<span class="sd"> ± {escape_html(format_number(cell.sd))}</span>'
     if cell.is_partial:
         value += f'<span class="sd"> ({cell.num_done} of {cell.num_planned})</span>'
-    return f'<td class="num" data-value="{cell.mean!r}">{value}</td>'
+    runs = runs_attribute(cell.run_ids)
+    return f'<td class="num" data-value="{cell.mean!r}"{runs}>{value}</td>'
+
+
+def runs_attribute(*sides: Sequence[str]) -> str:
+    """Return the attribute of an element whose number has these runs behind it: their ids, those
+    of the two sides of a difference apart. Empty where there is none.
+    """
+    text = "|".join(" ".join(side) for side in sides if side)
+    return f' data-runs="{escape_html(text)}"' if text else ""
 
 
 def _scroll(table: str) -> str:

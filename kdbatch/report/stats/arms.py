@@ -74,6 +74,14 @@ class Contrast:
         return [run for arm in self.weights for run in arm.runs.values()]
 
     @property
+    def sides(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The runs of the arms with positive weight, and those of the others, each run once."""
+        high, low = {}, {}
+        for arm, weight in self.weights.items():
+            (high if weight > 0 else low).update(dict.fromkeys(arm.runs.values()))
+        return tuple(high), tuple(low)
+
+    @property
     def seeds(self) -> tuple[int, ...]:
         """The seeds of all arms; none where arms have different ones."""
         of_arms = {tuple(sorted(arm.runs)) for arm in self.weights}

@@ -29,7 +29,8 @@ class Comparison:
 
     The interval comes from `replicates_R` (over `num_videos` videos in `num_groups` groups, and
     over seeds where there are several) or, without replicates, from `differences` (one per seed).
-    Both sides of an effect that `is_identical` are right on the same videos.
+    Both sides of an effect that `is_identical` are right on the same videos. `sides` are the ids of
+    the runs on both sides of the difference.
     """
 
     label: str
@@ -42,6 +43,7 @@ class Comparison:
     is_identical: bool = False
     replicates_R: np.ndarray | None = None
     differences: tuple[float, ...] = ()
+    sides: tuple[tuple[str, ...], ...] = ()
 
     def tail_below(self, threshold: float, *, inclusive: bool) -> float:
         """Return the one-sided p-value of "the effect is not above the threshold".
@@ -104,7 +106,7 @@ def _compare(
     if not contrast.is_complete:
         return None
     if resampled is None or contrast not in spreads:
-        return _compare_over_seeds(contrast.label, contrast.weights)
+        return _compare_over_seeds(contrast)
     weights = contrast.weights
     effect = sum(
         weight * float(np.mean([resampled.accuracy[run] for run in arm.runs.values()]))
@@ -131,6 +133,7 @@ def _compare(
         num_seeds=min(len(arm.runs) for arm in weights),
         is_identical=is_constant and abs(effect) < EQUAL_POINTS,
         replicates_R=replicates_R,
+        sides=contrast.sides,
     )
 
 
@@ -138,14 +141,15 @@ def compare_seeds(label: str, *, high: Arm, low: Arm) -> Comparison | None:
     """Return `high` minus `low`, seed by seed, or None while a run is not done."""
     if not (high.is_complete and low.is_complete):
         return None
-    return _compare_over_seeds(label, {high: 1.0, low: -1.0})
+    return _compare_over_seeds(Contrast(label=label, weights={high: 1.0, low: -1.0}))
 
 
-def _compare_over_seeds(label: str, weights: Mapping[Arm, float]) -> Comparison:
+def _compare_over_seeds(contrast: Contrast) -> Comparison:
     """Return the effect with Student's interval over the seeds that all arms have.
 
     Fewer than two such seeds give the effect without an interval.
     """
+    weights = contrast.weights
     shared = sorted(set.intersection(*(set(arm.measured_values) for arm in weights)))
     differences = []
     for seed in shared:
@@ -154,11 +158,12 @@ def _compare_over_seeds(label: str, weights: Mapping[Arm, float]) -> Comparison:
     of_means = sum(weight * arm.mean for arm, weight in weights.items())
     bounds = t_interval(differences)
     return Comparison(
-        label=label,
+        label=contrast.label,
         effect=float(np.mean(differences)) if shared else of_means,
         low=bounds[0] if bounds else None,
         high=bounds[1] if bounds else None,
         num_videos=0,
         num_seeds=max(len(shared), 1),
         differences=tuple(differences),
+        sides=contrast.sides,
     )

@@ -43,7 +43,18 @@ def correlate_maps(roles: ClaimRoles) -> Comparison | None:
         num_videos=0,
         num_seeds=min(num_seeds for _, _, _, num_seeds in found),
         replicates_R=replicates_R,
+        sides=(_run_ids(roles),),
     )
+
+
+def _run_ids(roles: ClaimRoles) -> tuple[str, ...]:
+    """The maps, and the runs whose accuracy is compared with them."""
+    runs: list[str] = []
+    for name, case in _mapped_cases(roles):
+        arms = roles.arms(roles.claim.who, case, metric=roles.claim.metric)
+        for arm in (roles.map_arm(name, metric="block_index"), *arms):
+            runs += arm.runs.values()
+    return tuple(dict.fromkeys(runs))
 
 
 def _mapped_cases(roles: ClaimRoles) -> list[tuple[str, dict[str, str]]]:

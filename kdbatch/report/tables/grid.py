@@ -31,7 +31,8 @@ ENSEMBLE_ROWS: dict[str, dict[str, str]] = {
 class GridCell:
     """Mean and standard deviation (n - 1) over the `num_done` of `num_planned` seeds.
 
-    The mean is None without a seed, the standard deviation with fewer than two.
+    The mean is None without a seed, the standard deviation with fewer than two. `run_ids` are the
+    planned runs.
     """
 
     mean: float | None
@@ -39,6 +40,7 @@ class GridCell:
     num_done: int
     num_planned: int
     is_best: bool = False
+    run_ids: tuple[str, ...] = ()
 
     @property
     def is_partial(self) -> bool:
@@ -206,6 +208,7 @@ def _grid_cell(planned: Sequence[Cell], metric: str, study: Study) -> GridCell:
         sd=statistics.stdev(means) if len(means) > 1 else None,
         num_done=len(means),
         num_planned=len(by_seed),
+        run_ids=tuple(dict.fromkeys(cell.run_id for cell in planned)),
     )
 
 

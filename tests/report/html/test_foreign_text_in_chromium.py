@@ -39,7 +39,7 @@ PROBE = """
 TAGS = """
 html head meta title style script body header p h1 h2 h3 nav a ul li i span div main section table
 thead tbody tr th td button strong b figure img figcaption article svg line circle details summary
-code dl dt dd footer pre
+code dl dt dd footer pre form label input select option output dialog
 """
 
 
@@ -57,7 +57,7 @@ def test_no_text_is_markup_runs_or_breaks_the_layout(
     seen = observe(chromium, page, PROBE, tmp_path / "c", f"--window-size={width},1600")
     assert seen["errors"] == [] and seen["handlers"] == []
     assert set(seen["tags"]) <= set(TAGS.split())
-    assert seen["scripts"] == 2  # the page's and the probe
+    assert seen["scripts"] == 4  # the data of the runs, the page's two, the probe
     assert all(link.startswith(("#", "tables/", "figures/")) for link in seen["links"])
     assert seen["wide"] <= 0 and seen["outside"] == []
 

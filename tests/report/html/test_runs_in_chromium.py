@@ -1,0 +1,113 @@
+"""The table of all runs, and the dialog of the runs behind a number, in a browser."""
+
+from pathlib import Path
+
+from support.browser import observe
+from support.reports import find_run_id
+from support.studies import BuiltReport
+
+TABLE_PROBE = """
+  const section = document.getElementById("runs");
+  const rows = () => [...section.querySelectorAll("tbody tr")];
+  const set = (selector, value) => {
+    const control = section.querySelector(selector);
+    control.value = value;
+    control.dispatchEvent(new Event("input"));
+    return [rows().length, section.querySelector("output").textContent];
+  };
+  const results = () => rows().map(row => parseFloat(row.cells[5].textContent));
+  const seen = {all: rows().length, before: window.errors.slice()};
+  seen.kind = set("select[data-by=kind]", "distill");
+  seen.search = set("input", "student 10k");
+  seen.nothing = set("input", "no such run");
+  set("input", "");
+  const head = section.querySelector("th[data-by=value]");
+  head.querySelector("button").click();
+  [seen.falling, seen.fallingSort] = [results(), head.getAttribute("aria-sort")];
+  head.querySelector("button").click();
+  [seen.rising, seen.risingSort] = [results(), head.getAttribute("aria-sort")];
+  const controls = section.querySelectorAll("th button, td button, input, select");
+  seen.focusable = [...controls].every(each => each.tabIndex === 0);
+  seen.labelled = [...section.querySelectorAll("input, select")].every(each => each.labels.length);
+  seen.live = section.querySelector("output").getAttribute("aria-live");
+  return {...seen, errors: window.errors};
+"""
+DIALOG_PROBE = """
+  const dialog = document.querySelector("dialog");
+  const texts = selector => [...dialog.querySelectorAll(selector)].map(e => e.textContent);
+  const opener = document.querySelector(".key-table tr td:nth-child(5) button.number");
+  opener.focus();
+  opener.click();
+  const seen = {open: dialog.open, inside: dialog.contains(document.activeElement)};
+  seen.name = document.getElementById(dialog.getAttribute("aria-labelledby")).textContent;
+  const rows = table => [...dialog.querySelectorAll("table")[table].tBodies[0].rows];
+  const column = (table, i) => rows(table).map(row => row.cells[i].textContent);
+  [seen.ids, seen.differs] = [column(0, 1), column(1, 0)];
+  dialog.querySelector(".close").click();
+  seen.closed = !dialog.open && document.activeElement === opener;
+  const find = title => [...document.querySelectorAll("#runs tbody button")]
+    .find(button => button.textContent === title);
+  find("Student ShuffleNet 30k, seed 0").click();
+  seen.facts = texts("dd");
+  seen.recipe = texts("details td");
+  seen.tree = [...dialog.querySelectorAll(".tree > li > ul > li > ul > li")].length;
+  seen.curves = texts("figcaption");
+  seen.points = dialog.querySelector("polyline").getAttribute("points").split(" ").length;
+  seen.text = dialog.textContent;
+  seen.wide = dialog.scrollWidth - dialog.clientWidth;
+  const luminance = colour => {
+    const [r, g, b] = colour.match(/[\\d.]+/g).map(v => v / 255)
+      .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const paper = element => {
+    const colour = getComputedStyle(element).backgroundColor;
+    return colour === "rgba(0, 0, 0, 0)" ? paper(element.parentElement) : colour;
+  };
+  seen.contrast = Math.min(...[...document.querySelectorAll(
+    "dialog *:not(:has(*)), #runs *:not(:has(*)), .key-table button")]
+    .filter(each => each.textContent.trim()).map(each => {
+      const pair = [getComputedStyle(each).color, paper(each)].map(luminance).sort();
+      return (pair[1] + 0.05) / (pair[0] + 0.05);
+    }));
+  return {...seen, errors: window.errors};
+"""
+
+
+def test_the_table_of_runs_is_filtered_searched_and_sorted(
+    chromium: str, finished_report: BuiltReport, tmp_path: Path
+) -> None:
+    seen = observe(chromium, finished_report.summary.page, TABLE_PROBE, tmp_path / "c")
+    assert seen["errors"] == []
+    assert seen["all"] == finished_report.summary.total
+    assert seen["kind"] == [4, "4 of 4 runs shown"]
+    assert seen["search"] == [1, "1 of 1 runs shown"]
+    assert seen["nothing"] == [0, "0 of 0 runs shown"]
+    assert seen["falling"] == [88, 76, 76, 76] and seen["fallingSort"] == "descending"
+    assert seen["rising"] == [76, 76, 76, 88] and seen["risingSort"] == "ascending"
+    assert seen["focusable"] and seen["labelled"] and seen["live"] == "polite"
+
+
+def test_a_number_opens_its_runs_with_recipes_parents_curves_classes_and_commands(
+    chromium: str, finished_report: BuiltReport, tmp_path: Path
+) -> None:
+    page, record = finished_report.summary.page, finished_report.record
+    for scheme in ("0", "1"):
+        flags = f"--blink-settings=preferredColorScheme={scheme}", "--window-size=500,900"
+        seen = observe(chromium, page, DIALOG_PROBE, tmp_path / scheme, *flags)
+        assert seen["errors"] == [] and seen["wide"] <= 0
+        assert seen["contrast"] >= 4.5
+    assert seen["open"] and seen["inside"] and seen["closed"]
+    assert seen["name"] == f"{len(seen['ids'])} runs"
+    assert find_run_id(record, "student", "10k") in seen["ids"]
+    assert find_run_id(record, "T2", "10k") in seen["ids"]
+    assert {"kind", "weighting"} <= set(seen["differs"]) and "view.num_frames" not in seen[
+        "differs"
+    ]
+    student = find_run_id(record, "student", "30k")
+    assert student in seen["facts"] and "88.0 [80.2, 93.0]" in seen["facts"]
+    assert "schedule.epochs" in seen["recipe"]
+    assert seen["tree"] == 2  # the pretraining of each teacher
+    assert seen["curves"] == ["accuracy: 0.264 to 0.7321, up to step 50"] and seen["points"] == 5
+    assert "Most frequent confusions" in seen["text"] and "Accuracy by class" in seen["text"]
+    assert f"runs/{student}" in seen["text"] and f"kdbatch logs {student}" in seen["text"]
