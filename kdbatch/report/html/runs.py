@@ -19,7 +19,7 @@ from kdbatch.vocab.plans import PlanRecord
 # The number that stands for a run: the first of these that it has measured.
 MAIN_METRICS = ("top1", "recall_at_1", "pretext_accuracy", "block_index")
 # Of the table: title, class, and the name of the value by which runs.js sorts.
-COLUMNS = (
+RUN_COLUMNS = (
     ("Run", "text", "title"),
     ("Id", "text", "id"),
     ("Kind", "text", "kind"),
@@ -55,7 +55,7 @@ def runs_html(data: dict[str, Any]) -> str:
     )
     heads = "".join(
         f'<th scope="col" class="{kind}" data-by="{name}">{title}</th>'
-        for title, kind, name in COLUMNS
+        for title, kind, name in RUN_COLUMNS
     )
     rows = "".join(map(_row, data["runs"]))
     return (
@@ -146,7 +146,7 @@ def _experiment(record: PlanRecord) -> dict[str, str]:
 
 def _row(run: dict[str, Any]) -> str:
     cells = []
-    for _, kind, name in COLUMNS[1:]:
+    for _, kind, name in RUN_COLUMNS[1:]:
         value = run.get(name, NO_VALUE if kind == "num" else "")
         text = _result(run) if name == "value" else escape_html(value)
         cells.append(f'<td class="{kind}">{text}</td>')
