@@ -1,4 +1,4 @@
-"""Reads what the page shows of single runs: curves, accuracy by class, confusions, log's end.
+"""Reads details of single runs for the page: curves, accuracy by class, confusions, log end.
 
 Axes: N test videos, K classes.
 """
@@ -40,7 +40,7 @@ class TestSet:
 
 @dataclass(frozen=True, kw_only=True)
 class RunDetails:
-    """What is known of single runs, by id; of a run without an entry it is not known.
+    """Results of single runs, by id; nothing is known of a run without an entry.
 
     `right` has the index of the run's test set and the videos of each class that it is right on;
     `confusions` are the most frequent (label, prediction, videos) of the runs that were read.
