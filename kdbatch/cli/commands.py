@@ -267,16 +267,19 @@ class Commands:
         profile: str = "",
         watch: bool = False,
         json: bool = False,
+        costs: bool = False,
     ) -> None:
         """Show the runs: state, progress, time left, last result.
 
         WHAT is the FILE of an experiment or a RUN (an id, or its beginning); without it all runs
         are shown, by experiment. --state=failed, or failed,lost, and --profile choose among them.
-        --watch refreshes until all of them have ended. --json prints them for a program.
+        --watch refreshes until all of them have ended. --json prints them for a program. --costs
+        shows what each experiment took: device-hours, lost ones, idle time, energy. SLURM is asked
+        once a minute at most, by all terminals together.
         """
         from kdbatch.cli.status import status
 
-        status(what, state=state, profile=profile, json=json, watch=watch)
+        status(what, state=state, profile=profile, json=json, watch=watch, costs=costs)
 
     @command
     def logs(self, run: str, *, follow: bool = False, lines: Lines = 100) -> None:

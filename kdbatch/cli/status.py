@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,19 @@ from kdbatch.base.command_lines import (
     status_command,
     submit_command,
 )
+from kdbatch.base.errors import UserError
 from kdbatch.base.text import plural
+from kdbatch.cli.live.cost_table import cost_lines
 from kdbatch.cli.run_list import count_states, show_status, watch_runs
 from kdbatch.cli.study import NO_STUDY, is_study, load_existing_config, load_study_config
 from kdbatch.cli.terminal import print_json, print_line, print_text, warn
 from kdbatch.launch.live_queues import live_queues
 from kdbatch.launch.logs import find_run, follow, read_last_lines
 from kdbatch.launch.queue_feed import MOVING
+from kdbatch.launch.run_costs import costs_of
 from kdbatch.launch.run_groups import RunChoice, RunGroup, experiments_of, group_by_experiment
 from kdbatch.launch.run_status import RunWatcher, load_run_rows, of_submitted_plans, rows_as_json
-from kdbatch.launch.slurm.commands import JobsCache
+from kdbatch.launch.slurm.queue.shared_answers import JobsCache
 from kdbatch.launch.states.run_row import RunRow
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.jobs.lost_nodes import MAX_RUNS, avoided_nodes, load_lost_nodes, lost_nodes_file
@@ -37,14 +41,20 @@ WATCH_SECONDS = 2.0  # between two reads of the run folders
 IDLE: tuple[RunState, ...] = ("planned", "lost", "stopped", "damaged", "missing")
 
 
-def status(what: tuple[str, ...], *, state: str, profile: str, json: bool, watch: bool) -> None:
+def status(
+    what: tuple[str, ...], *, state: str, profile: str, json: bool, watch: bool, costs: bool
+) -> None:
     """`kdbatch status`."""
+    if costs and watch:
+        raise UserError("--costs shows what was spent so far, once: leave out --watch")
     config = load_study_config()
     choice = RunChoice(what, state=state, profile=profile, config=config)
-    jobs = JobsCache(warn=warn)
+    jobs = JobsCache(config.runs_dir, warn=warn)
     watcher = RunWatcher(config.runs_dir)
     rows = watcher.look(live=jobs.live())
-    if json:
+    if costs:
+        _show_costs(choice.of(rows), config, json=json)
+    elif json:
         print_json(_as_json(choice.of(rows), config))
         if not is_study(config):
             warn(NO_STUDY)
@@ -65,7 +75,7 @@ def logs(run: str, *, follow_on: bool, lines: int) -> None:
     """`kdbatch logs`."""
     config = load_existing_config()
     folder = find_run(config.runs_dir, run)
-    jobs = JobsCache(warn=warn)
+    jobs = JobsCache(config.runs_dir, warn=warn)
     (row,) = load_run_rows(config.runs_dir, live=jobs.live(), only=folder)
     tail = read_last_lines(config.runs_dir, folder, num_lines=lines)
     for line in tail.lines:
@@ -78,6 +88,16 @@ def logs(run: str, *, follow_on: bool, lines: int) -> None:
     with suppress(KeyboardInterrupt):
         for text in follow(folder, start=tail.size, is_over=lambda: _is_over(config, folder, jobs)):
             print_text(text, endless=True)
+
+
+def _show_costs(rows: Sequence[RunRow], config: Config, *, json: bool) -> None:
+    """Show what the chosen runs took, by experiment."""
+    found = costs_of(group_by_experiment(rows, find_records(config.runs_dir)), config.runs_dir)
+    if json:
+        print_json([asdict(each) for each in found])
+        return
+    for line in cost_lines(found):
+        print_line(line)
 
 
 def _watch(watcher: RunWatcher, config: Config, jobs: JobsCache, choice: RunChoice) -> None:

@@ -37,7 +37,7 @@ from kdbatch.launch.queue_feed import (
     only_new,
     runs_to_feed,
 )
-from kdbatch.launch.run_folders import write_runs
+from kdbatch.launch.run_folders import submissions_dir, write_runs
 from kdbatch.launch.run_status import RunWatcher, load_run_rows
 from kdbatch.launch.saved_plans import (
     SubmitRequest,
@@ -47,7 +47,8 @@ from kdbatch.launch.saved_plans import (
     is_complete,
 )
 from kdbatch.launch.slurm.arrays import MetLimit
-from kdbatch.launch.slurm.commands import queued_jobs
+from kdbatch.launch.slurm.queue.recovery import own_queue
+from kdbatch.launch.slurm.queue.shared_answers import QueueAnswer
 from kdbatch.launch.states.run_row import RunRow
 from kdbatch.launch.stored_tars import check_tars
 from kdbatch.plan.resolve import make_plan, require_shards
@@ -164,7 +165,8 @@ def _exclude_failed(
 ) -> FailedExcluded:
     live = None
     if queue == "slurm" and not retry_failed:
-        live = {job.id: job.hold for job in queued_jobs()}
+        jobs = own_queue(submissions_dir(config.runs_dir))
+        live = QueueAnswer(holds={job.id: job.hold for job in jobs})
     rows = load_run_rows(config.runs_dir, live=live)
     return exclude_failed(plan, rows, retry_failed=retry_failed)
 
@@ -222,14 +224,15 @@ def _submit_slurm(plan: Plan, request: SubmitRequest, config: Config, *, retry_f
 
 def _feed(plan: Plan, request: SubmitRequest, config: Config) -> int:
     """Hand over the rest of the plan whenever SLURM takes some, until nothing moves any more."""
-    watcher, pace = RunWatcher(config.runs_dir), FeedPace(len(queued_jobs()), now=time.monotonic())
+    watcher, journal_dir = RunWatcher(config.runs_dir), submissions_dir(config.runs_dir)
+    pace: FeedPace | None = None
     ids = {planned.run.id for planned in plan.runs}
     try:
         while True:
-            queue = queued_jobs()
-            rows = {
-                row.run_id: row for row in watcher.look(live={job.id: job.hold for job in queue})
-            }
+            queue = own_queue(journal_dir)
+            pace = pace or FeedPace(len(queue), now=time.monotonic())
+            live = QueueAnswer(holds={job.id: job.hold for job in queue})
+            rows = {row.run_id: row for row in watcher.look(live=live)}
             left = runs_to_feed(plan, rows)
             if left and pace.may_take_more(len(queue), now=time.monotonic()):
                 _hand_over(plan, rows, config)

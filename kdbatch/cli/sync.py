@@ -10,7 +10,7 @@ from kdbatch.cli.live.progress import progress
 from kdbatch.cli.study import check_target
 from kdbatch.cli.terminal import print_line, warn
 from kdbatch.launch.run_status import load_run_rows
-from kdbatch.launch.slurm.commands import JobsCache
+from kdbatch.launch.slurm.queue.shared_answers import JobsCache
 from kdbatch.sync.tracker import Tracker, sync_runs, translate_tracker_errors
 from kdbatch.vocab.config import load_config
 from kdbatch.vocab.status import RunState
@@ -59,7 +59,7 @@ def _sync(package: str, target: str, tracker: Tracker) -> None:
         if not is_free:
             warn(f"another process writes to {target} now: nothing was done")
             return
-        jobs = JobsCache(warn=warn)
+        jobs = JobsCache(config.runs_dir, warn=warn)
         rows = load_run_rows(config.runs_dir, live=jobs.live())
         states: dict[str, RunState] = {row.run_id: row.state for row in rows}
         if not states:

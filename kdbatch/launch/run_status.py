@@ -9,6 +9,7 @@ from kdbatch.base.errors import UnreadableError, UserError
 from kdbatch.launch.live_queues import live_queues
 from kdbatch.launch.run_folders import run_entries, submissions_dir
 from kdbatch.launch.saved_plans import recorded_runs
+from kdbatch.launch.slurm.queue.shared_answers import QueueAnswer
 from kdbatch.launch.slurm.submissions import Submission, last_submissions
 from kdbatch.launch.states.job_states import add_job_states, with_live_queue
 from kdbatch.launch.states.run_row import RunRow
@@ -21,7 +22,7 @@ _ENDED: tuple[RunState, ...] = ("failed", "blocked", "lost", "damaged", "unreada
 
 
 def load_run_rows(
-    runs_dir: Path, *, live: Mapping[str, str] | None = None, only: RunFolder | None = None
+    runs_dir: Path, *, live: QueueAnswer | None = None, only: RunFolder | None = None
 ) -> tuple[RunRow, ...]:
     """One look of a RunWatcher at all runs, or at `only` one."""
     return RunWatcher(runs_dir).look(live=live, only=only)
@@ -36,14 +37,13 @@ class RunWatcher:
         self._runs_dir, self._seen = runs_dir, SeenRuns()
 
     def look(
-        self, *, live: Mapping[str, str] | None = None, only: RunFolder | None = None
+        self, *, live: QueueAnswer | None = None, only: RunFolder | None = None
     ) -> tuple[RunRow, ...]:
         """A row for each run folder and for each run of a submitted plan, or for `only` one, sorted
         by title.
 
-        `live` has the job ids that the scheduler still has, with why it holds them
-        (commands.JobsCache); None where it was not called. With them, a queued run whose job is not
-        among them is known to have left the queue without starting; the reason for that, or for the
+        `live` is the queue of the scheduler; None where it was not asked. With it, a queued run
+        whose job has left the queue is known not to have started; the reason for that, or for the
         loss of a run, is in its job's script or in the accounting, if the site has one. A run that
         a live local queue will start is queued. A run whose folder cannot be read has a row with
         the reason.

@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from types import FrameType
 
@@ -91,8 +92,9 @@ def _ran_out_of_memory(folder: RunFolder, job: str) -> bool:
 class StatusReporter:
     """Writes status.json every HEARTBEAT_SECONDS and at every change of state.
 
-    Only rank 0 `writes`. `refusal` is the reason why the run must not be tried again, and empty if
-    it may be. `lost_node` is the node that was lost with the attempt before, if one was.
+    Only rank 0 `writes`. `watts` is the power that its device draws now. `refusal` is the reason
+    why the run must not be tried again, and empty if it may be. `lost_node` is the node that was
+    lost with the attempt before, if one was.
     """
 
     def __init__(
@@ -104,6 +106,7 @@ class StatusReporter:
         start: Start = NO_SCHEDULER,
         retries: Retries = DEFAULT_RETRIES,
         writes: bool = True,
+        watts: Callable[[], float | None] = lambda: None,
     ) -> None:
         self._folder, self._start, self._writes = folder, start, writes
         self._earlier = load_status(folder.status) or Status(state="queued")
@@ -118,7 +121,11 @@ class StatusReporter:
             attempt=self._earlier.attempt + 1,
             step=self._earlier.step,
             num_steps=self._earlier.num_steps,
-            first_step=self._earlier.step,
+            first_step=self._earlier.saved_step,
+            saved_step=self._earlier.saved_step,
+            saved_seconds=self._earlier.seconds,
+            lost_seconds=self._earlier.lost_seconds + self._earlier.unsaved_seconds,
+            energy_joules=self._earlier.energy_joules,
             started_at=now,
             heartbeat_at=now,
             seconds=self._earlier.seconds,
@@ -134,8 +141,8 @@ class StatusReporter:
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._write_heartbeats, daemon=True)
-        self._stop = stop
-        self._has_progress = False
+        self._stop, self._has_progress = stop, False
+        self._watts, self._measured_at = watts, now
 
     def __enter__(self) -> "StatusReporter":
         self._save()
@@ -188,6 +195,13 @@ class StatusReporter:
             self._has_progress = True
             self._try_to_save()
 
+    def note_saved(self) -> None:
+        """Record that a checkpoint has all steps so far."""
+        with self._lock:
+            self._status = replace(
+                self._status, saved_step=self._status.step, saved_seconds=self.seconds
+            )
+
     def show(self, metric: str, *, test_top1: float | None = None) -> None:
         """Record the result to show, and the accuracy on the test split in percent."""
         with self._lock:
@@ -238,8 +252,18 @@ class StatusReporter:
     def _write_heartbeats(self) -> None:
         pause = 0.25  # the first heartbeats are frequent, to show the progress of a short run
         while not self._ended.wait(pause):
+            self._measure_energy()
             self._try_to_save()
             pause = min(HEARTBEAT_SECONDS, pause * 1.25)
+
+    def _measure_energy(self) -> None:
+        """Add the energy since the last heartbeat, at the power that is drawn now."""
+        now, watts = time.time(), self._watts()
+        if watts is not None:
+            joules = (self._status.energy_joules or 0.0) + watts * (now - self._measured_at)
+            with self._lock:
+                self._status = replace(self._status, energy_joules=max(0.0, joules))
+        self._measured_at = now
 
     def _try_to_save(self) -> None:
         # A full or slow disk costs one heartbeat, not the run nor later heartbeats.

@@ -20,7 +20,7 @@ from kdbatch.vocab.status import Cause, RunState, Status
 
 EARLY_SECONDS = 75.0  # the warning signal may come up to a minute early; its tolerance
 LATE_SECONDS = 5.0  # a SIGTERM with less time left than this counts as the time limit
-MAX_FRUITLESS = 2  # time limits that were reached without a step done since the one before
+MAX_FRUITLESS = 2  # time limits that were reached without a checkpoint since the one before
 
 EXIT_DONE, EXIT_BUG, EXIT_USER = 0, 1, 2
 EXIT_RENDEZVOUS, EXIT_DISK_FULL, EXIT_BUSY, EXIT_BLOCKED, EXIT_STOPPED = 69, 74, 75, 78, 85
@@ -242,7 +242,7 @@ def count_interruptions(
     earlier: Status, start: Start, *, had_memory: bool = True
 ) -> tuple[dict[Cause, int], int]:
     """The number of attempts that ended so far, by cause, and the number of time limits that were
-    reached since the last step was done.
+    reached since the last checkpoint was written.
 
     A run that had failed was started again by a person: its counts begin at zero.
     """
@@ -252,7 +252,7 @@ def count_interruptions(
     if cause is None:
         return dict(earlier.ended), earlier.fruitless
     ended: dict[Cause, int] = {**earlier.ended, cause: earlier.ended.get(cause, 0) + 1}
-    if earlier.step > earlier.first_step:
+    if earlier.saved_step != earlier.first_step:
         return ended, 0
     return ended, earlier.fruitless + (cause == "timeout")
 
@@ -262,7 +262,7 @@ def refusal(ended: Mapping[Cause, int], fruitless: int, *, retries: Retries) -> 
     again = f"then: {resume_command(retry_failed=True)}"
     if fruitless >= MAX_FRUITLESS:
         return (
-            f"no step was done between {fruitless} time limits: "
+            f"no checkpoint was written between {fruitless} time limits: "
             f"raise minutes under [resources] in kdbatch.toml, {again}"
         )
     limits: dict[Cause, int] = {

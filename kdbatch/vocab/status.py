@@ -78,9 +78,14 @@ class Status:
     `job` is the job that started this attempt, at its start number `restart` (0 is the first), on
     the `node` of SLURM.
 
-    `first_step` is the step at which this attempt began, `cause` why it was stopped, if it was.
-    `ended` counts the attempts before it by how they ended, `fruitless` the time limits in a row
-    between which no step was done.
+    `first_step` is the step of the checkpoint with which this attempt began, `saved_step` that of
+    the last one; `saved_seconds` are those of `seconds` that are in it, or that were lost before
+    this attempt. `lost_seconds` are those of earlier attempts that are in no checkpoint.
+
+    `energy_joules` is what the first GPU used in all attempts; None where that is not measured.
+
+    `cause` is why it was stopped, if it was. `ended` counts the attempts before it by how they
+    ended, `fruitless` the time limits in a row between which no checkpoint was written.
     """
 
     state: RunState
@@ -100,9 +105,18 @@ class Status:
     job: str = ""
     restart: Count = 0
     first_step: Count = 0
+    saved_step: Count = 0
+    saved_seconds: Time | None = None
+    lost_seconds: Time = 0.0
+    energy_joules: Annotated[float, Limits("joules", least=0, most=10**15)] | None = None
     cause: Cause | None = None
     ended: dict[Cause, Count] = field(default_factory=dict)
     fruitless: Count = 0
+
+    @property
+    def unsaved_seconds(self) -> float:
+        """The time of this attempt that is in no checkpoint; 0 where an older version wrote it."""
+        return 0.0 if self.saved_seconds is None else max(0.0, self.seconds - self.saved_seconds)
 
 
 def save_status(path: Path, status: Status) -> None:

@@ -3,6 +3,7 @@ real local queue.
 """
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -28,7 +29,8 @@ from kdbatch.launch.run_status import load_run_rows
 from kdbatch.launch.saved_plans import SubmitRequest
 from kdbatch.launch.slurm import submit as submit_module
 from kdbatch.launch.slurm.cancel import cancel_runs
-from kdbatch.launch.slurm.commands import JobsCache, queued_jobs
+from kdbatch.launch.slurm.commands import queued_jobs
+from kdbatch.launch.slurm.queue.shared_answers import QueueAnswer
 from kdbatch.launch.slurm.submissions import last_submissions, load_sbatches
 from kdbatch.launch.slurm.submit import submit_arrays
 from kdbatch.vocab.runs import RunFolder
@@ -154,9 +156,8 @@ def test_cancel_takes_the_named_runs_and_no_others(slurm, study):
     assert cancel_runs(config.runs_dir, None).job_ids == ("41_1", "42", "43") and {
         job.id for job in queued_jobs()
     } == {"7"}
-    assert {
-        row.state for row in load_run_rows(config.runs_dir, live={}) if row.run_id in (a, other)
-    } == {"planned"}
+    rows = load_run_rows(config.runs_dir, live=QueueAnswer())
+    assert {row.state for row in rows if row.run_id in (a, other)} == {"planned"}
 
 
 def test_cancel_also_takes_the_jobs_of_a_killed_submit(slurm, study):
@@ -184,7 +185,8 @@ def test_a_requeued_job_waits_for_its_next_start(study):
     submitted(config, folders["a"].id, folders["other"].id, at=1.0)
     write_status(folders["a"], "stopped", reason="was preempted; progress is saved", job="41_0")
     save_status(folders["other"].status, Status(state="running", heartbeat_at=2.0, job="41_1"))
-    rows = {row.title: row for row in load_run_rows(config.runs_dir, live={"41_0": "", "41_1": ""})}
+    live = QueueAnswer(holds={"41_0": "", "41_1": ""})
+    rows = {row.title: row for row in load_run_rows(config.runs_dir, live=live)}
     assert (rows["a"].state, rows["a"].reason) == (
         "queued",
         "was preempted; progress is saved; its job starts it again",
@@ -193,7 +195,7 @@ def test_a_requeued_job_waits_for_its_next_start(study):
         "queued",
         "its process was lost; its job starts it again",
     )
-    assert {row.title: row.state for row in load_run_rows(config.runs_dir, live={})} == {
+    assert {row.title: row.state for row in load_run_rows(config.runs_dir, live=QueueAnswer())} == {
         "a": "stopped",
         "b": "planned",
         "c": "planned",
@@ -209,16 +211,15 @@ def test_the_reason_why_a_job_is_gone_comes_from_the_accounting(slurm, study, mo
         "printf '41_0|OUT_OF_MEMORY\\n41_1|CANCELLED by 7\\n'\n"
     )
     (slurm / "sacct").chmod(0o755)
-    rows = {row.title: row for row in load_run_rows(config.runs_dir, live={})}
+    rows = {row.title: row for row in load_run_rows(config.runs_dir, live=QueueAnswer())}
     assert (rows["a"].state, rows["b"].state) == ("failed", "blocked") and rows[
         "a"
     ].reason.startswith("ran out of memory")
     submitted(config, folders["b"].id, folders["b"].id, number="42")
     (slurm / "sacct").write_text("#!/bin/bash\nprintf '42_1|CANCELLED by 7\\n'\n")
-    assert (
-        "SLURM: CANCELLED"
-        in {row.title: row for row in load_run_rows(config.runs_dir, live={})}["b"].reason
-    )
+    (submissions_dir(config.runs_dir) / f"sacct-{os.getuid()}.json").unlink()  # a minute later
+    rows = {row.title: row for row in load_run_rows(config.runs_dir, live=QueueAnswer())}
+    assert "SLURM: CANCELLED" in rows["b"].reason
 
 
 def test_the_commands_as_they_are_typed(slurm, study):
@@ -262,13 +263,6 @@ def test_status_and_logs_come_from_the_files_while_slurm_does_not_answer(slurm, 
             and "scontrol ping" in output
         )
         assert len((slurm / "squeue.txt").read_text().splitlines()) == 1
-
-
-def test_a_watcher_calls_squeue_seldom(slurm):
-    jobs = JobsCache(warn=print)
-    (slurm / "queue").write_text("41_0\n")
-    assert [jobs.live(), jobs.live()] == [{"41_0": ""}] * 2
-    assert len((slurm / "squeue.txt").read_text().splitlines()) == 1
 
 
 def test_following_a_run_that_was_cancelled_ends(slurm, study):
@@ -342,7 +336,7 @@ def test_an_odd_answer_of_the_accounting_is_no_error(slurm, study, printed):
     submitted(config, *(folders[name].id for name in "abc"))
     (slurm / "sacct").write_text(f"#!/bin/bash\nprintf '{printed}\\n'\n")
     (slurm / "sacct").chmod(0o755)
-    rows = {row.title: row for row in load_run_rows(config.runs_dir, live={})}
+    rows = {row.title: row for row in load_run_rows(config.runs_dir, live=QueueAnswer())}
     expected = (
         "SLURM: FAILED" if "FAILED" in printed else "SLURM: sacct answers with no states, but"
     )

@@ -21,6 +21,7 @@ from kdbatch.launch.run_folders import write_runs
 from kdbatch.launch.run_groups import seconds_left
 from kdbatch.launch.run_status import load_run_rows
 from kdbatch.launch.states.run_row import RunRow
+from kdbatch.vocab.done import Done, StageFacts, save_done
 from kdbatch.vocab.plans import Cell, PlannedRun, RecordedRun
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import RunState, Status, save_status
@@ -203,3 +204,21 @@ def test_a_terminal_that_watches_shows_a_bar_for_all_runs(queue, tmp_path):
     assert any(re.search(r"\d+%  (about .* left, )?3 runs: ", line) for line in bars)
     assert all(len(line) <= 80 for line in bars) and screen.code == 0
     assert "3 runs: 3 done" in "\n".join(screen.lines)
+
+
+def test_the_costs_are_those_of_each_experiment_with_what_was_lost_and_what_it_needed(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    plan, config = plan_of({"a": (), "b": ()}), config_in(tmp_path)
+    write_runs(plan, config=config)
+    a, b = (RunFolder(config.runs_dir / run_id) for run_id in ids(plan).values())
+    ended = Status(state="failed", seconds=7200.0, saved_seconds=3600.0, lost_seconds=900.0)
+    save_status(a.status, replace(ended, state="done", energy_joules=3.6e6))
+    save_done(a.done, Done(run_id=a.id, kind="finetune", facts=StageFacts(idle_percent=20.0)))
+    save_status(b.status, ended)
+    (costs,) = json.loads(status("--costs", "--json"))
+    assert (costs["device_hours"], costs["lost_hours"], costs["done"]) == (4.0, 0.25 + 1.25, 1)
+    assert (costs["idle_percent"], costs["energy_kwh"], costs["measured_runs"]) == (20.0, 1.0, 1)
+    _, line = status("--costs").splitlines()
+    assert line.split()[-6:] == ["2", "1", "4.00", "1.50", "20%", "1.00"] and len(line) <= 80

@@ -21,7 +21,7 @@ from kdbatch.launch.init_config import config_text, detect_site
 from kdbatch.launch.run_folders import submissions_dir
 from kdbatch.launch.run_status import load_run_rows
 from kdbatch.launch.slurm.cancel import cancel_runs
-from kdbatch.launch.slurm.commands import JobsCache
+from kdbatch.launch.slurm.queue.shared_answers import JobsCache, QueueAnswer
 from kdbatch.launch.slurm.submissions import last_submissions
 from kdbatch.launch.slurm.submit import submit_arrays
 from kdbatch.vocab.config import Config, Container
@@ -170,8 +170,10 @@ class Site:
 
     def _status(self) -> None:
         warned: list[str] = []
-        load_run_rows(self.config.runs_dir, live=JobsCache(warn=warned.append).live())
-        load_run_rows(self.config.runs_dir, live={})  # the accounting has to say what happened
+        jobs = JobsCache(self.config.runs_dir, warn=warned.append)
+        load_run_rows(self.config.runs_dir, live=jobs.live())
+        # the accounting has to say what happened
+        load_run_rows(self.config.runs_dir, live=QueueAnswer())
         assert all(map(is_one_line, warned)), warned
 
     def own_jobs(self) -> dict[str, str]:

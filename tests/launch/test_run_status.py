@@ -16,6 +16,7 @@ from kdbatch.base.locks import hold_lock, is_held
 from kdbatch.launch.run_folders import submissions_dir, write_runs
 from kdbatch.launch.run_status import load_run_rows, rows_as_json
 from kdbatch.launch.slurm.answers import read_queue
+from kdbatch.launch.slurm.queue.shared_answers import QueueAnswer
 from kdbatch.launch.states.run_row import run_row
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import STALE_SECONDS, Status, load_status, save_status
@@ -92,7 +93,7 @@ def test_a_status_of_the_local_queue_is_not_explained_by_an_older_job(study):
     submitted(config_in(runs_dir.parent), folders["a"].id, at=1.0)
     (submissions_dir(runs_dir) / "41" / "41.ended").write_text("0 1 out of memory\n")
     save_status(folders["a"].status, dataclasses.replace(NOW, heartbeat_at=2.0))
-    assert load_run_rows(runs_dir, live={})[0].state == "lost"
+    assert load_run_rows(runs_dir, live=QueueAnswer())[0].state == "lost"
 
 
 def test_a_run_whose_job_left_the_queue_before_it_began_is_planned_again(study):
@@ -100,7 +101,7 @@ def test_a_run_whose_job_left_the_queue_before_it_began_is_planned_again(study):
     config = config_in(runs_dir.parent)
     submitted(config, folders["a"].id)
     submitted(config, folders["b"].id, number="42")
-    rows = load_run_rows(runs_dir, live={"41": ""})
+    rows = load_run_rows(runs_dir, live=QueueAnswer(holds={"41": ""}))
     assert [row.state for row in rows] == ["queued", "planned", "planned"]
     assert "job 42 left the queue" in rows[1].reason
 
@@ -113,14 +114,14 @@ def test_a_job_that_slurm_holds_for_ever_is_told(study, reason):
     runs_dir, folders = study
     submitted(config_in(runs_dir.parent), folders["a"].id)
     (job,) = read_queue(f"41|kdbatch-x|PENDING|{reason}")
-    row = load_run_rows(runs_dir, live={job.id: job.hold})[0]
+    row = load_run_rows(runs_dir, live=QueueAnswer(holds={job.id: job.hold}))[0]
     assert row.state == "queued"
     assert row.reason == (
         f"SLURM holds its job ({reason}); see why: scontrol show job 41; then: scontrol release 41"
     )
 
 
-@pytest.mark.parametrize("live", [None, {}])
+@pytest.mark.parametrize("live", [None, QueueAnswer()])
 def test_a_run_whose_worker_ended_without_a_status_has_failed_and_names_its_log(study, live):
     runs_dir, folders = study
     submitted(config_in(runs_dir.parent), *(folders[name].id for name in "abc"))
@@ -137,7 +138,8 @@ def test_a_run_whose_job_may_be_requeued_is_queued_until_squeue_does_not_list_it
     runs_dir, folders = study
     submitted(config_in(runs_dir.parent), folders["a"].id, folders["b"].id)
     (submissions_dir(runs_dir) / "41" / "41_0.ended").write_text("0 255\n")
-    assert [load_run_rows(runs_dir, live=live)[0].state for live in (None, {"41_0": ""}, {})] == [
+    answers = (None, QueueAnswer(holds={"41_0": ""}), QueueAnswer())
+    assert [load_run_rows(runs_dir, live=live)[0].state for live in answers] == [
         "queued",
         "queued",
         "planned",
@@ -246,5 +248,5 @@ def test_a_job_that_found_no_space_says_so_and_has_not_failed(study):
     runs_dir, folders = study
     submitted(config_in(runs_dir.parent), *(folders[name].id for name in "abc"))
     (submissions_dir(runs_dir) / "41" / "41_0.ended").write_text("0 74\n")
-    rows = load_run_rows(runs_dir, live={})
+    rows = load_run_rows(runs_dir, live=QueueAnswer())
     assert rows[0].state == "planned" and rows[0].reason.startswith("no space was left")

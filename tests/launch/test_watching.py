@@ -13,6 +13,7 @@ from support.launching import config_in, plan_of, submitted
 from kdbatch.launch.live_queues import announce_queue
 from kdbatch.launch.run_folders import write_runs
 from kdbatch.launch.run_status import RunWatcher
+from kdbatch.launch.slurm.queue.shared_answers import QueueAnswer
 from kdbatch.launch.states.seen_runs import LOOKS_PER_ROUND
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.runs import RunFolder
@@ -76,7 +77,8 @@ def test_a_look_costs_a_call_for_each_run_that_moves_and_a_few_for_the_others(
 
 def test_a_submitted_run_that_waits_costs_one_call_a_look(config, folders, count_calls) -> None:
     planned = folders[-NUM_PLANNED:]
-    jobs = dict.fromkeys(submitted(config, *(folder.id for folder in planned)).job_ids, "")
+    job_ids = submitted(config, *(folder.id for folder in planned)).job_ids
+    jobs = QueueAnswer(holds=dict.fromkeys(job_ids, ""))
     watcher = RunWatcher(config.runs_dir)
     watcher.look(live=jobs)
     checks = -(-len(folders) // LOOKS_PER_ROUND)

@@ -72,7 +72,16 @@ def test_a_run_far_from_its_limit_and_without_a_signal_goes_on(tmp_path, stop):
 
 def test_a_run_that_a_dead_node_left_running_is_counted_at_the_next_start(tmp_path, stop):
     earlier = Status(
-        state="running", attempt=2, step=9, num_steps=20, job="41_0", ended={"timeout": 1}
+        state="running",
+        attempt=2,
+        step=9,
+        saved_step=7,
+        num_steps=20,
+        seconds=600.0,
+        saved_seconds=500.0,
+        lost_seconds=50.0,
+        job="41_0",
+        ended={"timeout": 1},
     )
     save_status(tmp_path / "status.json", earlier)
     with StatusReporter(
@@ -88,10 +97,23 @@ def test_a_run_that_a_dead_node_left_running_is_counted_at_the_next_start(tmp_pa
         assert (now.attempt, now.step, now.first_step, now.ended) == (
             3,
             9,
-            9,
+            7,
             {"timeout": 1, "node_failure": 1},
         )
+        assert (now.saved_step, now.lost_seconds, now.unsaved_seconds < 60) == (7, 150.0, True)
         assert (now.job, now.restart) == ("41_0", 1)
+
+
+def test_what_a_checkpoint_has_is_not_lost(tmp_path, stop):
+    start = start_far_from_limit()
+    with StatusReporter(RunFolder(tmp_path), device="cpu", stop=stop, start=start) as reporter:
+        reporter.update(step=4, num_steps=9)
+        reporter.note_saved()
+        reporter.update(step=6, num_steps=9)
+        reporter.end("stopped")
+    status = status_of(tmp_path)
+    assert (status.step, status.saved_step, status.first_step) == (6, 4, 0)
+    assert status.saved_seconds and status.unsaved_seconds < status.seconds
 
 
 def test_one_crash_too_many_is_refused_and_a_new_submission_is_not(tmp_path, stop):
@@ -185,3 +207,11 @@ runpy.run_module("kdbatch.run", run_name="__main__", alter_sys=True)
         assert process.stdout and process.stdout.readline() == "ending\n"
         process.send_signal(number)
         assert process.wait(60) == EXIT_USER
+
+
+def test_the_energy_of_all_attempts_is_added(tmp_path, stop, monkeypatch):
+    save_status(tmp_path / "status.json", Status(state="stopped", energy_joules=100.0))
+    with StatusReporter(RunFolder(tmp_path), device="cpu", stop=stop, watts=lambda: 1e6):
+        wait_until(lambda: (status_of(tmp_path).energy_joules or 0) > 1000)
+    with StatusReporter(RunFolder(tmp_path), device="cpu", stop=stop):
+        assert (status_of(tmp_path).energy_joules or 0) > 1000

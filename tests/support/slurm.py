@@ -57,6 +57,13 @@ touch queue; if [ -e squeue_says ]; then cat squeue_says; else cat queue; fi
 """
 SCONTROL = """#!/bin/bash
 [ $# = 0 ] && [ -e "{folder}/kill_update" ] && kill -9 $PPID
+if [ "$2 $3" = "show job" ]; then
+  while IFS='|' read -r id name state reason; do
+    [ "${{id%_*}}" = "$4" ] && echo "JobId=7 ArrayJobId=$4 ${{id/#$4_/ArrayTaskId=}} JobName=$name \
+JobState=$state Reason=$reason"
+  done <"{folder}/queue" | grep . && exit 0
+  echo "slurm_load_jobs error: Invalid job id specified" >&2; exit 1
+fi
 if [ $# = 0 ]; then cat >>"{folder}/scontrol.txt"; else echo "$@" >>"{folder}/scontrol.txt"; fi
 [ "$1" = release ] && sed -i "/^$2[_|]/s/JobHeldUser/None/" "{folder}/queue"
 [ "$2 $3" = "hostnames node[1-2]" ] && printf 'node1\\nnode2\\n'

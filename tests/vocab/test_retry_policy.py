@@ -125,23 +125,24 @@ def test_stops_asked_for_by_a_person_are_not_limited():
     assert refusal({"asked": 10_000}, 0, retries=Retries()) == ""
 
 
-def test_two_time_limits_without_a_step_between_them_are_enough():
-    stuck = Status(state="stopped", cause="timeout", step=5, first_step=5, job="41_0")
-    ended, fruitless = count_interruptions(stuck, AGAIN)
+STUCK = Status(state="stopped", cause="timeout", step=9, first_step=5, saved_step=5, job="41_0")
+
+
+def test_two_time_limits_without_a_checkpoint_between_them_are_enough_whatever_was_trained():
+    ended, fruitless = count_interruptions(STUCK, AGAIN)
     assert refusal(ended, fruitless, retries=Retries()) == ""
-    ended, fruitless = count_interruptions(replace(stuck, ended=ended, fruitless=fruitless), AGAIN)
+    ended, fruitless = count_interruptions(replace(STUCK, ended=ended, fruitless=fruitless), AGAIN)
     assert refusal(ended, fruitless, retries=Retries()).startswith(
-        "no step was done between 2 time limits: raise minutes"
+        "no checkpoint was written between 2 time limits: raise minutes"
     )
-    assert count_interruptions(replace(stuck, step=6, fruitless=fruitless), AGAIN)[1] == 0
+    assert count_interruptions(replace(STUCK, saved_step=6, fruitless=fruitless), AGAIN)[1] == 0
 
 
-def test_steps_of_an_attempt_that_ended_otherwise_count_between_two_time_limits():
-    stuck = Status(state="stopped", cause="timeout", step=5, first_step=5, job="41_0")
-    _, fruitless = count_interruptions(stuck, AGAIN)
-    preempted = replace(stuck, cause="preemption", step=9, fruitless=fruitless)
+def test_a_checkpoint_of_an_attempt_that_ended_otherwise_counts_between_two_time_limits():
+    _, fruitless = count_interruptions(STUCK, AGAIN)
+    preempted = replace(STUCK, cause="preemption", saved_step=9, fruitless=fruitless)
     _, fruitless = count_interruptions(preempted, AGAIN)
-    ended, fruitless = count_interruptions(replace(stuck, fruitless=fruitless), AGAIN)
+    ended, fruitless = count_interruptions(replace(STUCK, fruitless=fruitless), AGAIN)
     assert refusal(ended, fruitless, retries=Retries()) == ""
 
 

@@ -19,7 +19,7 @@ from kdbatch.launch.checks.imported_files import check_imported_files
 from kdbatch.launch.container.command import check_container
 from kdbatch.launch.machine import QueueKind, default_jobs, queue_kind, visible_gpus
 from kdbatch.launch.run_status import load_run_rows
-from kdbatch.launch.slurm.commands import JobsCache
+from kdbatch.launch.slurm.queue.shared_answers import JobsCache
 from kdbatch.launch.stored_tars import wrong_tars_of_plan
 from kdbatch.plan.costs.totals import PlanTotals, Total, plan_totals, total_of
 from kdbatch.plan.resolve import make_plan
@@ -113,7 +113,7 @@ def _states(plan: Plan, config: Config) -> dict[str, RunState]:
     """The state of each run of the plan: that of its folder, or `planned` where it has none."""
     rows: dict[str, RunState] = {}
     if is_present(config.runs_dir):
-        live = JobsCache(warn=warn).live()
+        live = JobsCache(config.runs_dir, warn=warn).live()
         rows = {row.run_id: row.state for row in load_run_rows(config.runs_dir, live=live)}
     return {
         planned.run.id: "done" if planned.done else rows.get(planned.run.id, "planned")

@@ -16,10 +16,11 @@ from kdbatch.launch.container.pull import prepare_container
 from kdbatch.launch.logs import read_end
 from kdbatch.launch.run_folders import submissions_dir
 from kdbatch.launch.slurm.answers import QueuedJob
-from kdbatch.launch.slurm.commands import queued_jobs, run_command
+from kdbatch.launch.slurm.commands import run_command
 from kdbatch.launch.slurm.exit_reason import last_exit_reason
 from kdbatch.launch.slurm.job.job_script import check_submit_folder
-from kdbatch.launch.slurm.submissions import Submission, recover
+from kdbatch.launch.slurm.queue.recovery import own_queue, recover
+from kdbatch.launch.slurm.submissions import Submission
 from kdbatch.launch.slurm.submit import submit_targets
 from kdbatch.launch.slurm.target import ModuleTarget
 from kdbatch.vocab.config import Config
@@ -113,7 +114,9 @@ def await_node_check(
             signal_sent = True
         if time.monotonic() - queried_at > NODE_SQUEUE_SECONDS:
             queried_at = time.monotonic()
-            job = next((job for job in queued_jobs() if job.id == probe.job_id), None)
+            job = next(
+                (job for job in own_queue(probe.folder.parent) if job.id == probe.job_id), None
+            )
             if job is None and _load_report(probe.folder) == report:
                 yield _job_ended(probe)
                 return

@@ -13,6 +13,7 @@ _UNKNOWN_ID = re.compile(r"[0-9]+[^\s|]*")
 _SUBMITTED = re.compile(r"Submitted batch job ([0-9]{1,10})( on cluster \S+)?")
 _TROUBLE = re.compile(r"^\s*(slurm_\w+|squeue)\b.*\b(error|fatal)\b", re.I | re.M)
 _HOLD = re.compile(r"Held|\bheld\b|JobHoldMaxRequeue|DependencyNeverSatisfied|ReservationDeleted")
+_RECORD = re.compile(r"\b(JobId|ArrayJobId|ArrayTaskId|JobName|JobState|Reason)=(\S+)")
 _MAX_ELEMENTS = 4_000_001  # of a job array, by SLURM's own limit
 
 _LASTING_STATES = """COMPLETING CONFIGURING EXPEDITING LAUNCH_FAILED PENDING POWER_UP_NODE
@@ -79,6 +80,25 @@ def read_queue(printed: str) -> tuple[QueuedJob, ...]:
             "Without it a run could be submitted twice. Try it: squeue --me"
         )
     return tuple(job for job in jobs if job.state not in _ENDED_STATES.split())
+
+
+def read_job_records(printed: str) -> tuple[QueuedJob, ...] | None:
+    """The jobs in the lines `JobId=41 ArrayTaskId=0-3 ...` of `scontrol show job` that have not
+    ended; None where a line is none, as then it does not tell which there are.
+    """
+    jobs: list[QueuedJob] = []
+    for line in filter(str.strip, printed.split("\n")):
+        facts = dict(_RECORD.findall(line))
+        number = facts.get("ArrayJobId") or facts.get("JobId", "")
+        elements = facts.get("ArrayTaskId")
+        ids = _elements(number, elements) if elements else [number]
+        if not number.isdigit() or not ids or facts.get("JobState") not in JOB_STATES:
+            return None
+        state, reason = facts["JobState"], facts.get("Reason", "")
+        if state not in _ENDED_STATES.split():
+            name = facts.get("JobName", "")
+            jobs += [QueuedJob(id=each, name=name, state=state, reason=reason) for each in ids]
+    return tuple(jobs) if printed.strip() else None
 
 
 def submitted_number(printed: str) -> str:

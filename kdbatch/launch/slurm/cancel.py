@@ -12,7 +12,9 @@ from kdbatch.launch.machine import has_command, queue_kind
 from kdbatch.launch.run_folders import all_run_ids, submissions_dir
 from kdbatch.launch.slurm.commands import output_or_nothing, run_command
 from kdbatch.launch.slurm.job.job_script import STEP_NAME
-from kdbatch.launch.slurm.submissions import Submission, last_submissions, recover
+from kdbatch.launch.slurm.queue.recovery import recover
+from kdbatch.launch.slurm.queue.shared_answers import forget_queue
+from kdbatch.launch.slurm.submissions import Submission, last_submissions
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import load_status
 
@@ -59,6 +61,8 @@ def cancel_runs(runs_dir: Path, run_ids: Sequence[str] | None) -> Cancelled:
         for words, ids in (((), job_ids), (("--signal=TERM",), steps)):
             for first in range(0, len(ids), MAX_JOB_IDS):
                 run_command("scancel", *words, *ids[first : first + MAX_JOB_IDS])
+        if cancelled:
+            forget_queue(journal_dir)
     local: dict[str, str] = {}
     unknown: dict[str, str] = {}
     for run_id in all_run_ids(runs_dir) if run_ids is None else run_ids:

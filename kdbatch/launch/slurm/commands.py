@@ -3,11 +3,11 @@
 import re
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from kdbatch.base.command_lines import shell_line
 from kdbatch.base.errors import UserError
-from kdbatch.launch.machine import Answer, ask, has_command, queue_kind, without_slurm_variables
+from kdbatch.launch.machine import Answer, ask, has_command, without_slurm_variables
 from kdbatch.launch.slurm.answers import QueuedJob, read_queue
 from kdbatch.launch.slurm.error_meanings import BUSY, is_transient, main_line
 
@@ -16,7 +16,6 @@ PAUSES = (2.0, 8.0, 30.0)
 restart takes.
 """
 
-SQUEUE_SECONDS = 10.0  # between two calls of squeue by one watcher: SLURM serves everybody
 ONCE_SECONDS = 20.0  # for an answer, where there is something to show without one
 
 
@@ -99,36 +98,3 @@ def output_or_nothing(*command: str, seconds: float = 30.0) -> str:
         return run_command(*command, once=True, seconds=seconds)
     except UserError:
         return ""
-
-
-class JobsCache:
-    """The jobs that SLURM has, for a caller that polls: squeue is called every SQUEUE_SECONDS at
-    most. The value of a job's id is why SLURM holds it, empty where it does not.
-
-    None where there is no SLURM, or where it does not answer: then `warn` is called once, and the
-    run folders have to do.
-    """
-
-    def __init__(self, *, warn: Callable[[str], None]) -> None:
-        self._warn = warn
-        self._has_slurm, self._answers = queue_kind() == "slurm", True
-        self._queried_at = -SQUEUE_SECONDS
-        self._live: dict[str, str] | None = None
-
-    def live(self) -> dict[str, str] | None:
-        if self._has_slurm and time.monotonic() - self._queried_at >= SQUEUE_SECONDS:
-            self._live = self._query()
-            self._queried_at = time.monotonic()
-        return self._live
-
-    def _query(self) -> dict[str, str] | None:
-        try:
-            live = {job.id: job.hold for job in queued_jobs(once=True)}
-        except UserError as error:
-            if self._answers:
-                problem = " ".join(str(error).split())
-                self._warn(f"SLURM does not answer, so this is from the run folders ({problem})")
-            self._answers = False
-            return None
-        self._answers = True
-        return live

@@ -1,5 +1,6 @@
 """`kdbatch shard --slurm`: ranges of missing shards as elements of a SLURM array."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,9 +8,10 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.locks import hold_lock
 from kdbatch.base.text import plural
 from kdbatch.launch.container.pull import prepare_container
-from kdbatch.launch.slurm.commands import queued_jobs
+from kdbatch.launch.slurm.answers import QueuedJob
 from kdbatch.launch.slurm.job.job_script import check_submit_folder
-from kdbatch.launch.slurm.submissions import load_sbatches, recover
+from kdbatch.launch.slurm.queue.recovery import recover
+from kdbatch.launch.slurm.submissions import load_sbatches
 from kdbatch.launch.slurm.submit import submit_targets
 from kdbatch.launch.slurm.target import ModuleTarget
 from kdbatch.vocab.config import SHARD, Config
@@ -65,8 +67,7 @@ def submit_shard_array(array: ShardArray, *, config: Config) -> tuple[str, ...]:
     prepare_container(config, on_this_machine=False)
     check_submit_folder(array.folder)
     with hold_lock(array.folder.parent / "submit.lock"):
-        recover(array.folder.parent)
-        _check_idle(array)
+        _check_idle(array, recover(array.folder.parent))
         submitted = submit_targets(
             array.targets,
             wave=array.name,
@@ -78,11 +79,11 @@ def submit_shard_array(array: ShardArray, *, config: Config) -> tuple[str, ...]:
     return tuple(submitted.values())
 
 
-def _check_idle(array: ShardArray) -> None:
+def _check_idle(array: ShardArray, queue: Iterable[QueuedJob]) -> None:
     before = load_sbatches(array.folder.parent).get(array.folder)
     if before is None:
         return
-    queued = [job for job in queued_jobs() if job.number == before.number]
+    queued = [job for job in queue if job.number == before.number]
     if queued:
         raise UserError(
             f"{array.name}: {plural(len(queued), 'element')} of job {before.number} "

@@ -16,7 +16,7 @@ import os
 import re
 import secrets
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from kdbatch.base.folders.presence import paths_below
 from kdbatch.base.parse import parse
 from kdbatch.base.reading.field_facts import Count, Time
 from kdbatch.launch.slurm.answers import QueuedJob
-from kdbatch.launch.slurm.commands import queued_jobs, run_command
+from kdbatch.launch.slurm.commands import run_command
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,19 +155,13 @@ def last_submissions(journal_dir: Path) -> dict[str, Submission]:
 
 
 def live_jobs(
-    journal_dir: Path, keys: Iterable[str], *, queue: Sequence[QueuedJob] | None = None
+    journal_dir: Path, keys: Iterable[str], *, queue: Iterable[QueuedJob]
 ) -> dict[str, str]:
     """The job ids, by key, of the keys whose last submission is still in the queue, and not over in
-    a job that others share. squeue is called only if there was a submission, and `queue` is not
-    given.
-
-    Raises:
-        UserError: squeue does not answer.
+    a job that others share. `queue` are the user's jobs.
     """
     submitted = last_submissions(journal_dir)
     asked = {key: submitted[key] for key in keys if key in submitted}
-    if queue is None:
-        queue = queued_jobs() if asked else ()
     live = {job.id for job in queue}
     return {key: found.job_id for key, found in asked.items() if found.is_in(live)}
 
@@ -176,25 +170,6 @@ def shared_jobs(journal_dir: Path) -> set[str]:
     """The ids of the jobs that several runs share."""
     journal = load_sbatches(journal_dir).values()
     return {job_id for each in journal if each.runs_per_job > 1 for job_id in each.job_ids}
-
-
-def recover(journal_dir: Path) -> tuple[QueuedJob, ...]:
-    """Complete or undo what an interrupted submit has begun. Returns the user's jobs; none where
-    nothing was submitted. The caller holds the study's lock.
-
-    Raises:
-        UserError: SLURM does not answer.
-    """
-    if not any(journal_dir.glob("*/sbatch.json")):
-        return ()
-    queue, journal = queued_jobs(), load_sbatches(journal_dir)
-    cancelled = cancel_lost(journal_dir, queue)
-    for folder, sbatch in journal.items():
-        if not sbatch.number:
-            discard(folder)
-        elif not sbatch.released:
-            release(folder, sbatch, queue=queue)
-    return tuple(job for job in queue if job.number not in cancelled)
 
 
 def release(folder: Path, sbatch: Sbatch, *, queue: Iterable[QueuedJob] | None = None) -> Sbatch:

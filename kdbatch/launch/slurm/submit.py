@@ -26,6 +26,8 @@ from kdbatch.launch.slurm.job.job_script import (
     teardown_lines,
 )
 from kdbatch.launch.slurm.next_request import avoid_lost_nodes, next_requests
+from kdbatch.launch.slurm.queue.recovery import recover
+from kdbatch.launch.slurm.queue.shared_answers import forget_queue
 from kdbatch.launch.slurm.sbatch import (
     JobFiles,
     JobLimitError,
@@ -44,7 +46,6 @@ from kdbatch.launch.slurm.submissions import (
     discard,
     job_name,
     live_jobs,
-    recover,
     release,
     save_sbatch,
     shared_jobs,
@@ -203,7 +204,9 @@ def submit_targets(
         runs_per_job=resources.runs_per_job,
     )
     sbatch = _call_with_retries(write, sbatch, folder=folder, wave=wave)
-    return {key: job_id for key, job_id, _ in release(folder, sbatch).places}
+    places = release(folder, sbatch).places
+    forget_queue(folder.parent)
+    return {key: job_id for key, job_id, _ in places}
 
 
 def _call_with_retries(

@@ -1,17 +1,17 @@
 """Completes rows of runs from their jobs, or from a local queue, where files do not suffice."""
 
 import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
 
 from kdbatch.base.command_lines import resume_command, shell_line
+from kdbatch.launch.run_folders import submissions_dir
 from kdbatch.launch.slurm.exit_reason import (
     MEMORY_HINT,
-    accounting_states,
     last_exit_reason,
     ran_out_of_memory,
 )
 from kdbatch.launch.slurm.next_request import more_memory
+from kdbatch.launch.slurm.queue.shared_answers import QueueAnswer, shared_states
 from kdbatch.launch.slurm.submissions import Submission
 from kdbatch.launch.states.run_row import RunRow
 from kdbatch.vocab.runs import Assignment, RunFolder
@@ -24,7 +24,7 @@ def add_job_states(
     submissions: dict[str, Submission],
     *,
     runs_dir: Path,
-    live: Mapping[str, str] | None,
+    live: QueueAnswer | None,
 ) -> None:
     """Replace the rows of runs that are queued, lost or stopped according to their job."""
     for row in [row for row in rows.values() if row.state == "failed"]:
@@ -40,12 +40,13 @@ def add_job_states(
     ]
     accounting: dict[str, str] = {}
     if live is not None:
-        accounting = accounting_states([row.job for row in uncertain if row.job not in live])
+        left = [row.job for row in uncertain if live.has_left(row.job)]
+        accounting = shared_states(submissions_dir(runs_dir), left)
     for row in uncertain:
         submission = submissions[row.run_id]
         is_over = row.job == submission.job_id and submission.is_over()
-        if live is not None and row.job in live and not is_over:
-            rows[row.run_id] = _with_live_job(row, hold=live[row.job])
+        if live is not None and row.job in live.holds and not is_over:
+            rows[row.run_id] = _with_live_job(row, hold=live.holds[row.job])
         elif row.state != "stopped":
             log = RunFolder(runs_dir / row.run_id).log
             ending, account = last_exit_reason(submission, log=log), accounting.get(row.job, "")
@@ -53,8 +54,8 @@ def add_job_states(
                 rows[row.run_id] = _without_memory(row, submission)
             elif ending and ending.is_final(assignments[row.run_id].retries):
                 rows[row.run_id] = _with_reason(row, "failed", ending.message)
-            elif live is None:
-                continue  # SLURM may have put the job back into its queue
+            elif live is None or not (is_over or live.has_left(row.job)):
+                continue  # SLURM may have put the job back into its queue, or has it since
             elif ending:
                 rows[row.run_id] = _with_reason(row, None, ending.message)
             else:

@@ -2,6 +2,7 @@
 
 import socket
 from dataclasses import dataclass
+from typing import TypedDict
 
 from kdbatch.base.command_lines import cancel_command, resume_command
 from kdbatch.base.disk_space import problem_of_disk, remedy_of
@@ -16,7 +17,8 @@ from kdbatch.vocab.status import RunState, Status, is_stale, load_status
 @dataclass(frozen=True, kw_only=True)
 class RunRow:
     """One run at one moment. `state` is explained at RunState; `job` is the last job of the run,
-    `eta_seconds` the estimated time until it is done.
+    `eta_seconds` the estimated time until it is done. `lost_hours` are those of `device_hours` that
+    attempts took whose work is in no checkpoint; `energy_kwh` is None where it was not measured.
     """
 
     run_id: str
@@ -28,6 +30,8 @@ class RunRow:
     eta_seconds: float | None = None
     metric: str = ""
     device_hours: float = 0.0
+    lost_hours: float = 0.0
+    energy_kwh: float | None = None
     attempt: int = 0
     reason: str = ""
     job: str = ""
@@ -57,11 +61,29 @@ def run_row(
         num_steps=status.num_steps,
         eta_seconds=eta_seconds,
         metric=status.metric,
-        device_hours=round(status.seconds * assignment.resources.num_tasks / 3600, 4),
+        **_costs(status, state, assignment.resources.num_tasks),
         attempt=status.attempt,
         reason=reason or _reason(folder, state, status),
         job=submission.job_id if submission and is_waiting else status.job,
     )
+
+
+class _Costs(TypedDict):
+    device_hours: float
+    lost_hours: float
+    energy_kwh: float | None
+
+
+def _costs(status: Status, state: RunState, num_devices: int) -> _Costs:
+    """What all attempts took, on all devices: the status has the time and the energy of one."""
+    is_going_on = state in ("running", "stale", "done")
+    lost_seconds = status.lost_seconds + (0.0 if is_going_on else status.unsaved_seconds)
+    joules = status.energy_joules
+    return {
+        "device_hours": round(status.seconds * num_devices / 3600, 4),
+        "lost_hours": round(lost_seconds * num_devices / 3600, 4),
+        "energy_kwh": None if joules is None else round(joules * num_devices / 3.6e6, 4),
+    }
 
 
 def _status_of(folder: RunFolder, state: RunState | None) -> Status:

@@ -171,6 +171,7 @@ def _sync(
     reporter.update(step=state.step, num_steps=num_steps, metric=_metric_text(state))
     if stop or state.step == num_steps or run.save_is_due():
         run.save()
+        reporter.note_saved()
     clock.restart(state)
     return stop
 

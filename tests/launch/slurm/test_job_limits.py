@@ -9,6 +9,7 @@ from kdbatch.launch.run_status import load_run_rows
 from kdbatch.launch.slurm.arrays import MetLimit
 from kdbatch.launch.slurm.commands import queued_jobs
 from kdbatch.launch.slurm.error_meanings import limit_on_jobs
+from kdbatch.launch.slurm.queue.shared_answers import QueueAnswer
 from kdbatch.launch.slurm.sbatch import JobLimitError
 from kdbatch.launch.slurm.submissions import load_sbatches
 from kdbatch.launch.slurm.submit import submit_arrays
@@ -80,7 +81,7 @@ def test_only_runs_that_slurm_never_had_are_fed_and_not_below_one_that_was_cance
     config = config_in(tmp_path)
     write_runs(plan, config=config)
     submitted(config, ids(plan)["gone"])
-    rows = {row.run_id: row for row in load_run_rows(config.runs_dir, live={})}
+    rows = {row.run_id: row for row in load_run_rows(config.runs_dir, live=QueueAnswer())}
     assert runs_to_feed(plan, rows) == [ids(plan)["new"], ids(plan)["next"]]
 
 

@@ -12,6 +12,7 @@ from kdbatch.launch.exclude_failed import exclude_failed
 from kdbatch.launch.run_folders import submissions_dir
 from kdbatch.launch.run_status import load_run_rows
 from kdbatch.launch.slurm.cluster_info import largest_memory_gb
+from kdbatch.launch.slurm.queue.shared_answers import QueueAnswer
 from kdbatch.launch.slurm.submissions import last_submissions
 from kdbatch.launch.slurm.submit import submit_arrays
 from kdbatch.run.heartbeat import StatusReporter, StopSignal
@@ -47,7 +48,7 @@ def requests(slurm: Path, number: str) -> set[str]:
 
 
 def row_of(config: Config, run_id: str):
-    return {row.run_id: row for row in load_run_rows(config.runs_dir, live={})}[run_id]
+    return {row.run_id: row for row in load_run_rows(config.runs_dir, live=QueueAnswer())}[run_id]
 
 
 def test_memory_grows_by_half_up_to_the_largest_node_and_then_the_run_has_failed(nodes, tmp_path):

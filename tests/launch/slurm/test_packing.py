@@ -16,7 +16,9 @@ from kdbatch.launch.run_folders import submissions_dir
 from kdbatch.launch.run_status import load_run_rows
 from kdbatch.launch.slurm.arrays import arrays_of, dependency
 from kdbatch.launch.slurm.cancel import cancel_runs
+from kdbatch.launch.slurm.commands import queued_jobs
 from kdbatch.launch.slurm.next_request import next_requests
+from kdbatch.launch.slurm.queue.shared_answers import QueueAnswer
 from kdbatch.launch.slurm.submissions import last_submissions, live_jobs
 from kdbatch.launch.slurm.submit import submit_arrays
 from kdbatch.vocab.config import Config, Site, load_config
@@ -28,7 +30,8 @@ GUIDE = Path(__file__).parents[3] / "docs" / "GUIDE.md"
 
 
 def states(plan: Plan, config: Config, live: dict[str, str]) -> dict[str, str]:
-    return {row.title: row.state for row in load_run_rows(config.runs_dir, live=live)}
+    rows = load_run_rows(config.runs_dir, live=QueueAnswer(holds=live))
+    return {row.title: row.state for row in rows}
 
 
 def test_the_runs_that_are_left_over_share_a_smaller_job(slurm, tmp_path):
@@ -87,7 +90,7 @@ def test_a_run_that_failed_in_a_job_that_goes_on_is_submitted_again_alone(slurm,
     submit_arrays(plan, config=config)
     journal = submissions_dir(config.runs_dir)
     last_submissions(journal)[ids(plan)["a"]].over.touch()
-    assert live_jobs(journal, ids(plan).values()) == {ids(plan)["b"]: "41"}
+    assert live_jobs(journal, ids(plan).values(), queue=queued_jobs()) == {ids(plan)["b"]: "41"}
     assert submit_arrays(plan, config=config) == {ids(plan)["a"]: "42"}
 
 
@@ -123,7 +126,7 @@ def test_a_setup_that_fails_is_the_reason_of_every_run_of_the_job(slurm, tmp_pat
     config = config_in(tmp_path, site=Site(setup=("false",)))
     submit_arrays(plan, config=config)
     list(run_queued_elements(slurm))
-    rows = load_run_rows(config.runs_dir, live={})
+    rows = load_run_rows(config.runs_dir, live=QueueAnswer())
     assert all(row.state == "failed" and "setup failed" in row.reason for row in rows)
 
 

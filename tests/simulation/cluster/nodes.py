@@ -18,7 +18,8 @@ REPAIR_SECONDS = 4 * HOUR
 @dataclass(frozen=True, kw_only=True)
 class SiteFacts:
     """A large site. A node is free for `free_hours` on average before others take it; of these
-    holes a `preempting_share` end without a notice, and whatever runs there is preempted.
+    holes a `preempting_share` end without a notice, and whatever runs there is preempted. squeue
+    answers from a copy that is `copy_seconds` old at most.
     """
 
     num_nodes: int = 300
@@ -30,6 +31,7 @@ class SiteFacts:
     taken_hours: float = 2.0
     preempting_share: float = 0.3
     busy_share: float = 0.02
+    copy_seconds: float = 60.0
 
 
 @dataclass(kw_only=True)

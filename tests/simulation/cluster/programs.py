@@ -37,6 +37,7 @@ class Programs:
         self._clock, self._rng = clock, rng
         self.calls: dict[int, Counter[str]] = defaultdict(Counter)
         self.num_refused = 0
+        self._copy = 0.0, ""
 
     def install(self, patch: pytest.MonkeyPatch, folder: Path) -> None:
         """Answer in place of the programs, whose names are on PATH; to really run one fails."""
@@ -77,7 +78,11 @@ class Programs:
     def _squeue(self, words: Sequence[str], stdin: str) -> Answer:
         assert {"--me", "--all", "--array", "--noheader"} <= set(words), words
         form = _value(words, "--format")
-        return _answer("".join(_filled(form, element) for element in self._queue.live.values()))
+        made_at, printed = self._copy
+        if self._clock.now - made_at >= self._facts.copy_seconds:
+            printed = "".join(_filled(form, element) for element in self._queue.live.values())
+            self._copy = self._clock.now, printed
+        return _answer(printed)
 
     def _sacct(self, words: Sequence[str], stdin: str) -> Answer:
         columns = _value(words, "--format").split(",")
@@ -95,6 +100,10 @@ class Programs:
             for element in map(self._queue.live.get, ids.split(",")):
                 if element:
                     self._queue.wait(element, after)
+        if words[:3] == ["--oneliner", "show", "job"]:
+            found = self._queue.named(words[3])
+            lines = "".join(map(_record, found))
+            return _answer(lines) if lines else _failed("scontrol", "Invalid job id specified")
         if words[:1] == ["release"]:
             for element in self._queue.named(words[1]):
                 self._queue.release(element)
@@ -140,6 +149,15 @@ def _filled(form: str, element: Element) -> str:
         "%r": element.reason,
     }
     return re.sub("%.", lambda found: known[found[0]], form) + "\n"
+
+
+def _record(element: Element) -> str:
+    """A line of `scontrol show job`."""
+    number, _, index = element.id.partition("_")
+    array = f" ArrayJobId={number} ArrayTaskId={index}" if index else ""
+    name = element.job.options["job-name"]
+    facts = f"JobName={name} JobState={element.state} Reason={element.reason}"
+    return f"JobId={number}{array} {facts}\n"
 
 
 def _column(name: str, element: Element) -> str:

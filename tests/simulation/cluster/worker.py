@@ -155,6 +155,7 @@ class Attempt:
             self._stop.requested, self._stop.early_warning = True, early
             self._stop.requested_at = self._clock.now
             self._reporter.update(step=self._step, num_steps=NUM_STEPS)
+            self._reporter.note_saved()
             self._reporter.end("stopped")
         return self._leave(EXIT_STOPPED)
 

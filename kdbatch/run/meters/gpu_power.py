@@ -1,0 +1,22 @@
+"""The power of a GPU as NVML reports it, where the package nvidia-ml-py is installed."""
+
+import contextlib
+
+import torch
+
+
+class GpuPower:
+    """Asks for the power that a GPU draws now."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device, self._is_available = device, device.type == "cuda" and not torch.version.hip
+
+    def watts(self) -> float | None:
+        """None where NVML cannot be asked; see GpuUtilisation. Of AMD's GPUs torch has watts in
+        some versions and milliwatts in others.
+        """
+        if self._is_available:
+            with contextlib.suppress(Exception):
+                return torch.cuda.power_draw(self._device) / 1000
+        self._is_available = False
+        return None
