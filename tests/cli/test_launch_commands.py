@@ -251,18 +251,18 @@ def test_status_and_logs_come_from_the_files_while_slurm_does_not_answer(slurm, 
     (slurm / "squeue_fails").write_text(
         "slurm_load_jobs error: Unable to contact slurm controller\n"
     )
+    (slurm / "squeue.txt").unlink()
     for words, shown in (
         (("status",), f"{folders['a'].id}\trunning"),
         (("logs", folders["a"].id), "hello"),
     ):
-        (slurm / "squeue.txt").unlink(missing_ok=True)
         output = kdbatch(*words)
         assert (
             shown in output
             and output.count("SLURM does not answer") == 1
             and "scontrol ping" in output
         )
-        assert len((slurm / "squeue.txt").read_text().splitlines()) == 1
+    assert len((slurm / "squeue.txt").read_text().splitlines()) == 1
 
 
 def test_following_a_run_that_was_cancelled_ends(slurm, study):

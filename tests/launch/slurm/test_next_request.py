@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.launching import RESOURCES, config_in, ids, plan_of
+from support.launching import RESOURCES, assert_golden_script, config_in, ids, plan_of
 
 from kdbatch.launch.dry_run import describe_launch
 from kdbatch.launch.exclude_failed import exclude_failed
@@ -108,6 +108,17 @@ def test_a_run_avoids_the_node_that_it_lost_and_others_do_not(slurm, tmp_path):
     submit_arrays(PLAN, config=config)
     assert requests(slurm, "41") >= {"#SBATCH --exclude=n9,n2"}
     assert requests(slurm, "42") >= {"#SBATCH --exclude=n9"}
+
+
+def test_the_script_of_a_run_that_lost_a_node_and_ran_out_of_memory(nodes, tmp_path):
+    config = config_in(tmp_path)
+    submit_arrays(plan_of({"a": ()}), config=config)
+    run_out_of_memory(nodes, config, A)
+    note_lost_node(config.runs_dir, node="n2", run_id=A)
+    submit_arrays(plan_of({"a": ()}), config=config)
+    folder = last_submissions(submissions_dir(config.runs_dir))[A].folder
+    script = (nodes / "42.sbatch").read_text().replace(folder.name, "wave0-HASH")
+    assert_golden_script("more_memory_other_node.sbatch", script, folder=tmp_path)
 
 
 def describe(plan: Plan, config: Config) -> list[str]:
