@@ -4,7 +4,6 @@ import dataclasses
 from pathlib import Path
 
 from kdbatch.base.command_lines import resume_command, shell_line
-from kdbatch.launch.run_folders import submissions_dir
 from kdbatch.launch.slurm.exit_reason import (
     MEMORY_HINT,
     last_exit_reason,
@@ -41,7 +40,7 @@ def add_job_states(
     accounting: dict[str, str] = {}
     if live is not None:
         left = [row.job for row in uncertain if live.has_left(row.job)]
-        accounting = shared_states(submissions_dir(runs_dir), left)
+        accounting = shared_states(runs_dir, left)
     for row in uncertain:
         submission = submissions[row.run_id]
         is_over = row.job == submission.job_id and submission.is_over()

@@ -94,12 +94,11 @@ def test_all_terminals_together_call_sacct_once_a_minute(slurm, config):
     sacct = slurm / "sacct"
     sacct.write_text(f'#!/bin/bash\necho x >>"{slurm}/sacct.txt"\necho "41_0|FAILED"\n')
     sacct.chmod(0o755)
-    journal_dir = submissions_dir(config.runs_dir)
     for _ in range(3):
-        assert shared_states(journal_dir, ["41_0", "41_1"]) == {"41_0": "FAILED"}
+        assert shared_states(config.runs_dir, ["41_0", "41_1"]) == {"41_0": "FAILED"}
     assert num_calls(slurm, "sacct") == 1
     let_a_minute_pass(config)
-    assert shared_states(journal_dir, ["41_0"]) == {"41_0": "FAILED"}
+    assert shared_states(config.runs_dir, ["41_0"]) == {"41_0": "FAILED"}
     assert num_calls(slurm, "sacct") == 1  # it knows all that is asked for
 
 

@@ -126,13 +126,13 @@ def forget_queue(journal_dir: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def shared_states(journal_dir: Path, job_ids: Sequence[str]) -> dict[str, str]:
+def shared_states(runs_dir: Path, job_ids: Sequence[str]) -> dict[str, str]:
     """The accounting's state of each job that has left the queue; sacct is called for those that
     no command knows, at most once a minute.
     """
     if not job_ids:
         return {}
-    path = journal_dir / f"sacct-{os.getuid()}.json"
+    path = submissions_dir(runs_dir) / f"sacct-{os.getuid()}.json"
     try:
         with hold_lock(path.with_suffix(".lock")):
             known = _load_states(path)
