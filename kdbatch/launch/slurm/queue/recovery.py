@@ -15,7 +15,7 @@ from kdbatch.launch.slurm.submissions import (
     release,
 )
 
-LATE_SECONDS = 150.0
+COPY_SECONDS = 150.0
 """How old an answer of squeue may be: some sites answer from a copy that is made each minute."""
 
 
@@ -58,7 +58,7 @@ def with_late_jobs(
     """The jobs that squeue lists, and those of arrays that were submitted so shortly before that it
     may not list them yet. An old answer lacks an array as a whole.
     """
-    listed, since = {job.number for job in queue}, time.time() - LATE_SECONDS
+    listed, since = {job.number for job in queue}, time.time() - COPY_SECONDS
     late = [each for each in journal if each.asked_at > since and each.number not in listed]
     return (*queue, *(job for each in late if each.number for job in _jobs_of(each)))
 

@@ -23,7 +23,7 @@ from kdbatch.launch.slurm.exit_reason import accounting_states
 from kdbatch.launch.slurm.queue.recovery import own_queue
 from kdbatch.launch.slurm.submissions import load_sbatches
 
-ANSWER_SECONDS = 60.0  # between two calls of squeue, or of sacct: SLURM serves everybody
+SHARED_SECONDS = 60.0  # between two calls of squeue, or of sacct: SLURM serves everybody
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ class JobsCache:
         self._warn, self._answers = warn, True
         self._has_slurm = queue_kind() == "slurm"
         self._last, self._identity = QueueAnswer(), (0, 0)
-        self._asked_at = -ANSWER_SECONDS  # the last answer that could not be shared
+        self._asked_at = -SHARED_SECONDS  # the last answer that could not be shared
 
     def live(self) -> QueueAnswer | None:
         """An answer that is at most a minute old."""
@@ -80,7 +80,7 @@ class JobsCache:
         return None if answer.problem else answer
 
     def _recent(self) -> QueueAnswer | None:
-        if time.monotonic() - self._asked_at < ANSWER_SECONDS:
+        if time.monotonic() - self._asked_at < SHARED_SECONDS:
             return self._last
         if (identity := _recent(self._path)) is None:
             return None
@@ -157,7 +157,7 @@ def _recent(path: Path) -> Identity | None:
     system, as login nodes have several.
     """
     identity = identity_of(path)
-    if identity is None or seconds_since_change(path, folder=path.parent) > ANSWER_SECONDS:
+    if identity is None or seconds_since_change(path, folder=path.parent) > SHARED_SECONDS:
         return None
     return identity
 
