@@ -28,7 +28,7 @@ from kdbatch.launch.queue_feed import MOVING
 from kdbatch.launch.run_costs import costs_of
 from kdbatch.launch.run_groups import RunChoice, RunGroup, experiments_of, group_by_experiment
 from kdbatch.launch.run_status import RunWatcher, load_run_rows, of_submitted_plans, rows_as_json
-from kdbatch.launch.slurm.queue.shared_answers import JobsCache
+from kdbatch.launch.slurm.squeue.shared_answers import JobsCache
 from kdbatch.launch.states.run_row import RunRow
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.jobs.lost_nodes import MAX_RUNS, avoided_nodes, load_lost_nodes, lost_nodes_file

@@ -47,8 +47,8 @@ from kdbatch.launch.saved_plans import (
     is_complete,
 )
 from kdbatch.launch.slurm.arrays import MetLimit
-from kdbatch.launch.slurm.queue.recovery import own_queue
-from kdbatch.launch.slurm.queue.shared_answers import QueueAnswer
+from kdbatch.launch.slurm.squeue.recovery import own_queue
+from kdbatch.launch.slurm.squeue.shared_answers import QueueAnswer
 from kdbatch.launch.states.run_row import RunRow
 from kdbatch.launch.stored_tars import check_tars
 from kdbatch.plan.resolve import make_plan, require_shards

@@ -10,7 +10,7 @@ from kdbatch.cli.live.progress import progress
 from kdbatch.cli.study import check_target
 from kdbatch.cli.terminal import print_line, warn
 from kdbatch.launch.run_status import load_run_rows
-from kdbatch.launch.slurm.queue.shared_answers import JobsCache
+from kdbatch.launch.slurm.squeue.shared_answers import JobsCache
 from kdbatch.sync.tracker import Tracker, sync_runs, translate_tracker_errors
 from kdbatch.vocab.config import load_config
 from kdbatch.vocab.status import RunState

@@ -8,7 +8,7 @@ from kdbatch.launch.machine import QueueKind
 from kdbatch.launch.run_folders import submissions_dir, without_finished
 from kdbatch.launch.slurm.arrays import Array, arrays_of
 from kdbatch.launch.slurm.next_request import next_requests
-from kdbatch.launch.slurm.queue.recovery import own_queue
+from kdbatch.launch.slurm.squeue.recovery import own_queue
 from kdbatch.launch.slurm.submissions import live_jobs
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.jobs.resources import Resources

@@ -9,7 +9,7 @@ from kdbatch.base.errors import UnreadableError, UserError
 from kdbatch.launch.live_queues import live_queues
 from kdbatch.launch.run_folders import run_entries, submissions_dir
 from kdbatch.launch.saved_plans import recorded_runs
-from kdbatch.launch.slurm.queue.shared_answers import QueueAnswer
+from kdbatch.launch.slurm.squeue.shared_answers import QueueAnswer
 from kdbatch.launch.slurm.submissions import Submission, last_submissions
 from kdbatch.launch.states.job_states import add_job_states, with_live_queue
 from kdbatch.launch.states.run_row import RunRow

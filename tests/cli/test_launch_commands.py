@@ -30,7 +30,7 @@ from kdbatch.launch.saved_plans import SubmitRequest
 from kdbatch.launch.slurm import submit as submit_module
 from kdbatch.launch.slurm.cancel import cancel_runs
 from kdbatch.launch.slurm.commands import queued_jobs
-from kdbatch.launch.slurm.queue.shared_answers import QueueAnswer
+from kdbatch.launch.slurm.squeue.shared_answers import QueueAnswer
 from kdbatch.launch.slurm.submissions import last_submissions, load_sbatches
 from kdbatch.launch.slurm.submit import submit_arrays
 from kdbatch.vocab.runs import RunFolder

@@ -21,7 +21,7 @@ from kdbatch.launch.init_config import config_text, detect_site
 from kdbatch.launch.run_folders import submissions_dir
 from kdbatch.launch.run_status import load_run_rows
 from kdbatch.launch.slurm.cancel import cancel_runs
-from kdbatch.launch.slurm.queue.shared_answers import JobsCache, QueueAnswer
+from kdbatch.launch.slurm.squeue.shared_answers import JobsCache, QueueAnswer
 from kdbatch.launch.slurm.submissions import last_submissions
 from kdbatch.launch.slurm.submit import submit_arrays
 from kdbatch.vocab.config import Config, Container

@@ -13,7 +13,7 @@ from support.launching import config_in, plan_of, submitted
 from kdbatch.launch.live_queues import announce_queue
 from kdbatch.launch.run_folders import write_runs
 from kdbatch.launch.run_status import RunWatcher
-from kdbatch.launch.slurm.queue.shared_answers import QueueAnswer
+from kdbatch.launch.slurm.squeue.shared_answers import QueueAnswer
 from kdbatch.launch.states.seen_runs import LOOKS_PER_ROUND
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.runs import RunFolder

@@ -19,7 +19,7 @@ from kdbatch.launch.checks.imported_files import check_imported_files
 from kdbatch.launch.container.command import check_container
 from kdbatch.launch.machine import QueueKind, default_jobs, queue_kind, visible_gpus
 from kdbatch.launch.run_status import load_run_rows
-from kdbatch.launch.slurm.queue.shared_answers import JobsCache
+from kdbatch.launch.slurm.squeue.shared_answers import JobsCache
 from kdbatch.launch.stored_tars import wrong_tars_of_plan
 from kdbatch.plan.costs.totals import PlanTotals, Total, plan_totals, total_of
 from kdbatch.plan.resolve import make_plan

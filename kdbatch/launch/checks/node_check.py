@@ -19,7 +19,7 @@ from kdbatch.launch.slurm.answers import QueuedJob
 from kdbatch.launch.slurm.commands import run_command
 from kdbatch.launch.slurm.exit_reason import last_exit_reason
 from kdbatch.launch.slurm.job.job_script import check_submit_folder
-from kdbatch.launch.slurm.queue.recovery import own_queue, recover
+from kdbatch.launch.slurm.squeue.recovery import own_queue, recover
 from kdbatch.launch.slurm.submissions import Submission
 from kdbatch.launch.slurm.submit import submit_targets
 from kdbatch.launch.slurm.target import ModuleTarget

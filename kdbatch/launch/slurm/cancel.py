@@ -12,8 +12,8 @@ from kdbatch.launch.machine import has_command, queue_kind
 from kdbatch.launch.run_folders import all_run_ids, submissions_dir
 from kdbatch.launch.slurm.commands import output_or_nothing, run_command
 from kdbatch.launch.slurm.job.job_script import STEP_NAME
-from kdbatch.launch.slurm.queue.recovery import recover
-from kdbatch.launch.slurm.queue.shared_answers import forget_queue
+from kdbatch.launch.slurm.squeue.recovery import recover
+from kdbatch.launch.slurm.squeue.shared_answers import forget_queue
 from kdbatch.launch.slurm.submissions import Submission, last_submissions
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import load_status

@@ -26,8 +26,6 @@ from kdbatch.launch.slurm.job.job_script import (
     teardown_lines,
 )
 from kdbatch.launch.slurm.next_request import avoid_lost_nodes, next_requests
-from kdbatch.launch.slurm.queue.recovery import recover
-from kdbatch.launch.slurm.queue.shared_answers import forget_queue
 from kdbatch.launch.slurm.sbatch import (
     JobFiles,
     JobLimitError,
@@ -40,6 +38,8 @@ from kdbatch.launch.slurm.sbatch import (
     refusal_of,
     write_job_files,
 )
+from kdbatch.launch.slurm.squeue.recovery import recover
+from kdbatch.launch.slurm.squeue.shared_answers import forget_queue
 from kdbatch.launch.slurm.submissions import (
     Sbatch,
     cancel_lost,

@@ -10,7 +10,7 @@ from kdbatch.launch.slurm.exit_reason import (
     ran_out_of_memory,
 )
 from kdbatch.launch.slurm.next_request import more_memory
-from kdbatch.launch.slurm.queue.shared_answers import QueueAnswer, shared_states
+from kdbatch.launch.slurm.squeue.shared_answers import QueueAnswer, shared_states
 from kdbatch.launch.slurm.submissions import Submission
 from kdbatch.launch.states.run_row import RunRow
 from kdbatch.vocab.runs import Assignment, RunFolder

@@ -12,7 +12,7 @@ from kdbatch.launch.exclude_failed import exclude_failed
 from kdbatch.launch.run_folders import submissions_dir
 from kdbatch.launch.run_status import load_run_rows
 from kdbatch.launch.slurm.cluster_info import largest_memory_gb
-from kdbatch.launch.slurm.queue.shared_answers import QueueAnswer
+from kdbatch.launch.slurm.squeue.shared_answers import QueueAnswer
 from kdbatch.launch.slurm.submissions import last_submissions
 from kdbatch.launch.slurm.submit import submit_arrays
 from kdbatch.run.heartbeat import StatusReporter, StopSignal

@@ -18,7 +18,7 @@ from kdbatch.launch.slurm.arrays import arrays_of, dependency
 from kdbatch.launch.slurm.cancel import cancel_runs
 from kdbatch.launch.slurm.commands import queued_jobs
 from kdbatch.launch.slurm.next_request import next_requests
-from kdbatch.launch.slurm.queue.shared_answers import QueueAnswer
+from kdbatch.launch.slurm.squeue.shared_answers import QueueAnswer
 from kdbatch.launch.slurm.submissions import last_submissions, live_jobs
 from kdbatch.launch.slurm.submit import submit_arrays
 from kdbatch.vocab.config import Config, Site, load_config

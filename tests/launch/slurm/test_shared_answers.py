@@ -10,8 +10,8 @@ from support.launching import config_in, plan_of
 from kdbatch.launch.run_folders import submissions_dir
 from kdbatch.launch.run_status import load_run_rows
 from kdbatch.launch.slurm.cancel import cancel_runs
-from kdbatch.launch.slurm.queue.recovery import recover
-from kdbatch.launch.slurm.queue.shared_answers import JobsCache, QueueAnswer, shared_states
+from kdbatch.launch.slurm.squeue.recovery import recover
+from kdbatch.launch.slurm.squeue.shared_answers import JobsCache, QueueAnswer, shared_states
 from kdbatch.launch.slurm.submissions import load_sbatches, save_sbatch
 from kdbatch.launch.slurm.submit import submit_arrays
 from kdbatch.vocab.config import Config

@@ -15,7 +15,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.launch.run_folders import submissions_dir
 from kdbatch.launch.slurm import commands
 from kdbatch.launch.slurm.commands import queued_jobs, run_command
-from kdbatch.launch.slurm.queue.recovery import recover
+from kdbatch.launch.slurm.squeue.recovery import recover
 from kdbatch.launch.slurm.submissions import last_submissions, load_sbatches, save_sbatch
 from kdbatch.launch.slurm.submit import submit_arrays
 

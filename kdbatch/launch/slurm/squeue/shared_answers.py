@@ -20,7 +20,7 @@ from kdbatch.base.parse import parse
 from kdbatch.launch.machine import queue_kind
 from kdbatch.launch.run_folders import submissions_dir
 from kdbatch.launch.slurm.exit_reason import accounting_states
-from kdbatch.launch.slurm.queue.recovery import own_queue
+from kdbatch.launch.slurm.squeue.recovery import own_queue
 from kdbatch.launch.slurm.submissions import load_sbatches
 
 SHARED_SECONDS = 60.0  # between two calls of squeue, or of sacct: SLURM serves everybody
