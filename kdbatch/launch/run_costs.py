@@ -1,4 +1,4 @@
-"""What each experiment took: device-hours, those that were lost, idle time, energy."""
+"""The costs of each experiment: device-hours, those that were lost, idle time, energy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -75,7 +75,7 @@ class _Costs(TypedDict):
 
 
 def _costs(status: Status, state: RunState, num_devices: int) -> _Costs:
-    """What all attempts took, on all devices: the status has the time and the energy of one."""
+    """The costs of all attempts, on all devices: the status has the time and the energy of one."""
     is_going_on = state in ("running", "stale", "done")
     lost_seconds = status.lost_seconds + (0.0 if is_going_on else status.unsaved_seconds)
     joules = status.energy_joules

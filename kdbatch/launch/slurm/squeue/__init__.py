@@ -1,1 +1,1 @@
-"""What SLURM's queue has of a study: for a submit, and for everybody who looks."""
+"""The jobs that SLURM's queue has: for a submit, and for everybody who looks."""

@@ -1,5 +1,7 @@
-"""Answers of squeue and sacct that all commands share which only look: one call a minute of each,
-whatever the number of terminals. They are next to the journal, in files of this user.
+"""Answers of squeue and sacct that all commands share which only look.
+
+Each is called once a minute at most, whatever the number of terminals. The answers are next to the
+journal, in files of this user.
 """
 
 import dataclasses
