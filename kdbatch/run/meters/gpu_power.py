@@ -12,8 +12,8 @@ class GpuPower:
         self._device, self._is_available = device, device.type == "cuda" and not torch.version.hip
 
     def watts(self) -> float | None:
-        """None where NVML cannot be asked; see GpuUtilisation. Of AMD's GPUs none are told: torch
-        has their power in another unit.
+        """The watts; None where NVML cannot be asked (see GpuUtilisation), and of AMD's GPUs, whose
+        power torch has in another unit.
         """
         if self._is_available:
             with contextlib.suppress(Exception):
