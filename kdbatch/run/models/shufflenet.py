@@ -5,22 +5,18 @@ of 3x16x112x112. Layout and state dict names are those of
 okankop/Efficient-3DCNNs:models/shufflenet.py without the head, so that its released weights fit.
 """
 
-from importlib.util import find_spec
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdbatch.run.models.layers.forms import FAST_DEVICES, TwoForms
+from kdbatch.run.models.layers.kernel_trial import kernel_runs
 from kdbatch.run.models.network import VideoBackbone, scaled_channels
 
 GROUPS = 3
 STEM = 48
 # Channels and number of units of each stage; its first unit halves T, H and W.
 STAGE_SHAPES = ((480, 4), (960, 8), (1920, 4))
-
-
-HAS_TRITON = find_spec("triton") is not None
 
 
 class PointwiseConv(TwoForms, nn.Conv3d):
@@ -46,7 +42,7 @@ class ShuffledDepthwiseConv(TwoForms, nn.Conv3d):
 
     def forward(self, input: Tensor) -> Tensor:
         on_gpu = input.device.type in FAST_DEVICES["depthwise"]
-        if not (HAS_TRITON and on_gpu and self.form != "plain"):
+        if self.form == "plain" or not (on_gpu and kernel_runs(input.device, GROUPS)):
             return super().forward(shuffle_channels(input))
         # Triton takes a third of a second to import, and only a GPU needs it.
         from kdbatch.run.models.layers.depthwise import shuffled_depthwise  # noqa: PLC0415
