@@ -2,6 +2,10 @@
 a convolution.
 """
 
+import os
+import shutil
+import subprocess
+import sysconfig
 import tempfile
 from fractions import Fraction
 from pathlib import Path
@@ -51,6 +55,23 @@ def brightness(path: Path) -> list[list[float]]:
     return [by_av, by_decord]
 
 
+def compiler() -> str:
+    """Whether there is what Triton and torch.compile need on a GPU: a C compiler that finds
+    Python's headers.
+    """
+    cc = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
+    header = Path(sysconfig.get_paths()["include"]) / "Python.h"
+    if not cc or not header.exists():
+        missing = f"{header}" if cc else "gcc and clang"
+        return f"- without torch.compile on a GPU: there is no {missing}"
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "probe.c"
+        source.write_text("#include <Python.h>\nint probe(void) { return PY_MAJOR_VERSION; }\n")
+        words = [cc, "-shared", "-fPIC", f"-I{header.parent}", str(source), "-o", f"{folder}/o.so"]
+        subprocess.run(words, check=True)
+    return f"compiler {Path(cc).name}"
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"
@@ -68,6 +89,7 @@ def main() -> None:
     print(
         " ".join(f"{module.__name__} {module.__version__}" for module in modules),
         f"cuda {torch.version.cuda} rocm {torch.version.hip}",
+        compiler(),
     )
 
 

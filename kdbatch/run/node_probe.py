@@ -81,7 +81,20 @@ def _devices() -> dict[str, object]:
         "rocm": torch.version.hip or "",
         "gpus": names,
         "gpus_compute": all(computed),
+        "compile_problem": compile_problem("cuda") if count else "",
     }
+
+
+def compile_problem(device: str) -> str:
+    """Why torch.compile fails on a device; empty where it works. On a GPU it takes a C compiler."""
+    import torch  # noqa: PLC0415 - as above
+
+    ones = torch.ones(64, device=device)
+    try:
+        compiled = torch.compile(lambda x: (x + 1).sin())(ones)
+    except Exception as error:  # of any part of the compiler, or of the tools that it starts
+        return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return "" if torch.allclose(compiled, (ones + 1).sin()) else "its result is wrong"
 
 
 def _decodes() -> bool:

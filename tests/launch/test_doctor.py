@@ -2,6 +2,7 @@
 process.
 """
 
+import os
 import re
 import signal
 import subprocess
@@ -389,6 +390,35 @@ def test_the_probe_reports_and_counts_the_signals_that_it_gets(tmp_path):
     assert told.decoders[0] == "pyav"
     config = replace(config_in(tmp_path), resources={"pretrain": Resources(gpus=0)})
     assert {finding.severity for finding in _findings(told, config)} == {"ok"}
+
+
+@pytest.mark.rare  # a kernel is compiled
+@pytest.mark.parametrize(
+    ("variables", "problem"), [({}, "\n"), ({"CXX": "/no/compiler"}, "InvalidCxxCompiler: ")]
+)
+def test_the_probe_compiles_something_small(variables, problem, tmp_path):
+    code = "from kdbatch.run.node_probe import compile_problem; print(compile_problem('cpu'))"
+    env = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path), **variables}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert done.stdout.startswith(problem), done.stdout + done.stderr
+
+
+def test_a_node_that_cannot_compile_is_a_note_with_what_would_do(tmp_path):
+    report = NodeReport(
+        host="n1",
+        python="3.11.7",
+        missing=(),
+        user_site=False,
+        shards=(),
+        cores=4,
+        listening=False,
+        decodes=True,
+        decoders=("pyav",),
+        compile_problem="RuntimeError: Failed to find C compiler.",
+    )
+    (finding,) = [f for f in _findings(report, config_in(tmp_path)) if f.subject == "compiler"]
+    assert finding.severity == "note"
+    assert "Failed to find C compiler" in finding.message and "headers" in finding.message
 
 
 def test_the_probes_job_has_our_name_and_reduced_resources(slurm, tmp_path):

@@ -30,6 +30,10 @@ from kdbatch.vocab.jobs.resources import Resources
 MINUTES, CPUS, MEMORY_GB = 2, 2, 4
 NODE_POLL_SECONDS = 1.0
 NODE_SQUEUE_SECONDS = 10.0
+_COMPILER_HINT = (
+    "Runs compute layer by layer, which is slower. torch.compile takes a C compiler and Python's "
+    "headers: build the image again, or install them"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +42,8 @@ class NodeReport:
 
     `missing` are packages that cannot be imported, `shards` the data sets with shards, `decoders`
     the values of `decoder` in kdbatch.toml that can be used, `cache` why the node cannot keep
-    decoded frames, `code` a line for each other distribution that adds something. `listening` is
+    decoded frames, `compile_problem` why torch.compile fails on its GPUs, `code` a line for each
+    other distribution that adds something. `listening` is
     true while the probe waits for `signals`, the number of SIGUSR2 that it received.
     """
 
@@ -57,6 +62,7 @@ class NodeReport:
     rocm: str = ""
     gpus: tuple[str, ...] = ()
     gpus_compute: bool = False
+    compile_problem: str = ""
     cache: str = ""
     code: tuple[str, ...] = ()
 
@@ -158,6 +164,8 @@ def _findings(report: NodeReport, config: Config) -> Iterator[Finding]:
         message = "packages of ~/.local are seen inside the image; PYTHONNOUSERSITE=1 was lost"
         yield note("packages", message)
     yield _gpu_finding(report, num_requested=_resources(config).gpus)
+    if report.compile_problem:
+        yield note("compiler", f"{report.compile_problem}. {_COMPILER_HINT}")
     here = [path.parent.name for path in paths_below(config.shards_dir, "index.json")]
     if sorted(report.shards) == here:
         yield ok("shards", "the node has all of them")
