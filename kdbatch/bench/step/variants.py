@@ -23,6 +23,7 @@ from kdbatch.run.data.sampling import ClipRequest, random_clip
 from kdbatch.run.distributed.process_group import SINGLE_PROCESS
 from kdbatch.run.meters.idle_meter import IdleMeter
 from kdbatch.run.models import Classifier, build_backbone
+from kdbatch.run.models.layers.folding import fold_batch_norms
 from kdbatch.run.models.layers.forms import set_form
 from kdbatch.run.tasks import PRETEXTS
 from kdbatch.run.train.metric_buffer import SYNC_STEPS, MetricBuffer
@@ -83,6 +84,9 @@ def make_training_setup(
             model=model, take_step=lambda clip, batch: finetune_step(model, clip[0], batch.label_B)
         )
     teachers = tuple(classifier().eval().requires_grad_(False) for _ in range(NUM_TEACHERS))
+    if not plain:
+        for teacher in teachers:  # as a run loads them
+            fold_batch_norms(teacher)
     return _distillation(model, teachers, backbone, scale)
 
 
