@@ -43,7 +43,10 @@ def write_run(runs_dir: Path, run: Run, title: str, *, done: bool) -> RunFolder:
                     device="cpu (x86_64)",
                     host="node1",
                 ),
-                facts=StageFacts(idle_percent=25.0 if run.recipe.kind == "pretrain" else None),
+                facts=StageFacts(
+                    idle_percent=25.0 if run.recipe.kind == "pretrain" else None,
+                    gpu_utilisation_percent=87.0 if run.recipe.kind == "pretrain" else None,
+                ),
             ),
         )
     return folder

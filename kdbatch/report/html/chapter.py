@@ -1,7 +1,7 @@
 """Writes one experiment as a section of the page: tables, figures, claims, cost, provenance."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from kdbatch.base.text import plural
 from kdbatch.report.data.study import RunFacts
@@ -13,6 +13,7 @@ from kdbatch.report.html.sections import Chapter, TextTable, chapter_anchor
 from kdbatch.report.html.tables import grid_html, table_html, text_table_html
 from kdbatch.report.labels import NO_VALUE, format_number
 from kdbatch.report.tables.grid import Grid
+from kdbatch.vocab.done import StageFacts
 from kdbatch.vocab.plans import Untestable
 from kdbatch.vocab.recipes import RECIPE_KINDS
 
@@ -93,8 +94,8 @@ def untestable_html(statements: Sequence[Untestable]) -> str:
 
 
 def cost_html(runs: Sequence[RunFacts]) -> str:
-    """Return a table of device-hours, attempts, and the share of training in which the device was
-    idle, by kind of run.
+    """Return a table of device-hours, attempts, and of two shares of training by kind of run: that
+    in which the device was idle, and that in which its driver says that any kernel ran.
     """
     rows = []
     for kind in (*RECIPE_KINDS, "unknown"):
@@ -102,7 +103,9 @@ def cost_html(runs: Sequence[RunFacts]) -> str:
         if of_kind:
             rows.append((kind, *_cost(of_kind)))
     rows.append(("all", *_cost(runs)))
-    return table_html(("Kind of run", "Done", "Device-hours", "Idle", "Attempts"), rows)
+    return table_html(
+        ("Kind of run", "Done", "Device-hours", "Idle", "GPU in use", "Attempts"), rows
+    )
 
 
 def provenance_html(runs: Sequence[RunFacts]) -> str:
@@ -151,10 +154,16 @@ def _text_table(table: TextTable) -> str:
 
 def _idle_text(runs: Sequence[RunFacts]) -> str:
     """The idle share of the runs that recorded one, weighted by their device-hours."""
+    return _mean_percent(runs, lambda facts: facts.idle_percent)
+
+
+def _mean_percent(
+    runs: Sequence[RunFacts], percent_of: Callable[[StageFacts], float | None]
+) -> str:
     known = [
-        (run.done.facts.idle_percent, run.device_hours or 0.0)
+        (percent, run.device_hours or 0.0)
         for run in runs
-        if run.done and run.done.facts.idle_percent is not None
+        if run.done and (percent := percent_of(run.done.facts)) is not None
     ]
     hours = sum(weight for _, weight in known)
     if not hours:
@@ -163,7 +172,7 @@ def _idle_text(runs: Sequence[RunFacts]) -> str:
     return f"{format_number(share, digits=0)} %"
 
 
-def _cost(runs: Sequence[RunFacts]) -> tuple[str, str, str, str]:
+def _cost(runs: Sequence[RunFacts]) -> tuple[str, str, str, str, str]:
     hours = [run.device_hours for run in runs if run.device_hours is not None]
     attempts = [run.attempts for run in runs if run.attempts is not None]
     done = sum(run.state == "done" for run in runs)
@@ -171,5 +180,6 @@ def _cost(runs: Sequence[RunFacts]) -> tuple[str, str, str, str]:
         f"{done} of {len(runs)}",
         format_number(sum(hours) if hours else None, digits=2),
         _idle_text(runs),
+        _mean_percent(runs, lambda facts: facts.gpu_utilisation_percent),
         f"{sum(attempts)}" if attempts else NO_VALUE,
     )

@@ -1,4 +1,4 @@
-"""The power of a GPU as NVML reports it, where the package nvidia-ml-py is installed."""
+"""The power of a GPU as NVML reports it, by the package nvidia-ml-py."""
 
 import contextlib
 

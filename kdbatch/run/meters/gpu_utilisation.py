@@ -1,4 +1,4 @@
-"""The utilisation of a GPU as NVML reports it, where the package nvidia-ml-py is installed."""
+"""The utilisation of a GPU as NVML reports it, by the package nvidia-ml-py."""
 
 import contextlib
 import time
