@@ -48,9 +48,12 @@ quick: $(VENV)/.made
 	@$(BIN)/pytest -q -n 2 -m "not slow" $(QUICK)
 
 # The ring above and the walks through README, GUIDE and OWN_STUDY, with the package installed in a venv of its own:
-# with the newest packages that pip finds for the newest Python here, and with the oldest that pyproject.toml allows.
-newest lowest:
-	@.ci/versions $@ $(QUICK)
+# with the newest packages that pip finds for the newest Python here, and with the oldest that pyproject.toml allows. What the oldest
+# torch may lack is in the networks, the compiler and the benchmarks.
+newest:
+	@.ci/versions newest $(QUICK)
+lowest:
+	@.ci/versions lowest $(QUICK) tests/run/models tests/run/compilation tests/run/meters tests/bench
 
 # Exact versions and hashes of all packages, for Linux on x86_64 and aarch64. Versions stay as long as they fit pyproject.toml; with
 # UPGRADE=1 they become the newest ones that do. A new lock means a new .venv.
@@ -72,10 +75,12 @@ test: $(VENV)/.made
 test-slow: $(VENV)/.made
 	@$(BIN)/pytest -n 2 --dist loadgroup --ignore=tests/cli/test_walkthrough.py --ignore=tests/cli/test_own_study.py -m "slow and not ($(APART))"
 
-# What seldom breaks and takes minutes: equal builds of the image, own code in it, interruptions on a SLURM with accounting.
+# What seldom breaks and takes minutes: the oldest packages, equal builds of the image, own code in it, interruptions on a SLURM with
+# accounting.
 test-rare: $(VENV)/.made
 	@$(BIN)/pytest -n 2 --dist loadgroup -m "rare and not cluster"
 	@$(BIN)/pytest tests/cluster -m "cluster and rare"
+	@$(MAKE) --no-print-directory lowest
 
 # Does each pretext task learn? Minutes of training on toy videos, and the accuracies that came of it.
 test-learning: $(VENV)/.made
