@@ -180,7 +180,15 @@ def _with_runs(
     if record.is_outside:
         return record
     items = [item for item in planned if record.experiment in item.used_by]
-    runs = [RecordedRun(id=i.run.id, title=i.title, kind=i.run.recipe.kind) for i in items]
+    runs = [
+        RecordedRun(
+            id=item.run.id,
+            title=item.title,
+            kind=item.run.recipe.kind,
+            device_hours=float(f"{item.cost.device_hours:.3g}"),
+        )
+        for item in items
+    ]
     rates = clip_rates((item.run.recipe for item in items), subsets)
     return replace(record, runs=tuple(runs), rates=rates)
 

@@ -12,10 +12,12 @@ from kdbatch.base.atomic_write import make_folder, write_json, write_text
 from kdbatch.base.command_lines import report_command
 from kdbatch.base.errors import UserError
 from kdbatch.base.progress import Progress, silent
-from kdbatch.report.changes.compare import HEAD, Changes, compare_reports
+from kdbatch.report.changes.compare import Changes, compare_reports
 from kdbatch.report.changes.compared_report import load_report
+from kdbatch.report.changes.files import write_changes
 from kdbatch.report.coverage import missing_parts
 from kdbatch.report.data.cka_maps import load_maps
+from kdbatch.report.data.efficiency import Efficiency, efficiencies
 from kdbatch.report.data.run_details import RunDetails
 from kdbatch.report.data.study import RunFacts, Study, load_study, matching_cells
 from kdbatch.report.data.superseded import find_superseded
@@ -24,6 +26,7 @@ from kdbatch.report.figures.accuracy import draw_accuracy
 from kdbatch.report.figures.cka import draw_map, draw_panel
 from kdbatch.report.figures.curves import draw_curves
 from kdbatch.report.figures.drawing import Drawing
+from kdbatch.report.figures.efficiency import draw_efficiency
 from kdbatch.report.figures.errors import draw_errors
 from kdbatch.report.figures.gains import draw_gains
 from kdbatch.report.figures.saved import FigureFolder, SavedFigure
@@ -33,6 +36,7 @@ from kdbatch.report.html.sections import (
     Chapter,
     count_done,
     count_verdicts,
+    efficiency_table,
     frame_rate_table,
     pretraining_table,
     teacher_agreement_table,
@@ -44,11 +48,10 @@ from kdbatch.report.stats.gains import Gains, student_gains
 from kdbatch.report.stats.verdicts import ClaimVerdict
 from kdbatch.report.tables.formats import to_csv, to_latex, to_markdown
 from kdbatch.report.tables.grid import Grid, fill_grid
-from kdbatch.report.tables.text_formats import text_csv, text_latex, text_markdown
 from kdbatch.vocab.plans import PlanRecord
 
 CHANGES = "changes"  # the name of the files of changes, which no table gets
-EXPERIMENT_FIGURES = ("maps", "gains", "errors", "curves")
+EXPERIMENT_FIGURES = ("maps", "gains", "errors", "curves", "efficiency")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +113,7 @@ def build_report(
     if earlier:
         now = load_report(data)
         changes = compare_reports(earlier, now, study.records, against=str(against))
-    _write_changes(to / "tables", changes)
+    write_changes(to / "tables", CHANGES, changes)
     text = page_html(
         chapters,
         runs=runs,
@@ -257,10 +260,12 @@ class _ChapterBuilder:
         runs = study.runs_of(record)
         gains = student_gains(record, study)
         self.warnings.extend(gains.warnings)
+        costs = efficiencies(record, study)
         text_tables = (
             teacher_agreement_table(record, study),
             pretraining_table(runs, study),
             frame_rate_table(record),
+            efficiency_table(costs),
         )
         figures = [
             *self._accuracy_figures(grids),
@@ -275,6 +280,7 @@ class _ChapterBuilder:
             text_tables=tuple(table for table in text_tables if table),
             claims=claims,
             gains=gains,
+            cost_figure=self._cost_figure(costs),
         )
 
     def _file_name(self, name: str) -> str:
@@ -307,6 +313,10 @@ class _ChapterBuilder:
             figures += self._save(self._part_name(part), drawing)
         return figures
 
+    def _cost_figure(self, costs: Sequence[Efficiency]) -> SavedFigure | None:
+        drawing = draw_efficiency(costs, self.record.references)
+        return next(iter(self._save(self._part_name("efficiency"), drawing)), None)
+
     def _part_name(self, part: str) -> str:
         return self._file_name(f"{self.record.experiment}_{part}")
 
@@ -325,16 +335,6 @@ def _num_videos(record: PlanRecord, grid: Grid, study: Study) -> dict[str, int]:
         if known:
             num_videos[case_title(column, record.titles)] = int(known[0])
     return num_videos
-
-
-def _write_changes(folder: Path, changes: Changes | None) -> None:
-    """Write the files of changes; without an earlier report, delete those of a former call."""
-    for kind, to_text in (("md", text_markdown), ("csv", text_csv), ("tex", text_latex)):
-        path = folder / f"{CHANGES}.{kind}"
-        if changes:
-            write_text(path, to_text(HEAD, changes.rows))
-        else:
-            path.unlink(missing_ok=True)
 
 
 def _write_table(folder: Path, name: str, grid: Grid) -> None:

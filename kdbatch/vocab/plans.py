@@ -162,11 +162,14 @@ class Submitted:
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedRun:
-    """A run of a submitted plan: what is shown of it when its folder is gone."""
+    """A run of a submitted plan: what is shown of it when its folder is gone, and the hours of all
+    of its devices together that it was expected to take; plans of older versions lack these.
+    """
 
     id: str
     title: str
     kind: str
+    device_hours: Annotated[float | None, Limits("hours", least=0, most=10**30)] = None
 
     def __post_init__(self) -> None:
         check_plain_name(self.id, where="id")

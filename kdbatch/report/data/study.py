@@ -38,6 +38,7 @@ class RunFacts:
     done: Done | None = None  # of a run in that state
     num_teachers: int = 0  # of a student
     run: Run | None = None  # with its recipe
+    planned_hours: float | None = None  # of its devices together, from its plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +143,8 @@ def _load_runs(
                 facts = replace(facts, title=known.title, kind=known.kind)
             if facts.state == "missing" and run_id in recorded and recorded[run_id].kind == OUTSIDE:
                 facts = replace(facts, title=recorded[run_id].title, kind=OUTSIDE, state="planned")
+            if run_id in recorded:
+                facts = replace(facts, planned_hours=recorded[run_id].device_hours)
             runs[run_id] = facts
             to_load += facts.parents
     return runs

@@ -14,7 +14,8 @@ def changes_html(changes: Changes | None) -> str:
         return ""
     parts = [f"<p>{escape_html(changes.summary)}</p>"]
     if changes.left_out:
-        parts.append(f'<p class="faint">Not compared: {escape_html("; ".join(changes.left_out))}.')
+        names = escape_html("; ".join(changes.left_out))
+        parts.append(f'<p class="faint">Not compared: {names}.</p>')
     rows = changes.rows
     if rows:
         parts.append(table_html(HEAD, rows[:_MAX_ROWS], num_text_columns=len(HEAD)))

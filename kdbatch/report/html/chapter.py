@@ -9,7 +9,7 @@ from kdbatch.report.escape import escape_html
 from kdbatch.report.figures.saved import SavedFigure
 from kdbatch.report.html.claims import claim_html
 from kdbatch.report.html.front import gains_table, question_html
-from kdbatch.report.html.sections import Chapter, TextTable, chapter_anchor
+from kdbatch.report.html.sections import Chapter, TextTable, chapter_anchor, hours_left
 from kdbatch.report.html.tables import grid_html, table_html, text_table_html
 from kdbatch.report.labels import NO_VALUE, format_number
 from kdbatch.report.tables.grid import Grid
@@ -59,6 +59,7 @@ def chapter_html(chapter: Chapter, *, is_single: bool) -> str:
         *(claim_html(claim) for claim in chapter.claims),
         untestable_html(chapter.record.untestable),
         *(_text_table(table) for table in chapter.text_tables),
+        figure_html(chapter.cost_figure) if chapter.cost_figure else "",
         f"<h3>Cost</h3>{cost_html(chapter.runs)}",
         f"<h3>Provenance</h3>{provenance_html(chapter.runs)}",
     ]
@@ -104,7 +105,8 @@ def cost_html(runs: Sequence[RunFacts]) -> str:
             rows.append((kind, *_cost(of_kind)))
     rows.append(("all", *_cost(runs)))
     return table_html(
-        ("Kind of run", "Done", "Device-hours", "Idle", "GPU in use", "Attempts"), rows
+        ("Kind of run", "Done", "Device-hours", "Left, planned", "Idle", "GPU in use", "Attempts"),
+        rows,
     )
 
 
@@ -172,13 +174,14 @@ def _mean_percent(
     return f"{format_number(share, digits=0)} %"
 
 
-def _cost(runs: Sequence[RunFacts]) -> tuple[str, str, str, str, str]:
+def _cost(runs: Sequence[RunFacts]) -> tuple[str, ...]:
     hours = [run.device_hours for run in runs if run.device_hours is not None]
     attempts = [run.attempts for run in runs if run.attempts is not None]
     done = sum(run.state == "done" for run in runs)
     return (
         f"{done} of {len(runs)}",
         format_number(sum(hours) if hours else None, digits=2),
+        format_number(hours_left(runs), digits=2),
         _idle_text(runs),
         _mean_percent(runs, lambda facts: facts.gpu_utilisation_percent),
         f"{sum(attempts)}" if attempts else NO_VALUE,

@@ -4,9 +4,10 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from kdbatch.report.data.efficiency import Efficiency
 from kdbatch.report.data.study import RunFacts, Study, cases_of, matching_cells
 from kdbatch.report.figures.saved import SavedFigure
-from kdbatch.report.labels import NO_VALUE, case_title, format_number
+from kdbatch.report.labels import NO_VALUE, case_title, format_hours, format_number
 from kdbatch.report.stats.claims import CheckedClaim
 from kdbatch.report.stats.gains import Gains
 from kdbatch.report.stats.verdicts import VERDICTS, ClaimVerdict
@@ -47,6 +48,7 @@ class Chapter:
     text_tables: tuple[TextTable, ...]
     claims: tuple[CheckedClaim, ...]
     gains: Gains
+    cost_figure: SavedFigure | None = None
 
     @property
     def num_done(self) -> int:
@@ -71,6 +73,15 @@ def chapter_titles(chapters: Sequence[Chapter]) -> list[str]:
 def count_done(runs: Sequence[RunFacts]) -> int:
     """Return the number of runs that are done."""
     return sum(run.state == "done" for run in runs)
+
+
+def hours_left(runs: Sequence[RunFacts]) -> float | None:
+    """Return the planned device-hours of the runs that are not done; None where one has none, as
+    in plans of older versions.
+    """
+    planned = [run.planned_hours for run in runs if run.state != "done"]
+    known = [hours for hours in planned if hours is not None]
+    return sum(known) if len(known) == len(planned) else None
 
 
 def count_verdicts(claims: Sequence[CheckedClaim]) -> dict[ClaimVerdict, int]:
@@ -141,6 +152,34 @@ def teacher_agreement_table(record: PlanRecord, study: Study) -> TextTable | Non
     return TextTable(
         title="Teacher agreement", note=note, head=head, rows=tuple(rows), runs=tuple(behind)
     )
+
+
+def efficiency_table(rows: Sequence[Efficiency]) -> TextTable | None:
+    """Return accuracy and cost of each role and network, or None while nothing is measured."""
+    if all(row.accuracy is None for row in rows):
+        return None
+    note = (
+        "Means over cases and seeds. Multiply-adds (10\u2079) are those of one clip, clips/s those "
+        "of training, hours those of one run, and with those that it learns from. Idle is the "
+        "share of training without work for the device. Front: no other network is as accurate for "
+        "fewer hours; it is known once all of them are measured."
+    )
+    head = ("Role", "Network", "Top-1", "Parameters", "Multiply-adds", "Clips/s", "Idle")
+    head += ("Device time", "With teachers", "Front")
+    texts = []
+    for row in rows:
+        millions = None if row.parameters is None else row.parameters / 1e6
+        numbers = (
+            format_number(row.accuracy),
+            NO_VALUE if millions is None else f"{format_number(millions, digits=2)} M",
+            NO_VALUE if row.gmac is None else f"{row.gmac:.3g}",
+            format_number(row.clips_per_second, digits=0),
+            NO_VALUE if row.idle_percent is None else f"{row.idle_percent:.0f} %",
+            format_hours(row.device_hours),
+            format_hours(row.total_hours),
+        )
+        texts.append((row.title, row.network, *numbers, "yes" if row.is_on_front else ""))
+    return TextTable(title="Efficiency", note=note, head=head, rows=tuple(texts))
 
 
 def _agreement_texts(

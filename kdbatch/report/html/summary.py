@@ -15,6 +15,7 @@ from kdbatch.report.html.sections import (
     chapter_titles,
     count_done,
     count_verdicts,
+    hours_left,
 )
 from kdbatch.report.html.tables import table_html
 from kdbatch.report.labels import NO_VALUE, format_hours
@@ -177,6 +178,8 @@ def _time_text(runs: Sequence[RunFacts]) -> str:
     parts = [f"Results up to {newest}"] if newest else []
     if hours:
         parts.append(f"{format_hours(sum(hours))} of device time")
+    if left := hours_left(runs):
+        parts.append(f"about {format_hours(left)} left to spend, as planned")
     return " · ".join(parts)
 
 

@@ -102,11 +102,10 @@ def test_a_finished_study_has_nothing_missing_and_shows_verdict_effect_and_inter
 
 def test_the_page_shows_cost_and_provenance(finished_report: BuiltReport) -> None:
     text = text_of(finished_report.page)
-    assert "pretrain 4 of 4 0.10 25 % 87 % 4" in text and "all 15 of 15 0.38 25 % 87 % 15" in text
-    without = (
-        "distill \\d+ of \\d+ 0.\\d+ \u2013 \u2013 \\d"  # as of a version that recorded neither
-    )
-    assert re.search(without, text)
+    assert "pretrain 4 of 4 0.10 0.00 25 % 87 % 4" in text
+    assert "all 15 of 15 0.38 0.00 25 % 87 % 15" in text
+    # as of a version that recorded neither
+    assert re.search("distill \\d+ of \\d+ 0.\\d+ 0.00 \u2013 \u2013 \\d", text)
     assert "PyTorch 2.15.0" in text and "Results up to 2027-01-15 08:00 UTC" in text
 
 
