@@ -13,6 +13,7 @@ from kdbatch.base.command_lines import shell_line
 from kdbatch.base.errors import UserError
 from kdbatch.base.folders.presence import is_present
 from kdbatch.base.lookup import lookup
+from kdbatch.base.reading.field_facts import Limits
 from kdbatch.base.reading.video_counts import check_video_count, parse_video_count
 from kdbatch.shard.datasets import open_source
 from kdbatch.shard.order import balanced_order
@@ -35,6 +36,7 @@ from kdbatch.vocab.sources.dataset_source import DatasetSource
 
 # decord 0.6.0 seeks by time stamps, which AVI lacks. With packed B-frames it returns other frames
 # than those requested, and clips jump back.
+_CLASS_NAME = Limits(max_length=200)
 NEVER_ORIGINALS = {
     "hmdb51": "its AVIs hold packed B-frames, and a reader that seeks in them gets wrong frames"
 }
@@ -218,6 +220,7 @@ def _list_part(
             raise UserError(
                 f"{root}: the name of the class {name!a} is not valid UTF-8. Rename it there."
             ) from error
+        _CLASS_NAME.check(name, where=f"{root}: the name of a class")
     return known, part, listing
 
 

@@ -183,6 +183,14 @@ def test_notes_name_what_is_left_out_and_what_is_odd(
         assert words in notes
 
 
+def test_two_classes_with_nearly_the_same_name_are_told(
+    read: Read, files: Callable[..., None]
+) -> None:
+    files(*(f"{split}/{name}/a.mp4" for split in ("train", "test") for name in ("wave", "Wave")))
+    _, listing = read(layout="folders")
+    assert "has both 'wave' and 'Wave', which count as two classes." in "\n".join(listing.notes)
+
+
 FOLDER_SLIPS = {
     "no split folders": (
         {},

@@ -77,6 +77,17 @@ def test_a_class_folder_whose_name_is_not_utf8_is_refused_before_anything_is_sto
         plan_shards(toy_request(), root=tmp_path, shards_dir=tmp_path / "shards")
 
 
+@pytest.mark.parametrize("name", ["two\tcells", "red \x1b[31m", "x" * 201])
+def test_a_class_whose_name_is_no_short_line_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "train.csv").write_text(
+        f'label,youtube_id,time_start,time_end,split\n"{name}",abcdefghijk,1,11,train\n'
+    )
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "abcdefghijk_000001_000011.mp4").touch()
+    with pytest.raises(UserError, match="the name of a class: found .*one line of at most 200"):
+        plan_shards(toy_request(), root=tmp_path, shards_dir=tmp_path / "shards")
+
+
 def test_the_command_to_go_on_repeats_the_request(toys: Path, tmp_path: Path) -> None:
     shutil.copytree(toys / "k400", tmp_path / "my videos")
     options: dict[str, Any] = {

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.text import plural
+from kdbatch.shard.datasets.class_names import ClassNames
 from kdbatch.shard.datasets.folders import Folder, hidden_note, scan_folder
 from kdbatch.shard.datasets.split_shares import draw_splits
 from kdbatch.shard.datasets.video_table import read_table
@@ -212,7 +213,8 @@ def _split(found: list[_Found], source: DatasetSource, root: Path) -> list[_Foun
 
 
 def _class_notes(found: Sequence[_Found], dataset: Dataset, root: Path) -> Iterator[str]:
-    """Lines on classes that one split alone has, and on groups that several splits have.
+    """Lines on classes that one split alone has, on two with nearly the same name, and on groups
+    that several splits have.
 
     Raises:
         UserError: a class has videos to test on and none to train on.
@@ -232,6 +234,10 @@ def _class_notes(found: Sequence[_Found], dataset: Dataset, root: Path) -> Itera
                 f"{test} and none in {train}, so no network can know it. Spell it alike in both, "
                 "add videos, or leave the class out."
             )
+    names = ClassNames()
+    for label in sorted(splits_of):
+        names.add(label, source=str(root))
+    yield from names.notes()
     if alone and len(dataset.part_of) > 1:
         label, splits = next(iter(alone.items()))
         classes = "1 class has" if len(alone) == 1 else f"{len(alone)} classes have"
