@@ -1,12 +1,10 @@
-"""Jobs that wait in a real queue: a site's old answer of squeue, and a node that was lost."""
+"""Jobs that wait in a real queue."""
 
-import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.cluster import EPOCHS, PROFILE, Cluster, site, the_run
+from support.cluster import EPOCHS, Cluster, site, the_run
 
 from kdbatch.vocab.jobs.lost_nodes import note_lost_node
 
@@ -29,26 +27,6 @@ def waiting(cluster: Cluster, shards: Path, request: pytest.FixtureRequest) -> I
     cluster.submit(folder)
     yield folder
     cluster.run("scancel", said.strip(), *cluster.queue(folder))
-
-
-def test_an_answer_from_before_the_submit_neither_doubles_a_run_nor_keeps_a_cancelled_one(
-    cluster: Cluster, waiting: Path
-) -> None:
-    old = waiting / "bin"
-    old.mkdir()
-    (old / "squeue").write_text("#!/bin/sh\n")  # nothing was in the queue
-    (old / "squeue").chmod(0o755)
-    env = {"PATH": f"{old}:{os.environ['PATH']}"}
-
-    def kdbatch(*words: str) -> str:
-        return cluster.run(sys.executable, "-m", "kdbatch", *words, cwd=waiting, env=env)
-
-    submit = ("submit", "jobs/labels.yaml", f"--profile={PROFILE}")
-    (job,) = cluster.queue(waiting)
-    assert "1 in SLURM's queue before" in kdbatch(*submit) and list(cluster.queue(waiting)) == [job]
-    assert f"{the_run(waiting).run_id}\tqueued" in kdbatch("status")
-    assert kdbatch("cancel", "--all").startswith("1 job cancelled")
-    assert cluster.queue(waiting) == {} and "1 handed to SLURM" in kdbatch(*submit)
 
 
 def test_a_job_that_waits_is_kept_from_the_node_that_its_run_has_lost(

@@ -120,3 +120,14 @@ def test_400_runs_end_once_though_nodes_are_lost_and_the_queue_is_short(
     assert_each_run_ended_once(outcome)
     assert_costs_are_bounded(outcome)
     assert login.nodes.lost and login.nodes.preempted and login.nodes.warned
+
+
+@pytest.mark.simulation
+def test_2000_runs_end_once_on_a_large_site(
+    sharded: Callable[..., Config], in_tmp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_study(sharded, num_seeds=15, array_size=1001)
+    outcome = run_study(Login(monkeypatch, in_tmp, SiteFacts()), max_hours=60)
+    print("\n".join(outcome.lines))  # noqa: T201 - for pytest -s
+    assert_each_run_ended_once(outcome)
+    assert_costs_are_bounded(outcome)
