@@ -8,9 +8,11 @@ from typing import Any
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import did_you_mean, lookup
 from kdbatch.base.parse import below, parse
+from kdbatch.base.reading.field_facts import Limits
 from kdbatch.base.reading.shown_values import shown
 from kdbatch.plan.profiles import Profile
 
+_LABEL = Limits(max_length=200)
 Labels = dict[str, dict[str, Any]]
 """Label of a value -> the names that it sets, with their values: texts stay texts, and numbers
 numbers.
@@ -48,7 +50,9 @@ def axis_labels(raw: Any, *, name: str, profile: Profile, where: str) -> Labels:
 
 
 def kept_labels(labels: Labels, *, name: str, profile: Profile, where: str) -> Labels:
-    """The labels without those that the profile leaves out."""
+    """The labels without those that the profile leaves out; each is a short line of a title."""
+    for label in labels:
+        _LABEL.check(label, where=where)
     kept = profile.keep.get(name, tuple(labels))
     if missing := [k for k in kept if k not in labels]:
         raise UserError(

@@ -7,6 +7,7 @@ import pytest
 import yaml
 from support.inputs import JOBS
 
+from kdbatch.base.errors import UserError
 from kdbatch.plan.resolve import make_plan
 from kdbatch.vocab.plans import Plan
 from kdbatch.vocab.recipes import Distill, Pretrain
@@ -31,6 +32,15 @@ def plan_of(sharded, in_tmp: Path):
         return make_plan([Path("mine.yaml")], profile="micro", config=config)
 
     return plan
+
+
+@pytest.mark.parametrize("value", ["two\nlines", "x" * 201])
+def test_a_value_that_is_no_short_line_is_refused_in_one(plan_of, value: str) -> None:
+    with pytest.raises(
+        UserError, match=r"vary\.network: found .*one line of at most 200"
+    ) as caught:
+        plan_of({"network": ["shufflenet_2x", value]})
+    assert "\n" not in str(caught.value)
 
 
 def _temperatures(plan: Plan) -> set[float]:
