@@ -84,6 +84,7 @@ PACKAGES = {
     "report/changes": {"data", "labels", "tables"},
     "report/figures": {"data", "escape", "labels", "stats", "tables"},
     "report/html": {"changes", "data", "escape", "figures", "labels", "stats", "tables"},
+    "report/paper": {"escape", "html", "labels", "stats", "tables"},
     "base/digests": {"reading"},
     "base/folders": {"errors"},
     "base/output": set(),

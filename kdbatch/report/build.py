@@ -43,6 +43,7 @@ from kdbatch.report.html.sections import (
 )
 from kdbatch.report.json_export import report_json, write_all_rows
 from kdbatch.report.labels import case_title
+from kdbatch.report.paper.folder import write_paper
 from kdbatch.report.stats.claims import check_claims, correct_verdicts
 from kdbatch.report.stats.gains import Gains, student_gains
 from kdbatch.report.stats.verdicts import ClaimVerdict
@@ -82,7 +83,7 @@ def build_report(
     against: Path | None = None,
     progress: Progress = silent,
 ) -> ReportSummary:
-    """Write `to`/index.html, tables/, figures/, report.json and results.parquet.
+    """Write `to`/index.html, tables/, figures/, paper/, report.json and results.parquet.
 
     The page of an unfinished study lists what is missing. `published` adds the source's own
     numbers below ours. `against` is an earlier report.json: what moved since then becomes a chapter
@@ -114,6 +115,7 @@ def build_report(
         now = load_report(data)
         changes = compare_reports(earlier, now, study.records, against=str(against))
     write_changes(to / "tables", CHANGES, changes)
+    write_paper(to, chapters)
     text = page_html(
         chapters,
         runs=runs,
@@ -160,7 +162,7 @@ def _claim(to: Path) -> None:
         with page.open("rb") as file:
             if PAGE_TITLE.encode() in file.read(PAGE_HEAD_BYTES):
                 return
-    names = (page.name, "report.json", "results.parquet", "tables", "figures")
+    names = (page.name, "report.json", "results.parquet", "tables", "figures", "paper")
     for name in names:
         if os.path.lexists(to / name):
             raise UserError(

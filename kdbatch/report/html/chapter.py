@@ -10,8 +10,9 @@ from kdbatch.report.figures.saved import SavedFigure
 from kdbatch.report.html.claims import claim_html
 from kdbatch.report.html.front import gains_table, question_html
 from kdbatch.report.html.sections import Chapter, TextTable, chapter_anchor, hours_left
-from kdbatch.report.html.tables import grid_html, table_html, text_table_html
+from kdbatch.report.html.tables import copy_html, grid_html, table_html, text_table_html
 from kdbatch.report.labels import NO_VALUE, format_number
+from kdbatch.report.tables.formats import to_latex, to_markdown
 from kdbatch.report.tables.grid import Grid
 from kdbatch.vocab.done import StageFacts
 from kdbatch.vocab.plans import Untestable
@@ -146,7 +147,8 @@ def _grid(name: str, grid: Grid) -> str:
         f'<a href="tables/{escape_html(name)}.{kind}">{kind}</a>' for kind in ("md", "csv", "tex")
     )
     caption = f'<p class="faint">{escape_html(grid.caption)} {links}</p>'
-    return f"<h3>{escape_html(grid.table.title)}</h3>{grid_html(grid)}{caption}"
+    copies = copy_html(to_latex(grid), to_markdown(grid))
+    return f"<h3>{escape_html(grid.table.title)}</h3>{grid_html(grid)}{caption}{copies}"
 
 
 def _text_table(table: TextTable) -> str:

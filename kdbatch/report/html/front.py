@@ -6,10 +6,11 @@ from kdbatch.report.escape import escape_html
 from kdbatch.report.html.citations import bibtex, link_to
 from kdbatch.report.html.claims import interval_text
 from kdbatch.report.html.sections import Chapter, chapter_anchor, chapter_titles
-from kdbatch.report.html.tables import runs_attribute
+from kdbatch.report.html.tables import copy_html, runs_attribute
 from kdbatch.report.labels import NO_VALUE, case_title, format_number, format_signed
 from kdbatch.report.stats.comparisons import Comparison
 from kdbatch.report.stats.gains import StudentGain
+from kdbatch.report.tables.formats import texts_to_latex, texts_to_markdown
 
 _KEY_NOTE = (
     "Top-1 accuracy in percent; gains of the student in points, in brackets the 95 % interval over "
@@ -62,20 +63,17 @@ def key_table(chapters: Sequence[Chapter]) -> str:
     rows = []
     for chapter, title in zip(chapters, chapter_titles(chapters), strict=True):
         if chapter.gains.overall:
-            link = f'<a href="#{escape_html(chapter_anchor(chapter))}">{escape_html(title)}</a>'
-            rows.append(_key_row(link, chapter.gains.overall, chapter))
+            rows.append((title, f"#{chapter_anchor(chapter)}", chapter.gains.overall, chapter))
     return _table("Experiment", rows)
 
 
 def gains_table(chapter: Chapter) -> str:
     """Return the gains of an experiment, case by case, and their average."""
     gains = chapter.gains
-    rows = []
-    for gain in gains.cases:
-        head = escape_html(case_title(gain.case, chapter.record.titles))
-        rows.append(_key_row(head, gain, chapter))
+    titles = chapter.record.titles
+    rows = [(case_title(gain.case, titles), "", gain, chapter) for gain in gains.cases]
     if gains.average:
-        rows.append(_key_row("Average", gains.average, chapter))
+        rows.append(("Average", "", gains.average, chapter))
     return _table("Case", rows)
 
 
@@ -99,45 +97,60 @@ def _relation(gain: Comparison, other: str) -> str:
     return f"{'above' if gain.effect > 0 else 'below'} {other} by {points}"
 
 
-def _key_row(head: str, gain: StudentGain, chapter: Chapter) -> str:
-    best = escape_html(format_number(gain.best))
-    if gain.best_teacher:
-        title = chapter.record.roles.get(gain.best_teacher, gain.best_teacher)
-        best += f' <span class="sd">{escape_html(title)}</span>'
-    student, control = (escape_html(format_number(v)) for v in (gain.student, gain.control))
+def _key_row(title: str, link: str, gain: StudentGain, chapter: Chapter) -> str:
     over_best, over_control = (
         each.sides if each else () for each in (gain.over_best, gain.over_control)
     )
-    cells = (
-        (best, over_best[1:]),
-        (student, (over_best or over_control)[:1]),
-        (control, over_control[1:]),
-        (_gain_text(gain.over_best), over_best),
-        (_gain_text(gain.over_control), over_control),
+    behind = (
+        over_best[1:],
+        (over_best or over_control)[:1],
+        over_control[1:],
+        over_best,
+        over_control,
     )
-    return f'<tr><th scope="row">{head}</th>' + "".join(
-        f'<td class="num"{runs_attribute(*sides)}>{text}</td>' for text, sides in cells
-    )
+    cells = []
+    for (text, note), sides in zip(_key_texts(gain, chapter), behind, strict=True):
+        small = f' <span class="sd">{escape_html(note)}</span>' if note else ""
+        number = f"<b>{escape_html(text)}</b>" if len(sides) > 1 else escape_html(text)
+        cells.append(f'<td class="num"{runs_attribute(*sides)}>{number}{small}</td>')
+    head = escape_html(title)
+    if link:
+        head = f'<a href="{escape_html(link)}">{head}</a>'
+    return f'<tr><th scope="row">{head}</th>{"".join(cells)}</tr>'
 
 
-def _gain_text(gain: Comparison | None) -> str:
-    if gain is None:
-        return NO_VALUE
-    bounds = interval_text(gain, digits=1)
-    text = escape_html(format_signed(gain.effect))
-    return f'<b>{text}</b> <span class="sd">{escape_html(bounds)}</span>'
+def _key_texts(gain: StudentGain, chapter: Chapter) -> list[tuple[str, str]]:
+    """Return the numbers of a row, each with what is printed small after it."""
+    title = chapter.record.roles.get(gain.best_teacher, gain.best_teacher)
+    return [
+        (format_number(gain.best), title),
+        (format_number(gain.student), ""),
+        (format_number(gain.control), ""),
+        *(
+            (format_signed(each.effect), interval_text(each, digits=1)) if each else (NO_VALUE, "")
+            for each in (gain.over_best, gain.over_control)
+        ),
+    ]
 
 
-def _table(first: str, rows: Sequence[str]) -> str:
+def _table(first: str, rows: Sequence[tuple[str, str, StudentGain, Chapter]]) -> str:
+    """Return a row for each (title, link, gain, chapter)."""
     if not rows:
         return ""
     titles = ("Best teacher", "Student", "Labels only", "Over best teacher", "Over labels only")
     heads = "".join(f'<th scope="col" class="num">{title}</th>' for title in titles)
     head = f'<thead><tr><th scope="col" class="text">{first}</th>{heads}</tr></thead>'
-    table = f'<table class="key-table">{head}<tbody>{"</tr>".join(rows)}</tr></tbody></table>'
+    body = "".join(_key_row(*row) for row in rows)
+    table = f'<table class="key-table">{head}<tbody>{body}</tbody></table>'
+    texts = [
+        (title, *(f"{text} {note}".strip() for text, note in _key_texts(gain, chapter)))
+        for title, _, gain, chapter in rows
+    ]
+    about = "Gains of the student", _KEY_NOTE, (first, *titles), texts
+    copies = copy_html(texts_to_latex(*about), texts_to_markdown(*about))
     return (
         f'<div class="scroll" tabindex="0">{table}</div><p class="faint">{escape_html(_KEY_NOTE)}'
-        "</p>"
+        f"</p>{copies}"
     )
 
 

@@ -32,3 +32,32 @@ for (const table of document.querySelectorAll("table[data-sortable]")) {
     });
   });
 }
+
+// Puts the buttons that copy a table below it. Where the browser refuses its clipboard to a file on
+// the disk, the text is copied out of a hidden field.
+async function copyText(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    const field = document.createElement("textarea");
+    field.value = text;
+    document.body.append(field);
+    field.select();
+    document.execCommand("copy");
+    field.remove();
+  }
+}
+for (const place of document.querySelectorAll("p.copy")) {
+  for (const [name, text] of Object.entries({...place.dataset})) {
+    const button = document.createElement("button");
+    const title = `Copy as ${name === "latex" ? "LaTeX" : "Markdown"}`;
+    [button.type, button.className, button.textContent] = ["button", "copy", title];
+    button.addEventListener("click", async () => {
+      await copyText(text);
+      button.textContent = "Copied";
+      setTimeout(() => { button.textContent = title; }, 1500);
+    });
+    place.append(button);
+  }
+  place.hidden = false;
+}

@@ -17,8 +17,8 @@ PAGE_TITLE = "<title>kdbatch report</title>"  # by which a page is known to be o
 PAGE_HEAD_BYTES = 1000  # which hold the title
 _FOOTER = (
     "<footer>Made by kdbatch report from the runs' Parquet files. The folder of this page also "
-    "holds the tables (tables/), the figures (figures/), all numbers and verdicts (report.json) "
-    "and every row (results.parquet).</footer>"
+    "holds the tables (tables/), the figures (figures/), both with methods for a paper (paper/), "
+    "all numbers and verdicts (report.json) and every row (results.parquet).</footer>"
 )
 _SECURITY_POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"

@@ -5,7 +5,12 @@ from collections.abc import Sequence
 from kdbatch.report.escape import escape_html
 from kdbatch.report.html.sections import TextTable
 from kdbatch.report.labels import format_number, value_title
-from kdbatch.report.tables.formats import header_spans, row_sections
+from kdbatch.report.tables.formats import (
+    header_spans,
+    row_sections,
+    texts_to_latex,
+    texts_to_markdown,
+)
 from kdbatch.report.tables.grid import Grid, GridCell
 
 
@@ -29,8 +34,16 @@ def grid_html(grid: Grid) -> str:
 
 
 def text_table_html(table: TextTable) -> str:
-    """Return a plain table, sortable."""
-    return table_html(table.head, table.rows, runs=table.runs)
+    """Return a plain table, sortable, with its LaTeX and Markdown."""
+    about = table.title, table.note, table.head, table.rows
+    copies = copy_html(texts_to_latex(*about), texts_to_markdown(*about))
+    return table_html(table.head, table.rows, runs=table.runs) + copies
+
+
+def copy_html(latex: str, markdown: str) -> str:
+    """Return the place of the buttons that copy a table; page.js puts them there."""
+    latex, markdown = escape_html(latex), escape_html(markdown)
+    return f'<p class="copy" hidden data-latex="{latex}" data-markdown="{markdown}"></p>'
 
 
 def table_html(

@@ -58,28 +58,65 @@ def to_csv(grid: Grid) -> str:
 
 def to_latex(grid: Grid) -> str:
     """Return a table for LaTeX; it needs \\usepackage{booktabs}."""
-    table = "\n".join([*_latex_table(grid), ""])
-    needs = ["% needs \\usepackage{booktabs}"]
-    if found := _NOT_IN_PDFLATEX.search(table):
-        needs.append(
-            f"% {found[0]} is no character of pdfLaTeX: use LuaLaTeX or XeLaTeX, and a font that "
-            "has it"
-        )
-    return "\n".join([*needs, table])
+    caption = f"{escape_latex(grid.table.title)}. {escape_latex(grid.caption)}"
+    label = f"tab:{safe_file_name(grid.table.id)}"
+    return _latex_float(caption, label, len(grid.columns), _latex_head(grid), _latex_body(grid))
 
 
-def _latex_table(grid: Grid) -> list[str]:
-    width = len(grid.columns) + 1
+def texts_to_latex(
+    title: str, note: str, head: Sequence[str], rows: Sequence[Sequence[str]]
+) -> str:
+    """Return a plain table of texts for LaTeX, as to_latex does."""
+    lines = [f"    {' & '.join(map(escape_latex, row))} \\\\" for row in (head, *rows)]
+    caption = f"{escape_latex(title)}. {escape_latex(note)}"
+    label = f"tab:{safe_file_name(title)}"
+    return _latex_float(caption, label, len(head) - 1, lines[:1], lines[1:])
+
+
+def texts_to_markdown(
+    title: str, note: str, head: Sequence[str], rows: Sequence[Sequence[str]]
+) -> str:
+    """Return a plain table of texts as Markdown, as to_markdown does."""
+    lines = [_markdown_row(list(map(escape_markdown, row))) for row in (head, *rows)]
+    lines.insert(1, _markdown_row(["---", *("--:" for _ in head[1:])]))
+    return "\n".join([f"**{escape_markdown(title)}**", "", *lines, "", escape_markdown(note), ""])
+
+
+def latex_comment(text: str) -> str:
+    """Return a line of a comment that names a character that pdfLaTeX lacks, if there is one."""
+    found = _NOT_IN_PDFLATEX.search(text)
+    if not found:
+        return ""
+    return (
+        f"% {found[0]} is no character of pdfLaTeX: use LuaLaTeX or XeLaTeX, and a font that has "
+        "it\n"
+    )
+
+
+def _latex_float(
+    caption: str, label: str, num_numbers: int, head: Sequence[str], body: Sequence[str]
+) -> str:
     lines = [
         "\\begin{table}",
         "  \\centering",
-        f"  \\caption{{{escape_latex(grid.table.title)}. {escape_latex(grid.caption)}}}",
-        f"  \\label{{tab:{safe_file_name(grid.table.id)}}}",
-        f"  \\begin{{tabular}}{{l{'r' * len(grid.columns)}}}",
+        f"  \\caption{{{caption}}}",
+        f"  \\label{{{label}}}",
+        f"  \\begin{{tabular}}{{l{'r' * num_numbers}}}",
         "    \\toprule",
-        *_latex_head(grid),
+        *head,
         "    \\midrule",
+        *body,
+        "    \\bottomrule",
+        "  \\end{tabular}",
+        "\\end{table}",
     ]
+    table = "\n".join([*lines, ""])
+    return f"% needs \\usepackage{{booktabs}}\n{latex_comment(table)}{table}"
+
+
+def _latex_body(grid: Grid) -> list[str]:
+    width = len(grid.columns) + 1
+    lines = []
     for i, (title, rows) in enumerate(row_sections(grid)):
         if i:
             lines.append("    \\midrule")
@@ -89,7 +126,7 @@ def _latex_table(grid: Grid) -> list[str]:
         for row in rows:
             cells = [escape_latex(row.title), *map(_latex_cell, row.cells)]
             lines.append(f"    {' & '.join(cells)} \\\\")
-    return [*lines, "    \\bottomrule", "  \\end{tabular}", "\\end{table}"]
+    return lines
 
 
 def header_spans(

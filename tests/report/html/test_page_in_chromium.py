@@ -17,10 +17,15 @@ PROBE = """
   const falling = rows();
   heads[1].querySelector("button").click();
   const rising = rows();
+  let copied = "";
+  const writeText = text => { copied = text; return Promise.resolve(); };
+  Object.defineProperty(navigator, "clipboard", {value: {writeText}});
+  const titles = [...document.querySelectorAll("p.copy button")].map(each => each.textContent);
+  document.querySelector('p.copy[data-latex*="tab:table1"] button').click();
   const images = [...document.images].map(image => image.naturalWidth);
   const wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
   const paper = getComputedStyle(document.body).backgroundColor;
-  return {errors: window.errors, before, falling, rising, images, wide, paper};
+  return {errors: window.errors, copied, titles, before, falling, rising, images, wide, paper};
 """
 
 
@@ -34,6 +39,9 @@ def test_the_page_opens_without_errors_its_images_load_and_its_tables_sort(
     assert seen["before"] == ["T1 ShuffleNet", "T2 R(2+1)D", "Student ShuffleNet"]
     assert seen["falling"] == ["Student ShuffleNet", "T2 R(2+1)D", "T1 ShuffleNet"]
     assert seen["rising"] == seen["falling"][::-1]
+    table = finished_report.report_dir / "tables" / "table1.tex"
+    assert seen["copied"] == table.read_text(encoding="utf-8")
+    assert set(seen["titles"]) == {"Copy as LaTeX", "Copy as Markdown"}
 
 
 def test_a_narrow_window_needs_no_sideways_scrolling_and_a_dark_one_is_dark(

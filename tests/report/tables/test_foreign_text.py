@@ -1,23 +1,19 @@
-"""Tables whose every text is one of the foreign strings, read by LaTeX and by Markdown's rules.
+"""Tables whose every text is one of the foreign strings, read by LaTeX and by Markdown's rules."""
 
-LaTeX's test is skipped without pdflatex and pdftotext, unless KDBATCH_REQUIRE_LATEX=1.
-"""
-
-import os
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from unicodedata import normalize
 
 import pytest
 from support.foreign_study import TITLES, write_foreign_study
+from support.latex import compile_latex, pdflatex
 
 from kdbatch.base.output.visible_text import visible
 from kdbatch.report.data.study import load_study
 from kdbatch.report.tables.formats import to_latex, to_markdown
 from kdbatch.report.tables.grid import Grid, fill_grid
 
+__all__ = ["pdflatex"]  # a fixture
 OTHER_SCRIPTS = "\u6f22\u5b57\U0001f600"
 DOCUMENT = r"""
 \documentclass{article}
@@ -36,18 +32,6 @@ def grid(tmp_path_factory: pytest.TempPathFactory) -> Grid:
     return fill_grid(record, record.tables[0], load_study(runs_dir))
 
 
-@pytest.fixture(scope="module")
-def pdflatex() -> str:
-    if shutil.which("pdftotext") and (found := shutil.which("pdflatex")):
-        return found
-    if os.environ.get("KDBATCH_REQUIRE_LATEX") == "1":
-        pytest.fail(
-            "KDBATCH_REQUIRE_LATEX=1, but there is no pdflatex or no pdftotext on PATH. Install "
-            "them, for example: apt-get install texlive-latex-recommended poppler-utils"
-        )
-    pytest.skip("no pdflatex or no pdftotext on PATH")
-
-
 def printed(text: str) -> str:
     """The characters of a text as TeX's first font has them: one kind of quotes, accents for ~ and
     ^, a rule for _.
@@ -59,11 +43,7 @@ def printed(text: str) -> str:
 def test_latex_prints_every_text_and_obeys_none(pdflatex: str, grid: Grid, tmp_path: Path) -> None:
     table = re.sub(f"[{OTHER_SCRIPTS}]", "", to_latex(grid))
     (tmp_path / "t.tex").write_text(DOCUMENT.replace("TABLE", table), encoding="utf-8")
-    command = [pdflatex, "-halt-on-error", "-interaction=nonstopmode", "-no-shell-escape", "t.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False, timeout=60)
-    assert done.returncode == 0, done.stdout.decode(errors="replace")[-2000:]
-    command = ["pdftotext", "-raw", "t.pdf", "-"]
-    text = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True).stdout.decode()
+    text = compile_latex(pdflatex, tmp_path / "t.tex")
     shown = printed(text)
     wrong = []
     for title in TITLES:

@@ -1,0 +1,1 @@
+"""The files for a paper: methods from the recipes, tables, figures, BibTeX."""
