@@ -39,10 +39,11 @@ def test_the_article_compiles_and_has_methods_numbers_and_references(
 ) -> None:
     paper = shutil.copytree(finished_report.report_dir / "paper", tmp_path / "paper")
     compile_latex(pdflatex, paper / "main.tex")
-    if shutil.which("bibtex"):
+    if has_bibtex := shutil.which("bibtex"):
         done = subprocess.run(["bibtex", "main"], cwd=paper, capture_output=True, check=False)
         assert done.returncode == 0, done.stdout
-    compile_latex(pdflatex, paper / "main.tex")
+        compile_latex(pdflatex, paper / "main.tex")
     text = re.sub(r"\s+", " ", compile_latex(pdflatex, paper / "main.tex"))
     assert "Student ShuffleNet 76.0 88.0" in text and "pretrained without labels" in text
-    assert "Relative Speed Perception for Unsupervised Video" in text and "?" not in text
+    if has_bibtex:
+        assert "Relative speed perception for unsupervised video" in text and "[?]" not in text
