@@ -1,7 +1,7 @@
 """Every place where text from outside meets another program, with the same twenty strings.
 
 A program is the real one where it runs here: rich, a Unicode terminal's rules, bash, the parsers of
-HTML, CSV, TOML and JSON, matplotlib, submitit, Polars, Arrow, FFmpeg, fire. Apptainer's and LaTeX's
+HTML, CSV, TOML, JSON, XML, Pillow, submitit, Polars, Arrow, FFmpeg, fire. Apptainer's and LaTeX's
 rules are those of their documentation. tests/cluster has Apptainer, tests/report has Chromium and
 LaTeX, tests/launch/slurm the job script.
 """
@@ -13,16 +13,18 @@ import json
 import re
 import subprocess
 import tomllib
+import zlib
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import av
 import polars as pl
 import pytest
 from fire.core import Fire
-from matplotlib.backends.backend_agg import RendererAgg
+from PIL import ImageDraw
 from rich.console import Console
 from submitit.core.utils import JobPaths
 from support.foreign_strings import STRINGS
@@ -45,8 +47,10 @@ from kdbatch.report.escape import (
     escape_markdown,
     safe_file_name,
 )
-from kdbatch.report.figures.drawer import draw
 from kdbatch.report.figures.drawing import Drawing, Label
+from kdbatch.report.figures.render.pdf import draw_pdf
+from kdbatch.report.figures.render.png import draw_png
+from kdbatch.report.figures.render.svg import svg_parts
 from kdbatch.vocab.config import Site
 
 PACKAGE = Path(__file__).parents[1] / "kdbatch"
@@ -134,20 +138,23 @@ def test_latex_has_no_command_of_the_text(text: str) -> None:
 
 
 @each
-def test_matplotlib_draws_the_text_and_no_formula(
-    text: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_figures_have_the_text_in_all_formats(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = []
-    draw_text = RendererAgg.draw_text
+    draw_text = ImageDraw.ImageDraw.text
 
-    def record(renderer: RendererAgg, *args: Any, ismath: bool = False) -> None:
-        drawn.append((args[3], ismath))
-        draw_text(renderer, *args, ismath=ismath)
+    def record(image: ImageDraw.ImageDraw, at: Any, text: str, **how: Any) -> None:
+        drawn.append(text)
+        draw_text(image, at, text, **how)
 
-    monkeypatch.setattr(RendererAgg, "draw_text", record)
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", record)
     label = Label(at=(0.1, 0.5), text=text, points=8)
-    draw(Drawing(width=4, height=1, title=text, caption=text, marks=[label]))
-    assert drawn == [(visible(text), False)]
+    drawing = Drawing(width=4, height=1, title=text, caption=text, marks=[label])
+    assert draw_png(drawing) and drawn == [visible(text)]
+    (stream,) = re.findall(rb"stream\n(.*?)\nendstream", draw_pdf(drawing), re.DOTALL)[:1]
+    (codes,) = re.findall(rb"<([0-9a-f]*)> Tj", zlib.decompress(stream))
+    assert len(codes) == 4 * len(visible(text))
+    (written,) = ElementTree.fromstring(svg_parts(drawing)[0]).itertext()
+    assert written == visible(text)
 
 
 @each

@@ -121,6 +121,7 @@ HOMES = {
     "mlflow": {"sync/to_mlflow.py"},
     "matplotlib": {"report/figures"},
     "fontTools": {"report/figures"},
+    "PIL": {"report/figures"},
     "fire": {"cli/command.py"},
     "rich": {"cli/live"},
 }

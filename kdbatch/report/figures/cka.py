@@ -12,6 +12,7 @@ from kdbatch.report.data.cka_maps import MEASURE_TITLES, LoadedMap
 from kdbatch.report.figures.drawing import (
     FAINT,
     MINOR_POINTS,
+    ColourMap,
     Drawing,
     InchBox,
     Label,
@@ -21,7 +22,9 @@ from kdbatch.report.figures.drawing import (
     panel_grid,
 )
 
-MAP_COLOURS = "viridis"  # even steps of lightness: safe for colour-blind readers and in grey
+MAP_COLOURS: ColourMap = (
+    "viridis"  # even steps of lightness: safe for colour-blind readers and in grey
+)
 MAX_TICKS, MAX_PANEL_TICKS = 9, 5
 MAX_LAYER_LETTERS = 20
 LINE_SPACING = 1.35  # in sizes of the text

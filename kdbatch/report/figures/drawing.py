@@ -12,12 +12,16 @@ from typing import Literal
 import numpy as np
 
 INK, FAINT, GRID, WHITE = "#1f2328", "#6b7280", "#e5e7eb", "#ffffff"
+# Of texts on a picture, which has the same colours on light and on dark paper; the page gives the
+# colours above, and those of the roles, by its own scheme.
+ON_DARK, ON_LIGHT = "#fafafa", "#0a0a0a"
 MISSING_COLOUR = "#d1d5db"
 DASHED = (3.7, 1.6)  # in widths of the line
 MINOR_POINTS = 6.5  # the smallest text
 
 Point = tuple[float, float]
 InchBox = tuple[float, float, float, float]  # left, bottom, width, height
+ColourMap = Literal["viridis", "cividis", "RdBu_r"]
 Align = Literal["left", "center", "right"]
 Anchor = Literal["top", "middle", "baseline", "bottom"]
 
@@ -25,7 +29,7 @@ Anchor = Literal["top", "middle", "baseline", "bottom"]
 @dataclass(frozen=True, kw_only=True)
 class Strokes:
     """Lines of one colour and width in points; `dashes` are in widths, and none is drawn outside
-    `clip`.
+    `clip`. The page shows the values of a line that has a `name`.
     """
 
     lines: tuple[tuple[Point, ...], ...]
@@ -33,6 +37,7 @@ class Strokes:
     width: float
     dashes: tuple[float, ...] = ()
     clip: InchBox | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,17 +51,34 @@ class Markers:
     edge: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Area:
+    """A polygon, filled so that what is below it can be seen, and not drawn outside `clip`."""
+
+    corners: tuple[Point, ...]
+    colour: str
+    opacity: float
+    clip: InchBox
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Picture:
-    """A matrix in colours from 0 to 1, its first row at the top; NaN is grey."""
+    """A matrix in colours, which run between the `limits`; its first row at the top, NaN is grey.
+
+    `rows` and `columns` name its entries for the page: there each can be read.
+    """
 
     box: InchBox
     value_LM: np.ndarray
-    colours: str
+    colours: ColourMap
+    limits: tuple[float, float] = (0.0, 1.0)
+    rows: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         digest = hashlib.sha256(np.ascontiguousarray(self.value_LM, np.float64).tobytes())
-        return f"Picture({self.box}, {self.colours}, {self.value_LM.shape}, {digest.hexdigest()})"
+        how = self.box, self.colours, self.limits, self.value_LM.shape
+        return f"Picture({how}, {digest.hexdigest()})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,18 +97,33 @@ class Label:
     is_bold: bool = False
 
 
-DrawnMark = Strokes | Markers | Picture | Label
+DrawnMark = Strokes | Area | Markers | Picture | Label
 
 
 @dataclass(frozen=True, kw_only=True)
 class Drawing:
-    """A figure of some inches; later marks are drawn above earlier ones."""
+    """A figure of some inches; later marks are drawn above earlier ones.
+
+    A figure may have parts, which the page sets beside or below each other as its width allows:
+    each has the marks that were added after its `begin_part`, and shows what lies in its box.
+    """
 
     width: float
     height: float
     title: str
     caption: str
     marks: list[DrawnMark] = field(default_factory=list)
+    part_starts: list[tuple[int, InchBox]] = field(default_factory=list, repr=False)
+
+    def begin_part(self, box: InchBox) -> None:
+        self.part_starts.append((len(self.marks), box))
+
+    @property
+    def parts(self) -> list[tuple[InchBox, list[DrawnMark]]]:
+        """The box and the marks of each part; a figure without parts is one."""
+        starts = self.part_starts or [(0, (0.0, 0.0, self.width, self.height))]
+        ends = [*(start for start, _ in starts[1:]), len(self.marks)]
+        return [(box, self.marks[i:j]) for (i, box), j in zip(starts, ends, strict=True)]
 
     def add(self, *marks: DrawnMark) -> None:
         self.marks.extend(marks)

@@ -10,7 +10,8 @@ import numpy as np
 from kdbatch.report.data.study import Study, cases_of, matching_cells
 from kdbatch.report.figures.drawing import (
     MINOR_POINTS,
-    WHITE,
+    ON_DARK,
+    ON_LIGHT,
     Drawing,
     InchBox,
     Label,
@@ -143,7 +144,7 @@ def _draw_matrix(drawing: Drawing, matrix_RR: np.ndarray, *, box: InchBox) -> No
                 at=(x, y),
                 text=format_number(value, digits=2),
                 points=MINOR_POINTS,
-                colour=WHITE if is_dark else "#000000",
+                colour=ON_DARK if is_dark else ON_LIGHT,
                 align="center",
                 anchor="middle",
             )

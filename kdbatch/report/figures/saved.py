@@ -4,7 +4,6 @@
 version of the program that draws, or of matplotlib, draws all of them.
 """
 
-import base64
 import contextlib
 import hashlib
 from collections.abc import Mapping
@@ -17,31 +16,21 @@ from kdbatch.base.digests.sha256 import DigestError, read_verified
 from kdbatch.base.errors import UserError
 from kdbatch.base.parse import parse
 from kdbatch.report.figures.drawing import Drawing
+from kdbatch.report.figures.render.svg import svg_parts
 
 DRAWN = "drawn.json"
-_DRAWERS = ("drawer.py", "drawing.py", "fonts.py")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SavedFigure:
-    """A figure that was written as `name`.png and `name`.pdf, with its image for the page."""
+    """A figure that was written as `name`.png and `name`.pdf, with an `<svg>` for each of its parts
+    for the page.
+    """
 
     name: str
     title: str
     caption: str
-    png: bytes
-
-    @property
-    def width_pixels(self) -> int:
-        return int.from_bytes(self.png[16:20], "big")  # PNG, 11.2.2: the first chunk is IHDR
-
-    @property
-    def height_pixels(self) -> int:
-        return int.from_bytes(self.png[20:24], "big")
-
-    @property
-    def data_uri(self) -> str:
-        return "data:image/png;base64," + base64.b64encode(self.png).decode("ascii")
+    svgs: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,22 +72,22 @@ class FigureFolder:
     def save(self, name: str, drawing: Drawing) -> SavedFigure:
         """Write a figure as PNG and PDF, unless both are there as it would be drawn."""
         known, digest = self.known.get(name), drawing.digest
-        png = None
-        if known and known.drawing == digest:
-            png = _read_unchanged(self.path / name, known)
-        if known is None or png is None:
-            png, known = self._draw(name, drawing, digest)
+        is_there = known and known.drawing == digest and _are_unchanged(self.path / name, known)
+        if known is None or not is_there:
+            known = self._draw(name, drawing, digest)
         self.saved[name] = known
-        return SavedFigure(name=name, title=drawing.title, caption=drawing.caption, png=png)
+        svgs = tuple(svg_parts(drawing))
+        return SavedFigure(name=name, title=drawing.title, caption=drawing.caption, svgs=svgs)
 
-    def _draw(self, name: str, drawing: Drawing, digest: str) -> tuple[bytes, _Digests]:
+    def _draw(self, name: str, drawing: Drawing, digest: str) -> _Digests:
         # Imports matplotlib, which takes longer than all that is done for a figure on the disk.
-        from kdbatch.report.figures.drawer import draw  # noqa: PLC0415
+        from kdbatch.report.figures.render.pdf import draw_pdf  # noqa: PLC0415
+        from kdbatch.report.figures.render.png import draw_png  # noqa: PLC0415
 
-        png, pdf = draw(drawing)
+        png, pdf = draw_png(drawing), draw_pdf(drawing)
         atomic_write(self.path / f"{name}.png", lambda part: _write(part, png))
         atomic_write(self.path / f"{name}.pdf", lambda part: _write(part, pdf))
-        return png, _Digests(drawing=digest, png=_sha256(png), pdf=_sha256(pdf))
+        return _Digests(drawing=digest, png=_sha256(png), pdf=_sha256(pdf))
 
     def close(self) -> None:
         """Write which figures are there."""
@@ -106,19 +95,21 @@ class FigureFolder:
             write_json(self.path / DRAWN, asdict(_Drawn(drawer=self.drawer, figures=self.saved)))
 
 
-def _read_unchanged(stem: Path, known: _Digests) -> bytes | None:
-    """The PNG, if both files are those that were written; None otherwise."""
+def _are_unchanged(stem: Path, known: _Digests) -> bool:
+    """Whether both files are those that were written."""
     try:
         read_verified(stem.with_name(f"{stem.name}.pdf"), known.pdf)
-        return read_verified(stem.with_name(f"{stem.name}.png"), known.png)
+        read_verified(stem.with_name(f"{stem.name}.png"), known.png)
     except (DigestError, OSError):
-        return None
+        return False
+    return True
 
 
 def _drawer_digest() -> str:
     """The digest of all that drawings pass through: our modules, and the version of matplotlib."""
     here = Path(__file__).parent
-    texts = [version("matplotlib").encode(), *((here / name).read_bytes() for name in _DRAWERS)]
+    modules = here / "drawing.py", *sorted((here / "render").glob("*.py"))
+    texts = [version("matplotlib").encode(), *(module.read_bytes() for module in modules)]
     return _sha256(b"\0".join(texts))
 
 

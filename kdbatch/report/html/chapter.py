@@ -31,7 +31,6 @@ PROVENANCE_TITLES: dict[str, str] = {
     "device": "device",
     "host": "host",
 }
-_SCREEN_SCALE = 0.6  # CSS pixels per dot of a figure: sharp on screens of high density
 _CLAIM_METHOD = (
     "<details><summary>How a claim is checked</summary><p class='faint'>"
     "Both sides of a comparison are measured on the same test videos. Groups of videos of one "
@@ -68,19 +67,14 @@ def chapter_html(chapter: Chapter, *, is_single: bool) -> str:
 
 
 def figure_html(figure: SavedFigure) -> str:
-    """Return a figure with its image inside the page and links to its files."""
+    """Return a figure inside the page, in parts that stand side by side, and links to its files."""
     links = ", ".join(
         f'<a href="figures/{escape_html(figure.name)}.{kind}">{kind}</a>' for kind in ("png", "pdf")
     )
-    width = figure.width_pixels * _SCREEN_SCALE
-    style = f"width:{width:.0f}px;min-width:{min(width, 480):.0f}px"
-    size = f'width="{figure.width_pixels}" height="{figure.height_pixels}" style="{style}"'
-    text = escape_html(f"{figure.title}. {figure.caption}")
-    image = f'<img src="{figure.data_uri}" {size} alt="{text}">'
     caption = f"<figcaption>{escape_html(figure.caption)} {links}</figcaption>"
     return (
         f"<h3>{escape_html(figure.title)}</h3>"
-        f'<figure><div class="scroll" tabindex="0">{image}</div>{caption}</figure>'
+        f'<figure><div class="parts">{"".join(figure.svgs)}</div>{caption}</figure>'
     )
 
 

@@ -8,8 +8,9 @@ from support.reports import MAPS
 
 from kdbatch.report.data.cka_maps import LoadedMap
 from kdbatch.report.figures.cka import MAP_COLOURS, draw_map, draw_panel
-from kdbatch.report.figures.drawer import draw
 from kdbatch.report.figures.drawing import Label
+from kdbatch.report.figures.render.pdf import draw_pdf
+from kdbatch.report.figures.render.png import draw_png
 
 
 def loaded_map(value_LM: np.ndarray, layer: str = "conv") -> LoadedMap:
@@ -32,7 +33,7 @@ def colour(value: float) -> np.ndarray:
 def test_layer_0_is_at_the_top_left_and_colour_runs_from_0_to_1() -> None:
     value = np.full((4, 4), 0.5)
     value[0, 0], value[0, 3], value[3, 0] = 0.9, 0.25, np.nan  # neither end of the scale occurs
-    png, _ = draw(draw_map(loaded_map(value)))
+    png = draw_png(draw_map(loaded_map(value)))
     image = imread(BytesIO(png))[..., :3]
     height, width = image.shape[:2]
     left, right, top, bottom = 0.24, 0.84, 1 - 0.90, 1 - 0.30  # box of the map in the figure
@@ -49,5 +50,5 @@ def test_names_of_layers_may_contain_any_characters() -> None:
     drawing = draw_panel(maps, title="Maps")
     labels = [mark.text for mark in drawing.marks if isinstance(mark, Label)]
     assert "$\\frac{_0" in labels and f"{'a' * 8}…{'a' * 10}0" in labels
-    png, pdf = draw(drawing)
+    png, pdf = draw_png(drawing), draw_pdf(drawing)
     assert png.startswith(b"\x89PNG") and pdf.startswith(b"%PDF")

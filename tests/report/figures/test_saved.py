@@ -1,12 +1,12 @@
-import base64
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from kdbatch.base.atomic_write import load_json
-from kdbatch.report.figures import drawer, saved
+from kdbatch.report.figures import saved
 from kdbatch.report.figures.drawing import Drawing, Label, Strokes
+from kdbatch.report.figures.render import png
 from kdbatch.report.figures.saved import DRAWN, FigureFolder, SavedFigure
 
 DRAWING = Drawing(
@@ -29,22 +29,21 @@ def save(folder: Path, drawing: Drawing = DRAWING) -> SavedFigure:
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Drawing]:
     """The drawings that matplotlib has drawn."""
     drawings: list[Drawing] = []
-    draw = drawer.draw
+    draw_png = png.draw_png
 
-    def record(drawing: Drawing) -> tuple[bytes, bytes]:
+    def record(drawing: Drawing) -> bytes:
         drawings.append(drawing)
-        return draw(drawing)
+        return draw_png(drawing)
 
-    monkeypatch.setattr(drawer, "draw", record)
+    monkeypatch.setattr(png, "draw_png", record)
     return drawings
 
 
-def test_the_page_gets_the_bytes_of_the_file(tmp_path: Path) -> None:
+def test_a_figure_is_written_in_two_formats_and_the_page_gets_a_third(tmp_path: Path) -> None:
     figure = save(tmp_path)
-    encoded = figure.data_uri.removeprefix("data:image/png;base64,")
-    assert base64.b64decode(encoded) == (tmp_path / "line.png").read_bytes()
-    assert (figure.width_pixels, figure.height_pixels) == (320, 160)
+    assert len(figure.svgs) == 1 and figure.svgs[0].startswith("<svg")
     assert (tmp_path / "line.pdf").read_bytes().startswith(b"%PDF")
+    assert (tmp_path / "line.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_figure_that_is_there_is_not_drawn_again(tmp_path: Path, drawn: list[Drawing]) -> None:

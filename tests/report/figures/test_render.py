@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from kdbatch.report.figures.drawer import DOTS_PER_INCH, draw
 from kdbatch.report.figures.drawing import (
     Drawing,
     DrawnMark,
@@ -16,6 +15,10 @@ from kdbatch.report.figures.drawing import (
     Picture,
     Strokes,
 )
+from kdbatch.report.figures.render.pdf import draw_pdf
+from kdbatch.report.figures.render.png import DOTS_PER_INCH, draw_png
+from kdbatch.report.figures.render.shapes import palette
+from kdbatch.report.figures.render.svg import svg_parts
 
 BLACK = "#000000"
 
@@ -26,7 +29,7 @@ def drawing_of(*marks: DrawnMark) -> Drawing:
 
 def darkness(*marks: DrawnMark) -> np.ndarray:
     """The image of some marks: 0 where it is white, 1 where it is black."""
-    png, _ = draw(drawing_of(*marks))
+    png = draw_png(drawing_of(*marks))
     return 1 - imread(BytesIO(png))[..., :3].mean(axis=-1)
 
 
@@ -40,13 +43,13 @@ def inches_of(dark: np.ndarray) -> tuple[float, float, float, float]:
 
 def test_equal_drawings_give_equal_files_without_dates() -> None:
     drawing = drawing_of(Label(at=(0.1, 0.5), text="text", points=8))
-    assert draw(drawing) == draw(drawing)
-    assert b"CreationDate" not in draw(drawing)[1] and b"Software" not in draw(drawing)[0]
+    assert draw_pdf(drawing) == draw_pdf(drawing) and draw_png(drawing) == draw_png(drawing)
+    assert b"CreationDate" not in draw_pdf(drawing) and b"Software" not in draw_png(drawing)
 
 
 def test_matplotlibs_own_settings_are_restored() -> None:
     before = dict(mpl.rcParams)
-    draw(drawing_of(Label(at=(0.1, 0.5), text="text", points=8)))
+    draw_png(drawing_of(Label(at=(0.1, 0.5), text="text", points=8)))
     assert dict(mpl.rcParams) == before
 
 
@@ -87,7 +90,7 @@ def test_a_label_is_turned_about_its_point() -> None:
 
 
 def test_text_of_a_pdf_stays_text_and_its_font_has_the_letters_that_occur() -> None:
-    _, pdf = draw(drawing_of(Label(at=(0.1, 0.5), text="CKA ≥", points=8)))
+    pdf = draw_pdf(drawing_of(Label(at=(0.1, 0.5), text="CKA ≥", points=8)))
     assert b"/CIDFontType2" in pdf
     streams = [zlib.decompress(s) for s in re.findall(rb"stream\r?\n(.*?)endstream", pdf, re.S)]
     names = b"".join(stream for stream in streams if b"begincmap" in stream)
@@ -112,10 +115,31 @@ def test_markers_have_their_size_and_an_edge() -> None:
         assert darkness(Markers(at=((1.0, 0.5),), shape=shape, size=9, colour=BLACK)).sum() > 20
 
 
+def test_colours_of_matrices_are_those_of_matplotlib() -> None:
+    for name in ("viridis", "cividis", "RdBu_r"):
+        expected = 255 * mpl.colormaps[name](np.linspace(0, 1, 255))[:, :3]
+        assert np.abs(palette(name)[:-1] - expected).max() < 12
+
+
+def test_an_svg_has_the_pages_colours_and_its_text_and_its_parts_their_marks() -> None:
+    drawing = drawing_of(Label(at=(0.1, 0.5), text="a < b", points=8))
+    (svg,) = svg_parts(drawing)
+    assert (
+        'fill="var(--ink)"' in svg and ">a &lt; b</text>" in svg and 'viewBox="0 0 144 72"' in svg
+    )
+    parts = Drawing(width=2.0, height=1.0, title="", caption="")
+    for left, text in ((0.0, "left"), (1.0, "right")):
+        parts.begin_part((left, 0.0, 1.0, 1.0))
+        parts.add(Label(at=(left + 0.5, 0.25), text=text, points=8))
+    first, second = svg_parts(parts)
+    assert "left</text>" in first and "right</text>" in second and "right" not in first
+    assert 'x="36" y="54"' in first and 'x="36" y="54"' in second
+
+
 def test_the_first_row_of_a_picture_is_at_the_top_and_nan_is_grey() -> None:
     value = np.array([[0.0, 1.0], [np.nan, 0.5]])
     picture = Picture(box=(0.5, 0.0, 1.0, 1.0), value_LM=value, colours="viridis")
-    png, pdf = draw(drawing_of(picture))
+    png, pdf = draw_png(drawing_of(picture)), draw_pdf(drawing_of(picture))
     image = imread(BytesIO(png))[..., :3]
     viridis = mpl.colormaps["viridis"]
     for (row, column), colour in {

@@ -1,0 +1,182 @@
+"""Writes drawings as SVG inside the page: with its colours and its font, and without matplotlib."""
+
+import base64
+import struct
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from kdbatch.base.output.visible_text import visible
+from kdbatch.report.escape import escape_html
+from kdbatch.report.figures.drawing import (
+    FAINT,
+    GRID,
+    INK,
+    WHITE,
+    Area,
+    Drawing,
+    DrawnMark,
+    InchBox,
+    Label,
+    Markers,
+    Picture,
+    Point,
+    Strokes,
+)
+from kdbatch.report.figures.render.shapes import (
+    ANCHORS,
+    MARKER_EDGE_POINTS,
+    colour_indexes,
+    outline,
+    palette,
+    points_of,
+)
+from kdbatch.report.figures.role_styles import CONTROLS, REFERENCE, STUDENT, TEACHERS
+
+PIXELS_PER_INCH = 106  # of CSS: three panels of 3.3 inches stand side by side in the page
+# The page's own colours, which html/page.css has for light and for dark paper.
+VARIABLES = {
+    INK: "ink",
+    REFERENCE: "ink",
+    FAINT: "faint",
+    GRID: "line",
+    WHITE: "paper",
+    STUDENT: "student",
+    **{colour: f"teacher-{i}" for i, colour in enumerate(TEACHERS)},
+    **{colour: f"control-{i}" for i, colour in enumerate(CONTROLS)},
+}
+_ALIGNMENTS = {"left": "", "center": ' text-anchor="middle"', "right": ' text-anchor="end"'}
+
+
+def svg_parts(drawing: Drawing) -> list[str]:
+    """Return one `<svg>` for each part of a figure; a text in it stays a text."""
+    return [_svg(box, marks, drawing.title) for box, marks in drawing.parts]
+
+
+def _svg(box: InchBox, marks: Sequence[DrawnMark], title: str) -> str:
+    width, height = (72 * length for length in box[2:])
+    place = _Place(box)
+    contents = "".join(_WRITERS[type(mark)](mark, place) for mark in marks)
+    pixels = round(box[2] * PIXELS_PER_INCH)
+    return (
+        f'<svg viewBox="0 0 {_number(width)} {_number(height)}" style="width:{pixels}px" '
+        f'role="group" aria-label="{escape_html(title)}">{contents}</svg>'
+    )
+
+
+class _Place:
+    """From inches in a figure to points of a part, with y downwards."""
+
+    def __init__(self, box: InchBox) -> None:
+        self._left, bottom, _, height = box
+        self._top = bottom + height
+
+    def __call__(self, at: Point) -> Point:
+        return points_of((at[0] - self._left, self._top - at[1]))
+
+    def box(self, box: InchBox) -> tuple[float, float, float, float]:
+        x, y = self((box[0], box[1] + box[3]))
+        return x, y, 72 * box[2], 72 * box[3]
+
+
+def _strokes(mark: Strokes, place: _Place) -> str:
+    lines = "".join(_path([place(at) for at in line]) for line in mark.lines if line)
+    if not lines:
+        return ""
+    dashes = " ".join(_number(mark.width * part) for part in mark.dashes)
+    dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
+    data = f' data-curve="{escape_html(mark.name)}"' if mark.name else ""
+    path = (
+        f'<path d="{lines}" fill="none" stroke="{_colour(mark.colour)}" '
+        f'stroke-width="{_number(mark.width)}"{dashed}{data}/>'
+    )
+    return _clipped(path, mark.clip, place)
+
+
+def _area(mark: Area, place: _Place) -> str:
+    corners = _path([place(at) for at in mark.corners])
+    fill = f'fill="{_colour(mark.colour)}" fill-opacity="{mark.opacity}"'
+    return _clipped(f'<path d="{corners}Z" {fill}/>', mark.clip, place)
+
+
+def _clipped(path: str, clip: InchBox | None, place: _Place) -> str:
+    """An inner `<svg>` hides what lies outside of it, and needs no id on the page."""
+    if clip is None:
+        return path
+    x, y, width, height = map(_number, place.box(clip))
+    size = f'x="{x}" y="{y}" width="{width}" height="{height}"'
+    return f'<svg {size} viewBox="{x} {y} {width} {height}">{path}</svg>'
+
+
+def _markers(mark: Markers, place: _Place) -> str:
+    corners = [(mark.size * x, -mark.size * y) for x, y in outline(mark.shape)]
+    polygons = ""
+    for at in mark.at:
+        x, y = place(at)
+        polygons += _path([(x + right, y + down) for right, down in corners]) + "Z"
+    edge = (
+        f' stroke="{_colour(mark.edge)}" stroke-width="{MARKER_EDGE_POINTS}"' if mark.edge else ""
+    )
+    return f'<path d="{polygons}" fill="{_colour(mark.colour)}"{edge}/>' if polygons else ""
+
+
+def _picture(mark: Picture, place: _Place) -> str:
+    """One pixel for each entry: the browser enlarges it without blur."""
+    x, y, width, height = map(_number, place.box(mark.box))
+    uri = "data:image/png;base64," + base64.b64encode(_png(mark)).decode("ascii")
+    return (
+        f'<image href="{uri}" x="{x}" y="{y}" width="{width}" height="{height}" '
+        'preserveAspectRatio="none"/>'
+    )
+
+
+def _label(mark: Label, place: _Place) -> str:
+    text = visible(mark.text)
+    if not text.strip():
+        return ""
+    x, y = place(mark.at)
+    down = ANCHORS[mark.anchor] * mark.points
+    at = f'x="{_number(x)}" y="{_number(y + down)}"'
+    if mark.degrees:
+        turn = f"translate({_number(x)} {_number(y)}) rotate({_number(-mark.degrees)})"
+        at = f'y="{_number(down)}" transform="{turn}"'
+    bold = ' font-weight="650"' if mark.is_bold else ""
+    return (
+        f'<text {at} font-size="{_number(mark.points)}" fill="{_colour(mark.colour)}"'
+        f"{_ALIGNMENTS[mark.align]}{bold}>{escape_html(text)}</text>"
+    )
+
+
+_WRITERS: dict[type, Callable[[Any, _Place], str]] = {
+    Strokes: _strokes,
+    Area: _area,
+    Markers: _markers,
+    Picture: _picture,
+    Label: _label,
+}
+
+
+def _colour(colour: str) -> str:
+    return f"var(--{VARIABLES[colour]})" if colour in VARIABLES else colour
+
+
+def _path(places: Sequence[Point]) -> str:
+    numbers = [f"{_number(x)} {_number(y)}" for x, y in places]
+    return f"M{'L'.join(numbers)}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+def _png(mark: Picture) -> bytes:
+    """A PNG (ISO/IEC 15948) with the colours of the palette, one pixel for each entry."""
+    index_LM = colour_indexes(mark)
+    head = struct.pack(">IIBBBBB", index_LM.shape[1], index_LM.shape[0], 8, 3, 0, 0, 0)
+    lines = b"".join(b"\0" + row.tobytes() for row in index_LM)
+    parts = ((b"IHDR", head), (b"PLTE", palette(mark.colours).tobytes()))
+    parts = (*parts, (b"IDAT", zlib.compress(lines, 9)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in parts
+    )
