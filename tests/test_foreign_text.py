@@ -153,7 +153,7 @@ def test_figures_have_the_text_in_all_formats(text: str, monkeypatch: pytest.Mon
     (stream,) = re.findall(rb"stream\n(.*?)\nendstream", draw_pdf(drawing), re.DOTALL)[:1]
     (codes,) = re.findall(rb"<([0-9a-f]*)> Tj", zlib.decompress(stream))
     assert len(codes) == 4 * len(visible(text))
-    (written,) = ElementTree.fromstring(svg_parts(drawing)[0]).itertext()
+    (written,) = ElementTree.fromstring(svg_parts(drawing)[0][0]).itertext()
     assert written == visible(text)
 
 

@@ -16,7 +16,7 @@ from kdbatch.report.changes.compare import Changes, compare_reports
 from kdbatch.report.changes.compared_report import load_report
 from kdbatch.report.changes.files import write_changes
 from kdbatch.report.coverage import missing_parts
-from kdbatch.report.data.cka_maps import load_maps
+from kdbatch.report.data.cka_maps import LoadedMap, load_maps
 from kdbatch.report.data.efficiency import Efficiency, efficiencies
 from kdbatch.report.data.run_details import RunDetails
 from kdbatch.report.data.study import RunFacts, Study, load_study, matching_cells
@@ -38,6 +38,7 @@ from kdbatch.report.html.sections import (
     count_verdicts,
     efficiency_table,
     frame_rate_table,
+    map_table,
     pretraining_table,
     teacher_agreement_table,
 )
@@ -262,8 +263,11 @@ class _ChapterBuilder:
         runs = study.runs_of(record)
         gains = student_gains(record, study)
         self.warnings.extend(gains.warnings)
+        maps, map_warnings = load_maps(record, study)
+        self.warnings.extend(map_warnings)
         costs = efficiencies(record, study)
         text_tables = (
+            map_table(maps),
             teacher_agreement_table(record, study),
             pretraining_table(runs, study),
             frame_rate_table(record),
@@ -271,7 +275,7 @@ class _ChapterBuilder:
         )
         figures = [
             *self._accuracy_figures(grids),
-            *self._cka_figures(),
+            *self._cka_figures(maps),
             *self._other_figures(gains),
         ]
         return Chapter(
@@ -295,10 +299,8 @@ class _ChapterBuilder:
             figures += self._save(f"{name}_accuracy", drawing)
         return figures
 
-    def _cka_figures(self) -> list[SavedFigure]:
+    def _cka_figures(self, maps: Sequence[LoadedMap]) -> list[SavedFigure]:
         """Draw each map into its own files; the page shows several maps as one panel."""
-        maps, map_warnings = load_maps(self.record, self.study)
-        self.warnings.extend(map_warnings)
         single = []
         for cka in maps:
             single += self._save(self._file_name(cka.declared.id), draw_map(cka))

@@ -62,8 +62,8 @@ def draw_accuracy(grid: Grid, num_videos: Mapping[str, int]) -> Drawing | None:
     for i, case in enumerate(panels):
         box = _panel_box(i, num_columns, width, height)
         panel = Panel(box=box, x=(-0.4, len(plot.values) - 0.6), y=limits)
-        is_first = i % num_columns == 0
-        y = Axis(ticks=round_ticks(limits, at_most=8), title=y_title if is_first else "")
+        drawing.begin_part((box[0] - 0.62, box[1] - 0.53, box[2] + 0.7, box[3] + 0.83))
+        y = Axis(ticks=round_ticks(limits, at_most=8), title=y_title)
         draw_frame(drawing, panel, title=case_title(case, grid.titles) if case else "", x=x, y=y)
         _draw_panel(drawing, plot, case, panel)
     draw_legend(

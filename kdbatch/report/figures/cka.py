@@ -10,8 +10,6 @@ import numpy as np
 
 from kdbatch.report.data.cka_maps import MEASURE_TITLES, LoadedMap
 from kdbatch.report.figures.drawing import (
-    FAINT,
-    MINOR_POINTS,
     ColourMap,
     Drawing,
     InchBox,
@@ -22,12 +20,10 @@ from kdbatch.report.figures.drawing import (
     panel_grid,
 )
 
-MAP_COLOURS: ColourMap = (
-    "viridis"  # even steps of lightness: safe for colour-blind readers and in grey
-)
+# Even steps of lightness: safe for colour-blind readers and in grey.
+MAP_COLOURS: ColourMap = "viridis"
 MAX_TICKS, MAX_PANEL_TICKS = 9, 5
 MAX_LAYER_LETTERS = 20
-LINE_SPACING = 1.35  # in sizes of the text
 SCALE_NOTE = "Linear CKA on one scale from 0 to 1; layer 0 is at the top left."
 DROPS_NOTE = (
     "Drops: the part of the similarity inside segments that is lost without each layer's first "
@@ -42,30 +38,27 @@ Z_NOTE = (
 
 
 def draw_map(cka: LoadedMap) -> Drawing:
-    """Draw one map with the names of its layers and its measures."""
-    drawing = Drawing(width=4.6, height=5.1, title=cka.declared.title, caption=map_caption(cka))
-    box = (0.24 * 4.6, 0.30 * 5.1, 0.60 * 4.6, 0.60 * 5.1)
+    """Draw one map with the names of its layers."""
+    drawing = Drawing(width=4.6, height=4.7, title=cka.declared.title, caption=map_caption(cka))
+    box = (1.1, 1.52, 2.76, 2.76)
+    drawing.begin_part((0.0, 0.5, 4.1, 4.2))
     _draw_matrix(drawing, cka, box=box, max_ticks=MAX_TICKS)
-    _draw_colour_bar(drawing, (0.87 * 4.6, 0.30 * 5.1, 0.025 * 4.6, 0.60 * 5.1))
-    lines = _number_lines(cka)
-    top = 0.08 + LINE_SPACING * 7.5 / 72 * len(lines)
-    _draw_numbers(drawing, lines, at=(0.54 * 4.6, top), points=7.5)
+    _draw_colour_bar(drawing, middle=2.48)
     return drawing
 
 
 def draw_panel(maps: Sequence[LoadedMap], *, title: str) -> Drawing:
     """Draw all maps side by side, at most three in a row."""
     rows, columns = panel_grid(len(maps), max_columns=3)
-    width, height = 3.2 * columns + 0.75, 3.95 * rows
+    width, height = 3.2 * columns, 3.6 * rows + 0.6
     caption = " ".join(dict.fromkeys(note for cka in maps for note in _notes(cka)))
     drawing = Drawing(width=width, height=height, title=title, caption=caption)
     for i, cka in enumerate(maps):
-        left, top = 0.95 + 3.2 * (i % columns), 0.45 + 3.95 * (i // columns)
+        left, top = 0.95 + 3.2 * (i % columns), 0.3 + 3.6 * (i // columns)
         box = (left, height - (top + 2.2), 2.2, 2.2)
+        drawing.begin_part((left - 0.95, box[1] - 1.0, 3.2, 3.5))
         _draw_matrix(drawing, cka, box=box, max_ticks=MAX_PANEL_TICKS)
-        at = left + 1.1, height - (top + 2.88)
-        _draw_numbers(drawing, _number_lines(cka), at=at, points=MINOR_POINTS)
-    _draw_colour_bar(drawing, (width - 0.52, height - 2.65, 0.1, 2.2))
+    _draw_colour_bar(drawing, middle=width / 2)
     return drawing
 
 
@@ -91,7 +84,15 @@ def _notes(cka: LoadedMap) -> list[str]:
 def _draw_matrix(drawing: Drawing, cka: LoadedMap, *, box: InchBox, max_ticks: int) -> None:
     """Draw the values; a missing pair is grey."""
     left, bottom, width, height = box
-    drawing.add(Picture(box=box, value_LM=cka.value_LM, colours=MAP_COLOURS))
+    drawing.add(
+        Picture(
+            box=box,
+            value_LM=cka.value_LM,
+            colours=MAP_COLOURS,
+            rows=cka.layers_a,
+            columns=cka.layers_b,
+        )
+    )
     at, text = (left + width / 2, bottom + height + 7 / 72), cka.declared.title
     drawing.add(Label(at=at, text=text, points=9, align="center", is_bold=True))
     shares_a, names_a = _edge_names(cka.layers_a, max_ticks=max_ticks)
@@ -109,34 +110,16 @@ def _edge_names(layers: Sequence[str], *, max_ticks: int) -> tuple[list[float], 
     return shares, [_short_layer_name(layers[i]) for i in positions]
 
 
-def _draw_colour_bar(drawing: Drawing, box: InchBox) -> None:
-    left, bottom, width, height = box
-    falling = np.linspace(1.0, 0.0, 256)[:, None]
-    drawing.add(Picture(box=box, value_LM=falling, colours=MAP_COLOURS))
+def _draw_colour_bar(drawing: Drawing, *, middle: float) -> None:
+    left, width = middle - 1.1, 2.2
+    drawing.begin_part((left - 0.6, 0.05, 3.2, 0.5), is_key=True)
+    rising = np.linspace(0.0, 1.0, 256)[None]
+    drawing.add(Picture(box=(left, 0.35, width, 0.1), value_LM=rising, colours=MAP_COLOURS))
     values = (0.0, 0.25, 0.5, 0.75, 1.0)
-    ys = [bottom + height * value for value in values]
-    names = [f"{value:.2f}" for value in values]
-    labels_beside(drawing, ys, names, x=left + width, side="right")
-    at = left + width / 2, bottom + height + 6 / 72
-    drawing.add(Label(at=at, text="CKA", points=7, align="center"))
-
-
-def _draw_numbers(
-    drawing: Drawing, lines: Sequence[str], *, at: tuple[float, float], points: float
-) -> None:
-    """Draw lines of text below a point."""
-    for i, line in enumerate(lines):
-        place = at[0], at[1] - LINE_SPACING * points / 72 * i
-        drawing.add(
-            Label(at=place, text=line, points=points, colour=FAINT, align="center", anchor="top")
-        )
-
-
-def _number_lines(cka: LoadedMap) -> list[str]:
-    """Return the measures, two in a line."""
-    parts = [f"{title} {text}" for title, text in cka.numbers.items()]
-    lines = [" · ".join(parts[i : i + 2]) for i in range(0, len(parts), 2)]
-    return lines or ["no block numbers"]
+    places = [left + width * value for value in values]
+    labels_below(drawing, places, [f"{value:.2f}" for value in values], y=0.35, degrees=0)
+    at = left - 6 / 72, 0.4
+    drawing.add(Label(at=at, text="CKA", points=7, align="right", anchor="middle"))
 
 
 def _tick_positions(num_layers: int, *, max_ticks: int) -> list[int]:

@@ -135,10 +135,11 @@ def _draw_panels(
     for i, panel in enumerate(panels):
         left, top = 0.6 + 2.5 * (i % num_columns), 0.32 + 2.2 * (i // num_columns)
         inner_width = 2.05 if num_columns > 1 else width - 0.85
-        x_title = "optimizer step" if i >= len(panels) - num_columns else ""
-        y_title = "training accuracy (%)" if i % num_columns == 0 else ""
+        x_title = "optimizer step"
         box = (left, height - (top + 1.45), inner_width, 1.45)
-        _draw_panel(drawing, panel, styles, box=box, titles=(x_title, y_title))
+        drawing.begin_part((left - 0.6, box[1] - 0.53, inner_width + 0.7, 2.3))
+        y_title = "training accuracy (%)"
+        _draw_panel(drawing, panel, styles, titles, box=box, axes=(x_title, y_title))
     used = dict.fromkeys(role for panel in panels for role in panel.curves)
     draw_legend(
         drawing,
@@ -155,9 +156,10 @@ def _draw_panel(
     drawing: Drawing,
     curves: _Panel,
     styles: Mapping[str, RoleStyle],
+    titles: Mapping[str, str],
     *,
     box: InchBox,
-    titles: tuple[str, str],
+    axes: tuple[str, str],
 ) -> None:
     """Draw the curves of one case; a curve of one point is a dot."""
     steps = [step for steps, _ in curves.curves.values() for step in steps]
@@ -166,18 +168,19 @@ def _draw_panel(
         drawing,
         panel,
         title=curves.title,
-        x=Axis(ticks=round_ticks(panel.x, at_most=4), title=titles[0]),
-        y=Axis(ticks=round_ticks(panel.y, at_most=7), title=titles[1]),
+        x=Axis(ticks=round_ticks(panel.x, at_most=4), title=axes[0]),
+        y=Axis(ticks=round_ticks(panel.y, at_most=7), title=axes[1]),
         title_points=8,
         tick_points=7,
         label_points=7.5,
     )
-    drawn = [(styles[role], *curve) for role, curve in curves.curves.items()]
-    for style, steps, values in sorted(drawn, key=lambda item: item[0].rank):
+    ordered = sorted(curves.curves.items(), key=lambda item: styles[item[0]].rank)
+    for role, (steps, values) in ordered:
+        style = styles[role]
         points = tuple(map(panel.place, steps, values))
         if len(points) == 1:
             drawing.add(Markers(at=points, shape="o", size=3, colour=style.colour))
-        drawing.add(stroke_of(style, points, share=0.8, clip=box))
+        drawing.add(stroke_of(style, points, share=0.8, inside=panel, name=titles[role]))
 
 
 def _caption(num_cases: int) -> str:

@@ -17,7 +17,7 @@ INK, FAINT, GRID, WHITE = "#1f2328", "#6b7280", "#e5e7eb", "#ffffff"
 ON_DARK, ON_LIGHT = "#fafafa", "#0a0a0a"
 MISSING_COLOUR = "#d1d5db"
 DASHED = (3.7, 1.6)  # in widths of the line
-MINOR_POINTS = 6.5  # the smallest text
+MINOR_POINTS = 7.0  # the smallest text
 
 Point = tuple[float, float]
 InchBox = tuple[float, float, float, float]  # left, bottom, width, height
@@ -29,7 +29,8 @@ Anchor = Literal["top", "middle", "baseline", "bottom"]
 @dataclass(frozen=True, kw_only=True)
 class Strokes:
     """Lines of one colour and width in points; `dashes` are in widths, and none is drawn outside
-    `clip`. The page shows the values of a line that has a `name`.
+    `clip`. The page shows the values of a line that has a `name`: `axes` are the numbers at the
+    left, the right, the lower and the upper edge of `clip`.
     """
 
     lines: tuple[tuple[Point, ...], ...]
@@ -38,6 +39,7 @@ class Strokes:
     dashes: tuple[float, ...] = ()
     clip: InchBox | None = None
     name: str = ""
+    axes: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,17 +115,18 @@ class Drawing:
     title: str
     caption: str
     marks: list[DrawnMark] = field(default_factory=list)
-    part_starts: list[tuple[int, InchBox]] = field(default_factory=list, repr=False)
+    part_starts: list[tuple[int, InchBox, bool]] = field(default_factory=list, repr=False)
 
-    def begin_part(self, box: InchBox) -> None:
-        self.part_starts.append((len(self.marks), box))
+    def begin_part(self, box: InchBox, *, is_key: bool = False) -> None:
+        """`is_key`: the part explains others, and stands below them."""
+        self.part_starts.append((len(self.marks), box, is_key))
 
-    @property
-    def parts(self) -> list[tuple[InchBox, list[DrawnMark]]]:
+    def parts(self, *, is_key: bool) -> list[tuple[InchBox, list[DrawnMark]]]:
         """The box and the marks of each part; a figure without parts is one."""
-        starts = self.part_starts or [(0, (0.0, 0.0, self.width, self.height))]
-        ends = [*(start for start, _ in starts[1:]), len(self.marks)]
-        return [(box, self.marks[i:j]) for (i, box), j in zip(starts, ends, strict=True)]
+        starts = self.part_starts or [(0, (0.0, 0.0, self.width, self.height), False)]
+        ends = [*(start for start, *_ in starts[1:]), len(self.marks)]
+        parts = zip(starts, ends, strict=True)
+        return [(box, self.marks[i:j]) for (i, box, of_key), j in parts if of_key == is_key]
 
     def add(self, *marks: DrawnMark) -> None:
         self.marks.extend(marks)
@@ -156,7 +159,7 @@ def labels_below(
                 at=at,
                 text=text,
                 points=MINOR_POINTS,
-                align="right",
+                align="right" if degrees else "center",
                 anchor=anchor,
                 degrees=degrees,
             )

@@ -27,7 +27,7 @@ from kdbatch.vocab.plans import PlanRecord
 MAX_ERROR_PANELS = 12
 _MAX_COLUMNS = 4
 PANEL_INCHES = 1.75
-GAP_INCHES = (0.25, 0.45)  # between panels: to the right, below
+GAP_INCHES = (0.95, 1.15)  # between panels: to the right, below
 
 
 def draw_errors(record: PlanRecord, study: Study) -> tuple[Drawing | None, tuple[str, ...]]:
@@ -112,22 +112,22 @@ def _draw_matrices(
 ) -> Drawing:
     num_rows, num_columns = panel_grid(len(matrices), max_columns=_MAX_COLUMNS)
     column_width, row_height = (PANEL_INCHES + gap for gap in GAP_INCHES)
-    width, height = 1.0 + num_columns * column_width, 0.55 + num_rows * row_height
+    width, height = 0.2 + num_columns * column_width, 0.1 + num_rows * row_height
     names = [role.replace("_", " ") for role in roles]
     drawing = Drawing(width=width, height=height, title="Correlation of errors", caption=caption)
     middles = [PANEL_INCHES * (i + 0.5) / len(roles) for i in range(len(roles))]
     for i, (title, matrix_RR) in enumerate(matrices):
         row, column = divmod(i, num_columns)
         left = 0.9 + column * column_width
-        bottom = height - 0.3 - (row + 1) * row_height + 0.4
-        top = bottom + PANEL_INCHES
+        top = height - 0.35 - row * row_height
+        bottom = top - PANEL_INCHES
+        drawing.begin_part((left - 0.9, bottom - 0.85, column_width, row_height))
         xs, ys = [left + middle for middle in middles], [top - middle for middle in middles]
         _draw_matrix(drawing, matrix_RR, box=(left, bottom, PANEL_INCHES, PANEL_INCHES))
         at = left, top + 6 / 72
         drawing.add(Label(at=at, text=title, points=8, is_bold=True))
-        is_lowest = i + num_columns >= len(matrices)
-        labels_below(drawing, xs, names if is_lowest else [], y=bottom, degrees=90)
-        labels_beside(drawing, ys, names if column == 0 else [], x=left, side="left")
+        labels_below(drawing, xs, names, y=bottom, degrees=90)
+        labels_beside(drawing, ys, names, x=left, side="left")
     return drawing
 
 

@@ -19,7 +19,7 @@ from kdbatch.report.labels import case_title
 from kdbatch.report.stats.comparisons import Comparison
 from kdbatch.report.stats.gains import Gains, StudentGain
 
-LINE_INCHES, WIDTH_INCHES = 0.36, 6.4
+LINE_INCHES, WIDTH_INCHES = 0.36, 5.4
 OVER_TEACHERS = RoleStyle(colour=STUDENT, marker="o", dashes=(), width=1.4, rank=1)
 OVER_CONTROL = RoleStyle(colour=CONTROLS[0], marker="s", dashes=(), width=1.4, rank=1)
 
@@ -48,6 +48,7 @@ def _draw_lines(
         width=WIDTH_INCHES, height=height, title="Gain of the student", caption=caption
     )
     box = (0.34 * WIDTH_INCHES, 0.52, 0.63 * WIDTH_INCHES, LINE_INCHES * len(gains))
+    drawing.begin_part((0.0, 0.0, WIDTH_INCHES, height - 0.25))
     panel = Panel(box=box, x=_gain_range(gains), y=(-0.6, len(gains) - 0.4))
     lines = [case_title(gain.case, titles) for gain in reversed(gains)]
     draw_frame(

@@ -111,7 +111,10 @@ def draw_legend(
     has_lines: bool = True,
     has_markers: bool = True,
 ) -> None:
-    """Draw a sample of each style with its label, in columns about the x `middle`."""
+    """Draw a sample of each style with its label, in columns about the x `middle`.
+
+    In a figure of parts each entry is one, so that a narrow page has more lines of them.
+    """
     num_lines = -(-len(entries) // num_columns)
     columns = [entries[i : i + num_lines] for i in range(0, len(entries), num_lines)]
     widths = [
@@ -123,6 +126,9 @@ def draw_legend(
     for column, width in zip(columns, widths, strict=True):
         for i, (style, label) in enumerate(column):
             y = top - LEGEND_LINE_INCHES * (i + 0.5)
+            if drawing.part_starts:
+                box = (left, y - LEGEND_LINE_INCHES / 2, width, LEGEND_LINE_INCHES)
+                drawing.begin_part(box, is_key=True)
             ends = (left, y), (left + _HANDLE, y)
             if has_lines:
                 drawing.add(stroke_of(style, ends))
@@ -137,15 +143,22 @@ def draw_legend(
 
 
 def stroke_of(
-    style: RoleStyle, line: Sequence[Point], *, share: float = 1.0, clip: InchBox | None = None
+    style: RoleStyle,
+    line: Sequence[Point],
+    *,
+    share: float = 1.0,
+    inside: Panel | None = None,
+    name: str = "",
 ) -> Strokes:
-    """Return a line in the style of a role; `share` of its width."""
+    """Return a line in the style of a role; `share` of its width, and clipped by a panel."""
     return Strokes(
         lines=(tuple(line),),
         colour=style.colour,
         width=share * style.width,
         dashes=style.dashes,
-        clip=clip,
+        clip=inside.box if inside else None,
+        name=name,
+        axes=(*inside.x, *inside.y) if inside else (),
     )
 
 

@@ -23,14 +23,15 @@ DRAWN = "drawn.json"
 
 @dataclass(frozen=True, kw_only=True)
 class SavedFigure:
-    """A figure that was written as `name`.png and `name`.pdf, with an `<svg>` for each of its parts
-    for the page.
+    """A figure that was written as `name`.png and `name`.pdf; for the page with an `<svg>` for each
+    of its parts, and of its key's.
     """
 
     name: str
     title: str
     caption: str
-    svgs: tuple[str, ...]
+    svgs: list[str]
+    key: list[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +77,10 @@ class FigureFolder:
         if known is None or not is_there:
             known = self._draw(name, drawing, digest)
         self.saved[name] = known
-        svgs = tuple(svg_parts(drawing))
-        return SavedFigure(name=name, title=drawing.title, caption=drawing.caption, svgs=svgs)
+        svgs, key = svg_parts(drawing)
+        return SavedFigure(
+            name=name, title=drawing.title, caption=drawing.caption, svgs=svgs, key=key
+        )
 
     def _draw(self, name: str, drawing: Drawing, digest: str) -> _Digests:
         # Imports matplotlib, which takes longer than all that is done for a figure on the disk.

@@ -71,10 +71,11 @@ def figure_html(figure: SavedFigure) -> str:
     links = ", ".join(
         f'<a href="figures/{escape_html(figure.name)}.{kind}">{kind}</a>' for kind in ("png", "pdf")
     )
+    key = f'<div class="parts key">{"".join(figure.key)}</div>' if figure.key else ""
     caption = f"<figcaption>{escape_html(figure.caption)} {links}</figcaption>"
     return (
         f"<h3>{escape_html(figure.title)}</h3>"
-        f'<figure><div class="parts">{"".join(figure.svgs)}</div>{caption}</figure>'
+        f'<figure><div class="parts">{"".join(figure.svgs)}</div>{key}{caption}</figure>'
     )
 
 

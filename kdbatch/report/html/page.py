@@ -9,6 +9,7 @@ from kdbatch.report.data.study import RunFacts
 from kdbatch.report.data.superseded import SupersededRun
 from kdbatch.report.html.changes import changes_html
 from kdbatch.report.html.chapter import chapter_html
+from kdbatch.report.html.contents import with_contents
 from kdbatch.report.html.runs import runs_html, script_json
 from kdbatch.report.html.sections import Chapter
 from kdbatch.report.html.summary import header_html, missing_html, superseded_html, verdicts_html
@@ -51,13 +52,15 @@ def page_html(
             _FOOTER,
         ]
     )
+    contents, body = with_contents(body)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"{PAGE_TITLE}"
         f'<meta http-equiv="Content-Security-Policy" content="{_SECURITY_POLICY}">'
-        f"<style>{_read_asset('page.css')}</style></head><body>{body}"
+        f"<style>{_read_asset('page.css')}</style></head><body>{contents}{body}"
         f"{script_json(run_data)}<script>{_read_asset('page.js')}</script>"
+        f"<script>{_read_asset('figures.js')}</script>"
         f"<script>{_read_asset('runs.js')}</script></body></html>\n"
     )
 

@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from kdbatch.report.data.cka_maps import MEASURE_TITLES, LoadedMap
 from kdbatch.report.data.efficiency import Efficiency
 from kdbatch.report.data.study import RunFacts, Study, cases_of, matching_cells
 from kdbatch.report.figures.saved import SavedFigure
@@ -21,6 +22,22 @@ ENSEMBLE_COLUMNS: dict[str, tuple[str, int]] = {
     "teacher_ensemble_top1": ("Ensemble top-1", 1),
     "teacher_oracle_top1": ("Any teacher right", 1),
     "teacher_error_correlation": ("Error correlation", 2),
+}
+
+
+MAP_GLOSSARY: dict[str, str] = {
+    "block index": "Block index: how strong blocks of alike layers are.",
+    "z": "z: how surely there are any, in standard deviations of maps without order; a weak "
+    "pattern of many layers has a small index and a large z.",
+    "grid share": "Grid share: the share of a map's variance that kinds of layers explain.",
+    "block share": "Block share: the share that contiguous segments explain after them.",
+    "longest run (≥ .9)": "Longest run: neighbouring layers that are pairwise at least 0.9 alike, "
+    "as a share of all layers.",
+    "mean RSA": "Mean RSA: the mean of another measure of similarity, between the clips' "
+    "distances.",
+    "PC1 share": "PC1 share: the variance that a layer's first principal component has.",
+    "drop without PC1": "Drops: the part of the similarity inside segments that is lost without "
+    "each layer's first principal component, or without the clips of the largest norm.",
 }
 
 
@@ -120,6 +137,21 @@ def pretraining_table(runs: Sequence[RunFacts], study: Study) -> TextTable | Non
     head = ("Run", "Accuracy", "Chance", "Clips/s")
     return TextTable(
         title="Pretraining", note=note, head=head, rows=tuple(rows), runs=tuple(behind)
+    )
+
+
+def map_table(maps: Sequence[LoadedMap]) -> TextTable | None:
+    """Return what was measured on each CKA map, or None where nothing was."""
+    used = [title for title in MEASURE_TITLES.values() if any(title in m.numbers for m in maps)]
+    if not used:
+        return None
+    rows = []
+    for cka in maps:
+        rows.append((cka.declared.title, *(cka.numbers.get(title, NO_VALUE) for title in used)))
+    glossary = [MAP_GLOSSARY[title] for title in used if title in MAP_GLOSSARY]
+    head = ("Map", *(title[:1].upper() + title[1:] for title in used))
+    return TextTable(
+        title="Order in the CKA maps", note=" ".join(glossary), head=head, rows=tuple(rows)
     )
 
 

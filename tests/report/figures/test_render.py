@@ -123,7 +123,7 @@ def test_colours_of_matrices_are_those_of_matplotlib() -> None:
 
 def test_an_svg_has_the_pages_colours_and_its_text_and_its_parts_their_marks() -> None:
     drawing = drawing_of(Label(at=(0.1, 0.5), text="a < b", points=8))
-    (svg,) = svg_parts(drawing)
+    (svg,), _ = svg_parts(drawing)
     assert (
         'fill="var(--ink)"' in svg and ">a &lt; b</text>" in svg and 'viewBox="0 0 144 72"' in svg
     )
@@ -131,7 +131,7 @@ def test_an_svg_has_the_pages_colours_and_its_text_and_its_parts_their_marks() -
     for left, text in ((0.0, "left"), (1.0, "right")):
         parts.begin_part((left, 0.0, 1.0, 1.0))
         parts.add(Label(at=(left + 0.5, 0.25), text=text, points=8))
-    first, second = svg_parts(parts)
+    (first, second), _ = svg_parts(parts)
     assert "left</text>" in first and "right</text>" in second and "right" not in first
     assert 'x="36" y="54"' in first and 'x="36" y="54"' in second
 

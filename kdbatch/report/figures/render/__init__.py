@@ -1,1 +1,1 @@
-"""Renderers of drawings: PNG and PDF for the disk, SVG for the page. One table of outlines for all."""
+"""Renderers of drawings: PNG and PDF for the disk, SVG for the page."""

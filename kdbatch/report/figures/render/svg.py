@@ -1,10 +1,13 @@
 """Writes drawings as SVG inside the page: with its colours and its font, and without matplotlib."""
 
 import base64
+import json
 import struct
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
+
+import numpy as np
 
 from kdbatch.base.output.visible_text import visible
 from kdbatch.report.escape import escape_html
@@ -48,9 +51,10 @@ VARIABLES = {
 _ALIGNMENTS = {"left": "", "center": ' text-anchor="middle"', "right": ' text-anchor="end"'}
 
 
-def svg_parts(drawing: Drawing) -> list[str]:
-    """Return one `<svg>` for each part of a figure; a text in it stays a text."""
-    return [_svg(box, marks, drawing.title) for box, marks in drawing.parts]
+def svg_parts(drawing: Drawing) -> tuple[list[str], list[str]]:
+    """Return one `<svg>` for each part of a figure, and for each part of its key."""
+    panels, key = (drawing.parts(is_key=is_key) for is_key in (False, True))
+    return [_svg(*part, drawing.title) for part in panels], [_svg(*part, "Key") for part in key]
 
 
 def _svg(box: InchBox, marks: Sequence[DrawnMark], title: str) -> str:
@@ -85,7 +89,8 @@ def _strokes(mark: Strokes, place: _Place) -> str:
         return ""
     dashes = " ".join(_number(mark.width * part) for part in mark.dashes)
     dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
-    data = f' data-curve="{escape_html(mark.name)}"' if mark.name else ""
+    axes = " ".join(f"{number:g}" for number in mark.axes)
+    data = f' data-curve="{escape_html(mark.name)}" data-axes="{axes}"' if mark.name else ""
     path = (
         f'<path d="{lines}" fill="none" stroke="{_colour(mark.colour)}" '
         f'stroke-width="{_number(mark.width)}"{dashed}{data}/>'
@@ -126,7 +131,23 @@ def _picture(mark: Picture, place: _Place) -> str:
     uri = "data:image/png;base64," + base64.b64encode(_png(mark)).decode("ascii")
     return (
         f'<image href="{uri}" x="{x}" y="{y}" width="{width}" height="{height}" '
-        'preserveAspectRatio="none"/>'
+        f'preserveAspectRatio="none"{_entries(mark)}/>'
+    )
+
+
+def _entries(mark: Picture) -> str:
+    """The names and the values of a matrix: a byte for each, in hundredths above -1."""
+    if not mark.rows:
+        return ""
+    hundredths_LM = np.clip(100 * mark.value_LM.round(2) + 100, 0, 254)
+    byte_LM = np.where(np.isnan(hundredths_LM), 255, hundredths_LM).round().astype(np.uint8)
+    values = base64.b64encode(byte_LM.tobytes()).decode("ascii")
+    names = (f"{escape_html(json.dumps(side))}" for side in (mark.rows, mark.columns))
+    rows, columns = names
+    label = f"{len(mark.rows)} by {len(mark.columns)} layers; arrow keys move between them"
+    return (
+        f' data-rows="{rows}" data-columns="{columns}" data-values="{values}" tabindex="0" '
+        f'role="application" aria-label="{label}"'
     )
 
 
