@@ -29,7 +29,7 @@ class Outline(HTMLParser):
             self.ids.append(values["id"])
         if tag == "a":
             self.links.append(values["href"])
-        if tag == "link":
+        if tag in ("link", "image"):
             self.fetched.append(values["href"])
         self.fetched += [values[name] for name in ("src", "srcset", "data") if name in values]
         self.scripts += tag == "script"
