@@ -24,7 +24,7 @@ from kdbatch.report.data.superseded import find_superseded
 from kdbatch.report.escape import safe_file_name
 from kdbatch.report.figures.accuracy import draw_accuracy
 from kdbatch.report.figures.cka import draw_map, draw_panel
-from kdbatch.report.figures.curves import draw_curves
+from kdbatch.report.figures.curves import CURVE_KINDS, draw_curves
 from kdbatch.report.figures.drawing import Drawing
 from kdbatch.report.figures.efficiency import draw_efficiency
 from kdbatch.report.figures.errors import draw_errors
@@ -53,7 +53,8 @@ from kdbatch.report.tables.grid import Grid, fill_grid
 from kdbatch.vocab.plans import PlanRecord
 
 CHANGES = "changes"  # the name of the files of changes, which no table gets
-EXPERIMENT_FIGURES = ("maps", "gains", "errors", "curves", "efficiency")
+_CURVES = (f"curves_{name}" for name in CURVE_KINDS)
+EXPERIMENT_FIGURES = ("maps", "gains", "errors", "curves", "efficiency", *_CURVES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -311,10 +312,13 @@ class _ChapterBuilder:
 
     def _other_figures(self, gains: Gains) -> list[SavedFigure]:
         figures = self._save(self._part_name("gains"), draw_gains(gains, self.record.titles))
-        for part, draw in (("errors", draw_errors), ("curves", draw_curves)):
-            drawing, draw_warnings = draw(self.record, self.study)
-            self.warnings.extend(draw_warnings)
+        errors, error_warnings = draw_errors(self.record, self.study)
+        figures += self._save(self._part_name("errors"), errors)
+        curves, curve_warnings = draw_curves(self.record, self.study)
+        for name, drawing in curves.items():
+            part = "curves" if name == "accuracy" else f"curves_{name}"
             figures += self._save(self._part_name(part), drawing)
+        self.warnings.extend((*error_warnings, *curve_warnings))
         return figures
 
     def _cost_figure(self, costs: Sequence[Efficiency]) -> SavedFigure | None:

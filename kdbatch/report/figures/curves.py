@@ -1,16 +1,17 @@
-"""Draws learning curves: training accuracy by optimizer step, a panel per case, a line per role."""
+"""Draws learning curves by optimizer step: a figure per kind, a panel per case, a line per role."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
-from kdbatch.report.data.study import Study, matching_cells
-from kdbatch.report.figures.drawing import Drawing, InchBox, Markers, panel_grid
+from kdbatch.report.data.study import Study
+from kdbatch.report.figures.drawing import Area, Drawing, InchBox, Markers, panel_grid
 from kdbatch.report.figures.panels import (
     LEGEND_LINE_INCHES,
     Axis,
     Panel,
+    Range,
     draw_frame,
     draw_legend,
     legend_shape,
@@ -21,16 +22,65 @@ from kdbatch.report.figures.panels import (
 from kdbatch.report.figures.role_styles import RoleStyle, role_styles
 from kdbatch.report.labels import case_title
 from kdbatch.result.read import read_curves
-from kdbatch.result.schema import CURVES
 from kdbatch.vocab.plans import Cell, PlanRecord
 
-CURVE_NAME = "accuracy"
-MAX_POINTS = 200
+_Place = tuple[object, ...]  # a role and its case
+MAX_POINTS = 100
 MAX_CURVE_PANELS = 12
+MAX_SEEDS = 5
 _MAX_COLUMNS = 4
+_BAND_OPACITY = 0.16
 
-CurvePoints = tuple[list[float], list[float]]
-"""Steps, and the accuracy at each of them in percent."""
+
+@dataclass(frozen=True, kw_only=True)
+class CurveKind:
+    """A curve that runs have: its title, the title of its axis, and the range of the axis, if all
+    of them have one. A `percent` is stored as a share or as a percentage.
+    """
+
+    title: str
+    axis: str
+    limits: Range | None = None
+    is_percent: bool = False
+
+
+PERCENT_LIMITS = (0.0, 102.0)
+CURVE_KINDS: dict[str, CurveKind] = {
+    "accuracy": CurveKind(
+        title="Accuracy during training",
+        axis="training accuracy (%)",
+        limits=PERCENT_LIMITS,
+        is_percent=True,
+    ),
+    "held_out_accuracy": CurveKind(
+        title="Accuracy on held-out videos during training",
+        axis="held-out accuracy (%)",
+        limits=PERCENT_LIMITS,
+        is_percent=True,
+    ),
+    "loss": CurveKind(title="Loss during training", axis="training loss"),
+    "lr": CurveKind(title="Learning rate", axis="learning rate"),
+    "idle_share": CurveKind(
+        title="Idle share of the device",
+        axis="idle (%)",
+        limits=PERCENT_LIMITS,
+        is_percent=True,
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurvePoints:
+    """Steps, and at each the mean, the least and the largest value over seeds."""
+
+    steps: list[float]
+    means: list[float]
+    lows: list[float]
+    highs: list[float]
+
+    @property
+    def is_band(self) -> bool:
+        return self.lows != self.highs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,57 +89,80 @@ class _Panel:
     curves: Mapping[str, CurvePoints]  # by role
 
 
-def draw_curves(record: PlanRecord, study: Study) -> tuple[Drawing | None, tuple[str, ...]]:
-    """Draw the curve of each role's first finished seed, for up to MAX_CURVE_PANELS cases.
+def draw_curves(record: PlanRecord, study: Study) -> tuple[dict[str, Drawing], tuple[str, ...]]:
+    """Draw each kind of curve, for up to MAX_CURVE_PANELS cases, over up to MAX_SEEDS seeds.
 
-    Returns None where no run has a curve, and warnings about files that could not be read. The
-    files of later seeds are not read.
+    Returns no drawing of a kind that no run has, and warnings about files that could not be read.
+    The files of later seeds are not read.
     """
     cells = [cell for cell in record.cells if not cell.role.startswith("map:")]
-    frame, warnings = _read_first_curves(cells, study)
-    known = set(frame["run_id"].unique())
-    places = {_place_of(cell) for cell in cells if cell.run_id in known}
-    used_roles = {cell.role for cell in cells}
-    roles = [role for role in record.roles if role in used_roles]
-    with_curves = [cell for cell in cells if _place_of(cell) in places]
-    cases = list({tuple(cell.case.items()): cell.case for cell in with_curves}.values())
-    if not cases:
-        return None, warnings
-    drawn = [
-        (case, {role: _first_run(record, role, case, known) for role in roles})
-        for case in cases[:MAX_CURVE_PANELS]
-    ]
-    shown = {run_id for _, runs in drawn for run_id in runs.values()}
-    by_run = thin_curves(frame.filter(pl.col("run_id").is_in(list(shown))))
-    panels = []
-    for case, runs in drawn:
-        found = {role: by_run[run_id] for role, run_id in runs.items() if run_id in by_run}
-        panels.append(_Panel(title=case_title(case, record.titles), curves=found))
-    titles = {role: record.roles.get(role, role) for role in roles}
-    styles = role_styles(roles, record.references)
-    return _draw_panels(panels, titles, styles, caption=_caption(len(cases))), warnings
+    places = _first_runs(cells, study)
+    run_ids = dict.fromkeys(run for runs in places.values() for run in runs)
+    result = read_curves(study.runs_dir, list(run_ids), names=list(CURVE_KINDS), done=study.done)
+    by_place = _over_seeds(result.frame, places)
+    cases = list({tuple(cell.case.items()): cell.case for cell in cells}.values())
+    titles = {role: record.roles.get(role, role) for role in record.roles}
+    styles = role_styles(list(titles), record.references)
+    drawings = {}
+    for name, kind in CURVE_KINDS.items():
+        panels = []
+        for case in cases:
+            places_of = {role: (name, role, *case.items()) for role in titles}
+            found = {r: by_place[place] for r, place in places_of.items() if place in by_place}
+            if found:
+                title = case_title(case, record.titles)
+                panels.append(_Panel(title=title, curves=found))
+        if panels:
+            caption = _caption(len(panels), name)
+            shown = panels[:MAX_CURVE_PANELS]
+            drawings[name] = _draw_panels(shown, titles, styles, kind, caption=caption)
+    return drawings, result.warnings
 
 
-def _read_first_curves(cells: Sequence[Cell], study: Study) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    """Read the curve of the lowest seed that has one, for each role in each case."""
-    runs: dict[object, list[str]] = {}
-    for cell in sorted(cells, key=lambda cell: cell.seed):
-        runs.setdefault(_place_of(cell), []).append(cell.run_id)
-    frames = [pl.DataFrame(schema=CURVES)]
-    warnings: list[str] = []
-    waiting = list(runs.values())
-    while waiting:
-        result = read_curves(
-            study.runs_dir, [ids[0] for ids in waiting], names=[CURVE_NAME], done=study.done
-        )
-        frames.append(_usable(result.frame))
-        warnings += result.warnings
-        found = set(frames[-1]["run_id"].unique())
-        waiting = [ids[1:] for ids in waiting if ids[0] not in found and ids[1:]]
-    return pl.concat(frames), tuple(warnings)
+def _first_runs(cells: Sequence[Cell], study: Study) -> dict[_Place, list[str]]:
+    """The runs of the lowest seeds that are done, for each role in each case."""
+    runs: dict[_Place, list[str]] = {}
+    for cell in sorted(cells, key=lambda cell: (cell.seed, cell.fold)):
+        of_place = runs.setdefault(_place_of(cell), [])
+        is_new = cell.run_id not in of_place and study.runs[cell.run_id].state == "done"
+        if is_new and len(of_place) < MAX_SEEDS:
+            of_place.append(cell.run_id)
+    return runs
 
 
-def _place_of(cell: Cell) -> tuple[object, ...]:
+def _over_seeds(
+    frame: pl.DataFrame, places: Mapping[_Place, Sequence[str]]
+) -> dict[_Place, CurvePoints]:
+    """Return one curve for each name of a curve and place; percentages are in percent."""
+    numbered = list(places)
+    pairs = [(i, run) for i, place in enumerate(numbered) for run in places[place]]
+    schema = {"place": pl.Int64, "run_id": pl.String}
+    share = pl.col("name").is_in([name for name, kind in CURVE_KINDS.items() if kind.is_percent])
+    scale = pl.when(share & (pl.col("unit") != "percent")).then(100.0).otherwise(1.0)
+    curves = (
+        _usable(frame)
+        .with_columns(value=pl.col("value") * scale)
+        .join(pl.DataFrame(pairs, schema=schema, orient="row"), on="run_id")
+        .group_by("name", "place", "step")
+        .agg(mean=pl.col("value").mean(), low=pl.col("value").min(), high=pl.col("value").max())
+        .sort("name", "place", "step")
+    )
+    groups = curves.group_by("name", "place", maintain_order=True)
+    return {(str(name), *numbered[place]): thin_curve(curve) for (name, place), curve in groups}
+
+
+def thin_curve(curve: pl.DataFrame) -> CurvePoints:
+    """Return at most MAX_POINTS points: neighbours are averaged."""
+    bin_size = -(-curve.height // MAX_POINTS)
+    bins = curve.with_columns(bin=pl.int_range(pl.len()) // bin_size)
+    points = bins.group_by("bin", maintain_order=True).agg(
+        pl.col("step", "mean", "low", "high").mean()
+    )
+    steps, means, lows, highs = (points[name].to_list() for name in ("step", "mean", "low", "high"))
+    return CurvePoints(steps=steps, means=means, lows=lows, highs=highs)
+
+
+def _place_of(cell: Cell) -> _Place:
     """The role and the case of a cell, without its seed."""
     return cell.role, *cell.case.items()
 
@@ -98,32 +171,11 @@ def _usable(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.filter(pl.col("value").is_finite(), pl.col("step").is_not_null())
 
 
-def thin_curves(frame: pl.DataFrame) -> dict[str, CurvePoints]:
-    """Return one curve per run, of at most MAX_POINTS points: neighbours are averaged."""
-    frame = _usable(frame).sort("step")
-    curves = {}
-    for (run_id,), curve in frame.group_by("run_id", maintain_order=True):
-        bin_size = -(-curve.height // MAX_POINTS)
-        bins = curve.with_columns(bin=pl.int_range(pl.len()) // bin_size)
-        points = bins.group_by("bin", maintain_order=True).agg(
-            pl.col("step").mean(), pl.col("value").mean(), pl.col("unit").first()
-        )
-        scale = pl.when(pl.col("unit") == "percent").then(1.0).otherwise(100.0)
-        percent = points.select(pl.col("value") * scale).to_series()
-        curves[str(run_id)] = (points["step"].to_list(), percent.to_list())
-    return curves
-
-
-def _first_run(record: PlanRecord, role: str, case: dict[str, str], known: Set[str]) -> str:
-    """Return the run of the lowest seed and fold that has a curve; empty where none has one."""
-    cells = sorted(matching_cells(record, role, case), key=lambda cell: (cell.seed, cell.fold))
-    return next((cell.run_id for cell in cells if cell.run_id in known), "")
-
-
 def _draw_panels(
     panels: Sequence[_Panel],
     titles: Mapping[str, str],
     styles: Mapping[str, RoleStyle],
+    kind: CurveKind,
     *,
     caption: str,
 ) -> Drawing:
@@ -131,15 +183,13 @@ def _draw_panels(
     width = max(2.5 * num_columns + 0.5, 5.4)
     legend_lines, legend_columns = legend_shape(list(titles.values()), width)
     height = 2.2 * num_rows + 0.33 + LEGEND_LINE_INCHES * legend_lines
-    drawing = Drawing(width=width, height=height, title="Accuracy during training", caption=caption)
+    drawing = Drawing(width=width, height=height, title=kind.title, caption=caption)
     for i, panel in enumerate(panels):
         left, top = 0.6 + 2.5 * (i % num_columns), 0.32 + 2.2 * (i // num_columns)
         inner_width = 2.05 if num_columns > 1 else width - 0.85
-        x_title = "optimizer step"
         box = (left, height - (top + 1.45), inner_width, 1.45)
         drawing.begin_part((left - 0.6, box[1] - 0.53, inner_width + 0.7, 2.3))
-        y_title = "training accuracy (%)"
-        _draw_panel(drawing, panel, styles, titles, box=box, axes=(x_title, y_title))
+        _draw_panel(drawing, panel, styles, titles, kind, box=box)
     used = dict.fromkeys(role for panel in panels for role in panel.curves)
     draw_legend(
         drawing,
@@ -157,37 +207,46 @@ def _draw_panel(
     curves: _Panel,
     styles: Mapping[str, RoleStyle],
     titles: Mapping[str, str],
+    kind: CurveKind,
     *,
     box: InchBox,
-    axes: tuple[str, str],
 ) -> None:
-    """Draw the curves of one case; a curve of one point is a dot."""
-    steps = [step for steps, _ in curves.curves.values() for step in steps]
-    panel = Panel(box=box, x=range_of(steps or [0.0, 1.0]), y=(0.0, 102.0))
+    """Draw the curves of one case above their bands; a curve of one point is a dot."""
+    steps = [step for curve in curves.curves.values() for step in curve.steps]
+    ends = [end for curve in curves.curves.values() for end in (*curve.lows, *curve.highs)]
+    panel = Panel(box=box, x=range_of(steps), y=kind.limits or range_of(ends))
     draw_frame(
         drawing,
         panel,
         title=curves.title,
-        x=Axis(ticks=round_ticks(panel.x, at_most=4), title=axes[0]),
-        y=Axis(ticks=round_ticks(panel.y, at_most=7), title=axes[1]),
+        x=Axis(ticks=round_ticks(panel.x, at_most=4), title="optimizer step"),
+        y=Axis(ticks=round_ticks(panel.y, at_most=7), title=kind.axis),
         title_points=8,
         tick_points=7,
         label_points=7.5,
     )
     ordered = sorted(curves.curves.items(), key=lambda item: styles[item[0]].rank)
-    for role, (steps, values) in ordered:
-        style = styles[role]
-        points = tuple(map(panel.place, steps, values))
+    for role, curve in ordered:
+        if curve.is_band:
+            there = map(panel.place, curve.steps, curve.highs)
+            back = map(panel.place, reversed(curve.steps), reversed(curve.lows))
+            corners = (*there, *back)
+            colour = styles[role].colour
+            drawing.add(Area(corners=corners, colour=colour, opacity=_BAND_OPACITY, clip=box))
+    for role, curve in ordered:
+        style, points = styles[role], tuple(map(panel.place, curve.steps, curve.means))
         if len(points) == 1:
             drawing.add(Markers(at=points, shape="o", size=3, colour=style.colour))
         drawing.add(stroke_of(style, points, share=0.8, inside=panel, name=titles[role]))
 
 
-def _caption(num_cases: int) -> str:
+def _caption(num_cases: int, name: str) -> str:
     sentences = [
-        "Accuracy on training clips, mean of each epoch, lowest finished seed.",
-        "Students and controls share one schedule.",
+        f"Mean of each epoch, over the first {MAX_SEEDS} finished seeds at most; bands reach from "
+        "the least to the largest of them.",
     ]
+    if name == "accuracy":
+        sentences.append("On training clips. Students and controls share one schedule.")
     if num_cases > MAX_CURVE_PANELS:
         sentences.append(f"The first {MAX_CURVE_PANELS} of {num_cases} cases.")
     return " ".join(sentences)

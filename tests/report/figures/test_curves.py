@@ -1,41 +1,61 @@
+import polars as pl
 import pytest
 from support.reports import ROLES, find_run_id
 from support.studies import MakeStudy
 
-from kdbatch.report.figures.curves import MAX_POINTS, draw_curves, thin_curves
-from kdbatch.report.figures.drawing import Strokes
-from kdbatch.result.read import read_curves
+from kdbatch.report.figures.curves import MAX_POINTS, draw_curves, thin_curve
+from kdbatch.report.figures.drawing import Area, Drawing, Strokes
 from kdbatch.result.schema import CURVES
 from kdbatch.result.write import Measure, write_measures
 from kdbatch.vocab.runs import RunFolder
 
 
-def test_a_long_curve_is_thinned_by_averaging_and_shares_become_percent(
-    make_study: MakeStudy,
-) -> None:
-    record, study = make_study()
-    run = find_run_id(record, "student", "10k")
-    steps = range(1, 1001)
-    curve = [Measure(name="accuracy", value=s / 1000, unit="1", step=s) for s in steps]
-    write_measures(RunFolder(study.runs_dir / run).curves, run, curve, schema=CURVES)
-    steps, values = thin_curves(read_curves(study.runs_dir, [run]).frame)[run]
-    assert len(steps) == MAX_POINTS and steps[0] == 3.0 and values[0] == pytest.approx(0.3)
-    assert values == sorted(values)
+def lines(drawing: Drawing) -> list[Strokes]:
+    return [mark for mark in drawing.marks if isinstance(mark, Strokes) and mark.name]
+
+
+def test_a_long_curve_is_thinned_by_averaging() -> None:
+    steps = [float(step) for step in range(1, 1001)]
+    curve = thin_curve(pl.DataFrame(dict.fromkeys(("step", "mean", "low", "high"), steps)))
+    assert len(curve.steps) == MAX_POINTS and curve.steps[0] == curve.means[0] == 5.5
+    assert curve.means == sorted(curve.means) and not curve.is_band
 
 
 def test_curves_are_drawn_and_a_broken_file_is_named(make_study: MakeStudy) -> None:
     record, study = make_study()
     broken = RunFolder(study.runs_dir / find_run_id(record, "T1", "10k")).curves
     broken.write_bytes(b"PAR1 nothing PAR1")
-    drawing, warnings = draw_curves(record, study)
-    assert drawing
-    curves = [mark for mark in drawing.marks if isinstance(mark, Strokes) and mark.clip]
+    drawings, warnings = draw_curves(record, study)
     drawn = [role for role in record.roles if find_run_id(record, role, "30k")]
+    curves = lines(drawings["accuracy"])
     assert len(curves) == 2 * len(drawn) - 1 and all(len(mark.lines[0]) > 1 for mark in curves)
     assert len(warnings) == 1 and str(broken) in warnings[0]
+
+
+def test_a_curve_is_the_mean_over_seeds_in_percent_and_its_band_has_the_ends(
+    make_study: MakeStudy,
+) -> None:
+    record, study = make_study(seeds=(0, 1))
+    for seed, share in ((0, 0.2), (1, 0.4)):
+        run = find_run_id(record, "student", "10k", seed)
+        curve = [Measure(name="accuracy", value=share, unit="1", step=step) for step in (1, 2)]
+        path = RunFolder(study.runs_dir / run).curves
+        write_measures(path, run, curve, schema=CURVES)
+    drawing = draw_curves(record, study)[0]["accuracy"]
+    (line, *_) = [mark for mark in lines(drawing) if mark.name == ROLES["student"]]
+    assert line.clip
+    _, bottom, _, height = line.clip
+
+    def percent(y: float) -> float:
+        return (y - bottom) / height * 102.0
+
+    assert [percent(y) for _, y in line.lines[0]] == pytest.approx([30.0, 30.0])
+    bands = [mark for mark in drawing.marks if isinstance(mark, Area) and mark.clip == line.clip]
+    ends = [sorted(percent(y) for _, y in band.corners) for band in bands]
+    assert any(each == pytest.approx([20.0, 20.0, 40.0, 40.0]) for each in ends)
 
 
 def test_without_curves_there_is_no_figure(make_study: MakeStudy) -> None:
     everything = [(role, subset) for role in ROLES for subset in ("10k", "30k")]
     record, study = make_study(unfinished=everything)
-    assert draw_curves(record, study) == (None, ())
+    assert draw_curves(record, study) == ({}, ())
