@@ -78,7 +78,7 @@
       const curves = [...svg.querySelectorAll("path[data-curve]")].map(makeCurve);
       if (!curves.length) continue;
       all.push(...curves);
-      const line = document.createElementNS("http://www.w3.org/2000/svg", "line");
+      const line = document.createElementNS(svg.namespaceURI, "line");
       line.setAttribute("class", "zero");
       svg.addEventListener("pointermove", event => {
         const place = new DOMPoint(event.clientX, event.clientY)
