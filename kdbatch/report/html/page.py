@@ -59,8 +59,7 @@ def page_html(
         f"{PAGE_TITLE}"
         f'<meta http-equiv="Content-Security-Policy" content="{_SECURITY_POLICY}">'
         f"<style>{_read_asset('page.css')}</style></head><body>{contents}{body}"
-        f"{script_json(run_data)}<script>{_read_asset('page.js')}</script>"
-        f"<script>{_read_asset('figures.js')}</script>"
+        f"{script_json(run_data)}<script>{_read_asset('page.js')}{_read_asset('figures.js')}</script>"
         f"<script>{_read_asset('runs.js')}</script></body></html>\n"
     )
 
