@@ -11,6 +11,7 @@ import matplotlib as mpl
 from fontTools import subset
 
 UNUSED_TABLES = ["FFTM", "GDEF", "GPOS", "GSUB", "MATH", "kern"]
+UNITS_PER_EM = 2048  # of DejaVu Sans
 # Latin of Western Europe, Greek, dashes and dots, arrows, comparisons: embedding takes time by the
 # length of this list. A text with other characters has them from a font of its own.
 PLAIN = frozenset(
@@ -63,11 +64,12 @@ def embedded_font(*, is_bold: bool, letters: Collection[str] = PLAIN) -> Embedde
         subsetter.subset(font)
         names = font.getGlyphOrder()
         indexes = {name: i for i, name in enumerate(names)}
-        per_unit = 1000 / font["head"].unitsPerEm
+        by_code = font.getBestCmap() or {}
+        per_unit = 1000 / UNITS_PER_EM
         file = BytesIO()
         font.save(file)
         return EmbeddedFont(
-            glyphs={chr(code): indexes[name] for code, name in font.getBestCmap().items()},
+            glyphs={chr(code): indexes[name] for code, name in by_code.items()},
             widths=tuple(round(per_unit * font["hmtx"][name][0]) for name in names),
             content=zlib.compress(file.getvalue()),
             num_bytes=len(file.getvalue()),

@@ -38,8 +38,8 @@ _TO_DOTS = Affine2D().scale(DOTS_PER_POINT)
 
 def draw_png(drawing: Drawing) -> bytes:
     """Return the file of a figure, without a date. Texts are above all other marks."""
-    size = (round(DOTS_PER_INCH * length) for length in (drawing.width, drawing.height))
-    canvas = RendererAgg(*size, DOTS_PER_INCH)
+    width, height = (round(DOTS_PER_INCH * length) for length in (drawing.width, drawing.height))
+    canvas = RendererAgg(width, height, DOTS_PER_INCH)
     for mark in drawing.marks:
         if not isinstance(mark, Label):
             _DRAWERS[type(mark)](canvas, mark)
