@@ -27,7 +27,7 @@ from kdbatch.vocab.plans import Cell, PlanRecord
 _Place = tuple[object, ...]  # a role and its case
 MAX_POINTS = 100
 MAX_CURVE_PANELS = 12
-MAX_SEEDS = 5
+MAX_CURVE_SEEDS = 5
 _MAX_COLUMNS = 4
 _BAND_OPACITY = 0.16
 
@@ -90,7 +90,7 @@ class _Panel:
 
 
 def draw_curves(record: PlanRecord, study: Study) -> tuple[dict[str, Drawing], tuple[str, ...]]:
-    """Draw each kind of curve, for up to MAX_CURVE_PANELS cases, over up to MAX_SEEDS seeds.
+    """Draw each kind of curve, for up to MAX_CURVE_PANELS cases, over up to MAX_CURVE_SEEDS seeds.
 
     Returns no drawing of a kind that no run has, and warnings about files that could not be read.
     The files of later seeds are not read.
@@ -125,7 +125,7 @@ def _first_runs(cells: Sequence[Cell], study: Study) -> dict[_Place, list[str]]:
     for cell in sorted(cells, key=lambda cell: (cell.seed, cell.fold)):
         of_place = runs.setdefault(_place_of(cell), [])
         is_new = cell.run_id not in of_place and study.runs[cell.run_id].state == "done"
-        if is_new and len(of_place) < MAX_SEEDS:
+        if is_new and len(of_place) < MAX_CURVE_SEEDS:
             of_place.append(cell.run_id)
     return runs
 
@@ -242,7 +242,7 @@ def _draw_panel(
 
 def _caption(num_cases: int, name: str) -> str:
     sentences = [
-        f"Mean of each epoch, over the first {MAX_SEEDS} finished seeds at most; bands reach from "
+        f"Mean of each epoch, over the first {MAX_CURVE_SEEDS} finished seeds at most; bands reach from "
         "the least to the largest of them.",
     ]
     if name == "accuracy":
