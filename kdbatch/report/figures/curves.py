@@ -242,8 +242,8 @@ def _draw_panel(
 
 def _caption(num_cases: int, name: str) -> str:
     sentences = [
-        f"Mean of each epoch, over the first {MAX_CURVE_SEEDS} finished seeds at most; bands reach from "
-        "the least to the largest of them.",
+        f"Mean of each epoch, over the first {MAX_CURVE_SEEDS} finished seeds at most; bands reach "
+        "from the least to the largest of them.",
     ]
     if name == "accuracy":
         sentences.append("On training clips. Students and controls share one schedule.")

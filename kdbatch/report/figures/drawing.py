@@ -106,7 +106,7 @@ DrawnMark = Strokes | Area | Markers | Picture | Label
 class Drawing:
     """A figure of some inches; later marks are drawn above earlier ones.
 
-    A figure may have parts, which the page sets beside or below each other as its width allows:
+    A figure may have parts, which the page sets next to or below each other as its width allows:
     each has the marks that were added after its `begin_part`, and shows what lies in its box.
     """
 

@@ -1,4 +1,4 @@
-"""Writes the list of contents, which stands beside the page where the window is wide enough."""
+"""Writes the list of contents, which stands next to the page where the window is wide enough."""
 
 import re
 

@@ -1,6 +1,6 @@
 """Writes drawings as PDF (ISO 32000-1): one page, with vectors, text that stays text, no date.
 
-matplotlib chooses and embeds glyphs for each file anew, which was a sixth of a report's time; here
+matplotlib chooses and embeds glyphs for each file again, which was a sixth of a report's time; here
 all files of a report embed the same one or two fonts.
 """
 

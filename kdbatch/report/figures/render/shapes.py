@@ -1,4 +1,4 @@
-"""What all renderers share: outlines of markers, colours of matrices, and lengths in points."""
+"""Outlines of markers, colours of matrices and lengths in points, which all renderers share."""
 
 import math
 from functools import cache
