@@ -84,8 +84,7 @@ class FigureFolder:
 
     def _draw(self, name: str, drawing: Drawing, digest: str) -> _Digests:
         # Imports matplotlib, which takes longer than all that is done for a figure on the disk.
-        from kdbatch.report.figures.render.pdf import draw_pdf  # noqa: PLC0415
-        from kdbatch.report.figures.render.png import draw_png  # noqa: PLC0415
+        from kdbatch.report.figures.render.files import draw_pdf, draw_png  # noqa: PLC0415
 
         png, pdf = draw_png(drawing), draw_pdf(drawing)
         atomic_write(self.path / f"{name}.png", lambda part: _write(part, png))

@@ -9,8 +9,7 @@ from support.reports import MAPS
 from kdbatch.report.data.cka_maps import LoadedMap
 from kdbatch.report.figures.cka import MAP_COLOURS, draw_map, draw_panel
 from kdbatch.report.figures.drawing import Label
-from kdbatch.report.figures.render.pdf import draw_pdf
-from kdbatch.report.figures.render.png import draw_png
+from kdbatch.report.figures.render.files import draw_pdf, draw_png
 
 
 def loaded_map(value_LM: np.ndarray, layer: str = "conv") -> LoadedMap:

@@ -15,8 +15,7 @@ from kdbatch.report.figures.drawing import (
     Picture,
     Strokes,
 )
-from kdbatch.report.figures.render.pdf import draw_pdf
-from kdbatch.report.figures.render.png import DOTS_PER_INCH, draw_png
+from kdbatch.report.figures.render.files import DOTS_PER_INCH, draw_pdf, draw_png
 from kdbatch.report.figures.render.shapes import palette
 from kdbatch.report.figures.render.svg import svg_parts
 

@@ -6,7 +6,7 @@ import pytest
 from kdbatch.base.atomic_write import load_json
 from kdbatch.report.figures import saved
 from kdbatch.report.figures.drawing import Drawing, Label, Strokes
-from kdbatch.report.figures.render import png
+from kdbatch.report.figures.render import files
 from kdbatch.report.figures.saved import DRAWN, FigureFolder, SavedFigure
 
 DRAWING = Drawing(
@@ -29,13 +29,13 @@ def save(folder: Path, drawing: Drawing = DRAWING) -> SavedFigure:
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Drawing]:
     """The drawings that matplotlib has drawn."""
     drawings: list[Drawing] = []
-    draw_png = png.draw_png
+    draw_png = files.draw_png
 
     def record(drawing: Drawing) -> bytes:
         drawings.append(drawing)
         return draw_png(drawing)
 
-    monkeypatch.setattr(png, "draw_png", record)
+    monkeypatch.setattr(files, "draw_png", record)
     return drawings
 
 

@@ -1,76 +1,60 @@
-"""The figures' font, DejaVu Sans: its files, and the parts of it that a PDF embeds."""
+"""Makes the figures' font: the glyphs of DejaVu Sans that labels use.
 
-import zlib
-from collections.abc import Collection
-from dataclasses import dataclass
+A PDF embeds the font. With all glyphs this takes longer than the drawing.
+"""
+
+import atexit
+from contextlib import ExitStack
 from functools import cache
-from io import BytesIO
 from pathlib import Path
 
-import matplotlib as mpl
 from fontTools import subset
+from matplotlib.font_manager import FontProperties, findfont, fontManager
 
-UNUSED_TABLES = ["FFTM", "GDEF", "GPOS", "GSUB", "MATH", "kern"]
-UNITS_PER_EM = 2048  # of DejaVu Sans
-# Latin of Western Europe, Greek, dashes and dots, arrows, comparisons: embedding takes time by the
-# length of this list. A text with other characters has them from a font of its own.
-PLAIN = frozenset(
-    map(
-        chr,
-        (
-            *range(0x20, 0x100),
-            *range(0x391, 0x3CA),
-            *range(0x2010, 0x2027),
-            *range(0x2190, 0x2194),
-            0x2212,
-            *(0x2248, 0x2260, 0x2264, 0x2265),
-        ),
-    )
+from kdbatch.base.atomic_write import atomic_write
+from kdbatch.base.temporary.temporary_folder import temporary_folder
+
+BASE_FAMILY = "DejaVu Sans"  # part of matplotlib: the same glyphs on every machine
+SUBSET_FAMILY = "kdbatch Sans"
+FAMILY_NAME_IDS = (1, 16)  # OpenType, table `name`: family and typographic family
+UNUSED_TABLES = ["FFTM", "GDEF", "GPOS", "GSUB", "MATH"]
+# Latin of Western Europe, Greek, dashes and dots, arrows, comparisons: a PDF takes time by the
+# length of this list. Other characters fall back to BASE_FAMILY.
+CHARACTERS = (
+    *range(0x20, 0x100),
+    *range(0x391, 0x3CA),
+    *range(0x2010, 0x2027),
+    *range(0x2190, 0x2194),
+    0x2212,
+    *(0x2248, 0x2260, 0x2264, 0x2265),
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class EmbeddedFont:
-    """A font of a PDF: glyphs by character, their widths in thousandths of the size, and the file,
-    compressed.
-    """
-
-    glyphs: dict[str, int]
-    widths: tuple[int, ...]
-    content: bytes
-    num_bytes: int
-
-    def width(self, text: str) -> float:
-        """The width of a text in units of its size; a box stands for an unknown character."""
-        return sum(self.widths[self.glyphs.get(letter, 0)] for letter in text) / 1000
-
-
-def font_path(*, is_bold: bool) -> Path:
-    """Part of matplotlib: the same glyphs on every machine."""
-    name = "DejaVuSans-Bold.ttf" if is_bold else "DejaVuSans.ttf"
-    return Path(mpl.get_data_path()) / "fonts" / "ttf" / name
-
-
 @cache
-def embedded_font(*, is_bold: bool, letters: Collection[str] = PLAIN) -> EmbeddedFont:
-    """The font with the glyphs of some characters: with all of them it is 40 times as large."""
+def register_fonts() -> None:
+    """Make the subset font and register it with matplotlib.
+
+    The files stay until the program ends, because matplotlib opens them again for every figure.
+    """
+    until_exit = ExitStack()
+    atexit.register(until_exit.close)
+    folder = until_exit.enter_context(temporary_folder("fonts"))
+    for weight in ("normal", "bold"):
+        path = folder / f"{weight}.ttf"
+        _write_subset(findfont(FontProperties(family=BASE_FAMILY, weight=weight)), path)
+        fontManager.addfont(path)
+
+
+def _write_subset(source: str, path: Path) -> None:
     options = subset.Options(
-        layout_features=[], glyph_names=False, name_IDs=[], hinting=False, notdef_outline=True
+        layout_features=["kern"], glyph_names=True, name_IDs=["*"], hinting=False, legacy_kern=True
     )
     options.drop_tables += UNUSED_TABLES
-    with subset.load_font(str(font_path(is_bold=is_bold)), options) as font:
+    with subset.load_font(source, options) as font:
         subsetter = subset.Subsetter(options)
-        subsetter.populate(text="".join(letters))
+        subsetter.populate(unicodes=CHARACTERS)
         subsetter.subset(font)
-        names = font.getGlyphOrder()
-        indexes = {name: i for i, name in enumerate(names)}
-        by_code = font.getBestCmap() or {}
-        per_unit = 1000 / UNITS_PER_EM
-        file = BytesIO()
-        font.save(file)
-        return EmbeddedFont(
-            glyphs={chr(code): indexes[name] for code, name in by_code.items()},
-            widths=tuple(round(per_unit * font["hmtx"][name][0]) for name in names),
-            content=zlib.compress(file.getvalue()),
-            num_bytes=len(file.getvalue()),
-        )
+        for entry in font["name"].names:
+            if entry.nameID in FAMILY_NAME_IDS:
+                entry.string = SUBSET_FAMILY.encode(entry.getEncoding())
+        atomic_write(path, font.save)

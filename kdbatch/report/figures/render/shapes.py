@@ -1,4 +1,4 @@
-"""Outlines of markers, colours of matrices and lengths in points, which all renderers share."""
+"""Lengths in points, anchors of texts, outlines of markers and colours of matrices."""
 
 import math
 from functools import cache
@@ -42,13 +42,18 @@ def palette(colours: ColourMap) -> np.ndarray:
     return np.vstack([np.stack(channels, axis=1), missing]).round().astype(np.uint8)
 
 
-def colour_indexes(mark: Picture) -> np.ndarray:
-    """The place in the palette of each entry (L, M) of a matrix.
+def share_of_limits(mark: Picture) -> np.ndarray:
+    """The entries (L, M) of a matrix, from 0 at the lower limit to 1 at the upper one.
 
-    A number outside the limits has the colour of the limit: an unbiased CKA may be below 0.
+    A number outside the limits is shown as the limit: an unbiased CKA may be below 0.
     """
     low, high = mark.limits
-    share_LM = np.clip((mark.value_LM - low) / (high - low), 0.0, 1.0)
+    return np.clip((mark.value_LM - low) / (high - low), 0.0, 1.0)
+
+
+def colour_indexes(mark: Picture) -> np.ndarray:
+    """The place in the palette of each entry (L, M) of a matrix."""
+    share_LM = share_of_limits(mark)
     index_LM = np.where(np.isnan(share_LM), NUM_COLOURS, share_LM * (NUM_COLOURS - 1))
     return index_LM.round().astype(np.uint8)
 

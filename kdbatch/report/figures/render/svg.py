@@ -2,12 +2,12 @@
 
 import base64
 import json
-import struct
-import zlib
 from collections.abc import Callable, Sequence
+from io import BytesIO
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from kdbatch.base.output.visible_text import visible
 from kdbatch.report.escape import escape_html
@@ -191,13 +191,9 @@ def _number(value: float) -> str:
 
 
 def _png(mark: Picture) -> bytes:
-    """A PNG (ISO/IEC 15948) with the colours of the palette, one pixel for each entry."""
-    index_LM = colour_indexes(mark)
-    head = struct.pack(">IIBBBBB", index_LM.shape[1], index_LM.shape[0], 8, 3, 0, 0, 0)
-    lines = b"".join(b"\0" + row.tobytes() for row in index_LM)
-    parts = ((b"IHDR", head), (b"PLTE", palette(mark.colours).tobytes()))
-    parts = (*parts, (b"IDAT", zlib.compress(lines, 9)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        for kind, data in parts
-    )
+    """A PNG with the colours of the palette, one pixel for each entry."""
+    image = Image.fromarray(colour_indexes(mark))
+    image.putpalette(palette(mark.colours).tobytes())
+    file = BytesIO()
+    image.save(file, format="png", optimize=True)
+    return file.getvalue()
