@@ -59,6 +59,11 @@ def kept_labels(labels: Labels, *, name: str, profile: Profile, where: str) -> L
             f"{where}: the profile keeps {missing[0]!r}, which is no value of this axis."
             f"{did_you_mean(missing[0], labels)} Values: {', '.join(labels)}."
         )
+    if not kept:
+        raise UserError(
+            f"{where}: the profile keeps no value of this axis. Name one or more of "
+            f"{', '.join(labels)} below its keep.{name}."
+        )
     return {label: labels[label] for label in labels if label in kept}
 
 

@@ -240,6 +240,7 @@ ENTRY_SLIPS = {
     ),
     "table without a table": ({"layout": "table"}, 'table: is missing. Write table = "FILE.csv"'),
     "bad pattern": ({"layout": "folders", "group": "(x"}, "'\\(x' is no regular expression"),
+    "endless pattern": ({"layout": "folders", "group": "(x){9999999999999}"}, "is no regular expr"),
     "pattern without a group": ({"layout": "folders", "group": "x"}, "'x' has no group"),
     "shares that are not whole": (
         {"layout": "folders", "shares": {"train": 0.8}},

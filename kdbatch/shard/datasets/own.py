@@ -1,6 +1,5 @@
 """Reads the data sets that kdbatch.toml declares, from class folders or a table."""
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +21,7 @@ from kdbatch.shard.sources import (
     with_unique_keys,
 )
 from kdbatch.vocab.datasets import Dataset
-from kdbatch.vocab.sources.dataset_source import DatasetSource
+from kdbatch.vocab.sources.dataset_source import DatasetSource, group_pattern
 
 SPLIT_FOLDERS = ("train", "val", "validation", "test")
 NESTED_FOLDERS = 6  # folders within folders, such as SPLIT/CLASS/PERSON
@@ -163,7 +162,7 @@ def _grouped(
             f"{source.table}: has a column of groups, and kdbatch.toml has a pattern of them as "
             'well. Leave group out, or name another column: columns = {group = "COLUMN"}'
         )
-    pattern = re.compile(source.group) if source.group else None
+    pattern = group_pattern(source.group) if source.group else None
     unmatched: list[str] = []
 
     def group_of(video: _Found) -> str:

@@ -1,6 +1,7 @@
 """`[datasets.NAME]` of kdbatch.toml: where the videos of a data set are, and how they lie there."""
 
 import re
+import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Literal
@@ -95,7 +96,7 @@ class DatasetSource:
         for name in self.shares:
             check_name(name, where=f"shares.{name}", what="a split")
         if self.group:
-            check_group_pattern(self.group)
+            group_pattern(self.group)
 
     def described(
         self,
@@ -166,17 +167,24 @@ def check_name(name: str, *, where: str, what: str) -> None:
         )
 
 
-def check_group_pattern(pattern: str) -> None:
-    """Raise a UserError unless the pattern is a regular expression with a group."""
+def group_pattern(pattern: str) -> re.Pattern[str]:
+    """Return the pattern, compiled.
+
+    Raises:
+        UserError: it is no regular expression, or has no group.
+    """
     try:
-        groups = re.compile(pattern).groups
-    except re.error as error:
+        with warnings.catch_warnings():  # of what a later Python may read otherwise
+            warnings.simplefilter("ignore", FutureWarning)
+            compiled = re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
         raise UserError(
             f"group: {shown(pattern)} is no regular expression ({error}). Write it in single "
             "quotes, as '^(.+)_clip[0-9]+[.]'."
         ) from error
-    if not groups:
+    if not compiled.groups:
         raise UserError(
             f"group: {shown(pattern)} has no group. Put brackets around the part that clips of "
             "one source have in common, as in '^(.+)_clip[0-9]+[.]'."
         )
+    return compiled
