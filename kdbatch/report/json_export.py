@@ -14,7 +14,7 @@ from kdbatch.base.atomic_write import atomic_write
 from kdbatch.base.reading.local_name import local_name
 from kdbatch.report.changes.compared_report import REPORT_VERSION
 from kdbatch.report.data.study import RunFacts, Study
-from kdbatch.report.data.superseded import SupersededRun, recipe_fields
+from kdbatch.report.data.superseded import SupersededRun
 from kdbatch.report.html.sections import Chapter, count_verdicts
 from kdbatch.report.stats import STATISTICS_VERSION
 from kdbatch.report.stats.claims import CheckedClaim
@@ -91,7 +91,7 @@ def _used_runs(runs: Sequence[RunFacts]) -> tuple[list[dict[str, Any]], list[dic
     recipes: dict[tuple[tuple[str, str], ...], int] = {}
     used = []
     for run in runs:
-        fields = tuple(recipe_fields(run.run).items()) if run.run else None
+        fields = run.recipe_pairs
         used.append(
             {
                 "run_id": run.run_id,

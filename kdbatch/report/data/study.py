@@ -12,6 +12,7 @@ import polars as pl
 
 from kdbatch.base.errors import UnreadableError, UserError
 from kdbatch.report.data.label_ranks import LabelRanks, load_label_ranks
+from kdbatch.report.data.recipe_fields import recipe_fields
 from kdbatch.report.labels import format_time
 from kdbatch.result.read import read_rows
 from kdbatch.vocab.done import Done, Provenance, load_done
@@ -39,6 +40,11 @@ class RunFacts:
     num_teachers: int = 0  # of a student
     run: Run | None = None  # with its recipe
     planned_hours: float | None = None  # of its devices together, from its plan
+
+    @cached_property
+    def recipe_pairs(self) -> tuple[tuple[str, str], ...] | None:
+        """The fields of the recipe by name, as text; None where no recipe can be read."""
+        return tuple(recipe_fields(self.run).items()) if self.run else None
 
 
 @dataclass(frozen=True, kw_only=True)

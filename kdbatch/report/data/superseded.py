@@ -3,16 +3,14 @@
 The report lists them, and uses none of their numbers.
 """
 
-import dataclasses
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.folders.presence import entries_of
+from kdbatch.report.data.recipe_fields import recipe_fields
 from kdbatch.report.data.study import RunFacts, Study, load_run_facts
-from kdbatch.vocab.runs import RUN_ID, Run, RunFolder
+from kdbatch.vocab.runs import RUN_ID, RunFolder
 
 MAX_DIFFERENCES = 3
 
@@ -86,17 +84,3 @@ def _differences(runs_dir: Path, old_id: str, new_id: str) -> str:
     if old.code != new.code:
         parts.append("other code of " + ", ".join({c.distribution for c in old.code + new.code}))
     return "; ".join(parts) or "only kdbatch's recipe version"
-
-
-def recipe_fields(run: Run) -> dict[str, str]:
-    """Return every field of the recipe as text, by its name: `schedule.epochs` is `100`."""
-    return dict(_flatten(run.recipe, ""))
-
-
-def _flatten(value: Any, prefix: str) -> Iterator[tuple[str, str]]:
-    for field in dataclasses.fields(value):
-        inner = getattr(value, field.name)
-        if dataclasses.is_dataclass(inner):
-            yield from _flatten(inner, f"{prefix}{field.name}.")
-        else:
-            yield f"{prefix}{field.name}", str(inner)

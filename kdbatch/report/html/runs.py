@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any
 
 from kdbatch.base.command_lines import logs_command, resume_command, submit_command
@@ -9,7 +10,6 @@ from kdbatch.base.output.visible_text import visible
 from kdbatch.base.text import plural
 from kdbatch.report.data.run_details import RunDetails
 from kdbatch.report.data.study import RunFacts, Study
-from kdbatch.report.data.superseded import recipe_fields
 from kdbatch.report.escape import escape_html
 from kdbatch.report.html.tables import runs_attribute
 from kdbatch.report.labels import NO_VALUE, case_title, format_number, metric_title
@@ -83,7 +83,7 @@ def run_data(runs: Sequence[RunFacts], study: Study, details: RunDetails) -> dic
     roles = _roles(study.records)
     rows = []
     for run in runs:
-        pairs = recipe_fields(run.run).items() if run.run else ()
+        pairs = run.recipe_pairs or ()
         recipe = tuple(fields.setdefault((k, _shown(v)), len(fields)) for k, v in pairs)
         row = dict(_facts(run, study))
         row["recipe"] = recipes.setdefault(recipe, len(recipes))
@@ -165,6 +165,7 @@ def _result(run: dict[str, Any]) -> str:
     return f'{text} <span class="sd">{escape_html(note)}</span>'
 
 
+@cache  # thousands of recipes have the same values
 def _shown(text: str) -> str:
     """The text with line feeds, and without the characters that a terminal would obey."""
     return "\n".join(map(visible, text.split("\n")))
