@@ -20,7 +20,10 @@ def test_the_folder_of_the_page_holds_tables_and_figures(finished_report: BuiltR
     figures += ("subset_size_efficiency",)
     images = {f"figures/{name}.{kind}" for name in figures for kind in ("png", "pdf")}
     others = {"index.html", "report.json", "results.parquet", "figures/drawn.json"}
-    assert names == others | tables | images
+    paper = {name for name in names if name.startswith("paper/")}
+    assert names - paper == others | tables | images
+    texts = {f"paper/{name}" for name in ("main.tex", "methods.tex", "methods.md")}
+    assert texts | {"paper/references.bib", "paper/figures/subset_size_gains.pdf"} <= paper
 
 
 def test_the_summary_counts_runs_and_verdicts(

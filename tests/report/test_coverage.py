@@ -35,7 +35,7 @@ def test_the_command_fails_and_prints_what_is_missing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(partial_report.runs_dir.parent)
-    assert report(str(tmp_path), published=False, json=True, complete=True) == 1
+    assert report(str(tmp_path), published=False, json=True, complete=True, against="") == 1
     printed = capsys.readouterr()
     assert printed.out.startswith("{")
     for line in partial_report.summary.missing:

@@ -90,7 +90,7 @@ def test_no_figure_has_the_key_of_an_own_data_set(runs_dir: Path) -> None:
         draw_accuracy(fill_grid(record, record.tables[0], study), {}),
         draw_gains(student_gains(record, study), record.titles),
         draw_errors(record, study)[0],
-        draw_curves(record, study)[0],
+        *draw_curves(record, study)[0].values(),
     )
     for drawing in drawings:
         assert drawing
