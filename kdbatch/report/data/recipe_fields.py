@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from kdbatch.vocab.runs import Run
@@ -13,9 +14,16 @@ def recipe_fields(run: Run) -> dict[str, str]:
 
 
 def _flatten(value: Any, prefix: str) -> Iterator[tuple[str, str]]:
-    for field in dataclasses.fields(value):
-        inner = getattr(value, field.name)
-        if dataclasses.is_dataclass(inner):
-            yield from _flatten(inner, f"{prefix}{field.name}.")
+    for name in _field_names(type(value)):
+        inner = getattr(value, name)
+        if _field_names(type(inner)):
+            yield from _flatten(inner, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{field.name}", str(inner)
+            yield f"{prefix}{name}", str(inner)
+
+
+@cache
+def _field_names(kind: type) -> tuple[str, ...]:
+    """Empty for a type that is no dataclass."""
+    is_dataclass = dataclasses.is_dataclass(kind)
+    return tuple(field.name for field in dataclasses.fields(kind)) if is_dataclass else ()
