@@ -195,12 +195,20 @@ class StatusReporter:
             self._has_progress = True
             self._try_to_save()
 
+    def note_loaded(self, step: int) -> None:
+        """Record the step of the checkpoint from which this attempt goes on: the attempt before it
+        may have been killed between its checkpoint and its status.
+        """
+        with self._lock:
+            self._status = replace(self._status, first_step=step, saved_step=step)
+
     def note_saved(self) -> None:
         """Record that a checkpoint has all steps so far."""
         with self._lock:
             self._status = replace(
                 self._status, saved_step=self._status.step, saved_seconds=self.seconds
             )
+        self._try_to_save()
 
     def show(self, metric: str, *, test_top1: float | None = None) -> None:
         """Record the result to show, and the accuracy on the test split in percent."""

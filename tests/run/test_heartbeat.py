@@ -109,11 +109,22 @@ def test_what_a_checkpoint_has_is_not_lost(tmp_path, stop):
     with StatusReporter(RunFolder(tmp_path), device="cpu", stop=stop, start=start) as reporter:
         reporter.update(step=4, num_steps=9)
         reporter.note_saved()
+        assert status_of(tmp_path).saved_step == 4  # a kill may follow
         reporter.update(step=6, num_steps=9)
         reporter.end("stopped")
     status = status_of(tmp_path)
     assert (status.step, status.saved_step, status.first_step) == (6, 4, 0)
     assert status.saved_seconds and status.unsaved_seconds < status.seconds
+
+
+def test_the_checkpoint_is_believed_where_a_kill_came_before_the_status(tmp_path, stop):
+    save_status(tmp_path / "status.json", Status(state="running", attempt=1, step=3, job="41_0"))
+    start = start_far_from_limit(restart=1)
+    with StatusReporter(RunFolder(tmp_path), device="cpu", stop=stop, start=start) as reporter:
+        reporter.note_loaded(5)
+        reporter.update(step=6, num_steps=9)
+    status = status_of(tmp_path)
+    assert (status.first_step, status.saved_step) == (5, 5)
 
 
 def test_one_crash_too_many_is_refused_and_a_new_submission_is_not(tmp_path, stop):

@@ -86,6 +86,7 @@ def train(
     metrics, per_epoch = MetricBuffer(), source.steps_per_epoch
     num_steps = schedule.epochs * per_epoch
     steps = range(run.state.step, num_steps)
+    context.reporter.note_loaded(run.state.step)
     prefetcher = DevicePrefetcher(
         iterate_batches(source, steps, num_workers=context.num_workers),
         size_pixels=source.view.size_pixels,
