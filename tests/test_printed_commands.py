@@ -86,6 +86,7 @@ LINES: dict[str, tuple[str, ...]] = {
     "report_command": (
         command_lines.report_command(),
         command_lines.report_command(to="my report"),
+        command_lines.report_command(against="my report/report.json"),
     ),
     "export_command": (command_lines.export_command("RUN", to="FOLDER"),),
     "init_command": (command_lines.init_command(),),

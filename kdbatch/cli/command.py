@@ -29,7 +29,9 @@ from kdbatch.cli.terminal import (
 )
 
 # The extra `worker` in pyproject.toml.
-WORKER_PACKAGES = {"av", "decord", "safetensors", "torch", "torchvision", "webdataset"}
+WORKER_PACKAGES = {
+    *("av", "decord", "nvidia-ml-py", "safetensors", "torch", "torchvision", "webdataset")
+}
 # How the commands name the folders that they write to.
 HAVE_TO_FLAG, USE_PATHS = ("report", "export"), ("shard", "submit", "resume", "cancel", "run")
 HELP_WORDS = {"-h", "--help", "-help", "help"}

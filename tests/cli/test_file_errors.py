@@ -56,7 +56,7 @@ def last_line(done: subprocess.CompletedProcess[str]) -> str:
 
 
 @pytest.mark.parametrize(
-    ("num_bytes", "name"), [(4096, "/normal.ttf: "), (150_000, "report/index.html: ")]
+    ("num_bytes", "name"), [(4096, "/normal.ttf: "), (100_000, "report/index.html: ")]
 )
 def test_a_report_that_finds_no_space_names_the_file_and_the_command(
     write_study: WriteStudy, num_bytes: int, name: str
