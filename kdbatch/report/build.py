@@ -90,8 +90,7 @@ def build_report(
     write_json(data, report)
     changes = None
     if earlier:
-        now = load_report(data)
-        changes = compare_reports(earlier, now, study.records, against=str(against))
+        changes = compare_reports(earlier, load_report(data), study.records, against=str(against))
     write_changes(to / "tables", CHANGES, changes)
     write_paper(to, chapters)
     text = page_html(

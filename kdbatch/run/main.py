@@ -28,7 +28,7 @@ from kdbatch.run.distributed.process_group import (
 )
 from kdbatch.run.distributed.rank_info import RankInfo, rank_info
 from kdbatch.run.heartbeat import StatusReporter, StopSignal
-from kdbatch.run.meters.gpu_power import GpuPower
+from kdbatch.run.meters.nvml import GpuPower
 from kdbatch.run.provenance import provenance
 from kdbatch.run.run_log import log_start, log_to_stdout
 from kdbatch.run.stages import STAGES

@@ -126,7 +126,7 @@ def test_a_slow_device_takes_smaller_batches_and_has_a_row_of_each_stage_in_time
 
 
 def scale_within(seconds: float, *, per_unit: float) -> tuple[StepScale, float]:
-    """What a machine takes whose steps last `per_unit` for each clip of 4x32x32."""
+    """The scale that a machine takes whose steps last `per_unit` for each clip of 4x32x32."""
     whole = dataclasses.replace(SCALE, batch_clips=8, num_frames=16, size_pixels=112)
     return affordable_scale(
         "finetune",

@@ -23,7 +23,7 @@ BETTER = {**ACCURACY, ("T1", "10k"): 0.58}
 
 
 def changes_of(spec: StudySpec, finished: BuiltReport, tmp_path: Path) -> Changes:
-    """What moved between the report of the usual study and that of `spec`."""
+    """The changes between the report of the usual study and that of `spec`."""
     spec.write(tmp_path / "runs")
     against = finished.report_dir / "report.json"
     changes = build_report(tmp_path / "runs", to=tmp_path / "report", against=against).changes

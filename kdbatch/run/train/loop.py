@@ -14,8 +14,8 @@ from kdbatch.run.data.batches import TrainingBatches, iterate_batches
 from kdbatch.run.data.prefetch import DeviceBatch, DevicePrefetcher
 from kdbatch.run.distributed.sync_layers import synchronize_layers
 from kdbatch.run.heartbeat import StatusReporter, Stopped
-from kdbatch.run.meters.gpu_utilisation import GpuUtilisation
 from kdbatch.run.meters.idle_meter import IdleMeter, device_clock
+from kdbatch.run.meters.nvml import GpuUtilisation
 from kdbatch.run.rng import seed_for
 from kdbatch.run.train.lr_schedule import lr_at
 from kdbatch.run.train.metric_buffer import SYNC_STEPS, MetricBuffer, StepMetrics

@@ -14,8 +14,8 @@ from kdbatch.result.schema import CURVES
 from kdbatch.result.write import Measure, write_measures
 from kdbatch.run.checkpoint import load_checkpoint, save_checkpoint
 from kdbatch.run.distributed.process_group import ProcessGroup
-from kdbatch.run.meters.gpu_utilisation import GpuUtilisation
 from kdbatch.run.meters.idle_meter import IdleMeter
+from kdbatch.run.meters.nvml import GpuUtilisation
 from kdbatch.run.train.optimizers import Optimizer
 from kdbatch.vocab.metrics import Unit
 from kdbatch.vocab.runs import RunFolder

@@ -1,4 +1,4 @@
-"""What doctor says about the workers' PyTorch and the GPUs of this machine."""
+"""Doctor tells whether the workers' PyTorch fits the GPUs of this machine."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What commands that look ask of SLURM, and what they make of an old answer."""
+"""Commands that look share one answer of SLURM, and know what an old one may lack."""
 
 import os
 from dataclasses import replace

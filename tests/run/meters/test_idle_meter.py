@@ -8,8 +8,8 @@ import pytest
 import torch
 from support.training import TOTAL, Net, Noise, run
 
-from kdbatch.run.meters.gpu_utilisation import SAMPLE_SECONDS, GpuUtilisation
 from kdbatch.run.meters.idle_meter import IdleMeter
+from kdbatch.run.meters.nvml import SAMPLE_SECONDS, GpuUtilisation
 from kdbatch.run.train.train_state import TrainState
 
 
