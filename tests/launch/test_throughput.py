@@ -10,7 +10,7 @@ import time
 
 from support.inputs import JOBS
 from support.launching import config_in, plan_of, submitted
-from support.speed import seconds, work
+from support.speed import in_work
 
 from kdbatch.launch.run_folders import write_runs
 from kdbatch.launch.run_status import load_run_rows
@@ -29,7 +29,7 @@ def test_planning(sharded, tmp_path):
     )
     files = (tmp_path / "jobs" / "subset_size.yaml",)
     assert len(make_plan(files, profile="paper", config=config).runs) >= 999
-    assert seconds(lambda: make_plan(files, profile="paper", config=config)) < 3 * work()
+    assert in_work(lambda: make_plan(files, profile="paper", config=config)) < 3
 
 
 def test_all_seeds_share_the_recipes_of_one(sharded, tmp_path):
@@ -52,9 +52,10 @@ def test_a_thousand_runs_of_three_waves_are_three_calls_of_sbatch(slurm, tmp_pat
     shape = {f"a{i}": () for i in range(300)} | {f"b{i}": (f"a{i}",) for i in range(300)}
     shape |= {f"c{i}": (f"b{i % 300}", f"b{(7 * i + 1) % 300}") for i in range(400)}
     plan, config = plan_of(shape), config_in(tmp_path)
-    before = time.process_time()
-    assert len(submit_arrays(plan, config=config)) == 1000
-    assert time.process_time() - before < 6 * work()
+    handed_over: list[object] = []
+    cost = in_work(lambda: handed_over.extend(submit_arrays(plan, config=config)), looks=1)
+    assert cost < 6
+    assert len(handed_over) == 1000
     assert len(list(slurm.glob("*.sbatch"))) == 3
 
 
@@ -70,4 +71,4 @@ def test_status(tmp_path):
         )
     submitted(config, *(planned.run.id for planned in plan.runs))
     assert len(load_run_rows(config.runs_dir)) == 1000
-    assert seconds(lambda: load_run_rows(config.runs_dir)) < 1.5 * work()
+    assert in_work(lambda: load_run_rows(config.runs_dir)) < 1.5

@@ -6,15 +6,26 @@ from collections.abc import Callable
 
 
 def seconds(call: Callable[[], object]) -> float:
-    """Processor seconds, the better of two."""
-    spent = []
-    for _ in range(2):
-        before = time.process_time()
-        call()
-        spent.append(time.process_time() - before)
-    return min(spent)
+    """Processor seconds of one call."""
+    before = time.process_time()
+    call()
+    return time.process_time() - before
 
 
 def work() -> float:
     """Processor seconds of the piece of work: JSON written and read, half a second or so."""
-    return seconds(lambda: [json.loads(json.dumps({"a": [i, str(i)]})) for i in range(100_000)])
+    return min(seconds(_write_and_read) for _ in range(2))
+
+
+def in_work(call: Callable[[], object], looks: int = 2) -> float:
+    """Processor time of a call in pieces of work.
+
+    A neighbour on the same core makes both slower for a while, by up to two: they take turns, and
+    the best of each counts.
+    """
+    spent = [(seconds(call), seconds(_write_and_read)) for _ in range(looks)]
+    return min(s for s, _ in spent) / min(w for _, w in spent)
+
+
+def _write_and_read() -> list[object]:
+    return [json.loads(json.dumps({"a": [i, str(i)]})) for i in range(100_000)]
