@@ -9,13 +9,15 @@ import yaml
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.parse import below
-from kdbatch.base.reading.raw_values import MAX_DEPTH, check_raw
+from kdbatch.base.reading.raw_values import check_raw
 from kdbatch.base.reading.regular_files import read_text
 from kdbatch.base.reading.shown_values import shortened, shown
 from kdbatch.plan.yaml_errors.explain import explain_yaml_error
 
 FIRST_LINES = "Write one field per line, as in: title: My study"
 MAX_CHARACTERS = 3_000_000  # of a file; they are read in seconds
+# A stack holds some 300. What is deeper than MAX_DEPTH is refused once it is loaded, by its place.
+MAX_LOADED_DEPTH = 200
 MAX_VALUES = 100_000  # in all lists and mappings; the study's largest file has hundreds
 
 
@@ -107,21 +109,25 @@ def load_yaml(path: Path) -> dict[str, Any]:
 
 def _parse(text: str) -> Any:
     with suppress(yaml.YAMLError):
-        if _depth(text) <= MAX_DEPTH:
-            return yaml.load(text, Loader=_FastLoader)
+        _check_depth(text)
+        return yaml.load(text, Loader=_FastLoader)
     return yaml.load(text, Loader=_Loader)
 
 
-def _depth(text: str) -> int:
-    """How deep lists and mappings are nested. libyaml's composer ends the process where its
-    recursion has used up the stack; its parser does not recurse.
+def _check_depth(text: str) -> None:
+    """Looks how deep lists and mappings are nested before a loader does. libyaml's composer ends
+    the process where its recursion has used up the stack, and PyYAML's scanner takes a minute for
+    a line of 100,000 brackets; libyaml's events come one by one.
+
+    Raises:
+        RecursionError: too deep to be loaded.
     """
-    depth = deepest = 0
+    depth = 0
     for event in yaml.parse(text, Loader=_FastLoader):
         depth += isinstance(event, yaml.CollectionStartEvent)
-        deepest = max(deepest, depth)
+        if depth > MAX_LOADED_DEPTH:
+            raise RecursionError
         depth -= isinstance(event, yaml.CollectionEndEvent)
-    return deepest
 
 
 def _check_aliases(raw: dict[str, Any], *, where: str) -> None:
