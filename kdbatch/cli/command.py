@@ -6,6 +6,7 @@ signature first, fire only dispatches, and the command itself runs after fire ha
 """
 
 import inspect
+import textwrap
 from collections.abc import Callable, Collection, Sequence
 from functools import wraps
 from pathlib import Path
@@ -34,6 +35,7 @@ WORKER_PACKAGES = {
 }
 # How the commands name the folders that they write to.
 HAVE_TO_FLAG, USE_PATHS = ("report", "export"), ("shard", "submit", "resume", "cancel", "run")
+HELP_WIDTH = 80  # columns, those of a new terminal
 HELP_WORDS = {"-h", "--help", "-help", "help"}
 
 
@@ -121,7 +123,9 @@ def _dispatch(commands: object, argv: list[str]) -> int:
     wants_help = not argv or any(word in HELP_WORDS for word in argv)
     name = next((word for word in argv if word not in HELP_WORDS), "")
     if wants_help and name not in known:
-        print_text(_overview(commands, known))
+        group = {each: known[each] for each in known if each.startswith(f"{name} ")}
+        about = [] if group else [inspect.getdoc(commands) or "", ""]
+        print_text("\n".join([*about, *_overview(group or known)]))
         return 0
     if name not in known or (argv[0] != name and not wants_help):
         raise _unknown_command(argv, known)
@@ -161,14 +165,15 @@ def _join_name(argv: list[str], known: Collection[str]) -> list[str]:
     return [*argv[:first], name, *argv[first + 2 :]] if name in known else argv
 
 
-def _overview(commands: object, known: dict[str, Any]) -> str:
-    lines = [inspect.getdoc(commands) or "", "", "Commands:"]
+def _overview(known: dict[str, Any]) -> list[str]:
+    """The lines that say what each command does."""
+    lines = ["Commands:"]
     width = max(map(len, known))
     for name, function in known.items():
         first_line = (inspect.getdoc(function) or "").partition("\n")[0]
         lines.append(f"  {name:{width}} {first_line}")
     hint = f"The flags of one: {help_command()}. The version: {command_line('--version')}"
-    return "\n".join([*lines, "", hint])
+    return [*lines, "", hint]
 
 
 def _usage(name: str, function: Callable[..., Any]) -> str:
@@ -182,7 +187,9 @@ def _usage(name: str, function: Callable[..., Any]) -> str:
             words.append(f"[{parameter.name.upper()}...]")
     if flags:
         words.append("[--flags]")
-    lines = [" ".join(words), "", inspect.getdoc(function) or ""]
+    paragraphs = (inspect.getdoc(function) or "").split("\n\n")
+    about = (textwrap.fill(p, HELP_WIDTH, break_on_hyphens=False) for p in paragraphs)
+    lines = [" ".join(words), "", "\n\n".join(about)]
     if flags:
         lines += ["", "Flags:"]
     hints = get_type_hints(inspect.unwrap(function))

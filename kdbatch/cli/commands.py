@@ -39,11 +39,11 @@ def main() -> None:
 
 
 class Commands:
-    """kdbatch runs distillation studies on video: teachers, students, controls, report.
+    """kdbatch runs distillation studies on video, from raw videos to a report.
 
     kdbatch shard k400 --subset 50k           videos -> WebDataset tars
-    kdbatch submit jobs/task_complexity.yaml  experiment -> SLURM GPU arrays, or a local queue
-    kdbatch report                            results -> tables, CKA maps, claims, one page
+    kdbatch submit jobs/task_complexity.yaml  experiment -> SLURM or local queue
+    kdbatch report                            results -> tables, CKA maps, claims
     """
 
     def __dir__(self) -> list[str]:
@@ -52,7 +52,7 @@ class Commands:
 
     @command
     def init(self) -> None:
-        """Write kdbatch.toml with the values of this machine, and jobs/.
+        """Write kdbatch.toml for this machine, and jobs/.
 
         jobs/ gets the experiments and profiles that come with kdbatch. A file that exists is kept;
         delete it to have it written again. The folder is then a study: commands that are typed in
@@ -113,10 +113,11 @@ class Commands:
     ) -> None:
         """Store the videos of a data set as WebDataset tars.
 
-        DATASET is k400, ssv2, ucf101 or hmdb51. --subset takes 50k, 10%, 2000 or all; a larger
-        subset later only adds tars. --root is the folder as its owner publishes it; it may be in
-        kdbatch.toml instead, as [datasets.NAME] root. --no-transcode stores the videos as they are:
-        larger, and slower to read. Rerun the same command to resume.
+        DATASET is k400, ssv2, ucf101, hmdb51 or a name of your own that kdbatch.toml has under
+        [datasets]. --subset takes 50k, 10%, 2000 or all; a larger subset later only adds tars.
+        --root is the folder as its owner publishes it; it may be in kdbatch.toml instead, as
+        [datasets.NAME] root. --no-transcode stores the videos as they are: larger, and slower to
+        read. Rerun the same command to resume.
 
         --slurm spreads the shards over a SLURM array, with the resources of [resources.shard] in
         kdbatch.toml; the element that ends last writes the index. --shards 40:80 makes only the
@@ -138,7 +139,7 @@ class Commands:
 
     @command
     def shard_verify(self, dataset: str, *, processes: Processes = 0) -> None:
-        """Check all hashes of a data set's shards and decode all videos."""
+        """Check all hashes of a data set, and decode all videos."""
         from kdbatch.cli.live.progress import progress
         from kdbatch.cli.study import load_study_config
         from kdbatch.cli.terminal import print_line
@@ -162,7 +163,7 @@ class Commands:
         processes: Processes = 0,
         json: bool = False,
     ) -> None:
-        """List the videos of FIRST that show what videos of SECOND show.
+        """List videos of FIRST that show what videos of SECOND show.
 
         Both are stored data sets, as in: kdbatch shard overlap k400 ucf101. Frames are compared by
         perceptual hashes, so the footage may be encoded again, scaled, cropped a little, mirrored,
@@ -243,7 +244,7 @@ class Commands:
         retry_failed: bool = False,
         dry_run: bool = False,
     ) -> int:
-        """Go on with everything that was submitted, as it was submitted.
+        """Go on with all that was submitted, as it was submitted.
 
         That is: with its profile, in SLURM or the local queue, with the same --jobs. FILES and
         --profile choose among what was submitted. --retry-failed also starts runs that have failed.
@@ -329,7 +330,7 @@ class Commands:
 
     @command
     def sync_mlflow(self, target: str) -> None:
-        """Write curves and results to an MLflow folder, database or server.
+        """Write curves and results to MLflow: a folder or a server.
 
         TARGET is a folder (mlflow.db is made in it) or a tracking URI, as in
         sqlite:///FILE or http://HOST:5000. Every run that has started is one MLflow run of the

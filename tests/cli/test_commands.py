@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from support.inputs import JOBS
 
+from kdbatch.cli.command import dispatch
+from kdbatch.cli.commands import Commands
+
 SUBSET_SIZE = str(JOBS / "subset_size.yaml")
 
 
@@ -120,6 +123,19 @@ def test_help_anywhere_prints_help_and_runs_nothing(
     assert (done.returncode, done.stderr) == (0, "")
     assert "usage: kdbatch submit" in done.stdout and "--dry-run" in done.stdout
     assert not (plannable / "runs").exists()
+
+
+@pytest.mark.parametrize("name", ["", "bench", *dir(Commands())])
+def test_help_fits_a_terminal_of_80_columns(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert dispatch(Commands(), [*filter(None, name.split("_")), "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) >= 3
+    assert [line for line in lines if len(line) > 80] == []
+
+
+def test_help_on_a_first_word_lists_its_second_words(tmp_path: Path) -> None:
+    lines = kdbatch("sync", "--help", cwd=tmp_path).stdout.splitlines()
+    assert [line.split()[1] for line in lines[1:4]] == ["tensorboard", "wandb", "mlflow"]
 
 
 def test_help_on_a_command_of_two_words_is_its_own(tmp_path: Path) -> None:
