@@ -1,7 +1,8 @@
-"""Ends a process when its parent ends, however the parent ends; tells whether one runs."""
+"""Ends a process when its parent ends, tells whether one runs, and which user this one has."""
 
 import ctypes
 import os
+import pwd
 import signal
 
 _PR_SET_PDEATHSIG = 1  # of sys/prctl.h
@@ -35,3 +36,17 @@ def is_alive(pid: int) -> bool:
     except PermissionError:
         return True  # another user's: it exists
     return True
+
+
+def is_own_user(uid: int | None) -> bool:
+    """Whether this process has the user of this number; None stands for that user."""
+    return uid is None or uid == os.getuid()
+
+
+def user_name(uid: int | None) -> str:
+    """The login name of a user; the number where the machine knows no name."""
+    uid = os.getuid() if uid is None else uid
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"

@@ -31,6 +31,7 @@ from kdbatch.launch.run_status import RunWatcher, load_run_rows, of_submitted_pl
 from kdbatch.launch.slurm.squeue.shared_answers import JobsCache
 from kdbatch.launch.states.run_row import RunRow
 from kdbatch.vocab.config import Config
+from kdbatch.vocab.jobs.job_limit import met_job_limit
 from kdbatch.vocab.jobs.lost_nodes import MAX_RUNS, avoided_nodes, load_lost_nodes, lost_nodes_file
 from kdbatch.vocab.jobs.pause import pause_line, reason_of_pause
 from kdbatch.vocab.plans import find_records
@@ -135,7 +136,7 @@ def _show(rows: Sequence[RunRow], config: Config, choice: RunChoice) -> None:
         _show_details(chosen[0], groups[0], config)
     else:
         _print_next_command(of_submitted_plans(rows, config.runs_dir))
-        _print_answers(config.runs_dir)
+        _print_answers(rows, config.runs_dir)
 
 
 def _show_details(row: RunRow, group: RunGroup, config: Config) -> None:
@@ -155,10 +156,16 @@ def _show_details(row: RunRow, group: RunGroup, config: Config) -> None:
             print_line(f"{name}: {fact}")
 
 
-def _print_answers(runs_dir: Path) -> None:
-    """Print what holds for the whole study: a pause, and nodes that it avoids."""
+def _print_answers(rows: Sequence[RunRow], runs_dir: Path) -> None:
+    """Print what holds for the whole study: a pause, a limit on jobs, and nodes that it avoids."""
     if reason := reason_of_pause(runs_dir):
         print_line(pause_line(reason))
+    left = sum(row.state == "planned" and not row.job for row in rows)
+    if left and (limit := met_job_limit(runs_dir)):
+        print_line(
+            f"SLURM took no more jobs ({limit}), so {plural(left, 'run')} of the last submit "
+            f"{'stays' if left == 1 else 'stay'} planned. When some have ended: {resume_command()}"
+        )
     lost = load_lost_nodes(runs_dir)
     if nodes := avoided_nodes(lost):
         again = shell_line("rm", lost_nodes_file(runs_dir))

@@ -47,7 +47,7 @@ from kdbatch.launch.saved_plans import (
     is_complete,
 )
 from kdbatch.launch.slurm.arrays import MetLimit
-from kdbatch.launch.slurm.squeue.recovery import own_queue
+from kdbatch.launch.slurm.squeue.recovery import study_queue
 from kdbatch.launch.slurm.squeue.shared_answers import QueueAnswer
 from kdbatch.launch.states.run_row import RunRow
 from kdbatch.launch.stored_tars import check_tars
@@ -165,7 +165,7 @@ def _exclude_failed(
 ) -> FailedExcluded:
     live = None
     if queue == "slurm" and not retry_failed:
-        jobs = own_queue(submissions_dir(config.runs_dir))
+        jobs = study_queue(submissions_dir(config.runs_dir))
         live = QueueAnswer(holds={job.id: job.hold for job in jobs})
     rows = load_run_rows(config.runs_dir, live=live)
     return exclude_failed(plan, rows, retry_failed=retry_failed)
@@ -229,12 +229,13 @@ def _feed(plan: Plan, request: SubmitRequest, config: Config) -> int:
     ids = {planned.run.id for planned in plan.runs}
     try:
         while True:
-            queue = own_queue(journal_dir)
-            pace = pace or FeedPace(len(queue), now=time.monotonic())
+            queue = study_queue(journal_dir)
+            num_own = sum(job.is_ours for job in queue)
+            pace = pace or FeedPace(num_own, now=time.monotonic())
             live = QueueAnswer(holds={job.id: job.hold for job in queue})
             rows = {row.run_id: row for row in watcher.look(live=live)}
             left = runs_to_feed(plan, rows)
-            if left and pace.may_take_more(len(queue), now=time.monotonic()):
+            if left and pace.may_take_more(num_own, now=time.monotonic()):
                 _hand_over(plan, rows, config)
             elif not left and not any(rows[run_id].state in MOVING for run_id in ids):
                 break

@@ -8,7 +8,7 @@ from kdbatch.launch.machine import QueueKind
 from kdbatch.launch.run_folders import submissions_dir, without_finished
 from kdbatch.launch.slurm.arrays import Array, arrays_of
 from kdbatch.launch.slurm.next_request import next_requests
-from kdbatch.launch.slurm.squeue.recovery import own_queue
+from kdbatch.launch.slurm.squeue.recovery import study_queue
 from kdbatch.launch.slurm.submissions import live_jobs
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.jobs.resources import Resources
@@ -25,7 +25,7 @@ def describe_launch(plan: Plan, *, config: Config, queue: QueueKind) -> list[str
     live: dict[str, str] = {}
     if queue == "slurm":
         journal_dir = submissions_dir(config.runs_dir)
-        live = live_jobs(journal_dir, [p.run.id for p in plan.runs], queue=own_queue(journal_dir))
+        live = live_jobs(journal_dir, [p.run.id for p in plan.runs], queue=study_queue(journal_dir))
     plan = without_finished(plan, runs_dir=config.runs_dir)
     if queue == "slurm":
         lines = list(_slurm_lines(plan, config=config, live=live))

@@ -1,5 +1,6 @@
 """A study on a simulated cluster with the limits of a large site, from submit to its last run."""
 
+import os
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from kdbatch.vocab.plans import find_records
 from kdbatch.vocab.runs import RunFolder
 
 FILE = "jobs/subset_size.yaml"
+NUM_SEEDS = int(os.environ.get("KDBATCH_SIMULATED_SEEDS", "15"))
+"""Of the large study: 138 runs each; 145 make 20,022."""
 SITE = """\
 [site]
 max_array_size = {size}
@@ -123,10 +126,10 @@ def test_400_runs_end_once_though_nodes_are_lost_and_the_queue_is_short(
 
 
 @pytest.mark.simulation
-def test_2000_runs_end_once_on_a_large_site(
+def test_thousands_of_runs_end_once_on_a_large_site(
     sharded: Callable[..., Config], in_tmp: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_study(sharded, num_seeds=15, array_size=1001)
+    write_study(sharded, num_seeds=NUM_SEEDS, array_size=1001)
     outcome = run_study(Login(monkeypatch, in_tmp, SiteFacts()), max_hours=60)
     print("\n".join(outcome.lines))  # noqa: T201 - for pytest -s
     assert_each_run_ended_once(outcome)

@@ -53,7 +53,8 @@ cd "{folder}"
 echo "$@" >>squeue.txt
 [ -e squeue_fails ] && {{ cat squeue_fails >&2; exit 1; }}
 [ -e squeue_warns ] && cat squeue_warns >&2
-touch queue; if [ -e squeue_says ]; then cat squeue_says; else cat queue; fi
+touch queue; if [ -e squeue_says ]; then cat squeue_says; exit; fi
+if [ "$1" = --me ]; then grep -v "|uid=" queue; exit 0; else cat queue; fi
 """
 SCONTROL = """#!/bin/bash
 [ $# = 0 ] && [ -e "{folder}/kill_update" ] && kill -9 $PPID
@@ -64,6 +65,7 @@ JobState=$state Reason=$reason"
   done <"{folder}/queue" | grep . && exit 0
   echo "slurm_load_jobs error: Invalid job id specified" >&2; exit 1
 fi
+[ "$*" = "show config" ] && {{ cat "{folder}/config" 2>/dev/null; exit 0; }}
 if [ $# = 0 ]; then cat >>"{folder}/scontrol.txt"; else echo "$@" >>"{folder}/scontrol.txt"; fi
 [ "$1" = release ] && sed -i "/^$2[_|]/s/JobHeldUser/None/" "{folder}/queue"
 [ "$2 $3" = "hostnames node[1-2]" ] && printf 'node1\\nnode2\\n'
@@ -94,8 +96,8 @@ while [[ "$1" == --* ]]; do [[ "$1" == --env=* ]] && export "${{1#--env=}}"; shi
 
 @pytest.fixture
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of the fake cluster: `41.sbatch`, ..., `queue` (id|name|state|reason), and the
-    arguments of `scontrol` and `scancel`.
+    """The folder of the fake cluster: `41.sbatch`, ..., `queue` (id|name|state|reason, with
+    |uid=... for a job of another user), and the arguments of `scontrol` and `scancel`.
 
     Files in it change what happens. `refuse`: sbatch fails with that text; only once with
     `refuse_once`, and the job is queued all the same with `accept_anyway`. `kill_submit`: the
@@ -104,7 +106,8 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     standard error. `sbatch --test-only` keeps its script as test-only-NAME.sbatch, and refuses
     those of the partition `closed`; `sbatch --help` prints `help`. `max_submit` is how many
     elements the queue takes, `max_array_size` how many an array may have. `squeue_fails`: squeue
-    fails with that text; `squeue_says` and `squeue_warns` are printed with exit code 0.
+    fails with that text; `squeue_says` and `squeue_warns` are printed with exit code 0. `config`
+    is what `scontrol show config` prints.
     """
     monkeypatch.setattr(commands, "PAUSES", (0.0, 0.0))
     folder = tmp_path / "cluster"

@@ -19,7 +19,7 @@ from kdbatch.launch.slurm.answers import QueuedJob
 from kdbatch.launch.slurm.commands import run_command
 from kdbatch.launch.slurm.exit_reason import last_exit_reason
 from kdbatch.launch.slurm.job.job_script import check_submit_folder
-from kdbatch.launch.slurm.squeue.recovery import own_queue, recover
+from kdbatch.launch.slurm.squeue.recovery import recover, study_queue
 from kdbatch.launch.slurm.submissions import Submission
 from kdbatch.launch.slurm.submit import submit_targets
 from kdbatch.launch.slurm.target import ModuleTarget
@@ -121,7 +121,7 @@ def await_node_check(
         if time.monotonic() - queried_at > NODE_SQUEUE_SECONDS:
             queried_at = time.monotonic()
             job = next(
-                (job for job in own_queue(probe.folder.parent) if job.id == probe.job_id), None
+                (job for job in study_queue(probe.folder.parent) if job.id == probe.job_id), None
             )
             if job is None and _load_report(probe.folder) == report:
                 yield _job_ended(probe)

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from kdbatch.base.errors import UserError
+from kdbatch.base.processes import is_own_user
 
 # 41, 41_3, 123+1 of a heterogeneous job, and 41_[0-3,7%2] where the elements are not listed.
 _JOB_ID = re.compile(r"([0-9]{1,10})(_[0-9]{1,9}|_\[([0-9,%-]+)\]|\+[0-9]{1,4})?")
@@ -14,6 +15,7 @@ _SUBMITTED = re.compile(r"Submitted batch job ([0-9]{1,10})( on cluster \S+)?")
 _TROUBLE = re.compile(r"^\s*(slurm_\w+|squeue)\b.*\b(error|fatal)\b", re.I | re.M)
 _HOLD = re.compile(r"Held|\bheld\b|JobHoldMaxRequeue|DependencyNeverSatisfied|ReservationDeleted")
 _RECORD = re.compile(r"\b(JobId|ArrayJobId|ArrayTaskId|JobName|JobState|Reason)=(\S+)")
+_UID = re.compile(r"uid=([0-9]{1,10})")
 _MAX_ELEMENTS = 4_000_001  # of a job array, by SLURM's own limit
 
 _LASTING_STATES = """COMPLETING CONFIGURING EXPEDITING LAUNCH_FAILED PENDING POWER_UP_NODE
@@ -28,13 +30,19 @@ JOB_STATES = frozenset(f"{_LASTING_STATES} {_ENDED_STATES}".split())
 @dataclass(frozen=True, kw_only=True)
 class QueuedJob:
     """A job that SLURM has not ended. `id` is 41, or 41_3 for an element of an array; `reason` is
-    why it is not running.
+    why it is not running. `uid` is its user, None for the one who asks.
     """
 
     id: str
     name: str = ""
     state: str = ""
     reason: str = ""
+    uid: int | None = None
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is a job of this user."""
+        return is_own_user(self.uid)
 
     @property
     def number(self) -> str:
@@ -63,8 +71,8 @@ class QueuedJob:
 
 
 def read_queue(printed: str) -> tuple[QueuedJob, ...]:
-    """The jobs in squeue's lines ID|NAME|STATE|REASON; other lines are left out, and jobs that have
-    ended.
+    """The jobs in squeue's lines ID|NAME|STATE|REASON, some with |uid=UID. Other lines are left
+    out, and jobs that have ended.
 
     Raises:
         UserError: there are lines, and none is a job, or one is an error of squeue, or a job whose
@@ -151,8 +159,10 @@ def _jobs_of(line: str) -> Iterable[QueuedJob]:
     if not match:
         return ()
     ids = _elements(match[1], match[3]) if match[3] else (match[0],)
-    name, state, reason = _name_state_reason(fields)
-    return [QueuedJob(id=each, name=name, state=state, reason=reason) for each in ids]
+    user = _UID.fullmatch(fields[-1].strip()) if fields else None
+    name, state, reason = _name_state_reason(fields[:-1] if user else fields)
+    uid = int(user[1]) if user else None
+    return [QueuedJob(id=each, name=name, state=state, reason=reason, uid=uid) for each in ids]
 
 
 def _is_job(line: str) -> bool:

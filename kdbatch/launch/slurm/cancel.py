@@ -8,6 +8,7 @@ from pathlib import Path
 from kdbatch.base.errors import UnreadableError, UserError
 from kdbatch.base.folders.presence import is_present
 from kdbatch.base.locks import hold_lock, is_held
+from kdbatch.base.processes import user_name
 from kdbatch.launch.machine import has_command, queue_kind
 from kdbatch.launch.run_folders import all_run_ids, submissions_dir
 from kdbatch.launch.slurm.commands import output_or_nothing, run_command
@@ -24,17 +25,19 @@ MAX_JOB_IDS = 500  # on one command line
 @dataclass(frozen=True, kw_only=True)
 class Cancelled:
     """The ids of the jobs that were cancelled. `local` are the runs that a local queue has started,
-    with the process that holds each; `unknown` are those of which it cannot be read whether a
+    with the process that holds each; `others` are the runs whose jobs another user has submitted,
+    with that user's name; `unknown` are those of which it cannot be read whether a
     process holds them, each with the reason.
     """
 
     job_ids: tuple[str, ...]
     local: dict[str, str]
+    others: dict[str, str]
     unknown: dict[str, str]
 
 
 def cancel_runs(runs_dir: Path, run_ids: Sequence[str] | None) -> Cancelled:
-    """Cancel the jobs of these runs; None means of all.
+    """Cancel this user's jobs of these runs; None means of all.
 
     A submit in another shell waits until this is done, so that no job is missed. Nothing is written
     where nothing was submitted.
@@ -50,12 +53,16 @@ def cancel_runs(runs_dir: Path, run_ids: Sequence[str] | None) -> Cancelled:
         submissions = last_submissions(journal_dir)
         chosen = submissions if run_ids is None else run_ids
         cancelled: dict[str, str] = {}
+        others: dict[str, str] = {}
         for run_id in chosen:
             submission = submissions.get(run_id)
             job = queue.get(submission.job_id) if submission else None
-            is_ours = submission and job and job.may_have_name(submission.name)
-            if submission and is_ours and not submission.is_over():
-                cancelled[run_id] = submission.job_id
+            is_known = submission and job and job.may_have_name(submission.name)
+            if submission and is_known and not submission.is_over():
+                if submission.is_ours:
+                    cancelled[run_id] = submission.job_id
+                else:
+                    others[run_id] = user_name(submission.uid)
         job_ids, steps = _jobs_and_steps(cancelled, submissions)
         # scancel kills a step at once, unless it gets the signal that asks a worker to save
         for words, ids in (((), job_ids), (("--signal=TERM",), steps)):
@@ -68,7 +75,7 @@ def cancel_runs(runs_dir: Path, run_ids: Sequence[str] | None) -> Cancelled:
     for run_id in all_run_ids(runs_dir) if run_ids is None else run_ids:
         folder = RunFolder(runs_dir / run_id)
         try:
-            if run_id not in cancelled and is_held(folder.lock):
+            if run_id not in cancelled | others and is_held(folder.lock):
                 local[run_id] = _holder(folder)
         except UnreadableError as error:
             unknown[run_id] = str(error)
@@ -77,7 +84,12 @@ def cancel_runs(runs_dir: Path, run_ids: Sequence[str] | None) -> Cancelled:
             "these runs were submitted to SLURM, and there is no squeue here. Go to a login node, "
             "and repeat the command there"
         )
-    return Cancelled(job_ids=tuple(dict.fromkeys(cancelled.values())), local=local, unknown=unknown)
+    return Cancelled(
+        job_ids=tuple(dict.fromkeys(cancelled.values())),
+        local=local,
+        others=others,
+        unknown=unknown,
+    )
 
 
 def _jobs_and_steps(

@@ -1,9 +1,10 @@
 """SLURM's own commands: run one, list the queue; called again while the controller is busy."""
 
+import os
 import re
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from kdbatch.base.command_lines import shell_line
 from kdbatch.base.errors import UserError
@@ -19,9 +20,10 @@ restart takes.
 ONCE_SECONDS = 20.0  # for an answer, where there is something to show without one
 
 
-def queued_jobs(*, once: bool = False) -> tuple[QueuedJob, ...]:
+def queued_jobs(*, once: bool = False, others: Collection[int] = ()) -> tuple[QueuedJob, ...]:
     """The user's jobs, one per array element; with pending ones and those of hidden partitions.
 
+    `others` are the ids of users whose jobs are listed as well, as far as the site shows them.
     `once` is for a caller that has something to show without an answer.
 
     Raises:
@@ -33,8 +35,12 @@ def queued_jobs(*, once: bool = False) -> tuple[QueuedJob, ...]:
             "squeue is not on PATH: without it a run could be submitted twice. Load the site's "
             "SLURM module, or go to a login node"
         )
+    users, columns = "--me", "%i|%j|%T|%r"
+    if others:
+        users = f"--user={','.join(map(str, sorted({os.getuid(), *others})))}"
+        columns = f"{columns}|uid=%U"
     answer = _call(
-        ("squeue", "--me", "--all", "--array", "--noheader", "--format=%i|%j|%T|%r"), once=once
+        ("squeue", users, "--all", "--array", "--noheader", f"--format={columns}"), once=once
     )
     return read_queue(answer.errors if _hides_failure(answer) else answer.text)
 

@@ -96,11 +96,11 @@ def _note_lost(folder: RunFolder, submission: Submission, resources: Resources) 
 def avoid_lost_nodes(
     queue: Iterable[QueuedJob], live: Mapping[str, str], *, config: Config
 ) -> None:
-    """Keep jobs that wait in the queue, also again after the loss of their node, from nodes that
-    their runs avoid: one scontrol, where there is such a node.
+    """Keep the user's jobs that wait in the queue, also again after the loss of their node, from
+    nodes that their runs avoid: one scontrol, where there is such a node.
     """
     lost = load_lost_nodes(config.runs_dir)
-    pending = {job.id for job in queue if job.state == "PENDING"}
+    pending = {job.id for job in queue if job.state == "PENDING" and job.is_ours}
     by_nodes: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for run_id, job_id in live.items() if lost else ():
         if job_id in pending and (nodes := avoided_nodes(lost, run_id)):

@@ -24,9 +24,15 @@ from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.base.command_lines import shell_line
 from kdbatch.base.folders.presence import paths_below
 from kdbatch.base.parse import parse
+from kdbatch.base.processes import is_own_user
 from kdbatch.base.reading.field_facts import Count, Time
 from kdbatch.launch.slurm.answers import QueuedJob
 from kdbatch.launch.slurm.commands import run_command
+
+_CANCELLED: set[str] = set()
+"""Names of jobs that this process has cancelled: squeue may answer from a copy that has them yet,
+and each refusal of sbatch looks again.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +42,9 @@ class Sbatch:
 
     `memory_gb` is what each run asked for, of `max_memory_gb`; `has_more_memory` is whether
     that is more than kdbatch.toml says, as an earlier job ran out of it.
+
+    `uid` is the user who submits it; copies, and entries of older versions, get the owner of
+    their file.
 
     `name` is the job's name; `number` is its id, empty until sbatch has answered. `asked_at` is the
     time of the call in seconds since 1970. `after` is empty, or has the dependency of each element
@@ -52,6 +61,12 @@ class Sbatch:
     max_memory_gb: Count = 0
     has_more_memory: bool = False
     runs_per_job: Count = 1
+    uid: Count | None = None
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this user has submitted it."""
+        return is_own_user(self.uid)
 
     @property
     def job_ids(self) -> tuple[str, ...]:
@@ -88,6 +103,12 @@ class Submission:
     max_memory_gb: int = 0
     has_more_memory: bool = False
     place: int | None = None
+    uid: int | None = None
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this user has submitted it."""
+        return is_own_user(self.uid)
 
     @property
     def stem(self) -> Path:
@@ -132,7 +153,10 @@ def load_sbatches(journal_dir: Path) -> dict[Path, Sbatch]:
             "The jobs of its runs are not known. Cancel those that squeue --me shows with names "
             f"like kdbatch-*-{study}-*, then: {shell_line('rm', path)}"
         )
-        entries[path.parent] = parse(Sbatch, load_json(path, advice=advice), where=str(path))
+        entry = parse(Sbatch, load_json(path, advice=advice), where=str(path))
+        if entry.uid is None or not entry.is_ours:
+            entry = dataclasses.replace(entry, uid=path.stat().st_uid)
+        entries[path.parent] = entry
     return dict(sorted(entries.items(), key=lambda entry: entry[1].asked_at))
 
 
@@ -148,6 +172,7 @@ def last_submissions(journal_dir: Path) -> dict[str, Submission]:
             max_memory_gb=sbatch.max_memory_gb,
             has_more_memory=sbatch.has_more_memory,
             place=place,
+            uid=sbatch.uid,
         )
         for folder, sbatch in load_sbatches(journal_dir).items()
         for key, job_id, place in sbatch.places
@@ -158,7 +183,7 @@ def live_jobs(
     journal_dir: Path, keys: Iterable[str], *, queue: Iterable[QueuedJob]
 ) -> dict[str, str]:
     """The job ids, by key, of the keys whose last submission is still in the queue, and not over in
-    a job that others share. `queue` are the user's jobs.
+    a job that others share. `queue` are the jobs of the study's users.
     """
     submitted = last_submissions(journal_dir)
     asked = {key: submitted[key] for key in keys if key in submitted}
@@ -210,17 +235,20 @@ def cancel_lost(journal_dir: Path, queue: Iterable[QueuedJob]) -> set[str]:
     unsettled = [sbatch.name for sbatch in journal if not sbatch.number]
     own_name = re.compile(rf"kdbatch-.*-{_study_hash(journal_dir)}-[0-9a-f]{{6}}")
     lost = {
-        job.number
+        job.number: job.name
         for job in queue
-        if job.number not in known
+        if job.is_ours
+        and job.number not in known
         and (
             any(job.has_name(name) for name in unsettled)
             or (job.is_held and own_name.fullmatch(job.name))
         )
     }
-    for number in sorted(lost):
-        run_command("scancel", number)
-    return lost
+    for number, name in sorted(lost.items()):
+        if name not in _CANCELLED:
+            run_command("scancel", number)
+            _CANCELLED.add(name)
+    return set(lost)
 
 
 def discard(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Plan -> SLURM: one sbatch per Array, held until everything about it is noted."""
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -8,6 +9,7 @@ from typing import Any
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.locks import hold_lock
+from kdbatch.base.processes import is_own_user
 from kdbatch.launch.container.command import as_shell_line, python_command
 from kdbatch.launch.container.image import image_file
 from kdbatch.launch.container.pull import prepare_container
@@ -52,6 +54,7 @@ from kdbatch.launch.slurm.submissions import (
 )
 from kdbatch.launch.slurm.target import Target, packed_targets
 from kdbatch.vocab.config import Config
+from kdbatch.vocab.jobs.job_limit import note_job_limit
 from kdbatch.vocab.jobs.pause import allow_pause, check_no_pause
 from kdbatch.vocab.jobs.resources import Resources
 from kdbatch.vocab.plans import Plan
@@ -104,12 +107,11 @@ def submit_arrays(
         jobs = dict(live)
         requests = next_requests(selected, config=config, live=live, writes=True)
         avoid_lost_nodes(queue, live, config=config)
-        for array in arrays_of(selected, config=config, live=live, requests=requests):
-            name = _submit_what_fits(array, config=config, jobs=jobs, on_submitted=on_submitted)
-            if name:  # mostly of the user: and what follows may wait for runs of this array
-                left = (i for wave in selected.waves for i in wave.run_ids if i not in jobs)
-                on_limit(MetLimit(name=name, run_ids=tuple(left)))
-                break
+        arrays = arrays_of(selected, config=config, live=live, requests=requests)
+        limit = _submit_until_limit(arrays, config=config, jobs=jobs, on_submitted=on_submitted)
+        if limit:
+            left = (i for wave in selected.waves for i in wave.run_ids if i not in jobs)
+            on_limit(MetLimit(name=limit, run_ids=tuple(left)))
         return {run_id: job_id for run_id, job_id in jobs.items() if run_id not in live}
 
 
@@ -202,6 +204,7 @@ def submit_targets(
         max_memory_gb=resources.max_memory_gb,
         has_more_memory=has_more_memory,
         runs_per_job=resources.runs_per_job,
+        uid=os.getuid(),
     )
     sbatch = _call_with_retries(write, sbatch, folder=folder, wave=wave)
     places = release(folder, sbatch).places
@@ -276,6 +279,30 @@ def _forget(folder: Path, answer: Answer) -> None:
     discard(folder)
 
 
+def _submit_until_limit(
+    arrays: Sequence[Array],
+    *,
+    config: Config,
+    jobs: dict[str, str],
+    on_submitted: Callable[[Mapping[str, str]], None],
+) -> str:
+    """Submit the arrays and return the limit that left a part of them, which `status` names: it is
+    mostly of the user, and what follows may wait for runs of that part. Empty where none did.
+    """
+    limit = ""
+    try:
+        for array in arrays:
+            limit = _submit_what_fits(array, config=config, jobs=jobs, on_submitted=on_submitted)
+            if limit:
+                break
+    except JobLimitError as error:
+        limit = error.limit
+        raise
+    finally:
+        note_job_limit(config.runs_dir, limit)
+    return limit
+
+
 def _submit_what_fits(
     array: Array,
     *,
@@ -310,14 +337,17 @@ def _submit_what_fits(
 
 def _submit_array(array: Array, *, config: Config, jobs: dict[str, str]) -> dict[str, str]:
     """Submit one array. Its folder has no job id in its name, so that it exists before the first
-    job can start.
+    job can start; the one of another user, who had these runs before, stays as it is.
     """
     runs_dir = config.runs_dir.resolve()
+    folder = submissions_dir(config.runs_dir) / array.name
+    if folder.exists() and not is_own_user(folder.stat().st_uid):
+        folder = folder.with_name(f"{folder.name}-{os.getuid()}")
     return submit_targets(
         {run_id: Target(str(runs_dir / run_id)) for run_id in array.run_ids},
         wave=array.wave,
         resources=array.resources,
-        folder=submissions_dir(config.runs_dir) / array.name,
+        folder=folder,
         config=config,
         binds=(config.runs_dir, config.shards_dir),
         after=dependency(array, jobs, shared=shared_jobs(submissions_dir(config.runs_dir))),

@@ -3,6 +3,8 @@
 import pytest
 from support.launching import config_in, ids, plan_of, submitted
 
+from kdbatch.cli.command import dispatch
+from kdbatch.cli.commands import Commands
 from kdbatch.launch.queue_feed import FeedPace, runs_to_feed
 from kdbatch.launch.run_folders import submissions_dir, write_runs
 from kdbatch.launch.run_status import load_run_rows
@@ -30,6 +32,21 @@ def test_what_fits_is_submitted_and_the_rest_when_the_queue_has_emptied(slurm, t
     (slurm / "queue").write_text(f"{first[ids(plan)['a']]}|kdbatch|RUNNING|None\n")
     assert tuple(submit_arrays(plan, config=config, on_limit=limits.append)) == left
     assert len(limits) == 1 and not any(job.is_held for job in queued_jobs())
+
+
+def test_status_names_the_limit_until_a_submit_has_met_none(slurm, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    plan, config = plan_of(EIGHT), config_in(tmp_path)
+    (slurm / "max_submit").write_text("5")
+    for line in (
+        "took no more jobs (AssocMaxSubmitJobLimit), so 4 runs of the last submit stay planned",
+        "",
+    ):
+        submit_arrays(plan, config=config)
+        dispatch(Commands(), ["status"])
+        printed = capsys.readouterr().out
+        assert line in printed and bool(line) == ("took no more jobs" in printed)
+        (slurm / "max_submit").unlink(missing_ok=True)
 
 
 def test_a_refused_part_leaves_no_folder_behind(slurm, tmp_path):

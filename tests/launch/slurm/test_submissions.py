@@ -115,6 +115,18 @@ def test_held_jobs_of_others_and_of_other_studies_are_not_cancelled(slurm, tmp_p
     assert {"7", "41_0", "41_1"} <= set(queue_of(slurm)) and not (slurm / "scancel.txt").exists()
 
 
+def test_a_lost_job_that_an_old_answer_of_squeue_lists_is_cancelled_once(slurm, tmp_path):
+    (slurm / "kill_submit").touch()
+    submit_in_another_shell(tmp_path)
+    (slurm / "kill_submit").unlink()
+    (slurm / "squeue_says").write_text((slurm / "queue").read_text())  # before it is cancelled
+    (slurm / "max_submit").write_text("0")
+    with pytest.raises(UserError, match="AssocMaxSubmitJobLimit"):  # in the whole, and in parts
+        submit_arrays(plan_of(dict.fromkeys("abcdefgh", ())), config=config_in(tmp_path))
+    assert len((slurm / "squeue.txt").read_text().splitlines()) >= 4
+    assert (slurm / "scancel.txt").read_text() == "41\n"
+
+
 @pytest.mark.parametrize("accepted", [False, True])
 def test_a_busy_controller_is_called_again_and_a_job_that_it_took_the_first_time_is_cancelled(
     slurm, tmp_path, accepted

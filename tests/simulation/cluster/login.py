@@ -14,8 +14,8 @@ import pytest
 from simulation.cluster.clock import Clock
 from simulation.cluster.nodes import Nodes, SiteFacts
 from simulation.cluster.programs import Programs
-from simulation.cluster.worker import LOCK_DESCRIPTORS, Workers
-from support.file_calls import FileCalls
+from simulation.cluster.worker import Workers
+from support.file_calls import KEPT_DESCRIPTORS, FileCalls
 
 from kdbatch.cli.command import dispatch
 from kdbatch.cli.commands import Commands
@@ -56,7 +56,7 @@ class Login:
         self.clock.install(patch, sleep=self.sleep)
         self._wrap_advance(patch)
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        needed = LOCK_DESCRIPTORS + facts.max_submit_jobs + 100
+        needed = KEPT_DESCRIPTORS + facts.max_submit_jobs + 100
         if soft < needed:
             resource.setrlimit(resource.RLIMIT_NOFILE, (min(needed, hard), hard))
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from simulation.cluster.clock import Clock
 from simulation.cluster.queue import Element, Process
 from submitit.core.utils import DelayedSubmission
+from support.file_calls import KEPT_DESCRIPTORS
 
 from kdbatch.launch.slurm.target import Target
 from kdbatch.run.heartbeat import StatusReporter, StopSignal
@@ -32,7 +33,6 @@ from kdbatch.vocab.status import load_status, save_status
 MINUTES = {"pretrain": 30, "finetune": 18, "distill": 24, "retrieve": 4, "compare": 4, "import": 1}
 """Minutes that a run of each kind takes in the median."""
 NUM_STEPS = 1000
-LOCK_DESCRIPTORS = 4096  # locks of workers are above, descriptors of commands below
 SICK_SHARE = 0.005  # of the starts fail before the worker: the container does not come up
 
 
@@ -177,7 +177,7 @@ class Attempt:
 
     def _take_lock(self) -> bool:
         lock = os.open(self._folder.lock, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-        self._lock = fcntl.fcntl(lock, fcntl.F_DUPFD_CLOEXEC, LOCK_DESCRIPTORS)
+        self._lock = fcntl.fcntl(lock, fcntl.F_DUPFD_CLOEXEC, KEPT_DESCRIPTORS)
         os.close(lock)
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -22,7 +22,7 @@ from kdbatch.base.parse import parse
 from kdbatch.launch.machine import queue_kind
 from kdbatch.launch.run_folders import submissions_dir
 from kdbatch.launch.slurm.exit_reason import accounting_states
-from kdbatch.launch.slurm.squeue.recovery import own_queue
+from kdbatch.launch.slurm.squeue.recovery import study_queue
 from kdbatch.launch.slurm.submissions import load_sbatches
 
 SHARED_SECONDS = 60.0  # between two calls of squeue, or of sacct: SLURM serves everybody
@@ -110,7 +110,7 @@ class JobsCache:
 
 def _query(journal_dir: Path, numbers: tuple[str, ...]) -> QueueAnswer:
     try:
-        jobs = own_queue(journal_dir, once=True)
+        jobs = study_queue(journal_dir, once=True)
     except UserError as error:
         return QueueAnswer(problem=" ".join(str(error).split()))
     return QueueAnswer(holds={job.id: job.hold for job in jobs}, numbers=numbers)
