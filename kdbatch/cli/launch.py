@@ -56,8 +56,8 @@ def cancel(what: tuple[str, ...], *, profile: str, everything: bool) -> int:
         warn(f"{run_id} is trained by {process}: stop its queue there with Ctrl-C")
     for user in sorted(set(cancelled.others.values())):
         theirs = [run_id for run_id, its in cancelled.others.items() if its == user]
-        what = "run is left as it is" if len(theirs) == 1 else "runs are left as they are"
-        warn(f"{len(theirs)} {what}: {user} has submitted the jobs, and can cancel them")
+        are_left = "run is left as it is" if len(theirs) == 1 else "runs are left as they are"
+        warn(f"{len(theirs)} {are_left}: {user} has submitted the jobs, and can cancel them")
     for reason in cancelled.unknown.values():
         warn(f"whether a local queue trains it is not known: {reason}")
     if cancelled.job_ids:

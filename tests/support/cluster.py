@@ -106,6 +106,21 @@ class Cluster:
         rows = [line.split(maxsplit=2) for line in output.splitlines()]
         return {job: state for job, state, cwd in rows if folder is None or cwd == str(folder)}
 
+    @contextlib.contextmanager
+    def limited(self, *, most_jobs: int) -> Iterator[None]:
+        """The accounting takes no more jobs of the job user at once inside."""
+        try:
+            self._limit_jobs(most_jobs)
+            yield
+        finally:
+            self._limit_jobs(-1)
+
+    def _limit_jobs(self, most: int) -> None:
+        sacctmgr = [str(HERE / "enter"), "--root", "sacctmgr", "--immediate"]
+        user = self.run("id", "-un").strip()
+        words = ["modify", "user", user, "set", f"MaxSubmitJobs={most}"]
+        subprocess.run([*sacctmgr, *words], check=True, capture_output=True)
+
     @property
     def limits_memory(self) -> bool:
         """Whether a job that takes more than it asked for is killed: `up` found a memory
