@@ -30,7 +30,7 @@ JOB_STATES = frozenset(f"{_LASTING_STATES} {_ENDED_STATES}".split())
 @dataclass(frozen=True, kw_only=True)
 class QueuedJob:
     """A job that SLURM has not ended. `id` is 41, or 41_3 for an element of an array; `reason` is
-    why it is not running. `uid` is its user, None for the one who asks.
+    why it is not running. `uid` is its user, None for the caller.
     """
 
     id: str
