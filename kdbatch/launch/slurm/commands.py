@@ -23,7 +23,7 @@ ONCE_SECONDS = 20.0  # for an answer, where there is something to show without o
 def queued_jobs(*, once: bool = False, others: Collection[int] = ()) -> tuple[QueuedJob, ...]:
     """The user's jobs, one per array element; with pending ones and those of hidden partitions.
 
-    `others` are the ids of users whose jobs are listed as well, as far as the site shows them.
+    `others` are the ids of users whose jobs are listed as well, if the site shows them.
     `once` is for a caller that has something to show without an answer.
 
     Raises:
