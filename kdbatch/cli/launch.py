@@ -67,7 +67,8 @@ def cancel(what: tuple[str, ...], *, profile: str, everything: bool) -> int:
             f"progress. Resume: {resume_command(files, profile=profile)}"
         )
         return 0
-    warn(f"nothing was cancelled: {_why_not(config, None if everything else run_ids)}")
+    if not cancelled.others:
+        warn(f"nothing was cancelled: {_why_not(config, None if everything else run_ids)}")
     return 1
 
 
