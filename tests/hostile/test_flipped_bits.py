@@ -16,9 +16,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from support.exports import finished_student
+from support.imported_runs import write_import_run
 from support.report_runs import write_cka_map
 from support.reports import find_run_id
 from support.studies import WriteStudy
+from support.teacher_logits import recorded_logits
 from support.toys import toy_request
 
 from kdbatch.base.atomic_write import write_json
@@ -29,11 +31,10 @@ from kdbatch.report.data.label_ranks import load_label_ranks
 from kdbatch.result.digests import digest_label_ranks, digest_results
 from kdbatch.result.read import ReadResult, read_cka, read_curves, read_predictions, read_rows
 from kdbatch.run.checkpoint import load_checkpoint, save_checkpoint, save_weights
-from kdbatch.run.data.augment_params import AugmentParams
-from kdbatch.run.data.batch import Batch
 from kdbatch.run.data.open_shards import open_shards
 from kdbatch.run.export import export_run, load_exported
-from kdbatch.run.train.teacher_logit_cache import TeacherLogitCache
+from kdbatch.run.heartbeat import StopSignal
+from kdbatch.run.main import main
 from kdbatch.run.weights import checked_weights
 from kdbatch.shard.build import build_shards
 from kdbatch.shard.index import _load_rejected_rows
@@ -41,6 +42,7 @@ from kdbatch.shard.verify import verify_shards
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.done import StageFacts, load_done, save_done
 from kdbatch.vocab.plans import load_records
+from kdbatch.vocab.retry_policy import EXIT_DONE
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.shards import find_subset, load_index, load_samples
 from kdbatch.vocab.status import load_status
@@ -99,6 +101,7 @@ def cases(
         **_shard_cases(stored, tmp_path),
         **_export_cases(finished_student(sharded(ucf101=13_320)), tmp_path / "export"),
         "`REPORT/report.json`": _report_case(tmp_path / "report.json"),
+        "`runs/*/imported`": _import_case(write_import_run(runs_dir)),
         "`runs/*/teacher_outputs.bin`": _teacher_case(tmp_path / "teacher_outputs.bin"),
     }
 
@@ -215,32 +218,22 @@ def _report_case(path: Path) -> Case:
     return Case(path=path, read=lambda: load_report(path))
 
 
+def _import_case(folder: RunFolder) -> Case:
+    def start() -> Any:
+        for path in (folder.done, folder.status):
+            path.unlink(missing_ok=True)
+        if main([str(folder.path)], stop=StopSignal()) != EXIT_DONE:
+            status = load_status(folder.status)
+            raise Told(status.reason if status else "")
+        return load_file(checked_weights(folder))["conv1.0.weight"].tolist()
+
+    return Case(path=folder.imported, read=start)
+
+
 def _teacher_case(path: Path) -> Case:
-    """The logits of a batch, which are computed again where a record is damaged."""
-    clip_BCTHW = torch.randn(4, 3, 2, 2, 2, generator=torch.Generator().manual_seed(0))
-    weight_DK = torch.randn(24, 3, generator=torch.Generator().manual_seed(1))
-    batch = Batch(
-        clips=[],
-        augment_params=[AugmentParams((0, b, 8, 8), False, False) for b in range(4)],
-        num_views=1,
-        label_B=torch.zeros(4),
-        keys=list("abcd"),
-        extra={
-            "frame_BT": torch.arange(8).view(4, 2),
-            "position": torch.arange(4),
-            "view": torch.zeros(4, dtype=torch.long),
-        },
-    )
-
-    def logits() -> Any:
-        teachers = [lambda clip_BCTHW: clip_BCTHW.flatten(1) @ weight_DK]
-        cache = TeacherLogitCache(
-            path, teachers, num_views=1, classes=("run", "jump", "sit"), weights=("aa",)
-        )
-        return [teacher(clip_BCTHW).tolist() for teacher in cache.teachers_for(batch, clip_BCTHW)]
-
-    logits()
-    return Case(path=path, read=logits)
+    read = recorded_logits(path)
+    read()
+    return Case(path=path, read=read)
 
 
 def _of(result: ReadResult) -> Any:
