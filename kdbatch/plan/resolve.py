@@ -34,6 +34,7 @@ from kdbatch.plan.specs import (
     parse_teacher,
 )
 from kdbatch.plan.subsets import SubsetFinder, describe_missing, shard_commands
+from kdbatch.plan.video_checks.batch_parts import check_batches
 from kdbatch.plan.video_checks.frame_rates import clip_rates
 from kdbatch.plan.yaml_loader import load_yaml
 from kdbatch.vocab.config import Config
@@ -75,6 +76,11 @@ def make_plan(
         _planned_run(run_id, registry, config=config, estimator=estimator, is_done=run_id in done)
         for run_id in registry.runs
     )
+    for path, record in zip(files, records, strict=True):
+        for item in planned:
+            if record.experiment in item.used_by and not item.done:
+                num_videos = estimator.num_videos(item.run.recipe)[0]
+                check_batches(item, num_videos=num_videos, has_gpus=has_gpus, where=str(path))
     records = tuple(
         replace(
             _with_runs(record, planned, subsets),

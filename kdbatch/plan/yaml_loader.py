@@ -78,12 +78,10 @@ def load_yaml(path: Path) -> dict[str, Any]:
     """
     try:
         text = read_text(path)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+    except OSError as error:
+        reason = error.strerror
         is_missing = isinstance(error, FileNotFoundError)
         hint = f" Experiments here: {_siblings(path)}." if is_missing and _siblings(path) else ""
-        if isinstance(error, UnicodeDecodeError):
-            hint = " Save it as UTF-8 in your editor."
         raise UserError(f"{path}: cannot be read ({reason}).{hint}") from error
     if len(text) > MAX_CHARACTERS:
         raise UserError(

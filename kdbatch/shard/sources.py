@@ -14,6 +14,7 @@ from pathlib import Path, PurePath
 
 from kdbatch.base.command_lines import shell_line
 from kdbatch.base.errors import UserError
+from kdbatch.base.reading.regular_files import read_text
 from kdbatch.base.text import plural
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v", ".3gp", ".flv"})
@@ -200,13 +201,9 @@ def read_lines(path: Path) -> list[str]:
         UserError: the file cannot be read, has NUL bytes, or has no such lines.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+        text = read_text(path, errors="surrogateescape")
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
-    if "\0" in text:
-        raise UserError(
-            f"{path}: has NUL bytes, as UTF-16 text has, and is read as UTF-8. {DOWNLOAD_AGAIN}"
-        )
     lines = [line.strip() for line in text.split("\n") if line.strip()]
     if not lines:
         raise UserError(f"{path}: is empty. {DOWNLOAD_AGAIN}")

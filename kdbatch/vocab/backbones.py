@@ -30,8 +30,9 @@ class BackboneSpec:
     width 1, as run/models/multiply_adds.py counts them. `speed` is None where it was not measured:
     it is then assumed to be that of `speed_like`, a network of similar layers whose speed was
     measured, in proportion to the multiply-adds. `layers` are those whose maps a feature loss may
-    name, in order. `load` returns the function that builds a network of another distribution, which
-    has the argument `width`.
+    name, in order. Clips of at most `position`, frames and pixels, are one position of the last
+    map that is normalised; the default stands for unknown. `load` returns the function that
+    builds a network of another distribution, which has the argument `width`.
     """
 
     title: str
@@ -39,6 +40,10 @@ class BackboneSpec:
     speed: TrainingSpeed | None = None
     speed_like: str = ""
     layers: tuple[str, ...] = ()
+    position: tuple[
+        Annotated[int, Limits("frames", least=0, most=100_000)],
+        Annotated[int, Limits("pixels", least=0, most=100_000)],
+    ] = (0, 0)
     load: Callable[..., Any] | None = None
 
 
@@ -52,30 +57,35 @@ _BUILT_IN: dict[str, BackboneSpec] = {
         gmac_per_clip=21.36,
         speed=TrainingSpeed(in_memory=806.0, from_shards=642.0),
         layers=("conv1", "bn1", "relu1", "conv2", "conv3", "conv4", "conv5"),
+        position=(8, 16),
     ),
     "r2plus1d_18": BackboneSpec(
         title="R(2+1)D-18",
         gmac_per_clip=40.52,
         speed_like="r21d_10",
         layers=("stem", "layer1", "layer2", "layer3", "layer4"),
+        position=(8, 16),
     ),
     "shufflenet_2x": BackboneSpec(
         title="ShuffleNet",
         gmac_per_clip=0.513,
         speed=TrainingSpeed(in_memory=1622.0, from_shards=540.0),
         layers=("conv1", "maxpool", "layer1", "layer2", "layer3"),
+        position=(16, 32),
     ),
     "r3d_18": BackboneSpec(
         title="R3D-18",
         gmac_per_clip=40.70,
         speed_like="r21d_10",
         layers=("stem", "layer1", "layer2", "layer3", "layer4"),
+        position=(8, 16),
     ),
     "c3d": BackboneSpec(
         title="C3D",
         gmac_per_clip=32.95,
         speed_like="r21d_10",
         layers=("group1", "group2", "group3", "group4", "group5"),
+        position=(8, 16),
     ),
     # Of few channels or depthwise: memory traffic limits these, as it does ShuffleNet.
     "mobilenet3d": BackboneSpec(
@@ -83,12 +93,14 @@ _BUILT_IN: dict[str, BackboneSpec] = {
         gmac_per_clip=0.518,
         speed_like="shufflenet_2x",
         layers=_parts("features", 19),
+        position=(16, 32),
     ),
     "squeezenet3d": BackboneSpec(
         title="SqueezeNet",
         gmac_per_clip=0.898,
         speed_like="shufflenet_2x",
         layers=_parts("features", 15),
+        position=(16, 32),
     ),
     "swin3d_t": BackboneSpec(
         title="Swin-T",

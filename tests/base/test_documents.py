@@ -20,11 +20,11 @@ JSON_TEXTS: dict[str, tuple[bytes, str]] = {
     "deep-objects": (b'{"a":' * DEEP, "nested too deep"),
     "digits": (b'{"a": ' + b"9" * 5000 + b"}", r"is not JSON \(Exceeds the limit"),
     "latin-1": ('{"a": "é"}'.encode("latin-1"), "is not UTF-8 text"),
-    "utf-16": ('{"a": 1}'.encode("utf-16"), "is not UTF-8 text"),
+    "utf-16": ('{"a": 1}'.encode("utf-16"), "has NUL bytes, as UTF-16 text has"),
     "half": (rb'{"title": "\ud800"}', "half of a character"),
     "empty": (b"", r"is not JSON \(Expecting value"),
     "cut": (b'{"a": ', "is not JSON"),
-    "nul": (b"\0", "is not JSON"),
+    "nul": (b"\0", "has NUL bytes"),
 }
 
 

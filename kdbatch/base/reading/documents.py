@@ -12,12 +12,11 @@ from typing import Any
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.reading.raw_values import check_raw
-from kdbatch.base.reading.regular_files import read_text
+from kdbatch.base.reading.regular_files import decoded, read_text
 from kdbatch.base.reading.shown_values import shortened, shown
 from kdbatch.base.reading.toml_errors import explain_toml_error
 
 WRITE_AGAIN = "Delete it and repeat the command that wrote it."
-NOT_UTF8 = "is not UTF-8 text."
 
 _HALF_OF_PAIR = re.compile(r"\\ud[89a-f]", re.IGNORECASE)
 
@@ -39,15 +38,14 @@ def parse_json(
             UTF-8 cannot hold.
     """
     try:
-        text = text.decode("utf-8") if isinstance(text, bytes) else text
+        if isinstance(text, bytes):
+            text = decoded(text, where=where, advice=advice)
         value = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=make_object)
         if _HALF_OF_PAIR.search(text):  # of which json.loads joins pairs, and keeps single halves
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         half = shown(error.object[error.start])
         raise UserError(f"{where}: has {half}, half of a character. {advice}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{where}: {NOT_UTF8} {advice}") from error
     except RecursionError as error:
         raise UserError(f"{where}: its lists are nested too deep to be read. {advice}") from error
     except ValueError as error:
@@ -95,8 +93,6 @@ def load_toml(path: Path) -> dict[str, Any]:
         raise
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: {NOT_UTF8} Save it as UTF-8 in your editor.") from error
     except tomllib.TOMLDecodeError as error:
         line, problem = explain_toml_error(error, text)
         raise UserError(f"{path}:{line}: {shortened(problem)}") from error

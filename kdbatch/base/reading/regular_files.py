@@ -1,10 +1,16 @@
 """Opens files alone: nobody may ever write to a named pipe that lies in the place of one."""
 
+import codecs
 import errno
 import os
 import stat
 from io import BufferedReader
 from pathlib import Path
+from typing import Literal
+
+from kdbatch.base.errors import UserError
+
+SAVE_AS_UTF8 = "Save it as UTF-8 in your editor."
 
 
 def open_regular(path: Path) -> BufferedReader:
@@ -33,12 +39,34 @@ def read_regular(path: Path) -> bytes:
             raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, *, errors: Literal["strict", "surrogateescape"] = "strict") -> str:
     """The text of a UTF-8 file, with or without a byte order mark; every end of a line is LF.
 
     Raises:
         OSError: as of `open_regular`.
-        UnicodeDecodeError: it is not UTF-8.
+        UserError: it is in another encoding.
     """
-    text = read_regular(path).decode("utf-8-sig")
+    text = decoded(read_regular(path), where=str(path), errors=errors)
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def decoded(
+    raw: bytes,
+    *,
+    where: str,
+    advice: object = SAVE_AS_UTF8,
+    errors: Literal["strict", "surrogateescape"] = "strict",
+) -> str:
+    """The text of UTF-8 bytes, without a byte order mark; `errors` as of `bytes.decode`.
+
+    Raises:
+        UserError: they are UTF-16, as spreadsheets and Windows write it, or not UTF-8.
+    """
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in raw:
+        raise UserError(
+            f"{where}: has NUL bytes, as UTF-16 text has, and is read as UTF-8. {advice}"
+        )
+    try:
+        return raw.decode("utf-8-sig", errors)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{where}: is not UTF-8 text. {advice}") from error

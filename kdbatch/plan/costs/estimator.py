@@ -138,12 +138,19 @@ class Estimator:
             yield (*key, recipe.task.name, recipe.task.complexity)
         yield key
 
-    def _parts(self, run: Run) -> _Parts:
-        recipe, compared = run.recipe, self._compared(run)
+    def num_videos(self, recipe: Recipe) -> tuple[int, int]:
+        """The videos that a run is trained on or shown, with those that it holds out, and those
+        that it is tested with.
+        """
         counts = [self.subsets.count(subset) for subset in subsets_of(recipe)]
         num_videos, num_test_videos, *_ = (*counts, 0, 0)
         if isinstance(recipe, Finetune | Distill) and recipe.videos_per_class:
             num_videos = min(num_videos, recipe.videos_per_class * recipe.data.num_classes)
+        return num_videos, num_test_videos
+
+    def _parts(self, run: Run) -> _Parts:
+        recipe, compared = run.recipe, self._compared(run)
+        num_videos, num_test_videos = self.num_videos(recipe)
         teachers = self._backbones(run.teachers) if isinstance(recipe, Distill) else ()
         return _Parts(
             training=training_work(recipe, num_videos=num_videos, teachers=teachers),

@@ -10,6 +10,7 @@ from pathlib import Path
 from kdbatch.base.digests.sha256 import sha256_of
 from kdbatch.base.errors import UserError, unreadable
 from kdbatch.base.folders.presence import is_present
+from kdbatch.base.reading.regular_files import read_text
 from kdbatch.base.study_folder import find_study
 from kdbatch.plan.specs import TeacherSpec
 
@@ -64,16 +65,15 @@ def class_names(spec: TeacherSpec, *, where: str) -> tuple[str, ...]:
     """The names in the file of classes, one a line.
 
     Raises:
-        UserError: the file is missing, is no text, or has no names.
+        UserError: the file is missing, is not UTF-8, or has no names.
     """
     path = find_study() / spec.classes
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = "is no text" if isinstance(error, UnicodeDecodeError) else error.strerror
+        lines = read_text(path).splitlines()
+    except OSError as error:
         raise UserError(
-            f"{where}.classes: {path}: {reason}. Write the names of the classes into it, one a "
-            "line, in the order of the network's outputs."
+            f"{where}.classes: {path}: {error.strerror}. Write the names of the classes into it, "
+            "one a line, in the order of the network's outputs."
         ) from error
     names = tuple(line.strip() for line in lines if line.strip())
     if not names:

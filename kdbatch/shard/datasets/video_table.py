@@ -1,6 +1,7 @@
 """Reads tables of videos: CSV, TSV or Parquet, a line for each video."""
 
 import csv
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import did_you_mean
 from kdbatch.base.reading.local_name import local_name
+from kdbatch.base.reading.regular_files import decoded, read_regular
 from kdbatch.shard.sources import path_name, printable
 from kdbatch.vocab.sources.dataset_source import NAME, TableColumns
 
@@ -68,24 +70,24 @@ def _rows(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _text_rows(file: Path, delimiter: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
-        lines = csv.reader(text, delimiter=delimiter, strict=True)
-        try:
-            names = next(lines, [])
-            if len(set(names)) != len(names):
-                raise UserError(f"{file}: two columns have one name. Give each its own.")
-            for cells in lines:
-                where = f"{file}: line {lines.line_num}"
-                if cells and len(cells) != len(names):
-                    raise UserError(
-                        f"{where}: has {len(cells)} cells, and the first line has {len(names)}. "
-                        "Put quotation marks around a text that has the separator."
-                    )
-                if cells:
-                    yield where, dict(zip(names, cells, strict=True))
-        except csv.Error as error:
+    raw = decoded(read_regular(file), where=str(file), errors="surrogateescape")
+    lines = csv.reader(io.StringIO(raw, newline=""), delimiter=delimiter, strict=True)
+    try:
+        names = next(lines, [])
+        if len(set(names)) != len(names):
+            raise UserError(f"{file}: two columns have one name. Give each its own.")
+        for cells in lines:
             where = f"{file}: line {lines.line_num}"
-            raise UserError(f"{where}: is no line of a table ({error}). Write it again.") from error
+            if cells and len(cells) != len(names):
+                raise UserError(
+                    f"{where}: has {len(cells)} cells, and the first line has {len(names)}. "
+                    "Put quotation marks around a text that has the separator."
+                )
+            if cells:
+                yield where, dict(zip(names, cells, strict=True))
+    except csv.Error as error:
+        where = f"{file}: line {lines.line_num}"
+        raise UserError(f"{where}: is no line of a table ({error}). Write it again.") from error
 
 
 def _parquet_rows(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -25,6 +25,7 @@ from kdbatch.base.atomic_write import write_text
 from kdbatch.base.command_lines import overlap_command
 from kdbatch.base.errors import UserError, unreadable
 from kdbatch.base.reading.field_facts import Count, Limits, Share, check_limits
+from kdbatch.base.reading.regular_files import read_text
 from kdbatch.base.reading.shown_values import shown
 from kdbatch.vocab.shards import ShardIndex
 
@@ -118,16 +119,14 @@ def load_overlap_list(path: Path, *, first: str, where: str) -> OverlapList:
     example = next(name for name in ("ucf101", "hmdb51") if name != first)
     again = overlap_command(first, example, to=path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        found = _parsed(text)
+        found = _parsed(read_text(path))
     except FileNotFoundError as error:
         raise UserError(f"{where}: there is no {path}. Make it, for example: {again}") from error
     except OSError as error:
         raise unreadable(path, error) from error
     except (ValueError, csv.Error) as error:
-        reason = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else error
         raise UserError(
-            f"{where}: {path} is no overlap list: {reason}. Delete it, and make it again, for "
+            f"{where}: {path} is no overlap list: {error}. Delete it, and make it again, for "
             f"example: {again}"
         ) from error
     if found.first != first:

@@ -21,7 +21,7 @@ class CVRL:
     """Hidden layers of the projection head."""
     hidden_dim: Annotated[int, Limits("channels", least=1, most=65_536)] = 2048
     """Channels of each hidden layer."""
-    embedding_dim: Annotated[int, Limits("channels", least=1, most=65_536)] = 128
+    embedding_dim: Annotated[int, Limits("channels", least=2, most=65_536)] = 128
     """Channels of the embedding that clips are compared by."""
     temperature: Annotated[float, Limits("temperature", least=0.001, most=1000)] = 0.1
     """Divisor of the similarities."""
@@ -67,4 +67,5 @@ SPEC = TaskSpec(
     lr_of={},
     weight_decay=1e-6,
     needs_whole_batch=True,
+    compares_batch=True,
 )

@@ -18,7 +18,7 @@ class RSPNet:
     """Step of the task's ladder, which the experiment sets."""
     speeds: tuple[Annotated[int, Limits("factor", least=1, most=1000)], ...] = (1, 2)
     """Playback speeds to compare; two or more."""
-    embedding_dim: Annotated[int, Limits("channels", least=1, most=65_536)] = 128
+    embedding_dim: Annotated[int, Limits("channels", least=2, most=65_536)] = 128
     """Channels of the embedding that clips are compared by."""
     queue_size: Annotated[int, Limits("keys", least=1, most=10_000_000)] = 16384
     """Keys in the queue of negatives."""

@@ -35,7 +35,8 @@ class TaskSpec:
     `parameters` is the class of `PretextParameters` that a recipe's `task` is read as;
     `at_complexity` returns one for a step of the ladder. `lr` is per 64 videos of a batch; `lr_of`
     overrides it by backbone. A task that `needs_whole_batch` compares the clips of a batch, or
-    updates a key encoder and a queue once per batch. A task that `trains_on_copies` reads one clip
+    updates a key encoder and a queue once per batch; one that `compares_batch` learns from nothing
+    else than the other videos of a batch. A task that `trains_on_copies` reads one clip
     of a video and makes the others from it. A task that judges speed has a
     `finest_step`: for its parameters and a view's stride, the smallest distance on the timeline of
     two frames that it reads, over all of its speeds. `load` returns the `Pretext` of a
@@ -50,6 +51,7 @@ class TaskSpec:
     weight_decay: float
     lr_of: dict[str, float]
     needs_whole_batch: bool = False
+    compares_batch: bool = False
     trains_on_copies: bool = False
     finest_step: Callable[[Any, int], int] | None = None
     load: Callable[..., Any] | None = None

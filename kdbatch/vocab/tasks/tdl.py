@@ -23,7 +23,7 @@ class TDL:
     """Distance on the timeline that the gap near stands for."""
     max_mix: Annotated[float, Limits("share", least=0, below=1)] = 0.1
     """Largest share of one frame that is mixed into the anchor."""
-    embedding_dim: Annotated[int, Limits("channels", least=1, most=65_536)] = 128
+    embedding_dim: Annotated[int, Limits("channels", least=2, most=65_536)] = 128
     """Channels of the embedding that clips are compared by."""
     queue_size: Annotated[int, Limits("keys", least=1, most=10_000_000)] = 500
     """Keys in the queue of negatives."""
