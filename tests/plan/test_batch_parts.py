@@ -1,6 +1,7 @@
 """A plan refuses batches of too few clips for GPUs, statistics or losses."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -71,7 +72,7 @@ def plan(
     ],
 )
 def test_a_batch_that_cannot_be_trained_on_is_found(
-    in_tmp: Path, changes: dict[str, int], words: str
+    in_tmp: Path, changes: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(UserError, match=rf"^mine\.yaml: .*batch_clips: found \d.*{words}"):
         plan(in_tmp, **changes)
@@ -80,7 +81,7 @@ def test_a_batch_that_cannot_be_trained_on_is_found(
 @pytest.mark.parametrize(
     "changes", [{"distill": 1}, {"distill": 64, "gpus": 64}, {"distill": 4, "pixels": 32}]
 )
-def test_a_clip_of_several_positions_is_a_batch(in_tmp: Path, changes: dict[str, int]) -> None:
+def test_a_clip_of_several_positions_is_a_batch(in_tmp: Path, changes: dict[str, Any]) -> None:
     assert plan(in_tmp, **changes).runs
 
 
