@@ -52,7 +52,7 @@ def _smallest(recipe: Pretrain | Finetune | Distill, num_videos: int, ranks: int
 
 
 def _compares(recipe: Pretrain | Finetune | Distill) -> str:
-    """What compares the clips of a batch with each other alone; empty where nothing does."""
+    """The task or loss that only compares the clips of a batch; empty where there is none."""
     if isinstance(recipe, Pretrain):
         spec = TASKS[recipe.task.name]
         return spec.title if spec.compares_batch else ""
