@@ -256,7 +256,8 @@ def _union(args: tuple[Any, ...], raw: Any, where: str) -> Any:
             return _value(choice, raw, where)
         except UserError:
             continue
-    names = " or ".join(str(TYPE_NAMES.get(c, c.__name__)) for c in choices)
+    kinds = [typing.get_args(c)[0] if typing.get_origin(c) is Annotated else c for c in choices]
+    names = " or ".join(dict.fromkeys(str(TYPE_NAMES.get(c, c.__name__)) for c in kinds))
     raise UserError(f"{where}: expected {names}, found {shown(raw)}.")
 
 

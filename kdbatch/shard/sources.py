@@ -94,8 +94,8 @@ def with_unique_keys(
     if not any(video.path.exists() for video in videos):
         first = videos[0].path
         raise UserError(
-            f"{where}: names {len(videos)} videos, none of which is there. The first is {first}. "
-            f"Look: {_look(first.parent)}"
+            f"{where}: names {plural(len(videos), 'video')}, none of which is there. The first is "
+            f"{first}. Look: {_look(first.parent)}"
         )
     counts = Counter(video.key for video in videos)
     unique = tuple(

@@ -287,6 +287,11 @@ TABLE_SLIPS = {
     "short line": ([HEAD, ("a.mp4", "x")], "line 2: has 2 cells, and the first line has 3"),
     "odd split": ([HEAD, ("a.mp4", "x", "Train 1")], "line 2: 'Train 1' is no name of a split"),
     "no split": ([("path", "label"), ("a.mp4", "x")], "has no column 'split'.*shares = "),
+    "semicolons": (
+        [("path;label;split",), ("a.mp4;x;train",)],
+        "its cells are separated by a semicolon. Write a comma",
+    ),
+    "tabs": ([("path\tlabel\tsplit",), ("a.mp4\tx\ttrain",)], "are separated by a tab"),
     "no line": ([HEAD], "has no line below the names"),
 }
 

@@ -71,6 +71,14 @@ def test_an_option_that_sbatch_would_not_get_is_refused(
             cls(sbatch={name: value})
 
 
+def test_a_list_is_no_value_of_an_option(tmp_path: Path) -> None:
+    path = tmp_path / "kdbatch.toml"
+    path.write_text("[resources.pretrain]\nsbatch = {comment = ['a']}")
+    expected = r"comment: expected a text or true or false or a whole number, found \['a'\]"
+    with pytest.raises(UserError, match=expected):
+        load_config(path)
+
+
 def test_an_error_names_the_table_of_the_option(tmp_path: Path) -> None:
     path = tmp_path / "kdbatch.toml"
     path.write_text("[resources.pretrain]\nsbatch = {nodes = 2}")

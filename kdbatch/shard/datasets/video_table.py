@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -46,12 +46,26 @@ def read_table(file: Path, columns: TableColumns, *, root: Path) -> list[TableRo
     for name, column in vars(columns).items():
         is_needed = name == "path" or column != getattr(TableColumns, name)
         if name not in used and is_needed:
+            if separator := _other_separator(found):
+                raise UserError(
+                    f"{file}: its cells are separated by {separator}. Write a comma in a .csv file "
+                    "and a tab in a .tsv file."
+                )
             raise UserError(
                 f"{file}: has no column {column!r}.{did_you_mean(column, found)} Found: "
                 f"{printable(', '.join(map(str, found)))[:200]}. Name the one that has it: "
                 f'columns = {{{name} = "COLUMN"}}'
             )
     return _checked([_row(where, cells, used, root) for where, cells in rows])
+
+
+def _other_separator(columns: Iterable[str]) -> str:
+    """The separator in the name of the only column; empty without one. Spreadsheets write a
+    semicolon where the comma is that of numbers.
+    """
+    (name, *others) = columns
+    separators = {";": "a semicolon", "\t": "a tab", ",": "a comma"}
+    return "" if others else next((t for c, t in separators.items() if c in name), "")
 
 
 def _rows(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
