@@ -19,7 +19,7 @@ from support.training import run
 from kdbatch.bench.cka.parts import reference_map
 from kdbatch.run.cka.cka import compute_cka
 from kdbatch.run.data.batch import Batch
-from kdbatch.run.data.prefetch import DevicePrefetcher
+from kdbatch.run.data.prefetch import DevicePrefetcher, staging
 from kdbatch.run.heartbeat import Stopped
 from kdbatch.run.meters.idle_meter import IdleMeter, device_clock
 
@@ -41,7 +41,7 @@ def test_the_feed_gives_the_clips_that_a_cpu_makes(stage: str, device: torch.dev
 def test_later_batches_are_copied_from_pinned_memory_that_earlier_ones_left(
     cuda: torch.device,
 ) -> None:
-    batches = iter([noise_batch("finetune", seed=0) for _ in range(12)])
+    batches = map(staging(cuda), [noise_batch("finetune", seed=seed) for seed in range(12)])
     counts = []
     for _ in DevicePrefetcher(batches, size_pixels=VIEW.size_pixels, device=cuda):
         torch.cuda.synchronize(cuda)

@@ -18,7 +18,7 @@ from kdbatch.run.data.batch import Batch, StoredVideo
 from kdbatch.run.data.batches import TrainingBatches, iterate_batches
 from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.decoding.frame_cache import FrameCache
-from kdbatch.run.data.prefetch import DeviceBatch, DevicePrefetcher
+from kdbatch.run.data.prefetch import DeviceBatch, DevicePrefetcher, staging
 from kdbatch.run.data.sampling import ClipRequest, random_clip
 from kdbatch.run.distributed.process_group import SINGLE_PROCESS
 from kdbatch.run.meters.idle_meter import IdleMeter
@@ -220,5 +220,6 @@ def make_prefetcher(
         sample_clips=sample_clips,
         clip_reader=ClipReader(decoder="pyav", cache=cache),
     )
-    with closing(iterate_batches(source, range(1 << 30), num_workers=num_workers)) as batches:
+    read = iterate_batches(source, range(1 << 30), num_workers=num_workers, stage=staging(device))
+    with closing(read) as batches:
         yield DevicePrefetcher(batches, size_pixels=scale.size_pixels, device=device)

@@ -15,6 +15,7 @@ from kdbatch.run.cka.cka import CkaResult, LayerSimilarity, compute_cka
 from kdbatch.run.cka.half_batches import jackknife_intervals, random_halves
 from kdbatch.run.context import RunContext
 from kdbatch.run.data.batches import EvaluationBatches, iterate_batches, load_videos
+from kdbatch.run.data.prefetch import staging
 from kdbatch.run.data.sampling import evenly_spaced_clips
 from kdbatch.run.rng import rng_for
 from kdbatch.run.run_log import log_progress
@@ -86,7 +87,8 @@ def _log_result(result: CkaResult, runs: Sequence[str], mean: float) -> None:
 def _clips(source: EvaluationBatches, recipe: Compare, context: RunContext) -> Iterator[Tensor]:
     group = context.group
     steps = range(group.rank, len(source), group.world_size)
-    batches = iterate_batches(source, steps, num_workers=context.num_workers)
+    stage = staging(context.device)
+    batches = iterate_batches(source, steps, num_workers=context.num_workers, stage=stage)
     for batch in log_progress(batches, len(steps), what="CKA"):
         context.reporter.raise_if_stopped()
         yield batch.views(size_pixels=recipe.view.size_pixels, device=context.device)[0]

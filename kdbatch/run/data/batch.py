@@ -6,7 +6,7 @@ Axes: B videos, V clips of a video, T frames, H, W, C=3; N bytes.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -68,7 +68,8 @@ class Batch:
     those of video 1, ...; `augment_params` has one entry per clip.
 
     The clips are consecutive parts of `memory_N`, which may be memory shared with the decode
-    workers. It is reused once nothing refers to the batch or to its clips any more.
+    workers. It is reused once nothing refers to the batch or to its clips any more; or, where the
+    batch was staged (run/data/prefetch.py), once `views` has called `on_copied`.
     """
 
     clips: list[Tensor]
@@ -78,15 +79,28 @@ class Batch:
     keys: list[str]
     extra: dict[str, Tensor] = field(default_factory=dict)
     memory_N: Tensor | None = None
+    on_copied: Callable[[], object] | None = None
 
     def views(self, *, size_pixels: int, device: torch.device) -> Tensor:
-        """Augmented, normalised clips on the device, shape (V, B, C, T, H, W)."""
+        """Augmented, normalised clips on the device, shape (V, B, C, T, H, W). Of a staged batch
+        they can be made once.
+        """
         clips = self.clips
         if self.memory_N is not None:  # copy all clips to the device at once
-            shapes = [tuple(clip.shape) for clip in clips]
-            clips = _split_clips(to_device(self.memory_N, device), shapes)
+            clips = self.in_memory(to_device(self.memory_N, device)).clips
+        if self.on_copied:
+            self.on_copied()
         clip = apply_augment(clips, self.augment_params, size_pixels=size_pixels, device=device)
         return clip.unflatten(0, (-1, self.num_views)).transpose(0, 1)
+
+    def in_memory(self, memory_N: Tensor) -> "Batch":
+        """The batch with its clips in `memory_N`, to which its own memory was copied."""
+        shapes = [tuple(clip.shape) for clip in self.clips]
+        return replace(self, clips=_split_clips(memory_N, shapes), memory_N=memory_N)
+
+    def without_clips(self) -> "Batch":
+        """The batch without what it was read into, which can be reused then."""
+        return replace(self, clips=[], memory_N=None, on_copied=None)
 
     def select_videos(self, videos: slice) -> "Batch":
         """The batch of some of its videos, without clips: the caller slices the augmented clips.
@@ -94,9 +108,7 @@ class Batch:
         """
         clips = slice(videos.start * self.num_views, videos.stop * self.num_views)
         return replace(
-            self,
-            clips=[],
-            memory_N=None,
+            self.without_clips(),
             augment_params=self.augment_params[clips],
             label_B=self.label_B[videos],
             keys=self.keys[videos],

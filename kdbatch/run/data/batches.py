@@ -183,9 +183,14 @@ class EvaluationBatches:
 
 
 def iterate_batches(
-    source: TrainingBatches | EvaluationBatches, steps: Iterable[int], *, num_workers: int
+    source: TrainingBatches | EvaluationBatches,
+    steps: Iterable[int],
+    *,
+    num_workers: int,
+    stage: Callable[[Batch], Batch] = lambda batch: batch,
 ) -> Generator[Batch, None, None]:
-    """The batches of `steps`, in order, prefetched by `num_workers` processes.
+    """The batches of `steps`, in order, prefetched by `num_workers` processes, after `stage`
+    (`run/data/prefetch.py:staging`).
 
     With 0 workers this process reads each batch when it is asked for. The batches are the same bit
     for bit in any case. Nothing is read for other steps, so a run resumes where it stopped.
@@ -196,6 +201,10 @@ def iterate_batches(
     """
     if num_workers:
         return read_ahead(
-            source.plan, steps, num_workers=num_workers, clip_reader=source.clip_reader
+            source.plan,
+            steps,
+            num_workers=num_workers,
+            clip_reader=source.clip_reader,
+            stage=stage,
         )
-    return (source[step] for step in steps)
+    return (stage(source[step]) for step in steps)

@@ -29,14 +29,16 @@ def read_ahead(
     *,
     num_workers: int,
     clip_reader: ClipReader,
+    stage: Callable[[Batch], Batch] = lambda batch: batch,
 ) -> Generator[Batch, None, None]:
     """The batches of `steps`, in order, read by worker processes that live as long as the iterator.
 
-    A thread makes the plans and waits for the workers, so that the caller does not have to. Both
-    are blocked most of the time: the thread by the workers, the caller by the device.
+    A thread makes the plans, waits for the workers and stages the batches, so that the caller does
+    not have to. Both are blocked most of the time: the thread by the workers, the caller by the
+    device.
     """
     batches = _read_in_workers(
-        map(make_plan, steps), num_workers=num_workers, clip_reader=clip_reader
+        map(make_plan, steps), num_workers=num_workers, clip_reader=clip_reader, stage=stage
     )
     with closing(batches), ThreadPoolExecutor(1) as thread:
         future = thread.submit(next, batches, None)
@@ -46,7 +48,11 @@ def read_ahead(
 
 
 def _read_in_workers(
-    plans: Iterator[BatchPlan], *, num_workers: int, clip_reader: ClipReader
+    plans: Iterator[BatchPlan],
+    *,
+    num_workers: int,
+    clip_reader: ClipReader,
+    stage: Callable[[Batch], Batch],
 ) -> Generator[Batch, None, None]:
     plan = next(plans, None)
     if plan is None:
@@ -64,7 +70,7 @@ def _read_in_workers(
                     break  # the buffer is full; try again after the next batch
                 queue.append((plan, pending))
                 plan = next(plans, None)
-            yield _wait_for_batch(*queue.popleft(), pool=pool, clip_reader=clip_reader)
+            yield stage(_wait_for_batch(*queue.popleft(), pool=pool, clip_reader=clip_reader))
 
 
 def _wait_for_batch(

@@ -17,6 +17,7 @@ from kdbatch.run.compilation.networks import remove_compiled
 from kdbatch.run.compilation.trial import compile_if_it_pays, reason_against
 from kdbatch.run.context import RunContext
 from kdbatch.run.data.batches import Batch, EvaluationBatches, StoredVideo, iterate_batches
+from kdbatch.run.data.prefetch import staging
 from kdbatch.run.data.sampling import evenly_spaced_clips
 from kdbatch.run.models.layers.folding import copy_to_infer
 from kdbatch.run.run_log import log_progress
@@ -138,7 +139,8 @@ def predict_each_video(
         rank=context.group.rank,
         world_size=context.group.world_size,
     )
-    batches = iterate_batches(source, range(len(source)), num_workers=context.num_workers)
+    steps, stage = range(len(source)), staging(context.device)
+    batches = iterate_batches(source, steps, num_workers=context.num_workers, stage=stage)
 
     def take_pass(clip_VBCTHW: Tensor) -> Tensor:
         with torch.autocast(

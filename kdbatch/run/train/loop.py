@@ -11,7 +11,7 @@ from kdbatch.result.write import Measure
 from kdbatch.run.compilation.training import compile_training
 from kdbatch.run.context import RunContext
 from kdbatch.run.data.batches import TrainingBatches, iterate_batches
-from kdbatch.run.data.prefetch import DeviceBatch, DevicePrefetcher
+from kdbatch.run.data.prefetch import DeviceBatch, DevicePrefetcher, staging
 from kdbatch.run.distributed.sync_layers import synchronize_layers
 from kdbatch.run.heartbeat import StatusReporter, Stopped
 from kdbatch.run.meters.idle_meter import IdleMeter, device_clock
@@ -88,7 +88,9 @@ def train(
     steps = range(run.state.step, num_steps)
     context.reporter.note_loaded(run.state.step)
     prefetcher = DevicePrefetcher(
-        iterate_batches(source, steps, num_workers=context.num_workers),
+        iterate_batches(
+            source, steps, num_workers=context.num_workers, stage=staging(context.device)
+        ),
         size_pixels=source.view.size_pixels,
         device=context.device,
     )
