@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 
 def seconds(call: Callable[[], object]) -> float:
@@ -23,8 +23,18 @@ def in_work(call: Callable[[], object], looks: int = 2) -> float:
     A neighbour on the same core makes both slower for a while, by up to two: they take turns, and
     the best of each counts.
     """
-    spent = [(seconds(call), seconds(_write_and_read)) for _ in range(looks)]
-    return min(s for s, _ in spent) / min(w for _, w in spent)
+    return each_in_work({"": call}, looks)[""]
+
+
+def each_in_work(calls: Mapping[str, Callable[[], object]], looks: int = 2) -> dict[str, float]:
+    """The same of several calls, which share the pieces of work."""
+    spent: dict[str, list[float]] = {name: [] for name in calls}
+    works = []
+    for _ in range(looks):
+        works.append(seconds(_write_and_read))
+        for name, call in calls.items():
+            spent[name].append(seconds(call))
+    return {name: min(values) / min(works) for name, values in spent.items()}
 
 
 def _write_and_read() -> list[object]:

@@ -166,7 +166,7 @@ def _read_request(
     """
     stored_VT: list[list[int]] = request.frame_VT.tolist()
     frames = sorted(set(chain.from_iterable(stored_VT)))
-    rank_of = {frame: rank for rank, frame in enumerate(frames)}
+    rank_of = dict(zip(frames, range(len(frames)), strict=True)).__getitem__
     offsets = []
     for frame_T, box in zip(stored_VT, boxes, strict=True):
         offsets.append(offset)
@@ -175,7 +175,7 @@ def _read_request(
         tar=video.tar,
         sample=video.sample,
         frames=frames,
-        frame_ranks=[[rank_of[frame] for frame in frame_T] for frame_T in stored_VT],
+        frame_ranks=[list(map(rank_of, frame_T)) for frame_T in stored_VT],
         boxes=boxes,
         offsets=offsets,
     )

@@ -5,6 +5,7 @@ same in every data set. Axes: V clips of one video, T frames of a clip; indexes 
 count from 0.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,20 +41,20 @@ def nearest_stored_frames(sample: Sample, view: View, time_T: np.ndarray) -> np.
     return np.minimum(np.maximum(frame_T, 0), sample.num_frames - 1)
 
 
-def clip_frames(sample: Sample, view: View, start: int) -> np.ndarray:
-    """Stored frames of the clip that starts at timeline position `start`.
+def clip_frames(sample: Sample, view: View, start: int | Sequence[int] | np.ndarray) -> np.ndarray:
+    """Stored frames (T,) of the clip that starts at timeline position `start`; (V, T) of V starts.
 
-    A video that ends before the clip does is looped, which does not change its label.
+    A video that ends before a clip does is looped, which does not change its label.
     """
-    time_T = start + np.arange(view.num_frames) * view.stride_frames
-    return nearest_stored_frames(sample, view, time_T % timeline_frames(sample, view))
+    time_VT = np.asarray(start)[..., None] + np.arange(view.num_frames) * view.stride_frames
+    return nearest_stored_frames(sample, view, time_VT % timeline_frames(sample, view))
 
 
 def random_clip(sample: Sample, view: View, rng: np.random.Generator) -> ClipRequest:
     """One clip at a uniform start, or at the even start below it where that saves decoding."""
     num_starts = max(1, timeline_frames(sample, view) - view.window_frames + 1)
     start = cheap_start(sample, view, int(rng.integers(num_starts)))
-    return ClipRequest(frame_VT=clip_frames(sample, view, start)[None], draw_V=(0,))
+    return ClipRequest(frame_VT=clip_frames(sample, view, [start]), draw_V=(0,))
 
 
 def cheap_start(sample: Sample, view: View, start: int) -> int:
@@ -84,6 +85,5 @@ def evenly_spaced_clips(
     starts = np.array([last // 2])
     if num_clips > 1:
         starts = np.rint(np.linspace(0, last, num_clips)).astype(int)
-    clips = [clip_frames(sample, view, int(start)) for start in starts]
-    frame_VT = np.stack(clips).repeat(num_crops, axis=0)
+    frame_VT = clip_frames(sample, view, starts).repeat(num_crops, axis=0)
     return ClipRequest(frame_VT=frame_VT, draw_V=tuple(range(num_crops)) * num_clips)

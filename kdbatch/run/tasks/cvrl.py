@@ -43,8 +43,8 @@ def sample_clips(
         gap = draw_gap(task, num_starts, rng)
         start = int(rng.integers(num_starts - gap))
         starts = rng.permutation([start, start + gap])
-        clips = [clip_frames(video.sample, view, int(s)) for s in starts]
-        requests.append(ClipRequest(frame_VT=np.stack(clips), draw_V=(0, 1)))
+        frame_VT = clip_frames(video.sample, view, starts)
+        requests.append(ClipRequest(frame_VT=frame_VT, draw_V=(0, 1)))
     return requests, {"video": np.array([video.sample.place for video in videos])}
 
 

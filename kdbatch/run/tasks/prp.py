@@ -53,15 +53,18 @@ def sample_clips(
     clip_frames = view.num_frames * view.stride_frames
     span = task.window_frames(clip_frames)
     label_B = balanced_labels(len(task.rates), len(videos), rng)
+    targets = {rate: target_offsets(rate, view) for rate in task.rates}
+    offsets = {
+        rate: np.concatenate([offset_J, motion_offsets(rate, task, view)])
+        for rate, (offset_J, _) in targets.items()
+    }
     requests, real_BJ = [], []
-    for video, rate in zip(videos, np.asarray(task.rates)[label_B], strict=True):
+    for video, rate in zip(videos, np.asarray(task.rates)[label_B].tolist(), strict=True):
         window = rng.integers(timeline_frames(video.sample, view) - span + 1)
         start = window + rng.integers(span - rate * clip_frames + 1)
-        offset_J, real_J = target_offsets(int(rate), view)
-        offsets = np.concatenate([offset_J, motion_offsets(int(rate), task, view)])
-        frames = nearest_stored_frames(video.sample, view, start + offsets)
+        frames = nearest_stored_frames(video.sample, view, start + offsets[rate])
         requests.append(ClipRequest(frame_VT=frames[None], draw_V=(0,)))
-        real_BJ.append(real_J)
+        real_BJ.append(targets[rate][1])
     return requests, {"rate": label_B, "real": np.stack(real_BJ)}
 
 

@@ -39,18 +39,20 @@ def sample_clips(
 ) -> SampledClips:
     """Two windows per video at independent starts; clips q, k at speed s, k' at speed s'."""
     speed_B, other_B = draw_speeds(task, len(videos), rng)
+    span = task.window_frames(view.num_frames * view.stride_frames)
+    offset_T = np.arange(view.num_frames) * view.stride_frames
     requests = []
-    for video, speed, other in zip(videos, speed_B, other_B, strict=True):
-        span = task.window_frames(view.num_frames * view.stride_frames)
+    for video, *speeds in zip(videos, speed_B.tolist(), other_B.tolist(), strict=True):
         last = timeline_frames(video.sample, view) - span
-        window_q, window_k = (int(v) for v in rng.integers(last + 1, size=2))
-        clips = []
-        for window, clip_speed in ((window_q, speed), (window_k, speed), (window_k, other)):
-            step = int(clip_speed) * view.stride_frames
-            start = window + int(rng.integers(span - (view.num_frames - 1) * step))
-            time_T = start + np.arange(view.num_frames) * step
-            clips.append(nearest_stored_frames(video.sample, view, time_T))
-        requests.append(ClipRequest(frame_VT=np.stack(clips), draw_V=(0, 1, 1)))
+        window_q, window_k = rng.integers(last + 1, size=2).tolist()
+        speed_V = [speeds[0], *speeds]
+        start_V = [
+            window + int(rng.integers(span - speed * int(offset_T[-1])))
+            for window, speed in zip((window_q, window_k, window_k), speed_V, strict=True)
+        ]
+        time_VT = np.array(start_V)[:, None] + np.outer(speed_V, offset_T)
+        frame_VT = nearest_stored_frames(video.sample, view, time_VT)
+        requests.append(ClipRequest(frame_VT=frame_VT, draw_V=(0, 1, 1)))
     video_B = np.array([video.sample.place for video in videos])
     return requests, {"speed": speed_B, "other": other_B, "video": video_B}
 

@@ -11,6 +11,7 @@ together; frames of a clip are as far apart as the profile says, successive ones
 where theirs takes every fourth.
 """
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -43,8 +44,8 @@ def sample_clips(
     requests = []
     for video in videos:
         start, negative = draw_starts(task, timeline_frames(video.sample, view), view, rng)
-        clips = [clip_frames(video.sample, view, s) for s in (start, start, negative)]
-        requests.append(ClipRequest(frame_VT=np.stack(clips), draw_V=(0, 1, 2)))
+        frame_VT = clip_frames(video.sample, view, (start, start, negative))
+        requests.append(ClipRequest(frame_VT=frame_VT, draw_V=(0, 1, 2)))
     extra = {
         "video": np.array([video.sample.place for video in videos]),
         "mix_frame": rng.integers(view.num_frames, size=len(videos)),
@@ -66,12 +67,20 @@ def draw_starts(
         "clip": view.num_frames * view.stride_frames,
         "near": task.near_frames,
     }[task.negative_gap]
-    gaps = np.arange(least, last + 1)
-    num_starts = last + 1 - gaps  # of the earlier clip, for each gap
-    gap = int(rng.choice(gaps, p=num_starts / num_starts.sum()))
+    gap = least + int(_gap_distribution(least, last).searchsorted(rng.random(), side="right"))
     start = int(rng.integers(last + 1 - gap))
     anchor, negative = rng.permutation([start, start + gap])
     return int(anchor), int(negative)
+
+
+@functools.cache
+def _gap_distribution(least: int, last: int) -> np.ndarray:
+    """The cumulative distribution of gaps from `least` to `last`. Each is as likely as the earlier
+    clip has starts. `Generator.choice` would compute the same at every call.
+    """
+    num_starts = last + 1 - np.arange(least, last + 1)
+    cumulative = (num_starts / num_starts.sum()).cumsum()
+    return cumulative / cumulative[-1]
 
 
 def build_model(task: TDL, make_backbone: MakeBackbone, group: ProcessGroup) -> MomentumEncoders:
