@@ -35,13 +35,15 @@ def pays(seconds: float, num_versions: int) -> bool:
     return SAVED_SHARE * seconds > COMPILE_SECONDS * num_versions
 
 
-def reason_against(context: RunContext) -> str | None:
-    """Why no network is compiled in this run; empty on a CPU, None where one may be."""
+def reason_against(context: RunContext, *, infers: bool = False) -> str | None:
+    """Why no network is compiled in this run; empty on a CPU, None where one may be. A team may
+    compile networks that only infer: no rank waits for another then.
+    """
     if context.device.type not in COMPILE_DEVICES:
         return ""
     if not context.compile:
         return "compile = false"
-    if context.group.world_size > 1:
+    if context.group.world_size > 1 and not infers:
         return f"batch statistics of {context.group.world_size} processes are no part of one graph"
     return None
 

@@ -54,6 +54,10 @@ class ProcessGroup:
     def is_rank0(self) -> bool:
         return self.rank == 0
 
+    def __deepcopy__(self, memo: object) -> "ProcessGroup":
+        """Copies of a network belong to the same processes."""
+        return self
+
     def average_(self, tensors: Sequence[Tensor], numbers_N: Tensor) -> Tensor:
         """Replace each tensor by its mean over all ranks, and return the mean of `numbers_N`.
 

@@ -3,6 +3,7 @@
 Axes: N videos of a set, B of a batch, V views of a video: C clips times P crops of each; K classes.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,7 +15,7 @@ from kdbatch.base.command_lines import resume_command
 from kdbatch.base.errors import UserError
 from kdbatch.result.label_ranks import label_ranks
 from kdbatch.run.compilation.networks import remove_compiled
-from kdbatch.run.compilation.trial import compile_if_it_pays, reason_against
+from kdbatch.run.compilation.trial import WITHOUT, compile_if_it_pays, reason_against
 from kdbatch.run.context import RunContext
 from kdbatch.run.data.batches import Batch, EvaluationBatches, StoredVideo, iterate_batches
 from kdbatch.run.data.prefetch import staging
@@ -25,6 +26,7 @@ from kdbatch.vocab.views import CENTER_CROP, THREE_CROPS, Augment, View
 
 CLIPS_PER_PASS = 64
 LEAST_BATCHES = 100  # to compile for, however long each takes
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -103,10 +105,10 @@ def predict(
 
 def network_to_infer(model: nn.Module, context: RunContext) -> nn.Module:
     """The network that computes what `model` does in evaluation mode: itself on a CPU, where equal
-    runs are to give equal bits, and in a team, whose batch normalisations belong to it.
+    runs are to give equal bits, and a folded copy on a GPU, for each rank its own.
     """
     model.eval()
-    if reason_against(context) == "" or context.group.world_size > 1:
+    if reason_against(context, infers=True) == "":
         return model
     return copy_to_infer(model)
 
@@ -185,8 +187,13 @@ def _compile(
     num_batches: int,
     context: RunContext,
 ) -> None:
-    if num_batches >= LEAST_BATCHES and reason_against(context) is None:
+    reason = reason_against(context, infers=True)
+    if reason is None and num_batches < LEAST_BATCHES:
+        reason = f"{num_batches} batches are fewer than {LEAST_BATCHES}"
+    if reason is None:
         compile_if_it_pays(networks, take_pass, device=context.device, passes_left=num_batches)
+    elif reason:
+        _log.info("%s: %s", WITHOUT, reason)
 
 
 def top_k(probability_NK: np.ndarray, label_N: np.ndarray, k: int) -> float:

@@ -49,6 +49,7 @@ def test_copies_that_predict_after_each_epoch_share_a_graph() -> None:
     assert num_graphs("infer", "r21d_10") == 1
 
 
+@RARE
 def test_two_processes_compile_into_one_private_cache_at_once(tmp_path: Path) -> None:
     folder = tmp_path / "cache"
     for process in [start("real", "", TORCHINDUCTOR_CACHE_DIR=str(folder)) for _ in range(2)]:

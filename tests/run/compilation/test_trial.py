@@ -27,7 +27,9 @@ def test_what_speaks_against_compiling_is_named_except_on_a_cpu(
 ) -> None:
     folder, cpu = RunFolder(tmp_path), torch.device("cpu")
 
-    def reason(*, wanted: bool, group: ProcessGroup = SINGLE_PROCESS) -> str | None:
+    def reason(
+        *, wanted: bool, group: ProcessGroup = SINGLE_PROCESS, infers: bool = False
+    ) -> str | None:
         with StatusReporter(folder, device="cpu", stop=StopSignal(), writes=False) as reporter:
             context = RunContext(
                 folder=folder,
@@ -38,13 +40,14 @@ def test_what_speaks_against_compiling_is_named_except_on_a_cpu(
                 group=group,
                 compile=wanted,
             )
-            return reason_against(context)
+            return reason_against(context, infers=infers)
 
     team = ProcessGroup(device=cpu, world_size=4)
     assert reason(wanted=True) == reason(wanted=False, group=team) == ""
     monkeypatch.setattr(trial, "COMPILE_DEVICES", frozenset({"cpu"}))
     assert reason(wanted=True) is None and reason(wanted=False) == "compile = false"
     assert "statistics of 4 processes" in (reason(wanted=True, group=team) or "")
+    assert reason(wanted=True, group=team, infers=True) is None
 
 
 def test_a_run_that_compiles_ends_with_the_weights_of_one_that_does_not() -> None:

@@ -89,7 +89,8 @@ def test_batches_pass_through_few_buffers_that_are_never_filled_while_they_are_c
         assert list(device.copied) == list(range(step + 1 - STAGED_BATCHES))
     assert device.num_allocated == STAGED_BATCHES
     for number, copied_N in device.copied.items():
-        assert torch.equal(copied_N, batches[number].memory_N)
+        expected_N = batches[number].memory_N
+        assert expected_N is not None and torch.equal(copied_N, expected_N)
 
 
 def test_a_staged_batch_gives_the_same_clips() -> None:

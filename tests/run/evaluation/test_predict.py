@@ -1,3 +1,5 @@
+import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,8 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from support import clips as world
-from support.networks import classifier
+from support.networks import classifier, noise
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from kdbatch.base.errors import UserError
 from kdbatch.result.label_ranks import label_ranks
@@ -19,6 +22,8 @@ from kdbatch.run.data.batches import StoredVideo
 from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.decoding.decode import decode_frames
 from kdbatch.run.data.sampling import evenly_spaced_clips
+from kdbatch.run.distributed.process_group import ProcessGroup
+from kdbatch.run.distributed.sync_layers import SyncBatchNorm, synchronize_layers
 from kdbatch.run.evaluation.predict import network_to_infer, predict
 from kdbatch.run.heartbeat import StatusReporter, StopSignal
 from kdbatch.vocab.runs import RunFolder
@@ -167,3 +172,29 @@ def test_where_networks_may_be_compiled_a_folded_copy_predicts(
     assert copy is not model and not any(isinstance(m, nn.BatchNorm3d) for m in copy.modules())
     np.testing.assert_allclose(predicted(), expected, rtol=1e-4, atol=1e-5)
     assert list(model.state_dict()) == names and model.backbone.compiled is None
+
+
+def test_each_rank_of_a_team_folds_a_copy_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial, "COMPILE_DEVICES", frozenset({"cpu"}))
+    team, model = ProcessGroup(world_size=2), classifier("r21d_10").double()
+    clip_BCTHW = noise(2).double()
+    expected_BK = model.eval()(clip_BCTHW)
+    synchronize_layers(model, team)
+    copy = network_to_infer(model, replace(_worker(tmp_path), group=team))
+    assert not any(isinstance(module, _BatchNorm) for module in copy.modules())
+    assert any(isinstance(module, SyncBatchNorm) for module in model.modules())
+    assert torch.allclose(copy(clip_BCTHW), expected_BK, rtol=1e-9, atol=1e-12)
+
+
+def test_what_predicts_without_a_compiler_says_why(
+    tmp_path: Path,
+    videos: list[StoredVideo],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(trial, "COMPILE_DEVICES", frozenset({"cpu"}))
+    caplog.set_level(logging.INFO)
+    _of_one(videos[0], replace(_worker(tmp_path), compile=True), num_clips=1, num_crops=1)
+    assert "computes without torch.compile: 1 batches are fewer than 100" in caplog.messages

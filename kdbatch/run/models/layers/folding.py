@@ -8,6 +8,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from kdbatch.run.models.network import VideoBackbone
@@ -44,7 +45,7 @@ def _fold(backbone: VideoBackbone) -> int:
     pairs = _convolutions_before_batch_norms(backbone)
     for name, conv in pairs.items():
         norm = backbone.get_submodule(name)
-        assert isinstance(norm, nn.BatchNorm3d)
+        assert isinstance(norm, _BatchNorm)
         assert norm.running_mean is not None and norm.running_var is not None
         conv.weight, conv.bias = fuse_conv_bn_weights(
             conv.weight,
@@ -81,7 +82,7 @@ def _convolutions_before_batch_norms(backbone: VideoBackbone) -> dict[str, nn.Co
     for name, module in backbone.named_modules():
         if isinstance(module, nn.Conv3d):
             hooks.append(module.register_forward_hook(after_conv))
-        elif isinstance(module, nn.BatchNorm3d):
+        elif isinstance(module, _BatchNorm):  # a team's too
             hooks.append(module.register_forward_pre_hook(partial(before_norm, name)))
     parameter = next(backbone.parameters())
     try:
