@@ -82,8 +82,8 @@ class Batch:
     on_copied: Callable[[], object] | None = None
 
     def views(self, *, size_pixels: int, device: torch.device) -> Tensor:
-        """Augmented, normalised clips on the device, shape (V, B, C, T, H, W). Of a staged batch
-        they can be made once.
+        """Augmented, normalised clips on the device, shape (V, B, C, T, H, W). A staged batch gives
+        them once.
         """
         clips = self.clips
         if self.memory_N is not None:  # copy all clips to the device at once

@@ -61,7 +61,7 @@ STAGES = {stage: _batches(stage) for stage in (*TASKS, "fine-tuning")}  # studen
 
 @pytest.fixture(scope="module")
 def spent() -> dict[str, float]:
-    """Of each stage the time of a batch, in pieces of work."""
+    """The time of a batch of each stage, in pieces of work."""
     calls = {stage: partial(_plan, batches) for stage, batches in STAGES.items()}
     return {stage: of / NUM_BATCHES for stage, of in each_in_work(calls, looks=5).items()}
 
