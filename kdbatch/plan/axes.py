@@ -41,7 +41,7 @@ def axis_labels(raw: Any, *, name: str, profile: Profile, where: str) -> Labels:
         )
     texts = [_label(value) for value in raw]
     if repeated := next((text for text in texts if texts.count(text) > 1), None):
-        raise UserError(f"{where}: {repeated} is given twice. Name each value once.")
+        raise UserError(f"{where}: {repeated[:60]} is given twice. Name each value once.")
     labels = {}
     for text, value in zip(texts, raw, strict=True):
         scaled = profile.subsets.get(text, value)
@@ -56,7 +56,7 @@ def kept_labels(labels: Labels, *, name: str, profile: Profile, where: str) -> L
     kept = profile.keep.get(name, tuple(labels))
     if missing := [k for k in kept if k not in labels]:
         raise UserError(
-            f"{where}: the profile keeps {missing[0]!r}, which is no value of this axis."
+            f"{where}: the profile keeps {shown(missing[0])}, which is no value of this axis."
             f"{did_you_mean(missing[0], labels)} Values: {', '.join(labels)}."
         )
     if not kept:
@@ -127,8 +127,8 @@ def _fill_text(text: str, names: Mapping[str, Any], where: str) -> Any:
     part = next((name for name in re.findall(r"\$(\w+)", text) if name in names), None)
     if part:
         raise UserError(
-            f"{where}: found {text!r}, but a $name is only replaced where it is the whole value. "
-            f"Leave ${part} out, or write it alone."
+            f"{where}: found {shown(text)}, but a $name is only replaced where it is the whole "
+            f"value. Leave ${part} out, or write it alone."
         )
     return text
 

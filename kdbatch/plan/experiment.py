@@ -10,6 +10,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
 from kdbatch.base.parse import below, parse
 from kdbatch.base.reading.field_facts import OneLine, SameAs
+from kdbatch.base.reading.shown_values import shown
 from kdbatch.plan.axes import (
     Labels,
     axis_labels,
@@ -195,8 +196,8 @@ def _check_role_names(file: ExperimentFile, *, where: str) -> None:
                 )
             if not re.fullmatch(r"[\w-]+", role):
                 raise UserError(
-                    f"{place}: found {role!r}. A role is a word of letters, digits, _ and -, for "
-                    "example labels_only."
+                    f"{place}: found {shown(role)}. A role is a word of letters, digits, _ and -, "
+                    "for example labels_only."
                 )
             defined_at[role] = f"{group}.{role}"
 

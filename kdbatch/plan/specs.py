@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from kdbatch.base.errors import UserError
 from kdbatch.base.parse import TextOrNumber
 from kdbatch.base.reading.field_facts import Limits, OneLine, SameAs, check_limits
+from kdbatch.base.reading.shown_values import shown
 from kdbatch.vocab.backbones import BACKBONE_SPECS
 from kdbatch.vocab.distillation.losses import TermWeight, check_terms, terms_of
 from kdbatch.vocab.plans import Claim, Map, Table, Untestable
@@ -288,6 +289,7 @@ def parse_teacher(text: str, *, where: str) -> tuple[str, int]:
     role, at, offset = text.partition("@")
     if at and not (offset.isdecimal() and offset.isascii() and len(offset) <= 6):
         raise UserError(
-            f"{where}: {text!r} has no seed offset after the @. Write for example {role or 'T1'}@1."
+            f"{where}: {shown(text)} has no seed offset after the @. Write for example "
+            f"{role[:40] or 'T1'}@1."
         )
     return role, int(offset or 0)

@@ -76,7 +76,7 @@ class Site(SbatchOptions):
                 raise UserError(f"setup[{i}]: has a character that no shell reads. Write it again.")
             if re.match(r"\s*#\s*SBATCH\b", line):
                 raise UserError(
-                    f"setup[{i}]: sbatch would not read {line.strip()!r} there. Write "
+                    f"setup[{i}]: sbatch would not read {shown(line.strip())} there. Write "
                     f"{_as_field(line)}, under [site] or [resources.KIND]."
                 )
 

@@ -19,6 +19,7 @@ from kdbatch.base.folders.presence import is_present
 from kdbatch.base.parse import SHARED, key_of, parse
 from kdbatch.base.reading.field_facts import Limits, check_limits
 from kdbatch.base.reading.file_names import check_plain_name
+from kdbatch.base.reading.shown_values import shown
 from kdbatch.base.temporary.private_folder import folder_of_this_user, open_private_folder
 from kdbatch.vocab.extensions.sources import Code
 from kdbatch.vocab.jobs.resources import Resources
@@ -187,7 +188,7 @@ class Cache:
         check_limits(self)
         if self.path and self.path[0] not in "/$":
             raise UserError(
-                f"path: {self.path!r} depends on the folder that kdbatch is called in. "
+                f"path: {shown(self.path)} depends on the folder that kdbatch is called in. "
                 "Name a folder on the node itself, such as /dev/shm/kdbatch or $TMPDIR/kdbatch."
             )
 

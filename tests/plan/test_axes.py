@@ -43,6 +43,13 @@ def test_a_value_that_is_no_short_line_is_refused_in_one(plan_of, value: str) ->
     assert "\n" not in str(caught.value)
 
 
+def test_a_long_value_that_a_profile_keeps_is_shown_short(plan_of, in_tmp: Path) -> None:
+    path = in_tmp / "profiles" / "micro.yaml"
+    path.write_text(path.read_text().replace("keep: {", f"keep: {{temperature: [{5000 * 'x'}], "))
+    with pytest.raises(UserError, match=r"keeps 'x{50,60}\.\.\., which is no value"):
+        plan_of({"temperature": [1, 4]}, temperature="$temperature")
+
+
 def test_a_profile_that_keeps_no_value_of_an_axis_is_refused(plan_of, in_tmp: Path) -> None:
     path = in_tmp / "profiles" / "micro.yaml"
     path.write_text(path.read_text().replace("keep: {", "keep: {temperature: [], "))

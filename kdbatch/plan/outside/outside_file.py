@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from kdbatch.base.errors import UserError
 from kdbatch.base.parse import TextOrNumber, below, parse
 from kdbatch.base.reading.field_facts import Limits, OneLine, SameAs, check_limits
+from kdbatch.base.reading.shown_values import shown
 from kdbatch.plan.validate import check_ids, check_names
 from kdbatch.vocab.plans import Cell, Claim, PlanRecord, RecordedRun, Table, Untestable
 from kdbatch.vocab.runs import OUTSIDE, outside_run_id
@@ -48,7 +49,9 @@ class OutsideFile:
                 raise UserError(f"{name}: name at least one value, each once.")
         for role in self.roles:
             if not re.fullmatch(r"[\w-]+", role):
-                raise UserError(f"roles: found {role!r}. A role is a word, such as labels_only.")
+                raise UserError(
+                    f"roles: found {shown(role)}. A role is a word, such as labels_only."
+                )
 
 
 def is_outside(raw: dict[str, Any]) -> bool:

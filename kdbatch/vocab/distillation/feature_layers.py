@@ -7,6 +7,7 @@ from collections.abc import Collection
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import did_you_mean
+from kdbatch.base.reading.shown_values import shown
 
 FEATURE_LOSS_NAMES = (
     "ca-mkd",
@@ -24,8 +25,8 @@ def parse_layers(text: str) -> tuple[str, str]:
     own, colon, wanted = text.partition(":")
     if not own or (colon and not wanted) or ":" in wanted:
         raise UserError(
-            f"feature_layers: found {text!r}. Write a layer of the student, a colon and a layer of "
-            "the teacher, for example layer2:conv4, or one layer that both have."
+            f"feature_layers: found {shown(text)}. Write a layer of the student, a colon and a "
+            "layer of the teacher, for example layer2:conv4, or one layer that both have."
         )
     return own, wanted or own
 
@@ -56,7 +57,7 @@ def check_feature_layers(
             if layer not in known:
                 has = "no layer" if of == name else "a layer"
                 raise UserError(
-                    f"feature_layers: {text}: {of} has {has} {layer!r}."
+                    f"feature_layers: {text[:60]}: {of} has {has} {shown(layer)}."
                     f"{did_you_mean(layer, known)} Layers: {', '.join(sorted(known)) or 'none'}."
                 )
     for teacher, known in teachers if texts else ():

@@ -110,4 +110,6 @@ def _check_value(value: str, *, where: str) -> None:
     found = UNPRINTABLE.search(value) or re.search("[\t\n]", value)
     if found or value.startswith("-"):
         what = "a line feed or another control character" if found else "an option"
-        raise UserError(f"{where}: found {value!r}, which is {what} for sbatch. Write one word.")
+        raise UserError(
+            f"{where}: found {shown(value)}, which is {what} for sbatch. Write one word."
+        )
