@@ -73,7 +73,7 @@ def draw_starts(
     return int(anchor), int(negative)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=4096)  # lengths of videos
 def _gap_distribution(least: int, last: int) -> np.ndarray:
     """The cumulative distribution of gaps from `least` to `last`. Each is as likely as the earlier
     clip has starts. `Generator.choice` would compute the same at every call.
