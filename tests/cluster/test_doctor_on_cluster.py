@@ -3,8 +3,11 @@
 import re
 from pathlib import Path
 
-from support.cluster import Cluster, site
-from support.wait import wait_until
+from support.cluster import (
+    Cluster,
+    site,
+    wait_for_jobs,
+)
 
 
 def test_the_doctor_finds_the_host_and_a_node_in_order(
@@ -23,4 +26,4 @@ def test_the_doctor_finds_the_host_and_a_node_in_order(
     assert said.count("SLURM would start one at") == 2, said  # of the two requests that differ
     assert "Comment=two words; $(id)" in cluster.run("scontrol", "show", "jobs")
     assert {"comment", "nice"} <= set(re.findall("--([a-z-]+)", cluster.run("sbatch", "--help")))
-    wait_until(lambda: not cluster.queue(folder), timeout=30, what=lambda: cluster.run("squeue"))
+    wait_for_jobs(lambda: not cluster.queue(folder), timeout=30, what=lambda: cluster.run("squeue"))

@@ -17,6 +17,7 @@ from support.cluster import (
     describe,
     measured,
     site,
+    wait_for_jobs,
 )
 from support.wait import wait_until
 
@@ -65,7 +66,7 @@ def broken(cluster: Cluster, image: Path, shards: Path, local_study: Path) -> tu
     RunFolder(folder / "runs" / bad).checkpoint.write_bytes(b"neither tensors nor numbers")
     cluster.give(folder / "runs")
     cluster.submit(folder)
-    wait_until(
+    wait_for_jobs(
         lambda: not cluster.queue(folder),
         timeout=600,
         what=lambda: f"an empty queue\n{describe(folder)}\n{cluster.run('squeue')}",
@@ -103,7 +104,7 @@ def test_a_child_whose_failed_parent_slurm_has_forgotten_is_blocked_by_its_worke
     )
     worker = f"srun {sys.executable} -m kdbatch.run {folder / 'runs' / child}"
     with cluster.configured(MinJobAge="2"):
-        wait_until(
+        wait_for_jobs(
             lambda: forgotten(cluster, parent),
             timeout=120,
             what=lambda: f"job {parent} forgotten\n{cluster.run('squeue')}",
@@ -115,7 +116,7 @@ def test_a_child_whose_failed_parent_slurm_has_forgotten_is_blocked_by_its_worke
             f"--wrap={worker}",
             cwd=folder,
         )
-        wait_until(
+        wait_for_jobs(
             lambda: not cluster.queue(folder), timeout=240, what=lambda: cluster.run("squeue")
         )
     status = load_status(RunFolder(folder / "runs" / child).status)
@@ -151,7 +152,9 @@ def test_a_run_without_enough_memory_ends_once_says_so_and_resume_gives_it_more(
         profile.read_text().replace("size_pixels: 32", "size_pixels: 512")
     )  # takes one and a half GB
     cluster.submit(folder)
-    wait_until(lambda: not cluster.queue(folder), timeout=240, what=lambda: cluster.run("squeue"))
+    wait_for_jobs(
+        lambda: not cluster.queue(folder), timeout=240, what=lambda: cluster.run("squeue")
+    )
     (row,) = told(cluster, folder).values()
     assert row["state"] == "stopped" and row["reason"].startswith(
         "ran out of memory with 1 GB; its next job asks for 2 GB"
@@ -199,6 +202,7 @@ def test_a_submit_killed_between_two_arrays_neither_loses_nor_doubles_a_run(
     process = cluster.start_kdbatch(
         folder, "submit", "jobs/subset_size.yaml", f"--profile={PROFILE}"
     )
+    # at once: the second array follows soon
     wait_until(lambda: cluster.queue(folder), timeout=60, what=lambda: "a job in the queue")
     process.send_signal(signal.SIGKILL)  # `enter` has become the submit itself
     process.communicate()

@@ -26,8 +26,8 @@ from support.cluster import (
     site,
     stopped,
     the_run,
+    wait_for_jobs,
 )
-from support.wait import wait_until
 
 from kdbatch.base.atomic_write import load_json
 from kdbatch.vocab.runs import RunFolder
@@ -145,7 +145,7 @@ def interrupted(cluster: Cluster, image: Path, shards: Path) -> Interrupted:
             go_on(pid)
         return not waiting
 
-    wait_until(
+    wait_for_jobs(
         all_disturbed,
         timeout=600,
         what=lambda: f"a checkpoint of {', '.join(waiting)}\n{cluster.run('squeue')}",
@@ -179,7 +179,7 @@ def test_a_cancelled_run_keeps_its_progress_and_goes_on_only_when_it_is_submitte
         "cancelled", shards=shards, epochs=EPOCHS, config=site(image=image), only="labels"
     )
     cluster.submit(folder)
-    wait_until(
+    wait_for_jobs(
         lambda: has_checkpoint(folder),
         timeout=240,
         what=lambda: f"a checkpoint\n{describe(folder)}",
@@ -187,7 +187,9 @@ def test_a_cancelled_run_keeps_its_progress_and_goes_on_only_when_it_is_submitte
     pid = stopped(folder)
     assert cluster.kdbatch(folder, "cancel", "--all").startswith("1 job cancelled")
     go_on(pid)
-    wait_until(lambda: not cluster.queue(folder), timeout=240, what=lambda: cluster.run("squeue"))
+    wait_for_jobs(
+        lambda: not cluster.queue(folder), timeout=240, what=lambda: cluster.run("squeue")
+    )
     assert the_run(folder).state == "stopped", describe(folder)
     cluster.submit(folder)
     cluster.wait_all_done(folder)

@@ -3,8 +3,15 @@
 from pathlib import Path
 
 import pytest
-from support.cluster import EPOCHS, PROFILE, WITH, Cluster, describe, site
-from support.wait import wait_until
+from support.cluster import (
+    EPOCHS,
+    PROFILE,
+    WITH,
+    Cluster,
+    describe,
+    site,
+    wait_for_jobs,
+)
 
 
 @pytest.mark.rare  # with accounting
@@ -21,7 +28,7 @@ def test_what_a_limit_on_jobs_leaves_planned_is_named_by_status_and_follows_with
         assert "SLURM takes no more jobs now (AssocMaxSubmitJobLimit)" in said, said
         said = cluster.kdbatch(folder, "status")
         assert "(AssocMaxSubmitJobLimit), so 2 runs of the last submit stay planned" in said, said
-        wait_until(
+        wait_for_jobs(
             lambda: not cluster.queue(folder),
             timeout=300,
             what=lambda: f"an empty queue\n{describe(folder)}\n{cluster.run('squeue')}",

@@ -10,8 +10,15 @@ from pathlib import Path
 
 import pytest
 from support import micro_study as micro
-from support.cluster import PROFILE, Cluster, describe, make_study, measured, site
-from support.wait import wait_until
+from support.cluster import (
+    PROFILE,
+    Cluster,
+    describe,
+    make_study,
+    measured,
+    site,
+    wait_for_jobs,
+)
 
 from kdbatch.base.atomic_write import load_json
 from kdbatch.launch.run_folders import submissions_dir
@@ -71,7 +78,7 @@ def packed(cluster: Cluster, shards: Path, unpacked: Path, *, packing: str) -> P
     cluster.submit(folder)
     others = {fate: RunFolder(folder / "runs" / run_id) for fate, run_id in runs.items()}
     del others["fails"]
-    wait_until(
+    wait_for_jobs(
         lambda: all(run.checkpoint.exists() for run in others.values()),
         timeout=240,
         what=lambda: f"three checkpoints\n{describe(folder)}\n{cluster.run('squeue')}",
@@ -100,7 +107,7 @@ def test_each_run_of_a_job_has_its_own_gpu_and_its_own_fate(
     packing: str, cluster: Cluster, both: Mapping[str, Packed], unpacked: Path
 ) -> None:
     study = both[packing]
-    wait_until(
+    wait_for_jobs(
         lambda: not cluster.queue(study.folder),
         timeout=300,
         what=lambda: f"an empty queue\n{describe(study.folder)}\n{cluster.run('squeue')}",
@@ -116,7 +123,7 @@ def test_each_run_of_a_job_has_its_own_gpu_and_its_own_fate(
     status = load_status(study.file("killed").status)
     assert status and status.first_step > 0, "it began anew"
     cluster.submit(study.folder)  # what was cancelled, alone in its job
-    wait_until(
+    wait_for_jobs(
         lambda: not cluster.queue(study.folder),
         timeout=200,
         what=lambda: f"an empty queue\n{describe(study.folder)}\n{cluster.run('squeue')}",

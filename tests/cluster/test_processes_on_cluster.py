@@ -19,8 +19,8 @@ from support.cluster import (
     site,
     stopped,
     the_run,
+    wait_for_jobs,
 )
-from support.wait import wait_until
 
 from kdbatch.base.atomic_write import load_json
 from kdbatch.vocab.runs import RunFolder
@@ -88,7 +88,7 @@ def test_two_nodes_with_a_process_each_begin_as_one_process_does_and_train_to_th
 
 
 def disturb(cluster: Cluster, folder: Path, case: Case) -> None:
-    wait_until(
+    wait_for_jobs(
         lambda: has_checkpoint(folder),
         timeout=240,
         what=lambda: f"a checkpoint\n{describe(folder)}",

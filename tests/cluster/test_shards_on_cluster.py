@@ -3,8 +3,11 @@
 import shutil
 from pathlib import Path
 
-from support.cluster import Cluster, site
-from support.wait import wait_until
+from support.cluster import (
+    Cluster,
+    site,
+    wait_for_jobs,
+)
 
 from kdbatch.vocab.shards import load_index
 
@@ -20,7 +23,9 @@ def test_shards_made_by_an_array_are_those_made_here_byte_for_byte(
     words = ("shard", "ucf101", "--root=videos", "--videos-per-shard=8", "--slurm")
     here = load_index(shards, "ucf101").parts["all"].shards
     assert len(here) > 1 and f"with {len(here)} elements" in cluster.kdbatch(folder, *words)
-    wait_until(lambda: not cluster.queue(folder), timeout=240, what=lambda: cluster.run("squeue"))
+    wait_for_jobs(
+        lambda: not cluster.queue(folder), timeout=240, what=lambda: cluster.run("squeue")
+    )
     logs = "\n".join(
         log.read_text() for log in (folder / "shards" / "ucf101" / "slurm" / "all").glob("*.log")
     )

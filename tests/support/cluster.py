@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -177,11 +177,20 @@ class Cluster:
             assert not [r for r in rows if r.state in ("failed", "blocked")], describe(folder)
             return bool(rows) and all(r.state == "done" for r in rows) and not self.queue(folder)
 
-        wait_until(
+        wait_for_jobs(
             ended,
             timeout=timeout,
             what=lambda: f"runs done\n{describe(folder)}\n{self.run('squeue')}",
         )
+
+
+def wait_for_jobs(
+    condition: Callable[[], object], *, timeout: float, what: Callable[[], str]
+) -> None:
+    """wait_until() with four looks a second: a look costs a call of squeue, or reads all runs, and
+    the jobs have the same cores.
+    """
+    wait_until(condition, timeout=timeout, what=what, max_pause=0.25)
 
 
 def make_study(
