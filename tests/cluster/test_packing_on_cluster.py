@@ -1,5 +1,5 @@
 """Four runs of one job: one fails, one is killed, one is cancelled, and one is left alone; as steps
-of srun, and where a site has none.
+of srun, each in the image, and where a site has none.
 """
 
 import os
@@ -64,9 +64,13 @@ class Packed:
         return RunFolder(self.folder / "runs" / self.runs[fate])
 
 
-def packed(cluster: Cluster, shards: Path, unpacked: Path, *, packing: str) -> Packed:
+def packed(
+    cluster: Cluster, shards: Path, unpacked: Path, *, packing: str, image: Path | None
+) -> Packed:
     """Submitted, and disturbed when all that may go on have a checkpoint."""
-    config = site(packing=f'"{packing}"').replace("nodes = 1", "nodes = 1, runs_per_job = 4")
+    config = site(image=image, packing=f'"{packing}"').replace(
+        "nodes = 1", "nodes = 1, runs_per_job = 4"
+    )
     name = f"packed-{packing}"
     folder = cluster.study(name, shards=shards, epochs=EPOCHS, config=config, only="labels")
     with_four_seeds(folder)
@@ -98,8 +102,11 @@ def disturb(cluster: Cluster, folder: Path, runs: Mapping[str, RunFolder]) -> se
 
 
 @pytest.fixture(scope="module")
-def both(cluster: Cluster, shards: Path, unpacked: Path) -> Mapping[str, Packed]:
-    return {name: packed(cluster, shards, unpacked, packing=name) for name in ("srun", "queue")}
+def both(cluster: Cluster, image: Path, shards: Path, unpacked: Path) -> Mapping[str, Packed]:
+    return {
+        name: packed(cluster, shards, unpacked, packing=name, image=its_image)
+        for name, its_image in (("srun", image), ("queue", None))
+    }
 
 
 @pytest.mark.parametrize("packing", ["srun", "queue"])
