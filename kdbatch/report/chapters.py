@@ -11,8 +11,8 @@ from kdbatch.report.data.efficiency import Efficiency, efficiencies
 from kdbatch.report.data.study import Study, matching_cells
 from kdbatch.report.escape import safe_file_name
 from kdbatch.report.figures.accuracy import draw_accuracy
-from kdbatch.report.figures.cka import draw_map, draw_panel
-from kdbatch.report.figures.curves import CURVE_KINDS, draw_curves
+from kdbatch.report.figures.cka import draw_map, draw_views
+from kdbatch.report.figures.curves import CURVE_FIGURES, draw_curves
 from kdbatch.report.figures.drawing import Drawing
 from kdbatch.report.figures.efficiency import draw_efficiency
 from kdbatch.report.figures.errors import draw_errors
@@ -34,8 +34,9 @@ from kdbatch.report.tables.grid import Grid, fill_grid
 from kdbatch.vocab.plans import PlanRecord
 
 CHANGES = "changes"  # the name of the files of changes, which no table gets
-_CURVES = (f"curves_{name}" for name in CURVE_KINDS)
-EXPERIMENT_FIGURES = ("maps", "gains", "errors", "curves", "efficiency", *_CURVES)
+_CURVES = (f"curves_{name}" for name in CURVE_FIGURES)
+_MAPS = (f"maps{end}" for end in ("", "_difference", "_rsa", "_rsa_difference"))
+EXPERIMENT_FIGURES = ("gains", "errors", "curves", "efficiency", *_CURVES, *_MAPS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,14 +125,13 @@ class ChapterBuilder:
         return figures
 
     def _cka_figures(self, maps: Sequence[LoadedMap]) -> list[SavedFigure]:
-        """Draw each map into its own files; the page shows several maps as one panel."""
-        single = []
+        """Draw each map into its own files; the page shows all of them, in each view."""
         for cka in maps:
-            single += self._save(self._file_name(cka.declared.id), draw_map(cka))
-        if len(maps) < 2:
-            return single
-        name = self._file_name(f"{self.record.experiment}_maps")
-        return self._save(name, draw_panel(maps, title="Similarity of layers (CKA)"))
+            self._save(self._file_name(cka.declared.id), draw_map(cka))
+        figures = []
+        for end, drawing in draw_views(maps).items():
+            figures += self._save(self._part_name(f"maps{end}"), drawing)
+        return figures
 
     def _other_figures(self, gains: Gains) -> list[SavedFigure]:
         figures = self._save(self._part_name("gains"), draw_gains(gains, self.record.titles))

@@ -5,7 +5,8 @@
 - `predictions`: one test video per row: its group (videos of one scene or person), its label, the
   mean softmax and mean logits over its clips, and in `place` the rank of the label, counted from 0
   (0 means that the prediction is right). Files of version 0.2 and older have no group.
-- `cka`: one pair of layers per row.
+- `cka`: one pair of layers per row: its CKA in `value`, and its RSA, which files of version 0.2 and
+  older have not.
 
 The values of `unit` are listed in vocab/metrics.py. Suffix K: one entry per class.
 """
@@ -31,7 +32,7 @@ PREDICTIONS: dict[str, pl.DataType] = {
     "logit_K": pl.List(pl.Float32()),
 }
 # Columns that files of older versions lack; they are read as null.
-LATER_COLUMNS = frozenset({"group"})
+LATER_COLUMNS = frozenset({"group", "rsa"})
 CKA: dict[str, pl.DataType] = {
     "run_id": pl.String(),
     "index_a": pl.Int32(),
@@ -41,6 +42,7 @@ CKA: dict[str, pl.DataType] = {
     "kind_a": pl.String(),
     "kind_b": pl.String(),
     "value": pl.Float64(),
+    "rsa": pl.Float64(),
 }
 OUTPUTS: dict[str, pl.DataType] = {
     "split": pl.String(),

@@ -98,6 +98,7 @@ def write_cka_map(folder: RunFolder) -> None:
                     "kind_a": "conv",
                     "kind_b": "conv",
                     "value": float(np.exp(-abs(a - b) / 5)),
+                    "rsa": float(np.exp(-abs(a - b) / 3)),
                 }
             )
     write_table(folder.cka, rows, schema=CKA)

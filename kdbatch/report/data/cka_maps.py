@@ -30,18 +30,32 @@ MEASURE_TITLES: dict[str, str] = {
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LoadedMap:
-    """The CKA map of one seed, with names of its layers.
+    """The CKA map of one seed, with names of its layers, and the map of RSA if it was measured.
 
-    `numbers` maps the title of a measure to its text: the mean over all seeds that are done.
+    `numbers` maps the title of a measure to its text: the mean over all seeds that are done, whose
+    runs are `run_ids`.
     """
 
     declared: Map
     value_LM: np.ndarray
+    rsa_LM: np.ndarray | None
     layers_a: tuple[str, ...]
     layers_b: tuple[str, ...]
     numbers: dict[str, str]
     seed: int
-    num_seeds: int
+    run_ids: tuple[str, ...]
+
+    @property
+    def num_seeds(self) -> int:
+        return len(self.run_ids)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MapDifference:
+    """A map minus that of other networks with the same layers."""
+
+    of: LoadedMap
+    minus: LoadedMap
 
 
 def load_maps(record: PlanRecord, study: Study) -> tuple[tuple[LoadedMap, ...], tuple[str, ...]]:
@@ -58,6 +72,24 @@ def load_maps(record: PlanRecord, study: Study) -> tuple[tuple[LoadedMap, ...], 
     return tuple(maps), tuple(warnings)
 
 
+def differences(maps: Sequence[LoadedMap]) -> list[MapDifference]:
+    """Return the map of the student, or else the first one, minus each other map of the same
+    layers.
+    """
+    by_layers: dict[tuple[tuple[str, ...], ...], list[LoadedMap]] = {}
+    for cka in maps:
+        by_layers.setdefault((cka.layers_a, cka.layers_b), []).append(cka)
+    found = []
+    for group in by_layers.values():
+        of = next((cka for cka in group if _is_of_student(cka.declared)), group[0])
+        found += [MapDifference(of=of, minus=cka) for cka in group if cka is not of]
+    return found
+
+
+def _is_of_student(declared: Map) -> bool:
+    return declared.models == ("student",) and not declared.untrained
+
+
 def _load_map(
     record: PlanRecord, declared: Map, study: Study, warnings: list[str]
 ) -> LoadedMap | None:
@@ -72,7 +104,9 @@ def _load_map(
     if result.frame.is_empty():
         return None
     try:
-        value_LM, layers_a, layers_b = _matrix(result.frame)
+        value_LM, layers_a, layers_b = _matrix(result.frame, "value")
+        has_rsa = result.frame["rsa"].null_count() < result.frame.height
+        rsa_LM = _matrix(result.frame, "rsa")[0] if has_rsa else None
     except ValueError as error:
         path = study.runs_dir / first.run_id / "cka.parquet"
         warnings.append(f"{path}: {error}. The map is not drawn.")
@@ -80,16 +114,19 @@ def _load_map(
     return LoadedMap(
         declared=declared,
         value_LM=value_LM,
+        rsa_LM=rsa_LM,
         layers_a=layers_a,
         layers_b=layers_b,
         numbers=_measure_texts(study, [cell.run_id for cell in done]),
         seed=first.seed,
-        num_seeds=len(done),
+        run_ids=tuple(dict.fromkeys(cell.run_id for cell in done)),
     )
 
 
-def _matrix(frame: pl.DataFrame) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
-    """Return values (L, M) and the names of layers; a missing pair is NaN.
+def _matrix(
+    frame: pl.DataFrame, measure: str
+) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
+    """Return the values (L, M) of a column and the names of layers; a missing pair is NaN.
 
     Raises:
         ValueError: indexes are missing, negative, or far larger than the number of pairs.
@@ -104,7 +141,7 @@ def _matrix(frame: pl.DataFrame) -> tuple[np.ndarray, tuple[str, ...], tuple[str
             f"it has {frame.height} pairs for a map of {shape[0]} by {shape[1]} layers"
         )
     value_LM = np.full(shape, np.nan)
-    value_LM[index_a, index_b] = frame["value"].to_numpy()
+    value_LM[index_a, index_b] = frame[measure].to_numpy()
     layers_a = _layer_names(index_a, frame["layer_a"], num_layers=shape[0])
     layers_b = _layer_names(index_b, frame["layer_b"], num_layers=shape[1])
     return value_LM, layers_a, layers_b

@@ -33,6 +33,7 @@ class Efficiency:
     idle_percent: float | None
     device_hours: float | None
     total_hours: float | None
+    run_ids: tuple[str, ...]
     is_on_front: bool = False
 
 
@@ -74,6 +75,7 @@ def _efficiency(
         idle_percent=_mean(run.done.facts.idle_percent if run.done else None for run in runs),
         device_hours=_mean(run.device_hours if run.done else None for run in runs),
         total_hours=_mean(total(run) if run.done else None for run in runs),
+        run_ids=tuple(run.run_id for run in runs),
     )
 
 

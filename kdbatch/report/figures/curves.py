@@ -1,7 +1,11 @@
-"""Draws learning curves by optimizer step: a figure per kind, a panel per case, a line per role."""
+"""Draws learning curves by optimizer step: a figure per kind, a panel per case, a line per role.
 
-from collections.abc import Mapping, Sequence
+Pretraining has figures of its own, with a line for the role that was pretrained.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import polars as pl
 
@@ -22,9 +26,10 @@ from kdbatch.report.figures.panels import (
 from kdbatch.report.figures.role_styles import RoleStyle, role_styles
 from kdbatch.report.labels import case_title
 from kdbatch.result.read import read_curves
-from kdbatch.vocab.plans import Cell, PlanRecord
+from kdbatch.vocab.plans import PlanRecord
 
-_Place = tuple[object, ...]  # a role and its case
+_Place = tuple[object, ...]  # a stage, a panel and a role
+_Case = tuple[tuple[str, str], ...]
 MAX_POINTS = 100
 MAX_CURVE_PANELS = 12
 MAX_CURVE_SEEDS = 5
@@ -47,18 +52,18 @@ class CurveKind:
 PERCENT_LIMITS = (0.0, 102.0)
 CURVE_KINDS: dict[str, CurveKind] = {
     "accuracy": CurveKind(
-        title="Accuracy during training",
+        title="Accuracy",
         axis="training accuracy (%)",
         limits=PERCENT_LIMITS,
         is_percent=True,
     ),
     "held_out_accuracy": CurveKind(
-        title="Accuracy on held-out videos during training",
+        title="Accuracy on held-out videos",
         axis="held-out accuracy (%)",
         limits=PERCENT_LIMITS,
         is_percent=True,
     ),
-    "loss": CurveKind(title="Loss during training", axis="training loss"),
+    "loss": CurveKind(title="Loss", axis="training loss"),
     "lr": CurveKind(title="Learning rate", axis="learning rate"),
     "idle_share": CurveKind(
         title="Idle share of the device",
@@ -67,6 +72,9 @@ CURVE_KINDS: dict[str, CurveKind] = {
         is_percent=True,
     ),
 }
+PRETRAINING = "pretraining_"
+_STAGES = {"": "during training", PRETRAINING: "during pretraining"}
+CURVE_FIGURES = tuple(f"{stage}{name}" for stage in _STAGES for name in CURVE_KINDS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,45 +97,82 @@ class _Panel:
     curves: Mapping[str, CurvePoints]  # by role
 
 
+@dataclass(frozen=True, kw_only=True)
+class _PanelRuns:
+    """The runs of a panel by role, and what their cases have in common."""
+
+    case: _Case
+    runs: Mapping[str, Sequence[str]]
+
+
 def draw_curves(record: PlanRecord, study: Study) -> tuple[dict[str, Drawing], tuple[str, ...]]:
     """Draw each kind of curve, for up to MAX_CURVE_PANELS cases, over up to MAX_CURVE_SEEDS seeds.
 
-    Returns no drawing of a kind that no run has, and warnings about files that could not be read.
-    The files of later seeds are not read.
+    Returns drawings by CURVE_FIGURES, none of a kind that no run has, and warnings about files that
+    could not be read. The files of later seeds are not read.
     """
-    cells = [cell for cell in record.cells if not cell.role.startswith("map:")]
-    places = _first_runs(cells, study)
+    trained = _panels(record)
+    panels_of = {"": trained, PRETRAINING: _pretraining(trained, study)}
+    places = {
+        (stage, i, role): _first_done(runs, study)
+        for stage, panels in panels_of.items()
+        for i, panel in enumerate(panels)
+        for role, runs in panel.runs.items()
+    }
     run_ids = dict.fromkeys(run for runs in places.values() for run in runs)
     result = read_curves(study.runs_dir, list(run_ids), names=list(CURVE_KINDS), done=study.done)
     by_place = _over_seeds(result.frame, places)
-    cases = list({tuple(cell.case.items()): cell.case for cell in cells}.values())
-    titles = {role: record.roles.get(role, role) for role in record.roles}
-    styles = role_styles(list(titles), record.references)
+    styles = role_styles(list(record.roles), record.references)
     drawings = {}
-    for name, kind in CURVE_KINDS.items():
-        panels = []
-        for case in cases:
-            places_of = {role: (name, role, *case.items()) for role in titles}
-            found = {r: by_place[place] for r, place in places_of.items() if place in by_place}
+    for stage, name in ((stage, name) for stage in _STAGES for name in CURVE_KINDS):
+        shown = []
+        for i, panel in enumerate(panels_of[stage]):
+            of_role = {role: (name, stage, i, role) for role in panel.runs}
+            found = {role: by_place[at] for role, at in of_role.items() if at in by_place}
             if found:
-                title = case_title(case, record.titles)
-                panels.append(_Panel(title=title, curves=found))
-        if panels:
-            caption = _caption(len(panels), name)
-            shown = panels[:MAX_CURVE_PANELS]
-            drawings[name] = _draw_panels(shown, titles, styles, kind, caption=caption)
+                title = case_title(dict(panel.case), record.titles)
+                shown.append(_Panel(title=title, curves=found))
+        if shown:
+            drawings[stage + name] = _draw_panels(shown, record.roles, styles, stage, name)
     return drawings, result.warnings
 
 
-def _first_runs(cells: Sequence[Cell], study: Study) -> dict[_Place, list[str]]:
-    """The runs of the lowest seeds that are done, for each role in each case."""
-    runs: dict[_Place, list[str]] = {}
-    for cell in sorted(cells, key=lambda cell: (cell.seed, cell.fold)):
-        of_place = runs.setdefault(_place_of(cell), [])
-        is_new = cell.run_id not in of_place and study.runs[cell.run_id].state == "done"
-        if is_new and len(of_place) < MAX_CURVE_SEEDS:
-            of_place.append(cell.run_id)
-    return runs
+def _panels(record: PlanRecord) -> list[_PanelRuns]:
+    """All runs of each case, by role; lowest seeds first."""
+    by_case: dict[_Case, dict[str, list[str]]] = {}
+    for cell in record.cells:
+        if not cell.role.startswith("map:"):
+            by_case.setdefault(tuple(cell.case.items()), {role: [] for role in record.roles})
+    for cell in sorted(record.cells, key=lambda cell: (cell.seed, cell.fold)):
+        if not cell.role.startswith("map:"):
+            by_case[tuple(cell.case.items())].setdefault(cell.role, []).append(cell.run_id)
+    return [_PanelRuns(case=case, runs=runs) for case, runs in by_case.items()]
+
+
+def _first_done(runs: Iterable[str], study: Study) -> list[str]:
+    done = (run for run in dict.fromkeys(runs) if study.runs[run].state == "done")
+    return list(islice(done, MAX_CURVE_SEEDS))
+
+
+def _pretraining(panels: Sequence[_PanelRuns], study: Study) -> list[_PanelRuns]:
+    """The pretraining of the runs of these panels. Cases that share all of it share a panel; roles
+    that share it, such as a teacher and the probes of its features, share a line.
+    """
+    cases_of: dict[tuple[tuple[str, tuple[str, ...]], ...], list[_Case]] = {}
+    for panel in panels:
+        role_of: dict[tuple[str, ...], str] = {}
+        for role, runs in panel.runs.items():
+            parents = dict.fromkeys(each for run in runs for each in study.runs[run].parents)
+            role_of.setdefault(tuple(p for p in parents if study.runs[p].kind == "pretrain"), role)
+        lines = tuple((role, runs) for runs, role in role_of.items() if runs)
+        cases_of.setdefault(lines, []).append(panel.case)
+    return [
+        _PanelRuns(
+            case=tuple(pair for pair in cases[0] if all(pair in case for case in cases)),
+            runs=dict(lines),
+        )
+        for lines, cases in cases_of.items()
+    ]
 
 
 def _over_seeds(
@@ -162,11 +207,6 @@ def thin_curve(curve: pl.DataFrame) -> CurvePoints:
     return CurvePoints(steps=steps, means=means, lows=lows, highs=highs)
 
 
-def _place_of(cell: Cell) -> _Place:
-    """The role and the case of a cell, without its seed."""
-    return cell.role, *cell.case.items()
-
-
 def _usable(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.filter(pl.col("value").is_finite(), pl.col("step").is_not_null())
 
@@ -175,22 +215,24 @@ def _draw_panels(
     panels: Sequence[_Panel],
     titles: Mapping[str, str],
     styles: Mapping[str, RoleStyle],
-    kind: CurveKind,
-    *,
-    caption: str,
+    stage: str,
+    name: str,
 ) -> Drawing:
+    kind, caption = CURVE_KINDS[name], _caption(len(panels), stage, name)
+    panels = panels[:MAX_CURVE_PANELS]
     num_rows, num_columns = panel_grid(len(panels), max_columns=_MAX_COLUMNS)
     width = max(2.5 * num_columns + 0.5, 5.4)
-    legend_lines, legend_columns = legend_shape(list(titles.values()), width)
+    used = dict.fromkeys(role for panel in panels for role in panel.curves)
+    legend_lines, legend_columns = legend_shape([titles[role] for role in used], width)
     height = 2.2 * num_rows + 0.33 + LEGEND_LINE_INCHES * legend_lines
-    drawing = Drawing(width=width, height=height, title=kind.title, caption=caption)
+    title = f"{kind.title} {_STAGES[stage]}"
+    drawing = Drawing(width=width, height=height, title=title, caption=caption, family="Curves")
     for i, panel in enumerate(panels):
         left, top = 0.6 + 2.5 * (i % num_columns), 0.32 + 2.2 * (i // num_columns)
         inner_width = 2.05 if num_columns > 1 else width - 0.85
         box = (left, height - (top + 1.45), inner_width, 1.45)
         drawing.begin_part((left - 0.6, box[1] - 0.53, inner_width + 0.7, 2.3))
         _draw_panel(drawing, panel, styles, titles, kind, box=box)
-    used = dict.fromkeys(role for panel in panels for role in panel.curves)
     draw_legend(
         drawing,
         [(styles[role], titles[role]) for role in used],
@@ -240,12 +282,17 @@ def _draw_panel(
         drawing.add(stroke_of(style, points, share=0.8, inside=panel, name=titles[role]))
 
 
-def _caption(num_cases: int, name: str) -> str:
+def _caption(num_cases: int, stage: str, name: str) -> str:
     sentences = [
         f"Mean of each epoch, over the first {MAX_CURVE_SEEDS} finished seeds at most; bands reach "
         "from the least to the largest of them.",
     ]
-    if name == "accuracy":
+    if stage == PRETRAINING:
+        sentences.append(
+            "Of the pretraining behind each model; losses and accuracies of different pretext "
+            "tasks cannot be compared."
+        )
+    elif name == "accuracy":
         sentences.append("On training clips. Students and controls share one schedule.")
     if num_cases > MAX_CURVE_PANELS:
         sentences.append(f"The first {MAX_CURVE_PANELS} of {num_cases} cases.")

@@ -108,12 +108,14 @@ class Drawing:
 
     A figure may have parts, which the page sets next to or below each other as its width allows:
     each has the marks that were added after its `begin_part`, and shows what lies in its box.
+    Of the figures of one `family` the page shows the one that its reader chooses.
     """
 
     width: float
     height: float
     title: str
     caption: str
+    family: str = field(default="", repr=False)
     marks: list[DrawnMark] = field(default_factory=list)
     part_starts: list[tuple[int, InchBox, bool]] = field(default_factory=list, repr=False)
 

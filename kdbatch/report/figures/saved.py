@@ -30,6 +30,7 @@ class SavedFigure:
     name: str
     title: str
     caption: str
+    family: str
     svgs: list[str]
     key: list[str]
 
@@ -79,7 +80,12 @@ class FigureFolder:
         self.saved[name] = known
         svgs, key = svg_parts(drawing)
         return SavedFigure(
-            name=name, title=drawing.title, caption=drawing.caption, svgs=svgs, key=key
+            name=name,
+            title=drawing.title,
+            caption=drawing.caption,
+            family=drawing.family,
+            svgs=svgs,
+            key=key,
         )
 
     def _draw(self, name: str, drawing: Drawing, digest: str) -> _Digests:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import groupby
 
 from kdbatch.base.text import plural
 from kdbatch.report.data.study import RunFacts
@@ -54,16 +55,30 @@ def chapter_html(chapter: Chapter, *, is_single: bool) -> str:
         _head(chapter),
         "" if is_single else question_html(chapter) + gains_table(chapter),
         *(_grid(name, grid) for name, grid in chapter.grids),
-        *(figure_html(figure) for figure in chapter.figures),
+        *(
+            family_html(family, list(figures))
+            for family, figures in groupby(chapter.figures, lambda figure: figure.family)
+        ),
         f"<h3>Claims</h3>{_CLAIM_METHOD}" if chapter.claims else "",
         *(claim_html(claim) for claim in chapter.claims),
         untestable_html(chapter.record.untestable),
         *(_text_table(table) for table in chapter.text_tables),
-        figure_html(chapter.cost_figure) if chapter.cost_figure else "",
+        family_html("", [chapter.cost_figure] if chapter.cost_figure else []),
         f"<h3>Cost</h3>{cost_html(chapter.runs)}",
         f"<h3>Provenance</h3>{provenance_html(chapter.runs)}",
     ]
     return f'<section id="{escape_html(chapter_anchor(chapter))}">{"".join(parts)}</section>'
+
+
+def family_html(family: str, figures: Sequence[SavedFigure]) -> str:
+    """Return figures below their titles. Of those of a family figures.js shows one, by choice."""
+    if not family:
+        return "".join(f"<h3>{escape_html(each.title)}</h3>{figure_html(each)}" for each in figures)
+    views = (
+        f'<div class="view"><h4>{escape_html(each.title)}</h4>{figure_html(each)}</div>'
+        for each in figures
+    )
+    return f'<h3>{escape_html(family)}</h3><div class="views">{"".join(views)}</div>'
 
 
 def figure_html(figure: SavedFigure) -> str:
@@ -73,10 +88,7 @@ def figure_html(figure: SavedFigure) -> str:
     )
     key = f'<div class="parts key">{"".join(figure.key)}</div>' if figure.key else ""
     caption = f"<figcaption>{escape_html(figure.caption)} {links}</figcaption>"
-    return (
-        f"<h3>{escape_html(figure.title)}</h3>"
-        f'<figure><div class="parts">{"".join(figure.svgs)}</div>{key}{caption}</figure>'
-    )
+    return f'<figure><div class="parts">{"".join(figure.svgs)}</div>{key}{caption}</figure>'
 
 
 def untestable_html(statements: Sequence[Untestable]) -> str:
@@ -94,15 +106,15 @@ def cost_html(runs: Sequence[RunFacts]) -> str:
     """Return a table of device-hours, attempts, and of two shares of training by kind of run: that
     in which the device was idle, and that in which its driver says that any kernel ran.
     """
-    rows = []
-    for kind in (*RECIPE_KINDS, "unknown"):
-        of_kind = [run for run in runs if run.kind == kind]
-        if of_kind:
-            rows.append((kind, *_cost(of_kind)))
-    rows.append(("all", *_cost(runs)))
+    groups = {
+        kind: [run for run in runs if run.kind == kind] for kind in (*RECIPE_KINDS, "unknown")
+    }
+    groups["all"] = list(runs)
+    shown = {kind: of_kind for kind, of_kind in groups.items() if of_kind or kind == "all"}
     return table_html(
         ("Kind of run", "Done", "Device-hours", "Left, planned", "Idle", "GPU in use", "Attempts"),
-        rows,
+        [(kind, *_cost(of_kind)) for kind, of_kind in shown.items()],
+        runs=[[run.run_id for run in of_kind] for of_kind in shown.values()],
     )
 
 

@@ -1,7 +1,21 @@
-// Shows the values of figures under the pointer: those of a matrix by cell, also by arrow keys, and
+// Shows one figure of each family, by choice, and the values of figures under the pointer: those of a matrix by cell, also by arrow keys, and
 // those of all curves of a panel at the nearest step. Adds the smoothing of curves.
 "use strict";
 {
+  for (const views of document.querySelectorAll(".views")) {
+    if (views.children.length < 2) continue;
+    const label = document.createElement("label"), select = document.createElement("select");
+    const choices = [...views.children];
+    for (const view of choices) select.append(new Option(view.querySelector("h4").textContent));
+    const choose = () => choices.forEach((view, i) => { view.hidden = i !== select.selectedIndex; });
+    select.addEventListener("input", choose);
+    choose();
+    label.append("Show ", select);
+    label.className = "choice";
+    views.classList.add("chosen");
+    views.prepend(label);
+  }
+
   const tip = document.createElement("div");
   tip.className = "tip";
   tip.setAttribute("role", "status");
@@ -102,7 +116,7 @@
     const label = document.createElement("label");
     const input = Object.assign(document.createElement("input"),
       {type: "range", min: 0, max: 12, value: 0});
-    label.className = "faint";
+    label.className = "smoothing";
     label.append("Smoothing ", input);
     figure.prepend(label);
     input.addEventListener("input", () => {

@@ -151,7 +151,11 @@ def map_table(maps: Sequence[LoadedMap]) -> TextTable | None:
     glossary = [MAP_GLOSSARY[title] for title in used if title in MAP_GLOSSARY]
     head = ("Map", *(title[:1].upper() + title[1:] for title in used))
     return TextTable(
-        title="Order in the CKA maps", note=" ".join(glossary), head=head, rows=tuple(rows)
+        title="Order in the CKA maps",
+        note=" ".join(glossary),
+        head=head,
+        rows=tuple(rows),
+        runs=tuple(cka.run_ids for cka in maps),
     )
 
 
@@ -211,7 +215,8 @@ def efficiency_table(rows: Sequence[Efficiency]) -> TextTable | None:
             format_hours(row.total_hours),
         )
         texts.append((row.title, row.network, *numbers, "yes" if row.is_on_front else ""))
-    return TextTable(title="Efficiency", note=note, head=head, rows=tuple(texts))
+    runs = tuple(row.run_ids for row in rows)
+    return TextTable(title="Efficiency", note=note, head=head, rows=tuple(texts), runs=runs)
 
 
 def _agreement_texts(

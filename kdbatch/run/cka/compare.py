@@ -158,6 +158,7 @@ def _write_map(folder: RunFolder, result: CkaResult) -> None:
             "kind_a": result.kinds_a[a],
             "kind_b": result.kinds_b[b],
             "value": float(result.whole.value_LM[a, b]),
+            "rsa": float(result.whole.rsa_LM[a, b]),
         }
         for a in range(len(result.layers_a))
         for b in range(len(result.layers_b))

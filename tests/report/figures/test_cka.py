@@ -7,7 +7,7 @@ from matplotlib.image import imread
 from support.reports import MAPS
 
 from kdbatch.report.data.cka_maps import LoadedMap
-from kdbatch.report.figures.cka import MAP_COLOURS, draw_map, draw_panel
+from kdbatch.report.figures.cka import CKA, draw_map, draw_views
 from kdbatch.report.figures.drawing import Label
 from kdbatch.report.figures.render.files import draw_pdf, draw_png
 
@@ -17,16 +17,17 @@ def loaded_map(value_LM: np.ndarray, layer: str = "conv") -> LoadedMap:
     return LoadedMap(
         declared=MAPS[0],
         value_LM=value_LM,
+        rsa_LM=None,
         layers_a=names,
         layers_b=names,
         numbers={},
         seed=0,
-        num_seeds=1,
+        run_ids=("r0",),
     )
 
 
 def colour(value: float) -> np.ndarray:
-    return np.asarray(mpl.colormaps[MAP_COLOURS](value)[:3])
+    return np.asarray(mpl.colormaps[CKA.colours](value)[:3])
 
 
 def test_layer_0_is_at_the_top_left_and_colour_runs_from_0_to_1() -> None:
@@ -46,7 +47,7 @@ def test_layer_0_is_at_the_top_left_and_colour_runs_from_0_to_1() -> None:
 
 def test_names_of_layers_may_contain_any_characters() -> None:
     maps = loaded_map(np.eye(30), "$\\frac{_"), loaded_map(np.eye(3), "a" * 60)
-    drawing = draw_panel(maps, title="Maps")
+    drawing = draw_views(maps)[""]
     labels = [mark.text for mark in drawing.marks if isinstance(mark, Label)]
     assert "$\\frac{_0" in labels and f"{'a' * 8}…{'a' * 10}0" in labels
     png, pdf = draw_png(drawing), draw_pdf(drawing)
