@@ -32,11 +32,12 @@ MEASURE_TITLES: dict[str, str] = {
 class LoadedMap:
     """The CKA map of one seed, with names of its layers, and the map of RSA if it was measured.
 
-    `numbers` maps the title of a measure to its text: the mean over all seeds that are done, whose
-    runs are `run_ids`.
+    `models` are the titles of the one or two networks. `numbers` maps the title of a measure to its
+    text: the mean over all seeds that are done, whose runs are `run_ids`.
     """
 
     declared: Map
+    models: tuple[str, ...]
     value_LM: np.ndarray
     rsa_LM: np.ndarray | None
     layers_a: tuple[str, ...]
@@ -113,6 +114,7 @@ def _load_map(
         return None
     return LoadedMap(
         declared=declared,
+        models=tuple(record.roles.get(role, role) for role in declared.models),
         value_LM=value_LM,
         rsa_LM=rsa_LM,
         layers_a=layers_a,

@@ -127,13 +127,18 @@ def map_caption(cka: LoadedMap) -> str:
 
 def _notes(cka: LoadedMap, scale: MapScale) -> list[str]:
     notes = []
+    if len(cka.models) == 2:
+        rows, columns = cka.models
+        notes.append(
+            f"{cka.declared.title}: rows are layers of {rows}, columns those of {columns}."
+        )
     if scale is CKA and MEASURE_TITLES["block_index_z"] in cka.numbers:
         notes.append(Z_NOTE)
     if scale is CKA and MEASURE_TITLES["pc1_drop"] in cka.numbers:
         notes.append(DROPS_NOTE)
     if cka.num_seeds > 1:
         notes.append(
-            f"Seed {cka.seed} is drawn; numbers are mean ± standard deviation over "
+            f"Seed {cka.seed} is drawn; numbers of the table are mean ± standard deviation over "
             f"{cka.num_seeds} seeds."
         )
     return notes

@@ -53,7 +53,7 @@ PERCENT_LIMITS = (0.0, 102.0)
 CURVE_KINDS: dict[str, CurveKind] = {
     "accuracy": CurveKind(
         title="Accuracy",
-        axis="training accuracy (%)",
+        axis="accuracy (%)",
         limits=PERCENT_LIMITS,
         is_percent=True,
     ),
@@ -63,7 +63,7 @@ CURVE_KINDS: dict[str, CurveKind] = {
         limits=PERCENT_LIMITS,
         is_percent=True,
     ),
-    "loss": CurveKind(title="Loss", axis="training loss"),
+    "loss": CurveKind(title="Loss", axis="loss"),
     "lr": CurveKind(title="Learning rate", axis="learning rate"),
     "idle_share": CurveKind(
         title="Idle share of the device",

@@ -72,8 +72,11 @@ def chapter_html(chapter: Chapter, *, is_single: bool) -> str:
 
 def family_html(family: str, figures: Sequence[SavedFigure]) -> str:
     """Return figures below their titles. Of those of a family figures.js shows one, by choice."""
-    if not family:
-        return "".join(f"<h3>{escape_html(each.title)}</h3>{figure_html(each)}" for each in figures)
+    if not family or len(figures) == 1:
+        start = f"{family}: " if family else ""
+        return "".join(
+            f"<h3>{escape_html(start + each.title)}</h3>{figure_html(each)}" for each in figures
+        )
     views = (
         f'<div class="view"><h4>{escape_html(each.title)}</h4>{figure_html(each)}</div>'
         for each in figures

@@ -1,9 +1,9 @@
 // Shows one figure of each family, by choice, and the values of figures under the pointer: those of a matrix by cell, also by arrow keys, and
-// those of all curves of a panel at the nearest step. Adds the smoothing of curves.
+// those of all curves of a panel at the nearest step. Adds the smoothing of curves, over
+// a faint line of what was measured.
 "use strict";
 {
   for (const views of document.querySelectorAll(".views")) {
-    if (views.children.length < 2) continue;
     const label = document.createElement("label"), select = document.createElement("select");
     const choices = [...views.children];
     for (const view of choices) select.append(new Option(view.querySelector("h4").textContent));
@@ -119,11 +119,20 @@
     label.className = "smoothing";
     label.append("Smoothing ", input);
     figure.prepend(label);
+    const measured = all.map(({path}) => {
+      const copy = path.cloneNode();
+      copy.removeAttribute("data-curve");
+      copy.setAttribute("class", "measured");
+      return copy;
+    });
     input.addEventListener("input", () => {
-      for (const {path, points} of all) {
-        const smooth = average(points, Number(input.value));
+      const reach = Number(input.value);
+      all.forEach(({path, points}, i) => {
+        const smooth = average(points, reach);
         path.setAttribute("d", `M${smooth.map(point => point.join(" ")).join("L")}`);
-      }
+        if (reach) path.before(measured[i]);
+        else measured[i].remove();
+      });
     });
   }
 }

@@ -176,7 +176,7 @@ function show(sides) {
   const trees = chosen.filter(run => run.parents?.length).slice(0, MAX_TREES);
   const commands = [...experiments.map(i => data.experiments[i].command),
     ...chosen.slice(0, MAX_TREES).map(run => data.logs.replace("ID", run.id))];
-  const log = single?.log ? [make("h3", {}, "End of its log"), make("pre", {}, single.log)] : [];
+  const log = single?.log ? [make("h3", {}, "End of its log"), make("pre", {tabindex: 0}, single.log)] : [];
   dialog.replaceChildren(
     button("close", () => dialog.close(), "Close"),
     make("h2", {id: "dialog-title"}, single ? single.title : `${chosen.length} runs`),
@@ -190,7 +190,7 @@ function show(sides) {
     ...(chosen.length <= MAX_TREES ? curves(chosen) : []),
     ...classTable(groups), ...(single ? confusionTable(single) : []), ...log,
     make("h3", {}, "Folders, and the commands that repeat the runs and show their logs"),
-    make("pre", {}, [...chosen.map(run => `${data.folder}/${run.id}`), ...commands].join("\n")),
+    make("pre", {tabindex: 0}, [...chosen.map(run => `${data.folder}/${run.id}`), ...commands].join("\n")),
   );
   if (!dialog.open) dialog.showModal();
   dialog.scrollTop = 0;

@@ -59,6 +59,16 @@ def test_numbers_are_over_all_seeds_and_the_caption_names_the_drawn_one(
     assert "Seed 0 is drawn" in map_caption(maps[0])
 
 
+def test_a_file_of_an_older_version_has_a_map_of_cka_and_none_of_rsa(make_study: MakeStudy) -> None:
+    record, study = make_study()
+    run = map_run(record)
+    frame = read_cka(study.runs_dir, [run]).frame
+    frame.drop("rsa").write_parquet(RunFolder(study.runs_dir / run).cka)
+    maps, warnings = load_maps(record, study)
+    assert warnings == () and maps[0].rsa_LM is None and maps[1].rsa_LM is not None
+    assert maps[1].rsa_LM[0, 3] == pytest.approx(np.exp(-1))
+
+
 def test_a_map_that_is_not_done_is_left_out(make_study: MakeStudy) -> None:
     maps, _ = load_maps(*make_study(unfinished=[("map:map_T2", "30k")]))
     assert [m.declared.id for m in maps] == ["map_T1", "map_student"]

@@ -55,7 +55,21 @@ def test_a_curve_is_the_mean_over_seeds_in_percent_and_its_band_has_the_ends(
     assert any(each == pytest.approx([20.0, 20.0, 40.0, 40.0]) for each in ends)
 
 
+def test_pretraining_has_figures_with_a_line_for_each_model_that_was_pretrained(
+    make_study: MakeStudy,
+) -> None:
+    drawings, _ = draw_curves(*make_study(seeds=(0, 1), unfinished=[("T1", "10k")]))
+    assert list(drawings) == ["accuracy", "pretraining_accuracy", "pretraining_loss"]
+    loss = drawings["pretraining_loss"]
+    assert [mark.name for mark in lines(loss)] == [ROLES["T1"], ROLES["T2"]] * 2
+    line = lines(loss)[0]
+    assert line.clip
+    (_, bottom, _, height), (_, _, low, high) = line.clip, line.axes
+    shown = [low + (y - bottom) / height * (high - low) for _, y in line.lines[0]]
+    assert shown == pytest.approx([2 / epoch + 0.5 for epoch in range(1, 13)])
+
+
 def test_without_curves_there_is_no_figure(make_study: MakeStudy) -> None:
-    everything = [(role, subset) for role in ROLES for subset in ("10k", "30k")]
+    everything = [(role, subset) for role in (*ROLES, "pretrain") for subset in ("10k", "30k")]
     record, study = make_study(unfinished=everything)
     assert draw_curves(record, study) == ({}, ())

@@ -29,11 +29,33 @@ PROBE = """
   const panel = svg.getBoundingClientRect();
   move(svg, panel.right - 2, panel.top + panel.height / 2);
   const curves = tip.textContent;
+  const slider = [...document.querySelectorAll(".smoothing input")].at(-1);
+  const long = slider.closest("figure").querySelector("path[data-curve]");
+  const drawn = () => [...long.parentElement.querySelectorAll("path")]
+    .map(path => [path.getAttribute("d"), Number(getComputedStyle(path).opacity)]);
+  const slide = value => {
+    slider.value = value;
+    slider.dispatchEvent(new Event("input"));
+    return drawn();
+  };
+  const [raw, smooth, back] = [drawn(), slide(2), slide(0)];
+  const choices = [...document.querySelectorAll(".choice select")];
+  const shown = choices.map(select => [...select.options].map((option, i) => {
+    select.selectedIndex = i;
+    select.dispatchEvent(new Event("input"));
+    const views = [...select.closest(".views").querySelectorAll(".view")];
+    return [option.textContent, views.filter(view => view.getClientRects().length)
+      .map(view => view.querySelector("h4").textContent)];
+  }));
+  for (const select of choices) {
+    select.selectedIndex = 0;
+    select.dispatchEvent(new Event("input"));
+  }
   const texts = [...document.querySelectorAll("figure svg text")];
   const paper = getComputedStyle(document.body).backgroundColor;
   const width = document.documentElement.clientWidth;
   return {
-    errors: window.errors, cell, left, curves, paper,
+    errors: window.errors, cell, left, curves, paper, raw, smooth, back, shown,
     text: texts.map(text => text.textContent),
     inks: [...new Set(texts.map(text => getComputedStyle(text).fill))],
     family: getComputedStyle(texts[0]).fontFamily,
@@ -101,3 +123,30 @@ def test_the_pointer_and_the_arrow_keys_show_the_values_of_the_data(
     assert len(lines) >= 3
     for line in lines:
         assert min(abs(float(line.rsplit(" ", 1)[1]) - value) for value in known) < 0.11
+
+
+def points(path: str) -> list[tuple[float, float]]:
+    pairs = (pair.split(" ") for pair in path.removeprefix("M").split("L"))
+    return [(float(x), float(y)) for x, y in pairs]
+
+
+def test_smoothing_averages_near_points_above_a_faint_line_of_what_was_measured(
+    seen: dict[str, Any],
+) -> None:
+    ((raw, opaque),) = seen["raw"]
+    (below, faint), (smooth, _) = seen["smooth"]
+    assert below == raw and 0 < faint < opaque == 1
+    measured = points(raw)
+    assert len(measured) == 12
+    for i, (x, y) in enumerate(points(smooth)):
+        near = [value for at, (_, value) in enumerate(measured) if abs(at - i) <= 2]
+        assert (x, y) == (measured[i][0], pytest.approx(sum(near) / len(near)))
+    assert points(seen["back"][0][0]) == measured and len(seen["back"]) == 1
+
+
+def test_one_view_of_maps_and_one_kind_of_curve_is_shown_by_choice(seen: dict[str, Any]) -> None:
+    maps, curves = ([option for option, _ in choices] for choices in seen["shown"])
+    assert maps == ["CKA", "Differences of CKA", "RSA", "Differences of RSA"]
+    assert curves[-1] == "Loss during pretraining"
+    for option, visible in (pair for choices in seen["shown"] for pair in choices):
+        assert visible == [option]
