@@ -17,7 +17,9 @@ def test_the_folder_of_the_page_holds_tables_and_figures(finished_report: BuiltR
     tables = {f"tables/table1.{kind}" for kind in ("md", "csv", "tex")}
     figures = ("table1_accuracy", "map_T1", "map_T2", "map_student", "subset_size_maps")
     figures += ("subset_size_gains", "subset_size_errors", "subset_size_curves")
-    figures += ("subset_size_efficiency",)
+    figures += ("subset_size_efficiency", "subset_size_maps_difference", "subset_size_maps_rsa")
+    figures += ("subset_size_maps_rsa_difference", "subset_size_curves_pretraining_accuracy")
+    figures += ("subset_size_curves_pretraining_loss",)
     images = {f"figures/{name}.{kind}" for name in figures for kind in ("png", "pdf")}
     others = {"index.html", "report.json", "results.parquet", "figures/drawn.json"}
     paper = {name for name in names if name.startswith("paper/")}

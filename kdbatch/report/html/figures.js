@@ -1,13 +1,14 @@
-// Shows one figure of each family, by choice, and the values of figures under the pointer: those of a matrix by cell, also by arrow keys, and
-// those of all curves of a panel at the nearest step. Adds the smoothing of curves, over
-// a faint line of what was measured.
+// Shows one figure of each family, by choice, and the values of figures under the pointer: those of
+// a matrix by cell, also by arrow keys, and those of all curves of a panel at the nearest step. Adds
+// the smoothing of curves, over a faint line of what was measured.
 "use strict";
 {
   for (const views of document.querySelectorAll(".views")) {
     const label = document.createElement("label"), select = document.createElement("select");
     const choices = [...views.children];
     for (const view of choices) select.append(new Option(view.querySelector("h4").textContent));
-    const choose = () => choices.forEach((view, i) => { view.hidden = i !== select.selectedIndex; });
+    const choose = () => choices.forEach(
+      (view, i) => { view.hidden = i !== select.selectedIndex; });
     select.addEventListener("input", choose);
     choose();
     label.append("Show ", select);

@@ -81,7 +81,7 @@ def citation_html(chapters: Sequence[Chapter]) -> str:
     """Return the BibTeX of the sources and of kdbatch."""
     sources = [source for chapter in chapters for source in chapter.record.sources]
     return (
-        '<details class="cite"><summary>How to cite</summary><pre>'
+        '<details class="cite"><summary>How to cite</summary><pre tabindex="0">'
         f"{escape_html(bibtex([*sources, 'kdbatch']))}</pre></details>"
     )
 

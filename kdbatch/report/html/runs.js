@@ -5,7 +5,7 @@
 const data = JSON.parse(document.getElementById("run-data").textContent);
 const runs = data.runs;
 const runById = new Map(runs.map(run => [run.id, run]));
-const PAGE_ROWS = 100, MAX_COLUMNS = 6, MAX_TREES = 20, NONE = "\u2013";
+const PAGE_ROWS = 50, PRINTED_ROWS = 500, MAX_COLUMNS = 6, MAX_TREES = 20, NONE = "\u2013";
 const WIDTH = 260, HEIGHT = 90;
 
 const number = (value, digits = 1) =>
@@ -176,7 +176,8 @@ function show(sides) {
   const trees = chosen.filter(run => run.parents?.length).slice(0, MAX_TREES);
   const commands = [...experiments.map(i => data.experiments[i].command),
     ...chosen.slice(0, MAX_TREES).map(run => data.logs.replace("ID", run.id))];
-  const log = single?.log ? [make("h3", {}, "End of its log"), make("pre", {tabindex: 0}, single.log)] : [];
+  const log = single?.log
+    ? [make("h3", {}, "End of its log"), make("pre", {tabindex: 0}, single.log)] : [];
   dialog.replaceChildren(
     button("close", () => dialog.close(), "Close"),
     make("h2", {id: "dialog-title"}, single ? single.title : `${chosen.length} runs`),
@@ -190,26 +191,48 @@ function show(sides) {
     ...(chosen.length <= MAX_TREES ? curves(chosen) : []),
     ...classTable(groups), ...(single ? confusionTable(single) : []), ...log,
     make("h3", {}, "Folders, and the commands that repeat the runs and show their logs"),
-    make("pre", {tabindex: 0}, [...chosen.map(run => `${data.folder}/${run.id}`), ...commands].join("\n")),
+    make("pre", {tabindex: 0},
+      [...chosen.map(run => `${data.folder}/${run.id}`), ...commands].join("\n")),
   );
   if (!dialog.open) dialog.showModal();
   dialog.scrollTop = 0;
 }
 
-for (const cell of document.querySelectorAll("[data-runs]")) {
-  const sides = cell.dataset.runs.split("|").map(
-    side => side.split(" ").map(id => runById.get(id)).filter(Boolean)).filter(s => s.length);
-  if (sides.length) cell.append(button("number", () => show(sides), ...cell.childNodes));
+function addOpeners(place) {
+  for (const cell of place.querySelectorAll("[data-runs]")) {
+    const sides = () => cell.dataset.runs.split("|").map(
+      side => side.split(" ").map(id => runById.get(id)).filter(Boolean)).filter(s => s.length);
+    cell.append(button("number", () => show(sides()), ...cell.childNodes));
+  }
+}
+addOpeners(document);
+
+// A browser that runs scripts reads what is in <noscript> as one text. Of its thousands of rows only
+// those that are shown become elements. Their texts were escaped when the page was written.
+function parsed(html) {
+  const template = document.createElement("template");
+  template.innerHTML = html;
+  return template.content;
+}
+const section = document.getElementById("runs"), whole = section.querySelector("noscript");
+const [frame, ...lines] = whole.textContent.split('<tr class="run">');
+whole.replaceWith(parsed(frame));
+function rowOf(run) {
+  if (!run.row) {
+    const content = parsed(`<tr class="run">${run.line}`);
+    addOpeners(content);
+    run.row = content.firstElementChild;
+  }
+  return run.row;
 }
 
-const section = document.getElementById("runs");
 const [search, output] = [section.querySelector("input"), section.querySelector("output")];
 const selects = [...section.querySelectorAll("select")];
 const body = section.querySelector("tbody"), more = section.querySelector(".more");
 const heads = [...section.querySelectorAll("th[data-by]")];
 let sortedBy = "", rising = true, limit = PAGE_ROWS;
 runs.forEach((run, i) => {
-  run.row = body.rows[i];
+  run.line = lines[i];
   run.experiment = (run.roles ?? []).map(([place]) => data.experiments[place].title);
   run.text = [run.title, run.id, run.kind, run.state, run.host ?? "",
     ...run.experiment, ...(run.roles ?? []).map(([, role]) => role)].join(" ").toLowerCase();
@@ -232,7 +255,7 @@ function draw() {
   const found = runs.filter(run => words.every(word => run.text.includes(word))
     && wanted.every(select => [run[select.dataset.by]].flat().includes(select.value)));
   if (sortedBy) found.sort(compare);
-  body.replaceChildren(...found.slice(0, limit).map(run => run.row));
+  body.replaceChildren(...found.slice(0, limit).map(rowOf));
   const shown = Math.min(found.length, limit);
   output.textContent = `${shown} of ${found.length} runs shown`;
   more.hidden = shown === found.length;
@@ -253,6 +276,7 @@ for (const control of [search, ...selects]) {
 }
 section.querySelector("form").addEventListener("submit", event => event.preventDefault());
 more.addEventListener("click", () => { limit += 5 * PAGE_ROWS; draw(); });
+addEventListener("beforeprint", () => { limit = Math.max(limit, PRINTED_ROWS); draw(); });
 section.querySelector("form").hidden = false;
 draw();
 section.querySelector("details").open = true;

@@ -45,8 +45,8 @@ _CONTROLS = (
 
 
 def runs_html(data: dict[str, Any]) -> str:
-    """Return the section with the table of all runs, whole and closed; runs.js opens it page by
-    page.
+    """Return the section with the table of all runs: whole and closed for browsers without scripts;
+    runs.js makes the rows of it that are shown.
     """
     selects = "".join(
         f'<label>{name.capitalize()} <select data-by="{name}"><option value="">all</option>'
@@ -61,9 +61,9 @@ def runs_html(data: dict[str, Any]) -> str:
     return (
         f'<section id="runs"><h2>All runs</h2><p class="faint">{_NOTE}</p>'
         f"{_CONTROLS.format(selects=selects)}"
-        f"<details><summary>All {plural(len(data['runs']), 'run')}</summary>"
+        f"<noscript><details><summary>All {plural(len(data['runs']), 'run')}</summary>"
         f'<div class="scroll" tabindex="0"><table><thead><tr>{heads}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></div></details>"
+        f"<tbody>{rows}</tbody></table></div></details></noscript>"
         '<button type="button" class="more" hidden></button></section>'
     )
 
@@ -151,7 +151,7 @@ def _row(run: dict[str, Any]) -> str:
         text = _result(run) if name == "value" else escape_html(value)
         cells.append(f'<td class="{kind}">{text}</td>')
     head = f'<th scope="row"{runs_attribute([run["id"]])}>{escape_html(run["title"])}</th>'
-    return f"<tr>{head}{''.join(cells)}</tr>"
+    return f'<tr class="run">{head}{"".join(cells)}</tr>'
 
 
 def _result(run: dict[str, Any]) -> str:

@@ -23,7 +23,7 @@ PROBE = """
   const titles = [...document.querySelectorAll("p.copy button")].map(each => each.textContent);
   document.querySelector('p.copy[data-latex*="tab:table1"] button').click();
   const figures = [...document.querySelectorAll("figure .parts:not(.key) > svg")]
-    .map(svg => svg.getBoundingClientRect().width);
+    .filter(svg => !svg.closest(".view[hidden]")).map(svg => svg.getBoundingClientRect().width);
   const wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
   const paper = getComputedStyle(document.body).backgroundColor;
   return {errors: window.errors, copied, titles, before, falling, rising, figures, wide, paper};
