@@ -77,7 +77,7 @@ def _predictions(folder: RunFolder, places: Sequence[int]) -> list[tuple]:
 def _layer_pairs(folder: RunFolder, rng: random.Random) -> list[tuple]:
     names = [f"stage{i // 6}.conv{i % 6}" for i in range(NUM_LAYERS)]
     return [
-        (folder.id, a, b, names[a], names[b], "conv", "conv", rng.random())
+        (folder.id, a, b, names[a], names[b], "conv", "conv", rng.random(), rng.random())
         for a in range(NUM_LAYERS)
         for b in range(NUM_LAYERS)
     ]
