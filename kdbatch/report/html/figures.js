@@ -1,6 +1,6 @@
-// Shows one figure of each family, by choice, and the values of figures under the pointer: those of
-// a matrix by cell, also by arrow keys, and those of all curves of a panel at the nearest step. Adds
-// the smoothing of curves, over a faint line of what was measured.
+// Shows one figure of each family, by choice, and the values of figures under the pointer: those
+// of a matrix by cell, also by arrow keys, and those of all curves of a panel at the nearest step.
+// Adds the smoothing of curves, over a faint line of what was measured.
 "use strict";
 {
   for (const views of document.querySelectorAll(".views")) {

@@ -37,8 +37,8 @@ PROBE = """
   };
 """
 TAGS = """
-html head meta title style script body header p h1 h2 h3 h4 nav a ul li i span div main section table
-thead tbody tr th td button strong b figure figcaption article svg line circle details summary
+html head meta title style script body header p h1 h2 h3 h4 nav a ul li i span div main section
+table thead tbody tr th td button strong b figure figcaption article svg line circle details summary
 code dl dt dd footer pre form label input select option output dialog text path image
 """
 
