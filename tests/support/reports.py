@@ -283,7 +283,7 @@ def _write_pretraining(
     curve = []
     for epoch in range(1, 13):
         curve += [
-            Measure(name="loss", value=2 / epoch + seed, unit="nat", step=10 * epoch),
+            Measure(name="loss", value=2 / epoch + seed, unit="1", step=10 * epoch),
             Measure(name="accuracy", value=0.8 - 0.4 / epoch, unit="1", step=10 * epoch),
         ]
     write_measures(folder.curves, run.id, curve, schema=CURVES)

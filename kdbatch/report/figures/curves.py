@@ -113,7 +113,7 @@ def draw_curves(record: PlanRecord, study: Study) -> tuple[dict[str, Drawing], t
     """
     trained = _panels(record)
     panels_of = {"": trained, PRETRAINING: _pretraining(trained, study)}
-    places = {
+    places: dict[_Place, list[str]] = {
         (stage, i, role): _first_done(runs, study)
         for stage, panels in panels_of.items()
         for i, panel in enumerate(panels)
