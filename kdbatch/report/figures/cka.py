@@ -48,8 +48,10 @@ class MapScale:
     limits: tuple[float, float] = (0.0, 1.0)
 
 
-CKA = MapScale(name="CKA", note="Linear CKA on one scale from 0 to 1; layer 0 is at the top left.")
-RSA = MapScale(
+CKA_SCALE = MapScale(
+    name="CKA", note="Linear CKA on one scale from 0 to 1; layer 0 is at the top left."
+)
+RSA_SCALE = MapScale(
     name="RSA",
     note="Spearman's correlation of the distances between clips, on one scale from 0 to 1; layer 0 "
     "is at the top left. A few clips that move far change it less than CKA.",
@@ -61,8 +63,8 @@ def draw_map(cka: LoadedMap) -> Drawing:
     drawing = Drawing(width=4.6, height=4.7, title=cka.declared.title, caption=map_caption(cka))
     box = (1.1, 1.52, 2.76, 2.76)
     drawing.begin_part((0.0, 0.5, 4.1, 4.2))
-    _draw_matrix(drawing, cka, CKA, box=box, max_ticks=MAX_TICKS)
-    _draw_colour_bar(drawing, CKA, middle=2.48)
+    _draw_matrix(drawing, cka, CKA_SCALE, box=box, max_ticks=MAX_TICKS)
+    _draw_colour_bar(drawing, CKA_SCALE, middle=2.48)
     return drawing
 
 
@@ -72,7 +74,7 @@ def draw_views(maps: Sequence[LoadedMap]) -> dict[str, Drawing]:
     """
     with_rsa = [replace(cka, value_LM=cka.rsa_LM) for cka in maps if cka.rsa_LM is not None]
     views = {}
-    for end, scale, shown in (("", CKA, maps), ("_rsa", RSA, with_rsa)):
+    for end, scale, shown in (("", CKA_SCALE, maps), ("_rsa", RSA_SCALE, with_rsa)):
         if shown:
             notes = [scale.note, *(note for cka in shown for note in _notes(cka, scale))]
             title = f"{scale.name}"
@@ -122,7 +124,7 @@ def draw_panel(
 
 def map_caption(cka: LoadedMap) -> str:
     """Return how to read the map, and what was measured on it."""
-    return " ".join([CKA.note, *_notes(cka, CKA)])
+    return " ".join([CKA_SCALE.note, *_notes(cka, CKA_SCALE)])
 
 
 def _notes(cka: LoadedMap, scale: MapScale) -> list[str]:
@@ -132,9 +134,9 @@ def _notes(cka: LoadedMap, scale: MapScale) -> list[str]:
         notes.append(
             f"{cka.declared.title}: rows are layers of {rows}, columns those of {columns}."
         )
-    if scale is CKA and MEASURE_TITLES["block_index_z"] in cka.numbers:
+    if scale is CKA_SCALE and MEASURE_TITLES["block_index_z"] in cka.numbers:
         notes.append(Z_NOTE)
-    if scale is CKA and MEASURE_TITLES["pc1_drop"] in cka.numbers:
+    if scale is CKA_SCALE and MEASURE_TITLES["pc1_drop"] in cka.numbers:
         notes.append(DROPS_NOTE)
     if cka.num_seeds > 1:
         notes.append(

@@ -8,7 +8,7 @@ from matplotlib.image import imread
 from support.reports import MAPS
 
 from kdbatch.report.data.cka_maps import LoadedMap
-from kdbatch.report.figures.cka import CKA, draw_map, draw_views
+from kdbatch.report.figures.cka import CKA_SCALE, draw_map, draw_views
 from kdbatch.report.figures.drawing import Drawing, Label, Picture
 from kdbatch.report.figures.render.files import draw_pdf, draw_png
 
@@ -29,7 +29,7 @@ def loaded_map(value_LM: np.ndarray, layer: str = "conv") -> LoadedMap:
 
 
 def colour(value: float) -> np.ndarray:
-    return np.asarray(mpl.colormaps[CKA.colours](value)[:3])
+    return np.asarray(mpl.colormaps[CKA_SCALE.colours](value)[:3])
 
 
 def test_layer_0_is_at_the_top_left_and_colour_runs_from_0_to_1() -> None:
