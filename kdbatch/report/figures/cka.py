@@ -1,8 +1,9 @@
 """Draws CKA maps: one figure per map, and all maps of an experiment side by side on one scale.
 
 Layer 0 is at the top left of every map, and colour runs from 0 to 1 in every map, so that maps can
-be compared; differences of maps have a scale of their own. What is drawn of CKA is also drawn of
-RSA. Axes: L layers of model A, M layers of model B.
+be compared; differences of maps have a scale of their own. RSA is drawn as CKA is.
+
+Axes: L layers of model A, M layers of model B.
 """
 
 from collections.abc import Sequence
@@ -40,7 +41,7 @@ Z_NOTE = (
 
 @dataclass(frozen=True, kw_only=True)
 class MapScale:
-    """The colours of maps, between limits; `name` stands beside the bar of colours."""
+    """The colours of maps, between limits; `name` stands next to the bar of colours."""
 
     name: str
     note: str

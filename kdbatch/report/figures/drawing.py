@@ -108,7 +108,7 @@ class Drawing:
 
     A figure may have parts, which the page sets next to or below each other as its width allows:
     each has the marks that were added after its `begin_part`, and shows what lies in its box.
-    Of the figures of one `family` the page shows the one that its reader chooses.
+    The page shows one figure of each `family`, by its reader's choice.
     """
 
     width: float

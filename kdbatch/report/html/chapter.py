@@ -71,7 +71,7 @@ def chapter_html(chapter: Chapter, *, is_single: bool) -> str:
 
 
 def family_html(family: str, figures: Sequence[SavedFigure]) -> str:
-    """Return figures below their titles. Of those of a family figures.js shows one, by choice."""
+    """Return figures below their titles; figures.js shows one of a family, by choice."""
     if not family or len(figures) == 1:
         start = f"{family}: " if family else ""
         return "".join(
