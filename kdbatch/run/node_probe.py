@@ -93,7 +93,8 @@ def compile_problem(device: str) -> str:
     try:
         compiled = torch.compile(lambda x: (x + 1).sin())(ones)
     except Exception as error:  # of any part of the compiler, or of the tools that it starts
-        return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        cause = str(error).strip().partition("\n\n")[0]  # advice on debugging follows
+        return f"{type(error).__name__}: {' '.join(cause.split())[:200]}"
     return "" if torch.allclose(compiled, (ones + 1).sin()) else "its result is wrong"
 
 
