@@ -21,7 +21,7 @@ from kdbatch.cli.commands import Commands
 from kdbatch.launch.saved_plans import SubmitRequest
 from kdbatch.shard.build import build_shards
 from kdbatch.shard.toy.write import write_toy
-from kdbatch.vocab.plans import find_records
+from kdbatch.vocab.plans.records import find_records
 from kdbatch.vocab.shard_request import ShardRequest
 
 PACKAGE = JOBS.parent / "kdbatch"

@@ -34,7 +34,7 @@ from kdbatch.vocab.config import Config
 from kdbatch.vocab.jobs.job_limit import met_job_limit
 from kdbatch.vocab.jobs.lost_nodes import MAX_RUNS, avoided_nodes, load_lost_nodes, lost_nodes_file
 from kdbatch.vocab.jobs.pause import pause_line, reason_of_pause
-from kdbatch.vocab.plans import find_records
+from kdbatch.vocab.plans.records import find_records
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import RunState
 

@@ -54,7 +54,8 @@ from kdbatch.launch.stored_tars import check_tars
 from kdbatch.plan.resolve import make_plan, require_shards
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.jobs.pause import end_pause
-from kdbatch.vocab.plans import Plan, PlanRecord
+from kdbatch.vocab.plans.plan import Plan
+from kdbatch.vocab.plans.records import PlanRecord
 
 INTERRUPTED = 130  # exit code after Ctrl-C
 

@@ -11,7 +11,7 @@ from kdbatch.launch.exclude_failed import FailedExcluded
 from kdbatch.launch.local.run import LocalOutcome
 from kdbatch.launch.saved_plans import SubmitRequest
 from kdbatch.launch.slurm.arrays import MetLimit
-from kdbatch.vocab.plans import Plan
+from kdbatch.vocab.plans.plan import Plan
 from kdbatch.vocab.runs import RunFolder
 
 FAILED_BEFORE, PARENT_LEFT_OUT = "left out (failed before)", "left out (a parent was left out)"

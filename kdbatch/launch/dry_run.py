@@ -12,7 +12,7 @@ from kdbatch.launch.slurm.squeue.recovery import study_queue
 from kdbatch.launch.slurm.submissions import live_jobs
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.jobs.resources import Resources
-from kdbatch.vocab.plans import Plan
+from kdbatch.vocab.plans.plan import Plan
 
 
 def describe_launch(plan: Plan, *, config: Config, queue: QueueKind) -> list[str]:

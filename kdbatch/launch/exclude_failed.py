@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from kdbatch.launch.run_folders import waves_without
 from kdbatch.launch.states.run_row import RunRow
-from kdbatch.vocab.plans import Plan
+from kdbatch.vocab.plans.plan import Plan
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from kdbatch.launch.run_folders import waves_without
 from kdbatch.launch.states.run_row import RunRow
-from kdbatch.vocab.plans import Plan
+from kdbatch.vocab.plans.plan import Plan
 from kdbatch.vocab.status import RunState
 
 FEED_SECONDS = 60.0  # between two looks at SLURM's queue

@@ -10,7 +10,8 @@ from pathlib import Path
 from kdbatch.base.errors import UnreadableError, UserError
 from kdbatch.base.folders.presence import Identity, entries_of, identity_of, is_present
 from kdbatch.vocab.config import Config
-from kdbatch.vocab.plans import Plan, PlannedRun, Wave, save_record
+from kdbatch.vocab.plans.plan import Plan, PlannedRun, Wave
+from kdbatch.vocab.plans.records import save_record
 from kdbatch.vocab.runs import RUN_ID, Assignment, RunFolder
 
 NUM_WRITERS = 16  # threads: a shared file system is slow for each file, and serves several at once

@@ -13,7 +13,7 @@ from kdbatch.base.study_folder import find_study
 from kdbatch.launch.saved_plans import choose_records, recorded_runs
 from kdbatch.launch.states.run_row import RunRow
 from kdbatch.vocab.config import Config
-from kdbatch.vocab.plans import PlanRecord
+from kdbatch.vocab.plans.records import PlanRecord
 from kdbatch.vocab.status import RunState
 
 _SEED = re.compile(r", seed \d+$")

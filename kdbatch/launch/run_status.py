@@ -14,7 +14,7 @@ from kdbatch.launch.slurm.submissions import Submission, last_submissions
 from kdbatch.launch.states.job_states import add_job_states, with_live_queue
 from kdbatch.launch.states.run_row import RunRow
 from kdbatch.launch.states.seen_runs import SeenRun, SeenRuns, see
-from kdbatch.vocab.plans import PlanRecord, RecordedRun, find_records
+from kdbatch.vocab.plans.records import PlanRecord, RecordedRun, find_records
 from kdbatch.vocab.runs import RUN_ID, Assignment, RunFolder
 from kdbatch.vocab.status import RunState
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from kdbatch.base.command_lines import submit_command
 from kdbatch.base.errors import UserError
-from kdbatch.vocab.plans import Plan, PlanRecord, RecordedRun, Submitted, load_records
+from kdbatch.vocab.plans.plan import Plan
+from kdbatch.vocab.plans.records import PlanRecord, RecordedRun, Submitted, load_records
 from kdbatch.vocab.runs import RunFolder
 
 

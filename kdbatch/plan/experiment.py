@@ -30,7 +30,8 @@ from kdbatch.plan.specs import (
     parse_teacher,
 )
 from kdbatch.plan.validate import check_layers, check_start_and_epoch, validate
-from kdbatch.vocab.plans import Claim, Map, PlanRecord, Table, Untestable
+from kdbatch.vocab.plans.declarations import Claim, Map, Table, Untestable
+from kdbatch.vocab.plans.records import PlanRecord
 
 
 @dataclass(frozen=True)

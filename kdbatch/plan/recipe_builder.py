@@ -20,7 +20,7 @@ from kdbatch.plan.video_checks.frame_rates import leave_out_slow
 from kdbatch.vocab.backbones import BACKBONE_SPECS, Backbone
 from kdbatch.vocab.distillation.losses import check_classes_suffice, terms_of
 from kdbatch.vocab.distillation.weightings import WEIGHTING_SPECS
-from kdbatch.vocab.plans import Map
+from kdbatch.vocab.plans.declarations import Map
 from kdbatch.vocab.recipes import (
     NO_WEIGHTING,
     Compare,

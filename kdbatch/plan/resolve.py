@@ -38,7 +38,9 @@ from kdbatch.plan.video_checks.batch_parts import check_batches
 from kdbatch.plan.video_checks.frame_rates import clip_rates
 from kdbatch.plan.yaml_loader import load_yaml
 from kdbatch.vocab.config import Config
-from kdbatch.vocab.plans import Cell, Map, Plan, PlannedRun, PlanRecord, RecordedRun
+from kdbatch.vocab.plans.declarations import Map
+from kdbatch.vocab.plans.plan import Plan, PlannedRun
+from kdbatch.vocab.plans.records import Cell, PlanRecord, RecordedRun
 from kdbatch.vocab.recipes import Recipe, subsets_of
 from kdbatch.vocab.runs import RunFolder
 

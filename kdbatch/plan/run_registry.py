@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kdbatch.plan.subsets import SubsetFinder
-from kdbatch.vocab.plans import PlannedRun, Wave
+from kdbatch.vocab.plans.plan import PlannedRun, Wave
 from kdbatch.vocab.recipes import RECIPE_KINDS, Import, Recipe, installed_code, subsets_of
 from kdbatch.vocab.runs import Run
 

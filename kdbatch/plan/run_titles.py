@@ -8,7 +8,7 @@ from kdbatch.plan.profiles import ClipScale
 from kdbatch.plan.specs import PretrainSpec, StudentSpec, TeacherSpec
 from kdbatch.vocab.backbones import BACKBONE_SPECS
 from kdbatch.vocab.datasets import DATASETS
-from kdbatch.vocab.plans import Map
+from kdbatch.vocab.plans.declarations import Map
 from kdbatch.vocab.sources.dataset_source import DatasetSource
 from kdbatch.vocab.tasks import TASKS
 

@@ -12,7 +12,7 @@ from kdbatch.base.text import plural
 from kdbatch.plan.known_datasets import KnownDatasets
 from kdbatch.plan.leaks.listed_videos import without_listed
 from kdbatch.vocab.datasets import Dataset
-from kdbatch.vocab.plans import MissingShards
+from kdbatch.vocab.plans.plan import MissingShards
 from kdbatch.vocab.shard_request import ShardRequest
 from kdbatch.vocab.shards import (
     Part,

@@ -8,7 +8,7 @@ from kdbatch.base.parse import below
 from kdbatch.plan.specs import Case, Experiment, parse_teacher
 from kdbatch.vocab.backbones import BACKBONE_SPECS
 from kdbatch.vocab.distillation.feature_layers import check_feature_layers
-from kdbatch.vocab.plans import MAP_CLAIMS, Claim, ClaimKind, Map, Table
+from kdbatch.vocab.plans.declarations import MAP_CLAIMS, Claim, ClaimKind, Map, Table
 
 # Kind of a claim -> the fields that it needs, and those that it can have; fields that every claim
 # has are not listed. Claims about maps have no `at` and no metric, because a map has one case and

@@ -31,7 +31,7 @@ from kdbatch.report.stats.claims import check_claims
 from kdbatch.report.stats.gains import Gains, student_gains
 from kdbatch.report.tables.formats import to_csv, to_latex, to_markdown
 from kdbatch.report.tables.grid import Grid, fill_grid
-from kdbatch.vocab.plans import PlanRecord
+from kdbatch.vocab.plans.records import PlanRecord
 
 CHANGES = "changes"  # the name of the files of changes, which no table gets
 _CURVES = (f"curves_{name}" for name in CURVE_FIGURES)

@@ -23,7 +23,8 @@ from kdbatch.report.tables.grid import Grid, GridCell, GridRow
 from kdbatch.result.read import in_batches, read_curves
 from kdbatch.result.schema import ROWS
 from kdbatch.vocab.done import Done
-from kdbatch.vocab.plans import MAP_CLAIMS, Claim, PlanRecord
+from kdbatch.vocab.plans.declarations import MAP_CLAIMS, Claim
+from kdbatch.vocab.plans.records import PlanRecord
 
 RESULT_COLUMNS: dict[str, pl.DataType] = {
     **ROWS,

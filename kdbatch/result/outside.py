@@ -21,7 +21,7 @@ from kdbatch.result.schema import PREDICTIONS, ROWS
 from kdbatch.result.write import Measure, write_measures, write_table
 from kdbatch.vocab.done import Done, Provenance, StageFacts, save_done
 from kdbatch.vocab.metrics import Metric, Unit, is_percent
-from kdbatch.vocab.plans import find_records
+from kdbatch.vocab.plans.records import find_records
 from kdbatch.vocab.runs import OUTSIDE, RunFolder, outside_run_id
 
 UNIT_OF: Mapping[str, Unit] = {

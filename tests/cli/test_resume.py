@@ -15,7 +15,7 @@ from support.inputs import JOBS
 from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.launch.run_status import load_run_rows
 from kdbatch.launch.slurm.commands import queued_jobs
-from kdbatch.vocab.plans import find_records
+from kdbatch.vocab.plans.records import find_records
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import Status, save_status
 

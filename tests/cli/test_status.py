@@ -22,7 +22,8 @@ from kdbatch.launch.run_groups import seconds_left
 from kdbatch.launch.run_status import load_run_rows
 from kdbatch.launch.states.run_row import RunRow
 from kdbatch.vocab.done import Done, StageFacts, save_done
-from kdbatch.vocab.plans import Cell, PlannedRun, RecordedRun
+from kdbatch.vocab.plans.plan import PlannedRun
+from kdbatch.vocab.plans.records import Cell, RecordedRun
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import RunState, Status, save_status
 

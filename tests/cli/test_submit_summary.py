@@ -17,7 +17,7 @@ from kdbatch.launch.local.run import LocalOutcome
 from kdbatch.launch.run_folders import write_runs
 from kdbatch.launch.saved_plans import SubmitRequest
 from kdbatch.launch.states.run_row import RunRow
-from kdbatch.vocab.plans import Plan
+from kdbatch.vocab.plans.plan import Plan
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import RunState
 

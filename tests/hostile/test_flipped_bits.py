@@ -41,7 +41,7 @@ from kdbatch.shard.index import _load_rejected_rows
 from kdbatch.shard.verify import verify_shards
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.done import StageFacts, load_done, save_done
-from kdbatch.vocab.plans import load_records
+from kdbatch.vocab.plans.records import load_records
 from kdbatch.vocab.retry_policy import EXIT_DONE
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.shards import find_subset, load_index, load_samples

@@ -16,7 +16,7 @@ from kdbatch.base.digests.sha256 import sha256_of
 from kdbatch.result.read import read_rows
 from kdbatch.run.heartbeat import StopSignal
 from kdbatch.run.main import main
-from kdbatch.vocab.plans import Plan
+from kdbatch.vocab.plans.plan import Plan
 from kdbatch.vocab.retry_policy import EXIT_BLOCKED, EXIT_DONE, EXIT_STOPPED, EXIT_USER
 from kdbatch.vocab.runs import Run, RunFolder
 from kdbatch.vocab.status import load_status

@@ -5,7 +5,7 @@ from dataclasses import replace
 from support.launching import config_in, ids, plan_of
 
 from kdbatch.launch.run_folders import without_finished, write_runs
-from kdbatch.vocab.plans import load_records
+from kdbatch.vocab.plans.records import load_records
 from kdbatch.vocab.runs import Cache, RunFolder
 
 

@@ -9,7 +9,7 @@ from support.inputs import JOBS
 
 from kdbatch.base.errors import UserError
 from kdbatch.plan.resolve import make_plan
-from kdbatch.vocab.plans import Plan
+from kdbatch.vocab.plans.plan import Plan
 from kdbatch.vocab.recipes import Distill, Pretrain
 
 

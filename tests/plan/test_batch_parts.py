@@ -12,7 +12,7 @@ from kdbatch.run.models import build_backbone
 from kdbatch.vocab.backbones import BACKBONE_SPECS, Backbone
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.jobs.resources import Resources
-from kdbatch.vocab.plans import Plan
+from kdbatch.vocab.plans.plan import Plan
 
 PROFILE = """\
 seeds: [0]

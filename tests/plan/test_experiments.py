@@ -7,7 +7,8 @@ import pytest
 from support.inputs import JOBS
 
 from kdbatch.plan.resolve import make_plan
-from kdbatch.vocab.plans import MAP_CLAIMS, Plan
+from kdbatch.vocab.plans.declarations import MAP_CLAIMS
+from kdbatch.vocab.plans.plan import Plan
 from kdbatch.vocab.recipes import Pretrain
 
 FILES = sorted(JOBS.glob("*.yaml"))

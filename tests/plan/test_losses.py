@@ -10,7 +10,7 @@ from kdbatch.plan.resolve import make_plan
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.distillation.losses import LOSS_SPECS
-from kdbatch.vocab.plans import Plan
+from kdbatch.vocab.plans.plan import Plan
 from kdbatch.vocab.recipes import Distill
 
 PROFILE = """\

@@ -11,7 +11,7 @@ from kdbatch.plan.costs.totals import plan_totals
 from kdbatch.plan.resolve import make_plan
 from kdbatch.vocab.backbones import BACKBONE_SPECS
 from kdbatch.vocab.config import Config
-from kdbatch.vocab.plans import Plan
+from kdbatch.vocab.plans.plan import Plan
 from kdbatch.vocab.recipes import Compare, Finetune, Import, Pretrain, Retrieve
 
 OWN = (

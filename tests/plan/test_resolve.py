@@ -10,7 +10,7 @@ from kdbatch.base.parse import parse
 from kdbatch.plan.resolve import make_plan
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.jobs.resources import Resources
-from kdbatch.vocab.plans import Plan
+from kdbatch.vocab.plans.plan import Plan
 from kdbatch.vocab.recipes import RECIPE_KINDS, Distill, Pretrain
 from kdbatch.vocab.runs import Run
 

@@ -10,7 +10,7 @@ from support.inputs import JOBS
 
 from kdbatch.plan.resolve import make_plan
 from kdbatch.plan.specs import StudentSpec
-from kdbatch.vocab.plans import Plan
+from kdbatch.vocab.plans.plan import Plan
 
 PER_FIELD = {
     "weighting": ["equal", "ae-kd", "ca-mkd"],

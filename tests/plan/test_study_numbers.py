@@ -5,7 +5,7 @@ from support.inputs import JOBS
 
 from kdbatch.plan.resolve import make_plan
 from kdbatch.vocab.datasets import DATASETS
-from kdbatch.vocab.plans import Plan
+from kdbatch.vocab.plans.plan import Plan
 from kdbatch.vocab.recipes import Compare, Distill, Finetune, Import, Pretrain
 from kdbatch.vocab.tasks.cvrl import CVRL
 from kdbatch.vocab.tasks.prp import PRP

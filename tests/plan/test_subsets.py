@@ -11,7 +11,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.plan.resolve import make_plan, require_shards
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.datasets import DATASETS
-from kdbatch.vocab.plans import Plan
+from kdbatch.vocab.plans.plan import Plan
 from kdbatch.vocab.sources.dataset_source import DatasetSource
 
 FILES = sorted(JOBS.glob("*.yaml"))

@@ -8,7 +8,8 @@ from support.studies import BuiltReport, WriteStudy
 
 from kdbatch.base.errors import UserError
 from kdbatch.report.build import build_report
-from kdbatch.vocab.plans import Claim, save_record
+from kdbatch.vocab.plans.declarations import Claim
+from kdbatch.vocab.plans.records import save_record
 
 
 def test_the_folder_of_the_page_holds_tables_and_figures(finished_report: BuiltReport) -> None:

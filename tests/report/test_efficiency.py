@@ -10,7 +10,7 @@ from kdbatch.report.build import build_report
 from kdbatch.report.data.efficiency import efficiencies
 from kdbatch.report.figures.drawing import Label
 from kdbatch.report.figures.efficiency import draw_efficiency
-from kdbatch.vocab.plans import RecordedRun, save_record
+from kdbatch.vocab.plans.records import RecordedRun, save_record
 
 
 def test_hours_include_all_runs_that_a_student_learns_from_and_the_front_is_known(

@@ -18,7 +18,7 @@ from kdbatch.report.stats.bootstrap import resample
 from kdbatch.result.schema import PREDICTIONS, ROWS
 from kdbatch.result.write import Measure, write_measures, write_table
 from kdbatch.vocab.config import Config
-from kdbatch.vocab.plans import Plan
+from kdbatch.vocab.plans.plan import Plan
 from kdbatch.vocab.runs import RunFolder
 
 PROFILE = """\

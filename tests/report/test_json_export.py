@@ -12,7 +12,7 @@ from kdbatch.base.atomic_write import load_json
 from kdbatch.report.build import build_report
 from kdbatch.report.json_export import RESULT_COLUMNS
 from kdbatch.report.labels import RoleGroup
-from kdbatch.vocab.plans import Untestable
+from kdbatch.vocab.plans.declarations import Untestable
 from kdbatch.vocab.status import RunState
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "RESULTS_SCHEMA.md"

@@ -20,7 +20,7 @@ from kdbatch.cli.commands import Commands
 from kdbatch.plan.resolve import make_plan
 from kdbatch.result.label_ranks import label_ranks
 from kdbatch.vocab.config import Config
-from kdbatch.vocab.plans import save_record
+from kdbatch.vocab.plans.records import save_record
 
 PAGE = (JOBS.parent / "docs" / "OWN_RESULTS.md").read_text(encoding="utf-8")
 NUM_VIDEOS, NUM_CLASSES = 12, 3

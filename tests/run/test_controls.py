@@ -13,7 +13,7 @@ from kdbatch.result.read import read_cka, read_curves, read_rows
 from kdbatch.run.heartbeat import StopSignal
 from kdbatch.run.main import main
 from kdbatch.run.weights import new_classifier
-from kdbatch.vocab.plans import Plan
+from kdbatch.vocab.plans.plan import Plan
 from kdbatch.vocab.recipes import Compare, Distill
 from kdbatch.vocab.retry_policy import EXIT_DONE
 from kdbatch.vocab.runs import Run

@@ -30,7 +30,8 @@ from kdbatch.run.heartbeat import StopSignal
 from kdbatch.run.main import main
 from kdbatch.run.models import build_backbone
 from kdbatch.vocab.metrics import Metric
-from kdbatch.vocab.plans import Plan, save_record
+from kdbatch.vocab.plans.plan import Plan
+from kdbatch.vocab.plans.records import save_record
 from kdbatch.vocab.recipes import Distill, Finetune, Retrieve, Schedule
 from kdbatch.vocab.retry_policy import EXIT_DONE, EXIT_STOPPED, EXIT_USER
 from kdbatch.vocab.runs import Run, RunFolder

@@ -11,7 +11,7 @@ from kdbatch.report.stats.claims import check_claims
 from kdbatch.report.stats.power import ClaimPower, power_of_records
 from kdbatch.report.stats.power_assumptions import PowerAssumptions
 from kdbatch.vocab.datasets import GroupedVideos
-from kdbatch.vocab.plans import PlanRecord
+from kdbatch.vocab.plans.records import PlanRecord
 
 BASE = 78.0  # accuracy of every role but the one that gains
 CLAIMS = (

@@ -20,7 +20,8 @@ from kdbatch.report.data.study import MeasuredValue, Study
 from kdbatch.report.stats.claims import CheckedClaim, check_claims, correct_verdicts
 from kdbatch.report.stats.verdicts import claim_threshold, published_tolerance
 from kdbatch.vocab.config import Config
-from kdbatch.vocab.plans import MAP_CLAIMS, Cell, PlanRecord
+from kdbatch.vocab.plans.declarations import MAP_CLAIMS
+from kdbatch.vocab.plans.records import Cell, PlanRecord
 
 JOBS = Path(__file__).parents[2] / "jobs"
 NUM_VIDEOS = {"ucf101": 3783, "hmdb51": 1530}

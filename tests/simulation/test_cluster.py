@@ -13,7 +13,7 @@ from simulation.cluster.nodes import SiteFacts
 from support.inputs import JOBS
 
 from kdbatch.vocab.config import Config
-from kdbatch.vocab.plans import find_records
+from kdbatch.vocab.plans.records import find_records
 from kdbatch.vocab.runs import RunFolder
 
 FILE = "jobs/subset_size.yaml"

@@ -12,7 +12,7 @@ from kdbatch.plan.outside.outside_file import OutsideFile
 from kdbatch.plan.profiles import Profile
 from kdbatch.plan.validate import CLAIM_FIELDS
 from kdbatch.vocab.config import Config
-from kdbatch.vocab.plans import Claim
+from kdbatch.vocab.plans.declarations import Claim
 from kdbatch.vocab.tasks import TASKS
 
 Schema = dict[str, Any]

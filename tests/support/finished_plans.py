@@ -11,7 +11,7 @@ from kdbatch.result.digests import digest_label_ranks, digest_results
 from kdbatch.result.schema import CKA, PREDICTIONS, ROWS
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.done import Done, Provenance, save_done
-from kdbatch.vocab.plans import Plan
+from kdbatch.vocab.plans.plan import Plan
 from kdbatch.vocab.runs import Run, RunFolder
 
 NUM_VIDEOS, NUM_CLASSES, NUM_LAYERS = 48, 8, 24

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from kdbatch.vocab.done import Provenance, load_done, save_done
-from kdbatch.vocab.plans import Cell, Claim, PlanRecord, Table, Untestable, save_record
+from kdbatch.vocab.plans.declarations import Claim, Table, Untestable
+from kdbatch.vocab.plans.records import Cell, PlanRecord, save_record
 from kdbatch.vocab.runs import RunFolder
 from support.foreign_strings import STRINGS
 from support.report_runs import mark_failed, write_run

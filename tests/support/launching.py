@@ -10,7 +10,8 @@ from kdbatch.launch.run_folders import submissions_dir
 from kdbatch.launch.slurm.submissions import Sbatch, save_sbatch
 from kdbatch.vocab.config import Config, Paths, Site
 from kdbatch.vocab.jobs.resources import Resources
-from kdbatch.vocab.plans import Estimate, Plan, PlannedRun, PlanRecord, Wave
+from kdbatch.vocab.plans.plan import Estimate, Plan, PlannedRun, Wave
+from kdbatch.vocab.plans.records import PlanRecord
 from kdbatch.vocab.recipes import Compare
 from kdbatch.vocab.runs import Run
 from kdbatch.vocab.shards import Subset

@@ -12,7 +12,8 @@ import numpy as np
 from kdbatch.result.schema import CURVES, ROWS
 from kdbatch.result.write import Measure, write_measures
 from kdbatch.vocab.backbones import Backbone
-from kdbatch.vocab.plans import Cell, Claim, Map, PlanRecord, Table, save_record
+from kdbatch.vocab.plans.declarations import Claim, Map, Table
+from kdbatch.vocab.plans.records import Cell, PlanRecord, save_record
 from kdbatch.vocab.recipes import Compare, Distill, Evaluation, Finetune, Pretrain, Schedule
 from kdbatch.vocab.runs import Run, RunFolder
 from kdbatch.vocab.shards import Subset

@@ -10,7 +10,8 @@ import pytest
 
 from kdbatch.report.build import ReportSummary, build_report
 from kdbatch.report.data.study import Study, load_study
-from kdbatch.vocab.plans import Claim, PlanRecord
+from kdbatch.vocab.plans.declarations import Claim
+from kdbatch.vocab.plans.records import PlanRecord
 from kdbatch.vocab.runs import RunFolder
 from support.report_runs import mark_failed
 from support.reports import AccuracyKey, StudySpec, find_run_id

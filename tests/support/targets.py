@@ -19,7 +19,7 @@ from kdbatch.shard.toy.size import ToySize
 from kdbatch.shard.toy.write import write_toy
 from kdbatch.vocab.config import Config, Paths
 from kdbatch.vocab.jobs.resources import Resources
-from kdbatch.vocab.plans import Plan
+from kdbatch.vocab.plans.plan import Plan
 from kdbatch.vocab.retry_policy import EXIT_DONE
 from kdbatch.vocab.runs import Assignment, Run, RunFolder
 from kdbatch.vocab.shard_request import ShardRequest

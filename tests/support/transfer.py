@@ -23,7 +23,7 @@ from kdbatch.shard.build import build_shards
 from kdbatch.shard.toy.size import ToySize
 from kdbatch.shard.toy.write import write_toy
 from kdbatch.vocab.config import Config, Paths
-from kdbatch.vocab.plans import Plan
+from kdbatch.vocab.plans.plan import Plan
 from kdbatch.vocab.shard_request import ShardRequest
 from support.inputs import JOBS
 

@@ -7,7 +7,7 @@ import pytest
 from support.reports import StudySpec
 
 from kdbatch.base.errors import UserError
-from kdbatch.vocab.plans import find_records
+from kdbatch.vocab.plans.records import find_records
 
 
 @pytest.mark.parametrize("name", ["subset_size.toy (copy).json", "other.toy.json", "a.json"])

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from kdbatch.plan.known_datasets import KnownDatasets
 from kdbatch.vocab.datasets import Dataset, GroupedVideos
-from kdbatch.vocab.plans import Plan
+from kdbatch.vocab.plans.plan import Plan
 from kdbatch.vocab.recipes import Distill, Finetune
 from kdbatch.vocab.shards import ShardIndex, load_indexed_record
 

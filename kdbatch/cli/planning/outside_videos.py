@@ -6,7 +6,8 @@ from pathlib import Path
 from kdbatch.base.errors import UserError
 from kdbatch.result.read import read_label_ranks
 from kdbatch.vocab.datasets import GroupedVideos
-from kdbatch.vocab.plans import Plan, PlanRecord
+from kdbatch.vocab.plans.plan import Plan
+from kdbatch.vocab.plans.records import PlanRecord
 from kdbatch.vocab.runs import RunFolder
 
 

@@ -25,7 +25,7 @@ from kdbatch.plan.costs.totals import PlanTotals, Total, plan_totals, total_of
 from kdbatch.plan.resolve import make_plan
 from kdbatch.plan.subsets import shard_commands
 from kdbatch.vocab.config import Config
-from kdbatch.vocab.plans import MissingShards, Plan, PlannedRun
+from kdbatch.vocab.plans.plan import MissingShards, Plan, PlannedRun
 from kdbatch.vocab.status import RunState
 
 MANY_CPU_HOURS = 100.0  # from here on a plan also says what GPUs would take

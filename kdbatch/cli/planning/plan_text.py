@@ -10,7 +10,7 @@ from kdbatch.launch.machine import QueueKind
 from kdbatch.plan.costs.rates import H200
 from kdbatch.plan.costs.totals import PlanTotals, RateUse, Total, rates_of
 from kdbatch.plan.subsets import ROOT_TO_FILL_IN, describe_missing, shard_commands
-from kdbatch.vocab.plans import Plan, PlannedRun
+from kdbatch.vocab.plans.plan import Plan, PlannedRun
 from kdbatch.vocab.recipes import subsets_of
 from kdbatch.vocab.shards import is_older
 from kdbatch.vocab.status import RunState

@@ -16,7 +16,7 @@ from kdbatch.report.stats.power_assumptions import PowerAssumptions, pooled_seed
 from kdbatch.result.read import read_rows
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.datasets import DATASETS, GroupedVideos
-from kdbatch.vocab.plans import Plan
+from kdbatch.vocab.plans.plan import Plan
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from kdbatch.launch.checks.findings import Finding, bad, note, ok
 from kdbatch.launch.checks.worker_answer import NoAnswerError, worker_answer
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.installed.tables import installed_lines
-from kdbatch.vocab.plans import Plan
+from kdbatch.vocab.plans.plan import Plan
 
 MODULE = "kdbatch.run.extensions"
 

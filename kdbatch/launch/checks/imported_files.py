@@ -10,7 +10,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.launch.checks.worker_answer import NoAnswerError, worker_answer
 from kdbatch.launch.run_folders import assignment_for
 from kdbatch.vocab.config import Config
-from kdbatch.vocab.plans import Plan
+from kdbatch.vocab.plans.plan import Plan
 
 
 def check_imported_files(plan: Plan, config: Config) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from kdbatch.launch.local.worker import WorkerProcess, start_worker
 from kdbatch.launch.run_folders import assignment_for
 from kdbatch.launch.states.run_row import RunRow, run_row
 from kdbatch.vocab.config import Config
-from kdbatch.vocab.plans import Plan
+from kdbatch.vocab.plans.plan import Plan
 from kdbatch.vocab.retry_policy import EXIT_DISK_FULL, EXIT_STOPPED, describe_exit, exit_rule
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import RunState, Status, load_status, save_status

@@ -16,7 +16,7 @@ from kdbatch.launch.machine import visible_gpus
 from kdbatch.launch.run_folders import write_runs
 from kdbatch.launch.states.run_row import RunRow
 from kdbatch.vocab.config import Config
-from kdbatch.vocab.plans import Plan
+from kdbatch.vocab.plans.plan import Plan
 from kdbatch.vocab.status import RunState
 
 Snapshot = tuple[RunRow, ...]

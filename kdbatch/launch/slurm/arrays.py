@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.jobs.resources import Resources
-from kdbatch.vocab.plans import Plan, Wave
+from kdbatch.vocab.plans.plan import Plan, Wave
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from kdbatch.launch.slurm.submissions import Submission, last_submissions
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.jobs.lost_nodes import avoided_nodes, load_lost_nodes, note_lost_node
 from kdbatch.vocab.jobs.resources import Resources
-from kdbatch.vocab.plans import Plan
+from kdbatch.vocab.plans.plan import Plan
 from kdbatch.vocab.retry_policy import CAUSE_BY_STATE
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import load_status

@@ -57,7 +57,7 @@ from kdbatch.vocab.config import Config
 from kdbatch.vocab.jobs.job_limit import note_job_limit
 from kdbatch.vocab.jobs.pause import allow_pause, check_no_pause
 from kdbatch.vocab.jobs.resources import Resources
-from kdbatch.vocab.plans import Plan
+from kdbatch.vocab.plans.plan import Plan
 
 
 def whole_plan(plan: Plan) -> Plan:

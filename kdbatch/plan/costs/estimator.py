@@ -11,7 +11,7 @@ from kdbatch.plan.costs.speeds import Key, MeasuredSpeed, Observation, measured_
 from kdbatch.plan.costs.work import Work, other_work, training_work
 from kdbatch.plan.subsets import SubsetFinder
 from kdbatch.vocab.backbones import BACKBONE_SPECS, Backbone
-from kdbatch.vocab.plans import DeviceKind, Estimate
+from kdbatch.vocab.plans.plan import DeviceKind, Estimate
 from kdbatch.vocab.recipes import Compare, Distill, Finetune, Import, Pretrain, Recipe, subsets_of
 from kdbatch.vocab.runs import Run
 from kdbatch.vocab.views import View

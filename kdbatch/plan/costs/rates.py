@@ -5,7 +5,7 @@ from typing import Protocol
 
 from kdbatch.plan.costs.work import FORWARD_BACKWARD, Work
 from kdbatch.vocab.backbones import BACKBONE_SPECS, Backbone, TrainingSpeed
-from kdbatch.vocab.plans import DeviceKind
+from kdbatch.vocab.plans.plan import DeviceKind
 from kdbatch.vocab.views import View
 
 # For networks of whose kind none was measured: what ShuffleNet reaches when it is fed from shards.

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from kdbatch.plan.costs.wall_time import Chain, hours_with, longest_chain
-from kdbatch.vocab.plans import DeviceKind, Estimate, Plan, PlannedRun
+from kdbatch.vocab.plans.plan import DeviceKind, Estimate, Plan, PlannedRun
 from kdbatch.vocab.recipes import RECIPE_KINDS
 
 

@@ -4,7 +4,7 @@ import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kdbatch.vocab.plans import PlannedRun
+from kdbatch.vocab.plans.plan import PlannedRun
 
 
 @dataclass(frozen=True, kw_only=True)

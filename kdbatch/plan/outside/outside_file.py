@@ -11,7 +11,8 @@ from kdbatch.base.parse import TextOrNumber, below, parse
 from kdbatch.base.reading.field_facts import Limits, OneLine, SameAs, check_limits
 from kdbatch.base.reading.shown_values import shown
 from kdbatch.plan.validate import check_ids, check_names
-from kdbatch.vocab.plans import Cell, Claim, PlanRecord, RecordedRun, Table, Untestable
+from kdbatch.vocab.plans.declarations import Claim, Table, Untestable
+from kdbatch.vocab.plans.records import Cell, PlanRecord, RecordedRun
 from kdbatch.vocab.runs import OUTSIDE, outside_run_id
 
 

@@ -5,7 +5,7 @@ import math
 from kdbatch.base.errors import UserError
 from kdbatch.vocab.backbones import BACKBONE_SPECS
 from kdbatch.vocab.distillation.losses import LOSS_SPECS
-from kdbatch.vocab.plans import PlannedRun
+from kdbatch.vocab.plans.plan import PlannedRun
 from kdbatch.vocab.recipes import Distill, Finetune, Pretrain
 from kdbatch.vocab.tasks import TASKS
 

@@ -21,7 +21,7 @@ from kdbatch.report.labels import (
     metric_title,
 )
 from kdbatch.report.tables.grid import ENSEMBLE_ROWS
-from kdbatch.vocab.plans import PlanRecord
+from kdbatch.vocab.plans.records import PlanRecord
 
 SAME = 1e-9  # a difference that is rounding of the computer alone
 HEAD = ("What", "Experiment", "Before", "Now", "Difference", "Why")

@@ -10,7 +10,8 @@ import polars as pl
 from kdbatch.report.data.study import Study, matching_cells
 from kdbatch.report.labels import format_number
 from kdbatch.result.read import read_cka
-from kdbatch.vocab.plans import Map, PlanRecord
+from kdbatch.vocab.plans.declarations import Map
+from kdbatch.vocab.plans.records import PlanRecord
 
 # The measure that claims are about. The intervals of the others are in results.parquet.
 MEASURE_WITH_INTERVAL = "block_index"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from kdbatch.report.data.study import RunFacts, Study
 from kdbatch.report.labels import role_group
 from kdbatch.vocab.backbones import BACKBONE_SPECS, Backbone
-from kdbatch.vocab.plans import PlanRecord
+from kdbatch.vocab.plans.records import PlanRecord
 from kdbatch.vocab.views import View
 
 _TRAINED = ("teacher", "student", "reference", "control")

@@ -16,7 +16,7 @@ from kdbatch.report.data.recipe_fields import recipe_fields
 from kdbatch.report.labels import format_time
 from kdbatch.result.read import read_rows
 from kdbatch.vocab.done import Done, Provenance, load_done
-from kdbatch.vocab.plans import Cell, PlanRecord, load_records
+from kdbatch.vocab.plans.records import Cell, PlanRecord, load_records
 from kdbatch.vocab.runs import OUTSIDE, Assignment, Run, RunFolder
 from kdbatch.vocab.status import RunState, Status, is_stale, load_status
 

@@ -26,7 +26,7 @@ from kdbatch.report.figures.panels import (
 from kdbatch.report.figures.role_styles import RoleStyle, role_styles
 from kdbatch.report.labels import case_title
 from kdbatch.result.read import read_curves
-from kdbatch.vocab.plans import PlanRecord
+from kdbatch.vocab.plans.records import PlanRecord
 
 _Place = tuple[object, ...]  # a stage, a panel and a role
 _Case = tuple[tuple[str, str], ...]

@@ -22,7 +22,7 @@ from kdbatch.report.figures.drawing import (
 )
 from kdbatch.report.labels import NO_VALUE, case_title, format_number, role_group
 from kdbatch.report.stats.correctness import Correctness, load_correctness, shared_keys
-from kdbatch.vocab.plans import PlanRecord
+from kdbatch.vocab.plans.records import PlanRecord
 
 MAX_ERROR_PANELS = 12
 _MAX_COLUMNS = 4

@@ -16,7 +16,7 @@ from kdbatch.report.labels import NO_VALUE, format_number
 from kdbatch.report.tables.formats import to_latex, to_markdown
 from kdbatch.report.tables.grid import Grid
 from kdbatch.vocab.done import StageFacts
-from kdbatch.vocab.plans import Untestable
+from kdbatch.vocab.plans.declarations import Untestable
 from kdbatch.vocab.recipes import RECIPE_KINDS
 
 PROVENANCE_TITLES: dict[str, str] = {

@@ -9,7 +9,7 @@ from kdbatch.report.labels import format_number, format_signed
 from kdbatch.report.stats.claims import CheckedClaim
 from kdbatch.report.stats.comparisons import Comparison
 from kdbatch.report.stats.verdicts import ClaimVerdict
-from kdbatch.vocab.plans import ClaimKind
+from kdbatch.vocab.plans.declarations import ClaimKind
 
 VERDICT_MARKS: dict[ClaimVerdict, tuple[str, str]] = {
     "holds": ("✓", "holds"),

@@ -14,7 +14,7 @@ from kdbatch.report.escape import escape_html
 from kdbatch.report.html.tables import runs_attribute
 from kdbatch.report.labels import NO_VALUE, case_title, format_number, metric_title
 from kdbatch.report.stats.bootstrap import wilson_interval
-from kdbatch.vocab.plans import PlanRecord
+from kdbatch.vocab.plans.records import PlanRecord
 
 # The number that stands for a run: the first of these that it has measured.
 MAIN_METRICS = ("top1", "recall_at_1", "pretext_accuracy", "block_index")

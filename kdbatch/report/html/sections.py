@@ -14,7 +14,7 @@ from kdbatch.report.stats.gains import Gains
 from kdbatch.report.stats.verdicts import VERDICTS, ClaimVerdict
 from kdbatch.report.tables.grid import Grid
 from kdbatch.result.read import read_curves
-from kdbatch.vocab.plans import PlanRecord
+from kdbatch.vocab.plans.records import PlanRecord
 from kdbatch.vocab.views import CLIP_RATES_HEAD, CLIP_RATES_NOTE
 
 # Measures of a student's teachers: column title and number of digits.

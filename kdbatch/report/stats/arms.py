@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kdbatch.vocab.plans import Cell
+from kdbatch.vocab.plans.records import Cell
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

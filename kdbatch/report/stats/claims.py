@@ -20,7 +20,8 @@ from kdbatch.report.stats.verdicts import (
     verdict_at,
 )
 from kdbatch.vocab.metrics import is_percent
-from kdbatch.vocab.plans import MAP_CLAIMS, Claim, ClaimKind, PlanRecord
+from kdbatch.vocab.plans.declarations import MAP_CLAIMS, Claim, ClaimKind
+from kdbatch.vocab.plans.records import PlanRecord
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from kdbatch.report.data.study import cases_of, matching_cells
 from kdbatch.report.labels import case_title, value_title
 from kdbatch.report.stats.arms import Arm, Contrast, arms_of
-from kdbatch.vocab.plans import Claim, ClaimKind, PlanRecord
+from kdbatch.vocab.plans.declarations import Claim, ClaimKind
+from kdbatch.vocab.plans.records import PlanRecord
 
 
 @dataclass(frozen=True, kw_only=True)

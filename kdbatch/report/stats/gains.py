@@ -11,7 +11,7 @@ from kdbatch.report.stats.arms import Arm, arms_of
 from kdbatch.report.stats.bootstrap import Resampled, SeedDraws
 from kdbatch.report.stats.comparisons import Comparison, compare_arms
 from kdbatch.report.stats.correctness import resample_runs
-from kdbatch.vocab.plans import PlanRecord
+from kdbatch.vocab.plans.records import PlanRecord
 
 GAIN_METRIC = "top1"
 CONTROL_ROLE = "labels_only"

@@ -26,7 +26,8 @@ from kdbatch.report.stats.power_assumptions import PowerAssumptions
 from kdbatch.report.stats.seed_spreads import num_independent
 from kdbatch.report.stats.verdicts import published_tolerance
 from kdbatch.vocab.datasets import GroupedVideos
-from kdbatch.vocab.plans import MAP_CLAIMS, Claim, PlanRecord
+from kdbatch.vocab.plans.declarations import MAP_CLAIMS, Claim
+from kdbatch.vocab.plans.records import PlanRecord
 
 TARGET_SHARE = 0.8
 MAX_SEEDS = 50

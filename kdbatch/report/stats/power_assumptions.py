@@ -7,7 +7,7 @@ import numpy as np
 
 from kdbatch.report.stats.verdicts import PUBLISHED_SEED_SD
 from kdbatch.vocab.datasets import GroupedVideos
-from kdbatch.vocab.plans import PlanRecord
+from kdbatch.vocab.plans.records import PlanRecord
 
 
 @dataclass(frozen=True, kw_only=True)

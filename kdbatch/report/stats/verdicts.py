@@ -18,7 +18,7 @@ import numpy as np
 
 from kdbatch.report.stats.bootstrap import CONFIDENCE_LEVEL
 from kdbatch.report.stats.comparisons import Comparison
-from kdbatch.vocab.plans import MAP_CLAIMS, Claim
+from kdbatch.vocab.plans.declarations import MAP_CLAIMS, Claim
 
 ClaimVerdict = Literal["holds", "fails", "undecided", "one-seed", "not-yet"]
 VERDICTS: tuple[ClaimVerdict, ...] = ("holds", "fails", "undecided", "one-seed", "not-yet")

@@ -16,7 +16,8 @@ from kdbatch.report.labels import (
     role_group,
 )
 from kdbatch.report.tables.folds import fold_sentences
-from kdbatch.vocab.plans import Cell, PlanRecord, Table
+from kdbatch.vocab.plans.declarations import Table
+from kdbatch.vocab.plans.records import Cell, PlanRecord
 
 # Measured by every distill run on its own teachers; printed below a table of the same metric.
 ENSEMBLE_ROWS: dict[str, dict[str, str]] = {

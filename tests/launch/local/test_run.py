@@ -24,7 +24,7 @@ from kdbatch.base.locks import is_held
 from kdbatch.launch.local.run import LocalOutcome, run_locally
 from kdbatch.launch.run_folders import write_runs
 from kdbatch.vocab.config import Config
-from kdbatch.vocab.plans import Plan
+from kdbatch.vocab.plans.plan import Plan
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import Status, load_status
 

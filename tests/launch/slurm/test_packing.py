@@ -22,7 +22,7 @@ from kdbatch.launch.slurm.squeue.shared_answers import QueueAnswer
 from kdbatch.launch.slurm.submissions import last_submissions, live_jobs
 from kdbatch.launch.slurm.submit import submit_arrays
 from kdbatch.vocab.config import Config, Site, load_config
-from kdbatch.vocab.plans import Plan
+from kdbatch.vocab.plans.plan import Plan
 
 PAIRED = replace(RESOURCES, runs_per_job=2)
 FIVE = dict.fromkeys("abcde", ())

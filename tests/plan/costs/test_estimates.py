@@ -5,7 +5,7 @@ from support.inputs import JOBS
 
 from kdbatch.plan.costs.estimator import START_SECONDS
 from kdbatch.plan.resolve import make_plan
-from kdbatch.vocab.plans import PlannedRun
+from kdbatch.vocab.plans.plan import PlannedRun
 
 # Clips per second of training that were measured on an H200, in memory and fed from shards.
 R21D, SHUFFLE = 806, 1622

@@ -10,7 +10,7 @@ from kdbatch.plan.costs.estimator import START_SECONDS
 from kdbatch.plan.resolve import make_plan
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.done import Done, Provenance, StageFacts, save_done
-from kdbatch.vocab.plans import Plan, PlannedRun
+from kdbatch.vocab.plans.plan import Plan, PlannedRun
 from kdbatch.vocab.runs import Assignment, RunFolder
 
 SUBSET_SIZE = JOBS / "subset_size.yaml"

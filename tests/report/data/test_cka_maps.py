@@ -8,7 +8,7 @@ from kdbatch.report.figures.cka import map_caption
 from kdbatch.result.read import read_cka
 from kdbatch.result.schema import CKA, ROWS
 from kdbatch.result.write import Measure, write_measures, write_table
-from kdbatch.vocab.plans import PlanRecord
+from kdbatch.vocab.plans.records import PlanRecord
 from kdbatch.vocab.runs import RunFolder
 
 

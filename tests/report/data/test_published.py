@@ -11,7 +11,7 @@ from kdbatch.report.build import build_report
 from kdbatch.report.data.published import find_published, load_published
 from kdbatch.report.tables.formats import to_csv, to_markdown
 from kdbatch.report.tables.grid import fill_grid
-from kdbatch.vocab.plans import save_record
+from kdbatch.vocab.plans.records import save_record
 
 
 def test_published_numbers_stand_below_ours_and_are_never_best(make_study: MakeStudy) -> None:

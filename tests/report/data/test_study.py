@@ -12,7 +12,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.report.data.study import load_study, matching_cells
 from kdbatch.result.digests import digest_label_ranks, digest_results
 from kdbatch.vocab.done import load_done, save_done
-from kdbatch.vocab.plans import save_record
+from kdbatch.vocab.plans.records import save_record
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.status import Status, save_status
 

@@ -6,7 +6,7 @@ from kdbatch.report.build import build_report
 from kdbatch.report.html.citations import bibtex, link_to
 from kdbatch.report.html.claims import interval_text
 from kdbatch.report.stats.comparisons import Comparison
-from kdbatch.vocab.plans import save_record
+from kdbatch.vocab.plans.records import save_record
 
 
 def page_of(make: WriteStudy, **fields) -> str:

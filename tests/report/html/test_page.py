@@ -6,7 +6,7 @@ import pytest
 from support.studies import BuiltReport, MakeStudy
 
 from kdbatch.report.build import build_report
-from kdbatch.vocab.plans import save_record
+from kdbatch.vocab.plans.records import save_record
 
 VOID = {"meta", "img", "br", "line", "circle", "input"}
 

@@ -12,7 +12,7 @@ from kdbatch.report.labels import NO_VALUE
 from kdbatch.result.schema import CURVES
 from kdbatch.result.write import Measure, write_measures
 from kdbatch.vocab.config import Config
-from kdbatch.vocab.plans import Untestable
+from kdbatch.vocab.plans.declarations import Untestable
 from kdbatch.vocab.runs import RunFolder
 
 

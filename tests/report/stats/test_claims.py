@@ -9,7 +9,7 @@ from kdbatch.report.data.study import load_study
 from kdbatch.report.stats.claims import CheckedClaim, check_claims
 from kdbatch.report.stats.comparisons import Comparison
 from kdbatch.report.stats.verdicts import published_tolerance
-from kdbatch.vocab.plans import Claim
+from kdbatch.vocab.plans.declarations import Claim
 from kdbatch.vocab.runs import RunFolder
 
 ABOVE = Claim(id="above", says="", kind="beats", who="student", than=("T1", "T2"))

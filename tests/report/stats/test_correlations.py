@@ -9,7 +9,8 @@ from kdbatch.report.stats.comparisons import Comparison
 from kdbatch.report.stats.contrasts import ClaimRoles
 from kdbatch.report.stats.correlations import correlate_maps
 from kdbatch.report.stats.verdicts import decide_verdict
-from kdbatch.vocab.plans import Cell, Claim, Map, PlanRecord
+from kdbatch.vocab.plans.declarations import Claim, Map
+from kdbatch.vocab.plans.records import Cell, PlanRecord
 
 CLAIM = Claim(id="c", says="", kind="blocks_lower_accuracy", who="student")
 SEEDS = (0, 1, 2)

@@ -8,7 +8,8 @@ from kdbatch.report.stats.margins import MarginTable, reachable_tail
 from kdbatch.report.stats.power import ClaimPower, power_of_records
 from kdbatch.report.stats.power_assumptions import PowerAssumptions, pooled_seed_sd
 from kdbatch.vocab.datasets import GroupedVideos
-from kdbatch.vocab.plans import Cell, Claim, PlanRecord
+from kdbatch.vocab.plans.declarations import Claim
+from kdbatch.vocab.plans.records import Cell, PlanRecord
 
 VIDEOS = GroupedVideos(dataset="ucf101", split="test01", num_videos=3783, num_groups=707)
 ABOVE = Claim(id="above", says="", kind="beats", who="student", than=("T1",))

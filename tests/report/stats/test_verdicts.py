@@ -7,7 +7,7 @@ from kdbatch.report.stats.verdicts import (
     deciding_comparison,
     verdict_at,
 )
-from kdbatch.vocab.plans import Claim
+from kdbatch.vocab.plans.declarations import Claim
 
 CLAIM = Claim(id="x", says="", kind="beats", who="student", than=("T1",))
 

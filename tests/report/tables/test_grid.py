@@ -6,7 +6,8 @@ from support.studies import MakeStudy, with_single_teachers
 
 from kdbatch.report.data.study import Study
 from kdbatch.report.tables.grid import GridCell, fill_grid
-from kdbatch.vocab.plans import PlanRecord, Table
+from kdbatch.vocab.plans.declarations import Table
+from kdbatch.vocab.plans.records import PlanRecord
 
 
 def texts(record: PlanRecord, study: Study, table: Table = TABLE) -> dict[str, list[str]]:

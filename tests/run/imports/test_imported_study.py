@@ -31,7 +31,7 @@ from kdbatch.run.weights import load_classifier
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.done import load_done
-from kdbatch.vocab.plans import Plan
+from kdbatch.vocab.plans.plan import Plan
 from kdbatch.vocab.recipes import Import
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.shards import load_index, load_samples
