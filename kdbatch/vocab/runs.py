@@ -6,6 +6,7 @@ import json
 import marshal
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -21,7 +22,7 @@ from kdbatch.base.reading.field_facts import Limits, check_limits
 from kdbatch.base.reading.file_names import check_plain_name
 from kdbatch.base.reading.shown_values import shown
 from kdbatch.base.temporary.private_folder import folder_of_this_user, open_private_folder
-from kdbatch.vocab.extensions.sources import Code
+from kdbatch.vocab.extensions.sources import Code, code_here
 from kdbatch.vocab.jobs.resources import Resources
 from kdbatch.vocab.recipes import RECIPE_VERSION, Recipe
 from kdbatch.vocab.status import RepairAdvice
@@ -126,6 +127,18 @@ def _id_of(
 
 def _hash(text: str) -> str:
     return "r" + hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def _packages_missing_here(raw: Any) -> str:
+    """The packages of others that a run in a file uses and that are not installed here."""
+    run = raw.get("run") if isinstance(raw, dict) else None
+    planned = run.get("code", []) if isinstance(run, dict) else []
+    missing = []
+    with suppress(UserError):
+        for code in parse(tuple[Code, ...], planned, where="code"):
+            if code_here(code.distribution, code.package) is None:
+                missing.append(f"{code.distribution} {code.version}")
+    return " and ".join(missing)
 
 
 OUTSIDE = "outside"
@@ -301,7 +314,15 @@ class RunFolder:
         """
         where = str(self.assignment)
         raw = load_json(self.assignment, advice=self._advice)
-        assignment = parse(Assignment, raw, where=where)
+        try:
+            assignment = parse(Assignment, raw, where=where)
+        except UserError as error:
+            if packages := _packages_missing_here(raw):
+                raise UserError(
+                    f"{where}: is a run with code of {packages}, which is not installed here. "
+                    "Install it to read the run."
+                ) from error
+            raise
         if self.id in _ids_in_file(raw["run"], [RECIPE_VERSION]):
             return assignment
         if self.id not in _ids_in_file(raw["run"], range(1, RECIPE_VERSION)):

@@ -43,6 +43,17 @@ def test_a_seed_changed_in_run_json_is_refused(tmp_path: Path, *, sealed: bool) 
         folder.load()
 
 
+def test_a_run_of_a_package_that_is_not_installed_names_the_package(tmp_path: Path) -> None:
+    folder = folder_of(RUN, tmp_path)
+    raw = load_json(folder.assignment)
+    raw["run"]["recipe"]["kind"] = "of_another_package"
+    code = {"distribution": "absent-package", "version": "1.2", "package": "absent", "sha256": ""}
+    raw["run"]["code"] = [code]
+    write_json(folder.assignment, raw)
+    with pytest.raises(UserError, match=r"run\.json: .*absent-package 1\.2, which is not"):
+        folder.load()
+
+
 def test_of_a_finished_run_the_folder_is_to_be_deleted(tmp_path: Path) -> None:
     folder = folder_of(RUN, tmp_path)
     folder.done.touch()
