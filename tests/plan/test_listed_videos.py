@@ -190,7 +190,7 @@ def test_a_line_may_be_deleted_and_a_spreadsheet_may_save_the_list(config: Confi
         (lambda text: text.replace("place,", "where,"), "its columns are not video,place"),
         (lambda text: text.replace("# made", "# Made"), "does not say which shards"),
         (lambda text: text + '"', "no overlap list: unexpected end of data"),
-        (lambda text: text + "\0\n", "no overlap list: "),
+        (lambda text: text + "\0\n", "has NUL bytes"),
         (lambda text: "", "does not say which shards"),
         (
             lambda text: re.sub("(k400/train: 12.*)[0-9a-f]", r"\g<1>x", text),

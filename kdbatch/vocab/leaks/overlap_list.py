@@ -124,6 +124,8 @@ def load_overlap_list(path: Path, *, first: str, where: str) -> OverlapList:
         raise UserError(f"{where}: there is no {path}. Make it, for example: {again}") from error
     except OSError as error:
         raise unreadable(path, error) from error
+    except UserError as error:  # of another encoding
+        raise UserError(f"{where}: {error}") from error
     except (ValueError, csv.Error) as error:
         raise UserError(
             f"{where}: {path} is no overlap list: {error}. Delete it, and make it again, for "
