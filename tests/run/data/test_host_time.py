@@ -28,8 +28,8 @@ from tests.support.tasks import videos
 
 NUM_CLIPS = 64
 NUM_BATCHES = 3
-# 5 milliseconds on a core of 3 GHz that needs 0.73 s for the piece of work.
-LIMIT = 0.005 / 0.73
+# 5 milliseconds on a core of 3 GHz that needs 0.52 s for the piece of work.
+LIMIT = 0.005 / 0.52
 
 
 def _batches(stage: str) -> TrainingBatches:
