@@ -112,8 +112,9 @@ test-gpu:
 image:
 	@container/build $(BASE)
 
-check: lint
-	@$(MAKE) --no-print-directory types test test-slow
+# Types first, or lint would check them a second time.
+check: types
+	@$(MAKE) --no-print-directory lint test test-slow
 
 # Writes the map of the modules into docs/ARCHITECTURE.md; a test compares it with the code.
 map: $(VENV)/.made
