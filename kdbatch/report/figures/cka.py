@@ -78,8 +78,7 @@ def draw_views(maps: Sequence[LoadedMap]) -> dict[str, Drawing]:
     for end, scale, shown in (("", CKA_SCALE, maps), ("_rsa", RSA_SCALE, with_rsa)):
         if shown:
             notes = [scale.note, *(note for cka in shown for note in _notes(cka, scale))]
-            title = f"{scale.name}"
-            views[end] = draw_panel(shown, scale, title=title, notes=notes)
+            views[end] = draw_panel(shown, scale, title=scale.name, notes=notes)
         if drawn := differences(shown):
             rest = [_titled(each.of, each.minus) for each in drawn]
             title = f"Differences of {scale.name}"

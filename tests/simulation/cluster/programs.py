@@ -1,4 +1,4 @@
-"""What the programs of the simulated SLURM answer; they are asked in place of real processes."""
+"""Programs of the simulated SLURM: their answers, asked for in place of real processes."""
 
 import random
 import re

@@ -1,4 +1,4 @@
-"""What a run's worker and its job's script write to the study, at simulated times."""
+"""Workers and scripts of jobs write to the study what real ones would, at simulated times."""
 
 import contextlib
 import dataclasses
