@@ -4,12 +4,13 @@ VENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
 KDBATCH := $(BIN)/kdbatch
 TOOLS := $(CURDIR)/.venv-lock
+AXE := $(CURDIR)/.venv-axe
 PROFILE := toy
 
 # What the image is built on, see container/README.md: make image BASE=--debian, make image BASE='--on OLD.sif'
 BASE := --docker python:3.11.11-slim-bookworm
 
-.PHONY: demo study lint types quick newest lowest lock test test-slow test-rare test-learning test-simulation test-hostile test-cluster test-gpu check map reference image clean
+.PHONY: demo study lint types quick newest lowest lock test test-slow test-rare test-learning test-simulation test-hostile test-cluster test-gpu axe check map reference image clean
 
 # From raw toy videos to a report whose verdicts are known, in a few minutes on two cores; a second time only the report is made anew.
 demo: $(VENV)/.made
@@ -111,6 +112,13 @@ test-gpu:
 # As an ordinary user. The last line printed is the path of the image, for kdbatch.toml.
 image:
 	@container/build $(BASE)
+
+# The checks of accessibility that tests of the report's page run; without them those tests are skipped.
+axe: $(AXE)/.made
+$(AXE)/.made: tests/support/axe.lock | $(VENV)/.made
+	@rm -rf $(AXE)
+	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --require-hashes --target $(AXE) -r tests/support/axe.lock
+	@touch $@
 
 # Types first, or lint would check them a second time.
 check: types

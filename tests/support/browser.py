@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,33 @@ FLAGS = (
 HOOK = """
 window.errors = [];
 window.addEventListener("error", event => window.errors.push(String(event.message)));
-window.addEventListener("load", () => {
-  const observed = (() => {PROBE})();
+window.addEventListener("load", async () => {
+  const observed = await (async () => {PROBE})();
   const output = document.createElement("pre");
   output.id = "probe";
   output.textContent = JSON.stringify(observed);
   document.body.append(output);
 });
+"""
+
+FRAMES = """
+  const [page, probe, widths] = INPUTS;
+  const found = {};
+  for (const width of widths) for (const scheme of ["light", "dark"]) {
+    const frame = document.createElement("iframe");
+    Object.assign(frame.style, {width: `${width}px`, height: "900px", colorScheme: scheme});
+    frame.style.border = 0;
+    frame.srcdoc = page;
+    const loaded = new Promise(resolve => { frame.onload = resolve; });
+    document.body.append(frame);
+    await loaded;
+    const script = frame.contentDocument.createElement("script");
+    script.textContent = `window.observed = (async () => {${probe}})()`;
+    frame.contentDocument.head.append(script);
+    found[`${width} ${scheme}`] = await frame.contentWindow.observed;
+    frame.remove();
+  }
+  return found;
 """
 
 
@@ -72,3 +93,19 @@ def observe(chromium: str, page: Path, probe: str, folder: Path, *flags: str) ->
     output = re.search(r'<pre id="probe">(.*?)</pre>', done.stdout, re.DOTALL)
     assert output, done.stdout[-2000:] + done.stderr[-2000:]
     return json.loads(html.unescape(output[1]))
+
+
+def observe_in_frames(
+    chromium: str, page: Path, probe: str, folder: Path, widths: Sequence[int]
+) -> dict[str, Any]:
+    """Open the page in frames of these widths in pixels, light and dark; one browser for all.
+
+    A window of a browser has at least 500 pixels, a frame may have those of a phone. Returns what
+    the probe returns, an `await` allowed in it, by "<width> light" and "<width> dark".
+    """
+    inputs = json.dumps([page.read_text(encoding="utf-8"), probe, list(widths)])
+    frames = FRAMES.replace("INPUTS", inputs.replace("<", "\\u003c"))
+    folder.mkdir()
+    around = folder / "around.html"
+    around.write_text("<html><head></head><body></body></html>", encoding="utf-8")
+    return observe(chromium, around, frames, folder / "frames")

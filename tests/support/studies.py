@@ -114,6 +114,13 @@ def finished_report(tmp_path_factory: pytest.TempPathFactory) -> BuiltReport:
 
 
 @pytest.fixture(scope="session")
+def three_seed_report(tmp_path_factory: pytest.TempPathFactory) -> BuiltReport:
+    """The report of a finished study with three seeds."""
+    folder = tmp_path_factory.mktemp("three")
+    return _build(folder, StudySpec(seeds=(0, 1, 2)).write(folder / "runs"))
+
+
+@pytest.fixture(scope="session")
 def partial_report(tmp_path_factory: pytest.TempPathFactory) -> BuiltReport:
     """The report of a study with a failed student, a waiting map and a truncated rows file.
 
