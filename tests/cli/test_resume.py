@@ -1,18 +1,20 @@
 """`resume`, `cancel FILE` and the last lines of `submit`: whole commands, and sums of the plan."""
 
+import io
 import json
 import os
 import shlex
 import shutil
-import subprocess
-import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 from support.inputs import JOBS
 
 from kdbatch.base.atomic_write import load_json, write_json
+from kdbatch.cli.command import dispatch
+from kdbatch.cli.commands import Commands
 from kdbatch.launch.run_status import load_run_rows
 from kdbatch.launch.slurm.commands import queued_jobs
 from kdbatch.vocab.plans.records import find_records
@@ -23,15 +25,13 @@ FILE = "jobs/my study.yaml"  # has to be quoted in a command line
 
 
 def kdbatch(*words: str, code: int = 0) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "kdbatch", *words],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == code, done
-    return done.stdout + done.stderr
+    """What the command prints. It runs in this process: a new one each time would take minutes."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        exit_code = dispatch(Commands(), list(words))
+    printed = out.getvalue() + err.getvalue()
+    assert exit_code == code, printed
+    return printed
 
 
 def type_line(output: str, beginning: str, *, code: int = 0) -> str:

@@ -195,8 +195,7 @@ def test_heartbeats_go_on_after_one_that_cannot_be_written(tmp_path, stop):
         assert status_of(tmp_path).state == "running"
 
 
-@pytest.mark.parametrize("number", STOP_SIGNALS)
-def test_a_signal_while_the_process_ends_does_not_change_its_exit_code(number):
+def test_signals_while_the_process_ends_do_not_change_its_exit_code():
     """Python deletes the objects of modules after it has dropped its signal handlers.
 
     The object here delays the process at that point.
@@ -216,7 +215,8 @@ runpy.run_module("kdbatch.run", run_name="__main__", alter_sys=True)
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
         assert process.stdout and process.stdout.readline() == "ending\n"
-        process.send_signal(number)
+        for number in STOP_SIGNALS:
+            process.send_signal(number)
         assert process.wait(60) == EXIT_USER
 
 

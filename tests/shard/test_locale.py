@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from support.videos import write_video
 
+pytestmark = pytest.mark.rare
 NAMES = ("日本語", "Ünïcode_名前", os.fsdecode(b"caf\xe9"), "plain_name_")
 
 

@@ -175,13 +175,13 @@ def test_leaving_early_is_quiet_whatever_the_workers_do_at_that_moment(
     """In half of the cases they wait for tasks, in the other half tasks are left."""
     plan = clips.source_of(videos).plan(0)
     buffer = SharedBuffer(1 << 24)
-    for i in range(12):
+    for i in range(4):
         with WorkerPool(2, buffer=buffer, clip_reader=ClipReader(decoder="pyav")) as pool:
             submitted = [pool.submit(plan.requests, plan.num_bytes) for _ in range(4)]
             pending = submitted[-1 if i % 2 else 0]
             assert pending is not None
             pool.wait(pending)
-            time.sleep(0.001 * i)
+            time.sleep(0.003 * i)
         del submitted, pending
     buffer.close()
     assert capfd.readouterr().err == ""

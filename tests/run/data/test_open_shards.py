@@ -104,6 +104,7 @@ def test_the_dataloader_reads_every_clip_once_whatever_the_number_of_workers(
     assert all(torch.equal(found[key], alone[key]) for key in alone)
 
 
+@pytest.mark.rare  # the next process group spawns its workers too
 def test_workers_that_are_spawned_get_the_same_clips(k400: Path) -> None:
     dataset = kdbatch.open_shards(k400, "train", seed=1, **CLIP)
     forked, spawned = (

@@ -19,6 +19,8 @@ from safetensors.torch import load_file, save_file
 from support.micro_study import PROFILE, submit, wait_for_success, write_shards
 
 from kdbatch.base.errors import UserError
+from kdbatch.cli.command import dispatch
+from kdbatch.cli.commands import Commands
 from kdbatch.launch.checks.imported_files import check_imported_files
 from kdbatch.launch.run_folders import assignment_for
 from kdbatch.plan.known_datasets import KnownDatasets
@@ -264,18 +266,16 @@ def test_a_table_of_outputs_that_lacks_something_is_refused(
     assert re.search(words, line) and "outputs.parquet" in line, line
 
 
-def test_plan_and_submit_say_what_a_worker_says(study: Path) -> None:
+def test_plan_and_submit_say_what_a_worker_says(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_study(study, keys={})
     (study / "runs").mkdir()
-    for words in (("plan",), ("submit", "--local", "--dry-run")):
-        done = subprocess.run(
-            [sys.executable, "-m", "kdbatch", *words, "jobs/mine.yaml", "--profile=test"],
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 2, done
-        assert "ready.pt: tensors differ from the network's: 187 missing" in done.stderr
-        assert "  missing: layer1.0.conv1.0.0.weight" in done.stderr, done.stderr
+    for words in (["plan"], ["submit", "--local", "--dry-run"]):
+        assert dispatch(Commands(), [*words, "jobs/mine.yaml", "--profile=test"]) == 2
+        said = capsys.readouterr().err
+        assert "ready.pt: tensors differ from the network's: 187 missing" in said
+        assert "  missing: layer1.0.conv1.0.0.weight" in said
     assert not list((study / "runs").iterdir())
 
 
