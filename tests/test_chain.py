@@ -46,8 +46,6 @@ def test_a_study_that_is_killed_in_every_stage_ends_with_the_same_weights(
         unstarted / "jobs" / "subset_size.yaml",
         "cka_r21d_teacher",
         "cka_shufflenet_teacher",
-        "student_fewer_blocks",
-        "student_more_grid",
     )
     for kind in ("pretrain", "finetune", "distill", "compare"):
         process = micro.submit(unstarted, experiment)
@@ -91,7 +89,7 @@ def test_a_finished_study_is_not_run_again_and_the_report_has_all_its_parts(
 ) -> None:
     stamps = {path: path.stat().st_mtime_ns for path in (study / "runs").glob("r*/*")}
     output = micro.wait_for_success(micro.submit(study, study / "jobs" / "subset_size.yaml"))
-    assert "14 runs: 14 done" in output
+    assert "9 runs: 9 done" in output
     assert {path: path.stat().st_mtime_ns for path in (study / "runs").glob("r*/*")} == stamps
     done = subprocess.run(
         [sys.executable, "-m", "kdbatch", "report"], cwd=study, capture_output=True, text=True

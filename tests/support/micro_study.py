@@ -37,7 +37,8 @@ SIZE = ToySize(
 PROFILE = """\
 seeds: [0]
 leave_out:
-  [same_task, equal, smoothed, pretrained, T1_longer, T2_longer, equal_accuracy, retrieval, linear]
+  [from_T1, from_T2, same_task, equal, smoothed, pretrained, T1_longer, T2_longer,
+   equal_accuracy, retrieval, linear]
 subsets: {10k: 8, 30k: 8, 50k: 8, 100k: 8}
 keep: {target: [ucf101]}
 widths: {r21d_10: 0.0625, shufflenet_2x: 0.0625}
@@ -66,19 +67,23 @@ def write_shards(folder: Path) -> None:
 
 
 def write_jobs(folder: Path, *, epochs: int) -> Path:
-    """Write the first experiment and a profile of `epochs` epochs to `folder`/jobs."""
+    """Write nine runs of the first experiment and a profile of `epochs` epochs to `folder`/jobs."""
     (folder / "jobs" / "profiles").mkdir(parents=True)
     path = folder / "jobs" / "subset_size.yaml"
     path.write_text((JOBS / "subset_size.yaml").read_text())
     (folder / "jobs" / "profiles" / "test.yaml").write_text(PROFILE.replace("EPOCHS", str(epochs)))
-    return path
+    return leave_out(
+        path, "cka_shufflenet_labels_only", "cka_shufflenet_untrained", "cka_r21d_untrained"
+    )
 
 
-def leave_out(experiment: Path, *ids: str) -> Path:
-    """Remove the maps and claims with these ids from the file; the ids of other runs stay equal."""
+def leave_out(experiment: Path, *maps: str) -> Path:
+    """Remove these maps from the file, and the claims about them; the ids of other runs stay."""
     raw = yaml.safe_load(experiment.read_text())
-    for part in ("maps", "claims"):
-        raw[part] = [item for item in raw[part] if item["id"] not in ids]
+    raw["maps"] = [item for item in raw["maps"] if item["id"] not in maps]
+    raw["claims"] = [
+        claim for claim in raw["claims"] if not {claim["who"], *claim.get("than", ())} & {*maps}
+    ]
     experiment.write_text(yaml.safe_dump(raw, sort_keys=False))
     return experiment
 
