@@ -76,7 +76,8 @@ test: $(VENV)/.made
 test-slow: $(VENV)/.made
 	@$(BIN)/pytest -n 2 --dist loadgroup --ignore=tests/cli/test_walkthrough.py --ignore=tests/cli/test_own_study.py -m "slow and not ($(APART))"
 
-# What seldom breaks and takes minutes: the oldest packages, equal builds of the image, own code in it, interruptions on a SLURM with
+# What seldom breaks and takes minutes: the oldest packages, equal builds of the image, own code in it, odd locales and streams, speeds
+# that a stored video tells, interruptions on a SLURM with
 # accounting.
 test-rare: $(VENV)/.made
 	@$(BIN)/pytest -n 2 --dist loadgroup -m "rare and not cluster"

@@ -88,20 +88,20 @@ def _tells_no_more_than_original(path: Path) -> bool:
     return abs(stored - 0.5) <= abs(original - 0.5) + 0.05
 
 
-@pytest.mark.slow
+@pytest.mark.rare
 def test_a_stored_real_video_tells_the_speed_of_clips_no_better_than_its_original() -> None:
     for path in real_clips():
         assert _tells_no_more_than_original(path), path.name
 
 
-@pytest.mark.slow
+@pytest.mark.rare
 def test_a_stored_toy_tells_the_speed_of_clips_no_better_than_its_original(tmp_path: Path) -> None:
     write_toy(tmp_path, processes=1, progress=silent, size=LONG, datasets=["k400"])
     for path in sorted((tmp_path / "k400").rglob("*.mp4"))[:2]:
         assert _tells_no_more_than_original(path), path.name
 
 
-@pytest.mark.slow
+@pytest.mark.rare
 def test_the_detector_finds_the_speed_where_types_alternate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

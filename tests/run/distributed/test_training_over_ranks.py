@@ -226,6 +226,7 @@ def test_a_process_that_is_killed_ends_the_others_and_the_run_can_go_on(
     )
 
 
+@pytest.mark.rare
 def test_a_leader_that_is_killed_ends_the_others(world: Path, labels_only: Run) -> None:
     folder = target.prepare(world, _long(labels_only, epochs=400), runs="headless")
     two = _start(folder)
