@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from kdbatch.bench.step.scale import StepScale
-from kdbatch.bench.step.variants import TrainingSetup, make_training_setup
+from kdbatch.bench.step.variants import TrainingSetup, clip_sampler, make_training_setup
 from kdbatch.run.data.batch import Batch, BatchPlan, plan_batch
 from kdbatch.run.data.prefetch import DeviceBatch, DevicePrefetcher
 from kdbatch.run.data.sampling import random_clip
@@ -65,17 +65,18 @@ def noise_batch(stage: str, *, seed: int) -> Batch:
     return plan.to_batch(rng.integers(0, 256, plan.num_bytes, dtype=np.uint8))
 
 
-def full_batches(scale: StepScale, device: torch.device) -> Iterator[DeviceBatch]:
-    """Endless batches for finetune and distill: noise of 170 x 128 pixels in the memory of the
-    host, which the prefetcher copies and augments.
+def full_batches(stage: str, scale: StepScale, device: torch.device) -> Iterator[DeviceBatch]:
+    """Endless batches of a stage of kdbatch bench step: noise of 170 x 128 pixels in the memory of
+    the host, which the prefetcher copies and augments.
     """
     rng, chosen = np.random.default_rng(0), videos(*[400] * scale.batch_clips)
     pixels = rng.integers(0, 256, 1 << 24, dtype=np.uint8)
+    sample_clips = clip_sampler(stage, scale)
 
     def batches() -> Iterator[Batch]:
         while True:
-            requests = [random_clip(video.sample, scale.view, rng) for video in chosen]
-            plan = plan_batch(chosen, requests, {}, view=scale.view, rng=rng)
+            requests, extra = sample_clips(chosen, rng)
+            plan = plan_batch(chosen, requests, extra, view=scale.view, rng=rng)
             yield plan.to_batch(np.resize(pixels, plan.num_bytes))
 
     return DevicePrefetcher(batches(), size_pixels=scale.size_pixels, device=device)

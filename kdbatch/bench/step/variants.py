@@ -190,6 +190,24 @@ def teachers_forward(setup: TrainingSetup, device_batch: DeviceBatch) -> Callabl
     return step
 
 
+def clip_sampler(
+    stage: str, scale: StepScale
+) -> Callable[
+    [Sequence[StoredVideo], np.random.Generator], tuple[list[ClipRequest], dict[str, np.ndarray]]
+]:
+    """What chooses the clips of a batch in `stage`."""
+    task = TASKS[TASK].at_complexity(1)
+
+    def sample_clips(
+        videos: Sequence[StoredVideo], rng: np.random.Generator
+    ) -> tuple[list[ClipRequest], dict[str, np.ndarray]]:
+        if stage == "pretrain":
+            return PRETEXTS[TASK].sample_clips(videos, task, scale.view, rng)
+        return [random_clip(video.sample, scale.view, rng) for video in videos], {}
+
+    return sample_clips
+
+
 @contextmanager
 def make_prefetcher(
     stage: str,
@@ -203,21 +221,12 @@ def make_prefetcher(
     """Endless batches of `stage`: read, through the cache if there is one, and augmented, on the
     device. Leaving the context ends the workers.
     """
-    task = TASKS[TASK].at_complexity(1)
-
-    def sample_clips(
-        videos: Sequence[StoredVideo], rng: np.random.Generator
-    ) -> tuple[list[ClipRequest], dict[str, np.ndarray]]:
-        if stage == "pretrain":
-            return PRETEXTS[TASK].sample_clips(videos, task, scale.view, rng)
-        return [random_clip(video.sample, scale.view, rng) for video in videos], {}
-
     source = TrainingBatches(
         videos,
         view=scale.view,
         batch_clips=scale.batch_clips,
         seed=0,
-        sample_clips=sample_clips,
+        sample_clips=clip_sampler(stage, scale),
         clip_reader=ClipReader(decoder="pyav", cache=cache),
     )
     read = iterate_batches(source, range(1 << 30), num_workers=num_workers, stage=staging(device))
