@@ -195,7 +195,7 @@ def clip_sampler(
 ) -> Callable[
     [Sequence[StoredVideo], np.random.Generator], tuple[list[ClipRequest], dict[str, np.ndarray]]
 ]:
-    """What chooses the clips of a batch in `stage`."""
+    """Return a function that chooses the clips of a batch in `stage`."""
     task = TASKS[TASK].at_complexity(1)
 
     def sample_clips(
