@@ -17,6 +17,11 @@ from kdbatch.vocab.shards import TRANSCODED, Part, Shard, ShardIndex
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+# A write waits milliseconds for the disk, and tests write tens of thousands of files. What this loses
+# is what only a power cut can show; processes that tests start wait as ever.
+os.fsync = lambda fd: None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run slow tests first, so that the last test to end on several workers is a short one."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from kdbatch.result.schema import CKA, PREDICTIONS
 from kdbatch.result.write import write_table
@@ -61,25 +62,23 @@ def mark_failed(folder: RunFolder, reason: str) -> None:
 
 def write_predictions(folder: RunFolder, correct_N: np.ndarray) -> None:
     """Write predictions over 4 classes; a wrong one predicts the class after the label."""
-    rows = []
-    for i, is_correct in enumerate(correct_N.tolist()):
-        label = i % 4
-        predicted = label if is_correct else (label + 1) % 4
-        probability = [0.1] * 4
-        probability[predicted] = 0.7
-        # Classes of equal probability rank by index: those before the label come above it.
-        ties_above = sum(k < label for k in range(4) if k != predicted)
-        rows.append(
-            {
-                "run_id": folder.id,
-                "key": f"v{i:04d}",
-                "label": label,
-                "place": 0 if is_correct else 1 + ties_above,
-                "probability_K": probability,
-                "logit_K": probability,
-            }
-        )
-    write_table(folder.predictions, rows, schema=PREDICTIONS)
+    label_N = np.arange(len(correct_N)) % 4
+    predicted_N = np.where(correct_N, label_N, (label_N + 1) % 4)
+    # Classes of equal probability rank by index: those before the label come above it.
+    ties_above_N = label_N - (predicted_N < label_N)
+    probability_NK = np.where(np.arange(4) == predicted_N[:, None], 0.7, 0.1).astype(np.float32)
+    frame = pl.DataFrame(
+        {
+            "run_id": [folder.id] * len(correct_N),
+            "key": [f"v{i:04d}" for i in range(len(correct_N))],
+            "group": [None] * len(correct_N),
+            "label": label_N,
+            "place": np.where(correct_N, 0, 1 + ties_above_N),
+            "probability_K": list(probability_NK),
+            "logit_K": list(probability_NK),
+        }
+    )
+    frame.cast(dict(PREDICTIONS)).write_parquet(folder.predictions)
 
 
 def write_cka_map(folder: RunFolder) -> None:
