@@ -15,7 +15,7 @@ from kdbatch.report.json_export import write_all_rows
 from kdbatch.vocab.config import Config
 
 NUM_SEEDS = 3
-WORK_PER_RUN = 1 / 350  # it takes 1 / 500 or so
+WORK_PER_RUN = 1 / 280  # it takes 1 / 500 or so, and 1 / 350 on a busy machine
 
 
 def test_each_run_costs_a_bounded_share_of_a_piece_of_work(
@@ -38,4 +38,4 @@ def test_each_run_costs_a_bounded_share_of_a_piece_of_work(
     def read_and_export() -> None:
         write_all_rows(load_study(config.runs_dir), tmp_path / "results.parquet")
 
-    assert in_work(read_and_export) / len(plan.runs) < WORK_PER_RUN
+    assert in_work(read_and_export, looks=3) / len(plan.runs) < WORK_PER_RUN
