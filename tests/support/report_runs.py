@@ -78,7 +78,7 @@ def write_predictions(folder: RunFolder, correct_N: np.ndarray) -> None:
             "logit_K": list(probability_NK),
         }
     )
-    frame.cast(dict(PREDICTIONS)).write_parquet(folder.predictions)
+    frame.cast(pl.Schema(PREDICTIONS)).write_parquet(folder.predictions)
 
 
 def write_cka_map(folder: RunFolder) -> None:
