@@ -74,7 +74,7 @@ def dist(
     terms: tuple[float, ...],
     group: ProcessGroup = SINGLE_PROCESS,
 ) -> Tensor:
-    """DIST = beta inter + gamma intra: Huang et al. 2022, arXiv:2205.10536, sec. 4.
+    """DIST = beta inter + gamma intra: Huang et al. 2022, arXiv:2205.10536.
 
     Inter is 1 - Pearson's correlation of the two predictions of a clip over its classes, intra 1 -
     that of the predictions of a class over the clips of all ranks, its mean over classes; `terms`
