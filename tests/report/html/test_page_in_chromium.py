@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from support.browser import observe
+from support.browser import observe, observe_in_frames
 from support.studies import BuiltReport
 
 PROBE = """
@@ -54,6 +54,18 @@ def test_a_narrow_window_needs_no_sideways_scrolling_and_a_dark_one_is_dark(
     dark = observe(chromium, page, PROBE, tmp_path / "dark", size, dark_scheme)
     assert light["wide"] <= 0 and dark["wide"] <= 0
     assert brightness(dark["paper"]) < 200 < 600 < brightness(light["paper"])
+
+
+def test_on_a_phone_the_intervals_of_a_claim_are_whole(
+    chromium: str, finished_report: BuiltReport, tmp_path: Path
+) -> None:
+    probe = """
+      const claims = [...document.querySelectorAll(".claim .scroll")];
+      return [claims.length, claims.map(place => place.scrollWidth - place.clientWidth)];
+    """
+    seen = observe_in_frames(chromium, finished_report.summary.page, probe, tmp_path / "c", [390])
+    num_claims, cut = seen["390 light"]
+    assert num_claims >= 4 and max(cut) <= 0
 
 
 def brightness(colour: str) -> int:
