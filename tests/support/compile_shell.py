@@ -1,18 +1,22 @@
 """Runs compiled networks in a process of its own, because the compiler starts threads.
 
 No later test of the same process could fork safely. Unless an action says otherwise, the backend
-traces and compiles nothing: a real one only adds fast code for the same graphs. Prints the number
-of traced graphs.
+traces and compiles nothing: a real one only adds fast code for the same graphs. Prints what came of
+each action as JSON: the number of traced graphs, what was logged, and an error if there was one.
 """
 
 import copy
+import io
+import json
 import logging
 import sys
 import tempfile
 import time
+import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +39,19 @@ def trace(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., ob
     return graph.forward
 
 
+def shallow(kind: str) -> Classifier:
+    """A network without the later stages, which have no layers of other kinds."""
+    model = classifier(kind).eval()
+    backbone = model.backbone
+    kept = {"r21d_10": 5, "shufflenet_2x": 3}[kind]
+    for name in backbone.layer_names[kept:]:
+        delattr(backbone, name)
+    backbone.layer_names = backbone.layer_names[:kept]
+    with torch.no_grad():
+        backbone.feature_dim = backbone(noise(1)).shape[1]
+    return Classifier(backbone, num_classes=3)
+
+
 def compiled(model: Classifier) -> Classifier:
     compile_networks([model], backend=trace)
     return model
@@ -51,7 +68,7 @@ def outcome(model: Classifier, clip_BCTHW: Tensor) -> list[Tensor]:
 
 @torch.no_grad()
 def evaluate(kind: str) -> None:
-    model, clip = classifier(kind).eval(), noise(2)
+    model, clip = shallow(kind).eval(), noise(2)
     expected, names = model(clip), list(model.state_dict())
     compiled(model)
     assert torch.allclose(model(clip), expected, atol=1e-6) and list(model.state_dict()) == names
@@ -60,7 +77,7 @@ def evaluate(kind: str) -> None:
 @torch.no_grad()
 def evaluate_fast(kind: str) -> None:
     """The same in the fast forms, up to the kernels that need a GPU."""
-    model, clip = classifier(kind).eval(), noise(2)
+    model, clip = shallow(kind).eval(), noise(2)
     expected = model(clip)
     set_form(model, "fast")
     assert torch.allclose(compiled(model)(clip), expected, atol=1e-5)
@@ -68,7 +85,7 @@ def evaluate_fast(kind: str) -> None:
 
 def gradients(kind: str) -> None:
     """In double precision, with the backward pass traced as well."""
-    plain = classifier(kind).double().train()
+    plain = shallow(kind).double().train()
     model, clip_BCTHW = copy.deepcopy(plain), noise(4).double()
     compile_networks([model], backend="aot_eager")
     for found, expected in zip(outcome(model, clip_BCTHW), outcome(plain, clip_BCTHW), strict=True):
@@ -76,7 +93,9 @@ def gradients(kind: str) -> None:
 
 
 def train(kind: str) -> None:
-    """Alternates training with batches of two sizes and evaluation with batches of two others."""
+    """A whole network alternates training with batches of two sizes and evaluation with batches of
+    two others.
+    """
     model = compiled(classifier(kind))
     for _ in range(2):
         for size in (3, 2):
@@ -90,7 +109,7 @@ def train(kind: str) -> None:
 
 def distill(kind: str) -> None:
     """Two teachers have one graph, and each its own weights."""
-    student, *teachers = (compiled(classifier(kind)) for _ in range(3))
+    student, *teachers = (compiled(shallow(kind)) for _ in range(3))
     clip_BCTHW = noise(2)
     for teacher in teachers:
         teacher.eval().requires_grad_(False)
@@ -106,7 +125,7 @@ def distill(kind: str) -> None:
 @torch.no_grad()
 def infer(kind: str) -> None:
     """Copies that predict after each of three epochs, with the weights of that epoch."""
-    model, clip_BCTHW = compiled(classifier(kind)), noise(2)
+    model, clip_BCTHW = compiled(shallow(kind)), noise(2)
     for _ in range(3):
         for parameter in model.parameters():
             parameter.mul_(1.01)
@@ -121,22 +140,21 @@ def a_run(kind: str) -> None:
     trial.COMPILE_DEVICES, trial.SAVED_SHARE = frozenset({"cpu"}), 1e9
     trial.BACKEND = trace  # type: ignore[assignment]
     Noise.clips_per_batch = 3  # so that batches of 3 are tried, too
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     with tempfile.TemporaryDirectory() as folder:
         found, _ = run(Path(folder, "compiled"), net=lambda: slow_until_compiled(kind))
         trial.COMPILE_DEVICES = frozenset[str]()
-        expected, _ = run(Path(folder, "plain"), net=lambda: classifier(kind))
+        expected, _ = run(Path(folder, "plain"), net=lambda: shallow(kind))
     for name, value in expected.items():
         assert torch.equal(found[name], value), name
 
 
 def slow_until_compiled(kind: str) -> Classifier:
     """A network of which the trial finds that compiling pays."""
-    model = classifier(kind)
+    model = shallow(kind)
 
     def wait(module: nn.Module, args: object) -> None:
         if model.backbone.compiled is None:
-            time.sleep(0.5)
+            time.sleep(0.3)
 
     model.register_forward_pre_hook(wait)
     return model
@@ -144,14 +162,13 @@ def slow_until_compiled(kind: str) -> Classifier:
 
 def failures(kind: str) -> None:
     """Run the trial where compiling fails, is slower, or is not worth its time."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr)
-    model, clip_BCTHW = classifier(kind).eval(), noise(2)
+    model, clip_BCTHW = shallow(kind).eval(), noise(2)
 
     def fail(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., object]:
         raise OSError("no C compiler")
 
     def slow(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., object]:
-        return lambda *args: (time.sleep(1.0), graph.forward(*args))[1]
+        return lambda *args: (time.sleep(0.5), graph.forward(*args))[1]
 
     def tried(backend: object, passes_left: int) -> bool:
         trial.BACKEND = backend  # type: ignore[assignment]
@@ -196,11 +213,30 @@ ACTIONS = {
     "real": real,
 }
 
+
+def come_of(action: str, kind: str) -> dict[str, object]:
+    """What came of an action, whatever earlier ones of this process compiled and set."""
+    TRACED.clear()
+    torch.compiler.reset()
+    log = io.StringIO()
+    logging.basicConfig(level=logging.INFO, stream=log, force=True)
+    settings = {
+        name: getattr(trial, name) for name in ("COMPILE_DEVICES", "SAVED_SHARE", "BACKEND")
+    }
+    error = ""
+    try:
+        with mock.patch.multiple(trial, **settings):
+            ACTIONS[action](kind)
+    except Exception:  # of any kind: the test of this action shows it
+        error = traceback.format_exc()
+    return {"num_graphs": len(TRACED), "log": log.getvalue(), "error": error}
+
+
 if __name__ == "__main__":
     # The compiler reads the gradients of intermediate tensors, which causes this warning.
     warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
     torch.set_num_threads(1)
     # PyTorch's default limits, except for one that is lowered so that this test can exceed it.
     with torch.compiler.config.patch(accumulated_recompile_limit=8):  # pyright: ignore[reportAttributeAccessIssue]  # added by install_config_module
-        ACTIONS[sys.argv[1]](sys.argv[2])
-    print(len(TRACED))  # noqa: T201
+        found = [come_of(*argument.split("/")) for argument in sys.argv[1:]]
+    print(json.dumps(found))  # noqa: T201

@@ -1,10 +1,11 @@
 """Networks are compiled where that shortens what is left of a run, and nowhere else."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from support.compiling import finish, start
+from support.compiling import Outcome
 
 from kdbatch.run.compilation import trial
 from kdbatch.run.compilation.trial import COMPILE_SECONDS, SAVED_SHARE, pays, reason_against
@@ -13,6 +14,8 @@ from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from kdbatch.run.heartbeat import StatusReporter, StopSignal
 from kdbatch.vocab.runs import RunFolder
+
+pytestmark = pytest.mark.xdist_group("compilation")
 
 
 @pytest.mark.parametrize("num_versions", [1, 4])
@@ -50,15 +53,20 @@ def test_what_speaks_against_compiling_is_named_except_on_a_cpu(
     assert reason(wanted=True, group=team, infers=True) is None
 
 
-def test_a_run_that_compiles_ends_with_the_weights_of_one_that_does_not() -> None:
+def test_a_run_that_compiles_ends_with_the_weights_of_one_that_does_not(
+    outcome: Callable[..., Outcome],
+) -> None:
     """With a backend that computes what the network does; both sizes of a batch are tried."""
-    num_graphs, log = finish(start("run", "r21d_10"))
-    assert num_graphs == 2 and "compiled the networks in" in log, log
+    found = outcome("run")
+    assert found.num_graphs == 2 and "compiled the networks in" in found.log, found.log
 
 
-def test_a_compiler_that_fails_is_slower_or_not_worth_its_time_is_left_out_and_named() -> None:
-    num_graphs, log = finish(start("failures", "r21d_10"))
-    first, second, third = [line for line in log.splitlines() if "without torch.compile" in line]
-    assert num_graphs == 0
+def test_a_compiler_that_fails_is_slower_or_not_worth_its_time_is_left_out_and_named(
+    outcome: Callable[..., Outcome],
+) -> None:
+    found = outcome("failures")
+    lines = [line for line in found.log.splitlines() if "without torch.compile" in line]
+    first, second, third = lines
+    assert found.num_graphs == 0
     assert "which fails here: BackendCompilerFailed" in first and "no C compiler" in first
     assert "s with it" in second and "too few to earn back 50 s" in third
