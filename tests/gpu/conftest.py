@@ -1,6 +1,7 @@
 """The device of these tests: a GPU, or what KDBATCH_TEST_DEVICE names, to try them on a CPU.
 
-Without a GPU they are skipped for one reason, or fail if KDBATCH_REQUIRE_GPU=1.
+Without a GPU they are skipped for one reason, or fail if KDBATCH_REQUIRE_GPU=1. A bare machine with
+a GPU may lack PyAV and safetensors, which nothing here needs.
 """
 
 import os
@@ -8,8 +9,11 @@ from collections.abc import Generator, Iterator
 
 import pytest
 import torch
+from support.stand_ins import stand_in_for_videos_and_weights
 
 from kdbatch.run.device import configure_torch
+
+stand_in_for_videos_and_weights()
 
 WANTED = os.environ.get("KDBATCH_TEST_DEVICE", "cuda")
 NO_GPU = "these tests need a CUDA device, and torch finds none here"

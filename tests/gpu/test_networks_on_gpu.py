@@ -35,6 +35,8 @@ def pair(request: pytest.FixtureRequest, device: torch.device) -> tuple[Classifi
     """A network in float64 on a CPU, and the same one in float32 on the device."""
     torch.manual_seed(0)
     kind: str = request.param
+    if kind == "r2plus1d_18":
+        pytest.importorskip("torchvision")
     model = Classifier(build_backbone(backbone_of(kind, width=0.125)), num_classes=5)
     return copy.deepcopy(model).double().train(), model.to(device).train()
 

@@ -65,6 +65,8 @@ def test_a_run_that_is_stopped_goes_on_from_its_checkpoint(
 KILLED = """
 import sys, torch
 from pathlib import Path
+from support.stand_ins import stand_in_for_videos_and_weights
+stand_in_for_videos_and_weights()
 from support.training import run
 import kdbatch.run.train.train_state as state
 state.MIN_SAVE_SECONDS = 0.0
