@@ -17,8 +17,8 @@ from kdbatch.vocab.shards import TRANSCODED, Part, Shard, ShardIndex
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-# A write waits milliseconds for the disk, and tests write tens of thousands of files. What this loses
-# is what only a power cut can show; processes that tests start wait as ever.
+# A write waits milliseconds for the disk, and tests write tens of thousands of files. Only a power
+# cut could show what this loses; processes that tests start wait as ever.
 os.fsync = lambda fd: None
 
 

@@ -42,6 +42,10 @@ SOURCES = {
     "kl": "arXiv:1503.02531",
     "dkd": "arXiv:2203.08679",
     "dist": "arXiv:2205.10536",
+    "standardized_logits": "arXiv:2403.01427",
+    "teacher_dropping": "arXiv:2408.05088",
+    "hints": "arXiv:1412.6550",
+    "cosine-l1": "arXiv:2408.05088",
     "adamw": "arXiv:1711.05101",
 }
 _STATISTICS = (
@@ -178,6 +182,43 @@ class _Methods:
         )
         if taught and len(taught) < len(recipes):
             yield "Students without teachers were trained from labels alone, in the same way."
+        yield from self._choices(recipes)
+
+    def _choices(self, recipes: Sequence[Distill]) -> Iterator[str]:
+        """What sets some students apart. Each text is of those that have a value, {} in it."""
+
+        def feature_loss(recipe: Distill) -> str:
+            return f"{self._name(recipe.feature_loss)} (weight {recipe.feature_weight:g})"
+
+        choices: dict[str, list[str]] = {
+            "learned with all logits standardised clip by clip before the temperature divided them"
+            + _cite(SOURCES["standardized_logits"]): ["" for r in recipes if r.standardized_logits],
+            "learned from labels smoothed by {}": [
+                f"{r.label_smoothing:g}" for r in recipes if r.label_smoothing
+            ],
+            "learned from labels smoothed until they were as uncertain as the teachers' "
+            "predictions, in the place of these": [
+                "" for r in recipes if r.soft_target == "smoothed-labels"
+            ],
+            "left out, with a probability of {} for each clip, every teacher but the one with the "
+            "highest loss" + _cite(SOURCES["teacher_dropping"]): [
+                f"{r.teacher_dropping:g}" for r in recipes if r.teacher_dropping
+            ],
+            "also learned from the feature maps of teachers, by {}": [
+                feature_loss(r) for r in recipes if r.feature_weight
+            ],
+            "started from pretrained weights": ["" for r in recipes if r.start == "pretrained"],
+            "kept the epoch whose accuracy on held-out videos was nearest to another student's": [
+                "" for r in recipes if r.kept_epoch == "equal-accuracy"
+            ],
+            "saw only the first {} training videos of each class": [
+                f"{r.videos_per_class}" for r in recipes if r.videos_per_class
+            ],
+        }
+        for text, values in choices.items():
+            if values:
+                who = "All students" if len(values) == len(recipes) else "Some students"
+                yield f"{who} {text.format(_list(dict.fromkeys(values)))}."
 
     def _tests(self) -> Iterator[str]:
         if recipes := self._of(Finetune, Distill):

@@ -3,13 +3,21 @@
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
+from support.finished_plans import write_finished_plan
+from support.inputs import JOBS
 from support.latex import compile_latex, pdflatex
 from support.studies import BuiltReport
 
+from kdbatch.plan.resolve import make_plan
+from kdbatch.report.data.study import load_study
 from kdbatch.report.html.citations import BIB_PATH
-from kdbatch.report.paper.methods import SOURCES
+from kdbatch.report.html.sections import Chapter
+from kdbatch.report.paper.methods import SOURCES, methods_markdown, methods_sections
+from kdbatch.report.stats.gains import student_gains
+from kdbatch.vocab.config import Config
 from kdbatch.vocab.tasks import TASKS
 
 __all__ = ["pdflatex"]  # a fixture
@@ -47,3 +55,31 @@ def test_the_article_compiles_and_has_methods_numbers_and_references(
     assert "Student ShuffleNet 76.0 88.0" in text and "pretrained without labels" in text
     if has_bibtex:
         assert "Relative speed perception for unsupervised video" in text and "[?]" not in text
+
+
+def test_methods_say_what_sets_some_students_apart(sharded: Callable[..., Config]) -> None:
+    """Experiment 6 has students of every loss, and of smoothed labels."""
+    config = sharded(k400=240_000, ucf101=13_320)
+    plan = make_plan([JOBS / "methods.yaml"], profile="paper", config=config)
+    write_finished_plan(plan, config)
+    study = load_study(config.runs_dir)
+    (record,) = study.records
+    chapter = Chapter(
+        record=record,
+        runs=study.runs_of(record),
+        grids=(),
+        figures=(),
+        text_tables=(),
+        claims=(),
+        gains=student_gains(record, study),
+        cost_figure=None,
+    )
+    text = methods_markdown(methods_sections([chapter]))
+    for said in (
+        "logits standardised clip by clip before the temperature divided them [@arXiv:2403.01427].",
+        "Some students learned from labels smoothed by 0.1.",
+        "smoothed until they were as uncertain as the teachers",
+        "with a probability of 0.5 for each clip, every teacher but the one with the highest loss",
+        "by CA-MKD (weight 50), hints [@arXiv:1412.6550] (weight 100) and cosine-l1",
+    ):
+        assert said in text, text
