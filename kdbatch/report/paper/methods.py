@@ -185,7 +185,7 @@ class _Methods:
         yield from self._choices(recipes)
 
     def _choices(self, recipes: Sequence[Distill]) -> Iterator[str]:
-        """What sets some students apart. Each text is of those that have a value, {} in it."""
+        """Yield a sentence for each choice that sets some students apart; {} is where its values go."""
 
         def feature_loss(recipe: Distill) -> str:
             return f"{self._name(recipe.feature_loss)} (weight {recipe.feature_weight:g})"
