@@ -160,13 +160,11 @@ def test_folds_that_share_groups_share_their_draws() -> None:
     right_N = rng.random(30).repeat(4)[np.argsort(np.argsort(group, kind="stable"))] < 0.5
     names = sorted({*group, "only in another fold"})
     draws = [
-        resample(
-            {"r": right_N}, groups=group, all_groups=names, rng=np.random.default_rng(5)
-        ).replicates["r"]
+        resample({"r": right_N}, groups=group, all_groups=names, seed=5).replicates["r"]
         for _ in range(2)
     ]
     assert np.array_equal(draws[0], draws[1])
-    apart = resample({"r": right_N}, groups=group, rng=np.random.default_rng(6)).replicates["r"]
+    apart = resample({"r": right_N}, groups=group, seed=6).replicates["r"]
     together, alone = np.std((draws[0] + draws[1]) / 2), np.std((draws[0] + apart) / 2)
     assert together == pytest.approx(np.std(apart), rel=0.05) and alone < 0.8 * together
 
@@ -174,9 +172,7 @@ def test_folds_that_share_groups_share_their_draws() -> None:
 def test_groups_of_other_folds_count_no_videos_here() -> None:
     group = ["b", "d", "d", "b"]
     right_N = np.array([True, False, True, True])
-    found = resample(
-        {"r": right_N}, groups=group, all_groups=list("abcde"), rng=np.random.default_rng(0)
-    )
+    found = resample({"r": right_N}, groups=group, all_groups=list("abcde"), seed=0)
     assert found.accuracy["r"] == 75 and found.num_groups["r"] == 2
     drawn_R = found.replicates["r"]
     assert ((drawn_R == 0) | ((drawn_R >= 50) & (drawn_R <= 100))).all()  # 0: none was drawn

@@ -62,7 +62,12 @@ def simulate_coverage(
         own = drawn.own_accuracy
         truth = own["a0"] - own["b0"] if num_seeds == 1 else 4.0
         for name, used in (("grouped", groups), ("single", []))[: 1 + ignore_groups]:
-            resampled = resample(drawn.correct, groups=used, rng=rng, num_replicates=NUM_REPLICATES)
+            resampled = resample(
+                drawn.correct,
+                groups=used,
+                seed=int(rng.integers(2**32)),
+                num_replicates=NUM_REPLICATES,
+            )
             draws = SeedDraws(num_replicates=NUM_REPLICATES)
             found = compare_arms("", dict(zip(arms, (1.0, -1.0), strict=True)), resampled, draws)
             assert found is not None and found.low is not None and found.high is not None

@@ -4,7 +4,7 @@ Axes: R replicates, M runs, N test videos, G groups of test videos.
 """
 
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,33 +14,79 @@ _REPLICATES_AT_ONCE = 1000
 CONFIDENCE_LEVEL = 0.95
 
 
-class Replicates(Mapping[str, np.ndarray]):
-    """The replicates of each run in percent, computed when they are asked for.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Draws:
+    """Draws of G groups of videos with replacement, and what runs are right on in each of them.
 
-    `counts[run]` are right videos and drawn videos, both of shape (R,): whole numbers, which take a
-    quarter of the memory. Means are kept: many claims compare the same role in the same case.
+    `right[run]`, shape (G,), counts the right videos of each group, of which there are `size_G`.
+    The sum over the runs of an arm is what is drawn, so that the cost does not grow with the seeds.
+    Sums are kept. Draws are not: for runs that were not expected they are made once more.
     """
 
-    def __init__(self, counts: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
-        self.counts = counts
-        self._means: dict[tuple[str, ...], np.ndarray] = {}
+    seed: int
+    size_G: np.ndarray
+    right: Mapping[str, np.ndarray]
+    num_replicates: int
+    expected: set[tuple[str, ...]] = field(default_factory=set)
+    _sums: dict[tuple[str, ...], np.ndarray] = field(default_factory=dict)
+
+    def percent(self, runs: Sequence[str]) -> np.ndarray:
+        """The mean of some runs, each as often as it is named, in percent, shape (R,)."""
+        wanted, none = tuple(runs), ()
+        if wanted not in self._sums:
+            new = {wanted, *self.expected} - self._sums.keys()
+            self.expected.clear()
+            right = [np.sum([self.right[run] for run in key], axis=0) for key in new]
+            sum_CR = self._draw(np.stack([self.size_G, *right]))
+            self._sums.update(zip([none, *new], sum_CR, strict=True))
+        drawn_R = np.maximum(self._sums[none], 1)
+        return 100 * np.divide(self._sums[wanted], drawn_R, dtype=np.float64) / len(runs)
+
+    def _draw(self, value_CG: np.ndarray) -> np.ndarray:
+        """Sum C whole numbers of each group over the groups of each replicate (CR)."""
+        num_groups = len(self.size_G)
+        is_exact = value_CG.max() * num_groups < 2**24  # in single precision
+        value_GC = value_CG.T.astype(np.float32 if is_exact else np.float64)
+        rng = np.random.default_rng(self.seed)
+        sum_CR = np.empty((len(value_CG), self.num_replicates), value_GC.dtype)
+        for first in range(0, self.num_replicates, _REPLICATES_AT_ONCE):
+            num_now = min(_REPLICATES_AT_ONCE, self.num_replicates - first)
+            drawn_RG = rng.integers(0, num_groups, (num_now, num_groups))
+            drawn_RG += num_groups * np.arange(num_now)[:, None]
+            count_RG = np.bincount(drawn_RG.ravel(), minlength=num_now * num_groups)
+            count_RG = count_RG.reshape(num_now, num_groups).astype(value_GC.dtype)
+            sum_CR[:, first : first + num_now] = (count_RG @ value_GC).T
+        return sum_CR
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replicates:
+    """The replicates of runs in percent, computed when they are asked for; see Draws."""
+
+    draws: Mapping[str, Draws]
+
+    def expect(self, sets: Iterable[Iterable[str]]) -> None:
+        """Have the means over these sets of runs computed together, when one is asked for."""
+        for runs in map(list, sets):
+            if all(run in self.draws for run in runs):
+                for draws, own in self._by_draws(runs):
+                    draws.expected.add(tuple(own))
 
     def mean_of(self, runs: Iterable[str]) -> np.ndarray:
-        """The mean over some runs, shape (R,); not to be changed."""
-        key = tuple(runs)
-        if key not in self._means:
-            self._means[key] = np.mean([self[run] for run in key], axis=0)
-        return self._means[key]
+        """The mean over some runs, shape (R,)."""
+        names = list(runs)
+        parts = self._by_draws(names)
+        return np.sum([len(own) / len(names) * d.percent(own) for d, own in parts], axis=0)
+
+    def _by_draws(self, runs: Sequence[str]) -> list[tuple[Draws, list[str]]]:
+        """The runs of each test set."""
+        found: dict[Draws, list[str]] = {}
+        for run in runs:
+            found.setdefault(self.draws[run], []).append(run)
+        return list(found.items())
 
     def __getitem__(self, run: str) -> np.ndarray:
-        right_R, drawn_R = self.counts[run]
-        return 100 * (right_R / drawn_R)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.counts)
-
-    def __len__(self) -> int:
-        return len(self.counts)
+        return self.mean_of([run])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +105,9 @@ class Resampled:
     def of(self, runs: Iterable[str]) -> "Resampled":
         """Some of the runs."""
         names = list(runs)
-        counts = self.replicates.counts
         return Resampled(
             accuracy={run: self.accuracy[run] for run in names},
-            replicates=Replicates({run: counts[run] for run in names}),
+            replicates=self.replicates,
             num_videos={run: self.num_videos[run] for run in names},
             num_groups={run: self.num_groups[run] for run in names},
         )
@@ -71,7 +116,7 @@ class Resampled:
 def resample(
     correct: Mapping[str, np.ndarray],
     *,
-    rng: np.random.Generator,
+    seed: int,
     groups: Sequence[str] = (),
     all_groups: Sequence[str] = (),
     num_replicates: int = NUM_REPLICATES,
@@ -84,30 +129,21 @@ def resample(
     Davison & Hinkley 1997, sec. 3.8). A replicate is the share of right videos among those drawn.
 
     `all_groups` are the sorted names to draw from, where videos of other groups are tested
-    elsewhere: two folds that are given the same names and equal generators have the same draws.
+    elsewhere: two folds that are given the same names and seed have the same draws.
     """
-    correct_MN = np.stack([np.asarray(row, dtype=np.float32) for row in correct.values()])
-    num_videos = int(correct_MN.shape[1])
-    assert num_videos < 2**24, "single precision is exact for whole numbers below 2**24"
-    correct_MG, size_G = _sum_groups(correct_MN, groups, all_groups)
-    num_groups = len(size_G)
-    runs: list[str] = list(correct)
-    most = num_groups * int(size_G.max())  # videos that a replicate may have
-    right_MR = np.empty((len(runs), num_replicates), np.uint16 if most < 2**16 else np.float32)
-    drawn_R = np.empty(num_replicates)
-    for first in range(0, num_replicates, _REPLICATES_AT_ONCE):
-        num_now = min(_REPLICATES_AT_ONCE, num_replicates - first)
-        drawn_RG = rng.integers(0, num_groups, (num_now, num_groups))
-        cell_RG = drawn_RG + num_groups * np.arange(num_now)[:, None]
-        count_RG = np.bincount(cell_RG.ravel(), minlength=num_now * num_groups)
-        count_RG = count_RG.reshape(num_now, num_groups).astype(np.float32)
-        right_MR[:, first : first + num_now] = (count_RG @ correct_MG.T).T
-        drawn_R[first : first + num_now] = np.maximum(count_RG @ size_G, 1)
+    correct_MN = np.stack([np.asarray(row, dtype=bool) for row in correct.values()])
+    right_MG, size_G = _sum_groups(correct_MN, groups, all_groups)
+    draws = Draws(
+        seed=seed,
+        size_G=size_G,
+        right=dict(zip(correct, right_MG, strict=True)),
+        num_replicates=num_replicates,
+    )
     return Resampled(
         accuracy={run: float(100 * correct_MN[m].mean()) for m, run in enumerate(correct)},
-        replicates=Replicates({run: (right_MR[m], drawn_R) for m, run in enumerate(runs)}),
-        num_videos=dict.fromkeys(runs, num_videos),
-        num_groups=dict.fromkeys(runs, int((size_G > 0).sum())),
+        replicates=Replicates(draws=dict.fromkeys(correct, draws)),
+        num_videos=dict.fromkeys(correct, int(correct_MN.shape[1])),
+        num_groups=dict.fromkeys(correct, int((size_G > 0).sum())),
     )
 
 
@@ -116,16 +152,16 @@ def _sum_groups(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Right videos of each run and group (MG), and videos of each group (G)."""
     if not groups:
-        return correct_MN, np.ones(correct_MN.shape[1], dtype=np.float32)
+        return correct_MN, np.ones(correct_MN.shape[1], dtype=np.int64)
     names, group_N = np.unique(np.array(groups), return_inverse=True)
     order_N = np.argsort(group_N, kind="stable")
     size_G = np.bincount(group_N)
     first_G = np.cumsum(size_G) - size_G
-    right_MG = np.add.reduceat(correct_MN[:, order_N], first_G, axis=1)
+    right_MG = np.add.reduceat(correct_MN[:, order_N], first_G, axis=1, dtype=np.int32)
     if not all_groups:
-        return right_MG, size_G.astype(np.float32)
+        return right_MG, size_G
     place_G = np.searchsorted(np.array(all_groups), names)
-    of_all = np.zeros((1 + len(right_MG), len(all_groups)), dtype=np.float32)
+    of_all = np.zeros((1 + len(right_MG), len(all_groups)), dtype=np.int32)
     of_all[:, place_G] = np.vstack([size_G[None], right_MG])
     return of_all[1:], of_all[0]
 

@@ -7,10 +7,10 @@ from typing import Literal
 from kdbatch.report.data.study import Study
 from kdbatch.report.stats.bootstrap import Resampled, SeedDraws
 from kdbatch.report.stats.comparisons import Comparison, compare_contrasts, compare_seeds
-from kdbatch.report.stats.contrasts import ClaimRoles, claim_contrasts
+from kdbatch.report.stats.contrasts import ClaimContrasts, ClaimRoles, claim_contrasts
 from kdbatch.report.stats.correctness import Evidence, resample_runs
 from kdbatch.report.stats.correlations import correlate_maps
-from kdbatch.report.stats.gains import GAIN_METRIC, gain_runs
+from kdbatch.report.stats.gains import GAIN_METRIC, gain_runs, gain_sets
 from kdbatch.report.stats.verdicts import (
     ClaimVerdict,
     claim_threshold,
@@ -55,12 +55,19 @@ def check_claims(
 ) -> tuple[tuple[CheckedClaim, ...], tuple[str, ...]]:
     """Return every claim of an experiment, checked, and warnings about the evidence."""
     evidence = _gather_evidence(record, study)
-    checked = []
+    contrasts = []
     for claim in record.claims:
-        resampled = evidence[claim.metric].resampled if claim.metric in evidence else None
         roles = ClaimRoles(record=record, claim=claim, value=study.value)
-        compared = _compare(roles, resampled, SeedDraws())
-        checked.append(_judge(roles, compared))
+        contrasts.append((roles, claim_contrasts(roles)))
+    for metric, found in evidence.items():
+        found.resampled.replicates.expect(_compared_runs(metric, contrasts))
+        if metric == GAIN_METRIC:
+            found.resampled.replicates.expect(gain_sets(record, study))
+    checked = []
+    for roles, compared in contrasts:
+        metric = roles.claim.metric
+        resampled = evidence[metric].resampled if metric in evidence else None
+        checked.append(_judge(roles, _compare(roles, compared, resampled, SeedDraws())))
     return tuple(checked), tuple(w for found in evidence.values() for w in found.warnings)
 
 
@@ -91,14 +98,29 @@ def _gather_evidence(record: PlanRecord, study: Study) -> dict[str, Evidence]:
     return evidence
 
 
+def _compared_runs(
+    metric: str, contrasts: Sequence[tuple[ClaimRoles, ClaimContrasts]]
+) -> list[list[str]]:
+    """The runs of each arm of the claims about a metric."""
+    return [
+        list(arm.runs.values())
+        for roles, found in contrasts
+        if roles.claim.metric == metric
+        for contrast in found.compared
+        for arm in contrast.weights
+    ]
+
+
 def _compare(
-    roles: ClaimRoles, resampled: Resampled | None, draws: SeedDraws
+    roles: ClaimRoles,
+    contrasts: ClaimContrasts,
+    resampled: Resampled | None,
+    draws: SeedDraws,
 ) -> list[Comparison | None]:
     if roles.claim.kind in MAP_CLAIMS:
         return _compare_maps(roles)
     if roles.claim.kind == "blocks_lower_accuracy":
         return [correlate_maps(roles)]
-    contrasts = claim_contrasts(roles)
     return compare_contrasts(contrasts.compared, resampled, draws, others=contrasts.others)
 
 

@@ -74,7 +74,7 @@ def resample_runs(
     resampled = Resampled(
         accuracy={run: value for part in parts for run, value in part.accuracy.items()},
         replicates=Replicates(
-            {run: counts for part in parts for run, counts in part.replicates.counts.items()}
+            draws={run: own for part in parts for run, own in part.replicates.draws.items()}
         ),
         num_videos={run: value for part in parts for run, value in part.num_videos.items()},
         num_groups={run: value for part in parts for run, value in part.num_groups.items()},
@@ -149,17 +149,16 @@ def _resample_subset(
             f"{plural(len(shared), 'video')} of {num_all} that all runs have."
         )
     if not shared:
-        return Resampled(accuracy={}, replicates=Replicates({}), num_videos={}, num_groups={})
+        return Resampled(accuracy={}, replicates=Replicates(draws={}), num_videos={}, num_groups={})
     # The same draws in every report and for every experiment.
     drawn_for = subset.split("/")[0] if folds else subset
-    rng = np.random.default_rng(zlib.crc32(drawn_for.encode()))
     distinct = {id(run.groups): run.groups for runs in folds.values() for run in runs.values()}
     names = {name for run_groups in distinct.values() for name in run_groups}
     return resample(
         {run: found.select(shared) for run, found in group.items()},
         groups=_groups_of(shared, list(group.values())),
         all_groups=sorted(names),
-        rng=rng,
+        seed=zlib.crc32(drawn_for.encode()),
     )
 
 

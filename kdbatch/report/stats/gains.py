@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -63,6 +64,12 @@ def gain_runs(record: PlanRecord) -> list[str]:
     return [cell.run_id for role in compared for cell in record.cells_of(role)]
 
 
+def gain_sets(record: PlanRecord, study: Study) -> list[list[str]]:
+    """Return the same runs by arm."""
+    sides = [_sides(record, study, case) for case in cases_of(record, "student")]
+    return [list(arm.runs.values()) for each in sides for arm in each.arms]
+
+
 def student_gains(record: PlanRecord, study: Study) -> Gains:
     """Return the gains of the student of an experiment."""
     evidence = resample_runs(study, gain_runs(record), metric=GAIN_METRIC)
@@ -81,6 +88,10 @@ class _Sides:
     student: Sequence[Arm]
     teachers: Mapping[str, Sequence[Arm]]
     control: Sequence[Arm]
+
+    @property
+    def arms(self) -> list[Arm]:
+        return list(chain(self.student, *self.teachers.values(), self.control))
 
     @property
     def best_teacher(self) -> str:

@@ -1,8 +1,10 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 from kdbatch.report.stats.arms import Arm, Contrast
-from kdbatch.report.stats.bootstrap import Replicates, Resampled, SeedDraws, t_quantile
+from kdbatch.report.stats.bootstrap import Resampled, SeedDraws, resample, t_quantile
 from kdbatch.report.stats.comparisons import compare_contrasts
 
 SEEDS = (0, 1, 2)
@@ -15,12 +17,9 @@ def arm(title: str) -> Arm:
 
 def without_videos(accuracy: dict[str, float]) -> Resampled:
     """Accuracies that do not vary over videos, so that an interval is that of the seeds."""
-    replicates = {run: np.full(10_000, value) for run, value in accuracy.items()}
-    videos = dict.fromkeys(accuracy, 100)
-    counts = {run: (row_R, np.full(len(row_R), 100.0)) for run, row_R in replicates.items()}
-    return Resampled(
-        accuracy=accuracy, replicates=Replicates(counts), num_videos=videos, num_groups=videos
-    )
+    correct = {run: np.arange(1000) < 10 * value for run, value in accuracy.items()}
+    one_group = resample(correct, groups=["g"] * 1000, seed=0)
+    return dataclasses.replace(one_group, num_groups=dict.fromkeys(accuracy, 100))
 
 
 def test_the_degrees_of_freedom_of_a_pool_count_shared_runs() -> None:
