@@ -185,7 +185,7 @@ class _Methods:
         yield from self._choices(recipes)
 
     def _choices(self, recipes: Sequence[Distill]) -> Iterator[str]:
-        """Yield a sentence for each choice that sets some students apart; {} is where its values go."""
+        """Yield a sentence for each choice that sets some students apart; {} is for its values."""
 
         def feature_loss(recipe: Distill) -> str:
             return f"{self._name(recipe.feature_loss)} (weight {recipe.feature_weight:g})"
