@@ -119,6 +119,7 @@ def teams(cluster: Cluster, image: Path, shards: Path) -> dict[str, Path]:
     return folders
 
 
+@pytest.mark.rare  # four minutes
 @pytest.mark.parametrize("name", CASES)
 def test_a_team_that_is_disturbed_goes_on_and_ends_with_the_weights_of_the_untouched_one(
     name: str, cluster: Cluster, teams: dict[str, Path]

@@ -187,10 +187,10 @@ class Cluster:
 def wait_for_jobs(
     condition: Callable[[], object], *, timeout: float, what: Callable[[], str]
 ) -> None:
-    """wait_until() with four looks a second: a look costs a call of squeue, or reads all runs, and
+    """wait_until() with two looks a second: a look costs a call of squeue, or reads all runs, and
     the jobs have the same cores.
     """
-    wait_until(condition, timeout=timeout, what=what, max_pause=0.25)
+    wait_until(condition, timeout=timeout, what=what, max_pause=0.5)
 
 
 def make_study(

@@ -102,10 +102,9 @@ def write_study(folder: Path, **changes: object) -> None:
     (folder / "jobs" / "profiles").mkdir(parents=True, exist_ok=True)
     (folder / "jobs" / "mine.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
     profile = PROFILE.replace("EPOCHS", "2").replace("r21d_10: 0.0625", f"r2plus1d_18: {WIDTH}")
-    lines = profile.splitlines()
-    kept = [n for n, line in enumerate(lines) if line.startswith(("leave_out", "  [", "keep"))]
-    text = "\n".join(line for n, line in enumerate(lines) if n not in kept)
-    (folder / "jobs" / "profiles" / "test.yaml").write_text(text + "\n")
+    kept = yaml.safe_load(profile)
+    del kept["leave_out"], kept["keep"]
+    (folder / "jobs" / "profiles" / "test.yaml").write_text(yaml.safe_dump(kept))
 
 
 def make_network(num_classes: int) -> Classifier:
