@@ -41,9 +41,9 @@ window.addEventListener("load", async () => {
 """
 
 FRAMES = """
-  const [page, probe, widths] = INPUTS;
+  const [page, probe, views] = INPUTS;
   const found = {};
-  for (const width of widths) for (const scheme of ["light", "dark"]) {
+  for (const [width, scheme] of views) {
     const frame = document.createElement("iframe");
     Object.assign(frame.style, {width: `${width}px`, height: "900px", colorScheme: scheme});
     frame.style.border = 0;
@@ -88,7 +88,7 @@ def observe(chromium: str, page: Path, probe: str, folder: Path, *flags: str) ->
     copy.write_text(probed, encoding="utf-8")
     profile = f"--user-data-dir={folder / 'profile'}"
     command = [chromium, *FLAGS, profile, *flags, copy.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert not re.findall(r"CONSOLE.*", done.stderr), done.stderr
     output = re.search(r'<pre id="probe">(.*?)</pre>', done.stdout, re.DOTALL)
     assert output, done.stdout[-2000:] + done.stderr[-2000:]
@@ -96,14 +96,15 @@ def observe(chromium: str, page: Path, probe: str, folder: Path, *flags: str) ->
 
 
 def observe_in_frames(
-    chromium: str, page: Path, probe: str, folder: Path, widths: Sequence[int]
+    chromium: str, page: Path, probe: str, folder: Path, views: Sequence[tuple[int, str]]
 ) -> dict[str, Any]:
-    """Open the page in frames of these widths in pixels, light and dark; one browser for all.
+    """Open the page in a frame for each view, a width in pixels and light or dark; one browser for
+    all.
 
     A window of a browser has at least 500 pixels, a frame may have those of a phone. Returns what
     the probe returns, an `await` allowed in it, by "<width> light" and "<width> dark".
     """
-    inputs = json.dumps([page.read_text(encoding="utf-8"), probe, list(widths)])
+    inputs = json.dumps([page.read_text(encoding="utf-8"), probe, views])
     frames = FRAMES.replace("INPUTS", inputs.replace("<", "\\u003c"))
     folder.mkdir()
     around = folder / "around.html"

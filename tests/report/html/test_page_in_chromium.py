@@ -63,7 +63,8 @@ def test_on_a_phone_the_intervals_of_a_claim_are_whole(
       const claims = [...document.querySelectorAll(".claim .scroll")];
       return [claims.length, claims.map(place => place.scrollWidth - place.clientWidth)];
     """
-    seen = observe_in_frames(chromium, finished_report.summary.page, probe, tmp_path / "c", [390])
+    page = finished_report.summary.page
+    seen = observe_in_frames(chromium, page, probe, tmp_path / "c", [(390, "light")])
     num_claims, cut = seen["390 light"]
     assert num_claims >= 4 and max(cut) <= 0
 
