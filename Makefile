@@ -89,7 +89,7 @@ test-learning: $(VENV)/.made
 	@$(BIN)/pytest -n 2 --dist loadgroup -m learning -rA
 
 # Are intervals, verdicts and planned powers right? Hundreds of studies whose truth is known are drawn and judged.
-# Does a large site run 2,082 runs once each? SEEDS=145 simulates 20,022, in some 15 minutes of processor time; see docs/SCALE.md.
+# Does a large site run 2,082 runs once each? SEEDS=145 simulates 20,022, in 15 to 18 minutes of processor time; see docs/SCALE.md.
 SEEDS := 15
 test-simulation: $(VENV)/.made
 	@KDBATCH_SIMULATED_SEEDS=$(SEEDS) $(BIN)/pytest -n 2 --dist loadgroup -m simulation

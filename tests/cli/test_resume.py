@@ -25,7 +25,7 @@ FILE = "jobs/my study.yaml"  # has to be quoted in a command line
 
 
 def kdbatch(*words: str, code: int = 0) -> str:
-    """What the command prints. It runs in this process: a new one each time would take minutes."""
+    """Return what the command prints. It runs in this process, for new ones would take minutes."""
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
         exit_code = dispatch(Commands(), list(words))

@@ -72,8 +72,8 @@ say = partial(print, flush=True)
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """What all parts share. `videos` are stored in shards; there are none where PyAV is missing. A
-    single repeat is a try, of one step.
+    """The values that all parts share. `videos` are stored in shards; there are none where PyAV is
+    missing. A single repeat is a try, of one step.
     """
 
     scale: StepScale

@@ -215,7 +215,7 @@ ACTIONS = {
 
 
 def come_of(action: str, kind: str) -> dict[str, object]:
-    """What came of an action, whatever earlier ones of this process compiled and set."""
+    """Return the outcome of an action, whatever earlier ones of this process compiled and set."""
     TRACED.clear()
     torch.compiler.reset()
     log = io.StringIO()

@@ -200,8 +200,8 @@ class _Methods:
             "predictions, in the place of these": [
                 "" for r in recipes if r.soft_target == "smoothed-labels"
             ],
-            "left out, with a probability of {} for each clip, every teacher but the one with the "
-            "highest loss" + _cite(SOURCES["teacher_dropping"]): [
+            "left out each teacher of a clip but the one with the highest loss with a probability "
+            "of {}" + _cite(SOURCES["teacher_dropping"]): [
                 f"{r.teacher_dropping:g}" for r in recipes if r.teacher_dropping
             ],
             "also learned from the feature maps of teachers, by {}": [

@@ -79,7 +79,7 @@ def test_methods_say_what_sets_some_students_apart(sharded: Callable[..., Config
         "logits standardised clip by clip before the temperature divided them [@arXiv:2403.01427].",
         "Some students learned from labels smoothed by 0.1.",
         "smoothed until they were as uncertain as the teachers",
-        "with a probability of 0.5 for each clip, every teacher but the one with the highest loss",
+        "each teacher of a clip but the one with the highest loss with a probability of 0.5",
         "by CA-MKD (weight 50), hints [@arXiv:1412.6550] (weight 100) and cosine-l1",
     ):
         assert said in text, text

@@ -1,4 +1,4 @@
-"""What the compiler makes of a network, found by one process for the fast tests of this folder."""
+"""One process compiles the networks of all fast tests of this folder."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ def outcomes() -> dict[str, Outcome]:
 
 @pytest.fixture
 def outcome(outcomes: dict[str, Outcome]) -> Callable[..., Outcome]:
-    """What came of an action on a network; on other ones than r21d_10 in a process of its own."""
+    """Return the outcome of an action on a network; a process of its own has those but r21d_10."""
 
     def of(action: str, kind: str = "r21d_10") -> Outcome:
         found = outcomes[action] if kind == "r21d_10" and action in ACTIONS else None
