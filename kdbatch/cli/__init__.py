@@ -1,4 +1,4 @@
 """The commands of `kdbatch`.
 
-`commands.py` has all of them with their flags; what each does is in the module of its subject.
+`groups/` has their flags and help texts; what each does is in the module of its subject.
 """
