@@ -24,7 +24,7 @@ from kdbatch.report.json_export import RESULT_COLUMNS
 from kdbatch.result.schema import CKA, CURVES, PREDICTIONS, ROWS
 from kdbatch.vocab.config import Config, load_config
 from kdbatch.vocab.metrics import Metric
-from kdbatch.vocab.recipes import Distill
+from kdbatch.vocab.recipes.distill import Distill
 
 __all__ = ["toys"]  # a fixture
 ROOT = JOBS.parent

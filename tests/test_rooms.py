@@ -30,6 +30,7 @@ ROOMS = {
 # beside them.
 PACKAGES = {
     "vocab/leaks": {"datasets", "shards"},
+    "vocab/recipes": {"backbones", "distillation", "extensions", "shards", "tasks", "views"},
     "vocab/plans": {"jobs", "metrics", "runs", "shard_request", "views"},
     "vocab/sources": {"datasets", "views"},
     "vocab/tasks": {"extensions", "views"},

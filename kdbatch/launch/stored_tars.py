@@ -6,7 +6,7 @@ from pathlib import Path
 from kdbatch.base.errors import UserError, unreadable
 from kdbatch.base.folders.presence import entries_of, is_present
 from kdbatch.vocab.plans.plan import Plan
-from kdbatch.vocab.recipes import subsets_of
+from kdbatch.vocab.recipes.recipe import subsets_of
 from kdbatch.vocab.shards import Shard, ShardIndex, Subset, load_index, request_like, shards_of
 
 SHOWN_TARS = 3

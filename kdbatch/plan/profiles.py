@@ -15,7 +15,11 @@ from kdbatch.plan.specs import BackboneName, DatasetName, TaskName, Timeline
 from kdbatch.plan.yaml_loader import load_yaml
 from kdbatch.vocab.backbones import BACKBONE_SPECS, Backbone
 from kdbatch.vocab.datasets import DATASETS
-from kdbatch.vocab.recipes import Compare, Distill, Evaluation, Finetune, Schedule, Selection
+from kdbatch.vocab.recipes.compare import Compare
+from kdbatch.vocab.recipes.distill import Distill
+from kdbatch.vocab.recipes.evaluation import Evaluation, Selection
+from kdbatch.vocab.recipes.finetune import Finetune
+from kdbatch.vocab.recipes.schedule import Schedule
 from kdbatch.vocab.tasks import TASKS, Complexity, PretextTask
 from kdbatch.vocab.views import View
 

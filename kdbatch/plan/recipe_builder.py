@@ -21,19 +21,14 @@ from kdbatch.vocab.backbones import BACKBONE_SPECS, Backbone
 from kdbatch.vocab.distillation.losses import check_classes_suffice, terms_of
 from kdbatch.vocab.distillation.weightings import WEIGHTING_SPECS
 from kdbatch.vocab.plans.declarations import Map
-from kdbatch.vocab.recipes import (
-    NO_WEIGHTING,
-    Compare,
-    Distill,
-    Evaluation,
-    Finetune,
-    Import,
-    ImportedClasses,
-    Pretrain,
-    Retrieve,
-    Schedule,
-    Selection,
-)
+from kdbatch.vocab.recipes.compare import Compare
+from kdbatch.vocab.recipes.distill import NO_WEIGHTING, Distill
+from kdbatch.vocab.recipes.evaluation import Evaluation, Selection
+from kdbatch.vocab.recipes.finetune import Finetune
+from kdbatch.vocab.recipes.imported import Import, ImportedClasses
+from kdbatch.vocab.recipes.pretrain import Pretrain
+from kdbatch.vocab.recipes.retrieve import Retrieve
+from kdbatch.vocab.recipes.schedule import Schedule
 from kdbatch.vocab.shards import Subset
 from kdbatch.vocab.tasks import TASKS
 from kdbatch.vocab.views import CENTER_CROP, INNER_CROP, SQUARE_SIDE, Augment, View

@@ -41,7 +41,7 @@ from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans.declarations import Map
 from kdbatch.vocab.plans.plan import Plan, PlannedRun
 from kdbatch.vocab.plans.records import Cell, PlanRecord, RecordedRun
-from kdbatch.vocab.recipes import Recipe, subsets_of
+from kdbatch.vocab.recipes.recipe import Recipe, subsets_of
 from kdbatch.vocab.runs import RunFolder
 
 

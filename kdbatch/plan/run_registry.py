@@ -6,7 +6,8 @@ from pathlib import Path
 
 from kdbatch.plan.subsets import SubsetFinder
 from kdbatch.vocab.plans.plan import PlannedRun, Wave
-from kdbatch.vocab.recipes import RECIPE_KINDS, Import, Recipe, installed_code, subsets_of
+from kdbatch.vocab.recipes.imported import Import
+from kdbatch.vocab.recipes.recipe import RECIPE_KINDS, Recipe, installed_code, subsets_of
 from kdbatch.vocab.runs import Run
 
 

@@ -11,7 +11,8 @@ from kdbatch.base.reading.shown_values import shown
 from kdbatch.vocab.backbones import BACKBONE_SPECS
 from kdbatch.vocab.distillation.losses import TermWeight, check_terms, terms_of
 from kdbatch.vocab.plans.declarations import Claim, Map, Table, Untestable
-from kdbatch.vocab.recipes import Distill, Finetune, VideosPerClass, check_weighting
+from kdbatch.vocab.recipes.distill import Distill, check_weighting
+from kdbatch.vocab.recipes.finetune import Finetune, VideosPerClass
 from kdbatch.vocab.tasks import TASKS, Complexity
 from kdbatch.vocab.views import View
 

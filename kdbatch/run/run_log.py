@@ -12,7 +12,8 @@ from kdbatch.base.output.visible_text import visible
 from kdbatch.base.text import plural
 from kdbatch.run.context import RunContext
 from kdbatch.run.data.batch import Batch
-from kdbatch.vocab.recipes import Distill, Finetune
+from kdbatch.vocab.recipes.distill import Distill
+from kdbatch.vocab.recipes.finetune import Finetune
 from kdbatch.vocab.runs import Assignment
 
 PARENT_NOUNS = {

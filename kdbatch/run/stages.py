@@ -45,7 +45,9 @@ from kdbatch.run.weights import (
     recorded_sha256,
 )
 from kdbatch.vocab.done import StageFacts
-from kdbatch.vocab.recipes import Distill, Finetune, Pretrain
+from kdbatch.vocab.recipes.distill import Distill
+from kdbatch.vocab.recipes.finetune import Finetune
+from kdbatch.vocab.recipes.pretrain import Pretrain
 from kdbatch.vocab.runs import Assignment, RunFolder
 from kdbatch.vocab.shards import load_index
 from kdbatch.vocab.tasks import TASKS

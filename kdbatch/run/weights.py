@@ -19,7 +19,9 @@ from kdbatch.run.train.teacher_logit_cache import RecordedLogits
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.done import load_done
 from kdbatch.vocab.extensions.sources import check_code
-from kdbatch.vocab.recipes import Distill, Finetune, Import
+from kdbatch.vocab.recipes.distill import Distill
+from kdbatch.vocab.recipes.finetune import Finetune
+from kdbatch.vocab.recipes.imported import Import
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.shards import Subset
 from kdbatch.vocab.status import RepairAdvice

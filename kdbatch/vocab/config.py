@@ -16,7 +16,7 @@ from kdbatch.base.text import plural
 from kdbatch.vocab.jobs.images import image_reference
 from kdbatch.vocab.jobs.resources import Resources
 from kdbatch.vocab.jobs.sbatch_options import SbatchOptions
-from kdbatch.vocab.recipes import RECIPE_KINDS
+from kdbatch.vocab.recipes.recipe import RECIPE_KINDS
 from kdbatch.vocab.runs import Cache, Retries
 from kdbatch.vocab.sources.dataset_source import DatasetSource, check_source
 

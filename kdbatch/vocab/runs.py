@@ -24,7 +24,7 @@ from kdbatch.base.reading.shown_values import shown
 from kdbatch.base.temporary.private_folder import folder_of_this_user, open_private_folder
 from kdbatch.vocab.extensions.sources import Code, code_here
 from kdbatch.vocab.jobs.resources import Resources
-from kdbatch.vocab.recipes import RECIPE_VERSION, Recipe
+from kdbatch.vocab.recipes.recipe import RECIPE_VERSION, Recipe
 from kdbatch.vocab.status import RepairAdvice
 
 RUN_ID = re.compile("r[0-9a-f]{10}")

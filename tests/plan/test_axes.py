@@ -10,7 +10,8 @@ from support.inputs import JOBS
 from kdbatch.base.errors import UserError
 from kdbatch.plan.resolve import make_plan
 from kdbatch.vocab.plans.plan import Plan
-from kdbatch.vocab.recipes import Distill, Pretrain
+from kdbatch.vocab.recipes.distill import Distill
+from kdbatch.vocab.recipes.pretrain import Pretrain
 
 
 @pytest.fixture

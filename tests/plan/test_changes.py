@@ -10,7 +10,10 @@ from kdbatch.base.errors import UserError
 from kdbatch.plan.resolve import make_plan
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans.plan import Plan
-from kdbatch.vocab.recipes import Distill, Finetune, Pretrain, Recipe
+from kdbatch.vocab.recipes.distill import Distill
+from kdbatch.vocab.recipes.finetune import Finetune
+from kdbatch.vocab.recipes.pretrain import Pretrain
+from kdbatch.vocab.recipes.recipe import Recipe
 
 PROFILE = """\
 seeds: [0]

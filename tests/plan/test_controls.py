@@ -9,7 +9,8 @@ from kdbatch.plan.resolve import make_plan
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans.plan import Plan
-from kdbatch.vocab.recipes import Compare, Distill
+from kdbatch.vocab.recipes.compare import Compare
+from kdbatch.vocab.recipes.distill import Distill
 from kdbatch.vocab.runs import Run
 
 PROFILE = """\

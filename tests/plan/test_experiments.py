@@ -9,7 +9,7 @@ from support.inputs import JOBS
 from kdbatch.plan.resolve import make_plan
 from kdbatch.vocab.plans.declarations import MAP_CLAIMS
 from kdbatch.vocab.plans.plan import Plan
-from kdbatch.vocab.recipes import Pretrain
+from kdbatch.vocab.recipes.pretrain import Pretrain
 
 FILES = sorted(JOBS.glob("*.yaml"))
 PROFILES = sorted(path.stem for path in (JOBS / "profiles").glob("*.yaml"))

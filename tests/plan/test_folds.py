@@ -15,7 +15,10 @@ from kdbatch.shard.toy.write import write_toy
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.plans.plan import Plan
-from kdbatch.vocab.recipes import Compare, Distill, Finetune, Retrieve
+from kdbatch.vocab.recipes.compare import Compare
+from kdbatch.vocab.recipes.distill import Distill
+from kdbatch.vocab.recipes.finetune import Finetune
+from kdbatch.vocab.recipes.retrieve import Retrieve
 from kdbatch.vocab.shard_request import ShardRequest
 from kdbatch.vocab.shards import find_subset, load_index, load_samples
 

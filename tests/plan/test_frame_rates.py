@@ -11,7 +11,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.plan.resolve import make_plan
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans.plan import Plan
-from kdbatch.vocab.recipes import Pretrain
+from kdbatch.vocab.recipes.pretrain import Pretrain
 from kdbatch.vocab.views import ClipRates
 
 RSPNET = JOBS / "subset_size.yaml"

@@ -9,7 +9,8 @@ from support.inputs import JOBS
 from kdbatch.base.errors import UserError
 from kdbatch.plan.resolve import make_plan
 from kdbatch.vocab.plans.plan import Plan
-from kdbatch.vocab.recipes import Distill, Finetune
+from kdbatch.vocab.recipes.distill import Distill
+from kdbatch.vocab.recipes.finetune import Finetune
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from kdbatch.vocab.leaks.overlap_list import (
     save_overlap_list,
     stored_part,
 )
-from kdbatch.vocab.recipes import subsets_of
+from kdbatch.vocab.recipes.recipe import subsets_of
 from kdbatch.vocab.shards import Sample, Subset, load_index, load_samples
 
 __all__ = ["toys"]

@@ -11,7 +11,7 @@ from kdbatch.vocab.config import Config
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.distillation.losses import LOSS_SPECS
 from kdbatch.vocab.plans.plan import Plan
-from kdbatch.vocab.recipes import Distill
+from kdbatch.vocab.recipes.distill import Distill
 
 PROFILE = """\
 seeds: [0]

@@ -12,7 +12,11 @@ from kdbatch.plan.resolve import make_plan
 from kdbatch.vocab.backbones import BACKBONE_SPECS
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans.plan import Plan
-from kdbatch.vocab.recipes import Compare, Finetune, Import, Pretrain, Retrieve
+from kdbatch.vocab.recipes.compare import Compare
+from kdbatch.vocab.recipes.finetune import Finetune
+from kdbatch.vocab.recipes.imported import Import
+from kdbatch.vocab.recipes.pretrain import Pretrain
+from kdbatch.vocab.recipes.retrieve import Retrieve
 
 OWN = (
     "networks:\n  shufflenet_2x: {optimizer: adamw, pretrain_lr: 1.0e-4, finetune_lr: 2.0e-4, "

@@ -9,14 +9,12 @@ from kdbatch.base.errors import UserError
 from kdbatch.plan.resolve import make_plan
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans.plan import Plan
-from kdbatch.vocab.recipes import (
-    RECIPE_KINDS,
-    Distill,
-    Finetune,
-    Pretrain,
-    Retrieve,
-    Selection,
-)
+from kdbatch.vocab.recipes.distill import Distill
+from kdbatch.vocab.recipes.evaluation import Selection
+from kdbatch.vocab.recipes.finetune import Finetune
+from kdbatch.vocab.recipes.pretrain import Pretrain
+from kdbatch.vocab.recipes.recipe import RECIPE_KINDS
+from kdbatch.vocab.recipes.retrieve import Retrieve
 from kdbatch.vocab.tasks import TASKS
 from kdbatch.vocab.views import CENTER_CROP, INNER_CROP
 

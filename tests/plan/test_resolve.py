@@ -11,7 +11,9 @@ from kdbatch.plan.resolve import make_plan
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.jobs.resources import Resources
 from kdbatch.vocab.plans.plan import Plan
-from kdbatch.vocab.recipes import RECIPE_KINDS, Distill, Pretrain
+from kdbatch.vocab.recipes.distill import Distill
+from kdbatch.vocab.recipes.pretrain import Pretrain
+from kdbatch.vocab.recipes.recipe import RECIPE_KINDS
 from kdbatch.vocab.runs import Run
 
 SUBSET_SIZE = JOBS / "subset_size.yaml"

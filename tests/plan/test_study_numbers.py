@@ -6,7 +6,11 @@ from support.inputs import JOBS
 from kdbatch.plan.resolve import make_plan
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.plans.plan import Plan
-from kdbatch.vocab.recipes import Compare, Distill, Finetune, Import, Pretrain
+from kdbatch.vocab.recipes.compare import Compare
+from kdbatch.vocab.recipes.distill import Distill
+from kdbatch.vocab.recipes.finetune import Finetune
+from kdbatch.vocab.recipes.imported import Import
+from kdbatch.vocab.recipes.pretrain import Pretrain
 from kdbatch.vocab.tasks.cvrl import CVRL
 from kdbatch.vocab.tasks.prp import PRP
 from kdbatch.vocab.tasks.rotnet import RotNet

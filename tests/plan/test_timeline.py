@@ -9,7 +9,8 @@ from kdbatch.base.errors import UserError
 from kdbatch.plan.resolve import make_plan
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans.plan import Plan
-from kdbatch.vocab.recipes import RECIPE_KINDS, Import
+from kdbatch.vocab.recipes.imported import Import
+from kdbatch.vocab.recipes.recipe import RECIPE_KINDS
 
 NAME = "subset_size"
 

@@ -14,7 +14,8 @@ from kdbatch.run.heartbeat import StopSignal
 from kdbatch.run.main import main
 from kdbatch.run.weights import new_classifier
 from kdbatch.vocab.plans.plan import Plan
-from kdbatch.vocab.recipes import Compare, Distill
+from kdbatch.vocab.recipes.compare import Compare
+from kdbatch.vocab.recipes.distill import Distill
 from kdbatch.vocab.retry_policy import EXIT_DONE
 from kdbatch.vocab.runs import Run
 

@@ -22,7 +22,9 @@ from kdbatch.run.export import export_run, load_exported, read_clip
 from kdbatch.run.models import Classifier, build_backbone
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.config import Config
-from kdbatch.vocab.recipes import Compare, Pretrain, Schedule
+from kdbatch.vocab.recipes.compare import Compare
+from kdbatch.vocab.recipes.pretrain import Pretrain
+from kdbatch.vocab.recipes.schedule import Schedule
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.shards import find_subset, load_index
 from kdbatch.vocab.tasks import TASKS

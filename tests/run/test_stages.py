@@ -32,7 +32,10 @@ from kdbatch.run.models import build_backbone
 from kdbatch.vocab.metrics import Metric
 from kdbatch.vocab.plans.plan import Plan
 from kdbatch.vocab.plans.records import save_record
-from kdbatch.vocab.recipes import Distill, Finetune, Retrieve, Schedule
+from kdbatch.vocab.recipes.distill import Distill
+from kdbatch.vocab.recipes.finetune import Finetune
+from kdbatch.vocab.recipes.retrieve import Retrieve
+from kdbatch.vocab.recipes.schedule import Schedule
 from kdbatch.vocab.retry_policy import EXIT_DONE, EXIT_STOPPED, EXIT_USER
 from kdbatch.vocab.runs import Run, RunFolder
 from kdbatch.vocab.shards import Subset

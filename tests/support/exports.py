@@ -8,7 +8,10 @@ from kdbatch.run.models import Classifier, build_backbone
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.jobs.resources import Resources
-from kdbatch.vocab.recipes import Distill, Evaluation, Recipe, Schedule
+from kdbatch.vocab.recipes.distill import Distill
+from kdbatch.vocab.recipes.evaluation import Evaluation
+from kdbatch.vocab.recipes.recipe import Recipe
+from kdbatch.vocab.recipes.schedule import Schedule
 from kdbatch.vocab.runs import Assignment, Run, RunFolder
 from kdbatch.vocab.shards import Subset, find_subset, load_index
 from kdbatch.vocab.views import View

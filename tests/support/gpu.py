@@ -16,7 +16,7 @@ from kdbatch.run.models import build_backbone
 from kdbatch.run.tasks import PRETEXTS
 from kdbatch.run.train.optim import compute_gradients, make_optimizer
 from kdbatch.vocab.backbones import Backbone
-from kdbatch.vocab.recipes import Schedule
+from kdbatch.vocab.recipes.schedule import Schedule
 from kdbatch.vocab.tasks import TASKS
 from kdbatch.vocab.views import View
 from support.tasks import videos

@@ -6,7 +6,7 @@ from kdbatch.run.checkpoint import save_weights
 from kdbatch.run.models import build_backbone
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.jobs.resources import Resources
-from kdbatch.vocab.recipes import Import
+from kdbatch.vocab.recipes.imported import Import
 from kdbatch.vocab.runs import Assignment, Run, RunFolder
 
 

@@ -12,7 +12,7 @@ from kdbatch.vocab.config import Config, Paths, Site
 from kdbatch.vocab.jobs.resources import Resources
 from kdbatch.vocab.plans.plan import Estimate, Plan, PlannedRun, Wave
 from kdbatch.vocab.plans.records import PlanRecord
-from kdbatch.vocab.recipes import Compare
+from kdbatch.vocab.recipes.compare import Compare
 from kdbatch.vocab.runs import Run
 from kdbatch.vocab.shards import Subset
 from kdbatch.vocab.views import View

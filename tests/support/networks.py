@@ -5,7 +5,9 @@ from torch import Tensor, nn
 
 from kdbatch.run.models import Classifier, build_backbone
 from kdbatch.vocab.backbones import Backbone
-from kdbatch.vocab.recipes import Distill, Evaluation, Schedule
+from kdbatch.vocab.recipes.distill import Distill
+from kdbatch.vocab.recipes.evaluation import Evaluation
+from kdbatch.vocab.recipes.schedule import Schedule
 from kdbatch.vocab.shards import Subset
 from kdbatch.vocab.views import View
 

@@ -14,7 +14,12 @@ from kdbatch.result.write import Measure, write_measures
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.plans.declarations import Claim, Map, Table
 from kdbatch.vocab.plans.records import Cell, PlanRecord, save_record
-from kdbatch.vocab.recipes import Compare, Distill, Evaluation, Finetune, Pretrain, Schedule
+from kdbatch.vocab.recipes.compare import Compare
+from kdbatch.vocab.recipes.distill import Distill
+from kdbatch.vocab.recipes.evaluation import Evaluation
+from kdbatch.vocab.recipes.finetune import Finetune
+from kdbatch.vocab.recipes.pretrain import Pretrain
+from kdbatch.vocab.recipes.schedule import Schedule
 from kdbatch.vocab.runs import Run, RunFolder
 from kdbatch.vocab.shards import Subset
 from kdbatch.vocab.tasks.rspnet import RSPNet

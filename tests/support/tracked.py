@@ -12,7 +12,7 @@ from kdbatch.result.schema import CURVES, ROWS
 from kdbatch.result.write import Measure, write_measures
 from kdbatch.vocab.done import Done, save_done
 from kdbatch.vocab.jobs.resources import Resources
-from kdbatch.vocab.recipes import Compare
+from kdbatch.vocab.recipes.compare import Compare
 from kdbatch.vocab.runs import Assignment, Run, RunFolder
 from kdbatch.vocab.shards import Subset
 from kdbatch.vocab.status import RunState, Status, save_status

@@ -19,7 +19,8 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.reading.field_facts import field_hints, limits_of
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.jobs.resources import Resources
-from kdbatch.vocab.recipes import Evaluation, Schedule
+from kdbatch.vocab.recipes.evaluation import Evaluation
+from kdbatch.vocab.recipes.schedule import Schedule
 from kdbatch.vocab.runs import Retries, Run
 from kdbatch.vocab.shard_request import ShardRequest
 from kdbatch.vocab.tasks import TASKS

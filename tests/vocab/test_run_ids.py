@@ -10,7 +10,7 @@ from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.base.errors import UserError
 from kdbatch.vocab import runs
 from kdbatch.vocab.jobs.resources import Resources
-from kdbatch.vocab.recipes import Compare
+from kdbatch.vocab.recipes.compare import Compare
 from kdbatch.vocab.runs import Assignment, Run, RunFolder
 from kdbatch.vocab.shards import Subset
 from kdbatch.vocab.views import View

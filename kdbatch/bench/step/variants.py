@@ -30,7 +30,9 @@ from kdbatch.run.train.metric_buffer import SYNC_STEPS, MetricBuffer
 from kdbatch.run.train.optim import StepFunction, compute_gradients, make_optimizer
 from kdbatch.run.train.steps import StepOutput, distill_step, finetune_step
 from kdbatch.vocab.backbones import Backbone
-from kdbatch.vocab.recipes import Distill, Evaluation, Schedule
+from kdbatch.vocab.recipes.distill import Distill
+from kdbatch.vocab.recipes.evaluation import Evaluation
+from kdbatch.vocab.recipes.schedule import Schedule
 from kdbatch.vocab.shards import Subset
 from kdbatch.vocab.tasks import TASKS
 

@@ -5,7 +5,8 @@ from pathlib import Path
 from kdbatch.plan.known_datasets import KnownDatasets
 from kdbatch.vocab.datasets import Dataset, GroupedVideos
 from kdbatch.vocab.plans.plan import Plan
-from kdbatch.vocab.recipes import Distill, Finetune
+from kdbatch.vocab.recipes.distill import Distill
+from kdbatch.vocab.recipes.finetune import Finetune
 from kdbatch.vocab.shards import ShardIndex, load_indexed_record
 
 

@@ -12,7 +12,12 @@ from kdbatch.plan.costs.work import Work, other_work, training_work
 from kdbatch.plan.subsets import SubsetFinder
 from kdbatch.vocab.backbones import BACKBONE_SPECS, Backbone
 from kdbatch.vocab.plans.plan import DeviceKind, Estimate
-from kdbatch.vocab.recipes import Compare, Distill, Finetune, Import, Pretrain, Recipe, subsets_of
+from kdbatch.vocab.recipes.compare import Compare
+from kdbatch.vocab.recipes.distill import Distill
+from kdbatch.vocab.recipes.finetune import Finetune
+from kdbatch.vocab.recipes.imported import Import
+from kdbatch.vocab.recipes.pretrain import Pretrain
+from kdbatch.vocab.recipes.recipe import Recipe, subsets_of
 from kdbatch.vocab.runs import Run
 from kdbatch.vocab.views import View
 

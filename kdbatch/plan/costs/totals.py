@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from kdbatch.plan.costs.wall_time import Chain, hours_with, longest_chain
 from kdbatch.vocab.plans.plan import DeviceKind, Estimate, Plan, PlannedRun
-from kdbatch.vocab.recipes import RECIPE_KINDS
+from kdbatch.vocab.recipes.recipe import RECIPE_KINDS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,16 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kdbatch.vocab.backbones import Backbone
-from kdbatch.vocab.recipes import (
-    Compare,
-    Distill,
-    Evaluation,
-    Finetune,
-    Import,
-    Pretrain,
-    Recipe,
-    Retrieve,
-)
+from kdbatch.vocab.recipes.compare import Compare
+from kdbatch.vocab.recipes.distill import Distill
+from kdbatch.vocab.recipes.evaluation import Evaluation
+from kdbatch.vocab.recipes.finetune import Finetune
+from kdbatch.vocab.recipes.imported import Import
+from kdbatch.vocab.recipes.pretrain import Pretrain
+from kdbatch.vocab.recipes.recipe import Recipe
+from kdbatch.vocab.recipes.retrieve import Retrieve
 from kdbatch.vocab.tasks import TASKS
 
 # Forward passes that a training step takes as long as: the backward pass costs twice the forward.

@@ -6,7 +6,9 @@ from kdbatch.base.errors import UserError
 from kdbatch.vocab.backbones import BACKBONE_SPECS
 from kdbatch.vocab.distillation.losses import LOSS_SPECS
 from kdbatch.vocab.plans.plan import PlannedRun
-from kdbatch.vocab.recipes import Distill, Finetune, Pretrain
+from kdbatch.vocab.recipes.distill import Distill
+from kdbatch.vocab.recipes.finetune import Finetune
+from kdbatch.vocab.recipes.pretrain import Pretrain
 from kdbatch.vocab.tasks import TASKS
 
 

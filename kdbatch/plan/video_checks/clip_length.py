@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from kdbatch.base.errors import UserError
-from kdbatch.vocab.recipes import Pretrain
+from kdbatch.vocab.recipes.pretrain import Pretrain
 from kdbatch.vocab.shards import Shard, ShardIndex, shards_of
 from kdbatch.vocab.tasks import TASKS
 

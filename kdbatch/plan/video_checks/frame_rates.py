@@ -5,7 +5,9 @@ from dataclasses import replace
 
 from kdbatch.base.errors import UserError
 from kdbatch.plan.subsets import SubsetFinder
-from kdbatch.vocab.recipes import Import, Pretrain, Recipe, subsets_of
+from kdbatch.vocab.recipes.imported import Import
+from kdbatch.vocab.recipes.pretrain import Pretrain
+from kdbatch.vocab.recipes.recipe import Recipe, subsets_of
 from kdbatch.vocab.shards import Subset
 from kdbatch.vocab.tasks import TASKS
 from kdbatch.vocab.tasks.speed import NOMINAL, asked_fps

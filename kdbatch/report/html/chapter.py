@@ -17,7 +17,7 @@ from kdbatch.report.tables.formats import to_latex, to_markdown
 from kdbatch.report.tables.grid import Grid
 from kdbatch.vocab.done import StageFacts
 from kdbatch.vocab.plans.declarations import Untestable
-from kdbatch.vocab.recipes import RECIPE_KINDS
+from kdbatch.vocab.recipes.recipe import RECIPE_KINDS
 
 PROVENANCE_TITLES: dict[str, str] = {
     "kdbatch_version": "kdbatch",

@@ -13,7 +13,11 @@ from kdbatch.report.html.citations import citation_key
 from kdbatch.report.html.sections import Chapter
 from kdbatch.report.labels import role_group, value_title
 from kdbatch.report.stats.bootstrap import NUM_REPLICATES
-from kdbatch.vocab.recipes import Compare, Distill, Finetune, Pretrain, Schedule
+from kdbatch.vocab.recipes.compare import Compare
+from kdbatch.vocab.recipes.distill import Distill
+from kdbatch.vocab.recipes.finetune import Finetune
+from kdbatch.vocab.recipes.pretrain import Pretrain
+from kdbatch.vocab.recipes.schedule import Schedule
 from kdbatch.vocab.shards import Subset
 from kdbatch.vocab.views import View
 

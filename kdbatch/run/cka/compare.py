@@ -21,7 +21,7 @@ from kdbatch.run.rng import rng_for
 from kdbatch.run.run_log import log_progress
 from kdbatch.run.weights import load_classifier, new_classifier
 from kdbatch.vocab.done import StageFacts
-from kdbatch.vocab.recipes import Compare
+from kdbatch.vocab.recipes.compare import Compare
 from kdbatch.vocab.runs import Assignment, RunFolder
 
 _log = logging.getLogger(__name__)

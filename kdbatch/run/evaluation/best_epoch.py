@@ -16,7 +16,8 @@ from kdbatch.run.context import RunContext
 from kdbatch.run.data.batch import StoredVideo
 from kdbatch.run.evaluation.predict import predict
 from kdbatch.run.rng import rng_for
-from kdbatch.vocab.recipes import Distill, Finetune
+from kdbatch.vocab.recipes.distill import Distill
+from kdbatch.vocab.recipes.finetune import Finetune
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.shards import Subset
 

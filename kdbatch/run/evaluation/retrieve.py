@@ -23,7 +23,7 @@ from kdbatch.run.models import VideoBackbone, build_backbone
 from kdbatch.run.rng import seed_for
 from kdbatch.run.weights import checked_weights
 from kdbatch.vocab.done import StageFacts
-from kdbatch.vocab.recipes import Retrieve
+from kdbatch.vocab.recipes.retrieve import Retrieve
 from kdbatch.vocab.runs import Assignment
 from kdbatch.vocab.shards import Subset
 

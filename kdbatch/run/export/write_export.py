@@ -33,7 +33,9 @@ from kdbatch.run.export.exported_network import (
 )
 from kdbatch.run.weights import checked_weights, recorded_sha256
 from kdbatch.vocab.done import load_done
-from kdbatch.vocab.recipes import Distill, Finetune, Pretrain
+from kdbatch.vocab.recipes.distill import Distill
+from kdbatch.vocab.recipes.finetune import Finetune
+from kdbatch.vocab.recipes.pretrain import Pretrain
 from kdbatch.vocab.runs import Assignment, RunFolder
 from kdbatch.vocab.shards import load_index
 

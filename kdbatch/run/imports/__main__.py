@@ -13,7 +13,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.parse import parse
 from kdbatch.base.reading.documents import parse_json
 from kdbatch.run.imports.stage import read_import
-from kdbatch.vocab.recipes import Import
+from kdbatch.vocab.recipes.imported import Import
 from kdbatch.vocab.runs import Assignment
 
 

@@ -28,7 +28,7 @@ from kdbatch.run.imports.match import copy_matched, rename
 from kdbatch.run.models import Classifier, VideoBackbone, build_backbone
 from kdbatch.run.train.teacher_logit_cache import RecordedLogits
 from kdbatch.vocab.done import StageFacts
-from kdbatch.vocab.recipes import Import, ImportedClasses
+from kdbatch.vocab.recipes.imported import Import, ImportedClasses
 from kdbatch.vocab.runs import Assignment
 from kdbatch.vocab.shards import Subset, load_index
 

@@ -16,7 +16,7 @@ from kdbatch.run.models import Classifier, VideoBackbone
 from kdbatch.run.train.steps import StepOutput, teacher_weights, weighted_loss
 from kdbatch.run.train.weighting import ca_mkd
 from kdbatch.vocab.distillation.feature_layers import layer_pairs
-from kdbatch.vocab.recipes import Distill
+from kdbatch.vocab.recipes.distill import Distill
 from kdbatch.vocab.views import View
 
 LAST = ""  # names the last map, which every network has

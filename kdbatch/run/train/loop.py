@@ -32,7 +32,7 @@ from kdbatch.run.train.train_state import (
     TrainState,
 )
 from kdbatch.run.train.training_log import TrainingLog
-from kdbatch.vocab.recipes import Schedule
+from kdbatch.vocab.recipes.schedule import Schedule
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 from kdbatch.run.distributed.collectives import all_gather_with_grad
 from kdbatch.run.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from kdbatch.vocab.distillation.losses import LOSS_SPECS
-from kdbatch.vocab.recipes import Distill
+from kdbatch.vocab.recipes.distill import Distill
 
 Loss = Callable[..., Tensor]
 """Called with (student_BK, teacher_BK, label_B, *, terms, group): the logits of the student and of

@@ -2,7 +2,7 @@
 
 import math
 
-from kdbatch.vocab.recipes import Schedule
+from kdbatch.vocab.recipes.schedule import Schedule
 
 
 def lr_at(schedule: Schedule, *, step: int, steps_per_epoch: int) -> float:

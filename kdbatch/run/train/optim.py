@@ -16,7 +16,7 @@ from kdbatch.run.train.optimizers import Optimizer
 from kdbatch.run.train.optimizers.adamw import FusedAdamW
 from kdbatch.run.train.optimizers.sgd import FusedSGD
 from kdbatch.run.train.steps import StepOutput
-from kdbatch.vocab.recipes import Schedule
+from kdbatch.vocab.recipes.schedule import Schedule
 
 # Whether parameters are the head's, and whether they are decayed.
 _GROUPS = ((False, True), (True, True), (False, False), (True, False))

@@ -22,7 +22,7 @@ from kdbatch.run.train.losses import (
 from kdbatch.run.train.weighting import WEIGHTINGS
 from kdbatch.vocab.distillation.losses import LOSS_SPECS
 from kdbatch.vocab.distillation.weightings import WEIGHTING_SPECS
-from kdbatch.vocab.recipes import Distill
+from kdbatch.vocab.recipes.distill import Distill
 
 Teacher = Callable[[Tensor], Tensor]
 """Maps clips to logits (B, K): a network, or cached logits of one."""

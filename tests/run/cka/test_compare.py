@@ -27,7 +27,10 @@ from kdbatch.run.heartbeat import StatusReporter, Stopped, StopSignal
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.done import StageFacts
 from kdbatch.vocab.jobs.resources import Resources
-from kdbatch.vocab.recipes import Compare, Evaluation, Finetune, Schedule
+from kdbatch.vocab.recipes.compare import Compare
+from kdbatch.vocab.recipes.evaluation import Evaluation
+from kdbatch.vocab.recipes.finetune import Finetune
+from kdbatch.vocab.recipes.schedule import Schedule
 from kdbatch.vocab.runs import Assignment, Run, RunFolder
 from kdbatch.vocab.shards import find_subset, load_index
 

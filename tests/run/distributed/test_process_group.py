@@ -37,7 +37,7 @@ from kdbatch.run.tasks import PRETEXTS
 from kdbatch.run.train.optim import compute_gradients
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.jobs.resources import Resources
-from kdbatch.vocab.recipes import Compare
+from kdbatch.vocab.recipes.compare import Compare
 from kdbatch.vocab.retry_policy import EXIT_RENDEZVOUS
 from kdbatch.vocab.runs import Assignment, Run, RunFolder
 from kdbatch.vocab.shards import Subset

@@ -21,7 +21,7 @@ from kdbatch.base.atomic_write import load_json
 from kdbatch.result.read import read_curves, read_predictions, read_rows
 from kdbatch.run.heartbeat import StopSignal
 from kdbatch.run.main import main
-from kdbatch.vocab.recipes import Distill
+from kdbatch.vocab.recipes.distill import Distill
 from kdbatch.vocab.retry_policy import EXIT_BUG, EXIT_DONE, EXIT_STOPPED, EXIT_USER
 from kdbatch.vocab.runs import Run, RunFolder
 from kdbatch.vocab.status import Status, load_status

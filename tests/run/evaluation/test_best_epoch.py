@@ -10,7 +10,7 @@ from support.tasks import sample_of
 from kdbatch.base.errors import UserError
 from kdbatch.run.data.batch import StoredVideo
 from kdbatch.run.evaluation.best_epoch import hold_out
-from kdbatch.vocab.recipes import Selection
+from kdbatch.vocab.recipes.evaluation import Selection
 from kdbatch.vocab.shards import Subset
 
 

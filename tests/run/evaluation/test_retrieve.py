@@ -17,7 +17,8 @@ from kdbatch.run.evaluation.retrieve import max_pooled, rank_of_class, subset_fe
 from kdbatch.run.heartbeat import StatusReporter, StopSignal
 from kdbatch.run.models import build_backbone
 from kdbatch.vocab.backbones import Backbone
-from kdbatch.vocab.recipes import Evaluation, Retrieve
+from kdbatch.vocab.recipes.evaluation import Evaluation
+from kdbatch.vocab.recipes.retrieve import Retrieve
 from kdbatch.vocab.runs import RunFolder
 from kdbatch.vocab.shards import find_subset, load_index
 from kdbatch.vocab.views import INNER_CROP

@@ -11,7 +11,8 @@ from torchvision.models.video import r2plus1d_18, swin3d_t
 
 from kdbatch.run.imports.stage import read_import
 from kdbatch.vocab.backbones import Backbone
-from kdbatch.vocab.recipes import Evaluation, Import, ImportedClasses
+from kdbatch.vocab.recipes.evaluation import Evaluation
+from kdbatch.vocab.recipes.imported import Import, ImportedClasses
 from kdbatch.vocab.shards import Subset
 from kdbatch.vocab.views import View
 

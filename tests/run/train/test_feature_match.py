@@ -16,7 +16,9 @@ from kdbatch.run.train.optim import make_optimizer
 from kdbatch.run.train.steps import distill_step, teacher_weights
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.distillation.feature_layers import FEATURE_LOSS_NAMES
-from kdbatch.vocab.recipes import Distill, Evaluation, Schedule
+from kdbatch.vocab.recipes.distill import Distill
+from kdbatch.vocab.recipes.evaluation import Evaluation
+from kdbatch.vocab.recipes.schedule import Schedule
 from kdbatch.vocab.shards import Subset
 from kdbatch.vocab.views import View
 

@@ -23,7 +23,7 @@ from kdbatch.run.train.losses import (
 from kdbatch.run.train.steps import distill_loss, teacher_weights
 from kdbatch.run.train.weighting import WEIGHTINGS
 from kdbatch.vocab.distillation.losses import LOSS_SPECS
-from kdbatch.vocab.recipes import Distill
+from kdbatch.vocab.recipes.distill import Distill
 
 Rows = list[list[float]]
 LABEL = torch.tensor([0, 2, 4, 1, 2, 3])

@@ -1,7 +1,7 @@
 import pytest
 
 from kdbatch.run.train.lr_schedule import lr_at
-from kdbatch.vocab.recipes import Schedule
+from kdbatch.vocab.recipes.schedule import Schedule
 
 
 def test_the_lr_warms_up_and_falls_by_a_cosine() -> None:

@@ -17,7 +17,10 @@ from kdbatch.run.train.metric_buffer import MetricBuffer
 from kdbatch.run.train.optim import compute_gradients, make_optimizer, micro_batch_slices, set_lr
 from kdbatch.run.train.steps import StepOutput, distill_step, finetune_step
 from kdbatch.vocab.backbones import Backbone
-from kdbatch.vocab.recipes import Distill, Evaluation, Pretrain, Schedule
+from kdbatch.vocab.recipes.distill import Distill
+from kdbatch.vocab.recipes.evaluation import Evaluation
+from kdbatch.vocab.recipes.pretrain import Pretrain
+from kdbatch.vocab.recipes.schedule import Schedule
 from kdbatch.vocab.shards import Subset
 from kdbatch.vocab.tasks import TASKS
 from kdbatch.vocab.views import View

@@ -10,7 +10,7 @@ from torch import nn
 from kdbatch.run.models import Classifier, build_backbone
 from kdbatch.run.train.steps import distill_step, finetune_step
 from kdbatch.vocab.backbones import Backbone
-from kdbatch.vocab.recipes import Distill
+from kdbatch.vocab.recipes.distill import Distill
 
 
 class ConstantNetwork(nn.Module):

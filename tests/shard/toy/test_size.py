@@ -8,7 +8,8 @@ from kdbatch.plan.resolve import make_plan
 from kdbatch.report.stats.verdicts import MIN_VIDEO_GROUPS
 from kdbatch.shard.toy.layouts import layouts_of
 from kdbatch.shard.toy.size import SIZES
-from kdbatch.vocab.recipes import Import, Pretrain
+from kdbatch.vocab.recipes.imported import Import
+from kdbatch.vocab.recipes.pretrain import Pretrain
 
 CLASSES = {"k400": 4, "ssv2": 2}  # per motion
 

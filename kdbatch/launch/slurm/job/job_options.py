@@ -8,7 +8,7 @@ from kdbatch.launch.slurm.commands import output_or_nothing
 from kdbatch.vocab.config import SHARD, Config, Site
 from kdbatch.vocab.jobs.resources import Resources
 from kdbatch.vocab.jobs.sbatch_options import OptionValue
-from kdbatch.vocab.recipes import RECIPE_KINDS
+from kdbatch.vocab.recipes.recipe import RECIPE_KINDS
 
 KINDS = (*RECIPE_KINDS, SHARD)
 """All that may be a job: a run of each kind, and an element of `kdbatch shard --slurm`."""
