@@ -29,9 +29,12 @@ ROOMS = {
 # A package inside a room may import itself and these of its room: packages, and modules that lie
 # beside them.
 PACKAGES = {
+    "vocab/attempts": {"status"},
     "vocab/leaks": {"datasets", "shards"},
     "vocab/recipes": {"backbones", "distillation", "extensions", "shards", "tasks", "views"},
     "vocab/plans": {"jobs", "metrics", "runs", "shard_request", "views"},
+    "vocab/runs": {"attempts", "extensions", "jobs", "recipes", "status"},
+    "vocab/shards": {"datasets", "shard_request"},
     "vocab/sources": {"datasets", "views"},
     "vocab/tasks": {"extensions", "views"},
     "shard/datasets": {"sources"},

@@ -5,7 +5,7 @@ from pathlib import Path
 from kdbatch.base.command_lines import status_command
 from kdbatch.base.errors import UserError
 from kdbatch.cli.terminal import print_line
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 from kdbatch.vocab.status import load_status
 
 

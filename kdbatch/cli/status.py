@@ -35,7 +35,7 @@ from kdbatch.vocab.jobs.job_limit import met_job_limit
 from kdbatch.vocab.jobs.lost_nodes import MAX_RUNS, avoided_nodes, load_lost_nodes, lost_nodes_file
 from kdbatch.vocab.jobs.pause import pause_line, reason_of_pause
 from kdbatch.vocab.plans.records import find_records
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 from kdbatch.vocab.status import RunState
 
 WATCH_SECONDS = 2.0  # between two reads of the run folders

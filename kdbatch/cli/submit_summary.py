@@ -12,7 +12,7 @@ from kdbatch.launch.local.run import LocalOutcome
 from kdbatch.launch.saved_plans import SubmitRequest
 from kdbatch.launch.slurm.arrays import MetLimit
 from kdbatch.vocab.plans.plan import Plan
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 
 FAILED_BEFORE, PARENT_LEFT_OUT = "left out (failed before)", "left out (a parent was left out)"
 UNREADABLE = "left out (cannot be read)"

@@ -11,7 +11,7 @@ from kdbatch.base.folders.presence import is_present
 from kdbatch.base.reading.regular_files import open_regular
 from kdbatch.launch.run_folders import all_run_ids, submissions_dir
 from kdbatch.launch.slurm.submissions import last_submissions
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 
 POLL_SECONDS = 0.5
 TAIL_BYTES = 1 << 20  # read from the end of a long log, for its last lines

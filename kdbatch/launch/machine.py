@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from kdbatch.vocab.retry_policy import Start
+from kdbatch.vocab.attempts.start import Start
 
 QueueKind = Literal["slurm", "local"]
 GpuMaker = Literal["NVIDIA", "AMD"]

@@ -7,7 +7,7 @@ from pathlib import Path
 from kdbatch.launch.run_groups import RunGroup
 from kdbatch.launch.states.run_row import RunRow
 from kdbatch.vocab.done import load_done
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 
 
 @dataclass(frozen=True, kw_only=True)

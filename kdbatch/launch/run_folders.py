@@ -12,7 +12,8 @@ from kdbatch.base.folders.presence import Identity, entries_of, identity_of, is_
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans.plan import Plan, PlannedRun, Wave
 from kdbatch.vocab.plans.records import save_record
-from kdbatch.vocab.runs import RUN_ID, Assignment, RunFolder
+from kdbatch.vocab.runs.folder import Assignment, RunFolder
+from kdbatch.vocab.runs.run import RUN_ID
 
 NUM_WRITERS = 16  # threads: a shared file system is slow for each file, and serves several at once
 

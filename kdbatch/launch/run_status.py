@@ -15,7 +15,8 @@ from kdbatch.launch.states.job_states import add_job_states, with_live_queue
 from kdbatch.launch.states.run_row import RunRow
 from kdbatch.launch.states.seen_runs import SeenRun, SeenRuns, see
 from kdbatch.vocab.plans.records import PlanRecord, RecordedRun, find_records
-from kdbatch.vocab.runs import RUN_ID, Assignment, RunFolder
+from kdbatch.vocab.runs.folder import Assignment, RunFolder
+from kdbatch.vocab.runs.run import RUN_ID
 from kdbatch.vocab.status import RunState
 
 _ENDED: tuple[RunState, ...] = ("failed", "blocked", "lost", "damaged", "unreadable")

@@ -9,7 +9,7 @@ from kdbatch.base.command_lines import submit_command
 from kdbatch.base.errors import UserError
 from kdbatch.vocab.plans.plan import Plan
 from kdbatch.vocab.plans.records import PlanRecord, RecordedRun, Submitted, load_records
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,7 +42,7 @@ from kdbatch.vocab.plans.declarations import Map
 from kdbatch.vocab.plans.plan import Plan, PlannedRun
 from kdbatch.vocab.plans.records import Cell, PlanRecord, RecordedRun
 from kdbatch.vocab.recipes.recipe import Recipe, subsets_of
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 
 
 def make_plan(

@@ -8,7 +8,7 @@ from kdbatch.plan.subsets import SubsetFinder
 from kdbatch.vocab.plans.plan import PlannedRun, Wave
 from kdbatch.vocab.recipes.imported import Import
 from kdbatch.vocab.recipes.recipe import RECIPE_KINDS, Recipe, installed_code, subsets_of
-from kdbatch.vocab.runs import Run
+from kdbatch.vocab.runs.run import Run
 
 
 @dataclass(kw_only=True)

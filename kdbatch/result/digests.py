@@ -13,7 +13,7 @@ import polars as pl
 from kdbatch.base.digests.sha256 import sha256_of
 from kdbatch.base.reading.local_name import local_name
 from kdbatch.result.schema import PREDICTIONS
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 
 
 def digest_results(folder: RunFolder, *, known: dict[str, str]) -> dict[str, str]:

@@ -22,7 +22,8 @@ from kdbatch.result.write import Measure, write_measures, write_table
 from kdbatch.vocab.done import Done, Provenance, StageFacts, save_done
 from kdbatch.vocab.metrics import Metric, Unit, is_percent
 from kdbatch.vocab.plans.records import find_records
-from kdbatch.vocab.runs import OUTSIDE, RunFolder, outside_run_id
+from kdbatch.vocab.runs.folder import RunFolder
+from kdbatch.vocab.runs.run import OUTSIDE, outside_run_id
 
 UNIT_OF: Mapping[str, Unit] = {
     "clips_per_second": "clips/s",

@@ -24,7 +24,7 @@ from kdbatch.base.reading.local_name import local_name
 from kdbatch.base.reading.regular_files import open_regular
 from kdbatch.result.schema import CKA, CURVES, LATER_COLUMNS, PREDICTIONS, ROWS
 from kdbatch.vocab.done import Done, load_done
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 from kdbatch.vocab.status import RepairAdvice
 
 _Item = TypeVar("_Item")

@@ -7,7 +7,7 @@ import torch
 from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from kdbatch.run.heartbeat import StatusReporter
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 
 
 @dataclass(frozen=True, kw_only=True)

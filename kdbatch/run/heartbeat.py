@@ -13,16 +13,17 @@ from dataclasses import replace
 from types import FrameType
 
 from kdbatch.base.text import duration
-from kdbatch.vocab.retry_policy import (
+from kdbatch.vocab.attempts.exit_rules import OUT_OF_MEMORY
+from kdbatch.vocab.attempts.retries import Retries
+from kdbatch.vocab.attempts.retry_policy import (
     CAUSE_TEXT,
-    OUT_OF_MEMORY,
-    Start,
     cause_of_end,
     cause_of_stop,
     count_interruptions,
     refusal,
 )
-from kdbatch.vocab.runs import Retries, RunFolder
+from kdbatch.vocab.attempts.start import Start
+from kdbatch.vocab.runs.folder import RunFolder
 from kdbatch.vocab.status import (
     HEARTBEAT_SECONDS,
     Cause,

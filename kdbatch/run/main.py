@@ -32,11 +32,7 @@ from kdbatch.run.meters.nvml import GpuPower
 from kdbatch.run.provenance import provenance
 from kdbatch.run.run_log import log_start, log_to_stdout
 from kdbatch.run.stages import STAGES
-from kdbatch.vocab.done import Done, StageFacts, save_done
-from kdbatch.vocab.extensions.sources import check_code
-from kdbatch.vocab.jobs.lost_nodes import note_lost_node
-from kdbatch.vocab.jobs.pause import reason_of_pause
-from kdbatch.vocab.retry_policy import (
+from kdbatch.vocab.attempts.exit_rules import (
     EXIT_BLOCKED,
     EXIT_BUG,
     EXIT_BUSY,
@@ -44,9 +40,13 @@ from kdbatch.vocab.retry_policy import (
     EXIT_DONE,
     EXIT_RENDEZVOUS,
     EXIT_USER,
-    Start,
 )
-from kdbatch.vocab.runs import Assignment, RunFolder
+from kdbatch.vocab.attempts.start import Start
+from kdbatch.vocab.done import Done, StageFacts, save_done
+from kdbatch.vocab.extensions.sources import check_code
+from kdbatch.vocab.jobs.lost_nodes import note_lost_node
+from kdbatch.vocab.jobs.pause import reason_of_pause
+from kdbatch.vocab.runs.folder import Assignment, RunFolder
 
 _START_MESSAGE = b"go"  # from rank 0: run the stage; any other message is an exit code
 
@@ -54,7 +54,7 @@ _START_MESSAGE = b"go"  # from rank 0: run the stage; any other message is an ex
 def main(argv: Sequence[str], *, stop: StopSignal) -> int:
     """Run the folder named by the one argument, as the only process or as one rank of several.
 
-    Exit codes are those of vocab/retry_policy.py. All ranks exit with the code of rank 0, unless
+    Exit codes are those of vocab/attempts/exit_rules.py. All ranks exit with the code of rank 0, unless
     they lose the connection before they receive it.
     """
     if len(argv) != 1:

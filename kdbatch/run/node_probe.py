@@ -14,7 +14,7 @@ from pathlib import Path
 
 from kdbatch.base.atomic_write import write_json
 from kdbatch.vocab.installed.tables import installed_lines
-from kdbatch.vocab.runs import Cache
+from kdbatch.vocab.runs.cache import Cache
 
 PACKAGES = ("torch", "torchvision", "av", "webdataset", "safetensors", "polars")
 DECODER_PACKAGES = {"pyav": "av", "decord": "decord", "torchcodec": "torchcodec"}

@@ -14,7 +14,7 @@ from kdbatch.run.context import RunContext
 from kdbatch.run.data.batch import Batch
 from kdbatch.vocab.recipes.distill import Distill
 from kdbatch.vocab.recipes.finetune import Finetune
-from kdbatch.vocab.runs import Assignment
+from kdbatch.vocab.runs.folder import Assignment
 
 PARENT_NOUNS = {
     "finetune": "starts from",

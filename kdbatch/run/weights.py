@@ -22,7 +22,7 @@ from kdbatch.vocab.extensions.sources import check_code
 from kdbatch.vocab.recipes.distill import Distill
 from kdbatch.vocab.recipes.finetune import Finetune
 from kdbatch.vocab.recipes.imported import Import
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 from kdbatch.vocab.shards import Subset
 from kdbatch.vocab.status import RepairAdvice
 

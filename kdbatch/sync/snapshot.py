@@ -11,7 +11,7 @@ from typing import Any
 from kdbatch.base.errors import UserError
 from kdbatch.result.read import read_curves, read_rows
 from kdbatch.vocab.plans.records import load_records
-from kdbatch.vocab.runs import Assignment, RunFolder
+from kdbatch.vocab.runs.folder import Assignment, RunFolder
 from kdbatch.vocab.status import RunState, Status, load_status
 
 Scalar = bool | int | float | str

@@ -14,7 +14,7 @@ from kdbatch.base.errors import UnreadableError, UserError
 from kdbatch.base.progress import Progress
 from kdbatch.base.reading.field_facts import Limits
 from kdbatch.sync.snapshot import CurvePoint, RunSnapshot, has_started, load_labels, load_snapshot
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 from kdbatch.vocab.status import RunState
 
 PROGRESS = "progress_percent"

@@ -13,11 +13,12 @@ from kdbatch.base.reading.field_facts import Limits, check_limits
 from kdbatch.base.reading.shown_values import shown
 from kdbatch.base.study_folder import CONFIG_NAME, expand_home, find_study
 from kdbatch.base.text import plural
+from kdbatch.vocab.attempts.retries import Retries
 from kdbatch.vocab.jobs.images import image_reference
 from kdbatch.vocab.jobs.resources import Resources
 from kdbatch.vocab.jobs.sbatch_options import SbatchOptions
 from kdbatch.vocab.recipes.recipe import RECIPE_KINDS
-from kdbatch.vocab.runs import Cache, Retries
+from kdbatch.vocab.runs.cache import Cache
 from kdbatch.vocab.sources.dataset_source import DatasetSource, check_source
 
 SHARD = "shard"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.parse import SHARED, parse
-from kdbatch.vocab.runs import Run
+from kdbatch.vocab.runs.run import Run
 
 
 @dataclass(frozen=True, kw_only=True)

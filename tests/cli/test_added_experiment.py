@@ -17,7 +17,7 @@ from kdbatch.result.schema import PREDICTIONS, ROWS
 from kdbatch.result.write import Measure, write_measures, write_table
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans.plan import Plan
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 
 ADDED = """\
 name: weightings

@@ -33,7 +33,7 @@ from kdbatch.launch.slurm.commands import queued_jobs
 from kdbatch.launch.slurm.squeue.shared_answers import QueueAnswer
 from kdbatch.launch.slurm.submissions import last_submissions, load_sbatches
 from kdbatch.launch.slurm.submit import submit_arrays
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 from kdbatch.vocab.status import RunState, Status, save_status
 
 SHAPE = {"a": (), "b": ("a",), "c": ("b",), "other": ()}

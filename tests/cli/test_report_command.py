@@ -13,7 +13,7 @@ from support.reports import find_run_id
 from support.studies import WriteStudy
 
 from kdbatch.report.labels import NO_VALUE
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 
 
 def report(runs_dir: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -18,7 +18,7 @@ from kdbatch.cli.commands import Commands
 from kdbatch.launch.run_status import load_run_rows
 from kdbatch.launch.slurm.commands import queued_jobs
 from kdbatch.vocab.plans.records import find_records
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 from kdbatch.vocab.status import Status, save_status
 
 FILE = "jobs/my study.yaml"  # has to be quoted in a command line

@@ -24,7 +24,7 @@ from kdbatch.launch.states.run_row import RunRow
 from kdbatch.vocab.done import Done, StageFacts, save_done
 from kdbatch.vocab.plans.plan import PlannedRun
 from kdbatch.vocab.plans.records import Cell, RecordedRun
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 from kdbatch.vocab.status import RunState, Status, save_status
 
 SHAPE = {"a": (), "b": ("a",), "c": ("b",)}

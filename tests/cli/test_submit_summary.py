@@ -18,7 +18,7 @@ from kdbatch.launch.run_folders import write_runs
 from kdbatch.launch.saved_plans import SubmitRequest
 from kdbatch.launch.states.run_row import RunRow
 from kdbatch.vocab.plans.plan import Plan
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 from kdbatch.vocab.status import RunState
 
 REQUEST = SubmitRequest(files=(Path("jobs/a b.yaml"),), profile="micro", local=True, jobs=2)

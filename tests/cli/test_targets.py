@@ -15,7 +15,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.cli.command import dispatch
 from kdbatch.cli.commands import Commands
 from kdbatch.report.build import build_report
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 
 Type = Callable[..., str]
 

@@ -17,7 +17,7 @@ from kdbatch.launch.slurm.commands import queued_jobs
 from kdbatch.plan.resolve import make_plan
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans.records import PlanRecord, find_records
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 
 FILE = Path("jobs/subset_size.yaml")
 RUNS = Path("runs")

@@ -24,7 +24,7 @@ from support.wait import wait_until
 from kdbatch.base.atomic_write import load_json
 from kdbatch.launch.run_status import load_run_rows
 from kdbatch.launch.slurm.submissions import load_sbatches
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 from kdbatch.vocab.status import load_status
 
 both = pytest.mark.parametrize("cluster", BOTH, indirect=True)

@@ -30,7 +30,7 @@ from support.cluster import (
 )
 
 from kdbatch.base.atomic_write import load_json
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 from kdbatch.vocab.status import load_status
 
 # a quarter of a minute on one slow core: the first checkpoint is written five seconds after the

@@ -25,7 +25,7 @@ from kdbatch.launch.run_folders import submissions_dir
 from kdbatch.launch.run_status import load_run_rows
 from kdbatch.launch.slurm.submissions import last_submissions
 from kdbatch.launch.states.run_row import RunRow
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 from kdbatch.vocab.status import load_status
 
 EPOCHS = 300

@@ -23,7 +23,7 @@ from support.cluster import (
 )
 
 from kdbatch.base.atomic_write import load_json
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 from kdbatch.vocab.status import load_status
 
 EPOCHS = 4

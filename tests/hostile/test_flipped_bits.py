@@ -39,11 +39,11 @@ from kdbatch.run.weights import checked_weights
 from kdbatch.shard.build import build_shards
 from kdbatch.shard.index import _load_rejected_rows
 from kdbatch.shard.verify import verify_shards
+from kdbatch.vocab.attempts.exit_rules import EXIT_DONE
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.done import StageFacts, load_done, save_done
 from kdbatch.vocab.plans.records import load_records
-from kdbatch.vocab.retry_policy import EXIT_DONE
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 from kdbatch.vocab.shards import find_subset, load_index, load_samples
 from kdbatch.vocab.status import load_status
 

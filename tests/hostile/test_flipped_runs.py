@@ -16,9 +16,10 @@ from kdbatch.base.digests.sha256 import sha256_of
 from kdbatch.result.read import read_rows
 from kdbatch.run.heartbeat import StopSignal
 from kdbatch.run.main import main
+from kdbatch.vocab.attempts.exit_rules import EXIT_BLOCKED, EXIT_DONE, EXIT_STOPPED, EXIT_USER
 from kdbatch.vocab.plans.plan import Plan
-from kdbatch.vocab.retry_policy import EXIT_BLOCKED, EXIT_DONE, EXIT_STOPPED, EXIT_USER
-from kdbatch.vocab.runs import Run, RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
+from kdbatch.vocab.runs.run import Run
 from kdbatch.vocab.status import load_status
 
 pytestmark = [pytest.mark.hostile, pytest.mark.xdist_group("flipped runs")]

@@ -4,7 +4,7 @@ from support.launching import config_in, ids, plan_of
 
 from kdbatch.launch.dry_run import describe_launch
 from kdbatch.launch.slurm.submit import submit_arrays
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 
 PAIRS = {"a": (), "b": (), "x": ("a",), "y": ("b",), "z": ("a", "b")}
 

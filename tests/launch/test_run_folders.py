@@ -6,7 +6,8 @@ from support.launching import config_in, ids, plan_of
 
 from kdbatch.launch.run_folders import without_finished, write_runs
 from kdbatch.vocab.plans.records import load_records
-from kdbatch.vocab.runs import Cache, RunFolder
+from kdbatch.vocab.runs.cache import Cache
+from kdbatch.vocab.runs.folder import RunFolder
 
 
 def test_a_worker_finds_its_run_its_shards_and_the_report_its_record(tmp_path):

@@ -18,7 +18,7 @@ from kdbatch.launch.run_status import load_run_rows, rows_as_json
 from kdbatch.launch.slurm.answers import read_queue
 from kdbatch.launch.slurm.squeue.shared_answers import QueueAnswer
 from kdbatch.launch.states.run_row import run_row
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 from kdbatch.vocab.status import STALE_SECONDS, Status, load_status, save_status
 
 NOW = Status(

@@ -16,7 +16,7 @@ from kdbatch.launch.run_folders import write_runs
 from kdbatch.launch.run_status import load_run_rows
 from kdbatch.launch.slurm.submit import submit_arrays
 from kdbatch.plan.resolve import make_plan
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 from kdbatch.vocab.status import Status
 
 

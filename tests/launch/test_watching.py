@@ -16,7 +16,7 @@ from kdbatch.launch.run_status import RunWatcher
 from kdbatch.launch.slurm.squeue.shared_answers import QueueAnswer
 from kdbatch.launch.states.seen_runs import LOOKS_PER_ROUND
 from kdbatch.vocab.config import Config
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 from kdbatch.vocab.status import Status, save_status
 
 NUM_DONE, NUM_RUNNING, NUM_PLANNED = 240, 5, 40

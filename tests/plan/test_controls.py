@@ -11,7 +11,7 @@ from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans.plan import Plan
 from kdbatch.vocab.recipes.compare import Compare
 from kdbatch.vocab.recipes.distill import Distill
-from kdbatch.vocab.runs import Run
+from kdbatch.vocab.runs.run import Run
 
 PROFILE = """\
 seeds: [3]

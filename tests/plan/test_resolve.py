@@ -14,7 +14,7 @@ from kdbatch.vocab.plans.plan import Plan
 from kdbatch.vocab.recipes.distill import Distill
 from kdbatch.vocab.recipes.pretrain import Pretrain
 from kdbatch.vocab.recipes.recipe import RECIPE_KINDS
-from kdbatch.vocab.runs import Run
+from kdbatch.vocab.runs.run import Run
 
 SUBSET_SIZE = JOBS / "subset_size.yaml"
 

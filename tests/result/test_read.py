@@ -13,7 +13,7 @@ from kdbatch.result.read import read_cka, read_curves, read_predictions, read_ro
 from kdbatch.result.schema import CKA, CURVES, PREDICTIONS, ROWS
 from kdbatch.result.write import Measure, write_measures, write_table
 from kdbatch.vocab.done import Done, save_done
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 
 
 def write_run(runs_dir: Path, run_id: str, *, top1: float = 50.0, done: bool = True) -> RunFolder:

@@ -13,11 +13,11 @@ from kdbatch.result.read import read_cka, read_curves, read_rows
 from kdbatch.run.heartbeat import StopSignal
 from kdbatch.run.main import main
 from kdbatch.run.weights import new_classifier
+from kdbatch.vocab.attempts.exit_rules import EXIT_DONE
 from kdbatch.vocab.plans.plan import Plan
 from kdbatch.vocab.recipes.compare import Compare
 from kdbatch.vocab.recipes.distill import Distill
-from kdbatch.vocab.retry_policy import EXIT_DONE
-from kdbatch.vocab.runs import Run
+from kdbatch.vocab.runs.run import Run
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("controls")]
 

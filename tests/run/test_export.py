@@ -25,7 +25,7 @@ from kdbatch.vocab.config import Config
 from kdbatch.vocab.recipes.compare import Compare
 from kdbatch.vocab.recipes.pretrain import Pretrain
 from kdbatch.vocab.recipes.schedule import Schedule
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 from kdbatch.vocab.shards import find_subset, load_index
 from kdbatch.vocab.tasks import TASKS
 from kdbatch.vocab.views import View

@@ -15,8 +15,10 @@ from kdbatch.base.disk_space import DiskFullError, disk_full_error
 from kdbatch.result.write import write_table
 from kdbatch.run.checkpoint import save_checkpoint, save_weights
 from kdbatch.run.heartbeat import StatusReporter, StopSignal
-from kdbatch.vocab.retry_policy import Start, count_interruptions, refusal
-from kdbatch.vocab.runs import Retries, RunFolder
+from kdbatch.vocab.attempts.retries import Retries
+from kdbatch.vocab.attempts.retry_policy import count_interruptions, refusal
+from kdbatch.vocab.attempts.start import Start
+from kdbatch.vocab.runs.folder import RunFolder
 from kdbatch.vocab.status import Status, load_status, save_status
 
 WRITERS: dict[str, Callable[[Path], object]] = {

@@ -13,8 +13,10 @@ from support.wait import wait_until
 
 from kdbatch.run import heartbeat
 from kdbatch.run.heartbeat import STOP_SIGNALS, StatusReporter, Stopped, StopSignal
-from kdbatch.vocab.retry_policy import EXIT_USER, Start
-from kdbatch.vocab.runs import Retries, RunFolder
+from kdbatch.vocab.attempts.exit_rules import EXIT_USER
+from kdbatch.vocab.attempts.retries import Retries
+from kdbatch.vocab.attempts.start import Start
+from kdbatch.vocab.runs.folder import RunFolder
 from kdbatch.vocab.status import Status, load_status, save_status
 
 

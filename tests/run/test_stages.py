@@ -29,6 +29,7 @@ from kdbatch.run.data.sampling import ClipRequest, evenly_spaced_clips, random_c
 from kdbatch.run.heartbeat import StopSignal
 from kdbatch.run.main import main
 from kdbatch.run.models import build_backbone
+from kdbatch.vocab.attempts.exit_rules import EXIT_DONE, EXIT_STOPPED, EXIT_USER
 from kdbatch.vocab.metrics import Metric
 from kdbatch.vocab.plans.plan import Plan
 from kdbatch.vocab.plans.records import save_record
@@ -36,8 +37,8 @@ from kdbatch.vocab.recipes.distill import Distill
 from kdbatch.vocab.recipes.finetune import Finetune
 from kdbatch.vocab.recipes.retrieve import Retrieve
 from kdbatch.vocab.recipes.schedule import Schedule
-from kdbatch.vocab.retry_policy import EXIT_DONE, EXIT_STOPPED, EXIT_USER
-from kdbatch.vocab.runs import Run, RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
+from kdbatch.vocab.runs.run import Run
 from kdbatch.vocab.shards import Subset
 from kdbatch.vocab.views import THREE_CROPS
 

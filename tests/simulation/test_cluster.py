@@ -14,7 +14,7 @@ from support.inputs import JOBS
 
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans.records import find_records
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 
 FILE = "jobs/subset_size.yaml"
 NUM_SEEDS = int(os.environ.get("KDBATCH_SIMULATED_SEEDS", "15"))

@@ -17,7 +17,7 @@ import yaml
 
 from kdbatch.launch.run_status import load_run_rows
 from kdbatch.launch.states.run_row import RunRow
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 from kdbatch.vocab.status import load_status
 from support import micro_study as micro
 from support.wait import wait_until

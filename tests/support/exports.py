@@ -12,7 +12,8 @@ from kdbatch.vocab.recipes.distill import Distill
 from kdbatch.vocab.recipes.evaluation import Evaluation
 from kdbatch.vocab.recipes.recipe import Recipe
 from kdbatch.vocab.recipes.schedule import Schedule
-from kdbatch.vocab.runs import Assignment, Run, RunFolder
+from kdbatch.vocab.runs.folder import Assignment, RunFolder
+from kdbatch.vocab.runs.run import Run
 from kdbatch.vocab.shards import Subset, find_subset, load_index
 from kdbatch.vocab.views import View
 

@@ -29,12 +29,13 @@ from kdbatch.plan.profiles import (  # noqa: E402
 )
 from kdbatch.plan.specs import PretrainSpec, StudentSpec, TeacherSpec, Timeline  # noqa: E402
 from kdbatch.plan.validate import CLAIM_FIELDS  # noqa: E402
+from kdbatch.vocab.attempts.retries import Retries  # noqa: E402
 from kdbatch.vocab.config import Config, Container, Paths, Site  # noqa: E402
 from kdbatch.vocab.jobs.resources import Resources  # noqa: E402
 from kdbatch.vocab.plans.declarations import Claim, Map, Table, Untestable  # noqa: E402
 from kdbatch.vocab.recipes.evaluation import Selection  # noqa: E402
 from kdbatch.vocab.recipes.schedule import Schedule  # noqa: E402
-from kdbatch.vocab.runs import Cache, Retries  # noqa: E402
+from kdbatch.vocab.runs.cache import Cache  # noqa: E402
 from kdbatch.vocab.sources.dataset_source import DatasetSource, TableColumns  # noqa: E402
 from kdbatch.vocab.tasks import TASKS  # noqa: E402
 from support.field_schema import (  # noqa: E402

@@ -12,7 +12,8 @@ from kdbatch.result.schema import CKA, PREDICTIONS, ROWS
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.done import Done, Provenance, save_done
 from kdbatch.vocab.plans.plan import Plan
-from kdbatch.vocab.runs import Run, RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
+from kdbatch.vocab.runs.run import Run
 
 NUM_VIDEOS, NUM_CLASSES, NUM_LAYERS = 48, 8, 24
 TEST = "ucf101/test01"

@@ -9,7 +9,7 @@ import pytest
 from kdbatch.vocab.done import Provenance, load_done, save_done
 from kdbatch.vocab.plans.declarations import Claim, Table, Untestable
 from kdbatch.vocab.plans.records import Cell, PlanRecord, save_record
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 from support.foreign_strings import STRINGS
 from support.report_runs import mark_failed, write_run
 from support.reports import CLAIMS, MAPS, TABLE, StudySpec

@@ -7,7 +7,8 @@ from kdbatch.run.models import build_backbone
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.jobs.resources import Resources
 from kdbatch.vocab.recipes.imported import Import
-from kdbatch.vocab.runs import Assignment, Run, RunFolder
+from kdbatch.vocab.runs.folder import Assignment, RunFolder
+from kdbatch.vocab.runs.run import Run
 
 
 def write_import_run(runs_dir: Path) -> RunFolder:

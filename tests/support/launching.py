@@ -13,7 +13,7 @@ from kdbatch.vocab.jobs.resources import Resources
 from kdbatch.vocab.plans.plan import Estimate, Plan, PlannedRun, Wave
 from kdbatch.vocab.plans.records import PlanRecord
 from kdbatch.vocab.recipes.compare import Compare
-from kdbatch.vocab.runs import Run
+from kdbatch.vocab.runs.run import Run
 from kdbatch.vocab.shards import Subset
 from kdbatch.vocab.views import View
 from support.golden import assert_golden

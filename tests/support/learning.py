@@ -27,7 +27,8 @@ from kdbatch.shard.toy.write import write_toy
 from kdbatch.vocab.config import Config, Paths
 from kdbatch.vocab.jobs.resources import Resources
 from kdbatch.vocab.recipes.pretrain import Pretrain
-from kdbatch.vocab.runs import Assignment, Run, RunFolder
+from kdbatch.vocab.runs.folder import Assignment, RunFolder
+from kdbatch.vocab.runs.run import Run
 from kdbatch.vocab.shard_request import ShardRequest
 from kdbatch.vocab.shards import find_subset, load_index
 from support.inputs import JOBS

@@ -11,7 +11,8 @@ from kdbatch.result.schema import CKA, PREDICTIONS
 from kdbatch.result.write import write_table
 from kdbatch.vocab.done import Done, Provenance, StageFacts, save_done
 from kdbatch.vocab.jobs.resources import Resources
-from kdbatch.vocab.runs import Assignment, Run, RunFolder
+from kdbatch.vocab.runs.folder import Assignment, RunFolder
+from kdbatch.vocab.runs.run import Run
 from kdbatch.vocab.status import Status, save_status
 
 NUM_LAYERS = 12

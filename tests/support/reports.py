@@ -20,7 +20,8 @@ from kdbatch.vocab.recipes.evaluation import Evaluation
 from kdbatch.vocab.recipes.finetune import Finetune
 from kdbatch.vocab.recipes.pretrain import Pretrain
 from kdbatch.vocab.recipes.schedule import Schedule
-from kdbatch.vocab.runs import Run, RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
+from kdbatch.vocab.runs.run import Run
 from kdbatch.vocab.shards import Subset
 from kdbatch.vocab.tasks.rspnet import RSPNet
 from kdbatch.vocab.views import ClipRates, View

@@ -16,8 +16,9 @@ import time
 from pathlib import Path
 
 from kdbatch.run.heartbeat import StatusReporter, StopSignal
-from kdbatch.vocab.retry_policy import EXIT_BLOCKED, EXIT_BUG, EXIT_BUSY, EXIT_STOPPED, Start
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.attempts.exit_rules import EXIT_BLOCKED, EXIT_BUG, EXIT_BUSY, EXIT_STOPPED
+from kdbatch.vocab.attempts.start import Start
+from kdbatch.vocab.runs.folder import RunFolder
 from kdbatch.vocab.status import Status, load_status
 
 

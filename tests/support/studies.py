@@ -12,7 +12,7 @@ from kdbatch.report.build import ReportSummary, build_report
 from kdbatch.report.data.study import Study, load_study
 from kdbatch.vocab.plans.declarations import Claim
 from kdbatch.vocab.plans.records import PlanRecord
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 from support.report_runs import mark_failed
 from support.reports import AccuracyKey, StudySpec, find_run_id
 

@@ -17,11 +17,12 @@ from kdbatch.run.main import main
 from kdbatch.shard.build import build_shards
 from kdbatch.shard.toy.size import ToySize
 from kdbatch.shard.toy.write import write_toy
+from kdbatch.vocab.attempts.exit_rules import EXIT_DONE
 from kdbatch.vocab.config import Config, Paths
 from kdbatch.vocab.jobs.resources import Resources
 from kdbatch.vocab.plans.plan import Plan
-from kdbatch.vocab.retry_policy import EXIT_DONE
-from kdbatch.vocab.runs import Assignment, Run, RunFolder
+from kdbatch.vocab.runs.folder import Assignment, RunFolder
+from kdbatch.vocab.runs.run import Run
 from kdbatch.vocab.shard_request import ShardRequest
 
 SIZE = ToySize(

@@ -13,7 +13,8 @@ from kdbatch.result.write import Measure, write_measures
 from kdbatch.vocab.done import Done, save_done
 from kdbatch.vocab.jobs.resources import Resources
 from kdbatch.vocab.recipes.compare import Compare
-from kdbatch.vocab.runs import Assignment, Run, RunFolder
+from kdbatch.vocab.runs.folder import Assignment, RunFolder
+from kdbatch.vocab.runs.run import Run
 from kdbatch.vocab.shards import Subset
 from kdbatch.vocab.status import RunState, Status, save_status
 from kdbatch.vocab.views import View

@@ -18,7 +18,7 @@ from kdbatch.run.heartbeat import StatusReporter, StopSignal
 from kdbatch.run.train.loop import TrainingResult, train
 from kdbatch.run.train.steps import StepOutput, finetune_step
 from kdbatch.vocab.recipes.schedule import Schedule
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 from kdbatch.vocab.views import View
 
 CPU = torch.device("cpu")

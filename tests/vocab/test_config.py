@@ -6,7 +6,7 @@ import pytest
 from kdbatch.base.errors import UserError
 from kdbatch.vocab.config import SHARD_RESOURCES, Config, load_config
 from kdbatch.vocab.jobs.resources import Resources
-from kdbatch.vocab.runs import Cache
+from kdbatch.vocab.runs.cache import Cache
 
 
 def test_no_file_is_a_valid_file_and_means_no_cache(tmp_path: Path) -> None:

@@ -17,11 +17,12 @@ import pytest
 import kdbatch
 from kdbatch.base.errors import UserError
 from kdbatch.base.reading.field_facts import field_hints, limits_of
+from kdbatch.vocab.attempts.retries import Retries
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.jobs.resources import Resources
 from kdbatch.vocab.recipes.evaluation import Evaluation
 from kdbatch.vocab.recipes.schedule import Schedule
-from kdbatch.vocab.runs import Retries, Run
+from kdbatch.vocab.runs.run import Run
 from kdbatch.vocab.shard_request import ShardRequest
 from kdbatch.vocab.tasks import TASKS
 from kdbatch.vocab.views import Augment, View

@@ -8,10 +8,11 @@ import pytest
 
 from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.base.errors import UserError
-from kdbatch.vocab import runs
 from kdbatch.vocab.jobs.resources import Resources
 from kdbatch.vocab.recipes.compare import Compare
-from kdbatch.vocab.runs import Assignment, Run, RunFolder
+from kdbatch.vocab.runs import run as run_module
+from kdbatch.vocab.runs.folder import Assignment, RunFolder
+from kdbatch.vocab.runs.run import Run
 from kdbatch.vocab.shards import Subset
 from kdbatch.vocab.views import View
 
@@ -75,7 +76,7 @@ def test_fields_that_came_later_change_no_id(tmp_path: Path) -> None:
     raw = load_json(folder_of(RUN, tmp_path).assignment)
     del raw["run"]["code"]
     del raw["run"]["recipe"]["view"]["augment"]  # as if it were new, with a default
-    text = json.dumps([runs.RECIPE_VERSION, raw["run"]], sort_keys=True)
+    text = json.dumps([run_module.RECIPE_VERSION, raw["run"]], sort_keys=True)
     old_id = "r" + hashlib.sha256(text.encode()).hexdigest()[:10]
     folder = RunFolder(tmp_path / old_id)
     write_json(folder.assignment, raw)
@@ -87,7 +88,7 @@ def test_a_run_of_older_recipes_is_read_and_not_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = folder_of(RUN, tmp_path)
-    monkeypatch.setattr(runs, "RECIPE_VERSION", runs.RECIPE_VERSION + 1)
+    monkeypatch.setattr(run_module, "RECIPE_VERSION", run_module.RECIPE_VERSION + 1)
     assert folder.load() == ASSIGNMENT
     with pytest.raises(UserError, match="planned by an older kdbatch.*kdbatch resume$"):
         folder.load(to_train=True)

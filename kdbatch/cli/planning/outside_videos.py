@@ -8,7 +8,7 @@ from kdbatch.result.read import read_label_ranks
 from kdbatch.vocab.datasets import GroupedVideos
 from kdbatch.vocab.plans.plan import Plan
 from kdbatch.vocab.plans.records import PlanRecord
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 
 
 def outside_runs(plan: Plan, runs_dir: Path) -> list[str]:

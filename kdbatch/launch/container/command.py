@@ -17,9 +17,9 @@ from kdbatch.base.errors import UserError
 from kdbatch.launch.container.image import image_path
 from kdbatch.launch.container.registry import digest_of
 from kdbatch.launch.machine import expand_variables
+from kdbatch.vocab.attempts.start import START_VARIABLES
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.jobs.images import image_reference
-from kdbatch.vocab.retry_policy import START_VARIABLES
 
 # Variables of the host's Python, which would bring the host's packages into the image, or none at
 # all. The last one names a process that is not the parent of a Python inside the image.

@@ -14,9 +14,9 @@ from kdbatch.base.parse import parse
 from kdbatch.base.reading.field_facts import ByteCount, Count
 from kdbatch.base.study_folder import expand_home
 from kdbatch.launch.run_folders import submissions_dir
+from kdbatch.vocab.attempts.start import START_VARIABLES
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.jobs.images import image_reference
-from kdbatch.vocab.retry_policy import START_VARIABLES
 
 
 @dataclass(frozen=True, kw_only=True)

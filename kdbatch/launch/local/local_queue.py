@@ -8,10 +8,10 @@ from kdbatch.base.locks import is_held
 from kdbatch.launch.local.worker import WorkerProcess, start_worker
 from kdbatch.launch.run_folders import assignment_for
 from kdbatch.launch.states.run_row import RunRow, run_row
+from kdbatch.vocab.attempts.exit_rules import EXIT_DISK_FULL, EXIT_STOPPED, describe_exit, exit_rule
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans.plan import Plan
-from kdbatch.vocab.retry_policy import EXIT_DISK_FULL, EXIT_STOPPED, describe_exit, exit_rule
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 from kdbatch.vocab.status import RunState, Status, load_status, save_status
 
 QUEUE_POLL_SECONDS = 0.5  # between checks of a run that another process holds

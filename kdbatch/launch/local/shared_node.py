@@ -16,15 +16,16 @@ from kdbatch.base.output.visible_text import visible
 from kdbatch.base.text import plural
 from kdbatch.launch.local.worker import WorkerProcess, start_worker
 from kdbatch.launch.machine import job_start, visible_gpus
-from kdbatch.vocab.retry_policy import (
+from kdbatch.vocab.attempts.exit_rules import (
     EXIT_BUG,
     EXIT_DONE,
     EXIT_STOPPED,
     EXIT_USER,
-    START_VARIABLES,
     exit_rule,
 )
-from kdbatch.vocab.runs import Retries, RunFolder
+from kdbatch.vocab.attempts.retries import Retries
+from kdbatch.vocab.attempts.start import START_VARIABLES
+from kdbatch.vocab.runs.folder import RunFolder
 
 POLL_SECONDS, CANCEL_SECONDS = 0.2, 3.0
 

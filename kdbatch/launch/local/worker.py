@@ -10,9 +10,9 @@ from kdbatch.launch.container.command import as_argv, python_command
 from kdbatch.launch.container.image import image_file
 from kdbatch.launch.container.pull import prepare_container
 from kdbatch.launch.machine import worker_env
+from kdbatch.vocab.attempts.start import Start
 from kdbatch.vocab.config import Config
-from kdbatch.vocab.retry_policy import Start
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 
 
 def worker_command(config: Config) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from kdbatch.launch.slurm.job.job_script import STEP_NAME
 from kdbatch.launch.slurm.squeue.recovery import recover
 from kdbatch.launch.slurm.squeue.shared_answers import forget_queue
 from kdbatch.launch.slurm.submissions import Submission, last_submissions
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 from kdbatch.vocab.status import load_status
 
 MAX_JOB_IDS = 500  # on one command line

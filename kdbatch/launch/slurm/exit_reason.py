@@ -9,8 +9,8 @@ from kdbatch.launch.slurm.answers import read_states, shown_line
 from kdbatch.launch.slurm.commands import output_or_nothing
 from kdbatch.launch.slurm.job.job_script import SETUP_FAILED
 from kdbatch.launch.slurm.submissions import Submission
-from kdbatch.vocab.retry_policy import OUT_OF_MEMORY, describe_exit, exit_rule
-from kdbatch.vocab.runs import Retries
+from kdbatch.vocab.attempts.exit_rules import OUT_OF_MEMORY, describe_exit, exit_rule
+from kdbatch.vocab.attempts.retries import Retries
 
 MEMORY_HINT = (
     "ran out of memory: raise memory_gb under [resources] in kdbatch.toml, "

@@ -18,7 +18,7 @@ from submitit.core.utils import JobPaths
 from kdbatch.base.command_lines import shell_word
 from kdbatch.base.errors import UserError
 from kdbatch.base.output.visible_text import visible
-from kdbatch.vocab.retry_policy import EXIT_USER
+from kdbatch.vocab.attempts.exit_rules import EXIT_USER
 
 WAIT_SECONDS = 60
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH

@@ -15,12 +15,12 @@ from kdbatch.launch.slurm.exit_reason import (
     ran_out_of_memory,
 )
 from kdbatch.launch.slurm.submissions import Submission, last_submissions
+from kdbatch.vocab.attempts.retry_policy import CAUSE_BY_STATE
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.jobs.lost_nodes import avoided_nodes, load_lost_nodes, note_lost_node
 from kdbatch.vocab.jobs.resources import Resources
 from kdbatch.vocab.plans.plan import Plan
-from kdbatch.vocab.retry_policy import CAUSE_BY_STATE
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 from kdbatch.vocab.status import load_status
 
 UNKNOWN_NODE = 4  # times memory_gb is the most where sinfo does not tell what nodes have

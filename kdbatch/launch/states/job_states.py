@@ -13,7 +13,7 @@ from kdbatch.launch.slurm.next_request import more_memory
 from kdbatch.launch.slurm.squeue.shared_answers import QueueAnswer, shared_states
 from kdbatch.launch.slurm.submissions import Submission
 from kdbatch.launch.states.run_row import RunRow
-from kdbatch.vocab.runs import Assignment, RunFolder
+from kdbatch.vocab.runs.folder import Assignment, RunFolder
 from kdbatch.vocab.status import RunState
 
 

@@ -10,7 +10,7 @@ from kdbatch.base.errors import UnreadableError
 from kdbatch.base.locks import is_held
 from kdbatch.base.processes import is_alive
 from kdbatch.launch.slurm.submissions import Submission
-from kdbatch.vocab.runs import Assignment, RunFolder
+from kdbatch.vocab.runs.folder import Assignment, RunFolder
 from kdbatch.vocab.status import RunState, Status, is_stale, load_status
 
 

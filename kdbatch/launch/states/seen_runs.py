@@ -8,7 +8,7 @@ from kdbatch.base.errors import unreadable
 from kdbatch.base.folders.presence import Identity, identity_of
 from kdbatch.launch.slurm.submissions import Submission
 from kdbatch.launch.states.run_row import RunRow, run_row
-from kdbatch.vocab.runs import Assignment, RunFolder
+from kdbatch.vocab.runs.folder import Assignment, RunFolder
 from kdbatch.vocab.status import RunState
 
 SETTLED: tuple[RunState, ...] = ("done", "failed", "blocked", "planned")

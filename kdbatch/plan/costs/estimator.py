@@ -18,7 +18,7 @@ from kdbatch.vocab.recipes.finetune import Finetune
 from kdbatch.vocab.recipes.imported import Import
 from kdbatch.vocab.recipes.pretrain import Pretrain
 from kdbatch.vocab.recipes.recipe import Recipe, subsets_of
-from kdbatch.vocab.runs import Run
+from kdbatch.vocab.runs.run import Run
 from kdbatch.vocab.views import View
 
 START_SECONDS = 2.0  # a worker's Python and torch, before its run begins

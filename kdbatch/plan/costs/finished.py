@@ -9,7 +9,8 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.folders.presence import entries_of
 from kdbatch.base.text import plural
 from kdbatch.vocab.done import Done, load_done
-from kdbatch.vocab.runs import OUTSIDE, Run, RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
+from kdbatch.vocab.runs.run import OUTSIDE, Run
 
 MAX_OTHERS = 300  # finished runs of other plans that are read, the newest ones
 MAX_OF_RECIPE = 20  # finished runs of the plan that are read of one recipe

@@ -13,7 +13,7 @@ from kdbatch.base.reading.shown_values import shown
 from kdbatch.plan.validate import check_ids, check_names
 from kdbatch.vocab.plans.declarations import Claim, Table, Untestable
 from kdbatch.vocab.plans.records import Cell, PlanRecord, RecordedRun
-from kdbatch.vocab.runs import OUTSIDE, outside_run_id
+from kdbatch.vocab.runs.run import OUTSIDE, outside_run_id
 
 
 @dataclass(frozen=True, kw_only=True)

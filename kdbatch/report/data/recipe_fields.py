@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from kdbatch.vocab.runs import Run
+from kdbatch.vocab.runs.run import Run
 
 
 def recipe_fields(run: Run) -> dict[str, str]:

@@ -13,7 +13,7 @@ from kdbatch.base.reading.regular_files import open_regular
 from kdbatch.report.data.label_ranks import LabelRanks
 from kdbatch.report.data.study import RunFacts, Study
 from kdbatch.result.read import read_predictions
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 
 CURVE_NAMES = ("loss", "accuracy", "held_out_accuracy")
 MAX_CURVE_POINTS = 24

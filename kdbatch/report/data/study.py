@@ -17,7 +17,8 @@ from kdbatch.report.labels import format_time
 from kdbatch.result.read import read_rows
 from kdbatch.vocab.done import Done, Provenance, load_done
 from kdbatch.vocab.plans.records import Cell, PlanRecord, load_records
-from kdbatch.vocab.runs import OUTSIDE, Assignment, Run, RunFolder
+from kdbatch.vocab.runs.folder import Assignment, RunFolder
+from kdbatch.vocab.runs.run import OUTSIDE, Run
 from kdbatch.vocab.status import RunState, Status, is_stale, load_status
 
 

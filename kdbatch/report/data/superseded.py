@@ -10,7 +10,8 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.folders.presence import entries_of
 from kdbatch.report.data.recipe_fields import recipe_fields
 from kdbatch.report.data.study import RunFacts, Study, load_run_facts
-from kdbatch.vocab.runs import RUN_ID, RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
+from kdbatch.vocab.runs.run import RUN_ID
 
 MAX_DIFFERENCES = 3
 

@@ -17,15 +17,15 @@ from kdbatch.base.disk_space import (
 from kdbatch.base.errors import UserError
 from kdbatch.run.distributed.process_group import ProcessGroup, is_lost_rank
 from kdbatch.run.heartbeat import StatusReporter, Stopped
-from kdbatch.vocab.jobs.pause import pause
-from kdbatch.vocab.retry_policy import (
+from kdbatch.vocab.attempts.exit_rules import (
     EXIT_BUG,
     EXIT_DISK_FULL,
     EXIT_STOPPED,
     EXIT_USER,
     exit_rule,
 )
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.jobs.pause import pause
+from kdbatch.vocab.runs.folder import RunFolder
 from kdbatch.vocab.status import Cause, RunState
 
 

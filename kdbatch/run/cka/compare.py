@@ -22,7 +22,7 @@ from kdbatch.run.run_log import log_progress
 from kdbatch.run.weights import load_classifier, new_classifier
 from kdbatch.vocab.done import StageFacts
 from kdbatch.vocab.recipes.compare import Compare
-from kdbatch.vocab.runs import Assignment, RunFolder
+from kdbatch.vocab.runs.folder import Assignment, RunFolder
 
 _log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from kdbatch.run.context import RunContext
 from kdbatch.run.data.batches import load_videos
 from kdbatch.run.evaluation.predict import Predictions, predict, top_k
 from kdbatch.vocab.recipes.evaluation import Evaluation
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 from kdbatch.vocab.views import View
 
 _log = logging.getLogger(__name__)

@@ -24,7 +24,7 @@ from kdbatch.run.rng import seed_for
 from kdbatch.run.weights import checked_weights
 from kdbatch.vocab.done import StageFacts
 from kdbatch.vocab.recipes.retrieve import Retrieve
-from kdbatch.vocab.runs import Assignment
+from kdbatch.vocab.runs.folder import Assignment
 from kdbatch.vocab.shards import Subset
 
 QUERIES_AT_ONCE = 256

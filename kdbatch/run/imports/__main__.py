@@ -14,7 +14,7 @@ from kdbatch.base.parse import parse
 from kdbatch.base.reading.documents import parse_json
 from kdbatch.run.imports.stage import read_import
 from kdbatch.vocab.recipes.imported import Import
-from kdbatch.vocab.runs import Assignment
+from kdbatch.vocab.runs.folder import Assignment
 
 
 def problem_of(raw: Any, path: str) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ from kdbatch.run.models import Classifier, VideoBackbone, build_backbone
 from kdbatch.run.train.teacher_logit_cache import RecordedLogits
 from kdbatch.vocab.done import StageFacts
 from kdbatch.vocab.recipes.imported import Import, ImportedClasses
-from kdbatch.vocab.runs import Assignment
+from kdbatch.vocab.runs.folder import Assignment
 from kdbatch.vocab.shards import Subset, load_index
 
 _log = logging.getLogger(__name__)

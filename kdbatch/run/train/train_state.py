@@ -18,7 +18,7 @@ from kdbatch.run.meters.idle_meter import IdleMeter
 from kdbatch.run.meters.nvml import GpuUtilisation
 from kdbatch.run.train.optimizers import Optimizer
 from kdbatch.vocab.metrics import Unit
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 
 # A checkpoint is written at most every 5 s, and saving takes at most 2 % of the time.
 MIN_SAVE_SECONDS = 5.0

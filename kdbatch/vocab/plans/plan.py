@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from kdbatch.base.reading.field_facts import Count, Limits
 from kdbatch.vocab.jobs.resources import Resources
 from kdbatch.vocab.plans.records import PlanRecord
-from kdbatch.vocab.runs import Run
+from kdbatch.vocab.runs.run import Run
 from kdbatch.vocab.shard_request import ShardRequest
 
 DeviceKind = Literal["GPU", "CPU"]

@@ -15,7 +15,7 @@ from kdbatch.base.parse import parse
 from kdbatch.base.reading.field_facts import Count, Limits, OneLine, SameAs
 from kdbatch.base.reading.file_names import check_plain_name
 from kdbatch.vocab.plans.declarations import Claim, Map, Table, Untestable
-from kdbatch.vocab.runs import OUTSIDE, Run
+from kdbatch.vocab.runs.run import OUTSIDE, Run
 from kdbatch.vocab.views import ClipRates
 
 

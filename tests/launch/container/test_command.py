@@ -23,7 +23,8 @@ from kdbatch.launch.dry_run import describe_launch
 from kdbatch.launch.local.run import run_locally
 from kdbatch.launch.slurm.submit import submit_arrays
 from kdbatch.vocab.config import Config, Container
-from kdbatch.vocab.runs import Cache, RunFolder
+from kdbatch.vocab.runs.cache import Cache
+from kdbatch.vocab.runs.folder import RunFolder
 
 FORWARDER = (sys.executable, "-P", "-m", "kdbatch.launch.local.signal_forwarder")
 

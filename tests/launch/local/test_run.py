@@ -25,7 +25,7 @@ from kdbatch.launch.local.run import LocalOutcome, run_locally
 from kdbatch.launch.run_folders import write_runs
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans.plan import Plan
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 from kdbatch.vocab.status import Status, load_status
 
 

@@ -15,7 +15,7 @@ from kdbatch.launch.slurm.sbatch import JobLimitError
 from kdbatch.launch.slurm.squeue.shared_answers import QueueAnswer
 from kdbatch.launch.slurm.submissions import load_sbatches
 from kdbatch.launch.slurm.submit import submit_arrays
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 
 EIGHT = dict.fromkeys("abcdefgh", ()) | {"child": ("a", "h")}
 

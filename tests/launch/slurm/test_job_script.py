@@ -17,10 +17,10 @@ from kdbatch.launch.slurm.job.job_script import (
     teardown_lines,
 )
 from kdbatch.launch.slurm.submissions import Submission
+from kdbatch.vocab.attempts.retries import Retries
+from kdbatch.vocab.attempts.start import START_VARIABLES, Start
 from kdbatch.vocab.config import Site
 from kdbatch.vocab.jobs.resources import Resources
-from kdbatch.vocab.retry_policy import START_VARIABLES, Start
-from kdbatch.vocab.runs import Retries
 
 ELEMENT = {"SLURM_JOB_ID": "44", "SLURM_ARRAY_JOB_ID": "41", "SLURM_ARRAY_TASK_ID": "3"}
 ALONE, PLAIN = Resources(gpus=0, minutes=90), Site()

@@ -16,11 +16,11 @@ from kdbatch.launch.slurm.squeue.shared_answers import QueueAnswer
 from kdbatch.launch.slurm.submissions import last_submissions
 from kdbatch.launch.slurm.submit import submit_arrays
 from kdbatch.run.heartbeat import StatusReporter, StopSignal
+from kdbatch.vocab.attempts.start import Start
 from kdbatch.vocab.config import Config, Site
 from kdbatch.vocab.jobs.lost_nodes import load_lost_nodes, note_lost_node
 from kdbatch.vocab.plans.plan import Plan
-from kdbatch.vocab.retry_policy import Start
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 from kdbatch.vocab.status import Status, save_status
 
 PLAN = plan_of({"a": (), "b": ()})

@@ -12,9 +12,9 @@ from support.small_disk import fill_disk, small_disk
 
 from kdbatch.launch.run_status import load_run_rows
 from kdbatch.launch.slurm.submit import submit_arrays
+from kdbatch.vocab.attempts.exit_rules import EXIT_DISK_FULL
 from kdbatch.vocab.config import Config, Paths, Site
-from kdbatch.vocab.retry_policy import EXIT_DISK_FULL
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.launch.slurm.submit import submit_arrays
 from kdbatch.run.attempt.ending import disk_ending, pause_if_shared
 from kdbatch.vocab.jobs.pause import allow_pause, end_pause, pause, reason_of_pause
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 
 FULL = "runs/r1/checkpoint.pt: No space left on device (0 bytes free)"
 

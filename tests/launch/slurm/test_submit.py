@@ -27,7 +27,8 @@ from kdbatch.launch.slurm.submissions import last_submissions
 from kdbatch.launch.slurm.submit import submit_arrays
 from kdbatch.vocab.config import Container, Site
 from kdbatch.vocab.jobs.resources import Resources
-from kdbatch.vocab.runs import Cache, RunFolder
+from kdbatch.vocab.runs.cache import Cache
+from kdbatch.vocab.runs.folder import RunFolder
 
 PAIRS = {"a": (), "b": (), "x": ("a",), "y": ("b",), "z": ("a", "b")}
 SITE = Site(

@@ -11,7 +11,7 @@ from kdbatch.plan.resolve import make_plan
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.done import Done, Provenance, StageFacts, save_done
 from kdbatch.vocab.plans.plan import Plan, PlannedRun
-from kdbatch.vocab.runs import Assignment, RunFolder
+from kdbatch.vocab.runs.folder import Assignment, RunFolder
 
 SUBSET_SIZE = JOBS / "subset_size.yaml"
 

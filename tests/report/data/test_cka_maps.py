@@ -9,7 +9,7 @@ from kdbatch.result.read import read_cka
 from kdbatch.result.schema import CKA, ROWS
 from kdbatch.result.write import Measure, write_measures, write_table
 from kdbatch.vocab.plans.records import PlanRecord
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 
 
 def map_run(record: PlanRecord) -> str:

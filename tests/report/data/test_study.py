@@ -13,7 +13,7 @@ from kdbatch.report.data.study import load_study, matching_cells
 from kdbatch.result.digests import digest_label_ranks, digest_results
 from kdbatch.vocab.done import load_done, save_done
 from kdbatch.vocab.plans.records import save_record
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 from kdbatch.vocab.status import Status, save_status
 
 

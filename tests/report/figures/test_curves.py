@@ -7,7 +7,7 @@ from kdbatch.report.figures.curves import MAX_POINTS, draw_curves, thin_curve
 from kdbatch.report.figures.drawing import Area, Drawing, Strokes
 from kdbatch.result.schema import CURVES
 from kdbatch.result.write import Measure, write_measures
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 
 
 def lines(drawing: Drawing) -> list[Strokes]:

@@ -13,7 +13,7 @@ from kdbatch.result.schema import CURVES
 from kdbatch.result.write import Measure, write_measures
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans.declarations import Untestable
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 
 
 def weight_curves(*points: tuple[int, float]) -> list[Measure]:

@@ -10,7 +10,7 @@ from kdbatch.report.stats.claims import CheckedClaim, check_claims
 from kdbatch.report.stats.comparisons import Comparison
 from kdbatch.report.stats.verdicts import published_tolerance
 from kdbatch.vocab.plans.declarations import Claim
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 
 ABOVE = Claim(id="above", says="", kind="beats", who="student", than=("T1", "T2"))
 BEST = Claim(id="best", says="", kind="best_at", who="student", axis="subset", value="30k")

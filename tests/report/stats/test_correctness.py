@@ -8,7 +8,7 @@ from kdbatch.report.data.study import load_study
 from kdbatch.report.stats.correctness import resample_runs
 from kdbatch.result.schema import PREDICTIONS, ROWS
 from kdbatch.result.write import Measure, write_measures, write_table
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 
 
 def test_accuracy_from_predictions_is_the_reported_one(make_study: MakeStudy) -> None:

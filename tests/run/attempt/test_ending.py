@@ -18,8 +18,8 @@ from kdbatch.run.attempt.ending import DiskEnding, disk_ending, end_attempt
 from kdbatch.run.checkpoint import save_weights
 from kdbatch.run.distributed.process_group import SINGLE_PROCESS
 from kdbatch.run.heartbeat import StatusReporter, StopSignal
-from kdbatch.vocab.retry_policy import EXIT_BUG, EXIT_DISK_FULL, EXIT_STOPPED, EXIT_USER
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.attempts.exit_rules import EXIT_BUG, EXIT_DISK_FULL, EXIT_STOPPED, EXIT_USER
+from kdbatch.vocab.runs.folder import RunFolder
 
 
 def ending_of(error: BaseException) -> DiskEnding:

@@ -31,7 +31,8 @@ from kdbatch.vocab.recipes.compare import Compare
 from kdbatch.vocab.recipes.evaluation import Evaluation
 from kdbatch.vocab.recipes.finetune import Finetune
 from kdbatch.vocab.recipes.schedule import Schedule
-from kdbatch.vocab.runs import Assignment, Run, RunFolder
+from kdbatch.vocab.runs.folder import Assignment, RunFolder
+from kdbatch.vocab.runs.run import Run
 from kdbatch.vocab.shards import find_subset, load_index
 
 RECIPE_BATCHES = {"num_clips": 15, "batch_clips": 5}  # three batches

@@ -13,7 +13,7 @@ from kdbatch.run.context import RunContext
 from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from kdbatch.run.heartbeat import StatusReporter, StopSignal
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 
 pytestmark = pytest.mark.xdist_group("compilation")
 

@@ -35,11 +35,12 @@ from kdbatch.run.main import main
 from kdbatch.run.models import BACKBONES, Classifier, build_backbone
 from kdbatch.run.tasks import PRETEXTS
 from kdbatch.run.train.optim import compute_gradients
+from kdbatch.vocab.attempts.exit_rules import EXIT_RENDEZVOUS
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.jobs.resources import Resources
 from kdbatch.vocab.recipes.compare import Compare
-from kdbatch.vocab.retry_policy import EXIT_RENDEZVOUS
-from kdbatch.vocab.runs import Assignment, Run, RunFolder
+from kdbatch.vocab.runs.folder import Assignment, RunFolder
+from kdbatch.vocab.runs.run import Run
 from kdbatch.vocab.shards import Subset
 from kdbatch.vocab.status import load_status
 from kdbatch.vocab.tasks import TASKS

@@ -21,9 +21,10 @@ from kdbatch.base.atomic_write import load_json
 from kdbatch.result.read import read_curves, read_predictions, read_rows
 from kdbatch.run.heartbeat import StopSignal
 from kdbatch.run.main import main
+from kdbatch.vocab.attempts.exit_rules import EXIT_BUG, EXIT_DONE, EXIT_STOPPED, EXIT_USER
 from kdbatch.vocab.recipes.distill import Distill
-from kdbatch.vocab.retry_policy import EXIT_BUG, EXIT_DONE, EXIT_STOPPED, EXIT_USER
-from kdbatch.vocab.runs import Run, RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
+from kdbatch.vocab.runs.run import Run
 from kdbatch.vocab.status import Status, load_status
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("team")]

@@ -9,7 +9,7 @@ from kdbatch.result.schema import PREDICTIONS
 from kdbatch.result.write import write_table
 from kdbatch.run.evaluation.evaluate import evaluate_teacher_ensemble
 from kdbatch.run.evaluation.predict import top_k
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 
 LABELS = [0, 1, 2, 0, 1, 2]
 

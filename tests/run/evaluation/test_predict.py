@@ -26,7 +26,7 @@ from kdbatch.run.distributed.process_group import ProcessGroup
 from kdbatch.run.distributed.sync_layers import SyncBatchNorm, synchronize_layers
 from kdbatch.run.evaluation.predict import network_to_infer, predict
 from kdbatch.run.heartbeat import StatusReporter, StopSignal
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 
 
 class Columns(nn.Module):

@@ -19,7 +19,7 @@ from kdbatch.run.models import build_backbone
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.recipes.evaluation import Evaluation
 from kdbatch.vocab.recipes.retrieve import Retrieve
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 from kdbatch.vocab.shards import find_subset, load_index
 from kdbatch.vocab.views import INNER_CROP
 

@@ -35,7 +35,7 @@ from kdbatch.vocab.config import Config
 from kdbatch.vocab.done import load_done
 from kdbatch.vocab.plans.plan import Plan
 from kdbatch.vocab.recipes.imported import Import
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 from kdbatch.vocab.shards import load_index, load_samples
 
 WIDTH = 0.0625

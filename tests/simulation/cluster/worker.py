@@ -15,19 +15,19 @@ from support.file_calls import KEPT_DESCRIPTORS
 
 from kdbatch.launch.slurm.target import Target
 from kdbatch.run.heartbeat import StatusReporter, StopSignal
-from kdbatch.vocab.done import Done, Provenance, StageFacts, save_done
-from kdbatch.vocab.retry_policy import (
-    EXIT,
+from kdbatch.vocab.attempts.exit_rules import (
     EXIT_BLOCKED,
     EXIT_BUG,
     EXIT_BUSY,
     EXIT_DONE,
     EXIT_NO_CONTAINER,
     EXIT_STOPPED,
-    Start,
     exit_rule,
 )
-from kdbatch.vocab.runs import Assignment, Retries, RunFolder
+from kdbatch.vocab.attempts.retries import Retries
+from kdbatch.vocab.attempts.start import EXIT, Start
+from kdbatch.vocab.done import Done, Provenance, StageFacts, save_done
+from kdbatch.vocab.runs.folder import Assignment, RunFolder
 from kdbatch.vocab.status import load_status, save_status
 
 MINUTES = {"pretrain": 30, "finetune": 18, "distill": 24, "retrieve": 4, "compare": 4, "import": 1}

@@ -20,7 +20,7 @@ MASTER_ADDR="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -nE '/^[[:aln
 export MASTER_ADDR
 export MASTER_PORT="$((10000 + (SLURM_JOB_ID + 997 * ${SLURM_RESTART_COUNT:-0}) % 20000))"
 
-#: section start, what the worker is given about its start (Start in vocab/retry_policy.py)
+#: section start, what the worker is given about its start (Start in vocab/attempts/start.py)
 set +e +o pipefail
 trap - EXIT
 export KDBATCH_ENDS_AT="${SLURM_JOB_END_TIME:-$(($(date +%s) + __LIMIT_SECONDS__))}"

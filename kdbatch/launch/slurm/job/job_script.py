@@ -16,10 +16,10 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.output.visible_text import visible
 from kdbatch.launch.container.image import ImageFile
 from kdbatch.launch.slurm.job.job_options import gpu_flag
+from kdbatch.vocab.attempts.exit_rules import EXIT_RULES, OUT_OF_MEMORY, ExitRule
+from kdbatch.vocab.attempts.retries import Retries
 from kdbatch.vocab.config import Site
 from kdbatch.vocab.jobs.resources import Resources
-from kdbatch.vocab.retry_policy import EXIT_RULES, OUT_OF_MEMORY, ExitRule
-from kdbatch.vocab.runs import Retries
 
 TEMPLATE = Path(__file__).with_name("job.sh")
 START_RUNS = "start_runs"  # the script's function that starts the runs that share a job

@@ -39,7 +39,7 @@ from kdbatch.run.data.decoding.frame_cache_files import (
     try_lock,
     write_frames,
 )
-from kdbatch.vocab.runs import Cache
+from kdbatch.vocab.runs.cache import Cache
 from kdbatch.vocab.shards import Sample
 
 TOUCH_SECONDS = 3600  # the modification time of a file is updated at most so often

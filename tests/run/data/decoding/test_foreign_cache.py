@@ -16,7 +16,7 @@ from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.decoding.decode import decode_frames
 from kdbatch.run.data.decoding.frame_cache import FrameCache, find_frame_cache
 from kdbatch.run.data.decoding.frame_cache_files import cache_file_name
-from kdbatch.vocab.runs import Cache
+from kdbatch.vocab.runs.cache import Cache
 
 OTHER = 12345
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="files of another user need root")

@@ -4,17 +4,16 @@ from dataclasses import replace
 
 import pytest
 
-from kdbatch.vocab.retry_policy import (
+from kdbatch.vocab.attempts.exit_rules import EXIT_RULES, exit_rule
+from kdbatch.vocab.attempts.retries import Retries
+from kdbatch.vocab.attempts.retry_policy import (
     CAUSE_TEXT,
-    EXIT_RULES,
-    Start,
     cause_of_end,
     cause_of_stop,
     count_interruptions,
-    exit_rule,
     refusal,
 )
-from kdbatch.vocab.runs import Retries
+from kdbatch.vocab.attempts.start import Start
 from kdbatch.vocab.status import Status
 
 DIED = Status(state="running", attempt=1, step=7, first_step=3, job="41_0")

@@ -1,0 +1,1 @@
+"""Runs, and the files of their folders."""
