@@ -11,7 +11,7 @@ import pytest
 from kdbatch.base.atomic_write import write_json
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.datasets import DATASETS
-from kdbatch.vocab.shards import TRANSCODED, Part, Shard, ShardIndex
+from kdbatch.vocab.shards.index import TRANSCODED, Part, Shard, ShardIndex
 
 # Before torch is imported: tests share the cores, and sums keep their order.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -16,7 +16,7 @@ from kdbatch.base.progress import silent
 from kdbatch.base.pyav import tolerant_open
 from kdbatch.shard.build import build_shards
 from kdbatch.vocab.shard_request import ShardRequest
-from kdbatch.vocab.shards import load_index
+from kdbatch.vocab.shards.index import load_index
 
 SEGMENT_FRAMES, NUM_SEGMENTS = 24, 6
 # An epoch is one batch of a few clips and its loss is noisy: the test compares the means over the

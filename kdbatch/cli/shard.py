@@ -20,7 +20,7 @@ from kdbatch.shard.toy.size import SIZES
 from kdbatch.vocab.config import Config, load_config
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.shard_request import ShardRequest
-from kdbatch.vocab.shards import ShardIndex
+from kdbatch.vocab.shards.index import ShardIndex
 from kdbatch.vocab.sources.dataset_source import unknown_dataset
 
 

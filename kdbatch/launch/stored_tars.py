@@ -7,7 +7,8 @@ from kdbatch.base.errors import UserError, unreadable
 from kdbatch.base.folders.presence import entries_of, is_present
 from kdbatch.vocab.plans.plan import Plan
 from kdbatch.vocab.recipes.recipe import subsets_of
-from kdbatch.vocab.shards import Shard, ShardIndex, Subset, load_index, request_like, shards_of
+from kdbatch.vocab.shards.index import Shard, ShardIndex, load_index
+from kdbatch.vocab.shards.subset import Subset, request_like, shards_of
 
 SHOWN_TARS = 3
 

@@ -7,7 +7,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.folders.presence import is_present
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.datasets import DATASETS, Dataset
-from kdbatch.vocab.shards import ShardIndex, load_index
+from kdbatch.vocab.shards.index import ShardIndex, load_index
 from kdbatch.vocab.sources.dataset_source import DatasetSource, unknown_dataset
 
 

@@ -29,7 +29,7 @@ from kdbatch.vocab.recipes.imported import Import, ImportedClasses
 from kdbatch.vocab.recipes.pretrain import Pretrain
 from kdbatch.vocab.recipes.retrieve import Retrieve
 from kdbatch.vocab.recipes.schedule import Schedule
-from kdbatch.vocab.shards import Subset
+from kdbatch.vocab.shards.subset import Subset
 from kdbatch.vocab.tasks import TASKS
 from kdbatch.vocab.views import CENTER_CROP, INNER_CROP, SQUARE_SIDE, Augment, View
 

@@ -14,14 +14,10 @@ from kdbatch.plan.leaks.listed_videos import without_listed
 from kdbatch.vocab.datasets import Dataset
 from kdbatch.vocab.plans.plan import MissingShards
 from kdbatch.vocab.shard_request import ShardRequest
-from kdbatch.vocab.shards import (
-    Part,
-    Shard,
-    ShardIndex,
+from kdbatch.vocab.shards.index import Part, Shard, ShardIndex, load_indexed_record, rate_text
+from kdbatch.vocab.shards.subset import (
     Subset,
     find_subset,
-    load_indexed_record,
-    rate_text,
     request_like,
     requested_places,
     shards_of,

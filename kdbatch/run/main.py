@@ -54,8 +54,8 @@ _START_MESSAGE = b"go"  # from rank 0: run the stage; any other message is an ex
 def main(argv: Sequence[str], *, stop: StopSignal) -> int:
     """Run the folder named by the one argument, as the only process or as one rank of several.
 
-    Exit codes are those of vocab/attempts/exit_rules.py. All ranks exit with the code of rank 0, unless
-    they lose the connection before they receive it.
+    Exit codes are those of vocab/attempts/exit_rules.py. All ranks exit with the code of rank 0,
+    unless they lose the connection before they receive it.
     """
     if len(argv) != 1:
         usage = "usage: python -m kdbatch.run RUN_DIR"

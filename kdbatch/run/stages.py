@@ -49,7 +49,7 @@ from kdbatch.vocab.recipes.distill import Distill
 from kdbatch.vocab.recipes.finetune import Finetune
 from kdbatch.vocab.recipes.pretrain import Pretrain
 from kdbatch.vocab.runs.folder import Assignment, RunFolder
-from kdbatch.vocab.shards import load_index
+from kdbatch.vocab.shards.index import load_index
 from kdbatch.vocab.tasks import TASKS
 from kdbatch.vocab.views import View
 

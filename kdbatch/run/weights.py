@@ -23,7 +23,7 @@ from kdbatch.vocab.recipes.distill import Distill
 from kdbatch.vocab.recipes.finetune import Finetune
 from kdbatch.vocab.recipes.imported import Import
 from kdbatch.vocab.runs.folder import RunFolder
-from kdbatch.vocab.shards import Subset
+from kdbatch.vocab.shards.subset import Subset
 from kdbatch.vocab.status import RepairAdvice
 
 _log = logging.getLogger(__name__)

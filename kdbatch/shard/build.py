@@ -1,6 +1,6 @@
 """Builds shards: tars of videos, a record of each tar, and `index.json`.
 
-`vocab/shards.py` describes these files.
+`vocab/shards/index.py` describes these files.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from kdbatch.shard.stored import BrokenVideo, EncodedVideo, HostError, StoreFail
 from kdbatch.shard.tars import Entry, write_shard
 from kdbatch.shard.transcode import transcode
 from kdbatch.vocab.shard_request import ShardRequest
-from kdbatch.vocab.shards import TRANSCODED, Reject, ShardIndex
+from kdbatch.vocab.shards.index import TRANSCODED, Reject, ShardIndex
 
 
 @dataclass(kw_only=True)

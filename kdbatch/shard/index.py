@@ -24,7 +24,7 @@ from kdbatch.shard.shard_plan import ShardPlan, encoding_mismatch
 from kdbatch.shard.stored import HostError
 from kdbatch.shard.tars import record_path
 from kdbatch.vocab.datasets import DATASETS
-from kdbatch.vocab.shards import (
+from kdbatch.vocab.shards.index import (
     Part,
     Reject,
     Shard,

@@ -22,7 +22,7 @@ from kdbatch.shard.stored import size_and_time
 from kdbatch.shard.tars import load_record
 from kdbatch.vocab.datasets import DATASETS, Dataset
 from kdbatch.vocab.shard_request import ShardRequest
-from kdbatch.vocab.shards import (
+from kdbatch.vocab.shards.index import (
     ORIGINALS,
     TRANSCODED,
     Reject,

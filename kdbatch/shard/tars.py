@@ -15,7 +15,7 @@ from kdbatch.base.folders.presence import is_present
 from kdbatch.base.parse import parse
 from kdbatch.shard.sources import ListedVideo
 from kdbatch.shard.stored import EncodedVideo
-from kdbatch.vocab.shards import Reject, Sample, ShardRecord
+from kdbatch.vocab.shards.index import Reject, Sample, ShardRecord
 
 if TYPE_CHECKING:
     from webdataset.writer import TarWriter

@@ -18,14 +18,8 @@ from kdbatch.shard.pool import map_parallel
 from kdbatch.shard.source_video import HOST_ERRNOS
 from kdbatch.shard.stored import BrokenVideo
 from kdbatch.shard.transcode import count_frames
-from kdbatch.vocab.shards import (
-    Sample,
-    Shard,
-    ShardIndex,
-    load_index,
-    load_indexed_record,
-    request_like,
-)
+from kdbatch.vocab.shards.index import Sample, Shard, ShardIndex, load_index, load_indexed_record
+from kdbatch.vocab.shards.subset import request_like
 
 
 def verify_shards(dataset: str, *, shards_dir: Path, progress: Progress, processes: int = 1) -> int:

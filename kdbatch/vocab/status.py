@@ -26,8 +26,8 @@ Cause = Literal[
     "disk_full",
     "asked",
 ]
-"""How an attempt ended that was interrupted; see attempts/retry_policy.py. `asked`: by a signal from a
-person or from a scheduler that gave no reason.
+"""How an attempt ended that was interrupted; see attempts/retry_policy.py. `asked`: by a signal
+from a person or from a scheduler that gave no reason.
 """
 
 RunState = Literal[

@@ -39,7 +39,7 @@ from kdbatch.cli.commands import Commands
 from kdbatch.shard.toy.size import ToySize
 from kdbatch.shard.toy.write import write_toy
 from kdbatch.vocab.backbones import BACKBONE_SPECS, Backbone
-from kdbatch.vocab.shards import Sample
+from kdbatch.vocab.shards.index import Sample
 
 CPU = torch.device("cpu")
 SIZE = ToySize(

@@ -15,7 +15,7 @@ from support.inputs import JOBS
 from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.cli.planning.plan_text import bytes_text, time_text
 from kdbatch.plan.yaml_loader import load_yaml
-from kdbatch.vocab.shards import ORIGINALS, TRANSCODED
+from kdbatch.vocab.shards.index import ORIGINALS, TRANSCODED
 
 FILES = [str(path) for path in sorted(JOBS.glob("*.yaml"))]
 SUBSET_SIZE = str(JOBS / "subset_size.yaml")

@@ -9,7 +9,7 @@ from support.cluster import (
     wait_for_jobs,
 )
 
-from kdbatch.vocab.shards import load_index
+from kdbatch.vocab.shards.index import load_index
 
 
 def test_shards_made_by_an_array_are_those_made_here_byte_for_byte(

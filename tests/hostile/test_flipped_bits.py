@@ -44,7 +44,8 @@ from kdbatch.vocab.config import Config
 from kdbatch.vocab.done import StageFacts, load_done, save_done
 from kdbatch.vocab.plans.records import load_records
 from kdbatch.vocab.runs.folder import RunFolder
-from kdbatch.vocab.shards import find_subset, load_index, load_samples
+from kdbatch.vocab.shards.index import load_index
+from kdbatch.vocab.shards.subset import find_subset, load_samples
 from kdbatch.vocab.status import load_status
 
 pytestmark = pytest.mark.hostile

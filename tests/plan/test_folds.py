@@ -20,7 +20,8 @@ from kdbatch.vocab.recipes.distill import Distill
 from kdbatch.vocab.recipes.finetune import Finetune
 from kdbatch.vocab.recipes.retrieve import Retrieve
 from kdbatch.vocab.shard_request import ShardRequest
-from kdbatch.vocab.shards import find_subset, load_index, load_samples
+from kdbatch.vocab.shards.index import load_index
+from kdbatch.vocab.shards.subset import find_subset, load_samples
 
 FOLDS = "folds: {ucf101: [1, 2, 3]}\n"
 

@@ -24,7 +24,8 @@ from kdbatch.vocab.leaks.overlap_list import (
     stored_part,
 )
 from kdbatch.vocab.recipes.recipe import subsets_of
-from kdbatch.vocab.shards import Sample, Subset, load_index, load_samples
+from kdbatch.vocab.shards.index import Sample, load_index
+from kdbatch.vocab.shards.subset import Subset, load_samples
 
 __all__ = ["toys"]
 

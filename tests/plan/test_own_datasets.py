@@ -19,7 +19,8 @@ from kdbatch.shard.shard_plan import plan_shards
 from kdbatch.shard.verify import verify_shards
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.shard_request import ShardRequest
-from kdbatch.vocab.shards import load_index, load_samples
+from kdbatch.vocab.shards.index import load_index
+from kdbatch.vocab.shards.subset import load_samples
 from kdbatch.vocab.sources.dataset_source import DatasetSource
 
 __all__ = ["toys"]

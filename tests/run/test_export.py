@@ -26,7 +26,8 @@ from kdbatch.vocab.recipes.compare import Compare
 from kdbatch.vocab.recipes.pretrain import Pretrain
 from kdbatch.vocab.recipes.schedule import Schedule
 from kdbatch.vocab.runs.folder import RunFolder
-from kdbatch.vocab.shards import find_subset, load_index
+from kdbatch.vocab.shards.index import load_index
+from kdbatch.vocab.shards.subset import find_subset
 from kdbatch.vocab.tasks import TASKS
 from kdbatch.vocab.views import View
 

@@ -39,7 +39,7 @@ from kdbatch.vocab.recipes.retrieve import Retrieve
 from kdbatch.vocab.recipes.schedule import Schedule
 from kdbatch.vocab.runs.folder import RunFolder
 from kdbatch.vocab.runs.run import Run
-from kdbatch.vocab.shards import Subset
+from kdbatch.vocab.shards.subset import Subset
 from kdbatch.vocab.views import THREE_CROPS
 
 pytestmark = [

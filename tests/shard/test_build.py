@@ -24,7 +24,8 @@ from kdbatch.shard.build import build_shards
 from kdbatch.shard.datasets import READERS
 from kdbatch.shard.shard_plan import plan_shards
 from kdbatch.vocab.datasets import DATASETS
-from kdbatch.vocab.shards import ShardIndex, find_subset, load_index, load_samples
+from kdbatch.vocab.shards.index import ShardIndex, load_index
+from kdbatch.vocab.shards.subset import find_subset, load_samples
 
 
 def _build(root: Path, shards_dir: Path, **options) -> ShardIndex:

@@ -26,7 +26,8 @@ from kdbatch.shard.shard_plan import plan_shards
 from kdbatch.shard.stored import BrokenVideo
 from kdbatch.shard.transcode import transcode
 from kdbatch.shard.verify import verify_shards
-from kdbatch.vocab.shards import ShardIndex, find_subset, load_samples
+from kdbatch.vocab.shards.index import ShardIndex
+from kdbatch.vocab.shards.subset import find_subset, load_samples
 
 
 def _build(root: Path, shards_dir: Path, **options) -> ShardIndex:

@@ -12,7 +12,7 @@ from kdbatch.base.progress import silent
 from kdbatch.shard.build import Built, build_from_plan
 from kdbatch.shard.index import write_index
 from kdbatch.shard.shard_plan import plan_shards
-from kdbatch.vocab.shards import load_index, rate_text
+from kdbatch.vocab.shards.index import load_index, rate_text
 
 ELEMENTS = ("0:1", "1:2", "2:3")
 

@@ -13,7 +13,8 @@ from kdbatch.shard.build import build_shards
 from kdbatch.shard.verify import verify_shards
 from kdbatch.vocab.packet_index import unpack_index
 from kdbatch.vocab.shard_request import ShardRequest
-from kdbatch.vocab.shards import TRANSCODED, Subset, find_subset, load_index, load_samples
+from kdbatch.vocab.shards.index import TRANSCODED, load_index
+from kdbatch.vocab.shards.subset import Subset, find_subset, load_samples
 
 REQUEST = ShardRequest(dataset="k400", split="val", videos_per_shard=5, processes=1)
 

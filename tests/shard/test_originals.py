@@ -13,7 +13,8 @@ from kdbatch.shard.originals import store_original
 from kdbatch.shard.shard_plan import ShardPlan, plan_shards
 from kdbatch.shard.stored import BrokenVideo
 from kdbatch.shard.verify import verify_shards
-from kdbatch.vocab.shards import find_subset, load_index, load_samples
+from kdbatch.vocab.shards.index import load_index
+from kdbatch.vocab.shards.subset import find_subset, load_samples
 
 try:
     import decord

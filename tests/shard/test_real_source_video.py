@@ -12,7 +12,7 @@ from kdbatch.bench.data.fidelity import Fidelity, measure_fidelity
 from kdbatch.bench.data.loose_videos import shard_videos
 from kdbatch.shard.originals import store_original
 from kdbatch.shard.stored import BrokenVideo
-from kdbatch.vocab.shards import Sample
+from kdbatch.vocab.shards.index import Sample
 
 
 @pytest.fixture(scope="module")

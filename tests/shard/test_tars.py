@@ -11,7 +11,7 @@ from kdbatch.shard.sources import make_video
 from kdbatch.shard.stored import EncodedVideo
 from kdbatch.shard.tars import Entry, write_shard
 from kdbatch.shard.transcode import transcode
-from kdbatch.vocab.shards import ShardRecord
+from kdbatch.vocab.shards.index import ShardRecord
 
 
 def _entries(toys: Path) -> list[Entry]:

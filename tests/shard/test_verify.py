@@ -12,7 +12,8 @@ from kdbatch.base.errors import UserError, unreadable
 from kdbatch.base.progress import silent
 from kdbatch.shard.build import build_shards
 from kdbatch.shard.verify import verify_shards
-from kdbatch.vocab.shards import find_subset, load_index, load_samples
+from kdbatch.vocab.shards.index import load_index
+from kdbatch.vocab.shards.subset import find_subset, load_samples
 
 
 @pytest.fixture(scope="module")

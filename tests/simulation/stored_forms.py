@@ -23,7 +23,7 @@ from kdbatch.run.data.decoding.bare import decode_excerpt
 from kdbatch.run.data.decoding.excerpt import excerpt_of
 from kdbatch.shard import transcode
 from kdbatch.shard.stored import EncodedVideo
-from kdbatch.vocab.shards import Sample
+from kdbatch.vocab.shards.index import Sample
 
 NUM_DRAWS, STRIDES, REPEATS, READS = 8, (1, 2, 4), 9, 8
 

@@ -16,7 +16,8 @@ from kdbatch.shard.toy.size import ToySize
 from kdbatch.shard.toy.write import write_toy
 from kdbatch.vocab.datasets import DATASETS
 from kdbatch.vocab.shard_request import ShardRequest
-from kdbatch.vocab.shards import Sample, find_subset, load_index
+from kdbatch.vocab.shards.index import Sample, load_index
+from kdbatch.vocab.shards.subset import find_subset
 from kdbatch.vocab.views import View
 
 VIEW = View(num_frames=4, stride_frames=2, fps=25.0, size_pixels=32)

@@ -14,7 +14,8 @@ from kdbatch.vocab.recipes.recipe import Recipe
 from kdbatch.vocab.recipes.schedule import Schedule
 from kdbatch.vocab.runs.folder import Assignment, RunFolder
 from kdbatch.vocab.runs.run import Run
-from kdbatch.vocab.shards import Subset, find_subset, load_index
+from kdbatch.vocab.shards.index import load_index
+from kdbatch.vocab.shards.subset import Subset, find_subset
 from kdbatch.vocab.views import View
 
 TEST = Subset(dataset="ucf101", split="test01", num_places=0, num_classes=2, digest="0")

@@ -14,7 +14,7 @@ from kdbatch.vocab.plans.plan import Estimate, Plan, PlannedRun, Wave
 from kdbatch.vocab.plans.records import PlanRecord
 from kdbatch.vocab.recipes.compare import Compare
 from kdbatch.vocab.runs.run import Run
-from kdbatch.vocab.shards import Subset
+from kdbatch.vocab.shards.subset import Subset
 from kdbatch.vocab.views import View
 from support.golden import assert_golden
 

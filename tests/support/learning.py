@@ -30,7 +30,8 @@ from kdbatch.vocab.recipes.pretrain import Pretrain
 from kdbatch.vocab.runs.folder import Assignment, RunFolder
 from kdbatch.vocab.runs.run import Run
 from kdbatch.vocab.shard_request import ShardRequest
-from kdbatch.vocab.shards import find_subset, load_index
+from kdbatch.vocab.shards.index import load_index
+from kdbatch.vocab.shards.subset import find_subset
 from support.inputs import JOBS
 
 SIZE = ToySize(

@@ -22,7 +22,7 @@ from kdbatch.vocab.recipes.pretrain import Pretrain
 from kdbatch.vocab.recipes.schedule import Schedule
 from kdbatch.vocab.runs.folder import RunFolder
 from kdbatch.vocab.runs.run import Run
-from kdbatch.vocab.shards import Subset
+from kdbatch.vocab.shards.subset import Subset
 from kdbatch.vocab.tasks.rspnet import RSPNet
 from kdbatch.vocab.views import ClipRates, View
 from support.report_runs import write_cka_map, write_predictions, write_run

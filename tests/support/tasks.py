@@ -9,7 +9,7 @@ from torch import nn
 
 from kdbatch.run.data.batches import Batch, StoredVideo
 from kdbatch.run.models import VideoBackbone
-from kdbatch.vocab.shards import Sample
+from kdbatch.vocab.shards.index import Sample
 
 
 def sample_of(num_frames: int, fps: float = 25.0, *, position: int = 0) -> Sample:

@@ -15,7 +15,7 @@ from kdbatch.vocab.jobs.resources import Resources
 from kdbatch.vocab.recipes.compare import Compare
 from kdbatch.vocab.runs.folder import Assignment, RunFolder
 from kdbatch.vocab.runs.run import Run
-from kdbatch.vocab.shards import Subset
+from kdbatch.vocab.shards.subset import Subset
 from kdbatch.vocab.status import RunState, Status, save_status
 from kdbatch.vocab.views import View
 

@@ -13,7 +13,7 @@ from kdbatch.vocab.recipes.compare import Compare
 from kdbatch.vocab.runs import run as run_module
 from kdbatch.vocab.runs.folder import Assignment, RunFolder
 from kdbatch.vocab.runs.run import Run
-from kdbatch.vocab.shards import Subset
+from kdbatch.vocab.shards.subset import Subset
 from kdbatch.vocab.views import View
 
 SUBSET = Subset(dataset="ucf101", split="train01", num_places=0, num_classes=3, digest="0")

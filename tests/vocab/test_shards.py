@@ -4,7 +4,8 @@ import pytest
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.reading.video_counts import parse_video_count
-from kdbatch.vocab.shards import ORIGINALS, find_subset, load_index
+from kdbatch.vocab.shards.index import ORIGINALS, load_index
+from kdbatch.vocab.shards.subset import find_subset
 
 
 @pytest.mark.parametrize(

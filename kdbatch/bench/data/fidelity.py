@@ -19,7 +19,7 @@ from kdbatch.shard.source_video import (
     translate_decode_errors,
 )
 from kdbatch.shard.transcode import INTERPOLATION, scale_frame
-from kdbatch.vocab.shards import Sample
+from kdbatch.vocab.shards.index import Sample
 
 _MIN_SQUARED_ERROR = 1e-5  # used for pictures that are equal in every pixel; gives 98 dB
 

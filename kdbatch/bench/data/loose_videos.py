@@ -10,7 +10,8 @@ from kdbatch.shard.datasets.folders import is_hidden
 from kdbatch.shard.index import TooManyRejected
 from kdbatch.shard.sources import VIDEO_SUFFIXES
 from kdbatch.vocab.shard_request import ShardRequest
-from kdbatch.vocab.shards import Sample, find_subset, load_index, load_samples
+from kdbatch.vocab.shards.index import Sample, load_index
+from kdbatch.vocab.shards.subset import find_subset, load_samples
 
 
 def find_videos_below(folder: Path) -> list[Path]:

@@ -39,7 +39,7 @@ from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.decoding.frame_cache import FrameCache
 from kdbatch.run.data.decoding.frame_cache_files import cache_file_bytes
 from kdbatch.run.data.decoding.yuv import yuv_to_rgb
-from kdbatch.vocab.shards import Sample
+from kdbatch.vocab.shards.index import Sample
 
 NUM_WORKERS = 2
 

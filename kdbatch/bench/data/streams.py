@@ -23,7 +23,7 @@ from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.decoding.decode import decode_each
 from kdbatch.run.data.sampling import ClipRequest
 from kdbatch.vocab.packet_index import Packet, unpack_index
-from kdbatch.vocab.shards import Sample
+from kdbatch.vocab.shards.index import Sample
 from kdbatch.vocab.views import View
 
 NUM_FRAMES, STRIDE_FRAMES, SIZE_PIXELS, RESIZE_PIXELS = 16, 2, 112, 128

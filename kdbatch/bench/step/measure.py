@@ -39,7 +39,7 @@ from kdbatch.run.data.prefetch import DeviceBatch
 from kdbatch.run.device import select_device
 from kdbatch.run.meters.idle_meter import IdleMeter, device_clock
 from kdbatch.vocab.backbones import BACKBONE_SPECS, Backbone
-from kdbatch.vocab.shards import Sample
+from kdbatch.vocab.shards.index import Sample
 
 BASELINE_LOOP = "usual loop, float32"
 FROM_SHARDS, FROM_CACHE = "fed from shards", "fed by cache"

@@ -33,7 +33,7 @@ from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.recipes.distill import Distill
 from kdbatch.vocab.recipes.evaluation import Evaluation
 from kdbatch.vocab.recipes.schedule import Schedule
-from kdbatch.vocab.shards import Subset
+from kdbatch.vocab.shards.subset import Subset
 from kdbatch.vocab.tasks import TASKS
 
 NUM_CLASSES, NUM_TEACHERS, TASK = 101, 2, "rspnet"

@@ -7,7 +7,7 @@ from kdbatch.vocab.datasets import Dataset, GroupedVideos
 from kdbatch.vocab.plans.plan import Plan
 from kdbatch.vocab.recipes.distill import Distill
 from kdbatch.vocab.recipes.finetune import Finetune
-from kdbatch.vocab.shards import ShardIndex, load_indexed_record
+from kdbatch.vocab.shards.index import ShardIndex, load_indexed_record
 
 
 def find_test_videos(plan: Plan, datasets: KnownDatasets) -> dict[str, GroupedVideos]:

@@ -12,7 +12,7 @@ from kdbatch.plan.costs.totals import PlanTotals, RateUse, Total, rates_of
 from kdbatch.plan.subsets import ROOT_TO_FILL_IN, describe_missing, shard_commands
 from kdbatch.vocab.plans.plan import Plan, PlannedRun
 from kdbatch.vocab.recipes.recipe import subsets_of
-from kdbatch.vocab.shards import is_older
+from kdbatch.vocab.shards.index import is_older
 from kdbatch.vocab.status import RunState
 from kdbatch.vocab.views import CLIP_RATES_HEAD, CLIP_RATES_NOTE
 

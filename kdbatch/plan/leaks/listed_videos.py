@@ -12,7 +12,8 @@ from kdbatch.vocab.leaks.overlap_list import (
     load_overlap_list,
     stored_part,
 )
-from kdbatch.vocab.shards import Sample, ShardIndex, Subset, load_indexed_record
+from kdbatch.vocab.shards.index import Sample, ShardIndex, load_indexed_record
+from kdbatch.vocab.shards.subset import Subset
 
 IndexOf = Callable[[str], ShardIndex | None]
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from kdbatch.base.errors import UserError
 from kdbatch.vocab.recipes.pretrain import Pretrain
-from kdbatch.vocab.shards import Shard, ShardIndex, shards_of
+from kdbatch.vocab.shards.index import Shard, ShardIndex
+from kdbatch.vocab.shards.subset import shards_of
 from kdbatch.vocab.tasks import TASKS
 
 # With a smaller share of its subset's videos, a task would learn from another subset than the

@@ -8,7 +8,7 @@ from kdbatch.plan.subsets import SubsetFinder
 from kdbatch.vocab.recipes.imported import Import
 from kdbatch.vocab.recipes.pretrain import Pretrain
 from kdbatch.vocab.recipes.recipe import Recipe, subsets_of
-from kdbatch.vocab.shards import Subset
+from kdbatch.vocab.shards.subset import Subset
 from kdbatch.vocab.tasks import TASKS
 from kdbatch.vocab.tasks.speed import NOMINAL, asked_fps
 from kdbatch.vocab.views import ClipRates, View

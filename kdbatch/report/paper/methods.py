@@ -18,7 +18,7 @@ from kdbatch.vocab.recipes.distill import Distill
 from kdbatch.vocab.recipes.finetune import Finetune
 from kdbatch.vocab.recipes.pretrain import Pretrain
 from kdbatch.vocab.recipes.schedule import Schedule
-from kdbatch.vocab.shards import Subset
+from kdbatch.vocab.shards.subset import Subset
 from kdbatch.vocab.views import View
 
 _MARK = "\0"  # on both sides of a key; `visible` lets none through

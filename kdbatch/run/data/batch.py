@@ -19,7 +19,7 @@ from kdbatch.run.data.augment import apply_augment, to_device
 from kdbatch.run.data.augment_params import AugmentParams, sample_augments
 from kdbatch.run.data.clip_reader import Box, ReadRequest, clip_bytes
 from kdbatch.run.data.sampling import ClipRequest
-from kdbatch.vocab.shards import Sample
+from kdbatch.vocab.shards.index import Sample
 from kdbatch.vocab.views import View
 
 Shape = tuple[int, int, int, int]

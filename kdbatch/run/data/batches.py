@@ -15,7 +15,8 @@ from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.loader import read_ahead, read_batch
 from kdbatch.run.data.sampling import ClipRequest, timeline_frames
 from kdbatch.run.rng import rng_for
-from kdbatch.vocab.shards import Sample, Subset, load_samples
+from kdbatch.vocab.shards.index import Sample
+from kdbatch.vocab.shards.subset import Subset, load_samples
 from kdbatch.vocab.views import View
 
 SampleClips = Callable[

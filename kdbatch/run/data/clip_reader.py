@@ -17,7 +17,7 @@ from kdbatch.run.data.decoding.decode import check_decoder, decode_each
 from kdbatch.run.data.decoding.excerpt import PutFrame
 from kdbatch.run.data.decoding.frame_cache import FrameCache
 from kdbatch.run.data.decoding.yuv import iterate_rgb
-from kdbatch.vocab.shards import Sample
+from kdbatch.vocab.shards.index import Sample
 
 Box = tuple[int, int, int, int]
 """Top, left, height, width in stored pixels."""

@@ -30,16 +30,8 @@ from kdbatch.run.data.decoding.decode import decode_members
 from kdbatch.run.data.sampling import evenly_spaced_clips, random_clip
 from kdbatch.run.rng import rng_for, seed_for
 from kdbatch.vocab.datasets import shares_part
-from kdbatch.vocab.shards import (
-    Sample,
-    ShardIndex,
-    Subset,
-    find_subset,
-    load_index,
-    load_indexed_record,
-    request_like,
-    shards_of,
-)
+from kdbatch.vocab.shards.index import Sample, ShardIndex, load_index, load_indexed_record
+from kdbatch.vocab.shards.subset import Subset, find_subset, request_like, shards_of
 from kdbatch.vocab.views import View
 
 

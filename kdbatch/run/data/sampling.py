@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kdbatch.vocab.shards import Sample
+from kdbatch.vocab.shards.index import Sample
 from kdbatch.vocab.views import View
 
 _HALF = 0.5 + 1e-6  # a position between two frames is so in spite of rounding errors

@@ -19,7 +19,7 @@ from kdbatch.run.rng import rng_for
 from kdbatch.vocab.recipes.distill import Distill
 from kdbatch.vocab.recipes.finetune import Finetune
 from kdbatch.vocab.runs.folder import RunFolder
-from kdbatch.vocab.shards import Subset
+from kdbatch.vocab.shards.subset import Subset
 
 _log = logging.getLogger(__name__)
 

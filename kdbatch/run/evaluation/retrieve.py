@@ -25,7 +25,7 @@ from kdbatch.run.weights import checked_weights
 from kdbatch.vocab.done import StageFacts
 from kdbatch.vocab.recipes.retrieve import Retrieve
 from kdbatch.vocab.runs.folder import Assignment
-from kdbatch.vocab.shards import Subset
+from kdbatch.vocab.shards.subset import Subset
 
 QUERIES_AT_ONCE = 256
 _log = logging.getLogger(__name__)

@@ -37,7 +37,7 @@ from kdbatch.vocab.recipes.distill import Distill
 from kdbatch.vocab.recipes.finetune import Finetune
 from kdbatch.vocab.recipes.pretrain import Pretrain
 from kdbatch.vocab.runs.folder import Assignment, RunFolder
-from kdbatch.vocab.shards import load_index
+from kdbatch.vocab.shards.index import load_index
 
 TOLERANCE = 1e-4  # the largest difference of outputs between the network and its trace
 

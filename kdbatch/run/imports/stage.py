@@ -30,7 +30,8 @@ from kdbatch.run.train.teacher_logit_cache import RecordedLogits
 from kdbatch.vocab.done import StageFacts
 from kdbatch.vocab.recipes.imported import Import, ImportedClasses
 from kdbatch.vocab.runs.folder import Assignment
-from kdbatch.vocab.shards import Subset, load_index
+from kdbatch.vocab.shards.index import load_index
+from kdbatch.vocab.shards.subset import Subset
 
 _log = logging.getLogger(__name__)
 

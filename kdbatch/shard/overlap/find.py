@@ -12,7 +12,13 @@ from kdbatch.shard.overlap.hash_files import HashJob, make_hashes
 from kdbatch.shard.overlap.search import Match, SearchJob, search
 from kdbatch.shard.pool import map_parallel
 from kdbatch.vocab.leaks.overlap_list import ListedPair, OverlapList, stored_part
-from kdbatch.vocab.shards import ORIGINALS, Sample, ShardIndex, load_index, load_indexed_record
+from kdbatch.vocab.shards.index import (
+    ORIGINALS,
+    Sample,
+    ShardIndex,
+    load_index,
+    load_indexed_record,
+)
 
 # Dense shards that a process has in memory at a time; it goes through them block by block.
 BLOCK_SHARDS = 4

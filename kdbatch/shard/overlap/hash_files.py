@@ -17,7 +17,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.shard.overlap.frame_hash import HASH_VERSION, VIEWS, hash_frames
 from kdbatch.shard.overlap.read_frames import read_frames
 from kdbatch.shard.stored import BrokenVideo
-from kdbatch.vocab.shards import Sample, Shard, load_indexed_record
+from kdbatch.vocab.shards.index import Sample, Shard, load_indexed_record
 
 
 @dataclass(frozen=True, kw_only=True)

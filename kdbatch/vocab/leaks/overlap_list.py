@@ -27,7 +27,7 @@ from kdbatch.base.errors import UserError, unreadable
 from kdbatch.base.reading.field_facts import Count, Limits, Share, check_limits
 from kdbatch.base.reading.regular_files import read_text
 from kdbatch.base.reading.shown_values import shown
-from kdbatch.vocab.shards import ShardIndex
+from kdbatch.vocab.shards.index import ShardIndex
 
 _MADE_FROM = re.compile(r"# made from (\w+)/(\w+): (\d{1,12}) places of shards ([0-9a-f]{16})")
 _VIDEO = re.compile(r"(\w+)/(\w+)/([a-z0-9_-]+)")

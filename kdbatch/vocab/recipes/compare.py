@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from kdbatch.base.digests.hashed_fields import new_field
 from kdbatch.base.reading.field_facts import Limits, check_limits
 from kdbatch.vocab.backbones import Backbone
-from kdbatch.vocab.shards import Subset
+from kdbatch.vocab.shards.subset import Subset
 from kdbatch.vocab.views import View
 
 

@@ -14,7 +14,7 @@ from kdbatch.vocab.distillation.weightings import WEIGHTING_SPECS
 from kdbatch.vocab.recipes.evaluation import Evaluation, Selection
 from kdbatch.vocab.recipes.finetune import VideosPerClass
 from kdbatch.vocab.recipes.schedule import Schedule
-from kdbatch.vocab.shards import Subset
+from kdbatch.vocab.shards.subset import Subset
 from kdbatch.vocab.views import View
 
 NO_WEIGHTING = "none"

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from kdbatch.base.reading.field_facts import Limits, check_limits
-from kdbatch.vocab.shards import Subset
+from kdbatch.vocab.shards.subset import Subset
 
 
 @dataclass(frozen=True, kw_only=True)

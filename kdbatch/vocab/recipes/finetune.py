@@ -8,7 +8,7 @@ from kdbatch.base.reading.field_facts import Limits, check_limits
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.recipes.evaluation import Evaluation, Selection
 from kdbatch.vocab.recipes.schedule import Schedule
-from kdbatch.vocab.shards import Subset
+from kdbatch.vocab.shards.subset import Subset
 from kdbatch.vocab.views import View
 
 VideosPerClass = Annotated[int, Limits("videos", least=0, most=1_000_000)]

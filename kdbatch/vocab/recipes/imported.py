@@ -8,7 +8,7 @@ from typing import Literal
 from kdbatch.base.errors import UserError
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.recipes.evaluation import Evaluation
-from kdbatch.vocab.shards import Subset
+from kdbatch.vocab.shards.subset import Subset
 from kdbatch.vocab.views import View
 
 

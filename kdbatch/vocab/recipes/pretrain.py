@@ -8,7 +8,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.reading.field_facts import Limits, check_limits
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.recipes.schedule import Schedule
-from kdbatch.vocab.shards import Subset
+from kdbatch.vocab.shards.subset import Subset
 from kdbatch.vocab.tasks import TASKS, PretextTask
 from kdbatch.vocab.views import View
 

@@ -10,7 +10,7 @@ from kdbatch.vocab.recipes.finetune import Finetune
 from kdbatch.vocab.recipes.imported import Import
 from kdbatch.vocab.recipes.pretrain import Pretrain
 from kdbatch.vocab.recipes.retrieve import Retrieve
-from kdbatch.vocab.shards import Subset
+from kdbatch.vocab.shards.subset import Subset
 from kdbatch.vocab.tasks import TASKS
 
 RECIPE_VERSION = 3  # raise it when the same recipe starts to give other numbers

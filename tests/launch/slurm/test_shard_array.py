@@ -26,7 +26,7 @@ from kdbatch.shard.toy.write import write_toy
 from kdbatch.vocab.config import Config, Site
 from kdbatch.vocab.jobs.resources import Resources
 from kdbatch.vocab.shard_request import ShardRequest
-from kdbatch.vocab.shards import load_index
+from kdbatch.vocab.shards.index import load_index
 
 SITE = Site(partition="cpu", account="lab", max_concurrent=8, setup=("module load python",))
 

@@ -33,7 +33,8 @@ from kdbatch.vocab.recipes.finetune import Finetune
 from kdbatch.vocab.recipes.schedule import Schedule
 from kdbatch.vocab.runs.folder import Assignment, RunFolder
 from kdbatch.vocab.runs.run import Run
-from kdbatch.vocab.shards import find_subset, load_index
+from kdbatch.vocab.shards.index import load_index
+from kdbatch.vocab.shards.subset import find_subset
 
 RECIPE_BATCHES = {"num_clips": 15, "batch_clips": 5}  # three batches
 

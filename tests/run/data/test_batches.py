@@ -27,7 +27,8 @@ from kdbatch.run.data.batches import (
 from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.sampling import evenly_spaced_clips
 from kdbatch.run.tasks.rspnet import sample_clips
-from kdbatch.vocab.shards import Sample, find_subset, load_index
+from kdbatch.vocab.shards.index import Sample, load_index
+from kdbatch.vocab.shards.subset import find_subset
 from kdbatch.vocab.tasks.rspnet import RSPNet
 from kdbatch.vocab.views import View
 

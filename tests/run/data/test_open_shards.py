@@ -22,7 +22,8 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.progress import silent
 from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.shard.build import build_shards
-from kdbatch.vocab.shards import Sample, find_subset, load_index, load_samples
+from kdbatch.vocab.shards.index import Sample, load_index
+from kdbatch.vocab.shards.subset import find_subset, load_samples
 
 CLIP: dict[str, Any] = {"num_frames": 4, "stride_frames": 2, "crop_pixels": 96}
 

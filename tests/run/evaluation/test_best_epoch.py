@@ -11,7 +11,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.run.data.batch import StoredVideo
 from kdbatch.run.evaluation.best_epoch import hold_out
 from kdbatch.vocab.recipes.evaluation import Selection
-from kdbatch.vocab.shards import Subset
+from kdbatch.vocab.shards.subset import Subset
 
 
 def _subset(digest: str = "x") -> Subset:

@@ -20,7 +20,8 @@ from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.recipes.evaluation import Evaluation
 from kdbatch.vocab.recipes.retrieve import Retrieve
 from kdbatch.vocab.runs.folder import RunFolder
-from kdbatch.vocab.shards import find_subset, load_index
+from kdbatch.vocab.shards.index import load_index
+from kdbatch.vocab.shards.subset import find_subset
 from kdbatch.vocab.views import INNER_CROP
 
 

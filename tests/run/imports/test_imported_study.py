@@ -36,7 +36,8 @@ from kdbatch.vocab.done import load_done
 from kdbatch.vocab.plans.plan import Plan
 from kdbatch.vocab.recipes.imported import Import
 from kdbatch.vocab.runs.folder import RunFolder
-from kdbatch.vocab.shards import load_index, load_samples
+from kdbatch.vocab.shards.index import load_index
+from kdbatch.vocab.shards.subset import load_samples
 
 WIDTH = 0.0625
 EXPERIMENT = {

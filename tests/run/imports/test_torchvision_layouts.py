@@ -13,7 +13,7 @@ from kdbatch.run.imports.stage import read_import
 from kdbatch.vocab.backbones import Backbone
 from kdbatch.vocab.recipes.evaluation import Evaluation
 from kdbatch.vocab.recipes.imported import Import, ImportedClasses
-from kdbatch.vocab.shards import Subset
+from kdbatch.vocab.shards.subset import Subset
 from kdbatch.vocab.views import View
 
 NAMES = ("another", *(f"Class_{k:03d}." for k in reversed(range(51))))

@@ -19,7 +19,7 @@ from kdbatch.vocab.distillation.feature_layers import FEATURE_LOSS_NAMES
 from kdbatch.vocab.recipes.distill import Distill
 from kdbatch.vocab.recipes.evaluation import Evaluation
 from kdbatch.vocab.recipes.schedule import Schedule
-from kdbatch.vocab.shards import Subset
+from kdbatch.vocab.shards.subset import Subset
 from kdbatch.vocab.views import View
 
 DATA = Subset(dataset="ucf101", split="train01", num_places=0, num_classes=3, digest="x")

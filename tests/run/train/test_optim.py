@@ -21,7 +21,7 @@ from kdbatch.vocab.recipes.distill import Distill
 from kdbatch.vocab.recipes.evaluation import Evaluation
 from kdbatch.vocab.recipes.pretrain import Pretrain
 from kdbatch.vocab.recipes.schedule import Schedule
-from kdbatch.vocab.shards import Subset
+from kdbatch.vocab.shards.subset import Subset
 from kdbatch.vocab.tasks import TASKS
 from kdbatch.vocab.views import View
 

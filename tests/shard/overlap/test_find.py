@@ -11,7 +11,8 @@ from kdbatch.base.progress import silent
 from kdbatch.shard.overlap import hash_files
 from kdbatch.shard.overlap.find import Overlap, find_overlap
 from kdbatch.shard.overlap.read_frames import read_frames
-from kdbatch.vocab.shards import find_subset, load_index, load_samples
+from kdbatch.vocab.shards.index import load_index
+from kdbatch.vocab.shards.subset import find_subset, load_samples
 
 ALTERED = list(FOUND)
 NUM_COPIES = NUM_COPIED * len(FOUND)

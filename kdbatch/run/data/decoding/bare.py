@@ -19,7 +19,7 @@ from kdbatch.run.data.decoding.excerpt import (
     PutFrame,
     read_excerpt,
 )
-from kdbatch.vocab.shards import Sample
+from kdbatch.vocab.shards.index import Sample
 
 # A name would be looked up again for every frame; PyAV's stubs accept names only.
 _RGB: Any = VideoFormat("rgb24")

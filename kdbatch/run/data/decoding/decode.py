@@ -22,7 +22,7 @@ from kdbatch.run.data.decoding.files import (
     decode_with_torchcodec,
 )
 from kdbatch.run.data.decoding.original_files import decode_file, decode_original
-from kdbatch.vocab.shards import Sample
+from kdbatch.vocab.shards.index import Sample
 
 
 def decode_frames(tar: Path, sample: Sample, wanted: Sequence[int], *, decoder: str) -> np.ndarray:

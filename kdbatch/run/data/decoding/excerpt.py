@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from kdbatch.vocab.packet_index import FLAGS_BYTE, INDEX_ROW, checked_rows, packet_checksum
-from kdbatch.vocab.shards import Sample
+from kdbatch.vocab.shards.index import Sample
 
 _NEEDED_BY_OTHERS = 3
 _KEY_FLAGS = re.compile(rb"[\x04-\x07]")

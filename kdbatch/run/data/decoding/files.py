@@ -18,7 +18,7 @@ from kdbatch.run.data.decoding.excerpt import (
     read_excerpt,
 )
 from kdbatch.run.data.decoding.mini_mp4 import mini_mp4
-from kdbatch.vocab.shards import Sample
+from kdbatch.vocab.shards.index import Sample
 
 HAS_DECORD = find_spec("decord") is not None  # it has no wheel for aarch64
 HAS_TORCHCODEC = find_spec("torchcodec") is not None

@@ -40,7 +40,7 @@ from kdbatch.run.data.decoding.frame_cache_files import (
     write_frames,
 )
 from kdbatch.vocab.runs.cache import Cache
-from kdbatch.vocab.shards import Sample
+from kdbatch.vocab.shards.index import Sample
 
 TOUCH_SECONDS = 3600  # the modification time of a file is updated at most so often
 # There is no room for so large a file, now or later. Other errors may be temporary.

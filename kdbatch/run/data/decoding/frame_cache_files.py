@@ -25,7 +25,7 @@ import numpy as np
 
 from kdbatch.base.temporary.private_folder import ForeignFileError, open_own_file
 from kdbatch.run.data.decoding.yuv import decode_to_yuv
-from kdbatch.vocab.shards import Sample
+from kdbatch.vocab.shards.index import Sample
 
 FORMAT = "i420 crc32 v1"
 PAGE_BYTES = 4096

@@ -22,7 +22,7 @@ from kdbatch.base.pyav import UPRIGHT, main_video, orientation_of, tolerant_open
 from kdbatch.run.data.decoding.bare import ranks_by_frame, rgb_view
 from kdbatch.run.data.decoding.excerpt import DamagedVideoError, PutFrame, read_range
 from kdbatch.run.data.decoding.files import HAS_DECORD, read_with_decord
-from kdbatch.vocab.shards import Sample
+from kdbatch.vocab.shards.index import Sample
 
 _open = tolerant_open(av.open, av.__version__)
 

@@ -19,7 +19,7 @@ from av.video.reformatter import VideoReformatter
 
 from kdbatch.base.pyav import tolerant_open
 from kdbatch.run.data.decoding.excerpt import DamagedVideoError
-from kdbatch.vocab.shards import Sample
+from kdbatch.vocab.shards.index import Sample
 
 CHUNK_FRAMES = 4  # converted to RGB in one call: few enough to stay in the cache of a CPU core
 

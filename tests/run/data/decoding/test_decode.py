@@ -16,7 +16,7 @@ from kdbatch.run.data.clip_reader import ClipReader
 from kdbatch.run.data.decoding.decode import DECODERS, decode_each, decode_frames
 from kdbatch.run.data.decoding.frame_cache import FrameCache
 from kdbatch.vocab.datasets import DATASETS
-from kdbatch.vocab.shards import Sample
+from kdbatch.vocab.shards.index import Sample
 
 
 def _videos(all_shards: Path, name: str) -> list[tuple[Path, Sample]]:

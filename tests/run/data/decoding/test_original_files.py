@@ -26,7 +26,7 @@ from kdbatch.run.data.decoding import decode, original_files
 from kdbatch.run.data.decoding.decode import decode_frames
 from kdbatch.shard.originals import store_original
 from kdbatch.shard.transcode import count_frames
-from kdbatch.vocab.shards import Sample
+from kdbatch.vocab.shards.index import Sample
 
 needs_decord = pytest.mark.skipif(
     not original_files.HAS_DECORD, reason="compares with decord, which has no wheel for ARM"
@@ -208,7 +208,7 @@ def test_an_environment_without_decord_reads_originals_and_names_what_is_missing
         "from kdbatch.bench.data import baselines\n"
         "from kdbatch.run.data.clip_reader import ClipReader\n"
         "from kdbatch.run.data.decoding.decode import DECODERS, decode_frames\n"
-        "from kdbatch.vocab.shards import Sample\n"
+        "from kdbatch.vocab.shards.index import Sample\n"
         f"frames = decode_frames(Path({str(tar)!r}), {sample!r}, [5, 30], decoder='pyav')\n"
         "print(frames.shape, 'decord' in DECODERS)\n"
         "try: ClipReader(decoder='decord')\n"

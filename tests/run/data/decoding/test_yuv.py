@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support.videos import write_video_with_latin1_title
 
 from kdbatch.run.data.decoding.yuv import CHUNK_FRAMES, decode_to_yuv, yuv_to_rgb
-from kdbatch.vocab.shards import Sample
+from kdbatch.vocab.shards.index import Sample
 
 
 @given(
