@@ -3,10 +3,7 @@
 After the conversion no code handles the raw values.
 """
 
-import dataclasses
-import functools
 import marshal
-import math
 import re
 import types
 import typing
@@ -15,36 +12,21 @@ from typing import Annotated, Any, TypeVar
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import did_you_mean
-from kdbatch.base.reading.field_facts import (
-    ClassByTag,
-    Limits,
-    description_of,
-    field_hints,
-    limits_of,
+from kdbatch.base.reading.field_facts import description_of
+from kdbatch.base.reading.field_types import (
+    SCALARS,
+    fields_of,
+    marks_of,
+    parts_of,
+    plain_fields_of,
+    tag_of,
 )
-from kdbatch.base.reading.remedies import TYPE_NAMES, remedy_of_table, remedy_of_type
-from kdbatch.base.reading.shown_values import shown, shown_number
+from kdbatch.base.reading.places import below, placed
+from kdbatch.base.reading.remedies import TYPE_NAMES, remedy_of_table
+from kdbatch.base.reading.scalars import scalar
+from kdbatch.base.reading.shown_values import shown
 
 T = TypeVar("T")
-
-_SCALARS = frozenset({str, int, bool})
-FILE_ENDINGS = (".yaml", ".yml", ".toml", ".json", ".tar")
-
-_NUMBER_AS_TEXT = "a number is read as its text"
-TextOrNumber = Annotated[str, _NUMBER_AS_TEXT]
-"""A text that may be written as a number, such as a subset's size or a value of an axis."""
-
-SHARED = "equal values are parsed once"
-"""A mark in the type of a field whose values, from JSON, are equal in most files of their kind:
-`Annotated[Recipe, SHARED]`. They become one object, so its type must be frozen.
-"""
-
-
-def below(where: str, step: str) -> str:
-    """The place of a field: `x.yaml: teachers.T1` below the file, then joined by dots."""
-    if step.startswith("["):
-        return f"{where}{step}"
-    return f"{where}: {step}" if where.endswith(FILE_ENDINGS) else f"{where}.{step}"
 
 
 def parse(cls: type[T], raw: Any, *, where: str) -> T:
@@ -60,7 +42,7 @@ def parse(cls: type[T], raw: Any, *, where: str) -> T:
 
 
 def _dataclass(cls: Any, raw: Any, where: str) -> Any:
-    hints, required = _fields(cls)
+    hints, required = fields_of(cls)
     if not isinstance(raw, Mapping):
         is_list = isinstance(raw, list) and all(isinstance(item, Mapping) for item in raw)
         found = "a list of them. Write them once, without brackets or dashes" if is_list else ""
@@ -79,7 +61,7 @@ def _dataclass(cls: Any, raw: Any, where: str) -> Any:
             meaning = _first_sentence(description_of(cls, name))
             hint = f"{_fields_hint(hints)} {name}:{meaning}" if meaning else _fields_hint(hints)
             raise UserError(f"{where} needs the field {name!r}. {hint}")
-    plain, values = _plain_fields(cls), dict[str, Any]()
+    plain, values = plain_fields_of(cls), dict[str, Any]()
     for name, value in raw.items():
         kind, limits = plain.get(name, (None, None))
         if type(value) is kind and (limits is None or limits.holds(value)):
@@ -89,12 +71,14 @@ def _dataclass(cls: Any, raw: Any, where: str) -> Any:
     try:
         return cls(**values)
     except UserError as error:
-        raise UserError(_placed(str(error), hints, where)) from error
+        raise UserError(placed(str(error), hints, where)) from error
 
 
 def _owner(name: str, hints: Mapping[str, Any]) -> str:
     """` It is a field of 'site'.` for a field that stands one level too high; otherwise empty."""
-    of = (owner for owner, hint in hints.items() if _parts(hint)[2] and name in _fields(hint)[0])
+    of = (
+        owner for owner, hint in hints.items() if parts_of(hint)[2] and name in fields_of(hint)[0]
+    )
     owner = next(of, "")
     return f" It is a field of {owner!r}." if owner else ""
 
@@ -119,70 +103,16 @@ def _fields_hint(names: Collection[str]) -> str:
     return f"Fields: {', '.join(names) or 'none'}."
 
 
-def _placed(error: str, fields: Collection[str], where: str) -> str:
-    """An error of a class's own checks, with the place of the field that it begins with."""
-    name, colon, rest = error.partition(": ")
-    if colon and re.split(r"[.\[]", name)[0] in fields:
-        return f"{below(where, name)}: {rest}"
-    return f"{where}: {error}"
-
-
-@functools.cache
-def _fields(cls: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The types of a dataclass's fields by name, and the names of those without a default.
-
-    Cached: thousands of files are parsed into few classes.
-    """
-    hints = field_hints(cls)
-    fields = [f for f in dataclasses.fields(cls) if f.init]
-    required = (
-        f.name
-        for f in fields
-        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-    )
-    return {f.name: hints[f.name] for f in fields}, tuple(required)
-
-
-@functools.cache
-def _plain_fields(cls: Any) -> dict[str, tuple[type, Limits | None]]:
-    """The types of the fields that are texts, truth values and numbers, with the limits of numbers:
-    a value of that type within them is the field's value as it is.
-    """
-    plain: dict[str, tuple[type, Limits | None]] = {}
-    for name, hint in _fields(cls)[0].items():
-        kind, *facts = typing.get_args(hint) if typing.get_origin(hint) is Annotated else (hint,)
-        limits = limits_of(hint)
-        if hint in _SCALARS or (kind in (int, float) and limits and len(facts) == 1):
-            plain[name] = (kind, limits)
-    return plain
-
-
-@functools.cache
-def _parts(hint: Any) -> tuple[Any, tuple[Any, ...], bool]:
-    """A type's origin and arguments, and whether it is a dataclass."""
-    return typing.get_origin(hint), typing.get_args(hint), dataclasses.is_dataclass(hint)
-
-
-@functools.cache
-def _marks(hint: Any) -> tuple[bool, bool, Limits | None, ClassByTag | None]:
-    """Whether a type in Annotated is SHARED, whether it takes numbers as text, its limits, and the
-    table that its class is in.
-    """
-    args = typing.get_args(hint)
-    by_tag = next((arg for arg in args if isinstance(arg, ClassByTag)), None)
-    return SHARED in args, _NUMBER_AS_TEXT in args, limits_of(hint), by_tag
-
-
 def _value(hint: Any, raw: Any, where: str) -> Any:
-    if type(raw) is hint and hint in _SCALARS:
+    if type(raw) is hint and hint in SCALARS:
         return raw
-    origin, args, is_dataclass = _parts(hint)
+    origin, args, is_dataclass = parts_of(hint)
     if hint is Any:
         return raw
     if is_dataclass:
         return _dataclass(hint, raw, where)
     if origin is Annotated:
-        is_shared, is_text, limits, by_tag = _marks(hint)
+        is_shared, is_text, limits, by_tag = marks_of(hint)
         if is_shared:
             return _shared(args[0], raw, where)
         if limits:  # before a conversion: no float has 400 digits
@@ -200,7 +130,7 @@ def _value(hint: Any, raw: Any, where: str) -> Any:
         return _tuple(args, raw, where)
     if origin in (dict, Mapping) or hint is dict:
         return _dict(args, raw, where)
-    return _scalar(hint, raw, where)
+    return scalar(hint, raw, where)
 
 
 def _shared(hint: Any, raw: Any, where: str) -> Any:
@@ -249,7 +179,7 @@ def _union(args: tuple[Any, ...], raw: Any, where: str) -> Any:
     choices = tuple(a for a in args if a is not type(None))
     if len(choices) == 1:
         return _value(choices[0], raw, where)
-    if isinstance(raw, Mapping) and (tag := _tag(choices)):
+    if isinstance(raw, Mapping) and (tag := tag_of(choices)):
         return _tagged(choices, raw, where, tag=tag)
     for choice in choices:
         try:
@@ -261,32 +191,12 @@ def _union(args: tuple[Any, ...], raw: Any, where: str) -> Any:
     raise UserError(f"{where}: expected {names}, found {shown(raw)}.")
 
 
-@functools.cache
-def _tag(choices: tuple[Any, ...]) -> str:
-    """The field that distinguishes dataclasses: a Literal of one value, different in each.
-
-    Empty where there is no such field.
-    """
-    if not all(dataclasses.is_dataclass(choice) for choice in choices):
-        return ""
-    hints = [_fields(choice)[0] for choice in choices]
-    for name in hints[0]:
-        values = {
-            typing.get_args(hint[name])
-            for hint in hints
-            if typing.get_origin(hint.get(name)) is typing.Literal
-        }
-        if len(values) == len(choices) and all(len(value) == 1 for value in values):
-            return name
-    return ""
-
-
 def _tagged(choices: tuple[Any, ...], raw: Mapping[Any, Any], where: str, *, tag: str) -> Any:
     """Parse the one choice that `raw` names.
 
     So an error inside is reported with its own field, and not as a failure of every choice.
     """
-    by_value = {typing.get_args(_fields(choice)[0][tag])[0]: choice for choice in choices}
+    by_value = {typing.get_args(fields_of(choice)[0][tag])[0]: choice for choice in choices}
     if tag not in raw:
         known = ", ".join(map(str, by_value))
         raise UserError(
@@ -326,26 +236,3 @@ def _dict(args: tuple[Any, ...], raw: Any, where: str) -> dict[Any, Any]:
         _value(key_hint, k, where): _value(value_hint, v, below(where, str(k)))
         for k, v in raw.items()
     }
-
-
-def _scalar(hint: Any, raw: Any, where: str) -> Any:
-    if hint is float and isinstance(raw, int | float) and not isinstance(raw, bool):
-        return _float(raw, where)
-    if isinstance(raw, hint) and not (isinstance(raw, bool) and hint is not bool):
-        return raw
-    expected = TYPE_NAMES.get(hint, hint.__name__)
-    kind = "the text " if isinstance(raw, str) else ""
-    raise UserError(
-        f"{where}: expected {expected}, found {kind}{shown(raw)}.{remedy_of_type(hint, raw, where)}"
-    )
-
-
-def _float(raw: float, where: str) -> float:
-    """The number as a float, if that is finite."""
-    try:
-        number = float(raw)
-    except OverflowError:  # a whole number of more than 308 digits
-        number = math.inf
-    if not math.isfinite(number):
-        raise UserError(f"{where}: found {shown_number(raw)}. Write a finite number.")
-    return number

@@ -7,8 +7,9 @@ from typing import Any
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import did_you_mean, lookup
-from kdbatch.base.parse import below, parse
+from kdbatch.base.parse import parse
 from kdbatch.base.reading.field_facts import Limits
+from kdbatch.base.reading.places import below
 from kdbatch.base.reading.shown_values import shown
 from kdbatch.plan.profiles import Profile
 

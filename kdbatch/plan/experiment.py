@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
-from kdbatch.base.parse import below, parse
+from kdbatch.base.parse import parse
 from kdbatch.base.reading.field_facts import OneLine, SameAs
+from kdbatch.base.reading.places import below
 from kdbatch.base.reading.shown_values import shown
 from kdbatch.plan.axes import (
     Labels,

@@ -7,8 +7,10 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
-from kdbatch.base.parse import TextOrNumber, below, parse
+from kdbatch.base.parse import parse
 from kdbatch.base.reading.field_facts import Limits, OneLine, SameAs, Share, check_limits
+from kdbatch.base.reading.field_types import TextOrNumber
+from kdbatch.base.reading.places import below
 from kdbatch.plan.profile_names import check_profile_names
 from kdbatch.plan.shipped_jobs import find_profile
 from kdbatch.plan.specs import BackboneName, DatasetName, TaskName, Timeline

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from kdbatch.base.errors import UserError
-from kdbatch.base.parse import TextOrNumber
 from kdbatch.base.reading.field_facts import Limits, OneLine, SameAs, check_limits
+from kdbatch.base.reading.field_types import TextOrNumber
 from kdbatch.base.reading.shown_values import shown
 from kdbatch.vocab.backbones import BACKBONE_SPECS
 from kdbatch.vocab.distillation.losses import TermWeight, check_terms, terms_of

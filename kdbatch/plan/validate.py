@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
-from kdbatch.base.parse import below
+from kdbatch.base.reading.places import below
 from kdbatch.plan.specs import Case, Experiment, parse_teacher
 from kdbatch.vocab.backbones import BACKBONE_SPECS
 from kdbatch.vocab.distillation.feature_layers import check_feature_layers

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from kdbatch.base.errors import UserError
-from kdbatch.base.parse import below
+from kdbatch.base.reading.places import below
 from kdbatch.base.reading.raw_values import check_raw
 from kdbatch.base.reading.regular_files import read_text
 from kdbatch.base.reading.shown_values import shortened, shown

@@ -31,11 +31,7 @@ from kdbatch.run.tasks import PRETEXTS
 from kdbatch.run.train.feature_match import FeatureMatcher, feature_match_step
 from kdbatch.run.train.loop import train
 from kdbatch.run.train.steps import StepOutput, distill_step, finetune_step
-from kdbatch.run.train.teacher_logit_cache import (
-    RecordedLogits,
-    TeacherLogitCache,
-    teachers_of,
-)
+from kdbatch.run.train.teacher_logit_cache import RecordedLogits, TeacherLogitCache, teachers_of
 from kdbatch.run.train.training_labels import first_of_each_class, shuffle_labels
 from kdbatch.run.weights import (
     check_classes,

@@ -13,12 +13,7 @@ from pathlib import Path
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.progress import Progress
-from kdbatch.shard.index import (
-    check_rejected,
-    translate_write_errors,
-    write_index,
-    write_rejected,
-)
+from kdbatch.shard.index import check_rejected, translate_write_errors, write_index, write_rejected
 from kdbatch.shard.originals import store_original
 from kdbatch.shard.pool import map_parallel
 from kdbatch.shard.shard_plan import ShardPlan, plan_shards

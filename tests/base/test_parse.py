@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdbatch.base.errors import UserError
-from kdbatch.base.parse import SHARED, parse
+from kdbatch.base.parse import parse
+from kdbatch.base.reading.field_types import SHARED
 from kdbatch.vocab.runs.run import Run
 
 

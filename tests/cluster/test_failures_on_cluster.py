@@ -9,16 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.cluster import (
-    BOTH,
-    EPOCHS,
-    PROFILE,
-    Cluster,
-    describe,
-    measured,
-    site,
-    wait_for_jobs,
-)
+from support.cluster import BOTH, EPOCHS, PROFILE, Cluster, describe, measured, site, wait_for_jobs
 from support.wait import wait_until
 
 from kdbatch.base.atomic_write import load_json

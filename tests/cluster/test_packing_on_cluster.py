@@ -10,15 +10,7 @@ from pathlib import Path
 
 import pytest
 from support import micro_study as micro
-from support.cluster import (
-    PROFILE,
-    Cluster,
-    describe,
-    make_study,
-    measured,
-    site,
-    wait_for_jobs,
-)
+from support.cluster import PROFILE, Cluster, describe, make_study, measured, site, wait_for_jobs
 
 from kdbatch.base.atomic_write import load_json
 from kdbatch.launch.run_folders import submissions_dir

@@ -3,11 +3,7 @@
 import shutil
 from pathlib import Path
 
-from support.cluster import (
-    Cluster,
-    site,
-    wait_for_jobs,
-)
+from support.cluster import Cluster, site, wait_for_jobs
 
 from kdbatch.vocab.shards.index import load_index
 

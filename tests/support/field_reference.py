@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[2]
 if __name__ == "__main__":
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from kdbatch.base.parse import TextOrNumber  # noqa: E402
 from kdbatch.base.reading.field_facts import description_of, field_hints, limits_of  # noqa: E402
+from kdbatch.base.reading.field_types import TextOrNumber  # noqa: E402
 from kdbatch.plan.experiment import ExperimentFile, Filled  # noqa: E402
 from kdbatch.plan.outside.outside_file import OutsideFile  # noqa: E402
 from kdbatch.plan.profiles import (  # noqa: E402

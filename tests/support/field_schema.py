@@ -5,8 +5,8 @@ import types
 import typing
 from typing import Annotated, Any, Literal
 
-from kdbatch.base.parse import TextOrNumber
 from kdbatch.base.reading.field_facts import Limits, description_of, field_hints, limits_of
+from kdbatch.base.reading.field_types import TextOrNumber
 from kdbatch.plan.experiment import ExperimentFile, Filled
 from kdbatch.plan.outside.outside_file import OutsideFile
 from kdbatch.plan.profiles import Profile

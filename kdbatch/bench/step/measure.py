@@ -18,13 +18,7 @@ from kdbatch.base.temporary.temporary_folder import temporary_folder
 from kdbatch.bench.step.least import affordable_scale, least_of, multiply_adds_of
 from kdbatch.bench.step.rows import StepNote, StepOverhead, StepRow
 from kdbatch.bench.step.scale import StepScale
-from kdbatch.bench.step.timing import (
-    StepVariant,
-    Timing,
-    peak_multiply_adds,
-    time_all,
-    warm_up,
-)
+from kdbatch.bench.step.timing import StepVariant, Timing, peak_multiply_adds, time_all, warm_up
 from kdbatch.bench.step.variants import (
     TrainingSetup,
     baseline_loop,

@@ -9,11 +9,7 @@ from kdbatch.launch.run_folders import submissions_dir
 from kdbatch.launch.slurm.answers import QueuedJob
 from kdbatch.launch.slurm.cluster_info import largest_memory_gb
 from kdbatch.launch.slurm.commands import run_command
-from kdbatch.launch.slurm.exit_reason import (
-    accounting_states,
-    last_exit_reason,
-    ran_out_of_memory,
-)
+from kdbatch.launch.slurm.exit_reason import accounting_states, last_exit_reason, ran_out_of_memory
 from kdbatch.launch.slurm.submissions import Submission, last_submissions
 from kdbatch.vocab.attempts.retry_policy import CAUSE_BY_STATE
 from kdbatch.vocab.config import Config

@@ -4,11 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from kdbatch.base.command_lines import resume_command, shell_line
-from kdbatch.launch.slurm.exit_reason import (
-    MEMORY_HINT,
-    last_exit_reason,
-    ran_out_of_memory,
-)
+from kdbatch.launch.slurm.exit_reason import MEMORY_HINT, last_exit_reason, ran_out_of_memory
 from kdbatch.launch.slurm.next_request import more_memory
 from kdbatch.launch.slurm.squeue.shared_answers import QueueAnswer, shared_states
 from kdbatch.launch.slurm.submissions import Submission

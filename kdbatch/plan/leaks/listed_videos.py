@@ -6,12 +6,7 @@ from pathlib import Path
 
 from kdbatch.base.command_lines import overlap_command
 from kdbatch.base.errors import UserError
-from kdbatch.vocab.leaks.overlap_list import (
-    ListedPair,
-    OverlapList,
-    load_overlap_list,
-    stored_part,
-)
+from kdbatch.vocab.leaks.overlap_list import ListedPair, OverlapList, load_overlap_list, stored_part
 from kdbatch.vocab.shards.index import Sample, ShardIndex, load_indexed_record
 from kdbatch.vocab.shards.subset import Subset
 

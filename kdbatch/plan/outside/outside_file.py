@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from kdbatch.base.errors import UserError
-from kdbatch.base.parse import TextOrNumber, below, parse
+from kdbatch.base.parse import parse
 from kdbatch.base.reading.field_facts import Limits, OneLine, SameAs, check_limits
+from kdbatch.base.reading.field_types import TextOrNumber
+from kdbatch.base.reading.places import below
 from kdbatch.base.reading.shown_values import shown
 from kdbatch.plan.validate import check_ids, check_names
 from kdbatch.vocab.plans.declarations import Claim, Table, Untestable

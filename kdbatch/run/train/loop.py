@@ -19,12 +19,7 @@ from kdbatch.run.meters.nvml import GpuUtilisation
 from kdbatch.run.rng import seed_for
 from kdbatch.run.train.lr_schedule import lr_at
 from kdbatch.run.train.metric_buffer import SYNC_STEPS, MetricBuffer, StepMetrics
-from kdbatch.run.train.optim import (
-    StepFunction,
-    compute_gradients,
-    make_optimizer,
-    set_lr,
-)
+from kdbatch.run.train.optim import StepFunction, compute_gradients, make_optimizer, set_lr
 from kdbatch.run.train.train_state import (
     CheckpointedTraining,
     EpochCallback,

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from kdbatch.base.parse import TextOrNumber
 from kdbatch.base.reading.field_facts import Limits, OneLine, check_limits
+from kdbatch.base.reading.field_types import TextOrNumber
 from kdbatch.vocab.metrics import Metric
 
 ClaimKind = Literal[

@@ -9,7 +9,8 @@ from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.base.command_lines import resume_command
 from kdbatch.base.errors import UnreadableError, UserError
 from kdbatch.base.folders.presence import is_present
-from kdbatch.base.parse import SHARED, parse
+from kdbatch.base.parse import parse
+from kdbatch.base.reading.field_types import SHARED
 from kdbatch.vocab.attempts.retries import Retries
 from kdbatch.vocab.extensions.sources import Code, code_here
 from kdbatch.vocab.jobs.resources import Resources

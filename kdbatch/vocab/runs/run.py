@@ -10,8 +10,9 @@ from functools import cached_property, lru_cache
 from typing import Annotated, Any
 
 from kdbatch.base.digests.hashed_fields import hashed_fields, new_field
-from kdbatch.base.parse import SHARED, key_of, parse
+from kdbatch.base.parse import key_of, parse
 from kdbatch.base.reading.field_facts import Limits, check_limits
+from kdbatch.base.reading.field_types import SHARED
 from kdbatch.base.reading.file_names import check_plain_name
 from kdbatch.vocab.extensions.sources import Code
 from kdbatch.vocab.recipes.recipe import RECIPE_VERSION, Recipe

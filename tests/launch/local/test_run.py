@@ -8,15 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.launching import (
-    LAUNCH_SHELL,
-    STAND_IN,
-    act,
-    config_in,
-    events,
-    ids,
-    plan_of,
-)
+from support.launching import LAUNCH_SHELL, STAND_IN, act, config_in, events, ids, plan_of
 from support.wait import wait_until
 
 from kdbatch.base.errors import UserError

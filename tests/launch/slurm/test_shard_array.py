@@ -15,11 +15,7 @@ from support.slurm import run_array_element
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.progress import silent
-from kdbatch.launch.slurm.shard_array import (
-    ShardArray,
-    num_elements,
-    submit_shard_array,
-)
+from kdbatch.launch.slurm.shard_array import ShardArray, num_elements, submit_shard_array
 from kdbatch.shard.build import build_shards
 from kdbatch.shard.toy.size import ToySize
 from kdbatch.shard.toy.write import write_toy

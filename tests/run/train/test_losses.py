@@ -13,13 +13,7 @@ from torch import Tensor
 
 from kdbatch.base.errors import UserError
 from kdbatch.run.train.label_smoothing import smoothed_labels
-from kdbatch.run.train.losses import (
-    LOSSES,
-    drop_teachers,
-    kl,
-    logit_gradients,
-    teacher_losses,
-)
+from kdbatch.run.train.losses import LOSSES, drop_teachers, kl, logit_gradients, teacher_losses
 from kdbatch.run.train.steps import distill_loss, teacher_weights
 from kdbatch.run.train.weighting import WEIGHTINGS
 from kdbatch.vocab.distillation.losses import LOSS_SPECS

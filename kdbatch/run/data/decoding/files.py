@@ -12,11 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from kdbatch.base.errors import UserError
-from kdbatch.run.data.decoding.excerpt import (
-    DamagedVideoError,
-    PutFrame,
-    read_excerpt,
-)
+from kdbatch.run.data.decoding.excerpt import DamagedVideoError, PutFrame, read_excerpt
 from kdbatch.run.data.decoding.mini_mp4 import mini_mp4
 from kdbatch.vocab.shards.index import Sample
 
