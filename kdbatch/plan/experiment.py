@@ -20,7 +20,7 @@ from kdbatch.plan.axes import (
     fill,
     kept_labels,
 )
-from kdbatch.plan.profiles import Profile
+from kdbatch.plan.profiles.profile import Profile
 from kdbatch.plan.specs import (
     Case,
     Experiment,

@@ -12,7 +12,8 @@ from kdbatch.base.parse import parse
 from kdbatch.base.reading.field_facts import check_number
 from kdbatch.base.text import plural
 from kdbatch.plan.outside.imported_file import class_names, sha256_in
-from kdbatch.plan.profiles import Profile, changed, changed_schedule
+from kdbatch.plan.profiles.changes import changed, changed_schedule
+from kdbatch.plan.profiles.profile import Profile
 from kdbatch.plan.run_registry import RunRegistry
 from kdbatch.plan.specs import PretrainSpec, StudentSpec, TeacherSpec
 from kdbatch.plan.video_checks.clip_length import check_clip_length

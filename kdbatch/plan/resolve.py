@@ -11,7 +11,7 @@ from kdbatch.plan.experiment import parse_experiment
 from kdbatch.plan.known_datasets import KnownDatasets
 from kdbatch.plan.outside.imported_file import check_is_there, path_of
 from kdbatch.plan.outside.outside_file import is_outside, outside_record
-from kdbatch.plan.profiles import Profile, load_profile
+from kdbatch.plan.profiles.profile import Profile, load_profile
 from kdbatch.plan.recipe_builder import RecipeBuilder
 from kdbatch.plan.run_registry import RunRegistry, group_into_waves
 from kdbatch.plan.run_titles import (

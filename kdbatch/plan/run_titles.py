@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kdbatch.plan.profiles import ClipScale
+from kdbatch.plan.profiles.scales import ClipScale
 from kdbatch.plan.specs import PretrainSpec, StudentSpec, TeacherSpec
 from kdbatch.vocab.backbones import BACKBONE_SPECS
 from kdbatch.vocab.datasets import DATASETS

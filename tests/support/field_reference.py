@@ -20,12 +20,12 @@ from kdbatch.base.reading.field_facts import description_of, field_hints, limits
 from kdbatch.base.reading.field_types import TextOrNumber  # noqa: E402
 from kdbatch.plan.experiment import ExperimentFile, Filled  # noqa: E402
 from kdbatch.plan.outside.outside_file import OutsideFile  # noqa: E402
-from kdbatch.plan.profiles import (  # noqa: E402
+from kdbatch.plan.profiles.profile import Profile  # noqa: E402
+from kdbatch.plan.profiles.scales import (  # noqa: E402
     ClipScale,
     CompareScale,
     NetworkTraining,
     PretrainScale,
-    Profile,
 )
 from kdbatch.plan.specs import PretrainSpec, StudentSpec, TeacherSpec, Timeline  # noqa: E402
 from kdbatch.plan.validate import CLAIM_FIELDS  # noqa: E402
