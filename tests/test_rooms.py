@@ -113,6 +113,8 @@ PACKAGES = {
     "base/temporary": set(),
     "plan/video_checks": {"subsets"},
     "plan/leaks": set(),
+    "plan/profiles": {"shipped_jobs", "specs", "yaml_loader"},
+    "plan/runs": {"outside", "profiles", "specs", "subsets", "video_checks"},
     "launch/checks": {"container", "logs", "machine", "run_folders", "slurm", "stored_tars"},
     "vocab/jobs": set(),
     "vocab/distillation": {"extensions"},

@@ -11,7 +11,7 @@ from support.speed import in_starts
 
 from kdbatch.cli.command import dispatch
 from kdbatch.cli.commands import Commands
-from kdbatch.plan.experiment import ExperimentFile
+from kdbatch.plan.experiment_file import ExperimentFile
 from kdbatch.plan.specs import PretrainSpec, StudentSpec, TeacherSpec
 
 FILE = "jobs/subset_size.yaml"

@@ -11,7 +11,7 @@ from support.toys import toys
 from kdbatch.base.atomic_write import load_json, write_json
 from kdbatch.plan.known_datasets import KnownDatasets
 from kdbatch.plan.resolve import make_plan
-from kdbatch.plan.run_titles import value_titles
+from kdbatch.plan.runs.titles import value_titles
 from kdbatch.report.build import build_report
 from kdbatch.report.data.study import load_study
 from kdbatch.report.figures.accuracy import draw_accuracy

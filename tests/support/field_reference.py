@@ -18,7 +18,7 @@ if __name__ == "__main__":
 
 from kdbatch.base.reading.field_facts import description_of, field_hints, limits_of  # noqa: E402
 from kdbatch.base.reading.field_types import TextOrNumber  # noqa: E402
-from kdbatch.plan.experiment import ExperimentFile, Filled  # noqa: E402
+from kdbatch.plan.experiment_file import ExperimentFile, Filled  # noqa: E402
 from kdbatch.plan.outside.outside_file import OutsideFile  # noqa: E402
 from kdbatch.plan.profiles.profile import Profile  # noqa: E402
 from kdbatch.plan.profiles.scales import (  # noqa: E402

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from kdbatch.base.reading.field_facts import Limits, description_of, field_hints, limits_of
 from kdbatch.base.reading.field_types import TextOrNumber
-from kdbatch.plan.experiment import ExperimentFile, Filled
+from kdbatch.plan.experiment_file import ExperimentFile, Filled
 from kdbatch.plan.outside.outside_file import OutsideFile
 from kdbatch.plan.profiles.profile import Profile
 from kdbatch.plan.validate import CLAIM_FIELDS

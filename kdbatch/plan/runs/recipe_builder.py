@@ -8,23 +8,19 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
-from kdbatch.base.parse import parse
 from kdbatch.base.reading.field_facts import check_number
 from kdbatch.base.text import plural
 from kdbatch.plan.outside.imported_file import class_names, sha256_in
 from kdbatch.plan.profiles.changes import changed, changed_schedule
-from kdbatch.plan.profiles.profile import Profile
-from kdbatch.plan.run_registry import RunRegistry
+from kdbatch.plan.runs.recipe_parts import RecipeParts
 from kdbatch.plan.specs import PretrainSpec, StudentSpec, TeacherSpec
 from kdbatch.plan.video_checks.clip_length import check_clip_length
 from kdbatch.plan.video_checks.frame_rates import leave_out_slow
-from kdbatch.vocab.backbones import BACKBONE_SPECS, Backbone
 from kdbatch.vocab.distillation.losses import check_classes_suffice, terms_of
 from kdbatch.vocab.distillation.weightings import WEIGHTING_SPECS
 from kdbatch.vocab.plans.declarations import Map
 from kdbatch.vocab.recipes.compare import Compare
 from kdbatch.vocab.recipes.distill import NO_WEIGHTING, Distill
-from kdbatch.vocab.recipes.evaluation import Evaluation, Selection
 from kdbatch.vocab.recipes.finetune import Finetune
 from kdbatch.vocab.recipes.imported import Import, ImportedClasses
 from kdbatch.vocab.recipes.pretrain import Pretrain
@@ -32,7 +28,7 @@ from kdbatch.vocab.recipes.retrieve import Retrieve
 from kdbatch.vocab.recipes.schedule import Schedule
 from kdbatch.vocab.shards.subset import Subset
 from kdbatch.vocab.tasks import TASKS
-from kdbatch.vocab.views import CENTER_CROP, INNER_CROP, SQUARE_SIDE, Augment, View
+from kdbatch.vocab.views import CENTER_CROP, INNER_CROP
 
 MAX_AE_KD_TEACHERS = 8
 LR_BATCH_CLIPS = 64  # the learning rates of pretext tasks are for batches of this size, as RSPNet's
@@ -58,18 +54,9 @@ def _once(
 
 
 @dataclass(frozen=True)
-class RecipeBuilder:
-    """Turns the specs of one experiment into recipes. `registry` finds subsets, `where` is the
-    file, `fold` that of all data sets that have it.
+class RecipeBuilder(RecipeParts):
+    """Turns the specs of one experiment into recipes."""
 
-    Every method raises a UserError that names the role if a name in a spec is unknown or its data
-    set never had so many videos.
-    """
-
-    registry: RunRegistry
-    profile: Profile
-    where: str
-    fold: int = 1
     made: dict[Any, Any] = field(default_factory=dict)
 
     @_once
@@ -189,13 +176,7 @@ class RecipeBuilder:
         usual = own.applied(self.profile.distill, lr=own.distill_lr)
         schedule = changed_schedule(usual, spec.schedule, where=where)
         try:
-            if spec.teachers:
-                check_classes_suffice(
-                    spec.loss,
-                    standardized=spec.standardized_logits,
-                    num_classes=data.num_classes,
-                    dataset=spec.target,
-                )
+            self._check_num_classes(spec, data)
             recipe = Distill(
                 backbone=network,
                 data=data,
@@ -266,6 +247,16 @@ class RecipeBuilder:
                 f"{{{spec.target}: {{share: 0.1}}}}, or leave_out: [{role}]."
             )
 
+    @staticmethod
+    def _check_num_classes(spec: StudentSpec, data: Subset) -> None:
+        if spec.teachers:
+            check_classes_suffice(
+                spec.loss,
+                standardized=spec.standardized_logits,
+                num_classes=data.num_classes,
+                dataset=spec.target,
+            )
+
     def _finetune(self, spec: TeacherSpec, role: str, *, schedule: Schedule) -> Finetune:
         data, evaluation = self._target(spec.target, role)
         return Finetune(
@@ -279,65 +270,3 @@ class RecipeBuilder:
             videos_per_class=spec.videos_per_class,
             shuffled_labels=spec.shuffled_labels,
         )
-
-    def _selection(self, data: Subset, role: str) -> Selection | None:
-        selection = self.profile.selection.get(data.dataset)
-        num_videos = self.registry.subsets.count(data)
-        if selection and round(selection.share * num_videos) < 1:
-            raise UserError(
-                f"{self.where}: {role}: the profile's selection.{data.dataset}.share is "
-                f"{selection.share:g}, which is no video of the {num_videos:,} of {data.title}. "
-                "Raise it in the profile, or leave selection out to keep the last epoch."
-            )
-        return selection
-
-    def _backbone(self, kind: str, role: str) -> Backbone:
-        lookup(BACKBONE_SPECS, kind, where=f"{self.where}: {role}.backbone")
-        fields = {"kind": kind, "width": self.profile.widths.get(kind, Backbone.width)}
-        return parse(Backbone, fields, where=f"profile.widths.{kind}")
-
-    def _view(self, augment: Augment) -> View:
-        return View(**dataclasses.asdict(self.profile.clip), augment=augment)
-
-    def _target_view(self, spec: TeacherSpec | StudentSpec, role: str) -> View:
-        crop = self.profile.finetune_crop if spec.crop == "profile" else spec.crop
-        augment = CENTER_CROP if crop == "center" else Augment(crop=crop)
-        if crop == "random":
-            augment = Augment(crop="random", square_side=SQUARE_SIDE)
-        where = f"{self.where}: {role}.augment"
-        if "crop" in spec.augment:
-            raise UserError(f"{where}.crop: is a field of {role} itself. Write it there.")
-        return self._view(changed(augment, spec.augment, where=where))
-
-    def _pretrain_data(self, spec: PretrainSpec, *, where: str) -> Subset:
-        subsets = self.registry.subsets
-        known = subsets.datasets.find(spec.dataset, where=f"{where}: data set")
-        subset = subsets.find(spec.dataset, known.pretrain_split, spec.subset, where=where)
-        if spec.without:
-            return subsets.leave_out(subset, spec.without, where=f"{where}.without")
-        lists = self.profile.without.get(spec.dataset, ())
-        return subsets.leave_out(subset, lists, where=f"profile: without.{spec.dataset}")
-
-    def _target(self, dataset: str, role: str) -> tuple[Subset, Evaluation]:
-        """The training videos of a target, and how networks are tested on it."""
-        test = self._subset(dataset, "test", "all", role)
-        evaluation = Evaluation(
-            test=test, num_clips=self.profile.num_eval_clips, num_crops=self.profile.num_eval_crops
-        )
-        return self._subset(dataset, "train", "all", role), evaluation
-
-    def _subset(self, dataset: str, use: str, size: str, role: str) -> Subset:
-        where = f"{self.where}: {role}"
-        subsets = self.registry.subsets
-        known = subsets.datasets.find(dataset, where=f"{where}: data set")
-        if not known.num_classes:
-            raise UserError(
-                f"{where}: {dataset} has no labels, so it cannot be a target. Add a column of "
-                "labels or class folders, or name it under pretrain alone."
-            )
-        splits = {
-            "train": known.train_split,
-            "test": known.test_split,
-        }
-        split = known.split_of_fold(splits[use], self.fold)
-        return subsets.find(dataset, split, size, where=where)
