@@ -30,13 +30,7 @@ from kdbatch.launch.exclude_failed import FailedExcluded, exclude_failed
 from kdbatch.launch.local.run import run_locally
 from kdbatch.launch.local.worker import worker_command
 from kdbatch.launch.machine import QueueKind, default_jobs, queue_kind, visible_gpus
-from kdbatch.launch.queue_feed import (
-    FEED_SECONDS,
-    MOVING,
-    FeedPace,
-    only_new,
-    runs_to_feed,
-)
+from kdbatch.launch.queue_feed import FEED_SECONDS, MOVING, FeedPace, only_new, runs_to_feed
 from kdbatch.launch.run_folders import submissions_dir, write_runs
 from kdbatch.launch.run_status import RunWatcher, load_run_rows
 from kdbatch.launch.saved_plans import (
@@ -251,7 +245,9 @@ def _feed(plan: Plan, request: SubmitRequest, config: Config) -> int:
 
 def _hand_over(plan: Plan, rows: Mapping[str, RunRow], config: Config) -> None:
     """Submit what SLURM takes of the runs that it has not had yet."""
-    from kdbatch.launch.slurm.submit import JobLimitError, submit_arrays  # as in _submit_slurm
+    # as in _submit_slurm
+    from kdbatch.launch.slurm.sbatch.call import JobLimitError
+    from kdbatch.launch.slurm.submit import submit_arrays
 
     submitted: dict[str, str] = {}
     with suppress(JobLimitError):

@@ -12,8 +12,8 @@ from kdbatch.launch.run_folders import submissions_dir
 from kdbatch.launch.slurm.answers import shown_line
 from kdbatch.launch.slurm.error_meanings import main_line, remedy
 from kdbatch.launch.slurm.job.job_options import KINDS
-from kdbatch.launch.slurm.sbatch import call_sbatch, write_job_files
-from kdbatch.launch.slurm.submit import sbatch_parameters
+from kdbatch.launch.slurm.sbatch.call import call_sbatch, write_job_files
+from kdbatch.launch.slurm.sbatch.parameters import sbatch_parameters
 from kdbatch.launch.slurm.target import ModuleTarget
 from kdbatch.vocab.config import Config
 

@@ -19,9 +19,9 @@ from kdbatch.launch.slurm.answers import QueuedJob
 from kdbatch.launch.slurm.commands import run_command
 from kdbatch.launch.slurm.exit_reason import last_exit_reason
 from kdbatch.launch.slurm.job.job_script import check_submit_folder
+from kdbatch.launch.slurm.sbatch.submit_targets import submit_targets
 from kdbatch.launch.slurm.squeue.recovery import recover, study_queue
 from kdbatch.launch.slurm.submissions import Submission
-from kdbatch.launch.slurm.submit import submit_targets
 from kdbatch.launch.slurm.target import ModuleTarget
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.installed.tables import installed_lines

@@ -10,9 +10,9 @@ from kdbatch.base.text import plural
 from kdbatch.launch.container.pull import prepare_container
 from kdbatch.launch.slurm.answers import QueuedJob
 from kdbatch.launch.slurm.job.job_script import check_submit_folder
+from kdbatch.launch.slurm.sbatch.submit_targets import submit_targets
 from kdbatch.launch.slurm.squeue.recovery import recover
 from kdbatch.launch.slurm.submissions import load_sbatches
-from kdbatch.launch.slurm.submit import submit_targets
 from kdbatch.launch.slurm.target import ModuleTarget
 from kdbatch.vocab.config import SHARD, Config
 

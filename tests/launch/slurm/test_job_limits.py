@@ -11,7 +11,7 @@ from kdbatch.launch.run_status import load_run_rows
 from kdbatch.launch.slurm.arrays import MetLimit
 from kdbatch.launch.slurm.commands import queued_jobs
 from kdbatch.launch.slurm.error_meanings import limit_on_jobs
-from kdbatch.launch.slurm.sbatch import JobLimitError
+from kdbatch.launch.slurm.sbatch.call import JobLimitError
 from kdbatch.launch.slurm.squeue.shared_answers import QueueAnswer
 from kdbatch.launch.slurm.submissions import load_sbatches
 from kdbatch.launch.slurm.submit import submit_arrays

@@ -10,9 +10,9 @@ from support.slurm import run_array_element
 
 from kdbatch.base.errors import UserError
 from kdbatch.launch.run_folders import submissions_dir
-from kdbatch.launch.slurm import sbatch
 from kdbatch.launch.slurm.commands import queued_jobs
 from kdbatch.launch.slurm.error_meanings import is_transient, remedy
+from kdbatch.launch.slurm.sbatch import call
 from kdbatch.launch.slurm.submissions import last_submissions, load_sbatches, save_sbatch
 from kdbatch.launch.slurm.submit import submit_arrays
 
@@ -56,7 +56,7 @@ def test_the_job_is_found_whatever_sbatch_prints(slurm, tmp_path, says):
 
 @pytest.mark.parametrize("end", ["exit 1", "exec sleep 60"])
 def test_a_job_that_sbatch_names_is_taken_however_a_wrapper_ends(slurm, tmp_path, monkeypatch, end):
-    monkeypatch.setattr(sbatch, "SBATCH_SECONDS", 3.0)
+    monkeypatch.setattr(call, "SBATCH_SECONDS", 3.0)
     (slurm / "sbatch").rename(slurm / "real")
     (slurm / "sbatch").write_text(f'#!/bin/bash\n"{slurm}/real" "$@"; PATH=/usr/bin:/bin {end}\n')
     (slurm / "sbatch").chmod(0o755)

@@ -13,7 +13,8 @@ from simulation.cluster.nodes import Nodes, SiteFacts
 from simulation.cluster.queue import Element, array_size, script_options
 
 from kdbatch.launch.machine import Answer
-from kdbatch.launch.slurm import commands, sbatch
+from kdbatch.launch.slurm import commands
+from kdbatch.launch.slurm.sbatch import call
 
 SECONDS = {
     "sbatch": 2.0,
@@ -47,7 +48,7 @@ class Programs:
             (folder / name).chmod(0o755)
         patch.setenv("PATH", str(folder), prepend=":")
         assert shutil.which("sbatch") == str(folder / "sbatch")
-        for module in (commands, sbatch):
+        for module in (commands, call):
             patch.setattr(module, "ask", self.ask)
 
     def ask(self, command: Sequence[str], *, stdin: str = "", seconds: float) -> Answer:

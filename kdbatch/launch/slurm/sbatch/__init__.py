@@ -1,0 +1,1 @@
+"""One sbatch: what it is given, the call, and what is noted about it."""
