@@ -12,7 +12,7 @@ from kdbatch.base.command_lines import report_command
 from kdbatch.base.errors import UserError
 from kdbatch.base.progress import Progress, silent
 from kdbatch.report.changes.compare import Changes, compare_reports
-from kdbatch.report.changes.compared_report import load_report
+from kdbatch.report.changes.compared_report import ComparedReport, load_report
 from kdbatch.report.changes.files import write_changes
 from kdbatch.report.chapters import CHANGES, ChapterBuilder, choose_file_names
 from kdbatch.report.coverage import missing_parts
@@ -22,11 +22,7 @@ from kdbatch.report.data.superseded import find_superseded
 from kdbatch.report.figures.saved import FigureFolder
 from kdbatch.report.html.page import PAGE_HEAD_BYTES, PAGE_TITLE, page_html
 from kdbatch.report.html.runs import run_data
-from kdbatch.report.html.sections import (
-    Chapter,
-    count_done,
-    count_verdicts,
-)
+from kdbatch.report.html.sections import Chapter, count_done, count_verdicts
 from kdbatch.report.json_export import report_json, write_all_rows
 from kdbatch.report.paper.folder import write_paper
 from kdbatch.report.stats.claims import correct_verdicts
@@ -74,7 +70,6 @@ def build_report(
     progress(0, 1, "reading results")
     earlier = load_report(against) if against else None
     study = load_study(runs_dir)
-    make_folder(to, spelling=report_command(to="FOLDER"))
     _claim(to)
     details = RunDetails()
     chapters, found_warnings = _build_chapters(
@@ -88,10 +83,7 @@ def build_report(
     warnings = tuple(dict.fromkeys((*found_warnings, *more_warnings, *details.warnings)))
     report = report_json(chapters, runs=runs, superseded=superseded, warnings=warnings)
     write_json(data, report)
-    changes = None
-    if earlier:
-        changes = compare_reports(earlier, load_report(data), study.records, against=str(against))
-    write_changes(to / "tables", CHANGES, changes)
+    changes = _write_changes(to, study, earlier, against=against)
     write_paper(to, chapters)
     text = page_html(
         chapters,
@@ -116,6 +108,18 @@ def build_report(
     )
 
 
+def _write_changes(
+    to: Path, study: Study, earlier: ComparedReport | None, *, against: Path | None
+) -> Changes | None:
+    """Compare the report with an earlier one, if there is one, and write or remove its table."""
+    changes = None
+    if earlier:
+        now = load_report(to / "report.json")
+        changes = compare_reports(earlier, now, study.records, against=str(against))
+    write_changes(to / "tables", CHANGES, changes)
+    return changes
+
+
 def _without_published(chapters: Sequence[Chapter]) -> tuple[str, ...]:
     """A line for each experiment that has no published number, with the reason."""
     lines = []
@@ -129,11 +133,13 @@ def _without_published(chapters: Sequence[Chapter]) -> tuple[str, ...]:
 
 
 def _claim(to: Path) -> None:
-    """Check that no file of another origin would be replaced, and mark the folder as a report's.
+    """Make the folder, check that no file of another origin would be replaced, and mark it as a
+    report's.
 
     Raises:
-        UserError: it holds such a file.
+        UserError: it cannot be made, or holds such a file.
     """
+    make_folder(to, spelling=report_command(to="FOLDER"))
     page = to / "index.html"
     if page.is_file():
         with page.open("rb") as file:

@@ -152,18 +152,7 @@ def _bench_pair(stage: str, backbone: Backbone, bench: _Bench) -> Iterator[Bench
                 yield StepNote(note=f"{backbone.title}, {stage}: in batches of {scale.title}")
         meters: dict[str, IdleMeter] = {}
         steps, batch = _makers(stage, backbone, scale, bench, feeds, meters)
-        variants: list[StepVariant] = []
-        slowest = 0.0
-        for name, make in steps.items():
-            began = time.monotonic()
-            # Each variant is warmed up, and timed once.
-            if variants and began + (len(variants) + 2) * slowest > bench.deadline:
-                break
-            variant = warm_up(name, make, device=device)
-            slowest = max(slowest, time.monotonic() - began)
-            variants.append(
-                replace(variant, is_step=name not in (STUDENT, TEACHERS), meter=meters.get(name))
-            )
+        variants = _warm_up_in_time(steps, meters, bench)
         timings = time_all(
             variants,
             repeats=bench.repeats,
@@ -180,6 +169,24 @@ def _bench_pair(stage: str, backbone: Backbone, bench: _Bench) -> Iterator[Bench
         yield StepOverhead(network=backbone.title, overhead=_overhead(timings))
     if missing := [name for name in steps if name not in timings]:
         yield _left_out(backbone, stage, missing, least_seconds)
+
+
+def _warm_up_in_time(
+    steps: dict[str, Maker], meters: dict[str, IdleMeter], bench: _Bench
+) -> list[StepVariant]:
+    """The variants that there is time for: each is warmed up, and will be timed once at least."""
+    variants: list[StepVariant] = []
+    slowest = 0.0
+    for name, make in steps.items():
+        began = time.monotonic()
+        if variants and began + (len(variants) + 2) * slowest > bench.deadline:
+            break
+        variant = warm_up(name, make, device=bench.device)
+        slowest = max(slowest, time.monotonic() - began)
+        variants.append(
+            replace(variant, is_step=name not in (STUDENT, TEACHERS), meter=meters.get(name))
+        )
+    return variants
 
 
 def _relative_time(stage: str, backbone: Backbone, scale: StepScale) -> float:

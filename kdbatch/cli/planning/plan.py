@@ -61,9 +61,8 @@ def plan(
     check_experiments(files, repeat=repeat)
     queue = queue_kind()
     has_gpus = queue == "slurm" or bool(visible_gpus())
-    plan = make_plan(
-        files, profile=profile, config=config, has_gpus=has_gpus, datasets=known_datasets(config)
-    )
+    datasets = known_datasets(config)
+    plan = make_plan(files, profile=profile, config=config, has_gpus=has_gpus, datasets=datasets)
     _warn_of_container(config, queue)
     for line in (*check_imported_files(plan, config), *check_extensions(plan, config)):
         warn(line)
@@ -85,18 +84,12 @@ def plan(
         return
     on_gpus = None
     if totals.all_runs.device_hours.get("CPU", 0.0) > MANY_CPU_HOURS and not has_gpus:
-        on_gpus = total_of(
-            make_plan(files, profile=profile, config=config, datasets=known_datasets(config)).runs
-        )
+        same = make_plan(files, profile=profile, config=config, datasets=datasets)
+        on_gpus = total_of(same.runs)
     out = console()
+    width = out.width if out.is_terminal else None
     for line in plan_lines(
-        plan,
-        totals,
-        states,
-        queue=queue,
-        profile=profile,
-        on_gpus=on_gpus,
-        width=out.width if out.is_terminal else None,
+        plan, totals, states, queue=queue, profile=profile, on_gpus=on_gpus, width=width
     ):
         print_line(line)
 

@@ -70,15 +70,8 @@ def cancel_runs(runs_dir: Path, run_ids: Sequence[str] | None) -> Cancelled:
                 run_command("scancel", *words, *ids[first : first + MAX_JOB_IDS])
         if cancelled:
             forget_queue(journal_dir)
-    local: dict[str, str] = {}
-    unknown: dict[str, str] = {}
-    for run_id in all_run_ids(runs_dir) if run_ids is None else run_ids:
-        folder = RunFolder(runs_dir / run_id)
-        try:
-            if run_id not in cancelled | others and is_held(folder.lock):
-                local[run_id] = _holder(folder)
-        except UnreadableError as error:
-            unknown[run_id] = str(error)
+    asked = all_run_ids(runs_dir) if run_ids is None else run_ids
+    local, unknown = _held(runs_dir, [i for i in asked if i not in cancelled | others])
     if not has_slurm and not local and set(chosen) & set(submissions):
         raise UserError(
             "these runs were submitted to SLURM, and there is no squeue here. Go to a login node, "
@@ -121,6 +114,22 @@ def _steps(job_id: str, runs: Iterable[Submission]) -> list[str]:
     )
     lines = (line.strip().partition("|") for line in listing.split("\n"))
     return [step for step, _, name in lines if name in names and step.startswith(f"{job_id}.")]
+
+
+def _held(runs_dir: Path, run_ids: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """The runs that processes hold, each with its process, and those of which that cannot be read,
+    each with the reason.
+    """
+    held: dict[str, str] = {}
+    unknown: dict[str, str] = {}
+    for run_id in run_ids:
+        folder = RunFolder(runs_dir / run_id)
+        try:
+            if is_held(folder.lock):
+                held[run_id] = _holder(folder)
+        except UnreadableError as error:
+            unknown[run_id] = str(error)
+    return held, unknown
 
 
 def _holder(folder: RunFolder) -> str:

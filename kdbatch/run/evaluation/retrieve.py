@@ -48,37 +48,21 @@ def retrieve(recipe: Retrieve, assignment: Assignment, context: RunContext) -> S
     queries, query_label_Q = subset_features(
         backbone, recipe.evaluation.test, recipe, shards_dir, context
     )
+    test, train = recipe.evaluation.test.title, recipe.data.title
     measures = []
     for prefix, query_QD, gallery_GD in zip(("", "maxpool_"), queries, gallery, strict=True):
         rank_Q = rank_of_class(query_QD, query_label_Q, gallery_GD, gallery_label_G)
         for k in recipe.ranks:
-            share = float((rank_Q < k).double().mean())
-            measures.append(
-                Measure(
-                    name=f"{prefix}recall_at_{k}",
-                    value=100 * share,
-                    unit="percent",
-                    subset=recipe.evaluation.test.title,
-                )
-            )
+            percent = 100 * float((rank_Q < k).double().mean())
+            name = f"{prefix}recall_at_{k}"
+            measures.append(Measure(name=name, value=percent, unit="percent", subset=test))
     recalls = [f"R@{k} {m.value:.1f} %" for k, m in zip(recipe.ranks, measures, strict=False)]
     result = f"{', '.join(recalls)}: {len(query_label_Q)} test videos"
     _log.info("%s against %d training videos", result, len(gallery_label_G))
     context.reporter.show(f"test {recalls[0]}" if recalls else "")
-    measures += [
-        Measure(
-            name="test_videos",
-            value=len(query_label_Q),
-            unit="count",
-            subset=recipe.evaluation.test.title,
-        ),
-        Measure(
-            name="gallery_videos",
-            value=len(gallery_label_G),
-            unit="count",
-            subset=recipe.data.title,
-        ),
-    ]
+    counts = (("test_videos", query_label_Q, test), ("gallery_videos", gallery_label_G, train))
+    for name, label_N, subset in counts:
+        measures.append(Measure(name=name, value=len(label_N), unit="count", subset=subset))
     if context.group.is_rank0:
         write_measures(context.folder.rows, context.folder.id, measures, schema=ROWS)
     return StageFacts(num_queries=len(query_label_Q), num_gallery=len(gallery_label_G))

@@ -38,6 +38,7 @@ from kdbatch.vocab.recipes.finetune import Finetune
 from kdbatch.vocab.recipes.pretrain import Pretrain
 from kdbatch.vocab.runs.folder import Assignment, RunFolder
 from kdbatch.vocab.shards.index import load_index
+from kdbatch.vocab.views import View
 
 TOLERANCE = 1e-4  # the largest difference of outputs between the network and its trace
 
@@ -60,35 +61,12 @@ def export_run(folder: RunFolder, *, to: Path) -> tuple[Path, ...]:
         )
     if not folder.is_done():
         raise UserError(f"{folder.path}: is not done yet. See how far it is: {status_command()}")
-    config_path = to / "config.json"
-    if config_path.exists():
-        advice = "Choose another folder: --to FOLDER"
-        there = load_export_config(config_path, advice=advice)["run_id"]
-        if there != folder.id:
-            raise UserError(
-                f"{to}: holds the export of {there}. Choose another folder, or delete that one."
-            )
-    for name in () if config_path.exists() else ("model.safetensors", "load.py", "model.ts"):
-        if os.path.lexists(to / name):
-            raise UserError(
-                f"{to / name}: is not part of an export, and would be replaced. "
-                f"Name another folder: {export_command(folder.id, to='FOLDER')}"
-            )
+    _check_target(to, folder)
     config = {
         "run_id": folder.id,
         "title": assignment.title,
         **_network_config(assignment),
-        "clip": {
-            name: getattr(recipe.view, name)
-            for name in ("num_frames", "stride_frames", "fps", "size_pixels")
-        },
-        "input": {
-            "pixels": [0, 255],
-            "order": "RGB",
-            "shape": "BCTHW",
-            "mean": list(MEAN),
-            "std": list(STD),
-        },
+        **_input_config(recipe.view),
         "provenance": _public_facts(load_json(folder.done)),
         "model_sha256": recorded_sha256(folder),
     }
@@ -100,7 +78,7 @@ def export_run(folder: RunFolder, *, to: Path) -> tuple[Path, ...]:
     if torchscript:
         config["torchscript_sha256"] = hashlib.sha256(torchscript).hexdigest()
     make_folder(to, spelling=export_command(folder.id, to="FOLDER"))
-    weights = to / "model.safetensors"
+    weights, config_path = to / "model.safetensors", to / "config.json"
     # The first file: by it, an export that was interrupted is known to be one.
     write_json(config_path, config | accuracy)
     atomic_write(weights, lambda part: _write(part, content))
@@ -110,6 +88,44 @@ def export_run(folder: RunFolder, *, to: Path) -> tuple[Path, ...]:
         return written
     atomic_write(to / "model.ts", lambda part: _write(part, torchscript))
     return (*written, to / "model.ts")
+
+
+def _check_target(to: Path, folder: RunFolder) -> None:
+    """Check that `to` holds nothing but an earlier export of the same run.
+
+    Raises:
+        UserError: it holds something else.
+    """
+    config_path = to / "config.json"
+    if config_path.exists():
+        advice = "Choose another folder: --to FOLDER"
+        there = load_export_config(config_path, advice=advice)["run_id"]
+        if there != folder.id:
+            raise UserError(
+                f"{to}: holds the export of {there}. Choose another folder, or delete that one."
+            )
+        return
+    for name in ("model.safetensors", "load.py", "model.ts"):
+        if os.path.lexists(to / name):
+            raise UserError(
+                f"{to / name}: is not part of an export, and would be replaced. "
+                f"Name another folder: {export_command(folder.id, to='FOLDER')}"
+            )
+
+
+def _input_config(view: View) -> dict[str, Any]:
+    """The part of the config that says what clips a network takes."""
+    sizes = ("num_frames", "stride_frames", "fps", "size_pixels")
+    return {
+        "clip": {name: getattr(view, name) for name in sizes},
+        "input": {
+            "pixels": [0, 255],
+            "order": "RGB",
+            "shape": "BCTHW",
+            "mean": list(MEAN),
+            "std": list(STD),
+        },
+    }
 
 
 def _public_facts(done: dict[str, Any]) -> dict[str, Any]:

@@ -70,78 +70,102 @@ def train(
         UserError: the loss or the gradient is not finite, or the checkpoint is damaged.
     """
     synchronize_layers(model, context.group)
-    optimizer = make_optimizer(model, schedule)
+    stepper = _Stepper(
+        model, take_step, source=source, schedule=schedule, seed=seed, context=context
+    )
     run = CheckpointedTraining(
         model=model,
-        optimizer=optimizer,
+        optimizer=stepper.optimizer,
         folder=context.folder,
         group=context.group,
         after_epoch=after_epoch,
     )
-    metrics, per_epoch = MetricBuffer(), source.steps_per_epoch
-    num_steps = schedule.epochs * per_epoch
+    per_epoch, num_steps = source.steps_per_epoch, schedule.epochs * source.steps_per_epoch
     steps = range(run.state.step, num_steps)
     context.reporter.note_loaded(run.state.step)
-    prefetcher = DevicePrefetcher(
-        iterate_batches(
-            source, steps, num_workers=context.num_workers, stage=staging(context.device)
-        ),
-        size_pixels=source.view.size_pixels,
-        device=context.device,
-    )
-
-    def compute(device_batch: DeviceBatch) -> dict[str, Tensor]:
-        return compute_gradients(
-            model,
-            take_step,
-            device_batch,
-            num_micro_batches=schedule.num_micro_batches,
-            group=context.group,
-            stop_requested=lambda: context.reporter.stop_requested,
-        )
-
+    prefetcher = stepper.prefetcher(steps)
     model.train()
-    meter = IdleMeter(device_clock(context.device))
-    clock = TrainingClock(run.state, meter, GpuUtilisation(context.device))
+    clock = TrainingClock(run.state, stepper.meter, GpuUtilisation(context.device))
     next_batch = next(prefetcher, None)
     if next_batch:
         clock.record(run.state, ends_epoch=False)
-        compile_training(
-            model,
-            teachers,
-            next_batch,
-            compute,
-            least_videos=source.clips_per_batch,
-            steps_left=len(steps),
-            context=context,
-        )
+        stepper.compile(next_batch, teachers, steps_left=len(steps))
         clock.restart(run.state)  # leaves out what compiling takes
     log = TrainingLog(run.state, steps_per_epoch=per_epoch, num_steps=num_steps)
+    metrics = MetricBuffer()
     for step in steps:
         assert next_batch is not None, step
-        torch.manual_seed(seed_for(seed, "step", step))
-        lr = lr_at(schedule, step=step, steps_per_epoch=per_epoch)
-        set_lr(optimizer, lr)
-        with meter.step():
-            values = compute(next_batch)
-            optimizer.step()
-        num_clips = len(next_batch[1].keys) * context.group.world_size
-        metrics.append(step + 1, values, lr=lr, num_clips=num_clips)
+        stepper.take(step, next_batch, metrics)
         # Before the sync: a GPU prepares the next batch while it computes this step.
         next_batch = next(prefetcher, None)
         if (step + 1) % per_epoch and len(metrics) < SYNC_STEPS[context.device.type]:
             continue
-        if _sync(
-            run,
-            metrics,
-            clock,
-            log,
-            per_epoch=per_epoch,
-            num_steps=num_steps,
-            reporter=context.reporter,
-        ):
+        if _sync(run, metrics, clock, log, context.reporter):
             raise Stopped
     return _training_result(run.state, context.device)
+
+
+class _Stepper:
+    """Takes the steps of one training; `meter` measures what the device waits in them."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        take_step: StepFunction,
+        *,
+        source: TrainingBatches,
+        schedule: Schedule,
+        seed: int,
+        context: RunContext,
+    ) -> None:
+        self._model, self._take_step = model, take_step
+        self._source, self._schedule, self._seed, self._context = source, schedule, seed, context
+        self.optimizer = make_optimizer(model, schedule)
+        self.meter = IdleMeter(device_clock(context.device))
+
+    def prefetcher(self, steps: range) -> DevicePrefetcher:
+        """The batches of these steps, on the device."""
+        context = self._context
+        batches = iterate_batches(
+            self._source, steps, num_workers=context.num_workers, stage=staging(context.device)
+        )
+        pixels = self._source.view.size_pixels
+        return DevicePrefetcher(batches, size_pixels=pixels, device=context.device)
+
+    def compile(
+        self, first: DeviceBatch, teachers: Sequence[nn.Module], *, steps_left: int
+    ) -> None:
+        """Compile the networks where that makes the remaining steps shorter."""
+        compile_training(
+            self._model,
+            teachers,
+            first,
+            self._compute,
+            least_videos=self._source.clips_per_batch,
+            steps_left=steps_left,
+            context=self._context,
+        )
+
+    def take(self, step: int, device_batch: DeviceBatch, metrics: MetricBuffer) -> None:
+        """Take one step, and add what it measures to `metrics`."""
+        torch.manual_seed(seed_for(self._seed, "step", step))
+        lr = lr_at(self._schedule, step=step, steps_per_epoch=self._source.steps_per_epoch)
+        set_lr(self.optimizer, lr)
+        with self.meter.step():
+            values = self._compute(device_batch)
+            self.optimizer.step()
+        num_clips = len(device_batch[1].keys) * self._context.group.world_size
+        metrics.append(step + 1, values, lr=lr, num_clips=num_clips)
+
+    def _compute(self, device_batch: DeviceBatch) -> dict[str, Tensor]:
+        return compute_gradients(
+            self._model,
+            self._take_step,
+            device_batch,
+            num_micro_batches=self._schedule.num_micro_batches,
+            group=self._context.group,
+            stop_requested=lambda: self._context.reporter.stop_requested,
+        )
 
 
 def _sync(
@@ -149,9 +173,6 @@ def _sync(
     metrics: MetricBuffer,
     clock: TrainingClock,
     log: TrainingLog,
-    *,
-    per_epoch: int,
-    num_steps: int,
     reporter: StatusReporter,
 ) -> bool:
     """Process the metrics since the last sync; save a checkpoint when one is due.
@@ -160,14 +181,14 @@ def _sync(
     """
     state = run.state
     rows = metrics.flush()
-    stop = _update_state(state, rows, per_epoch)
-    ends_epoch = state.step % per_epoch == 0
+    stop = _update_state(state, rows, log.steps_per_epoch)
+    ends_epoch = state.step % log.steps_per_epoch == 0
     clock.record(state, ends_epoch=ends_epoch)
     if ends_epoch:
-        run.on_epoch_end(state.step // per_epoch)
+        run.on_epoch_end(state.step // log.steps_per_epoch)
     log.update(state, rows)
-    reporter.update(step=state.step, num_steps=num_steps, metric=_metric_text(state))
-    if stop or state.step == num_steps or run.save_is_due():
+    reporter.update(step=state.step, num_steps=log.num_steps, metric=_metric_text(state))
+    if stop or state.step == log.num_steps or run.save_is_due():
         run.save()
         reporter.note_saved()
     clock.restart(state)

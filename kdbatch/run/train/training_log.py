@@ -31,7 +31,7 @@ class TrainingLog:
         num_steps: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._per_epoch, self._num_steps, self._clock = steps_per_epoch, num_steps, clock
+        self.steps_per_epoch, self.num_steps, self._clock = steps_per_epoch, num_steps, clock
         self._first_step = state.step
         self._began = self._line_at = self._epoch_at = clock()
         self._last = (state.clips, state.seconds, state.waited)
@@ -41,21 +41,21 @@ class TrainingLog:
     def update(self, state: TrainState, rows: Sequence[StepMetrics]) -> None:
         """Log what is due, given the state after a sync and the steps since the sync before."""
         for row in rows:
-            if row.step - self._first_step in FIRST_STEPS and row.step % self._per_epoch:
+            if row.step - self._first_step in FIRST_STEPS and row.step % self.steps_per_epoch:
                 values = [*_training_numbers(row.values), f"lr {row.lr:.3g}"]
-                _log.info("step %d of %d: %s", row.step, self._num_steps, ", ".join(values))
+                _log.info("step %d of %d: %s", row.step, self.num_steps, ", ".join(values))
         now = self._clock()
-        if state.step % self._per_epoch == 0:
+        if state.step % self.steps_per_epoch == 0:
             epoch_seconds, self._epoch_at = now - self._epoch_at, now
             is_due = (
                 now - self._began < LINE_SECONDS
                 or now - self._line_at + epoch_seconds > LINE_SECONDS
-                or state.step == self._num_steps
+                or state.step == self.num_steps
             )
             values = state.latest_points()
         else:
             is_due = now - self._line_at >= LINE_SECONDS
-            num_steps = state.step % self._per_epoch
+            num_steps = state.step % self.steps_per_epoch
             values = {name: total / num_steps for name, total in state.sums.items()}
             values["lr"] = rows[-1].lr
         if is_due:
@@ -75,12 +75,15 @@ class TrainingLog:
         if seconds > 0:
             parts.append(f"{clips / seconds:,.0f} clips/s")
             parts.append(f"idle {100 * waited / seconds:.0f} %")
-        steps_left = self._num_steps - state.step
+        steps_left = self.num_steps - state.step
         if steps_left:
             pace = (now - self._began) / (state.step - self._first_step)
             parts.append(f"{duration(pace * steps_left)} left")
-        epoch, epochs = -(-state.step // self._per_epoch), self._num_steps // self._per_epoch
-        where = f"epoch {epoch} of {epochs}, step {state.step} of {self._num_steps}"
+        epoch, epochs = (
+            -(-state.step // self.steps_per_epoch),
+            self.num_steps // self.steps_per_epoch,
+        )
+        where = f"epoch {epoch} of {epochs}, step {state.step} of {self.num_steps}"
         _log.info("%s: %s", where, ", ".join(parts))
         self._line_at, self._last = now, (state.clips, state.seconds, state.waited)
 
