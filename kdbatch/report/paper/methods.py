@@ -12,6 +12,7 @@ from kdbatch.report.escape import escape_latex, escape_markdown
 from kdbatch.report.html.citations import citation_key
 from kdbatch.report.html.sections import Chapter
 from kdbatch.report.labels import role_group, value_title
+from kdbatch.report.paper.sources import SOURCES
 from kdbatch.report.stats.bootstrap import NUM_REPLICATES
 from kdbatch.vocab.recipes.compare import Compare
 from kdbatch.vocab.recipes.distill import Distill
@@ -22,36 +23,6 @@ from kdbatch.vocab.shards.subset import Subset
 from kdbatch.vocab.views import View
 
 _MARK = "\0"  # on both sides of a key; `visible` lets none through
-# The source of a name of kdbatch's own: a task, network, data set, weighting or loss.
-SOURCES = {
-    "rotnet": "arXiv:1811.11387",
-    "vcop": "VCOP",
-    "prp": "arXiv:2006.11476",
-    "cvrl": "arXiv:2008.03800",
-    "tdl": "arXiv:2008.02129",
-    "rspnet": "arXiv:2011.07949",
-    "r21d_10": "arXiv:1711.11248",
-    "r2plus1d_18": "arXiv:1711.11248",
-    "r3d_18": "arXiv:1711.11248",
-    "c3d": "arXiv:1412.0767",
-    "shufflenet_2x": "arXiv:1904.02422",
-    "mobilenet3d": "arXiv:1904.02422",
-    "squeezenet3d": "arXiv:1904.02422",
-    "k400": "arXiv:1705.06950",
-    "ssv2": "arXiv:1706.04261",
-    "ucf101": "arXiv:1212.0402",
-    "hmdb51": "HMDB51",
-    "ae-kd": "AE-KD",
-    "ca-mkd": "arXiv:2201.00007",
-    "kl": "arXiv:1503.02531",
-    "dkd": "arXiv:2203.08679",
-    "dist": "arXiv:2205.10536",
-    "standardized_logits": "arXiv:2403.01427",
-    "teacher_dropping": "arXiv:2408.05088",
-    "hints": "arXiv:1412.6550",
-    "cosine-l1": "arXiv:2408.05088",
-    "adamw": "arXiv:1711.05101",
-}
 _STATISTICS = (
     "Both sides of a comparison are tested on the same videos. Intervals cover 95 %: groups of "
     f"videos of one scene or film are resampled {NUM_REPLICATES:,} times with replacement"

@@ -15,7 +15,8 @@ from kdbatch.plan.resolve import make_plan
 from kdbatch.report.data.study import load_study
 from kdbatch.report.html.citations import BIB_PATH
 from kdbatch.report.html.sections import Chapter
-from kdbatch.report.paper.methods import SOURCES, methods_markdown, methods_sections
+from kdbatch.report.paper.methods import methods_markdown, methods_sections
+from kdbatch.report.paper.sources import SOURCES
 from kdbatch.report.stats.gains import student_gains
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.tasks import TASKS
