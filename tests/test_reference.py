@@ -34,7 +34,7 @@ from kdbatch.base.parse import parse
 from kdbatch.base.reading.field_facts import description_of, field_hints, limits_of
 from kdbatch.launch.init_config import DetectedSite, config_text
 from kdbatch.plan.experiment_file import Filled
-from kdbatch.plan.profiles.profile import Profile
+from kdbatch.plan.profiles.profile_file import Profile
 from kdbatch.plan.resolve import make_plan
 from kdbatch.plan.specs import StudentSpec
 from kdbatch.vocab.config import Config

@@ -11,7 +11,7 @@ from kdbatch.base.parse import parse
 from kdbatch.base.reading.field_facts import Limits
 from kdbatch.base.reading.places import below
 from kdbatch.base.reading.shown_values import shown
-from kdbatch.plan.profiles.profile import Profile
+from kdbatch.plan.profiles.profile_file import Profile
 
 _LABEL = Limits(max_length=200)
 Labels = dict[str, dict[str, Any]]

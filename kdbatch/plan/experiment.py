@@ -20,7 +20,7 @@ from kdbatch.plan.axes import (
     kept_labels,
 )
 from kdbatch.plan.experiment_file import ExperimentFile
-from kdbatch.plan.profiles.profile import Profile
+from kdbatch.plan.profiles.profile_file import Profile
 from kdbatch.plan.specs import Case, Experiment, StudentSpec, TeacherSpec, Timeline, parse_teacher
 from kdbatch.plan.validate import check_layers, check_start_and_epoch, validate
 from kdbatch.vocab.plans.declarations import Claim, Table

@@ -10,7 +10,7 @@ from kdbatch.plan.costs.finished import done_files, load_finished_runs
 from kdbatch.plan.experiment import parse_experiment
 from kdbatch.plan.known_datasets import KnownDatasets
 from kdbatch.plan.outside.outside_file import is_outside, outside_record
-from kdbatch.plan.profiles.profile import Profile, load_profile
+from kdbatch.plan.profiles.profile_file import Profile, load_profile
 from kdbatch.plan.runs.recipe_builder import RecipeBuilder
 from kdbatch.plan.runs.registry import RunRegistry, group_into_waves
 from kdbatch.plan.runs.resolver import Resolver

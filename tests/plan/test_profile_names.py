@@ -7,7 +7,7 @@ import pytest
 from support.inputs import JOBS
 
 from kdbatch.base.errors import UserError
-from kdbatch.plan.profiles.profile import load_profile
+from kdbatch.plan.profiles.profile_file import load_profile
 from kdbatch.plan.resolve import make_plan
 
 MICRO = (JOBS / "profiles" / "micro.yaml").read_text(encoding="utf-8")

@@ -6,7 +6,7 @@ import pytest
 from support.inputs import JOBS
 
 from kdbatch.base.errors import UserError
-from kdbatch.plan.profiles.profile import load_profile
+from kdbatch.plan.profiles.profile_file import load_profile
 from kdbatch.plan.resolve import make_plan
 from kdbatch.plan.shipped_jobs import SHIPPED_JOBS, shipped_files
 from kdbatch.vocab.config import Config

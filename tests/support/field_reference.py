@@ -20,7 +20,7 @@ from kdbatch.base.reading.field_facts import description_of, field_hints, limits
 from kdbatch.base.reading.field_types import TextOrNumber  # noqa: E402
 from kdbatch.plan.experiment_file import ExperimentFile, Filled  # noqa: E402
 from kdbatch.plan.outside.outside_file import OutsideFile  # noqa: E402
-from kdbatch.plan.profiles.profile import Profile  # noqa: E402
+from kdbatch.plan.profiles.profile_file import Profile  # noqa: E402
 from kdbatch.plan.profiles.scales import (  # noqa: E402
     ClipScale,
     CompareScale,

@@ -9,7 +9,7 @@ from kdbatch.base.reading.field_facts import Limits, description_of, field_hints
 from kdbatch.base.reading.field_types import TextOrNumber
 from kdbatch.plan.experiment_file import ExperimentFile, Filled
 from kdbatch.plan.outside.outside_file import OutsideFile
-from kdbatch.plan.profiles.profile import Profile
+from kdbatch.plan.profiles.profile_file import Profile
 from kdbatch.plan.validate import CLAIM_FIELDS
 from kdbatch.vocab.config import Config
 from kdbatch.vocab.plans.declarations import Claim

@@ -1,4 +1,4 @@
-"""What the types of a dataclass's fields say about their values, looked up once per class."""
+"""The types of a dataclass's fields, and their marks; they are looked up once per class."""
 
 import dataclasses
 import functools

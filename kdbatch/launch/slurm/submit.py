@@ -1,4 +1,4 @@
-"""Plan -> SLURM: what is neither done nor in the queue, as far as limits on jobs let it pass."""
+"""Plan -> SLURM: an array for each wave of runs, until a limit on jobs is met."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence

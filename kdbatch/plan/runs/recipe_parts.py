@@ -7,7 +7,7 @@ from kdbatch.base.errors import UserError
 from kdbatch.base.lookup import lookup
 from kdbatch.base.parse import parse
 from kdbatch.plan.profiles.changes import changed
-from kdbatch.plan.profiles.profile import Profile
+from kdbatch.plan.profiles.profile_file import Profile
 from kdbatch.plan.runs.registry import RunRegistry
 from kdbatch.plan.specs import PretrainSpec, StudentSpec, TeacherSpec
 from kdbatch.vocab.backbones import BACKBONE_SPECS, Backbone

@@ -1,4 +1,4 @@
-"""What a worker is told about its start, in environment variables."""
+"""The start of a worker, as environment variables describe it."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What holds for recipes of all kinds."""
+"""The recipe of a run of any kind: its version, its videos, and the code that it names."""
 
 from kdbatch.vocab.backbones import BACKBONE_SPECS
 from kdbatch.vocab.distillation.losses import LOSS_SPECS

@@ -3,7 +3,7 @@
 import pytest
 from support.inputs import JOBS
 
-from kdbatch.plan.profiles.profile import load_profile
+from kdbatch.plan.profiles.profile_file import load_profile
 from kdbatch.plan.resolve import make_plan
 from kdbatch.report.stats.verdicts import MIN_VIDEO_GROUPS
 from kdbatch.shard.toy.layouts import layouts_of
