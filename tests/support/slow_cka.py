@@ -17,7 +17,7 @@ def gram(map_nC: Tensor) -> np.ndarray:
 
 
 def hsic_1(k_nn: np.ndarray, l_nn: np.ndarray) -> float:
-    """Song et al. 2012, eq. 5, element by element."""
+    """HSIC_1 (Song et al. 2012), element by element."""
     n = len(k_nn)
     trace = sum_k = sum_l = chain = 0.0
     for i in range(n):

@@ -101,7 +101,7 @@ def product_seconds(model: nn.Module, clip_BCTHW: Tensor, *, layers: Layers) -> 
 
 
 def reference_map(model: nn.Module, clip_BCTHW: Tensor, *, layers: Layers) -> np.ndarray:
-    """CKA by Song et al. 2012, eq. 5, term by term, in double precision, from centred columns."""
+    """CKA by HSIC_1 (Song et al. 2012), term by term, in double precision, from centred columns."""
     grams: list[np.ndarray] = []
 
     def multiply(name: str, output: Tensor) -> None:

@@ -77,7 +77,7 @@ def num_independent(contrasts: Sequence[Contrast]) -> float:
     """Return how many independent contrasts would tell as much about the spread between seeds.
 
     Two contrasts whose errors correlate by rho have variances that correlate by rho^2 (normal
-    errors; Satterthwaite 1946, eq. 4).
+    errors; the degrees of freedom are Satterthwaite's, 1946).
     """
     return len(contrasts) ** 2 / float((run_correlations(contrasts) ** 2).sum())
 

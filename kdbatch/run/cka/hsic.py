@@ -2,8 +2,8 @@
 
 Kornblith et al. 2019, arXiv:1905.00414: CKA(K, L) = HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L)) with
 Gram matrices K, L. Minibatches as in Nguyen et al. 2021, arXiv:2010.15327, sec. 2: the unbiased
-HSIC_1 (Song et al. 2012, eq. 5) is averaged over batches of equal size, then the ratio is formed;
-never a mean of ratios. With A_K, the U-centred K of Szekely and Rizzo (2014),
+HSIC_1 (eq. 3 there, from Song et al. 2012) is averaged over batches of equal size, then the ratio
+is formed; never a mean of ratios. With A_K, the U-centred K of Szekely and Rizzo (2014),
 
     HSIC_1(K, L) = <A_K, A_L> / (n (n - 3)),
 

@@ -113,7 +113,7 @@ def nt_xent(
 
     Their mean over ranks is that of one whole batch. For clip a_i with partner b_i:
     -log exp(a_i b_i / tau) / (sum_j exp(a_i b_j / tau) + sum_{j != i} exp(a_i a_j / tau)), mean
-    over i; plus the same with a and b exchanged. Eq. 1 of the source and
+    over i; plus the same with a and b exchanged: the InfoNCE loss of the source, and
     official/projects/video_ssl/losses/losses.py, which adds both directions up. A second row of the
     same video is neither partner nor negative.
     """

@@ -144,7 +144,7 @@ class KeyQueue(nn.Module):
 def info_nce(positive_B: Tensor, negative_BQ: Tensor, *, temperature: float) -> Tensor:
     """Mean of -log softmax of the positive among positive and negatives.
 
-    Van den Oord et al. 2018, arXiv:1807.03748, eq. 4.
+    InfoNCE: van den Oord et al. 2018, arXiv:1807.03748.
     """
     logit_BQ = torch.cat([positive_B[:, None], negative_BQ], 1) / temperature
     first_B = torch.zeros(len(logit_BQ), dtype=torch.long, device=logit_BQ.device)

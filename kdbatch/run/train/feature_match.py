@@ -32,8 +32,8 @@ Projector = Callable[[int, int], nn.Module]
 def squared_error(
     own_BDTHW: Tensor, wanted_BDTHW: Tensor, *, group: ProcessGroup = SINGLE_PROCESS
 ) -> Tensor:
-    """The mean squared difference: FitNets' hint loss (Romero et al. 2015, arXiv:1412.6550, eq. 3),
-    as a mean over channels and positions in place of half their sum.
+    """The mean squared difference: FitNets' hint loss (Romero et al. 2015, arXiv:1412.6550), as a
+    mean over channels and positions in place of half their sum.
     """
     return (own_BDTHW - wanted_BDTHW).square().flatten(1).mean(1)
 
@@ -163,7 +163,7 @@ def feature_match_step(
 def _confidence(
     teachers: Sequence[Classifier], embedded: Sequence[Tensor], label_B: Tensor
 ) -> Tensor:
-    """CA-MKD's weights (M, B) of last maps: Zhang et al., ICASSP 2022, arXiv:2201.00007, eq. 4, 6.
+    """CA-MKD's weights (M, B) of last maps: Zhang et al., ICASSP 2022, arXiv:2201.00007.
 
     They are computed from the logits of teacher m's own head for the student's projected map: the
     term counts where that head, not the teacher, is right about the label. Weights have no

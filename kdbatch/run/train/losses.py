@@ -43,11 +43,11 @@ def dkd(
     terms: tuple[float, ...],
     group: ProcessGroup = SINGLE_PROCESS,
 ) -> Tensor:
-    """DKD = alpha TCKD + beta NCKD: Zhao et al. 2022, arXiv:2203.08679, eq. 7.
+    """DKD = alpha TCKD + beta NCKD: Zhao et al. 2022, arXiv:2203.08679.
 
     TCKD is the KL of the two probabilities (the label's class, all others), NCKD that of the
     distributions over the other classes; `terms` are alpha and beta. With alpha = 1 and beta = 1 -
-    p(label) of the teacher it is KL, eq. 6.
+    p(label) of the teacher it is KL.
     """
     alpha, beta = terms
     own_B1, num_others = label_B[:, None], student_BK.shape[1] - 1

@@ -70,7 +70,7 @@ def ca_mkd(
     """CA-MKD: a teacher's weight falls with its cross-entropy with the clip's label.
 
     w_m = (1 - softmax_m(CE_m)) / (M - 1), which sums to 1: Zhang et al., ICASSP 2022,
-    arXiv:2201.00007, eq. 4. This is the weight of the logit term; the feature term is in
+    arXiv:2201.00007. This is the weight of the logit term; the feature term is in
     feature_match.py. The authors' code (Rorozhl/CA-MKD) divides by M once more: that equals
     `soft_weight` divided by M.
     """

@@ -93,7 +93,7 @@ def test_ae_kd_weights_are_reported_and_no_gradient_reaches_a_teacher() -> None:
 
 
 def test_ca_mkd_is_the_sum_over_clips_and_teachers() -> None:
-    """The loss is computed clip by clip, with the weights of Zhang et al. 2022, eq. 4."""
+    """The loss is computed clip by clip, with the weights of Zhang et al. 2022."""
     recipe = dataclasses.replace(
         DISTILL, hard_weight=0.0, soft_weight=1.0, weighting="ca-mkd", temperature=2.0
     )
