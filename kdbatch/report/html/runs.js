@@ -5,7 +5,7 @@
 const data = JSON.parse(document.getElementById("run-data").textContent);
 const runs = data.runs;
 const runById = new Map(runs.map(run => [run.id, run]));
-const PAGE_ROWS = 50, PRINTED_ROWS = 500, MAX_COLUMNS = 6, MAX_TREES = 20, NONE = "\u2013";
+const PAGE_ROWS = 25, MORE_ROWS = 250, PRINTED_ROWS = 500, MAX_COLUMNS = 6, MAX_TREES = 20, NONE = "\u2013";
 const WIDTH = 260, HEIGHT = 90;
 
 const number = (value, digits = 1) =>
@@ -259,7 +259,7 @@ function draw() {
   const shown = Math.min(found.length, limit);
   output.textContent = `${shown} of ${found.length} runs shown`;
   more.hidden = shown === found.length;
-  more.textContent = `Show ${Math.min(found.length - shown, 5 * PAGE_ROWS)} more`;
+  more.textContent = `Show ${Math.min(found.length - shown, MORE_ROWS)} more`;
 }
 
 for (const head of heads) {
@@ -275,7 +275,7 @@ for (const control of [search, ...selects]) {
   control.addEventListener("input", () => { limit = PAGE_ROWS; draw(); });
 }
 section.querySelector("form").addEventListener("submit", event => event.preventDefault());
-more.addEventListener("click", () => { limit += 5 * PAGE_ROWS; draw(); });
+more.addEventListener("click", () => { limit += MORE_ROWS; draw(); });
 addEventListener("beforeprint", () => { limit = Math.max(limit, PRINTED_ROWS); draw(); });
 section.querySelector("form").hidden = false;
 draw();

@@ -1,10 +1,16 @@
 """The table of all runs, and the dialog of the runs behind a number, in a browser."""
 
+import json
+import re
 from pathlib import Path
+from statistics import median
 
+import pytest
 from support.browser import observe
 from support.reports import find_run_id
 from support.studies import BuiltReport
+
+from kdbatch.report.html.runs import runs_html, script_json
 
 TABLE_PROBE = """
   const section = document.getElementById("runs");
@@ -73,6 +79,45 @@ DIALOG_PROBE = """
   return {...seen, errors: window.errors};
 """
 
+# Each act is followed by a layout, and done with other words each time, so that its rows are new.
+# It takes turns with the same work: a neighbour of the browser makes both slower.
+SPEED_PROBE = """
+  const section = document.getElementById("runs");
+  const seconds = act => {
+    const start = performance.now();
+    act();
+    section.offsetHeight;
+    return performance.now() - start;
+  };
+  const board = document.body.appendChild(document.createElement("div"));
+  const row = `<tr>${"<td>a cell</td>".repeat(10)}</tr>`;
+  const work = () => {
+    board.innerHTML = `<table>${row.repeat(40)}</table>`;
+    board.offsetHeight;
+    board.replaceChildren();
+  };
+  const set = (control, value) => {
+    control.value = value;
+    control.dispatchEvent(new Event("input"));
+  };
+  const [kinds, search] = [section.querySelector("select"), section.querySelector("input")];
+  const heads = [...section.querySelectorAll("th[data-by] button")];
+  const acts = {
+    work, filter: k => set(kinds, kinds.options[k % 4 + 1].value),
+    search: k => set(search, `copy ${k % 9 + 1}`), sort: k => heads[k].click(),
+  };
+  const spent = {};
+  for (let k = 0; k < heads.length; k++) {
+    for (const [name, act] of Object.entries(acts)) {
+      (spent[name] ??= []).push(seconds(() => act(k)));
+    }
+  }
+  set(kinds, "");
+  set(search, "");
+  return {spent, shown: section.querySelector("output").textContent, errors: window.errors};
+"""
+NUM_RUNS, MOST_WORK = 5000, 4.0  # times the work; 1.1 to 2.3
+
 
 def test_the_table_of_runs_is_filtered_searched_and_sorted(
     chromium: str, finished_report: BuiltReport, tmp_path: Path
@@ -110,3 +155,32 @@ def test_a_number_opens_its_runs_with_recipes_parents_curves_classes_and_command
     assert seen["curves"] == ["accuracy: 0.264 to 0.7321, up to step 50"] and seen["points"] == 5
     assert "Most frequent confusions" in seen["text"] and "Accuracy by class" in seen["text"]
     assert f"runs/{student}" in seen["text"] and f"kdbatch logs {student}" in seen["text"]
+
+
+@pytest.mark.slow
+def test_a_filter_a_search_and_a_sort_of_five_thousand_runs_wait_for_no_row_that_is_not_shown(
+    chromium: str, three_seed_report: BuiltReport, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.html"
+    page.write_text(with_copies(three_seed_report.page), encoding="utf-8")
+    seen = observe(chromium, page, SPEED_PROBE, tmp_path / "c")
+    assert seen["errors"] == [] and seen["shown"].endswith(f" of {NUM_RUNS} runs shown")
+    medians = {name: median(values) for name, values in seen["spent"].items()}
+    unit = medians.pop("work")
+    assert all(value < MOST_WORK * unit for value in medians.values()), (unit, medians)
+
+
+def with_copies(page: str) -> str:
+    """The page with copies of its runs, until they are NUM_RUNS."""
+    found = re.search(r'id="run-data">(.*?)</script>', page, re.DOTALL)
+    assert found
+    data = json.loads(found[1])
+    copies = []
+    for i in range(NUM_RUNS):
+        run = data["runs"][i % len(data["runs"])]
+        copies.append({**run, "id": f"{run['id']}{i}", "title": f"{run['title']} copy {i}"})
+    many = {**data, "runs": copies}
+    for write in (runs_html, script_json):
+        assert page.count(write(data)) == 1
+        page = page.replace(write(data), write(many))
+    return page
