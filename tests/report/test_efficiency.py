@@ -27,6 +27,8 @@ def test_hours_include_all_runs_that_a_student_learns_from_and_the_front_is_know
     assert rows["T2"].accuracy == pytest.approx((60 + 64) / 2) and rows["T2"].gmac == 21.36
     drawing = draw_efficiency(list(rows.values()), record.references)
     assert drawing and "T2 R(2+1)D" in [m.text for m in drawing.marks if isinstance(m, Label)]
+    names = [m for m in drawing.marks if isinstance(m, Label) and m.text == "R(2+1)D"]
+    assert [name.align for name in names] == ["left", "right"]  # few hours, most multiply-adds
 
 
 def test_nothing_is_on_the_front_while_a_network_is_not_measured(make_study: MakeStudy) -> None:

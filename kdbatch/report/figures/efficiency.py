@@ -53,6 +53,7 @@ def draw_efficiency(rows: Sequence[Efficiency], references: Sequence[str]) -> Dr
     for i, cost in enumerate(costs):
         inner_width = 2.75 if len(costs) > 1 else width - 0.85
         box = (0.62 + _PANEL_WIDTH * i, height - 2.35, inner_width, 2.05)
+        drawing.begin_part((box[0] - 0.62, box[1] - 0.53, box[2] + 0.75, box[3] + 0.83))
         _draw_panel(drawing, shown, cost, styles, box=box, is_first=i == 0)
     draw_legend(
         drawing,
@@ -101,8 +102,17 @@ def _draw_panel(
         marks = {"shape": style.marker, "size": MARKER_POINTS, "colour": style.colour}
         drawing.add(Markers(at=(place,), edge=WHITE, **marks))
         if several:
-            at = place[0] + 0.06, place[1] + 0.03
-            drawing.add(Label(at=at, text=row.network, points=MINOR_POINTS, colour=FAINT))
+            is_right = place[0] > box[0] + 0.7 * box[2]  # there its name would leave the panel
+            at = place[0] + (-0.06 if is_right else 0.06), place[1] + 0.03
+            drawing.add(
+                Label(
+                    at=at,
+                    text=row.network,
+                    points=MINOR_POINTS,
+                    colour=FAINT,
+                    align="right" if is_right else "left",
+                )
+            )
 
 
 def _caption(rows: Sequence[Efficiency]) -> str:

@@ -163,7 +163,7 @@ def _grid(name: str, grid: Grid) -> str:
 
 def _text_table(table: TextTable) -> str:
     head = f"<h3>{escape_html(table.title)}</h3><p class='faint'>{escape_html(table.note)}</p>"
-    return head + text_table_html(table)
+    return f'<div class="together">{head}{text_table_html(table)}</div>'
 
 
 def _idle_text(runs: Sequence[RunFacts]) -> str:
