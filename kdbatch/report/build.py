@@ -17,7 +17,8 @@ from kdbatch.report.changes.files import write_changes
 from kdbatch.report.chapters import CHANGES, ChapterBuilder, choose_file_names
 from kdbatch.report.coverage import missing_parts
 from kdbatch.report.data.run_details import RunDetails
-from kdbatch.report.data.study import RunFacts, Study, load_study
+from kdbatch.report.data.run_facts import RunFacts
+from kdbatch.report.data.study import Study, load_study
 from kdbatch.report.data.superseded import find_superseded
 from kdbatch.report.figures.saved import FigureFolder
 from kdbatch.report.html.page import PAGE_HEAD_BYTES, PAGE_TITLE, page_html

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 from kdbatch.base.atomic_write import atomic_write
 from kdbatch.base.reading.local_name import local_name
 from kdbatch.report.changes.compared_report import REPORT_VERSION
-from kdbatch.report.data.study import RunFacts, Study
+from kdbatch.report.data.run_facts import RunFacts
+from kdbatch.report.data.study import Study
 from kdbatch.report.data.superseded import SupersededRun
 from kdbatch.report.html.sections import Chapter, count_verdicts
 from kdbatch.report.stats import STATISTICS_VERSION

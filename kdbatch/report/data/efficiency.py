@@ -4,7 +4,8 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from kdbatch.report.data.study import RunFacts, Study
+from kdbatch.report.data.run_facts import RunFacts
+from kdbatch.report.data.study import Study
 from kdbatch.report.labels import role_group
 from kdbatch.vocab.backbones import BACKBONE_SPECS, Backbone
 from kdbatch.vocab.plans.records import PlanRecord

@@ -11,7 +11,8 @@ import polars as pl
 
 from kdbatch.base.reading.regular_files import open_regular
 from kdbatch.report.data.label_ranks import LabelRanks
-from kdbatch.report.data.study import RunFacts, Study
+from kdbatch.report.data.run_facts import RunFacts
+from kdbatch.report.data.study import Study
 from kdbatch.result.read import read_predictions
 from kdbatch.vocab.runs.folder import RunFolder
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from kdbatch.base.errors import UserError
 from kdbatch.base.folders.presence import entries_of
 from kdbatch.report.data.recipe_fields import recipe_fields
-from kdbatch.report.data.study import RunFacts, Study, load_run_facts
+from kdbatch.report.data.run_facts import RunFacts, load_run_facts
+from kdbatch.report.data.study import Study
 from kdbatch.vocab.runs.folder import RunFolder
 from kdbatch.vocab.runs.run import RUN_ID
 

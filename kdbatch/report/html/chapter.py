@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 
 from kdbatch.base.text import plural
-from kdbatch.report.data.study import RunFacts
+from kdbatch.report.data.run_facts import RunFacts
 from kdbatch.report.escape import escape_html
 from kdbatch.report.figures.saved import SavedFigure
 from kdbatch.report.html.claims import claim_html

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from kdbatch.report.changes.compare import Changes
-from kdbatch.report.data.study import RunFacts
+from kdbatch.report.data.run_facts import RunFacts
 from kdbatch.report.data.superseded import SupersededRun
 from kdbatch.report.html.changes import changes_html
 from kdbatch.report.html.chapter import chapter_html

@@ -9,7 +9,8 @@ from kdbatch.base.command_lines import logs_command, resume_command, submit_comm
 from kdbatch.base.output.visible_text import visible
 from kdbatch.base.text import plural
 from kdbatch.report.data.run_details import RunDetails
-from kdbatch.report.data.study import RunFacts, Study
+from kdbatch.report.data.run_facts import RunFacts
+from kdbatch.report.data.study import Study
 from kdbatch.report.escape import escape_html
 from kdbatch.report.html.tables import runs_attribute
 from kdbatch.report.labels import NO_VALUE, case_title, format_number, metric_title

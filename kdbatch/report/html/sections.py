@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from kdbatch.report.data.cka_maps import MEASURE_TITLES, LoadedMap
 from kdbatch.report.data.efficiency import Efficiency
-from kdbatch.report.data.study import RunFacts, Study, cases_of, matching_cells
+from kdbatch.report.data.run_facts import RunFacts
+from kdbatch.report.data.study import Study, cases_of, matching_cells
 from kdbatch.report.figures.saved import SavedFigure
 from kdbatch.report.labels import NO_VALUE, case_title, format_hours, format_number
 from kdbatch.report.stats.claims import CheckedClaim

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from kdbatch.base.command_lines import resume_command
 from kdbatch.base.text import plural
-from kdbatch.report.data.study import RunFacts
+from kdbatch.report.data.run_facts import RunFacts
 from kdbatch.report.data.superseded import SupersededRun
 from kdbatch.report.escape import escape_html
 from kdbatch.report.html.claims import claim_anchor, effect_text, verdict_badge
