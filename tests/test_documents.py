@@ -20,7 +20,7 @@ from kdbatch.cli.command import check_arguments
 from kdbatch.cli.commands import Commands
 from kdbatch.plan.resolve import make_plan
 from kdbatch.plan.specs import TeacherSpec
-from kdbatch.report.json_export import RESULT_COLUMNS
+from kdbatch.report.results_export import RESULT_COLUMNS
 from kdbatch.result.schema import CKA, CURVES, PREDICTIONS, ROWS
 from kdbatch.vocab.config import Config, load_config
 from kdbatch.vocab.metrics import Metric

@@ -24,8 +24,9 @@ from kdbatch.report.figures.saved import FigureFolder
 from kdbatch.report.html.page import PAGE_HEAD_BYTES, PAGE_TITLE, page_html
 from kdbatch.report.html.runs import run_data
 from kdbatch.report.html.sections import Chapter, count_done, count_verdicts
-from kdbatch.report.json_export import report_json, write_all_rows
+from kdbatch.report.json_export import report_json
 from kdbatch.report.paper.folder import write_paper
+from kdbatch.report.results_export import write_all_rows
 from kdbatch.report.stats.claims import correct_verdicts
 from kdbatch.report.stats.verdicts import ClaimVerdict
 

@@ -30,7 +30,6 @@ from kdbatch.vocab.status import RepairAdvice
 _Item = TypeVar("_Item")
 
 FILES_PER_BATCH = 100
-ALL_ROWS = pl.lit(value=True)
 READ_ERRORS = (PolarsError, PanicException, OSError, ValueError)
 # The first and the last four bytes of every Parquet file: a cheap check before the file is parsed.
 PARQUET_MAGIC = b"PAR1"
@@ -86,7 +85,7 @@ def read_curves(
 
     Without `finished_only` also those of runs under way, up to their last checkpoint.
     """
-    keep = pl.col("name").is_in(list(names)) if names else ALL_ROWS
+    keep = pl.col("name").is_in(list(names)) if names else None
     return _read_files(
         runs_dir,
         run_ids,
@@ -134,7 +133,7 @@ def _read_files(
     kind: str,
     *,
     schema: Mapping[str, pl.DataType],
-    keep: pl.Expr = ALL_ROWS,
+    keep: pl.Expr | None = None,
     required: bool = False,
     finished_only: bool = True,
     reads_whole: bool = True,
@@ -220,7 +219,7 @@ def damage(path: Path, reason: str) -> str:
 
 
 def _read_parquet(
-    files: Sequence[_File], schema: Mapping[str, pl.DataType], keep: pl.Expr
+    files: Sequence[_File], schema: Mapping[str, pl.DataType], keep: pl.Expr | None
 ) -> pl.DataFrame:
     """Read the columns of `schema`, cast strictly, and of the rows those that match `keep`.
 
@@ -235,17 +234,25 @@ def _read_parquet(
     if files[0].sha256:
         contents = [read_verified(file.path, file.sha256) for file in files]
         lazy = pl.scan_parquet(contents)
-        return lazy.select(_columns(lazy, schema, num_files=len(files))).filter(keep).collect()
+        return _kept(lazy.select(_columns(lazy, schema, num_files=len(files))), keep).collect()
     for file in files:
         _check_magic(file.path)
     names = [local_name(file.path) for file in files]
     lazy = pl.scan_parquet(names, glob=False, include_file_paths="path")
     columns = _columns(lazy, schema, num_files=len(files))
-    frame = lazy.select(*columns, "path").filter(keep).collect()
-    for run_id, path in frame.select("run_id", "path").unique(maintain_order=True).iter_rows():
-        if run_id != Path(path).parent.name:
-            raise ValueError(f"holds rows of {run_id}, not of {Path(path).parent.name}")
-    return frame.drop("path")
+    # Compared within the scan, where a file has one path, and not one for each row.
+    folder = pl.col("path").str.extract("([^/]*)/[^/]*$")
+    is_other = pl.col("run_id").ne_missing(folder).alias("is_other")
+    frame = _kept(lazy.select(*columns, is_other), keep).collect()
+    others = frame.filter("is_other")["run_id"]
+    if len(others):  # of one file: a batch is read again, file by file
+        raise ValueError(f"holds rows of {others[0]}, not of {files[0].path.parent.name}")
+    return frame.drop("is_other")
+
+
+def _kept(lazy: pl.LazyFrame, keep: pl.Expr | None) -> pl.LazyFrame:
+    # A filter that keeps all rows would take as long as the rest.
+    return lazy if keep is None else lazy.filter(keep)
 
 
 def _columns(

@@ -11,7 +11,7 @@ from support.speed import in_work
 
 from kdbatch.plan.resolve import make_plan
 from kdbatch.report.data.study import load_study
-from kdbatch.report.json_export import write_all_rows
+from kdbatch.report.results_export import write_all_rows
 from kdbatch.vocab.config import Config
 
 NUM_SEEDS = 3

@@ -10,8 +10,8 @@ from support.studies import BuiltReport, WriteStudy
 
 from kdbatch.base.atomic_write import load_json
 from kdbatch.report.build import build_report
-from kdbatch.report.json_export import RESULT_COLUMNS
 from kdbatch.report.labels import RoleGroup
+from kdbatch.report.results_export import RESULT_COLUMNS
 from kdbatch.vocab.plans.declarations import Untestable
 from kdbatch.vocab.status import RunState
 

@@ -84,6 +84,16 @@ def test_rows_of_another_run_are_refused(tmp_path: Path) -> None:
     assert result.frame.is_empty() and "holds rows of ra, not of rb" in result.warnings[0]
 
 
+def test_among_many_files_the_one_with_rows_of_another_run_is_named(tmp_path: Path) -> None:
+    for run_id in ("ra", "rb", "rc"):
+        write_run(tmp_path, run_id)
+    shutil.copy(tmp_path / "rc" / "rows.parquet", tmp_path / "rb")
+    result = read_rows(tmp_path, ["ra", "rb", "rc"])
+    (warning,) = result.warnings
+    assert result.frame["run_id"].to_list() == ["ra", "rc"]
+    assert f"{tmp_path}/rb/rows.parquet: cannot be read (holds rows of rc, not of rb)" in warning
+
+
 def test_a_finished_run_without_rows_is_named_and_without_curves_is_not(tmp_path: Path) -> None:
     write_run(tmp_path, "ra").rows.unlink()
     assert "is missing, though the run is done" in read_rows(tmp_path, ["ra"]).warnings[0]
