@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,11 @@ import pytest
 from support.reports import StudySpec
 from support.speed import work
 
-from kdbatch.result.schema import CURVES
+from kdbatch.result.digests import digest_label_ranks, digest_results
+from kdbatch.result.schema import CURVES, PREDICTIONS
 from kdbatch.result.write import Measure, write_measures
+from kdbatch.vocab.done import load_done, save_done
+from kdbatch.vocab.runs import RunFolder
 
 pytestmark = pytest.mark.slow
 NUM_VIDEOS, NUM_CLASSES, NUM_EPOCHS = 3783, 101, 200
@@ -41,23 +45,26 @@ sys.stdout.write(f"{{used.ru_utime + used.ru_stime}} {{used.ru_maxrss / 2**10}}"
 def write_large_study(folder: Path) -> int:
     """Write finished runs with files as long as those of UCF101 and 200 epochs; return their count.
 
-    The report reads no probabilities, so those of a few videos are repeated: compressed they take a
-    tenth of the disk.
+    Their done.json vouches for all files. The report reads few probabilities and no logits, so
+    that the former are those of a few videos, which take little of the disk, and the latter null.
     """
     StudySpec(seeds=range(NUM_SEEDS), num_videos=VIDEOS_PER_TILE).write(folder / "runs")
     rng = np.random.default_rng(0)
     few_NK = rng.dirichlet(np.full(NUM_CLASSES, 0.05), 20).astype(np.float32)
     probability_NK = np.resize(few_NK, (NUM_VIDEOS, NUM_CLASSES))
-    logit_NK = np.log(probability_NK + 1e-6)
-    scores = pl.DataFrame({"probability_K": list(probability_NK), "logit_K": list(logit_NK)})
+    scores = pl.DataFrame({"probability_K": probability_NK}).cast(pl.List(pl.Float32))
     curves = make_curves(folder, rng)
     finished = sorted(folder.glob("runs/*/done.json"))
-    for done in finished:
-        predictions = done.parent / "predictions.parquet"
-        if predictions.exists():
-            lengthen_predictions(predictions, scores)
-        with_id = curves.with_columns(pl.lit(done.parent.name).alias("run_id"))
-        with_id.write_parquet(done.parent / "curves.parquet")
+    for path in finished:
+        run = RunFolder(path.parent)
+        if run.predictions.exists():
+            lengthen_predictions(run.predictions, scores)
+        with_id = curves.with_columns(pl.lit(run.id).alias("run_id"))
+        with_id.write_parquet(run.curves)
+        done = load_done(path, warn=pytest.fail)
+        assert done
+        files, ranks = digest_results(run, known={}), digest_label_ranks(run)
+        save_done(path, replace(done, files=files, label_ranks_sha256=ranks))
     return len(finished)
 
 
@@ -73,12 +80,12 @@ def make_curves(folder: Path, rng: np.random.Generator) -> pl.DataFrame:
 
 def lengthen_predictions(path: Path, scores: pl.DataFrame) -> None:
     """Repeat the videos of a file; whole repetitions keep the accuracy that rows.parquet has."""
-    videos = pl.read_parquet(path).drop("probability_K", "logit_K")
-    tiles = []
-    for i in range(NUM_VIDEOS // VIDEOS_PER_TILE):
-        tiles.append(videos.with_columns(key=pl.col("key") + f"_{i:02d}"))
-    repeated = pl.concat(tiles)
-    repeated.hstack(scores.head(len(repeated))).write_parquet(path)
+    videos = pl.read_parquet(path).drop("probability_K").with_columns(logit_K=None)
+    repeated = pl.concat([videos] * (NUM_VIDEOS // VIDEOS_PER_TILE))
+    tile = pl.int_range(pl.len()) // VIDEOS_PER_TILE
+    repeated = repeated.with_columns(key=pl.format("{}_{}", "key", tile))
+    long = repeated.hstack(scores.head(len(repeated))).select(list(PREDICTIONS))
+    long.cast(pl.Schema(PREDICTIONS)).write_parquet(path)
 
 
 def measure_report(folder: Path) -> tuple[float, float]:
