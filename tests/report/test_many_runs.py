@@ -15,7 +15,7 @@ from kdbatch.result.digests import digest_label_ranks, digest_results
 from kdbatch.result.schema import CURVES, PREDICTIONS
 from kdbatch.result.write import Measure, write_measures
 from kdbatch.vocab.done import load_done, save_done
-from kdbatch.vocab.runs import RunFolder
+from kdbatch.vocab.runs.folder import RunFolder
 
 pytestmark = pytest.mark.slow
 NUM_VIDEOS, NUM_CLASSES, NUM_EPOCHS = 3783, 101, 200
