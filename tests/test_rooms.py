@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "kdbatch"
-MAX_FILES = 15
+MAX_FILES = 15  # of a folder
+MAX_LINES = 300  # of a file
+MAX_BODY = 40  # lines of a function, without its signature and docstring
 
 # A room may import itself and these.
 ROOMS = {
@@ -233,8 +235,20 @@ def test_no_package_of_a_room_is_in_a_circle() -> None:
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_a_folder_can_be_overlooked(folder: Path) -> None:
+def test_a_folder_has_few_modules(folder: Path) -> None:
     assert len(list(folder.glob("*.py"))) <= MAX_FILES
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_a_file_and_its_functions_are_short(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) <= MAX_LINES
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, functions):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            first, last = body[0] if body else node.body[0], node.body[-1].end_lineno
+            assert last and last - first.lineno < MAX_BODY, node.name
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda p: str(p.relative_to(PACKAGE)))
