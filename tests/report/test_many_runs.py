@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +10,8 @@ import pytest
 from support.reports import StudySpec
 from support.speed import work
 
-from kdbatch.result.digests import digest_label_ranks, digest_results
 from kdbatch.result.schema import CURVES, PREDICTIONS
 from kdbatch.result.write import Measure, write_measures
-from kdbatch.vocab.done import load_done, save_done
 from kdbatch.vocab.runs.folder import RunFolder
 
 pytestmark = pytest.mark.slow
@@ -45,8 +42,8 @@ sys.stdout.write(f"{{used.ru_utime + used.ru_stime}} {{used.ru_maxrss / 2**10}}"
 def write_large_study(folder: Path) -> int:
     """Write finished runs with files as long as those of UCF101 and 200 epochs; return their count.
 
-    Their done.json vouches for all files. The report reads few probabilities and no logits, so
-    that the former are those of a few videos, which take little of the disk, and the latter null.
+    The report reads few probabilities and no logits: the former are those of a few videos, which
+    take little of the disk, the latter null.
     """
     StudySpec(seeds=range(NUM_SEEDS), num_videos=VIDEOS_PER_TILE).write(folder / "runs")
     rng = np.random.default_rng(0)
@@ -61,10 +58,6 @@ def write_large_study(folder: Path) -> int:
             lengthen_predictions(run.predictions, scores)
         with_id = curves.with_columns(pl.lit(run.id).alias("run_id"))
         with_id.write_parquet(run.curves)
-        done = load_done(path, warn=pytest.fail)
-        assert done
-        files, ranks = digest_results(run, known={}), digest_label_ranks(run)
-        save_done(path, replace(done, files=files, label_ranks_sha256=ranks))
     return len(finished)
 
 
