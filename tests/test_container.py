@@ -12,7 +12,7 @@ LOCK = ROOT / "container" / "requirements.lock"
 
 
 def reduced_lock(site: Path, **versions: str) -> "subprocess.CompletedProcess[str]":
-    """What base.py prints in an image whose Python has these packages alone."""
+    """Run base.py as in an image whose Python has these packages alone."""
     for package, version in versions.items():
         (site / f"{package}-{version}.dist-info").mkdir(parents=True)
         (site / f"{package}-{version}.dist-info" / "METADATA").write_text(

@@ -12,7 +12,7 @@ SHELL = Path(__file__).with_name("compile_shell.py")
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What came of one action; an action whose results differ has an error."""
+    """The outcome of one action; an action whose results differ has an error."""
 
     num_graphs: int
     log: str
@@ -29,7 +29,7 @@ def start(*actions: str, **environ: str) -> "subprocess.Popen[str]":
 
 
 def finish(process: "subprocess.Popen[str]") -> list[Outcome]:
-    """What came of the actions, in their order."""
+    """Wait for the process, and return the outcomes of its actions, in their order."""
     output, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
     return [Outcome(**found) for found in json.loads(output)]
